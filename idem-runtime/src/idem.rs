@@ -1,0 +1,4 @@
+//! Skeleton.
+/// Idem.
+#[derive(Clone, Debug)]
+pub struct Idem;

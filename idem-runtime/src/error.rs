@@ -1,7 +1,277 @@
-//! Skeleton.
-/// Error.
+//! What idem refuses, and why: each error says what happened, to which handler and key, and what to do.
+
+use std::time::Duration;
+
+use crate::ledger::LedgerError;
+use crate::letters::{DeadLetterId, LetterState};
+
+/// What idem itself can refuse a call with.
+///
+/// A handler's own error type takes it through `From<idem_runtime::Error>`.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum Error { 
-    /// x
-    #[error("x")] Closed }
+pub enum Error {
+    /// There is no [`Idem`](crate::Idem) for this call.
+    #[error(
+        "handler `{handler}` was called, but no Idem is installed: call `idem.install()` at start-up, run it inside \
+         `idem.scope(…)`, or name one with `runtime = …`"
+    )]
+    NotInstalled {
+        /// The handler's name.
+        handler: String,
+    },
+
+    /// The process has its default [`Idem`](crate::Idem) already.
+    #[error(
+        "an Idem is installed in this process already, and there is one default: use `idem.scope(…)` or \
+         `runtime = …` for a second one"
+    )]
+    AlreadyInstalled,
+
+    /// Two different functions have the same handler name, so their records would mix.
+    #[error(
+        "two handlers are named `{handler}`: the one at {first} and the one at {second}; give one of them another \
+         name with `name = \"…\"`"
+    )]
+    NameTaken {
+        /// The name.
+        handler: String,
+        /// `file:line` of the one that has it.
+        first: String,
+        /// `file:line` of the one that was called.
+        second: String,
+    },
+
+    /// The same message is running right now, and this call does not wait for it.
+    #[error(
+        "handler `{handler}`, key `{key}`: the same message is running right now; give it back to the queue, or call \
+         again later"
+    )]
+    InProgress {
+        /// The handler's name.
+        handler: String,
+        /// The idempotency key.
+        key: String,
+    },
+
+    /// The message came back before its pause had passed; nothing ran.
+    #[error("handler `{handler}`, key `{key}`: not before {after:?} have passed; redeliver it then")]
+    NotYet {
+        /// The handler's name.
+        handler: String,
+        /// The idempotency key.
+        key: String,
+        /// How long to wait.
+        after: Duration,
+    },
+
+    /// The body panicked in this attempt; the broker is to bring the message again.
+    #[error("handler `{handler}`, key `{key}`: attempt {attempt} panicked: {message}")]
+    Panicked {
+        /// The handler's name.
+        handler: String,
+        /// The idempotency key.
+        key: String,
+        /// The attempt's number, from 1.
+        attempt: u32,
+        /// The panic's message.
+        message: String,
+    },
+
+    /// The body did not return in time; the broker is to bring the message again.
+    #[error("handler `{handler}`, key `{key}`: attempt {attempt} did not return within {limit:?}")]
+    TimedOut {
+        /// The handler's name.
+        handler: String,
+        /// The idempotency key.
+        key: String,
+        /// The attempt's number, from 1.
+        attempt: u32,
+        /// The handler's `timeout`.
+        limit: Duration,
+    },
+
+    /// The key belongs to a message with another content.
+    #[error(
+        "handler `{handler}`, key `{key}`: the key was used before with another content, and nothing ran; send new \
+         content under a new key, or leave what may differ out of `fingerprint(…)`"
+    )]
+    KeyReused {
+        /// The handler's name.
+        handler: String,
+        /// The idempotency key.
+        key: String,
+    },
+
+    /// The message is dead and does not run until a person redrives it.
+    #[error(
+        "handler `{handler}`, key `{key}`: {} letter {id} holds it, and the body did not run; look at the letter, then \
+         redrive or discard it", if *discarded { "a discarded" } else { "the open dead" }
+    )]
+    #[non_exhaustive]
+    DeadLettered {
+        /// The letter.
+        id: DeadLetterId,
+        /// The handler's name.
+        handler: String,
+        /// The idempotency key.
+        key: String,
+        /// A person closed the letter without another run.
+        discarded: bool,
+    },
+
+    /// The claim passed to somebody else while the body ran; its outcome was not recorded.
+    #[error(
+        "handler `{handler}`, key `{key}`: the claim passed to another attempt while the body ran, and this outcome \
+         was not recorded; make `lease` longer than the body can stall"
+    )]
+    LeaseLost {
+        /// The handler's name.
+        handler: String,
+        /// The idempotency key.
+        key: String,
+    },
+
+    /// The key is empty, has an empty part, or is longer than 1 KiB.
+    #[error("handler `{handler}`: the idempotency key {why}; nothing ran: give every message a key of its own")]
+    InvalidKey {
+        /// The handler's name.
+        handler: String,
+        /// What is wrong with it.
+        why: String,
+    },
+
+    /// The arguments are larger than may be stored; nothing ran.
+    #[error(
+        "handler `{handler}`, key `{key}`: the payload is over the limit of {limit} bytes, and nothing ran; pass a \
+         reference in place of the content, `skip(…)` what is context, or raise `payload_limit`"
+    )]
+    PayloadTooLarge {
+        /// The handler's name.
+        handler: String,
+        /// The idempotency key.
+        key: String,
+        /// The limit in bytes.
+        limit: usize,
+    },
+
+    /// The message is done, but its result was too large to keep for duplicates.
+    #[error(
+        "handler `{handler}`, key `{key}`: done before, with a result of {size} bytes that was too large to keep; \
+         look it up where the handler put it, or raise `result_limit`"
+    )]
+    ResultTooLarge {
+        /// The handler's name.
+        handler: String,
+        /// The idempotency key.
+        key: String,
+        /// The result's size in bytes.
+        size: u64,
+    },
+
+    /// An argument or a result cannot be turned into JSON or back.
+    #[error("handler `{handler}`, key `{key}`: {what} {problem}")]
+    Codec {
+        /// The handler's name.
+        handler: String,
+        /// The idempotency key.
+        key: String,
+        /// What could not be turned, and what became of the message.
+        what: String,
+        /// serde's own words.
+        problem: String,
+    },
+
+    /// The ledger cannot do its work; without a durable claim no body runs.
+    #[error("{}{source}", site(handler.as_deref(), key.as_deref()))]
+    Ledger {
+        /// The handler's name, where a call was concerned.
+        handler: Option<String>,
+        /// The idempotency key, where a call was concerned.
+        key: Option<String>,
+        /// What is wrong with it.
+        source: LedgerError,
+    },
+
+    /// This [`Idem`](crate::Idem) was closed.
+    #[error("{}this Idem was closed, and nothing ran: open it again, or stop taking messages before `close()`",
+        site(handler.as_deref(), key.as_deref()))]
+    Closed {
+        /// The handler's name, where a call was concerned.
+        handler: Option<String>,
+        /// The idempotency key, where a call was concerned.
+        key: Option<String>,
+    },
+
+    /// Calls were still running when `close` reached its deadline.
+    #[error(
+        "closed with {running} calls still running after {waited:?}; each counts as a crashed attempt, and goes on \
+         when the message comes again"
+    )]
+    StillRunning {
+        /// How many.
+        running: usize,
+        /// How long `close` waited.
+        waited: Duration,
+    },
+
+    /// There is no such dead letter.
+    #[error("there is no dead letter {id}: closed letters are kept for a limited time")]
+    NoSuchLetter {
+        /// The id asked for.
+        id: DeadLetterId,
+    },
+
+    /// The dead letter is closed already.
+    #[error("dead letter {id} is closed already ({}); list the open letters of its key", match state {
+        LetterState::Redriven => "redriven",
+        _ => "discarded",
+    })]
+    LetterClosed {
+        /// The letter.
+        id: DeadLetterId,
+        /// As what it was closed.
+        state: LetterState,
+    },
+}
+
+impl Error {
+    /// The name used in metrics and logs.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Error::NotInstalled { .. } => "not_installed",
+            Error::AlreadyInstalled => "already_installed",
+            Error::NameTaken { .. } => "name_taken",
+            Error::InProgress { .. } => "in_progress",
+            Error::NotYet { .. } => "not_yet",
+            Error::Panicked { .. } => "panicked",
+            Error::TimedOut { .. } => "timed_out",
+            Error::KeyReused { .. } => "key_reused",
+            Error::DeadLettered { .. } => "dead_lettered",
+            Error::LeaseLost { .. } => "lease_lost",
+            Error::InvalidKey { .. } => "invalid_key",
+            Error::PayloadTooLarge { .. } => "payload_too_large",
+            Error::ResultTooLarge { .. } => "result_too_large",
+            Error::Codec { .. } => "codec",
+            Error::Ledger { .. } => "ledger",
+            Error::Closed { .. } => "closed",
+            Error::StillRunning { .. } => "still_running",
+            Error::NoSuchLetter { .. } => "no_such_letter",
+            Error::LetterClosed { .. } => "letter_closed",
+        }
+    }
+}
+
+fn site(handler: Option<&str>, key: Option<&str>) -> String {
+    match (handler, key) {
+        (Some(handler), Some(key)) => format!("handler `{handler}`, key `{key}`: "),
+        (Some(handler), None) => format!("handler `{handler}`: "),
+        _ => String::new(),
+    }
+}
+
+impl From<LedgerError> for Error {
+    fn from(source: LedgerError) -> Self {
+        Error::Ledger { handler: None, key: None, source }
+    }
+}

@@ -1,6 +1,11 @@
 //! What one annotated function asked for: a `static` in its expansion.
 
+use std::collections::HashMap;
 use std::time::Duration;
+
+use parking_lot::RwLock;
+
+use crate::error::Error;
 
 /// One annotated function and its options.
 #[derive(Debug)]
@@ -58,12 +63,8 @@ impl Handler {
 
     /// `backoff(initial = "100ms", factor = 2, max = "30s", jitter)`, in milliseconds.
     pub const fn backoff(mut self, initial: u64, factor: f64, max: u64, jitter: bool) -> Self {
-        self.backoff = Backoff {
-            initial: Duration::from_millis(initial),
-            factor,
-            max: Duration::from_millis(max),
-            jitter,
-        };
+        self.backoff =
+            Backoff { initial: Duration::from_millis(initial), factor, max: Duration::from_millis(max), jitter };
         self
     }
 
@@ -101,5 +102,58 @@ impl Handler {
     pub const fn ttl(mut self, millis: u64) -> Self {
         self.ttl = Duration::from_millis(millis);
         self
+    }
+}
+
+impl Backoff {
+    /// The pause after a failed attempt: exponential, and with jitter anything between half of it and all of it.
+    pub(crate) fn pause(&self, attempt: u32) -> Duration {
+        let exponent = i32::try_from(attempt.saturating_sub(1)).unwrap_or(i32::MAX);
+        let grown = self.initial.as_secs_f64() * self.factor.powi(exponent);
+        let pause = Duration::try_from_secs_f64(grown).unwrap_or(Duration::MAX).min(self.max);
+        if self.jitter { pause.mul_f64(0.5 + fastrand::f64() / 2.0) } else { pause }
+    }
+}
+
+/// Which function has which name. A name has one function: two would mix their records.
+#[derive(Debug, Default)]
+pub(crate) struct Handlers {
+    names: RwLock<HashMap<String, &'static Handler>>,
+}
+
+impl Handlers {
+    /// Lets a function's call in, unless another function has its name.
+    pub(crate) fn admit(&self, name: &str, handler: &'static Handler) -> Result<(), Error> {
+        let known = self.names.read().get(name).copied();
+        let first = known.unwrap_or_else(|| *self.names.write().entry(name.to_owned()).or_insert(handler));
+        if std::ptr::eq(first, handler) {
+            return Ok(());
+        }
+        Err(Error::NameTaken {
+            handler: name.to_owned(),
+            first: format!("{}:{}", first.file, first.line),
+            second: format!("{}:{}", handler.file, handler.line),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_grows_up_to_its_limit() {
+        let handler = Handler::new("h", "f", 1).backoff(100, 2.0, 1000, false);
+        let pauses: Vec<_> = (1..=6).map(|attempt| handler.backoff.pause(attempt).as_millis()).collect();
+        assert_eq!(pauses, [100, 200, 400, 800, 1000, 1000]);
+        assert_eq!(handler.backoff.pause(u32::MAX).as_millis(), 1000);
+    }
+
+    #[test]
+    fn jitter_keeps_at_least_half_of_the_pause() {
+        let handler = Handler::new("h", "f", 1).backoff(100, 1.0, 1000, true);
+        for _ in 0..1000 {
+            assert!((50..=100).contains(&handler.backoff.pause(3).as_millis()));
+        }
     }
 }

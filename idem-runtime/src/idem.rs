@@ -1,4 +1,286 @@
-//! Skeleton.
-/// Idem.
-#[derive(Clone, Debug)]
-pub struct Idem;
+//! The handle: one open ledger, its dead letters, and the calls that run on them.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::future::Future;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::{broadcast, watch};
+
+use crate::builder::{Builder, Limits};
+use crate::call::Flights;
+use crate::clock::{BoxFuture, Clock};
+use crate::error::Error;
+use crate::handler::Handlers;
+use crate::keeper::Keeper;
+use crate::ledger::{Ledger, LedgerError, Swept};
+use crate::letters::{DeadLetter, DeadLetters};
+use crate::protocol::{RecordId, Reply, Step};
+use crate::{current, observe};
+
+/// An open ledger with its dead letters, and what runs handlers on it. A clone is another handle of the same.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// # let data = folder.path().join("data");
+/// use idem_runtime::{Error, Idem, idempotent};
+///
+/// #[idempotent(name = "orders.place", key = "order_no")]
+/// async fn place_order(order_no: String, qty: u32) -> Result<u32, Error> {
+///     Ok(qty * 100)
+/// }
+///
+/// let idem = Idem::open(&data)?;
+/// idem.scope(async {
+///     assert_eq!(place_order("A-1001".into(), 2).await?, 200); // runs
+///     assert_eq!(place_order("A-1001".into(), 2).await?, 200); // the recorded result
+///     Ok::<(), Error>(())
+/// })
+/// .await?;
+/// idem.close().await?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct Idem {
+    owner: Arc<Owner>,
+}
+
+/// What ends when the last handle does.
+struct Owner {
+    inner: Arc<Inner>,
+    keeper: Keeper,
+}
+
+/// What handles, calls and the keeper share.
+pub(crate) struct Inner {
+    pub(crate) ledger: Arc<dyn Ledger>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) limits: Limits,
+    pub(crate) instance: String,
+    pub(crate) handlers: Handlers,
+    pub(crate) flights: Flights,
+    pub(crate) born: broadcast::Sender<DeadLetter>,
+    /// Reports of ended attempts that the ledger could not take: the next call of the key, or the keeper, brings them
+    /// again, so that a full disk makes no body run twice.
+    unreported: Mutex<HashMap<RecordId, Step>>,
+    /// How many calls are running.
+    running: watch::Sender<usize>,
+    closed: AtomicBool,
+}
+
+impl Idem {
+    /// Opens the embedded ledger in a folder, or makes one there.
+    ///
+    /// Messages of a process that died are settled first: those whose budget is spent are dead letters when this
+    /// returns.
+    ///
+    /// # Errors
+    /// [`Error::Ledger`], which says what is wrong with the folder: held by another process, not writable, full,
+    /// damaged, or with fewer records than were acknowledged.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
+        Self::builder().open(path)
+    }
+
+    /// The limits and other choices, to be followed by `open`.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    pub(crate) fn start(inner: Arc<Inner>, keeper: Keeper) -> Self {
+        Self { owner: Arc::new(Owner { inner, keeper }) }
+    }
+
+    /// Makes it the process's default.
+    ///
+    /// # Errors
+    /// [`Error::AlreadyInstalled`] when there is one.
+    pub fn install(&self) -> Result<(), Error> {
+        current::install(self)
+    }
+
+    /// Runs a future in which handlers belong to this Idem, whatever is installed. A task spawned inside is outside:
+    /// give it a scope of its own, or the handler `runtime = …`.
+    pub fn scope<F: Future>(&self, future: F) -> impl Future<Output = F::Output> {
+        current::scope(self.clone(), future)
+    }
+
+    /// [`scope`](Self::scope) for code that is not async.
+    pub fn sync_scope<T>(&self, work: impl FnOnce() -> T) -> T {
+        current::sync_scope(self.clone(), work)
+    }
+
+    /// Its dead letters.
+    pub fn dead_letters(&self) -> DeadLetters {
+        DeadLetters::of(Arc::clone(self.inner()))
+    }
+
+    /// Does now what the background does in small pieces: buries what nobody came back for, forgets results and closed
+    /// letters whose time is over.
+    ///
+    /// # Errors
+    /// [`Error::Ledger`] when it cannot be done.
+    pub async fn sweep(&self) -> Result<Swept, Error> {
+        let mut all = Swept::default();
+        while !all.whole {
+            let swept = self.inner().sweep(1000).await?;
+            all.died.extend(swept.died);
+            all.expired += swept.expired;
+            all.whole = swept.whole;
+        }
+        Ok(all)
+    }
+
+    /// Takes no more calls, waits for the running ones up to the builder's deadline, and lets go of the ledger.
+    ///
+    /// # Errors
+    /// [`Error::StillRunning`] when the deadline came first; [`Error::Ledger`] when the ledger could not be closed.
+    pub async fn close(&self) -> Result<(), Error> {
+        let inner = self.inner();
+        inner.closed.store(true, Ordering::SeqCst);
+        let mut running = inner.running.subscribe();
+        let waited = inner.limits.close_deadline;
+        let deadline = inner.clock.sleep(waited);
+        let ended = std::pin::pin!(running.wait_for(|running| *running == 0));
+        let in_time =
+            matches!(futures_util::future::select(ended, deadline).await, futures_util::future::Either::Left(_));
+        self.owner.keeper.stop().await;
+        inner.ledger.close().await?;
+        if in_time {
+            return Ok(());
+        }
+        Err(Error::StillRunning { running: *inner.running.borrow(), waited })
+    }
+
+    pub(crate) fn inner(&self) -> &Arc<Inner> {
+        &self.owner.inner
+    }
+
+    /// Finishes what a dropped call left behind.
+    pub(crate) fn finish_later(&self, work: BoxFuture<'static, ()>) {
+        self.owner.keeper.take(work);
+    }
+}
+
+impl fmt::Debug for Idem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Idem").field("instance", &self.inner().instance).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inner").field("instance", &self.instance).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        // Dropped calls are given back before the ledger closes; a new owner of the folder finds it free.
+        self.keeper.stop_and_wait();
+        if let Err(error) = pollster::block_on(self.inner.ledger.close()) {
+            tracing::error!(%error, "the ledger could not be closed");
+        }
+    }
+}
+
+impl Inner {
+    pub(crate) fn new(ledger: Arc<dyn Ledger>, clock: Arc<dyn Clock>, limits: Limits, instance: String) -> Self {
+        Self {
+            ledger,
+            clock,
+            limits,
+            instance,
+            handlers: Handlers::default(),
+            flights: Flights::default(),
+            born: broadcast::Sender::new(1024),
+            unreported: Mutex::default(),
+            running: watch::Sender::new(0),
+            closed: AtomicBool::new(false),
+        }
+    }
+
+    /// One step, and if it wrote a letter, people are told.
+    pub(crate) async fn apply(&self, id: &RecordId, step: Step) -> Result<Reply, LedgerError> {
+        let reply = self.ledger.apply(id, step).await?;
+        if let Reply::Died(letter) = &reply {
+            self.tell(letter).await;
+        }
+        Ok(reply)
+    }
+
+    /// Reports how an attempt ended. What the ledger cannot take now is brought again later.
+    pub(crate) async fn report(&self, id: &RecordId, step: Step) -> Result<Reply, LedgerError> {
+        let reply = self.apply(id, step.clone()).await;
+        if let Err(error) = &reply {
+            tracing::error!(handler = &*id.handler, key = &*id.key, %error, "an attempt's end could not be recorded");
+            self.unreported.lock().insert(id.clone(), step);
+        }
+        reply
+    }
+
+    /// Brings the report that the ledger could not take, if there is one for this key.
+    pub(crate) async fn report_again(&self, id: &RecordId) -> Result<(), LedgerError> {
+        let step = self.unreported.lock().remove(id);
+        if let Some(step) = step {
+            self.report(id, step).await?;
+        }
+        Ok(())
+    }
+
+    /// Brings all such reports.
+    pub(crate) async fn report_all_again(&self) {
+        let ids: Vec<_> = self.unreported.lock().keys().cloned().collect();
+        for id in ids {
+            if self.report_again(&id).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    pub(crate) async fn sweep(&self, settled: usize) -> Result<Swept, LedgerError> {
+        let swept = self.ledger.sweep(settled, self.limits.letter_retention).await?;
+        for letter in &swept.died {
+            self.tell(letter).await;
+        }
+        Ok(swept)
+    }
+
+    async fn tell(&self, letter: &DeadLetter) {
+        observe::died(letter);
+        // Nobody needs to be watching.
+        let _ = self.born.send(letter.clone());
+        self.count_letters().await;
+    }
+
+    pub(crate) async fn count_letters(&self) {
+        if let Ok(count) = self.ledger.open_letters().await {
+            observe::open_letters(count);
+        }
+    }
+
+    /// Lets a call in, unless this was closed. The entry lasts as long as the call.
+    pub(crate) fn enter(self: &Arc<Self>) -> Option<Entry> {
+        self.running.send_modify(|running| *running += 1);
+        let entry = Entry(Arc::clone(self));
+        (!self.closed.load(Ordering::SeqCst)).then_some(entry)
+    }
+}
+
+/// A running call's place; `close` waits until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Entry(Arc<Inner>);
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.0.running.send_modify(|running| *running -= 1);
+    }
+}
+
+/// How long `close` waits by default.
+pub(crate) const CLOSE_DEADLINE: Duration = Duration::from_secs(30);

@@ -1,17 +1,41 @@
-//! Skeleton.
+//! Message and request handlers that may be called many times and take effect once.
+//!
+//! Put `#[idempotent(key = "…")]` on a handler, open an [`Idem`], and the same message can arrive any number of times:
+//! the first call runs the body and records its result; a duplicate gets the recorded result; a failure is retried a
+//! bounded number of times, counted durably; after that the message is a dead letter and waits for a person.
+
+// The doctests and the expansion name the crate as users do.
 extern crate self as idem_runtime;
 
-#[cfg(feature = "macros")]
-pub use idem_macros::idempotent;
-
-mod bounds;
-mod call;
-mod error;
-mod handler;
-mod idem;
-mod message;
 #[doc(hidden)]
 pub mod __v0_1;
+mod bounds;
+mod builder;
+mod call;
+mod clock;
+mod current;
+mod error;
+mod fingerprint;
+mod handler;
+mod idem;
+mod keeper;
+mod key;
+pub mod ledger;
+mod letters;
+mod message;
+mod observe;
+pub mod protocol;
 
+pub use builder::Builder;
+pub use call::{Attempt, attempt};
+pub use clock::{BoxFuture, Clock};
 pub use error::Error;
 pub use idem::Idem;
+#[cfg(feature = "macros")]
+pub use idem_macros::idempotent;
+/// A point in time.
+pub use jiff::Timestamp;
+pub use ledger::{Ledger, LedgerError};
+pub use letters::{
+    AttemptOutcome, DeadLetter, DeadLetterId, DeadLetters, Filter, LetterState, PastAttempt, Reason, Watch,
+};

@@ -1,0 +1,72 @@
+//! What a body can ask about the attempt it runs in.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::idem::Inner;
+use crate::protocol::RecordId;
+
+/// The attempt that is running.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Attempt {
+    /// From 1, counted across restarts.
+    pub number: u32,
+    /// How many there are at most.
+    pub of: u32,
+    /// The handler's name in the ledger.
+    pub handler: Arc<str>,
+    /// The idempotency key, its parts encoded.
+    pub key: Arc<str>,
+    /// The fencing token: a later attempt of any key has a larger one. Hand it to a store that refuses older ones
+    /// ([how to do distributed locking], "Making the lock safe with fencing").
+    ///
+    /// [how to do distributed locking]: https://martin.kleppmann.com/2016/02/08/how-to-do-distributed-locking.html
+    pub token: u64,
+}
+
+/// The attempt this code runs in; nothing outside a handler's body, and in tasks and threads that the body spawned.
+///
+/// ```
+/// assert_eq!(idem_runtime::attempt(), None);
+/// ```
+pub fn attempt() -> Option<Attempt> {
+    FRAME.try_with(|frame| frame.attempt.clone()).ok()
+}
+
+tokio::task_local! {
+    pub(super) static FRAME: Arc<Frame>;
+}
+
+/// A running body, and the body it was called from.
+#[derive(Debug)]
+pub(super) struct Frame {
+    pub(super) attempt: Attempt,
+    pub(super) inner: Arc<Inner>,
+    pub(super) found_existing: AtomicBool,
+    pub(super) outer: Option<Arc<Frame>>,
+}
+
+impl Frame {
+    pub(super) fn current() -> Option<Arc<Frame>> {
+        FRAME.try_with(Arc::clone).ok()
+    }
+}
+
+/// Whether this code runs in the body of that very message, at any depth.
+pub(super) fn runs_inside(inner: &Arc<Inner>, id: &RecordId) -> bool {
+    let mut frame = Frame::current();
+    while let Some(at) = frame {
+        if Arc::ptr_eq(&at.inner, inner) && at.attempt.handler == id.handler && at.attempt.key == id.key {
+            return true;
+        }
+        frame = at.outer.clone();
+    }
+    false
+}
+
+/// Tells the running attempt that `existing` found the result, so the body does not run.
+pub fn found_existing() {
+    // Outside an attempt there is nobody to tell.
+    let _ = FRAME.try_with(|frame| frame.found_existing.store(true, Ordering::Relaxed));
+}

@@ -1,0 +1,95 @@
+//! The idempotency key: its parts, encoded so that no two lists of parts come to one text.
+
+use std::fmt::{Display, Write};
+
+/// The longest key, in bytes of its encoded form.
+pub(crate) const LONGEST: usize = 1024;
+
+/// A key that is being put together, or what is wrong with it.
+#[derive(Debug, Default)]
+pub(crate) struct Key {
+    text: String,
+    parts: usize,
+    empty_part: bool,
+    unreadable: bool,
+}
+
+impl Key {
+    /// Adds a part. Commas stand between parts, so a comma or a backslash within one gets a backslash before it.
+    pub(crate) fn push(&mut self, part: &(impl Display + ?Sized)) {
+        if self.parts > 0 {
+            self.text.push(',');
+        }
+        self.parts += 1;
+        let before = self.text.len();
+        self.unreadable |= write!(Escaped(&mut self.text), "{part}").is_err();
+        self.empty_part |= self.text.len() == before;
+    }
+
+    /// The whole key, or why it is none.
+    pub(crate) fn finish(self) -> Result<String, String> {
+        match self {
+            _ if self.unreadable => Err("cannot be printed: its `Display` returned an error".to_owned()),
+            _ if self.parts == 1 && self.empty_part => Err("is empty".to_owned()),
+            _ if self.parts == 0 || self.empty_part => Err("has an empty part".to_owned()),
+            Self { text, .. } if text.len() > LONGEST => {
+                Err(format!("has {} bytes, which is over the limit of {LONGEST}", text.len()))
+            }
+            Self { text, .. } => Ok(text),
+        }
+    }
+}
+
+struct Escaped<'a>(&'a mut String);
+
+impl Write for Escaped<'_> {
+    fn write_str(&mut self, part: &str) -> std::fmt::Result {
+        // A key past its limit is refused, so there is no need to hold more of it.
+        if self.0.len() <= 64 * LONGEST {
+            for char in part.chars() {
+                if matches!(char, ',' | '\\') {
+                    self.0.push('\\');
+                }
+                self.0.push(char);
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn encoded(parts: &[String]) -> Result<String, String> {
+        let mut key = Key::default();
+        parts.iter().for_each(|part| key.push(part));
+        key.finish()
+    }
+
+    proptest! {
+        #[test]
+        fn no_two_lists_collide(
+            one in proptest::collection::vec("[a,\\\\]{1,3}", 1..4),
+            other in proptest::collection::vec("[a,\\\\]{1,3}", 1..4),
+        ) {
+            prop_assert_eq!(encoded(&one) == encoded(&other), one == other);
+        }
+    }
+
+    #[test]
+    fn a_key_without_content_or_without_end_is_refused() {
+        assert_eq!(encoded(&[String::new()]), Err("is empty".to_owned()));
+        assert_eq!(encoded(&["a".to_owned(), String::new()]), Err("has an empty part".to_owned()));
+        assert!(encoded(&["x".repeat(LONGEST)]).is_ok());
+        assert!(encoded(&["x".repeat(LONGEST + 1)]).is_err());
+    }
+
+    #[test]
+    fn an_ordinary_key_stays_as_it_is() {
+        assert_eq!(encoded(&["A-1001".to_owned()]), Ok("A-1001".to_owned()));
+        assert_eq!(encoded(&["acme".to_owned(), "A-1001".to_owned()]), Ok("acme,A-1001".to_owned()));
+    }
+}

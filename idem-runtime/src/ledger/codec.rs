@@ -1,0 +1,105 @@
+//! How the types of other crates are written inside an envelope.
+
+/// A point in time: milliseconds since 1970.
+pub(crate) mod millis {
+    use jiff::Timestamp;
+    use minicbor::decode::Error as Unreadable;
+    use minicbor::encode::{Error as Unwritable, Write};
+    use minicbor::{Decoder, Encoder};
+
+    pub(crate) fn encode<C, W: Write>(
+        time: &Timestamp,
+        e: &mut Encoder<W>,
+        _: &mut C,
+    ) -> Result<(), Unwritable<W::Error>> {
+        e.i64(time.as_millisecond())?.ok()
+    }
+
+    pub(crate) fn decode<C>(d: &mut Decoder<'_>, _: &mut C) -> Result<Timestamp, Unreadable> {
+        let millis = d.i64()?;
+        Ok(Timestamp::from_millisecond(millis).unwrap_or(if millis < 0 { Timestamp::MIN } else { Timestamp::MAX }))
+    }
+}
+
+/// A point in time, or none.
+pub(crate) mod maybe_millis {
+    use jiff::Timestamp;
+    use minicbor::decode::Error as Unreadable;
+    use minicbor::encode::{Error as Unwritable, Write};
+    use minicbor::{Decoder, Encoder};
+
+    pub(crate) fn encode<C, W: Write>(
+        time: &Option<Timestamp>,
+        e: &mut Encoder<W>,
+        c: &mut C,
+    ) -> Result<(), Unwritable<W::Error>> {
+        match time {
+            Some(time) => super::millis::encode(time, e, c),
+            None => e.null()?.ok(),
+        }
+    }
+
+    pub(crate) fn decode<C>(d: &mut Decoder<'_>, c: &mut C) -> Result<Option<Timestamp>, Unreadable> {
+        if d.datatype()? == minicbor::data::Type::Null {
+            return d.skip().map(|()| None);
+        }
+        super::millis::decode(d, c).map(Some)
+    }
+}
+
+/// A duration: milliseconds.
+pub(crate) mod duration {
+    use std::time::Duration;
+
+    use minicbor::decode::Error as Unreadable;
+    use minicbor::encode::{Error as Unwritable, Write};
+    use minicbor::{Decoder, Encoder};
+
+    pub(crate) fn encode<C, W: Write>(
+        duration: &Duration,
+        e: &mut Encoder<W>,
+        _: &mut C,
+    ) -> Result<(), Unwritable<W::Error>> {
+        e.u64(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))?.ok()
+    }
+
+    pub(crate) fn decode<C>(d: &mut Decoder<'_>, _: &mut C) -> Result<Duration, Unreadable> {
+        d.u64().map(Duration::from_millis)
+    }
+}
+
+/// A UUID: its 16 bytes.
+pub(crate) mod uuid {
+    use minicbor::decode::Error as Unreadable;
+    use minicbor::encode::{Error as Unwritable, Write};
+    use minicbor::{Decoder, Encoder};
+    use uuid::Uuid;
+
+    pub(crate) fn encode<C, W: Write>(id: &Uuid, e: &mut Encoder<W>, _: &mut C) -> Result<(), Unwritable<W::Error>> {
+        e.bytes(id.as_bytes())?.ok()
+    }
+
+    pub(crate) fn decode<C>(d: &mut Decoder<'_>, _: &mut C) -> Result<Uuid, Unreadable> {
+        Uuid::from_slice(d.bytes()?).map_err(Unreadable::message)
+    }
+}
+
+/// A JSON value: its text, so that people can read what is stored.
+pub(crate) mod json {
+    use minicbor::decode::Error as Unreadable;
+    use minicbor::encode::{Error as Unwritable, Write};
+    use minicbor::{Decoder, Encoder};
+    use serde_json::Value;
+
+    pub(crate) fn encode<C, W: Write>(
+        value: &Value,
+        e: &mut Encoder<W>,
+        _: &mut C,
+    ) -> Result<(), Unwritable<W::Error>> {
+        e.str(&value.to_string())?.ok()
+    }
+
+    pub(crate) fn decode<C>(d: &mut Decoder<'_>, _: &mut C) -> Result<Value, Unreadable> {
+        serde_json::from_str(d.str()?).map_err(Unreadable::message)
+    }
+}

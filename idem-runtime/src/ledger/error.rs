@@ -1,0 +1,116 @@
+//! What can be wrong with a ledger.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// What is wrong with a ledger, and what to do.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum LedgerError {
+    /// Another process, or another `Idem` of this one, has the folder open.
+    #[error(
+        "{} is in use by {}: an embedded ledger belongs to one process; stop the other one, or give each its own folder",
+        path.display(),
+        by.as_ref().map_or_else(|| "another process".to_owned(), |by| format!("process {by}"))
+    )]
+    Held {
+        /// The data folder.
+        path: PathBuf,
+        /// The process id that the holder left.
+        by: Option<u32>,
+    },
+
+    /// The folder cannot be created or written.
+    #[error("{} cannot be written ({reason}): check the path, its owner and its mode", path.display())]
+    NotWritable {
+        /// The data folder.
+        path: PathBuf,
+        /// The system's own words.
+        reason: String,
+    },
+
+    /// The disk, or the quota, is full. Calls work again once there is room.
+    #[error("no room left for {} ({reason}): nothing was recorded; free some space and call again", path.display())]
+    Full {
+        /// The data folder.
+        path: PathBuf,
+        /// The system's own words.
+        reason: String,
+    },
+
+    /// The files do not hold what was acknowledged.
+    #[error(
+        "{} has lost acknowledged writes: it ends at group {found}, but group {acknowledged} was answered, so {} groups \
+         are missing and their messages would run again; restore the folder from a copy, or, to go on with what is \
+         left, remove the file `{}`",
+        path.display(), acknowledged - found, crate::ledger::sled::WITNESS
+    )]
+    Behind {
+        /// The data folder.
+        path: PathBuf,
+        /// The last group commit that the files hold.
+        found: u64,
+        /// The last group commit that was answered.
+        acknowledged: u64,
+    },
+
+    /// The files are damaged.
+    #[error("{} is damaged ({detail}): restore the folder from a copy, or move it away and start empty", path.display())]
+    Damaged {
+        /// The data folder.
+        path: PathBuf,
+        /// What was found.
+        detail: String,
+    },
+
+    /// The storage engine panicked; nothing is answered until the process starts again.
+    #[error("the storage engine under {} failed ({detail}): start the process again", path.display())]
+    Poisoned {
+        /// The data folder.
+        path: PathBuf,
+        /// The panic's message.
+        detail: String,
+    },
+
+    /// The system refused a read or a write. The ledger is opened again with the next call.
+    #[error("reading or writing {} failed ({reason}): nothing was recorded; call again, and look at the disk if it stays", path.display())]
+    Io {
+        /// The data folder.
+        path: PathBuf,
+        /// The system's own words.
+        reason: String,
+    },
+
+    /// One stored record cannot be read; the others can.
+    #[error("a stored record cannot be read ({detail}): was it written by a newer version of idem?")]
+    Record {
+        /// What was found.
+        detail: String,
+    },
+
+    /// The ledger was closed.
+    #[error("the ledger was closed")]
+    Closed,
+
+    /// Another kind of ledger has another kind of trouble.
+    #[error("{0}")]
+    Other(String),
+}
+
+impl LedgerError {
+    /// Sorts an error of the system by what a person can do about it.
+    pub(crate) fn of_io(path: &Path, error: &io::Error) -> Self {
+        let path = path.to_owned();
+        let reason = error.to_string();
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+                Self::Full { path, reason }
+            }
+            io::ErrorKind::PermissionDenied
+            | io::ErrorKind::ReadOnlyFilesystem
+            | io::ErrorKind::NotADirectory
+            | io::ErrorKind::NotFound => Self::NotWritable { path, reason },
+            _ => Self::Io { path, reason },
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! Where records and dead letters are kept.
+
+pub(crate) mod codec;
+mod error;
+pub(crate) mod sled;
+
+use std::time::Duration;
+
+pub use error::LedgerError;
+pub use sled::SledLedger;
+
+use crate::clock::BoxFuture;
+use crate::letters::{DeadLetter, DeadLetterId, Filter};
+use crate::protocol::{Record, RecordId, Reply, Step};
+
+/// A store of records and dead letters, in which every step is atomic and, once answered, durable.
+///
+/// A ledger decides nothing: it hands the record, the step and its [`Facts`](crate::protocol::Facts) to
+/// [`decide`](crate::protocol::decide) inside its own critical section, and writes what comes back, all of it or
+/// nothing. Whoever writes one runs the laws of `idem_runtime::testing` against it.
+pub trait Ledger: Send + Sync + 'static {
+    /// Makes one step of a record. Once polled, the step happens even when the future is dropped.
+    ///
+    /// # Errors
+    /// Whatever keeps the step from being durable. It may have been written all the same; asking again is safe.
+    fn apply(&self, id: &RecordId, step: Step) -> BoxFuture<'static, Result<Reply, LedgerError>>;
+
+    /// A key's record, settled ones past their time to live included.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    fn record(&self, id: &RecordId) -> BoxFuture<'static, Result<Option<Record>, LedgerError>>;
+
+    /// One dead letter.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    fn letter(&self, id: DeadLetterId) -> BoxFuture<'static, Result<Option<DeadLetter>, LedgerError>>;
+
+    /// The letters a filter asks for, newest first.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    fn letters(&self, filter: &Filter) -> BoxFuture<'static, Result<Vec<DeadLetter>, LedgerError>>;
+
+    /// How many letters are open.
+    ///
+    /// # Errors
+    /// When it cannot be told.
+    fn open_letters(&self) -> BoxFuture<'static, Result<u64, LedgerError>>;
+
+    /// A bounded piece of what time alone does: every live record, and the next `settled` of the settled records and
+    /// closed letters. Closed letters go after `retention`.
+    ///
+    /// # Errors
+    /// When it cannot be done; what was done stays.
+    fn sweep(&self, settled: usize, retention: Duration) -> BoxFuture<'static, Result<Swept, LedgerError>>;
+
+    /// Whether claims of other processes can be met here, so that leases count and are renewed.
+    fn leases(&self) -> bool;
+
+    /// Writes what is waiting and lets go of the files or connections.
+    ///
+    /// # Errors
+    /// When something that was asked for could not be written.
+    fn close(&self) -> BoxFuture<'static, Result<(), LedgerError>>;
+}
+
+/// What a sweep did.
+#[derive(Debug, Default, Clone, PartialEq)]
+pub struct Swept {
+    /// The letters it wrote: of messages that nobody came back for.
+    pub died: Vec<DeadLetter>,
+    /// How many records and closed letters it removed.
+    pub expired: u64,
+    /// Whether it reached the end of the settled records, and the next sweep starts over.
+    pub whole: bool,
+}

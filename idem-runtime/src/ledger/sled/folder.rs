@@ -1,0 +1,87 @@
+//! The data folder: its files, its lock, and what makes them durable.
+
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use parking_lot::Mutex;
+
+use crate::ledger::LedgerError;
+
+/// A data folder that this process holds.
+pub(super) struct Folder {
+    path: PathBuf,
+    /// Held until the ledger is closed; the system lets go of it when the process dies.
+    lock: Mutex<Option<File>>,
+}
+
+impl Folder {
+    /// Makes the folder where there is none, and takes its lock.
+    pub(super) fn hold(path: &Path) -> Result<Self, LedgerError> {
+        let refused = |error: io::Error| LedgerError::of_io(path, &error);
+        fs::create_dir_all(path.join("ledger")).map_err(refused)?;
+        let mut lock = File::options()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .open(path.join("lock"))
+            .map_err(refused)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut holder = String::new();
+                // Who holds it is a hint; without it the error still says what to do.
+                let _ = lock.read_to_string(&mut holder);
+                return Err(LedgerError::Held { path: path.to_owned(), by: holder.trim().parse().ok() });
+            }
+            Err(TryLockError::Error(error)) => return Err(refused(error)),
+        }
+        lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id())).map_err(refused)?;
+        Ok(Self { path: path.to_owned(), lock: Mutex::new(Some(lock)) })
+    }
+
+    /// Lets another process have the folder.
+    pub(super) fn release(&self) {
+        self.lock.lock().take();
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where sled keeps its files.
+    pub(super) fn tree(&self) -> PathBuf {
+        self.path.join("ledger")
+    }
+
+    pub(super) fn witness(&self) -> PathBuf {
+        self.path.join(super::WITNESS)
+    }
+
+    /// sled's log, to be synced by us: sled's own flush ends in `sync_file_range`, which a power cut undoes.
+    pub(super) fn log(&self) -> Result<File, LedgerError> {
+        File::open(self.tree().join("db")).map_err(|error| self.refused(&error))
+    }
+
+    /// Makes the names of new files durable.
+    pub(super) fn sync_names(&self) -> Result<(), LedgerError> {
+        let above = self.path.canonicalize().ok().and_then(|path| path.parent().map(Path::to_owned));
+        for folder in [Some(self.tree()), Some(self.path.clone()), above].into_iter().flatten() {
+            File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| self.refused(&error))?;
+        }
+        Ok(())
+    }
+
+    /// Whether the disk takes as much as sled writes when it opens.
+    pub(super) fn has_room(&self) -> Result<(), LedgerError> {
+        let probe = self.path.join("probe");
+        let written = fs::write(&probe, vec![1; 2 << 20]).and_then(|()| File::open(&probe)?.sync_all());
+        let removed = fs::remove_file(&probe);
+        written.and(removed).map_err(|error| self.refused(&error))
+    }
+
+    pub(super) fn refused(&self, error: &io::Error) -> LedgerError {
+        LedgerError::of_io(&self.path, error)
+    }
+}

@@ -1,0 +1,41 @@
+//! Listing dead letters: backwards in time, no further than the page.
+
+use super::layout::{CLOSED_LETTER, OPEN_LETTER, letter_key};
+use super::store::Store;
+use crate::ledger::LedgerError;
+use crate::letters::{DeadLetter, Filter, LetterState};
+
+pub(super) fn letters(store: &Store, filter: &Filter) -> Result<Vec<DeadLetter>, LedgerError> {
+    const PAGE: usize = 256;
+    let kinds: &[u8] = match filter.wanted_state() {
+        Some(LetterState::Open) => &[OPEN_LETTER],
+        Some(_) => &[CLOSED_LETTER],
+        None => &[OPEN_LETTER, CLOSED_LETTER],
+    };
+    let mut found = Vec::new();
+    for &kind in kinds {
+        let mut before = filter.wanted_after().map_or_else(|| vec![kind + 1], |id| letter_key(kind, id));
+        let wanted = found.len() + filter.wanted_limit();
+        loop {
+            let keys = store.keys_before(kind, &before, PAGE)?;
+            for key in &keys {
+                // A letter that was closed since the keys were read is no longer here.
+                if let Some((letter, _)) = store.get::<DeadLetter>(key)?
+                    && filter.matches(&letter)
+                {
+                    found.push(letter);
+                    if found.len() >= wanted {
+                        break;
+                    }
+                }
+            }
+            match keys.last() {
+                Some(last) if found.len() < wanted && keys.len() == PAGE => before.clone_from(last),
+                _ => break,
+            }
+        }
+    }
+    found.sort_by_key(|letter| std::cmp::Reverse(letter.id));
+    found.truncate(filter.wanted_limit());
+    Ok(found)
+}

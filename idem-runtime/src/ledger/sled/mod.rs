@@ -1,0 +1,280 @@
+//! The embedded ledger: sled, one folder, one process.
+//!
+//! Reads that need no write are answered by the caller's own thread; everything else goes through one committer.
+
+mod committer;
+mod folder;
+mod layout;
+mod list;
+mod queue;
+mod store;
+mod sweep;
+mod witness;
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::oneshot;
+
+use committer::{Committer, Done, Job};
+use folder::Folder;
+use layout::{CLOSED_LETTER, LIVE, META, Meta, OPEN_LETTER, SETTLED, Slot, letter_key};
+use queue::Queue;
+pub(crate) use store::panic_text;
+use store::{Group, Store};
+use witness::{Testimony, Witness};
+
+use super::{Ledger, LedgerError, Swept};
+use crate::clock::{BoxFuture, Clock};
+use crate::letters::{DeadLetter, DeadLetterId, Filter};
+use crate::protocol::{Change, Facts, Live, Record, RecordId, Reply, Settled, Step, decide};
+
+/// The witness's name in the data folder.
+pub(crate) const WITNESS: &str = "witness";
+
+/// The embedded ledger.
+///
+/// It holds its folder's lock until it is closed or dropped.
+pub struct SledLedger {
+    shared: Arc<Shared>,
+    committer: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// What callers and the committer share.
+struct Shared {
+    folder: Folder,
+    cache_bytes: u64,
+    clock: Arc<dyn Clock>,
+    instance: String,
+    session: u64,
+    engine: RwLock<Engine>,
+    queue: Queue,
+    /// The records of the group that is being written: nobody may be told of them before they are durable.
+    unsynced: Mutex<HashSet<Slot>>,
+    cursor: Mutex<Vec<u8>>,
+}
+
+/// Whether sled can be asked.
+enum Engine {
+    Open(Store),
+    /// A write was refused. What was durable can still be read; the next write opens it again.
+    Refused(Option<Store>),
+    /// It panicked, or a sync failed: nothing is answered until the process starts again.
+    Poisoned(LedgerError),
+    Closed,
+}
+
+impl Engine {
+    fn fail(&mut self, error: LedgerError) {
+        let store = match std::mem::replace(self, Engine::Closed) {
+            Engine::Open(store) | Engine::Refused(Some(store)) => Some(store),
+            _ => None,
+        };
+        if matches!(error, LedgerError::Poisoned { .. }) {
+            if let Some(store) = store {
+                store.abandon();
+            }
+            *self = Engine::Poisoned(error);
+        } else {
+            *self = Engine::Refused(store);
+        }
+    }
+}
+
+impl SledLedger {
+    /// Opens a data folder, or makes one.
+    ///
+    /// # Errors
+    /// When another process holds it, when it cannot be written, when it is full, and when its files hold less than
+    /// was acknowledged.
+    pub fn open(path: &Path, cache_bytes: u64, clock: Arc<dyn Clock>, instance: String) -> Result<Self, LedgerError> {
+        let folder = Folder::hold(path)?;
+        let testimony = Witness::read(&folder.witness()).map_err(|error| folder.refused(&error))?;
+        let acknowledged = match testimony {
+            Testimony::Silent => 0,
+            Testimony::Acknowledged(group) => group,
+            Testimony::Unreadable => {
+                return Err(LedgerError::Damaged {
+                    path: path.to_owned(),
+                    detail: format!("the file `{WITNESS}` cannot be read; if you removed nothing else, remove it too"),
+                });
+            }
+        };
+        let store = Store::open(&folder.tree(), cache_bytes)?;
+        let mut meta = store.get::<Meta>(META)?.map(|(meta, _)| meta).unwrap_or_default();
+        if meta.group < acknowledged {
+            return Err(LedgerError::Behind { path: path.to_owned(), found: meta.group, acknowledged });
+        }
+        let log = folder.log()?;
+        meta.group += 1;
+        meta.session += 1;
+        let mut opening = Group::default();
+        opening.put(META.to_vec(), &meta, None, &mut 0)?;
+        store.write(opening)?;
+        log.sync_data().map_err(|error| folder.refused(&error))?;
+        let witness = Witness::start(&folder.witness(), meta.group).map_err(|error| folder.refused(&error))?;
+        folder.sync_names()?;
+        let shared = Arc::new(Shared {
+            folder,
+            cache_bytes,
+            clock,
+            instance,
+            session: meta.session,
+            engine: RwLock::new(Engine::Open(store)),
+            queue: Queue::default(),
+            unsynced: Mutex::default(),
+            cursor: Mutex::default(),
+        });
+        let committer = Committer::new(Arc::clone(&shared), meta, witness, log);
+        let thread = std::thread::Builder::new()
+            .name("idem-committer".to_owned())
+            .spawn(move || committer.run())
+            .map_err(|error| shared.folder.refused(&error))?;
+        Ok(Self { shared, committer: Mutex::new(Some(thread)) })
+    }
+}
+
+impl Shared {
+    fn with_store<T>(&self, read: impl FnOnce(&Store) -> Result<T, LedgerError>) -> Result<T, LedgerError> {
+        let result = match &*self.engine.read() {
+            Engine::Open(store) | Engine::Refused(Some(store)) => read(store),
+            Engine::Refused(None) => Err(LedgerError::Io {
+                path: self.folder.path().to_owned(),
+                reason: "it was refused a write and is not open again".to_owned(),
+            }),
+            Engine::Poisoned(error) => Err(error.clone()),
+            Engine::Closed => Err(LedgerError::Closed),
+        };
+        if let Err(error @ LedgerError::Poisoned { .. }) = &result {
+            self.engine.write().fail(error.clone());
+        }
+        result
+    }
+
+    /// What a claim is answered where that needs no write, and stands on the disk already.
+    fn answer_without_writing(&self, id: &RecordId, slot: &Slot, step: &Step) -> Option<Reply> {
+        if !matches!(step, Step::Claim(_)) {
+            return None;
+        }
+        let record = self.with_store(|store| record(store, slot)).ok()??;
+        let decision = decide(id, Some(record), step, &self.facts_for_reading());
+        (decision.record == Change::Keep && !self.unsynced.lock().contains(slot)).then_some(decision.reply)
+    }
+
+    /// Facts for a decision that counts only where it writes nothing, and so uses up no number.
+    fn facts_for_reading(&self) -> Facts {
+        Facts {
+            now: self.clock.now(),
+            token: 0,
+            letter: DeadLetterId::from_bytes([0; 16]),
+            session: self.session,
+            leases: false,
+            instance: String::new(),
+        }
+    }
+
+    fn enqueue<T>(&self, job: Job, answer: oneshot::Receiver<Result<T, LedgerError>>) -> Waiting<T> {
+        self.queue.push(job);
+        Waiting(answer)
+    }
+}
+
+/// A job's answer to come.
+struct Waiting<T>(oneshot::Receiver<Result<T, LedgerError>>);
+
+impl<T> Waiting<T> {
+    async fn answer(self) -> Result<T, LedgerError> {
+        // The committer answers every job; without one it is gone, and nothing was acknowledged.
+        self.0.await.unwrap_or(Err(LedgerError::Closed))
+    }
+}
+
+/// Settled first: that is what duplicates ask for.
+fn record(store: &Store, slot: &Slot) -> Result<Option<Record>, LedgerError> {
+    if let Some((settled, _)) = store.get::<Settled>(&slot.key(SETTLED))? {
+        return Ok(Some(Record::Settled(settled)));
+    }
+    Ok(store.get::<Live>(&slot.key(LIVE))?.map(|(live, _)| Record::Live(live)))
+}
+
+impl Ledger for SledLedger {
+    fn apply(&self, id: &RecordId, step: Step) -> BoxFuture<'static, Result<Reply, LedgerError>> {
+        let (shared, id) = (Arc::clone(&self.shared), id.clone());
+        Box::pin(async move {
+            let slot = Slot::of(&id);
+            if let Some(reply) = shared.answer_without_writing(&id, &slot, &step) {
+                return Ok(reply);
+            }
+            let (done, answer): (Done<Reply>, _) = oneshot::channel();
+            shared.enqueue(Job::Step { id, slot, step, done }, answer).answer().await
+        })
+    }
+
+    fn record(&self, id: &RecordId) -> BoxFuture<'static, Result<Option<Record>, LedgerError>> {
+        let slot = Slot::of(id);
+        let read = self.shared.with_store(|store| record(store, &slot));
+        Box::pin(std::future::ready(read))
+    }
+
+    fn letter(&self, id: DeadLetterId) -> BoxFuture<'static, Result<Option<DeadLetter>, LedgerError>> {
+        let read = self.shared.with_store(|store| {
+            let open = store.get::<DeadLetter>(&letter_key(OPEN_LETTER, id))?;
+            let found = match open {
+                Some(found) => Some(found),
+                None => store.get::<DeadLetter>(&letter_key(CLOSED_LETTER, id))?,
+            };
+            Ok(found.map(|(letter, _)| letter))
+        });
+        Box::pin(std::future::ready(read))
+    }
+
+    fn letters(&self, filter: &Filter) -> BoxFuture<'static, Result<Vec<DeadLetter>, LedgerError>> {
+        // A listing may read many letters: on a thread of its own it holds up no handler.
+        let (shared, filter) = (Arc::clone(&self.shared), filter.clone());
+        let (done, answer) = oneshot::channel();
+        std::thread::spawn(move || done.send(shared.with_store(|store| list::letters(store, &filter))));
+        Box::pin(Waiting(answer).answer())
+    }
+
+    fn open_letters(&self) -> BoxFuture<'static, Result<u64, LedgerError>> {
+        let meta = self.shared.with_store(|store| store.get::<Meta>(META));
+        Box::pin(std::future::ready(meta.map(|meta| meta.map_or(0, |(meta, _)| meta.open_letters))))
+    }
+
+    fn sweep(&self, settled: usize, retention: Duration) -> BoxFuture<'static, Result<Swept, LedgerError>> {
+        let shared = Arc::clone(&self.shared);
+        Box::pin(async move { sweep::sweep(&shared, settled, retention).await })
+    }
+
+    fn leases(&self) -> bool {
+        false
+    }
+
+    fn close(&self) -> BoxFuture<'static, Result<(), LedgerError>> {
+        self.shared.queue.close();
+        let thread = self.committer.lock().take();
+        Box::pin(async move {
+            if let Some(thread) = thread {
+                let (done, ended) = oneshot::channel();
+                std::thread::spawn(move || done.send(thread.join()));
+                // The committer's own panics are caught where sled is called.
+                let _ = ended.await;
+            }
+            Ok(())
+        })
+    }
+}
+
+impl Drop for SledLedger {
+    fn drop(&mut self) {
+        self.shared.queue.close();
+        if let Some(thread) = self.committer.lock().take() {
+            // What is waiting is written before the folder's lock is let go.
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! What waits for the committer.
+
+use parking_lot::{Condvar, Mutex};
+
+use super::committer::Job;
+use crate::ledger::LedgerError;
+
+/// A group stays small enough for sled to write it in a few milliseconds.
+const JOBS_A_GROUP: usize = 1024;
+const BYTES_A_GROUP: usize = 4 << 20;
+
+#[derive(Default)]
+pub(super) struct Queue {
+    waiting: Mutex<Waiting>,
+    bell: Condvar,
+}
+
+#[derive(Default)]
+struct Waiting {
+    jobs: std::collections::VecDeque<Job>,
+    closed: bool,
+}
+
+impl Queue {
+    /// Adds a job, or refuses it when the ledger was closed.
+    pub(super) fn push(&self, job: Job) {
+        let mut waiting = self.waiting.lock();
+        if waiting.closed {
+            return job.refuse(&LedgerError::Closed);
+        }
+        waiting.jobs.push_back(job);
+        drop(waiting);
+        self.bell.notify_one();
+    }
+
+    /// Waits for jobs and takes a group of them; nothing once the queue is closed and empty.
+    pub(super) fn wait(&self) -> Option<Vec<Job>> {
+        let mut waiting = self.waiting.lock();
+        while waiting.jobs.is_empty() {
+            if waiting.closed {
+                return None;
+            }
+            self.bell.wait(&mut waiting);
+        }
+        let mut bytes = 0;
+        let fits = waiting.jobs.iter().take(JOBS_A_GROUP).take_while(|job| {
+            let before = bytes;
+            bytes += job.weight();
+            before == 0 || bytes <= BYTES_A_GROUP
+        });
+        let count = fits.count();
+        Some(waiting.jobs.drain(..count).collect())
+    }
+
+    /// No more jobs.
+    pub(super) fn close(&self) {
+        self.waiting.lock().closed = true;
+        self.bell.notify_one();
+    }
+}

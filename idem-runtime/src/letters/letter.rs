@@ -1,0 +1,242 @@
+//! One dead letter: everything a person needs to judge and mend a message.
+
+use std::fmt;
+use std::str::FromStr;
+
+use jiff::Timestamp;
+use minicbor::{Decode, Encode};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::ledger::codec;
+
+/// The id of a dead letter: a UUID of version 7 ([RFC 9562]), so ids sort by the time of death.
+///
+/// [RFC 9562]: https://www.rfc-editor.org/rfc/rfc9562#name-uuid-version-7
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, Encode, Decode)]
+#[serde(transparent)]
+#[cbor(transparent)]
+pub struct DeadLetterId(
+    #[n(0)]
+    #[cbor(with = "codec::uuid")]
+    Uuid,
+);
+
+impl DeadLetterId {
+    /// The id of a letter that is written at `now`.
+    pub fn new(now: Timestamp, context: &uuid::ContextV7) -> Self {
+        let seconds = u64::try_from(now.as_second()).unwrap_or(0);
+        let nanoseconds = u32::try_from(now.subsec_nanosecond()).unwrap_or(0);
+        Self(Uuid::new_v7(uuid::Timestamp::from_unix(context, seconds, nanoseconds)))
+    }
+
+    /// The 16 bytes of the UUID; they sort as the ids do.
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        self.0.as_bytes()
+    }
+
+    /// An id from its 16 bytes.
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(Uuid::from_bytes(bytes))
+    }
+}
+
+impl fmt::Display for DeadLetterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for DeadLetterId {
+    type Err = uuid::Error;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(Self)
+    }
+}
+
+/// A message that will not run again by itself.
+///
+/// With its record's move to Dead it is written in one atomic write. Open letters never expire.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Encode, Decode)]
+#[non_exhaustive]
+pub struct DeadLetter {
+    /// Sorts by the time of death.
+    #[n(0)]
+    pub id: DeadLetterId,
+    /// The handler's name in the ledger.
+    #[n(1)]
+    pub handler: String,
+    /// The idempotency key, its parts encoded.
+    #[n(2)]
+    pub key: String,
+    /// The arguments: a JSON object, name to value.
+    #[n(3)]
+    #[cbor(with = "codec::json")]
+    pub payload: serde_json::Value,
+    /// Why it died.
+    #[n(4)]
+    pub reason: Reason,
+    /// Every attempt of this budget, the first one first.
+    #[n(5)]
+    pub attempts: Vec<PastAttempt>,
+    /// Whether a person still has to act.
+    #[n(6)]
+    pub state: LetterState,
+    /// When the message came first.
+    #[n(7)]
+    #[cbor(with = "codec::millis")]
+    pub first_seen: Timestamp,
+    /// When it died.
+    #[n(8)]
+    #[cbor(with = "codec::millis")]
+    pub died_at: Timestamp,
+    /// When it was redriven or discarded.
+    #[n(9)]
+    #[cbor(with = "codec::maybe_millis")]
+    pub closed_at: Option<Timestamp>,
+    /// Why it was discarded, in a person's words.
+    #[n(10)]
+    pub closed_why: Option<String>,
+    /// The running instance that wrote the letter: host, process, and a random part.
+    #[n(11)]
+    pub instance: String,
+}
+
+impl DeadLetter {
+    /// The text of the last attempt's error, where there is one.
+    pub fn last_error(&self) -> Option<&str> {
+        self.attempts.iter().rev().find_map(|attempt| attempt.error.as_deref())
+    }
+}
+
+/// Why a message died.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Encode, Decode)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Reason {
+    /// The last attempt of its budget failed.
+    #[n(0)]
+    BudgetSpent,
+    /// `retry_if` said that the error is permanent.
+    #[n(1)]
+    PermanentError,
+    /// An attempt ended with nobody to report it, and the handler has `on_crash = "bury"`.
+    #[n(2)]
+    UnknownOutcome,
+    /// Nobody came back for it within the time to live.
+    #[n(3)]
+    Abandoned,
+    /// It happened, but its result cannot be turned into JSON.
+    #[n(4)]
+    ResultNotStorable,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Reason::BudgetSpent => "all attempts failed",
+            Reason::PermanentError => "permanent error",
+            Reason::UnknownOutcome => "unknown outcome",
+            Reason::Abandoned => "abandoned",
+            Reason::ResultNotStorable => "result not storable",
+        })
+    }
+}
+
+/// One attempt that ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Encode, Decode)]
+#[non_exhaustive]
+pub struct PastAttempt {
+    /// From 1.
+    #[n(0)]
+    pub number: u32,
+    /// When it was claimed.
+    #[n(1)]
+    #[cbor(with = "codec::millis")]
+    pub start: Timestamp,
+    /// When its end was reported; nothing where nobody did.
+    #[n(2)]
+    #[cbor(with = "codec::maybe_millis")]
+    pub end: Option<Timestamp>,
+    /// How it ended.
+    #[n(3)]
+    pub outcome: AttemptOutcome,
+    /// The error and its causes as `{:#}` prints them, or the panic's message; at most 4 KiB.
+    #[n(4)]
+    pub error: Option<String>,
+}
+
+/// How an attempt ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Encode, Decode)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum AttemptOutcome {
+    /// The body returned an error.
+    #[n(0)]
+    Failed,
+    /// The body returned an error that `retry_if` calls permanent.
+    #[n(1)]
+    Permanent,
+    /// The body panicked.
+    #[n(2)]
+    Panicked,
+    /// The body did not return within `timeout`.
+    #[n(3)]
+    TimedOut,
+    /// The call was dropped before the body returned.
+    #[n(4)]
+    Dropped,
+    /// The process died, or could not record how the attempt ended.
+    #[n(5)]
+    Crashed,
+    /// The lease lapsed, and nobody had reported.
+    #[n(6)]
+    LeaseLapsed,
+    /// The body returned a result that cannot be turned into JSON.
+    #[n(7)]
+    ResultNotStorable,
+}
+
+impl AttemptOutcome {
+    /// Whether nobody can tell if the body did its work.
+    pub fn is_unknown(self) -> bool {
+        use AttemptOutcome::{Crashed, Dropped, LeaseLapsed, TimedOut};
+        matches!(self, TimedOut | Dropped | Crashed | LeaseLapsed)
+    }
+
+    /// The name used in metrics, logs and JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            AttemptOutcome::Failed => "failed",
+            AttemptOutcome::Permanent => "permanent",
+            AttemptOutcome::Panicked => "panicked",
+            AttemptOutcome::TimedOut => "timed_out",
+            AttemptOutcome::Dropped => "dropped",
+            AttemptOutcome::Crashed => "crashed",
+            AttemptOutcome::LeaseLapsed => "lease_lapsed",
+            AttemptOutcome::ResultNotStorable => "result_not_storable",
+        }
+    }
+}
+
+impl fmt::Display for AttemptOutcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Whether a person still has to act on a letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Encode, Decode)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum LetterState {
+    /// The message is dead, and nobody has acted.
+    #[n(0)]
+    Open,
+    /// A person re-armed the key; this letter is history.
+    #[n(1)]
+    Redriven,
+    /// A person closed it without another run; this letter is history.
+    #[n(2)]
+    Discarded,
+}

@@ -1,0 +1,316 @@
+//! The protocol: every move of a record, as one pure function.
+
+use jiff::Timestamp;
+
+use super::record::{Live, Phase, Record, RecordId, Settled, SettledAs};
+use super::step::{Claim, Failed, Reply, Started, Step};
+use crate::clock::after;
+use crate::letters::{AttemptOutcome, DeadLetter, DeadLetterId, LetterState, PastAttempt, Reason};
+
+/// What the ledger knows at the moment of deciding.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    /// The time of day.
+    pub now: Timestamp,
+    /// A fencing token larger than every one given out before.
+    pub token: u64,
+    /// A letter id that is not in use.
+    pub letter: DeadLetterId,
+    /// The number of the ledger's opening, which a ledger of one process counts: a claim of another opening has a dead
+    /// owner. 0 in a ledger that many processes share.
+    pub session: u64,
+    /// Whether a lease that has passed means a dead owner.
+    pub leases: bool,
+    /// The running instance that decides, for the letter.
+    pub instance: String,
+}
+
+/// What to write, all of it or nothing, and what to answer once it is durable.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Decision {
+    /// What becomes of the record.
+    pub record: Change,
+    /// What becomes of the dead letters.
+    pub letter: LetterChange,
+    /// The answer.
+    pub reply: Reply,
+}
+
+/// What becomes of a record.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Change {
+    /// It stays.
+    Keep,
+    /// It becomes this.
+    Put(Box<Record>),
+    /// It goes.
+    Remove,
+}
+
+/// What becomes of the dead letters.
+#[derive(Debug, Clone, PartialEq)]
+pub enum LetterChange {
+    /// Nothing.
+    Keep,
+    /// This one is opened.
+    Open(Box<DeadLetter>),
+    /// This one is closed.
+    Close {
+        /// Which.
+        letter: DeadLetterId,
+        /// As what.
+        state: LetterState,
+        /// When.
+        at: Timestamp,
+        /// Why, in a person's words.
+        why: Option<String>,
+    },
+}
+
+/// Decides one step of the record of `id`.
+pub fn decide(id: &RecordId, record: Option<Record>, step: &Step, facts: &Facts) -> Decision {
+    match step {
+        Step::Claim(wanted) => claim(id, record, wanted, facts),
+        Step::Renew { token, lease } => match record {
+            Some(Record::Live(mut live)) if live.holds(*token) => {
+                if let Phase::Running { until, .. } = &mut live.phase {
+                    *until = after(facts.now, *lease);
+                }
+                put(Record::Live(live), Reply::Recorded)
+            }
+            _ => keep(Reply::LeaseLost),
+        },
+        Step::Complete { token, result } => match record {
+            Some(Record::Live(live)) if live.holds(*token) => {
+                let attempts = live.number();
+                let settled = live.settle(facts.now, attempts, SettledAs::Done(result.clone()));
+                put(Record::Settled(settled), Reply::Recorded)
+            }
+            // The report was recorded, and its answer lost: say it again.
+            Some(Record::Settled(Settled { token: last, end: SettledAs::Done(_), .. })) if last == *token => {
+                keep(Reply::Recorded)
+            }
+            _ => keep(Reply::LeaseLost),
+        },
+        Step::Fail(failed) => fail(record, failed, facts),
+        Step::Redrive { letter } => match record {
+            Some(Record::Settled(Settled { end: SettledAs::Dead(open), .. })) if open == *letter => {
+                close(Change::Remove, open, LetterState::Redriven, None, facts)
+            }
+            _ => keep(Reply::NotOpen),
+        },
+        Step::Discard { letter, why } => match record {
+            Some(Record::Settled(mut settled)) if settled.end == SettledAs::Dead(*letter) => {
+                settled.end = SettledAs::Discarded(*letter);
+                settled.at = facts.now;
+                let change = Change::Put(Box::new(Record::Settled(settled)));
+                close(change, *letter, LetterState::Discarded, Some(why.clone()), facts)
+            }
+            _ => keep(Reply::NotOpen),
+        },
+        Step::Sweep => sweep(record, facts),
+    }
+}
+
+fn claim(id: &RecordId, record: Option<Record>, wanted: &Claim, facts: &Facts) -> Decision {
+    let record = record.filter(|record| !matches!(record, Record::Settled(settled) if settled.expired(facts.now)));
+    if let (Some(known), Some(given)) = (record.as_ref().and_then(Record::fingerprint), wanted.fingerprint)
+        && known != given
+    {
+        return keep(Reply::Reused);
+    }
+    let mut live = match record {
+        None => Live {
+            handler: id.handler.to_string(),
+            key: id.key.to_string(),
+            token: 0,
+            fingerprint: None,
+            budget: wanted.budget,
+            payload: Vec::new(),
+            past: Vec::new(),
+            first_seen: facts.now,
+            phase: Phase::Waiting { since: facts.now, until: facts.now },
+        },
+        Some(Record::Live(live)) => live,
+        Some(Record::Settled(settled)) => {
+            return keep(match settled.end {
+                SettledAs::Done(result) => Reply::Replay(result),
+                SettledAs::Dead(letter) => Reply::Dead { letter, discarded: false },
+                SettledAs::Discarded(letter) => Reply::Dead { letter, discarded: true },
+            });
+        }
+    };
+    live.budget = wanted.budget;
+    match live.phase {
+        // A clock that stepped back must not make a pause longer than it was.
+        Phase::Waiting { since, until } if since <= facts.now && facts.now < until => {
+            return match live.spent() {
+                Some(reason) => bury(live, reason, facts),
+                None => keep(Reply::NotYet { at: until }),
+            };
+        }
+        Phase::Waiting { .. } => {}
+        Phase::Running { ref owner, until, .. } => {
+            if owner != &wanted.owner && !live.orphaned(facts) {
+                return keep(Reply::Busy { until });
+            }
+            live.end_orphan(facts);
+        }
+    }
+    if let Some(reason) = live.spent() {
+        return bury(live, reason, facts);
+    }
+    let number = live.number().saturating_add(1);
+    live.token = facts.token;
+    live.fingerprint = wanted.fingerprint;
+    live.payload.clone_from(&wanted.payload);
+    live.phase = Phase::Running {
+        number,
+        since: facts.now,
+        owner: wanted.owner.clone(),
+        session: facts.session,
+        until: after(facts.now, wanted.lease),
+    };
+    put(Record::Live(live), Reply::Run(Started { token: facts.token, number }))
+}
+
+fn fail(record: Option<Record>, failed: &Failed, facts: &Facts) -> Decision {
+    let mut live = match record {
+        Some(Record::Live(live)) if live.token == failed.token => live,
+        // The report was recorded, and its answer lost: say it again.
+        Some(Record::Settled(Settled { token, end: SettledAs::Dead(letter), .. })) if token == failed.token => {
+            return keep(Reply::Dead { letter, discarded: false });
+        }
+        _ => return keep(Reply::LeaseLost),
+    };
+    match live.phase {
+        Phase::Waiting { until, .. } => return keep(Reply::Waiting { at: until }),
+        Phase::Running { number, since, .. } => live.past.push(PastAttempt {
+            number,
+            start: since,
+            end: Some(facts.now),
+            outcome: failed.outcome,
+            error: failed.error.clone(),
+        }),
+    }
+    let until = after(facts.now, failed.pause);
+    live.phase = Phase::Waiting { since: facts.now, until };
+    match live.spent() {
+        Some(reason) => bury(live, reason, facts),
+        None => put(Record::Live(live), Reply::Waiting { at: until }),
+    }
+}
+
+fn sweep(record: Option<Record>, facts: &Facts) -> Decision {
+    let mut live = match record {
+        Some(Record::Settled(settled)) if settled.expired(facts.now) => {
+            return Decision { record: Change::Remove, letter: LetterChange::Keep, reply: Reply::Recorded };
+        }
+        Some(Record::Live(live)) => live,
+        _ => return keep(Reply::Untouched),
+    };
+    if live.orphaned(facts) {
+        live.end_orphan(facts);
+    } else if matches!(live.phase, Phase::Running { .. }) {
+        return keep(Reply::Untouched);
+    }
+    let Phase::Waiting { since, .. } = live.phase else {
+        return keep(Reply::Untouched);
+    };
+    if let Some(reason) = live.spent() {
+        bury(live, reason, facts)
+    } else if facts.now >= after(since, live.budget.ttl) {
+        bury(live, Reason::Abandoned, facts)
+    } else {
+        keep(Reply::Untouched)
+    }
+}
+
+impl Live {
+    /// The number of the running attempt, or of the last one.
+    fn number(&self) -> u32 {
+        match self.phase {
+            Phase::Running { number, .. } => number,
+            Phase::Waiting { .. } => self.past.last().map_or(0, |attempt| attempt.number),
+        }
+    }
+
+    fn holds(&self, token: u64) -> bool {
+        self.token == token && matches!(self.phase, Phase::Running { .. })
+    }
+
+    /// Whether it is running for an owner that is gone.
+    fn orphaned(&self, facts: &Facts) -> bool {
+        match self.phase {
+            Phase::Running { session, until, .. } => session != facts.session || (facts.leases && facts.now >= until),
+            Phase::Waiting { .. } => false,
+        }
+    }
+
+    /// Counts the attempt that nobody reported; it may go on at once, for its pause was its silence.
+    fn end_orphan(&mut self, facts: &Facts) {
+        let Phase::Running { number, since, session, .. } = self.phase else {
+            return;
+        };
+        let outcome = if session == facts.session && facts.leases {
+            AttemptOutcome::LeaseLapsed
+        } else {
+            AttemptOutcome::Crashed
+        };
+        self.past.push(PastAttempt { number, start: since, end: None, outcome, error: None });
+        self.phase = Phase::Waiting { since, until: since };
+    }
+
+    /// Why there is no further attempt, if there is none.
+    fn spent(&self) -> Option<Reason> {
+        let last = self.past.last()?;
+        match last.outcome {
+            AttemptOutcome::Permanent => Some(Reason::PermanentError),
+            AttemptOutcome::ResultNotStorable => Some(Reason::ResultNotStorable),
+            unknown if unknown.is_unknown() && self.budget.bury => Some(Reason::UnknownOutcome),
+            _ => (last.number >= self.budget.attempts()).then_some(Reason::BudgetSpent),
+        }
+    }
+
+    fn settle(&self, at: Timestamp, attempts: u32, end: SettledAs) -> Settled {
+        Settled { token: self.token, fingerprint: self.fingerprint, at, ttl: self.budget.ttl, attempts, end }
+    }
+}
+
+/// To Dead, and its letter, as one write.
+fn bury(live: Live, reason: Reason, facts: &Facts) -> Decision {
+    let settled = live.settle(facts.now, live.number(), SettledAs::Dead(facts.letter));
+    let letter = DeadLetter {
+        id: facts.letter,
+        // What was stored came out of serde_json; what does not parse all the same is shown as it is.
+        payload: serde_json::from_slice(&live.payload)
+            .unwrap_or_else(|_| String::from_utf8_lossy(&live.payload).into_owned().into()),
+        handler: live.handler,
+        key: live.key,
+        reason,
+        attempts: live.past,
+        state: LetterState::Open,
+        first_seen: live.first_seen,
+        died_at: facts.now,
+        closed_at: None,
+        closed_why: None,
+        instance: facts.instance.clone(),
+    };
+    Decision {
+        record: Change::Put(Box::new(Record::Settled(settled))),
+        letter: LetterChange::Open(Box::new(letter.clone())),
+        reply: Reply::Died(Box::new(letter)),
+    }
+}
+
+fn close(record: Change, letter: DeadLetterId, state: LetterState, why: Option<String>, facts: &Facts) -> Decision {
+    Decision { record, letter: LetterChange::Close { letter, state, at: facts.now, why }, reply: Reply::Recorded }
+}
+
+fn put(record: Record, reply: Reply) -> Decision {
+    Decision { record: Change::Put(Box::new(record)), letter: LetterChange::Keep, reply }
+}
+
+fn keep(reply: Reply) -> Decision {
+    Decision { record: Change::Keep, letter: LetterChange::Keep, reply }
+}

@@ -1,0 +1,208 @@
+//! What a ledger remembers of one key.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use minicbor::{Decode, Encode};
+
+use crate::ledger::codec;
+use crate::letters::{DeadLetterId, PastAttempt};
+
+/// What a record is addressed by: the handler's name and the idempotency key.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RecordId {
+    /// The handler's name in the ledger.
+    pub handler: Arc<str>,
+    /// The idempotency key, its parts encoded.
+    pub key: Arc<str>,
+}
+
+impl fmt::Display for RecordId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "handler `{}`, key `{}`", self.handler, self.key)
+    }
+}
+
+/// The hash of what must match for a key to be used again: 128 bits of SHA-256 over canonical JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
+#[cbor(transparent)]
+pub struct Fingerprint(
+    #[n(0)]
+    #[cbor(with = "minicbor::bytes")]
+    pub [u8; 16],
+);
+
+/// A key's record: worked on, or settled. A key without one is absent.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Record {
+    /// Running or waiting for its next attempt.
+    Live(Live),
+    /// Done, dead or discarded.
+    Settled(Settled),
+}
+
+/// A message that is being worked on. It holds its own payload, so that a letter can be written for a process that died.
+#[derive(Debug, Clone, PartialEq, Encode, Decode)]
+pub struct Live {
+    /// The handler's name.
+    #[n(0)]
+    pub handler: String,
+    /// The idempotency key.
+    #[n(1)]
+    pub key: String,
+    /// The fencing token of the last claim.
+    #[n(2)]
+    pub token: u64,
+    /// What a duplicate must match.
+    #[n(3)]
+    pub fingerprint: Option<Fingerprint>,
+    /// What the last claim allows.
+    #[n(4)]
+    pub budget: Budget,
+    /// The arguments: a JSON object, name to value.
+    #[n(5)]
+    #[cbor(with = "minicbor::bytes")]
+    pub payload: Vec<u8>,
+    /// The attempts that ended.
+    #[n(6)]
+    pub past: Vec<PastAttempt>,
+    /// When the message came first.
+    #[n(7)]
+    #[cbor(with = "codec::millis")]
+    pub first_seen: Timestamp,
+    /// What it is doing now.
+    #[n(8)]
+    pub phase: Phase,
+}
+
+/// What a live message is doing.
+#[derive(Debug, Clone, PartialEq, Encode, Decode)]
+pub enum Phase {
+    /// An attempt is running.
+    #[n(0)]
+    Running {
+        /// The attempt's number, from 1.
+        #[n(0)]
+        number: u32,
+        /// When it was claimed.
+        #[n(1)]
+        #[cbor(with = "codec::millis")]
+        since: Timestamp,
+        /// The running instance that holds it.
+        #[n(2)]
+        owner: String,
+        /// The opening of the ledger in which it was claimed; 0 in a ledger that many processes share.
+        #[n(3)]
+        session: u64,
+        /// When the lease lapses unless renewed.
+        #[n(4)]
+        #[cbor(with = "codec::millis")]
+        until: Timestamp,
+    },
+    /// An attempt failed, and the next one is not to come before a pause has passed.
+    #[n(1)]
+    Waiting {
+        /// When the last attempt ended.
+        #[n(0)]
+        #[cbor(with = "codec::millis")]
+        since: Timestamp,
+        /// When the next one may start.
+        #[n(1)]
+        #[cbor(with = "codec::millis")]
+        until: Timestamp,
+    },
+}
+
+/// How often a message may run, and how long it is remembered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct Budget {
+    /// Retries after the first attempt.
+    #[n(0)]
+    pub retries: u32,
+    /// An attempt with an unknown outcome leads to a dead letter at once.
+    #[n(1)]
+    pub bury: bool,
+    /// How long a result is remembered, and an abandoned message waited for.
+    #[n(2)]
+    #[cbor(with = "codec::duration")]
+    pub ttl: Duration,
+}
+
+impl Budget {
+    /// How many attempts there are in all.
+    pub fn attempts(&self) -> u32 {
+        self.retries.saturating_add(1)
+    }
+}
+
+/// A message that came to its end.
+#[derive(Debug, Clone, PartialEq, Encode, Decode)]
+pub struct Settled {
+    /// The fencing token of the claim that settled it.
+    #[n(0)]
+    pub token: u64,
+    /// What a duplicate must match.
+    #[n(1)]
+    pub fingerprint: Option<Fingerprint>,
+    /// When it settled.
+    #[n(2)]
+    #[cbor(with = "codec::millis")]
+    pub at: Timestamp,
+    /// How long a result is remembered.
+    #[n(3)]
+    #[cbor(with = "codec::duration")]
+    pub ttl: Duration,
+    /// How many attempts there were.
+    #[n(4)]
+    pub attempts: u32,
+    /// Its end.
+    #[n(5)]
+    pub end: SettledAs,
+}
+
+/// The end a message came to.
+#[derive(Debug, Clone, PartialEq, Encode, Decode)]
+pub enum SettledAs {
+    /// The body's result is recorded.
+    #[n(0)]
+    Done(#[n(0)] StoredResult),
+    /// A dead letter is open.
+    #[n(1)]
+    Dead(#[n(0)] DeadLetterId),
+    /// A person closed the dead letter without another run.
+    #[n(2)]
+    Discarded(#[n(0)] DeadLetterId),
+}
+
+/// A recorded result.
+#[derive(Debug, Clone, PartialEq, Encode, Decode)]
+pub enum StoredResult {
+    /// The result as JSON.
+    #[n(0)]
+    Json(
+        #[n(0)]
+        #[cbor(with = "minicbor::bytes")]
+        Vec<u8>,
+    ),
+    /// It happened, but it was larger than the limit: how large, in bytes.
+    #[n(1)]
+    TooLarge(#[n(0)] u64),
+}
+
+impl Settled {
+    /// Whether its time to live has passed. A dead letter's never does.
+    pub fn expired(&self, now: Timestamp) -> bool {
+        !matches!(self.end, SettledAs::Dead(_)) && now >= crate::clock::after(self.at, self.ttl)
+    }
+}
+
+impl Record {
+    pub(super) fn fingerprint(&self) -> Option<Fingerprint> {
+        match self {
+            Record::Live(live) => live.fingerprint,
+            Record::Settled(settled) => settled.fingerprint,
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! What can be asked of a record, and what is answered.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::record::{Budget, Fingerprint, StoredResult};
+use crate::letters::{AttemptOutcome, DeadLetter, DeadLetterId};
+
+/// One move of a record. A ledger makes it atomic and, before it answers, durable.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Step {
+    /// Asks for the right to run the body.
+    Claim(Claim),
+    /// Keeps a running claim alive for another lease.
+    Renew {
+        /// The claim's fencing token.
+        token: u64,
+        /// How long from now.
+        lease: Duration,
+    },
+    /// The body returned a result.
+    Complete {
+        /// The claim's fencing token.
+        token: u64,
+        /// The result.
+        result: StoredResult,
+    },
+    /// The attempt failed.
+    Fail(Failed),
+    /// A person re-arms a dead key.
+    Redrive {
+        /// The open letter.
+        letter: DeadLetterId,
+    },
+    /// A person closes a dead letter without another run.
+    Discard {
+        /// The open letter.
+        letter: DeadLetterId,
+        /// Why.
+        why: String,
+    },
+    /// What time alone does to a record: expiry, abandonment, a dead owner whose budget is spent.
+    Sweep,
+}
+
+/// A claim of the right to run the body.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Claim {
+    /// The running instance that claims. It never claims a key that it is still running itself: an older claim of its
+    /// own is one whose end could not be recorded.
+    pub owner: String,
+    /// What must match where there is a record; `None` does not look.
+    pub fingerprint: Option<Fingerprint>,
+    /// The arguments: a JSON object, name to value.
+    pub payload: Vec<u8>,
+    /// What the handler allows.
+    pub budget: Budget,
+    /// How long the claim lives unless renewed.
+    pub lease: Duration,
+}
+
+/// A failed attempt.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Failed {
+    /// The claim's fencing token.
+    pub token: u64,
+    /// How it ended.
+    pub outcome: AttemptOutcome,
+    /// The error's text.
+    pub error: Option<String>,
+    /// The pause before the next attempt, should there be one.
+    pub pause: Duration,
+}
+
+/// What a ledger answers.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Reply {
+    /// To a claim: run the body.
+    Run(Started),
+    /// To a claim: it is done, and this is its result.
+    Replay(StoredResult),
+    /// To a claim: somebody else is running it, with a lease until then.
+    Busy {
+        /// When the lease lapses unless renewed.
+        until: Timestamp,
+    },
+    /// To a claim: its back-off has not passed.
+    NotYet {
+        /// When it may run.
+        at: Timestamp,
+    },
+    /// To a claim: the key belongs to another message.
+    Reused,
+    /// To a claim, or to a report that was recorded before: it is dead.
+    Dead {
+        /// Its letter.
+        letter: DeadLetterId,
+        /// A person closed the letter without another run.
+        discarded: bool,
+    },
+    /// This step wrote a dead letter.
+    Died(Box<DeadLetter>),
+    /// To a failure: recorded, the next attempt may start then.
+    Waiting {
+        /// When it may run.
+        at: Timestamp,
+    },
+    /// Recorded.
+    Recorded,
+    /// To a report or a renewal: the claim has passed to somebody else, and nothing was written.
+    LeaseLost,
+    /// To a redrive or a discard: the letter is not open.
+    NotOpen,
+    /// To a sweep: nothing to do.
+    Untouched,
+}
+
+/// A claim that was granted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Started {
+    /// The fencing token.
+    pub token: u64,
+    /// The attempt's number, from 1.
+    pub number: u32,
+}

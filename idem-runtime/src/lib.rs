@@ -39,3 +39,5 @@ pub use ledger::{Ledger, LedgerError};
 pub use letters::{
     AttemptOutcome, DeadLetter, DeadLetterId, DeadLetters, Filter, LetterState, PastAttempt, Reason, Watch,
 };
+#[cfg(feature = "testing")]
+pub mod testing;

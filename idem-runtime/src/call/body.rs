@@ -82,7 +82,7 @@ async fn renew(held: &Held, inner: &Arc<crate::idem::Inner>) {
                 return pending().await;
             }
             Err(error) => {
-                tracing::warn!(%error, "the lease could not be renewed and will be tried again")
+                tracing::warn!(%error, "the lease could not be renewed and will be tried again");
             }
         }
     }

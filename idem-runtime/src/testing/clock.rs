@@ -1,0 +1,80 @@
+//! A clock that moves when it is told to.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::watch;
+
+use crate::clock::{BoxFuture, Clock, after};
+
+/// A clock that stands still until a test moves it. A clone is the same clock.
+///
+/// ```
+/// # use std::time::Duration;
+/// use idem_runtime::{Clock, testing::ManualClock};
+/// let clock = ManualClock::default();
+/// let before = clock.now();
+/// clock.advance(Duration::from_secs(60));
+/// assert_eq!(clock.now().duration_since(before).as_secs(), 60);
+/// ```
+#[derive(Debug, Clone)]
+pub struct ManualClock {
+    now: Arc<watch::Sender<Timestamp>>,
+    sleepers: Arc<watch::Sender<usize>>,
+}
+
+impl Default for ManualClock {
+    fn default() -> Self {
+        let start = Timestamp::from_second(1_800_000_000).unwrap_or(Timestamp::UNIX_EPOCH);
+        Self { now: Arc::new(watch::Sender::new(start)), sleepers: Arc::default() }
+    }
+}
+
+impl ManualClock {
+    /// Moves time forward, and wakes who has slept long enough.
+    pub fn advance(&self, duration: Duration) {
+        self.now.send_modify(|now| *now = after(*now, duration));
+    }
+
+    /// Sets the time, also to an earlier one, as an operator or a time server might.
+    pub fn set(&self, time: Timestamp) {
+        self.now.send_replace(time);
+    }
+
+    /// Waits until at least so many are asleep on this clock, so that moving it wakes them.
+    pub async fn asleep(&self, sleepers: usize) {
+        // The sender is ours, so the channel is open.
+        let _ = self.sleepers.subscribe().wait_for(|now| *now >= sleepers).await;
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Timestamp {
+        *self.now.borrow()
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        let (clock, wake) = (self.clone(), after(self.now(), duration));
+        Box::pin(async move {
+            let mut now = clock.now.subscribe();
+            let _asleep = Asleep::count(&clock.sleepers);
+            let _ = now.wait_for(|now| *now >= wake).await;
+        })
+    }
+}
+
+struct Asleep(Arc<watch::Sender<usize>>);
+
+impl Asleep {
+    fn count(sleepers: &Arc<watch::Sender<usize>>) -> Self {
+        sleepers.send_modify(|now| *now += 1);
+        Self(Arc::clone(sleepers))
+    }
+}
+
+impl Drop for Asleep {
+    fn drop(&mut self) {
+        self.0.send_modify(|now| *now -= 1);
+    }
+}

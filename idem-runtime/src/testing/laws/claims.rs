@@ -1,0 +1,166 @@
+//! Laws of the right to run.
+
+use std::sync::Arc;
+
+use super::{LEASE, PAUSE, Subject, claim, complete, id};
+use crate::letters::AttemptOutcome;
+use crate::protocol::{Fingerprint, RecordId, Reply, Started, Step};
+
+/// A key never seen before runs, as attempt 1.
+pub async fn a_first_claim_runs_as_attempt_one(on: Arc<Subject>) {
+    assert_eq!(on.ledger.record(&id("A")).await.unwrap(), None);
+    assert_eq!(on.start("A").await.number, 1);
+}
+
+/// While a claim lives, another owner's claim is told to wait.
+pub async fn a_live_claim_is_given_once(on: Arc<Subject>) {
+    on.start("A").await;
+    let mut other = claim();
+    other.owner = "two".to_owned();
+    assert!(matches!(on.step("A", Step::Claim(other)).await, Reply::Busy { .. }));
+}
+
+/// However many claim at once, one gets it.
+pub async fn of_many_claims_at_once_one_runs(on: Arc<Subject>) {
+    let claims = (0..64).map(|owner| {
+        let mut claim = claim();
+        claim.owner = format!("owner {owner}");
+        let answer = on.ledger.apply(&id("A"), Step::Claim(claim));
+        tokio::spawn(answer)
+    });
+    let claims: Vec<_> = claims.collect();
+    let mut ran = 0;
+    for claim in claims {
+        match claim.await.unwrap().unwrap() {
+            Reply::Run(_) => ran += 1,
+            Reply::Busy { .. } => {}
+            other => panic!("unexpected {other:?}"),
+        }
+    }
+    assert_eq!(ran, 1);
+}
+
+/// An owner that claims what it holds has lost track of it: the earlier attempt counts, as crashed.
+pub async fn a_claim_of_its_own_that_was_never_reported_counts_as_crashed(on: Arc<Subject>) {
+    on.start("A").await;
+    assert_eq!(on.start("A").await.number, 2);
+    assert_eq!(on.start("A").await.number, 3);
+    let Reply::Died(letter) = on.step("A", Step::Claim(claim())).await else { panic!("the budget is spent") };
+    assert_eq!(letter.attempts.len(), 3);
+    assert!(letter.attempts.iter().all(|attempt| attempt.outcome.is_unknown() && attempt.end.is_none()));
+}
+
+/// Where leases count, one that has lapsed is a counted attempt, and the next owner runs.
+pub async fn a_lapsed_lease_passes_the_claim_on(on: Arc<Subject>) {
+    if !on.ledger.leases() {
+        return;
+    }
+    let first = on.start("A").await;
+    on.clock.advance(LEASE);
+    let mut other = claim();
+    other.owner = "two".to_owned();
+    let second = on.start_as("A", other).await;
+    assert_eq!(second.number, 2);
+    assert_eq!(on.step("A", complete(first.token, "1")).await, Reply::LeaseLost);
+    assert_eq!(on.step("A", complete(second.token, "2")).await, Reply::Recorded);
+}
+
+/// A renewed claim stays with its owner.
+pub async fn a_renewed_lease_does_not_lapse(on: Arc<Subject>) {
+    let started = on.start("A").await;
+    for _ in 0..3 {
+        on.clock.advance(LEASE / 2);
+        assert_eq!(on.step("A", Step::Renew { token: started.token, lease: LEASE }).await, Reply::Recorded);
+    }
+    let mut other = claim();
+    other.owner = "two".to_owned();
+    assert!(matches!(on.step("A", Step::Claim(other)).await, Reply::Busy { .. }));
+}
+
+/// A report or a renewal with a token that is not the running claim's writes nothing.
+pub async fn an_old_token_changes_nothing(on: Arc<Subject>) {
+    let old = on.start("A").await;
+    on.fail("A", old.token, AttemptOutcome::Failed).await;
+    on.clock.advance(PAUSE);
+    let new = on.start("A").await;
+    let before = on.ledger.record(&id("A")).await.unwrap();
+    assert_eq!(on.step("A", complete(old.token, "1")).await, Reply::LeaseLost);
+    assert_eq!(on.fail("A", old.token, AttemptOutcome::Failed).await, Reply::LeaseLost);
+    assert_eq!(on.step("A", Step::Renew { token: old.token, lease: LEASE }).await, Reply::LeaseLost);
+    assert_eq!(on.step("never claimed", complete(1, "1")).await, Reply::LeaseLost);
+    assert_eq!(on.ledger.record(&id("A")).await.unwrap(), before);
+    assert_eq!(on.step("A", complete(new.token, "2")).await, Reply::Recorded);
+}
+
+/// Every claim's token is larger than all before it, of any key.
+pub async fn tokens_only_grow(on: Arc<Subject>) {
+    let mut last = 0;
+    for round in 0..5 {
+        for key in ["A", "B", "C"] {
+            let Started { token, .. } = on.start(&format!("{key}{round}")).await;
+            assert!(token > last, "token {token} after {last}");
+            last = token;
+        }
+    }
+}
+
+/// A key that belongs to another message is refused, whatever became of that one.
+pub async fn another_fingerprint_is_refused_in_every_state(on: Arc<Subject>) {
+    let running = on.start("running").await;
+    let waiting = on.start("waiting").await;
+    on.fail("waiting", waiting.token, AttemptOutcome::Failed).await;
+    let done = on.start("done").await;
+    on.step("done", complete(done.token, "1")).await;
+    on.kill("dead").await;
+    let letter = on.kill("discarded").await.id;
+    on.step("discarded", Step::Discard { letter, why: "a test".to_owned() }).await;
+    for key in ["running", "waiting", "done", "dead", "discarded"] {
+        let mut other = claim();
+        other.fingerprint = Some(Fingerprint([2; 16]));
+        other.owner = "two".to_owned();
+        assert_eq!(on.step(key, Step::Claim(other)).await, Reply::Reused, "{key}");
+    }
+    assert_eq!(on.step("running", complete(running.token, "1")).await, Reply::Recorded);
+}
+
+/// Where either side has no fingerprint, none is compared.
+pub async fn a_claim_without_a_fingerprint_looks_at_none(on: Arc<Subject>) {
+    let done = on.start("A").await;
+    on.step("A", complete(done.token, "1")).await;
+    let mut other = claim();
+    other.fingerprint = None;
+    assert!(matches!(on.step("A", Step::Claim(other)).await, Reply::Replay(_)));
+}
+
+/// Handler and key cannot run into each other, and any text is a key.
+pub async fn odd_keys_do_not_meet(on: Arc<Subject>) {
+    let long = "x".repeat(1024);
+    let longer = format!("{}y", "x".repeat(1023));
+    let pairs = [
+        ("ab", "c"),
+        ("a", "bc"),
+        ("a", "b\0c"),
+        ("a", "é🦀\n"),
+        ("a", long.as_str()),
+        ("a", longer.as_str()),
+        ("m", "eta"),
+        (long.as_str(), "k"),
+    ];
+    for (handler, key) in pairs {
+        let id = RecordId { handler: handler.into(), key: key.into() };
+        let reply = on.ledger.apply(&id, Step::Claim(claim())).await.unwrap();
+        assert!(matches!(reply, Reply::Run(Started { number: 1, .. })), "{handler:?} {key:?}: {reply:?}");
+    }
+}
+
+/// A step that was begun is made, whether or not anybody waits for its answer.
+pub async fn a_step_happens_even_when_its_future_is_dropped(on: Arc<Subject>) {
+    let mut claiming = on.ledger.apply(&id("A"), Step::Claim(claim()));
+    // Polled once, with whatever it says.
+    let _ = futures_util::future::poll_immediate(claiming.as_mut()).await;
+    drop(claiming);
+    let mut other = claim();
+    other.owner = "two".to_owned();
+    // This answer comes after the dropped one was made.
+    assert!(matches!(on.step("A", Step::Claim(other)).await, Reply::Busy { .. }));
+}

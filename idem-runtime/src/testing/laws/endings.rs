@@ -1,0 +1,107 @@
+//! Laws of how attempts end.
+
+use std::sync::Arc;
+
+use super::{PAUSE, Subject, TTL, claim, complete, id};
+use crate::letters::{AttemptOutcome, Reason};
+use crate::protocol::{Reply, Step, StoredResult};
+
+/// What was recorded is what duplicates get, byte for byte: `()`, `false`, `0` and `None` too.
+pub async fn a_result_is_replayed_exactly(on: Arc<Subject>) {
+    for json in ["null", "false", "0", "\"\"", "[]", "{}", r#"{"total_cents":2500}"#] {
+        let started = on.start(json).await;
+        assert_eq!(on.step(json, complete(started.token, json)).await, Reply::Recorded);
+        for _ in 0..2 {
+            let replay = Reply::Replay(StoredResult::Json(json.as_bytes().to_vec()));
+            assert_eq!(on.step(json, Step::Claim(claim())).await, replay);
+        }
+    }
+    let started = on.start("large").await;
+    on.step("large", Step::Complete { token: started.token, result: StoredResult::TooLarge(17) }).await;
+    assert_eq!(on.step("large", Step::Claim(claim())).await, Reply::Replay(StoredResult::TooLarge(17)));
+}
+
+/// The largest payloads, results and letters come back whole.
+pub async fn large_values_come_back_whole(on: Arc<Subject>) {
+    let mut large = claim();
+    large.payload = format!(r#"{{"note":"{}"}}"#, "p".repeat(1 << 20)).into_bytes();
+    let result = format!("\"{}\"", "r".repeat(16 << 20));
+    let started = on.start_as("A", large.clone()).await;
+    assert_eq!(on.step("A", complete(started.token, &result)).await, Reply::Recorded);
+    let Reply::Replay(StoredResult::Json(replayed)) = on.step("A", Step::Claim(large.clone())).await else {
+        panic!("expected a replay")
+    };
+    assert!(replayed == result.as_bytes(), "{} bytes came back", replayed.len());
+    let started = on.start_as("B", large.clone()).await;
+    let Reply::Died(written) = on.fail("B", started.token, AttemptOutcome::Permanent).await else {
+        panic!("expected a letter")
+    };
+    let letter = on.ledger.letter(written.id).await.unwrap().unwrap();
+    assert!(letter.payload["note"].as_str().is_some_and(|note| note.len() == 1 << 20));
+    assert_eq!(on.step("B", Step::Redrive { letter: letter.id }).await, Reply::Recorded);
+    assert_eq!(on.ledger.letter(letter.id).await.unwrap().unwrap().payload, letter.payload);
+}
+
+/// After a failure nothing runs before the pause has passed; then the next attempt does.
+pub async fn a_failure_waits_for_its_pause(on: Arc<Subject>) {
+    let started = on.start("A").await;
+    let Reply::Waiting { at } = on.fail("A", started.token, AttemptOutcome::Failed).await else {
+        panic!("there are attempts left")
+    };
+    assert_eq!(on.step("A", Step::Claim(claim())).await, Reply::NotYet { at });
+    on.clock.advance(PAUSE);
+    assert_eq!(on.start("A").await.number, 2);
+}
+
+/// A pause is over when its start lies in the future.
+pub async fn a_clock_that_steps_back_does_not_lengthen_a_pause(on: Arc<Subject>) {
+    let started = on.start("A").await;
+    on.fail("A", started.token, AttemptOutcome::Failed).await;
+    let earlier = crate::Clock::now(&on.clock) - jiff::SignedDuration::from_hours(1);
+    on.clock.set(earlier);
+    assert_eq!(on.start("A").await.number, 2);
+}
+
+/// A deploy that lowers the budget counts for messages that wait.
+pub async fn a_lowered_budget_counts_for_what_waits(on: Arc<Subject>) {
+    let started = on.start("A").await;
+    on.fail("A", started.token, AttemptOutcome::Failed).await;
+    let mut lower = claim();
+    lower.budget.retries = 0;
+    let Reply::Died(letter) = on.step("A", Step::Claim(lower)).await else { panic!("expected a letter") };
+    assert_eq!((letter.reason, letter.attempts.len()), (Reason::BudgetSpent, 1));
+}
+
+/// A report whose answer was lost can be said again.
+pub async fn a_report_said_twice_is_recorded_once(on: Arc<Subject>) {
+    let started = on.start("A").await;
+    let waiting = on.fail("A", started.token, AttemptOutcome::Failed).await;
+    assert_eq!(on.fail("A", started.token, AttemptOutcome::Failed).await, waiting);
+    on.clock.advance(PAUSE);
+    let started = on.start("A").await;
+    assert_eq!(started.number, 2);
+    assert_eq!(on.step("A", complete(started.token, "1")).await, Reply::Recorded);
+    assert_eq!(on.step("A", complete(started.token, "1")).await, Reply::Recorded);
+    let started = on.start("B").await;
+    let Reply::Died(letter) = on.fail("B", started.token, AttemptOutcome::Permanent).await else {
+        panic!("expected a letter")
+    };
+    let again = on.fail("B", started.token, AttemptOutcome::Permanent).await;
+    assert_eq!(again, Reply::Dead { letter: letter.id, discarded: false });
+}
+
+/// After its time to live a result is forgotten, and its key is new.
+pub async fn a_result_is_forgotten_after_its_time(on: Arc<Subject>) {
+    let started = on.start("A").await;
+    on.step("A", complete(started.token, "1")).await;
+    on.clock.advance(TTL - PAUSE);
+    assert!(matches!(on.step("A", Step::Claim(claim())).await, Reply::Replay(_)));
+    assert_eq!(on.ledger.sweep(100, TTL).await.unwrap().expired, 0);
+    on.clock.advance(PAUSE);
+    assert_eq!(on.start("A").await.number, 1);
+    let started = on.start("B").await;
+    on.step("B", complete(started.token, "1")).await;
+    on.clock.advance(TTL);
+    assert_eq!(on.ledger.sweep(100, TTL).await.unwrap().expired, 1);
+    assert_eq!(on.ledger.record(&id("B")).await.unwrap(), None);
+}

@@ -1,0 +1,188 @@
+//! Laws of death, and of what people do about it.
+
+use std::sync::Arc;
+
+use super::{PAUSE, Subject, TTL, claim, complete, id};
+use crate::letters::{AttemptOutcome, Filter, LetterState, Reason};
+use crate::protocol::{Record, Reply, SettledAs, Started, Step};
+
+async fn open_letters(on: &Subject) -> usize {
+    let letters = on.ledger.letters(&Filter::default()).await.unwrap();
+    assert_eq!(on.ledger.open_letters().await.unwrap(), letters.len() as u64);
+    letters.len()
+}
+
+/// The last failure of a budget is a letter with every attempt in it, and there is one.
+pub async fn the_last_failure_writes_one_letter(on: Arc<Subject>) {
+    for number in 1..=3 {
+        let started = on.start("A").await;
+        assert_eq!(started.number, number);
+        let reply = on.fail("A", started.token, AttemptOutcome::Failed).await;
+        assert_eq!(matches!(reply, Reply::Died(_)), number == 3, "{reply:?}");
+        on.clock.advance(PAUSE);
+    }
+    assert_eq!(open_letters(&on).await, 1);
+    let letter = on.ledger.letters(&Filter::default()).await.unwrap().remove(0);
+    assert_eq!((&*letter.handler, &*letter.key, letter.reason), ("laws", "A", Reason::BudgetSpent));
+    assert_eq!(letter.payload["sku"], "TEA-500");
+    assert_eq!(letter.attempts.iter().map(|attempt| attempt.number).collect::<Vec<_>>(), [1, 2, 3]);
+    assert_eq!(letter.last_error(), Some("no stock"));
+    assert_eq!(on.ledger.letter(letter.id).await.unwrap().as_ref(), Some(&letter));
+    let record = on.ledger.record(&id("A")).await.unwrap();
+    let Some(Record::Settled(settled)) = record else { panic!("expected a settled record, got {record:?}") };
+    assert_eq!(settled.end, SettledAs::Dead(letter.id));
+}
+
+/// A permanent error, and a result that cannot be stored, spend the budget at once.
+pub async fn a_permanent_error_dies_at_once(on: Arc<Subject>) {
+    for (outcome, reason) in [
+        (AttemptOutcome::Permanent, Reason::PermanentError),
+        (AttemptOutcome::ResultNotStorable, Reason::ResultNotStorable),
+    ] {
+        let started = on.start(outcome.as_str()).await;
+        let Reply::Died(letter) = on.fail(outcome.as_str(), started.token, outcome).await else {
+            panic!("expected a letter")
+        };
+        assert_eq!((letter.reason, letter.attempts.len()), (reason, 1));
+    }
+}
+
+/// With `bury`, an attempt that nobody can vouch for is the last; a returned error is not.
+pub async fn an_unknown_outcome_is_buried_where_asked(on: Arc<Subject>) {
+    let mut careful = claim();
+    careful.budget.bury = true;
+    for outcome in [AttemptOutcome::Dropped, AttemptOutcome::TimedOut] {
+        let started = on.start_as(outcome.as_str(), careful.clone()).await;
+        let Reply::Died(letter) = on.fail(outcome.as_str(), started.token, outcome).await else {
+            panic!("expected a letter")
+        };
+        assert_eq!(letter.reason, Reason::UnknownOutcome);
+    }
+    on.start_as("crashed", careful.clone()).await;
+    let Reply::Died(letter) = on.step("crashed", Step::Claim(careful.clone())).await else {
+        panic!("expected a letter")
+    };
+    assert_eq!((letter.reason, letter.attempts.len()), (Reason::UnknownOutcome, 1));
+    let started = on.start_as("returned", careful).await;
+    assert!(matches!(on.fail("returned", started.token, AttemptOutcome::Failed).await, Reply::Waiting { .. }));
+}
+
+/// A dead message does not run, however often it comes and however long it waits.
+pub async fn a_dead_message_does_not_run(on: Arc<Subject>) {
+    let letter = on.kill("A").await.id;
+    for _ in 0..3 {
+        assert_eq!(on.step("A", Step::Claim(claim())).await, Reply::Dead { letter, discarded: false });
+        on.clock.advance(TTL);
+        on.ledger.sweep(100, TTL).await.unwrap();
+    }
+    assert_eq!(open_letters(&on).await, 1);
+}
+
+/// A redriven key is new: a whole budget, a letter of its own when it dies again, and the old one as history.
+pub async fn a_redrive_gives_a_fresh_budget(on: Arc<Subject>) {
+    let first = on.kill("A").await.id;
+    assert_eq!(on.step("A", Step::Redrive { letter: first }).await, Reply::Recorded);
+    assert_eq!(open_letters(&on).await, 0);
+    let history = on.ledger.letter(first).await.unwrap().unwrap();
+    assert_eq!((history.state, history.attempts.len()), (LetterState::Redriven, 1));
+    let second = on.kill("A").await.id;
+    assert_ne!(first, second);
+    on.step("A", Step::Redrive { letter: second }).await;
+    let Started { token, number } = on.start("A").await;
+    assert_eq!(number, 1);
+    assert_eq!(on.step("A", complete(token, "1")).await, Reply::Recorded);
+    let all = on.ledger.letters(&Filter::default().key("A").any_state()).await.unwrap();
+    assert_eq!(all.iter().map(|letter| letter.id).collect::<Vec<_>>(), [second, first]);
+}
+
+/// Whoever held the key before a redrive holds nothing after it.
+pub async fn a_token_of_before_a_redrive_is_stale(on: Arc<Subject>) {
+    let old = on.start("A").await;
+    let Reply::Died(letter) = on.fail("A", old.token, AttemptOutcome::Permanent).await else {
+        panic!("expected a letter")
+    };
+    on.step("A", Step::Redrive { letter: letter.id }).await;
+    assert_eq!(on.step("A", complete(old.token, "1")).await, Reply::LeaseLost);
+    let new = on.start("A").await;
+    assert!(new.token > old.token);
+    assert_eq!(on.step("A", complete(old.token, "1")).await, Reply::LeaseLost);
+}
+
+/// A discarded message does not run; its time to live starts with the discard.
+pub async fn a_discarded_message_does_not_run_until_its_time_is_over(on: Arc<Subject>) {
+    let letter = on.kill("A").await.id;
+    on.clock.advance(TTL * 2);
+    assert_eq!(on.step("A", Step::Discard { letter, why: "a test order".to_owned() }).await, Reply::Recorded);
+    assert_eq!(on.step("A", Step::Claim(claim())).await, Reply::Dead { letter, discarded: true });
+    assert_eq!(open_letters(&on).await, 0);
+    let closed = on.ledger.letter(letter).await.unwrap().unwrap();
+    assert_eq!((closed.state, closed.closed_why.as_deref()), (LetterState::Discarded, Some("a test order")));
+    on.clock.advance(TTL);
+    assert_eq!(on.start("A").await.number, 1);
+}
+
+/// A letter that is not open is not closed again, and a letter that never was is not either.
+pub async fn a_letter_is_closed_once(on: Arc<Subject>) {
+    let letter = on.kill("A").await.id;
+    let other = on.kill("B").await.id;
+    assert_eq!(on.step("A", Step::Redrive { letter: other }).await, Reply::NotOpen);
+    assert_eq!(on.step("A", Step::Redrive { letter }).await, Reply::Recorded);
+    assert_eq!(on.step("A", Step::Redrive { letter }).await, Reply::NotOpen);
+    assert_eq!(on.step("A", Step::Discard { letter, why: String::new() }).await, Reply::NotOpen);
+    assert_eq!(on.step("never seen", Step::Redrive { letter }).await, Reply::NotOpen);
+    assert_eq!(open_letters(&on).await, 1);
+}
+
+/// Letters are listed newest first, a page at a time, by handler, key and state.
+pub async fn letters_are_listed_newest_first_by_the_page(on: Arc<Subject>) {
+    let mut written = Vec::new();
+    for number in 0..250 {
+        written.push(on.kill(&format!("A-{number:03}")).await.id);
+        on.clock.advance(PAUSE);
+    }
+    written.reverse();
+    let mut listed = Vec::new();
+    let mut page = Filter::default();
+    loop {
+        let letters = on.ledger.letters(&page).await.unwrap();
+        assert!(letters.len() <= 100);
+        let Some(last) = letters.last() else { break };
+        page = Filter::default().after(last.id);
+        listed.extend(letters.iter().map(|letter| letter.id));
+    }
+    assert_eq!(listed, written);
+    let one = on.ledger.letters(&Filter::default().handler("laws").key("A-007")).await.unwrap();
+    assert_eq!(one.len(), 1);
+    assert_eq!(on.ledger.letters(&Filter::default().handler("others")).await.unwrap(), []);
+    on.step("A-007", Step::Redrive { letter: one[0].id }).await;
+    assert_eq!(on.ledger.letters(&Filter::default().limit(1000)).await.unwrap().len(), 249);
+    assert_eq!(on.ledger.letters(&Filter::default().state(LetterState::Redriven)).await.unwrap().len(), 1);
+    let everything = on.ledger.letters(&Filter::default().any_state().limit(1000)).await.unwrap();
+    assert_eq!(everything.iter().map(|letter| letter.id).collect::<Vec<_>>(), written);
+}
+
+/// A message that failed and never came again is somebody's business after its time to live.
+pub async fn an_abandoned_message_becomes_a_letter(on: Arc<Subject>) {
+    let started = on.start("A").await;
+    on.fail("A", started.token, AttemptOutcome::Failed).await;
+    on.clock.advance(TTL - PAUSE);
+    assert_eq!(on.ledger.sweep(0, TTL).await.unwrap().died, []);
+    on.clock.advance(PAUSE);
+    let died = on.ledger.sweep(0, TTL).await.unwrap().died;
+    assert_eq!(died.iter().map(|letter| (&*letter.key, letter.reason)).collect::<Vec<_>>(), [("A", Reason::Abandoned)]);
+    assert_eq!(open_letters(&on).await, 1);
+    assert_eq!(on.ledger.sweep(0, TTL).await.unwrap().died, []);
+}
+
+/// Closed letters go after their retention, open ones never.
+pub async fn closed_letters_are_history_for_a_while(on: Arc<Subject>) {
+    let open = on.kill("A").await.id;
+    let closed = on.kill("B").await.id;
+    on.step("B", Step::Redrive { letter: closed }).await;
+    on.clock.advance(TTL);
+    on.ledger.sweep(100, TTL + PAUSE).await.unwrap();
+    assert!(on.ledger.letter(closed).await.unwrap().is_some());
+    on.ledger.sweep(100, TTL).await.unwrap();
+    assert_eq!(on.ledger.letter(closed).await.unwrap(), None);
+    assert!(on.ledger.letter(open).await.unwrap().is_some());
+}

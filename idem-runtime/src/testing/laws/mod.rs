@@ -1,0 +1,168 @@
+//! The laws that every ledger keeps, one function each. Whoever writes a ledger runs them all, by name:
+//!
+//! ```
+//! use std::sync::Arc;
+//! use idem_runtime::testing::{ManualClock, MemoryLedger, laws::Subject};
+//!
+//! fn open() -> Subject {
+//!     let clock = ManualClock::default();
+//!     Subject::new(Arc::new(MemoryLedger::new(Arc::new(clock.clone()))), clock)
+//! }
+//! mod memory_ledger {
+//!     idem_runtime::ledger_laws!(super::open);
+//! }
+//! # fn main() {}
+//! ```
+
+#![expect(clippy::unwrap_used, reason = "a law is a test: trouble with the ledger fails it")]
+
+mod claims;
+mod endings;
+mod letters;
+
+use std::any::Any;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use claims::*;
+pub use endings::*;
+pub use letters::*;
+
+use super::ManualClock;
+use crate::ledger::Ledger;
+use crate::letters::{AttemptOutcome, DeadLetter};
+use crate::protocol::{Budget, Claim, Failed, Fingerprint, RecordId, Reply, Started, Step, StoredResult};
+
+/// One named test for each law. `$open` is a path to a `fn() -> Subject` that opens an empty ledger.
+#[macro_export]
+macro_rules! ledger_laws {
+    ($open:path) => {
+        $crate::ledger_laws!($open;
+            a_first_claim_runs_as_attempt_one
+            a_live_claim_is_given_once
+            of_many_claims_at_once_one_runs
+            a_claim_of_its_own_that_was_never_reported_counts_as_crashed
+            a_lapsed_lease_passes_the_claim_on
+            a_renewed_lease_does_not_lapse
+            an_old_token_changes_nothing
+            tokens_only_grow
+            another_fingerprint_is_refused_in_every_state
+            a_claim_without_a_fingerprint_looks_at_none
+            odd_keys_do_not_meet
+            a_step_happens_even_when_its_future_is_dropped
+            a_result_is_replayed_exactly
+            large_values_come_back_whole
+            a_failure_waits_for_its_pause
+            a_clock_that_steps_back_does_not_lengthen_a_pause
+            a_lowered_budget_counts_for_what_waits
+            a_report_said_twice_is_recorded_once
+            a_result_is_forgotten_after_its_time
+            the_last_failure_writes_one_letter
+            a_permanent_error_dies_at_once
+            an_unknown_outcome_is_buried_where_asked
+            a_dead_message_does_not_run
+            a_redrive_gives_a_fresh_budget
+            a_token_of_before_a_redrive_is_stale
+            a_discarded_message_does_not_run_until_its_time_is_over
+            a_letter_is_closed_once
+            letters_are_listed_newest_first_by_the_page
+            an_abandoned_message_becomes_a_letter
+            closed_letters_are_history_for_a_while
+        );
+    };
+    ($open:path; $($law:ident)+) => {
+        $(#[test]
+        fn $law() {
+            $crate::testing::laws::hold($open(), $crate::testing::laws::$law);
+        })+
+    };
+}
+
+/// A ledger under test, and the clock it runs on.
+pub struct Subject {
+    /// The ledger, empty.
+    pub ledger: Arc<dyn Ledger>,
+    /// Its clock.
+    pub clock: ManualClock,
+    _kept: Option<Box<dyn Any + Send + Sync>>,
+}
+
+impl Subject {
+    /// A ledger and the clock that was given to it.
+    pub fn new(ledger: Arc<dyn Ledger>, clock: ManualClock) -> Self {
+        Self { ledger, clock, _kept: None }
+    }
+
+    /// Keeps something until the law is judged: a folder, a server.
+    #[must_use]
+    pub fn keeping(mut self, kept: impl Any + Send + Sync) -> Self {
+        self._kept = Some(Box::new(kept));
+        self
+    }
+
+    async fn step(&self, key: &str, step: Step) -> Reply {
+        self.ledger.apply(&id(key), step).await.unwrap_or_else(|error| panic!("the ledger is in trouble: {error}"))
+    }
+
+    /// Claims and expects to run.
+    async fn start(&self, key: &str) -> Started {
+        self.start_as(key, claim()).await
+    }
+
+    async fn start_as(&self, key: &str, claim: Claim) -> Started {
+        match self.step(key, Step::Claim(claim)).await {
+            Reply::Run(started) => started,
+            other => panic!("expected a claim of `{key}` to run, got {other:?}"),
+        }
+    }
+
+    async fn fail(&self, key: &str, token: u64, outcome: AttemptOutcome) -> Reply {
+        self.step(key, Step::Fail(failed(token, outcome))).await
+    }
+
+    /// Fails a message to death and gives its letter.
+    async fn kill(&self, key: &str) -> DeadLetter {
+        let started = self.start(key).await;
+        match self.fail(key, started.token, AttemptOutcome::Permanent).await {
+            Reply::Died(letter) => *letter,
+            other => panic!("expected a letter of `{key}`, got {other:?}"),
+        }
+    }
+}
+
+/// Judges one law.
+pub fn hold<F: Future<Output = ()>>(subject: Subject, law: impl FnOnce(Arc<Subject>) -> F) {
+    let subject = Arc::new(subject);
+    // A ledger over a network brings its own runtime's needs: give it one.
+    match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime.block_on(law(subject)),
+        Err(error) => panic!("no runtime to judge a law in: {error}"),
+    }
+}
+
+const PAUSE: Duration = Duration::from_secs(10);
+const LEASE: Duration = Duration::from_secs(30);
+const TTL: Duration = Duration::from_secs(3600);
+
+fn id(key: &str) -> RecordId {
+    RecordId { handler: "laws".into(), key: key.into() }
+}
+
+/// A claim with two retries.
+fn claim() -> Claim {
+    Claim {
+        owner: "one".to_owned(),
+        fingerprint: Some(Fingerprint([1; 16])),
+        payload: br#"{"sku":"TEA-500"}"#.to_vec(),
+        budget: Budget { retries: 2, bury: false, ttl: TTL },
+        lease: LEASE,
+    }
+}
+
+fn failed(token: u64, outcome: AttemptOutcome) -> Failed {
+    Failed { token, outcome, error: Some("no stock".to_owned()), pause: PAUSE }
+}
+
+fn complete(token: u64, json: &str) -> Step {
+    Step::Complete { token, result: StoredResult::Json(json.as_bytes().to_vec()) }
+}

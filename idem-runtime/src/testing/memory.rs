@@ -1,0 +1,126 @@
+//! A ledger in memory, which many Idems can share as if they were processes: it forgets everything when it is dropped.
+
+use std::collections::{BTreeMap, HashMap};
+use std::future::ready;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use crate::clock::{BoxFuture, Clock, after};
+use crate::ledger::{Ledger, LedgerError, Swept};
+use crate::letters::{DeadLetter, DeadLetterId, Filter, LetterState};
+use crate::protocol::{Change, Facts, LetterChange, Record, RecordId, Reply, Step, decide};
+
+/// A ledger in memory with leases, as one for more than one machine has them.
+#[derive(Clone)]
+pub struct MemoryLedger {
+    clock: Arc<dyn Clock>,
+    kept: Arc<Mutex<Kept>>,
+}
+
+#[derive(Default)]
+struct Kept {
+    records: HashMap<RecordId, Record>,
+    letters: BTreeMap<DeadLetterId, DeadLetter>,
+    token: u64,
+    ids: uuid::ContextV7,
+}
+
+impl MemoryLedger {
+    /// An empty one, on this clock.
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { clock, kept: Arc::default() }
+    }
+}
+
+impl Kept {
+    fn step(&mut self, id: &RecordId, step: &Step, now: jiff::Timestamp) -> Reply {
+        let facts = Facts {
+            now,
+            token: self.token + 1,
+            letter: DeadLetterId::new(now, &self.ids),
+            session: 0,
+            leases: true,
+            instance: "memory".to_owned(),
+        };
+        let decision = decide(id, self.records.get(id).cloned(), step, &facts);
+        match decision.record {
+            Change::Keep => {}
+            Change::Remove => drop(self.records.remove(id)),
+            Change::Put(record) => {
+                self.token += 1;
+                self.records.insert(id.clone(), *record);
+            }
+        }
+        match decision.letter {
+            LetterChange::Keep => {}
+            LetterChange::Open(letter) => drop(self.letters.insert(letter.id, *letter)),
+            LetterChange::Close { letter, state, at, why } => {
+                if let Some(letter) = self.letters.get_mut(&letter) {
+                    (letter.state, letter.closed_at, letter.closed_why) = (state, Some(at), why);
+                }
+            }
+        }
+        decision.reply
+    }
+}
+
+fn at_once<T: Send + 'static>(answer: T) -> BoxFuture<'static, Result<T, LedgerError>> {
+    Box::pin(ready(Ok(answer)))
+}
+
+impl Ledger for MemoryLedger {
+    fn apply(&self, id: &RecordId, step: Step) -> BoxFuture<'static, Result<Reply, LedgerError>> {
+        at_once(self.kept.lock().step(id, &step, self.clock.now()))
+    }
+
+    fn record(&self, id: &RecordId) -> BoxFuture<'static, Result<Option<Record>, LedgerError>> {
+        at_once(self.kept.lock().records.get(id).cloned())
+    }
+
+    fn letter(&self, id: DeadLetterId) -> BoxFuture<'static, Result<Option<DeadLetter>, LedgerError>> {
+        at_once(self.kept.lock().letters.get(&id).cloned())
+    }
+
+    fn letters(&self, filter: &Filter) -> BoxFuture<'static, Result<Vec<DeadLetter>, LedgerError>> {
+        let kept = self.kept.lock();
+        let newest_first = kept.letters.values().rev().filter(|letter| filter.matches(letter));
+        at_once(newest_first.take(filter.wanted_limit()).cloned().collect())
+    }
+
+    fn open_letters(&self) -> BoxFuture<'static, Result<u64, LedgerError>> {
+        let open = self.kept.lock().letters.values().filter(|letter| letter.state == LetterState::Open).count();
+        at_once(open as u64)
+    }
+
+    fn sweep(&self, settled: usize, retention: Duration) -> BoxFuture<'static, Result<Swept, LedgerError>> {
+        let (mut kept, now) = (self.kept.lock(), self.clock.now());
+        let mut swept = Swept { whole: settled > 0, ..Swept::default() };
+        let ids: Vec<_> = kept
+            .records
+            .iter()
+            .filter(|(_, record)| settled > 0 || matches!(record, Record::Live(_)))
+            .map(|(id, _)| id.clone())
+            .collect();
+        for id in ids {
+            match kept.step(&id, &Step::Sweep, now) {
+                Reply::Died(letter) => swept.died.push(*letter),
+                Reply::Recorded => swept.expired += 1,
+                _ => {}
+            }
+        }
+        let before = kept.letters.len();
+        kept.letters.retain(|_, letter| letter.closed_at.is_none_or(|closed| now < after(closed, retention)));
+        swept.expired += (before - kept.letters.len()) as u64;
+        at_once(swept)
+    }
+
+    fn leases(&self) -> bool {
+        true
+    }
+
+    fn close(&self) -> BoxFuture<'static, Result<(), LedgerError>> {
+        at_once(())
+    }
+}

@@ -1,14 +1,22 @@
 //! What a handler's types have to be, said so that the compiler's message tells what to do.
+//!
+//! The expansion reaches them through the functions here, each with one bound, so that a type that does not meet
+//! it makes one error.
 
 use std::fmt::Display;
-use std::future::Future;
+use std::future::{Future, Ready, ready};
 
 use serde::{Serialize, de::DeserializeOwned};
+
+use crate::call::{Call, found_existing};
+use crate::message::Message;
 
 /// What an idempotent handler returns: a `Result`, under any alias.
 #[diagnostic::on_unimplemented(
     message = "an idempotent handler returns a `Result<T, E>`, and `{Self}` is none",
-    label = "not a `Result`"
+    label = "not a `Result`",
+    note = "its `Ok` is what duplicates get, its `Err` is what is tried again; for a handler that cannot \
+            fail, `Result<T, idem_runtime::Error>` will do"
 )]
 pub trait Outcome {
     /// The result that duplicates get.
@@ -33,46 +41,154 @@ impl<T, E> Outcome for Result<T, E> {
 }
 
 /// A result that can be recorded and replayed.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be the result of an idempotent handler: duplicates get it from the ledger",
+    label = "has to be `Serialize` and `DeserializeOwned`",
+    note = "derive `serde::Serialize` and `serde::Deserialize` for `{Self}`; what it borrows, such as a `&str`, \
+            has to be owned, such as a `String`"
+)]
 pub trait Replayable: Serialize + DeserializeOwned {}
+#[diagnostic::do_not_recommend]
 impl<T: Serialize + DeserializeOwned> Replayable for T {}
 
 /// An error that idem can show and add its own to.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be the error of an idempotent handler: idem shows it, and adds errors of its own",
+    label = "has to be `Display` and `From<idem_runtime::Error>`",
+    note = "with thiserror, a variant `#[error(transparent)] Idem(#[from] idem_runtime::Error)` does it; \
+            `anyhow::Error` and `Box<dyn Error + Send + Sync>` work as they are"
+)]
 pub trait Failure: Display + From<crate::Error> {}
+#[diagnostic::do_not_recommend]
 impl<E: Display + From<crate::Error>> Failure for E {}
 
 /// A part of an idempotency key.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be part of an idempotency key",
+    label = "has to be `Display`",
+    note = "name one of its fields, as in `key = \"order.order_no\"`, or write an expression, as in \
+            `key = order.id.to_string()`"
+)]
 pub trait KeyPart: Display {}
+#[diagnostic::do_not_recommend]
 impl<T: Display + ?Sized> KeyPart for T {}
 
 /// An argument that is stored with the claim.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be stored with the message",
+    label = "has to be `Serialize`",
+    note = "derive `serde::Serialize` for `{Self}`, or leave the argument out with `skip(…)` if it is context \
+            and not part of the message"
+)]
 pub trait Payload: Serialize {}
+#[diagnostic::do_not_recommend]
 impl<T: Serialize + ?Sized> Payload for T {}
 
-/// What an `existing` function returned: a plain result, or a future of one.
-pub struct Look<X>(pub X);
+/// An owned argument of a body that may run again.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be handed to a second attempt",
+    label = "has to be `Clone`",
+    note = "derive `Clone` for `{Self}`, take it as `&{Self}`, or say `retries = 0` or `retry = \"redeliver\"`"
+)]
+pub trait Repeatable: Clone {}
+#[diagnostic::do_not_recommend]
+impl<T: Clone> Repeatable for T {}
 
-impl<T, E> Look<Result<Option<T>, E>> {
-    /// The plain result, for a sync handler.
-    pub fn found_now(self) -> Result<Option<T>, E> {
-        self.0
-    }
-    /// The plain result, for an async handler.
-    pub async fn found(self) -> Result<Option<T>, E> {
-        self.0
+/// One attempt's own copy of an argument.
+pub fn again<T: Repeatable>(argument: &T) -> T {
+    argument.clone()
+}
+
+/// A handler's return type. Its call is found through it, because the compiler then says nothing more about the
+/// call of a type that has none.
+pub trait Handled: Outcome {
+    /// The call.
+    type Call;
+    /// Begins it.
+    fn begin(message: Message) -> Self::Call;
+}
+
+#[diagnostic::do_not_recommend]
+impl<T: Replayable, E: Failure> Handled for Result<T, E> {
+    type Call = Call<Self>;
+    fn begin(message: Message) -> Call<Self> {
+        Call::begin(message)
     }
 }
 
-/// The future's side of [`Look`]: an inherent method wins over a trait's, so this one is found for futures only.
-pub trait LookFuture {
-    /// The future that looks.
-    type Found;
-    /// The future itself.
-    fn found(self) -> Self::Found;
+/// Begins a call.
+pub fn begin<R: Handled>(message: Message) -> R::Call {
+    R::begin(message)
 }
 
-impl<F: Future> LookFuture for Look<F> {
-    type Found = F;
-    fn found(self) -> F {
-        self.0
+/// What an `existing` function may return: a result, or a future of one. `M` only keeps the two apart.
+#[diagnostic::on_unimplemented(
+    message = "the `existing` function returns `{Self}`, which says nothing about an existing result",
+    label = "has to return `Result<Option<{T}>, {E}>`, or a future of it",
+    note = "`Ok(Some(…))` is the result of an earlier run, `Ok(None)` lets the body run"
+)]
+pub trait Looks<T, E, M> {
+    /// The future of the result.
+    type Look: Future<Output = Result<Option<T>, E>>;
+    /// Makes it.
+    fn look(self) -> Self::Look;
+}
+
+/// [`Looks`] by a plain result.
+#[derive(Debug)]
+pub enum Now {}
+/// [`Looks`] by a future.
+#[derive(Debug)]
+pub enum Later {}
+
+#[diagnostic::do_not_recommend]
+impl<T, E> Looks<T, E, Now> for Result<Option<T>, E> {
+    type Look = Ready<Self>;
+    fn look(self) -> Ready<Self> {
+        ready(self)
     }
+}
+
+#[diagnostic::do_not_recommend]
+impl<T, E, F: Future<Output = Result<Option<T>, E>>> Looks<T, E, Later> for F {
+    type Look = F;
+    fn look(self) -> F {
+        self
+    }
+}
+
+/// What an `existing` function of a sync handler may return.
+#[diagnostic::on_unimplemented(
+    message = "the `existing` function returns `{Self}`, which says nothing about an existing result",
+    label = "has to return `Result<Option<{T}>, {E}>`, as the handler is no `async fn`",
+    note = "`Ok(Some(…))` is the result of an earlier run, `Ok(None)` lets the body run"
+)]
+pub trait LooksNow<T, E> {
+    /// As a plain result.
+    fn look(self) -> Result<Option<T>, E>;
+}
+
+#[diagnostic::do_not_recommend]
+impl<T, E> LooksNow<T, E> for Result<Option<T>, E> {
+    fn look(self) -> Self {
+        self
+    }
+}
+
+/// The existing result or the error of looking for it; `None` lets the body run.
+pub async fn look<R: Outcome, L: Looks<R::Ok, R::Error, M>, M>(looked: L) -> Option<R> {
+    found(looked.look().await)
+}
+
+/// [`look`] for a sync handler.
+pub fn look_now<R: Outcome, L: LooksNow<R::Ok, R::Error>>(looked: L) -> Option<R> {
+    found(looked.look())
+}
+
+fn found<R: Outcome>(looked: Result<Option<R::Ok>, R::Error>) -> Option<R> {
+    let found = looked.transpose()?;
+    if found.is_ok() {
+        found_existing();
+    }
+    Some(R::from_result(found))
 }

@@ -1,0 +1,240 @@
+//! The attribute's arguments, each read on its own; how they go together is for `check`.
+
+mod backoff;
+mod duration;
+mod list;
+mod path;
+mod value;
+
+use proc_macro2::{Ident, TokenStream};
+use syn::ext::IdentExt;
+use syn::{Expr, Path};
+
+pub(crate) use self::backoff::Backoff;
+pub(crate) use self::duration::show;
+use self::list::{Arg, Value, arguments};
+pub(crate) use self::path::{Dotted, Part};
+pub(crate) use self::value::Given;
+use crate::errors::Errors;
+
+/// The names, in the order of the documentation.
+const NAMES: [&str; 16] = [
+    "key",
+    "retries",
+    "backoff",
+    "retry",
+    "retry_if",
+    "existing",
+    "on_crash",
+    "timeout",
+    "lease",
+    "ttl",
+    "in_flight",
+    "fingerprint",
+    "skip",
+    "name",
+    "runtime",
+    "crate",
+];
+
+/// As in the runtime's `Handler`.
+const DEFAULT_RETRIES: u32 = 3;
+
+/// More is no budget but a loop.
+const MAX_RETRIES: u32 = 1000;
+
+/// A claim that lapses sooner would be lost between two renewals.
+const MIN_LEASE: u64 = 1000;
+
+/// What was given; what was not has its default in the runtime.
+#[derive(Default)]
+pub(crate) struct Options {
+    /// `None` as well when it was given and wrong, which `wrong_key` tells apart.
+    pub(crate) key: Option<Vec<Part>>,
+    pub(crate) wrong_key: bool,
+    pub(crate) retries: Option<Given<u32>>,
+    pub(crate) backoff: Option<Given<Backoff>>,
+    pub(crate) redeliver: bool,
+    pub(crate) retry_if: Option<Given<Path>>,
+    pub(crate) existing: Option<Path>,
+    pub(crate) bury: bool,
+    pub(crate) timeout: Option<Given<u64>>,
+    pub(crate) lease: Option<u64>,
+    pub(crate) ttl: Option<Given<u64>>,
+    pub(crate) reject: bool,
+    pub(crate) fingerprint: Option<Fingerprint>,
+    pub(crate) skip: Vec<Ident>,
+    pub(crate) name: Option<String>,
+    pub(crate) runtime: Option<Expr>,
+    pub(crate) krate: Option<Path>,
+}
+
+/// `fingerprint = "off"` or `fingerprint(…)`.
+pub(crate) enum Fingerprint {
+    Off,
+    Of(Vec<Dotted>),
+}
+
+impl Options {
+    /// Reads all that can be read.
+    pub(crate) fn parse(tokens: TokenStream, errors: &mut Errors) -> Self {
+        let mut options = Self::default();
+        for arg in arguments("`#[idempotent]`", &NAMES, tokens, errors) {
+            let read = options.read(arg);
+            errors.keep(read);
+        }
+        options
+    }
+
+    /// The retries after the first attempt.
+    pub(crate) fn retries(&self) -> u32 {
+        self.retries.as_ref().map_or(DEFAULT_RETRIES, |retries| retries.value)
+    }
+
+    /// Whether the body can run twice within one call.
+    pub(crate) fn runs_again(&self) -> bool {
+        !self.redeliver && self.retries() > 0
+    }
+
+    fn read(&mut self, arg: Arg) -> syn::Result<()> {
+        match arg.name.unraw().to_string().as_str() {
+            "key" => {
+                self.wrong_key = true;
+                self.key = Some(path::key(&arg)?);
+            }
+            "retries" => {
+                let value = arg.number("retries = 3", MAX_RETRIES)?;
+                self.retries = Some(Given { arg, value });
+            }
+            "backoff" => {
+                let value = Backoff::parse(&arg)?;
+                self.backoff = Some(Given { arg, value });
+            }
+            "retry" => self.redeliver = arg.choice(["inline", "redeliver"])? == 1,
+            "retry_if" => {
+                let value = arg.path("retry_if = PayError::is_transient")?;
+                self.retry_if = Some(Given { arg, value });
+            }
+            "existing" => self.existing = Some(arg.path("existing = find_order")?),
+            "on_crash" => self.bury = arg.choice(["rerun", "bury"])? == 1,
+            "timeout" => {
+                let value = arg.duration("timeout = \"10s\"", 1)?;
+                self.timeout = Some(Given { arg, value });
+            }
+            "lease" => self.lease = Some(arg.duration("lease = \"30s\"", MIN_LEASE)?),
+            "ttl" => {
+                let value = arg.duration("ttl = \"7d\"", 1)?;
+                self.ttl = Some(Given { arg, value });
+            }
+            "in_flight" => self.reject = arg.choice(["wait", "reject"])? == 1,
+            "fingerprint" => self.fingerprint = Some(fingerprint(&arg)?),
+            "skip" => self.skip = skip(&arg)?,
+            "name" => self.name = Some(name(&arg)?),
+            "runtime" => self.runtime = Some(runtime(&arg)?),
+            // `arguments` lets nothing pass but the names above.
+            _ => self.krate = Some(arg.path("crate = my_crate::idem_runtime")?),
+        }
+        Ok(())
+    }
+}
+
+fn fingerprint(arg: &Arg) -> syn::Result<Fingerprint> {
+    match &arg.value {
+        Value::List(_) => path::fingerprint(arg).map(Fingerprint::Of),
+        _ => match arg.string("fingerprint = \"off\"") {
+            Ok(text) if text.value() == "off" => Ok(Fingerprint::Off),
+            _ => Err(arg
+                .error("write `fingerprint = \"off\"` for none, or `fingerprint(sku, qty)` for a part of the payload")),
+        },
+    }
+}
+
+fn skip(arg: &Arg) -> syn::Result<Vec<Ident>> {
+    let mut names: Vec<Ident> = Vec::new();
+    for element in arg.elements("skip(db, clock)")? {
+        let ident = match &element {
+            Expr::Path(path) => path.path.get_ident(),
+            _ => None,
+        };
+        let Some(ident) = ident else {
+            let message = "`skip(…)` takes the names of arguments, such as `skip(db, clock)`";
+            return Err(syn::Error::new_spanned(element, message));
+        };
+        if ident == "self" {
+            let message = "`self` is never stored, leave it out";
+            return Err(syn::Error::new_spanned(ident, message));
+        }
+        if names.contains(ident) {
+            let message = format!("`{ident}` is skipped twice, keep one of them");
+            return Err(syn::Error::new_spanned(ident, message));
+        }
+        names.push(ident.clone());
+    }
+    Ok(names)
+}
+
+fn name(arg: &Arg) -> syn::Result<String> {
+    // Room enough for any name, and little enough to lead every record's key.
+    const MAX: usize = 128;
+    let name = arg.string("name = \"orders.place\"")?.value();
+    if name.trim().is_empty() {
+        return Err(arg.error("the name is empty, write one such as `\"orders.place\"`"));
+    }
+    if name.chars().any(char::is_control) {
+        return Err(arg.error("a name has no control characters, people read it"));
+    }
+    if name.len() > MAX {
+        return Err(arg.error(format!("the name has {} bytes, {MAX} are the most", name.len())));
+    }
+    Ok(name)
+}
+
+fn runtime(arg: &Arg) -> syn::Result<Expr> {
+    match arg.expr("runtime = self.idem")? {
+        Expr::Lit(_) => Err(arg.error("`runtime` takes an expression that is an `Idem`, such as `self.idem`")),
+        expr => Ok(expr.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quote::quote;
+
+    use super::*;
+
+    fn errors(tokens: TokenStream) -> usize {
+        let mut errors = Errors::default();
+        Options::parse(tokens, &mut errors);
+        let found = errors.into_compile_errors().unwrap_or_default().to_string();
+        found.matches("compile_error").count()
+    }
+
+    #[test]
+    fn every_argument_is_read() {
+        let mut errors = Errors::default();
+        let options = Options::parse(
+            quote! {
+                key = "a, b.c", retries = 5, backoff(initial = "1s", jitter), retry = "redeliver",
+                retry_if = is_transient, existing = Self::find, on_crash = "bury", timeout = "10s",
+                lease = "1m", ttl = "2h", in_flight = "reject", fingerprint(a, b.c), skip(db),
+                name = "x.y", runtime = self.idem, crate = ::other,
+            },
+            &mut errors,
+        );
+        assert!(errors.into_compile_errors().is_none());
+        assert_eq!(options.key.unwrap().len(), 2);
+        assert_eq!(options.retries.unwrap().value, 5);
+        assert!(options.redeliver && options.bury && options.reject);
+        assert_eq!(options.timeout.unwrap().value, 10_000);
+        assert_eq!(options.lease, Some(60_000));
+        assert_eq!(options.ttl.unwrap().value, 7_200_000);
+        assert!(matches!(options.fingerprint, Some(Fingerprint::Of(of)) if of.len() == 2));
+        assert_eq!(options.skip, ["db"]);
+        assert_eq!(options.name.unwrap(), "x.y");
+    }
+
+    #[test]
+    fn independent_errors_are_all_reported() {
+        assert_eq!(errors(quote!(retries = -1, retry = "sometimes", timeout = 10, name = "")), 4);
+    }
+}

@@ -1,0 +1,143 @@
+//! What cannot be made idempotent, and which arguments do not go together, each with the reason and the cure.
+
+use proc_macro2::Span;
+use quote::ToTokens;
+use syn::visit::Visit;
+use syn::{ReturnType, Safety, Signature, Type, TypeImplTrait};
+
+use crate::args::{Backoff, Options, show};
+use crate::errors::Errors;
+use crate::item::{Function, is_ours};
+use crate::params::Params;
+
+/// The function itself.
+pub(crate) fn function(function: &Function, errors: &mut Errors) {
+    let sig = &function.sig;
+    if let Some(constness) = sig.constness {
+        errors.add(constness, "a `const fn` cannot be idempotent: it has no ledger to ask, drop `const`");
+    }
+    if let Safety::Unsafe(token) = sig.safety {
+        errors.add(
+            token,
+            "an `unsafe fn` cannot be idempotent: its caller vouches for one run and the body may run \
+             again, make it safe and put `unsafe` inside",
+        );
+    }
+    if let Some(abi) = &sig.abi {
+        errors.add(abi, "an `extern` function cannot be idempotent, call an idempotent `fn` from it");
+    }
+    for attr in &function.attrs {
+        if is_ours(attr) {
+            errors.add(attr, "`#[idempotent]` is here twice, keep one of them");
+        }
+    }
+    output(sig, errors);
+}
+
+fn output(sig: &Signature, errors: &mut Errors) {
+    let ReturnType::Type(_, ty) = &sig.output else {
+        let message = format!(
+            "`{0}` returns nothing, and an idempotent handler returns a `Result<T, E>`: its result is \
+             what duplicates get, write for example `-> Result<(), idem_runtime::Error>`",
+            sig.ident
+        );
+        errors.add(&sig.ident, message);
+        return;
+    };
+    if let Some(opaque) = first_impl_trait(ty) {
+        errors.add(
+            opaque,
+            "an `impl Trait` cannot be recorded and read back, name the type of the result (and of a \
+             future by writing `async fn`)",
+        );
+    }
+}
+
+fn first_impl_trait(ty: &Type) -> Option<&TypeImplTrait> {
+    struct Find<'a>(Option<&'a TypeImplTrait>);
+    impl<'a> Visit<'a> for Find<'a> {
+        fn visit_type_impl_trait(&mut self, ty: &'a TypeImplTrait) {
+            self.0.get_or_insert(ty);
+        }
+    }
+    let mut find = Find(None);
+    find.visit_type(ty);
+    find.0
+}
+
+/// The arguments that do not go together, or not with this function.
+pub(crate) fn combinations(options: &Options, params: &Params, is_async: bool, errors: &mut Errors) {
+    if options.key.is_none() && !options.wrong_key {
+        errors.push(syn::Error::new(
+            Span::call_site(),
+            "`#[idempotent]` needs a `key`: what makes two calls the same message, \
+             such as `key = \"order_no\"`",
+        ));
+    }
+    if let Some(timeout) = &options.timeout
+        && !is_async
+    {
+        errors.add(
+            &timeout.arg,
+            "`timeout` needs an `async fn`: nothing can stop a blocking body halfway, give its calls \
+             timeouts of their own",
+        );
+    }
+    if let Some(retries) = &options.retries
+        && retries.value == 0
+    {
+        if let Some(backoff) = &options.backoff {
+            errors.add(&backoff.arg, "`backoff` is the pause before a retry, and `retries = 0` leaves none");
+        }
+        if let Some(retry_if) = &options.retry_if {
+            errors.add(&retry_if.arg, "`retry_if` decides on a retry, and `retries = 0` leaves none");
+        }
+    }
+    if options.runs_again()
+        && let Some(receiver) = params.spent_receiver()
+    {
+        let shown = receiver.to_token_stream().to_string().replace("& mut", "&mut").replace(" :", ":");
+        errors.add(
+            receiver,
+            format!(
+                "`{shown}` is gone or changed after the first attempt, so the body cannot run again: take \
+                 `&self`, or say `retries = 0` or `retry = \"redeliver\"`"
+            ),
+        );
+    }
+    remembered_long_enough(options, errors);
+}
+
+/// A result has to outlive the attempts that lead to it.
+fn remembered_long_enough(options: &Options, errors: &mut Errors) {
+    let default = Backoff { jitter: true, ..Backoff::default() };
+    let backoff = options.backoff.as_ref().map_or(&default, |given| &given.value);
+    let retries = options.retries();
+    let pauses = backoff.total(retries);
+    let timeouts = options.timeout.as_ref().map_or(0, |timeout| timeout.value);
+    let timeouts = timeouts.saturating_mul(u64::from(retries) + 1);
+    let all = pauses.saturating_add(timeouts);
+    let ttl = options.ttl.as_ref().map_or(DEFAULT_TTL, |ttl| ttl.value);
+    if ttl >= all {
+        return;
+    }
+    let message = format!(
+        "a `ttl` of `{}` is shorter than all attempts may take: `{}` of pauses and `{}` of timeouts, so \
+         a duplicate could come when the result is forgotten; say `ttl = \"{}\"` or more",
+        show(ttl),
+        show(pauses),
+        show(timeouts),
+        show(all)
+    );
+    let given = [
+        options.ttl.as_ref().map(|given| &given.arg),
+        options.backoff.as_ref().map(|given| &given.arg),
+        options.timeout.as_ref().map(|given| &given.arg),
+        options.retries.as_ref().map(|given| &given.arg),
+    ];
+    if let Some(arg) = given.into_iter().flatten().next() {
+        errors.add(arg, message);
+    }
+}
+
+const DEFAULT_TTL: u64 = 7 * 24 * 60 * 60 * 1000;

@@ -1,0 +1,295 @@
+//! The few lines the function's body becomes:
+//!
+//! ```text
+//! let mut call = {
+//!     static HANDLER: Handler = Handler::new("shop::place_order", file!(), line!()).retries(5);
+//!     let message = Message::new(&HANDLER).key(&order.order_no).arg("order", &order);
+//!     begin::<R>(message)
+//! };
+//! while call.next().await {
+//!     let order = again(&order);
+//!     call.run(pin!(async move { …the body… })).await;
+//! }
+//! call.finish()
+//! ```
+
+use std::collections::HashSet;
+
+use proc_macro2::{Group, Ident, Span, TokenStream};
+use quote::{ToTokens, quote_spanned};
+use syn::Type;
+use syn::ext::IdentExt;
+use syn::spanned::Spanned;
+
+use crate::args::{Fingerprint, Options};
+use crate::params::{Param, Params, Passing};
+use crate::pattern;
+use crate::resolve::Resolved;
+
+/// All that the expansion is made from.
+pub(crate) struct Expansion<'a> {
+    /// The function's name.
+    pub(crate) ident: &'a Ident,
+    pub(crate) is_async: bool,
+    /// What it returns, or what its boxed future resolves to.
+    pub(crate) output: &'a Type,
+    pub(crate) body: &'a Group,
+    pub(crate) options: &'a Options,
+    pub(crate) params: &'a Params,
+    pub(crate) resolved: &'a Resolved,
+    /// `idem_runtime::__v0_1`.
+    pub(crate) rt: TokenStream,
+}
+
+/// Ours, so that nothing of the user's is captured and no lint of the user's looks at it.
+fn ours() -> Span {
+    Span::mixed_site()
+}
+
+impl Expansion<'_> {
+    /// What stands in the function's braces.
+    pub(crate) fn body(&self) -> TokenStream {
+        let call = self.call();
+        let copies = self.copies();
+        let attempt = self.attempt();
+        // Where the body runs at most once, what it takes may be used up.
+        let again = match self.options.runs_again() {
+            true => quote_spanned!(ours()=> while),
+            false => quote_spanned!(ours()=> if),
+        };
+        let output = self.output;
+        if self.is_async {
+            quote_spanned! {ours()=>
+                let mut __call = #call;
+                #again __call.next().await {
+                    #copies
+                    __call.run(::core::pin::pin!(async move { #attempt })).await;
+                }
+                __call.finish()
+            }
+        } else {
+            quote_spanned! {ours()=>
+                let mut __call = #call;
+                #again __call.next_blocking() {
+                    #copies
+                    __call.run_blocking(move || -> #output { #attempt });
+                }
+                __call.finish()
+            }
+        }
+    }
+
+    /// The call, begun with the key and the payload; what it is made from is named in a block of its own, where
+    /// the user's body cannot see it.
+    fn call(&self) -> TokenStream {
+        let rt = &self.rt;
+        let handler = self.handler();
+        let parts = self.parts();
+        let message = self.message();
+        let output = self.output;
+        let retry_if = self.options.retry_if.as_ref().map(|given| {
+            let path = &given.value;
+            quote_spanned!(ours()=> .retry_if(#path))
+        });
+        quote_spanned! {ours()=>
+            {
+                static __IDEM: #rt::Handler = #handler;
+                #parts
+                let __message = #message;
+                #rt::begin::<#output>(__message) #retry_if
+            }
+        }
+    }
+
+    /// The options that are not the runtime's defaults.
+    fn handler(&self) -> TokenStream {
+        let rt = &self.rt;
+        let options = self.options;
+        let name = match &options.name {
+            Some(name) => name.to_token_stream(),
+            None => {
+                let ident = self.ident.unraw().to_string();
+                quote_spanned! {ours()=>
+                    ::core::concat!(::core::module_path!(), "::", #ident)
+                }
+            }
+        };
+        let mut handler = quote_spanned! {ours()=>
+            #rt::Handler::new(#name, ::core::file!(), ::core::line!())
+        };
+        let mut set = |option: &str, values: TokenStream| {
+            let option = Ident::new(option, ours());
+            handler.extend(quote_spanned!(ours()=> .#option(#values)));
+        };
+        if let Some(retries) = &options.retries {
+            set("retries", retries.value.to_token_stream());
+        }
+        if let Some(backoff) = options.backoff.as_ref().map(|given| &given.value) {
+            let (initial, factor, max) = (backoff.initial, backoff.factor, backoff.max);
+            let jitter = backoff.jitter;
+            set("backoff", quote_spanned!(ours()=> #initial, #factor, #max, #jitter));
+        }
+        for (option, given) in [("redeliver", options.redeliver), ("bury", options.bury), ("reject", options.reject)] {
+            if given {
+                set(option, TokenStream::new());
+            }
+        }
+        for (option, given) in [
+            ("timeout", options.timeout.as_ref().map(|timeout| timeout.value)),
+            ("lease", options.lease),
+            ("ttl", options.ttl.as_ref().map(|ttl| ttl.value)),
+        ] {
+            if let Some(millis) = given {
+                set(option, millis.to_token_stream());
+            }
+        }
+        handler
+    }
+
+    /// The parts of destructured arguments that the key or the fingerprint name.
+    fn parts(&self) -> TokenStream {
+        let wanted = &self.resolved.wanted;
+        let mut tokens = TokenStream::new();
+        for param in &self.params.list {
+            let Some(pattern) = &param.pattern else {
+                continue;
+            };
+            let named = self.named(param);
+            if !named.is_empty() {
+                let pattern = pattern::read_only(pattern, wanted);
+                let ident = &param.ident;
+                tokens.extend(quote_spanned! {ours()=>
+                    let #pattern = &#ident;
+                    #(let _ = &#named;)*
+                });
+            }
+        }
+        tokens
+    }
+
+    /// The bindings of an argument that the key or the fingerprint name.
+    fn named<'a>(&self, param: &'a Param) -> Vec<&'a Ident> {
+        let wanted: &HashSet<Ident> = &self.resolved.wanted;
+        param.bindings.iter().filter(|binding| wanted.contains(binding)).collect()
+    }
+
+    fn message(&self) -> TokenStream {
+        let rt = &self.rt;
+        let mut message = match (&self.params.receiver, &self.options.name) {
+            (Some(_), None) => {
+                let method = self.ident.unraw().to_string();
+                quote_spanned!(ours()=> #rt::Message::of::<Self>(&__IDEM, #method))
+            }
+            _ => quote_spanned!(ours()=> #rt::Message::new(&__IDEM)),
+        };
+        if let Some(runtime) = &self.options.runtime {
+            message.extend(quote_spanned!(ours()=> .runtime(&(#runtime))));
+        }
+        for part in &self.resolved.key {
+            message.extend(quote_spanned!(ours()=> .key(#part)));
+        }
+        for param in self.params.message() {
+            let name = &param.name;
+            let ident = &param.ident;
+            let borrowed = match param.passing {
+                Passing::Owned => quote_spanned!(ident.span()=> &#ident),
+                Passing::Shared => ident.to_token_stream(),
+                Passing::Mutable => quote_spanned!(ident.span()=> &*#ident),
+            };
+            message.extend(quote_spanned!(ours()=> .arg(#name, #borrowed)));
+        }
+        for part in &self.resolved.fingerprint {
+            message.extend(quote_spanned!(ours()=> .fingerprint(#part)));
+        }
+        if let Some(Fingerprint::Off) = &self.options.fingerprint {
+            message.extend(quote_spanned!(ours()=> .no_fingerprint()));
+        }
+        message
+    }
+
+    /// Each attempt's own arguments, made outside its future, which would otherwise have to share them: a
+    /// message that is no `Sync` is no reason for a future that is no `Send`.
+    fn copies(&self) -> TokenStream {
+        if !self.options.runs_again() {
+            return TokenStream::new();
+        }
+        let rt = &self.rt;
+        let copies = self.params.list.iter().map(|param| {
+            let Param { ident, ty, .. } = param;
+            let copy = match param.passing {
+                Passing::Shared => return TokenStream::new(),
+                Passing::Mutable => quote_spanned!(ours()=> let #ident = &mut *#ident;),
+                // Two steps, because the compiler blames the argument of a call before its type.
+                Passing::Owned => quote_spanned! {ours()=>
+                    let #ident = {
+                        let __again = #rt::again::<#ty>;
+                        __again(&#ident)
+                    };
+                },
+            };
+            // The message used it, even if the body does not.
+            quote_spanned!(ours()=> #copy let _ = &#ident;)
+        });
+        copies.collect()
+    }
+
+    /// One attempt: a look at what exists, the patterns as they were written, the body.
+    fn attempt(&self) -> TokenStream {
+        let output = self.output;
+        let body = self.body;
+        let existing = self.existing();
+        let patterns = self.params.list.iter().filter_map(|param| {
+            let pattern = param.pattern.as_ref()?;
+            let ident = &param.ident;
+            let named = self.named(param);
+            Some(quote_spanned! {ours()=>
+                let #pattern = #ident;
+                #(let _ = &#named;)*
+            })
+        });
+        // Never returns, but tells inference what the body's `?` and `return` are about.
+        let typed = self.is_async.then(|| {
+            quote_spanned! {ours()=>
+                if let ::core::option::Option::Some(__result) = ::core::option::Option::None::<#output> {
+                    return __result;
+                }
+            }
+        });
+        quote_spanned! {ours()=>
+            #typed
+            #existing
+            #(#patterns)*
+            #body
+        }
+    }
+
+    fn existing(&self) -> Option<TokenStream> {
+        let rt = &self.rt;
+        let output = self.output;
+        let path = self.options.existing.as_ref()?;
+        let span = path.span();
+        let receiver = self.params.receiver_passing().map(|(token, passing)| {
+            let ident = Ident::new("self", token.span);
+            (ident, passing)
+        });
+        let params = self.params.list.iter().map(|param| (param.ident.clone(), param.passing));
+        let args = receiver.into_iter().chain(params).map(|(mut ident, passing)| {
+            ident.set_span(span.resolved_at(ident.span()));
+            match passing {
+                Passing::Owned => quote_spanned!(span=> &#ident),
+                Passing::Shared => ident.to_token_stream(),
+                Passing::Mutable => quote_spanned!(span=> &mut *#ident),
+            }
+        });
+        let call = quote_spanned!(span=> #path(#(#args),*));
+        let looked = match self.is_async {
+            true => quote_spanned!(ours()=> #rt::look::<#output, _, _>(#call).await),
+            false => quote_spanned!(ours()=> #rt::look_now::<#output, _>(#call)),
+        };
+        Some(quote_spanned! {ours()=>
+            if let ::core::option::Option::Some(__result) = #looked {
+                return __result;
+            }
+        })
+    }
+}

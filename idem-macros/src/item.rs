@@ -1,0 +1,82 @@
+//! The annotated function: its signature read, its body kept as the tokens it was written in.
+
+use proc_macro2::{Group, TokenStream};
+use quote::quote;
+use syn::parse::{Parse, ParseStream, Parser};
+use syn::{Attribute, Signature, Token, Visibility, token};
+
+/// A function with a body.
+pub(crate) struct Function {
+    pub(crate) attrs: Vec<Attribute>,
+    pub(crate) vis: Visibility,
+    pub(crate) sig: Signature,
+    /// `#![…]` at the start of the body.
+    pub(crate) inner: Vec<Attribute>,
+    /// In the braces it was written in.
+    pub(crate) body: Group,
+}
+
+const WHERE: &str = "put `#[idempotent]` on an `fn` or `async fn`";
+
+impl Parse for Function {
+    fn parse(input: ParseStream) -> syn::Result<Self> {
+        let attrs = input.call(Attribute::parse_outer)?;
+        let vis = input.parse()?;
+        if !starts_a_function(input) {
+            let message = match input.fork().parse::<syn::Ident>() {
+                Ok(_) => format!("this is not a function, {WHERE}"),
+                Err(_) => format!("`{}` starts no function, {WHERE}", first(input)),
+            };
+            return Err(input.error(message));
+        }
+        let sig: Signature = input.parse()?;
+        if !input.peek(token::Brace) {
+            let message = format!("`{}` has no body to make idempotent, {WHERE} with one", sig.ident);
+            return Err(syn::Error::new_spanned(&sig.ident, message));
+        }
+        let mut body: Group = input.parse()?;
+        let (inner, rest) = inner_attributes.parse2(body.stream())?;
+        if !inner.is_empty() {
+            let span = body.span();
+            body = Group::new(body.delimiter(), rest);
+            body.set_span(span);
+        }
+        Ok(Self { attrs, vis, sig, inner, body })
+    }
+}
+
+impl Function {
+    /// The function again, without a second `#[idempotent]`, which would only repeat the errors.
+    pub(crate) fn as_written(&self) -> TokenStream {
+        let Self { attrs, vis, sig, inner, body } = self;
+        let attrs = attrs.iter().filter(|attr| !is_ours(attr));
+        let body = body.stream();
+        quote!(#(#attrs)* #vis #sig { #(#inner)* #body })
+    }
+}
+
+/// Whether this is our own attribute, by whatever path.
+pub(crate) fn is_ours(attr: &Attribute) -> bool {
+    attr.path().segments.last().is_some_and(|last| last.ident == "idempotent")
+}
+
+fn inner_attributes(input: ParseStream) -> syn::Result<(Vec<Attribute>, TokenStream)> {
+    Ok((input.call(Attribute::parse_inner)?, input.parse()?))
+}
+
+fn starts_a_function(input: ParseStream) -> bool {
+    let qualifier = |ahead: ParseStream| {
+        ahead.peek(Token![async])
+            || ahead.peek(Token![const])
+            || ahead.peek(Token![unsafe])
+            || ahead.peek(Token![extern])
+            || ahead.peek(syn::LitStr)
+    };
+    let ahead = input.fork();
+    while qualifier(&ahead) && ahead.parse::<proc_macro2::TokenTree>().is_ok() {}
+    ahead.peek(Token![fn])
+}
+
+fn first(input: ParseStream) -> String {
+    input.fork().parse::<proc_macro2::TokenTree>().map(|token| token.to_string()).unwrap_or_default()
+}

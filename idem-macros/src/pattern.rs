@@ -1,0 +1,96 @@
+//! Destructured arguments: what they bind, and the same pattern read-only.
+
+use std::collections::HashSet;
+
+use proc_macro2::Ident;
+use syn::visit::Visit;
+use syn::visit_mut::{self, VisitMut};
+use syn::{FieldPat, Pat, PatIdent, PatWild, Token};
+
+/// The names a pattern binds.
+pub(crate) fn bindings(pat: &Pat) -> Vec<Ident> {
+    struct Collect(Vec<Ident>);
+    impl Visit<'_> for Collect {
+        fn visit_pat_ident(&mut self, pat: &PatIdent) {
+            // Without a look at the scope, a lone capital letter's name is a constant or a unit struct.
+            if !pat.ident.to_string().starts_with(char::is_uppercase) {
+                self.0.push(pat.ident.clone());
+            }
+            if let Some((_, inner)) = &pat.subpat {
+                self.visit_pat(inner);
+            }
+        }
+    }
+    let mut collect = Collect(Vec::new());
+    collect.visit_pat(pat);
+    collect.0
+}
+
+/// The pattern for a borrowed value, binding only the `wanted` names, so that no lint finds an unused one.
+pub(crate) fn read_only(pat: &Pat, wanted: &HashSet<Ident>) -> Pat {
+    struct ReadOnly<'a>(&'a HashSet<Ident>);
+    impl VisitMut for ReadOnly<'_> {
+        fn visit_pat_mut(&mut self, pat: &mut Pat) {
+            match pat {
+                Pat::Reference(reference) => {
+                    let inner = (*reference.pat).clone();
+                    *pat = inner;
+                    self.visit_pat_mut(pat);
+                }
+                Pat::Ident(ident) => {
+                    ident.by_ref = None;
+                    ident.mutability = None;
+                    if self.0.contains(&ident.ident) {
+                        visit_mut::visit_pat_ident_mut(self, ident);
+                        return;
+                    }
+                    *pat = match ident.subpat.take() {
+                        Some((_, inner)) => *inner,
+                        None if ident.ident.to_string().starts_with(char::is_uppercase) => return,
+                        None => {
+                            let underscore_token = Token![_](ident.ident.span());
+                            Pat::Wild(PatWild { attrs: Vec::new(), underscore_token })
+                        }
+                    };
+                    self.visit_pat_mut(pat);
+                }
+                pat => visit_mut::visit_pat_mut(self, pat),
+            }
+        }
+
+        fn visit_field_pat_mut(&mut self, field: &mut FieldPat) {
+            // `{ a }` becomes `{ a: a }`, because `{ _ }` would be none.
+            field.colon_token.get_or_insert_default();
+            self.visit_pat_mut(&mut field.pat);
+        }
+    }
+    let mut pat = pat.clone();
+    ReadOnly(wanted).visit_pat_mut(&mut pat);
+    pat
+}
+
+#[cfg(test)]
+mod tests {
+    use quote::{ToTokens, quote};
+    use syn::parse::Parser;
+
+    use super::*;
+
+    fn parse(tokens: proc_macro2::TokenStream) -> Pat {
+        Pat::parse_single.parse2(tokens).unwrap()
+    }
+
+    #[test]
+    fn names_are_found() {
+        let pat = parse(quote!(Order { id, line: (a, mut b), c @ Some(_), None, .. }));
+        assert_eq!(bindings(&pat), ["id", "a", "b", "c"]);
+    }
+
+    #[test]
+    fn only_what_is_wanted_is_bound() {
+        let pat = parse(quote!(&(Order { id, ref mut line, .. }, mut whole @ (a, b))));
+        let wanted = HashSet::from([Ident::new("line", proc_macro2::Span::call_site())]);
+        let expected = quote!((Order { id: _, line: line, .. }, (_, _)));
+        assert_eq!(read_only(&pat, &wanted).to_token_stream().to_string(), expected.to_string());
+    }
+}

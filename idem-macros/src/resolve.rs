@@ -1,0 +1,151 @@
+//! What `"order_no"` and `"order.order_no"` mean in this function.
+
+use std::collections::HashSet;
+
+use proc_macro2::{Ident, Span, TokenStream, TokenTree};
+use quote::{ToTokens, quote_spanned};
+use syn::Member;
+use syn::ext::IdentExt;
+
+use crate::args::{Dotted, Fingerprint, Part};
+use crate::errors::{Errors, did_you_mean, list};
+use crate::params::{Param, Params};
+
+/// The expressions of the key and the fingerprint, borrowed and ready to be handed on.
+pub(crate) struct Resolved {
+    pub(crate) key: Vec<TokenStream>,
+    pub(crate) fingerprint: Vec<TokenStream>,
+    /// The bindings of destructured arguments that the expressions use.
+    pub(crate) wanted: HashSet<Ident>,
+}
+
+/// Resolves all parts, each wrong one being an error of its own.
+pub(crate) fn resolve(
+    key: &[Part],
+    fingerprint: Option<&Fingerprint>,
+    params: &Params,
+    errors: &mut Errors,
+) -> Resolved {
+    let mut scope = Scope { params, wanted: HashSet::new() };
+    let mut resolved_key = Vec::new();
+    for part in key {
+        match part {
+            Part::Path(path) => resolved_key.extend(errors.keep(scope.path(path, "key"))),
+            Part::Expr(expr) => resolved_key.push(scope.expr(expr)),
+        }
+    }
+    let mut resolved_fingerprint = Vec::new();
+    if let Some(Fingerprint::Of(paths)) = fingerprint {
+        for path in paths {
+            let resolved = scope.path(path, "fingerprint");
+            resolved_fingerprint.extend(errors.keep(resolved));
+        }
+    }
+    Resolved { key: resolved_key, fingerprint: resolved_fingerprint, wanted: scope.wanted }
+}
+
+struct Scope<'a> {
+    params: &'a Params,
+    wanted: HashSet<Ident>,
+}
+
+impl Scope<'_> {
+    /// An argument's name first, else a field of the only message argument.
+    fn path(&mut self, path: &Dotted, what: &str) -> syn::Result<TokenStream> {
+        let first = &path.first;
+        let text = first.unraw().to_string();
+        let error = |message: String| Err(syn::Error::new_spanned(&path.at, message));
+        if first == "self" {
+            let Some(receiver) = &self.params.receiver else {
+                return error("there is no `self`, the function has no receiver".to_owned());
+            };
+            if what == "fingerprint" {
+                return error("`self` is not part of the message, fingerprint arguments".to_owned());
+            }
+            let span = first.span().resolved_at(receiver.self_token.span);
+            return Ok(field_of(Ident::new("self", span), &path.fields));
+        }
+        if let Some((param, ident)) = self.named(&text) {
+            if what == "fingerprint" && param.skipped {
+                return error(format!(
+                    "`{text}` is skipped, so there is nothing of it to fingerprint; take it out of `skip(…)` \
+                     or out of `fingerprint(…)`"
+                ));
+            }
+            let mut ident = ident.clone();
+            if param.bindings.contains(&ident) {
+                self.wanted.insert(ident.clone());
+            }
+            ident.set_span(first.span().resolved_at(ident.span()));
+            return Ok(field_of(ident, &path.fields));
+        }
+        let message: Vec<_> = self.params.message().collect();
+        match &message[..] {
+            [only] => {
+                let mut ident = only.ident.clone();
+                ident.set_span(first.span().resolved_at(ident.span()));
+                let field = Member::Named(first.clone());
+                let fields: Vec<_> = [field].into_iter().chain(path.fields.iter().cloned()).collect();
+                Ok(field_of(ident, &fields))
+            }
+            [] if self.params.list.is_empty() => error(format!(
+                "`{text}` names nothing, the function takes no arguments; \
+                 a {what} has to come from the message"
+            )),
+            [] => error(format!(
+                "there is no argument `{text}`, and no message argument whose field it could be{}",
+                self.params.others(&text)
+            )),
+            several => {
+                let names: Vec<_> = several.iter().map(|param| &param.name).collect();
+                let example = format!("{}.{text}", names[0]);
+                error(format!(
+                    "there is no argument `{text}`{}; if it is a field, say whose: {} are message \
+                     arguments, so write for example `\"{example}\"`",
+                    did_you_mean(&text, &names),
+                    list(&names),
+                ))
+            }
+        }
+    }
+
+    /// An expression as written.
+    fn expr(&mut self, expr: &syn::Expr) -> TokenStream {
+        self.want(expr.to_token_stream());
+        let span = Span::mixed_site().located_at(syn::spanned::Spanned::span(expr));
+        quote_spanned!(span=> &(#expr))
+    }
+
+    /// The argument, or the binding of one, that has this name.
+    fn named(&self, text: &str) -> Option<(&Param, &Ident)> {
+        let is = |ident: &Ident| ident.unraw() == text;
+        let whole = |param: &Param| param.bindings.is_empty() && param.name == text;
+        self.params.list.iter().find_map(|param| {
+            if whole(param) {
+                return Some((param, &param.ident));
+            }
+            param.bindings.iter().find(|ident| is(ident)).map(|ident| (param, ident))
+        })
+    }
+
+    /// Notes the bindings that are mentioned anywhere in the tokens.
+    fn want(&mut self, tokens: TokenStream) {
+        for token in tokens {
+            match token {
+                TokenTree::Group(group) => self.want(group.stream()),
+                TokenTree::Ident(ident) => {
+                    let bindings = self.params.list.iter().flat_map(|param| &param.bindings);
+                    self.wanted.extend(bindings.filter(|binding| **binding == ident).cloned());
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// `&base.a.b`, all of it where the path was written, so that the compiler's errors point there.
+fn field_of(base: Ident, fields: &[Member]) -> TokenStream {
+    let span = base.span();
+    let place = quote_spanned!(span=> &#base);
+    fields.iter().fold(place, |place, field| quote_spanned!(span=> #place.#field))
+}

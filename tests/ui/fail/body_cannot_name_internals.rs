@@ -1,0 +1,9 @@
+use idem_runtime::{Error, idempotent};
+
+#[idempotent(key = "id")]
+async fn handle(id: u64) -> Result<u64, Error> {
+    let _ = __IDEM;
+    Ok(id)
+}
+
+fn main() {}

@@ -1,0 +1,8 @@
+use idem_runtime::{Error, idempotent};
+
+#[idempotent(key = "id")]
+async fn handle(id: u64) -> Result<u64, Error> {
+    id
+}
+
+fn main() {}

@@ -1,0 +1,14 @@
+use idem_runtime::{Error, idempotent};
+
+#[derive(Clone, serde::Serialize, serde::Deserialize)]
+struct Order {
+    order_no: String,
+}
+
+#[idempotent(key = "order_no")]
+async fn handle(order: Order, quantity: u32) -> Result<u32, Error> {
+    drop(order);
+    Ok(quantity)
+}
+
+fn main() {}

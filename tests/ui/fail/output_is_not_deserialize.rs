@@ -1,0 +1,12 @@
+use idem_runtime::{Error, idempotent};
+
+#[derive(serde::Serialize)]
+struct Receipt;
+
+#[idempotent(key = "id")]
+async fn handle(id: u64) -> Result<Receipt, Error> {
+    drop(id);
+    Ok(Receipt)
+}
+
+fn main() {}

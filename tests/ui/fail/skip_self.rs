@@ -1,0 +1,12 @@
+use idem_runtime::{Error, idempotent};
+
+struct Shop;
+
+impl Shop {
+    #[idempotent(key = "id", skip(self))]
+    pub async fn handle(&self, id: u64) -> Result<u64, Error> {
+        Ok(id)
+    }
+}
+
+fn main() {}

@@ -205,7 +205,8 @@ impl Drive {
         reply
     }
 
-    async fn sleep_until(&self, at: Timestamp) {
+    /// By `&mut`, as everything that waits: a shared drive would have to be `Sync` for the handler to be `Send`.
+    async fn sleep_until(&mut self, at: Timestamp) {
         let clock = &self.message.idem.inner().clock;
         clock.sleep(until(at, clock.now())).await;
     }

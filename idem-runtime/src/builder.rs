@@ -117,15 +117,22 @@ impl Builder {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(no_thread)?;
         let clock = self.clock.unwrap_or_else(|| Arc::new(SystemClock { timers: runtime.handle().clone() }));
         let instance = instance();
-        let ledger = open(Arc::clone(&clock), instance.clone())?;
-        let inner = Arc::new(Inner::new(ledger, clock, self.limits, instance));
-        pollster::block_on(async {
-            inner.sweep(0).await?;
-            inner.count_letters().await;
-            Ok::<_, LedgerError>(())
-        })?;
-        let keeper = Keeper::start(runtime, Arc::clone(&inner)).map_err(no_thread)?;
-        Ok(Idem::start(inner, keeper))
+        let opened = open(Arc::clone(&clock), instance.clone()).and_then(|ledger| {
+            let inner = Arc::new(Inner::new(ledger, clock, self.limits, instance));
+            pollster::block_on(inner.settle_the_dead())?;
+            Ok(inner)
+        });
+        match opened {
+            Ok(inner) => {
+                let keeper = Keeper::start(runtime, Arc::clone(&inner)).map_err(no_thread)?;
+                Ok(Idem::start(inner, keeper))
+            }
+            Err(error) => {
+                // tokio panics when a runtime is dropped inside another one, which is where most people call `open`.
+                runtime.shutdown_background();
+                Err(error.into())
+            }
+        }
     }
 }
 

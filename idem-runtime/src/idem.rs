@@ -19,7 +19,7 @@ use crate::handler::Handlers;
 use crate::keeper::Keeper;
 use crate::ledger::{Ledger, LedgerError, Swept};
 use crate::letters::{DeadLetter, DeadLetters};
-use crate::protocol::{RecordId, Reply, Step};
+use crate::protocol::{Record, RecordId, Reply, Step};
 use crate::{current, observe};
 
 /// An open ledger with its dead letters, and what runs handlers on it. A clone is another handle of the same.
@@ -136,6 +136,14 @@ impl Idem {
         Ok(all)
     }
 
+    /// What the ledger remembers of one message.
+    ///
+    /// # Errors
+    /// [`Error::Ledger`] when it cannot be read.
+    pub async fn record(&self, id: &RecordId) -> Result<Option<Record>, Error> {
+        Ok(self.inner().ledger.record(id).await?)
+    }
+
     /// Takes no more calls, waits for the running ones up to the builder's deadline, and lets go of the ledger.
     ///
     /// # Errors
@@ -241,6 +249,13 @@ impl Inner {
                 return;
             }
         }
+    }
+
+    /// Buries what a dead process left with its budget spent.
+    pub(crate) async fn settle_the_dead(&self) -> Result<(), LedgerError> {
+        self.sweep(0).await?;
+        self.count_letters().await;
+        Ok(())
     }
 
     pub(crate) async fn sweep(&self, settled: usize) -> Result<Swept, LedgerError> {

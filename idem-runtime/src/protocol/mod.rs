@@ -9,3 +9,6 @@ mod step;
 pub use decide::{Change, Decision, Facts, LetterChange, decide};
 pub use record::{Budget, Fingerprint, Live, Phase, Record, RecordId, Settled, SettledAs, StoredResult};
 pub use step::{Claim, Failed, Reply, Started, Step};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,204 @@
+//! Folders that are held, closed to us, damaged, or full: each a distinct error that says what to do.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use idem_runtime::{Error, Idem, LedgerError, idempotent};
+
+#[idempotent(name = "folders.double", key = "number")]
+async fn double(number: u32) -> Result<u32, Error> {
+    Ok(number * 2)
+}
+
+/// A ledger that acknowledged `count` calls and was closed.
+async fn filled(folder: &Path, count: u32) {
+    let idem = Idem::open(folder).unwrap();
+    let calls = (0..count).map(|number| idem.scope(double(number)));
+    futures_util::future::try_join_all(calls).await.unwrap();
+    idem.close().await.unwrap();
+}
+
+fn trouble(folder: &Path) -> LedgerError {
+    match Idem::open(folder) {
+        Err(Error::Ledger { source, .. }) => source,
+        other => panic!("expected trouble with the ledger, got {other:?}"),
+    }
+}
+
+/// The ledger is either refused, or whole.
+async fn refused_or_whole(folder: &Path, count: u32) {
+    match Idem::open(folder) {
+        Err(Error::Ledger { source: LedgerError::Behind { .. } | LedgerError::Damaged { .. }, .. }) => {}
+        Err(other) => panic!("not an error of damage: {other}"),
+        Ok(idem) => {
+            for number in 0..count {
+                let id = idem_runtime::protocol::RecordId {
+                    handler: "folders.double".into(),
+                    key: number.to_string().into(),
+                };
+                match idem.record(&id).await {
+                    Ok(Some(_)) => {}
+                    // Found while reading: refused then.
+                    Err(Error::Ledger { .. }) => return,
+                    other => panic!("number {number} was lost without a word: {other:?}"),
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_folder_that_another_process_holds_is_refused_and_names_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut holder = Command::new(env!("CARGO_BIN_EXE_victim"))
+        .arg("hold")
+        .arg(folder.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(holder.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(line, "open\n");
+    let error = trouble(folder.path());
+    assert!(matches!(error, LedgerError::Held { by: Some(by), .. } if by == holder.id()), "{error}");
+    assert!(error.to_string().contains("stop the other one"), "{error}");
+    // A holder that was killed holds nothing.
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+    Idem::open(folder.path()).unwrap();
+}
+
+#[tokio::test]
+async fn the_same_process_cannot_open_a_folder_twice_and_can_after_closing() {
+    let folder = tempfile::tempdir().unwrap();
+    let idem = Idem::open(folder.path()).unwrap();
+    assert!(matches!(trouble(folder.path()), LedgerError::Held { .. }));
+    idem.close().await.unwrap();
+    let again = Idem::open(folder.path()).unwrap();
+    assert!(matches!(idem.scope(double(1)).await, Err(Error::Closed { key: Some(key), .. }) if key == "1"));
+    drop(again);
+    Idem::open(folder.path()).unwrap();
+}
+
+#[test]
+fn a_folder_that_cannot_be_made_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    File::create(folder.path().join("file")).unwrap();
+    for path in [folder.path().join("file"), folder.path().join("file/data"), "/proc/idem".into()] {
+        let error = trouble(&path);
+        assert!(matches!(error, LedgerError::NotWritable { .. } | LedgerError::Io { .. }), "{path:?}: {error:?}");
+        assert!(error.to_string().contains(&path.display().to_string()), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_log_that_is_gone_cut_or_overwritten_is_never_a_smaller_ledger() {
+    let whole = tempfile::tempdir().unwrap();
+    filled(whole.path(), 3000).await;
+    let size = fs::metadata(whole.path().join("ledger/db")).unwrap().len();
+    assert!(size > 300_000, "{size} bytes are too few to damage");
+    let damage: [(&str, &dyn Fn(&File)); 6] = [
+        ("cut in half", &|db| db.set_len(size / 2).unwrap()),
+        ("100 bytes cut off", &|db| db.set_len(size - 100).unwrap()),
+        ("emptied", &|db| db.set_len(0).unwrap()),
+        ("two bytes flipped near the end", &|db| db.write_all_at(&[0xff, 0xff], size - 5000).unwrap()),
+        ("four bytes flipped in the middle", &|db| db.write_all_at(&[0xff; 4], size / 2).unwrap()),
+        ("a zeroed page", &|db| db.write_all_at(&[0; 4096], size / 3 / 4096 * 4096).unwrap()),
+    ];
+    for (what, damage) in damage {
+        let folder = tempfile::tempdir().unwrap();
+        copy(whole.path(), folder.path());
+        damage(&File::options().write(true).open(folder.path().join("ledger/db")).unwrap());
+        println!("{what}");
+        refused_or_whole(folder.path(), 3000).await;
+    }
+}
+
+#[tokio::test]
+async fn a_missing_log_is_refused_until_a_person_removes_the_witness() {
+    let folder = tempfile::tempdir().unwrap();
+    filled(folder.path(), 20).await;
+    fs::remove_dir_all(folder.path().join("ledger")).unwrap();
+    let error = trouble(folder.path());
+    assert!(matches!(error, LedgerError::Behind { found: 0, .. }), "{error:?}");
+    assert!(error.to_string().contains("remove the file `witness`"), "{error}");
+    fs::remove_file(folder.path().join("witness")).unwrap();
+    Idem::open(folder.path()).unwrap();
+}
+
+#[tokio::test]
+async fn a_witness_that_says_nothing_readable_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    filled(folder.path(), 20).await;
+    fs::write(folder.path().join("witness"), [0; 27]).unwrap();
+    let error = trouble(folder.path());
+    assert!(matches!(error, LedgerError::Damaged { .. }), "{error:?}");
+    assert!(error.to_string().contains("`witness`"), "{error}");
+}
+
+/// The kernel refuses to let a file grow past a limit, just as it does on a full disk.
+#[test]
+fn a_full_disk_refuses_calls_and_once_there_is_room_they_work_and_no_body_ran_twice() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = Command::new("sh")
+        // Without the trap the kernel kills who reaches the limit. The unit is 512 bytes or 1 KiB: a few MiB either way.
+        .args(["-c", "trap '' XFSZ; ulimit -S -f 3000; exec \"$0\" fill \"$1\"", env!("CARGO_BIN_EXE_victim")])
+        .arg(folder.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut answered = 0;
+    let mut refused = 0;
+    for line in BufReader::new(child.stdout.take().unwrap()).lines() {
+        let line = line.unwrap();
+        match line.split(' ').collect::<Vec<_>>()[..] {
+            ["answered", ..] => answered += 1,
+            ["full", handler, key] => {
+                assert_eq!((handler, key), ("victim.work", answered_key(answered, refused).as_str()));
+                refused += 1;
+            }
+            // Whether what is recorded can still be read depends on where the write was refused.
+            ["replayed", "Some(0)" | "None"] | ["open" | "finished"] => {}
+            ["waiting"] => child.stdin.take().unwrap().write_all(b"there is room\n").unwrap(),
+            _ => panic!("unexpected: {line}"),
+        }
+    }
+    assert!(child.wait().unwrap().success());
+    assert_eq!(refused, 3);
+    let effects = fs::read_to_string(folder.path().join("effects")).unwrap();
+    let mut numbers: Vec<_> = effects.lines().collect();
+    let ran = numbers.len();
+    numbers.dedup();
+    assert_eq!((ran, numbers.len()), (answered, answered), "each answered number ran once");
+    // What was answered is there after the trouble.
+    let lines = Command::new(env!("CARGO_BIN_EXE_victim"))
+        .args(["work".as_ref(), folder.path().as_os_str(), answered.to_string().as_ref()])
+        .output()
+        .unwrap();
+    assert!(String::from_utf8(lines.stdout).unwrap().contains("finished"));
+    let after = fs::read_to_string(folder.path().join("effects")).unwrap();
+    assert_eq!(after, effects, "everything was a replay");
+}
+
+fn answered_key(answered: usize, refused: usize) -> String {
+    (answered + refused).to_string()
+}
+
+fn copy(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            fs::create_dir_all(&target).unwrap();
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}

@@ -114,19 +114,22 @@ async fn a_call_dropped_before_it_is_polled_never_was() {
 }
 
 #[tokio::test]
-async fn a_call_dropped_at_any_moment_before_its_body_costs_at_most_its_own_attempt() {
-    // Dropped after the first poll: somewhere on the way to its claim.
+async fn a_call_dropped_on_its_way_to_or_from_its_body_costs_at_most_its_own_attempt() {
     let (idem, body, numbers) = (temporary().unwrap(), Body::open(), Log::default());
     idem.scope(async {
-        for id in 0..50 {
+        for id in 0..200 {
             let mut call = Box::pin(run(id, &body, &numbers));
-            let early = poll_once(call.as_mut()).await;
+            for _ in 0..id % 4 {
+                if poll_once(call.as_mut()).await.is_some() {
+                    break;
+                }
+                std::thread::yield_now();
+            }
             drop(call);
-            let before = numbers.take();
             soon(run(id, &body, &numbers)).await.unwrap();
-            let after = numbers.take();
-            assert!(early.is_some() || before.is_empty(), "a body ran, and its call was pending");
-            assert!(after.is_empty() == early.is_some() && after.iter().all(|number| *number <= 2), "{after:?}");
+            // The body does not pause: either it returned before the drop, and that is recorded, or it runs now.
+            let ran = numbers.take();
+            assert!(ran.len() == 1 && ran[0] <= 2, "{ran:?}");
         }
     })
     .await;

@@ -96,7 +96,9 @@ impl Expansion<'_> {
                 static __IDEM: #rt::Handler = #handler;
                 #parts
                 let __message = #message;
-                #rt::begin::<#output>(__message) #retry_if
+                #rt::check::<#output>();
+                use #rt::Unhandled as _;
+                (&#rt::Begin::<#output>::new()).begin(__message) #retry_if
             }
         }
     }

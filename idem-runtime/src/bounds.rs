@@ -141,7 +141,6 @@ impl<R> Unhandled<R> for &Begin<R> {}
 #[derive(Debug)]
 pub struct Never<R>(PhantomData<fn() -> R>);
 
-#[expect(missing_docs, reason = "the names are `Call`'s")]
 #[expect(clippy::unused_async, reason = "so are the shapes")]
 impl<R> Never<R> {
     pub fn retry_if<F>(self, _: F) -> Self {

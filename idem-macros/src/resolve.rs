@@ -119,7 +119,8 @@ impl Scope<'_> {
     /// The argument, or the binding of one, that has this name.
     fn named(&self, text: &str) -> Option<(&Param, &Ident)> {
         let is = |ident: &Ident| ident.unraw() == text;
-        let whole = |param: &Param| param.bindings.is_empty() && param.name == text;
+        // `arg0` is what the payload calls an argument without a name, and none that a path can use.
+        let whole = |param: &Param| param.bindings.is_empty() && is(&param.ident);
         self.params.list.iter().find_map(|param| {
             if whole(param) {
                 return Some((param, &param.ident));

@@ -60,15 +60,11 @@ pub(crate) fn arguments(owner: &str, known: &[&str], tokens: TokenStream, errors
                     skip_to_comma(input)?;
                 }
             }
-            if input.is_empty() {
-                break;
-            }
-            if input.peek(Token![,]) {
-                input.parse::<Token![,]>()?;
-            } else {
+            if !input.is_empty() && !input.peek(Token![,]) {
                 errors.push(input.error("put a `,` between two arguments"));
                 skip_to_comma(input)?;
             }
+            input.parse::<Option<Token![,]>>()?;
         }
         Ok(args)
     };

@@ -56,10 +56,11 @@ pub async fn newtype(Json(order): Json<Order>, &times: &u64, _: u8) -> Result<u6
     Ok(times + order.lines.len() as u64)
 }
 
-/// The field of a whole destructured argument.
-#[idempotent(key = "0.order_no", skip(other))]
-pub async fn skipped(Json(_order): Json<Order>, other: &mut Vec<u8>) -> Result<(), Error> {
-    other.clear();
+/// What is context is skipped, and nothing of it is used.
+#[idempotent(key = "order.0.order_no", skip(other))]
+pub async fn skipped(order: Json<Order>, other: &mut Vec<u8>) -> Result<(), Error> {
+    other.push(0);
+    drop(order);
     step().await
 }
 
@@ -139,14 +140,10 @@ pub fn blocking(order: Order) -> Result<String, Error> {
 
 /// Sync, mutable.
 #[idempotent(key = "id")]
-pub fn blocking_mutable(id: u64, mut list: Vec<u64>, (total, _): (&mut u64, ()), by: &mut u64) -> Result<u64, Error>
-where
-    for<'a> (&'a mut u64, ()): Sized,
-{
+pub fn blocking_mutable(id: u64, mut list: Vec<u64>, (_, total): ((), u64), by: &mut u64) -> Result<u64, Error> {
     list.push(*by);
     *by += 1;
-    *total = 3;
-    Ok(list.len() as u64)
+    Ok(list.len() as u64 + total)
 }
 
 async fn step() -> Result<(), Error> {

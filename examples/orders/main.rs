@@ -1,0 +1,130 @@
+//! Orders that are delivered many times and placed once.
+//!
+//! ```text
+//! cargo run --example orders
+//! cargo run --example orders -- --data DIR --deliveries FILE
+//! ```
+//!
+mod args;
+mod book;
+mod delivery;
+mod order;
+mod shop;
+mod summary;
+mod table;
+
+use std::fs;
+use std::io::{self, IsTerminal, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use futures_util::{StreamExt, stream};
+use idem_runtime::Idem;
+use indicatif::{ProgressBar, ProgressStyle};
+use tracing_subscriber::EnvFilter;
+
+use args::Args;
+use book::Book;
+use delivery::Delivery;
+use shop::{Shop, place_order};
+use summary::{Answer, Summary, open_letters};
+
+const IN_FLIGHT: usize = 16;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::from_default_env())
+        .with_writer(io::stderr)
+        .init();
+    match run().await {
+        Ok(summary) => {
+            if let Some(trouble) = &summary.trouble {
+                eprintln!(
+                    "orders: {} deliveries were not answered, run it again: {trouble}",
+                    summary.unanswered
+                );
+                return ExitCode::FAILURE;
+            }
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("orders: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+async fn run() -> anyhow::Result<Summary> {
+    let args = Args::from_command_line()?;
+    let deliveries = delivery::read(args.deliveries.as_deref())?;
+    let summary = match &args.data {
+        Some(folder) => work(folder, deliveries).await?,
+        None => {
+            let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
+            work(folder.path(), deliveries).await?
+        }
+    };
+    let text = if args.json {
+        serde_json::to_string_pretty(&summary)? + "\n"
+    } else {
+        table::draw(&summary)
+    };
+    match io::stdout().write_all(text.as_bytes()) {
+        // Whoever reads has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(summary),
+        written => written
+            .map(|()| summary)
+            .context("cannot print the summary"),
+    }
+}
+
+/// Works through all deliveries, with the ledger and the order book in `folder`.
+async fn work(folder: &Path, deliveries: Vec<Delivery>) -> anyhow::Result<Summary> {
+    fs::create_dir_all(folder)
+        .with_context(|| format!("cannot make the data folder {}", folder.display()))?;
+    // The ledger first: it keeps a second process out of the folder, and so away from the order book.
+    let idem = Idem::open(folder.join("ledger"))?;
+    idem.install()?;
+    let book = Book::open(&folder.join("orders.jsonl"))?;
+
+    let progress = progress_bar(deliveries.len());
+    let mut summary = Summary::default();
+    let mut answers = stream::iter(deliveries)
+        .map(|delivery| tokio::spawn(deliver(delivery, Shop::new(book.clone()))))
+        .buffer_unordered(IN_FLIGHT);
+    while let Some(answer) = answers.next().await {
+        let (line, answer, retried) = answer.context("a delivery's task did not end")?;
+        summary.add(line, answer, retried);
+        progress.inc(1);
+    }
+    progress.finish_and_clear();
+
+    summary.orders = book.len();
+    summary.dead_letters = open_letters(&idem).await?;
+    idem.close().await?;
+    Ok(summary)
+}
+
+async fn deliver(delivery: Delivery, shop: Shop) -> (usize, Answer, bool) {
+    let answer = match delivery.order {
+        Ok(order) => Answer::of(place_order(order, &shop).await, &shop),
+        Err(error) => Answer::Refused {
+            reason: delivery::refusal(&error),
+            text: error.to_string(),
+        },
+    };
+    (delivery.line, answer, shop.retried())
+}
+
+fn progress_bar(deliveries: usize) -> ProgressBar {
+    if !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(deliveries as u64);
+    match ProgressStyle::with_template("{bar:40} {pos}/{len} deliveries, {per_sec}") {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}

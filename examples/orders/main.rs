@@ -5,6 +5,29 @@
 //! cargo run --example orders -- --data DIR --deliveries FILE
 //! ```
 //!
+//! Without `--data` the ledger and the order book live in a temporary folder that is removed at the end. With it
+//! they stay: run it again, and everything is a replay. Kill it anywhere (`kill -9`), run it again, and every order
+//! that can be placed is in `DIR/orders.jsonl` exactly once, every other one is an open dead letter:
+//! `cargo xtask kill-orders` does it ten times and counts. `RUST_LOG=idem_runtime=debug` shows each attempt.
+//!
+//! A file of deliveries is JSON Lines:
+//!
+//! ```text
+//! {"order_no":"A-1001","sku":"TEA-500","qty":2,"unit_price_cents":1250,"fail_times":0}
+//! ```
+//!
+//! `fail_times` is how many attempts the simulated stock service fails for this order before it works. The file that
+//! comes with the example has 200 lines for 120 orders: 100 work at once, 12 need up to three retries, 6 never work,
+//! one asks for 0 pieces and one for more than a total can hold. 77 lines are duplicates, next to the first and far
+//! behind it; one line is not JSON, one uses an order number again with another quantity, one has none. It prints:
+//!
+//! ```text
+//! TABLE
+//! ```
+//!
+//! The exit code is 0 once the file is worked through, dead letters or not; 1 where deliveries were not answered and
+//! have to come again (a full disk); 2 where it could not start, with a line that says why.
+
 mod args;
 mod book;
 mod delivery;
@@ -112,7 +135,7 @@ async fn deliver(delivery: Delivery, shop: Shop) -> (usize, Answer, bool) {
         Ok(order) => Answer::of(place_order(order, &shop).await, &shop),
         Err(error) => Answer::Refused {
             reason: delivery::refusal(&error),
-            text: error.to_string(),
+            text: error.to_string().replace(" at line 1 column", " at column"),
         },
     };
     (delivery.line, answer, shop.retried())

@@ -8,7 +8,10 @@ use crate::orders::{Letter, Order, Summary};
 
 /// `retries = 3` of the example's handler.
 const RETRIES: u32 = 3;
-const UNKNOWN: &str = "crashed";
+/// An attempt whose process was killed.
+const KILLED: &str = "crashed";
+/// Faults that are printed; the rest is counted.
+const SHOWN: usize = 20;
 
 /// What was found.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -100,7 +103,7 @@ fn all_attempts(letter: &Letter) -> bool {
 /// Whether every attempt that would have worked was killed.
 fn killed_at_last(delivery: &Delivery, letter: &Letter) -> bool {
     let would_work = letter.outcomes.iter().skip(delivery.fail_times as usize);
-    all_attempts(letter) && would_work.into_iter().all(|outcome| outcome == UNKNOWN)
+    all_attempts(letter) && would_work.into_iter().all(|outcome| outcome == KILLED)
 }
 
 impl fmt::Display for Verdict {
@@ -123,8 +126,11 @@ impl fmt::Display for Verdict {
                 self.used_up_by_kills.join(", ")
             )?;
         }
-        for fault in &self.faults {
+        for fault in self.faults.iter().take(SHOWN) {
             write!(f, "\n   WRONG {fault}")?;
+        }
+        if self.faults.len() > SHOWN {
+            write!(f, "\n   WRONG and {} more", self.faults.len() - SHOWN)?;
         }
         Ok(())
     }

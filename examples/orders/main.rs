@@ -146,7 +146,7 @@ fn progress_bar(deliveries: usize) -> ProgressBar {
         return ProgressBar::hidden();
     }
     let bar = ProgressBar::new(deliveries as u64);
-    match ProgressStyle::with_template("{bar:40} {pos}/{len} deliveries, {per_sec}") {
+    match ProgressStyle::with_template("{bar:40} {pos}/{len} deliveries, {eta} left") {
         Ok(style) => bar.with_style(style),
         Err(_) => bar,
     }

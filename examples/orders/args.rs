@@ -29,14 +29,8 @@ impl Args {
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => error.exit(),
             _ => {
                 let text = error.to_string();
-                let line = text
-                    .lines()
-                    .next()
-                    .unwrap_or("the arguments cannot be read");
-                anyhow!(
-                    "{} (--help shows what there is)",
-                    line.trim_start_matches("error: ")
-                )
+                let line = text.lines().next().unwrap_or("the arguments cannot be read");
+                anyhow!("{} (--help shows what there is)", line.trim_start_matches("error: "))
             }
         })
     }

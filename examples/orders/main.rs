@@ -57,17 +57,11 @@ const IN_FLIGHT: usize = 16;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::from_default_env())
-        .with_writer(io::stderr)
-        .init();
+    tracing_subscriber::fmt().with_env_filter(EnvFilter::from_default_env()).with_writer(io::stderr).init();
     match run().await {
         Ok(summary) => {
             if let Some(trouble) = &summary.trouble {
-                eprintln!(
-                    "orders: {} deliveries were not answered, run it again: {trouble}",
-                    summary.unanswered
-                );
+                eprintln!("orders: {} deliveries were not answered, run it again: {trouble}", summary.unanswered);
                 return ExitCode::FAILURE;
             }
             ExitCode::SUCCESS
@@ -89,24 +83,17 @@ async fn run() -> anyhow::Result<Summary> {
             work(folder.path(), deliveries).await?
         }
     };
-    let text = if args.json {
-        serde_json::to_string_pretty(&summary)? + "\n"
-    } else {
-        table::draw(&summary)
-    };
+    let text = if args.json { serde_json::to_string_pretty(&summary)? + "\n" } else { table::draw(&summary) };
     match io::stdout().write_all(text.as_bytes()) {
         // Whoever reads has seen enough.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(summary),
-        written => written
-            .map(|()| summary)
-            .context("cannot print the summary"),
+        written => written.map(|()| summary).context("cannot print the summary"),
     }
 }
 
 /// Works through all deliveries, with the ledger and the order book in `folder`.
 async fn work(folder: &Path, deliveries: Vec<Delivery>) -> anyhow::Result<Summary> {
-    fs::create_dir_all(folder)
-        .with_context(|| format!("cannot make the data folder {}", folder.display()))?;
+    fs::create_dir_all(folder).with_context(|| format!("cannot make the data folder {}", folder.display()))?;
     // The ledger first: it keeps a second process out of the folder, and so away from the order book.
     let idem = Idem::open(folder.join("ledger"))?;
     idem.install()?;

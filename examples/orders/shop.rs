@@ -21,12 +21,7 @@ pub(crate) struct Shop {
 
 impl Shop {
     pub(crate) fn new(book: Book) -> Self {
-        Self {
-            book,
-            placed: AtomicBool::new(false),
-            found: AtomicBool::new(false),
-            retried: AtomicBool::new(false),
-        }
+        Self { book, placed: AtomicBool::new(false), found: AtomicBool::new(false), retried: AtomicBool::new(false) }
     }
 
     /// Whether this call's body placed the order.
@@ -80,9 +75,7 @@ fn find_order(order: &PlaceOrder, shop: &Shop) -> Result<Option<Order>, OrderErr
 /// The stock service, simulated: it fails this order's first attempts.
 fn reserve_stock(order: &PlaceOrder, attempt: u32) -> Result<(), OrderError> {
     if attempt <= order.fail_times {
-        return Err(OrderError::StockDown {
-            sku: order.sku.clone(),
-        });
+        return Err(OrderError::StockDown { sku: order.sku.clone() });
     }
     Ok(())
 }

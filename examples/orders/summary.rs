@@ -125,16 +125,8 @@ impl From<DeadLetter> for Letter {
             key: letter.key,
             reason: letter.reason.to_string(),
             attempts: letter.attempts.len(),
-            outcomes: letter
-                .attempts
-                .iter()
-                .map(|attempt| attempt.outcome.to_string())
-                .collect(),
-            last_error: letter
-                .attempts
-                .into_iter()
-                .rev()
-                .find_map(|attempt| attempt.error),
+            outcomes: letter.attempts.iter().map(|attempt| attempt.outcome.to_string()).collect(),
+            last_error: letter.attempts.into_iter().rev().find_map(|attempt| attempt.error),
         }
     }
 }

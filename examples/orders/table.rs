@@ -19,28 +19,12 @@ fn counts(summary: &Summary) -> Table {
         table.add_row([what, &count.to_string(), meaning]);
     };
     row("delivered", summary.delivered, "lines of the file");
-    row(
-        "placed",
-        summary.placed,
-        "written to orders.jsonl by this run",
-    );
+    row("placed", summary.placed, "written to orders.jsonl by this run");
     if summary.found > 0 {
-        row(
-            "found",
-            summary.found,
-            "written by a run that was killed before it could record it",
-        );
+        row("found", summary.found, "written by a run that was killed before it could record it");
     }
-    row(
-        "replayed",
-        summary.replayed,
-        "got the recorded result; nothing ran",
-    );
-    row(
-        "dead letters",
-        summary.dead_lettered,
-        "deliveries of orders that are listed below",
-    );
+    row("replayed", summary.replayed, "got the recorded result; nothing ran");
+    row("dead letters", summary.dead_lettered, "deliveries of orders that are listed below");
     row("refused", summary.refusals(), "");
     for (reason, refusals) in &summary.refused {
         let first = format!("line {}: {}", refusals.first_line, refusals.first);
@@ -50,11 +34,7 @@ fn counts(summary: &Summary) -> Table {
         let trouble = summary.trouble.as_deref().unwrap_or_default();
         row("unanswered", summary.unanswered, trouble);
     }
-    row(
-        "retried",
-        summary.retried,
-        "needed more than one attempt, whatever came of it",
-    );
+    row("retried", summary.retried, "needed more than one attempt, whatever came of it");
     align_right(&mut table, 1);
     table
 }
@@ -63,12 +43,7 @@ fn letters(letters: &[Letter]) -> Table {
     let mut table = empty(["Key", "Attempts", "Last error", "Reason"]);
     for letter in letters {
         let last_error = letter.last_error.as_deref().unwrap_or("none was reported");
-        table.add_row([
-            &letter.key,
-            &letter.attempts.to_string(),
-            last_error,
-            &letter.reason,
-        ]);
+        table.add_row([&letter.key, &letter.attempts.to_string(), last_error, &letter.reason]);
     }
     align_right(&mut table, 1);
     table
@@ -76,10 +51,7 @@ fn letters(letters: &[Letter]) -> Table {
 
 fn empty<const N: usize>(header: [&str; N]) -> Table {
     let mut table = Table::new();
-    table
-        .load_style(UTF8_FULL_CONDENSED)
-        .set_content_arrangement(ContentArrangement::Dynamic)
-        .set_header(header);
+    table.load_style(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic).set_header(header);
     if !table.is_tty() {
         table.set_width(120);
     }

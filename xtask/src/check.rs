@@ -4,39 +4,15 @@ use crate::stage::{Stage, has_cargo};
 
 pub(crate) fn run() -> anyhow::Result<()> {
     Stage::cargo("Format", &["fmt", "--all", "--check"]).run()?;
-    Stage::cargo(
-        "Lints",
-        &[
-            "clippy",
-            "--workspace",
-            "--all-targets",
-            "--all-features",
-            "--",
-            "-D",
-            "warnings",
-        ],
-    )
-    .run()?;
-    Stage::cargo(
-        "Docs",
-        &["doc", "--workspace", "--no-deps", "--all-features"],
-    )
-    .env("RUSTDOCFLAGS", "-D warnings")
-    .run()?;
+    Stage::cargo("Lints", &["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"])
+        .run()?;
+    Stage::cargo("Docs", &["doc", "--workspace", "--no-deps", "--all-features"])
+        .env("RUSTDOCFLAGS", "-D warnings")
+        .run()?;
     if has_cargo("deny") {
         // Not the advisories: their database needs a network.
-        Stage::cargo(
-            "Licences, bans and sources",
-            &[
-                "deny",
-                "--all-features",
-                "check",
-                "licenses",
-                "bans",
-                "sources",
-            ],
-        )
-        .run()?;
+        Stage::cargo("Licences, bans and sources", &["deny", "--all-features", "check", "licenses", "bans", "sources"])
+            .run()?;
     } else {
         println!(
             "\n── Licences, bans and sources\n   not checked: cargo-deny is not installed \

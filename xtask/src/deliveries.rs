@@ -106,17 +106,10 @@ mod tests {
 
     #[test]
     fn the_plan_is_kept() {
-        let plan = Plan {
-            count: 5_000,
-            duplicates: 40,
-            seed: 7,
-        };
+        let plan = Plan { count: 5_000, duplicates: 40, seed: 7 };
         let deliveries = make(&plan);
         assert_eq!(deliveries.len(), 5_000);
-        let orders: HashSet<_> = deliveries
-            .iter()
-            .map(|delivery| &delivery.order_no)
-            .collect();
+        let orders: HashSet<_> = deliveries.iter().map(|delivery| &delivery.order_no).collect();
         assert_eq!(orders.len(), 3_000);
         assert_eq!(lines(&deliveries).unwrap(), lines(&make(&plan)).unwrap());
     }
@@ -124,11 +117,7 @@ mod tests {
     #[test]
     fn small_files_work_too() {
         for count in 0..5 {
-            let plan = Plan {
-                count,
-                duplicates: 99,
-                seed: 1,
-            };
+            let plan = Plan { count, duplicates: 99, seed: 1 };
             assert_eq!(make(&plan).len(), count);
         }
     }

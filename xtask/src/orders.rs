@@ -49,13 +49,7 @@ pub(crate) struct Order {
 pub(crate) fn build() -> anyhow::Result<PathBuf> {
     println!("\n── Build of the example `orders`\n");
     let built = cargo()
-        .args([
-            "build",
-            "--example",
-            "orders",
-            "--message-format",
-            "json-render-diagnostics",
-        ])
+        .args(["build", "--example", "orders", "--message-format", "json-render-diagnostics"])
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
         .output()
@@ -94,9 +88,8 @@ pub(crate) fn placed(data: &Path) -> anyhow::Result<Vec<Order>> {
         .lines()
         .enumerate()
         .map(|(index, line)| {
-            serde_json::from_str(line).with_context(|| {
-                format!("line {} of {} is not an order", index + 1, book.display())
-            })
+            serde_json::from_str(line)
+                .with_context(|| format!("line {} of {} is not an order", index + 1, book.display()))
         })
         .collect()
 }

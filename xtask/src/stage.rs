@@ -18,11 +18,7 @@ impl Stage {
     pub(crate) fn cargo(heading: &'static str, arguments: &[&str]) -> Self {
         let mut command = cargo();
         command.args(arguments);
-        Self {
-            heading,
-            command,
-            variables: Vec::new(),
-        }
+        Self { heading, command, variables: Vec::new() }
     }
 
     /// More arguments.
@@ -42,11 +38,7 @@ impl Stage {
     pub(crate) fn run(mut self) -> anyhow::Result<()> {
         let line = self.line();
         println!("\n── {}\n   {line}\n", self.heading);
-        let status = self
-            .command
-            .stdin(Stdio::null())
-            .status()
-            .with_context(|| format!("cannot run `{line}`"))?;
+        let status = self.command.stdin(Stdio::null()).status().with_context(|| format!("cannot run `{line}`"))?;
         if !status.success() {
             bail!("{} failed ({status}); to repeat it: {line}", self.heading);
         }
@@ -56,25 +48,11 @@ impl Stage {
     /// As a person would type it.
     fn line(&self) -> String {
         let quote = |text: &str| {
-            if text.contains(' ') {
-                format!("\"{text}\"")
-            } else {
-                text.to_owned()
-            }
+            if text.contains(' ') { format!("\"{text}\"") } else { text.to_owned() }
         };
-        let variables = self
-            .variables
-            .iter()
-            .map(|(name, value)| format!("{name}={}", quote(value)));
-        let arguments = self
-            .command
-            .get_args()
-            .map(|argument| quote(&argument.to_string_lossy()));
-        variables
-            .chain(["cargo".to_owned()])
-            .chain(arguments)
-            .collect::<Vec<_>>()
-            .join(" ")
+        let variables = self.variables.iter().map(|(name, value)| format!("{name}={}", quote(value)));
+        let arguments = self.command.get_args().map(|argument| quote(&argument.to_string_lossy()));
+        variables.chain(["cargo".to_owned()]).chain(arguments).collect::<Vec<_>>().join(" ")
     }
 }
 
@@ -87,11 +65,7 @@ pub(crate) fn cargo() -> Command {
 
 /// Whether `cargo <name>` is installed.
 pub(crate) fn has_cargo(name: &str) -> bool {
-    cargo()
-        .args([name, "--version"])
-        .stdin(Stdio::null())
-        .output()
-        .is_ok_and(|output| output.status.success())
+    cargo().args([name, "--version"]).stdin(Stdio::null()).output().is_ok_and(|output| output.status.success())
 }
 
 /// The workspace's root.

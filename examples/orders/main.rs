@@ -8,7 +8,8 @@
 //! Without `--data` the ledger and the order book live in a temporary folder that is removed at the end. With it
 //! they stay: run it again, and everything is a replay. Kill it anywhere (`kill -9`), run it again, and every order
 //! that can be placed is in `DIR/orders.jsonl` exactly once, every other one is an open dead letter:
-//! `cargo xtask kill-orders` does it ten times and counts. `RUST_LOG=idem_runtime=debug` shows each attempt.
+//! `cargo xtask kill-orders` does it ten times and counts. A kill is an attempt of what was running just then.
+//! `RUST_LOG=idem_runtime=debug` shows each attempt.
 //!
 //! A file of deliveries is JSON Lines:
 //!
@@ -22,7 +23,38 @@
 //! behind it; one line is not JSON, one uses an order number again with another quantity, one has none. It prints:
 //!
 //! ```text
-//! TABLE
+//! ┌───────────────────────────┬─────┬─────────────────────────────────────────────────────────────┐
+//! │ Deliveries                ┆     ┆                                                             │
+//! ╞═══════════════════════════╪═════╪═════════════════════════════════════════════════════════════╡
+//! │ delivered                 ┆ 200 ┆ lines of the file                                           │
+//! │ placed                    ┆ 112 ┆ written to orders.jsonl by this run                         │
+//! │ replayed                  ┆  63 ┆ got the recorded result; nothing ran                        │
+//! │ dead letters              ┆  22 ┆ deliveries of orders that are listed below                  │
+//! │ refused                   ┆   3 ┆                                                             │
+//! │   no usable order number  ┆   1 ┆ line 172: handler `orders.place`: the idempotency key is    │
+//! │                           ┆     ┆ empty; nothing ran: give every message a key of its own     │
+//! │   not JSON                ┆   1 ┆ line 58: expected value at column 1                         │
+//! │   order number used again ┆   1 ┆ line 141: handler `orders.place`, key `A-1005`: the key was │
+//! │                           ┆     ┆ used before with another content, and nothing ran; send new │
+//! │                           ┆     ┆ content under a new key, or leave what may differ out of    │
+//! │                           ┆     ┆ `fingerprint(…)`                                            │
+//! │ retried                   ┆  18 ┆ needed more than one attempt, whatever came of it           │
+//! └───────────────────────────┴─────┴─────────────────────────────────────────────────────────────┘
+//!
+//! Open dead letters
+//! ┌────────┬──────────┬───────────────────────────────────────────────────┬─────────────────────┐
+//! │ Key    ┆ Attempts ┆ Last error                                        ┆ Reason              │
+//! ╞════════╪══════════╪═══════════════════════════════════════════════════╪═════════════════════╡
+//! │ A-1113 ┆        4 ┆ the stock service does not answer for SIEVE-FINE  ┆ all attempts failed │
+//! │ A-1090 ┆        4 ┆ the stock service does not answer for POT-IRON    ┆ all attempts failed │
+//! │ A-1068 ┆        4 ┆ the stock service does not answer for TEA-100     ┆ all attempts failed │
+//! │ A-1049 ┆        4 ┆ the stock service does not answer for TEA-100     ┆ all attempts failed │
+//! │ A-1027 ┆        4 ┆ the stock service does not answer for TEA-500     ┆ all attempts failed │
+//! │ A-1077 ┆        1 ┆ 2 times 18446744073709551615 cents is more than a ┆ permanent error     │
+//! │        ┆          ┆ total can hold                                    ┆                     │
+//! │ A-1010 ┆        4 ┆ the stock service does not answer for SIEVE-FINE  ┆ all attempts failed │
+//! │ A-1042 ┆        1 ┆ an order of 0 pieces is none                      ┆ permanent error     │
+//! └────────┴──────────┴───────────────────────────────────────────────────┴─────────────────────┘
 //! ```
 //!
 //! The exit code is 0 once the file is worked through, dead letters or not; 1 where deliveries were not answered and
@@ -46,6 +78,7 @@ use futures_util::{StreamExt, stream};
 use idem_runtime::Idem;
 use indicatif::{ProgressBar, ProgressStyle};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 use args::Args;
 use book::Book;
@@ -57,7 +90,12 @@ const IN_FLIGHT: usize = 16;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    tracing_subscriber::fmt().with_env_filter(EnvFilter::from_default_env()).with_writer(io::stderr).init();
+    // Silent unless `RUST_LOG` asks: what a person has to know is in the tables.
+    tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::builder().with_default_directive(LevelFilter::OFF.into()).from_env_lossy())
+        .with_ansi(io::stderr().is_terminal())
+        .with_writer(io::stderr)
+        .init();
     match run().await {
         Ok(summary) => {
             if let Some(trouble) = &summary.trouble {

@@ -53,7 +53,7 @@ fn empty<const N: usize>(header: [&str; N]) -> Table {
     let mut table = Table::new();
     table.load_style(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic).set_header(header);
     if !table.is_tty() {
-        table.set_width(120);
+        table.set_width(100);
     }
     table
 }

@@ -117,6 +117,9 @@ impl fmt::Display for Verdict {
         if self.faults.len() > SHOWN {
             write!(f, "\n   WRONG and {} more", self.faults.len() - SHOWN)?;
         }
+        if self.faults.is_empty() {
+            write!(f, "\n   Every order is where it has to be.")?;
+        }
         Ok(())
     }
 }

@@ -1,1 +1,4 @@
-//! Skeleton.
+//! What idem is measured against, and how the measurements become ratios.
+
+pub mod bare;
+pub mod report;

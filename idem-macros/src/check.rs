@@ -3,7 +3,7 @@
 use proc_macro2::Span;
 use quote::ToTokens;
 use syn::visit::Visit;
-use syn::{ReturnType, Safety, Signature, Type, TypeImplTrait};
+use syn::{ParenthesizedGenericArguments, ReturnType, Safety, Signature, TypeFnPtr, TypeImplTrait, TypeReference};
 
 use crate::args::{Backoff, Options, show};
 use crate::errors::Errors;
@@ -44,30 +44,47 @@ fn output(sig: &Signature, errors: &mut Errors) {
         errors.add(&sig.ident, message);
         return;
     };
-    if let Some(opaque) = first_impl_trait(ty) {
+    let mut found = Unnameable::default();
+    found.visit_type(ty);
+    if let Some(opaque) = found.opaque {
         errors.add(
             opaque,
-            "an `impl Trait` cannot be recorded and read back, name the type of the result (and of a \
-             future by writing `async fn`)",
+            "an `impl Trait` cannot be recorded and read back, name the type of the result (and of a future by writing \
+             `async fn`)",
+        );
+    } else if let Some(reference) = found.reference {
+        errors.add(
+            reference,
+            "a result is recorded and outlives its call, so it cannot borrow: return it owned, such as a `String` for a \
+             `&str`",
         );
     }
 }
 
-fn first_impl_trait(ty: &Type) -> Option<&TypeImplTrait> {
-    struct Find<'a>(Option<&'a TypeImplTrait>);
-    impl<'a> Visit<'a> for Find<'a> {
-        fn visit_type_impl_trait(&mut self, ty: &'a TypeImplTrait) {
-            self.0.get_or_insert(ty);
-        }
+/// What a result cannot be made of; the compiler's own words on a borrowed one would be about lifetimes.
+#[derive(Default)]
+struct Unnameable<'a> {
+    opaque: Option<&'a TypeImplTrait>,
+    reference: Option<&'a TypeReference>,
+}
+
+impl<'a> Visit<'a> for Unnameable<'a> {
+    fn visit_type_impl_trait(&mut self, ty: &'a TypeImplTrait) {
+        self.opaque.get_or_insert(ty);
     }
-    let mut find = Find(None);
-    find.visit_type(ty);
-    find.0
+
+    fn visit_type_reference(&mut self, ty: &'a TypeReference) {
+        self.reference.get_or_insert(ty);
+    }
+
+    // A reference in `fn(&T)` or `dyn Fn(&T)` is none that the result holds.
+    fn visit_type_fn_ptr(&mut self, _: &'a TypeFnPtr) {}
+    fn visit_parenthesized_generic_arguments(&mut self, _: &'a ParenthesizedGenericArguments) {}
 }
 
 /// The arguments that do not go together, or not with this function.
 pub(crate) fn combinations(options: &Options, params: &Params, is_async: bool, errors: &mut Errors) {
-    if options.key.is_none() && !options.wrong_key {
+    if options.key_missing {
         errors.push(syn::Error::new(
             Span::call_site(),
             "`#[idempotent]` needs a `key`: what makes two calls the same message, \

@@ -23,6 +23,11 @@ impl Errors {
         }
     }
 
+    /// Whether all is well so far.
+    pub(crate) fn are_none(&self) -> bool {
+        self.0.is_none()
+    }
+
     /// The value, or its error kept.
     pub(crate) fn keep<T>(&mut self, result: syn::Result<T>) -> Option<T> {
         result.map_err(|error| self.push(error)).ok()

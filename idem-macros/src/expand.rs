@@ -24,7 +24,7 @@ use syn::spanned::Spanned;
 use crate::args::{Fingerprint, Options};
 use crate::params::{Param, Params, Passing};
 use crate::pattern;
-use crate::resolve::Resolved;
+use crate::resolve::{Resolved, borrowed};
 
 /// All that the expansion is made from.
 pub(crate) struct Expansion<'a> {
@@ -37,8 +37,6 @@ pub(crate) struct Expansion<'a> {
     pub(crate) options: &'a Options,
     pub(crate) params: &'a Params,
     pub(crate) resolved: &'a Resolved,
-    /// `idem_runtime::__v0_1`.
-    pub(crate) rt: TokenStream,
 }
 
 /// Ours, so that nothing of the user's is captured and no lint of the user's looks at it.
@@ -79,10 +77,18 @@ impl Expansion<'_> {
         }
     }
 
+    /// The runtime's module for expansions, located where an error is to point.
+    fn runtime(&self, span: Span) -> TokenStream {
+        match &self.options.krate {
+            Some(path) => quote_spanned!(span=> #path::__v0_1),
+            None => quote_spanned!(span=> ::idem_runtime::__v0_1),
+        }
+    }
+
     /// The call, begun with the key and the payload; what it is made from is named in a block of its own, where
     /// the user's body cannot see it.
     fn call(&self) -> TokenStream {
-        let rt = &self.rt;
+        let rt = self.runtime(ours());
         let handler = self.handler();
         let parts = self.parts();
         let message = self.message();
@@ -96,14 +102,16 @@ impl Expansion<'_> {
                 static __IDEM: #rt::Handler = #handler;
                 #parts
                 let __message = #message;
-                #rt::begin::<#output>(__message) #retry_if
+                #rt::check::<#output>();
+                use #rt::Unhandled as _;
+                (&#rt::Begin::<#output>::new()).begin(__message) #retry_if
             }
         }
     }
 
     /// The options that are not the runtime's defaults.
     fn handler(&self) -> TokenStream {
-        let rt = &self.rt;
+        let rt = self.runtime(ours());
         let options = self.options;
         let name = match &options.name {
             Some(name) => name.to_token_stream(),
@@ -174,7 +182,7 @@ impl Expansion<'_> {
     }
 
     fn message(&self) -> TokenStream {
-        let rt = &self.rt;
+        let rt = self.runtime(ours());
         let mut message = match (&self.params.receiver, &self.options.name) {
             (Some(_), None) => {
                 let method = self.ident.unraw().to_string();
@@ -183,7 +191,8 @@ impl Expansion<'_> {
             _ => quote_spanned!(ours()=> #rt::Message::new(&__IDEM)),
         };
         if let Some(runtime) = &self.options.runtime {
-            message.extend(quote_spanned!(ours()=> .runtime(&(#runtime))));
+            let runtime = borrowed(runtime);
+            message.extend(quote_spanned!(ours()=> .runtime(#runtime)));
         }
         for part in &self.resolved.key {
             message.extend(quote_spanned!(ours()=> .key(#part)));
@@ -213,7 +222,7 @@ impl Expansion<'_> {
         if !self.options.runs_again() {
             return TokenStream::new();
         }
-        let rt = &self.rt;
+        let rt = self.runtime(ours());
         let copies = self.params.list.iter().map(|param| {
             let Param { ident, ty, .. } = param;
             let copy = match param.passing {
@@ -249,9 +258,11 @@ impl Expansion<'_> {
         });
         // Never returns, but tells inference what the body's `?` and `return` are about.
         let typed = self.is_async.then(|| {
+            let result = Ident::new("__result", ours().located_at(output.span()));
+            let returned = quote_spanned!(output.span()=> return #result;);
             quote_spanned! {ours()=>
-                if let ::core::option::Option::Some(__result) = ::core::option::Option::None::<#output> {
-                    return __result;
+                if let ::core::option::Option::Some(#result) = ::core::option::Option::None::<#output> {
+                    #returned
                 }
             }
         });
@@ -263,15 +274,14 @@ impl Expansion<'_> {
         }
     }
 
+    /// The look at what exists; the compiler's errors about it point at the path.
     fn existing(&self) -> Option<TokenStream> {
-        let rt = &self.rt;
-        let output = self.output;
         let path = self.options.existing.as_ref()?;
         let span = path.span();
-        let receiver = self.params.receiver_passing().map(|(token, passing)| {
-            let ident = Ident::new("self", token.span);
-            (ident, passing)
-        });
+        let rt = self.runtime(span);
+        let output = self.output;
+        let receiver = self.params.receiver_passing();
+        let receiver = receiver.map(|(token, passing)| (Ident::new("self", token.span), passing));
         let params = self.params.list.iter().map(|param| (param.ident.clone(), param.passing));
         let args = receiver.into_iter().chain(params).map(|(mut ident, passing)| {
             ident.set_span(span.resolved_at(ident.span()));
@@ -281,10 +291,12 @@ impl Expansion<'_> {
                 Passing::Mutable => quote_spanned!(span=> &mut *#ident),
             }
         });
-        let call = quote_spanned!(span=> #path(#(#args),*));
+        // Located there, but ours, lest the compiler propose to edit arguments that nobody wrote.
+        let parens = ours().located_at(span);
+        let call = quote_spanned!(parens=> #path(#(#args),*));
         let looked = match self.is_async {
-            true => quote_spanned!(ours()=> #rt::look::<#output, _, _>(#call).await),
-            false => quote_spanned!(ours()=> #rt::look_now::<#output, _>(#call)),
+            true => quote_spanned!(span=> #rt::look::<#output, _, _>(#call).await),
+            false => quote_spanned!(span=> #rt::look_now::<#output, _>(#call)),
         };
         Some(quote_spanned! {ours()=>
             if let ::core::option::Option::Some(__result) = #looked {

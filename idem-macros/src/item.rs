@@ -1,6 +1,6 @@
 //! The annotated function: its signature read, its body kept as the tokens it was written in.
 
-use proc_macro2::{Group, TokenStream};
+use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
 use quote::quote;
 use syn::parse::{Parse, ParseStream, Parser};
 use syn::{Attribute, Signature, Token, Visibility, token};
@@ -34,7 +34,7 @@ impl Parse for Function {
             let message = format!("`{}` has no body to make idempotent, {WHERE} with one", sig.ident);
             return Err(syn::Error::new_spanned(&sig.ident, message));
         }
-        let mut body: Group = input.parse()?;
+        let mut body = peeled(input.parse()?)?;
         let (inner, rest) = inner_attributes.parse2(body.stream())?;
         if !inner.is_empty() {
             let span = body.span();
@@ -60,6 +60,15 @@ pub(crate) fn is_ours(attr: &Attribute) -> bool {
     attr.path().segments.last().is_some_and(|last| last.ident == "idempotent")
 }
 
+/// A `$body:block` sits in groups that nobody sees.
+fn peeled(token: TokenTree) -> syn::Result<Group> {
+    match token {
+        TokenTree::Group(group) if group.delimiter() == Delimiter::None => peeled(syn::parse2(group.stream())?),
+        TokenTree::Group(group) => Ok(group),
+        token => Err(syn::Error::new_spanned(token, "expected the function's body")),
+    }
+}
+
 fn inner_attributes(input: ParseStream) -> syn::Result<(Vec<Attribute>, TokenStream)> {
     Ok((input.call(Attribute::parse_inner)?, input.parse()?))
 }
@@ -73,10 +82,10 @@ fn starts_a_function(input: ParseStream) -> bool {
             || ahead.peek(syn::LitStr)
     };
     let ahead = input.fork();
-    while qualifier(&ahead) && ahead.parse::<proc_macro2::TokenTree>().is_ok() {}
+    while qualifier(&ahead) && ahead.parse::<TokenTree>().is_ok() {}
     ahead.peek(Token![fn])
 }
 
 fn first(input: ParseStream) -> String {
-    input.fork().parse::<proc_macro2::TokenTree>().map(|token| token.to_string()).unwrap_or_default()
+    input.fork().parse::<TokenTree>().map(|token| token.to_string()).unwrap_or_default()
 }

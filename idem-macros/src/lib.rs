@@ -52,8 +52,7 @@ fn idempotent_function(function: &Function, options: &Options, mut errors: Error
     let mut params = Params::take(&mut sig);
     params.skip(&options.skip, &mut errors);
     check::combinations(options, &params, is_async, &mut errors);
-    let key = options.key.as_deref().unwrap_or_default();
-    let resolved = resolve::resolve(key, options.fingerprint.as_ref(), &params, &mut errors);
+    let resolved = resolve::resolve(&options.key, options.fingerprint.as_ref(), &params, &mut errors);
     if let Some(errors) = errors.into_compile_errors() {
         return Err(errors);
     }
@@ -68,7 +67,6 @@ fn idempotent_function(function: &Function, options: &Options, mut errors: Error
         options,
         params: &params,
         resolved: &resolved,
-        rt: runtime(options),
     };
     let body = expansion.body();
     let body = boxed.as_ref().map_or(body.clone(), |boxed| boxed.around(body));
@@ -77,12 +75,4 @@ fn idempotent_function(function: &Function, options: &Options, mut errors: Error
     let span = function.body.span();
     tokens.extend(quote_spanned!(span=> { #(#inner)* #body }));
     Ok(tokens)
-}
-
-fn runtime(options: &Options) -> TokenStream {
-    let span = proc_macro2::Span::mixed_site();
-    match &options.krate {
-        Some(path) => quote_spanned!(span=> #path::__v0_1),
-        None => quote_spanned!(span=> ::idem_runtime::__v0_1),
-    }
 }

@@ -54,7 +54,18 @@ impl Params {
                 }
             }
         }
+        params.tell_apart();
         params
+    }
+
+    /// An argument without a name may have been called what another one is.
+    fn tell_apart(&mut self) {
+        let taken: Vec<_> = self.list.iter().map(|param| param.name.clone()).collect();
+        for param in self.list.iter_mut().filter(|param| param.is_unnamed()) {
+            while taken.iter().filter(|name| **name == param.name).count() > 1 {
+                param.name.push('_');
+            }
+        }
     }
 
     /// Marks what `skip(…)` names.
@@ -84,6 +95,11 @@ impl Params {
 }
 
 impl Param {
+    /// Whether the payload had to make up a name.
+    fn is_unnamed(&self) -> bool {
+        self.pattern.is_some() && self.bindings.len() != 1 && self.ident != self.name
+    }
+
     fn take(position: usize, pat: &mut Box<Pat>, ty: &Type) -> Self {
         let ty = peel(ty);
         let passing = match ty {

@@ -59,9 +59,11 @@ pub(crate) fn read_only(pat: &Pat, wanted: &HashSet<Ident>) -> Pat {
         }
 
         fn visit_field_pat_mut(&mut self, field: &mut FieldPat) {
-            // `{ a }` becomes `{ a: a }`, because `{ _ }` would be none.
-            field.colon_token.get_or_insert_default();
             self.visit_pat_mut(&mut field.pat);
+            // `{ a }` stays, but `{ _ }` has to be `{ a: _ }`.
+            if !matches!(*field.pat, Pat::Ident(_)) {
+                field.colon_token.get_or_insert_default();
+            }
         }
     }
     let mut pat = pat.clone();
@@ -82,7 +84,7 @@ mod tests {
 
     #[test]
     fn names_are_found() {
-        let pat = parse(quote!(Order { id, line: (a, mut b), c @ Some(_), None, .. }));
+        let pat = parse(quote!(Order { id, line: (a, mut b), c: c @ Some(_), d: None, .. }));
         assert_eq!(bindings(&pat), ["id", "a", "b", "c"]);
     }
 
@@ -90,7 +92,7 @@ mod tests {
     fn only_what_is_wanted_is_bound() {
         let pat = parse(quote!(&(Order { id, ref mut line, .. }, mut whole @ (a, b))));
         let wanted = HashSet::from([Ident::new("line", proc_macro2::Span::call_site())]);
-        let expected = quote!((Order { id: _, line: line, .. }, (_, _)));
+        let expected = quote!((Order { id: _, line, .. }, (_, _)));
         assert_eq!(read_only(&pat, &wanted).to_token_stream().to_string(), expected.to_string());
     }
 }

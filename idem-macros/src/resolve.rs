@@ -2,10 +2,11 @@
 
 use std::collections::HashSet;
 
-use proc_macro2::{Ident, Span, TokenStream, TokenTree};
+use proc_macro2::{Ident, TokenStream, TokenTree};
 use quote::{ToTokens, quote_spanned};
-use syn::Member;
 use syn::ext::IdentExt;
+use syn::spanned::Spanned;
+use syn::{Expr, Member};
 
 use crate::args::{Dotted, Fingerprint, Part};
 use crate::errors::{Errors, did_you_mean, list};
@@ -110,16 +111,16 @@ impl Scope<'_> {
     }
 
     /// An expression as written.
-    fn expr(&mut self, expr: &syn::Expr) -> TokenStream {
+    fn expr(&mut self, expr: &Expr) -> TokenStream {
         self.want(expr.to_token_stream());
-        let span = Span::mixed_site().located_at(syn::spanned::Spanned::span(expr));
-        quote_spanned!(span=> &(#expr))
+        borrowed(expr)
     }
 
     /// The argument, or the binding of one, that has this name.
     fn named(&self, text: &str) -> Option<(&Param, &Ident)> {
         let is = |ident: &Ident| ident.unraw() == text;
-        let whole = |param: &Param| param.bindings.is_empty() && param.name == text;
+        // `arg0` is what the payload calls an argument without a name, and none that a path can use.
+        let whole = |param: &Param| param.bindings.is_empty() && is(&param.ident);
         self.params.list.iter().find_map(|param| {
             if whole(param) {
                 return Some((param, &param.ident));
@@ -140,6 +141,18 @@ impl Scope<'_> {
                 _ => {}
             }
         }
+    }
+}
+
+/// `&expr`, all of it where the expression was written.
+pub(crate) fn borrowed(expr: &Expr) -> TokenStream {
+    let span = expr.span();
+    match expr {
+        // What binds tighter than `&`; without parentheses the compiler underlines it to its end.
+        Expr::Path(_) | Expr::Field(_) | Expr::Call(_) | Expr::MethodCall(_) | Expr::Macro(_) | Expr::Index(_) => {
+            quote_spanned!(span=> &#expr)
+        }
+        _ => quote_spanned!(span=> &(#expr)),
     }
 }
 

@@ -5,6 +5,8 @@
 
 use std::fmt::Display;
 use std::future::{Future, Ready, ready};
+use std::marker::PhantomData;
+use std::pin::Pin;
 
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -12,12 +14,6 @@ use crate::call::{Call, found_existing};
 use crate::message::Message;
 
 /// What an idempotent handler returns: a `Result`, under any alias.
-#[diagnostic::on_unimplemented(
-    message = "an idempotent handler returns a `Result<T, E>`, and `{Self}` is none",
-    label = "not a `Result`",
-    note = "its `Ok` is what duplicates get, its `Err` is what is tried again; for a handler that cannot \
-            fail, `Result<T, idem_runtime::Error>` will do"
-)]
 pub trait Outcome {
     /// The result that duplicates get.
     type Ok;
@@ -99,26 +95,68 @@ pub fn again<T: Repeatable>(argument: &T) -> T {
     argument.clone()
 }
 
-/// A handler's return type. Its call is found through it, because the compiler then says nothing more about the
-/// call of a type that has none.
-pub trait Handled: Outcome {
-    /// The call.
-    type Call;
-    /// Begins it.
-    fn begin(message: Message) -> Self::Call;
+/// A handler's return type, all its bounds met.
+#[diagnostic::on_unimplemented(
+    message = "an idempotent handler returns a `Result<T, E>`, and `{Self}` is none",
+    label = "not a `Result`",
+    note = "its `Ok` is what duplicates get, its `Err` is what is tried again; for a handler that cannot \
+            fail, `Result<T, idem_runtime::Error>` will do"
+)]
+pub trait Handled {}
+impl<T: Replayable, E: Failure> Handled for Result<T, E> {}
+
+/// The one place that says what is wrong with a return type.
+pub fn check<R: Handled>() {}
+
+/// Begins calls that return `R`: through its own `begin` where the bounds are met, else through [`Unhandled`]'s, so that
+/// the compiler has said all when [`check`] has.
+#[derive(Debug)]
+pub struct Begin<R>(PhantomData<fn() -> R>);
+
+impl<R> Begin<R> {
+    /// For this return type.
+    #[expect(clippy::new_without_default, reason = "only the expansion makes it")]
+    pub fn new() -> Self {
+        Self(PhantomData)
+    }
 }
 
-#[diagnostic::do_not_recommend]
-impl<T: Replayable, E: Failure> Handled for Result<T, E> {
-    type Call = Call<Self>;
-    fn begin(message: Message) -> Call<Self> {
+impl<T: Replayable, E: Failure> Begin<Result<T, E>> {
+    /// Begins a call.
+    pub fn begin(&self, message: Message) -> Call<Result<T, E>> {
         Call::begin(message)
     }
 }
 
-/// Begins a call.
-pub fn begin<R: Handled>(message: Message) -> R::Call {
-    R::begin(message)
+/// What stands in for a call whose return type does not do; it is never compiled to the end.
+pub trait Unhandled<R> {
+    /// Begins nothing.
+    fn begin(&self, _message: Message) -> Never<R> {
+        Never(PhantomData)
+    }
+}
+impl<R> Unhandled<R> for &Begin<R> {}
+
+/// The call that never is.
+#[derive(Debug)]
+pub struct Never<R>(PhantomData<fn() -> R>);
+
+#[expect(clippy::unused_async, reason = "so are the shapes")]
+impl<R> Never<R> {
+    pub fn retry_if<F>(self, _: F) -> Self {
+        self
+    }
+    pub async fn next(&mut self) -> bool {
+        false
+    }
+    pub async fn run<F>(&mut self, _: Pin<&mut F>) {}
+    pub fn next_blocking(&mut self) -> bool {
+        false
+    }
+    pub fn run_blocking(&mut self, _: impl FnOnce() -> R) {}
+    pub fn finish(self) -> R {
+        unreachable!("the types did not do")
+    }
 }
 
 /// What an `existing` function may return: a result, or a future of one. `M` only keeps the two apart.

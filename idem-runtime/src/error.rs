@@ -183,14 +183,14 @@ pub enum Error {
     },
 
     /// The ledger cannot do its work; without a durable claim no body runs.
-    #[error("{}{source}", site(handler.as_deref(), key.as_deref()))]
+    #[error("{}{problem}", site(handler.as_deref(), key.as_deref()))]
     Ledger {
         /// The handler's name, where a call was concerned.
         handler: Option<String>,
         /// The idempotency key, where a call was concerned.
         key: Option<String>,
-        /// What is wrong with it.
-        source: LedgerError,
+        /// What is wrong with it. The message holds its text already, so it is no `source()`.
+        problem: LedgerError,
     },
 
     /// This [`Idem`](crate::Idem) was closed.
@@ -271,7 +271,7 @@ fn site(handler: Option<&str>, key: Option<&str>) -> String {
 }
 
 impl From<LedgerError> for Error {
-    fn from(source: LedgerError) -> Self {
-        Error::Ledger { handler: None, key: None, source }
+    fn from(problem: LedgerError) -> Self {
+        Error::Ledger { handler: None, key: None, problem }
     }
 }

@@ -14,7 +14,7 @@ use crate::idem::Idem;
 use crate::key::Key;
 use crate::protocol::{Fingerprint, RecordId};
 
-/// One call's key and payload, read from the arguments. What is wrong with them is kept for [`finish`](Self::finish).
+/// One call's key and payload, read from the arguments. What is wrong with them is said when the call begins.
 #[derive(Debug)]
 pub struct Message {
     handler: &'static Handler,

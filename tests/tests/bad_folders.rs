@@ -23,7 +23,7 @@ async fn filled(folder: &Path, count: u32) {
 
 fn trouble(folder: &Path) -> LedgerError {
     match Idem::open(folder) {
-        Err(Error::Ledger { source, .. }) => source,
+        Err(Error::Ledger { problem, .. }) => problem,
         other => panic!("expected trouble with the ledger, got {other:?}"),
     }
 }
@@ -31,7 +31,7 @@ fn trouble(folder: &Path) -> LedgerError {
 /// The ledger is either refused, or whole.
 async fn refused_or_whole(folder: &Path, count: u32) {
     match Idem::open(folder) {
-        Err(Error::Ledger { source: LedgerError::Behind { .. } | LedgerError::Damaged { .. }, .. }) => {}
+        Err(Error::Ledger { problem: LedgerError::Behind { .. } | LedgerError::Damaged { .. }, .. }) => {}
         Err(other) => panic!("not an error of damage: {other}"),
         Ok(idem) => {
             for number in 0..count {

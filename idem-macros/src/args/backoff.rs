@@ -23,7 +23,7 @@ impl Default for Backoff {
 
 impl Backoff {
     pub(crate) fn parse(arg: &Arg) -> syn::Result<Self> {
-        let Value::List(tokens) = &arg.value else {
+        let Value::List(list) = &arg.value else {
             return Err(arg.error(
                 "`backoff` takes a list, write `backoff(initial = \"100ms\", factor = 2, max = \"30s\", jitter)`",
             ));
@@ -32,7 +32,7 @@ impl Backoff {
         let mut backoff = Self::default();
         let mut max = None;
         let known = ["initial", "factor", "max", "jitter"];
-        for inner in arguments("`backoff`", &known, tokens.clone(), &mut errors) {
+        for inner in arguments("`backoff`", &known, list.stream(), &mut errors) {
             let read = backoff.read(&inner);
             if errors.keep(read).is_some() && inner.name == "max" {
                 max = Some(inner);

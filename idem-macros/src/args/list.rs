@@ -1,6 +1,6 @@
 //! A list of `name`, `name = value` and `name(…)`: the attribute's own arguments, and those inside `backoff(…)`.
 
-use proc_macro2::{Ident, TokenStream, TokenTree};
+use proc_macro2::{Group, Ident, TokenStream, TokenTree};
 use quote::{ToTokens, quote};
 use syn::ext::IdentExt;
 use syn::parse::{ParseStream, Parser};
@@ -21,7 +21,7 @@ pub(crate) enum Value {
     /// `name = value`
     Is(Expr),
     /// `name(…)`
-    List(TokenStream),
+    List(Group),
 }
 
 impl ToTokens for Arg {
@@ -30,7 +30,7 @@ impl ToTokens for Arg {
         tokens.extend(match &self.value {
             Value::Nothing => quote!(#name),
             Value::Is(value) => quote!(#name = #value),
-            Value::List(list) => quote!(#name(#list)),
+            Value::List(list) => quote!(#name #list),
         });
     }
 }
@@ -60,15 +60,11 @@ pub(crate) fn arguments(owner: &str, known: &[&str], tokens: TokenStream, errors
                     skip_to_comma(input)?;
                 }
             }
-            if input.is_empty() {
-                break;
-            }
-            if input.peek(Token![,]) {
-                input.parse::<Token![,]>()?;
-            } else {
+            if !input.is_empty() && !input.peek(Token![,]) {
                 errors.push(input.error("put a `,` between two arguments"));
                 skip_to_comma(input)?;
             }
+            input.parse::<Option<Token![,]>>()?;
         }
         Ok(args)
     };
@@ -89,9 +85,7 @@ fn argument(input: ParseStream) -> syn::Result<Arg> {
         }
         Value::Is(input.parse()?)
     } else if input.peek(token::Paren) {
-        let content;
-        syn::parenthesized!(content in input);
-        Value::List(content.parse()?)
+        Value::List(input.parse()?)
     } else {
         Value::Nothing
     };

@@ -49,9 +49,9 @@ const MIN_LEASE: u64 = 1000;
 /// What was given; what was not has its default in the runtime.
 #[derive(Default)]
 pub(crate) struct Options {
-    /// `None` as well when it was given and wrong, which `wrong_key` tells apart.
-    pub(crate) key: Option<Vec<Part>>,
-    pub(crate) wrong_key: bool,
+    /// Empty when it is missing or wrong.
+    pub(crate) key: Vec<Part>,
+    pub(crate) key_missing: bool,
     pub(crate) retries: Option<Given<u32>>,
     pub(crate) backoff: Option<Given<Backoff>>,
     pub(crate) redeliver: bool,
@@ -78,8 +78,11 @@ pub(crate) enum Fingerprint {
 impl Options {
     /// Reads all that can be read.
     pub(crate) fn parse(tokens: TokenStream, errors: &mut Errors) -> Self {
-        let mut options = Self::default();
-        for arg in arguments("`#[idempotent]`", &NAMES, tokens, errors) {
+        let args = arguments("`#[idempotent]`", &NAMES, tokens, errors);
+        // What could not be made out may have been the key.
+        let key_missing = errors.are_none() && args.iter().all(|arg| arg.name != "key");
+        let mut options = Self { key_missing, ..Self::default() };
+        for arg in args {
             let read = options.read(arg);
             errors.keep(read);
         }
@@ -98,10 +101,7 @@ impl Options {
 
     fn read(&mut self, arg: Arg) -> syn::Result<()> {
         match arg.name.unraw().to_string().as_str() {
-            "key" => {
-                self.wrong_key = true;
-                self.key = Some(path::key(&arg)?);
-            }
+            "key" => self.key = path::key(&arg)?,
             "retries" => {
                 let value = arg.number("retries = 3", MAX_RETRIES)?;
                 self.retries = Some(Given { arg, value });
@@ -222,7 +222,7 @@ mod tests {
             &mut errors,
         );
         assert!(errors.into_compile_errors().is_none());
-        assert_eq!(options.key.unwrap().len(), 2);
+        assert_eq!(options.key.len(), 2);
         assert_eq!(options.retries.unwrap().value, 5);
         assert!(options.redeliver && options.bury && options.reject);
         assert_eq!(options.timeout.unwrap().value, 10_000);

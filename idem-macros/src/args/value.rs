@@ -126,10 +126,10 @@ impl Arg {
     /// The elements of `name(…)`, at least one.
     pub(crate) fn elements(&self, example: &str) -> syn::Result<Vec<Expr>> {
         let name = &self.name;
-        let Value::List(tokens) = &self.value else {
+        let Value::List(list) = &self.value else {
             return Err(self.error(format!("`{name}` takes a list, write `{example}`")));
         };
-        let elements = Punctuated::<Expr, Token![,]>::parse_terminated.parse2(tokens.clone())?;
+        let elements = Punctuated::<Expr, Token![,]>::parse_terminated.parse2(list.stream())?;
         if elements.is_empty() {
             return Err(self.error(format!("`{name}()` is empty, write `{example}`")));
         }

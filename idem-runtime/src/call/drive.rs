@@ -99,16 +99,16 @@ impl Drive {
                     Err(next) => return next,
                 }
             }
-            if let Some(at) = self.resume.take() {
-                self.sleep_until(at).await;
-            }
             let inner = Arc::clone(self.message.idem.inner());
-            if let Err(source) = inner.report_again(self.id()).await {
-                return Next::Refuse(self.no_ledger(source));
+            if let Some(at) = self.resume.take() {
+                inner.clock.sleep(until(at, inner.clock.now())).await;
+            }
+            if let Err(problem) = inner.report_again(self.id()).await {
+                return Next::Refuse(self.no_ledger(problem));
             }
             let reply = match self.claim().await {
                 Ok(reply) => reply,
-                Err(source) => return Next::Refuse(self.no_ledger(source)),
+                Err(problem) => return Next::Refuse(self.no_ledger(problem)),
             };
             match reply {
                 Reply::Run(Started { token, number }) => {
@@ -205,12 +205,6 @@ impl Drive {
         reply
     }
 
-    /// By `&mut`, as everything that waits: a shared drive would have to be `Sync` for the handler to be `Send`.
-    async fn sleep_until(&mut self, at: Timestamp) {
-        let clock = &self.message.idem.inner().clock;
-        clock.sleep(until(at, clock.now())).await;
-    }
-
     /// Records the body's result.
     pub(super) async fn complete(&mut self, json: Vec<u8>, found: bool) -> Reported {
         let Some(held) = self.claimed.take() else {
@@ -230,7 +224,7 @@ impl Drive {
                 Reported::Recorded
             }
             Ok(_) => Reported::Refused(self.lease_lost()),
-            Err(source) => Reported::Refused(self.no_ledger(source)),
+            Err(problem) => Reported::Refused(self.no_ledger(problem)),
         }
     }
 
@@ -251,7 +245,7 @@ impl Drive {
             Ok(Reply::Died(letter)) => Reported::Dead(letter.id),
             Ok(Reply::Dead { letter, .. }) => Reported::Dead(letter),
             Ok(_) => Reported::Refused(self.lease_lost()),
-            Err(source) => Reported::Refused(self.no_ledger(source)),
+            Err(problem) => Reported::Refused(self.no_ledger(problem)),
         }
     }
 
@@ -301,11 +295,11 @@ impl Drive {
         Error::DeadLettered { id, handler, key, discarded }
     }
 
-    fn no_ledger(&self, source: LedgerError) -> Error {
+    fn no_ledger(&self, problem: LedgerError) -> Error {
         let (handler, key) = self.site();
-        match source {
+        match problem {
             LedgerError::Closed => Error::Closed { handler: Some(handler), key: Some(key) },
-            source => Error::Ledger { handler: Some(handler), key: Some(key), source },
+            problem => Error::Ledger { handler: Some(handler), key: Some(key), problem },
         }
     }
 }

@@ -101,7 +101,8 @@ impl LedgerError {
     /// Sorts an error of the system by what a person can do about it.
     pub(crate) fn of_io(path: &Path, error: &io::Error) -> Self {
         let path = path.to_owned();
-        let reason = error.to_string();
+        // sled wraps the system's error in one that prints as Rust's debug text.
+        let reason = if error.raw_os_error().is_some() { error.to_string() } else { error.kind().to_string() };
         match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
                 Self::Full { path, reason }

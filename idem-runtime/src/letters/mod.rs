@@ -80,10 +80,10 @@ impl DeadLetters {
     async fn close(&self, id: DeadLetterId, step: Step) -> Result<DeadLetter, Error> {
         let letter = self.get(&id).await?.ok_or(Error::NoSuchLetter { id })?;
         let record = RecordId { handler: letter.handler.as_str().into(), key: letter.key.as_str().into() };
-        let reply = self.inner.apply(&record, step).await.map_err(|source| Error::Ledger {
+        let reply = self.inner.apply(&record, step).await.map_err(|problem| Error::Ledger {
             handler: Some(letter.handler),
             key: Some(letter.key),
-            source,
+            problem,
         })?;
         let letter = self.get(&id).await?.ok_or(Error::NoSuchLetter { id })?;
         match reply {

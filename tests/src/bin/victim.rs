@@ -79,7 +79,7 @@ async fn fill() {
     for number in 0.. {
         match work(number).await {
             Ok(_) => say(&format!("answered {number}")),
-            Err(Trouble::Idem(Error::Ledger { source: LedgerError::Full { .. }, handler, key })) => {
+            Err(Trouble::Idem(Error::Ledger { problem: LedgerError::Full { .. }, handler, key })) => {
                 say(&format!("full {} {}", handler.unwrap_or_default(), key.unwrap_or_default()));
                 refused.push(number);
                 if refused.len() == 3 {

@@ -1,0 +1,178 @@
+//! Orders that are delivered many times and placed once.
+//!
+//! ```text
+//! cargo run --example orders
+//! cargo run --example orders -- --data DIR --deliveries FILE
+//! ```
+//!
+//! Without `--data` the ledger and the order book live in a temporary folder that is removed at the end. With it
+//! they stay: run it again, and everything is a replay. Kill it anywhere (`kill -9`), run it again, and every order
+//! that can be placed is in `DIR/orders.jsonl` exactly once, every other one is an open dead letter:
+//! `cargo xtask kill-orders` does it ten times and counts. A kill is an attempt of what was running just then.
+//! `RUST_LOG=idem_runtime=debug` shows each attempt.
+//!
+//! A file of deliveries is JSON Lines:
+//!
+//! ```text
+//! {"order_no":"A-1001","sku":"TEA-500","qty":2,"unit_price_cents":1250,"fail_times":0}
+//! ```
+//!
+//! `fail_times` is how many attempts the simulated stock service fails for this order before it works. The file that
+//! comes with the example has 200 lines for 120 orders: 100 work at once, 12 need up to three retries, 6 never work,
+//! one asks for 0 pieces and one for more than a total can hold. 77 lines are duplicates, next to the first and far
+//! behind it; one line is not JSON, one uses an order number again with another quantity, one has none. It prints:
+//!
+//! ```text
+//! ┌───────────────────────────┬─────┬─────────────────────────────────────────────────────────────┐
+//! │ Deliveries                ┆     ┆                                                             │
+//! ╞═══════════════════════════╪═════╪═════════════════════════════════════════════════════════════╡
+//! │ delivered                 ┆ 200 ┆ lines of the file                                           │
+//! │ placed                    ┆ 112 ┆ written to orders.jsonl by this run                         │
+//! │ replayed                  ┆  63 ┆ got the recorded result; nothing ran                        │
+//! │ dead letters              ┆  22 ┆ deliveries of orders that are listed below                  │
+//! │ refused                   ┆   3 ┆                                                             │
+//! │   no usable order number  ┆   1 ┆ line 172: handler `orders.place`: the idempotency key is    │
+//! │                           ┆     ┆ empty; nothing ran: give every message a key of its own     │
+//! │   not JSON                ┆   1 ┆ line 58: expected value at column 1                         │
+//! │   order number used again ┆   1 ┆ line 141: handler `orders.place`, key `A-1005`: the key was │
+//! │                           ┆     ┆ used before with another content, and nothing ran; send new │
+//! │                           ┆     ┆ content under a new key, or leave what may differ out of    │
+//! │                           ┆     ┆ `fingerprint(…)`                                            │
+//! │ retried                   ┆  18 ┆ needed more than one attempt, whatever came of it           │
+//! └───────────────────────────┴─────┴─────────────────────────────────────────────────────────────┘
+//!
+//! Open dead letters
+//! ┌────────┬──────────┬───────────────────────────────────────────────────┬─────────────────────┐
+//! │ Key    ┆ Attempts ┆ Last error                                        ┆ Reason              │
+//! ╞════════╪══════════╪═══════════════════════════════════════════════════╪═════════════════════╡
+//! │ A-1113 ┆        4 ┆ the stock service does not answer for SIEVE-FINE  ┆ all attempts failed │
+//! │ A-1090 ┆        4 ┆ the stock service does not answer for POT-IRON    ┆ all attempts failed │
+//! │ A-1068 ┆        4 ┆ the stock service does not answer for TEA-100     ┆ all attempts failed │
+//! │ A-1049 ┆        4 ┆ the stock service does not answer for TEA-100     ┆ all attempts failed │
+//! │ A-1027 ┆        4 ┆ the stock service does not answer for TEA-500     ┆ all attempts failed │
+//! │ A-1077 ┆        1 ┆ 2 times 18446744073709551615 cents is more than a ┆ permanent error     │
+//! │        ┆          ┆ total can hold                                    ┆                     │
+//! │ A-1010 ┆        4 ┆ the stock service does not answer for SIEVE-FINE  ┆ all attempts failed │
+//! │ A-1042 ┆        1 ┆ an order of 0 pieces is none                      ┆ permanent error     │
+//! └────────┴──────────┴───────────────────────────────────────────────────┴─────────────────────┘
+//! ```
+//!
+//! The exit code is 0 once the file is worked through, dead letters or not; 1 where deliveries were not answered and
+//! have to come again (a full disk); 2 where it could not start, with a line that says why.
+
+mod args;
+mod book;
+mod delivery;
+mod order;
+mod shop;
+mod summary;
+mod table;
+
+use std::fs;
+use std::io::{self, IsTerminal, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use futures_util::{StreamExt, stream};
+use idem_runtime::Idem;
+use indicatif::{ProgressBar, ProgressStyle};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+
+use args::Args;
+use book::Book;
+use delivery::Delivery;
+use shop::{Shop, place_order};
+use summary::{Answer, Summary, open_letters};
+
+const IN_FLIGHT: usize = 16;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    // Silent unless `RUST_LOG` asks: what a person has to know is in the tables.
+    tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::builder().with_default_directive(LevelFilter::OFF.into()).from_env_lossy())
+        .with_ansi(io::stderr().is_terminal())
+        .with_writer(io::stderr)
+        .init();
+    match run().await {
+        Ok(summary) => {
+            if let Some(trouble) = &summary.trouble {
+                eprintln!("orders: {} deliveries were not answered, run it again: {trouble}", summary.unanswered);
+                return ExitCode::FAILURE;
+            }
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("orders: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+async fn run() -> anyhow::Result<Summary> {
+    let args = Args::from_command_line()?;
+    let deliveries = delivery::read(args.deliveries.as_deref())?;
+    let summary = match &args.data {
+        Some(folder) => work(folder, deliveries).await?,
+        None => {
+            let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
+            work(folder.path(), deliveries).await?
+        }
+    };
+    let text = if args.json { serde_json::to_string_pretty(&summary)? + "\n" } else { table::draw(&summary) };
+    match io::stdout().write_all(text.as_bytes()) {
+        // Whoever reads has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(summary),
+        written => written.map(|()| summary).context("cannot print the summary"),
+    }
+}
+
+/// Works through all deliveries, with the ledger and the order book in `folder`.
+async fn work(folder: &Path, deliveries: Vec<Delivery>) -> anyhow::Result<Summary> {
+    fs::create_dir_all(folder).with_context(|| format!("cannot make the data folder {}", folder.display()))?;
+    // The ledger first: it keeps a second process out of the folder, and so away from the order book.
+    let idem = Idem::open(folder.join("ledger"))?;
+    idem.install()?;
+    let book = Book::open(&folder.join("orders.jsonl"))?;
+
+    let progress = progress_bar(deliveries.len());
+    let mut summary = Summary::default();
+    let mut answers = stream::iter(deliveries)
+        .map(|delivery| tokio::spawn(deliver(delivery, Shop::new(book.clone()))))
+        .buffer_unordered(IN_FLIGHT);
+    while let Some(answer) = answers.next().await {
+        let (line, answer, retried) = answer.context("a delivery's task did not end")?;
+        summary.add(line, answer, retried);
+        progress.inc(1);
+    }
+    progress.finish_and_clear();
+
+    summary.orders = book.len();
+    summary.dead_letters = open_letters(&idem).await?;
+    idem.close().await?;
+    Ok(summary)
+}
+
+async fn deliver(delivery: Delivery, shop: Shop) -> (usize, Answer, bool) {
+    let answer = match delivery.order {
+        Ok(order) => Answer::of(place_order(order, &shop).await, &shop),
+        Err(error) => Answer::Refused {
+            reason: delivery::refusal(&error),
+            text: error.to_string().replace(" at line 1 column", " at column"),
+        },
+    };
+    (delivery.line, answer, shop.retried())
+}
+
+fn progress_bar(deliveries: usize) -> ProgressBar {
+    if !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(deliveries as u64);
+    match ProgressStyle::with_template("{bar:40} {pos}/{len} deliveries, {eta} left") {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}

@@ -1,0 +1,147 @@
+//! What came of the deliveries, counted.
+
+use std::collections::BTreeMap;
+
+use idem_runtime::{DeadLetter, Error, Filter, Idem};
+use serde::Serialize;
+
+use crate::order::{Order, OrderError};
+use crate::shop::Shop;
+
+/// What one delivery came to.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    /// Its call ran the body, and the order was placed.
+    Placed,
+    /// Its call found the order in the book: an earlier process was killed between the book and the ledger.
+    Found,
+    /// It got the recorded result.
+    Replayed,
+    /// Its order is a dead letter, since now or since an earlier delivery.
+    DeadLettered,
+    /// The message itself is wrong; no repetition mends it.
+    Refused { reason: &'static str, text: String },
+    /// Idem could not take it: nothing was promised, and it has to be delivered again.
+    Unanswered { text: String },
+}
+
+impl Answer {
+    /// `shop` is the one that this call was given.
+    pub(crate) fn of(result: Result<Order, OrderError>, shop: &Shop) -> Self {
+        let error = match result {
+            Ok(_) if shop.placed() => return Self::Placed,
+            Ok(_) if shop.found() => return Self::Found,
+            Ok(_) => return Self::Replayed,
+            Err(error) => error,
+        };
+        let text = error.to_string();
+        let reason = match error {
+            // The body's own error comes from the call that spent the budget.
+            OrderError::StockDown { .. }
+            | OrderError::NothingOrdered
+            | OrderError::TotalTooLarge { .. }
+            | OrderError::Book(_)
+            | OrderError::Idem(Error::DeadLettered { .. }) => return Self::DeadLettered,
+            OrderError::Idem(Error::KeyReused { .. }) => "order number used again",
+            OrderError::Idem(Error::InvalidKey { .. }) => "no usable order number",
+            OrderError::Idem(Error::PayloadTooLarge { .. }) => "too large",
+            OrderError::Idem(_) => return Self::Unanswered { text },
+        };
+        Self::Refused { reason, text }
+    }
+}
+
+/// The counts of one run.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Summary {
+    pub(crate) delivered: usize,
+    pub(crate) placed: usize,
+    pub(crate) found: usize,
+    pub(crate) replayed: usize,
+    pub(crate) dead_lettered: usize,
+    pub(crate) refused: BTreeMap<&'static str, Refusals>,
+    pub(crate) unanswered: usize,
+    /// Why the first one was not answered.
+    #[serde(skip)]
+    pub(crate) trouble: Option<String>,
+    /// Calls that made more than a first attempt, whatever they came to.
+    pub(crate) retried: usize,
+    /// All orders in the book, those of earlier runs too.
+    pub(crate) orders: usize,
+    pub(crate) dead_letters: Vec<Letter>,
+}
+
+/// How many deliveries were refused for one reason, and what the first was told.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Refusals {
+    pub(crate) count: usize,
+    pub(crate) first_line: usize,
+    pub(crate) first: String,
+}
+
+impl Summary {
+    pub(crate) fn add(&mut self, line: usize, answer: Answer, retried: bool) {
+        self.delivered += 1;
+        self.retried += usize::from(retried);
+        match answer {
+            Answer::Placed => self.placed += 1,
+            Answer::Found => self.found += 1,
+            Answer::Replayed => self.replayed += 1,
+            Answer::DeadLettered => self.dead_lettered += 1,
+            Answer::Refused { reason, text } => {
+                let refusals = self.refused.entry(reason).or_default();
+                if refusals.count == 0 || line < refusals.first_line {
+                    refusals.first_line = line;
+                    refusals.first = text;
+                }
+                refusals.count += 1;
+            }
+            Answer::Unanswered { text } => {
+                self.unanswered += 1;
+                self.trouble.get_or_insert(text);
+            }
+        }
+    }
+
+    pub(crate) fn refusals(&self) -> usize {
+        self.refused.values().map(|refusals| refusals.count).sum()
+    }
+}
+
+/// An open dead letter.
+#[derive(Debug, Serialize)]
+pub(crate) struct Letter {
+    pub(crate) key: String,
+    pub(crate) reason: String,
+    pub(crate) attempts: usize,
+    /// How each attempt ended, in order.
+    pub(crate) outcomes: Vec<String>,
+    pub(crate) last_error: Option<String>,
+}
+
+impl From<DeadLetter> for Letter {
+    fn from(letter: DeadLetter) -> Self {
+        Self {
+            key: letter.key,
+            reason: letter.reason.to_string(),
+            attempts: letter.attempts.len(),
+            outcomes: letter.attempts.iter().map(|attempt| attempt.outcome.to_string()).collect(),
+            last_error: letter.attempts.into_iter().rev().find_map(|attempt| attempt.error),
+        }
+    }
+}
+
+/// All open letters, newest first, page by page.
+pub(crate) async fn open_letters(idem: &Idem) -> Result<Vec<Letter>, Error> {
+    let dead_letters = idem.dead_letters();
+    let mut letters = Vec::new();
+    let mut page = Filter::default();
+    loop {
+        let found = dead_letters.list(&page).await?;
+        let Some(last) = found.last() else {
+            return Ok(letters);
+        };
+        page = Filter::default().after(last.id);
+        letters.extend(found.into_iter().map(Letter::from));
+    }
+}

@@ -1,0 +1,13 @@
+use idem_runtime::{Error, idempotent};
+
+struct Receipt;
+
+type Answer = Result<Receipt, Error>;
+
+#[idempotent(key = "id")]
+fn handle(id: u64) -> Answer {
+    drop(id);
+    Ok(Receipt)
+}
+
+fn main() {}

@@ -1,0 +1,57 @@
+//! The project's own tasks: `cargo xtask --help` lists them.
+
+mod bench;
+mod check;
+mod deliveries;
+mod kill;
+mod orders;
+mod smoke;
+mod stage;
+mod test;
+mod verdict;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// The project's own tasks
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Args {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Run every test there is, and the example `orders` once
+    Test,
+    /// Check format, lints, docs, licences, bans and sources
+    Check,
+    /// Run the benches; what follows goes to `cargo bench`
+    Bench {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Print a file of deliveries for the example `orders`
+    Deliveries(deliveries::Plan),
+    /// Kill the example `orders` at random moments, let it finish, and count what is left
+    KillOrders(kill::Args),
+}
+
+fn main() -> ExitCode {
+    let done = match Args::parse().task {
+        Task::Test => test::run(),
+        Task::Check => check::run(),
+        Task::Bench { args } => bench::run(&args),
+        Task::Deliveries(plan) => deliveries::print(&plan),
+        Task::KillOrders(args) => kill::run(&args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("\nxtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! One command of a task, with a heading above it and its name in the error when it fails.
+
+use std::env;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, bail};
+
+/// A command to run from the workspace's root.
+pub(crate) struct Stage {
+    heading: &'static str,
+    command: Command,
+    variables: Vec<(&'static str, &'static str)>,
+}
+
+impl Stage {
+    /// A cargo command.
+    pub(crate) fn cargo(heading: &'static str, arguments: &[&str]) -> Self {
+        let mut command = cargo();
+        command.args(arguments);
+        Self { heading, command, variables: Vec::new() }
+    }
+
+    /// More arguments.
+    pub(crate) fn args(mut self, arguments: &[String]) -> Self {
+        self.command.args(arguments);
+        self
+    }
+
+    /// An environment variable for this command only.
+    pub(crate) fn env(mut self, name: &'static str, value: &'static str) -> Self {
+        self.command.env(name, value);
+        self.variables.push((name, value));
+        self
+    }
+
+    /// Runs it to its end; its output goes straight through.
+    pub(crate) fn run(mut self) -> anyhow::Result<()> {
+        let line = self.line();
+        println!("\n── {}\n   {line}\n", self.heading);
+        let status = self.command.stdin(Stdio::null()).status().with_context(|| format!("cannot run `{line}`"))?;
+        if !status.success() {
+            bail!("{} failed ({status}); to repeat it: {line}", self.heading);
+        }
+        Ok(())
+    }
+
+    /// As a person would type it.
+    fn line(&self) -> String {
+        let quote = |text: &str| {
+            if text.contains(' ') { format!("\"{text}\"") } else { text.to_owned() }
+        };
+        let variables = self.variables.iter().map(|(name, value)| format!("{name}={}", quote(value)));
+        let arguments = self.command.get_args().map(|argument| quote(&argument.to_string_lossy()));
+        variables.chain(["cargo".to_owned()]).chain(arguments).collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// The cargo that runs this task, in the workspace's root.
+pub(crate) fn cargo() -> Command {
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root());
+    command
+}
+
+/// Whether `cargo <name>` is installed.
+pub(crate) fn has_cargo(name: &str) -> bool {
+    cargo().args([name, "--version"]).stdin(Stdio::null()).output().is_ok_and(|output| output.status.success())
+}
+
+/// The workspace's root.
+pub(crate) fn root() -> &'static Path {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    package.parent().unwrap_or(package)
+}

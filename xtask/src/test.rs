@@ -1,0 +1,17 @@
+//! `cargo xtask test`: everything that runs.
+
+use crate::smoke;
+use crate::stage::{Stage, has_cargo};
+
+/// Not `--all-targets`, which would run the benches too.
+const TARGETS: [&str; 6] = ["--workspace", "--all-features", "--lib", "--bins", "--tests", "--examples"];
+
+pub(crate) fn run() -> anyhow::Result<()> {
+    let runner: &[&str] =
+        if has_cargo("nextest") { &["nextest", "run", "--no-fail-fast"] } else { &["test", "--no-fail-fast"] };
+    Stage::cargo("Unit, integration and ui tests", &[runner, TARGETS.as_slice()].concat()).run()?;
+    Stage::cargo("Doc tests", &["test", "--workspace", "--all-features", "--doc"]).run()?;
+    smoke::run()?;
+    println!("\nAll tests passed.");
+    Ok(())
+}

@@ -16,5 +16,6 @@ mod retries;
 mod shapes;
 mod shared_ledger;
 mod single_flight;
+mod storage_trouble;
 mod sync_handlers;
 mod which_idem;

@@ -99,7 +99,7 @@ fn a_folder_that_cannot_be_made_is_refused() {
 async fn a_log_that_is_gone_cut_or_overwritten_is_never_a_smaller_ledger() {
     let whole = tempfile::tempdir().unwrap();
     filled(whole.path(), 3000).await;
-    let size = fs::metadata(whole.path().join("ledger/db")).unwrap().len();
+    let size = fs::metadata(whole.path().join("sled/db")).unwrap().len();
     assert!(size > 300_000, "{size} bytes are too few to damage");
     let damage: [(&str, &dyn Fn(&File)); 6] = [
         ("cut in half", &|db| db.set_len(size / 2).unwrap()),
@@ -112,7 +112,7 @@ async fn a_log_that_is_gone_cut_or_overwritten_is_never_a_smaller_ledger() {
     for (what, damage) in damage {
         let folder = tempfile::tempdir().unwrap();
         copy(whole.path(), folder.path());
-        damage(&File::options().write(true).open(folder.path().join("ledger/db")).unwrap());
+        damage(&File::options().write(true).open(folder.path().join("sled/db")).unwrap());
         println!("{what}");
         refused_or_whole(folder.path(), 3000).await;
     }
@@ -122,7 +122,7 @@ async fn a_log_that_is_gone_cut_or_overwritten_is_never_a_smaller_ledger() {
 async fn a_missing_log_is_refused_until_a_person_removes_the_witness() {
     let folder = tempfile::tempdir().unwrap();
     filled(folder.path(), 20).await;
-    fs::remove_dir_all(folder.path().join("ledger")).unwrap();
+    fs::remove_dir_all(folder.path().join("sled")).unwrap();
     let error = trouble(folder.path());
     assert!(matches!(error, LedgerError::Behind { found: 0, .. }), "{error:?}");
     assert!(error.to_string().contains("remove the file `witness`"), "{error}");

@@ -6,8 +6,8 @@ use std::fmt;
 use crate::deliveries::Delivery;
 use crate::orders::{Letter, Order, Summary};
 
-/// `retries = 3` of the example's handler.
-const RETRIES: u32 = 3;
+/// `retries = 5` of the example's handler.
+const RETRIES: u32 = 5;
 /// An attempt whose process was killed.
 const KILLED: &str = "crashed";
 /// Faults that are printed; the rest is counted.

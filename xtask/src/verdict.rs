@@ -156,8 +156,8 @@ mod tests {
 
     #[test]
     fn all_in_its_place() {
-        let failed = ["failed"; 4];
-        let killed = ["failed", "failed", "crashed", "crashed"];
+        let failed = ["failed"; 6];
+        let killed = ["failed", "failed", "crashed", "crashed", "crashed", "crashed"];
         let verdict = judge(
             &[delivery("A", 0), delivery("A", 0), delivery("B", 99), delivery("C", 2)],
             &[order("A"), order("C")],
@@ -170,7 +170,7 @@ mod tests {
 
     #[test]
     fn every_fault_is_seen() {
-        let failed = ["failed"; 4];
+        let failed = ["failed"; 6];
         let verdict = judge(
             &[delivery("twice", 0), delivery("lost", 0), delivery("both", 0), delivery("early", 99)],
             &[order("twice"), order("twice"), order("both"), order("stranger")],

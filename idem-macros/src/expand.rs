@@ -97,10 +97,12 @@ impl Expansion<'_> {
             let path = &given.value;
             quote_spanned!(ours()=> .retry_if(#path))
         });
+        let quiet = Self::quiet(&self.params.list);
         quote_spanned! {ours()=>
             {
                 static __IDEM: #rt::Handler = #handler;
                 #parts
+                #quiet
                 let __message = #message;
                 #rt::check::<#output>();
                 use #rt::Unhandled as _;
@@ -166,10 +168,8 @@ impl Expansion<'_> {
             if !named.is_empty() {
                 let pattern = pattern::read_only(pattern, wanted);
                 let ident = &param.ident;
-                tokens.extend(quote_spanned! {ours()=>
-                    let #pattern = &#ident;
-                    #(let _ = &#named;)*
-                });
+                let used = used(named);
+                tokens.extend(quote_spanned!(ours()=> let #pattern = &#ident; #used));
             }
         }
         tokens
@@ -236,8 +236,9 @@ impl Expansion<'_> {
                     };
                 },
             };
-            // The message used it, even if the body does not.
-            quote_spanned!(ours()=> #copy let _ = &#ident;)
+            let quiet = Self::quiet([param]);
+            let used = used([ident]);
+            quote_spanned!(ours()=> #quiet #copy #used)
         });
         copies.collect()
     }
@@ -250,11 +251,8 @@ impl Expansion<'_> {
         let patterns = self.params.list.iter().filter_map(|param| {
             let pattern = param.pattern.as_ref()?;
             let ident = &param.ident;
-            let named = self.named(param);
-            Some(quote_spanned! {ours()=>
-                let #pattern = #ident;
-                #(let _ = &#named;)*
-            })
+            let used = used(self.named(param));
+            Some(quote_spanned!(ours()=> let #pattern = #ident; #used))
         });
         // Never returns, but tells inference what the body's `?` and `return` are about.
         let typed = self.is_async.then(|| {
@@ -270,8 +268,16 @@ impl Expansion<'_> {
             #typed
             #existing
             #(#patterns)*
-            #body
+            // The label is for `unused_braces`, which takes the braces of a body on one line for ours.
+            '__body: #body
         }
+    }
+
+    /// Silences what clippy says about the use of a `_name`, on a statement of ours and only where there is one.
+    fn quiet<'a>(params: impl IntoIterator<Item = &'a Param>) -> Option<TokenStream> {
+        let used = |param: &Param| is_underscored(&param.ident);
+        let any = params.into_iter().any(used);
+        any.then(|| quote_spanned!(ours()=> #[allow(clippy::used_underscore_binding)]))
     }
 
     /// The look at what exists; the compiler's errors about it point at the path.
@@ -298,10 +304,22 @@ impl Expansion<'_> {
             true => quote_spanned!(span=> #rt::look::<#output, _, _>(#call).await),
             false => quote_spanned!(span=> #rt::look_now::<#output, _>(#call)),
         };
+        let quiet = Self::quiet(&self.params.list);
         Some(quote_spanned! {ours()=>
+            #quiet
             if let ::core::option::Option::Some(__result) = #looked {
                 return __result;
             }
         })
     }
+}
+
+/// Uses names that the message has used, even if the body does not.
+fn used<'a>(names: impl IntoIterator<Item = &'a Ident>) -> TokenStream {
+    let names = names.into_iter().filter(|name| !is_underscored(name));
+    quote_spanned!(ours()=> #(let _ = &#names;)*)
+}
+
+fn is_underscored(name: &Ident) -> bool {
+    name.to_string().starts_with('_')
 }

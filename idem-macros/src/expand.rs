@@ -19,7 +19,6 @@ use proc_macro2::{Group, Ident, Span, TokenStream};
 use quote::{ToTokens, quote_spanned};
 use syn::Type;
 use syn::ext::IdentExt;
-use syn::spanned::Spanned;
 
 use crate::args::{Fingerprint, Options};
 use crate::params::{Param, Params, Passing};
@@ -40,7 +39,7 @@ pub(crate) struct Expansion<'a> {
 }
 
 /// Ours, so that nothing of the user's is captured and no lint of the user's looks at it.
-fn ours() -> Span {
+pub(crate) fn ours() -> Span {
     Span::mixed_site()
 }
 
@@ -78,7 +77,7 @@ impl Expansion<'_> {
     }
 
     /// The runtime's module for expansions, located where an error is to point.
-    fn runtime(&self, span: Span) -> TokenStream {
+    pub(crate) fn runtime(&self, span: Span) -> TokenStream {
         match &self.options.krate {
             Some(path) => quote_spanned!(span=> #path::__v0_1),
             None => quote_spanned!(span=> ::idem_runtime::__v0_1),
@@ -176,7 +175,7 @@ impl Expansion<'_> {
     }
 
     /// The bindings of an argument that the key or the fingerprint name.
-    fn named<'a>(&self, param: &'a Param) -> Vec<&'a Ident> {
+    pub(crate) fn named<'a>(&self, param: &'a Param) -> Vec<&'a Ident> {
         let wanted: &HashSet<Ident> = &self.resolved.wanted;
         param.bindings.iter().filter(|binding| wanted.contains(binding)).collect()
     }
@@ -216,106 +215,16 @@ impl Expansion<'_> {
         message
     }
 
-    /// Each attempt's own arguments, made outside its future, which would otherwise have to share them: a
-    /// message that is no `Sync` is no reason for a future that is no `Send`.
-    fn copies(&self) -> TokenStream {
-        if !self.options.runs_again() {
-            return TokenStream::new();
-        }
-        let rt = self.runtime(ours());
-        let copies = self.params.list.iter().map(|param| {
-            let Param { ident, ty, .. } = param;
-            let copy = match param.passing {
-                Passing::Shared => return TokenStream::new(),
-                Passing::Mutable => quote_spanned!(ours()=> let #ident = &mut *#ident;),
-                // Two steps, because the compiler blames the argument of a call before its type.
-                Passing::Owned => quote_spanned! {ours()=>
-                    let #ident = {
-                        let __again = #rt::again::<#ty>;
-                        __again(&#ident)
-                    };
-                },
-            };
-            let quiet = Self::quiet([param]);
-            let used = used([ident]);
-            quote_spanned!(ours()=> #quiet #copy #used)
-        });
-        copies.collect()
-    }
-
-    /// One attempt: a look at what exists, the patterns as they were written, the body.
-    fn attempt(&self) -> TokenStream {
-        let output = self.output;
-        let body = self.body;
-        let existing = self.existing();
-        let patterns = self.params.list.iter().filter_map(|param| {
-            let pattern = param.pattern.as_ref()?;
-            let ident = &param.ident;
-            let used = used(self.named(param));
-            Some(quote_spanned!(ours()=> let #pattern = #ident; #used))
-        });
-        // Never returns, but tells inference what the body's `?` and `return` are about.
-        let typed = self.is_async.then(|| {
-            let result = Ident::new("__result", ours().located_at(output.span()));
-            let returned = quote_spanned!(output.span()=> return #result;);
-            quote_spanned! {ours()=>
-                if let ::core::option::Option::Some(#result) = ::core::option::Option::None::<#output> {
-                    #returned
-                }
-            }
-        });
-        quote_spanned! {ours()=>
-            #typed
-            #existing
-            #(#patterns)*
-            // The label is for `unused_braces`, which takes the braces of a body on one line for ours.
-            '__body: #body
-        }
-    }
-
     /// Silences what clippy says about the use of a `_name`, on a statement of ours and only where there is one.
-    fn quiet<'a>(params: impl IntoIterator<Item = &'a Param>) -> Option<TokenStream> {
+    pub(crate) fn quiet<'a>(params: impl IntoIterator<Item = &'a Param>) -> Option<TokenStream> {
         let used = |param: &Param| is_underscored(&param.ident);
         let any = params.into_iter().any(used);
         any.then(|| quote_spanned!(ours()=> #[allow(clippy::used_underscore_binding)]))
     }
-
-    /// The look at what exists; the compiler's errors about it point at the path.
-    fn existing(&self) -> Option<TokenStream> {
-        let path = self.options.existing.as_ref()?;
-        let span = path.span();
-        let rt = self.runtime(span);
-        let output = self.output;
-        let receiver = self.params.receiver_passing();
-        let receiver = receiver.map(|(token, passing)| (Ident::new("self", token.span), passing));
-        let params = self.params.list.iter().map(|param| (param.ident.clone(), param.passing));
-        let args = receiver.into_iter().chain(params).map(|(mut ident, passing)| {
-            ident.set_span(span.resolved_at(ident.span()));
-            match passing {
-                Passing::Owned => quote_spanned!(span=> &#ident),
-                Passing::Shared => ident.to_token_stream(),
-                Passing::Mutable => quote_spanned!(span=> &mut *#ident),
-            }
-        });
-        // Located there, but ours, lest the compiler propose to edit arguments that nobody wrote.
-        let parens = ours().located_at(span);
-        let call = quote_spanned!(parens=> #path(#(#args),*));
-        let looked = match self.is_async {
-            true => quote_spanned!(span=> #rt::look::<#output, _, _>(#call).await),
-            false => quote_spanned!(span=> #rt::look_now::<#output, _>(#call)),
-        };
-        let quiet = Self::quiet(&self.params.list);
-        Some(quote_spanned! {ours()=>
-            #quiet
-            if let ::core::option::Option::Some(__result) = #looked {
-                return __result;
-            }
-        })
-    }
 }
 
 /// Uses names that the message has used, even if the body does not.
-fn used<'a>(names: impl IntoIterator<Item = &'a Ident>) -> TokenStream {
+pub(crate) fn used<'a>(names: impl IntoIterator<Item = &'a Ident>) -> TokenStream {
     let names = names.into_iter().filter(|name| !is_underscored(name));
     quote_spanned!(ours()=> #(let _ = &#names;)*)
 }

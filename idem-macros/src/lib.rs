@@ -1,6 +1,7 @@
 //! The `#[idempotent]` attribute. Use it through `idem-runtime`, which re-exports it.
 
 mod args;
+mod attempt;
 mod check;
 mod errors;
 mod expand;
@@ -20,7 +21,8 @@ use crate::item::Function;
 use crate::leftover::Boxed;
 use crate::params::Params;
 
-/// Makes a handler idempotent.
+// A file of its own, so that a package that knows the runtime can try its examples.
+#[doc = include_str!("idempotent.md")]
 #[proc_macro_attribute]
 pub fn idempotent(args: proc_macro::TokenStream, item: proc_macro::TokenStream) -> proc_macro::TokenStream {
     expansion(args.into(), &item.into()).into()

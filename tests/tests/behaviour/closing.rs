@@ -1,0 +1,150 @@
+//! `close` lets running calls end, takes no new ones, and lets go of the folder.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use idem_runtime::testing::{ManualClock, temporary, temporary_with};
+use idem_runtime::{AttemptOutcome, Error, Idem, idempotent};
+
+use crate::common::{Body, Oops, only_letter, poll_once, soon};
+
+#[idempotent(name = "closing.run", key = "id", retries = 0, skip(body))]
+async fn run(id: u32, body: &Body) -> Result<u32, Oops> {
+    Ok(body.run().await)
+}
+
+#[idempotent(name = "closing.run_now", key = "id", retries = 0, skip(body))]
+fn run_now(id: u32, body: &Body) -> Result<u32, Oops> {
+    Ok(body.run_now())
+}
+
+#[tokio::test]
+async fn a_running_call_ends_before_it_and_new_ones_are_refused() {
+    let (idem, body) = (temporary().unwrap(), Body::shut());
+    idem.scope(async {
+        let mut running = Box::pin(run(1, &body));
+        tokio::select! {
+            _ = &mut running => unreachable!("the door is shut"),
+            () = body.started(1) => {}
+        }
+        let mut closing = Box::pin(idem.close());
+        assert!(poll_once(closing.as_mut()).await.is_none());
+        let refused = [run(2, &body).await.unwrap_err().into_idem(), run_now(3, &body).unwrap_err().into_idem()];
+        for error in refused {
+            let Error::Closed { handler, key } = &error else { panic!("{error:?}") };
+            assert!(handler.as_deref().unwrap().starts_with("closing.run") && key.is_some());
+        }
+        assert!(poll_once(closing.as_mut()).await.is_none());
+        body.let_go();
+        let (result, closed) = soon(async { tokio::join!(running, closing) }).await;
+        assert_eq!(result.unwrap(), 1);
+        closed.unwrap();
+        assert!(matches!(run(1, &body).await.unwrap_err().into_idem(), Error::Closed { .. }), "also a duplicate");
+    })
+    .await;
+    assert_eq!(body.starts(), 1);
+}
+
+#[tokio::test]
+async fn a_waiting_duplicate_and_a_pausing_call_are_running_calls() {
+    let (idem, body) = (temporary().unwrap(), Body::shut());
+    idem.scope(async {
+        let (mut first, mut second) = (Box::pin(run(1, &body)), Box::pin(run(1, &body)));
+        tokio::select! {
+            _ = &mut first => unreachable!("the door is shut"),
+            () = body.started(1) => {}
+        }
+        assert!(poll_once(second.as_mut()).await.is_none());
+        body.let_go();
+        let (first, second, closed) = soon(async { tokio::join!(first, second, idem.close()) }).await;
+        assert_eq!((first.unwrap(), second.unwrap()), (1, 1));
+        closed.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn every_clone_is_closed_and_closing_again_is_no_harm() {
+    let (idem, body) = (temporary().unwrap(), Body::open());
+    let clone = Idem::clone(&idem);
+    clone.close().await.unwrap();
+    assert!(matches!(idem.scope(run(1, &body)).await.unwrap_err().into_idem(), Error::Closed { .. }));
+    soon(idem.close()).await.unwrap();
+    soon(clone.close()).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_folder_is_free_afterwards_although_handles_are_left() {
+    let (idem, body) = (temporary().unwrap(), Body::open());
+    assert_eq!(idem.scope(run(1, &body)).await.unwrap(), 1);
+    assert!(matches!(Idem::open(idem.path()), Err(Error::Ledger { .. })), "it is held");
+    idem.close().await.unwrap();
+    let again = Idem::open(idem.path()).unwrap();
+    assert_eq!(again.scope(run(1, &body)).await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn at_the_deadline_it_says_how_many_calls_are_left_and_their_attempts_count_as_crashed() {
+    let (clock, body) = (ManualClock::default(), Body::shut());
+    let deadline = Duration::from_secs(10);
+    let builder = || Idem::builder().clock(Arc::new(clock.clone())).close_deadline(deadline);
+    let idem = temporary_with(builder()).unwrap();
+    idem.scope(async {
+        let (mut one, mut two) = (Box::pin(run(1, &body)), Box::pin(run(2, &body)));
+        tokio::select! {
+            _ = async { tokio::join!(&mut one, &mut two) } => unreachable!("the door is shut"),
+            () = body.started(2) => {}
+        }
+        let time_passes = async {
+            soon(clock.asleep(1)).await;
+            clock.advance(deadline);
+        };
+        let (closed, ()) = soon(async { tokio::join!(idem.close(), time_passes) }).await;
+        let error = closed.unwrap_err();
+        assert!(matches!(error, Error::StillRunning { running: 2, waited } if waited == deadline), "{error:?}");
+
+        body.let_go();
+        let error = soon(one).await.unwrap_err().into_idem();
+        assert!(matches!(error, Error::Closed { .. } | Error::Ledger { .. }), "not recorded, so not an Ok: {error:?}");
+        drop(two);
+    })
+    .await;
+    let again = builder().open(idem.path()).unwrap();
+    let letters = again.dead_letters().list(&idem_runtime::Filter::default()).await.unwrap();
+    assert_eq!(letters.len(), 2, "one attempt was all they had: {letters:#?}");
+    for letter in letters {
+        assert_eq!(letter.attempts[0].outcome, AttemptOutcome::Crashed);
+    }
+}
+
+#[tokio::test]
+async fn a_dropped_calls_attempt_is_given_back_before_it_ends() {
+    let (idem, body) = (temporary().unwrap(), Body::shut());
+    idem.scope(async {
+        let mut call = Box::pin(run(1, &body));
+        tokio::select! {
+            _ = &mut call => unreachable!("the door is shut"),
+            () = body.started(1) => {}
+        }
+        drop(call);
+        soon(idem.close()).await.unwrap();
+    })
+    .await;
+    let again = Idem::open(idem.path()).unwrap();
+    assert_eq!(only_letter(&again).await.attempts[0].outcome, AttemptOutcome::Dropped);
+}
+
+#[tokio::test]
+async fn letters_cannot_be_acted_on_afterwards_and_it_says_why() {
+    let idem = temporary().unwrap();
+    let letters = idem.dead_letters();
+    idem.close().await.unwrap();
+    let id = "01890a5d-ac96-774b-bcce-b302099a8057".parse().unwrap();
+    for error in [
+        letters.list(&idem_runtime::Filter::default()).await.unwrap_err(),
+        letters.get(&id).await.unwrap_err(),
+        letters.redrive(&id).await.unwrap_err(),
+    ] {
+        assert!(error.to_string().contains("closed"), "{error}");
+    }
+}

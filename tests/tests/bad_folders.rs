@@ -1,5 +1,7 @@
 //! Folders that are held, closed to us, damaged, or full: each a distinct error that says what to do.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::FileExt;
@@ -7,6 +9,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use idem_runtime::{Error, Idem, LedgerError, idempotent};
+
+type Damage<'a> = &'a dyn Fn(&File);
 
 #[idempotent(name = "folders.double", key = "number")]
 async fn double(number: u32) -> Result<u32, Error> {
@@ -101,7 +105,7 @@ async fn a_log_that_is_gone_cut_or_overwritten_is_never_a_smaller_ledger() {
     filled(whole.path(), 3000).await;
     let size = fs::metadata(whole.path().join("sled/db")).unwrap().len();
     assert!(size > 300_000, "{size} bytes are too few to damage");
-    let damage: [(&str, &dyn Fn(&File)); 6] = [
+    let damage: [(&str, Damage); 6] = [
         ("cut in half", &|db| db.set_len(size / 2).unwrap()),
         ("100 bytes cut off", &|db| db.set_len(size - 100).unwrap()),
         ("emptied", &|db| db.set_len(0).unwrap()),

@@ -58,6 +58,7 @@ impl Committer {
 
     /// Works until the ledger is closed and nothing is waiting.
     pub(super) fn run(mut self) {
+        let _guard = Guard(Arc::clone(&self.shared));
         while let Some(jobs) = self.shared.queue.wait() {
             self.serve(jobs);
         }
@@ -187,6 +188,19 @@ impl Committer {
         })?;
         self.shared.unsynced.lock().clear();
         Ok(())
+    }
+}
+
+/// Poisons the ledger when the committer dies, so that nobody waits for it.
+struct Guard(Arc<Shared>);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let error = self.0.committer_died();
+            self.0.engine.write().fail(error.clone());
+            self.0.queue.fail(&error);
+        }
     }
 }
 

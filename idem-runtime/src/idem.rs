@@ -18,8 +18,8 @@ use crate::error::Error;
 use crate::handler::Handlers;
 use crate::keeper::Keeper;
 use crate::ledger::{Ledger, LedgerError, Swept};
-use crate::letters::{DeadLetter, DeadLetters};
-use crate::protocol::{Record, RecordId, Reply, Step};
+use crate::letters::DeadLetters;
+use crate::protocol::{DeadLetter, Record, RecordId, Reply, Step};
 use crate::{current, observe};
 
 /// An open ledger with its dead letters, and what runs handlers on it. A clone is another handle of the same.

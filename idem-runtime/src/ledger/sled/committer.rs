@@ -12,8 +12,7 @@ use super::store::{Group, Spill, Store};
 use super::witness::Witness;
 use super::{Engine, Shared};
 use crate::ledger::LedgerError;
-use crate::letters::{DeadLetter, DeadLetterId};
-use crate::protocol::{Change, Facts, LetterChange, Record, RecordId, Reply, Step, decide};
+use crate::protocol::{Change, DeadLetter, DeadLetterId, Facts, LetterChange, Record, RecordId, Reply, Step, decide};
 use crate::{clock, observe};
 
 /// One request for a write.

@@ -24,14 +24,13 @@ use committer::{Committer, Done, Job};
 use folder::Folder;
 use layout::{CLOSED_LETTER, LIVE, META, Meta, OPEN_LETTER, SETTLED, Slot, letter_key};
 use queue::Queue;
-pub(crate) use store::panic_text;
 use store::{Group, Store};
 use witness::{Testimony, Witness};
 
 use super::{Ledger, LedgerError, Swept};
 use crate::clock::{BoxFuture, Clock};
-use crate::letters::{DeadLetter, DeadLetterId, Filter};
-use crate::protocol::{Change, Facts, Live, Record, RecordId, Reply, Settled, Step, decide};
+use crate::ledger::Filter;
+use crate::protocol::{Change, DeadLetter, DeadLetterId, Facts, Live, Record, RecordId, Reply, Settled, Step, decide};
 
 /// The witness's name in the data folder.
 pub(crate) const WITNESS: &str = "witness";

@@ -40,11 +40,12 @@ impl Shop {
     }
 }
 
-/// If the order exists, return it, else place it.
+/// If the order exists, return it, else place it. Of the five retries three are for the stock service; a kill is an
+/// attempt too, and two are left for those.
 #[idempotent(
     name = "orders.place",
     key = "order_no",
-    retries = 3,
+    retries = 5,
     backoff(initial = "10ms", factor = 2, max = "200ms"),
     existing = find_order,
     retry_if = OrderError::may_pass,

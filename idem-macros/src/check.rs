@@ -113,7 +113,8 @@ pub(crate) fn combinations(options: &Options, params: &Params, is_async: bool, e
     if options.runs_again()
         && let Some(receiver) = params.spent_receiver()
     {
-        let shown = receiver.to_token_stream().to_string().replace("& mut", "&mut").replace(" :", ":");
+        let shown = receiver.to_token_stream().to_string();
+        let shown = shown.replace("& mut", "&mut").replace(" :", ":").replace(" < ", "<").replace(" >", ">");
         errors.add(
             receiver,
             format!(

@@ -40,7 +40,7 @@ impl Errors {
 
     /// All of them as `compile_error!`s, if there are any.
     pub(crate) fn into_compile_errors(self) -> Option<TokenStream> {
-        self.0.map(|errors| errors.into_compile_error())
+        self.0.as_ref().map(syn::Error::to_compile_error)
     }
 }
 

@@ -19,7 +19,6 @@ use proc_macro2::{Group, Ident, Span, TokenStream};
 use quote::{ToTokens, quote_spanned};
 use syn::Type;
 use syn::ext::IdentExt;
-use syn::spanned::Spanned;
 
 use crate::args::{Fingerprint, Options};
 use crate::params::{Param, Params, Passing};
@@ -40,7 +39,7 @@ pub(crate) struct Expansion<'a> {
 }
 
 /// Ours, so that nothing of the user's is captured and no lint of the user's looks at it.
-fn ours() -> Span {
+pub(crate) fn ours() -> Span {
     Span::mixed_site()
 }
 
@@ -78,7 +77,7 @@ impl Expansion<'_> {
     }
 
     /// The runtime's module for expansions, located where an error is to point.
-    fn runtime(&self, span: Span) -> TokenStream {
+    pub(crate) fn runtime(&self, span: Span) -> TokenStream {
         match &self.options.krate {
             Some(path) => quote_spanned!(span=> #path::__v0_1),
             None => quote_spanned!(span=> ::idem_runtime::__v0_1),
@@ -97,10 +96,12 @@ impl Expansion<'_> {
             let path = &given.value;
             quote_spanned!(ours()=> .retry_if(#path))
         });
+        let quiet = Self::quiet(&self.params.list);
         quote_spanned! {ours()=>
             {
                 static __IDEM: #rt::Handler = #handler;
                 #parts
+                #quiet
                 let __message = #message;
                 #rt::check::<#output>();
                 use #rt::Unhandled as _;
@@ -166,17 +167,15 @@ impl Expansion<'_> {
             if !named.is_empty() {
                 let pattern = pattern::read_only(pattern, wanted);
                 let ident = &param.ident;
-                tokens.extend(quote_spanned! {ours()=>
-                    let #pattern = &#ident;
-                    #(let _ = &#named;)*
-                });
+                let used = used(named);
+                tokens.extend(quote_spanned!(ours()=> let #pattern = &#ident; #used));
             }
         }
         tokens
     }
 
     /// The bindings of an argument that the key or the fingerprint name.
-    fn named<'a>(&self, param: &'a Param) -> Vec<&'a Ident> {
+    pub(crate) fn named<'a>(&self, param: &'a Param) -> Vec<&'a Ident> {
         let wanted: &HashSet<Ident> = &self.resolved.wanted;
         param.bindings.iter().filter(|binding| wanted.contains(binding)).collect()
     }
@@ -216,92 +215,20 @@ impl Expansion<'_> {
         message
     }
 
-    /// Each attempt's own arguments, made outside its future, which would otherwise have to share them: a
-    /// message that is no `Sync` is no reason for a future that is no `Send`.
-    fn copies(&self) -> TokenStream {
-        if !self.options.runs_again() {
-            return TokenStream::new();
-        }
-        let rt = self.runtime(ours());
-        let copies = self.params.list.iter().map(|param| {
-            let Param { ident, ty, .. } = param;
-            let copy = match param.passing {
-                Passing::Shared => return TokenStream::new(),
-                Passing::Mutable => quote_spanned!(ours()=> let #ident = &mut *#ident;),
-                // Two steps, because the compiler blames the argument of a call before its type.
-                Passing::Owned => quote_spanned! {ours()=>
-                    let #ident = {
-                        let __again = #rt::again::<#ty>;
-                        __again(&#ident)
-                    };
-                },
-            };
-            // The message used it, even if the body does not.
-            quote_spanned!(ours()=> #copy let _ = &#ident;)
-        });
-        copies.collect()
+    /// Silences what clippy says about the use of a `_name`, on a statement of ours and only where there is one.
+    pub(crate) fn quiet<'a>(params: impl IntoIterator<Item = &'a Param>) -> Option<TokenStream> {
+        let used = |param: &Param| is_underscored(&param.ident);
+        let any = params.into_iter().any(used);
+        any.then(|| quote_spanned!(ours()=> #[allow(clippy::used_underscore_binding)]))
     }
+}
 
-    /// One attempt: a look at what exists, the patterns as they were written, the body.
-    fn attempt(&self) -> TokenStream {
-        let output = self.output;
-        let body = self.body;
-        let existing = self.existing();
-        let patterns = self.params.list.iter().filter_map(|param| {
-            let pattern = param.pattern.as_ref()?;
-            let ident = &param.ident;
-            let named = self.named(param);
-            Some(quote_spanned! {ours()=>
-                let #pattern = #ident;
-                #(let _ = &#named;)*
-            })
-        });
-        // Never returns, but tells inference what the body's `?` and `return` are about.
-        let typed = self.is_async.then(|| {
-            let result = Ident::new("__result", ours().located_at(output.span()));
-            let returned = quote_spanned!(output.span()=> return #result;);
-            quote_spanned! {ours()=>
-                if let ::core::option::Option::Some(#result) = ::core::option::Option::None::<#output> {
-                    #returned
-                }
-            }
-        });
-        quote_spanned! {ours()=>
-            #typed
-            #existing
-            #(#patterns)*
-            #body
-        }
-    }
+/// Uses names that the message has used, even if the body does not.
+pub(crate) fn used<'a>(names: impl IntoIterator<Item = &'a Ident>) -> TokenStream {
+    let names = names.into_iter().filter(|name| !is_underscored(name));
+    quote_spanned!(ours()=> #(let _ = &#names;)*)
+}
 
-    /// The look at what exists; the compiler's errors about it point at the path.
-    fn existing(&self) -> Option<TokenStream> {
-        let path = self.options.existing.as_ref()?;
-        let span = path.span();
-        let rt = self.runtime(span);
-        let output = self.output;
-        let receiver = self.params.receiver_passing();
-        let receiver = receiver.map(|(token, passing)| (Ident::new("self", token.span), passing));
-        let params = self.params.list.iter().map(|param| (param.ident.clone(), param.passing));
-        let args = receiver.into_iter().chain(params).map(|(mut ident, passing)| {
-            ident.set_span(span.resolved_at(ident.span()));
-            match passing {
-                Passing::Owned => quote_spanned!(span=> &#ident),
-                Passing::Shared => ident.to_token_stream(),
-                Passing::Mutable => quote_spanned!(span=> &mut *#ident),
-            }
-        });
-        // Located there, but ours, lest the compiler propose to edit arguments that nobody wrote.
-        let parens = ours().located_at(span);
-        let call = quote_spanned!(parens=> #path(#(#args),*));
-        let looked = match self.is_async {
-            true => quote_spanned!(span=> #rt::look::<#output, _, _>(#call).await),
-            false => quote_spanned!(span=> #rt::look_now::<#output, _>(#call)),
-        };
-        Some(quote_spanned! {ours()=>
-            if let ::core::option::Option::Some(__result) = #looked {
-                return __result;
-            }
-        })
-    }
+fn is_underscored(name: &Ident) -> bool {
+    name.to_string().starts_with('_')
 }

@@ -1,6 +1,7 @@
 //! The `#[idempotent]` attribute. Use it through `idem-runtime`, which re-exports it.
 
 mod args;
+mod attempt;
 mod check;
 mod errors;
 mod expand;
@@ -20,27 +21,28 @@ use crate::item::Function;
 use crate::leftover::Boxed;
 use crate::params::Params;
 
-/// Makes a handler idempotent.
+// A file of its own, so that a package that knows the runtime can try its examples.
+#[doc = include_str!("idempotent.md")]
 #[proc_macro_attribute]
 pub fn idempotent(args: proc_macro::TokenStream, item: proc_macro::TokenStream) -> proc_macro::TokenStream {
-    expansion(args.into(), item.into()).into()
+    expansion(args.into(), &item.into()).into()
 }
 
-fn expansion(args: TokenStream, item: TokenStream) -> TokenStream {
+fn expansion(args: TokenStream, item: &TokenStream) -> TokenStream {
     let function = match syn::parse2::<Function>(item.clone()) {
         Ok(function) => function,
-        Err(error) => return with_errors(item, error.into_compile_error()),
+        Err(error) => return with_errors(item, &error.into_compile_error()),
     };
     let mut errors = Errors::default();
     let options = Options::parse(args, &mut errors);
     match idempotent_function(&function, &options, errors) {
         Ok(tokens) => tokens,
-        Err(errors) => with_errors(function.as_written(), errors),
+        Err(errors) => with_errors(&function.as_written(), &errors),
     }
 }
 
 /// The item stays beside the errors, so that nobody is told it cannot be found.
-fn with_errors(item: TokenStream, errors: TokenStream) -> TokenStream {
+fn with_errors(item: &TokenStream, errors: &TokenStream) -> TokenStream {
     quote!(#errors #item)
 }
 

@@ -64,7 +64,7 @@ impl Scope<'_> {
                 return error("`self` is not part of the message, fingerprint arguments".to_owned());
             }
             let span = first.span().resolved_at(receiver.self_token.span);
-            return Ok(field_of(Ident::new("self", span), &path.fields));
+            return Ok(field_of(&Ident::new("self", span), &path.fields));
         }
         if let Some((param, ident)) = self.named(&text) {
             if what == "fingerprint" && param.skipped {
@@ -78,7 +78,7 @@ impl Scope<'_> {
                 self.wanted.insert(ident.clone());
             }
             ident.set_span(first.span().resolved_at(ident.span()));
-            return Ok(field_of(ident, &path.fields));
+            return Ok(field_of(&ident, &path.fields));
         }
         let message: Vec<_> = self.params.message().collect();
         match &message[..] {
@@ -87,7 +87,7 @@ impl Scope<'_> {
                 ident.set_span(first.span().resolved_at(ident.span()));
                 let field = Member::Named(first.clone());
                 let fields: Vec<_> = [field].into_iter().chain(path.fields.iter().cloned()).collect();
-                Ok(field_of(ident, &fields))
+                Ok(field_of(&ident, &fields))
             }
             [] if self.params.list.is_empty() => error(format!(
                 "`{text}` names nothing, the function takes no arguments; \
@@ -157,7 +157,7 @@ pub(crate) fn borrowed(expr: &Expr) -> TokenStream {
 }
 
 /// `&base.a.b`, all of it where the path was written, so that the compiler's errors point there.
-fn field_of(base: Ident, fields: &[Member]) -> TokenStream {
+fn field_of(base: &Ident, fields: &[Member]) -> TokenStream {
     let span = base.span();
     let place = quote_spanned!(span=> &#base);
     fields.iter().fold(place, |place, field| quote_spanned!(span=> #place.#field))

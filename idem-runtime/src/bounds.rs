@@ -132,7 +132,8 @@ impl<T: Replayable, E: Failure> Begin<Result<T, E>> {
 pub trait Unhandled<R> {
     /// Begins nothing.
     fn begin(&self, _message: Message) -> Never<R> {
-        Never(PhantomData)
+        // Only compiled if the compiler takes this way with nothing to complain about; then it has to.
+        const { panic!("the return type of an idempotent handler was not understood") }
     }
 }
 impl<R> Unhandled<R> for &Begin<R> {}

@@ -115,7 +115,7 @@ impl Builder {
         observe::describe();
         let no_thread = |error: std::io::Error| LedgerError::Other(format!("no background thread: {error}"));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(no_thread)?;
-        let clock = self.clock.unwrap_or_else(|| Arc::new(SystemClock { timers: runtime.handle().clone() }));
+        let clock = self.clock.unwrap_or_else(|| Arc::new(SystemClock));
         let instance = instance();
         let opened = open(Arc::clone(&clock), instance.clone()).and_then(|ledger| {
             let inner = Arc::new(Inner::new(ledger, clock, self.limits, instance));

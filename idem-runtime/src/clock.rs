@@ -4,7 +4,6 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::runtime::Handle;
 
 /// A future that a trait object returns.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -19,10 +18,11 @@ pub trait Clock: Send + Sync + 'static {
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()>;
 }
 
-/// The system's clock. Its timers run on idem's own background thread, so that a handler may be awaited on any executor.
-pub(crate) struct SystemClock {
-    pub(crate) timers: Handle,
-}
+/// The system's clock. Its timers belong to no executor, so that a handler may be awaited on any, and outlives all.
+pub(crate) struct SystemClock;
+
+/// The longest sleep; whoever waits longer asks again.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
@@ -30,8 +30,14 @@ impl Clock for SystemClock {
     }
 
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
-        let _inside = self.timers.enter();
-        Box::pin(tokio::time::sleep(duration))
+        Box::pin(async move {
+            let mut left = duration;
+            while !left.is_zero() {
+                let nap = left.min(LONGEST);
+                futures_timer::Delay::new(nap).await;
+                left -= nap;
+            }
+        })
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::ledger::LedgerError;
-use crate::letters::{DeadLetterId, LetterState};
+use crate::protocol::{DeadLetterId, LetterState};
 
 /// What idem itself can refuse a call with.
 ///

@@ -18,8 +18,8 @@ use crate::error::Error;
 use crate::handler::Handlers;
 use crate::keeper::Keeper;
 use crate::ledger::{Ledger, LedgerError, Swept};
-use crate::letters::{DeadLetter, DeadLetters};
-use crate::protocol::{Record, RecordId, Reply, Step};
+use crate::letters::DeadLetters;
+use crate::protocol::{DeadLetter, Record, RecordId, Reply, Step};
 use crate::{current, observe};
 
 /// An open ledger with its dead letters, and what runs handlers on it. A clone is another handle of the same.
@@ -234,10 +234,10 @@ impl Inner {
 
     /// Brings the report that the ledger could not take, if there is one for this key.
     pub(crate) async fn report_again(&self, id: &RecordId) -> Result<(), LedgerError> {
-        let step = self.unreported.lock().remove(id);
-        if let Some(step) = step {
-            self.report(id, step).await?;
-        }
+        let Some(step) = self.unreported.lock().get(id).cloned() else { return Ok(()) };
+        self.apply(id, step).await?;
+        self.unreported.lock().remove(id);
+        tracing::info!(handler = &*id.handler, key = &*id.key, "the end of an earlier attempt is recorded now");
         Ok(())
     }
 

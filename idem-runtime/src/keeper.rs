@@ -24,7 +24,7 @@ pub(crate) struct Keeper {
 }
 
 impl Keeper {
-    /// Starts the thread on a runtime of its own, whose timers also serve every call.
+    /// Starts the thread on a runtime of its own.
     pub(crate) fn start(runtime: Runtime, inner: Arc<Inner>) -> std::io::Result<Self> {
         let (work, to_do) = mpsc::unbounded_channel();
         let (end, ended) = watch::channel(false);

@@ -13,6 +13,7 @@ mod bounds;
 mod builder;
 mod call;
 mod clock;
+mod codec;
 mod current;
 mod error;
 mod fingerprint;
@@ -24,6 +25,7 @@ pub mod ledger;
 mod letters;
 mod message;
 mod observe;
+mod panic;
 pub mod protocol;
 
 pub use builder::Builder;
@@ -35,9 +37,8 @@ pub use idem::Idem;
 pub use idem_macros::idempotent;
 /// A point in time.
 pub use jiff::Timestamp;
-pub use ledger::{Ledger, LedgerError};
-pub use letters::{
-    AttemptOutcome, DeadLetter, DeadLetterId, DeadLetters, Filter, LetterState, PastAttempt, Reason, Watch,
-};
+pub use ledger::{Filter, Ledger, LedgerError};
+pub use letters::{DeadLetters, Watch};
+pub use protocol::{AttemptOutcome, DeadLetter, DeadLetterId, LetterState, PastAttempt, Reason};
 #[cfg(feature = "testing")]
 pub mod testing;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 
-use crate::letters::DeadLetter;
+use crate::protocol::DeadLetter;
 
 /// Tells the recorder what the names mean; harmless when repeated.
 pub(crate) fn describe() {

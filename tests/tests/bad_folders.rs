@@ -1,5 +1,7 @@
 //! Folders that are held, closed to us, damaged, or full: each a distinct error that says what to do.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::FileExt;
@@ -7,6 +9,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use idem_runtime::{Error, Idem, LedgerError, idempotent};
+
+type Damage<'a> = &'a dyn Fn(&File);
 
 #[idempotent(name = "folders.double", key = "number")]
 async fn double(number: u32) -> Result<u32, Error> {
@@ -99,9 +103,9 @@ fn a_folder_that_cannot_be_made_is_refused() {
 async fn a_log_that_is_gone_cut_or_overwritten_is_never_a_smaller_ledger() {
     let whole = tempfile::tempdir().unwrap();
     filled(whole.path(), 3000).await;
-    let size = fs::metadata(whole.path().join("ledger/db")).unwrap().len();
+    let size = fs::metadata(whole.path().join("sled/db")).unwrap().len();
     assert!(size > 300_000, "{size} bytes are too few to damage");
-    let damage: [(&str, &dyn Fn(&File)); 6] = [
+    let damage: [(&str, Damage); 6] = [
         ("cut in half", &|db| db.set_len(size / 2).unwrap()),
         ("100 bytes cut off", &|db| db.set_len(size - 100).unwrap()),
         ("emptied", &|db| db.set_len(0).unwrap()),
@@ -112,7 +116,7 @@ async fn a_log_that_is_gone_cut_or_overwritten_is_never_a_smaller_ledger() {
     for (what, damage) in damage {
         let folder = tempfile::tempdir().unwrap();
         copy(whole.path(), folder.path());
-        damage(&File::options().write(true).open(folder.path().join("ledger/db")).unwrap());
+        damage(&File::options().write(true).open(folder.path().join("sled/db")).unwrap());
         println!("{what}");
         refused_or_whole(folder.path(), 3000).await;
     }
@@ -122,7 +126,7 @@ async fn a_log_that_is_gone_cut_or_overwritten_is_never_a_smaller_ledger() {
 async fn a_missing_log_is_refused_until_a_person_removes_the_witness() {
     let folder = tempfile::tempdir().unwrap();
     filled(folder.path(), 20).await;
-    fs::remove_dir_all(folder.path().join("ledger")).unwrap();
+    fs::remove_dir_all(folder.path().join("sled")).unwrap();
     let error = trouble(folder.path());
     assert!(matches!(error, LedgerError::Behind { found: 0, .. }), "{error:?}");
     assert!(error.to_string().contains("remove the file `witness`"), "{error}");

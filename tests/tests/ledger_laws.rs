@@ -1,5 +1,7 @@
 //! Every law of the ledger, on every ledger there is.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::sync::Arc;
 
 use idem_runtime::ledger::SledLedger;

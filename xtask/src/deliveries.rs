@@ -80,13 +80,13 @@ pub(crate) fn make(plan: &Plan) -> Vec<Delivery> {
     deliveries
 }
 
-/// Of a hundred orders two never work, and ten need a retry. Only one: a kill is an attempt too, and whoever is killed
-/// in the attempts that would have worked has two more.
+/// Of a hundred orders two never work, and ten need up to three retries. A kill is an attempt too, and whoever is killed
+/// in the attempt that would have worked has two more.
 fn order(number: usize, random: &mut Rng) -> Delivery {
     let (sku, unit_price_cents) = SKUS[random.usize(..SKUS.len())];
     let fail_times = match random.u32(..100) {
         0..2 => NEVER,
-        2..12 => 1,
+        2..12 => random.u32(1..=3),
         _ => 0,
     };
     Delivery {

@@ -12,7 +12,7 @@ use tracing::Instrument;
 
 use super::attempt::{FRAME, Frame};
 use super::drive::Held;
-use crate::ledger::sled::panic_text;
+use crate::panic;
 use crate::protocol::{RecordId, Reply, Step};
 
 /// How a body ended.
@@ -37,7 +37,7 @@ pub(super) async fn run<F: Future>(body: Pin<&mut F>, frame: Arc<Frame>, held: &
     let beside = select(limit, renewals);
     match select(pin!(running), beside).await {
         Either::Left((Ok(result), _)) => Ended::Returned(result),
-        Either::Left((Err(panic), _)) => Ended::Panicked(panic_text(&*panic)),
+        Either::Left((Err(caught), _)) => Ended::Panicked(panic::text(&*caught)),
         Either::Right(_) => Ended::TimedOut(held.timeout.unwrap_or_default()),
     }
 }
@@ -47,7 +47,7 @@ pub(super) fn run_blocking<R>(body: impl FnOnce() -> R, frame: Arc<Frame>) -> En
     let _entered = span(&frame).entered();
     match catch_unwind(AssertUnwindSafe(|| FRAME.sync_scope(frame, body))) {
         Ok(result) => Ended::Returned(result),
-        Err(panic) => Ended::Panicked(panic_text(&*panic)),
+        Err(caught) => Ended::Panicked(panic::text(&*caught)),
     }
 }
 

@@ -12,10 +12,11 @@ use crate::clock::{BoxFuture, until};
 use crate::error::Error;
 use crate::idem::{Entry, Idem};
 use crate::ledger::LedgerError;
-use crate::letters::{AttemptOutcome, DeadLetterId};
 use crate::message::{Message, Ready};
 use crate::observe;
-use crate::protocol::{Budget, Claim, Failed, RecordId, Reply, Started, Step, StoredResult};
+use crate::protocol::{
+    AttemptOutcome, Budget, Claim, DeadLetterId, Failed, RecordId, Reply, Started, Step, StoredResult,
+};
 
 /// How often a call looks whether another process is done with the message.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);

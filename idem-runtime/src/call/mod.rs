@@ -19,9 +19,9 @@ pub(crate) use flight::Flights;
 
 use crate::bounds::{Failure, Outcome, Replayable};
 use crate::error::Error;
-use crate::letters::AttemptOutcome;
 use crate::message::Message;
 use crate::observe;
+use crate::protocol::AttemptOutcome;
 
 /// The longest error text that is stored, in bytes.
 const LONGEST_TEXT: usize = 4096;

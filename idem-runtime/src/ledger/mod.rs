@@ -1,17 +1,17 @@
 //! Where records and dead letters are kept.
 
-pub(crate) mod codec;
 mod error;
+mod filter;
 pub(crate) mod sled;
 
 use std::time::Duration;
 
 pub use error::LedgerError;
+pub use filter::Filter;
 pub use sled::SledLedger;
 
 use crate::clock::BoxFuture;
-use crate::letters::{DeadLetter, DeadLetterId, Filter};
-use crate::protocol::{Record, RecordId, Reply, Step};
+use crate::protocol::{DeadLetter, DeadLetterId, Record, RecordId, Reply, Step};
 
 /// A store of records and dead letters, in which every step is atomic and, once answered, durable.
 ///

@@ -1,18 +1,15 @@
 //! Dead letters: messages that wait for a person.
 
-mod filter;
-mod letter;
 mod watch;
 
 use std::sync::Arc;
 
-pub use filter::Filter;
-pub use letter::{AttemptOutcome, DeadLetter, DeadLetterId, LetterState, PastAttempt, Reason};
 pub use watch::Watch;
 
 use crate::error::Error;
 use crate::idem::Inner;
-use crate::protocol::{RecordId, Reply, Step};
+use crate::ledger::Filter;
+use crate::protocol::{DeadLetter, DeadLetterId, RecordId, Reply, Step};
 
 /// The dead letters of one [`Idem`](crate::Idem): look, redrive, discard, watch.
 ///

@@ -8,7 +8,7 @@ use tokio::sync::broadcast;
 use tokio_stream::wrappers::BroadcastStream;
 use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
 
-use super::DeadLetter;
+use crate::protocol::DeadLetter;
 
 /// A stream of letters as this process writes them; it ends when the [`Idem`](crate::Idem) is gone.
 #[derive(Debug)]

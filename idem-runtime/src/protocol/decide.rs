@@ -2,10 +2,10 @@
 
 use jiff::Timestamp;
 
+use super::letter::{AttemptOutcome, DeadLetter, DeadLetterId, LetterState, PastAttempt, Reason};
 use super::record::{Live, Phase, Record, RecordId, Settled, SettledAs};
 use super::step::{Claim, Failed, Reply, Started, Step};
 use crate::clock::after;
-use crate::letters::{AttemptOutcome, DeadLetter, DeadLetterId, LetterState, PastAttempt, Reason};
 
 /// What the ledger knows at the moment of deciding.
 #[derive(Debug, Clone)]

@@ -1,12 +1,14 @@
 //! What a ledger remembers of a key, what can be asked of it, and the one function that decides.
 //!
-//! A ledger of any kind is a place where [`decide`] happens atomically and durably; see `DESIGN` in `docs/`.
+//! A ledger of any kind is a place where [`decide`] happens atomically and durably.
 
 mod decide;
+mod letter;
 mod record;
 mod step;
 
 pub use decide::{Change, Decision, Facts, LetterChange, decide};
+pub use letter::{AttemptOutcome, DeadLetter, DeadLetterId, LetterState, PastAttempt, Reason};
 pub use record::{Budget, Fingerprint, Live, Phase, Record, RecordId, Settled, SettledAs, StoredResult};
 pub use step::{Claim, Failed, Reply, Started, Step};
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use minicbor::{Decode, Encode};
 
-use crate::ledger::codec;
-use crate::letters::{DeadLetterId, PastAttempt};
+use super::letter::{DeadLetterId, PastAttempt};
+use crate::codec;
 
 /// What a record is addressed by: the handler's name and the idempotency key.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::letter::{AttemptOutcome, DeadLetter, DeadLetterId};
 use super::record::{Budget, Fingerprint, StoredResult};
-use crate::letters::{AttemptOutcome, DeadLetter, DeadLetterId};
 
 /// One move of a record. A ledger makes it atomic and, before it answers, durable.
 #[derive(Debug, Clone, PartialEq)]

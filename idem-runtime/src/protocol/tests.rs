@@ -8,7 +8,6 @@ use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 
 use super::*;
-use crate::letters::{AttemptOutcome, DeadLetter, DeadLetterId, LetterState};
 
 const TTL: Duration = Duration::from_secs(1000);
 
@@ -123,6 +122,10 @@ impl Life {
         if fresh && matches!(reply, Reply::Run(_)) {
             (self.starts, self.allowed, self.result) = (0, 0, None);
         }
+        let known = before.filter(|_| !fresh).and_then(Record::fingerprint);
+        if let (Step::Claim(Claim { fingerprint: Some(given), .. }), Some(known)) = (step, known) {
+            assert_eq!(*reply == Reply::Reused, known != *given, "a key belongs to one message");
+        }
         match (reply, step) {
             (Reply::Run(started), Step::Claim(claim)) => {
                 assert!(fresh || matches!(before, Some(Record::Live(_))), "I2: a settled message ran");
@@ -143,6 +146,9 @@ impl Life {
                 if matches!(before, Some(Record::Live(_))) {
                     assert_eq!(recorded, result);
                 }
+            }
+            (Reply::Waiting { .. } | Reply::Died(_), Step::Fail(failed)) => {
+                assert_eq!(failed.token, *self.issued.last().unwrap(), "only the last claim can fail");
             }
             (Reply::Replay(result), _) => assert_eq!(Some(result), self.result.as_ref(), "I6: another result"),
             (Reply::LeaseLost | Reply::NotOpen | Reply::Reused | Reply::Busy { .. }, _) => {

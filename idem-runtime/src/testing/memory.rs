@@ -8,9 +8,11 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::clock::{BoxFuture, Clock, after};
+use crate::ledger::Filter;
 use crate::ledger::{Ledger, LedgerError, Swept};
-use crate::letters::{DeadLetter, DeadLetterId, Filter, LetterState};
-use crate::protocol::{Change, Facts, LetterChange, Record, RecordId, Reply, Step, decide};
+use crate::protocol::{
+    Change, DeadLetter, DeadLetterId, Facts, LetterChange, LetterState, Record, RecordId, Reply, Step, decide,
+};
 
 /// A ledger in memory with leases, as one for more than one machine has them.
 #[derive(Clone)]

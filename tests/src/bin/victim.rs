@@ -1,5 +1,7 @@
 //! A service that tests kill: `victim WHAT DIR [ARG]`. Each thing it does is said on a line of its own.
 
+#![expect(clippy::expect_used, reason = "a victim that cannot do its part is a failed test")]
+
 use std::fs::File;
 use std::io::{BufRead, Write};
 use std::path::{Path, PathBuf};

@@ -1,6 +1,6 @@
 //! Other attributes above and below, and lints inside.
 #![deny(warnings, unsafe_code, unused)]
-#![allow(missing_docs)]
+#![allow(missing_docs, unreachable_pub, dead_code)]
 
 use idem_runtime::{Error, idempotent};
 use tracing::instrument;
@@ -55,9 +55,9 @@ impl Handle for Shop {
 }
 
 #[idempotent(key = "id")]
-#[allow(clippy::unused_async)]
+#[allow(clippy::unused_async, clippy::mixed_attributes_style)]
 #[inline]
-#[must_use]
+#[must_use = "it is a test"]
 #[cfg(not(any()))]
 pub(crate) async fn attributes_stay(id: u64) -> Result<u64, Error> {
     #![allow(unused_variables)]
@@ -67,7 +67,7 @@ pub(crate) async fn attributes_stay(id: u64) -> Result<u64, Error> {
 }
 
 #[idempotent(key = "id")]
-#[deprecated]
+#[deprecated = "as a test"]
 pub async fn deprecated(#[allow(unused_variables)] id: u64, _unused: u64) -> Result<u64, Error> {
     Ok(1)
 }

@@ -1,6 +1,6 @@
 //! Aliases of `Result`, and the errors people use.
 #![deny(warnings, unsafe_code, unused)]
-#![allow(missing_docs)]
+#![allow(missing_docs, unreachable_pub, dead_code)]
 
 use idem_runtime::idempotent;
 

@@ -1,17 +1,18 @@
 //! Nothing of the user's is captured, and nothing of ours can be named.
 #![deny(warnings, unsafe_code, unused)]
-#![allow(missing_docs)]
+#![allow(missing_docs, unreachable_pub, dead_code)]
 
 use idem_runtime::{Error, idempotent};
 
 /// Names that an expansion could stumble over.
-mod shadows {
+pub mod shadows {
     pub struct Call;
     pub struct Message;
     pub struct Handler;
     pub struct Begin;
     pub trait Clone {}
     pub trait Future {}
+    pub trait Unhandled {}
     pub fn again() {}
     pub fn next() {}
     pub fn run() {}
@@ -21,8 +22,9 @@ mod shadows {
     pub mod idem_runtime {}
 }
 
-#[allow(non_snake_case, unused_imports)]
-mod prelude {
+/// The same for what is always in scope.
+#[allow(non_snake_case)]
+pub mod prelude {
     pub fn Ok<T>(value: T) -> Option<T> {
         Option::Some(value)
     }
@@ -44,10 +46,10 @@ pub async fn glob_in_the_body(id: u64) -> Result<u64, Error> {
 }
 
 /// The same around the whole handler.
-mod surrounded {
+pub mod surrounded {
     #![allow(unused_imports)]
-    use crate::prelude::*;
-    use crate::shadows::*;
+    use super::prelude::*;
+    use super::shadows::*;
 
     #[::idem_runtime::idempotent(key = "id")]
     pub async fn handle(id: u64) -> Result<u64, ::idem_runtime::Error> {
@@ -59,6 +61,14 @@ mod surrounded {
 pub async fn our_names(__call: u64, __message: u64, __result: &str, __again: u64) -> Result<u64, Error> {
     Ok(__call + __message + __result.len() as u64 + __again)
 }
+
+#[idempotent(key = "id")]
+#[rustfmt::skip]
+pub async fn on_one_line(id: u64) -> Result<u64, Error> { Ok(id) }
+
+#[idempotent(key = "id")]
+#[rustfmt::skip]
+pub fn blocking_on_one_line(id: u64) -> Result<u64, Error> { Ok(id) }
 
 #[idempotent(key = "arg0, order")]
 pub async fn payload_names((_, _): (u64, u64), arg0: u64, (order,): (u64,)) -> Result<u64, Error> {
@@ -123,7 +133,7 @@ pub struct Key {
     method_key: u64,
 }
 
-mod pay {
+pub mod pay {
     use idem_runtime::{Error, idempotent};
 
     #[idempotent(key = "id")]
@@ -133,7 +143,7 @@ mod pay {
 }
 pub use pay::pay;
 
-mod renamed {
+pub mod renamed {
     pub mod inner {
         pub use idem_runtime as idem;
     }
@@ -159,6 +169,8 @@ pub fn main() {
     fn spawnable<T: Send>(_: T) {}
     spawnable(glob_in_the_body(1));
     spawnable(surrounded::handle(1));
+    spawnable(on_one_line(1));
+    let _ = blocking_on_one_line(1);
     spawnable(our_names(1, 2, "3", 4));
     spawnable(payload_names((1, 2), 3, (4,)));
     spawnable(a_constant_of_our_name(1));
@@ -172,6 +184,4 @@ pub fn main() {
         spawnable(shop.method(1));
         spawnable(shop.expression((1, 2)));
     };
-    let _ = (shadows::Call, shadows::Message, shadows::Handler, shadows::Begin, prelude::None, prelude::Some);
-    let _ = (shadows::again, shadows::next, shadows::run, shadows::pin, prelude::Err);
 }

@@ -1,6 +1,6 @@
 //! Methods: every receiver, trait impls, `#[async_trait]`, generics, associated functions.
 #![deny(warnings, unsafe_code, unused)]
-#![allow(missing_docs)]
+#![allow(missing_docs, unreachable_pub, dead_code)]
 
 use std::fmt::{Debug, Display};
 use std::sync::Arc;
@@ -72,6 +72,7 @@ impl Shop {
     }
 
     #[idempotent(key = "id")]
+    #[allow(clippy::needless_arbitrary_self_type)]
     pub async fn typed(self: &Self, id: u64) -> Result<u64, Error> {
         Ok(self.seen + id)
     }
@@ -179,5 +180,6 @@ pub fn main() {
         spawnable(shop.consumed(1));
     };
     let in_an_arc = |shop: Arc<Shop>| spawnable(shop.in_an_arc(1));
-    let _: (fn(Shop), fn(Arc<Shop>)) = (run, in_an_arc);
+    let _: fn(Shop) = run;
+    let _: fn(Arc<Shop>) = in_an_arc;
 }

@@ -1,5 +1,6 @@
 //! Owned, borrowed, mutable and destructured arguments; sync and async; futures that can be spawned.
 #![deny(warnings, missing_docs, unsafe_code, unused)]
+#![allow(unreachable_pub, dead_code)]
 
 use idem_runtime::{Error, idempotent};
 use serde::{Deserialize, Serialize};
@@ -83,9 +84,9 @@ pub async fn redelivered(mut order: Order, seen: &mut Vec<String>) -> Result<Ord
 
 /// Raw identifiers.
 #[idempotent(key = "type, match")]
-pub async fn r#raw(r#type: u32, r#match: &str) -> Result<u32, Error> {
+pub async fn r#raw(r#type: usize, r#match: &str) -> Result<usize, Error> {
     step().await?;
-    Ok(r#type + r#match.len() as u32)
+    Ok(r#type + r#match.len())
 }
 
 /// Every option at once.
@@ -140,7 +141,7 @@ pub fn blocking(order: Order) -> Result<String, Error> {
 
 /// Sync, mutable.
 #[idempotent(key = "id")]
-pub fn blocking_mutable(id: u64, mut list: Vec<u64>, (_, total): ((), u64), by: &mut u64) -> Result<u64, Error> {
+pub fn blocking_mutable(id: u64, mut list: Vec<u64>, (_, total): (u8, u64), by: &mut u64) -> Result<u64, Error> {
     list.push(*by);
     *by += 1;
     Ok(list.len() as u64 + total)

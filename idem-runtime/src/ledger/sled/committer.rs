@@ -12,8 +12,7 @@ use super::store::{Group, Spill, Store};
 use super::witness::Witness;
 use super::{Engine, Shared};
 use crate::ledger::LedgerError;
-use crate::letters::{DeadLetter, DeadLetterId};
-use crate::protocol::{Change, Facts, LetterChange, Record, RecordId, Reply, Step, decide};
+use crate::protocol::{Change, DeadLetter, DeadLetterId, Facts, LetterChange, Record, RecordId, Reply, Step, decide};
 use crate::{clock, observe};
 
 /// One request for a write.
@@ -58,6 +57,7 @@ impl Committer {
 
     /// Works until the ledger is closed and nothing is waiting.
     pub(super) fn run(mut self) {
+        let _guard = Guard(Arc::clone(&self.shared));
         while let Some(jobs) = self.shared.queue.wait() {
             self.serve(jobs);
         }
@@ -187,6 +187,19 @@ impl Committer {
         })?;
         self.shared.unsynced.lock().clear();
         Ok(())
+    }
+}
+
+/// Poisons the ledger when the committer dies, so that nobody waits for it.
+struct Guard(Arc<Shared>);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let error = self.0.committer_died();
+            self.0.engine.write().fail(error.clone());
+            self.0.queue.fail(&error);
+        }
     }
 }
 

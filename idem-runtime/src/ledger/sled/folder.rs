@@ -19,7 +19,7 @@ impl Folder {
     /// Makes the folder where there is none, and takes its lock.
     pub(super) fn hold(path: &Path) -> Result<Self, LedgerError> {
         let refused = |error: io::Error| LedgerError::of_io(path, &error);
-        fs::create_dir_all(path.join("ledger")).map_err(refused)?;
+        fs::create_dir_all(path.join("sled")).map_err(refused)?;
         let mut lock = File::options()
             .create(true)
             .truncate(false)
@@ -52,7 +52,7 @@ impl Folder {
 
     /// Where sled keeps its files.
     pub(super) fn tree(&self) -> PathBuf {
-        self.path.join("ledger")
+        self.path.join("sled")
     }
 
     pub(super) fn witness(&self) -> PathBuf {

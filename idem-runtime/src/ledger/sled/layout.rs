@@ -6,8 +6,7 @@
 use minicbor::{Decode, Encode};
 use sha2::{Digest, Sha256};
 
-use crate::letters::DeadLetterId;
-use crate::protocol::RecordId;
+use crate::protocol::{DeadLetterId, RecordId};
 
 pub(super) const META: &[u8] = b"m";
 pub(super) const LIVE: u8 = b'l';

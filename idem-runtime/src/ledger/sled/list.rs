@@ -2,8 +2,9 @@
 
 use super::layout::{CLOSED_LETTER, OPEN_LETTER, letter_key};
 use super::store::Store;
+use crate::ledger::Filter;
 use crate::ledger::LedgerError;
-use crate::letters::{DeadLetter, Filter, LetterState};
+use crate::protocol::{DeadLetter, LetterState};
 
 pub(super) fn letters(store: &Store, filter: &Filter) -> Result<Vec<DeadLetter>, LedgerError> {
     const PAGE: usize = 256;

@@ -24,14 +24,13 @@ use committer::{Committer, Done, Job};
 use folder::Folder;
 use layout::{CLOSED_LETTER, LIVE, META, Meta, OPEN_LETTER, SETTLED, Slot, letter_key};
 use queue::Queue;
-pub(crate) use store::panic_text;
 use store::{Group, Store};
 use witness::{Testimony, Witness};
 
 use super::{Ledger, LedgerError, Swept};
 use crate::clock::{BoxFuture, Clock};
-use crate::letters::{DeadLetter, DeadLetterId, Filter};
-use crate::protocol::{Change, Facts, Live, Record, RecordId, Reply, Settled, Step, decide};
+use crate::ledger::Filter;
+use crate::protocol::{Change, DeadLetter, DeadLetterId, Facts, Live, Record, RecordId, Reply, Settled, Step, decide};
 
 /// The witness's name in the data folder.
 pub(crate) const WITNESS: &str = "witness";
@@ -177,19 +176,26 @@ impl Shared {
         }
     }
 
-    fn enqueue<T>(&self, job: Job, answer: oneshot::Receiver<Result<T, LedgerError>>) -> Waiting<T> {
+    fn enqueue<T>(self: &Arc<Self>, job: Job, answer: oneshot::Receiver<Result<T, LedgerError>>) -> Waiting<T> {
         self.queue.push(job);
-        Waiting(answer)
+        Waiting { answer, shared: Arc::clone(self) }
+    }
+
+    fn committer_died(&self) -> LedgerError {
+        LedgerError::Poisoned { path: self.folder.path().to_owned(), detail: "its committer died".to_owned() }
     }
 }
 
 /// A job's answer to come.
-struct Waiting<T>(oneshot::Receiver<Result<T, LedgerError>>);
+struct Waiting<T> {
+    answer: oneshot::Receiver<Result<T, LedgerError>>,
+    shared: Arc<Shared>,
+}
 
 impl<T> Waiting<T> {
     async fn answer(self) -> Result<T, LedgerError> {
-        // The committer answers every job; without one it is gone, and nothing was acknowledged.
-        self.0.await.unwrap_or(Err(LedgerError::Closed))
+        // A living committer answers every job.
+        self.answer.await.unwrap_or_else(|_| Err(self.shared.committer_died()))
     }
 }
 
@@ -236,8 +242,9 @@ impl Ledger for SledLedger {
         // A listing may read many letters: on a thread of its own it holds up no handler.
         let (shared, filter) = (Arc::clone(&self.shared), filter.clone());
         let (done, answer) = oneshot::channel();
-        std::thread::spawn(move || done.send(shared.with_store(|store| list::letters(store, &filter))));
-        Box::pin(Waiting(answer).answer())
+        let reader = Arc::clone(&shared);
+        std::thread::spawn(move || done.send(reader.with_store(|store| list::letters(store, &filter))));
+        Box::pin(Waiting { answer, shared }.answer())
     }
 
     fn open_letters(&self) -> BoxFuture<'static, Result<u64, LedgerError>> {

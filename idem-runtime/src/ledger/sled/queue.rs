@@ -1,5 +1,7 @@
 //! What waits for the committer.
 
+use std::collections::VecDeque;
+
 use parking_lot::{Condvar, Mutex};
 
 use super::committer::Job;
@@ -17,16 +19,17 @@ pub(super) struct Queue {
 
 #[derive(Default)]
 struct Waiting {
-    jobs: std::collections::VecDeque<Job>,
-    closed: bool,
+    jobs: VecDeque<Job>,
+    /// What whoever comes now is told.
+    closed: Option<LedgerError>,
 }
 
 impl Queue {
     /// Adds a job, or refuses it when the ledger was closed.
     pub(super) fn push(&self, job: Job) {
         let mut waiting = self.waiting.lock();
-        if waiting.closed {
-            return job.refuse(&LedgerError::Closed);
+        if let Some(closed) = &waiting.closed {
+            return job.refuse(closed);
         }
         waiting.jobs.push_back(job);
         drop(waiting);
@@ -37,7 +40,7 @@ impl Queue {
     pub(super) fn wait(&self) -> Option<Vec<Job>> {
         let mut waiting = self.waiting.lock();
         while waiting.jobs.is_empty() {
-            if waiting.closed {
+            if waiting.closed.is_some() {
                 return None;
             }
             self.bell.wait(&mut waiting);
@@ -52,9 +55,16 @@ impl Queue {
         Some(waiting.jobs.drain(..count).collect())
     }
 
-    /// No more jobs.
+    /// No more jobs; those that wait are still served.
     pub(super) fn close(&self) {
-        self.waiting.lock().closed = true;
+        self.waiting.lock().closed.get_or_insert(LedgerError::Closed);
         self.bell.notify_one();
+    }
+
+    /// No more jobs, and nobody to serve those that wait.
+    pub(super) fn fail(&self, error: &LedgerError) {
+        let mut waiting = self.waiting.lock();
+        waiting.closed = Some(error.clone());
+        waiting.jobs.drain(..).for_each(|job| job.refuse(error));
     }
 }

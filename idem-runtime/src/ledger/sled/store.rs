@@ -1,6 +1,5 @@
 //! Typed values in sled's one tree: a versioned envelope each, cut into chunks where it is large.
 
-use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
@@ -8,6 +7,7 @@ use minicbor::{Decode, Encode};
 
 use super::layout::chunk_key;
 use crate::ledger::LedgerError;
+use crate::panic;
 
 /// The envelope's version: CBOR with numbered fields, of which newer writers add some and older readers skip them.
 const VERSION: u8 = 1;
@@ -39,7 +39,7 @@ impl Store {
             // sled collects its garbage in this period only; the durability is ours.
             .flush_every_ms(Some(500));
         let db = catch_unwind(AssertUnwindSafe(|| config.open()))
-            .map_err(|panic| LedgerError::Damaged { path: path.to_owned(), detail: panic_text(&*panic) })?
+            .map_err(|caught| LedgerError::Damaged { path: path.to_owned(), detail: panic::text(&*caught) })?
             .map_err(|error| sorted(path, error))?;
         Ok(Self { db, path: path.to_owned() })
     }
@@ -47,7 +47,7 @@ impl Store {
     /// Runs one of sled's calls.
     fn call<T>(&self, work: impl FnOnce(&::sled::Tree) -> ::sled::Result<T>) -> Result<T, LedgerError> {
         catch_unwind(AssertUnwindSafe(|| work(&self.db)))
-            .map_err(|panic| LedgerError::Poisoned { path: self.path.clone(), detail: panic_text(&*panic) })?
+            .map_err(|caught| LedgerError::Poisoned { path: self.path.clone(), detail: panic::text(&*caught) })?
             .map_err(|error| sorted(&self.path, error))
     }
 
@@ -205,13 +205,4 @@ fn sorted(path: &Path, error: ::sled::Error) -> LedgerError {
         ::sled::Error::Io(error) => LedgerError::of_io(path, &error),
         other => LedgerError::Damaged { path: path.to_owned(), detail: other.to_string() },
     }
-}
-
-/// A panic's message.
-pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
-    panic
-        .downcast_ref::<&str>()
-        .map(|text| (*text).to_owned())
-        .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "a panic without a message".to_owned())
 }

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use super::{LEASE, PAUSE, Subject, claim, complete, id};
-use crate::letters::AttemptOutcome;
-use crate::protocol::{Fingerprint, RecordId, Reply, Started, Step};
+use crate::protocol::{AttemptOutcome, Fingerprint, RecordId, Reply, Started, Step};
 
 /// A key never seen before runs, as attempt 1.
 pub async fn a_first_claim_runs_as_attempt_one(on: Arc<Subject>) {

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use super::{PAUSE, Subject, TTL, claim, complete, id};
-use crate::letters::{AttemptOutcome, Reason};
-use crate::protocol::{Reply, Step, StoredResult};
+use crate::protocol::{AttemptOutcome, Reason, Reply, Step, StoredResult};
 
 /// What was recorded is what duplicates get, byte for byte: `()`, `false`, `0` and `None` too.
 pub async fn a_result_is_replayed_exactly(on: Arc<Subject>) {

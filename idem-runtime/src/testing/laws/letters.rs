@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{PAUSE, Subject, TTL, claim, complete, id};
-use crate::letters::{AttemptOutcome, Filter, LetterState, Reason};
-use crate::protocol::{Record, Reply, SettledAs, Started, Step};
+use crate::ledger::Filter;
+use crate::protocol::{AttemptOutcome, LetterState, Reason, Record, Reply, SettledAs, Started, Step};
 
 async fn open_letters(on: &Subject) -> usize {
     let letters = on.ledger.letters(&Filter::default()).await.unwrap();

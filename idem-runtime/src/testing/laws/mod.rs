@@ -30,8 +30,9 @@ pub use letters::*;
 
 use super::ManualClock;
 use crate::ledger::Ledger;
-use crate::letters::{AttemptOutcome, DeadLetter};
-use crate::protocol::{Budget, Claim, Failed, Fingerprint, RecordId, Reply, Started, Step, StoredResult};
+use crate::protocol::{
+    AttemptOutcome, Budget, Claim, DeadLetter, Failed, Fingerprint, RecordId, Reply, Started, Step, StoredResult,
+};
 
 /// One named test for each law. `$open` is a path to a `fn() -> Subject` that opens an empty ledger.
 #[macro_export]

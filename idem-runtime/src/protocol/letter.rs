@@ -8,7 +8,7 @@ use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::ledger::codec;
+use crate::codec;
 
 /// The id of a dead letter: a UUID of version 7 ([RFC 9562]), so ids sort by the time of death.
 ///

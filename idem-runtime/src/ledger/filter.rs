@@ -1,6 +1,6 @@
 //! Which letters to list.
 
-use super::{DeadLetter, DeadLetterId, LetterState};
+use crate::protocol::{DeadLetter, DeadLetterId, LetterState};
 
 /// Which letters to list: by default the open ones, newest first, 100 a page.
 ///

@@ -1,5 +1,7 @@
 //! What operators see. One story is told once in this process, and each test looks at what was seen of it.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test says what is wrong by panicking")]
+
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, LazyLock, Mutex};

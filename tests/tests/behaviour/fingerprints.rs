@@ -20,8 +20,9 @@ fn order(order_no: &str, sku: &str, qty: u32) -> Order {
 }
 
 #[track_caller]
-fn assert_reused<T: std::fmt::Debug>(result: Result<T, Error>) {
-    assert!(matches!(result, Err(Error::KeyReused { .. })), "{result:?}");
+fn assert_reused(result: Result<u32, Error>) {
+    let error = result.unwrap_err();
+    assert!(matches!(error, Error::KeyReused { .. }), "{error:?}");
 }
 
 #[idempotent(name = "prints.all", key = "order_no", skip(body))]

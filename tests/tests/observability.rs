@@ -207,3 +207,11 @@ fn the_body_runs_in_a_span_that_says_whose_attempt_it_is() {
         assert_eq!(found.len(), 1, "{:#?}", SEEN.lines);
     }
 }
+
+#[test]
+fn a_call_that_is_refused_before_it_reaches_the_ledger_is_counted_and_can_be_followed_too() {
+    assert_eq!(counter("idem_calls_total handler=seen.pay outcome=invalid_key"), 1);
+    assert_eq!(counter("idem_calls_total handler=seen.pay outcome=payload_too_large"), 1);
+    assert_eq!(lines(&["handler=\"seen.pay\"", "invalid_key"]).len(), 1);
+    assert_eq!(lines(&["handler=\"seen.pay\"", "key=\"large\"", "payload_too_large"]).len(), 1);
+}

@@ -191,3 +191,13 @@ async fn a_key_whose_time_is_over_may_have_another_content() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn numbers_of_128_bits_count_to_the_last_digit() {
+    let (idem, body) = (temporary().unwrap(), Body::open());
+    idem.scope(async {
+        number(1, u128::MAX, &body).await.unwrap();
+        assert_reused(number(1, u128::MAX - 1, &body).await);
+    })
+    .await;
+}

@@ -274,3 +274,32 @@ async fn one_budget_is_shared_by_all_processes() {
     two.other.dead_letters().redrive(&letter.id).await.unwrap();
     assert_eq!(two.one.scope(redeliver(1, &body)).await.unwrap_err().into_own(), "failure 5");
 }
+
+#[idempotent(name = "shared.sync", key = "id", lease = "30s", skip(body))]
+fn run_now(id: u32, body: &Body) -> Result<u32, Oops> {
+    Ok(body.run_now())
+}
+
+#[tokio::test]
+async fn the_lease_of_a_sync_body_is_renewed_too() {
+    let (two, body) = (two(), Body::shut());
+    let first = tokio::task::spawn_blocking({
+        let (one, body) = (two.one.clone(), body.clone());
+        move || one.sync_scope(|| run_now(1, &body))
+    });
+    body.started(1).await;
+    let lease = two.lease_of("shared.sync", "1").await.unwrap();
+    let renewed = async {
+        for _ in 0..2 {
+            two.clock.asleep(1).await;
+            two.clock.advance(Duration::from_secs(10));
+        }
+        while two.lease_of("shared.sync", "1").await.unwrap() <= lease {
+            tokio::task::yield_now().await;
+        }
+    };
+    let renewed = tokio::time::timeout(Duration::from_secs(30), renewed).await;
+    body.let_go();
+    assert_eq!(soon(first).await.unwrap().unwrap(), 1);
+    assert!(renewed.is_ok(), "a body that runs longer than its lease is started a second time elsewhere");
+}

@@ -254,3 +254,31 @@ async fn a_call_does_not_overtake_the_report_that_the_background_is_bringing() {
     .await;
     assert_eq!(body.starts(), 1);
 }
+
+#[idempotent(name = "trouble.second", key = "id", retries = 5, backoff(initial = "0ms"), skip(body))]
+async fn second(id: u32, body: &Body) -> Result<u32, Oops> {
+    match body.start() {
+        1 => Err(Oops::own("busy")),
+        number => Ok(number),
+    }
+}
+
+#[tokio::test]
+async fn a_report_that_arrives_late_does_not_wipe_out_a_later_one() {
+    let ((idem, ledger), body) = (shaky(), Body::open());
+    idem.scope(async {
+        ledger.set(Trouble::Refused("fail"));
+        assert_trouble(second(1, &body).await);
+        // The background is on its way with the first attempt's end …
+        ledger.hold("fail").await;
+        // … when the next call brings it itself, runs, and cannot record its own.
+        ledger.set(Trouble::Refused("complete"));
+        assert_trouble(soon(second(1, &body)).await);
+        assert_eq!(body.starts(), 2);
+        ledger.let_go().await;
+        ledger.set(Trouble::None);
+        assert_eq!(soon(second(1, &body)).await.unwrap(), 2);
+    })
+    .await;
+    assert_eq!(body.starts(), 2, "the second attempt's result was known, and it ran again");
+}

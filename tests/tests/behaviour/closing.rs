@@ -6,7 +6,7 @@ use std::time::Duration;
 use idem_runtime::testing::{ManualClock, temporary, temporary_with};
 use idem_runtime::{AttemptOutcome, Error, Idem, idempotent};
 
-use crate::common::{Body, Oops, only_letter, poll_once, soon};
+use crate::common::{Body, Oops, on, only_letter, poll_once, soon};
 
 #[idempotent(name = "closing.run", key = "id", retries = 0, skip(body))]
 async fn run(id: u32, body: &Body) -> Result<u32, Oops> {
@@ -46,7 +46,7 @@ async fn a_running_call_ends_before_it_and_new_ones_are_refused() {
 }
 
 #[tokio::test]
-async fn a_waiting_duplicate_and_a_pausing_call_are_running_calls() {
+async fn a_waiting_duplicate_is_a_running_call() {
     let (idem, body) = (temporary().unwrap(), Body::shut());
     idem.scope(async {
         let (mut first, mut second) = (Box::pin(run(1, &body)), Box::pin(run(1, &body)));
@@ -147,4 +147,40 @@ async fn letters_cannot_be_acted_on_afterwards_and_it_says_why() {
     ] {
         assert!(error.to_string().contains("closed"), "{error}");
     }
+}
+
+#[idempotent(name = "closing.pauses", key = "id", retries = 1, backoff(initial = "1s"), skip(body))]
+async fn pauses(id: u32, body: &Body) -> Result<u32, Oops> {
+    match body.start() {
+        1 => Err(Oops::own("busy")),
+        number => Ok(number),
+    }
+}
+
+#[tokio::test]
+async fn a_call_in_its_pause_is_a_running_call_and_ends_as_it_would_have() {
+    let (clock, body) = (ManualClock::default(), Body::open());
+    let idem = on(&clock);
+    idem.scope(async {
+        let mut call = Box::pin(pauses(1, &body));
+        tokio::select! {
+            _ = &mut call => unreachable!("it sleeps for a second"),
+            () = clock.asleep(1) => {}
+        }
+        let mut closing = Box::pin(idem.close());
+        assert!(poll_once(closing.as_mut()).await.is_none());
+        clock.advance(Duration::from_secs(1));
+        let (result, closed) = soon(async { tokio::join!(call, closing) }).await;
+        assert_eq!(result.unwrap(), 2);
+        closed.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_watches_letters_is_told_the_end() {
+    let idem = temporary().unwrap();
+    let mut watch = idem.dead_letters().watch();
+    drop(idem);
+    assert_eq!(soon(futures_util::StreamExt::next(&mut watch)).await, None);
 }

@@ -217,3 +217,15 @@ async fn an_errors_text_is_cut_at_four_kibibytes_between_characters() {
     assert!((4095..=4096).contains(&stored.len()), "{}", stored.len());
     assert!(stored.starts_with("placing the order: reserving stock: é") && stored.ends_with('é'));
 }
+
+#[idempotent(name = "limits.panics", key = "id", retries = 0)]
+async fn panics_with(id: u32, text: String) -> Result<(), Oops> {
+    panic!("{text}")
+}
+
+#[tokio::test]
+async fn a_panics_text_is_cut_at_four_kibibytes_too() {
+    let idem = temporary().unwrap();
+    idem.scope(panics_with(1, "é".repeat(5000))).await.unwrap_err();
+    assert_eq!(only_letter(&idem).await.last_error().unwrap().len(), 4096);
+}

@@ -180,3 +180,41 @@ async fn the_body_may_use_up_its_arguments() {
     let idem = on(&clock);
     assert_eq!(idem.scope(takes_what_cannot_be_cloned("1".to_owned(), body)).await.unwrap(), 1);
 }
+
+#[idempotent(name = "redelivery.content", key = "id", retry = "redeliver", backoff(initial = "1s"), skip(body))]
+async fn content(id: u32, content: u32, body: &Body) -> Result<u32, Oops> {
+    Err(Oops::own(format!("failure {}", body.run().await)))
+}
+
+#[tokio::test]
+async fn another_content_is_refused_also_in_the_pause_and_after_it() {
+    let (clock, body) = (ManualClock::default(), Body::open());
+    let idem = on(&clock);
+    idem.scope(async {
+        content(1, 1, &body).await.unwrap_err().into_own();
+        for _ in 0..2 {
+            assert!(matches!(content(1, 2, &body).await.unwrap_err().into_idem(), Error::KeyReused { .. }));
+            clock.advance(Duration::from_secs(1));
+        }
+    })
+    .await;
+    assert_eq!(body.starts(), 1);
+}
+
+#[tokio::test]
+async fn a_clock_that_steps_back_makes_no_pause_longer() {
+    let (clock, body) = (ManualClock::default(), Body::open());
+    let idem = on(&clock);
+    idem.scope(async {
+        let start = idem_runtime::Clock::now(&clock);
+        clock.advance(Duration::from_secs(10));
+        never("waits", &body).await.unwrap_err().into_own();
+        clock.set(start - Duration::from_secs(3600));
+        match never("waits", &body).await.unwrap_err() {
+            Oops::Idem(Error::NotYet { after, .. }) => assert!(after <= Duration::from_secs(1), "{after:?}"),
+            Oops::Own(text) => assert_eq!(text, "failure 2"),
+            Oops::Idem(error) => panic!("{error:?}"),
+        }
+    })
+    .await;
+}

@@ -180,3 +180,17 @@ async fn pauses_grow_up_to_their_limit_and_are_exact_without_jitter() {
     assert_eq!(told, starts);
     assert_eq!((letter.first_seen, letter.died_at), (starts[0], starts[4]));
 }
+
+#[idempotent(name = "retries.anywhere", key = "id", backoff(initial = "1ms"), timeout = "1m", skip(body))]
+async fn anywhere(id: u32, body: &Body) -> Result<u32, Oops> {
+    match body.start() {
+        1 => Err(Oops::own("busy")),
+        number => Ok(number),
+    }
+}
+
+#[test]
+fn pauses_and_timeouts_need_no_runtime_of_the_callers() {
+    let (idem, body) = (temporary().unwrap(), Body::open());
+    assert_eq!(pollster::block_on(idem.scope(anywhere(1, &body))).unwrap(), 2);
+}

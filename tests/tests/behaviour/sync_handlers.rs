@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use idem_runtime::testing::{ManualClock, temporary};
-use idem_runtime::{Error, Idem, attempt, idempotent};
+use idem_runtime::{Idem, attempt, idempotent};
 
 use crate::common::{Body, Log, Oops, on, on_a_thread, only_letter, soon};
 

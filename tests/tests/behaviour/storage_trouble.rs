@@ -1,0 +1,206 @@
+//! A ledger that refuses, or does its work and loses the answer: no body runs on a guess, and no caller is told Ok.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use idem_runtime::ledger::{Ledger, LedgerError, Swept};
+use idem_runtime::protocol::{Record, RecordId, Reply, Step};
+use idem_runtime::testing::{ManualClock, MemoryLedger};
+use idem_runtime::{BoxFuture, DeadLetter, DeadLetterId, Error, Filter, Idem, idempotent};
+use tokio::sync::watch;
+
+use crate::common::{Body, Oops, poll_once, soon};
+
+/// A ledger whose disk is full at times.
+#[derive(Clone)]
+struct Shaky {
+    ledger: MemoryLedger,
+    trouble: watch::Sender<Trouble>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Trouble {
+    None,
+    /// These steps are not made.
+    Refused(&'static str),
+    /// These steps are made, and nobody hears of it.
+    Unheard(&'static str),
+}
+
+impl Shaky {
+    fn set(&self, trouble: Trouble) {
+        self.trouble.send_replace(trouble);
+    }
+}
+
+fn kind(step: &Step) -> &'static str {
+    match step {
+        Step::Claim(_) => "claim",
+        Step::Complete { .. } => "complete",
+        Step::Fail(_) => "fail",
+        _ => "other",
+    }
+}
+
+impl Ledger for Shaky {
+    fn apply(&self, id: &RecordId, step: Step) -> BoxFuture<'static, Result<Reply, LedgerError>> {
+        let (kind, trouble) = (kind(&step), *self.trouble.borrow());
+        let error = LedgerError::Other("no room left".to_owned());
+        if trouble == Trouble::Refused(kind) {
+            return Box::pin(async { Err(error) });
+        }
+        let applied = self.ledger.apply(id, step);
+        if trouble == Trouble::Unheard(kind) {
+            return Box::pin(async {
+                applied.await?;
+                Err(error)
+            });
+        }
+        applied
+    }
+
+    fn record(&self, id: &RecordId) -> BoxFuture<'static, Result<Option<Record>, LedgerError>> {
+        self.ledger.record(id)
+    }
+
+    fn letter(&self, id: DeadLetterId) -> BoxFuture<'static, Result<Option<DeadLetter>, LedgerError>> {
+        self.ledger.letter(id)
+    }
+
+    fn letters(&self, filter: &Filter) -> BoxFuture<'static, Result<Vec<DeadLetter>, LedgerError>> {
+        self.ledger.letters(filter)
+    }
+
+    fn open_letters(&self) -> BoxFuture<'static, Result<u64, LedgerError>> {
+        self.ledger.open_letters()
+    }
+
+    fn sweep(&self, settled: usize, retention: Duration) -> BoxFuture<'static, Result<Swept, LedgerError>> {
+        self.ledger.sweep(settled, retention)
+    }
+
+    fn leases(&self) -> bool {
+        self.ledger.leases()
+    }
+
+    fn close(&self) -> BoxFuture<'static, Result<(), LedgerError>> {
+        self.ledger.close()
+    }
+}
+
+fn shaky() -> (Idem, Shaky) {
+    let clock: Arc<ManualClock> = Arc::default();
+    let ledger = Shaky { ledger: MemoryLedger::new(clock.clone()), trouble: watch::Sender::new(Trouble::None) };
+    (Idem::builder().clock(clock).ledger(Arc::new(ledger.clone())).unwrap(), ledger)
+}
+
+#[track_caller]
+fn assert_trouble<T: std::fmt::Debug>(result: Result<T, Oops>) {
+    let error = result.unwrap_err().into_idem();
+    let Error::Ledger { handler, key, .. } = &error else { panic!("{error:?}") };
+    assert!(handler.is_some() && key.is_some() && error.to_string().contains("no room left"), "{error}");
+}
+
+#[idempotent(name = "trouble.run", key = "id", retries = 2, backoff(initial = "0ms"), skip(body))]
+async fn run(id: u32, body: &Body) -> Result<u32, Oops> {
+    Ok(body.run().await)
+}
+
+#[idempotent(name = "trouble.fail", key = "id", retries = 2, backoff(initial = "0ms"), skip(body))]
+async fn fail(id: u32, body: &Body) -> Result<u32, Oops> {
+    Err(Oops::own(format!("failure {}", body.run().await)))
+}
+
+#[tokio::test]
+async fn without_a_durable_claim_no_body_runs() {
+    let ((idem, ledger), body) = (shaky(), Body::open());
+    idem.scope(async {
+        for trouble in [Trouble::Refused("claim"), Trouble::Unheard("claim")] {
+            ledger.set(trouble);
+            assert_trouble(run(1, &body).await);
+            assert_eq!(body.starts(), 0);
+        }
+        ledger.set(Trouble::None);
+        assert_eq!(run(1, &body).await.unwrap(), 1, "there is room again");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_result_that_was_not_recorded_is_no_ok_and_the_body_does_not_run_twice_for_it() {
+    for trouble in [Trouble::Refused("complete"), Trouble::Unheard("complete")] {
+        let ((idem, ledger), body) = (shaky(), Body::open());
+        idem.scope(async {
+            ledger.set(trouble);
+            assert_trouble(run(1, &body).await);
+            assert_eq!(body.starts(), 1);
+            ledger.set(Trouble::None);
+            assert_eq!(run(1, &body).await.unwrap(), 1, "{trouble:?}: what happened is recorded after all");
+            assert_eq!(body.starts(), 1);
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn while_a_result_cannot_be_recorded_duplicates_do_not_run() {
+    let ((idem, ledger), body) = (shaky(), Body::shut());
+    idem.scope(async {
+        let (mut first, mut second) = (Box::pin(run(1, &body)), Box::pin(run(1, &body)));
+        tokio::select! {
+            _ = &mut first => unreachable!("the door is shut"),
+            () = body.started(1) => {}
+        }
+        assert!(poll_once(second.as_mut()).await.is_none());
+        ledger.set(Trouble::Refused("complete"));
+        body.let_go();
+        let (first, second) = soon(async { tokio::join!(first, second) }).await;
+        assert_trouble(first);
+        assert_trouble(second);
+        assert_trouble(run(1, &body).await);
+        ledger.set(Trouble::None);
+        assert_eq!(run(1, &body).await.unwrap(), 1);
+    })
+    .await;
+    assert_eq!(body.starts(), 1);
+}
+
+#[tokio::test]
+async fn a_failure_that_was_not_recorded_counts_all_the_same() {
+    for trouble in [Trouble::Refused("fail"), Trouble::Unheard("fail")] {
+        let ((idem, ledger), body) = (shaky(), Body::open());
+        idem.scope(async {
+            ledger.set(trouble);
+            assert_trouble(fail(1, &body).await);
+            assert_eq!(body.starts(), 1);
+            ledger.set(Trouble::None);
+            assert_eq!(fail(1, &body).await.unwrap_err().into_own(), "failure 3", "{trouble:?}");
+            assert!(matches!(fail(1, &body).await.unwrap_err().into_idem(), Error::DeadLettered { .. }));
+        })
+        .await;
+        assert_eq!(body.starts(), 3);
+        let letters = idem.dead_letters().list(&Filter::default()).await.unwrap();
+        let told: Vec<_> = letters[0].attempts.iter().filter_map(|past| past.error.as_deref()).collect();
+        assert_eq!((letters.len(), told), (1, vec!["failure 1", "failure 2", "failure 3"]));
+    }
+}
+
+#[tokio::test]
+async fn the_end_of_a_dropped_call_is_brought_once_there_is_room() {
+    let ((idem, ledger), body) = (shaky(), Body::shut());
+    idem.scope(async {
+        let mut call = Box::pin(run(1, &body));
+        tokio::select! {
+            _ = &mut call => unreachable!("the door is shut"),
+            () = body.started(1) => {}
+        }
+        ledger.set(Trouble::Refused("fail"));
+        drop(call);
+        assert_trouble(soon(run(1, &body)).await);
+        assert_eq!(body.starts(), 1);
+        ledger.set(Trouble::None);
+        body.let_go();
+        assert_eq!(soon(run(1, &body)).await.unwrap(), 2);
+    })
+    .await;
+}

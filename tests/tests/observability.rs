@@ -1,0 +1,207 @@
+//! What operators see. One story is told once in this process, and each test looks at what was seen of it.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, LazyLock, Mutex};
+
+use idem_runtime::testing::temporary_with;
+use idem_runtime::{Error, Filter, Idem, idempotent};
+use metrics_util::MetricKind;
+use metrics_util::debugging::{DebugValue, DebuggingRecorder};
+use tracing_subscriber::fmt::format::FmtSpan;
+
+const SECRET: &str = "4111-1111-1111-1111";
+
+#[derive(Debug, thiserror::Error)]
+enum Oops {
+    #[error("the shop is shut")]
+    Shut,
+    #[error(transparent)]
+    Idem(#[from] Error),
+}
+
+#[idempotent(name = "seen.pay", key = "order_no", retries = 1, backoff(initial = "0ms"))]
+async fn pay(order_no: &str, card: &str) -> Result<String, Oops> {
+    tracing::info!("in the body of {order_no}");
+    match order_no {
+        "shut" => Err(Oops::Shut),
+        "panic" => panic!("the till is stuck"),
+        _ => Ok(card.to_owned()),
+    }
+}
+
+#[idempotent(name = "seen.now", key = "id", retries = 0)]
+fn now(id: u32) -> Result<u32, Oops> {
+    Ok(id)
+}
+
+struct Seen {
+    metrics: BTreeMap<String, DebugValue>,
+    lines: Vec<String>,
+}
+
+static SEEN: LazyLock<Seen> = LazyLock::new(|| {
+    let recorder = DebuggingRecorder::new();
+    let metrics = recorder.snapshotter();
+    recorder.install().unwrap();
+    let log = Written::default();
+    let writer = log.clone();
+    tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_ansi(false)
+        .with_span_events(FmtSpan::NEW | FmtSpan::CLOSE)
+        .with_writer(move || writer.clone())
+        .init();
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(story());
+    let metrics = metrics.snapshot().into_vec().into_iter().map(|(key, _, _, value)| {
+        let mut labels: Vec<_> = key.key().labels().map(|label| format!("{}={}", label.key(), label.value())).collect();
+        labels.sort();
+        assert!(matches!(
+            (key.kind(), &value),
+            (MetricKind::Counter, DebugValue::Counter(_))
+                | (MetricKind::Gauge, DebugValue::Gauge(_))
+                | (MetricKind::Histogram, DebugValue::Histogram(_))
+        ));
+        (format!("{} {}", key.key().name(), labels.join(" ")).trim_end().to_owned(), value)
+    });
+    let metrics = metrics.collect();
+    let lines = String::from_utf8(log.0.lock().unwrap().clone()).unwrap().lines().map(str::to_owned).collect();
+    Seen { metrics, lines }
+});
+
+async fn story() {
+    let idem = temporary_with(Idem::builder().payload_limit(1000)).unwrap();
+    idem.scope(async {
+        for _ in 0..3 {
+            pay("fine", SECRET).await.unwrap();
+        }
+        pay("fine", "another card").await.unwrap_err();
+        pay("shut", SECRET).await.unwrap_err();
+        pay("shut", SECRET).await.unwrap_err();
+        pay("panic", SECRET).await.unwrap_err();
+        pay("", SECRET).await.unwrap_err();
+        pay("large", &SECRET.repeat(1000)).await.unwrap_err();
+        now(1).unwrap();
+        let letters = idem.dead_letters();
+        let letter = letters.list(&Filter::default().key("shut")).await.unwrap().remove(0);
+        letters.redrive(&letter.id).await.unwrap();
+    })
+    .await;
+    idem.close().await.unwrap();
+}
+
+/// What was logged.
+#[derive(Clone, Default)]
+struct Written(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Written {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[track_caller]
+fn counter(name: &str) -> u64 {
+    match SEEN.metrics.get(name) {
+        Some(DebugValue::Counter(count)) => *count,
+        other => panic!("{name} is {other:?} among {:#?}", SEEN.metrics.keys()),
+    }
+}
+
+#[track_caller]
+fn histogram(name: &str) -> Vec<f64> {
+    match SEEN.metrics.get(name) {
+        Some(DebugValue::Histogram(values)) => values.iter().map(|value| value.0).collect(),
+        other => panic!("{name} is {other:?} among {:#?}", SEEN.metrics.keys()),
+    }
+}
+
+/// The lines that hold all of these.
+fn lines(parts: &[&str]) -> Vec<&'static String> {
+    SEEN.lines.iter().filter(|line| parts.iter().all(|part| line.contains(part))).collect()
+}
+
+#[test]
+fn calls_are_counted_by_handler_and_by_what_the_caller_got() {
+    assert_eq!(counter("idem_calls_total handler=seen.pay outcome=done"), 1);
+    assert_eq!(counter("idem_calls_total handler=seen.pay outcome=replayed"), 2);
+    assert_eq!(counter("idem_calls_total handler=seen.pay outcome=key_reused"), 1);
+    assert_eq!(counter("idem_calls_total handler=seen.pay outcome=failed"), 1);
+    assert_eq!(counter("idem_calls_total handler=seen.pay outcome=dead_lettered"), 2);
+    assert_eq!(counter("idem_calls_total handler=seen.now outcome=done"), 1);
+}
+
+#[test]
+fn attempts_are_counted_by_outcome_and_each_has_its_time_in_the_body() {
+    assert_eq!(counter("idem_attempts_total handler=seen.pay outcome=done"), 1);
+    assert_eq!(counter("idem_attempts_total handler=seen.pay outcome=failed"), 2);
+    assert_eq!(counter("idem_attempts_total handler=seen.pay outcome=panicked"), 2);
+    assert_eq!(histogram("idem_body_seconds handler=seen.pay").len(), 5);
+    assert_eq!(histogram("idem_body_seconds handler=seen.now").len(), 1);
+}
+
+#[test]
+fn group_commits_are_timed_and_their_sizes_known() {
+    let (times, sizes) = (histogram("idem_commit_seconds"), histogram("idem_commit_group_size"));
+    assert_eq!(times.len(), sizes.len());
+    // Six claims, six ends, a redrive.
+    assert!(sizes.iter().sum::<f64>() >= 13.0, "{sizes:?}");
+    assert!(times.iter().all(|time| *time >= 0.0));
+}
+
+#[test]
+fn the_open_letters_are_known() {
+    match SEEN.metrics.get("idem_dead_letters_open") {
+        Some(DebugValue::Gauge(open)) => assert!((open.0 - 1.0).abs() < f64::EPSILON, "{open}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn neither_payloads_nor_results_nor_metrics_labels_hold_what_people_sent() {
+    assert!(SEEN.lines.len() > 10);
+    assert_eq!(lines(&[SECRET]), Vec::<&String>::new());
+    assert!(SEEN.metrics.keys().all(|name| !name.contains(SECRET) && !name.contains("shut")));
+}
+
+#[test]
+fn a_failed_attempt_can_be_followed_by_handler_key_number_and_error() {
+    for number in [1, 2] {
+        let attempt = format!("attempt={number}");
+        let found = lines(&[" WARN ", "handler=\"seen.pay\"", "key=\"shut\"", &attempt, "failed", "the shop is shut"]);
+        assert_eq!(found.len(), 1, "{:#?}", SEEN.lines);
+    }
+    assert_eq!(lines(&[" WARN ", "key=\"panic\"", "panicked", "the till is stuck"]).len(), 2);
+}
+
+#[test]
+fn what_a_caller_got_can_be_followed() {
+    for (key, outcome, times) in
+        [("fine", "done", 1), ("fine", "replayed", 2), ("fine", "key_reused", 1), ("shut", "dead_lettered", 1)]
+    {
+        let (key, outcome) = (format!("key=\"{key}\""), format!("outcome=\"{outcome}\""));
+        assert_eq!(lines(&["handler=\"seen.pay\"", &key, &outcome]).len(), times, "{key} {outcome}");
+    }
+}
+
+#[test]
+fn a_death_is_an_error_that_names_the_letter() {
+    let found = lines(&[" ERROR ", "handler=\"seen.pay\"", "key=\"shut\"", "letter="]);
+    assert_eq!(found.len(), 1, "{:#?}", SEEN.lines);
+    assert_eq!(lines(&[" ERROR "]).len(), 2, "the panic's death is the other, and nothing else is an error");
+    assert_eq!(lines(&["key=\"shut\"", "letter=", "Redriven"]).len(), 1);
+}
+
+#[test]
+fn the_body_runs_in_a_span_that_says_whose_attempt_it_is() {
+    for number in [1, 2] {
+        let number = format!("number={number}");
+        let found = lines(&["in the body of shut", "handler=\"seen.pay\"", "key=\"shut\"", &number, "of=2"]);
+        assert_eq!(found.len(), 1, "{:#?}", SEEN.lines);
+    }
+}

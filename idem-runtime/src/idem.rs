@@ -235,8 +235,12 @@ impl Inner {
     /// Brings the report that the ledger could not take, if there is one for this key.
     pub(crate) async fn report_again(&self, id: &RecordId) -> Result<(), LedgerError> {
         let Some(step) = self.unreported.lock().get(id).cloned() else { return Ok(()) };
-        self.apply(id, step).await?;
-        self.unreported.lock().remove(id);
+        self.apply(id, step.clone()).await?;
+        // Somebody else may have brought it too, and a later attempt's report may stand in its place.
+        let mut unreported = self.unreported.lock();
+        if unreported.get(id) == Some(&step) {
+            unreported.remove(id);
+        }
         tracing::info!(handler = &*id.handler, key = &*id.key, "the end of an earlier attempt is recorded now");
         Ok(())
     }

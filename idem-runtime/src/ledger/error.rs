@@ -55,7 +55,8 @@ pub enum LedgerError {
     },
 
     /// The files are damaged.
-    #[error("{} is damaged ({detail}): restore the folder from a copy, or move it away and start empty", path.display())]
+    #[error("{} is damaged ({detail}): restore the folder from a copy, or, to go on with what is left, remove the file \
+         `{}`; what is missing would run again", path.display(), crate::ledger::sled::WITNESS)]
     Damaged {
         /// The data folder.
         path: PathBuf,
@@ -111,6 +112,8 @@ impl LedgerError {
             | io::ErrorKind::ReadOnlyFilesystem
             | io::ErrorKind::NotADirectory
             | io::ErrorKind::NotFound => Self::NotWritable { path, reason },
+            // Of sled's files: they end where they should not, or hold what they should not.
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData => Self::Damaged { path, detail: reason },
             _ => Self::Io { path, reason },
         }
     }

@@ -226,7 +226,7 @@ impl Forming<'_> {
             LetterChange::Open(letter) => {
                 let key = letter_key(OPEN_LETTER, letter.id);
                 let spill = self.group.put(key, &*letter, None, &mut self.meta.number)?;
-                self.meta.open_letters += 1;
+                self.count(OPEN_LETTER, 1);
                 self.letters.insert(letter.id, (*letter, spill));
             }
             LetterChange::Close { letter: id, state, at, why } => {
@@ -240,7 +240,8 @@ impl Forming<'_> {
                 (letter.state, letter.closed_at, letter.closed_why) = (state, Some(at), why);
                 self.group.remove(&open, spill);
                 self.group.put(letter_key(CLOSED_LETTER, id), &letter, None, &mut self.meta.number)?;
-                self.meta.open_letters = self.meta.open_letters.saturating_sub(1);
+                self.count(OPEN_LETTER, -1);
+                self.count(CLOSED_LETTER, 1);
             }
         }
         match decision.record {
@@ -251,16 +252,27 @@ impl Forming<'_> {
         Ok(decision.reply)
     }
 
+    fn count(&mut self, kind: u8, more: i64) {
+        if let Some(count) = self.meta.counts.of(kind) {
+            *count = count.saturating_add_signed(more);
+        }
+    }
+
     /// Moves a record to where it belongs now.
     fn replace(&mut self, slot: Slot, stood: &Stands, record: Option<Record>) -> Result<(), LedgerError> {
         self.wrote = true;
         let kind = record.as_ref().map(kind_of);
         let mut replaced = None;
+        let moves = stood.map(|(old_kind, _)| old_kind) != kind;
+        if let Some(kind) = kind.filter(|_| moves) {
+            self.count(kind, 1);
+        }
         if let Some((old_kind, spill)) = *stood {
             if Some(old_kind) == kind {
                 replaced = spill;
             } else {
                 self.group.remove(&slot.key(old_kind), spill);
+                self.count(old_kind, -1);
             }
         }
         let number = &mut self.meta.number;
@@ -309,6 +321,7 @@ impl Forming<'_> {
             self.group.remove(key, spill);
             self.wrote = true;
             expired += 1;
+            self.count(key.first().copied().unwrap_or_default(), -1);
             if key.first() == Some(&SETTLED) {
                 // Readers and later jobs of this group must find it gone.
                 self.records.insert(Slot::in_key(key), Loaded { record: None, stands: None });

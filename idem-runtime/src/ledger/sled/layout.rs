@@ -31,9 +31,42 @@ pub(super) struct Meta {
     /// The ledger's opening.
     #[n(2)]
     pub(super) session: u64,
-    /// How many letters are open.
+    /// How much there is of each kind.
     #[n(3)]
+    pub(super) counts: Counts,
+}
+
+/// How many records and letters there are. sled can lose single ones to damage without a word: the count tells.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Encode, Decode)]
+pub(super) struct Counts {
+    #[n(0)]
+    pub(super) live: u64,
+    #[n(1)]
+    pub(super) settled: u64,
+    #[n(2)]
     pub(super) open_letters: u64,
+    #[n(3)]
+    pub(super) closed_letters: u64,
+}
+
+impl Counts {
+    /// The count of a kind; chunks and the ledger's own numbers are not counted.
+    pub(super) fn of(&mut self, kind: u8) -> Option<&mut u64> {
+        match kind {
+            LIVE => Some(&mut self.live),
+            SETTLED => Some(&mut self.settled),
+            OPEN_LETTER => Some(&mut self.open_letters),
+            CLOSED_LETTER => Some(&mut self.closed_letters),
+            _ => None,
+        }
+    }
+}
+
+impl std::fmt::Display for Counts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { live, settled, open_letters, closed_letters } = self;
+        write!(f, "{live} live and {settled} settled records, {open_letters} open and {closed_letters} closed letters")
+    }
 }
 
 /// A record's address within its kind.

@@ -99,15 +99,19 @@ impl SledLedger {
             Testimony::Unreadable => {
                 return Err(LedgerError::Damaged {
                     path: path.to_owned(),
-                    detail: format!("the file `{WITNESS}` cannot be read; if you removed nothing else, remove it too"),
+                    detail: "its witness cannot be read".to_owned(),
                 });
             }
         };
         let store = Store::open(&folder.tree(), cache_bytes)?;
-        let mut meta = store.get::<Meta>(META)?.map(|(meta, _)| meta).unwrap_or_default();
-        if meta.group < acknowledged {
-            return Err(LedgerError::Behind { path: path.to_owned(), found: meta.group, acknowledged });
-        }
+        let mut meta = match whole(&store, path, acknowledged) {
+            Ok(meta) => meta,
+            Err(LedgerError::Poisoned { path, detail }) => {
+                store.abandon();
+                return Err(LedgerError::Damaged { path, detail });
+            }
+            Err(error) => return Err(error),
+        };
         let log = folder.log()?;
         meta.group += 1;
         meta.session += 1;
@@ -186,6 +190,25 @@ impl Shared {
     }
 }
 
+/// The ledger's numbers, if they are true of what is there. Without a witness (a new ledger, or a person who chose to go
+/// on with what is left) they are made true.
+fn whole(store: &Store, path: &Path, acknowledged: u64) -> Result<Meta, LedgerError> {
+    let damaged = |detail| LedgerError::Damaged { path: path.to_owned(), detail };
+    let meta = match store.get::<Meta>(META) {
+        Ok(meta) => meta.map(|(meta, _)| meta).unwrap_or_default(),
+        Err(LedgerError::Record { detail }) => return Err(damaged(detail)),
+        Err(error) => return Err(error),
+    };
+    let counts = store.count()?;
+    if meta.group < acknowledged {
+        return Err(LedgerError::Behind { path: path.to_owned(), found: meta.group, acknowledged });
+    }
+    if acknowledged > 0 && counts != meta.counts {
+        return Err(damaged(format!("it holds {counts}, and should hold {}", meta.counts)));
+    }
+    Ok(Meta { counts, ..meta })
+}
+
 /// A job's answer to come.
 struct Waiting<T> {
     answer: oneshot::Receiver<Result<T, LedgerError>>,
@@ -249,7 +272,7 @@ impl Ledger for SledLedger {
 
     fn open_letters(&self) -> BoxFuture<'static, Result<u64, LedgerError>> {
         let meta = self.shared.with_store(|store| store.get::<Meta>(META));
-        Box::pin(std::future::ready(meta.map(|meta| meta.map_or(0, |(meta, _)| meta.open_letters))))
+        Box::pin(std::future::ready(meta.map(|meta| meta.map_or(0, |(meta, _)| meta.counts.open_letters))))
     }
 
     fn sweep(&self, settled: usize, retention: Duration) -> BoxFuture<'static, Result<Swept, LedgerError>> {

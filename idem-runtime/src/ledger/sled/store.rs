@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use minicbor::{Decode, Encode};
 
-use super::layout::chunk_key;
+use super::layout::{Counts, chunk_key};
 use crate::ledger::LedgerError;
 use crate::panic;
 
@@ -109,6 +109,19 @@ impl Store {
                 .take(limit)
                 .map(|key| key.map(|key| key.to_vec()))
                 .collect()
+        })
+    }
+
+    /// Counts what there is, by reading all of it.
+    pub(super) fn count(&self) -> Result<Counts, LedgerError> {
+        self.call(|tree| {
+            let mut counts = Counts::default();
+            for key in tree.iter().keys() {
+                if let Some(count) = key?.first().and_then(|kind| counts.of(*kind)) {
+                    *count += 1;
+                }
+            }
+            Ok(counts)
         })
     }
 

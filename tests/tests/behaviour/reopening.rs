@@ -250,3 +250,15 @@ async fn a_handler_that_buries_is_dead_when_the_ledger_opens() {
     assert!(matches!(idem.scope(bury(1, &body)).await.unwrap_err().into_idem(), Error::DeadLettered { .. }));
     assert_eq!(body.starts(), 1);
 }
+
+#[tokio::test]
+async fn a_folder_can_be_opened_the_moment_it_was_let_go() {
+    let (folder, body) = (Folder::new(), Body::open());
+    for id in 0..40 {
+        let idem = folder.open();
+        idem.scope(run(id, &"x".repeat(5000), &body)).await.unwrap();
+        if id % 2 == 0 {
+            idem.close().await.unwrap();
+        }
+    }
+}

@@ -1,5 +1,7 @@
 //! The process's default: one test, because there is one process.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test says what is wrong by panicking")]
+
 use idem_runtime::testing::temporary;
 use idem_runtime::{Error, Idem, idempotent};
 

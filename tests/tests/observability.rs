@@ -1,5 +1,7 @@
 //! What operators see. One story is told once in this process, and each test looks at what was seen of it.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test says what is wrong by panicking")]
+
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, LazyLock, Mutex};
@@ -204,4 +206,12 @@ fn the_body_runs_in_a_span_that_says_whose_attempt_it_is() {
         let found = lines(&["in the body of shut", "handler=\"seen.pay\"", "key=\"shut\"", &number, "of=2"]);
         assert_eq!(found.len(), 1, "{:#?}", SEEN.lines);
     }
+}
+
+#[test]
+fn a_call_that_is_refused_before_it_reaches_the_ledger_is_counted_and_can_be_followed_too() {
+    assert_eq!(counter("idem_calls_total handler=seen.pay outcome=invalid_key"), 1);
+    assert_eq!(counter("idem_calls_total handler=seen.pay outcome=payload_too_large"), 1);
+    assert_eq!(lines(&["handler=\"seen.pay\"", "invalid_key"]).len(), 1);
+    assert_eq!(lines(&["handler=\"seen.pay\"", "key=\"large\"", "payload_too_large"]).len(), 1);
 }

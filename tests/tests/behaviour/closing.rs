@@ -184,3 +184,22 @@ async fn who_watches_letters_is_told_the_end() {
     drop(idem);
     assert_eq!(soon(futures_util::StreamExt::next(&mut watch)).await, None);
 }
+
+#[tokio::test]
+async fn a_call_that_ends_after_the_ledger_was_closed_is_not_told_that_nothing_ran() {
+    let (clock, body) = (ManualClock::default(), Body::shut());
+    let builder = Idem::builder().clock(Arc::new(clock.clone())).close_deadline(Duration::ZERO);
+    let idem = temporary_with(builder).unwrap();
+    idem.scope(async {
+        let mut running = Box::pin(run(1, &body));
+        tokio::select! {
+            _ = &mut running => unreachable!("the door is shut"),
+            () = body.started(1) => {}
+        }
+        assert!(matches!(soon(idem.close()).await, Err(Error::StillRunning { running: 1, .. })));
+        body.let_go();
+        let error = soon(running).await.unwrap_err().into_idem();
+        assert!(!error.to_string().contains("nothing ran"), "{error}");
+    })
+    .await;
+}

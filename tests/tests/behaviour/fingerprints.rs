@@ -20,8 +20,9 @@ fn order(order_no: &str, sku: &str, qty: u32) -> Order {
 }
 
 #[track_caller]
-fn assert_reused<T: std::fmt::Debug>(result: Result<T, Error>) {
-    assert!(matches!(result, Err(Error::KeyReused { .. })), "{result:?}");
+fn assert_reused(result: Result<u32, Error>) {
+    let error = result.unwrap_err();
+    assert!(matches!(error, Error::KeyReused { .. }), "{error:?}");
 }
 
 #[idempotent(name = "prints.all", key = "order_no", skip(body))]
@@ -187,6 +188,16 @@ async fn a_key_whose_time_is_over_may_have_another_content() {
         assert_reused(hour(1, 2, &body).await);
         clock.advance(std::time::Duration::from_secs(3600));
         assert_eq!(hour(1, 2, &body).await.unwrap(), 2);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn numbers_of_128_bits_count_to_the_last_digit() {
+    let (idem, body) = (temporary().unwrap(), Body::open());
+    idem.scope(async {
+        number(1, u128::MAX, &body).await.unwrap();
+        assert_reused(number(1, u128::MAX - 1, &body).await);
     })
     .await;
 }

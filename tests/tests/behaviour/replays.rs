@@ -138,3 +138,20 @@ async fn a_week_is_the_default_and_sweeping_keeps_what_is_not_over() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn floats_come_back_to_the_last_bit() {
+    // An arithmetic walk through the bit patterns, so that short and long decimal forms are both in it.
+    let floats: Vec<f64> = (1..=20_000_u64)
+        .map(|step| f64::from_bits(step.wrapping_mul(0x9E37_79B9_7F4A_7C15)))
+        .filter(|float| float.is_finite())
+        .collect();
+    let (idem, body) = (temporary().unwrap(), Body::open());
+    let replayed = idem.scope(async {
+        give("1", floats.clone(), &body).await.unwrap();
+        give("1", floats.clone(), &body).await.unwrap()
+    });
+    let replayed = replayed.await;
+    let changed = floats.iter().zip(&replayed).filter(|(first, again)| first.to_bits() != again.to_bits());
+    assert_eq!((body.starts(), replayed.len(), changed.count()), (1, floats.len(), 0), "starts, floats, changed ones");
+}

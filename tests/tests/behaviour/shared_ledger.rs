@@ -7,10 +7,10 @@ use idem_runtime::ledger::Ledger;
 use idem_runtime::protocol::{Phase, Record, RecordId};
 use idem_runtime::testing::{ManualClock, MemoryLedger};
 use idem_runtime::{AttemptOutcome, Error, Filter, Idem, Reason, Timestamp, attempt, idempotent};
+use tokio::task::JoinHandle;
 
 use crate::common::{Body, Log, Oops, only_letter, soon};
 
-/// Two processes on one ledger.
 struct Two {
     clock: ManualClock,
     ledger: MemoryLedger,
@@ -61,24 +61,23 @@ async fn run(id: u32, body: &Body, numbers: &Log<(u32, u64)>) -> Result<u32, Oop
     Ok(body.run().await)
 }
 
-fn spawn<T: Send + 'static>(idem: &Idem, call: impl Future<Output = T> + Send + 'static) -> tokio::task::JoinHandle<T> {
+fn spawn<T: Send + 'static>(idem: &Idem, call: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
     let idem = idem.clone();
     tokio::spawn(async move { idem.scope(call).await })
+}
+
+/// A call of [`run`] in a task of its own.
+fn started(idem: &Idem, body: &Arc<Body>, numbers: &Arc<Log<(u32, u64)>>) -> JoinHandle<Result<u32, Oops>> {
+    let (body, numbers) = (Arc::clone(body), Arc::clone(numbers));
+    spawn(idem, async move { run(1, &body, &numbers).await })
 }
 
 #[tokio::test]
 async fn a_duplicate_in_another_process_waits_and_gets_the_result() {
     let (two, body, numbers) = (two(), Body::shut(), Arc::new(Log::default()));
-    let first = spawn(&two.one, {
-        let (body, numbers) = (body.clone(), numbers.clone());
-        async move { run(1, &body, &numbers).await }
-    });
+    let first = started(&two.one, &body, &numbers);
     body.started(1).await;
-    let second = spawn(&two.other, {
-        let (body, numbers) = (body.clone(), numbers.clone());
-        async move { run(1, &body, &numbers).await }
-    });
-    // One sleeps until it renews its lease, the other until it looks again.
+    let second = started(&two.other, &body, &numbers);
     soon(two.clock.asleep(2)).await;
     body.let_go();
     assert_eq!(soon(first).await.unwrap().unwrap(), 1);
@@ -90,10 +89,7 @@ async fn a_duplicate_in_another_process_waits_and_gets_the_result() {
 async fn a_lease_is_renewed_while_the_body_runs_and_nobody_else_gets_in() {
     let (two, body, numbers) = (two(), Body::shut(), Arc::new(Log::default()));
     let start = idem_runtime::Clock::now(&two.clock);
-    let first = spawn(&two.one, {
-        let (body, numbers) = (body.clone(), numbers.clone());
-        async move { run(1, &body, &numbers).await }
-    });
+    let first = started(&two.one, &body, &numbers);
     body.started(1).await;
     let mut lease = two.lease_of("shared.run", "1").await.unwrap();
     assert_eq!(lease.duration_since(start).as_secs(), 30);
@@ -177,7 +173,6 @@ fn leases_that_lapse_use_up_the_budget_and_the_sweep_finds_the_last_one() {
     let mut stalled = Vec::new();
     for number in 1..=3 {
         let process = Stalled::new();
-        // A process of its own each time: one process does not run a message twice at once.
         let builder = Idem::builder().clock(Arc::new(two.clock.clone()));
         let idem = builder.ledger(Arc::new(two.ledger.clone())).unwrap();
         let call = process.0.spawn({
@@ -273,4 +268,33 @@ async fn one_budget_is_shared_by_all_processes() {
     let letter = two.other.dead_letters().list(&Filter::default()).await.unwrap().remove(0);
     two.other.dead_letters().redrive(&letter.id).await.unwrap();
     assert_eq!(two.one.scope(redeliver(1, &body)).await.unwrap_err().into_own(), "failure 5");
+}
+
+#[idempotent(name = "shared.sync", key = "id", lease = "30s", skip(body))]
+fn run_now(id: u32, body: &Body) -> Result<u32, Oops> {
+    Ok(body.run_now())
+}
+
+#[tokio::test]
+async fn the_lease_of_a_sync_body_is_renewed_too() {
+    let (two, body) = (two(), Body::shut());
+    let first = tokio::task::spawn_blocking({
+        let (one, body) = (two.one.clone(), body.clone());
+        move || one.sync_scope(|| run_now(1, &body))
+    });
+    body.started(1).await;
+    let lease = two.lease_of("shared.sync", "1").await.unwrap();
+    let renewed = async {
+        for _ in 0..2 {
+            two.clock.asleep(1).await;
+            two.clock.advance(Duration::from_secs(10));
+        }
+        while two.lease_of("shared.sync", "1").await.unwrap() <= lease {
+            tokio::task::yield_now().await;
+        }
+    };
+    let renewed = tokio::time::timeout(Duration::from_secs(30), renewed).await;
+    body.let_go();
+    assert_eq!(soon(first).await.unwrap().unwrap(), 1);
+    assert!(renewed.is_ok(), "a body that runs longer than its lease is started a second time elsewhere");
 }

@@ -1,6 +1,6 @@
 //! A ledger that refuses, or does its work and loses the answer: no body runs on a guess, and no caller is told Ok.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use idem_runtime::ledger::{Ledger, LedgerError, Swept};
@@ -16,6 +16,11 @@ use crate::common::{Body, Oops, poll_once, soon};
 struct Shaky {
     ledger: MemoryLedger,
     trouble: watch::Sender<Trouble>,
+    /// The next of these steps is held up until it is let go.
+    hold: Arc<Mutex<Option<&'static str>>>,
+    held: watch::Sender<bool>,
+    let_go: watch::Sender<bool>,
+    sweeps: watch::Sender<u32>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -31,6 +36,20 @@ impl Shaky {
     fn set(&self, trouble: Trouble) {
         self.trouble.send_replace(trouble);
     }
+
+    /// Waits until the background is at such a step, and leaves it there until the sender says true.
+    async fn hold(&self, kind: &'static str) {
+        *self.hold.lock().unwrap() = Some(kind);
+        soon(self.held.subscribe().wait_for(|held| *held)).await.unwrap();
+    }
+
+    /// Lets go of the held step, and waits until the background is through with it.
+    async fn let_go(&self) {
+        let mut sweeps = self.sweeps.subscribe();
+        let before = *sweeps.borrow_and_update();
+        self.let_go.send_replace(true);
+        soon(sweeps.wait_for(|sweeps| *sweeps > before)).await.unwrap();
+    }
 }
 
 fn kind(step: &Step) -> &'static str {
@@ -45,6 +64,14 @@ fn kind(step: &Step) -> &'static str {
 impl Ledger for Shaky {
     fn apply(&self, id: &RecordId, step: Step) -> BoxFuture<'static, Result<Reply, LedgerError>> {
         let (kind, trouble) = (kind(&step), *self.trouble.borrow());
+        if self.hold.lock().unwrap().take_if(|wanted| *wanted == kind).is_some() {
+            let (ledger, id) = (self.clone(), id.clone());
+            return Box::pin(async move {
+                ledger.held.send_replace(true);
+                let _ = ledger.let_go.subscribe().wait_for(|let_go| *let_go).await;
+                ledger.ledger.apply(&id, step).await
+            });
+        }
         let error = LedgerError::Other("no room left".to_owned());
         if trouble == Trouble::Refused(kind) {
             return Box::pin(async { Err(error) });
@@ -76,6 +103,7 @@ impl Ledger for Shaky {
     }
 
     fn sweep(&self, settled: usize, retention: Duration) -> BoxFuture<'static, Result<Swept, LedgerError>> {
+        self.sweeps.send_modify(|sweeps| *sweeps += 1);
         self.ledger.sweep(settled, retention)
     }
 
@@ -90,7 +118,14 @@ impl Ledger for Shaky {
 
 fn shaky() -> (Idem, Shaky) {
     let clock: Arc<ManualClock> = Arc::default();
-    let ledger = Shaky { ledger: MemoryLedger::new(clock.clone()), trouble: watch::Sender::new(Trouble::None) };
+    let ledger = Shaky {
+        ledger: MemoryLedger::new(clock.clone()),
+        trouble: watch::Sender::new(Trouble::None),
+        hold: Arc::default(),
+        held: watch::Sender::new(false),
+        let_go: watch::Sender::new(false),
+        sweeps: watch::Sender::new(0),
+    };
     (Idem::builder().clock(clock).ledger(Arc::new(ledger.clone())).unwrap(), ledger)
 }
 
@@ -203,4 +238,47 @@ async fn the_end_of_a_dropped_call_is_brought_once_there_is_room() {
         assert_eq!(soon(run(1, &body)).await.unwrap(), 2);
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_call_does_not_overtake_the_report_that_the_background_is_bringing() {
+    let ((idem, ledger), body) = (shaky(), Body::open());
+    idem.scope(async {
+        ledger.set(Trouble::Refused("complete"));
+        assert_trouble(run(1, &body).await);
+        ledger.hold("complete").await;
+        ledger.set(Trouble::None);
+        let (result, ()) = soon(async { tokio::join!(run(1, &body), ledger.let_go()) }).await;
+        assert_eq!(result.unwrap(), 1);
+    })
+    .await;
+    assert_eq!(body.starts(), 1);
+}
+
+#[idempotent(name = "trouble.second", key = "id", retries = 5, backoff(initial = "0ms"), skip(body))]
+async fn second(id: u32, body: &Body) -> Result<u32, Oops> {
+    match body.start() {
+        1 => Err(Oops::own("busy")),
+        number => Ok(number),
+    }
+}
+
+#[tokio::test]
+async fn a_report_that_arrives_late_does_not_wipe_out_a_later_one() {
+    let ((idem, ledger), body) = (shaky(), Body::open());
+    idem.scope(async {
+        ledger.set(Trouble::Refused("fail"));
+        assert_trouble(second(1, &body).await);
+        // The background is on its way with the first attempt's end …
+        ledger.hold("fail").await;
+        // … when the next call brings it itself, runs, and cannot record its own.
+        ledger.set(Trouble::Refused("complete"));
+        assert_trouble(soon(second(1, &body)).await);
+        assert_eq!(body.starts(), 2);
+        ledger.let_go().await;
+        ledger.set(Trouble::None);
+        assert_eq!(soon(second(1, &body)).await.unwrap(), 2);
+    })
+    .await;
+    assert_eq!(body.starts(), 2, "the second attempt's result was known, and it ran again");
 }

@@ -81,7 +81,7 @@ async fn no_attempt_overlaps_none_is_over_budget_and_every_message_ends_in_one_w
             }
         });
         async move {
-            if (n / KEYS + n) % 3 == 0 {
+            if (n / KEYS + n).is_multiple_of(3) {
                 for _ in 0..n % 50 {
                     tokio::task::yield_now().await;
                 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use idem_runtime::testing::{ManualClock, temporary};
-use idem_runtime::{Idem, attempt, idempotent};
+use idem_runtime::{Error, Idem, attempt, idempotent};
 
 use crate::common::{Body, Log, Oops, on, on_a_thread, only_letter, soon};
 
@@ -123,4 +123,41 @@ async fn its_retries_are_counted_and_paused_like_others() {
     assert_eq!(soon(call).await.unwrap().unwrap_err().into_own(), "failure 3");
     assert_eq!(numbers.take(), [1, 2, 3]);
     assert_eq!(only_letter(&idem).await.attempts.len(), 3);
+}
+
+#[idempotent(name = "sync.shared", key = "id", skip(body))]
+async fn shared(id: u32, body: &Body) -> Result<u32, Oops> {
+    Ok(body.run().await)
+}
+
+#[idempotent(name = "sync.blocks", key = "id", retries = 0, skip(body))]
+fn blocks(id: u32, body: &Body) -> Result<String, Oops> {
+    Ok(match pollster::block_on(shared(id, body)) {
+        Err(Oops::Idem(Error::InProgress { handler, .. })) => format!("in progress: {handler}"),
+        other => format!("{other:?}"),
+    })
+}
+
+#[test]
+fn a_sync_body_that_waits_for_an_async_duplicate_on_the_only_thread_is_told_in_progress() {
+    let result = on_a_thread(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (idem, body) = (temporary().unwrap(), Body::shut());
+            idem.scope(async {
+                let mut first = Box::pin(shared(1, &body));
+                tokio::select! {
+                    _ = &mut first => unreachable!("the door is shut"),
+                    () = body.started(1) => {}
+                }
+                // Nothing but this thread can bring the first one on.
+                let result = blocks(1, &body);
+                body.let_go();
+                assert_eq!(soon(first).await.unwrap(), 1);
+                result
+            })
+            .await
+        })
+    });
+    assert_eq!(result.unwrap(), "in progress: sync.shared");
 }

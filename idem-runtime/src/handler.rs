@@ -1,6 +1,7 @@
 //! What one annotated function asked for: a `static` in its expansion.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::RwLock;
@@ -118,16 +119,20 @@ impl Backoff {
 /// Which function has which name. A name has one function: two would mix their records.
 #[derive(Debug, Default)]
 pub(crate) struct Handlers {
-    names: RwLock<HashMap<String, &'static Handler>>,
+    names: RwLock<HashMap<Arc<str>, &'static Handler>>,
 }
 
 impl Handlers {
-    /// Lets a function's call in, unless another function has its name.
-    pub(crate) fn admit(&self, name: &str, handler: &'static Handler) -> Result<(), Error> {
-        let known = self.names.read().get(name).copied();
-        let first = known.unwrap_or_else(|| *self.names.write().entry(name.to_owned()).or_insert(handler));
+    /// Lets a function's call in, unless another function has its name, and gives the name to share.
+    pub(crate) fn admit(&self, name: &str, handler: &'static Handler) -> Result<Arc<str>, Error> {
+        let known = self.names.read().get_key_value(name).map(|(name, first)| (Arc::clone(name), *first));
+        let (shared, first) = known.unwrap_or_else(|| {
+            let shared: Arc<str> = name.into();
+            let first = *self.names.write().entry(Arc::clone(&shared)).or_insert(handler);
+            (shared, first)
+        });
         if std::ptr::eq(first, handler) {
-            return Ok(());
+            return Ok(shared);
         }
         Err(Error::NameTaken {
             handler: name.to_owned(),

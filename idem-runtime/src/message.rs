@@ -12,6 +12,7 @@ use crate::fingerprint::Hasher;
 use crate::handler::Handler;
 use crate::idem::Idem;
 use crate::key::Key;
+use crate::observe;
 use crate::protocol::{Fingerprint, RecordId};
 
 /// One call's key and payload, read from the arguments. What is wrong with them is said when the call begins.
@@ -121,15 +122,16 @@ impl Message {
     }
 
     /// The message, or why it cannot be called with.
-    pub(crate) fn finish(mut self) -> Result<Ready, Error> {
-        let handler: String = self.name.into_owned();
-        let Some(idem) = self.idem else {
-            return Err(Error::NotInstalled { handler });
-        };
-        let key = match self.key.finish() {
-            Ok(key) => key,
-            Err(why) => return Err(Error::InvalidKey { handler, why }),
-        };
+    pub(crate) fn finish(self) -> Result<Ready, Error> {
+        let name = self.name.clone();
+        self.check().inspect_err(|error| observe::call(&name, error.kind()))
+    }
+
+    fn check(mut self) -> Result<Ready, Error> {
+        let name = self.name;
+        let handler = || name.to_string();
+        let Some(idem) = self.idem else { return Err(Error::NotInstalled { handler: handler() }) };
+        let key = self.key.finish().map_err(|why| Error::InvalidKey { handler: handler(), why })?;
         if self.payload.is_empty() {
             self.payload.push(b'{');
         }
@@ -146,15 +148,14 @@ impl Message {
         match trouble {
             None => {}
             Some(Trouble::TooLarge) => {
-                return Err(Error::PayloadTooLarge { handler, key, limit: idem.inner().limits.payload });
+                return Err(Error::PayloadTooLarge { handler: handler(), key, limit: idem.inner().limits.payload });
             }
             Some(Trouble::Codec(problem)) => {
                 let what = "the arguments cannot be turned into JSON, and nothing ran:".to_owned();
-                return Err(Error::Codec { handler, key, what, problem });
+                return Err(Error::Codec { handler: handler(), key, what, problem });
             }
         }
-        idem.inner().handlers.admit(&handler, self.handler)?;
-        let id = RecordId { handler: handler.into(), key: key.into() };
+        let id = RecordId { handler: idem.inner().handlers.admit(&name, self.handler)?, key: key.into() };
         Ok(Ready { handler: self.handler, idem, id, payload: self.payload, fingerprint })
     }
 }

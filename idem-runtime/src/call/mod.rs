@@ -97,10 +97,7 @@ where
         block_on(self.settle(ended, frame.found_existing.load(Ordering::Relaxed)));
     }
 
-    /// What the caller gets.
-    ///
-    /// # Panics
-    /// Never in an expansion: `next` says false only with a result.
+    /// What the caller gets. `next` has said false, so there is a result.
     pub fn finish(mut self) -> R {
         match self.result.take() {
             Some(result) => result,

@@ -236,6 +236,24 @@ pub enum Error {
 }
 
 impl Error {
+    /// The idempotency key, where there is one.
+    pub(crate) fn key(&self) -> Option<&str> {
+        match self {
+            Error::InProgress { key, .. }
+            | Error::NotYet { key, .. }
+            | Error::Panicked { key, .. }
+            | Error::TimedOut { key, .. }
+            | Error::KeyReused { key, .. }
+            | Error::DeadLettered { key, .. }
+            | Error::LeaseLost { key, .. }
+            | Error::PayloadTooLarge { key, .. }
+            | Error::ResultTooLarge { key, .. }
+            | Error::Codec { key, .. } => Some(key),
+            Error::Ledger { key, .. } | Error::Closed { key, .. } => key.as_deref(),
+            _ => None,
+        }
+    }
+
     /// The name used in metrics and logs.
     pub(crate) fn kind(&self) -> &'static str {
         match self {

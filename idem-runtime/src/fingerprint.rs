@@ -1,56 +1,65 @@
 //! What must match for a key to be used again: a hash over canonical JSON.
 
-use serde_json::Value;
+use std::collections::BTreeMap;
+
+use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use crate::protocol::Fingerprint;
 
+/// As deep as serde_json itself reads.
+const DEEPEST: usize = 127;
+
 /// A fingerprint that is being put together.
 #[derive(Debug, Default)]
-pub(crate) struct Hasher(Sha256);
+pub(crate) struct Hasher {
+    canonical: String,
+}
 
 impl Hasher {
     /// Adds one JSON text, with the keys of its objects sorted, so that a map's order does not count.
     pub(crate) fn push(&mut self, json: &[u8]) -> serde_json::Result<()> {
-        self.value(&serde_json::from_slice(json)?);
+        write(serde_json::from_slice(json)?, DEEPEST, &mut self.canonical)?;
+        self.canonical.push('\n');
         Ok(())
     }
 
     pub(crate) fn finish(self) -> Fingerprint {
         let mut short = [0; 16];
-        short.copy_from_slice(&self.0.finalize()[..16]);
+        short.copy_from_slice(&Sha256::digest(self.canonical)[..16]);
         Fingerprint(short)
     }
+}
 
-    /// A kind, a length and the content each: no two values hash the same bytes.
-    fn value(&mut self, value: &Value) {
-        match value {
-            Value::Null => self.part(b'n', &[]),
-            Value::Bool(bool) => self.part(b'b', &[u8::from(*bool)]),
-            Value::Number(number) => self.part(b'd', number.to_string().as_bytes()),
-            Value::String(text) => self.part(b's', text.as_bytes()),
-            Value::Array(items) => {
-                self.part(b'a', &items.len().to_be_bytes());
-                items.iter().for_each(|item| self.value(item));
+/// Numbers and strings stay as they are written: read as numbers, those of 128 bits would lose their last digits.
+fn write(value: &RawValue, depth: usize, into: &mut String) -> serde_json::Result<()> {
+    let Some(deeper) = depth.checked_sub(1) else {
+        return Err(serde::de::Error::custom("it is nested too deeply"));
+    };
+    match value.get().as_bytes().first() {
+        Some(b'{') => {
+            let fields: BTreeMap<String, &RawValue> = serde_json::from_str(value.get())?;
+            into.push('{');
+            for (name, value) in fields {
+                into.push_str(&serde_json::to_string(&name)?);
+                into.push(':');
+                write(value, deeper, into)?;
+                into.push(',');
             }
-            Value::Object(fields) => {
-                self.part(b'o', &fields.len().to_be_bytes());
-                let mut fields: Vec<_> = fields.iter().collect();
-                // serde_json's feature `preserve_order`, which any crate can turn on, keeps them unsorted.
-                fields.sort_unstable_by_key(|(name, _)| *name);
-                for (name, value) in fields {
-                    self.part(b'k', name.as_bytes());
-                    self.value(value);
-                }
-            }
+            into.push('}');
         }
+        Some(b'[') => {
+            let items: Vec<&RawValue> = serde_json::from_str(value.get())?;
+            into.push('[');
+            for value in items {
+                write(value, deeper, into)?;
+                into.push(',');
+            }
+            into.push(']');
+        }
+        _ => into.push_str(value.get()),
     }
-
-    fn part(&mut self, kind: u8, content: &[u8]) {
-        self.0.update([kind]);
-        self.0.update((content.len() as u64).to_be_bytes());
-        self.0.update(content);
-    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -70,5 +79,23 @@ mod tests {
             assert_ne!(of(r#"{"a":1}"#), of(other));
         }
         assert_ne!(of("[[1],2]"), of("[[1,2]]"));
+        assert_ne!(of(r#"{"a":"1,b:2"}"#), of(r#"{"a":1,"b":2}"#));
+    }
+
+    #[test]
+    fn parts_do_not_run_into_each_other() {
+        let of = |parts: &[&str]| {
+            let mut hasher = Hasher::default();
+            parts.iter().for_each(|part| hasher.push(part.as_bytes()).unwrap());
+            hasher.finish()
+        };
+        assert_ne!(of(&["1", "23"]), of(&["12", "3"]));
+        assert_ne!(of(&["1"]), of(&["1", "1"]));
+    }
+
+    #[test]
+    fn nesting_without_end_is_an_error() {
+        let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+        assert!(Hasher::default().push(deep.as_bytes()).is_err());
     }
 }

@@ -13,7 +13,7 @@ use tokio::sync::{broadcast, watch};
 
 use crate::builder::{Builder, Limits};
 use crate::call::Flights;
-use crate::clock::{BoxFuture, Clock};
+use crate::clock::Clock;
 use crate::error::Error;
 use crate::handler::Handlers;
 use crate::keeper::Keeper;
@@ -169,9 +169,9 @@ impl Idem {
         &self.owner.inner
     }
 
-    /// Finishes what a dropped call left behind.
-    pub(crate) fn finish_later(&self, work: BoxFuture<'static, ()>) {
-        self.owner.keeper.take(work);
+    /// Where calls leave work to the background.
+    pub(crate) fn keeper(&self) -> &Keeper {
+        &self.owner.keeper
     }
 }
 

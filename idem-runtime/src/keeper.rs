@@ -18,9 +18,17 @@ const PERIOD: Duration = Duration::from_secs(1);
 const PIECE: usize = 1000;
 
 pub(crate) struct Keeper {
-    work: Mutex<Option<mpsc::UnboundedSender<BoxFuture<'static, ()>>>>,
+    work: Mutex<Option<mpsc::UnboundedSender<Work>>>,
     ended: watch::Receiver<bool>,
     thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// What the keeper does for calls.
+enum Work {
+    /// To be done before it ends.
+    Finish(BoxFuture<'static, ()>),
+    /// To be done while it lasts.
+    Meanwhile(BoxFuture<'static, ()>),
 }
 
 impl Keeper {
@@ -35,8 +43,17 @@ impl Keeper {
         Ok(Self { work: Mutex::new(Some(work)), ended, thread: Mutex::new(Some(thread)) })
     }
 
-    /// Takes work over from a call that is gone.
-    pub(crate) fn take(&self, work: BoxFuture<'static, ()>) {
+    /// Takes work over from a call that is gone: it is done before the keeper ends.
+    pub(crate) fn finish(&self, work: BoxFuture<'static, ()>) {
+        self.give(Work::Finish(work));
+    }
+
+    /// Does something beside a call, for as long as the keeper lasts.
+    pub(crate) fn meanwhile(&self, work: BoxFuture<'static, ()>) {
+        self.give(Work::Meanwhile(work));
+    }
+
+    fn give(&self, work: Work) {
         if let Some(keeper) = &*self.work.lock() {
             // It ends only after this sender is dropped.
             let _ = keeper.send(work);
@@ -60,14 +77,16 @@ impl Keeper {
     }
 }
 
-async fn keep(inner: Arc<Inner>, mut to_do: mpsc::UnboundedReceiver<BoxFuture<'static, ()>>) {
+async fn keep(inner: Arc<Inner>, mut to_do: mpsc::UnboundedReceiver<Work>) {
     let mut period = tokio::time::interval(PERIOD);
     period.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut left_behind = JoinSet::new();
     loop {
         tokio::select! {
             work = to_do.recv() => match work {
-                Some(work) => { left_behind.spawn(work); }
+                Some(Work::Finish(work)) => { left_behind.spawn(work); }
+                // It goes with the runtime.
+                Some(Work::Meanwhile(work)) => drop(tokio::spawn(work)),
                 None => break,
             },
             _ = period.tick() => {

@@ -124,7 +124,7 @@ impl Message {
     /// The message, or why it cannot be called with.
     pub(crate) fn finish(self) -> Result<Ready, Error> {
         let name = self.name.clone();
-        self.check().inspect_err(|error| observe::call(&name, error.kind()))
+        self.check().inspect_err(|error| observe::refused(&name, error))
     }
 
     fn check(mut self) -> Result<Ready, Error> {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 
+use crate::error::Error;
 use crate::protocol::DeadLetter;
 
 /// Tells the recorder what the names mean; harmless when repeated.
@@ -19,6 +20,12 @@ pub(crate) fn describe() {
 /// A call ended, and its caller got this.
 pub(crate) fn call(handler: &str, outcome: &'static str) {
     counter!("idem_calls_total", "handler" => handler.to_owned(), "outcome" => outcome).increment(1);
+}
+
+/// A call was refused before it had anything to do with the ledger.
+pub(crate) fn refused(handler: &str, error: &Error) {
+    call(handler, error.kind());
+    tracing::debug!(handler, key = error.key(), outcome = error.kind(), "call ended");
 }
 
 /// An attempt ended.

@@ -43,6 +43,8 @@ tokio::task_local! {
 pub(super) struct Frame {
     pub(super) attempt: Attempt,
     pub(super) inner: Arc<Inner>,
+    /// The body is a sync one, so whatever waits in it holds its thread.
+    pub(super) blocking: bool,
     pub(super) found_existing: AtomicBool,
     pub(super) outer: Option<Arc<Frame>>,
 }
@@ -55,9 +57,18 @@ impl Frame {
 
 /// Whether this code runs in the body of that very message, at any depth.
 pub(super) fn runs_inside(inner: &Arc<Inner>, id: &RecordId) -> bool {
+    any_frame(|at| Arc::ptr_eq(&at.inner, inner) && at.attempt.handler == id.handler && at.attempt.key == id.key)
+}
+
+/// Whether this code runs in a sync body, at any depth.
+pub(super) fn inside_a_sync_body() -> bool {
+    any_frame(|at| at.blocking)
+}
+
+fn any_frame(is: impl Fn(&Frame) -> bool) -> bool {
     let mut frame = Frame::current();
     while let Some(at) = frame {
-        if Arc::ptr_eq(&at.inner, inner) && at.attempt.handler == id.handler && at.attempt.key == id.key {
+        if is(&at) {
             return true;
         }
         frame = at.outer.clone();

@@ -1,8 +1,7 @@
-//! Waiting without `await`, for sync handlers.
+//! Waiting and working without `await`, for sync handlers.
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::pin::pin;
 
 use tokio::runtime::{Handle, RuntimeFlavor};
 
@@ -11,23 +10,26 @@ pub(super) fn on_multi_thread_runtime() -> bool {
     Handle::try_current().is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::MultiThread)
 }
 
-/// Waits for a future, and tells a multi-thread runtime to move this thread's tasks elsewhere meanwhile.
+/// Waits for a future.
 pub(super) fn block_on<F: Future>(future: F) -> F::Output {
-    let mut future = pin!(future);
+    hold(|| pollster::block_on(future))
+}
+
+/// Holds this thread for as long as it takes, and tells a multi-thread runtime to move its tasks elsewhere meanwhile.
+pub(super) fn hold<T>(work: impl FnOnce() -> T) -> T {
     if !on_multi_thread_runtime() {
-        return pollster::block_on(future);
+        return work();
     }
-    let mut entered = false;
-    let waited = catch_unwind(AssertUnwindSafe(|| {
-        tokio::task::block_in_place(|| {
-            entered = true;
-            pollster::block_on(future.as_mut())
-        })
+    let mut work = Some(work);
+    let mut output = None;
+    let held = catch_unwind(AssertUnwindSafe(|| {
+        tokio::task::block_in_place(|| output = work.take().map(|work| work()));
     }));
-    match waited {
-        Ok(output) => output,
-        Err(panic) if entered => resume_unwind(panic),
-        // tokio refuses it inside a `LocalSet`; there the thread is simply held.
-        Err(_) => pollster::block_on(future),
+    match (held, output, work) {
+        (_, Some(output), _) => output,
+        // tokio refuses it inside a `LocalSet`, before it begins; there the thread is simply held.
+        (_, None, Some(work)) => work(),
+        (Err(panic), None, None) => resume_unwind(panic),
+        (Ok(()), None, None) => unreachable!("work that was begun and did not panic has an output"),
     }
 }

@@ -8,10 +8,12 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use futures_util::future::{Either, select};
+use tokio::sync::oneshot;
 use tracing::Instrument;
 
 use super::attempt::{FRAME, Frame};
 use super::drive::Held;
+use crate::idem::{Idem, Inner};
 use crate::panic;
 use crate::protocol::{RecordId, Reply, Step};
 
@@ -23,8 +25,9 @@ pub(super) enum Ended<R> {
 }
 
 /// Runs an async body once.
-pub(super) async fn run<F: Future>(body: Pin<&mut F>, frame: Arc<Frame>, held: &Held) -> Ended<F::Output> {
+pub(super) async fn run<F: Future>(body: Pin<&mut F>, frame: Arc<Frame>, held: &Held, idem: &Idem) -> Ended<F::Output> {
     let span = span(&frame);
+    let _renewed = Renewed::start(held, idem);
     let inner = Arc::clone(&frame.inner);
     let running = AssertUnwindSafe(FRAME.scope(frame, body)).catch_unwind().instrument(span);
     let limit = async {
@@ -33,9 +36,7 @@ pub(super) async fn run<F: Future>(body: Pin<&mut F>, frame: Arc<Frame>, held: &
             None => pending().await,
         }
     };
-    let (limit, renewals) = (pin!(limit), pin!(renew(held, &inner)));
-    let beside = select(limit, renewals);
-    match select(pin!(running), beside).await {
+    match select(pin!(running), pin!(limit)).await {
         Either::Left((Ok(result), _)) => Ended::Returned(result),
         Either::Left((Err(caught), _)) => Ended::Panicked(panic::text(&*caught)),
         Either::Right(_) => Ended::TimedOut(held.timeout.unwrap_or_default()),
@@ -43,7 +44,8 @@ pub(super) async fn run<F: Future>(body: Pin<&mut F>, frame: Arc<Frame>, held: &
 }
 
 /// Runs a sync body once.
-pub(super) fn run_blocking<R>(body: impl FnOnce() -> R, frame: Arc<Frame>) -> Ended<R> {
+pub(super) fn run_blocking<R>(body: impl FnOnce() -> R, frame: Arc<Frame>, held: &Held, idem: &Idem) -> Ended<R> {
+    let _renewed = Renewed::start(held, idem);
     let _entered = span(&frame).entered();
     match catch_unwind(AssertUnwindSafe(|| FRAME.sync_scope(frame, body))) {
         Ok(result) => Ended::Returned(result),
@@ -62,24 +64,33 @@ fn span(frame: &Frame) -> tracing::Span {
     )
 }
 
-/// Keeps the claim alive on a ledger that others share. It never ends: a body whose lease is lost cannot be taken back,
-/// and its report will be refused.
-async fn renew(held: &Held, inner: &Arc<crate::idem::Inner>) {
-    if !inner.ledger.leases() {
-        return pending().await;
+/// Keeps a claim alive on a ledger that others share, for as long as it is not dropped. The background does it, for a
+/// body may hold its own thread.
+struct Renewed {
+    _until_dropped: Option<oneshot::Sender<()>>,
+}
+
+impl Renewed {
+    fn start(held: &Held, idem: &Idem) -> Self {
+        if !idem.inner().ledger.leases() {
+            return Self { _until_dropped: None };
+        }
+        let (until_dropped, dropped) = oneshot::channel();
+        let renewing = Box::pin(renew(Arc::clone(idem.inner()), held.id.clone(), held.token, held.lease));
+        idem.keeper().meanwhile(Box::pin(async move { drop(select(renewing, dropped).await) }));
+        Self { _until_dropped: Some(until_dropped) }
     }
+}
+
+/// Ends when the lease is lost: a body cannot be taken back, and its report will be refused.
+async fn renew(inner: Arc<Inner>, id: RecordId, token: u64, lease: Duration) {
     loop {
-        inner.clock.sleep(held.lease / 3).await;
-        let step = Step::Renew { token: held.token, lease: held.lease };
-        match inner.apply(&held.id, step).await {
+        inner.clock.sleep(lease / 3).await;
+        match inner.apply(&id, Step::Renew { token, lease }).await {
             Ok(Reply::Recorded) => {}
             Ok(_) => {
-                tracing::warn!(
-                    handler = &*held.id.handler,
-                    key = &*held.id.key,
-                    "the lease was lost while the body ran"
-                );
-                return pending().await;
+                tracing::warn!(handler = &*id.handler, key = &*id.key, "the lease was lost while the body ran");
+                return;
             }
             Err(error) => {
                 tracing::warn!(%error, "the lease could not be renewed and will be tried again");
@@ -89,7 +100,7 @@ async fn renew(held: &Held, inner: &Arc<crate::idem::Inner>) {
 }
 
 impl Held {
-    pub(super) fn frame(&self, inner: &Arc<crate::idem::Inner>) -> Arc<Frame> {
+    pub(super) fn frame(&self, inner: &Arc<Inner>, blocking: bool) -> Arc<Frame> {
         Arc::new(Frame {
             attempt: super::Attempt {
                 number: self.number,
@@ -99,6 +110,7 @@ impl Held {
                 token: self.token,
             },
             inner: Arc::clone(inner),
+            blocking,
             found_existing: false.into(),
             outer: Frame::current(),
         })

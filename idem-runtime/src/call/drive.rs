@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::attempt::runs_inside;
+use super::attempt::{inside_a_sync_body, runs_inside};
 use super::flight::{Ended, Flight, Seat};
 use crate::clock::{BoxFuture, until};
 use crate::error::Error;
@@ -32,6 +32,8 @@ pub(super) struct Drive {
     claiming: Option<BoxFuture<'static, Result<Reply, LedgerError>>>,
     /// When the next attempt may start.
     resume: Option<Timestamp>,
+    /// Whether the caller was told something.
+    told: bool,
 }
 
 /// The right to run the body once.
@@ -66,13 +68,32 @@ impl Drive {
         let message = message.finish()?;
         let Some(entry) = message.idem.inner().enter() else {
             let Ready { id, .. } = message;
-            return Err(Error::Closed { handler: Some(id.handler.to_string()), key: Some(id.key.to_string()) });
+            let error = Error::Closed { handler: Some(id.handler.to_string()), key: Some(id.key.to_string()) };
+            observe::refused(&id.handler, &error);
+            return Err(error);
         };
-        Ok(Self { message, blocking: false, _entry: entry, seat: None, claimed: None, claiming: None, resume: None })
+        Ok(Self {
+            message,
+            blocking: false,
+            _entry: entry,
+            seat: None,
+            claimed: None,
+            claiming: None,
+            resume: None,
+            told: false,
+        })
     }
 
     pub(super) fn block(&mut self) {
         self.blocking = true;
+    }
+
+    /// The caller is told this.
+    pub(super) fn tell(&mut self, outcome: &'static str) {
+        self.told = true;
+        let id = self.id();
+        observe::call(&id.handler, outcome);
+        tracing::debug!(handler = &*id.handler, key = &*id.key, outcome, "call ended");
     }
 
     pub(super) fn handler(&self) -> &'static crate::handler::Handler {
@@ -185,7 +206,7 @@ impl Drive {
 
     /// Whether waiting would hold up the only thread that can end the wait.
     fn would_block(&self, flight: &Flight) -> bool {
-        self.blocking
+        (self.blocking || inside_a_sync_body())
             && flight.polled_on == Some(std::thread::current().id())
             && !super::blocking::on_multi_thread_runtime()
     }
@@ -225,7 +246,7 @@ impl Drive {
                 Reported::Recorded
             }
             Ok(_) => Reported::Refused(self.lease_lost()),
-            Err(problem) => Reported::Refused(self.no_ledger(problem)),
+            Err(problem) => Reported::Refused(self.unrecorded(problem)),
         }
     }
 
@@ -246,7 +267,7 @@ impl Drive {
             Ok(Reply::Died(letter)) => Reported::Dead(letter.id),
             Ok(Reply::Dead { letter, .. }) => Reported::Dead(letter),
             Ok(_) => Reported::Refused(self.lease_lost()),
-            Err(problem) => Reported::Refused(self.no_ledger(problem)),
+            Err(problem) => Reported::Refused(self.unrecorded(problem)),
         }
     }
 
@@ -296,11 +317,19 @@ impl Drive {
         Error::DeadLettered { id, handler, key, discarded }
     }
 
-    fn no_ledger(&self, problem: LedgerError) -> Error {
+    /// The body ran, and the ledger did not take how it ended.
+    fn unrecorded(&self, problem: LedgerError) -> Error {
         let (handler, key) = self.site();
+        Error::Ledger { handler: Some(handler), key: Some(key), problem }
+    }
+
+    fn no_ledger(&self, problem: LedgerError) -> Error {
         match problem {
-            LedgerError::Closed => Error::Closed { handler: Some(handler), key: Some(key) },
-            problem => Error::Ledger { handler: Some(handler), key: Some(key), problem },
+            LedgerError::Closed => {
+                let (handler, key) = self.site();
+                Error::Closed { handler: Some(handler), key: Some(key) }
+            }
+            problem => self.unrecorded(problem),
         }
     }
 }
@@ -316,7 +345,7 @@ impl Drop for Reporting {
     fn drop(&mut self) {
         if let Some(work) = self.work.take() {
             let seat = self.seat.take();
-            self.idem.finish_later(Box::pin(async move {
+            self.idem.keeper().finish(Box::pin(async move {
                 // What could not be recorded is kept, and brought again, by the report itself.
                 let _ = work.await;
                 drop(seat);
@@ -328,6 +357,9 @@ impl Drop for Reporting {
 impl Drop for Drive {
     /// A call that is dropped gives its claim back as a failed attempt.
     fn drop(&mut self) {
+        if !self.told {
+            self.tell(AttemptOutcome::Dropped.as_str());
+        }
         let (claimed, claiming) = (self.claimed.take(), self.claiming.take());
         if claimed.is_none() && claiming.is_none() {
             return;
@@ -337,7 +369,7 @@ impl Drop for Drive {
         if let Some(held) = &claimed {
             self.ended(held, AttemptOutcome::Dropped.as_str());
         }
-        self.idem().finish_later(Box::pin(async move {
+        self.idem().keeper().finish(Box::pin(async move {
             let granted = match (claimed, claiming) {
                 (Some(held), _) => Some((held.token, held.number)),
                 (None, Some(claiming)) => match claiming.await {

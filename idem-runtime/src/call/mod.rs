@@ -20,7 +20,6 @@ pub(crate) use flight::Flights;
 use crate::bounds::{Failure, Outcome, Replayable};
 use crate::error::Error;
 use crate::message::Message;
-use crate::observe;
 use crate::protocol::AttemptOutcome;
 
 /// The longest error text that is stored, in bytes.
@@ -75,8 +74,8 @@ where
     pub async fn run<F: Future<Output = R>>(&mut self, body: Pin<&mut F>) {
         let Ok(drive) = &mut self.drive else { return };
         let Some(held) = drive.held() else { return };
-        let frame = held.frame(drive.idem().inner());
-        let ended = body::run(body, frame.clone(), held).await;
+        let frame = held.frame(drive.idem().inner(), false);
+        let ended = body::run(body, frame.clone(), held, drive.idem()).await;
         self.settle(ended, frame.found_existing.load(Ordering::Relaxed)).await;
     }
 
@@ -92,8 +91,8 @@ where
     pub fn run_blocking(&mut self, body: impl FnOnce() -> R) {
         let Ok(drive) = &mut self.drive else { return };
         let Some(held) = drive.held() else { return };
-        let frame = held.frame(drive.idem().inner());
-        let ended = body::run_blocking(body, frame.clone());
+        let frame = held.frame(drive.idem().inner(), true);
+        let ended = blocking::hold(|| body::run_blocking(body, frame.clone(), held, drive.idem()));
         block_on(self.settle(ended, frame.found_existing.load(Ordering::Relaxed)));
     }
 
@@ -183,10 +182,8 @@ where
     }
 
     fn end(&mut self, outcome: &'static str, result: Result<R::Ok, R::Error>) {
-        if let Ok(drive) = &self.drive {
-            let id = drive.id();
-            observe::call(&id.handler, outcome);
-            tracing::debug!(handler = &*id.handler, key = &*id.key, outcome, "call ended");
+        if let Ok(drive) = &mut self.drive {
+            drive.tell(outcome);
         }
         self.result = Some(R::from_result(result));
     }

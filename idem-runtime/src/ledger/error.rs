@@ -90,7 +90,7 @@ pub enum LedgerError {
     },
 
     /// The ledger was closed.
-    #[error("the ledger was closed")]
+    #[error("the ledger was closed, and nothing was recorded: open it again and call again")]
     Closed,
 
     /// Another kind of ledger has another kind of trouble.
@@ -103,7 +103,11 @@ impl LedgerError {
     pub(crate) fn of_io(path: &Path, error: &io::Error) -> Self {
         let path = path.to_owned();
         // sled wraps the system's error in one that prints as Rust's debug text.
-        let reason = if error.raw_os_error().is_some() { error.to_string() } else { error.kind().to_string() };
+        let reason = match error.kind() {
+            io::ErrorKind::Other => error.to_string(),
+            kind if error.raw_os_error().is_none() => kind.to_string(),
+            _ => error.to_string(),
+        };
         match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
                 Self::Full { path, reason }

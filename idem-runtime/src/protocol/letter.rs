@@ -69,7 +69,7 @@ pub struct DeadLetter {
     /// The idempotency key, its parts encoded.
     #[n(2)]
     pub key: String,
-    /// The arguments: a JSON object, name to value.
+    /// The arguments: a JSON object, name to value. Numbers that pass 64 bits are shown rounded.
     #[n(3)]
     #[cbor(with = "codec::json")]
     pub payload: serde_json::Value,

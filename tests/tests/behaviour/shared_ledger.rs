@@ -3,10 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use idem_runtime::ledger::Ledger;
-use idem_runtime::protocol::{Phase, Record, RecordId};
+use idem_runtime::ledger::{Ledger, Swept};
+use idem_runtime::protocol::{Phase, Record, RecordId, Reply, Step};
 use idem_runtime::testing::{ManualClock, MemoryLedger};
-use idem_runtime::{AttemptOutcome, Error, Filter, Idem, Reason, Timestamp, attempt, idempotent};
+use idem_runtime::{
+    AttemptOutcome, BoxFuture, DeadLetter, DeadLetterId, Error, Filter, Idem, LedgerError, Reason, Timestamp, attempt,
+    idempotent,
+};
 use tokio::task::JoinHandle;
 
 use crate::common::{Body, Log, Oops, only_letter, soon};
@@ -26,6 +29,12 @@ fn two() -> Two {
 }
 
 impl Two {
+    /// A process that stalls.
+    fn stalling(&self) -> Idem {
+        let builder = Idem::builder().clock(Arc::new(self.clock.clone()));
+        builder.ledger(Arc::new(Unrenewed(self.ledger.clone()))).unwrap()
+    }
+
     /// Moves time in small steps, as long as something is asleep, until the future ends.
     async fn while_time_passes<F: Future>(&self, step: Duration, future: F) -> F::Output {
         let time_passes = async {
@@ -113,7 +122,47 @@ async fn a_lease_is_renewed_while_the_body_runs_and_nobody_else_gets_in() {
     assert_eq!(numbers.take().len(), 1);
 }
 
-/// A process that stalls: its runtime does not run, so it renews nothing.
+/// What a process that stalls sees of the ledger: its renewals never arrive.
+struct Unrenewed(MemoryLedger);
+
+impl Ledger for Unrenewed {
+    fn apply(&self, id: &RecordId, step: Step) -> BoxFuture<'static, Result<Reply, LedgerError>> {
+        match step {
+            Step::Renew { .. } => Box::pin(std::future::pending()),
+            step => self.0.apply(id, step),
+        }
+    }
+
+    fn record(&self, id: &RecordId) -> BoxFuture<'static, Result<Option<Record>, LedgerError>> {
+        self.0.record(id)
+    }
+
+    fn letter(&self, id: DeadLetterId) -> BoxFuture<'static, Result<Option<DeadLetter>, LedgerError>> {
+        self.0.letter(id)
+    }
+
+    fn letters(&self, filter: &Filter) -> BoxFuture<'static, Result<Vec<DeadLetter>, LedgerError>> {
+        self.0.letters(filter)
+    }
+
+    fn open_letters(&self) -> BoxFuture<'static, Result<u64, LedgerError>> {
+        self.0.open_letters()
+    }
+
+    fn sweep(&self, settled: usize, retention: Duration) -> BoxFuture<'static, Result<Swept, LedgerError>> {
+        self.0.sweep(settled, retention)
+    }
+
+    fn leases(&self) -> bool {
+        true
+    }
+
+    fn close(&self) -> BoxFuture<'static, Result<(), LedgerError>> {
+        self.0.close()
+    }
+}
+
+/// The runtime of a process that stalls: it runs when it is told to.
 struct Stalled(tokio::runtime::Runtime);
 
 impl Stalled {
@@ -127,7 +176,7 @@ fn a_lapsed_lease_lets_another_process_in_and_the_late_one_loses() {
     let (two, body, numbers) = (two(), Body::shut(), Arc::new(Log::default()));
     let (slow, quick) = (Stalled::new(), Stalled::new());
     let first = slow.0.spawn({
-        let (one, body, numbers) = (two.one.clone(), body.clone(), numbers.clone());
+        let (one, body, numbers) = (two.stalling(), body.clone(), numbers.clone());
         async move { one.scope(run(1, &body, &numbers)).await }
     });
     slow.0.block_on(body.started(1));
@@ -155,7 +204,7 @@ fn a_late_failure_is_not_written_either() {
     let (two, body) = (two(), Body::shut());
     let (slow, quick) = (Stalled::new(), Stalled::new());
     let first = slow.0.spawn({
-        let (one, body) = (two.one.clone(), body.clone());
+        let (one, body) = (two.stalling(), body.clone());
         async move { one.scope(fails_first(1, &body)).await }
     });
     slow.0.block_on(body.started(1));
@@ -173,8 +222,7 @@ fn leases_that_lapse_use_up_the_budget_and_the_sweep_finds_the_last_one() {
     let mut stalled = Vec::new();
     for number in 1..=3 {
         let process = Stalled::new();
-        let builder = Idem::builder().clock(Arc::new(two.clock.clone()));
-        let idem = builder.ledger(Arc::new(two.ledger.clone())).unwrap();
+        let idem = two.stalling();
         let call = process.0.spawn({
             let (body, numbers) = (body.clone(), numbers.clone());
             async move { idem.scope(run(1, &body, &numbers)).await }
@@ -207,7 +255,7 @@ fn a_lost_lease_has_an_unknown_outcome_so_a_handler_that_buries_does_not_run_aga
     let (two, body) = (two(), Body::shut());
     let (slow, quick) = (Stalled::new(), Stalled::new());
     let _first = slow.0.spawn({
-        let (one, body) = (two.one.clone(), body.clone());
+        let (one, body) = (two.stalling(), body.clone());
         async move { one.scope(bury(1, &body)).await }
     });
     slow.0.block_on(body.started(1));

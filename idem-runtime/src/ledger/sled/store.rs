@@ -2,6 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use minicbor::{Decode, Encode};
 
@@ -23,6 +24,9 @@ pub(super) struct Store {
     path: PathBuf,
 }
 
+/// How long an earlier sled of this process may take to let go of its files.
+const LETTING_GO: Duration = Duration::from_secs(10);
+
 /// The chunks a value was spilled into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Spill {
@@ -38,10 +42,19 @@ impl Store {
             .cache_capacity(cache_bytes)
             // sled collects its garbage in this period only; the durability is ours.
             .flush_every_ms(Some(500));
-        let db = catch_unwind(AssertUnwindSafe(|| config.open()))
-            .map_err(|caught| LedgerError::Damaged { path: path.to_owned(), detail: panic::text(&*caught) })?
-            .map_err(|error| sorted(path, error))?;
-        Ok(Self { db, path: path.to_owned() })
+        let deadline = Instant::now() + LETTING_GO;
+        loop {
+            let opened = catch_unwind(AssertUnwindSafe(|| config.open()))
+                .map_err(|caught| LedgerError::Damaged { path: path.to_owned(), detail: panic::text(&*caught) })?;
+            match opened {
+                Ok(db) => return Ok(Self { db, path: path.to_owned() }),
+                // The folder is ours already, so it is our own last sled whose threads have not let go yet.
+                Err(::sled::Error::Io(error)) if is_lock(&error) && Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                Err(error) => return Err(sorted(path, error)),
+            }
+        }
     }
 
     /// Runs one of sled's calls.
@@ -211,6 +224,10 @@ fn decode<T: for<'b> Decode<'b, ()>>(envelope: &[u8]) -> Result<T, LedgerError> 
         Some((version, _)) => Err(LedgerError::Record { detail: format!("its envelope has version {version}") }),
         None => Err(LedgerError::Record { detail: "its envelope is empty".to_owned() }),
     }
+}
+
+fn is_lock(error: &std::io::Error) -> bool {
+    error.to_string().contains("could not acquire lock")
 }
 
 fn sorted(path: &Path, error: ::sled::Error) -> LedgerError {

@@ -12,7 +12,9 @@ use super::store::{Group, Spill, Store};
 use super::witness::Witness;
 use super::{Engine, Shared};
 use crate::ledger::LedgerError;
-use crate::protocol::{Change, DeadLetter, DeadLetterId, Facts, LetterChange, Record, RecordId, Reply, Step, decide};
+use crate::protocol::{
+    Change, DeadLetter, DeadLetterId, Facts, LetterChange, Phase, Record, RecordId, Reply, Step, decide,
+};
 use crate::{clock, observe};
 
 /// One request for a write.
@@ -38,6 +40,16 @@ struct Loaded {
     stands: Stands,
 }
 
+impl Loaded {
+    fn is_running_and_small(&self) -> bool {
+        let Some(Record::Live(live)) = &self.record else { return false };
+        matches!(live.phase, Phase::Running { .. }) && live.payload.len() <= SMALL
+    }
+}
+
+/// The largest payload that is kept in memory while its body runs.
+const SMALL: usize = 16 << 10;
+
 /// The kind of key in which a record stands, and its chunks.
 type Stands = Option<(u8, Option<Spill>)>;
 
@@ -48,11 +60,14 @@ pub(super) struct Committer {
     witness: Witness,
     log: File,
     letter_ids: uuid::ContextV7,
+    /// The running records as they stand: nearly every next step of a record is the end of its attempt, and need not
+    /// read what was just written.
+    running: HashMap<Slot, Loaded>,
 }
 
 impl Committer {
     pub(super) fn new(shared: Arc<Shared>, meta: Meta, witness: Witness, log: File) -> Self {
-        Self { shared, meta, witness, log, letter_ids: uuid::ContextV7::new() }
+        Self { shared, meta, witness, log, letter_ids: uuid::ContextV7::new(), running: HashMap::new() }
     }
 
     /// Works until the ledger is closed and nothing is waiting.
@@ -96,6 +111,8 @@ impl Committer {
         // What is open still answers duplicates: it is let go of only when there is room for sled to start.
         self.shared.folder.has_room()?;
         *self.shared.engine.write() = Engine::Refused(None);
+        // The last group may not have been written.
+        self.running.clear();
         let store = Store::open(&self.shared.folder.tree(), self.shared.cache_bytes)?;
         let found = store.get::<Meta>(META)?.map(|(meta, _)| meta).unwrap_or_default();
         if found.group < self.meta.group {
@@ -121,6 +138,7 @@ impl Committer {
             store,
             group: Group::default(),
             records: HashMap::new(),
+            running: &mut self.running,
             letters: HashMap::new(),
             meta: self.meta,
             wrote: false,
@@ -164,11 +182,12 @@ impl Committer {
         let mut number = meta.number;
         let written = group
             .put(META.to_vec(), &meta, None, &mut number)
-            .and_then(|_| self.write_durably(store, group, records.into_keys().collect()))
+            .and_then(|_| self.write_durably(store, group, records.keys().cloned()))
             .and_then(|()| self.witness.write(meta.group).map_err(|error| self.shared.folder.refused(&error)));
         match written {
             Ok(()) => {
                 self.meta = meta;
+                self.running.extend(records.into_iter().filter(|(_, loaded)| loaded.is_running_and_small()));
                 Ok(answers)
             }
             Err(error) => Err((answers, Vec::new(), error)),
@@ -176,7 +195,7 @@ impl Committer {
     }
 
     /// The batch, sled's flush, and a real `fdatasync`; readers are kept off the group until all three are done.
-    fn write_durably(&self, store: &Store, group: Group, slots: Vec<Slot>) -> Result<(), LedgerError> {
+    fn write_durably(&self, store: &Store, group: Group, slots: impl Iterator<Item = Slot>) -> Result<(), LedgerError> {
         self.shared.unsynced.lock().extend(slots);
         store.write(group)?;
         // After a failed sync the pages may be marked clean and still be missing on the disk, so nothing that is read
@@ -208,6 +227,7 @@ struct Forming<'a> {
     store: &'a Store,
     group: Group,
     records: HashMap<Slot, Loaded>,
+    running: &'a mut HashMap<Slot, Loaded>,
     letters: HashMap<DeadLetterId, (DeadLetter, Option<Spill>)>,
     meta: Meta,
     wrote: bool,
@@ -215,10 +235,10 @@ struct Forming<'a> {
 
 impl Forming<'_> {
     fn step(&mut self, id: &RecordId, slot: Slot, step: &Step, facts: &Facts) -> Result<Reply, LedgerError> {
-        let known = self.records.get(&slot);
-        let (record, stands) = match known {
-            Some(known) => (known.record.clone(), known.stands),
-            None => load(self.store, &slot)?,
+        let (record, stands) = match (self.records.get(&slot), self.running.remove(&slot)) {
+            (Some(known), _) => (known.record.clone(), known.stands),
+            (None, Some(known)) => (known.record, known.stands),
+            (None, None) => load(self.store, &slot)?,
         };
         let decision = decide(id, record, step, facts);
         match decision.letter {

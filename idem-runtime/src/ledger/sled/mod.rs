@@ -158,12 +158,13 @@ impl Shared {
         result
     }
 
-    /// What a claim is answered where that needs no write, and stands on the disk already.
+    /// What a claim of a settled message is answered: that needs no write, and stands on the disk already.
     fn answer_without_writing(&self, id: &RecordId, slot: &Slot, step: &Step) -> Option<Reply> {
         if !matches!(step, Step::Claim(_)) {
             return None;
         }
-        let record = self.with_store(|store| record(store, slot)).ok()??;
+        let (settled, _) = self.with_store(|store| store.get::<Settled>(&slot.key(SETTLED))).ok()??;
+        let record = Record::Settled(settled);
         let decision = decide(id, Some(record), step, &self.facts_for_reading());
         (decision.record == Change::Keep && !self.unsynced.lock().contains(slot)).then_some(decision.reply)
     }

@@ -4,6 +4,8 @@
 
 mod committer;
 mod folder;
+mod group;
+mod job;
 mod layout;
 mod list;
 mod queue;
@@ -20,11 +22,12 @@ use std::time::Duration;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::oneshot;
 
-use committer::{Committer, Done, Job};
+use committer::Committer;
 use folder::Folder;
+use job::{Done, Job};
 use layout::{CLOSED_LETTER, LIVE, META, Meta, OPEN_LETTER, SETTLED, Slot, letter_key};
 use queue::Queue;
-use store::{Group, Store};
+use store::{Batch, Store};
 use witness::{Testimony, Witness};
 
 use super::{Ledger, LedgerError, Swept};
@@ -68,6 +71,18 @@ enum Engine {
 }
 
 impl Engine {
+    /// Why it cannot be asked.
+    fn trouble(&self, folder: &Folder) -> LedgerError {
+        match self {
+            Engine::Poisoned(error) => error.clone(),
+            Engine::Closed => LedgerError::Closed,
+            Engine::Open(_) | Engine::Refused(_) => LedgerError::Io {
+                path: folder.path().to_owned(),
+                reason: "it was refused a write and is not open again".to_owned(),
+            },
+        }
+    }
+
     fn fail(&mut self, error: LedgerError) {
         let store = match std::mem::replace(self, Engine::Closed) {
             Engine::Open(store) | Engine::Refused(Some(store)) => Some(store),
@@ -115,7 +130,7 @@ impl SledLedger {
         let log = folder.log()?;
         meta.group += 1;
         meta.session += 1;
-        let mut opening = Group::default();
+        let mut opening = Batch::default();
         opening.put(META.to_vec(), &meta, None, &mut 0)?;
         store.write(opening)?;
         log.sync_data().map_err(|error| folder.refused(&error))?;
@@ -145,12 +160,7 @@ impl Shared {
     fn with_store<T>(&self, read: impl FnOnce(&Store) -> Result<T, LedgerError>) -> Result<T, LedgerError> {
         let result = match &*self.engine.read() {
             Engine::Open(store) | Engine::Refused(Some(store)) => read(store),
-            Engine::Refused(None) => Err(LedgerError::Io {
-                path: self.folder.path().to_owned(),
-                reason: "it was refused a write and is not open again".to_owned(),
-            }),
-            Engine::Poisoned(error) => Err(error.clone()),
-            Engine::Closed => Err(LedgerError::Closed),
+            other => Err(other.trouble(&self.folder)),
         };
         if let Err(error @ LedgerError::Poisoned { .. }) = &result {
             self.engine.write().fail(error.clone());

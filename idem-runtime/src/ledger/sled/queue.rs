@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use parking_lot::{Condvar, Mutex};
 
-use super::committer::Job;
+use super::job::Job;
 use crate::ledger::LedgerError;
 
 /// A group stays small enough for sled to write it in a few milliseconds.

@@ -138,10 +138,10 @@ impl Store {
         })
     }
 
-    /// Writes a group, all of it or nothing, and hands it to the operating system.
-    pub(super) fn write(&self, group: Group) -> Result<(), LedgerError> {
+    /// Writes a batch, all of it or nothing, and hands it to the operating system.
+    pub(super) fn write(&self, batch: Batch) -> Result<(), LedgerError> {
         self.call(|tree| {
-            tree.apply_batch(group.batch)?;
+            tree.apply_batch(batch.writes)?;
             tree.flush().map(|_| ())
         })
     }
@@ -154,11 +154,11 @@ impl Store {
 
 /// Writes that are to happen together.
 #[derive(Default)]
-pub(super) struct Group {
-    batch: ::sled::Batch,
+pub(super) struct Batch {
+    writes: ::sled::Batch,
 }
 
-impl Group {
+impl Batch {
     /// Puts a value in place of an old one. `number` gives names for chunks.
     pub(super) fn put<T: Encode<()>>(
         &mut self,
@@ -172,28 +172,28 @@ impl Group {
             .map_err(|error| LedgerError::Record { detail: format!("it cannot be encoded: {error}") })?;
         self.drop_chunks(old);
         if envelope.len() <= LARGEST_INLINE {
-            self.batch.insert(key, envelope);
+            self.writes.insert(key, envelope);
             return Ok(None);
         }
         *number += 1;
         let mut spill = Spill { name: *number, chunks: 0 };
         for chunk in envelope.chunks(LARGEST_INLINE) {
-            self.batch.insert(chunk_key(spill.name, spill.chunks), chunk);
+            self.writes.insert(chunk_key(spill.name, spill.chunks), chunk);
             spill.chunks += 1;
         }
-        self.batch.insert(key, spill.write());
+        self.writes.insert(key, spill.write());
         Ok(Some(spill))
     }
 
     pub(super) fn remove(&mut self, key: &[u8], old: Option<Spill>) {
         self.drop_chunks(old);
-        self.batch.remove(key);
+        self.writes.remove(key);
     }
 
     fn drop_chunks(&mut self, old: Option<Spill>) {
         for index in 0..old.map_or(0, |spill| spill.chunks) {
             if let Some(spill) = old {
-                self.batch.remove(chunk_key(spill.name, index));
+                self.writes.remove(chunk_key(spill.name, index));
             }
         }
     }

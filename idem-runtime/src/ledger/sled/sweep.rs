@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::Shared;
-use super::committer::Job;
+use super::job::Job;
 use super::layout::{CLOSED_LETTER, LIVE, SETTLED, Slot};
 use crate::ledger::{LedgerError, Swept};
 use crate::protocol::{Change, Live, Record, RecordId, Reply, Step, decide};

@@ -1,0 +1,61 @@
+//! What is asked of the committer, and how it is answered.
+
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::layout::Slot;
+use crate::ledger::LedgerError;
+use crate::protocol::{RecordId, Reply, Step, StoredResult};
+
+/// One request for a write.
+pub(super) enum Job {
+    /// A step of a record.
+    Step { id: RecordId, slot: Slot, step: Step, done: Done<Reply> },
+    /// Removes those of these settled records and closed letters whose time is over.
+    Expire { keys: Vec<Vec<u8>>, retention: Duration, done: Done<u64> },
+}
+
+/// Where a job's answer goes; a caller that has gone away is no trouble.
+pub(super) type Done<T> = oneshot::Sender<Result<T, LedgerError>>;
+
+/// What a job is answered once its group is durable.
+pub(super) enum Answer {
+    Step(Done<Reply>, Result<Reply, LedgerError>),
+    Expire(Done<u64>, Result<u64, LedgerError>),
+}
+
+impl Job {
+    pub(super) fn refuse(self, error: &LedgerError) {
+        match self {
+            Job::Step { done, .. } => drop(done.send(Err(error.clone()))),
+            Job::Expire { done, .. } => drop(done.send(Err(error.clone()))),
+        }
+    }
+
+    /// About how many bytes it will write.
+    pub(super) fn weight(&self) -> usize {
+        match self {
+            Job::Step { step: Step::Claim(claim), .. } => claim.payload.len(),
+            Job::Step { step: Step::Complete { result: StoredResult::Json(json), .. }, .. } => json.len(),
+            _ => 0,
+        }
+    }
+}
+
+impl Answer {
+    pub(super) fn send(self) {
+        match self {
+            Answer::Step(done, reply) => drop(done.send(reply)),
+            Answer::Expire(done, expired) => drop(done.send(expired)),
+        }
+    }
+
+    /// Answers that the group could not be written.
+    pub(super) fn refuse(self, error: &LedgerError) {
+        match self {
+            Answer::Step(done, _) => drop(done.send(Err(error.clone()))),
+            Answer::Expire(done, _) => drop(done.send(Err(error.clone()))),
+        }
+    }
+}

@@ -133,7 +133,7 @@ async fn run() -> anyhow::Result<Summary> {
 async fn work(folder: &Path, deliveries: Vec<Delivery>) -> anyhow::Result<Summary> {
     fs::create_dir_all(folder).with_context(|| format!("cannot make the data folder {}", folder.display()))?;
     // The ledger first: it keeps a second process out of the folder, and so away from the order book.
-    let idem = Idem::open(folder.join("ledger"))?;
+    let idem = Idem::open(folder)?;
     idem.install()?;
     let book = Book::open(&folder.join("orders.jsonl"))?;
 

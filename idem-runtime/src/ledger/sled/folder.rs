@@ -64,13 +64,19 @@ impl Folder {
         File::open(self.tree().join("db")).map_err(|error| self.refused(&error))
     }
 
-    /// Makes the names of new files durable.
-    pub(super) fn sync_names(&self) -> Result<(), LedgerError> {
+    /// Makes new files durable, those of sled that are not its log too, and their names.
+    pub(super) fn sync_new(&self) -> Result<(), LedgerError> {
         let above = self.path.canonicalize().ok().and_then(|path| path.parent().map(Path::to_owned));
-        for folder in [Some(self.tree()), Some(self.path.clone()), above].into_iter().flatten() {
-            File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| self.refused(&error))?;
-        }
-        Ok(())
+        let sync = || {
+            for file in fs::read_dir(self.tree())? {
+                File::open(file?.path())?.sync_all()?;
+            }
+            for folder in [Some(self.tree()), Some(self.path.clone()), above].into_iter().flatten() {
+                File::open(folder)?.sync_all()?;
+            }
+            Ok(())
+        };
+        sync().map_err(|error: io::Error| self.refused(&error))
     }
 
     /// Whether the disk takes as much as sled writes when it opens.

@@ -135,7 +135,7 @@ impl SledLedger {
         store.write(opening)?;
         log.sync_data().map_err(|error| folder.refused(&error))?;
         let witness = Witness::start(&folder.witness(), meta.group).map_err(|error| folder.refused(&error))?;
-        folder.sync_names()?;
+        folder.sync_new()?;
         let shared = Arc::new(Shared {
             folder,
             cache_bytes,

@@ -66,16 +66,17 @@ impl Folder {
 
     /// Makes new files durable, those of sled that are not its log too, and their names.
     pub(super) fn sync_new(&self) -> Result<(), LedgerError> {
-        let above = self.path.canonicalize().ok().and_then(|path| path.parent().map(Path::to_owned));
         let sync = || {
             for file in fs::read_dir(self.tree())? {
                 File::open(file?.path())?.sync_all()?;
             }
-            for folder in [Some(self.tree()), Some(self.path.clone()), above].into_iter().flatten() {
-                File::open(folder)?.sync_all()?;
-            }
-            Ok(())
+            File::open(self.tree())?.sync_all()?;
+            File::open(&self.path)?.sync_all()
         };
+        // The folder's own name stands in one that may be closed to us; whoever made that one has to sync it.
+        if let Some(above) = self.path.canonicalize().ok().as_deref().and_then(Path::parent) {
+            let _ = File::open(above).and_then(|above| above.sync_all());
+        }
         sync().map_err(|error: io::Error| self.refused(&error))
     }
 

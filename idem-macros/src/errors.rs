@@ -53,7 +53,7 @@ pub(crate) fn list<S: AsRef<str>>(names: &[S]) -> String {
     }
 }
 
-/// ", did you mean `…`?" when one of the names is near, else nothing.
+/// " (did you mean `…`?)" when one of the names is near, else nothing.
 pub(crate) fn did_you_mean<S: AsRef<str>>(got: &str, names: &[S]) -> String {
     // Below 0.8 the likeness is an accident.
     const NEAR: f64 = 0.8;
@@ -62,7 +62,7 @@ pub(crate) fn did_you_mean<S: AsRef<str>>(got: &str, names: &[S]) -> String {
         .map(|name| (strsim::jaro_winkler(got, name.as_ref()), name.as_ref()))
         .filter(|(likeness, _)| *likeness >= NEAR)
         .max_by(|(a, _), (b, _)| a.total_cmp(b))
-        .map(|(_, name)| format!(", did you mean `{name}`?"))
+        .map(|(_, name)| format!(" (did you mean `{name}`?)"))
         .unwrap_or_default()
 }
 
@@ -79,7 +79,7 @@ mod tests {
 
     #[test]
     fn only_near_names_are_suggested() {
-        assert_eq!(did_you_mean("retrys", &["retries", "ttl"]), ", did you mean `retries`?");
+        assert_eq!(did_you_mean("retrys", &["retries", "ttl"]), " (did you mean `retries`?)");
         assert_eq!(did_you_mean("frobnicate", &["retries", "ttl"]), "");
     }
 }

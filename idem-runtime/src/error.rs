@@ -45,7 +45,7 @@ pub enum Error {
     /// The same message is running right now, and this call does not wait for it.
     #[error(
         "handler `{handler}`, key `{key}`: the same message is running right now; give it back to the queue, or call \
-         again later"
+         again later (a body that calls its own message will never get further)"
     )]
     InProgress {
         /// The handler's name.
@@ -105,8 +105,11 @@ pub enum Error {
 
     /// The message is dead and does not run until a person redrives it.
     #[error(
-        "handler `{handler}`, key `{key}`: {} letter {id} holds it, and the body did not run; look at the letter, then \
-         redrive or discard it", if *discarded { "a discarded" } else { "the open dead" }
+        "handler `{handler}`, key `{key}`: {}", if *discarded {
+            format!("a person discarded it (dead letter {id}), so it does not run; send it under a new key if it should")
+        } else {
+            format!("it is dead letter {id} and does not run again by itself; look at the letter, then redrive or discard it")
+        }
     )]
     #[non_exhaustive]
     DeadLettered {
@@ -205,8 +208,8 @@ pub enum Error {
 
     /// Calls were still running when `close` reached its deadline.
     #[error(
-        "closed with {running} calls still running after {waited:?}; each counts as a crashed attempt, and goes on \
-         when the message comes again"
+        "closed after {waited:?} with calls still running ({running}); each counts as an attempt that crashed, and goes \
+         on when its message comes again"
     )]
     StillRunning {
         /// How many.

@@ -90,7 +90,7 @@ fn a_body_that_kills_its_process_starts_retries_and_one_times_and_is_then_a_dead
     assert_eq!(lines_of(victim("letters", folder.path(), &[])), ["open", "A BudgetSpent 4"]);
     for _ in 0..2 {
         let lines = lines_of(victim("abort", folder.path(), &[]));
-        assert!(lines[1].contains("the open dead letter"), "{lines:?}");
+        assert!(lines[1].contains("it is dead letter"), "{lines:?}");
     }
     assert_eq!(effects(folder.path()).len(), 4);
 }
@@ -100,7 +100,7 @@ fn a_body_that_must_not_run_on_a_guess_is_a_dead_letter_after_one_crash() {
     let folder = tempfile::tempdir().unwrap();
     assert_eq!(lines_of(victim("abort_once", folder.path(), &[])), ["open"]);
     assert_eq!(lines_of(victim("letters", folder.path(), &[])), ["open", "A UnknownOutcome 1"]);
-    assert!(lines_of(victim("abort_once", folder.path(), &[]))[1].contains("the open dead letter"));
+    assert!(lines_of(victim("abort_once", folder.path(), &[]))[1].contains("it is dead letter"));
     assert_eq!(effects(folder.path()).len(), 1);
 }
 

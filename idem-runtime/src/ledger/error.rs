@@ -3,15 +3,21 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+const ONE_PROCESS: &str = "an embedded ledger belongs to one process; stop the other one, or give each its own folder";
+
 /// What is wrong with a ledger, and what to do.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum LedgerError {
     /// Another process, or another `Idem` of this one, has the folder open.
     #[error(
-        "{} is in use by {}: an embedded ledger belongs to one process; stop the other one, or give each its own folder",
-        path.display(),
-        by.as_ref().map_or_else(|| "another process".to_owned(), |by| format!("process {by}"))
+        "`{}` is in use by {}", path.display(), match by {
+            Some(by) if *by == std::process::id() => {
+                "this process already: clone that `Idem`, or close it first".to_owned()
+            }
+            Some(by) => format!("process {by}: {ONE_PROCESS}"),
+            None => format!("another process: {ONE_PROCESS}"),
+        }
     )]
     Held {
         /// The data folder.
@@ -21,7 +27,7 @@ pub enum LedgerError {
     },
 
     /// The folder cannot be created or written.
-    #[error("{} cannot be written ({reason}): check the path, its owner and its mode", path.display())]
+    #[error("`{}` cannot be written ({reason}): check the path, its owner and its mode", path.display())]
     NotWritable {
         /// The data folder.
         path: PathBuf,
@@ -30,7 +36,7 @@ pub enum LedgerError {
     },
 
     /// The disk, or the quota, is full. Calls work again once there is room.
-    #[error("no room left for {} ({reason}): nothing was recorded; free some space and call again", path.display())]
+    #[error("no room left for `{}` ({reason}): nothing was recorded; free some space and call again", path.display())]
     Full {
         /// The data folder.
         path: PathBuf,
@@ -40,7 +46,7 @@ pub enum LedgerError {
 
     /// The files do not hold what was acknowledged.
     #[error(
-        "{} has lost acknowledged writes: it ends at group {found}, but group {acknowledged} was answered, so {} groups \
+        "`{}` has lost acknowledged writes: it ends at group {found}, but group {acknowledged} was answered, so {} groups \
          are missing and their messages would run again; restore the folder from a copy, or, to go on with what is \
          left, remove the file `{}`",
         path.display(), acknowledged - found, crate::ledger::sled::WITNESS
@@ -55,7 +61,7 @@ pub enum LedgerError {
     },
 
     /// The files are damaged.
-    #[error("{} is damaged ({detail}): restore the folder from a copy, or, to go on with what is left, remove the file \
+    #[error("`{}` is damaged ({detail}): restore the folder from a copy, or, to go on with what is left, remove the file \
          `{}`; what is missing would run again", path.display(), crate::ledger::sled::WITNESS)]
     Damaged {
         /// The data folder.
@@ -65,7 +71,7 @@ pub enum LedgerError {
     },
 
     /// The storage engine panicked; nothing is answered until the process starts again.
-    #[error("the storage engine under {} failed ({detail}): start the process again", path.display())]
+    #[error("the storage engine under `{}` failed ({detail}): start the process again", path.display())]
     Poisoned {
         /// The data folder.
         path: PathBuf,
@@ -74,7 +80,7 @@ pub enum LedgerError {
     },
 
     /// The system refused a read or a write. The ledger is opened again with the next call.
-    #[error("reading or writing {} failed ({reason}): nothing was recorded; call again, and look at the disk if it stays", path.display())]
+    #[error("reading or writing `{}` failed ({reason}): nothing was recorded; call again, and look at the disk if it stays", path.display())]
     Io {
         /// The data folder.
         path: PathBuf,

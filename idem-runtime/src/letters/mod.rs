@@ -49,8 +49,9 @@ impl DeadLetters {
         Ok(self.inner.ledger.letter(*id).await?)
     }
 
-    /// Re-arms the letter's key: the next call of it runs the body, with a fresh budget. The letter stays as history,
-    /// and is given back as it stands then.
+    /// Re-arms the letter's key: the next call of it runs the body, with a fresh budget, and with whatever content it
+    /// brings. Somebody has to make that call: where the consumer has acked the message, publish it again, from the
+    /// letter's payload if need be. The letter stays as history, and is given back as it stands then.
     ///
     /// # Errors
     /// [`Error::NoSuchLetter`], [`Error::LetterClosed`], or [`Error::Ledger`] when it cannot be recorded.
@@ -58,7 +59,8 @@ impl DeadLetters {
         self.close(*id, Step::Redrive { letter: *id }).await
     }
 
-    /// Closes the letter without another run: duplicates of its key still do not run. `why` is for whoever asks later.
+    /// Closes the letter without another run: duplicates of its key still do not run, until the handler's `ttl` has
+    /// passed since the discard, as with a result. `why` is for whoever asks later.
     ///
     /// # Errors
     /// [`Error::NoSuchLetter`], [`Error::LetterClosed`], or [`Error::Ledger`] when it cannot be recorded.

@@ -134,7 +134,7 @@ pub enum Reason {
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Reason::BudgetSpent => "all attempts failed",
+            Reason::BudgetSpent => "no attempts left",
             Reason::PermanentError => "permanent error",
             Reason::UnknownOutcome => "unknown outcome",
             Reason::Abandoned => "abandoned",

@@ -4,7 +4,7 @@ use std::future::{Future, pending};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::{Either, select};
@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use tracing::Instrument;
 
 use super::attempt::{FRAME, Frame};
-use super::drive::Held;
+use super::held::Held;
 use crate::idem::{Idem, Inner};
 use crate::panic;
 use crate::protocol::{RecordId, Reply, Step};
@@ -95,36 +95,6 @@ async fn renew(inner: Arc<Inner>, id: RecordId, token: u64, lease: Duration) {
             Err(error) => {
                 tracing::warn!(%error, "the lease could not be renewed and will be tried again");
             }
-        }
-    }
-}
-
-impl Held {
-    pub(super) fn frame(&self, inner: &Arc<Inner>, blocking: bool) -> Arc<Frame> {
-        Arc::new(Frame {
-            attempt: super::Attempt {
-                number: self.number,
-                of: self.of,
-                handler: Arc::clone(&self.id.handler),
-                key: Arc::clone(&self.id.key),
-                token: self.token,
-            },
-            inner: Arc::clone(inner),
-            blocking,
-            found_existing: false.into(),
-            outer: Frame::current(),
-        })
-    }
-
-    pub(super) fn new(id: RecordId, token: u64, number: u32, handler: &'static crate::handler::Handler) -> Self {
-        Self {
-            id,
-            token,
-            number,
-            of: handler.retries.saturating_add(1),
-            timeout: handler.timeout,
-            lease: handler.lease,
-            started: Instant::now(),
         }
     }
 }

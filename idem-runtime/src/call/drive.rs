@@ -2,12 +2,13 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::attempt::{inside_a_sync_body, runs_inside};
 use super::flight::{Ended, Flight, Seat};
+use super::held::Held;
 use crate::clock::{BoxFuture, until};
 use crate::error::Error;
 use crate::idem::{Entry, Idem};
@@ -24,6 +25,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// One call, without its types.
 pub(super) struct Drive {
     message: Ready,
+    claim: Claim,
     blocking: bool,
     _entry: Entry,
     seat: Option<Seat>,
@@ -34,17 +36,6 @@ pub(super) struct Drive {
     resume: Option<Timestamp>,
     /// Whether the caller was told something.
     told: bool,
-}
-
-/// The right to run the body once.
-pub(super) struct Held {
-    pub(super) id: RecordId,
-    pub(super) token: u64,
-    pub(super) number: u32,
-    pub(super) of: u32,
-    pub(super) timeout: Option<Duration>,
-    pub(super) lease: Duration,
-    pub(super) started: Instant,
 }
 
 /// What a call is to do next.
@@ -65,15 +56,24 @@ pub(super) enum Reported {
 
 impl Drive {
     pub(super) fn begin(message: Message) -> Result<Self, Error> {
-        let message = message.finish()?;
+        let mut message = message.finish()?;
         let Some(entry) = message.idem.inner().enter() else {
             let Ready { id, .. } = message;
             let error = Error::Closed { handler: Some(id.handler.to_string()), key: Some(id.key.to_string()) };
             observe::refused(&id.handler, &error);
             return Err(error);
         };
+        let handler = message.handler;
+        let claim = Claim {
+            owner: message.idem.inner().instance.clone(),
+            fingerprint: message.fingerprint,
+            payload: std::mem::take(&mut message.payload),
+            budget: Budget { retries: handler.retries, bury: handler.bury, ttl: handler.ttl },
+            lease: handler.lease,
+        };
         Ok(Self {
             message,
+            claim,
             blocking: false,
             _entry: entry,
             seat: None,
@@ -114,23 +114,16 @@ impl Drive {
 
     /// Goes on until the body is to run, or never will.
     pub(super) async fn next(&mut self) -> Next {
+        let inner = Arc::clone(self.idem().inner());
         loop {
-            if self.seat.is_none() {
-                match self.take_seat().await {
-                    Ok(()) => {}
+            // A duplicate of a settled message needs no seat: nothing can be in work.
+            let settled = if self.seat.is_none() { inner.ledger.look(self.id(), &self.claim) } else { None };
+            let reply = match settled {
+                Some(reply) => reply,
+                None => match self.ask().await {
+                    Ok(reply) => reply,
                     Err(next) => return next,
-                }
-            }
-            let inner = Arc::clone(self.message.idem.inner());
-            if let Some(at) = self.resume.take() {
-                inner.clock.sleep(until(at, inner.clock.now())).await;
-            }
-            if let Err(problem) = inner.report_again(self.id()).await {
-                return Next::Refuse(self.no_ledger(problem));
-            }
-            let reply = match self.claim().await {
-                Ok(reply) => reply,
-                Err(problem) => return Next::Refuse(self.no_ledger(problem)),
+                },
             };
             match reply {
                 Reply::Run(Started { token, number }) => {
@@ -178,6 +171,22 @@ impl Drive {
         }
     }
 
+    /// Takes the seat, waits for what has to be waited for, and claims.
+    async fn ask(&mut self) -> Result<Reply, Next> {
+        if self.seat.is_none() {
+            self.take_seat().await?;
+        }
+        let inner = Arc::clone(self.idem().inner());
+        if let Some(at) = self.resume.take() {
+            inner.clock.sleep(until(at, inner.clock.now())).await;
+        }
+        let asked = match inner.report_again(self.id()).await {
+            Ok(()) => self.claim().await,
+            Err(problem) => Err(problem),
+        };
+        asked.map_err(|problem| Next::Refuse(self.no_ledger(problem)))
+    }
+
     /// Becomes the one that works on the message, or gets what that one got.
     async fn take_seat(&mut self) -> Result<(), Next> {
         loop {
@@ -212,15 +221,8 @@ impl Drive {
     }
 
     async fn claim(&mut self) -> Result<Reply, LedgerError> {
-        let message = &self.message;
-        let step = Step::Claim(Claim {
-            owner: message.idem.inner().instance.clone(),
-            fingerprint: message.fingerprint,
-            payload: message.payload.clone(),
-            budget: Budget { retries: message.handler.retries, bury: message.handler.bury, ttl: message.handler.ttl },
-            lease: message.handler.lease,
-        });
-        let (inner, id) = (Arc::clone(message.idem.inner()), message.id.clone());
+        let (inner, id) = (Arc::clone(self.idem().inner()), self.id().clone());
+        let step = Step::Claim(self.claim.clone());
         let claiming = self.claiming.insert(Box::pin(async move { inner.apply(&id, step).await }));
         let reply = poll_fn(|context| claiming.as_mut().poll(context)).await;
         self.claiming = None;

@@ -5,6 +5,7 @@ mod blocking;
 mod body;
 mod drive;
 mod flight;
+mod held;
 
 use std::fmt::Write;
 use std::future::Future;

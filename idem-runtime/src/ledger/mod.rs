@@ -11,7 +11,7 @@ pub use filter::Filter;
 pub use sled::SledLedger;
 
 use crate::clock::BoxFuture;
-use crate::protocol::{DeadLetter, DeadLetterId, Record, RecordId, Reply, Step};
+use crate::protocol::{Claim, DeadLetter, DeadLetterId, Record, RecordId, Reply, Step};
 
 /// A store of records and dead letters, in which every step is atomic and, once answered, durable.
 ///
@@ -24,6 +24,14 @@ pub trait Ledger: Send + Sync + 'static {
     /// # Errors
     /// Whatever keeps the step from being durable. It may have been written all the same; asking again is safe.
     fn apply(&self, id: &RecordId, step: Step) -> BoxFuture<'static, Result<Reply, LedgerError>>;
+
+    /// What a claim is answered where the ledger knows it at once and durably: that the message is settled, or the key
+    /// another one's. A duplicate then costs one read. A ledger that would have to ask elsewhere leaves it to
+    /// [`apply`](Self::apply).
+    fn look(&self, id: &RecordId, claim: &Claim) -> Option<Reply> {
+        let _ = (id, claim);
+        None
+    }
 
     /// A key's record, settled ones past their time to live included.
     ///

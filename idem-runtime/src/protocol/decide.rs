@@ -112,7 +112,8 @@ pub fn decide(id: &RecordId, record: Option<Record>, step: &Step, facts: &Facts)
     }
 }
 
-fn claim(id: &RecordId, record: Option<Record>, wanted: &Claim, facts: &Facts) -> Decision {
+/// Decides a claim of `id`.
+pub fn claim(id: &RecordId, record: Option<Record>, wanted: &Claim, facts: &Facts) -> Decision {
     let record = record.filter(|record| !matches!(record, Record::Settled(settled) if settled.expired(facts.now)));
     if let (Some(known), Some(given)) = (record.as_ref().and_then(Record::fingerprint), wanted.fingerprint)
         && known != given

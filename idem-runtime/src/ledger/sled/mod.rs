@@ -1,6 +1,6 @@
 //! The embedded ledger: sled, one folder, one process.
 //!
-//! Reads that need no write are answered by the caller's own thread; everything else goes through one committer.
+//! Duplicates of settled messages are answered by the caller's own thread; everything else goes through one committer.
 
 mod committer;
 mod folder;
@@ -33,7 +33,9 @@ use witness::{Testimony, Witness};
 use super::{Ledger, LedgerError, Swept};
 use crate::clock::{BoxFuture, Clock};
 use crate::ledger::Filter;
-use crate::protocol::{Change, DeadLetter, DeadLetterId, Facts, Live, Record, RecordId, Reply, Settled, Step, decide};
+use crate::protocol::{
+    Change, Claim, DeadLetter, DeadLetterId, Facts, Live, Record, RecordId, Reply, Settled, Step, decide_claim,
+};
 
 /// The witness's name in the data folder.
 pub(crate) const WITNESS: &str = "witness";
@@ -168,17 +170,6 @@ impl Shared {
         result
     }
 
-    /// What a claim of a settled message is answered: that needs no write, and stands on the disk already.
-    fn answer_without_writing(&self, id: &RecordId, slot: &Slot, step: &Step) -> Option<Reply> {
-        if !matches!(step, Step::Claim(_)) {
-            return None;
-        }
-        let (settled, _) = self.with_store(|store| store.get::<Settled>(&slot.key(SETTLED))).ok()??;
-        let record = Record::Settled(settled);
-        let decision = decide(id, Some(record), step, &self.facts_for_reading());
-        (decision.record == Change::Keep && !self.unsynced.lock().contains(slot)).then_some(decision.reply)
-    }
-
     /// Facts for a decision that counts only where it writes nothing, and so uses up no number.
     fn facts_for_reading(&self) -> Facts {
         Facts {
@@ -245,13 +236,18 @@ impl Ledger for SledLedger {
     fn apply(&self, id: &RecordId, step: Step) -> BoxFuture<'static, Result<Reply, LedgerError>> {
         let (shared, id) = (Arc::clone(&self.shared), id.clone());
         Box::pin(async move {
-            let slot = Slot::of(&id);
-            if let Some(reply) = shared.answer_without_writing(&id, &slot, &step) {
-                return Ok(reply);
-            }
             let (done, answer): (Done<Reply>, _) = oneshot::channel();
-            shared.enqueue(Job::Step { id, slot, step, done }, answer).answer().await
+            shared.enqueue(Job::Step { slot: Slot::of(&id), id, step, done }, answer).answer().await
         })
+    }
+
+    fn look(&self, id: &RecordId, claim: &Claim) -> Option<Reply> {
+        let slot = Slot::of(id);
+        let read = self.shared.with_store(|store| store.get::<Settled>(&slot.key(SETTLED)));
+        let (settled, _) = read.ok()??;
+        let decision = decide_claim(id, Some(Record::Settled(settled)), claim, &self.shared.facts_for_reading());
+        // A record of the group that is being written may still come to nothing.
+        (decision.record == Change::Keep && !self.shared.unsynced.lock().contains(&slot)).then_some(decision.reply)
     }
 
     fn record(&self, id: &RecordId) -> BoxFuture<'static, Result<Option<Record>, LedgerError>> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::clock::{Clock, SystemClock};
 use crate::error::Error;
-use crate::idem::{CLOSE_DEADLINE, Idem, Inner};
+use crate::idem::{Idem, Inner};
 use crate::keeper::Keeper;
 use crate::ledger::{Ledger, LedgerError, SledLedger};
 use crate::observe;
@@ -45,7 +45,7 @@ impl Default for Limits {
             payload: 1 << 20,
             result: 16 << 20,
             letter_retention: Duration::from_secs(30 * 24 * 60 * 60),
-            close_deadline: CLOSE_DEADLINE,
+            close_deadline: Duration::from_secs(30),
         }
     }
 }

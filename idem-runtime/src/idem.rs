@@ -6,7 +6,6 @@ use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::{broadcast, watch};
@@ -300,6 +299,3 @@ impl Drop for Entry {
         self.0.running.send_modify(|running| *running -= 1);
     }
 }
-
-/// How long `close` waits by default.
-pub(crate) const CLOSE_DEADLINE: Duration = Duration::from_secs(30);

@@ -13,7 +13,7 @@ use crate::handler::Handler;
 use crate::idem::Idem;
 use crate::key::Key;
 use crate::observe;
-use crate::protocol::{Fingerprint, RecordId};
+use crate::protocol::{Budget, Claim, RecordId};
 
 /// One call's key and payload, read from the arguments. What is wrong with them is said when the call begins.
 #[derive(Debug)]
@@ -41,8 +41,7 @@ pub(crate) struct Ready {
     pub(crate) handler: &'static Handler,
     pub(crate) idem: Idem,
     pub(crate) id: RecordId,
-    pub(crate) payload: Vec<u8>,
-    pub(crate) fingerprint: Option<Fingerprint>,
+    pub(crate) claim: Claim,
 }
 
 impl Message {
@@ -156,7 +155,15 @@ impl Message {
             }
         }
         let id = RecordId { handler: idem.inner().handlers.admit(&name, self.handler)?, key: key.into() };
-        Ok(Ready { handler: self.handler, idem, id, payload: self.payload, fingerprint })
+        let Handler { retries, bury, ttl, lease, .. } = *self.handler;
+        let claim = Claim {
+            owner: idem.inner().instance.clone(),
+            fingerprint,
+            payload: self.payload,
+            budget: Budget { retries, bury, ttl },
+            lease,
+        };
+        Ok(Ready { handler: self.handler, idem, id, claim })
     }
 }
 

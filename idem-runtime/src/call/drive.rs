@@ -15,9 +15,7 @@ use crate::idem::{Entry, Idem};
 use crate::ledger::LedgerError;
 use crate::message::{Message, Ready};
 use crate::observe;
-use crate::protocol::{
-    AttemptOutcome, Budget, Claim, DeadLetterId, Failed, RecordId, Reply, Started, Step, StoredResult,
-};
+use crate::protocol::{AttemptOutcome, DeadLetterId, Failed, RecordId, Reply, Started, Step, StoredResult};
 
 /// How often a call looks whether another process is done with the message.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
@@ -25,7 +23,6 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// One call, without its types.
 pub(super) struct Drive {
     message: Ready,
-    claim: Claim,
     blocking: bool,
     _entry: Entry,
     seat: Option<Seat>,
@@ -56,24 +53,15 @@ pub(super) enum Reported {
 
 impl Drive {
     pub(super) fn begin(message: Message) -> Result<Self, Error> {
-        let mut message = message.finish()?;
+        let message = message.finish()?;
         let Some(entry) = message.idem.inner().enter() else {
             let Ready { id, .. } = message;
             let error = Error::Closed { handler: Some(id.handler.to_string()), key: Some(id.key.to_string()) };
             observe::refused(&id.handler, &error);
             return Err(error);
         };
-        let handler = message.handler;
-        let claim = Claim {
-            owner: message.idem.inner().instance.clone(),
-            fingerprint: message.fingerprint,
-            payload: std::mem::take(&mut message.payload),
-            budget: Budget { retries: handler.retries, bury: handler.bury, ttl: handler.ttl },
-            lease: handler.lease,
-        };
         Ok(Self {
             message,
-            claim,
             blocking: false,
             _entry: entry,
             seat: None,
@@ -117,7 +105,7 @@ impl Drive {
         let inner = Arc::clone(self.idem().inner());
         loop {
             // A duplicate of a settled message needs no seat: nothing can be in work.
-            let settled = if self.seat.is_none() { inner.ledger.look(self.id(), &self.claim) } else { None };
+            let settled = if self.seat.is_none() { inner.ledger.look(self.id(), &self.message.claim) } else { None };
             let reply = match settled {
                 Some(reply) => reply,
                 None => match self.ask().await {
@@ -191,14 +179,14 @@ impl Drive {
     async fn take_seat(&mut self) -> Result<(), Next> {
         loop {
             let inner = Arc::clone(self.message.idem.inner());
-            let flight = match inner.flights.enter(self.id(), self.message.fingerprint, self.blocking) {
+            let flight = match inner.flights.enter(self.id(), self.message.claim.fingerprint, self.blocking) {
                 Ok(seat) => {
                     self.seat = Some(seat);
                     return Ok(());
                 }
                 Err(flight) => flight,
             };
-            if let (Some(theirs), Some(ours)) = (flight.fingerprint, self.message.fingerprint)
+            if let (Some(theirs), Some(ours)) = (flight.fingerprint, self.message.claim.fingerprint)
                 && theirs != ours
             {
                 return Err(Next::Refuse(self.reused()));
@@ -222,7 +210,7 @@ impl Drive {
 
     async fn claim(&mut self) -> Result<Reply, LedgerError> {
         let (inner, id) = (Arc::clone(self.idem().inner()), self.id().clone());
-        let step = Step::Claim(self.claim.clone());
+        let step = Step::Claim(self.message.claim.clone());
         let claiming = self.claiming.insert(Box::pin(async move { inner.apply(&id, step).await }));
         let reply = poll_fn(|context| claiming.as_mut().poll(context)).await;
         self.claiming = None;

@@ -23,10 +23,7 @@ async fn a_running_call_ends_before_it_and_new_ones_are_refused() {
     let (idem, body) = (temporary().unwrap(), Body::shut());
     idem.scope(async {
         let mut running = Box::pin(run(1, &body));
-        tokio::select! {
-            _ = &mut running => unreachable!("the door is shut"),
-            () = body.started(1) => {}
-        }
+        body.holds(&mut running, 1).await;
         let mut closing = Box::pin(idem.close());
         assert!(poll_once(closing.as_mut()).await.is_none());
         let refused = [run(2, &body).await.unwrap_err().into_idem(), run_now(3, &body).unwrap_err().into_idem()];
@@ -50,10 +47,7 @@ async fn a_waiting_duplicate_is_a_running_call() {
     let (idem, body) = (temporary().unwrap(), Body::shut());
     idem.scope(async {
         let (mut first, mut second) = (Box::pin(run(1, &body)), Box::pin(run(1, &body)));
-        tokio::select! {
-            _ = &mut first => unreachable!("the door is shut"),
-            () = body.started(1) => {}
-        }
+        body.holds(&mut first, 1).await;
         assert!(poll_once(second.as_mut()).await.is_none());
         body.let_go();
         let (first, second, closed) = soon(async { tokio::join!(first, second, idem.close()) }).await;
@@ -122,10 +116,7 @@ async fn a_dropped_calls_attempt_is_given_back_before_it_ends() {
     let (idem, body) = (temporary().unwrap(), Body::shut());
     idem.scope(async {
         let mut call = Box::pin(run(1, &body));
-        tokio::select! {
-            _ = &mut call => unreachable!("the door is shut"),
-            () = body.started(1) => {}
-        }
+        body.holds(&mut call, 1).await;
         drop(call);
         soon(idem.close()).await.unwrap();
     })
@@ -192,10 +183,7 @@ async fn a_call_that_ends_after_the_ledger_was_closed_is_not_told_that_nothing_r
     let idem = temporary_with(builder).unwrap();
     idem.scope(async {
         let mut running = Box::pin(run(1, &body));
-        tokio::select! {
-            _ = &mut running => unreachable!("the door is shut"),
-            () = body.started(1) => {}
-        }
+        body.holds(&mut running, 1).await;
         assert!(matches!(soon(idem.close()).await, Err(Error::StillRunning { running: 1, .. })));
         body.let_go();
         let error = soon(running).await.unwrap_err().into_idem();

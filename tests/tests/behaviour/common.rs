@@ -124,6 +124,14 @@ impl Body {
         soon(starts.wait_for(|starts| *starts >= times)).await.unwrap();
     }
 
+    /// Polls a call until the body was started so often; behind a shut door that is as far as the call can get.
+    pub(crate) async fn holds<F: Future + Unpin>(&self, call: &mut F, times: u32) {
+        tokio::select! {
+            _ = call => unreachable!("the door is shut"),
+            () = self.started(times) => {}
+        }
+    }
+
     pub(crate) fn let_go(&self) {
         self.open.send_replace(true);
     }

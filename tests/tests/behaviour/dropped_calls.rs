@@ -62,10 +62,7 @@ async fn who_waited_for_a_dropped_call_goes_on_with_the_next_attempt() {
     let (idem, body, numbers) = (temporary().unwrap(), Body::shut(), Log::default());
     idem.scope(async {
         let mut first = Box::pin(run(1, &body, &numbers));
-        tokio::select! {
-            _ = &mut first => unreachable!("the door is shut"),
-            () = body.started(1) => {}
-        }
+        body.holds(&mut first, 1).await;
         let mut others: Vec<_> = (0..5).map(|_| Box::pin(run(1, &body, &numbers))).collect();
         for other in &mut others {
             assert!(poll_once(other.as_mut()).await.is_none());
@@ -85,10 +82,7 @@ async fn a_call_dropped_while_it_waits_harms_nobody() {
     let (idem, body, numbers) = (temporary().unwrap(), Body::shut(), Log::default());
     idem.scope(async {
         let mut first = Box::pin(run(1, &body, &numbers));
-        tokio::select! {
-            _ = &mut first => unreachable!("the door is shut"),
-            () = body.started(1) => {}
-        }
+        body.holds(&mut first, 1).await;
         let mut second = Box::pin(run(1, &body, &numbers));
         assert!(poll_once(second.as_mut()).await.is_none());
         let mut third = Box::pin(run(1, &body, &numbers));

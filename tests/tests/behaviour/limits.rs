@@ -47,10 +47,7 @@ async fn a_result_over_the_limit_goes_to_its_own_caller_and_no_duplicate_runs() 
     let (idem, body) = (temporary_with(Idem::builder().result_limit(100)).unwrap(), Body::shut());
     idem.scope(async {
         let (mut first, mut second) = (Box::pin(text("1", "", 200, &body)), Box::pin(text("1", "", 200, &body)));
-        tokio::select! {
-            _ = &mut first => unreachable!("the door is shut"),
-            () = body.started(1) => {}
-        }
+        body.holds(&mut first, 1).await;
         assert!(poll_once(second.as_mut()).await.is_none());
         body.let_go();
         let (first, second) = soon(join(first, second)).await;

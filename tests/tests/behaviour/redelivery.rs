@@ -67,10 +67,7 @@ async fn a_duplicate_that_waited_for_a_failing_attempt_is_told_not_yet() {
     let idem = on(&clock);
     idem.scope(async {
         let (mut first, mut second) = (Box::pin(never("A-1", &body)), Box::pin(never("A-1", &body)));
-        tokio::select! {
-            _ = &mut first => unreachable!("the door is shut"),
-            () = body.started(1) => {}
-        }
+        body.holds(&mut first, 1).await;
         assert!(poll_once(second.as_mut()).await.is_none());
         body.let_go();
         let (first, second) = soon(async { tokio::join!(first, second) }).await;

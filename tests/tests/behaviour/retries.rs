@@ -62,10 +62,7 @@ async fn a_message_that_waits_for_a_failing_one_is_told_of_its_death() {
     let (idem, body) = (temporary().unwrap(), Body::shut());
     idem.scope(async {
         let (mut first, mut second) = (Box::pin(never("A-1", &body)), Box::pin(never("A-1", &body)));
-        tokio::select! {
-            _ = &mut first => unreachable!("the door is shut"),
-            () = body.started(1) => {}
-        }
+        body.holds(&mut first, 1).await;
         assert!(poll_once(second.as_mut()).await.is_none());
         body.let_go();
         let (first, second) = soon(async { tokio::join!(first, second) }).await;

@@ -56,10 +56,7 @@ async fn another_payload_under_the_key_of_a_running_message_is_refused_at_once()
     let (idem, body) = (temporary().unwrap(), Body::shut());
     idem.scope(async {
         let mut first = Box::pin(run(1, "one", &body));
-        tokio::select! {
-            _ = &mut first => unreachable!("the door is shut"),
-            () = body.started(1) => {}
-        }
+        body.holds(&mut first, 1).await;
         // The first is not polled meanwhile, so waiting for it would never end.
         let error = soon(run(1, "other", &body)).await.unwrap_err().into_idem();
         assert!(matches!(&error, Error::KeyReused { key, .. } if key == "1"), "{error:?}");
@@ -75,10 +72,7 @@ async fn other_keys_do_not_wait() {
     let other = Body::open();
     idem.scope(async {
         let mut first = Box::pin(run(1, "", &body));
-        tokio::select! {
-            _ = &mut first => unreachable!("the door is shut"),
-            () = body.started(1) => {}
-        }
+        body.holds(&mut first, 1).await;
         assert_eq!(soon(run(2, "", &other)).await.unwrap(), 1);
         assert_eq!(soon(reject(1, "", &other)).await.unwrap(), 2, "another handler's key is another message");
         body.let_go();
@@ -97,10 +91,7 @@ async fn a_handler_that_rejects_duplicates_says_in_progress() {
     let (idem, body) = (temporary().unwrap(), Body::shut());
     idem.scope(async {
         let mut first = Box::pin(reject(1, "one", &body));
-        tokio::select! {
-            _ = &mut first => unreachable!("the door is shut"),
-            () = body.started(1) => {}
-        }
+        body.holds(&mut first, 1).await;
         let error = soon(reject(1, "one", &body)).await.unwrap_err().into_idem();
         assert!(
             matches!(&error, Error::InProgress { handler, key } if handler == "flight.reject" && key == "1"),

@@ -182,10 +182,7 @@ async fn while_a_result_cannot_be_recorded_duplicates_do_not_run() {
     let ((idem, ledger), body) = (shaky(), Body::shut());
     idem.scope(async {
         let (mut first, mut second) = (Box::pin(run(1, &body)), Box::pin(run(1, &body)));
-        tokio::select! {
-            _ = &mut first => unreachable!("the door is shut"),
-            () = body.started(1) => {}
-        }
+        body.holds(&mut first, 1).await;
         assert!(poll_once(second.as_mut()).await.is_none());
         ledger.set(Trouble::Refused("complete"));
         body.let_go();
@@ -225,10 +222,7 @@ async fn the_end_of_a_dropped_call_is_brought_once_there_is_room() {
     let ((idem, ledger), body) = (shaky(), Body::shut());
     idem.scope(async {
         let mut call = Box::pin(run(1, &body));
-        tokio::select! {
-            _ = &mut call => unreachable!("the door is shut"),
-            () = body.started(1) => {}
-        }
+        body.holds(&mut call, 1).await;
         ledger.set(Trouble::Refused("fail"));
         drop(call);
         assert_trouble(soon(run(1, &body)).await);

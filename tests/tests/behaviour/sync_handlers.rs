@@ -146,10 +146,7 @@ fn a_sync_body_that_waits_for_an_async_duplicate_on_the_only_thread_is_told_in_p
             let (idem, body) = (temporary().unwrap(), Body::shut());
             idem.scope(async {
                 let mut first = Box::pin(shared(1, &body));
-                tokio::select! {
-                    _ = &mut first => unreachable!("the door is shut"),
-                    () = body.started(1) => {}
-                }
+                body.holds(&mut first, 1).await;
                 // Nothing but this thread can bring the first one on.
                 let result = blocks(1, &body);
                 body.let_go();

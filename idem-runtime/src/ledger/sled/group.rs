@@ -21,7 +21,7 @@ pub(super) struct Loaded {
 }
 
 /// The kind of key in which a record stands, and its chunks.
-type Stands = Option<(u8, Option<Spill>)>;
+pub(super) type Stands = Option<(u8, Option<Spill>)>;
 
 /// The largest payload that is kept in memory while its body runs.
 const SMALL: usize = 16 << 10;
@@ -208,8 +208,8 @@ impl<'a> Group<'a> {
     }
 }
 
-/// Reads a record from where it may stand.
-fn load(store: &Store, slot: &Slot) -> Result<(Option<Record>, Stands), LedgerError> {
+/// Reads a record from where it may stand: live first, so that one that settles meanwhile is found all the same.
+pub(super) fn load(store: &Store, slot: &Slot) -> Result<(Option<Record>, Stands), LedgerError> {
     if let Some((live, spill)) = store.get(&slot.key(LIVE))? {
         return Ok((Some(Record::Live(live)), Some((LIVE, spill))));
     }

@@ -25,7 +25,7 @@ use tokio::sync::oneshot;
 use committer::Committer;
 use folder::Folder;
 use job::{Done, Job};
-use layout::{CLOSED_LETTER, LIVE, META, Meta, OPEN_LETTER, SETTLED, Slot, letter_key};
+use layout::{CLOSED_LETTER, META, Meta, OPEN_LETTER, SETTLED, Slot, letter_key};
 use queue::Queue;
 use store::{Batch, Store};
 use witness::{Testimony, Witness};
@@ -34,7 +34,7 @@ use super::{Ledger, LedgerError, Swept};
 use crate::clock::{BoxFuture, Clock};
 use crate::ledger::Filter;
 use crate::protocol::{
-    Change, Claim, DeadLetter, DeadLetterId, Facts, Live, Record, RecordId, Reply, Settled, Step, decide_claim,
+    Change, Claim, DeadLetter, DeadLetterId, Facts, Record, RecordId, Reply, Settled, Step, decide_claim,
 };
 
 /// The witness's name in the data folder.
@@ -201,10 +201,10 @@ fn whole(store: &Store, path: &Path, acknowledged: u64) -> Result<Meta, LedgerEr
         Err(LedgerError::Record { detail }) => return Err(damaged(detail)),
         Err(error) => return Err(error),
     };
-    let counts = store.count()?;
     if meta.group < acknowledged {
         return Err(LedgerError::Behind { path: path.to_owned(), found: meta.group, acknowledged });
     }
+    let counts = store.count()?;
     if acknowledged > 0 && counts != meta.counts {
         return Err(damaged(format!("it holds {counts}, and should hold {}", meta.counts)));
     }
@@ -222,14 +222,6 @@ impl<T> Waiting<T> {
         // A living committer answers every job.
         self.answer.await.unwrap_or_else(|_| Err(self.shared.committer_died()))
     }
-}
-
-/// Settled first: that is what duplicates ask for.
-fn record(store: &Store, slot: &Slot) -> Result<Option<Record>, LedgerError> {
-    if let Some((settled, _)) = store.get::<Settled>(&slot.key(SETTLED))? {
-        return Ok(Some(Record::Settled(settled)));
-    }
-    Ok(store.get::<Live>(&slot.key(LIVE))?.map(|(live, _)| Record::Live(live)))
 }
 
 impl Ledger for SledLedger {
@@ -252,8 +244,8 @@ impl Ledger for SledLedger {
 
     fn record(&self, id: &RecordId) -> BoxFuture<'static, Result<Option<Record>, LedgerError>> {
         let slot = Slot::of(id);
-        let read = self.shared.with_store(|store| record(store, &slot));
-        Box::pin(std::future::ready(read))
+        let read = self.shared.with_store(|store| group::load(store, &slot));
+        Box::pin(std::future::ready(read.map(|(record, _)| record)))
     }
 
     fn letter(&self, id: DeadLetterId) -> BoxFuture<'static, Result<Option<DeadLetter>, LedgerError>> {

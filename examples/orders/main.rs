@@ -42,19 +42,19 @@
 //! └───────────────────────────┴─────┴─────────────────────────────────────────────────────────────┘
 //!
 //! Open dead letters
-//! ┌────────┬──────────┬───────────────────────────────────────────────────┬─────────────────────┐
-//! │ Key    ┆ Attempts ┆ Last error                                        ┆ Reason              │
-//! ╞════════╪══════════╪═══════════════════════════════════════════════════╪═════════════════════╡
-//! │ A-1113 ┆        6 ┆ the stock service does not answer for SIEVE-FINE  ┆ no attempts left    │
-//! │ A-1090 ┆        6 ┆ the stock service does not answer for POT-IRON    ┆ no attempts left    │
-//! │ A-1068 ┆        6 ┆ the stock service does not answer for TEA-100     ┆ no attempts left    │
-//! │ A-1049 ┆        6 ┆ the stock service does not answer for TEA-100     ┆ no attempts left    │
-//! │ A-1027 ┆        6 ┆ the stock service does not answer for TEA-500     ┆ no attempts left    │
-//! │ A-1077 ┆        1 ┆ 2 times 18446744073709551615 cents is more than a ┆ permanent error     │
-//! │        ┆          ┆ total can hold                                    ┆                     │
-//! │ A-1010 ┆        6 ┆ the stock service does not answer for SIEVE-FINE  ┆ no attempts left    │
-//! │ A-1042 ┆        1 ┆ an order of 0 pieces is none                      ┆ permanent error     │
-//! └────────┴──────────┴───────────────────────────────────────────────────┴─────────────────────┘
+//! ┌────────┬──────────┬───────────────────────────────────────────────────────────┬──────────────────┐
+//! │ Key    ┆ Attempts ┆ Last error                                                ┆ Reason           │
+//! ╞════════╪══════════╪═══════════════════════════════════════════════════════════╪══════════════════╡
+//! │ A-1113 ┆        6 ┆ the stock service does not answer for SIEVE-FINE          ┆ no attempts left │
+//! │ A-1090 ┆        6 ┆ the stock service does not answer for POT-IRON            ┆ no attempts left │
+//! │ A-1068 ┆        6 ┆ the stock service does not answer for TEA-100             ┆ no attempts left │
+//! │ A-1049 ┆        6 ┆ the stock service does not answer for TEA-100             ┆ no attempts left │
+//! │ A-1027 ┆        6 ┆ the stock service does not answer for TEA-500             ┆ no attempts left │
+//! │ A-1010 ┆        6 ┆ the stock service does not answer for SIEVE-FINE          ┆ no attempts left │
+//! │ A-1077 ┆        1 ┆ 2 times 18446744073709551615 cents is more than a total   ┆ permanent error  │
+//! │        ┆          ┆ can hold                                                  ┆                  │
+//! │ A-1042 ┆        1 ┆ an order of 0 pieces is none                              ┆ permanent error  │
+//! └────────┴──────────┴───────────────────────────────────────────────────────────┴──────────────────┘
 //! ```
 //!
 //! The exit code is 0 once the file is worked through, dead letters or not; 1 where deliveries were not answered and

@@ -228,6 +228,11 @@ fn sweep(record: Option<Record>, facts: &Facts) -> Decision {
 }
 
 impl Live {
+    /// What it is addressed by.
+    pub(crate) fn id(&self) -> RecordId {
+        RecordId { handler: self.handler.as_str().into(), key: self.key.as_str().into() }
+    }
+
     /// The number of the running attempt, or of the last one.
     fn number(&self) -> u32 {
         match self.phase {

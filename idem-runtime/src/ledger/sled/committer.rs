@@ -1,13 +1,13 @@
 //! Group commit: one thread takes what is waiting, decides it, writes it as one batch, syncs once, and wakes everybody.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::group::{Finished, Group, Loaded};
+use super::group::{Finished, Group, State};
 use super::job::{Answer, Job};
-use super::layout::{META, Meta, Slot};
+use super::layout::{Meta, Slot};
+use super::opening::Opened;
 use super::store::{Batch, Store};
 use super::witness::Witness;
 use super::{Engine, Shared};
@@ -18,18 +18,15 @@ use crate::protocol::{DeadLetterId, Facts};
 /// The thread's own state.
 pub(super) struct Committer {
     shared: Arc<Shared>,
-    meta: Meta,
+    state: State,
     witness: Witness,
     log: File,
     letter_ids: uuid::ContextV7,
-    /// The running records as they stand: nearly every next step of a record is the end of its attempt, and need not
-    /// read what was just written.
-    running: HashMap<Slot, Loaded>,
 }
 
 impl Committer {
-    pub(super) fn new(shared: Arc<Shared>, meta: Meta, witness: Witness, log: File) -> Self {
-        Self { shared, meta, witness, log, letter_ids: uuid::ContextV7::new(), running: HashMap::new() }
+    pub(super) fn new(shared: Arc<Shared>, state: State, witness: Witness, log: File) -> Self {
+        Self { shared, state, witness, log, letter_ids: uuid::ContextV7::new() }
     }
 
     /// Works until the ledger is closed and nothing is waiting.
@@ -72,15 +69,15 @@ impl Committer {
         // What is open still answers duplicates: it is let go of only when there is room for sled to start.
         self.shared.folder.has_room()?;
         *self.shared.engine.write() = Engine::Refused(None);
-        // The last group may not have been written.
-        self.running.clear();
         let store = Store::open(&self.shared.folder.tree(), self.shared.cache_bytes)?;
-        let found = store.get::<Meta>(META)?.map(|(meta, _)| meta).unwrap_or_default();
-        if found.group < self.meta.group {
-            let path = self.shared.folder.path().to_owned();
-            return Err(LedgerError::Behind { path, found: found.group, acknowledged: self.meta.group });
-        }
-        self.meta = Meta { session: self.meta.session, ..found };
+        // The last group may not have been written, so all that is known of it is read again.
+        let acknowledged = self.witness.group();
+        let Opened { state, running, buckets, .. } = Opened::read(&store, self.shared.folder.path(), acknowledged)?;
+        self.state = state;
+        self.state.meta.session = self.shared.session;
+        self.shared.index.replace(buckets);
+        *self.shared.running.write() = running;
+        *self.shared.counts.lock() = self.state.meta.counts;
         self.log = self.shared.folder.log()?;
         self.shared.unsynced.lock().clear();
         *self.shared.engine.write() = Engine::Open(store);
@@ -98,7 +95,7 @@ impl Committer {
             jobs.into_iter().for_each(|job| job.refuse(&error));
             return Ok(());
         };
-        let mut group = Group::new(store, self.meta, &mut self.running);
+        let mut group = Group::new(&shared, store, &mut self.state);
         let mut jobs = jobs.into_iter();
         while let Some(job) = jobs.next() {
             let facts = |meta: &Meta| Facts {
@@ -117,17 +114,18 @@ impl Committer {
                 }
             }
         }
-        let Some(Finished { batch, meta, records }) = group.finish()? else { return Ok(()) };
-        self.write_durably(store, batch, records.keys().cloned())?;
-        self.witness.write(meta.group).map_err(|error| shared.folder.refused(&error))?;
-        self.meta = meta;
-        self.running.extend(records.into_iter().filter(|(_, loaded)| loaded.is_running_and_small()));
+        let Some(Finished { batch, settles, moves, closed }) = group.finish()? else { return Ok(()) };
+        self.write_durably(store, batch, settles)?;
+        self.witness.write(self.state.meta.group).map_err(|error| shared.folder.refused(&error))?;
+        moves.apply(&mut shared.running.write());
+        closed.iter().for_each(|bucket| bucket.close());
+        *shared.counts.lock() = self.state.meta.counts;
         Ok(())
     }
 
     /// The batch, sled's flush, and a real `fdatasync`; readers are kept off the group until all three are done.
-    fn write_durably(&self, store: &Store, batch: Batch, slots: impl Iterator<Item = Slot>) -> Result<(), LedgerError> {
-        self.shared.unsynced.lock().extend(slots);
+    fn write_durably(&self, store: &Store, batch: Batch, settles: Vec<Slot>) -> Result<(), LedgerError> {
+        self.shared.unsynced.lock().extend(settles);
         store.write(batch)?;
         // After a failed sync the pages may be marked clean and still be missing on the disk, so nothing that is read
         // back in this process proves anything.

@@ -1,72 +1,86 @@
 //! One group: jobs that are decided one after the other and written together.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::Shared;
+use super::index::{Bucket, Found};
 use super::job::{Answer, Job};
-use super::layout::{CLOSED_LETTER, LIVE, META, Meta, OPEN_LETTER, SETTLED, Slot, letter_key};
+use super::journal::{Draft, Journal, Moves};
+use super::layout::{CLOSED_LETTER, DEAD, LIVE, Meta, OPEN_LETTER, Slot, letter_key};
+use super::shelf::{Shelf, Shelving};
 use super::store::{Batch, Spill, Store};
 use crate::clock;
 use crate::ledger::LedgerError;
 use crate::protocol::{
-    Change, DeadLetter, DeadLetterId, Facts, LetterChange, Phase, Record, RecordId, Reply, Settled, Step, decide,
+    Change, DeadLetter, DeadLetterId, Facts, LetterChange, Live, Record, RecordId, Reply, Settled, SettledAs, Step,
+    decide,
 };
 
-/// What a record is in the group so far.
-pub(super) struct Loaded {
-    record: Option<Record>,
-    stands: Stands,
+/// What the committer knows of the ledger. A group changes it in place: when one cannot be written, all of it is read
+/// again.
+pub(super) struct State {
+    pub(super) meta: Meta,
+    pub(super) journal: Journal,
+    pub(super) shelf: Shelf,
 }
 
-/// The kind of key in which a record stands, and its chunks.
-pub(super) type Stands = Option<(u8, Option<Spill>)>;
-
-/// The largest payload that is kept in memory while its body runs.
-const SMALL: usize = 16 << 10;
-
-impl Loaded {
-    pub(super) fn is_running_and_small(&self) -> bool {
-        let Some(Record::Live(live)) = &self.record else { return false };
-        matches!(live.phase, Phase::Running { .. }) && live.payload.len() <= SMALL
-    }
+/// Where a record stands.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Stands {
+    Nowhere,
+    /// In the journal, under its token.
+    Journal(u64),
+    /// In a place of its own of this kind.
+    Own(u8, Option<Spill>),
+    Bucket(u32, Option<Spill>),
 }
 
 /// A group that is ready to be written.
 pub(super) struct Finished {
     pub(super) batch: Batch,
-    pub(super) meta: Meta,
-    pub(super) records: HashMap<Slot, Loaded>,
+    /// The settled records that it changes.
+    pub(super) settles: Vec<Slot>,
+    /// What follows once it is durable.
+    pub(super) moves: Moves,
+    pub(super) closed: Vec<Arc<Bucket>>,
 }
 
 /// A group that is being put together.
 pub(super) struct Group<'a> {
+    shared: &'a Shared,
     store: &'a Store,
+    state: &'a mut State,
     batch: Batch,
-    records: HashMap<Slot, Loaded>,
-    running: &'a mut HashMap<Slot, Loaded>,
+    draft: Draft,
+    changed: HashMap<Slot, (Option<Record>, Stands), foldhash::fast::RandomState>,
     letters: HashMap<DeadLetterId, (DeadLetter, Option<Spill>)>,
-    meta: Meta,
+    now: Timestamp,
     wrote: bool,
 }
 
 impl<'a> Group<'a> {
-    pub(super) fn new(store: &'a Store, meta: Meta, running: &'a mut HashMap<Slot, Loaded>) -> Self {
+    pub(super) fn new(shared: &'a Shared, store: &'a Store, state: &'a mut State) -> Self {
         Self {
+            shared,
             store,
+            state,
             batch: Batch::default(),
-            records: HashMap::new(),
-            running,
+            draft: Draft::default(),
+            changed: HashMap::default(),
             letters: HashMap::new(),
-            meta,
+            now: Timestamp::UNIX_EPOCH,
             wrote: false,
         }
     }
 
     /// Decides a job. An error is the store's; one record that cannot be read is no trouble for the others.
     pub(super) fn take(&mut self, job: Job, facts: impl FnOnce(&Meta) -> Facts) -> Result<Answer, LedgerError> {
-        let facts = facts(&self.meta);
+        let facts = facts(&self.state.meta);
+        self.now = facts.now;
         match job {
             Job::Step { id, slot, step, done } => match self.step(&id, slot, &step, &facts) {
                 Err(error) if !matches!(error, LedgerError::Record { .. }) => {
@@ -75,7 +89,7 @@ impl<'a> Group<'a> {
                 }
                 decided => Ok(Answer::Step(done, decided)),
             },
-            Job::Expire { keys, retention, done } => match self.expire(&keys, retention, facts.now) {
+            Job::Expire { limit, letters, retention, done } => match self.expire(limit, &letters, retention) {
                 Err(error) => {
                     drop(done.send(Err(error.clone())));
                     Err(error)
@@ -85,29 +99,40 @@ impl<'a> Group<'a> {
         }
     }
 
-    /// The batch with the ledger's new numbers in it, and the records it changes; nothing where nothing changes.
+    /// The batch with the journal's entries in it, and what it changes; nothing where nothing changes.
     pub(super) fn finish(mut self) -> Result<Option<Finished>, LedgerError> {
         if !self.wrote {
             return Ok(None);
         }
-        self.meta.group += 1;
-        let mut number = self.meta.number;
-        self.batch.put(META.to_vec(), &self.meta, None, &mut number)?;
-        Ok(Some(Finished { batch: self.batch, meta: self.meta, records: self.records }))
+        self.state.meta.group += 1;
+        let closed = self.shelving().close()?;
+        let evicted = self.state.journal.evicted(&self.draft, &self.shared.running.read());
+        for (slot, live) in &evicted {
+            self.batch.put(slot.key(LIVE), live, None, &mut self.state.meta.number)?;
+            self.state.meta.counts.live += 1;
+        }
+        self.state.shelf.note(&mut self.state.meta);
+        let moves = self.state.journal.write(self.draft, &evicted, &self.state.meta, &mut self.batch)?;
+        let settles = self.changed.into_iter().filter(|(_, (_, stands))| !matches!(stands, Stands::Journal(_)));
+        Ok(Some(Finished { batch: self.batch, settles: settles.map(|(slot, _)| slot).collect(), moves, closed }))
+    }
+
+    fn shelving(&mut self) -> Shelving<'_> {
+        let State { meta, shelf, .. } = self.state;
+        Shelving { shelf, index: &self.shared.index, store: self.store, batch: &mut self.batch, meta, now: self.now }
     }
 
     fn step(&mut self, id: &RecordId, slot: Slot, step: &Step, facts: &Facts) -> Result<Reply, LedgerError> {
-        let (record, stands) = match (self.records.get(&slot), self.running.remove(&slot)) {
-            (Some(known), _) => (known.record.clone(), known.stands),
-            (None, Some(known)) => (known.record, known.stands),
-            (None, None) => load(self.store, &slot)?,
+        let (record, stands) = match self.changed.get(&slot) {
+            Some(known) => known.clone(),
+            None => self.load(&slot)?,
         };
         let decision = decide(id, record, step, facts);
         match decision.letter {
             LetterChange::Keep => {}
             LetterChange::Open(letter) => {
                 let key = letter_key(OPEN_LETTER, letter.id);
-                let spill = self.batch.put(key, &*letter, None, &mut self.meta.number)?;
+                let spill = self.batch.put(key, &*letter, None, &mut self.state.meta.number)?;
                 self.count(OPEN_LETTER, 1);
                 self.letters.insert(letter.id, (*letter, spill));
             }
@@ -121,107 +146,123 @@ impl<'a> Group<'a> {
                 };
                 (letter.state, letter.closed_at, letter.closed_why) = (state, Some(at), why);
                 self.batch.remove(&open, spill);
-                self.batch.put(letter_key(CLOSED_LETTER, id), &letter, None, &mut self.meta.number)?;
+                self.batch.put(letter_key(CLOSED_LETTER, id), &letter, None, &mut self.state.meta.number)?;
                 self.count(OPEN_LETTER, -1);
                 self.count(CLOSED_LETTER, 1);
             }
         }
         match decision.record {
             Change::Keep => {}
-            Change::Remove => self.replace(slot, &stands, None)?,
-            Change::Put(record) => self.replace(slot, &stands, Some(*record))?,
+            Change::Remove => self.replace(slot, stands, None)?,
+            Change::Put(record) => self.replace(slot, stands, Some(*record))?,
         }
         Ok(decision.reply)
     }
 
+    /// Reads a record that this group has not changed.
+    fn load(&self, slot: &Slot) -> Result<(Option<Record>, Stands), LedgerError> {
+        if let Some(held) = self.shared.running.read().get(slot) {
+            let live = held.live.clone();
+            let token = live.token;
+            return Ok((Some(Record::Live(live)), Stands::Journal(token)));
+        }
+        let counts = self.state.meta.counts;
+        if counts.live > 0
+            && let Some((live, spill)) = self.store.get::<Live>(&slot.key(LIVE))?
+        {
+            return Ok((Some(Record::Live(live)), Stands::Own(LIVE, spill)));
+        }
+        if counts.dead > 0
+            && let Some((dead, spill)) = self.store.get::<Settled>(&slot.key(DEAD))?
+        {
+            return Ok((Some(Record::Settled(dead)), Stands::Own(DEAD, spill)));
+        }
+        Ok(match self.shared.index.find_surely(self.store, slot)? {
+            Some(Found { settled, bucket, spill }) => (Some(Record::Settled(settled)), Stands::Bucket(bucket, spill)),
+            None => (None, Stands::Nowhere),
+        })
+    }
+
     fn count(&mut self, kind: u8, more: i64) {
-        if let Some(count) = self.meta.counts.of(kind) {
+        if let Some(count) = self.state.meta.counts.of(kind) {
             *count = count.saturating_add_signed(more);
         }
     }
 
     /// Moves a record to where it belongs now.
-    fn replace(&mut self, slot: Slot, stood: &Stands, record: Option<Record>) -> Result<(), LedgerError> {
+    fn replace(&mut self, slot: Slot, stood: Stands, record: Option<Record>) -> Result<(), LedgerError> {
         self.wrote = true;
-        let kind = record.as_ref().map(kind_of);
-        let mut replaced = None;
-        let moves = stood.map(|(old_kind, _)| old_kind) != kind;
-        if let Some(kind) = kind.filter(|_| moves) {
-            self.count(kind, 1);
-        }
-        if let Some((old_kind, spill)) = *stood {
-            if Some(old_kind) == kind {
-                replaced = spill;
-            } else {
-                self.batch.remove(&slot.key(old_kind), spill);
-                self.count(old_kind, -1);
-            }
-        }
-        let number = &mut self.meta.number;
         let stands = match &record {
-            None => None,
+            None => Stands::Nowhere,
             Some(Record::Live(live)) => {
-                *number = (*number).max(live.token);
-                Some((LIVE, self.batch.put(slot.key(LIVE), live, replaced, number)?))
+                self.state.meta.number = self.state.meta.number.max(live.token);
+                // One that has a place of its own keeps it.
+                if !matches!(stood, Stands::Own(LIVE, _)) && self.draft.takes(&slot, live)? {
+                    Stands::Journal(live.token)
+                } else {
+                    self.put(&slot, LIVE, live, stood)?
+                }
+            }
+            Some(Record::Settled(dead)) if matches!(dead.end, SettledAs::Dead(_)) => {
+                self.put(&slot, DEAD, dead, stood)?
             }
             Some(Record::Settled(settled)) => {
-                Some((SETTLED, self.batch.put(slot.key(SETTLED), settled, replaced, number)?))
+                let stood = if let Stands::Bucket(id, spill) = stood { Some((id, spill)) } else { None };
+                let (id, spill) = self.shelving().settle(&slot, settled, stood)?;
+                Stands::Bucket(id, spill)
             }
         };
-        self.records.insert(slot, Loaded { record, stands });
+        if let Stands::Journal(token) = stood
+            && !matches!(stands, Stands::Journal(now) if now == token)
+        {
+            self.draft.end(slot.clone(), token);
+        }
+        // What stood in a bucket stays: it has expired, and the bucket goes as a whole.
+        if let Stands::Own(kind, spill) = stood
+            && !matches!(stands, Stands::Own(now, _) if now == kind)
+        {
+            self.batch.remove(&slot.key(kind), spill);
+            self.count(kind, -1);
+        }
+        self.changed.insert(slot, (record, stands));
         Ok(())
     }
 
-    fn expire(&mut self, keys: &[Vec<u8>], retention: Duration, now: Timestamp) -> Result<u64, LedgerError> {
-        let mut expired = 0;
-        for key in keys {
-            let spill = match key.first() {
-                // A record that this group has touched is left for the next sweep.
-                Some(&SETTLED) if !self.records.contains_key(&Slot::in_key(key)) => {
-                    match self.store.get::<Settled>(key) {
-                        Ok(Some((settled, spill))) if settled.expired(now) => spill,
-                        Ok(_) | Err(LedgerError::Record { .. }) => continue,
-                        Err(error) => return Err(error),
-                    }
-                }
-                Some(&CLOSED_LETTER) => match self.store.get::<DeadLetter>(key) {
-                    Ok(Some((letter, spill)))
-                        if letter.closed_at.is_some_and(|closed| now >= clock::after(closed, retention)) =>
-                    {
-                        spill
-                    }
-                    Ok(_) | Err(LedgerError::Record { .. }) => continue,
-                    Err(error) => return Err(error),
-                },
-                _ => continue,
+    /// Puts a record into a place of its own.
+    fn put<T: minicbor::Encode<()>>(
+        &mut self,
+        slot: &Slot,
+        kind: u8,
+        record: &T,
+        stood: Stands,
+    ) -> Result<Stands, LedgerError> {
+        let replaced = match stood {
+            Stands::Own(was, spill) if was == kind => spill,
+            _ => {
+                self.count(kind, 1);
+                None
+            }
+        };
+        Ok(Stands::Own(kind, self.batch.put(slot.key(kind), record, replaced, &mut self.state.meta.number)?))
+    }
+
+    fn expire(&mut self, limit: usize, letters: &[Vec<u8>], retention: Duration) -> Result<(u64, bool), LedgerError> {
+        let before = self.state.meta.counts;
+        let mut expired = self.shelving().expire(limit)? as u64;
+        for key in letters {
+            let closed = match self.store.get::<DeadLetter>(key) {
+                Ok(closed) => closed,
+                Err(LedgerError::Record { .. }) => continue,
+                Err(error) => return Err(error),
             };
-            self.batch.remove(key, spill);
-            self.wrote = true;
-            expired += 1;
-            self.count(key.first().copied().unwrap_or_default(), -1);
-            if key.first() == Some(&SETTLED) {
-                // Readers and later jobs of this group must find it gone.
-                self.records.insert(Slot::in_key(key), Loaded { record: None, stands: None });
+            let over = |closed: Timestamp| self.now >= clock::after(closed, retention);
+            if let Some((_, spill)) = closed.filter(|(letter, _)| letter.closed_at.is_some_and(over)) {
+                self.batch.remove(key, spill);
+                self.count(CLOSED_LETTER, -1);
+                expired += 1;
             }
         }
-        Ok(expired)
-    }
-}
-
-/// Reads a record from where it may stand: live first, so that one that settles meanwhile is found all the same.
-pub(super) fn load(store: &Store, slot: &Slot) -> Result<(Option<Record>, Stands), LedgerError> {
-    if let Some((live, spill)) = store.get(&slot.key(LIVE))? {
-        return Ok((Some(Record::Live(live)), Some((LIVE, spill))));
-    }
-    Ok(match store.get(&slot.key(SETTLED))? {
-        Some((settled, spill)) => (Some(Record::Settled(settled)), Some((SETTLED, spill))),
-        None => (None, None),
-    })
-}
-
-fn kind_of(record: &Record) -> u8 {
-    match record {
-        Record::Live(_) => LIVE,
-        Record::Settled(_) => SETTLED,
+        self.wrote |= expired > 0 || before != self.state.meta.counts;
+        Ok((expired, self.shelving().is_swept()))
     }
 }

@@ -12,9 +12,12 @@ use crate::protocol::{RecordId, Reply, Step, StoredResult};
 pub(super) enum Job {
     /// A step of a record.
     Step { id: RecordId, slot: Slot, step: Step, done: Done<Reply> },
-    /// Removes those of these settled records and closed letters whose time is over.
-    Expire { keys: Vec<Vec<u8>>, retention: Duration, done: Done<u64> },
+    /// Removes up to `limit` results whose bucket has expired, and those of these closed letters whose time is over.
+    Expire { limit: usize, letters: Vec<Vec<u8>>, retention: Duration, done: Done<Expired> },
 }
+
+/// How much was removed, and whether that was all.
+pub(super) type Expired = (u64, bool);
 
 /// Where a job's answer goes; a caller that has gone away is no trouble.
 pub(super) type Done<T> = oneshot::Sender<Result<T, LedgerError>>;
@@ -22,7 +25,7 @@ pub(super) type Done<T> = oneshot::Sender<Result<T, LedgerError>>;
 /// What a job is answered once its group is durable.
 pub(super) enum Answer {
     Step(Done<Reply>, Result<Reply, LedgerError>),
-    Expire(Done<u64>, Result<u64, LedgerError>),
+    Expire(Done<Expired>, Result<Expired, LedgerError>),
 }
 
 impl Job {

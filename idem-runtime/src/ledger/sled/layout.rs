@@ -1,16 +1,27 @@
 //! Where things are in the one tree: a byte for the kind, then what it is addressed by.
 //!
-//! Live and settled records are apart, so that opening and sweeping look at the few live ones, however many results
-//! are remembered; and open letters are apart from closed ones, so that listing them costs what there is to see.
+//! - `j` the journal: what each group did, and the claims that run
+//! - `l` live records that are not in the journal: waiting for their next attempt, or running for long
+//! - `d` dead records
+//! - `s` settled records, by bucket; `b` the closed buckets, `h` the hashes of what is in each
+//! - `o` open letters, `z` closed ones, so that listing them costs what there is to see
+//! - `c` the chunks of large values
 
+use std::sync::Arc;
+
+use jiff::Timestamp;
 use minicbor::{Decode, Encode};
 use sha2::{Digest, Sha256};
 
+use crate::codec;
 use crate::protocol::{DeadLetterId, RecordId};
 
-pub(super) const META: &[u8] = b"m";
+pub(super) const JOURNAL: u8 = b'j';
 pub(super) const LIVE: u8 = b'l';
+pub(super) const DEAD: u8 = b'd';
 pub(super) const SETTLED: u8 = b's';
+pub(super) const BUCKET: u8 = b'b';
+pub(super) const HASHES: u8 = b'h';
 pub(super) const OPEN_LETTER: u8 = b'o';
 pub(super) const CLOSED_LETTER: u8 = b'z';
 pub(super) const CHUNK: u8 = b'c';
@@ -20,7 +31,7 @@ pub(super) const CHUNK: u8 = b'c';
 const LONGEST_PLAIN: usize = 200;
 
 /// The ledger's own numbers, written with every group.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
 pub(super) struct Meta {
     /// The group commit that wrote this.
     #[n(0)]
@@ -34,29 +45,53 @@ pub(super) struct Meta {
     /// How much there is of each kind.
     #[n(3)]
     pub(super) counts: Counts,
+    /// The last bucket that was opened.
+    #[n(4)]
+    pub(super) bucket: u32,
+    /// The buckets that take what settles.
+    #[n(5)]
+    pub(super) open: Vec<OpenBucket>,
+    /// Seeds the hashes of settled records, so that nobody can choose keys that collide.
+    #[n(6)]
+    pub(super) seed: (u64, u64),
 }
 
-/// How many records and letters there are. sled can lose single ones to damage without a word: the count tells.
+impl Meta {
+    /// The numbers of a new ledger.
+    pub(super) fn fresh() -> Self {
+        Self { seed: uuid::Uuid::new_v4().as_u64_pair(), ..Self::default() }
+    }
+}
+
+/// How much there is. sled can lose single values to damage without a word: the count tells.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Encode, Decode)]
 pub(super) struct Counts {
+    /// Live records outside the journal.
     #[n(0)]
     pub(super) live: u64,
     #[n(1)]
-    pub(super) settled: u64,
+    pub(super) dead: u64,
     #[n(2)]
     pub(super) open_letters: u64,
     #[n(3)]
     pub(super) closed_letters: u64,
+    /// Closed buckets.
+    #[n(4)]
+    pub(super) buckets: u64,
 }
 
+/// The kinds that are counted.
+pub(super) const COUNTED: [u8; 5] = [LIVE, DEAD, OPEN_LETTER, CLOSED_LETTER, BUCKET];
+
 impl Counts {
-    /// The count of a kind; chunks and the ledger's own numbers are not counted.
+    /// The count of a kind.
     pub(super) fn of(&mut self, kind: u8) -> Option<&mut u64> {
         match kind {
             LIVE => Some(&mut self.live),
-            SETTLED => Some(&mut self.settled),
+            DEAD => Some(&mut self.dead),
             OPEN_LETTER => Some(&mut self.open_letters),
             CLOSED_LETTER => Some(&mut self.closed_letters),
+            BUCKET => Some(&mut self.buckets),
             _ => None,
         }
     }
@@ -64,14 +99,55 @@ impl Counts {
 
 impl std::fmt::Display for Counts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { live, settled, open_letters, closed_letters } = self;
-        write!(f, "{live} live and {settled} settled records, {open_letters} open and {closed_letters} closed letters")
+        let Self { live, dead, open_letters, closed_letters, buckets } = self;
+        write!(
+            f,
+            "{live} live and {dead} dead records, {open_letters} open and {closed_letters} closed letters, {buckets} \
+             buckets of results"
+        )
     }
+}
+
+/// A bucket that takes what settles with a time to live of about the same length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub(super) struct OpenBucket {
+    #[n(0)]
+    pub(super) id: u32,
+    /// The times to live that belong here: how many bits their milliseconds take.
+    #[n(1)]
+    pub(super) class: u8,
+    #[n(2)]
+    #[cbor(with = "codec::millis")]
+    pub(super) since: Timestamp,
+    #[n(3)]
+    pub(super) holds: Holds,
+}
+
+/// What is in a bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub(super) struct Holds {
+    /// How many records.
+    #[n(0)]
+    pub(super) count: u64,
+    /// When the last of them has expired.
+    #[n(1)]
+    #[cbor(with = "codec::millis")]
+    pub(super) until: Timestamp,
+}
+
+/// A bucket that takes no more. It does not change until all of it has expired.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub(super) struct ClosedBucket {
+    #[n(0)]
+    pub(super) holds: Holds,
+    /// All of it has expired, and it is being removed in pieces.
+    #[n(1)]
+    pub(super) dropped: bool,
 }
 
 /// A record's address within its kind.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Slot(Vec<u8>);
+pub(super) struct Slot(Arc<[u8]>);
 
 impl Slot {
     pub(super) fn of(id: &RecordId) -> Self {
@@ -82,7 +158,7 @@ impl Slot {
                 slot.push(length);
                 slot.extend_from_slice(handler);
                 slot.extend_from_slice(key);
-                Self(slot)
+                Self(slot.into())
             }
             _ => {
                 let mut hash = Sha256::new();
@@ -91,37 +167,58 @@ impl Slot {
                 hash.update(key);
                 let mut slot = vec![0];
                 slot.extend_from_slice(&hash.finalize());
-                Self(slot)
+                Self(slot.into())
             }
         }
     }
 
-    /// The slot in a record's sled key.
-    pub(super) fn in_key(key: &[u8]) -> Self {
-        Self(key.get(1..).unwrap_or_default().to_vec())
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.0
     }
 
     pub(super) fn key(&self, kind: u8) -> Vec<u8> {
-        let mut key = Vec::with_capacity(1 + self.0.len());
-        key.push(kind);
-        key.extend_from_slice(&self.0);
-        key
+        joined(&[&[kind], &self.0])
+    }
+
+    pub(super) fn in_bucket(&self, bucket: u32) -> Vec<u8> {
+        joined(&[&[SETTLED], &bucket.to_be_bytes(), &self.0])
     }
 }
 
+/// The key of a numbered thing, or the beginning of its keys.
+pub(super) fn bucket_key(kind: u8, bucket: u32) -> Vec<u8> {
+    joined(&[&[kind], &bucket.to_be_bytes()])
+}
+
+/// The key of a list of hashes that begins with this one.
+pub(super) fn hashes_key(bucket: u32, first: u64) -> Vec<u8> {
+    joined(&[&[HASHES], &bucket.to_be_bytes(), &first.to_be_bytes()])
+}
+
+pub(super) fn journal_key(place: u64) -> Vec<u8> {
+    joined(&[&[JOURNAL], &place.to_be_bytes()])
+}
+
 pub(super) fn letter_key(kind: u8, id: DeadLetterId) -> Vec<u8> {
-    let mut key = Vec::with_capacity(17);
-    key.push(kind);
-    key.extend_from_slice(id.as_bytes());
-    key
+    joined(&[&[kind], id.as_bytes()])
 }
 
 pub(super) fn chunk_key(name: u64, index: u32) -> Vec<u8> {
-    let mut key = Vec::with_capacity(13);
-    key.push(CHUNK);
-    key.extend_from_slice(&name.to_be_bytes());
-    key.extend_from_slice(&index.to_be_bytes());
-    key
+    joined(&[&[CHUNK], &name.to_be_bytes(), &index.to_be_bytes()])
+}
+
+/// The bytes behind the kind in a key.
+pub(super) fn number_in<const N: usize>(key: &[u8]) -> [u8; N] {
+    key.get(1..).and_then(|rest| rest.first_chunk().copied()).unwrap_or([0; N])
+}
+
+/// The bucket in a key.
+pub(super) fn bucket_in(key: &[u8]) -> u32 {
+    u32::from_be_bytes(number_in(key))
+}
+
+fn joined(parts: &[&[u8]]) -> Vec<u8> {
+    parts.concat()
 }
 
 #[cfg(test)]
@@ -137,6 +234,6 @@ mod tests {
         assert_ne!(Slot::of(&id("ab", "c")), Slot::of(&id("a", "bc")));
         let (long, longer) = ("x".repeat(300), "x".repeat(301));
         assert_ne!(Slot::of(&id(&long, &longer)), Slot::of(&id(&longer, &long)));
-        assert_eq!(Slot::of(&id(&long, &longer)).0.len(), 33);
+        assert_eq!(Slot::of(&id(&long, &longer)).bytes().len(), 33);
     }
 }

@@ -5,12 +5,18 @@
 mod committer;
 mod folder;
 mod group;
+mod index;
 mod job;
+mod journal;
 mod layout;
 mod list;
+mod opening;
 mod queue;
+mod rescue;
+mod shelf;
 mod store;
 mod sweep;
+mod verify;
 mod witness;
 
 use std::collections::HashSet;
@@ -25,7 +31,10 @@ use tokio::sync::oneshot;
 use committer::Committer;
 use folder::Folder;
 use job::{Done, Job};
-use layout::{CLOSED_LETTER, META, Meta, OPEN_LETTER, SETTLED, Slot, letter_key};
+use index::Index;
+use journal::{Draft, Running};
+use layout::{CLOSED_LETTER, Counts, DEAD, LIVE, OPEN_LETTER, Slot, letter_key};
+use opening::Opened;
 use queue::Queue;
 use store::{Batch, Store};
 use witness::{Testimony, Witness};
@@ -57,8 +66,15 @@ struct Shared {
     session: u64,
     engine: RwLock<Engine>,
     queue: Queue,
-    /// The records of the group that is being written: nobody may be told of them before they are durable.
+    /// Where settled records are.
+    index: Index,
+    /// The claims in the journal, as the last durable group left them.
+    running: RwLock<Running>,
+    /// What there is, as the last durable group left it.
+    counts: Mutex<Counts>,
+    /// The records that the group that is being written settles: nobody may be told of them before they are durable.
     unsynced: Mutex<HashSet<Slot>>,
+    /// How far the sweep of closed letters has come.
     cursor: Mutex<Vec<u8>>,
 }
 
@@ -121,39 +137,46 @@ impl SledLedger {
             }
         };
         let store = Store::open(&folder.tree(), cache_bytes)?;
-        let mut meta = match whole(&store, path, acknowledged) {
-            Ok(meta) => meta,
+        let rescued = if testimony == Testimony::Silent { rescue::rescue(&store) } else { Ok(()) };
+        let opened = match rescued.and_then(|()| Opened::read(&store, path, acknowledged)) {
+            Ok(opened) => opened,
             Err(LedgerError::Poisoned { path, detail }) => {
                 store.abandon();
                 return Err(LedgerError::Damaged { path, detail });
             }
             Err(error) => return Err(error),
         };
+        let Opened { mut state, running, buckets, closed } = opened;
+        let unverified = verify::at_open(&store, closed)?;
         let log = folder.log()?;
-        meta.group += 1;
-        meta.session += 1;
+        state.meta.group += 1;
+        state.meta.session += 1;
         let mut opening = Batch::default();
-        opening.put(META.to_vec(), &meta, None, &mut 0)?;
+        state.journal.write(Draft::default(), &[], &state.meta, &mut opening)?;
         store.write(opening)?;
         log.sync_data().map_err(|error| folder.refused(&error))?;
-        let witness = Witness::start(&folder.witness(), meta.group).map_err(|error| folder.refused(&error))?;
+        let witness = Witness::start(&folder.witness(), state.meta.group).map_err(|error| folder.refused(&error))?;
         folder.sync_new()?;
         let shared = Arc::new(Shared {
             folder,
             cache_bytes,
             clock,
             instance,
-            session: meta.session,
+            session: state.meta.session,
             engine: RwLock::new(Engine::Open(store)),
             queue: Queue::default(),
+            index: Index::new(state.meta.seed, buckets),
+            running: RwLock::new(running),
+            counts: Mutex::new(state.meta.counts),
             unsynced: Mutex::default(),
             cursor: Mutex::default(),
         });
-        let committer = Committer::new(Arc::clone(&shared), meta, witness, log);
+        let committer = Committer::new(Arc::clone(&shared), state, witness, log);
         let thread = std::thread::Builder::new()
             .name("idem-committer".to_owned())
             .spawn(move || committer.run())
             .map_err(|error| shared.folder.refused(&error))?;
+        verify::in_background(Arc::downgrade(&shared), unverified).map_err(|error| shared.folder.refused(&error))?;
         Ok(Self { shared, committer: Mutex::new(Some(thread)) })
     }
 }
@@ -170,6 +193,16 @@ impl Shared {
         result
     }
 
+    /// Something that was acknowledged is gone: nothing is answered any more.
+    fn condemn(&self, why: impl FnOnce(&Store) -> LedgerError) {
+        let mut engine = self.engine.write();
+        if let Engine::Open(store) | Engine::Refused(Some(store)) = &*engine {
+            let error = why(store);
+            tracing::error!(%error, "the ledger answers nothing more");
+            *engine = Engine::Poisoned(error);
+        }
+    }
+
     /// Facts for a decision that counts only where it writes nothing, and so uses up no number.
     fn facts_for_reading(&self) -> Facts {
         Facts {
@@ -182,6 +215,29 @@ impl Shared {
         }
     }
 
+    /// A settled record.
+    fn settled(&self, store: &Store, slot: &Slot) -> Result<Option<Settled>, LedgerError> {
+        let found = self.index.find(store, slot)?.map(|found| found.settled);
+        if found.is_some() || self.counts.lock().dead == 0 {
+            return Ok(found);
+        }
+        Ok(store.get(&slot.key(DEAD))?.map(|(dead, _)| dead))
+    }
+
+    /// A record, looked for in the order in which records move, so that one that moves meanwhile is found all the same.
+    fn record(&self, store: &Store, slot: &Slot) -> Result<Option<Record>, LedgerError> {
+        if let Some(held) = self.running.read().get(slot) {
+            return Ok(Some(Record::Live(held.live.clone())));
+        }
+        if let Some((live, _)) = store.get(&slot.key(LIVE))? {
+            return Ok(Some(Record::Live(live)));
+        }
+        if let Some((dead, _)) = store.get(&slot.key(DEAD))? {
+            return Ok(Some(Record::Settled(dead)));
+        }
+        Ok(self.index.find(store, slot)?.map(|found| Record::Settled(found.settled)))
+    }
+
     fn enqueue<T>(self: &Arc<Self>, job: Job, answer: oneshot::Receiver<Result<T, LedgerError>>) -> Waiting<T> {
         self.queue.push(job);
         Waiting { answer, shared: Arc::clone(self) }
@@ -190,25 +246,6 @@ impl Shared {
     fn committer_died(&self) -> LedgerError {
         LedgerError::Poisoned { path: self.folder.path().to_owned(), detail: "its committer died".to_owned() }
     }
-}
-
-/// The ledger's numbers, if they are true of what is there. Without a witness (a new ledger, or a person who chose to go
-/// on with what is left) they are made true.
-fn whole(store: &Store, path: &Path, acknowledged: u64) -> Result<Meta, LedgerError> {
-    let damaged = |detail| LedgerError::Damaged { path: path.to_owned(), detail };
-    let meta = match store.get::<Meta>(META) {
-        Ok(meta) => meta.map(|(meta, _)| meta).unwrap_or_default(),
-        Err(LedgerError::Record { detail }) => return Err(damaged(detail)),
-        Err(error) => return Err(error),
-    };
-    if meta.group < acknowledged {
-        return Err(LedgerError::Behind { path: path.to_owned(), found: meta.group, acknowledged });
-    }
-    let counts = store.count()?;
-    if acknowledged > 0 && counts != meta.counts {
-        return Err(damaged(format!("it holds {counts}, and should hold {}", meta.counts)));
-    }
-    Ok(Meta { counts, ..meta })
 }
 
 /// A job's answer to come.
@@ -235,8 +272,7 @@ impl Ledger for SledLedger {
 
     fn look(&self, id: &RecordId, claim: &Claim) -> Option<Reply> {
         let slot = Slot::of(id);
-        let read = self.shared.with_store(|store| store.get::<Settled>(&slot.key(SETTLED)));
-        let (settled, _) = read.ok()??;
+        let settled = self.shared.with_store(|store| self.shared.settled(store, &slot)).ok()??;
         let decision = decide_claim(id, Some(Record::Settled(settled)), claim, &self.shared.facts_for_reading());
         // A record of the group that is being written may still come to nothing.
         (decision.record == Change::Keep && !self.shared.unsynced.lock().contains(&slot)).then_some(decision.reply)
@@ -244,8 +280,8 @@ impl Ledger for SledLedger {
 
     fn record(&self, id: &RecordId) -> BoxFuture<'static, Result<Option<Record>, LedgerError>> {
         let slot = Slot::of(id);
-        let read = self.shared.with_store(|store| group::load(store, &slot));
-        Box::pin(std::future::ready(read.map(|(record, _)| record)))
+        let read = self.shared.with_store(|store| self.shared.record(store, &slot));
+        Box::pin(std::future::ready(read))
     }
 
     fn letter(&self, id: DeadLetterId) -> BoxFuture<'static, Result<Option<DeadLetter>, LedgerError>> {
@@ -270,8 +306,8 @@ impl Ledger for SledLedger {
     }
 
     fn open_letters(&self) -> BoxFuture<'static, Result<u64, LedgerError>> {
-        let meta = self.shared.with_store(|store| store.get::<Meta>(META));
-        Box::pin(std::future::ready(meta.map(|meta| meta.map_or(0, |(meta, _)| meta.counts.open_letters))))
+        let count = self.shared.with_store(|_| Ok(self.shared.counts.lock().open_letters));
+        Box::pin(std::future::ready(count))
     }
 
     fn sweep(&self, settled: usize, retention: Duration) -> BoxFuture<'static, Result<Swept, LedgerError>> {

@@ -8,7 +8,7 @@ use super::job::Job;
 use crate::ledger::LedgerError;
 
 /// A group stays small enough for sled to write it in a few milliseconds.
-const JOBS_A_GROUP: usize = 1024;
+pub(super) const JOBS_A_GROUP: usize = 1024;
 const BYTES_A_GROUP: usize = 4 << 20;
 
 #[derive(Default)]

@@ -1,12 +1,15 @@
 //! Typed values in sled's one tree: a versioned envelope each, cut into chunks where it is large.
 
+use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
+use ::sled::IVec;
 
-use super::layout::{Counts, chunk_key};
+use super::layout::{HASHES, bucket_key, chunk_key, hashes_key};
 use crate::ledger::LedgerError;
 use crate::panic;
 
@@ -16,7 +19,13 @@ const VERSION: u8 = 1;
 const SPILLED: u8 = 0;
 /// A leaf of the tree holds up to 17 values and must stay under 128 KiB: past that, sled moves it to a file that it
 /// never syncs.
-const LARGEST_INLINE: usize = 4096;
+pub(super) const LARGEST_INLINE: usize = 4096;
+
+/// How many keys are read at once.
+const PAGE: usize = 256;
+
+/// A key, and the chunks of its value.
+pub(super) type Row = (Vec<u8>, Option<Spill>);
 
 /// sled, with its errors sorted and its panics caught.
 pub(super) struct Store {
@@ -83,6 +92,11 @@ impl Store {
         }
     }
 
+    /// Whether there is a value, and the chunks it is to be removed with.
+    pub(super) fn head(&self, key: &[u8]) -> Result<Option<Option<Spill>>, LedgerError> {
+        Ok(self.call(|tree| tree.get(key))?.map(|head| Spill::read(&head)))
+    }
+
     fn gather(&self, spill: Spill) -> Result<Option<Vec<u8>>, LedgerError> {
         let mut envelope = Vec::new();
         for index in 0..spill.chunks {
@@ -94,23 +108,74 @@ impl Store {
         Ok(Some(envelope))
     }
 
-    /// The next `limit` keys of a kind, after one; newest names last.
-    pub(super) fn keys_after(&self, kind: u8, after: &[u8], limit: usize) -> Result<Vec<Vec<u8>>, LedgerError> {
-        let start = if after.first() == Some(&kind) { after.to_vec() } else { vec![kind] };
-        let mut keys = Vec::new();
+    /// Up to `limit` keys that begin so, after one (or from the first), and the chunks they are to be removed with.
+    pub(super) fn rows(&self, prefix: &[u8], after: &[u8], limit: usize) -> Result<Vec<Row>, LedgerError> {
+        let start = if after.is_empty() { Bound::Included(prefix) } else { Bound::Excluded(after) };
         self.call(|tree| {
-            for key in tree.range(start.as_slice()..[kind + 1].as_slice()).keys() {
-                let key = key?;
-                if key.as_ref() != start.as_slice() {
-                    keys.push(key.to_vec());
-                }
-                if keys.len() >= limit {
+            let rows = tree.range::<&[u8], _>((start, Bound::Unbounded)).take_while(|row| starts(row, prefix));
+            rows.take(limit).map(|row| row.map(|(key, value)| (key.to_vec(), Spill::read(&value)))).collect()
+        })
+    }
+
+    /// Counts the keys that begin so, after one, up to `limit`; and the last of them.
+    pub(super) fn count(&self, prefix: &[u8], after: &[u8], limit: u64) -> Result<(u64, Vec<u8>), LedgerError> {
+        let start = if after.is_empty() { Bound::Included(prefix) } else { Bound::Excluded(after) };
+        self.call(|tree| {
+            let (mut count, mut last) = (0, None);
+            for row in tree.range::<&[u8], _>((start, Bound::Unbounded)).take_while(|row| starts(row, prefix)) {
+                last = Some(row?.0);
+                count += 1;
+                if count >= limit {
                     break;
                 }
             }
-            Ok(())
-        })?;
-        Ok(keys)
+            Ok((count, last.map(|key| key.to_vec()).unwrap_or_default()))
+        })
+    }
+
+    /// Reads all values whose keys begin so, in order. One that cannot be read is handed over as an error of its own.
+    pub(super) fn each<T: for<'b> Decode<'b, ()>>(
+        &self,
+        prefix: &[u8],
+        mut take: impl FnMut(&[u8], Result<T, LedgerError>) -> Result<(), LedgerError>,
+    ) -> Result<(), LedgerError> {
+        let mut after = Vec::new();
+        loop {
+            let keys = self.rows(prefix, &after, PAGE)?;
+            for (key, _) in &keys {
+                match self.get(key) {
+                    Ok(Some((value, _))) => take(key, Ok(value))?,
+                    Ok(None) => {}
+                    Err(error @ LedgerError::Record { .. }) => take(key, Err(error))?,
+                    Err(error) => return Err(error),
+                }
+            }
+            match keys.into_iter().next_back() {
+                Some((last, _)) => after = last,
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// Visits all keys that begin so.
+    pub(super) fn keys(&self, prefix: &[u8], mut visit: impl FnMut(&[u8])) -> Result<(), LedgerError> {
+        self.call(|tree| tree.scan_prefix(prefix).keys().try_for_each(|key| key.map(|key| visit(&key))))
+    }
+
+    /// The last key that begins so.
+    pub(super) fn last(&self, prefix: &[u8]) -> Result<Option<Vec<u8>>, LedgerError> {
+        self.call(|tree| tree.scan_prefix(prefix).keys().next_back().map(|key| key.map(|key| key.to_vec())).transpose())
+    }
+
+    /// Whether a closed bucket's list has this hash.
+    pub(super) fn lists(&self, bucket: u32, hash: u64) -> Result<bool, LedgerError> {
+        let key = hashes_key(bucket, hash);
+        let row = self.call(|tree| tree.range(..=key.as_slice()).next_back().transpose())?;
+        let Some((_, list)) = row.filter(|(key, _)| key.starts_with(&bucket_key(HASHES, bucket))) else {
+            return Ok(false);
+        };
+        let list: ByteVec = decode(&list)?;
+        Ok(hashes(&list).any(|listed| listed == hash))
     }
 
     /// Up to `limit` keys of a kind before one, backwards.
@@ -125,17 +190,8 @@ impl Store {
         })
     }
 
-    /// Counts what there is, by reading all of it.
-    pub(super) fn count(&self) -> Result<Counts, LedgerError> {
-        self.call(|tree| {
-            let mut counts = Counts::default();
-            for key in tree.iter().keys() {
-                if let Some(count) = key?.first().and_then(|kind| counts.of(*kind)) {
-                    *count += 1;
-                }
-            }
-            Ok(counts)
-        })
+    pub(super) fn damaged(&self, detail: String) -> LedgerError {
+        LedgerError::Damaged { path: self.path.clone(), detail }
     }
 
     /// Writes a batch, all of it or nothing, and hands it to the operating system.
@@ -167,9 +223,7 @@ impl Batch {
         old: Option<Spill>,
         number: &mut u64,
     ) -> Result<Option<Spill>, LedgerError> {
-        let mut envelope = vec![VERSION];
-        minicbor::encode(value, &mut envelope)
-            .map_err(|error| LedgerError::Record { detail: format!("it cannot be encoded: {error}") })?;
+        let envelope = encode(value)?;
         self.drop_chunks(old);
         if envelope.len() <= LARGEST_INLINE {
             self.writes.insert(key, envelope);
@@ -183,6 +237,11 @@ impl Batch {
         }
         self.writes.insert(key, spill.write());
         Ok(Some(spill))
+    }
+
+    /// Puts a small value, encoded already.
+    pub(super) fn insert(&mut self, key: Vec<u8>, envelope: Vec<u8>) {
+        self.writes.insert(key, envelope);
     }
 
     pub(super) fn remove(&mut self, key: &[u8], old: Option<Spill>) {
@@ -216,7 +275,23 @@ impl Spill {
     }
 }
 
-fn decode<T: for<'b> Decode<'b, ()>>(envelope: &[u8]) -> Result<T, LedgerError> {
+/// A list of hashes.
+pub(super) fn hashes(list: &[u8]) -> impl Iterator<Item = u64> {
+    list.as_chunks().0.iter().map(|hash| u64::from_be_bytes(*hash))
+}
+
+fn starts(row: &::sled::Result<(IVec, IVec)>, prefix: &[u8]) -> bool {
+    row.as_ref().map_or(true, |(key, _)| key.starts_with(prefix))
+}
+
+pub(super) fn encode<T: Encode<()>>(value: &T) -> Result<Vec<u8>, LedgerError> {
+    let mut envelope = vec![VERSION];
+    minicbor::encode(value, &mut envelope)
+        .map_err(|error| LedgerError::Other(format!("a record cannot be encoded: {error}")))?;
+    Ok(envelope)
+}
+
+pub(super) fn decode<T: for<'b> Decode<'b, ()>>(envelope: &[u8]) -> Result<T, LedgerError> {
     match envelope.split_first() {
         Some((&VERSION, body)) => {
             minicbor::decode(body).map_err(|error| LedgerError::Record { detail: error.to_string() })

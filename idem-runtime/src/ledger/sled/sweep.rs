@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use super::Shared;
 use super::job::Job;
-use super::layout::{CLOSED_LETTER, LIVE, SETTLED, Slot};
+use super::layout::{CLOSED_LETTER, LIVE, Slot};
 use crate::ledger::{LedgerError, Swept};
 use crate::protocol::{Change, Live, Record, RecordId, Reply, Step, decide};
 
@@ -22,13 +22,16 @@ pub(super) async fn sweep(shared: &Arc<Shared>, settled: usize, retention: Durat
     Ok(swept)
 }
 
-/// Every live record: there are as many as messages in work.
+/// Every live record that is no claim of this opening: there are as many as messages in work. Claims of this opening
+/// are nothing that time touches.
 async fn sweep_live(shared: &Arc<Shared>, swept: &mut Swept) -> Result<(), LedgerError> {
-    let mut after = vec![LIVE];
+    let orphans = shared.running.read().values().filter(|held| !held.is_of(shared.session)).map(|held| held.live.id()).collect();
+    bury(shared, orphans, swept).await?;
+    let mut after = Vec::new();
     loop {
-        let keys = shared.with_store(|store| store.keys_after(LIVE, &after, PAGE))?;
-        let mut waiting = Vec::new();
-        for key in &keys {
+        let keys = shared.with_store(|store| store.rows(&[LIVE], &after, PAGE))?;
+        let mut touched = Vec::new();
+        for (key, _) in &keys {
             let live = match shared.with_store(|store| store.get::<Live>(key)) {
                 Ok(live) => live,
                 // One record that cannot be read must not keep the others from being swept.
@@ -39,51 +42,50 @@ async fn sweep_live(shared: &Arc<Shared>, swept: &mut Swept) -> Result<(), Ledge
                 Err(error) => return Err(error),
             };
             let Some((live, _)) = live else { continue };
-            let id = RecordId { handler: live.handler.as_str().into(), key: live.key.as_str().into() };
-            if shared.untouched_by_time(&id, live) {
-                continue;
-            }
-            let (done, answer) = oneshot::channel();
-            let job = Job::Step { slot: Slot::of(&id), id, step: Step::Sweep, done };
-            waiting.push(shared.enqueue(job, answer));
-        }
-        for answer in waiting {
-            if let Reply::Died(letter) = answer.answer().await? {
-                swept.died.push(*letter);
+            let id = live.id();
+            if !shared.untouched_by_time(&id, live) {
+                touched.push(id);
             }
         }
-        match keys.last() {
-            Some(last) if keys.len() == PAGE => after.clone_from(last),
-            _ => return Ok(()),
+        bury(shared, touched, swept).await?;
+        match keys.into_iter().next_back() {
+            Some((last, _)) => after = last,
+            None => return Ok(()),
         }
     }
 }
 
-/// The next piece of what is settled.
+async fn bury(shared: &Arc<Shared>, touched: Vec<RecordId>, swept: &mut Swept) -> Result<(), LedgerError> {
+    let waiting: Vec<_> = touched
+        .into_iter()
+        .map(|id| {
+            let (done, answer) = oneshot::channel();
+            shared.enqueue(Job::Step { slot: Slot::of(&id), id, step: Step::Sweep, done }, answer)
+        })
+        .collect();
+    for answer in waiting {
+        if let Reply::Died(letter) = answer.answer().await? {
+            swept.died.push(*letter);
+        }
+    }
+    Ok(())
+}
+
+/// The next piece of what has expired.
 async fn expire(
     shared: &Arc<Shared>,
-    settled: usize,
+    limit: usize,
     retention: Duration,
     swept: &mut Swept,
 ) -> Result<(), LedgerError> {
-    let mut cursor = shared.cursor.lock().clone();
-    let keys = shared.with_store(|store| {
-        let mut keys = Vec::new();
-        for kind in [SETTLED, CLOSED_LETTER] {
-            // `s` sorts before `z`: one cursor walks both.
-            if cursor.first().is_none_or(|at| *at <= kind) && keys.len() < settled {
-                keys.extend(store.keys_after(kind, &cursor, settled - keys.len())?);
-            }
-        }
-        Ok(keys)
-    })?;
-    swept.whole = keys.len() < settled;
-    cursor = if swept.whole { Vec::new() } else { keys.last().cloned().unwrap_or_default() };
-    *shared.cursor.lock() = cursor;
-    if !keys.is_empty() {
-        let (done, answer) = oneshot::channel();
-        swept.expired = shared.enqueue(Job::Expire { keys, retention, done }, answer).answer().await?;
-    }
+    let after = shared.cursor.lock().clone();
+    let letters = shared.with_store(|store| store.rows(&[CLOSED_LETTER], &after, limit))?;
+    let letters: Vec<_> = letters.into_iter().map(|(key, _)| key).collect();
+    let all = letters.len() < limit;
+    *shared.cursor.lock() = if all { Vec::new() } else { letters.last().cloned().unwrap_or_default() };
+    let (done, answer) = oneshot::channel();
+    let (expired, swept_clean) = shared.enqueue(Job::Expire { limit, letters, retention, done }, answer).answer().await?;
+    (swept.expired, swept.whole) = (expired, all && swept_clean);
     Ok(())
 }
 

@@ -10,6 +10,7 @@ use std::path::Path;
 
 pub(super) struct Witness {
     file: File,
+    group: u64,
 }
 
 /// What a witness file says.
@@ -41,14 +42,20 @@ impl Witness {
     /// Opens the file for writing, and makes it durable once, so that the writes after it stay in place.
     pub(super) fn start(path: &Path, group: u64) -> io::Result<Self> {
         let file = File::options().create(true).truncate(false).write(true).open(path)?;
-        let witness = Self { file };
+        let mut witness = Self { file, group };
         witness.write(group)?;
         witness.file.sync_all()?;
         Ok(witness)
     }
 
     /// Says that this group was answered.
-    pub(super) fn write(&self, group: u64) -> io::Result<()> {
+    pub(super) fn write(&mut self, group: u64) -> io::Result<()> {
+        self.group = group;
         self.file.write_all_at(format!("group {group:020}\n").as_bytes(), 0)
+    }
+
+    /// The last group that was answered.
+    pub(super) fn group(&self) -> u64 {
+        self.group
     }
 }

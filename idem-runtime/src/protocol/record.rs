@@ -199,6 +199,14 @@ impl Settled {
 }
 
 impl Record {
+    /// The record as a live one.
+    pub(crate) fn live(self) -> Option<Live> {
+        match self {
+            Record::Live(live) => Some(live),
+            Record::Settled(_) => None,
+        }
+    }
+
     pub(super) fn fingerprint(&self) -> Option<Fingerprint> {
         match self {
             Record::Live(live) => live.fingerprint,

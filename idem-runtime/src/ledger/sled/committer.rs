@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::group::{Finished, Group, State};
 use super::job::{Answer, Job};
-use super::layout::{Meta, Slot};
+use super::layout::Slot;
 use super::opening::Opened;
 use super::store::{Batch, Store};
 use super::witness::Witness;
@@ -95,18 +95,19 @@ impl Committer {
             jobs.into_iter().for_each(|job| job.refuse(&error));
             return Ok(());
         };
-        let mut group = Group::new(&shared, store, &mut self.state);
+        let mut facts = Facts {
+            now: shared.clock.now(),
+            token: 0,
+            letter: DeadLetterId::from_bytes([0; 16]),
+            session: shared.session,
+            leases: false,
+            instance: shared.instance.clone(),
+        };
+        let mut group = Group::new(&shared, store, &mut self.state, facts.now);
         let mut jobs = jobs.into_iter();
         while let Some(job) = jobs.next() {
-            let facts = |meta: &Meta| Facts {
-                now: shared.clock.now(),
-                token: meta.number + 1,
-                letter: DeadLetterId::new(shared.clock.now(), &self.letter_ids),
-                session: meta.session,
-                leases: false,
-                instance: shared.instance.clone(),
-            };
-            match group.take(job, facts) {
+            facts.letter = DeadLetterId::new(facts.now, &self.letter_ids);
+            match group.take(job, &mut facts) {
                 Ok(answer) => answers.push(answer),
                 Err(error) => {
                     jobs.for_each(|job| job.refuse(&error));

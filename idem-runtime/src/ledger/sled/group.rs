@@ -1,6 +1,7 @@
 //! One group: jobs that are decided one after the other and written together.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -63,7 +64,7 @@ pub(super) struct Group<'a> {
 }
 
 impl<'a> Group<'a> {
-    pub(super) fn new(shared: &'a Shared, store: &'a Store, state: &'a mut State) -> Self {
+    pub(super) fn new(shared: &'a Shared, store: &'a Store, state: &'a mut State, now: Timestamp) -> Self {
         Self {
             shared,
             store,
@@ -72,17 +73,16 @@ impl<'a> Group<'a> {
             draft: Draft::default(),
             changed: HashMap::default(),
             letters: HashMap::new(),
-            now: Timestamp::UNIX_EPOCH,
+            now,
             wrote: false,
         }
     }
 
     /// Decides a job. An error is the store's; one record that cannot be read is no trouble for the others.
-    pub(super) fn take(&mut self, job: Job, facts: impl FnOnce(&Meta) -> Facts) -> Result<Answer, LedgerError> {
-        let facts = facts(&self.state.meta);
-        self.now = facts.now;
+    pub(super) fn take(&mut self, job: Job, facts: &mut Facts) -> Result<Answer, LedgerError> {
+        facts.token = self.state.meta.number + 1;
         match job {
-            Job::Step { id, slot, step, done } => match self.step(&id, slot, &step, &facts) {
+            Job::Step { id, slot, step, done } => match self.step(&id, slot, &step, facts) {
                 Err(error) if !matches!(error, LedgerError::Record { .. }) => {
                     drop(done.send(Err(error.clone())));
                     Err(error)
@@ -106,15 +106,24 @@ impl<'a> Group<'a> {
         }
         self.state.meta.group += 1;
         let closed = self.shelving().close()?;
-        let evicted = self.state.journal.evicted(&self.draft, &self.shared.running.read());
+        let packed = std::mem::take(&mut self.draft).pack();
+        let evicted = self.state.journal.evicted(&packed, &self.shared.running.read());
         for (slot, live) in &evicted {
             self.batch.put(slot.key(LIVE), live, None, &mut self.state.meta.number)?;
             self.state.meta.counts.live += 1;
         }
         self.state.shelf.note(&mut self.state.meta);
-        let moves = self.state.journal.write(self.draft, &evicted, &self.state.meta, &mut self.batch)?;
-        let settles = self.changed.into_iter().filter(|(_, (_, stands))| !matches!(stands, Stands::Journal(_)));
-        Ok(Some(Finished { batch: self.batch, settles: settles.map(|(slot, _)| slot).collect(), moves, closed }))
+        let State { meta, journal, .. } = self.state;
+        let moves = journal.write(packed, evicted, meta, &mut self.batch, |slot, token| {
+            match self.changed.entry(slot.clone()) {
+                Entry::Occupied(known) if matches!(known.get().1, Stands::Journal(now) if now == token) => {
+                    known.remove().0.and_then(Record::live)
+                }
+                _ => None,
+            }
+        })?;
+        let settles = self.changed.into_keys().collect();
+        Ok(Some(Finished { batch: self.batch, settles, moves, closed }))
     }
 
     fn shelving(&mut self) -> Shelving<'_> {

@@ -5,8 +5,9 @@
 //! place of its own. Every group writes at least one entry: a gap in their numbers is a write that got lost.
 
 use std::collections::{HashMap, VecDeque};
+use std::ops::Range;
 
-use minicbor::bytes::ByteVec;
+use minicbor::bytes::{ByteSlice, ByteVec};
 use minicbor::{Decode, Encode};
 
 use super::layout::{Meta, Slot, journal_key};
@@ -68,11 +69,39 @@ pub(super) struct Journal {
     ring: VecDeque<Vec<Slot>>,
 }
 
+/// An entry as it is written.
+#[derive(Encode)]
+struct Written<'a> {
+    #[n(0)]
+    number: u64,
+    #[n(1)]
+    group: u64,
+    #[n(2)]
+    meta: Option<&'a Meta>,
+    #[n(3)]
+    claims: Vec<&'a ByteSlice>,
+    #[n(4)]
+    ended: Vec<u64>,
+}
+
 /// What a group does to the journal.
 #[derive(Default)]
 pub(super) struct Draft {
-    claims: Vec<(Slot, Live, Vec<u8>)>,
+    claims: Vec<Claimed>,
     ended: Vec<(Slot, u64)>,
+}
+
+/// A claim that is to be written.
+struct Claimed {
+    slot: Slot,
+    token: u64,
+    envelope: Vec<u8>,
+}
+
+/// A draft that is cut into entries: which of its claims and ends are in each.
+pub(super) struct Packed {
+    draft: Draft,
+    entries: Vec<(Range<usize>, Range<usize>)>,
 }
 
 /// What becomes of [`Running`] once the group is durable.
@@ -91,7 +120,7 @@ impl Draft {
         let envelope = encode(live)?;
         let small = envelope.len() <= LARGEST_CLAIM;
         if small {
-            self.claims.push((slot.clone(), live.clone(), envelope));
+            self.claims.push(Claimed { slot: slot.clone(), token: live.token, envelope });
         }
         Ok(small)
     }
@@ -102,27 +131,19 @@ impl Draft {
     }
 
     /// Fills entries with the claims, then with the ends.
-    fn pack(&self) -> Vec<Entry> {
-        let fresh = || Entry { number: 0, group: 0, meta: None, claims: Vec::new(), ended: Vec::new() };
-        let (mut full, mut entry, mut left) = (Vec::new(), fresh(), ROOM);
-        for (claim, token, size) in self
-            .claims
-            .iter()
-            .map(|(.., claim)| (Some(claim), 0, claim.len() + 5))
-            .chain(self.ended.iter().map(|(_, token)| (None, *token, 9)))
-        {
+    pub(super) fn pack(self) -> Packed {
+        let (mut entries, mut claims, mut ends, mut left) = (Vec::new(), 0..0, 0..0, ROOM);
+        let sizes = self.claims.iter().map(|claim| (true, claim.envelope.len() + 5));
+        for (is_claim, size) in sizes.chain(self.ended.iter().map(|_| (false, 9))) {
             if size > left {
-                full.push(std::mem::replace(&mut entry, fresh()));
-                left = ROOM;
+                entries.push((claims.clone(), ends.clone()));
+                (claims, ends, left) = (claims.end..claims.end, ends.end..ends.end, ROOM);
             }
-            left -= size.min(left);
-            match claim {
-                Some(claim) => entry.claims.push(claim.clone().into()),
-                None => entry.ended.push(token),
-            }
+            left -= size;
+            *(if is_claim { &mut claims.end } else { &mut ends.end }) += 1;
         }
-        full.push(entry);
-        full
+        entries.push((claims, ends));
+        Packed { draft: self, entries }
     }
 }
 
@@ -151,51 +172,57 @@ impl Journal {
         Ok((journal, running))
     }
 
-    /// The claims whose entries this draft will overwrite: they need places of their own.
-    pub(super) fn evicted(&self, draft: &Draft, running: &Running) -> Vec<(Slot, Live)> {
-        let entries = draft.pack().len();
-        let overwritten = (self.ring.len() + entries).saturating_sub(RING as usize);
+    /// The claims whose entries these will overwrite: they need places of their own.
+    pub(super) fn evicted(&self, packed: &Packed, running: &Running) -> Vec<(Slot, Live)> {
+        let overwritten = (self.ring.len() + packed.entries.len()).saturating_sub(RING as usize);
         let first = self.last + 1 - self.ring.len() as u64;
         let claimed = self.ring.iter().take(overwritten).zip(first..);
+        let ended = &packed.draft.ended;
         claimed
             .flat_map(|(slots, entry)| slots.iter().map(move |slot| (slot, entry)))
-            .filter_map(|(slot, entry)| running.get_key_value(slot).filter(|(_, held)| held.entry == entry))
-            .filter(|(slot, held)| !draft.ended.iter().any(|ended| (&ended.0, ended.1) == (*slot, held.live.token)))
+            .filter_map(|(slot, entry)| running.get(slot).filter(|held| held.entry == entry).map(|held| (slot, held)))
+            .filter(|(slot, held)| !ended.iter().any(|(ended, token)| (*token, ended) == (held.live.token, *slot)))
             .map(|(slot, held)| (slot.clone(), held.live.clone()))
             .collect()
     }
 
-    /// Writes the group's entries. `evicted` are those of [`evicted`](Self::evicted), written elsewhere by now.
+    /// Writes the group's entries. `evicted` are those of [`evicted`](Self::evicted), written elsewhere by now;
+    /// `record` gives a claim as it stands, if it still has this token.
     pub(super) fn write(
         &mut self,
-        draft: Draft,
-        evicted: &[(Slot, Live)],
+        packed: Packed,
+        evicted: Vec<(Slot, Live)>,
         meta: &Meta,
         batch: &mut Batch,
+        mut record: impl FnMut(&Slot, u64) -> Option<Live>,
     ) -> Result<Moves, LedgerError> {
-        let entries = draft.pack();
-        let mut moves = Moves { claims: Vec::with_capacity(draft.claims.len()), gone: draft.ended };
-        moves.gone.extend(evicted.iter().map(|(slot, live)| (slot.clone(), live.token)));
-        let mut claims = draft.claims.into_iter();
-        let count = entries.len();
-        for (index, mut entry) in entries.into_iter().enumerate() {
+        let Packed { draft, entries } = packed;
+        let mut claims = Vec::with_capacity(draft.claims.len());
+        for (index, (claimed, ended)) in entries.iter().enumerate() {
             self.last += 1;
-            (entry.number, entry.group) = (self.last, meta.group);
-            if index + 1 == count {
-                entry.meta = Some(meta.clone());
-            }
-            let mut claimed = Vec::with_capacity(entry.claims.len());
-            for (slot, live, _) in claims.by_ref().take(entry.claims.len()) {
-                claimed.push(slot.clone());
-                moves.claims.push((slot, Held { live, entry: self.last }));
-            }
-            self.ring.push_back(claimed);
+            let written = Written {
+                number: self.last,
+                group: meta.group,
+                meta: (index + 1 == entries.len()).then_some(meta),
+                claims: draft.claims[claimed.clone()].iter().map(|claim| claim.envelope.as_slice().into()).collect(),
+                ended: draft.ended[ended.clone()].iter().map(|(_, token)| *token).collect(),
+            };
+            batch.insert(journal_key(self.last % RING), &written)?;
+            let claimed = &draft.claims[claimed.clone()];
+            self.ring.push_back(claimed.iter().map(|claim| claim.slot.clone()).collect());
             if self.ring.len() as u64 > RING {
                 self.ring.pop_front();
             }
-            batch.insert(journal_key(self.last % RING), encode(&entry)?);
+            for Claimed { slot, token, .. } in claimed {
+                // A claim that was replaced within the group ended within it too.
+                if let Some(live) = record(slot, *token) {
+                    claims.push((slot.clone(), Held { live, entry: self.last }));
+                }
+            }
         }
-        Ok(moves)
+        let mut gone = draft.ended;
+        gone.extend(evicted.into_iter().map(|(slot, live)| (slot, live.token)));
+        Ok(Moves { claims, gone })
     }
 }
 

@@ -152,7 +152,7 @@ impl SledLedger {
         state.meta.group += 1;
         state.meta.session += 1;
         let mut opening = Batch::default();
-        state.journal.write(Draft::default(), &[], &state.meta, &mut opening)?;
+        state.journal.write(Draft::default().pack(), Vec::new(), &state.meta, &mut opening, |_, _| None)?;
         store.write(opening)?;
         log.sync_data().map_err(|error| folder.refused(&error))?;
         let witness = Witness::start(&folder.witness(), state.meta.group).map_err(|error| folder.refused(&error))?;

@@ -43,7 +43,7 @@ pub(super) fn rescue(store: &Store) -> Result<(), LedgerError> {
     for (key, spill) in store.rows(&[JOURNAL], &[], usize::MAX)? {
         batch.remove(&key, spill);
     }
-    Journal::default().write(Draft::default(), &[], &meta, &mut batch)?;
+    Journal::default().write(Draft::default().pack(), Vec::new(), &meta, &mut batch, |_, _| None)?;
     store.write(batch)
 }
 

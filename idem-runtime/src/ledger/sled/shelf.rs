@@ -9,7 +9,7 @@ use minicbor::bytes::ByteVec;
 
 use super::index::{Bucket, Index};
 use super::layout::{BUCKET, ClosedBucket, HASHES, Holds, Meta, OpenBucket, SETTLED, Slot, bucket_key, hashes_key};
-use super::store::{Batch, Spill, Store, encode};
+use super::store::{Batch, Spill, Store};
 use crate::clock;
 use crate::ledger::LedgerError;
 use crate::protocol::Settled;
@@ -146,7 +146,7 @@ impl Shelving<'_> {
         self.meta.counts.buckets += over.len() as u64;
         over.extend(self.shelf.closed.extract_if(.., |(_, holds)| holds.until <= now));
         for (id, holds) in over {
-            self.batch.insert(bucket_key(BUCKET, id), encode(&ClosedBucket { holds, dropped: true })?);
+            self.batch.insert(bucket_key(BUCKET, id), &ClosedBucket { holds, dropped: true })?;
             self.index.remove(id);
             self.shelf.dropped.push_back((id, Vec::new()));
         }
@@ -185,10 +185,9 @@ pub(super) fn close_bucket(batch: &mut Batch, id: u32, holds: Holds, mut hashes:
     for hashes in hashes.chunks(HASHES_A_VALUE) {
         let bytes: Vec<u8> = hashes.iter().flat_map(|hash| hash.to_be_bytes()).collect();
         let first = hashes.first().copied().unwrap_or_default();
-        batch.insert(hashes_key(id, first), encode(&ByteVec::from(bytes))?);
+        batch.insert(hashes_key(id, first), &ByteVec::from(bytes))?;
     }
-    batch.insert(bucket_key(BUCKET, id), encode(&ClosedBucket { holds, dropped: false })?);
-    Ok(())
+    batch.insert(bucket_key(BUCKET, id), &ClosedBucket { holds, dropped: false })
 }
 
 /// Times to live of about the same length belong together: then a bucket expires as a whole.

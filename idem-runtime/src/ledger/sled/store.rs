@@ -212,6 +212,8 @@ impl Store {
 #[derive(Default)]
 pub(super) struct Batch {
     writes: ::sled::Batch,
+    /// What is being encoded: sled copies it.
+    scratch: Vec<u8>,
 }
 
 impl Batch {
@@ -223,15 +225,16 @@ impl Batch {
         old: Option<Spill>,
         number: &mut u64,
     ) -> Result<Option<Spill>, LedgerError> {
-        let envelope = encode(value)?;
         self.drop_chunks(old);
-        if envelope.len() <= LARGEST_INLINE {
-            self.writes.insert(key, envelope);
+        self.scratch.clear();
+        encode_into(value, &mut self.scratch)?;
+        if self.scratch.len() <= LARGEST_INLINE {
+            self.writes.insert(key, self.scratch.as_slice());
             return Ok(None);
         }
         *number += 1;
         let mut spill = Spill { name: *number, chunks: 0 };
-        for chunk in envelope.chunks(LARGEST_INLINE) {
+        for chunk in self.scratch.chunks(LARGEST_INLINE) {
             self.writes.insert(chunk_key(spill.name, spill.chunks), chunk);
             spill.chunks += 1;
         }
@@ -239,9 +242,12 @@ impl Batch {
         Ok(Some(spill))
     }
 
-    /// Puts a small value, encoded already.
-    pub(super) fn insert(&mut self, key: Vec<u8>, envelope: Vec<u8>) {
-        self.writes.insert(key, envelope);
+    /// Puts a value that is known to be small.
+    pub(super) fn insert<T: Encode<()>>(&mut self, key: Vec<u8>, value: &T) -> Result<(), LedgerError> {
+        self.scratch.clear();
+        encode_into(value, &mut self.scratch)?;
+        self.writes.insert(key, self.scratch.as_slice());
+        Ok(())
     }
 
     pub(super) fn remove(&mut self, key: &[u8], old: Option<Spill>) {
@@ -285,10 +291,15 @@ fn starts(row: &::sled::Result<(IVec, IVec)>, prefix: &[u8]) -> bool {
 }
 
 pub(super) fn encode<T: Encode<()>>(value: &T) -> Result<Vec<u8>, LedgerError> {
-    let mut envelope = vec![VERSION];
-    minicbor::encode(value, &mut envelope)
-        .map_err(|error| LedgerError::Other(format!("a record cannot be encoded: {error}")))?;
+    let mut envelope = Vec::with_capacity(512);
+    encode_into(value, &mut envelope)?;
     Ok(envelope)
+}
+
+fn encode_into<T: Encode<()>>(value: &T, envelope: &mut Vec<u8>) -> Result<(), LedgerError> {
+    envelope.push(VERSION);
+    minicbor::encode(value, envelope)
+        .map_err(|error| LedgerError::Other(format!("a record cannot be encoded: {error}")))
 }
 
 pub(super) fn decode<T: for<'b> Decode<'b, ()>>(envelope: &[u8]) -> Result<T, LedgerError> {

@@ -16,6 +16,7 @@ mod clock;
 mod codec;
 mod current;
 mod error;
+mod fault;
 mod fingerprint;
 mod handler;
 mod idem;

@@ -26,6 +26,7 @@ pub(super) enum Ended<R> {
 
 /// Runs an async body once.
 pub(super) async fn run<F: Future>(body: Pin<&mut F>, frame: Arc<Frame>, held: &Held, idem: &Idem) -> Ended<F::Output> {
+    crate::fault::point!(BODY);
     let span = span(&frame);
     let _renewed = Renewed::start(held, idem);
     let inner = Arc::clone(&frame.inner);
@@ -45,6 +46,7 @@ pub(super) async fn run<F: Future>(body: Pin<&mut F>, frame: Arc<Frame>, held: &
 
 /// Runs a sync body once.
 pub(super) fn run_blocking<R>(body: impl FnOnce() -> R, frame: Arc<Frame>, held: &Held, idem: &Idem) -> Ended<R> {
+    crate::fault::point!(BODY);
     let _renewed = Renewed::start(held, idem);
     let _entered = span(&frame).entered();
     match catch_unwind(AssertUnwindSafe(|| FRAME.sync_scope(frame, body))) {

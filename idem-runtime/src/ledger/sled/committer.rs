@@ -1,6 +1,7 @@
 //! Group commit: one thread takes what is waiting, decides it, writes it as one batch, syncs once, and wakes everybody.
 
 use std::fs::File;
+use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -12,8 +13,8 @@ use super::store::{Batch, Store};
 use super::witness::Witness;
 use super::{Engine, Shared};
 use crate::ledger::LedgerError;
-use crate::observe;
 use crate::protocol::{DeadLetterId, Facts};
+use crate::{fault, observe};
 
 /// The thread's own state.
 pub(super) struct Committer {
@@ -49,6 +50,7 @@ impl Committer {
             Ok(()) => {
                 observe::commit(started.elapsed(), size);
                 answers.into_iter().for_each(Answer::send);
+                fault::point!(ANSWERED);
             }
             Err(error) => {
                 tracing::error!(%error, "the ledger could not write");
@@ -116,8 +118,11 @@ impl Committer {
             }
         }
         let Some(Finished { batch, settles, moves, closed }) = group.finish()? else { return Ok(()) };
+        fault::point!(DECIDED);
         self.write_durably(store, batch, settles)?;
+        fault::point!(SYNCED);
         self.witness.write(self.state.meta.group).map_err(|error| shared.folder.refused(&error))?;
+        fault::point!(WITNESSED);
         moves.apply(&mut shared.running.write());
         closed.iter().for_each(|bucket| bucket.close());
         *shared.counts.lock() = self.state.meta.counts;
@@ -128,15 +133,21 @@ impl Committer {
     fn write_durably(&self, store: &Store, batch: Batch, settles: Vec<Slot>) -> Result<(), LedgerError> {
         self.shared.unsynced.lock().extend(settles);
         store.write(batch)?;
+        fault::point!(FLUSHED);
         // After a failed sync the pages may be marked clean and still be missing on the disk, so nothing that is read
         // back in this process proves anything.
-        self.log.sync_data().map_err(|error| LedgerError::Poisoned {
+        sync(&self.log).map_err(|error| LedgerError::Poisoned {
             path: self.shared.folder.path().to_owned(),
             detail: format!("syncing the log failed: {error}"),
         })?;
         self.shared.unsynced.lock().clear();
         Ok(())
     }
+}
+
+fn sync(log: &File) -> io::Result<()> {
+    fault::point!(SYNC, |_| Err(io::Error::other("this sync was told to fail")));
+    log.sync_data()
 }
 
 /// Poisons the ledger when the committer dies, so that nobody waits for it.

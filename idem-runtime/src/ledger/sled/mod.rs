@@ -30,8 +30,8 @@ use tokio::sync::oneshot;
 
 use committer::Committer;
 use folder::Folder;
-use job::{Done, Job};
 use index::Index;
+use job::{Done, Job};
 use journal::{Draft, Running};
 use layout::{CLOSED_LETTER, Counts, DEAD, LIVE, OPEN_LETTER, Slot, letter_key};
 use opening::Opened;
@@ -41,6 +41,7 @@ use witness::{Testimony, Witness};
 
 use super::{Ledger, LedgerError, Swept};
 use crate::clock::{BoxFuture, Clock};
+use crate::fault;
 use crate::ledger::Filter;
 use crate::protocol::{
     Change, Claim, DeadLetter, DeadLetterId, Facts, Record, RecordId, Reply, Settled, Step, decide_claim,
@@ -148,13 +149,16 @@ impl SledLedger {
         };
         let Opened { mut state, running, buckets, closed } = opened;
         let unverified = verify::at_open(&store, closed)?;
+        fault::point!(OPENING);
         let log = folder.log()?;
         state.meta.group += 1;
         state.meta.session += 1;
         let mut opening = Batch::default();
         state.journal.write(Draft::default().pack(), Vec::new(), &state.meta, &mut opening, |_, _| None)?;
         store.write(opening)?;
+        fault::point!(OPENED);
         log.sync_data().map_err(|error| folder.refused(&error))?;
+        fault::point!(OPEN_SYNCED);
         let witness = Witness::start(&folder.witness(), state.meta.group).map_err(|error| folder.refused(&error))?;
         folder.sync_new()?;
         let shared = Arc::new(Shared {

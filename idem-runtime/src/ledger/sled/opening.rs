@@ -9,7 +9,7 @@ use super::group::State;
 use super::index::{Bucket, hash};
 use super::journal::{Entry, Journal, RING, Running};
 use super::layout::{
-    BUCKET, COUNTED, ClosedBucket, Counts, HASHES, Holds, JOURNAL, Meta, SETTLED, bucket_key, bucket_in,
+    BUCKET, COUNTED, ClosedBucket, Counts, HASHES, Holds, JOURNAL, Meta, SETTLED, bucket_in, bucket_key,
 };
 use super::shelf::Shelf;
 use super::store::{Store, hashes};
@@ -48,7 +48,10 @@ impl Opened {
         let last = entries.last().map_or(0, |entry| entry.number);
         let expected = last - last.min(RING) + 1..=last;
         if !entries.iter().map(|entry| entry.number).eq(expected) {
-            return Err(damaged(format!("entries of its journal are missing: it holds {} up to {last}", entries.len())));
+            return Err(damaged(format!(
+                "entries of its journal are missing: it holds {} up to {last}",
+                entries.len()
+            )));
         }
         let counts = counts(store)?;
         if counts != meta.counts {
@@ -76,7 +79,12 @@ impl Opened {
         for open in &meta.open {
             let held = held(store, open.id, meta.seed)?;
             if held.len() as u64 != open.holds.count {
-                return Err(damaged(format!("bucket {} holds {} results of {}", open.id, held.len(), open.holds.count)));
+                return Err(damaged(format!(
+                    "bucket {} holds {} results of {}",
+                    open.id,
+                    held.len(),
+                    open.holds.count
+                )));
             }
             buckets.push(shelf.resume(*open, held));
         }

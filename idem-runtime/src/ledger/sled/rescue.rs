@@ -12,6 +12,7 @@ use super::opening::counts;
 use super::shelf::close_bucket;
 use super::store::{Batch, Store};
 use crate::clock;
+use crate::fault;
 use crate::ledger::LedgerError;
 use crate::protocol::{Live, Phase, Settled};
 
@@ -36,8 +37,10 @@ pub(super) fn rescue(store: &Store) -> Result<(), LedgerError> {
         batch.put(slot.key(LIVE), &held.live, None, &mut meta.number)?;
     }
     store.write(batch)?;
+    fault::point!(RESCUE_MOVED);
     highest_numbers(store, &mut meta)?;
     buckets(store, &mut meta)?;
+    fault::point!(RESCUE_LISTED);
     meta.counts = counts(store)?;
     let mut batch = Batch::default();
     for (key, spill) in store.rows(&[JOURNAL], &[], usize::MAX)? {

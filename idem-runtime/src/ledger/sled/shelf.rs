@@ -82,7 +82,12 @@ pub(super) struct Shelving<'a> {
 
 impl Shelving<'_> {
     /// Puts a settled record into the bucket of its time to live.
-    pub(super) fn settle(&mut self, slot: &Slot, settled: &Settled, stood: Option<Stood>) -> Result<Stood, LedgerError> {
+    pub(super) fn settle(
+        &mut self,
+        slot: &Slot,
+        settled: &Settled,
+        stood: Option<Stood>,
+    ) -> Result<Stood, LedgerError> {
         let class = class_of(settled.ttl);
         let at = match self.shelf.open.iter().position(|open| open.info.class == class) {
             Some(at) => at,

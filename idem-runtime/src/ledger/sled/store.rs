@@ -5,13 +5,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use ::sled::IVec;
 use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
-use ::sled::IVec;
 
 use super::layout::{HASHES, bucket_key, chunk_key, hashes_key};
 use crate::ledger::LedgerError;
-use crate::panic;
+use crate::{fault, panic};
 
 /// The envelope's version: CBOR with numbered fields, of which newer writers add some and older readers skip them.
 const VERSION: u8 = 1;
@@ -198,6 +198,7 @@ impl Store {
     pub(super) fn write(&self, batch: Batch) -> Result<(), LedgerError> {
         self.call(|tree| {
             tree.apply_batch(batch.writes)?;
+            fault::point!(APPLIED);
             tree.flush().map(|_| ())
         })
     }

@@ -25,7 +25,8 @@ pub(super) async fn sweep(shared: &Arc<Shared>, settled: usize, retention: Durat
 /// Every live record that is no claim of this opening: there are as many as messages in work. Claims of this opening
 /// are nothing that time touches.
 async fn sweep_live(shared: &Arc<Shared>, swept: &mut Swept) -> Result<(), LedgerError> {
-    let orphans = shared.running.read().values().filter(|held| !held.is_of(shared.session)).map(|held| held.live.id()).collect();
+    let orphans =
+        shared.running.read().values().filter(|held| !held.is_of(shared.session)).map(|held| held.live.id()).collect();
     bury(shared, orphans, swept).await?;
     let mut after = Vec::new();
     loop {
@@ -72,19 +73,15 @@ async fn bury(shared: &Arc<Shared>, touched: Vec<RecordId>, swept: &mut Swept) -
 }
 
 /// The next piece of what has expired.
-async fn expire(
-    shared: &Arc<Shared>,
-    limit: usize,
-    retention: Duration,
-    swept: &mut Swept,
-) -> Result<(), LedgerError> {
+async fn expire(shared: &Arc<Shared>, limit: usize, retention: Duration, swept: &mut Swept) -> Result<(), LedgerError> {
     let after = shared.cursor.lock().clone();
     let letters = shared.with_store(|store| store.rows(&[CLOSED_LETTER], &after, limit))?;
     let letters: Vec<_> = letters.into_iter().map(|(key, _)| key).collect();
     let all = letters.len() < limit;
     *shared.cursor.lock() = if all { Vec::new() } else { letters.last().cloned().unwrap_or_default() };
     let (done, answer) = oneshot::channel();
-    let (expired, swept_clean) = shared.enqueue(Job::Expire { limit, letters, retention, done }, answer).answer().await?;
+    let (expired, swept_clean) =
+        shared.enqueue(Job::Expire { limit, letters, retention, done }, answer).answer().await?;
     (swept.expired, swept.whole) = (expired, all && swept_clean);
     Ok(())
 }

@@ -1,0 +1,59 @@
+//! The places where a test can make the ledger die or fail: the `fail` crate's points, and nothing at all in a build
+//! without the feature `failpoints`.
+
+/// A place, and what it returns when a test tells it to fail.
+macro_rules! point {
+    ($name:ident $(, $failure:expr)?) => {
+        #[cfg(feature = "failpoints")]
+        fail::fail_point!(crate::fault::$name $(, $failure)?);
+    };
+}
+pub(crate) use point;
+
+#[cfg(feature = "failpoints")]
+pub(crate) use points::*;
+
+#[cfg(feature = "failpoints")]
+mod points {
+    /// A group is decided, and nothing of it is written.
+    pub(crate) const DECIDED: &str = "idem::decided";
+    /// Its batch is in sled's memory.
+    pub(crate) const APPLIED: &str = "idem::applied";
+    /// Its batch is with the operating system, and not synced.
+    pub(crate) const FLUSHED: &str = "idem::flushed";
+    /// It is on the disk; the witness does not know.
+    pub(crate) const SYNCED: &str = "idem::synced";
+    /// The witness knows; nobody is answered.
+    pub(crate) const WITNESSED: &str = "idem::witnessed";
+    /// Its callers are answered.
+    pub(crate) const ANSWERED: &str = "idem::answered";
+    /// The ledger is read at its opening, and nothing is written.
+    pub(crate) const OPENING: &str = "idem::opening";
+    /// The opening is with the operating system, and not synced.
+    pub(crate) const OPENED: &str = "idem::opened";
+    /// The opening is on the disk; the witness does not know.
+    pub(crate) const OPEN_SYNCED: &str = "idem::open-synced";
+    /// A ledger without a witness: what ran in its journal has moved.
+    pub(crate) const RESCUE_MOVED: &str = "idem::rescue-moved";
+    /// A ledger without a witness: its buckets are listed anew, its journal is not.
+    pub(crate) const RESCUE_LISTED: &str = "idem::rescue-listed";
+    /// The log is about to be synced; this one can also be told to fail.
+    pub(crate) const SYNC: &str = "idem::sync";
+    /// A body is about to run.
+    pub(crate) const BODY: &str = "idem::body";
+
+    /// Every place where state is written, in the order in which a ledger comes by.
+    pub(crate) const WRITES: [&str; 11] = [
+        RESCUE_MOVED,
+        RESCUE_LISTED,
+        OPENING,
+        OPENED,
+        OPEN_SYNCED,
+        DECIDED,
+        APPLIED,
+        FLUSHED,
+        SYNCED,
+        WITNESSED,
+        ANSWERED,
+    ];
+}

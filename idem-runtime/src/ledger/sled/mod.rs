@@ -53,7 +53,7 @@ struct Shared {
     folder: Folder,
     cache_bytes: u64,
     clock: Arc<dyn Clock>,
-    instance: String,
+    instance: Arc<str>,
     session: u64,
     engine: RwLock<Engine>,
     queue: Queue,
@@ -142,7 +142,7 @@ impl SledLedger {
             folder,
             cache_bytes,
             clock,
-            instance,
+            instance: instance.into(),
             session: meta.session,
             engine: RwLock::new(Engine::Open(store)),
             queue: Queue::default(),
@@ -178,7 +178,7 @@ impl Shared {
             letter: DeadLetterId::from_bytes([0; 16]),
             session: self.session,
             leases: false,
-            instance: String::new(),
+            instance: self.instance.clone(),
         }
     }
 

@@ -39,7 +39,7 @@ async fn sweep_live(shared: &Arc<Shared>, swept: &mut Swept) -> Result<(), Ledge
                 Err(error) => return Err(error),
             };
             let Some((live, _)) = live else { continue };
-            let id = RecordId { handler: live.handler.as_str().into(), key: live.key.as_str().into() };
+            let id = RecordId { handler: live.handler.clone(), key: live.key.clone() };
             if shared.untouched_by_time(&id, live) {
                 continue;
             }

@@ -1,8 +1,35 @@
-//! Ratios from criterion's own estimates: a table for people, JSON lines for programs.
+//! Two figures side by side: a line for people, a JSON line for programs.
 
 use std::path::{Path, PathBuf};
 
-/// Two benches of one run, side by side.
+/// A measurement and what it is held against.
+pub struct Row {
+    /// What was measured.
+    pub bench: String,
+    /// What it is counted in.
+    pub unit: &'static str,
+    /// Idem's figure.
+    pub ours: f64,
+    /// The figure it is held against.
+    pub reference: f64,
+    /// What that other figure is.
+    pub beside: &'static str,
+}
+
+impl Row {
+    /// Prints both lines.
+    pub fn print(&self) {
+        let Self { bench, unit, ours, reference, beside } = self;
+        let ratio = ours / reference;
+        println!("{bench:<48} idem {ours:>10.1} {unit:<12} {beside} {reference:>10.1} {unit:<12} ratio {ratio:.2}");
+        let line = serde_json::json!({
+            "bench": bench, "unit": unit, "ours": ours, "reference": reference, "ratio": ratio,
+        });
+        println!("{line}");
+    }
+}
+
+/// Two of criterion's benches of one run.
 pub struct Pair {
     /// What the pair is about.
     pub bench: String,
@@ -14,7 +41,7 @@ pub struct Pair {
 
 impl Pair {
     /// Prints the pair, if both sides ran.
-    pub fn print(&self) {
+    pub fn print(self) {
         let (Some(idem), Some(bare)) = (nanoseconds(&self.group, "idem"), nanoseconds(&self.group, "bare")) else {
             return;
         };
@@ -22,12 +49,7 @@ impl Pair {
             true => (1e9 / idem, 1e9 / bare, "calls/s"),
             false => (idem / 1e3, bare / 1e3, "µs"),
         };
-        let ratio = ours / reference;
-        println!("{:<44} idem {ours:>10.1} {unit:<8} bare {reference:>10.1} {unit:<8} ratio {ratio:.2}", self.bench);
-        let line = serde_json::json!({
-            "bench": self.bench, "unit": unit, "ours": ours, "reference": reference, "ratio": ratio,
-        });
-        println!("{line}");
+        Row { bench: self.bench, unit, ours, reference, beside: "bare" }.print();
     }
 }
 

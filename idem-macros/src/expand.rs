@@ -3,7 +3,8 @@
 //! ```text
 //! let mut call = {
 //!     static HANDLER: Handler = Handler::new("shop::place_order", file!(), line!()).retries(5);
-//!     let message = Message::new(&HANDLER).key(&order.order_no).arg("order", &order);
+//!     let mut message = Message::new(&HANDLER);
+//!     message.key(&order.order_no).arg("order", &order);
 //!     begin::<R>(message)
 //! };
 //! while call.next().await {
@@ -91,6 +92,7 @@ impl Expansion<'_> {
         let handler = self.handler();
         let parts = self.parts();
         let message = self.message();
+        let contents = self.contents();
         let output = self.output;
         let retry_if = self.options.retry_if.as_ref().map(|given| {
             let path = &given.value;
@@ -101,8 +103,9 @@ impl Expansion<'_> {
             {
                 static __IDEM: #rt::Handler = #handler;
                 #parts
+                let mut __message = #message;
                 #quiet
-                let __message = #message;
+                __message #contents;
                 #rt::check::<#output>();
                 use #rt::Unhandled as _;
                 (&#rt::Begin::<#output>::new()).begin(__message) #retry_if
@@ -180,15 +183,21 @@ impl Expansion<'_> {
         param.bindings.iter().filter(|binding| wanted.contains(binding)).collect()
     }
 
+    /// The message, still empty.
     fn message(&self) -> TokenStream {
         let rt = self.runtime(ours());
-        let mut message = match (&self.params.receiver, &self.options.name) {
+        match (&self.params.receiver, &self.options.name) {
             (Some(_), None) => {
                 let method = self.ident.unraw().to_string();
                 quote_spanned!(ours()=> #rt::Message::of::<Self>(&__IDEM, #method))
             }
             _ => quote_spanned!(ours()=> #rt::Message::new(&__IDEM)),
-        };
+        }
+    }
+
+    /// What the message is told.
+    fn contents(&self) -> TokenStream {
+        let mut message = TokenStream::new();
         if let Some(runtime) = &self.options.runtime {
             let runtime = borrowed(runtime);
             message.extend(quote_spanned!(ours()=> .runtime(#runtime)));

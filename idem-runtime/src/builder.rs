@@ -118,7 +118,7 @@ impl Builder {
         let clock = self.clock.unwrap_or_else(|| Arc::new(SystemClock));
         let instance = instance();
         let opened = open(Arc::clone(&clock), instance.clone()).and_then(|ledger| {
-            let inner = Arc::new(Inner::new(ledger, clock, self.limits, instance));
+            let inner = Arc::new(Inner::new(ledger, clock, self.limits, instance.into()));
             pollster::block_on(inner.settle_the_dead())?;
             Ok(inner)
         });

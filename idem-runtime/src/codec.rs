@@ -68,6 +68,48 @@ pub(crate) mod duration {
     }
 }
 
+/// A text that is shared.
+pub(crate) mod text {
+    use std::sync::Arc;
+
+    use minicbor::decode::Error as Unreadable;
+    use minicbor::encode::{Error as Unwritable, Write};
+    use minicbor::{Decoder, Encoder};
+
+    pub(crate) fn encode<C, W: Write>(
+        text: &Arc<str>,
+        e: &mut Encoder<W>,
+        _: &mut C,
+    ) -> Result<(), Unwritable<W::Error>> {
+        e.str(text)?.ok()
+    }
+
+    pub(crate) fn decode<C>(d: &mut Decoder<'_>, _: &mut C) -> Result<Arc<str>, Unreadable> {
+        d.str().map(Arc::from)
+    }
+}
+
+/// Bytes that are shared.
+pub(crate) mod bytes {
+    use std::sync::Arc;
+
+    use minicbor::decode::Error as Unreadable;
+    use minicbor::encode::{Error as Unwritable, Write};
+    use minicbor::{Decoder, Encoder};
+
+    pub(crate) fn encode<C, W: Write>(
+        bytes: &Arc<[u8]>,
+        e: &mut Encoder<W>,
+        _: &mut C,
+    ) -> Result<(), Unwritable<W::Error>> {
+        e.bytes(bytes)?.ok()
+    }
+
+    pub(crate) fn decode<C>(d: &mut Decoder<'_>, _: &mut C) -> Result<Arc<[u8]>, Unreadable> {
+        d.bytes().map(Arc::from)
+    }
+}
+
 /// A UUID: its 16 bytes.
 pub(crate) mod uuid {
     use minicbor::decode::Error as Unreadable;

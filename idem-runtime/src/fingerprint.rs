@@ -1,8 +1,11 @@
 //! What must match for a key to be used again: a hash over canonical JSON.
+//!
+//! Canonical are the order of an object's keys, how its keys are escaped, and the spaces between values. Scalars stay
+//! as they are written: read as numbers, those of 128 bits would lose their last digits.
 
-use std::collections::BTreeMap;
+use std::ops::Range;
 
-use serde_json::value::RawValue;
+use memchr::memchr2;
 use sha2::{Digest, Sha256};
 
 use crate::protocol::Fingerprint;
@@ -13,14 +16,29 @@ const DEEPEST: usize = 127;
 /// A fingerprint that is being put together.
 #[derive(Debug, Default)]
 pub(crate) struct Hasher {
-    canonical: String,
+    canonical: Vec<u8>,
+}
+
+/// Why there is no fingerprint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Unprintable {
+    #[error("it is nested too deeply")]
+    TooDeep,
+    #[error("it is no JSON")]
+    NoJson,
 }
 
 impl Hasher {
-    /// Adds one JSON text, with the keys of its objects sorted, so that a map's order does not count.
-    pub(crate) fn push(&mut self, json: &[u8]) -> serde_json::Result<()> {
-        write(serde_json::from_slice(json)?, DEEPEST, &mut self.canonical)?;
-        self.canonical.push('\n');
+    /// Adds one JSON text, as serde_json writes and keeps them.
+    pub(crate) fn push(&mut self, json: &[u8]) -> Result<(), Unprintable> {
+        // A comma is added to every object and array that is not empty.
+        self.canonical.reserve(json.len() + json.len() / 8 + 8);
+        let mut reader = Reader { json, at: 0, into: &mut self.canonical, fields: Vec::new() };
+        reader.value(DEEPEST)?;
+        if reader.peek().is_some() {
+            return Err(Unprintable::NoJson);
+        }
+        self.canonical.push(b'\n');
         Ok(())
     }
 
@@ -31,39 +49,154 @@ impl Hasher {
     }
 }
 
-/// Numbers and strings stay as they are written: read as numbers, those of 128 bits would lose their last digits.
-fn write(value: &RawValue, depth: usize, into: &mut String) -> serde_json::Result<()> {
-    let Some(deeper) = depth.checked_sub(1) else {
-        return Err(serde::de::Error::custom("it is nested too deeply"));
-    };
-    match value.get().as_bytes().first() {
-        Some(b'{') => {
-            let fields: BTreeMap<String, &RawValue> = serde_json::from_str(value.get())?;
-            into.push('{');
-            for (name, value) in fields {
-                into.push_str(&serde_json::to_string(&name)?);
-                into.push(':');
-                write(value, deeper, into)?;
-                into.push(',');
+/// Copies a JSON text, and sorts the fields of each object once they are copied.
+struct Reader<'a> {
+    json: &'a [u8],
+    at: usize,
+    into: &'a mut Vec<u8>,
+    /// Of the objects that are being read, the inner ones' last.
+    fields: Vec<Field>,
+}
+
+/// A field that was copied, and the key in it.
+struct Field {
+    whole: Range<usize>,
+    key: Range<usize>,
+}
+
+impl<'a> Reader<'a> {
+    fn value(&mut self, depth: usize) -> Result<(), Unprintable> {
+        match self.peek().ok_or(Unprintable::NoJson)? {
+            b'{' => self.object(depth.checked_sub(1).ok_or(Unprintable::TooDeep)?),
+            b'[' => self.array(depth.checked_sub(1).ok_or(Unprintable::TooDeep)?),
+            b'"' => {
+                let string = self.string()?;
+                self.into.extend_from_slice(string);
+                Ok(())
             }
-            into.push('}');
+            _ => self.scalar(),
         }
-        Some(b'[') => {
-            let items: Vec<&RawValue> = serde_json::from_str(value.get())?;
-            into.push('[');
-            for value in items {
-                write(value, deeper, into)?;
-                into.push(',');
-            }
-            into.push(']');
-        }
-        _ => into.push_str(value.get()),
     }
-    Ok(())
+
+    fn object(&mut self, depth: usize) -> Result<(), Unprintable> {
+        self.expect(b'{')?;
+        self.into.push(b'{');
+        let (outer, start) = (self.fields.len(), self.into.len());
+        let mut sorted = true;
+        while self.peek() != Some(b'}') {
+            let field = self.field(depth)?;
+            sorted &= self.fields[outer..]
+                .last()
+                .is_none_or(|last| self.into[last.key.clone()] < self.into[field.key.clone()]);
+            self.fields.push(field);
+            self.comma(b'}')?;
+        }
+        self.expect(b'}')?;
+        if !sorted {
+            self.sort(outer, start);
+        }
+        self.fields.truncate(outer);
+        self.into.push(b'}');
+        Ok(())
+    }
+
+    fn field(&mut self, depth: usize) -> Result<Field, Unprintable> {
+        let start = self.into.len();
+        let key = self.string()?;
+        if key.contains(&b'\\') {
+            // There is more than one way to escape it.
+            let text: String = serde_json::from_slice(key).map_err(|_| Unprintable::NoJson)?;
+            self.into.extend(serde_json::to_vec(&text).map_err(|_| Unprintable::NoJson)?);
+        } else {
+            self.into.extend_from_slice(key);
+        }
+        // Without its quotes, a key sorts before what it begins.
+        let key = start + 1..self.into.len() - 1;
+        self.peek();
+        self.expect(b':')?;
+        self.into.push(b':');
+        self.value(depth)?;
+        self.into.push(b',');
+        Ok(Field { whole: start..self.into.len(), key })
+    }
+
+    /// Sorts the copied fields of one object. Of a key that is there more than once the last counts, as for readers.
+    fn sort(&mut self, outer: usize, start: usize) {
+        let copied = self.into.split_off(start);
+        let within = |range: &Range<usize>| &copied[range.start - start..range.end - start];
+        let fields = &mut self.fields[outer..];
+        fields.sort_by(|one, other| within(&one.key).cmp(within(&other.key)));
+        for (at, field) in fields.iter().enumerate() {
+            if fields.get(at + 1).is_none_or(|next| within(&next.key) != within(&field.key)) {
+                self.into.extend_from_slice(within(&field.whole));
+            }
+        }
+    }
+
+    fn array(&mut self, depth: usize) -> Result<(), Unprintable> {
+        self.expect(b'[')?;
+        self.into.push(b'[');
+        while self.peek() != Some(b']') {
+            self.value(depth)?;
+            self.into.push(b',');
+            self.comma(b']')?;
+        }
+        self.into.push(b']');
+        self.expect(b']')
+    }
+
+    /// A string with its quotes, as it is written.
+    fn string(&mut self) -> Result<&'a [u8], Unprintable> {
+        let start = self.at;
+        self.expect(b'"')?;
+        loop {
+            let rest = self.json.get(self.at..).ok_or(Unprintable::NoJson)?;
+            let found = memchr2(b'"', b'\\', rest).ok_or(Unprintable::NoJson)?;
+            if rest[found] == b'"' {
+                self.at += found + 1;
+                return Ok(&self.json[start..self.at]);
+            }
+            self.at += found + 2;
+        }
+    }
+
+    fn scalar(&mut self) -> Result<(), Unprintable> {
+        let rest = &self.json[self.at..];
+        let ends = |byte: &u8| matches!(byte, b',' | b']' | b'}' | b':' | b'"') || byte.is_ascii_whitespace();
+        let length = rest.iter().position(ends).unwrap_or(rest.len());
+        if length == 0 {
+            return Err(Unprintable::NoJson);
+        }
+        self.into.extend_from_slice(&rest[..length]);
+        self.at += length;
+        Ok(())
+    }
+
+    /// The next byte that is no space.
+    fn peek(&mut self) -> Option<u8> {
+        while self.json.get(self.at)?.is_ascii_whitespace() {
+            self.at += 1;
+        }
+        Some(self.json[self.at])
+    }
+
+    /// A comma, unless the end is next.
+    fn comma(&mut self, end: u8) -> Result<(), Unprintable> {
+        if self.peek() == Some(end) { Ok(()) } else { self.expect(b',') }
+    }
+
+    fn expect(&mut self, wanted: u8) -> Result<(), Unprintable> {
+        let found = self.json.get(self.at) == Some(&wanted);
+        self.at += 1;
+        if found { Ok(()) } else { Err(Unprintable::NoJson) }
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use serde_json::Value;
+
     use super::*;
 
     fn of(json: &str) -> Fingerprint {
@@ -80,6 +213,27 @@ mod tests {
         }
         assert_ne!(of("[[1],2]"), of("[[1,2]]"));
         assert_ne!(of(r#"{"a":"1,b:2"}"#), of(r#"{"a":1,"b":2}"#));
+        assert_ne!(of("[]"), of("{}"));
+    }
+
+    #[test]
+    fn raw_json_may_be_spaced_and_its_keys_escaped_as_they_like() {
+        assert_eq!(of(r#"{"a":[1,{}],"b":" x "}"#), of("\n{ \"b\" :\t\" x \" , \"a\": [ 1 , { } ] }\r\n"));
+        assert_eq!(of(r#"{"a\"":1,"z":2}"#), of(r#"{"\u007a":2,"\u0061\u0022":1}"#));
+    }
+
+    #[test]
+    fn scalars_count_as_they_are_written() {
+        for (one, other) in [("1.0", "1.00"), ("1", "1e0"), (r#""a""#, r#""\u0061""#)] {
+            assert_ne!(of(one), of(other));
+        }
+        assert_ne!(of(&u128::MAX.to_string()), of(&(u128::MAX - 1).to_string()));
+    }
+
+    #[test]
+    fn of_a_key_that_is_there_twice_the_last_counts() {
+        assert_eq!(of(r#"{"a":1,"b":2,"a":3}"#), of(r#"{"b":2,"a":3}"#));
+        assert_eq!(of(r#"{"a":1,"a":3}"#), of(r#"{"a":3}"#));
     }
 
     #[test]
@@ -95,7 +249,61 @@ mod tests {
 
     #[test]
     fn nesting_without_end_is_an_error() {
-        let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
-        assert!(Hasher::default().push(deep.as_bytes()).is_err());
+        let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        assert_eq!(Hasher::default().push(nested(DEEPEST).as_bytes()), Ok(()));
+        for depth in [DEEPEST + 1, 100_000] {
+            assert_eq!(Hasher::default().push(nested(depth).as_bytes()), Err(Unprintable::TooDeep));
+        }
+    }
+
+    /// Any JSON value, its maps small and their keys odd.
+    fn value() -> impl Strategy<Value = Value> {
+        let scalar = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            r#"[a-c"\\\n \{\},:é]{0,4}"#.prop_map(Value::from),
+        ];
+        scalar.prop_recursive(4, 32, 4, |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                proptest::collection::hash_map(r#"[a-b"\\\n !é]{0,2}"#, inner, 0..4)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    /// With the fields of each object the other way round, and each character of a key escaped.
+    fn rewritten(value: &Value) -> String {
+        match value {
+            Value::Array(items) => format!("[{}]", items.iter().map(rewritten).collect::<Vec<_>>().join(" , ")),
+            Value::Object(fields) => {
+                let escaped = |key: &str| key.encode_utf16().map(|unit| format!("\\u{unit:04X}")).collect::<String>();
+                let fields =
+                    fields.iter().rev().map(|(key, value)| format!("\"{}\":{}", escaped(key), rewritten(value)));
+                format!("{{{}}}", fields.collect::<Vec<_>>().join(","))
+            }
+            scalar => scalar.to_string(),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn equal_values_match_however_they_are_written(value in value()) {
+            let compact = of(&value.to_string());
+            prop_assert_eq!(compact, of(&serde_json::to_string_pretty(&value).unwrap()));
+            prop_assert_eq!(compact, of(&rewritten(&value)));
+        }
+
+        #[test]
+        fn values_that_differ_do_not_match(one in value(), other in value()) {
+            prop_assert_eq!(one.to_string() == other.to_string(), of(&one.to_string()) == of(&other.to_string()));
+        }
+
+        #[test]
+        fn what_is_no_json_is_hashed_or_refused_and_does_no_harm(bytes in r#"[\[\]\{\}",:\\1a ]{0,12}"#) {
+            let _ = Hasher::default().push(bytes.as_bytes());
+        }
     }
 }

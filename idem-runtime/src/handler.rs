@@ -4,9 +4,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use foldhash::fast::RandomState;
 use parking_lot::RwLock;
 
 use crate::error::Error;
+use crate::observe::Meters;
 
 /// One annotated function and its options.
 #[derive(Debug)]
@@ -119,20 +121,30 @@ impl Backoff {
 /// Which function has which name. A name has one function: two would mix their records.
 #[derive(Debug, Default)]
 pub(crate) struct Handlers {
-    names: RwLock<HashMap<Arc<str>, &'static Handler>>,
+    named: RwLock<HashMap<Arc<str>, Arc<Named>, RandomState>>,
+}
+
+/// A function under its name, which its calls share.
+#[derive(Debug)]
+pub(crate) struct Named {
+    pub(crate) name: Arc<str>,
+    pub(crate) handler: &'static Handler,
+    pub(crate) meters: Meters,
 }
 
 impl Handlers {
-    /// Lets a function's call in, unless another function has its name, and gives the name to share.
-    pub(crate) fn admit(&self, name: &str, handler: &'static Handler) -> Result<Arc<str>, Error> {
-        let known = self.names.read().get_key_value(name).map(|(name, first)| (Arc::clone(name), *first));
-        let (shared, first) = known.unwrap_or_else(|| {
-            let shared: Arc<str> = name.into();
-            let first = *self.names.write().entry(Arc::clone(&shared)).or_insert(handler);
-            (shared, first)
+    /// Lets a function's call in, unless another function has its name.
+    pub(crate) fn admit(&self, name: &str, handler: &'static Handler) -> Result<Arc<Named>, Error> {
+        let known = self.named.read().get(name).cloned();
+        let named = known.unwrap_or_else(|| {
+            let name: Arc<str> = name.into();
+            let meters = Meters::of(Arc::clone(&name));
+            let named = Arc::new(Named { name: Arc::clone(&name), handler, meters });
+            Arc::clone(self.named.write().entry(name).or_insert(named))
         });
+        let first = named.handler;
         if std::ptr::eq(first, handler) {
-            return Ok(shared);
+            return Ok(named);
         }
         Err(Error::NameTaken {
             handler: name.to_owned(),

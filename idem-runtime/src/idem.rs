@@ -5,13 +5,13 @@ use std::fmt;
 use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{Notify, broadcast};
 
 use crate::builder::{Builder, Limits};
-use crate::call::Flights;
+use crate::call::{Flights, Leases};
 use crate::clock::Clock;
 use crate::error::Error;
 use crate::handler::Handlers;
@@ -61,16 +61,19 @@ pub(crate) struct Inner {
     pub(crate) ledger: Arc<dyn Ledger>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) limits: Limits,
-    pub(crate) instance: String,
+    pub(crate) instance: Arc<str>,
     pub(crate) handlers: Handlers,
     pub(crate) flights: Flights,
+    pub(crate) leases: Leases,
     pub(crate) born: broadcast::Sender<DeadLetter>,
     /// Reports of ended attempts that the ledger could not take: the next call of the key, or the keeper, brings them
     /// again, so that a full disk makes no body run twice.
     unreported: Mutex<HashMap<RecordId, Step>>,
     /// How many calls are running.
-    running: watch::Sender<usize>,
+    running: AtomicUsize,
     closed: AtomicBool,
+    /// Rung when the last call ends after the closing.
+    ended: Notify,
 }
 
 impl Idem {
@@ -150,10 +153,9 @@ impl Idem {
     pub async fn close(&self) -> Result<(), Error> {
         let inner = self.inner();
         inner.closed.store(true, Ordering::SeqCst);
-        let mut running = inner.running.subscribe();
         let waited = inner.limits.close_deadline;
         let deadline = inner.clock.sleep(waited);
-        let ended = std::pin::pin!(running.wait_for(|running| *running == 0));
+        let ended = std::pin::pin!(inner.ended());
         let in_time =
             matches!(futures_util::future::select(ended, deadline).await, futures_util::future::Either::Left(_));
         self.owner.keeper.stop().await;
@@ -161,7 +163,7 @@ impl Idem {
         if in_time {
             return Ok(());
         }
-        Err(Error::StillRunning { running: *inner.running.borrow(), waited })
+        Err(Error::StillRunning { running: inner.running.load(Ordering::SeqCst), waited })
     }
 
     pub(crate) fn inner(&self) -> &Arc<Inner> {
@@ -197,7 +199,7 @@ impl Drop for Owner {
 }
 
 impl Inner {
-    pub(crate) fn new(ledger: Arc<dyn Ledger>, clock: Arc<dyn Clock>, limits: Limits, instance: String) -> Self {
+    pub(crate) fn new(ledger: Arc<dyn Ledger>, clock: Arc<dyn Clock>, limits: Limits, instance: Arc<str>) -> Self {
         Self {
             ledger,
             clock,
@@ -205,10 +207,12 @@ impl Inner {
             instance,
             handlers: Handlers::default(),
             flights: Flights::default(),
+            leases: Leases::default(),
             born: broadcast::Sender::new(1024),
             unreported: Mutex::default(),
-            running: watch::Sender::new(0),
+            running: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
+            ended: Notify::new(),
         }
     }
 
@@ -284,9 +288,21 @@ impl Inner {
 
     /// Lets a call in, unless this was closed. The entry lasts as long as the call.
     pub(crate) fn enter(self: &Arc<Self>) -> Option<Entry> {
-        self.running.send_modify(|running| *running += 1);
+        self.running.fetch_add(1, Ordering::SeqCst);
         let entry = Entry(Arc::clone(self));
         (!self.closed.load(Ordering::SeqCst)).then_some(entry)
+    }
+
+    /// Waits, once this is closed, until no call is running.
+    async fn ended(&self) {
+        loop {
+            // Made before the look, so that no ring is missed.
+            let ended = self.ended.notified();
+            if self.running.load(Ordering::SeqCst) == 0 {
+                return;
+            }
+            ended.await;
+        }
     }
 }
 
@@ -296,6 +312,9 @@ pub(crate) struct Entry(Arc<Inner>);
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        self.0.running.send_modify(|running| *running -= 1);
+        let last = self.0.running.fetch_sub(1, Ordering::SeqCst) == 1;
+        if last && self.0.closed.load(Ordering::SeqCst) {
+            self.0.ended.notify_waiters();
+        }
     }
 }

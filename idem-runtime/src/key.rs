@@ -5,6 +5,9 @@ use std::fmt::{Display, Write};
 /// The longest key, in bytes of its encoded form.
 pub(crate) const LONGEST: usize = 1024;
 
+/// Room for most parts.
+const USUAL: usize = 64;
+
 /// A key that is being put together, or what is wrong with it.
 #[derive(Debug, Default)]
 pub(crate) struct Key {
@@ -16,11 +19,12 @@ pub(crate) struct Key {
 
 impl Key {
     /// Adds a part. Commas stand between parts, so a comma or a backslash within one gets a backslash before it.
-    pub(crate) fn push(&mut self, part: &(impl Display + ?Sized)) {
+    pub(crate) fn push(&mut self, part: &dyn Display) {
         if self.parts > 0 {
             self.text.push(',');
         }
         self.parts += 1;
+        self.text.reserve(USUAL);
         let before = self.text.len();
         self.unreadable |= write!(Escaped(&mut self.text), "{part}").is_err();
         self.empty_part |= self.text.len() == before;
@@ -46,12 +50,13 @@ impl Write for Escaped<'_> {
     fn write_str(&mut self, part: &str) -> std::fmt::Result {
         // A key past its limit is refused, so there is no need to hold more of it.
         if self.0.len() <= 64 * LONGEST {
-            for char in part.chars() {
-                if matches!(char, ',' | '\\') {
-                    self.0.push('\\');
-                }
-                self.0.push(char);
+            let mut plain = 0;
+            for (at, _) in part.bytes().enumerate().filter(|(_, byte)| matches!(byte, b',' | b'\\')) {
+                self.0.push_str(&part[plain..at]);
+                self.0.push('\\');
+                plain = at;
             }
+            self.0.push_str(&part[plain..]);
         }
         Ok(())
     }

@@ -2,18 +2,20 @@
 
 use std::borrow::Cow;
 use std::io::{self, Write};
-
-use serde::Serialize;
+use std::sync::Arc;
 
 use crate::bounds::{KeyPart, Payload};
 use crate::current;
 use crate::error::Error;
 use crate::fingerprint::Hasher;
-use crate::handler::Handler;
+use crate::handler::{Handler, Named};
 use crate::idem::Idem;
 use crate::key::Key;
 use crate::observe;
-use crate::protocol::{Budget, Claim, RecordId};
+use crate::protocol::{Budget, Claim, Fingerprint, RecordId};
+
+/// Room for most payloads.
+const USUAL: usize = 256;
 
 /// One call's key and payload, read from the arguments. What is wrong with them is said when the call begins.
 #[derive(Debug)]
@@ -38,7 +40,7 @@ enum Trouble {
 /// A message that is in order.
 #[derive(Debug)]
 pub(crate) struct Ready {
-    pub(crate) handler: &'static Handler,
+    pub(crate) named: Arc<Named>,
     pub(crate) idem: Idem,
     pub(crate) id: RecordId,
     pub(crate) claim: Claim,
@@ -61,7 +63,7 @@ impl Message {
             name,
             idem: current::idem(),
             key: Key::default(),
-            payload: Vec::new(),
+            payload: Vec::with_capacity(USUAL),
             chosen: None,
             fingerprint_off: false,
             trouble: None,
@@ -69,54 +71,62 @@ impl Message {
     }
 
     /// `runtime = …`.
-    #[must_use]
-    pub fn runtime(mut self, idem: &Idem) -> Self {
+    pub fn runtime(&mut self, idem: &Idem) -> &mut Self {
         self.idem = Some(idem.clone());
         self
     }
 
     /// One part of the key, in order.
-    #[must_use]
-    pub fn key<K: KeyPart + ?Sized>(mut self, part: &K) -> Self {
-        self.key.push(part);
+    pub fn key<K: KeyPart + ?Sized>(&mut self, part: &K) -> &mut Self {
+        // A reference to the reference is a trait object, whatever the part is.
+        self.key.push(&part);
         self
     }
 
     /// One stored argument, in order.
-    #[must_use]
-    pub fn arg<P: Payload + ?Sized>(mut self, name: &'static str, value: &P) -> Self {
-        self.payload.push(if self.payload.is_empty() { b'{' } else { b',' });
-        self.write(name);
-        self.payload.push(b':');
-        self.write(value);
+    pub fn arg<P: Payload + ?Sized>(&mut self, name: &'static str, value: &P) -> &mut Self {
+        if let Some(into) = self.argument(name) {
+            let written = serde_json::to_writer(into, value);
+            self.written(written);
+        }
         self
     }
 
     /// One part of `fingerprint(…)`; where there is none, all arguments count.
-    #[must_use]
-    pub fn fingerprint<P: Payload + ?Sized>(mut self, value: &P) -> Self {
-        let hashed = serde_json::to_vec(value).and_then(|json| self.chosen.get_or_insert_default().push(&json));
-        if let Err(error) = hashed {
-            self.trouble.get_or_insert(Trouble::Codec(error.to_string()));
-        }
+    pub fn fingerprint<P: Payload + ?Sized>(&mut self, value: &P) -> &mut Self {
+        self.part(serde_json::to_vec(value));
         self
     }
 
     /// `fingerprint = "off"`.
-    #[must_use]
-    pub fn no_fingerprint(mut self) -> Self {
+    pub fn no_fingerprint(&mut self) -> &mut Self {
         self.fingerprint_off = true;
         self
     }
 
-    fn write<P: Serialize + ?Sized>(&mut self, value: &P) {
-        if self.trouble.is_some() {
-            return;
-        }
+    /// Where an argument's value goes, if it still matters. The name is an identifier, so nothing in it is escaped.
+    fn argument(&mut self, name: &'static str) -> Option<Limited<'_>> {
+        let open: &[u8] = if self.payload.is_empty() { b"{\"" } else { b",\"" };
+        self.payload.extend_from_slice(open);
+        self.payload.extend_from_slice(name.as_bytes());
+        self.payload.extend_from_slice(b"\":");
         let limit = self.idem.as_ref().map_or(usize::MAX, |idem| idem.inner().limits.payload);
-        let into = Limited { bytes: &mut self.payload, limit };
-        if let Err(error) = serde_json::to_writer(into, value) {
+        self.trouble.is_none().then_some(Limited { bytes: &mut self.payload, limit })
+    }
+
+    fn written(&mut self, written: serde_json::Result<()>) {
+        if let Err(error) = written {
             self.trouble = Some(if error.is_io() { Trouble::TooLarge } else { Trouble::Codec(error.to_string()) });
+        }
+    }
+
+    fn part(&mut self, json: serde_json::Result<Vec<u8>>) {
+        let hashed = match json {
+            Ok(json) => self.chosen.get_or_insert_default().push(&json).map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        if let Err(problem) = hashed {
+            self.trouble.get_or_insert(Trouble::Codec(problem));
         }
     }
 
@@ -127,43 +137,54 @@ impl Message {
     }
 
     fn check(mut self) -> Result<Ready, Error> {
-        let name = self.name;
-        let handler = || name.to_string();
-        let Some(idem) = self.idem else { return Err(Error::NotInstalled { handler: handler() }) };
-        let key = self.key.finish().map_err(|why| Error::InvalidKey { handler: handler(), why })?;
+        let fingerprint = self.hashed();
+        let Self { handler, name, idem, key, payload, trouble, .. } = self;
+        let Some(idem) = idem else { return Err(Error::NotInstalled { handler: name.into_owned() }) };
+        let key = match key.finish() {
+            Ok(key) => key,
+            Err(why) => return Err(Error::InvalidKey { handler: name.into_owned(), why }),
+        };
+        match trouble {
+            None => {}
+            Some(Trouble::TooLarge) => {
+                let limit = idem.inner().limits.payload;
+                return Err(Error::PayloadTooLarge { handler: name.into_owned(), key, limit });
+            }
+            Some(Trouble::Codec(problem)) => {
+                let what = "the arguments cannot be turned into JSON, and nothing ran:".to_owned();
+                return Err(Error::Codec { handler: name.into_owned(), key, what, problem });
+            }
+        }
+        let named = idem.inner().handlers.admit(&name, handler)?;
+        let id = RecordId { handler: Arc::clone(&named.name), key: key.into() };
+        let Handler { retries, bury, ttl, lease, .. } = *handler;
+        let claim = Claim {
+            owner: Arc::clone(&idem.inner().instance),
+            fingerprint,
+            payload: payload.into(),
+            budget: Budget { retries, bury, ttl },
+            lease,
+        };
+        Ok(Ready { named, idem, id, claim })
+    }
+    /// Ends the payload, and hashes what was chosen, else all of it.
+    fn hashed(&mut self) -> Option<Fingerprint> {
         if self.payload.is_empty() {
             self.payload.push(b'{');
         }
         self.payload.push(b'}');
-        let mut trouble = self.trouble;
-        let mut fingerprint = self.chosen.map(Hasher::finish);
-        if fingerprint.is_none() && !self.fingerprint_off && trouble.is_none() {
-            let mut all = Hasher::default();
-            match all.push(&self.payload) {
-                Ok(()) => fingerprint = Some(all.finish()),
-                Err(error) => trouble = Some(Trouble::Codec(error.to_string())),
-            }
+        if let Some(chosen) = self.chosen.take() {
+            return Some(chosen.finish());
         }
-        match trouble {
-            None => {}
-            Some(Trouble::TooLarge) => {
-                return Err(Error::PayloadTooLarge { handler: handler(), key, limit: idem.inner().limits.payload });
-            }
-            Some(Trouble::Codec(problem)) => {
-                let what = "the arguments cannot be turned into JSON, and nothing ran:".to_owned();
-                return Err(Error::Codec { handler: handler(), key, what, problem });
-            }
+        if self.fingerprint_off || self.trouble.is_some() {
+            return None;
         }
-        let id = RecordId { handler: idem.inner().handlers.admit(&name, self.handler)?, key: key.into() };
-        let Handler { retries, bury, ttl, lease, .. } = *self.handler;
-        let claim = Claim {
-            owner: idem.inner().instance.clone(),
-            fingerprint,
-            payload: self.payload,
-            budget: Budget { retries, bury, ttl },
-            lease,
-        };
-        Ok(Ready { handler: self.handler, idem, id, claim })
+        let mut all = Hasher::default();
+        if let Err(error) = all.push(&self.payload) {
+            self.trouble = Some(Trouble::Codec(error.to_string()));
+            return None;
+        }
+        Some(all.finish())
     }
 }
 
@@ -175,11 +196,15 @@ struct Limited<'a> {
 
 impl Write for Limited<'_> {
     fn write(&mut self, more: &[u8]) -> io::Result<usize> {
+        self.write_all(more).map(|()| more.len())
+    }
+
+    fn write_all(&mut self, more: &[u8]) -> io::Result<()> {
         if self.bytes.len().saturating_add(more.len()) > self.limit {
             return Err(io::ErrorKind::FileTooLarge.into());
         }
         self.bytes.extend_from_slice(more);
-        Ok(more.len())
+        Ok(())
     }
 
     fn flush(&mut self) -> io::Result<()> {

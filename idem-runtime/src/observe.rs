@@ -1,8 +1,12 @@
 //! What operators see: metrics through the `metrics` facade, events through `tracing`. Never a payload.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics::{
+    Key, Label, Level, Metadata, SharedString, Unit, describe_counter, describe_gauge, describe_histogram, gauge,
+    histogram, with_recorder,
+};
 
 use crate::error::Error;
 use crate::protocol::DeadLetter;
@@ -17,21 +21,65 @@ pub(crate) fn describe() {
     describe_gauge!("idem_dead_letters_open", Unit::Count, "Dead letters that wait for a person");
 }
 
-/// A call ended, and its caller got this.
-pub(crate) fn call(handler: &str, outcome: &'static str) {
-    counter!("idem_calls_total", "handler" => handler.to_owned(), "outcome" => outcome).increment(1);
+const CALLS: &str = "idem_calls_total";
+const ATTEMPTS: &str = "idem_attempts_total";
+const BODY: &str = "idem_body_seconds";
+
+static METADATA: Metadata<'static> = Metadata::new(module_path!(), Level::INFO, Some(module_path!()));
+
+/// One handler's metrics. What nearly every call counts is put together once, and not once a call.
+#[derive(Debug)]
+pub(crate) struct Meters {
+    handler: SharedString,
+    done: Key,
+    replayed: Key,
+    attempt_done: Key,
+    body: Key,
+}
+
+impl Meters {
+    pub(crate) fn of(handler: Arc<str>) -> Self {
+        let handler = SharedString::from_shared(handler);
+        Self {
+            done: counted(CALLS, &handler, "done"),
+            replayed: counted(CALLS, &handler, "replayed"),
+            attempt_done: counted(ATTEMPTS, &handler, "done"),
+            body: Key::from_parts(BODY, vec![Label::new("handler", handler.clone())]),
+            handler,
+        }
+    }
+
+    /// A call ended, and its caller got this.
+    pub(crate) fn call(&self, outcome: &'static str) {
+        match outcome {
+            "done" => count(&self.done),
+            "replayed" => count(&self.replayed),
+            outcome => count(&counted(CALLS, &self.handler, outcome)),
+        }
+    }
+
+    /// An attempt ended.
+    pub(crate) fn attempt(&self, outcome: &'static str, took: Duration) {
+        match outcome {
+            "done" => count(&self.attempt_done),
+            outcome => count(&counted(ATTEMPTS, &self.handler, outcome)),
+        }
+        with_recorder(|recorder| recorder.register_histogram(&self.body, &METADATA)).record(took);
+    }
+}
+
+fn counted(name: &'static str, handler: &SharedString, outcome: &'static str) -> Key {
+    Key::from_parts(name, vec![Label::new("handler", handler.clone()), Label::new("outcome", outcome)])
+}
+
+fn count(key: &Key) {
+    with_recorder(|recorder| recorder.register_counter(key, &METADATA)).increment(1);
 }
 
 /// A call was refused before it had anything to do with the ledger.
 pub(crate) fn refused(handler: &str, error: &Error) {
-    call(handler, error.kind());
+    count(&counted(CALLS, &SharedString::from_owned(handler.to_owned()), error.kind()));
     tracing::debug!(handler, key = error.key(), outcome = error.kind(), "call ended");
-}
-
-/// An attempt ended.
-pub(crate) fn attempt(handler: &str, outcome: &'static str, took: Duration) {
-    counter!("idem_attempts_total", "handler" => handler.to_owned(), "outcome" => outcome).increment(1);
-    histogram!("idem_body_seconds", "handler" => handler.to_owned()).record(took);
 }
 
 /// A group was committed.

@@ -1,102 +1,87 @@
 //! One run of a body: caught when it panics, stopped when it takes too long, its lease renewed meanwhile.
+//!
+//! Nothing here knows the body's types, so that it is compiled once, and not once for each handler.
 
-use std::future::{Future, pending};
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_util::FutureExt;
-use futures_util::future::{Either, select};
-use tokio::sync::oneshot;
-use tracing::Instrument;
-
 use super::attempt::{FRAME, Frame};
-use super::held::Held;
-use crate::idem::{Idem, Inner};
+use super::blocking;
+use super::renewal::Renewed;
+use crate::clock::BoxFuture;
 use crate::panic;
-use crate::protocol::{RecordId, Reply, Step};
 
 /// How a body ended.
-pub(super) enum Ended<R> {
-    Returned(R),
+pub(super) enum Ended {
+    Returned,
     Panicked(String),
     TimedOut(Duration),
 }
 
-/// Runs an async body once.
-pub(super) async fn run<F: Future>(body: Pin<&mut F>, frame: Arc<Frame>, held: &Held, idem: &Idem) -> Ended<F::Output> {
-    crate::fault::point!(BODY);
-    let span = span(&frame);
-    let _renewed = Renewed::start(held, idem);
-    let inner = Arc::clone(&frame.inner);
-    let running = AssertUnwindSafe(FRAME.scope(frame, body)).catch_unwind().instrument(span);
-    let limit = async {
-        match held.timeout {
-            Some(limit) => inner.clock.sleep(limit).await,
-            None => pending().await,
-        }
-    };
-    match select(pin!(running), pin!(limit)).await {
-        Either::Left((Ok(result), _)) => Ended::Returned(result),
-        Either::Left((Err(caught), _)) => Ended::Panicked(panic::text(&*caught)),
-        Either::Right(_) => Ended::TimedOut(held.timeout.unwrap_or_default()),
+/// A body that runs.
+pub(super) struct Run {
+    frame: Arc<Frame>,
+    span: tracing::Span,
+    limit: Option<(Duration, BoxFuture<'static, ()>)>,
+    _renewed: Option<Renewed>,
+}
+
+impl Run {
+    pub(super) fn new(frame: Arc<Frame>, timeout: Option<Duration>, renewed: Option<Renewed>) -> Self {
+        crate::fault::point!(BODY);
+        let attempt = &frame.attempt;
+        let span = tracing::info_span!(
+            "attempt",
+            handler = &*attempt.handler,
+            key = &*attempt.key,
+            number = attempt.number,
+            of = attempt.of
+        );
+        let limit = timeout.map(|limit| (limit, frame.inner.clock.sleep(limit)));
+        Self { frame, span, limit, _renewed: renewed }
     }
-}
 
-/// Runs a sync body once.
-pub(super) fn run_blocking<R>(body: impl FnOnce() -> R, frame: Arc<Frame>, held: &Held, idem: &Idem) -> Ended<R> {
-    crate::fault::point!(BODY);
-    let _renewed = Renewed::start(held, idem);
-    let _entered = span(&frame).entered();
-    match catch_unwind(AssertUnwindSafe(|| FRAME.sync_scope(frame, body))) {
-        Ok(result) => Ended::Returned(result),
-        Err(caught) => Ended::Panicked(panic::text(&*caught)),
-    }
-}
-
-fn span(frame: &Frame) -> tracing::Span {
-    let attempt = &frame.attempt;
-    tracing::info_span!(
-        "attempt",
-        handler = &*attempt.handler,
-        key = &*attempt.key,
-        number = attempt.number,
-        of = attempt.of
-    )
-}
-
-/// Keeps a claim alive on a ledger that others share, for as long as it is not dropped. The background does it, for a
-/// body may hold its own thread.
-struct Renewed {
-    _until_dropped: Option<oneshot::Sender<()>>,
-}
-
-impl Renewed {
-    fn start(held: &Held, idem: &Idem) -> Self {
-        if !idem.inner().ledger.leases() {
-            return Self { _until_dropped: None };
+    /// Polls an async body, which says whether it has returned.
+    pub(super) fn poll(
+        &mut self,
+        context: &mut Context<'_>,
+        body: &mut dyn FnMut(&mut Context<'_>) -> bool,
+    ) -> Poll<Ended> {
+        match self.inside(&mut || body(context)) {
+            Ok(true) => return Poll::Ready(Ended::Returned),
+            Ok(false) => {}
+            Err(caught) => return Poll::Ready(Ended::Panicked(panic::text(&*caught))),
         }
-        let (until_dropped, dropped) = oneshot::channel();
-        let renewing = Box::pin(renew(Arc::clone(idem.inner()), held.id.clone(), held.token, held.lease));
-        idem.keeper().meanwhile(Box::pin(async move { drop(select(renewing, dropped).await) }));
-        Self { _until_dropped: Some(until_dropped) }
-    }
-}
-
-/// Ends when the lease is lost: a body cannot be taken back, and its report will be refused.
-async fn renew(inner: Arc<Inner>, id: RecordId, token: u64, lease: Duration) {
-    loop {
-        inner.clock.sleep(lease / 3).await;
-        match inner.apply(&id, Step::Renew { token, lease }).await {
-            Ok(Reply::Recorded) => {}
-            Ok(_) => {
-                tracing::warn!(handler = &*id.handler, key = &*id.key, "the lease was lost while the body ran");
-                return;
-            }
-            Err(error) => {
-                tracing::warn!(%error, "the lease could not be renewed and will be tried again");
-            }
+        match &mut self.limit {
+            Some((limit, passed)) => passed.as_mut().poll(context).map(|()| Ended::TimedOut(*limit)),
+            None => Poll::Pending,
         }
+    }
+
+    /// Runs a sync body.
+    pub(super) fn run_blocking(&self, body: &mut dyn FnMut()) -> Ended {
+        let mut body = || {
+            body();
+            true
+        };
+        match blocking::hold(|| self.inside(&mut body)) {
+            Ok(_) => Ended::Returned,
+            Err(caught) => Ended::Panicked(panic::text(&*caught)),
+        }
+    }
+
+    /// Runs the body where it can ask about its attempt.
+    fn inside(&self, work: &mut dyn FnMut() -> bool) -> Result<bool, Box<dyn Any + Send>> {
+        let _entered = self.span.enter();
+        catch_unwind(AssertUnwindSafe(|| FRAME.sync_scope(Arc::clone(&self.frame), work)))
+    }
+
+    /// Whether `existing` found the result, so that the body did not run.
+    pub(super) fn found_existing(&self) -> bool {
+        self.frame.found_existing.load(Ordering::Relaxed)
     }
 }

@@ -1,16 +1,23 @@
-//! The life of a call, whatever its types: the seat, the claim, the pauses, the reports.
+//! The life of a call, whatever its types: the seat, the claim, the pauses.
+//!
+//! What handlers call is no `async fn`: those are compiled again in each crate that awaits them.
 
 use std::future::poll_fn;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::attempt::{inside_a_sync_body, runs_inside};
-use super::flight::{Ended, Flight, Seat};
+use super::attempt::{Attempt, Frame, inside_a_sync_body, runs_inside};
+use super::blocking::block_on;
+use super::body::Run;
+use super::flight::{Ahead, Ended, Seat};
 use super::held::Held;
+use super::renewal::Renewed;
 use crate::clock::{BoxFuture, until};
 use crate::error::Error;
+use crate::handler::Handler;
 use crate::idem::{Entry, Idem};
 use crate::ledger::LedgerError;
 use crate::message::{Message, Ready};
@@ -22,15 +29,15 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// One call, without its types.
 pub(super) struct Drive {
-    message: Ready,
+    pub(super) message: Ready,
     blocking: bool,
     _entry: Entry,
-    seat: Option<Seat>,
-    claimed: Option<Held>,
+    pub(super) seat: Option<Seat>,
+    pub(super) claimed: Option<Held>,
     /// A claim that the ledger is working on: when the call is dropped, somebody has to take its answer.
     claiming: Option<BoxFuture<'static, Result<Reply, LedgerError>>>,
     /// When the next attempt may start.
-    resume: Option<Timestamp>,
+    pub(super) resume: Option<Timestamp>,
     /// Whether the caller was told something.
     told: bool,
 }
@@ -38,21 +45,13 @@ pub(super) struct Drive {
 /// What a call is to do next.
 pub(super) enum Next {
     Run,
-    Replay(Vec<u8>),
+    /// Give the recorded result; telling is left to whoever can read it.
+    Replay(Arc<[u8]>),
     Refuse(Error),
 }
 
-/// What became of a report.
-pub(super) enum Reported {
-    Recorded,
-    /// There will be another attempt.
-    Waiting,
-    Dead(DeadLetterId),
-    Refused(Error),
-}
-
 impl Drive {
-    pub(super) fn begin(message: Message) -> Result<Self, Error> {
+    pub(super) fn begin(message: Message) -> Result<Box<Self>, Error> {
         let message = message.finish()?;
         let Some(entry) = message.idem.inner().enter() else {
             let Ready { id, .. } = message;
@@ -60,7 +59,7 @@ impl Drive {
             observe::refused(&id.handler, &error);
             return Err(error);
         };
-        Ok(Self {
+        Ok(Box::new(Self {
             message,
             blocking: false,
             _entry: entry,
@@ -69,23 +68,19 @@ impl Drive {
             claiming: None,
             resume: None,
             told: false,
-        })
-    }
-
-    pub(super) fn block(&mut self) {
-        self.blocking = true;
+        }))
     }
 
     /// The caller is told this.
     pub(super) fn tell(&mut self, outcome: &'static str) {
         self.told = true;
         let id = self.id();
-        observe::call(&id.handler, outcome);
+        self.message.named.meters.call(outcome);
         tracing::debug!(handler = &*id.handler, key = &*id.key, outcome, "call ended");
     }
 
-    pub(super) fn handler(&self) -> &'static crate::handler::Handler {
-        self.message.handler
+    pub(super) fn handler(&self) -> &'static Handler {
+        self.message.named.handler
     }
 
     pub(super) fn id(&self) -> &RecordId {
@@ -96,12 +91,46 @@ impl Drive {
         &self.message.idem
     }
 
-    pub(super) fn held(&self) -> Option<&Held> {
-        self.claimed.as_ref()
+    /// Goes on until the body is to run, or never will.
+    pub(super) fn next(&mut self) -> BoxFuture<'_, Next> {
+        Box::pin(async {
+            let next = self.decided().await;
+            if let Next::Refuse(error) = &next {
+                self.tell(error.kind());
+            }
+            next
+        })
     }
 
-    /// Goes on until the body is to run, or never will.
-    pub(super) async fn next(&mut self) -> Next {
+    /// [`next`](Self::next) for a sync handler.
+    pub(super) fn next_blocking(&mut self) -> Next {
+        self.blocking = true;
+        block_on(self.next())
+    }
+
+    /// What the body runs in, if it is to run.
+    pub(super) fn start(&self) -> Option<Run> {
+        let held = self.claimed?;
+        let Handler { retries, timeout, lease, .. } = *self.handler();
+        let id = self.id();
+        let attempt = Attempt {
+            number: held.number,
+            of: retries.saturating_add(1),
+            handler: Arc::clone(&id.handler),
+            key: Arc::clone(&id.key),
+            token: held.token,
+        };
+        let frame = Frame {
+            attempt,
+            inner: Arc::clone(self.idem().inner()),
+            blocking: self.blocking,
+            found_existing: AtomicBool::new(false),
+            outer: Frame::current(),
+        };
+        Some(Run::new(Arc::new(frame), timeout, Renewed::start(self.idem(), id, held.token, lease)))
+    }
+
+    async fn decided(&mut self) -> Next {
         let inner = Arc::clone(self.idem().inner());
         loop {
             // A duplicate of a settled message needs no seat: nothing can be in work.
@@ -114,9 +143,10 @@ impl Drive {
                 },
             };
             match reply {
-                Reply::Run(Started { token, number }) => {
-                    tracing::debug!(handler = &*self.id().handler, key = &*self.id().key, attempt = number, "claimed");
-                    self.claimed = Some(Held::new(self.id().clone(), token, number, self.handler()));
+                Reply::Run(started) => {
+                    let (id, attempt) = (self.id(), started.number);
+                    tracing::debug!(handler = &*id.handler, key = &*id.key, attempt, "claimed");
+                    self.claimed = Some(started.into());
                     return Next::Run;
                 }
                 Reply::Replay(StoredResult::Json(json)) => {
@@ -196,13 +226,13 @@ impl Drive {
             }
             tracing::debug!(handler = &*self.id().handler, key = &*self.id().key, "waiting for the same message");
             if let Ended::Done(json) = flight.ended().await {
-                return Err(Next::Replay(json.to_vec()));
+                return Err(Next::Replay(json));
             }
         }
     }
 
     /// Whether waiting would hold up the only thread that can end the wait.
-    fn would_block(&self, flight: &Flight) -> bool {
+    fn would_block(&self, flight: &Ahead) -> bool {
         (self.blocking || inside_a_sync_body())
             && flight.polled_on == Some(std::thread::current().id())
             && !super::blocking::on_multi_thread_runtime()
@@ -217,74 +247,18 @@ impl Drive {
         reply
     }
 
-    /// Records the body's result.
-    pub(super) async fn complete(&mut self, json: Vec<u8>, found: bool) -> Reported {
-        let Some(held) = self.claimed.take() else {
-            return Reported::Recorded;
-        };
-        let outcome = if found { "existing" } else { "done" };
-        self.ended(&held, outcome);
-        let size = json.len();
-        let large = size > self.idem().inner().limits.result;
-        let result = if large { StoredResult::TooLarge(size as u64) } else { StoredResult::Json(json.clone()) };
-        match self.report(Step::Complete { token: held.token, result }).await {
-            Ok(Reply::Recorded) => {
-                match self.seat.take() {
-                    Some(seat) if !large => seat.done(&json),
-                    seat => drop(seat),
-                }
-                Reported::Recorded
-            }
-            Ok(_) => Reported::Refused(self.lease_lost()),
-            Err(problem) => Reported::Refused(self.unrecorded(problem)),
-        }
-    }
-
-    /// Records that the attempt failed.
-    pub(super) async fn fail(&mut self, outcome: AttemptOutcome, error: Option<String>) -> Reported {
-        let Some(held) = self.claimed.take() else {
-            return Reported::Recorded;
-        };
-        self.ended(&held, outcome.as_str());
-        tracing::warn!(handler = &*held.id.handler, key = &*held.id.key, attempt = held.number, of = held.of, %outcome,
-            error = error.as_deref().unwrap_or_default(), "attempt failed");
-        let failed = Failed { token: held.token, outcome, error, pause: self.handler().backoff.pause(held.number) };
-        match self.report(Step::Fail(failed)).await {
-            Ok(Reply::Waiting { at }) => {
-                self.resume = Some(at);
-                Reported::Waiting
-            }
-            Ok(Reply::Died(letter)) => Reported::Dead(letter.id),
-            Ok(Reply::Dead { letter, .. }) => Reported::Dead(letter),
-            Ok(_) => Reported::Refused(self.lease_lost()),
-            Err(problem) => Reported::Refused(self.unrecorded(problem)),
-        }
-    }
-
-    /// Brings a report to the ledger; it arrives, and the seat is kept until it has, even when the call is dropped.
-    async fn report(&mut self, step: Step) -> Result<Reply, LedgerError> {
-        let (inner, id) = (Arc::clone(self.message.idem.inner()), self.message.id.clone());
-        let mut reporting = Reporting {
-            idem: self.message.idem.clone(),
-            seat: self.seat.take(),
-            work: Some(Box::pin(async move { inner.report(&id, step).await })),
-        };
-        let reply = poll_fn(|context| match &mut reporting.work {
-            Some(work) => work.as_mut().poll(context),
-            None => std::task::Poll::Pending,
-        })
-        .await;
-        reporting.work = None;
-        self.seat = reporting.seat.take();
-        reply
-    }
-
-    fn ended(&self, held: &Held, outcome: &'static str) {
-        observe::attempt(&held.id.handler, outcome, held.started.elapsed());
-    }
-
-    fn site(&self) -> (String, String) {
+    pub(super) fn site(&self) -> (String, String) {
         (self.id().handler.to_string(), self.id().key.to_string())
+    }
+
+    /// The recorded result is not what the handler returns today.
+    pub(super) fn unreadable(&mut self, problem: &serde_json::Error) -> Error {
+        let (handler, key) = self.site();
+        let what = "done before, but the recorded result no longer decodes as the handler's result type, and nothing ran; \
+                    make the type read what it wrote:";
+        let error = Error::Codec { handler, key, what: what.to_owned(), problem: problem.to_string() };
+        self.tell(error.kind());
+        error
     }
 
     fn in_progress(&self) -> Error {
@@ -297,7 +271,7 @@ impl Drive {
         Error::KeyReused { handler, key }
     }
 
-    fn lease_lost(&self) -> Error {
+    pub(super) fn lease_lost(&self) -> Error {
         let (handler, key) = self.site();
         Error::LeaseLost { handler, key }
     }
@@ -308,7 +282,7 @@ impl Drive {
     }
 
     /// The body ran, and the ledger did not take how it ended.
-    fn unrecorded(&self, problem: LedgerError) -> Error {
+    pub(super) fn unrecorded(&self, problem: LedgerError) -> Error {
         let (handler, key) = self.site();
         Error::Ledger { handler: Some(handler), key: Some(key), problem }
     }
@@ -320,26 +294,6 @@ impl Drive {
                 Error::Closed { handler: Some(handler), key: Some(key) }
             }
             problem => self.unrecorded(problem),
-        }
-    }
-}
-
-/// A report on its way. Dropped with the call, it goes on in the background.
-struct Reporting {
-    idem: Idem,
-    seat: Option<Seat>,
-    work: Option<BoxFuture<'static, Result<Reply, LedgerError>>>,
-}
-
-impl Drop for Reporting {
-    fn drop(&mut self) {
-        if let Some(work) = self.work.take() {
-            let seat = self.seat.take();
-            self.idem.keeper().finish(Box::pin(async move {
-                // What could not be recorded is kept, and brought again, by the report itself.
-                let _ = work.await;
-                drop(seat);
-            }));
         }
     }
 }

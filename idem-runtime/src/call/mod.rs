@@ -6,29 +6,33 @@ mod body;
 mod drive;
 mod flight;
 mod held;
+mod renewal;
+mod report;
 
 use std::fmt::Write;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::sync::atomic::Ordering;
+use std::task::Poll;
 
 pub use attempt::{Attempt, attempt, found_existing};
-use blocking::block_on;
 use body::Ended;
-use drive::{Drive, Next, Reported};
+use drive::{Drive, Next};
 pub(crate) use flight::Flights;
+pub(crate) use renewal::Leases;
+use report::{Report, Told};
 
 use crate::bounds::{Failure, Outcome, Replayable};
 use crate::error::Error;
 use crate::message::Message;
-use crate::protocol::AttemptOutcome;
 
 /// The longest error text that is stored, in bytes.
 const LONGEST_TEXT: usize = 4096;
 
 /// One call of a handler: begin, then while told to run: run the body; then finish.
+///
+/// It is compiled once for each handler, so it only turns types into JSON and back; the [`Drive`] does the work.
 pub struct Call<R: Outcome> {
-    drive: Result<Drive, Option<Error>>,
+    drive: Option<Box<Drive>>,
     retry_if: Option<fn(&R::Error) -> bool>,
     result: Option<R>,
 }
@@ -41,7 +45,10 @@ where
 {
     /// Starts a call.
     pub fn begin(message: Message) -> Self {
-        Self { drive: Drive::begin(message).map_err(Some), retry_if: None, result: None }
+        match Drive::begin(message) {
+            Ok(drive) => Self { drive: Some(drive), retry_if: None, result: None },
+            Err(error) => Self { drive: None, retry_if: None, result: Some(refused(error)) },
+        }
     }
 
     /// `retry_if = path`.
@@ -53,152 +60,113 @@ where
 
     /// Whether the body is to run (again); claims the key when it is.
     pub async fn next(&mut self) -> bool {
-        if self.result.is_some() {
-            return false;
-        }
-        let next = match &mut self.drive {
-            Ok(drive) => drive.next().await,
-            Err(error) => match error.take() {
-                Some(error) => Next::Refuse(error),
-                None => return false,
-            },
-        };
-        match next {
-            Next::Run => return true,
-            Next::Replay(json) => self.replay(&json),
-            Next::Refuse(error) => self.refuse(error),
-        }
-        false
+        let Some(drive) = self.unfinished() else { return false };
+        let next = drive.next().await;
+        self.is_to_run(next)
     }
 
     /// Runs the body once and records how it ended.
-    pub async fn run<F: Future<Output = R>>(&mut self, body: Pin<&mut F>) {
-        let Ok(drive) = &mut self.drive else { return };
-        let Some(held) = drive.held() else { return };
-        let frame = held.frame(drive.idem().inner(), false);
-        let ended = body::run(body, frame.clone(), held, drive.idem()).await;
-        self.settle(ended, frame.found_existing.load(Ordering::Relaxed)).await;
+    pub async fn run<F: Future<Output = R>>(&mut self, mut body: Pin<&mut F>) {
+        let Some(drive) = self.unfinished() else { return };
+        let Some(mut run) = drive.start() else { return };
+        let mut returned = None;
+        let ended = poll_fn(|context| {
+            run.poll(context, &mut |context| match body.as_mut().poll(context) {
+                Poll::Ready(result) => {
+                    returned = Some(result);
+                    true
+                }
+                Poll::Pending => false,
+            })
+        })
+        .await;
+        let found = run.found_existing();
+        // The lease is not renewed past the body.
+        drop(run);
+        let (report, own) = self.report(ended, returned, found);
+        let Some(drive) = self.unfinished() else { return };
+        let told = drive.report(report).await;
+        self.is_told(told, own);
     }
 
     /// [`next`](Self::next) for a sync handler.
     pub fn next_blocking(&mut self) -> bool {
-        if let Ok(drive) = &mut self.drive {
-            drive.block();
-        }
-        block_on(self.next())
+        let Some(drive) = self.unfinished() else { return false };
+        let next = drive.next_blocking();
+        self.is_to_run(next)
     }
 
     /// [`run`](Self::run) for a sync handler.
     pub fn run_blocking(&mut self, body: impl FnOnce() -> R) {
-        let Ok(drive) = &mut self.drive else { return };
-        let Some(held) = drive.held() else { return };
-        let frame = held.frame(drive.idem().inner(), true);
-        let ended = blocking::hold(|| body::run_blocking(body, frame.clone(), held, drive.idem()));
-        block_on(self.settle(ended, frame.found_existing.load(Ordering::Relaxed)));
+        let Some(drive) = self.unfinished() else { return };
+        let Some(run) = drive.start() else { return };
+        let (mut body, mut returned) = (Some(body), None);
+        let ended = run.run_blocking(&mut || returned = body.take().map(|body| body()));
+        let found = run.found_existing();
+        drop(run);
+        let (report, own) = self.report(ended, returned, found);
+        let Some(drive) = self.unfinished() else { return };
+        let told = drive.report_blocking(report);
+        self.is_told(told, own);
     }
 
     /// What the caller gets. `next` has said false, so there is a result.
     pub fn finish(mut self) -> R {
-        match self.result.take() {
-            Some(result) => result,
-            None => R::from_result(Err(Error::Closed { handler: None, key: None }.into())),
-        }
+        self.result.take().unwrap_or_else(|| refused(Error::Closed { handler: None, key: None }))
     }
 
-    async fn settle(&mut self, ended: Ended<R>, found: bool) {
-        let Ok(drive) = &mut self.drive else { return };
-        let (outcome, text, own) = match ended {
-            Ended::Returned(result) => match result.into_result() {
-                Ok(value) => return self.complete(value, found).await,
-                Err(error) => {
-                    let permanent = self.retry_if.is_some_and(|retry_if| !retry_if(&error));
-                    let outcome = if permanent { AttemptOutcome::Permanent } else { AttemptOutcome::Failed };
-                    (outcome, text_of(&error), Own::Error(error))
+    fn unfinished(&mut self) -> Option<&mut Drive> {
+        if self.result.is_some() { None } else { self.drive.as_deref_mut() }
+    }
+
+    fn is_to_run(&mut self, next: Next) -> bool {
+        self.result = Some(match next {
+            Next::Run => return true,
+            Next::Refuse(error) => refused(error),
+            Next::Replay(json) => match (serde_json::from_slice(&json), &mut self.drive) {
+                (Ok(value), Some(drive)) => {
+                    drive.tell("replayed");
+                    R::from_result(Ok(value))
                 }
+                (Err(error), Some(drive)) => refused(drive.unreadable(&error)),
+                (_, None) => return false,
             },
-            Ended::Panicked(message) => (AttemptOutcome::Panicked, cut(message.clone()), Own::Panic(message)),
-            Ended::TimedOut(limit) => {
-                let text = format!("the body did not return within {limit:?}");
-                (AttemptOutcome::TimedOut, text, Own::Timeout(limit))
+        });
+        false
+    }
+
+    /// How the attempt ended, without its types, and what the body left for the caller.
+    fn report(&self, ended: Ended, returned: Option<R>, found: bool) -> (Report, Option<R>) {
+        match (ended, returned.map(R::into_result)) {
+            (Ended::Panicked(message), _) => (Report::Panicked(message), None),
+            (Ended::TimedOut(limit), _) => (Report::TimedOut(limit), None),
+            (Ended::Returned, Some(Ok(value))) => {
+                let json = serde_json::to_vec(&value);
+                (Report::Returned { json, found }, Some(R::from_result(Ok(value))))
             }
-        };
-        let redeliver = drive.handler().redeliver;
-        let attempt = drive.held().map_or(0, |held| held.number);
-        let (handler, key) = (drive.id().handler.to_string(), drive.id().key.to_string());
-        match (drive.fail(outcome, Some(text)).await, own) {
-            (Reported::Refused(error), _) => self.refuse(error),
-            (Reported::Waiting, _) if !redeliver => {}
-            (_, Own::Error(error)) => self.end("failed", Err(error)),
-            (Reported::Dead(letter), _) if !redeliver => {
-                let error = drive.dead(letter, false);
-                self.refuse(error);
+            (Ended::Returned, Some(Err(error))) => {
+                let permanent = self.retry_if.is_some_and(|retry_if| !retry_if(&error));
+                (Report::Failed { permanent, text: text_of(&error) }, Some(R::from_result(Err(error))))
             }
-            (_, Own::Panic(message)) => self.refuse(Error::Panicked { handler, key, attempt, message }),
-            (_, Own::Timeout(limit)) => self.refuse(Error::TimedOut { handler, key, attempt, limit }),
+            (Ended::Returned, None) => (Report::Panicked("the body returned nothing".to_owned()), None),
         }
     }
 
-    async fn complete(&mut self, value: R::Ok, found: bool) {
-        let Ok(drive) = &mut self.drive else { return };
-        let problem = match serde_json::to_vec(&value) {
-            Ok(json) => {
-                return match drive.complete(json, found).await {
-                    Reported::Refused(error) => self.refuse(error),
-                    _ => self.end(if found { "existing" } else { "done" }, Ok(value)),
-                };
-            }
-            Err(error) => error.to_string(),
-        };
-        let (handler, key) = (drive.id().handler.to_string(), drive.id().key.to_string());
-        match drive.fail(AttemptOutcome::ResultNotStorable, Some(cut(problem.clone()))).await {
-            Reported::Refused(error) => self.refuse(error),
-            _ => {
-                let what = "the body returned, but its result cannot be turned into JSON, so the message is a dead \
-                            letter and will not run again:";
-                self.refuse(Error::Codec { handler, key, what: what.to_owned(), problem });
-            }
+    fn is_told(&mut self, told: Told, own: Option<R>) {
+        match told {
+            Told::Again => {}
+            Told::Own => self.result = own,
+            Told::Refuse(error) => self.result = Some(refused(error)),
         }
-    }
-
-    fn replay(&mut self, json: &[u8]) {
-        match serde_json::from_slice(json) {
-            Ok(value) => self.end("replayed", Ok(value)),
-            Err(error) => {
-                let Ok(drive) = &self.drive else { return };
-                let what = "done before, but the recorded result no longer decodes as the handler's result type, and \
-                            nothing ran; make the type read what it wrote:";
-                let error = Error::Codec {
-                    handler: drive.id().handler.to_string(),
-                    key: drive.id().key.to_string(),
-                    what: what.to_owned(),
-                    problem: error.to_string(),
-                };
-                self.refuse(error);
-            }
-        }
-    }
-
-    fn refuse(&mut self, error: Error) {
-        self.end(error.kind(), Err(error.into()));
-    }
-
-    fn end(&mut self, outcome: &'static str, result: Result<R::Ok, R::Error>) {
-        if let Ok(drive) = &mut self.drive {
-            drive.tell(outcome);
-        }
-        self.result = Some(R::from_result(result));
     }
 }
 
-/// What the body left where it left no result.
-enum Own<E> {
-    Error(E),
-    Panic(String),
-    Timeout(std::time::Duration),
+fn refused<R: Outcome<Error: From<Error>>>(error: Error) -> R {
+    R::from_result(Err(error.into()))
 }
 
 /// An error with its causes, as `anyhow` and others print them in the alternate form.
-fn text_of(error: &impl std::fmt::Display) -> String {
+fn text_of(error: &dyn std::fmt::Display) -> String {
     let mut text = String::new();
     match write!(text, "{error:#}") {
         Ok(()) => cut(text),

@@ -1,5 +1,7 @@
 //! The protocol: every move of a record, as one pure function.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
 use super::letter::{AttemptOutcome, DeadLetter, DeadLetterId, LetterState, PastAttempt, Reason};
@@ -22,7 +24,7 @@ pub struct Facts {
     /// Whether a lease that has passed means a dead owner.
     pub leases: bool,
     /// The running instance that decides, for the letter.
-    pub instance: String,
+    pub instance: Arc<str>,
 }
 
 /// What to write, all of it or nothing, and what to answer once it is durable.
@@ -122,12 +124,12 @@ pub fn claim(id: &RecordId, record: Option<Record>, wanted: &Claim, facts: &Fact
     }
     let mut live = match record {
         None => Live {
-            handler: id.handler.to_string(),
-            key: id.key.to_string(),
+            handler: Arc::clone(&id.handler),
+            key: Arc::clone(&id.key),
             token: 0,
             fingerprint: None,
             budget: wanted.budget,
-            payload: Vec::new(),
+            payload: Arc::clone(&wanted.payload),
             past: Vec::new(),
             first_seen: facts.now,
             phase: Phase::Waiting { since: facts.now, until: facts.now },
@@ -164,11 +166,11 @@ pub fn claim(id: &RecordId, record: Option<Record>, wanted: &Claim, facts: &Fact
     let number = live.number().saturating_add(1);
     live.token = facts.token;
     live.fingerprint = wanted.fingerprint;
-    live.payload.clone_from(&wanted.payload);
+    live.payload = Arc::clone(&wanted.payload);
     live.phase = Phase::Running {
         number,
         since: facts.now,
-        owner: wanted.owner.clone(),
+        owner: Arc::clone(&wanted.owner),
         session: facts.session,
         until: after(facts.now, wanted.lease),
     };
@@ -230,7 +232,7 @@ fn sweep(record: Option<Record>, facts: &Facts) -> Decision {
 impl Live {
     /// What it is addressed by.
     pub(crate) fn id(&self) -> RecordId {
-        RecordId { handler: self.handler.as_str().into(), key: self.key.as_str().into() }
+        RecordId { handler: self.handler.clone(), key: self.key.clone() }
     }
 
     /// The number of the running attempt, or of the last one.
@@ -291,8 +293,8 @@ fn bury(live: Live, reason: Reason, facts: &Facts) -> Decision {
         // What was stored came out of serde_json; what does not parse all the same is shown as it is.
         payload: serde_json::from_slice(&live.payload)
             .unwrap_or_else(|_| String::from_utf8_lossy(&live.payload).into_owned().into()),
-        handler: live.handler,
-        key: live.key,
+        handler: live.handler.to_string(),
+        key: live.key.to_string(),
         reason,
         attempts: live.past,
         state: LetterState::Open,
@@ -300,7 +302,7 @@ fn bury(live: Live, reason: Reason, facts: &Facts) -> Decision {
         died_at: facts.now,
         closed_at: None,
         closed_why: None,
-        instance: facts.instance.clone(),
+        instance: facts.instance.to_string(),
     };
     Decision {
         record: Change::Put(Box::new(Record::Settled(settled))),

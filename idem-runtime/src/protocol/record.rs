@@ -48,10 +48,12 @@ pub enum Record {
 pub struct Live {
     /// The handler's name.
     #[n(0)]
-    pub handler: String,
+    #[cbor(with = "codec::text")]
+    pub handler: Arc<str>,
     /// The idempotency key.
     #[n(1)]
-    pub key: String,
+    #[cbor(with = "codec::text")]
+    pub key: Arc<str>,
     /// The fencing token of the last claim.
     #[n(2)]
     pub token: u64,
@@ -63,8 +65,8 @@ pub struct Live {
     pub budget: Budget,
     /// The arguments: a JSON object, name to value.
     #[n(5)]
-    #[cbor(with = "minicbor::bytes")]
-    pub payload: Vec<u8>,
+    #[cbor(with = "codec::bytes")]
+    pub payload: Arc<[u8]>,
     /// The attempts that ended.
     #[n(6)]
     pub past: Vec<PastAttempt>,
@@ -92,7 +94,8 @@ pub enum Phase {
         since: Timestamp,
         /// The running instance that holds it.
         #[n(2)]
-        owner: String,
+        #[cbor(with = "codec::text")]
+        owner: Arc<str>,
         /// The opening of the ledger in which it was claimed; 0 in a ledger that many processes share.
         #[n(3)]
         session: u64,
@@ -183,8 +186,8 @@ pub enum StoredResult {
     #[n(0)]
     Json(
         #[n(0)]
-        #[cbor(with = "minicbor::bytes")]
-        Vec<u8>,
+        #[cbor(with = "codec::bytes")]
+        Arc<[u8]>,
     ),
     /// It happened, but it was larger than the limit: how large, in bytes.
     #[n(1)]

@@ -1,5 +1,6 @@
 //! What can be asked of a record, and what is answered.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -49,11 +50,11 @@ pub enum Step {
 pub struct Claim {
     /// The running instance that claims. It never claims a key that it is still running itself: an older claim of its
     /// own is one whose end could not be recorded.
-    pub owner: String,
+    pub owner: Arc<str>,
     /// What must match where there is a record; `None` does not look.
     pub fingerprint: Option<Fingerprint>,
     /// The arguments: a JSON object, name to value.
-    pub payload: Vec<u8>,
+    pub payload: Arc<[u8]>,
     /// What the handler allows.
     pub budget: Budget,
     /// How long the claim lives unless renewed.

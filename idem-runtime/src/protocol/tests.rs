@@ -88,7 +88,7 @@ impl Life {
             letter: DeadLetterId::from_bytes(self.letter_ids.to_be_bytes()),
             session: self.session,
             leases: self.leases,
-            instance: "i".to_owned(),
+            instance: "i".into(),
         };
         let before = self.record.clone();
         let decision = decide(&id, before.clone(), step, &facts);
@@ -175,9 +175,9 @@ impl Life {
         match op {
             Op::Claim { owner, fingerprint, retries, bury } => {
                 self.step(&Step::Claim(Claim {
-                    owner: format!("{owner}"),
+                    owner: format!("{owner}").into(),
                     fingerprint: fingerprint.map(|byte| Fingerprint([byte; 16])),
-                    payload: b"{}".to_vec(),
+                    payload: b"{}".as_slice().into(),
                     budget: Budget { retries: *retries, bury: *bury, ttl: TTL },
                     lease: Duration::from_secs(30),
                 }));
@@ -188,7 +188,7 @@ impl Life {
             }
             Op::Complete { token, result } => {
                 let token = *token.get(&self.issued);
-                self.step(&Step::Complete { token, result: StoredResult::Json(vec![*result]) });
+                self.step(&Step::Complete { token, result: StoredResult::Json([*result].into()) });
             }
             Op::Fail { token, outcome } => {
                 let token = *token.get(&self.issued);
@@ -255,7 +255,7 @@ fn a_check_that_is_left_out_is_found() {
     life.go(&Op::Claim { owner: 1, fingerprint: None, retries: 2, bury: false });
     let stale = life.issued[1];
     let let_through = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        let step = Step::Complete { token: stale, result: StoredResult::Json(Vec::new()) };
+        let step = Step::Complete { token: stale, result: StoredResult::Json([].into()) };
         let before = life.record.clone();
         life.check(before.as_ref(), &Reply::Recorded, &step);
     }));

@@ -1,10 +1,12 @@
 //! A ledger in memory, which many Idems can share as if they were processes: it forgets everything when it is dropped.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
+use foldhash::fast::RandomState;
 use parking_lot::Mutex;
 
 use crate::clock::{BoxFuture, Clock, after};
@@ -21,18 +23,25 @@ pub struct MemoryLedger {
     kept: Arc<Mutex<Kept>>,
 }
 
-#[derive(Default)]
 struct Kept {
-    records: HashMap<RecordId, Record>,
+    records: HashMap<RecordId, Record, RandomState>,
     letters: BTreeMap<DeadLetterId, DeadLetter>,
     token: u64,
     ids: uuid::ContextV7,
+    instance: Arc<str>,
 }
 
 impl MemoryLedger {
     /// An empty one, on this clock.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, kept: Arc::default() }
+        let kept = Kept {
+            records: HashMap::default(),
+            letters: BTreeMap::new(),
+            token: 0,
+            ids: uuid::ContextV7::new(),
+            instance: "memory".into(),
+        };
+        Self { clock, kept: Arc::new(Mutex::new(kept)) }
     }
 }
 
@@ -44,16 +53,21 @@ impl Kept {
             letter: DeadLetterId::new(now, &self.ids),
             session: 0,
             leases: true,
-            instance: "memory".to_owned(),
+            instance: Arc::clone(&self.instance),
         };
-        let decision = decide(id, self.records.get(id).cloned(), step, &facts);
-        match decision.record {
-            Change::Keep => {}
-            Change::Remove => drop(self.records.remove(id)),
-            Change::Put(record) => {
+        let place = self.records.entry(id.clone());
+        let known = match &place {
+            Entry::Occupied(taken) => Some(taken.get().clone()),
+            Entry::Vacant(_) => None,
+        };
+        let decision = decide(id, known, step, &facts);
+        match (decision.record, place) {
+            (Change::Put(record), place) => {
                 self.token += 1;
-                self.records.insert(id.clone(), *record);
+                place.insert_entry(*record);
             }
+            (Change::Remove, Entry::Occupied(taken)) => drop(taken.remove()),
+            (Change::Keep | Change::Remove, _) => {}
         }
         match decision.letter {
             LetterChange::Keep => {}

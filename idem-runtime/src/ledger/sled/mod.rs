@@ -63,7 +63,7 @@ struct Shared {
     folder: Folder,
     cache_bytes: u64,
     clock: Arc<dyn Clock>,
-    instance: String,
+    instance: Arc<str>,
     session: u64,
     engine: RwLock<Engine>,
     queue: Queue,
@@ -165,7 +165,7 @@ impl SledLedger {
             folder,
             cache_bytes,
             clock,
-            instance,
+            instance: instance.into(),
             session: state.meta.session,
             engine: RwLock::new(Engine::Open(store)),
             queue: Queue::default(),
@@ -215,7 +215,7 @@ impl Shared {
             letter: DeadLetterId::from_bytes([0; 16]),
             session: self.session,
             leases: false,
-            instance: String::new(),
+            instance: self.instance.clone(),
         }
     }
 

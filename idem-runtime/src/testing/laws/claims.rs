@@ -15,7 +15,7 @@ pub async fn a_first_claim_runs_as_attempt_one(on: Arc<Subject>) {
 pub async fn a_live_claim_is_given_once(on: Arc<Subject>) {
     on.start("A").await;
     let mut other = claim();
-    other.owner = "two".to_owned();
+    other.owner = "two".into();
     assert!(matches!(on.step("A", Step::Claim(other)).await, Reply::Busy { .. }));
 }
 
@@ -23,7 +23,7 @@ pub async fn a_live_claim_is_given_once(on: Arc<Subject>) {
 pub async fn of_many_claims_at_once_one_runs(on: Arc<Subject>) {
     let claims = (0..64).map(|owner| {
         let mut claim = claim();
-        claim.owner = format!("owner {owner}");
+        claim.owner = format!("owner {owner}").into();
         let answer = on.ledger.apply(&id("A"), Step::Claim(claim));
         tokio::spawn(answer)
     });
@@ -57,7 +57,7 @@ pub async fn a_lapsed_lease_passes_the_claim_on(on: Arc<Subject>) {
     let first = on.start("A").await;
     on.clock.advance(LEASE);
     let mut other = claim();
-    other.owner = "two".to_owned();
+    other.owner = "two".into();
     let second = on.start_as("A", other).await;
     assert_eq!(second.number, 2);
     assert_eq!(on.step("A", complete(first.token, "1")).await, Reply::LeaseLost);
@@ -72,7 +72,7 @@ pub async fn a_renewed_lease_does_not_lapse(on: Arc<Subject>) {
         assert_eq!(on.step("A", Step::Renew { token: started.token, lease: LEASE }).await, Reply::Recorded);
     }
     let mut other = claim();
-    other.owner = "two".to_owned();
+    other.owner = "two".into();
     assert!(matches!(on.step("A", Step::Claim(other)).await, Reply::Busy { .. }));
 }
 
@@ -116,7 +116,7 @@ pub async fn another_fingerprint_is_refused_in_every_state(on: Arc<Subject>) {
     for key in ["running", "waiting", "done", "dead", "discarded"] {
         let mut other = claim();
         other.fingerprint = Some(Fingerprint([2; 16]));
-        other.owner = "two".to_owned();
+        other.owner = "two".into();
         assert_eq!(on.step(key, Step::Claim(other)).await, Reply::Reused, "{key}");
     }
     assert_eq!(on.step("running", complete(running.token, "1")).await, Reply::Recorded);
@@ -159,7 +159,7 @@ pub async fn a_step_happens_even_when_its_future_is_dropped(on: Arc<Subject>) {
     let _ = futures_util::future::poll_immediate(claiming.as_mut()).await;
     drop(claiming);
     let mut other = claim();
-    other.owner = "two".to_owned();
+    other.owner = "two".into();
     // This answer comes after the dropped one was made.
     assert!(matches!(on.step("A", Step::Claim(other)).await, Reply::Busy { .. }));
 }

@@ -11,7 +11,7 @@ pub async fn a_result_is_replayed_exactly(on: Arc<Subject>) {
         let started = on.start(json).await;
         assert_eq!(on.step(json, complete(started.token, json)).await, Reply::Recorded);
         for _ in 0..2 {
-            let replay = Reply::Replay(StoredResult::Json(json.as_bytes().to_vec()));
+            let replay = Reply::Replay(StoredResult::Json(json.as_bytes().into()));
             assert_eq!(on.step(json, Step::Claim(claim())).await, replay);
         }
     }
@@ -23,14 +23,14 @@ pub async fn a_result_is_replayed_exactly(on: Arc<Subject>) {
 /// The largest payloads, results and letters come back whole.
 pub async fn large_values_come_back_whole(on: Arc<Subject>) {
     let mut large = claim();
-    large.payload = format!(r#"{{"note":"{}"}}"#, "p".repeat(1 << 20)).into_bytes();
+    large.payload = format!(r#"{{"note":"{}"}}"#, "p".repeat(1 << 20)).into_bytes().into();
     let result = format!("\"{}\"", "r".repeat(16 << 20));
     let started = on.start_as("A", large.clone()).await;
     assert_eq!(on.step("A", complete(started.token, &result)).await, Reply::Recorded);
     let Reply::Replay(StoredResult::Json(replayed)) = on.step("A", Step::Claim(large.clone())).await else {
         panic!("expected a replay")
     };
-    assert!(replayed == result.as_bytes(), "{} bytes came back", replayed.len());
+    assert!(*replayed == *result.as_bytes(), "{} bytes came back", replayed.len());
     let started = on.start_as("B", large.clone()).await;
     let Reply::Died(written) = on.fail("B", started.token, AttemptOutcome::Permanent).await else {
         panic!("expected a letter")

@@ -152,9 +152,9 @@ fn id(key: &str) -> RecordId {
 /// A claim with two retries.
 fn claim() -> Claim {
     Claim {
-        owner: "one".to_owned(),
+        owner: "one".into(),
         fingerprint: Some(Fingerprint([1; 16])),
-        payload: br#"{"sku":"TEA-500"}"#.to_vec(),
+        payload: br#"{"sku":"TEA-500"}"#.as_slice().into(),
         budget: Budget { retries: 2, bury: false, ttl: TTL },
         lease: LEASE,
     }
@@ -165,5 +165,5 @@ fn failed(token: u64, outcome: AttemptOutcome) -> Failed {
 }
 
 fn complete(token: u64, json: &str) -> Step {
-    Step::Complete { token, result: StoredResult::Json(json.as_bytes().to_vec()) }
+    Step::Complete { token, result: StoredResult::Json(json.as_bytes().into()) }
 }

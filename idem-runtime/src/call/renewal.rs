@@ -1,0 +1,111 @@
+//! On a ledger that others share, the claims of running bodies are kept alive. The background does it, for a body may
+//! hold its own thread.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
+use std::time::Duration;
+
+use foldhash::fast::RandomState;
+use futures_util::future::{Either, join_all, ready, select};
+use parking_lot::Mutex;
+
+use crate::clock::BoxFuture;
+use crate::idem::{Idem, Inner};
+use crate::protocol::{RecordId, Reply, Step};
+
+/// The claims to renew, by the length of their leases: those of one length are renewed together.
+#[derive(Debug, Default)]
+pub(crate) struct Leases(Mutex<HashMap<Duration, Tokens, RandomState>>);
+
+type Tokens = HashMap<RecordId, u64, RandomState>;
+
+/// A claim that is kept alive for as long as this is not dropped.
+pub(super) struct Renewed {
+    inner: Arc<Inner>,
+    id: RecordId,
+    token: u64,
+    lease: Duration,
+}
+
+impl Renewed {
+    /// Keeps a claim alive, if its ledger counts leases.
+    pub(super) fn start(idem: &Idem, id: &RecordId, token: u64, lease: Duration) -> Option<Self> {
+        let inner = idem.inner();
+        if !inner.ledger.leases() {
+            return None;
+        }
+        let first = match inner.leases.0.lock().entry(lease) {
+            Entry::Occupied(mut others) => {
+                others.get_mut().insert(id.clone(), token);
+                false
+            }
+            Entry::Vacant(none) => {
+                none.insert(Tokens::from_iter([(id.clone(), token)]));
+                true
+            }
+        };
+        if first {
+            idem.keeper().meanwhile(Box::pin(renew(Arc::clone(inner), lease)));
+        }
+        Some(Self { inner: Arc::clone(inner), id: id.clone(), token, lease })
+    }
+}
+
+impl Drop for Renewed {
+    fn drop(&mut self) {
+        self.inner.leases.forget(&self.id, self.token, self.lease);
+    }
+}
+
+impl Leases {
+    /// What is to be renewed. Where there is nothing, the next claim starts the renewing again.
+    fn held(&self, lease: Duration) -> Tokens {
+        let mut leases = self.0.lock();
+        let held = leases.get(&lease).cloned().unwrap_or_default();
+        if held.is_empty() {
+            leases.remove(&lease);
+        }
+        held
+    }
+
+    /// Whether it was to be renewed until now.
+    fn forget(&self, id: &RecordId, token: u64, lease: Duration) -> bool {
+        let mut leases = self.0.lock();
+        let Some(tokens) = leases.get_mut(&lease) else { return false };
+        // The next attempt's claim may stand in its place.
+        tokens.get(id) == Some(&token) && tokens.remove(id).is_some()
+    }
+}
+
+/// Renews all claims with leases of this length, as long as there are some.
+async fn renew(inner: Arc<Inner>, lease: Duration) {
+    let mut pause: BoxFuture<'static, ()> = inner.clock.sleep(lease / 3);
+    loop {
+        pause.await;
+        let held = inner.leases.held(lease);
+        if held.is_empty() {
+            return;
+        }
+        let next = inner.clock.sleep(lease / 3);
+        let renewals = join_all(held.into_iter().map(|(id, token)| renew_one(&inner, id, token, lease)));
+        pause = match select(Box::pin(renewals), next).await {
+            Either::Left((_, next)) => next,
+            // One that hangs is given up, lest the others lapse.
+            Either::Right(_) => Box::pin(ready(())),
+        };
+    }
+}
+
+async fn renew_one(inner: &Inner, id: RecordId, token: u64, lease: Duration) {
+    match inner.apply(&id, Step::Renew { token, lease }).await {
+        Ok(Reply::Recorded) => {}
+        // A body cannot be taken back; its report will be refused. One that ended meanwhile has lost nothing.
+        Ok(_) => {
+            if inner.leases.forget(&id, token, lease) {
+                tracing::warn!(handler = &*id.handler, key = &*id.key, "the lease was lost while the body ran");
+            }
+        }
+        Err(error) => tracing::warn!(%error, "the lease could not be renewed and will be tried again"),
+    }
+}

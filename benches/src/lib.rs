@@ -1,5 +1,7 @@
-//! What idem is measured against, and how the measurements become ratios.
+//! What idem is measured against, and how.
 
 pub mod bare;
 pub mod callgrind;
+pub mod orders;
 pub mod report;
+pub mod rounds;

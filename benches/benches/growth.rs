@@ -1,0 +1,152 @@
+//! What many records cost: calls a second, memory, disk, and opening after `kill -9`.
+//!
+//! The bench runs itself as a child: one that fills a ledger and is killed, one that opens it, one whose results expire
+//! all the time.
+
+#![expect(clippy::unwrap_used, reason = "a bench that cannot run measures nothing")]
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use idem_benches::orders::{delivery, first_calls, placed, rate};
+use idem_benches::report::Row;
+use idem_runtime::testing::ManualClock;
+use idem_runtime::{Error, Idem, idempotent};
+
+const CALLERS: usize = 64;
+/// How many calls are timed at each size.
+const TIMED: u64 = 40_000;
+const SIZES: [u64; 4] = [10_000, 100_000, 1_000_000, 5_000_000];
+/// What stays alive in the turnover, and how often it is turned over.
+const LIVE: u64 = 200_000;
+const TURNS: u64 = 5;
+
+fn main() {
+    let given: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    match given.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["fill", folder] => fill(Path::new(folder)),
+        ["open", folder] => open(Path::new(folder)),
+        ["turnover", folder] => turnover(Path::new(folder)),
+        _ => parent(),
+    }
+}
+
+fn parent() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = folder.path().join("ledger");
+    let mut first = None;
+    child("fill", &ledger, SIZES.len() + 1, |figure| {
+        let (what, ours) = figure;
+        let Ok(records) = what.parse::<u64>() else {
+            let bench = "resident memory at 5000000 records".to_owned();
+            return Row { bench, unit: "MiB", ours, beside: None, to_reach: "≤ 400" }.print();
+        };
+        let smallest = *first.get_or_insert(ours);
+        let bench = format!("first calls, {CALLERS} callers, {records} records");
+        Row { bench, unit: "calls/s", ours, beside: Some(("itself at 10000", smallest)), to_reach: "≥ 0.5" }.print();
+    });
+    child("open", &ledger, 1, |(_, ours)| {
+        let bench = "opening 5000000 records after kill -9".to_owned();
+        Row { bench, unit: "s", ours, beside: None, to_reach: "≤ 5" }.print();
+    });
+    child("turnover", &folder.path().join("turnover"), 1, |(_, ours)| {
+        let order = delivery(0);
+        let bytes = (order.order_no.len() + serde_json::to_vec(&placed(order)).unwrap().len()) as f64;
+        let beside = Some(("key and result", bytes));
+        Row { bench: "disk a live record in turnover".to_owned(), unit: "bytes", ours, beside, to_reach: "≤ 6" }
+            .print();
+    });
+}
+
+/// Runs a child until it has said so many figures, and kills it.
+fn child(what: &str, folder: &Path, figures: usize, mut take: impl FnMut((String, f64))) {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .arg(what)
+        .arg(folder)
+        .stdout(Stdio::piped())
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    for line in lines.take(figures) {
+        let line = line.unwrap();
+        let (what, figure) = line.rsplit_once(' ').unwrap();
+        take((what.to_owned(), figure.parse().unwrap()));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+fn say(what: impl std::fmt::Display, figure: f64) {
+    println!("{what} {figure}");
+    std::io::stdout().flush().unwrap();
+}
+
+/// A child waits to be killed.
+fn wait() -> ! {
+    loop {
+        std::thread::park();
+    }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap()
+}
+
+fn fill(folder: &Path) {
+    let (runtime, idem) = (runtime(), Idem::open(folder).unwrap());
+    let mut filled = 0;
+    for size in SIZES {
+        runtime.block_on(first_calls(&idem, filled..size, 512));
+        let rate = runtime.block_on(first_calls(&idem, size..size + TIMED, CALLERS));
+        filled = size + TIMED;
+        say(size, rate);
+    }
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"));
+    say("resident", resident.map_or(f64::NAN, |kib| kib.parse::<f64>().unwrap() / 1024.0));
+    wait();
+}
+
+fn open(folder: &Path) {
+    let start = Instant::now();
+    let idem = Idem::open(folder).unwrap();
+    say("opened", start.elapsed().as_secs_f64());
+    drop(idem);
+}
+
+#[idempotent(name = "orders.brief", key = "order_no", ttl = "1h")]
+async fn brief(order_no: String) -> Result<idem_benches::orders::Order, Error> {
+    Ok(placed(idem_benches::orders::PlaceOrder { order_no, sku: "TEA-500".to_owned(), qty: 2 }))
+}
+
+fn turnover(folder: &Path) {
+    let clock = Arc::new(ManualClock::default());
+    let (runtime, idem) = (runtime(), Idem::builder().clock(clock.clone()).open(folder).unwrap());
+    // A hundredth of what is alive at a time, in a hundredth of the time to live.
+    let piece = LIVE / 100;
+    for number in 0..TURNS * 100 {
+        runtime.block_on(rate(number * piece..(number + 1) * piece, CALLERS, |number| {
+            let idem = idem.clone();
+            async move { assert!(idem.scope(brief(delivery(number).order_no)).await.is_ok()) }
+        }));
+        clock.advance(Duration::from_secs(36));
+        runtime.block_on(idem.sweep()).unwrap();
+    }
+    say("bytes", bytes(folder) as f64 / LIVE as f64);
+    wait();
+}
+
+fn bytes(folder: &Path) -> u64 {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
+    entries
+        .map(
+            |entry| if entry.path().is_dir() { bytes(&entry.path()) } else { entry.metadata().unwrap().blocks() * 512 },
+        )
+        .sum()
+}

@@ -1,0 +1,16 @@
+//! Measuring side by side: in turns, so that what else the machine does meets all of them.
+
+/// Runs each of these once a round, and gives the median of each.
+pub fn in_turns<const N: usize>(rounds: usize, measure: [&mut dyn FnMut() -> f64; N]) -> [f64; N] {
+    let mut measured = [const { Vec::new() }; N];
+    for round in 0..rounds {
+        for turn in 0..N {
+            let at = (round + turn) % N;
+            measured[at].push(measure[at]());
+        }
+    }
+    measured.map(|mut figures| {
+        figures.sort_unstable_by(f64::total_cmp);
+        figures[figures.len() / 2]
+    })
+}

@@ -46,7 +46,7 @@ pub(crate) fn run(args: &[String]) -> anyhow::Result<()> {
 
 fn table(rows: &[Row]) -> Table {
     let mut table = Table::new();
-    table.load_preset(UTF8_FULL_CONDENSED).set_header(["what", "idem", "beside it", "", "ratio", "to reach"]);
+    table.load_style(UTF8_FULL_CONDENSED).set_header(["what", "idem", "beside it", "", "ratio", "to reach"]);
     for row in rows {
         let figure = |figure: f64| format!("{} {}", rounded(figure), row.unit);
         table.add_row([

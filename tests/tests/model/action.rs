@@ -1,0 +1,249 @@
+//! What can happen next, and what comes of it.
+
+use idem_runtime::protocol::{Change, Record, Reply, Started, Step};
+use stateright::{Model, Property};
+
+use crate::properties;
+use crate::world::{Ending, Hand, LEASE, Protocol, State, report, ticks};
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Action {
+    /// A message is delivered, or its call tries again.
+    Claim {
+        process: usize,
+        key: usize,
+        fingerprint: u8,
+        version: usize,
+        answer: Answer,
+    },
+    /// A duplicate of a settled message is answered from a read, whatever its process has in hand.
+    Look {
+        key: usize,
+        fingerprint: u8,
+    },
+    /// The body does its work: the card is charged.
+    Act {
+        process: usize,
+        key: usize,
+    },
+    Renew {
+        process: usize,
+        key: usize,
+        answer: Answer,
+    },
+    /// The body ends, or its call is dropped, and the end is reported.
+    End {
+        process: usize,
+        key: usize,
+        ending: Ending,
+        answer: Answer,
+    },
+    /// A report that was not answered is brought again.
+    ReportAgain {
+        process: usize,
+        key: usize,
+        answer: Answer,
+    },
+    /// A process dies, and another one starts in its place.
+    Crash {
+        process: usize,
+    },
+    Redrive {
+        key: usize,
+        letter: usize,
+    },
+    Discard {
+        key: usize,
+        letter: usize,
+    },
+    Sweep {
+        key: usize,
+    },
+    Tick,
+}
+
+/// What becomes of the ledger's answer.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Answer {
+    Arrives,
+    /// The step happened, and the answer is lost.
+    Lost,
+    /// The step did not happen.
+    Refused,
+}
+
+use Answer::{Arrives, Lost, Refused};
+
+impl Model for Protocol {
+    type State = State;
+    type Action = Action;
+
+    fn init_states(&self) -> Vec<State> {
+        vec![self.start()]
+    }
+
+    fn actions(&self, state: &State, actions: &mut Vec<Action>) {
+        if state.keys.iter().any(|key| !key.history.broken.is_empty()) {
+            return; // What follows a broken promise tells nothing more.
+        }
+        let answers = |all: &'static [Answer]| if state.left.lost == Some(0) { &[Arrives] } else { all };
+        for (key, at) in state.keys.iter().enumerate() {
+            if matches!(at.record, Some(Record::Settled(_))) {
+                actions.extend(self.scene.keys[key].iter().map(|&fingerprint| Action::Look { key, fingerprint }));
+            }
+            for (process, hand) in at.hands.iter().enumerate() {
+                match *hand {
+                    Hand::Empty => {
+                        for &fingerprint in self.scene.keys[key] {
+                            for version in 0..self.scene.versions.len() {
+                                actions.extend(answers(&[Arrives, Lost]).iter().map(|&answer| Action::Claim {
+                                    process,
+                                    key,
+                                    fingerprint,
+                                    version,
+                                    answer,
+                                }));
+                            }
+                        }
+                    }
+                    Hand::Body { acted, .. } => {
+                        if !acted {
+                            actions.push(Action::Act { process, key });
+                        }
+                        if self.scene.leases {
+                            let renewals = answers(&[Arrives, Lost]).iter();
+                            actions.extend(renewals.map(|&answer| Action::Renew { process, key, answer }));
+                        }
+                        let failures = self.scene.failures.iter().map(|outcome| Ending::Failed(*outcome));
+                        for ending in acted.then_some(Ending::Done).into_iter().chain(failures) {
+                            let ends = answers(&[Arrives, Lost, Refused]).iter();
+                            actions.extend(ends.map(|&answer| Action::End { process, key, ending, answer }));
+                        }
+                    }
+                    Hand::Owing { .. } => {
+                        let reports = answers(&[Arrives, Lost]).iter();
+                        actions.extend(reports.map(|&answer| Action::ReportAgain { process, key, answer }));
+                    }
+                }
+            }
+            if at.record.is_some() {
+                actions.push(Action::Sweep { key });
+            }
+            if state.left.operator != Some(0) {
+                for letter in 0..at.letters.len() {
+                    actions.extend([Action::Redrive { key, letter }, Action::Discard { key, letter }]);
+                }
+            }
+        }
+        if state.left.crashes != Some(0) {
+            actions.extend((0..self.scene.processes).map(|process| Action::Crash { process }));
+        }
+        if state.left.ticks != Some(0) {
+            actions.push(Action::Tick);
+        }
+    }
+
+    fn next_state(&self, last: &State, action: Action) -> Option<State> {
+        let mut state = last.clone();
+        match action {
+            Action::Claim { process, key, fingerprint, version, answer } => {
+                let step = self.claim(last, process, fingerprint, version);
+                if answer == Lost && self.ask(last, key, &step, &self.facts(last)).record == Change::Keep {
+                    return None; // As if it had never been asked.
+                }
+                let heard = lose(&mut state, answer);
+                if let Reply::Run(Started { token, .. }) = self.apply(&mut state, key, &step, heard)
+                    && heard
+                {
+                    state.keys[key].hands[process] = Hand::Body { token, until: last.now + LEASE, acted: false };
+                }
+            }
+            Action::Look { key, fingerprint } => {
+                let step = self.claim(last, 0, fingerprint, 0);
+                if self.ask(last, key, &step, &self.facts(last)).record != Change::Keep {
+                    return None; // It has expired, which is for a claim to say.
+                }
+                self.apply(&mut state, key, &step, true);
+            }
+            Action::Act { process, key } => {
+                let Hand::Body { acted, .. } = &mut state.keys[key].hands[process] else { return None };
+                *acted = true;
+                state.keys[key].history.acted = true;
+            }
+            Action::Renew { process, key, answer } => {
+                let Hand::Body { token, .. } = last.keys[key].hands[process] else { return None };
+                let heard = lose(&mut state, answer);
+                let reply = self.apply(&mut state, key, &Step::Renew { token, lease: ticks(LEASE) }, heard);
+                if let Hand::Body { until, .. } = &mut state.keys[key].hands[process]
+                    && heard
+                    && reply == Reply::Recorded
+                {
+                    *until = last.now + LEASE;
+                }
+            }
+            Action::End { process, key, ending, answer } => {
+                let Hand::Body { token, .. } = last.keys[key].hands[process] else { return None };
+                self.bring(&mut state, process, key, (token, ending), answer, true);
+            }
+            Action::ReportAgain { process, key, answer } => {
+                let Hand::Owing { token, ending } = last.keys[key].hands[process] else { return None };
+                self.bring(&mut state, process, key, (token, ending), answer, false);
+            }
+            Action::Crash { process } => {
+                state.left.crashes = state.left.crashes.map(|left| left - 1);
+                state.starts[process] += 1;
+                if !self.scene.leases {
+                    state.session += 1;
+                }
+                for key in &mut state.keys {
+                    key.hands[process] = Hand::Empty;
+                }
+            }
+            Action::Redrive { key, letter } => {
+                state.left.operator = state.left.operator.map(|left| left - 1);
+                let letter = last.keys[key].letters[letter].id;
+                self.apply(&mut state, key, &Step::Redrive { letter }, true);
+            }
+            Action::Discard { key, letter } => {
+                state.left.operator = state.left.operator.map(|left| left - 1);
+                let letter = last.keys[key].letters[letter].id;
+                self.apply(&mut state, key, &Step::Discard { letter, why: String::new() }, true);
+            }
+            Action::Sweep { key } => {
+                self.apply(&mut state, key, &Step::Sweep, true);
+            }
+            Action::Tick => {
+                state.left.ticks = state.left.ticks.map(|left| left - 1);
+                state.now += 1;
+                for key in &mut state.keys {
+                    key.history.pass(state.now);
+                }
+            }
+        }
+        Some(state)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        properties::of(&self.scene)
+    }
+}
+
+impl Protocol {
+    /// Brings a report to the ledger; what is not answered is kept. Its caller is there the first time only.
+    fn bring(&self, state: &mut State, process: usize, key: usize, step: (u64, Ending), answer: Answer, caller: bool) {
+        let (token, ending) = step;
+        let arrives = lose(state, answer);
+        if answer != Refused {
+            self.apply(state, key, &report(token, ending), arrives && caller);
+        }
+        state.keys[key].hands[process] = if arrives { Hand::Empty } else { Hand::Owing { token, ending } };
+    }
+}
+
+/// Counts an answer that does not arrive; says whether it does.
+fn lose(state: &mut State, answer: Answer) -> bool {
+    if answer != Arrives {
+        state.left.lost = state.left.lost.map(|left| left - 1);
+    }
+    answer == Arrives
+}

@@ -1,0 +1,244 @@
+//! Bugs put around the real function, one at a time: a check that finds none of them would be worth nothing. The wrappers
+//! change what goes in or what comes out of `decide`, as a slip in it would.
+
+use std::collections::BTreeSet;
+
+use idem_runtime::protocol::{
+    Budget, Change, Claim, Decision, Facts, LetterChange, Live, Phase, Record, RecordId, Reply, Settled, SettledAs,
+    Step, decide,
+};
+use stateright::{Checker, Expectation, HasDiscoveries, Model, Property};
+
+use crate::properties::*;
+use crate::world::{Decide, LEASE, Protocol, Scene, TTL, ticks};
+use crate::{SHARED, say};
+
+/// Two messages with one key, so that every bug has its chance.
+const SCENE: Scene = Scene { keys: &[&[1, 2]], ..SHARED };
+
+macro_rules! bugs {
+    ($($bug:ident breaks $($law:ident)+;)+) => {
+        mod finds {
+            use super::*;
+            $(#[test] fn $bug() { found(stringify!($bug), super::$bug, &[$($law),+]); })+
+        }
+
+        #[test]
+        fn every_invariant_is_broken_by_some_bug() {
+            let broken = [$($($law),+),+];
+            let all = Protocol::new(decide, SCENE).properties();
+            let never: Vec<_> = all
+                .iter()
+                .filter(|property| property.expectation == Expectation::Always && !broken.contains(&property.name))
+                .map(|property| property.name)
+                .collect();
+            assert!(never.is_empty(), "nothing shows that these can fail: {never:?}");
+        }
+    };
+}
+
+bugs! {
+    completing_without_the_token_check breaks FENCED ONE_CLAIM;
+    a_crashed_attempt_that_is_not_counted breaks BUDGET WHOLE_LETTER;
+    a_redrive_that_keeps_the_old_token_valid breaks FENCED;
+    dead_without_a_letter breaks ONE_LETTER;
+    a_replay_without_a_look_at_the_fingerprint breaks ONE_MESSAGE;
+    a_late_completion_that_overwrites_the_result breaks FENCED STAYS ONE_ANSWER;
+    a_claim_that_does_not_wait_for_the_lease breaks ONE_CLAIM;
+    a_result_that_runs_again breaks ENDED KEPT;
+    a_pause_that_nobody_keeps breaks PAUSED;
+    a_sweep_that_forgets_the_living breaks KEPT;
+    a_sweep_that_leaves_the_abandoned breaks COMES_UP;
+    a_letter_that_expires breaks ENDED;
+    a_claim_that_waits_for_itself breaks NOT_HELD_UP;
+    a_refused_report_that_is_answered_as_recorded breaks SENSE;
+}
+
+/// Looks until these are broken, and shows how.
+fn found(bug: &str, decide: Decide, broken: &[&'static str]) {
+    // One thread looks at short lives first.
+    let wanted = HasDiscoveries::AllOf(BTreeSet::from_iter(broken.iter().copied()));
+    let checker = Protocol::new(decide, SCENE).checker().threads(1).finish_when(wanted).spawn_bfs().join();
+    for law in broken {
+        let Some(path) = checker.discovery(law) else { panic!("`{bug}` was not found by \"{law}\"") };
+        let model = checker.model();
+        let Property { condition: holds, .. } = model.property(law);
+        let unbroken = path.into_vec().into_iter().take_while(|(state, _)| holds(model, state));
+        let steps: Vec<_> = unbroken.filter_map(|(_, action)| action).collect();
+        say(&format!("{bug} breaks \"{law}\" in {} steps:\n", steps.len()));
+        steps.iter().for_each(|step| say(&format!("    {step:?}\n")));
+    }
+}
+
+fn completing_without_the_token_check(id: &RecordId, record: Option<Record>, step: &Step, facts: &Facts) -> Decision {
+    match (&record, step) {
+        (Some(Record::Live(Live { token, .. })), Step::Complete { result, .. }) => {
+            let step = Step::Complete { token: *token, result: result.clone() };
+            decide(id, record, &step, facts)
+        }
+        _ => decide(id, record, step, facts),
+    }
+}
+
+fn a_crashed_attempt_that_is_not_counted(
+    id: &RecordId,
+    record: Option<Record>,
+    step: &Step,
+    facts: &Facts,
+) -> Decision {
+    let ran = matches!(&record, Some(Record::Live(Live { phase: Phase::Running { .. }, .. })));
+    let mut decision = decide(id, record, step, facts);
+    if let (true, Reply::Run(started), Change::Put(put)) = (ran, &mut decision.reply, &mut decision.record)
+        && let Record::Live(Live { past, phase: Phase::Running { number, .. }, .. }) = &mut **put
+    {
+        past.pop();
+        *number -= 1;
+        started.number -= 1;
+    }
+    decision
+}
+
+fn a_redrive_that_keeps_the_old_token_valid(
+    id: &RecordId,
+    record: Option<Record>,
+    step: &Step,
+    facts: &Facts,
+) -> Decision {
+    let was = record.clone();
+    let mut decision = decide(id, record, step, facts);
+    if let (Step::Redrive { .. }, Reply::Recorded, Some(Record::Settled(Settled { token, fingerprint, ttl, .. }))) =
+        (step, &decision.reply, was)
+    {
+        decision.record = Change::Put(Box::new(Record::Live(Live {
+            handler: id.handler.to_string(),
+            key: id.key.to_string(),
+            token,
+            fingerprint,
+            budget: Budget { retries: 1, bury: false, ttl },
+            payload: Vec::new(),
+            past: Vec::new(),
+            first_seen: facts.now,
+            phase: Phase::Running { number: 0, since: facts.now, owner: String::new(), session: 0, until: facts.now },
+        })));
+    }
+    decision
+}
+
+fn dead_without_a_letter(id: &RecordId, record: Option<Record>, step: &Step, facts: &Facts) -> Decision {
+    let mut decision = decide(id, record, step, facts);
+    if matches!(decision.letter, LetterChange::Open(_)) {
+        decision.letter = LetterChange::Keep;
+    }
+    decision
+}
+
+fn a_replay_without_a_look_at_the_fingerprint(
+    id: &RecordId,
+    record: Option<Record>,
+    step: &Step,
+    facts: &Facts,
+) -> Decision {
+    match (&record, step) {
+        (Some(Record::Settled(Settled { end: SettledAs::Done(_), .. })), Step::Claim(claim)) => {
+            let claim = Claim { fingerprint: None, ..claim.clone() };
+            decide(id, record, &Step::Claim(claim), facts)
+        }
+        _ => decide(id, record, step, facts),
+    }
+}
+
+fn a_late_completion_that_overwrites_the_result(
+    id: &RecordId,
+    record: Option<Record>,
+    step: &Step,
+    facts: &Facts,
+) -> Decision {
+    match (record, step) {
+        (Some(Record::Settled(settled)), Step::Complete { result, .. })
+            if matches!(settled.end, SettledAs::Done(_)) =>
+        {
+            let settled = Settled { end: SettledAs::Done(result.clone()), ..settled };
+            let record = Change::Put(Box::new(Record::Settled(settled)));
+            Decision { record, letter: LetterChange::Keep, reply: Reply::Recorded }
+        }
+        (record, step) => decide(id, record, step, facts),
+    }
+}
+
+fn a_claim_that_does_not_wait_for_the_lease(
+    id: &RecordId,
+    record: Option<Record>,
+    step: &Step,
+    facts: &Facts,
+) -> Decision {
+    let mut facts = facts.clone();
+    if matches!(step, Step::Claim(_)) && matches!(record, Some(Record::Live(_))) {
+        facts.now += ticks(LEASE);
+    }
+    decide(id, record, step, &facts)
+}
+
+fn a_result_that_runs_again(id: &RecordId, record: Option<Record>, step: &Step, facts: &Facts) -> Decision {
+    let kept = record.filter(|record| match (record, step) {
+        (Record::Settled(settled), Step::Claim(_)) => !matches!(settled.end, SettledAs::Done(_)),
+        _ => true,
+    });
+    decide(id, kept, step, facts)
+}
+
+fn a_pause_that_nobody_keeps(id: &RecordId, mut record: Option<Record>, step: &Step, facts: &Facts) -> Decision {
+    if let Some(Record::Live(Live { phase: Phase::Waiting { since, until }, .. })) = &mut record {
+        *until = *since;
+    }
+    decide(id, record, step, facts)
+}
+
+fn a_sweep_that_forgets_the_living(id: &RecordId, record: Option<Record>, step: &Step, facts: &Facts) -> Decision {
+    match (&record, step) {
+        (Some(Record::Live(live)), Step::Sweep) if facts.now >= live.first_seen + ticks(TTL) => {
+            Decision { record: Change::Remove, letter: LetterChange::Keep, reply: Reply::Recorded }
+        }
+        _ => decide(id, record, step, facts),
+    }
+}
+
+fn a_sweep_that_leaves_the_abandoned(id: &RecordId, record: Option<Record>, step: &Step, facts: &Facts) -> Decision {
+    let mut facts = facts.clone();
+    if let (Some(Record::Live(Live { phase: Phase::Waiting { since, .. }, .. })), Step::Sweep) = (&record, step) {
+        facts.now = *since;
+    }
+    decide(id, record, step, &facts)
+}
+
+fn a_letter_that_expires(id: &RecordId, record: Option<Record>, step: &Step, facts: &Facts) -> Decision {
+    let kept = record.filter(|record| match (record, step) {
+        (Record::Settled(settled), Step::Claim(_)) => facts.now < settled.at + settled.ttl,
+        _ => true,
+    });
+    decide(id, kept, step, facts)
+}
+
+fn a_claim_that_waits_for_itself(id: &RecordId, record: Option<Record>, step: &Step, facts: &Facts) -> Decision {
+    match (&record, step) {
+        (Some(Record::Live(Live { phase: Phase::Running { owner, .. }, .. })), Step::Claim(claim))
+            if *owner == claim.owner =>
+        {
+            let claim = Claim { owner: String::new(), ..claim.clone() };
+            decide(id, record, &Step::Claim(claim), facts)
+        }
+        _ => decide(id, record, step, facts),
+    }
+}
+
+fn a_refused_report_that_is_answered_as_recorded(
+    id: &RecordId,
+    record: Option<Record>,
+    step: &Step,
+    facts: &Facts,
+) -> Decision {
+    let mut decision = decide(id, record, step, facts);
+    if matches!(step, Step::Complete { .. }) && decision.reply == Reply::LeaseLost {
+        decision.reply = Reply::Recorded;
+    }
+    decision
+}

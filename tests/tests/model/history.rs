@@ -1,0 +1,244 @@
+//! What an observer who sees every step of the ledger, and every answer that arrives, holds it to. It knows what was
+//! promised, and nothing of how a record is kept.
+
+use idem_runtime::protocol::{AttemptOutcome, Claim, DeadLetter, DeadLetterId, Reason, Reply, Step};
+
+use crate::world::{PAUSE, TTL, start_of};
+
+/// What a step can break; what a state shows by itself is in `properties`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Law {
+    /// Only the last claim's report is taken, and it is taken.
+    Fenced,
+    /// Nothing runs after its end.
+    Ended,
+    /// No more starts than the budget, none after an error that forbids it.
+    Budget,
+    /// No start before the pause has passed.
+    Pause,
+    /// A letter has its reason, its payload and every start, people are told of it, and only an open one is closed.
+    Letters,
+    /// All are told the same.
+    OneAnswer,
+    /// A key belongs to one message.
+    OneMessage,
+    /// An answer fits what happened.
+    Sense,
+}
+
+/// One key since it was first claimed, or since its result expired or a person redrove it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct History {
+    /// Whose key it is: the fingerprint.
+    pub(crate) message: Option<u8>,
+    pub(crate) starts: u32,
+    /// What the last claim allowed.
+    pub(crate) allowed: u32,
+    /// The token of the last claim.
+    pub(crate) last: Option<u64>,
+    /// How the last attempt stands, and since when.
+    pub(crate) attempt: Attempt,
+    pub(crate) since: i64,
+    pub(crate) end: Option<End>,
+    /// What a caller was told.
+    pub(crate) told: Option<Told>,
+    /// A body did its work.
+    pub(crate) acted: bool,
+    pub(crate) broken: Vec<Law>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Attempt {
+    #[default]
+    None,
+    /// Not reported.
+    Open,
+    Failed,
+    Permanent,
+    /// Reported, but nobody can tell whether the body did its work.
+    Unknown,
+}
+
+/// How the message ended, and when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    Done { result: u64, at: i64 },
+    Dead { letter: DeadLetterId },
+    Discarded { letter: DeadLetterId, at: i64 },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Told {
+    Result(u64),
+    Dead(DeadLetterId),
+}
+
+/// One step of the ledger, as it was seen.
+pub(crate) struct Seen<'a> {
+    pub(crate) step: &'a Step,
+    pub(crate) reply: &'a Reply,
+    /// Whether the record changed.
+    pub(crate) wrote: bool,
+    /// Whether a caller is told.
+    pub(crate) heard: bool,
+    pub(crate) now: i64,
+    /// The largest fencing token that was given out before.
+    pub(crate) token: u64,
+}
+
+impl History {
+    pub(crate) fn breaks(&mut self, law: Law) {
+        if !self.broken.contains(&law) {
+            self.broken.push(law);
+        }
+    }
+
+    pub(crate) fn holds(&mut self, law: Law, holds: bool) {
+        if !holds {
+            self.breaks(law);
+        }
+    }
+
+    /// What was remembered for its time is forgotten.
+    pub(crate) fn pass(&mut self, now: i64) {
+        if let Some(End::Done { at, .. } | End::Discarded { at, .. }) = self.end
+            && now >= at + TTL
+        {
+            self.begin_anew();
+        }
+    }
+
+    fn begin_anew(&mut self) {
+        *self = Self { broken: std::mem::take(&mut self.broken), ..Self::default() };
+    }
+
+    pub(crate) fn observe(&mut self, seen: &Seen) {
+        let Seen { step, reply, wrote, heard, now, .. } = *seen;
+        match step {
+            Step::Claim(claim) => self.claimed(claim, seen),
+            Step::Renew { token, .. } => self.reported(*token, wrote, *reply == Reply::LeaseLost),
+            Step::Complete { token, result } => {
+                self.reported(*token, wrote, *reply == Reply::LeaseLost);
+                let result = start_of(result);
+                match reply {
+                    Reply::Recorded if wrote => {
+                        if self.end.is_none() {
+                            self.ends(End::Done { result, at: now });
+                        }
+                        self.tell(Told::Result(result), heard);
+                    }
+                    // It was recorded before and has expired since; there is no caller any more.
+                    Reply::Recorded if self.last != Some(*token) && !heard => {}
+                    Reply::Recorded => self.tell(Told::Result(result), heard),
+                    Reply::LeaseLost => {}
+                    _ => self.breaks(Law::Sense),
+                }
+            }
+            Step::Fail(failed) => {
+                self.reported(failed.token, wrote, *reply == Reply::LeaseLost);
+                if wrote {
+                    self.since = now;
+                    self.attempt = match failed.outcome {
+                        AttemptOutcome::Permanent => Attempt::Permanent,
+                        unknown if unknown.is_unknown() => Attempt::Unknown,
+                        _ => Attempt::Failed,
+                    };
+                }
+                match reply {
+                    Reply::Waiting { .. } => self.holds(Law::Sense, self.end.is_none()),
+                    Reply::Died(letter) => self.died(letter, seen),
+                    Reply::Dead { letter, .. } => self.tell(Told::Dead(*letter), heard),
+                    Reply::LeaseLost => {}
+                    _ => self.breaks(Law::Sense),
+                }
+            }
+            Step::Redrive { letter } | Step::Discard { letter, .. } => {
+                let open = self.end == Some(End::Dead { letter: *letter });
+                self.holds(Law::Letters, open == (*reply == Reply::Recorded));
+                match (reply, step) {
+                    (Reply::Recorded, Step::Redrive { .. }) => self.begin_anew(),
+                    (Reply::Recorded, _) => self.end = Some(End::Discarded { letter: *letter, at: now }),
+                    _ => self.holds(Law::Sense, *reply == Reply::NotOpen),
+                }
+            }
+            Step::Sweep => match reply {
+                Reply::Died(letter) => self.died(letter, seen),
+                Reply::Recorded | Reply::Untouched => {}
+                _ => self.breaks(Law::Sense),
+            },
+        }
+    }
+
+    fn claimed(&mut self, claim: &Claim, seen: &Seen) {
+        let given = claim.fingerprint.unwrap().0[0];
+        let mine = self.message.is_none_or(|message| message == given);
+        self.holds(Law::OneMessage, mine == (*seen.reply != Reply::Reused));
+        let allowed = claim.budget.attempts();
+        match seen.reply {
+            Reply::Run(started) => {
+                self.holds(Law::Ended, self.end.is_none());
+                self.holds(Law::Fenced, started.token > seen.token);
+                let paused = matches!(self.attempt, Attempt::Failed | Attempt::Unknown);
+                self.holds(Law::Pause, !paused || seen.now >= self.since + PAUSE);
+                let guess = matches!(self.attempt, Attempt::Open | Attempt::Unknown);
+                self.holds(Law::Budget, !(guess && claim.budget.bury) && self.attempt != Attempt::Permanent);
+                self.starts += 1;
+                self.holds(Law::Budget, self.starts <= allowed);
+                (self.message, self.last, self.allowed) = (Some(given), Some(started.token), allowed);
+                (self.attempt, self.since) = (Attempt::Open, seen.now);
+            }
+            Reply::Died(letter) => {
+                self.allowed = allowed;
+                self.died(letter, seen);
+            }
+            Reply::Replay(result) => self.tell(Told::Result(start_of(result)), seen.heard),
+            Reply::Dead { letter, .. } => self.tell(Told::Dead(*letter), seen.heard),
+            Reply::Busy { .. } => self.holds(Law::Sense, self.end.is_none() && self.attempt == Attempt::Open),
+            Reply::NotYet { .. } => self.holds(Law::Sense, self.end.is_none() && seen.now < self.since + PAUSE),
+            Reply::Reused => {}
+            _ => self.breaks(Law::Sense),
+        }
+    }
+
+    /// A report or a renewal with this token.
+    fn reported(&mut self, token: u64, wrote: bool, refused: bool) {
+        let last = self.last == Some(token);
+        self.holds(Law::Fenced, !wrote || last);
+        self.holds(Law::Fenced, !refused || !last || self.end.is_some());
+    }
+
+    fn died(&mut self, letter: &DeadLetter, seen: &Seen) {
+        self.holds(Law::Ended, self.end.is_none());
+        let has_its_reason = match letter.reason {
+            Reason::BudgetSpent => self.starts >= self.allowed,
+            Reason::PermanentError => self.attempt == Attempt::Permanent,
+            Reason::UnknownOutcome => matches!(self.attempt, Attempt::Open | Attempt::Unknown),
+            Reason::Abandoned => seen.now >= self.since + TTL,
+            _ => false,
+        };
+        let is_whole = letter.attempts.len() == self.starts as usize
+            && self.message.is_some_and(|message| letter.payload == message);
+        self.holds(Law::Letters, has_its_reason && is_whole);
+        self.ends(End::Dead { letter: letter.id });
+        self.tell(Told::Dead(letter.id), seen.heard);
+    }
+
+    /// From now on its attempts are history.
+    fn ends(&mut self, end: End) {
+        (self.end, self.attempt, self.since, self.allowed) = (Some(end), Attempt::None, 0, 0);
+    }
+
+    /// What is answered fits the end, whether or not it arrives; and all who hear something hear the same.
+    fn tell(&mut self, told: Told, heard: bool) {
+        let fits = match (told, self.end) {
+            (Told::Result(told), Some(End::Done { result, .. })) => told == result,
+            (Told::Dead(told), Some(End::Dead { letter } | End::Discarded { letter, .. })) => told == letter,
+            _ => false,
+        };
+        self.holds(Law::Sense, fits);
+        if heard {
+            self.holds(Law::OneAnswer, self.told.is_none_or(|before| before == told));
+            self.told.get_or_insert(told);
+        }
+    }
+}

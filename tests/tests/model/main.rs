@@ -1,0 +1,143 @@
+//! The protocol's one function, driven through every life that messages can have: the invariants hold in every state
+//! there is, and the bugs that are put into it are found.
+//!
+//! Where a scene has no limits, all its states are visited, however long the world goes on. Larger scenes:
+//! `cargo test -p idem-tests --test model -- --ignored --nocapture`.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test says what is wrong by panicking")]
+
+mod action;
+mod bugs;
+mod history;
+mod properties;
+mod view;
+mod world;
+
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::io::Write;
+
+use idem_runtime::AttemptOutcome::{Dropped, Failed, Permanent};
+use idem_runtime::protocol::decide;
+use stateright::{Checker, HasDiscoveries, Model};
+use world::{Limits, Protocol, Scene, State};
+
+/// Two processes on one ledger with leases, one key, one retry: everything may happen, any number of times.
+const SHARED: Scene = Scene {
+    leases: true,
+    processes: 2,
+    keys: &[&[1]],
+    versions: &[(1, false)],
+    failures: &[Failed, Permanent, Dropped],
+    left: Limits { crashes: None, lost: None, ticks: None, operator: None },
+};
+
+/// One process on a ledger of its own, which dies and opens it again.
+const EMBEDDED: Scene = Scene { leases: false, processes: 1, ..SHARED };
+
+/// Visits every state, and says how many there were.
+fn check(scene: Scene) {
+    let name = std::thread::current().name().unwrap_or_default().to_owned();
+    let checker = Protocol::new(decide, scene).checker().threads(2).finish_when(HasDiscoveries::AnyFailures);
+    let checker = checker.spawn_bfs().join();
+    say(&format!(
+        "{name}: {} states, reached in {} ways, up to {} steps deep\n",
+        checker.unique_state_count(),
+        checker.state_count(),
+        checker.max_depth(),
+    ));
+    checker.assert_properties();
+}
+
+/// To the real standard output: the figures are to be seen when all is well, too.
+fn say(text: &str) {
+    std::io::stdout().write_all(text.as_bytes()).unwrap();
+}
+
+#[test]
+fn a_shared_ledger() {
+    check(SHARED);
+}
+
+#[test]
+fn a_shared_ledger_with_two_retries() {
+    check(Scene { versions: &[(2, false)], ..SHARED });
+}
+
+#[test]
+fn a_shared_ledger_where_a_crash_buries() {
+    check(Scene { versions: &[(1, true)], ..SHARED });
+}
+
+#[test]
+fn a_shared_ledger_in_a_deploy_that_lowers_the_budget() {
+    check(Scene { versions: &[(1, false), (0, true)], ..SHARED });
+}
+
+#[test]
+fn a_shared_ledger_where_two_messages_have_one_key() {
+    check(Scene { keys: &[&[1, 2]], ..SHARED });
+}
+
+#[test]
+fn a_shared_ledger_with_two_keys() {
+    let left = Limits { crashes: Some(1), lost: Some(1), ticks: Some(2), operator: Some(0) };
+    check(Scene { keys: &[&[1], &[1]], failures: &[Failed], left, ..SHARED });
+}
+
+#[test]
+fn an_embedded_ledger_in_a_deploy_where_two_messages_have_one_key() {
+    check(Scene { keys: &[&[1, 2]], versions: &[(2, false), (0, true)], ..EMBEDDED });
+}
+
+#[test]
+fn an_embedded_ledger_with_two_keys() {
+    let left = Limits { crashes: Some(2), lost: Some(1), ticks: Some(3), operator: Some(0) };
+    check(Scene { keys: &[&[1], &[1]], failures: &[Failed], left, ..EMBEDDED });
+}
+
+/// Whatever can happen in a state can happen in every other one that was met and looks the same: the view forgets
+/// nothing that matters.
+#[test]
+fn states_that_look_the_same_go_on_the_same() {
+    for scene in [Scene { versions: &[(0, false)], failures: &[Failed], ..SHARED }, EMBEDDED] {
+        let model = Protocol::new(decide, scene);
+        let mut known: HashMap<_, BTreeSet<_>> = HashMap::new();
+        let mut to_visit = VecDeque::from([model.start()]);
+        while let Some(state) = to_visit.pop_front() {
+            let next = model.next_states(&state);
+            let views: BTreeSet<_> = next.iter().map(State::view).collect();
+            match known.entry(state.view()) {
+                Entry::Occupied(same) => assert_eq!(*same.get(), views, "{state:?}"),
+                Entry::Vacant(new) => {
+                    new.insert(views);
+                    to_visit.extend(next);
+                }
+            }
+        }
+    }
+}
+
+mod large {
+    use super::*;
+
+    /// What is on its way from a dead process is what a third one brings.
+    #[test]
+    #[ignore = "minutes"]
+    fn a_shared_ledger_of_three_processes() {
+        check(Scene { processes: 3, versions: &[(1, false), (0, true)], ..SHARED });
+    }
+
+    #[test]
+    #[ignore = "minutes"]
+    fn a_shared_ledger_with_two_keys() {
+        let left = Limits { crashes: Some(1), lost: Some(1), ticks: Some(2), operator: Some(1) };
+        check(Scene { keys: &[&[1, 2], &[1]], failures: &[Failed], left, ..SHARED });
+    }
+
+    #[test]
+    #[ignore = "minutes"]
+    fn an_embedded_ledger_with_two_keys() {
+        check(Scene { keys: &[&[1], &[1]], ..EMBEDDED });
+    }
+}

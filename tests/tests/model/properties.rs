@@ -1,0 +1,216 @@
+//! What must be true of every state, and what must be reached, so that it is not true of nothing.
+
+use idem_runtime::Reason;
+use idem_runtime::protocol::{LetterState, Live, Phase, Record, Reply, Settled, SettledAs, Step};
+use stateright::Property;
+
+use crate::history::{End, Law, Told};
+use crate::world::{Ending, Hand, Key, LEASE, Limits, Protocol, Scene, State, TTL, owner, report, start_of, time};
+
+pub(crate) const ONE_CLAIM: &str = "I1: at most one live claim per key";
+pub(crate) const FENCED: &str = "I1: the last claim's report is taken, and no other";
+pub(crate) const ENDED: &str = "I2: nothing runs after its end";
+pub(crate) const BUDGET: &str = "I3: no more starts than the budget allows";
+pub(crate) const PAUSED: &str = "no start before the pause has passed";
+pub(crate) const ONE_LETTER: &str = "I4: dead means one open letter";
+pub(crate) const WHOLE_LETTER: &str = "I4: a letter has its reason, its payload and every start";
+pub(crate) const STAYS: &str = "I5: what a caller was told stays recorded";
+pub(crate) const ONE_ANSWER: &str = "I6: all are told the same";
+pub(crate) const KEPT: &str = "I7: what was claimed is live, settled or lettered";
+pub(crate) const COMES_UP: &str = "I7: what nobody comes back for becomes a letter";
+pub(crate) const NOT_HELD_UP: &str = "nobody waits for a claim of its own whose answer was lost";
+pub(crate) const ONE_MESSAGE: &str = "a key belongs to one message";
+pub(crate) const SENSE: &str = "an answer fits what happened";
+
+/// The properties that a scene can show.
+pub(crate) fn of(scene: &Scene) -> Vec<Property<Protocol>> {
+    let mut all = vec![
+        Property::always(ONE_CLAIM, |model: &Protocol, state: &State| {
+            state.keys.iter().all(|key| one_live_claim(model, state, key))
+        }),
+        Property::always(FENCED, |_, state| holds(state, Law::Fenced)),
+        Property::always(ENDED, |_, state| holds(state, Law::Ended)),
+        Property::always(BUDGET, |_, state| holds(state, Law::Budget)),
+        Property::always(PAUSED, |_, state| holds(state, Law::Pause)),
+        Property::always(ONE_LETTER, |_, state: &State| state.keys.iter().all(one_letter)),
+        Property::always(WHOLE_LETTER, |_, state| holds(state, Law::Letters)),
+        Property::always(STAYS, |_, state: &State| state.keys.iter().all(stays)),
+        Property::always(ONE_ANSWER, |_, state| holds(state, Law::OneAnswer)),
+        Property::always(KEPT, |_, state: &State| state.keys.iter().all(kept)),
+        Property::always(COMES_UP, comes_up),
+        Property::always(NOT_HELD_UP, not_held_up),
+        Property::always(ONE_MESSAGE, |_, state| holds(state, Law::OneMessage)),
+        Property::always(SENSE, |_, state| holds(state, Law::Sense)),
+        Property::sometimes("done", |_, state: &State| state.keys.iter().any(is_done)),
+        Property::sometimes("dead: its budget was spent", |_, state| died_of(state, Reason::BudgetSpent)),
+    ];
+    if scene.left == Limits::default() {
+        all.extend(reached(scene));
+    }
+    all
+}
+
+/// What a world without limits comes to.
+fn reached(scene: &Scene) -> Vec<Property<Protocol>> {
+    let mut all = vec![
+        Property::sometimes("done, in a second attempt", |_, state: &State| {
+            state.keys.iter().any(|key| is_done(key) && key.history.starts > 1)
+        }),
+        Property::sometimes("dead: a permanent error", |_, state| died_of(state, Reason::PermanentError)),
+        Property::sometimes("dead: nobody came back", |_, state| died_of(state, Reason::Abandoned)),
+        Property::sometimes("discarded", |_, state: &State| {
+            state.keys.iter().any(|key| matches!(end(key), Some(SettledAs::Discarded(_))))
+        }),
+        Property::sometimes("redriven, and done", |_, state: &State| {
+            let redriven = |key: &Key| key.letters.iter().any(|letter| letter.state == LetterState::Redriven);
+            state.keys.iter().any(|key| redriven(key) && is_done(key))
+        }),
+        Property::sometimes("a report that was recorded is brought again", |model, state| {
+            owed(state)
+                .any(|(key, step)| answer(model, state, key, &step) == Reply::Recorded && is_done(&state.keys[key]))
+        }),
+        // The window that idem does not close: `existing` and a transactional ledger do.
+        Property::sometimes("the work was done, and another attempt is about to do it", |_, state: &State| {
+            state.keys.iter().any(|key| {
+                key.history.acted && key.hands.iter().any(|hand| matches!(hand, Hand::Body { acted: false, .. }))
+            })
+        }),
+    ];
+    if scene.leases {
+        all.push(Property::sometimes("`LeaseLost`: a late body's result is refused", |model, state| {
+            bodies(state)
+                .any(|(key, token)| answer(model, state, key, &report(token, Ending::Done)) == Reply::LeaseLost)
+        }));
+    }
+    if scene.versions.iter().any(|(_, bury)| *bury) {
+        all.push(Property::sometimes("dead: its outcome is unknown", |_, state| {
+            died_of(state, Reason::UnknownOutcome)
+        }));
+    }
+    if scene.keys.iter().any(|fingerprints| fingerprints.len() > 1) {
+        all.push(Property::sometimes(
+            "`KeyReused`: another message is turned away from a result",
+            |model, state: &State| {
+                (0..state.keys.len()).filter(|key| is_done(&state.keys[*key])).any(|key| {
+                    let mut messages = model.scene.keys[key].iter();
+                    messages.any(|given| answer(model, state, key, &model.claim(state, 0, *given, 0)) == Reply::Reused)
+                })
+            },
+        ));
+    }
+    all
+}
+
+fn holds(state: &State, law: Law) -> bool {
+    state.keys.iter().all(|key| !key.history.broken.contains(&law))
+}
+
+/// A body that believes in its claim is alone in that, and the ledger believes the same.
+fn one_live_claim(model: &Protocol, state: &State, key: &Key) -> bool {
+    let mut believers = key.hands.iter().filter_map(|hand| match hand {
+        Hand::Body { token, until, .. } if !model.scene.leases || state.now < *until => Some(*token),
+        _ => None,
+    });
+    let Some(believer) = believers.next() else { return true };
+    let held = match &key.record {
+        Some(Record::Live(live)) => matches!(live.phase, Phase::Running { .. }) && live.token == believer,
+        _ => false,
+    };
+    held && believers.next().is_none()
+}
+
+fn one_letter(key: &Key) -> bool {
+    let mut open = key.letters.iter().filter(|letter| letter.state == LetterState::Open).map(|letter| letter.id);
+    match end(key) {
+        Some(SettledAs::Dead(letter)) => open.next() == Some(*letter) && open.next().is_none(),
+        _ => open.next().is_none(),
+    }
+}
+
+fn stays(key: &Key) -> bool {
+    match (key.history.told, end(key)) {
+        (None, _) => true,
+        (Some(Told::Result(told)), Some(SettledAs::Done(result))) => told == start_of(result),
+        (Some(Told::Dead(told)), Some(SettledAs::Dead(letter) | SettledAs::Discarded(letter))) => told == *letter,
+        _ => false,
+    }
+}
+
+fn kept(key: &Key) -> bool {
+    match (key.history.end, &key.record) {
+        (None, record) => key.history.message.is_none() || matches!(record, Some(Record::Live(_))),
+        (Some(End::Done { .. }), _) => is_done(key),
+        (Some(End::Dead { letter }), _) => end(key) == Some(&SettledAs::Dead(letter)),
+        (Some(End::Discarded { letter, .. }), _) => end(key) == Some(&SettledAs::Discarded(letter)),
+    }
+}
+
+/// If every process died now, a sweep after their leases would bury what has no attempt left, and one much later
+/// whatever is live.
+fn comes_up(model: &Protocol, state: &State) -> bool {
+    let buried = |key: usize, later: i64| {
+        let mut facts = model.facts(state);
+        facts.now = time(state.now + later);
+        facts.session += u64::from(!model.scene.leases);
+        matches!(model.ask(state, key, &Step::Sweep, &facts).reply, Reply::Died(_))
+    };
+    state.keys.iter().enumerate().all(|(key, Key { record, history, .. })| match record {
+        Some(Record::Live(_)) if history.starts >= history.allowed => buried(key, LEASE),
+        Some(Record::Live(_)) => buried(key, TTL),
+        _ => true,
+    })
+}
+
+fn not_held_up(model: &Protocol, state: &State) -> bool {
+    state.keys.iter().enumerate().all(|(number, key)| match &key.record {
+        Some(Record::Live(Live { phase: Phase::Running { owner: by, .. }, .. })) => {
+            let mut free = (0..key.hands.len()).filter(|process| key.hands[*process] == Hand::Empty);
+            let itself = free.find(|process| *by == owner(*process, state.starts[*process]));
+            itself.is_none_or(|process| {
+                let given = model.scene.keys[number].iter().map(|given| model.claim(state, process, *given, 0));
+                given.into_iter().all(|claim| !matches!(answer(model, state, number, &claim), Reply::Busy { .. }))
+            })
+        }
+        _ => true,
+    })
+}
+
+fn end(key: &Key) -> Option<&SettledAs> {
+    match &key.record {
+        Some(Record::Settled(Settled { end, .. })) => Some(end),
+        _ => None,
+    }
+}
+
+fn is_done(key: &Key) -> bool {
+    matches!(end(key), Some(SettledAs::Done(_)))
+}
+
+fn died_of(state: &State, reason: Reason) -> bool {
+    let mut letters = state.keys.iter().flat_map(|key| &key.letters);
+    letters.any(|letter| letter.state == LetterState::Open && letter.reason == reason)
+}
+
+fn answer(model: &Protocol, state: &State, key: usize, step: &Step) -> Reply {
+    model.ask(state, key, step, &model.facts(state)).reply
+}
+
+/// The bodies that run: key and token.
+fn bodies(state: &State) -> impl Iterator<Item = (usize, u64)> {
+    hands(state).filter_map(|(key, hand)| match hand {
+        Hand::Body { token, .. } => Some((key, token)),
+        _ => None,
+    })
+}
+
+/// The reports that will be brought again.
+fn owed(state: &State) -> impl Iterator<Item = (usize, Step)> {
+    hands(state).filter_map(|(key, hand)| match hand {
+        Hand::Owing { token, ending } => Some((key, report(token, ending))),
+        _ => None,
+    })
+}
+
+fn hands(state: &State) -> impl Iterator<Item = (usize, Hand)> {
+    state.keys.iter().enumerate().flat_map(|(number, key)| key.hands.iter().map(move |hand| (number, *hand)))
+}

@@ -1,0 +1,216 @@
+//! When two states are the same to the protocol: it compares times with now, and tokens and letters with each other, and
+//! asks for nothing else of them. So a state is known by times relative to now, by tokens and letters named in the order
+//! in which they appear, and by processes and keys in whichever order; and there are finitely many, however long the
+//! world goes on.
+
+use std::hash::{Hash, Hasher};
+
+use idem_runtime::Timestamp;
+use idem_runtime::protocol::{Budget, DeadLetterId, LetterState, Live, Phase, Record, Settled, SettledAs};
+
+use crate::history::{Attempt, End, History, Told};
+use crate::world::{Ending, Hand, Key, Letter, State, TTL, owner, start_of};
+
+/// Every order of up to three processes.
+const ORDERS: [&[&[usize]]; 3] =
+    [&[&[0]], &[&[0, 1], &[1, 0]], &[&[0, 1, 2], &[0, 2, 1], &[1, 0, 2], &[1, 2, 0], &[2, 0, 1], &[2, 1, 0]]];
+
+impl Hash for State {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        self.left.hash(hasher);
+        self.view().hash(hasher);
+    }
+}
+
+impl State {
+    pub(crate) fn view(&self) -> Vec<Vec<u8>> {
+        let orders = ORDERS[self.starts.len() - 1].iter();
+        let views = orders.map(|processes| {
+            let mut keys: Vec<_> = self.keys.iter().map(|key| View::of(self, processes, key)).collect();
+            keys.sort_unstable();
+            keys
+        });
+        views.min().unwrap()
+    }
+}
+
+/// One key's part of the view: a list of small numbers.
+struct View<'a> {
+    state: &'a State,
+    processes: &'a [usize],
+    seen: Vec<u8>,
+    tokens: Vec<u64>,
+    letters: Vec<DeadLetterId>,
+}
+
+impl<'a> View<'a> {
+    fn of(state: &'a State, processes: &'a [usize], key: &Key) -> Vec<u8> {
+        let mut view = Self { state, processes, seen: Vec::with_capacity(48), tokens: Vec::new(), letters: Vec::new() };
+        let Key { record, letters, hands, history } = key;
+        match record {
+            None => view.push(0),
+            Some(Record::Live(live)) => view.live(live),
+            Some(Record::Settled(settled)) => view.settled(settled),
+        }
+        view.push(letters.len());
+        letters.iter().for_each(|letter| view.letter(letter));
+        processes.iter().for_each(|process| view.hand(hands[*process]));
+        view.history(history);
+        view.seen
+    }
+
+    // Every part is taken apart field by field, so that a new field has to be thought of here.
+    fn live(&mut self, live: &Live) {
+        // The payload and the first time it was seen only go into a letter; handler and key are the record's address.
+        let Live { handler: _, key: _, token, fingerprint, budget, payload: _, past, first_seen: _, phase } = live;
+        self.push(1);
+        self.token(*token);
+        self.push(fingerprint.map_or(0, |fingerprint| fingerprint.0[0]));
+        let Budget { retries, bury, ttl: _ } = *budget;
+        self.push(retries as usize);
+        self.push(usize::from(bury));
+        self.push(past.len());
+        for attempt in past {
+            self.push(attempt.number as usize);
+            self.push(attempt.outcome as usize);
+        }
+        match phase {
+            Phase::Waiting { since, until } => {
+                self.push(0);
+                self.age(*since);
+                self.left(*until);
+            }
+            Phase::Running { number, since, owner: by, session, until } => {
+                self.push(1);
+                self.push(*number as usize);
+                self.age(*since);
+                self.left(*until);
+                let starts = &self.state.starts;
+                let alive = self.processes.iter().position(|process| *by == owner(*process, starts[*process]));
+                self.push(alive.map_or(9, |place| place));
+                self.push(usize::from(*session == self.state.session));
+            }
+        }
+    }
+
+    fn settled(&mut self, settled: &Settled) {
+        let Settled { token, fingerprint, at, ttl: _, attempts, end } = settled;
+        self.push(2);
+        self.token(*token);
+        self.push(fingerprint.map_or(0, |fingerprint| fingerprint.0[0]));
+        self.age(*at);
+        self.push(*attempts as usize);
+        match end {
+            SettledAs::Done(result) => {
+                self.push(0);
+                self.token(start_of(result));
+            }
+            SettledAs::Dead(letter) => {
+                self.push(1);
+                self.letter_id(*letter);
+            }
+            SettledAs::Discarded(letter) => {
+                self.push(2);
+                self.letter_id(*letter);
+            }
+        }
+    }
+
+    fn letter(&mut self, letter: &Letter) {
+        let Letter { id, state, reason } = *letter;
+        self.letter_id(id);
+        self.push(state as usize);
+        self.push(if state == LetterState::Open { reason as usize } else { 0 });
+    }
+
+    fn hand(&mut self, hand: Hand) {
+        match hand {
+            Hand::Empty => self.push(0),
+            Hand::Body { token, until, acted } => {
+                self.push(1);
+                self.token(token);
+                self.push((until - self.state.now).max(0) as usize);
+                self.push(usize::from(acted));
+            }
+            Hand::Owing { token, ending } => {
+                self.push(2);
+                self.token(token);
+                self.push(match ending {
+                    Ending::Done => 99,
+                    Ending::Failed(outcome) => outcome as usize,
+                });
+            }
+        }
+    }
+
+    fn history(&mut self, history: &History) {
+        let History { message, starts, allowed, last, attempt, since, end, told, acted, broken } = history;
+        self.push(message.map_or(99, usize::from));
+        self.push(*starts as usize);
+        self.push(*allowed as usize);
+        self.token(last.unwrap_or(0));
+        self.push(*attempt as usize);
+        self.push(if *attempt == Attempt::None { 0 } else { (self.state.now - since).min(TTL) as usize });
+        match end {
+            None => self.push(0),
+            Some(End::Done { result, at }) => {
+                self.push(1);
+                self.token(*result);
+                self.push((self.state.now - at).min(TTL) as usize);
+            }
+            Some(End::Dead { letter }) => {
+                self.push(2);
+                self.letter_id(*letter);
+            }
+            Some(End::Discarded { letter, at }) => {
+                self.push(3);
+                self.letter_id(*letter);
+                self.push((self.state.now - at).min(TTL) as usize);
+            }
+        }
+        match told {
+            None => self.push(0),
+            Some(Told::Result(result)) => {
+                self.push(1);
+                self.token(*result);
+            }
+            Some(Told::Dead(letter)) => {
+                self.push(2);
+                self.letter_id(*letter);
+            }
+        }
+        self.push(usize::from(*acted));
+        broken.iter().for_each(|law| self.push(*law as usize));
+    }
+
+    fn push(&mut self, number: impl TryInto<u8, Error: std::fmt::Debug>) {
+        self.seen.push(number.try_into().unwrap());
+    }
+
+    fn token(&mut self, token: u64) {
+        let name = name(&mut self.tokens, token);
+        self.push(name);
+    }
+
+    fn letter_id(&mut self, letter: DeadLetterId) {
+        let name = name(&mut self.letters, letter);
+        self.push(name);
+    }
+
+    /// How long ago, as far as it matters.
+    fn age(&mut self, then: Timestamp) {
+        self.push((self.state.now - then.as_second()).clamp(0, TTL) as usize);
+    }
+
+    /// How long still.
+    fn left(&mut self, then: Timestamp) {
+        self.push((then.as_second() - self.state.now).max(0) as usize);
+    }
+}
+
+fn name<T: PartialEq>(names: &mut Vec<T>, of: T) -> usize {
+    names.iter().position(|known| *known == of).unwrap_or_else(|| {
+        names.push(of);
+        names.len() - 1
+    })
+}

@@ -1,0 +1,239 @@
+//! The world of the model: what the ledger holds, what each process has in hand, and the time.
+//!
+//! Each message is delivered any number of times, at any time, to any process: there is no list of deliveries to go
+//! through, so three of them are among what happens, and so is a broker that never stops.
+
+use std::time::Duration;
+
+use idem_runtime::Timestamp;
+use idem_runtime::protocol::{
+    AttemptOutcome, Budget, Change, Claim, DeadLetterId, Decision, Facts, Failed, Fingerprint, LetterChange,
+    LetterState, Reason, Record, RecordId, Reply, Step, StoredResult,
+};
+
+use crate::history::{History, Law, Seen};
+
+/// The function under test, or one with a bug in it.
+pub(crate) type Decide = fn(&RecordId, Option<Record>, &Step, &Facts) -> Decision;
+
+/// How long things last, in ticks of a second. A lease is longer than a tick, so that a renewal means something, and a
+/// result outlives a lease and a pause.
+pub(crate) const PAUSE: i64 = 1;
+pub(crate) const LEASE: i64 = 2;
+pub(crate) const TTL: i64 = 3;
+
+/// What one check is about.
+#[derive(Debug, Clone)]
+pub(crate) struct Scene {
+    /// A ledger that processes share, with leases; or the embedded one, with sessions.
+    pub(crate) leases: bool,
+    pub(crate) processes: usize,
+    /// The keys, and the fingerprints of the messages that come with each.
+    pub(crate) keys: &'static [&'static [u8]],
+    /// The handler's versions, as a deploy leaves them side by side: retries, and whether to bury on a crash.
+    pub(crate) versions: &'static [(u32, bool)],
+    /// How a body may fail. The other outcomes are treated as one of these.
+    pub(crate) failures: &'static [AttemptOutcome],
+    /// How often the world may do what.
+    pub(crate) left: Limits,
+}
+
+/// How often something may still happen; `None` is any number of times.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub(crate) struct Limits {
+    pub(crate) crashes: Option<u8>,
+    pub(crate) lost: Option<u8>,
+    pub(crate) ticks: Option<u8>,
+    pub(crate) operator: Option<u8>,
+}
+
+/// The protocol in a scene.
+pub(crate) struct Protocol {
+    pub(crate) decide: Decide,
+    pub(crate) scene: Scene,
+    ids: Vec<RecordId>,
+}
+
+/// Everything at one moment.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct State {
+    pub(crate) now: i64,
+    /// The last fencing token, the last letter's number, and the number of the ledger's opening.
+    pub(crate) token: u64,
+    pub(crate) letter: u64,
+    pub(crate) session: u64,
+    /// How often each process has started: its instances have different names.
+    pub(crate) starts: Vec<u64>,
+    pub(crate) keys: Vec<Key>,
+    pub(crate) left: Limits,
+}
+
+/// One key: in the ledger, in the processes, and as an observer saw it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Key {
+    pub(crate) record: Option<Record>,
+    /// The open ones, and the last one that was closed, for a person who acts on an old page.
+    pub(crate) letters: Vec<Letter>,
+    /// What each process has in hand. In one process one call works on a key, and the others wait for it.
+    pub(crate) hands: Vec<Hand>,
+    pub(crate) history: History,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Letter {
+    pub(crate) id: DeadLetterId,
+    pub(crate) state: LetterState,
+    pub(crate) reason: Reason,
+}
+
+/// What a process is doing with a key.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Hand {
+    Empty,
+    /// A body is running, and believes that its lease lasts until then.
+    Body {
+        token: u64,
+        until: i64,
+        acted: bool,
+    },
+    /// A body ended, and the ledger's answer to its report did not come: the report will be brought again.
+    Owing {
+        token: u64,
+        ending: Ending,
+    },
+}
+
+/// How a body ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Ending {
+    Done,
+    Failed(AttemptOutcome),
+}
+
+impl Protocol {
+    pub(crate) fn new(decide: Decide, scene: Scene) -> Self {
+        let ids = (0..scene.keys.len()).map(|key| RecordId { handler: "h".into(), key: key.to_string().into() });
+        Self { decide, ids: ids.collect(), scene }
+    }
+
+    pub(crate) fn start(&self) -> State {
+        let key = Key {
+            record: None,
+            letters: Vec::new(),
+            hands: vec![Hand::Empty; self.scene.processes],
+            history: History::default(),
+        };
+        State {
+            now: 0,
+            token: 0,
+            letter: 0,
+            session: u64::from(!self.scene.leases),
+            starts: vec![0; self.scene.processes],
+            keys: vec![key; self.scene.keys.len()],
+            left: self.scene.left,
+        }
+    }
+
+    pub(crate) fn facts(&self, state: &State) -> Facts {
+        Facts {
+            now: time(state.now),
+            token: state.token + 1,
+            letter: letter_id(state.letter + 1),
+            session: state.session,
+            leases: self.scene.leases,
+            instance: String::new(),
+        }
+    }
+
+    /// What the ledger would answer.
+    pub(crate) fn ask(&self, state: &State, key: usize, step: &Step, facts: &Facts) -> Decision {
+        (self.decide)(&self.ids[key], state.keys[key].record.clone(), step, facts)
+    }
+
+    /// One step of the ledger, all of it or nothing. `heard` is whether a caller is told of the answer.
+    pub(crate) fn apply(&self, state: &mut State, key: usize, step: &Step, heard: bool) -> Reply {
+        let decision = self.ask(state, key, step, &self.facts(state));
+        let at = &mut state.keys[key];
+        at.history.observe(&Seen {
+            step,
+            reply: &decision.reply,
+            wrote: decision.record != Change::Keep,
+            heard,
+            now: state.now,
+            token: state.token,
+        });
+        // People are told of every letter, and of none that was not written.
+        let told = match (&decision.letter, &decision.reply) {
+            (LetterChange::Open(letter), Reply::Died(told)) => letter == told,
+            (LetterChange::Open(_), _) | (_, Reply::Died(_)) => false,
+            _ => true,
+        };
+        at.history.holds(Law::Letters, told);
+        match decision.record {
+            Change::Keep => {}
+            Change::Remove => at.record = None,
+            Change::Put(record) => {
+                at.record = Some(*record);
+                state.token += 1;
+            }
+        }
+        match decision.letter {
+            LetterChange::Keep => {}
+            LetterChange::Open(letter) => {
+                at.letters.push(Letter { id: letter.id, state: letter.state, reason: letter.reason });
+                state.letter += 1;
+            }
+            LetterChange::Close { letter: id, state, .. } => {
+                at.letters.retain(|letter| letter.state == LetterState::Open);
+                match at.letters.iter_mut().find(|letter| letter.id == id) {
+                    Some(letter) => letter.state = state,
+                    None => at.history.breaks(Law::Letters),
+                }
+            }
+        }
+        decision.reply
+    }
+
+    pub(crate) fn claim(&self, state: &State, process: usize, fingerprint: u8, version: usize) -> Step {
+        let (retries, bury) = self.scene.versions[version];
+        Step::Claim(Claim {
+            owner: owner(process, state.starts[process]),
+            fingerprint: Some(Fingerprint([fingerprint; 16])),
+            payload: fingerprint.to_string().into_bytes(),
+            budget: Budget { retries, bury, ttl: ticks(TTL) },
+            lease: ticks(LEASE),
+        })
+    }
+}
+
+/// The report of an attempt's end. Every start has a result of its own.
+pub(crate) fn report(token: u64, ending: Ending) -> Step {
+    match ending {
+        Ending::Done => Step::Complete { token, result: StoredResult::Json(token.to_string().into_bytes()) },
+        Ending::Failed(outcome) => Step::Fail(Failed { token, outcome, error: None, pause: ticks(PAUSE) }),
+    }
+}
+
+/// The token of the start that a result came from.
+pub(crate) fn start_of(result: &StoredResult) -> u64 {
+    match result {
+        StoredResult::Json(json) => std::str::from_utf8(json).unwrap().parse().unwrap(),
+        StoredResult::TooLarge(_) => unreachable!("no result is too large here"),
+    }
+}
+
+pub(crate) fn owner(process: usize, start: u64) -> String {
+    format!("{process}.{start}")
+}
+
+pub(crate) fn time(tick: i64) -> Timestamp {
+    Timestamp::from_second(tick).unwrap()
+}
+
+pub(crate) fn ticks(ticks: i64) -> Duration {
+    Duration::from_secs(ticks.unsigned_abs())
+}
+
+fn letter_id(number: u64) -> DeadLetterId {
+    DeadLetterId::from_bytes(u128::from(number).to_be_bytes())
+}

@@ -110,9 +110,8 @@ impl Story {
                 self.against_the_journal(letter, &runs, lives).into_iter().for_each(wrong);
             }
         }
-        let rest = self.runs.iter().find(|run| run.token > after);
-        if let (Some(Record::Dead { .. } | Record::Discarded { .. }), Some(run)) = (&self.record, rest)
-            && self.handler != Handler::Brief
+        if let Some(Record::Dead { token, .. } | Record::Discarded { token, .. }) = self.record
+            && let Some(run) = self.runs.iter().find(|run| run.token > token)
         {
             texts.push((Rule::Doubled, format!("token {} ran after its letter was written", run.token)));
         }

@@ -117,6 +117,14 @@ impl Story {
                 let text = format!("{what} follows attempt {last_number} with token {last_token}: it was not counted");
                 self.fault(Rule::Budget, text);
             }
+            let unknown = matches!(ended, None | Some(Ended::Gone));
+            if unknown && self.handler == Handler::Bury && !redriven {
+                let text = format!("{what} started on a guess: nobody knows how token {last_token} ended");
+                self.fault(Rule::Budget, text);
+            }
+            if ended == Some(Ended::Permanent) && last_life == life && !redriven {
+                self.fault(Rule::Budget, format!("{what} started after the permanent error of token {last_token}"));
+            }
             if variant != last_variant && !redriven {
                 self.fault(Rule::Doubled, format!("{what} has another content than token {last_token}"));
             }

@@ -148,10 +148,9 @@ fn with_a_crash_that_was_none() {
 
 #[test]
 fn without_an_attempt_that_ran() {
-    let permanent = ["failed", "permanent"];
-    let ran = journal(Handler::Plain).fails(1, 1).starts(2, 2).ends(2, Ended::Permanent).fails(3, 3);
-    let wrong = ran.told_dead("A").letter("A", "open", "permanent_error", &permanent).left_dead(3, "A");
-    wrong.breaks(Rule::Letters, "attempt 3 with token 3 is not in it");
+    let ran = journal(Handler::Plain).starts(1, 1).ends(1, Ended::Permanent).killed().fails(2, 2);
+    let wrong = ran.told_dead("A").letter("A", "open", "permanent_error", &["permanent"]).left_dead(2, "A");
+    wrong.breaks(Rule::Letters, "attempt 2 with token 2 is not in it");
 }
 
 #[test]

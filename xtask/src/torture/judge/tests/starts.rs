@@ -31,7 +31,7 @@ fn after_a_letter() {
     // Whoever only watched knows, too.
     let seen = Event::Seen { n: N, letter: "A".into() };
     let wrong = journal(Handler::Brief).event(&seen).starts(1, 5).letter("A", "open", "abandoned", &["failed"]);
-    wrong.left_dead(4, "A").breaks(Rule::Doubled, "though it is dead letter A");
+    wrong.left_dead(5, "A").breaks(Rule::Doubled, "though it is dead letter A");
 }
 
 #[test]
@@ -59,6 +59,28 @@ fn more_often_than_the_budget_allows() {
 fn without_counting_a_crash() {
     let wrong = journal(Handler::Plain).starts(1, 10).killed().works(1, 11).told_ok(11).left_done(11);
     wrong.breaks(Rule::Budget, "attempt 1 with token 11 follows attempt 1 with token 10: it was not counted");
+}
+
+#[test]
+fn on_a_guess() {
+    let again = |handler, how: Option<Ended>| {
+        let ended = how.into_iter().fold(journal(handler).starts(1, 10), |journal, how| journal.ends(10, how));
+        ended.killed().works(2, 11).told_ok(11).left_done(11)
+    };
+    for how in [None, Some(Ended::Gone)] {
+        again(Handler::Bury, how).breaks(Rule::Budget, "nobody knows how token 10 ended");
+        again(Handler::Plain, how).holds();
+    }
+    again(Handler::Bury, Some(Ended::Failed)).holds();
+}
+
+#[test]
+fn after_a_permanent_error() {
+    let permanent = || journal(Handler::Plain).starts(1, 10).ends(10, Ended::Permanent);
+    let wrong = permanent().works(2, 11).told_ok(11).left_done(11);
+    wrong.breaks(Rule::Budget, "after the permanent error of token 10");
+    // The kill came before it was recorded.
+    permanent().killed().works(2, 11).told_ok(11).left_done(11).holds();
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use fastrand::Rng;
 
 use super::plan::{self, Message};
-use super::wire::{Answer, Call, Handler};
+use super::wire::{Answer, Call, Handler, Moment};
 
 /// How many messages may hang at once; they hold no other call up.
 const HUNG: usize = 4;
@@ -32,6 +32,8 @@ pub(crate) struct Post {
     hanging: HashSet<u64>,
     unsettled: usize,
     calls: u64,
+    /// Some calls kill their process.
+    pub(crate) deadly: bool,
     /// No caller drops a call any more.
     patient: bool,
 }
@@ -74,6 +76,7 @@ impl Post {
             hanging: HashSet::new(),
             unsettled: 0,
             calls: 0,
+            deadly: true,
             patient: false,
         }
     }
@@ -147,7 +150,9 @@ impl Post {
         (0..copies)
             .filter_map(|_| {
                 let variant = self.variant(n);
-                self.call(n, variant, 0)
+                // Some come while the first one's result is on its way to the disk.
+                let wait = if self.random.bool() { self.random.u32(..15) } else { 0 };
+                self.call(n, variant, wait)
             })
             .collect()
     }
@@ -180,6 +185,13 @@ impl Post {
             3..30 => Some(self.random.u32(3..40)),
             _ => None,
         };
+        // What is told while a result is on its way to the disk must be as durable as any other.
+        let kills = match self.random.u32(..if wait > 0 { 800 } else { 4_000 }) {
+            _ if !self.deadly => None,
+            0 => Some(Moment::Told),
+            1 => Some([Moment::Started, Moment::Ended][usize::from(self.random.bool())]),
+            _ => None,
+        };
         let state = self.state(n)?;
         let Message { handler, payload, result, acts, acts_when_redriven, .. } = &state.plan;
         let acts = if state.redriven { acts_when_redriven } else { acts };
@@ -197,6 +209,7 @@ impl Post {
             acts: acts.clone(),
             wait,
             drop_after,
+            kills,
         };
         self.calls += 1;
         self.running += usize::from(counts);

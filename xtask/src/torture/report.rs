@@ -63,7 +63,7 @@ impl Report {
         let row = |what: &str, count: u64, meaning: &str| println!("   {what:<18}{count:>12}   {meaning}");
         row("calls", t.calls, "deliveries, duplicates included");
         row("messages", t.messages, "");
-        row("kills", t.kills.into(), "kill -9 at a random moment");
+        row("kills", t.kills.into(), "kill -9 at random moments, or the moment something was said");
         row("aborts", t.aborts.into(), "a body ended its process");
         row("restarts", (t.processes - self.rounds).into(), "on the same folder");
         row("closes", t.closes.into(), "asked to, and did");

@@ -72,6 +72,8 @@ struct Progress {
     /// It got a signal or a command that ends it.
     ending: bool,
     killed: bool,
+    /// It kills itself.
+    killing: bool,
     aborting: bool,
     closed: bool,
     operate_at: u64,
@@ -97,7 +99,8 @@ impl Round {
             self.live(Manner::Torture(until))?;
             tell(&self.tally);
         }
-        // Every process that is killed here, or kills itself, uses up attempts, so this ends.
+        // Every process that is killed here, or aborts, uses up attempts, so this ends.
+        self.post.deadly = false;
         loop {
             if !self.judge.faults.is_empty() {
                 return self.inspect();
@@ -138,6 +141,7 @@ impl Round {
             draining: None,
             ending: false,
             killed: false,
+            killing: false,
             aborting: false,
             closed: false,
             operate_at: self.judge.counts.answers + self.random.u64(100..1_000),
@@ -162,7 +166,7 @@ impl Round {
         let end = if progress.closed && status.success() {
             self.tally.closes += 1;
             LifeEnd::Closed
-        } else if progress.killed {
+        } else if progress.killed || progress.killing {
             self.tally.kills += 1;
             LifeEnd::Killed
         } else if progress.aborting {
@@ -184,6 +188,7 @@ impl Round {
             Event::Opened => progress.opened = Some(Instant::now()),
             Event::Closed => progress.closed = true,
             Event::Aborting { .. } => progress.aborting = true,
+            Event::Killing => progress.killing = true,
             Event::Hanging { n } => self.post.hangs(*n),
             Event::Told { call, variant, answer, .. } => self.post.told(*call, *variant, answer),
             Event::Closing { n, letter, token, redrive: true } => self.post.redriven(*n, letter, *token),
@@ -205,8 +210,8 @@ impl Round {
                 self.send(life, true)?;
                 if self.judge.counts.answers >= progress.operate_at {
                     progress.operate_at = self.judge.counts.answers + self.random.u64(300..3_000);
-                    let seed = self.random.u64(..);
-                    self.say(life, &Command::Operate { seed })?;
+                    let (seed, kills) = (self.random.u64(..), self.random.u32(..6) == 0);
+                    self.say(life, &Command::Operate { seed, kills })?;
                 }
             }
             Manner::Settle => {

@@ -68,6 +68,18 @@ pub(crate) enum Act {
     FailToLook,
 }
 
+/// When a process kills itself: the moment something is said, with no way back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Moment {
+    /// A body of the call has started.
+    Started,
+    /// A body of the call has returned its result, and nobody can have recorded it.
+    Ended,
+    /// The caller was told.
+    Told,
+}
+
 /// To the process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -78,6 +90,8 @@ pub(crate) enum Command {
     Operate {
         /// Decides which.
         seed: u64,
+        /// The process kills itself the moment the first letter is closed.
+        kills: bool,
     },
     /// Says all letters there are.
     Letters,
@@ -112,6 +126,8 @@ pub(crate) struct Call {
     pub(crate) wait: u32,
     /// After how many milliseconds the caller drops it.
     pub(crate) drop_after: Option<u32>,
+    /// When it kills its process.
+    pub(crate) kills: Option<Moment>,
 }
 
 /// From the process.
@@ -134,6 +150,8 @@ pub(crate) enum Event {
     Hanging { n: u64 },
     /// A body is about to abort the process.
     Aborting { n: u64 },
+    /// The process kills itself after the next line.
+    Killing,
     /// A caller has its answer.
     Told { call: u64, n: u64, variant: u8, answer: Answer },
     /// Somebody who lists or watches saw an open letter.

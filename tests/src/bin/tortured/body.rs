@@ -7,9 +7,9 @@ use std::time::Duration;
 use idem_runtime::Error;
 use serde::{Deserialize, Serialize};
 
-use crate::say::{say, trouble};
+use crate::say::{say, say_and_die, trouble};
 use crate::table;
-use crate::wire::{Act, Attempt, Call, Ended, Event, Handler};
+use crate::wire::{Act, Attempt, Call, Ended, Event, Handler, Moment};
 
 /// The text of a panic that was asked for.
 pub(crate) const PLANNED: &str = "a planned panic";
@@ -81,6 +81,11 @@ pub(crate) struct Running<'a> {
     over: bool,
 }
 
+/// Says it, and dies of it if the call is to kill its process then.
+pub(crate) fn say_at(call: &Call, moment: Moment, event: &Event) {
+    if call.kills == Some(moment) { say_and_die(event) } else { say(event) }
+}
+
 /// The attempt this code runs in.
 pub(crate) fn attempt(call: &Call) -> Attempt {
     let attempt = idem_runtime::attempt().expect("inside a body");
@@ -99,13 +104,17 @@ impl<'a> Running<'a> {
             trouble(format!("a body of message {} got another payload than its call has", call.n));
         }
         let attempt = attempt(call);
-        say(&Event::Started(attempt));
+        say_at(call, Moment::Started, &Event::Started(attempt));
         Self { call, attempt, over: false }
     }
 
     fn ends(&mut self, how: Ended) {
         self.over = true;
-        say(&Event::Ended { n: self.call.n, token: self.attempt.token, how });
+        let event = Event::Ended { n: self.call.n, token: self.attempt.token, how };
+        match how {
+            Ended::Ok(_) => say_at(self.call, Moment::Ended, &event),
+            _ => say(&event),
+        }
     }
 
     fn act(&self) -> Act {

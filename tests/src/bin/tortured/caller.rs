@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use idem_runtime::Error;
 
-use crate::body::{Done, Trouble};
+use crate::body::{Done, Trouble, say_at};
 use crate::handlers;
-use crate::say::say;
-use crate::wire::{Answer, Call, Event};
+use crate::wire::{Answer, Call, Event, Moment};
 
 /// One call, from its pause to its answer.
 pub(crate) async fn make(call: Call) {
@@ -23,7 +22,8 @@ pub(crate) async fn make(call: Call) {
             }
         }
     };
-    say(&Event::Told { call: call.call, n: call.n, variant: call.variant, answer });
+    let told = Event::Told { call: call.call, n: call.n, variant: call.variant, answer };
+    say_at(&call, Moment::Told, &told);
 }
 
 fn answer(result: Result<Done, Trouble>) -> Answer {

@@ -46,7 +46,7 @@ async fn main() {
         match command {
             Command::Call(call) => drop(calls.spawn(caller::make(call))),
             // Beside the calls, as a person would.
-            Command::Operate { seed } => drop(calls.spawn(operator::operate(idem.clone(), seed))),
+            Command::Operate { seed, kills } => drop(calls.spawn(operator::operate(idem.clone(), seed, kills))),
             Command::Letters => operator::say_letters(&idem).await,
             Command::Record { n, handler } => {
                 operator::say_record(&idem, n, &RecordId { handler: handler.name().into(), key: n.to_string().into() })

@@ -8,14 +8,14 @@ use idem_runtime::{DeadLetter, Filter, Idem, LetterState, Watch};
 use tokio::sync::Mutex;
 
 use crate::body::Message;
-use crate::say::{say, trouble};
+use crate::say::{say, say_and_die, trouble};
 use crate::wire::{Event, Letter, Record};
 
 /// There is one person, who finds a letter as it was listed.
 static AT_WORK: Mutex<()> = Mutex::const_new(());
 
 /// Looks at the newest open letters and closes some of them.
-pub(crate) async fn operate(idem: Idem, seed: u64) {
+pub(crate) async fn operate(idem: Idem, seed: u64, kills: bool) {
     let _at_work = AT_WORK.lock().await;
     let mut random = fastrand::Rng::with_seed(seed);
     let letters = idem.dead_letters();
@@ -43,6 +43,7 @@ pub(crate) async fn operate(idem: Idem, seed: u64) {
         let closed =
             if redrive { letters.redrive(&letter.id).await } else { letters.discard(&letter.id, "torture").await };
         match closed {
+            Ok(_) if kills => say_and_die(&Event::LetterClosed { n, letter: id, redrive }),
             Ok(_) => say(&Event::LetterClosed { n, letter: id, redrive }),
             Err(error) => trouble(format!("message {n}: the open letter {id} cannot be closed: {error}")),
         }

@@ -15,6 +15,18 @@ pub(crate) fn say(event: &Event) {
     std::io::stdout().write_all(&line).expect("somebody listens");
 }
 
+/// Says it, and is killed before anything else happens.
+pub(crate) fn say_and_die(event: &Event) {
+    say(&Event::Killing);
+    say(event);
+    let own = rustix::process::getpid();
+    rustix::process::kill_process(own, rustix::process::Signal::KILL).expect("everybody may kill themselves");
+    // The other threads may take a moment to be gone, and this one must not go on.
+    loop {
+        std::thread::park();
+    }
+}
+
 /// Says something that must not happen.
 pub(crate) fn trouble(mut text: String) {
     // Escaped, each byte takes six at most.

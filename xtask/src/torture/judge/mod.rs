@@ -126,7 +126,8 @@ impl Judge {
             | Event::LetterClosed { n, .. }
             | Event::Record { n, .. } => *n,
             Event::Trouble { text } => return self.trouble(text),
-            Event::Opened | Event::Closed | Event::Hanging { .. } | Event::Aborting { .. } | Event::Said => return,
+            Event::Opened | Event::Closed | Event::Hanging { .. } | Event::Aborting { .. } => return,
+            Event::Killing | Event::Said => return,
         };
         let Some(story) = self.stories.get_mut(&n) else {
             let text = format!("nobody delivered it, and there is {event:?}");

@@ -8,6 +8,7 @@ mod orders;
 mod smoke;
 mod stage;
 mod test;
+mod torture;
 mod verdict;
 
 use std::process::ExitCode;
@@ -24,7 +25,7 @@ struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Task {
-    /// Run every test there is, and the example `orders` once
+    /// Run every test there is, the example `orders` once, and a short torture
     Test,
     /// Check format, lints, docs, licences, bans and sources
     Check,
@@ -37,6 +38,8 @@ enum Task {
     Deliveries(deliveries::Plan),
     /// Kill the example `orders` at random moments, let it finish, and count what is left
     KillOrders(kill::Args),
+    /// Kill processes with everything in flight for minutes, and judge what their callers were told
+    Torture(torture::Args),
 }
 
 fn main() -> ExitCode {
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         Task::Bench { args } => bench::run(&args),
         Task::Deliveries(plan) => deliveries::print(&plan),
         Task::KillOrders(args) => kill::run(&args),
+        Task::Torture(args) => torture::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

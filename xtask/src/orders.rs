@@ -7,9 +7,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
 use serde::Deserialize;
-use serde_json::Value;
 
-use crate::stage::cargo;
+use crate::stage;
 
 /// What `--json` prints, as far as it is judged here.
 #[derive(Debug, Deserialize)]
@@ -47,23 +46,7 @@ pub(crate) struct Order {
 
 /// Builds the example and says where it is.
 pub(crate) fn build() -> anyhow::Result<PathBuf> {
-    println!("\n── Build of the example `orders`\n");
-    let built = cargo()
-        .args(["build", "--example", "orders", "--message-format", "json-render-diagnostics"])
-        .stdin(Stdio::null())
-        .stderr(Stdio::inherit())
-        .output()
-        .context("cannot run cargo")?;
-    if !built.status.success() {
-        bail!("the build failed; to repeat it: cargo build --example orders");
-    }
-    built
-        .stdout
-        .split(|byte| *byte == b'\n')
-        .filter_map(|line| serde_json::from_slice::<Value>(line).ok())
-        .filter(|message| message["target"]["name"] == "orders")
-        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
-        .context("cargo named no executable for the example `orders`")
+    stage::build("orders", &["build", "--example", "orders"])
 }
 
 /// Runs it to its end on the data folder.

@@ -1,10 +1,11 @@
 //! One command of a task, with a heading above it and its name in the error when it fails.
 
 use std::env;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
+use serde_json::Value;
 
 /// A command to run from the workspace's root.
 pub(crate) struct Stage {
@@ -61,6 +62,28 @@ pub(crate) fn cargo() -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root());
     command
+}
+
+/// Builds one program and says where it is.
+pub(crate) fn build(name: &str, arguments: &[&str]) -> anyhow::Result<PathBuf> {
+    println!("\n── Build of `{name}`\n");
+    let built = cargo()
+        .args(arguments)
+        .args(["--message-format", "json-render-diagnostics"])
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .context("cannot run cargo")?;
+    if !built.status.success() {
+        bail!("the build failed; to repeat it: cargo {}", arguments.join(" "));
+    }
+    built
+        .stdout
+        .split(|byte| *byte == b'\n')
+        .filter_map(|line| serde_json::from_slice::<Value>(line).ok())
+        .filter(|message| message["target"]["name"] == name)
+        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
+        .with_context(|| format!("cargo named no executable for `{name}`"))
 }
 
 /// Whether `cargo <name>` is installed.

@@ -2,6 +2,7 @@
 
 use crate::smoke;
 use crate::stage::{Stage, has_cargo};
+use crate::torture;
 
 /// Not `--all-targets`, which would run the benches too.
 const TARGETS: [&str; 6] = ["--workspace", "--all-features", "--lib", "--bins", "--tests", "--examples"];
@@ -13,6 +14,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     // `--doc` overrides `doctest = false`: the attribute's examples need the runtime, so idem-tests has them.
     Stage::cargo("Doc tests", &["test", "--workspace", "--exclude", "idem-macros", "--all-features", "--doc"]).run()?;
     smoke::run()?;
+    torture::short()?;
     println!("\nAll tests passed.");
     Ok(())
 }

@@ -1,0 +1,48 @@
+//! The caller: makes one call, and says what it was told.
+
+use std::time::Duration;
+
+use idem_runtime::Error;
+
+use crate::body::{Done, Trouble, say_at};
+use crate::handlers;
+use crate::wire::{Answer, Call, Event, Moment};
+
+/// One call, from its pause to its answer.
+pub(crate) async fn make(call: Call) {
+    if call.wait > 0 {
+        tokio::time::sleep(Duration::from_millis(call.wait.into())).await;
+    }
+    let answer = match call.drop_after {
+        None => answer(handlers::deliver(&call).await),
+        Some(after) => {
+            match tokio::time::timeout(Duration::from_millis(after.into()), handlers::deliver(&call)).await {
+                Ok(result) => answer(result),
+                Err(_) => Answer::Dropped,
+            }
+        }
+    };
+    let told = Event::Told { call: call.call, n: call.n, variant: call.variant, answer };
+    say_at(&call, Moment::Told, &told);
+}
+
+fn answer(result: Result<Done, Trouble>) -> Answer {
+    let error = match result {
+        Ok(done) => return Answer::Ok { token: done.token, digest: done.digest() },
+        Err(Trouble::Planned { token, .. }) => return Answer::Own { token },
+        Err(Trouble::Idem(error)) => error,
+    };
+    match error {
+        Error::DeadLettered { id, discarded, .. } => Answer::Dead { letter: id.to_string(), discarded },
+        Error::KeyReused { .. } => Answer::Reused,
+        Error::InProgress { .. } => Answer::InProgress,
+        Error::NotYet { after, .. } => Answer::NotYet { after: u32::try_from(after.as_millis()).unwrap_or(u32::MAX) },
+        Error::Panicked { .. } => Answer::Panicked,
+        Error::TimedOut { .. } => Answer::TimedOut,
+        error => {
+            let mut text = error.to_string();
+            text.truncate(text.floor_char_boundary(400));
+            Answer::Refused(text)
+        }
+    }
+}

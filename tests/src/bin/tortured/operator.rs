@@ -1,0 +1,132 @@
+//! The person at 3 am, and whoever watches: they look at letters, redrive and discard some, and say what they see.
+
+use std::collections::BTreeMap;
+
+use futures_util::StreamExt;
+use idem_runtime::protocol::{Record as Remembered, RecordId, SettledAs};
+use idem_runtime::{DeadLetter, Filter, Idem, LetterState, Watch};
+use tokio::sync::Mutex;
+
+use crate::body::Message;
+use crate::say::{say, say_and_die, trouble};
+use crate::wire::{Event, Letter, Record};
+
+/// There is one person, who finds a letter as it was listed.
+static AT_WORK: Mutex<()> = Mutex::const_new(());
+
+/// Looks at the newest open letters and closes some of them.
+pub(crate) async fn operate(idem: Idem, seed: u64, kills: bool) {
+    let _at_work = AT_WORK.lock().await;
+    let mut random = fastrand::Rng::with_seed(seed);
+    let letters = idem.dead_letters();
+    let open = match letters.list(&Filter::default().limit(random.usize(1..100))).await {
+        Ok(open) => open,
+        Err(error) => return trouble(format!("the open letters cannot be listed: {error}")),
+    };
+    for letter in open {
+        let (n, id) = (number(&letter), letter.id.to_string());
+        say(&Event::Seen { n, letter: id.clone() });
+        let redrive = match random.u32(..10) {
+            0..4 => true,
+            4 => false,
+            _ => continue,
+        };
+        let record = RecordId { handler: letter.handler.as_str().into(), key: letter.key.as_str().into() };
+        let token = match remembered(&idem, &record).await {
+            Record::Dead { token, letter } if letter == id => token,
+            other => {
+                trouble(format!("message {n} has the open letter {id}, and its record is {other:?}"));
+                continue;
+            }
+        };
+        say(&Event::Closing { n, letter: id.clone(), token, redrive });
+        let closed =
+            if redrive { letters.redrive(&letter.id).await } else { letters.discard(&letter.id, "torture").await };
+        match closed {
+            Ok(_) if kills => say_and_die(&Event::LetterClosed { n, letter: id, redrive }),
+            Ok(_) => say(&Event::LetterClosed { n, letter: id, redrive }),
+            Err(error) => trouble(format!("message {n}: the open letter {id} cannot be closed: {error}")),
+        }
+    }
+}
+
+/// Says letters as they are written.
+pub(crate) async fn watch(mut letters: Watch) {
+    while let Some(letter) = letters.next().await {
+        say(&Event::Seen { n: number(&letter), letter: letter.id.to_string() });
+    }
+}
+
+/// Says all letters of every state, a page at a time.
+pub(crate) async fn say_letters(idem: &Idem) {
+    let mut page = Filter::default().any_state().limit(500);
+    loop {
+        let letters = match idem.dead_letters().list(&page).await {
+            Ok(letters) => letters,
+            Err(error) => return trouble(format!("the letters cannot be listed: {error}")),
+        };
+        letters.iter().for_each(|letter| say(&Event::Letter(described(letter))));
+        match letters.last() {
+            Some(last) => page = page.after(last.id),
+            None => return say(&Event::Said),
+        }
+    }
+}
+
+/// Says what the ledger remembers of a message.
+pub(crate) async fn say_record(idem: &Idem, n: u64, id: &RecordId) {
+    say(&Event::Record { n, record: remembered(idem, id).await });
+}
+
+async fn remembered(idem: &Idem, id: &RecordId) -> Record {
+    let settled = match idem.record(id).await {
+        Ok(Some(Remembered::Settled(settled))) => settled,
+        Ok(Some(Remembered::Live(_))) => return Record::Live,
+        Ok(None) => return Record::Absent,
+        Err(error) => {
+            trouble(format!("the record of {id} cannot be read: {error}"));
+            return Record::Absent;
+        }
+    };
+    let token = settled.token;
+    match settled.end {
+        SettledAs::Done(_) => Record::Done { token },
+        SettledAs::Dead(letter) => Record::Dead { token, letter: letter.to_string() },
+        SettledAs::Discarded(letter) => Record::Discarded { token, letter: letter.to_string() },
+    }
+}
+
+fn described(letter: &DeadLetter) -> Letter {
+    let attempts = letter.attempts.iter().map(|attempt| (attempt.number, attempt.outcome.as_str().to_owned()));
+    if (letter.state == LetterState::Open) != letter.closed_at.is_none() {
+        trouble(format!("the letter {} is {:?}, closed at {:?}", letter.id, letter.state, letter.closed_at));
+    }
+    Letter {
+        n: number(letter),
+        handler: letter.handler.clone(),
+        letter: letter.id.to_string(),
+        state: word(&letter.state),
+        reason: word(&letter.reason),
+        attempts: attempts.collect(),
+        payload_fits: fits(letter),
+    }
+}
+
+/// Whether the payload is the message, and nothing else.
+fn fits(letter: &DeadLetter) -> bool {
+    let Ok(payload) = serde_json::from_value::<BTreeMap<String, Message>>(letter.payload.clone()) else { return false };
+    payload.len() == 1
+        && payload.get("message").is_some_and(|message| message.n == number(letter) && message.is_whole())
+}
+
+/// The name that serde gives it.
+fn word(value: &impl serde::Serialize) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(word)) => word,
+        other => panic!("{other:?} is no word"),
+    }
+}
+
+fn number(letter: &DeadLetter) -> u64 {
+    letter.key.parse().expect("every key is a number")
+}

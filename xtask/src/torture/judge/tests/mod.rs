@@ -1,0 +1,159 @@
+//! Made-up journals: a right one of every kind, and for each rule one that breaks it and nothing else.
+
+mod answers;
+mod letters;
+mod starts;
+
+use super::{Judge, LifeEnd, Rule};
+use crate::torture::wire::{Answer, Attempt, Ended, Event, Handler, Letter, Record};
+
+/// The message that all of them are about.
+const N: u64 = 7;
+
+/// A journal, as it is made up.
+struct Journal {
+    judge: Judge,
+    handler: Handler,
+}
+
+fn journal(handler: Handler) -> Journal {
+    let mut judge = Judge::default();
+    judge.delivered(N, handler, false);
+    Journal { judge, handler }
+}
+
+/// Two contents are delivered under one key.
+fn contended() -> Journal {
+    let mut judge = Judge::default();
+    judge.delivered(N, Handler::Plain, true);
+    Journal { judge, handler: Handler::Plain }
+}
+
+/// The digest of what an attempt returns.
+fn digest(token: u64) -> u64 {
+    token * 100
+}
+
+impl Journal {
+    fn event(mut self, event: &Event) -> Self {
+        self.judge.take(event);
+        self
+    }
+
+    fn starts(self, number: u32, token: u64) -> Self {
+        self.starts_with(0, number, token)
+    }
+
+    fn starts_with(self, variant: u8, number: u32, token: u64) -> Self {
+        let of = self.handler.attempts();
+        self.event(&Event::Started(Attempt { n: N, variant, number, of, token }))
+    }
+
+    fn ends(self, token: u64, how: Ended) -> Self {
+        self.event(&Event::Ended { n: N, token, how })
+    }
+
+    fn works(self, number: u32, token: u64) -> Self {
+        self.starts(number, token).event(&Event::Effect { n: N, token }).ends(token, Ended::Ok(digest(token)))
+    }
+
+    fn fails(self, number: u32, token: u64) -> Self {
+        self.starts(number, token).ends(token, Ended::Failed)
+    }
+
+    fn told(self, answer: Answer) -> Self {
+        self.told_with(0, answer)
+    }
+
+    fn told_with(self, variant: u8, answer: Answer) -> Self {
+        self.event(&Event::Told { call: 0, n: N, variant, answer })
+    }
+
+    fn told_ok(self, token: u64) -> Self {
+        self.told(Answer::Ok { token, digest: digest(token) })
+    }
+
+    fn told_dead(self, letter: &str) -> Self {
+        self.told(Answer::Dead { letter: letter.into(), discarded: false })
+    }
+
+    fn life_ends(mut self, how: LifeEnd) -> Self {
+        self.judge.life_ended(how);
+        self
+    }
+
+    fn killed(self) -> Self {
+        self.life_ends(LifeEnd::Killed)
+    }
+
+    fn closing(self, letter: &str, token: u64, redrive: bool) -> Self {
+        self.event(&Event::Closing { n: N, letter: letter.into(), token, redrive })
+    }
+
+    fn redriven(self, letter: &str, token: u64) -> Self {
+        self.closing(letter, token, true).event(&Event::LetterClosed { n: N, letter: letter.into(), redrive: true })
+    }
+
+    fn discarded(self, letter: &str, token: u64) -> Self {
+        self.closing(letter, token, false).event(&Event::LetterClosed { n: N, letter: letter.into(), redrive: false })
+    }
+
+    fn letter(self, id: &str, state: &str, reason: &str, outcomes: &[&str]) -> Self {
+        let letter = self.letter_of(id, state, reason, outcomes);
+        self.event(&Event::Letter(letter))
+    }
+
+    fn letter_of(&self, id: &str, state: &str, reason: &str, outcomes: &[&str]) -> Letter {
+        Letter {
+            n: N,
+            handler: self.handler.name().into(),
+            letter: id.into(),
+            state: state.into(),
+            reason: reason.into(),
+            attempts: (1..).zip(outcomes.iter().map(ToString::to_string)).collect(),
+            payload_fits: true,
+        }
+    }
+
+    /// A message of four attempts that died of them, and whose caller knows.
+    fn dies(self, letter: &str, tokens: [u64; 4]) -> Self {
+        let ran = (1..).zip(tokens).fold(self, |journal, (number, token)| journal.fails(number, token));
+        ran.told(Answer::Own { token: tokens[3] }).told_dead(letter)
+    }
+
+    fn left(self, record: Record) -> Self {
+        self.event(&Event::Record { n: N, record })
+    }
+
+    fn left_done(self, token: u64) -> Self {
+        self.left(Record::Done { token })
+    }
+
+    fn left_dead(self, token: u64, letter: &str) -> Self {
+        self.left(Record::Dead { token, letter: letter.into() })
+    }
+
+    fn left_discarded(self, token: u64, letter: &str) -> Self {
+        self.left(Record::Discarded { token, letter: letter.into() })
+    }
+
+    fn faults(mut self) -> Vec<(Rule, String)> {
+        self.judge.judge();
+        self.judge.faults.into_iter().map(|fault| (fault.rule, fault.text)).collect()
+    }
+
+    #[track_caller]
+    fn holds(self) {
+        assert_eq!(self.faults(), []);
+    }
+
+    /// There is one fault, and it is that one.
+    #[track_caller]
+    fn breaks(self, rule: Rule, text: &str) {
+        let faults = self.faults();
+        let [(broken, said)] = &faults[..] else { panic!("one fault was expected: {faults:#?}") };
+        assert!(*broken == rule && said.contains(text), "{broken:?}: {said}");
+    }
+}
+
+const FAILED: [&str; 4] = ["failed"; 4];

@@ -1,0 +1,152 @@
+//! What is planned: every message, and the fate of every process, from the seed alone.
+
+use std::time::Duration;
+
+use fastrand::Rng;
+
+use super::wire::{Act, Handler};
+
+/// A message, as it is planned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Message {
+    pub(crate) handler: Handler,
+    /// Two contents are delivered under its key, and one of them wins.
+    pub(crate) contended: bool,
+    pub(crate) payload: u32,
+    pub(crate) result: u32,
+    pub(crate) acts: Vec<Act>,
+    /// What the attempts do once a person has redriven it.
+    pub(crate) acts_when_redriven: Vec<Act>,
+}
+
+/// When a process is stopped, and how it ends, counted from its start or from its ledger's opening.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Fate {
+    pub(crate) from_opening: bool,
+    pub(crate) after: Duration,
+    /// It is asked to close in place of being killed.
+    pub(crate) gently: bool,
+    /// It stands still from then on, for so long.
+    pub(crate) stopped: Option<(Duration, Duration)>,
+}
+
+/// A generator of its own for everything that has a number.
+fn random(seed: u64, what: u64, number: u64) -> Rng {
+    let mut mixed = Rng::with_seed(seed ^ what.rotate_left(48));
+    Rng::with_seed(mixed.u64(..) ^ number.wrapping_mul(0x9E37_79B9_7F4A_7C15))
+}
+
+/// The plan of one folder's part of a run; the first one has the run's own seed.
+pub(crate) fn seed_of_round(seed: u64, round: u32) -> u64 {
+    if round == 1 { seed } else { random(seed, 1, round.into()).u64(..) }
+}
+
+pub(crate) fn message(seed: u64, n: u64) -> Message {
+    let mut random = random(seed, 2, n);
+    let (handler, acts) = handled(&mut random);
+    let redriven = if random.u32(..4) == 0 { acts.clone() } else { vec![Act::Work] };
+    let may_be_contended = matches!(handler, Handler::Plain | Handler::Sync | Handler::Redeliver | Handler::Existing);
+    Message {
+        handler,
+        contended: may_be_contended && random.u32(..100) < 4,
+        payload: size(&mut random),
+        result: size(&mut random),
+        acts,
+        acts_when_redriven: redriven,
+    }
+}
+
+fn handled(random: &mut Rng) -> (Handler, Vec<Act>) {
+    let handler = match random.u32(..1000) {
+        0..330 => Handler::Plain,
+        330..430 => Handler::Timed,
+        430..433 => Handler::Hung,
+        433..560 => Handler::Sync,
+        560..640 => Handler::Bury,
+        640..740 => Handler::Redeliver,
+        740..880 => Handler::Existing,
+        880..940 => Handler::Brief,
+        _ => Handler::Reject,
+    };
+    let acts = match handler {
+        Handler::Hung => times(random.usize(1..=3), Act::Hang),
+        // Each of them ends its process.
+        _ if handler != Handler::Brief && random.u32(..2000) == 0 => times(random.usize(1..=5), Act::Abort),
+        _ => ordinary(handler, random),
+    };
+    (handler, acts)
+}
+
+fn ordinary(handler: Handler, random: &mut Rng) -> Vec<Act> {
+    match (handler, random.u32(..100)) {
+        (Handler::Timed, 0..15) => times(random.usize(1..=3), Act::Hang),
+        (Handler::Existing, 0..10) => times(random.usize(1..=5), Act::FailToLook),
+        (Handler::Plain | Handler::Sync | Handler::Redeliver, 15..19) => vec![Act::Permanent],
+        (_, 19..44) => times(random.usize(1..=3), Act::Fail),
+        (_, 44..48) => vec![Act::Fail],
+        (_, 48..54) => times(random.usize(1..=4), Act::Panic),
+        (_, 54..64) => vec![Act::Linger],
+        _ => vec![Act::Work],
+    }
+}
+
+/// So often this, and then the work.
+fn times(times: usize, act: Act) -> Vec<Act> {
+    let mut acts = vec![act; times];
+    acts.push(Act::Work);
+    acts
+}
+
+/// Mostly small; some over the ledger's 4 KiB, a few over sled's 128 KiB.
+fn size(random: &mut Rng) -> u32 {
+    match random.u32(..1000) {
+        0..900 => random.u32(..100),
+        900..980 => random.u32(100..4_000),
+        980..997 => random.u32(4_000..20_000),
+        _ => random.u32(128_000..200_000),
+    }
+}
+
+pub(crate) fn fate(seed: u64, life: u32) -> Fate {
+    let mut random = random(seed, 3, life.into());
+    // As many short lives as long ones: from 20 ms to 4 s.
+    let after = Duration::from_millis(20).mul_f64(200_f64.powf(random.f64()));
+    let stopped = (random.u32(..5) == 0).then(|| {
+        // Some are still standing when they are killed.
+        (after.mul_f64(random.f64()), Duration::from_millis(random.u64(10..400)))
+    });
+    Fate { from_opening: random.u32(..8) > 0, after, gently: random.u32(..12) == 0, stopped }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn a_seed_is_a_plan() {
+        for number in 0..200 {
+            assert_eq!(message(7, number), message(7, number));
+        }
+        assert!((0..20).any(|number| message(7, number) != message(8, number)));
+        assert!((0..20).any(|life| fate(7, life) != fate(8, life)));
+        assert_eq!((seed_of_round(7, 1), seed_of_round(7, 2)), (7, seed_of_round(7, 2)));
+        assert_ne!(seed_of_round(7, 2), seed_of_round(7, 3));
+    }
+
+    #[test]
+    fn everything_that_is_to_be_tried_is_tried() {
+        let messages: Vec<_> = (0..10_000).map(|number| message(1, number)).collect();
+        let handlers: HashSet<_> = messages.iter().map(|message| message.handler).collect();
+        assert_eq!(handlers.len(), 9);
+        let all =
+            [Act::Work, Act::Linger, Act::Fail, Act::Permanent, Act::Panic, Act::Abort, Act::Hang, Act::FailToLook];
+        for act in all {
+            assert!(messages.iter().any(|message| message.acts.contains(&act)), "{act:?}");
+        }
+        assert!(messages.iter().any(|message| message.contended));
+        assert!(messages.iter().any(|message| message.result > 128 << 10));
+        assert!(messages.iter().any(|message| message.payload > 128 << 10));
+    }
+}

@@ -1,0 +1,343 @@
+//! What is to be delivered: new messages, their duplicates, and again whatever was not acknowledged.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+
+use fastrand::Rng;
+
+use super::plan::{self, Message};
+use super::wire::{Answer, Call, Handler, Moment};
+
+/// How many messages may hang at once; they hold no other call up.
+const HUNG: usize = 4;
+/// How many settled messages are sent again when a process starts.
+const REMINDERS: usize = 40;
+
+/// All messages of a folder, and the calls that are out.
+pub(crate) struct Post {
+    seed: u64,
+    random: Rng,
+    callers: usize,
+    /// How many messages there are to be.
+    limit: u64,
+    messages: Vec<State>,
+    due: VecDeque<Due>,
+    /// Hung ones that wait for the next process.
+    parked: Vec<u64>,
+    out: HashMap<u64, Sent>,
+    /// Calls that count against `callers`.
+    running: usize,
+    /// Messages that may hang, of which there are not many at once.
+    hung: HashSet<u64>,
+    /// Messages of which a body said that it hangs.
+    hanging: HashSet<u64>,
+    unsettled: usize,
+    calls: u64,
+    /// Some calls kill their process.
+    pub(crate) deadly: bool,
+    /// No caller drops a call any more.
+    patient: bool,
+}
+
+struct State {
+    plan: Message,
+    settled: bool,
+    done: bool,
+    redriven: bool,
+    /// The content that has the key.
+    winner: Option<u8>,
+    /// Redrives of this process's life: a letter, and the last token that belongs to it. An answer from before may be
+    /// heard after.
+    redrives: Vec<(String, u64)>,
+}
+
+struct Due {
+    n: u64,
+    wait: u32,
+}
+
+struct Sent {
+    n: u64,
+    counts: bool,
+}
+
+impl Post {
+    pub(crate) fn new(seed: u64, callers: usize, limit: u64) -> Self {
+        Self {
+            seed,
+            random: Rng::with_seed(seed),
+            callers,
+            limit,
+            messages: Vec::new(),
+            due: VecDeque::new(),
+            parked: Vec::new(),
+            out: HashMap::new(),
+            running: 0,
+            hung: HashSet::new(),
+            hanging: HashSet::new(),
+            unsettled: 0,
+            calls: 0,
+            deadly: true,
+            patient: false,
+        }
+    }
+
+    /// All numbers and plans so far.
+    pub(crate) fn messages(&self) -> impl Iterator<Item = (u64, &Message)> {
+        (0..).zip(self.messages.iter().map(|state| &state.plan))
+    }
+
+    pub(crate) fn plan(&self, n: u64) -> Option<&Message> {
+        self.state(n).map(|state| &state.plan)
+    }
+
+    fn state(&self, n: u64) -> Option<&State> {
+        self.messages.get(usize::try_from(n).ok()?)
+    }
+
+    fn state_mut(&mut self, n: u64) -> Option<&mut State> {
+        self.messages.get_mut(usize::try_from(n).ok()?)
+    }
+
+    /// The next calls to make at once, several of one message where it has duplicates in flight; none where nothing is
+    /// due. No new messages unless they are asked for.
+    pub(crate) fn next(&mut self, new: bool) -> Vec<Call> {
+        let new = new && (self.messages.len() as u64) < self.limit;
+        if new && (self.due.is_empty() || self.random.bool()) {
+            return self.fresh();
+        }
+        while let Some(Due { n, wait }) = self.due.pop_front() {
+            let Some(state) = self.state(n) else { continue };
+            if state.plan.handler == Handler::Hung && !state.settled && !self.may_hang(n) {
+                continue;
+            }
+            let variant = self.variant(n);
+            return self.call(n, variant, wait).into_iter().collect();
+        }
+        Vec::new()
+    }
+
+    /// Whether there is room for one more that hangs; otherwise it waits.
+    fn may_hang(&mut self, n: u64) -> bool {
+        let room = self.hung.len() < HUNG || self.hung.contains(&n);
+        if room {
+            self.hung.insert(n);
+        } else {
+            self.parked.push(n);
+        }
+        room
+    }
+
+    fn fresh(&mut self) -> Vec<Call> {
+        let n = self.messages.len() as u64;
+        if n > 0 && self.random.u32(..10) == 0 {
+            return self.reminder().into_iter().collect();
+        }
+        let plan = plan::message(self.seed, n);
+        let hung = plan.handler == Handler::Hung;
+        self.messages.push(State {
+            plan,
+            settled: false,
+            done: false,
+            redriven: false,
+            winner: None,
+            redrives: Vec::new(),
+        });
+        self.unsettled += 1;
+        if hung && !self.may_hang(n) {
+            return Vec::new();
+        }
+        let copies = if self.random.u32(..4) == 0 { self.random.u32(2..=5) } else { 1 };
+        (0..copies)
+            .filter_map(|_| {
+                let variant = self.variant(n);
+                // Some come while the first one's result is on its way to the disk.
+                let wait = if self.random.bool() { self.random.u32(..15) } else { 0 };
+                self.call(n, variant, wait)
+            })
+            .collect()
+    }
+
+    /// A duplicate of any message so far, now and then with another content where that must be refused.
+    fn reminder(&mut self) -> Option<Call> {
+        let n = self.random.u64(..self.messages.len() as u64);
+        let probe = self.random.u32(..10) == 0;
+        let state = self.state(n)?;
+        if !state.settled {
+            return None;
+        }
+        let refused = probe && state.done && !state.plan.contended && state.plan.handler != Handler::Brief;
+        let variant = if refused { 1 } else { self.variant(n) };
+        self.call(n, variant, 0)
+    }
+
+    fn variant(&mut self, n: u64) -> u8 {
+        let coin = self.random.bool();
+        match self.state(n) {
+            Some(State { winner: Some(winner), .. }) => *winner,
+            Some(state) if state.plan.contended => coin.into(),
+            _ => 0,
+        }
+    }
+
+    fn call(&mut self, n: u64, variant: u8, wait: u32) -> Option<Call> {
+        let drops = match self.random.u32(..100) {
+            0..3 => Some(self.random.u32(..8)),
+            3..30 => Some(self.random.u32(3..40)),
+            _ => None,
+        };
+        // What is told while a result is on its way to the disk must be as durable as any other.
+        let kills = match self.random.u32(..if wait > 0 { 800 } else { 4_000 }) {
+            _ if !self.deadly => None,
+            0 => Some(Moment::Told),
+            1 => Some([Moment::Started, Moment::Ended][usize::from(self.random.bool())]),
+            _ => None,
+        };
+        let state = self.state(n)?;
+        let Message { handler, payload, result, acts, acts_when_redriven, .. } = &state.plan;
+        let acts = if state.redriven { acts_when_redriven } else { acts };
+        let lingers = acts.contains(&super::wire::Act::Linger);
+        let drop_after =
+            drops.filter(|after| *after < 8 || lingers).filter(|_| *handler != Handler::Sync && !self.patient);
+        let counts = *handler != Handler::Hung || state.settled;
+        let call = Call {
+            call: self.calls,
+            n,
+            variant,
+            handler: *handler,
+            payload: *payload,
+            result: *result,
+            acts: acts.clone(),
+            wait,
+            drop_after,
+            kills,
+        };
+        self.calls += 1;
+        self.running += usize::from(counts);
+        self.out.insert(call.call, Sent { n, counts });
+        Some(call)
+    }
+
+    /// A caller was told something.
+    pub(crate) fn told(&mut self, call: u64, variant: u8, answer: &Answer) {
+        let Some(Sent { n, counts }) = self.out.remove(&call) else { return };
+        self.running -= usize::from(counts);
+        let wait = match answer {
+            Answer::NotYet { after } => after + 1,
+            Answer::InProgress => 3,
+            _ => 0,
+        };
+        let Some(state) = self.state(n) else { return };
+        let redelivered = state.plan.handler == Handler::Redeliver;
+        let contended = state.plan.contended;
+        let stale = match answer {
+            Answer::Dead { letter, .. } => state.redrives.iter().any(|(redriven, _)| redriven == letter),
+            Answer::Own { token } => state.redrives.iter().any(|(_, last)| token <= last),
+            _ => false,
+        };
+        match answer {
+            Answer::Ok { .. } => self.settle(n, variant, true),
+            Answer::Dead { .. } if !stale => self.settle(n, variant, false),
+            Answer::Own { .. } if !redelivered && !stale => self.settle(n, variant, false),
+            // Of a message that was settled meanwhile, nobody needs to hear again.
+            _ if state.settled => {}
+            Answer::Reused if !contended => {}
+            _ => self.due.push_back(Due { n, wait }),
+        }
+    }
+
+    fn settle(&mut self, n: u64, variant: u8, done: bool) {
+        let Some(state) = self.state_mut(n) else { return };
+        let was = std::mem::replace(&mut state.settled, true);
+        state.done |= done;
+        state.winner = Some(variant);
+        self.unsettled -= usize::from(!was);
+        if self.hung.remove(&n) {
+            self.hanging.remove(&n);
+            self.due.extend(self.parked.drain(..).map(|n| Due { n, wait: 0 }));
+        }
+    }
+
+    /// A body of it will never return.
+    pub(crate) fn hangs(&mut self, n: u64) {
+        if self.hung.contains(&n) {
+            self.hanging.insert(n);
+        }
+    }
+
+    /// A person redrives it: somebody has to bring it again.
+    pub(crate) fn redriven(&mut self, n: u64, letter: &str, last: u64) {
+        let Some(state) = self.state_mut(n) else { return };
+        let was = std::mem::replace(&mut state.settled, false);
+        (state.redriven, state.winner) = (true, None);
+        state.redrives.push((letter.to_owned(), last));
+        self.unsettled += usize::from(was);
+        self.due.push_back(Due { n, wait: 0 });
+    }
+
+    /// The process is gone: what it had not answered comes again, and so does a part of what it had.
+    pub(crate) fn process_ended(&mut self) {
+        let mut numbers: HashSet<u64> = self.out.drain().map(|(_, sent)| sent.n).collect();
+        numbers.extend(self.due.drain(..).map(|due| due.n));
+        numbers.extend(self.parked.drain(..));
+        numbers.retain(|n| self.state(*n).is_some_and(|state| !state.settled));
+        let all = self.messages.len() as u64;
+        numbers.extend((0..REMINDERS).filter(|_| all > 0).map(|_| self.random.u64(..all)));
+        let mut numbers: Vec<_> = numbers.into_iter().collect();
+        numbers.sort_unstable();
+        self.random.shuffle(&mut numbers);
+        self.due.extend(numbers.into_iter().map(|n| Due { n, wait: 0 }));
+        self.running = 0;
+        self.hung.clear();
+        self.hanging.clear();
+        self.messages.iter_mut().for_each(|state| state.redrives.clear());
+    }
+
+    /// Everything once more, and no call is dropped.
+    pub(crate) fn remind_of_all(&mut self) {
+        self.patient = true;
+        self.due = (0..self.messages.len() as u64).map(|n| Due { n, wait: 0 }).collect();
+    }
+
+    /// Whether every message is settled and nothing is out.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.unsettled == 0 && self.is_still()
+    }
+
+    /// Whether nothing is out and nothing is due.
+    pub(crate) fn is_still(&self) -> bool {
+        self.out.is_empty() && self.due.is_empty() && self.parked.is_empty()
+    }
+
+    /// Whether all messages of the folder were sent.
+    pub(crate) fn is_used_up(&self) -> bool {
+        self.messages.len() as u64 >= self.limit
+    }
+
+    /// Whether no call is out but such as only the process's end will end.
+    pub(crate) fn only_hangs(&self) -> bool {
+        !self.out.is_empty() && self.out.values().all(|sent| self.hanging.contains(&sent.n))
+    }
+
+    /// Whether there is room for another call.
+    pub(crate) fn has_room(&self) -> bool {
+        self.running < self.callers
+    }
+
+    /// Whether every call is answered.
+    pub(crate) fn nothing_is_out(&self) -> bool {
+        self.out.is_empty()
+    }
+
+    /// Calls made so far.
+    pub(crate) fn calls(&self) -> u64 {
+        self.calls
+    }
+
+    /// Messages whose calls are out.
+    pub(crate) fn unanswered(&self) -> Vec<u64> {
+        let mut numbers: Vec<_> = self.out.values().map(|sent| sent.n).collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        numbers
+    }
+}

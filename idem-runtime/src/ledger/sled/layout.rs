@@ -21,7 +21,7 @@ const LONGEST_PLAIN: usize = 200;
 
 /// The ledger's own numbers, written with every group.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Encode, Decode)]
-pub(super) struct Meta {
+pub(crate) struct Meta {
     /// The group commit that wrote this.
     #[n(0)]
     pub(super) group: u64,
@@ -38,7 +38,7 @@ pub(super) struct Meta {
 
 /// How many records and letters there are. sled can lose single ones to damage without a word: the count tells.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Encode, Decode)]
-pub(super) struct Counts {
+pub(crate) struct Counts {
     #[n(0)]
     pub(super) live: u64,
     #[n(1)]

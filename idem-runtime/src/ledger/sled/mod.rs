@@ -25,6 +25,8 @@ use tokio::sync::oneshot;
 use committer::Committer;
 use folder::Folder;
 use job::{Done, Job};
+#[cfg(feature = "testing")]
+pub(crate) use layout::Meta as Numbers;
 use layout::{CLOSED_LETTER, META, Meta, OPEN_LETTER, SETTLED, Slot, letter_key};
 use queue::Queue;
 use store::{Batch, Store};

@@ -7,12 +7,11 @@ use std::time::{Duration, Instant};
 use minicbor::{Decode, Encode};
 
 use super::layout::{Counts, chunk_key};
+use crate::envelope::{decode, encode};
 use crate::ledger::LedgerError;
 use crate::panic;
 
-/// The envelope's version: CBOR with numbered fields, of which newer writers add some and older readers skip them.
-const VERSION: u8 = 1;
-/// A value that stands elsewhere: its chunks' name, their number.
+/// In place of an envelope's version: the value stands elsewhere, under its chunks' name and number.
 const SPILLED: u8 = 0;
 /// A leaf of the tree holds up to 17 values and must stay under 128 KiB: past that, sled moves it to a file that it
 /// never syncs.
@@ -167,9 +166,7 @@ impl Batch {
         old: Option<Spill>,
         number: &mut u64,
     ) -> Result<Option<Spill>, LedgerError> {
-        let mut envelope = vec![VERSION];
-        minicbor::encode(value, &mut envelope)
-            .map_err(|error| LedgerError::Record { detail: format!("it cannot be encoded: {error}") })?;
+        let envelope = encode(value)?;
         self.drop_chunks(old);
         if envelope.len() <= LARGEST_INLINE {
             self.writes.insert(key, envelope);
@@ -213,16 +210,6 @@ impl Spill {
         head.extend_from_slice(&self.name.to_be_bytes());
         head.extend_from_slice(&self.chunks.to_be_bytes());
         head
-    }
-}
-
-fn decode<T: for<'b> Decode<'b, ()>>(envelope: &[u8]) -> Result<T, LedgerError> {
-    match envelope.split_first() {
-        Some((&VERSION, body)) => {
-            minicbor::decode(body).map_err(|error| LedgerError::Record { detail: error.to_string() })
-        }
-        Some((version, _)) => Err(LedgerError::Record { detail: format!("its envelope has version {version}") }),
-        None => Err(LedgerError::Record { detail: "its envelope is empty".to_owned() }),
     }
 }
 

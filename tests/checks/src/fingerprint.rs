@@ -81,6 +81,11 @@ fn edits(value: &Value, depth: usize) -> Vec<Value> {
                 edits.push(rest.to_vec().into());
                 edits.extend(inside(last).into_iter().map(|last| [rest, &[last]].concat().into()));
             }
+            if let [one, two, ..] = &items[..]
+                && let Ok(run_together) = serde_json::from_str(&format!("{one}{two}"))
+            {
+                edits.push([&[run_together], &items[2..]].concat().into());
+            }
             if items.first() != items.last() {
                 edits.push(items.iter().rev().cloned().collect());
             }

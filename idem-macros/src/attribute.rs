@@ -24,7 +24,7 @@ pub(crate) fn expansion(args: TokenStream, item: &TokenStream) -> TokenStream {
     let options = Options::parse(args, &mut errors);
     match idempotent_function(&function, &options, errors) {
         Ok(tokens) => tokens,
-        Err(errors) => with_errors(&function.as_written(), &errors),
+        Err(errors) => with_errors(&function.as_written(item), &errors),
     }
 }
 

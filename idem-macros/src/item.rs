@@ -46,9 +46,13 @@ impl Parse for Function {
 }
 
 impl Function {
-    /// The function again, without a second `#[idempotent]`, which would only repeat the errors.
-    pub(crate) fn as_written(&self) -> TokenStream {
+    /// The function again, without a second `#[idempotent]`, which would only repeat the errors. Where there is none,
+    /// it is the item itself: syn reads some that it prints otherwise.
+    pub(crate) fn as_written(&self, item: &TokenStream) -> TokenStream {
         let Self { attrs, vis, sig, inner, body } = self;
+        if !attrs.iter().any(is_ours) {
+            return item.clone();
+        }
         let attrs = attrs.iter().filter(|attr| !is_ours(attr));
         let body = body.stream();
         quote!(#(#attrs)* #vis #sig { #(#inner)* #body })

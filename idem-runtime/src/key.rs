@@ -11,7 +11,10 @@ const USUAL: usize = 64;
 /// A key that is being put together, or what is wrong with it.
 #[derive(Debug, Default)]
 pub(crate) struct Key {
+    /// Not held further than past the limit, however long the parts are.
     text: String,
+    /// What the whole text would have.
+    bytes: usize,
     parts: usize,
     empty_part: bool,
     unreadable: bool,
@@ -21,13 +24,19 @@ impl Key {
     /// Adds a part. Commas stand between parts, so a comma or a backslash within one gets a backslash before it.
     pub(crate) fn push(&mut self, part: &dyn Display) {
         if self.parts > 0 {
-            self.text.push(',');
+            self.add(",");
         }
         self.parts += 1;
         self.text.reserve(USUAL);
-        let before = self.text.len();
-        self.unreadable |= write!(Escaped(&mut self.text), "{part}").is_err();
-        self.empty_part |= self.text.len() == before;
+        let before = self.bytes;
+        self.unreadable |= write!(Escaped(self), "{part}").is_err();
+        self.empty_part |= self.bytes == before;
+    }
+
+    fn add(&mut self, text: &str) {
+        self.bytes += text.len();
+        let room = (LONGEST + 1).saturating_sub(self.text.len());
+        self.text.push_str(&text[..text.floor_char_boundary(room)]);
     }
 
     /// The whole key, or why it is none.
@@ -36,28 +45,25 @@ impl Key {
             _ if self.unreadable => Err("cannot be printed: its `Display` returned an error".to_owned()),
             _ if self.parts == 1 && self.empty_part => Err("is empty".to_owned()),
             _ if self.parts == 0 || self.empty_part => Err("has an empty part".to_owned()),
-            Self { text, .. } if text.len() > LONGEST => {
-                Err(format!("has {} bytes, which is over the limit of {LONGEST}", text.len()))
+            Self { bytes, .. } if bytes > LONGEST => {
+                Err(format!("has {bytes} bytes, which is over the limit of {LONGEST}"))
             }
             Self { text, .. } => Ok(text),
         }
     }
 }
 
-struct Escaped<'a>(&'a mut String);
+struct Escaped<'a>(&'a mut Key);
 
 impl Write for Escaped<'_> {
     fn write_str(&mut self, part: &str) -> std::fmt::Result {
-        // A key past its limit is refused, so there is no need to hold more of it.
-        if self.0.len() <= 64 * LONGEST {
-            let mut plain = 0;
-            for (at, _) in part.bytes().enumerate().filter(|(_, byte)| matches!(byte, b',' | b'\\')) {
-                self.0.push_str(&part[plain..at]);
-                self.0.push('\\');
-                plain = at;
-            }
-            self.0.push_str(&part[plain..]);
+        let mut plain = 0;
+        for (at, _) in part.bytes().enumerate().filter(|(_, byte)| matches!(byte, b',' | b'\\')) {
+            self.0.add(&part[plain..at]);
+            self.0.add("\\");
+            plain = at;
         }
+        self.0.add(&part[plain..]);
         Ok(())
     }
 }
@@ -90,6 +96,12 @@ mod tests {
         assert_eq!(encoded(&["a".to_owned(), String::new()]), Err("has an empty part".to_owned()));
         assert!(encoded(&["x".repeat(LONGEST)]).is_ok());
         assert!(encoded(&["x".repeat(LONGEST + 1)]).is_err());
+    }
+
+    #[test]
+    fn what_stands_behind_an_endless_part_is_not_called_empty() {
+        let error = encoded(&["x".repeat(100_000), "y".to_owned()]).unwrap_err();
+        assert!(error.contains("has 100002 bytes"), "{error}");
     }
 
     #[test]

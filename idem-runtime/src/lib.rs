@@ -15,6 +15,7 @@ mod call;
 mod clock;
 mod codec;
 mod current;
+mod envelope;
 mod error;
 mod fault;
 mod fingerprint;

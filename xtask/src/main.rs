@@ -3,6 +3,7 @@
 mod bench;
 mod check;
 mod deliveries;
+mod fuzz;
 mod kill;
 mod orders;
 mod smoke;
@@ -34,6 +35,8 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Run the checks of arbitrary input under libFuzzer; needs nightly Rust and cargo-fuzz
+    Fuzz(fuzz::Args),
     /// Print a file of deliveries for the example `orders`
     Deliveries(deliveries::Plan),
     /// Kill the example `orders` at random moments, let it finish, and count what is left
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         Task::Test => test::run(),
         Task::Check => check::run(),
         Task::Bench { args } => bench::run(&args),
+        Task::Fuzz(args) => fuzz::run(&args),
         Task::Deliveries(plan) => deliveries::print(&plan),
         Task::KillOrders(args) => kill::run(&args),
         Task::Torture(args) => torture::run(&args),

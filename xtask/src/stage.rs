@@ -10,6 +10,8 @@ use serde_json::Value;
 /// A command to run from the workspace's root.
 pub(crate) struct Stage {
     heading: &'static str,
+    /// As a person calls it.
+    program: &'static str,
     command: Command,
     variables: Vec<(&'static str, &'static str)>,
 }
@@ -19,7 +21,14 @@ impl Stage {
     pub(crate) fn cargo(heading: &'static str, arguments: &[&str]) -> Self {
         let mut command = cargo();
         command.args(arguments);
-        Self { heading, command, variables: Vec::new() }
+        Self { heading, program: "cargo", command, variables: Vec::new() }
+    }
+
+    /// A cargo command on the nightly compiler.
+    pub(crate) fn nightly(heading: &'static str, arguments: &[&str]) -> Self {
+        let mut command = Command::new("rustup");
+        command.current_dir(root()).args(["run", "nightly", "cargo"]).args(arguments);
+        Self { heading, program: "rustup", command, variables: Vec::new() }
     }
 
     /// More arguments.
@@ -53,7 +62,7 @@ impl Stage {
         };
         let variables = self.variables.iter().map(|(name, value)| format!("{name}={}", quote(value)));
         let arguments = self.command.get_args().map(|argument| quote(&argument.to_string_lossy()));
-        variables.chain(["cargo".to_owned()]).chain(arguments).collect::<Vec<_>>().join(" ")
+        variables.chain([self.program.to_owned()]).chain(arguments).collect::<Vec<_>>().join(" ")
     }
 }
 

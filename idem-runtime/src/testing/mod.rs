@@ -2,6 +2,8 @@
 //! the laws every ledger keeps. Turned on by the feature `testing`.
 
 mod clock;
+#[doc(hidden)]
+pub mod inside;
 pub mod laws;
 mod memory;
 

@@ -110,15 +110,15 @@ fn a_redrive_that_keeps_the_old_token_valid(
         (step, &decision.reply, was)
     {
         decision.record = Change::Put(Box::new(Record::Live(Live {
-            handler: id.handler.to_string(),
-            key: id.key.to_string(),
+            handler: id.handler.clone(),
+            key: id.key.clone(),
             token,
             fingerprint,
             budget: Budget { retries: 1, bury: false, ttl },
-            payload: Vec::new(),
+            payload: [].into(),
             past: Vec::new(),
             first_seen: facts.now,
-            phase: Phase::Running { number: 0, since: facts.now, owner: String::new(), session: 0, until: facts.now },
+            phase: Phase::Running { number: 0, since: facts.now, owner: "".into(), session: 0, until: facts.now },
         })));
     }
     decision
@@ -223,7 +223,7 @@ fn a_claim_that_waits_for_itself(id: &RecordId, record: Option<Record>, step: &S
         (Some(Record::Live(Live { phase: Phase::Running { owner, .. }, .. })), Step::Claim(claim))
             if *owner == claim.owner =>
         {
-            let claim = Claim { owner: String::new(), ..claim.clone() };
+            let claim = Claim { owner: "".into(), ..claim.clone() };
             decide(id, record, &Step::Claim(claim), facts)
         }
         _ => decide(id, record, step, facts),

@@ -141,7 +141,7 @@ impl Protocol {
             letter: letter_id(state.letter + 1),
             session: state.session,
             leases: self.scene.leases,
-            instance: String::new(),
+            instance: "".into(),
         }
     }
 
@@ -199,7 +199,7 @@ impl Protocol {
         Step::Claim(Claim {
             owner: owner(process, state.starts[process]),
             fingerprint: Some(Fingerprint([fingerprint; 16])),
-            payload: fingerprint.to_string().into_bytes(),
+            payload: fingerprint.to_string().into_bytes().into(),
             budget: Budget { retries, bury, ttl: ticks(TTL) },
             lease: ticks(LEASE),
         })
@@ -209,7 +209,7 @@ impl Protocol {
 /// The report of an attempt's end. Every start has a result of its own.
 pub(crate) fn report(token: u64, ending: Ending) -> Step {
     match ending {
-        Ending::Done => Step::Complete { token, result: StoredResult::Json(token.to_string().into_bytes()) },
+        Ending::Done => Step::Complete { token, result: StoredResult::Json(token.to_string().into_bytes().into()) },
         Ending::Failed(outcome) => Step::Fail(Failed { token, outcome, error: None, pause: ticks(PAUSE) }),
     }
 }
@@ -222,8 +222,8 @@ pub(crate) fn start_of(result: &StoredResult) -> u64 {
     }
 }
 
-pub(crate) fn owner(process: usize, start: u64) -> String {
-    format!("{process}.{start}")
+pub(crate) fn owner(process: usize, start: u64) -> std::sync::Arc<str> {
+    format!("{process}.{start}").into()
 }
 
 pub(crate) fn time(tick: i64) -> Timestamp {

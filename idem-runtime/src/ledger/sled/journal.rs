@@ -11,7 +11,8 @@ use minicbor::bytes::{ByteSlice, ByteVec};
 use minicbor::{Decode, Encode};
 
 use super::layout::{Meta, Slot, journal_key};
-use super::store::{Batch, LARGEST_INLINE, decode, encode};
+use super::store::{Batch, LARGEST_INLINE};
+use crate::envelope::{decode, encode};
 use crate::ledger::LedgerError;
 use crate::protocol::{Live, Phase};
 
@@ -25,7 +26,7 @@ const ROOM: usize = LARGEST_INLINE - 896;
 
 /// One entry.
 #[derive(Debug, Encode, Decode)]
-pub(super) struct Entry {
+pub(crate) struct Entry {
     /// From 1. Its place in the ring follows from it.
     #[n(0)]
     pub(super) number: u64,

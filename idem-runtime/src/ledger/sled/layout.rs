@@ -32,7 +32,7 @@ const LONGEST_PLAIN: usize = 200;
 
 /// The ledger's own numbers, written with every group.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
-pub(super) struct Meta {
+pub(crate) struct Meta {
     /// The group commit that wrote this.
     #[n(0)]
     pub(super) group: u64,
@@ -65,7 +65,7 @@ impl Meta {
 
 /// How much there is. sled can lose single values to damage without a word: the count tells.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Encode, Decode)]
-pub(super) struct Counts {
+pub(crate) struct Counts {
     /// Live records outside the journal.
     #[n(0)]
     pub(super) live: u64,
@@ -110,7 +110,7 @@ impl std::fmt::Display for Counts {
 
 /// A bucket that takes what settles with a time to live of about the same length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
-pub(super) struct OpenBucket {
+pub(crate) struct OpenBucket {
     #[n(0)]
     pub(super) id: u32,
     /// The times to live that belong here: how many bits their milliseconds take.
@@ -125,7 +125,7 @@ pub(super) struct OpenBucket {
 
 /// What is in a bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
-pub(super) struct Holds {
+pub(crate) struct Holds {
     /// How many records.
     #[n(0)]
     pub(super) count: u64,

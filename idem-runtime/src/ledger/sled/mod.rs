@@ -32,6 +32,8 @@ use committer::Committer;
 use folder::Folder;
 use index::Index;
 use job::{Done, Job};
+#[cfg(feature = "testing")]
+pub(crate) use journal::Entry;
 use journal::{Draft, Running};
 use layout::{CLOSED_LETTER, Counts, DEAD, LIVE, OPEN_LETTER, Slot, letter_key};
 use opening::Opened;

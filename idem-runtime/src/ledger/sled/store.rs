@@ -10,12 +10,11 @@ use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 
 use super::layout::{HASHES, bucket_key, chunk_key, hashes_key};
+use crate::envelope::{decode, encode_into};
 use crate::ledger::LedgerError;
 use crate::{fault, panic};
 
-/// The envelope's version: CBOR with numbered fields, of which newer writers add some and older readers skip them.
-const VERSION: u8 = 1;
-/// A value that stands elsewhere: its chunks' name, their number.
+/// In place of an envelope's version: the value stands elsewhere, under its chunks' name and number.
 const SPILLED: u8 = 0;
 /// A leaf of the tree holds up to 17 values and must stay under 128 KiB: past that, sled moves it to a file that it
 /// never syncs.
@@ -289,28 +288,6 @@ pub(super) fn hashes(list: &[u8]) -> impl Iterator<Item = u64> {
 
 fn starts(row: &::sled::Result<(IVec, IVec)>, prefix: &[u8]) -> bool {
     row.as_ref().map_or(true, |(key, _)| key.starts_with(prefix))
-}
-
-pub(super) fn encode<T: Encode<()>>(value: &T) -> Result<Vec<u8>, LedgerError> {
-    let mut envelope = Vec::with_capacity(512);
-    encode_into(value, &mut envelope)?;
-    Ok(envelope)
-}
-
-fn encode_into<T: Encode<()>>(value: &T, envelope: &mut Vec<u8>) -> Result<(), LedgerError> {
-    envelope.push(VERSION);
-    minicbor::encode(value, envelope)
-        .map_err(|error| LedgerError::Other(format!("a record cannot be encoded: {error}")))
-}
-
-pub(super) fn decode<T: for<'b> Decode<'b, ()>>(envelope: &[u8]) -> Result<T, LedgerError> {
-    match envelope.split_first() {
-        Some((&VERSION, body)) => {
-            minicbor::decode(body).map_err(|error| LedgerError::Record { detail: error.to_string() })
-        }
-        Some((version, _)) => Err(LedgerError::Record { detail: format!("its envelope has version {version}") }),
-        None => Err(LedgerError::Record { detail: "its envelope is empty".to_owned() }),
-    }
 }
 
 fn is_lock(error: &std::io::Error) -> bool {

@@ -1,0 +1,147 @@
+//! Any record and any dead letter.
+
+use std::time::Duration;
+
+use arbitrary::{Arbitrary, Result, Unstructured};
+use idem_runtime::protocol::{
+    Budget, DeadLetter, DeadLetterId, Fingerprint, Live, PastAttempt, Phase, Settled, SettledAs, StoredResult,
+};
+use idem_runtime::{AttemptOutcome, LetterState, Reason, Timestamp};
+use serde_json::{Value, json};
+
+use crate::envelope::same_again;
+use crate::fields::{DEAD_LETTER, LIVE, SETTLED};
+
+/// The bytes choose a record and a letter: written and read they are the same, also with fields of a newer version.
+pub fn records(bytes: &[u8]) {
+    let mut from = Unstructured::new(bytes);
+    // Where the bytes run out, zeros and empty lists stand for more of them.
+    if let Ok(live) = live(&mut from) {
+        same_again(&live, &LIVE, bytes);
+    }
+    if let Ok(settled) = settled(&mut from) {
+        same_again(&settled, &SETTLED, bytes);
+    }
+    if let Ok(letter) = letter(&mut from) {
+        same_again(&letter, &DEAD_LETTER, bytes);
+    }
+}
+
+fn live(from: &mut Unstructured<'_>) -> Result<Live> {
+    Ok(Live {
+        handler: from.arbitrary()?,
+        key: from.arbitrary()?,
+        token: from.arbitrary()?,
+        fingerprint: fingerprint(from)?,
+        budget: Budget { retries: from.arbitrary()?, bury: from.arbitrary()?, ttl: millis(from)? },
+        payload: from.arbitrary()?,
+        past: several(from, past)?,
+        first_seen: time(from)?,
+        phase: match from.arbitrary()? {
+            true => Phase::Running {
+                number: from.arbitrary()?,
+                since: time(from)?,
+                owner: from.arbitrary()?,
+                session: from.arbitrary()?,
+                until: time(from)?,
+            },
+            false => Phase::Waiting { since: time(from)?, until: time(from)? },
+        },
+    })
+}
+
+fn settled(from: &mut Unstructured<'_>) -> Result<Settled> {
+    Ok(Settled {
+        token: from.arbitrary()?,
+        fingerprint: fingerprint(from)?,
+        at: time(from)?,
+        ttl: millis(from)?,
+        attempts: from.arbitrary()?,
+        end: match from.int_in_range(0..=3)? {
+            0 => SettledAs::Done(StoredResult::Json(from.arbitrary()?)),
+            1 => SettledAs::Done(StoredResult::TooLarge(from.arbitrary()?)),
+            2 => SettledAs::Dead(id(from)?),
+            _ => SettledAs::Discarded(id(from)?),
+        },
+    })
+}
+
+fn letter(from: &mut Unstructured<'_>) -> Result<DeadLetter> {
+    use LetterState::{Discarded, Open, Redriven};
+    use Reason::{Abandoned, BudgetSpent, PermanentError, ResultNotStorable, UnknownOutcome};
+    // Only the runtime can make one directly.
+    let letter = json!({
+        "id": id(from)?,
+        "handler": from.arbitrary::<String>()?,
+        "key": from.arbitrary::<String>()?,
+        "payload": payload(from, 0)?,
+        "reason": from.choose(&[BudgetSpent, PermanentError, UnknownOutcome, Abandoned, ResultNotStorable])?,
+        "attempts": several(from, past)?,
+        "state": from.choose(&[Open, Redriven, Discarded])?,
+        "first_seen": time(from)?,
+        "died_at": time(from)?,
+        "closed_at": maybe(from, time)?,
+        "closed_why": from.arbitrary::<Option<String>>()?,
+        "instance": from.arbitrary::<String>()?,
+    });
+    Ok(read(letter))
+}
+
+fn past(from: &mut Unstructured<'_>) -> Result<PastAttempt> {
+    use AttemptOutcome::{Crashed, Dropped, Failed, LeaseLapsed, Panicked, Permanent, ResultNotStorable, TimedOut};
+    let outcomes = [Failed, Permanent, Panicked, TimedOut, Dropped, Crashed, LeaseLapsed, ResultNotStorable];
+    Ok(read(json!({
+        "number": from.arbitrary::<u32>()?,
+        "start": time(from)?,
+        "end": maybe(from, time)?,
+        "outcome": from.choose(&outcomes)?,
+        "error": from.arbitrary::<Option<String>>()?,
+    })))
+}
+
+fn read<T: serde::de::DeserializeOwned>(json: Value) -> T {
+    serde_json::from_value(json).unwrap_or_else(|error| panic!("what was written as JSON is no longer read: {error}"))
+}
+
+fn payload(from: &mut Unstructured<'_>, depth: u32) -> Result<Value> {
+    Ok(match from.int_in_range(0..=6)? {
+        0 => Value::Null,
+        1 => from.arbitrary::<bool>()?.into(),
+        2 => from.arbitrary::<i64>()?.into(),
+        3 => from.arbitrary::<f64>()?.into(),
+        4 => from.arbitrary::<String>()?.into(),
+        _ if depth == 8 => Value::Null,
+        5 => several(from, |from| payload(from, depth + 1))?.into(),
+        _ => several(from, |from| Ok((from.arbitrary::<String>()?, payload(from, depth + 1)?)))?.into_iter().collect(),
+    })
+}
+
+fn fingerprint(from: &mut Unstructured<'_>) -> Result<Option<Fingerprint>> {
+    Ok(from.arbitrary::<Option<[u8; 16]>>()?.map(Fingerprint))
+}
+
+fn id(from: &mut Unstructured<'_>) -> Result<DeadLetterId> {
+    from.arbitrary().map(DeadLetterId::from_bytes)
+}
+
+/// Records hold milliseconds.
+fn time(from: &mut Unstructured<'_>) -> Result<Timestamp> {
+    let (first, last) = (Timestamp::MIN.as_millisecond(), Timestamp::MAX.as_millisecond());
+    Ok(Timestamp::from_millisecond(from.int_in_range(first..=last)?).unwrap_or_default())
+}
+
+fn millis(from: &mut Unstructured<'_>) -> Result<Duration> {
+    from.arbitrary().map(Duration::from_millis)
+}
+
+fn maybe<T>(from: &mut Unstructured<'_>, one: impl Fn(&mut Unstructured<'_>) -> Result<T>) -> Result<Option<T>> {
+    if bool::arbitrary(from)? { one(from).map(Some) } else { Ok(None) }
+}
+
+fn several<T>(from: &mut Unstructured<'_>, one: impl Fn(&mut Unstructured<'_>) -> Result<T>) -> Result<Vec<T>> {
+    let mut all = Vec::new();
+    while all.len() < 8 && from.arbitrary()? {
+        all.push(one(from)?);
+    }
+    Ok(all)
+}

@@ -81,6 +81,8 @@ impl Committer {
         *self.shared.running.write() = running;
         *self.shared.counts.lock() = self.state.meta.counts;
         self.log = self.shared.folder.log()?;
+        // It may have been written all the same, and from now on duplicates are told of it.
+        sync(&self.log).map_err(|error| self.shared.folder.refused(&error))?;
         self.shared.unsynced.lock().clear();
         *self.shared.engine.write() = Engine::Open(store);
         tracing::info!("the ledger is open again");

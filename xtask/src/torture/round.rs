@@ -112,8 +112,9 @@ impl Round {
         }
         tell(&self.tally);
         self.post.remind_of_all();
-        self.live(Manner::Quiet)?;
-        self.judge.judge();
+        if self.live(Manner::Quiet)? == LifeEnd::Closed {
+            self.judge.judge();
+        }
         Ok(())
     }
 

@@ -7,6 +7,9 @@ use fastrand::Rng;
 use super::plan::{self, Message};
 use super::wire::{Answer, Call, Handler, Moment};
 
+#[cfg(test)]
+mod tests;
+
 /// How many messages may hang at once; they hold no other call up.
 const HUNG: usize = 4;
 /// How many settled messages are sent again when a process starts.

@@ -62,7 +62,7 @@ impl Report {
         println!("\n── Verdict: seed {}, {} folders, {took:.0?}", self.seed, self.rounds);
         let row = |what: &str, count: u64, meaning: &str| println!("   {what:<18}{count:>12}   {meaning}");
         row("calls", t.calls, "deliveries, duplicates included");
-        row("messages", t.messages, "");
+        row("messages", t.messages, "each under a key of its own");
         row("kills", t.kills.into(), "kill -9 at random moments, or the moment something was said");
         row("aborts", t.aborts.into(), "a body ended its process");
         row("restarts", (t.processes - self.rounds).into(), "on the same folder");

@@ -112,8 +112,9 @@ impl Round {
         }
         tell(&self.tally);
         self.post.remind_of_all();
-        self.live(Manner::Quiet)?;
-        self.judge.judge();
+        if self.live(Manner::Quiet)? == LifeEnd::Closed {
+            self.judge.judge();
+        }
         Ok(())
     }
 
@@ -144,7 +145,7 @@ impl Round {
             killing: false,
             aborting: false,
             closed: false,
-            operate_at: self.judge.counts.answers + self.random.u64(100..1_000),
+            operate_at: self.judge.counts.answers + self.random.u64(50..300),
         };
         loop {
             match life.hear(self.next_look(&progress)) {
@@ -209,8 +210,8 @@ impl Round {
             Manner::Torture(_) => {
                 self.send(life, true)?;
                 if self.judge.counts.answers >= progress.operate_at {
-                    progress.operate_at = self.judge.counts.answers + self.random.u64(300..3_000);
-                    let (seed, kills) = (self.random.u64(..), self.random.u32(..6) == 0);
+                    progress.operate_at = self.judge.counts.answers + self.random.u64(100..600);
+                    let (seed, kills) = (self.random.u64(..), self.random.u32(..5) == 0);
                     self.say(life, &Command::Operate { seed, kills })?;
                 }
             }

@@ -90,7 +90,7 @@ pub(crate) enum Command {
     Operate {
         /// Decides which.
         seed: u64,
-        /// The process kills itself the moment the first letter is closed.
+        /// The process kills itself the moment the first letter is seen, or closed.
         kills: bool,
     },
     /// Says all letters there are.

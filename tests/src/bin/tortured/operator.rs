@@ -19,13 +19,20 @@ pub(crate) async fn operate(idem: Idem, seed: u64, kills: bool) {
     let _at_work = AT_WORK.lock().await;
     let mut random = fastrand::Rng::with_seed(seed);
     let letters = idem.dead_letters();
-    let open = match letters.list(&Filter::default().limit(random.usize(1..100))).await {
+    let open = match letters.list(&Filter::default().limit(random.usize(1..30))).await {
         Ok(open) => open,
         Err(error) => return trouble(format!("the open letters cannot be listed: {error}")),
     };
+    let dies_of_seeing = kills && random.bool();
     for letter in open {
         let (n, id) = (number(&letter), letter.id.to_string());
-        say(&Event::Seen { n, letter: id.clone() });
+        let seen = Event::Seen { n, letter: id.clone() };
+        // The newest letter may be on its way to the disk still.
+        if dies_of_seeing {
+            say_and_die(&seen);
+        } else {
+            say(&seen);
+        }
         let redrive = match random.u32(..10) {
             0..4 => true,
             4 => false,

@@ -85,7 +85,7 @@ pub(crate) struct Counts {
     pub(crate) expired: u64,
 }
 
-/// Everything it was told, in a few hundred bytes a message.
+/// Everything it was told, in less than a kilobyte a message.
 #[derive(Default)]
 pub(crate) struct Judge {
     stories: HashMap<u64, Story>,

@@ -134,6 +134,7 @@ impl Committer {
     /// The batch, sled's flush, and a real `fdatasync`; readers are kept off the group until all three are done.
     fn write_durably(&self, store: &Store, batch: Batch, settles: Vec<Slot>) -> Result<(), LedgerError> {
         self.shared.unsynced.lock().extend(settles);
+        let _writing = self.shared.writing.lock();
         store.write(batch)?;
         fault::point!(FLUSHED);
         // After a failed sync the pages may be marked clean and still be missing on the disk, so nothing that is read

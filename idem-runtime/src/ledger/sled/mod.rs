@@ -77,6 +77,8 @@ struct Shared {
     counts: Mutex<Counts>,
     /// The records that the group that is being written settles: nobody may be told of them before they are durable.
     unsynced: Mutex<HashSet<Slot>>,
+    /// Held while a group can be read and is not durable.
+    writing: Mutex<()>,
     /// How far the sweep of closed letters has come.
     cursor: Mutex<Vec<u8>>,
 }
@@ -175,6 +177,7 @@ impl SledLedger {
             running: RwLock::new(running),
             counts: Mutex::new(state.meta.counts),
             unsynced: Mutex::default(),
+            writing: Mutex::default(),
             cursor: Mutex::default(),
         });
         let committer = Committer::new(Arc::clone(&shared), state, witness, log);
@@ -197,6 +200,15 @@ impl Shared {
             self.engine.write().fail(error.clone());
         }
         result
+    }
+
+    /// Reads for people: what they are shown must still be there after a kill, so a group that may be among it is
+    /// waited for. The committer never waits for them.
+    fn durably<T>(&self, read: impl FnOnce(&Store) -> Result<T, LedgerError>) -> Result<T, LedgerError> {
+        let found = self.with_store(read)?;
+        drop(self.writing.lock());
+        // The sync may have failed meanwhile.
+        self.with_store(|_| Ok(found))
     }
 
     /// Something that was acknowledged is gone: nothing is answered any more.
@@ -286,12 +298,12 @@ impl Ledger for SledLedger {
 
     fn record(&self, id: &RecordId) -> BoxFuture<'static, Result<Option<Record>, LedgerError>> {
         let slot = Slot::of(id);
-        let read = self.shared.with_store(|store| self.shared.record(store, &slot));
+        let read = self.shared.durably(|store| self.shared.record(store, &slot));
         Box::pin(std::future::ready(read))
     }
 
     fn letter(&self, id: DeadLetterId) -> BoxFuture<'static, Result<Option<DeadLetter>, LedgerError>> {
-        let read = self.shared.with_store(|store| {
+        let read = self.shared.durably(|store| {
             let open = store.get::<DeadLetter>(&letter_key(OPEN_LETTER, id))?;
             let found = match open {
                 Some(found) => Some(found),
@@ -307,7 +319,7 @@ impl Ledger for SledLedger {
         let (shared, filter) = (Arc::clone(&self.shared), filter.clone());
         let (done, answer) = oneshot::channel();
         let reader = Arc::clone(&shared);
-        std::thread::spawn(move || done.send(reader.with_store(|store| list::letters(store, &filter))));
+        std::thread::spawn(move || done.send(reader.durably(|store| list::letters(store, &filter))));
         Box::pin(Waiting { answer, shared }.answer())
     }
 

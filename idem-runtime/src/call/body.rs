@@ -26,7 +26,7 @@ pub(super) enum Ended<R> {
 
 /// Runs an async body once.
 pub(super) async fn run<F: Future>(body: Pin<&mut F>, frame: Arc<Frame>, held: &Held, idem: &Idem) -> Ended<F::Output> {
-    crate::fault::point!(BODY);
+    passes_the_point(&frame);
     let span = span(&frame);
     let _renewed = Renewed::start(held, idem);
     let inner = Arc::clone(&frame.inner);
@@ -46,13 +46,22 @@ pub(super) async fn run<F: Future>(body: Pin<&mut F>, frame: Arc<Frame>, held: &
 
 /// Runs a sync body once.
 pub(super) fn run_blocking<R>(body: impl FnOnce() -> R, frame: Arc<Frame>, held: &Held, idem: &Idem) -> Ended<R> {
-    crate::fault::point!(BODY);
+    passes_the_point(&frame);
     let _renewed = Renewed::start(held, idem);
     let _entered = span(&frame).entered();
     match catch_unwind(AssertUnwindSafe(|| FRAME.sync_scope(frame, body))) {
         Ok(result) => Ended::Returned(result),
         Err(caught) => Ended::Panicked(panic::text(&*caught)),
     }
+}
+
+/// Inside the attempt, so that a test can ask which one it is.
+#[cfg_attr(not(feature = "failpoints"), expect(unused_variables, reason = "there is no point then"))]
+fn passes_the_point(frame: &Arc<Frame>) {
+    #[cfg(feature = "failpoints")]
+    FRAME.sync_scope(Arc::clone(frame), || {
+        crate::fault::point!(BODY);
+    });
 }
 
 fn span(frame: &Frame) -> tracing::Span {

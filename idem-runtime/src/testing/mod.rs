@@ -1,7 +1,8 @@
-//! What tests of handlers and of ledgers need: a temporary [`Idem`], a clock that stands still, a ledger in memory, and
-//! the laws every ledger keeps. Turned on by the feature `testing`.
+//! What tests of handlers and of ledgers need: a temporary [`Idem`], a clock that stands still, crashes at every write,
+//! a ledger in memory, and the laws every ledger keeps. Turned on by the feature `testing`.
 
 mod clock;
+pub mod crashes;
 pub mod laws;
 mod memory;
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::{ExitCode, Termination};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +17,9 @@ use crate::{Idem, fault};
 
 /// What a process that is to die reads its orders from.
 pub(super) const ORDERS: &str = "IDEM_TESTING_CRASHES";
+
+/// How long the rest of the process goes on while its ledger stands still at the place.
+const HEAD_START: Duration = Duration::from_millis(5);
 
 /// What such a process is told.
 #[derive(Debug, Serialize, Deserialize)]
@@ -150,6 +154,8 @@ fn arrange(diary: &Arc<Diary>, life: u32, place: Option<Place>) -> Result<(), St
             let time = passed.fetch_add(1, Ordering::Relaxed) + 1;
             written(diary.write(What::Passed((*point).to_owned())));
             if let Some(place) = dies.as_ref().filter(|place| place.time == time) {
+                // Whoever was told too early has the time to act on it.
+                std::thread::sleep(HEAD_START);
                 written(diary.write(What::Died));
                 die(place.death);
             }

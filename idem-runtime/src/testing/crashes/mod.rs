@@ -62,6 +62,7 @@ use crate::{Builder, Idem};
 /// # Panics
 /// As [`Walk::everywhere`].
 #[must_use = "nothing is checked but that every restart gets through"]
+#[track_caller]
 pub fn everywhere<S, R>(scenario: S) -> Vec<Run>
 where
     S: AsyncFnOnce(Life) -> R + Send,

@@ -105,6 +105,16 @@ fn what_must_not_run_on_a_guess_starts_once() {
 }
 
 #[test]
+fn the_burial_of_an_unknown_outcome_is_one_write() {
+    let runs = everywhere(async |life: Life| told(&life, "deadly_buried", "A", deadly_buried("A".into())).await);
+    hold(&runs);
+    for run in &runs {
+        only_letter(run, "deadly_buried", Reason::UnknownOutcome);
+        assert!(run.starts("deadly_buried", "A") <= 1, "{run}");
+    }
+}
+
+#[test]
 fn large_payloads_and_results_stay_whole() {
     let payload = "0123456789abcdef".repeat(1024);
     let expected = payload.repeat(2);

@@ -118,6 +118,12 @@ pub(crate) async fn buried(key: String) -> Result<u32, Oops> {
     Ok(1)
 }
 
+/// As [`buried`], and it ends its process.
+#[idempotent(name = "deadly_buried", key = "key", retries = 3, on_crash = "bury")]
+pub(crate) async fn deadly_buried(key: String) -> Result<u32, Oops> {
+    std::process::abort()
+}
+
 /// Payload and result take several chunks each.
 #[idempotent(name = "large", key = "key", retries = 3, backoff(initial = "1ms"))]
 pub(crate) async fn large(key: String, payload: String) -> Result<String, Oops> {

@@ -12,17 +12,34 @@ use idem_runtime::{Error, Filter, Idem, Reason, idempotent};
 use super::handlers::*;
 use super::invariants::{died_at, hold, ordinary};
 
+/// A result in chunks, a small one, and a letter.
+#[tokio::main]
+async fn prepare_all_kinds(data: &Path) {
+    let idem = Idem::open(data).unwrap();
+    idem.scope(async {
+        large("A".into(), "y".repeat(9000)).await.unwrap();
+        good("A".into()).await.unwrap();
+        refused("A".into()).await.unwrap_err();
+    })
+    .await;
+    idem.close().await.unwrap();
+}
+
 #[test]
 fn a_ledger_without_its_witness_goes_on_with_what_is_left() {
-    let payload = "y".repeat(9000);
-    let runs = Walk::default().in_a_row(2).everywhere(async move |life: Life| {
-        told(&life, "large", "A", large("A".into(), payload)).await;
-        told(&life, "refused", "A", refused("A".into())).await;
+    let walk = Walk::default().prepare(prepare_all_kinds).in_a_row(2);
+    let runs = walk.everywhere(async |life: Life| {
         told(&life, "unwitnessed", "A", unwitnessed("A".into(), life.clone())).await;
+        told(&life, "refused", "A", refused("A".into())).await;
+        assert_eq!(large("A".into(), "y".repeat(9000)).await?, "y".repeat(18_000));
+        Ok::<_, Oops>(assert_eq!(good("A".into()).await?, 1))
     });
     hold(&runs);
     assert_eq!(died_at(&runs), POINTS.iter().copied().collect());
-    assert!(runs.iter().all(|run| run.result("unwitnessed", "A") == Some("A".to_owned())));
+    for run in &runs {
+        assert_eq!(run.result("unwitnessed", "A"), Some("A".to_owned()), "{run}");
+        assert_eq!(run.starts("large", "A") + run.starts("good", "A") + run.starts("refused", "A"), 0, "{run}");
+    }
 }
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -47,7 +64,7 @@ async fn left(key: u32) -> Result<u32, Oops> {
 /// More than one sweep's piece of results that expire, one that does not, an open letter, a message that nobody brings
 /// back, and a bucket that is closed.
 #[tokio::main]
-async fn prepare(data: &Path) {
+async fn prepare_what_expires(data: &Path) {
     let clock = ManualClock::default();
     let idem = Idem::builder().clock(Arc::new(clock.clone())).open(data).unwrap();
     idem.scope(async {
@@ -67,7 +84,7 @@ async fn prepare(data: &Path) {
 #[test]
 fn what_expires_goes_and_the_rest_stays() {
     let builder = || Idem::builder().clock(Arc::new(LATER.clone()));
-    let runs = Walk::default().builder(builder).prepare(prepare).everywhere(async |life: Life| {
+    let runs = Walk::default().builder(builder).prepare(prepare_what_expires).everywhere(async |life: Life| {
         life.sweep().await?;
         told(&life, "good", "A", good("A".into())).await;
         told(&life, "refused", "A", refused("A".into())).await;

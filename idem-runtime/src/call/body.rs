@@ -22,6 +22,15 @@ pub(super) enum Ended {
     TimedOut(Duration),
 }
 
+/// Inside the attempt, so that a test can ask which one it is.
+#[cfg_attr(not(feature = "failpoints"), expect(unused_variables, reason = "there is no point then"))]
+fn passes_the_point(frame: &Arc<Frame>) {
+    #[cfg(feature = "failpoints")]
+    FRAME.sync_scope(Arc::clone(frame), || {
+        crate::fault::point!(BODY);
+    });
+}
+
 /// A body that runs.
 pub(super) struct Run {
     frame: Arc<Frame>,
@@ -32,7 +41,7 @@ pub(super) struct Run {
 
 impl Run {
     pub(super) fn new(frame: Arc<Frame>, timeout: Option<Duration>, renewed: Option<Renewed>) -> Self {
-        crate::fault::point!(BODY);
+        passes_the_point(&frame);
         let attempt = &frame.attempt;
         let span = tracing::info_span!(
             "attempt",

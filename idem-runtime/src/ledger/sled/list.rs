@@ -16,7 +16,7 @@ pub(super) fn letters(store: &Store, filter: &Filter) -> Result<Vec<DeadLetter>,
     let mut found = Vec::new();
     for &kind in kinds {
         let mut before = filter.wanted_after().map_or_else(|| vec![kind + 1], |id| letter_key(kind, id));
-        let wanted = found.len() + filter.wanted_limit();
+        let wanted = filter.wanted_limit().saturating_add(found.len());
         loop {
             let keys = store.keys_before(kind, &before, PAGE)?;
             for key in &keys {

@@ -31,12 +31,6 @@ impl Stage {
         Self { heading, program: "rustup", command, variables: Vec::new() }
     }
 
-    /// More arguments.
-    pub(crate) fn args(mut self, arguments: &[String]) -> Self {
-        self.command.args(arguments);
-        self
-    }
-
     /// An environment variable for this command only.
     pub(crate) fn env(mut self, name: &'static str, value: &'static str) -> Self {
         self.command.env(name, value);

@@ -1,6 +1,6 @@
 //! What tests of handlers and of ledgers need: a temporary [`Idem`], a clock that stands still, crashes at every write,
-//! a ledger in memory, and the laws every ledger keeps. Turned on by the feature
-//! `testing`; the crashes by `failpoints` besides.
+//! a ledger in memory, and the laws every ledger keeps. Turned on by the feature `testing`,
+//! the crashes by `failpoints` besides.
 
 mod clock;
 #[cfg(feature = "failpoints")]

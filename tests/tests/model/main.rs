@@ -61,7 +61,7 @@ fn a_shared_ledger() {
 
 #[test]
 fn a_shared_ledger_with_two_retries() {
-    check(Scene { versions: &[(2, false)], ..SHARED });
+    check(Scene { versions: &[(2, false)], failures: &[Failed, Permanent], ..SHARED });
 }
 
 #[test]
@@ -92,7 +92,7 @@ fn an_embedded_ledger_in_a_deploy_where_two_messages_have_one_key() {
 
 #[test]
 fn an_embedded_ledger_with_two_keys() {
-    let left = Limits { crashes: Some(2), lost: Some(1), ticks: Some(3), operator: Some(0) };
+    let left = Limits { crashes: Some(1), lost: Some(1), ticks: Some(3), operator: Some(0) };
     check(Scene { keys: &[&[1], &[1]], failures: &[Failed], left, ..EMBEDDED });
 }
 

@@ -71,7 +71,7 @@ impl Committer {
         // What is open still answers duplicates: it is let go of only when there is room for sled to start.
         self.shared.folder.has_room()?;
         *self.shared.engine.write() = Engine::Refused(None);
-        let store = Store::open(&self.shared.folder.tree(), self.shared.cache_bytes)?;
+        let store = Store::begin(&self.shared.folder, self.shared.cache_bytes)?;
         // The last group may not have been written, so all that is known of it is read again.
         let acknowledged = self.witness.group();
         let Opened { state, running, buckets, .. } = Opened::read(&store, self.shared.folder.path(), acknowledged)?;

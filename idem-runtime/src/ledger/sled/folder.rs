@@ -64,6 +64,11 @@ impl Folder {
         File::open(self.tree().join("db")).map_err(|error| self.refused(&error))
     }
 
+    /// Makes the names of sled's files durable.
+    pub(super) fn sync_tree(&self) -> Result<(), LedgerError> {
+        File::open(self.tree()).and_then(|tree| tree.sync_all()).map_err(|error| self.refused(&error))
+    }
+
     /// Makes new files durable, those of sled that are not its log too, and their names.
     pub(super) fn sync_new(&self) -> Result<(), LedgerError> {
         let sync = || {

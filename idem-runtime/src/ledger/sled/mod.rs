@@ -10,6 +10,7 @@ mod job;
 mod journal;
 mod layout;
 mod list;
+mod mend;
 mod opening;
 mod queue;
 mod rescue;
@@ -141,7 +142,7 @@ impl SledLedger {
                 });
             }
         };
-        let store = Store::open(&folder.tree(), cache_bytes)?;
+        let store = Store::begin(&folder, cache_bytes)?;
         let rescued = if testimony == Testimony::Silent { rescue::rescue(&store) } else { Ok(()) };
         let opened = match rescued.and_then(|()| Opened::read(&store, path, acknowledged)) {
             Ok(opened) => opened,

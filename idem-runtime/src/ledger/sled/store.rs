@@ -9,7 +9,9 @@ use ::sled::IVec;
 use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 
+use super::folder::Folder;
 use super::layout::{HASHES, bucket_key, chunk_key, hashes_key};
+use super::mend;
 use crate::envelope::{decode, encode_into};
 use crate::ledger::LedgerError;
 use crate::{fault, panic};
@@ -43,8 +45,17 @@ pub(super) struct Spill {
 }
 
 impl Store {
+    /// Opens a data folder's files, after mending what a power cut left of them.
+    pub(super) fn begin(folder: &Folder, cache_bytes: u64) -> Result<Self, LedgerError> {
+        mend::mend(&folder.tree()).map_err(|error| folder.refused(&error))?;
+        let store = Self::open(&folder.tree(), cache_bytes)?;
+        // sled may have put a new snapshot in place of the old one, and what it writes from here on relies on that.
+        folder.sync_tree()?;
+        Ok(store)
+    }
+
     /// Opens sled's files. A panic here is damage: sled unwraps what it reads.
-    pub(super) fn open(path: &Path, cache_bytes: u64) -> Result<Self, LedgerError> {
+    fn open(path: &Path, cache_bytes: u64) -> Result<Self, LedgerError> {
         let config = ::sled::Config::new()
             .path(path)
             .cache_capacity(cache_bytes)

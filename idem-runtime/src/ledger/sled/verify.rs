@@ -65,3 +65,38 @@ pub(super) fn in_background(shared: Weak<Shared>, mut closed: Vec<(u32, Holds)>)
 fn short(store: &Store, id: u32, found: u64, Holds { count, .. }: Holds) -> LedgerError {
     store.damaged(format!("bucket {id} holds {found} results of {count}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::ledger::sled::SledLedger;
+    use crate::ledger::sled::index::Bucket;
+    use crate::ledger::{Filter, Ledger};
+    use crate::protocol::RecordId;
+
+    #[tokio::test]
+    async fn a_result_that_the_background_misses_ends_all_answers() {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = SledLedger::open(folder.path(), 1 << 20, Arc::new(SystemClock), "test".to_owned()).unwrap();
+        ledger.shared.index.add(Arc::new(Bucket::of(7, 1, &[])));
+        let holds = Holds { count: 1, until: jiff::Timestamp::MAX };
+        in_background(Arc::downgrade(&ledger.shared), vec![(7, holds)]).unwrap();
+        let id = RecordId { handler: "handler".into(), key: "key".into() };
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let error = loop {
+            match ledger.record(&id).await {
+                Err(error) => break error,
+                Ok(found) => assert!(found.is_none() && Instant::now() < deadline, "nothing was noticed"),
+            }
+            tokio::task::yield_now().await;
+        };
+        assert!(matches!(error, LedgerError::Damaged { .. }), "{error}");
+        assert!(error.to_string().contains("bucket 7 holds 0 results of 1"), "{error}");
+        assert!(ledger.letters(&Filter::default()).await.is_err());
+        assert!(ledger.sweep(1000, Duration::ZERO).await.is_err());
+        ledger.close().await.unwrap();
+    }
+}

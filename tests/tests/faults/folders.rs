@@ -1,0 +1,107 @@
+//! A folder that is read-only, and a disk that is full when the ledger opens.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// Who nobody is.
+const NOBODY: u32 = 65_534;
+
+/// A victim whom modes concern: root is made nobody.
+fn ordinary_victim(bin: &Path, folder: &Path) -> Vec<String> {
+    let mut command = Command::new(bin);
+    command.args(["letters".as_ref(), folder.as_os_str()]).stderr(Stdio::null());
+    if fs::metadata(bin).unwrap().uid() == 0 {
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    lines(command)
+}
+
+fn lines(mut command: Command) -> Vec<String> {
+    let output = command.output().unwrap();
+    String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+}
+
+fn each(path: &Path, change: &impl Fn(&Path)) {
+    if path.is_dir() {
+        fs::read_dir(path).unwrap().for_each(|entry| each(&entry.unwrap().path(), change));
+    }
+    change(path);
+}
+
+#[test]
+fn a_read_only_folder_is_refused_with_what_to_look_at_and_works_again_afterwards() {
+    let place = tempfile::tempdir().unwrap();
+    fs::set_permissions(place.path(), Permissions::from_mode(0o755)).unwrap();
+    // Where it was built may be closed to nobody.
+    let bin = place.path().join("victim");
+    fs::copy(env!("CARGO_BIN_EXE_victim"), &bin).unwrap();
+    let folder = place.path().join("data");
+    fs::create_dir(&folder).unwrap();
+    let root = fs::metadata(&bin).unwrap().uid() == 0;
+    let own = |path: &Path| {
+        if root {
+            chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
+        }
+    };
+    let modes = |dirs: u32, files: u32| {
+        each(&folder, &|path| {
+            own(path);
+            let mode = if path.is_dir() { dirs } else { files };
+            fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+        });
+    };
+    let refused = || {
+        let lines = ordinary_victim(&bin, &folder);
+        let [line] = &lines[..] else { panic!("{lines:?}") };
+        assert!(line.starts_with("closed:") && line.contains("check the path, its owner and its mode"), "{line}");
+        assert!(line.contains(folder.to_str().unwrap()), "{line}");
+    };
+    modes(0o555, 0o444);
+    refused();
+    modes(0o755, 0o644);
+    assert_eq!(ordinary_victim(&bin, &folder), ["open"]);
+    // One that was filled, its folders read-only, its files read-only, both, and closed to reading.
+    for (dirs, files) in [(0o555, 0o644), (0o755, 0o444), (0o555, 0o444), (0o755, 0o000)] {
+        modes(dirs, files);
+        refused();
+        modes(0o755, 0o644);
+        assert_eq!(ordinary_victim(&bin, &folder), ["open"]);
+    }
+}
+
+/// The kernel refuses to let a file grow past a limit, just as it does on a full disk.
+#[test]
+fn a_disk_that_is_full_when_the_ledger_opens_is_an_error_and_costs_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let limited = |what: &str, blocks: u32| {
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", "trap '' XFSZ; ulimit -S -f $1; exec \"$0\" $2 \"$3\" 300", env!("CARGO_BIN_EXE_victim")])
+            .args([&blocks.to_string(), what])
+            .arg(folder.path())
+            .stderr(Stdio::null());
+        lines(command)
+    };
+    let (mut opened, mut full) = (0, 0);
+    let mut openings = |limits: &[u32]| {
+        for blocks in limits {
+            let lines = limited("letters", *blocks);
+            match &lines[..] {
+                [line] if line == "open" => opened += 1,
+                [line] if line.starts_with("closed: no room left") => full += 1,
+                lines => panic!("with {blocks} blocks: {lines:?}"),
+            }
+        }
+    };
+    openings(&[0, 1, 2, 3, 4, 8, 1 << 20]);
+    let work = |blocks| limited("work", blocks).into_iter().filter(|line| line.starts_with("answered")).count();
+    assert_eq!(work(1 << 20), 300);
+    let effects = fs::read_to_string(folder.path().join("effects")).unwrap();
+    openings(&[0, 1, 4, 16, 64, 256, 512, 1024, 1 << 20]);
+    assert!(opened > 0 && full > 0, "opened {opened} times, refused {full} times");
+    assert_eq!(work(1 << 20), 300);
+    assert_eq!(fs::read_to_string(folder.path().join("effects")).unwrap(), effects, "everything was a replay");
+}

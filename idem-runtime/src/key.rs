@@ -1,17 +1,20 @@
 //! The idempotency key: its parts, encoded so that no two lists of parts come to one text.
 
 use std::fmt::{Display, Write};
+use std::sync::Arc;
+
+use smallvec::SmallVec;
 
 /// The longest key, in bytes of its encoded form.
 pub(crate) const LONGEST: usize = 1024;
 
-/// Room for most parts.
-const USUAL: usize = 64;
+/// Most keys are short, and never leave the stack.
+type Text = SmallVec<[u8; 64]>;
 
 /// A key that is being put together, or what is wrong with it.
 #[derive(Debug, Default)]
 pub(crate) struct Key {
-    text: String,
+    text: Text,
     parts: usize,
     empty_part: bool,
     unreadable: bool,
@@ -21,30 +24,31 @@ impl Key {
     /// Adds a part. Commas stand between parts, so a comma or a backslash within one gets a backslash before it.
     pub(crate) fn push(&mut self, part: &dyn Display) {
         if self.parts > 0 {
-            self.text.push(',');
+            self.text.push(b',');
         }
         self.parts += 1;
-        self.text.reserve(USUAL);
         let before = self.text.len();
         self.unreadable |= write!(Escaped(&mut self.text), "{part}").is_err();
         self.empty_part |= self.text.len() == before;
     }
 
     /// The whole key, or why it is none.
-    pub(crate) fn finish(self) -> Result<String, String> {
-        match self {
+    pub(crate) fn finish(&self) -> Result<Arc<str>, String> {
+        match self.text.len() {
             _ if self.unreadable => Err("cannot be printed: its `Display` returned an error".to_owned()),
             _ if self.parts == 1 && self.empty_part => Err("is empty".to_owned()),
             _ if self.parts == 0 || self.empty_part => Err("has an empty part".to_owned()),
-            Self { text, .. } if text.len() > LONGEST => {
-                Err(format!("has {} bytes, which is over the limit of {LONGEST}", text.len()))
-            }
-            Self { text, .. } => Ok(text),
+            length if length > LONGEST => Err(format!("has {length} bytes, which is over the limit of {LONGEST}")),
+            _ => match str::from_utf8(&self.text) {
+                Ok(text) => Ok(text.into()),
+                // It was put together from whole characters.
+                Err(broken) => Err(broken.to_string()),
+            },
         }
     }
 }
 
-struct Escaped<'a>(&'a mut String);
+struct Escaped<'a>(&'a mut Text);
 
 impl Write for Escaped<'_> {
     fn write_str(&mut self, part: &str) -> std::fmt::Result {
@@ -52,11 +56,11 @@ impl Write for Escaped<'_> {
         if self.0.len() <= 64 * LONGEST {
             let mut plain = 0;
             for (at, _) in part.bytes().enumerate().filter(|(_, byte)| matches!(byte, b',' | b'\\')) {
-                self.0.push_str(&part[plain..at]);
-                self.0.push('\\');
+                self.0.extend_from_slice(&part.as_bytes()[plain..at]);
+                self.0.push(b'\\');
                 plain = at;
             }
-            self.0.push_str(&part[plain..]);
+            self.0.extend_from_slice(&part.as_bytes()[plain..]);
         }
         Ok(())
     }
@@ -68,7 +72,7 @@ mod tests {
 
     use super::*;
 
-    fn encoded(parts: &[String]) -> Result<String, String> {
+    fn encoded(parts: &[String]) -> Result<Arc<str>, String> {
         let mut key = Key::default();
         parts.iter().for_each(|part| key.push(part));
         key.finish()
@@ -94,7 +98,7 @@ mod tests {
 
     #[test]
     fn an_ordinary_key_stays_as_it_is() {
-        assert_eq!(encoded(&["A-1001".to_owned()]), Ok("A-1001".to_owned()));
-        assert_eq!(encoded(&["acme".to_owned(), "A-1001".to_owned()]), Ok("acme,A-1001".to_owned()));
+        assert_eq!(encoded(&["A-1001".to_owned()]), Ok("A-1001".into()));
+        assert_eq!(encoded(&["acme".to_owned(), "A-1001".to_owned()]), Ok("acme,A-1001".into()));
     }
 }

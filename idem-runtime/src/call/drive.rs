@@ -32,6 +32,9 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// What a ledger answers to a step.
 pub(super) type Answer = BoxFuture<'static, Result<Reply, LedgerError>>;
 
+/// What was waited for left: a result, if another call came to one.
+type Left = Result<Option<Arc<[u8]>>, LedgerError>;
+
 /// One call, without its types.
 pub(super) struct Drive {
     pub(super) message: Ready,
@@ -39,8 +42,8 @@ pub(super) struct Drive {
     _entry: Entry,
     pub(super) seat: Option<Seat>,
     pub(super) claimed: Option<Held>,
-    /// What has to pass before the next claim: an older report, a pause, another call, which may leave its result.
-    waiting: Option<BoxFuture<'static, Result<Option<Arc<[u8]>>, LedgerError>>>,
+    /// What has to pass before the next claim: an older report, a pause, another call.
+    waiting: Option<BoxFuture<'static, Left>>,
     /// A claim that the ledger is working on: when the call is dropped, somebody has to take its answer.
     claiming: Option<Answer>,
     pub(super) reporting: Option<Reporting>,

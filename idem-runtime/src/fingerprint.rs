@@ -5,7 +5,6 @@
 
 use std::ops::Range;
 
-use sha2::{Digest, Sha256};
 use smallvec::SmallVec;
 
 use crate::protocol::Fingerprint;
@@ -47,7 +46,7 @@ impl Hasher {
 
     pub(crate) fn finish(self) -> Fingerprint {
         let mut short = [0; 16];
-        short.copy_from_slice(&Sha256::digest(&self.canonical)[..16]);
+        short.copy_from_slice(&blake3::hash(&self.canonical).as_bytes()[..16]);
         Fingerprint(short)
     }
 }

@@ -5,8 +5,7 @@
 
 use std::ops::Range;
 
-use memchr::memchr2;
-use sha2::{Digest, Sha256};
+use smallvec::SmallVec;
 
 use crate::protocol::Fingerprint;
 
@@ -16,8 +15,11 @@ const DEEPEST: usize = 127;
 /// A fingerprint that is being put together.
 #[derive(Debug, Default)]
 pub(crate) struct Hasher {
-    canonical: Vec<u8>,
+    canonical: Text,
 }
+
+/// Most texts are short, and never leave the stack.
+type Text = SmallVec<[u8; 512]>;
 
 /// Why there is no fingerprint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -33,7 +35,7 @@ impl Hasher {
     pub(crate) fn push(&mut self, json: &[u8]) -> Result<(), Unprintable> {
         // A comma is added to every object and array that is not empty.
         self.canonical.reserve(json.len() + json.len() / 8 + 8);
-        let mut reader = Reader { json, at: 0, into: &mut self.canonical, fields: Vec::new() };
+        let mut reader = Reader { json, at: 0, into: &mut self.canonical, fields: SmallVec::new() };
         reader.value(DEEPEST)?;
         if reader.peek().is_some() {
             return Err(Unprintable::NoJson);
@@ -44,7 +46,7 @@ impl Hasher {
 
     pub(crate) fn finish(self) -> Fingerprint {
         let mut short = [0; 16];
-        short.copy_from_slice(&Sha256::digest(self.canonical)[..16]);
+        short.copy_from_slice(&blake3::hash(&self.canonical).as_bytes()[..16]);
         Fingerprint(short)
     }
 }
@@ -53,9 +55,9 @@ impl Hasher {
 struct Reader<'a> {
     json: &'a [u8],
     at: usize,
-    into: &'a mut Vec<u8>,
+    into: &'a mut Text,
     /// Of the objects that are being read, the inner ones' last.
-    fields: Vec<Field>,
+    fields: SmallVec<[Field; 8]>,
 }
 
 /// A field that was copied, and the key in it.
@@ -106,7 +108,7 @@ impl<'a> Reader<'a> {
         if key.contains(&b'\\') {
             // There is more than one way to escape it.
             let text: String = serde_json::from_slice(key).map_err(|_| Unprintable::NoJson)?;
-            self.into.extend(serde_json::to_vec(&text).map_err(|_| Unprintable::NoJson)?);
+            self.into.extend_from_slice(&serde_json::to_vec(&text).map_err(|_| Unprintable::NoJson)?);
         } else {
             self.into.extend_from_slice(key);
         }
@@ -122,7 +124,8 @@ impl<'a> Reader<'a> {
 
     /// Sorts the copied fields of one object. Of a key that is there more than once the last counts, as for readers.
     fn sort(&mut self, outer: usize, start: usize) {
-        let copied = self.into.split_off(start);
+        let copied: Text = self.into[start..].into();
+        self.into.truncate(start);
         let within = |range: &Range<usize>| &copied[range.start - start..range.end - start];
         let fields = &mut self.fields[outer..];
         fields.sort_by(|one, other| within(&one.key).cmp(within(&other.key)));
@@ -151,7 +154,7 @@ impl<'a> Reader<'a> {
         self.expect(b'"')?;
         loop {
             let rest = self.json.get(self.at..).ok_or(Unprintable::NoJson)?;
-            let found = memchr2(b'"', b'\\', rest).ok_or(Unprintable::NoJson)?;
+            let found = rest.iter().position(|byte| matches!(byte, b'"' | b'\\')).ok_or(Unprintable::NoJson)?;
             if rest[found] == b'"' {
                 self.at += found + 1;
                 return Ok(&self.json[start..self.at]);
@@ -298,7 +301,8 @@ mod tests {
 
         #[test]
         fn values_that_differ_do_not_match(one in value(), other in value()) {
-            prop_assert_eq!(one.to_string() == other.to_string(), of(&one.to_string()) == of(&other.to_string()));
+            let (one, other) = (one.to_string(), other.to_string());
+            prop_assert_eq!(one == other, of(&one) == of(&other));
         }
 
         #[test]

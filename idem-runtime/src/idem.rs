@@ -218,21 +218,29 @@ impl Inner {
 
     /// One step, and if it wrote a letter, people are told.
     pub(crate) async fn apply(&self, id: &RecordId, step: Step) -> Result<Reply, LedgerError> {
-        let reply = self.ledger.apply(id, step).await?;
-        if let Reply::Died(letter) = &reply {
-            self.tell(letter).await;
-        }
-        Ok(reply)
+        self.heard(self.ledger.apply(id, step).await).await
     }
 
-    /// Reports how an attempt ended. What the ledger cannot take now is brought again later.
-    pub(crate) async fn report(&self, id: &RecordId, step: Step) -> Result<Reply, LedgerError> {
-        let reply = self.apply(id, step.clone()).await;
-        if let Err(error) = &reply {
+    /// If that step wrote a letter, people are told.
+    pub(crate) async fn heard(&self, reply: Result<Reply, LedgerError>) -> Result<Reply, LedgerError> {
+        if let Ok(Reply::Died(letter)) = &reply {
+            self.tell(letter);
+            self.count_letters().await;
+        }
+        reply
+    }
+
+    /// Keeps a report that the ledger could not take now, to be brought again.
+    pub(crate) fn keep_unreported(&self, id: &RecordId, step: Step, reply: &Result<Reply, LedgerError>) {
+        if let Err(error) = reply {
             tracing::error!(handler = &*id.handler, key = &*id.key, %error, "an attempt's end could not be recorded");
             self.unreported.lock().insert(id.clone(), step);
         }
-        reply
+    }
+
+    /// Whether there is a report of this key that the ledger could not take.
+    pub(crate) fn has_unreported(&self, id: &RecordId) -> bool {
+        self.unreported.lock().contains_key(id)
     }
 
     /// Brings the report that the ledger could not take, if there is one for this key.
@@ -267,17 +275,17 @@ impl Inner {
 
     pub(crate) async fn sweep(&self, settled: usize) -> Result<Swept, LedgerError> {
         let swept = self.ledger.sweep(settled, self.limits.letter_retention).await?;
-        for letter in &swept.died {
-            self.tell(letter).await;
+        swept.died.iter().for_each(|letter| self.tell(letter));
+        if !swept.died.is_empty() {
+            self.count_letters().await;
         }
         Ok(swept)
     }
 
-    async fn tell(&self, letter: &DeadLetter) {
+    pub(crate) fn tell(&self, letter: &DeadLetter) {
         observe::died(letter);
         // Nobody needs to be watching.
         let _ = self.born.send(letter.clone());
-        self.count_letters().await;
     }
 
     pub(crate) async fn count_letters(&self) {

@@ -1,18 +1,21 @@
 //! The idempotency key: its parts, encoded so that no two lists of parts come to one text.
 
 use std::fmt::{Display, Write};
+use std::sync::Arc;
+
+use smallvec::SmallVec;
 
 /// The longest key, in bytes of its encoded form.
 pub(crate) const LONGEST: usize = 1024;
 
-/// Room for most parts.
-const USUAL: usize = 64;
+/// Most keys are short, and never leave the stack.
+type Text = SmallVec<[u8; 64]>;
 
 /// A key that is being put together, or what is wrong with it.
 #[derive(Debug, Default)]
 pub(crate) struct Key {
     /// Not held further than past the limit, however long the parts are.
-    text: String,
+    text: Text,
     /// What the whole text would have.
     bytes: usize,
     parts: usize,
@@ -27,7 +30,6 @@ impl Key {
             self.add(",");
         }
         self.parts += 1;
-        self.text.reserve(USUAL);
         let before = self.bytes;
         self.unreadable |= write!(Escaped(self), "{part}").is_err();
         self.empty_part |= self.bytes == before;
@@ -36,19 +38,21 @@ impl Key {
     fn add(&mut self, text: &str) {
         self.bytes += text.len();
         let room = (LONGEST + 1).saturating_sub(self.text.len());
-        self.text.push_str(&text[..text.floor_char_boundary(room)]);
+        self.text.extend_from_slice(&text.as_bytes()[..text.floor_char_boundary(room)]);
     }
 
     /// The whole key, or why it is none.
-    pub(crate) fn finish(self) -> Result<String, String> {
-        match self {
+    pub(crate) fn finish(&self) -> Result<Arc<str>, String> {
+        match self.bytes {
             _ if self.unreadable => Err("cannot be printed: its `Display` returned an error".to_owned()),
             _ if self.parts == 1 && self.empty_part => Err("is empty".to_owned()),
             _ if self.parts == 0 || self.empty_part => Err("has an empty part".to_owned()),
-            Self { bytes, .. } if bytes > LONGEST => {
-                Err(format!("has {bytes} bytes, which is over the limit of {LONGEST}"))
-            }
-            Self { text, .. } => Ok(text),
+            bytes if bytes > LONGEST => Err(format!("has {bytes} bytes, which is over the limit of {LONGEST}")),
+            _ => match str::from_utf8(&self.text) {
+                Ok(text) => Ok(text.into()),
+                // It was put together from whole characters.
+                Err(broken) => Err(broken.to_string()),
+            },
         }
     }
 }
@@ -74,7 +78,7 @@ mod tests {
 
     use super::*;
 
-    fn encoded(parts: &[String]) -> Result<String, String> {
+    fn encoded(parts: &[String]) -> Result<Arc<str>, String> {
         let mut key = Key::default();
         parts.iter().for_each(|part| key.push(part));
         key.finish()
@@ -106,7 +110,7 @@ mod tests {
 
     #[test]
     fn an_ordinary_key_stays_as_it_is() {
-        assert_eq!(encoded(&["A-1001".to_owned()]), Ok("A-1001".to_owned()));
-        assert_eq!(encoded(&["acme".to_owned(), "A-1001".to_owned()]), Ok("acme,A-1001".to_owned()));
+        assert_eq!(encoded(&["A-1001".to_owned()]), Ok("A-1001".into()));
+        assert_eq!(encoded(&["acme".to_owned(), "A-1001".to_owned()]), Ok("acme,A-1001".into()));
     }
 }

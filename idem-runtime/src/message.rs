@@ -25,7 +25,7 @@ pub struct Message {
     idem: Option<Idem>,
     key: Key,
     payload: Vec<u8>,
-    chosen: Option<Hasher>,
+    chosen: Option<Box<Hasher>>,
     fingerprint_off: bool,
     trouble: Option<Trouble>,
 }
@@ -131,42 +131,39 @@ impl Message {
     }
 
     /// The message, or why it cannot be called with.
-    pub(crate) fn finish(self) -> Result<Ready, Error> {
-        let name = self.name.clone();
-        self.check().inspect_err(|error| observe::refused(&name, error))
+    pub(crate) fn finish(mut self) -> Result<Ready, Error> {
+        self.check().inspect_err(|error| observe::refused(&self.name, error))
     }
 
-    fn check(mut self) -> Result<Ready, Error> {
+    fn check(&mut self) -> Result<Ready, Error> {
         let fingerprint = self.hashed();
-        let Self { handler, name, idem, key, payload, trouble, .. } = self;
-        let Some(idem) = idem else { return Err(Error::NotInstalled { handler: name.into_owned() }) };
-        let key = match key.finish() {
-            Ok(key) => key,
-            Err(why) => return Err(Error::InvalidKey { handler: name.into_owned(), why }),
-        };
-        match trouble {
+        let handler = || self.name.to_string();
+        let Some(idem) = self.idem.take() else { return Err(Error::NotInstalled { handler: handler() }) };
+        let key = self.key.finish().map_err(|why| Error::InvalidKey { handler: handler(), why })?;
+        match self.trouble.take() {
             None => {}
             Some(Trouble::TooLarge) => {
                 let limit = idem.inner().limits.payload;
-                return Err(Error::PayloadTooLarge { handler: name.into_owned(), key, limit });
+                return Err(Error::PayloadTooLarge { handler: handler(), key: key.to_string(), limit });
             }
             Some(Trouble::Codec(problem)) => {
                 let what = "the arguments cannot be turned into JSON, and nothing ran:".to_owned();
-                return Err(Error::Codec { handler: name.into_owned(), key, what, problem });
+                return Err(Error::Codec { handler: handler(), key: key.to_string(), what, problem });
             }
         }
-        let named = idem.inner().handlers.admit(&name, handler)?;
-        let id = RecordId { handler: Arc::clone(&named.name), key: key.into() };
-        let Handler { retries, bury, ttl, lease, .. } = *handler;
+        let named = idem.inner().handlers.admit(&self.name, self.handler)?;
+        let id = RecordId { handler: Arc::clone(&named.name), key };
+        let Handler { retries, bury, ttl, lease, .. } = *self.handler;
         let claim = Claim {
             owner: Arc::clone(&idem.inner().instance),
             fingerprint,
-            payload: payload.into(),
+            payload: self.payload.as_slice().into(),
             budget: Budget { retries, bury, ttl },
             lease,
         };
         Ok(Ready { named, idem, id, claim })
     }
+
     /// Ends the payload, and hashes what was chosen, else all of it.
     fn hashed(&mut self) -> Option<Fingerprint> {
         if self.payload.is_empty() {

@@ -1,20 +1,22 @@
 //! The life of a call, whatever its types: the seat, the claim, the pauses.
 //!
-//! What handlers call is no `async fn`: those are compiled again in each crate that awaits them.
+//! It is polled by hand. An `async fn` would be compiled again in each crate that awaits it, and would need a box a call.
 
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::attempt::{Attempt, Frame, inside_a_sync_body, runs_inside};
-use super::blocking::block_on;
+use super::blocking::{block_on, on_multi_thread_runtime};
 use super::body::Run;
 use super::flight::{Ahead, Ended, Seat};
 use super::held::Held;
 use super::renewal::Renewed;
+use super::report::Reporting;
 use crate::clock::{BoxFuture, until};
 use crate::error::Error;
 use crate::handler::Handler;
@@ -22,10 +24,16 @@ use crate::idem::{Entry, Idem};
 use crate::ledger::LedgerError;
 use crate::message::{Message, Ready};
 use crate::observe;
-use crate::protocol::{AttemptOutcome, DeadLetterId, Failed, RecordId, Reply, Started, Step, StoredResult};
+use crate::protocol::{AttemptOutcome, DeadLetter, Failed, RecordId, Reply, Started, Step, StoredResult};
 
 /// How often a call looks whether another process is done with the message.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// What a ledger answers to a step.
+pub(super) type Answer = BoxFuture<'static, Result<Reply, LedgerError>>;
+
+/// What was waited for left: a result, if another call came to one.
+type Left = Result<Option<Arc<[u8]>>, LedgerError>;
 
 /// One call, without its types.
 pub(super) struct Drive {
@@ -34,8 +42,11 @@ pub(super) struct Drive {
     _entry: Entry,
     pub(super) seat: Option<Seat>,
     pub(super) claimed: Option<Held>,
+    /// What has to pass before the next claim: an older report, a pause, another call.
+    waiting: Option<BoxFuture<'static, Left>>,
     /// A claim that the ledger is working on: when the call is dropped, somebody has to take its answer.
-    claiming: Option<BoxFuture<'static, Result<Reply, LedgerError>>>,
+    claiming: Option<Answer>,
+    pub(super) reporting: Option<Reporting>,
     /// When the next attempt may start.
     pub(super) resume: Option<Timestamp>,
     /// Whether the caller was told something.
@@ -65,7 +76,9 @@ impl Drive {
             _entry: entry,
             seat: None,
             claimed: None,
+            waiting: None,
             claiming: None,
+            reporting: None,
             resume: None,
             told: false,
         }))
@@ -92,20 +105,36 @@ impl Drive {
     }
 
     /// Goes on until the body is to run, or never will.
-    pub(super) fn next(&mut self) -> BoxFuture<'_, Next> {
-        Box::pin(async {
-            let next = self.decided().await;
-            if let Next::Refuse(error) = &next {
-                self.tell(error.kind());
+    pub(super) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Next> {
+        loop {
+            let next = if let Some(claiming) = &mut self.claiming {
+                let reply = ready!(claiming.as_mut().poll(context));
+                self.claiming = None;
+                self.answered(reply)
+            } else if let Some(waiting) = &mut self.waiting {
+                let left = ready!(waiting.as_mut().poll(context));
+                self.waiting = None;
+                match left {
+                    Ok(None) => None,
+                    Ok(Some(json)) => Some(Next::Replay(json)),
+                    Err(problem) => Some(Next::Refuse(self.no_ledger(problem))),
+                }
+            } else {
+                self.ask()
+            };
+            if let Some(next) = next {
+                if let Next::Refuse(error) = &next {
+                    self.tell(error.kind());
+                }
+                return Poll::Ready(next);
             }
-            next
-        })
+        }
     }
 
-    /// [`next`](Self::next) for a sync handler.
+    /// [`poll_next`](Self::poll_next) for a sync handler.
     pub(super) fn next_blocking(&mut self) -> Next {
         self.blocking = true;
-        block_on(self.next())
+        block_on(poll_fn(|context| self.poll_next(context)))
     }
 
     /// What the body runs in, if it is to run.
@@ -130,179 +159,126 @@ impl Drive {
         Some(Run::new(Arc::new(frame), timeout, Renewed::start(self.idem(), id, held.token, lease)))
     }
 
-    async fn decided(&mut self) -> Next {
-        let inner = Arc::clone(self.idem().inner());
-        loop {
-            // A duplicate of a settled message needs no seat: nothing can be in work.
-            let settled = if self.seat.is_none() { inner.ledger.look(self.id(), &self.message.claim) } else { None };
-            let reply = match settled {
-                Some(reply) => reply,
-                None => match self.ask().await {
-                    Ok(reply) => reply,
-                    Err(next) => return next,
-                },
-            };
-            match reply {
-                Reply::Run(started) => {
-                    let (id, attempt) = (self.id(), started.number);
-                    tracing::debug!(handler = &*id.handler, key = &*id.key, attempt, "claimed");
-                    self.claimed = Some(started.into());
-                    return Next::Run;
-                }
-                Reply::Replay(StoredResult::Json(json)) => {
-                    if let Some(seat) = self.seat.take() {
-                        seat.done(&json);
-                    }
-                    return Next::Replay(json);
-                }
-                Reply::Replay(StoredResult::TooLarge(size)) => {
-                    let (handler, key) = self.site();
-                    return Next::Refuse(Error::ResultTooLarge { handler, key, size });
-                }
-                Reply::Busy { .. } if self.handler().reject => {
-                    return Next::Refuse(self.in_progress());
-                }
-                // Another process holds it: whether it is done is found by asking.
-                Reply::Busy { until } => {
-                    let now = inner.clock.now();
-                    inner
-                        .clock
-                        .sleep(crate::clock::until(until, now).clamp(Duration::from_millis(1), LOOK_AGAIN))
-                        .await;
-                }
-                Reply::NotYet { at } if self.handler().redeliver => {
-                    let (handler, key) = self.site();
-                    return Next::Refuse(Error::NotYet { handler, key, after: until(at, inner.clock.now()) });
-                }
-                Reply::NotYet { at } => self.resume = Some(at),
-                Reply::Reused => return Next::Refuse(self.reused()),
-                Reply::Dead { letter, discarded } => {
-                    return Next::Refuse(self.dead(letter, discarded));
-                }
-                Reply::Died(letter) => return Next::Refuse(self.dead(letter.id, false)),
-                Reply::Waiting { .. } | Reply::Recorded | Reply::LeaseLost | Reply::NotOpen | Reply::Untouched => {
-                    return Next::Refuse(
-                        self.no_ledger(LedgerError::Other("it answered a claim with nonsense".into())),
-                    );
-                }
-            }
-        }
-    }
-
-    /// Takes the seat, waits for what has to be waited for, and claims.
-    async fn ask(&mut self) -> Result<Reply, Next> {
+    /// Takes the seat, finds out what has to be waited for, and claims.
+    fn ask(&mut self) -> Option<Next> {
+        let inner = self.message.idem.inner();
         if self.seat.is_none() {
-            self.take_seat().await?;
+            // A duplicate of a settled message needs no seat: nothing can be in work.
+            if let Some(reply) = inner.ledger.look(self.id(), &self.message.claim) {
+                return self.answered(Ok(reply));
+            }
+            match inner.flights.enter(self.id(), self.message.claim.fingerprint, self.blocking) {
+                Ok(seat) => self.seat = Some(seat),
+                Err(ahead) => return self.wait_for(ahead),
+            }
         }
-        let inner = Arc::clone(self.idem().inner());
         if let Some(at) = self.resume.take() {
-            inner.clock.sleep(until(at, inner.clock.now())).await;
+            self.sleep(until(at, inner.clock.now()));
+        } else if inner.has_unreported(&self.message.id) {
+            let (inner, id) = (Arc::clone(inner), self.message.id.clone());
+            self.waiting = Some(Box::pin(async move { inner.report_again(&id).await.map(|()| None) }));
+        } else {
+            self.claiming = Some(inner.ledger.apply(&self.message.id, Step::Claim(self.message.claim.clone())));
         }
-        let asked = match inner.report_again(self.id()).await {
-            Ok(()) => self.claim().await,
-            Err(problem) => Err(problem),
-        };
-        asked.map_err(|problem| Next::Refuse(self.no_ledger(problem)))
+        None
     }
 
-    /// Becomes the one that works on the message, or gets what that one got.
-    async fn take_seat(&mut self) -> Result<(), Next> {
-        loop {
-            let inner = Arc::clone(self.message.idem.inner());
-            let flight = match inner.flights.enter(self.id(), self.message.claim.fingerprint, self.blocking) {
-                Ok(seat) => {
-                    self.seat = Some(seat);
-                    return Ok(());
+    fn answered(&mut self, reply: Result<Reply, LedgerError>) -> Option<Next> {
+        let refusal = match reply {
+            Ok(Reply::Run(started)) => {
+                let (id, attempt) = (self.id(), started.number);
+                tracing::debug!(handler = &*id.handler, key = &*id.key, attempt, "claimed");
+                self.claimed = Some(started.into());
+                return Some(Next::Run);
+            }
+            Ok(Reply::Replay(StoredResult::Json(json))) => {
+                if let Some(seat) = self.seat.take() {
+                    seat.done(&json);
                 }
-                Err(flight) => flight,
-            };
-            if let (Some(theirs), Some(ours)) = (flight.fingerprint, self.message.claim.fingerprint)
-                && theirs != ours
-            {
-                return Err(Next::Refuse(self.reused()));
+                return Some(Next::Replay(json));
             }
-            if self.handler().reject || runs_inside(&inner, self.id()) || self.would_block(&flight) {
-                return Err(Next::Refuse(self.in_progress()));
+            // Another process holds it: whether it is done is found by asking.
+            Ok(Reply::Busy { until: lapse }) if !self.handler().reject => {
+                let lapse = until(lapse, self.idem().inner().clock.now());
+                self.sleep(lapse.clamp(Duration::from_millis(1), LOOK_AGAIN));
+                return None;
             }
-            tracing::debug!(handler = &*self.id().handler, key = &*self.id().key, "waiting for the same message");
-            if let Ended::Done(json) = flight.ended().await {
-                return Err(Next::Replay(json));
+            Ok(Reply::NotYet { at }) if !self.handler().redeliver => {
+                self.resume = Some(at);
+                return None;
             }
+            Ok(Reply::Replay(StoredResult::TooLarge(size))) => self.too_large(size),
+            Ok(Reply::Busy { .. }) => self.in_progress(),
+            Ok(Reply::NotYet { at }) => self.not_yet(until(at, self.idem().inner().clock.now())),
+            Ok(Reply::Reused) => self.reused(),
+            Ok(Reply::Dead { letter, discarded }) => self.dead(letter, discarded),
+            Ok(Reply::Died(letter)) => {
+                self.died(&letter);
+                self.dead(letter.id, false)
+            }
+            Ok(Reply::Waiting { .. } | Reply::Recorded | Reply::LeaseLost | Reply::NotOpen | Reply::Untouched) => {
+                self.no_ledger(LedgerError::Other("it answered a claim with nonsense".into()))
+            }
+            Err(problem) => self.no_ledger(problem),
+        };
+        Some(Next::Refuse(refusal))
+    }
+
+    /// Waits for the call that works on the message, and gets what that one gets.
+    fn wait_for(&mut self, ahead: Ahead) -> Option<Next> {
+        if let (Some(theirs), Some(ours)) = (ahead.fingerprint, self.message.claim.fingerprint)
+            && theirs != ours
+        {
+            return Some(Next::Refuse(self.reused()));
         }
+        if self.handler().reject || runs_inside(self.idem().inner(), self.id()) || self.would_block(&ahead) {
+            return Some(Next::Refuse(self.in_progress()));
+        }
+        tracing::debug!(handler = &*self.id().handler, key = &*self.id().key, "waiting for the same message");
+        self.waiting = Some(Box::pin(async move {
+            match ahead.ended().await {
+                Ended::Done(json) => Ok(Some(json)),
+                Ended::Over => Ok(None),
+            }
+        }));
+        None
     }
 
     /// Whether waiting would hold up the only thread that can end the wait.
-    fn would_block(&self, flight: &Ahead) -> bool {
+    fn would_block(&self, ahead: &Ahead) -> bool {
         (self.blocking || inside_a_sync_body())
-            && flight.polled_on == Some(std::thread::current().id())
-            && !super::blocking::on_multi_thread_runtime()
+            && ahead.polled_on == Some(std::thread::current().id())
+            && !on_multi_thread_runtime()
     }
 
-    async fn claim(&mut self) -> Result<Reply, LedgerError> {
-        let (inner, id) = (Arc::clone(self.idem().inner()), self.id().clone());
-        let step = Step::Claim(self.message.claim.clone());
-        let claiming = self.claiming.insert(Box::pin(async move { inner.apply(&id, step).await }));
-        let reply = poll_fn(|context| claiming.as_mut().poll(context)).await;
-        self.claiming = None;
-        reply
+    fn sleep(&mut self, duration: Duration) {
+        let asleep = self.idem().inner().clock.sleep(duration);
+        self.waiting = Some(Box::pin(async move {
+            asleep.await;
+            Ok(None)
+        }));
     }
 
-    pub(super) fn site(&self) -> (String, String) {
-        (self.id().handler.to_string(), self.id().key.to_string())
-    }
-
-    /// The recorded result is not what the handler returns today.
-    pub(super) fn unreadable(&mut self, problem: &serde_json::Error) -> Error {
-        let (handler, key) = self.site();
-        let what = "done before, but the recorded result no longer decodes as the handler's result type, and nothing ran; \
-                    make the type read what it wrote:";
-        let error = Error::Codec { handler, key, what: what.to_owned(), problem: problem.to_string() };
-        self.tell(error.kind());
-        error
-    }
-
-    fn in_progress(&self) -> Error {
-        let (handler, key) = self.site();
-        Error::InProgress { handler, key }
-    }
-
-    fn reused(&self) -> Error {
-        let (handler, key) = self.site();
-        Error::KeyReused { handler, key }
-    }
-
-    pub(super) fn lease_lost(&self) -> Error {
-        let (handler, key) = self.site();
-        Error::LeaseLost { handler, key }
-    }
-
-    pub(super) fn dead(&self, id: DeadLetterId, discarded: bool) -> Error {
-        let (handler, key) = self.site();
-        Error::DeadLettered { id, handler, key, discarded }
-    }
-
-    /// The body ran, and the ledger did not take how it ended.
-    pub(super) fn unrecorded(&self, problem: LedgerError) -> Error {
-        let (handler, key) = self.site();
-        Error::Ledger { handler: Some(handler), key: Some(key), problem }
-    }
-
-    fn no_ledger(&self, problem: LedgerError) -> Error {
-        match problem {
-            LedgerError::Closed => {
-                let (handler, key) = self.site();
-                Error::Closed { handler: Some(handler), key: Some(key) }
-            }
-            problem => self.unrecorded(problem),
-        }
+    /// People are told of the letter now, and of how many there are soon.
+    pub(super) fn died(&self, letter: &DeadLetter) {
+        let inner = Arc::clone(self.idem().inner());
+        inner.tell(letter);
+        self.idem().keeper().finish(Box::pin(async move { inner.count_letters().await }));
     }
 }
 
 impl Drop for Drive {
-    /// A call that is dropped gives its claim back as a failed attempt.
+    /// A call that is dropped gives its claim back as a failed attempt; a report that is on its way arrives.
     fn drop(&mut self) {
         if !self.told {
             self.tell(AttemptOutcome::Dropped.as_str());
+        }
+        if let Some(reporting) = self.reporting.take() {
+            let (inner, id, seat) = (Arc::clone(self.idem().inner()), self.id().clone(), self.seat.take());
+            self.idem().keeper().finish(Box::pin(async move {
+                reporting.arrive(&inner, &id).await;
+                drop(seat);
+            }));
         }
         let (claimed, claiming) = (self.claimed.take(), self.claiming.take());
         if claimed.is_none() && claiming.is_none() {
@@ -316,7 +292,7 @@ impl Drop for Drive {
         self.idem().keeper().finish(Box::pin(async move {
             let granted = match (claimed, claiming) {
                 (Some(held), _) => Some((held.token, held.number)),
-                (None, Some(claiming)) => match claiming.await {
+                (None, Some(claiming)) => match inner.heard(claiming.await).await {
                     Ok(Reply::Run(Started { token, number })) => Some((token, number)),
                     _ => None,
                 },
@@ -328,7 +304,7 @@ impl Drop for Drive {
                 let error = Some("the call was dropped before the body returned".to_owned());
                 let failed = Failed { token, outcome: AttemptOutcome::Dropped, error, pause };
                 // What could not be recorded is kept, and brought again, by the report itself.
-                let _ = inner.report(&id, Step::Fail(failed)).await;
+                Reporting::dropped(&inner, &id, failed).arrive(&inner, &id).await;
             }
             drop(seat);
         }));

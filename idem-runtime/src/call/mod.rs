@@ -6,6 +6,7 @@ mod body;
 mod drive;
 mod flight;
 mod held;
+mod refusal;
 mod renewal;
 mod report;
 
@@ -61,7 +62,7 @@ where
     /// Whether the body is to run (again); claims the key when it is.
     pub async fn next(&mut self) -> bool {
         let Some(drive) = self.unfinished() else { return false };
-        let next = drive.next().await;
+        let next = poll_fn(|context| drive.poll_next(context)).await;
         self.is_to_run(next)
     }
 
@@ -85,7 +86,8 @@ where
         drop(run);
         let (report, own) = self.report(ended, returned, found);
         let Some(drive) = self.unfinished() else { return };
-        let told = drive.report(report).await;
+        drive.report(report);
+        let told = poll_fn(|context| drive.poll_told(context)).await;
         self.is_told(told, own);
     }
 

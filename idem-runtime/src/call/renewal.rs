@@ -16,14 +16,14 @@ use crate::protocol::{RecordId, Reply, Step};
 
 /// The claims to renew, by the length of their leases: those of one length are renewed together.
 #[derive(Debug, Default)]
-pub(crate) struct Leases(Mutex<HashMap<Duration, Tokens, RandomState>>);
+pub(crate) struct Leases(Mutex<HashMap<Duration, Claims, RandomState>>);
 
-type Tokens = HashMap<RecordId, u64, RandomState>;
+/// By their fencing tokens, which a ledger gives out once.
+type Claims = HashMap<u64, RecordId, RandomState>;
 
 /// A claim that is kept alive for as long as this is not dropped.
 pub(super) struct Renewed {
     inner: Arc<Inner>,
-    id: RecordId,
     token: u64,
     lease: Duration,
 }
@@ -37,30 +37,30 @@ impl Renewed {
         }
         let first = match inner.leases.0.lock().entry(lease) {
             Entry::Occupied(mut others) => {
-                others.get_mut().insert(id.clone(), token);
+                others.get_mut().insert(token, id.clone());
                 false
             }
             Entry::Vacant(none) => {
-                none.insert(Tokens::from_iter([(id.clone(), token)]));
+                none.insert(Claims::from_iter([(token, id.clone())]));
                 true
             }
         };
         if first {
             idem.keeper().meanwhile(Box::pin(renew(Arc::clone(inner), lease)));
         }
-        Some(Self { inner: Arc::clone(inner), id: id.clone(), token, lease })
+        Some(Self { inner: Arc::clone(inner), token, lease })
     }
 }
 
 impl Drop for Renewed {
     fn drop(&mut self) {
-        self.inner.leases.forget(&self.id, self.token, self.lease);
+        self.inner.leases.forget(self.token, self.lease);
     }
 }
 
 impl Leases {
     /// What is to be renewed. Where there is nothing, the next claim starts the renewing again.
-    fn held(&self, lease: Duration) -> Tokens {
+    fn held(&self, lease: Duration) -> Claims {
         let mut leases = self.0.lock();
         let held = leases.get(&lease).cloned().unwrap_or_default();
         if held.is_empty() {
@@ -70,11 +70,8 @@ impl Leases {
     }
 
     /// Whether it was to be renewed until now.
-    fn forget(&self, id: &RecordId, token: u64, lease: Duration) -> bool {
-        let mut leases = self.0.lock();
-        let Some(tokens) = leases.get_mut(&lease) else { return false };
-        // The next attempt's claim may stand in its place.
-        tokens.get(id) == Some(&token) && tokens.remove(id).is_some()
+    fn forget(&self, token: u64, lease: Duration) -> bool {
+        self.0.lock().get_mut(&lease).is_some_and(|claims| claims.remove(&token).is_some())
     }
 }
 
@@ -88,7 +85,7 @@ async fn renew(inner: Arc<Inner>, lease: Duration) {
             return;
         }
         let next = inner.clock.sleep(lease / 3);
-        let renewals = join_all(held.into_iter().map(|(id, token)| renew_one(&inner, id, token, lease)));
+        let renewals = join_all(held.into_iter().map(|(token, id)| renew_one(&inner, id, token, lease)));
         pause = match select(Box::pin(renewals), next).await {
             Either::Left((_, next)) => next,
             // One that hangs is given up, lest the others lapse.
@@ -102,7 +99,7 @@ async fn renew_one(inner: &Inner, id: RecordId, token: u64, lease: Duration) {
         Ok(Reply::Recorded) => {}
         // A body cannot be taken back; its report will be refused. One that ended meanwhile has lost nothing.
         Ok(_) => {
-            if inner.leases.forget(&id, token, lease) {
+            if inner.leases.forget(token, lease) {
                 tracing::warn!(handler = &*id.handler, key = &*id.key, "the lease was lost while the body ran");
             }
         }

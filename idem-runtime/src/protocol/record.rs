@@ -25,7 +25,7 @@ impl fmt::Display for RecordId {
     }
 }
 
-/// The hash of what must match for a key to be used again: 128 bits of SHA-256 over canonical JSON.
+/// The hash of what must match for a key to be used again: 128 bits of BLAKE3 over canonical JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
 #[cbor(transparent)]
 pub struct Fingerprint(

@@ -17,7 +17,7 @@ pub fn key(parts: &[&dyn Display]) -> Result<String, String> {
     for part in parts {
         key.push(*part);
     }
-    key.finish()
+    Ok(key.finish()?.to_string())
 }
 
 /// The fingerprint of these JSON texts.

@@ -24,23 +24,16 @@ pub struct MemoryLedger {
 }
 
 struct Kept {
-    records: HashMap<RecordId, Record, RandomState>,
+    records: HashMap<RecordId, Box<Record>, RandomState>,
     letters: BTreeMap<DeadLetterId, DeadLetter>,
     token: u64,
-    ids: uuid::ContextV7,
     instance: Arc<str>,
 }
 
 impl MemoryLedger {
     /// An empty one, on this clock.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        let kept = Kept {
-            records: HashMap::default(),
-            letters: BTreeMap::new(),
-            token: 0,
-            ids: uuid::ContextV7::new(),
-            instance: "memory".into(),
-        };
+        let kept = Kept { records: HashMap::default(), letters: BTreeMap::new(), token: 0, instance: "memory".into() };
         Self { clock, kept: Arc::new(Mutex::new(kept)) }
     }
 }
@@ -50,21 +43,21 @@ impl Kept {
         let facts = Facts {
             now,
             token: self.token + 1,
-            letter: DeadLetterId::new(now, &self.ids),
+            letter: letter_id(now, self.token + 1),
             session: 0,
             leases: true,
             instance: Arc::clone(&self.instance),
         };
         let place = self.records.entry(id.clone());
         let known = match &place {
-            Entry::Occupied(taken) => Some(taken.get().clone()),
+            Entry::Occupied(taken) => Some(Record::clone(taken.get())),
             Entry::Vacant(_) => None,
         };
         let decision = decide(id, known, step, &facts);
         match (decision.record, place) {
             (Change::Put(record), place) => {
                 self.token += 1;
-                place.insert_entry(*record);
+                place.insert_entry(record);
             }
             (Change::Remove, Entry::Occupied(taken)) => drop(taken.remove()),
             (Change::Keep | Change::Remove, _) => {}
@@ -82,6 +75,13 @@ impl Kept {
     }
 }
 
+/// No two letters are of one token.
+fn letter_id(now: jiff::Timestamp, token: u64) -> DeadLetterId {
+    let (mut rest, millis) = ([0; 10], u64::try_from(now.as_millisecond()).unwrap_or(0));
+    rest[2..].copy_from_slice(&token.to_be_bytes());
+    DeadLetterId::from_bytes(uuid::Builder::from_unix_timestamp_millis(millis, &rest).into_uuid().into_bytes())
+}
+
 fn at_once<T: Send + 'static>(answer: T) -> BoxFuture<'static, Result<T, LedgerError>> {
     Box::pin(ready(Ok(answer)))
 }
@@ -92,7 +92,7 @@ impl Ledger for MemoryLedger {
     }
 
     fn record(&self, id: &RecordId) -> BoxFuture<'static, Result<Option<Record>, LedgerError>> {
-        at_once(self.kept.lock().records.get(id).cloned())
+        at_once(self.kept.lock().records.get(id).map(|record| Record::clone(record)))
     }
 
     fn letter(&self, id: DeadLetterId) -> BoxFuture<'static, Result<Option<DeadLetter>, LedgerError>> {
@@ -116,7 +116,7 @@ impl Ledger for MemoryLedger {
         let ids: Vec<_> = kept
             .records
             .iter()
-            .filter(|(_, record)| settled > 0 || matches!(record, Record::Live(_)))
+            .filter(|(_, record)| settled > 0 || matches!(***record, Record::Live(_)))
             .map(|(id, _)| id.clone())
             .collect();
         for id in ids {

@@ -64,25 +64,28 @@ impl Folder {
         File::open(self.tree().join("db")).map_err(|error| self.refused(&error))
     }
 
-    /// Makes the names of sled's files durable.
+    /// Makes sled's files durable, those that are not its log too, and their names.
     pub(super) fn sync_tree(&self) -> Result<(), LedgerError> {
-        File::open(self.tree()).and_then(|tree| tree.sync_all()).map_err(|error| self.refused(&error))
-    }
-
-    /// Makes new files durable, those of sled that are not its log too, and their names.
-    pub(super) fn sync_new(&self) -> Result<(), LedgerError> {
         let sync = || {
             for file in fs::read_dir(self.tree())? {
-                File::open(file?.path())?.sync_all()?;
+                match File::open(file?.path()) {
+                    // sled's background has just removed it.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    opened => opened?.sync_all()?,
+                }
             }
-            File::open(self.tree())?.sync_all()?;
-            File::open(&self.path)?.sync_all()
+            File::open(self.tree())?.sync_all()
         };
+        sync().map_err(|error: io::Error| self.refused(&error))
+    }
+
+    /// Makes the names in the folder durable, and its own.
+    pub(super) fn sync_names(&self) -> Result<(), LedgerError> {
         // The folder's own name stands in one that may be closed to us; whoever made that one has to sync it.
         if let Some(above) = self.path.canonicalize().ok().as_deref().and_then(Path::parent) {
             let _ = File::open(above).and_then(|above| above.sync_all());
         }
-        sync().map_err(|error: io::Error| self.refused(&error))
+        File::open(&self.path).and_then(|folder| folder.sync_all()).map_err(|error| self.refused(&error))
     }
 
     /// Whether the disk takes as much as sled writes when it opens.

@@ -11,6 +11,8 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use super::folder::Folder;
+
 /// How sled divides its log.
 const SEGMENT: u64 = 512 << 10;
 
@@ -22,7 +24,13 @@ struct Header {
 }
 
 /// Removes unfinished snapshots, which sled would read, and headers that claim more than is there.
-pub(super) fn mend(tree: &Path) -> io::Result<()> {
+pub(super) fn mend(folder: &Folder) -> io::Result<()> {
+    let tree = &folder.tree();
+    // Half of sled's settings, as a cut in a ledger's first moment leaves them, would close the folder for good. They are
+    // always the same, and a ledger without a witness writes them again.
+    if !folder.witness().try_exists()? && tree.join("conf").try_exists()? {
+        fs::remove_file(tree.join("conf"))?;
+    }
     let snapshot = finished_snapshot(tree)?;
     let log = match File::options().read(true).write(true).open(tree.join("db")) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),

@@ -165,7 +165,7 @@ impl SledLedger {
         log.sync_data().map_err(|error| folder.refused(&error))?;
         fault::point!(OPEN_SYNCED);
         let witness = Witness::start(&folder.witness(), state.meta.group).map_err(|error| folder.refused(&error))?;
-        folder.sync_new()?;
+        folder.sync_names()?;
         let shared = Arc::new(Shared {
             folder,
             cache_bytes,

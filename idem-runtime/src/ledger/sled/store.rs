@@ -47,9 +47,9 @@ pub(super) struct Spill {
 impl Store {
     /// Opens a data folder's files, after mending what a power cut left of them.
     pub(super) fn begin(folder: &Folder, cache_bytes: u64) -> Result<Self, LedgerError> {
-        mend::mend(&folder.tree()).map_err(|error| folder.refused(&error))?;
+        mend::mend(folder).map_err(|error| folder.refused(&error))?;
         let store = Self::open(&folder.tree(), cache_bytes)?;
-        // sled may have put a new snapshot in place of the old one, and what it writes from here on relies on that.
+        // sled may have written its settings, and put a new snapshot in place of the old one: what comes relies on both.
         folder.sync_tree()?;
         Ok(store)
     }

@@ -10,7 +10,7 @@ pub struct Row {
     pub unit: &'static str,
     /// Idem's figure.
     pub ours: f64,
-    /// What it is held against, and that figure.
+    /// What it is held against, and that figure: not a number where that was not run.
     pub beside: Option<(&'static str, f64)>,
     /// What the ratio is to reach; where there is none, what our figure is to.
     pub to_reach: &'static str,

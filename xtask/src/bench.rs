@@ -1,7 +1,8 @@
 //! `cargo xtask bench`: runs the benches, and makes one table of what they print.
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
 use comfy_table::presets::UTF8_FULL_CONDENSED;
@@ -9,6 +10,10 @@ use comfy_table::{CellAlignment, Table};
 use serde::Deserialize;
 
 use crate::stage::cargo;
+
+/// The peers have a lock file of their own, and one of them asks for a later Rust than it needs.
+const PEERS: [&str; 7] =
+    ["run", "--quiet", "--release", "--locked", "--ignore-rust-version", "--manifest-path", "benches/peers/Cargo.toml"];
 
 /// What a bench prints, each as a JSON line.
 #[derive(Debug, Deserialize)]
@@ -22,26 +27,45 @@ struct Row {
     to_reach: String,
 }
 
-pub(crate) fn run(args: &[String]) -> anyhow::Result<()> {
-    let mut benches = cargo()
-        .args(["bench", "--quiet", "-p", "idem-benches"])
-        .args(args)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("cannot run `cargo bench`")?;
-    let mut rows: Vec<Row> = Vec::new();
-    for line in benches.stdout.take().map(|out| BufReader::new(out).lines()).into_iter().flatten() {
-        let line = line.context("cannot read what the benches print")?;
-        println!("{line}");
-        rows.extend(serde_json::from_str::<Row>(&line).ok());
-    }
-    let status = benches.wait()?;
-    if !status.success() {
-        bail!("`cargo bench` failed ({status})");
+/// Which benches to run
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Args {
+    /// After them, measure idem beside other crates, which are fetched and built for it: some minutes
+    #[arg(long)]
+    peers: bool,
+    /// What goes to `cargo bench`
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    args: Vec<String>,
+}
+
+pub(crate) fn run(Args { peers, args }: &Args) -> anyhow::Result<()> {
+    let mut rows = measure(cargo().args(["bench", "--quiet", "-p", "idem-benches"]).args(args))?;
+    if *peers {
+        rows.extend(measure(cargo().args(PEERS))?);
     }
     println!("\n{}", table(&rows));
     Ok(())
+}
+
+/// Runs benches, and gives the rows they print.
+fn measure(command: &mut Command) -> anyhow::Result<Vec<Row>> {
+    let line = command.get_args().map(OsStr::to_string_lossy).collect::<Vec<_>>().join(" ");
+    let mut benches = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot run `cargo {line}`"))?;
+    let mut rows = Vec::new();
+    for printed in benches.stdout.take().map(|out| BufReader::new(out).lines()).into_iter().flatten() {
+        let printed = printed.context("cannot read what the benches print")?;
+        println!("{printed}");
+        rows.extend(serde_json::from_str::<Row>(&printed).ok());
+    }
+    let status = benches.wait()?;
+    if !status.success() {
+        bail!("`cargo {line}` failed ({status})");
+    }
+    Ok(rows)
 }
 
 fn table(rows: &[Row]) -> Table {

@@ -30,11 +30,8 @@ enum Task {
     Test,
     /// Check format, lints, docs, licences, bans and sources
     Check,
-    /// Run the benches; what follows goes to `cargo bench`
-    Bench {
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        args: Vec<String>,
-    },
+    /// Run the benches, with `--peers` also beside other crates; what follows goes to `cargo bench`
+    Bench(bench::Args),
     /// Run the checks of arbitrary input under libFuzzer; needs nightly Rust and cargo-fuzz
     Fuzz(fuzz::Args),
     /// Print a file of deliveries for the example `orders`
@@ -49,7 +46,7 @@ fn main() -> ExitCode {
     let done = match Args::parse().task {
         Task::Test => test::run(),
         Task::Check => check::run(),
-        Task::Bench { args } => bench::run(&args),
+        Task::Bench(args) => bench::run(&args),
         Task::Fuzz(args) => fuzz::run(&args),
         Task::Deliveries(plan) => deliveries::print(&plan),
         Task::KillOrders(args) => kill::run(&args),

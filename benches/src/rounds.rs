@@ -1,13 +1,13 @@
 //! Measuring side by side: in turns, so that what else the machine does meets all of them.
 
 /// Runs each of these once a round, and gives the median of each.
-#[expect(clippy::needless_pass_by_value, reason = "who calls it writes the closures there")]
-pub fn in_turns<const N: usize>(rounds: usize, measure: [&mut dyn FnMut() -> f64; N]) -> [f64; N] {
+pub fn in_turns<const N: usize>(rounds: usize, mut measure: [&mut dyn FnMut() -> f64; N]) -> [f64; N] {
     let mut measured = [const { Vec::new() }; N];
     for round in 0..rounds {
         for turn in 0..N {
             let at = (round + turn) % N;
-            measured[at].push(measure[at]());
+            let measure = &mut measure[at];
+            measured[at].push(measure());
         }
     }
     measured.map(|mut figures| {

@@ -10,6 +10,7 @@ use crate::idem::{Idem, Inner};
 use crate::keeper::Keeper;
 use crate::ledger::{Ledger, LedgerError, SledLedger};
 use crate::observe;
+use crate::wait::wait;
 
 /// The limits and other choices of an [`Idem`]; every one has a default.
 ///
@@ -119,7 +120,7 @@ impl Builder {
         let instance = instance();
         let opened = open(Arc::clone(&clock), instance.clone()).and_then(|ledger| {
             let inner = Arc::new(Inner::new(ledger, clock, self.limits, instance.into()));
-            pollster::block_on(inner.settle_the_dead())?;
+            wait(inner.settle_the_dead())?;
             Ok(inner)
         });
         match opened {

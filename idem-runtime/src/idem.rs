@@ -19,6 +19,7 @@ use crate::keeper::Keeper;
 use crate::ledger::{Ledger, LedgerError, Swept};
 use crate::letters::DeadLetters;
 use crate::protocol::{DeadLetter, Record, RecordId, Reply, Step};
+use crate::wait::wait;
 use crate::{current, observe};
 
 /// An open ledger with its dead letters, and what runs handlers on it. A clone is another handle of the same.
@@ -192,7 +193,7 @@ impl Drop for Owner {
     fn drop(&mut self) {
         // Dropped calls are given back before the ledger closes; a new owner of the folder finds it free.
         self.keeper.stop_and_wait();
-        if let Err(error) = pollster::block_on(self.inner.ledger.close()) {
+        if let Err(error) = wait(self.inner.ledger.close()) {
             tracing::error!(%error, "the ledger could not be closed");
         }
     }

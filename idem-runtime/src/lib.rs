@@ -44,3 +44,4 @@ pub use letters::{DeadLetters, Watch};
 pub use protocol::{AttemptOutcome, DeadLetter, DeadLetterId, LetterState, PastAttempt, Reason};
 #[cfg(feature = "testing")]
 pub mod testing;
+mod wait;

@@ -5,6 +5,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use tokio::runtime::{Handle, RuntimeFlavor};
 
+use crate::wait::wait;
+
 /// Whether this thread belongs to a tokio runtime whose other threads can go on without it.
 pub(super) fn on_multi_thread_runtime() -> bool {
     Handle::try_current().is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::MultiThread)
@@ -12,7 +14,7 @@ pub(super) fn on_multi_thread_runtime() -> bool {
 
 /// Waits for a future.
 pub(super) fn block_on<F: Future>(future: F) -> F::Output {
-    hold(|| pollster::block_on(future))
+    hold(|| wait(future))
 }
 
 /// Holds this thread for as long as it takes, and tells a multi-thread runtime to move its tasks elsewhere meanwhile.

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use idem_runtime::ledger::SledLedger;
+use idem_runtime::protocol::{Budget, Claim, RecordId, Reply, Step};
 use idem_runtime::testing::ManualClock;
-use idem_runtime::{AttemptOutcome, Error, Filter, Idem, LetterState, Reason, attempt, idempotent};
+use idem_runtime::{AttemptOutcome, Error, Filter, Idem, Ledger, LetterState, Reason, attempt, idempotent};
 
 use crate::common::{Body, Log, Oops, only_letter, soon};
 
@@ -261,4 +263,41 @@ async fn a_folder_can_be_opened_the_moment_it_was_let_go() {
             idem.close().await.unwrap();
         }
     }
+}
+
+/// tokio lets a task take so many answers before it has to yield, which opening never does.
+#[test]
+fn a_ledger_with_many_claims_of_a_dead_process_opens_inside_a_runtime() {
+    let folder = Folder::new();
+    let clock = Arc::new(folder.clock.clone());
+    let ledger = SledLedger::open(folder.folder.path(), 64 << 20, clock, "dead".to_owned()).unwrap();
+    let claim = Claim {
+        owner: "dead".into(),
+        fingerprint: None,
+        payload: b"{}".as_slice().into(),
+        budget: Budget { retries: 0, bury: false, ttl: Duration::from_secs(60) },
+        lease: Duration::from_secs(30),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let claims = (0..1000).map(|number| {
+            let id = RecordId { handler: "reopening.dead".into(), key: number.to_string().into() };
+            ledger.apply(&id, Step::Claim(claim.clone()))
+        });
+        for claimed in futures_util::future::join_all(claims).await {
+            assert!(matches!(claimed.unwrap(), Reply::Run(_)));
+        }
+    });
+    drop(ledger);
+    let (opened, opens) = std::sync::mpsc::channel();
+    let path = folder.folder.path().to_owned();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        let letters = runtime.block_on(async {
+            let idem = Idem::open(path).unwrap();
+            idem.dead_letters().list(&Filter::default().limit(2000)).await.unwrap().len()
+        });
+        opened.send(letters)
+    });
+    assert_eq!(opens.recv_timeout(Duration::from_secs(120)).expect("it opens"), 1000);
 }

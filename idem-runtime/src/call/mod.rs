@@ -31,7 +31,7 @@ const LONGEST_TEXT: usize = 4096;
 
 /// One call of a handler: begin, then while told to run: run the body; then finish.
 ///
-/// It is compiled once for each handler, so it only turns types into JSON and back; the [`Drive`] does the work.
+/// It is compiled once for each handler, so it only turns types into JSON and back; the drive does the work.
 pub struct Call<R: Outcome> {
     drive: Option<Box<Drive>>,
     retry_if: Option<fn(&R::Error) -> bool>,

@@ -123,20 +123,20 @@ mod large {
 
     /// What is on its way from a dead process is what a third one brings.
     #[test]
-    #[ignore = "minutes"]
+    #[ignore = "minutes: `cargo test -p idem-tests --test model -- --ignored`"]
     fn a_shared_ledger_of_three_processes() {
         check(Scene { processes: 3, versions: &[(1, false), (0, true)], ..SHARED });
     }
 
     #[test]
-    #[ignore = "minutes"]
+    #[ignore = "minutes: `cargo test -p idem-tests --test model -- --ignored`"]
     fn a_shared_ledger_with_two_keys() {
         let left = Limits { crashes: Some(1), lost: Some(1), ticks: Some(2), operator: Some(1) };
         check(Scene { keys: &[&[1, 2], &[1]], failures: &[Failed], left, ..SHARED });
     }
 
     #[test]
-    #[ignore = "minutes"]
+    #[ignore = "minutes: `cargo test -p idem-tests --test model -- --ignored`"]
     fn an_embedded_ledger_with_two_keys() {
         check(Scene { keys: &[&[1], &[1]], ..EMBEDDED });
     }

@@ -121,6 +121,8 @@ impl Committer {
         }
         let Some(Finished { batch, settles, moves, closed }) = group.finish()? else { return Ok(()) };
         fault::point!(DECIDED);
+        // Whoever reads for people waits until all that follows from the group can be read.
+        let _writing = shared.writing.lock();
         self.write_durably(store, batch, settles)?;
         fault::point!(SYNCED);
         self.witness.write(self.state.meta.group).map_err(|error| shared.folder.refused(&error))?;
@@ -134,7 +136,6 @@ impl Committer {
     /// The batch, sled's flush, and a real `fdatasync`; readers are kept off the group until all three are done.
     fn write_durably(&self, store: &Store, batch: Batch, settles: Vec<Slot>) -> Result<(), LedgerError> {
         self.shared.unsynced.lock().extend(settles);
-        let _writing = self.shared.writing.lock();
         store.write(batch)?;
         fault::point!(FLUSHED);
         // After a failed sync the pages may be marked clean and still be missing on the disk, so nothing that is read

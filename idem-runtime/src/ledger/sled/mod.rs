@@ -152,14 +152,20 @@ impl SledLedger {
             }
             Err(error) => return Err(error),
         };
-        let Opened { mut state, running, buckets, closed } = opened;
+        let Opened { mut state, mut running, buckets, closed } = opened;
         let unverified = verify::at_open(&store, closed)?;
         fault::point!(OPENING);
         let log = folder.log()?;
         state.meta.group += 1;
         state.meta.session += 1;
         let mut opening = Batch::default();
-        state.journal.write(Draft::default().pack(), Vec::new(), &state.meta, &mut opening, |_, _| None)?;
+        let packed = Draft::default().pack();
+        let evicted = state.journal.evicted(&packed, &running);
+        for (slot, live) in &evicted {
+            opening.put(slot.key(LIVE), live, None, &mut state.meta.number)?;
+            state.meta.counts.live += 1;
+        }
+        state.journal.write(packed, evicted, &state.meta, &mut opening, |_, _| None)?.apply(&mut running);
         store.write(opening)?;
         fault::point!(OPENED);
         log.sync_data().map_err(|error| folder.refused(&error))?;

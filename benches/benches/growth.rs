@@ -1,7 +1,7 @@
 //! What many records cost: calls a second, memory, disk, and opening after `kill -9`.
 //!
 //! The bench runs itself as a child: one that fills a ledger and is killed, one that opens it, one whose results expire
-//! all the time.
+//! all the time, and one that turns over as much on sled alone.
 
 #![expect(clippy::unwrap_used, reason = "a bench that cannot run measures nothing")]
 
@@ -13,11 +13,13 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use idem_benches::orders::{delivery, first_calls, placed, rate};
+use idem_benches::orders::{Order, PlaceOrder, delivery, first_calls, placed, rate};
 use idem_benches::report::Row;
 use idem_runtime::testing::ManualClock;
 use idem_runtime::{Error, Idem, idempotent};
 
+/// What idem's own cache is unless said.
+const CACHE: u64 = 128 << 20;
 const CALLERS: usize = 64;
 /// How many calls are timed at each size.
 const TIMED: u64 = 40_000;
@@ -31,7 +33,10 @@ fn main() {
     match given.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["fill", folder] => fill(Path::new(folder)),
         ["open", folder] => open(Path::new(folder)),
-        ["turnover", folder] => turnover(Path::new(folder)),
+        [what @ ("turnover" | "bare"), folder, sku] => {
+            let (folder, sku) = (Path::new(folder), "T".repeat(sku.parse().unwrap()));
+            if *what == "bare" { bare(folder, &sku) } else { turnover(folder, &sku) }
+        }
         _ => parent(),
     }
 }
@@ -40,7 +45,7 @@ fn parent() {
     let folder = tempfile::tempdir().unwrap();
     let ledger = folder.path().join("ledger");
     let mut first = None;
-    child("fill", &ledger, SIZES.len() + 1, |figure| {
+    child(&["fill"], &ledger, SIZES.len() + 1, |figure| {
         let (what, ours) = figure;
         let Ok(records) = what.parse::<u64>() else {
             let bench = "resident memory at 5000000 records".to_owned();
@@ -50,24 +55,28 @@ fn parent() {
         let bench = format!("first calls, {CALLERS} callers, {records} records");
         Row { bench, unit: "calls/s", ours, beside: Some(("itself at 10000", smallest)), to_reach: "≥ 0.5" }.print();
     });
-    child("open", &ledger, 1, |(_, ours)| {
+    child(&["open"], &ledger, 1, |(_, ours)| {
         let bench = "opening 5000000 records after kill -9".to_owned();
         Row { bench, unit: "s", ours, beside: None, to_reach: "≤ 5" }.print();
     });
-    child("turnover", &folder.path().join("turnover"), 1, |(_, ours)| {
-        let order = delivery(0);
-        let bytes = (order.order_no.len() + serde_json::to_vec(&placed(order)).unwrap().len()) as f64;
-        let beside = Some(("key and result", bytes));
-        Row { bench: "disk a live record in turnover".to_owned(), unit: "bytes", ours, beside, to_reach: "≤ 6" }
-            .print();
-    });
+    for sku in [7, 1000] {
+        let (key, result) = key_and_result(0, &"T".repeat(sku));
+        let bytes = key.len() + result.len();
+        for (what, whose, to_reach) in [("turnover", "", "≤ 6"), ("bare", ", bare sled", "")] {
+            child(&[what, &sku.to_string()], &folder.path().join(format!("{what}{sku}")), 1, |(_, ours)| {
+                let bench = format!("disk a live record of {bytes} bytes in turnover{whose}");
+                Row { bench, unit: "bytes", ours, beside: Some(("key and result", bytes as f64)), to_reach }.print();
+            });
+        }
+    }
 }
 
 /// Runs a child until it has said so many figures, and kills it.
-fn child(what: &str, folder: &Path, figures: usize, mut take: impl FnMut((String, f64))) {
+fn child(what: &[&str], folder: &Path, figures: usize, mut take: impl FnMut((String, f64))) {
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .arg(what)
+        .arg(what[0])
         .arg(folder)
+        .args(&what[1..])
         .stdout(Stdio::piped())
         .stdin(Stdio::piped())
         .spawn()
@@ -121,19 +130,43 @@ fn open(folder: &Path) {
 }
 
 #[idempotent(name = "orders.brief", key = "order_no", ttl = "1h")]
-async fn brief(order_no: String) -> Result<idem_benches::orders::Order, Error> {
-    Ok(placed(idem_benches::orders::PlaceOrder { order_no, sku: "TEA-500".to_owned(), qty: 2 }))
+async fn brief(order_no: String, sku: String) -> Result<Order, Error> {
+    Ok(placed(PlaceOrder { order_no, sku, qty: 2 }))
 }
 
-fn turnover(folder: &Path) {
+fn key_and_result(number: u64, sku: &str) -> (String, Vec<u8>) {
+    let order = PlaceOrder { sku: sku.to_owned(), ..delivery(number) };
+    (order.order_no.clone(), serde_json::to_vec(&placed(order)).unwrap())
+}
+
+/// The same turnover without idem: groups as large, each result removed when as many newer ones are there.
+fn bare(folder: &Path, sku: &str) {
+    let db = sled::Config::new().path(folder).cache_capacity(CACHE).open().unwrap();
+    for first in (0..TURNS * LIVE).step_by(CALLERS) {
+        let mut group = sled::Batch::default();
+        for number in first..first + CALLERS as u64 {
+            let (key, result) = key_and_result(number, sku);
+            group.insert(key.as_str(), result);
+            if let Some(old) = number.checked_sub(LIVE) {
+                group.remove(key_and_result(old, sku).0.as_str());
+            }
+        }
+        db.apply_batch(group).unwrap();
+        db.flush().unwrap();
+    }
+    say("bytes", bytes(folder) as f64 / LIVE as f64);
+    wait();
+}
+
+fn turnover(folder: &Path, sku: &str) {
     let clock = Arc::new(ManualClock::default());
     let (runtime, idem) = (runtime(), Idem::builder().clock(clock.clone()).open(folder).unwrap());
     // A hundredth of what is alive at a time, in a hundredth of the time to live.
     let piece = LIVE / 100;
     for number in 0..TURNS * 100 {
         runtime.block_on(rate(number * piece..(number + 1) * piece, CALLERS, |number| {
-            let idem = idem.clone();
-            async move { assert!(idem.scope(brief(delivery(number).order_no)).await.is_ok()) }
+            let (idem, sku) = (idem.clone(), sku.to_owned());
+            async move { assert!(idem.scope(brief(delivery(number).order_no, sku)).await.is_ok()) }
         }));
         clock.advance(Duration::from_secs(36));
         runtime.block_on(idem.sweep()).unwrap();

@@ -82,7 +82,10 @@ impl Crates {
         // The whole crate is compiled each time, and nothing of the outer cargo's choices gets in.
         cargo.env("CARGO_INCREMENTAL", "0").env("CARGO_TARGET_DIR", self.folder.join("target"));
         let status = cargo.stdin(Stdio::null()).status()?;
-        if status.success() { Ok(()) } else { Err(io::Error::other(format!("{} does not compile", handlers.krate))) }
+        if status.success() {
+            return Ok(());
+        }
+        Err(io::Error::other(format!("`cargo {}` of {} failed ({status})", arguments.join(" "), handlers.krate)))
     }
 }
 

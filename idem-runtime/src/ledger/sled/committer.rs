@@ -73,7 +73,7 @@ impl Committer {
         *self.shared.engine.write() = Engine::Refused(None);
         let store = Store::begin(&self.shared.folder, self.shared.cache_bytes)?;
         // The last group may not have been written, so all that is known of it is read again.
-        let acknowledged = self.witness.group();
+        let acknowledged = Some(self.witness.group());
         let Opened { state, running, buckets, .. } = Opened::read(&store, self.shared.folder.path(), acknowledged)?;
         self.state = state;
         self.state.meta.session = self.shared.session;

@@ -106,22 +106,15 @@ impl<'a> Group<'a> {
         }
         self.state.meta.group += 1;
         let closed = self.shelving().close()?;
-        let packed = std::mem::take(&mut self.draft).pack();
-        let evicted = self.state.journal.evicted(&packed, &self.shared.running.read());
-        for (slot, live) in &evicted {
-            self.batch.put(slot.key(LIVE), live, None, &mut self.state.meta.number)?;
-            self.state.meta.counts.live += 1;
-        }
-        self.state.shelf.note(&mut self.state.meta);
-        let State { meta, journal, .. } = self.state;
-        let moves = journal.write(packed, evicted, meta, &mut self.batch, |slot, token| {
-            match self.changed.entry(slot.clone()) {
-                Entry::Occupied(known) if matches!(known.get().1, Stands::Journal(now) if now == token) => {
-                    known.remove().0.and_then(Record::live)
-                }
-                _ => None,
+        let State { meta, journal, shelf } = self.state;
+        shelf.note(meta);
+        let still = |slot: &Slot, token: u64| match self.changed.entry(slot.clone()) {
+            Entry::Occupied(known) if matches!(known.get().1, Stands::Journal(now) if now == token) => {
+                known.remove().0.and_then(Record::live)
             }
-        })?;
+            _ => None,
+        };
+        let moves = journal.write(self.draft, &self.shared.running.read(), meta, &mut self.batch, still)?;
         let settles = self.changed.into_keys().collect();
         Ok(Some(Finished { batch: self.batch, settles, moves, closed }))
     }

@@ -10,7 +10,7 @@ use std::ops::Range;
 use minicbor::bytes::{ByteSlice, ByteVec};
 use minicbor::{Decode, Encode};
 
-use super::layout::{Meta, Slot, journal_key};
+use super::layout::{LIVE, Meta, Slot, journal_key};
 use super::store::{Batch, LARGEST_INLINE};
 use crate::envelope::{decode, encode};
 use crate::ledger::LedgerError;
@@ -99,12 +99,6 @@ struct Claimed {
     envelope: Vec<u8>,
 }
 
-/// A draft that is cut into entries: which of its claims and ends are in each.
-pub(super) struct Packed {
-    draft: Draft,
-    entries: Vec<(Range<usize>, Range<usize>)>,
-}
-
 /// What becomes of [`Running`] once the group is durable.
 #[derive(Default)]
 pub(super) struct Moves {
@@ -131,8 +125,8 @@ impl Draft {
         self.ended.push((slot, token));
     }
 
-    /// Fills entries with the claims, then with the ends.
-    pub(super) fn pack(self) -> Packed {
+    /// Fills entries with the claims, then with the ends: which of them are in each.
+    fn pack(&self) -> Vec<(Range<usize>, Range<usize>)> {
         let (mut entries, mut claims, mut ends, mut left) = (Vec::new(), 0..0, 0..0, ROOM);
         let sizes = self.claims.iter().map(|claim| (true, claim.envelope.len() + 5));
         for (is_claim, size) in sizes.chain(self.ended.iter().map(|_| (false, 9))) {
@@ -144,7 +138,7 @@ impl Draft {
             *(if is_claim { &mut claims.end } else { &mut ends.end }) += 1;
         }
         entries.push((claims, ends));
-        Packed { draft: self, entries }
+        entries
     }
 }
 
@@ -173,12 +167,11 @@ impl Journal {
         Ok((journal, running))
     }
 
-    /// The claims whose entries these will overwrite: they need places of their own.
-    pub(super) fn evicted(&self, packed: &Packed, running: &Running) -> Vec<(Slot, Live)> {
-        let overwritten = (self.ring.len() + packed.entries.len()).saturating_sub(RING as usize);
+    /// The claims whose entries so many new ones will overwrite: they need places of their own.
+    fn evicted(&self, entries: usize, ended: &[(Slot, u64)], running: &Running) -> Vec<(Slot, Live)> {
+        let overwritten = (self.ring.len() + entries).saturating_sub(RING as usize);
         let first = self.last + 1 - self.ring.len() as u64;
         let claimed = self.ring.iter().take(overwritten).zip(first..);
-        let ended = &packed.draft.ended;
         claimed
             .flat_map(|(slots, entry)| slots.iter().map(move |slot| (slot, entry)))
             .filter_map(|(slot, entry)| running.get(slot).filter(|held| held.entry == entry).map(|held| (slot, held)))
@@ -187,24 +180,29 @@ impl Journal {
             .collect()
     }
 
-    /// Writes the group's entries. `evicted` are those of [`evicted`](Self::evicted), written elsewhere by now;
-    /// `record` gives a claim as it stands, if it still has this token.
+    /// Writes a group's entries, and moves the running claims that they overwrite to places of their own. `record` gives
+    /// a claim of the draft as it stands, if it still has this token.
     pub(super) fn write(
         &mut self,
-        packed: Packed,
-        evicted: Vec<(Slot, Live)>,
-        meta: &Meta,
+        draft: Draft,
+        running: &Running,
+        meta: &mut Meta,
         batch: &mut Batch,
         mut record: impl FnMut(&Slot, u64) -> Option<Live>,
     ) -> Result<Moves, LedgerError> {
-        let Packed { draft, entries } = packed;
+        let entries = draft.pack();
+        let evicted = self.evicted(entries.len(), &draft.ended, running);
+        for (slot, live) in &evicted {
+            batch.put(slot.key(LIVE), live, None, &mut meta.number)?;
+            meta.counts.live += 1;
+        }
         let mut claims = Vec::with_capacity(draft.claims.len());
         for (index, (claimed, ended)) in entries.iter().enumerate() {
             self.last += 1;
             let written = Written {
                 number: self.last,
                 group: meta.group,
-                meta: (index + 1 == entries.len()).then_some(meta),
+                meta: (index + 1 == entries.len()).then_some(&*meta),
                 claims: draft.claims[claimed.clone()].iter().map(|claim| claim.envelope.as_slice().into()).collect(),
                 ended: draft.ended[ended.clone()].iter().map(|(_, token)| *token).collect(),
             };

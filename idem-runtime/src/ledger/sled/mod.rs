@@ -35,12 +35,12 @@ use index::Index;
 use job::{Done, Job};
 #[cfg(feature = "testing")]
 pub(crate) use journal::Entry;
-use journal::{Draft, Running};
+use journal::Running;
 use layout::{CLOSED_LETTER, Counts, DEAD, LIVE, OPEN_LETTER, Slot, letter_key};
 use opening::Opened;
 use queue::Queue;
-use store::{Batch, Store};
-use witness::{Testimony, Witness};
+use store::Store;
+use witness::Witness;
 
 use super::{Ledger, LedgerError, Swept};
 use crate::clock::{BoxFuture, Clock};
@@ -131,20 +131,9 @@ impl SledLedger {
     /// was acknowledged.
     pub fn open(path: &Path, cache_bytes: u64, clock: Arc<dyn Clock>, instance: String) -> Result<Self, LedgerError> {
         let folder = Folder::hold(path)?;
-        let testimony = Witness::read(&folder.witness()).map_err(|error| folder.refused(&error))?;
-        let acknowledged = match testimony {
-            Testimony::Silent => 0,
-            Testimony::Acknowledged(group) => group,
-            Testimony::Unreadable => {
-                return Err(LedgerError::Damaged {
-                    path: path.to_owned(),
-                    detail: "its witness cannot be read".to_owned(),
-                });
-            }
-        };
+        let acknowledged = Witness::read(&folder)?;
         let store = Store::begin(&folder, cache_bytes)?;
-        let rescued = if testimony == Testimony::Silent { rescue::rescue(&store) } else { Ok(()) };
-        let opened = match rescued.and_then(|()| Opened::read(&store, path, acknowledged)) {
+        let opened = match Opened::read(&store, path, acknowledged) {
             Ok(opened) => opened,
             Err(LedgerError::Poisoned { path, detail }) => {
                 store.abandon();
@@ -156,17 +145,7 @@ impl SledLedger {
         let unverified = verify::at_open(&store, closed)?;
         fault::point!(OPENING);
         let log = folder.log()?;
-        state.meta.group += 1;
-        state.meta.session += 1;
-        let mut opening = Batch::default();
-        let packed = Draft::default().pack();
-        let evicted = state.journal.evicted(&packed, &running);
-        for (slot, live) in &evicted {
-            opening.put(slot.key(LIVE), live, None, &mut state.meta.number)?;
-            state.meta.counts.live += 1;
-        }
-        state.journal.write(packed, evicted, &state.meta, &mut opening, |_, _| None)?.apply(&mut running);
-        store.write(opening)?;
+        state.begin(&store, &mut running)?;
         fault::point!(OPENED);
         log.sync_data().map_err(|error| folder.refused(&error))?;
         fault::point!(OPEN_SYNCED);

@@ -7,12 +7,13 @@ use minicbor::bytes::ByteVec;
 
 use super::group::State;
 use super::index::{Bucket, hash};
-use super::journal::{Entry, Journal, RING, Running};
+use super::journal::{Draft, Entry, Journal, RING, Running};
 use super::layout::{
     BUCKET, COUNTED, ClosedBucket, Counts, HASHES, Holds, JOURNAL, Meta, SETTLED, bucket_in, bucket_key,
 };
+use super::rescue;
 use super::shelf::Shelf;
-use super::store::{Store, hashes};
+use super::store::{Batch, Store, hashes};
 use crate::ledger::LedgerError;
 
 /// What was read.
@@ -25,9 +26,12 @@ pub(super) struct Opened {
 }
 
 impl Opened {
-    /// Reads a ledger of which this group was acknowledged.
-    pub(super) fn read(store: &Store, path: &Path, acknowledged: u64) -> Result<Self, LedgerError> {
-        Self::whole(store, path, acknowledged).map_err(|error| match error {
+    /// Reads a ledger of which this group was acknowledged. Where nothing says so, goes on with what is there.
+    pub(super) fn read(store: &Store, path: &Path, acknowledged: Option<u64>) -> Result<Self, LedgerError> {
+        if acknowledged.is_none() {
+            rescue::rescue(store)?;
+        }
+        Self::whole(store, path, acknowledged.unwrap_or(0)).map_err(|error| match error {
             // What is always there cannot be read.
             LedgerError::Record { detail } => LedgerError::Damaged { path: path.to_owned(), detail },
             other => other,
@@ -90,6 +94,20 @@ impl Opened {
         }
         let (journal, running) = Journal::of(entries)?;
         Ok(Self { state: State { meta, journal, shelf }, running, buckets, closed })
+    }
+}
+
+impl State {
+    /// Takes the ledger over: from now on groups are of the next opening.
+    pub(super) fn begin(&mut self, store: &Store, running: &mut Running) -> Result<(), LedgerError> {
+        let Self { meta, journal, .. } = self;
+        meta.group += 1;
+        meta.session += 1;
+        let mut batch = Batch::default();
+        let moves = journal.write(Draft::default(), running, meta, &mut batch, |_, _| None)?;
+        store.write(batch)?;
+        moves.apply(running);
+        Ok(())
     }
 }
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::index::hash;
-use super::journal::{Draft, Entry, Journal};
+use super::journal::{Draft, Entry, Journal, Running};
 use super::layout::{
     BUCKET, CHUNK, ClosedBucket, DEAD, HASHES, Holds, JOURNAL, LIVE, Meta, SETTLED, bucket_in, bucket_key, number_in,
 };
@@ -43,10 +43,8 @@ pub(super) fn rescue(store: &Store) -> Result<(), LedgerError> {
     fault::point!(RESCUE_LISTED);
     meta.counts = counts(store)?;
     let mut batch = Batch::default();
-    for (key, spill) in store.rows(&[JOURNAL], &[], usize::MAX)? {
-        batch.remove(&key, spill);
-    }
-    Journal::default().write(Draft::default().pack(), Vec::new(), &meta, &mut batch, |_, _| None)?;
+    batch.remove_all(store, &[JOURNAL])?;
+    Journal::default().write(Draft::default(), &Running::default(), &mut meta, &mut batch, |_, _| None)?;
     store.write(batch)
 }
 
@@ -103,9 +101,7 @@ fn close_again(store: &Store, id: u32, meta: &mut Meta) -> Result<(), LedgerErro
         Ok(())
     })?;
     let mut batch = Batch::default();
-    for (key, spill) in store.rows(&bucket_key(HASHES, id), &[], usize::MAX)? {
-        batch.remove(&key, spill);
-    }
+    batch.remove_all(store, &bucket_key(HASHES, id))?;
     close_bucket(&mut batch, id, Holds { count: held.len() as u64, until }, held)?;
     store.write(batch)
 }

@@ -91,7 +91,7 @@ impl Shelving<'_> {
         let class = class_of(settled.ttl);
         let at = match self.shelf.open.iter().position(|open| open.info.class == class) {
             Some(at) => at,
-            None => self.open(class)?,
+            None => self.open(class),
         };
         let open = &mut self.shelf.open[at];
         let (key, hash) = (slot.in_bucket(open.info.id), self.index.hash(slot));
@@ -111,13 +111,13 @@ impl Shelving<'_> {
         Ok((open.info.id, spill))
     }
 
-    fn open(&mut self, class: u8) -> Result<usize, LedgerError> {
+    fn open(&mut self, class: u8) -> usize {
         self.shelf.last += 1;
         let holds = Holds { count: 0, until: self.now };
         let info = OpenBucket { id: self.shelf.last, class, since: self.now, holds };
         let bucket = self.shelf.resume(info, Vec::new());
         self.index.add(bucket);
-        Ok(self.shelf.open.len() - 1)
+        self.shelf.open.len() - 1
     }
 
     /// Closes the buckets that are full or old enough. They are to be marked so once the group is durable.
@@ -166,9 +166,7 @@ impl Shelving<'_> {
             match rows.into_iter().last() {
                 Some((key, _)) if removed >= limit => *after = key,
                 _ => {
-                    for (key, _) in self.store.rows(&bucket_key(HASHES, *id), &[], usize::MAX)? {
-                        self.batch.remove(&key, None);
-                    }
+                    self.batch.remove_all(self.store, &bucket_key(HASHES, *id))?;
                     self.batch.remove(&bucket_key(BUCKET, *id), None);
                     self.meta.counts.buckets -= 1;
                     self.shelf.dropped.pop_front();

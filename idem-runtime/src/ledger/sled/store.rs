@@ -23,7 +23,7 @@ const SPILLED: u8 = 0;
 pub(super) const LARGEST_INLINE: usize = 4096;
 
 /// How many keys are read at once.
-const PAGE: usize = 256;
+pub(super) const PAGE: usize = 256;
 
 /// A key, and the chunks of its value.
 pub(super) type Row = (Vec<u8>, Option<Spill>);
@@ -237,8 +237,7 @@ impl Batch {
         number: &mut u64,
     ) -> Result<Option<Spill>, LedgerError> {
         self.drop_chunks(old);
-        self.scratch.clear();
-        encode_into(value, &mut self.scratch)?;
+        self.encode(value)?;
         if self.scratch.len() <= LARGEST_INLINE {
             self.writes.insert(key, self.scratch.as_slice());
             return Ok(None);
@@ -255,10 +254,14 @@ impl Batch {
 
     /// Puts a value that is known to be small.
     pub(super) fn insert<T: Encode<()>>(&mut self, key: Vec<u8>, value: &T) -> Result<(), LedgerError> {
-        self.scratch.clear();
-        encode_into(value, &mut self.scratch)?;
+        self.encode(value)?;
         self.writes.insert(key, self.scratch.as_slice());
         Ok(())
+    }
+
+    fn encode<T: Encode<()>>(&mut self, value: &T) -> Result<(), LedgerError> {
+        self.scratch.clear();
+        encode_into(value, &mut self.scratch)
     }
 
     pub(super) fn remove(&mut self, key: &[u8], old: Option<Spill>) {
@@ -266,12 +269,17 @@ impl Batch {
         self.writes.remove(key);
     }
 
-    fn drop_chunks(&mut self, old: Option<Spill>) {
-        for index in 0..old.map_or(0, |spill| spill.chunks) {
-            if let Some(spill) = old {
-                self.writes.remove(chunk_key(spill.name, index));
-            }
+    /// Removes all values whose keys begin so.
+    pub(super) fn remove_all(&mut self, store: &Store, prefix: &[u8]) -> Result<(), LedgerError> {
+        for (key, spill) in store.rows(prefix, &[], usize::MAX)? {
+            self.remove(&key, spill);
         }
+        Ok(())
+    }
+
+    fn drop_chunks(&mut self, old: Option<Spill>) {
+        let Some(Spill { name, chunks }) = old else { return };
+        (0..chunks).for_each(|index| self.writes.remove(chunk_key(name, index)));
     }
 }
 

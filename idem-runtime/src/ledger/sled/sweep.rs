@@ -8,10 +8,9 @@ use tokio::sync::oneshot;
 use super::Shared;
 use super::job::Job;
 use super::layout::{CLOSED_LETTER, LIVE, Slot};
+use super::store::PAGE;
 use crate::ledger::{LedgerError, Swept};
 use crate::protocol::{Change, Live, Record, RecordId, Reply, Step, decide};
-
-const PAGE: usize = 256;
 
 pub(super) async fn sweep(shared: &Arc<Shared>, settled: usize, retention: Duration) -> Result<Swept, LedgerError> {
     let mut swept = Swept::default();

@@ -3,38 +3,32 @@
 //! sled opens a shortened or missing log as a smaller ledger, without a word; the witness is what makes that an error.
 //! It is written after each group's `fdatasync` and not synced itself, so it can lag but never lead.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::fs::{self, File};
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+
+use super::folder::Folder;
+use crate::ledger::LedgerError;
 
 pub(super) struct Witness {
     file: File,
     group: u64,
 }
 
-/// What a witness file says.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Testimony {
-    /// There is none: a new ledger, or a person who chose to go on with what is left.
-    Silent,
-    /// This group was answered.
-    Acknowledged(u64),
-    /// The file is there and says nothing that can be read.
-    Unreadable,
-}
-
 impl Witness {
-    /// Reads the file without making one.
-    pub(super) fn read(path: &Path) -> io::Result<Testimony> {
-        let mut text = String::new();
-        match File::open(path).and_then(|mut file| file.read_to_string(&mut text)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Testimony::Silent),
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(Testimony::Unreadable),
-            Err(error) => Err(error),
-            Ok(_) => {
+    /// Reads the file without making one: the last group that was answered. Nothing where there is no file: a new ledger,
+    /// or a person who chose to go on with what is left.
+    pub(super) fn read(folder: &Folder) -> Result<Option<u64>, LedgerError> {
+        let unreadable =
+            || LedgerError::Damaged { path: folder.path().to_owned(), detail: "its witness cannot be read".to_owned() };
+        match fs::read_to_string(folder.witness()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(unreadable()),
+            Err(error) => Err(folder.refused(&error)),
+            Ok(text) => {
                 let group = text.strip_prefix("group ").and_then(|rest| rest.lines().next()?.parse().ok());
-                Ok(group.map_or(Testimony::Unreadable, Testimony::Acknowledged))
+                group.map(Some).ok_or_else(unreadable)
             }
         }
     }

@@ -1,14 +1,17 @@
 //! Which Idem a call belongs to: the task's, else the process's.
 
 use std::future::Future;
+use std::sync::Arc;
 
 use parking_lot::RwLock;
 
 use crate::error::Error;
 use crate::idem::Idem;
+use crate::letters::Redriving;
 
 tokio::task_local! {
     static SCOPED: Idem;
+    static REDRIVING: Arc<Redriving>;
 }
 
 static INSTALLED: RwLock<Option<Idem>> = RwLock::new(None);
@@ -33,4 +36,14 @@ pub(crate) fn scope<F: Future>(idem: Idem, future: F) -> impl Future<Output = F:
 
 pub(crate) fn sync_scope<T>(idem: Idem, work: impl FnOnce() -> T) -> T {
     SCOPED.sync_scope(idem, work)
+}
+
+/// Runs a handler on behalf of a letter.
+pub(crate) fn redrive<F: Future>(idem: Idem, letter: Arc<Redriving>, run: F) -> impl Future<Output = F::Output> {
+    SCOPED.scope(idem, REDRIVING.scope(letter, run))
+}
+
+/// The letter on whose behalf this code runs.
+pub(crate) fn redriving() -> Option<Arc<Redriving>> {
+    REDRIVING.try_with(Arc::clone).ok()
 }

@@ -225,15 +225,40 @@ pub enum Error {
         id: DeadLetterId,
     },
 
-    /// The dead letter is closed already.
-    #[error("dead letter {id} is closed already ({}); list the open letters of its key", match state {
+    /// A dead letter was to run, and the service has not said how its handler is called again.
+    #[error(
+        "handler `{handler}` is not registered in this service, so its dead letters cannot be run from here: register it \
+         with `idem.redrive_with(\"{handler}\", …)`, or redrive the letter and publish the message again"
+    )]
+    NoRunner {
+        /// The handler's name.
+        handler: String,
+    },
+
+    /// A dead letter was run with the payload of another message.
+    #[error(
+        "handler `{handler}`: the payload has the key `{key}`, and the dead letter is of `{letter_key}`; nothing ran: \
+         edit the payload so that it is the same message"
+    )]
+    OtherKey {
+        /// The handler's name.
+        handler: String,
+        /// The payload's idempotency key.
+        key: String,
+        /// The letter's.
+        letter_key: String,
+    },
+
+    /// The dead letter is closed already, or not discarded where a discard was to be undone.
+    #[error("dead letter {id} cannot be changed so: it is {}; list the letters of its key", match state {
+        LetterState::Open => "open",
         LetterState::Redriven => "redriven",
         _ => "discarded",
     })]
     LetterClosed {
         /// The letter.
         id: DeadLetterId,
-        /// As what it was closed.
+        /// Its state.
         state: LetterState,
     },
 }
@@ -251,6 +276,7 @@ impl Error {
             | Error::LeaseLost { key, .. }
             | Error::PayloadTooLarge { key, .. }
             | Error::ResultTooLarge { key, .. }
+            | Error::OtherKey { key, .. }
             | Error::Codec { key, .. } => Some(key),
             Error::Ledger { key, .. } | Error::Closed { key, .. } => key.as_deref(),
             _ => None,
@@ -279,6 +305,8 @@ impl Error {
             Error::StillRunning { .. } => "still_running",
             Error::NoSuchLetter { .. } => "no_such_letter",
             Error::LetterClosed { .. } => "letter_closed",
+            Error::NoRunner { .. } => "no_runner",
+            Error::OtherKey { .. } => "other_key",
         }
     }
 }

@@ -16,8 +16,8 @@ use crate::clock::Clock;
 use crate::error::Error;
 use crate::handler::Handlers;
 use crate::keeper::Keeper;
-use crate::ledger::{Ledger, LedgerError, Swept};
-use crate::letters::DeadLetters;
+use crate::ledger::{Ledger, LedgerError, Notes, Swept};
+use crate::letters::{DeadLetters, Runners};
 use crate::protocol::{DeadLetter, Record, RecordId, Reply, Step};
 use crate::wait::wait;
 use crate::{current, observe};
@@ -66,6 +66,7 @@ pub(crate) struct Inner {
     pub(crate) handlers: Handlers,
     pub(crate) flights: Flights,
     pub(crate) leases: Leases,
+    pub(crate) runners: Runners,
     pub(crate) born: broadcast::Sender<DeadLetter>,
     /// Reports of ended attempts that the ledger could not take: the next call of the key, or the keeper, brings them
     /// again, so that a full disk makes no body run twice.
@@ -120,7 +121,12 @@ impl Idem {
 
     /// Its dead letters.
     pub fn dead_letters(&self) -> DeadLetters {
-        DeadLetters::of(Arc::clone(self.inner()))
+        DeadLetters::of(self.clone())
+    }
+
+    /// Its notes: small durable values for the programs around idem.
+    pub fn notes(&self) -> Notes {
+        Notes::of(Arc::clone(&self.inner().ledger))
     }
 
     /// Does now what the background does in small pieces: buries what nobody came back for, forgets results and closed
@@ -209,6 +215,7 @@ impl Inner {
             handlers: Handlers::default(),
             flights: Flights::default(),
             leases: Leases::default(),
+            runners: Runners::default(),
             born: broadcast::Sender::new(1024),
             unreported: Mutex::default(),
             running: AtomicUsize::new(0),

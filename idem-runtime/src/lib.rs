@@ -39,9 +39,9 @@ pub use idem::Idem;
 pub use idem_macros::idempotent;
 /// A point in time.
 pub use jiff::Timestamp;
-pub use ledger::{Filter, Ledger, LedgerError};
-pub use letters::{DeadLetters, Watch};
-pub use protocol::{AttemptOutcome, DeadLetter, DeadLetterId, LetterState, PastAttempt, Reason};
+pub use ledger::{Filter, Ledger, LedgerError, Note, Notes};
+pub use letters::{DeadLetters, Ran, Watch};
+pub use protocol::{Act, AttemptOutcome, By, DeadLetter, DeadLetterId, Deed, LetterState, PastAttempt, Reason};
 #[cfg(feature = "testing")]
 pub mod testing;
 mod wait;

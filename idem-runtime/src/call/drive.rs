@@ -23,8 +23,8 @@ use crate::handler::Handler;
 use crate::idem::{Entry, Idem};
 use crate::ledger::LedgerError;
 use crate::message::{Message, Ready};
-use crate::observe;
 use crate::protocol::{AttemptOutcome, DeadLetter, Failed, RecordId, Reply, Started, Step, StoredResult};
+use crate::{current, observe};
 
 /// How often a call looks whether another process is done with the message.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
@@ -70,13 +70,14 @@ impl Drive {
             observe::refused(&id.handler, &error);
             return Err(error);
         };
+        let waiting = redriven(&message)?;
         Ok(Box::new(Self {
             message,
             blocking: false,
             _entry: entry,
             seat: None,
             claimed: None,
-            waiting: None,
+            waiting,
             claiming: None,
             reporting: None,
             resume: None,
@@ -265,6 +266,25 @@ impl Drive {
         inner.tell(letter);
         self.idem().keeper().finish(Box::pin(async move { inner.count_letters().await }));
     }
+}
+
+/// The first call of a letter's key, on the letter's behalf, re-arms it before the claim.
+fn redriven(Ready { id, idem, .. }: &Ready) -> Result<Option<BoxFuture<'static, Left>>, Error> {
+    let Some(redriving) = current::redriving().filter(|redriving| redriving.id.handler == id.handler) else {
+        return Ok(None);
+    };
+    if redriving.id.key != id.key {
+        let (handler, key, letter_key) = (id.handler.to_string(), id.key.to_string(), redriving.id.key.to_string());
+        return Err(Error::OtherKey { handler, key, letter_key });
+    }
+    let inner = Arc::clone(idem.inner());
+    Ok(redriving.begins().then(|| -> BoxFuture<'static, Left> {
+        Box::pin(async move {
+            inner.apply(&redriving.id, redriving.step.clone()).await?;
+            inner.count_letters().await;
+            Ok(None)
+        })
+    }))
 }
 
 impl Drop for Drive {

@@ -2,12 +2,14 @@
 
 mod error;
 mod filter;
+mod notes;
 pub(crate) mod sled;
 
 use std::time::Duration;
 
 pub use error::LedgerError;
 pub use filter::Filter;
+pub use notes::{Note, NoteChange, Notes, untold};
 pub use sled::SledLedger;
 
 use crate::clock::BoxFuture;
@@ -63,6 +65,23 @@ pub trait Ledger: Send + Sync + 'static {
     /// # Errors
     /// When it cannot be done; what was done stays.
     fn sweep(&self, settled: usize, retention: Duration) -> BoxFuture<'static, Result<Swept, LedgerError>>;
+
+    /// Notes whose keys begin with `prefix`, after one (or from the first), in the order of their keys' bytes.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    fn notes(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> BoxFuture<'static, Result<Vec<Note>, LedgerError>>;
+
+    /// Writes and removes notes, all of it or nothing.
+    ///
+    /// # Errors
+    /// Whatever keeps it from being durable. It may have been written all the same.
+    fn write_notes(&self, changes: Vec<NoteChange>) -> BoxFuture<'static, Result<(), LedgerError>>;
 
     /// Whether claims of other processes can be met here, so that leases count and are renewed.
     fn leases(&self) -> bool;

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::letter::{AttemptOutcome, DeadLetter, DeadLetterId, LetterState, PastAttempt, Reason};
-use super::record::{Live, Phase, Record, RecordId, Settled, SettledAs};
+use super::letter::{Act, AttemptOutcome, By, DeadLetter, DeadLetterId, Deed, LetterState, PastAttempt, Reason};
+use super::record::{Budget, Live, Phase, Record, RecordId, Settled, SettledAs};
 use super::step::{Claim, Failed, Reply, Started, Step};
 use crate::clock::after;
 
@@ -56,16 +56,12 @@ pub enum LetterChange {
     Keep,
     /// This one is opened.
     Open(Box<DeadLetter>),
-    /// This one is closed.
-    Close {
+    /// This is [done](DeadLetter::act) to one.
+    Act {
         /// Which.
         letter: DeadLetterId,
-        /// As what.
-        state: LetterState,
-        /// When.
-        at: Timestamp,
-        /// Why, in a person's words.
-        why: Option<String>,
+        /// What.
+        act: Box<Act>,
     },
 }
 
@@ -95,18 +91,32 @@ pub fn decide(id: &RecordId, record: Option<Record>, step: &Step, facts: &Facts)
             _ => keep(Reply::LeaseLost),
         },
         Step::Fail(failed) => fail(record, failed, facts),
-        Step::Redrive { letter } => match record {
-            Some(Record::Settled(Settled { end: SettledAs::Dead(open), .. })) if open == *letter => {
-                close(Change::Remove, open, LetterState::Redriven, None, facts)
+        Step::Redrive { letter, payload, by } => match record {
+            Some(Record::Settled(settled)) if settled.end == SettledAs::Dead(*letter) => {
+                let live = Record::Live(rearmed(id, &settled, payload, facts));
+                acted(Change::Put(Box::new(live)), *letter, Deed::Redriven, by, facts)
             }
             _ => keep(Reply::NotOpen),
         },
-        Step::Discard { letter, why } => match record {
-            Some(Record::Settled(mut settled)) if settled.end == SettledAs::Dead(*letter) => {
-                settled.end = SettledAs::Discarded(*letter);
-                settled.at = facts.now;
-                let change = Change::Put(Box::new(Record::Settled(settled)));
-                close(change, *letter, LetterState::Discarded, Some(why.clone()), facts)
+        Step::Discard { letter, by } => match record {
+            Some(Record::Settled(settled)) if settled.end == SettledAs::Dead(*letter) => {
+                let settled = Settled { end: SettledAs::Discarded(*letter), at: facts.now, ..settled };
+                acted(Change::Put(Box::new(Record::Settled(settled))), *letter, Deed::Discarded, by, facts)
+            }
+            _ => keep(Reply::NotOpen),
+        },
+        Step::Restore { letter, by } => match record {
+            Some(Record::Settled(settled))
+                if settled.end == SettledAs::Discarded(*letter) && !settled.expired(facts.now) =>
+            {
+                let settled = Settled { end: SettledAs::Dead(*letter), at: facts.now, ..settled };
+                acted(Change::Put(Box::new(Record::Settled(settled))), *letter, Deed::Restored, by, facts)
+            }
+            _ => keep(Reply::NotOpen),
+        },
+        Step::Edit { letter, payload, by } => match record {
+            Some(Record::Settled(settled)) if settled.end == SettledAs::Dead(*letter) => {
+                acted(Change::Keep, *letter, Deed::Edited(payload.clone()), by, facts)
             }
             _ => keep(Reply::NotOpen),
         },
@@ -303,6 +313,7 @@ fn bury(live: Live, reason: Reason, facts: &Facts) -> Decision {
         closed_at: None,
         closed_why: None,
         instance: facts.instance.to_string(),
+        history: Vec::new(),
     };
     Decision {
         record: Change::Put(Box::new(Record::Settled(settled))),
@@ -311,8 +322,27 @@ fn bury(live: Live, reason: Reason, facts: &Facts) -> Decision {
     }
 }
 
-fn close(record: Change, letter: DeadLetterId, state: LetterState, why: Option<String>, facts: &Facts) -> Decision {
-    Decision { record, letter: LetterChange::Close { letter, state, at: facts.now, why }, reply: Reply::Recorded }
+/// A dead message that may run again. It waits as after a failed attempt, so that people are told if nobody comes.
+fn rearmed(id: &RecordId, dead: &Settled, payload: &Arc<[u8]>, facts: &Facts) -> Live {
+    Live {
+        handler: Arc::clone(&id.handler),
+        key: Arc::clone(&id.key),
+        // Whoever held the key before holds nothing any more.
+        token: facts.token,
+        // Corrected content is welcome.
+        fingerprint: None,
+        // The next claim brings its own.
+        budget: Budget { retries: 0, bury: false, ttl: dead.ttl },
+        payload: Arc::clone(payload),
+        past: Vec::new(),
+        first_seen: facts.now,
+        phase: Phase::Waiting { since: facts.now, until: facts.now },
+    }
+}
+
+fn acted(record: Change, letter: DeadLetterId, deed: Deed, by: &By, facts: &Facts) -> Decision {
+    let act = Box::new(Act { at: facts.now, by: by.clone(), deed });
+    Decision { record, letter: LetterChange::Act { letter, act }, reply: Reply::Recorded }
 }
 
 fn put(record: Record, reply: Reply) -> Decision {

@@ -100,6 +100,11 @@ pub struct DeadLetter {
     /// The running instance that wrote the letter: host, process, and a random part.
     #[n(11)]
     pub instance: String,
+    /// What people did with it, the first act first.
+    #[n(13)]
+    #[cbor(default)]
+    #[serde(default)]
+    pub history: Vec<Act>,
 }
 
 impl DeadLetter {
@@ -107,6 +112,71 @@ impl DeadLetter {
     pub fn last_error(&self) -> Option<&str> {
         self.attempts.iter().rev().find_map(|attempt| attempt.error.as_deref())
     }
+
+    /// Does to the letter what a person did, and notes it; for those who write a ledger.
+    pub fn act(&mut self, mut act: Act) {
+        match &mut act.deed {
+            Deed::Edited(payload) => std::mem::swap(&mut self.payload, payload),
+            Deed::Redriven => self.close(LetterState::Redriven, &act),
+            Deed::Discarded => self.close(LetterState::Discarded, &act),
+            Deed::Restored => (self.state, self.closed_at, self.closed_why) = (LetterState::Open, None, None),
+        }
+        self.history.push(act);
+    }
+
+    fn close(&mut self, state: LetterState, act: &Act) {
+        (self.state, self.closed_at, self.closed_why) = (state, Some(act.at), act.by.why.clone());
+    }
+}
+
+/// What a person did with a letter.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Encode, Decode)]
+#[non_exhaustive]
+pub struct Act {
+    /// When.
+    #[n(0)]
+    #[cbor(with = "codec::millis")]
+    pub at: Timestamp,
+    /// Who, and why.
+    #[n(1)]
+    pub by: By,
+    /// What.
+    #[n(2)]
+    pub deed: Deed,
+}
+
+/// Who did something, and why, as far as they said.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
+pub struct By {
+    /// A person's name.
+    #[n(0)]
+    pub who: Option<String>,
+    /// Their reason.
+    #[n(1)]
+    pub why: Option<String>,
+}
+
+/// What can be done with a letter.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Encode, Decode)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Deed {
+    /// The key was re-armed.
+    #[n(0)]
+    Redriven,
+    /// The letter was closed without another run.
+    #[n(1)]
+    Discarded,
+    /// A discard was undone.
+    #[n(2)]
+    Restored,
+    /// The payload was changed; this is what it was before.
+    #[n(3)]
+    Edited(
+        #[n(0)]
+        #[cbor(with = "codec::json")]
+        serde_json::Value,
+    ),
 }
 
 /// Why a message died.
@@ -222,6 +292,18 @@ impl AttemptOutcome {
 impl fmt::Display for AttemptOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+impl Deed {
+    /// The name used in logs and JSON.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Deed::Redriven => "redriven",
+            Deed::Discarded => "discarded",
+            Deed::Restored => "restored",
+            Deed::Edited(_) => "edited",
+        }
     }
 }
 

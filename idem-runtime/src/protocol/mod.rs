@@ -8,7 +8,7 @@ mod record;
 mod step;
 
 pub use decide::{Change, Decision, Facts, LetterChange, claim as decide_claim, decide};
-pub use letter::{AttemptOutcome, DeadLetter, DeadLetterId, LetterState, PastAttempt, Reason};
+pub use letter::{Act, AttemptOutcome, By, DeadLetter, DeadLetterId, Deed, LetterState, PastAttempt, Reason};
 pub use record::{Budget, Fingerprint, Live, Phase, Record, RecordId, Settled, SettledAs, StoredResult};
 pub use step::{Claim, Failed, Reply, Started, Step};
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::letter::{AttemptOutcome, DeadLetter, DeadLetterId};
+use super::letter::{AttemptOutcome, By, DeadLetter, DeadLetterId};
 use super::record::{Budget, Fingerprint, StoredResult};
 
 /// One move of a record. A ledger makes it atomic and, before it answers, durable.
@@ -29,17 +29,37 @@ pub enum Step {
     },
     /// The attempt failed.
     Fail(Failed),
-    /// A person re-arms a dead key.
+    /// A person re-arms a dead key: the next claim runs, whatever content it brings.
     Redrive {
         /// The open letter.
         letter: DeadLetterId,
+        /// The letter's payload, for the letter that is written when nobody comes.
+        payload: Arc<[u8]>,
+        /// Who, and why.
+        by: By,
     },
     /// A person closes a dead letter without another run.
     Discard {
         /// The open letter.
         letter: DeadLetterId,
-        /// Why.
-        why: String,
+        /// Who, and why.
+        by: By,
+    },
+    /// A person undoes a discard.
+    Restore {
+        /// The discarded letter.
+        letter: DeadLetterId,
+        /// Who, and why.
+        by: By,
+    },
+    /// A person changes a dead letter's payload.
+    Edit {
+        /// The open letter.
+        letter: DeadLetterId,
+        /// What it is to be.
+        payload: serde_json::Value,
+        /// Who, and why.
+        by: By,
     },
     /// What time alone does to a record: expiry, abandonment, a dead owner whose budget is spent.
     Sweep,
@@ -111,7 +131,7 @@ pub enum Reply {
     Recorded,
     /// To a report or a renewal: the claim has passed to somebody else, and nothing was written.
     LeaseLost,
-    /// To a redrive or a discard: the letter is not open.
+    /// To what a person wanted: the letter is not open, or to a restore, not discarded, or forgotten.
     NotOpen,
     /// To a sweep: nothing to do.
     Untouched,

@@ -1,5 +1,5 @@
 //! The invariants of the protocol, on random lives of one key: claims by two owners, reports with any token there ever
-//! was, restarts, sweeps, redrives and discards, and a clock that goes forward and back.
+//! was, restarts, sweeps, what people do with letters, and a clock that goes forward and back.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -19,6 +19,8 @@ enum Op {
     Fail { token: prop::sample::Index, outcome: AttemptOutcome },
     Redrive { letter: prop::sample::Index },
     Discard { letter: prop::sample::Index },
+    Restore { letter: prop::sample::Index },
+    Edit { letter: prop::sample::Index },
     Sweep,
     Wait(i64),
     Restart,
@@ -41,6 +43,8 @@ fn op() -> impl Strategy<Value = Op> {
         5 => (token(), outcome).prop_map(|(token, outcome)| Op::Fail { token, outcome }),
         1 => token().prop_map(|letter| Op::Redrive { letter }),
         1 => token().prop_map(|letter| Op::Discard { letter }),
+        1 => token().prop_map(|letter| Op::Restore { letter }),
+        1 => token().prop_map(|letter| Op::Edit { letter }),
         1 => Just(Op::Sweep),
         4 => prop_oneof![Just(5), Just(20), Just(60), Just(-30), Just(1200)].prop_map(Op::Wait),
         1 => Just(Op::Restart),
@@ -103,10 +107,11 @@ impl Life {
                 assert_eq!(decision.reply, Reply::Died(letter.clone()), "people are told of every letter");
                 assert!(self.letters.insert(letter.id, *letter).is_none());
             }
-            LetterChange::Close { letter, state, .. } => {
-                let letter = self.letters.get_mut(&letter).expect("only a written letter is closed");
-                assert_eq!(letter.state, LetterState::Open);
-                letter.state = state;
+            LetterChange::Act { letter, act } => {
+                let letter = self.letters.get_mut(&letter).expect("only a written letter is acted on");
+                let restored = act.deed == Deed::Restored;
+                assert_eq!(letter.state, if restored { LetterState::Discarded } else { LetterState::Open });
+                letter.act(*act);
             }
         }
         self.check(before.as_ref(), &decision.reply, step);
@@ -150,6 +155,10 @@ impl Life {
             (Reply::Waiting { .. } | Reply::Died(_), Step::Fail(failed)) => {
                 assert_eq!(failed.token, *self.issued.last().unwrap(), "only the last claim can fail");
             }
+            (Reply::Recorded, Step::Redrive { .. }) => {
+                (self.starts, self.allowed, self.result) = (0, 0, None);
+                self.issued.push(self.issued.last().unwrap() + 1);
+            }
             (Reply::Replay(result), _) => assert_eq!(Some(result), self.result.as_ref(), "I6: another result"),
             (Reply::LeaseLost | Reply::NotOpen | Reply::Reused | Reply::Busy { .. }, _) => {
                 assert_eq!(self.record.as_ref(), before, "a refusal writes nothing");
@@ -160,7 +169,7 @@ impl Life {
         match &self.record {
             Some(Record::Settled(Settled { end: SettledAs::Dead(id), .. })) => {
                 assert_eq!(open.iter().map(|letter| letter.id).collect::<Vec<_>>(), [*id], "I4: one open letter");
-                assert!(!open[0].attempts.is_empty());
+                assert_eq!(open[0].attempts.is_empty(), self.starts == 0, "every start is told of");
             }
             _ => assert!(open.is_empty(), "I4: a letter of a message that is not dead"),
         }
@@ -197,12 +206,22 @@ impl Life {
             }
             Op::Redrive { letter: index } => {
                 if let Some(letter) = letter(index, &self.letters) {
-                    self.step(&Step::Redrive { letter });
+                    self.step(&Step::Redrive { letter, payload: b"{}".as_slice().into(), by: By::default() });
                 }
             }
             Op::Discard { letter: index } => {
                 if let Some(letter) = letter(index, &self.letters) {
-                    self.step(&Step::Discard { letter, why: String::new() });
+                    self.step(&Step::Discard { letter, by: By::default() });
+                }
+            }
+            Op::Restore { letter: index } => {
+                if let Some(letter) = letter(index, &self.letters) {
+                    self.step(&Step::Restore { letter, by: By::default() });
+                }
+            }
+            Op::Edit { letter: index } => {
+                if let Some(letter) = letter(index, &self.letters) {
+                    self.step(&Step::Edit { letter, payload: 7.into(), by: By::default() });
                 }
             }
             Op::Sweep => drop(self.step(&Step::Sweep)),
@@ -238,7 +257,7 @@ proptest! {
         life.now += SignedDuration::from_secs(100_000);
         life.go(&Op::Sweep);
         match &life.record {
-            // Absent: never claimed, expired after a result or a discard, or re-armed by a person.
+            // Absent: never claimed, or expired after a result or a discard.
             None => prop_assert!(!before || life.result.is_some() || !life.letters.is_empty()),
             Some(Record::Settled(settled)) => prop_assert!(matches!(settled.end, SettledAs::Dead(_))),
             Some(live) => prop_assert!(false, "forgotten: {live:?}"),

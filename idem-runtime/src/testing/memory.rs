@@ -3,6 +3,7 @@
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::future::ready;
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use parking_lot::Mutex;
 
 use crate::clock::{BoxFuture, Clock, after};
 use crate::ledger::Filter;
-use crate::ledger::{Ledger, LedgerError, Swept};
+use crate::ledger::{Ledger, LedgerError, Note, NoteChange, Swept, untold};
 use crate::protocol::{
     Change, DeadLetter, DeadLetterId, Facts, LetterChange, LetterState, Record, RecordId, Reply, Step, decide,
 };
@@ -26,6 +27,7 @@ pub struct MemoryLedger {
 struct Kept {
     records: HashMap<RecordId, Box<Record>, RandomState>,
     letters: BTreeMap<DeadLetterId, DeadLetter>,
+    notes: BTreeMap<String, Vec<u8>>,
     token: u64,
     instance: Arc<str>,
 }
@@ -33,7 +35,13 @@ struct Kept {
 impl MemoryLedger {
     /// An empty one, on this clock.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        let kept = Kept { records: HashMap::default(), letters: BTreeMap::new(), token: 0, instance: "memory".into() };
+        let kept = Kept {
+            records: HashMap::default(),
+            letters: BTreeMap::new(),
+            notes: BTreeMap::new(),
+            token: 0,
+            instance: "memory".into(),
+        };
         Self { clock, kept: Arc::new(Mutex::new(kept)) }
     }
 }
@@ -64,10 +72,13 @@ impl Kept {
         }
         match decision.letter {
             LetterChange::Keep => {}
-            LetterChange::Open(letter) => drop(self.letters.insert(letter.id, *letter)),
-            LetterChange::Close { letter, state, at, why } => {
+            LetterChange::Open(letter) => {
+                self.notes.insert(untold(letter.id), Vec::new());
+                self.letters.insert(letter.id, *letter);
+            }
+            LetterChange::Act { letter, act } => {
                 if let Some(letter) = self.letters.get_mut(&letter) {
-                    (letter.state, letter.closed_at, letter.closed_why) = (state, Some(at), why);
+                    letter.act(*act);
                 }
             }
         }
@@ -127,9 +138,40 @@ impl Ledger for MemoryLedger {
             }
         }
         let before = kept.letters.len();
-        kept.letters.retain(|_, letter| letter.closed_at.is_none_or(|closed| now < after(closed, retention)));
+        let Kept { letters, notes, .. } = &mut *kept;
+        letters.retain(|id, letter| {
+            let kept = letter.closed_at.is_none_or(|closed| now < after(closed, retention));
+            if !kept {
+                notes.remove(&untold(*id));
+            }
+            kept
+        });
         swept.expired += (before - kept.letters.len()) as u64;
         at_once(swept)
+    }
+
+    fn notes(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> BoxFuture<'static, Result<Vec<Note>, LedgerError>> {
+        let start = after.map_or(Bound::Included(prefix), Bound::Excluded);
+        let kept = self.kept.lock();
+        let notes = kept.notes.range::<str, _>((start, Bound::Unbounded));
+        let notes = notes.take_while(|(key, _)| key.starts_with(prefix)).take(limit);
+        at_once(notes.map(|(key, value)| Note { key: key.clone(), value: value.clone() }).collect())
+    }
+
+    fn write_notes(&self, changes: Vec<NoteChange>) -> BoxFuture<'static, Result<(), LedgerError>> {
+        let mut kept = self.kept.lock();
+        for (key, value) in changes {
+            match value {
+                Some(value) => drop(kept.notes.insert(key, value)),
+                None => drop(kept.notes.remove(&key)),
+            }
+        }
+        at_once(())
     }
 
     fn leases(&self) -> bool {

@@ -16,6 +16,7 @@ mod redelivery;
 mod reopening;
 mod replays;
 mod retries;
+mod running_letters;
 mod shapes;
 mod shared_ledger;
 mod single_flight;

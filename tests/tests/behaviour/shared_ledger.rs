@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use idem_runtime::ledger::{Ledger, Swept};
+use idem_runtime::ledger::{Ledger, Note, NoteChange, Swept};
 use idem_runtime::protocol::{Phase, Record, RecordId, Reply, Step};
 use idem_runtime::testing::{ManualClock, MemoryLedger};
 use idem_runtime::{
@@ -151,6 +151,19 @@ impl Ledger for Unrenewed {
 
     fn sweep(&self, settled: usize, retention: Duration) -> BoxFuture<'static, Result<Swept, LedgerError>> {
         self.0.sweep(settled, retention)
+    }
+
+    fn notes(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> BoxFuture<'static, Result<Vec<Note>, LedgerError>> {
+        self.0.notes(prefix, after, limit)
+    }
+
+    fn write_notes(&self, changes: Vec<NoteChange>) -> BoxFuture<'static, Result<(), LedgerError>> {
+        self.0.write_notes(changes)
     }
 
     fn leases(&self) -> bool {

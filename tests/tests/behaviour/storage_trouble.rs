@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use idem_runtime::ledger::{Ledger, LedgerError, Swept};
+use idem_runtime::ledger::{Ledger, LedgerError, Note, NoteChange, Swept};
 use idem_runtime::protocol::{Record, RecordId, Reply, Step};
 use idem_runtime::testing::{ManualClock, MemoryLedger};
 use idem_runtime::{BoxFuture, DeadLetter, DeadLetterId, Error, Filter, Idem, idempotent};
@@ -105,6 +105,19 @@ impl Ledger for Shaky {
     fn sweep(&self, settled: usize, retention: Duration) -> BoxFuture<'static, Result<Swept, LedgerError>> {
         self.sweeps.send_modify(|sweeps| *sweeps += 1);
         self.ledger.sweep(settled, retention)
+    }
+
+    fn notes(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> BoxFuture<'static, Result<Vec<Note>, LedgerError>> {
+        self.ledger.notes(prefix, after, limit)
+    }
+
+    fn write_notes(&self, changes: Vec<NoteChange>) -> BoxFuture<'static, Result<(), LedgerError>> {
+        self.ledger.write_notes(changes)
     }
 
     fn leases(&self) -> bool {

@@ -1,8 +1,9 @@
 //! What can happen next, and what comes of it.
 
-use idem_runtime::protocol::{Change, Record, Reply, Started, Step};
+use idem_runtime::protocol::{By, Change, Record, Reply, Started, Step};
 use stateright::{Model, Property};
 
+use crate::history::History;
 use crate::properties;
 use crate::world::{Ending, Hand, LEASE, Protocol, State, report, ticks};
 
@@ -53,6 +54,10 @@ pub(crate) enum Action {
         letter: usize,
     },
     Discard {
+        key: usize,
+        letter: usize,
+    },
+    Restore {
         key: usize,
         letter: usize,
     },
@@ -131,7 +136,11 @@ impl Model for Protocol {
             }
             if state.left.operator != Some(0) {
                 for letter in 0..at.letters.len() {
-                    actions.extend([Action::Redrive { key, letter }, Action::Discard { key, letter }]);
+                    actions.extend([
+                        Action::Redrive { key, letter },
+                        Action::Discard { key, letter },
+                        Action::Restore { key, letter },
+                    ]);
                 }
             }
         }
@@ -202,12 +211,19 @@ impl Model for Protocol {
             Action::Redrive { key, letter } => {
                 state.left.operator = state.left.operator.map(|left| left - 1);
                 let letter = last.keys[key].letters[letter].id;
-                self.apply(&mut state, key, &Step::Redrive { letter }, true);
+                let History { message, redriven, .. } = &last.keys[key].history;
+                let payload = message.or(*redriven).unwrap_or(0).to_string().into_bytes().into();
+                self.apply(&mut state, key, &Step::Redrive { letter, payload, by: By::default() }, true);
             }
             Action::Discard { key, letter } => {
                 state.left.operator = state.left.operator.map(|left| left - 1);
                 let letter = last.keys[key].letters[letter].id;
-                self.apply(&mut state, key, &Step::Discard { letter, why: String::new() }, true);
+                self.apply(&mut state, key, &Step::Discard { letter, by: By::default() }, true);
+            }
+            Action::Restore { key, letter } => {
+                state.left.operator = state.left.operator.map(|left| left - 1);
+                let letter = last.keys[key].letters[letter].id;
+                self.apply(&mut state, key, &Step::Restore { letter, by: By::default() }, true);
             }
             Action::Sweep { key } => {
                 self.apply(&mut state, key, &Step::Sweep, true);

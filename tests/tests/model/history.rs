@@ -32,6 +32,8 @@ pub(crate) struct History {
     /// Whose key it is: the fingerprint.
     pub(crate) message: Option<u8>,
     pub(crate) starts: u32,
+    /// A person redrove this message, and nobody has come since.
+    pub(crate) redriven: Option<u8>,
     /// What the last claim allowed.
     pub(crate) allowed: u32,
     /// The token of the last claim.
@@ -152,13 +154,27 @@ impl History {
                     _ => self.breaks(Law::Sense),
                 }
             }
-            Step::Redrive { letter } | Step::Discard { letter, .. } => {
+            Step::Redrive { letter, .. } | Step::Discard { letter, .. } | Step::Edit { letter, .. } => {
                 let open = self.end == Some(End::Dead { letter: *letter });
                 self.holds(Law::Letters, open == (*reply == Reply::Recorded));
                 match (reply, step) {
-                    (Reply::Recorded, Step::Redrive { .. }) => self.begin_anew(),
-                    (Reply::Recorded, _) => self.end = Some(End::Discarded { letter: *letter, at: now }),
+                    (Reply::Recorded, Step::Redrive { .. }) => {
+                        let redriven = self.message.or(self.redriven);
+                        self.begin_anew();
+                        (self.redriven, self.since) = (redriven, now);
+                    }
+                    (Reply::Recorded, Step::Discard { .. }) => {
+                        self.end = Some(End::Discarded { letter: *letter, at: now });
+                    }
+                    (Reply::Recorded, _) => {}
                     _ => self.holds(Law::Sense, *reply == Reply::NotOpen),
+                }
+            }
+            Step::Restore { letter, .. } => {
+                let discarded = matches!(self.end, Some(End::Discarded { letter: known, .. }) if known == *letter);
+                self.holds(Law::Letters, discarded == (*reply == Reply::Recorded));
+                if discarded {
+                    self.end = Some(End::Dead { letter: *letter });
                 }
             }
             Step::Sweep => match reply {
@@ -185,6 +201,7 @@ impl History {
                 self.starts += 1;
                 self.holds(Law::Budget, self.starts <= allowed);
                 (self.message, self.last, self.allowed) = (Some(given), Some(started.token), allowed);
+                self.redriven = None;
                 (self.attempt, self.since) = (Attempt::Open, seen.now);
             }
             Reply::Died(letter) => {
@@ -217,7 +234,7 @@ impl History {
             _ => false,
         };
         let is_whole = letter.attempts.len() == self.starts as usize
-            && self.message.is_some_and(|message| letter.payload == message);
+            && self.message.or(self.redriven).is_some_and(|message| letter.payload == message);
         self.holds(Law::Letters, has_its_reason && is_whole);
         self.ends(End::Dead { letter: letter.id });
         self.tell(Told::Dead(letter.id), seen.heard);

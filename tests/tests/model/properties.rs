@@ -61,6 +61,9 @@ fn reached(scene: &Scene) -> Vec<Property<Protocol>> {
         Property::sometimes("discarded", |_, state: &State| {
             state.keys.iter().any(|key| matches!(end(key), Some(SettledAs::Discarded(_))))
         }),
+        Property::sometimes("redriven, and nobody came", |_, state: &State| {
+            state.keys.iter().any(|key| key.history.redriven.is_some() && matches!(end(key), Some(SettledAs::Dead(_))))
+        }),
         Property::sometimes("redriven, and done", |_, state: &State| {
             let redriven = |key: &Key| key.letters.iter().any(|letter| letter.state == LetterState::Redriven);
             state.keys.iter().any(|key| redriven(key) && is_done(key))
@@ -155,7 +158,7 @@ fn comes_up(model: &Protocol, state: &State) -> bool {
         matches!(model.ask(state, key, &Step::Sweep, &facts).reply, Reply::Died(_))
     };
     state.keys.iter().enumerate().all(|(key, Key { record, history, .. })| match record {
-        Some(Record::Live(_)) if history.starts >= history.allowed => buried(key, LEASE),
+        Some(Record::Live(_)) if history.redriven.is_none() && history.starts >= history.allowed => buried(key, LEASE),
         Some(Record::Live(_)) => buried(key, TTL),
         _ => true,
     })

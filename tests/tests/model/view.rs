@@ -120,7 +120,8 @@ impl<'a> View<'a> {
         let Letter { id, state, reason } = *letter;
         self.letter_id(id);
         self.push(state as usize);
-        self.push(if state == LetterState::Open { reason as usize } else { 0 });
+        // A discard can be undone.
+        self.push(if state == LetterState::Redriven { 0 } else { reason as usize });
     }
 
     fn hand(&mut self, hand: Hand) {
@@ -144,13 +145,15 @@ impl<'a> View<'a> {
     }
 
     fn history(&mut self, history: &History) {
-        let History { message, starts, allowed, last, attempt, since, end, told, acted, broken } = history;
+        let History { message, redriven, starts, allowed, last, attempt, since, end, told, acted, broken } = history;
         self.push(message.map_or(99, usize::from));
         self.push(*starts as usize);
         self.push(*allowed as usize);
         self.token(last.unwrap_or(0));
         self.push(*attempt as usize);
-        self.push(if *attempt == Attempt::None { 0 } else { (self.state.now - since).min(TTL) as usize });
+        self.push(redriven.unwrap_or(0));
+        let since_matters = *attempt != Attempt::None || redriven.is_some();
+        self.push(if since_matters { (self.state.now - since).min(TTL) as usize } else { 0 });
         match end {
             None => self.push(0),
             Some(End::Done { result, at }) => {

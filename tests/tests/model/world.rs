@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use idem_runtime::Timestamp;
 use idem_runtime::protocol::{
-    AttemptOutcome, Budget, Change, Claim, DeadLetterId, Decision, Facts, Failed, Fingerprint, LetterChange,
+    AttemptOutcome, Budget, Change, Claim, DeadLetterId, Decision, Deed, Facts, Failed, Fingerprint, LetterChange,
     LetterState, Reason, Record, RecordId, Reply, Step, StoredResult,
 };
 
@@ -183,10 +183,16 @@ impl Protocol {
                 at.letters.push(Letter { id: letter.id, state: letter.state, reason: letter.reason });
                 state.letter += 1;
             }
-            LetterChange::Close { letter: id, state, .. } => {
-                at.letters.retain(|letter| letter.state == LetterState::Open);
-                match at.letters.iter_mut().find(|letter| letter.id == id) {
-                    Some(letter) => letter.state = state,
+            LetterChange::Act { letter: id, act } => {
+                at.letters.retain(|letter| letter.state == LetterState::Open || letter.id == id);
+                let (from, to) = match act.deed {
+                    Deed::Redriven => (LetterState::Open, LetterState::Redriven),
+                    Deed::Discarded => (LetterState::Open, LetterState::Discarded),
+                    Deed::Restored => (LetterState::Discarded, LetterState::Open),
+                    _ => (LetterState::Open, LetterState::Open),
+                };
+                match at.letters.iter_mut().find(|letter| letter.id == id && letter.state == from) {
+                    Some(letter) => letter.state = to,
                     None => at.history.breaks(Law::Letters),
                 }
             }

@@ -6,19 +6,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use minicbor::bytes::ByteSlice;
 
 use super::Shared;
 use super::index::{Bucket, Found};
 use super::job::{Answer, Job};
 use super::journal::{Draft, Journal, Moves};
-use super::layout::{CLOSED_LETTER, DEAD, LIVE, Meta, OPEN_LETTER, Slot, letter_key};
+use super::layout::{CLOSED_LETTER, DEAD, LIVE, Meta, NOTE, OPEN_LETTER, Slot, letter_key, note_key};
 use super::shelf::{Shelf, Shelving};
 use super::store::{Batch, Spill, Store};
 use crate::clock;
-use crate::ledger::LedgerError;
+use crate::ledger::{LedgerError, NoteChange, untold};
 use crate::protocol::{
-    Change, DeadLetter, DeadLetterId, Facts, LetterChange, Live, Record, RecordId, Reply, Settled, SettledAs, Step,
-    decide,
+    Act, Change, DeadLetter, DeadLetterId, Deed, Facts, LetterChange, LetterState, Live, Record, RecordId, Reply,
+    Settled, SettledAs, Step, decide,
 };
 
 /// What the committer knows of the ledger. A group changes it in place: when one cannot be written, all of it is read
@@ -59,6 +60,8 @@ pub(super) struct Group<'a> {
     draft: Draft,
     changed: HashMap<Slot, (Option<Record>, Stands), foldhash::fast::RandomState>,
     letters: HashMap<DeadLetterId, (DeadLetter, Option<Spill>)>,
+    /// The notes this group changed: whether they are there now, and their chunks.
+    notes: HashMap<String, Option<Option<Spill>>>,
     now: Timestamp,
     wrote: bool,
 }
@@ -73,6 +76,7 @@ impl<'a> Group<'a> {
             draft: Draft::default(),
             changed: HashMap::default(),
             letters: HashMap::new(),
+            notes: HashMap::new(),
             now,
             wrote: false,
         }
@@ -95,6 +99,13 @@ impl<'a> Group<'a> {
                     Err(error)
                 }
                 expired => Ok(Answer::Expire(done, expired)),
+            },
+            Job::Notes { changes, done } => match self.write_notes(&changes) {
+                Err(error) => {
+                    drop(done.send(Err(error.clone())));
+                    Err(error)
+                }
+                Ok(()) => Ok(Answer::Notes(done)),
             },
         }
     }
@@ -133,25 +144,11 @@ impl<'a> Group<'a> {
         match decision.letter {
             LetterChange::Keep => {}
             LetterChange::Open(letter) => {
-                let key = letter_key(OPEN_LETTER, letter.id);
-                let spill = self.batch.put(key, &*letter, None, &mut self.state.meta.number)?;
+                self.note(&untold(letter.id), Some(&[]))?;
                 self.count(OPEN_LETTER, 1);
-                self.letters.insert(letter.id, (*letter, spill));
+                self.put_letter(*letter, None)?;
             }
-            LetterChange::Close { letter: id, state, at, why } => {
-                let open = letter_key(OPEN_LETTER, id);
-                let (mut letter, spill) = match self.letters.get(&id) {
-                    Some(written) => written.clone(),
-                    None => self.store.get::<DeadLetter>(&open)?.ok_or_else(|| LedgerError::Record {
-                        detail: format!("the dead letter {id} of a dead record is missing"),
-                    })?,
-                };
-                (letter.state, letter.closed_at, letter.closed_why) = (state, Some(at), why);
-                self.batch.remove(&open, spill);
-                self.batch.put(letter_key(CLOSED_LETTER, id), &letter, None, &mut self.state.meta.number)?;
-                self.count(OPEN_LETTER, -1);
-                self.count(CLOSED_LETTER, 1);
-            }
+            LetterChange::Act { letter, act } => self.act(letter, *act)?,
         }
         match decision.record {
             Change::Keep => {}
@@ -159,6 +156,63 @@ impl<'a> Group<'a> {
             Change::Put(record) => self.replace(slot, stands, Some(*record))?,
         }
         Ok(decision.reply)
+    }
+
+    /// Does something to a letter, and moves it to where it belongs then.
+    fn act(&mut self, id: DeadLetterId, act: Act) -> Result<(), LedgerError> {
+        let was = if act.deed == Deed::Restored { CLOSED_LETTER } else { OPEN_LETTER };
+        let known = match self.letters.remove(&id) {
+            Some(written) => Some(written),
+            None => self.store.get::<DeadLetter>(&letter_key(was, id))?,
+        };
+        let Some((mut letter, spill)) = known else {
+            return Err(LedgerError::Record { detail: format!("the dead letter {id} of its record is missing") });
+        };
+        letter.act(act);
+        let kind = kind_of(&letter);
+        if kind == was {
+            return self.put_letter(letter, spill);
+        }
+        self.batch.remove(&letter_key(was, id), spill);
+        self.count(was, -1);
+        self.count(kind, 1);
+        self.put_letter(letter, None)
+    }
+
+    fn put_letter(&mut self, letter: DeadLetter, old: Option<Spill>) -> Result<(), LedgerError> {
+        self.wrote = true;
+        let key = letter_key(kind_of(&letter), letter.id);
+        let spill = self.batch.put(key, &letter, old, &mut self.state.meta.number)?;
+        self.letters.insert(letter.id, (letter, spill));
+        Ok(())
+    }
+
+    fn write_notes(&mut self, changes: &[NoteChange]) -> Result<(), LedgerError> {
+        changes.iter().try_for_each(|(key, value)| self.note(key, value.as_deref()))
+    }
+
+    /// Puts a note in place, or removes it.
+    fn note(&mut self, key: &str, value: Option<&[u8]>) -> Result<(), LedgerError> {
+        let place = note_key(key);
+        let stood = match self.notes.get(key) {
+            Some(stands) => *stands,
+            None => self.store.head(&place)?,
+        };
+        let stands = match (value, stood) {
+            (Some(value), _) => {
+                let value: &ByteSlice = value.into();
+                Some(self.batch.put(place, &value, stood.flatten(), &mut self.state.meta.number)?)
+            }
+            (None, Some(spill)) => {
+                self.batch.remove(&place, spill);
+                None
+            }
+            (None, None) => None,
+        };
+        self.wrote |= stands.is_some() || stood.is_some();
+        self.count(NOTE, i64::from(stands.is_some()) - i64::from(stood.is_some()));
+        self.notes.insert(key.to_owned(), stands);
+        Ok(())
     }
 
     /// Reads a record that this group has not changed.
@@ -258,7 +312,8 @@ impl<'a> Group<'a> {
                 Err(error) => return Err(error),
             };
             let over = |closed: Timestamp| self.now >= clock::after(closed, retention);
-            if let Some((_, spill)) = closed.filter(|(letter, _)| letter.closed_at.is_some_and(over)) {
+            if let Some((letter, spill)) = closed.filter(|(letter, _)| letter.closed_at.is_some_and(over)) {
+                self.note(&untold(letter.id), None)?;
                 self.batch.remove(key, spill);
                 self.count(CLOSED_LETTER, -1);
                 expired += 1;
@@ -267,4 +322,9 @@ impl<'a> Group<'a> {
         self.wrote |= expired > 0 || before != self.state.meta.counts;
         Ok((expired, self.shelving().is_swept()))
     }
+}
+
+/// Where a letter stands.
+fn kind_of(letter: &DeadLetter) -> u8 {
+    if letter.state == LetterState::Open { OPEN_LETTER } else { CLOSED_LETTER }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::layout::Slot;
-use crate::ledger::LedgerError;
+use crate::ledger::{LedgerError, NoteChange};
 use crate::protocol::{RecordId, Reply, Step, StoredResult};
 
 /// One request for a write.
@@ -14,6 +14,8 @@ pub(super) enum Job {
     Step { id: RecordId, slot: Slot, step: Step, done: Done<Reply> },
     /// Removes up to `limit` results whose bucket has expired, and those of these closed letters whose time is over.
     Expire { limit: usize, letters: Vec<Vec<u8>>, retention: Duration, done: Done<Expired> },
+    /// Writes and removes notes.
+    Notes { changes: Vec<NoteChange>, done: Done<()> },
 }
 
 /// How much was removed, and whether that was all.
@@ -26,6 +28,7 @@ pub(super) type Done<T> = oneshot::Sender<Result<T, LedgerError>>;
 pub(super) enum Answer {
     Step(Done<Reply>, Result<Reply, LedgerError>),
     Expire(Done<Expired>, Result<Expired, LedgerError>),
+    Notes(Done<()>),
 }
 
 impl Job {
@@ -33,6 +36,7 @@ impl Job {
         match self {
             Job::Step { done, .. } => drop(done.send(Err(error.clone()))),
             Job::Expire { done, .. } => drop(done.send(Err(error.clone()))),
+            Job::Notes { done, .. } => drop(done.send(Err(error.clone()))),
         }
     }
 
@@ -41,6 +45,7 @@ impl Job {
         match self {
             Job::Step { step: Step::Claim(claim), .. } => claim.payload.len(),
             Job::Step { step: Step::Complete { result: StoredResult::Json(json), .. }, .. } => json.len(),
+            Job::Notes { changes, .. } => changes.iter().filter_map(|(_, value)| value.as_ref()).map(Vec::len).sum(),
             _ => 0,
         }
     }
@@ -51,6 +56,7 @@ impl Answer {
         match self {
             Answer::Step(done, reply) => drop(done.send(reply)),
             Answer::Expire(done, expired) => drop(done.send(expired)),
+            Answer::Notes(done) => drop(done.send(Ok(()))),
         }
     }
 
@@ -59,6 +65,7 @@ impl Answer {
         match self {
             Answer::Step(done, _) => drop(done.send(Err(error.clone()))),
             Answer::Expire(done, _) => drop(done.send(Err(error.clone()))),
+            Answer::Notes(done) => drop(done.send(Err(error.clone()))),
         }
     }
 }

@@ -5,6 +5,7 @@
 //! - `d` dead records
 //! - `s` settled records, by bucket; `b` the closed buckets, `h` the hashes of what is in each
 //! - `o` open letters, `z` closed ones, so that listing them costs what there is to see
+//! - `n` notes
 //! - `c` the chunks of large values
 
 use std::sync::Arc;
@@ -24,6 +25,7 @@ pub(super) const BUCKET: u8 = b'b';
 pub(super) const HASHES: u8 = b'h';
 pub(super) const OPEN_LETTER: u8 = b'o';
 pub(super) const CLOSED_LETTER: u8 = b'z';
+pub(super) const NOTE: u8 = b'n';
 pub(super) const CHUNK: u8 = b'c';
 
 /// Longer names and keys are hashed: sled puts tree nodes past 128 KiB into files that it never syncs, and an index
@@ -78,10 +80,13 @@ pub(crate) struct Counts {
     /// Closed buckets.
     #[n(4)]
     pub(super) buckets: u64,
+    #[n(5)]
+    #[cbor(default)]
+    pub(super) notes: u64,
 }
 
 /// The kinds that are counted.
-pub(super) const COUNTED: [u8; 5] = [LIVE, DEAD, OPEN_LETTER, CLOSED_LETTER, BUCKET];
+pub(super) const COUNTED: [u8; 6] = [LIVE, DEAD, OPEN_LETTER, CLOSED_LETTER, BUCKET, NOTE];
 
 impl Counts {
     /// The count of a kind.
@@ -92,6 +97,7 @@ impl Counts {
             OPEN_LETTER => Some(&mut self.open_letters),
             CLOSED_LETTER => Some(&mut self.closed_letters),
             BUCKET => Some(&mut self.buckets),
+            NOTE => Some(&mut self.notes),
             _ => None,
         }
     }
@@ -99,11 +105,11 @@ impl Counts {
 
 impl std::fmt::Display for Counts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { live, dead, open_letters, closed_letters, buckets } = self;
+        let Self { live, dead, open_letters, closed_letters, buckets, notes } = self;
         write!(
             f,
             "{live} live and {dead} dead records, {open_letters} open and {closed_letters} closed letters, {buckets} \
-             buckets of results"
+             buckets of results, {notes} notes"
         )
     }
 }
@@ -201,6 +207,10 @@ pub(super) fn journal_key(place: u64) -> Vec<u8> {
 
 pub(super) fn letter_key(kind: u8, id: DeadLetterId) -> Vec<u8> {
     joined(&[&[kind], id.as_bytes()])
+}
+
+pub(super) fn note_key(key: &str) -> Vec<u8> {
+    joined(&[&[NOTE], key.as_bytes()])
 }
 
 pub(super) fn chunk_key(name: u64, index: u32) -> Vec<u8> {

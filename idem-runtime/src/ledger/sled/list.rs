@@ -1,9 +1,10 @@
-//! Listing dead letters: backwards in time, no further than the page.
+//! Listing dead letters, backwards in time, and notes: no further than the page.
 
-use super::layout::{CLOSED_LETTER, OPEN_LETTER, letter_key};
+use minicbor::bytes::ByteVec;
+
+use super::layout::{CLOSED_LETTER, OPEN_LETTER, letter_key, note_key};
 use super::store::Store;
-use crate::ledger::Filter;
-use crate::ledger::LedgerError;
+use crate::ledger::{Filter, LedgerError, Note};
 use crate::protocol::{DeadLetter, LetterState};
 
 pub(super) fn letters(store: &Store, filter: &Filter) -> Result<Vec<DeadLetter>, LedgerError> {
@@ -39,4 +40,17 @@ pub(super) fn letters(store: &Store, filter: &Filter) -> Result<Vec<DeadLetter>,
     found.sort_by_key(|letter| std::cmp::Reverse(letter.id));
     found.truncate(filter.wanted_limit());
     Ok(found)
+}
+
+pub(super) fn notes(store: &Store, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<Note>, LedgerError> {
+    let after = after.map(note_key).unwrap_or_default();
+    let mut notes = Vec::new();
+    for (key, _) in store.rows(&note_key(prefix), &after, limit)? {
+        // One that was removed since the keys were read is no longer here.
+        if let Some((value, _)) = store.get::<ByteVec>(&key)? {
+            let key = String::from_utf8_lossy(key.get(1..).unwrap_or_default()).into_owned();
+            notes.push(Note { key, value: value.into() });
+        }
+    }
+    Ok(notes)
 }

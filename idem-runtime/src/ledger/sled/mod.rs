@@ -42,7 +42,7 @@ use queue::Queue;
 use store::Store;
 use witness::Witness;
 
-use super::{Ledger, LedgerError, Swept};
+use super::{Ledger, LedgerError, Note, NoteChange, Swept};
 use crate::clock::{BoxFuture, Clock};
 use crate::fault;
 use crate::ledger::Filter;
@@ -317,6 +317,24 @@ impl Ledger for SledLedger {
     fn sweep(&self, settled: usize, retention: Duration) -> BoxFuture<'static, Result<Swept, LedgerError>> {
         let shared = Arc::clone(&self.shared);
         Box::pin(async move { sweep::sweep(&shared, settled, retention).await })
+    }
+
+    fn notes(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> BoxFuture<'static, Result<Vec<Note>, LedgerError>> {
+        let read = self.shared.durably(|store| list::notes(store, prefix, after, limit));
+        Box::pin(std::future::ready(read))
+    }
+
+    fn write_notes(&self, changes: Vec<NoteChange>) -> BoxFuture<'static, Result<(), LedgerError>> {
+        let shared = Arc::clone(&self.shared);
+        Box::pin(async move {
+            let (done, answer): (Done<()>, _) = oneshot::channel();
+            shared.enqueue(Job::Notes { changes, done }, answer).answer().await
+        })
     }
 
     fn leases(&self) -> bool {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{LEASE, PAUSE, Subject, claim, complete, id};
+use super::{LEASE, PAUSE, Subject, claim, complete, discard, id};
 use crate::protocol::{AttemptOutcome, Fingerprint, RecordId, Reply, Started, Step};
 
 /// A key never seen before runs, as attempt 1.
@@ -112,7 +112,7 @@ pub async fn another_fingerprint_is_refused_in_every_state(on: Arc<Subject>) {
     on.step("done", complete(done.token, "1")).await;
     on.kill("dead").await;
     let letter = on.kill("discarded").await.id;
-    on.step("discarded", Step::Discard { letter, why: "a test".to_owned() }).await;
+    on.step("discarded", discard(letter, "a test")).await;
     for key in ["running", "waiting", "done", "dead", "discarded"] {
         let mut other = claim();
         other.fingerprint = Some(Fingerprint([2; 16]));

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{PAUSE, Subject, TTL, claim, complete, id};
+use super::{PAUSE, Subject, TTL, claim, complete, id, redrive};
 use crate::protocol::{AttemptOutcome, Reason, Reply, Step, StoredResult};
 
 /// What was recorded is what duplicates get, byte for byte: `()`, `false`, `0` and `None` too.
@@ -37,7 +37,7 @@ pub async fn large_values_come_back_whole(on: Arc<Subject>) {
     };
     let letter = on.ledger.letter(written.id).await.unwrap().unwrap();
     assert!(letter.payload["note"].as_str().is_some_and(|note| note.len() == 1 << 20));
-    assert_eq!(on.step("B", Step::Redrive { letter: letter.id }).await, Reply::Recorded);
+    assert_eq!(on.step("B", redrive(letter.id)).await, Reply::Recorded);
     assert_eq!(on.ledger.letter(letter.id).await.unwrap().unwrap().payload, letter.payload);
 }
 

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{PAUSE, Subject, TTL, claim, complete, id};
+use super::{PAUSE, Subject, TTL, claim, complete, discard, id, redrive};
 use crate::ledger::Filter;
-use crate::protocol::{AttemptOutcome, LetterState, Reason, Record, Reply, SettledAs, Started, Step};
+use crate::protocol::{
+    AttemptOutcome, By, Claim, Deed, Fingerprint, LetterState, Reason, Record, Reply, SettledAs, Started, Step,
+};
 
 async fn open_letters(on: &Subject) -> usize {
     let letters = on.ledger.letters(&Filter::default()).await.unwrap();
@@ -81,13 +83,13 @@ pub async fn a_dead_message_does_not_run(on: Arc<Subject>) {
 /// A redriven key is new: a whole budget, a letter of its own when it dies again, and the old one as history.
 pub async fn a_redrive_gives_a_fresh_budget(on: Arc<Subject>) {
     let first = on.kill("A").await.id;
-    assert_eq!(on.step("A", Step::Redrive { letter: first }).await, Reply::Recorded);
+    assert_eq!(on.step("A", redrive(first)).await, Reply::Recorded);
     assert_eq!(open_letters(&on).await, 0);
     let history = on.ledger.letter(first).await.unwrap().unwrap();
     assert_eq!((history.state, history.attempts.len()), (LetterState::Redriven, 1));
     let second = on.kill("A").await.id;
     assert_ne!(first, second);
-    on.step("A", Step::Redrive { letter: second }).await;
+    on.step("A", redrive(second)).await;
     let Started { token, number } = on.start("A").await;
     assert_eq!(number, 1);
     assert_eq!(on.step("A", complete(token, "1")).await, Reply::Recorded);
@@ -101,7 +103,7 @@ pub async fn a_token_of_before_a_redrive_is_stale(on: Arc<Subject>) {
     let Reply::Died(letter) = on.fail("A", old.token, AttemptOutcome::Permanent).await else {
         panic!("expected a letter")
     };
-    on.step("A", Step::Redrive { letter: letter.id }).await;
+    on.step("A", redrive(letter.id)).await;
     assert_eq!(on.step("A", complete(old.token, "1")).await, Reply::LeaseLost);
     let new = on.start("A").await;
     assert!(new.token > old.token);
@@ -112,7 +114,7 @@ pub async fn a_token_of_before_a_redrive_is_stale(on: Arc<Subject>) {
 pub async fn a_discarded_message_does_not_run_until_its_time_is_over(on: Arc<Subject>) {
     let letter = on.kill("A").await.id;
     on.clock.advance(TTL * 2);
-    assert_eq!(on.step("A", Step::Discard { letter, why: "a test order".to_owned() }).await, Reply::Recorded);
+    assert_eq!(on.step("A", discard(letter, "a test order")).await, Reply::Recorded);
     assert_eq!(on.step("A", Step::Claim(claim())).await, Reply::Dead { letter, discarded: true });
     assert_eq!(open_letters(&on).await, 0);
     let closed = on.ledger.letter(letter).await.unwrap().unwrap();
@@ -125,11 +127,11 @@ pub async fn a_discarded_message_does_not_run_until_its_time_is_over(on: Arc<Sub
 pub async fn a_letter_is_closed_once(on: Arc<Subject>) {
     let letter = on.kill("A").await.id;
     let other = on.kill("B").await.id;
-    assert_eq!(on.step("A", Step::Redrive { letter: other }).await, Reply::NotOpen);
-    assert_eq!(on.step("A", Step::Redrive { letter }).await, Reply::Recorded);
-    assert_eq!(on.step("A", Step::Redrive { letter }).await, Reply::NotOpen);
-    assert_eq!(on.step("A", Step::Discard { letter, why: String::new() }).await, Reply::NotOpen);
-    assert_eq!(on.step("never seen", Step::Redrive { letter }).await, Reply::NotOpen);
+    assert_eq!(on.step("A", redrive(other)).await, Reply::NotOpen);
+    assert_eq!(on.step("A", redrive(letter)).await, Reply::Recorded);
+    assert_eq!(on.step("A", redrive(letter)).await, Reply::NotOpen);
+    assert_eq!(on.step("A", discard(letter, "")).await, Reply::NotOpen);
+    assert_eq!(on.step("never seen", redrive(letter)).await, Reply::NotOpen);
     assert_eq!(open_letters(&on).await, 1);
 }
 
@@ -154,7 +156,7 @@ pub async fn letters_are_listed_newest_first_by_the_page(on: Arc<Subject>) {
     let one = on.ledger.letters(&Filter::default().handler("laws").key("A-007")).await.unwrap();
     assert_eq!(one.len(), 1);
     assert_eq!(on.ledger.letters(&Filter::default().handler("others")).await.unwrap(), []);
-    on.step("A-007", Step::Redrive { letter: one[0].id }).await;
+    on.step("A-007", redrive(one[0].id)).await;
     assert_eq!(on.ledger.letters(&Filter::default().limit(1000)).await.unwrap().len(), 249);
     assert_eq!(on.ledger.letters(&Filter::default().state(LetterState::Redriven)).await.unwrap().len(), 1);
     let everything = on.ledger.letters(&Filter::default().any_state().limit(usize::MAX)).await.unwrap();
@@ -178,11 +180,66 @@ pub async fn an_abandoned_message_becomes_a_letter(on: Arc<Subject>) {
 pub async fn closed_letters_are_history_for_a_while(on: Arc<Subject>) {
     let open = on.kill("A").await.id;
     let closed = on.kill("B").await.id;
-    on.step("B", Step::Redrive { letter: closed }).await;
+    on.step("B", redrive(closed)).await;
     on.clock.advance(TTL);
     on.ledger.sweep(100, TTL + PAUSE).await.unwrap();
     assert!(on.ledger.letter(closed).await.unwrap().is_some());
     on.ledger.sweep(100, TTL).await.unwrap();
     assert_eq!(on.ledger.letter(closed).await.unwrap(), None);
     assert!(on.ledger.letter(open).await.unwrap().is_some());
+}
+
+/// A redrive that nobody follows with a call is not forgotten: after the time to live it is a letter again.
+pub async fn a_redriven_message_that_never_comes_is_a_letter_again(on: Arc<Subject>) {
+    let first = on.kill("A").await.id;
+    on.step("A", redrive(first)).await;
+    on.clock.advance(TTL - PAUSE);
+    assert_eq!(on.ledger.sweep(0, TTL * 2).await.unwrap().died, []);
+    on.clock.advance(PAUSE);
+    let died = on.ledger.sweep(0, TTL * 2).await.unwrap().died;
+    let [letter] = &died[..] else { panic!("expected one letter, got {died:?}") };
+    assert_eq!((letter.key.as_str(), letter.reason, letter.attempts.len()), ("A", Reason::Abandoned, 0));
+    assert_eq!(letter.payload, serde_json::json!({ "sku": "TEA-500" }));
+    assert_eq!(on.step("A", redrive(letter.id)).await, Reply::Recorded);
+    // Other content is welcome after a redrive, and is what counts from then on.
+    let corrected = Claim { fingerprint: Some(Fingerprint([2; 16])), ..claim() };
+    assert_eq!(on.start_as("A", corrected).await.number, 1);
+    assert_eq!(on.step("A", Step::Claim(claim())).await, Reply::Reused);
+}
+
+/// An undone discard leaves the letter as it was, open; once the key is forgotten there is nothing to undo.
+pub async fn a_discard_can_be_undone(on: Arc<Subject>) {
+    let letter = on.kill("A").await.id;
+    let restore = || Step::Restore { letter, by: By { who: None, why: Some("wrong one".to_owned()) } };
+    assert_eq!(on.step("A", restore()).await, Reply::NotOpen);
+    on.step("A", discard(letter, "a test order")).await;
+    assert_eq!(on.step("A", restore()).await, Reply::Recorded);
+    assert_eq!(on.step("A", Step::Claim(claim())).await, Reply::Dead { letter, discarded: false });
+    assert_eq!(open_letters(&on).await, 1);
+    let open = on.ledger.letter(letter).await.unwrap().unwrap();
+    assert_eq!((open.state, open.closed_at, open.closed_why), (LetterState::Open, None, None));
+    let deeds: Vec<_> = open.history.iter().map(|act| (act.deed.as_str(), act.by.why.as_deref())).collect();
+    assert_eq!(deeds, [("discarded", Some("a test order")), ("restored", Some("wrong one"))]);
+    on.step("A", discard(letter, "after all")).await;
+    on.clock.advance(TTL);
+    assert_eq!(on.step("A", restore()).await, Reply::NotOpen);
+    assert_eq!(open_letters(&on).await, 0);
+}
+
+/// An edit changes the letter's payload and nothing else; what it was is kept, with who did it and why.
+pub async fn an_edit_is_kept_with_what_was_before(on: Arc<Subject>) {
+    let letter = on.kill("A").await.id;
+    let by = By { who: Some("ann".to_owned()), why: Some("a typo".to_owned()) };
+    let edit = |sku: &str| Step::Edit { letter, payload: serde_json::json!({ "sku": sku }), by: by.clone() };
+    assert_eq!(on.step("A", edit("TEA-250")).await, Reply::Recorded);
+    assert_eq!(on.step("A", edit("TEA-100")).await, Reply::Recorded);
+    let edited = on.ledger.letter(letter).await.unwrap().unwrap();
+    assert_eq!((&edited.payload["sku"], edited.state), (&"TEA-100".into(), LetterState::Open));
+    let before: Vec<_> = edited.history.iter().map(|act| act.deed.clone()).collect();
+    let was = |sku: &str| Deed::Edited(serde_json::json!({ "sku": sku }));
+    assert_eq!(before, [was("TEA-500"), was("TEA-250")]);
+    assert_eq!(edited.history[0].by, by);
+    assert_eq!(on.step("A", Step::Claim(claim())).await, Reply::Dead { letter, discarded: false });
+    on.step("A", redrive(letter)).await;
+    assert_eq!(on.step("A", edit("TEA-50")).await, Reply::NotOpen);
 }

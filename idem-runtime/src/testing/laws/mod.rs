@@ -19,6 +19,7 @@
 mod claims;
 mod endings;
 mod letters;
+mod notes;
 
 use std::any::Any;
 use std::sync::Arc;
@@ -27,11 +28,13 @@ use std::time::Duration;
 pub use claims::*;
 pub use endings::*;
 pub use letters::*;
+pub use notes::*;
 
 use super::ManualClock;
 use crate::ledger::Ledger;
 use crate::protocol::{
-    AttemptOutcome, Budget, Claim, DeadLetter, Failed, Fingerprint, RecordId, Reply, Started, Step, StoredResult,
+    AttemptOutcome, Budget, By, Claim, DeadLetter, DeadLetterId, Failed, Fingerprint, RecordId, Reply, Started, Step,
+    StoredResult,
 };
 
 /// One named test for each law. `$open` is a path to a `fn() -> Subject` that opens an empty ledger.
@@ -69,6 +72,11 @@ macro_rules! ledger_laws {
             letters_are_listed_newest_first_by_the_page
             an_abandoned_message_becomes_a_letter
             closed_letters_are_history_for_a_while
+            a_redriven_message_that_never_comes_is_a_letter_again
+            a_discard_can_be_undone
+            an_edit_is_kept_with_what_was_before
+            notes_are_written_together_and_read_in_order
+            a_new_letter_is_untold_until_somebody_says_so
         );
     };
     ($open:path; $($law:ident)+) => {
@@ -166,4 +174,12 @@ fn failed(token: u64, outcome: AttemptOutcome) -> Failed {
 
 fn complete(token: u64, json: &str) -> Step {
     Step::Complete { token, result: StoredResult::Json(json.as_bytes().into()) }
+}
+
+fn redrive(letter: DeadLetterId) -> Step {
+    Step::Redrive { letter, payload: claim().payload, by: By::default() }
+}
+
+fn discard(letter: DeadLetterId, why: &str) -> Step {
+    Step::Discard { letter, by: By { who: Some("ann".to_owned()), why: Some(why.to_owned()) } }
 }

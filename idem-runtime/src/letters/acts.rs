@@ -1,0 +1,85 @@
+//! What a person does with a letter.
+
+use super::DeadLetters;
+use crate::error::Error;
+use crate::protocol::{By, DeadLetter, DeadLetterId, RecordId, Reply, Step};
+
+impl DeadLetters {
+    /// Re-arms the letter's key: the next call of it runs the body, with a fresh budget, and with whatever content it
+    /// brings. Somebody has to make that call: where the consumer has acked the message, publish it again, from the
+    /// letter's payload if need be, or use [`run`](Self::run). When nobody does within the handler's `ttl`, it is a dead
+    /// letter again ([`Reason::Abandoned`](crate::protocol::Reason::Abandoned)). The letter stays as history, and is
+    /// given back as it stands then.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchLetter`], [`Error::LetterClosed`], or [`Error::Ledger`] when it cannot be recorded.
+    pub async fn redrive(&self, id: &DeadLetterId) -> Result<DeadLetter, Error> {
+        let letter = self.known(id).await?;
+        let payload = letter.payload.to_string().into_bytes().into();
+        self.act(letter, Step::Redrive { letter: *id, payload, by: self.by_because(None) }).await
+    }
+
+    /// Closes the letter without another run: duplicates of its key still do not run, until the handler's `ttl` has
+    /// passed since the discard, as with a result. `why` is for whoever asks later.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchLetter`], [`Error::LetterClosed`], or [`Error::Ledger`] when it cannot be recorded.
+    pub async fn discard(&self, id: &DeadLetterId, why: impl Into<String>) -> Result<DeadLetter, Error> {
+        let letter = self.known(id).await?;
+        self.act(letter, Step::Discard { letter: *id, by: self.by_because(Some(why.into())) }).await
+    }
+
+    /// Undoes a discard: the letter is open again. It can be done until the handler's `ttl` has passed since the discard.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchLetter`], [`Error::LetterClosed`] when it is not discarded or the key is forgotten by now, or
+    /// [`Error::Ledger`] when it cannot be recorded.
+    pub async fn restore(&self, id: &DeadLetterId, why: impl Into<String>) -> Result<DeadLetter, Error> {
+        let letter = self.get(id).await?.ok_or(Error::NoSuchLetter { id: *id })?;
+        self.act(letter, Step::Restore { letter: *id, by: self.by_because(Some(why.into())) }).await
+    }
+
+    /// Changes the payload that [`run`](Self::run) uses. What it was before stays in the letter's history.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchLetter`], [`Error::LetterClosed`], or [`Error::Ledger`] when it cannot be recorded.
+    pub async fn edit(
+        &self,
+        id: &DeadLetterId,
+        payload: serde_json::Value,
+        why: impl Into<String>,
+    ) -> Result<DeadLetter, Error> {
+        let letter = self.known(id).await?;
+        self.act(letter, Step::Edit { letter: *id, payload, by: self.by_because(Some(why.into())) }).await
+    }
+
+    /// A letter that is there.
+    pub(super) async fn known(&self, id: &DeadLetterId) -> Result<DeadLetter, Error> {
+        self.get(id).await?.ok_or(Error::NoSuchLetter { id: *id })
+    }
+
+    pub(super) fn by_because(&self, why: Option<String>) -> By {
+        By { who: self.who.clone(), why }
+    }
+
+    async fn act(&self, letter: DeadLetter, step: Step) -> Result<DeadLetter, Error> {
+        let id = letter.id;
+        let record = RecordId { handler: letter.handler.as_str().into(), key: letter.key.as_str().into() };
+        let reply = self.inner().apply(&record, step).await.map_err(|problem| Error::Ledger {
+            handler: Some(letter.handler),
+            key: Some(letter.key),
+            problem,
+        })?;
+        let letter = self.known(&id).await?;
+        match reply {
+            Reply::Recorded => {
+                self.inner().count_letters().await;
+                let act = letter.history.last().map(|act| act.deed.as_str());
+                tracing::info!(handler = letter.handler, key = letter.key, letter = %id, act, who = self.who,
+                    "somebody acted on a dead letter");
+                Ok(letter)
+            }
+            _ => Err(Error::LetterClosed { id, state: letter.state }),
+        }
+    }
+}

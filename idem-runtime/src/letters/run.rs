@@ -1,0 +1,189 @@
+//! Redrive that runs: a service says how its handlers are called again, and a letter is run inside the protocol.
+
+use std::collections::HashMap;
+use std::fmt::{self, Display};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::RwLock;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::DeadLetters;
+use crate::clock::{BoxFuture, until};
+use crate::current;
+use crate::error::Error;
+use crate::idem::Idem;
+use crate::protocol::{DeadLetter, DeadLetterId, LetterState, Phase, Record, RecordId, SettledAs, Step};
+
+/// One call of a handler with a letter's payload: its result as JSON, or its error's text.
+type Running = BoxFuture<'static, Result<Value, String>>;
+type Runner = Arc<dyn Fn(Value) -> Result<Running, serde_json::Error> + Send + Sync>;
+
+/// How handlers are called again, by their names in the ledger.
+#[derive(Default)]
+pub(crate) struct Runners(RwLock<HashMap<String, Runner>>);
+
+/// A run of a letter, as the call that it leads to sees it.
+pub(crate) struct Redriving {
+    pub(crate) id: RecordId,
+    /// The re-arming, which that call makes before its claim.
+    pub(crate) step: Step,
+    begun: AtomicBool,
+}
+
+impl Redriving {
+    /// Whether the call is the first one of the letter's key: that one re-arms it.
+    pub(crate) fn begins(&self) -> bool {
+        !self.begun.swap(true, Ordering::SeqCst)
+    }
+
+    fn begun(&self) -> bool {
+        self.begun.load(Ordering::SeqCst)
+    }
+}
+
+/// What a run of a letter came to.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Ran {
+    /// The handler's result, as JSON.
+    Done(Value),
+    /// It did not succeed.
+    Failed {
+        /// The error's text.
+        error: String,
+        /// The letter that is open now: the same one where nothing ran, a new one where the message died again.
+        letter: Option<DeadLetterId>,
+    },
+}
+
+impl Idem {
+    /// Says how a handler is called again, so that [`DeadLetters::run`] can: `run` gets the letter's payload with its
+    /// types. Of a handler with one argument that is the argument; of one with several, a struct with fields of their
+    /// names. A later function takes the place of an earlier one.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?;
+    /// # use idem_runtime::{Error, Filter, Idem, Ran, idempotent};
+    /// # #[derive(Debug, thiserror::Error)]
+    /// # enum OrderError { #[error("out of stock")] OutOfStock, #[error(transparent)] Idem(#[from] Error) }
+    /// #[derive(Clone, serde::Serialize, serde::Deserialize)]
+    /// struct PlaceOrder { order_no: String, qty: u32 }
+    ///
+    /// #[idempotent(name = "orders.place", key = "order_no", retries = 0)]
+    /// async fn place_order(order: PlaceOrder) -> Result<u32, OrderError> {
+    ///     if order.qty > 10 { Err(OrderError::OutOfStock) } else { Ok(order.qty * 100) }
+    /// }
+    ///
+    /// let idem = Idem::open(folder.path())?;
+    /// idem.redrive_with("orders.place", place_order);
+    /// let order = PlaceOrder { order_no: "A-1".into(), qty: 12 };
+    /// assert!(idem.scope(place_order(order)).await.is_err());
+    ///
+    /// let letters = idem.dead_letters().by("ann");
+    /// let letter = letters.list(&Filter::default()).await?.remove(0);
+    /// letters.edit(&letter.id, serde_json::json!({ "order": { "order_no": "A-1", "qty": 2 } }), "a typo").await?;
+    /// assert_eq!(letters.run(&letter.id).await?, Ran::Done(200.into()));
+    /// # Ok(()) }
+    /// ```
+    pub fn redrive_with<T, F, R, E>(&self, handler: impl Into<String>, run: impl Fn(T) -> F + Send + Sync + 'static)
+    where
+        T: DeserializeOwned,
+        F: Future<Output = Result<R, E>> + Send + 'static,
+        R: Serialize,
+        E: Display,
+    {
+        let runner: Runner = Arc::new(move |payload| {
+            let running = run(serde_json::from_value(payload)?);
+            Ok(Box::pin(async move {
+                let result = running.await.map_err(|error| format!("{error:#}"))?;
+                serde_json::to_value(&result).map_err(|error| format!("its result is no JSON: {error}"))
+            }))
+        });
+        self.inner().runners.0.write().insert(handler.into(), runner);
+    }
+
+    /// Whether this service has said how the handler is called again.
+    pub fn can_redrive(&self, handler: &str) -> bool {
+        self.inner().runners.0.read().contains_key(handler)
+    }
+}
+
+impl DeadLetters {
+    /// Redrives the letter and runs its handler at once, in this process, with the letter's payload as it stands. The key
+    /// is re-armed by the call itself: when the payload does not fit, or belongs to another key, the letter stays open.
+    /// When the process dies in the middle, the message goes on as any other would: it is never lost.
+    ///
+    /// With `retry = "redeliver"` the handler is called again after each pause, as a broker would.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchLetter`], [`Error::LetterClosed`], [`Error::NoRunner`], [`Error::Codec`] when the payload does not
+    /// fit the handler's arguments, or [`Error::Ledger`]. That the handler itself fails is no error here, but
+    /// [`Ran::Failed`].
+    pub async fn run(&self, id: &DeadLetterId) -> Result<Ran, Error> {
+        let letter = self.known(id).await?;
+        if letter.state != LetterState::Open {
+            return Err(Error::LetterClosed { id: *id, state: letter.state });
+        }
+        let runner = self.inner().runners.0.read().get(&letter.handler).map(Arc::clone);
+        let runner = runner.ok_or_else(|| Error::NoRunner { handler: letter.handler.clone() })?;
+        let record = RecordId { handler: letter.handler.as_str().into(), key: letter.key.as_str().into() };
+        let payload = letter.payload.to_string().into_bytes().into();
+        let step = Step::Redrive { letter: *id, payload, by: self.by_because(None) };
+        let redriving = Arc::new(Redriving { id: record.clone(), step, begun: AtomicBool::new(false) });
+        loop {
+            let running = runner(arguments(&letter)).map_err(|problem| unfit(&letter, &problem))?;
+            let error = match current::redrive(self.idem.clone(), Arc::clone(&redriving), running).await {
+                Ok(_) if !redriving.begun() => {
+                    "the function given to `redrive_with` did not call the handler with the letter's key".to_owned()
+                }
+                Ok(result) => return Ok(Ran::Done(result)),
+                Err(error) => error,
+            };
+            let letter = match self.idem.record(&record).await? {
+                Some(Record::Live(live)) => match live.phase {
+                    Phase::Waiting { until: at, .. } if redriving.begun() => {
+                        let clock = &self.inner().clock;
+                        clock.sleep(until(at, clock.now())).await;
+                        continue;
+                    }
+                    _ => None,
+                },
+                Some(Record::Settled(settled)) => match settled.end {
+                    SettledAs::Dead(letter) => Some(letter),
+                    SettledAs::Done(_) | SettledAs::Discarded(_) => None,
+                },
+                None => None,
+            };
+            return Ok(Ran::Failed { error, letter });
+        }
+    }
+}
+
+/// The payload as a handler takes it: of one argument, its value.
+fn arguments(letter: &DeadLetter) -> Value {
+    match &letter.payload {
+        Value::Object(arguments) if arguments.len() == 1 => arguments.values().next().cloned().unwrap_or_default(),
+        payload => payload.clone(),
+    }
+}
+
+fn unfit(letter: &DeadLetter, problem: &serde_json::Error) -> Error {
+    Error::Codec {
+        handler: letter.handler.clone(),
+        key: letter.key.clone(),
+        what: format!("the payload of dead letter {} does not fit the handler; edit it, and nothing ran:", letter.id),
+        problem: problem.to_string(),
+    }
+}
+
+impl fmt::Debug for Redriving {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Redriving").field("id", &self.id).finish_non_exhaustive()
+    }
+}

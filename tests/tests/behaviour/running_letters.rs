@@ -1,0 +1,184 @@
+//! Redrive that runs: a letter's handler is called again in the service, with the letter's payload.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use idem_runtime::testing::{Temporary, temporary};
+use idem_runtime::{Deed, Error, Filter, Idem, LetterState, Ran, Reason, idempotent};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+#[derive(Debug, thiserror::Error)]
+enum Oops {
+    #[error("{0} is too many")]
+    TooMany(u32),
+    #[error(transparent)]
+    Idem(#[from] Error),
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+struct PlaceOrder {
+    order_no: String,
+    qty: u32,
+}
+
+#[idempotent(name = "running.place", key = "order_no", retries = 0)]
+async fn place(order: PlaceOrder) -> Result<u32, Oops> {
+    if order.qty > 10 { Err(Oops::TooMany(order.qty)) } else { Ok(order.qty * 100) }
+}
+
+fn order(order_no: &str, qty: u32) -> PlaceOrder {
+    PlaceOrder { order_no: order_no.to_owned(), qty }
+}
+
+async fn dead(idem: &Idem, order: PlaceOrder) -> idem_runtime::DeadLetter {
+    let key = order.order_no.clone();
+    idem.scope(place(order)).await.unwrap_err();
+    idem.dead_letters().list(&Filter::default().key(key)).await.unwrap().remove(0)
+}
+
+fn ready() -> Temporary {
+    let idem = temporary().unwrap();
+    idem.redrive_with("running.place", place);
+    idem
+}
+
+#[tokio::test]
+async fn an_edited_letter_runs_and_its_duplicates_get_the_result() {
+    let idem = ready();
+    let letters = idem.dead_letters().by("ann");
+    let letter = dead(&idem, order("A-1", 12)).await;
+    let edited = letters.edit(&letter.id, json!({ "order": { "order_no": "A-1", "qty": 2 } }), "a typo").await.unwrap();
+    assert_eq!(edited.payload["order"]["qty"], 2);
+    assert_eq!(letters.run(&letter.id).await.unwrap(), Ran::Done(200.into()));
+    assert_eq!(idem.scope(place(order("A-1", 2))).await.unwrap(), 200);
+    let history = letters.get(&letter.id).await.unwrap().unwrap();
+    assert_eq!(history.state, LetterState::Redriven);
+    let acts: Vec<_> = history.history.iter().map(|act| (act.deed.as_str(), act.by.who.as_deref())).collect();
+    assert_eq!(acts, [("edited", Some("ann")), ("redriven", Some("ann"))]);
+    assert!(matches!(&history.history[0].deed, Deed::Edited(before) if before["order"]["qty"] == 12));
+}
+
+#[tokio::test]
+async fn a_run_that_fails_is_a_letter_of_its_own() {
+    let idem = ready();
+    let letter = dead(&idem, order("A-1", 12)).await;
+    let Ran::Failed { error, letter: Some(again) } = idem.dead_letters().run(&letter.id).await.unwrap() else {
+        panic!("it ran")
+    };
+    assert_eq!(error, "12 is too many");
+    assert_ne!(again, letter.id);
+    let open = idem.dead_letters().list(&Filter::default()).await.unwrap();
+    assert_eq!(open.iter().map(|letter| letter.id).collect::<Vec<_>>(), [again]);
+    assert_eq!(open[0].attempts.len(), 1);
+}
+
+#[tokio::test]
+async fn what_does_not_fit_leaves_the_letter_open() {
+    let idem = ready();
+    let letters = idem.dead_letters();
+    let letter = dead(&idem, order("A-1", 12)).await;
+
+    letters.edit(&letter.id, json!({ "order": { "order_no": "A-1" } }), "").await.unwrap();
+    let error = letters.run(&letter.id).await.unwrap_err();
+    assert!(matches!(error, Error::Codec { .. }), "{error}");
+    assert!(error.to_string().contains("missing field `qty`"), "{error}");
+
+    letters.edit(&letter.id, json!({ "order": { "order_no": "A-2", "qty": 1 } }), "").await.unwrap();
+    let Ran::Failed { error, letter: Some(open) } = letters.run(&letter.id).await.unwrap() else { panic!("it ran") };
+    assert_eq!(open, letter.id);
+    assert!(error.contains("has the key `A-2`, and the dead letter is of `A-1`; nothing ran"), "{error}");
+    assert!(idem.scope(place(order("A-2", 1))).await.is_ok(), "A-2 was touched");
+
+    assert_eq!(letters.get(&letter.id).await.unwrap().unwrap().state, LetterState::Open);
+}
+
+#[tokio::test]
+async fn a_letter_is_run_once_and_only_by_who_can() {
+    let idem = temporary().unwrap();
+    let letters = idem.dead_letters();
+    let letter = dead(&idem, order("A-1", 12)).await;
+    let error = letters.run(&letter.id).await.unwrap_err();
+    assert!(matches!(error, Error::NoRunner { .. }), "{error}");
+    assert!(error.to_string().contains(r#"idem.redrive_with("running.place", …)"#), "{error}");
+    assert!(!idem.can_redrive("running.place"));
+
+    let runs = Arc::new(AtomicU32::new(0));
+    let counted = Arc::clone(&runs);
+    idem.redrive_with("running.place", move |order: PlaceOrder| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        place(order)
+    });
+    letters.edit(&letter.id, json!({ "order": { "order_no": "A-1", "qty": 1 } }), "").await.unwrap();
+    let both = futures_util::future::join(letters.run(&letter.id), letters.run(&letter.id)).await;
+    for ran in [both.0, both.1] {
+        assert!(
+            matches!(ran, Ok(Ran::Done(ref result)) if *result == 100)
+                || matches!(ran, Err(Error::LetterClosed { .. }))
+        );
+    }
+    assert!(matches!(letters.run(&letter.id).await, Err(Error::LetterClosed { state: LetterState::Redriven, .. })));
+    assert_eq!(idem.scope(place(order("A-1", 1))).await.unwrap(), 100);
+}
+
+#[tokio::test]
+async fn a_function_that_calls_something_else_is_told_so() {
+    let idem = temporary().unwrap();
+    idem.redrive_with("running.place", |_: PlaceOrder| async { Ok::<_, Oops>(1) });
+    let letter = dead(&idem, order("A-1", 12)).await;
+    let Ran::Failed { error, letter: Some(open) } = idem.dead_letters().run(&letter.id).await.unwrap() else {
+        panic!("it ran")
+    };
+    assert_eq!(open, letter.id);
+    assert!(error.contains("did not call the handler"), "{error}");
+}
+
+#[idempotent(name = "running.count", key = "order_no", retries = 2, retry = "redeliver", backoff(initial = "1ms"))]
+async fn count(order_no: String, fails: u32) -> Result<u32, Oops> {
+    let number = idem_runtime::attempt().map_or(0, |attempt| attempt.number);
+    if number <= fails { Err(Oops::TooMany(number)) } else { Ok(number) }
+}
+
+#[derive(Deserialize)]
+struct Count {
+    order_no: String,
+    fails: u32,
+}
+
+#[tokio::test]
+async fn with_redelivery_the_handler_is_called_until_its_budget_is_spent() {
+    let idem = temporary().unwrap();
+    idem.redrive_with("running.count", |Count { order_no, fails }: Count| count(order_no, fails));
+    let mut last = None;
+    while last.is_none() {
+        idem.scope(count("A-1".into(), 9)).await.unwrap_err();
+        last = idem.dead_letters().list(&Filter::default()).await.unwrap().pop();
+    }
+    let letters = idem.dead_letters();
+    let Ran::Failed { letter: Some(again), .. } = letters.run(&last.unwrap().id).await.unwrap() else {
+        panic!("it ran")
+    };
+    let letter = letters.get(&again).await.unwrap().unwrap();
+    assert_eq!((letter.attempts.len(), letter.reason), (3, Reason::BudgetSpent));
+    letters.edit(&again, json!({ "order_no": "A-1", "fails": 2 }), "").await.unwrap();
+    assert_eq!(letters.run(&again).await.unwrap(), Ran::Done(3.into()));
+}
+
+#[tokio::test]
+async fn other_handlers_that_a_run_calls_are_left_alone() {
+    #[idempotent(name = "running.ship", key = "order_no", retries = 0)]
+    async fn ship(order_no: String, place_too: bool) -> Result<u32, Oops> {
+        if place_too { place(order(&order_no, 3)).await } else { Err(Oops::TooMany(0)) }
+    }
+    #[derive(Deserialize)]
+    struct Ship {
+        order_no: String,
+    }
+    let idem = temporary().unwrap();
+    idem.redrive_with("running.ship", |Ship { order_no }: Ship| ship(order_no, true));
+    idem.scope(ship("A-1".into(), false)).await.unwrap_err();
+    let letters = idem.dead_letters();
+    let letter = letters.list(&Filter::default()).await.unwrap().remove(0);
+    assert_eq!(letters.run(&letter.id).await.unwrap(), Ran::Done(300.into()));
+    assert_eq!(idem.scope(place(order("A-1", 3))).await.unwrap(), 300);
+}

@@ -301,3 +301,23 @@ fn a_ledger_with_many_claims_of_a_dead_process_opens_inside_a_runtime() {
     });
     assert_eq!(opens.recv_timeout(Duration::from_secs(120)).expect("it opens"), 1000);
 }
+
+/// A child process that is just being started holds copies of all open files, locks among them, until it runs its own
+/// program.
+#[test]
+fn a_closed_folder_is_free_while_children_are_started() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let (folder, over) = (tempfile::tempdir().unwrap(), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while !over.load(Ordering::SeqCst) {
+                    std::process::Command::new("true").status().unwrap();
+                }
+            });
+        }
+        let opened = (0..100).try_for_each(|_| Idem::open(folder.path()).map(drop));
+        over.store(true, Ordering::SeqCst);
+        opened.unwrap();
+    });
+}

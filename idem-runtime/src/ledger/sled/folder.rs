@@ -41,9 +41,14 @@ impl Folder {
         Ok(Self { path: path.to_owned(), lock: Mutex::new(Some(lock)) })
     }
 
-    /// Lets another process have the folder.
+    /// Lets another process have the folder. Closing the file would not do: a child process that is being started holds
+    /// a copy of it until it runs its own program, and the lock is as long as the last copy.
     pub(super) fn release(&self) {
-        self.lock.lock().take();
+        if let Some(lock) = self.lock.lock().take()
+            && let Err(error) = lock.unlock()
+        {
+            tracing::warn!(%error, "the data folder's lock is let go of by closing it");
+        }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -98,5 +103,11 @@ impl Folder {
 
     pub(super) fn refused(&self, error: &io::Error) -> LedgerError {
         LedgerError::of_io(&self.path, error)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        self.release();
     }
 }

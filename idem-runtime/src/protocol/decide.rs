@@ -40,11 +40,12 @@ pub struct Decision {
 
 /// What becomes of a record.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "it is taken apart at once, and most decisions put a record")]
 pub enum Change {
     /// It stays.
     Keep,
     /// It becomes this.
-    Put(Box<Record>),
+    Put(Record),
     /// It goes.
     Remove,
 }
@@ -105,7 +106,7 @@ pub fn decide(id: &RecordId, record: Option<Record>, step: &Step, facts: &Facts)
             Some(Record::Settled(mut settled)) if settled.end == SettledAs::Dead(*letter) => {
                 settled.end = SettledAs::Discarded(*letter);
                 settled.at = facts.now;
-                let change = Change::Put(Box::new(Record::Settled(settled)));
+                let change = Change::Put(Record::Settled(settled));
                 close(change, *letter, LetterState::Discarded, Some(why.clone()), facts)
             }
             _ => keep(Reply::NotOpen),
@@ -305,7 +306,7 @@ fn bury(live: Live, reason: Reason, facts: &Facts) -> Decision {
         instance: facts.instance.to_string(),
     };
     Decision {
-        record: Change::Put(Box::new(Record::Settled(settled))),
+        record: Change::Put(Record::Settled(settled)),
         letter: LetterChange::Open(Box::new(letter.clone())),
         reply: Reply::Died(Box::new(letter)),
     }
@@ -316,7 +317,7 @@ fn close(record: Change, letter: DeadLetterId, state: LetterState, why: Option<S
 }
 
 fn put(record: Record, reply: Reply) -> Decision {
-    Decision { record: Change::Put(Box::new(record)), letter: LetterChange::Keep, reply }
+    Decision { record: Change::Put(record), letter: LetterChange::Keep, reply }
 }
 
 fn keep(reply: Reply) -> Decision {

@@ -6,25 +6,16 @@
 use std::hint::black_box;
 use std::time::Instant;
 
+use idem_benches::copied::Copied;
 use idem_benches::orders::{Order, PlaceOrder, delivery, first_calls, place_order};
 use idem_benches::report::Row;
 use idem_benches::rounds::in_turns;
 use idem_runtime::Idem;
-use idem_runtime::protocol::{Record, RecordId, Settled, SettledAs, StoredResult};
 
 const CACHE: u64 = 128 << 20;
-const HANDLER: &str = "orders.place";
 /// So many reads a round, and so many rounds.
 const READS: usize = 20_000;
 const ROUNDS: usize = 15;
-
-fn id(order: &PlaceOrder) -> RecordId {
-    RecordId { handler: HANDLER.into(), key: order.order_no.as_str().into() }
-}
-
-fn key(order: &PlaceOrder) -> Vec<u8> {
-    [HANDLER.as_bytes(), order.order_no.as_bytes()].concat()
-}
 
 /// How many microseconds each of these takes.
 fn each(orders: Vec<PlaceOrder>, mut read: impl FnMut(PlaceOrder) -> Order) -> f64 {
@@ -39,18 +30,11 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let folder = tempfile::tempdir().unwrap();
     let idem = Idem::builder().cache(CACHE).open(folder.path().join("idem")).unwrap();
-    let bare = sled::Config::new().path(folder.path().join("bare")).cache_capacity(CACHE).open().unwrap();
+    let bare = Copied::open(&folder.path().join("bare"), CACHE);
     let mut filled = 0;
     for records in [100_000, 1_000_000] {
         runtime.block_on(first_calls(&idem, filled..records, 512));
-        for number in filled..records {
-            let order = delivery(number);
-            let Some(Record::Settled(settled)) = pollster::block_on(idem.record(&id(&order))).unwrap() else {
-                panic!("{} is not settled", order.order_no)
-            };
-            bare.insert(key(&order), minicbor::to_vec(&settled).unwrap()).unwrap();
-        }
-        bare.flush().unwrap();
+        bare.copy(&idem, filled..records);
         filled = records;
         let orders = || (0..READS).map(|_| delivery(fastrand::u64(..records))).collect::<Vec<_>>();
         let [ours, reference] = in_turns(
@@ -60,14 +44,7 @@ fn main() {
                     let orders = orders();
                     idem.sync_scope(|| each(orders, |order| pollster::block_on(place_order(order)).unwrap()))
                 },
-                &mut || {
-                    each(orders(), |order| {
-                        let value = bare.get(key(&order)).unwrap().unwrap();
-                        let settled: Settled = minicbor::decode(&value).unwrap();
-                        let SettledAs::Done(StoredResult::Json(json)) = settled.end else { panic!("it is not done") };
-                        serde_json::from_slice(&json).unwrap()
-                    })
-                },
+                &mut || each(orders(), |order| bare.read(&order)),
             ],
         );
         let beside = Some(("get and decode on bare sled", reference));

@@ -5,12 +5,16 @@
 
 #![expect(clippy::unwrap_used, reason = "a bench that cannot run measures nothing")]
 
+use std::hint::black_box;
 use std::sync::Arc;
 
 use idem_benches::callgrind;
+use idem_benches::copied::Copied;
+use idem_benches::orders::{PlaceOrder, delivery, first_calls, place_order};
 use idem_benches::report::Row;
 use idem_runtime::testing::{ManualClock, MemoryLedger};
 use idem_runtime::{Error, Idem, idempotent};
+use tempfile::TempDir;
 
 /// Twice as many make a hash table of records grow once more, wherever it stands: growing is counted in full.
 const CALLS: u64 = 5_000;
@@ -44,6 +48,45 @@ fn calls(kind: &str, count: u64) {
     std::mem::forget(idem);
 }
 
+/// As many records as fit sled's cache many times over.
+const RECORDS: u64 = 1_000;
+const CACHE: u64 = 16 << 20;
+
+/// What duplicates are counted on. Another thread makes it, so that none of the making is counted.
+struct Settled {
+    idem: Idem,
+    bare: Copied,
+    orders: Vec<PlaceOrder>,
+    /// Removed once all that is in it is closed.
+    _folder: TempDir,
+}
+
+impl Settled {
+    fn of(count: u64) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let idem = Idem::builder().cache(CACHE).open(folder.path().join("idem")).unwrap();
+        let bare = Copied::open(&folder.path().join("bare"), CACHE);
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(first_calls(&idem, 0..RECORDS, 512));
+        bare.copy(&idem, 0..RECORDS);
+        let orders = (0..count).map(|number| delivery(number % RECORDS)).collect();
+        Self { idem, bare, orders, _folder: folder }
+    }
+}
+
+/// As [`calls`], of duplicates on the embedded ledger, or of reads on bare sled.
+fn reads(kind: &str, count: u64) {
+    let Settled { idem, bare, orders, _folder } = std::thread::spawn(move || Settled::of(count)).join().unwrap();
+    idem.sync_scope(|| {
+        for order in orders {
+            black_box(match kind {
+                "embedded" => pollster::block_on(place_order(order)).unwrap(),
+                _ => bare.read(&order),
+            });
+        }
+    });
+}
+
 /// The instructions of one call.
 #[expect(clippy::cast_precision_loss, reason = "counts far below 2^53")]
 fn counted(kind: &str) -> Result<f64, String> {
@@ -55,20 +98,25 @@ fn main() {
     // What cargo adds for the bench itself, and whatever else starts with dashes, is not about what is counted.
     let given: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
     if let [kind, count] = given.as_slice() {
-        return calls(kind, count.parse().unwrap());
+        let count = count.parse().unwrap();
+        return match kind.as_str() {
+            "embedded" | "bare" => reads(kind, count),
+            _ => calls(kind, count),
+        };
     }
-    let rows = counted("without").and_then(|without| {
-        Ok([
-            ("instructions around an empty body, first call", counted("first")? - without, "≤ 6,000"),
-            ("instructions around an empty body, duplicate", counted("duplicate")? - without, ""),
-        ])
-    });
-    match rows {
-        Ok(rows) => {
-            for (bench, ours, to_reach) in rows {
-                Row { bench: bench.to_owned(), unit: "", ours, beside: None, to_reach }.print();
-            }
-        }
+    match rows() {
+        Ok(rows) => rows.iter().for_each(Row::print),
         Err(why) => println!("instructions are not counted: {why}"),
     }
+}
+
+fn rows() -> Result<[Row; 3], String> {
+    let without = counted("without")?;
+    let row = |bench: &str, ours, beside, to_reach| Row { bench: bench.to_owned(), unit: "", ours, beside, to_reach };
+    let bare = Some(("get and decode on bare sled", counted("bare")?));
+    Ok([
+        row("instructions around an empty body, first call", counted("first")? - without, None, "≤ 6,000"),
+        row("instructions around an empty body, duplicate", counted("duplicate")? - without, None, ""),
+        row("instructions of a duplicate, embedded ledger", counted("embedded")?, bare, "≤ 1.5"),
+    ])
 }

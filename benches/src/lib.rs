@@ -2,6 +2,7 @@
 
 pub mod bare;
 pub mod callgrind;
+pub mod copied;
 pub mod crates;
 pub mod orders;
 pub mod report;

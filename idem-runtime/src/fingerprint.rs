@@ -15,11 +15,8 @@ const DEEPEST: usize = 127;
 /// A fingerprint that is being put together.
 #[derive(Debug, Default)]
 pub(crate) struct Hasher {
-    canonical: Text,
+    canonical: Vec<u8>,
 }
-
-/// Most texts are short, and never leave the stack.
-type Text = SmallVec<[u8; 512]>;
 
 /// Why there is no fingerprint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -31,135 +28,141 @@ pub(crate) enum Unprintable {
 }
 
 impl Hasher {
+    /// Puts the text together in a buffer that was used before.
+    pub(crate) fn within(mut buffer: Vec<u8>) -> Self {
+        buffer.clear();
+        Self { canonical: buffer }
+    }
+
     /// Adds one JSON text, as serde_json writes and keeps them.
     pub(crate) fn push(&mut self, json: &[u8]) -> Result<(), Unprintable> {
         // A comma is added to every object and array that is not empty.
         self.canonical.reserve(json.len() + json.len() / 8 + 8);
-        let mut reader = Reader { json, at: 0, into: &mut self.canonical, fields: SmallVec::new() };
+        let mut reader = Reader { json, at: 0, copied: 0, into: &mut self.canonical, fields: SmallVec::new() };
         reader.value(DEEPEST)?;
         if reader.peek().is_some() {
             return Err(Unprintable::NoJson);
         }
+        reader.copy();
         self.canonical.push(b'\n');
         Ok(())
     }
 
-    pub(crate) fn finish(self) -> Fingerprint {
+    pub(crate) fn finish(&self) -> Fingerprint {
         let mut short = [0; 16];
         short.copy_from_slice(&blake3::hash(&self.canonical).as_bytes()[..16]);
         Fingerprint(short)
     }
+
+    /// The buffer, to be used again.
+    pub(crate) fn into_buffer(self) -> Vec<u8> {
+        self.canonical
+    }
 }
 
-/// Copies a JSON text, and sorts the fields of each object once they are copied.
+/// Copies a JSON text, in runs as long as it is canonical, and sorts the fields of each object once they are copied.
 struct Reader<'a> {
     json: &'a [u8],
     at: usize,
-    into: &'a mut Text,
+    /// What is before this is in the copy.
+    copied: usize,
+    into: &'a mut Vec<u8>,
     /// Of the objects that are being read, the inner ones' last.
     fields: SmallVec<[Field; 8]>,
 }
 
-/// A field that was copied, and the key in it.
+/// Where a field is in the copy, and the key in it.
 struct Field {
     whole: Range<usize>,
     key: Range<usize>,
 }
 
-impl<'a> Reader<'a> {
+impl Field {
+    fn key<'a>(&self, copy: &'a [u8]) -> &'a [u8] {
+        &copy[self.key.clone()]
+    }
+}
+
+impl Reader<'_> {
     fn value(&mut self, depth: usize) -> Result<(), Unprintable> {
         match self.peek().ok_or(Unprintable::NoJson)? {
             b'{' => self.object(depth.checked_sub(1).ok_or(Unprintable::TooDeep)?),
             b'[' => self.array(depth.checked_sub(1).ok_or(Unprintable::TooDeep)?),
-            b'"' => {
-                let string = self.string()?;
-                self.into.extend_from_slice(string);
-                Ok(())
-            }
+            b'"' => self.string().map(|_| ()),
             _ => self.scalar(),
         }
     }
 
     fn object(&mut self, depth: usize) -> Result<(), Unprintable> {
         self.expect(b'{')?;
-        self.into.push(b'{');
-        let (outer, start) = (self.fields.len(), self.into.len());
-        let mut sorted = true;
+        let outer = self.fields.len();
         while self.peek() != Some(b'}') {
             let field = self.field(depth)?;
-            sorted &= self.fields[outer..]
-                .last()
-                .is_none_or(|last| self.into[last.key.clone()] < self.into[field.key.clone()]);
             self.fields.push(field);
-            self.comma(b'}')?;
         }
-        self.expect(b'}')?;
-        if !sorted {
-            self.sort(outer, start);
-        }
+        self.copy();
+        self.sort(outer);
         self.fields.truncate(outer);
-        self.into.push(b'}');
-        Ok(())
+        self.expect(b'}')
     }
 
     fn field(&mut self, depth: usize) -> Result<Field, Unprintable> {
-        let start = self.into.len();
-        let key = self.string()?;
-        if key.contains(&b'\\') {
+        let (start, from) = (self.place(), self.at);
+        if self.string()? {
             // There is more than one way to escape it.
+            let key = &self.json[from..self.at];
             let text: String = serde_json::from_slice(key).map_err(|_| Unprintable::NoJson)?;
+            self.into.extend_from_slice(&self.json[self.copied..from]);
             self.into.extend_from_slice(&serde_json::to_vec(&text).map_err(|_| Unprintable::NoJson)?);
-        } else {
-            self.into.extend_from_slice(key);
+            self.copied = self.at;
         }
         // Without its quotes, a key sorts before what it begins.
-        let key = start + 1..self.into.len() - 1;
+        let key = start + 1..self.place() - 1;
         self.peek();
         self.expect(b':')?;
-        self.into.push(b':');
         self.value(depth)?;
-        self.into.push(b',');
-        Ok(Field { whole: start..self.into.len(), key })
+        self.comma(b'}')?;
+        Ok(Field { whole: start..self.place(), key })
     }
 
     /// Sorts the copied fields of one object. Of a key that is there more than once the last counts, as for readers.
-    fn sort(&mut self, outer: usize, start: usize) {
-        let copied: Text = self.into[start..].into();
-        self.into.truncate(start);
-        let within = |range: &Range<usize>| &copied[range.start - start..range.end - start];
-        let fields = &mut self.fields[outer..];
-        fields.sort_by(|one, other| within(&one.key).cmp(within(&other.key)));
+    fn sort(&mut self, outer: usize) {
+        let (fields, into) = (&mut self.fields[outer..], &mut *self.into);
+        if fields.is_sorted_by(|one, other| one.key(into) < other.key(into)) {
+            return;
+        }
+        let unsorted = fields[0].whole.start..into.len();
+        fields.sort_by(|one, other| one.key(into).cmp(other.key(into)));
         for (at, field) in fields.iter().enumerate() {
-            if fields.get(at + 1).is_none_or(|next| within(&next.key) != within(&field.key)) {
-                self.into.extend_from_slice(within(&field.whole));
+            if fields.get(at + 1).is_none_or(|next| next.key(into) != field.key(into)) {
+                into.extend_from_within(field.whole.clone());
             }
         }
+        into.drain(unsorted);
     }
 
     fn array(&mut self, depth: usize) -> Result<(), Unprintable> {
         self.expect(b'[')?;
-        self.into.push(b'[');
         while self.peek() != Some(b']') {
             self.value(depth)?;
-            self.into.push(b',');
             self.comma(b']')?;
         }
-        self.into.push(b']');
         self.expect(b']')
     }
 
-    /// A string with its quotes, as it is written.
-    fn string(&mut self) -> Result<&'a [u8], Unprintable> {
-        let start = self.at;
+    /// A string with its quotes, as it is written. Says whether there is a backslash in it.
+    fn string(&mut self) -> Result<bool, Unprintable> {
         self.expect(b'"')?;
+        let mut escaped = false;
         loop {
             let rest = self.json.get(self.at..).ok_or(Unprintable::NoJson)?;
-            let found = rest.iter().position(|byte| matches!(byte, b'"' | b'\\')).ok_or(Unprintable::NoJson)?;
+            let found = memchr::memchr2(b'"', b'\\', rest).ok_or(Unprintable::NoJson)?;
+            self.at += found + 1;
             if rest[found] == b'"' {
-                self.at += found + 1;
-                return Ok(&self.json[start..self.at]);
+                return Ok(escaped);
             }
-            self.at += found + 2;
+            self.at += 1;
+            escaped = true;
         }
     }
 
@@ -170,28 +173,55 @@ impl<'a> Reader<'a> {
         if length == 0 {
             return Err(Unprintable::NoJson);
         }
-        self.into.extend_from_slice(&rest[..length]);
         self.at += length;
         Ok(())
     }
 
     /// The next byte that is no space.
+    #[inline]
     fn peek(&mut self) -> Option<u8> {
-        while self.json.get(self.at)?.is_ascii_whitespace() {
-            self.at += 1;
+        match self.json.get(self.at) {
+            // All spaces, and what is no JSON outside of a string.
+            Some(..=b' ') => self.skip_spaces(),
+            next => next.copied(),
         }
-        Some(self.json[self.at])
     }
 
-    /// A comma, unless the end is next.
+    /// Spaces are not copied.
+    fn skip_spaces(&mut self) -> Option<u8> {
+        self.copy();
+        let rest = &self.json[self.at..];
+        self.at += rest.iter().position(|byte| !byte.is_ascii_whitespace()).unwrap_or(rest.len());
+        self.copied = self.at;
+        self.json.get(self.at).copied()
+    }
+
+    /// The comma behind a value. The last one has none in JSON, and one in the copy.
     fn comma(&mut self, end: u8) -> Result<(), Unprintable> {
-        if self.peek() == Some(end) { Ok(()) } else { self.expect(b',') }
+        if self.peek() != Some(end) {
+            return self.expect(b',');
+        }
+        self.copy();
+        self.into.push(b',');
+        Ok(())
     }
 
+    #[inline]
     fn expect(&mut self, wanted: u8) -> Result<(), Unprintable> {
         let found = self.json.get(self.at) == Some(&wanted);
         self.at += 1;
         if found { Ok(()) } else { Err(Unprintable::NoJson) }
+    }
+
+    /// Where the next byte will be in the copy.
+    fn place(&self) -> usize {
+        self.into.len() + self.at - self.copied
+    }
+
+    /// Copies what was read.
+    fn copy(&mut self) {
+        self.into.extend_from_slice(&self.json[self.copied..self.at]);
+        self.copied = self.at;
     }
 }
 

@@ -3,24 +3,28 @@
 use std::fmt::{Display, Write};
 use std::sync::Arc;
 
-use smallvec::SmallVec;
-
 /// The longest key, in bytes of its encoded form.
 pub(crate) const LONGEST: usize = 1024;
 
-/// Most keys are short, and never leave the stack.
-type Text = SmallVec<[u8; 64]>;
+/// Room for most keys.
+const USUAL: usize = 64;
 
 /// A key that is being put together, or what is wrong with it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Key {
     /// Not held further than past the limit, however long the parts are.
-    text: Text,
+    text: String,
     /// What the whole text would have.
     bytes: usize,
     parts: usize,
     empty_part: bool,
     unreadable: bool,
+}
+
+impl Default for Key {
+    fn default() -> Self {
+        Self { text: String::with_capacity(USUAL), bytes: 0, parts: 0, empty_part: false, unreadable: false }
+    }
 }
 
 impl Key {
@@ -38,7 +42,7 @@ impl Key {
     fn add(&mut self, text: &str) {
         self.bytes += text.len();
         let room = (LONGEST + 1).saturating_sub(self.text.len());
-        self.text.extend_from_slice(&text.as_bytes()[..text.floor_char_boundary(room)]);
+        self.text.push_str(&text[..text.floor_char_boundary(room)]);
     }
 
     /// The whole key, or why it is none.
@@ -48,11 +52,7 @@ impl Key {
             _ if self.parts == 1 && self.empty_part => Err("is empty".to_owned()),
             _ if self.parts == 0 || self.empty_part => Err("has an empty part".to_owned()),
             bytes if bytes > LONGEST => Err(format!("has {bytes} bytes, which is over the limit of {LONGEST}")),
-            _ => match str::from_utf8(&self.text) {
-                Ok(text) => Ok(text.into()),
-                // It was put together from whole characters.
-                Err(broken) => Err(broken.to_string()),
-            },
+            _ => Ok(self.text.as_str().into()),
         }
     }
 }
@@ -61,13 +61,14 @@ struct Escaped<'a>(&'a mut Key);
 
 impl Write for Escaped<'_> {
     fn write_str(&mut self, part: &str) -> std::fmt::Result {
-        let mut plain = 0;
-        for (at, _) in part.bytes().enumerate().filter(|(_, byte)| matches!(byte, b',' | b'\\')) {
-            self.0.add(&part[plain..at]);
+        let mut rest = part;
+        while let Some(at) = memchr::memchr2(b',', b'\\', rest.as_bytes()) {
+            self.0.add(&rest[..at]);
             self.0.add("\\");
-            plain = at;
+            self.0.add(&rest[at..=at]);
+            rest = &rest[at + 1..];
         }
-        self.0.add(&part[plain..]);
+        self.0.add(rest);
         Ok(())
     }
 }

@@ -24,8 +24,9 @@ pub struct Message {
     name: Cow<'static, str>,
     idem: Option<Idem>,
     key: Key,
-    payload: Vec<u8>,
-    chosen: Option<Box<Hasher>>,
+    /// The payload; later the canonical text of it, and last the result.
+    buffer: Vec<u8>,
+    chosen: Option<Hasher>,
     fingerprint_off: bool,
     trouble: Option<Trouble>,
 }
@@ -44,6 +45,8 @@ pub(crate) struct Ready {
     pub(crate) idem: Idem,
     pub(crate) id: RecordId,
     pub(crate) claim: Claim,
+    /// An empty one, which the result may use.
+    pub(crate) buffer: Vec<u8>,
 }
 
 impl Message {
@@ -63,7 +66,7 @@ impl Message {
             name,
             idem: current::idem(),
             key: Key::default(),
-            payload: Vec::with_capacity(USUAL),
+            buffer: Vec::with_capacity(USUAL),
             chosen: None,
             fingerprint_off: false,
             trouble: None,
@@ -106,12 +109,12 @@ impl Message {
 
     /// Where an argument's value goes, if it still matters. The name is an identifier, so nothing in it is escaped.
     fn argument(&mut self, name: &'static str) -> Option<Limited<'_>> {
-        let open: &[u8] = if self.payload.is_empty() { b"{\"" } else { b",\"" };
-        self.payload.extend_from_slice(open);
-        self.payload.extend_from_slice(name.as_bytes());
-        self.payload.extend_from_slice(b"\":");
+        let open: &[u8] = if self.buffer.is_empty() { b"{\"" } else { b",\"" };
+        self.buffer.extend_from_slice(open);
+        self.buffer.extend_from_slice(name.as_bytes());
+        self.buffer.extend_from_slice(b"\":");
         let limit = self.idem.as_ref().map_or(usize::MAX, |idem| idem.inner().limits.payload);
-        self.trouble.is_none().then_some(Limited { bytes: &mut self.payload, limit })
+        self.trouble.is_none().then_some(Limited { bytes: &mut self.buffer, limit })
     }
 
     fn written(&mut self, written: serde_json::Result<()>) {
@@ -136,7 +139,8 @@ impl Message {
     }
 
     fn check(&mut self) -> Result<Ready, Error> {
-        let fingerprint = self.hashed();
+        let payload = self.payload();
+        let fingerprint = self.hashed(&payload);
         let handler = || self.name.to_string();
         let Some(idem) = self.idem.take() else { return Err(Error::NotInstalled { handler: handler() }) };
         let key = self.key.finish().map_err(|why| Error::InvalidKey { handler: handler(), why })?;
@@ -157,31 +161,42 @@ impl Message {
         let claim = Claim {
             owner: Arc::clone(&idem.inner().instance),
             fingerprint,
-            payload: self.payload.as_slice().into(),
+            payload,
             budget: Budget { retries, bury, ttl },
             lease,
         };
-        Ok(Ready { named, idem, id, claim })
+        let mut buffer = std::mem::take(&mut self.buffer);
+        buffer.clear();
+        // A large one is not held for as long as the body runs.
+        buffer.shrink_to(USUAL);
+        Ok(Ready { named, idem, id, claim, buffer })
     }
 
-    /// Ends the payload, and hashes what was chosen, else all of it.
-    fn hashed(&mut self) -> Option<Fingerprint> {
-        if self.payload.is_empty() {
-            self.payload.push(b'{');
+    /// The whole payload.
+    fn payload(&mut self) -> Arc<[u8]> {
+        if self.buffer.is_empty() {
+            self.buffer.push(b'{');
         }
-        self.payload.push(b'}');
+        self.buffer.push(b'}');
+        self.buffer.as_slice().into()
+    }
+
+    /// Hashes what was chosen, else all of the payload.
+    fn hashed(&mut self, payload: &[u8]) -> Option<Fingerprint> {
         if let Some(chosen) = self.chosen.take() {
             return Some(chosen.finish());
         }
         if self.fingerprint_off || self.trouble.is_some() {
             return None;
         }
-        let mut all = Hasher::default();
-        if let Err(error) = all.push(&self.payload) {
+        let mut all = Hasher::within(std::mem::take(&mut self.buffer));
+        if let Err(error) = all.push(payload) {
             self.trouble = Some(Trouble::Codec(error.to_string()));
             return None;
         }
-        Some(all.finish())
+        let fingerprint = all.finish();
+        self.buffer = all.into_buffer();
+        Some(fingerprint)
     }
 }
 

@@ -105,6 +105,11 @@ impl Drive {
         &self.message.idem
     }
 
+    /// An empty buffer for the result, with room in it the first time.
+    pub(super) fn buffer(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.message.buffer)
+    }
+
     /// Goes on until the body is to run, or never will.
     pub(super) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Next> {
         loop {

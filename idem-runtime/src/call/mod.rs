@@ -138,12 +138,13 @@ where
     }
 
     /// How the attempt ended, without its types, and what the body left for the caller.
-    fn report(&self, ended: Ended, returned: Option<R>, found: bool) -> (Report, Option<R>) {
+    fn report(&mut self, ended: Ended, returned: Option<R>, found: bool) -> (Report, Option<R>) {
         match (ended, returned.map(R::into_result)) {
             (Ended::Panicked(message), _) => (Report::Panicked(message), None),
             (Ended::TimedOut(limit), _) => (Report::TimedOut(limit), None),
             (Ended::Returned, Some(Ok(value))) => {
-                let json = serde_json::to_vec(&value);
+                let mut json = self.drive.as_mut().map(|drive| drive.buffer()).unwrap_or_default();
+                let json = serde_json::to_writer(&mut json, &value).map(|()| json);
                 (Report::Returned { json, found }, Some(R::from_result(Ok(value))))
             }
             (Ended::Returned, Some(Err(error))) => {

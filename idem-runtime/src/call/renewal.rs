@@ -2,7 +2,6 @@
 //! hold its own thread.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,9 +13,9 @@ use crate::clock::BoxFuture;
 use crate::idem::{Idem, Inner};
 use crate::protocol::{RecordId, Reply, Step};
 
-/// The claims to renew, by the length of their leases: those of one length are renewed together.
+/// The claims to renew, by the length of their leases: those of one length are renewed together. There are few lengths.
 #[derive(Debug, Default)]
-pub(crate) struct Leases(Mutex<HashMap<Duration, Claims, RandomState>>);
+pub(crate) struct Leases(Mutex<Vec<(Duration, Claims)>>);
 
 /// By their fencing tokens, which a ledger gives out once.
 type Claims = HashMap<u64, RecordId, RandomState>;
@@ -35,17 +34,7 @@ impl Renewed {
         if !inner.ledger.leases() {
             return None;
         }
-        let first = match inner.leases.0.lock().entry(lease) {
-            Entry::Occupied(mut others) => {
-                others.get_mut().insert(token, id.clone());
-                false
-            }
-            Entry::Vacant(none) => {
-                none.insert(Claims::from_iter([(token, id.clone())]));
-                true
-            }
-        };
-        if first {
+        if inner.leases.hold(token, lease, id.clone()) {
             idem.keeper().meanwhile(Box::pin(renew(Arc::clone(inner), lease)));
         }
         Some(Self { inner: Arc::clone(inner), token, lease })
@@ -59,19 +48,29 @@ impl Drop for Renewed {
 }
 
 impl Leases {
+    /// Adds a claim, and says whether it is the first of this length.
+    fn hold(&self, token: u64, lease: Duration, id: RecordId) -> bool {
+        let mut leases = self.0.lock();
+        if let Some((_, claims)) = leases.iter_mut().find(|(length, _)| *length == lease) {
+            claims.insert(token, id);
+            return false;
+        }
+        leases.push((lease, Claims::from_iter([(token, id)])));
+        true
+    }
+
     /// What is to be renewed. Where there is nothing, the next claim starts the renewing again.
     fn held(&self, lease: Duration) -> Claims {
         let mut leases = self.0.lock();
-        let held = leases.get(&lease).cloned().unwrap_or_default();
-        if held.is_empty() {
-            leases.remove(&lease);
-        }
-        held
+        leases.retain(|(length, claims)| *length != lease || !claims.is_empty());
+        leases.iter().find(|(length, _)| *length == lease).map(|(_, claims)| claims.clone()).unwrap_or_default()
     }
 
     /// Whether it was to be renewed until now.
     fn forget(&self, token: u64, lease: Duration) -> bool {
-        self.0.lock().get_mut(&lease).is_some_and(|claims| claims.remove(&token).is_some())
+        let mut leases = self.0.lock();
+        let claims = leases.iter_mut().find(|(length, _)| *length == lease);
+        claims.is_some_and(|(_, claims)| claims.remove(&token).is_some())
     }
 }
 

@@ -40,11 +40,12 @@ pub struct Decision {
 
 /// What becomes of a record.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "it is taken apart at once, and most decisions put a record")]
 pub enum Change {
     /// It stays.
     Keep,
     /// It becomes this.
-    Put(Box<Record>),
+    Put(Record),
     /// It goes.
     Remove,
 }
@@ -94,14 +95,14 @@ pub fn decide(id: &RecordId, record: Option<Record>, step: &Step, facts: &Facts)
         Step::Redrive { letter, payload, by } => match record {
             Some(Record::Settled(settled)) if settled.end == SettledAs::Dead(*letter) => {
                 let live = Record::Live(rearmed(id, &settled, payload, facts));
-                acted(Change::Put(Box::new(live)), *letter, Deed::Redriven, by, facts)
+                acted(Change::Put(live), *letter, Deed::Redriven, by, facts)
             }
             _ => keep(Reply::NotOpen),
         },
         Step::Discard { letter, by } => match record {
             Some(Record::Settled(settled)) if settled.end == SettledAs::Dead(*letter) => {
                 let settled = Settled { end: SettledAs::Discarded(*letter), at: facts.now, ..settled };
-                acted(Change::Put(Box::new(Record::Settled(settled))), *letter, Deed::Discarded, by, facts)
+                acted(Change::Put(Record::Settled(settled)), *letter, Deed::Discarded, by, facts)
             }
             _ => keep(Reply::NotOpen),
         },
@@ -110,7 +111,7 @@ pub fn decide(id: &RecordId, record: Option<Record>, step: &Step, facts: &Facts)
                 if settled.end == SettledAs::Discarded(*letter) && !settled.expired(facts.now) =>
             {
                 let settled = Settled { end: SettledAs::Dead(*letter), at: facts.now, ..settled };
-                acted(Change::Put(Box::new(Record::Settled(settled))), *letter, Deed::Restored, by, facts)
+                acted(Change::Put(Record::Settled(settled)), *letter, Deed::Restored, by, facts)
             }
             _ => keep(Reply::NotOpen),
         },
@@ -316,7 +317,7 @@ fn bury(live: Live, reason: Reason, facts: &Facts) -> Decision {
         history: Vec::new(),
     };
     Decision {
-        record: Change::Put(Box::new(Record::Settled(settled))),
+        record: Change::Put(Record::Settled(settled)),
         letter: LetterChange::Open(Box::new(letter.clone())),
         reply: Reply::Died(Box::new(letter)),
     }
@@ -346,7 +347,7 @@ fn acted(record: Change, letter: DeadLetterId, deed: Deed, by: &By, facts: &Fact
 }
 
 fn put(record: Record, reply: Reply) -> Decision {
-    Decision { record: Change::Put(Box::new(record)), letter: LetterChange::Keep, reply }
+    Decision { record: Change::Put(record), letter: LetterChange::Keep, reply }
 }
 
 fn keep(reply: Reply) -> Decision {

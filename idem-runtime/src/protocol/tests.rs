@@ -99,7 +99,7 @@ impl Life {
         match decision.record {
             Change::Keep => {}
             Change::Remove => self.record = None,
-            Change::Put(record) => self.record = Some(*record),
+            Change::Put(record) => self.record = Some(record),
         }
         match decision.letter {
             LetterChange::Keep => {}

@@ -25,7 +25,7 @@ pub struct MemoryLedger {
 }
 
 struct Kept {
-    records: HashMap<RecordId, Box<Record>, RandomState>,
+    records: HashMap<RecordId, Record, RandomState>,
     letters: BTreeMap<DeadLetterId, DeadLetter>,
     notes: BTreeMap<String, Vec<u8>>,
     token: u64,
@@ -58,7 +58,7 @@ impl Kept {
         };
         let place = self.records.entry(id.clone());
         let known = match &place {
-            Entry::Occupied(taken) => Some(Record::clone(taken.get())),
+            Entry::Occupied(taken) => Some(taken.get().clone()),
             Entry::Vacant(_) => None,
         };
         let decision = decide(id, known, step, &facts);
@@ -103,7 +103,7 @@ impl Ledger for MemoryLedger {
     }
 
     fn record(&self, id: &RecordId) -> BoxFuture<'static, Result<Option<Record>, LedgerError>> {
-        at_once(self.kept.lock().records.get(id).map(|record| Record::clone(record)))
+        at_once(self.kept.lock().records.get(id).cloned())
     }
 
     fn letter(&self, id: DeadLetterId) -> BoxFuture<'static, Result<Option<DeadLetter>, LedgerError>> {
@@ -127,7 +127,7 @@ impl Ledger for MemoryLedger {
         let ids: Vec<_> = kept
             .records
             .iter()
-            .filter(|(_, record)| settled > 0 || matches!(***record, Record::Live(_)))
+            .filter(|(_, record)| settled > 0 || matches!(record, Record::Live(_)))
             .map(|(id, _)| id.clone())
             .collect();
         for id in ids {

@@ -89,7 +89,7 @@ fn a_crashed_attempt_that_is_not_counted(
     let ran = matches!(&record, Some(Record::Live(Live { phase: Phase::Running { .. }, .. })));
     let mut decision = decide(id, record, step, facts);
     if let (true, Reply::Run(started), Change::Put(put)) = (ran, &mut decision.reply, &mut decision.record)
-        && let Record::Live(Live { past, phase: Phase::Running { number, .. }, .. }) = &mut **put
+        && let Record::Live(Live { past, phase: Phase::Running { number, .. }, .. }) = put
     {
         past.pop();
         *number -= 1;
@@ -109,7 +109,7 @@ fn a_redrive_that_keeps_the_old_token_valid(
     if let (Step::Redrive { .. }, Reply::Recorded, Some(Record::Settled(Settled { token, fingerprint, ttl, .. }))) =
         (step, &decision.reply, was)
     {
-        decision.record = Change::Put(Box::new(Record::Live(Live {
+        decision.record = Change::Put(Record::Live(Live {
             handler: id.handler.clone(),
             key: id.key.clone(),
             token,
@@ -119,7 +119,7 @@ fn a_redrive_that_keeps_the_old_token_valid(
             past: Vec::new(),
             first_seen: facts.now,
             phase: Phase::Running { number: 0, since: facts.now, owner: "".into(), session: 0, until: facts.now },
-        })));
+        }));
     }
     decision
 }
@@ -158,7 +158,7 @@ fn a_late_completion_that_overwrites_the_result(
             if matches!(settled.end, SettledAs::Done(_)) =>
         {
             let settled = Settled { end: SettledAs::Done(result.clone()), ..settled };
-            let record = Change::Put(Box::new(Record::Settled(settled)));
+            let record = Change::Put(Record::Settled(settled));
             Decision { record, letter: LetterChange::Keep, reply: Reply::Recorded }
         }
         (record, step) => decide(id, record, step, facts),

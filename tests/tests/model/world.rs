@@ -173,7 +173,7 @@ impl Protocol {
             Change::Keep => {}
             Change::Remove => at.record = None,
             Change::Put(record) => {
-                at.record = Some(*record);
+                at.record = Some(record);
                 state.token += 1;
             }
         }

@@ -153,7 +153,7 @@ impl<'a> Group<'a> {
         match decision.record {
             Change::Keep => {}
             Change::Remove => self.replace(slot, stands, None)?,
-            Change::Put(record) => self.replace(slot, stands, Some(*record))?,
+            Change::Put(record) => self.replace(slot, stands, Some(record))?,
         }
         Ok(decision.reply)
     }

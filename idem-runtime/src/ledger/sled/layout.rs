@@ -160,11 +160,10 @@ impl Slot {
         let (handler, key) = (id.handler.as_bytes(), id.key.as_bytes());
         match u8::try_from(handler.len()) {
             Ok(length) if length > 0 && handler.len() + key.len() <= LONGEST_PLAIN => {
-                let mut slot = Vec::with_capacity(1 + handler.len() + key.len());
-                slot.push(length);
-                slot.extend_from_slice(handler);
-                slot.extend_from_slice(key);
-                Self(slot.into())
+                let (mut slot, key_at) = ([length; 1 + LONGEST_PLAIN], 1 + handler.len());
+                slot[1..key_at].copy_from_slice(handler);
+                slot[key_at..key_at + key.len()].copy_from_slice(key);
+                Self(slot[..key_at + key.len()].into())
             }
             _ => {
                 let mut hash = Sha256::new();

@@ -13,6 +13,7 @@ use crate::idem::Idem;
 use crate::key::Key;
 use crate::observe;
 use crate::protocol::{Budget, Claim, Fingerprint, RecordId};
+use crate::redact::redact;
 
 /// Room for most payloads.
 const USUAL: usize = 256;
@@ -110,8 +111,12 @@ impl Message {
         self.payload.extend_from_slice(open);
         self.payload.extend_from_slice(name.as_bytes());
         self.payload.extend_from_slice(b"\":");
-        let limit = self.idem.as_ref().map_or(usize::MAX, |idem| idem.inner().limits.payload);
+        let limit = self.limit();
         self.trouble.is_none().then_some(Limited { bytes: &mut self.payload, limit })
+    }
+
+    fn limit(&self) -> usize {
+        self.idem.as_ref().map_or(usize::MAX, |idem| idem.inner().limits.payload)
     }
 
     fn written(&mut self, written: serde_json::Result<()>) {
@@ -136,6 +141,8 @@ impl Message {
     }
 
     fn check(&mut self) -> Result<Ready, Error> {
+        self.end();
+        let redacted = self.redacted();
         let fingerprint = self.hashed();
         let handler = || self.name.to_string();
         let Some(idem) = self.idem.take() else { return Err(Error::NotInstalled { handler: handler() }) };
@@ -158,18 +165,49 @@ impl Message {
             owner: Arc::clone(&idem.inner().instance),
             fingerprint,
             payload: self.payload.as_slice().into(),
+            redacted,
             budget: Budget { retries, bury, ttl },
             lease,
         };
         Ok(Ready { named, idem, id, claim })
     }
 
-    /// Ends the payload, and hashes what was chosen, else all of it.
-    fn hashed(&mut self) -> Option<Fingerprint> {
+    /// Ends the payload.
+    fn end(&mut self) {
         if self.payload.is_empty() {
             self.payload.push(b'{');
         }
         self.payload.push(b'}');
+    }
+
+    /// Takes out of the payload what the handler says, and says what of it was there.
+    fn redacted(&mut self) -> Vec<String> {
+        if self.handler.redact.is_empty() || self.trouble.is_some() {
+            return Vec::new();
+        }
+        match redact(&self.payload, self.handler.redact) {
+            // The placeholder may be longer than what it stands for.
+            Ok((payload, _)) if payload.len() > self.limit() && payload.len() > self.payload.len() => {
+                self.trouble = Some(Trouble::TooLarge);
+                Vec::new()
+            }
+            Ok((payload, redacted)) => {
+                self.payload = payload;
+                // An optional part, or a name that is another one in the stored JSON.
+                for path in self.handler.redact.iter().filter(|path| redacted.iter().all(|found| found != *path)) {
+                    tracing::debug!(handler = &*self.name, path, "nothing to redact");
+                }
+                redacted
+            }
+            Err(error) => {
+                self.trouble = Some(Trouble::Codec(error.to_string()));
+                Vec::new()
+            }
+        }
+    }
+
+    /// Hashes what was chosen, else all of the payload.
+    fn hashed(&mut self) -> Option<Fingerprint> {
         if let Some(chosen) = self.chosen.take() {
             return Some(chosen.finish());
         }

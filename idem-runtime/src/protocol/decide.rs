@@ -133,6 +133,7 @@ pub fn claim(id: &RecordId, record: Option<Record>, wanted: &Claim, facts: &Fact
             past: Vec::new(),
             first_seen: facts.now,
             phase: Phase::Waiting { since: facts.now, until: facts.now },
+            redacted: wanted.redacted.clone(),
         },
         Some(Record::Live(live)) => live,
         Some(Record::Settled(settled)) => {
@@ -167,6 +168,7 @@ pub fn claim(id: &RecordId, record: Option<Record>, wanted: &Claim, facts: &Fact
     live.token = facts.token;
     live.fingerprint = wanted.fingerprint;
     live.payload = Arc::clone(&wanted.payload);
+    live.redacted.clone_from(&wanted.redacted);
     live.phase = Phase::Running {
         number,
         since: facts.now,
@@ -303,6 +305,7 @@ fn bury(live: Live, reason: Reason, facts: &Facts) -> Decision {
         closed_at: None,
         closed_why: None,
         instance: facts.instance.to_string(),
+        redacted: live.redacted,
     };
     Decision {
         record: Change::Put(Box::new(Record::Settled(settled))),

@@ -55,6 +55,8 @@ pub struct Claim {
     pub fingerprint: Option<Fingerprint>,
     /// The arguments: a JSON object, name to value.
     pub payload: Arc<[u8]>,
+    /// The dotted paths into the payload at which something was redacted.
+    pub redacted: Vec<String>,
     /// What the handler allows.
     pub budget: Budget,
     /// How long the claim lives unless renewed.

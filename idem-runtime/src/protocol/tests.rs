@@ -178,6 +178,7 @@ impl Life {
                     owner: format!("{owner}").into(),
                     fingerprint: fingerprint.map(|byte| Fingerprint([byte; 16])),
                     payload: b"{}".as_slice().into(),
+                    redacted: Vec::new(),
                     budget: Budget { retries: *retries, bury: *bury, ttl: TTL },
                     lease: Duration::from_secs(30),
                 }));

@@ -358,6 +358,32 @@ async fn the_letter_of_a_process_that_died_knows_what_was_redacted() {
     assert_eq!(letter.missing().collect::<Vec<_>>(), ["card_no"]);
 }
 
+#[idempotent(
+    name = "redaction.grows",
+    key = "id",
+    retry = "redeliver",
+    retries = 1,
+    backoff(initial = "0ms"),
+    fingerprint = "off",
+    redact(coupon)
+)]
+async fn grows(id: u32, coupon: Option<&str>) -> Result<(), Oops> {
+    Err(Oops::own(format!("no {}", coupon.is_some())))
+}
+
+#[tokio::test]
+async fn a_letter_knows_what_was_redacted_of_the_delivery_it_shows() {
+    let idem = temporary().unwrap();
+    idem.scope(async {
+        grows(1, None).await.unwrap_err().into_own();
+        grows(1, Some(VOUCHER)).await.unwrap_err().into_own();
+    })
+    .await;
+    let letter = only_letter(&idem).await;
+    assert_eq!(letter.payload, json!({"id": 1, "coupon": REDACTED}));
+    assert_eq!(letter.redacted, ["coupon"]);
+}
+
 #[idempotent(name = "redaction.shown", key = "order_no", retries = 0, redact(card_no))]
 async fn shown(order_no: &str, card_no: &str) -> Result<(), Oops> {
     Err(Oops::own(format!("the card {card_no} was declined")))

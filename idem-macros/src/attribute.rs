@@ -12,7 +12,7 @@ use crate::expand::Expansion;
 use crate::item::Function;
 use crate::leftover::Boxed;
 use crate::params::Params;
-use crate::resolve;
+use crate::{redact, resolve};
 
 /// What the attribute becomes.
 pub(crate) fn expansion(args: TokenStream, item: &TokenStream) -> TokenStream {
@@ -42,6 +42,7 @@ fn idempotent_function(function: &Function, options: &Options, mut errors: Error
     params.skip(&options.skip, &mut errors);
     check::combinations(options, &params, is_async, &mut errors);
     let resolved = resolve::resolve(&options.key, options.fingerprint.as_ref(), &params, &mut errors);
+    let redacted = redact::redacted(options, &params, &mut errors);
     if let Some(errors) = errors.into_compile_errors() {
         return Err(errors);
     }
@@ -56,6 +57,7 @@ fn idempotent_function(function: &Function, options: &Options, mut errors: Error
         options,
         params: &params,
         resolved: &resolved,
+        redacted: &redacted,
     };
     let body = expansion.body();
     let body = boxed.as_ref().map_or(body.clone(), |boxed| boxed.around(body));

@@ -37,6 +37,8 @@ pub(crate) struct Expansion<'a> {
     pub(crate) options: &'a Options,
     pub(crate) params: &'a Params,
     pub(crate) resolved: &'a Resolved,
+    /// The paths into the payload that are not to be stored.
+    pub(crate) redacted: &'a [String],
 }
 
 /// Ours, so that nothing of the user's is captured and no lint of the user's looks at it.
@@ -154,6 +156,10 @@ impl Expansion<'_> {
             if let Some(millis) = given {
                 set(option, millis.to_token_stream());
             }
+        }
+        let redacted = self.redacted;
+        if !redacted.is_empty() {
+            set("redact", quote_spanned!(ours()=> &[#(#redacted),*]));
         }
         handler
     }

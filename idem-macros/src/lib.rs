@@ -10,6 +10,7 @@ mod item;
 mod leftover;
 mod params;
 mod pattern;
+mod redact;
 mod resolve;
 
 // A file of its own, so that a package that knows the runtime can try its examples.

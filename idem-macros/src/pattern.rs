@@ -26,6 +26,21 @@ pub(crate) fn bindings(pat: &Pat) -> Vec<Ident> {
     collect.0
 }
 
+/// Whether the pattern is `Json(order)` or the like, where the one name stands for all of what is stored: serde writes
+/// a newtype as what it wraps.
+pub(crate) fn is_newtype(pat: &Pat) -> bool {
+    match pat {
+        Pat::TupleStruct(wrapper) => match wrapper.elems.first() {
+            Some(Pat::Ident(ident)) if wrapper.elems.len() == 1 => ident.subpat.is_none(),
+            Some(inner) if wrapper.elems.len() == 1 => is_newtype(inner),
+            _ => false,
+        },
+        Pat::Reference(reference) => is_newtype(&reference.pat),
+        Pat::Paren(paren) => is_newtype(&paren.pat),
+        _ => false,
+    }
+}
+
 /// The pattern for a borrowed value, binding only the `wanted` names, so that no lint finds an unused one.
 pub(crate) fn read_only(pat: &Pat, wanted: &HashSet<Ident>) -> Pat {
     struct ReadOnly<'a>(&'a HashSet<Ident>);
@@ -86,6 +101,17 @@ mod tests {
     fn names_are_found() {
         let pat = parse(quote!(Order { id, line: (a, mut b), c: c @ Some(_), d: None, .. }));
         assert_eq!(bindings(&pat), ["id", "a", "b", "c"]);
+    }
+
+    #[test]
+    fn a_newtype_has_one_name_for_all_that_is_stored() {
+        for pat in [quote!(Json(order)), quote!(&Json(mut order)), quote!(Json(Valid(order)))] {
+            assert!(is_newtype(&parse(pat.clone())), "{pat}");
+        }
+        for pat in [quote!((a, b)), quote!((a,)), quote!(Pair(a, ..)), quote!(Json(a @ Some(_))), quote!(Order { id })]
+        {
+            assert!(!is_newtype(&parse(pat.clone())), "{pat}");
+        }
     }
 
     #[test]

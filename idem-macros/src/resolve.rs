@@ -45,6 +45,50 @@ pub(crate) fn resolve(
     Resolved { key: resolved_key, fingerprint: resolved_fingerprint, wanted: scope.wanted }
 }
 
+/// What the first name of a path means.
+pub(crate) enum Meant<'a> {
+    /// An argument, or the binding of one.
+    Argument(&'a Param, &'a Ident),
+    /// A field of the only message argument.
+    Field(&'a Param),
+}
+
+/// An argument's name first, else a field of the only message argument; `what` has to come from the message.
+pub(crate) fn meant<'a>(params: &'a Params, text: &str, what: &str) -> Result<Meant<'a>, String> {
+    let is = |ident: &Ident| ident.unraw() == text;
+    // `arg0` is what the payload calls an argument without a name, and none that a path can use.
+    let whole = |param: &Param| param.bindings.is_empty() && is(&param.ident);
+    for param in &params.list {
+        if whole(param) {
+            return Ok(Meant::Argument(param, &param.ident));
+        }
+        if let Some(binding) = param.bindings.iter().find(|ident| is(ident)) {
+            return Ok(Meant::Argument(param, binding));
+        }
+    }
+    let message: Vec<_> = params.message().collect();
+    match &message[..] {
+        [only] => Ok(Meant::Field(only)),
+        [] if params.list.is_empty() => {
+            Err(format!("`{text}` names nothing, the function takes no arguments; {what} has to come from the message"))
+        }
+        [] => Err(format!(
+            "there is no argument `{text}`, and no message argument whose field it could be{}",
+            params.others(text)
+        )),
+        several => {
+            let names: Vec<_> = several.iter().map(|param| &param.name).collect();
+            let example = format!("{}.{text}", names[0]);
+            Err(format!(
+                "there is no argument `{text}`{}; if it is a field, say whose: {} are message \
+                 arguments, so write for example `\"{example}\"`",
+                did_you_mean(text, &names),
+                list(&names),
+            ))
+        }
+    }
+}
+
 struct Scope<'a> {
     params: &'a Params,
     wanted: HashSet<Ident>,
@@ -66,46 +110,31 @@ impl Scope<'_> {
             let span = first.span().resolved_at(receiver.self_token.span);
             return Ok(field_of(&Ident::new("self", span), &path.fields));
         }
-        if let Some((param, ident)) = self.named(&text) {
-            if what == "fingerprint" && param.skipped {
-                return error(format!(
-                    "`{text}` is skipped, so there is nothing of it to fingerprint; take it out of `skip(…)` \
-                     or out of `fingerprint(…)`"
-                ));
+        let meant = match meant(self.params, &text, &format!("a {what}")) {
+            Ok(meant) => meant,
+            Err(message) => return error(message),
+        };
+        match meant {
+            Meant::Argument(param, ident) => {
+                if what == "fingerprint" && param.skipped {
+                    return error(format!(
+                        "`{text}` is skipped, so there is nothing of it to fingerprint; take it out of `skip(…)` \
+                         or out of `fingerprint(…)`"
+                    ));
+                }
+                let mut ident = ident.clone();
+                if param.bindings.contains(&ident) {
+                    self.wanted.insert(ident.clone());
+                }
+                ident.set_span(first.span().resolved_at(ident.span()));
+                Ok(field_of(&ident, &path.fields))
             }
-            let mut ident = ident.clone();
-            if param.bindings.contains(&ident) {
-                self.wanted.insert(ident.clone());
-            }
-            ident.set_span(first.span().resolved_at(ident.span()));
-            return Ok(field_of(&ident, &path.fields));
-        }
-        let message: Vec<_> = self.params.message().collect();
-        match &message[..] {
-            [only] => {
+            Meant::Field(only) => {
                 let mut ident = only.ident.clone();
                 ident.set_span(first.span().resolved_at(ident.span()));
                 let field = Member::Named(first.clone());
                 let fields: Vec<_> = [field].into_iter().chain(path.fields.iter().cloned()).collect();
                 Ok(field_of(&ident, &fields))
-            }
-            [] if self.params.list.is_empty() => error(format!(
-                "`{text}` names nothing, the function takes no arguments; \
-                 a {what} has to come from the message"
-            )),
-            [] => error(format!(
-                "there is no argument `{text}`, and no message argument whose field it could be{}",
-                self.params.others(&text)
-            )),
-            several => {
-                let names: Vec<_> = several.iter().map(|param| &param.name).collect();
-                let example = format!("{}.{text}", names[0]);
-                error(format!(
-                    "there is no argument `{text}`{}; if it is a field, say whose: {} are message \
-                     arguments, so write for example `\"{example}\"`",
-                    did_you_mean(&text, &names),
-                    list(&names),
-                ))
             }
         }
     }
@@ -114,19 +143,6 @@ impl Scope<'_> {
     fn expr(&mut self, expr: &Expr) -> TokenStream {
         self.want(expr.to_token_stream());
         borrowed(expr)
-    }
-
-    /// The argument, or the binding of one, that has this name.
-    fn named(&self, text: &str) -> Option<(&Param, &Ident)> {
-        let is = |ident: &Ident| ident.unraw() == text;
-        // `arg0` is what the payload calls an argument without a name, and none that a path can use.
-        let whole = |param: &Param| param.bindings.is_empty() && is(&param.ident);
-        self.params.list.iter().find_map(|param| {
-            if whole(param) {
-                return Some((param, &param.ident));
-            }
-            param.bindings.iter().find(|ident| is(ident)).map(|ident| (param, ident))
-        })
     }
 
     /// Notes the bindings that are mentioned anywhere in the tokens.

@@ -110,6 +110,38 @@ pub(crate) mod bytes {
     }
 }
 
+/// Paths into a payload; nothing is written where there are none, as before there could be any.
+pub(crate) mod paths {
+    use minicbor::data::Type;
+    use minicbor::decode::Error as Unreadable;
+    use minicbor::encode::{Error as Unwritable, Write};
+    use minicbor::{Decoder, Encoder};
+
+    pub(crate) fn encode<C, W: Write>(
+        paths: &[String],
+        e: &mut Encoder<W>,
+        c: &mut C,
+    ) -> Result<(), Unwritable<W::Error>> {
+        e.encode_with(paths, c)?.ok()
+    }
+
+    pub(crate) fn decode<C>(d: &mut Decoder<'_>, c: &mut C) -> Result<Vec<String>, Unreadable> {
+        if d.datatype()? == Type::Null {
+            return d.skip().map(|()| Vec::new());
+        }
+        d.decode_with(c)
+    }
+
+    #[expect(clippy::unnecessary_wraps, reason = "so the derive asks for it")]
+    pub(crate) fn nil() -> Option<Vec<String>> {
+        Some(Vec::new())
+    }
+
+    pub(crate) fn is_nil(paths: &[String]) -> bool {
+        paths.is_empty()
+    }
+}
+
 /// A UUID: its 16 bytes.
 pub(crate) mod uuid {
     use minicbor::decode::Error as Unreadable;

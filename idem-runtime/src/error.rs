@@ -235,6 +235,19 @@ pub enum Error {
         handler: String,
     },
 
+    /// A dead letter was to run, and parts of its payload were never stored.
+    #[error(
+        "dead letter {id} cannot be run as it is: its handler redacts {}, which was never stored; run it with these parts \
+         filled in",
+        missing.join(", ")
+    )]
+    Redacted {
+        /// The letter.
+        id: DeadLetterId,
+        /// The redacted paths that have no value.
+        missing: Vec<String>,
+    },
+
     /// A dead letter was run with the payload of another message.
     #[error(
         "handler `{handler}`: the payload has the key `{key}`, and the dead letter is of `{letter_key}`; nothing ran: \
@@ -307,6 +320,7 @@ impl Error {
             Error::LetterClosed { .. } => "letter_closed",
             Error::NoRunner { .. } => "no_runner",
             Error::OtherKey { .. } => "other_key",
+            Error::Redacted { .. } => "redacted",
         }
     }
 }

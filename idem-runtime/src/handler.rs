@@ -24,6 +24,7 @@ pub struct Handler {
     pub(crate) timeout: Option<Duration>,
     pub(crate) lease: Duration,
     pub(crate) ttl: Duration,
+    pub(crate) redact: &'static [&'static str],
 }
 
 /// The pause before each retry.
@@ -55,6 +56,7 @@ impl Handler {
             timeout: None,
             lease: Duration::from_secs(30),
             ttl: Duration::from_secs(7 * 24 * 60 * 60),
+            redact: &[],
         }
     }
 
@@ -104,6 +106,12 @@ impl Handler {
     /// `ttl = "7d"`, in milliseconds.
     pub const fn ttl(mut self, millis: u64) -> Self {
         self.ttl = Duration::from_millis(millis);
+        self
+    }
+
+    /// `redact(card_no, "order.buyer.phone")`: dotted paths into the payload, an argument's name first.
+    pub const fn redact(mut self, paths: &'static [&'static str]) -> Self {
+        self.redact = paths;
         self
     }
 }

@@ -29,6 +29,7 @@ mod message;
 mod observe;
 mod panic;
 pub mod protocol;
+mod redact;
 
 pub use builder::Builder;
 pub use call::{Attempt, attempt};
@@ -42,6 +43,7 @@ pub use jiff::Timestamp;
 pub use ledger::{Filter, Ledger, LedgerError, Note, Notes};
 pub use letters::{DeadLetters, Ran, Watch};
 pub use protocol::{Act, AttemptOutcome, By, DeadLetter, DeadLetterId, Deed, LetterState, PastAttempt, Reason};
+pub use redact::REDACTED;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod wait;

@@ -13,6 +13,7 @@ use crate::idem::Idem;
 use crate::key::Key;
 use crate::observe;
 use crate::protocol::{Budget, Claim, Fingerprint, RecordId};
+use crate::redact::redact;
 
 /// Room for most payloads.
 const USUAL: usize = 256;
@@ -113,8 +114,12 @@ impl Message {
         self.buffer.extend_from_slice(open);
         self.buffer.extend_from_slice(name.as_bytes());
         self.buffer.extend_from_slice(b"\":");
-        let limit = self.idem.as_ref().map_or(usize::MAX, |idem| idem.inner().limits.payload);
+        let limit = self.limit();
         self.trouble.is_none().then_some(Limited { bytes: &mut self.buffer, limit })
+    }
+
+    fn limit(&self) -> usize {
+        self.idem.as_ref().map_or(usize::MAX, |idem| idem.inner().limits.payload)
     }
 
     fn written(&mut self, written: serde_json::Result<()>) {
@@ -139,7 +144,9 @@ impl Message {
     }
 
     fn check(&mut self) -> Result<Ready, Error> {
-        let payload = self.payload();
+        self.end();
+        let redacted = self.redacted();
+        let payload: Arc<[u8]> = self.buffer.as_slice().into();
         let fingerprint = self.hashed(&payload);
         let handler = || self.name.to_string();
         let Some(idem) = self.idem.take() else { return Err(Error::NotInstalled { handler: handler() }) };
@@ -162,6 +169,7 @@ impl Message {
             owner: Arc::clone(&idem.inner().instance),
             fingerprint,
             payload,
+            redacted,
             budget: Budget { retries, bury, ttl },
             lease,
         };
@@ -172,13 +180,38 @@ impl Message {
         Ok(Ready { named, idem, id, claim, buffer })
     }
 
-    /// The whole payload.
-    fn payload(&mut self) -> Arc<[u8]> {
+    /// Ends the payload.
+    fn end(&mut self) {
         if self.buffer.is_empty() {
             self.buffer.push(b'{');
         }
         self.buffer.push(b'}');
-        self.buffer.as_slice().into()
+    }
+
+    /// Takes out of the payload what the handler says, and says what of it was there.
+    fn redacted(&mut self) -> Vec<String> {
+        if self.handler.redact.is_empty() || self.trouble.is_some() {
+            return Vec::new();
+        }
+        match redact(&self.buffer, self.handler.redact) {
+            // The placeholder may be longer than what it stands for.
+            Ok((payload, _)) if payload.len() > self.limit() && payload.len() > self.buffer.len() => {
+                self.trouble = Some(Trouble::TooLarge);
+                Vec::new()
+            }
+            Ok((payload, redacted)) => {
+                self.buffer = payload;
+                // An optional part, or a name that is another one in the stored JSON.
+                for path in self.handler.redact.iter().filter(|path| redacted.iter().all(|found| found != *path)) {
+                    tracing::debug!(handler = &*self.name, path, "nothing to redact");
+                }
+                redacted
+            }
+            Err(error) => {
+                self.trouble = Some(Trouble::Codec(error.to_string()));
+                Vec::new()
+            }
+        }
     }
 
     /// Hashes what was chosen, else all of the payload.

@@ -4,6 +4,7 @@ mod backoff;
 mod duration;
 mod list;
 mod path;
+mod redact;
 mod value;
 
 use proc_macro2::{Ident, TokenStream};
@@ -13,12 +14,13 @@ use syn::{Expr, Path};
 pub(crate) use self::backoff::Backoff;
 pub(crate) use self::duration::show;
 use self::list::{Arg, Value, arguments};
-pub(crate) use self::path::{Dotted, Part};
+pub(crate) use self::path::{Dotted, Part, from_expr};
+pub(crate) use self::redact::Secret;
 pub(crate) use self::value::Given;
 use crate::errors::Errors;
 
 /// The names, in the order of the documentation.
-const NAMES: [&str; 16] = [
+const NAMES: [&str; 17] = [
     "key",
     "retries",
     "backoff",
@@ -32,6 +34,7 @@ const NAMES: [&str; 16] = [
     "in_flight",
     "fingerprint",
     "skip",
+    "redact",
     "name",
     "runtime",
     "crate",
@@ -64,6 +67,7 @@ pub(crate) struct Options {
     pub(crate) reject: bool,
     pub(crate) fingerprint: Option<Fingerprint>,
     pub(crate) skip: Vec<Ident>,
+    pub(crate) redact: Vec<Secret>,
     pub(crate) name: Option<String>,
     pub(crate) runtime: Option<Expr>,
     pub(crate) krate: Option<Path>,
@@ -129,6 +133,7 @@ impl Options {
             "in_flight" => self.reject = arg.choice(["wait", "reject"])? == 1,
             "fingerprint" => self.fingerprint = Some(fingerprint(&arg)?),
             "skip" => self.skip = skip(&arg)?,
+            "redact" => self.redact = redact::redact(&arg)?,
             "name" => self.name = Some(name(&arg)?),
             "runtime" => self.runtime = Some(runtime(&arg)?),
             // `arguments` lets nothing pass but the names above.
@@ -217,6 +222,7 @@ mod tests {
                 key = "a, b.c", retries = 5, backoff(initial = "1s", jitter), retry = "redeliver",
                 retry_if = is_transient, existing = Self::find, on_crash = "bury", timeout = "10s",
                 lease = "1m", ttl = "2h", in_flight = "reject", fingerprint(a, b.c), skip(db),
+                redact(d, "e.f-g"),
                 name = "x.y", runtime = self.idem, crate = ::other,
             },
             &mut errors,
@@ -230,6 +236,8 @@ mod tests {
         assert_eq!(options.ttl.unwrap().value, 7_200_000);
         assert!(matches!(options.fingerprint, Some(Fingerprint::Of(of)) if of.len() == 2));
         assert_eq!(options.skip, ["db"]);
+        let redact: Vec<_> = options.redact.iter().map(|secret| secret.names.join(".")).collect();
+        assert_eq!(redact, ["d", "e.f-g"]);
         assert_eq!(options.name.unwrap(), "x.y");
     }
 

@@ -65,7 +65,8 @@ pub(crate) fn fingerprint(arg: &Arg) -> syn::Result<Vec<Dotted>> {
     Ok(paths)
 }
 
-fn from_expr(expr: &Expr) -> Option<Dotted> {
+/// `order.order_no`, if it is no more than that.
+pub(crate) fn from_expr(expr: &Expr) -> Option<Dotted> {
     let at = expr.to_token_stream();
     let mut fields = Vec::new();
     let mut base = peel(expr);

@@ -1,8 +1,11 @@
 //! What a person does with a letter.
 
+use serde_json::Value;
+
 use super::DeadLetters;
 use crate::error::Error;
 use crate::protocol::{By, DeadLetter, DeadLetterId, RecordId, Reply, Step};
+use crate::redact::redact;
 
 impl DeadLetters {
     /// Re-arms the letter's key: the next call of it runs the body, with a fresh budget, and with whatever content it
@@ -15,8 +18,8 @@ impl DeadLetters {
     /// [`Error::NoSuchLetter`], [`Error::LetterClosed`], or [`Error::Ledger`] when it cannot be recorded.
     pub async fn redrive(&self, id: &DeadLetterId) -> Result<DeadLetter, Error> {
         let letter = self.known(id).await?;
-        let payload = letter.payload.to_string().into_bytes().into();
-        self.act(letter, Step::Redrive { letter: *id, payload, by: self.by_because(None) }).await
+        let step = self.redriving(&letter);
+        self.act(letter, step).await
     }
 
     /// Closes the letter without another run: duplicates of its key still do not run, until the handler's `ttl` has
@@ -39,17 +42,14 @@ impl DeadLetters {
         self.act(letter, Step::Restore { letter: *id, by: self.by_because(Some(why.into())) }).await
     }
 
-    /// Changes the payload that [`run`](Self::run) uses. What it was before stays in the letter's history.
+    /// Changes the payload that [`run`](Self::run) uses. What it was before stays in the letter's history. What the
+    /// handler redacts is not stored now either: give it to [`run_with`](Self::run_with).
     ///
     /// # Errors
     /// [`Error::NoSuchLetter`], [`Error::LetterClosed`], or [`Error::Ledger`] when it cannot be recorded.
-    pub async fn edit(
-        &self,
-        id: &DeadLetterId,
-        payload: serde_json::Value,
-        why: impl Into<String>,
-    ) -> Result<DeadLetter, Error> {
+    pub async fn edit(&self, id: &DeadLetterId, payload: Value, why: impl Into<String>) -> Result<DeadLetter, Error> {
         let letter = self.known(id).await?;
+        let payload = without(&letter, &payload)?;
         self.act(letter, Step::Edit { letter: *id, payload, by: self.by_because(Some(why.into())) }).await
     }
 
@@ -58,7 +58,17 @@ impl DeadLetters {
         self.get(id).await?.ok_or(Error::NoSuchLetter { id: *id })
     }
 
-    pub(super) fn by_because(&self, why: Option<String>) -> By {
+    /// The re-arming of a letter's key.
+    pub(super) fn redriving(&self, letter: &DeadLetter) -> Step {
+        Step::Redrive {
+            letter: letter.id,
+            payload: letter.payload.to_string().into_bytes().into(),
+            redacted: letter.redacted.clone(),
+            by: self.by_because(None),
+        }
+    }
+
+    fn by_because(&self, why: Option<String>) -> By {
         By { who: self.who.clone(), why }
     }
 
@@ -81,5 +91,26 @@ impl DeadLetters {
             }
             _ => Err(Error::LetterClosed { id, state: letter.state }),
         }
+    }
+}
+
+/// A payload without what the letter's handler redacts.
+fn without(letter: &DeadLetter, payload: &Value) -> Result<Value, Error> {
+    if letter.redacted.is_empty() {
+        return Ok(payload.clone());
+    }
+    let paths: Vec<_> = letter.redacted.iter().map(String::as_str).collect();
+    redact(payload.to_string().as_bytes(), &paths)
+        .and_then(|(payload, _)| serde_json::from_slice(&payload))
+        .map_err(|problem| unfit(letter, &problem))
+}
+
+/// A payload that does not do.
+pub(super) fn unfit(letter: &DeadLetter, problem: &serde_json::Error) -> Error {
+    Error::Codec {
+        handler: letter.handler.clone(),
+        key: letter.key.clone(),
+        what: format!("the payload of dead letter {} does not fit the handler; edit it, and nothing ran:", letter.id),
+        problem: problem.to_string(),
     }
 }

@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::DeadLetters;
+use super::acts::unfit;
 use crate::clock::{BoxFuture, until};
 use crate::current;
 use crate::error::Error;
@@ -122,22 +123,41 @@ impl DeadLetters {
     /// With `retry = "redeliver"` the handler is called again after each pause, as a broker would.
     ///
     /// # Errors
-    /// [`Error::NoSuchLetter`], [`Error::LetterClosed`], [`Error::NoRunner`], [`Error::Codec`] when the payload does not
-    /// fit the handler's arguments, or [`Error::Ledger`]. That the handler itself fails is no error here, but
+    /// [`Error::NoSuchLetter`], [`Error::LetterClosed`], [`Error::Redacted`], [`Error::NoRunner`], [`Error::Codec`] when the
+    /// payload does not fit the handler's arguments, or [`Error::Ledger`]. That the handler itself fails is no error here, but
     /// [`Ran::Failed`].
     pub async fn run(&self, id: &DeadLetterId) -> Result<Ran, Error> {
         let letter = self.known(id).await?;
+        let payload = letter.payload.clone();
+        self.run_letter(letter, payload).await
+    }
+
+    /// [`run`](Self::run) with another payload, of which what the handler redacts is not stored: the way to run a letter
+    /// whose [`missing`](DeadLetter::missing) parts somebody knows. The rest is an [`edit`](Self::edit).
+    ///
+    /// # Errors
+    /// As [`run`](Self::run) and [`edit`](Self::edit).
+    pub async fn run_with(&self, id: &DeadLetterId, payload: Value, why: impl Into<String>) -> Result<Ran, Error> {
+        let letter = self.edit(id, payload.clone(), why).await?;
+        self.run_letter(letter, payload).await
+    }
+
+    async fn run_letter(&self, letter: DeadLetter, payload: Value) -> Result<Ran, Error> {
+        let id = letter.id;
         if letter.state != LetterState::Open {
-            return Err(Error::LetterClosed { id: *id, state: letter.state });
+            return Err(Error::LetterClosed { id, state: letter.state });
+        }
+        let missing: Vec<_> = letter.missing_in(&payload).map(str::to_owned).collect();
+        if !missing.is_empty() {
+            return Err(Error::Redacted { id, missing });
         }
         let runner = self.inner().runners.0.read().get(&letter.handler).map(Arc::clone);
         let runner = runner.ok_or_else(|| Error::NoRunner { handler: letter.handler.clone() })?;
         let record = RecordId { handler: letter.handler.as_str().into(), key: letter.key.as_str().into() };
-        let payload = letter.payload.to_string().into_bytes().into();
-        let step = Step::Redrive { letter: *id, payload, by: self.by_because(None) };
+        let step = self.redriving(&letter);
         let redriving = Arc::new(Redriving { id: record.clone(), step, begun: AtomicBool::new(false) });
         loop {
-            let running = runner(arguments(&letter)).map_err(|problem| unfit(&letter, &problem))?;
+            let running = runner(arguments(&payload)).map_err(|problem| unfit(&letter, &problem))?;
             let error = match current::redrive(self.idem.clone(), Arc::clone(&redriving), running).await {
                 Ok(_) if !redriving.begun() => {
                     "the function given to `redrive_with` did not call the handler with the letter's key".to_owned()
@@ -166,19 +186,10 @@ impl DeadLetters {
 }
 
 /// The payload as a handler takes it: of one argument, its value.
-fn arguments(letter: &DeadLetter) -> Value {
-    match &letter.payload {
+fn arguments(payload: &Value) -> Value {
+    match payload {
         Value::Object(arguments) if arguments.len() == 1 => arguments.values().next().cloned().unwrap_or_default(),
         payload => payload.clone(),
-    }
-}
-
-fn unfit(letter: &DeadLetter, problem: &serde_json::Error) -> Error {
-    Error::Codec {
-        handler: letter.handler.clone(),
-        key: letter.key.clone(),
-        what: format!("the payload of dead letter {} does not fit the handler; edit it, and nothing ran:", letter.id),
-        problem: problem.to_string(),
     }
 }
 

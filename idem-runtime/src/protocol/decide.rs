@@ -92,9 +92,9 @@ pub fn decide(id: &RecordId, record: Option<Record>, step: &Step, facts: &Facts)
             _ => keep(Reply::LeaseLost),
         },
         Step::Fail(failed) => fail(record, failed, facts),
-        Step::Redrive { letter, payload, by } => match record {
+        Step::Redrive { letter, payload, redacted, by } => match record {
             Some(Record::Settled(settled)) if settled.end == SettledAs::Dead(*letter) => {
-                let live = Record::Live(rearmed(id, &settled, payload, facts));
+                let live = Record::Live(rearmed(id, &settled, (payload, redacted), facts));
                 acted(Change::Put(live), *letter, Deed::Redriven, by, facts)
             }
             _ => keep(Reply::NotOpen),
@@ -144,6 +144,7 @@ pub fn claim(id: &RecordId, record: Option<Record>, wanted: &Claim, facts: &Fact
             past: Vec::new(),
             first_seen: facts.now,
             phase: Phase::Waiting { since: facts.now, until: facts.now },
+            redacted: wanted.redacted.clone(),
         },
         Some(Record::Live(live)) => live,
         Some(Record::Settled(settled)) => {
@@ -178,6 +179,7 @@ pub fn claim(id: &RecordId, record: Option<Record>, wanted: &Claim, facts: &Fact
     live.token = facts.token;
     live.fingerprint = wanted.fingerprint;
     live.payload = Arc::clone(&wanted.payload);
+    live.redacted.clone_from(&wanted.redacted);
     live.phase = Phase::Running {
         number,
         since: facts.now,
@@ -314,6 +316,7 @@ fn bury(live: Live, reason: Reason, facts: &Facts) -> Decision {
         closed_at: None,
         closed_why: None,
         instance: facts.instance.to_string(),
+        redacted: live.redacted,
         history: Vec::new(),
     };
     Decision {
@@ -324,7 +327,7 @@ fn bury(live: Live, reason: Reason, facts: &Facts) -> Decision {
 }
 
 /// A dead message that may run again. It waits as after a failed attempt, so that people are told if nobody comes.
-fn rearmed(id: &RecordId, dead: &Settled, payload: &Arc<[u8]>, facts: &Facts) -> Live {
+fn rearmed(id: &RecordId, dead: &Settled, (payload, redacted): (&Arc<[u8]>, &[String]), facts: &Facts) -> Live {
     Live {
         handler: Arc::clone(&id.handler),
         key: Arc::clone(&id.key),
@@ -335,6 +338,7 @@ fn rearmed(id: &RecordId, dead: &Settled, payload: &Arc<[u8]>, facts: &Facts) ->
         // The next claim brings its own.
         budget: Budget { retries: 0, bury: false, ttl: dead.ttl },
         payload: Arc::clone(payload),
+        redacted: redacted.to_vec(),
         past: Vec::new(),
         first_seen: facts.now,
         phase: Phase::Waiting { since: facts.now, until: facts.now },

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::codec;
+use crate::redact::is_redacted;
 
 /// The id of a dead letter: a UUID of version 7 ([RFC 9562]), so ids sort by the time of death.
 ///
@@ -57,6 +58,9 @@ impl FromStr for DeadLetterId {
 /// A message that will not run again by itself.
 ///
 /// With its record's move to Dead it is written in one atomic write. Open letters never expire.
+///
+/// Where the handler has `redact(…)`, the letter cannot be run again from its payload unless the redacted parts are
+/// filled in from elsewhere: [`missing`](Self::missing) says which they are.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Encode, Decode)]
 #[non_exhaustive]
 pub struct DeadLetter {
@@ -100,6 +104,13 @@ pub struct DeadLetter {
     /// The running instance that wrote the letter: host, process, and a random part.
     #[n(11)]
     pub instance: String,
+    /// The parts that `redact(…)` kept out of the payload: dotted paths, an argument's name first, such as
+    /// `order.buyer.phone`. [`REDACTED`](crate::REDACTED) stands in the payload for each, and for each element's where a
+    /// path leads through an array. What was not in the message is not in the list.
+    #[n(12)]
+    #[cbor(with = "codec::paths", has_nil)]
+    #[serde(default)]
+    pub redacted: Vec<String>,
     /// What people did with it, the first act first.
     #[n(13)]
     #[cbor(default)]
@@ -111,6 +122,17 @@ impl DeadLetter {
     /// The text of the last attempt's error, where there is one.
     pub fn last_error(&self) -> Option<&str> {
         self.attempts.iter().rev().find_map(|attempt| attempt.error.as_deref())
+    }
+
+    /// The redacted paths that still have no value: [`REDACTED`](crate::REDACTED) stands at them in `payload`. When
+    /// there are none, the payload is whole and can be published again.
+    pub fn missing(&self) -> impl Iterator<Item = &str> {
+        self.missing_in(&self.payload)
+    }
+
+    /// The redacted paths that have no value in this payload.
+    pub(crate) fn missing_in(&self, payload: &serde_json::Value) -> impl Iterator<Item = &str> {
+        self.redacted.iter().map(String::as_str).filter(move |path| is_redacted(payload, path))
     }
 
     /// Does to the letter what a person did, and notes it; for those who write a ledger.

@@ -77,6 +77,10 @@ pub struct Live {
     /// What it is doing now.
     #[n(8)]
     pub phase: Phase,
+    /// The dotted paths into the payload at which something was redacted.
+    #[n(9)]
+    #[cbor(with = "codec::paths", has_nil)]
+    pub redacted: Vec<String>,
 }
 
 /// What a live message is doing.

@@ -35,6 +35,8 @@ pub enum Step {
         letter: DeadLetterId,
         /// The letter's payload, for the letter that is written when nobody comes.
         payload: Arc<[u8]>,
+        /// What `redact(…)` kept out of it.
+        redacted: Vec<String>,
         /// Who, and why.
         by: By,
     },
@@ -75,6 +77,8 @@ pub struct Claim {
     pub fingerprint: Option<Fingerprint>,
     /// The arguments: a JSON object, name to value.
     pub payload: Arc<[u8]>,
+    /// The dotted paths into the payload at which something was redacted.
+    pub redacted: Vec<String>,
     /// What the handler allows.
     pub budget: Budget,
     /// How long the claim lives unless renewed.

@@ -187,6 +187,7 @@ impl Life {
                     owner: format!("{owner}").into(),
                     fingerprint: fingerprint.map(|byte| Fingerprint([byte; 16])),
                     payload: b"{}".as_slice().into(),
+                    redacted: Vec::new(),
                     budget: Budget { retries: *retries, bury: *bury, ttl: TTL },
                     lease: Duration::from_secs(30),
                 }));
@@ -206,7 +207,12 @@ impl Life {
             }
             Op::Redrive { letter: index } => {
                 if let Some(letter) = letter(index, &self.letters) {
-                    self.step(&Step::Redrive { letter, payload: b"{}".as_slice().into(), by: By::default() });
+                    self.step(&Step::Redrive {
+                        letter,
+                        payload: b"{}".as_slice().into(),
+                        redacted: Vec::new(),
+                        by: By::default(),
+                    });
                 }
             }
             Op::Discard { letter: index } => {

@@ -16,9 +16,9 @@ pub(crate) enum Fields {
 use Fields::{Each, Enum, Struct};
 
 const PAST: Fields = Each(&Struct(5, &[(3, Enum(&[]))]));
-pub(crate) const LIVE: Fields = Struct(9, &[(4, Struct(3, &[])), (6, PAST), (8, Enum(&[]))]);
+pub(crate) const LIVE: Fields = Struct(10, &[(4, Struct(3, &[])), (6, PAST), (8, Enum(&[]))]);
 pub(crate) const SETTLED: Fields = Struct(6, &[(5, Enum(&[(0, Enum(&[]))]))]);
-pub(crate) const DEAD_LETTER: Fields = Struct(12, &[(4, Enum(&[])), (5, PAST), (6, Enum(&[]))]);
+pub(crate) const DEAD_LETTER: Fields = Struct(14, &[(4, Enum(&[])), (5, PAST), (6, Enum(&[]))]);
 
 const NULL: u8 = 0xf6;
 

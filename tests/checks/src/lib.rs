@@ -31,6 +31,8 @@ mod leftover;
 mod params;
 #[path = "../../../idem-macros/src/pattern.rs"]
 mod pattern;
+#[path = "../../../idem-macros/src/redact.rs"]
+mod redact;
 #[path = "../../../idem-macros/src/resolve.rs"]
 mod resolve;
 

@@ -47,6 +47,7 @@ fn live(from: &mut Unstructured<'_>) -> Result<Live> {
             },
             false => Phase::Waiting { since: time(from)?, until: time(from)? },
         },
+        redacted: several(from, text)?,
     })
 }
 
@@ -83,6 +84,7 @@ fn letter(from: &mut Unstructured<'_>) -> Result<DeadLetter> {
         "closed_at": maybe(from, time)?,
         "closed_why": from.arbitrary::<Option<String>>()?,
         "instance": from.arbitrary::<String>()?,
+        "redacted": several(from, text)?,
     });
     Ok(read(letter))
 }
@@ -122,6 +124,10 @@ fn fingerprint(from: &mut Unstructured<'_>) -> Result<Option<Fingerprint>> {
 
 fn id(from: &mut Unstructured<'_>) -> Result<DeadLetterId> {
     from.arbitrary().map(DeadLetterId::from_bytes)
+}
+
+fn text(from: &mut Unstructured<'_>) -> Result<String> {
+    from.arbitrary()
 }
 
 /// Records hold milliseconds.

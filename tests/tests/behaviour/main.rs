@@ -12,6 +12,7 @@ mod fingerprints;
 mod keys;
 mod limits;
 mod panics_and_timeouts;
+mod redaction;
 mod redelivery;
 mod reopening;
 mod replays;

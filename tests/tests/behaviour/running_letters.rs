@@ -182,3 +182,34 @@ async fn other_handlers_that_a_run_calls_are_left_alone() {
     assert_eq!(letters.run(&letter.id).await.unwrap(), Ran::Done(300.into()));
     assert_eq!(idem.scope(place(order("A-1", 3))).await.unwrap(), 300);
 }
+
+#[idempotent(name = "running.charge", key = "order_no", retries = 0, redact(card_no))]
+async fn charge(order_no: String, card_no: String) -> Result<usize, Oops> {
+    if card_no.len() == 16 { Ok(card_no.len()) } else { Err(Oops::TooMany(0)) }
+}
+
+#[derive(Deserialize)]
+struct Charge {
+    order_no: String,
+    card_no: String,
+}
+
+#[tokio::test]
+async fn what_is_redacted_is_filled_in_for_a_run_and_never_stored() {
+    let idem = temporary().unwrap();
+    idem.redrive_with("running.charge", |Charge { order_no, card_no }: Charge| charge(order_no, card_no));
+    idem.scope(charge("A-1".into(), "4111".into())).await.unwrap_err();
+    let letters = idem.dead_letters();
+    let letter = letters.list(&Filter::default()).await.unwrap().remove(0);
+    let error = letters.run(&letter.id).await.unwrap_err();
+    assert!(matches!(&error, Error::Redacted { missing, .. } if *missing == ["card_no"]), "{error}");
+
+    let whole = json!({ "order_no": "A-1", "card_no": "4111111111111111" });
+    let edited = letters.edit(&letter.id, whole.clone(), "stored nowhere").await.unwrap();
+    assert_eq!(edited.payload["card_no"], idem_runtime::REDACTED);
+    assert!(matches!(letters.run(&letter.id).await, Err(Error::Redacted { .. })));
+
+    assert_eq!(letters.run_with(&letter.id, whole, "asked the customer").await.unwrap(), Ran::Done(16.into()));
+    let history = format!("{:?}", letters.get(&letter.id).await.unwrap());
+    assert!(history.contains("asked the customer") && !history.contains("41111"), "{history}");
+}

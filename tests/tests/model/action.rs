@@ -213,7 +213,12 @@ impl Model for Protocol {
                 let letter = last.keys[key].letters[letter].id;
                 let History { message, redriven, .. } = &last.keys[key].history;
                 let payload = message.or(*redriven).unwrap_or(0).to_string().into_bytes().into();
-                self.apply(&mut state, key, &Step::Redrive { letter, payload, by: By::default() }, true);
+                self.apply(
+                    &mut state,
+                    key,
+                    &Step::Redrive { letter, payload, redacted: Vec::new(), by: By::default() },
+                    true,
+                );
             }
             Action::Discard { key, letter } => {
                 state.left.operator = state.left.operator.map(|left| left - 1);

@@ -116,6 +116,7 @@ fn a_redrive_that_keeps_the_old_token_valid(
             fingerprint,
             budget: Budget { retries: 1, bury: false, ttl },
             payload: [].into(),
+            redacted: Vec::new(),
             past: Vec::new(),
             first_seen: facts.now,
             phase: Phase::Running { number: 0, since: facts.now, owner: "".into(), session: 0, until: facts.now },

@@ -62,7 +62,18 @@ impl<'a> View<'a> {
     // Every part is taken apart field by field, so that a new field has to be thought of here.
     fn live(&mut self, live: &Live) {
         // The payload and the first time it was seen only go into a letter; handler and key are the record's address.
-        let Live { handler: _, key: _, token, fingerprint, budget, payload: _, past, first_seen: _, phase } = live;
+        let Live {
+            handler: _,
+            key: _,
+            token,
+            fingerprint,
+            budget,
+            payload: _,
+            past,
+            first_seen: _,
+            phase,
+            redacted: _,
+        } = live;
         self.push(1);
         self.token(*token);
         self.push(fingerprint.map_or(0, |fingerprint| fingerprint.0[0]));

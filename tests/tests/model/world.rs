@@ -206,6 +206,7 @@ impl Protocol {
             owner: owner(process, state.starts[process]),
             fingerprint: Some(Fingerprint([fingerprint; 16])),
             payload: fingerprint.to_string().into_bytes().into(),
+            redacted: Vec::new(),
             budget: Budget { retries, bury, ttl: ticks(TTL) },
             lease: ticks(LEASE),
         })

@@ -163,6 +163,7 @@ fn claim() -> Claim {
         owner: "one".into(),
         fingerprint: Some(Fingerprint([1; 16])),
         payload: br#"{"sku":"TEA-500"}"#.as_slice().into(),
+        redacted: Vec::new(),
         budget: Budget { retries: 2, bury: false, ttl: TTL },
         lease: LEASE,
     }
@@ -177,7 +178,7 @@ fn complete(token: u64, json: &str) -> Step {
 }
 
 fn redrive(letter: DeadLetterId) -> Step {
-    Step::Redrive { letter, payload: claim().payload, by: By::default() }
+    Step::Redrive { letter, payload: claim().payload, redacted: Vec::new(), by: By::default() }
 }
 
 fn discard(letter: DeadLetterId, why: &str) -> Step {

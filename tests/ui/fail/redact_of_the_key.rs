@@ -1,0 +1,9 @@
+use idem_runtime::{Error, idempotent};
+
+#[idempotent(key = "id, card_no", redact(card_no))]
+async fn handle(id: u64, card_no: &str) -> Result<u64, Error> {
+    let _ = card_no;
+    Ok(id)
+}
+
+fn main() {}

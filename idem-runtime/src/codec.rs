@@ -110,22 +110,22 @@ pub(crate) mod bytes {
     }
 }
 
-/// Paths into a payload; nothing is written where there are none, as before there could be any.
-pub(crate) mod paths {
+/// A list; nothing is written where it is empty, as before there could be one.
+pub(crate) mod list {
     use minicbor::data::Type;
     use minicbor::decode::Error as Unreadable;
     use minicbor::encode::{Error as Unwritable, Write};
-    use minicbor::{Decoder, Encoder};
+    use minicbor::{Decode, Decoder, Encode, Encoder};
 
-    pub(crate) fn encode<C, W: Write>(
-        paths: &[String],
+    pub(crate) fn encode<T: Encode<C>, C, W: Write>(
+        list: &[T],
         e: &mut Encoder<W>,
         c: &mut C,
     ) -> Result<(), Unwritable<W::Error>> {
-        e.encode_with(paths, c)?.ok()
+        e.encode_with(list, c)?.ok()
     }
 
-    pub(crate) fn decode<C>(d: &mut Decoder<'_>, c: &mut C) -> Result<Vec<String>, Unreadable> {
+    pub(crate) fn decode<'b, T: Decode<'b, C>, C>(d: &mut Decoder<'b>, c: &mut C) -> Result<Vec<T>, Unreadable> {
         if d.datatype()? == Type::Null {
             return d.skip().map(|()| Vec::new());
         }
@@ -133,12 +133,12 @@ pub(crate) mod paths {
     }
 
     #[expect(clippy::unnecessary_wraps, reason = "so the derive asks for it")]
-    pub(crate) fn nil() -> Option<Vec<String>> {
+    pub(crate) fn nil<T>() -> Option<Vec<T>> {
         Some(Vec::new())
     }
 
-    pub(crate) fn is_nil(paths: &[String]) -> bool {
-        paths.is_empty()
+    pub(crate) fn is_nil<T>(list: &[T]) -> bool {
+        list.is_empty()
     }
 }
 

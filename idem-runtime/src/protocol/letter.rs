@@ -108,12 +108,12 @@ pub struct DeadLetter {
     /// `order.buyer.phone`. [`REDACTED`](crate::REDACTED) stands in the payload for each, and for each element's where a
     /// path leads through an array. What was not in the message is not in the list.
     #[n(12)]
-    #[cbor(with = "codec::paths", has_nil)]
+    #[cbor(with = "codec::list", has_nil)]
     #[serde(default)]
     pub redacted: Vec<String>,
     /// What people did with it, the first act first.
     #[n(13)]
-    #[cbor(default)]
+    #[cbor(with = "codec::list", has_nil)]
     #[serde(default)]
     pub history: Vec<Act>,
 }

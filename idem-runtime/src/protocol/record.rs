@@ -79,7 +79,7 @@ pub struct Live {
     pub phase: Phase,
     /// The dotted paths into the payload at which something was redacted.
     #[n(9)]
-    #[cbor(with = "codec::paths", has_nil)]
+    #[cbor(with = "codec::list", has_nil)]
     pub redacted: Vec<String>,
 }
 

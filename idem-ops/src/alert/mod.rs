@@ -3,6 +3,7 @@
 #[cfg(feature = "email")]
 mod email;
 mod error;
+mod kind;
 mod notice;
 mod text;
 #[cfg(feature = "webhook")]
@@ -13,6 +14,7 @@ pub use idem_runtime::BoxFuture;
 #[cfg(feature = "email")]
 pub use email::{Email, EmailBuilder, EmailConfigError, Protection};
 pub use error::{AlertError, Retry};
+pub use kind::kind_of_error;
 pub use notice::{Brief, Group, Notice, NoticeKind};
 #[cfg(feature = "webhook")]
 pub use webhook::{Webhook, WebhookBuilder, WebhookConfigError};

@@ -1,0 +1,60 @@
+//! The outbox: notices that are on their way, kept in the ledger.
+
+use idem_runtime::ledger::NoteChange;
+use idem_runtime::{Error, LedgerError, Note, Notes, Timestamp};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::alert::Notice;
+
+/// A notice on its way through one channel.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Waiting {
+    pub(super) notice: Notice,
+    /// How often it was tried.
+    pub(super) tries: u32,
+    /// Not to be tried before.
+    pub(super) next: Timestamp,
+    /// Why the last try failed.
+    pub(super) error: Option<String>,
+}
+
+/// The notes of a channel's outbox, oldest notice first.
+pub(super) fn place(channel: &str) -> String {
+    format!("alerts/out/{}/", name(channel))
+}
+
+pub(super) fn key(channel: &str, notice: &Notice) -> String {
+    format!("{}{}", place(channel), notice.id)
+}
+
+/// A channel's name as a part of a key, which is short and has its slashes elsewhere.
+pub(super) fn name(channel: &str) -> String {
+    let fits = channel.len() <= 32 && channel.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
+    if fits { channel.to_owned() } else { format!("{:032x}", hashed(&[channel])) }
+}
+
+/// Texts as a short name.
+pub(super) fn hashed(texts: &[&str]) -> u128 {
+    let hash = texts.iter().fold(Sha256::new(), |hash, text| hash.chain_update(text).chain_update([0])).finalize();
+    hash.first_chunk().map_or(0, |bytes| u128::from_be_bytes(*bytes))
+}
+
+pub(super) fn put<T: Serialize>(key: String, value: &T) -> Result<NoteChange, Error> {
+    let json = serde_json::to_vec(value).map_err(|error| unreadable(&key, &error))?;
+    Ok((key, Some(json)))
+}
+
+pub(super) fn read<T: DeserializeOwned>(note: &Note) -> Result<T, Error> {
+    serde_json::from_slice(&note.value).map_err(|error| unreadable(&note.key, &error))
+}
+
+pub(super) async fn get<T: DeserializeOwned>(notes: &Notes, key: &str) -> Result<Option<T>, Error> {
+    let value = notes.get(key).await?;
+    value.map(|value| serde_json::from_slice(&value).map_err(|error| unreadable(key, &error))).transpose()
+}
+
+fn unreadable(key: &str, error: &serde_json::Error) -> Error {
+    LedgerError::Record { detail: format!("the note {key}: {error}") }.into()
+}

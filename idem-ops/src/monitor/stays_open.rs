@@ -1,0 +1,61 @@
+//! Letters that stay open for too long.
+
+use idem_runtime::ledger::NoteChange;
+use idem_runtime::{DeadLetter, DeadLetterId, Error, LetterState, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use super::Watching;
+use super::gather::{grouped, over};
+use super::outbox::{get, put, read};
+use crate::alert::NoticeKind;
+
+const PLACE: &str = "alerts/stays/";
+const LAST: &str = "alerts/escalated";
+const PAGE: usize = 1000;
+
+/// A letter that people were told of.
+#[derive(Debug, Serialize, Deserialize)]
+struct Since {
+    died_at: Timestamp,
+}
+
+/// From now on it is looked at whether somebody closes it. Keys sort by the time of death.
+pub(super) fn watch(letter: &DeadLetter) -> Result<NoteChange, Error> {
+    put(format!("{PLACE}{}", letter.id), &Since { died_at: letter.died_at })
+}
+
+impl Watching {
+    /// Tells other people of letters that nobody closed; says whether there was something.
+    pub(super) async fn escalate(&self) -> Result<bool, Error> {
+        let Some(limit) = self.policy.escalate_after else { return Ok(false) };
+        let (notes, now) = (self.idem.notes(), self.idem.clock().now());
+        let last: Option<Timestamp> = get(&notes, LAST).await?;
+        if last.is_some_and(|last| !over(last, now, self.policy.digest_every)) {
+            return Ok(false);
+        }
+        let (mut late, mut changes) = (Vec::new(), Vec::new());
+        for note in notes.list(PLACE, None, PAGE).await? {
+            let Since { died_at } = read(&note)?;
+            if !over(died_at, now, limit) {
+                break;
+            }
+            if let Some(id) = note.key.strip_prefix(PLACE).and_then(|id| id.parse::<DeadLetterId>().ok()) {
+                let letter = self.idem.dead_letters().get(&id).await?;
+                late.extend(letter.filter(|letter| letter.state == LetterState::Open).map(|letter| (id, Some(letter))));
+            }
+            changes.push((note.key, None));
+        }
+        if !late.is_empty() {
+            let groups = grouped(&late, self.policy.shown_a_group).into_values().collect();
+            let notice = self.notice(NoticeKind::Escalation, now, groups).await?;
+            changes.extend(self.addressed(&notice, true)?);
+            changes.push(put(LAST.to_owned(), &now)?);
+            tracing::warn!(notice = %notice.id, letters = late.len(), "dead letters stay open: more people are told");
+        }
+        if changes.is_empty() {
+            return Ok(false);
+        }
+        notes.write(changes).await?;
+        Ok(!late.is_empty())
+    }
+}

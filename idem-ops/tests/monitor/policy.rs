@@ -1,0 +1,108 @@
+//! Who is told, when, of what.
+
+use std::time::Duration;
+
+use idem_ops::alert::NoticeKind;
+use idem_ops::monitor::{AlertState, Monitor, Policy};
+use idem_runtime::Filter;
+use idem_runtime::testing::ManualClock;
+
+use crate::common::within;
+use crate::{counts, die, idem, pager};
+
+const PERIOD: Duration = Duration::from_secs(600);
+
+fn policy() -> Policy {
+    Policy::default().digest_every(PERIOD).new_groups_at_once(1)
+}
+
+#[tokio::test]
+async fn the_first_letter_and_new_groups_are_told_at_once_and_the_rest_in_digests() {
+    let clock = ManualClock::default();
+    let (idem, (pager, mut told)) = (idem(&clock), pager("pager"));
+    let watch = Monitor::of(&idem, "orders").policy(policy()).tell(pager).start().unwrap();
+
+    die(&idem, 0..1, "card 1 declined").await;
+    let first = within(told.recv()).await.unwrap().unwrap();
+    assert_eq!((first.kind, first.service.as_str(), first.open), (NoticeKind::NewGroup, "orders", 1));
+    assert_eq!(counts(&first), [("card … declined", 1)]);
+    assert_eq!(first.groups[0].newest[0].key, "A-0");
+
+    // Of the same group: they wait, and go along with a group that is new.
+    die(&idem, 1..4, "card 7 declined").await;
+    die(&idem, 4..5, "no stock").await;
+    let second = within(told.recv()).await.unwrap().unwrap();
+    assert_eq!(second.kind, NoticeKind::NewGroup);
+    assert_eq!(counts(&second), [("card … declined", 3), ("no stock", 1)]);
+
+    // One more new group in this period is one too many: it waits for the digest.
+    die(&idem, 5..6, "another").await;
+    die(&idem, 6..26, "no stock").await;
+    clock.asleep(2).await;
+    clock.advance(PERIOD);
+    let digest = within(told.recv()).await.unwrap().unwrap();
+    assert_eq!(counts(&digest), [("another", 1), ("no stock", 20)]);
+    assert_eq!((digest.open, digest.groups[0].newest.len()), (26, 5));
+    // Newest first.
+    assert_eq!(digest.groups[0].newest.first().map(|brief| brief.key.starts_with("A-")), Some(true));
+
+    watch.stop().await;
+    assert!(told.try_recv().is_err(), "people were told more than once");
+    assert_eq!(AlertState::of(&idem).await.unwrap().untold, 0);
+}
+
+#[tokio::test]
+async fn what_died_while_nobody_watched_is_told_and_never_again() {
+    let clock = ManualClock::default();
+    let idem = idem(&clock);
+    die(&idem, 0..3, "no stock").await;
+    let letters = idem.dead_letters();
+    let closed = letters.list(&Filter::default()).await.unwrap().remove(0);
+    letters.discard(&closed.id, "a test").await.unwrap();
+    for expected in [Some(3), None] {
+        let (pager, mut told) = pager("pager");
+        let watch = Monitor::of(&idem, "orders").policy(policy()).tell(pager).start().unwrap();
+        if let Some(count) = expected {
+            let notice = within(told.recv()).await.unwrap().unwrap();
+            assert_eq!((counts(&notice), notice.open), (vec![("no stock", count)], 2));
+        } else {
+            clock.advance(PERIOD);
+            clock.asleep(2).await;
+        }
+        watch.stop().await;
+        assert!(told.try_recv().is_err());
+    }
+}
+
+#[tokio::test]
+async fn a_letter_that_stays_open_is_told_to_others_once() {
+    let clock = ManualClock::default();
+    let (idem, (pager, mut told), (boss, mut escalated)) = (idem(&clock), pager("pager"), pager("boss"));
+    let policy = policy().escalate_after(PERIOD * 6);
+    let monitor = Monitor::of(&idem, "orders").policy(policy).tell(pager).escalate_to(boss);
+    let watch = monitor.start().unwrap();
+    die(&idem, 0..3, "no stock").await;
+    within(told.recv()).await.unwrap().unwrap();
+    while AlertState::of(&idem).await.unwrap().untold > 0 {
+        clock.advance(PERIOD);
+        within(told.recv()).await.unwrap().unwrap();
+    }
+    let letters = idem.dead_letters();
+    let closed = letters.list(&Filter::default()).await.unwrap().remove(0);
+    letters.redrive(&closed.id).await.unwrap();
+    clock.advance(PERIOD * 7);
+    let late = within(escalated.recv()).await.unwrap().unwrap();
+    assert_eq!((late.kind, counts(&late)), (NoticeKind::Escalation, vec![("no stock", 2)]));
+    clock.advance(PERIOD * 7);
+    clock.asleep(3).await;
+    watch.stop().await;
+    assert!(escalated.try_recv().is_err() && told.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn two_channels_of_one_name_are_refused() {
+    let idem = idem(&ManualClock::default());
+    let monitor = Monitor::of(&idem, "orders").tell(pager("pager").0).escalate_to(pager("pager").0);
+    let error = monitor.start().err().unwrap();
+    assert_eq!(error.to_string(), "two alert channels are named `pager`: give each a name of its own");
+}

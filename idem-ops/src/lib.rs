@@ -8,7 +8,9 @@
 //! ledger this way, for they may hold personal data.
 
 pub mod alert;
+mod config;
 pub mod monitor;
 mod secret;
 
+pub use config::{Config, ConfigError};
 pub use secret::{Secret, SecretError};

@@ -1,0 +1,69 @@
+//! Bad configurations: each is an error that names the line and says what to do.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use idem_ops::Config;
+use idem_runtime::testing::temporary;
+
+const GOOD: &str = r#"
+service = "orders"
+dashboard = "https://ops.example.com/idem/"
+
+[policy]
+digest_every = "15m"
+new_groups_at_once = 3
+escalate_after = "4h"
+
+[[channel]]
+kind = "email"
+smtp = "smtp://127.0.0.1:2525?tls=none"
+from = "idem <alerts@example.com>"
+to = ["oncall@example.com", "second@example.com"]
+
+[[channel]]
+kind = "slack"
+name = "slack of the bosses"
+url_env = "PATH"
+escalation = true
+"#;
+
+fn wrong(text: &str) -> String {
+    let config = match text.parse::<Config>() {
+        Ok(config) => config,
+        Err(error) => return error.to_string(),
+    };
+    config.monitor(&temporary().unwrap()).err().expect("it is wrong").to_string()
+}
+
+#[test]
+fn a_mistake_is_named_with_its_line() {
+    for (from, to, says) in [
+        ("service =", "service ", "line 2"),
+        ("service = \"orders\"\n", "", "missing field `service`"),
+        ("digest_every", "digest_evry", "line 6"),
+        ("digest_every", "digest_evry", "unknown field `digest_evry`, expected one of `digest_every`"),
+        ("\"15m\"", "15", "line 6"),
+        ("\"15m\"", "\"soon\"", "line 6"),
+        ("new_groups_at_once = 3", "new_groups_at_once = -3", "line 7"),
+        ("kind = \"email\"", "kind = \"pigeon\"", "unknown variant `pigeon`"),
+        ("smtp = \"smtp://127.0.0.1:2525?tls=none\"", "", "line 10: an e-mail channel needs `smtp"),
+        ("127.0.0.1:2525?tls=none", "mail.example.com?tls=none", "line 10"),
+        ("to = [\"oncall@example.com\", \"second@example.com\"]", "to = [\"nobody\"]", "line 10"),
+        ("from = \"idem", "url_env = \"PATH\"\nfrom = \"idem", "line 10: `url_env` is nothing a channel of the kind email has"),
+        ("url_env = \"PATH\"", "", "line 16: a webhook's address is a secret: it needs `url_file` or `url_env`"),
+        ("url_env = \"PATH\"", "url_env = \"NOT_SET_ANYWHERE\"", "NOT_SET_ANYWHERE"),
+        ("https://ops", "ops", "line 3"),
+        ("[[channel]]", "[channel]", "channel"),
+    ] {
+        assert!(GOOD.contains(from), "{from}");
+        let said = wrong(&GOOD.replace(from, to));
+        assert!(said.contains(says), "{from} -> {to}: expected `{says}` in: {said}");
+    }
+}
+
+#[test]
+fn a_secret_is_in_no_error() {
+    let said = wrong(GOOD);
+    assert!(said.contains("line 16"), "the PATH is no address: {said}");
+    assert!(!said.contains(&std::env::var("PATH").unwrap()), "{said}");
+}

@@ -1,0 +1,221 @@
+//! A notice in words. Every channel takes them from here and only adds its own markup.
+
+use idem_runtime::Timestamp;
+use url::Url;
+
+use super::notice::{Brief, Group, Notice, NoticeKind};
+
+/// Groups that are told of one by one.
+const GROUPS: usize = 20;
+/// Letters of a group that are shown.
+const LETTERS: usize = 5;
+
+/// The notice's words, each a clean single line without any markup.
+#[derive(Debug)]
+pub(crate) struct Story {
+    pub(crate) subject: String,
+    /// What it is about, and what to do.
+    pub(crate) intro: String,
+    pub(crate) groups: Vec<GroupStory>,
+    /// What is not told of one by one.
+    pub(crate) more: Option<String>,
+    /// How many letters wait in all.
+    pub(crate) open: String,
+    /// The dashboard, or the letter's page when there is one letter.
+    pub(crate) link: Option<Url>,
+    pub(crate) id: String,
+}
+
+#[derive(Debug)]
+pub(crate) struct GroupStory {
+    pub(crate) head: String,
+    pub(crate) since: String,
+    pub(crate) letters: Vec<LetterStory>,
+    pub(crate) more: Option<String>,
+}
+
+#[derive(Debug)]
+pub(crate) struct LetterStory {
+    pub(crate) key: String,
+    pub(crate) fate: String,
+    pub(crate) error: Option<String>,
+    pub(crate) link: Option<Url>,
+}
+
+impl Story {
+    pub(crate) fn of(notice: &Notice) -> Self {
+        let dashboard = notice.dashboard.as_ref().filter(|url| matches!(url.scheme(), "http" | "https"));
+        let told = notice.groups.iter().map(|group| group.count).sum::<u64>();
+        let groups: Vec<_> = notice.groups.iter().take(GROUPS).map(|group| GroupStory::of(group, dashboard)).collect();
+        let hidden: u64 = notice.groups.iter().skip(GROUPS).map(|group| group.count).sum();
+        let link = match notice.groups.as_slice() {
+            [group] if told == 1 && group.newest.len() == 1 => dashboard.map(|url| page(url, &group.newest[0])),
+            _ => dashboard.cloned(),
+        };
+        Self {
+            subject: subject(notice),
+            intro: match notice.kind {
+                NoticeKind::Test => "This is a test: alerts from this service arrive here.",
+                NoticeKind::Escalation => "Nobody has acted yet. Nothing runs again by itself: redrive or discard.",
+                NoticeKind::NewGroup | NoticeKind::Digest => {
+                    "Nothing of this runs again by itself: look at the cause, then redrive or discard."
+                }
+            }
+            .to_owned(),
+            groups,
+            more: (hidden > 0)
+                .then(|| format!("and {} in {} more groups", letters(hidden), notice.groups.len() - GROUPS)),
+            open: format!("{} open in all", letters(notice.open)),
+            link,
+            id: notice.id.to_string(),
+        }
+    }
+}
+
+impl GroupStory {
+    fn of(group: &Group, dashboard: Option<&Url>) -> Self {
+        let shown = group.newest.len().min(LETTERS);
+        let left = group.count.saturating_sub(shown as u64);
+        Self {
+            head: format!("{} — {}: {}", one_line(&group.handler, 100), kind(group, 120), letters(group.count)),
+            since: format!("since {}", seconds(group.since)),
+            letters: group.newest.iter().take(shown).map(|brief| LetterStory::of(brief, dashboard)).collect(),
+            more: (left > 0 && shown > 0).then(|| format!("and {left} more")),
+        }
+    }
+}
+
+impl LetterStory {
+    fn of(brief: &Brief, dashboard: Option<&Url>) -> Self {
+        let attempts = if brief.attempts == 1 { "attempt" } else { "attempts" };
+        Self {
+            key: one_line(&brief.key, 120),
+            fate: format!("{} after {} {attempts}, died {}", brief.reason, brief.attempts, seconds(brief.died_at)),
+            error: brief.error.as_deref().map(|error| one_line(error, 300)).filter(|error| !error.is_empty()),
+            link: dashboard.map(|url| page(url, brief)),
+        }
+    }
+}
+
+pub(crate) fn subject(notice: &Notice) -> String {
+    let service = one_line(&notice.service, 40);
+    let count = notice.groups.iter().map(|group| group.count).sum();
+    let count = match notice.kind {
+        NoticeKind::Digest => letters(count).replacen(' ', " more ", 1),
+        NoticeKind::NewGroup | NoticeKind::Escalation | NoticeKind::Test => letters(count),
+    };
+    let what = match notice.groups.as_slice() {
+        [group] => format!("{count} in {} — {}", one_line(&group.handler, 60), kind(group, 70)),
+        groups => format!("{count} in {} groups", groups.len()),
+    };
+    match notice.kind {
+        NoticeKind::Test => format!("[idem] {service}: a test alert"),
+        NoticeKind::Escalation => format!("[idem] {service}: nobody acted on {what}"),
+        NoticeKind::NewGroup | NoticeKind::Digest => format!("[idem] {service}: {what}"),
+    }
+}
+
+pub(crate) fn body(story: &Story) -> String {
+    let mut lines = vec![story.subject.clone(), story.intro.clone()];
+    for group in &story.groups {
+        lines.extend([String::new(), format!("{} ({})", group.head, group.since)]);
+        for letter in &group.letters {
+            lines.push(format!("  {}: {}", letter.key, letter.fate));
+            lines.extend(letter.error.iter().map(|error| format!("    {error}")));
+            lines.extend(letter.link.iter().map(|link| format!("    {link}")));
+        }
+        lines.extend(group.more.iter().map(|more| format!("  {more}")));
+    }
+    lines.extend(story.more.iter().cloned());
+    lines.push(String::new());
+    lines.push(match &story.link {
+        Some(link) => format!("{}: {link}", story.open),
+        None => story.open.clone(),
+    });
+    lines.push(format!("Notice {}", story.id));
+    lines.join("\n")
+}
+
+/// The text as one line of at most `most` characters.
+///
+/// White space becomes one space, and what could break a line, start a header or turn the direction of the text around
+/// becomes the replacement character.
+pub(crate) fn one_line(text: &str, most: usize) -> String {
+    let mut line = String::with_capacity(text.len().min(4 * most));
+    let mut length = 0;
+    let mut gap = false;
+    for character in text.chars() {
+        if character.is_whitespace() {
+            gap = length > 0;
+            continue;
+        }
+        let shown = if is_unseen(character) { char::REPLACEMENT_CHARACTER } else { character };
+        if length + usize::from(gap) + 1 > most {
+            // Room for the sign that something is missing.
+            while length >= most {
+                line.pop();
+                length -= 1;
+            }
+            line.push('…');
+            return line;
+        }
+        if gap {
+            line.push(' ');
+            length += 1;
+            gap = false;
+        }
+        line.push(shown);
+        length += 1;
+    }
+    line
+}
+
+/// Controls, and signs without a width that change how their neighbours look. Joiners stay: scripts need them.
+fn is_unseen(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{ad}' | '\u{61c}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+/// The group's kind of error, or that there is none.
+fn kind(group: &Group, most: usize) -> String {
+    let kind = one_line(&group.error, most);
+    if kind.is_empty() { "no error text".to_owned() } else { kind }
+}
+
+fn letters(count: u64) -> String {
+    format!("{count} dead {}", if count == 1 { "letter" } else { "letters" })
+}
+
+fn seconds(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
+}
+
+/// The letter's page below the dashboard's address.
+fn page(dashboard: &Url, brief: &Brief) -> Url {
+    let mut url = dashboard.clone();
+    if let Ok(mut path) = url.path_segments_mut() {
+        path.pop_if_empty().extend(["letters", &brief.id.to_string()]);
+    }
+    url
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_stays_one_line() {
+        assert_eq!(one_line("a\r\nBcc: x@y\t z\u{2028}w ", 99), "a Bcc: x@y z w");
+        assert_eq!(one_line("a\0b\u{1b}[31m\u{202e}c", 99), "a�b�[31m�c");
+        assert_eq!(one_line("می‌روم 👩‍💻", 99), "می‌روم 👩‍💻");
+    }
+
+    #[test]
+    fn a_long_line_is_cut_between_characters() {
+        assert_eq!(one_line("äöü", 3), "äöü");
+        assert_eq!(one_line("äöüß", 3), "äö…");
+        assert_eq!(one_line("ä ö ü ß", 4), "ä ö…");
+        assert_eq!(one_line(&"卡".repeat(9_000), 70).chars().count(), 70);
+    }
+}

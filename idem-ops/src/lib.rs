@@ -8,7 +8,16 @@
 //! ledger this way, for they may hold personal data.
 
 pub mod alert;
-pub mod service;
+#[cfg(feature = "dashboard")]
+pub mod api;
+#[cfg(feature = "dashboard")]
+mod auth;
+pub mod metrics;
 mod secret;
+pub mod service;
 
+#[cfg(feature = "dashboard")]
+pub use api::dashboard;
+#[cfg(feature = "dashboard")]
+pub use auth::{Auth, Refusal, Who};
 pub use secret::{Secret, SecretError};

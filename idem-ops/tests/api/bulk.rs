@@ -27,13 +27,13 @@ async fn a_group_of_500_is_run_at_a_rate_through_a_restart_and_each_lands_once()
     let groups: GroupPage = place.get("/api/v1/groups").await.json();
     let group = &groups.groups[0];
     let selection = json!({ "group": { "handler": group.handler, "error": group.error } });
-    let asked = json!({ "selection": selection, "rate": 500.0, "run": true, "why": "typos" });
+    let asked = json!({ "selection": selection, "rate": 100.0, "run": true, "why": "typos" });
     let answer = place.post("/api/v1/redrives", asked).await;
     assert_eq!(answer.status, 202);
     let redrive: Redrive = answer.json();
     assert_eq!((redrive.total, redrive.who.as_str(), redrive.state), (500, "ann", RedriveState::Running));
 
-    let half = place.redrive_until(redrive.id, |redrive| redrive.done >= 100).await;
+    let half = place.redrive_until(redrive.id, |redrive| redrive.done >= 50).await;
     assert_eq!(half.state, RedriveState::Running, "it came to its end before the restart");
     let shelf = place.shelf.clone();
     place.stop().await;

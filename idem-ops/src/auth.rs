@@ -56,10 +56,13 @@ pub struct Auth {
     guard: Arc<Guard>,
 }
 
+/// The user's own.
+type Check = dyn Fn(&Parts) -> Option<Who> + Send + Sync;
+
 #[derive(Clone)]
 enum Kind {
     Tokens(Vec<(Who, Secret)>),
-    Check(Arc<dyn Fn(&Parts) -> Option<Who> + Send + Sync>),
+    Check(Arc<Check>),
 }
 
 /// Why somebody may not come in.

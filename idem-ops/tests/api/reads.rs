@@ -53,7 +53,7 @@ async fn groups_follow_what_people_do_here_and_elsewhere() {
     assert_eq!((page.total, page.open, page.complete), (2, 8, true));
     let group = &page.groups[0];
     assert_eq!((group.handler.as_str(), group.count, group.newest.len()), ("orders.place", 7, 5));
-    assert_eq!(group.error, "order … … pieces are not in stock");
+    assert_eq!(group.error, "order …: … pieces are not in stock");
     assert!(group.can_run && !page.groups[1].can_run);
 
     let path = format!("/api/v1/letters/{}/discard", group.newest[0]);

@@ -197,7 +197,8 @@ impl ChannelConfig {
                 for to in &self.to {
                     email = email.to(to);
                 }
-                if let Some(password) = secret(self.password_file.as_deref(), self.password_env.as_deref(), "password")? {
+                if let Some(password) = secret(self.password_file.as_deref(), self.password_env.as_deref(), "password")?
+                {
                     email = email.password(password);
                 }
                 if let Some(root) = &self.root_certificate {

@@ -8,9 +8,19 @@
 //! ledger this way, for they may hold personal data.
 
 pub mod alert;
+#[cfg(feature = "dashboard")]
+pub mod api;
+#[cfg(feature = "dashboard")]
+mod auth;
 mod config;
+pub mod metrics;
 pub mod monitor;
 mod secret;
+pub mod service;
 
+#[cfg(feature = "dashboard")]
+pub use api::dashboard;
+#[cfg(feature = "dashboard")]
+pub use auth::{Auth, Refusal, Who};
 pub use config::{Config, ConfigError};
 pub use secret::{Secret, SecretError};

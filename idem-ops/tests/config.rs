@@ -32,7 +32,7 @@ fn wrong(text: &str) -> String {
         Ok(config) => config,
         Err(error) => return error.to_string(),
     };
-    config.monitor(&temporary().unwrap()).err().expect("it is wrong").to_string()
+    config.monitor(&temporary().unwrap()).err().unwrap().to_string()
 }
 
 #[test]
@@ -49,7 +49,11 @@ fn a_mistake_is_named_with_its_line() {
         ("smtp = \"smtp://127.0.0.1:2525?tls=none\"", "", "line 10: an e-mail channel needs `smtp"),
         ("127.0.0.1:2525?tls=none", "mail.example.com?tls=none", "line 10"),
         ("to = [\"oncall@example.com\", \"second@example.com\"]", "to = [\"nobody\"]", "line 10"),
-        ("from = \"idem", "url_env = \"PATH\"\nfrom = \"idem", "line 10: `url_env` is nothing a channel of the kind email has"),
+        (
+            "from = \"idem",
+            "url_env = \"PATH\"\nfrom = \"idem",
+            "line 10: `url_env` is nothing a channel of the kind email has",
+        ),
         ("url_env = \"PATH\"", "", "line 16: a webhook's address is a secret: it needs `url_file` or `url_env`"),
         ("url_env = \"PATH\"", "url_env = \"NOT_SET_ANYWHERE\"", "NOT_SET_ANYWHERE"),
         ("https://ops", "ops", "line 3"),

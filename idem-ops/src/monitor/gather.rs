@@ -109,7 +109,7 @@ impl Watching {
         notice.groups = groups;
         // The largest first: people read from the top.
         notice.groups.sort_by_key(|group| std::cmp::Reverse(group.count));
-        notice.open = self.idem.dead_letters().open().await?;
+        notice.open = self.idem.dead_letters().count_open().await?;
         notice.dashboard.clone_from(&self.dashboard);
         Ok(notice)
     }

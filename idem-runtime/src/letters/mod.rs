@@ -65,11 +65,11 @@ impl DeadLetters {
         Ok(self.inner().ledger.letter(*id).await?)
     }
 
-    /// How many letters are open.
+    /// How many letters are open. The ledger keeps the number, so that it costs no listing.
     ///
     /// # Errors
     /// [`Error::Ledger`] when it cannot be told.
-    pub async fn open(&self) -> Result<u64, Error> {
+    pub async fn count_open(&self) -> Result<u64, Error> {
         Ok(self.inner().ledger.open_letters().await?)
     }
 

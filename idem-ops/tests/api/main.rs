@@ -1,0 +1,12 @@
+//! The JSON API through real HTTP, on a real ledger.
+#![allow(unreachable_pub, reason = "its modules are seen by this program alone")]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod place;
+
+mod acts;
+mod bulk;
+mod closed_door;
+mod many;
+mod reads;

@@ -8,7 +8,10 @@
 //! ledger this way, for they may hold personal data.
 
 pub mod alert;
-pub mod service;
+#[cfg(feature = "cli")]
+#[doc(hidden)]
+pub mod cli;
 mod secret;
+pub mod service;
 
 pub use secret::{Secret, SecretError};

@@ -39,10 +39,6 @@ impl Out {
         Ok(stdout.flush()?)
     }
 
-    pub(crate) fn is_json(self) -> bool {
-        self.json
-    }
-
     /// A table with these columns; those that come as `(name, true)` are numbers.
     pub(crate) fn table<const N: usize>(self, columns: [(&str, bool); N]) -> Table {
         let mut table = Table::new();

@@ -54,7 +54,8 @@ pub async fn bury(idem: &Idem, orders: impl IntoIterator<Item = PlaceOrder>) -> 
 pub async fn folder(letters: usize) -> (tempfile::TempDir, Vec<DeadLetterId>) {
     let folder = tempfile::tempdir().unwrap();
     let idem = Idem::open(folder.path()).unwrap();
-    let orders = (1..=letters).map(|n| order(&format!("A-{n}"), if n % 2 == 1 { "out of stock" } else { "no such sku" }));
+    let orders =
+        (1..=letters).map(|n| order(&format!("A-{n}"), if n % 2 == 1 { "out of stock" } else { "no such sku" }));
     let ids = bury(&idem, orders).await;
     idem.close().await.unwrap();
     (folder, ids)

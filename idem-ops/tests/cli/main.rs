@@ -4,5 +4,11 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod doctor;
+mod editing;
+mod letters;
+mod served;
+mod service;
 mod support;
+mod terminal;
 mod usage;

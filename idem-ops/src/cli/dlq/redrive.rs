@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use idem_runtime::DeadLetterId;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::choose::Choice;
 use super::redrives;
@@ -35,11 +36,14 @@ pub(super) async fn run(asked: args::Redrive, target: &dyn Target, out: Out) -> 
         Choice::Ids(ids) if ids.len() == 1 => one(ids[0], run, &why, target, out).await,
         choice => {
             let asked = NewRedrive { selection: choice.into_selection(), rate, run, why };
+            // From here on an interrupt stops the redrive, and not only the looking on.
+            let mut interrupts = signal(SignalKind::interrupt())
+                .map_err(|error| Problem::failed(format!("interrupts cannot be waited for: {error}")))?;
             let begun = target.start_redrive(asked).await?;
             if no_wait {
                 return out.answer(&begun, |_| format!("redrive {} goes on: `idem dlq redrives`", begun.id));
             }
-            let ended = watched(begun, target).await?;
+            let ended = watched(begun, &mut interrupts, target).await?;
             out.answer(&ended, |out| redrives::one(&ended, out))?;
             let done = ended.state == RedriveState::Finished && ended.failed == 0;
             if done { Ok(()) } else { Err(Problem::Said(Exit::Failed)) }
@@ -70,16 +74,14 @@ fn outcome(redriven: &Redriven) -> Result<String, Problem> {
     })
 }
 
-/// Waits for the end, and shows how far it is. An interrupt stops the redrive, and not only the looking on.
-async fn watched(mut redrive: Redrive, target: &dyn Target) -> Result<Redrive, Problem> {
+/// Waits for the end, and shows how far it is.
+async fn watched(mut redrive: Redrive, interrupts: &mut Signal, target: &dyn Target) -> Result<Redrive, Problem> {
     let progress = bar(redrive.total, "Redriving");
-    let interrupted = tokio::signal::ctrl_c();
-    tokio::pin!(interrupted);
     while redrive.state == RedriveState::Running {
         progress.set_length(redrive.total);
         progress.set_position(redrive.done + redrive.failed + redrive.skipped);
         redrive = tokio::select! {
-            Ok(()) = &mut interrupted => {
+            Some(()) = interrupts.recv() => {
                 out::note("stopping it; what was redriven by now stays redriven");
                 target.cancel_redrive(redrive.id, Some("interrupted")).await?
             }

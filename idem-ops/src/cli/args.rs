@@ -22,7 +22,7 @@ pub(crate) struct Cli {
     pub(crate) place: Place,
 
     /// Answer as one JSON document, for programs
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = None)]
     pub(crate) json: bool,
 
     #[command(subcommand)]

@@ -33,7 +33,7 @@ pub(crate) fn man(dir: Option<&Path>, out: Out) -> Result<(), Problem> {
 
 /// Without the exit codes at the end of the help, which have a section of their own here.
 fn command() -> Command {
-    Cli::command().after_help(None)
+    Cli::command().after_help(None).disable_help_subcommand(true)
 }
 
 fn page() -> Result<Vec<u8>, Problem> {

@@ -31,8 +31,15 @@ use target::Where;
 /// Runs the command that this process was started with. The exit code is 0 when all was done, 1 when something failed or
 /// is wrong, 2 when the arguments cannot be used, 3 when the service cannot be reached or another process holds the folder.
 pub fn main() -> ExitCode {
-    // Help, the version, and what cannot be used end here.
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // A script may have passed on what a letter holds, and clap would show it as it is.
+        Err(error) if std::env::args_os().any(|word| shown::steers_any(&word.to_string_lossy())) => {
+            out::note(&error.to_string());
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(Exit::Usage as u8));
+        }
+        Err(error) => error.exit(),
+    };
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

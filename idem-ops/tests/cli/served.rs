@@ -10,10 +10,10 @@ use tokio::task::AbortHandle;
 
 use crate::support::{At, bury, order, place_order, token};
 
-pub struct Served {
-    pub idem: Idem,
-    pub ids: Vec<DeadLetterId>,
-    pub address: SocketAddr,
+pub(crate) struct Served {
+    pub(crate) idem: Idem,
+    pub(crate) ids: Vec<DeadLetterId>,
+    pub(crate) address: SocketAddr,
     serving: AbortHandle,
     /// The folder goes after everything that uses it.
     _data: tempfile::TempDir,
@@ -21,7 +21,7 @@ pub struct Served {
 
 impl Served {
     /// With letters of orders A-1 to A-n, of two kinds of error, and a handler that can be run again.
-    pub async fn start(letters: usize) -> Self {
+    pub(crate) async fn start(letters: usize) -> Self {
         let data = tempfile::tempdir().unwrap();
         let idem = Idem::open(data.path()).unwrap();
         idem.redrive_with("orders.place", place_order);
@@ -36,11 +36,11 @@ impl Served {
         Self { idem, ids, address, serving, _data: data }
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}/ops", self.address)
     }
 
-    pub fn at(&self) -> At {
+    pub(crate) fn at(&self) -> At {
         At::Service(self.url())
     }
 }

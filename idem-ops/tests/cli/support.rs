@@ -12,17 +12,17 @@ use tokio::process::Command;
 
 use crate::common::within;
 
-pub const TOKEN: &str = "a token of the tests, long enough";
+pub(crate) const TOKEN: &str = "a token of the tests, long enough";
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct PlaceOrder {
-    pub order_no: String,
-    pub qty: u32,
-    pub note: String,
+pub(crate) struct PlaceOrder {
+    pub(crate) order_no: String,
+    pub(crate) qty: u32,
+    pub(crate) note: String,
 }
 
 #[derive(Debug, thiserror::Error)]
-pub enum OrderError {
+pub(crate) enum OrderError {
     #[error("{0}")]
     Refused(String),
     #[error(transparent)]
@@ -31,16 +31,16 @@ pub enum OrderError {
 
 /// Fails with the order's note, unless the quantity is small.
 #[idempotent(name = "orders.place", key = "order_no", retries = 1, backoff(initial = "1ms", factor = 1, max = "1ms"))]
-pub async fn place_order(order: PlaceOrder) -> Result<u32, OrderError> {
+pub(crate) async fn place_order(order: PlaceOrder) -> Result<u32, OrderError> {
     if order.qty > 10 { Err(OrderError::Refused(order.note)) } else { Ok(order.qty * 100) }
 }
 
-pub fn order(order_no: &str, note: &str) -> PlaceOrder {
+pub(crate) fn order(order_no: &str, note: &str) -> PlaceOrder {
     PlaceOrder { order_no: order_no.to_owned(), qty: 12, note: note.to_owned() }
 }
 
 /// Places orders that fail, and gives back the letters' ids in the order of the orders.
-pub async fn bury(idem: &Idem, orders: impl IntoIterator<Item = PlaceOrder>) -> Vec<DeadLetterId> {
+pub(crate) async fn bury(idem: &Idem, orders: impl IntoIterator<Item = PlaceOrder>) -> Vec<DeadLetterId> {
     let mut ids = Vec::new();
     for order in orders {
         let key = order.order_no.clone();
@@ -51,7 +51,7 @@ pub async fn bury(idem: &Idem, orders: impl IntoIterator<Item = PlaceOrder>) -> 
 }
 
 /// A closed folder with letters of orders A-1 to A-n, of two kinds of error.
-pub async fn folder(letters: usize) -> (tempfile::TempDir, Vec<DeadLetterId>) {
+pub(crate) async fn folder(letters: usize) -> (tempfile::TempDir, Vec<DeadLetterId>) {
     let folder = tempfile::tempdir().unwrap();
     let idem = Idem::open(folder.path()).unwrap();
     let orders =
@@ -63,65 +63,65 @@ pub async fn folder(letters: usize) -> (tempfile::TempDir, Vec<DeadLetterId>) {
 
 /// What the command said and how it ended.
 #[derive(Debug)]
-pub struct Said {
-    pub code: i32,
-    pub out: String,
-    pub err: String,
+pub(crate) struct Said {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
 impl Said {
     #[track_caller]
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
     /// Ended with this code.
     #[track_caller]
-    pub fn ended(self, code: i32) -> Self {
+    pub(crate) fn ended(self, code: i32) -> Self {
         assert_eq!(self.code, code, "{self:?}");
         self
     }
 
     /// Ended well.
     #[track_caller]
-    pub fn well(self) -> Self {
+    pub(crate) fn well(self) -> Self {
         assert_eq!(self.err, "", "{self:?}");
         self.ended(0)
     }
 }
 
 /// The command, with nothing of this machine's environment but the path.
-pub fn command() -> Command {
+pub(crate) fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_idem"));
     command.env_clear().envs(std::env::var_os("PATH").map(|path| ("PATH", path))).env("USER", "ann");
     command.kill_on_drop(true).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
 
-pub async fn ended(command: &mut Command) -> Said {
+pub(crate) async fn ended(command: &mut Command) -> Said {
     let output = within(command.output()).await.unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     Said { code: output.status.code().unwrap(), out: text(output.stdout), err: text(output.stderr) }
 }
 
 /// The command with these words, one after the other.
-pub async fn idem(words: &[&str]) -> Said {
+pub(crate) async fn idem(words: &[&str]) -> Said {
     ended(command().args(words)).await
 }
 
 /// Where the command looks: both places answer alike.
 #[derive(Debug, Clone)]
-pub enum At {
+pub(crate) enum At {
     Folder(std::path::PathBuf),
     Service(String),
 }
 
 impl At {
-    pub fn folder(path: &Path) -> Self {
+    pub(crate) fn folder(path: &Path) -> Self {
         Self::Folder(path.to_owned())
     }
 
-    pub fn command(&self, words: &[&str]) -> Command {
+    pub(crate) fn command(&self, words: &[&str]) -> Command {
         let mut command = command();
         match self {
             Self::Folder(path) => command.arg("--data").arg(path),
@@ -131,16 +131,16 @@ impl At {
         command
     }
 
-    pub async fn idem(&self, words: &[&str]) -> Said {
+    pub(crate) async fn idem(&self, words: &[&str]) -> Said {
         ended(&mut self.command(words)).await
     }
 
-    pub async fn json(&self, words: &[&str]) -> Value {
+    pub(crate) async fn json(&self, words: &[&str]) -> Value {
         ended(self.command(words).arg("--json")).await.well().json()
     }
 
     /// With this on the standard input.
-    pub async fn told(&self, words: &[&str], input: &str) -> Said {
+    pub(crate) async fn told(&self, words: &[&str], input: &str) -> Said {
         let mut child = self.command(words).stdin(Stdio::piped()).spawn().unwrap();
         let mut stdin = child.stdin.take().unwrap();
         stdin.write_all(input.as_bytes()).await.unwrap();
@@ -151,6 +151,6 @@ impl At {
     }
 }
 
-pub fn token() -> Secret {
+pub(crate) fn token() -> Secret {
     Secret::new(TOKEN)
 }

@@ -17,8 +17,8 @@ use crate::cli::problem::Problem;
 use crate::cli::tls;
 use crate::secret::Secret;
 use crate::service::{
-    GroupPage, GroupQuery, Health, LetterPage, LetterQuery, LetterView, NewRedrive, PageQuery, Redrive, RedrivePage,
-    Redriven, Stats, StatsQuery, Story,
+    GroupPage, GroupQuery, LetterPage, LetterQuery, LetterView, NewRedrive, PageQuery, Redrive, RedrivePage, Redriven,
+    Stats, StatsQuery, Story,
 };
 
 /// A service, and what it is asked with.
@@ -70,11 +70,15 @@ impl Remote {
         &self.base
     }
 
-    /// Whether the service can do its work, in its own words.
-    pub(crate) async fn health(&self) -> Result<Health, Problem> {
+    /// Whether the service can do its work, as it says itself.
+    pub(crate) async fn is_up(&self) -> Result<bool, Problem> {
         let answer = self.send(self.request(Method::GET, "healthz")).await?;
-        let text = self.text(answer).await?;
-        serde_json::from_str(&text).map_err(|error| self.strange(&error.to_string()))
+        let (status, text) = (answer.status(), self.text(answer).await?);
+        match text.trim_end() {
+            "up" if status.is_success() => Ok(true),
+            "not up" if status == StatusCode::SERVICE_UNAVAILABLE => Ok(false),
+            _ => Err(self.refused(status, None, None)),
+        }
     }
 
     fn at(&self, path: &str) -> String {
@@ -257,7 +261,10 @@ impl Target for Remote {
     }
 
     fn cancel_redrive<'a>(&'a self, id: Uuid, why: Option<&'a str>) -> Answer<'a, Redrive> {
-        Box::pin(async move { self.post(&format!("api/v1/redrives/{id}/cancel"), &json!({ "why": why })).await })
+        Box::pin(async move {
+            let request = self.request(Method::DELETE, &format!("api/v1/redrives/{id}"));
+            self.answer(request.query(&why.map(|why| [("why", why)]))).await
+        })
     }
 
     fn close(&self) -> Answer<'_, ()> {

@@ -262,8 +262,8 @@ impl Target for Remote {
 
     fn cancel_redrive<'a>(&'a self, id: Uuid, why: Option<&'a str>) -> Answer<'a, Redrive> {
         Box::pin(async move {
-            let request = self.request(Method::DELETE, &format!("api/v1/redrives/{id}"));
-            self.answer(request.query(&why.map(|why| [("why", why)]))).await
+            let why = why.map(|why| ("why", why));
+            self.answer(self.request(Method::DELETE, &format!("api/v1/redrives/{id}")).query(why.as_slice())).await
         })
     }
 

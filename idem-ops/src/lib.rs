@@ -8,10 +8,19 @@
 //! ledger this way, for they may hold personal data.
 
 pub mod alert;
+#[cfg(feature = "dashboard")]
+pub mod api;
+#[cfg(feature = "dashboard")]
+mod auth;
 #[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod cli;
+pub mod metrics;
 mod secret;
 pub mod service;
 
+#[cfg(feature = "dashboard")]
+pub use api::dashboard;
+#[cfg(feature = "dashboard")]
+pub use auth::{Auth, Refusal, Who};
 pub use secret::{Secret, SecretError};

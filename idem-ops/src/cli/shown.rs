@@ -50,7 +50,7 @@ pub(crate) fn json(value: &impl Serialize, pretty: bool) -> serde_json::Result<S
     } else {
         value.serialize(&mut Serializer::with_formatter(&mut text, Escaped(serde_json::ser::CompactFormatter)))?;
     }
-    String::from_utf8(text).map_err(|error| serde::ser::Error::custom(error))
+    String::from_utf8(text).map_err(serde::ser::Error::custom)
 }
 
 /// JSON asks to escape only what is below U+0020; a terminal acts on more.

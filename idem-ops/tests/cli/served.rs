@@ -16,7 +16,7 @@ pub(crate) struct Served {
     pub(crate) address: SocketAddr,
     serving: AbortHandle,
     /// The folder goes after everything that uses it.
-    _data: tempfile::TempDir,
+    pub(crate) data: tempfile::TempDir,
 }
 
 impl Served {
@@ -33,7 +33,7 @@ impl Served {
         let address = listener.local_addr().unwrap();
         let app = router.into_make_service_with_connect_info::<SocketAddr>();
         let serving = tokio::spawn(async move { axum::serve(listener, app).await }).abort_handle();
-        Self { idem, ids, address, serving, _data: data }
+        Self { idem, ids, address, serving, data }
     }
 
     pub(crate) fn url(&self) -> String {

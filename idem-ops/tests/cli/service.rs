@@ -67,6 +67,31 @@ async fn a_redrive_goes_on_by_itself_and_can_be_stopped() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_redrive_that_a_service_was_stopped_in_is_left_to_it() {
+    let served = Served::start(5).await;
+    let begun =
+        served.at().json(&["dlq", "redrive", "--all", "--rate", "0.01", "--no-wait", "--yes", "--why", "x"]).await;
+    let id = begun["id"].as_str().unwrap();
+    within(async { while served.at().json(&["dlq", "redrives"]).await["redrives"][0]["failed"] == 0 {} }).await;
+    served.idem.close().await.unwrap();
+    let note = async || {
+        let idem = idem_runtime::Idem::open(served.data.path()).unwrap();
+        let notes = idem.notes().list("redrives/", None, 10).await.unwrap();
+        idem.close().await.unwrap();
+        notes
+    };
+    let (before, at) = (note().await, At::folder(served.data.path()));
+    assert_eq!(before.len(), 1);
+    for words in [&["dlq", "list"][..], &["stats"], &["dlq", "export"], &["dlq", "redrives"]] {
+        let said = at.idem(words).await.ended(1);
+        assert!(said.err.contains(id) && said.err.contains("start the service"), "{said:?}");
+    }
+    let checkup = at.idem(&["doctor", "--json"]).await.ended(1).json();
+    assert_eq!(checkup["findings"][0]["kind"], "unfinished_redrives", "{checkup:#}");
+    assert_eq!(note().await, before, "a look at the folder went on with it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_interrupt_stops_a_redrive_of_many() {
     let served = Served::start(5).await;
     let at = served.at();

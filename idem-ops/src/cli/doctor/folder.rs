@@ -25,7 +25,7 @@ pub(super) async fn examine(path: &Path) -> Checkup {
             return checkup;
         }
     }
-    match Folder::open(path, None) {
+    match Folder::open(path, None).await {
         Err(refused) => closed(&refused, &mut checkup),
         Ok(folder) => {
             checkup.well("it can be written, and holds all that was acknowledged");
@@ -55,6 +55,7 @@ fn closed(refused: &Refused, checkup: &mut Checkup) {
     let kind = match refused {
         Refused::NoLedger { .. } => Kind::NotALedger,
         Refused::NotOurs { .. } => Kind::NotOurs,
+        Refused::Unfinished(_) => Kind::UnfinishedRedrives,
         Refused::Ledger(LedgerError::Held { .. }) => return checkup.closed(Kind::Held, what, fix),
         Refused::Ledger(LedgerError::NotWritable { .. }) => Kind::NotWritable,
         Refused::Ledger(LedgerError::Full { .. }) => Kind::Full,

@@ -5,7 +5,7 @@ use idem_runtime::Idem;
 use super::{Checkup, Kind};
 use crate::cli::problem::Problem;
 use crate::cli::target::{Target, whole_page};
-use crate::service::{KeyState, LONGEST_PAGE, LetterQuery, PageQuery, RedriveState, StateFilter};
+use crate::service::{KeyState, LONGEST_PAGE, LetterQuery, StateFilter};
 
 /// So many letters are looked at one by one; more would only say the same louder.
 const MANY: usize = 500;
@@ -23,15 +23,6 @@ pub(super) async fn look(target: &dyn Target, checkup: &mut Checkup) -> Result<(
             ),
             "look at the causes with `idem dlq list --groups`, then `idem dlq redrive` or `idem dlq discard`",
         ),
-    }
-    let redrives = target.redrives(&PageQuery { after: None, limit: Some(100) }).await?.redrives;
-    let running: Vec<_> = redrives.iter().filter(|redrive| redrive.state == RedriveState::Running).collect();
-    if !running.is_empty() && !target.runs() {
-        checkup.wrong(
-            Kind::UnfinishedRedrives,
-            format!("{} not at the end", some(running.len() as u64, "redrive is", "redrives are")),
-            "start the service, which goes on with it, or stop it with `idem dlq cancel`",
-        );
     }
     unsettled(target, checkup).await
 }

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use idem_runtime::{DeadLetterId, Error, Idem, LedgerError};
+use serde::Deserialize;
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -11,7 +12,7 @@ use super::{Answer, Target};
 use crate::cli::problem::Problem;
 use crate::service::{
     Acting, GroupPage, GroupQuery, LetterPage, LetterQuery, LetterView, NewRedrive, PageQuery, Redrive, RedrivePage,
-    Redriven, Service, ServiceError, Stats, StatsQuery, Story,
+    RedriveState, Redriven, Service, ServiceError, Stats, StatsQuery, Story,
 };
 
 const ON_LOSS: &str = "restore the folder from a copy; or, to go on with what is left, remove the file `witness`: what is \
@@ -31,6 +32,8 @@ pub(crate) enum Refused {
     NoLedger { path: PathBuf, why: String },
     /// It belongs to another user than root, who asks.
     NotOurs { path: PathBuf, owner: u32 },
+    /// Opening it with a `Service` would go on with this redrive, and here are no handlers to run its letters with.
+    Unfinished(Box<Redrive>),
     /// The ledger's own words.
     Ledger(LedgerError),
     /// Something else of the runtime's.
@@ -39,12 +42,13 @@ pub(crate) enum Refused {
 
 impl Folder {
     /// Opens it. A ledger is never made here: a path with a slip of the pen would look like an empty ledger.
-    pub(crate) fn open(path: &Path, who: Option<String>) -> Result<Self, Refused> {
+    pub(crate) async fn open(path: &Path, who: Option<String>) -> Result<Self, Refused> {
         is_ledger(path)?;
-        let idem = Idem::open(path).map_err(|error| match error {
-            Error::Ledger { problem, .. } => Refused::Ledger(problem),
-            other => Refused::Other(other),
-        })?;
+        let idem = Idem::open(path)?;
+        if let Some(redrive) = unfinished(&idem).await? {
+            idem.close().await?;
+            return Err(Refused::Unfinished(Box::new(redrive)));
+        }
         Ok(Self { service: Service::new(idem.clone()), idem, who: who.unwrap_or_else(|| "somebody".to_owned()) })
     }
 
@@ -54,6 +58,37 @@ impl Folder {
 
     fn acting(&self) -> Acting {
         self.service.by(&self.who)
+    }
+}
+
+/// A redrive as the service's note keeps it.
+#[derive(Deserialize)]
+struct Noted {
+    redrive: Redrive,
+}
+
+/// The oldest redrive of many letters that a service was stopped in.
+async fn unfinished(idem: &Idem) -> Result<Option<Redrive>, Error> {
+    let mut after: Option<String> = None;
+    loop {
+        let notes = idem.notes().list("redrives/", after.as_deref(), 100).await?;
+        let mut redrives = notes.iter().filter_map(|note| serde_json::from_slice::<Noted>(&note.value).ok());
+        if let Some(Noted { redrive }) = redrives.find(|noted| noted.redrive.state == RedriveState::Running) {
+            return Ok(Some(redrive));
+        }
+        match notes.into_iter().next_back() {
+            Some(last) => after = Some(last.key),
+            None => return Ok(None),
+        }
+    }
+}
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Ledger { problem, .. } => Self::Ledger(problem),
+            other => Self::Other(other),
+        }
     }
 }
 
@@ -89,6 +124,13 @@ impl Refused {
                     path.display()
                 ),
                 format!("run this as that user: `sudo -u '#{owner}' idem …`"),
+            ),
+            Self::Unfinished(redrive) => (
+                format!(
+                    "redrive {} of {} letters, begun by `{}`, is not at its end",
+                    redrive.id, redrive.total, redrive.who
+                ),
+                "start the service, which goes on with it, and ask that with `--url`".to_owned(),
             ),
             Self::Ledger(LedgerError::Held { path, by }) => {
                 let by = by.map_or_else(|| "another process".to_owned(), |by| format!("process {by}"));
@@ -129,13 +171,15 @@ impl Refused {
         match self {
             _ if self.held() => Problem::unreachable(text),
             Self::NoLedger { .. } | Self::NotOurs { .. } => Problem::usage(text),
-            Self::Ledger(_) | Self::Other(_) => Problem::failed(text),
+            Self::Unfinished(_) | Self::Ledger(_) | Self::Other(_) => Problem::failed(text),
         }
     }
 }
 
-fn refused(error: ServiceError) -> Problem {
-    Problem::failed(error.to_string())
+impl From<ServiceError> for Problem {
+    fn from(error: ServiceError) -> Self {
+        Self::failed(error.to_string())
+    }
 }
 
 impl Target for Folder {
@@ -144,55 +188,55 @@ impl Target for Folder {
     }
 
     fn letters<'a>(&'a self, query: &'a LetterQuery) -> Answer<'a, LetterPage> {
-        Box::pin(async { self.service.letters(query).await.map_err(refused) })
+        Box::pin(async { Ok(self.service.letters(query).await?) })
     }
 
     fn letter(&self, id: DeadLetterId) -> Answer<'_, LetterView> {
-        Box::pin(async move { self.service.letter(&id).await.map_err(refused) })
+        Box::pin(async move { Ok(self.service.letter(&id).await?) })
     }
 
     fn groups<'a>(&'a self, query: &'a GroupQuery) -> Answer<'a, GroupPage> {
-        Box::pin(async { self.service.groups(query).await.map_err(refused) })
+        Box::pin(async { Ok(self.service.groups(query).await?) })
     }
 
     fn explain<'a>(&'a self, handler: &'a str, key: &'a str) -> Answer<'a, Story> {
-        Box::pin(async { self.service.explain(handler, key).await.map_err(refused) })
+        Box::pin(async { Ok(self.service.explain(handler, key).await?) })
     }
 
     fn stats(&self) -> Answer<'_, Stats> {
-        Box::pin(async { self.service.stats(&StatsQuery::default()).await.map_err(refused) })
+        Box::pin(async { Ok(self.service.stats(&StatsQuery::default()).await?) })
     }
 
     fn redrive<'a>(&'a self, id: DeadLetterId, run: bool, why: &'a str) -> Answer<'a, Redriven> {
-        Box::pin(async move { self.acting().redrive(&id, run, why).await.map_err(refused) })
+        Box::pin(async move { Ok(self.acting().redrive(&id, run, why).await?) })
     }
 
     fn edit<'a>(&'a self, id: DeadLetterId, payload: Value, why: &'a str) -> Answer<'a, LetterView> {
-        Box::pin(async move { self.acting().edit(&id, payload, why).await.map_err(refused) })
+        Box::pin(async move { Ok(self.acting().edit(&id, payload, why).await?) })
     }
 
     fn discard<'a>(&'a self, id: DeadLetterId, why: &'a str) -> Answer<'a, LetterView> {
-        Box::pin(async move { self.acting().discard(&id, why).await.map_err(refused) })
+        Box::pin(async move { Ok(self.acting().discard(&id, why).await?) })
     }
 
     fn restore<'a>(&'a self, id: DeadLetterId, why: &'a str) -> Answer<'a, LetterView> {
-        Box::pin(async move { self.acting().restore(&id, why).await.map_err(refused) })
+        Box::pin(async move { Ok(self.acting().restore(&id, why).await?) })
     }
 
     fn start_redrive(&self, asked: NewRedrive) -> Answer<'_, Redrive> {
-        Box::pin(async { self.acting().start_redrive(asked).await.map_err(refused) })
+        Box::pin(async { Ok(self.acting().start_redrive(asked).await?) })
     }
 
     fn redrives<'a>(&'a self, query: &'a PageQuery) -> Answer<'a, RedrivePage> {
-        Box::pin(async { self.service.redrives(query).await.map_err(refused) })
+        Box::pin(async { Ok(self.service.redrives(query).await?) })
     }
 
     fn redrive_state(&self, id: Uuid) -> Answer<'_, Redrive> {
-        Box::pin(async move { self.service.redrive(id).await.map_err(refused) })
+        Box::pin(async move { Ok(self.service.redrive(id).await?) })
     }
 
     fn cancel_redrive<'a>(&'a self, id: Uuid, why: Option<&'a str>) -> Answer<'a, Redrive> {
-        Box::pin(async move { self.acting().cancel_redrive(id, why).await.map_err(refused) })
+        Box::pin(async move { Ok(self.acting().cancel_redrive(id, why).await?) })
     }
 
     fn close(&self) -> Answer<'_, ()> {

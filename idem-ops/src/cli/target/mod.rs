@@ -81,7 +81,7 @@ impl Where {
         match self {
             Self::Service(url) => Ok(Box::new(Remote::new(url, place)?)),
             Self::Folder(path) => {
-                let folder = Folder::open(&path, ask::whoami(place.by.clone())).map_err(Refused::into_problem)?;
+                let folder = Folder::open(&path, ask::whoami(place.by.clone())).await.map_err(Refused::into_problem)?;
                 Ok(Box::new(folder))
             }
         }

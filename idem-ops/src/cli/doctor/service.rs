@@ -38,7 +38,7 @@ fn failed(problem: Problem, checkup: &mut Checkup) {
             checkup.closed(Kind::Unreachable, text, "start the service, or give the address that it listens on");
         }
         Problem::Told(_, text) => {
-            checkup.wrong(Kind::Refused, text, "check the token, the address and the service's log")
+            checkup.wrong(Kind::Refused, text, "check the token, the address and the service's log");
         }
         Problem::Said(_) | Problem::ReaderGone => {}
     }

@@ -1,8 +1,6 @@
 //! What can be looked at.
 
-use idem_ops::service::{
-    EventKind, GroupPage, KeyState, LetterPage, LetterView, PageQuery, Service, Stats, Story,
-};
+use idem_ops::service::{EventKind, GroupPage, KeyState, LetterPage, LetterView, PageQuery, Service, Stats, Story};
 use serde_json::json;
 
 use crate::place::{Place, send_mail};

@@ -1,8 +1,8 @@
 //! The command `idem`: what people and scripts do with dead letters from a terminal.
 //!
 //! It asks a running service through its JSON API, or opens a folder that none holds with the same
-//! [`Service`](crate::service::Service); [`target`] hides which. Each command is a file; all of them answer through
-//! [`out`], where nothing that a key or an error text holds can steer a terminal.
+//! [`Service`](crate::service::Service); `target` hides which. Each command is a file; all of them answer through
+//! `out`, where nothing that a key or an error text holds can steer a terminal.
 
 mod args;
 mod ask;

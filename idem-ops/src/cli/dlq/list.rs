@@ -70,7 +70,8 @@ fn table(page: &LetterPage, state: StateFilter, out: Out) -> String {
             Cell::new(letter.id),
             Cell::new(short(&letter.handler, KEY)),
             Cell::new(short(&letter.key, KEY)),
-            Cell::new(format!("{:.0}", letter.died_at)),
+            // To the minute, and with a space that a narrow terminal can break at.
+            Cell::new(letter.died_at.strftime("%Y-%m-%d %H:%MZ")),
             Cell::new(letter.attempts),
             reason,
             out.cell(short(letter.error.as_deref().unwrap_or("none was reported"), ERROR), Color::Red),

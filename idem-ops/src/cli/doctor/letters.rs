@@ -32,7 +32,9 @@ async fn unsettled(target: &dyn Target, checkup: &mut Checkup) -> Result<(), Pro
     let query =
         LetterQuery { state: StateFilter::Redriven, limit: Some(MANY.min(LONGEST_PAGE)), ..LetterQuery::default() };
     let mut waiting = Vec::new();
-    for letter in whole_page(target, &query).await?.letters {
+    let page = whole_page(target, &query).await?;
+    let at_least = if page.next.is_some() { "at least " } else { "" };
+    for letter in page.letters {
         let story = target.explain(&letter.handler, &letter.key).await?;
         if matches!(story.now, KeyState::Waiting { attempts: 0, .. }) {
             waiting.push(letter);
@@ -46,7 +48,7 @@ async fn unsettled(target: &dyn Target, checkup: &mut Checkup) -> Result<(), Pro
     checkup.wrong(
         Kind::UnsettledRedrives,
         format!(
-            "{}, and nobody has called since: `{}` of `{}` since {since:.0}",
+            "{at_least}{}, and nobody has called since: `{}` of `{}` since {since:.0}",
             some(count, "key was re-armed", "keys were re-armed"),
             first.key,
             first.handler

@@ -3,6 +3,9 @@
 //! It asks a running service through its JSON API, or opens a folder that none holds with the same
 //! [`Service`](crate::service::Service); `target` hides which. Each command is a file; all of them answer through
 //! `out`, where nothing that a key or an error text holds can steer a terminal.
+//!
+//! A question to an open ledger is a variant of `args::Ledger`. What opens it in a way of its own, as `doctor` does and a
+//! monitor would, is a variant of `args::Ask`; `Folder::idem` gives it the Idem.
 
 mod args;
 mod ask;

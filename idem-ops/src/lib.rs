@@ -12,6 +12,9 @@ pub mod alert;
 pub mod api;
 #[cfg(feature = "dashboard")]
 mod auth;
+#[cfg(feature = "cli")]
+#[doc(hidden)]
+pub mod cli;
 mod config;
 pub mod metrics;
 pub mod monitor;

@@ -1,0 +1,5 @@
+//! The command `idem`: see `idem --help`.
+
+fn main() -> std::process::ExitCode {
+    idem_ops::cli::main()
+}

@@ -1,0 +1,42 @@
+//! `idem dlq`: the dead letters.
+
+mod change;
+mod choose;
+mod export;
+mod list;
+mod redrive;
+mod redrives;
+mod show;
+
+use super::args::{Dlq, State, Which};
+use super::out::Out;
+use super::problem::Problem;
+use super::target::Target;
+use crate::service::{LONGEST_PAGE, LetterQuery, StateFilter};
+
+pub(crate) async fn run(what: Dlq, target: &dyn Target, out: Out) -> Result<(), Problem> {
+    match what {
+        Dlq::List(list) if list.groups => list::groups(list.which.handler, target, out).await,
+        Dlq::List(list) => list::letters(list, target, out).await,
+        Dlq::Show { id } => show::run(id, target, out).await,
+        Dlq::Redrive(redrive) => redrive::run(redrive, target, out).await,
+        Dlq::Redrives => redrives::list(target, out).await,
+        Dlq::Cancel(cancel) => redrives::cancel(cancel.id, cancel.why.as_deref(), target, out).await,
+        Dlq::Edit(edit) => change::edit(edit, target, out).await,
+        Dlq::Discard(discard) => change::discard(discard, target, out).await,
+        Dlq::Restore(restore) => change::restore(restore, target, out).await,
+        Dlq::Export(export) => export::run(export.which, target, out).await,
+    }
+}
+
+/// The first page of these letters, as long as a page can be.
+fn query(which: Which) -> LetterQuery {
+    let state = match which.state {
+        State::Open => StateFilter::Open,
+        State::Redriven => StateFilter::Redriven,
+        State::Discarded => StateFilter::Discarded,
+        State::Any => StateFilter::Any,
+    };
+    let Which { handler, key, .. } = which;
+    LetterQuery { handler, key, state, limit: Some(LONGEST_PAGE), ..LetterQuery::default() }
+}

@@ -1,0 +1,91 @@
+//! `idem dlq show`: one letter in full.
+
+use std::fmt::Write as _;
+
+use comfy_table::{Cell, Color};
+use idem_runtime::{DeadLetter, DeadLetterId, Deed};
+
+use super::list::state_name;
+use crate::cli::out::Out;
+use crate::cli::problem::Problem;
+use crate::cli::shown::{self, line, lines};
+use crate::cli::target::Target;
+use crate::service::LetterView;
+
+pub(super) async fn run(id: DeadLetterId, target: &dyn Target, out: Out) -> Result<(), Problem> {
+    let view = target.letter(id).await?;
+    let text = page(&view, target.runs(), out)?;
+    out.answer(&view, |_| text)
+}
+
+fn page(view: &LetterView, runs: bool, out: Out) -> Result<String, Problem> {
+    let letter = &view.letter;
+    let mut text = String::new();
+    let mut say = |name: &str, value: &str| {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{name:<11} {value}");
+    };
+    say("Letter", &letter.id.to_string());
+    say("Handler", &line(&letter.handler));
+    say("Key", &line(&letter.key));
+    say("State", &state(letter));
+    say("Reason", &letter.reason.to_string());
+    say("First seen", &format!("{:.0}", letter.first_seen));
+    say("Died", &format!("{:.0}", letter.died_at));
+    say("Written by", &line(&letter.instance));
+    say("Group", &line(&view.kind));
+    if !view.redacted.is_empty() {
+        say("Redacted", &line(&view.redacted.join(", ")));
+    }
+    if runs && let Some(why) = &view.why_not {
+        say("Not run", &line(why));
+    }
+    let _ = write!(text, "\nPayload\n{}\n\nAttempts\n{}\n", shown::json(&letter.payload, true)?, attempts(letter, out));
+    if !letter.history.is_empty() {
+        let _ = write!(text, "\nHistory\n{}\n", history(letter, out)?);
+    }
+    Ok(text)
+}
+
+fn state(letter: &DeadLetter) -> String {
+    let mut state = state_name(letter.state).to_owned();
+    if let Some(at) = letter.closed_at {
+        let _ = write!(state, " since {at:.0}");
+    }
+    if let Some(why) = &letter.closed_why {
+        let _ = write!(state, ": {}", line(why));
+    }
+    state
+}
+
+fn attempts(letter: &DeadLetter, out: Out) -> String {
+    let mut table = out.table([("#", true), ("Start", false), ("End", false), ("Outcome", false), ("Error", false)]);
+    for attempt in &letter.attempts {
+        table.add_row(vec![
+            Cell::new(attempt.number),
+            Cell::new(format!("{:.3}", attempt.start)),
+            Cell::new(attempt.end.map_or_else(|| "nobody reported it".to_owned(), |end| format!("{end:.3}"))),
+            Cell::new(attempt.outcome),
+            out.cell(attempt.error.as_deref().map(lines).unwrap_or_default(), Color::Red),
+        ]);
+    }
+    table.to_string()
+}
+
+fn history(letter: &DeadLetter, out: Out) -> Result<String, Problem> {
+    let mut table = out.table([("When", false), ("Who", false), ("What", false), ("Why", false), ("Before", false)]);
+    for act in &letter.history {
+        let before = match &act.deed {
+            Deed::Edited(before) => shown::json(before, false)?,
+            _ => String::new(),
+        };
+        table.add_row(vec![
+            format!("{:.0}", act.at),
+            act.by.who.as_deref().map(line).unwrap_or_default(),
+            act.deed.as_str().to_owned(),
+            act.by.why.as_deref().map(line).unwrap_or_default(),
+            before,
+        ]);
+    }
+    Ok(table.to_string())
+}

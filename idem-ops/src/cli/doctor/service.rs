@@ -1,0 +1,45 @@
+//! What can be wrong with a running service.
+
+use url::Url;
+
+use super::{Checkup, Kind, letters};
+use crate::cli::args::Place;
+use crate::cli::problem::{Exit, Problem};
+use crate::cli::target::{Remote, Target};
+
+/// # Errors
+/// Only where it cannot even be asked: without a token, or with an address that makes no sense.
+pub(super) async fn examine(url: Url, place: &Place) -> Result<Checkup, Problem> {
+    let remote = Remote::new(url, place)?;
+    let mut checkup = Checkup::of(format!("`{}`", remote.base()));
+    match remote.is_up().await {
+        Ok(true) => {
+            checkup.well("the service answers, and so does its ledger");
+            if let Err(problem) = letters::look(&remote, &mut checkup).await {
+                failed(problem, &mut checkup);
+            }
+        }
+        Ok(false) => {
+            // Why, it says only to those who may come in.
+            let what = match remote.stats().await {
+                Err(Problem::Told(_, text)) => format!("its ledger does not answer: {text}"),
+                _ => "its ledger does not answer".to_owned(),
+            };
+            checkup.wrong(Kind::Down, what, "look at the service's log and its disk, and start it again if it stays");
+        }
+        Err(problem) => failed(problem, &mut checkup),
+    }
+    Ok(checkup)
+}
+
+fn failed(problem: Problem, checkup: &mut Checkup) {
+    match problem {
+        Problem::Told(Exit::Unreachable, text) => {
+            checkup.closed(Kind::Unreachable, text, "start the service, or give the address that it listens on");
+        }
+        Problem::Told(_, text) => {
+            checkup.wrong(Kind::Refused, text, "check the token, the address and the service's log");
+        }
+        Problem::Said(_) | Problem::ReaderGone => {}
+    }
+}

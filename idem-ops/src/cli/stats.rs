@@ -1,0 +1,64 @@
+//! `idem stats`: how the service is doing.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use comfy_table::Cell;
+use indicatif::BinaryBytes;
+
+use super::out::Out;
+use super::problem::Problem;
+use super::shown::line;
+use super::target::Target;
+use crate::service::{Count, Latency, Stats};
+
+pub(crate) async fn run(target: &dyn Target, out: Out) -> Result<(), Problem> {
+    let stats = target.stats().await?;
+    let runs = target.runs();
+    out.answer(&stats, |out| page(&stats, runs, out))
+}
+
+fn page(stats: &Stats, runs: bool, out: Out) -> String {
+    let size = stats.ledger_bytes.map_or_else(|| "not known".to_owned(), |bytes| BinaryBytes(bytes).to_string());
+    let mut text = format!("Open letters  {} in {} groups\nLedger        {size}\n", stats.open, stats.groups);
+    // A folder that nobody runs has none.
+    if !runs {
+        return text;
+    }
+    let _ = writeln!(text, "Counted       since {:.0}", stats.since);
+    if let Some(why) = &stats.no_figures {
+        let _ = writeln!(text, "\nNo figures of calls: {}", line(why));
+        return text;
+    }
+    let _ = writeln!(text, "\n{}", counts("Calls", &stats.calls, out));
+    let _ = writeln!(text, "\n{}", counts("Attempts", &stats.attempts, out));
+    let mut table = out.table([
+        ("Latency", false),
+        ("Measured", true),
+        ("p50", true),
+        ("p90", true),
+        ("p99", true),
+        ("Longest", true),
+    ]);
+    for (what, Latency { count, p50, p90, p99, max }) in [("body", stats.body), ("group commit", stats.commit)] {
+        table.add_row(vec![what.to_owned(), count.to_string(), took(p50), took(p90), took(p99), took(max)]);
+    }
+    let _ = writeln!(text, "\n{table}");
+    text
+}
+
+fn counts(what: &str, counts: &[Count], out: Out) -> String {
+    let mut table = out.table([(what, false), ("Outcome", false), ("Count", true)]);
+    for Count { handler, outcome, count } in counts {
+        table.add_row(vec![Cell::new(line(handler)), Cell::new(line(outcome)), Cell::new(count)]);
+    }
+    table.to_string()
+}
+
+fn took(seconds: f64) -> String {
+    // Three digits are all that a quantile is good for.
+    match Duration::try_from_secs_f64(seconds) {
+        Ok(took) => format!("{took:.2?}"),
+        Err(_) => "not known".to_owned(),
+    }
+}

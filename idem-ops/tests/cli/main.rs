@@ -1,0 +1,14 @@
+//! The command `idem` as people and scripts use it: the real program, real folders, a real service over HTTP.
+
+#![expect(clippy::unwrap_used, reason = "a helper that cannot go on fails its test")]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod doctor;
+mod editing;
+mod letters;
+mod served;
+mod service;
+mod support;
+mod terminal;
+mod usage;

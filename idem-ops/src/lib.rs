@@ -8,6 +8,7 @@
 //! ledger this way, for they may hold personal data.
 
 pub mod alert;
+pub mod service;
 mod secret;
 
 pub use secret::{Secret, SecretError};

@@ -129,6 +129,11 @@ impl Idem {
         Notes::of(Arc::clone(&self.inner().ledger))
     }
 
+    /// The clock it runs on, for the programs around it.
+    pub fn clock(&self) -> Arc<dyn Clock> {
+        Arc::clone(&self.inner().clock)
+    }
+
     /// Does now what the background does in small pieces: buries what nobody came back for, forgets results and closed
     /// letters whose time is over.
     ///

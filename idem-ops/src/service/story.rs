@@ -1,0 +1,156 @@
+//! What happened to one key: its record, its letters, and every attempt and act in the order of time.
+
+use idem_runtime::{AttemptOutcome, DeadLetterId, Reason, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use super::letters::LetterLine;
+
+/// What happened to one key.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Story {
+    /// The handler's name in the ledger.
+    pub handler: String,
+    /// The idempotency key.
+    pub key: String,
+    /// What the ledger remembers of it now.
+    pub now: KeyState,
+    /// All its letters, newest first, at most 500.
+    pub letters: Vec<LetterLine>,
+    /// What is known to have happened, the first event first.
+    pub events: Vec<Event>,
+}
+
+/// What the ledger remembers of a key now.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum KeyState {
+    /// Nothing: the next call runs the body. It never came, was re-armed, or its time to live has passed.
+    Absent,
+    /// An attempt is running.
+    Running {
+        /// The attempt's number, from 1.
+        attempt: u32,
+        /// How many attempts there may be.
+        of: u32,
+        /// When it was claimed.
+        since: Timestamp,
+        /// The running instance that holds it.
+        owner: String,
+    },
+    /// An attempt failed, and another one is to come.
+    Waiting {
+        /// How many attempts there were.
+        attempts: u32,
+        /// How many there may be.
+        of: u32,
+        /// When the next one may start.
+        until: Timestamp,
+    },
+    /// It has a result, which duplicates get.
+    Done {
+        /// When.
+        at: Timestamp,
+        /// How many attempts it took.
+        attempts: u32,
+        /// When the result is forgotten.
+        forgotten_at: Timestamp,
+        /// The result; nothing where it was too large to keep or to show (64 KiB).
+        result: Option<serde_json::Value>,
+        /// The result's size in bytes of JSON.
+        result_bytes: u64,
+    },
+    /// It waits for a person.
+    Dead {
+        /// Since when.
+        at: Timestamp,
+        /// The open letter.
+        letter: DeadLetterId,
+    },
+    /// A person closed its letter: duplicates do not run.
+    Discarded {
+        /// When.
+        at: Timestamp,
+        /// The letter.
+        letter: DeadLetterId,
+        /// When that is forgotten, and a call runs again.
+        forgotten_at: Timestamp,
+    },
+}
+
+/// One thing that happened.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Event {
+    /// When.
+    pub at: Timestamp,
+    /// The letter that tells of it, where one does.
+    pub letter: Option<DeadLetterId>,
+    /// What.
+    #[serde(flatten)]
+    pub what: EventKind,
+}
+
+/// What can happen to a key.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum EventKind {
+    /// The message came for the first time, or for the first time after a redrive.
+    Came,
+    /// An attempt began.
+    Started {
+        /// Its number, from 1.
+        attempt: u32,
+    },
+    /// An attempt ended, and it was not a success; `at` is its start where nobody reported the end.
+    Ended {
+        /// Its number, from 1.
+        attempt: u32,
+        /// How it ended.
+        outcome: AttemptOutcome,
+        /// The error's text.
+        error: Option<String>,
+        /// Whether its end was reported; otherwise nobody knows when it ended.
+        reported: bool,
+    },
+    /// It became a dead letter.
+    Died {
+        /// Why.
+        reason: Reason,
+    },
+    /// A person re-armed it.
+    Redriven {
+        /// Who.
+        who: Option<String>,
+        /// Their reason.
+        why: Option<String>,
+    },
+    /// A person closed its letter.
+    Discarded {
+        /// Who.
+        who: Option<String>,
+        /// Their reason.
+        why: Option<String>,
+    },
+    /// A person undid that.
+    Restored {
+        /// Who.
+        who: Option<String>,
+        /// Their reason.
+        why: Option<String>,
+    },
+    /// A person changed the payload.
+    Edited {
+        /// Who.
+        who: Option<String>,
+        /// Their reason.
+        why: Option<String>,
+    },
+    /// It was done.
+    Done {
+        /// How many attempts it took.
+        attempts: u32,
+    },
+}

@@ -8,7 +8,15 @@
 //! ledger this way, for they may hold personal data.
 
 pub mod alert;
-pub mod service;
+#[cfg(feature = "dashboard")]
+mod auth;
+#[cfg(feature = "dashboard")]
+mod dashboard;
 mod secret;
+pub mod service;
+#[cfg(feature = "dashboard")]
+pub fn dashboard(idem: &idem_runtime::Idem, auth: Auth) -> axum::Router { dashboard::pages(service::Service::new(idem.clone()), auth) }
+#[cfg(feature = "dashboard")]
+pub use auth::*;
 
 pub use secret::{Secret, SecretError};

@@ -87,7 +87,7 @@ fn of_service(error: &ServiceError) -> StatusCode {
         ServiceError::Idem(Error::NoSuchLetter { .. }) => StatusCode::NOT_FOUND,
         ServiceError::Idem(Error::LetterClosed { .. } | Error::NoRunner { .. }) => StatusCode::CONFLICT,
         ServiceError::Idem(Error::PayloadTooLarge { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
-        ServiceError::Idem(Error::Closed) => StatusCode::SERVICE_UNAVAILABLE,
+        ServiceError::Idem(Error::Closed { .. }) => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }

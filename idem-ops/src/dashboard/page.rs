@@ -56,7 +56,7 @@ impl Page {
         Self { root, who, csrf, tab, flash, version: assets::version(), goes_on: false }
     }
 
-    fn menu(&self) -> &'static [(Tab, &'static str, &'static str)] {
+    pub(super) fn menu(&self) -> &'static [(Tab, &'static str, &'static str)] {
         &MENU
     }
 }

@@ -48,7 +48,7 @@ pub(super) async fn door(State(dashboard): State<Dashboard>, request: Request, n
     let (session, new) = match (known, dashboard.auth.checks()) {
         (Some(session), false) => (session, None),
         // Whoever the check names now is who acts, whatever the session was begun for.
-        (known, true) => match dashboard.auth.check(&parts) {
+        (known, true) => match dashboard.auth.checked(&parts) {
             Some(who) => match known.filter(|session| session.who == who.name()) {
                 Some(session) => (session, None),
                 None => match dashboard.sessions.begin(who.name(), Instant::now()) {

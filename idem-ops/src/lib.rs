@@ -9,14 +9,17 @@
 
 pub mod alert;
 #[cfg(feature = "dashboard")]
+pub mod api;
+#[cfg(feature = "dashboard")]
 mod auth;
 #[cfg(feature = "dashboard")]
 mod dashboard;
+pub mod metrics;
 mod secret;
 pub mod service;
-#[cfg(feature = "dashboard")]
-pub fn dashboard(idem: &idem_runtime::Idem, auth: Auth) -> axum::Router { dashboard::pages(service::Service::new(idem.clone()), auth) }
-#[cfg(feature = "dashboard")]
-pub use auth::*;
 
+#[cfg(feature = "dashboard")]
+pub use api::dashboard;
+#[cfg(feature = "dashboard")]
+pub use auth::{Auth, Refusal, Who};
 pub use secret::{Secret, SecretError};

@@ -129,6 +129,14 @@ impl Idem {
         Notes::of(Arc::clone(&self.inner().ledger))
     }
 
+    /// What the ledger takes on the disk, in bytes, where it can tell.
+    ///
+    /// # Errors
+    /// [`Error::Ledger`] when it cannot be asked.
+    pub async fn ledger_size(&self) -> Result<Option<u64>, Error> {
+        Ok(self.inner().ledger.size().await?)
+    }
+
     /// The clock it runs on, for the programs around it.
     pub fn clock(&self) -> Arc<dyn Clock> {
         Arc::clone(&self.inner().clock)

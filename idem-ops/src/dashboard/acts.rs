@@ -42,9 +42,11 @@ fn came_to(redriven: Redriven) -> Flash {
     let id = redriven.letter.letter.id;
     match redriven.ran {
         None => Flash { good: true, text: "Re-armed: the next delivery of its key runs.".into(), letter: None },
-        Some(RunOutcome::Done(result)) => {
-            Flash { good: true, text: format!("It ran and is done. Its result: {}", cut(&result.to_string())), letter: None }
-        }
+        Some(RunOutcome::Done(result)) => Flash {
+            good: true,
+            text: format!("It ran and is done. Its result: {}", cut(&result.to_string())),
+            letter: None,
+        },
         Some(RunOutcome::Failed { error, letter }) => Flash {
             good: false,
             text: format!("It ran and failed: {}", cut(&error)),

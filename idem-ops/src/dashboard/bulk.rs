@@ -49,7 +49,11 @@ pub(super) async fn group(State(dashboard): State<Dashboard>, signed: Signed) ->
     let flash = match timeout(PATIENCE, discarding).await {
         Ok(Ok(count)) => count?.in_words(),
         Ok(Err(_)) => return Err(PageError::bad("the discarding ended early: look at what is left")),
-        Err(_) => Flash { good: true, text: "The discarding goes on: load this page again to see what is left.".into(), letter: None },
+        Err(_) => Flash {
+            good: true,
+            text: "The discarding goes on: load this page again to see what is left.".into(),
+            letter: None,
+        },
     };
     dashboard.sessions.tell(&visit.session, flash);
     let query = Fields::query(&[("handler", Some(handler)), ("error", Some(error))]);
@@ -75,7 +79,13 @@ fn rate(fields: &Fields) -> Result<f64, PageError> {
 /// Discards a group's letters one by one, newest first, at most so many a second.
 ///
 /// It is not kept across a restart: what is discarded by then stays so, and the rest of the group is still there.
-async fn discard_all(acting: &Acting, service: &Service, group: LetterQuery, why: &str, rate: f64) -> Result<Count, ServiceError> {
+async fn discard_all(
+    acting: &Acting,
+    service: &Service,
+    group: LetterQuery,
+    why: &str,
+    rate: f64,
+) -> Result<Count, ServiceError> {
     let mut pace = interval(Duration::from_secs_f64(1.0 / rate));
     let mut query = LetterQuery { limit: Some(LONGEST_PAGE), ..group };
     let mut count = Count::default();

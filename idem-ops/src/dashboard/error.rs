@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use askama::Template;
 use axum::http::StatusCode;
+use axum::http::header::RETRY_AFTER;
 use axum::response::{Html, IntoResponse, Response};
 use idem_runtime::Error;
 
+use crate::auth::Refusal;
 use crate::service::ServiceError;
 
 /// Why a page cannot be shown, or a change was not made.
@@ -22,8 +24,8 @@ pub(super) enum PageError {
     Bad(String),
     #[error("{0}")]
     Missing(String),
-    #[error("too many attempts to sign in: wait {0} seconds")]
-    Wait(u64),
+    #[error("{}", refused(*.0))]
+    Refused(Refusal),
     #[error("{0}")]
     Service(Arc<ServiceError>),
     #[error("the system gives no random numbers: {0}")]
@@ -48,7 +50,8 @@ impl PageError {
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Bad(_) => StatusCode::BAD_REQUEST,
             Self::Missing(_) => StatusCode::NOT_FOUND,
-            Self::Wait(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::Refused(Refusal::TooMany { .. }) => StatusCode::TOO_MANY_REQUESTS,
+            Self::Refused(_) => StatusCode::UNAUTHORIZED,
             Self::Service(error) => of_service(error),
             Self::Random(_) | Self::Template(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -63,8 +66,8 @@ impl PageError {
         let title = status.canonical_reason().unwrap_or("Error");
         let html = ErrorPage { root, title, version: super::assets::version(), text: self.to_string() }.render();
         let mut response = (status, Html(html.unwrap_or_else(|_| title.to_owned()))).into_response();
-        if let Self::Wait(seconds) = self {
-            response.headers_mut().insert("retry-after", (*seconds).into());
+        if let Self::Refused(Refusal::TooMany { wait }) = self {
+            response.headers_mut().insert(RETRY_AFTER, wait.as_secs().max(1).into());
         }
         response
     }
@@ -77,6 +80,16 @@ struct ErrorPage<'a> {
     title: &'a str,
     version: &'a str,
     text: String,
+}
+
+/// In words for a person with a browser.
+fn refused(refusal: Refusal) -> String {
+    match refusal {
+        Refusal::TooMany { wait } => {
+            format!("too many failed attempts to sign in: wait {} seconds", wait.as_secs().max(1))
+        }
+        _ => "you are not signed in, or may not see this".to_owned(),
+    }
 }
 
 fn of_service(error: &ServiceError) -> StatusCode {

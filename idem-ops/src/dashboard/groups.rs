@@ -49,9 +49,8 @@ pub(super) async fn one(State(dashboard): State<Dashboard>, visit: Visit, parts:
         Some(letter) if !can_run => letter.why_not.clone().or(Some("its handler is not registered".into())),
         _ => None,
     };
-    let letters_of = |state| {
-        Fields::query(&[("handler", Some(handler)), ("error", Some(error)), ("state", Some(state))])
-    };
+    let letters_of =
+        |state| Fields::query(&[("handler", Some(handler)), ("error", Some(error)), ("state", Some(state))]);
     draw(&One {
         page: Page::of(&dashboard, &visit, Tab::Groups),
         list,

@@ -56,7 +56,12 @@ pub(super) async fn show(State(dashboard): State<Dashboard>, visit: Visit, Path(
 }
 
 /// The page again, with what was typed.
-pub(super) fn again(dashboard: &Dashboard, visit: &Visit, view: &LetterView, typed: Typed) -> Result<Response, PageError> {
+pub(super) fn again(
+    dashboard: &Dashboard,
+    visit: &Visit,
+    view: &LetterView,
+    typed: Typed,
+) -> Result<Response, PageError> {
     Ok((StatusCode::UNPROCESSABLE_ENTITY, page(dashboard, visit, view, Some(typed))?).into_response())
 }
 
@@ -109,7 +114,9 @@ fn shown<'a>(attempt: &'a PastAttempt, before: Option<&PastAttempt>) -> Attempt<
         start: attempt.start,
         outcome: outcome(attempt.outcome),
         tone: if attempt.outcome.is_unknown() { "warn" } else { "bad" },
-        took: attempt.end.map_or("nobody reported its end".into(), |end| format!("took {}", between(attempt.start, end))),
+        took: attempt
+            .end
+            .map_or("nobody reported its end".into(), |end| format!("took {}", between(attempt.start, end))),
         pause,
         error: attempt.error.as_deref(),
     }

@@ -14,6 +14,9 @@ use super::forms::{Fields, Signed, body};
 use super::page::{Answer, redirect};
 use super::visit::{ELSEWHERE, cookie, is_loopback, is_same_origin, set_cookie, unset_cookie};
 use super::{Dashboard, assets};
+use crate::Secret;
+use crate::api::address;
+use crate::auth::Refusal;
 
 /// The login page is in the dashboard's root.
 const ROOT: &str = "./";
@@ -51,20 +54,25 @@ pub(super) async fn enter(State(dashboard): State<Dashboard>, request: Request) 
     }
     let fields = body(form).await?;
     let to = fields.get("to").unwrap_or("overview");
-    let who = fields.get("who").unwrap_or_default();
-    if who.is_empty() || who.chars().count() > LONGEST_NAME || who.chars().any(char::is_control) {
-        return page(StatusCode::UNPROCESSABLE_ENTITY, to, "", Some("Your name is missing, or is none."));
+    let name = fields.get("who").unwrap_or_default();
+    if name.chars().count() > LONGEST_NAME || name.chars().any(char::is_control) {
+        return page(StatusCode::UNPROCESSABLE_ENTITY, to, "", Some("That is no name: it is too long."));
     }
-    if let Err(denied) = dashboard.auth.sign_in(fields.raw("token").unwrap_or_default().trim(), &parts) {
-        return match denied.wait() {
-            Some(wait) => Err(PageError::Wait(wait)),
-            None => page(StatusCode::UNAUTHORIZED, to, who, Some("That is not the token.")),
-        };
-    }
+    let token = Secret::new(fields.get("token").unwrap_or_default());
+    let who = match dashboard.auth.sign_in(&token, address(&parts)) {
+        // Beside the name that anybody can type stands whose token it was.
+        Ok(holder) if name.is_empty() => holder.to_string(),
+        Ok(holder) => format!("{name} ({holder})"),
+        Err(Refusal::TooMany { wait }) => return Err(PageError::Refused(Refusal::TooMany { wait })),
+        Err(refusal) => {
+            tracing::warn!(address = ?address(&parts), %refusal, "somebody could not sign in to the dashboard");
+            return page(StatusCode::UNAUTHORIZED, to, name, Some("That is not the token."));
+        }
+    };
     if let Some(old) = cookie(&parts.headers).and_then(|cookie| dashboard.sessions.find(&cookie, Instant::now())) {
         dashboard.sessions.end(&old);
     }
-    let (token, session) = dashboard.sessions.begin(who, Instant::now())?;
+    let (token, session) = dashboard.sessions.begin(&who, Instant::now())?;
     tracing::info!(who = session.who, "somebody signed in to the dashboard");
     let mark = if to.contains('?') { "&" } else { "?" };
     let mut response = redirect(ROOT, &format!("{to}{mark}signed-in=1"));

@@ -91,7 +91,11 @@ pub(crate) fn pages(service: Service, auth: Auth) -> Router {
 async fn home(request: Request) -> Response {
     let original = request.extensions().get::<axum::extract::OriginalUri>().map(|uri| uri.path().to_owned());
     let folder = original.as_deref().and_then(|path| path.rsplit('/').next()).unwrap_or_default();
-    if folder.is_empty() { page::redirect("./", "overview") } else { page::redirect("./", &format!("{folder}/overview")) }
+    if folder.is_empty() {
+        page::redirect("./", "overview")
+    } else {
+        page::redirect("./", &format!("{folder}/overview"))
+    }
 }
 
 async fn nowhere() -> PageError {

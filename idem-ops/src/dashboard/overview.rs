@@ -62,7 +62,10 @@ pub(super) async fn show(State(dashboard): State<Dashboard>, visit: Visit, parts
         span,
         figures,
         tables: [("Calls", &stats.calls), ("Attempts", &stats.attempts)],
-        latencies: [("a body, one attempt", quantiles(stats.body)), ("a commit of the ledger", quantiles(stats.commit))],
+        latencies: [
+            ("a body, one attempt", quantiles(stats.body)),
+            ("a commit of the ledger", quantiles(stats.commit)),
+        ],
         stats: &stats,
     })
 }
@@ -84,21 +87,40 @@ pub(super) fn size(bytes: Option<u64>) -> String {
 }
 
 fn quantiles(of: Latency) -> Vec<String> {
-    [of.p50, of.p90, of.p99, of.max].map(|value| if of.count == 0 { "–".into() } else { Unit::Seconds.show(value) }).into()
+    [of.p50, of.p90, of.p99, of.max]
+        .map(|value| if of.count == 0 { "–".into() } else { Unit::Seconds.show(value) })
+        .into()
 }
 
 fn plots(stats: &Stats) -> Vec<Plot> {
     let minutes = stats.minutes.as_slice();
-    let plot = |id, title, unit, shape, series| {
-        Plot { id, title, unit, shape, times: minutes.iter().map(|minute| minute.at).collect(), series }
+    let plot = |id, title, unit, shape, series| Plot {
+        id,
+        title,
+        unit,
+        shape,
+        times: minutes.iter().map(|minute| minute.at).collect(),
+        series,
     };
     let one = |name: &str, fold, value: fn(&Minute) -> Option<f64>| {
         vec![Series { name: name.into(), values: minutes.iter().map(value).collect(), fold }]
     };
     vec![
         plot("calls", "Calls by outcome", Unit::Count, Shape::Columns, counted(minutes, |minute| &minute.calls)),
-        plot("open", "Open dead letters", Unit::Count, Shape::Lines, one("open", Fold::Last, |minute| Some(minute.open as f64))),
-        plot("attempts", "Attempts by outcome", Unit::Count, Shape::Columns, counted(minutes, |minute| &minute.attempts)),
+        plot(
+            "open",
+            "Open dead letters",
+            Unit::Count,
+            Shape::Lines,
+            one("open", Fold::Last, |minute| Some(minute.open as f64)),
+        ),
+        plot(
+            "attempts",
+            "Attempts by outcome",
+            Unit::Count,
+            Shape::Columns,
+            counted(minutes, |minute| &minute.attempts),
+        ),
         plot("body", "Latency of the bodies", Unit::Seconds, Shape::Lines, latency(minutes, |minute| minute.body)),
         plot("commit", "Latency of commits", Unit::Seconds, Shape::Lines, latency(minutes, |minute| minute.commit)),
         plot(
@@ -111,10 +133,7 @@ fn plots(stats: &Stats) -> Vec<Plot> {
     ]
 }
 
-fn counted(
-    minutes: &[Minute],
-    counts: impl Fn(&Minute) -> &std::collections::BTreeMap<String, u64>,
-) -> Vec<Series> {
+fn counted(minutes: &[Minute], counts: impl Fn(&Minute) -> &std::collections::BTreeMap<String, u64>) -> Vec<Series> {
     let outcomes: BTreeSet<&String> = minutes.iter().flat_map(|minute| counts(minute).keys()).collect();
     let of = |outcome: &String| {
         let values = minutes.iter().map(|minute| Some(counts(minute).get(outcome).copied().unwrap_or(0) as f64));

@@ -66,7 +66,10 @@ impl Stories {
                 format!("It is running now: attempt {attempt} of at most {of}, in {owner}.")
             }
             KeyState::Waiting { attempts, of, until } => {
-                format!("It waits for its next attempt, not before {}: {attempts} of at most {of} have failed.", time(*until))
+                format!(
+                    "It waits for its next attempt, not before {}: {attempts} of at most {of} have failed.",
+                    time(*until)
+                )
             }
             KeyState::Done { at, attempts, forgotten_at, result_bytes, .. } => format!(
                 "It was done at {} with attempt {attempts}. Duplicates get its result ({result_bytes} bytes) until {}.",
@@ -74,11 +77,9 @@ impl Stories {
                 time(*forgotten_at)
             ),
             KeyState::Dead { at, .. } => format!("It has been dead since {}, and waits for a person.", time(*at)),
-            KeyState::Discarded { at, forgotten_at, .. } => format!(
-                "A person discarded it at {}. Duplicates do not run until {}.",
-                time(*at),
-                time(*forgotten_at)
-            ),
+            KeyState::Discarded { at, forgotten_at, .. } => {
+                format!("A person discarded it at {}. Duplicates do not run until {}.", time(*at), time(*forgotten_at))
+            }
         }
     }
 
@@ -106,7 +107,11 @@ fn in_words(at: Timestamp, letter: Option<DeadLetterId>, what: &EventKind) -> Ev
         EventKind::Started { attempt } => ("", format!("Attempt {attempt} began"), None),
         EventKind::Ended { attempt, outcome: how, error, reported } => {
             let unknown = if *reported { "" } else { "; nobody reported when" };
-            (if *reported { "bad" } else { "warn" }, format!("Attempt {attempt} {}{unknown}", outcome(*how)), error.clone())
+            (
+                if *reported { "bad" } else { "warn" },
+                format!("Attempt {attempt} {}{unknown}", outcome(*how)),
+                error.clone(),
+            )
         }
         EventKind::Died { reason } => ("bad", format!("It became a dead letter: {reason}"), None),
         EventKind::Redriven { who, why } => ("", by("redrove it", who.as_deref()), why.clone()),

@@ -6,7 +6,7 @@ use std::time::Instant;
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::header::{COOKIE, HOST, ORIGIN};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, Method};
+use axum::http::{HeaderMap, HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use cookie::{Cookie, SameSite};
@@ -17,6 +17,7 @@ use super::error::PageError;
 use super::forms::Fields;
 use super::page::{redirect, root};
 use super::session::{AT_MOST, Session, Token};
+use crate::api::address;
 
 const COOKIE_NAME: &str = "idem_session";
 
@@ -48,15 +49,15 @@ pub(super) async fn door(State(dashboard): State<Dashboard>, request: Request, n
     let (session, new) = match (known, dashboard.auth.checks()) {
         (Some(session), false) => (session, None),
         // Whoever the check names now is who acts, whatever the session was begun for.
-        (known, true) => match dashboard.auth.checked(&parts) {
-            Some(who) => match known.filter(|session| session.who == who.name()) {
+        (known, true) => match dashboard.auth.admit(&parts, address(&parts)) {
+            Ok(who) => match known.filter(|session| session.who == who.name()) {
                 Some(session) => (session, None),
                 None => match dashboard.sessions.begin(who.name(), Instant::now()) {
                     Ok((token, session)) => (session, Some(token)),
                     Err(error) => return PageError::from(error).into_response(),
                 },
             },
-            None => return PageError::NotSignedIn.into_response(),
+            Err(refusal) => return PageError::Refused(refusal).into_response(),
         },
         (None, false) => return to_login(&parts, &root),
     };
@@ -90,20 +91,20 @@ pub(super) fn cookie(headers: &HeaderMap) -> Option<String> {
 }
 
 /// A cookie without a path, so that it is sent to the folder of the login page: the dashboard, wherever it is nested.
-pub(super) fn set_cookie(token: &Token, secure: bool) -> axum::http::HeaderValue {
+pub(super) fn set_cookie(token: &Token, secure: bool) -> HeaderValue {
     let seconds = i64::try_from(AT_MOST.as_secs()).unwrap_or(0);
     value(Cookie::build((COOKIE_NAME, token.as_str())).max_age(cookie::time::Duration::seconds(seconds)), secure)
 }
 
 /// Takes the cookie away.
-pub(super) fn unset_cookie(secure: bool) -> axum::http::HeaderValue {
+pub(super) fn unset_cookie(secure: bool) -> HeaderValue {
     value(Cookie::build((COOKIE_NAME, "")).max_age(cookie::time::Duration::ZERO), secure)
 }
 
-fn value(cookie: cookie::CookieBuilder<'_>, secure: bool) -> axum::http::HeaderValue {
+fn value(cookie: cookie::CookieBuilder<'_>, secure: bool) -> HeaderValue {
     let cookie = cookie.http_only(true).same_site(SameSite::Strict).secure(secure).build();
     // Only letters, digits and what a cookie's attributes are made of.
-    axum::http::HeaderValue::from_str(&cookie.to_string()).unwrap_or_else(|_| axum::http::HeaderValue::from_static(""))
+    HeaderValue::from_str(&cookie.to_string()).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
 /// Whether a change comes from the dashboard's own page. Browsers say so themselves where the connection can be
@@ -152,9 +153,15 @@ mod tests {
         let same = |headers: &[(&str, &str)]| is_same_origin(&parts(headers));
         assert!(same(&[("host", "ops.example:8443"), ("origin", "https://ops.example:8443")]));
         assert!(same(&[("host", "ops.example"), ("origin", "https://ops.example")]));
-        assert!(same(&[("host", "10.0.0.1:80"), ("x-forwarded-host", "ops.example"), ("origin", "https://ops.example")]));
+        assert!(same(&[
+            ("host", "10.0.0.1:80"),
+            ("x-forwarded-host", "ops.example"),
+            ("origin", "https://ops.example")
+        ]));
         assert!(same(&[("host", "upstream"), ("origin", "https://ops.example"), ("sec-fetch-site", "same-origin")]));
-        for origin in ["https://evil.example", "https://ops.example.evil.example", "https://ops.example:444", "null", ""] {
+        for origin in
+            ["https://evil.example", "https://ops.example.evil.example", "https://ops.example:444", "null", ""]
+        {
             assert!(!same(&[("host", "ops.example"), ("origin", origin)]), "{origin}");
         }
         assert!(!same(&[("host", "ops.example")]), "a form always has an origin");

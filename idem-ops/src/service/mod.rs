@@ -3,19 +3,33 @@
 //! The JSON API, the dashboard's pages and the command line use nothing else. What they are answered is `Serialize` and
 //! `Deserialize`: the JSON API sends it as it stands.
 
+mod acting;
 mod audit;
+mod bulk;
 mod error;
+mod figures;
 mod groups;
+mod index;
+mod jobs;
+mod journal;
+mod kind;
 mod letters;
+mod locks;
+mod reading;
 mod redrives;
 mod stats;
 mod story;
+mod telling;
+mod walk;
 
+use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use idem_runtime::{DeadLetterId, Idem};
-use uuid::Uuid;
+use idem_runtime::{Idem, Timestamp};
+use tokio::sync::{Notify, watch};
 
+pub use acting::Acting;
 pub use audit::{AuditEntry, AuditPage, Deed, Outcome, PageQuery};
 pub use error::ServiceError;
 pub use groups::{Group, GroupPage, GroupQuery};
@@ -26,91 +40,104 @@ pub use redrives::{NewRedrive, Redrive, RedrivePage, RedriveProblem, RedriveStat
 pub use stats::{Count, Health, Latency, MINUTES, Minute, Stats, StatsQuery};
 pub use story::{Event, EventKind, KeyState, Story};
 
-/// What people can ask of an [`Idem`] and do with its dead letters. A clone is another handle of the same.
+use crate::metrics::{Metrics, OtherRecorder};
+
+/// What people can ask of an [`Idem`] and do with its dead letters. A clone is another handle of the same; what works in
+/// its background ends with the last one, or when the Idem is closed.
+///
+/// Have one for each Idem: it keeps an index of the letters in memory, and goes on with the bulk redrives that a stop cut
+/// off.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// # let idem = idem_runtime::Idem::open(folder.path())?;
+/// use idem_ops::service::{LetterQuery, Service};
+///
+/// let service = Service::new(idem);
+/// for line in service.letters(&LetterQuery::default()).await?.letters {
+///     if line.can_run {
+///         service.by("ann").redrive(&line.id, true, "the bank is back").await?;
+///     }
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone)]
 pub struct Service {
     inner: Arc<Inner>,
 }
 
+/// What all handles and the background share.
 struct Inner {
     idem: Idem,
+    index: index::Index,
+    journal: journal::Journal,
+    locks: locks::Locks,
+    jobs: Arc<jobs::Jobs>,
+    metrics: Result<Metrics, OtherRecorder>,
+    ends: figures::AllEnds,
+    since: Timestamp,
+    /// Whether the index has been walked through once.
+    walked: watch::Sender<bool>,
+    /// Rung when it should be again.
+    stale: Arc<Notify>,
+    awake: AtomicBool,
 }
 
 impl Service {
-    /// The service of an Idem. One for each Idem is enough: it keeps an index of the letters in memory.
+    /// The service of an Idem. Its background begins here on a tokio runtime, elsewhere with the first question.
     pub fn new(idem: Idem) -> Self {
-        todo!()
+        let inner = Arc::new(Inner {
+            index: index::Index::default(),
+            journal: journal::Journal::new(idem.clone()),
+            locks: locks::Locks::default(),
+            jobs: Arc::default(),
+            metrics: Metrics::install(),
+            ends: figures::AllEnds::default(),
+            since: idem.clock().now(),
+            walked: watch::Sender::new(false),
+            stale: Arc::new(Notify::new()),
+            awake: AtomicBool::new(false),
+            idem,
+        });
+        inner.wake();
+        Self { inner }
     }
+
     /// The Idem.
     pub fn idem(&self) -> &Idem {
         &self.inner.idem
     }
+
     /// The same in a person's name, for everything that changes something.
     pub fn by(&self, who: impl Into<String>) -> Acting {
         Acting { service: self.clone(), who: who.into() }
     }
-    pub async fn letters(&self, query: &LetterQuery) -> Result<LetterPage, ServiceError> {
-        todo!()
-    }
-    pub async fn letter(&self, id: &DeadLetterId) -> Result<LetterView, ServiceError> {
-        todo!()
-    }
-    pub async fn groups(&self, query: &GroupQuery) -> Result<GroupPage, ServiceError> {
-        todo!()
-    }
-    pub async fn explain(&self, handler: &str, key: &str) -> Result<Story, ServiceError> {
-        todo!()
-    }
-    pub async fn redrives(&self, query: &PageQuery) -> Result<RedrivePage, ServiceError> {
-        todo!()
-    }
-    pub async fn redrive(&self, id: Uuid) -> Result<Redrive, ServiceError> {
-        todo!()
-    }
-    pub async fn audit(&self, query: &PageQuery) -> Result<AuditPage, ServiceError> {
-        todo!()
-    }
-    pub async fn stats(&self, query: &StatsQuery) -> Result<Stats, ServiceError> {
-        todo!()
-    }
-    pub async fn health(&self) -> Health {
-        todo!()
-    }
-    /// The process's metrics as Prometheus text; nothing where another recorder has them.
-    pub fn prometheus(&self) -> Option<String> {
-        todo!()
+}
+
+impl Inner {
+    /// Begins what works in the background, once, where there is a runtime.
+    fn wake(self: &Arc<Self>) {
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        if self.awake.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        runtime.spawn(Self::walk(Arc::downgrade(self)));
+        runtime.spawn(Self::ticking(Arc::downgrade(self)));
+        let weak = Arc::downgrade(self);
+        runtime.spawn(async move {
+            if let Some(inner) = weak.upgrade()
+                && let Err(error) = inner.resume().await
+            {
+                tracing::warn!(%error, "bulk redrives could not be read; they are read with the next look at them");
+            }
+        });
     }
 }
 
-/// A person who changes something.
-#[derive(Clone)]
-pub struct Acting {
-    service: Service,
-    who: String,
-}
-
-impl Acting {
-    pub async fn redrive(&self, id: &DeadLetterId, run: bool, why: &str) -> Result<Redriven, ServiceError> {
-        todo!()
-    }
-    pub async fn edit(
-        &self,
-        id: &DeadLetterId,
-        payload: serde_json::Value,
-        why: &str,
-    ) -> Result<LetterView, ServiceError> {
-        todo!()
-    }
-    pub async fn discard(&self, id: &DeadLetterId, why: &str) -> Result<LetterView, ServiceError> {
-        todo!()
-    }
-    pub async fn restore(&self, id: &DeadLetterId, why: &str) -> Result<LetterView, ServiceError> {
-        todo!()
-    }
-    pub async fn start_redrive(&self, asked: NewRedrive) -> Result<Redrive, ServiceError> {
-        todo!()
-    }
-    pub async fn cancel_redrive(&self, id: Uuid, why: Option<&str>) -> Result<Redrive, ServiceError> {
-        todo!()
+impl fmt::Debug for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Service").field("idem", &self.inner.idem).finish_non_exhaustive()
     }
 }

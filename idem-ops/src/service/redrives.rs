@@ -10,7 +10,7 @@ use super::letters::LetterQuery;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Selection {
-    /// These, at most 10,000.
+    /// These, at most 1,000.
     Ids(Vec<DeadLetterId>),
     /// All of one handler with one kind of error.
     Group {

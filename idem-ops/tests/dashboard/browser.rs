@@ -110,7 +110,11 @@ impl Tab {
     pub(crate) async fn fill(&self, selector: &str, text: &str) -> anyhow::Result<()> {
         self.see(selector).await?;
         let selector = quoted(selector);
-        let _: bool = self.ask(&format!("{{ const field = document.querySelector({selector}); field.focus(); field.select(); true }}")).await?;
+        let _: bool = self
+            .ask(&format!(
+                "{{ const field = document.querySelector({selector}); field.focus(); field.select(); true }}"
+            ))
+            .await?;
         self.type_in(text).await
     }
 

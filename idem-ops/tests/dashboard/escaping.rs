@@ -22,7 +22,10 @@ pub(crate) async fn a_key_and_an_error_of_html_are_text(chromium: Chromium) -> a
     ] {
         tab.go(&path).await?;
         tab.read(place, KEY).await?;
-        ensure!(tab.ask::<u32>("document.querySelectorAll('main img, main b, main script').length").await? == 0, "{path}");
+        ensure!(
+            tab.ask::<u32>("document.querySelectorAll('main img, main b, main script').length").await? == 0,
+            "{path}"
+        );
         ensure!(tab.ask::<String>("document.title").await? != "ran", "{path}");
     }
     tab.go(&format!("letters/{id}")).await?;
@@ -31,7 +34,10 @@ pub(crate) async fn a_key_and_an_error_of_html_are_text(chromium: Chromium) -> a
     for path in ["overview", "groups"] {
         tab.go(path).await?;
         tab.read("main", "cannot place the order").await?;
-        ensure!(tab.ask::<u32>("document.querySelectorAll('main img, main b, main script').length").await? == 0, "{path}");
+        ensure!(
+            tab.ask::<u32>("document.querySelectorAll('main img, main b, main script').length").await? == 0,
+            "{path}"
+        );
     }
     tab.go(&format!("letters?{query}")).await?;
     ensure!(tab.ask::<String>("document.querySelector('#key').value").await? == KEY);
@@ -65,7 +71,11 @@ pub(crate) async fn the_policy_blocks_inline_script(chromium: Chromium) -> anyho
             })",
         )
         .await?;
-    ensure!(blocked == ["frame-src", "img-src", "require-trusted-types-for", "style-src-attr"] || blocked == ["frame-src", "img-src", "script-src-elem", "style-src-attr"], "{blocked:?}");
+    ensure!(
+        blocked == ["frame-src", "img-src", "require-trusted-types-for", "style-src-attr"]
+            || blocked == ["frame-src", "img-src", "script-src-elem", "style-src-attr"],
+        "{blocked:?}"
+    );
     ensure!(!tab.ask::<bool>("window.ran").await?, "an inline script ran");
     Ok(())
 }

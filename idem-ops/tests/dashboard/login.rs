@@ -60,6 +60,9 @@ pub(crate) async fn works_where_it_is_nested(chromium: Chromium) -> anyhow::Resu
     tab.fill("#discard-why", "a test").await?;
     tab.click("form[action$=discard] button").await?;
     tab.read("[role=status]", "Discarded").await?;
-    ensure!(tab.ask::<bool>("getComputedStyle(document.querySelector('.skip')).position === 'absolute'").await?, "no style");
+    ensure!(
+        tab.ask::<bool>("getComputedStyle(document.querySelector('.skip')).position === 'absolute'").await?,
+        "no style"
+    );
     Ok(())
 }

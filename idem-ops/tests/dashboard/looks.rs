@@ -31,7 +31,7 @@ const CONTRAST: &str = "(() => {
     return worst;
 })()";
 
-#[derive(Debug, serde::Deserialize)]
+#[derive(serde::Deserialize)]
 struct Contrast {
     ratio: f64,
     text: String,
@@ -50,7 +50,7 @@ pub(crate) async fn dark_and_light(chromium: Chromium) -> anyhow::Result<()> {
             tab.go(path).await?;
             tab.see("footer").await?;
             let worst: Contrast = tab.ask(CONTRAST).await?;
-            ensure!(worst.ratio >= 4.5, "{scheme} {path}: {worst:?}");
+            ensure!(worst.ratio >= 4.5, "{scheme} {path}: {} of “{}”", worst.ratio, worst.text);
         }
         grounds.push(tab.ask::<String>(ground).await?);
     }

@@ -63,7 +63,9 @@ where
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         runtime
             .block_on(async {
-                tokio::time::timeout(3 * DEADLINE, test(chromium)).await.map_err(|_| anyhow::anyhow!("it does not end"))?
+                tokio::time::timeout(3 * DEADLINE, test(chromium))
+                    .await
+                    .map_err(|_| anyhow::anyhow!("it does not end"))?
             })
             .map(|()| Completion::Completed)
             .map_err(|error| Failed::from(format!("{error:#}")))

@@ -15,7 +15,8 @@ pub(crate) async fn screenshots(chromium: Chromium) -> anyhow::Result<()> {
     for number in 0..40 {
         service.order(&format!("A-{}", 1100 + number), "TEA-500", 1 + number % 9).await?;
     }
-    for (number, sku) in ["TEA-500", "POT-IRON", "SIEVE-FINE", "TEA-100", "CUP-BLUE", "TEA-500"].into_iter().enumerate() {
+    for (number, sku) in ["TEA-500", "POT-IRON", "SIEVE-FINE", "TEA-100", "CUP-BLUE", "TEA-500"].into_iter().enumerate()
+    {
         service.letter(&format!("A-{}", 1001 + number), sku).await?;
     }
     let id = service.letter("A-1042", "KETTLE-2L").await?;

@@ -83,6 +83,14 @@ pub trait Ledger: Send + Sync + 'static {
     /// Whatever keeps it from being durable. It may have been written all the same.
     fn write_notes(&self, changes: Vec<NoteChange>) -> BoxFuture<'static, Result<(), LedgerError>>;
 
+    /// What the ledger takes on the disk, in bytes, where it can tell.
+    ///
+    /// # Errors
+    /// When it cannot be asked.
+    fn size(&self) -> BoxFuture<'static, Result<Option<u64>, LedgerError>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
     /// Whether claims of other processes can be met here, so that leases count and are renewed.
     fn leases(&self) -> bool;
 

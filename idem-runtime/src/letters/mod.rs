@@ -65,6 +65,14 @@ impl DeadLetters {
         Ok(self.inner().ledger.letter(*id).await?)
     }
 
+    /// How many letters are open. The ledger keeps the number, so that it costs no listing.
+    ///
+    /// # Errors
+    /// [`Error::Ledger`] when it cannot be told.
+    pub async fn count_open(&self) -> Result<u64, Error> {
+        Ok(self.inner().ledger.open_letters().await?)
+    }
+
     /// Letters as this process writes them, from now on.
     ///
     /// It is a hint, not the truth: what is written before the first poll of a slow reader, or while nobody watches,

@@ -101,8 +101,12 @@ fn columns(plot: &Plot, y: &impl Fn(f64) -> f64, slot: f64) -> Vec<Column> {
 fn lines(plot: &Plot, y: &impl Fn(f64) -> f64, x: &impl Fn(usize) -> f64) -> Vec<Line> {
     let mut lines = Vec::new();
     for (number, series) in plot.series.iter().enumerate() {
-        let points: Vec<_> =
-            series.values.iter().enumerate().map(|(at, value)| value.map(|value| (place(x(at)), place(y(value))))).collect();
+        let points: Vec<_> = series
+            .values
+            .iter()
+            .enumerate()
+            .map(|(at, value)| value.map(|value| (place(x(at)), place(y(value)))))
+            .collect();
         for run in points.split(Option::is_none).filter(|run| !run.is_empty()) {
             let known: Vec<_> = run.iter().flatten().collect();
             let dot = match known.as_slice() {

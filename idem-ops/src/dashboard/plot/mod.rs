@@ -93,7 +93,9 @@ fn in_words(series: &Series, unit: Unit) -> String {
     let Some(last) = known().next_back() else { return format!("{}: nothing yet", series.name) };
     let highest = known().fold(f64::MIN, f64::max);
     match series.fold {
-        Fold::Sum => format!("{}: {} in all, at most {} at a time", series.name, unit.show(known().sum()), unit.show(highest)),
+        Fold::Sum => {
+            format!("{}: {} in all, at most {} at a time", series.name, unit.show(known().sum()), unit.show(highest))
+        }
         Fold::Last | Fold::Highest => {
             format!("{}: {} now, at most {}", series.name, unit.show(last), unit.show(highest))
         }

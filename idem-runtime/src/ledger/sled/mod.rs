@@ -337,6 +337,11 @@ impl Ledger for SledLedger {
         })
     }
 
+    fn size(&self) -> BoxFuture<'static, Result<Option<u64>, LedgerError>> {
+        let size = self.shared.with_store(|store| store.size().map(Some));
+        Box::pin(std::future::ready(size))
+    }
+
     fn leases(&self) -> bool {
         false
     }

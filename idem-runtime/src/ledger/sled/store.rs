@@ -200,6 +200,11 @@ impl Store {
         })
     }
 
+    /// The bytes of its files.
+    pub(super) fn size(&self) -> Result<u64, LedgerError> {
+        self.call(|_| self.db.size_on_disk())
+    }
+
     pub(super) fn damaged(&self, detail: String) -> LedgerError {
         LedgerError::Damaged { path: self.path.clone(), detail }
     }

@@ -1,0 +1,120 @@
+//! What was asked for: bodies and query parameters in which nothing unknown is passed over.
+
+use axum::RequestExt;
+use axum::body::Bytes;
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::request::Parts;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::problem::Problem;
+
+/// The largest body, in bytes.
+pub(super) const LARGEST_BODY: usize = 1 << 20;
+
+/// A JSON body.
+pub(super) struct Json<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        let kind = request.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        let kind = kind.split(';').next().unwrap_or_default().trim();
+        // A form of another site cannot send this without asking first.
+        if !kind.eq_ignore_ascii_case("application/json") {
+            let detail = "the body has to be JSON: send `Content-Type: application/json`";
+            return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_json", detail));
+        }
+        let body: Bytes = request.extract().await.map_err(|rejection: axum::extract::rejection::BytesRejection| {
+            match rejection.status() {
+                StatusCode::PAYLOAD_TOO_LARGE => {
+                    let detail = format!("the body is larger than {LARGEST_BODY} bytes");
+                    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail)
+                }
+                _ => Problem::invalid("the body did not come to its end"),
+            }
+        })?;
+        match serde_json::from_slice(&body) {
+            Ok(value) => Ok(Self(value)),
+            Err(error) => Err(Problem::invalid(format!("the body does not fit: {error}"))),
+        }
+    }
+}
+
+/// Query parameters.
+pub(super) struct Query<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        match axum::extract::Query::try_from_uri(&parts.uri) {
+            Ok(axum::extract::Query(value)) => Ok(Self(value)),
+            Err(rejection) => Err(Problem::invalid(rejection.body_text())),
+        }
+    }
+}
+
+/// An id in the path.
+pub(super) struct Id<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Id<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        match axum::extract::Path::from_request_parts(parts, state).await {
+            Ok(axum::extract::Path(id)) => Ok(Self(id)),
+            Err(rejection) => {
+                Err(Problem::invalid(format!("the id in the path is not one: {}", rejection.body_text())))
+            }
+        }
+    }
+}
+
+/// Nothing may be asked for.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Nothing {}
+
+/// Which key.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct OneKey {
+    pub(super) handler: String,
+    pub(super) key: String,
+}
+
+/// A redrive of one letter.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RedriveOne {
+    #[serde(default)]
+    pub(super) run: bool,
+    pub(super) why: String,
+}
+
+/// Another payload.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Edit {
+    pub(super) payload: serde_json::Value,
+    pub(super) why: String,
+}
+
+/// Only a reason.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Why {
+    pub(super) why: String,
+}
+
+/// A reason or none.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct MaybeWhy {
+    #[serde(default)]
+    pub(super) why: Option<String>,
+}

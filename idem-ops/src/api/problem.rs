@@ -1,0 +1,99 @@
+//! What a request is refused with: problem details (RFC 9457).
+
+use axum::http::StatusCode;
+use axum::http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::response::{IntoResponse, Response};
+use idem_runtime::{Error, LedgerError};
+use serde::{Deserialize, Serialize};
+
+use crate::auth::Refusal;
+use crate::service::ServiceError;
+
+/// Why a request was refused, as `application/problem+json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Problem {
+    /// What kind of problem it is, for programs: `no_such_letter`, `invalid`, `unauthorized`, ….
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The status in words.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// What happened and what to do, for people.
+    pub detail: String,
+}
+
+impl Problem {
+    pub(crate) fn new(status: StatusCode, kind: &str, detail: impl Into<String>) -> Self {
+        Self {
+            kind: kind.to_owned(),
+            title: status.canonical_reason().unwrap_or("Problem").to_owned(),
+            status: status.as_u16(),
+            detail: detail.into(),
+        }
+    }
+
+    pub(crate) fn invalid(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "invalid", detail)
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, axum::Json(self)).into_response();
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        response
+    }
+}
+
+impl From<ServiceError> for Problem {
+    fn from(error: ServiceError) -> Self {
+        let (status, kind) = match &error {
+            ServiceError::NoSuchLetter(_) => (StatusCode::NOT_FOUND, "no_such_letter"),
+            ServiceError::NoSuchRedrive(_) => (StatusCode::NOT_FOUND, "no_such_redrive"),
+            ServiceError::Invalid { .. } => (StatusCode::BAD_REQUEST, "invalid"),
+            ServiceError::CannotRun { .. } => (StatusCode::CONFLICT, "cannot_run"),
+            ServiceError::RedriveEnded(_) => (StatusCode::CONFLICT, "redrive_ended"),
+            ServiceError::Note { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "unreadable"),
+            ServiceError::Idem(error) => of_idem(error),
+        };
+        Self::new(status, kind, error.to_string())
+    }
+}
+
+fn of_idem(error: &Error) -> (StatusCode, &'static str) {
+    match error {
+        Error::NoSuchLetter { .. } => (StatusCode::NOT_FOUND, "no_such_letter"),
+        Error::LetterClosed { .. } => (StatusCode::CONFLICT, "letter_closed"),
+        Error::NoRunner { .. } => (StatusCode::CONFLICT, "cannot_run"),
+        Error::OtherKey { .. } => (StatusCode::CONFLICT, "other_key"),
+        Error::Codec { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "payload_unfit"),
+        Error::Ledger { problem: LedgerError::Closed, .. } | Error::Closed { .. } => {
+            (StatusCode::SERVICE_UNAVAILABLE, "closed")
+        }
+        Error::Ledger { .. } => (StatusCode::SERVICE_UNAVAILABLE, "ledger"),
+        _ => (StatusCode::INTERNAL_SERVER_ERROR, "refused"),
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let (status, kind) = match self {
+            Self::TooMany { .. } => (StatusCode::TOO_MANY_REQUESTS, "too_many_failures"),
+            Self::Anonymous | Self::Wrong => (StatusCode::UNAUTHORIZED, "unauthorized"),
+        };
+        let mut response = Problem::new(status, kind, self.to_string()).into_response();
+        let headers = response.headers_mut();
+        match self {
+            Self::TooMany { wait } => {
+                headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
+            }
+            Self::Anonymous | Self::Wrong => {
+                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"idem\""));
+            }
+        }
+        response
+    }
+}

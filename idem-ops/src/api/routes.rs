@@ -1,0 +1,144 @@
+//! Each route asks the service, and sends what it says.
+
+use axum::Extension;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use idem_runtime::DeadLetterId;
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::asked::{Edit, Id, Json, MaybeWhy, Nothing, OneKey, Query, RedriveOne, Why};
+use super::problem::Problem;
+use crate::auth::Who;
+use crate::service::{
+    AuditPage, GroupPage, GroupQuery, LetterPage, LetterQuery, LetterView, NewRedrive, PageQuery, Redrive, RedrivePage,
+    Redriven, Service, Stats, StatsQuery, Story,
+};
+
+type Answer<T> = Result<axum::Json<T>, Problem>;
+
+fn answer<T: Serialize>(value: T) -> Answer<T> {
+    Ok(axum::Json(value))
+}
+
+pub(super) async fn letters(service: State<Service>, Query(query): Query<LetterQuery>) -> Answer<LetterPage> {
+    answer(service.letters(&query).await?)
+}
+
+pub(super) async fn letter(service: State<Service>, Id(id): Id<DeadLetterId>, _: Query<Nothing>) -> Answer<LetterView> {
+    answer(service.letter(&id).await?)
+}
+
+pub(super) async fn redrive_one(
+    service: State<Service>,
+    Extension(who): Extension<Who>,
+    Id(id): Id<DeadLetterId>,
+    _: Query<Nothing>,
+    Json(RedriveOne { run, why }): Json<RedriveOne>,
+) -> Answer<Redriven> {
+    // A caller who hangs up does not cut the run off.
+    let acting = service.by(who.name());
+    answer(to_the_end(async move { acting.redrive(&id, run, &why).await }).await??)
+}
+
+pub(super) async fn edit(
+    service: State<Service>,
+    Extension(who): Extension<Who>,
+    Id(id): Id<DeadLetterId>,
+    _: Query<Nothing>,
+    Json(Edit { payload, why }): Json<Edit>,
+) -> Answer<LetterView> {
+    let acting = service.by(who.name());
+    answer(to_the_end(async move { acting.edit(&id, payload, &why).await }).await??)
+}
+
+pub(super) async fn discard(
+    service: State<Service>,
+    Extension(who): Extension<Who>,
+    Id(id): Id<DeadLetterId>,
+    _: Query<Nothing>,
+    Json(Why { why }): Json<Why>,
+) -> Answer<LetterView> {
+    let acting = service.by(who.name());
+    answer(to_the_end(async move { acting.discard(&id, &why).await }).await??)
+}
+
+pub(super) async fn restore(
+    service: State<Service>,
+    Extension(who): Extension<Who>,
+    Id(id): Id<DeadLetterId>,
+    _: Query<Nothing>,
+    Json(Why { why }): Json<Why>,
+) -> Answer<LetterView> {
+    let acting = service.by(who.name());
+    answer(to_the_end(async move { acting.restore(&id, &why).await }).await??)
+}
+
+pub(super) async fn redrives(service: State<Service>, Query(query): Query<PageQuery>) -> Answer<RedrivePage> {
+    answer(service.redrives(&query).await?)
+}
+
+pub(super) async fn redrive(service: State<Service>, Id(id): Id<Uuid>, _: Query<Nothing>) -> Answer<Redrive> {
+    answer(service.redrive(id).await?)
+}
+
+pub(super) async fn start_redrive(
+    service: State<Service>,
+    Extension(who): Extension<Who>,
+    _: Query<Nothing>,
+    Json(asked): Json<NewRedrive>,
+) -> Result<(StatusCode, axum::Json<Redrive>), Problem> {
+    let acting = service.by(who.name());
+    let redrive = to_the_end(async move { acting.start_redrive(asked).await }).await??;
+    Ok((StatusCode::ACCEPTED, axum::Json(redrive)))
+}
+
+pub(super) async fn cancel_redrive(
+    service: State<Service>,
+    Extension(who): Extension<Who>,
+    Id(id): Id<Uuid>,
+    Query(MaybeWhy { why }): Query<MaybeWhy>,
+) -> Answer<Redrive> {
+    let acting = service.by(who.name());
+    answer(to_the_end(async move { acting.cancel_redrive(id, why.as_deref()).await }).await??)
+}
+
+pub(super) async fn groups(service: State<Service>, Query(query): Query<GroupQuery>) -> Answer<GroupPage> {
+    answer(service.groups(&query).await?)
+}
+
+pub(super) async fn explain(service: State<Service>, Query(OneKey { handler, key }): Query<OneKey>) -> Answer<Story> {
+    answer(service.explain(&handler, &key).await?)
+}
+
+pub(super) async fn stats(service: State<Service>, Query(query): Query<StatsQuery>) -> Answer<Stats> {
+    answer(service.stats(&query).await?)
+}
+
+pub(super) async fn audit(service: State<Service>, Query(query): Query<PageQuery>) -> Answer<AuditPage> {
+    answer(service.audit(&query).await?)
+}
+
+pub(super) async fn metrics(service: State<Service>, _: Query<Nothing>) -> Result<Response, Problem> {
+    let text = service.prometheus().ok_or_else(|| {
+        let detail = crate::metrics::OtherRecorder.to_string();
+        Problem::new(StatusCode::NOT_FOUND, "other_recorder", detail)
+    })?;
+    Ok(([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
+}
+
+pub(super) async fn healthz(service: State<Service>) -> Response {
+    let up = service.health().await.up;
+    let (status, text) = if up { (StatusCode::OK, "up\n") } else { (StatusCode::SERVICE_UNAVAILABLE, "not up\n") };
+    (status, text).into_response()
+}
+
+/// A change that was begun is not dropped with its request.
+async fn to_the_end<T: Send + 'static>(change: impl Future<Output = T> + Send + 'static) -> Result<T, Problem> {
+    let done = tokio::spawn(change).await;
+    done.map_err(|_| {
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "panicked", "the change panicked: look at the log")
+    })
+}

@@ -1,0 +1,311 @@
+//! Who may come in: nobody, unless a token or the user's own check says so.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::header::{AUTHORIZATION, COOKIE};
+use http::request::Parts;
+use parking_lot::Mutex;
+use sha2::{Digest, Sha256};
+use subtle::{Choice, ConstantTimeEq};
+
+use crate::Secret;
+
+/// Failures of one address within [`WINDOW`] before it has to wait.
+const OF_ONE: u32 = 10;
+/// Failures of all addresses together, before those have to wait that never came in.
+const OF_ALL: u32 = 100;
+const WINDOW: Duration = Duration::from_secs(60);
+/// Addresses that are remembered; beyond, all unknown ones share one count.
+const ADDRESSES: usize = 10_000;
+
+/// A person or a program that may come in; the name stands in the audit log.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Who(Arc<str>);
+
+impl Who {
+    /// By name.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self(name.into().into())
+    }
+
+    /// The name.
+    pub fn name(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Who {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Who may come in. A clone counts failures together with the first.
+///
+/// Tokens are compared in constant time. After 10 wrong ones within a minute an address has to wait, with a right one
+/// too; after 100 of all addresses together, every address has to that has not been in within the hour. Addresses are
+/// seen where the service is served with `into_make_service_with_connect_info::<SocketAddr>()`; otherwise, and behind a
+/// proxy, all callers are one address.
+#[derive(Clone)]
+pub struct Auth {
+    kind: Kind,
+    guard: Arc<Guard>,
+}
+
+#[derive(Clone)]
+enum Kind {
+    Tokens(Vec<(Who, Secret)>),
+    Check(Arc<dyn Fn(&Parts) -> Option<Who> + Send + Sync>),
+}
+
+/// Why somebody may not come in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// Nothing was shown.
+    #[error("log in first: send `Authorization: Bearer …` with the token")]
+    Anonymous,
+    /// It was not right.
+    #[error("the token, or what else was shown, is not right")]
+    Wrong,
+    /// Too often wrong.
+    #[error("too many failed logins: wait {} seconds", wait.as_secs().max(1))]
+    TooMany {
+        /// How long.
+        wait: Duration,
+    },
+}
+
+impl Auth {
+    /// Whoever has the token, by the name of `token`. An empty token lets nobody in.
+    pub fn token(token: impl Into<Secret>) -> Self {
+        Self::of(Kind::Tokens(vec![(Who::new("token"), token.into())]))
+    }
+
+    /// One more, with a name and a token of their own, so that the audit log tells people apart. With
+    /// [`check`](Self::check) it changes nothing.
+    #[must_use]
+    pub fn and(mut self, name: impl Into<String>, token: impl Into<Secret>) -> Self {
+        if let Kind::Tokens(tokens) = &mut self.kind {
+            tokens.push((Who::new(name), token.into()));
+        }
+        self
+    }
+
+    /// Whoever the user's own check knows: a session of the service's, a header that a proxy in front sets.
+    pub fn check(check: impl Fn(&Parts) -> Option<Who> + Send + Sync + 'static) -> Self {
+        Self::of(Kind::Check(Arc::new(check)))
+    }
+
+    fn of(kind: Kind) -> Self {
+        Self { kind, guard: Arc::default() }
+    }
+
+    /// Whether the user's own check decides, so that there is nothing to sign in with.
+    pub(crate) fn checks(&self) -> bool {
+        matches!(self.kind, Kind::Check(_))
+    }
+
+    /// Whether a token is right, for a login form. Failures count.
+    ///
+    /// # Errors
+    /// It is not, or there were too many that were not. Where [`check`](Self::check) decides, no token is right.
+    pub fn sign_in(&self, token: &Secret, address: Option<IpAddr>) -> Result<Who, Refusal> {
+        self.attempt(address, || self.holder(token.expose()))
+    }
+
+    /// Who sent a request.
+    ///
+    /// # Errors
+    /// Nobody who may come in, or there were too many failures.
+    pub fn admit(&self, request: &Parts, address: Option<IpAddr>) -> Result<Who, Refusal> {
+        let headers = &request.headers;
+        match &self.kind {
+            Kind::Tokens(_) => {
+                // A request without a token is no guess.
+                let header = headers.get(AUTHORIZATION).ok_or(Refusal::Anonymous)?;
+                let token = header.to_str().ok().and_then(|text| text.split_once(' '));
+                let token = token.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+                self.attempt(address, || self.holder(token?.1.trim()))
+            }
+            Kind::Check(check) if headers.contains_key(AUTHORIZATION) || headers.contains_key(COOKIE) => {
+                self.attempt(address, || check(request))
+            }
+            Kind::Check(check) => check(request).ok_or(Refusal::Anonymous),
+        }
+    }
+
+    fn attempt(&self, address: Option<IpAddr>, right: impl FnOnce() -> Option<Who>) -> Result<Who, Refusal> {
+        let now = Instant::now();
+        self.guard.pass(address, now)?;
+        let who = right();
+        self.guard.note(address, who.is_some(), now);
+        who.ok_or(Refusal::Wrong)
+    }
+
+    /// Every token is compared, by its hash, so that neither their lengths nor their order show in the time it takes.
+    fn holder(&self, shown: &str) -> Option<Who> {
+        let Kind::Tokens(tokens) = &self.kind else { return None };
+        let shown = Sha256::digest(shown.as_bytes());
+        let mut found = None;
+        for (who, token) in tokens {
+            let right = Sha256::digest(token.expose().as_bytes()).ct_eq(&shown);
+            let set = Choice::from(u8::from(!token.expose().is_empty()));
+            if bool::from(right & set) {
+                found = Some(who.clone());
+            }
+        }
+        found
+    }
+}
+
+impl fmt::Debug for Auth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match &self.kind {
+            Kind::Tokens(tokens) => format!("{} tokens", tokens.len()),
+            Kind::Check(_) => "a check".to_owned(),
+        };
+        write!(f, "Auth({kind})")
+    }
+}
+
+/// Failures, by address and in all.
+#[derive(Default)]
+struct Guard(Mutex<Failures>);
+
+#[derive(Default)]
+struct Failures {
+    by_address: HashMap<Option<IpAddr>, Tally>,
+    all: Tally,
+}
+
+#[derive(Default, Clone, Copy)]
+struct Tally {
+    failures: u32,
+    since: Option<Instant>,
+    /// When somebody last came in from there.
+    came_in: Option<Instant>,
+}
+
+impl Tally {
+    fn wait(&self, most: u32, now: Instant) -> Option<Duration> {
+        let left = WINDOW.checked_sub(now.duration_since(self.since?))?;
+        (self.failures >= most).then_some(left)
+    }
+
+    fn fail(&mut self, now: Instant) {
+        if self.since.is_none_or(|since| now.duration_since(since) >= WINDOW) {
+            (self.failures, self.since) = (0, Some(now));
+        }
+        self.failures += 1;
+    }
+
+    fn trusted(&self, now: Instant) -> bool {
+        self.came_in.is_some_and(|at| now.duration_since(at) < Duration::from_secs(3600))
+    }
+
+    fn idle(&self, now: Instant) -> bool {
+        !self.trusted(now) && self.since.is_none_or(|since| now.duration_since(since) >= WINDOW)
+    }
+}
+
+impl Guard {
+    fn pass(&self, address: Option<IpAddr>, now: Instant) -> Result<(), Refusal> {
+        let failures = self.0.lock();
+        let tally = failures.by_address.get(&network(address)).copied().unwrap_or_default();
+        let of_all = if tally.trusted(now) { None } else { failures.all.wait(OF_ALL, now) };
+        match tally.wait(OF_ONE, now).max(of_all) {
+            Some(wait) => Err(Refusal::TooMany { wait }),
+            None => Ok(()),
+        }
+    }
+
+    fn note(&self, address: Option<IpAddr>, right: bool, now: Instant) {
+        let mut failures = self.0.lock();
+        let mut address = network(address);
+        if failures.by_address.len() >= ADDRESSES && !failures.by_address.contains_key(&address) {
+            failures.by_address.retain(|_, tally| !tally.idle(now));
+            if failures.by_address.len() >= ADDRESSES {
+                address = None;
+            }
+        }
+        let tally = failures.by_address.entry(address).or_default();
+        if right {
+            tally.came_in = Some(now);
+        } else {
+            tally.fail(now);
+            failures.all.fail(now);
+        }
+    }
+}
+
+/// Whoever has one address of IPv6 has 2^64 of them.
+fn network(address: Option<IpAddr>) -> Option<IpAddr> {
+    match address.map(|address| address.to_canonical()) {
+        Some(IpAddr::V6(address)) => Some(IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)))),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(last: u8) -> Option<IpAddr> {
+        Some(IpAddr::from([192, 0, 2, last]))
+    }
+
+    #[test]
+    fn the_right_token_comes_in_by_its_holder_s_name() {
+        let auth = Auth::token("right").and("ann", "hers");
+        assert_eq!(auth.sign_in(&"hers".into(), None), Ok(Who::new("ann")));
+        assert_eq!(auth.sign_in(&"right".into(), None), Ok(Who::new("token")));
+        for wrong in ["", "righ", "rightt", "RIGHT"] {
+            assert_eq!(auth.sign_in(&wrong.into(), None), Err(Refusal::Wrong));
+        }
+        assert_eq!(Auth::token("").sign_in(&"".into(), None), Err(Refusal::Wrong));
+        assert!(!format!("{auth:?}").contains("right"));
+    }
+
+    #[test]
+    fn an_address_waits_after_its_failures_and_others_do_not() {
+        let auth = Auth::token("right");
+        for _ in 0..OF_ONE {
+            assert_eq!(auth.sign_in(&"wrong".into(), address(1)), Err(Refusal::Wrong));
+        }
+        assert!(matches!(auth.sign_in(&"right".into(), address(1)), Err(Refusal::TooMany { .. })));
+        assert!(auth.sign_in(&"right".into(), address(2)).is_ok());
+    }
+
+    #[test]
+    fn many_addresses_that_guess_do_not_lock_out_who_came_in() {
+        let auth = Auth::token("right");
+        assert!(auth.sign_in(&"right".into(), address(255)).is_ok());
+        for guess in 0..OF_ALL {
+            let last = u8::try_from(guess % 200).unwrap();
+            assert_eq!(auth.sign_in(&"wrong".into(), address(last)), Err(Refusal::Wrong));
+        }
+        assert!(matches!(auth.sign_in(&"right".into(), address(250)), Err(Refusal::TooMany { .. })));
+        assert!(auth.sign_in(&"right".into(), address(255)).is_ok());
+    }
+
+    #[test]
+    fn a_window_ends() {
+        let (guard, start) = (Guard::default(), Instant::now());
+        (0..OF_ONE).for_each(|_| guard.note(address(1), false, start));
+        assert!(guard.pass(address(1), start + WINDOW / 2).is_err());
+        assert!(guard.pass(address(1), start + WINDOW).is_ok());
+    }
+
+    #[test]
+    fn addresses_of_one_network_of_ipv6_are_one() {
+        let of = |text: &str| network(Some(text.parse().unwrap()));
+        assert_eq!(of("2001:db8:1:2:3::4"), of("2001:db8:1:2::1"));
+        assert_ne!(of("2001:db8:1:2::1"), of("2001:db8:1:3::1"));
+        assert_eq!(of("::ffff:192.0.2.1"), address(1));
+    }
+}

@@ -1,0 +1,310 @@
+//! The process's metrics: as Prometheus text, and idem's own as figures for plots.
+//!
+//! A process has one recorder. [`Metrics::install`] puts this one there unless another is; then there are no figures
+//! here, and the other one has them all.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use idem_runtime::Timestamp;
+use metrics::{
+    Counter, CounterFn, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit,
+};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+use metrics_util::storage::Summary;
+use parking_lot::{Mutex, RwLock};
+
+use crate::service::{Count, Latency, MINUTES};
+
+const CALLS: &str = "idem_calls_total";
+const ATTEMPTS: &str = "idem_attempts_total";
+const BODY: &str = "idem_body_seconds";
+const COMMIT: &str = "idem_commit_seconds";
+
+/// The process's metrics. A clone is another handle of the same.
+#[derive(Clone)]
+pub struct Metrics {
+    figures: Arc<Figures>,
+    prometheus: PrometheusHandle,
+}
+
+/// The process has another recorder, so there are no figures here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "this process has another metrics recorder, which has idem's figures: look there, or install none and idem_ops \
+     installs its own"
+)]
+pub struct OtherRecorder;
+
+static INSTALLED: OnceLock<Result<Metrics, OtherRecorder>> = OnceLock::new();
+
+impl Metrics {
+    /// Puts the recorder there, or finds it there.
+    ///
+    /// # Errors
+    /// The process has another one.
+    pub fn install() -> Result<Self, OtherRecorder> {
+        INSTALLED
+            .get_or_init(|| {
+                let recorder = PrometheusBuilder::new().build_recorder();
+                let metrics = Self { figures: Arc::default(), prometheus: recorder.handle() };
+                let tee = Tee { figures: Arc::clone(&metrics.figures), prometheus: recorder, kept: RwLock::default() };
+                metrics::set_global_recorder(tee).map(|()| metrics).map_err(|_| OtherRecorder)
+            })
+            .clone()
+    }
+
+    /// Everything as Prometheus text.
+    pub fn render(&self) -> String {
+        self.prometheus.render()
+    }
+
+    /// Ends the minutes that are over, and the work that histograms left; to be called every few seconds.
+    pub(crate) fn roll(&self, now: Timestamp) {
+        self.prometheus.run_upkeep();
+        self.figures.roll(minute(now));
+    }
+
+    pub(crate) fn calls(&self) -> Vec<Count> {
+        self.figures.calls.counts()
+    }
+
+    pub(crate) fn attempts(&self) -> Vec<Count> {
+        self.figures.attempts.counts()
+    }
+
+    pub(crate) fn body(&self) -> Latency {
+        latency(&self.figures.body.sketches.lock().all)
+    }
+
+    pub(crate) fn commit(&self) -> Latency {
+        latency(&self.figures.commit.sketches.lock().all)
+    }
+
+    /// The minutes that are over, the oldest first, and the one that is not.
+    pub(crate) fn minutes(&self) -> Vec<Past> {
+        let minutes = self.figures.minutes.lock();
+        let mut all: Vec<_> = minutes.past.iter().cloned().collect();
+        all.push(self.figures.now(&minutes));
+        all
+    }
+}
+
+/// One minute's figures.
+#[derive(Debug, Clone)]
+pub(crate) struct Past {
+    pub(crate) minute: i64,
+    pub(crate) calls: BTreeMap<String, u64>,
+    pub(crate) attempts: BTreeMap<String, u64>,
+    pub(crate) body: Latency,
+    pub(crate) commit: Latency,
+}
+
+/// Minutes since 1970.
+pub(crate) fn minute(at: Timestamp) -> i64 {
+    at.as_second().div_euclid(60)
+}
+
+#[derive(Default)]
+struct Figures {
+    calls: Counts,
+    attempts: Counts,
+    body: Arc<Sketch>,
+    commit: Arc<Sketch>,
+    minutes: Mutex<Minutes>,
+}
+
+#[derive(Default)]
+struct Minutes {
+    past: VecDeque<Past>,
+    /// The minute that is not over; nothing before the first look at the clock.
+    minute: Option<i64>,
+    /// The counts when it began.
+    calls: BTreeMap<String, u64>,
+    attempts: BTreeMap<String, u64>,
+}
+
+impl Figures {
+    fn roll(&self, minute: i64) {
+        let mut minutes = self.minutes.lock();
+        let begun = *minutes.minute.get_or_insert(minute);
+        if minute <= begun {
+            return;
+        }
+        let over = self.now(&minutes);
+        self.body.sketches.lock().minute = Summary::with_defaults();
+        self.commit.sketches.lock().minute = Summary::with_defaults();
+        minutes.past.push_back(over);
+        while minutes.past.len() >= MINUTES {
+            minutes.past.pop_front();
+        }
+        minutes.minute = Some(minute);
+        (minutes.calls, minutes.attempts) = (self.calls.by_outcome(), self.attempts.by_outcome());
+    }
+
+    fn now(&self, minutes: &Minutes) -> Past {
+        Past {
+            minute: minutes.minute.unwrap_or_default(),
+            calls: since(self.calls.by_outcome(), &minutes.calls),
+            attempts: since(self.attempts.by_outcome(), &minutes.attempts),
+            body: latency(&self.body.sketches.lock().minute),
+            commit: latency(&self.commit.sketches.lock().minute),
+        }
+    }
+}
+
+fn since(mut now: BTreeMap<String, u64>, then: &BTreeMap<String, u64>) -> BTreeMap<String, u64> {
+    now.iter_mut().for_each(|(outcome, count)| *count -= then.get(outcome).copied().unwrap_or_default());
+    now.retain(|_, count| *count > 0);
+    now
+}
+
+/// One counter by handler and outcome.
+#[derive(Default)]
+struct Counts(Mutex<HashMap<Key, Arc<Teed>>>);
+
+impl Counts {
+    fn counts(&self) -> Vec<Count> {
+        let label =
+            |key: &Key, name| key.labels().find(|label| label.key() == name).map(|label| label.value().to_owned());
+        let counts = self.0.lock();
+        let mut counts: Vec<_> = counts
+            .iter()
+            .map(|(key, counter)| Count {
+                handler: label(key, "handler").unwrap_or_default(),
+                outcome: label(key, "outcome").unwrap_or_default(),
+                count: counter.own.load(Ordering::Relaxed),
+            })
+            .collect();
+        counts.sort_by(|a, b| (&a.handler, &a.outcome).cmp(&(&b.handler, &b.outcome)));
+        counts
+    }
+
+    fn by_outcome(&self) -> BTreeMap<String, u64> {
+        let mut all = BTreeMap::new();
+        self.counts().into_iter().for_each(|count| *all.entry(count.outcome).or_default() += count.count);
+        all
+    }
+}
+
+/// A counter that counts here and for Prometheus.
+struct Teed {
+    own: AtomicU64,
+    prometheus: Counter,
+}
+
+impl CounterFn for Teed {
+    fn increment(&self, value: u64) {
+        self.own.fetch_add(value, Ordering::Relaxed);
+        self.prometheus.increment(value);
+    }
+
+    fn absolute(&self, value: u64) {
+        self.own.fetch_max(value, Ordering::Relaxed);
+        self.prometheus.absolute(value);
+    }
+}
+
+/// One histogram, of all handlers.
+#[derive(Default)]
+struct Sketch {
+    sketches: Mutex<Sketches>,
+}
+
+struct Sketches {
+    all: Summary,
+    minute: Summary,
+}
+
+impl Default for Sketches {
+    fn default() -> Self {
+        Self { all: Summary::with_defaults(), minute: Summary::with_defaults() }
+    }
+}
+
+struct TeedHistogram {
+    sketch: Arc<Sketch>,
+    prometheus: Histogram,
+}
+
+impl HistogramFn for TeedHistogram {
+    fn record(&self, value: f64) {
+        let mut sketches = self.sketch.sketches.lock();
+        sketches.all.add(value);
+        sketches.minute.add(value);
+        drop(sketches);
+        self.prometheus.record(value);
+    }
+}
+
+fn latency(summary: &Summary) -> Latency {
+    let quantile = |q| summary.quantile(q).unwrap_or_default();
+    if summary.is_empty() {
+        return Latency::default();
+    }
+    Latency {
+        count: summary.count() as u64,
+        p50: quantile(0.5),
+        p90: quantile(0.9),
+        p99: quantile(0.99),
+        max: summary.max(),
+    }
+}
+
+/// Everything goes to Prometheus; what is idem's is kept here too.
+struct Tee {
+    figures: Arc<Figures>,
+    prometheus: PrometheusRecorder,
+    /// Histograms that were asked for: idem asks with every attempt.
+    kept: RwLock<HashMap<Key, Histogram>>,
+}
+
+impl Recorder for Tee {
+    fn describe_counter(&self, key: KeyName, unit: Option<Unit>, description: SharedString) {
+        self.prometheus.describe_counter(key, unit, description);
+    }
+
+    fn describe_gauge(&self, key: KeyName, unit: Option<Unit>, description: SharedString) {
+        self.prometheus.describe_gauge(key, unit, description);
+    }
+
+    fn describe_histogram(&self, key: KeyName, unit: Option<Unit>, description: SharedString) {
+        self.prometheus.describe_histogram(key, unit, description);
+    }
+
+    fn register_counter(&self, key: &Key, metadata: &Metadata<'_>) -> Counter {
+        let counts = match key.name() {
+            CALLS => &self.figures.calls,
+            ATTEMPTS => &self.figures.attempts,
+            _ => return self.prometheus.register_counter(key, metadata),
+        };
+        let mut counts = counts.0.lock();
+        if let Some(counter) = counts.get(key) {
+            return Counter::from_arc(Arc::clone(counter));
+        }
+        let counter =
+            Arc::new(Teed { own: AtomicU64::new(0), prometheus: self.prometheus.register_counter(key, metadata) });
+        counts.insert(key.clone(), Arc::clone(&counter));
+        Counter::from_arc(counter)
+    }
+
+    fn register_gauge(&self, key: &Key, metadata: &Metadata<'_>) -> Gauge {
+        self.prometheus.register_gauge(key, metadata)
+    }
+
+    fn register_histogram(&self, key: &Key, metadata: &Metadata<'_>) -> Histogram {
+        let sketch = match key.name() {
+            BODY => &self.figures.body,
+            COMMIT => &self.figures.commit,
+            _ => return self.prometheus.register_histogram(key, metadata),
+        };
+        if let Some(histogram) = self.kept.read().get(key) {
+            return histogram.clone();
+        }
+        let prometheus = self.prometheus.register_histogram(key, metadata);
+        let histogram = Histogram::from_arc(Arc::new(TeedHistogram { sketch: Arc::clone(sketch), prometheus }));
+        self.kept.write().insert(key.clone(), histogram.clone());
+        histogram
+    }
+}

@@ -1,0 +1,112 @@
+//! Figures of the service: the process's metrics, and what the ledger says of itself.
+
+use std::collections::VecDeque;
+use std::sync::Weak;
+use std::time::Duration;
+
+use idem_runtime::{Error, Timestamp};
+
+use super::error::ServiceError;
+use super::stats::{Health, MINUTES, Minute, Stats, StatsQuery};
+use super::{Inner, Service};
+use crate::metrics::{Metrics, Past, minute};
+
+/// How often minutes are looked at.
+const TICK: Duration = Duration::from_secs(5);
+/// Minutes shown unless said.
+const SHOWN: usize = 60;
+
+/// What the ledger said at the end of a minute.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ends {
+    minute: i64,
+    open: u64,
+    bytes: Option<u64>,
+}
+
+impl Service {
+    /// How the service is doing.
+    ///
+    /// # Errors
+    /// `minutes` is out of range, or the ledger cannot be asked.
+    pub async fn stats(&self, query: &StatsQuery) -> Result<Stats, ServiceError> {
+        let shown = query.minutes.unwrap_or(SHOWN);
+        if !(1..=MINUTES).contains(&shown) {
+            let why = format!("is {shown}: it can be from 1 to {MINUTES}");
+            return Err(ServiceError::Invalid { field: "minutes", why });
+        }
+        self.inner.refresh().await?;
+        let (at, now) = self.inner.tick().await?;
+        let ends: Vec<_> = self.inner.ends.lock().iter().copied().collect();
+        let metrics = self.inner.metrics.as_ref();
+        let past = metrics.map(Metrics::minutes).unwrap_or_default();
+        let first = ends.len().saturating_sub(shown);
+        let minutes = ends.get(first..).unwrap_or_default().iter().map(|ends| one(ends, &past)).collect();
+        Ok(Stats {
+            at,
+            since: self.inner.since,
+            no_figures: metrics.err().map(ToString::to_string),
+            open: now.open,
+            groups: self.inner.index.groups_count(),
+            ledger_bytes: now.bytes,
+            calls: metrics.map(Metrics::calls).unwrap_or_default(),
+            attempts: metrics.map(Metrics::attempts).unwrap_or_default(),
+            body: metrics.map(Metrics::body).unwrap_or_default(),
+            commit: metrics.map(Metrics::commit).unwrap_or_default(),
+            minutes,
+        })
+    }
+
+    /// Whether the ledger answers.
+    pub async fn health(&self) -> Health {
+        let asked = self.inner.idem.notes().list("audit/", None, 1).await;
+        Health { up: asked.is_ok(), problem: asked.err().map(|error| error.to_string()) }
+    }
+
+    /// The process's metrics as Prometheus text; nothing where another recorder has them.
+    pub fn prometheus(&self) -> Option<String> {
+        self.inner.metrics.as_ref().ok().map(Metrics::render)
+    }
+}
+
+impl Inner {
+    /// Ends the minutes that are over.
+    pub(super) async fn tick(&self) -> Result<(Timestamp, Ends), Error> {
+        let at = self.idem.clock().now();
+        if let Ok(metrics) = &self.metrics {
+            metrics.roll(at);
+        }
+        let open = self.idem.dead_letters().count_open().await?;
+        let ends = Ends { minute: minute(at), open, bytes: self.idem.ledger_size().await? };
+        let mut all = self.ends.lock();
+        if all.back().is_some_and(|last| last.minute >= ends.minute) {
+            all.pop_back();
+        }
+        all.push_back(ends);
+        while all.len() > MINUTES {
+            all.pop_front();
+        }
+        Ok((at, ends))
+    }
+
+    pub(super) async fn ticking(weak: Weak<Self>) {
+        loop {
+            let Some(inner) = weak.upgrade() else { return };
+            // Whoever asks next is told what is wrong.
+            let _ = inner.tick().await;
+            let clock = inner.idem.clock();
+            drop(inner);
+            clock.sleep(TICK).await;
+        }
+    }
+}
+
+pub(super) type AllEnds = parking_lot::Mutex<VecDeque<Ends>>;
+
+fn one(ends: &Ends, past: &[Past]) -> Minute {
+    let at = Timestamp::from_second(ends.minute.saturating_mul(60)).unwrap_or(Timestamp::MIN);
+    let found = past.iter().find(|past| past.minute == ends.minute).cloned();
+    let (calls, attempts, body, commit) =
+        found.map(|past| (past.calls, past.attempts, past.body, past.commit)).unwrap_or_default();
+    Minute { at, calls, attempts, body, commit, open: ends.open, ledger_bytes: ends.bytes }
+}

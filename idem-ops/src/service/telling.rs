@@ -1,0 +1,127 @@
+//! A key's story, put together from its record and its letters.
+
+use idem_runtime::protocol::{Phase, Record, RecordId, Settled, SettledAs, StoredResult};
+use idem_runtime::{Act, By, DeadLetter, Deed, PastAttempt, Timestamp};
+
+use super::Service;
+use super::error::ServiceError;
+use super::letters::{LONGEST_PAGE, LetterQuery, StateFilter};
+use super::story::{Event, EventKind, KeyState, Story};
+
+/// The largest result that is shown.
+const LARGEST_SHOWN: usize = 64 << 10;
+
+impl Service {
+    /// What happened to one key: its record, all its letters, every attempt and act in the order of time.
+    ///
+    /// # Errors
+    /// The ledger cannot be read.
+    pub async fn explain(&self, handler: &str, key: &str) -> Result<Story, ServiceError> {
+        self.inner.refresh().await?;
+        let id = RecordId { handler: handler.into(), key: key.into() };
+        let record = self.inner.idem.record(&id).await?;
+        let query = LetterQuery {
+            handler: Some(handler.to_owned()),
+            key: Some(key.to_owned()),
+            state: StateFilter::Any,
+            ..LetterQuery::default()
+        };
+        let found = self.inner.index.find(&query, None, LONGEST_PAGE);
+        let (mut letters, mut events) = (Vec::new(), Vec::new());
+        for id in found.ids {
+            // Two keys may have one hash.
+            if let Some(letter) = self.inner.idem.dead_letters().get(&id).await?
+                && letter.key == key
+                && letter.handler == handler
+            {
+                of_letter(&letter, &mut events);
+                letters.push(self.inner.line(&letter));
+            }
+        }
+        let now = self.inner.idem.clock().now();
+        let state = record.map_or(KeyState::Absent, |record| of_record(&record, now, &mut events));
+        // Stable: what has one time stays in the order in which it was told.
+        events.sort_by_key(|event| event.at);
+        Ok(Story { handler: handler.to_owned(), key: key.to_owned(), now: state, letters, events })
+    }
+}
+
+fn of_letter(letter: &DeadLetter, events: &mut Vec<Event>) {
+    let mut tell = |at, what| events.push(Event { at, letter: Some(letter.id), what });
+    tell(letter.first_seen, EventKind::Came);
+    for attempt in &letter.attempts {
+        of_attempt(attempt, &mut tell);
+    }
+    tell(letter.died_at, EventKind::Died { reason: letter.reason });
+    for Act { at, by: By { who, why }, deed, .. } in &letter.history {
+        let (who, why) = (who.clone(), why.clone());
+        let what = match deed {
+            Deed::Redriven => EventKind::Redriven { who, why },
+            Deed::Discarded => EventKind::Discarded { who, why },
+            Deed::Restored => EventKind::Restored { who, why },
+            Deed::Edited(_) => EventKind::Edited { who, why },
+            _ => continue,
+        };
+        tell(*at, what);
+    }
+}
+
+fn of_attempt(attempt: &PastAttempt, tell: &mut impl FnMut(Timestamp, EventKind)) {
+    tell(attempt.start, EventKind::Started { attempt: attempt.number });
+    tell(
+        attempt.end.unwrap_or(attempt.start),
+        EventKind::Ended {
+            attempt: attempt.number,
+            outcome: attempt.outcome,
+            error: attempt.error.clone(),
+            reported: attempt.end.is_some(),
+        },
+    );
+}
+
+fn of_record(record: &Record, now: Timestamp, events: &mut Vec<Event>) -> KeyState {
+    let mut tell = |at, what| events.push(Event { at, letter: None, what });
+    let settled = match record {
+        Record::Settled(settled) => settled,
+        Record::Live(live) => {
+            tell(live.first_seen, EventKind::Came);
+            for attempt in &live.past {
+                of_attempt(attempt, &mut tell);
+            }
+            let of = live.budget.attempts();
+            return match &live.phase {
+                Phase::Running { number, since, owner, .. } => {
+                    tell(*since, EventKind::Started { attempt: *number });
+                    KeyState::Running { attempt: *number, of, since: *since, owner: owner.to_string() }
+                }
+                Phase::Waiting { until, .. } => {
+                    let attempts = u32::try_from(live.past.len()).unwrap_or(u32::MAX);
+                    KeyState::Waiting { attempts, of, until: *until }
+                }
+            };
+        }
+    };
+    if settled.expired(now) {
+        return KeyState::Absent;
+    }
+    let forgotten_at = forgotten(settled);
+    match &settled.end {
+        SettledAs::Dead(letter) => KeyState::Dead { at: settled.at, letter: *letter },
+        SettledAs::Discarded(letter) => KeyState::Discarded { at: settled.at, letter: *letter, forgotten_at },
+        SettledAs::Done(result) => {
+            tell(settled.at, EventKind::Done { attempts: settled.attempts });
+            let (result, result_bytes) = match result {
+                StoredResult::Json(json) => {
+                    let shown = (json.len() <= LARGEST_SHOWN).then(|| serde_json::from_slice(json).ok()).flatten();
+                    (shown, json.len() as u64)
+                }
+                StoredResult::TooLarge(bytes) => (None, *bytes),
+            };
+            KeyState::Done { at: settled.at, attempts: settled.attempts, forgotten_at, result, result_bytes }
+        }
+    }
+}
+
+fn forgotten(settled: &Settled) -> Timestamp {
+    settled.at.checked_add(settled.ttl).unwrap_or(Timestamp::MAX)
+}

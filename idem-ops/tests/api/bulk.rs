@@ -1,0 +1,119 @@
+//! Redrives of many letters.
+
+use std::time::Duration;
+
+use idem_ops::service::{AuditPage, Deed, GroupPage, LetterPage, Outcome, Redrive, RedrivePage, RedriveState};
+use serde_json::json;
+
+use crate::place::Place;
+
+/// Letters whose payload is mended, so that a run of them lands.
+async fn mended(place: &Place, count: usize) {
+    place.bad_orders(count).await;
+    let letters = place.idem.dead_letters().by("bob");
+    let all = letters.list(&idem_runtime::Filter::default().limit(count)).await.unwrap();
+    assert_eq!(all.len(), count);
+    let edits = all.iter().map(|letter| {
+        letters.edit(&letter.id, json!({ "order": { "order_no": letter.key, "qty": 1 } }), "all of them were typos")
+    });
+    assert!(futures_util::future::join_all(edits).await.iter().all(Result::is_ok));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_of_500_is_run_at_a_rate_through_a_restart_and_each_lands_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = Place::open(folder.path()).await;
+    mended(&place, 500).await;
+    let groups: GroupPage = place.get("/api/v1/groups").await.json();
+    let group = &groups.groups[0];
+    let selection = json!({ "group": { "handler": group.handler, "error": group.error } });
+    let asked = json!({ "selection": selection, "rate": 500.0, "run": true, "why": "typos" });
+    let answer = place.post("/api/v1/redrives", asked).await;
+    assert_eq!(answer.status, 202);
+    let redrive: Redrive = answer.json();
+    assert_eq!((redrive.total, redrive.who.as_str(), redrive.state), (500, "ann", RedriveState::Running));
+
+    let half = place.redrive_until(redrive.id, |redrive| redrive.done >= 100).await;
+    assert_eq!(half.state, RedriveState::Running, "it came to its end before the restart");
+    let shelf = place.shelf.clone();
+    place.stop().await;
+
+    let place = Place::open(folder.path()).await;
+    let again: RedrivePage = place.get("/api/v1/redrives").await.json();
+    assert_eq!(again.redrives.len(), 1);
+    assert!(again.redrives[0].done >= half.done);
+    let end = place.redrive_until(redrive.id, |redrive| redrive.state == RedriveState::Finished).await;
+    assert_eq!((end.done, end.failed, end.skipped), (500, 0, 0), "{end:?}");
+    let mut placed = shelf.lock().unwrap().clone();
+    place.shelf.lock().unwrap().iter().for_each(|(order, times)| *placed.entry(order.clone()).or_default() += times);
+    assert_eq!(placed.len(), 500);
+    assert!(placed.values().all(|times| *times == 1));
+
+    let mut entries = Vec::new();
+    let mut path = "/api/v1/audit?limit=500".to_owned();
+    loop {
+        let page: AuditPage = place.get(&path).await.json();
+        entries.extend(page.entries);
+        let Some(next) = page.next else { break };
+        path = format!("/api/v1/audit?limit=500&after={next}");
+    }
+    let runs = entries.iter().filter(|entry| entry.what == Deed::Run && entry.outcome == Outcome::Done);
+    assert_eq!(runs.filter(|entry| entry.redrive == Some(redrive.id)).count(), 500);
+    assert_eq!(entries.last().unwrap().what, Deed::StartRedrive);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cancelled_redrive_stands_still() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = Place::open(folder.path()).await;
+    mended(&place, 30).await;
+    let asked =
+        json!({ "selection": { "filter": { "handler": "orders.place" } }, "rate": 0.05, "run": true, "why": "x" });
+    let redrive: Redrive = place.post("/api/v1/redrives", asked).await.json();
+    place.redrive_until(redrive.id, |redrive| redrive.done == 1).await;
+    let path = format!("/api/v1/redrives/{}", redrive.id);
+    let cancelled: Redrive = place.delete(&format!("{path}?why=enough")).await.json();
+    assert_eq!((cancelled.state, cancelled.done), (RedriveState::Cancelled, 1));
+    place.delete(&path).await.problem(409, "redrive_ended");
+    place.delete("/api/v1/redrives/019a0000-0000-7000-8000-000000000000").await.problem(404, "no_such_redrive");
+    place.stop().await;
+    let place = Place::open(folder.path()).await;
+    let still: Redrive = place.get(&path).await.json();
+    assert_eq!(still, cancelled);
+    let audit: AuditPage = place.get("/api/v1/audit").await.json();
+    assert_eq!((audit.entries[0].what, audit.entries[0].why.as_deref()), (Deed::CancelRedrive, Some("enough")));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_fails_or_is_closed_meanwhile_is_counted_and_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = Place::open(folder.path()).await;
+    place.bad_orders(4).await;
+    let page: LetterPage = place.get("/api/v1/letters").await.json();
+    let ids: Vec<_> = page.letters.iter().map(|line| line.id).collect();
+    place.idem.dead_letters().discard(&ids[1], "elsewhere").await.unwrap();
+    let asked = json!({ "selection": { "ids": ids }, "rate": 1000, "run": true, "why": "x" });
+    let redrive: Redrive = place.post("/api/v1/redrives", asked).await.json();
+    assert_eq!(redrive.total, 4);
+    let end = place.redrive_until(redrive.id, |redrive| redrive.state == RedriveState::Finished).await;
+    assert_eq!((end.done, end.failed, end.skipped, end.problems.len()), (0, 3, 1, 3));
+    assert!(end.problems[0].error.contains("not in stock"));
+    // Each died again as a new letter, which this redrive does not take.
+    let page: LetterPage = place.get("/api/v1/letters").await.json();
+    assert_eq!(page.letters.len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_rate_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = Place::open(folder.path()).await;
+    mended(&place, 6).await;
+    let begun = std::time::Instant::now();
+    let asked = json!({ "selection": { "filter": {} }, "rate": 10, "run": false, "why": "x" });
+    let redrive: Redrive = place.post("/api/v1/redrives", asked).await.json();
+    let end = place.redrive_until(redrive.id, |redrive| redrive.state == RedriveState::Finished).await;
+    assert_eq!(end.done, 6);
+    // Never faster than asked for; how much slower is the machine's affair.
+    assert!(begun.elapsed() >= Duration::from_millis(500));
+    assert!(place.shelf.lock().unwrap().is_empty());
+}

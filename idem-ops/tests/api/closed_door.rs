@@ -1,0 +1,142 @@
+//! Who may come in, and what is refused before anything is done.
+
+use idem_ops::{Auth, Who};
+use serde_json::json;
+
+use crate::place::{Place, TOKEN};
+
+const PATHS: [(&str, &str); 16] = [
+    ("GET", "/api/v1/letters"),
+    ("GET", "/api/v1/letters/019a0000-0000-7000-8000-000000000000"),
+    ("POST", "/api/v1/letters/019a0000-0000-7000-8000-000000000000/redrive"),
+    ("POST", "/api/v1/letters/019a0000-0000-7000-8000-000000000000/edit"),
+    ("POST", "/api/v1/letters/019a0000-0000-7000-8000-000000000000/discard"),
+    ("POST", "/api/v1/letters/019a0000-0000-7000-8000-000000000000/restore"),
+    ("POST", "/api/v1/redrives"),
+    ("GET", "/api/v1/redrives"),
+    ("GET", "/api/v1/redrives/019a0000-0000-7000-8000-000000000000"),
+    ("DELETE", "/api/v1/redrives/019a0000-0000-7000-8000-000000000000"),
+    ("GET", "/api/v1/groups"),
+    ("GET", "/api/v1/explain?handler=orders.place&key=A-1"),
+    ("GET", "/api/v1/stats"),
+    ("GET", "/api/v1/audit"),
+    ("GET", "/metrics"),
+    ("GET", "/api/v1/nothing-of-the-kind"),
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_token_there_is_nothing_to_see_but_health() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = Place::open(folder.path()).await;
+    for (method, path) in PATHS {
+        let answer = place.request(method, path, None, None).await;
+        answer.problem(401, "unauthorized");
+        assert!(answer.headers["www-authenticate"].to_str().unwrap().starts_with("Bearer"), "{path}");
+    }
+    for wrong in ["", "a token of the tesT", "a token of the test ", "a"] {
+        // Spaces around it are not part of a header's value.
+        let status = place.request("GET", "/api/v1/letters", Some(wrong), None).await.status;
+        assert_eq!(status, if wrong.trim() == TOKEN { 200 } else { 401 }, "{wrong:?}");
+    }
+    let health = place.request("GET", "/healthz", None, None).await;
+    assert_eq!((health.status, health.text.as_str()), (200, "up\n"));
+
+    place.idem.close().await.unwrap();
+    let health = place.request("GET", "/healthz", None, None).await;
+    assert_eq!((health.status, health.text.as_str()), (503, "not up\n"));
+    place.get("/api/v1/letters/019a0000-0000-7000-8000-000000000000").await.problem(503, "closed");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_guesses_waits_with_the_right_token_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = Place::open(folder.path()).await;
+    for guess in 0..10 {
+        let answer = place.request("GET", "/api/v1/letters", Some(&format!("guess {guess}")), None).await;
+        answer.problem(401, "unauthorized");
+        assert!(!answer.text.contains("guess"));
+    }
+    let answer = place.get("/api/v1/letters").await;
+    answer.problem(429, "too_many_failures");
+    let wait: u64 = answer.headers["retry-after"].to_str().unwrap().parse().unwrap();
+    assert!((1..=60).contains(&wait));
+    assert_eq!(place.request("GET", "/healthz", None, None).await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_check_of_the_service_s_own_decides() {
+    let folder = tempfile::tempdir().unwrap();
+    let check = |request: &http::request::Parts| {
+        let value = request.headers.get("authorization")?.to_str().ok()?;
+        (value == "Bearer of the house").then(|| Who::new("eve"))
+    };
+    let place = Place::open_with(folder.path(), Auth::check(check)).await;
+    assert_eq!(place.request("GET", "/api/v1/letters", Some("of the house"), None).await.status, 200);
+    place.request("GET", "/api/v1/letters", Some(TOKEN), None).await.problem(401, "unauthorized");
+    place.request("GET", "/api/v1/letters", None, None).await.problem(401, "unauthorized");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_unknown_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = Place::open(folder.path()).await;
+    assert!(place.order("A-1", 11).await.is_err());
+    let id = place.letter_of("A-1").await;
+    for path in ["letters", "groups", "stats", "audit", "redrives", "explain", &format!("letters/{id}")] {
+        let problem = place.get(&format!("/api/v1/{path}?colour=red")).await.problem(400, "invalid");
+        assert!(problem.detail.contains("colour"), "{path}: {}", problem.detail);
+    }
+    let bodies = [
+        (format!("letters/{id}/redrive"), json!({ "run": true, "why": "x", "colour": 1 })),
+        (format!("letters/{id}/edit"), json!({ "payload": {}, "why": "x", "colour": 1 })),
+        (format!("letters/{id}/discard"), json!({ "why": "x", "colour": 1 })),
+        (format!("letters/{id}/restore"), json!({ "why": "x", "colour": 1 })),
+        ("redrives".to_owned(), json!({ "selection": { "ids": [id] }, "why": "x", "colour": 1 })),
+        ("redrives".to_owned(), json!({ "selection": { "colour": [] }, "why": "x" })),
+        ("redrives".to_owned(), json!({ "selection": { "filter": { "colour": 1 } }, "why": "x" })),
+    ];
+    for (path, body) in bodies {
+        let problem = place.post(&format!("/api/v1/{path}"), body).await.problem(400, "invalid");
+        assert!(problem.detail.contains("colour"), "{path}: {}", problem.detail);
+    }
+    for (path, named) in [
+        ("letters?state=lost", "state"),
+        ("letters?limit=0", "limit"),
+        ("letters?limit=501", "limit"),
+        ("letters?after=yesterday", "after"),
+        ("stats?minutes=100000", "minutes"),
+        ("explain?handler=orders.place", "key"),
+        ("letters/yesterday", "yesterday"),
+    ] {
+        let problem = place.get(&format!("/api/v1/{path}")).await.problem(400, "invalid");
+        assert!(problem.detail.contains(named), "{path}: {}", problem.detail);
+    }
+    for (path, body, named) in [
+        (format!("letters/{id}/discard"), json!({ "why": " " }), "why"),
+        (format!("letters/{id}/discard"), json!({ "why": "x".repeat(5000) }), "why"),
+        (format!("letters/{id}/discard"), json!({}), "why"),
+        (format!("letters/{id}/edit"), json!({ "payload": 7, "why": "x" }), "payload"),
+        ("redrives".to_owned(), json!({ "selection": { "ids": [] }, "why": "x" }), "selection"),
+        ("redrives".to_owned(), json!({ "selection": { "ids": [id] }, "rate": 0.0, "why": "x" }), "rate"),
+    ] {
+        let problem = place.post(&format!("/api/v1/{path}"), body).await.problem(400, "invalid");
+        assert!(problem.detail.contains(named), "{path}: {}", problem.detail);
+    }
+    place.get("/api/v1/colours").await.problem(404, "no_such_route");
+    place.delete("/api/v1/letters").await.problem(405, "no_such_method");
+    // Nothing of it was done.
+    let audit: idem_ops::service::AuditPage = place.get("/api/v1/audit").await.json();
+    assert!(audit.entries.is_empty(), "{audit:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_body_over_a_mebibyte_or_of_another_kind_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = Place::open(folder.path()).await;
+    assert!(place.order("A-1", 11).await.is_err());
+    let path = format!("/api/v1/letters/{}/discard", place.letter_of("A-1").await);
+    let large = json!({ "why": "x".repeat(1 << 20) }).to_string().into_bytes();
+    place.request("POST", &path, Some(TOKEN), Some(large)).await.problem(413, "body_too_large");
+    place.request("POST", &path, Some(TOKEN), None).await.problem(415, "not_json");
+    place.request("POST", &path, Some(TOKEN), Some(b"{\"why\":".to_vec())).await.problem(400, "invalid");
+}

@@ -1,0 +1,168 @@
+//! What can be looked at.
+
+use idem_ops::service::{EventKind, GroupPage, KeyState, LetterPage, LetterView, PageQuery, Service, Stats, Story};
+use serde_json::json;
+
+use crate::place::{Place, send_mail};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn letters_are_listed_by_page_and_one_is_shown_in_full() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = Place::open(folder.path()).await;
+    place.bad_orders(5).await;
+    assert!(place.idem.scope(send_mail("bob@example.org".into())).await.is_err());
+
+    let first: LetterPage = place.get("/api/v1/letters?handler=orders.place&limit=2").await.json();
+    assert_eq!((first.letters.len(), first.total, first.complete), (2, 5, true));
+    let mut keys: Vec<_> = first.letters.iter().map(|line| line.key.clone()).collect();
+    let mut next = first.next;
+    while let Some(after) = next {
+        let page: LetterPage =
+            place.get(&format!("/api/v1/letters?handler=orders.place&limit=2&after={after}")).await.json();
+        keys.extend(page.letters.iter().map(|line| line.key.clone()));
+        next = page.next;
+    }
+    let mut sorted = keys.clone();
+    sorted.sort();
+    sorted.dedup();
+    assert_eq!((keys.len(), sorted.len()), (5, 5), "{keys:?}");
+
+    let line = &first.letters[0];
+    assert!(line.can_run && line.why_not.is_none());
+    let shown = place.get(&format!("/api/v1/letters/{}", line.id)).await;
+    let view: LetterView = shown.json();
+    assert_eq!(view.letter.payload["order"]["qty"], 11);
+    assert_eq!(view.kind, line.kind);
+    place.get("/api/v1/letters/019a0000-0000-7000-8000-000000000000").await.problem(404, "no_such_letter");
+
+    let mails: LetterPage = place.get("/api/v1/letters?handler=mails.send").await.json();
+    let mail = &mails.letters[0];
+    assert!(!mail.can_run);
+    assert!(mail.why_not.as_ref().unwrap().contains("`mails.send` is not registered"), "{mail:?}");
+    let path = format!("/api/v1/letters/{}/redrive", mail.id);
+    place.post(&path, json!({ "run": true, "why": "try" })).await.problem(409, "cannot_run");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn groups_follow_what_people_do_here_and_elsewhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = Place::open(folder.path()).await;
+    place.bad_orders(7).await;
+    assert!(place.idem.scope(send_mail("bob@example.org".into())).await.is_err());
+    let page: GroupPage = place.get("/api/v1/groups").await.json();
+    assert_eq!((page.total, page.open, page.complete), (2, 8, true));
+    let group = &page.groups[0];
+    assert_eq!((group.handler.as_str(), group.count, group.newest.len()), ("orders.place", 7, 5));
+    assert_eq!(group.error, "order …: … pieces are not in stock");
+    assert!(group.can_run && !page.groups[1].can_run);
+
+    let path = format!("/api/v1/letters/{}/discard", group.newest[0]);
+    assert_eq!(place.post(&path, json!({ "why": "a test" })).await.status, 200);
+    let page: GroupPage = place.get("/api/v1/groups?handler=orders.place").await.json();
+    assert_eq!((page.total, page.open), (1, 6));
+
+    // Somebody acts without this service: the ledger's own count tells, and the index is walked again.
+    place.idem.dead_letters().discard(&page.groups[0].newest[0], "elsewhere").await.unwrap();
+    let begun = std::time::Instant::now();
+    loop {
+        let page: GroupPage = place.get("/api/v1/groups?handler=orders.place").await.json();
+        if page.open == 5 {
+            break;
+        }
+        assert!(begun.elapsed() < crate::common::DEADLINE, "{page:?}");
+        tokio::task::yield_now().await;
+    }
+    let page: LetterPage = place.get("/api/v1/letters?handler=orders.place").await.json();
+    assert_eq!(page.letters.len(), 5);
+    let page: LetterPage = place.get("/api/v1/letters?state=discarded").await.json();
+    assert_eq!(page.letters.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_s_story_has_its_attempts_and_acts_in_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = Place::open(folder.path()).await;
+    let story: Story = place.get("/api/v1/explain?handler=orders.place&key=A-1").await.json();
+    assert_eq!((story.now, story.events.len()), (KeyState::Absent, 0));
+
+    assert!(place.order("A-1", 11).await.is_err());
+    let id = place.letter_of("A-1").await;
+    let payload = json!({ "order": { "order_no": "A-1", "qty": 2 } });
+    let edit = json!({ "payload": payload, "why": "a typo" });
+    assert_eq!(place.post(&format!("/api/v1/letters/{id}/edit"), edit).await.status, 200);
+    let run = json!({ "run": true, "why": "mended" });
+    assert_eq!(place.post(&format!("/api/v1/letters/{id}/redrive"), run).await.status, 200);
+
+    let story: Story = place.get("/api/v1/explain?handler=orders.place&key=A-1").await.json();
+    let KeyState::Done { attempts: 1, result: Some(result), .. } = &story.now else { panic!("{story:?}") };
+    assert_eq!(*result, json!(200));
+    let told: Vec<_> = story
+        .events
+        .iter()
+        .map(|event| match &event.what {
+            EventKind::Came => "came",
+            EventKind::Started { attempt: 1 } => "started",
+            EventKind::Ended { error: Some(_), reported: true, .. } => "ended",
+            EventKind::Died { .. } => "died",
+            EventKind::Edited { who: Some(who), why: Some(_) } if who == "ann" => "edited",
+            EventKind::Redriven { who: Some(who), .. } if who == "ann" => "redriven",
+            EventKind::Done { attempts: 1 } => "done",
+            _ => "other",
+        })
+        .collect();
+    assert_eq!(told, ["came", "started", "ended", "died", "edited", "redriven", "done"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn figures_come_from_the_recorder_that_the_service_installs() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = Place::open(folder.path()).await;
+    assert_eq!(place.order("A-1", 1).await.unwrap(), 100);
+    assert_eq!(place.order("A-1", 1).await.unwrap(), 100);
+    assert!(place.order("A-2", 11).await.is_err());
+    let stats: Stats = place.get("/api/v1/stats?minutes=5").await.json();
+    assert_eq!((stats.open, stats.groups, &stats.no_figures), (1, 1, &None));
+    assert!(stats.ledger_bytes.unwrap() > 0);
+    // Other tests of this process count too.
+    let count = |outcome: &str| {
+        let of = stats.calls.iter().find(|count| count.handler == "orders.place" && count.outcome == outcome);
+        of.map_or(0, |count| count.count)
+    };
+    assert!(count("done") >= 1 && count("replayed") >= 1, "{:?}", stats.calls);
+    assert!(stats.body.count >= 2 && stats.commit.count >= 2 && stats.commit.p50 <= stats.commit.max);
+    assert_eq!(stats.minutes.last().unwrap().open, 1);
+    let text = place.get("/metrics").await.text;
+    assert!(text.contains("idem_calls_total{handler=\"orders.place\",outcome=\"replayed\"}"), "{text}");
+    assert!(text.contains("# HELP idem_commit_seconds"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redacted_parts_have_to_be_filled_in_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = Place::open(folder.path()).await;
+    assert!(place.order("A-1", 11).await.is_err());
+    let id = place.letter_of("A-1").await;
+    let payload = |phone: &str| json!({ "order": { "order_no": "A-1", "qty": 1, "phone": phone } });
+    let edit = format!("/api/v1/letters/{id}/edit");
+    let view: LetterView = place.post(&edit, json!({ "payload": payload("[redacted]"), "why": "x" })).await.json();
+    assert_eq!((view.redacted, view.can_run), (vec!["order.phone".to_owned()], false));
+    assert!(view.why_not.unwrap().contains("`order.phone`"));
+    let run = json!({ "run": true, "why": "x" });
+    place.post(&format!("/api/v1/letters/{id}/redrive"), run.clone()).await.problem(409, "cannot_run");
+    assert!(place.shelf.lock().unwrap().is_empty());
+    let view: LetterView = place.post(&edit, json!({ "payload": payload("555"), "why": "asked" })).await.json();
+    assert!(view.can_run, "{view:?}");
+    assert_eq!(place.post(&format!("/api/v1/letters/{id}/redrive"), run).await.status, 200);
+    assert_eq!(place.shelf.lock().unwrap()["A-1"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_service_answers_without_http_and_lets_go_of_the_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let service = Service::new(idem_runtime::Idem::open(folder.path()).unwrap());
+    assert!(service.audit(&PageQuery::default()).await.unwrap().entries.is_empty());
+    assert!(service.health().await.up);
+    service.idem().close().await.unwrap();
+    drop(service);
+    assert!(idem_runtime::Idem::open(folder.path()).is_ok());
+}

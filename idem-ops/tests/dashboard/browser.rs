@@ -2,9 +2,12 @@
 
 use std::env;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, bail};
-use chromiumoxide::cdp::browser_protocol::emulation::{MediaFeature, SetDeviceMetricsOverrideParams};
+use chromiumoxide::cdp::browser_protocol::emulation::{
+    MediaFeature, SetDeviceMetricsOverrideParams, SetScriptExecutionDisabledParams,
+};
 use chromiumoxide::cdp::browser_protocol::input::InsertTextParams;
 use chromiumoxide::cdp::js_protocol::runtime::EvaluateParams;
 use chromiumoxide::{Browser, BrowserConfig, Page};
@@ -33,6 +36,8 @@ pub(crate) struct Tab {
     page: Page,
     /// Ends with a slash.
     base: String,
+    /// Whether pages run their script.
+    script: AtomicBool,
     _browser: Browser,
     _profile: TempDir,
 }
@@ -57,7 +62,7 @@ impl Chromium {
         let (browser, mut handler) = Browser::launch(config).await.context("Chromium does not start")?;
         tokio::spawn(async move { while handler.next().await.is_some() {} });
         let page = browser.new_page("about:blank").await?;
-        Ok(Tab { page, base: base.to_owned(), _browser: browser, _profile: profile })
+        Ok(Tab { page, base: base.to_owned(), script: AtomicBool::new(true), _browser: browser, _profile: profile })
     }
 }
 
@@ -76,12 +81,20 @@ impl Tab {
 
     /// Waits until an expression is true, also on the pages that come after this one.
     pub(crate) async fn until(&self, condition: &str) -> anyhow::Result<()> {
-        let wait = format!(
-            "new Promise((done) => {{ const look = () => ({condition}) ? done(true) : requestAnimationFrame(look); look(); }})"
-        );
+        let wait = if self.script.load(Ordering::Relaxed) {
+            format!(
+                "new Promise((done) => {{
+                    const look = () => ({condition}) ? done(true) : requestAnimationFrame(look);
+                    look();
+                }})"
+            )
+        } else {
+            // Without script no promise is ever kept, so it is asked again and again.
+            format!("Boolean({condition})")
+        };
         let waited = timeout(DEADLINE, async {
             // A page that goes away takes its promises with it: the next one is asked.
-            while self.ask::<bool>(&wait).await.is_err() {
+            while !self.ask::<bool>(&wait).await.unwrap_or(false) {
                 tokio::task::yield_now().await;
             }
         });
@@ -145,6 +158,13 @@ impl Tab {
 
     pub(crate) async fn size(&self, width: i64, height: i64, scale: f64) -> anyhow::Result<()> {
         self.page.execute(SetDeviceMetricsOverrideParams::new(width, height, scale, width < 600)).await?;
+        Ok(())
+    }
+
+    /// Pages run no script from here on.
+    pub(crate) async fn without_script(&self) -> anyhow::Result<()> {
+        self.page.execute(SetScriptExecutionDisabledParams::new(true)).await?;
+        self.script.store(false, Ordering::Relaxed);
         Ok(())
     }
 

@@ -1,7 +1,6 @@
 //! What a person does with many letters.
 
 use anyhow::ensure;
-use chromiumoxide::cdp::browser_protocol::emulation::SetScriptExecutionDisabledParams;
 use idem_runtime::{Filter, LetterState};
 
 use crate::browser::{Chromium, Tab};
@@ -24,7 +23,7 @@ async fn open(service: &Service) -> anyhow::Result<usize> {
 
 pub(crate) async fn a_selection_without_script(chromium: Chromium) -> anyhow::Result<()> {
     let (service, tab, ids) = letters(&chromium, 3).await?;
-    tab.page().execute(SetScriptExecutionDisabledParams::new(true)).await?;
+    tab.without_script().await?;
     tab.go("letters").await?;
     tab.read("main", "3 letters").await?;
     tab.click(&format!("input[value='{}']", ids[0])).await?;

@@ -20,15 +20,12 @@ impl Unit {
         }
     }
 
-    /// What an axis steps by: whole things, and powers of 1024 of bytes.
+    /// What an axis steps by: whole things, and powers of two of bytes.
     fn step(self, rough: f64) -> f64 {
         match self {
             Unit::Count => round_up(rough).max(1.0),
             Unit::Seconds => round_up(rough),
-            Unit::Bytes => {
-                let size = 1024_f64.powi((rough.log(1024.0).floor() as i32).max(0));
-                (round_up(rough / size) * size).max(1.0)
-            }
+            Unit::Bytes => rough.max(1.0).log2().ceil().exp2(),
         }
     }
 }

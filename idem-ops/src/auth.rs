@@ -108,6 +108,11 @@ impl Auth {
         Self { kind, guard: Arc::default() }
     }
 
+    /// Whether the user's own check decides, so that there is nothing to sign in with.
+    pub(crate) fn checks(&self) -> bool {
+        matches!(self.kind, Kind::Check(_))
+    }
+
     /// Whether a token is right, for a login form. Failures count.
     ///
     /// # Errors

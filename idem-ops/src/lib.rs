@@ -16,6 +16,8 @@ mod auth;
 #[doc(hidden)]
 pub mod cli;
 mod config;
+#[cfg(feature = "dashboard")]
+mod dashboard;
 pub mod metrics;
 pub mod monitor;
 mod secret;

@@ -1,6 +1,7 @@
 //! The project's own tasks: `cargo xtask --help` lists them.
 
 mod bench;
+mod browser;
 mod check;
 mod deliveries;
 mod fuzz;
@@ -28,6 +29,8 @@ struct Args {
 enum Task {
     /// Run every test there is, the example `orders` once, and a short torture
     Test,
+    /// Make the pictures of the dashboard for the README, in docs/images
+    Screenshots,
     /// Check format, lints, docs, licences, bans and sources
     Check,
     /// Run the benches, with `--peers` also beside other crates; what follows goes to `cargo bench`
@@ -45,6 +48,7 @@ enum Task {
 fn main() -> ExitCode {
     let done = match Args::parse().task {
         Task::Test => test::run(),
+        Task::Screenshots => browser::screenshots(),
         Task::Check => check::run(),
         Task::Bench(args) => bench::run(&args),
         Task::Fuzz(args) => fuzz::run(&args),

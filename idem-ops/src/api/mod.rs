@@ -43,7 +43,8 @@ use crate::service::Service;
 /// # Ok(()) }
 /// ```
 pub fn dashboard(idem: &Idem, auth: Auth) -> Router {
-    router(&Service::new(idem.clone()), auth)
+    let service = Service::new(idem.clone());
+    router(&service, auth.clone()).merge(crate::dashboard::pages(service, auth))
 }
 
 /// Only the JSON API, `/metrics` and `/healthz`, of a service that is there already.

@@ -10,6 +10,7 @@ use url::Url;
 use uuid::Uuid;
 
 use super::problem::EXITS;
+use super::watch::Watch;
 
 /// Look at the dead letters of a service that uses idem, and act on them
 ///
@@ -68,6 +69,8 @@ pub(crate) enum Ask {
     Ledger(Ledger),
     /// Is the ledger healthy, what is wrong, and what to do
     Doctor,
+    /// Tell people of a folder's dead letters, until it is ended: the monitor as a program
+    Watch(Watch),
     /// Print a shell's completions
     Completions {
         /// For which shell

@@ -4,8 +4,8 @@
 //! [`Service`](crate::service::Service); `target` hides which. Each command is a file; all of them answer through
 //! `out`, where nothing that a key or an error text holds can steer a terminal.
 //!
-//! A question to an open ledger is a variant of `args::Ledger`. What opens it in a way of its own, as `doctor` does and a
-//! monitor would, is a variant of `args::Ask`; `Folder::idem` gives it the Idem.
+//! A question to an open ledger is a variant of `args::Ledger`. What opens it in a way of its own, as `doctor` and
+//! `watch` do, is a variant of `args::Ask`.
 
 mod args;
 mod ask;
@@ -21,6 +21,7 @@ mod shown;
 mod stats;
 mod target;
 mod tls;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -68,6 +69,7 @@ async fn run(cli: Cli) -> Result<(), Problem> {
         Ask::Man { dir } => generate::man(dir.as_deref(), out),
         // It opens the place itself: that it cannot be opened is what it is for.
         Ask::Doctor => doctor::run(Where::of(&place)?, &place, out).await,
+        Ask::Watch(how) => watch::run(how, &place, out).await,
         Ask::Ledger(command) => {
             let target = Where::of(&place)?.open(&place).await?;
             let done = match command {

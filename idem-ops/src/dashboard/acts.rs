@@ -1,0 +1,111 @@
+//! What a person does with one letter.
+
+use std::time::Duration;
+
+use axum::extract::{Path, State};
+use axum::response::Response;
+use idem_runtime::DeadLetterId;
+use tokio::time::timeout;
+
+use super::Dashboard;
+use super::error::PageError;
+use super::forms::{Signed, letter_id};
+use super::letter::{Typed, again};
+use super::page::{Answer, redirect};
+use super::session::Flash;
+use super::visit::Visit;
+use crate::service::{Redriven, RunOutcome};
+
+/// What takes longer goes on without a browser that waits for it.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+/// More of a result is not shown in one line.
+const SHOWN: usize = 300;
+
+pub(super) async fn run(State(dashboard): State<Dashboard>, Path(id): Path<String>, signed: Signed) -> Answer {
+    let (id, why) = (letter_id(&id)?, signed.fields.need("why", "A reason")?.to_owned());
+    run_it(&dashboard, &signed.visit, id, why).await
+}
+
+async fn run_it(dashboard: &Dashboard, visit: &Visit, id: DeadLetterId, why: String) -> Answer {
+    let acting = dashboard.service.by(&visit.session.who);
+    // A task of its own: a browser that goes away does not drop a handler in the middle.
+    let running = tokio::spawn(async move { acting.redrive(&id, true, &why).await });
+    let flash = match timeout(PATIENCE, running).await {
+        Err(_) => Flash { good: true, text: "It is running and takes its time: look again soon.".into(), letter: None },
+        Ok(Err(_)) => return Err(PageError::bad("the run ended without an answer: look at the letter")),
+        Ok(Ok(ran)) => came_to(ran?),
+    };
+    Ok(tell(dashboard, visit, id, flash))
+}
+
+fn came_to(redriven: Redriven) -> Flash {
+    let id = redriven.letter.letter.id;
+    match redriven.ran {
+        None => Flash { good: true, text: "Re-armed: the next delivery of its key runs.".into(), letter: None },
+        Some(RunOutcome::Done(result)) => Flash {
+            good: true,
+            text: format!("It ran and is done. Its result: {}", cut(&result.to_string())),
+            letter: None,
+        },
+        Some(RunOutcome::Failed { error, letter }) => Flash {
+            good: false,
+            text: format!("It ran and failed: {}", cut(&error)),
+            letter: letter.filter(|letter| *letter != id).map(|letter| letter.to_string()),
+        },
+    }
+}
+
+pub(super) async fn redrive(State(dashboard): State<Dashboard>, Path(id): Path<String>, signed: Signed) -> Answer {
+    let (id, why) = (letter_id(&id)?, signed.fields.need("why", "A reason")?);
+    let redriven = dashboard.service.by(&signed.visit.session.who).redrive(&id, false, why).await?;
+    Ok(tell(&dashboard, &signed.visit, id, came_to(redriven)))
+}
+
+pub(super) async fn edit(State(dashboard): State<Dashboard>, Path(id): Path<String>, signed: Signed) -> Answer {
+    let Signed { visit, fields } = signed;
+    let id = letter_id(&id)?;
+    let typed = fields.raw("payload").unwrap_or_default();
+    let why = fields.get("why").unwrap_or_default();
+    let refused = match serde_json::from_str::<serde_json::Value>(typed) {
+        Ok(_) if why.is_empty() => "A reason is missing: say why it is changed.".to_owned(),
+        Ok(payload) => {
+            dashboard.service.by(&visit.session.who).edit(&id, payload, why).await?;
+            if fields.get("then") == Some("run") {
+                return run_it(&dashboard, &visit, id, why.to_owned()).await;
+            }
+            let saved = Flash { good: true, text: "The new payload is saved.".into(), letter: None };
+            return Ok(tell(&dashboard, &visit, id, saved));
+        }
+        Err(error) => format!("Nothing was saved, for this is not JSON: {error}."),
+    };
+    let view = dashboard.service.letter(&id).await?;
+    let typed = Typed { payload: typed.to_owned(), why: why.to_owned(), problem: refused };
+    again(&dashboard, &visit, &view, typed)
+}
+
+pub(super) async fn discard(State(dashboard): State<Dashboard>, Path(id): Path<String>, signed: Signed) -> Answer {
+    let (id, why) = (letter_id(&id)?, signed.fields.need("why", "A reason")?);
+    dashboard.service.by(&signed.visit.session.who).discard(&id, why).await?;
+    let flash = Flash { good: true, text: "Discarded. It can be undone below.".into(), letter: None };
+    Ok(tell(&dashboard, &signed.visit, id, flash))
+}
+
+pub(super) async fn restore(State(dashboard): State<Dashboard>, Path(id): Path<String>, signed: Signed) -> Answer {
+    let (id, why) = (letter_id(&id)?, signed.fields.need("why", "A reason")?);
+    dashboard.service.by(&signed.visit.session.who).restore(&id, why).await?;
+    let flash = Flash { good: true, text: "The discard is undone: the letter is open again.".into(), letter: None };
+    Ok(tell(&dashboard, &signed.visit, id, flash))
+}
+
+/// Back to the letter's page, with something to tell.
+fn tell(dashboard: &Dashboard, visit: &Visit, id: DeadLetterId, flash: Flash) -> Response {
+    dashboard.sessions.tell(&visit.session, flash);
+    redirect(&visit.root, &format!("letters/{id}"))
+}
+
+fn cut(text: &str) -> String {
+    match text.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
+    }
+}

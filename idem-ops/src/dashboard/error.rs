@@ -1,0 +1,139 @@
+//! What a page says when it cannot be shown.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::http::StatusCode;
+use axum::http::header::RETRY_AFTER;
+use axum::response::{Html, IntoResponse, Response};
+use idem_runtime::Error;
+
+use crate::auth::Refusal;
+use crate::service::ServiceError;
+
+/// Why a page cannot be shown, or a change was not made.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(super) enum PageError {
+    #[error("you are not signed in")]
+    NotSignedIn,
+    #[error("nothing was changed: {0}")]
+    Forged(&'static str),
+    #[error("the form is too large: a payload has at most 1 MiB")]
+    TooLarge,
+    #[error("{0}")]
+    Bad(String),
+    #[error("{0}")]
+    Missing(String),
+    #[error("{}", refused(*.0))]
+    Refused(Refusal),
+    #[error("{0}")]
+    Service(Arc<ServiceError>),
+    #[error("the system gives no random numbers: {0}")]
+    Random(getrandom::Error),
+    #[error("the page cannot be drawn: {0}")]
+    Template(Arc<askama::Error>),
+}
+
+impl PageError {
+    pub(super) fn bad(text: impl Into<String>) -> Self {
+        Self::Bad(text.into())
+    }
+
+    pub(super) fn missing(text: impl Into<String>) -> Self {
+        Self::Missing(text.into())
+    }
+
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::NotSignedIn => StatusCode::UNAUTHORIZED,
+            Self::Forged(_) => StatusCode::FORBIDDEN,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Bad(_) => StatusCode::BAD_REQUEST,
+            Self::Missing(_) => StatusCode::NOT_FOUND,
+            Self::Refused(Refusal::TooMany { .. }) => StatusCode::TOO_MANY_REQUESTS,
+            Self::Refused(_) => StatusCode::UNAUTHORIZED,
+            Self::Service(error) => of_service(error),
+            Self::Random(_) | Self::Template(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// The page that says so; `root` leads back to the dashboard.
+    pub(super) fn page(&self, root: &str) -> Response {
+        let status = self.status();
+        if status.is_server_error() {
+            tracing::error!(error = %self, "a page of the dashboard cannot be shown");
+        }
+        let title = status.canonical_reason().unwrap_or("Error");
+        let html = ErrorPage { root, title, version: super::assets::version(), text: self.to_string() }.render();
+        let mut response = (status, Html(html.unwrap_or_else(|_| title.to_owned()))).into_response();
+        if let Self::Refused(Refusal::TooMany { wait }) = self {
+            response.headers_mut().insert(RETRY_AFTER, wait.as_secs().max(1).into());
+        }
+        response
+    }
+}
+
+#[derive(Template)]
+#[template(path = "dashboard/error.html")]
+struct ErrorPage<'a> {
+    root: &'a str,
+    title: &'a str,
+    version: &'a str,
+    text: String,
+}
+
+/// In words for a person with a browser.
+fn refused(refusal: Refusal) -> String {
+    match refusal {
+        Refusal::TooMany { wait } => {
+            format!("too many failed attempts to sign in: wait {} seconds", wait.as_secs().max(1))
+        }
+        _ => "you are not signed in, or may not see this".to_owned(),
+    }
+}
+
+fn of_service(error: &ServiceError) -> StatusCode {
+    match error {
+        ServiceError::NoSuchLetter(_) | ServiceError::NoSuchRedrive(_) => StatusCode::NOT_FOUND,
+        ServiceError::Invalid { .. } => StatusCode::BAD_REQUEST,
+        ServiceError::CannotRun { .. } | ServiceError::RedriveEnded(_) => StatusCode::CONFLICT,
+        ServiceError::Idem(Error::NoSuchLetter { .. }) => StatusCode::NOT_FOUND,
+        ServiceError::Idem(Error::LetterClosed { .. } | Error::NoRunner { .. }) => StatusCode::CONFLICT,
+        ServiceError::Idem(Error::PayloadTooLarge { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
+        ServiceError::Idem(Error::Closed { .. }) => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+/// The page is drawn by the outermost layer, which knows where the dashboard's root is.
+impl IntoResponse for PageError {
+    fn into_response(self) -> Response {
+        let mut response = self.status().into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+impl From<ServiceError> for PageError {
+    fn from(error: ServiceError) -> Self {
+        Self::Service(Arc::new(error))
+    }
+}
+
+impl From<Error> for PageError {
+    fn from(error: Error) -> Self {
+        ServiceError::from(error).into()
+    }
+}
+
+impl From<getrandom::Error> for PageError {
+    fn from(error: getrandom::Error) -> Self {
+        Self::Random(error)
+    }
+}
+
+impl From<askama::Error> for PageError {
+    fn from(error: askama::Error) -> Self {
+        Self::Template(Arc::new(error))
+    }
+}

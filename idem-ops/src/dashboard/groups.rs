@@ -1,0 +1,79 @@
+//! Open letters by kind of error.
+
+use askama::Template;
+use axum::extract::State;
+use axum::http::request::Parts;
+use idem_runtime::LetterState;
+
+use super::Dashboard;
+use super::forms::Fields;
+use super::page::{Answer, Page, Tab, show as draw};
+use super::visit::Visit;
+use crate::service::{Group, GroupPage, GroupQuery, LetterPage, LetterQuery};
+
+/// How many of a group's letters are shown with it.
+const NEWEST: usize = 20;
+
+#[derive(Template)]
+#[template(path = "dashboard/groups.html")]
+struct Groups {
+    page: Page,
+    list: GroupPage,
+}
+
+#[derive(Template)]
+#[template(path = "dashboard/group.html")]
+struct One<'a> {
+    page: Page,
+    handler: &'a str,
+    error: &'a str,
+    list: LetterPage,
+    /// Why its letters cannot be run from here.
+    why_not: Option<String>,
+    all: String,
+    closed: String,
+}
+
+pub(super) async fn show(State(dashboard): State<Dashboard>, visit: Visit) -> Answer {
+    let list = dashboard.service.groups(&GroupQuery::default()).await?;
+    draw(&Groups { page: Page::of(&dashboard, &visit, Tab::Groups), list })
+}
+
+pub(super) async fn one(State(dashboard): State<Dashboard>, visit: Visit, parts: Parts) -> Answer {
+    let fields = Fields::of_query(&parts);
+    let (handler, error) = (fields.need("handler", "The handler")?, fields.raw("error").unwrap_or_default());
+    let query = LetterQuery { limit: Some(NEWEST), ..of_group(handler, error) };
+    let list = dashboard.service.letters(&query).await?;
+    let can_run = dashboard.service.idem().can_redrive(handler);
+    let why_not = match list.letters.first() {
+        Some(letter) if !can_run => letter.why_not.clone().or(Some("its handler is not registered".into())),
+        _ => None,
+    };
+    let letters_of =
+        |state| Fields::query(&[("handler", Some(handler)), ("error", Some(error)), ("state", Some(state))]);
+    draw(&One {
+        page: Page::of(&dashboard, &visit, Tab::Groups),
+        list,
+        why_not,
+        all: letters_of("open"),
+        closed: letters_of("any"),
+        handler,
+        error,
+    })
+}
+
+/// The open letters of one group.
+pub(super) fn of_group(handler: &str, error: &str) -> LetterQuery {
+    LetterQuery { handler: Some(handler.to_owned()), error: Some(error.to_owned()), ..LetterQuery::default() }
+}
+
+/// What leads to a group's page.
+pub(super) fn query(group: &Group) -> String {
+    Fields::query(&[("handler", Some(&group.handler)), ("error", Some(&group.error))])
+}
+
+impl Groups {
+    fn query(&self, group: &Group) -> String {
+        query(group)
+    }
+}

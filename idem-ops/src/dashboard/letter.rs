@@ -1,0 +1,142 @@
+//! One letter: everything that is known of it, and what can be done.
+
+use askama::Template;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use idem_runtime::{AttemptOutcome, DeadLetter, Deed, LetterState, PastAttempt, Timestamp};
+
+use super::Dashboard;
+use super::error::PageError;
+use super::forms::{Fields, letter_id};
+use super::page::{Answer, Page, Tab, show as draw};
+use super::plot::Unit;
+use super::visit::Visit;
+use crate::service::LetterView;
+
+#[derive(Template)]
+#[template(path = "dashboard/letter.html")]
+struct Letter<'a> {
+    page: Page,
+    view: &'a LetterView,
+    letter: &'a DeadLetter,
+    payload: String,
+    rows: usize,
+    /// What is wrong with the payload that was typed.
+    bad_payload: Option<String>,
+    edit_why: String,
+    /// Whether it can be run once what is missing is filled in.
+    can_be_run: bool,
+    causes: Vec<&'a str>,
+    attempts: Vec<Attempt<'a>>,
+    story: String,
+    group: String,
+}
+
+struct Attempt<'a> {
+    number: u32,
+    start: Timestamp,
+    outcome: &'static str,
+    tone: &'static str,
+    took: String,
+    pause: Option<String>,
+    error: Option<&'a str>,
+}
+
+/// A payload that was typed and is not kept: it is shown again, with what is wrong.
+pub(super) struct Typed {
+    pub payload: String,
+    pub why: String,
+    pub problem: String,
+}
+
+pub(super) async fn show(State(dashboard): State<Dashboard>, visit: Visit, Path(id): Path<String>) -> Answer {
+    let view = dashboard.service.letter(&letter_id(&id)?).await?;
+    page(&dashboard, &visit, &view, None)
+}
+
+/// The page again, with what was typed.
+pub(super) fn again(
+    dashboard: &Dashboard,
+    visit: &Visit,
+    view: &LetterView,
+    typed: Typed,
+) -> Result<Response, PageError> {
+    Ok((StatusCode::UNPROCESSABLE_ENTITY, page(dashboard, visit, view, Some(typed))?).into_response())
+}
+
+fn page(dashboard: &Dashboard, visit: &Visit, view: &LetterView, typed: Option<Typed>) -> Answer {
+    let letter = &view.letter;
+    let (payload, edit_why, bad_payload) = match typed {
+        Some(Typed { payload, why, problem }) => (payload, why, Some(problem)),
+        None => (pretty(&letter.payload), String::new(), None),
+    };
+    draw(&Letter {
+        page: Page::of(dashboard, visit, Tab::Letters),
+        rows: payload.lines().count().clamp(8, 30),
+        payload,
+        bad_payload,
+        edit_why,
+        can_be_run: dashboard.service.idem().can_redrive(&letter.handler),
+        causes: letter.last_error().map(causes).unwrap_or_default(),
+        attempts: attempts(letter),
+        story: Fields::query(&[("key", Some(&letter.key)), ("handler", Some(&letter.handler))]),
+        group: Fields::query(&[("handler", Some(&letter.handler)), ("error", Some(&view.kind))]),
+        letter,
+        view,
+    })
+}
+
+impl Letter<'_> {
+    fn pretty(&self, payload: &serde_json::Value) -> String {
+        pretty(payload)
+    }
+}
+
+fn pretty(payload: &serde_json::Value) -> String {
+    serde_json::to_string_pretty(payload).unwrap_or_else(|_| payload.to_string())
+}
+
+/// An error and its causes, as `{:#}` prints them: one after the other with a colon between.
+fn causes(error: &str) -> Vec<&str> {
+    error.split(": ").collect()
+}
+
+fn attempts(letter: &DeadLetter) -> Vec<Attempt<'_>> {
+    let before = [None].into_iter().chain(letter.attempts.iter().map(Some));
+    letter.attempts.iter().zip(before).map(|(attempt, before)| shown(attempt, before)).collect()
+}
+
+fn shown<'a>(attempt: &'a PastAttempt, before: Option<&PastAttempt>) -> Attempt<'a> {
+    let pause = before.and_then(|before| before.end).map(|end| between(end, attempt.start));
+    Attempt {
+        number: attempt.number,
+        start: attempt.start,
+        outcome: outcome(attempt.outcome),
+        tone: if attempt.outcome.is_unknown() { "warn" } else { "bad" },
+        took: attempt
+            .end
+            .map_or("nobody reported its end".into(), |end| format!("took {}", between(attempt.start, end))),
+        pause,
+        error: attempt.error.as_deref(),
+    }
+}
+
+/// How an attempt ended, in words.
+pub(super) fn outcome(outcome: AttemptOutcome) -> &'static str {
+    match outcome {
+        AttemptOutcome::Failed => "failed",
+        AttemptOutcome::Permanent => "failed for good",
+        AttemptOutcome::Panicked => "panicked",
+        AttemptOutcome::TimedOut => "timed out",
+        AttemptOutcome::Dropped => "was dropped",
+        AttemptOutcome::Crashed => "ended with the process",
+        AttemptOutcome::LeaseLapsed => "lost its lease",
+        AttemptOutcome::ResultNotStorable => "gave a result that is no JSON",
+        other => other.as_str(),
+    }
+}
+
+fn between(start: Timestamp, end: Timestamp) -> String {
+    Unit::Seconds.show(end.duration_since(start).as_secs_f64().max(0.0))
+}

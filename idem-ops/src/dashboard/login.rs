@@ -1,0 +1,95 @@
+//! In with the token, and out again.
+
+use std::time::Instant;
+
+use askama::Template;
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::http::header::{HeaderValue, SET_COOKIE};
+use axum::http::request::Parts;
+use axum::response::{Html, IntoResponse, Response};
+
+use super::error::PageError;
+use super::forms::{Fields, Signed, body};
+use super::page::{Answer, redirect};
+use super::visit::{ELSEWHERE, cookie, is_loopback, is_same_origin, set_cookie, unset_cookie};
+use super::{Dashboard, assets};
+use crate::Secret;
+use crate::api::address;
+use crate::auth::Refusal;
+
+/// The login page is in the dashboard's root.
+const ROOT: &str = "./";
+/// More of a name is no name.
+const LONGEST_NAME: usize = 100;
+
+#[derive(Template)]
+#[template(path = "dashboard/login.html")]
+struct Login<'a> {
+    root: &'a str,
+    version: &'a str,
+    /// Where the person wanted to go.
+    to: &'a str,
+    who: &'a str,
+    problem: Option<&'a str>,
+}
+
+pub(super) async fn show(State(dashboard): State<Dashboard>, parts: Parts) -> Answer {
+    let fields = Fields::of_query(&parts);
+    let to = fields.get("to").unwrap_or("overview");
+    if dashboard.auth.checks() {
+        return Ok(redirect(ROOT, to));
+    }
+    // Somebody who has just signed in and comes back without a cookie would sign in for ever.
+    let lost = to.contains("signed-in=") && cookie(&parts.headers).is_none();
+    let problem = "You signed in, but the browser kept no session: over plain HTTP it does only on this machine itself. \
+        Use HTTPS, or a tunnel to this machine.";
+    page(StatusCode::OK, to, "", lost.then_some(problem))
+}
+
+pub(super) async fn enter(State(dashboard): State<Dashboard>, request: Request) -> Answer {
+    let (parts, form) = request.into_parts();
+    if !is_same_origin(&parts) {
+        return Err(ELSEWHERE);
+    }
+    let fields = body(form).await?;
+    let to = fields.get("to").unwrap_or("overview");
+    let name = fields.get("who").unwrap_or_default();
+    if name.chars().count() > LONGEST_NAME || name.chars().any(char::is_control) {
+        return page(StatusCode::UNPROCESSABLE_ENTITY, to, "", Some("That is no name: it is too long."));
+    }
+    let token = Secret::new(fields.get("token").unwrap_or_default());
+    let who = match dashboard.auth.sign_in(&token, address(&parts)) {
+        // Beside the name that anybody can type stands whose token it was.
+        Ok(holder) if name.is_empty() => holder.to_string(),
+        Ok(holder) => format!("{name} ({holder})"),
+        Err(Refusal::TooMany { wait }) => return Err(PageError::Refused(Refusal::TooMany { wait })),
+        Err(refusal) => {
+            tracing::warn!(address = ?address(&parts), %refusal, "somebody could not sign in to the dashboard");
+            return page(StatusCode::UNAUTHORIZED, to, name, Some("That is not the token."));
+        }
+    };
+    if let Some(old) = cookie(&parts.headers).and_then(|cookie| dashboard.sessions.find(&cookie, Instant::now())) {
+        dashboard.sessions.end(&old);
+    }
+    let (token, session) = dashboard.sessions.begin(&who, Instant::now())?;
+    tracing::info!(who = session.who, "somebody signed in to the dashboard");
+    let mark = if to.contains('?') { "&" } else { "?" };
+    let mut response = redirect(ROOT, &format!("{to}{mark}signed-in=1"));
+    response.headers_mut().append(SET_COOKIE, set_cookie(&token, !is_loopback(&parts)));
+    Ok(response)
+}
+
+pub(super) async fn leave(State(dashboard): State<Dashboard>, signed: Signed) -> Response {
+    dashboard.sessions.end(&signed.visit.session);
+    let mut response = redirect(&signed.visit.root, "login");
+    response.headers_mut().append(SET_COOKIE, unset_cookie(false));
+    // A browser would go on showing pages that it still has.
+    response.headers_mut().insert("clear-site-data", HeaderValue::from_static("\"cache\""));
+    response
+}
+
+fn page(status: StatusCode, to: &str, who: &str, problem: Option<&str>) -> Answer {
+    let html = Login { root: ROOT, version: assets::version(), to, who, problem }.render()?;
+    Ok((status, Html(html)).into_response())
+}

@@ -1,0 +1,103 @@
+//! The dashboard's pages: drawn on the server, usable without script, nothing from elsewhere.
+
+mod acts;
+mod assets;
+mod audit;
+mod bulk;
+mod error;
+mod forms;
+mod groups;
+mod headers;
+mod health;
+mod letter;
+mod letters;
+mod login;
+mod overview;
+mod page;
+mod plot;
+mod redrives;
+mod session;
+mod story;
+mod visit;
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::response::Response;
+use axum::routing::{get, post};
+
+use crate::auth::Auth;
+use crate::service::Service;
+use error::PageError;
+use session::Sessions;
+
+/// What every page needs.
+#[derive(Clone)]
+struct Dashboard(Arc<Shared>);
+
+struct Shared {
+    service: Service,
+    auth: Auth,
+    sessions: Sessions,
+}
+
+impl Deref for Dashboard {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
+/// The pages, wherever they are nested.
+pub(crate) fn pages(service: Service, auth: Auth) -> Router {
+    let dashboard = Dashboard(Arc::new(Shared { service, auth, sessions: Sessions::default() }));
+    let inside = Router::new()
+        .route("/overview", get(overview::show))
+        .route("/letters", get(letters::show))
+        .route("/letters/{id}", get(letter::show))
+        .route("/letters/{id}/run", post(acts::run))
+        .route("/letters/{id}/redrive", post(acts::redrive))
+        .route("/letters/{id}/edit", post(acts::edit))
+        .route("/letters/{id}/discard", post(acts::discard))
+        .route("/letters/{id}/restore", post(acts::restore))
+        .route("/selection", post(bulk::selection))
+        .route("/groups", get(groups::show))
+        .route("/group", get(groups::one).post(bulk::group))
+        .route("/redrives", get(redrives::show))
+        .route("/redrives/{id}", get(redrives::one))
+        .route("/redrives/{id}/cancel", post(redrives::cancel))
+        .route("/story", get(story::show))
+        .route("/health", get(health::show))
+        .route("/audit", get(audit::show))
+        .route("/logout", post(login::leave))
+        .route_layer(from_fn_with_state(dashboard.clone(), visit::door));
+    Router::new()
+        .route("/", get(home))
+        .route("/login", get(login::show).post(login::enter))
+        .merge(inside)
+        .merge(assets::routes())
+        .fallback(nowhere)
+        // Forms are read with a limit of their own.
+        .layer(DefaultBodyLimit::disable())
+        .layer(from_fn(headers::dress))
+        .with_state(dashboard)
+}
+
+/// The bare address, with or without a slash at its end.
+async fn home(request: Request) -> Response {
+    let original = request.extensions().get::<axum::extract::OriginalUri>().map(|uri| uri.path().to_owned());
+    let folder = original.as_deref().and_then(|path| path.rsplit('/').next()).unwrap_or_default();
+    if folder.is_empty() {
+        page::redirect("./", "overview")
+    } else {
+        page::redirect("./", &format!("{folder}/overview"))
+    }
+}
+
+async fn nowhere() -> PageError {
+    PageError::missing("there is no such page")
+}

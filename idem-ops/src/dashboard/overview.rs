@@ -1,0 +1,155 @@
+//! How the service is doing, in plots.
+
+use std::collections::BTreeSet;
+
+use askama::Template;
+use axum::extract::State;
+use axum::http::request::Parts;
+
+use super::Dashboard;
+use super::forms::Fields;
+use super::groups::query;
+use super::page::{Answer, Page, Tab, show as draw};
+use super::plot::{Fold, Plot, Series, Shape, Unit};
+use super::visit::Visit;
+use crate::service::{Count, GroupQuery, Latency, Minute, Stats, StatsQuery};
+
+/// How many of the largest groups are shown.
+const GROUPS: usize = 5;
+
+const SPANS: [(usize, &str); 3] = [(60, "an hour"), (360, "6 hours"), (1440, "a day")];
+
+#[derive(Template)]
+#[template(path = "dashboard/overview.html")]
+struct Overview<'a> {
+    page: Page,
+    stats: &'a Stats,
+    open: u64,
+    groups: Vec<GroupLine>,
+    tiles: Vec<(&'static str, String)>,
+    spans: [(usize, &'static str); 3],
+    span: usize,
+    figures: Vec<String>,
+    tables: [(&'static str, &'a [Count]); 2],
+    latencies: [(&'static str, Vec<String>); 2],
+}
+
+struct GroupLine {
+    handler: String,
+    error: String,
+    count: u64,
+    query: String,
+}
+
+pub(super) async fn show(State(dashboard): State<Dashboard>, visit: Visit, parts: Parts) -> Answer {
+    let asked = Fields::of_query(&parts).get("minutes").and_then(|minutes| minutes.parse().ok());
+    let span = SPANS.iter().map(|(minutes, _)| *minutes).find(|minutes| Some(*minutes) == asked).unwrap_or(SPANS[0].0);
+    let stats = dashboard.service.stats(&StatsQuery { minutes: Some(span) }).await?;
+    let groups = dashboard.service.groups(&GroupQuery { handler: None, limit: Some(GROUPS) }).await?.groups;
+    let groups = groups.into_iter().map(|group| GroupLine {
+        query: query(&group),
+        handler: group.handler,
+        error: group.error,
+        count: group.count,
+    });
+    let figures = plots(&stats).into_iter().map(Plot::figure).collect::<Result<_, _>>()?;
+    draw(&Overview {
+        page: Page::of(&dashboard, &visit, Tab::Overview),
+        open: stats.open,
+        groups: groups.collect(),
+        tiles: tiles(&stats),
+        spans: SPANS,
+        span,
+        figures,
+        tables: [("Calls", &stats.calls), ("Attempts", &stats.attempts)],
+        latencies: [
+            ("a body, one attempt", quantiles(stats.body)),
+            ("a commit of the ledger", quantiles(stats.commit)),
+        ],
+        stats: &stats,
+    })
+}
+
+fn tiles(stats: &Stats) -> Vec<(&'static str, String)> {
+    let sum = |counts: &[Count]| Unit::Count.show(counts.iter().map(|count| count.count).sum::<u64>() as f64);
+    vec![
+        ("Open dead letters", Unit::Count.show(stats.open as f64)),
+        ("Kinds of error", Unit::Count.show(stats.groups as f64)),
+        ("Calls", sum(&stats.calls)),
+        ("Attempts", sum(&stats.attempts)),
+        ("Ledger on the disk", size(stats.ledger_bytes)),
+    ]
+}
+
+/// Bytes as people read them.
+pub(super) fn size(bytes: Option<u64>) -> String {
+    bytes.map_or("unknown".into(), |bytes| Unit::Bytes.show(bytes as f64))
+}
+
+fn quantiles(of: Latency) -> Vec<String> {
+    [of.p50, of.p90, of.p99, of.max]
+        .map(|value| if of.count == 0 { "–".into() } else { Unit::Seconds.show(value) })
+        .into()
+}
+
+fn plots(stats: &Stats) -> Vec<Plot> {
+    let minutes = stats.minutes.as_slice();
+    let plot = |id, title, unit, shape, series| Plot {
+        id,
+        title,
+        unit,
+        shape,
+        times: minutes.iter().map(|minute| minute.at).collect(),
+        series,
+    };
+    let one = |name: &str, fold, value: fn(&Minute) -> Option<f64>| {
+        vec![Series { name: name.into(), values: minutes.iter().map(value).collect(), fold }]
+    };
+    vec![
+        plot("calls", "Calls by outcome", Unit::Count, Shape::Columns, counted(minutes, |minute| &minute.calls)),
+        plot(
+            "open",
+            "Open dead letters",
+            Unit::Count,
+            Shape::Lines,
+            one("open", Fold::Last, |minute| Some(minute.open as f64)),
+        ),
+        plot(
+            "attempts",
+            "Attempts by outcome",
+            Unit::Count,
+            Shape::Columns,
+            counted(minutes, |minute| &minute.attempts),
+        ),
+        plot("body", "Latency of the bodies", Unit::Seconds, Shape::Lines, latency(minutes, |minute| minute.body)),
+        plot("commit", "Latency of commits", Unit::Seconds, Shape::Lines, latency(minutes, |minute| minute.commit)),
+        plot(
+            "ledger",
+            "Size of the ledger",
+            Unit::Bytes,
+            Shape::Lines,
+            one("on the disk", Fold::Last, |minute| minute.ledger_bytes.map(|bytes| bytes as f64)),
+        ),
+    ]
+}
+
+fn counted(minutes: &[Minute], counts: impl Fn(&Minute) -> &std::collections::BTreeMap<String, u64>) -> Vec<Series> {
+    let outcomes: BTreeSet<&String> = minutes.iter().flat_map(|minute| counts(minute).keys()).collect();
+    let of = |outcome: &String| {
+        let values = minutes.iter().map(|minute| Some(counts(minute).get(outcome).copied().unwrap_or(0) as f64));
+        Series { name: outcome.clone(), values: values.collect(), fold: Fold::Sum }
+    };
+    outcomes.into_iter().map(of).collect()
+}
+
+/// How one of a latency's figures is read.
+type Quantile = fn(Latency) -> f64;
+
+fn latency(minutes: &[Minute], of: impl Fn(&Minute) -> Latency) -> Vec<Series> {
+    let quantiles: [(&str, Quantile); 2] = [("median", |of| of.p50), ("99 %", |of| of.p99)];
+    let one = |(name, quantile): (&str, fn(Latency) -> f64)| {
+        let values = minutes.iter().map(|minute| Some(of(minute)).filter(|of| of.count > 0).map(quantile));
+        Series { name: name.into(), values: values.collect(), fold: Fold::Highest }
+    };
+    quantiles.into_iter().map(one).collect()
+}

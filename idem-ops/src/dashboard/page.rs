@@ -1,0 +1,102 @@
+//! What every page has around it.
+
+use askama::Template;
+use axum::http::header::LOCATION;
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{Html, IntoResponse, Response};
+
+use super::error::PageError;
+use super::session::Flash;
+use super::visit::Visit;
+use super::{Dashboard, assets};
+
+/// What a handler of a page answers.
+pub(super) type Answer = Result<Response, PageError>;
+
+/// What every page has around it.
+pub(super) struct Page {
+    pub root: String,
+    pub who: String,
+    pub csrf: String,
+    pub tab: Tab,
+    pub flash: Option<Flash>,
+    pub version: &'static str,
+    /// Whether the page shows something that goes on by itself.
+    pub goes_on: bool,
+}
+
+/// The pages of the menu.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tab {
+    Overview,
+    Letters,
+    Groups,
+    Redrives,
+    Story,
+    Health,
+    Audit,
+}
+
+/// The menu: page, path, name.
+const MENU: [(Tab, &str, &str); 6] = [
+    (Tab::Overview, "overview", "Overview"),
+    (Tab::Letters, "letters", "Letters"),
+    (Tab::Groups, "groups", "Groups"),
+    (Tab::Redrives, "redrives", "Redrives"),
+    (Tab::Health, "health", "Health"),
+    (Tab::Audit, "audit", "Audit log"),
+];
+
+impl Page {
+    /// The frame of a page; what was to be told is told by it.
+    pub(super) fn of(dashboard: &Dashboard, visit: &Visit, tab: Tab) -> Self {
+        let flash = dashboard.sessions.told(&visit.session);
+        let csrf = visit.session.csrf.as_str().to_owned();
+        let (root, who) = (visit.root.clone(), visit.session.who.clone());
+        Self { root, who, csrf, tab, flash, version: assets::version(), goes_on: false }
+    }
+
+    pub(super) fn menu(&self) -> &'static [(Tab, &'static str, &'static str)] {
+        &MENU
+    }
+}
+
+/// A drawn page.
+pub(super) fn show(page: &impl Template) -> Answer {
+    Ok(Html(page.render()?).into_response())
+}
+
+/// Leads to another page of the dashboard.
+pub(super) fn redirect(root: &str, path: &str) -> Response {
+    match HeaderValue::from_str(&format!("{root}{path}")) {
+        Ok(location) => (StatusCode::SEE_OTHER, [(LOCATION, location)]).into_response(),
+        Err(_) => PageError::bad("the address has characters that none may have").into_response(),
+    }
+}
+
+/// What leads from a page to the dashboard's root; never empty, so that no path after it is read as a scheme or a host.
+pub(super) fn root(path: &str) -> String {
+    match path.matches('/').count() {
+        0 | 1 => "./".to_owned(),
+        slashes => "../".repeat(slashes - 1),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_page_finds_the_root() {
+        let base = url::Url::parse("https://ops.example/idem/").unwrap();
+        for path in ["/overview", "/letters/018f", "/letters/018f/discard"] {
+            let page = base.join(path.trim_start_matches('/')).unwrap();
+            assert_eq!(page.join(&root(path)).unwrap(), base, "{path}");
+        }
+        let login = base.join("login").unwrap();
+        for to in ["//evil.example", "https://evil.example", "/\\evil.example", "javascript:alert(1)"] {
+            let there = login.join(&format!("{}{to}", root("/login"))).unwrap();
+            assert_eq!(there.origin(), base.origin(), "{there}");
+        }
+    }
+}

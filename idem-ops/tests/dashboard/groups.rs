@@ -1,0 +1,81 @@
+//! What a person does with many letters.
+
+use anyhow::ensure;
+use idem_runtime::{Filter, LetterState};
+
+use crate::browser::{Chromium, Tab};
+use crate::service::Service;
+
+async fn letters(chromium: &Chromium, count: u32) -> anyhow::Result<(Service, Tab, Vec<String>)> {
+    let service = Service::start().await?;
+    let mut ids = Vec::new();
+    for number in 0..count {
+        ids.push(service.letter(&format!("A-{number}"), "TEA-500").await?);
+    }
+    let tab = chromium.open(&service.base).await?;
+    tab.sign_in().await?;
+    Ok((service, tab, ids))
+}
+
+async fn open(service: &Service) -> anyhow::Result<usize> {
+    Ok(service.idem.dead_letters().list(&Filter::default()).await?.len())
+}
+
+pub(crate) async fn a_selection_without_script(chromium: Chromium) -> anyhow::Result<()> {
+    let (service, tab, ids) = letters(&chromium, 3).await?;
+    tab.without_script().await?;
+    tab.go("letters").await?;
+    tab.read("main", "3 letters").await?;
+    tab.click(&format!("input[value='{}']", ids[0])).await?;
+    tab.click(&format!("input[value='{}']", ids[2])).await?;
+    tab.fill("#selection-why", "not wanted").await?;
+    tab.click("button[value=discard]").await?;
+    tab.read("[role=status]", "2 letters are discarded").await?;
+    tab.read("main", "1 letter").await?;
+    let states = [service.state(&ids[0]).await?, service.state(&ids[1]).await?, service.state(&ids[2]).await?];
+    ensure!(states == [LetterState::Discarded, LetterState::Open, LetterState::Discarded], "{states:?}");
+    Ok(())
+}
+
+pub(crate) async fn run_a_group_with_progress(chromium: Chromium) -> anyhow::Result<()> {
+    let (service, tab, ids) = letters(&chromium, 3).await?;
+    for id in &ids {
+        let letter = service.idem.dead_letters().get(&id.parse()?).await?.ok_or_else(|| anyhow::anyhow!("gone"))?;
+        let mut payload = letter.payload;
+        payload["order"]["qty"] = 2.into();
+        service.idem.dead_letters().edit(&letter.id, payload, "mended").await?;
+    }
+    // Runs wait until the test lets them go on.
+    service.stock.forget_permits(service.stock.available_permits());
+    tab.go("groups").await?;
+    tab.click("tbody a").await?;
+    tab.read("#count", "3").await?;
+    tab.fill("#group-why", "the stock is back").await?;
+    tab.fill("#group-rate", "1000").await?;
+    tab.click("button[value=run]").await?;
+    tab.read("h1", "Run of 3 letters").await?;
+    tab.read("label[for=progress]", "running: 0 of 3").await?;
+    // The page follows by itself.
+    service.stock.add_permits(3);
+    tab.read("label[for=progress]", "finished: 3 of 3").await?;
+    tab.read("#done", "3").await?;
+    ensure!(open(&service).await? == 0);
+    for number in 0..3 {
+        ensure!(service.order(&format!("A-{number}"), "TEA-500", 2).await? == 200);
+    }
+    tab.go("redrives").await?;
+    tab.read("tbody", "the stock is back").await
+}
+
+pub(crate) async fn discard_a_group(chromium: Chromium) -> anyhow::Result<()> {
+    let (service, tab, _) = letters(&chromium, 4).await?;
+    tab.go("groups").await?;
+    tab.click("tbody a").await?;
+    tab.fill("#group-why", "last year's").await?;
+    tab.fill("#group-rate", "1000").await?;
+    tab.click("button[value=discard]").await?;
+    tab.read("[role=status]", "4 letters are discarded").await?;
+    tab.read("main", "None is open any more").await?;
+    ensure!(open(&service).await? == 0);
+    Ok(())
+}

@@ -18,7 +18,7 @@ const ICON: &str = include_str!("../../assets/dashboard.svg");
 /// Changes with the files, so that browsers may keep them.
 pub(super) fn version() -> &'static str {
     static VERSION: LazyLock<String> = LazyLock::new(|| {
-        let hash = [STYLE, SCRIPT, ICON].iter().fold(Sha256::new(), |hash, file| hash.chain_update(file));
+        let hash = [STYLE, SCRIPT, ICON].iter().fold(Sha256::new(), Sha256::chain_update);
         URL_SAFE_NO_PAD.encode(&hash.finalize()[..9])
     });
     &VERSION

@@ -56,10 +56,13 @@ pub struct Auth {
     guard: Arc<Guard>,
 }
 
+/// The user's own.
+type Check = dyn Fn(&Parts) -> Option<Who> + Send + Sync;
+
 #[derive(Clone)]
 enum Kind {
     Tokens(Vec<(Who, Secret)>),
-    Check(Arc<dyn Fn(&Parts) -> Option<Who> + Send + Sync>),
+    Check(Arc<Check>),
 }
 
 /// Why somebody may not come in.
@@ -194,7 +197,7 @@ struct Tally {
 impl Tally {
     fn wait(&self, most: u32, now: Instant) -> Option<Duration> {
         let left = WINDOW.checked_sub(now.duration_since(self.since?))?;
-        (self.failures >= most).then_some(left)
+        (self.failures >= most && !left.is_zero()).then_some(left)
     }
 
     fn fail(&mut self, now: Instant) {

@@ -51,8 +51,7 @@ impl Job {
             Selection::Ids(ids) => ids.iter().copied().filter(comes).take(most).collect(),
             selection => {
                 let (Some(query), Some(newest)) = (query(selection), self.newest) else { return Vec::new() };
-                let found = inner.index.find(&query, self.cursor, usize::MAX).ids;
-                found.into_iter().filter(|id| *id <= newest).take(most).collect()
+                inner.index.find(&query, Some(self.cursor.unwrap_or(successor(newest))), most).ids
             }
         }
     }

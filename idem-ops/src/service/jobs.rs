@@ -126,7 +126,7 @@ impl Inner {
                 }
             }
         };
-        self.jobs.read.get_or_try_init(|| read).await.map(|()| ())
+        self.jobs.read.get_or_try_init(|| read).await.copied()
     }
 
     pub(super) async fn start_redrive(

@@ -145,7 +145,7 @@ impl Journal {
 
     /// An id after the last one, even where the clock has stepped back.
     fn next(&self, at: Timestamp, last: Option<Uuid>) -> Uuid {
-        let id = time_ordered(at, &*self.context.lock());
+        let id = time_ordered(at, &self.context.lock());
         match last {
             Some(last) if id <= last => Uuid::from_u128(last.as_u128() + 1),
             _ => id,

@@ -18,7 +18,11 @@ fn kind_of(text: &str) -> String {
         let quoted = matches!(first, '"' | '\'' | '`').then(|| rest[1..].find(first)).flatten();
         let length = match quoted {
             Some(end) => end + 2,
-            None => rest.find(|c| !is_of_a_word(c)).unwrap_or(rest.len()),
+            None => {
+                let word = &rest[..rest.find(|c| !is_of_a_word(c)).unwrap_or(rest.len())];
+                // What ends a clause is not part of an id.
+                word.trim_end_matches(['.', ':']).len()
+            }
         };
         let (piece, after) = rest.split_at(if length == 0 { first.len_utf8() } else { length });
         match quoted.is_some() || piece.contains(|c: char| c.is_ascii_digit()) {

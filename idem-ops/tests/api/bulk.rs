@@ -1,11 +1,13 @@
 //! Redrives of many letters.
 
+#![expect(clippy::unwrap_used, reason = "a helper that cannot go on fails its test")]
+
 use std::time::Duration;
 
 use idem_ops::service::{AuditPage, Deed, GroupPage, LetterPage, Outcome, Redrive, RedrivePage, RedriveState};
 use serde_json::json;
 
-use crate::place::Place;
+use crate::place::{Place, PlaceOrder, Shelf, place_order};
 
 /// Letters whose payload is mended, so that a run of them lands.
 async fn mended(place: &Place, count: usize) {
@@ -27,13 +29,13 @@ async fn a_group_of_500_is_run_at_a_rate_through_a_restart_and_each_lands_once()
     let groups: GroupPage = place.get("/api/v1/groups").await.json();
     let group = &groups.groups[0];
     let selection = json!({ "group": { "handler": group.handler, "error": group.error } });
-    let asked = json!({ "selection": selection, "rate": 500.0, "run": true, "why": "typos" });
+    let asked = json!({ "selection": selection, "rate": 100.0, "run": true, "why": "typos" });
     let answer = place.post("/api/v1/redrives", asked).await;
     assert_eq!(answer.status, 202);
     let redrive: Redrive = answer.json();
     assert_eq!((redrive.total, redrive.who.as_str(), redrive.state), (500, "ann", RedriveState::Running));
 
-    let half = place.redrive_until(redrive.id, |redrive| redrive.done >= 100).await;
+    let half = place.redrive_until(redrive.id, |redrive| redrive.done >= 50).await;
     assert_eq!(half.state, RedriveState::Running, "it came to its end before the restart");
     let shelf = place.shelf.clone();
     place.stop().await;
@@ -116,4 +118,42 @@ async fn the_rate_is_kept() {
     // Never faster than asked for; how much slower is the machine's affair.
     assert!(begun.elapsed() >= Duration::from_millis(500));
     assert!(place.shelf.lock().unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_turn_that_a_kill_cut_off_is_settled_by_what_became_of_its_letters() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = Place::open(folder.path()).await;
+    mended(&place, 4).await;
+    let asked = json!({ "selection": { "filter": {} }, "rate": 0.01, "run": true, "why": "x" });
+    let redrive: Redrive = place.post("/api/v1/redrives", asked).await.json();
+    place.redrive_until(redrive.id, |redrive| redrive.done == 1).await;
+    place.stop().await;
+
+    // As a kill leaves it: the turn of the other three is written down; one ran, one was re-armed and not run, and one
+    // was not reached.
+    let idem = idem_runtime::Idem::open(folder.path()).unwrap();
+    let shelf = Shelf::default();
+    let of = shelf.clone();
+    idem.redrive_with("orders.place", move |order: PlaceOrder| place_order(order, of.clone()));
+    let letters = idem.dead_letters().by("ann");
+    let open = letters.list(&idem_runtime::Filter::default()).await.unwrap();
+    assert_eq!(open.len(), 3);
+    letters.run(&open[0].id).await.unwrap();
+    letters.redrive(&open[1].id).await.unwrap();
+    let key = format!("redrives/{}", redrive.id);
+    let mut job: serde_json::Value = serde_json::from_slice(&idem.notes().get(&key).await.unwrap().unwrap()).unwrap();
+    job["turn"] = open.iter().map(|letter| json!([letter.id, uuid::Uuid::nil()])).collect();
+    job["cursor"] = json!(open[2].id);
+    job["redrive"]["asked"]["rate"] = json!(1000.0);
+    idem.notes().write(vec![(key, Some(job.to_string().into_bytes()))]).await.unwrap();
+    idem.close().await.unwrap();
+    drop((idem, letters));
+
+    let place = Place::open(folder.path()).await;
+    let end = place.redrive_until(redrive.id, |redrive| redrive.state == RedriveState::Finished).await;
+    assert_eq!((end.done, end.failed, end.skipped), (3, 0, 1), "{end:?}");
+    assert_eq!((end.problems.len(), end.problems[0].letter), (1, open[1].id));
+    assert!(end.problems[0].error.contains("cut off"));
+    assert_eq!(shelf.lock().unwrap().len() + place.shelf.lock().unwrap().len(), 2);
 }

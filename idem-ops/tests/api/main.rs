@@ -1,4 +1,5 @@
 //! The JSON API through real HTTP, on a real ledger.
+#![allow(unreachable_pub, reason = "its modules are seen by this program alone")]
 
 #[path = "../common/mod.rs"]
 mod common;

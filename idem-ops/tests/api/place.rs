@@ -96,9 +96,7 @@ impl Place {
     pub async fn open_with(folder: &Path, auth: Auth) -> Self {
         let idem = Idem::open(folder).unwrap();
         let shelf = Shelf::default();
-        let (runs, of) = (idem.clone(), Arc::clone(&shelf));
-        // The Idem that holds the function must not be held by it.
-        drop(runs);
+        let of = Arc::clone(&shelf);
         idem.redrive_with("orders.place", move |order: PlaceOrder| place_order(order, Arc::clone(&of)));
         let router = idem_ops::dashboard(&idem, auth);
         let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();

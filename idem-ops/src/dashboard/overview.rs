@@ -1,6 +1,6 @@
 //! How the service is doing, in plots.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use askama::Template;
 use axum::extract::State;
@@ -133,7 +133,7 @@ fn plots(stats: &Stats) -> Vec<Plot> {
     ]
 }
 
-fn counted(minutes: &[Minute], counts: impl Fn(&Minute) -> &std::collections::BTreeMap<String, u64>) -> Vec<Series> {
+fn counted(minutes: &[Minute], counts: impl Fn(&Minute) -> &BTreeMap<String, u64>) -> Vec<Series> {
     let outcomes: BTreeSet<&String> = minutes.iter().flat_map(|minute| counts(minute).keys()).collect();
     let of = |outcome: &String| {
         let values = minutes.iter().map(|minute| Some(counts(minute).get(outcome).copied().unwrap_or(0) as f64));
@@ -142,14 +142,10 @@ fn counted(minutes: &[Minute], counts: impl Fn(&Minute) -> &std::collections::BT
     outcomes.into_iter().map(of).collect()
 }
 
-/// How one of a latency's figures is read.
-type Quantile = fn(Latency) -> f64;
-
 fn latency(minutes: &[Minute], of: impl Fn(&Minute) -> Latency) -> Vec<Series> {
-    let quantiles: [(&str, Quantile); 2] = [("median", |of| of.p50), ("99 %", |of| of.p99)];
-    let one = |(name, quantile): (&str, fn(Latency) -> f64)| {
+    let one = |name: &str, quantile: fn(Latency) -> f64| {
         let values = minutes.iter().map(|minute| Some(of(minute)).filter(|of| of.count > 0).map(quantile));
         Series { name: name.into(), values: values.collect(), fold: Fold::Highest }
     };
-    quantiles.into_iter().map(one).collect()
+    vec![one("median", |of| of.p50), one("99 %", |of| of.p99)]
 }

@@ -6,6 +6,7 @@ use std::time::Instant;
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::header::{COOKIE, HOST, ORIGIN};
 use axum::http::request::Parts;
+use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -136,7 +137,7 @@ pub(super) fn is_loopback(parts: &Parts) -> bool {
 
 fn host(parts: &Parts) -> Option<&str> {
     let header = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
-    header.or_else(|| parts.uri.authority().map(http::uri::Authority::as_str))
+    header.or_else(|| parts.uri.authority().map(Authority::as_str))
 }
 
 #[cfg(test)]

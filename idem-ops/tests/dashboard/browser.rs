@@ -10,6 +10,7 @@ use chromiumoxide::cdp::browser_protocol::emulation::{
 };
 use chromiumoxide::cdp::browser_protocol::input::InsertTextParams;
 use chromiumoxide::cdp::js_protocol::runtime::EvaluateParams;
+use chromiumoxide::layout::Point;
 use chromiumoxide::{Browser, BrowserConfig, Page};
 use futures_util::StreamExt;
 use serde::de::DeserializeOwned;
@@ -140,7 +141,17 @@ impl Tab {
     /// Clicks with the mouse.
     pub(crate) async fn click(&self, selector: &str) -> anyhow::Result<()> {
         self.see(selector).await?;
-        self.page.find_element(selector).await?.click().await.with_context(|| format!("click {selector}"))?;
+        // The crate's own click scrolls with a promise, which is never kept without script.
+        let (x, y): (f64, f64) = self
+            .ask(&format!(
+                "{{ const one = document.querySelector({});
+                    one.scrollIntoView({{ block: 'center', behavior: 'instant' }});
+                    const place = one.getClientRects()[0];
+                    [place.x + place.width / 2, place.y + place.height / 2] }}",
+                quoted(selector)
+            ))
+            .await?;
+        self.page.click(Point::new(x, y)).await.with_context(|| format!("click {selector}"))?;
         Ok(())
     }
 

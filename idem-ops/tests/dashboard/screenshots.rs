@@ -21,9 +21,10 @@ pub(crate) async fn screenshots(chromium: Chromium) -> anyhow::Result<()> {
     }
     let id = service.letter("A-1042", "KETTLE-2L").await?;
     let tab = chromium.open(&service.base).await?;
-    tab.size(1200, 800, 1.0).await?;
     tab.sign_in().await?;
     for (name, path) in [("overview", "overview"), ("letters", "letters"), ("letter", &format!("letters/{id}"))] {
+        // A picture of a whole page leaves another size behind.
+        tab.size(1200, 800, 1.0).await?;
         tab.go(path).await?;
         tab.see("footer").await?;
         let params = ScreenshotParams::builder().format(CaptureScreenshotFormat::Png).full_page(true).build();

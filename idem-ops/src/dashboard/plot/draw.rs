@@ -123,11 +123,11 @@ fn lines(plot: &Plot, y: &impl Fn(f64) -> f64, x: &impl Fn(usize) -> f64) -> Vec
 /// The first time, the last, and one between.
 fn below(plot: &Plot, x: impl Fn(usize) -> f64) -> Vec<(String, &'static str, String)> {
     let last = plot.times.len().saturating_sub(1);
-    let mut places = vec![(0, "start"), (last / 2, "middle"), (last, "end")];
-    places.dedup_by_key(|(at, _)| *at);
-    if last == 0 {
-        places.truncate(1);
-    }
+    let places = match last {
+        0 => vec![(0, "middle")],
+        1 => vec![(0, "start"), (1, "end")],
+        _ => vec![(0, "start"), (last / 2, "middle"), (last, "end")],
+    };
     let text = |at: usize| plot.times.get(at).map(|time| time.strftime("%H:%M").to_string());
     places.into_iter().filter_map(|(at, anchor)| Some((place(x(at)), anchor, text(at)?))).collect()
 }

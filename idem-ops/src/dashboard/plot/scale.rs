@@ -13,6 +13,7 @@ impl Unit {
     pub(in crate::dashboard) fn show(self, value: f64) -> String {
         match self {
             Unit::Count => grouped(value),
+            Unit::Seconds if value == 0.0 => "0 s".into(),
             Unit::Seconds if value >= 1.0 => format!("{} s", short(value)),
             Unit::Seconds if value >= 1e-3 => format!("{} ms", short(value * 1e3)),
             Unit::Seconds => format!("{} µs", short(value * 1e6)),
@@ -77,6 +78,7 @@ mod tests {
             (Unit::Count, 0.0, "0"),
             (Unit::Count, 999.0, "999"),
             (Unit::Count, 1_234_567.0, "1,234,567"),
+            (Unit::Seconds, 0.0, "0 s"),
             (Unit::Seconds, 0.000_213, "213 µs"),
             (Unit::Seconds, 0.0042, "4.2 ms"),
             (Unit::Seconds, 12.0, "12 s"),

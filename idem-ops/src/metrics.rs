@@ -50,7 +50,10 @@ impl Metrics {
                 let recorder = PrometheusBuilder::new().build_recorder();
                 let metrics = Self { figures: Arc::default(), prometheus: recorder.handle() };
                 let tee = Tee { figures: Arc::clone(&metrics.figures), prometheus: recorder, kept: RwLock::default() };
-                metrics::set_global_recorder(tee).map(|()| metrics).map_err(|_| OtherRecorder)
+                metrics::set_global_recorder(tee).map_err(|_| OtherRecorder)?;
+                // The Idem is open by now, and has told its names to nobody.
+                idem_runtime::describe_metrics();
+                Ok(metrics)
             })
             .clone()
     }

@@ -114,7 +114,7 @@ impl Builder {
         self,
         open: impl FnOnce(Arc<dyn Clock>, String) -> Result<Arc<dyn Ledger>, LedgerError>,
     ) -> Result<Idem, Error> {
-        observe::describe();
+        observe::describe_metrics();
         let no_thread = |error: std::io::Error| LedgerError::Other(format!("no background thread: {error}"));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(no_thread)?;
         let clock = self.clock.unwrap_or_else(|| Arc::new(SystemClock));

@@ -42,6 +42,7 @@ pub use idem_macros::idempotent;
 pub use jiff::Timestamp;
 pub use ledger::{Filter, Ledger, LedgerError, Note, Notes};
 pub use letters::{DeadLetters, Ran, Watch};
+pub use observe::describe_metrics;
 pub use protocol::{Act, AttemptOutcome, By, DeadLetter, DeadLetterId, Deed, LetterState, PastAttempt, Reason};
 pub use redact::REDACTED;
 #[cfg(feature = "testing")]

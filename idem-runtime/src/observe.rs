@@ -11,8 +11,9 @@ use metrics::{
 use crate::error::Error;
 use crate::protocol::DeadLetter;
 
-/// Tells the recorder what the names mean; harmless when repeated.
-pub(crate) fn describe() {
+/// Tells the process's metrics recorder what idem's names mean; harmless when repeated. Each Idem does so when it opens:
+/// call it where the recorder comes later.
+pub fn describe_metrics() {
     describe_counter!("idem_calls_total", Unit::Count, "Calls of a handler, by what the caller got");
     describe_counter!("idem_attempts_total", Unit::Count, "Ended attempts, by outcome");
     describe_histogram!("idem_body_seconds", Unit::Seconds, "Time in a handler's body, one attempt");

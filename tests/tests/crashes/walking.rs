@@ -30,7 +30,9 @@ fn a_scenario_that_returns_an_error_fails() {
 fn a_scenario_that_fails_after_a_crash_says_which() {
     let walk = Walk::default().deaths(&[Death::Kill]);
     let said = complaint(|| drop(walk.everywhere(async |life: Life| assert_eq!(life.number(), 1))));
-    assert!(said.contains("process 2, that was killed at idem::opening, time 1, failed"), "{said}");
+    // Places are walked side by side, so which of them is told of first depends on the machine.
+    assert!(said.contains("process 2, that was killed at idem::"), "{said}");
+    assert!(said.contains(", time 1, failed"), "{said}");
 }
 
 #[test]

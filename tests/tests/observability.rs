@@ -196,7 +196,7 @@ fn a_death_is_an_error_that_names_the_letter() {
     let found = lines(&[" ERROR ", "handler=\"seen.pay\"", "key=\"shut\"", "letter="]);
     assert_eq!(found.len(), 1, "{:#?}", SEEN.lines);
     assert_eq!(lines(&[" ERROR "]).len(), 2, "the panic's death is the other, and nothing else is an error");
-    assert_eq!(lines(&["key=\"shut\"", "letter=", "redriven"]).len(), 1);
+    assert_eq!(lines(&["key=\"shut\"", "letter=", "act=\"redriven\""]).len(), 1);
 }
 
 #[test]

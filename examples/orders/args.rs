@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use anyhow::anyhow;
@@ -17,6 +18,23 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     pub(crate) deliveries: Option<PathBuf>,
 
+    /// Go on when the deliveries are worked through, with a dashboard at this address, until Ctrl-C
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) serve: Option<SocketAddr>,
+
+    /// Send mails about dead letters through this server: `smtp://user@host:587`, and `?tls=none` on the loopback; the
+    /// user's password is in SMTP_PASSWORD
+    #[arg(long, value_name = "URL", requires = "serve", requires = "mail_to")]
+    pub(crate) smtp: Option<String>,
+
+    /// Whom the mails go to; more than once for more people
+    #[arg(long, value_name = "ADDRESS", requires = "smtp")]
+    pub(crate) mail_to: Vec<String>,
+
+    /// Whom the mails come from
+    #[arg(long, value_name = "ADDRESS", requires = "smtp", default_value = "orders <orders@localhost>")]
+    pub(crate) mail_from: String,
+
     /// Print the summary and the dead letters as JSON instead of tables
     #[arg(long)]
     pub(crate) json: bool,
@@ -28,9 +46,11 @@ impl Args {
         Self::try_parse().map_err(|error| match error.kind() {
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => error.exit(),
             _ => {
+                // What is wrong comes first, in one or more lines; then how it is used.
                 let text = error.to_string();
-                let line = text.lines().next().unwrap_or("the arguments cannot be read");
-                anyhow!("{} (--help shows what there is)", line.trim_start_matches("error: "))
+                let what =
+                    text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect::<Vec<_>>().join(" ");
+                anyhow!("{} (--help shows what there is)", what.trim_start_matches("error: "))
             }
         })
     }

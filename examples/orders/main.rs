@@ -3,6 +3,7 @@
 //! ```text
 //! cargo run --example orders
 //! cargo run --example orders -- --data DIR --deliveries FILE
+//! cargo run --example orders -- --data DIR --serve 127.0.0.1:8080 --smtp 'smtp://127.0.0.1:1025?tls=none' --mail-to you@example.com
 //! ```
 //!
 //! Without `--data` the ledger and the order book live in a temporary folder that is removed at the end. With it
@@ -10,6 +11,9 @@
 //! that can be placed is in `DIR/orders.jsonl` exactly once, every other one is an open dead letter:
 //! `cargo xtask kill-orders` does it ten times and counts. A kill is an attempt of what was running just then.
 //! `RUST_LOG=idem_runtime=debug` shows each attempt.
+//!
+//! With `--serve` it does not end: people look at the dead letters in a browser, edit one and run it, and its order is in
+//! `orders.jsonl`. With `--smtp` they are told by mail.
 //!
 //! A file of deliveries is JSON Lines:
 //!
@@ -63,6 +67,7 @@
 mod args;
 mod book;
 mod delivery;
+mod ops;
 mod order;
 mod shop;
 mod summary;
@@ -83,6 +88,7 @@ use tracing_subscriber::filter::LevelFilter;
 use args::Args;
 use book::Book;
 use delivery::Delivery;
+use ops::Ops;
 use shop::{Shop, place_order};
 use summary::{Answer, Summary, open_letters};
 
@@ -114,29 +120,45 @@ async fn main() -> ExitCode {
 async fn run() -> anyhow::Result<Summary> {
     let args = Args::from_command_line()?;
     let deliveries = delivery::read(args.deliveries.as_deref())?;
-    let summary = match &args.data {
-        Some(folder) => work(folder, deliveries).await?,
+    match &args.data {
+        Some(folder) => work(folder, deliveries, &args).await,
         None => {
             let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
-            work(folder.path(), deliveries).await?
+            work(folder.path(), deliveries, &args).await
         }
-    };
-    let text = if args.json { serde_json::to_string_pretty(&summary)? + "\n" } else { table::draw(&summary) };
-    match io::stdout().write_all(text.as_bytes()) {
-        // Whoever reads has seen enough.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(summary),
-        written => written.map(|()| summary).context("cannot print the summary"),
     }
 }
 
-/// Works through all deliveries, with the ledger and the order book in `folder`.
-async fn work(folder: &Path, deliveries: Vec<Delivery>) -> anyhow::Result<Summary> {
+/// Works through all deliveries, with the ledger and the order book in `folder`; with `--serve` it stays.
+async fn work(folder: &Path, deliveries: Vec<Delivery>, args: &Args) -> anyhow::Result<Summary> {
     fs::create_dir_all(folder).with_context(|| format!("cannot make the data folder {}", folder.display()))?;
     // The ledger first: it keeps a second process out of the folder, and so away from the order book.
     let idem = Idem::open(folder)?;
     idem.install()?;
     let book = Book::open(&folder.join("orders.jsonl"))?;
+    let ops = match args.serve {
+        Some(address) => {
+            // What a person redrives is placed here, as if it were delivered again.
+            let shelf = book.clone();
+            idem.redrive_with("orders.place", move |order| {
+                let shop = Shop::new(shelf.clone());
+                async move { place_order(order, &shop).await }
+            });
+            Some(Ops::start(&idem, address, args).await?)
+        }
+        None => None,
+    };
 
+    let summary = place_all(&idem, &book, deliveries).await?;
+    print(&summary, args.json)?;
+    if let Some(ops) = ops {
+        ops.serve().await?;
+    }
+    idem.close().await?;
+    Ok(summary)
+}
+
+async fn place_all(idem: &Idem, book: &Book, deliveries: Vec<Delivery>) -> anyhow::Result<Summary> {
     let progress = progress_bar(deliveries.len());
     let mut summary = Summary::default();
     let mut answers = stream::iter(deliveries)
@@ -150,9 +172,17 @@ async fn work(folder: &Path, deliveries: Vec<Delivery>) -> anyhow::Result<Summar
     progress.finish_and_clear();
 
     summary.orders = book.len();
-    summary.dead_letters = open_letters(&idem).await?;
-    idem.close().await?;
+    summary.dead_letters = open_letters(idem).await?;
     Ok(summary)
+}
+
+fn print(summary: &Summary, json: bool) -> anyhow::Result<()> {
+    let text = if json { serde_json::to_string_pretty(summary)? + "\n" } else { table::draw(summary) };
+    match io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()) {
+        // Whoever reads has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("cannot print the summary"),
+    }
 }
 
 async fn deliver(delivery: Delivery, shop: Shop) -> (usize, Answer, bool) {

@@ -4,7 +4,7 @@ use idem_ops::alert::{Alert, Notice, NoticeKind};
 use mail_parser::{Message, MessageParser, MimeHeaders};
 
 use crate::common::notices::{card_declined, group, huge, time, with};
-use crate::common::smtp::{Mode, SmtpServer, USER};
+use crate::common::smtp::{Mode, SmtpServer, Through, USER};
 
 /// Sends one notice and parses what came.
 async fn arrived(notice: &Notice) -> Message<'static> {

@@ -8,7 +8,7 @@ use idem_ops::Secret;
 use idem_ops::alert::{Alert, AlertError, Email, Retry};
 
 use crate::common::notices::{card_declined, with};
-use crate::common::smtp::{Mode, Mood, PASSWORD, SmtpServer, USER};
+use crate::common::smtp::{Mode, Mood, PASSWORD, SmtpServer, Through, USER};
 use crate::common::within;
 
 fn says(error: &AlertError, parts: &[&str]) {

@@ -2,18 +2,10 @@
 
 #![allow(dead_code, reason = "each test binary uses its part")]
 #![expect(clippy::unwrap_used, reason = "a helper that cannot go on fails its test")]
+#![allow(unused_imports, reason = "each test binary uses its part")]
 
 pub(crate) mod http;
 pub(crate) mod notices;
 pub(crate) mod smtp;
-pub(crate) mod tls;
 
-use std::time::Duration;
-
-/// What takes longer than this will not come.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
-
-/// The future's value, which has to come within the deadline.
-pub(crate) async fn within<F: Future>(what: F) -> F::Output {
-    tokio::time::timeout(DEADLINE, what).await.unwrap()
-}
+pub(crate) use idem_test_support::{DEADLINE, tls, within};

@@ -3,14 +3,14 @@
 use anyhow::ensure;
 use idem_runtime::LetterState;
 
-use crate::browser::{Chromium, Tab};
-use crate::service::Service;
+use crate::service::{Service, TOKEN};
+use idem_test_support::browser::{Chromium, Tab};
 
 async fn letter(chromium: &Chromium) -> anyhow::Result<(Service, Tab, String)> {
     let service = Service::start().await?;
     let id = service.letter("A-1001", "TEA-500").await?;
     let tab = chromium.open(&service.base).await?;
-    tab.sign_in().await?;
+    tab.sign_in(TOKEN).await?;
     tab.go(&format!("letters/{id}")).await?;
     Ok((service, tab, id))
 }

@@ -2,8 +2,8 @@
 
 use anyhow::ensure;
 
-use crate::browser::Chromium;
-use crate::service::Service;
+use crate::service::{Service, TOKEN};
+use idem_test_support::browser::Chromium;
 
 const KEY: &str = "<script>alert(1)</script>";
 const SKU: &str = "\"><img src=x onerror=\"document.title='ran'\"><b>bold</b>";
@@ -12,7 +12,7 @@ pub(crate) async fn a_key_and_an_error_of_html_are_text(chromium: Chromium) -> a
     let service = Service::start().await?;
     let id = service.letter(KEY, SKU).await?;
     let tab = chromium.open(&service.base).await?;
-    tab.sign_in().await?;
+    tab.sign_in(TOKEN).await?;
     let query: String = url::form_urlencoded::Serializer::new(String::new()).append_pair("key", KEY).finish();
     for (path, place) in [
         ("letters".to_owned(), "tbody th"),
@@ -47,7 +47,7 @@ pub(crate) async fn a_key_and_an_error_of_html_are_text(chromium: Chromium) -> a
 pub(crate) async fn the_policy_blocks_inline_script(chromium: Chromium) -> anyhow::Result<()> {
     let service = Service::start().await?;
     let tab = chromium.open(&service.base).await?;
-    tab.sign_in().await?;
+    tab.sign_in(TOKEN).await?;
     // As if something had slipped through the escaping.
     let blocked: Vec<String> = tab
         .ask(

@@ -3,14 +3,14 @@
 use anyhow::ensure;
 use idem_runtime::LetterState;
 
-use crate::browser::Chromium;
-use crate::service::Service;
+use crate::service::{Service, TOKEN};
+use idem_test_support::browser::Chromium;
 
 pub(crate) async fn a_forged_form_changes_nothing(chromium: Chromium) -> anyhow::Result<()> {
     let service = Service::start().await?;
     let id = service.letter("A-1001", "TEA-500").await?;
     let tab = chromium.open(&service.base).await?;
-    tab.sign_in().await?;
+    tab.sign_in(TOKEN).await?;
     for forged in ["null", "''", "'AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA'"] {
         tab.go(&format!("letters/{id}")).await?;
         tab.fill("#discard-why", "forged").await?;
@@ -29,7 +29,7 @@ pub(crate) async fn a_forged_form_changes_nothing(chromium: Chromium) -> anyhow:
     tab.go(&format!("letters/{id}")).await?;
     let token: String = tab.ask("document.querySelector('form[action$=discard] [name=csrf]').value").await?;
     let elsewhere = service.base.replace("127.0.0.1", "localhost");
-    tab.page().goto(format!("{elsewhere}login")).await?;
+    tab.go_to(&format!("{elsewhere}login")).await?;
     tab.see("form").await?;
     let there = format!("{}letters/{id}/discard", service.base);
     let status: String = tab

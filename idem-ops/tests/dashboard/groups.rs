@@ -3,8 +3,8 @@
 use anyhow::ensure;
 use idem_runtime::{Filter, LetterState};
 
-use crate::browser::{Chromium, Tab};
-use crate::service::Service;
+use crate::service::{Service, TOKEN};
+use idem_test_support::browser::{Chromium, Tab};
 
 async fn letters(chromium: &Chromium, count: u32) -> anyhow::Result<(Service, Tab, Vec<String>)> {
     let service = Service::start().await?;
@@ -13,7 +13,7 @@ async fn letters(chromium: &Chromium, count: u32) -> anyhow::Result<(Service, Ta
         ids.push(service.letter(&format!("A-{number}"), "TEA-500").await?);
     }
     let tab = chromium.open(&service.base).await?;
-    tab.sign_in().await?;
+    tab.sign_in(TOKEN).await?;
     Ok((service, tab, ids))
 }
 

@@ -3,8 +3,8 @@
 use anyhow::{bail, ensure};
 use idem_runtime::LetterState;
 
-use crate::browser::{Chromium, Tab};
 use crate::service::{Service, TOKEN};
+use idem_test_support::browser::{Chromium, Tab};
 
 /// Presses Tab until the focus is on an element; somebody without a mouse presses it that often.
 async fn tab_to(tab: &Tab, selector: &str) -> anyhow::Result<()> {
@@ -55,7 +55,7 @@ pub(crate) async fn every_page_has_names_for_everything(chromium: Chromium) -> a
     let service = Service::start().await?;
     let id = service.letter("A-1001", "TEA-500").await?;
     let tab = chromium.open(&service.base).await?;
-    tab.sign_in().await?;
+    tab.sign_in(TOKEN).await?;
     tab.go("letters").await?;
     tab.click("tbody input").await?;
     tab.fill("#selection-why", "a try").await?;

@@ -2,8 +2,8 @@
 
 use anyhow::ensure;
 
-use crate::browser::Chromium;
 use crate::service::{Service, TOKEN};
+use idem_test_support::browser::Chromium;
 
 pub(crate) async fn wrong_then_right(chromium: Chromium) -> anyhow::Result<()> {
     let service = Service::start().await?;
@@ -36,7 +36,7 @@ pub(crate) async fn leads_where_one_wanted_to_go(chromium: Chromium) -> anyhow::
 pub(crate) async fn sign_out_ends_the_session(chromium: Chromium) -> anyhow::Result<()> {
     let service = Service::start().await?;
     let tab = chromium.open(&service.base).await?;
-    tab.sign_in().await?;
+    tab.sign_in(TOKEN).await?;
     tab.click("form[action$=logout] button").await?;
     tab.read("h1", "Sign in").await?;
     tab.go("overview").await?;

@@ -2,8 +2,8 @@
 
 use anyhow::ensure;
 
-use crate::browser::Chromium;
-use crate::service::Service;
+use crate::service::{Service, TOKEN};
+use idem_test_support::browser::Chromium;
 
 /// The smallest contrast (WCAG 2) of any text with the ground behind it, and where.
 const CONTRAST: &str = "(() => {
@@ -41,7 +41,7 @@ pub(crate) async fn dark_and_light(chromium: Chromium) -> anyhow::Result<()> {
     let service = Service::start().await?;
     let id = service.letter("A-1001", "TEA-500").await?;
     let tab = chromium.open(&service.base).await?;
-    tab.sign_in().await?;
+    tab.sign_in(TOKEN).await?;
     let ground = "getComputedStyle(document.body).backgroundColor";
     let mut grounds = Vec::new();
     for scheme in ["light", "dark"] {
@@ -64,7 +64,7 @@ pub(crate) async fn a_phone_scrolls_one_way(chromium: Chromium) -> anyhow::Resul
     let id = service.letter(&long, "TEA-500").await?;
     let tab = chromium.open(&service.base).await?;
     tab.size(360, 740, 2.0).await?;
-    tab.sign_in().await?;
+    tab.sign_in(TOKEN).await?;
     let (one, story) = (format!("letters/{id}"), format!("story?key={long}"));
     for path in ["overview", "letters", &one, "groups", "redrives", &story, "health", "audit", "login", "nowhere"] {
         tab.go(path).await?;

@@ -4,25 +4,18 @@
 //! ignored, and with `CI=true` they fail: `cargo xtask test` installs it where it can.
 
 mod acts;
-mod browser;
 mod escaping;
 mod forms;
 mod groups;
 mod keyboard;
 mod login;
 mod looks;
-mod screenshots;
 mod service;
 
-use std::future::Future;
 use std::process::ExitCode;
-use std::time::Duration;
 
-use browser::Chromium;
-use libtest_mimic::{Arguments, Completion, Failed, Trial};
-
-/// What takes longer than this will not come.
-const DEADLINE: Duration = Duration::from_secs(60);
+use idem_test_support::browser::trial;
+use libtest_mimic::Arguments;
 
 fn main() -> ExitCode {
     let tests = vec![
@@ -44,30 +37,6 @@ fn main() -> ExitCode {
         trial("dark_and_light", looks::dark_and_light),
         trial("a_phone_scrolls_one_way", looks::a_phone_scrolls_one_way),
         trial("the_story_of_a_key", acts::the_story_of_a_key),
-        trial("screenshots", screenshots::screenshots),
     ];
     libtest_mimic::run(&Arguments::from_args(), tests).exit_code()
-}
-
-fn trial<F, T>(name: &'static str, test: F) -> Trial
-where
-    F: FnOnce(Chromium) -> T + Send + 'static,
-    T: Future<Output = anyhow::Result<()>> + Send + 'static,
-{
-    Trial::ignorable_test(name, move || {
-        let Some(chromium) = browser::find() else {
-            let text = "no Chromium: `apt-get install chromium`, or say where it is in IDEM_BROWSER";
-            let must = std::env::var("CI").is_ok_and(|ci| ci == "true");
-            return if must { Err(Failed::from(text)) } else { Ok(Completion::ignored_with(text)) };
-        };
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-        runtime
-            .block_on(async {
-                tokio::time::timeout(3 * DEADLINE, test(chromium))
-                    .await
-                    .map_err(|_| anyhow::anyhow!("it does not end"))?
-            })
-            .map(|()| Completion::Completed)
-            .map_err(|error| Failed::from(format!("{error:#}")))
-    })
 }

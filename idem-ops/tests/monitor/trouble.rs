@@ -7,7 +7,7 @@ use idem_ops::monitor::{AlertState, Monitor, Policy};
 use idem_runtime::testing::ManualClock;
 use mail_parser::MessageParser;
 
-use crate::common::smtp::{Mode, SmtpServer};
+use crate::common::smtp::{Mode, SmtpServer, Through};
 use crate::common::within;
 use crate::{die, idem, pager};
 

@@ -4,15 +4,18 @@ use std::env;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use chromiumoxide::cdp::browser_protocol::emulation::{
     MediaFeature, SetDeviceMetricsOverrideParams, SetScriptExecutionDisabledParams,
 };
 use chromiumoxide::cdp::browser_protocol::input::InsertTextParams;
+use chromiumoxide::cdp::browser_protocol::page::CaptureScreenshotFormat;
 use chromiumoxide::cdp::js_protocol::runtime::EvaluateParams;
 use chromiumoxide::layout::Point;
+use chromiumoxide::page::ScreenshotParams;
 use chromiumoxide::{Browser, BrowserConfig, Page};
 use futures_util::StreamExt;
+use libtest_mimic::{Completion, Failed, Trial};
 use serde::de::DeserializeOwned;
 use tempfile::TempDir;
 use tokio::time::timeout;
@@ -20,9 +23,33 @@ use tokio::time::timeout;
 use crate::DEADLINE;
 
 /// Where the browser is.
-pub(crate) struct Chromium(PathBuf);
+#[derive(Debug)]
+pub struct Chromium(PathBuf);
 
-pub(crate) fn find() -> Option<Chromium> {
+/// A test that drives a browser. Where there is none it is listed as ignored, and with `CI=true` it fails: `cargo xtask
+/// test` installs one where it can.
+pub fn trial<F, T>(name: &'static str, test: F) -> Trial
+where
+    F: FnOnce(Chromium) -> T + Send + 'static,
+    T: Future<Output = anyhow::Result<()>> + Send + 'static,
+{
+    Trial::ignorable_test(name, move || {
+        let Some(chromium) = find() else {
+            let text = "no Chromium: `apt-get install chromium`, or say where it is in IDEM_BROWSER";
+            let must = env::var("CI").is_ok_and(|ci| ci == "true");
+            return if must { Err(Failed::from(text)) } else { Ok(Completion::ignored_with(text)) };
+        };
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+        let ended = runtime.block_on(async { timeout(3 * DEADLINE, test(chromium)).await });
+        match ended.unwrap_or_else(|_| Err(anyhow::anyhow!("it does not end"))) {
+            Ok(()) => Ok(Completion::Completed),
+            Err(error) => Err(Failed::from(format!("{error:#}"))),
+        }
+    })
+}
+
+/// In `IDEM_BROWSER`, then under the usual names.
+fn find() -> Option<Chromium> {
     if let Some(path) = env::var_os("IDEM_BROWSER") {
         return Some(Chromium(path.into()));
     }
@@ -33,7 +60,7 @@ pub(crate) fn find() -> Option<Chromium> {
 }
 
 /// One tab of a browser of its own.
-pub(crate) struct Tab {
+pub struct Tab {
     page: Page,
     /// Ends with a slash.
     base: String,
@@ -45,7 +72,7 @@ pub(crate) struct Tab {
 
 impl Chromium {
     /// A new browser whose addresses begin with `base`.
-    pub(crate) async fn open(&self, base: &str) -> anyhow::Result<Tab> {
+    pub async fn open(&self, base: &str) -> anyhow::Result<Tab> {
         let profile = tempfile::tempdir()?;
         let config = BrowserConfig::builder()
             .chrome_executable(&self.0)
@@ -68,20 +95,29 @@ impl Chromium {
 }
 
 impl Tab {
-    pub(crate) async fn go(&self, path: &str) -> anyhow::Result<()> {
-        timeout(DEADLINE, self.page.goto(format!("{}{path}", self.base))).await??;
+    /// Goes to a page behind the base.
+    ///
+    /// # Errors
+    /// It does not come, as with everything below.
+    pub async fn go(&self, path: &str) -> anyhow::Result<()> {
+        self.go_to(&format!("{}{path}", self.base)).await
+    }
+
+    /// Goes to any address.
+    pub async fn go_to(&self, address: &str) -> anyhow::Result<()> {
+        timeout(DEADLINE, self.page.goto(address)).await??;
         Ok(())
     }
 
     /// What an expression of JavaScript comes to; a promise is waited for.
-    pub(crate) async fn ask<T: DeserializeOwned>(&self, script: &str) -> anyhow::Result<T> {
+    pub async fn ask<T: DeserializeOwned>(&self, script: &str) -> anyhow::Result<T> {
         let ask = EvaluateParams::builder().expression(script).await_promise(true).return_by_value(true);
         let answer = self.page.evaluate_expression(ask.build().map_err(anyhow::Error::msg)?).await;
         Ok(answer.with_context(|| script.to_owned())?.into_value()?)
     }
 
     /// Waits until an expression is true, also on the pages that come after this one.
-    pub(crate) async fn until(&self, condition: &str) -> anyhow::Result<()> {
+    pub async fn until(&self, condition: &str) -> anyhow::Result<()> {
         let wait = if self.script.load(Ordering::Relaxed) {
             format!(
                 "new Promise((done) => {{
@@ -107,12 +143,12 @@ impl Tab {
     }
 
     /// Waits for an element.
-    pub(crate) async fn see(&self, selector: &str) -> anyhow::Result<()> {
+    pub async fn see(&self, selector: &str) -> anyhow::Result<()> {
         self.until(&format!("document.querySelector({})", quoted(selector))).await
     }
 
     /// Waits for a text that people see in an element.
-    pub(crate) async fn read(&self, selector: &str, text: &str) -> anyhow::Result<()> {
+    pub async fn read(&self, selector: &str, text: &str) -> anyhow::Result<()> {
         let (selector, text) = (quoted(selector), quoted(text));
         self.until(&format!(
             "Array.from(document.querySelectorAll({selector})).some((one) => one.innerText.includes({text}))"
@@ -121,7 +157,7 @@ impl Tab {
     }
 
     /// Types into a field in place of what is there.
-    pub(crate) async fn fill(&self, selector: &str, text: &str) -> anyhow::Result<()> {
+    pub async fn fill(&self, selector: &str, text: &str) -> anyhow::Result<()> {
         self.see(selector).await?;
         let selector = quoted(selector);
         let _: bool = self
@@ -133,13 +169,13 @@ impl Tab {
     }
 
     /// Types where the focus is.
-    pub(crate) async fn type_in(&self, text: &str) -> anyhow::Result<()> {
+    pub async fn type_in(&self, text: &str) -> anyhow::Result<()> {
         self.page.execute(InsertTextParams::new(text)).await?;
         Ok(())
     }
 
     /// Clicks with the mouse.
-    pub(crate) async fn click(&self, selector: &str) -> anyhow::Result<()> {
+    pub async fn click(&self, selector: &str) -> anyhow::Result<()> {
         self.see(selector).await?;
         // The crate's own click scrolls with a promise, which is never kept without script.
         let (x, y): (f64, f64) = self
@@ -156,37 +192,46 @@ impl Tab {
     }
 
     /// Presses a key where the focus is.
-    pub(crate) async fn key(&self, key: &str) -> anyhow::Result<()> {
+    pub async fn key(&self, key: &str) -> anyhow::Result<()> {
         let element = self.page.find_element("html").await?;
         element.press_key(key).await?;
         Ok(())
     }
 
-    pub(crate) async fn media(&self, name: &str, value: &str) -> anyhow::Result<()> {
+    /// What the page is told of a person's wishes: `prefers-color-scheme` is `dark`.
+    pub async fn media(&self, name: &str, value: &str) -> anyhow::Result<()> {
         self.page.emulate_media_features(vec![MediaFeature::new(name, value)]).await?;
         Ok(())
     }
 
-    pub(crate) async fn size(&self, width: i64, height: i64, scale: f64) -> anyhow::Result<()> {
+    /// The window's size in CSS pixels; below 600 it is a phone.
+    pub async fn size(&self, width: i64, height: i64, scale: f64) -> anyhow::Result<()> {
         self.page.execute(SetDeviceMetricsOverrideParams::new(width, height, scale, width < 600)).await?;
         Ok(())
     }
 
     /// Pages run no script from here on.
-    pub(crate) async fn without_script(&self) -> anyhow::Result<()> {
+    pub async fn without_script(&self) -> anyhow::Result<()> {
         self.page.execute(SetScriptExecutionDisabledParams::new(true)).await?;
         self.script.store(false, Ordering::Relaxed);
         Ok(())
     }
 
-    pub(crate) fn page(&self) -> &Page {
-        &self.page
+    /// The whole page as a picture, PNG.
+    pub async fn picture(&self) -> anyhow::Result<Vec<u8>> {
+        let params = ScreenshotParams::builder().format(CaptureScreenshotFormat::Png).full_page(true).build();
+        let picture = self.page.screenshot(params).await?;
+        ensure!(picture.starts_with(b"\x89PNG") && picture.len() > 10_000, "a picture of {} bytes", picture.len());
+        Ok(picture)
     }
 
-    /// Signs in as Ann, and is on the overview then.
-    pub(crate) async fn sign_in(&self) -> anyhow::Result<()> {
+    /// Signs in to the dashboard as Ann, and is on the overview then.
+    ///
+    /// # Errors
+    /// The token is not known.
+    pub async fn sign_in(&self, token: &str) -> anyhow::Result<()> {
         self.go("login").await?;
-        self.fill("#token", crate::service::TOKEN).await?;
+        self.fill("#token", token).await?;
         self.fill("#who", "Ann").await?;
         self.click("form button").await?;
         self.read("h1", "Overview").await

@@ -8,15 +8,17 @@ use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 use tokio_rustls::rustls::{ServerConfig, version};
 
+/// What a server shows to its clients.
 #[derive(Clone)]
-pub(crate) struct Identity {
-    pub(crate) acceptor: TlsAcceptor,
+pub struct Identity {
+    /// Makes TLS of a connection.
+    pub acceptor: TlsAcceptor,
     /// The authority's certificate.
-    pub(crate) root: String,
+    pub root: String,
 }
 
 /// An identity for these names and addresses.
-pub(crate) fn identity(names: &[&str]) -> Identity {
+pub fn identity(names: &[&str]) -> Identity {
     let root_key = KeyPair::generate().unwrap();
     let mut root = CertificateParams::new(Vec::new()).unwrap();
     root.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);

@@ -1,0 +1,79 @@
+//! What people see of the shop's dead letters: a dashboard, and mails.
+
+use std::env;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::Context;
+use idem_ops::alert::Email;
+use idem_ops::monitor::{Monitor, Policy, Watch};
+use idem_ops::{Auth, Secret};
+use idem_runtime::Idem;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use url::Url;
+
+use crate::args::Args;
+
+/// A demonstration is short; a service's people do not want a mail every ten seconds.
+const DIGEST_EVERY: Duration = Duration::from_secs(10);
+
+/// The dashboard's listener, and the monitor where there is a mail server.
+pub(crate) struct Ops {
+    listener: TcpListener,
+    dashboard: axum::Router,
+    watch: Option<Watch>,
+    /// Heard from the start, so that nobody who ends it early cuts a delivery off.
+    ended: (Signal, Signal),
+}
+
+impl Ops {
+    /// Listens on `address`, says on the standard error where and with which token, and starts the monitor.
+    pub(crate) async fn start(idem: &Idem, address: SocketAddr, args: &Args) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
+        let url: Url = format!("http://{}/", listener.local_addr()?).parse()?;
+        // A token that is not given is made up, so that nobody comes in without one.
+        let token = env::var("IDEM_TOKEN").unwrap_or_else(|_| uuid::Uuid::new_v4().simple().to_string());
+        let dashboard = idem_ops::dashboard(idem, Auth::token(Secret::new(&*token)));
+        let watch = match &args.smtp {
+            Some(smtp) => {
+                let policy = Policy::default().digest_every(DIGEST_EVERY);
+                let monitor = Monitor::of(idem, "orders").policy(policy).dashboard(url.clone());
+                Some(monitor.tell(email(smtp, args)?).start()?)
+            }
+            None => None,
+        };
+        let hear = |kind| signal(kind).context("cannot wait for signals");
+        let ended = (hear(SignalKind::interrupt())?, hear(SignalKind::terminate())?);
+        eprintln!("orders: the dashboard is at {url}, its token is {token}; Ctrl-C ends it");
+        Ok(Self { listener, dashboard, watch, ended })
+    }
+
+    /// Serves until somebody ends the process, and finishes what was begun.
+    pub(crate) async fn serve(self) -> anyhow::Result<()> {
+        let (mut interrupt, mut terminate) = self.ended;
+        let ended = async move {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+        };
+        let service = self.dashboard.into_make_service_with_connect_info::<SocketAddr>();
+        axum::serve(self.listener, service).with_graceful_shutdown(ended).await.context("the dashboard ended")?;
+        if let Some(watch) = self.watch {
+            watch.stop().await;
+        }
+        Ok(())
+    }
+}
+
+fn email(smtp: &str, args: &Args) -> anyhow::Result<Email> {
+    let mut email = Email::smtp(smtp).from(&args.mail_from);
+    for to in &args.mail_to {
+        email = email.to(to);
+    }
+    if env::var_os("SMTP_PASSWORD").is_some() {
+        email = email.password_env("SMTP_PASSWORD");
+    }
+    Ok(email.build()?)
+}

@@ -1,0 +1,19 @@
+//! The example `orders` with `--serve`: people are told of its dead letters, and mend one in the browser.
+
+mod mail;
+mod program;
+mod repair;
+
+use std::process::ExitCode;
+
+use idem_test_support::browser::trial;
+use libtest_mimic::{Arguments, Trial};
+
+fn main() -> ExitCode {
+    let tests = vec![
+        Trial::test("every_letter_is_in_a_mail", || Ok(program::block_on(mail::every_letter_is_in_a_mail())?)),
+        Trial::test("bad_arguments_say_what_is_missing", || Ok(program::block_on(mail::bad_arguments_say_what())?)),
+        trial("a_letter_is_mended_in_the_browser", repair::a_letter_is_mended_in_the_browser),
+    ];
+    libtest_mimic::run(&Arguments::from_args(), tests).exit_code()
+}

@@ -12,6 +12,7 @@ use super::groups::query;
 use super::page::{Answer, Page, Tab, show as draw};
 use super::plot::{Fold, Plot, Series, Shape, Unit};
 use super::visit::Visit;
+use crate::monitor;
 use crate::service::{Count, GroupQuery, Latency, Minute, Stats, StatsQuery};
 
 /// How many of the largest groups are shown.
@@ -25,6 +26,8 @@ struct Overview<'a> {
     page: Page,
     stats: &'a Stats,
     open: u64,
+    /// The names of the channels that do not reach anybody.
+    failing: Vec<String>,
     groups: Vec<GroupLine>,
     tiles: Vec<(&'static str, String)>,
     spans: [(usize, &'static str); 3],
@@ -52,10 +55,13 @@ pub(super) async fn show(State(dashboard): State<Dashboard>, visit: Visit, parts
         error: group.error,
         count: group.count,
     });
+    let channels = monitor::channels(&dashboard.service.idem().notes()).await?;
+    let failing = channels.into_iter().filter(|channel| channel.failing_since.is_some());
     let figures = plots(&stats).into_iter().map(Plot::figure).collect::<Result<_, _>>()?;
     draw(&Overview {
         page: Page::of(&dashboard, &visit, Tab::Overview),
         open: stats.open,
+        failing: failing.map(|channel| channel.name).collect(),
         groups: groups.collect(),
         tiles: tiles(&stats),
         spans: SPANS,

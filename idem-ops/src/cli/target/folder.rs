@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::{Answer, Target};
 use crate::cli::problem::Problem;
+use crate::monitor::AlertState;
 use crate::service::{
     Acting, GroupPage, GroupQuery, LetterPage, LetterQuery, LetterView, NewRedrive, PageQuery, Redrive, RedrivePage,
     RedriveState, Redriven, Service, ServiceError, Stats, StatsQuery, Story,
@@ -205,6 +206,10 @@ impl Target for Folder {
 
     fn stats(&self) -> Answer<'_, Stats> {
         Box::pin(async { Ok(self.service.stats(&StatsQuery::default()).await?) })
+    }
+
+    fn alerts(&self) -> Answer<'_, AlertState> {
+        Box::pin(async { Ok(self.service.alerts().await?) })
     }
 
     fn redrive<'a>(&'a self, id: DeadLetterId, run: bool, why: &'a str) -> Answer<'a, Redriven> {

@@ -15,6 +15,7 @@ use super::{Answer, Target};
 use crate::cli::args::Place;
 use crate::cli::problem::Problem;
 use crate::cli::tls;
+use crate::monitor::AlertState;
 use crate::secret::Secret;
 use crate::service::{
     GroupPage, GroupQuery, LetterPage, LetterQuery, LetterView, NewRedrive, PageQuery, Redrive, RedrivePage, Redriven,
@@ -226,6 +227,10 @@ impl Target for Remote {
 
     fn stats(&self) -> Answer<'_, Stats> {
         Box::pin(async { self.get("api/v1/stats", &StatsQuery::default()).await })
+    }
+
+    fn alerts(&self) -> Answer<'_, AlertState> {
+        Box::pin(self.get("api/v1/alerts", &()))
     }
 
     fn redrive<'a>(&'a self, id: DeadLetterId, run: bool, why: &'a str) -> Answer<'a, Redriven> {

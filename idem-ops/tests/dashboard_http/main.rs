@@ -4,6 +4,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod letter;
 mod telling;
 
 use std::sync::Arc;

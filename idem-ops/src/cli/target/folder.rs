@@ -216,6 +216,10 @@ impl Target for Folder {
         Box::pin(async move { Ok(self.acting().redrive(&id, run, why).await?) })
     }
 
+    fn run_with<'a>(&'a self, id: DeadLetterId, payload: Value, why: &'a str) -> Answer<'a, Redriven> {
+        Box::pin(async move { Ok(self.acting().run_with(&id, payload, why).await?) })
+    }
+
     fn edit<'a>(&'a self, id: DeadLetterId, payload: Value, why: &'a str) -> Answer<'a, LetterView> {
         Box::pin(async move { Ok(self.acting().edit(&id, payload, why).await?) })
     }

@@ -37,6 +37,8 @@ pub(crate) trait Target {
     /// How telling people goes.
     fn alerts(&self) -> Answer<'_, AlertState>;
     fn redrive<'a>(&'a self, id: DeadLetterId, run: bool, why: &'a str) -> Answer<'a, Redriven>;
+    /// Runs a letter with this payload, of which redacted parts are not stored.
+    fn run_with<'a>(&'a self, id: DeadLetterId, payload: Value, why: &'a str) -> Answer<'a, Redriven>;
     fn edit<'a>(&'a self, id: DeadLetterId, payload: Value, why: &'a str) -> Answer<'a, LetterView>;
     fn discard<'a>(&'a self, id: DeadLetterId, why: &'a str) -> Answer<'a, LetterView>;
     fn restore<'a>(&'a self, id: DeadLetterId, why: &'a str) -> Answer<'a, LetterView>;

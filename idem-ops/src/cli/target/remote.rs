@@ -239,6 +239,13 @@ impl Target for Remote {
         )
     }
 
+    fn run_with<'a>(&'a self, id: DeadLetterId, payload: Value, why: &'a str) -> Answer<'a, Redriven> {
+        Box::pin(async move {
+            let body = json!({ "run": true, "payload": payload, "why": why });
+            self.post(&format!("api/v1/letters/{id}/redrive"), &body).await
+        })
+    }
+
     fn edit<'a>(&'a self, id: DeadLetterId, payload: Value, why: &'a str) -> Answer<'a, LetterView> {
         Box::pin(async move {
             self.post(&format!("api/v1/letters/{id}/edit"), &json!({ "payload": payload, "why": why })).await

@@ -1,10 +1,12 @@
 //! What is done on a letter's page, of one that was not stored whole.
 
 use axum::http::StatusCode;
+use futures_util::FutureExt;
 use idem_runtime::{Error, Filter, LetterState, REDACTED, idempotent};
 use serde::Deserialize;
 use url::form_urlencoded::Serializer;
 
+use crate::common::within;
 use crate::{Dashboard, csrf, text};
 
 const CARD: &str = "4111111111111111";
@@ -108,4 +110,24 @@ async fn where_no_handler_is_nothing_is_offered_that_cannot_work() {
     let (dashboard, place, cookie) = letter(false).await;
     let page = text(dashboard.get(&place, &cookie).await).await;
     assert!(!page.contains("Run with this payload") && page.contains("is not registered in this service"), "{page}");
+}
+
+#[tokio::test]
+async fn a_change_is_made_though_the_browser_goes_away() {
+    let (dashboard, place, cookie) = letter(true).await;
+    let page = text(dashboard.get(&place, &cookie).await).await;
+    let gone = dashboard.post(&format!("{place}/discard"), &cookie, form(&page, "", "")).now_or_never();
+    assert!(gone.is_none(), "it was done before the browser could go");
+    let ended = async || {
+        let audit = text(dashboard.get("/audit", &cookie).await).await;
+        audit.contains(">discarded</td>") && audit.contains(">done</td>")
+    };
+    within(async {
+        while !ended().await {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let letters = dashboard.idem.dead_letters().list(&Filter::default().any_state()).await.unwrap();
+    assert_eq!(letters[0].state, LetterState::Discarded);
 }

@@ -69,7 +69,7 @@ fn told(alerts: &AlertState) -> String {
         .collect();
     let channels = if channels.is_empty() { "no channel was ever used".to_owned() } else { channels.join(", ") };
     let at_least = if alerts.more_untold { "at least " } else { "" };
-    format!("{channels}; open letters that nobody was told of: {at_least}{}", alerts.untold)
+    format!("{channels}; open letters in no notice: {at_least}{}", alerts.untold)
 }
 
 fn counts(what: &str, counts: &[Count], out: Out) -> String {

@@ -18,6 +18,8 @@ struct HealthPage {
     stats: Stats,
     size: String,
     alerts: AlertState,
+    /// Whether a notice waits for some channel.
+    waiting: bool,
 }
 
 pub(super) async fn show(State(dashboard): State<Dashboard>, visit: Visit) -> Answer {
@@ -25,5 +27,6 @@ pub(super) async fn show(State(dashboard): State<Dashboard>, visit: Visit) -> An
     let stats = dashboard.service.stats(&StatsQuery { minutes: Some(1) }).await?;
     let alerts = dashboard.service.alerts().await?;
     let page = Page::of(&dashboard, &visit, Tab::Health);
-    draw(&HealthPage { page, size: size(stats.ledger_bytes), health, stats, alerts })
+    let waiting = alerts.channels.iter().any(|channel| channel.waiting > 0);
+    draw(&HealthPage { page, size: size(stats.ledger_bytes), health, stats, alerts, waiting })
 }

@@ -81,7 +81,9 @@ async fn a_channel_that_fails_is_found_in_a_service_and_in_a_folder() {
     let service = served.at();
     let checkup = service.idem(&["doctor", "--json"]).await.ended(1).json();
     assert!(finding(&checkup, "untold_letters")["what"].as_str().unwrap().contains("3 open letters"), "{checkup:#}");
-    assert!(service.idem(&["stats"]).await.well().out.contains("no channel was ever used; open letters that nobody"));
+    assert!(
+        service.idem(&["stats"]).await.well().out.contains("no channel was ever used; open letters in no notice: 3")
+    );
 
     let watch = Monitor::of(&served.idem, "orders").tell(Flat).start().unwrap();
     within(async {

@@ -62,8 +62,8 @@ async fn alerts(target: &dyn Target, checkup: &mut Checkup) -> Result<(), Proble
     let state = target.alerts().await?;
     let at_least = if state.more_untold { "at least " } else { "" };
     match state.untold {
-        0 if state.more_untold => checkup.well("of the oldest untold letters, all are closed"),
-        0 => checkup.well("no open letter is untold"),
+        0 if state.more_untold => checkup.well("the oldest letters that are in no notice are all closed"),
+        0 => checkup.well("every open letter is in a notice to people"),
         untold => checkup.wrong(
             Kind::UntoldLetters,
             format!("of {at_least}{} nobody has been told", some(untold, "open letter", "open letters")),

@@ -9,7 +9,8 @@ use std::sync::{Arc, OnceLock};
 
 use idem_runtime::Timestamp;
 use metrics::{
-    Counter, CounterFn, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit,
+    Counter, CounterFn, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit, counter,
+    describe_counter, describe_gauge, gauge,
 };
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 use metrics_util::storage::Summary;
@@ -21,6 +22,27 @@ const CALLS: &str = "idem_calls_total";
 const ATTEMPTS: &str = "idem_attempts_total";
 const BODY: &str = "idem_body_seconds";
 const COMMIT: &str = "idem_commit_seconds";
+const ALERTS: &str = "idem_alerts_total";
+const WAITING: &str = "idem_alerts_waiting";
+
+/// Tells the process's metrics recorder what the monitor's names mean; harmless when repeated. Each
+/// [`Monitor`](crate::monitor::Monitor) does so when it starts: call it where the recorder comes later.
+pub fn describe_metrics() {
+    describe_counter!(ALERTS, Unit::Count, "Tries to send a notice, by channel and outcome");
+    describe_gauge!(WAITING, Unit::Count, "Notices that wait to be sent, by channel; at most 1,000 are counted");
+}
+
+/// A notice was sent to a channel, or could not be.
+pub(crate) fn alerted(channel: &str, sent: bool) {
+    let outcome = if sent { "sent" } else { "failed" };
+    counter!(ALERTS, "channel" => channel.to_owned(), "outcome" => outcome).increment(1);
+}
+
+/// So many notices wait for a channel.
+pub(crate) fn waiting(channel: &str, count: u64) {
+    #[expect(clippy::cast_precision_loss, reason = "a gauge is a float, and exact up to 2^53")]
+    gauge!(WAITING, "channel" => channel.to_owned()).set(count as f64);
+}
 
 /// The process's metrics. A clone is another handle of the same.
 #[derive(Clone)]
@@ -51,8 +73,9 @@ impl Metrics {
                 let metrics = Self { figures: Arc::default(), prometheus: recorder.handle() };
                 let tee = Tee { figures: Arc::clone(&metrics.figures), prometheus: recorder, kept: RwLock::default() };
                 metrics::set_global_recorder(tee).map_err(|_| OtherRecorder)?;
-                // The Idem is open by now, and has told its names to nobody.
+                // The Idem is open by now, and a monitor may run: they have told their names to nobody.
                 idem_runtime::describe_metrics();
+                describe_metrics();
                 Ok(metrics)
             })
             .clone()

@@ -61,6 +61,7 @@ pub fn router(service: &Service, auth: Auth) -> Router {
         .route("/groups", get(routes::groups))
         .route("/explain", get(routes::explain))
         .route("/stats", get(routes::stats))
+        .route("/alerts", get(routes::alerts))
         .route("/audit", get(routes::audit))
         .fallback(nowhere)
         .method_not_allowed_fallback(not_so);

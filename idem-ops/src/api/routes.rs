@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::asked::{Edit, Id, Json, MaybeWhy, Nothing, OneKey, Query, RedriveOne, Why};
 use super::problem::Problem;
 use crate::auth::Who;
+use crate::monitor::AlertState;
 use crate::service::{
     AuditPage, GroupPage, GroupQuery, LetterPage, LetterQuery, LetterView, NewRedrive, PageQuery, Redrive, RedrivePage,
     Redriven, Service, ServiceError, Stats, StatsQuery, Story,
@@ -125,6 +126,10 @@ pub(super) async fn explain(service: State<Service>, Query(OneKey { handler, key
 
 pub(super) async fn stats(service: State<Service>, Query(query): Query<StatsQuery>) -> Answer<Stats> {
     answer(service.stats(&query).await?)
+}
+
+pub(super) async fn alerts(service: State<Service>, _: Query<Nothing>) -> Answer<AlertState> {
+    answer(service.alerts().await?)
 }
 
 pub(super) async fn audit(service: State<Service>, Query(query): Query<PageQuery>) -> Answer<AuditPage> {

@@ -185,6 +185,12 @@ pub(crate) struct Redrive {
     #[arg(long)]
     pub(crate) rearm: bool,
 
+    /// With `--url` and one letter: run it with this payload, as JSON; `-` reads the standard input
+    ///
+    /// It is the way to run a letter with redacted parts: what is filled in for them is used for this run and not stored.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with_all = ["handler", "group", "all", "rearm", "no_wait"])]
+    pub(crate) payload: Option<PathBuf>,
+
     /// With `--url` and many letters: do not wait for the end; `idem dlq redrives` shows how far it is
     #[arg(long)]
     pub(crate) no_wait: bool,

@@ -42,6 +42,11 @@ pub(crate) fn lines(text: &str) -> String {
     text.split('\n').map(line).collect::<Vec<_>>().join("\n")
 }
 
+/// Paths in a payload, in a sentence.
+pub(crate) fn paths(paths: &[String]) -> String {
+    paths.iter().map(|path| format!("`{}`", line(path))).collect::<Vec<_>>().join(", ")
+}
+
 /// JSON for people or programs, whose strings hold nothing that steers a terminal.
 pub(crate) fn json(value: &impl Serialize, pretty: bool) -> serde_json::Result<String> {
     let mut text = Vec::new();

@@ -5,22 +5,33 @@ use std::time::Duration;
 
 use comfy_table::Cell;
 use indicatif::BinaryBytes;
+use serde::Serialize;
 
 use super::out::Out;
 use super::problem::Problem;
 use super::shown::line;
 use super::target::Target;
+use crate::monitor::AlertState;
 use crate::service::{Count, Latency, Stats};
 
-pub(crate) async fn run(target: &dyn Target, out: Out) -> Result<(), Problem> {
-    let stats = target.stats().await?;
-    let runs = target.runs();
-    out.answer(&stats, |out| page(&stats, runs, out))
+/// The figures, and how telling people goes.
+#[derive(Debug, Serialize)]
+struct Shown {
+    #[serde(flatten)]
+    stats: Stats,
+    alerts: AlertState,
 }
 
-fn page(stats: &Stats, runs: bool, out: Out) -> String {
+pub(crate) async fn run(target: &dyn Target, out: Out) -> Result<(), Problem> {
+    let shown = Shown { stats: target.stats().await?, alerts: target.alerts().await? };
+    let runs = target.runs();
+    out.answer(&shown, |out| page(&shown, runs, out))
+}
+
+fn page(Shown { stats, alerts }: &Shown, runs: bool, out: Out) -> String {
     let size = stats.ledger_bytes.map_or_else(|| "not known".to_owned(), |bytes| BinaryBytes(bytes).to_string());
     let mut text = format!("Open letters  {} in {} groups\nLedger        {size}\n", stats.open, stats.groups);
+    let _ = writeln!(text, "Alerts        {}", told(alerts));
     // A folder that nobody runs has none.
     if !runs {
         return text;
@@ -45,6 +56,20 @@ fn page(stats: &Stats, runs: bool, out: Out) -> String {
     }
     let _ = writeln!(text, "\n{table}");
     text
+}
+
+/// How telling people goes, in a line; `doctor` says more.
+fn told(alerts: &AlertState) -> String {
+    let channels: Vec<_> = alerts
+        .channels
+        .iter()
+        .map(|channel| {
+            format!("`{}` {}", line(&channel.name), if channel.failing_since.is_some() { "fails" } else { "works" })
+        })
+        .collect();
+    let channels = if channels.is_empty() { "no channel was ever used".to_owned() } else { channels.join(", ") };
+    let at_least = if alerts.more_untold { "at least " } else { "" };
+    format!("{channels}; open letters in no notice: {at_least}{}", alerts.untold)
 }
 
 fn counts(what: &str, counts: &[Count], out: Out) -> String {

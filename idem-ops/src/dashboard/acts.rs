@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::extract::{Path, State};
 use axum::response::Response;
-use idem_runtime::DeadLetterId;
+use idem_runtime::{DeadLetterId, Error};
 use tokio::time::timeout;
 
 use super::Dashboard;
@@ -14,7 +14,7 @@ use super::letter::{Typed, again};
 use super::page::{Answer, redirect};
 use super::session::Flash;
 use super::visit::Visit;
-use crate::service::{Redriven, RunOutcome};
+use crate::service::{Acting, Redriven, RunOutcome, ServiceError};
 
 /// What takes longer goes on without a browser that waits for it.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
@@ -23,19 +23,23 @@ const SHOWN: usize = 300;
 
 pub(super) async fn run(State(dashboard): State<Dashboard>, Path(id): Path<String>, signed: Signed) -> Answer {
     let (id, why) = (letter_id(&id)?, signed.fields.need("why", "A reason")?.to_owned());
-    run_it(&dashboard, &signed.visit, id, why).await
+    let acting = dashboard.service.by(&signed.visit.session.who);
+    let flash = patiently(async move { acting.redrive(&id, true, &why).await }).await?;
+    Ok(tell(&dashboard, &signed.visit, id, flash))
 }
 
-async fn run_it(dashboard: &Dashboard, visit: &Visit, id: DeadLetterId, why: String) -> Answer {
-    let acting = dashboard.service.by(&visit.session.who);
+/// Waits for a run, as long as a browser should.
+async fn patiently(
+    run: impl Future<Output = Result<Redriven, ServiceError>> + Send + 'static,
+) -> Result<Flash, PageError> {
     // A task of its own: a browser that goes away does not drop a handler in the middle.
-    let running = tokio::spawn(async move { acting.redrive(&id, true, &why).await });
-    let flash = match timeout(PATIENCE, running).await {
-        Err(_) => Flash { good: true, text: "It is running and takes its time: look again soon.".into(), letter: None },
-        Ok(Err(_)) => return Err(PageError::bad("the run ended without an answer: look at the letter")),
-        Ok(Ok(ran)) => came_to(ran?),
-    };
-    Ok(tell(dashboard, visit, id, flash))
+    match timeout(PATIENCE, tokio::spawn(run)).await {
+        Err(_) => {
+            Ok(Flash { good: true, text: "It is running and takes its time: look again soon.".into(), letter: None })
+        }
+        Ok(Err(_)) => Err(PageError::bad("the run ended without an answer: look at the letter")),
+        Ok(Ok(ran)) => Ok(came_to(ran?)),
+    }
 }
 
 fn came_to(redriven: Redriven) -> Flash {
@@ -69,18 +73,45 @@ pub(super) async fn edit(State(dashboard): State<Dashboard>, Path(id): Path<Stri
     let refused = match serde_json::from_str::<serde_json::Value>(typed) {
         Ok(_) if why.is_empty() => "A reason is missing: say why it is changed.".to_owned(),
         Ok(payload) => {
-            dashboard.service.by(&visit.session.who).edit(&id, payload, why).await?;
-            if fields.get("then") == Some("run") {
-                return run_it(&dashboard, &visit, id, why.to_owned()).await;
+            let acting = dashboard.service.by(&visit.session.who);
+            match with(acting, id, payload, why.to_owned(), fields.get("then")).await {
+                Err(PageError::Service(error)) if of_the_payload(&error) => format!("Nothing ran: {error}."),
+                done => return Ok(tell(&dashboard, &visit, id, done?)),
             }
-            let saved = Flash { good: true, text: "The new payload is saved.".into(), letter: None };
-            return Ok(tell(&dashboard, &visit, id, saved));
         }
         Err(error) => format!("Nothing was saved, for this is not JSON: {error}."),
     };
     let view = dashboard.service.letter(&id).await?;
     let typed = Typed { payload: typed.to_owned(), why: why.to_owned(), problem: refused };
     again(&dashboard, &visit, &view, typed)
+}
+
+/// Does with a payload what the button says.
+async fn with(
+    acting: Acting,
+    id: DeadLetterId,
+    payload: serde_json::Value,
+    why: String,
+    then: Option<&str>,
+) -> Result<Flash, PageError> {
+    if then == Some("run-with") {
+        return patiently(async move { acting.run_with(&id, payload, &why).await }).await;
+    }
+    acting.edit(&id, payload, &why).await?;
+    match then {
+        Some("run") => patiently(async move { acting.redrive(&id, true, &why).await }).await,
+        _ => Ok(Flash { good: true, text: "The new payload is saved.".into(), letter: None }),
+    }
+}
+
+/// Whether another payload would do, so that what was typed is shown again.
+fn of_the_payload(error: &ServiceError) -> bool {
+    matches!(
+        error,
+        ServiceError::Invalid { .. }
+            | ServiceError::CannotRun { .. }
+            | ServiceError::Idem(Error::Codec { .. } | Error::Redacted { .. } | Error::PayloadTooLarge { .. })
+    )
 }
 
 pub(super) async fn discard(State(dashboard): State<Dashboard>, Path(id): Path<String>, signed: Signed) -> Answer {

@@ -25,8 +25,8 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
-use axum::middleware::{from_fn, from_fn_with_state};
-use axum::response::Response;
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
 use crate::auth::Auth;
@@ -74,6 +74,7 @@ pub(crate) fn pages(service: Service, auth: Auth) -> Router {
         .route("/health", get(health::show))
         .route("/audit", get(audit::show))
         .route("/logout", post(login::leave))
+        .route_layer(from_fn(to_the_end))
         .route_layer(from_fn_with_state(dashboard.clone(), visit::door));
     Router::new()
         .route("/", get(home))
@@ -85,6 +86,15 @@ pub(crate) fn pages(service: Service, auth: Auth) -> Router {
         .layer(DefaultBodyLimit::disable())
         .layer(from_fn(headers::dress))
         .with_state(dashboard)
+}
+
+/// A change that was begun is not dropped with the browser's request.
+async fn to_the_end(request: Request, next: Next) -> Response {
+    if request.method().is_safe() {
+        return next.run(request).await;
+    }
+    let changed = tokio::spawn(next.run(request)).await;
+    changed.unwrap_or_else(|_| PageError::bad("the change panicked: look at the log").into_response())
 }
 
 /// The bare address, with or without a slash at its end.

@@ -12,6 +12,7 @@ use super::gather::passed;
 use super::outbox::{Waiting, place, put, read};
 use super::state::{self, ChannelState};
 use crate::alert::{AlertError, Retry};
+use crate::metrics;
 
 /// A channel has its own timeouts; this one is for a channel that has none.
 const LONGEST: Duration = Duration::from_secs(120);
@@ -46,7 +47,10 @@ impl Watching {
     /// Sends the oldest notice, if it is due, and records how that went.
     async fn send_next(&self, channel: &Channel) -> Result<Next, Error> {
         let (notes, clock) = (self.idem.notes(), self.idem.clock());
-        let Some(note) = notes.list(&place(channel.name()), None, 1).await?.pop() else { return Ok(Next::In(LOOK)) };
+        let Some(note) = notes.list(&place(channel.name()), None, 1).await?.pop() else {
+            metrics::waiting(channel.name(), 0);
+            return Ok(Next::In(LOOK));
+        };
         let mut waiting: Waiting = read(&note)?;
         let due = passed(clock.now(), waiting.next);
         // One that is further away is from before the clock stepped back.
@@ -78,9 +82,7 @@ impl Watching {
                 put(note.key, &waiting)?
             }
         };
-        let outcome = if sent.is_ok() { "sent" } else { "failed" };
-        metrics::counter!("idem_alerts_total", "channel" => channel.name().to_owned(), "outcome" => outcome)
-            .increment(1);
+        metrics::alerted(channel.name(), sent.is_ok());
         notes.write(vec![change, put(state::key(channel.name()), &state)?]).await?;
         Ok(Next::Now)
     }

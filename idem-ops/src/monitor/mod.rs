@@ -25,8 +25,11 @@ use tokio::task::JoinHandle;
 use url::Url;
 
 use crate::alert::{Alert, Notice, NoticeKind};
+use crate::metrics;
 use channel::Channel;
 pub use policy::Policy;
+#[cfg(feature = "dashboard")]
+pub(crate) use state::all as channels;
 pub use state::{AlertState, ChannelState};
 
 /// How often the ledger is looked through, whatever the hints say.
@@ -123,6 +126,7 @@ impl Monitor {
         if let Some(channel) = channels.iter().find(|channel| !names.insert(channel.name())) {
             return Err(SameName { name: channel.name().to_owned() });
         }
+        metrics::describe_metrics();
         let watching = Arc::new(Watching { idem, service, dashboard, policy, channels, mail: Notify::new() });
         let (end, ended) = watch::channel(());
         Ok(Watch { task: tokio::spawn(watching.run(ended)), end })
@@ -193,12 +197,16 @@ impl Watching {
         }
     }
 
-    /// One look at the ledger: what is new, and what has stayed open for too long.
+    /// One look at the ledger: what is new, what has stayed open for too long, and how much waits.
     async fn look(&self) -> Result<(), Error> {
         let told = self.gather().await?;
         let escalated = self.escalate().await?;
         if told || escalated {
             self.mail.notify_waiters();
+        }
+        let notes = self.idem.notes();
+        for channel in &self.channels {
+            metrics::waiting(channel.name(), outbox::count(&notes, channel.name()).await?);
         }
         Ok(())
     }

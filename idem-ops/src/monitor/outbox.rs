@@ -8,6 +8,11 @@ use sha2::{Digest, Sha256};
 
 use crate::alert::Notice;
 
+/// More waiting notices are not counted one by one.
+const MOST: u64 = 1000;
+/// Notices are large, and only some are in memory at a time.
+const PAGE: usize = 100;
+
 /// A notice on its way through one channel.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Waiting {
@@ -27,6 +32,20 @@ pub(super) fn place(channel: &str) -> String {
 
 pub(super) fn key(channel: &str, notice: &Notice) -> String {
     format!("{}{}", place(channel), notice.id)
+}
+
+/// How many notices wait for a channel, at most [`MOST`].
+pub(super) async fn count(notes: &Notes, channel: &str) -> Result<u64, Error> {
+    let (place, mut count, mut after) = (place(channel), 0, None::<String>);
+    while count < MOST {
+        let page = notes.list(&place, after.as_deref(), PAGE).await?;
+        count += page.len() as u64;
+        if page.len() < PAGE {
+            break;
+        }
+        after = page.into_iter().next_back().map(|note| note.key);
+    }
+    Ok(count)
 }
 
 /// A channel's name as a part of a key, which is short and has its slashes elsewhere.

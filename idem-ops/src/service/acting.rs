@@ -1,6 +1,6 @@
 //! What people do: each act under its letter's lock, with an entry in the audit log before and after it.
 
-use idem_runtime::{DeadLetter, DeadLetterId, LetterState, Ran};
+use idem_runtime::{DeadLetter, DeadLetterId, Error, LetterState, Ran};
 use uuid::Uuid;
 
 use super::audit::{AuditEntry, Deed, Outcome};
@@ -58,7 +58,14 @@ impl Acting {
         // A run may be long: its entry stands where it began.
         let ordered = (!run).then_some(ordered);
         let result = inner.redrive(&self.who, &letter, how).await;
-        entries.iter_mut().for_each(|entry| entry.outcome = outcome(&result));
+        let came_to = match &result {
+            // Its text quotes the payload, and of this one not everything may be stored.
+            Err(ServiceError::Idem(Error::Codec { .. })) if !letter.redacted.is_empty() => {
+                Outcome::Refused("the payload does not fit the handler".to_owned())
+            }
+            result => outcome(result),
+        };
+        entries.iter_mut().for_each(|entry| entry.outcome = came_to.clone());
         let written = inner.journal.end(&entries, Vec::new()).await;
         drop(ordered);
         let ran = result?;
@@ -124,7 +131,7 @@ impl Acting {
         id: &DeadLetterId,
         deed: Deed,
         why: &str,
-        act: impl Future<Output = Result<DeadLetter, idem_runtime::Error>>,
+        act: impl Future<Output = Result<DeadLetter, Error>>,
     ) -> Result<LetterView, ServiceError> {
         reason(why)?;
         let inner = &self.service.inner;

@@ -10,6 +10,7 @@ use super::error::ServiceError;
 use super::stats::{Health, MINUTES, Minute, Stats, StatsQuery};
 use super::{Inner, Service};
 use crate::metrics::{Metrics, Past, minute};
+use crate::monitor::AlertState;
 
 /// How often minutes are looked at.
 const TICK: Duration = Duration::from_secs(5);
@@ -61,6 +62,14 @@ impl Service {
     pub async fn health(&self) -> Health {
         let asked = self.inner.idem.notes().list("audit/", None, 1).await;
         Health { up: asked.is_ok(), problem: asked.err().map(|error| error.to_string()) }
+    }
+
+    /// How telling people of dead letters goes, whether or not a monitor runs in this process.
+    ///
+    /// # Errors
+    /// The ledger cannot be read.
+    pub async fn alerts(&self) -> Result<AlertState, ServiceError> {
+        Ok(AlertState::of(&self.inner.idem).await?)
     }
 
     /// The process's metrics as Prometheus text; nothing where another recorder has them.

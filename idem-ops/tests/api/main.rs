@@ -6,6 +6,7 @@ mod common;
 mod place;
 
 mod acts;
+mod alerts;
 mod bulk;
 mod closed_door;
 mod many;

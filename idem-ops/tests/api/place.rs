@@ -94,7 +94,11 @@ impl Place {
     }
 
     pub async fn open_with(folder: &Path, auth: Auth) -> Self {
-        let idem = Idem::open(folder).unwrap();
+        Self::of(Idem::open(folder).unwrap(), auth).await
+    }
+
+    /// The place of an Idem that is open already.
+    pub async fn of(idem: Idem, auth: Auth) -> Self {
         let shelf = Shelf::default();
         let of = Arc::clone(&shelf);
         idem.redrive_with("orders.place", move |order: PlaceOrder| place_order(order, Arc::clone(&of)));

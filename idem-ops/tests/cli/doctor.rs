@@ -4,9 +4,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use idem_ops::alert::{Alert, AlertError, BoxFuture, Notice, Retry};
+use idem_ops::monitor::{AlertState, Monitor};
 use idem_runtime::Idem;
 use serde_json::Value;
 
+use crate::common::within;
+use crate::served::Served;
 use crate::support::{At, bury, folder, order};
 
 async fn doctor(path: &Path, code: i32) -> Value {
@@ -56,6 +60,52 @@ async fn open_and_untold_letters_and_redrives_that_nobody_took_up_are_found() {
     idem.close().await.unwrap();
     at.idem(&["dlq", "discard", "--all", "--yes", "--why", "old"]).await.well();
     doctor(data.path(), 0).await;
+}
+
+/// A channel that reaches nobody.
+struct Flat;
+
+impl Alert for Flat {
+    fn name(&self) -> &str {
+        "pager"
+    }
+
+    fn send<'a>(&'a self, _: &'a Notice) -> BoxFuture<'a, Result<(), AlertError>> {
+        Box::pin(async { Err(AlertError::new("pager", "its battery is flat", Retry::Later, "charge it")) })
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_channel_that_fails_is_found_in_a_service_and_in_a_folder() {
+    let served = Served::start(3).await;
+    let service = served.at();
+    let checkup = service.idem(&["doctor", "--json"]).await.ended(1).json();
+    assert!(finding(&checkup, "untold_letters")["what"].as_str().unwrap().contains("3 open letters"), "{checkup:#}");
+    assert!(
+        service.idem(&["stats"]).await.well().out.contains("no channel was ever used; open letters in no notice: 3")
+    );
+
+    let watch = Monitor::of(&served.idem, "orders").tell(Flat).start().unwrap();
+    within(async {
+        while AlertState::of(&served.idem).await.unwrap().failing().next().is_none() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    watch.stop().await;
+    let failing = |checkup: Value| {
+        let found = finding(&checkup, "failing_channel");
+        let what = found["what"].as_str().unwrap();
+        assert!(what.contains("`pager`") && what.contains("its battery is flat; charge it"), "{what}");
+        assert!(what.contains("1 notice waits"), "{what}");
+        let kinds = checkup["findings"].as_array().unwrap().iter().map(|finding| finding["kind"].clone());
+        assert_eq!(kinds.collect::<Vec<_>>(), ["open_letters", "failing_channel"]);
+    };
+    failing(service.idem(&["doctor", "--json"]).await.ended(1).json());
+    assert!(service.idem(&["stats"]).await.well().out.contains("Alerts        `pager` fails;"));
+    assert_eq!(service.json(&["stats"]).await["alerts"]["channels"][0]["waiting"], 1);
+    served.idem.close().await.unwrap();
+    failing(doctor(served.data.path(), 1).await);
 }
 
 #[tokio::test]

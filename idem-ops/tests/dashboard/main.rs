@@ -10,6 +10,7 @@ mod groups;
 mod keyboard;
 mod login;
 mod looks;
+mod redacted;
 mod service;
 
 use std::process::ExitCode;
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
         trial("a_forged_form_changes_nothing", forms::a_forged_form_changes_nothing),
         trial("edit_and_run", acts::edit_and_run),
         trial("no_json_is_refused_and_shown_again", acts::no_json_is_refused_and_shown_again),
+        trial("fill_in_and_run", redacted::fill_in_and_run),
         trial("discard_and_undo", acts::discard_and_undo),
         trial("a_selection_without_script", groups::a_selection_without_script),
         trial("run_a_group_with_progress", groups::run_a_group_with_progress),

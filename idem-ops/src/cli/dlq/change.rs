@@ -48,7 +48,14 @@ pub(super) async fn edit(edit: Edit, target: &dyn Target, out: Out) -> Result<()
     };
     let why = ask::why(why, "is it edited")?;
     let view = target.edit(id, payload, &why).await?;
-    out.answer(&view, |_| format!("letter {id} is edited; `idem dlq redrive {id}` runs it as it stands now"))
+    out.answer(&view, |_| match view.redacted.as_slice() {
+        [] => format!("letter {id} is edited; `idem dlq redrive {id}` runs it as it stands now"),
+        missing => format!(
+            "letter {id} is edited; {} is not stored: `idem dlq redrive {id} --payload FILE` on its service runs it with that \
+             filled in",
+            shown::paths(missing)
+        ),
+    })
 }
 
 pub(super) async fn discard(discard: Discard, target: &dyn Target, out: Out) -> Result<(), Problem> {

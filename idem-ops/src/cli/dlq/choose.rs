@@ -30,6 +30,14 @@ impl From<Chosen> for Choice {
 }
 
 impl Choice {
+    /// The letter, where one was chosen by its id.
+    pub(super) fn single(&self) -> Option<DeadLetterId> {
+        match self {
+            Self::Ids(ids) => <[_; 1]>::try_from(ids.as_slice()).ok().map(|[id]| id),
+            Self::Open { .. } => None,
+        }
+    }
+
     /// The choice in words, with how many letters it is now.
     ///
     /// # Errors

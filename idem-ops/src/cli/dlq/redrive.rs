@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use idem_runtime::DeadLetterId;
+use idem_runtime::LetterState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::choose::Choice;
@@ -12,19 +12,34 @@ use crate::cli::out::Out;
 use crate::cli::problem::{Exit, Problem};
 use crate::cli::progress::bar;
 use crate::cli::target::Target;
-use crate::cli::{ask, out, shown};
-use crate::service::{NewRedrive, Redrive, RedriveState, Redriven, RunOutcome};
+use crate::cli::{ask, editor, out, shown};
+use crate::service::{LetterView, NewRedrive, Redrive, RedriveState, Redriven, RunOutcome};
 
 /// How often the progress is asked for.
 const GLANCE: Duration = Duration::from_millis(200);
 
 pub(super) async fn run(asked: args::Redrive, target: &dyn Target, out: Out) -> Result<(), Problem> {
-    let args::Redrive { selection, rate, rearm, no_wait, why, yes } = asked;
+    let args::Redrive { selection, rate, rearm, payload, no_wait, why, yes } = asked;
     if no_wait && !target.runs() {
         return Err(Problem::usage("`--no-wait` is for a service, which goes on by itself; a folder does not"));
     }
     let run = target.runs() && !rearm;
     let choice = Choice::from(selection);
+    let single = choice.single();
+    let payload = match (payload, single) {
+        (None, Some(id)) if run => {
+            whole(&target.letter(id).await?)?;
+            None
+        }
+        (None, _) => None,
+        (Some(_), _) if !run => {
+            return Err(Problem::usage(
+                "`--payload` is for a service (`--url`), which has handlers; a folder has none",
+            ));
+        }
+        (Some(_), None) => return Err(Problem::usage("`--payload` is one letter's: give one id")),
+        (Some(file), Some(_)) => Some(editor::read(&file)?),
+    };
     let (count, what) = choice.count(target).await?;
     if count == 0 {
         return out.answer(&serde_json::Value::Null, |_| what);
@@ -32,9 +47,15 @@ pub(super) async fn run(asked: args::Redrive, target: &dyn Target, out: Out) -> 
     let why = ask::why(why, "are they redriven")?;
     let consequence = if run { "They run at once." } else { "The next call of each key runs it." };
     ask::confirm(&format!("Redrive {what}? {consequence} It cannot be undone."), yes)?;
-    match choice {
-        Choice::Ids(ids) if ids.len() == 1 => one(ids[0], run, &why, target, out).await,
-        choice => {
+    match single {
+        Some(id) => {
+            let redriven = match payload {
+                Some(payload) => target.run_with(id, payload, &why).await?,
+                None => target.redrive(id, run, &why).await?,
+            };
+            one(&redriven, out)
+        }
+        None => {
             let asked = NewRedrive { selection: choice.into_selection(), rate, run, why };
             // From here on an interrupt stops the redrive, and not only the looking on.
             let mut interrupts = signal(SignalKind::interrupt())
@@ -51,10 +72,22 @@ pub(super) async fn run(asked: args::Redrive, target: &dyn Target, out: Out) -> 
     }
 }
 
-async fn one(id: DeadLetterId, run: bool, why: &str, target: &dyn Target, out: Out) -> Result<(), Problem> {
-    let redriven = target.redrive(id, run, why).await?;
-    let text = outcome(&redriven)?;
-    out.answer(&redriven, |_| text)?;
+/// Before anybody is asked anything: a letter that was not stored whole cannot run as it stands.
+fn whole(view: &LetterView) -> Result<(), Problem> {
+    if view.letter.state != LetterState::Open || view.redacted.is_empty() {
+        return Ok(());
+    }
+    Err(Problem::failed(format!(
+        "letter {} was stored without {}: run it with a payload in which that is filled in, by `--payload FILE`; it is used \
+         for this run and not stored",
+        view.letter.id,
+        shown::paths(&view.redacted)
+    )))
+}
+
+fn one(redriven: &Redriven, out: Out) -> Result<(), Problem> {
+    let text = outcome(redriven)?;
+    out.answer(redriven, |_| text)?;
     match redriven.ran {
         Some(RunOutcome::Failed { .. }) => Err(Problem::Said(Exit::Failed)),
         Some(RunOutcome::Done(_)) | None => Ok(()),

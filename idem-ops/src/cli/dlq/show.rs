@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use comfy_table::{Cell, Color};
-use idem_runtime::{DeadLetter, DeadLetterId, Deed};
+use idem_runtime::{DeadLetter, DeadLetterId, Deed, LetterState};
 
 use super::list::state_name;
 use crate::cli::out::Out;
@@ -35,7 +35,13 @@ fn page(view: &LetterView, runs: bool, out: Out) -> Result<String, Problem> {
     say("Written by", &line(&letter.instance));
     say("Group", &line(&view.kind));
     if !view.redacted.is_empty() {
-        say("Redacted", &line(&view.redacted.join(", ")));
+        let how = match letter.state {
+            LetterState::Open if runs => {
+                format!(": `idem dlq redrive {} --payload FILE` runs it with that filled in", letter.id)
+            }
+            _ => String::new(),
+        };
+        say("Redacted", &format!("{}{how}", shown::paths(&view.redacted)));
     }
     if runs && let Some(why) = &view.why_not {
         say("Not run", &line(why));

@@ -1,7 +1,5 @@
 //! What waits for somebody.
 
-use idem_runtime::Idem;
-
 use super::{Checkup, Kind};
 use crate::cli::problem::Problem;
 use crate::cli::target::{Target, whole_page};
@@ -10,7 +8,7 @@ use crate::service::{KeyState, LONGEST_PAGE, LetterQuery, StateFilter};
 /// So many letters are looked at one by one; more would only say the same louder.
 const MANY: usize = 500;
 
-/// Open letters, and redrives that nothing has come of.
+/// Open letters, redrives that nothing has come of, and whether people are told.
 pub(super) async fn look(target: &dyn Target, checkup: &mut Checkup) -> Result<(), Problem> {
     let open = whole_page(target, &LetterQuery { limit: Some(1), ..LetterQuery::default() }).await?.total;
     match open {
@@ -24,7 +22,8 @@ pub(super) async fn look(target: &dyn Target, checkup: &mut Checkup) -> Result<(
             "look at the causes with `idem dlq list --groups`, then `idem dlq redrive` or `idem dlq discard`",
         ),
     }
-    unsettled(target, checkup).await
+    unsettled(target, checkup).await?;
+    alerts(target, checkup).await
 }
 
 /// Keys that were re-armed and that nobody has called since.
@@ -58,27 +57,35 @@ async fn unsettled(target: &dyn Target, checkup: &mut Checkup) -> Result<(), Pro
     Ok(())
 }
 
-/// Letters that the ledger notes as untold: no monitor has sent them to anybody.
-pub(super) async fn untold(idem: &Idem, checkup: &mut Checkup) -> Result<(), Problem> {
-    let notes =
-        idem.notes().list("untold/", None, MANY + 1).await.map_err(|error| Problem::failed(error.to_string()))?;
-    let mut untold = 0_u64;
-    for note in &notes {
-        let Some(id) = note.key.strip_prefix("untold/").and_then(|id| id.parse().ok()) else { continue };
-        let letter = idem.dead_letters().get(&id).await.map_err(|error| Problem::failed(error.to_string()))?;
-        // Nobody needs to be told of what somebody has closed.
-        untold += u64::from(letter.is_some_and(|letter| letter.state == idem_runtime::LetterState::Open));
+/// Letters that nobody was told of, and channels that do not reach anybody.
+async fn alerts(target: &dyn Target, checkup: &mut Checkup) -> Result<(), Problem> {
+    let state = target.alerts().await?;
+    let at_least = if state.more_untold { "at least " } else { "" };
+    match state.untold {
+        0 if state.more_untold => checkup.well("the oldest letters that are in no notice are all closed"),
+        0 => checkup.well("every open letter is in a notice to people"),
+        untold => checkup.wrong(
+            Kind::UntoldLetters,
+            format!("of {at_least}{} nobody has been told", some(untold, "open letter", "open letters")),
+            "let a monitor run beside the service, with a channel for alerts",
+        ),
     }
-    if untold == 0 {
-        checkup.well("no open letter is untold");
-        return Ok(());
+    for channel in state.failing() {
+        let since = channel.failing_since.map(|since| format!(" since {since:.0}")).unwrap_or_default();
+        let why = channel.last_error.as_deref().unwrap_or("no error is known");
+        checkup.wrong(
+            Kind::FailingChannel,
+            format!(
+                "alerts through `{}` have failed{since}, and {}: {why}",
+                channel.name,
+                some(channel.waiting, "notice waits", "notices wait")
+            ),
+            "mend the channel: a monitor that has it tries again by itself, and no notice is lost",
+        );
     }
-    let at_least = if notes.len() > MANY { "at least " } else { "" };
-    checkup.wrong(
-        Kind::UntoldLetters,
-        format!("of {at_least}{} nobody has been told", some(untold, "open letter", "open letters")),
-        "let a monitor run beside the service, with a channel for alerts",
-    );
+    if state.failing().next().is_none() {
+        checkup.well("no channel for alerts fails");
+    }
     Ok(())
 }
 

@@ -62,6 +62,7 @@ enum Kind {
     Down,
     OpenLetters,
     UntoldLetters,
+    FailingChannel,
     UnsettledRedrives,
     UnfinishedRedrives,
 }

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::{Answer, Target};
 use crate::cli::problem::Problem;
+use crate::monitor::AlertState;
 use crate::service::{
     Acting, GroupPage, GroupQuery, LetterPage, LetterQuery, LetterView, NewRedrive, PageQuery, Redrive, RedrivePage,
     RedriveState, Redriven, Service, ServiceError, Stats, StatsQuery, Story,
@@ -207,8 +208,16 @@ impl Target for Folder {
         Box::pin(async { Ok(self.service.stats(&StatsQuery::default()).await?) })
     }
 
+    fn alerts(&self) -> Answer<'_, AlertState> {
+        Box::pin(async { Ok(self.service.alerts().await?) })
+    }
+
     fn redrive<'a>(&'a self, id: DeadLetterId, run: bool, why: &'a str) -> Answer<'a, Redriven> {
         Box::pin(async move { Ok(self.acting().redrive(&id, run, why).await?) })
+    }
+
+    fn run_with<'a>(&'a self, id: DeadLetterId, payload: Value, why: &'a str) -> Answer<'a, Redriven> {
+        Box::pin(async move { Ok(self.acting().run_with(&id, payload, why).await?) })
     }
 
     fn edit<'a>(&'a self, id: DeadLetterId, payload: Value, why: &'a str) -> Answer<'a, LetterView> {

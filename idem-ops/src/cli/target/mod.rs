@@ -16,6 +16,7 @@ pub(crate) use remote::Remote;
 use super::args::Place;
 use super::ask;
 use super::problem::Problem;
+use crate::monitor::AlertState;
 use crate::service::{
     GroupPage, GroupQuery, LetterPage, LetterQuery, LetterView, NewRedrive, PageQuery, Redrive, RedrivePage, Redriven,
     Stats, Story,
@@ -33,7 +34,11 @@ pub(crate) trait Target {
     fn groups<'a>(&'a self, query: &'a GroupQuery) -> Answer<'a, GroupPage>;
     fn explain<'a>(&'a self, handler: &'a str, key: &'a str) -> Answer<'a, Story>;
     fn stats(&self) -> Answer<'_, Stats>;
+    /// How telling people goes.
+    fn alerts(&self) -> Answer<'_, AlertState>;
     fn redrive<'a>(&'a self, id: DeadLetterId, run: bool, why: &'a str) -> Answer<'a, Redriven>;
+    /// Runs a letter with this payload, of which redacted parts are not stored.
+    fn run_with<'a>(&'a self, id: DeadLetterId, payload: Value, why: &'a str) -> Answer<'a, Redriven>;
     fn edit<'a>(&'a self, id: DeadLetterId, payload: Value, why: &'a str) -> Answer<'a, LetterView>;
     fn discard<'a>(&'a self, id: DeadLetterId, why: &'a str) -> Answer<'a, LetterView>;
     fn restore<'a>(&'a self, id: DeadLetterId, why: &'a str) -> Answer<'a, LetterView>;

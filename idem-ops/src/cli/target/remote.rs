@@ -15,6 +15,7 @@ use super::{Answer, Target};
 use crate::cli::args::Place;
 use crate::cli::problem::Problem;
 use crate::cli::tls;
+use crate::monitor::AlertState;
 use crate::secret::Secret;
 use crate::service::{
     GroupPage, GroupQuery, LetterPage, LetterQuery, LetterView, NewRedrive, PageQuery, Redrive, RedrivePage, Redriven,
@@ -228,10 +229,21 @@ impl Target for Remote {
         Box::pin(async { self.get("api/v1/stats", &StatsQuery::default()).await })
     }
 
+    fn alerts(&self) -> Answer<'_, AlertState> {
+        Box::pin(self.get("api/v1/alerts", &()))
+    }
+
     fn redrive<'a>(&'a self, id: DeadLetterId, run: bool, why: &'a str) -> Answer<'a, Redriven> {
         Box::pin(
             async move { self.post(&format!("api/v1/letters/{id}/redrive"), &json!({ "run": run, "why": why })).await },
         )
+    }
+
+    fn run_with<'a>(&'a self, id: DeadLetterId, payload: Value, why: &'a str) -> Answer<'a, Redriven> {
+        Box::pin(async move {
+            let body = json!({ "run": true, "payload": payload, "why": why });
+            self.post(&format!("api/v1/letters/{id}/redrive"), &body).await
+        })
     }
 
     fn edit<'a>(&'a self, id: DeadLetterId, payload: Value, why: &'a str) -> Answer<'a, LetterView> {

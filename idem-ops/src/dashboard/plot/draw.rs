@@ -63,11 +63,6 @@ impl Drawing {
     }
 }
 
-/// The series' class in the style sheet, which has eight.
-pub(super) fn class(series: usize) -> String {
-    format!("s{}", series % 8)
-}
-
 fn highest(plot: &Plot) -> f64 {
     let at = |at: usize| plot.series.iter().filter_map(move |series| series.values.get(at).copied().flatten());
     let of = |column: usize| match plot.shape {
@@ -82,10 +77,10 @@ fn columns(plot: &Plot, y: &impl Fn(f64) -> f64, slot: f64) -> Vec<Column> {
     let mut columns = Vec::new();
     for at in 0..plot.times.len() {
         let mut below = 0.0;
-        for (number, series) in plot.series.iter().enumerate() {
+        for series in &plot.series {
             let Some(value) = series.values.get(at).copied().flatten().filter(|value| *value > 0.0) else { continue };
             columns.push(Column {
-                class: class(number),
+                class: series.class(),
                 x: place(LEFT + at as f64 * slot + (slot - width) / 2.0),
                 y: place(y(below + value)),
                 width: place(width),
@@ -100,7 +95,7 @@ fn columns(plot: &Plot, y: &impl Fn(f64) -> f64, slot: f64) -> Vec<Column> {
 /// A gap in the values is a gap in the line.
 fn lines(plot: &Plot, y: &impl Fn(f64) -> f64, x: &impl Fn(usize) -> f64) -> Vec<Line> {
     let mut lines = Vec::new();
-    for (number, series) in plot.series.iter().enumerate() {
+    for series in &plot.series {
         let points: Vec<_> = series
             .values
             .iter()
@@ -114,7 +109,7 @@ fn lines(plot: &Plot, y: &impl Fn(f64) -> f64, x: &impl Fn(usize) -> f64) -> Vec
                 _ => None,
             };
             let points = known.iter().map(|(x, y)| format!("{x},{y}")).collect::<Vec<_>>().join(" ");
-            lines.push(Line { class: class(number), points, dot });
+            lines.push(Line { class: series.class(), points, dot });
         }
     }
     lines

@@ -42,6 +42,8 @@ pub(super) enum Shape {
 #[derive(Debug, Clone)]
 pub(super) struct Series {
     pub name: String,
+    /// Its colour in the style sheet, which has eight.
+    pub colour: usize,
     pub values: Vec<Option<f64>>,
     pub fold: Fold,
 }
@@ -62,7 +64,14 @@ pub(super) enum Fold {
 struct Figure<'a> {
     plot: &'a Plot,
     drawing: Drawing,
-    words: Vec<String>,
+    /// Each series in words, with its class.
+    words: Vec<(String, String)>,
+}
+
+impl Series {
+    fn class(&self) -> String {
+        format!("s{}", self.colour % 8)
+    }
 }
 
 impl Plot {
@@ -70,7 +79,7 @@ impl Plot {
     pub(super) fn figure(mut self) -> Result<String, askama::Error> {
         thin::thin(&mut self, COLUMNS);
         let drawing = Drawing::of(&self);
-        let words = self.series.iter().map(|series| in_words(series, self.unit)).collect();
+        let words = self.series.iter().map(|series| (series.class(), in_words(series, self.unit))).collect();
         Figure { plot: &self, drawing, words }.render()
     }
 
@@ -109,7 +118,7 @@ mod tests {
     fn plot(shape: Shape, values: Vec<Option<f64>>) -> Plot {
         let minute = |at| Timestamp::from_second(60 * i64::try_from(at).unwrap()).unwrap();
         let times = (0..values.len()).map(minute).collect();
-        let series = vec![Series { name: "<b>done</b>".into(), values, fold: Fold::Sum }];
+        let series = vec![Series { name: "<b>done</b>".into(), colour: 0, values, fold: Fold::Sum }];
         Plot { id: "calls", title: "Calls & more", unit: Unit::Count, shape, times, series }
     }
 

@@ -2,6 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper that cannot go on fails its test")]
 
+#[path = "../common/mod.rs"]
+mod common;
+mod letter;
+mod telling;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -15,7 +20,7 @@ use tower::ServiceExt;
 
 struct Dashboard {
     app: Router,
-    _idem: Idem,
+    idem: Idem,
     _folder: tempfile::TempDir,
 }
 
@@ -23,7 +28,7 @@ impl Dashboard {
     fn with(auth: Auth) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let idem = Idem::open(folder.path()).unwrap();
-        Self { app: idem_ops::dashboard(&idem, auth), _idem: idem, _folder: folder }
+        Self { app: idem_ops::dashboard(&idem, auth), idem, _folder: folder }
     }
 
     fn new() -> Self {

@@ -1,0 +1,133 @@
+//! What is done on a letter's page, of one that was not stored whole.
+
+use axum::http::StatusCode;
+use futures_util::FutureExt;
+use idem_runtime::{Error, Filter, LetterState, REDACTED, idempotent};
+use serde::Deserialize;
+use url::form_urlencoded::Serializer;
+
+use crate::common::within;
+use crate::{Dashboard, csrf, text};
+
+const CARD: &str = "4111111111111111";
+
+#[derive(Debug, thiserror::Error)]
+enum Oops {
+    #[error("declined")]
+    Declined,
+    #[error(transparent)]
+    Idem(#[from] Error),
+}
+
+#[idempotent(name = "redacted.charge", key = "order_no", retries = 0, redact(card_no))]
+async fn charge(order_no: String, card_no: String, amount: u32) -> Result<u32, Oops> {
+    if card_no == CARD && !order_no.is_empty() { Ok(amount) } else { Err(Oops::Declined) }
+}
+
+#[derive(Deserialize)]
+struct Charge {
+    order_no: String,
+    card_no: String,
+    amount: u32,
+}
+
+/// A dashboard with one letter, and the place of its page.
+async fn letter(runs: bool) -> (Dashboard, String, String) {
+    let dashboard = Dashboard::new();
+    if runs {
+        let run = |Charge { order_no, card_no, amount }: Charge| charge(order_no, card_no, amount);
+        dashboard.idem.redrive_with("redacted.charge", run);
+    }
+    assert!(dashboard.idem.scope(charge("A-1".into(), "4000".into(), 12)).await.is_err());
+    let letters = dashboard.idem.dead_letters().list(&Filter::default()).await.unwrap();
+    let cookie = dashboard.sign_in().await;
+    (dashboard, format!("/letters/{}", letters[0].id), cookie)
+}
+
+fn form(page: &str, payload: &str, then: &str) -> String {
+    let (csrf, mut form) = (csrf(page), Serializer::new(String::new()));
+    form.extend_pairs([("csrf", csrf.as_str()), ("payload", payload), ("why", "they told us"), ("then", then)]).finish()
+}
+
+#[tokio::test]
+async fn what_is_filled_in_runs_and_stays_nowhere() {
+    let (dashboard, place, cookie) = letter(true).await;
+    let page = text(dashboard.get(&place, &cookie).await).await;
+    assert!(page.contains("Run with this payload") && !page.contains("Save and run"), "{page}");
+    assert!(page.contains("<code>card_no</code> is used for this run and not stored"), "{page}");
+    let payload = serde_json::json!({ "order_no": "A-1", "card_no": CARD, "amount": 7 }).to_string();
+
+    // To save it keeps the rest, and the letter does not run as it stands.
+    let edit = format!("{place}/edit");
+    let saved = dashboard.post(&edit, &cookie, form(&page, &payload, "")).await;
+    assert_eq!(saved.status(), StatusCode::SEE_OTHER);
+    let page = text(dashboard.get(&place, &cookie).await).await;
+    assert!(page.contains("&#34;amount&#34;: 7") && page.contains(REDACTED) && page.contains("Run with this payload"));
+
+    let ran = dashboard.post(&edit, &cookie, form(&page, &payload, "run-with")).await;
+    assert_eq!(ran.status(), StatusCode::SEE_OTHER);
+    let page = text(dashboard.get(&place, &cookie).await).await;
+    assert!(page.contains("It ran and is done. Its result: 7"), "{page}");
+    let letters = dashboard.idem.dead_letters().list(&Filter::default().any_state()).await.unwrap();
+    assert_eq!((letters.len(), letters[0].state), (1, LetterState::Redriven));
+    assert!(!serde_json::to_string(&letters).unwrap().contains("41111"), "{letters:?}");
+    for path in [place.as_str(), "/audit", "/story?key=A-1", "/letters?state=any"] {
+        assert!(!text(dashboard.get(path, &cookie).await).await.contains("41111"), "{path}");
+    }
+    // No note has it either, and a duplicate gets the result.
+    let notes = dashboard.idem.notes().list("", None, 1000).await.unwrap();
+    assert!(!notes.is_empty() && notes.iter().all(|note| !String::from_utf8_lossy(&note.value).contains("41111")));
+    assert_eq!(dashboard.idem.scope(charge("A-1".into(), String::new(), 7)).await.unwrap(), 7);
+}
+
+#[tokio::test]
+async fn what_does_not_do_is_shown_again_and_nothing_ran() {
+    let (dashboard, place, cookie) = letter(true).await;
+    let page = text(dashboard.get(&place, &cookie).await).await;
+    let edit = format!("{place}/edit");
+    for (payload, problem) in [
+        (r#"{ "order_no": "A-1", "card_no": "4111" "#, "this is not JSON"),
+        (r#"["4111"]"#, "is no object"),
+        (r#"{ "order_no": "A-1", "card_no": "[redacted]", "amount": 4111 }"#, "`card_no` is filled in"),
+        (r#"{ "order_no": "A-1", "card_no": 4111, "amount": 7 }"#, "does not fit the handler"),
+    ] {
+        let again = dashboard.post(&edit, &cookie, form(&page, payload, "run-with")).await;
+        assert_eq!(again.status(), StatusCode::UNPROCESSABLE_ENTITY, "{payload}");
+        let again = text(again).await;
+        let typed = again.split("</textarea>").next().unwrap().split("<textarea").nth(1).unwrap();
+        assert!(typed.contains("4111") && again.contains(problem), "{payload}: {again}");
+        assert!(again.contains("value=\"they told us\""), "{payload}: {again}");
+    }
+    let letters = dashboard.idem.dead_letters().list(&Filter::default()).await.unwrap();
+    assert_eq!((letters.len(), letters[0].attempts.len()), (1, 1));
+    // What a refusal quotes of a payload is for who typed it, and not for the log.
+    let audit = text(dashboard.get("/audit", &cookie).await).await;
+    assert!(audit.contains("the payload does not fit the handler") && !audit.contains("`4111`"), "{audit}");
+}
+
+#[tokio::test]
+async fn where_no_handler_is_nothing_is_offered_that_cannot_work() {
+    let (dashboard, place, cookie) = letter(false).await;
+    let page = text(dashboard.get(&place, &cookie).await).await;
+    assert!(!page.contains("Run with this payload") && page.contains("is not registered in this service"), "{page}");
+}
+
+#[tokio::test]
+async fn a_change_is_made_though_the_browser_goes_away() {
+    let (dashboard, place, cookie) = letter(true).await;
+    let page = text(dashboard.get(&place, &cookie).await).await;
+    let gone = dashboard.post(&format!("{place}/discard"), &cookie, form(&page, "", "")).now_or_never();
+    assert!(gone.is_none(), "it was done before the browser could go");
+    let ended = async || {
+        let audit = text(dashboard.get("/audit", &cookie).await).await;
+        audit.contains(">discarded</td>") && audit.contains(">done</td>")
+    };
+    within(async {
+        while !ended().await {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let letters = dashboard.idem.dead_letters().list(&Filter::default().any_state()).await.unwrap();
+    assert_eq!(letters[0].state, LetterState::Discarded);
+}

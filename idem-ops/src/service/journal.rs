@@ -35,7 +35,7 @@ pub(super) struct Draft {
     pub(super) letter: Option<DeadLetterId>,
     pub(super) handler: Option<String>,
     pub(super) key: Option<String>,
-    pub(super) redrive: Option<Uuid>,
+    pub(super) bulk: Option<Uuid>,
     /// It is done in the same write.
     pub(super) done: bool,
 }
@@ -48,7 +48,7 @@ impl Draft {
             letter: Some(letter.id),
             handler: Some(letter.handler.clone()),
             key: Some(letter.key.clone()),
-            redrive: None,
+            bulk: None,
             done: false,
         }
     }
@@ -80,9 +80,9 @@ impl Journal {
             .map(|draft| {
                 let id = self.next(at, last);
                 last = Some(id);
-                let Draft { who, why, letter, handler, key, redrive, done } = draft;
+                let Draft { who, why, letter, handler, key, bulk, done } = draft;
                 let outcome = if done { Outcome::Done } else { Outcome::Begun };
-                AuditEntry { id, at, who, what: deed, why, letter, handler, key, redrive, outcome }
+                AuditEntry { id, at, who, what: deed, why, letter, handler, key, bulk, outcome }
             })
             .collect();
         let mut changes = also(&entries)?;

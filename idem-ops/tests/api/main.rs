@@ -8,5 +8,6 @@ mod place;
 mod acts;
 mod bulk;
 mod closed_door;
+mod discards;
 mod many;
 mod reads;

@@ -8,7 +8,8 @@ pub(crate) mod notices;
 pub(crate) mod smtp;
 pub(crate) mod tls;
 
-use std::time::Duration;
+use std::fmt::Debug;
+use std::time::{Duration, Instant};
 
 /// What takes longer than this will not come.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
@@ -16,4 +17,16 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 /// The future's value, which has to come within the deadline.
 pub(crate) async fn within<F: Future>(what: F) -> F::Output {
     tokio::time::timeout(DEADLINE, what).await.unwrap()
+}
+
+/// What is looked at, once it is as wanted.
+pub(crate) async fn until<T: Debug>(mut look: impl AsyncFnMut() -> T, wanted: impl Fn(&T) -> bool) -> T {
+    let begun = Instant::now();
+    loop {
+        let seen = look().await;
+        if wanted(&seen) {
+            return seen;
+        }
+        assert!(begun.elapsed() < DEADLINE, "it does not come to what is wanted: {seen:?}");
+    }
 }

@@ -1,4 +1,4 @@
-//! Who did what, when and why, in the order in which it happened.
+//! Who did what, when and why, in the order in which it happened. Entries are kept for 90 days.
 
 use idem_runtime::{DeadLetterId, Timestamp};
 use serde::{Deserialize, Serialize};

@@ -6,6 +6,7 @@ mod common;
 mod place;
 
 mod acts;
+mod audit;
 mod bulk;
 mod closed_door;
 mod discards;

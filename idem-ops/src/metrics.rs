@@ -12,11 +12,28 @@ use metrics::{
     Counter, CounterFn, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit, counter,
     describe_counter, describe_gauge, gauge,
 };
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 use metrics_util::storage::Summary;
 use parking_lot::{Mutex, RwLock};
 
 use crate::service::{Count, Latency, MINUTES};
+
+/// The upper ends of the buckets that Prometheus gets: they can be added up over processes, which quantiles cannot, and no
+/// time is told as longer than it was because a much longer one came.
+const SECONDS: [f64; 18] = [
+    0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0,
+    600.0,
+];
+/// The same of the calls that share a commit.
+const GROUP: [f64; 10] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
+
+/// How far a quantile may be off, of itself.
+const ERROR: f64 = 0.01;
+/// With that error so many buckets of 8 bytes span 17 powers of ten; with fewer, or a smaller error, short times that lie
+/// beside very long ones would be thrown together and told as longer than they were.
+const BUCKETS: u32 = 2048;
+/// The shortest time that is more than nothing, in seconds.
+const SHORTEST: f64 = 1e-9;
 
 const CALLS: &str = "idem_calls_total";
 const ATTEMPTS: &str = "idem_attempts_total";
@@ -51,6 +68,15 @@ pub struct Metrics {
     prometheus: PrometheusHandle,
 }
 
+/// With buckets for idem's own times; what else the process measures stays as it is.
+#[expect(clippy::expect_used, reason = "only an empty list of buckets is refused")]
+fn with_buckets(builder: PrometheusBuilder) -> PrometheusBuilder {
+    let all = [(BODY, &SECONDS[..]), (COMMIT, &SECONDS), ("idem_commit_group_size", &GROUP)];
+    all.into_iter().fold(builder, |builder, (name, ends)| {
+        builder.set_buckets_for_metric(Matcher::Full(name.to_owned()), ends).expect("buckets")
+    })
+}
+
 /// The process has another recorder, so there are no figures here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
@@ -69,7 +95,7 @@ impl Metrics {
     pub fn install() -> Result<Self, OtherRecorder> {
         INSTALLED
             .get_or_init(|| {
-                let recorder = PrometheusBuilder::new().build_recorder();
+                let recorder = with_buckets(PrometheusBuilder::new()).build_recorder();
                 let metrics = Self { figures: Arc::default(), prometheus: recorder.handle() };
                 let tee = Tee { figures: Arc::clone(&metrics.figures), prometheus: recorder, kept: RwLock::default() };
                 metrics::set_global_recorder(tee).map_err(|_| OtherRecorder)?;
@@ -159,8 +185,8 @@ impl Figures {
             return;
         }
         let over = self.now(&minutes);
-        self.body.sketches.lock().minute = Summary::with_defaults();
-        self.commit.sketches.lock().minute = Summary::with_defaults();
+        self.body.sketches.lock().minute = sketch();
+        self.commit.sketches.lock().minute = sketch();
         minutes.past.push_back(over);
         while minutes.past.len() >= MINUTES {
             minutes.past.pop_front();
@@ -245,8 +271,12 @@ struct Sketches {
 
 impl Default for Sketches {
     fn default() -> Self {
-        Self { all: Summary::with_defaults(), minute: Summary::with_defaults() }
+        Self { all: sketch(), minute: sketch() }
     }
+}
+
+fn sketch() -> Summary {
+    Summary::new(ERROR, BUCKETS, SHORTEST)
 }
 
 struct TeedHistogram {
@@ -332,5 +362,28 @@ impl Recorder for Tee {
         let histogram = Histogram::from_arc(Arc::new(TeedHistogram { sketch: Arc::clone(sketch), prometheus }));
         self.kept.write().insert(key.clone(), histogram.clone());
         histogram
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_off_by_at_most_one_percent_however_far_times_lie_apart() {
+        // From 100 ns to 3 hours; and a service whose calls take microseconds but for one in a hundred.
+        let spread: Vec<_> = (0..10_000).map(|n| 1e-7 * 10_f64.powf(f64::from(n) / 909.0)).collect();
+        let mostly_fast: Vec<_> = (0..10_000).map(|n| if n < 9850 { 2e-6 } else { 300.0 }).collect();
+        for times in [spread, mostly_fast] {
+            let mut summary = sketch();
+            times.iter().for_each(|time| summary.add(*time));
+            let told = latency(&summary);
+            for (told, at) in [(told.p50, 4999), (told.p90, 8999), (told.p99, 9899)] {
+                // The paper's bound is for the time at the quantile's rank.
+                let exact = times[at];
+                assert!((told - exact).abs() <= ERROR * exact, "{told} for {exact}");
+            }
+            assert_eq!((told.count, told.max), (10_000, times[9999]));
+        }
     }
 }

@@ -52,10 +52,10 @@ impl From<ServiceError> for Problem {
     fn from(error: ServiceError) -> Self {
         let (status, kind) = match &error {
             ServiceError::NoSuchLetter(_) => (StatusCode::NOT_FOUND, "no_such_letter"),
-            ServiceError::NoSuchRedrive(_) => (StatusCode::NOT_FOUND, "no_such_redrive"),
+            ServiceError::NoSuchBulk(_) => (StatusCode::NOT_FOUND, "no_such_bulk"),
             ServiceError::Invalid { .. } => (StatusCode::BAD_REQUEST, "invalid"),
             ServiceError::CannotRun { .. } => (StatusCode::CONFLICT, "cannot_run"),
-            ServiceError::RedriveEnded(_) => (StatusCode::CONFLICT, "redrive_ended"),
+            ServiceError::BulkEnded(_) => (StatusCode::CONFLICT, "bulk_ended"),
             ServiceError::Note { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "unreadable"),
             ServiceError::Idem(error) => of_idem(error),
         };

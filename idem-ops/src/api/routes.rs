@@ -14,7 +14,7 @@ use super::problem::Problem;
 use crate::auth::Who;
 use crate::monitor::AlertState;
 use crate::service::{
-    AuditPage, GroupPage, GroupQuery, LetterPage, LetterQuery, LetterView, NewRedrive, PageQuery, Redrive, RedrivePage,
+    AuditPage, Bulk, BulkPage, GroupPage, GroupQuery, LetterPage, LetterQuery, LetterView, NewBulk, PageQuery,
     Redriven, Service, ServiceError, Stats, StatsQuery, Story,
 };
 
@@ -87,33 +87,33 @@ pub(super) async fn restore(
     answer(to_the_end(async move { acting.restore(&id, &why).await }).await??)
 }
 
-pub(super) async fn redrives(service: State<Service>, Query(query): Query<PageQuery>) -> Answer<RedrivePage> {
-    answer(service.redrives(&query).await?)
+pub(super) async fn bulks(service: State<Service>, Query(query): Query<PageQuery>) -> Answer<BulkPage> {
+    answer(service.bulks(&query).await?)
 }
 
-pub(super) async fn redrive(service: State<Service>, Id(id): Id<Uuid>, _: Query<Nothing>) -> Answer<Redrive> {
-    answer(service.redrive(id).await?)
+pub(super) async fn bulk(service: State<Service>, Id(id): Id<Uuid>, _: Query<Nothing>) -> Answer<Bulk> {
+    answer(service.bulk(id).await?)
 }
 
-pub(super) async fn start_redrive(
+pub(super) async fn start_bulk(
     service: State<Service>,
     Extension(who): Extension<Who>,
     _: Query<Nothing>,
-    Json(asked): Json<NewRedrive>,
-) -> Result<(StatusCode, axum::Json<Redrive>), Problem> {
+    Json(asked): Json<NewBulk>,
+) -> Result<(StatusCode, axum::Json<Bulk>), Problem> {
     let acting = service.by(who.name());
-    let redrive = to_the_end(async move { acting.start_redrive(asked).await }).await??;
-    Ok((StatusCode::ACCEPTED, axum::Json(redrive)))
+    let bulk = to_the_end(async move { acting.start_bulk(asked).await }).await??;
+    Ok((StatusCode::ACCEPTED, axum::Json(bulk)))
 }
 
-pub(super) async fn cancel_redrive(
+pub(super) async fn cancel_bulk(
     service: State<Service>,
     Extension(who): Extension<Who>,
     Id(id): Id<Uuid>,
     Query(MaybeWhy { why }): Query<MaybeWhy>,
-) -> Answer<Redrive> {
+) -> Answer<Bulk> {
     let acting = service.by(who.name());
-    answer(to_the_end(async move { acting.cancel_redrive(id, why.as_deref()).await }).await??)
+    answer(to_the_end(async move { acting.cancel_bulk(id, why.as_deref()).await }).await??)
 }
 
 pub(super) async fn groups(service: State<Service>, Query(query): Query<GroupQuery>) -> Answer<GroupPage> {

@@ -110,9 +110,9 @@ pub(crate) enum Dlq {
     /// A service whose handlers are registered runs the letters at once, and the outcome is shown. With `--rearm`, and
     /// always on a folder, their keys are only re-armed: the next call of a key runs it.
     Redrive(Redrive),
-    /// List the redrives of many letters, and how far they are
-    Redrives,
-    /// Stop a redrive of many letters; what was redriven by then stays redriven
+    /// List the redrives and discards of many letters, and how far they are
+    Bulk,
+    /// Stop a redrive or a discard of many letters; what was done by then stays done
     Cancel(Cancel),
     /// Change a letter's payload; the edit is kept in its history
     ///
@@ -191,7 +191,7 @@ pub(crate) struct Redrive {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with_all = ["handler", "group", "all", "rearm", "no_wait"])]
     pub(crate) payload: Option<PathBuf>,
 
-    /// With `--url` and many letters: do not wait for the end; `idem dlq redrives` shows how far it is
+    /// With `--url` and many letters: do not wait for the end; `idem dlq bulk` shows how far it is
     #[arg(long)]
     pub(crate) no_wait: bool,
 
@@ -206,7 +206,7 @@ pub(crate) struct Redrive {
 
 #[derive(Debug, Args)]
 pub(crate) struct Cancel {
-    /// The redrive
+    /// Its id, as `idem dlq bulk` lists it
     pub(crate) id: Uuid,
 
     /// The reason, kept in the audit log
@@ -257,6 +257,10 @@ pub(crate) struct Discard {
     /// At most so many letters a second, from 0.01 to 1000
     #[arg(long, value_name = "LETTERS", default_value_t = 1000.0, value_parser = rate)]
     pub(crate) rate: f64,
+
+    /// With `--url` and many letters: do not wait for the end; `idem dlq bulk` shows how far it is
+    #[arg(long)]
+    pub(crate) no_wait: bool,
 
     /// The reason, kept in the letters' history
     #[arg(long)]

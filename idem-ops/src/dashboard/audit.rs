@@ -35,6 +35,8 @@ impl Audit {
             Deed::Restore => "undid the discard",
             Deed::StartRedrive => "began a bulk redrive",
             Deed::CancelRedrive => "stopped a bulk redrive",
+            Deed::StartDiscard => "began a bulk discard",
+            Deed::CancelDiscard => "stopped a bulk discard",
         }
     }
 

@@ -1,72 +1,61 @@
-//! What a person does with many letters: those that are ticked, or a whole group.
+//! What a person does with many letters, those that are ticked or a whole group, and how far it is.
 
-use std::time::Duration;
-
-use axum::extract::State;
-use idem_runtime::Error;
-use tokio::time::{interval, timeout};
+use askama::Template;
+use axum::extract::{Path, State};
+use axum::http::request::Parts;
+use uuid::Uuid;
 
 use super::Dashboard;
-use super::acts::PATIENCE;
 use super::error::PageError;
 use super::forms::{Fields, Signed};
-use super::groups::of_group;
-use super::page::{Answer, redirect};
-use super::session::Flash;
+use super::page::{Answer, Page, Tab, redirect, show as draw};
 use super::visit::Visit;
-use crate::service::{Acting, LONGEST_PAGE, LetterQuery, NewRedrive, Selection, Service, ServiceError};
+use crate::service::{Bulk, BulkDeed, BulkPage, BulkState, NewBulk, PageQuery, Selection};
+
+#[derive(Template)]
+#[template(path = "dashboard/bulk_acts.html")]
+struct Acts {
+    page: Page,
+    list: BulkPage,
+}
+
+#[derive(Template)]
+#[template(path = "dashboard/bulk_act.html")]
+struct One {
+    page: Page,
+    verb: &'static str,
+    state: &'static str,
+    /// How many letters had their turn.
+    gone: u64,
+    which: String,
+    bulk: Bulk,
+}
 
 pub(super) async fn selection(State(dashboard): State<Dashboard>, signed: Signed) -> Answer {
-    let Signed { visit, fields } = signed;
-    let ids = fields.ids()?;
+    let ids = signed.fields.ids()?;
     if ids.is_empty() {
         return Err(PageError::bad("no letter is selected: go back and tick some"));
     }
-    if fields.get("act") != Some("discard") {
-        return redrive(&dashboard, &visit, &fields, Selection::Ids(ids)).await;
-    }
-    let why = fields.need("why", "A reason")?;
-    let acting = dashboard.service.by(&visit.session.who);
-    let mut count = Count::default();
-    for id in &ids {
-        count.add(acting.discard(id, why).await)?;
-    }
-    dashboard.sessions.tell(&visit.session, count.in_words());
-    Ok(redirect(&visit.root, "letters"))
+    begin(&dashboard, &signed, Selection::Ids(ids)).await
 }
 
 pub(super) async fn group(State(dashboard): State<Dashboard>, signed: Signed) -> Answer {
-    let Signed { visit, fields } = signed;
-    let (handler, error) = (fields.need("handler", "The handler")?, fields.raw("error").unwrap_or_default());
-    if fields.get("act") != Some("discard") {
-        let selection = Selection::Group { handler: handler.to_owned(), error: error.to_owned() };
-        return redrive(&dashboard, &visit, &fields, selection).await;
-    }
-    let (why, rate) = (fields.need("why", "A reason")?.to_owned(), rate(&fields)?);
-    let (service, group) = (dashboard.service.clone(), of_group(handler, error));
-    let acting = service.by(&visit.session.who);
-    let discarding = tokio::spawn(async move { discard_all(&acting, &service, group, &why, rate).await });
-    let flash = match timeout(PATIENCE, discarding).await {
-        Ok(Ok(count)) => count?.in_words(),
-        Ok(Err(_)) => return Err(PageError::bad("the discarding ended early: look at what is left")),
-        Err(_) => Flash {
-            good: true,
-            text: "The discarding goes on: load this page again to see what is left.".into(),
-            letter: None,
-        },
-    };
-    dashboard.sessions.tell(&visit.session, flash);
-    let query = Fields::query(&[("handler", Some(handler)), ("error", Some(error))]);
-    Ok(redirect(&visit.root, &format!("group?{query}")))
+    let handler = signed.fields.need("handler", "The handler")?.to_owned();
+    let error = signed.fields.raw("error").unwrap_or_default().to_owned();
+    begin(&dashboard, &signed, Selection::Group { handler, error }).await
 }
 
-async fn redrive(dashboard: &Dashboard, visit: &Visit, fields: &Fields, selection: Selection) -> Answer {
-    let rate = rate(fields)?;
-    let run = fields.get("act") == Some("run");
-    let why = fields.need("why", "A reason")?.to_owned();
-    let asked = NewRedrive { selection, rate, run, why };
-    let redrive = dashboard.service.by(&visit.session.who).start_redrive(asked).await?;
-    Ok(redirect(&visit.root, &format!("redrives/{}", redrive.id)))
+async fn begin(dashboard: &Dashboard, signed: &Signed, selection: Selection) -> Answer {
+    let Signed { visit, fields } = signed;
+    let deed = match fields.need("act", "What to do")? {
+        "redrive" => BulkDeed::Rearm,
+        "run" => BulkDeed::Run,
+        "discard" => BulkDeed::Discard,
+        other => return Err(PageError::bad(format!("“{other}” is nothing that can be done with letters"))),
+    };
+    let (rate, why) = (rate(fields)?, fields.need("why", "A reason")?.to_owned());
+    let bulk = dashboard.service.by(&visit.session.who).start_bulk(NewBulk { selection, deed, rate, why }).await?;
+    Ok(redirect(&visit.root, &format!("bulk/{}", bulk.id)))
 }
 
 /// How many letters a second; the service has the same limits.
@@ -76,56 +65,71 @@ fn rate(fields: &Fields) -> Result<f64, PageError> {
     rate.ok_or_else(|| PageError::bad(format!("“{given}” is no number of letters a second from 0.01 to 1000")))
 }
 
-/// Discards a group's letters one by one, newest first, at most so many a second.
-///
-/// It is not kept across a restart: what is discarded by then stays so, and the rest of the group is still there.
-async fn discard_all(
-    acting: &Acting,
-    service: &Service,
-    group: LetterQuery,
-    why: &str,
-    rate: f64,
-) -> Result<Count, ServiceError> {
-    let mut pace = interval(Duration::from_secs_f64(1.0 / rate));
-    let mut query = LetterQuery { limit: Some(LONGEST_PAGE), ..group };
-    let mut count = Count::default();
-    loop {
-        let page = service.letters(&query).await?;
-        for letter in &page.letters {
-            pace.tick().await;
-            count.add(acting.discard(&letter.id, why).await)?;
-        }
-        match page.next {
-            None => return Ok(count),
-            next => query.after = next,
+pub(super) async fn show(State(dashboard): State<Dashboard>, visit: Visit, parts: Parts) -> Answer {
+    let after = Fields::of_query(&parts).get("after").map(bulk_id).transpose()?;
+    let list = dashboard.service.bulks(&PageQuery { after, limit: Some(50) }).await?;
+    draw(&Acts { page: Page::of(&dashboard, &visit, Tab::Bulk), list })
+}
+
+pub(super) async fn one(State(dashboard): State<Dashboard>, visit: Visit, Path(id): Path<String>) -> Answer {
+    let bulk = dashboard.service.bulk(bulk_id(&id)?).await?;
+    let mut page = Page::of(&dashboard, &visit, Tab::Bulk);
+    page.goes_on = bulk.state == BulkState::Running;
+    draw(&One {
+        page,
+        verb: verb(&bulk),
+        state: state(&bulk),
+        gone: bulk.done + bulk.failed + bulk.skipped,
+        which: which(&bulk.asked.selection),
+        bulk,
+    })
+}
+
+pub(super) async fn cancel(State(dashboard): State<Dashboard>, Path(id): Path<String>, signed: Signed) -> Answer {
+    let id = bulk_id(&id)?;
+    dashboard.service.by(&signed.visit.session.who).cancel_bulk(id, None).await?;
+    Ok(redirect(&signed.visit.root, &format!("bulk/{id}")))
+}
+
+fn bulk_id(text: &str) -> Result<Uuid, PageError> {
+    text.parse().map_err(|_| PageError::missing(format!("“{text}” is no bulk act's id")))
+}
+
+fn verb(bulk: &Bulk) -> &'static str {
+    match bulk.asked.deed {
+        BulkDeed::Rearm => "Re-arming",
+        BulkDeed::Run => "Run",
+        BulkDeed::Discard => "Discard",
+    }
+}
+
+fn state(bulk: &Bulk) -> &'static str {
+    match bulk.state {
+        BulkState::Running => "running",
+        BulkState::Finished => "finished",
+        BulkState::Cancelled => "stopped",
+    }
+}
+
+fn which(selection: &Selection) -> String {
+    match selection {
+        Selection::Ids(ids) => format!("{} selected", ids.len()),
+        Selection::Group { handler, error } => format!("{handler}: {error}"),
+        Selection::Filter(query) => {
+            let parts = [("handler", &query.handler), ("key", &query.key), ("error", &query.error)];
+            let said: Vec<_> =
+                parts.iter().filter_map(|(name, value)| Some(format!("{name} {}", value.as_ref()?))).collect();
+            if said.is_empty() { "all open letters".into() } else { said.join(", ") }
         }
     }
 }
 
-/// What came of many discards.
-#[derive(Default)]
-struct Count {
-    done: u64,
-    /// Somebody else was quicker.
-    closed: u64,
-}
-
-impl Count {
-    fn add<T>(&mut self, discarded: Result<T, ServiceError>) -> Result<(), ServiceError> {
-        match discarded {
-            Ok(_) => self.done += 1,
-            Err(ServiceError::Idem(Error::LetterClosed { .. }) | ServiceError::NoSuchLetter(_)) => self.closed += 1,
-            Err(error) => return Err(error),
-        }
-        Ok(())
+impl Acts {
+    fn verb(&self, bulk: &Bulk) -> &'static str {
+        verb(bulk)
     }
 
-    fn in_words(&self) -> Flash {
-        let letters = if self.done == 1 { "letter is" } else { "letters are" };
-        let mut text = format!("{} {letters} discarded.", self.done);
-        if self.closed > 0 {
-            text.push_str(&format!(" {} had been closed by somebody else meanwhile.", self.closed));
-        }
-        Flash { good: true, text, letter: None }
+    fn state(&self, bulk: &Bulk) -> &'static str {
+        state(bulk)
     }
 }

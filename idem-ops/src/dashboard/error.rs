@@ -94,9 +94,9 @@ fn refused(refusal: Refusal) -> String {
 
 fn of_service(error: &ServiceError) -> StatusCode {
     match error {
-        ServiceError::NoSuchLetter(_) | ServiceError::NoSuchRedrive(_) => StatusCode::NOT_FOUND,
+        ServiceError::NoSuchLetter(_) | ServiceError::NoSuchBulk(_) => StatusCode::NOT_FOUND,
         ServiceError::Invalid { .. } => StatusCode::BAD_REQUEST,
-        ServiceError::CannotRun { .. } | ServiceError::RedriveEnded(_) => StatusCode::CONFLICT,
+        ServiceError::CannotRun { .. } | ServiceError::BulkEnded(_) => StatusCode::CONFLICT,
         ServiceError::Idem(Error::NoSuchLetter { .. }) => StatusCode::NOT_FOUND,
         ServiceError::Idem(Error::LetterClosed { .. } | Error::NoRunner { .. }) => StatusCode::CONFLICT,
         ServiceError::Idem(Error::PayloadTooLarge { .. }) => StatusCode::PAYLOAD_TOO_LARGE,

@@ -63,7 +63,7 @@ pub(super) async fn one(State(dashboard): State<Dashboard>, visit: Visit, parts:
 }
 
 /// The open letters of one group.
-pub(super) fn of_group(handler: &str, error: &str) -> LetterQuery {
+fn of_group(handler: &str, error: &str) -> LetterQuery {
     LetterQuery { handler: Some(handler.to_owned()), error: Some(error.to_owned()), ..LetterQuery::default() }
 }
 

@@ -15,7 +15,6 @@ mod login;
 mod overview;
 mod page;
 mod plot;
-mod redrives;
 mod session;
 mod story;
 mod visit;
@@ -67,9 +66,9 @@ pub(crate) fn pages(service: Service, auth: Auth) -> Router {
         .route("/selection", post(bulk::selection))
         .route("/groups", get(groups::show))
         .route("/group", get(groups::one).post(bulk::group))
-        .route("/redrives", get(redrives::show))
-        .route("/redrives/{id}", get(redrives::one))
-        .route("/redrives/{id}/cancel", post(redrives::cancel))
+        .route("/bulk", get(bulk::show))
+        .route("/bulk/{id}", get(bulk::one))
+        .route("/bulk/{id}/cancel", post(bulk::cancel))
         .route("/story", get(story::show))
         .route("/health", get(health::show))
         .route("/audit", get(audit::show))

@@ -31,7 +31,7 @@ pub(super) enum Tab {
     Overview,
     Letters,
     Groups,
-    Redrives,
+    Bulk,
     Story,
     Health,
     Audit,
@@ -42,7 +42,7 @@ const MENU: [(Tab, &str, &str); 6] = [
     (Tab::Overview, "overview", "Overview"),
     (Tab::Letters, "letters", "Letters"),
     (Tab::Groups, "groups", "Groups"),
-    (Tab::Redrives, "redrives", "Redrives"),
+    (Tab::Bulk, "bulk", "Bulk acts"),
     (Tab::Health, "health", "Health"),
     (Tab::Audit, "audit", "Audit log"),
 ];

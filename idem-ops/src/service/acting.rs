@@ -4,10 +4,10 @@ use idem_runtime::{DeadLetter, DeadLetterId, Error, LetterState, Ran};
 use uuid::Uuid;
 
 use super::audit::{AuditEntry, Deed, Outcome};
+use super::bulk::{Bulk, NewBulk};
 use super::error::ServiceError;
 use super::journal::Draft;
 use super::letters::{LetterView, Redriven, RunOutcome};
-use super::redrives::{NewRedrive, Redrive};
 use super::{Inner, Service};
 
 /// The longest reason, in bytes.
@@ -43,7 +43,7 @@ impl Acting {
         why: &str,
     ) -> Result<Redriven, ServiceError> {
         object(&payload)?;
-        self.redrive_as(id, How::RunWith(payload, why.to_owned()), why).await
+        self.redrive_as(id, How::RunWith(payload), why).await
     }
 
     async fn redrive_as(&self, id: &DeadLetterId, how: How, why: &str) -> Result<Redriven, ServiceError> {
@@ -57,7 +57,7 @@ impl Acting {
         let mut entries = inner.journal.begin(deed, vec![draft], |_| Ok(Vec::new())).await?;
         // A run may be long: its entry stands where it began.
         let ordered = (!run).then_some(ordered);
-        let result = inner.redrive(&self.who, &letter, how).await;
+        let result = inner.act(&self.who, why, &letter, how).await;
         let came_to = match &result {
             // Its text quotes the payload, and of this one not everything may be stored.
             Err(ServiceError::Idem(Error::Codec { .. })) if !letter.redacted.is_empty() => {
@@ -108,22 +108,22 @@ impl Acting {
         self.change(id, Deed::Restore, why, async { letters.restore(id, why).await }).await
     }
 
-    /// Begins a redrive of many letters, which goes on in the background, and after a restart.
+    /// Begins to do one thing to many letters, which goes on in the background, and after a restart.
     ///
     /// # Errors
     /// The selection or the rate makes no sense, `why` is empty or over 4 KiB, or the ledger refuses.
-    pub async fn start_redrive(&self, asked: NewRedrive) -> Result<Redrive, ServiceError> {
+    pub async fn start_bulk(&self, asked: NewBulk) -> Result<Bulk, ServiceError> {
         reason(&asked.why)?;
-        self.service.inner.start_redrive(&self.who, asked).await
+        self.service.inner.start_bulk(&self.who, asked).await
     }
 
-    /// Stops a redrive of many letters; what was redriven by then stays redriven.
+    /// Stops a bulk act; what was done by then stays done.
     ///
     /// # Errors
-    /// There is no such redrive, it has ended, or the ledger refuses.
-    pub async fn cancel_redrive(&self, id: Uuid, why: Option<&str>) -> Result<Redrive, ServiceError> {
+    /// There is no such bulk act, it has ended, or the ledger refuses.
+    pub async fn cancel_bulk(&self, id: Uuid, why: Option<&str>) -> Result<Bulk, ServiceError> {
         why.map_or(Ok(()), reason)?;
-        self.service.inner.cancel_redrive(&self.who, id, why).await
+        self.service.inner.cancel_bulk(&self.who, id, why).await
     }
 
     async fn change(
@@ -165,18 +165,19 @@ impl Inner {
         }
     }
 
-    /// Re-arms, and runs where asked to; the index is told.
-    pub(super) async fn redrive(
+    /// Redrives or discards; the index is told.
+    pub(super) async fn act(
         &self,
         who: &str,
+        why: &str,
         letter: &DeadLetter,
         how: How,
     ) -> Result<Option<RunOutcome>, ServiceError> {
-        let letters = self.idem.dead_letters().by(who);
+        let letters = self.idem.dead_letters().by(who).because(why);
         let why_not = match &how {
-            How::Rearm => None,
+            How::Rearm | How::Discard => None,
             How::Run => self.why_not(letter),
-            How::RunWith(payload, _) => {
+            How::RunWith(payload) => {
                 let mut filled_in = letter.clone();
                 filled_in.payload.clone_from(payload);
                 self.why_not(&filled_in)
@@ -188,7 +189,8 @@ impl Inner {
         let ran = match how {
             How::Rearm => letters.redrive(&letter.id).await.map(|_| None),
             How::Run => letters.run(&letter.id).await.map(Some),
-            How::RunWith(payload, why) => letters.run_with(&letter.id, payload, why).await.map(Some),
+            How::RunWith(payload) => letters.run_with(&letter.id, payload, why).await.map(Some),
+            How::Discard => letters.discard(&letter.id, why).await.map(|_| None),
         };
         let result = ran.map(|ran| {
             ran.map(|ran| match ran {
@@ -204,13 +206,15 @@ impl Inner {
     }
 }
 
-/// How a letter is redriven.
+/// What is done with an open letter.
 pub(super) enum How {
     /// Its key is re-armed, and somebody else brings the message.
     Rearm,
     Run,
-    /// With this payload, and why it is another one.
-    RunWith(serde_json::Value, String),
+    /// With this payload.
+    RunWith(serde_json::Value),
+    /// It is closed without another run.
+    Discard,
 }
 
 fn object(payload: &serde_json::Value) -> Result<(), ServiceError> {
@@ -221,7 +225,7 @@ fn object(payload: &serde_json::Value) -> Result<(), ServiceError> {
     Err(ServiceError::Invalid { field: "payload", why })
 }
 
-/// What a redrive's result is in the audit log.
+/// What an act's result is in the audit log.
 pub(super) fn outcome(result: &Result<Option<RunOutcome>, ServiceError>) -> Outcome {
     match result {
         Ok(Some(RunOutcome::Failed { error, .. })) => Outcome::Failed(error.clone()),

@@ -1,4 +1,4 @@
-//! Who did what, when and why, in the order in which it happened.
+//! Who did what, when and why, in the order in which it happened. Entries are kept for 90 days.
 
 use idem_runtime::{DeadLetterId, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -46,8 +46,8 @@ pub struct AuditEntry {
     pub handler: Option<String>,
     /// Its idempotency key.
     pub key: Option<String>,
-    /// The bulk redrive that it belongs to.
-    pub redrive: Option<Uuid>,
+    /// The bulk act that it belongs to.
+    pub bulk: Option<Uuid>,
     /// What it came to.
     pub outcome: Outcome,
 }
@@ -67,10 +67,14 @@ pub enum Deed {
     Discard,
     /// Undid a discard.
     Restore,
-    /// Asked for a bulk redrive.
+    /// Began a redrive of many letters.
     StartRedrive,
-    /// Stopped a bulk redrive.
+    /// Stopped one.
     CancelRedrive,
+    /// Began a discard of many letters.
+    StartDiscard,
+    /// Stopped one.
+    CancelDiscard,
 }
 
 /// What a change came to.

@@ -1,265 +1,146 @@
-//! Bulk redrives at work: letter by letter, newest first, each batch written down before and after it.
+//! One thing done to many letters: slowly enough, with its progress kept in the ledger.
 
-use std::sync::{Arc, Weak};
-use std::time::Duration;
-
-use futures_util::future::join_all;
-use idem_runtime::ledger::NoteChange;
-use idem_runtime::protocol::{Record, RecordId, SettledAs};
-use idem_runtime::{DeadLetter, DeadLetterId, Error, LedgerError, LetterState};
+use idem_runtime::{DeadLetterId, Timestamp};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::Inner;
-use super::acting::{How, ended, outcome};
-use super::audit::{Deed, Outcome};
-use super::error::ServiceError;
-use super::journal::{Draft, decoded, encoded};
-use super::letters::{LetterQuery, StateFilter};
-use super::redrives::{Redrive, RedriveProblem, RedriveState, Selection};
+use super::audit::Deed;
+use super::letters::LetterQuery;
 
-/// Letters redriven at once.
-const BATCH: usize = 16;
-/// Problems kept.
-const PROBLEMS: usize = 20;
-/// After trouble with the ledger.
-const PAUSE: Duration = Duration::from_secs(5);
-
-/// A bulk redrive as its note keeps it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Job {
-    pub(super) redrive: Redrive,
-    /// Letters that died later are not taken.
-    pub(super) newest: Option<DeadLetterId>,
-    /// The next letter is older than this one.
-    pub(super) cursor: Option<DeadLetterId>,
-    /// The letters that are having their turn, and their entries in the audit log.
-    pub(super) turn: Vec<(DeadLetterId, Uuid)>,
+/// Which letters a bulk act takes. Only open ones are, and only those that had died when it was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Selection {
+    /// These, at most 1,000.
+    Ids(Vec<DeadLetterId>),
+    /// All of one handler with one kind of error.
+    Group {
+        /// The handler's name in the ledger.
+        handler: String,
+        /// The kind of error, as the group says it.
+        error: String,
+    },
+    /// All open ones that fit; `after` and `limit` are not used, and `state` is `open`.
+    Filter(LetterQuery),
 }
 
-impl Job {
-    pub(super) fn note(&self) -> Result<NoteChange, ServiceError> {
-        let key = note_key(self.redrive.id);
-        let value = encoded(&key, self)?;
-        Ok((key, Some(value)))
-    }
+/// What a bulk act does to each of its letters.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BulkDeed {
+    /// Re-arms its key: the next call of it runs.
+    #[default]
+    Rearm,
+    /// Re-arms its key and runs its handler here.
+    Run,
+    /// Closes it without another run.
+    Discard,
+}
 
-    /// The letters that come next, newest first.
-    fn next(&self, inner: &Inner, most: usize) -> Vec<DeadLetterId> {
-        let comes = |id: &DeadLetterId| self.cursor.is_none_or(|cursor| *id < cursor);
-        match &self.redrive.asked.selection {
-            Selection::Ids(ids) => ids.iter().copied().filter(comes).take(most).collect(),
-            selection => {
-                let (Some(query), Some(newest)) = (query(selection), self.newest) else { return Vec::new() };
-                inner.index.find(&query, Some(self.cursor.unwrap_or(successor(newest))), most).ids
-            }
+impl BulkDeed {
+    /// What it is to one letter, in the audit log.
+    pub(super) fn of_one(self) -> Deed {
+        match self {
+            Self::Rearm => Deed::Redrive,
+            Self::Run => Deed::Run,
+            Self::Discard => Deed::Discard,
         }
     }
 
-    fn problem(&mut self, letter: DeadLetterId, error: String) {
-        if self.redrive.problems.len() < PROBLEMS {
-            self.redrive.problems.push(RedriveProblem { letter, error });
-        }
-    }
-
-    /// Counts what a letter's turn came to.
-    fn count(&mut self, letter: DeadLetterId, outcome: &Outcome) {
-        match outcome {
-            Outcome::Done => self.redrive.done += 1,
-            Outcome::Failed(error) | Outcome::Refused(error) => {
-                self.redrive.failed += 1;
-                self.problem(letter, error.clone());
-            }
-            Outcome::Begun => self.redrive.skipped += 1,
+    /// What its beginning and its stop by a person are in the audit log.
+    pub(super) fn of_all(self) -> (Deed, Deed) {
+        match self {
+            Self::Rearm | Self::Run => (Deed::StartRedrive, Deed::CancelRedrive),
+            Self::Discard => (Deed::StartDiscard, Deed::CancelDiscard),
         }
     }
 }
 
-pub(super) fn note_key(id: Uuid) -> String {
-    format!("redrives/{id}")
+/// A bulk act as it is asked for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewBulk {
+    /// Which letters.
+    pub selection: Selection,
+    /// What is done to each; they are re-armed unless said.
+    #[serde(default)]
+    pub deed: BulkDeed,
+    /// How many letters a second at most, from 0.01 to 1,000; 10 unless said.
+    #[serde(default = "usual_rate")]
+    pub rate: f64,
+    /// Why, for whoever asks later.
+    pub why: String,
 }
 
-/// The open letters that a selection other than of ids takes.
-pub(super) fn query(selection: &Selection) -> Option<LetterQuery> {
-    match selection {
-        Selection::Ids(_) => None,
-        Selection::Group { handler, error } => {
-            Some(LetterQuery { handler: Some(handler.clone()), error: Some(error.clone()), ..LetterQuery::default() })
-        }
-        Selection::Filter(query) => {
-            Some(LetterQuery { state: StateFilter::Open, after: None, limit: None, ..query.clone() })
-        }
-    }
+fn usual_rate() -> f64 {
+    10.0
 }
 
-impl Inner {
-    /// Works on a bulk redrive until it has ended, or this service has.
-    pub(super) async fn work(weak: Weak<Self>, id: Uuid) {
-        loop {
-            let Some(inner) = weak.upgrade() else { return };
-            let pause = match inner.turn(id).await {
-                Ok(Some(pause)) => pause,
-                Ok(None) => return,
-                Err(ServiceError::Idem(Error::Ledger { problem: LedgerError::Closed, .. } | Error::Closed { .. })) => {
-                    return;
-                }
-                Err(error) => {
-                    tracing::warn!(redrive = %id, %error, "a bulk redrive stands still; trying again");
-                    PAUSE
-                }
-            };
-            let clock = inner.idem.clock();
-            // Nothing here keeps the Idem open while it waits.
-            drop(inner);
-            clock.sleep(pause).await;
-        }
-    }
+/// A bulk act and how far it is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Bulk {
+    /// Its id; ids sort by time.
+    pub id: Uuid,
+    /// Who asked for it.
+    pub who: String,
+    /// What was asked for.
+    pub asked: NewBulk,
+    /// Where it stands.
+    pub state: BulkState,
+    /// How many letters it takes.
+    pub total: u64,
+    /// Letters that were re-armed, ran and succeeded, or were discarded.
+    pub done: u64,
+    /// Letters that ran and failed, or to which it could not be done.
+    pub failed: u64,
+    /// Letters that somebody else had closed meanwhile, or whose run a stop of the service cut off.
+    pub skipped: u64,
+    /// What went wrong, the first 20 of it.
+    pub problems: Vec<BulkProblem>,
+    /// When it was asked for.
+    pub at: Timestamp,
+    /// When this was written last.
+    pub updated_at: Timestamp,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+}
 
-    /// One batch; how long to wait before the next, or nothing when it has ended.
-    async fn turn(self: &Arc<Self>, id: Uuid) -> Result<Option<Duration>, ServiceError> {
-        self.whole().await?;
-        let begun = self.idem.clock().now();
-        let jobs = Arc::clone(&self.jobs);
-        // A cancel waits for the batch, so that a cancelled redrive stands still.
-        let mut seat = jobs.seat(id).await?;
-        let mut job = seat.clone();
-        if job.redrive.state != RedriveState::Running {
-            return Ok(None);
-        }
-        if !job.turn.is_empty() {
-            self.settle(&mut job).await?;
-            *seat = job.clone();
-        }
-        let rate = job.redrive.asked.rate;
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 1 and 16")]
-        let batch = (rate / 10.0).clamp(1.0, BATCH as f64) as usize;
-        let ids = job.next(self, batch);
-        let Some(oldest) = ids.last().copied() else {
-            job.redrive.state = RedriveState::Finished;
-            let redrive = &mut job.redrive;
-            // Letters that somebody else closed before their turn were never met.
-            redrive.skipped = redrive.total.saturating_sub(redrive.done + redrive.failed);
-            let now = self.idem.clock().now();
-            (redrive.updated_at, redrive.ended_at) = (now, Some(now));
-            self.idem.notes().write(vec![job.note()?]).await?;
-            *seat = job;
-            return Ok(None);
-        };
-        let taken = ids.len();
-        self.batch(&mut job, ids, oldest, &mut seat).await?;
-        *seat = job;
-        let due = Duration::from_secs_f64(taken as f64 / rate);
-        let took = Duration::try_from(self.idem.clock().now().duration_since(begun)).unwrap_or_default();
-        Ok(Some(due.saturating_sub(took)))
-    }
-
-    async fn batch(
-        &self,
-        job: &mut Job,
-        ids: Vec<DeadLetterId>,
-        oldest: DeadLetterId,
-        seat: &mut Job,
-    ) -> Result<(), ServiceError> {
-        let (id, who) = (job.redrive.id, job.redrive.who.clone());
-        let (run, why) = (job.redrive.asked.run, job.redrive.asked.why.clone());
-        // In one order, so that two batches never wait for each other.
-        let mut held = Vec::new();
-        let mut letters = Vec::new();
-        for id in ids {
-            held.push(self.locks.hold(id).await);
-            match self.idem.dead_letters().get(&id).await? {
-                Some(letter) if letter.state == LetterState::Open => letters.push(letter),
-                Some(letter) => {
-                    self.index.put(&letter);
-                    job.redrive.skipped += 1;
-                }
-                None => {
-                    self.index.forget(id);
-                    job.redrive.skipped += 1;
-                }
-            }
-        }
-        job.cursor = Some(oldest);
-        let drafts = letters.iter().map(|letter| Draft { redrive: Some(id), ..Draft::of(&who, Some(&why), letter) });
-        let deed = if run { Deed::Run } else { Deed::Redrive };
-        let entries = self
-            .journal
-            .begin(deed, drafts.collect(), |entries| {
-                job.turn = letters.iter().zip(entries).map(|(letter, entry)| (letter.id, entry.id)).collect();
-                Ok(vec![job.note()?])
-            })
-            .await?;
-        // From here on the ledger has this turn: an error below leads to `settle`.
-        *seat = job.clone();
-        let results =
-            join_all(letters.iter().map(|letter| self.redrive(&who, letter, if run { How::Run } else { How::Rearm })))
-                .await;
-        let closed = |result: &Result<_, ServiceError>| {
-            matches!(
-                result,
-                Err(ServiceError::Idem(Error::Closed { .. } | Error::Ledger { problem: LedgerError::Closed, .. }))
-            )
-        };
-        if let Some(place) = results.iter().position(closed) {
-            // The service is stopping: the turn is settled when it comes back.
-            return results.into_iter().nth(place).map_or(Ok(()), |result| result.map(|_| ()));
-        }
-        let entries: Vec<_> = entries.into_iter().zip(&results).map(|(e, result)| ended(e, outcome(result))).collect();
-        for (letter, entry) in letters.iter().zip(&entries) {
-            job.count(letter.id, &entry.outcome);
-        }
-        job.turn.clear();
-        job.redrive.updated_at = self.idem.clock().now();
-        self.journal.end(&entries, vec![job.note()?]).await
-    }
-
-    /// Finds out what became of a turn that was cut off. Letters that are still open get another one.
-    async fn settle(&self, job: &mut Job) -> Result<(), ServiceError> {
-        let mut entries = Vec::new();
-        let mut again = None;
-        for (id, entry) in std::mem::take(&mut job.turn) {
-            let fate = match self.idem.dead_letters().get(&id).await? {
-                Some(letter) if letter.state == LetterState::Open => {
-                    again = again.max(Some(id));
-                    Outcome::Refused("the service stopped before it was done: it has another turn".to_owned())
-                }
-                Some(letter) if !job.redrive.asked.run || self.is_done(&letter).await? => {
-                    job.redrive.done += 1;
-                    Outcome::Done
-                }
-                Some(letter) => {
-                    job.redrive.skipped += 1;
-                    let error = "its run was cut off when the service stopped: it goes on when the message comes again, \
-                                 and is a dead letter again when nobody brings it";
-                    job.problem(letter.id, error.to_owned());
-                    Outcome::Failed(error.to_owned())
-                }
-                None => {
-                    job.redrive.skipped += 1;
-                    Outcome::Begun
-                }
-            };
-            entries.extend(self.journal.entry(entry).await?.map(|entry| ended(entry, fate)));
-        }
-        if let Some(again) = again {
-            // Closed letters at or after it are passed over: the index shows open ones only, and ids are looked at again.
-            job.cursor = Some(successor(again));
-        }
-        self.journal.end(&entries, vec![job.note()?]).await
-    }
-
-    async fn is_done(&self, letter: &DeadLetter) -> Result<bool, ServiceError> {
-        let id = RecordId { handler: letter.handler.as_str().into(), key: letter.key.as_str().into() };
-        let record = self.idem.record(&id).await?;
-        Ok(matches!(record, Some(Record::Settled(settled)) if matches!(settled.end, SettledAs::Done(_))))
-    }
-
-    /// Reads one bulk redrive from its note.
-    pub(super) fn job(key: &str, value: &[u8]) -> Result<Job, ServiceError> {
-        decoded(key, value)
+impl Bulk {
+    pub(super) fn end(&mut self, state: BulkState, now: Timestamp) {
+        (self.state, self.updated_at, self.ended_at) = (state, now, Some(now));
     }
 }
 
-fn successor(id: DeadLetterId) -> DeadLetterId {
-    DeadLetterId::from_bytes(u128::from_be_bytes(*id.as_bytes()).saturating_add(1).to_be_bytes())
+/// Where a bulk act stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum BulkState {
+    /// It goes on, after a restart too.
+    Running,
+    /// Every letter had its turn.
+    Finished,
+    /// A person stopped it; what was done by then stays done.
+    Cancelled,
+}
+
+/// One letter with which a bulk act did not come to its end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct BulkProblem {
+    /// The letter.
+    pub letter: DeadLetterId,
+    /// What went wrong.
+    pub error: String,
+}
+
+/// One page of bulk acts, newest first.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct BulkPage {
+    /// At most as many as were asked for.
+    pub bulks: Vec<Bulk>,
+    /// What to ask for `after` to get the next page; nothing on the last one.
+    pub next: Option<Uuid>,
 }

@@ -10,9 +10,9 @@ pub enum ServiceError {
     /// There is no such letter.
     #[error("there is no dead letter {0}: closed letters are kept for a limited time")]
     NoSuchLetter(DeadLetterId),
-    /// There is no such bulk redrive.
-    #[error("there is no redrive {0}: list them")]
-    NoSuchRedrive(Uuid),
+    /// There is no such bulk act.
+    #[error("there is no bulk act {0}: list them")]
+    NoSuchBulk(Uuid),
     /// What was asked for makes no sense.
     #[error("`{field}` {why}")]
     Invalid {
@@ -29,9 +29,9 @@ pub enum ServiceError {
         /// Why, and what to do.
         why: String,
     },
-    /// The redrive has ended already.
-    #[error("redrive {0} has ended already")]
-    RedriveEnded(Uuid),
+    /// The bulk act has ended already.
+    #[error("bulk act {0} has ended already")]
+    BulkEnded(Uuid),
     /// A note of this service cannot be read.
     #[error("the note `{key}` cannot be read ({problem}): was it written by a newer version of idem?")]
     Note {

@@ -98,11 +98,16 @@ impl Inner {
         Ok((at, ends))
     }
 
+    /// The bookkeeper: minutes that are over, and entries of the audit log that are too old.
     pub(super) async fn ticking(weak: Weak<Self>) {
         loop {
             let Some(inner) = weak.upgrade() else { return };
             // Whoever asks next is told what is wrong.
             let _ = inner.tick().await;
+            // Who only looks removes nothing.
+            if inner.goes_on {
+                let _ = inner.journal.prune().await;
+            }
             let clock = inner.idem.clock();
             drop(inner);
             clock.sleep(TICK).await;

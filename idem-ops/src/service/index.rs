@@ -1,6 +1,6 @@
 //! Where every letter is, in memory: pages, groups and keys are found without reading the ledger through.
 //!
-//! About 150 bytes a letter. It is filled by one walk through the ledger, newest first, in pages; kept current by what
+//! It is filled by one walk through the ledger, newest first, in pages; kept current by what
 //! this service does and by a look at the newest letters; and walked again when the ledger's own count of open letters
 //! says that somebody else acted. Whatever is shown is read from the ledger, so a stale entry is never shown as true.
 
@@ -16,7 +16,7 @@ use super::groups::{Group, GroupPage};
 use super::letters::LetterQuery;
 use crate::alert::kind_of_error;
 
-/// Older letters than so many are not in the index, so that it stays under about 150 MB.
+/// Older letters than so many are not in the index, so that it stays under 200 MB.
 pub(super) const MOST: usize = 1_000_000;
 
 #[derive(Default)]
@@ -31,8 +31,8 @@ struct Letters {
     /// Open ones only.
     groups: HashMap<Arc<Kind>, BTreeSet<DeadLetterId>>,
     kinds: HashMap<Arc<Kind>, usize>,
-    /// By the hash of the key alone.
-    keys: HashMap<u64, BTreeSet<DeadLetterId>>,
+    /// By the hash of the key alone; one set of pairs, for most keys have one letter.
+    keys: BTreeSet<(u64, DeadLetterId)>,
     open: u64,
     /// Grows with every change, so that a page read before one does not undo it.
     version: u64,
@@ -141,8 +141,9 @@ impl Index {
         };
         match &query.key {
             Some(key) => {
-                let of_key = letters.keys.get(&self.hasher.hash_one(key));
-                for id in of_key.into_iter().flatten().rev() {
+                let hash = self.hasher.hash_one(key);
+                let [first, last] = [[0; 16], [0xff; 16]].map(DeadLetterId::from_bytes);
+                for (_, id) in letters.keys.range((hash, first)..=(hash, last)).rev() {
                     if let Some(entry) = letters.all.get(id) {
                         take(*id, entry);
                     }
@@ -186,7 +187,7 @@ impl Letters {
             self.open += 1;
             self.groups.entry(Arc::clone(&kind)).or_default().insert(letter.id);
         }
-        self.keys.entry(key).or_default().insert(letter.id);
+        self.keys.insert((key, letter.id));
         let version = self.version;
         self.all.insert(letter.id, Entry { kind, key, state: letter.state, died_at: letter.died_at, version });
     }
@@ -203,17 +204,43 @@ impl Letters {
                 }
             }
         }
-        if let Some(ids) = self.keys.get_mut(&entry.key) {
-            ids.remove(&id);
-            if ids.is_empty() {
-                self.keys.remove(&entry.key);
-            }
-        }
+        self.keys.remove(&(entry.key, id));
         if let Some(letters) = self.kinds.get_mut(&entry.kind) {
             *letters -= 1;
             if *letters == 0 {
                 self.kinds.remove(&entry.kind);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// [`MOST`] letters of it are what the constant's comment says.
+    const BYTES_A_LETTER: u128 = 200;
+
+    #[test]
+    fn a_letter_takes_at_most_so_many_bytes() {
+        const COUNT: u128 = 20_000;
+        let letter = |number: u128| -> DeadLetter {
+            serde_json::from_value(serde_json::json!({
+                "id": uuid::Uuid::from_u128(number), "handler": "orders.place", "key": format!("A-{number}"),
+                "payload": {}, "reason": "budget_spent", "attempts": [], "state": "open", "instance": "here",
+                "first_seen": "2026-11-22T00:00:00Z", "died_at": "2026-11-22T00:00:00Z",
+            }))
+            .unwrap()
+        };
+        let letters: Vec<_> = (0..COUNT).map(letter).collect();
+        let index = Index::default();
+        // As the walk brings them: newest first.
+        let taken = allocation_counter::measure(|| letters.iter().rev().for_each(|letter| index.put(letter)));
+        let each = u128::try_from(taken.bytes_current).unwrap() / COUNT;
+        assert!(each <= BYTES_A_LETTER, "{each} bytes a letter");
+        assert_eq!(
+            index.find(&LetterQuery { key: Some("A-7".into()), ..LetterQuery::default() }, None, 9).ids.len(),
+            1
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! The bulk redrives of one ledger: asked for, looked at, cancelled, and taken up again after a restart.
+//! The bulk acts of one ledger: asked for, looked at, cancelled, and taken up again after a restart.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,17 +7,17 @@ use tokio::sync::{Mutex, OnceCell, OwnedMutexGuard};
 use uuid::{ContextV7, Uuid};
 
 use super::audit::{Deed, Outcome, PageQuery};
-use super::bulk::{Job, note_key, query};
+use super::bulk::{Bulk, BulkPage, BulkState, NewBulk, Selection};
 use super::error::ServiceError;
 use super::journal::{Draft, limit, time_ordered};
-use super::redrives::{NewRedrive, Redrive, RedrivePage, RedriveState, Selection};
+use super::turns::{Job, note_key, query};
 use super::{Inner, Service};
 
 /// Ids in one selection.
 const MOST_IDS: usize = 1_000;
-/// Redrives that are remembered after their end.
+/// Bulk acts that are remembered after their end.
 const REMEMBERED: usize = 200;
-/// Redrives at the same time.
+/// Bulk acts at the same time.
 const AT_ONCE: usize = 10;
 
 type Seats = parking_lot::Mutex<BTreeMap<Uuid, Seat>>;
@@ -26,7 +26,7 @@ type Seats = parking_lot::Mutex<BTreeMap<Uuid, Seat>>;
 #[derive(Clone)]
 struct Seat {
     job: Arc<Mutex<Job>>,
-    shown: Arc<parking_lot::Mutex<Redrive>>,
+    shown: Arc<parking_lot::Mutex<Bulk>>,
 }
 
 #[derive(Default)]
@@ -38,7 +38,7 @@ pub(super) struct Jobs {
 /// A job in hand; what it is when it is let go of is shown.
 pub(super) struct InHand {
     job: OwnedMutexGuard<Job>,
-    shown: Arc<parking_lot::Mutex<Redrive>>,
+    shown: Arc<parking_lot::Mutex<Bulk>>,
 }
 
 impl std::ops::Deref for InHand {
@@ -56,67 +56,67 @@ impl std::ops::DerefMut for InHand {
 
 impl Drop for InHand {
     fn drop(&mut self) {
-        self.shown.lock().clone_from(&self.job.redrive);
+        self.shown.lock().clone_from(&self.job.bulk);
     }
 }
 
 impl Jobs {
     pub(super) async fn seat(&self, id: Uuid) -> Result<InHand, ServiceError> {
-        let seat = self.seats.lock().get(&id).cloned().ok_or(ServiceError::NoSuchRedrive(id))?;
+        let seat = self.seats.lock().get(&id).cloned().ok_or(ServiceError::NoSuchBulk(id))?;
         Ok(InHand { job: seat.job.lock_owned().await, shown: seat.shown })
     }
 
     fn put(&self, job: Job) {
-        let (id, shown) = (job.redrive.id, Arc::new(parking_lot::Mutex::new(job.redrive.clone())));
+        let (id, shown) = (job.bulk.id, Arc::new(parking_lot::Mutex::new(job.bulk.clone())));
         self.seats.lock().insert(id, Seat { job: Arc::new(Mutex::new(job)), shown });
     }
 
-    fn all(&self) -> Vec<Redrive> {
+    fn all(&self) -> Vec<Bulk> {
         self.seats.lock().values().rev().map(|seat| seat.shown.lock().clone()).collect()
     }
 }
 
 impl Service {
-    /// One page of bulk redrives, newest first.
+    /// One page of bulk acts, newest first.
     ///
     /// # Errors
     /// `limit` is out of range, or the ledger cannot be read.
-    pub async fn redrives(&self, query: &PageQuery) -> Result<RedrivePage, ServiceError> {
+    pub async fn bulks(&self, query: &PageQuery) -> Result<BulkPage, ServiceError> {
         let limit = limit(query.limit)?;
         self.inner.resume().await?;
-        let mut redrives = self.inner.jobs.all();
-        redrives.retain(|redrive| query.after.is_none_or(|after| redrive.id < after));
-        let more = redrives.len() > limit;
-        redrives.truncate(limit);
-        let next = redrives.last().filter(|_| more).map(|redrive| redrive.id);
-        Ok(RedrivePage { redrives, next })
+        let mut bulks = self.inner.jobs.all();
+        bulks.retain(|bulk| query.after.is_none_or(|after| bulk.id < after));
+        let more = bulks.len() > limit;
+        bulks.truncate(limit);
+        let next = bulks.last().filter(|_| more).map(|bulk| bulk.id);
+        Ok(BulkPage { bulks, next })
     }
 
-    /// One bulk redrive and how far it is.
+    /// One bulk act and how far it is.
     ///
     /// # Errors
-    /// There is no such redrive, or the ledger cannot be read.
-    pub async fn redrive(&self, id: Uuid) -> Result<Redrive, ServiceError> {
+    /// There is no such bulk act, or the ledger cannot be read.
+    pub async fn bulk(&self, id: Uuid) -> Result<Bulk, ServiceError> {
         self.inner.resume().await?;
-        let found = self.inner.jobs.all().into_iter().find(|redrive| redrive.id == id);
-        found.ok_or(ServiceError::NoSuchRedrive(id))
+        let found = self.inner.jobs.all().into_iter().find(|bulk| bulk.id == id);
+        found.ok_or(ServiceError::NoSuchBulk(id))
     }
 }
 
 impl Inner {
-    /// Reads the redrives that are in the ledger, and goes on with those that have not ended.
+    /// Reads the bulk acts that are in the ledger. Who owns its handlers goes on with those that have not ended.
     pub(super) async fn resume(self: &Arc<Self>) -> Result<(), ServiceError> {
         self.wake();
         let read = async {
             let mut after: Option<String> = None;
             loop {
-                let notes = self.idem.notes().list("redrives/", after.as_deref(), 50).await?;
+                let notes = self.idem.notes().list("bulk/", after.as_deref(), 50).await?;
                 for note in &notes {
                     let job = Self::job(&note.key, &note.value)?;
-                    let (id, state) = (job.redrive.id, job.redrive.state);
+                    let (id, state) = (job.bulk.id, job.bulk.state);
                     self.jobs.put(job);
-                    if state == RedriveState::Running {
-                        tracing::info!(redrive = %id, "a bulk redrive goes on");
+                    if state == BulkState::Running && self.goes_on {
+                        tracing::info!(bulk = %id, "a bulk act goes on");
                         tokio::spawn(Self::work(Arc::downgrade(self), id));
                     }
                 }
@@ -129,17 +129,13 @@ impl Inner {
         self.jobs.read.get_or_try_init(|| read).await.copied()
     }
 
-    pub(super) async fn start_redrive(
-        self: &Arc<Self>,
-        who: &str,
-        mut asked: NewRedrive,
-    ) -> Result<Redrive, ServiceError> {
+    pub(super) async fn start_bulk(self: &Arc<Self>, who: &str, mut asked: NewBulk) -> Result<Bulk, ServiceError> {
         check(&mut asked)?;
         self.resume().await?;
         self.whole().await?;
-        let running = self.jobs.all().iter().filter(|redrive| redrive.state == RedriveState::Running).count();
+        let running = self.jobs.all().iter().filter(|bulk| bulk.state == BulkState::Running).count();
         if running >= AT_ONCE {
-            let why = format!("cannot be begun: {running} redrives are running; wait for one, or cancel one");
+            let why = format!("cannot be begun: {running} bulk acts are running; wait for one, or cancel one");
             return Err(ServiceError::Invalid { field: "selection", why });
         }
         let total = match &asked.selection {
@@ -147,11 +143,11 @@ impl Inner {
             selection => query(selection).map_or(0, |query| self.index.find(&query, None, 0).total),
         };
         let at = self.idem.clock().now();
-        let redrive = Redrive {
+        let bulk = Bulk {
             id: time_ordered(at, &ContextV7::new()),
             who: who.to_owned(),
             asked,
-            state: RedriveState::Running,
+            state: BulkState::Running,
             total,
             done: 0,
             failed: 0,
@@ -161,37 +157,39 @@ impl Inner {
             updated_at: at,
             ended_at: None,
         };
-        let job = Job { redrive: redrive.clone(), newest: self.index.newest(), cursor: None, turn: Vec::new() };
+        let job = Job { bulk: bulk.clone(), newest: self.index.newest(), cursor: None, turn: Vec::new() };
         let mut changes = vec![job.note()?];
         let old = self.outlived();
         changes.extend(old.iter().map(|id| (note_key(*id), None)));
-        self.audited(Deed::StartRedrive, who, Some(&redrive.asked.why), redrive.id, changes).await?;
+        self.audited(bulk.asked.deed.of_all().0, who, Some(&bulk.asked.why), bulk.id, changes).await?;
         old.iter().for_each(|id| drop(self.jobs.seats.lock().remove(id)));
         self.jobs.put(job);
-        tokio::spawn(Self::work(Arc::downgrade(self), redrive.id));
-        Ok(redrive)
+        tokio::spawn(Self::work(Arc::downgrade(self), bulk.id));
+        Ok(bulk)
     }
 
-    pub(super) async fn cancel_redrive(
+    pub(super) async fn cancel_bulk(
         self: &Arc<Self>,
         who: &str,
         id: Uuid,
         why: Option<&str>,
-    ) -> Result<Redrive, ServiceError> {
+    ) -> Result<Bulk, ServiceError> {
         self.resume().await?;
         // The batch that is having its turn comes to its end first.
         let mut seat = self.jobs.seat(id).await?;
-        if seat.redrive.state != RedriveState::Running {
-            return Err(ServiceError::RedriveEnded(id));
+        if seat.bulk.state != BulkState::Running {
+            return Err(ServiceError::BulkEnded(id));
         }
         let mut job = seat.clone();
-        job.redrive.state = RedriveState::Cancelled;
-        let now = self.idem.clock().now();
-        (job.redrive.updated_at, job.redrive.ended_at) = (now, Some(now));
-        self.audited(Deed::CancelRedrive, who, why, id, vec![job.note()?]).await?;
-        let redrive = job.redrive.clone();
+        if !job.turn.is_empty() {
+            // A stop or the ledger cut it off, and nobody settles it after this.
+            self.settle(&mut job).await?;
+        }
+        job.bulk.end(BulkState::Cancelled, self.idem.clock().now());
+        self.audited(job.bulk.asked.deed.of_all().1, who, why, id, vec![job.note()?]).await?;
+        let bulk = job.bulk.clone();
         *seat = job;
-        Ok(redrive)
+        Ok(bulk)
     }
 
     /// A change of notes and its entry in the audit log, in one write.
@@ -200,13 +198,13 @@ impl Inner {
         deed: Deed,
         who: &str,
         why: Option<&str>,
-        redrive: Uuid,
+        bulk: Uuid,
         changes: Vec<idem_runtime::ledger::NoteChange>,
     ) -> Result<(), ServiceError> {
         let draft = Draft {
             who: who.to_owned(),
             why: why.map(str::to_owned),
-            redrive: Some(redrive),
+            bulk: Some(bulk),
             done: true,
             ..Draft::default()
         };
@@ -216,14 +214,14 @@ impl Inner {
         Ok(())
     }
 
-    /// Ended redrives that are too old to be remembered.
+    /// Ended bulk acts that are too old to be remembered.
     fn outlived(&self) -> Vec<Uuid> {
-        let ended = self.jobs.all().into_iter().filter(|redrive| redrive.state != RedriveState::Running);
-        ended.skip(REMEMBERED).map(|redrive| redrive.id).collect()
+        let ended = self.jobs.all().into_iter().filter(|bulk| bulk.state != BulkState::Running);
+        ended.skip(REMEMBERED).map(|bulk| bulk.id).collect()
     }
 }
 
-fn check(asked: &mut NewRedrive) -> Result<(), ServiceError> {
+fn check(asked: &mut NewBulk) -> Result<(), ServiceError> {
     if !(0.01..=1000.0).contains(&asked.rate) {
         let why = format!("is {}: it can be from 0.01 to 1000 letters a second", asked.rate);
         return Err(ServiceError::Invalid { field: "rate", why });

@@ -1,6 +1,7 @@
 //! The audit log's writing and reading: notes whose keys sort in the order in which things were done.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use idem_runtime::ledger::NoteChange;
 use idem_runtime::{DeadLetter, DeadLetterId, Idem, Timestamp};
@@ -16,6 +17,10 @@ use super::letters::{LONGEST_PAGE, PAGE};
 const PREFIX: &str = "audit/";
 /// Notes read at once.
 const READ: usize = 500;
+/// How long an entry is kept: what a quarter's look back needs, and longer than closed letters are.
+const KEPT: Duration = Duration::from_secs(90 * 24 * 60 * 60);
+/// Entries removed at once.
+const PIECE: usize = 200;
 
 /// The audit log of one ledger.
 pub(super) struct Journal {
@@ -35,7 +40,7 @@ pub(super) struct Draft {
     pub(super) letter: Option<DeadLetterId>,
     pub(super) handler: Option<String>,
     pub(super) key: Option<String>,
-    pub(super) redrive: Option<Uuid>,
+    pub(super) bulk: Option<Uuid>,
     /// It is done in the same write.
     pub(super) done: bool,
 }
@@ -48,7 +53,7 @@ impl Draft {
             letter: Some(letter.id),
             handler: Some(letter.handler.clone()),
             key: Some(letter.key.clone()),
-            redrive: None,
+            bulk: None,
             done: false,
         }
     }
@@ -80,9 +85,9 @@ impl Journal {
             .map(|draft| {
                 let id = self.next(at, last);
                 last = Some(id);
-                let Draft { who, why, letter, handler, key, redrive, done } = draft;
+                let Draft { who, why, letter, handler, key, bulk, done } = draft;
                 let outcome = if done { Outcome::Done } else { Outcome::Begun };
-                AuditEntry { id, at, who, what: deed, why, letter, handler, key, redrive, outcome }
+                AuditEntry { id, at, who, what: deed, why, letter, handler, key, bulk, outcome }
             })
             .collect();
         let mut changes = also(&entries)?;
@@ -119,6 +124,28 @@ impl Journal {
         }
         let next = entries.last().filter(|_| more).map(|entry| entry.id);
         Ok(AuditPage { entries, next })
+    }
+
+    /// Removes a piece of what is too old to be kept.
+    pub(super) async fn prune(&self) -> Result<(), ServiceError> {
+        let kept = self.idem.clock().now().checked_sub(KEPT).unwrap_or(Timestamp::MIN);
+        let oldest = async |most| -> Result<Vec<Uuid>, ServiceError> {
+            let notes = self.idem.notes().list(PREFIX, None, most).await?;
+            let ids = notes.iter().filter_map(|note| note.key.strip_prefix(PREFIX)?.parse::<Uuid>().ok());
+            Ok(ids.take_while(|id| written(id).is_some_and(|at| at < kept)).collect())
+        };
+        // Most looks end with the first entry.
+        if oldest(1).await?.is_empty() {
+            return Ok(());
+        }
+        let mut held = self.ids.lock().await;
+        let old = oldest(PIECE).await?;
+        let changes = old.iter().map(|id| (format!("{PREFIX}{id}"), None)).collect();
+        self.idem.notes().write(changes).await?;
+        if let (Some(ids), Some(last)) = (held.as_mut(), old.last()) {
+            ids.drain(..ids.partition_point(|id| id <= last));
+        }
+        Ok(())
     }
 
     pub(super) async fn entry(&self, id: Uuid) -> Result<Option<AuditEntry>, ServiceError> {
@@ -158,6 +185,12 @@ pub(super) fn time_ordered(at: Timestamp, context: &ContextV7) -> Uuid {
     let seconds = u64::try_from(at.as_second()).unwrap_or(0);
     let nanoseconds = u32::try_from(at.subsec_nanosecond()).unwrap_or(0);
     Uuid::new_v7(uuid::Timestamp::from_unix(context, seconds, nanoseconds))
+}
+
+/// When an id was made; ids sort by it.
+fn written(id: &Uuid) -> Option<Timestamp> {
+    let (seconds, nanoseconds) = id.get_timestamp()?.to_unix();
+    Timestamp::new(i64::try_from(seconds).ok()?, i32::try_from(nanoseconds).ok()?).ok()
 }
 
 fn note(entry: &AuditEntry) -> Result<NoteChange, ServiceError> {

@@ -15,10 +15,10 @@ mod journal;
 mod letters;
 mod locks;
 mod reading;
-mod redrives;
 mod stats;
 mod story;
 mod telling;
+mod turns;
 mod walk;
 
 use std::fmt;
@@ -30,12 +30,12 @@ use tokio::sync::{Notify, watch};
 
 pub use acting::Acting;
 pub use audit::{AuditEntry, AuditPage, Deed, Outcome, PageQuery};
+pub use bulk::{Bulk, BulkDeed, BulkPage, BulkProblem, BulkState, NewBulk, Selection};
 pub use error::ServiceError;
 pub use groups::{Group, GroupPage, GroupQuery};
 pub use letters::{
     LONGEST_PAGE, LetterLine, LetterPage, LetterQuery, LetterView, PAGE, Redriven, RunOutcome, StateFilter,
 };
-pub use redrives::{NewRedrive, Redrive, RedrivePage, RedriveProblem, RedriveState, Selection};
 pub use stats::{Count, Health, Latency, MINUTES, Minute, Stats, StatsQuery};
 pub use story::{Event, EventKind, KeyState, Story};
 
@@ -44,8 +44,8 @@ use crate::metrics::{Metrics, OtherRecorder};
 /// What people can ask of an [`Idem`] and do with its dead letters. A clone is another handle of the same; what works in
 /// its background ends with the last one, or when the Idem is closed.
 ///
-/// Have one for each Idem: it keeps an index of the letters in memory, and goes on with the bulk redrives that a stop cut
-/// off.
+/// Have one for each Idem: it keeps an index of the letters in memory, and goes on with the bulk acts that a stop cut off.
+/// Who only looks in from outside, and has no handlers to run a letter with, takes [`Service::looking`].
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -82,11 +82,26 @@ struct Inner {
     /// Rung when it should be again.
     stale: Arc<Notify>,
     awake: AtomicBool,
+    /// Whether bulk acts that a stop cut off are gone on with here.
+    goes_on: bool,
 }
 
 impl Service {
     /// The service of an Idem. Its background begins here on a tokio runtime, elsewhere with the first question.
+    ///
+    /// It is the one that owns the Idem's handlers: bulk acts that a stop cut off go on here.
     pub fn new(idem: Idem) -> Self {
+        Self::of(idem, true)
+    }
+
+    /// A service for who only looks, such as a command on the folder of a service that is stopped: nothing changes unless
+    /// it is asked for here. Bulk acts that a stop cut off are shown as they stand and left to [`Service::new`], whose
+    /// handlers they may need; they can be cancelled, and others begun.
+    pub fn looking(idem: Idem) -> Self {
+        Self::of(idem, false)
+    }
+
+    fn of(idem: Idem, goes_on: bool) -> Self {
         let inner = Arc::new(Inner {
             index: index::Index::default(),
             journal: journal::Journal::new(idem.clone()),
@@ -98,6 +113,7 @@ impl Service {
             walked: watch::Sender::new(false),
             stale: Arc::new(Notify::new()),
             awake: AtomicBool::new(false),
+            goes_on,
             idem,
         });
         inner.wake();
@@ -129,7 +145,7 @@ impl Inner {
             if let Some(inner) = weak.upgrade()
                 && let Err(error) = inner.resume().await
             {
-                tracing::warn!(%error, "bulk redrives could not be read; they are read with the next look at them");
+                tracing::warn!(%error, "bulk acts could not be read; they are read with the next look at them");
             }
         });
     }

@@ -12,10 +12,10 @@ const PATHS: [(&str, &str); 16] = [
     ("POST", "/api/v1/letters/019a0000-0000-7000-8000-000000000000/edit"),
     ("POST", "/api/v1/letters/019a0000-0000-7000-8000-000000000000/discard"),
     ("POST", "/api/v1/letters/019a0000-0000-7000-8000-000000000000/restore"),
-    ("POST", "/api/v1/redrives"),
-    ("GET", "/api/v1/redrives"),
-    ("GET", "/api/v1/redrives/019a0000-0000-7000-8000-000000000000"),
-    ("DELETE", "/api/v1/redrives/019a0000-0000-7000-8000-000000000000"),
+    ("POST", "/api/v1/bulk"),
+    ("GET", "/api/v1/bulk"),
+    ("GET", "/api/v1/bulk/019a0000-0000-7000-8000-000000000000"),
+    ("DELETE", "/api/v1/bulk/019a0000-0000-7000-8000-000000000000"),
     ("GET", "/api/v1/groups"),
     ("GET", "/api/v1/explain?handler=orders.place&key=A-1"),
     ("GET", "/api/v1/stats"),
@@ -82,7 +82,7 @@ async fn what_is_unknown_is_named() {
     let place = Place::open(folder.path()).await;
     assert!(place.order("A-1", 11).await.is_err());
     let id = place.letter_of("A-1").await;
-    for path in ["letters", "groups", "stats", "audit", "redrives", "explain", &format!("letters/{id}")] {
+    for path in ["letters", "groups", "stats", "audit", "bulk", "explain", &format!("letters/{id}")] {
         let problem = place.get(&format!("/api/v1/{path}?colour=red")).await.problem(400, "invalid");
         assert!(problem.detail.contains("colour"), "{path}: {}", problem.detail);
     }
@@ -91,9 +91,9 @@ async fn what_is_unknown_is_named() {
         (format!("letters/{id}/edit"), json!({ "payload": {}, "why": "x", "colour": 1 })),
         (format!("letters/{id}/discard"), json!({ "why": "x", "colour": 1 })),
         (format!("letters/{id}/restore"), json!({ "why": "x", "colour": 1 })),
-        ("redrives".to_owned(), json!({ "selection": { "ids": [id] }, "why": "x", "colour": 1 })),
-        ("redrives".to_owned(), json!({ "selection": { "colour": [] }, "why": "x" })),
-        ("redrives".to_owned(), json!({ "selection": { "filter": { "colour": 1 } }, "why": "x" })),
+        ("bulk".to_owned(), json!({ "selection": { "ids": [id] }, "why": "x", "colour": 1 })),
+        ("bulk".to_owned(), json!({ "selection": { "colour": [] }, "why": "x" })),
+        ("bulk".to_owned(), json!({ "selection": { "filter": { "colour": 1 } }, "why": "x" })),
     ];
     for (path, body) in bodies {
         let problem = place.post(&format!("/api/v1/{path}"), body).await.problem(400, "invalid");
@@ -116,8 +116,8 @@ async fn what_is_unknown_is_named() {
         (format!("letters/{id}/discard"), json!({ "why": "x".repeat(5000) }), "why"),
         (format!("letters/{id}/discard"), json!({}), "why"),
         (format!("letters/{id}/edit"), json!({ "payload": 7, "why": "x" }), "payload"),
-        ("redrives".to_owned(), json!({ "selection": { "ids": [] }, "why": "x" }), "selection"),
-        ("redrives".to_owned(), json!({ "selection": { "ids": [id] }, "rate": 0.0, "why": "x" }), "rate"),
+        ("bulk".to_owned(), json!({ "selection": { "ids": [] }, "why": "x" }), "selection"),
+        ("bulk".to_owned(), json!({ "selection": { "ids": [id] }, "rate": 0.0, "why": "x" }), "rate"),
     ] {
         let problem = place.post(&format!("/api/v1/{path}"), body).await.problem(400, "invalid");
         assert!(problem.detail.contains(named), "{path}: {}", problem.detail);

@@ -7,7 +7,9 @@ mod place;
 
 mod acts;
 mod alerts;
+mod audit;
 mod bulk;
 mod closed_door;
+mod discards;
 mod many;
 mod reads;

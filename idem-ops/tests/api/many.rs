@@ -1,11 +1,10 @@
 //! A hundred thousand letters.
 
 use std::collections::HashSet;
-use std::time::Instant;
 
 use idem_ops::service::{GroupPage, LetterPage};
 
-use crate::common::DEADLINE;
+use crate::common::until;
 use crate::place::Place;
 
 const MANY: usize = 100_000;
@@ -16,14 +15,8 @@ async fn a_hundred_thousand_letters_are_walked_once_and_paged_through() {
     let place = Place::open(folder.path()).await;
     place.bad_orders(MANY).await;
     // A new service has to walk; it answers meanwhile, with what it has, and says that it is not all.
-    let begun = Instant::now();
-    let groups = loop {
-        let page: GroupPage = place.get("/api/v1/groups").await.json();
-        if page.complete && page.open == MANY as u64 {
-            break page;
-        }
-        assert!(begun.elapsed() < DEADLINE, "{page:?}");
-    };
+    let look = async || place.get("/api/v1/groups").await.json::<GroupPage>();
+    let groups = until(look, |page| page.complete && page.open == MANY as u64).await;
     assert_eq!((groups.total, groups.groups[0].count), (1, MANY as u64));
 
     let (mut seen, mut path) = (HashSet::new(), "/api/v1/letters?limit=500".to_owned());

@@ -5,17 +5,18 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use idem_ops::Auth;
 use idem_ops::api::Problem;
-use idem_ops::service::{LetterPage, Redrive, RedriveState};
+use idem_ops::service::{Bulk, BulkState, LetterPage};
+use idem_runtime::testing::ManualClock;
 use idem_runtime::{DeadLetterId, Error, Idem, idempotent};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::task::JoinHandle;
 
-use crate::common::DEADLINE;
+use crate::common::{DEADLINE, until};
 
 pub const TOKEN: &str = "a token of the test";
 
@@ -88,13 +89,23 @@ impl Answer {
     }
 }
 
+fn tokens() -> Auth {
+    Auth::token(TOKEN).and("ann", "ann's own token")
+}
+
 impl Place {
     pub async fn open(folder: &Path) -> Self {
-        Self::open_with(folder, Auth::token(TOKEN).and("ann", "ann's own token")).await
+        Self::open_with(folder, tokens()).await
     }
 
     pub async fn open_with(folder: &Path, auth: Auth) -> Self {
         Self::of(Idem::open(folder).unwrap(), auth).await
+    }
+
+    /// Whose time goes on when the test says so.
+    pub async fn open_at(folder: &Path, clock: &ManualClock) -> Self {
+        let idem = Idem::builder().clock(Arc::new(clock.clone())).open(folder).unwrap();
+        Self::of(idem, tokens()).await
     }
 
     /// The place of an Idem that is open already.
@@ -169,17 +180,25 @@ impl Place {
         page.letters[0].id
     }
 
-    /// The redrive, once it is as wanted.
-    pub async fn redrive_until(&self, id: uuid::Uuid, wanted: impl Fn(&Redrive) -> bool) -> Redrive {
-        let begun = Instant::now();
-        loop {
-            let redrive: Redrive = self.get(&format!("/api/v1/redrives/{id}")).await.json();
-            if wanted(&redrive) {
-                return redrive;
-            }
-            assert_eq!(redrive.state, RedriveState::Running, "{redrive:?}");
-            assert!(begun.elapsed() < DEADLINE, "{redrive:?}");
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+    pub async fn bulk(&self, id: uuid::Uuid) -> Bulk {
+        self.get(&format!("/api/v1/bulk/{id}")).await.json()
+    }
+
+    /// The bulk act, once it is as wanted.
+    pub async fn bulk_until(&self, id: uuid::Uuid, wanted: impl Fn(&Bulk) -> bool) -> Bulk {
+        let bulk = until(async || self.bulk(id).await, |bulk| wanted(bulk) || bulk.state != BulkState::Running).await;
+        assert!(wanted(&bulk), "{bulk:?}");
+        bulk
+    }
+
+    /// The same where time stands still: it goes on in steps of 10 ms.
+    pub async fn bulk_in_time(&self, clock: &ManualClock, id: uuid::Uuid, wanted: impl Fn(&Bulk) -> bool) -> Bulk {
+        let look = async || {
+            clock.advance(Duration::from_millis(10));
+            self.bulk(id).await
+        };
+        let bulk = until(look, |bulk| wanted(bulk) || bulk.state != BulkState::Running).await;
+        assert!(wanted(&bulk), "{bulk:?}");
+        bulk
     }
 }

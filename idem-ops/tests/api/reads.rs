@@ -136,6 +136,9 @@ async fn figures_come_from_the_recorder_that_the_service_installs() {
     let text = place.get("/metrics").await.text;
     assert!(text.contains("idem_calls_total{handler=\"orders.place\",outcome=\"replayed\"}"), "{text}");
     assert!(text.contains("# HELP idem_commit_seconds"), "{text}");
+    // Buckets, which can be added up over processes.
+    assert!(text.contains("idem_commit_seconds_bucket{le=\"0.001\"}"), "{text}");
+    assert!(text.contains("idem_body_seconds_bucket{handler=\"orders.place\",le=\"+Inf\"}"), "{text}");
 }
 
 #[idempotent(name = "orders.charge", key = "order_no", retries = 0, redact(card_no))]

@@ -51,7 +51,7 @@ async fn many_letters_are_run_and_what_failed_is_told() {
     let group = ["dlq", "redrive", "--handler", "orders.place", "--group", "no such sku", "--yes", "--why", "again"];
     let said = at.idem(&group).await.ended(1);
     assert!(said.out.contains("no such sku") && said.out.contains("finished"), "{said:?}");
-    assert_eq!(at.json(&["dlq", "redrives"]).await["redrives"].as_array().unwrap().len(), 2);
+    assert_eq!(at.json(&["dlq", "bulk"]).await["bulks"].as_array().unwrap().len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -72,40 +72,72 @@ async fn a_redrive_that_a_service_was_stopped_in_is_left_to_it() {
     let begun =
         served.at().json(&["dlq", "redrive", "--all", "--rate", "0.01", "--no-wait", "--yes", "--why", "x"]).await;
     let id = begun["id"].as_str().unwrap();
-    within(async { while served.at().json(&["dlq", "redrives"]).await["redrives"][0]["failed"] == 0 {} }).await;
+    within(async { while served.at().json(&["dlq", "bulk"]).await["bulks"][0]["failed"] == 0 {} }).await;
     served.idem.close().await.unwrap();
     let note = async || {
         let idem = idem_runtime::Idem::open(served.data.path()).unwrap();
-        let notes = idem.notes().list("redrives/", None, 10).await.unwrap();
+        let notes = idem.notes().list("bulk/", None, 10).await.unwrap();
         idem.close().await.unwrap();
         notes
     };
     let (before, at) = (note().await, At::folder(served.data.path()));
     assert_eq!(before.len(), 1);
-    for words in [&["dlq", "list"][..], &["stats"], &["dlq", "export"], &["dlq", "redrives"]] {
-        let said = at.idem(words).await.ended(1);
-        assert!(said.err.contains(id) && said.err.contains("start the service"), "{said:?}");
+    for words in [&["dlq", "list"][..], &["stats"], &["dlq", "export"], &["explain", "orders.place", "A-1"]] {
+        at.idem(words).await.well();
     }
-    let checkup = at.idem(&["doctor", "--json"]).await.ended(1).json();
-    assert_eq!(checkup["findings"][0]["kind"], "unfinished_redrives", "{checkup:#}");
-    assert_eq!(note().await, before, "a look at the folder went on with it");
+    assert!(at.idem(&["dlq", "bulk"]).await.well().out.contains("unfinished"));
+    let found = async || {
+        let checkup = at.idem(&["doctor", "--json"]).await.ended(1).json();
+        let findings = checkup["findings"].as_array().unwrap().iter();
+        findings.filter(|finding| finding["kind"] == "unfinished_redrives").cloned().collect::<Vec<_>>()
+    };
+    let finding = found().await.pop().unwrap();
+    assert!(finding["what"].as_str().unwrap().contains(&format!("redrive {id} of 5 letters")), "{finding}");
+    assert!(finding["fix"].as_str().unwrap().contains("start the service"), "{finding}");
+    // An act of its own stands beside it.
+    let two = [served.ids[0].to_string(), served.ids[1].to_string()];
+    let own = at.json(&["dlq", "discard", &two[0], &two[1], "--yes", "--why", "old"]).await;
+    assert_eq!((&own["state"], &own["done"]), (&json!("finished"), &json!(2)), "{own:#}");
+    assert_eq!(note().await[0], before[0], "a look at the folder went on with it");
+
+    let stopped = at.json(&["dlq", "cancel", id, "--why", "enough"]).await;
+    assert_eq!((&stopped["state"], &stopped["failed"]), (&json!("cancelled"), &json!(1)), "{stopped:#}");
+    assert_eq!(found().await, Vec::<Value>::new());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_interrupt_stops_a_redrive_of_many() {
+async fn many_are_discarded_behind_ones_back_and_stopped() {
     let served = Served::start(5).await;
     let at = served.at();
-    let child = at
-        .command(&["dlq", "redrive", "--all", "--rate", "0.01", "--yes", "--why", "slowly", "--json"])
-        .spawn()
-        .unwrap();
+    let words = ["dlq", "discard", "--all", "--rate", "0.01", "--yes", "--why", "old", "--no-wait"];
+    let begun = at.json(&words).await;
+    assert_eq!((&begun["state"], &begun["asked"]["deed"]), (&json!("running"), &json!("discard")), "{begun:#}");
+    assert!(at.idem(&["dlq", "bulk"]).await.well().out.contains("discard"));
+    let stopped = at.json(&["dlq", "cancel", begun["id"].as_str().unwrap()]).await;
+    assert_eq!(stopped["state"], "cancelled", "{stopped:#}");
+    let said = At::folder(served.data.path()).idem(&words).await.ended(3);
+    assert!(said.err.contains("is held by"), "{said:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupt_stops_what_is_done_to_many() {
+    for act in ["redrive", "discard"] {
+        interrupted(act).await;
+    }
+}
+
+async fn interrupted(act: &str) {
+    let served = Served::start(5).await;
+    let at = served.at();
+    let child =
+        at.command(&["dlq", act, "--all", "--rate", "0.01", "--yes", "--why", "slowly", "--json"]).spawn().unwrap();
     let pid = rustix::process::Pid::from_raw(i32::try_from(child.id().unwrap()).unwrap()).unwrap();
-    within(async { while at.json(&["dlq", "redrives"]).await["redrives"] == json!([]) {} }).await;
+    within(async { while at.json(&["dlq", "bulk"]).await["bulks"] == json!([]) {} }).await;
     rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
     let output = within(child.wait_with_output()).await.unwrap();
     let ended: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((output.status.code(), &ended["state"]), (Some(1), &json!("cancelled")), "{ended:#}");
-    assert_eq!(at.json(&["dlq", "redrives"]).await["redrives"][0]["state"], "cancelled");
+    assert_eq!(at.json(&["dlq", "bulk"]).await["bulks"][0]["state"], "cancelled");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -136,7 +168,7 @@ async fn a_service_that_is_down_ends_with_three() {
     // A port that nobody listens on.
     let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
     let at = At::Service(format!("http://127.0.0.1:{port}/"));
-    for words in [&["dlq", "list"][..], &["stats"], &["explain", "a", "b"], &["dlq", "export"], &["dlq", "redrives"]] {
+    for words in [&["dlq", "list"][..], &["stats"], &["explain", "a", "b"], &["dlq", "export"], &["dlq", "bulk"]] {
         let said = at.idem(words).await.ended(3);
         assert!(said.err.contains("cannot be reached") && said.out.is_empty(), "{said:?}");
         assert!(!said.err.contains(TOKEN), "{said:?}");

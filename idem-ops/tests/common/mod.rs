@@ -8,4 +8,19 @@ pub(crate) mod http;
 pub(crate) mod notices;
 pub(crate) mod smtp;
 
+use std::fmt::Debug;
+use std::time::Instant;
+
 pub(crate) use idem_test_support::{DEADLINE, tls, within};
+
+/// What is looked at, once it is as wanted.
+pub(crate) async fn until<T: Debug>(mut look: impl AsyncFnMut() -> T, wanted: impl Fn(&T) -> bool) -> T {
+    let begun = Instant::now();
+    loop {
+        let seen = look().await;
+        if wanted(&seen) {
+            return seen;
+        }
+        assert!(begun.elapsed() < DEADLINE, "it does not come to what is wanted: {seen:?}");
+    }
+}

@@ -61,10 +61,9 @@ pub(crate) async fn every_page_has_names_for_everything(chromium: Chromium) -> a
     tab.fill("#selection-why", "a try").await?;
     tab.click("button[value=run]").await?;
     tab.read("h1", "Run of 1 letter").await?;
-    let redrive: String = tab.ask("location.pathname.slice(1)").await?;
+    let bulk: String = tab.ask("location.pathname.slice(1)").await?;
     let one = format!("letters/{id}");
-    for path in
-        ["overview", "letters?state=any", &one, "groups", "redrives", &redrive, "story?key=A-1001", "health", "audit"]
+    for path in ["overview", "letters?state=any", &one, "groups", "bulk", &bulk, "story?key=A-1001", "health", "audit"]
     {
         tab.go(path).await?;
         tab.see("footer").await?;

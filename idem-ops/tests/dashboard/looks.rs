@@ -66,7 +66,7 @@ pub(crate) async fn a_phone_scrolls_one_way(chromium: Chromium) -> anyhow::Resul
     tab.size(360, 740, 2.0).await?;
     tab.sign_in(TOKEN).await?;
     let (one, story) = (format!("letters/{id}"), format!("story?key={long}"));
-    for path in ["overview", "letters", &one, "groups", "redrives", &story, "health", "audit", "login", "nowhere"] {
+    for path in ["overview", "letters", &one, "groups", "bulk", &story, "health", "audit", "login", "nowhere"] {
         tab.go(path).await?;
         tab.see("main").await?;
         let width: u32 = tab.ask("document.scrollingElement.scrollWidth").await?;

@@ -81,7 +81,7 @@ async fn nothing_is_seen_without_a_session() {
         &format!("/letters/{id}"),
         "/groups",
         "/group?handler=a",
-        "/redrives",
+        "/bulk",
         "/story?key=a",
         "/health",
         "/audit",

@@ -64,7 +64,7 @@ impl DeadLetters {
             letter: letter.id,
             payload: letter.payload.to_string().into_bytes().into(),
             redacted: letter.redacted.clone(),
-            by: self.by_because(None),
+            by: self.by_because(self.why.clone()),
         }
     }
 

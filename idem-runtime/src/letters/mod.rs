@@ -31,17 +31,32 @@ use crate::protocol::{DeadLetter, DeadLetterId};
 pub struct DeadLetters {
     idem: Idem,
     who: Option<String>,
+    why: Option<String>,
 }
 
 impl DeadLetters {
     pub(crate) fn of(idem: Idem) -> Self {
-        Self { idem, who: None }
+        Self { idem, who: None, why: None }
     }
 
     /// The same, in a person's name: their acts are kept in the letters' history.
     #[must_use]
     pub fn by(mut self, who: impl Into<String>) -> Self {
         self.who = Some(who.into());
+        self
+    }
+
+    /// The same, for a reason: it stands in the letters' history beside every act that is given none of its own.
+    ///
+    /// ```
+    /// # use idem_runtime::{DeadLetterId, Error, Idem};
+    /// # async fn again(idem: Idem, id: DeadLetterId) -> Result<(), Error> {
+    /// idem.dead_letters().by("ann").because("the bank is back").redrive(&id).await?;
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn because(mut self, why: impl Into<String>) -> Self {
+        self.why = Some(why.into());
         self
     }
 

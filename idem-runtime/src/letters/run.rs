@@ -138,8 +138,9 @@ impl DeadLetters {
     /// # Errors
     /// As [`run`](Self::run) and [`edit`](Self::edit).
     pub async fn run_with(&self, id: &DeadLetterId, payload: Value, why: impl Into<String>) -> Result<Ran, Error> {
-        let letter = self.edit(id, payload.clone(), why).await?;
-        self.run_letter(letter, payload).await
+        let why = why.into();
+        let letter = self.edit(id, payload.clone(), why.as_str()).await?;
+        self.clone().because(why).run_letter(letter, payload).await
     }
 
     async fn run_letter(&self, letter: DeadLetter, payload: Value) -> Result<Ran, Error> {

@@ -98,7 +98,7 @@ pub struct DeadLetter {
     #[n(9)]
     #[cbor(with = "codec::maybe_millis")]
     pub closed_at: Option<Timestamp>,
-    /// Why it was discarded, in a person's words.
+    /// Why it was redriven or discarded, in a person's words, as far as they said.
     #[n(10)]
     pub closed_why: Option<String>,
     /// The running instance that wrote the letter: host, process, and a random part.

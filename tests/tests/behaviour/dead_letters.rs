@@ -54,9 +54,10 @@ async fn a_redriven_message_runs_with_a_fresh_budget_when_it_comes_again() {
     idem.scope(async {
         fail("A-1", 2, None, &body).await.unwrap_err();
         let first = only_letter(&idem).await;
-        let redriven = idem.dead_letters().redrive(&first.id).await.unwrap();
+        let redriven = idem.dead_letters().because("the bank is back").redrive(&first.id).await.unwrap();
         assert_eq!(redriven.state, LetterState::Redriven);
         assert!(redriven.closed_at.is_some());
+        assert_eq!(redriven.history[0].by.why.as_deref(), Some("the bank is back"));
         assert_eq!(body.starts(), 1, "a redrive only re-arms the key");
 
         assert_eq!(fail("A-1", 2, None, &body).await.unwrap_err().into_own(), "failure 2");

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use idem_runtime::testing::{Temporary, temporary};
-use idem_runtime::{Deed, Error, Filter, Idem, LetterState, Ran, Reason, idempotent};
+use idem_runtime::{By, Deed, Error, Filter, Idem, LetterState, Ran, Reason, idempotent};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -46,7 +46,7 @@ fn ready() -> Temporary {
 #[tokio::test]
 async fn an_edited_letter_runs_and_its_duplicates_get_the_result() {
     let idem = ready();
-    let letters = idem.dead_letters().by("ann");
+    let letters = idem.dead_letters().by("ann").because("the customer called");
     let letter = dead(&idem, order("A-1", 12)).await;
     let edited = letters.edit(&letter.id, json!({ "order": { "order_no": "A-1", "qty": 2 } }), "a typo").await.unwrap();
     assert_eq!(edited.payload["order"]["qty"], 2);
@@ -54,8 +54,10 @@ async fn an_edited_letter_runs_and_its_duplicates_get_the_result() {
     assert_eq!(idem.scope(place(order("A-1", 2))).await.unwrap(), 200);
     let history = letters.get(&letter.id).await.unwrap().unwrap();
     assert_eq!(history.state, LetterState::Redriven);
-    let acts: Vec<_> = history.history.iter().map(|act| (act.deed.as_str(), act.by.who.as_deref())).collect();
-    assert_eq!(acts, [("edited", Some("ann")), ("redriven", Some("ann"))]);
+    assert_eq!(history.closed_why.as_deref(), Some("the customer called"));
+    let by = |why: &str| By { who: Some("ann".into()), why: Some(why.into()) };
+    let acts: Vec<_> = history.history.iter().map(|act| (act.deed.as_str(), &act.by)).collect();
+    assert_eq!(acts, [("edited", &by("a typo")), ("redriven", &by("the customer called"))]);
     assert!(matches!(&history.history[0].deed, Deed::Edited(before) if before["order"]["qty"] == 12));
 }
 
@@ -210,6 +212,8 @@ async fn what_is_redacted_is_filled_in_for_a_run_and_never_stored() {
     assert!(matches!(letters.run(&letter.id).await, Err(Error::Redacted { .. })));
 
     assert_eq!(letters.run_with(&letter.id, whole, "asked the customer").await.unwrap(), Ran::Done(16.into()));
-    let history = format!("{:?}", letters.get(&letter.id).await.unwrap());
-    assert!(history.contains("asked the customer") && !history.contains("41111"), "{history}");
+    let letter = letters.get(&letter.id).await.unwrap().unwrap();
+    assert_eq!(letter.closed_why.as_deref(), Some("asked the customer"), "the run has the reason of its payload");
+    let history = format!("{letter:?}");
+    assert!(!history.contains("41111"), "{history}");
 }

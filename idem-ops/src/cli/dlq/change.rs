@@ -1,12 +1,9 @@
 //! `idem dlq edit`, `discard` and `restore`: changes that a letter's history keeps.
 
-use std::future::Future;
-use std::time::Duration;
-
 use idem_runtime::DeadLetterId;
 use serde::Serialize;
-use tokio::time::{MissedTickBehavior, interval};
 
+use super::bulk;
 use super::choose::Choice;
 use crate::cli::args::{Discard, Edit, Restore};
 use crate::cli::out::Out;
@@ -14,14 +11,14 @@ use crate::cli::problem::{Exit, Problem};
 use crate::cli::progress::bar;
 use crate::cli::target::Target;
 use crate::cli::{ask, editor, out, shown};
-use crate::service::LetterView;
+use crate::service::{BulkDeed, NewBulk};
 
-/// What came of a change of many letters.
+/// What came of a restore of many letters.
 #[derive(Debug, Default, Serialize)]
-struct Changed {
-    /// Letters that were changed.
+struct Restored {
+    /// Letters that are open again.
     done: Vec<DeadLetterId>,
-    /// Letters that were not, and why.
+    /// Letters that are not, and why.
     failed: Vec<Failure>,
     /// Whether the rest was not tried, because nobody answers any more.
     broken_off: bool,
@@ -59,68 +56,66 @@ pub(super) async fn edit(edit: Edit, target: &dyn Target, out: Out) -> Result<()
 }
 
 pub(super) async fn discard(discard: Discard, target: &dyn Target, out: Out) -> Result<(), Problem> {
-    let Discard { selection, rate, why, yes } = discard;
+    let Discard { selection, rate, no_wait, why, yes } = discard;
+    bulk::may_leave(no_wait, target)?;
     let choice = Choice::from(selection);
     let (count, what) = choice.count(target).await?;
     if count == 0 {
-        return out.answer(&Changed::default(), |_| what);
+        return out.answer(&serde_json::Value::Null, |_| what);
     }
     let why = ask::why(why, "are they discarded")?;
     ask::confirm(&format!("Discard {what}? Their messages will not run again."), yes)?;
-    let ids = choice.ids(target).await?;
-    let changed = each(&ids, rate, "Discarding", |id| target.discard(id, &why)).await;
-    tell(&changed, "discarded", out)
+    match choice {
+        Choice::Ids(ids) if ids.len() == 1 => {
+            let view = target.discard(ids[0], &why).await?;
+            out.answer(&view, |_| "1 letter is discarded".to_owned())
+        }
+        choice => {
+            let selection = choice.into_selection();
+            bulk::run(NewBulk { selection, deed: BulkDeed::Discard, rate, why }, no_wait, target, out).await
+        }
+    }
 }
 
 pub(super) async fn restore(restore: Restore, target: &dyn Target, out: Out) -> Result<(), Problem> {
     let Restore { ids, why } = restore;
     let why = ask::why(why, "are they restored")?;
-    let changed = each(&ids, f64::INFINITY, "Restoring", |id| target.restore(id, &why)).await;
-    tell(&changed, "open again", out)
+    let restored = each(&ids, &why, target).await;
+    tell(&restored, out)
 }
 
-/// Changes one letter after the other. That one cannot be changed does not keep the others from it; that nothing can be
+/// Restores one letter after the other. That one cannot be restored does not keep the others from it; that nothing can be
 /// reached any more does.
-async fn each<'a, F>(ids: &[DeadLetterId], rate: f64, what: &'static str, change: impl Fn(DeadLetterId) -> F) -> Changed
-where
-    F: Future<Output = Result<LetterView, Problem>> + 'a,
-{
-    let progress = bar(ids.len() as u64, what);
-    let mut pace = rate.is_finite().then(|| interval(Duration::from_secs_f64(1.0 / rate)));
-    if let Some(pace) = &mut pace {
-        pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    }
-    let mut changed = Changed::default();
+async fn each(ids: &[DeadLetterId], why: &str, target: &dyn Target) -> Restored {
+    let progress = bar(ids.len() as u64, "Restoring");
+    let mut restored = Restored::default();
     for id in ids {
-        if let Some(pace) = &mut pace {
-            pace.tick().await;
-        }
-        match change(*id).await {
-            Ok(_) => changed.done.push(*id),
+        match target.restore(*id, why).await {
+            Ok(_) => restored.done.push(*id),
             Err(Problem::Told(exit, error)) => {
-                changed.failed.push(Failure { letter: *id, error });
-                changed.broken_off = exit == Exit::Unreachable;
+                restored.failed.push(Failure { letter: *id, error });
+                restored.broken_off = exit == Exit::Unreachable;
             }
-            Err(_) => changed.broken_off = true,
+            Err(_) => restored.broken_off = true,
         }
-        if changed.broken_off {
+        if restored.broken_off {
             break;
         }
         progress.inc(1);
     }
     progress.finish_and_clear();
-    changed
+    restored
 }
 
-fn tell(changed: &Changed, done: &str, out: Out) -> Result<(), Problem> {
-    let letters = if changed.done.len() == 1 { "letter is" } else { "letters are" };
-    out.answer(changed, |_| format!("{} {letters} {done}", changed.done.len()))?;
-    for Failure { letter, error } in &changed.failed {
+fn tell(restored: &Restored, out: Out) -> Result<(), Problem> {
+    let letters = if restored.done.len() == 1 { "letter is" } else { "letters are" };
+    out.answer(restored, |_| format!("{} {letters} open again", restored.done.len()))?;
+    for Failure { letter, error } in &restored.failed {
         out::note(&format!("idem: letter {letter}: {}", shown::line(error)));
     }
-    match changed {
-        Changed { broken_off: true, .. } => Err(Problem::Said(Exit::Unreachable)),
-        Changed { failed, .. } if failed.is_empty() => Ok(()),
+    match restored {
+        Restored { broken_off: true, .. } => Err(Problem::Said(Exit::Unreachable)),
+        Restored { failed, .. } if failed.is_empty() => Ok(()),
         _ => Err(Problem::Said(Exit::Failed)),
     }
 }

@@ -8,7 +8,7 @@ use crate::cli::args::Chosen;
 use crate::cli::problem::Problem;
 use crate::cli::shown::line;
 use crate::cli::target::{Target, whole_page};
-use crate::service::{LONGEST_PAGE, LetterQuery, Selection};
+use crate::service::{LetterQuery, Selection};
 
 /// What was chosen, each letter once.
 pub(super) enum Choice {
@@ -46,33 +46,15 @@ impl Choice {
         let (count, of) = match self {
             Self::Ids(ids) => (ids.len() as u64, String::new()),
             Self::Open { handler, error } => {
-                let query = LetterQuery { limit: Some(1), ..self.query() };
-                let of = handler.as_ref().map(|handler| format!(" of `{}`", line(handler))).unwrap_or_default();
-                let with = error.as_ref().map(|error| format!(" with `{}`", line(error))).unwrap_or_default();
+                let (handler, error) = (handler.clone(), error.clone());
+                let query = LetterQuery { handler, error, limit: Some(1), ..LetterQuery::default() };
+                let of = query.handler.as_ref().map(|handler| format!(" of `{}`", line(handler))).unwrap_or_default();
+                let with = query.error.as_ref().map(|error| format!(" with `{}`", line(error))).unwrap_or_default();
                 (whole_page(target, &query).await?.total, format!("{of}{with}"))
             }
         };
         let letters = if count == 1 { "letter" } else { "letters" };
         Ok((count, format!("{count} open {letters}{of}")))
-    }
-
-    /// The letters themselves, as they are now.
-    ///
-    /// # Errors
-    /// When they cannot be listed.
-    pub(super) async fn ids(&self, target: &dyn Target) -> Result<Vec<DeadLetterId>, Problem> {
-        if let Self::Ids(ids) = self {
-            return Ok(ids.clone());
-        }
-        let (mut query, mut ids) = (self.query(), Vec::new());
-        loop {
-            let page = whole_page(target, &query).await?;
-            ids.extend(page.letters.iter().map(|letter| letter.id));
-            query.after = page.next;
-            if query.after.is_none() {
-                return Ok(ids);
-            }
-        }
     }
 
     pub(super) fn into_selection(self) -> Selection {
@@ -83,13 +65,5 @@ impl Choice {
                 Selection::Filter(LetterQuery { handler, error, ..LetterQuery::default() })
             }
         }
-    }
-
-    fn query(&self) -> LetterQuery {
-        let (handler, error) = match self {
-            Self::Ids(_) => (None, None),
-            Self::Open { handler, error } => (handler.clone(), error.clone()),
-        };
-        LetterQuery { handler, error, limit: Some(LONGEST_PAGE), ..LetterQuery::default() }
     }
 }

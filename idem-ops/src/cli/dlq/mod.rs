@@ -1,11 +1,11 @@
 //! `idem dlq`: the dead letters.
 
+mod bulk;
 mod change;
 mod choose;
 mod export;
 mod list;
 mod redrive;
-mod redrives;
 mod show;
 
 use super::args::{Dlq, State, Which};
@@ -20,8 +20,8 @@ pub(crate) async fn run(what: Dlq, target: &dyn Target, out: Out) -> Result<(), 
         Dlq::List(list) => list::letters(list, target, out).await,
         Dlq::Show { id } => show::run(id, target, out).await,
         Dlq::Redrive(redrive) => redrive::run(redrive, target, out).await,
-        Dlq::Redrives => redrives::list(target, out).await,
-        Dlq::Cancel(cancel) => redrives::cancel(cancel.id, cancel.why.as_deref(), target, out).await,
+        Dlq::Bulk => bulk::list(target, out).await,
+        Dlq::Cancel(cancel) => bulk::cancel(cancel.id, cancel.why.as_deref(), target, out).await,
         Dlq::Edit(edit) => change::edit(edit, target, out).await,
         Dlq::Discard(discard) => change::discard(discard, target, out).await,
         Dlq::Restore(restore) => change::restore(restore, target, out).await,

@@ -1,28 +1,19 @@
 //! `idem dlq redrive`: messages run again.
 
-use std::time::Duration;
-
 use idem_runtime::LetterState;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::bulk;
 use super::choose::Choice;
-use super::redrives;
 use crate::cli::args;
 use crate::cli::out::Out;
 use crate::cli::problem::{Exit, Problem};
-use crate::cli::progress::bar;
 use crate::cli::target::Target;
-use crate::cli::{ask, editor, out, shown};
-use crate::service::{LetterView, NewRedrive, Redrive, RedriveState, Redriven, RunOutcome};
-
-/// How often the progress is asked for.
-const GLANCE: Duration = Duration::from_millis(200);
+use crate::cli::{ask, editor, shown};
+use crate::service::{BulkDeed, LetterView, NewBulk, Redriven, RunOutcome};
 
 pub(super) async fn run(asked: args::Redrive, target: &dyn Target, out: Out) -> Result<(), Problem> {
     let args::Redrive { selection, rate, rearm, payload, no_wait, why, yes } = asked;
-    if no_wait && !target.runs() {
-        return Err(Problem::usage("`--no-wait` is for a service, which goes on by itself; a folder does not"));
-    }
+    bulk::may_leave(no_wait, target)?;
     let run = target.runs() && !rearm;
     let choice = Choice::from(selection);
     let single = choice.single();
@@ -56,18 +47,8 @@ pub(super) async fn run(asked: args::Redrive, target: &dyn Target, out: Out) -> 
             one(&redriven, out)
         }
         None => {
-            let asked = NewRedrive { selection: choice.into_selection(), rate, run, why };
-            // From here on an interrupt stops the redrive, and not only the looking on.
-            let mut interrupts = signal(SignalKind::interrupt())
-                .map_err(|error| Problem::failed(format!("interrupts cannot be waited for: {error}")))?;
-            let begun = target.start_redrive(asked).await?;
-            if no_wait {
-                return out.answer(&begun, |_| format!("redrive {} goes on: `idem dlq redrives`", begun.id));
-            }
-            let ended = watched(begun, &mut interrupts, target).await?;
-            out.answer(&ended, |out| redrives::one(&ended, out))?;
-            let done = ended.state == RedriveState::Finished && ended.failed == 0;
-            if done { Ok(()) } else { Err(Problem::Said(Exit::Failed)) }
+            let deed = if run { BulkDeed::Run } else { BulkDeed::Rearm };
+            bulk::run(NewBulk { selection: choice.into_selection(), deed, rate, why }, no_wait, target, out).await
         }
     }
 }
@@ -105,32 +86,4 @@ fn outcome(redriven: &Redriven) -> Result<String, Problem> {
             "its key is re-armed: the next call of it runs; when nobody calls, it is a dead letter again".to_owned()
         }
     })
-}
-
-/// Waits for the end, and shows how far it is.
-async fn watched(mut redrive: Redrive, interrupts: &mut Signal, target: &dyn Target) -> Result<Redrive, Problem> {
-    let progress = bar(redrive.total, "Redriving");
-    while redrive.state == RedriveState::Running {
-        progress.set_length(redrive.total);
-        progress.set_position(redrive.done + redrive.failed + redrive.skipped);
-        redrive = tokio::select! {
-            Some(()) = interrupts.recv() => {
-                out::note("stopping it; what was redriven by now stays redriven");
-                target.cancel_redrive(redrive.id, Some("interrupted")).await?
-            }
-            () = tokio::time::sleep(GLANCE) => target.redrive_state(redrive.id).await.map_err(|problem| lost(problem, &redrive))?,
-        };
-    }
-    progress.finish_and_clear();
-    Ok(redrive)
-}
-
-/// That the service cannot be asked does not mean that it stopped.
-fn lost(problem: Problem, redrive: &Redrive) -> Problem {
-    match problem {
-        Problem::Told(exit, text) => {
-            Problem::Told(exit, format!("{text}; redrive {} may go on: `idem dlq redrives`", redrive.id))
-        }
-        other => other,
-    }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use idem_runtime::LedgerError;
 
-use super::{Checkup, Kind, disk, letters};
+use super::{Checkup, Kind, disk, letters, unfinished};
 use crate::cli::problem::Problem;
 use crate::cli::target::{Folder, Refused, Target};
 
@@ -30,8 +30,9 @@ pub(super) async fn examine(path: &Path) -> Checkup {
         Ok(folder) => {
             checkup.well("it can be written, and holds all that was acknowledged");
             let looked = letters::look(&folder, &mut checkup).await;
+            let unfinished = unfinished::look(&folder, &mut checkup).await;
             let closed = folder.close().await;
-            if let Err(Problem::Told(_, what)) = looked.and(closed) {
+            if let Err(Problem::Told(_, what)) = looked.and(unfinished).and(closed) {
                 checkup.wrong(
                     Kind::Unreadable,
                     what,
@@ -54,7 +55,6 @@ fn closed(refused: &Refused, checkup: &mut Checkup) {
     let kind = match refused {
         Refused::NoLedger { .. } => Kind::NotALedger,
         Refused::NotOurs { .. } => Kind::NotOurs,
-        Refused::Unfinished(_) => Kind::UnfinishedRedrives,
         Refused::Ledger(LedgerError::Held { .. }) => return checkup.closed(Kind::Held, what, fix),
         Refused::Ledger(LedgerError::NotWritable { .. }) => Kind::NotWritable,
         Refused::Ledger(LedgerError::Full { .. }) => Kind::Full,

@@ -4,6 +4,7 @@ mod disk;
 mod folder;
 mod letters;
 mod service;
+mod unfinished;
 
 use std::fmt::Write as _;
 

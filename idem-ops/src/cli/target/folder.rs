@@ -4,7 +4,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use idem_runtime::{DeadLetterId, Error, Idem, LedgerError};
-use serde::Deserialize;
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -12,8 +11,8 @@ use super::{Answer, Target};
 use crate::cli::problem::Problem;
 use crate::monitor::AlertState;
 use crate::service::{
-    Acting, GroupPage, GroupQuery, LetterPage, LetterQuery, LetterView, NewRedrive, PageQuery, Redrive, RedrivePage,
-    RedriveState, Redriven, Service, ServiceError, Stats, StatsQuery, Story,
+    Acting, Bulk, BulkPage, GroupPage, GroupQuery, LetterPage, LetterQuery, LetterView, NewBulk, PageQuery, Redriven,
+    Service, ServiceError, Stats, StatsQuery, Story,
 };
 
 const ON_LOSS: &str = "restore the folder from a copy; or, to go on with what is left, remove the file `witness`: what is \
@@ -33,8 +32,6 @@ pub(crate) enum Refused {
     NoLedger { path: PathBuf, why: String },
     /// It belongs to another user than root, who asks.
     NotOurs { path: PathBuf, owner: u32 },
-    /// Opening it with a `Service` would go on with this redrive, and here are no handlers to run its letters with.
-    Unfinished(Box<Redrive>),
     /// The ledger's own words.
     Ledger(LedgerError),
     /// Something else of the runtime's.
@@ -46,11 +43,8 @@ impl Folder {
     pub(crate) async fn open(path: &Path, who: Option<String>) -> Result<Self, Refused> {
         is_ledger(path)?;
         let idem = Idem::open(path)?;
-        if let Some(redrive) = unfinished(&idem).await? {
-            idem.close().await?;
-            return Err(Refused::Unfinished(Box::new(redrive)));
-        }
-        Ok(Self { service: Service::new(idem.clone()), idem, who: who.unwrap_or_else(|| "somebody".to_owned()) })
+        // What a service was stopped in may need its handlers, and none is here.
+        Ok(Self { service: Service::looking(idem.clone()), idem, who: who.unwrap_or_else(|| "somebody".to_owned()) })
     }
 
     pub(crate) fn idem(&self) -> &Idem {
@@ -59,28 +53,6 @@ impl Folder {
 
     fn acting(&self) -> Acting {
         self.service.by(&self.who)
-    }
-}
-
-/// A redrive as the service's note keeps it.
-#[derive(Deserialize)]
-struct Noted {
-    redrive: Redrive,
-}
-
-/// The oldest redrive of many letters that a service was stopped in.
-async fn unfinished(idem: &Idem) -> Result<Option<Redrive>, Error> {
-    let mut after: Option<String> = None;
-    loop {
-        let notes = idem.notes().list("redrives/", after.as_deref(), 100).await?;
-        let mut redrives = notes.iter().filter_map(|note| serde_json::from_slice::<Noted>(&note.value).ok());
-        if let Some(Noted { redrive }) = redrives.find(|noted| noted.redrive.state == RedriveState::Running) {
-            return Ok(Some(redrive));
-        }
-        match notes.into_iter().next_back() {
-            Some(last) => after = Some(last.key),
-            None => return Ok(None),
-        }
     }
 }
 
@@ -126,13 +98,6 @@ impl Refused {
                 ),
                 format!("run this as that user: `sudo -u '#{owner}' idem …`"),
             ),
-            Self::Unfinished(redrive) => (
-                format!(
-                    "redrive {} of {} letters, begun by `{}`, is not at its end",
-                    redrive.id, redrive.total, redrive.who
-                ),
-                "start the service, which goes on with it, and ask that with `--url`".to_owned(),
-            ),
             Self::Ledger(LedgerError::Held { path, by }) => {
                 let by = by.map_or_else(|| "another process".to_owned(), |by| format!("process {by}"));
                 say(
@@ -172,7 +137,7 @@ impl Refused {
         match self {
             _ if self.held() => Problem::unreachable(text),
             Self::NoLedger { .. } | Self::NotOurs { .. } => Problem::usage(text),
-            Self::Unfinished(_) | Self::Ledger(_) | Self::Other(_) => Problem::failed(text),
+            Self::Ledger(_) | Self::Other(_) => Problem::failed(text),
         }
     }
 }
@@ -232,20 +197,20 @@ impl Target for Folder {
         Box::pin(async move { Ok(self.acting().restore(&id, why).await?) })
     }
 
-    fn start_redrive(&self, asked: NewRedrive) -> Answer<'_, Redrive> {
-        Box::pin(async { Ok(self.acting().start_redrive(asked).await?) })
+    fn start_bulk(&self, asked: NewBulk) -> Answer<'_, Bulk> {
+        Box::pin(async { Ok(self.acting().start_bulk(asked).await?) })
     }
 
-    fn redrives<'a>(&'a self, query: &'a PageQuery) -> Answer<'a, RedrivePage> {
-        Box::pin(async { Ok(self.service.redrives(query).await?) })
+    fn bulks<'a>(&'a self, query: &'a PageQuery) -> Answer<'a, BulkPage> {
+        Box::pin(async { Ok(self.service.bulks(query).await?) })
     }
 
-    fn redrive_state(&self, id: Uuid) -> Answer<'_, Redrive> {
-        Box::pin(async move { Ok(self.service.redrive(id).await?) })
+    fn bulk(&self, id: Uuid) -> Answer<'_, Bulk> {
+        Box::pin(async move { Ok(self.service.bulk(id).await?) })
     }
 
-    fn cancel_redrive<'a>(&'a self, id: Uuid, why: Option<&'a str>) -> Answer<'a, Redrive> {
-        Box::pin(async move { Ok(self.acting().cancel_redrive(id, why).await?) })
+    fn cancel_bulk<'a>(&'a self, id: Uuid, why: Option<&'a str>) -> Answer<'a, Bulk> {
+        Box::pin(async move { Ok(self.acting().cancel_bulk(id, why).await?) })
     }
 
     fn close(&self) -> Answer<'_, ()> {

@@ -18,8 +18,8 @@ use super::ask;
 use super::problem::Problem;
 use crate::monitor::AlertState;
 use crate::service::{
-    GroupPage, GroupQuery, LetterPage, LetterQuery, LetterView, NewRedrive, PageQuery, Redrive, RedrivePage, Redriven,
-    Stats, Story,
+    Bulk, BulkPage, GroupPage, GroupQuery, LetterPage, LetterQuery, LetterView, NewBulk, PageQuery, Redriven, Stats,
+    Story,
 };
 
 /// An answer, or why there is none.
@@ -42,10 +42,10 @@ pub(crate) trait Target {
     fn edit<'a>(&'a self, id: DeadLetterId, payload: Value, why: &'a str) -> Answer<'a, LetterView>;
     fn discard<'a>(&'a self, id: DeadLetterId, why: &'a str) -> Answer<'a, LetterView>;
     fn restore<'a>(&'a self, id: DeadLetterId, why: &'a str) -> Answer<'a, LetterView>;
-    fn start_redrive(&self, asked: NewRedrive) -> Answer<'_, Redrive>;
-    fn redrives<'a>(&'a self, query: &'a PageQuery) -> Answer<'a, RedrivePage>;
-    fn redrive_state(&self, id: Uuid) -> Answer<'_, Redrive>;
-    fn cancel_redrive<'a>(&'a self, id: Uuid, why: Option<&'a str>) -> Answer<'a, Redrive>;
+    fn start_bulk(&self, asked: NewBulk) -> Answer<'_, Bulk>;
+    fn bulks<'a>(&'a self, query: &'a PageQuery) -> Answer<'a, BulkPage>;
+    fn bulk(&self, id: Uuid) -> Answer<'_, Bulk>;
+    fn cancel_bulk<'a>(&'a self, id: Uuid, why: Option<&'a str>) -> Answer<'a, Bulk>;
     /// Ends the asking: a folder is given back, with everything written.
     fn close(&self) -> Answer<'_, ()>;
 }

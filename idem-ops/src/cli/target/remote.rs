@@ -18,8 +18,8 @@ use crate::cli::tls;
 use crate::monitor::AlertState;
 use crate::secret::Secret;
 use crate::service::{
-    GroupPage, GroupQuery, LetterPage, LetterQuery, LetterView, NewRedrive, PageQuery, Redrive, RedrivePage, Redriven,
-    Stats, StatsQuery, Story,
+    Bulk, BulkPage, GroupPage, GroupQuery, LetterPage, LetterQuery, LetterView, NewBulk, PageQuery, Redriven, Stats,
+    StatsQuery, Story,
 };
 
 /// A service, and what it is asked with.
@@ -260,22 +260,22 @@ impl Target for Remote {
         Box::pin(async move { self.post(&format!("api/v1/letters/{id}/restore"), &json!({ "why": why })).await })
     }
 
-    fn start_redrive(&self, asked: NewRedrive) -> Answer<'_, Redrive> {
-        Box::pin(async move { self.post("api/v1/redrives", &asked).await })
+    fn start_bulk(&self, asked: NewBulk) -> Answer<'_, Bulk> {
+        Box::pin(async move { self.post("api/v1/bulk", &asked).await })
     }
 
-    fn redrives<'a>(&'a self, query: &'a PageQuery) -> Answer<'a, RedrivePage> {
-        Box::pin(self.get("api/v1/redrives", query))
+    fn bulks<'a>(&'a self, query: &'a PageQuery) -> Answer<'a, BulkPage> {
+        Box::pin(self.get("api/v1/bulk", query))
     }
 
-    fn redrive_state(&self, id: Uuid) -> Answer<'_, Redrive> {
-        Box::pin(async move { self.get(&format!("api/v1/redrives/{id}"), &()).await })
+    fn bulk(&self, id: Uuid) -> Answer<'_, Bulk> {
+        Box::pin(async move { self.get(&format!("api/v1/bulk/{id}"), &()).await })
     }
 
-    fn cancel_redrive<'a>(&'a self, id: Uuid, why: Option<&'a str>) -> Answer<'a, Redrive> {
+    fn cancel_bulk<'a>(&'a self, id: Uuid, why: Option<&'a str>) -> Answer<'a, Bulk> {
         Box::pin(async move {
             let why = why.map(|why| ("why", why));
-            self.answer(self.request(Method::DELETE, &format!("api/v1/redrives/{id}")).query(why.as_slice())).await
+            self.answer(self.request(Method::DELETE, &format!("api/v1/bulk/{id}")).query(why.as_slice())).await
         })
     }
 

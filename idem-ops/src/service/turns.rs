@@ -1,0 +1,275 @@
+//! Bulk acts at work: letter by letter, newest first, each batch written down before and after it.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use idem_runtime::ledger::NoteChange;
+use idem_runtime::protocol::{Record, RecordId, SettledAs};
+use idem_runtime::{Act, By, DeadLetter, DeadLetterId, Deed, Error, LedgerError, LetterState};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::Inner;
+use super::acting::{How, ended, outcome};
+use super::audit::Outcome;
+use super::bulk::{Bulk, BulkDeed, BulkProblem, BulkState, Selection};
+use super::error::ServiceError;
+use super::journal::{Draft, decoded, encoded};
+use super::letters::{LetterQuery, StateFilter};
+
+/// Letters that have their turn at once.
+const BATCH: usize = 16;
+/// Problems kept.
+const PROBLEMS: usize = 20;
+/// After trouble with the ledger.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// A bulk act as its note keeps it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Job {
+    pub(super) bulk: Bulk,
+    /// Letters that died later are not taken.
+    pub(super) newest: Option<DeadLetterId>,
+    /// The next letter is older than this one.
+    pub(super) cursor: Option<DeadLetterId>,
+    /// The letters that are having their turn, and their entries in the audit log.
+    pub(super) turn: Vec<(DeadLetterId, Uuid)>,
+}
+
+impl Job {
+    pub(super) fn note(&self) -> Result<NoteChange, ServiceError> {
+        let key = note_key(self.bulk.id);
+        let value = encoded(&key, self)?;
+        Ok((key, Some(value)))
+    }
+
+    /// The letters that come next, newest first.
+    fn next(&self, inner: &Inner, most: usize) -> Vec<DeadLetterId> {
+        let comes = |id: &DeadLetterId| self.cursor.is_none_or(|cursor| *id < cursor);
+        match &self.bulk.asked.selection {
+            Selection::Ids(ids) => ids.iter().copied().filter(comes).take(most).collect(),
+            selection => {
+                let (Some(query), Some(newest)) = (query(selection), self.newest) else { return Vec::new() };
+                inner.index.find(&query, Some(self.cursor.unwrap_or(successor(newest))), most).ids
+            }
+        }
+    }
+
+    fn problem(&mut self, letter: DeadLetterId, error: String) {
+        if self.bulk.problems.len() < PROBLEMS {
+            self.bulk.problems.push(BulkProblem { letter, error });
+        }
+    }
+
+    /// Counts what a letter's turn came to.
+    fn count(&mut self, letter: DeadLetterId, outcome: &Outcome) {
+        match outcome {
+            Outcome::Done => self.bulk.done += 1,
+            Outcome::Failed(error) | Outcome::Refused(error) => {
+                self.bulk.failed += 1;
+                self.problem(letter, error.clone());
+            }
+            Outcome::Begun => self.bulk.skipped += 1,
+        }
+    }
+}
+
+pub(super) fn note_key(id: Uuid) -> String {
+    format!("bulk/{id}")
+}
+
+/// The open letters that a selection other than of ids takes.
+pub(super) fn query(selection: &Selection) -> Option<LetterQuery> {
+    match selection {
+        Selection::Ids(_) => None,
+        Selection::Group { handler, error } => {
+            Some(LetterQuery { handler: Some(handler.clone()), error: Some(error.clone()), ..LetterQuery::default() })
+        }
+        Selection::Filter(query) => {
+            Some(LetterQuery { state: StateFilter::Open, after: None, limit: None, ..query.clone() })
+        }
+    }
+}
+
+impl Inner {
+    /// Works on a bulk act until it has ended, or this service has.
+    pub(super) async fn work(weak: Weak<Self>, id: Uuid) {
+        loop {
+            let Some(inner) = weak.upgrade() else { return };
+            let pause = match inner.turn(id).await {
+                Ok(Some(pause)) => pause,
+                Ok(None) => return,
+                Err(ServiceError::Idem(Error::Ledger { problem: LedgerError::Closed, .. } | Error::Closed { .. })) => {
+                    return;
+                }
+                Err(error) => {
+                    tracing::warn!(bulk = %id, %error, "a bulk act stands still; trying again");
+                    PAUSE
+                }
+            };
+            let clock = inner.idem.clock();
+            // Nothing here keeps the Idem open while it waits.
+            drop(inner);
+            clock.sleep(pause).await;
+        }
+    }
+
+    /// One batch; how long to wait before the next, or nothing when it has ended.
+    async fn turn(self: &Arc<Self>, id: Uuid) -> Result<Option<Duration>, ServiceError> {
+        self.whole().await?;
+        let begun = self.idem.clock().now();
+        let jobs = Arc::clone(&self.jobs);
+        // A cancel waits for the batch, so that what is cancelled stands still.
+        let mut seat = jobs.seat(id).await?;
+        let mut job = seat.clone();
+        if job.bulk.state != BulkState::Running {
+            return Ok(None);
+        }
+        if !job.turn.is_empty() {
+            self.settle(&mut job).await?;
+            *seat = job.clone();
+        }
+        let rate = job.bulk.asked.rate;
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 1 and 16")]
+        let batch = (rate / 10.0).clamp(1.0, BATCH as f64) as usize;
+        let ids = job.next(self, batch);
+        let Some(oldest) = ids.last().copied() else {
+            let bulk = &mut job.bulk;
+            // Letters that somebody else closed before their turn were never met.
+            bulk.skipped = bulk.total.saturating_sub(bulk.done + bulk.failed);
+            bulk.end(BulkState::Finished, self.idem.clock().now());
+            self.idem.notes().write(vec![job.note()?]).await?;
+            *seat = job;
+            return Ok(None);
+        };
+        let taken = ids.len();
+        self.batch(&mut job, ids, oldest, &mut seat).await?;
+        *seat = job;
+        let due = Duration::from_secs_f64(taken as f64 / rate);
+        let took = Duration::try_from(self.idem.clock().now().duration_since(begun)).unwrap_or_default();
+        Ok(Some(due.saturating_sub(took)))
+    }
+
+    async fn batch(
+        &self,
+        job: &mut Job,
+        ids: Vec<DeadLetterId>,
+        oldest: DeadLetterId,
+        seat: &mut Job,
+    ) -> Result<(), ServiceError> {
+        let (id, who) = (job.bulk.id, job.bulk.who.clone());
+        let (deed, why) = (job.bulk.asked.deed, job.bulk.asked.why.clone());
+        // In one order, so that two batches never wait for each other.
+        let mut held = Vec::new();
+        let mut letters = Vec::new();
+        for id in ids {
+            held.push(self.locks.hold(id).await);
+            match self.idem.dead_letters().get(&id).await? {
+                Some(letter) if letter.state == LetterState::Open => letters.push(letter),
+                Some(letter) => {
+                    self.index.put(&letter);
+                    job.bulk.skipped += 1;
+                }
+                None => {
+                    self.index.forget(id);
+                    job.bulk.skipped += 1;
+                }
+            }
+        }
+        job.cursor = Some(oldest);
+        let drafts = letters.iter().map(|letter| Draft { bulk: Some(id), ..Draft::of(&who, Some(&why), letter) });
+        let entries = self
+            .journal
+            .begin(deed.of_one(), drafts.collect(), |entries| {
+                job.turn = letters.iter().zip(entries).map(|(letter, entry)| (letter.id, entry.id)).collect();
+                Ok(vec![job.note()?])
+            })
+            .await?;
+        // From here on the ledger has this turn: an error below leads to `settle`.
+        *seat = job.clone();
+        let how = || match deed {
+            BulkDeed::Rearm => How::Rearm,
+            BulkDeed::Run => How::Run,
+            BulkDeed::Discard => How::Discard,
+        };
+        let results = join_all(letters.iter().map(|letter| self.act(&who, &why, letter, how()))).await;
+        let closed = |result: &Result<_, ServiceError>| {
+            matches!(
+                result,
+                Err(ServiceError::Idem(Error::Closed { .. } | Error::Ledger { problem: LedgerError::Closed, .. }))
+            )
+        };
+        if let Some(place) = results.iter().position(closed) {
+            // The service is stopping: the turn is settled when it comes back.
+            return results.into_iter().nth(place).map_or(Ok(()), |result| result.map(|_| ()));
+        }
+        let entries: Vec<_> = entries.into_iter().zip(&results).map(|(e, result)| ended(e, outcome(result))).collect();
+        for (letter, entry) in letters.iter().zip(&entries) {
+            job.count(letter.id, &entry.outcome);
+        }
+        job.turn.clear();
+        job.bulk.updated_at = self.idem.clock().now();
+        self.journal.end(&entries, vec![job.note()?]).await
+    }
+
+    /// Finds out what became of a turn that was cut off. Letters that are still open get another one.
+    pub(super) async fn settle(&self, job: &mut Job) -> Result<(), ServiceError> {
+        let deed = job.bulk.asked.deed;
+        let by = By { who: Some(job.bulk.who.clone()), why: Some(job.bulk.asked.why.clone()) };
+        let ours = |act: &Act| {
+            let same = if deed == BulkDeed::Discard { act.deed == Deed::Discarded } else { act.deed == Deed::Redriven };
+            same && act.by == by
+        };
+        let mut entries = Vec::new();
+        let mut again = None;
+        for (id, entry) in std::mem::take(&mut job.turn) {
+            let fate = match self.idem.dead_letters().get(&id).await? {
+                Some(letter) if letter.state == LetterState::Open => {
+                    again = again.max(Some(id));
+                    Outcome::Refused("the service stopped before it was done: it has another turn".to_owned())
+                }
+                Some(letter) if !letter.history.iter().any(ours) => {
+                    job.bulk.skipped += 1;
+                    Outcome::Refused("somebody else had closed it".to_owned())
+                }
+                Some(letter) if deed != BulkDeed::Run || self.is_done(&letter).await? => {
+                    job.bulk.done += 1;
+                    Outcome::Done
+                }
+                Some(letter) => {
+                    job.bulk.skipped += 1;
+                    let error = "its run was cut off when the service stopped: it goes on when the message comes again, \
+                                 and is a dead letter again when nobody brings it";
+                    job.problem(letter.id, error.to_owned());
+                    Outcome::Failed(error.to_owned())
+                }
+                None => {
+                    job.bulk.skipped += 1;
+                    Outcome::Begun
+                }
+            };
+            entries.extend(self.journal.entry(entry).await?.map(|entry| ended(entry, fate)));
+        }
+        if let Some(again) = again {
+            // Closed letters at or after it are passed over: the index shows open ones only, and ids are looked at again.
+            job.cursor = Some(successor(again));
+        }
+        self.journal.end(&entries, vec![job.note()?]).await
+    }
+
+    async fn is_done(&self, letter: &DeadLetter) -> Result<bool, ServiceError> {
+        let id = RecordId { handler: letter.handler.as_str().into(), key: letter.key.as_str().into() };
+        let record = self.idem.record(&id).await?;
+        Ok(matches!(record, Some(Record::Settled(settled)) if matches!(settled.end, SettledAs::Done(_))))
+    }
+
+    /// Reads one bulk act from its note.
+    pub(super) fn job(key: &str, value: &[u8]) -> Result<Job, ServiceError> {
+        decoded(key, value)
+    }
+}
+
+fn successor(id: DeadLetterId) -> DeadLetterId {
+    DeadLetterId::from_bytes(u128::from_be_bytes(*id.as_bytes()).saturating_add(1).to_be_bytes())
+}

@@ -103,6 +103,27 @@ pub enum Error {
         key: String,
     },
 
+    /// A message was put into the outbox from outside a handler's body.
+    #[error(
+        "`outbox().enqueue(…)` was called where no handler's body runs (a task that the body spawned is outside), so there \
+         is no result to go with: call `outbox().send(…).await` there"
+    )]
+    OutsideBody,
+
+    /// A message for the outbox is larger than a payload may be.
+    #[error(
+        "a message for `{destination}` has {size} bytes, and the limit is {limit}: send a reference, or raise \
+         `payload_limit`"
+    )]
+    OutgoingTooLarge {
+        /// Where it was to go.
+        destination: String,
+        /// How large it is.
+        size: usize,
+        /// How large it may be.
+        limit: usize,
+    },
+
     /// The message is dead and does not run until a person redrives it.
     #[error(
         "handler `{handler}`, key `{key}`: {}", if *discarded {
@@ -321,6 +342,8 @@ impl Error {
             Error::NoRunner { .. } => "no_runner",
             Error::OtherKey { .. } => "other_key",
             Error::Redacted { .. } => "redacted",
+            Error::OutsideBody => "outside_body",
+            Error::OutgoingTooLarge { .. } => "outgoing_too_large",
         }
     }
 }

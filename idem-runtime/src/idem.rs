@@ -18,6 +18,7 @@ use crate::handler::Handlers;
 use crate::keeper::Keeper;
 use crate::ledger::{Ledger, LedgerError, Notes, Swept};
 use crate::letters::{DeadLetters, Runners};
+use crate::outbox::Sealer;
 use crate::protocol::{DeadLetter, Record, RecordId, Reply, Step};
 use crate::wait::wait;
 use crate::{current, observe};
@@ -67,6 +68,7 @@ pub(crate) struct Inner {
     pub(crate) flights: Flights,
     pub(crate) leases: Leases,
     pub(crate) runners: Runners,
+    pub(crate) outbox: Sealer,
     pub(crate) born: broadcast::Sender<DeadLetter>,
     /// Reports of ended attempts that the ledger could not take: the next call of the key, or the keeper, brings them
     /// again, so that a full disk makes no body run twice.
@@ -229,6 +231,7 @@ impl Inner {
             flights: Flights::default(),
             leases: Leases::default(),
             runners: Runners::default(),
+            outbox: Sealer::default(),
             born: broadcast::Sender::new(1024),
             unreported: Mutex::default(),
             running: AtomicUsize::new(0),
@@ -287,8 +290,9 @@ impl Inner {
         }
     }
 
-    /// Buries what a dead process left with its budget spent.
+    /// Buries what a dead process left with its budget spent, and goes on where its outbox ended.
     pub(crate) async fn settle_the_dead(&self) -> Result<(), LedgerError> {
+        self.outbox.seed(self).await?;
         self.sweep(0).await?;
         self.count_letters().await;
         Ok(())

@@ -27,6 +27,7 @@ pub mod ledger;
 mod letters;
 mod message;
 mod observe;
+mod outbox;
 mod panic;
 pub mod protocol;
 mod redact;
@@ -43,6 +44,7 @@ pub use jiff::Timestamp;
 pub use ledger::{Filter, Ledger, LedgerError, Note, Notes};
 pub use letters::{DeadLetters, Ran, Watch};
 pub use observe::describe_metrics;
+pub use outbox::{Outbox, Outgoing, Queued};
 pub use protocol::{Act, AttemptOutcome, By, DeadLetter, DeadLetterId, Deed, LetterState, PastAttempt, Reason};
 pub use redact::REDACTED;
 #[cfg(feature = "testing")]

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use parking_lot::Mutex;
+
 use crate::idem::Inner;
+use crate::outbox::Outgoing;
 use crate::protocol::RecordId;
 
 /// The attempt that is running.
@@ -46,6 +49,8 @@ pub(super) struct Frame {
     /// The body is a sync one, so whatever waits in it holds its thread.
     pub(super) blocking: bool,
     pub(super) found_existing: AtomicBool,
+    /// What goes out with the result.
+    pub(super) outgoing: Mutex<Vec<Outgoing>>,
     pub(super) outer: Option<Arc<Frame>>,
 }
 
@@ -74,6 +79,18 @@ fn any_frame(is: impl Fn(&Frame) -> bool) -> bool {
         frame = at.outer.clone();
     }
     false
+}
+
+/// Gives the running attempt a message to go out with its result, if one of this Idem is running.
+pub(crate) fn enqueue(inner: &Arc<Inner>, message: Outgoing) -> bool {
+    let push = |frame: &Arc<Frame>| {
+        let ours = Arc::ptr_eq(&frame.inner, inner);
+        if ours {
+            frame.outgoing.lock().push(message);
+        }
+        ours
+    };
+    FRAME.try_with(push).unwrap_or(false)
 }
 
 /// Tells the running attempt that `existing` found the result, so the body does not run.

@@ -13,6 +13,7 @@ use super::attempt::{FRAME, Frame};
 use super::blocking;
 use super::renewal::Renewed;
 use crate::clock::BoxFuture;
+use crate::outbox::Outgoing;
 use crate::panic;
 
 /// How a body ended.
@@ -20,6 +21,14 @@ pub(super) enum Ended {
     Returned,
     Panicked(String),
     TimedOut(Duration),
+}
+
+/// What a body leaves beside its result.
+pub(super) struct Left {
+    /// `existing` found the result, so the body did not run.
+    pub(super) found: bool,
+    /// What goes out with the result.
+    pub(super) outgoing: Vec<Outgoing>,
 }
 
 /// Inside the attempt, so that a test can ask which one it is.
@@ -89,8 +98,11 @@ impl Run {
         catch_unwind(AssertUnwindSafe(|| FRAME.sync_scope(Arc::clone(&self.frame), work)))
     }
 
-    /// Whether `existing` found the result, so that the body did not run.
-    pub(super) fn found_existing(&self) -> bool {
-        self.frame.found_existing.load(Ordering::Relaxed)
+    /// What it left beside its result.
+    pub(super) fn left(&self) -> Left {
+        Left {
+            found: self.frame.found_existing.load(Ordering::Relaxed),
+            outgoing: std::mem::take(&mut *self.frame.outgoing.lock()),
+        }
     }
 }

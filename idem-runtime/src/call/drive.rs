@@ -9,6 +9,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use parking_lot::Mutex;
 
 use super::attempt::{Attempt, Frame, inside_a_sync_body, runs_inside};
 use super::blocking::{block_on, on_multi_thread_runtime};
@@ -160,6 +161,7 @@ impl Drive {
             inner: Arc::clone(self.idem().inner()),
             blocking: self.blocking,
             found_existing: AtomicBool::new(false),
+            outgoing: Mutex::default(),
             outer: Frame::current(),
         };
         Some(Run::new(Arc::new(frame), timeout, Renewed::start(self.idem(), id, held.token, lease)))

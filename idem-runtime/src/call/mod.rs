@@ -15,8 +15,9 @@ use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::Poll;
 
+pub(crate) use attempt::enqueue;
 pub use attempt::{Attempt, attempt, found_existing};
-use body::Ended;
+use body::{Ended, Left};
 use drive::{Drive, Next};
 pub(crate) use flight::Flights;
 pub(crate) use renewal::Leases;
@@ -81,10 +82,10 @@ where
             })
         })
         .await;
-        let found = run.found_existing();
+        let left = run.left();
         // The lease is not renewed past the body.
         drop(run);
-        let (report, own) = self.report(ended, returned, found);
+        let (report, own) = self.report(ended, returned, left);
         let Some(drive) = self.unfinished() else { return };
         drive.report(report);
         let told = poll_fn(|context| drive.poll_told(context)).await;
@@ -104,9 +105,9 @@ where
         let Some(run) = drive.start() else { return };
         let (mut body, mut returned) = (Some(body), None);
         let ended = run.run_blocking(&mut || returned = body.take().map(|body| body()));
-        let found = run.found_existing();
+        let left = run.left();
         drop(run);
-        let (report, own) = self.report(ended, returned, found);
+        let (report, own) = self.report(ended, returned, left);
         let Some(drive) = self.unfinished() else { return };
         let told = drive.report_blocking(report);
         self.is_told(told, own);
@@ -138,14 +139,14 @@ where
     }
 
     /// How the attempt ended, without its types, and what the body left for the caller.
-    fn report(&mut self, ended: Ended, returned: Option<R>, found: bool) -> (Report, Option<R>) {
+    fn report(&mut self, ended: Ended, returned: Option<R>, left: Left) -> (Report, Option<R>) {
         match (ended, returned.map(R::into_result)) {
             (Ended::Panicked(message), _) => (Report::Panicked(message), None),
             (Ended::TimedOut(limit), _) => (Report::TimedOut(limit), None),
             (Ended::Returned, Some(Ok(value))) => {
                 let mut json = self.drive.as_mut().map(|drive| drive.buffer()).unwrap_or_default();
                 let json = serde_json::to_writer(&mut json, &value).map(|()| json);
-                (Report::Returned { json, found }, Some(R::from_result(Ok(value))))
+                (Report::Returned { json, left }, Some(R::from_result(Ok(value))))
             }
             (Ended::Returned, Some(Err(error))) => {
                 let permanent = self.retry_if.is_some_and(|retry_if| !retry_if(&error));

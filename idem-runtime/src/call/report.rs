@@ -6,6 +6,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use super::blocking::block_on;
+use super::body::Left;
 use super::cut;
 use super::drive::{Answer, Drive};
 use super::held::Held;
@@ -19,7 +20,7 @@ pub(super) enum Report {
     /// With a result, or with one that cannot be turned into JSON.
     Returned {
         json: serde_json::Result<Vec<u8>>,
-        found: bool,
+        left: Left,
     },
     Failed {
         permanent: bool,
@@ -79,7 +80,7 @@ impl Drive {
     pub(super) fn report(&mut self, report: Report) {
         let Some(held) = self.claimed.take() else { return };
         let (outcome, text, then) = match report {
-            Report::Returned { json: Ok(json), found } => return self.complete(held, json, found),
+            Report::Returned { json: Ok(json), left } => return self.complete(held, json, left),
             Report::Returned { json: Err(problem), .. } => {
                 let problem = problem.to_string();
                 (AttemptOutcome::ResultNotStorable, problem.clone(), Then::Unwritable(problem))
@@ -104,13 +105,24 @@ impl Drive {
         self.bring(Step::Fail(Failed { token: held.token, outcome, error: Some(text), pause }), then);
     }
 
-    fn complete(&mut self, held: Held, json: Vec<u8>, found: bool) {
-        let outcome = if found { "existing" } else { "done" };
+    fn complete(&mut self, held: Held, json: Vec<u8>, left: Left) {
+        let outcome = if left.found { "existing" } else { "done" };
         self.ended(&held, outcome);
         let size = json.len();
         let json: Option<Arc<[u8]>> = (size <= self.idem().inner().limits.result).then(|| json.into());
         let result = json.clone().map_or(StoredResult::TooLarge(size as u64), StoredResult::Json);
-        self.bring(Step::Complete { token: held.token, result }, Then::Done { json, outcome });
+        let then = Then::Done { json, outcome };
+        let (token, inner) = (held.token, self.idem().inner());
+        let now = inner.clock.now();
+        let sealed = left.outgoing.into_iter().map(|message| inner.outbox.sealed(message, now).map(|(_, note)| note));
+        match sealed.collect() {
+            Ok(notes) => self.bring(Step::Complete { token, result, notes }, then),
+            Err(problem) => {
+                let (text, outcome) = (problem.to_string(), AttemptOutcome::ResultNotStorable);
+                let failed = Failed { token, outcome, error: Some(text.clone()), pause: Duration::ZERO };
+                self.bring(Step::Fail(failed), Then::Unwritable(text));
+            }
+        }
     }
 
     fn bring(&mut self, step: Step, then: Then) {
@@ -125,7 +137,11 @@ impl Drive {
         if let Ok(Reply::Died(letter)) = &reply {
             self.died(letter);
         }
-        self.idem().inner().keep_unreported(self.id(), step, &reply);
+        let inner = self.idem().inner();
+        if matches!(&step, Step::Complete { notes, .. } if !notes.is_empty()) {
+            inner.outbox.ring();
+        }
+        inner.keep_unreported(self.id(), step, &reply);
         let (told, outcome) = self.told(reply, then);
         match &told {
             Told::Again => {}

@@ -8,6 +8,7 @@ use super::letter::{Act, AttemptOutcome, By, DeadLetter, DeadLetterId, Deed, Let
 use super::record::{Budget, Live, Phase, Record, RecordId, Settled, SettledAs};
 use super::step::{Claim, Failed, Reply, Started, Step};
 use crate::clock::after;
+use crate::ledger::NoteChange;
 
 /// What the ledger knows at the moment of deciding.
 #[derive(Debug, Clone)]
@@ -36,6 +37,16 @@ pub struct Decision {
     pub letter: LetterChange,
     /// The answer.
     pub reply: Reply,
+}
+
+impl Decision {
+    /// The notes to write with it: those of a result that is recorded now.
+    pub fn notes<'a>(&self, step: &'a Step) -> &'a [NoteChange] {
+        match (step, &self.record) {
+            (Step::Complete { notes, .. }, Change::Put(_)) => notes,
+            _ => &[],
+        }
+    }
 }
 
 /// What becomes of a record.
@@ -79,7 +90,7 @@ pub fn decide(id: &RecordId, record: Option<Record>, step: &Step, facts: &Facts)
             }
             _ => keep(Reply::LeaseLost),
         },
-        Step::Complete { token, result } => match record {
+        Step::Complete { token, result, .. } => match record {
             Some(Record::Live(live)) if live.holds(*token) => {
                 let attempts = live.number();
                 let settled = live.settle(facts.now, attempts, SettledAs::Done(result.clone()));

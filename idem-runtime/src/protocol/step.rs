@@ -6,6 +6,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::letter::{AttemptOutcome, By, DeadLetter, DeadLetterId};
+use crate::ledger::NoteChange;
+
 use super::record::{Budget, Fingerprint, StoredResult};
 
 /// One move of a record. A ledger makes it atomic and, before it answers, durable.
@@ -26,6 +28,8 @@ pub enum Step {
         token: u64,
         /// The result.
         result: StoredResult,
+        /// What is written with it, in the same atomic write.
+        notes: Vec<NoteChange>,
     },
     /// The attempt failed.
     Fail(Failed),

@@ -145,7 +145,7 @@ impl Life {
                     assert!(gone, "I1: two live claims");
                 }
             }
-            (Reply::Recorded, Step::Complete { token, result }) => {
+            (Reply::Recorded, Step::Complete { token, result, .. }) => {
                 assert_eq!(token, self.issued.last().unwrap(), "only the last claim can complete");
                 let recorded = self.result.get_or_insert_with(|| result.clone());
                 if matches!(before, Some(Record::Live(_))) {
@@ -198,7 +198,7 @@ impl Life {
             }
             Op::Complete { token, result } => {
                 let token = *token.get(&self.issued);
-                self.step(&Step::Complete { token, result: StoredResult::Json([*result].into()) });
+                self.step(&Step::Complete { token, result: StoredResult::Json([*result].into()), notes: Vec::new() });
             }
             Op::Fail { token, outcome } => {
                 let token = *token.get(&self.issued);
@@ -280,7 +280,7 @@ fn a_check_that_is_left_out_is_found() {
     life.go(&Op::Claim { owner: 1, fingerprint: None, retries: 2, bury: false });
     let stale = life.issued[1];
     let let_through = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        let step = Step::Complete { token: stale, result: StoredResult::Json([].into()) };
+        let step = Step::Complete { token: stale, result: StoredResult::Json([].into()), notes: Vec::new() };
         let before = life.record.clone();
         life.check(before.as_ref(), &Reply::Recorded, &step);
     }));

@@ -62,6 +62,7 @@ impl Kept {
             Entry::Vacant(_) => None,
         };
         let decision = decide(id, known, step, &facts);
+        write(&mut self.notes, decision.notes(step).to_vec());
         match (decision.record, place) {
             (Change::Put(record), place) => {
                 self.token += 1;
@@ -83,6 +84,15 @@ impl Kept {
             }
         }
         decision.reply
+    }
+}
+
+fn write(notes: &mut BTreeMap<String, Vec<u8>>, changes: Vec<NoteChange>) {
+    for (key, value) in changes {
+        match value {
+            Some(value) => drop(notes.insert(key, value)),
+            None => drop(notes.remove(&key)),
+        }
     }
 }
 
@@ -164,13 +174,7 @@ impl Ledger for MemoryLedger {
     }
 
     fn write_notes(&self, changes: Vec<NoteChange>) -> BoxFuture<'static, Result<(), LedgerError>> {
-        let mut kept = self.kept.lock();
-        for (key, value) in changes {
-            match value {
-                Some(value) => drop(kept.notes.insert(key, value)),
-                None => drop(kept.notes.remove(&key)),
-            }
-        }
+        write(&mut self.kept.lock().notes, changes);
         at_once(())
     }
 

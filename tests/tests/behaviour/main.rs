@@ -11,6 +11,7 @@ mod existing;
 mod fingerprints;
 mod keys;
 mod limits;
+mod outbox;
 mod panics_and_timeouts;
 mod redaction;
 mod redelivery;

@@ -73,7 +73,7 @@ fn found(bug: &str, decide: Decide, broken: &[&'static str]) {
 fn completing_without_the_token_check(id: &RecordId, record: Option<Record>, step: &Step, facts: &Facts) -> Decision {
     match (&record, step) {
         (Some(Record::Live(Live { token, .. })), Step::Complete { result, .. }) => {
-            let step = Step::Complete { token: *token, result: result.clone() };
+            let step = Step::Complete { token: *token, result: result.clone(), notes: Vec::new() };
             decide(id, record, &step, facts)
         }
         _ => decide(id, record, step, facts),

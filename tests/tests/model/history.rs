@@ -119,7 +119,7 @@ impl History {
         match step {
             Step::Claim(claim) => self.claimed(claim, seen),
             Step::Renew { token, .. } => self.reported(*token, wrote, *reply == Reply::LeaseLost),
-            Step::Complete { token, result } => {
+            Step::Complete { token, result, .. } => {
                 self.reported(*token, wrote, *reply == Reply::LeaseLost);
                 let result = start_of(result);
                 match reply {

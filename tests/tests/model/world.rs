@@ -216,7 +216,11 @@ impl Protocol {
 /// The report of an attempt's end. Every start has a result of its own.
 pub(crate) fn report(token: u64, ending: Ending) -> Step {
     match ending {
-        Ending::Done => Step::Complete { token, result: StoredResult::Json(token.to_string().into_bytes().into()) },
+        Ending::Done => Step::Complete {
+            token,
+            result: StoredResult::Json(token.to_string().into_bytes().into()),
+            notes: Vec::new(),
+        },
         Ending::Failed(outcome) => Step::Fail(Failed { token, outcome, error: None, pause: ticks(PAUSE) }),
     }
 }

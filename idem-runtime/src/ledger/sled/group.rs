@@ -141,6 +141,7 @@ impl<'a> Group<'a> {
             None => self.load(&slot)?,
         };
         let decision = decide(id, record, step, facts);
+        self.write_notes(decision.notes(step))?;
         match decision.letter {
             LetterChange::Keep => {}
             LetterChange::Open(letter) => {

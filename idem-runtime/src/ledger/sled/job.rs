@@ -44,11 +44,17 @@ impl Job {
     pub(super) fn weight(&self) -> usize {
         match self {
             Job::Step { step: Step::Claim(claim), .. } => claim.payload.len(),
-            Job::Step { step: Step::Complete { result: StoredResult::Json(json), .. }, .. } => json.len(),
-            Job::Notes { changes, .. } => changes.iter().filter_map(|(_, value)| value.as_ref()).map(Vec::len).sum(),
+            Job::Step { step: Step::Complete { result: StoredResult::Json(json), notes, .. }, .. } => {
+                json.len() + size(notes)
+            }
+            Job::Notes { changes, .. } => size(changes),
             _ => 0,
         }
     }
+}
+
+fn size(notes: &[NoteChange]) -> usize {
+    notes.iter().filter_map(|(_, value)| value.as_ref()).map(Vec::len).sum()
 }
 
 impl Answer {

@@ -16,7 +16,8 @@ pub async fn a_result_is_replayed_exactly(on: Arc<Subject>) {
         }
     }
     let started = on.start("large").await;
-    on.step("large", Step::Complete { token: started.token, result: StoredResult::TooLarge(17) }).await;
+    on.step("large", Step::Complete { token: started.token, result: StoredResult::TooLarge(17), notes: Vec::new() })
+        .await;
     assert_eq!(on.step("large", Step::Claim(claim())).await, Reply::Replay(StoredResult::TooLarge(17)));
 }
 

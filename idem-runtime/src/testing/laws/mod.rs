@@ -76,6 +76,7 @@ macro_rules! ledger_laws {
             a_discard_can_be_undone
             an_edit_is_kept_with_what_was_before
             notes_are_written_together_and_read_in_order
+            a_result_and_its_notes_are_one_write
             a_new_letter_is_untold_until_somebody_says_so
         );
     };
@@ -174,7 +175,7 @@ fn failed(token: u64, outcome: AttemptOutcome) -> Failed {
 }
 
 fn complete(token: u64, json: &str) -> Step {
-    Step::Complete { token, result: StoredResult::Json(json.as_bytes().into()) }
+    Step::Complete { token, result: StoredResult::Json(json.as_bytes().into()), notes: Vec::new() }
 }
 
 fn redrive(letter: DeadLetterId) -> Step {

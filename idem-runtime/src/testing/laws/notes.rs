@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{PAUSE, Subject, TTL, redrive};
 use crate::ledger::untold;
+use crate::protocol::{AttemptOutcome, Reply, Step, StoredResult};
 
 async fn keys(on: &Subject, prefix: &str, after: Option<&str>, limit: usize) -> Vec<String> {
     on.ledger.notes(prefix, after, limit).await.unwrap().into_iter().map(|note| note.key).collect()
@@ -51,4 +52,25 @@ pub async fn a_new_letter_is_untold_until_somebody_says_so(on: Arc<Subject>) {
     let again = keys(&on, "untold/", None, 10).await;
     assert_eq!(again.len(), 1);
     assert_ne!(again, [untold(forgotten)]);
+}
+
+/// The notes of a result are there when it is, and only then: neither a lost claim nor a report that is brought twice
+/// writes them.
+pub async fn a_result_and_its_notes_are_one_write(on: Arc<Subject>) {
+    let with = |token, note: &str| Step::Complete {
+        token,
+        result: StoredResult::Json(b"7".as_slice().into()),
+        notes: vec![put(note, b"large enough to matter")],
+    };
+    let first = on.start("A").await;
+    on.fail("A", first.token, AttemptOutcome::Failed).await;
+    on.clock.advance(PAUSE);
+    let second = on.start("A").await;
+    assert_eq!(on.step("A", with(first.token, "out/late")).await, Reply::LeaseLost);
+    assert_eq!(keys(&on, "out/", None, 10).await, [""; 0]);
+    assert_eq!(on.step("A", with(second.token, "out/1")).await, Reply::Recorded);
+    assert_eq!(keys(&on, "out/", None, 10).await, ["out/1"]);
+    on.ledger.write_notes(vec![("out/1".to_owned(), None)]).await.unwrap();
+    assert_eq!(on.step("A", with(second.token, "out/1")).await, Reply::Recorded);
+    assert_eq!(keys(&on, "out/", None, 10).await, [""; 0], "it was sent, and the report came once more");
 }

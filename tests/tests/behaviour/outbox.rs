@@ -1,0 +1,159 @@
+//! What a body enqueues goes out with its result, or not at all.
+
+use std::time::Duration;
+
+use idem_runtime::testing::{ManualClock, temporary};
+use idem_runtime::{Error, Idem, Outgoing, attempt, idempotent};
+
+use crate::common::{Oops, on, soon};
+
+async fn keys(idem: &Idem) -> Vec<String> {
+    idem.outbox().waiting(None, 100).await.unwrap().into_iter().map(|queued| queued.message.key).collect()
+}
+
+fn event(key: impl Into<String>) -> Outgoing {
+    Outgoing::new("orders.placed", key, "{}")
+}
+
+/// Enqueues `events`, then fails its first `fails` attempts.
+#[idempotent(name = "outbox.place", key = "id", retries = 2, backoff(initial = "0ms"), skip(idem))]
+async fn place(id: &str, events: u32, fails: u32, idem: &Idem) -> Result<u32, Oops> {
+    let number = attempt().unwrap().number;
+    for event_number in 0..events {
+        idem.outbox().enqueue(event(format!("{id}/{number}/{event_number}")))?;
+    }
+    tokio::task::yield_now().await;
+    if number <= fails { Err(Oops::own("no stock")) } else { Ok(number) }
+}
+
+#[idempotent(name = "outbox.place_sync", key = "id", skip(idem))]
+fn place_sync(id: &str, idem: &Idem) -> Result<(), Oops> {
+    Ok(idem.outbox().enqueue(event(id))?)
+}
+
+#[tokio::test]
+async fn messages_go_with_the_result_in_their_order() {
+    let idem = temporary().unwrap();
+    idem.scope(async {
+        place("A", 2, 0, &idem).await.unwrap();
+        place("B", 1, 0, &idem).await.unwrap();
+        place_sync("C", &idem).unwrap();
+        // Replays enqueue nothing.
+        place("A", 2, 0, &idem).await.unwrap();
+        place_sync("C", &idem).unwrap();
+    })
+    .await;
+    assert_eq!(keys(&idem).await, ["A/1/0", "A/1/1", "B/1/0", "C"]);
+    let all = idem.outbox().waiting(None, 100).await.unwrap();
+    let rest = idem.outbox().waiting(Some(&all[1].id), 1).await.unwrap();
+    assert_eq!(rest, [all[2].clone()]);
+    idem.outbox().sent(&[all[0].id.clone(), all[2].id.clone()]).await.unwrap();
+    assert_eq!(keys(&idem).await, ["A/1/1", "C"]);
+}
+
+#[tokio::test]
+async fn a_failed_attempt_sends_nothing() {
+    let idem = temporary().unwrap();
+    idem.scope(async {
+        assert_eq!(place("A", 1, 1, &idem).await.unwrap(), 2);
+        place("B", 1, 9, &idem).await.unwrap_err().into_own();
+    })
+    .await;
+    assert_eq!(keys(&idem).await, ["A/2/0"], "only of the attempt that made it");
+}
+
+#[idempotent(name = "outbox.nested", key = "id", skip(idem))]
+async fn nested(id: &str, idem: &Idem) -> Result<(), Oops> {
+    idem.outbox().enqueue(event(format!("outer {id}")))?;
+    place(id, 1, 9, idem).await.unwrap_err();
+    idem.outbox().enqueue(event(format!("outer {id} again")))?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn each_body_has_its_own() {
+    let idem = temporary().unwrap();
+    idem.scope(nested("A", &idem)).await.unwrap();
+    assert_eq!(keys(&idem).await, ["outer A", "outer A again"]);
+}
+
+fn find(id: &str, idem: &Idem) -> Result<Option<u32>, Oops> {
+    idem.outbox().enqueue(event(id))?;
+    Ok(Some(7))
+}
+
+#[idempotent(name = "outbox.found", key = "id", existing = find, skip(idem))]
+fn found(id: &str, idem: &Idem) -> Result<u32, Oops> {
+    unreachable!("{id} exists, {idem:?}")
+}
+
+#[tokio::test]
+async fn what_exists_may_send_too() {
+    let idem = temporary().unwrap();
+    assert_eq!(idem.sync_scope(|| found("A", &idem)).unwrap(), 7);
+    assert_eq!(keys(&idem).await, ["A"]);
+}
+
+#[idempotent(name = "outbox.spawned", key = "id", skip(idem))]
+async fn spawned(id: &str, idem: &Idem) -> Result<(), Oops> {
+    let (key, idem) = (id.to_owned(), idem.clone());
+    Ok(tokio::spawn(async move { idem.outbox().enqueue(event(key)) }).await.unwrap()?)
+}
+
+#[tokio::test]
+async fn outside_a_body_it_is_said_what_to_do() {
+    let (idem, other) = (temporary().unwrap(), temporary().unwrap());
+    let refused = idem.outbox().enqueue(event("A")).unwrap_err();
+    assert!(matches!(refused, Error::OutsideBody), "{refused:?}");
+    assert!(refused.to_string().contains("send(…)"), "{refused}");
+    let refused = idem.scope(spawned("B", &idem)).await.unwrap_err().into_idem();
+    assert!(matches!(refused, Error::OutsideBody), "{refused:?}");
+    // The outbox of another Idem does not go with this one's result.
+    let refused = idem.scope(place("C", 1, 0, &other)).await.unwrap_err().into_idem();
+    assert!(matches!(refused, Error::OutsideBody), "{refused:?}");
+    assert!(keys(&idem).await.is_empty() && keys(&other).await.is_empty());
+
+    let filled = idem.outbox().filled();
+    idem.outbox().send(event("D")).await.unwrap();
+    soon(filled).await;
+    assert_eq!(keys(&idem).await, ["D"]);
+}
+
+#[tokio::test]
+async fn a_message_over_the_limit_is_refused_before_anything_is_recorded() {
+    let idem = temporary().unwrap();
+    let huge = Outgoing::new("orders.placed", "A", vec![b'x'; 2 << 20]);
+    let refused = idem.outbox().send(huge).await.unwrap_err();
+    assert!(matches!(refused, Error::OutgoingTooLarge { size, .. } if size > 2 << 20), "{refused:?}");
+    assert!(refused.to_string().contains("`orders.placed`"), "{refused}");
+    assert!(keys(&idem).await.is_empty());
+}
+
+#[tokio::test]
+async fn order_outlives_a_restart_and_a_clock_that_steps_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = ManualClock::default();
+    clock.advance(Duration::from_secs(1000));
+    let open =
+        |clock: &ManualClock| Idem::builder().clock(std::sync::Arc::new(clock.clone())).open(folder.path()).unwrap();
+    let idem = open(&clock);
+    for key in ["A", "B"] {
+        idem.outbox().send(event(key)).await.unwrap();
+    }
+    idem.close().await.unwrap();
+    drop(idem);
+    let idem = open(&ManualClock::default());
+    for key in ["C", "D"] {
+        idem.outbox().send(event(key)).await.unwrap();
+    }
+    assert_eq!(keys(&idem).await, ["A", "B", "C", "D"]);
+}
+
+#[tokio::test]
+async fn headers_and_lanes_come_back_as_they_were() {
+    let idem = on(&ManualClock::default());
+    let message = Outgoing::json("orders", "A-1", &("é", 7)).unwrap().in_order_of("customer").header("x", "ÿ");
+    let id = idem.outbox().send(message.clone()).await.unwrap();
+    let queued = idem.outbox().waiting(None, 1).await.unwrap().remove(0);
+    assert_eq!((queued.id, queued.message), (id, message));
+}

@@ -91,6 +91,11 @@ pub(crate) fn combinations(options: &Options, params: &Params, is_async: bool, e
              such as `key = \"order_no\"`",
         ));
     }
+    if let Some(issued) = &options.issued
+        && options.key.len() > 1
+    {
+        errors.add(&issued.arg, "a key of several parts is never issued: `issued` needs a `key` of one part");
+    }
     if let Some(timeout) = &options.timeout
         && !is_async
     {

@@ -157,6 +157,9 @@ impl Expansion<'_> {
                 set(option, millis.to_token_stream());
             }
         }
+        if let Some(issued) = &options.issued {
+            set("issued", issued.value.to_token_stream());
+        }
         let redacted = self.redacted;
         if !redacted.is_empty() {
             set("redact", quote_spanned!(ours()=> &[#(#redacted),*]));

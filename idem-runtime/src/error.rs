@@ -124,6 +124,20 @@ pub enum Error {
         limit: usize,
     },
 
+    /// The key has to be issued, and was not, or has lapsed; nothing ran.
+    #[error(
+        "handler `{handler}`, key `{key}`: issuer `{issuer}` has not issued this key, or it has lapsed, and nothing ran: ask \
+         for a new one with `idem.issuer(\"{issuer}\").issue()`"
+    )]
+    NotIssued {
+        /// The handler's name.
+        handler: String,
+        /// The idempotency key.
+        key: String,
+        /// Who issues its keys.
+        issuer: &'static str,
+    },
+
     /// The message is dead and does not run until a person redrives it.
     #[error(
         "handler `{handler}`, key `{key}`: {}", if *discarded {
@@ -310,6 +324,7 @@ impl Error {
             | Error::LeaseLost { key, .. }
             | Error::PayloadTooLarge { key, .. }
             | Error::ResultTooLarge { key, .. }
+            | Error::NotIssued { key, .. }
             | Error::OtherKey { key, .. }
             | Error::Codec { key, .. } => Some(key),
             Error::Ledger { key, .. } | Error::Closed { key, .. } => key.as_deref(),
@@ -343,6 +358,7 @@ impl Error {
             Error::OtherKey { .. } => "other_key",
             Error::Redacted { .. } => "redacted",
             Error::OutsideBody => "outside_body",
+            Error::NotIssued { .. } => "not_issued",
             Error::OutgoingTooLarge { .. } => "outgoing_too_large",
         }
     }

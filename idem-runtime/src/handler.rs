@@ -25,6 +25,7 @@ pub struct Handler {
     pub(crate) lease: Duration,
     pub(crate) ttl: Duration,
     pub(crate) redact: &'static [&'static str],
+    pub(crate) issued: Option<&'static str>,
 }
 
 /// The pause before each retry.
@@ -57,6 +58,7 @@ impl Handler {
             lease: Duration::from_secs(30),
             ttl: Duration::from_secs(7 * 24 * 60 * 60),
             redact: &[],
+            issued: None,
         }
     }
 
@@ -106,6 +108,12 @@ impl Handler {
     /// `ttl = "7d"`, in milliseconds.
     pub const fn ttl(mut self, millis: u64) -> Self {
         self.ttl = Duration::from_millis(millis);
+        self
+    }
+
+    /// `issued = "order_no"`: the issuer's name.
+    pub const fn issued(mut self, issuer: &'static str) -> Self {
+        self.issued = Some(issuer);
         self
     }
 

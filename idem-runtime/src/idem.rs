@@ -15,6 +15,7 @@ use crate::call::{Flights, Leases};
 use crate::clock::Clock;
 use crate::error::Error;
 use crate::handler::Handlers;
+use crate::issue::Sequences;
 use crate::keeper::Keeper;
 use crate::ledger::{Ledger, LedgerError, Notes, Swept};
 use crate::letters::{DeadLetters, Runners};
@@ -69,6 +70,7 @@ pub(crate) struct Inner {
     pub(crate) leases: Leases,
     pub(crate) runners: Runners,
     pub(crate) outbox: Sealer,
+    pub(crate) sequences: Sequences,
     pub(crate) born: broadcast::Sender<DeadLetter>,
     /// Reports of ended attempts that the ledger could not take: the next call of the key, or the keeper, brings them
     /// again, so that a full disk makes no body run twice.
@@ -232,6 +234,7 @@ impl Inner {
             leases: Leases::default(),
             runners: Runners::default(),
             outbox: Sealer::default(),
+            sequences: Sequences::default(),
             born: broadcast::Sender::new(1024),
             unreported: Mutex::default(),
             running: AtomicUsize::new(0),

@@ -21,6 +21,7 @@ mod fault;
 mod fingerprint;
 mod handler;
 mod idem;
+mod issue;
 mod keeper;
 mod key;
 pub mod ledger;
@@ -39,6 +40,7 @@ pub use error::Error;
 pub use idem::Idem;
 #[cfg(feature = "macros")]
 pub use idem_macros::idempotent;
+pub use issue::{Issued, Issuer, Rule};
 /// A point in time.
 pub use jiff::Timestamp;
 pub use ledger::{Filter, Ledger, LedgerError, Note, Notes};

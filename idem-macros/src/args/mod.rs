@@ -20,7 +20,7 @@ pub(crate) use self::value::Given;
 use crate::errors::Errors;
 
 /// The names, in the order of the documentation.
-const NAMES: [&str; 17] = [
+const NAMES: [&str; 18] = [
     "key",
     "retries",
     "backoff",
@@ -35,6 +35,7 @@ const NAMES: [&str; 17] = [
     "fingerprint",
     "skip",
     "redact",
+    "issued",
     "name",
     "runtime",
     "crate",
@@ -68,6 +69,7 @@ pub(crate) struct Options {
     pub(crate) fingerprint: Option<Fingerprint>,
     pub(crate) skip: Vec<Ident>,
     pub(crate) redact: Vec<Secret>,
+    pub(crate) issued: Option<Given<String>>,
     pub(crate) name: Option<String>,
     pub(crate) runtime: Option<Expr>,
     pub(crate) krate: Option<Path>,
@@ -134,7 +136,11 @@ impl Options {
             "fingerprint" => self.fingerprint = Some(fingerprint(&arg)?),
             "skip" => self.skip = skip(&arg)?,
             "redact" => self.redact = redact::redact(&arg)?,
-            "name" => self.name = Some(name(&arg)?),
+            "issued" => {
+                let value = name(&arg, "issued = \"order_no\"")?;
+                self.issued = Some(Given { arg, value });
+            }
+            "name" => self.name = Some(name(&arg, "name = \"orders.place\"")?),
             "runtime" => self.runtime = Some(runtime(&arg)?),
             // `arguments` lets nothing pass but the names above.
             _ => self.krate = Some(arg.path("crate = my_crate::idem_runtime")?),
@@ -178,12 +184,12 @@ fn skip(arg: &Arg) -> syn::Result<Vec<Ident>> {
     Ok(names)
 }
 
-fn name(arg: &Arg) -> syn::Result<String> {
+fn name(arg: &Arg, example: &str) -> syn::Result<String> {
     // Room enough for any name, and little enough to lead every record's key.
     const MAX: usize = 128;
-    let name = arg.string("name = \"orders.place\"")?.value();
+    let name = arg.string(example)?.value();
     if name.trim().is_empty() {
-        return Err(arg.error("the name is empty, write one such as `\"orders.place\"`"));
+        return Err(arg.error(format!("the name is empty, write one such as `{example}`")));
     }
     if name.chars().any(char::is_control) {
         return Err(arg.error("a name has no control characters, people read it"));
@@ -222,7 +228,7 @@ mod tests {
                 key = "a, b.c", retries = 5, backoff(initial = "1s", jitter), retry = "redeliver",
                 retry_if = is_transient, existing = Self::find, on_crash = "bury", timeout = "10s",
                 lease = "1m", ttl = "2h", in_flight = "reject", fingerprint(a, b.c), skip(db),
-                redact(d, "e.f-g"),
+                redact(d, "e.f-g"), issued = "order_no",
                 name = "x.y", runtime = self.idem, crate = ::other,
             },
             &mut errors,
@@ -238,6 +244,7 @@ mod tests {
         assert_eq!(options.skip, ["db"]);
         let redact: Vec<_> = options.redact.iter().map(|secret| secret.names.join(".")).collect();
         assert_eq!(redact, ["d", "e.f-g"]);
+        assert_eq!(options.issued.unwrap().value, "order_no");
         assert_eq!(options.name.unwrap(), "x.y");
     }
 

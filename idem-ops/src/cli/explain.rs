@@ -69,6 +69,9 @@ fn is_bad(event: &Event) -> bool {
 
 fn told(event: &Event) -> (String, String) {
     match &event.what {
+        EventKind::Issued { issuer, until } => {
+            ("issued".to_owned(), format!("by {}, to be used by {until:.0}", line(issuer)))
+        }
         EventKind::Came => ("came".to_owned(), String::new()),
         EventKind::Started { attempt } => (format!("attempt {attempt} began"), String::new()),
         EventKind::Ended { attempt, outcome, error, reported } => {

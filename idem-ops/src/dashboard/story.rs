@@ -103,6 +103,9 @@ impl Stories {
 
 fn in_words(at: Timestamp, letter: Option<DeadLetterId>, what: &EventKind) -> Event {
     let (tone, what, text) = match what {
+        EventKind::Issued { issuer, until } => {
+            ("", format!("The key was issued by {issuer}, to be used by {}", until.strftime("%Y-%m-%d %H:%M:%S")), None)
+        }
         EventKind::Came => ("", "The message came".to_owned(), None),
         EventKind::Started { attempt } => ("", format!("Attempt {attempt} began"), None),
         EventKind::Ended { attempt, outcome: how, error, reported } => {

@@ -97,6 +97,13 @@ pub struct Event {
 #[serde(tag = "event", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum EventKind {
+    /// The key was issued, to be used by then.
+    Issued {
+        /// By whom.
+        issuer: String,
+        /// When it lapses unless it is used.
+        until: Timestamp,
+    },
     /// The message came for the first time, or for the first time after a redrive.
     Came,
     /// An attempt began.

@@ -1,7 +1,7 @@
 //! A key's story, put together from its record and its letters.
 
 use idem_runtime::protocol::{Phase, Record, RecordId, Settled, SettledAs, StoredResult};
-use idem_runtime::{Act, By, DeadLetter, Deed, PastAttempt, Timestamp};
+use idem_runtime::{Act, By, DeadLetter, Deed, Issued, PastAttempt, Timestamp};
 
 use super::Service;
 use super::error::ServiceError;
@@ -40,6 +40,9 @@ impl Service {
         }
         let now = self.inner.idem.clock().now();
         let state = record.map_or(KeyState::Absent, |record| of_record(&record, now, &mut events));
+        for Issued { issuer, at, until, .. } in self.inner.idem.issued(key).await? {
+            events.push(Event { at, letter: None, what: EventKind::Issued { issuer, until } });
+        }
         // Stable: what has one time stays in the order in which it was told.
         events.sort_by_key(|event| event.at);
         Ok(Story { handler: handler.to_owned(), key: key.to_owned(), now: state, letters, events })
@@ -108,6 +111,7 @@ fn of_record(record: &Record, now: Timestamp, events: &mut Vec<Event>) -> KeySta
     match &settled.end {
         SettledAs::Dead(letter) => KeyState::Dead { at: settled.at, letter: *letter },
         SettledAs::Discarded(letter) => KeyState::Discarded { at: settled.at, letter: *letter, forgotten_at },
+        SettledAs::Issued => KeyState::Absent,
         SettledAs::Done(result) => {
             tell(settled.at, EventKind::Done { attempts: settled.attempts });
             let (result, result_bytes) = match result {

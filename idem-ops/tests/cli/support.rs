@@ -143,7 +143,10 @@ impl At {
     pub(crate) async fn told(&self, words: &[&str], input: &str) -> Said {
         let mut child = self.command(words).stdin(Stdio::piped()).spawn().unwrap();
         let mut stdin = child.stdin.take().unwrap();
-        stdin.write_all(input.as_bytes()).await.unwrap();
+        // Who refuses the arguments does not read.
+        if let Err(error) = stdin.write_all(input.as_bytes()).await {
+            assert_eq!(error.kind(), std::io::ErrorKind::BrokenPipe);
+        }
         drop(stdin);
         let output = within(child.wait_with_output()).await.unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();

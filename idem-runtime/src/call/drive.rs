@@ -25,7 +25,7 @@ use crate::idem::{Entry, Idem};
 use crate::ledger::LedgerError;
 use crate::message::{Message, Ready};
 use crate::protocol::{AttemptOutcome, DeadLetter, Failed, RecordId, Reply, Started, Step, StoredResult};
-use crate::{current, observe};
+use crate::{current, issue, observe};
 
 /// How often a call looks whether another process is done with the message.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
@@ -33,8 +33,17 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// What a ledger answers to a step.
 pub(super) type Answer = BoxFuture<'static, Result<Reply, LedgerError>>;
 
-/// What was waited for left: a result, if another call came to one.
-type Left = Result<Option<Arc<[u8]>>, LedgerError>;
+/// What was waited for left.
+type Left = Result<Passed, LedgerError>;
+
+/// What has to pass before the next claim has passed.
+enum Passed {
+    Over,
+    /// Another call came to a result.
+    Done(Arc<[u8]>),
+    /// The key was not issued.
+    NotIssued(&'static str),
+}
 
 /// One call, without its types.
 pub(super) struct Drive {
@@ -50,6 +59,8 @@ pub(super) struct Drive {
     pub(super) reporting: Option<Reporting>,
     /// When the next attempt may start.
     pub(super) resume: Option<Timestamp>,
+    /// Who has to have issued the key, until that is known.
+    unchecked: Option<&'static str>,
     /// Whether the caller was told something.
     told: bool,
 }
@@ -72,6 +83,7 @@ impl Drive {
             return Err(error);
         };
         let waiting = redriven(&message)?;
+        let unchecked = message.named.handler.issued;
         Ok(Box::new(Self {
             message,
             blocking: false,
@@ -82,6 +94,7 @@ impl Drive {
             claiming: None,
             reporting: None,
             resume: None,
+            unchecked,
             told: false,
         }))
     }
@@ -122,8 +135,9 @@ impl Drive {
                 let left = ready!(waiting.as_mut().poll(context));
                 self.waiting = None;
                 match left {
-                    Ok(None) => None,
-                    Ok(Some(json)) => Some(Next::Replay(json)),
+                    Ok(Passed::Over) => None,
+                    Ok(Passed::Done(json)) => Some(Next::Replay(json)),
+                    Ok(Passed::NotIssued(issuer)) => Some(Next::Refuse(self.not_issued(issuer))),
                     Err(problem) => Some(Next::Refuse(self.no_ledger(problem))),
                 }
             } else {
@@ -184,7 +198,13 @@ impl Drive {
             self.sleep(until(at, inner.clock.now()));
         } else if inner.has_unreported(&self.message.id) {
             let (inner, id) = (Arc::clone(inner), self.message.id.clone());
-            self.waiting = Some(Box::pin(async move { inner.report_again(&id).await.map(|()| None) }));
+            self.waiting = Some(Box::pin(async move { inner.report_again(&id).await.map(|()| Passed::Over) }));
+        } else if let Some(issuer) = self.unchecked.take() {
+            let (inner, id) = (Arc::clone(inner), self.message.id.clone());
+            self.waiting = Some(Box::pin(async move {
+                let may_run = issue::may_run(&*inner.ledger, &id, issuer, inner.clock.now()).await?;
+                Ok(if may_run { Passed::Over } else { Passed::NotIssued(issuer) })
+            }));
         } else {
             self.claiming = Some(inner.ledger.apply(&self.message.id, Step::Claim(self.message.claim.clone())));
         }
@@ -224,9 +244,14 @@ impl Drive {
                 self.died(&letter);
                 self.dead(letter.id, false)
             }
-            Ok(Reply::Waiting { .. } | Reply::Recorded | Reply::LeaseLost | Reply::NotOpen | Reply::Untouched) => {
-                self.no_ledger(LedgerError::Other("it answered a claim with nonsense".into()))
-            }
+            Ok(
+                Reply::Waiting { .. }
+                | Reply::Recorded
+                | Reply::LeaseLost
+                | Reply::NotOpen
+                | Reply::Taken
+                | Reply::Untouched,
+            ) => self.no_ledger(LedgerError::Other("it answered a claim with nonsense".into())),
             Err(problem) => self.no_ledger(problem),
         };
         Some(Next::Refuse(refusal))
@@ -245,8 +270,8 @@ impl Drive {
         tracing::debug!(handler = &*self.id().handler, key = &*self.id().key, "waiting for the same message");
         self.waiting = Some(Box::pin(async move {
             match ahead.ended().await {
-                Ended::Done(json) => Ok(Some(json)),
-                Ended::Over => Ok(None),
+                Ended::Done(json) => Ok(Passed::Done(json)),
+                Ended::Over => Ok(Passed::Over),
             }
         }));
         None
@@ -263,7 +288,7 @@ impl Drive {
         let asleep = self.idem().inner().clock.sleep(duration);
         self.waiting = Some(Box::pin(async move {
             asleep.await;
-            Ok(None)
+            Ok(Passed::Over)
         }));
     }
 
@@ -289,7 +314,7 @@ fn redriven(Ready { id, idem, .. }: &Ready) -> Result<Option<BoxFuture<'static, 
         Box::pin(async move {
             inner.apply(&redriving.id, redriving.step.clone()).await?;
             inner.count_letters().await;
-            Ok(None)
+            Ok(Passed::Over)
         })
     }))
 }

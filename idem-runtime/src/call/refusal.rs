@@ -27,6 +27,11 @@ impl Drive {
         Error::InProgress { handler, key }
     }
 
+    pub(super) fn not_issued(&self, issuer: &'static str) -> Error {
+        let (handler, key) = self.site();
+        Error::NotIssued { handler, key, issuer }
+    }
+
     pub(super) fn reused(&self) -> Error {
         let (handler, key) = self.site();
         Error::KeyReused { handler, key }

@@ -177,7 +177,7 @@ impl DeadLetters {
                 },
                 Some(Record::Settled(settled)) => match settled.end {
                     SettledAs::Dead(letter) => Some(letter),
-                    SettledAs::Done(_) | SettledAs::Discarded(_) => None,
+                    SettledAs::Done(_) | SettledAs::Discarded(_) | SettledAs::Issued => None,
                 },
                 None => None,
             };

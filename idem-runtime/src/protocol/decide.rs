@@ -132,6 +132,16 @@ pub fn decide(id: &RecordId, record: Option<Record>, step: &Step, facts: &Facts)
             }
             _ => keep(Reply::NotOpen),
         },
+        Step::Issue { ttl } => match record {
+            Some(Record::Live(_)) => keep(Reply::Taken),
+            Some(Record::Settled(settled)) if !settled.expired(facts.now) => keep(Reply::Taken),
+            _ => {
+                let end = SettledAs::Issued;
+                let settled =
+                    Settled { token: facts.token, fingerprint: None, at: facts.now, ttl: *ttl, attempts: 0, end };
+                put(Record::Settled(settled), Reply::Recorded)
+            }
+        },
         Step::Sweep => sweep(record, facts),
     }
 }
@@ -163,6 +173,8 @@ pub fn claim(id: &RecordId, record: Option<Record>, wanted: &Claim, facts: &Fact
                 SettledAs::Done(result) => Reply::Replay(result),
                 SettledAs::Dead(letter) => Reply::Dead { letter, discarded: false },
                 SettledAs::Discarded(letter) => Reply::Dead { letter, discarded: true },
+                // A handler has taken the name that issued keys stand under.
+                SettledAs::Issued => Reply::Reused,
             });
         }
     };

@@ -181,6 +181,9 @@ pub enum SettledAs {
     /// A person closed the dead letter without another run.
     #[n(2)]
     Discarded(#[n(0)] DeadLetterId),
+    /// The key was issued, and no message with it is this record's: handlers have their own.
+    #[n(3)]
+    Issued,
 }
 
 /// A recorded result.

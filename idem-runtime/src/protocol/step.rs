@@ -67,6 +67,11 @@ pub enum Step {
         /// Who, and why.
         by: By,
     },
+    /// A key is issued: until it lapses, handlers that want issued keys take it.
+    Issue {
+        /// How long it may wait to be used.
+        ttl: Duration,
+    },
     /// What time alone does to a record: expiry, abandonment, a dead owner whose budget is spent.
     Sweep,
 }
@@ -141,6 +146,8 @@ pub enum Reply {
     LeaseLost,
     /// To what a person wanted: the letter is not open, or to a restore, not discarded, or forgotten.
     NotOpen,
+    /// To an issue: the key was issued before.
+    Taken,
     /// To a sweep: nothing to do.
     Untouched,
 }

@@ -58,11 +58,12 @@ fn settled(from: &mut Unstructured<'_>) -> Result<Settled> {
         at: time(from)?,
         ttl: millis(from)?,
         attempts: from.arbitrary()?,
-        end: match from.int_in_range(0..=3)? {
+        end: match from.int_in_range(0..=4)? {
             0 => SettledAs::Done(StoredResult::Json(from.arbitrary()?)),
             1 => SettledAs::Done(StoredResult::TooLarge(from.arbitrary()?)),
             2 => SettledAs::Dead(id(from)?),
-            _ => SettledAs::Discarded(id(from)?),
+            3 => SettledAs::Discarded(id(from)?),
+            _ => SettledAs::Issued,
         },
     })
 }

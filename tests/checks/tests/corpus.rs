@@ -31,7 +31,9 @@ fn any_payload_has_a_fingerprint_of_its_own() {
 
 #[test]
 fn any_handler_stays_a_function_or_gets_errors() {
-    hold("handler", idem_checks::handler);
+    // On a stack as large as the compiler's, in which it runs.
+    let checked = std::thread::Builder::new().stack_size(8 << 20).spawn(|| hold("handler", idem_checks::handler));
+    checked.unwrap().join().unwrap();
 }
 
 /// These files were written before anything could be redacted.

@@ -9,6 +9,7 @@ mod dead_letters;
 mod dropped_calls;
 mod existing;
 mod fingerprints;
+mod issuing;
 mod keys;
 mod limits;
 mod outbox;

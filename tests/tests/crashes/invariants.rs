@@ -96,6 +96,7 @@ fn ended(run: &Run, handler: &str, key: &str, told: Option<&Answer>) {
             assert_eq!(closed.map(|letter| letter.state), Some(LetterState::Discarded), "{run}");
         }
         SettledAs::Done(StoredResult::TooLarge(_)) => panic!("no result is too large: {run}"),
+        SettledAs::Issued => panic!("a handler's key is none that was issued: {run}"),
     }
 }
 

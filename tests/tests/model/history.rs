@@ -177,6 +177,8 @@ impl History {
                     self.end = Some(End::Dead { letter: *letter });
                 }
             }
+            // No handler's key is ever issued under the handler's own name.
+            Step::Issue { .. } => self.breaks(Law::Sense),
             Step::Sweep => match reply {
                 Reply::Died(letter) => self.died(letter, seen),
                 Reply::Recorded | Reply::Untouched => {}

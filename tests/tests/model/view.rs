@@ -124,6 +124,7 @@ impl<'a> View<'a> {
                 self.push(2);
                 self.letter_id(*letter);
             }
+            SettledAs::Issued => self.push(3),
         }
     }
 

@@ -136,6 +136,7 @@ fn tell(f: &mut fmt::Formatter<'_>, record: Option<&Record>) -> fmt::Result {
             SettledAs::Done(StoredResult::TooLarge(size)) => write!(f, "done: a result of {size} bytes, not kept"),
             SettledAs::Dead(letter) => write!(f, "dead letter {letter}"),
             SettledAs::Discarded(letter) => write!(f, "discarded dead letter {letter}"),
+            SettledAs::Issued => write!(f, "issued"),
         },
     }
 }

@@ -1,6 +1,7 @@
 //! Laws of how attempts end.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{PAUSE, Subject, TTL, claim, complete, id, redrive};
 use crate::protocol::{AttemptOutcome, Reason, Reply, Step, StoredResult};
@@ -105,4 +106,19 @@ pub async fn a_result_is_forgotten_after_its_time(on: Arc<Subject>) {
     // The first result of A may go only now.
     assert_ne!(on.ledger.sweep(100, TTL).await.unwrap().expired, 0);
     assert_eq!(on.ledger.record(&id("B")).await.unwrap(), None);
+}
+
+/// A key is issued to one, and again only when it has lapsed.
+pub async fn a_key_is_issued_once_until_it_lapses(on: Arc<Subject>) {
+    let issue = || on.step("A", Step::Issue { ttl: TTL });
+    assert_eq!(issue().await, Reply::Recorded);
+    assert_eq!(issue().await, Reply::Taken);
+    on.clock.advance(TTL - Duration::from_secs(1));
+    assert_eq!(issue().await, Reply::Taken);
+    on.clock.advance(Duration::from_secs(1));
+    assert_eq!(issue().await, Reply::Recorded);
+    // No message takes the place of an issued key.
+    assert_eq!(on.step("A", Step::Claim(claim())).await, Reply::Reused);
+    on.start("B").await;
+    assert_eq!(on.step("B", Step::Issue { ttl: TTL }).await, Reply::Taken);
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
 use crate::error::Error;
 use crate::observe::Meters;
@@ -146,6 +146,22 @@ pub(crate) struct Named {
     pub(crate) name: Arc<str>,
     pub(crate) handler: &'static Handler,
     pub(crate) meters: Meters,
+    /// The paths of `redact(…)` that were once not found, and told of.
+    absent: Mutex<Vec<&'static str>>,
+}
+
+impl Named {
+    /// Tells once of each path of `redact(…)` that is not in a message: it may be an optional part, or spelled as the
+    /// stored JSON does not spell it, and then it hides nothing.
+    pub(crate) fn tell_what_hides_nothing(&self, redacted: &[String]) {
+        let mut absent = self.absent.lock();
+        for path in self.handler.redact {
+            if !absent.contains(path) && redacted.iter().all(|found| found != path) {
+                absent.push(path);
+                tracing::warn!(handler = &*self.name, path, "nothing to redact: is it spelled as in the stored JSON?");
+            }
+        }
+    }
 }
 
 impl Handlers {
@@ -155,7 +171,7 @@ impl Handlers {
         let named = known.unwrap_or_else(|| {
             let name: Arc<str> = name.into();
             let meters = Meters::of(Arc::clone(&name));
-            let named = Arc::new(Named { name: Arc::clone(&name), handler, meters });
+            let named = Arc::new(Named { name: Arc::clone(&name), handler, meters, absent: Mutex::default() });
             Arc::clone(self.named.write().entry(name).or_insert(named))
         });
         let first = named.handler;

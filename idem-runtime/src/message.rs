@@ -163,6 +163,9 @@ impl Message {
             }
         }
         let named = idem.inner().handlers.admit(&self.name, self.handler)?;
+        if redacted.len() < self.handler.redact.len() {
+            named.tell_what_hides_nothing(&redacted);
+        }
         let id = RecordId { handler: Arc::clone(&named.name), key };
         let Handler { retries, bury, ttl, lease, .. } = *self.handler;
         let claim = Claim {
@@ -201,10 +204,6 @@ impl Message {
             }
             Ok((payload, redacted)) => {
                 self.buffer = payload;
-                // An optional part, or a name that is another one in the stored JSON.
-                for path in self.handler.redact.iter().filter(|path| redacted.iter().all(|found| found != *path)) {
-                    tracing::debug!(handler = &*self.name, path, "nothing to redact");
-                }
                 redacted
             }
             Err(error) => {

@@ -37,6 +37,13 @@ fn now(id: u32) -> Result<u32, Oops> {
     Ok(id)
 }
 
+/// One path is there, one is spelled as no message has it.
+#[idempotent(name = "seen.redacted", key = "id", redact(card, "id.cardNo"))]
+fn redacted(id: u32, card: &str) -> Result<usize, Oops> {
+    let _ = id;
+    Ok(card.len())
+}
+
 struct Seen {
     metrics: BTreeMap<String, DebugValue>,
     lines: Vec<String>,
@@ -84,6 +91,8 @@ async fn story() {
         pay("", SECRET).await.unwrap_err();
         pay("large", &SECRET.repeat(1000)).await.unwrap_err();
         now(1).unwrap();
+        redacted(1, SECRET).unwrap();
+        redacted(2, SECRET).unwrap();
         let letters = idem.dead_letters();
         let letter = letters.list(&Filter::default().key("shut")).await.unwrap().remove(0);
         letters.redrive(&letter.id).await.unwrap();
@@ -214,4 +223,10 @@ fn a_call_that_is_refused_before_it_reaches_the_ledger_is_counted_and_can_be_fol
     assert_eq!(counter("idem_calls_total handler=seen.pay outcome=payload_too_large"), 1);
     assert_eq!(lines(&["handler=\"seen.pay\"", "invalid_key"]).len(), 1);
     assert_eq!(lines(&["handler=\"seen.pay\"", "key=\"large\"", "payload_too_large"]).len(), 1);
+}
+
+#[test]
+fn a_path_that_hides_nothing_is_told_of_once() {
+    assert_eq!(lines(&[" WARN ", "seen.redacted", "nothing to redact", "cardNo"]).len(), 1, "{:#?}", SEEN.lines);
+    assert_eq!(lines(&["nothing to redact"]).len(), 1);
 }

@@ -5,3 +5,6 @@ mod attribute {}
 
 #[doc = include_str!("../../README.md")]
 mod readme {}
+
+#[doc = include_str!("../../README.zh-CN.md")]
+mod readme_in_chinese {}

@@ -22,6 +22,8 @@ pub(crate) enum Oops {
 pub(crate) enum Note {
     /// A call of this handler and key was told this.
     Told(String, String, Answer),
+    /// These keys are in the outbox.
+    Waiting(Vec<String>),
     /// A letter of this handler and key is about to be redriven.
     Redriving(String, String),
 }

@@ -56,6 +56,7 @@ fn replayed(run: &Run) -> HashMap<(String, String), Seen> {
                 (seen.token, seen.number) = (at.token, at.number);
             }
             Event::Noted(note) => match serde_json::from_str(note).unwrap() {
+                Note::Waiting(_) => {}
                 Note::Redriving(handler, key) => {
                     let seen = all.entry((handler, key)).or_default();
                     (seen.redriving, seen.told) = (true, None);

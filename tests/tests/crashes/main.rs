@@ -8,4 +8,5 @@ mod handlers;
 mod invariants;
 mod letters;
 mod opening;
+mod outbox;
 mod walking;

@@ -29,3 +29,7 @@ pub use api::dashboard;
 pub use auth::{Auth, Refusal, Who};
 pub use config::{Config, ConfigError};
 pub use secret::{Secret, SecretError};
+
+#[cfg(all(doctest, feature = "email", feature = "webhook", feature = "dashboard"))]
+#[doc = include_str!("../README.md")]
+mod readme {}

@@ -71,3 +71,11 @@ fn a_secret_is_in_no_error() {
     assert!(said.contains("line 16"), "the PATH is no address: {said}");
     assert!(!said.contains(&std::env::var("PATH").unwrap()), "{said}");
 }
+
+#[test]
+fn the_readmes_example_is_a_configuration() {
+    let readme = include_str!("../README.md");
+    let example = readme.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    assert!(example.contains("[[channel]]"), "{example}");
+    example.parse::<Config>().unwrap();
+}

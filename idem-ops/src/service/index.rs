@@ -4,7 +4,7 @@
 //! this service does and by a look at the newest letters; and walked again when the ledger's own count of open letters
 //! says that somebody else acted. Whatever is shown is read from the ledger, so a stale entry is never shown as true.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
 use std::hash::{BuildHasher, RandomState};
 use std::ops::Bound;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use idem_runtime::{DeadLetter, DeadLetterId, LetterState, Timestamp};
 use parking_lot::Mutex;
 
 use super::groups::{Group, GroupPage};
-use super::letters::LetterQuery;
+use super::letters::{LetterQuery, StateFilter};
 use crate::alert::kind_of_error;
 
 /// Older letters than so many are not in the index, so that it stays under 200 MB.
@@ -28,9 +28,8 @@ pub(super) struct Index {
 #[derive(Default)]
 struct Letters {
     all: BTreeMap<DeadLetterId, Entry>,
-    /// Open ones only.
-    groups: HashMap<Arc<Kind>, BTreeSet<DeadLetterId>>,
-    kinds: HashMap<Arc<Kind>, usize>,
+    /// Each letter once, so that a page and its total cost what there are kinds, not letters.
+    kinds: HashMap<Arc<Kind>, OfKind>,
     /// By the hash of the key alone; one set of pairs, for most keys have one letter.
     keys: BTreeSet<(u64, DeadLetterId)>,
     open: u64,
@@ -44,6 +43,34 @@ struct Letters {
 struct Kind {
     handler: String,
     error: String,
+}
+
+/// The letters of one kind, by their state.
+#[derive(Default)]
+struct OfKind([BTreeSet<DeadLetterId>; 3]);
+
+/// The states as [`OfKind`] has them.
+const STATES: [StateFilter; 3] = [StateFilter::Open, StateFilter::Redriven, StateFilter::Discarded];
+
+impl OfKind {
+    fn open(&self) -> &BTreeSet<DeadLetterId> {
+        &self.0[0]
+    }
+
+    /// Those of a state; of one that is not known here, none.
+    fn of(&mut self, state: LetterState) -> Option<&mut BTreeSet<DeadLetterId>> {
+        let at = STATES.iter().position(|filter| filter.takes(state))?;
+        self.0.get_mut(at)
+    }
+
+    fn fitting(&self, filter: StateFilter) -> impl Iterator<Item = &BTreeSet<DeadLetterId>> {
+        let fits = move |state: StateFilter| filter == StateFilter::Any || filter == state;
+        self.0.iter().zip(STATES).filter(move |(_, state)| fits(*state)).map(|(ids, _)| ids)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.iter().all(BTreeSet::is_empty)
+    }
 }
 
 #[derive(Debug)]
@@ -70,7 +97,7 @@ impl Index {
     }
 
     pub(super) fn groups_count(&self) -> u64 {
-        self.letters.lock().groups.len() as u64
+        self.letters.lock().groups().count() as u64
     }
 
     pub(super) fn newest(&self) -> Option<DeadLetterId> {
@@ -125,39 +152,32 @@ impl Index {
     /// page.
     pub(super) fn find(&self, query: &LetterQuery, below: Option<DeadLetterId>, most: usize) -> Found {
         let letters = self.letters.lock();
-        let fits = |entry: &Entry| {
-            query.state.takes(entry.state)
-                && query.handler.as_ref().is_none_or(|handler| *handler == entry.kind.handler)
-                && query.error.as_ref().is_none_or(|error| *error == entry.kind.error)
+        let of_kind = |kind: &Kind| {
+            query.handler.as_ref().is_none_or(|handler| *handler == kind.handler)
+                && query.error.as_ref().is_none_or(|error| *error == kind.error)
         };
-        let mut found = Found { ids: Vec::new(), total: 0, complete: letters.complete };
-        let mut take = |id: DeadLetterId, entry: &Entry| {
-            if fits(entry) {
-                found.total += 1;
-                if found.ids.len() < most && below.is_none_or(|below| id < below) {
-                    found.ids.push(id);
-                }
-            }
+        let complete = letters.complete;
+        let Some(key) = &query.key else {
+            let kinds = letters.kinds.iter().filter(|(kind, _)| of_kind(kind));
+            let sets: Vec<_> = kinds.flat_map(|(_, ids)| ids.fitting(query.state)).collect();
+            let total = sets.iter().map(|ids| ids.len() as u64).sum();
+            return Found { ids: newest(&sets, below, most), total, complete };
         };
-        match &query.key {
-            Some(key) => {
-                let hash = self.hasher.hash_one(key);
-                let [first, last] = [[0; 16], [0xff; 16]].map(DeadLetterId::from_bytes);
-                for (_, id) in letters.keys.range((hash, first)..=(hash, last)).rev() {
-                    if let Some(entry) = letters.all.get(id) {
-                        take(*id, entry);
-                    }
-                }
-            }
-            None => letters.all.iter().rev().for_each(|(id, entry)| take(*id, entry)),
-        }
-        found
+        let hash = self.hasher.hash_one(key);
+        let [first, last] = [[0; 16], [0xff; 16]].map(DeadLetterId::from_bytes);
+        let of_key = letters.keys.range((hash, first)..=(hash, last)).rev().map(|(_, id)| *id);
+        let fits = |entry: &Entry| query.state.takes(entry.state) && of_kind(&entry.kind);
+        let mut ids: Vec<_> = of_key.filter(|id| letters.all.get(id).is_some_and(fits)).collect();
+        let total = ids.len() as u64;
+        ids.retain(|id| below.is_none_or(|below| *id < below));
+        ids.truncate(most);
+        Found { ids, total, complete }
     }
 
     pub(super) fn groups(&self, handler: Option<&str>, most: usize) -> GroupPage {
         let letters = self.letters.lock();
         let mut groups: Vec<_> =
-            letters.groups.iter().filter(|(kind, _)| handler.is_none_or(|handler| handler == kind.handler)).collect();
+            letters.groups().filter(|(kind, _)| handler.is_none_or(|handler| handler == kind.handler)).collect();
         let total = groups.len() as u64;
         let open = groups.iter().map(|(_, ids)| ids.len() as u64).sum();
         groups.sort_by_key(|(_, ids)| (std::cmp::Reverse(ids.len()), std::cmp::Reverse(ids.last().copied())));
@@ -177,16 +197,36 @@ impl Index {
     }
 }
 
+/// The newest ids of all sets that are older than `below`, newest first.
+fn newest(sets: &[&BTreeSet<DeadLetterId>], below: Option<DeadLetterId>, most: usize) -> Vec<DeadLetterId> {
+    let upper = below.map_or(Bound::Unbounded, Bound::Excluded);
+    let mut walks: Vec<_> = sets.iter().map(|ids| ids.range((Bound::Unbounded, upper)).rev()).collect();
+    let mut heads: BinaryHeap<_> =
+        walks.iter_mut().enumerate().filter_map(|(at, walk)| Some((*walk.next()?, at))).collect();
+    let mut found = Vec::new();
+    while found.len() < most
+        && let Some((id, at)) = heads.pop()
+    {
+        found.push(id);
+        heads.extend(walks[at].next().map(|id| (*id, at)));
+    }
+    found
+}
+
 impl Letters {
+    /// The kinds that have open letters, and those.
+    fn groups(&self) -> impl Iterator<Item = (&Arc<Kind>, &BTreeSet<DeadLetterId>)> {
+        self.kinds.iter().map(|(kind, ids)| (kind, ids.open())).filter(|(_, open)| !open.is_empty())
+    }
+
     fn put(&mut self, letter: &DeadLetter, key: u64) {
         self.remove(letter.id);
         let kind = Kind { handler: letter.handler.clone(), error: kind_of_error(letter) };
         let kind = self.kinds.get_key_value(&kind).map_or_else(|| Arc::new(kind), |(kind, _)| Arc::clone(kind));
-        *self.kinds.entry(Arc::clone(&kind)).or_default() += 1;
-        if letter.state == LetterState::Open {
-            self.open += 1;
-            self.groups.entry(Arc::clone(&kind)).or_default().insert(letter.id);
+        if let Some(ids) = self.kinds.entry(Arc::clone(&kind)).or_default().of(letter.state) {
+            ids.insert(letter.id);
         }
+        self.open += u64::from(letter.state == LetterState::Open);
         self.keys.insert((key, letter.id));
         let version = self.version;
         self.all.insert(letter.id, Entry { kind, key, state: letter.state, died_at: letter.died_at, version });
@@ -195,19 +235,11 @@ impl Letters {
     fn remove(&mut self, id: DeadLetterId) {
         self.version += 1;
         let Some(entry) = self.all.remove(&id) else { return };
-        if entry.state == LetterState::Open {
-            self.open -= 1;
-            if let Some(ids) = self.groups.get_mut(&entry.kind) {
-                ids.remove(&id);
-                if ids.is_empty() {
-                    self.groups.remove(&entry.kind);
-                }
-            }
-        }
+        self.open -= u64::from(entry.state == LetterState::Open);
         self.keys.remove(&(entry.key, id));
-        if let Some(letters) = self.kinds.get_mut(&entry.kind) {
-            *letters -= 1;
-            if *letters == 0 {
+        if let Some(ids) = self.kinds.get_mut(&entry.kind) {
+            ids.of(entry.state).map(|ids| ids.remove(&id));
+            if ids.is_empty() {
                 self.kinds.remove(&entry.kind);
             }
         }
@@ -221,18 +253,57 @@ mod tests {
     /// [`MOST`] letters of it are what the constant's comment says.
     const BYTES_A_LETTER: u128 = 200;
 
+    fn letter(number: u128, handler: &str, key: &str, state: &str) -> DeadLetter {
+        serde_json::from_value(serde_json::json!({
+            "id": uuid::Uuid::from_u128(number), "handler": handler, "key": key,
+            "payload": {}, "reason": "budget_spent", "attempts": [], "state": state, "instance": "here",
+            "first_seen": "2026-11-22T00:00:00Z", "died_at": "2026-11-22T00:00:00Z",
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_page_is_what_a_look_at_every_letter_finds() {
+        let (handlers, states) = (["orders.place", "mails.send", "bills.pay"], ["open", "redriven", "discarded"]);
+        let letters: Vec<_> = (0..300)
+            .map(|number| {
+                // Neither handlers nor states come in turns with the numbers.
+                let mixed = number * number % 101;
+                letter(number as u128, handlers[mixed % 3], &format!("A-{}", mixed % 7), states[mixed / 3 % 3])
+            })
+            .collect();
+        let index = Index::default();
+        letters.iter().for_each(|letter| index.put(letter));
+        index.forget(letters[7].id);
+        index.put(&letters[9]);
+        let letters: Vec<_> = letters.iter().rev().filter(|letter| letter.id != letters[7].id).collect();
+        for handler in [None, Some("mails.send".to_owned()), Some("nobody".to_owned())] {
+            for key in [None, Some("A-3".to_owned())] {
+                for state in STATES.into_iter().chain([StateFilter::Any]) {
+                    let query =
+                        LetterQuery { handler: handler.clone(), key: key.clone(), state, ..LetterQuery::default() };
+                    let fits = |letter: &DeadLetter| {
+                        handler.as_ref().is_none_or(|handler| letter.handler == *handler)
+                            && key.as_ref().is_none_or(|key| letter.key == *key)
+                            && state.takes(letter.state)
+                    };
+                    let all: Vec<_> = letters.iter().filter(|letter| fits(letter)).map(|letter| letter.id).collect();
+                    for below in [None, Some(letters[150].id)] {
+                        let older = all.iter().copied().filter(|id| below.is_none_or(|below| *id < below));
+                        let found = index.find(&query, below, 20);
+                        assert_eq!(found.total, all.len() as u64, "{query:?}");
+                        assert_eq!(found.ids, older.take(20).collect::<Vec<_>>(), "{query:?} below {below:?}");
+                    }
+                }
+            }
+        }
+    }
+
     #[test]
     fn a_letter_takes_at_most_so_many_bytes() {
         const COUNT: u128 = 20_000;
-        let letter = |number: u128| -> DeadLetter {
-            serde_json::from_value(serde_json::json!({
-                "id": uuid::Uuid::from_u128(number), "handler": "orders.place", "key": format!("A-{number}"),
-                "payload": {}, "reason": "budget_spent", "attempts": [], "state": "open", "instance": "here",
-                "first_seen": "2026-11-22T00:00:00Z", "died_at": "2026-11-22T00:00:00Z",
-            }))
-            .unwrap()
-        };
-        let letters: Vec<_> = (0..COUNT).map(letter).collect();
+        let letters: Vec<_> =
+            (0..COUNT).map(|number| letter(number, "orders.place", &format!("A-{number}"), "open")).collect();
         let index = Index::default();
         // As the walk brings them: newest first.
         let taken = allocation_counter::measure(|| letters.iter().rev().for_each(|letter| index.put(letter)));

@@ -71,6 +71,10 @@ impl Jobs {
         self.seats.lock().insert(id, Seat { job: Arc::new(Mutex::new(job)), shown });
     }
 
+    fn one(&self, id: Uuid) -> Option<Bulk> {
+        self.seats.lock().get(&id).map(|seat| seat.shown.lock().clone())
+    }
+
     fn all(&self) -> Vec<Bulk> {
         self.seats.lock().values().rev().map(|seat| seat.shown.lock().clone()).collect()
     }
@@ -98,8 +102,7 @@ impl Service {
     /// There is no such bulk act, or the ledger cannot be read.
     pub async fn bulk(&self, id: Uuid) -> Result<Bulk, ServiceError> {
         self.inner.resume().await?;
-        let found = self.inner.jobs.all().into_iter().find(|bulk| bulk.id == id);
-        found.ok_or(ServiceError::NoSuchBulk(id))
+        self.inner.jobs.one(id).ok_or(ServiceError::NoSuchBulk(id))
     }
 }
 

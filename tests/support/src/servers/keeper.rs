@@ -16,7 +16,7 @@ const SCRIPT: &str = r#"
 setsid "$@" </dev/null &
 server=$!
 read -r kill && keep=yes
-kill -9 -- "-$server" "$server" 2>/dev/null
+kill -9 "-$server" 2>/dev/null || kill -9 "$server" 2>/dev/null
 wait "$server" 2>/dev/null
 [ "$keep" ] || rm -rf "$FOLDER"
 "#;

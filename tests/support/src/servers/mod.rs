@@ -54,7 +54,7 @@ where
         }
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         let ended = runtime.block_on(async {
-            timeout(5 * DEADLINE, async {
+            timeout(4 * DEADLINE, async {
                 let server = match (outside, needs) {
                     (Some(address), _) => Server::outside(kind, address),
                     (None, Needs::Any) => Server::shared(kind).await?,

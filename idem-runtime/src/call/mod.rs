@@ -15,6 +15,7 @@ use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::Poll;
 
+pub(crate) use attempt::Frame;
 pub use attempt::{Attempt, attempt, found_existing};
 use body::Ended;
 use drive::{Drive, Next};
@@ -23,6 +24,7 @@ pub(crate) use renewal::Leases;
 use report::{Report, Told};
 
 use crate::bounds::{Failure, Outcome, Replayable};
+use crate::delivery::Verdict;
 use crate::error::Error;
 use crate::message::Message;
 
@@ -128,6 +130,7 @@ where
             Next::Replay(json) => match (serde_json::from_slice(&json), &mut self.drive) {
                 (Ok(value), Some(drive)) => {
                     drive.tell("replayed");
+                    drive.came_to(|| Verdict::Settled);
                     R::from_result(Ok(value))
                 }
                 (Err(error), Some(drive)) => refused(drive.unreadable(&error)),
@@ -177,7 +180,7 @@ fn text_of(error: &dyn std::fmt::Display) -> String {
     }
 }
 
-fn cut(mut text: String) -> String {
+pub(crate) fn cut(mut text: String) -> String {
     text.truncate(text.floor_char_boundary(LONGEST_TEXT));
     text
 }

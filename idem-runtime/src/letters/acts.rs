@@ -1,10 +1,12 @@
 //! What a person does with a letter.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use super::DeadLetters;
 use crate::error::Error;
-use crate::protocol::{By, DeadLetter, DeadLetterId, RecordId, Reply, Step};
+use crate::protocol::{Awaited, By, DeadLetter, DeadLetterId, RecordId, Reply, Step};
 use crate::redact::redact;
 
 impl DeadLetters {
@@ -60,12 +62,12 @@ impl DeadLetters {
 
     /// The re-arming of a letter's key.
     pub(super) fn redriving(&self, letter: &DeadLetter) -> Step {
-        Step::Redrive {
-            letter: letter.id,
+        let awaited = Awaited {
             payload: letter.payload.to_string().into_bytes().into(),
             redacted: letter.redacted.clone(),
-            by: self.by_because(self.why.clone()),
-        }
+            origin: letter.origin.clone().map(Arc::new),
+        };
+        Step::Redrive { letter: letter.id, awaited: Some(awaited), by: self.by_because(self.why.clone()) }
     }
 
     fn by_because(&self, why: Option<String>) -> By {

@@ -1,6 +1,7 @@
 //! Dead letters: messages that wait for a person.
 
 mod acts;
+mod bury;
 mod run;
 mod watch;
 

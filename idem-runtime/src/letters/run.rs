@@ -187,7 +187,7 @@ impl DeadLetters {
 }
 
 /// The payload as a handler takes it: of one argument, its value.
-fn arguments(payload: &Value) -> Value {
+pub(super) fn arguments(payload: &Value) -> Value {
     match payload {
         Value::Object(arguments) if arguments.len() == 1 => arguments.values().next().cloned().unwrap_or_default(),
         payload => payload.clone(),

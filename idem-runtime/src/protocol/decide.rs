@@ -5,8 +5,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::letter::{Act, AttemptOutcome, By, DeadLetter, DeadLetterId, Deed, LetterState, PastAttempt, Reason};
-use super::record::{Budget, Live, Phase, Record, RecordId, Settled, SettledAs};
-use super::step::{Claim, Failed, Reply, Started, Step};
+use super::record::{Budget, Live, Phase, Record, RecordId, Redriven, Settled, SettledAs};
+use super::step::{Awaited, Bury, Claim, Failed, Reply, Started, Step};
 use crate::clock::after;
 
 /// What the ledger knows at the moment of deciding.
@@ -92,10 +92,16 @@ pub fn decide(id: &RecordId, record: Option<Record>, step: &Step, facts: &Facts)
             _ => keep(Reply::LeaseLost),
         },
         Step::Fail(failed) => fail(record, failed, facts),
-        Step::Redrive { letter, payload, redacted, by } => match record {
-            Some(Record::Settled(settled)) if settled.end == SettledAs::Dead(*letter) => {
-                let live = Record::Live(rearmed(id, &settled, (payload, redacted), facts));
-                acted(Change::Put(live), *letter, Deed::Redriven, by, facts)
+        Step::Bury(buried) => bury_unread(id, record, buried, facts),
+        Step::Redrive { letter, awaited, by } => match (record, awaited) {
+            (Some(Record::Settled(settled)), _) if settled.end == SettledAs::Dead(*letter) => {
+                let rearmed = awaited.as_ref().map(|awaited| rearmed(id, &settled, *letter, awaited, facts));
+                let change = rearmed.map_or(Change::Remove, |live| Change::Put(Record::Live(live)));
+                acted(change, *letter, Deed::Redriven, by, facts)
+            }
+            // It was re-armed, and the message is on its way to where nobody has to wait for it.
+            (Some(Record::Live(live)), None) if live.was_dead_as(*letter).is_some() => {
+                Decision { record: Change::Remove, letter: LetterChange::Keep, reply: Reply::Recorded }
             }
             _ => keep(Reply::NotOpen),
         },
@@ -112,6 +118,18 @@ pub fn decide(id: &RecordId, record: Option<Record>, step: &Step, facts: &Facts)
             {
                 let settled = Settled { end: SettledAs::Dead(*letter), at: facts.now, ..settled };
                 acted(Change::Put(Record::Settled(settled)), *letter, Deed::Restored, by, facts)
+            }
+            Some(Record::Live(live))
+                if let Some(Redriven { fingerprint, attempts, .. }) = live.was_dead_as(*letter) =>
+            {
+                let settled = live.settle(facts.now, attempts, SettledAs::Dead(*letter));
+                acted(
+                    Change::Put(Record::Settled(Settled { fingerprint, ..settled })),
+                    *letter,
+                    Deed::Restored,
+                    by,
+                    facts,
+                )
             }
             _ => keep(Reply::NotOpen),
         },
@@ -145,6 +163,8 @@ pub fn claim(id: &RecordId, record: Option<Record>, wanted: &Claim, facts: &Fact
             first_seen: facts.now,
             phase: Phase::Waiting { since: facts.now, until: facts.now },
             redacted: wanted.redacted.clone(),
+            origin: None,
+            redriven: None,
         },
         Some(Record::Live(live)) => live,
         Some(Record::Settled(settled)) => {
@@ -180,6 +200,10 @@ pub fn claim(id: &RecordId, record: Option<Record>, wanted: &Claim, facts: &Fact
     live.fingerprint = wanted.fingerprint;
     live.payload = Arc::clone(&wanted.payload);
     live.redacted.clone_from(&wanted.redacted);
+    if wanted.origin.is_some() {
+        live.origin.clone_from(&wanted.origin);
+    }
+    live.redriven = None;
     live.phase = Phase::Running {
         number,
         since: facts.now,
@@ -256,6 +280,11 @@ impl Live {
         }
     }
 
+    /// What it was before it was re-armed, if it was this letter and nobody has claimed it since.
+    fn was_dead_as(&self, letter: DeadLetterId) -> Option<Redriven> {
+        self.redriven.filter(|redriven| redriven.letter == letter)
+    }
+
     fn holds(&self, token: u64) -> bool {
         self.token == token && matches!(self.phase, Phase::Running { .. })
     }
@@ -318,7 +347,61 @@ fn bury(live: Live, reason: Reason, facts: &Facts) -> Decision {
         instance: facts.instance.to_string(),
         redacted: live.redacted,
         history: Vec::new(),
+        origin: live.origin.map(Arc::unwrap_or_clone),
+        error: None,
+        cut_from: None,
     };
+    died(settled, letter)
+}
+
+/// To Dead without an attempt, unless the key is another message's.
+fn bury_unread(id: &RecordId, record: Option<Record>, buried: &Bury, facts: &Facts) -> Decision {
+    match record {
+        None => {}
+        Some(Record::Settled(settled)) if settled.expired(facts.now) => {}
+        // It was buried before, and a person redrove it: it comes again, and is as it was.
+        Some(Record::Live(live)) if live.redriven.is_some() => {}
+        Some(Record::Settled(Settled { fingerprint, end, .. })) if fingerprint == Some(buried.fingerprint) => {
+            return keep(match end {
+                SettledAs::Done(_) => Reply::Reused,
+                SettledAs::Dead(letter) => Reply::Dead { letter, discarded: false },
+                SettledAs::Discarded(letter) => Reply::Dead { letter, discarded: true },
+            });
+        }
+        Some(_) => return keep(Reply::Reused),
+    }
+    let settled = Settled {
+        // Larger than that of what it takes the place of.
+        token: facts.token,
+        fingerprint: Some(buried.fingerprint),
+        at: facts.now,
+        ttl: buried.ttl,
+        attempts: 0,
+        end: SettledAs::Dead(facts.letter),
+    };
+    let letter = DeadLetter {
+        id: facts.letter,
+        payload: buried.payload.clone(),
+        handler: id.handler.to_string(),
+        key: id.key.to_string(),
+        reason: Reason::Undecodable,
+        attempts: Vec::new(),
+        state: LetterState::Open,
+        first_seen: facts.now,
+        died_at: facts.now,
+        closed_at: None,
+        closed_why: None,
+        instance: facts.instance.to_string(),
+        redacted: Vec::new(),
+        history: Vec::new(),
+        origin: Some(buried.origin.clone()),
+        error: Some(buried.error.clone()),
+        cut_from: buried.cut_from,
+    };
+    died(settled, letter)
+}
+
+fn died(settled: Settled, letter: DeadLetter) -> Decision {
     Decision {
         record: Change::Put(Record::Settled(settled)),
         letter: LetterChange::Open(Box::new(letter.clone())),
@@ -327,7 +410,8 @@ fn bury(live: Live, reason: Reason, facts: &Facts) -> Decision {
 }
 
 /// A dead message that may run again. It waits as after a failed attempt, so that people are told if nobody comes.
-fn rearmed(id: &RecordId, dead: &Settled, (payload, redacted): (&Arc<[u8]>, &[String]), facts: &Facts) -> Live {
+fn rearmed(id: &RecordId, dead: &Settled, letter: DeadLetterId, awaited: &Awaited, facts: &Facts) -> Live {
+    let Awaited { payload, redacted, origin } = awaited;
     Live {
         handler: Arc::clone(&id.handler),
         key: Arc::clone(&id.key),
@@ -338,7 +422,9 @@ fn rearmed(id: &RecordId, dead: &Settled, (payload, redacted): (&Arc<[u8]>, &[St
         // The next claim brings its own.
         budget: Budget { retries: 0, bury: false, ttl: dead.ttl },
         payload: Arc::clone(payload),
-        redacted: redacted.to_vec(),
+        redacted: redacted.clone(),
+        origin: origin.clone(),
+        redriven: Some(Redriven { letter, fingerprint: dead.fingerprint, attempts: dead.attempts }),
         past: Vec::new(),
         first_seen: facts.now,
         phase: Phase::Waiting { since: facts.now, until: facts.now },

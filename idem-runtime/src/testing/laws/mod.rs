@@ -33,8 +33,8 @@ pub use notes::*;
 use super::ManualClock;
 use crate::ledger::Ledger;
 use crate::protocol::{
-    AttemptOutcome, Budget, By, Claim, DeadLetter, DeadLetterId, Failed, Fingerprint, RecordId, Reply, Started, Step,
-    StoredResult,
+    AttemptOutcome, Awaited, Budget, By, Claim, DeadLetter, DeadLetterId, Failed, Fingerprint, RecordId, Reply,
+    Started, Step, StoredResult,
 };
 
 /// One named test for each law. `$open` is a path to a `fn() -> Subject` that opens an empty ledger.
@@ -166,6 +166,7 @@ fn claim() -> Claim {
         redacted: Vec::new(),
         budget: Budget { retries: 2, bury: false, ttl: TTL },
         lease: LEASE,
+        origin: None,
     }
 }
 
@@ -178,7 +179,8 @@ fn complete(token: u64, json: &str) -> Step {
 }
 
 fn redrive(letter: DeadLetterId) -> Step {
-    Step::Redrive { letter, payload: claim().payload, redacted: Vec::new(), by: By::default() }
+    let awaited = Awaited { payload: claim().payload, redacted: Vec::new(), origin: None };
+    Step::Redrive { letter, awaited: Some(awaited), by: By::default() }
 }
 
 fn discard(letter: DeadLetterId, why: &str) -> Step {

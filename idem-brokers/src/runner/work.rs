@@ -124,7 +124,7 @@ impl<T: Send + 'static> Work<T> {
     async fn call<D: Delivery>(&self, delivery: &D, message: T, pauses: &mut Pauses) -> Told {
         let handler = async { (self.handler)(message).await };
         let called = AssertUnwindSafe(self.idem.deliver(delivery.origin(), handler)).catch_unwind().await;
-        let Ok(Delivered { output, verdict }) = called else {
+        let Ok(Delivered { output, verdict, .. }) = called else {
             tracing::error!(source = self.source, "the consumer's handler panicked; its message comes again");
             return Told::Retry(unrecorded(delivery, pauses));
         };
@@ -134,6 +134,11 @@ impl<T: Send + 'static> Work<T> {
                 Told::Ack(Outcome::Settled)
             }
             Verdict::Again { after } => Told::Retry(after),
+            Verdict::Unavailable { error } => {
+                let pause = self.gate.shut();
+                tracing::error!(source = self.source, error, ?pause, "nothing can be recorded; no messages are taken");
+                Told::Retry(pause)
+            }
             Verdict::Refused { error } => self.bury(delivery, &error, Outcome::Refused).await,
             // No handler of idem's was called.
             _ => match output {

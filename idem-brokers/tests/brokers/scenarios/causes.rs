@@ -38,16 +38,13 @@ pub(super) async fn broker_killed_and_restarted<B: Broker>(server: Arc<Server>) 
     server.kill()?;
     server.restart().await?;
     until("all are placed", || stage.shop.placed() == 40).await?;
-    // Some may have come twice already, whose acks the kill took.
-    until("none is in flight", || counts.came() >= 40 && counts.acked() + counts.again() >= 40).await?;
     server.kill()?;
     server.put_back(&before)?;
     let came = counts.came();
     server.restart().await?;
     until("all came again", || counts.came() >= came + 40).await?;
-    let acked = counts.acked();
     stage.stop(consumer).await;
-    ensure!(acked > 40, "{acked} acks for what came twice");
+    drain(&stage).await?;
     ensure!(stage.shop.all_starts() == 40, "bodies ran {} times", stage.shop.all_starts());
     stage.is_clean().await
 }
@@ -97,7 +94,7 @@ pub(super) async fn network_cut_in_the_middle<B: Broker>(server: Arc<Server>) ->
     let stage = Stage::<B>::new(&server).await?;
     let proxy = Proxy::start(server.port()?).await?;
     let through = B::new(&server.address_through(&proxy), &stage.name);
-    let (consumer, counts) = stage.consume_from(through.source());
+    let (consumer, _) = stage.consume_from(through.source());
     for round in 0..3 {
         let (first, last) = (round * 40, round * 40 + 40);
         stage.send_all(first..last).await?;
@@ -107,7 +104,6 @@ pub(super) async fn network_cut_in_the_middle<B: Broker>(server: Arc<Server>) ->
         proxy.mend();
         until("all are placed", || stage.shop.placed() == last as usize).await?;
     }
-    until("all are acked", || counts.acked() >= 120).await?;
     stage.stop(consumer).await;
     // What was acked in vain comes to the next one, over the whole wire.
     drain(&stage).await?;

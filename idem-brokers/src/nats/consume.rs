@@ -31,7 +31,8 @@ impl Pull {
     pub(super) async fn open(nats: &Nats) -> Result<Self, BrokerError> {
         let (client, lost) = connect(&nats.url, nats.options.clone()).await?;
         let open = async {
-            let stream = jetstream::new(client.clone()).get_stream(&nats.stream).await.map_err(failed("find the stream"))?;
+            let stream =
+                jetstream::new(client.clone()).get_stream(&nats.stream).await.map_err(failed("find the stream"))?;
             let config = Config {
                 durable_name: Some(nats.durable.clone()),
                 filter_subject: nats.subject.clone(),

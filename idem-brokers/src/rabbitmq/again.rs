@@ -13,9 +13,8 @@ use crate::error::BrokerError;
 
 /// The pauses that have a queue, in milliseconds: few, for each is there for good. A longer one comes in parts: the record
 /// says each time how much is left.
-const PAUSES: [u32; 14] = [
-    100, 200, 500, 1_000, 2_000, 5_000, 10_000, 30_000, 60_000, 300_000, 900_000, 3_600_000, 21_600_000, 86_400_000,
-];
+const PAUSES: [u32; 14] =
+    [100, 200, 500, 1_000, 2_000, 5_000, 10_000, 30_000, 60_000, 300_000, 900_000, 3_600_000, 21_600_000, 86_400_000];
 
 /// The waiting queues of one queue.
 #[derive(Debug)]
@@ -32,7 +31,12 @@ impl Again {
     }
 
     /// Puts a copy of a message where it waits, and returns when the broker has it for good.
-    pub(super) async fn put(&self, payload: &[u8], properties: BasicProperties, after: Duration) -> Result<(), BrokerError> {
+    pub(super) async fn put(
+        &self,
+        payload: &[u8],
+        properties: BasicProperties,
+        after: Duration,
+    ) -> Result<(), BrokerError> {
         let longest = PAUSES[PAUSES.len() - 1];
         let fits = |pause: &&u32| Duration::from_millis(u64::from(**pause)) >= after;
         let pause = PAUSES.iter().find(fits).copied().unwrap_or(longest);

@@ -6,9 +6,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use idem_runtime::Origin;
 use lapin::message::Delivery as Message;
-use lapin::options::{
-    BasicAckOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions, ConfirmSelectOptions,
-};
+use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions, ConfirmSelectOptions};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{Connection, Consumer};
 
@@ -43,7 +41,8 @@ impl Consuming {
         let prefetch = u16::try_from(in_flight).unwrap_or(u16::MAX);
         channel.basic_qos(prefetch, BasicQosOptions::default()).await.map_err(failed("set the prefetch"))?;
         let options = BasicConsumeOptions::default();
-        let consumer = channel.basic_consume(queue.into(), ShortString::default(), options, FieldTable::default()).await;
+        let consumer =
+            channel.basic_consume(queue.into(), ShortString::default(), options, FieldTable::default()).await;
         let consumer = consumer.map_err(failed("consume the queue"))?;
         let again = Arc::new(Again::new(queue, publishing));
         Ok(Self { connection, consumer, queue: queue.into(), again })

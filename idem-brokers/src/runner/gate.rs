@@ -6,6 +6,9 @@ use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+/// The longest pause, so that a broker or a disk that is back is not left waiting.
+const LONGEST: Duration = Duration::from_secs(10);
+
 /// Pauses that grow, with jitter, and start over when all is well.
 #[derive(Debug)]
 pub(super) struct Pauses(ExponentialBackoff);
@@ -13,12 +16,12 @@ pub(super) struct Pauses(ExponentialBackoff);
 impl Pauses {
     pub(super) fn new() -> Self {
         let growing = ExponentialBuilder::default().with_min_delay(Duration::from_millis(100));
-        Self(growing.with_max_delay(Duration::from_secs(30)).with_jitter().without_max_times().build())
+        Self(growing.with_max_delay(LONGEST).with_jitter().without_max_times().build())
     }
 
     pub(super) fn next(&mut self) -> Duration {
         // It has no last one.
-        self.0.next().unwrap_or(Duration::from_secs(30))
+        self.0.next().unwrap_or(LONGEST)
     }
 }
 

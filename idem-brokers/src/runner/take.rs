@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -16,8 +16,6 @@ use crate::error::BrokerError;
 
 /// How long a broker has to take a word, and to let a connection go.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
-/// A connection that held so long was a good one: the next pause is a short one again.
-const HELD: Duration = Duration::from_secs(10);
 
 pub(super) struct Taker<S, T> {
     source: S,
@@ -57,17 +55,13 @@ impl<S: Source, T: Send + 'static> Taker<S, T> {
                 None => break,
                 Some(Err(error)) => error,
                 Some(Ok(mut session)) => {
-                    let since = Instant::now();
                     tracing::info!(source = name, in_flight = self.in_flight, "taking messages");
                     self.state.send_replace(State::Taking);
-                    let over = self.take(&mut session).await;
+                    let over = self.take(&mut session, &mut pauses).await;
                     if matches!(over, Over::Stopped) {
                         // What is under way still needs the connection.
                         self.under_way.close();
                         self.under_way.wait().await;
-                    }
-                    if since.elapsed() > HELD {
-                        pauses = Pauses::new();
                     }
                     if timeout(PATIENCE, session.close()).await.is_err() {
                         tracing::warn!(source = name, "the connection does not close; left to itself");
@@ -94,7 +88,7 @@ impl<S: Source, T: Send + 'static> Taker<S, T> {
         Some(connected.unwrap_or_else(|late| Err(BrokerError::new("broker", "connect", late))))
     }
 
-    async fn take(&self, session: &mut S::Session) -> Over {
+    async fn take(&self, session: &mut S::Session, pauses: &mut Pauses) -> Over {
         loop {
             let Some(permit) = self.stop.run_until_cancelled(self.room()).await else { return Over::Stopped };
             // This one's place, and those that are free besides.
@@ -103,6 +97,8 @@ impl<S: Source, T: Send + 'static> Taker<S, T> {
                 None => return Over::Stopped,
                 Some(Err(error)) => return Over::Broken(error),
                 Some(Ok(delivery)) => {
+                    // A connection that brings messages is a good one: the next pause is a short one.
+                    *pauses = Pauses::new();
                     // Decoded here, one after the other, because the order of arrival is the order of turns.
                     let one = Arc::clone(&self.work).one(delivery);
                     self.under_way.spawn(async move {

@@ -23,6 +23,9 @@ use std::process::ExitCode;
 use libtest_mimic::{Arguments, Trial};
 
 fn main() -> ExitCode {
+    // `RUST_LOG=idem_brokers=debug` tells what a test that fails was doing.
+    let filter = tracing_subscriber::EnvFilter::from_default_env();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     if child::is_one() {
         return child::run();
     }

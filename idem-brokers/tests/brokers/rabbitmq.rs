@@ -44,6 +44,9 @@ impl Broker for Queue {
     async fn declare(&self) -> anyhow::Result<()> {
         // The consumer makes it, as it wants it.
         self.source().connect(1).await?.close().await;
+        // RabbitMQ 3.10 writes the list of its quorum queues to the disk half a second later, and tells nobody: one that is
+        // killed before never finds the queue's leader again.
+        tokio::time::sleep(Duration::from_secs(1)).await;
         Ok(())
     }
 
@@ -57,7 +60,8 @@ impl Broker for Queue {
 
     async fn left(&self) -> anyhow::Result<u64> {
         let connection = Connection::connect(&self.address, ConnectionProperties::default()).await?;
-        let waiting = ["100ms", "200ms", "500ms", "1000ms", "2000ms"].map(|pause| format!("{}.again.{pause}", self.name));
+        let waiting =
+            ["100ms", "200ms", "500ms", "1000ms", "2000ms"].map(|pause| format!("{}.again.{pause}", self.name));
         let mut seen = 0;
         loop {
             let (mut left, consumers) = self.look(&connection, &self.name).await?;

@@ -35,11 +35,7 @@ pub(crate) fn all<B: Broker>() -> Vec<Trial> {
     tests
 }
 
-fn named<B: Broker, T>(
-    name: &str,
-    needs: Needs,
-    test: impl FnOnce(Arc<Server>) -> T + Send + 'static,
-) -> Trial
+fn named<B: Broker, T>(name: &str, needs: Needs, test: impl FnOnce(Arc<Server>) -> T + Send + 'static) -> Trial
 where
     T: Future<Output = anyhow::Result<()>> + Send + 'static,
 {

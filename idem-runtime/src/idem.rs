@@ -17,7 +17,7 @@ use crate::error::Error;
 use crate::handler::Handlers;
 use crate::keeper::Keeper;
 use crate::ledger::{Ledger, LedgerError, Notes, Swept};
-use crate::letters::{DeadLetters, Runners};
+use crate::letters::{DeadLetters, Publishers, Runners};
 use crate::protocol::{DeadLetter, Record, RecordId, Reply, Step};
 use crate::wait::wait;
 use crate::{current, observe};
@@ -67,6 +67,7 @@ pub(crate) struct Inner {
     pub(crate) flights: Flights,
     pub(crate) leases: Leases,
     pub(crate) runners: Runners,
+    pub(crate) publishers: Publishers,
     pub(crate) born: broadcast::Sender<DeadLetter>,
     /// Reports of ended attempts that the ledger could not take: the next call of the key, or the keeper, brings them
     /// again, so that a full disk makes no body run twice.
@@ -229,6 +230,7 @@ impl Inner {
             flights: Flights::default(),
             leases: Leases::default(),
             runners: Runners::default(),
+            publishers: Publishers::default(),
             born: broadcast::Sender::new(1024),
             unreported: Mutex::default(),
             running: AtomicUsize::new(0),

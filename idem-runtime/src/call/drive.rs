@@ -306,6 +306,10 @@ fn redriven(Ready { id, idem, .. }: &Ready) -> Result<Option<BoxFuture<'static, 
     let Some(redriving) = current::redriving().filter(|redriving| redriving.id.handler == id.handler) else {
         return Ok(None);
     };
+    if redriving.id.key != id.key && redriving.unread {
+        redriving.begins();
+        return Ok(None);
+    }
     if redriving.id.key != id.key {
         let (handler, key, letter_key) = (id.handler.to_string(), id.key.to_string(), redriving.id.key.to_string());
         return Err(Error::OtherKey { handler, key, letter_key });

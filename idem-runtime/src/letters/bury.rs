@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::error::Error;
 use crate::idem::Idem;
 use crate::key;
-use crate::protocol::{Bury, DeadLetter, DeadLetterId, Fingerprint, Origin, Reason, RecordId, Reply, Step};
+use crate::protocol::{Bury, DeadLetter, DeadLetterId, Fingerprint, Origin, Reason, RecordId, Reply, Step, Unread};
 
 /// How long a discard keeps such a message out: as long as a handler's default time to live.
 const TTL: Duration = Duration::from_secs(7 * 24 * 60 * 60);
@@ -63,8 +63,7 @@ impl Idem {
         let buried = Bury {
             fingerprint: kept.fingerprint,
             payload: kept.payload,
-            cut_from: kept.cut_from,
-            error: crate::call::cut(error.to_owned()),
+            unread: Unread { error: crate::call::cut(error.to_owned()), cut_from: kept.cut_from },
             origin,
             ttl: TTL,
         };

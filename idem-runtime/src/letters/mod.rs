@@ -2,11 +2,13 @@
 
 mod acts;
 mod bury;
+mod republish;
 mod run;
 mod watch;
 
 use std::sync::Arc;
 
+pub(crate) use republish::Publishers;
 pub use run::Ran;
 pub(crate) use run::{Redriving, Runners};
 pub use watch::Watch;

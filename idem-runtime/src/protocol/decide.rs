@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::letter::{Act, AttemptOutcome, By, DeadLetter, DeadLetterId, Deed, LetterState, PastAttempt, Reason};
+use super::death::{bury, bury_unread};
+use super::letter::{Act, AttemptOutcome, By, DeadLetter, DeadLetterId, Deed, PastAttempt, Reason};
 use super::record::{Budget, Live, Phase, Record, RecordId, Redriven, Settled, SettledAs};
-use super::step::{Awaited, Bury, Claim, Failed, Reply, Started, Step};
+use super::step::{Awaited, Claim, Failed, Reply, Started, Step};
 use crate::clock::after;
 
 /// What the ledger knows at the moment of deciding.
@@ -100,7 +101,7 @@ pub fn decide(id: &RecordId, record: Option<Record>, step: &Step, facts: &Facts)
                 acted(change, *letter, Deed::Redriven, by, facts)
             }
             // It was re-armed, and the message is on its way to where nobody has to wait for it.
-            (Some(Record::Live(live)), None) if live.was_dead_as(*letter).is_some() => {
+            (Some(Record::Live(live)), None) if live.was_dead_as(*letter) => {
                 Decision { record: Change::Remove, letter: LetterChange::Keep, reply: Reply::Recorded }
             }
             _ => keep(Reply::NotOpen),
@@ -119,17 +120,9 @@ pub fn decide(id: &RecordId, record: Option<Record>, step: &Step, facts: &Facts)
                 let settled = Settled { end: SettledAs::Dead(*letter), at: facts.now, ..settled };
                 acted(Change::Put(Record::Settled(settled)), *letter, Deed::Restored, by, facts)
             }
-            Some(Record::Live(live))
-                if let Some(Redriven { fingerprint, attempts, .. }) = live.was_dead_as(*letter) =>
-            {
-                let settled = live.settle(facts.now, attempts, SettledAs::Dead(*letter));
-                acted(
-                    Change::Put(Record::Settled(Settled { fingerprint, ..settled })),
-                    *letter,
-                    Deed::Restored,
-                    by,
-                    facts,
-                )
+            Some(Record::Live(live)) if live.was_dead_as(*letter) => {
+                let settled = live.as_it_was(facts.now, *letter);
+                acted(Change::Put(Record::Settled(settled)), *letter, Deed::Restored, by, facts)
             }
             _ => keep(Reply::NotOpen),
         },
@@ -273,16 +266,23 @@ impl Live {
     }
 
     /// The number of the running attempt, or of the last one.
-    fn number(&self) -> u32 {
+    pub(super) fn number(&self) -> u32 {
         match self.phase {
             Phase::Running { number, .. } => number,
             Phase::Waiting { .. } => self.past.last().map_or(0, |attempt| attempt.number),
         }
     }
 
-    /// What it was before it was re-armed, if it was this letter and nobody has claimed it since.
-    fn was_dead_as(&self, letter: DeadLetterId) -> Option<Redriven> {
-        self.redriven.filter(|redriven| redriven.letter == letter)
+    /// Whether it was re-armed from this letter, and nobody has claimed it since.
+    fn was_dead_as(&self, letter: DeadLetterId) -> bool {
+        self.redriven.as_ref().is_some_and(|redriven| redriven.letter == letter)
+    }
+
+    /// Dead as before it was re-armed.
+    fn as_it_was(&self, at: Timestamp, letter: DeadLetterId) -> Settled {
+        let before = self.redriven.as_ref();
+        let settled = self.settle(at, before.map_or(0, |before| before.attempts), SettledAs::Dead(letter));
+        Settled { fingerprint: before.and_then(|before| before.fingerprint), ..settled }
     }
 
     fn holds(&self, token: u64) -> bool {
@@ -322,96 +322,14 @@ impl Live {
         }
     }
 
-    fn settle(&self, at: Timestamp, attempts: u32, end: SettledAs) -> Settled {
+    pub(super) fn settle(&self, at: Timestamp, attempts: u32, end: SettledAs) -> Settled {
         Settled { token: self.token, fingerprint: self.fingerprint, at, ttl: self.budget.ttl, attempts, end }
-    }
-}
-
-/// To Dead, and its letter, as one write.
-fn bury(live: Live, reason: Reason, facts: &Facts) -> Decision {
-    let settled = live.settle(facts.now, live.number(), SettledAs::Dead(facts.letter));
-    let letter = DeadLetter {
-        id: facts.letter,
-        // What was stored came out of serde_json; what does not parse all the same is shown as it is.
-        payload: serde_json::from_slice(&live.payload)
-            .unwrap_or_else(|_| String::from_utf8_lossy(&live.payload).into_owned().into()),
-        handler: live.handler.to_string(),
-        key: live.key.to_string(),
-        reason,
-        attempts: live.past,
-        state: LetterState::Open,
-        first_seen: live.first_seen,
-        died_at: facts.now,
-        closed_at: None,
-        closed_why: None,
-        instance: facts.instance.to_string(),
-        redacted: live.redacted,
-        history: Vec::new(),
-        origin: live.origin.map(Arc::unwrap_or_clone),
-        error: None,
-        cut_from: None,
-    };
-    died(settled, letter)
-}
-
-/// To Dead without an attempt, unless the key is another message's.
-fn bury_unread(id: &RecordId, record: Option<Record>, buried: &Bury, facts: &Facts) -> Decision {
-    match record {
-        None => {}
-        Some(Record::Settled(settled)) if settled.expired(facts.now) => {}
-        // It was buried before, and a person redrove it: it comes again, and is as it was.
-        Some(Record::Live(live)) if live.redriven.is_some() => {}
-        Some(Record::Settled(Settled { fingerprint, end, .. })) if fingerprint == Some(buried.fingerprint) => {
-            return keep(match end {
-                SettledAs::Done(_) => Reply::Reused,
-                SettledAs::Dead(letter) => Reply::Dead { letter, discarded: false },
-                SettledAs::Discarded(letter) => Reply::Dead { letter, discarded: true },
-            });
-        }
-        Some(_) => return keep(Reply::Reused),
-    }
-    let settled = Settled {
-        // Larger than that of what it takes the place of.
-        token: facts.token,
-        fingerprint: Some(buried.fingerprint),
-        at: facts.now,
-        ttl: buried.ttl,
-        attempts: 0,
-        end: SettledAs::Dead(facts.letter),
-    };
-    let letter = DeadLetter {
-        id: facts.letter,
-        payload: buried.payload.clone(),
-        handler: id.handler.to_string(),
-        key: id.key.to_string(),
-        reason: Reason::Undecodable,
-        attempts: Vec::new(),
-        state: LetterState::Open,
-        first_seen: facts.now,
-        died_at: facts.now,
-        closed_at: None,
-        closed_why: None,
-        instance: facts.instance.to_string(),
-        redacted: Vec::new(),
-        history: Vec::new(),
-        origin: Some(buried.origin.clone()),
-        error: Some(buried.error.clone()),
-        cut_from: buried.cut_from,
-    };
-    died(settled, letter)
-}
-
-fn died(settled: Settled, letter: DeadLetter) -> Decision {
-    Decision {
-        record: Change::Put(Record::Settled(settled)),
-        letter: LetterChange::Open(Box::new(letter.clone())),
-        reply: Reply::Died(Box::new(letter)),
     }
 }
 
 /// A dead message that may run again. It waits as after a failed attempt, so that people are told if nobody comes.
 fn rearmed(id: &RecordId, dead: &Settled, letter: DeadLetterId, awaited: &Awaited, facts: &Facts) -> Live {
-    let Awaited { payload, redacted, origin } = awaited;
+    let Awaited { payload, redacted, origin, unread } = awaited;
     Live {
         handler: Arc::clone(&id.handler),
         key: Arc::clone(&id.key),
@@ -424,7 +342,12 @@ fn rearmed(id: &RecordId, dead: &Settled, letter: DeadLetterId, awaited: &Awaite
         payload: Arc::clone(payload),
         redacted: redacted.clone(),
         origin: origin.clone(),
-        redriven: Some(Redriven { letter, fingerprint: dead.fingerprint, attempts: dead.attempts }),
+        redriven: Some(Redriven {
+            letter,
+            fingerprint: dead.fingerprint,
+            attempts: dead.attempts,
+            unread: unread.clone(),
+        }),
         past: Vec::new(),
         first_seen: facts.now,
         phase: Phase::Waiting { since: facts.now, until: facts.now },
@@ -440,6 +363,6 @@ fn put(record: Record, reply: Reply) -> Decision {
     Decision { record: Change::Put(record), letter: LetterChange::Keep, reply }
 }
 
-fn keep(reply: Reply) -> Decision {
+pub(super) fn keep(reply: Reply) -> Decision {
     Decision { record: Change::Keep, letter: LetterChange::Keep, reply }
 }

@@ -2,6 +2,7 @@
 //!
 //! A ledger of any kind is a place where [`decide`] happens atomically and durably.
 
+mod death;
 mod decide;
 mod letter;
 mod origin;
@@ -11,7 +12,9 @@ mod step;
 pub use decide::{Change, Decision, Facts, LetterChange, claim as decide_claim, decide};
 pub use letter::{Act, AttemptOutcome, By, DeadLetter, DeadLetterId, Deed, LetterState, PastAttempt, Reason};
 pub use origin::Origin;
-pub use record::{Budget, Fingerprint, Live, Phase, Record, RecordId, Redriven, Settled, SettledAs, StoredResult};
+pub use record::{
+    Budget, Fingerprint, Live, Phase, Record, RecordId, Redriven, Settled, SettledAs, StoredResult, Unread,
+};
 pub use step::{Awaited, Bury, Claim, Failed, Reply, Started, Step};
 
 #[cfg(test)]

@@ -92,7 +92,7 @@ pub struct Live {
 }
 
 /// A dead record that was re-armed, with what it needs to be dead again as it was.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Redriven {
     /// Its letter.
     #[n(0)]
@@ -103,6 +103,20 @@ pub struct Redriven {
     /// How many attempts there were.
     #[n(2)]
     pub attempts: u32,
+    /// What the letter says of a message that no handler could take.
+    #[n(3)]
+    pub unread: Option<Unread>,
+}
+
+/// Of a message that no handler could take.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Unread {
+    /// What is wrong with it.
+    #[n(0)]
+    pub error: String,
+    /// The message's size in bytes, where the payload holds only its beginning.
+    #[n(1)]
+    pub cut_from: Option<u64>,
 }
 
 /// What a live message is doing.

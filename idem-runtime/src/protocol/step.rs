@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::letter::{AttemptOutcome, By, DeadLetter, DeadLetterId};
 use super::origin::Origin;
-use super::record::{Budget, Fingerprint, StoredResult};
+use super::record::{Budget, Fingerprint, StoredResult, Unread};
 
 /// One move of a record. A ledger makes it atomic and, before it answers, durable.
 #[derive(Debug, Clone, PartialEq)]
@@ -96,10 +96,8 @@ pub struct Bury {
     pub fingerprint: Fingerprint,
     /// What people are shown of it.
     pub payload: serde_json::Value,
-    /// The message's size in bytes, where the payload holds only its beginning.
-    pub cut_from: Option<u64>,
     /// What is wrong with it.
-    pub error: String,
+    pub unread: Unread,
     /// Where it came from.
     pub origin: Origin,
     /// How long a discard keeps duplicates out.
@@ -115,6 +113,8 @@ pub struct Awaited {
     pub redacted: Vec<String>,
     /// Where it came from.
     pub origin: Option<Arc<Origin>>,
+    /// What the closed letter says of a message that no handler could take.
+    pub unread: Option<Unread>,
 }
 
 /// A failed attempt.

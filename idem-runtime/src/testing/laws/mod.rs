@@ -17,6 +17,7 @@
 #![expect(clippy::unwrap_used, reason = "a law is a test: trouble with the ledger fails it")]
 
 mod claims;
+mod deliveries;
 mod endings;
 mod letters;
 mod notes;
@@ -26,6 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use claims::*;
+pub use deliveries::*;
 pub use endings::*;
 pub use letters::*;
 pub use notes::*;
@@ -75,6 +77,13 @@ macro_rules! ledger_laws {
             a_redriven_message_that_never_comes_is_a_letter_again
             a_discard_can_be_undone
             an_edit_is_kept_with_what_was_before
+            a_letter_says_where_its_message_came_from
+            an_unreadable_message_is_one_letter
+            a_burial_leaves_another_message_alone
+            a_redriven_unreadable_message_is_forgotten
+            a_discarded_unreadable_message_stays_out_for_its_time
+            a_redrive_that_nobody_followed_can_be_undone
+            a_rearmed_unreadable_message_is_what_it_was
             notes_are_written_together_and_read_in_order
             a_new_letter_is_untold_until_somebody_says_so
         );
@@ -179,7 +188,7 @@ fn complete(token: u64, json: &str) -> Step {
 }
 
 fn redrive(letter: DeadLetterId) -> Step {
-    let awaited = Awaited { payload: claim().payload, redacted: Vec::new(), origin: None };
+    let awaited = Awaited { payload: claim().payload, redacted: Vec::new(), origin: None, unread: None };
     Step::Redrive { letter, awaited: Some(awaited), by: By::default() }
 }
 

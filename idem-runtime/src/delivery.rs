@@ -47,6 +47,12 @@ pub enum Verdict {
         /// What is wrong with it, for the letter.
         error: String,
     },
+    /// Nothing can be recorded now: the ledger cannot do its work, or this Idem was closed. The broker brings it again, and
+    /// no more messages are to be taken for a while.
+    Unavailable {
+        /// What is wrong with the ledger.
+        error: String,
+    },
     /// No handler with `#[idempotent]` was called: nothing is known.
     Unknown,
 }
@@ -58,7 +64,7 @@ impl Verdict {
             // A recorded result that no longer decodes, or one that could not be recorded and is a letter: it happened.
             Error::DeadLettered { .. } | Error::ResultTooLarge { .. } | Error::Codec { .. } => Self::Settled,
             Error::NotYet { after, .. } => Self::Again { after: *after },
-            Error::Closed { .. } => Self::Again { after: Duration::ZERO },
+            Error::Closed { .. } | Error::Ledger { .. } => Self::Unavailable { error: error.to_string() },
             Error::InvalidKey { .. }
             | Error::KeyReused { .. }
             | Error::NotIssued { .. }
@@ -77,13 +83,14 @@ impl Verdict {
 
     /// What a report means that the ledger did not take: it is kept, and the message's next call brings it.
     pub(crate) fn unrecorded() -> Self {
-        Self::Again { after: SOON }
+        Self::Unavailable { error: "the ledger did not take how the attempt ended".to_owned() }
     }
 
     /// The worse of two: what must come again comes again, whatever else was settled or refused.
     fn and(self, other: Self) -> Self {
         match (self, other) {
             (Self::Unknown, known) | (known, Self::Unknown) => known,
+            (bad @ Self::Unavailable { .. }, _) | (_, bad @ Self::Unavailable { .. }) => bad,
             (Self::Again { after }, Self::Again { after: later }) => Self::Again { after: after.max(later) },
             (again @ Self::Again { .. }, _) | (_, again @ Self::Again { .. }) => again,
             (refused @ Self::Refused { .. }, _) | (_, refused @ Self::Refused { .. }) => refused,

@@ -7,6 +7,7 @@ mod deliveries;
 mod fuzz;
 mod kill;
 mod orders;
+mod packages;
 mod smoke;
 mod stage;
 mod test;

@@ -1,6 +1,6 @@
 //! `cargo xtask test`: everything that runs.
 
-use crate::browser;
+use crate::packages;
 use crate::smoke;
 use crate::stage::{Stage, has_cargo};
 use crate::torture;
@@ -9,7 +9,7 @@ use crate::torture;
 const TARGETS: [&str; 6] = ["--workspace", "--all-features", "--lib", "--bins", "--tests", "--examples"];
 
 pub(crate) fn run() -> anyhow::Result<()> {
-    let missing = browser::provide()?;
+    let missing = packages::provide(&packages::ALL)?;
     let runner: &[&str] =
         if has_cargo("nextest") { &["nextest", "run", "--no-fail-fast"] } else { &["test", "--no-fail-fast"] };
     Stage::cargo("Unit, integration and ui tests", &[runner, TARGETS.as_slice()].concat()).run()?;
@@ -17,9 +17,10 @@ pub(crate) fn run() -> anyhow::Result<()> {
     Stage::cargo("Doc tests", &["test", "--workspace", "--exclude", "idem-macros", "--all-features", "--doc"]).run()?;
     smoke::run()?;
     torture::short()?;
-    match missing {
-        Some(missing) => println!("\nAll tests that were run passed. Not run: {missing}."),
-        None => println!("\nAll tests passed."),
+    if missing.is_empty() {
+        println!("\nAll tests passed.");
+    } else {
+        println!("\nAll tests that were run passed. Not run:\n- {}", missing.join("\n- "));
     }
     Ok(())
 }

@@ -1,0 +1,124 @@
+//! A consumer in a process of its own, which is this program again: it can be killed as a machine kills.
+
+use std::env;
+use std::io::Read;
+use std::path::Path;
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use idem_brokers::Consumer;
+use idem_runtime::Idem;
+use idem_test_support::DEADLINE;
+
+use crate::broker::Broker;
+use crate::shop::{PlaceOrder, Shop, place, place_and_hang};
+
+const VARIABLE: &str = "IDEM_BROKERS_CHILD";
+
+/// What the child's handler does besides placing orders.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Handler {
+    Plain,
+    /// The first order hangs when it is in the table and not in the ledger.
+    HangsInTheBody,
+    /// The first order hangs when it is in the ledger and not acked.
+    HangsBeforeTheAck,
+}
+
+/// A consumer's process. Dropped, it is killed.
+pub(crate) struct Process(Child);
+
+/// Starts one on a shop's folder; the ledger is in it too.
+pub(crate) fn start<B: Broker>(address: &str, queue: &str, folder: &Path, handler: Handler) -> Process {
+    let mut command = Command::new(env::current_exe().unwrap());
+    command.args([B::NAME, address, queue]).arg(folder).arg(format!("{handler:?}"));
+    command.env(VARIABLE, "1").stdin(Stdio::piped()).stdout(Stdio::null());
+    Process(command.spawn().unwrap())
+}
+
+impl Process {
+    /// SIGKILL: it gets to do nothing more.
+    pub(crate) fn kill(mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+
+    /// Lets it end in order.
+    pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
+        drop(self.0.stdin.take());
+        crate::broker::until("the consumer's process ends", || self.0.try_wait().unwrap().is_some()).await
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+pub(crate) fn is_one() -> bool {
+    env::var_os(VARIABLE).is_some()
+}
+
+pub(crate) fn run() -> ExitCode {
+    let arguments: Vec<_> = env::args().skip(1).collect();
+    let [name, address, queue, folder, handler] = &arguments[..] else { return ExitCode::FAILURE };
+    let handler = match handler.as_str() {
+        "HangsInTheBody" => Handler::HangsInTheBody,
+        "HangsBeforeTheAck" => Handler::HangsBeforeTheAck,
+        _ => Handler::Plain,
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        match name.as_str() {
+            #[cfg(feature = "redis")]
+            crate::redis::Streams::NAME => {
+                consume(crate::redis::Streams::new(address, queue), Path::new(folder), handler).await;
+            }
+            #[cfg(feature = "nats")]
+            crate::nats::Subject::NAME => {
+                consume(crate::nats::Subject::new(address, queue), Path::new(folder), handler).await;
+            }
+            #[cfg(feature = "rabbitmq")]
+            crate::rabbitmq::Queue::NAME => {
+                consume(crate::rabbitmq::Queue::new(address, queue), Path::new(folder), handler).await;
+            }
+            _ => unreachable!("no such broker: {name}"),
+        }
+    });
+    ExitCode::SUCCESS
+}
+
+/// Until its standard input ends.
+async fn consume<B: Broker>(broker: B, folder: &Path, handler: Handler) {
+    let shop = Shop::at(folder);
+    let idem = Idem::open(folder.join("ledger")).unwrap();
+    let work = Arc::clone(&shop);
+    let consumer = Consumer::new(&idem, broker.source()).in_flight(32).start(move |order: PlaceOrder| {
+        let shop = Arc::clone(&work);
+        async move {
+            if handler == Handler::HangsInTheBody {
+                return place_and_hang(shop, order).await;
+            }
+            let placed = place(Arc::clone(&shop), order).await;
+            if handler == Handler::HangsBeforeTheAck {
+                shop.mark("before_the_ack", "");
+                std::future::pending::<()>().await;
+            }
+            placed
+        }
+    });
+    let told = idem.clone();
+    tokio::spawn(async move {
+        loop {
+            shop.mark("letters", &told.dead_letters().count_open().await.unwrap().to_string());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    let ended = tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new()));
+    let _ = ended.await;
+    consumer.stop(DEADLINE).await;
+    idem.close().await.unwrap();
+}

@@ -1,0 +1,40 @@
+//! The causes of duplicates, each against real brokers that the tests start themselves.
+//!
+//! Where a broker is not there its tests are listed as ignored, and with `CI=true` they fail: `cargo xtask test` installs
+//! them where it can.
+
+#![expect(clippy::unwrap_used, reason = "a helper that cannot go on fails its test")]
+
+mod broker;
+mod child;
+#[cfg(feature = "nats")]
+mod nats;
+#[cfg(feature = "rabbitmq")]
+mod rabbitmq;
+#[cfg(feature = "redis")]
+mod redis;
+mod scenarios;
+mod shop;
+mod storm;
+mod watched;
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Trial};
+
+fn main() -> ExitCode {
+    // `RUST_LOG=idem_brokers=debug` tells what a test that fails was doing.
+    let filter = tracing_subscriber::EnvFilter::from_default_env();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    if child::is_one() {
+        return child::run();
+    }
+    let mut tests: Vec<Trial> = Vec::new();
+    #[cfg(feature = "redis")]
+    tests.extend(scenarios::all::<redis::Streams>());
+    #[cfg(feature = "nats")]
+    tests.extend(scenarios::all::<nats::Subject>());
+    #[cfg(feature = "rabbitmq")]
+    tests.extend(scenarios::all::<rabbitmq::Queue>());
+    libtest_mimic::run(&Arguments::from_args(), tests).exit_code()
+}

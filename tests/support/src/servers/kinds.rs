@@ -1,0 +1,141 @@
+//! The servers that tests know to start.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{Duration, timeout};
+
+use super::free_port;
+use super::keeper::Line;
+
+/// One kind of server.
+#[derive(Debug)]
+pub struct Kind {
+    /// As people call it.
+    pub name: &'static str,
+    /// Its package in Debian.
+    pub package: &'static str,
+    /// The environment variable that has the address of one that runs already.
+    pub variable: &'static str,
+    pub(super) place: usize,
+    programs: &'static [&'static str],
+    scheme: &'static str,
+    /// Everything that has to run, in order.
+    pub(super) start: fn(&Path, u16) -> anyhow::Result<Vec<Line>>,
+    /// What a client says first, and how the answer of a server that is ready begins.
+    hello: (&'static [u8], &'static [u8]),
+}
+
+/// Redis, which writes every change to its file before it answers.
+pub static REDIS: Kind = Kind {
+    name: "Redis",
+    package: "redis-server",
+    variable: "IDEM_TEST_REDIS",
+    place: 0,
+    programs: &["redis-server"],
+    scheme: "redis",
+    start: redis,
+    hello: (b"PING\r\n", b"+PONG"),
+};
+
+/// NATS with JetStream.
+pub static NATS: Kind = Kind {
+    name: "NATS",
+    package: "nats-server",
+    variable: "IDEM_TEST_NATS",
+    place: 1,
+    programs: &["nats-server"],
+    scheme: "nats",
+    start: nats,
+    hello: (b"", b"INFO "),
+};
+
+/// RabbitMQ, one node.
+pub static RABBITMQ: Kind = Kind {
+    name: "RabbitMQ",
+    package: "rabbitmq-server",
+    variable: "IDEM_TEST_AMQP",
+    place: 2,
+    programs: &["rabbitmq-server", "epmd"],
+    scheme: "amqp",
+    start: rabbitmq,
+    // It takes connections last, when everything else is up.
+    hello: (b"AMQP\x00\x00\x09\x01", b"\x01"),
+};
+
+impl Kind {
+    /// Whether it is on this machine.
+    pub(super) fn is_there(&self) -> bool {
+        self.programs.iter().all(|name| find(name).is_some())
+    }
+
+    pub(super) fn address(&self, port: u16) -> String {
+        format!("{}://127.0.0.1:{port}", self.scheme)
+    }
+
+    /// Whether it answers.
+    pub(super) async fn is_ready(&self, port: u16) -> bool {
+        let asked = timeout(Duration::from_secs(2), async {
+            let mut wire = TcpStream::connect(("127.0.0.1", port)).await?;
+            wire.write_all(self.hello.0).await?;
+            let mut answer = vec![0; self.hello.1.len()];
+            wire.read_exact(&mut answer).await?;
+            std::io::Result::Ok(answer == self.hello.1)
+        });
+        matches!(asked.await, Ok(Ok(true)))
+    }
+}
+
+/// In the path, where Debian puts servers, and where its RabbitMQ has the script that keeps the environment.
+fn find(name: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let known = ["/usr/lib/rabbitmq/bin", "/usr/sbin", "/usr/local/sbin"].map(PathBuf::from);
+    known.into_iter().chain(env::split_paths(&path)).map(|folder| folder.join(name)).find(|path| path.is_file())
+}
+
+fn line(name: &str, arguments: &[&str]) -> Line {
+    let program = find(name).unwrap_or_else(|| name.into());
+    let arguments = arguments.iter().map(ToString::to_string).collect();
+    Line { program: program.display().to_string(), arguments, variables: Vec::new() }
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "as the other kinds")]
+fn redis(folder: &Path, port: u16) -> anyhow::Result<Vec<Line>> {
+    let (folder, port) = (folder.display().to_string(), port.to_string());
+    let file = ["--save", "", "--appendonly", "yes", "--appendfsync", "always"];
+    Ok(vec![line("redis-server", &[&["--port", &port, "--bind", "127.0.0.1", "--dir", &folder], &file[..]].concat())])
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "as the other kinds")]
+fn nats(folder: &Path, port: u16) -> anyhow::Result<Vec<Line>> {
+    let (folder, port) = (folder.join("js").display().to_string(), port.to_string());
+    Ok(vec![line("nats-server", &["-a", "127.0.0.1", "-p", &port, "-js", "-sd", &folder])])
+}
+
+fn rabbitmq(folder: &Path, port: u16) -> anyhow::Result<Vec<Line>> {
+    let (config, plugins) = (folder.join("rabbitmq.conf"), folder.join("enabled_plugins"));
+    std::fs::write(&config, format!("listeners.tcp.1 = 127.0.0.1:{port}\n"))?;
+    std::fs::write(&plugins, "[].\n")?;
+    // Both ports are found anew at each start; the node's name stays, or it would not know its own files.
+    let (names, nodes) = (free_port()?, free_port()?);
+    let epmd = line("epmd", &["-port", &names.to_string(), "-address", "127.0.0.1"]);
+    let mut node = line("rabbitmq-server", &[]);
+    let path = |path: &Path| path.display().to_string();
+    node.variables = vec![
+        ("HOME", path(folder)),
+        ("RABBITMQ_NODENAME", format!("t{port}@localhost")),
+        ("RABBITMQ_DIST_PORT", nodes.to_string()),
+        ("ERL_EPMD_PORT", names.to_string()),
+        ("ERL_EPMD_ADDRESS", "127.0.0.1".to_owned()),
+        ("RABBITMQ_MNESIA_BASE", path(&folder.join("data"))),
+        ("RABBITMQ_LOG_BASE", path(&folder.join("log"))),
+        ("RABBITMQ_CONFIG_FILE", path(&config)),
+        ("RABBITMQ_ENABLED_PLUGINS_FILE", path(&plugins)),
+        ("RABBITMQ_CONF_ENV_FILE", "/dev/null".to_owned()),
+        // Two schedulers are enough for tests that share the machine with others.
+        ("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", "+S 2:2".to_owned()),
+    ];
+    Ok(vec![epmd, node])
+}

@@ -11,7 +11,7 @@ use super::DeadLetters;
 use crate::clock::BoxFuture;
 use crate::error::Error;
 use crate::idem::{Idem, Inner};
-use crate::protocol::{DeadLetter, DeadLetterId, Deed, LetterState, Reason, RecordId, Step};
+use crate::protocol::{DeadLetter, DeadLetterId, Deed, LetterState, Origin, Reason, RecordId, Step};
 
 type Publisher = Arc<dyn Fn(DeadLetter) -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
 
@@ -90,7 +90,7 @@ impl DeadLetters {
         if let Some(size) = letter.cut_from.filter(|_| !is_edited(&letter)) {
             return Err(Error::Incomplete { id, size });
         }
-        let place = letter.origin.as_ref().map(|origin| origin.place());
+        let place = letter.origin.as_ref().map(Origin::place);
         let publisher = place.as_ref().and_then(|place| self.inner().publishers.0.read().get(place).map(Arc::clone));
         let (Some(place), Some(publish)) = (&place, publisher) else { return Err(Error::NoPublisher { id, place }) };
         let record = RecordId { handler: letter.handler.as_str().into(), key: letter.key.as_str().into() };

@@ -74,7 +74,7 @@ impl DeadLetters {
             origin: letter.origin.clone().map(Arc::new),
             unread: letter.error.clone().map(|error| Unread { error, cut_from: letter.cut_from }),
         };
-        Step::Redrive { letter: letter.id, awaited: Some(awaited), by: self.by_because(self.why.clone()) }
+        Step::Redrive { letter: letter.id, awaited: Some(Box::new(awaited)), by: self.by_because(self.why.clone()) }
     }
 
     /// The re-arming of a letter's key that nobody has to follow, or its end.

@@ -60,13 +60,13 @@ impl Idem {
             return Err(Error::Closed { handler, key });
         };
         let kept = Kept::of(bytes, inner.limits.payload);
-        let buried = Bury {
+        let buried = Box::new(Bury {
             fingerprint: kept.fingerprint,
             payload: kept.payload,
             unread: Unread { error: crate::call::cut(error.to_owned()), cut_from: kept.cut_from },
             origin,
             ttl: TTL,
-        };
+        });
         let of_bytes = kept.fingerprint.0.iter().fold(String::new(), |mut text, byte| {
             // Writing to a String cannot fail.
             let _ = write!(text, "{byte:02x}");

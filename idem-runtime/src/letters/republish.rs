@@ -11,7 +11,7 @@ use super::DeadLetters;
 use crate::clock::BoxFuture;
 use crate::error::Error;
 use crate::idem::{Idem, Inner};
-use crate::protocol::{DeadLetter, DeadLetterId, Deed, LetterState, Reason, RecordId, Step};
+use crate::protocol::{DeadLetter, DeadLetterId, Deed, LetterState, Origin, Reason, RecordId, Step};
 
 type Publisher = Arc<dyn Fn(DeadLetter) -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
 
@@ -90,14 +90,20 @@ impl DeadLetters {
         if let Some(size) = letter.cut_from.filter(|_| !is_edited(&letter)) {
             return Err(Error::Incomplete { id, size });
         }
-        let place = letter.origin.as_ref().map(|origin| origin.place());
+        let place = letter.origin.as_ref().map(Origin::place);
         let publisher = place.as_ref().and_then(|place| self.inner().publishers.0.read().get(place).map(Arc::clone));
         let (Some(place), Some(publish)) = (&place, publisher) else { return Err(Error::NoPublisher { id, place }) };
         let record = RecordId { handler: letter.handler.as_str().into(), key: letter.key.as_str().into() };
-        let redriven = self.act(letter.clone(), self.redriving(&letter)).await?;
         let by = self.by_because(Some("it could not be published".to_owned()));
-        let restore = Step::Restore { letter: id, by };
-        let mut unpublished = Unpublished { idem: &self.idem, record: &record, restore: Some(restore) };
+        // From the re-arming on, so that whoever drops this future, or a ledger that does not answer, leaves it open.
+        let mut unpublished =
+            Unpublished { idem: &self.idem, record: &record, restore: Some(Step::Restore { letter: id, by }) };
+        let redriven = self.act(letter.clone(), self.redriving(&letter)).await.inspect_err(|error| {
+            if matches!(error, Error::LetterClosed { .. }) {
+                // Somebody else has acted on it.
+                unpublished.restore = None;
+            }
+        })?;
         let published = publish(letter.clone()).await;
         let restore = unpublished.restore.take();
         if let Err(problem) = published {

@@ -11,8 +11,7 @@ use super::step::{Bury, Reply};
 pub(super) fn bury(live: Live, reason: Reason, facts: &Facts) -> Decision {
     let mut settled = live.settle(facts.now, live.number(), SettledAs::Dead(facts.letter));
     // What no handler could take is not taken now, because nobody came: it is what it was.
-    let before = live.redriven.filter(|before| before.unread.is_some());
-    let (reason, unread) = match before {
+    let (reason, unread) = match live.redriven.map(|before| *before) {
         Some(Redriven { fingerprint, unread: Some(unread), .. }) => {
             settled.fingerprint = fingerprint;
             (Reason::Undecodable, Some(unread))

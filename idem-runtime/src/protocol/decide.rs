@@ -342,12 +342,12 @@ fn rearmed(id: &RecordId, dead: &Settled, letter: DeadLetterId, awaited: &Awaite
         payload: Arc::clone(payload),
         redacted: redacted.clone(),
         origin: origin.clone(),
-        redriven: Some(Redriven {
+        redriven: Some(Box::new(Redriven {
             letter,
             fingerprint: dead.fingerprint,
             attempts: dead.attempts,
             unread: unread.clone(),
-        }),
+        })),
         past: Vec::new(),
         first_seen: facts.now,
         phase: Phase::Waiting { since: facts.now, until: facts.now },

@@ -88,7 +88,7 @@ pub struct Live {
     pub origin: Option<Arc<Origin>>,
     /// What a person re-armed, until somebody claims it.
     #[n(11)]
-    pub redriven: Option<Redriven>,
+    pub redriven: Option<Box<Redriven>>,
 }
 
 /// A dead record that was re-armed, with what it needs to be dead again as it was.

@@ -31,14 +31,14 @@ pub enum Step {
     /// The attempt failed.
     Fail(Failed),
     /// Makes a dead letter of a message that no handler can take. A key that another message has is left alone.
-    Bury(Bury),
+    Bury(Box<Bury>),
     /// A person re-arms a dead key: the next claim runs, whatever content it brings.
     Redrive {
         /// The open letter.
         letter: DeadLetterId,
         /// What the next letter is written from when nobody comes. Where nobody is to be waited for, or no longer, there is
         /// nothing, and the key becomes absent.
-        awaited: Option<Awaited>,
+        awaited: Option<Box<Awaited>>,
         /// Who, and why.
         by: By,
     },

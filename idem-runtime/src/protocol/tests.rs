@@ -230,7 +230,7 @@ impl Life {
                     let unread = self.letters[&letter].error.clone();
                     let unread = unread.map(|error| Unread { error, cut_from: None });
                     let awaited = Awaited { payload, redacted: Vec::new(), origin: None, unread };
-                    self.step(&Step::Redrive { letter, awaited: Some(awaited), by: By::default() });
+                    self.step(&Step::Redrive { letter, awaited: Some(Box::new(awaited)), by: By::default() });
                 }
             }
             Op::Discard { letter: index } => {
@@ -249,13 +249,13 @@ impl Life {
                 }
             }
             Op::Bury { message } => {
-                self.step(&Step::Bury(Bury {
+                self.step(&Step::Bury(Box::new(Bury {
                     fingerprint: Fingerprint([*message; 16]),
                     payload: "{".into(),
                     unread: Unread { error: "unreadable".to_owned(), cut_from: None },
                     origin: Origin::new("rabbitmq", "orders"),
                     ttl: TTL,
-                }));
+                })));
             }
             Op::Forget { letter: index } => {
                 if let Some(letter) = letter(index, &self.letters) {

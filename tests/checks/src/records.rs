@@ -51,7 +51,7 @@ fn live(from: &mut Unstructured<'_>) -> Result<Live> {
         },
         redacted: several(from, text)?,
         origin: maybe(from, origin)?.map(Arc::new),
-        redriven: maybe(from, redriven)?,
+        redriven: maybe(from, redriven)?.map(Box::new),
     })
 }
 

@@ -117,16 +117,15 @@ async fn a_buried_letter_is_watched_and_outlives_the_process() {
     drop((born, idem));
     let idem = Idem::open(folder.path()).unwrap();
     let letter = only_letter(&idem).await;
-    assert_eq!(letter, told);
-    assert_eq!(letter.message(), vec![255; 100_000]);
+    assert_eq!((letter.id, &letter.error, &letter.origin), (id, &told.error, &told.origin));
+    assert!(letter.message() == vec![255; 100_000]);
     assert_eq!(bury(&idem, "m-1", &vec![255; 100_000]).await, id);
 }
 
 #[tokio::test]
 async fn redriven_it_is_buried_again_or_runs_with_a_mended_consumer_and_nobody_waits_for_it() {
     let clock = ManualClock::default();
-    let (idem, letters) = (on(&clock), on(&clock).dead_letters());
-    drop(letters);
+    let idem = on(&clock);
     let letters = idem.dead_letters();
     let first = bury(&idem, "A-1", b"junk").await;
     assert_eq!(letters.redrive(&first).await.unwrap().state, LetterState::Redriven);
@@ -167,12 +166,8 @@ async fn mended_it_runs_under_the_key_that_it_has_then() {
         assert_eq!(only_letter(&idem).await.id, id);
         let mended = json!({ "order": { "order_no": "A-1", "qty": 3 } });
         letters.edit(&id, mended, "the quantity").await.unwrap();
-        let ran = letters.run(&id).await.unwrap();
-        match key {
-            "m-1" => assert_eq!(ran, Ran::Done(300.into())),
-            // The key has a result by now, so the letter was buried beside it.
-            _ => assert_eq!(ran, Ran::Done(300.into())),
-        }
+        // The second time the key has a result, so the message was buried beside it, and the run is a replay.
+        assert_eq!(letters.run(&id).await.unwrap(), Ran::Done(300.into()));
         assert_eq!(letters.get(&id).await.unwrap().unwrap().state, LetterState::Redriven);
         assert_eq!(letters.count_open().await.unwrap(), 0);
     }

@@ -207,7 +207,7 @@ async fn a_call_that_is_dropped_gives_the_message_back() {
     let taken = soon(idem.deliver(origin(), async {
         let mut call = Box::pin(reject("A-2", &body));
         body.holds(&mut call, 2).await;
-        call
+        Some(call)
     }))
     .await;
     assert_eq!(taken.verdict, AT_ONCE);

@@ -219,13 +219,13 @@ impl Protocol {
 
 /// A message that no handler can take.
 pub(crate) fn bury(message: u8) -> Step {
-    Step::Bury(Bury {
+    Step::Bury(Box::new(Bury {
         fingerprint: Fingerprint([message; 16]),
         payload: message.into(),
         unread: unread(),
         origin: Origin::new("", ""),
         ttl: ticks(TTL),
-    })
+    }))
 }
 
 pub(crate) fn unread() -> Unread {

@@ -18,13 +18,13 @@ fn brought() -> Claim {
 }
 
 fn bury(message: u8) -> Step {
-    Step::Bury(Bury {
+    Step::Bury(Box::new(Bury {
         fingerprint: Fingerprint([message; 16]),
         payload: "{\"sku".into(),
         unread: Unread { error: "EOF while parsing".to_owned(), cut_from: Some(7) },
         origin: origin(),
         ttl: TTL,
-    })
+    }))
 }
 
 fn rearm(letter: DeadLetterId) -> Step {
@@ -35,7 +35,7 @@ fn rearm(letter: DeadLetterId) -> Step {
         origin: Some(Arc::new(origin())),
         unread: Some(unread),
     };
-    Step::Redrive { letter, awaited: Some(awaited), by: By::default() }
+    Step::Redrive { letter, awaited: Some(Box::new(awaited)), by: By::default() }
 }
 
 /// The re-arming that nobody has to follow.

@@ -189,7 +189,7 @@ fn complete(token: u64, json: &str) -> Step {
 
 fn redrive(letter: DeadLetterId) -> Step {
     let awaited = Awaited { payload: claim().payload, redacted: Vec::new(), origin: None, unread: None };
-    Step::Redrive { letter, awaited: Some(awaited), by: By::default() }
+    Step::Redrive { letter, awaited: Some(Box::new(awaited)), by: By::default() }
 }
 
 fn discard(letter: DeadLetterId, why: &str) -> Step {

@@ -100,7 +100,7 @@ impl Delivery for Handed {
         if let Some(id) = properties.message_id() {
             origin = origin.message_id(id.as_str());
         }
-        let headers = properties.headers().iter().flat_map(|headers| headers.inner());
+        let headers = properties.headers().iter().flat_map(FieldTable::inner);
         for (name, value) in headers.filter(|(name, _)| ![AGAIN, COUNT].contains(&name.as_str())) {
             origin = match value {
                 AMQPValue::LongString(text) => origin.header_bytes(name.as_str(), text.as_bytes()),

@@ -9,8 +9,11 @@ use tokio::sync::oneshot;
 /// The last one of each key that has one under way.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Lanes {
-    last: Arc<Mutex<HashMap<String, (u64, oneshot::Receiver<End>)>>>,
+    last: Arc<Mutex<HashMap<String, Last>>>,
 }
+
+/// Its number in the lane, and what tells of its end.
+type Last = (u64, oneshot::Receiver<End>);
 
 /// How a turn ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -142,7 +142,7 @@ impl Server {
     /// It is somebody else's.
     pub fn kill(&self) -> anyhow::Result<()> {
         let own = self.own()?;
-        own.running.lock().drain(..).try_for_each(|running| running.kill())?;
+        own.running.lock().drain(..).try_for_each(Keeper::kill)?;
         Ok(())
     }
 
@@ -191,7 +191,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = self.own.as_ref().map(|own| own.running.lock().drain(..).try_for_each(|running| running.kill()));
+        let _ = self.own.as_ref().map(|own| own.running.lock().drain(..).try_for_each(Keeper::kill));
     }
 }
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use jiff::SignedDuration;
+use jiff::fmt::serde::unsigned_duration::friendly::compact::optional as duration;
 use serde::Deserialize;
 use toml::Spanned;
 use url::Url;
@@ -56,10 +56,13 @@ pub struct Config {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PolicyConfig {
-    digest_every: Option<SignedDuration>,
+    #[serde(default, deserialize_with = "duration::deserialize")]
+    digest_every: Option<Duration>,
     new_groups_at_once: Option<u32>,
-    group_forgotten_after: Option<SignedDuration>,
-    escalate_after: Option<SignedDuration>,
+    #[serde(default, deserialize_with = "duration::deserialize")]
+    group_forgotten_after: Option<Duration>,
+    #[serde(default, deserialize_with = "duration::deserialize")]
+    escalate_after: Option<Duration>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -74,7 +77,8 @@ struct ChannelConfig {
     /// It gets what has stayed open for too long, and nothing else.
     #[serde(default)]
     escalation: bool,
-    timeout: Option<SignedDuration>,
+    #[serde(default, deserialize_with = "duration::deserialize")]
+    timeout: Option<Duration>,
     root_certificate: Option<PathBuf>,
     smtp: Option<String>,
     password_file: Option<PathBuf>,
@@ -169,16 +173,16 @@ impl PolicyConfig {
     fn policy(&self) -> Policy {
         let mut policy = Policy::default();
         if let Some(period) = self.digest_every {
-            policy = policy.digest_every(whole(period));
+            policy = policy.digest_every(period);
         }
         if let Some(times) = self.new_groups_at_once {
             policy = policy.new_groups_at_once(times);
         }
         if let Some(silence) = self.group_forgotten_after {
-            policy = policy.group_forgotten_after(whole(silence));
+            policy = policy.group_forgotten_after(silence);
         }
         if let Some(open) = self.escalate_after {
-            policy = policy.escalate_after(whole(open));
+            policy = policy.escalate_after(open);
         }
         policy
     }
@@ -209,7 +213,7 @@ impl ChannelConfig {
                     email = email.root_certificate_file(root);
                 }
                 if let Some(timeout) = self.timeout {
-                    email = email.timeout(whole(timeout));
+                    email = email.timeout(timeout);
                 }
                 Ok(Box::new(email.build().map_err(|error| error.to_string())?))
             }
@@ -244,7 +248,7 @@ impl ChannelConfig {
             webhook = webhook.root_certificate(pem);
         }
         if let Some(timeout) = self.timeout {
-            webhook = webhook.timeout(whole(timeout));
+            webhook = webhook.timeout(timeout);
         }
         Ok(Box::new(webhook.build().map_err(|error| error.to_string())?))
     }
@@ -279,9 +283,4 @@ fn secret(file: Option<&Path>, env: Option<&str>, what: &str) -> Result<Option<S
         (None, None) => return Ok(None),
     };
     secret.map(Some).map_err(|error| error.to_string())
-}
-
-/// A negative duration is none.
-fn whole(duration: SignedDuration) -> Duration {
-    Duration::try_from(duration).unwrap_or(Duration::ZERO)
 }

@@ -18,10 +18,14 @@ pub mod cli;
 mod config;
 #[cfg(feature = "dashboard")]
 mod dashboard;
+#[cfg(any(feature = "email", feature = "webhook", feature = "dashboard"))]
+mod loopback;
 pub mod metrics;
 pub mod monitor;
 mod secret;
 pub mod service;
+#[cfg(any(feature = "webhook", feature = "cli"))]
+mod tls;
 
 #[cfg(feature = "dashboard")]
 pub use api::dashboard;

@@ -11,6 +11,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::problem::Problem;
+use crate::auth::Who;
+use crate::service::{Acting, Service};
 
 /// The largest body, in bytes.
 pub(super) const LARGEST_BODY: usize = 1 << 20;
@@ -55,6 +57,21 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
         match axum::extract::Query::try_from_uri(&parts.uri) {
             Ok(axum::extract::Query(value)) => Ok(Self(value)),
             Err(rejection) => Err(Problem::invalid(rejection.body_text())),
+        }
+    }
+}
+
+/// The service in the name of who asks.
+pub(super) struct By(pub(super) Acting);
+
+impl FromRequestParts<Service> for By {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, service: &Service) -> Result<Self, Problem> {
+        match parts.extensions.get::<Who>() {
+            Some(who) => Ok(Self(service.by(who.name()))),
+            // The guard stands before every route that changes something.
+            None => Err(Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", "nobody is logged in")),
         }
     }
 }

@@ -20,6 +20,7 @@ use axum::routing::{get, post};
 use idem_runtime::Idem;
 
 pub use problem::Problem;
+pub(crate) use problem::of_service;
 
 use crate::auth::Auth;
 use crate::service::Service;

@@ -50,16 +50,21 @@ impl IntoResponse for Problem {
 
 impl From<ServiceError> for Problem {
     fn from(error: ServiceError) -> Self {
-        let (status, kind) = match &error {
-            ServiceError::NoSuchLetter(_) => (StatusCode::NOT_FOUND, "no_such_letter"),
-            ServiceError::NoSuchBulk(_) => (StatusCode::NOT_FOUND, "no_such_bulk"),
-            ServiceError::Invalid { .. } => (StatusCode::BAD_REQUEST, "invalid"),
-            ServiceError::CannotRun { .. } => (StatusCode::CONFLICT, "cannot_run"),
-            ServiceError::BulkEnded(_) => (StatusCode::CONFLICT, "bulk_ended"),
-            ServiceError::Note { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "unreadable"),
-            ServiceError::Idem(error) => of_idem(error),
-        };
+        let (status, kind) = of_service(&error);
         Self::new(status, kind, error.to_string())
+    }
+}
+
+/// The status and the word for programs; the pages have the same status.
+pub(crate) fn of_service(error: &ServiceError) -> (StatusCode, &'static str) {
+    match error {
+        ServiceError::NoSuchLetter(_) => (StatusCode::NOT_FOUND, "no_such_letter"),
+        ServiceError::NoSuchBulk(_) => (StatusCode::NOT_FOUND, "no_such_bulk"),
+        ServiceError::Invalid { .. } => (StatusCode::BAD_REQUEST, "invalid"),
+        ServiceError::CannotRun { .. } => (StatusCode::CONFLICT, "cannot_run"),
+        ServiceError::BulkEnded(_) => (StatusCode::CONFLICT, "bulk_ended"),
+        ServiceError::Note { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "unreadable"),
+        ServiceError::Idem(error) => of_idem(error),
     }
 }
 
@@ -67,8 +72,9 @@ fn of_idem(error: &Error) -> (StatusCode, &'static str) {
     match error {
         Error::NoSuchLetter { .. } => (StatusCode::NOT_FOUND, "no_such_letter"),
         Error::LetterClosed { .. } => (StatusCode::CONFLICT, "letter_closed"),
-        Error::NoRunner { .. } => (StatusCode::CONFLICT, "cannot_run"),
+        Error::NoRunner { .. } | Error::Redacted { .. } => (StatusCode::CONFLICT, "cannot_run"),
         Error::OtherKey { .. } => (StatusCode::CONFLICT, "other_key"),
+        Error::PayloadTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large"),
         Error::Codec { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "payload_unfit"),
         Error::Ledger { problem: LedgerError::Closed, .. } | Error::Closed { .. } => {
             (StatusCode::SERVICE_UNAVAILABLE, "closed")

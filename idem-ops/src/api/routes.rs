@@ -1,17 +1,14 @@
 //! Each route asks the service, and sends what it says.
 
-use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use idem_runtime::DeadLetterId;
-use serde::Serialize;
 use uuid::Uuid;
 
-use super::asked::{Edit, Id, Json, MaybeWhy, Nothing, OneKey, Query, RedriveOne, Why};
+use super::asked::{By, Edit, Id, Json, MaybeWhy, Nothing, OneKey, Query, RedriveOne, Why};
 use super::problem::Problem;
-use crate::auth::Who;
 use crate::monitor::AlertState;
 use crate::service::{
     AuditPage, Bulk, BulkPage, GroupPage, GroupQuery, LetterPage, LetterQuery, LetterView, NewBulk, PageQuery,
@@ -20,7 +17,7 @@ use crate::service::{
 
 type Answer<T> = Result<axum::Json<T>, Problem>;
 
-fn answer<T: Serialize>(value: T) -> Answer<T> {
+fn answer<T>(value: T) -> Answer<T> {
     Ok(axum::Json(value))
 }
 
@@ -33,15 +30,12 @@ pub(super) async fn letter(service: State<Service>, Id(id): Id<DeadLetterId>, _:
 }
 
 pub(super) async fn redrive_one(
-    service: State<Service>,
-    Extension(who): Extension<Who>,
+    By(acting): By,
     Id(id): Id<DeadLetterId>,
     _: Query<Nothing>,
     Json(RedriveOne { run, payload, why }): Json<RedriveOne>,
 ) -> Answer<Redriven> {
-    // A caller who hangs up does not cut the run off.
-    let acting = service.by(who.name());
-    let redriven = to_the_end(async move {
+    changed(async move {
         match payload {
             None => acting.redrive(&id, run, &why).await,
             Some(payload) if run => acting.run_with(&id, payload, &why).await,
@@ -50,41 +44,35 @@ pub(super) async fn redrive_one(
                 Err(ServiceError::Invalid { field: "payload", why })
             }
         }
-    });
-    answer(redriven.await??)
+    })
+    .await
 }
 
 pub(super) async fn edit(
-    service: State<Service>,
-    Extension(who): Extension<Who>,
+    By(acting): By,
     Id(id): Id<DeadLetterId>,
     _: Query<Nothing>,
     Json(Edit { payload, why }): Json<Edit>,
 ) -> Answer<LetterView> {
-    let acting = service.by(who.name());
-    answer(to_the_end(async move { acting.edit(&id, payload, &why).await }).await??)
+    changed(async move { acting.edit(&id, payload, &why).await }).await
 }
 
 pub(super) async fn discard(
-    service: State<Service>,
-    Extension(who): Extension<Who>,
+    By(acting): By,
     Id(id): Id<DeadLetterId>,
     _: Query<Nothing>,
     Json(Why { why }): Json<Why>,
 ) -> Answer<LetterView> {
-    let acting = service.by(who.name());
-    answer(to_the_end(async move { acting.discard(&id, &why).await }).await??)
+    changed(async move { acting.discard(&id, &why).await }).await
 }
 
 pub(super) async fn restore(
-    service: State<Service>,
-    Extension(who): Extension<Who>,
+    By(acting): By,
     Id(id): Id<DeadLetterId>,
     _: Query<Nothing>,
     Json(Why { why }): Json<Why>,
 ) -> Answer<LetterView> {
-    let acting = service.by(who.name());
-    answer(to_the_end(async move { acting.restore(&id, &why).await }).await??)
+    changed(async move { acting.restore(&id, &why).await }).await
 }
 
 pub(super) async fn bulks(service: State<Service>, Query(query): Query<PageQuery>) -> Answer<BulkPage> {
@@ -96,24 +84,19 @@ pub(super) async fn bulk(service: State<Service>, Id(id): Id<Uuid>, _: Query<Not
 }
 
 pub(super) async fn start_bulk(
-    service: State<Service>,
-    Extension(who): Extension<Who>,
+    By(acting): By,
     _: Query<Nothing>,
     Json(asked): Json<NewBulk>,
 ) -> Result<(StatusCode, axum::Json<Bulk>), Problem> {
-    let acting = service.by(who.name());
-    let bulk = to_the_end(async move { acting.start_bulk(asked).await }).await??;
-    Ok((StatusCode::ACCEPTED, axum::Json(bulk)))
+    Ok((StatusCode::ACCEPTED, changed(async move { acting.start_bulk(asked).await }).await?))
 }
 
 pub(super) async fn cancel_bulk(
-    service: State<Service>,
-    Extension(who): Extension<Who>,
+    By(acting): By,
     Id(id): Id<Uuid>,
     Query(MaybeWhy { why }): Query<MaybeWhy>,
 ) -> Answer<Bulk> {
-    let acting = service.by(who.name());
-    answer(to_the_end(async move { acting.cancel_bulk(id, why.as_deref()).await }).await??)
+    changed(async move { acting.cancel_bulk(id, why.as_deref()).await }).await
 }
 
 pub(super) async fn groups(service: State<Service>, Query(query): Query<GroupQuery>) -> Answer<GroupPage> {
@@ -150,10 +133,12 @@ pub(super) async fn healthz(service: State<Service>) -> Response {
     (status, text).into_response()
 }
 
-/// A change that was begun is not dropped with its request.
-async fn to_the_end<T: Send + 'static>(change: impl Future<Output = T> + Send + 'static) -> Result<T, Problem> {
-    let done = tokio::spawn(change).await;
-    done.map_err(|_| {
+/// A change that was begun is not dropped with its request, when its caller hangs up.
+async fn changed<T: Send + 'static>(
+    change: impl Future<Output = Result<T, ServiceError>> + Send + 'static,
+) -> Answer<T> {
+    let done = tokio::spawn(change).await.map_err(|_| {
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "panicked", "the change panicked: look at the log")
-    })
+    })?;
+    Ok(axum::Json(done?))
 }

@@ -17,7 +17,7 @@ use super::visit::Visit;
 use crate::service::{Acting, Redriven, RunOutcome, ServiceError};
 
 /// What takes longer goes on without a browser that waits for it.
-pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(10);
 /// More of a result is not shown in one line.
 const SHOWN: usize = 300;
 

@@ -8,6 +8,7 @@ use axum::http::header::RETRY_AFTER;
 use axum::response::{Html, IntoResponse, Response};
 use idem_runtime::Error;
 
+use crate::api::of_service;
 use crate::auth::Refusal;
 use crate::service::ServiceError;
 
@@ -52,7 +53,7 @@ impl PageError {
             Self::Missing(_) => StatusCode::NOT_FOUND,
             Self::Refused(Refusal::TooMany { .. }) => StatusCode::TOO_MANY_REQUESTS,
             Self::Refused(_) => StatusCode::UNAUTHORIZED,
-            Self::Service(error) => of_service(error),
+            Self::Service(error) => of_service(error).0,
             Self::Random(_) | Self::Template(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -89,19 +90,6 @@ fn refused(refusal: Refusal) -> String {
             format!("too many failed attempts to sign in: wait {} seconds", wait.as_secs().max(1))
         }
         _ => "you are not signed in, or may not see this".to_owned(),
-    }
-}
-
-fn of_service(error: &ServiceError) -> StatusCode {
-    match error {
-        ServiceError::NoSuchLetter(_) | ServiceError::NoSuchBulk(_) => StatusCode::NOT_FOUND,
-        ServiceError::Invalid { .. } => StatusCode::BAD_REQUEST,
-        ServiceError::CannotRun { .. } | ServiceError::BulkEnded(_) => StatusCode::CONFLICT,
-        ServiceError::Idem(Error::NoSuchLetter { .. }) => StatusCode::NOT_FOUND,
-        ServiceError::Idem(Error::LetterClosed { .. } | Error::NoRunner { .. }) => StatusCode::CONFLICT,
-        ServiceError::Idem(Error::PayloadTooLarge { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
-        ServiceError::Idem(Error::Closed { .. }) => StatusCode::SERVICE_UNAVAILABLE,
-        _ => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 

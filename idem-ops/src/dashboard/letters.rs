@@ -14,7 +14,7 @@ use super::visit::Visit;
 use crate::service::{GroupQuery, LetterPage, LetterQuery, StateFilter};
 
 /// How many letters are on a page.
-pub(super) const ON_A_PAGE: usize = 50;
+const ON_A_PAGE: usize = 50;
 
 const STATES: [(&str, &str); 4] =
     [("open", "Open"), ("redriven", "Redriven"), ("discarded", "Discarded"), ("any", "All")];

@@ -1,6 +1,5 @@
 //! One request of somebody who is signed in, and the door before it.
 
-use std::net::IpAddr;
 use std::time::Instant;
 
 use axum::extract::{FromRequestParts, Request, State};
@@ -19,6 +18,7 @@ use super::forms::Fields;
 use super::page::{redirect, root};
 use super::session::{AT_MOST, Session, Token};
 use crate::api::address;
+use crate::loopback;
 
 const COOKIE_NAME: &str = "idem_session";
 
@@ -126,13 +126,9 @@ pub(super) fn is_same_origin(parts: &Parts) -> bool {
 pub(super) fn is_loopback(parts: &Parts) -> bool {
     let through_tls = parts.headers.get("x-forwarded-proto").is_some_and(|scheme| scheme == "https");
     let Some(host) = host(parts).and_then(|host| Url::parse(&format!("http://{host}")).ok()) else { return false };
-    let loopback = match host.host() {
-        Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-        Some(url::Host::Ipv4(address)) => IpAddr::V4(address).is_loopback(),
-        Some(url::Host::Ipv6(address)) => IpAddr::V6(address).is_loopback(),
-        None => false,
-    };
-    loopback && !through_tls
+    // Browsers take every name below `localhost` for this machine.
+    let below = |host: &url::Host<&str>| matches!(host, url::Host::Domain(name) if name.ends_with(".localhost"));
+    host.host().is_some_and(|host| loopback::is_loopback(&host) || below(&host)) && !through_tls
 }
 
 fn host(parts: &Parts) -> Option<&str> {

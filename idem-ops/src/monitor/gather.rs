@@ -14,6 +14,8 @@ use crate::alert::{Brief, Group, Notice, NoticeKind, kind_of_error};
 /// The most letters in one notice; what is left is told of in the next digest.
 const MOST: usize = 20_000;
 const PAGE: usize = 1000;
+/// Letters of a group that are shown.
+const SHOWN: usize = 5;
 
 /// What was told last, as the ledger keeps it.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -47,7 +49,7 @@ impl Watching {
             return Ok(false);
         }
         let letters = self.untold().await?;
-        let groups = grouped(&letters, self.policy.shown_a_group);
+        let groups = grouped(&letters);
         let mut changes = Vec::new();
         let mut new = Vec::new();
         for (id, group) in &groups {
@@ -125,7 +127,7 @@ impl Watching {
 }
 
 /// Letters by handler and kind of error, under a short name of the group.
-pub(super) fn grouped(letters: &[(DeadLetterId, Option<DeadLetter>)], shown: usize) -> BTreeMap<String, Group> {
+pub(super) fn grouped(letters: &[(DeadLetterId, Option<DeadLetter>)]) -> BTreeMap<String, Group> {
     let mut groups = BTreeMap::<String, Group>::new();
     // Newest first, as they are shown.
     for letter in letters.iter().rev().filter_map(|(_, letter)| letter.as_ref()) {
@@ -136,7 +138,7 @@ pub(super) fn grouped(letters: &[(DeadLetterId, Option<DeadLetter>)], shown: usi
             .or_insert_with(|| Group::new(&letter.handler, error, 0, letter.died_at));
         group.count += 1;
         group.since = group.since.min(letter.died_at);
-        if group.newest.len() < shown {
+        if group.newest.len() < SHOWN {
             group.newest.push(Brief::from(letter));
         }
     }

@@ -13,7 +13,6 @@ pub struct Policy {
     pub(super) new_groups_at_once: u32,
     pub(super) group_forgotten_after: Duration,
     pub(super) escalate_after: Option<Duration>,
-    pub(super) shown_a_group: usize,
 }
 
 impl Default for Policy {
@@ -23,7 +22,6 @@ impl Default for Policy {
             new_groups_at_once: 5,
             group_forgotten_after: Duration::from_secs(7 * 24 * 3600),
             escalate_after: None,
-            shown_a_group: 5,
         }
     }
 }

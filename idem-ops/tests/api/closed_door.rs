@@ -1,11 +1,13 @@
 //! Who may come in, and what is refused before anything is done.
 
+use idem_ops::service::{Redriven, RunOutcome};
 use idem_ops::{Auth, Who};
+use idem_runtime::LetterState;
 use serde_json::json;
 
 use crate::place::{Place, TOKEN};
 
-const PATHS: [(&str, &str); 16] = [
+const PATHS: [(&str, &str); 17] = [
     ("GET", "/api/v1/letters"),
     ("GET", "/api/v1/letters/019a0000-0000-7000-8000-000000000000"),
     ("POST", "/api/v1/letters/019a0000-0000-7000-8000-000000000000/redrive"),
@@ -19,6 +21,7 @@ const PATHS: [(&str, &str); 16] = [
     ("GET", "/api/v1/groups"),
     ("GET", "/api/v1/explain?handler=orders.place&key=A-1"),
     ("GET", "/api/v1/stats"),
+    ("GET", "/api/v1/alerts"),
     ("GET", "/api/v1/audit"),
     ("GET", "/metrics"),
     ("GET", "/api/v1/nothing-of-the-kind"),
@@ -82,7 +85,7 @@ async fn what_is_unknown_is_named() {
     let place = Place::open(folder.path()).await;
     assert!(place.order("A-1", 11).await.is_err());
     let id = place.letter_of("A-1").await;
-    for path in ["letters", "groups", "stats", "audit", "bulk", "explain", &format!("letters/{id}")] {
+    for path in ["letters", "groups", "stats", "alerts", "audit", "bulk", "explain", &format!("letters/{id}")] {
         let problem = place.get(&format!("/api/v1/{path}?colour=red")).await.problem(400, "invalid");
         assert!(problem.detail.contains("colour"), "{path}: {}", problem.detail);
     }
@@ -139,4 +142,20 @@ async fn a_body_over_a_mebibyte_or_of_another_kind_is_refused() {
     place.request("POST", &path, Some(TOKEN), Some(large)).await.problem(413, "body_too_large");
     place.request("POST", &path, Some(TOKEN), None).await.problem(415, "not_json");
     place.request("POST", &path, Some(TOKEN), Some(b"{\"why\":".to_vec())).await.problem(400, "invalid");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_payload_over_the_service_s_own_limit_runs_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let idem = idem_runtime::Idem::builder().payload_limit(1000).open(folder.path()).unwrap();
+    let place = Place::of(idem, Auth::token(TOKEN).and("ann", "ann's own token")).await;
+    assert!(place.order("A-1", 11).await.is_err());
+    let path = format!("/api/v1/letters/{}/redrive", place.letter_of("A-1").await);
+    let payload = json!({ "order": { "order_no": "A-1", "qty": 1, "phone": "0".repeat(2000) } });
+    let body = json!({ "run": true, "payload": payload, "why": "x" });
+    let redriven: Redriven = place.post(&path, body).await.json();
+    let Some(RunOutcome::Failed { error, .. }) = redriven.ran else { panic!("{redriven:?}") };
+    assert!(error.contains("over the limit of 1000 bytes"), "{error}");
+    assert_eq!(redriven.letter.letter.state, LetterState::Open);
+    assert!(place.shelf.lock().unwrap().is_empty(), "nothing ran");
 }

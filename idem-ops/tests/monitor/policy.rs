@@ -51,6 +51,38 @@ async fn the_first_letter_and_new_groups_are_told_at_once_and_the_rest_in_digest
     assert_eq!(AlertState::of(&idem).await.unwrap().untold, 0);
 }
 
+/// Errors that are all different would each be a reason to tell people at once.
+#[tokio::test]
+async fn a_flood_of_different_errors_is_as_many_notices_as_the_policy_says() {
+    const AT_ONCE: u32 = 3;
+    let clock = ManualClock::default();
+    let (idem, (pager, mut told)) = (idem(&clock), pager("pager"));
+    let policy = Policy::default().digest_every(PERIOD).new_groups_at_once(AT_ONCE);
+    let watch = Monitor::of(&idem, "orders").policy(policy).tell(pager).start().unwrap();
+    // Words, for numbers are blanked.
+    let word =
+        |number: u32| "abcdefghij".repeat(2)[(number % 10) as usize..][..(2 + number / 10 % 9) as usize].to_owned();
+    let (mut notices, mut letters) = (0, 0);
+    for number in 0..60 {
+        die(&idem, number..number + 1, &word(number)).await;
+        // Time enough for another notice, were one allowed.
+        clock.asleep(2).await;
+        clock.advance(PERIOD / 100);
+    }
+    // The first, and as many new groups as one period has; the rest waits.
+    while let Ok(notice) = told.try_recv() {
+        letters += notice.unwrap().groups.iter().map(|group| group.count).sum::<u64>();
+        notices += 1;
+    }
+    assert_eq!(notices, 1 + AT_ONCE, "{letters} letters");
+    clock.asleep(2).await;
+    clock.advance(PERIOD);
+    let digest = within(told.recv()).await.unwrap().unwrap();
+    assert_eq!(letters + digest.groups.iter().map(|group| group.count).sum::<u64>(), 60);
+    watch.stop().await;
+    assert!(told.try_recv().is_err());
+}
+
 #[tokio::test]
 async fn what_died_while_nobody_watched_is_told_and_never_again() {
     let clock = ManualClock::default();

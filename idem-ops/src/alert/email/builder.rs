@@ -16,6 +16,7 @@ use url::{Host, Url};
 use super::config_error::EmailConfigError;
 use super::connection::Server;
 use super::{Email, Protection};
+use crate::loopback;
 use crate::secret::Secret;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -245,9 +246,8 @@ fn percent_decoded(user: &str) -> Result<String, EmailConfigError> {
 
 fn is_loopback(host: &str) -> bool {
     match Host::parse(host) {
-        Ok(Host::Domain(domain)) => domain == "localhost",
-        Ok(Host::Ipv4(address)) => address.is_loopback(),
-        Ok(Host::Ipv6(address)) => address.is_loopback(),
+        Ok(host) => loopback::is_loopback(&host),
+        // Without the brackets that an IPv6 address has in a URL.
         Err(_) => host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback()),
     }
 }

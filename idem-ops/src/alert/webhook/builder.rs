@@ -1,18 +1,15 @@
 //! Where a webhook goes, checked when it is built.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::Client;
 use reqwest::redirect::Policy;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, RootCertStore};
-use rustls_platform_verifier::Verifier;
-use url::{Host, Url};
+use url::Url;
 
 use super::{Service, Webhook, sign};
+use crate::loopback::is_loopback;
 use crate::secret::Secret;
+use crate::tls;
 
 const TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -70,12 +67,8 @@ impl WebhookBuilder {
             .expose()
             .parse()
             .map_err(|error: url::ParseError| WebhookConfigError::Url { reason: error.to_string() })?;
-        let loopback = match url.host() {
-            Some(Host::Domain(domain)) => domain == "localhost",
-            Some(Host::Ipv4(address)) => address.is_loopback(),
-            Some(Host::Ipv6(address)) => address.is_loopback(),
-            None => return Err(WebhookConfigError::Url { reason: "no host in it".to_owned() }),
-        };
+        let host = url.host().ok_or_else(|| WebhookConfigError::Url { reason: "no host in it".to_owned() })?;
+        let loopback = is_loopback(&host);
         match url.scheme() {
             "https" => {}
             "http" if loopback => {}
@@ -95,8 +88,10 @@ impl WebhookBuilder {
         if self.timeout.is_zero() {
             return Err(WebhookConfigError::NoTime);
         }
+        let roots = self.roots.iter().map(|pem| tls::certificates(pem)).collect::<Result<Vec<_>, _>>();
+        let tls = roots.and_then(|roots| tls::client(url.scheme() == "https", roots.concat()));
         let mut client = Client::builder()
-            .tls_backend_preconfigured(tls(url.scheme() == "https", &self.roots)?)
+            .tls_backend_preconfigured(tls.map_err(|reason| WebhookConfigError::Certificate { reason })?)
             .redirect(Policy::none())
             .retry(reqwest::retry::never())
             .referer(false)
@@ -114,31 +109,6 @@ impl WebhookBuilder {
             timeout: self.timeout,
         })
     }
-}
-
-/// The process may have no default for rustls, or one of its own; what is used here is always said here.
-fn tls(needed: bool, roots: &[Vec<u8>]) -> Result<ClientConfig, WebhookConfigError> {
-    let bad = |reason: String| WebhookConfigError::Certificate { reason };
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| bad(error.to_string()))?;
-    if !needed {
-        // A machine without any root certificate can still talk to its own loopback.
-        return Ok(config.with_root_certificates(RootCertStore::empty()).with_no_client_auth());
-    }
-    let mut extra = Vec::new();
-    for pem in roots {
-        let before = extra.len();
-        for certificate in CertificateDer::pem_slice_iter(pem) {
-            extra.push(certificate.map_err(|error| bad(error.to_string()))?);
-        }
-        if extra.len() == before {
-            return Err(bad("no `BEGIN CERTIFICATE`".to_owned()));
-        }
-    }
-    let verifier = Verifier::new_with_extra_roots(extra, provider).map_err(|error| bad(error.to_string()))?;
-    Ok(config.dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth())
 }
 
 /// What is wrong with how a webhook is to be sent. Neither address nor secret is in it.

@@ -8,7 +8,7 @@ use crate::cli::args::List;
 use crate::cli::out::{Out, unbroken};
 use crate::cli::problem::Problem;
 use crate::cli::shown::short;
-use crate::cli::target::{Target, whole_page};
+use crate::cli::target::{Target, whole_groups, whole_page};
 use crate::service::{GroupPage, GroupQuery, LONGEST_PAGE, LetterPage, StateFilter};
 
 /// Characters of an error in a list; all of it is in `show` and in JSON.
@@ -98,13 +98,7 @@ pub(super) fn state_name(state: LetterState) -> &'static str {
 
 pub(super) async fn groups(handler: Option<String>, target: &dyn Target, out: Out) -> Result<(), Problem> {
     let query = GroupQuery { handler, limit: Some(LONGEST_PAGE) };
-    let page = loop {
-        let page = target.groups(&query).await?;
-        if page.complete {
-            break page;
-        }
-        tokio::time::sleep(crate::cli::target::SOON).await;
-    };
+    let page = whole_groups(target, &query).await?;
     out.answer(&page, |out| group_table(&page, out))
 }
 

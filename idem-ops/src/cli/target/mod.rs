@@ -94,12 +94,23 @@ impl Where {
 }
 
 /// How soon to ask again.
-pub(crate) const SOON: Duration = Duration::from_millis(20);
+const SOON: Duration = Duration::from_millis(20);
 
 /// A page as the letters are, and not as far as a service that has just started has read them.
 pub(crate) async fn whole_page(target: &dyn Target, query: &LetterQuery) -> Result<LetterPage, Problem> {
     loop {
         let page = target.letters(query).await?;
+        if page.complete {
+            return Ok(page);
+        }
+        tokio::time::sleep(SOON).await;
+    }
+}
+
+/// The groups in the same way.
+pub(crate) async fn whole_groups(target: &dyn Target, query: &GroupQuery) -> Result<GroupPage, Problem> {
+    loop {
+        let page = target.groups(query).await?;
         if page.complete {
             return Ok(page);
         }

@@ -8,13 +8,14 @@ use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use url::{Host, Url};
+use url::Url;
 use uuid::Uuid;
 
 use super::{Answer, Target};
 use crate::cli::args::Place;
 use crate::cli::problem::Problem;
 use crate::cli::tls;
+use crate::loopback;
 use crate::monitor::AlertState;
 use crate::secret::Secret;
 use crate::service::{
@@ -196,12 +197,7 @@ fn checked(mut url: Url, plain_http: bool) -> Result<Url, Problem> {
 }
 
 fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Domain(domain)) => domain == "localhost",
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    }
+    url.host().is_some_and(|host| loopback::is_loopback(&host))
 }
 
 impl Target for Remote {

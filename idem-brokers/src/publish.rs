@@ -1,8 +1,13 @@
 //! Messages on their way to a broker.
 
-use idem_runtime::BoxFuture;
+use idem_runtime::{BoxFuture, Keyed, Outgoing};
 
 use crate::error::BrokerError;
+
+/// The header in which a consumer finds the idempotency key (the name is that of the [HTTP field]).
+///
+/// [HTTP field]: https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/
+pub const KEY_HEADER: &str = "idempotency-key";
 
 /// A message to publish.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +32,14 @@ impl Message {
         Self { to: to.into(), id: None, lane: None, payload: payload.into(), headers: Vec::new() }
     }
 
+    /// A message in JSON with its own key, which is its id and stands in the header [`KEY_HEADER`], and its own lane.
+    ///
+    /// # Errors
+    /// When it cannot be turned into JSON.
+    pub fn of(to: impl Into<String>, message: &impl Keyed) -> serde_json::Result<Self> {
+        Outgoing::of(to, message).map(Self::from)
+    }
+
     /// The same with an id.
     #[must_use]
     pub fn id(mut self, id: impl Into<String>) -> Self {
@@ -46,6 +59,14 @@ impl Message {
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into()));
         self
+    }
+}
+
+impl From<Outgoing> for Message {
+    fn from(outgoing: Outgoing) -> Self {
+        let Outgoing { destination, key, payload, lane, mut headers, .. } = outgoing;
+        headers.push((KEY_HEADER.to_owned(), key.clone()));
+        Self { to: destination, id: Some(key), lane: Some(lane), payload, headers }
     }
 }
 

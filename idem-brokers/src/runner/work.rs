@@ -12,10 +12,11 @@ use tokio_util::sync::CancellationToken;
 use super::gate::{Gate, Pauses};
 use super::lanes::{End, Lanes, Turn};
 use super::take::PATIENCE;
-use super::{Decode, Handler, Order};
+use super::{Decode, Handler, Part};
 use crate::delivery::Delivery;
 use crate::error::BrokerError;
 use crate::observe::{self, Outcome};
+use crate::publish::KEY_HEADER;
 
 /// What a handler returned, its error as text.
 pub(super) type Handled = Result<(), String>;
@@ -25,12 +26,20 @@ pub(super) struct Work<T> {
     /// The handler's name in letters of messages that no handler took.
     name: String,
     source: String,
-    decode: Decode<T>,
-    order: Option<Order<T>>,
+    reading: Reading<T>,
     handler: Handler<T>,
     lanes: Lanes,
     pub(super) gate: Gate,
     abandon: CancellationToken,
+}
+
+/// What is read of a message.
+pub(super) struct Reading<T> {
+    pub(super) decode: Decode<T>,
+    /// What it has to stay in order with.
+    pub(super) order: Option<Part<T>>,
+    /// Its key, which its header must not contradict.
+    pub(super) key: Option<Part<T>>,
 }
 
 /// What the broker is to be told.
@@ -44,12 +53,11 @@ impl<T: Send + 'static> Work<T> {
         idem: Idem,
         name: String,
         source: String,
-        decode: Decode<T>,
-        order: Option<Order<T>>,
+        reading: Reading<T>,
         handler: Handler<T>,
         abandon: CancellationToken,
     ) -> Self {
-        Self { idem, name, source, decode, order, handler, lanes: Lanes::default(), gate: Gate::new(), abandon }
+        Self { idem, name, source, reading, handler, lanes: Lanes::default(), gate: Gate::new(), abandon }
     }
 
     /// Decodes a message and takes its turn now; the future does the rest.
@@ -83,14 +91,26 @@ impl<T: Send + 'static> Work<T> {
 
     fn decoded(&self, bytes: &[u8]) -> Result<T, String> {
         // A decoder is the user's, and a message may be anybody's.
-        catch_unwind(AssertUnwindSafe(|| (self.decode)(bytes))).unwrap_or_else(|_| Err("the decoder panicked".into()))
+        catch_unwind(AssertUnwindSafe(|| (self.reading.decode)(bytes)))
+            .unwrap_or_else(|_| Err("the decoder panicked".into()))
     }
 
     fn turn(&self, message: Option<&T>) -> Option<Turn> {
-        let (order, message) = (self.order.as_ref()?, message?);
+        let (order, message) = (self.reading.order.as_ref()?, message?);
         let key = catch_unwind(AssertUnwindSafe(|| order(message)));
         // Without a key of its own it stands in line with the others that have none.
         Some(self.lanes.enter(key.unwrap_or_default()))
+    }
+
+    /// Where its header names another key than its content has.
+    fn contradiction<D: Delivery>(&self, delivery: &D, message: &T) -> Option<String> {
+        let key = self.reading.key.as_ref()?;
+        let origin = delivery.origin();
+        let (_, said) = origin.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case(KEY_HEADER))?;
+        let Ok(key) = catch_unwind(AssertUnwindSafe(|| key(message))) else {
+            return Some("its key cannot be read: `Keyed::key` panicked".to_owned());
+        };
+        (key != *said).then(|| format!("its header `{KEY_HEADER}` names the key `{said}`, and its content `{key}`"))
     }
 
     async fn work<D: Delivery>(&self, delivery: &D, decoded: Result<T, String>, turn: Option<&mut Turn>) -> Told {
@@ -101,6 +121,9 @@ impl<T: Send + 'static> Work<T> {
                 return self.bury(delivery, &error, Outcome::Undecodable).await;
             }
         };
+        if let Some(error) = self.contradiction(delivery, &message) {
+            return self.bury(delivery, &error, Outcome::Refused).await;
+        }
         let keeps_its_place = turn.is_some();
         if let Some(turn) = turn
             && turn.come().await == End::GaveBack

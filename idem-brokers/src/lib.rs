@@ -13,6 +13,7 @@ mod error;
 mod observe;
 mod publish;
 mod relay;
+mod republish;
 mod runner;
 pub mod testing;
 
@@ -28,4 +29,5 @@ pub use error::BrokerError;
 pub use observe::describe_metrics;
 pub use publish::{KEY_HEADER, Message, Publisher};
 pub use relay::{Relay, Relaying};
+pub use republish::republish;
 pub use runner::{Consumer, Running, State};

@@ -1,5 +1,7 @@
 //! Messages on their way to a broker.
 
+use std::sync::Arc;
+
 use idem_runtime::{BoxFuture, Keyed, Outgoing};
 
 use crate::error::BrokerError;
@@ -77,4 +79,10 @@ pub trait Publisher: Send + Sync + 'static {
     /// # Errors
     /// The broker did not confirm it: it may have the message all the same, so publish it again with the same id.
     fn publish(&self, message: Message) -> BoxFuture<'_, Result<(), BrokerError>>;
+}
+
+impl<P: Publisher + ?Sized> Publisher for Arc<P> {
+    fn publish(&self, message: Message) -> BoxFuture<'_, Result<(), BrokerError>> {
+        (**self).publish(message)
+    }
 }

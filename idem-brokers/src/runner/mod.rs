@@ -8,6 +8,7 @@ mod work;
 use std::fmt::Display;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -145,9 +146,9 @@ impl<S: Source, T: Send + 'static> Consumer<S, T> {
         let (stop, abandon) = (CancellationToken::new(), CancellationToken::new());
         let (source, reading) = (self.source.name(), Reading { decode: self.decode, order: self.order, key: self.key });
         let work = Work::new(self.idem, self.name, source, reading, handler, abandon.clone());
-        let watched = state.subscribe();
+        let (watched, settled) = (state.subscribe(), Arc::clone(&work.settled));
         let taker = Taker::new(self.source, self.in_flight.get(), work, stop.clone(), state);
-        Running { stop, abandon, state: watched, task: Some(tokio::spawn(taker.run())) }
+        Running { stop, abandon, state: watched, settled, task: Some(tokio::spawn(taker.run())) }
     }
 }
 
@@ -172,6 +173,7 @@ pub struct Running {
     stop: CancellationToken,
     abandon: CancellationToken,
     state: watch::Receiver<State>,
+    settled: Arc<AtomicU64>,
     task: Option<JoinHandle<()>>,
 }
 
@@ -179,6 +181,11 @@ impl Running {
     /// What it is doing.
     pub fn state(&self) -> State {
         self.state.borrow().clone()
+    }
+
+    /// How many messages it has acked since it was started, their result or their dead letter being durable.
+    pub fn settled(&self) -> u64 {
+        self.settled.load(Relaxed)
     }
 
     /// Waits until it takes messages; false when it was stopped before.

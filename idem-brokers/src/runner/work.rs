@@ -2,6 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -30,6 +31,8 @@ pub(super) struct Work<T> {
     handler: Handler<T>,
     lanes: Lanes,
     pub(super) gate: Gate,
+    /// How many were acked.
+    pub(super) settled: Arc<AtomicU64>,
     abandon: CancellationToken,
 }
 
@@ -57,7 +60,8 @@ impl<T: Send + 'static> Work<T> {
         handler: Handler<T>,
         abandon: CancellationToken,
     ) -> Self {
-        Self { idem, name, source, reading, handler, lanes: Lanes::default(), gate: Gate::new(), abandon }
+        let (lanes, gate, settled) = (Lanes::default(), Gate::new(), Arc::default());
+        Self { idem, name, source, reading, handler, lanes, gate, settled, abandon }
     }
 
     /// Decodes a message and takes its turn now; the future does the rest.
@@ -79,8 +83,10 @@ impl<T: Send + 'static> Work<T> {
                 Some(Told::Retry(after)) => (Outcome::Again, End::GaveBack, said(delivery.retry(after)).await),
                 None => (Outcome::GivenBack, End::GaveBack, said(delivery.retry(Duration::ZERO)).await),
             };
-            if let Err(error) = said {
-                observe::unheard(&self.source, &error);
+            match said {
+                Err(error) => observe::unheard(&self.source, &error),
+                Ok(()) if end == End::Done => drop(self.settled.fetch_add(1, Relaxed)),
+                Ok(()) => {}
             }
             observe::ended(&self.source, outcome);
             if let Some(turn) = turn {

@@ -139,11 +139,11 @@ pub(crate) struct Letter {
 impl From<DeadLetter> for Letter {
     fn from(letter: DeadLetter) -> Self {
         Self {
-            key: letter.key,
             reason: letter.reason.to_string(),
             attempts: letter.attempts.len(),
             outcomes: letter.attempts.iter().map(|attempt| attempt.outcome.to_string()).collect(),
-            last_error: letter.attempts.into_iter().rev().find_map(|attempt| attempt.error),
+            last_error: letter.last_error().map(str::to_owned),
+            key: letter.key,
         }
     }
 }

@@ -38,7 +38,7 @@ fn places<'a>(records: impl IntoIterator<Item = &'a Record>) -> BTreeSet<String>
     records.into_iter().filter_map(|record| record.origin().position).collect()
 }
 
-/// Sends messages to every partition, and says to how many.
+/// Sends messages to every partition, and says how many.
 async fn fill<const REAL: bool>(stage: &Stage<Topic<REAL>>) -> anyhow::Result<usize> {
     for number in 0..40 {
         let order = PlaceOrder::new(format!("A-{number:04}"));
@@ -71,25 +71,24 @@ pub(super) async fn rebalance<const REAL: bool>(server: Arc<Server>) -> anyhow::
     for old in before {
         ensure!(old.ack().await.is_err(), "an ack for a partition that was taken away");
     }
-    ensure!(first.session.handed_nothing().await, "an old ack brought something about");
+    ensure!(within(stage.broker.left()).await? == all as u64, "an old ack was committed");
+    for record in first.handed.drain(..).chain(second.handed.drain(..)) {
+        record.ack().await?;
+    }
+    committed(&stage).await?;
     for member in [first, second] {
-        for record in member.handed {
-            record.ack().await?;
-        }
         within(member.session.close()).await;
     }
     stage.is_clean().await
 }
 
-trait Quiet {
-    async fn handed_nothing(&mut self) -> bool;
-}
-
-impl Quiet for Consuming {
-    /// Whether there is nothing to hand over at this moment.
-    async fn handed_nothing(&mut self) -> bool {
-        futures_util::future::FutureExt::now_or_never(self.next(100)).is_none()
-    }
+/// Waits until the members have committed all by themselves: what one has to say while another leaves, nobody hears.
+async fn committed<const REAL: bool>(stage: &Stage<Topic<REAL>>) -> anyhow::Result<()> {
+    let committed = async {
+        while stage.broker.left().await? > 0 {}
+        Ok(())
+    };
+    within(committed).await
 }
 
 /// Where all members agree on it, only what moves is taken away.
@@ -115,6 +114,7 @@ pub(super) async fn cooperative<const REAL: bool>(server: Arc<Server>) -> anyhow
     for record in second.handed.drain(..) {
         record.ack().await?;
     }
+    committed(&stage).await?;
     for member in [first, second] {
         within(member.session.close()).await;
     }

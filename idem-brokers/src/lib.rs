@@ -6,7 +6,7 @@
 //!
 //! A [`Relay`] sends what handlers put into the outbox, each message until its broker has it, with a [`Publisher`].
 //!
-//! Each broker is a feature: `rabbitmq`, `nats`, `redis`.
+//! Each broker is a feature: `rabbitmq`, `nats`, `kafka`, `redis`.
 
 mod delivery;
 mod error;
@@ -17,6 +17,8 @@ mod republish;
 mod runner;
 pub mod testing;
 
+#[cfg(feature = "kafka")]
+pub mod kafka;
 #[cfg(feature = "nats")]
 pub mod nats;
 #[cfg(feature = "rabbitmq")]

@@ -40,7 +40,7 @@ const KAFKA: Broker = Broker {
     heading: "Tests on a real Kafka broker",
     programs: &[Program { name: "tansu", version: "0.6.0", arguments: &["--features", "dynostore"] }],
     variable: "IDEM_TEST_KAFKA",
-    tests: (&["-p", "idem-brokers", "--features", "kafka", "--test", "brokers"], "tansu::"),
+    tests: (&["-p", "idem-brokers", "--features", "kafka", "--test", "brokers"], "kafka_real::"),
 };
 
 const ALL: [(Name, Broker); 1] = [(Name::Kafka, KAFKA)];

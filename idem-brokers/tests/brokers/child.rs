@@ -85,6 +85,14 @@ pub(crate) fn run() -> ExitCode {
             crate::rabbitmq::Queue::NAME => {
                 consume(crate::rabbitmq::Queue::new(address, queue), Path::new(folder), handler).await;
             }
+            #[cfg(feature = "kafka")]
+            crate::kafka::Mock::NAME => {
+                consume(crate::kafka::Mock::new(address, queue), Path::new(folder), handler).await;
+            }
+            #[cfg(feature = "kafka")]
+            crate::kafka::Real::NAME => {
+                consume(crate::kafka::Real::new(address, queue), Path::new(folder), handler).await;
+            }
             _ => unreachable!("no such broker: {name}"),
         }
     });

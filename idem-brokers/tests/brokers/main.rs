@@ -7,6 +7,8 @@
 
 mod broker;
 mod child;
+#[cfg(feature = "kafka")]
+mod kafka;
 #[cfg(feature = "nats")]
 mod nats;
 #[cfg(feature = "rabbitmq")]
@@ -36,5 +38,7 @@ fn main() -> ExitCode {
     tests.extend(scenarios::all::<nats::Subject>());
     #[cfg(feature = "rabbitmq")]
     tests.extend(scenarios::all::<rabbitmq::Queue>());
+    #[cfg(feature = "kafka")]
+    tests.extend(kafka::all());
     libtest_mimic::run(&Arguments::from_args(), tests).exit_code()
 }

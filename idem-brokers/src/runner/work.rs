@@ -185,7 +185,8 @@ impl<T: Send + 'static> Work<T> {
         let (bytes, origin) = (delivery.payload(), delivery.origin());
         // Two messages may carry one id, and both are kept; one message that comes twice is one letter.
         let hash = blake3::hash(bytes).to_hex();
-        let key = origin.message_id.as_ref().map_or_else(|| hash[..32].to_owned(), |id| format!("{id} {}", &hash[..16]));
+        let key =
+            origin.message_id.as_ref().map_or_else(|| hash[..32].to_owned(), |id| format!("{id} {}", &hash[..16]));
         match self.idem.bury(&self.name, &key, bytes, origin, error).await {
             Ok(letter) => {
                 tracing::warn!(source = self.source, %letter, error, "a message that no handler can take is a dead letter");

@@ -33,3 +33,7 @@ pub use publish::{KEY_HEADER, Message, Publisher};
 pub use relay::{Relay, Relaying};
 pub use republish::republish;
 pub use runner::{Consumer, Running, State};
+
+#[cfg(all(doctest, feature = "rabbitmq", feature = "nats", feature = "redis", feature = "kafka"))]
+#[doc = include_str!("../README.md")]
+mod readme {}

@@ -1,4 +1,4 @@
-//! A consumer in a process of its own, which is this program again: it can be killed as a machine kills.
+//! A consumer or a producer in a process of its own, which is this program again: it can be killed as a machine kills.
 
 use std::env;
 use std::io::Read;
@@ -7,32 +7,35 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use idem_brokers::Consumer;
+use idem_brokers::{Consumer, Relay};
 use idem_runtime::Idem;
 use idem_test_support::DEADLINE;
 
 use crate::broker::Broker;
-use crate::shop::{PlaceOrder, Shop, place, place_and_hang};
+use crate::shop::{ACCEPTED, PlaceOrder, Shop, accept, place, place_and_hang};
 
 const VARIABLE: &str = "IDEM_BROKERS_CHILD";
 
-/// What the child's handler does besides placing orders.
+/// What the child does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Handler {
-    Plain,
+pub(crate) enum Job {
+    /// It accepts orders, and sends them on.
+    Produce,
+    /// It places the orders that come.
+    Consume,
     /// The first order hangs when it is in the table and not in the ledger.
     HangsInTheBody,
     /// The first order hangs when it is in the ledger and not acked.
     HangsBeforeTheAck,
 }
 
-/// A consumer's process. Dropped, it is killed.
+/// A child's process. Dropped, it is killed.
 pub(crate) struct Process(Child);
 
 /// Starts one on a shop's folder; the ledger is in it too.
-pub(crate) fn start<B: Broker>(address: &str, queue: &str, folder: &Path, handler: Handler) -> Process {
+pub(crate) fn start<B: Broker>(address: &str, queue: &str, folder: &Path, job: Job) -> Process {
     let mut command = Command::new(env::current_exe().unwrap());
-    command.args([B::NAME, address, queue]).arg(folder).arg(format!("{handler:?}"));
+    command.args([B::NAME, address, queue]).arg(folder).arg(format!("{job:?}"));
     command.env(VARIABLE, "1").stdin(Stdio::piped()).stdout(Stdio::null());
     Process(command.spawn().unwrap())
 }
@@ -47,7 +50,7 @@ impl Process {
     /// Lets it end in order.
     pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
         drop(self.0.stdin.take());
-        crate::broker::until("the consumer's process ends", || self.0.try_wait().unwrap().is_some()).await
+        crate::broker::until("the child's process ends", || self.0.try_wait().unwrap().is_some()).await
     }
 }
 
@@ -64,34 +67,35 @@ pub(crate) fn is_one() -> bool {
 
 pub(crate) fn run() -> ExitCode {
     let arguments: Vec<_> = env::args().skip(1).collect();
-    let [name, address, queue, folder, handler] = &arguments[..] else { return ExitCode::FAILURE };
-    let handler = match handler.as_str() {
-        "HangsInTheBody" => Handler::HangsInTheBody,
-        "HangsBeforeTheAck" => Handler::HangsBeforeTheAck,
-        _ => Handler::Plain,
+    let [name, address, queue, folder, job] = &arguments[..] else { return ExitCode::FAILURE };
+    let job = match job.as_str() {
+        "Produce" => Job::Produce,
+        "HangsInTheBody" => Job::HangsInTheBody,
+        "HangsBeforeTheAck" => Job::HangsBeforeTheAck,
+        _ => Job::Consume,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
         match name.as_str() {
             #[cfg(feature = "redis")]
             crate::redis::Streams::NAME => {
-                consume(crate::redis::Streams::new(address, queue), Path::new(folder), handler).await;
+                work(crate::redis::Streams::new(address, queue), queue, Path::new(folder), job).await;
             }
             #[cfg(feature = "nats")]
             crate::nats::Subject::NAME => {
-                consume(crate::nats::Subject::new(address, queue), Path::new(folder), handler).await;
+                work(crate::nats::Subject::new(address, queue), queue, Path::new(folder), job).await;
             }
             #[cfg(feature = "rabbitmq")]
             crate::rabbitmq::Queue::NAME => {
-                consume(crate::rabbitmq::Queue::new(address, queue), Path::new(folder), handler).await;
+                work(crate::rabbitmq::Queue::new(address, queue), queue, Path::new(folder), job).await;
             }
             #[cfg(feature = "kafka")]
             crate::kafka::Mock::NAME => {
-                consume(crate::kafka::Mock::new(address, queue), Path::new(folder), handler).await;
+                work(crate::kafka::Mock::new(address, queue), queue, Path::new(folder), job).await;
             }
             #[cfg(feature = "kafka")]
             crate::kafka::Real::NAME => {
-                consume(crate::kafka::Real::new(address, queue), Path::new(folder), handler).await;
+                work(crate::kafka::Real::new(address, queue), queue, Path::new(folder), job).await;
             }
             _ => unreachable!("no such broker: {name}"),
         }
@@ -100,18 +104,45 @@ pub(crate) fn run() -> ExitCode {
 }
 
 /// Until its standard input ends.
-async fn consume<B: Broker>(broker: B, folder: &Path, handler: Handler) {
+async fn work<B: Broker>(broker: B, queue: &str, folder: &Path, job: Job) {
     let shop = Shop::at(folder);
+    match job {
+        Job::Produce => produce(&broker, queue, &shop, folder).await,
+        _ => consume(&broker, shop, folder, job).await,
+    }
+}
+
+async fn until_told_to_end() {
+    let ended = tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new()));
+    let _ = ended.await;
+}
+
+async fn produce<B: Broker>(broker: &B, queue: &str, shop: &Shop, folder: &Path) {
+    let idem = Idem::open(folder.join("outbox")).unwrap();
+    let relay = Relay::new(&idem, broker.publisher()).start();
+    for number in 0..ACCEPTED {
+        idem.scope(accept(&idem, queue, PlaceOrder::new(format!("A-{number:04}")))).await.unwrap();
+    }
+    while !idem.outbox().waiting(None, 1).await.unwrap().is_empty() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    shop.mark("sent", "");
+    until_told_to_end().await;
+    relay.stop(DEADLINE).await;
+    idem.close().await.unwrap();
+}
+
+async fn consume<B: Broker>(broker: &B, shop: Arc<Shop>, folder: &Path, job: Job) {
     let idem = Idem::open(folder.join("ledger")).unwrap();
     let work = Arc::clone(&shop);
     let consumer = Consumer::new(&idem, broker.source()).in_flight(32).start(move |order: PlaceOrder| {
         let shop = Arc::clone(&work);
         async move {
-            if handler == Handler::HangsInTheBody {
+            if job == Job::HangsInTheBody {
                 return place_and_hang(shop, order).await;
             }
             let placed = place(Arc::clone(&shop), order).await;
-            if handler == Handler::HangsBeforeTheAck {
+            if job == Job::HangsBeforeTheAck {
                 shop.mark("before_the_ack", "");
                 std::future::pending::<()>().await;
             }
@@ -126,8 +157,7 @@ async fn consume<B: Broker>(broker: B, folder: &Path, handler: Handler) {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     });
-    let ended = tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new()));
-    let _ = ended.await;
+    until_told_to_end().await;
     consumer.stop(DEADLINE).await;
     idem.close().await.unwrap();
 }

@@ -13,6 +13,7 @@ mod kafka;
 mod nats;
 #[cfg(feature = "rabbitmq")]
 mod rabbitmq;
+mod readme;
 #[cfg(feature = "redis")]
 mod redis;
 mod scenarios;
@@ -40,5 +41,7 @@ fn main() -> ExitCode {
     tests.extend(scenarios::all::<rabbitmq::Queue>());
     #[cfg(feature = "kafka")]
     tests.extend(kafka::all());
+    let names = tests.iter().map(|test| test.name().to_owned()).collect();
+    tests.push(Trial::test("readme::each_cell_of_the_table_is_a_test", move || readme::each_cell_is_a_test(&names)));
     libtest_mimic::run(&Arguments::from_args(), tests).exit_code()
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use anyhow::bail;
 use idem_brokers::Message;
-use idem_runtime::idempotent;
+use idem_runtime::{Idem, Keyed, Outgoing, idempotent};
 use serde::{Deserialize, Serialize};
 
 /// What the messages ask for.
@@ -38,6 +38,16 @@ impl PlaceOrder {
     /// As its producer sends it.
     pub(crate) fn message(&self, to: &str) -> Message {
         Message::new(to, serde_json::to_vec(self).unwrap()).id(&self.order_no)
+    }
+}
+
+impl Keyed for PlaceOrder {
+    fn key(&self) -> String {
+        self.order_no.clone()
+    }
+
+    fn lane(&self) -> String {
+        self.customer.clone()
     }
 }
 
@@ -121,6 +131,15 @@ impl Shop {
     pub(crate) fn marked(&self, name: &str) -> Option<String> {
         fs::read_to_string(self.folder.join(name)).ok()
     }
+}
+
+/// How many orders a producer accepts.
+pub(crate) const ACCEPTED: u32 = 200;
+
+/// The producer's end: the order goes out with the result.
+#[idempotent(name = "orders.accept", key = order.key(), skip(idem, queue))]
+pub(crate) async fn accept(idem: &Idem, queue: &str, order: PlaceOrder) -> anyhow::Result<()> {
+    Ok(idem.outbox().enqueue(Outgoing::of(queue, &order)?)?)
 }
 
 /// Each failed attempt gives the message back.

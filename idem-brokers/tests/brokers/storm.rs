@@ -11,7 +11,7 @@ use idem_test_support::within;
 use tokio::time::Instant;
 
 use crate::broker::{Broker, Stage, publish, until};
-use crate::child::{self, Handler};
+use crate::child::{self, Job};
 use crate::shop::PlaceOrder;
 
 const MESSAGES: u32 = 2000;
@@ -33,7 +33,7 @@ pub(crate) async fn storm<B: Broker>(server: Arc<Server>) -> anyhow::Result<()> 
         anyhow::Ok(())
     });
 
-    let start = || child::start::<B>(server.address(), &stage.name, stage.folder.path(), Handler::Plain);
+    let start = || child::start::<B>(server.address(), &stage.name, stage.folder.path(), Job::Consume);
     let mut consumer = start();
     for kill in 0..KILLS {
         let more = stage.shop.placed() + fastrand::usize(1..orders / (2 * KILLS));

@@ -8,7 +8,7 @@ use idem_test_support::servers::Server;
 use idem_test_support::within;
 
 use crate::broker::{Broker, Stage, until};
-use crate::child::{self, Handler};
+use crate::child::{self, Job};
 use crate::shop::PlaceOrder;
 
 pub(super) async fn resent_by_the_producer<B: Broker>(server: Arc<Server>) -> anyhow::Result<()> {
@@ -48,15 +48,15 @@ pub(super) async fn broker_killed_and_restarted<B: Broker>(server: Arc<Server>) 
 
 /// The order is in the table, and nobody wrote down that it is.
 pub(super) async fn consumer_killed_in_the_body<B: Broker>(server: Arc<Server>) -> anyhow::Result<()> {
-    killed::<B>(&server, Handler::HangsInTheBody, "in_the_body").await
+    killed::<B>(&server, Job::HangsInTheBody, "in_the_body").await
 }
 
 /// The result is recorded, and the broker was not told.
 pub(super) async fn consumer_killed_before_the_ack<B: Broker>(server: Arc<Server>) -> anyhow::Result<()> {
-    killed::<B>(&server, Handler::HangsBeforeTheAck, "before_the_ack").await
+    killed::<B>(&server, Job::HangsBeforeTheAck, "before_the_ack").await
 }
 
-async fn killed<B: Broker>(server: &Server, handler: Handler, mark: &str) -> anyhow::Result<()> {
+async fn killed<B: Broker>(server: &Server, handler: Job, mark: &str) -> anyhow::Result<()> {
     let stage = Stage::<B>::new(server).await?;
     let folder = stage.folder.path();
     stage.send(&PlaceOrder::new("A-1001")).await?;
@@ -65,7 +65,7 @@ async fn killed<B: Broker>(server: &Server, handler: Handler, mark: &str) -> any
     first.kill();
     ensure!(stage.shop.placed() == 1, "it was placed before the kill");
 
-    let second = child::start::<B>(server.address(), &stage.name, folder, Handler::Plain);
+    let second = child::start::<B>(server.address(), &stage.name, folder, Job::Consume);
     stage.send(&PlaceOrder::new("A-1002")).await?;
     until("the other order is placed", || stage.shop.placed() == 2).await?;
     // The message that died with its consumer has its own time to come back: the broker says when.
@@ -79,7 +79,7 @@ async fn killed<B: Broker>(server: &Server, handler: Handler, mark: &str) -> any
             break;
         }
         ensure!(tokio::time::Instant::now() < deadline, "the message of the killed consumer stays");
-        let next = child::start::<B>(server.address(), &stage.name, folder, Handler::Plain);
+        let next = child::start::<B>(server.address(), &stage.name, folder, Job::Consume);
         tokio::time::sleep(stays).await;
         // A group that shares anew with every one that comes and goes needs one that stays.
         (second, stays) = (Some(next), 2 * stays);

@@ -3,6 +3,7 @@
 mod causes;
 mod consumers;
 mod failures;
+mod producers;
 
 use std::sync::Arc;
 
@@ -26,6 +27,7 @@ pub(crate) fn all<B: Broker>() -> Vec<Trial> {
         named::<B, _>("two_consumers_in_one_group", Needs::Any, consumers::two_in_one_group::<B>),
         named::<B, _>("shutdown_finishes_or_gives_back", Needs::Any, consumers::shutdown::<B>),
         named::<B, _>("order_per_key", Needs::Any, consumers::order_per_key::<B>),
+        named::<B, _>("producer_killed_with_an_outbox", Needs::Any, producers::killed_with_an_outbox::<B>),
         named::<B, _>("storm", Needs::Own, storm::storm::<B>),
     ];
     if B::OUTLIVES {

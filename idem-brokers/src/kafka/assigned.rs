@@ -2,11 +2,9 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
-use std::sync::Arc;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
-use std::time::Duration;
 
 use parking_lot::Mutex;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
@@ -172,7 +170,7 @@ impl ClientContext for Context {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!(%error, reason, "librdkafka is in trouble");
+        tracing::warn!(%error, reason, "Kafka's client is in trouble");
     }
 }
 
@@ -203,18 +201,12 @@ impl ConsumerContext for Context {
 
     fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
         self.0.events.fetch_add(1, Ordering::Relaxed);
-        let Err(error) = result else { return };
-        if matches!(error, KafkaError::ConsumerCommit(rdkafka::error::RDKafkaErrorCode::NoOffset)) {
-            return;
+        if let Err(error) = &result {
+            tracing::warn!(%error, "Kafka did not take what is finished; it will be told again");
         }
-        tracing::warn!(%error, "Kafka did not take what is finished; it will be told again");
-        for one in offsets.elements() {
+        for one in offsets.elements().iter().filter(|one| result.is_err() || one.error().is_err()) {
             self.0.partition(one.topic(), one.partition()).iter().for_each(|partition| partition.unheard());
         }
-    }
-
-    fn main_queue_min_poll_interval(&self) -> rdkafka::util::Timeout {
-        Duration::from_secs(1).into()
     }
 }
 

@@ -82,7 +82,11 @@ fn join(
     let woken = Arc::clone(shared);
     consumer.set_nonempty_callback(move || woken.wake());
     for topic in topics {
-        let known = consumer.fetch_metadata(Some(topic), ANSWER).map_err(failed("connect"))?;
+        let known = consumer.fetch_metadata(Some(topic), ANSWER).map_err(|error| {
+            // Why nobody answers, librdkafka says only to those who listen.
+            while consumer.poll(Duration::ZERO).is_some() {}
+            failed("connect")(error)
+        })?;
         let error = known.topics().iter().find_map(rdkafka::metadata::MetadataTopic::error);
         if let Some(error) = error.map(RDKafkaErrorCode::from) {
             return Err(BrokerError::new("kafka", format!("find the topic `{topic}`"), error));

@@ -18,6 +18,10 @@ pub(super) struct Offsets {
 impl Offsets {
     /// A message was taken.
     pub(super) fn take(&mut self, offset: i64) {
+        if self.end.is_none() {
+            // Where the broker had us begin; to commit that could only take the group back.
+            self.told = Some(offset);
+        }
         self.unfinished.insert(offset);
         self.end = Some(offset + 1);
     }
@@ -55,6 +59,15 @@ mod tests {
     #[test]
     fn nothing_taken_is_no_news() {
         assert_eq!(Offsets::default().news(), None);
+    }
+
+    #[test]
+    fn the_beginning_is_no_news() {
+        let mut offsets = Offsets::default();
+        offsets.take(7);
+        offsets.take(8);
+        offsets.finish(8);
+        assert_eq!(offsets.news(), None);
     }
 
     #[test]

@@ -102,7 +102,7 @@ fn take(message: &BorrowedMessage<'_>, partition: Option<Arc<Partition>>, shared
     shared.arrived.notify_one();
 }
 
-/// librdkafka mends most things itself; what it cannot, ends the session.
+/// librdkafka has said what it is, and mends most things itself; what it cannot, ends the session.
 fn trouble(error: KafkaError, shared: &Shared) {
     let for_good = match &error {
         KafkaError::MessageConsumptionFatal(_) => true,
@@ -121,7 +121,5 @@ fn trouble(error: KafkaError, shared: &Shared) {
     };
     if for_good {
         shared.break_off(failed("wait for a message")(error));
-    } else {
-        tracing::warn!(%error, "Kafka's client is in trouble, and goes on");
     }
 }

@@ -6,12 +6,13 @@ use rdkafka::ClientConfig;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
 
-use super::{ANSWER, ID, config, failed};
+use super::{ANSWER, ID, KEY, config, failed};
 use crate::error::BrokerError;
 use crate::publish::{Message, Publisher};
 
 /// Publishes to the topics of a cluster, each message when all replicas in sync have it. A message's lane is its record's
-/// key, so that one lane stays in one partition; its id goes as the header `message-id`. Kafka knows the second copies that
+/// key, so that one lane stays in one partition; without a lane a header `key` is, as a message has it that goes back to its
+/// topic. Its id goes as the header `message-id`. Kafka knows the second copies that
 /// its own client sends, and no others.
 pub struct Topics {
     config: ClientConfig,
@@ -52,12 +53,14 @@ impl Publisher for Topics {
         Box::pin(async move {
             let producer = self.producer()?;
             let id = message.id.iter().map(|id| (ID, id));
+            let key = message.headers.iter().find(|(name, _)| name == KEY).map(|(_, value)| value);
             let headers = message.headers.iter().map(|(name, value)| (name.as_str(), value)).chain(id);
+            let headers = headers.filter(|(name, _)| *name != KEY);
             let headers = headers
                 .fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value: Some(value) }));
             let mut record = FutureRecord::to(&message.to).payload(&message.payload).headers(headers);
-            if let Some(lane) = &message.lane {
-                record = record.key(lane);
+            if let Some(key) = message.lane.as_ref().or(key) {
+                record = record.key(key);
             }
             let sent = producer.send(record, ANSWER).await;
             sent.map(drop).map_err(|(error, _)| failed("publish to a topic")(error))

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use idem_brokers::kafka::{Consuming, Kafka, Record};
-use idem_brokers::{Consumer, Delivery, Session, Source};
+use idem_brokers::{Consumer, Delivery, Message, Session, Source};
 use idem_test_support::servers::Server;
 use idem_test_support::within;
 use tokio::sync::Semaphore;
@@ -204,6 +204,30 @@ pub(super) async fn unfinished<const REAL: bool>(server: Arc<Server>) -> anyhow:
     again.ack().await?;
     within(member.session.close()).await;
     stage.is_clean().await
+}
+
+/// A message of a lane keeps its key and its partition when it goes back with the headers of its origin.
+pub(super) async fn key<const REAL: bool>(server: Arc<Server>) -> anyhow::Result<()> {
+    let stage = Stage::<Topic<REAL>>::new(&server).await?;
+    let mut member = Member::join(&stage.broker.source()).await?;
+    stage.publish(Message::new(&stage.name, "1").lane("Ann").id("m-17").header("trace", "17")).await?;
+    member.next().await?;
+    let first = member.handed[0].origin();
+    ensure!(first.message_id.as_deref() == Some("m-17"), "{first:?}");
+    let headers = [("key", "Ann"), ("trace", "17")].map(|(name, value)| (name.to_owned(), value.to_owned()));
+    ensure!(first.headers == headers, "{first:?}");
+
+    let mut back = Message::new(&stage.name, "2");
+    back.headers = first.headers.clone();
+    stage.publish(back).await?;
+    member.next().await?;
+    let second = member.handed[1].origin();
+    let partition =
+        |position: &Option<String>| position.as_ref().and_then(|text| text.split(',').next().map(str::to_owned));
+    ensure!(second.headers == first.headers, "{second:?}");
+    ensure!(partition(&second.position) == partition(&first.position), "{first:?} and {second:?}");
+    within(member.session.close()).await;
+    Ok(())
 }
 
 pub(super) async fn no_such_topic<const REAL: bool>(server: Arc<Server>) -> anyhow::Result<()> {

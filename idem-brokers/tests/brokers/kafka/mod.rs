@@ -36,6 +36,7 @@ fn of<const REAL: bool>() -> Vec<Trial> {
         named::<Topic<REAL>, _>("cooperative_rebalance_keeps_the_rest", Needs::Any, groups::cooperative::<REAL>),
         named::<Topic<REAL>, _>("slow_handlers_keep_their_partitions", Needs::Any, groups::slow_handlers::<REAL>),
         named::<Topic<REAL>, _>("unfinished_holds_the_offset", Needs::Any, groups::unfinished::<REAL>),
+        named::<Topic<REAL>, _>("key_stays_with_its_message", Needs::Any, groups::key::<REAL>),
         named::<Topic<REAL>, _>("no_such_topic", Needs::Any, groups::no_such_topic::<REAL>),
     ]);
     tests

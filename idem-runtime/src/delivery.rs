@@ -86,6 +86,11 @@ impl Verdict {
         Self::Unavailable { error: "the ledger did not take how the attempt ended".to_owned() }
     }
 
+    /// What a report means that came too late: the claim is somebody else's, and so is the message's fate.
+    pub(crate) fn passed_on() -> Self {
+        Self::Again { after: SOON }
+    }
+
     /// The worse of two: what must come again comes again, whatever else was settled or refused.
     fn and(self, other: Self) -> Self {
         match (self, other) {

@@ -162,7 +162,8 @@ impl Drive {
         match reply {
             Ok(Reply::Recorded | Reply::Died(_) | Reply::Dead { .. }) => Verdict::Settled,
             Ok(Reply::Waiting { at }) => Verdict::Again { after: until(*at, self.idem().inner().clock.now()) },
-            _ => Verdict::unrecorded(),
+            Ok(_) => Verdict::passed_on(),
+            Err(_) => Verdict::unrecorded(),
         }
     }
 

@@ -1,18 +1,18 @@
 //! Messages a second through a real broker, 64 in flight: `cargo xtask bench --bench brokers`. An annotated handler on the
-//! embedded ledger, beside the broker's own client that acks and does nothing; then a million messages once more, which
-//! all are duplicates. `REPLAYED=10000` replays fewer.
+//! embedded ledger, beside the same consumer with a handler that does nothing, and beside the broker's own client that
+//! acks and does nothing else; then a million messages once more, which all are duplicates. `REPLAYED=10000` replays fewer.
 
 #![expect(clippy::unwrap_used, reason = "a bench that cannot run measures nothing")]
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-use idem_benches::orders::place_order;
+use idem_benches::orders::{PlaceOrder, place_order};
 use idem_benches::queues::{NatsQueues, Queues, RabbitQueues};
 use idem_benches::report::Row;
 use idem_benches::rounds::in_turns;
 use idem_brokers::Consumer;
-use idem_runtime::Idem;
+use idem_runtime::{Error, Idem};
 use tokio::runtime::Runtime;
 
 const IN_FLIGHT: u16 = 64;
@@ -21,10 +21,15 @@ const MESSAGES: u64 = 10_000;
 const ROUNDS: usize = 7;
 const REPLAYED: u64 = 1_000_000;
 
-/// How long idem takes for so many messages; the handler runs where the key is new.
-async fn settle(idem: &Idem, source: impl idem_brokers::Source, messages: u64) -> Duration {
+/// How long a consumer takes for so many messages.
+async fn settle<F: Future<Output = Result<R, Error>> + Send + 'static, R: Send + 'static>(
+    idem: &Idem,
+    source: impl idem_brokers::Source,
+    messages: u64,
+    handler: impl Fn(PlaceOrder) -> F + Send + Sync + 'static,
+) -> Duration {
     let start = Instant::now();
-    let consumer = Consumer::new(idem, source).in_flight(IN_FLIGHT.into()).start(place_order);
+    let consumer = Consumer::new(idem, source).in_flight(IN_FLIGHT.into()).start(handler);
     while consumer.settled() < messages {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
@@ -38,6 +43,11 @@ fn rate(messages: u64, took: Duration) -> f64 {
     messages as f64 / took.as_secs_f64()
 }
 
+/// Nothing is recorded, and the message is acked.
+async fn nothing(_: PlaceOrder) -> Result<(), Error> {
+    Ok(())
+}
+
 fn first_calls<Q: Queues>(runtime: &Runtime, idem: &Idem, first: u64) {
     let (queues, next) = (runtime.block_on(Q::start()).unwrap(), Cell::new(0));
     let filled = || {
@@ -46,12 +56,16 @@ fn first_calls<Q: Queues>(runtime: &Runtime, idem: &Idem, first: u64) {
         runtime.block_on(queues.fill(&name, from..from + MESSAGES)).unwrap();
         name
     };
-    let [ours, bare] = in_turns(
+    let [ours, empty, bare] = in_turns(
         ROUNDS,
         [
             &mut || {
                 let source = queues.source(&filled(), "idem");
-                rate(MESSAGES, runtime.block_on(settle(idem, source, MESSAGES)))
+                rate(MESSAGES, runtime.block_on(settle(idem, source, MESSAGES, place_order)))
+            },
+            &mut || {
+                let source = queues.source(&filled(), "idem");
+                rate(MESSAGES, runtime.block_on(settle(idem, source, MESSAGES, nothing)))
             },
             &mut || {
                 let (queue, start) = (filled(), Instant::now());
@@ -60,11 +74,12 @@ fn first_calls<Q: Queues>(runtime: &Runtime, idem: &Idem, first: u64) {
             },
         ],
     );
-    let bench = format!("messages of {}, {IN_FLIGHT} in flight", Q::NAME);
-    Row {
-        bench, unit: "messages/s", ours, beside: Some(("its own client, that only acks", bare)), to_reach: "≥ 0.7"
-    }
-    .print();
+    let row = |beside, to_reach| {
+        let bench = format!("messages of {}, {IN_FLIGHT} in flight", Q::NAME);
+        Row { bench, unit: "messages/s", ours, beside: Some(beside), to_reach }.print();
+    };
+    row(("the same consumer, a handler that does nothing", empty), "≥ 0.7");
+    row(("its own client, that only acks", bare), "");
 }
 
 fn replay(runtime: &Runtime, idem: &Idem, first: u64) {
@@ -72,8 +87,8 @@ fn replay(runtime: &Runtime, idem: &Idem, first: u64) {
     let queues = runtime.block_on(NatsQueues::start()).unwrap();
     let (took, bare) = runtime.block_on(async {
         queues.fill("orders", first..first + messages).await.unwrap();
-        settle(idem, queues.source("orders", "once"), messages).await;
-        let took = settle(idem, queues.source("orders", "again"), messages).await;
+        settle(idem, queues.source("orders", "once"), messages, place_order).await;
+        let took = settle(idem, queues.source("orders", "again"), messages, place_order).await;
         let start = Instant::now();
         queues.bare("orders", IN_FLIGHT, messages).await.unwrap();
         (took, start.elapsed())

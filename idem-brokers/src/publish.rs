@@ -12,6 +12,9 @@ pub struct Message {
     pub to: String,
     /// What the broker or a consumer knows a second copy by; the idempotency key is a good one.
     pub id: Option<String>,
+    /// Messages with the same lane stay in the order they were published, where the broker has lanes: Kafka's key. The
+    /// others ignore it.
+    pub lane: Option<String>,
     /// The bytes.
     pub payload: Vec<u8>,
     /// Further names and values.
@@ -21,13 +24,20 @@ pub struct Message {
 impl Message {
     /// A message for a queue, stream or subject.
     pub fn new(to: impl Into<String>, payload: impl Into<Vec<u8>>) -> Self {
-        Self { to: to.into(), id: None, payload: payload.into(), headers: Vec::new() }
+        Self { to: to.into(), id: None, lane: None, payload: payload.into(), headers: Vec::new() }
     }
 
     /// The same with an id.
     #[must_use]
     pub fn id(mut self, id: impl Into<String>) -> Self {
         self.id = Some(id.into());
+        self
+    }
+
+    /// The same in a lane.
+    #[must_use]
+    pub fn lane(mut self, lane: impl Into<String>) -> Self {
+        self.lane = Some(lane.into());
         self
     }
 

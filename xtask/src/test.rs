@@ -1,5 +1,6 @@
 //! `cargo xtask test`: everything that runs.
 
+use crate::built;
 use crate::packages;
 use crate::smoke;
 use crate::stage::{Stage, has_cargo};
@@ -8,8 +9,23 @@ use crate::torture;
 /// Not `--all-targets`, which would run the benches too.
 const TARGETS: [&str; 6] = ["--workspace", "--all-features", "--lib", "--bins", "--tests", "--examples"];
 
-pub(crate) fn run() -> anyhow::Result<()> {
-    let missing = packages::provide(&packages::ALL)?;
+/// Which tests to run
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Args {
+    /// After all others, the tests on brokers that build for minutes: `--with kafka`
+    #[arg(long, value_enum, value_delimiter = ',')]
+    with: Vec<built::Name>,
+    /// Nothing but those
+    #[arg(long, requires = "with")]
+    only: bool,
+}
+
+pub(crate) fn run(Args { with, only }: &Args) -> anyhow::Result<()> {
+    if *only {
+        return built::run(with);
+    }
+    let mut missing = packages::provide(&packages::ALL)?;
+    missing.extend(built::missed(with));
     let runner: &[&str] =
         if has_cargo("nextest") { &["nextest", "run", "--no-fail-fast"] } else { &["test", "--no-fail-fast"] };
     Stage::cargo("Unit, integration and ui tests", &[runner, TARGETS.as_slice()].concat()).run()?;
@@ -17,6 +33,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     Stage::cargo("Doc tests", &["test", "--workspace", "--exclude", "idem-macros", "--all-features", "--doc"]).run()?;
     smoke::run()?;
     torture::short()?;
+    built::run(with)?;
     if missing.is_empty() {
         println!("\nAll tests passed.");
     } else {

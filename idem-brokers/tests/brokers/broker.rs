@@ -19,6 +19,8 @@ pub(crate) trait Broker: Send + Sync + 'static {
     const KIND: &'static Kind;
     /// Whether its messages can be read again from the beginning.
     const REWINDS: bool;
+    /// Whether a client that runs goes by what it knows itself, and only one that starts asks the broker where to begin.
+    const CLIENT_KNOWS: bool = false;
     type Source: Source;
     type Publisher: Publisher;
 

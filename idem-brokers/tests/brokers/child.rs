@@ -2,8 +2,8 @@
 
 use std::env;
 use std::io::Read;
-use std::path::Path;
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,37 +58,37 @@ impl Drop for Process {
     }
 }
 
-pub(crate) fn is_one() -> bool {
-    env::var_os(VARIABLE).is_some()
+/// What this process is told when it is one.
+pub(crate) struct Task {
+    broker: String,
+    address: String,
+    queue: String,
+    folder: PathBuf,
+    handler: Handler,
 }
 
-pub(crate) fn run() -> ExitCode {
-    let arguments: Vec<_> = env::args().skip(1).collect();
-    let [name, address, queue, folder, handler] = &arguments[..] else { return ExitCode::FAILURE };
-    let handler = match handler.as_str() {
-        "HangsInTheBody" => Handler::HangsInTheBody,
-        "HangsBeforeTheAck" => Handler::HangsBeforeTheAck,
-        _ => Handler::Plain,
-    };
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    runtime.block_on(async {
-        match name.as_str() {
-            #[cfg(feature = "redis")]
-            crate::redis::Streams::NAME => {
-                consume(crate::redis::Streams::new(address, queue), Path::new(folder), handler).await;
-            }
-            #[cfg(feature = "nats")]
-            crate::nats::Subject::NAME => {
-                consume(crate::nats::Subject::new(address, queue), Path::new(folder), handler).await;
-            }
-            #[cfg(feature = "rabbitmq")]
-            crate::rabbitmq::Queue::NAME => {
-                consume(crate::rabbitmq::Queue::new(address, queue), Path::new(folder), handler).await;
-            }
-            _ => unreachable!("no such broker: {name}"),
+impl Task {
+    /// This process's, if it is a consumer's.
+    pub(crate) fn own() -> Option<Self> {
+        env::var_os(VARIABLE)?;
+        let arguments: Vec<_> = env::args().skip(1).collect();
+        let [broker, address, queue, folder, handler] = <[String; 5]>::try_from(arguments).unwrap();
+        let handler = match handler.as_str() {
+            "HangsInTheBody" => Handler::HangsInTheBody,
+            "HangsBeforeTheAck" => Handler::HangsBeforeTheAck,
+            _ => Handler::Plain,
+        };
+        Some(Self { broker, address, queue, folder: folder.into(), handler })
+    }
+
+    /// Consumes, if it is this broker that was meant.
+    pub(crate) fn run<B: Broker>(&self) {
+        if self.broker != B::NAME {
+            return;
         }
-    });
-    ExitCode::SUCCESS
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        runtime.block_on(consume(B::new(&self.address, &self.queue), &self.folder, self.handler));
+    }
 }
 
 /// Until its standard input ends.

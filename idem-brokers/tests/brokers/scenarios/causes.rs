@@ -33,13 +33,18 @@ pub(super) async fn broker_killed_and_restarted<B: Broker>(server: Arc<Server>) 
     let before = server.copy()?;
     server.restart().await?;
 
-    let (consumer, counts) = stage.consume();
+    let (mut consumer, mut counts) = stage.consume();
     until("some are placed", || stage.shop.placed() > 5).await?;
     server.kill()?;
     server.restart().await?;
     until("all are placed", || stage.shop.placed() == 40).await?;
     server.kill()?;
     server.put_back(&before)?;
+    if B::CLIENT_KNOWS {
+        // Nobody hears its last word.
+        stage.stop(consumer).await;
+        (consumer, counts) = stage.consume();
+    }
     let came = counts.came();
     server.restart().await?;
     until("all came again", || counts.came() >= came + 40).await?;

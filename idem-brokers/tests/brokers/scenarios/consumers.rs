@@ -83,7 +83,7 @@ pub(super) async fn order_per_key<B: Broker>(server: Arc<Server>) -> anyhow::Res
         let fails = u32::from(number % 7 == 0);
         let order = PlaceOrder::new(format!("A-{number:04}")).by(customer).failing(fails);
         sent.entry(customer.to_owned()).or_default().push(order.order_no.clone());
-        stage.send(&order).await?;
+        stage.publish(order.message(&stage.name).lane(customer)).await?;
     }
     let ((source, counts), shop) = (watched(stage.broker.source()), Arc::clone(&stage.shop));
     let consumer = Consumer::new(&stage.idem, source)

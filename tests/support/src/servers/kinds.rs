@@ -15,54 +15,54 @@ use super::keeper::Line;
 pub struct Kind {
     /// As people call it.
     pub name: &'static str,
-    /// Its package in Debian.
-    pub package: &'static str,
+    /// The command that installs it.
+    pub how: &'static str,
     /// The environment variable that has the address of one that runs already.
     pub variable: &'static str,
     pub(super) place: usize,
-    programs: &'static [&'static str],
-    scheme: &'static str,
+    pub(super) programs: &'static [&'static str],
+    pub(super) scheme: &'static str,
     /// Everything that has to run, in order.
     pub(super) start: fn(&Path, u16) -> anyhow::Result<Vec<Line>>,
-    /// What a client says first, and how the answer of a server that is ready begins.
-    hello: (&'static [u8], &'static [u8]),
+    /// What a client says first, and whether the answer so far is that of a server that is ready.
+    pub(super) hello: (&'static [u8], fn(&[u8]) -> bool),
 }
 
 /// Redis, which writes every change to its file before it answers.
 pub static REDIS: Kind = Kind {
     name: "Redis",
-    package: "redis-server",
+    how: "apt-get install redis-server",
     variable: "IDEM_TEST_REDIS",
     place: 0,
     programs: &["redis-server"],
     scheme: "redis",
     start: redis,
-    hello: (b"PING\r\n", b"+PONG"),
+    hello: (b"PING\r\n", |answer| answer.starts_with(b"+PONG")),
 };
 
 /// NATS with JetStream.
 pub static NATS: Kind = Kind {
     name: "NATS",
-    package: "nats-server",
+    how: "apt-get install nats-server",
     variable: "IDEM_TEST_NATS",
     place: 1,
     programs: &["nats-server"],
     scheme: "nats",
     start: nats,
-    hello: (b"", b"INFO "),
+    hello: (b"", |answer| answer.starts_with(b"INFO ")),
 };
 
 /// RabbitMQ, one node.
 pub static RABBITMQ: Kind = Kind {
     name: "RabbitMQ",
-    package: "rabbitmq-server",
+    how: "apt-get install rabbitmq-server",
     variable: "IDEM_TEST_AMQP",
     place: 2,
     programs: &["rabbitmq-server", "epmd"],
     scheme: "amqp",
     start: rabbitmq,
     // It takes connections last, when everything else is up.
-    hello: (b"AMQP\x00\x00\x09\x01", b"\x01"),
+    hello: (b"AMQP\x00\x00\x09\x01", |answer| answer.starts_with(b"\x01")),
 };
 
 impl Kind {
@@ -80,9 +80,13 @@ impl Kind {
         let asked = timeout(Duration::from_secs(2), async {
             let mut wire = TcpStream::connect(("127.0.0.1", port)).await?;
             wire.write_all(self.hello.0).await?;
-            let mut answer = vec![0; self.hello.1.len()];
-            wire.read_exact(&mut answer).await?;
-            std::io::Result::Ok(answer == self.hello.1)
+            let mut answer = Vec::new();
+            while !self.hello.1(&answer) {
+                if wire.read_buf(&mut answer).await? == 0 {
+                    return Ok(false);
+                }
+            }
+            std::io::Result::Ok(true)
         });
         matches!(asked.await, Ok(Ok(true)))
     }
@@ -95,7 +99,7 @@ fn find(name: &str) -> Option<PathBuf> {
     known.into_iter().chain(env::split_paths(&path)).map(|folder| folder.join(name)).find(|path| path.is_file())
 }
 
-fn line(name: &str, arguments: &[&str]) -> Line {
+pub(super) fn line(name: &str, arguments: &[&str]) -> Line {
     let program = find(name).unwrap_or_else(|| name.into());
     let arguments = arguments.iter().map(ToString::to_string).collect();
     Line { program: program.display().to_string(), arguments, variables: Vec::new() }

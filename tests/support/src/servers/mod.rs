@@ -1,11 +1,12 @@
 //! Real servers in temporary folders on free ports of the loopback.
 //!
 //! A server ends with the process that started it, however that ends, and so does its folder. `IDEM_TEST_REDIS`,
-//! `IDEM_TEST_NATS` and `IDEM_TEST_AMQP` are the addresses of servers that somebody runs already.
+//! `IDEM_TEST_NATS`, `IDEM_TEST_AMQP` and `IDEM_TEST_ROCKETMQ` are the addresses of servers that somebody runs already.
 
 mod keeper;
 mod kinds;
 mod proxy;
+mod rocketmq;
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ use keeper::Keeper;
 pub use kinds::{Kind, NATS, RABBITMQ, REDIS};
 use libtest_mimic::{Completion, Failed, Trial};
 pub use proxy::Proxy;
+pub use rocketmq::ROCKETMQ;
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 use tokio::time::timeout;
@@ -45,10 +47,7 @@ where
             return Ok(Completion::ignored_with("it kills its server, and this one is somebody else's"));
         }
         if outside.is_none() && !kind.is_there() {
-            let text = format!(
-                "no {}: `apt-get install {}`, or say where one runs in {}",
-                kind.name, kind.package, kind.variable
-            );
+            let text = format!("no {}: `{}`, or say where one runs in {}", kind.name, kind.how, kind.variable);
             let must = env::var("CI").is_ok_and(|ci| ci == "true");
             return if must { Err(Failed::from(text)) } else { Ok(Completion::ignored_with(text)) };
         }
@@ -109,7 +108,7 @@ impl Server {
 
     /// The one that the tests of this process share.
     async fn shared(kind: &'static Kind) -> anyhow::Result<Arc<Self>> {
-        static SHARED: [OnceCell<Arc<Server>>; 3] = [const { OnceCell::const_new() }; 3];
+        static SHARED: [OnceCell<Arc<Server>>; 5] = [const { OnceCell::const_new() }; 5];
         let shared = SHARED[kind.place].get_or_try_init(|| async { Self::start(kind).await.map(Arc::new) });
         shared.await.cloned()
     }
@@ -199,8 +198,12 @@ impl Drop for Server {
 /// that connects to its own port talks to itself.
 fn free_port() -> anyhow::Result<u16> {
     let ports = std::iter::repeat_with(|| fastrand::u16(20_000..32_000)).take(1000);
-    let mut free = ports.filter(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok());
+    let mut free = ports.filter(|port| is_free(*port));
     free.next().context("no free port on the loopback")
+}
+
+fn is_free(port: u16) -> bool {
+    std::net::TcpListener::bind(("127.0.0.1", port)).is_ok()
 }
 
 fn copy_folder(from: &Path, to: &Path) -> anyhow::Result<()> {

@@ -3,14 +3,15 @@
 //! A package of its own, because RocketMQ's client brings some 120 crates with it, aws-lc among them, which no other broker
 //! of [`idem_brokers`] needs.
 //!
-//! **The key is never the message id.** RocketMQ's own documents say so: the [message's id][concept] is made by the
-//! producer's client, so a message that is sent again has another one, and [consumers are told][best practice] to keep
-//! messages apart by a unique key of the business, such as the order's number. So a handler's `key` is a field of the
-//! message, the same is its `KEYS` on the wire ([`Message::id`](idem_brokers::Message::id)), and the id only helps people to
-//! find the message: it stands in [`Origin::position`](idem_runtime::Origin).
+//! **The key is never the message id.** A client gives each message that it sends an id of its own, so, as RocketMQ's
+//! documents say, ["there may be cases where the same message has two different msgIds"][idempotent]: one that was sent
+//! again, for instance. They want a field of the business for that. So a handler's `key` is a field of the message, the
+//! order's number; the same is its `KEYS` on the wire ([`Message::id`](idem_brokers::Message::id)), as they [want
+//! it][keys] too. The message id helps people to find the message: it stands beside its position in the message's
+//! [`Origin`](idem_runtime::Origin).
 //!
-//! [concept]: https://rocketmq.apache.org/docs/domainModel/04message/
-//! [best practice]: https://rocketmq.apache.org/docs/bestPractice/01bestpractice/
+//! [idempotent]: https://rocketmq.apache.org/docs/bestPractice/01bestpractice/#the-consumption-process-is-idempotent
+//! [keys]: https://rocketmq.apache.org/docs/bestPractice/01bestpractice/#the-use-of-keys
 
 mod client;
 mod consume;

@@ -15,8 +15,10 @@ const DONE: u64 = 0;
 
 /// Asks, and returns the answer's fields and its body as text: fastjson's, which is not quite JSON.
 pub(crate) async fn ask(address: &str, code: u32, fields: Value) -> anyhow::Result<(Value, String)> {
-    let fields = json!({ "code": code, "language": "JAVA", "version": 0, "opaque": 1, "flag": 0, "extFields": fields });
-    let header = serde_json::to_vec(&fields)?;
+    let header = serde_json::to_vec(&json!({
+        "code": code, "language": "JAVA", "version": 0, "opaque": 1, "flag": 0, "serializeTypeCurrentRPC": "JSON",
+        "extFields": fields,
+    }))?;
     let mut wire = TcpStream::connect(address).await?;
     let length = u32::try_from(header.len())?;
     wire.write_all(&[&(length + 4).to_be_bytes(), &length.to_be_bytes(), &header[..]].concat()).await?;

@@ -22,8 +22,8 @@ pub static ROCKETMQ: Kind = Kind {
 };
 
 /// `GET_BROKER_CLUSTER_INFO`: the whole's length, the header's, and the header.
-const ASK: &[u8] = b"\x00\x00\x00\x51\x00\x00\x00\x4d\
-    {\"code\":106,\"language\":\"JAVA\",\"version\":0,\"opaque\":1,\"flag\":0,\"extFields\":{}}";
+const ASK: &[u8] = b"\x00\x00\x00\x63\x00\x00\x00\x5f\
+    {\"code\":106,\"language\":\"JAVA\",\"version\":0,\"opaque\":1,\"flag\":0,\"serializeTypeCurrentRPC\":\"JSON\"}";
 const BROKER: &[u8] = b"brokerAddrs";
 
 fn start(folder: &Path, port: u16) -> anyhow::Result<Vec<Line>> {
@@ -61,7 +61,6 @@ storePathRootDir = "{store}"
 registerNameServerPeriod = 10000
 
 [broker.brokerServerConfig]
-listenPort = {port}
 bindAddress = "127.0.0.1"
 
 [store]

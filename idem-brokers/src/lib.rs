@@ -4,7 +4,7 @@
 //! came to decides what the broker is told: the result is durable, so the message is acked; the attempt failed and its
 //! record waits, so the message comes again then; nobody can ever take it, so it becomes a dead letter and is acked.
 //!
-//! Each broker is a feature: `rabbitmq`, `nats`, `redis`.
+//! Each broker is a feature: `rabbitmq`, `nats`, `kafka`, `redis`.
 
 mod delivery;
 mod error;
@@ -13,6 +13,8 @@ mod publish;
 mod runner;
 pub mod testing;
 
+#[cfg(feature = "kafka")]
+pub mod kafka;
 #[cfg(feature = "nats")]
 pub mod nats;
 #[cfg(feature = "rabbitmq")]

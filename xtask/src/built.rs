@@ -45,7 +45,7 @@ const KAFKA: Broker = Broker {
     heading: "Tests on a real Kafka broker",
     programs: &[Program { name: "tansu", file: "tansu", version: "0.6.0", arguments: &["--features", "dynostore"] }],
     variable: "IDEM_TEST_KAFKA",
-    tests: (&["-p", "idem-brokers", "--features", "kafka"], "tansu::"),
+    tests: (&["-p", "idem-brokers", "--features", "kafka"], "kafka_real::"),
     outside: false,
 };
 

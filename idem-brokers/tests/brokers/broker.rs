@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::ensure;
 use idem_brokers::{Consumer, Message, Publisher, Running, Source};
 use idem_runtime::testing::Temporary;
-use idem_test_support::servers::{Kind, Server};
+use idem_test_support::servers::{Copied, Kind, Server};
 use idem_test_support::{DEADLINE, within};
 use tempfile::TempDir;
 
@@ -19,8 +19,12 @@ pub(crate) trait Broker: Send + Sync + 'static {
     const KIND: &'static Kind;
     /// Whether its messages can be read again from the beginning.
     const REWINDS: bool;
+    /// Whether its messages outlive its being killed.
+    const OUTLIVES: bool = true;
     /// Whether a client that runs goes by what it knows itself, and only one that starts asks the broker where to begin.
     const CLIENT_KNOWS: bool = false;
+    /// Whether something can stand between it and its clients.
+    const CUTS: bool = true;
     type Source: Source;
     type Publisher: Publisher;
 
@@ -40,6 +44,25 @@ pub(crate) trait Broker: Send + Sync + 'static {
 
     /// The next consumer begins with the first message.
     fn rewind(&mut self) -> impl Future<Output = anyhow::Result<()>> + Send;
+
+    /// Keeps what the broker knows before it hears a single ack.
+    fn keep(&self, server: &Server) -> impl Future<Output = anyhow::Result<Option<Copied>>> + Send {
+        async {
+            server.kill()?;
+            let kept = server.copy()?;
+            server.restart().await?;
+            Ok(Some(kept))
+        }
+    }
+
+    /// The broker is killed, and comes back as it was kept.
+    fn go_back(&self, server: &Server, kept: Option<Copied>) -> impl Future<Output = anyhow::Result<()>> + Send {
+        async move {
+            server.kill()?;
+            kept.iter().try_for_each(|kept| server.put_back(kept))?;
+            server.restart().await
+        }
+    }
 }
 
 /// A broker, a shop, and a ledger between them.

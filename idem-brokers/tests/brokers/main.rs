@@ -7,6 +7,8 @@
 
 mod broker;
 mod child;
+#[cfg(feature = "kafka")]
+mod kafka;
 #[cfg(feature = "nats")]
 mod nats;
 #[cfg(feature = "rabbitmq")]
@@ -33,6 +35,10 @@ fn main() -> ExitCode {
         task.run::<nats::Subject>();
         #[cfg(feature = "rabbitmq")]
         task.run::<rabbitmq::Queue>();
+        #[cfg(feature = "kafka")]
+        task.run::<kafka::Mock>();
+        #[cfg(feature = "kafka")]
+        task.run::<kafka::Real>();
         return ExitCode::SUCCESS;
     }
     let mut tests: Vec<Trial> = Vec::new();
@@ -42,5 +48,7 @@ fn main() -> ExitCode {
     tests.extend(scenarios::all::<nats::Subject>());
     #[cfg(feature = "rabbitmq")]
     tests.extend(scenarios::all::<rabbitmq::Queue>());
+    #[cfg(feature = "kafka")]
+    tests.extend(kafka::all());
     libtest_mimic::run(&Arguments::from_args(), tests).exit_code()
 }

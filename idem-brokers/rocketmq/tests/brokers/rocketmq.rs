@@ -64,11 +64,12 @@ impl Broker for Topic {
     const KIND: &'static Kind = &ROCKETMQ;
     const REWINDS: bool = true;
     const CLIENT_KNOWS: bool = true;
+    const CUTS: bool = false;
     type Source = RocketMq;
     type Publisher = Topics;
 
     fn new(address: &str, name: &str) -> Self {
-        let name_server = address.trim_start_matches("rocketmq://").to_owned();
+        let name_server = address.to_owned();
         // All of a group's consumers have to read the same topic.
         Self { name_server, name: name.to_owned(), group: format!("shop-{name}") }
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::ensure;
-use idem_test_support::servers::{Proxy, Server};
+use idem_test_support::servers::Server;
 use idem_test_support::within;
 
 use crate::broker::{Broker, Stage, until};
@@ -29,24 +29,24 @@ pub(super) async fn resent_by_the_producer<B: Broker>(server: Arc<Server>) -> an
 pub(super) async fn broker_killed_and_restarted<B: Broker>(server: Arc<Server>) -> anyhow::Result<()> {
     let stage = Stage::<B>::new(&server).await?;
     stage.send_all(0..40).await?;
-    server.kill()?;
-    let before = server.copy()?;
-    server.restart().await?;
+    let before = stage.broker.keep(&server).await?;
 
     let (mut consumer, mut counts) = stage.consume();
     until("some are placed", || stage.shop.placed() > 5).await?;
     server.kill()?;
     server.restart().await?;
     until("all are placed", || stage.shop.placed() == 40).await?;
-    server.kill()?;
-    server.put_back(&before)?;
+    let mut came = counts.came();
     if B::CLIENT_KNOWS {
-        // Nobody hears its last word.
+        // It ends without a word to the broker, which is not there.
+        server.kill()?;
         stage.stop(consumer).await;
+        stage.broker.go_back(&server, before).await?;
         (consumer, counts) = stage.consume();
+        came = 0;
+    } else {
+        stage.broker.go_back(&server, before).await?;
     }
-    let came = counts.came();
-    server.restart().await?;
     until("all came again", || counts.came() >= came + 40).await?;
     stage.stop(consumer).await;
     drain(&stage).await?;
@@ -97,16 +97,16 @@ async fn killed<B: Broker>(server: &Server, handler: Handler, mark: &str) -> any
 
 pub(super) async fn network_cut_in_the_middle<B: Broker>(server: Arc<Server>) -> anyhow::Result<()> {
     let stage = Stage::<B>::new(&server).await?;
-    let proxy = Proxy::start(server.port()?).await?;
-    let through = B::new(&server.address_through(&proxy), &stage.name);
+    let wire = server.wire().await?;
+    let through = B::new(wire.address(), &stage.name);
     let (consumer, _) = stage.consume_from(through.source());
     for round in 0..3 {
         let (first, last) = (round * 40, round * 40 + 40);
         stage.send_all(first..last).await?;
         until("some are placed", || stage.shop.placed() > first as usize).await?;
-        proxy.cut();
+        wire.cut()?;
         until("those that came are done", || stage.shop.all_starts() == stage.shop.placed() as u64).await?;
-        proxy.mend();
+        wire.mend()?;
         until("all are placed", || stage.shop.placed() == last as usize).await?;
     }
     stage.stop(consumer).await;

@@ -15,66 +15,130 @@ use super::keeper::Line;
 pub struct Kind {
     /// As people call it.
     pub name: &'static str,
-    /// The command that installs it.
-    pub how: &'static str,
+    /// How to come by it.
+    pub hint: &'static str,
     /// The environment variable that has the address of one that runs already.
     pub variable: &'static str,
+    /// Who does not ask for it by name does without.
+    pub(super) asked_for: bool,
     pub(super) place: usize,
-    pub(super) programs: &'static [&'static str],
+    /// What stands before host and port in its address.
     pub(super) scheme: &'static str,
-    /// Everything that has to run, in order.
-    pub(super) start: fn(&Path, u16) -> anyhow::Result<Vec<Line>>,
+    pub(super) runs: Runs,
+}
+
+/// Where a server runs.
+#[derive(Debug)]
+pub(super) enum Runs {
+    /// In processes of its own.
+    Processes(Processes),
+    /// In the test's process.
+    #[cfg(feature = "kafka")]
+    Inside,
+}
+
+#[derive(Debug)]
+pub(super) struct Processes {
+    pub(super) programs: &'static [&'static str],
+    /// Everything that has to run, in order, where it listens on a port of the loopback.
+    pub(super) start: fn(&Path, Ports) -> anyhow::Result<Vec<Line>>,
     /// What a client says first, and whether the answer so far is that of a server that is ready.
     pub(super) hello: (&'static [u8], fn(&[u8]) -> bool),
+    /// Whether clients go where it tells them to, whatever the address was that they were given.
+    pub(super) tells_its_address: bool,
+}
+
+/// A server's ports.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ports {
+    pub(super) own: u16,
+    /// Where clients are told to go: a proxy's, where there is one.
+    pub(super) told: u16,
 }
 
 /// Redis, which writes every change to its file before it answers.
 pub static REDIS: Kind = Kind {
     name: "Redis",
-    how: "apt-get install redis-server",
+    hint: "`apt-get install redis-server`",
     variable: "IDEM_TEST_REDIS",
+    asked_for: false,
     place: 0,
-    programs: &["redis-server"],
-    scheme: "redis",
-    start: redis,
-    hello: (b"PING\r\n", |answer| answer.starts_with(b"+PONG")),
+    scheme: "redis://",
+    runs: Runs::Processes(Processes {
+        programs: &["redis-server"],
+        start: redis,
+        hello: (b"PING\r\n", |answer| answer.starts_with(b"+PONG")),
+        tells_its_address: false,
+    }),
 };
 
 /// NATS with JetStream.
 pub static NATS: Kind = Kind {
     name: "NATS",
-    how: "apt-get install nats-server",
+    hint: "`apt-get install nats-server`",
     variable: "IDEM_TEST_NATS",
+    asked_for: false,
     place: 1,
-    programs: &["nats-server"],
-    scheme: "nats",
-    start: nats,
-    hello: (b"", |answer| answer.starts_with(b"INFO ")),
+    scheme: "nats://",
+    runs: Runs::Processes(Processes {
+        programs: &["nats-server"],
+        start: nats,
+        hello: (b"", |answer| answer.starts_with(b"INFO ")),
+        tells_its_address: false,
+    }),
 };
 
 /// RabbitMQ, one node.
 pub static RABBITMQ: Kind = Kind {
     name: "RabbitMQ",
-    how: "apt-get install rabbitmq-server",
+    hint: "`apt-get install rabbitmq-server`",
     variable: "IDEM_TEST_AMQP",
+    asked_for: false,
     place: 2,
-    programs: &["rabbitmq-server", "epmd"],
-    scheme: "amqp",
-    start: rabbitmq,
-    // It takes connections last, when everything else is up.
-    hello: (b"AMQP\x00\x00\x09\x01", |answer| answer.starts_with(b"\x01")),
+    scheme: "amqp://",
+    runs: Runs::Processes(Processes {
+        programs: &["rabbitmq-server", "epmd"],
+        start: rabbitmq,
+        // It takes connections last, when everything else is up.
+        hello: (b"AMQP\x00\x00\x09\x01", |answer| answer.starts_with(b"\x01")),
+        tells_its_address: false,
+    }),
 };
 
-impl Kind {
-    /// Whether it is on this machine.
-    pub(super) fn is_there(&self) -> bool {
-        self.programs.iter().all(|name| find(name).is_some())
-    }
+/// librdkafka's own cluster of one broker, which speaks Kafka's protocol inside the test's process.
+#[cfg(feature = "kafka")]
+pub static MOCK_KAFKA: Kind = Kind {
+    name: "Kafka's mock",
+    hint: "it is there",
+    // It is always the test's own.
+    variable: "IDEM_TEST_MOCK_KAFKA",
+    asked_for: false,
+    place: 3,
+    scheme: "",
+    runs: Runs::Inside,
+};
 
-    pub(super) fn address(&self, port: u16) -> String {
-        format!("{}://127.0.0.1:{port}", self.scheme)
-    }
+/// A Kafka broker, tansu, which forgets everything when it ends.
+pub static KAFKA: Kind = Kind {
+    name: "Kafka",
+    hint: "`cargo xtask test --with kafka`",
+    variable: "IDEM_TEST_KAFKA",
+    asked_for: true,
+    place: 4,
+    scheme: "",
+    runs: Runs::Processes(Processes {
+        programs: &["tansu"],
+        start: kafka,
+        // Which requests it knows: a request's length, kind, version and number, and no client's name.
+        hello: (b"\x00\x00\x00\x0a\x00\x12\x00\x00\x00\x00\x00\x07\xff\xff", |answer| answer.starts_with(b"\x00\x00")),
+        tells_its_address: true,
+    }),
+};
 
+/// How many kinds there are.
+pub(super) const KINDS: usize = 6;
+
+impl Processes {
     /// Whether it answers.
     pub(super) async fn is_ready(&self, port: u16) -> bool {
         let asked = timeout(Duration::from_secs(2), async {
@@ -92,6 +156,21 @@ impl Kind {
     }
 }
 
+impl Kind {
+    /// Whether it is on this machine.
+    pub(super) fn is_there(&self) -> bool {
+        match &self.runs {
+            Runs::Processes(processes) => processes.programs.iter().all(|name| find(name).is_some()),
+            #[cfg(feature = "kafka")]
+            Runs::Inside => true,
+        }
+    }
+
+    pub(super) fn address(&self, port: u16) -> String {
+        format!("{}127.0.0.1:{port}", self.scheme)
+    }
+}
+
 /// In the path, where Debian puts servers, and where its RabbitMQ has the script that keeps the environment.
 fn find(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
@@ -106,19 +185,20 @@ pub(super) fn line(name: &str, arguments: &[&str]) -> Line {
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "as the other kinds")]
-fn redis(folder: &Path, port: u16) -> anyhow::Result<Vec<Line>> {
-    let (folder, port) = (folder.display().to_string(), port.to_string());
+fn redis(folder: &Path, ports: Ports) -> anyhow::Result<Vec<Line>> {
+    let (folder, port) = (folder.display().to_string(), ports.own.to_string());
     let file = ["--save", "", "--appendonly", "yes", "--appendfsync", "always"];
     Ok(vec![line("redis-server", &[&["--port", &port, "--bind", "127.0.0.1", "--dir", &folder], &file[..]].concat())])
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "as the other kinds")]
-fn nats(folder: &Path, port: u16) -> anyhow::Result<Vec<Line>> {
-    let (folder, port) = (folder.join("js").display().to_string(), port.to_string());
+fn nats(folder: &Path, ports: Ports) -> anyhow::Result<Vec<Line>> {
+    let (folder, port) = (folder.join("js").display().to_string(), ports.own.to_string());
     Ok(vec![line("nats-server", &["-a", "127.0.0.1", "-p", &port, "-js", "-sd", &folder])])
 }
 
-fn rabbitmq(folder: &Path, port: u16) -> anyhow::Result<Vec<Line>> {
+fn rabbitmq(folder: &Path, ports: Ports) -> anyhow::Result<Vec<Line>> {
+    let port = ports.own;
     let (config, plugins) = (folder.join("rabbitmq.conf"), folder.join("enabled_plugins"));
     std::fs::write(&config, format!("listeners.tcp.1 = 127.0.0.1:{port}\n"))?;
     std::fs::write(&plugins, "[].\n")?;
@@ -142,4 +222,12 @@ fn rabbitmq(folder: &Path, port: u16) -> anyhow::Result<Vec<Line>> {
         ("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", "+S 2:2".to_owned()),
     ];
     Ok(vec![epmd, node])
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "as the other kinds")]
+fn kafka(_: &Path, ports: Ports) -> anyhow::Result<Vec<Line>> {
+    let (own, told) = (format!("tcp://127.0.0.1:{}", ports.own), format!("tcp://127.0.0.1:{}", ports.told));
+    let listen = ["--listener-url", &own, "--advertised-listener-url", &told];
+    let rest = ["--cluster-id", "test", "--storage-engine", "memory://tansu/"];
+    Ok(vec![line("tansu", &[&["broker"], &listen[..], &rest].concat())])
 }

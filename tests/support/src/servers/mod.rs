@@ -1,12 +1,16 @@
 //! Real servers in temporary folders on free ports of the loopback.
 //!
 //! A server ends with the process that started it, however that ends, and so does its folder. `IDEM_TEST_REDIS`,
-//! `IDEM_TEST_NATS`, `IDEM_TEST_AMQP` and `IDEM_TEST_ROCKETMQ` are the addresses of servers that somebody runs already.
+//! `IDEM_TEST_NATS`, `IDEM_TEST_AMQP`, `IDEM_TEST_KAFKA` and `IDEM_TEST_ROCKETMQ` are the addresses of servers that
+//! somebody runs already.
 
 mod keeper;
 mod kinds;
+#[cfg(feature = "kafka")]
+mod mock;
 mod proxy;
 mod rocketmq;
+mod wire;
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -15,13 +19,19 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use keeper::Keeper;
-pub use kinds::{Kind, NATS, RABBITMQ, REDIS};
+#[cfg(feature = "kafka")]
+pub use kinds::MOCK_KAFKA;
+pub use kinds::{KAFKA, Kind, NATS, RABBITMQ, REDIS};
+use kinds::{KINDS, Ports, Processes, Runs};
 use libtest_mimic::{Completion, Failed, Trial};
-pub use proxy::Proxy;
+#[cfg(feature = "kafka")]
+use mock::Mock;
+use proxy::Proxy;
 pub use rocketmq::ROCKETMQ;
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 use tokio::time::timeout;
+pub use wire::Wire;
 
 use crate::DEADLINE;
 
@@ -47,8 +57,8 @@ where
             return Ok(Completion::ignored_with("it kills its server, and this one is somebody else's"));
         }
         if outside.is_none() && !kind.is_there() {
-            let text = format!("no {}: `{}`, or say where one runs in {}", kind.name, kind.how, kind.variable);
-            let must = env::var("CI").is_ok_and(|ci| ci == "true");
+            let text = format!("no {}: {}, or say where one runs in {}", kind.name, kind.hint, kind.variable);
+            let must = !kind.asked_for && env::var("CI").is_ok_and(|ci| ci == "true");
             return if must { Err(Failed::from(text)) } else { Ok(Completion::ignored_with(text)) };
         }
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
@@ -57,7 +67,7 @@ where
                 let server = match (outside, needs) {
                     (Some(address), _) => Server::outside(kind, address),
                     (None, Needs::Any) => Server::shared(kind).await?,
-                    (None, Needs::Own) => Arc::new(Server::start(kind).await?),
+                    (None, Needs::Own) => Arc::new(Server::start(kind, needs).await?),
                 };
                 test(server).await
             })
@@ -82,10 +92,21 @@ pub struct Server {
 }
 
 #[derive(Debug)]
-struct Own {
+enum Own {
+    Processes(Running),
+    #[cfg(feature = "kafka")]
+    Inside(Mock),
+}
+
+/// Processes of the test's own.
+#[derive(Debug)]
+struct Running {
+    processes: &'static Processes,
     port: u16,
+    /// Where clients are told to go, where that can be cut.
+    front: Option<Proxy>,
     folder: Arc<TempDir>,
-    running: parking_lot::Mutex<Vec<Keeper>>,
+    keepers: parking_lot::Mutex<Vec<Keeper>>,
 }
 
 /// A server's files as they were.
@@ -94,23 +115,31 @@ pub struct Copied(TempDir);
 
 impl Server {
     /// Starts one of the test's own.
-    ///
-    /// # Errors
-    /// It does not start, as with everything below.
-    pub async fn start(kind: &'static Kind) -> anyhow::Result<Self> {
-        let port = free_port()?;
-        let folder = Arc::new(tempfile::tempdir()?);
-        let own = Own { port, folder, running: parking_lot::Mutex::default() };
-        let server = Self { kind, address: kind.address(port), own: Some(own) };
+    async fn start(kind: &'static Kind, needs: Needs) -> anyhow::Result<Self> {
+        let processes = match &kind.runs {
+            Runs::Processes(processes) => processes,
+            #[cfg(feature = "kafka")]
+            Runs::Inside => {
+                let mock = Mock::start()?;
+                return Ok(Self { kind, address: mock.address()?, own: Some(Own::Inside(mock)) });
+            }
+        };
+        let (port, folder) = (free_port()?, Arc::new(tempfile::tempdir()?));
+        // A proxy lives no longer than the test that starts it.
+        let in_front = processes.tells_its_address && needs == Needs::Own;
+        let front = if in_front { Some(Proxy::start(port).await?) } else { None };
+        let address = kind.address(front.as_ref().map_or(port, Proxy::port));
+        let running = Running { processes, port, front, folder, keepers: parking_lot::Mutex::default() };
+        let server = Self { kind, address, own: Some(Own::Processes(running)) };
         server.restart().await?;
         Ok(server)
     }
 
     /// The one that the tests of this process share.
     async fn shared(kind: &'static Kind) -> anyhow::Result<Arc<Self>> {
-        static SHARED: [OnceCell<Arc<Server>>; 5] = [const { OnceCell::const_new() }; 5];
-        let shared = SHARED[kind.place].get_or_try_init(|| async { Self::start(kind).await.map(Arc::new) });
-        shared.await.cloned()
+        static SHARED: [OnceCell<Arc<Server>>; KINDS] = [const { OnceCell::const_new() }; KINDS];
+        let start = || async { Self::start(kind, Needs::Any).await.map(Arc::new) };
+        SHARED[kind.place].get_or_try_init(start).await.cloned()
     }
 
     fn outside(kind: &'static Kind, address: String) -> Arc<Self> {
@@ -122,75 +151,98 @@ impl Server {
         &self.address
     }
 
-    /// Its port on 127.0.0.1, where it is the test's own.
+    /// A way to it that can be cut.
     ///
     /// # Errors
-    /// Somebody else runs it.
-    pub fn port(&self) -> anyhow::Result<u16> {
-        Ok(self.own()?.port)
-    }
-
-    /// The address with another port: a proxy's.
-    pub fn address_through(&self, proxy: &Proxy) -> String {
-        self.kind.address(proxy.port())
+    /// Somebody else runs it, as with everything below.
+    pub async fn wire(&self) -> anyhow::Result<Wire<'_>> {
+        match self.own()? {
+            Own::Processes(Running { front: Some(front), .. }) => Ok(Wire::front(self.address.clone(), front)),
+            Own::Processes(running) => {
+                let proxy = Proxy::start(running.port).await?;
+                Ok(Wire::aside(self.kind.address(proxy.port()), proxy))
+            }
+            #[cfg(feature = "kafka")]
+            Own::Inside(mock) => Ok(Wire::inside(self.address.clone(), mock)),
+        }
     }
 
     /// Kills it with SIGKILL, and all its children.
-    ///
-    /// # Errors
-    /// It is somebody else's.
     pub fn kill(&self) -> anyhow::Result<()> {
-        let own = self.own()?;
-        own.running.lock().drain(..).try_for_each(Keeper::kill)?;
-        Ok(())
+        match self.own()? {
+            Own::Processes(running) => running.kill(),
+            #[cfg(feature = "kafka")]
+            Own::Inside(mock) => mock.go_down(),
+        }
     }
 
     /// Starts it on its files and its port.
     pub async fn restart(&self) -> anyhow::Result<()> {
-        let own = self.own()?;
-        let started = (self.kind.start)(own.folder.path(), own.port)?;
-        for command in started {
-            own.running.lock().push(Keeper::start(&command, Arc::clone(&own.folder))?);
+        match self.own()? {
+            Own::Processes(running) => running.start(self.kind).await,
+            #[cfg(feature = "kafka")]
+            Own::Inside(mock) => mock.come_up(),
+        }
+    }
+
+    /// A copy of its files; it must be killed.
+    pub fn copy(&self) -> anyhow::Result<Copied> {
+        let running = self.running()?;
+        ensure!(running.keepers.lock().is_empty(), "the files of a running server are not one state");
+        let copied = tempfile::tempdir()?;
+        copy_folder(running.folder.path(), copied.path())?;
+        Ok(Copied(copied))
+    }
+
+    /// Puts its files back to what they were; it must be killed.
+    pub fn put_back(&self, copied: &Copied) -> anyhow::Result<()> {
+        let running = self.running()?;
+        ensure!(running.keepers.lock().is_empty(), "the files of a running server are not to be changed");
+        for entry in std::fs::read_dir(running.folder.path())? {
+            let path = entry?.path();
+            if path.is_dir() { std::fs::remove_dir_all(path)? } else { std::fs::remove_file(path)? }
+        }
+        copy_folder(copied.0.path(), running.folder.path())
+    }
+
+    fn own(&self) -> anyhow::Result<&Own> {
+        self.own.as_ref().with_context(|| format!("this {} is somebody else's", self.kind.name))
+    }
+
+    fn running(&self) -> anyhow::Result<&Running> {
+        match self.own()? {
+            Own::Processes(running) => Ok(running),
+            #[cfg(feature = "kafka")]
+            Own::Inside(_) => bail!("{} has no files", self.kind.name),
+        }
+    }
+}
+
+impl Running {
+    fn kill(&self) -> anyhow::Result<()> {
+        self.keepers.lock().drain(..).try_for_each(Keeper::kill)
+    }
+
+    async fn start(&self, kind: &Kind) -> anyhow::Result<()> {
+        let ports = Ports { own: self.port, told: self.front.as_ref().map_or(self.port, Proxy::port) };
+        for command in (self.processes.start)(self.folder.path(), ports)? {
+            self.keepers.lock().push(Keeper::start(&command, Arc::clone(&self.folder))?);
         }
         let until = Instant::now() + DEADLINE;
-        while !self.kind.is_ready(own.port).await {
+        while !self.processes.is_ready(self.port).await {
             if Instant::now() > until {
-                bail!("{} does not start; it says:\n{}", self.kind.name, keeper::said(own.folder.path()));
+                bail!("{} does not start; it says:\n{}", kind.name, keeper::said(self.folder.path()));
             }
             // A server tells nobody that it is ready, so it is asked.
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         Ok(())
     }
-
-    /// A copy of its files; it must be killed.
-    pub fn copy(&self) -> anyhow::Result<Copied> {
-        let own = self.own()?;
-        ensure!(own.running.lock().is_empty(), "the files of a running server are not one state");
-        let copied = tempfile::tempdir()?;
-        copy_folder(own.folder.path(), copied.path())?;
-        Ok(Copied(copied))
-    }
-
-    /// Puts its files back to what they were; it must be killed.
-    pub fn put_back(&self, copied: &Copied) -> anyhow::Result<()> {
-        let own = self.own()?;
-        ensure!(own.running.lock().is_empty(), "the files of a running server are not to be changed");
-        for entry in std::fs::read_dir(own.folder.path())? {
-            let path = entry?.path();
-            if path.is_dir() { std::fs::remove_dir_all(path)? } else { std::fs::remove_file(path)? }
-        }
-        copy_folder(copied.0.path(), own.folder.path())
-    }
-
-    fn own(&self) -> anyhow::Result<&Own> {
-        self.own.as_ref().with_context(|| format!("this {} is somebody else's", self.kind.name))
-    }
 }
 
-impl Drop for Server {
+impl Drop for Running {
     fn drop(&mut self) {
-        let _ = self.own.as_ref().map(|own| own.running.lock().drain(..).try_for_each(Keeper::kill));
+        let _ = self.kill();
     }
 }
 

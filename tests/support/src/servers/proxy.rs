@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 
 /// Passes bytes on to a port of the loopback, until it is cut.
 #[derive(Debug)]
-pub struct Proxy {
+pub(super) struct Proxy {
     port: u16,
     whole: Arc<watch::Sender<bool>>,
     task: JoinHandle<()>,
@@ -20,7 +20,7 @@ impl Proxy {
     ///
     /// # Errors
     /// There is no port for it.
-    pub async fn start(server: u16) -> anyhow::Result<Self> {
+    pub(super) async fn start(server: u16) -> anyhow::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", super::free_port()?)).await?;
         let port = listener.local_addr()?.port();
         let whole = Arc::new(watch::Sender::new(true));
@@ -42,17 +42,17 @@ impl Proxy {
     }
 
     /// Where clients connect.
-    pub fn port(&self) -> u16 {
+    pub(super) fn port(&self) -> u16 {
         self.port
     }
 
     /// Ends every connection and takes no other.
-    pub fn cut(&self) {
+    pub(super) fn cut(&self) {
         self.whole.send_replace(false);
     }
 
     /// Lets connections through again.
-    pub fn mend(&self) {
+    pub(super) fn mend(&self) {
         self.whole.send_replace(true);
     }
 }

@@ -5,20 +5,25 @@ use std::path::Path;
 use anyhow::Context;
 
 use super::keeper::Line;
-use super::kinds::{Kind, line};
+use super::kinds::{Kind, Ports, Processes, Runs, line};
 use super::{free_port, is_free};
 
 /// A name server and a broker, whose pauses are all one second.
 pub static ROCKETMQ: Kind = Kind {
     name: "RocketMQ",
-    how: "cargo xtask test --with rocketmq",
+    hint: "`cargo xtask test --with rocketmq`",
     variable: "IDEM_TEST_ROCKETMQ",
-    place: 4,
-    programs: &["rocketmq-namesrv-rust", "rocketmq-broker-rust"],
-    scheme: "rocketmq",
-    start,
-    // The name server is asked for its brokers.
-    hello: (ASK, |answer| answer.windows(BROKER.len()).any(|part| part == BROKER)),
+    asked_for: true,
+    place: 5,
+    scheme: "",
+    runs: Runs::Processes(Processes {
+        programs: &["rocketmq-namesrv-rust", "rocketmq-broker-rust"],
+        start,
+        // The name server is asked for its brokers.
+        hello: (ASK, |answer| answer.windows(BROKER.len()).any(|part| part == BROKER)),
+        // The broker does, and it cannot tell another port than its own.
+        tells_its_address: false,
+    }),
 };
 
 /// `GET_BROKER_CLUSTER_INFO`: the whole's length, the header's, and the header.
@@ -26,7 +31,8 @@ const ASK: &[u8] = b"\x00\x00\x00\x63\x00\x00\x00\x5f\
     {\"code\":106,\"language\":\"JAVA\",\"version\":0,\"opaque\":1,\"flag\":0,\"serializeTypeCurrentRPC\":\"JSON\"}";
 const BROKER: &[u8] = b"brokerAddrs";
 
-fn start(folder: &Path, port: u16) -> anyhow::Result<Vec<Line>> {
+fn start(folder: &Path, ports: Ports) -> anyhow::Result<Vec<Line>> {
+    let port = ports.own;
     let config = folder.join("broker.toml");
     if !config.is_file() {
         std::fs::write(&config, broker(folder, port)?)?;

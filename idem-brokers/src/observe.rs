@@ -1,4 +1,4 @@
-//! What operators see of consumers. Never a payload.
+//! What operators see of consumers and relays. Never a payload.
 
 use std::fmt;
 
@@ -7,6 +7,7 @@ use metrics::{Unit, counter, describe_counter};
 /// Tells the process's metrics recorder what the names mean; harmless when repeated.
 pub fn describe_metrics() {
     describe_counter!("idem_deliveries_total", Unit::Count, "Messages that a broker delivered, by what became of them");
+    describe_counter!("idem_relayed_total", Unit::Count, "Messages of the outbox, by destination and outcome");
 }
 
 /// What became of a delivery.
@@ -36,8 +37,15 @@ impl Outcome {
     }
 }
 
+/// A delivery has ended so.
 pub(crate) fn ended(source: &str, outcome: Outcome) {
     counter!("idem_deliveries_total", "source" => source.to_owned(), "outcome" => outcome.name()).increment(1);
+}
+
+/// A message of the outbox has gone, or has not.
+pub(crate) fn relayed(destination: &str, sent: bool) {
+    let outcome = if sent { "sent" } else { "failed" };
+    counter!("idem_relayed_total", "destination" => destination.to_owned(), "outcome" => outcome).increment(1);
 }
 
 /// The broker did not hear what became of a message; it brings it again, which does no harm.

@@ -1,8 +1,15 @@
 //! Messages on their way to a broker.
 
-use idem_runtime::BoxFuture;
+use std::sync::Arc;
+
+use idem_runtime::{BoxFuture, Keyed, Outgoing};
 
 use crate::error::BrokerError;
+
+/// The header in which a consumer finds the idempotency key (the name is that of the [HTTP field]).
+///
+/// [HTTP field]: https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/
+pub const KEY_HEADER: &str = "idempotency-key";
 
 /// A message to publish.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +34,14 @@ impl Message {
         Self { to: to.into(), id: None, lane: None, payload: payload.into(), headers: Vec::new() }
     }
 
+    /// A message in JSON with its own key, which is its id and stands in the header [`KEY_HEADER`], and its own lane.
+    ///
+    /// # Errors
+    /// When it cannot be turned into JSON.
+    pub fn of(to: impl Into<String>, message: &impl Keyed) -> serde_json::Result<Self> {
+        Outgoing::of(to, message).map(Self::from)
+    }
+
     /// The same with an id.
     #[must_use]
     pub fn id(mut self, id: impl Into<String>) -> Self {
@@ -49,6 +64,14 @@ impl Message {
     }
 }
 
+impl From<Outgoing> for Message {
+    fn from(outgoing: Outgoing) -> Self {
+        let Outgoing { destination, key, payload, lane, mut headers, .. } = outgoing;
+        headers.push((KEY_HEADER.to_owned(), key.clone()));
+        Self { to: destination, id: Some(key), lane: Some(lane), payload, headers }
+    }
+}
+
 /// Where messages are published. It connects when it has to, and again after a connection broke.
 pub trait Publisher: Send + Sync + 'static {
     /// Publishes, and returns when the broker has the message for good.
@@ -56,4 +79,10 @@ pub trait Publisher: Send + Sync + 'static {
     /// # Errors
     /// The broker did not confirm it: it may have the message all the same, so publish it again with the same id.
     fn publish(&self, message: Message) -> BoxFuture<'_, Result<(), BrokerError>>;
+}
+
+impl<P: Publisher + ?Sized> Publisher for Arc<P> {
+    fn publish(&self, message: Message) -> BoxFuture<'_, Result<(), BrokerError>> {
+        (**self).publish(message)
+    }
 }

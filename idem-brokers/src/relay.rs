@@ -1,6 +1,6 @@
 //! From the outbox to the broker: each message until the broker has it, those of one lane in their order.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,8 +20,10 @@ use crate::publish::{Message, Publisher};
 const PAGE: usize = 256;
 /// How often the outbox is looked at without a hint: another process may fill it.
 const LOOK: Duration = Duration::from_secs(1);
-/// The header in which consumers find the idempotency key.
-pub const KEY_HEADER: &str = "idempotency-key";
+/// How long a broker has to confirm a message.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Lanes that may be held at a time: with more of them the broker is down, and the rest need not be tried.
+const MOST_HELD: usize = 1024;
 
 /// Sends what is in the outbox of an [`Idem`]; to be followed by [`start`](Self::start).
 ///
@@ -40,7 +42,7 @@ pub const KEY_HEADER: &str = "idempotency-key";
 ///
 /// let idem = idem_runtime::testing::temporary()?;
 /// let placed = testing::Queue::new("orders.placed");
-/// let relay = Relay::new(&idem, placed.publisher()).start();
+/// let relay = Relay::new(&idem, placed.clone()).start();
 /// idem.outbox().send(Outgoing::new("orders.placed", "A-1001", "{}")).await?;
 /// placed.until_published(1).await;
 /// relay.stop(Duration::from_secs(10)).await;
@@ -134,7 +136,7 @@ impl<P: Publisher> Work<P> {
             // Made before the look, so that no hint is missed.
             let filled = self.outbox.filled();
             let again = match self.round().await {
-                Ok(()) => self.held.values().map(|held| held.until).min(),
+                Ok(again) => again,
                 Err(Error::Closed { .. }) => return,
                 Err(error) => {
                     tracing::warn!(%error, "the outbox cannot be read or written; it will be tried again");
@@ -150,41 +152,65 @@ impl<P: Publisher> Work<P> {
         }
     }
 
-    /// Goes through the outbox once.
-    async fn round(&mut self) -> Result<(), Error> {
+    /// Goes through the outbox once; says when a lane wants to be tried again.
+    async fn round(&mut self) -> Result<Option<Instant>, Error> {
+        let mut behind = HashSet::new();
         let mut after: Option<String> = None;
-        while !self.stop.is_cancelled() {
+        loop {
+            if self.stop.is_cancelled() {
+                return Ok(None);
+            }
             let page = self.outbox.waiting(after.as_deref(), PAGE).await?;
-            let Some(last) = page.last() else { return Ok(()) };
+            let Some(last) = page.last() else { break };
             after = Some(last.id.clone());
-            let mut lanes = BTreeMap::<String, Vec<Queued>>::new();
-            let now = Instant::now();
-            for queued in page {
-                if self.held.get(&queued.message.lane).is_none_or(|held| held.until <= now) {
-                    lanes.entry(queued.message.lane.clone()).or_default().push(queued);
-                }
+            let (lanes, full) = self.ready(page, &mut behind);
+            if lanes.is_empty() && full {
+                return Ok(None);
             }
             let (publisher, stop) = (&*self.publisher, &self.stop);
             let turns = stream::iter(lanes).map(|(lane, messages)| turn(publisher, stop, lane, messages));
             let turns: Vec<Turn> = turns.buffer_unordered(self.in_flight).collect().await;
             let sent: Vec<_> = turns.iter().flat_map(|turn| turn.sent.iter().cloned()).collect();
             for Turn { lane, error, .. } in turns {
-                self.hold(lane, error);
+                let failed = error.is_some();
+                self.hold(&lane, error);
+                if failed {
+                    behind.insert(lane);
+                }
             }
             if !sent.is_empty() {
                 self.outbox.sent(&sent).await?;
             }
         }
-        Ok(())
+        // A lane that is gone from the outbox was sent by another relay.
+        self.held.retain(|lane, _| behind.contains(lane));
+        Ok(self.held.values().map(|held| held.until).min())
+    }
+
+    /// A page's messages that may go now, by lane, and whether some wait only because so many lanes are held. Nothing
+    /// overtakes a message of its lane that is left `behind`.
+    fn ready(&self, page: Vec<Queued>, behind: &mut HashSet<String>) -> (BTreeMap<String, Vec<Queued>>, bool) {
+        let (mut lanes, mut full, now) = (BTreeMap::<String, Vec<Queued>>::new(), false, Instant::now());
+        for queued in page {
+            let lane = &queued.message.lane;
+            let no_room = self.held.len() >= MOST_HELD && !self.held.contains_key(lane);
+            if behind.contains(lane) || no_room || self.held.get(lane).is_some_and(|held| held.until > now) {
+                full |= no_room;
+                behind.insert(lane.clone());
+            } else {
+                lanes.entry(lane.clone()).or_default().push(queued);
+            }
+        }
+        (lanes, full)
     }
 
     /// Has a lane wait after an error, and lets it go after none.
-    fn hold(&mut self, lane: String, error: Option<BrokerError>) {
+    fn hold(&mut self, lane: &str, error: Option<BrokerError>) {
         let Some(error) = error else {
-            self.held.remove(&lane);
+            self.held.remove(lane);
             return;
         };
-        let held = self.held.entry(lane.clone()).or_insert_with(|| Held { pauses: pauses(), until: Instant::now() });
+        let held = self.held.entry(lane.to_owned()).or_insert_with(|| Held { pauses: pauses(), until: Instant::now() });
         let pause = held.pauses.next().unwrap_or(LOOK);
         held.until = Instant::now() + pause;
         tracing::warn!(lane, ?pause, %error, "a message could not be sent, and its lane waits");
@@ -198,9 +224,9 @@ async fn turn<P: Publisher>(publisher: &P, stop: &CancellationToken, lane: Strin
         if stop.is_cancelled() {
             break;
         }
-        let mut outgoing = Message::new(&message.destination, message.payload).id(&id).header(KEY_HEADER, message.key);
-        outgoing.headers.extend(message.headers);
-        let published = publisher.publish(outgoing).await;
+        let outgoing = Message { id: Some(id.clone()), ..Message::from(message.clone()) };
+        let late = |late| Err(BrokerError::new("broker", "confirm a message", late));
+        let published = timeout(PATIENCE, publisher.publish(outgoing)).await.unwrap_or_else(late);
         observe::relayed(&message.destination, published.is_ok());
         match published {
             Ok(()) => turn.sent.push(id),

@@ -98,6 +98,12 @@ impl Queue {
         self.until(|inside| inside.ready.is_empty() && inside.unacked.is_empty()).await;
     }
 
+    /// Waits until this many messages were published to it; gives them all, in their order.
+    pub async fn until_published(&self, messages: usize) -> Vec<Message> {
+        self.until(|inside| inside.published.len() >= messages).await;
+        self.shared.state.lock().published.clone()
+    }
+
     /// How many messages are neither acked nor handed over.
     pub fn waiting(&self) -> usize {
         self.shared.state.lock().ready.len()
@@ -249,6 +255,9 @@ impl Delivery for Handed {
 impl Publisher for Queue {
     fn publish(&self, message: Message) -> BoxFuture<'_, Result<(), BrokerError>> {
         Box::pin(async move {
+            if self.shared.state.lock().down {
+                return Err(BrokerError::new("memory", "publish", "the queue is down"));
+            }
             self.push(message);
             Ok(())
         })

@@ -25,6 +25,7 @@ mod idem;
 mod issue;
 mod keeper;
 mod key;
+mod keyed;
 pub mod ledger;
 mod letters;
 mod message;
@@ -45,6 +46,7 @@ pub use idem_macros::idempotent;
 pub use issue::{Issued, Issuer, Rule};
 /// A point in time.
 pub use jiff::Timestamp;
+pub use keyed::Keyed;
 pub use ledger::{Filter, Ledger, LedgerError, Note, Notes};
 pub use letters::{DeadLetters, Ran, Watch};
 pub use observe::describe_metrics;

@@ -46,6 +46,12 @@ impl Stage {
         self
     }
 
+    /// Where a server runs for as long as this command: not for whoever repeats it.
+    pub(crate) fn address(mut self, name: &'static str, address: &str) -> Self {
+        self.command.env(name, address);
+        self
+    }
+
     /// Runs it to its end; its output goes straight through.
     pub(crate) fn run(mut self) -> anyhow::Result<()> {
         let line = self.line();

@@ -1,5 +1,9 @@
 //! `cargo xtask test`: everything that runs.
 
+use std::env;
+
+use idem_test_support::servers::{Needs, RABBITMQ, Server};
+
 use crate::built;
 use crate::packages;
 use crate::smoke;
@@ -28,7 +32,11 @@ pub(crate) fn run(Args { with, only }: &Args) -> anyhow::Result<()> {
     missing.extend(built::missed(with));
     let runner: &[&str] =
         if has_cargo("nextest") { &["nextest", "run", "--no-fail-fast"] } else { &["test", "--no-fail-fast"] };
-    Stage::cargo("Unit, integration and ui tests", &[runner, TARGETS.as_slice()].concat()).run()?;
+    let tests = Stage::cargo("Unit, integration and ui tests", &[runner, TARGETS.as_slice()].concat());
+    match shared_rabbitmq() {
+        Some(server) => tests.address(RABBITMQ.variable, server.address()).run()?,
+        None => tests.run()?,
+    }
     // `--doc` overrides `doctest = false`: the attribute's examples need the runtime, so idem-tests has them.
     Stage::cargo("Doc tests", &["test", "--workspace", "--exclude", "idem-macros", "--all-features", "--doc"]).run()?;
     smoke::run()?;
@@ -40,4 +48,14 @@ pub(crate) fn run(Args { with, only }: &Args) -> anyhow::Result<()> {
         println!("\nAll tests that were run passed. Not run:\n- {}", missing.join("\n- "));
     }
     Ok(())
+}
+
+/// It takes seconds to start, and each test is a process of its own: those that do not kill it share this one. Where it
+/// does not start, the tests say so themselves.
+fn shared_rabbitmq() -> Option<Server> {
+    if env::var_os(RABBITMQ.variable).is_some() {
+        return None;
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
+    runtime.block_on(Server::start(&RABBITMQ, Needs::Any)).ok()
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_nats::Client;
 use async_nats::jetstream::consumer::pull::{Batch, Config};
 use async_nats::jetstream::consumer::{AckPolicy, PullConsumer};
-use async_nats::jetstream::{self, AckKind, Message};
+use async_nats::jetstream::{self, AckKind, Message, stream};
 use futures_util::{FutureExt, StreamExt};
 use idem_runtime::Origin;
 use tokio_util::sync::CancellationToken;
@@ -31,8 +31,14 @@ impl Pull {
     pub(super) async fn open(nats: &Nats) -> Result<Self, BrokerError> {
         let (client, lost) = connect(&nats.url, nats.options.clone()).await?;
         let open = async {
-            let stream =
-                jetstream::new(client.clone()).get_stream(&nats.stream).await.map_err(failed("find the stream"))?;
+            let context = jetstream::new(client.clone());
+            let stream = if nats.make.is_empty() {
+                context.get_stream(&nats.stream).await.map_err(failed("find the stream"))?
+            } else {
+                let (name, subjects) = (nats.stream.clone(), nats.make.clone());
+                let config = stream::Config { name, subjects, ..stream::Config::default() };
+                context.get_or_create_stream(config).await.map_err(failed("find or make the stream"))?
+            };
             let config = Config {
                 durable_name: Some(nats.durable.clone()),
                 filter_subject: nats.subject.clone(),

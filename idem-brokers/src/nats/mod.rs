@@ -17,7 +17,7 @@ use crate::error::BrokerError;
 /// A stream, pulled by a durable consumer that its group shares.
 ///
 /// The consumer is made where it is not there: it begins with the stream's first message, and delivers without a limit,
-/// for idem counts the attempts. The stream has to be there.
+/// for idem counts the attempts. The stream has to be there, or is made as [`or_make`](Self::or_make) says.
 ///
 /// ```no_run
 /// # async fn place(order: String) -> Result<(), idem_runtime::Error> { Ok(()) }
@@ -37,6 +37,7 @@ pub struct Nats {
     stream: String,
     durable: String,
     subject: String,
+    make: Vec<String>,
     ack_wait: Duration,
     max_ack_pending: i64,
 }
@@ -50,6 +51,7 @@ impl Nats {
             stream: stream.into(),
             durable: "idem".to_owned(),
             subject: String::new(),
+            make: Vec::new(),
             ack_wait: Duration::from_secs(30),
             max_ack_pending: 1000,
         }
@@ -64,6 +66,12 @@ impl Nats {
     /// Only messages with this subject, wildcards allowed; where the consumer is made.
     pub fn subject(mut self, subject: impl Into<String>) -> Self {
         self.subject = subject.into();
+        self
+    }
+
+    /// Makes the stream where it is not there, of messages with these subjects, on the disk and without a limit.
+    pub fn or_make<I: Into<String>>(mut self, subjects: impl IntoIterator<Item = I>) -> Self {
+        self.make = subjects.into_iter().map(Into::into).collect();
         self
     }
 

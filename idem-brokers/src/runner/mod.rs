@@ -8,10 +8,11 @@ mod work;
 use std::fmt::Display;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use idem_runtime::{BoxFuture, Idem};
+use idem_runtime::{BoxFuture, Idem, Keyed};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -21,10 +22,10 @@ use tokio_util::sync::CancellationToken;
 use crate::delivery::Source;
 use crate::observe;
 use take::Taker;
-use work::{Handled, Work};
+use work::{Handled, Reading, Work};
 
 type Decode<T> = Arc<dyn Fn(&[u8]) -> Result<T, String> + Send + Sync>;
-type Order<T> = Arc<dyn Fn(&T) -> String + Send + Sync>;
+type Part<T> = Arc<dyn Fn(&T) -> String + Send + Sync>;
 type Handler<T> = Arc<dyn Fn(T) -> BoxFuture<'static, Handled> + Send + Sync>;
 
 /// Takes messages from a source and calls a handler for each; to be followed by [`start`](Self::start).
@@ -68,7 +69,8 @@ pub struct Consumer<S, T> {
     name: String,
     in_flight: NonZeroUsize,
     decode: Decode<T>,
-    order: Option<Order<T>>,
+    order: Option<Part<T>>,
+    key: Option<Part<T>>,
 }
 
 impl<S: Source, T: Send + 'static> Consumer<S, T> {
@@ -88,7 +90,7 @@ impl<S: Source, T: Send + 'static> Consumer<S, T> {
     ) -> Self {
         let decode: Decode<T> = Arc::new(move |bytes| decode(bytes).map_err(|error| format!("{error:#}")));
         let in_flight = const { NonZeroUsize::new(64).unwrap() };
-        Self { idem: idem.clone(), name: source.name(), source, in_flight, decode, order: None }
+        Self { idem: idem.clone(), name: source.name(), source, in_flight, decode, order: None, key: None }
     }
 
     /// At most so many messages are with this consumer at a time, those that wait for their turn or their pause included.
@@ -105,6 +107,17 @@ impl<S: Source, T: Send + 'static> Consumer<S, T> {
     pub fn ordered_by<K: ToString>(mut self, key: impl Fn(&T) -> K + Send + Sync + 'static) -> Self {
         self.order = Some(Arc::new(move |message| key(message).to_string()));
         self
+    }
+
+    /// One definition for both ends: messages go one after the other in their [lanes](Keyed::lane), and one whose header
+    /// [`KEY_HEADER`](crate::KEY_HEADER) names another [key](Keyed::key) than its content has is a dead letter, for its
+    /// producer means something else by it than this consumer.
+    pub fn keyed(mut self) -> Self
+    where
+        T: Keyed,
+    {
+        self.key = Some(Arc::new(T::key));
+        self.ordered_by(T::lane)
     }
 
     /// The handler's name in dead letters of messages that no handler could take; the source's name by default.
@@ -131,11 +144,11 @@ impl<S: Source, T: Send + 'static> Consumer<S, T> {
         });
         let state = watch::Sender::new(State::Connecting);
         let (stop, abandon) = (CancellationToken::new(), CancellationToken::new());
-        let (source, decode) = (self.source.name(), self.decode);
-        let work = Work::new(self.idem, self.name, source, decode, self.order, handler, abandon.clone());
-        let watched = state.subscribe();
+        let (source, reading) = (self.source.name(), Reading { decode: self.decode, order: self.order, key: self.key });
+        let work = Work::new(self.idem, self.name, source, reading, handler, abandon.clone());
+        let (watched, settled) = (state.subscribe(), Arc::clone(&work.settled));
         let taker = Taker::new(self.source, self.in_flight.get(), work, stop.clone(), state);
-        Running { stop, abandon, state: watched, task: Some(tokio::spawn(taker.run())) }
+        Running { stop, abandon, state: watched, settled, task: Some(tokio::spawn(taker.run())) }
     }
 }
 
@@ -160,6 +173,7 @@ pub struct Running {
     stop: CancellationToken,
     abandon: CancellationToken,
     state: watch::Receiver<State>,
+    settled: Arc<AtomicU64>,
     task: Option<JoinHandle<()>>,
 }
 
@@ -167,6 +181,11 @@ impl Running {
     /// What it is doing.
     pub fn state(&self) -> State {
         self.state.borrow().clone()
+    }
+
+    /// How many messages it has acked since it was started, their result or their dead letter being durable.
+    pub fn settled(&self) -> u64 {
+        self.settled.load(Relaxed)
     }
 
     /// Waits until it takes messages; false when it was stopped before.

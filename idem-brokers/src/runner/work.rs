@@ -2,6 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -12,10 +13,11 @@ use tokio_util::sync::CancellationToken;
 use super::gate::{Gate, Pauses};
 use super::lanes::{End, Lanes, Turn};
 use super::take::PATIENCE;
-use super::{Decode, Handler, Order};
+use super::{Decode, Handler, Part};
 use crate::delivery::Delivery;
 use crate::error::BrokerError;
 use crate::observe::{self, Outcome};
+use crate::publish::KEY_HEADER;
 
 /// What a handler returned, its error as text.
 pub(super) type Handled = Result<(), String>;
@@ -25,12 +27,22 @@ pub(super) struct Work<T> {
     /// The handler's name in letters of messages that no handler took.
     name: String,
     source: String,
-    decode: Decode<T>,
-    order: Option<Order<T>>,
+    reading: Reading<T>,
     handler: Handler<T>,
     lanes: Lanes,
     pub(super) gate: Gate,
+    /// How many were acked.
+    pub(super) settled: Arc<AtomicU64>,
     abandon: CancellationToken,
+}
+
+/// What is read of a message.
+pub(super) struct Reading<T> {
+    pub(super) decode: Decode<T>,
+    /// What it has to stay in order with.
+    pub(super) order: Option<Part<T>>,
+    /// Its key, which its header must not contradict.
+    pub(super) key: Option<Part<T>>,
 }
 
 /// What the broker is to be told.
@@ -44,12 +56,12 @@ impl<T: Send + 'static> Work<T> {
         idem: Idem,
         name: String,
         source: String,
-        decode: Decode<T>,
-        order: Option<Order<T>>,
+        reading: Reading<T>,
         handler: Handler<T>,
         abandon: CancellationToken,
     ) -> Self {
-        Self { idem, name, source, decode, order, handler, lanes: Lanes::default(), gate: Gate::new(), abandon }
+        let (lanes, gate, settled) = (Lanes::default(), Gate::new(), Arc::default());
+        Self { idem, name, source, reading, handler, lanes, gate, settled, abandon }
     }
 
     /// Decodes a message and takes its turn now; the future does the rest.
@@ -71,8 +83,10 @@ impl<T: Send + 'static> Work<T> {
                 Some(Told::Retry(after)) => (Outcome::Again, End::GaveBack, said(delivery.retry(after)).await),
                 None => (Outcome::GivenBack, End::GaveBack, said(delivery.retry(Duration::ZERO)).await),
             };
-            if let Err(error) = said {
-                observe::unheard(&self.source, &error);
+            match said {
+                Err(error) => observe::unheard(&self.source, &error),
+                Ok(()) if end == End::Done => drop(self.settled.fetch_add(1, Relaxed)),
+                Ok(()) => {}
             }
             observe::ended(&self.source, outcome);
             if let Some(turn) = turn {
@@ -83,14 +97,26 @@ impl<T: Send + 'static> Work<T> {
 
     fn decoded(&self, bytes: &[u8]) -> Result<T, String> {
         // A decoder is the user's, and a message may be anybody's.
-        catch_unwind(AssertUnwindSafe(|| (self.decode)(bytes))).unwrap_or_else(|_| Err("the decoder panicked".into()))
+        catch_unwind(AssertUnwindSafe(|| (self.reading.decode)(bytes)))
+            .unwrap_or_else(|_| Err("the decoder panicked".into()))
     }
 
     fn turn(&self, message: Option<&T>) -> Option<Turn> {
-        let (order, message) = (self.order.as_ref()?, message?);
+        let (order, message) = (self.reading.order.as_ref()?, message?);
         let key = catch_unwind(AssertUnwindSafe(|| order(message)));
         // Without a key of its own it stands in line with the others that have none.
         Some(self.lanes.enter(key.unwrap_or_default()))
+    }
+
+    /// Where its header names another key than its content has.
+    fn contradiction<D: Delivery>(&self, delivery: &D, message: &T) -> Option<String> {
+        let key = self.reading.key.as_ref()?;
+        let origin = delivery.origin();
+        let (_, said) = origin.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case(KEY_HEADER))?;
+        let Ok(key) = catch_unwind(AssertUnwindSafe(|| key(message))) else {
+            return Some("its key cannot be read: `Keyed::key` panicked".to_owned());
+        };
+        (key != *said).then(|| format!("its header `{KEY_HEADER}` names the key `{said}`, and its content `{key}`"))
     }
 
     async fn work<D: Delivery>(&self, delivery: &D, decoded: Result<T, String>, turn: Option<&mut Turn>) -> Told {
@@ -101,6 +127,9 @@ impl<T: Send + 'static> Work<T> {
                 return self.bury(delivery, &error, Outcome::Undecodable).await;
             }
         };
+        if let Some(error) = self.contradiction(delivery, &message) {
+            return self.bury(delivery, &error, Outcome::Refused).await;
+        }
         let keeps_its_place = turn.is_some();
         if let Some(turn) = turn
             && turn.come().await == End::GaveBack
@@ -156,7 +185,8 @@ impl<T: Send + 'static> Work<T> {
         let (bytes, origin) = (delivery.payload(), delivery.origin());
         // Two messages may carry one id, and both are kept; one message that comes twice is one letter.
         let hash = blake3::hash(bytes).to_hex();
-        let key = origin.message_id.as_ref().map_or_else(|| hash.to_string(), |id| format!("{id} {}", &hash[..16]));
+        let key =
+            origin.message_id.as_ref().map_or_else(|| hash[..32].to_owned(), |id| format!("{id} {}", &hash[..16]));
         match self.idem.bury(&self.name, &key, bytes, origin, error).await {
             Ok(letter) => {
                 tracing::warn!(source = self.source, %letter, error, "a message that no handler can take is a dead letter");

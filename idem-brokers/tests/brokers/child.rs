@@ -112,8 +112,9 @@ async fn consume<B: Broker>(broker: B, folder: &Path, handler: Handler) {
     });
     let told = idem.clone();
     tokio::spawn(async move {
-        loop {
-            shop.mark("letters", &told.dead_letters().count_open().await.unwrap().to_string());
+        // Until the ledger is closed.
+        while let Ok(letters) = told.dead_letters().count_open().await {
+            shop.mark("letters", &letters.to_string());
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     });

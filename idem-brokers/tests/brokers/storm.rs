@@ -52,6 +52,7 @@ pub(crate) async fn storm<B: Broker>(server: Arc<Server>) -> anyhow::Result<()> 
     let wanted = letters.to_string();
     until("all letters are written", || stage.shop.marked("letters").as_deref() == Some(&wanted)).await?;
     let deadline = Instant::now() + 2 * idem_test_support::DEADLINE;
+    let mut stays = Duration::from_secs(1);
     loop {
         consumer.stop().await?;
         let left = within(stage.broker.left()).await?;
@@ -60,7 +61,8 @@ pub(crate) async fn storm<B: Broker>(server: Arc<Server>) -> anyhow::Result<()> 
         }
         ensure!(Instant::now() < deadline, "{left} messages stay");
         consumer = start();
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        tokio::time::sleep(stays).await;
+        stays *= 2;
     }
     let idem = Idem::open(stage.folder.path().join("ledger"))?;
     let open = idem.dead_letters().list(&Filter::default().limit(1000)).await?;

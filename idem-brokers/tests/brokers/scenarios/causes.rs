@@ -1,6 +1,7 @@
 //! What brings a message more than once.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::ensure;
 use idem_test_support::servers::Server;
@@ -78,7 +79,7 @@ async fn killed<B: Broker>(server: &Server, handler: Handler, mark: &str) -> any
     until("the other order is placed", || stage.shop.placed() == 2).await?;
     // The message that died with its consumer has its own time to come back: the broker says when.
     let deadline = tokio::time::Instant::now() + idem_test_support::DEADLINE;
-    let mut second = Some(second);
+    let (mut second, mut stays) = (Some(second), Duration::from_millis(500));
     loop {
         if let Some(second) = second.take() {
             second.stop().await?;
@@ -88,8 +89,9 @@ async fn killed<B: Broker>(server: &Server, handler: Handler, mark: &str) -> any
         }
         ensure!(tokio::time::Instant::now() < deadline, "the message of the killed consumer stays");
         let next = child::start::<B>(server.address(), &stage.name, folder, Handler::Plain);
-        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
-        second = Some(next);
+        tokio::time::sleep(stays).await;
+        // A group that shares anew with every one that comes and goes needs one that stays.
+        (second, stays) = (Some(next), 2 * stays);
     }
     ensure!(stage.shop.starts("A-1001") == 1, "the body ran {} times", stage.shop.starts("A-1001"));
     stage.is_clean().await
@@ -133,11 +135,13 @@ pub(super) async fn offsets_rewound<B: Broker>(server: Arc<Server>) -> anyhow::R
 /// Runs a consumer until nothing is left.
 pub(super) async fn drain<B: Broker>(stage: &Stage<B>) -> anyhow::Result<()> {
     let deadline = tokio::time::Instant::now() + idem_test_support::DEADLINE;
+    let mut stays = Duration::from_secs(1);
     while within(stage.broker.left()).await? > 0 {
         ensure!(tokio::time::Instant::now() < deadline, "messages stay");
         let (consumer, counts) = stage.consume();
-        let _ = tokio::time::timeout(std::time::Duration::from_secs(1), until("one more", || counts.acked() > 0)).await;
+        let _ = tokio::time::timeout(stays, until("one more", || counts.acked() > 0)).await;
         stage.stop(consumer).await;
+        stays *= 2;
     }
     Ok(())
 }

@@ -45,19 +45,20 @@ pub enum Needs {
 }
 
 /// A test on a server. Where there is none it is listed as ignored, and with `CI=true` it fails: `cargo xtask test`
-/// installs them where it can. A test that needs a server of its own is ignored where only somebody else's is to be used.
+/// installs them where it can. A test that kills its server starts one of its own, whoever else runs one.
 pub fn trial<F, T>(name: impl Into<String>, kind: &'static Kind, needs: Needs, test: F) -> Trial
 where
     F: FnOnce(Arc<Server>) -> T + Send + 'static,
     T: Future<Output = anyhow::Result<()>> + Send + 'static,
 {
     Trial::ignorable_test(name, move || {
-        let outside = env::var(kind.variable).ok();
-        if outside.is_some() && needs == Needs::Own {
-            return Ok(Completion::ignored_with("it kills its server, and this one is somebody else's"));
-        }
+        let outside = env::var(kind.variable).ok().filter(|_| needs == Needs::Any);
         if outside.is_none() && !kind.is_there() {
-            let text = format!("no {}: {}, or say where one runs in {}", kind.name, kind.hint, kind.variable);
+            let elsewhere = match needs {
+                Needs::Any => format!(", or say where one runs in {}", kind.variable),
+                Needs::Own => " (it is killed, so it has to be the test's own)".to_owned(),
+            };
+            let text = format!("no {}: {}{elsewhere}", kind.name, kind.hint);
             let must = !kind.asked_for && env::var("CI").is_ok_and(|ci| ci == "true");
             return if must { Err(Failed::from(text)) } else { Ok(Completion::ignored_with(text)) };
         }
@@ -114,16 +115,22 @@ struct Running {
 pub struct Copied(TempDir);
 
 impl Server {
-    /// Starts one of the test's own.
-    async fn start(kind: &'static Kind, needs: Needs) -> anyhow::Result<Self> {
-        let processes = match &kind.runs {
-            Runs::Processes(processes) => processes,
+    /// Starts one of one's own.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub async fn start(kind: &'static Kind, needs: Needs) -> anyhow::Result<Self> {
+        match &kind.runs {
+            Runs::Processes(processes) => Self::launch(kind, processes, needs).await,
             #[cfg(feature = "kafka")]
             Runs::Inside => {
                 let mock = Mock::start()?;
-                return Ok(Self { kind, address: mock.address()?, own: Some(Own::Inside(mock)) });
+                Ok(Self { kind, address: mock.address()?, own: Some(Own::Inside(mock)) })
             }
-        };
+        }
+    }
+
+    async fn launch(kind: &'static Kind, processes: &'static Processes, needs: Needs) -> anyhow::Result<Self> {
         let (port, folder) = (free_port()?, Arc::new(tempfile::tempdir()?));
         // A proxy lives no longer than the test that starts it.
         let in_front = processes.tells_its_address && needs == Needs::Own;

@@ -23,8 +23,6 @@ pub(crate) trait Broker: Send + Sync + 'static {
     const OUTLIVES: bool = true;
     /// Whether a client that runs goes by what it knows itself, and only one that starts asks the broker where to begin.
     const CLIENT_KNOWS: bool = false;
-    /// Whether something can stand between it and its clients.
-    const CUTS: bool = true;
     type Source: Source;
     type Publisher: Publisher;
 

@@ -64,7 +64,6 @@ impl Broker for Topic {
     const KIND: &'static Kind = &ROCKETMQ;
     const REWINDS: bool = true;
     const CLIENT_KNOWS: bool = true;
-    const CUTS: bool = false;
     type Source = RocketMq;
     type Publisher = Topics;
 

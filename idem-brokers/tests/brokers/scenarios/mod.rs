@@ -18,6 +18,7 @@ pub(crate) fn all<B: Broker>() -> Vec<Trial> {
         named::<B, _>("resent_by_the_producer", Needs::Any, causes::resent_by_the_producer::<B>),
         named::<B, _>("consumer_killed_in_the_body", Needs::Any, causes::consumer_killed_in_the_body::<B>),
         named::<B, _>("consumer_killed_between_body_and_ack", Needs::Any, causes::consumer_killed_before_the_ack::<B>),
+        named::<B, _>("network_cut_in_the_middle", Needs::Own, causes::network_cut_in_the_middle::<B>),
         named::<B, _>("handler_fails_n_times_redelivered", Needs::Any, failures::fails_redelivered::<B>),
         named::<B, _>("handler_fails_n_times_inline", Needs::Any, failures::fails_inline::<B>),
         named::<B, _>("undecodable_is_one_letter_and_acked", Needs::Any, failures::undecodable::<B>),
@@ -27,9 +28,6 @@ pub(crate) fn all<B: Broker>() -> Vec<Trial> {
         named::<B, _>("order_per_key", Needs::Any, consumers::order_per_key::<B>),
         named::<B, _>("storm", Needs::Own, storm::storm::<B>),
     ];
-    if B::CUTS {
-        tests.push(named::<B, _>("network_cut_in_the_middle", Needs::Own, causes::network_cut_in_the_middle::<B>));
-    }
     if B::OUTLIVES {
         tests.push(named::<B, _>("broker_killed_and_restarted", Needs::Own, causes::broker_killed_and_restarted::<B>));
     }

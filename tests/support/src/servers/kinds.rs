@@ -44,8 +44,18 @@ pub(super) struct Processes {
     pub(super) start: fn(&Path, Ports) -> anyhow::Result<Vec<Line>>,
     /// What a client says first, and whether the answer so far is that of a server that is ready.
     pub(super) hello: (&'static [u8], fn(&[u8]) -> bool),
-    /// Whether clients go where it tells them to, whatever the address was that they were given.
-    pub(super) tells_its_address: bool,
+    pub(super) tells: Tells,
+}
+
+/// Where clients go, whatever the address was that they were given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tells {
+    /// They stay with that.
+    Nothing,
+    /// To the port that the server tells them.
+    Port,
+    /// To the host that the server tells them, and its own port there.
+    Host,
 }
 
 /// A server's ports.
@@ -68,7 +78,7 @@ pub static REDIS: Kind = Kind {
         programs: &["redis-server"],
         start: redis,
         hello: (b"PING\r\n", |answer| answer.starts_with(b"+PONG")),
-        tells_its_address: false,
+        tells: Tells::Nothing,
     }),
 };
 
@@ -84,7 +94,7 @@ pub static NATS: Kind = Kind {
         programs: &["nats-server"],
         start: nats,
         hello: (b"", |answer| answer.starts_with(b"INFO ")),
-        tells_its_address: false,
+        tells: Tells::Nothing,
     }),
 };
 
@@ -101,7 +111,7 @@ pub static RABBITMQ: Kind = Kind {
         start: rabbitmq,
         // It takes connections last, when everything else is up.
         hello: (b"AMQP\x00\x00\x09\x01", |answer| answer.starts_with(b"\x01")),
-        tells_its_address: false,
+        tells: Tells::Nothing,
     }),
 };
 
@@ -131,7 +141,7 @@ pub static KAFKA: Kind = Kind {
         start: kafka,
         // Which requests it knows: a request's length, kind, version and number, and no client's name.
         hello: (b"\x00\x00\x00\x0a\x00\x12\x00\x00\x00\x00\x00\x07\xff\xff", |answer| answer.starts_with(b"\x00\x00")),
-        tells_its_address: true,
+        tells: Tells::Port,
     }),
 };
 

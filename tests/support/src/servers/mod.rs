@@ -22,7 +22,7 @@ use keeper::Keeper;
 #[cfg(feature = "kafka")]
 pub use kinds::MOCK_KAFKA;
 pub use kinds::{KAFKA, Kind, NATS, RABBITMQ, REDIS};
-use kinds::{KINDS, Ports, Processes, Runs};
+use kinds::{KINDS, Ports, Processes, Runs, Tells};
 use libtest_mimic::{Completion, Failed, Trial};
 #[cfg(feature = "kafka")]
 use mock::Mock;
@@ -133,9 +133,16 @@ impl Server {
     async fn launch(kind: &'static Kind, processes: &'static Processes, needs: Needs) -> anyhow::Result<Self> {
         let (port, folder) = (free_port()?, Arc::new(tempfile::tempdir()?));
         // A proxy lives no longer than the test that starts it.
-        let in_front = processes.tells_its_address && needs == Needs::Own;
-        let front = if in_front { Some(Proxy::start(port).await?) } else { None };
-        let address = kind.address(front.as_ref().map_or(port, Proxy::port));
+        let (front, address) = match processes.tells {
+            _ if needs != Needs::Own => (None, kind.address(port)),
+            Tells::Nothing => (None, kind.address(port)),
+            Tells::Port => {
+                let front = Proxy::start(port).await?;
+                let address = kind.address(front.port());
+                (Some(front), address)
+            }
+            Tells::Host => (Some(Proxy::before_another_host().await?), kind.address(port)),
+        };
         let running = Running { processes, port, front, folder, keepers: parking_lot::Mutex::default() };
         let server = Self { kind, address, own: Some(Own::Processes(running)) };
         server.restart().await?;

@@ -5,7 +5,8 @@ use std::path::Path;
 use anyhow::Context;
 
 use super::keeper::Line;
-use super::kinds::{Kind, Ports, Processes, Runs, line};
+use super::kinds::{Kind, Ports, Processes, Runs, Tells, line};
+use super::proxy::BEHIND;
 use super::{free_port, is_free};
 
 /// A name server and a broker, whose pauses are all one second.
@@ -21,8 +22,8 @@ pub static ROCKETMQ: Kind = Kind {
         start,
         // The name server is asked for its brokers.
         hello: (ASK, |answer| answer.windows(BROKER.len()).any(|part| part == BROKER)),
-        // The broker does, and it cannot tell another port than its own.
-        tells_its_address: false,
+        // The broker does.
+        tells: Tells::Host,
     }),
 };
 
@@ -32,13 +33,13 @@ const ASK: &[u8] = b"\x00\x00\x00\x63\x00\x00\x00\x5f\
 const BROKER: &[u8] = b"brokerAddrs";
 
 fn start(folder: &Path, ports: Ports) -> anyhow::Result<Vec<Line>> {
-    let port = ports.own;
+    let port = ports.own.to_string();
     let config = folder.join("broker.toml");
     if !config.is_file() {
-        std::fs::write(&config, broker(folder, port)?)?;
+        std::fs::write(&config, broker(folder, ports)?)?;
     }
     let (home, config) = (folder.display().to_string(), config.display().to_string());
-    let mut names = line("rocketmq-namesrv-rust", &["--bindAddress", "127.0.0.1", "--listenPort", &port.to_string()]);
+    let mut names = line("rocketmq-namesrv-rust", &["--bindAddress", "127.0.0.1", "--listenPort", &port]);
     let mut broker = line("rocketmq-broker-rust", &["--configFile", &config]);
     for one in [&mut names, &mut broker] {
         one.variables = vec![
@@ -50,12 +51,13 @@ fn start(folder: &Path, ports: Ports) -> anyhow::Result<Vec<Line>> {
     Ok(vec![names, broker])
 }
 
-/// Its port stays, for the clients know it.
-fn broker(folder: &Path, name_server: u16) -> anyhow::Result<String> {
+/// Its port stays, for the clients know it. What stands in front of it has the same on the host that they are told.
+fn broker(folder: &Path, Ports { own: name_server, told }: Ports) -> anyhow::Result<String> {
     let ports = std::iter::repeat_with(free_port).take(100).filter_map(Result::ok);
     // It listens on a second one, two below.
     let mut pairs = ports.filter(|port| port.abs_diff(name_server) > 2 && is_free(port - 2));
-    let (port, replicas) = (pairs.next().context("no two free ports on the loopback")?, free_port()?);
+    let port = if told == name_server { pairs.next().context("no two free ports on the loopback")? } else { told };
+    let (host, replicas) = (if told == name_server { "127.0.0.1" } else { BEHIND }, free_port()?);
     let store = folder.join("store").display().to_string();
     Ok(format!(
         r#"
@@ -67,7 +69,7 @@ storePathRootDir = "{store}"
 registerNameServerPeriod = 10000
 
 [broker.brokerServerConfig]
-bindAddress = "127.0.0.1"
+bindAddress = "{host}"
 
 [store]
 storePathRootDir = "{store}"

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use cheetah_string::CheetahString;
 use idem_brokers::{BrokerError, Delivery, Session};
 use idem_runtime::Origin;
 use rocketmq_client_rust::{DefaultMQPushConsumer, MQPushConsumer};
@@ -122,7 +123,7 @@ pub struct Handed {
 
 impl Handed {
     fn property(&self, name: &'static str) -> Option<&str> {
-        self.message.properties().get(name).map(|value| value.as_str())
+        self.message.properties().get(name).map(CheetahString::as_str)
     }
 
     /// The client takes the message for done.

@@ -37,13 +37,15 @@ pub(super) enum Runs {
     Inside,
 }
 
+/// What a client says first, and whether the answer so far is that of a server that is ready.
+type Hello = (&'static [u8], fn(&[u8]) -> bool);
+
 #[derive(Debug)]
 pub(super) struct Processes {
     pub(super) programs: &'static [&'static str],
     /// Everything that has to run, in order, where it listens on a port of the loopback.
     pub(super) start: fn(&Path, Ports) -> anyhow::Result<Vec<Line>>,
-    /// What a client says first, and whether the answer so far is that of a server that is ready.
-    pub(super) hello: (&'static [u8], fn(&[u8]) -> bool),
+    pub(super) hello: Hello,
     pub(super) tells: Tells,
 }
 

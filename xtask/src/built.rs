@@ -15,6 +15,8 @@ use crate::stage::{Stage, cargo, has_cargo};
 pub(crate) enum Name {
     /// A real Kafka broker, `tansu`
     Kafka,
+    /// RocketMQ's name server and broker, those that are written in Rust
+    Rocketmq,
 }
 
 /// A broker, and the tests on it.
@@ -26,24 +28,39 @@ struct Broker {
     variable: &'static str,
     /// What `cargo` runs the tests with: arguments, and how their names begin.
     tests: (&'static [&'static str], &'static str),
+    /// Whether that is a package outside of the workspace, which `cargo xtask check` does not see.
+    outside: bool,
 }
 
 /// A program from crates.io.
 struct Program {
-    /// The crate, and the file.
+    /// The crate.
     name: &'static str,
+    file: &'static str,
     version: &'static str,
     arguments: &'static [&'static str],
 }
 
 const KAFKA: Broker = Broker {
     heading: "Tests on a real Kafka broker",
-    programs: &[Program { name: "tansu", version: "0.6.0", arguments: &["--features", "dynostore"] }],
+    programs: &[Program { name: "tansu", file: "tansu", version: "0.6.0", arguments: &["--features", "dynostore"] }],
     variable: "IDEM_TEST_KAFKA",
-    tests: (&["-p", "idem-brokers", "--features", "kafka", "--test", "brokers"], "kafka_real::"),
+    tests: (&["-p", "idem-brokers", "--features", "kafka"], "kafka_real::"),
+    outside: false,
 };
 
-const ALL: [(Name, Broker); 1] = [(Name::Kafka, KAFKA)];
+const ROCKETMQ: Broker = Broker {
+    heading: "Tests on a real RocketMQ",
+    programs: &[
+        Program { name: "rocketmq-namesrv", file: "rocketmq-namesrv-rust", version: "1.0.0", arguments: &[] },
+        Program { name: "rocketmq-broker", file: "rocketmq-broker-rust", version: "1.0.0", arguments: &[] },
+    ],
+    variable: "IDEM_TEST_ROCKETMQ",
+    tests: (&["--manifest-path", "idem-brokers/rocketmq/Cargo.toml", "--target-dir", "target/rocketmq"], "rocketmq::"),
+    outside: true,
+};
+
+const ALL: [(Name, Broker); 2] = [(Name::Kafka, KAFKA), (Name::Rocketmq, ROCKETMQ)];
 
 /// Installs what is asked for where it is not there, and runs its tests.
 pub(crate) fn run(with: &[Name]) -> anyhow::Result<()> {
@@ -71,9 +88,19 @@ impl Broker {
         }
         path.extend(env::split_paths(&env::var_os("PATH").unwrap_or_default()));
         let (arguments, names) = self.tests;
+        if self.outside {
+            let lints = [&["clippy", "--all-targets"], arguments, &["--", "-D", "warnings"]].concat();
+            Stage::cargo("Lints of a package outside of the workspace", &lints).run()?;
+            let docs = [&["doc", "--no-deps"], arguments].concat();
+            Stage::cargo("Its docs", &docs).env("RUSTDOCFLAGS", "-D warnings").run()?;
+            Stage::cargo("Its unit and doc tests", &[&["test", "--lib"], arguments].concat()).run()?;
+            Stage::cargo("Its examples in the docs", &[&["test", "--doc"], arguments].concat()).run()?;
+        }
         let runner: &[&str] =
             if has_cargo("nextest") { &["nextest", "run", "--no-fail-fast"] } else { &["test", "--no-fail-fast"] };
-        Stage::cargo(self.heading, &[runner, arguments, &["--", names]].concat()).path(&env::join_paths(path)?).run()
+        Stage::cargo(self.heading, &[runner, arguments, &["--test", "brokers", "--", names]].concat())
+            .path(&env::join_paths(path)?)
+            .run()
     }
 }
 
@@ -81,7 +108,7 @@ impl Program {
     /// The folder it is installed in: the user's, not the tree's, so that every clone has it.
     fn provide(&self) -> anyhow::Result<PathBuf> {
         let folder = cache()?.join(format!("{}-{}", self.name, self.version));
-        if !folder.join("bin").join(self.name).is_file() {
+        if !folder.join("bin").join(self.file).is_file() {
             self.install(&folder)?;
         }
         Ok(folder)

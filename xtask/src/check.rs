@@ -8,6 +8,11 @@ pub(crate) fn run() -> anyhow::Result<()> {
     Stage::cargo("Format", &["fmt", "--all", "--check"]).run()?;
     Stage::cargo("Format of the fuzz targets", &["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"]).run()?;
     Stage::cargo("Format of the peers", &["fmt", "--manifest-path", "benches/peers/Cargo.toml", "--check"]).run()?;
+    Stage::cargo(
+        "Format of RocketMQ's package",
+        &["fmt", "--manifest-path", "idem-brokers/rocketmq/Cargo.toml", "--check"],
+    )
+    .run()?;
     Stage::cargo("Lints", &["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"])
         .run()?;
     Stage::cargo("Docs", &["doc", "--workspace", "--no-deps", "--all-features"])

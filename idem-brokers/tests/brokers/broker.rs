@@ -21,6 +21,8 @@ pub(crate) trait Broker: Send + Sync + 'static {
     const REWINDS: bool;
     /// Whether its messages outlive its being killed.
     const OUTLIVES: bool = true;
+    /// Whether a client that runs goes by what it knows itself, and only one that starts asks the broker where to begin.
+    const CLIENT_KNOWS: bool = false;
     type Source: Source;
     type Publisher: Publisher;
 

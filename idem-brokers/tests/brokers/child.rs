@@ -2,8 +2,8 @@
 
 use std::env;
 use std::io::Read;
-use std::path::Path;
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -61,54 +61,46 @@ impl Drop for Process {
     }
 }
 
-pub(crate) fn is_one() -> bool {
-    env::var_os(VARIABLE).is_some()
+/// What this process is told when it is one.
+pub(crate) struct Task {
+    broker: String,
+    address: String,
+    queue: String,
+    folder: PathBuf,
+    job: Job,
 }
 
-pub(crate) fn run() -> ExitCode {
-    let arguments: Vec<_> = env::args().skip(1).collect();
-    let [name, address, queue, folder, job] = &arguments[..] else { return ExitCode::FAILURE };
-    let job = match job.as_str() {
-        "Produce" => Job::Produce,
-        "HangsInTheBody" => Job::HangsInTheBody,
-        "HangsBeforeTheAck" => Job::HangsBeforeTheAck,
-        _ => Job::Consume,
-    };
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    runtime.block_on(async {
-        match name.as_str() {
-            #[cfg(feature = "redis")]
-            crate::redis::Streams::NAME => {
-                work(crate::redis::Streams::new(address, queue), queue, Path::new(folder), job).await;
-            }
-            #[cfg(feature = "nats")]
-            crate::nats::Subject::NAME => {
-                work(crate::nats::Subject::new(address, queue), queue, Path::new(folder), job).await;
-            }
-            #[cfg(feature = "rabbitmq")]
-            crate::rabbitmq::Queue::NAME => {
-                work(crate::rabbitmq::Queue::new(address, queue), queue, Path::new(folder), job).await;
-            }
-            #[cfg(feature = "kafka")]
-            crate::kafka::Mock::NAME => {
-                work(crate::kafka::Mock::new(address, queue), queue, Path::new(folder), job).await;
-            }
-            #[cfg(feature = "kafka")]
-            crate::kafka::Real::NAME => {
-                work(crate::kafka::Real::new(address, queue), queue, Path::new(folder), job).await;
-            }
-            _ => unreachable!("no such broker: {name}"),
+impl Task {
+    /// This process's, if it is a child's.
+    pub(crate) fn own() -> Option<Self> {
+        env::var_os(VARIABLE)?;
+        let arguments: Vec<_> = env::args().skip(1).collect();
+        let [broker, address, queue, folder, job] = <[String; 5]>::try_from(arguments).unwrap();
+        let job = match job.as_str() {
+            "Produce" => Job::Produce,
+            "HangsInTheBody" => Job::HangsInTheBody,
+            "HangsBeforeTheAck" => Job::HangsBeforeTheAck,
+            _ => Job::Consume,
+        };
+        Some(Self { broker, address, queue, folder: folder.into(), job })
+    }
+
+    /// Does it, if it is this broker that was meant.
+    pub(crate) fn run<B: Broker>(&self) {
+        if self.broker != B::NAME {
+            return;
         }
-    });
-    ExitCode::SUCCESS
-}
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        runtime.block_on(self.work(&B::new(&self.address, &self.queue)));
+    }
 
-/// Until its standard input ends.
-async fn work<B: Broker>(broker: B, queue: &str, folder: &Path, job: Job) {
-    let shop = Shop::at(folder);
-    match job {
-        Job::Produce => produce(&broker, queue, &shop, folder).await,
-        _ => consume(&broker, shop, folder, job).await,
+    /// Until its standard input ends.
+    async fn work<B: Broker>(&self, broker: &B) {
+        let shop = Shop::at(&self.folder);
+        match self.job {
+            Job::Produce => produce(broker, &self.queue, &shop, &self.folder).await,
+            job => consume(broker, shop, &self.folder, job).await,
+        }
     }
 }
 

@@ -23,7 +23,7 @@ pub struct Kind {
     pub(super) asked_for: bool,
     pub(super) place: usize,
     /// What stands before host and port in its address.
-    scheme: &'static str,
+    pub(super) scheme: &'static str,
     pub(super) runs: Runs,
 }
 
@@ -37,15 +37,27 @@ pub(super) enum Runs {
     Inside,
 }
 
+/// What a client says first, and whether the answer so far is that of a server that is ready.
+type Hello = (&'static [u8], fn(&[u8]) -> bool);
+
 #[derive(Debug)]
 pub(super) struct Processes {
-    programs: &'static [&'static str],
+    pub(super) programs: &'static [&'static str],
     /// Everything that has to run, in order, where it listens on a port of the loopback.
     pub(super) start: fn(&Path, Ports) -> anyhow::Result<Vec<Line>>,
-    /// What a client says first, and how the answer of a server that is ready begins.
-    hello: (&'static [u8], &'static [u8]),
-    /// Whether clients go where it tells them to, whatever the address was that they were given.
-    pub(super) tells_its_address: bool,
+    pub(super) hello: Hello,
+    pub(super) tells: Tells,
+}
+
+/// Where clients go, whatever the address was that they were given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tells {
+    /// They stay with that.
+    Nothing,
+    /// To the port that the server tells them.
+    Port,
+    /// To the host that the server tells them, and its own port there.
+    Host,
 }
 
 /// A server's ports.
@@ -67,8 +79,8 @@ pub static REDIS: Kind = Kind {
     runs: Runs::Processes(Processes {
         programs: &["redis-server"],
         start: redis,
-        hello: (b"PING\r\n", b"+PONG"),
-        tells_its_address: false,
+        hello: (b"PING\r\n", |answer| answer.starts_with(b"+PONG")),
+        tells: Tells::Nothing,
     }),
 };
 
@@ -83,8 +95,8 @@ pub static NATS: Kind = Kind {
     runs: Runs::Processes(Processes {
         programs: &["nats-server"],
         start: nats,
-        hello: (b"", b"INFO "),
-        tells_its_address: false,
+        hello: (b"", |answer| answer.starts_with(b"INFO ")),
+        tells: Tells::Nothing,
     }),
 };
 
@@ -100,8 +112,8 @@ pub static RABBITMQ: Kind = Kind {
         programs: &["rabbitmq-server", "epmd"],
         start: rabbitmq,
         // It takes connections last, when everything else is up.
-        hello: (b"AMQP\x00\x00\x09\x01", b"\x01"),
-        tells_its_address: false,
+        hello: (b"AMQP\x00\x00\x09\x01", |answer| answer.starts_with(b"\x01")),
+        tells: Tells::Nothing,
     }),
 };
 
@@ -130,13 +142,13 @@ pub static KAFKA: Kind = Kind {
         programs: &["tansu"],
         start: kafka,
         // Which requests it knows: a request's length, kind, version and number, and no client's name.
-        hello: (b"\x00\x00\x00\x0a\x00\x12\x00\x00\x00\x00\x00\x07\xff\xff", b"\x00\x00"),
-        tells_its_address: true,
+        hello: (b"\x00\x00\x00\x0a\x00\x12\x00\x00\x00\x00\x00\x07\xff\xff", |answer| answer.starts_with(b"\x00\x00")),
+        tells: Tells::Port,
     }),
 };
 
 /// How many kinds there are.
-pub(super) const KINDS: usize = 5;
+pub(super) const KINDS: usize = 6;
 
 impl Processes {
     /// Whether it answers.
@@ -144,9 +156,13 @@ impl Processes {
         let asked = timeout(Duration::from_secs(2), async {
             let mut wire = TcpStream::connect(("127.0.0.1", port)).await?;
             wire.write_all(self.hello.0).await?;
-            let mut answer = vec![0; self.hello.1.len()];
-            wire.read_exact(&mut answer).await?;
-            std::io::Result::Ok(answer == self.hello.1)
+            let mut answer = Vec::new();
+            while !self.hello.1(&answer) {
+                if wire.read_buf(&mut answer).await? == 0 {
+                    return Ok(false);
+                }
+            }
+            std::io::Result::Ok(true)
         });
         matches!(asked.await, Ok(Ok(true)))
     }
@@ -174,7 +190,7 @@ fn find(name: &str) -> Option<PathBuf> {
     known.into_iter().chain(env::split_paths(&path)).map(|folder| folder.join(name)).find(|path| path.is_file())
 }
 
-fn line(name: &str, arguments: &[&str]) -> Line {
+pub(super) fn line(name: &str, arguments: &[&str]) -> Line {
     let program = find(name).unwrap_or_else(|| name.into());
     let arguments = arguments.iter().map(ToString::to_string).collect();
     Line { program: program.display().to_string(), arguments, variables: Vec::new() }

@@ -1,13 +1,15 @@
 //! Real servers in temporary folders on free ports of the loopback.
 //!
 //! A server ends with the process that started it, however that ends, and so does its folder. `IDEM_TEST_REDIS`,
-//! `IDEM_TEST_NATS`, `IDEM_TEST_AMQP` and `IDEM_TEST_KAFKA` are the addresses of servers that somebody runs already.
+//! `IDEM_TEST_NATS`, `IDEM_TEST_AMQP`, `IDEM_TEST_KAFKA` and `IDEM_TEST_ROCKETMQ` are the addresses of servers that
+//! somebody runs already.
 
 mod keeper;
 mod kinds;
 #[cfg(feature = "kafka")]
 mod mock;
 mod proxy;
+mod rocketmq;
 mod wire;
 
 use std::env;
@@ -20,11 +22,12 @@ use keeper::Keeper;
 #[cfg(feature = "kafka")]
 pub use kinds::MOCK_KAFKA;
 pub use kinds::{KAFKA, Kind, NATS, RABBITMQ, REDIS};
-use kinds::{KINDS, Ports, Processes, Runs};
+use kinds::{KINDS, Ports, Processes, Runs, Tells};
 use libtest_mimic::{Completion, Failed, Trial};
 #[cfg(feature = "kafka")]
 use mock::Mock;
 use proxy::Proxy;
+pub use rocketmq::ROCKETMQ;
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 use tokio::time::timeout;
@@ -130,9 +133,16 @@ impl Server {
     async fn launch(kind: &'static Kind, processes: &'static Processes, needs: Needs) -> anyhow::Result<Self> {
         let (port, folder) = (free_port()?, Arc::new(tempfile::tempdir()?));
         // A proxy lives no longer than the test that starts it.
-        let in_front = processes.tells_its_address && needs == Needs::Own;
-        let front = if in_front { Some(Proxy::start(port).await?) } else { None };
-        let address = kind.address(front.as_ref().map_or(port, Proxy::port));
+        let (front, address) = match processes.tells {
+            _ if needs != Needs::Own => (None, kind.address(port)),
+            Tells::Nothing => (None, kind.address(port)),
+            Tells::Port => {
+                let front = Proxy::start(port).await?;
+                let address = kind.address(front.port());
+                (Some(front), address)
+            }
+            Tells::Host => (Some(Proxy::before_another_host().await?), kind.address(port)),
+        };
         let running = Running { processes, port, front, folder, keepers: parking_lot::Mutex::default() };
         let server = Self { kind, address, own: Some(Own::Processes(running)) };
         server.restart().await?;
@@ -254,8 +264,12 @@ impl Drop for Running {
 /// that connects to its own port talks to itself.
 fn free_port() -> anyhow::Result<u16> {
     let ports = std::iter::repeat_with(|| fastrand::u16(20_000..32_000)).take(1000);
-    let mut free = ports.filter(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok());
+    let mut free = ports.filter(|port| is_free(*port));
     free.next().context("no free port on the loopback")
+}
+
+fn is_free(port: u16) -> bool {
+    std::net::TcpListener::bind(("127.0.0.1", port)).is_ok()
 }
 
 fn copy_folder(from: &Path, to: &Path) -> anyhow::Result<()> {

@@ -7,6 +7,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+/// Another host on the loopback, for servers that have something in front of them on their own port.
+pub(super) const BEHIND: &str = "127.0.0.2";
+
 /// Passes bytes on to a port of the loopback, until it is cut.
 #[derive(Debug)]
 pub(super) struct Proxy {
@@ -21,8 +24,20 @@ impl Proxy {
     /// # Errors
     /// There is no port for it.
     pub(super) async fn start(server: u16) -> anyhow::Result<Self> {
-        let listener = TcpListener::bind(("127.0.0.1", super::free_port()?)).await?;
-        let port = listener.local_addr()?.port();
+        Self::between(super::free_port()?, ("127.0.0.1", server)).await
+    }
+
+    /// One in front of the same port of another host.
+    ///
+    /// # Errors
+    /// There is no port for it.
+    pub(super) async fn before_another_host() -> anyhow::Result<Self> {
+        let port = super::free_port()?;
+        Self::between(port, (BEHIND, port)).await
+    }
+
+    async fn between(port: u16, server: (&'static str, u16)) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind(("127.0.0.1", port)).await?;
         let whole = Arc::new(watch::Sender::new(true));
         let state = Arc::clone(&whole);
         let task = tokio::spawn(async move {
@@ -64,8 +79,8 @@ impl Drop for Proxy {
     }
 }
 
-async fn pass(mut client: TcpStream, server: u16) -> std::io::Result<()> {
-    let mut server = TcpStream::connect(("127.0.0.1", server)).await?;
+async fn pass(mut client: TcpStream, server: (&str, u16)) -> std::io::Result<()> {
+    let mut server = TcpStream::connect(server).await?;
     copy_bidirectional(&mut client, &mut server).await?;
     Ok(())
 }

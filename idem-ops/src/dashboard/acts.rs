@@ -40,7 +40,7 @@ pub(super) async fn publish(State(dashboard): State<Dashboard>, Path(id): Path<S
     Ok(tell(&dashboard, &signed.visit, id, flash))
 }
 
-fn sent_back(redriven: Redriven) -> Flash {
+fn sent_back(redriven: &Redriven) -> Flash {
     let place = redriven.letter.letter.origin.as_ref().map(Origin::place).unwrap_or_default();
     let text = format!("It is published to {}: it runs when the broker brings it.", cut(&place));
     Flash { good: true, text, letter: None }
@@ -49,7 +49,7 @@ fn sent_back(redriven: Redriven) -> Flash {
 /// Waits for a run or a broker, as long as a browser should.
 async fn patiently(
     act: impl Future<Output = Result<Redriven, ServiceError>> + Send + 'static,
-    told: fn(Redriven) -> Flash,
+    told: fn(&Redriven) -> Flash,
 ) -> Result<Flash, PageError> {
     // A task of its own: a browser that goes away does not drop a handler in the middle.
     match timeout(PATIENCE, tokio::spawn(act)).await {
@@ -57,13 +57,13 @@ async fn patiently(
             Ok(Flash { good: true, text: "It is going on and takes its time: look again soon.".into(), letter: None })
         }
         Ok(Err(_)) => Err(PageError::bad("it ended without an answer: look at the letter")),
-        Ok(Ok(redriven)) => Ok(told(redriven?)),
+        Ok(Ok(redriven)) => Ok(told(&redriven?)),
     }
 }
 
-fn came_to(redriven: Redriven) -> Flash {
+fn came_to(redriven: &Redriven) -> Flash {
     let id = redriven.letter.letter.id;
-    match redriven.ran {
+    match &redriven.ran {
         None => Flash { good: true, text: "Re-armed: the next delivery of its key runs.".into(), letter: None },
         Some(RunOutcome::Done(result)) => Flash {
             good: true,
@@ -72,7 +72,7 @@ fn came_to(redriven: Redriven) -> Flash {
         },
         Some(RunOutcome::Failed { error, letter }) => Flash {
             good: false,
-            text: format!("It ran and failed: {}", cut(&error)),
+            text: format!("It ran and failed: {}", cut(error)),
             letter: letter.filter(|letter| *letter != id).map(|letter| letter.to_string()),
         },
     }
@@ -81,7 +81,7 @@ fn came_to(redriven: Redriven) -> Flash {
 pub(super) async fn redrive(State(dashboard): State<Dashboard>, Path(id): Path<String>, signed: Signed) -> Answer {
     let (id, why) = (letter_id(&id)?, signed.fields.need("why", "A reason")?);
     let redriven = dashboard.service.by(&signed.visit.session.who).redrive(&id, false, why).await?;
-    Ok(tell(&dashboard, &signed.visit, id, came_to(redriven)))
+    Ok(tell(&dashboard, &signed.visit, id, came_to(&redriven)))
 }
 
 pub(super) async fn edit(State(dashboard): State<Dashboard>, Path(id): Path<String>, signed: Signed) -> Answer {

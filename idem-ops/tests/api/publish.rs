@@ -204,12 +204,13 @@ async fn twenty_go_back_at_a_rate_each_once_and_what_cannot_is_named() {
     assert_eq!((done(Deed::Publish), done(Deed::StartRedrive)), (20, 1));
 }
 
-/// Four letters that go back to their broker, as a kill leaves them after the first turn, with the other three written down
-/// as having theirs: one was published and has come, one was re-armed, and one was not reached.
+/// Five letters that go back to their broker, as a kill leaves them after the first turn, with the other four written down
+/// as having theirs: one was published and has come, one was re-armed, one was not reached, and one could not be published,
+/// and somebody else has re-armed it since.
 async fn cut_off(folder: &Path) -> (Bulk, Vec<DeadLetterId>) {
     let place = Place::open(folder).await;
     Queue::of(&place.idem);
-    for number in 1..=4 {
+    for number in 1..=5 {
         dead(&place, &format!("A-{number}")).await;
     }
     let asked = json!({ "selection": { "filter": {} }, "deed": "publish", "rate": 0.01, "why": "x" });
@@ -225,10 +226,13 @@ async fn cut_off(folder: &Path) -> (Bulk, Vec<DeadLetterId>) {
     let order = PlaceOrder { order_no: come.key, qty: 1, phone: String::new() };
     idem.scope(place_order(order, Arc::default())).await.unwrap();
     letters.redrive(&open[1]).await.unwrap();
+    idem.republish_with("rabbitmq:orders", async |_| Err::<(), _>("no route to the queue"));
+    letters.republish(&open[3]).await.unwrap_err();
+    idem.dead_letters().by("bob").redrive(&open[3]).await.unwrap();
     let key = format!("bulk/{}", bulk.id);
     let mut job: serde_json::Value = serde_json::from_slice(&idem.notes().get(&key).await.unwrap().unwrap()).unwrap();
     job["turn"] = open.iter().map(|letter| json!([letter, uuid::Uuid::nil()])).collect();
-    job["cursor"] = json!(open[2]);
+    job["cursor"] = json!(open[3]);
     job["bulk"]["asked"]["rate"] = json!(1000.0);
     idem.notes().write(vec![(key, Some(job.to_string().into_bytes()))]).await.unwrap();
     idem.close().await.unwrap();
@@ -244,7 +248,7 @@ async fn a_kill_between_re_arming_and_publishing_is_told_and_what_is_open_has_an
     let queue = Queue::of(&idem);
     let place = Place::of(idem, Auth::token("ann's own token").and("ann", crate::place::TOKEN)).await;
     let end = place.bulk_until(bulk.id, |bulk| bulk.state == BulkState::Finished).await;
-    assert_eq!((end.done, end.failed, end.skipped), (3, 0, 1), "{end:?}");
+    assert_eq!((end.done, end.failed, end.skipped), (3, 0, 2), "{end:?}");
     assert_eq!((end.problems.len(), end.problems[0].letter), (1, open[1]));
     assert!(end.problems[0].error.contains("while it was being published"), "{end:?}");
     assert_eq!(queue.orders().len(), 1);

@@ -3,14 +3,17 @@
 use std::collections::HashMap;
 use std::fmt::Display;
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use futures_util::FutureExt;
 use parking_lot::RwLock;
 
 use super::DeadLetters;
 use crate::clock::BoxFuture;
 use crate::error::Error;
 use crate::idem::{Idem, Inner};
+use crate::panic;
 use crate::protocol::{DeadLetter, DeadLetterId, Deed, LetterState, Origin, Reason, RecordId, Step};
 
 type Publisher = Arc<dyn Fn(DeadLetter) -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
@@ -104,7 +107,9 @@ impl DeadLetters {
                 unpublished.restore = None;
             }
         })?;
-        let published = publish(letter.clone()).await;
+        let publishing = AssertUnwindSafe(async { publish(letter.clone()).await }).catch_unwind();
+        let published =
+            publishing.await.unwrap_or_else(|caught| Err(format!("its publisher panicked: {}", panic::text(&*caught))));
         let restore = unpublished.restore.take();
         if let Err(problem) = published {
             if let Some(Step::Restore { mut by, letter }) = restore {

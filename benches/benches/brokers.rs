@@ -1,13 +1,13 @@
 //! Messages a second through a real broker, 64 in flight: `cargo xtask bench --bench brokers`. An annotated handler on the
-//! embedded ledger, beside the same consumer with a handler that does nothing, and beside the broker's own client that
-//! acks and does nothing else; then a million messages once more, which all are duplicates. `REPLAYED=10000` replays fewer.
+//! embedded ledger, beside the broker's own client that acks and does nothing else, beside the same consumer with a handler
+//! that does nothing, and beside the same calls without any broker; then a million messages once more, which all are duplicates. `REPLAYED=10000` replays fewer.
 
 #![expect(clippy::unwrap_used, reason = "a bench that cannot run measures nothing")]
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-use idem_benches::orders::{PlaceOrder, place_order};
+use idem_benches::orders::{PlaceOrder, first_calls, place_order};
 use idem_benches::queues::{NatsQueues, Queues, RabbitQueues};
 use idem_benches::report::Row;
 use idem_benches::rounds::in_turns;
@@ -48,20 +48,26 @@ async fn nothing(_: PlaceOrder) -> Result<(), Error> {
     Ok(())
 }
 
-fn first_calls<Q: Queues>(runtime: &Runtime, idem: &Idem, first: u64) {
+fn messages<Q: Queues>(runtime: &Runtime, idem: &Idem, first: u64) {
     let (queues, next) = (runtime.block_on(Q::start()).unwrap(), Cell::new(0));
+    // Numbers that no queue has.
+    let without = Cell::new(first + (1 << 31));
     let filled = || {
         let number = next.replace(next.get() + 1);
         let (name, from) = (format!("orders-{number}"), first + number * MESSAGES);
         runtime.block_on(queues.fill(&name, from..from + MESSAGES)).unwrap();
         name
     };
-    let [ours, empty, bare] = in_turns(
+    let [ours, alone, empty, bare] = in_turns(
         ROUNDS,
         [
             &mut || {
                 let source = queues.source(&filled(), "idem");
                 rate(MESSAGES, runtime.block_on(settle(idem, source, MESSAGES, place_order)))
+            },
+            &mut || {
+                let numbers = without.replace(without.get() + MESSAGES)..without.get();
+                runtime.block_on(first_calls(idem, numbers, IN_FLIGHT.into()))
             },
             &mut || {
                 let source = queues.source(&filled(), "idem");
@@ -78,8 +84,9 @@ fn first_calls<Q: Queues>(runtime: &Runtime, idem: &Idem, first: u64) {
         let bench = format!("messages of {}, {IN_FLIGHT} in flight", Q::NAME);
         Row { bench, unit: "messages/s", ours, beside: Some(beside), to_reach }.print();
     };
-    row(("the same consumer, a handler that does nothing", empty), "≥ 0.7");
-    row(("its own client, that only acks", bare), "");
+    row(("its own client, that only acks", bare), "≥ 0.7");
+    row(("this consumer, a handler that does nothing", empty), "");
+    row(("the same calls without a broker", alone), "");
 }
 
 fn replay(runtime: &Runtime, idem: &Idem, first: u64) {
@@ -102,7 +109,7 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let folder = tempfile::tempdir().unwrap();
     let idem = Idem::open(folder.path()).unwrap();
-    first_calls::<NatsQueues>(&runtime, &idem, 0);
-    first_calls::<RabbitQueues>(&runtime, &idem, 1 << 32);
+    messages::<NatsQueues>(&runtime, &idem, 0);
+    messages::<RabbitQueues>(&runtime, &idem, 1 << 32);
     replay(&runtime, &idem, 1 << 33);
 }

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use async_nats::Client;
 use async_nats::jetstream::consumer::pull::{Batch, Config};
 use async_nats::jetstream::consumer::{AckPolicy, PullConsumer};
 use async_nats::jetstream::{self, AckKind, Message, stream};
+use async_nats::{Client, Subject};
 use futures_util::{FutureExt, StreamExt};
 use idem_runtime::Origin;
 use tokio_util::sync::CancellationToken;
@@ -84,12 +84,12 @@ impl Session for Pull {
     }
 
     async fn close(mut self) {
-        let Some(mut asked) = self.asked.take() else { return };
         // What is here already goes back at once; what is on its way comes again after the server's own time.
-        while let Some(Some(Ok(message))) = asked.next().now_or_never() {
+        while let Some(Some(Ok(message))) = self.asked.as_mut().and_then(|asked| asked.next().now_or_never()) {
             let _ = message.ack_with(AckKind::Nak(None)).await;
         }
-        drop(asked);
+        self.asked = None;
+        // The last acks are with the server when it has answered this.
         let _ = self.client.flush().await;
     }
 }
@@ -104,11 +104,15 @@ pub struct Pulled {
 }
 
 impl Pulled {
+    /// Where the server wants to hear of it.
+    fn reply(&self, doing: &'static str) -> Result<Subject, BrokerError> {
+        let missing = || BrokerError::new("nats", doing, "the message did not come from a stream");
+        self.message.reply.clone().ok_or_else(missing)
+    }
+
     /// Says it, and waits until the server heard.
     async fn say(&self, doing: &'static str, word: AckKind) -> Result<(), BrokerError> {
-        let Some(reply) = self.message.reply.clone() else {
-            return Err(BrokerError::new("nats", doing, "the message did not come from a stream"));
-        };
+        let reply = self.reply(doing)?;
         while_connected(&self.lost, doing, self.client.request(reply, word.into())).await.map(drop)
     }
 }
@@ -143,7 +147,9 @@ impl Delivery for Pulled {
     }
 
     async fn ack(self) -> Result<(), BrokerError> {
-        self.say("ack a message", AckKind::Ack).await
+        // Without the server's word: one that is lost brings the message again, and the ledger knows it.
+        let (doing, reply) = ("ack a message", self.reply("ack a message")?);
+        while_connected(&self.lost, doing, self.client.publish(reply, AckKind::Ack.into())).await
     }
 
     async fn retry(self, after: Duration) -> Result<(), BrokerError> {

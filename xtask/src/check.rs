@@ -2,9 +2,12 @@
 
 use anyhow::{Context, ensure};
 
+use crate::packages;
 use crate::stage::{Stage, cargo, has_cargo};
 
 pub(crate) fn run() -> anyhow::Result<()> {
+    // All features are linted, and one of them is built with it.
+    packages::provide(&[packages::MAKE])?;
     Stage::cargo("Format", &["fmt", "--all", "--check"]).run()?;
     Stage::cargo("Format of the fuzz targets", &["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"]).run()?;
     Stage::cargo("Format of the peers", &["fmt", "--manifest-path", "benches/peers/Cargo.toml", "--check"]).run()?;

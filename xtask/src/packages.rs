@@ -13,7 +13,7 @@ pub(crate) struct Package {
     /// Any of these programs will do.
     programs: &'static [&'static str],
     /// Says where one is already: a program's path, or a server's address.
-    variable: &'static str,
+    variable: Option<&'static str>,
     /// What is not run without it.
     tests: &'static str,
 }
@@ -22,24 +22,34 @@ pub(crate) struct Package {
 pub(crate) const CHROMIUM: Package = Package {
     name: "chromium",
     programs: &["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"],
-    variable: "IDEM_BROWSER",
+    variable: Some("IDEM_BROWSER"),
     tests: "the dashboard's pages in a browser",
 };
 
+/// What builds Kafka's client.
+pub(crate) const MAKE: Package =
+    Package { name: "make", programs: &["make"], variable: None, tests: "everything that is built with Kafka" };
+
 /// Everything for `cargo xtask test`.
-pub(crate) const ALL: [Package; 4] = [
+pub(crate) const ALL: [Package; 5] = [
     CHROMIUM,
+    MAKE,
     Package {
         name: "rabbitmq-server",
         programs: &["rabbitmq-server"],
-        variable: "IDEM_TEST_AMQP",
+        variable: Some("IDEM_TEST_AMQP"),
         tests: "the tests on RabbitMQ",
     },
-    Package { name: "nats-server", programs: &["nats-server"], variable: "IDEM_TEST_NATS", tests: "the tests on NATS" },
+    Package {
+        name: "nats-server",
+        programs: &["nats-server"],
+        variable: Some("IDEM_TEST_NATS"),
+        tests: "the tests on NATS",
+    },
     Package {
         name: "redis-server",
         programs: &["redis-server"],
-        variable: "IDEM_TEST_REDIS",
+        variable: Some("IDEM_TEST_REDIS"),
         tests: "the tests on Redis",
     },
 ];
@@ -61,7 +71,7 @@ pub(crate) fn provide(packages: &[Package]) -> anyhow::Result<Vec<String>> {
 
 impl Package {
     fn is_there(&self) -> bool {
-        if let Some(there) = env::var_os(self.variable) {
+        if let Some(there) = self.variable.and_then(env::var_os) {
             // An address is asked by the tests themselves.
             return there.to_string_lossy().contains("://") || Path::new(&there).is_file();
         }
@@ -72,10 +82,8 @@ impl Package {
     }
 
     fn missed(&self) -> String {
-        format!(
-            "{}: no {} (`apt-get install {}`, or where it is in {})",
-            self.tests, self.name, self.name, self.variable
-        )
+        let elsewhere = self.variable.map(|variable| format!(", or where it is in {variable}")).unwrap_or_default();
+        format!("{}: no {} (`apt-get install {}`{elsewhere})", self.tests, self.name, self.name)
     }
 }
 

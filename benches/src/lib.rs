@@ -5,5 +5,6 @@ pub mod callgrind;
 pub mod copied;
 pub mod crates;
 pub mod orders;
+pub mod queues;
 pub mod report;
 pub mod rounds;

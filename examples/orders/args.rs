@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::anyhow;
 use clap::{Parser, error::ErrorKind};
+use url::Url;
 
 /// Places the orders of a file of deliveries, each order once
 #[derive(Debug, Parser)]
@@ -17,6 +18,15 @@ pub(crate) struct Args {
     /// JSON Lines, a delivery a line; `-` reads standard input [default: the file that comes with the example]
     #[arg(long, value_name = "FILE")]
     pub(crate) deliveries: Option<PathBuf>,
+
+    /// Send the deliveries to a queue first, and place the orders that come from it: `amqp://host`, `nats://host`,
+    /// `redis://host`, and where they are built in `kafka://host:9092` and `rocketmq://host:9876`
+    #[arg(long, value_name = "URL")]
+    pub(crate) broker: Option<Url>,
+
+    /// The queue, stream or topic
+    #[arg(long, value_name = "NAME", requires = "broker", default_value = "orders")]
+    pub(crate) queue: String,
 
     /// Go on when the deliveries are worked through, with a dashboard at this address, until Ctrl-C
     #[arg(long, value_name = "ADDRESS:PORT")]

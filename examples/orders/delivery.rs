@@ -15,6 +15,7 @@ const SHIPPED: &str = include_str!("deliveries.jsonl");
 #[derive(Debug)]
 pub(crate) struct Delivery {
     pub(crate) line: usize,
+    pub(crate) text: Vec<u8>,
     pub(crate) order: Result<PlaceOrder, serde_json::Error>,
 }
 
@@ -37,7 +38,7 @@ fn parse(bytes: &[u8]) -> Vec<Delivery> {
         .split(|byte| *byte == b'\n')
         .enumerate()
         .filter(|(_, text)| !text.trim_ascii().is_empty())
-        .map(|(index, text)| Delivery { line: index + 1, order: serde_json::from_slice(text) })
+        .map(|(index, text)| Delivery { line: index + 1, text: text.to_vec(), order: serde_json::from_slice(text) })
         .collect()
 }
 

@@ -3,6 +3,7 @@
 //! ```text
 //! cargo run --example orders
 //! cargo run --example orders -- --data DIR --deliveries FILE
+//! cargo run --example orders -- --broker amqp://127.0.0.1
 //! cargo run --example orders -- --data DIR --serve 127.0.0.1:8080 --smtp 'smtp://127.0.0.1:1025?tls=none' --mail-to you@example.com
 //! ```
 //!
@@ -11,6 +12,10 @@
 //! that can be placed is in `DIR/orders.jsonl` exactly once, every other one is an open dead letter:
 //! `cargo xtask kill-orders` does it ten times and counts. A kill is an attempt of what was running just then.
 //! `RUST_LOG=idem_runtime=debug` shows each attempt.
+//!
+//! With `--broker` the deliveries are sent to a queue, and the shop takes what comes from it: RabbitMQ, NATS JetStream,
+//! Redis Streams, and Kafka with `cargo run --example orders --features kafka`. What the table below calls refused is a
+//! dead letter there, for nobody is left to be told.
 //!
 //! With `--serve` it does not end: people look at the dead letters in a browser, edit one and run it, and its order is in
 //! `orders.jsonl`. With `--smtp` they are told by mail.
@@ -66,6 +71,7 @@
 
 mod args;
 mod book;
+mod broker;
 mod delivery;
 mod ops;
 mod order;
@@ -87,6 +93,7 @@ use tracing_subscriber::filter::LevelFilter;
 
 use args::Args;
 use book::Book;
+use broker::Queue;
 use delivery::Delivery;
 use ops::Ops;
 use shop::{Shop, place_order};
@@ -149,16 +156,28 @@ async fn work(folder: &Path, deliveries: Vec<Delivery>, args: &Args) -> anyhow::
         None => None,
     };
 
-    let summary = place_all(&idem, &book, deliveries).await?;
+    let queue = match &args.broker {
+        Some(url) => Some(Queue::open(&idem, &book, url, &args.queue).await?),
+        None => None,
+    };
+    let mut summary = match &queue {
+        Some(queue) => queue.deliver(deliveries).await?,
+        None => place_all(deliveries, &book).await?,
+    };
+    summary.orders = book.len();
+    summary.dead_letters = open_letters(&idem).await?;
     print(&summary, args.json)?;
     if let Some(ops) = ops {
         ops.serve().await?;
+    }
+    if let Some(queue) = queue {
+        queue.close().await;
     }
     idem.close().await?;
     Ok(summary)
 }
 
-async fn place_all(idem: &Idem, book: &Book, deliveries: Vec<Delivery>) -> anyhow::Result<Summary> {
+async fn place_all(deliveries: Vec<Delivery>, book: &Book) -> anyhow::Result<Summary> {
     let progress = progress_bar(deliveries.len());
     let mut summary = Summary::default();
     let mut answers = stream::iter(deliveries)
@@ -170,9 +189,6 @@ async fn place_all(idem: &Idem, book: &Book, deliveries: Vec<Delivery>) -> anyho
         progress.inc(1);
     }
     progress.finish_and_clear();
-
-    summary.orders = book.len();
-    summary.dead_letters = open_letters(idem).await?;
     Ok(summary)
 }
 
@@ -187,7 +203,7 @@ fn print(summary: &Summary, json: bool) -> anyhow::Result<()> {
 
 async fn deliver(delivery: Delivery, shop: Shop) -> (usize, Answer, bool) {
     let answer = match delivery.order {
-        Ok(order) => Answer::of(place_order(order, &shop).await, &shop),
+        Ok(order) => Answer::of(&place_order(order, &shop).await, &shop),
         Err(error) => Answer::Refused {
             reason: delivery::refusal(&error),
             text: error.to_string().replace(" at line 1 column", " at column"),

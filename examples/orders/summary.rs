@@ -27,7 +27,7 @@ pub(crate) enum Answer {
 
 impl Answer {
     /// `shop` is the one that this call was given.
-    pub(crate) fn of(result: Result<Order, OrderError>, shop: &Shop) -> Self {
+    pub(crate) fn of(result: &Result<Order, OrderError>, shop: &Shop) -> Self {
         let error = match result {
             Ok(_) if shop.placed() => return Self::Placed,
             Ok(_) if shop.found() => return Self::Found,
@@ -51,10 +51,21 @@ impl Answer {
     }
 }
 
+/// What the deliveries are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Unit {
+    #[default]
+    Lines,
+    Messages,
+}
+
 /// The counts of one run.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Summary {
     pub(crate) delivered: usize,
+    /// Of what there were so many.
+    #[serde(skip)]
+    pub(crate) unit: Unit,
     pub(crate) placed: usize,
     pub(crate) found: usize,
     pub(crate) replayed: usize,
@@ -80,6 +91,12 @@ pub(crate) struct Refusals {
 }
 
 impl Summary {
+    /// Of a message that a broker brought: what no handler can take becomes a dead letter of its own there.
+    pub(crate) fn add_message(&mut self, answer: Answer, retried: bool) {
+        let answer = if matches!(answer, Answer::Refused { .. }) { Answer::DeadLettered } else { answer };
+        self.add(0, answer, retried);
+    }
+
     pub(crate) fn add(&mut self, line: usize, answer: Answer, retried: bool) {
         self.delivered += 1;
         self.retried += usize::from(retried);
@@ -122,11 +139,11 @@ pub(crate) struct Letter {
 impl From<DeadLetter> for Letter {
     fn from(letter: DeadLetter) -> Self {
         Self {
-            key: letter.key,
             reason: letter.reason.to_string(),
             attempts: letter.attempts.len(),
             outcomes: letter.attempts.iter().map(|attempt| attempt.outcome.to_string()).collect(),
-            last_error: letter.attempts.into_iter().rev().find_map(|attempt| attempt.error),
+            last_error: letter.last_error().map(str::to_owned),
+            key: letter.key,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets::UTF8_FULL_CONDENSED};
 
-use crate::summary::{Letter, Summary};
+use crate::summary::{Letter, Summary, Unit};
 
 /// The counts, and the dead letters if there are any.
 pub(crate) fn draw(summary: &Summary) -> String {
@@ -18,7 +18,11 @@ fn counts(summary: &Summary) -> Table {
     let mut row = |what: &str, count: usize, meaning: &str| {
         table.add_row([what, &count.to_string(), meaning]);
     };
-    row("delivered", summary.delivered, "lines of the file");
+    let unit = match summary.unit {
+        Unit::Lines => "lines of the file",
+        Unit::Messages => "messages of the queue",
+    };
+    row("delivered", summary.delivered, unit);
     row("placed", summary.placed, "written to orders.jsonl by this run");
     if summary.found > 0 {
         row("found", summary.found, "written by a run that was killed before it could record it");

@@ -142,6 +142,39 @@ pub(crate) mod list {
     }
 }
 
+/// Something shared, or nothing.
+pub(crate) mod shared {
+    use std::sync::Arc;
+
+    use minicbor::decode::Error as Unreadable;
+    use minicbor::encode::{Error as Unwritable, Write};
+    use minicbor::{Decode, Decoder, Encode, Encoder};
+
+    pub(crate) fn encode<T: Encode<C>, C, W: Write>(
+        shared: &Option<Arc<T>>,
+        e: &mut Encoder<W>,
+        c: &mut C,
+    ) -> Result<(), Unwritable<W::Error>> {
+        e.encode_with(shared.as_deref(), c)?.ok()
+    }
+
+    pub(crate) fn decode<'b, T: Decode<'b, C>, C>(
+        d: &mut Decoder<'b>,
+        c: &mut C,
+    ) -> Result<Option<Arc<T>>, Unreadable> {
+        Ok(d.decode_with::<C, Option<T>>(c)?.map(Arc::new))
+    }
+
+    #[expect(clippy::unnecessary_wraps, reason = "so the derive asks for it")]
+    pub(crate) fn nil<T>() -> Option<Option<Arc<T>>> {
+        Some(None)
+    }
+
+    pub(crate) fn is_nil<T>(shared: &Option<Arc<T>>) -> bool {
+        shared.is_none()
+    }
+}
+
 /// A UUID: its 16 bytes.
 pub(crate) mod uuid {
     use minicbor::decode::Error as Unreadable;

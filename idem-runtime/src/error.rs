@@ -283,6 +283,43 @@ pub enum Error {
         missing: Vec<String>,
     },
 
+    /// A dead letter was to be published, and the service has not said how, or it did not come from a broker.
+    #[error(
+        "dead letter {id} cannot be published from here: {}", match place {
+            Some(place) => format!("say how with `idem.republish_with(\"{place}\", …)`"),
+            None => "no broker brought it; run it, or redrive it and call its handler".to_owned(),
+        }
+    )]
+    NoPublisher {
+        /// The letter.
+        id: DeadLetterId,
+        /// Where it came from: broker and source, as in `rabbitmq:orders`.
+        place: Option<String>,
+    },
+
+    /// A dead letter was to be published, and the broker did not take it: the letter is open, as it was.
+    #[error("dead letter {id} could not be published to {place}, and stays open: {problem}")]
+    NotPublished {
+        /// The letter.
+        id: DeadLetterId,
+        /// Where to: broker and source, as in `rabbitmq:orders`.
+        place: String,
+        /// What the publisher said.
+        problem: String,
+    },
+
+    /// A dead letter was to be published, and it holds only the beginning of its message.
+    #[error(
+        "dead letter {id} holds only the beginning of its message, which has {size} bytes: edit it so that it is whole, \
+         or publish the message from where it came from"
+    )]
+    Incomplete {
+        /// The letter.
+        id: DeadLetterId,
+        /// The message's size in bytes.
+        size: u64,
+    },
+
     /// A dead letter was run with the payload of another message.
     #[error(
         "handler `{handler}`: the payload has the key `{key}`, and the dead letter is of `{letter_key}`; nothing ran: \
@@ -297,7 +334,7 @@ pub enum Error {
         letter_key: String,
     },
 
-    /// The dead letter is closed already, or not discarded where a discard was to be undone.
+    /// The dead letter is closed already, or cannot be opened again.
     #[error("dead letter {id} cannot be changed so: it is {}; list the letters of its key", match state {
         LetterState::Open => "open",
         LetterState::Redriven => "redriven",
@@ -355,6 +392,9 @@ impl Error {
             Error::NoSuchLetter { .. } => "no_such_letter",
             Error::LetterClosed { .. } => "letter_closed",
             Error::NoRunner { .. } => "no_runner",
+            Error::NoPublisher { .. } => "no_publisher",
+            Error::NotPublished { .. } => "not_published",
+            Error::Incomplete { .. } => "incomplete",
             Error::OtherKey { .. } => "other_key",
             Error::Redacted { .. } => "redacted",
             Error::OutsideBody => "outside_body",

@@ -18,7 +18,7 @@ use crate::handler::Handlers;
 use crate::issue::Sequences;
 use crate::keeper::Keeper;
 use crate::ledger::{Ledger, LedgerError, Notes, Swept};
-use crate::letters::{DeadLetters, Runners};
+use crate::letters::{DeadLetters, Publishers, Runners};
 use crate::outbox::Sealer;
 use crate::protocol::{DeadLetter, Record, RecordId, Reply, Step};
 use crate::wait::wait;
@@ -71,6 +71,7 @@ pub(crate) struct Inner {
     pub(crate) runners: Runners,
     pub(crate) outbox: Sealer,
     pub(crate) sequences: Sequences,
+    pub(crate) publishers: Publishers,
     pub(crate) born: broadcast::Sender<DeadLetter>,
     /// Reports of ended attempts that the ledger could not take: the next call of the key, or the keeper, brings them
     /// again, so that a full disk makes no body run twice.
@@ -235,6 +236,7 @@ impl Inner {
             runners: Runners::default(),
             outbox: Sealer::default(),
             sequences: Sequences::default(),
+            publishers: Publishers::default(),
             born: broadcast::Sender::new(1024),
             unreported: Mutex::default(),
             running: AtomicUsize::new(0),

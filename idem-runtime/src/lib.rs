@@ -15,6 +15,7 @@ mod call;
 mod clock;
 mod codec;
 mod current;
+mod delivery;
 mod envelope;
 mod error;
 mod fault;
@@ -24,6 +25,7 @@ mod idem;
 mod issue;
 mod keeper;
 mod key;
+mod keyed;
 pub mod ledger;
 mod letters;
 mod message;
@@ -36,6 +38,7 @@ mod redact;
 pub use builder::Builder;
 pub use call::{Attempt, attempt};
 pub use clock::{BoxFuture, Clock};
+pub use delivery::{Delivered, Verdict};
 pub use error::Error;
 pub use idem::Idem;
 #[cfg(feature = "macros")]
@@ -43,11 +46,12 @@ pub use idem_macros::idempotent;
 pub use issue::{Issued, Issuer, Rule};
 /// A point in time.
 pub use jiff::Timestamp;
+pub use keyed::Keyed;
 pub use ledger::{Filter, Ledger, LedgerError, Note, Notes};
 pub use letters::{DeadLetters, Ran, Watch};
 pub use observe::describe_metrics;
 pub use outbox::{Outbox, Outgoing, Queued};
-pub use protocol::{Act, AttemptOutcome, By, DeadLetter, DeadLetterId, Deed, LetterState, PastAttempt, Reason};
+pub use protocol::{Act, AttemptOutcome, By, DeadLetter, DeadLetterId, Deed, LetterState, Origin, PastAttempt, Reason};
 pub use redact::REDACTED;
 #[cfg(feature = "testing")]
 pub mod testing;

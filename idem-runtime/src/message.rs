@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::bounds::{KeyPart, Payload};
 use crate::current;
+use crate::delivery::{Delivery, delivery};
 use crate::error::Error;
 use crate::fingerprint::Hasher;
 use crate::handler::{Handler, Named};
@@ -24,6 +25,8 @@ pub struct Message {
     handler: &'static Handler,
     name: Cow<'static, str>,
     idem: Option<Idem>,
+    /// The delivery it came in.
+    pub(crate) delivery: Option<Arc<Delivery>>,
     key: Key,
     /// The payload; later the canonical text of it, and last the result.
     buffer: Vec<u8>,
@@ -66,6 +69,7 @@ impl Message {
             handler,
             name,
             idem: current::idem(),
+            delivery: delivery(),
             key: Key::default(),
             buffer: Vec::with_capacity(USUAL),
             chosen: None,
@@ -175,6 +179,7 @@ impl Message {
             redacted,
             budget: Budget { retries, bury, ttl },
             lease,
+            origin: self.delivery.as_ref().map(|delivery| delivery.origin()),
         };
         let mut buffer = std::mem::take(&mut self.buffer);
         buffer.clear();

@@ -2,12 +2,20 @@
 
 use anyhow::{Context, ensure};
 
+use crate::packages;
 use crate::stage::{Stage, cargo, has_cargo};
 
 pub(crate) fn run() -> anyhow::Result<()> {
+    // All features are linted, and one of them is built with it.
+    packages::provide(&[packages::MAKE])?;
     Stage::cargo("Format", &["fmt", "--all", "--check"]).run()?;
     Stage::cargo("Format of the fuzz targets", &["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"]).run()?;
     Stage::cargo("Format of the peers", &["fmt", "--manifest-path", "benches/peers/Cargo.toml", "--check"]).run()?;
+    Stage::cargo(
+        "Format of RocketMQ's package",
+        &["fmt", "--manifest-path", "idem-brokers/rocketmq/Cargo.toml", "--check"],
+    )
+    .run()?;
     Stage::cargo("Lints", &["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"])
         .run()?;
     Stage::cargo("Docs", &["doc", "--workspace", "--no-deps", "--all-features"])

@@ -2,11 +2,13 @@
 
 mod bench;
 mod browser;
+mod built;
 mod check;
 mod deliveries;
 mod fuzz;
 mod kill;
 mod orders;
+mod packages;
 mod smoke;
 mod stage;
 mod test;
@@ -28,7 +30,7 @@ struct Args {
 #[derive(Debug, Subcommand)]
 enum Task {
     /// Run every test there is, the example `orders` once, and a short torture
-    Test,
+    Test(test::Args),
     /// Make the pictures of the dashboard for the README, in docs/images
     Screenshots,
     /// Check format, lints, docs, licences, bans and sources
@@ -47,7 +49,7 @@ enum Task {
 
 fn main() -> ExitCode {
     let done = match Args::parse().task {
-        Task::Test => test::run(),
+        Task::Test(args) => test::run(&args),
         Task::Screenshots => browser::screenshots(),
         Task::Check => check::run(),
         Task::Bench(args) => bench::run(&args),

@@ -1,6 +1,7 @@
 //! One command of a task, with a heading above it and its name in the error when it fails.
 
 use std::env;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -35,6 +36,19 @@ impl Stage {
     pub(crate) fn env(mut self, name: &'static str, value: &'static str) -> Self {
         self.command.env(name, value);
         self.variables.push((name, value));
+        self
+    }
+
+    /// Where it looks for programs.
+    pub(crate) fn path(mut self, path: &OsStr) -> Self {
+        // Too long to be shown.
+        self.command.env("PATH", path);
+        self
+    }
+
+    /// Where a server runs for as long as this command: not for whoever repeats it.
+    pub(crate) fn address(mut self, name: &'static str, address: &str) -> Self {
+        self.command.env(name, address);
         self
     }
 

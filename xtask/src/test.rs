@@ -1,6 +1,11 @@
 //! `cargo xtask test`: everything that runs.
 
-use crate::browser;
+use std::env;
+
+use idem_test_support::servers::{Needs, RABBITMQ, Server};
+
+use crate::built;
+use crate::packages;
 use crate::smoke;
 use crate::stage::{Stage, has_cargo};
 use crate::torture;
@@ -8,18 +13,49 @@ use crate::torture;
 /// Not `--all-targets`, which would run the benches too.
 const TARGETS: [&str; 6] = ["--workspace", "--all-features", "--lib", "--bins", "--tests", "--examples"];
 
-pub(crate) fn run() -> anyhow::Result<()> {
-    let missing = browser::provide()?;
+/// Which tests to run
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Args {
+    /// After all others, the tests on brokers that build for minutes: `--with kafka`
+    #[arg(long, value_enum, value_delimiter = ',')]
+    with: Vec<built::Name>,
+    /// Nothing but those
+    #[arg(long, requires = "with")]
+    only: bool,
+}
+
+pub(crate) fn run(Args { with, only }: &Args) -> anyhow::Result<()> {
+    if *only {
+        return built::run(with);
+    }
+    let mut missing = packages::provide(&packages::ALL)?;
+    missing.extend(built::missed(with));
     let runner: &[&str] =
         if has_cargo("nextest") { &["nextest", "run", "--no-fail-fast"] } else { &["test", "--no-fail-fast"] };
-    Stage::cargo("Unit, integration and ui tests", &[runner, TARGETS.as_slice()].concat()).run()?;
+    let tests = Stage::cargo("Unit, integration and ui tests", &[runner, TARGETS.as_slice()].concat());
+    match shared_rabbitmq() {
+        Some(server) => tests.address(RABBITMQ.variable, server.address()).run()?,
+        None => tests.run()?,
+    }
     // `--doc` overrides `doctest = false`: the attribute's examples need the runtime, so idem-tests has them.
     Stage::cargo("Doc tests", &["test", "--workspace", "--exclude", "idem-macros", "--all-features", "--doc"]).run()?;
     smoke::run()?;
     torture::short()?;
-    match missing {
-        Some(missing) => println!("\nAll tests that were run passed. Not run: {missing}."),
-        None => println!("\nAll tests passed."),
+    built::run(with)?;
+    if missing.is_empty() {
+        println!("\nAll tests passed.");
+    } else {
+        println!("\nAll tests that were run passed. Not run:\n- {}", missing.join("\n- "));
     }
     Ok(())
+}
+
+/// It takes seconds to start, and each test is a process of its own: those that do not kill it share this one. Where it
+/// does not start, the tests say so themselves.
+fn shared_rabbitmq() -> Option<Server> {
+    if env::var_os(RABBITMQ.variable).is_some() {
+        return None;
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
+    runtime.block_on(Server::start(&RABBITMQ, Needs::Any)).ok()
 }

@@ -54,6 +54,7 @@ pub fn router(service: &Service, auth: Auth) -> Router {
         .route("/letters", get(routes::letters))
         .route("/letters/{id}", get(routes::letter))
         .route("/letters/{id}/redrive", post(routes::redrive_one))
+        .route("/letters/{id}/publish", post(routes::publish))
         .route("/letters/{id}/edit", post(routes::edit))
         .route("/letters/{id}/discard", post(routes::discard))
         .route("/letters/{id}/restore", post(routes::restore))

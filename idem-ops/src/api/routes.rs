@@ -48,6 +48,15 @@ pub(super) async fn redrive_one(
     .await
 }
 
+pub(super) async fn publish(
+    By(acting): By,
+    Id(id): Id<DeadLetterId>,
+    _: Query<Nothing>,
+    Json(Why { why }): Json<Why>,
+) -> Answer<Redriven> {
+    changed(async move { acting.republish(&id, &why).await }).await
+}
+
 pub(super) async fn edit(
     By(acting): By,
     Id(id): Id<DeadLetterId>,

@@ -107,8 +107,9 @@ pub(crate) enum Dlq {
     },
     /// Run messages again
     ///
-    /// A service whose handlers are registered runs the letters at once, and the outcome is shown. With `--rearm`, and
-    /// always on a folder, their keys are only re-armed: the next call of a key runs it.
+    /// A service whose handlers are registered runs the letters at once, and the outcome is shown. With `--publish` their
+    /// messages go back to the brokers that they came from. With `--rearm`, and always on a folder, their keys are only
+    /// re-armed: the next call of a key runs it.
     Redrive(Redrive),
     /// List the redrives and discards of many letters, and how far they are
     Bulk,
@@ -185,10 +186,14 @@ pub(crate) struct Redrive {
     #[arg(long)]
     pub(crate) rearm: bool,
 
+    /// With `--url`: publish the messages back to the brokers that they came from, whose deliveries run them
+    #[arg(long, conflicts_with = "rearm")]
+    pub(crate) publish: bool,
+
     /// With `--url` and one letter: run it with this payload, as JSON; `-` reads the standard input
     ///
     /// It is the way to run a letter with redacted parts: what is filled in for them is used for this run and not stored.
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with_all = ["handler", "group", "all", "rearm", "no_wait"])]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with_all = ["handler", "group", "all", "rearm", "publish", "no_wait"])]
     pub(crate) payload: Option<PathBuf>,
 
     /// With `--url` and many letters: do not wait for the end; `idem dlq bulk` shows how far it is

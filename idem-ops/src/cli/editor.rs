@@ -53,7 +53,8 @@ pub(crate) fn edit(payload: &Value) -> Result<Option<Value>, Problem> {
 
 fn parse(text: &str) -> Result<Value, String> {
     match serde_json::from_str(text) {
-        Ok(payload @ Value::Object(_)) => Ok(payload),
+        // A text is a message that no handler could take: of another letter the service refuses it.
+        Ok(payload @ (Value::Object(_) | Value::String(_))) => Ok(payload),
         Ok(_) => Err("it is JSON, and no object: a payload is the handler's arguments by their names".to_owned()),
         Err(error) => Err(error.to_string()),
     }

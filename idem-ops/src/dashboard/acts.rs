@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::extract::{Path, State};
 use axum::response::Response;
-use idem_runtime::{DeadLetterId, Error};
+use idem_runtime::{DeadLetterId, Error, Origin};
 use tokio::time::timeout;
 
 use super::Dashboard;
@@ -24,27 +24,46 @@ const SHOWN: usize = 300;
 pub(super) async fn run(State(dashboard): State<Dashboard>, Path(id): Path<String>, signed: Signed) -> Answer {
     let (id, why) = (letter_id(&id)?, signed.fields.need("why", "A reason")?.to_owned());
     let acting = dashboard.service.by(&signed.visit.session.who);
-    let flash = patiently(async move { acting.redrive(&id, true, &why).await }).await?;
+    let flash = patiently(async move { acting.redrive(&id, true, &why).await }, came_to).await?;
     Ok(tell(&dashboard, &signed.visit, id, flash))
 }
 
-/// Waits for a run, as long as a browser should.
+pub(super) async fn publish(State(dashboard): State<Dashboard>, Path(id): Path<String>, signed: Signed) -> Answer {
+    let (id, why) = (letter_id(&id)?, signed.fields.need("why", "A reason")?.to_owned());
+    let acting = dashboard.service.by(&signed.visit.session.who);
+    let flash = match patiently(async move { acting.republish(&id, &why).await }, sent_back).await {
+        Err(PageError::Service(error)) if matches!(*error, ServiceError::Idem(Error::NotPublished { .. })) => {
+            Flash { good: false, text: cut(&format!("Nothing was sent back: {error}")), letter: None }
+        }
+        done => done?,
+    };
+    Ok(tell(&dashboard, &signed.visit, id, flash))
+}
+
+fn sent_back(redriven: &Redriven) -> Flash {
+    let place = redriven.letter.letter.origin.as_ref().map(Origin::place).unwrap_or_default();
+    let text = format!("It is published to {}: it runs when the broker brings it.", cut(&place));
+    Flash { good: true, text, letter: None }
+}
+
+/// Waits for a run or a broker, as long as a browser should.
 async fn patiently(
-    run: impl Future<Output = Result<Redriven, ServiceError>> + Send + 'static,
+    act: impl Future<Output = Result<Redriven, ServiceError>> + Send + 'static,
+    told: fn(&Redriven) -> Flash,
 ) -> Result<Flash, PageError> {
     // A task of its own: a browser that goes away does not drop a handler in the middle.
-    match timeout(PATIENCE, tokio::spawn(run)).await {
+    match timeout(PATIENCE, tokio::spawn(act)).await {
         Err(_) => {
-            Ok(Flash { good: true, text: "It is running and takes its time: look again soon.".into(), letter: None })
+            Ok(Flash { good: true, text: "It is going on and takes its time: look again soon.".into(), letter: None })
         }
-        Ok(Err(_)) => Err(PageError::bad("the run ended without an answer: look at the letter")),
-        Ok(Ok(ran)) => Ok(came_to(ran?)),
+        Ok(Err(_)) => Err(PageError::bad("it ended without an answer: look at the letter")),
+        Ok(Ok(redriven)) => Ok(told(&redriven?)),
     }
 }
 
-fn came_to(redriven: Redriven) -> Flash {
+fn came_to(redriven: &Redriven) -> Flash {
     let id = redriven.letter.letter.id;
-    match redriven.ran {
+    match &redriven.ran {
         None => Flash { good: true, text: "Re-armed: the next delivery of its key runs.".into(), letter: None },
         Some(RunOutcome::Done(result)) => Flash {
             good: true,
@@ -53,7 +72,7 @@ fn came_to(redriven: Redriven) -> Flash {
         },
         Some(RunOutcome::Failed { error, letter }) => Flash {
             good: false,
-            text: format!("It ran and failed: {}", cut(&error)),
+            text: format!("It ran and failed: {}", cut(error)),
             letter: letter.filter(|letter| *letter != id).map(|letter| letter.to_string()),
         },
     }
@@ -62,7 +81,7 @@ fn came_to(redriven: Redriven) -> Flash {
 pub(super) async fn redrive(State(dashboard): State<Dashboard>, Path(id): Path<String>, signed: Signed) -> Answer {
     let (id, why) = (letter_id(&id)?, signed.fields.need("why", "A reason")?);
     let redriven = dashboard.service.by(&signed.visit.session.who).redrive(&id, false, why).await?;
-    Ok(tell(&dashboard, &signed.visit, id, came_to(redriven)))
+    Ok(tell(&dashboard, &signed.visit, id, came_to(&redriven)))
 }
 
 pub(super) async fn edit(State(dashboard): State<Dashboard>, Path(id): Path<String>, signed: Signed) -> Answer {
@@ -95,11 +114,11 @@ async fn with(
     then: Option<&str>,
 ) -> Result<Flash, PageError> {
     if then == Some("run-with") {
-        return patiently(async move { acting.run_with(&id, payload, &why).await }).await;
+        return patiently(async move { acting.run_with(&id, payload, &why).await }, came_to).await;
     }
     acting.edit(&id, payload, &why).await?;
     match then {
-        Some("run") => patiently(async move { acting.redrive(&id, true, &why).await }).await,
+        Some("run") => patiently(async move { acting.redrive(&id, true, &why).await }, came_to).await,
         _ => Ok(Flash { good: true, text: "The new payload is saved.".into(), letter: None }),
     }
 }

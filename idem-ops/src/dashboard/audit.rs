@@ -30,6 +30,7 @@ impl Audit {
         match entry.what {
             Deed::Redrive => "re-armed",
             Deed::Run => "ran",
+            Deed::Publish => "published back",
             Deed::Edit => "changed the payload",
             Deed::Discard => "discarded",
             Deed::Restore => "undid the discard",

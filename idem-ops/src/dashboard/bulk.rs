@@ -50,6 +50,7 @@ async fn begin(dashboard: &Dashboard, signed: &Signed, selection: Selection) -> 
     let deed = match fields.need("act", "What to do")? {
         "redrive" => BulkDeed::Rearm,
         "run" => BulkDeed::Run,
+        "publish" => BulkDeed::Publish,
         "discard" => BulkDeed::Discard,
         other => return Err(PageError::bad(format!("“{other}” is nothing that can be done with letters"))),
     };
@@ -99,6 +100,7 @@ fn verb(bulk: &Bulk) -> &'static str {
     match bulk.asked.deed {
         BulkDeed::Rearm => "Re-arming",
         BulkDeed::Run => "Run",
+        BulkDeed::Publish => "Sending back",
         BulkDeed::Discard => "Discard",
     }
 }

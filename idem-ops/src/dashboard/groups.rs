@@ -30,6 +30,8 @@ struct One<'a> {
     list: LetterPage,
     /// Why its letters cannot be run from here.
     why_not: Option<String>,
+    /// Whether any of the newest can go back to its broker.
+    can_publish: bool,
     all: String,
     closed: String,
 }
@@ -53,6 +55,7 @@ pub(super) async fn one(State(dashboard): State<Dashboard>, visit: Visit, parts:
         |state| Fields::query(&[("handler", Some(handler)), ("error", Some(error)), ("state", Some(state))]);
     draw(&One {
         page: Page::of(&dashboard, &visit, Tab::Groups),
+        can_publish: list.letters.iter().any(|letter| letter.can_publish),
         list,
         why_not,
         all: letters_of("open"),

@@ -36,6 +36,8 @@ struct Letters {
     older: Option<String>,
     /// Whether letters can be ticked: open ones can.
     tick: bool,
+    /// Whether any of them can go back to its broker.
+    can_publish: bool,
 }
 
 pub(super) async fn show(State(dashboard): State<Dashboard>, visit: Visit, parts: Parts) -> Answer {
@@ -69,6 +71,7 @@ pub(super) async fn show(State(dashboard): State<Dashboard>, visit: Visit, parts
         first: page_of(None),
         older: list.next.map(|id| page_of(Some(&id.to_string()))),
         tick: list.letters.iter().any(|letter| letter.state == LetterState::Open),
+        can_publish: list.letters.iter().any(|letter| letter.can_publish),
         list,
         handler: handler.clone().unwrap_or_default(),
         key: key.clone().unwrap_or_default(),

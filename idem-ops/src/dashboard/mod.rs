@@ -59,6 +59,7 @@ pub(crate) fn pages(service: Service, auth: Auth) -> Router {
         .route("/letters", get(letters::show))
         .route("/letters/{id}", get(letter::show))
         .route("/letters/{id}/run", post(acts::run))
+        .route("/letters/{id}/publish", post(acts::publish))
         .route("/letters/{id}/redrive", post(acts::redrive))
         .route("/letters/{id}/edit", post(acts::edit))
         .route("/letters/{id}/discard", post(acts::discard))

@@ -1,6 +1,6 @@
 //! What people do: each act under its letter's lock, with an entry in the audit log before and after it.
 
-use idem_runtime::{DeadLetter, DeadLetterId, Error, LetterState, Ran};
+use idem_runtime::{DeadLetter, DeadLetterId, Error, LetterState, Ran, Reason};
 use uuid::Uuid;
 
 use super::audit::{AuditEntry, Deed, Outcome};
@@ -46,17 +46,32 @@ impl Acting {
         self.redrive_as(id, How::RunWith(payload), why).await
     }
 
+    /// Re-arms a letter's key and publishes its message back to the broker that it came from, whose delivery runs it:
+    /// [`Redriven::ran`] is nothing. A publisher that fails leaves the letter open.
+    ///
+    /// # Errors
+    /// There is no such letter, it is closed, it cannot be published ([`ServiceError::CannotPublish`]), the publisher
+    /// failed ([`Error::NotPublished`]), `why` is empty or over 4 KiB, or the ledger refuses.
+    pub async fn republish(&self, id: &DeadLetterId, why: &str) -> Result<Redriven, ServiceError> {
+        self.redrive_as(id, How::Publish, why).await
+    }
+
     async fn redrive_as(&self, id: &DeadLetterId, how: How, why: &str) -> Result<Redriven, ServiceError> {
-        let run = !matches!(how, How::Rearm);
+        let deed = match how {
+            How::Rearm => Deed::Redrive,
+            How::Run | How::RunWith(_) => Deed::Run,
+            How::Publish => Deed::Publish,
+            How::Discard => Deed::Discard,
+        };
         reason(why)?;
         let inner = &self.service.inner;
         let _held = inner.locks.hold(*id).await;
         let letter = inner.known(id).await?;
-        let (deed, draft) = (if run { Deed::Run } else { Deed::Redrive }, Draft::of(&self.who, Some(why), &letter));
+        let draft = Draft::of(&self.who, Some(why), &letter);
         let ordered = inner.journal.in_order().await;
         let mut entries = inner.journal.begin(deed, vec![draft], |_| Ok(Vec::new())).await?;
-        // A run may be long: its entry stands where it began.
-        let ordered = (!run).then_some(ordered);
+        // A run may be long, and a broker slow: its entry stands where it began.
+        let ordered = matches!(deed, Deed::Redrive | Deed::Discard).then_some(ordered);
         let result = inner.act(&self.who, why, &letter, how).await;
         let came_to = match &result {
             // Its text quotes the payload, and of this one not everything may be stored.
@@ -76,15 +91,18 @@ impl Acting {
     /// Changes the payload; what it was before stays in the letter's history.
     ///
     /// # Errors
-    /// There is no such letter, it is closed, the payload is no JSON object, `why` is empty or over 4 KiB, or the
-    /// ledger refuses.
+    /// There is no such letter, it is closed, the payload is no JSON object (or text, where no handler could take the
+    /// message), `why` is empty or over 4 KiB, or the ledger refuses.
     pub async fn edit(
         &self,
         id: &DeadLetterId,
         payload: serde_json::Value,
         why: &str,
     ) -> Result<LetterView, ServiceError> {
-        object(&payload)?;
+        // What no handler could take may be any text.
+        if !payload.is_string() || self.service.inner.known(id).await?.reason != Reason::Undecodable {
+            object(&payload)?;
+        }
         let letters = self.service.inner.idem.dead_letters().by(&self.who);
         self.change(id, Deed::Edit, why, async { letters.edit(id, payload, why).await }).await
     }
@@ -165,7 +183,7 @@ impl Inner {
         }
     }
 
-    /// Redrives or discards; the index is told.
+    /// Redrives, publishes or discards; the index is told.
     pub(super) async fn act(
         &self,
         who: &str,
@@ -174,22 +192,15 @@ impl Inner {
         how: How,
     ) -> Result<Option<RunOutcome>, ServiceError> {
         let letters = self.idem.dead_letters().by(who).because(why);
-        let why_not = match &how {
-            How::Rearm | How::Discard => None,
-            How::Run => self.why_not(letter),
-            How::RunWith(payload) => {
-                let mut filled_in = letter.clone();
-                filled_in.payload.clone_from(payload);
-                self.why_not(&filled_in)
-            }
-        };
-        if let Some(why) = why_not.filter(|_| letter.state == LetterState::Open) {
-            return Err(ServiceError::CannotRun { id: letter.id, why });
+        // That a letter is closed is the runtime's to say.
+        if letter.state == LetterState::Open {
+            self.check(letter, &how)?;
         }
         let ran = match how {
             How::Rearm => letters.redrive(&letter.id).await.map(|_| None),
             How::Run => letters.run(&letter.id).await.map(Some),
             How::RunWith(payload) => letters.run_with(&letter.id, payload, why).await.map(Some),
+            How::Publish => letters.republish(&letter.id).await.map(|_| None),
             How::Discard => letters.discard(&letter.id, why).await.map(|_| None),
         };
         let result = ran.map(|ran| {
@@ -204,6 +215,24 @@ impl Inner {
         }
         Ok(result?)
     }
+
+    /// Whether it can be done to an open letter.
+    fn check(&self, letter: &DeadLetter, how: &How) -> Result<(), ServiceError> {
+        let id = letter.id;
+        let why_not_run = match how {
+            How::Rearm | How::Discard => None,
+            How::Publish => {
+                return self.why_not_publish(letter).map_or(Ok(()), |why| Err(ServiceError::CannotPublish { id, why }));
+            }
+            How::Run => self.why_not(letter),
+            How::RunWith(payload) => {
+                let mut filled_in = letter.clone();
+                filled_in.payload.clone_from(payload);
+                self.why_not(&filled_in)
+            }
+        };
+        why_not_run.map_or(Ok(()), |why| Err(ServiceError::CannotRun { id, why }))
+    }
 }
 
 /// What is done with an open letter.
@@ -213,6 +242,8 @@ pub(super) enum How {
     Run,
     /// With this payload.
     RunWith(serde_json::Value),
+    /// Its message goes back to its broker.
+    Publish,
     /// It is closed without another run.
     Discard,
 }

@@ -61,6 +61,8 @@ pub enum Deed {
     Redrive,
     /// Re-armed a letter's key and ran it.
     Run,
+    /// Re-armed a letter's key and published its message back to the broker that it came from.
+    Publish,
     /// Changed a payload; what it was before is in the letter's history.
     Edit,
     /// Closed a letter without another run.

@@ -33,6 +33,8 @@ pub enum BulkDeed {
     Rearm,
     /// Re-arms its key and runs its handler here.
     Run,
+    /// Re-arms its key and publishes its message back to the broker that it came from.
+    Publish,
     /// Closes it without another run.
     Discard,
 }
@@ -43,6 +45,7 @@ impl BulkDeed {
         match self {
             Self::Rearm => Deed::Redrive,
             Self::Run => Deed::Run,
+            Self::Publish => Deed::Publish,
             Self::Discard => Deed::Discard,
         }
     }
@@ -50,7 +53,7 @@ impl BulkDeed {
     /// What its beginning and its stop by a person are in the audit log.
     pub(super) fn of_all(self) -> (Deed, Deed) {
         match self {
-            Self::Rearm | Self::Run => (Deed::StartRedrive, Deed::CancelRedrive),
+            Self::Rearm | Self::Run | Self::Publish => (Deed::StartRedrive, Deed::CancelRedrive),
             Self::Discard => (Deed::StartDiscard, Deed::CancelDiscard),
         }
     }
@@ -90,11 +93,11 @@ pub struct Bulk {
     pub state: BulkState,
     /// How many letters it takes.
     pub total: u64,
-    /// Letters that were re-armed, ran and succeeded, or were discarded.
+    /// Letters that were re-armed, published, ran and succeeded, or were discarded.
     pub done: u64,
     /// Letters that ran and failed, or to which it could not be done.
     pub failed: u64,
-    /// Letters that somebody else had closed meanwhile, or whose run a stop of the service cut off.
+    /// Letters that somebody else had closed meanwhile, or whose run or publishing a stop of the service cut off.
     pub skipped: u64,
     /// What went wrong, the first 20 of it.
     pub problems: Vec<BulkProblem>,

@@ -29,6 +29,14 @@ pub enum ServiceError {
         /// Why, and what to do.
         why: String,
     },
+    /// The letter's message cannot be published from here as it stands.
+    #[error("dead letter {id} cannot be published: {why}")]
+    CannotPublish {
+        /// The letter.
+        id: DeadLetterId,
+        /// Why, and what to do.
+        why: String,
+    },
     /// The bulk act has ended already.
     #[error("bulk act {0} has ended already")]
     BulkEnded(Uuid),

@@ -103,6 +103,9 @@ pub struct LetterLine {
     pub can_run: bool,
     /// Where it cannot: why, and what to do.
     pub why_not: Option<String>,
+    /// Whether its message can be published back to its broker from here, now and as it stands.
+    #[serde(default)]
+    pub can_publish: bool,
 }
 
 /// One letter in full.
@@ -119,6 +122,12 @@ pub struct LetterView {
     pub can_run: bool,
     /// Where it cannot: why, and what to do.
     pub why_not: Option<String>,
+    /// Whether its message can be published back to its broker from here, now and as it stands.
+    #[serde(default)]
+    pub can_publish: bool,
+    /// Where it cannot: why, and what to do.
+    #[serde(default)]
+    pub why_not_publish: Option<String>,
 }
 
 /// What a redrive came to.
@@ -127,7 +136,7 @@ pub struct LetterView {
 pub struct Redriven {
     /// The letter as it stands now.
     pub letter: LetterView,
-    /// What the run came to; nothing where the key was only re-armed.
+    /// What the run came to; nothing where the key was only re-armed, or the message published.
     pub ran: Option<RunOutcome>,
 }
 

@@ -1,6 +1,6 @@
 //! What people ask: pages of letters, one letter, groups.
 
-use idem_runtime::{DeadLetter, DeadLetterId, LetterState};
+use idem_runtime::{DeadLetter, DeadLetterId, Deed, LetterState, Origin};
 
 use super::error::ServiceError;
 use super::groups::{GroupPage, GroupQuery};
@@ -71,11 +71,14 @@ impl Service {
 
     pub(super) fn view(&self, letter: DeadLetter) -> LetterView {
         let why_not = self.inner.why_not(&letter);
+        let why_not_publish = self.inner.why_not_publish(&letter);
         LetterView {
             kind: kind_of_error(&letter),
             redacted: redacted(&letter),
             can_run: why_not.is_none(),
             why_not,
+            can_publish: why_not_publish.is_none(),
+            why_not_publish,
             letter,
         }
     }
@@ -107,31 +110,68 @@ impl Inner {
             closed_at: letter.closed_at,
             can_run: why_not.is_none(),
             why_not,
+            can_publish: self.why_not_publish(letter).is_none(),
         }
     }
 
     /// Why the letter cannot be run from here, if it cannot.
     pub(super) fn why_not(&self, letter: &DeadLetter) -> Option<String> {
-        match letter.state {
-            LetterState::Redriven => return Some("it was redriven already: look at its key's story".to_owned()),
-            LetterState::Discarded => return Some("it is discarded: restore it first".to_owned()),
-            _ => {}
-        }
         let handler = &letter.handler;
-        if !self.idem.can_redrive(handler) {
-            return Some(format!(
-                "handler `{handler}` is not registered in this service: register it with \
-                 `idem.redrive_with(\"{handler}\", …)`, or redrive without running and publish the message again"
-            ));
-        }
-        let missing = redacted(letter);
-        (!missing.is_empty()).then(|| {
-            format!(
-                "redacted parts were never stored: run it with a payload in which `{}` is filled in",
-                missing.join("`, `")
-            )
-        })
+        let unknown = || {
+            (!self.idem.can_redrive(handler)).then(|| {
+                format!(
+                    "handler `{handler}` is not registered in this service: register it with \
+                     `idem.redrive_with(\"{handler}\", …)`, or redrive without running and publish the message again"
+                )
+            })
+        };
+        closed(letter).or_else(unknown).or_else(|| not_whole(letter))
     }
+
+    /// Why the letter's message cannot be published back from here, if it cannot.
+    pub(super) fn why_not_publish(&self, letter: &DeadLetter) -> Option<String> {
+        let no_way = || {
+            let Some(place) = letter.origin.as_ref().map(Origin::place) else {
+                return Some("no broker brought it: run it, or redrive it and call its handler".to_owned());
+            };
+            (!self.idem.can_republish(&place)).then(|| {
+                format!(
+                    "this service has no publisher for `{place}`: register one with \
+                     `idem.republish_with(\"{place}\", …)`"
+                )
+            })
+        };
+        closed(letter).or_else(no_way).or_else(|| not_whole(letter)).or_else(|| cut_off(letter))
+    }
+}
+
+fn closed(letter: &DeadLetter) -> Option<String> {
+    match letter.state {
+        LetterState::Redriven => Some("it was redriven already: look at its key's story".to_owned()),
+        LetterState::Discarded => Some("it is discarded: restore it first".to_owned()),
+        _ => None,
+    }
+}
+
+fn not_whole(letter: &DeadLetter) -> Option<String> {
+    let missing = redacted(letter);
+    (!missing.is_empty()).then(|| {
+        format!(
+            "redacted parts were never stored: run it with a payload in which `{}` is filled in",
+            missing.join("`, `")
+        )
+    })
+}
+
+/// The message was too large to be stored, and nobody has completed it.
+fn cut_off(letter: &DeadLetter) -> Option<String> {
+    let edited = letter.history.iter().any(|act| matches!(act.deed, Deed::Edited(_)));
+    letter.cut_from.filter(|_| !edited).map(|size| {
+        format!(
+            "it holds only the beginning of its message, which has {size} bytes: edit it so that it is whole, or publish \
+             the message from where it came from"
+        )
+    })
 }
 
 /// The paths in the payload that were redacted and are not filled in.

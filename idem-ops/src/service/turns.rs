@@ -191,6 +191,7 @@ impl Inner {
         let how = || match deed {
             BulkDeed::Rearm => How::Rearm,
             BulkDeed::Run => How::Run,
+            BulkDeed::Publish => How::Publish,
             BulkDeed::Discard => How::Discard,
         };
         let results = join_all(letters.iter().map(|letter| self.act(&who, &why, letter, how()))).await;
@@ -229,21 +230,22 @@ impl Inner {
                     again = again.max(Some(id));
                     Outcome::Refused("the service stopped before it was done: it has another turn".to_owned())
                 }
-                Some(letter) if !letter.history.iter().any(ours) => {
+                // A publishing that failed is in the history too: what closed the letter comes last.
+                Some(letter) if !letter.history.last().is_some_and(ours) => {
                     job.bulk.skipped += 1;
                     Outcome::Refused("somebody else had closed it".to_owned())
                 }
-                Some(letter) if deed != BulkDeed::Run || self.is_done(&letter).await? => {
-                    job.bulk.done += 1;
-                    Outcome::Done
-                }
-                Some(letter) => {
-                    job.bulk.skipped += 1;
-                    let error = "its run was cut off when the service stopped: it goes on when the message comes again, \
-                                 and is a dead letter again when nobody brings it";
-                    job.problem(letter.id, error.to_owned());
-                    Outcome::Failed(error.to_owned())
-                }
+                Some(letter) => match self.cut_off(deed, &letter).await? {
+                    None => {
+                        job.bulk.done += 1;
+                        Outcome::Done
+                    }
+                    Some(error) => {
+                        job.bulk.skipped += 1;
+                        job.problem(letter.id, error.to_owned());
+                        Outcome::Failed(error.to_owned())
+                    }
+                },
                 None => {
                     job.bulk.skipped += 1;
                     Outcome::Begun
@@ -258,10 +260,27 @@ impl Inner {
         self.journal.end(&entries, vec![job.note()?]).await
     }
 
-    async fn is_done(&self, letter: &DeadLetter) -> Result<bool, ServiceError> {
+    /// What a stop of the service left open of a letter that was redriven, if it left anything.
+    async fn cut_off(&self, deed: BulkDeed, letter: &DeadLetter) -> Result<Option<&'static str>, ServiceError> {
         let id = RecordId { handler: letter.handler.as_str().into(), key: letter.key.as_str().into() };
-        let record = self.idem.record(&id).await?;
-        Ok(matches!(record, Some(Record::Settled(settled)) if matches!(settled.end, SettledAs::Done(_))))
+        Ok(match deed {
+            BulkDeed::Rearm | BulkDeed::Discard => None,
+            BulkDeed::Run => match self.idem.record(&id).await? {
+                Some(Record::Settled(settled)) if matches!(settled.end, SettledAs::Done(_)) => None,
+                _ => Some(
+                    "its run was cut off when the service stopped: it goes on when the message comes again, and is a dead \
+                     letter again when nobody brings it",
+                ),
+            },
+            BulkDeed::Publish => match self.idem.record(&id).await? {
+                // The message has not come yet, so nobody knows whether the broker has it.
+                Some(Record::Live(live)) if live.redriven.as_ref().is_some_and(|of| of.letter == letter.id) => Some(
+                    "the service stopped while it was being published: it runs when the broker brings it, and is a dead \
+                     letter again when it does not",
+                ),
+                _ => None,
+            },
+        })
     }
 
     /// Reads one bulk act from its note.

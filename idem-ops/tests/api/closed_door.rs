@@ -7,10 +7,11 @@ use serde_json::json;
 
 use crate::place::{Place, TOKEN};
 
-const PATHS: [(&str, &str); 17] = [
+const PATHS: [(&str, &str); 18] = [
     ("GET", "/api/v1/letters"),
     ("GET", "/api/v1/letters/019a0000-0000-7000-8000-000000000000"),
     ("POST", "/api/v1/letters/019a0000-0000-7000-8000-000000000000/redrive"),
+    ("POST", "/api/v1/letters/019a0000-0000-7000-8000-000000000000/publish"),
     ("POST", "/api/v1/letters/019a0000-0000-7000-8000-000000000000/edit"),
     ("POST", "/api/v1/letters/019a0000-0000-7000-8000-000000000000/discard"),
     ("POST", "/api/v1/letters/019a0000-0000-7000-8000-000000000000/restore"),

@@ -12,4 +12,5 @@ mod bulk;
 mod closed_door;
 mod discards;
 mod many;
+mod publish;
 mod reads;

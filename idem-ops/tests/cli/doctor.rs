@@ -13,12 +13,24 @@ use crate::common::within;
 use crate::served::Served;
 use crate::support::{At, bury, folder, order};
 
+/// What it finds about a folder, beside the machine's own disk: that may be nearly full while a test runs.
 async fn doctor(path: &Path, code: i32) -> Value {
     let at = At::folder(path);
+    let said = at.idem(&["doctor", "--json"]).await;
+    let mut checkup = said.json();
+    let findings = checkup["findings"].as_array_mut().unwrap();
+    let all = findings.len();
+    findings.retain(|finding| finding["kind"] != "nearly_full");
+    let (nearly_full, nothing_else) = (findings.len() < all, findings.is_empty());
+    if nearly_full && nothing_else {
+        checkup["healthy"] = true.into();
+    }
+    let code = if nearly_full { code.max(1) } else { code };
+    said.ended(code);
     // For people: nothing of it goes to the error output, and the place is named.
     let people = at.idem(&["doctor"]).await.ended(code);
     assert!(people.err.is_empty() && people.out.contains(&path.display().to_string()), "{people:?}");
-    at.idem(&["doctor", "--json"]).await.ended(code).json()
+    checkup
 }
 
 #[track_caller]
@@ -199,7 +211,8 @@ async fn a_disk_that_is_nearly_full_is_found() {
     let idem = Idem::open(&data).unwrap();
     bury(&idem, [order("A-1", "out of stock")]).await;
     idem.close().await.unwrap();
-    let checkup = doctor(&data, 1).await;
+    // `doctor` above leaves out what is looked for here.
+    let checkup = At::folder(&data).idem(&["doctor", "--json"]).await.ended(1).json();
     assert!(finding(&checkup, "nearly_full")["what"].as_str().unwrap().contains("32.00 MiB"), "{checkup:#}");
 }
 

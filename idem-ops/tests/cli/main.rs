@@ -7,6 +7,7 @@ mod common;
 mod doctor;
 mod editing;
 mod letters;
+mod publish;
 mod redacted;
 mod served;
 mod service;

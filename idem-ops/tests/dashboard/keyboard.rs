@@ -1,13 +1,13 @@
 //! Without a mouse, and without seeing it.
 
 use anyhow::{bail, ensure};
-use idem_runtime::LetterState;
+use idem_runtime::{LetterState, Origin};
 
 use crate::service::{Service, TOKEN};
 use idem_test_support::browser::{Chromium, Tab};
 
 /// Presses Tab until the focus is on an element; somebody without a mouse presses it that often.
-async fn tab_to(tab: &Tab, selector: &str) -> anyhow::Result<()> {
+pub(crate) async fn tab_to(tab: &Tab, selector: &str) -> anyhow::Result<()> {
     for _ in 0..60 {
         tab.key("Tab").await?;
         let there = format!("document.activeElement.matches({})", serde_json::Value::from(selector));
@@ -53,7 +53,8 @@ pub(crate) async fn a_discard_by_keyboard_alone(chromium: Chromium) -> anyhow::R
 
 pub(crate) async fn every_page_has_names_for_everything(chromium: Chromium) -> anyhow::Result<()> {
     let service = Service::start().await?;
-    let id = service.letter("A-1001", "TEA-500").await?;
+    let origin = Origin::new("kafka", "orders").position("partition 3, offset 17").header("trace", "00-4bf9");
+    let id = service.brought("A-1001", origin).await?;
     let tab = chromium.open(&service.base).await?;
     tab.sign_in(TOKEN).await?;
     tab.go("letters").await?;

@@ -1,6 +1,7 @@
 //! Light and dark, and on a phone.
 
 use anyhow::ensure;
+use idem_runtime::Origin;
 
 use crate::service::{Service, TOKEN};
 use idem_test_support::browser::Chromium;
@@ -39,7 +40,7 @@ struct Contrast {
 
 pub(crate) async fn dark_and_light(chromium: Chromium) -> anyhow::Result<()> {
     let service = Service::start().await?;
-    let id = service.letter("A-1001", "TEA-500").await?;
+    let id = service.brought("A-1001", Origin::new("kafka", "orders").header("trace", "00-4bf9")).await?;
     let tab = chromium.open(&service.base).await?;
     tab.sign_in(TOKEN).await?;
     let ground = "getComputedStyle(document.body).backgroundColor";
@@ -61,7 +62,8 @@ pub(crate) async fn dark_and_light(chromium: Chromium) -> anyhow::Result<()> {
 pub(crate) async fn a_phone_scrolls_one_way(chromium: Chromium) -> anyhow::Result<()> {
     let service = Service::start().await?;
     let long = "order-without-any-place-to-break-".repeat(8);
-    let id = service.letter(&long, "TEA-500").await?;
+    let origin = Origin::new("kafka", &*long).message_id(&*long).position(&*long).header(&*long, &*long);
+    let id = service.brought(&long, origin).await?;
     let tab = chromium.open(&service.base).await?;
     tab.size(360, 740, 2.0).await?;
     tab.sign_in(TOKEN).await?;
@@ -69,6 +71,8 @@ pub(crate) async fn a_phone_scrolls_one_way(chromium: Chromium) -> anyhow::Resul
     for path in ["overview", "letters", &one, "groups", "bulk", &story, "health", "audit", "login", "nowhere"] {
         tab.go(path).await?;
         tab.see("main").await?;
+        let _: bool =
+            tab.ask("{ document.querySelectorAll('details').forEach((one) => { one.open = true; }); true }").await?;
         let width: u32 = tab.ask("document.scrollingElement.scrollWidth").await?;
         ensure!(width <= 360, "{path} is {width} pixels wide");
     }

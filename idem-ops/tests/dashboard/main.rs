@@ -10,6 +10,7 @@ mod groups;
 mod keyboard;
 mod login;
 mod looks;
+mod publish;
 mod redacted;
 mod service;
 
@@ -36,6 +37,9 @@ fn main() -> ExitCode {
         trial("discard_a_group", groups::discard_a_group),
         trial("a_discard_by_keyboard_alone", keyboard::a_discard_by_keyboard_alone),
         trial("every_page_has_names_for_everything", keyboard::every_page_has_names_for_everything),
+        trial("send_back_by_keyboard", publish::send_back_by_keyboard),
+        trial("a_header_of_html_is_text", publish::a_header_of_html_is_text),
+        trial("send_a_group_back", publish::send_a_group_back),
         trial("dark_and_light", looks::dark_and_light),
         trial("a_phone_scrolls_one_way", looks::a_phone_scrolls_one_way),
         trial("the_story_of_a_key", acts::the_story_of_a_key),

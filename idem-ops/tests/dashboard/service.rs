@@ -5,7 +5,8 @@ use std::sync::Arc;
 use anyhow::ensure;
 use axum::Router;
 use idem_ops::{Auth, Secret};
-use idem_runtime::{Error, Filter, Idem, LetterState, idempotent};
+use idem_runtime::{Error, Filter, Idem, LetterState, Origin, idempotent};
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -46,6 +47,8 @@ pub(crate) struct Service {
     pub idem: Idem,
     /// Permits for runs of the handler.
     pub stock: Arc<Semaphore>,
+    /// The keys of what was published, in order.
+    pub published: Arc<Mutex<Vec<String>>>,
     /// Where the dashboard is, with a slash at its end.
     pub base: String,
     _folder: TempDir,
@@ -64,7 +67,7 @@ impl Service {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let base = format!("http://{}{place}/", listener.local_addr()?);
         tokio::spawn(async move { axum::serve(listener, app).await });
-        Ok(Self { idem, stock, base, _folder: folder })
+        Ok(Self { idem, stock, published: Arc::default(), base, _folder: folder })
     }
 
     pub(crate) async fn start() -> anyhow::Result<Self> {
@@ -79,6 +82,22 @@ impl Service {
     /// A dead letter; its id.
     pub(crate) async fn letter(&self, order_no: &str, sku: &str) -> anyhow::Result<String> {
         ensure!(self.order(order_no, sku, 12).await.is_err());
+        self.letter_of(order_no).await
+    }
+
+    /// The dead letter of a message that a broker brought, and that can go back there; its id.
+    pub(crate) async fn brought(&self, order_no: &str, origin: Origin) -> anyhow::Result<String> {
+        let published = Arc::clone(&self.published);
+        self.idem.republish_with(origin.place(), move |letter| {
+            published.lock().push(letter.key);
+            async { Ok::<(), String>(()) }
+        });
+        let order = Order { order_no: order_no.into(), sku: "TEA-500".into(), qty: 12 };
+        ensure!(self.idem.deliver(origin, place_order(order, self.stock.clone())).await.output.is_err());
+        self.letter_of(order_no).await
+    }
+
+    async fn letter_of(&self, order_no: &str) -> anyhow::Result<String> {
         let letters = self.idem.dead_letters().list(&Filter::default().key(order_no)).await?;
         ensure!(letters.len() == 1, "{letters:?}");
         Ok(letters[0].id.to_string())

@@ -5,6 +5,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod letter;
+mod publish;
 mod telling;
 
 use std::sync::Arc;

@@ -43,7 +43,7 @@ tokio::task_local! {
 
 /// A running body, and the body it was called from.
 #[derive(Debug)]
-pub(super) struct Frame {
+pub(crate) struct Frame {
     pub(super) attempt: Attempt,
     pub(super) inner: Arc<Inner>,
     /// The body is a sync one, so whatever waits in it holds its thread.
@@ -55,7 +55,7 @@ pub(super) struct Frame {
 }
 
 impl Frame {
-    pub(super) fn current() -> Option<Arc<Frame>> {
+    pub(crate) fn current() -> Option<Arc<Frame>> {
         FRAME.try_with(Arc::clone).ok()
     }
 }

@@ -19,6 +19,7 @@ use super::held::Held;
 use super::renewal::Renewed;
 use super::report::Reporting;
 use crate::clock::{BoxFuture, until};
+use crate::delivery::{Counted, Delivery, Verdict};
 use crate::error::Error;
 use crate::handler::Handler;
 use crate::idem::{Entry, Idem};
@@ -63,6 +64,8 @@ pub(super) struct Drive {
     unchecked: Option<&'static str>,
     /// Whether the caller was told something.
     told: bool,
+    /// Where this call counts for a delivery.
+    pub(super) counted: Option<Counted>,
 }
 
 /// What a call is to do next.
@@ -75,6 +78,22 @@ pub(super) enum Next {
 
 impl Drive {
     pub(super) fn begin(message: Message) -> Result<Box<Self>, Error> {
+        let counted = message.delivery.as_ref().and_then(Delivery::count);
+        match Self::admit(message) {
+            Ok(mut drive) => {
+                drive.counted = counted;
+                Ok(drive)
+            }
+            Err(error) => {
+                if let Some(counted) = counted {
+                    counted.comes_to(Verdict::of_arguments(&error));
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn admit(message: Message) -> Result<Box<Self>, Error> {
         let message = message.finish()?;
         let Some(entry) = message.idem.inner().enter() else {
             let Ready { id, .. } = message;
@@ -96,6 +115,7 @@ impl Drive {
             resume: None,
             unchecked,
             told: false,
+            counted: None,
         }))
     }
 
@@ -105,6 +125,13 @@ impl Drive {
         let id = self.id();
         self.message.named.meters.call(outcome);
         tracing::debug!(handler = &*id.handler, key = &*id.key, outcome, "call ended");
+    }
+
+    /// The call ends, and this is what it means for the delivery it came in.
+    pub(super) fn came_to(&mut self, verdict: impl FnOnce() -> Verdict) {
+        if let Some(counted) = self.counted.take() {
+            counted.comes_to(verdict());
+        }
     }
 
     pub(super) fn handler(&self) -> &'static Handler {
@@ -146,6 +173,7 @@ impl Drive {
             if let Some(next) = next {
                 if let Next::Refuse(error) = &next {
                     self.tell(error.kind());
+                    self.came_to(|| Verdict::of(error));
                 }
                 return Poll::Ready(next);
             }
@@ -305,6 +333,10 @@ fn redriven(Ready { id, idem, .. }: &Ready) -> Result<Option<BoxFuture<'static, 
     let Some(redriving) = current::redriving().filter(|redriving| redriving.id.handler == id.handler) else {
         return Ok(None);
     };
+    if redriving.id.key != id.key && redriving.unread {
+        redriving.begins();
+        return Ok(None);
+    }
     if redriving.id.key != id.key {
         let (handler, key, letter_key) = (id.handler.to_string(), id.key.to_string(), redriving.id.key.to_string());
         return Err(Error::OtherKey { handler, key, letter_key });

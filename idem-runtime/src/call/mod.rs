@@ -15,8 +15,8 @@ use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::Poll;
 
-pub(crate) use attempt::enqueue;
 pub use attempt::{Attempt, attempt, found_existing};
+pub(crate) use attempt::{Frame, enqueue};
 use body::{Ended, Left};
 use drive::{Drive, Next};
 pub(crate) use flight::Flights;
@@ -24,6 +24,7 @@ pub(crate) use renewal::Leases;
 use report::{Report, Told};
 
 use crate::bounds::{Failure, Outcome, Replayable};
+use crate::delivery::Verdict;
 use crate::error::Error;
 use crate::message::Message;
 
@@ -129,6 +130,7 @@ where
             Next::Replay(json) => match (serde_json::from_slice(&json), &mut self.drive) {
                 (Ok(value), Some(drive)) => {
                     drive.tell("replayed");
+                    drive.came_to(|| Verdict::Settled);
                     R::from_result(Ok(value))
                 }
                 (Err(error), Some(drive)) => refused(drive.unreadable(&error)),
@@ -178,7 +180,7 @@ fn text_of(error: &dyn std::fmt::Display) -> String {
     }
 }
 
-fn cut(mut text: String) -> String {
+pub(crate) fn cut(mut text: String) -> String {
     text.truncate(text.floor_char_boundary(LONGEST_TEXT));
     text
 }

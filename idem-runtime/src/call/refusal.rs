@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::drive::Drive;
+use crate::delivery::Verdict;
 use crate::error::Error;
 use crate::ledger::LedgerError;
 use crate::protocol::DeadLetterId;
@@ -19,6 +20,7 @@ impl Drive {
                     make the type read what it wrote:";
         let error = Error::Codec { handler, key, what: what.to_owned(), problem: problem.to_string() };
         self.tell(error.kind());
+        self.came_to(|| Verdict::of(&error));
         error
     }
 

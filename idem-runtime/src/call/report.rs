@@ -10,6 +10,8 @@ use super::body::Left;
 use super::cut;
 use super::drive::{Answer, Drive};
 use super::held::Held;
+use crate::clock::until;
+use crate::delivery::Verdict;
 use crate::error::Error;
 use crate::idem::Inner;
 use crate::ledger::LedgerError;
@@ -142,13 +144,27 @@ impl Drive {
             inner.outbox.ring();
         }
         inner.keep_unreported(self.id(), step, &reply);
+        let verdict = self.counted.is_some().then(|| self.verdict(&reply));
         let (told, outcome) = self.told(reply, then);
         match &told {
-            Told::Again => {}
+            Told::Again => return Poll::Ready(told),
             Told::Own => self.tell(outcome),
             Told::Refuse(error) => self.tell(error.kind()),
         }
+        if let Some(verdict) = verdict {
+            self.came_to(|| verdict);
+        }
         Poll::Ready(told)
+    }
+
+    /// What the ledger's answer to a report means for the delivery, should this be the call's end.
+    fn verdict(&self, reply: &Result<Reply, LedgerError>) -> Verdict {
+        match reply {
+            Ok(Reply::Recorded | Reply::Died(_) | Reply::Dead { .. }) => Verdict::Settled,
+            Ok(Reply::Waiting { at }) => Verdict::Again { after: until(*at, self.idem().inner().clock.now()) },
+            Ok(_) => Verdict::passed_on(),
+            Err(_) => Verdict::unrecorded(),
+        }
     }
 
     /// [`report`](Self::report) and [`poll_told`](Self::poll_told) for a sync handler.

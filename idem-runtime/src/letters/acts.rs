@@ -1,10 +1,12 @@
 //! What a person does with a letter.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use super::DeadLetters;
 use crate::error::Error;
-use crate::protocol::{By, DeadLetter, DeadLetterId, RecordId, Reply, Step};
+use crate::protocol::{Awaited, By, DeadLetter, DeadLetterId, Reason, RecordId, Reply, Step, Unread};
 use crate::redact::redact;
 
 impl DeadLetters {
@@ -14,11 +16,16 @@ impl DeadLetters {
     /// letter again ([`Reason::Abandoned`](crate::protocol::Reason::Abandoned)). The letter stays as history, and is
     /// given back as it stands then.
     ///
+    /// A letter of a message that no handler could take ([`Reason::Undecodable`]) leaves no key to be waited for: its key
+    /// is absent, and whoever wants the message publishes it again, or uses [`republish`](Self::republish).
+    ///
     /// # Errors
     /// [`Error::NoSuchLetter`], [`Error::LetterClosed`], or [`Error::Ledger`] when it cannot be recorded.
     pub async fn redrive(&self, id: &DeadLetterId) -> Result<DeadLetter, Error> {
         let letter = self.known(id).await?;
-        let step = self.redriving(&letter);
+        // The next message of a buried one's kind has a key of its own, once it can be read.
+        let buried = letter.reason == Reason::Undecodable;
+        let step = if buried { self.forgetting(&letter) } else { self.redriving(&letter) };
         self.act(letter, step).await
     }
 
@@ -32,11 +39,12 @@ impl DeadLetters {
         self.act(letter, Step::Discard { letter: *id, by: self.by_because(Some(why.into())) }).await
     }
 
-    /// Undoes a discard: the letter is open again. It can be done until the handler's `ttl` has passed since the discard.
+    /// Undoes a discard, or a redrive that no call has followed: the letter is open again. It can be done until the
+    /// handler's `ttl` has passed.
     ///
     /// # Errors
-    /// [`Error::NoSuchLetter`], [`Error::LetterClosed`] when it is not discarded or the key is forgotten by now, or
-    /// [`Error::Ledger`] when it cannot be recorded.
+    /// [`Error::NoSuchLetter`], [`Error::LetterClosed`] when it is not closed, a call has come, or the key is forgotten by
+    /// now, or [`Error::Ledger`] when it cannot be recorded.
     pub async fn restore(&self, id: &DeadLetterId, why: impl Into<String>) -> Result<DeadLetter, Error> {
         let letter = self.get(id).await?.ok_or(Error::NoSuchLetter { id: *id })?;
         self.act(letter, Step::Restore { letter: *id, by: self.by_because(Some(why.into())) }).await
@@ -60,19 +68,25 @@ impl DeadLetters {
 
     /// The re-arming of a letter's key.
     pub(super) fn redriving(&self, letter: &DeadLetter) -> Step {
-        Step::Redrive {
-            letter: letter.id,
+        let awaited = Awaited {
             payload: letter.payload.to_string().into_bytes().into(),
             redacted: letter.redacted.clone(),
-            by: self.by_because(self.why.clone()),
-        }
+            origin: letter.origin.clone().map(Arc::new),
+            unread: letter.error.clone().map(|error| Unread { error, cut_from: letter.cut_from }),
+        };
+        Step::Redrive { letter: letter.id, awaited: Some(Box::new(awaited)), by: self.by_because(self.why.clone()) }
     }
 
-    fn by_because(&self, why: Option<String>) -> By {
+    /// The re-arming of a letter's key that nobody has to follow, or its end.
+    pub(super) fn forgetting(&self, letter: &DeadLetter) -> Step {
+        Step::Redrive { letter: letter.id, awaited: None, by: self.by_because(self.why.clone()) }
+    }
+
+    pub(super) fn by_because(&self, why: Option<String>) -> By {
         By { who: self.who.clone(), why }
     }
 
-    async fn act(&self, letter: DeadLetter, step: Step) -> Result<DeadLetter, Error> {
+    pub(super) async fn act(&self, letter: DeadLetter, step: Step) -> Result<DeadLetter, Error> {
         let id = letter.id;
         let record = RecordId { handler: letter.handler.as_str().into(), key: letter.key.as_str().into() };
         let reply = self.inner().apply(&record, step).await.map_err(|problem| Error::Ledger {

@@ -1,11 +1,14 @@
 //! Dead letters: messages that wait for a person.
 
 mod acts;
+mod bury;
+mod republish;
 mod run;
 mod watch;
 
 use std::sync::Arc;
 
+pub(crate) use republish::Publishers;
 pub use run::Ran;
 pub(crate) use run::{Redriving, Runners};
 pub use watch::Watch;

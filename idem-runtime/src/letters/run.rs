@@ -16,7 +16,7 @@ use crate::clock::{BoxFuture, until};
 use crate::current;
 use crate::error::Error;
 use crate::idem::Idem;
-use crate::protocol::{DeadLetter, DeadLetterId, LetterState, Phase, Record, RecordId, SettledAs, Step};
+use crate::protocol::{DeadLetter, DeadLetterId, LetterState, Phase, Reason, Record, RecordId, SettledAs, Step};
 
 /// One call of a handler with a letter's payload: its result as JSON, or its error's text.
 type Running = BoxFuture<'static, Result<Value, String>>;
@@ -32,6 +32,8 @@ pub(crate) struct Redriving {
     /// The re-arming, which that call makes before its claim.
     pub(crate) step: Step,
     begun: AtomicBool,
+    /// No handler could take the message, so the key it is under need not be its own.
+    pub(crate) unread: bool,
 }
 
 impl Redriving {
@@ -120,6 +122,9 @@ impl DeadLetters {
     /// is re-armed by the call itself: when the payload does not fit, or belongs to another key, the letter stays open.
     /// When the process dies in the middle, the message goes on as any other would: it is never lost.
     ///
+    /// A letter of a message that no handler could take is edited first, and runs under the key that it has then; it is
+    /// closed once the handler has succeeded.
+    ///
     /// With `retry = "redeliver"` the handler is called again after each pause, as a broker would.
     ///
     /// # Errors
@@ -155,15 +160,23 @@ impl DeadLetters {
         let runner = self.inner().runners.0.read().get(&letter.handler).map(Arc::clone);
         let runner = runner.ok_or_else(|| Error::NoRunner { handler: letter.handler.clone() })?;
         let record = RecordId { handler: letter.handler.as_str().into(), key: letter.key.as_str().into() };
-        let step = self.redriving(&letter);
-        let redriving = Arc::new(Redriving { id: record.clone(), step, begun: AtomicBool::new(false) });
+        let (step, unread) = (self.redriving(&letter), letter.reason == Reason::Undecodable);
+        let redriving = Arc::new(Redriving { id: record.clone(), step, begun: AtomicBool::new(false), unread });
         loop {
             let running = runner(arguments(&payload)).map_err(|problem| unfit(&letter, &problem))?;
             let error = match current::redrive(self.idem.clone(), Arc::clone(&redriving), running).await {
                 Ok(_) if !redriving.begun() => {
                     "the function given to `redrive_with` did not call the handler with the letter's key".to_owned()
                 }
-                Ok(result) => return Ok(Ran::Done(result)),
+                Ok(result) => {
+                    if unread {
+                        // Its own key has the result; what the bytes were kept under is over. Where the two are one key,
+                        // there is nothing left to forget.
+                        self.inner().apply(&record, self.forgetting(&letter)).await?;
+                        self.inner().count_letters().await;
+                    }
+                    return Ok(Ran::Done(result));
+                }
                 Err(error) => error,
             };
             let letter = match self.idem.record(&record).await? {
@@ -187,7 +200,7 @@ impl DeadLetters {
 }
 
 /// The payload as a handler takes it: of one argument, its value.
-fn arguments(payload: &Value) -> Value {
+pub(super) fn arguments(payload: &Value) -> Value {
     match payload {
         Value::Object(arguments) if arguments.len() == 1 => arguments.values().next().cloned().unwrap_or_default(),
         payload => payload.clone(),

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::letter::{Act, AttemptOutcome, By, DeadLetter, DeadLetterId, Deed, LetterState, PastAttempt, Reason};
-use super::record::{Budget, Live, Phase, Record, RecordId, Settled, SettledAs};
-use super::step::{Claim, Failed, Reply, Started, Step};
+use super::death::{bury, bury_unread};
+use super::letter::{Act, AttemptOutcome, By, DeadLetter, DeadLetterId, Deed, PastAttempt, Reason};
+use super::record::{Budget, Live, Phase, Record, RecordId, Redriven, Settled, SettledAs};
+use super::step::{Awaited, Claim, Failed, Reply, Started, Step};
 use crate::clock::after;
 use crate::ledger::NoteChange;
 
@@ -103,10 +104,16 @@ pub fn decide(id: &RecordId, record: Option<Record>, step: &Step, facts: &Facts)
             _ => keep(Reply::LeaseLost),
         },
         Step::Fail(failed) => fail(record, failed, facts),
-        Step::Redrive { letter, payload, redacted, by } => match record {
-            Some(Record::Settled(settled)) if settled.end == SettledAs::Dead(*letter) => {
-                let live = Record::Live(rearmed(id, &settled, (payload, redacted), facts));
-                acted(Change::Put(live), *letter, Deed::Redriven, by, facts)
+        Step::Bury(buried) => bury_unread(id, record, buried, facts),
+        Step::Redrive { letter, awaited, by } => match (record, awaited) {
+            (Some(Record::Settled(settled)), _) if settled.end == SettledAs::Dead(*letter) => {
+                let rearmed = awaited.as_ref().map(|awaited| rearmed(id, &settled, *letter, awaited, facts));
+                let change = rearmed.map_or(Change::Remove, |live| Change::Put(Record::Live(live)));
+                acted(change, *letter, Deed::Redriven, by, facts)
+            }
+            // It was re-armed, and the message is on its way to where nobody has to wait for it.
+            (Some(Record::Live(live)), None) if live.was_dead_as(*letter) => {
+                Decision { record: Change::Remove, letter: LetterChange::Keep, reply: Reply::Recorded }
             }
             _ => keep(Reply::NotOpen),
         },
@@ -122,6 +129,10 @@ pub fn decide(id: &RecordId, record: Option<Record>, step: &Step, facts: &Facts)
                 if settled.end == SettledAs::Discarded(*letter) && !settled.expired(facts.now) =>
             {
                 let settled = Settled { end: SettledAs::Dead(*letter), at: facts.now, ..settled };
+                acted(Change::Put(Record::Settled(settled)), *letter, Deed::Restored, by, facts)
+            }
+            Some(Record::Live(live)) if live.was_dead_as(*letter) => {
+                let settled = live.as_it_was(facts.now, *letter);
                 acted(Change::Put(Record::Settled(settled)), *letter, Deed::Restored, by, facts)
             }
             _ => keep(Reply::NotOpen),
@@ -166,6 +177,8 @@ pub fn claim(id: &RecordId, record: Option<Record>, wanted: &Claim, facts: &Fact
             first_seen: facts.now,
             phase: Phase::Waiting { since: facts.now, until: facts.now },
             redacted: wanted.redacted.clone(),
+            origin: None,
+            redriven: None,
         },
         Some(Record::Live(live)) => live,
         Some(Record::Settled(settled)) => {
@@ -203,6 +216,10 @@ pub fn claim(id: &RecordId, record: Option<Record>, wanted: &Claim, facts: &Fact
     live.fingerprint = wanted.fingerprint;
     live.payload = Arc::clone(&wanted.payload);
     live.redacted.clone_from(&wanted.redacted);
+    if wanted.origin.is_some() {
+        live.origin.clone_from(&wanted.origin);
+    }
+    live.redriven = None;
     live.phase = Phase::Running {
         number,
         since: facts.now,
@@ -272,11 +289,23 @@ impl Live {
     }
 
     /// The number of the running attempt, or of the last one.
-    fn number(&self) -> u32 {
+    pub(super) fn number(&self) -> u32 {
         match self.phase {
             Phase::Running { number, .. } => number,
             Phase::Waiting { .. } => self.past.last().map_or(0, |attempt| attempt.number),
         }
+    }
+
+    /// Whether it was re-armed from this letter, and nobody has claimed it since.
+    fn was_dead_as(&self, letter: DeadLetterId) -> bool {
+        self.redriven.as_ref().is_some_and(|redriven| redriven.letter == letter)
+    }
+
+    /// Dead as before it was re-armed.
+    fn as_it_was(&self, at: Timestamp, letter: DeadLetterId) -> Settled {
+        let before = self.redriven.as_ref();
+        let settled = self.settle(at, before.map_or(0, |before| before.attempts), SettledAs::Dead(letter));
+        Settled { fingerprint: before.and_then(|before| before.fingerprint), ..settled }
     }
 
     fn holds(&self, token: u64) -> bool {
@@ -316,41 +345,14 @@ impl Live {
         }
     }
 
-    fn settle(&self, at: Timestamp, attempts: u32, end: SettledAs) -> Settled {
+    pub(super) fn settle(&self, at: Timestamp, attempts: u32, end: SettledAs) -> Settled {
         Settled { token: self.token, fingerprint: self.fingerprint, at, ttl: self.budget.ttl, attempts, end }
     }
 }
 
-/// To Dead, and its letter, as one write.
-fn bury(live: Live, reason: Reason, facts: &Facts) -> Decision {
-    let settled = live.settle(facts.now, live.number(), SettledAs::Dead(facts.letter));
-    let letter = DeadLetter {
-        id: facts.letter,
-        // What was stored came out of serde_json; what does not parse all the same is shown as it is.
-        payload: serde_json::from_slice(&live.payload)
-            .unwrap_or_else(|_| String::from_utf8_lossy(&live.payload).into_owned().into()),
-        handler: live.handler.to_string(),
-        key: live.key.to_string(),
-        reason,
-        attempts: live.past,
-        state: LetterState::Open,
-        first_seen: live.first_seen,
-        died_at: facts.now,
-        closed_at: None,
-        closed_why: None,
-        instance: facts.instance.to_string(),
-        redacted: live.redacted,
-        history: Vec::new(),
-    };
-    Decision {
-        record: Change::Put(Record::Settled(settled)),
-        letter: LetterChange::Open(Box::new(letter.clone())),
-        reply: Reply::Died(Box::new(letter)),
-    }
-}
-
 /// A dead message that may run again. It waits as after a failed attempt, so that people are told if nobody comes.
-fn rearmed(id: &RecordId, dead: &Settled, (payload, redacted): (&Arc<[u8]>, &[String]), facts: &Facts) -> Live {
+fn rearmed(id: &RecordId, dead: &Settled, letter: DeadLetterId, awaited: &Awaited, facts: &Facts) -> Live {
+    let Awaited { payload, redacted, origin, unread } = awaited;
     Live {
         handler: Arc::clone(&id.handler),
         key: Arc::clone(&id.key),
@@ -361,7 +363,14 @@ fn rearmed(id: &RecordId, dead: &Settled, (payload, redacted): (&Arc<[u8]>, &[St
         // The next claim brings its own.
         budget: Budget { retries: 0, bury: false, ttl: dead.ttl },
         payload: Arc::clone(payload),
-        redacted: redacted.to_vec(),
+        redacted: redacted.clone(),
+        origin: origin.clone(),
+        redriven: Some(Box::new(Redriven {
+            letter,
+            fingerprint: dead.fingerprint,
+            attempts: dead.attempts,
+            unread: unread.clone(),
+        })),
         past: Vec::new(),
         first_seen: facts.now,
         phase: Phase::Waiting { since: facts.now, until: facts.now },
@@ -377,6 +386,6 @@ fn put(record: Record, reply: Reply) -> Decision {
     Decision { record: Change::Put(record), letter: LetterChange::Keep, reply }
 }
 
-fn keep(reply: Reply) -> Decision {
+pub(super) fn keep(reply: Reply) -> Decision {
     Decision { record: Change::Keep, letter: LetterChange::Keep, reply }
 }

@@ -8,6 +8,7 @@ use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::origin::Origin;
 use crate::codec;
 use crate::redact::is_redacted;
 
@@ -116,12 +117,25 @@ pub struct DeadLetter {
     #[cbor(with = "codec::list", has_nil)]
     #[serde(default)]
     pub history: Vec<Act>,
+    /// Where the message came from, where a broker brought it.
+    #[n(14)]
+    #[serde(default)]
+    pub origin: Option<Origin>,
+    /// Why no handler could take it, where it was [buried](crate::Idem::bury) before any attempt.
+    #[n(15)]
+    #[serde(default)]
+    pub error: Option<String>,
+    /// The message's size in bytes, where it was too large and the payload holds only its beginning.
+    #[n(16)]
+    #[serde(default)]
+    pub cut_from: Option<u64>,
 }
 
 impl DeadLetter {
-    /// The text of the last attempt's error, where there is one.
+    /// The text of the last attempt's error, else why no handler could take the message.
     pub fn last_error(&self) -> Option<&str> {
-        self.attempts.iter().rev().find_map(|attempt| attempt.error.as_deref())
+        let attempted = self.attempts.iter().rev().find_map(|attempt| attempt.error.as_deref());
+        attempted.or(self.error.as_deref())
     }
 
     /// The redacted paths that still have no value: [`REDACTED`](crate::REDACTED) stands at them in `payload`. When
@@ -221,6 +235,9 @@ pub enum Reason {
     /// It happened, but its result cannot be turned into JSON.
     #[n(4)]
     ResultNotStorable,
+    /// No handler could take it: it cannot be decoded, has no key, is too large, or has another message's key.
+    #[n(5)]
+    Undecodable,
 }
 
 impl fmt::Display for Reason {
@@ -231,6 +248,7 @@ impl fmt::Display for Reason {
             Reason::UnknownOutcome => "unknown outcome",
             Reason::Abandoned => "abandoned",
             Reason::ResultNotStorable => "result not storable",
+            Reason::Undecodable => "cannot be decoded",
         })
     }
 }

@@ -2,15 +2,20 @@
 //!
 //! A ledger of any kind is a place where [`decide`] happens atomically and durably.
 
+mod death;
 mod decide;
 mod letter;
+mod origin;
 mod record;
 mod step;
 
 pub use decide::{Change, Decision, Facts, LetterChange, claim as decide_claim, decide};
 pub use letter::{Act, AttemptOutcome, By, DeadLetter, DeadLetterId, Deed, LetterState, PastAttempt, Reason};
-pub use record::{Budget, Fingerprint, Live, Phase, Record, RecordId, Settled, SettledAs, StoredResult};
-pub use step::{Claim, Failed, Reply, Started, Step};
+pub use origin::Origin;
+pub use record::{
+    Budget, Fingerprint, Live, Phase, Record, RecordId, Redriven, Settled, SettledAs, StoredResult, Unread,
+};
+pub use step::{Awaited, Bury, Claim, Failed, Reply, Started, Step};
 
 #[cfg(test)]
 mod tests;

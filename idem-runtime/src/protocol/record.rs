@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use minicbor::{Decode, Encode};
 
 use super::letter::{DeadLetterId, PastAttempt};
+use super::origin::Origin;
 use crate::codec;
 
 /// What a record is addressed by: the handler's name and the idempotency key.
@@ -81,6 +82,41 @@ pub struct Live {
     #[n(9)]
     #[cbor(with = "codec::list", has_nil)]
     pub redacted: Vec<String>,
+    /// Where it came from, as far as the last claim that knew said.
+    #[n(10)]
+    #[cbor(with = "codec::shared", has_nil)]
+    pub origin: Option<Arc<Origin>>,
+    /// What a person re-armed, until somebody claims it.
+    #[n(11)]
+    pub redriven: Option<Box<Redriven>>,
+}
+
+/// A dead record that was re-armed, with what it needs to be dead again as it was.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Redriven {
+    /// Its letter.
+    #[n(0)]
+    pub letter: DeadLetterId,
+    /// What a duplicate had to match.
+    #[n(1)]
+    pub fingerprint: Option<Fingerprint>,
+    /// How many attempts there were.
+    #[n(2)]
+    pub attempts: u32,
+    /// What the letter says of a message that no handler could take.
+    #[n(3)]
+    pub unread: Option<Unread>,
+}
+
+/// Of a message that no handler could take.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Unread {
+    /// What is wrong with it.
+    #[n(0)]
+    pub error: String,
+    /// The message's size in bytes, where the payload holds only its beginning.
+    #[n(1)]
+    pub cut_from: Option<u64>,
 }
 
 /// What a live message is doing.

@@ -6,9 +6,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::letter::{AttemptOutcome, By, DeadLetter, DeadLetterId};
+use super::origin::Origin;
+use super::record::{Budget, Fingerprint, StoredResult, Unread};
 use crate::ledger::NoteChange;
-
-use super::record::{Budget, Fingerprint, StoredResult};
 
 /// One move of a record. A ledger makes it atomic and, before it answers, durable.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,14 +33,15 @@ pub enum Step {
     },
     /// The attempt failed.
     Fail(Failed),
+    /// Makes a dead letter of a message that no handler can take. A key that another message has is left alone.
+    Bury(Box<Bury>),
     /// A person re-arms a dead key: the next claim runs, whatever content it brings.
     Redrive {
         /// The open letter.
         letter: DeadLetterId,
-        /// The letter's payload, for the letter that is written when nobody comes.
-        payload: Arc<[u8]>,
-        /// What `redact(…)` kept out of it.
-        redacted: Vec<String>,
+        /// What the next letter is written from when nobody comes. Where nobody is to be waited for, or no longer, there is
+        /// nothing, and the key becomes absent.
+        awaited: Option<Box<Awaited>>,
         /// Who, and why.
         by: By,
     },
@@ -51,9 +52,9 @@ pub enum Step {
         /// Who, and why.
         by: By,
     },
-    /// A person undoes a discard.
+    /// A person undoes a discard, or a redrive that nobody has followed.
     Restore {
-        /// The discarded letter.
+        /// The closed letter.
         letter: DeadLetterId,
         /// Who, and why.
         by: By,
@@ -92,6 +93,36 @@ pub struct Claim {
     pub budget: Budget,
     /// How long the claim lives unless renewed.
     pub lease: Duration,
+    /// Where the message came from, where a broker brought it.
+    pub origin: Option<Arc<Origin>>,
+}
+
+/// A message that no handler can take.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Bury {
+    /// Of its bytes: the same message is one letter, however often it comes.
+    pub fingerprint: Fingerprint,
+    /// What people are shown of it.
+    pub payload: serde_json::Value,
+    /// What is wrong with it.
+    pub unread: Unread,
+    /// Where it came from.
+    pub origin: Origin,
+    /// How long a discard keeps duplicates out.
+    pub ttl: Duration,
+}
+
+/// A redriven message, as the letter shows it that is written when nobody comes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Awaited {
+    /// The closed letter's payload.
+    pub payload: Arc<[u8]>,
+    /// What `redact(…)` kept out of it.
+    pub redacted: Vec<String>,
+    /// Where it came from.
+    pub origin: Option<Arc<Origin>>,
+    /// What the closed letter says of a message that no handler could take.
+    pub unread: Option<Unread>,
 }
 
 /// A failed attempt.
@@ -124,9 +155,9 @@ pub enum Reply {
         /// When it may run.
         at: Timestamp,
     },
-    /// To a claim: the key belongs to another message.
+    /// To a claim or a burial: the key belongs to another message.
     Reused,
-    /// To a claim, or to a report that was recorded before: it is dead.
+    /// To a claim or a burial, or to a report that was recorded before: it is dead.
     Dead {
         /// Its letter.
         letter: DeadLetterId,
@@ -144,7 +175,8 @@ pub enum Reply {
     Recorded,
     /// To a report or a renewal: the claim has passed to somebody else, and nothing was written.
     LeaseLost,
-    /// To what a person wanted: the letter is not open, or to a restore, not discarded, or forgotten.
+    /// To what a person wanted: the letter is not open, or to a restore, not closed, followed by a call, or
+    /// forgotten.
     NotOpen,
     /// To an issue: the key was issued before.
     Taken,

@@ -20,6 +20,8 @@ enum Op {
     Redrive { letter: prop::sample::Index },
     Discard { letter: prop::sample::Index },
     Restore { letter: prop::sample::Index },
+    Bury { message: u8 },
+    Forget { letter: prop::sample::Index },
     Edit { letter: prop::sample::Index },
     Sweep,
     Wait(i64),
@@ -45,6 +47,8 @@ fn op() -> impl Strategy<Value = Op> {
         1 => token().prop_map(|letter| Op::Discard { letter }),
         1 => token().prop_map(|letter| Op::Restore { letter }),
         1 => token().prop_map(|letter| Op::Edit { letter }),
+        1 => (0..2u8).prop_map(|message| Op::Bury { message }),
+        1 => token().prop_map(|letter| Op::Forget { letter }),
         1 => Just(Op::Sweep),
         4 => prop_oneof![Just(5), Just(20), Just(60), Just(-30), Just(1200)].prop_map(Op::Wait),
         1 => Just(Op::Restart),
@@ -110,7 +114,7 @@ impl Life {
             LetterChange::Act { letter, act } => {
                 let letter = self.letters.get_mut(&letter).expect("only a written letter is acted on");
                 let restored = act.deed == Deed::Restored;
-                assert_eq!(letter.state, if restored { LetterState::Discarded } else { LetterState::Open });
+                assert_eq!(letter.state == LetterState::Open, !restored);
                 letter.act(*act);
             }
         }
@@ -124,7 +128,12 @@ impl Life {
             Some(Record::Settled(settled)) => settled.expired(self.now),
             Some(Record::Live(_)) => false,
         };
-        if fresh && matches!(reply, Reply::Run(_)) {
+        let buried = matches!((reply, step), (Reply::Died(_), Step::Bury(_)));
+        if buried {
+            let rearmed = matches!(before, Some(Record::Live(Live { redriven: Some(_), .. })));
+            assert!(fresh || rearmed, "I7: another message's record was buried over");
+        }
+        if (fresh && matches!(reply, Reply::Run(_))) || buried {
             (self.starts, self.allowed, self.result) = (0, 0, None);
         }
         let known = before.filter(|_| !fresh).and_then(Record::fingerprint);
@@ -154,6 +163,15 @@ impl Life {
             }
             (Reply::Waiting { .. } | Reply::Died(_), Step::Fail(failed)) => {
                 assert_eq!(failed.token, *self.issued.last().unwrap(), "only the last claim can fail");
+            }
+            (Reply::Died(_), Step::Bury(_)) => self.issued.push(self.issued.last().unwrap() + 1),
+            (Reply::Recorded, Step::Restore { .. }) => {
+                // As many starts as the letter tells of.
+                let Some(Record::Settled(Settled { end: SettledAs::Dead(letter), .. })) = &self.record else {
+                    panic!("a restored letter's record is {:?}", self.record)
+                };
+                self.starts = u32::try_from(self.letters[letter].attempts.len()).unwrap();
+                self.issued.push(self.issued.last().unwrap() + 1);
             }
             (Reply::Recorded, Step::Redrive { .. }) => {
                 (self.starts, self.allowed, self.result) = (0, 0, None);
@@ -190,6 +208,7 @@ impl Life {
                     redacted: Vec::new(),
                     budget: Budget { retries: *retries, bury: *bury, ttl: TTL },
                     lease: Duration::from_secs(30),
+                    origin: None,
                 }));
             }
             Op::Renew { token } => {
@@ -207,12 +226,11 @@ impl Life {
             }
             Op::Redrive { letter: index } => {
                 if let Some(letter) = letter(index, &self.letters) {
-                    self.step(&Step::Redrive {
-                        letter,
-                        payload: b"{}".as_slice().into(),
-                        redacted: Vec::new(),
-                        by: By::default(),
-                    });
+                    let payload = b"{}".as_slice().into();
+                    let unread = self.letters[&letter].error.clone();
+                    let unread = unread.map(|error| Unread { error, cut_from: None });
+                    let awaited = Awaited { payload, redacted: Vec::new(), origin: None, unread };
+                    self.step(&Step::Redrive { letter, awaited: Some(Box::new(awaited)), by: By::default() });
                 }
             }
             Op::Discard { letter: index } => {
@@ -228,6 +246,20 @@ impl Life {
             Op::Edit { letter: index } => {
                 if let Some(letter) = letter(index, &self.letters) {
                     self.step(&Step::Edit { letter, payload: 7.into(), by: By::default() });
+                }
+            }
+            Op::Bury { message } => {
+                self.step(&Step::Bury(Box::new(Bury {
+                    fingerprint: Fingerprint([*message; 16]),
+                    payload: "{".into(),
+                    unread: Unread { error: "unreadable".to_owned(), cut_from: None },
+                    origin: Origin::new("rabbitmq", "orders"),
+                    ttl: TTL,
+                })));
+            }
+            Op::Forget { letter: index } => {
+                if let Some(letter) = letter(index, &self.letters) {
+                    self.step(&Step::Redrive { letter, awaited: None, by: By::default() });
                 }
             }
             Op::Sweep => drop(self.step(&Step::Sweep)),

@@ -1,10 +1,12 @@
 //! Any record and any dead letter.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use arbitrary::{Arbitrary, Result, Unstructured};
 use idem_runtime::protocol::{
-    Budget, DeadLetter, DeadLetterId, Fingerprint, Live, PastAttempt, Phase, Settled, SettledAs, StoredResult,
+    Budget, DeadLetter, DeadLetterId, Fingerprint, Live, Origin, PastAttempt, Phase, Redriven, Settled, SettledAs,
+    StoredResult, Unread,
 };
 use idem_runtime::{AttemptOutcome, LetterState, Reason, Timestamp};
 use serde_json::{Value, json};
@@ -48,6 +50,24 @@ fn live(from: &mut Unstructured<'_>) -> Result<Live> {
             false => Phase::Waiting { since: time(from)?, until: time(from)? },
         },
         redacted: several(from, text)?,
+        origin: maybe(from, origin)?.map(Arc::new),
+        redriven: maybe(from, redriven)?.map(Box::new),
+    })
+}
+
+fn origin(from: &mut Unstructured<'_>) -> Result<Origin> {
+    let mut origin = Origin::new(text(from)?, text(from)?);
+    (origin.message_id, origin.position) = (maybe(from, text)?, maybe(from, text)?);
+    origin.headers = several(from, |from| Ok((text(from)?, text(from)?)))?;
+    Ok(origin)
+}
+
+fn redriven(from: &mut Unstructured<'_>) -> Result<Redriven> {
+    Ok(Redriven {
+        letter: id(from)?,
+        fingerprint: fingerprint(from)?,
+        attempts: from.arbitrary()?,
+        unread: maybe(from, |from| Ok(Unread { error: text(from)?, cut_from: from.arbitrary()? }))?,
     })
 }
 
@@ -70,14 +90,15 @@ fn settled(from: &mut Unstructured<'_>) -> Result<Settled> {
 
 fn letter(from: &mut Unstructured<'_>) -> Result<DeadLetter> {
     use LetterState::{Discarded, Open, Redriven};
-    use Reason::{Abandoned, BudgetSpent, PermanentError, ResultNotStorable, UnknownOutcome};
+    use Reason::{Abandoned, BudgetSpent, PermanentError, ResultNotStorable, Undecodable, UnknownOutcome};
+    let reasons = [BudgetSpent, PermanentError, UnknownOutcome, Abandoned, ResultNotStorable, Undecodable];
     // Only the runtime can make one directly.
     let letter = json!({
         "id": id(from)?,
         "handler": from.arbitrary::<String>()?,
         "key": from.arbitrary::<String>()?,
         "payload": payload(from, 0)?,
-        "reason": from.choose(&[BudgetSpent, PermanentError, UnknownOutcome, Abandoned, ResultNotStorable])?,
+        "reason": from.choose(&reasons)?,
         "attempts": several(from, past)?,
         "state": from.choose(&[Open, Redriven, Discarded])?,
         "first_seen": time(from)?,
@@ -86,6 +107,9 @@ fn letter(from: &mut Unstructured<'_>) -> Result<DeadLetter> {
         "closed_why": from.arbitrary::<Option<String>>()?,
         "instance": from.arbitrary::<String>()?,
         "redacted": several(from, text)?,
+        "origin": maybe(from, origin)?,
+        "error": maybe(from, text)?,
+        "cut_from": from.arbitrary::<Option<u64>>()?,
     });
     Ok(read(letter))
 }

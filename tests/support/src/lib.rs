@@ -4,6 +4,8 @@
 
 #[cfg(feature = "browser")]
 pub mod browser;
+#[cfg(feature = "servers")]
+pub mod servers;
 #[cfg(feature = "smtp")]
 pub mod smtp;
 #[cfg(feature = "tls")]

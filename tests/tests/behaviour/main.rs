@@ -3,9 +3,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test says what is wrong by panicking")]
 
+mod burying;
 mod closing;
 mod common;
 mod dead_letters;
+mod deliveries;
 mod dropped_calls;
 mod existing;
 mod fingerprints;

@@ -349,6 +349,7 @@ async fn the_letter_of_a_process_that_died_knows_what_was_redacted() {
         redacted: vec!["card_no".to_owned()],
         budget: Budget { retries: 0, bury: false, ttl: Duration::from_secs(60) },
         lease: Duration::from_secs(30),
+        origin: None,
     };
     let id = RecordId { handler: "redaction.dead".into(), key: "A-1".into() };
     assert!(matches!(ledger.apply(&id, Step::Claim(claim)).await.unwrap(), Reply::Run(_)));

@@ -278,6 +278,7 @@ fn a_ledger_with_many_claims_of_a_dead_process_opens_inside_a_runtime() {
         redacted: Vec::new(),
         budget: Budget { retries: 0, bury: false, ttl: Duration::from_secs(60) },
         lease: Duration::from_secs(30),
+        origin: None,
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {

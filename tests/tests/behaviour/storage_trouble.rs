@@ -6,7 +6,7 @@ use std::time::Duration;
 use idem_runtime::ledger::{Ledger, LedgerError, Note, NoteChange, Swept};
 use idem_runtime::protocol::{Record, RecordId, Reply, Step};
 use idem_runtime::testing::{ManualClock, MemoryLedger};
-use idem_runtime::{BoxFuture, DeadLetter, DeadLetterId, Error, Filter, Idem, idempotent};
+use idem_runtime::{BoxFuture, DeadLetter, DeadLetterId, Error, Filter, Idem, Origin, Verdict, idempotent};
 use tokio::sync::watch;
 
 use crate::common::{Body, Oops, poll_once, soon};
@@ -57,6 +57,8 @@ fn kind(step: &Step) -> &'static str {
         Step::Claim(_) => "claim",
         Step::Complete { .. } => "complete",
         Step::Fail(_) => "fail",
+        Step::Bury(_) => "bury",
+        Step::Redrive { .. } => "redrive",
         _ => "other",
     }
 }
@@ -288,4 +290,48 @@ async fn a_report_that_arrives_late_does_not_wipe_out_a_later_one() {
     })
     .await;
     assert_eq!(body.starts(), 2, "the second attempt's result was known, and it ran again");
+}
+
+#[tokio::test]
+async fn the_broker_keeps_what_the_ledger_does_not_take() {
+    let ((idem, ledger), body) = (shaky(), Body::open());
+    for step in ["claim", "complete"] {
+        for trouble in [Trouble::Refused(step), Trouble::Unheard(step)] {
+            ledger.set(trouble);
+            let delivered = idem.deliver(Origin::new("rabbitmq", "orders"), run(1, &body)).await;
+            assert_trouble(delivered.output);
+            let verdict = delivered.verdict;
+            assert!(matches!(verdict, Verdict::Unavailable { .. }), "{trouble:?}: {verdict:?}");
+        }
+    }
+    ledger.set(Trouble::None);
+    let delivered = idem.deliver(Origin::new("rabbitmq", "orders"), run(1, &body)).await;
+    assert_eq!((delivered.output.unwrap(), delivered.verdict), (1, Verdict::Settled));
+}
+
+#[tokio::test]
+async fn a_message_that_could_not_be_buried_is_an_error_and_is_buried_once() {
+    let (idem, ledger) = shaky();
+    let bury = async || idem.bury("trouble.run", "m-1", b"junk", Origin::new("rabbitmq", "orders"), "junk").await;
+    for trouble in [Trouble::Refused("bury"), Trouble::Unheard("bury")] {
+        ledger.set(trouble);
+        let error = bury().await.unwrap_err();
+        assert!(matches!(&error, Error::Ledger { .. }) && error.to_string().contains("no room left"), "{error}");
+    }
+    ledger.set(Trouble::None);
+    let id = bury().await.unwrap();
+    let letters = idem.dead_letters().list(&Filter::default()).await.unwrap();
+    assert_eq!(letters.iter().map(|letter| letter.id).collect::<Vec<_>>(), [id]);
+}
+
+#[tokio::test]
+async fn what_cannot_be_re_armed_is_not_published() {
+    let (idem, ledger) = shaky();
+    idem.republish_with("rabbitmq:orders", |_| async { unreachable!("it is still dead") as Result<(), String> });
+    let origin = Origin::new("rabbitmq", "orders");
+    let id = idem.bury("trouble.run", "m-1", b"junk", origin, "junk").await.unwrap();
+    ledger.set(Trouble::Refused("redrive"));
+    let error = idem.dead_letters().republish(&id).await.unwrap_err();
+    assert!(matches!(error, Error::Ledger { .. }), "{error}");
+    assert_eq!(idem.dead_letters().count_open().await.unwrap(), 1);
 }

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test says what is wrong by panicking")]
 
 mod calls;
+mod deliveries;
 mod handlers;
 mod invariants;
 mod letters;

@@ -1,11 +1,12 @@
 //! What can happen next, and what comes of it.
 
-use idem_runtime::protocol::{By, Change, Record, Reply, Started, Step};
+use idem_runtime::Reason;
+use idem_runtime::protocol::{Awaited, By, Change, Record, Reply, Started, Step};
 use stateright::{Model, Property};
 
 use crate::history::History;
 use crate::properties;
-use crate::world::{Ending, Hand, LEASE, Protocol, State, report, ticks};
+use crate::world::{Ending, Hand, LEASE, Letter, Protocol, State, bury, report, ticks, unread};
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Action {
@@ -61,6 +62,16 @@ pub(crate) enum Action {
         key: usize,
         letter: usize,
     },
+    /// A redrive that nobody has to follow, or no longer.
+    Forget {
+        key: usize,
+        letter: usize,
+    },
+    /// A message comes that no handler can take.
+    Bury {
+        key: usize,
+        message: u8,
+    },
     Sweep {
         key: usize,
     },
@@ -96,6 +107,7 @@ impl Model for Protocol {
             if matches!(at.record, Some(Record::Settled(_))) {
                 actions.extend(self.scene.keys[key].iter().map(|&fingerprint| Action::Look { key, fingerprint }));
             }
+            actions.extend(self.scene.unread.iter().map(|&message| Action::Bury { key, message }));
             for (process, hand) in at.hands.iter().enumerate() {
                 match *hand {
                     Hand::Empty => {
@@ -141,6 +153,9 @@ impl Model for Protocol {
                         Action::Discard { key, letter },
                         Action::Restore { key, letter },
                     ]);
+                    if at.letters[letter].reason == Reason::Undecodable {
+                        actions.push(Action::Forget { key, letter });
+                    }
                 }
             }
         }
@@ -210,15 +225,13 @@ impl Model for Protocol {
             }
             Action::Redrive { key, letter } => {
                 state.left.operator = state.left.operator.map(|left| left - 1);
-                let letter = last.keys[key].letters[letter].id;
+                let Letter { id: letter, reason, .. } = last.keys[key].letters[letter];
                 let History { message, redriven, .. } = &last.keys[key].history;
                 let payload = message.or(*redriven).unwrap_or(0).to_string().into_bytes().into();
-                self.apply(
-                    &mut state,
-                    key,
-                    &Step::Redrive { letter, payload, redacted: Vec::new(), by: By::default() },
-                    true,
-                );
+                let unread = (reason == Reason::Undecodable).then(unread);
+                let awaited = Awaited { payload, redacted: Vec::new(), origin: None, unread };
+                let step = Step::Redrive { letter, awaited: Some(Box::new(awaited)), by: By::default() };
+                self.apply(&mut state, key, &step, true);
             }
             Action::Discard { key, letter } => {
                 state.left.operator = state.left.operator.map(|left| left - 1);
@@ -229,6 +242,14 @@ impl Model for Protocol {
                 state.left.operator = state.left.operator.map(|left| left - 1);
                 let letter = last.keys[key].letters[letter].id;
                 self.apply(&mut state, key, &Step::Restore { letter, by: By::default() }, true);
+            }
+            Action::Forget { key, letter } => {
+                state.left.operator = state.left.operator.map(|left| left - 1);
+                let letter = last.keys[key].letters[letter].id;
+                self.apply(&mut state, key, &Step::Redrive { letter, awaited: None, by: By::default() }, true);
+            }
+            Action::Bury { key, message } => {
+                self.apply(&mut state, key, &bury(message), true);
             }
             Action::Sweep { key } => {
                 self.apply(&mut state, key, &Step::Sweep, true);

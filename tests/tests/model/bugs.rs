@@ -14,7 +14,7 @@ use crate::world::{Decide, LEASE, Protocol, Scene, TTL, ticks};
 use crate::{SHARED, say};
 
 /// Two messages with one key, so that every bug has its chance.
-const SCENE: Scene = Scene { keys: &[&[1, 2]], ..SHARED };
+const SCENE: Scene = Scene { keys: &[&[1, 2]], unread: &[2], ..SHARED };
 
 macro_rules! bugs {
     ($($bug:ident breaks $($law:ident)+;)+) => {
@@ -52,6 +52,8 @@ bugs! {
     a_letter_that_expires breaks ENDED;
     a_claim_that_waits_for_itself breaks NOT_HELD_UP;
     a_refused_report_that_is_answered_as_recorded breaks SENSE;
+    a_burial_over_another_message breaks ONE_MESSAGE;
+    a_redrive_that_can_be_undone_while_its_message_runs breaks WHOLE_LETTER ONE_CLAIM;
 }
 
 /// Looks until these are broken, and shows how.
@@ -118,6 +120,8 @@ fn a_redrive_that_keeps_the_old_token_valid(
             payload: [].into(),
             redacted: Vec::new(),
             past: Vec::new(),
+            origin: None,
+            redriven: None,
             first_seen: facts.now,
             phase: Phase::Running { number: 0, since: facts.now, owner: "".into(), session: 0, until: facts.now },
         }));
@@ -240,6 +244,27 @@ fn a_refused_report_that_is_answered_as_recorded(
     let mut decision = decide(id, record, step, facts);
     if matches!(step, Step::Complete { .. }) && decision.reply == Reply::LeaseLost {
         decision.reply = Reply::Recorded;
+    }
+    decision
+}
+
+fn a_burial_over_another_message(id: &RecordId, record: Option<Record>, step: &Step, facts: &Facts) -> Decision {
+    decide(id, record.filter(|_| !matches!(step, Step::Bury(_))), step, facts)
+}
+
+fn a_redrive_that_can_be_undone_while_its_message_runs(
+    id: &RecordId,
+    record: Option<Record>,
+    step: &Step,
+    facts: &Facts,
+) -> Decision {
+    let before = match &record {
+        Some(Record::Live(live)) => live.redriven.clone(),
+        _ => None,
+    };
+    let mut decision = decide(id, record, step, facts);
+    if let Change::Put(Record::Live(live)) = &mut decision.record {
+        live.redriven = live.redriven.take().or(before);
     }
     decision
 }

@@ -1,7 +1,7 @@
 //! What an observer who sees every step of the ledger, and every answer that arrives, holds it to. It knows what was
 //! promised, and nothing of how a record is kept.
 
-use idem_runtime::protocol::{AttemptOutcome, Claim, DeadLetter, DeadLetterId, Reason, Reply, Step};
+use idem_runtime::protocol::{AttemptOutcome, Bury, Claim, DeadLetter, DeadLetterId, Reason, Reply, Step};
 
 use crate::world::{PAUSE, TTL, start_of};
 
@@ -34,6 +34,10 @@ pub(crate) struct History {
     pub(crate) starts: u32,
     /// A person redrove this message, and nobody has come since.
     pub(crate) redriven: Option<u8>,
+    /// The letter of it, until the redrive is followed or undone.
+    pub(crate) rearmed: Option<Rearmed>,
+    /// No handler could take it.
+    pub(crate) unread: bool,
     /// What the last claim allowed.
     pub(crate) allowed: u32,
     /// The token of the last claim.
@@ -59,6 +63,14 @@ pub(crate) enum Attempt {
     Permanent,
     /// Reported, but nobody can tell whether the body did its work.
     Unknown,
+}
+
+/// A letter whose key was re-armed, and what it was a letter of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Rearmed {
+    pub(crate) letter: DeadLetterId,
+    pub(crate) message: Option<u8>,
+    pub(crate) unread: bool,
 }
 
 /// How the message ended, and when.
@@ -154,14 +166,24 @@ impl History {
                     _ => self.breaks(Law::Sense),
                 }
             }
+            Step::Bury(bury) => self.buried(bury, seen),
+            Step::Redrive { letter, awaited: None, .. } => {
+                let open = self.end == Some(End::Dead { letter: *letter });
+                let rearmed = self.rearmed.is_some_and(|rearmed| rearmed.letter == *letter);
+                self.holds(Law::Letters, (open || rearmed) == (*reply == Reply::Recorded));
+                if *reply == Reply::Recorded {
+                    self.begin_anew();
+                }
+            }
             Step::Redrive { letter, .. } | Step::Discard { letter, .. } | Step::Edit { letter, .. } => {
                 let open = self.end == Some(End::Dead { letter: *letter });
                 self.holds(Law::Letters, open == (*reply == Reply::Recorded));
                 match (reply, step) {
                     (Reply::Recorded, Step::Redrive { .. }) => {
                         let redriven = self.message.or(self.redriven);
+                        let rearmed = Rearmed { letter: *letter, message: self.message, unread: self.unread };
                         self.begin_anew();
-                        (self.redriven, self.since) = (redriven, now);
+                        (self.redriven, self.rearmed, self.since) = (redriven, Some(rearmed), now);
                     }
                     (Reply::Recorded, Step::Discard { .. }) => {
                         self.end = Some(End::Discarded { letter: *letter, at: now });
@@ -172,9 +194,13 @@ impl History {
             }
             Step::Restore { letter, .. } => {
                 let discarded = matches!(self.end, Some(End::Discarded { letter: known, .. }) if known == *letter);
-                self.holds(Law::Letters, discarded == (*reply == Reply::Recorded));
+                let rearmed = self.rearmed.filter(|rearmed| rearmed.letter == *letter);
+                self.holds(Law::Letters, (discarded || rearmed.is_some()) == (*reply == Reply::Recorded));
                 if discarded {
                     self.end = Some(End::Dead { letter: *letter });
+                } else if rearmed.is_some() {
+                    self.as_before_the_redrive();
+                    self.ends(End::Dead { letter: *letter });
                 }
             }
             // No handler's key is ever issued under the handler's own name.
@@ -203,7 +229,7 @@ impl History {
                 self.starts += 1;
                 self.holds(Law::Budget, self.starts <= allowed);
                 (self.message, self.last, self.allowed) = (Some(given), Some(started.token), allowed);
-                self.redriven = None;
+                (self.redriven, self.rearmed) = (None, None);
                 (self.attempt, self.since) = (Attempt::Open, seen.now);
             }
             Reply::Died(letter) => {
@@ -232,18 +258,57 @@ impl History {
             Reason::BudgetSpent => self.starts >= self.allowed,
             Reason::PermanentError => self.attempt == Attempt::Permanent,
             Reason::UnknownOutcome => matches!(self.attempt, Attempt::Open | Attempt::Unknown),
-            Reason::Abandoned => seen.now >= self.since + TTL,
+            Reason::Abandoned => seen.now >= self.since + TTL && self.rearmed.is_none_or(|rearmed| !rearmed.unread),
+            // Nobody came for it.
+            Reason::Undecodable => seen.now >= self.since + TTL && self.rearmed.is_some_and(|rearmed| rearmed.unread),
             _ => false,
         };
         let is_whole = letter.attempts.len() == self.starts as usize
             && self.message.or(self.redriven).is_some_and(|message| letter.payload == message);
         self.holds(Law::Letters, has_its_reason && is_whole);
+        if letter.reason == Reason::Undecodable {
+            self.as_before_the_redrive();
+        }
         self.ends(End::Dead { letter: letter.id });
         self.tell(Told::Dead(letter.id), seen.heard);
     }
 
+    /// A message that no handler can take.
+    fn buried(&mut self, bury: &Bury, seen: &Seen) {
+        let given = bury.fingerprint.0[0];
+        let free = self.message.is_none() && self.end.is_none();
+        let same = self.message == Some(given) && matches!(self.end, Some(End::Dead { .. } | End::Discarded { .. }));
+        match seen.reply {
+            Reply::Died(letter) => {
+                self.holds(Law::OneMessage, free);
+                self.begin_anew();
+                (self.message, self.unread) = (Some(given), true);
+                let is_whole = letter.reason == Reason::Undecodable && letter.attempts.is_empty();
+                self.holds(Law::Letters, is_whole && letter.payload == given);
+                self.ends(End::Dead { letter: letter.id });
+                self.tell(Told::Dead(letter.id), seen.heard);
+            }
+            Reply::Dead { letter, .. } => {
+                self.holds(Law::OneMessage, same);
+                self.tell(Told::Dead(*letter), seen.heard);
+            }
+            Reply::Reused => self.holds(Law::OneMessage, !free && !same),
+            _ => self.breaks(Law::Sense),
+        }
+    }
+
+    /// Nobody followed the redrive: it is the message that it was.
+    fn as_before_the_redrive(&mut self) {
+        let Some(Rearmed { message, unread, .. }) = self.rearmed.take() else { return };
+        (self.message, self.unread) = (message, unread);
+        if message.is_some() {
+            self.redriven = None;
+        }
+    }
+
     /// From now on its attempts are history.
     fn ends(&mut self, end: End) {
+        self.rearmed = None;
         (self.end, self.attempt, self.since, self.allowed) = (Some(end), Attempt::None, 0, 0);
     }
 

@@ -28,6 +28,7 @@ const SHARED: Scene = Scene {
     processes: 2,
     keys: &[&[1]],
     versions: &[(1, false)],
+    unread: &[],
     failures: &[Failed, Permanent, Dropped],
     left: Limits { crashes: None, lost: None, ticks: None, operator: None },
 };
@@ -96,11 +97,23 @@ fn an_embedded_ledger_with_two_keys() {
     check(Scene { keys: &[&[1], &[1]], failures: &[Failed], left, ..EMBEDDED });
 }
 
+/// One message has the key of another that no handler can take, and one that a mended consumer can.
+#[test]
+fn a_shared_ledger_where_messages_cannot_be_read() {
+    check(Scene { unread: &[1, 2], failures: &[Failed, Permanent], ..SHARED });
+}
+
+#[test]
+fn an_embedded_ledger_where_messages_cannot_be_read() {
+    check(Scene { unread: &[1, 2], ..EMBEDDED });
+}
+
 /// Whatever can happen in a state can happen in every other one that was met and looks the same: the view forgets
 /// nothing that matters.
 #[test]
 fn states_that_look_the_same_go_on_the_same() {
-    for scene in [Scene { versions: &[(0, false)], failures: &[Failed], ..SHARED }, EMBEDDED] {
+    let unread = Scene { unread: &[1, 2], versions: &[(0, false)], failures: &[Failed], ..EMBEDDED };
+    for scene in [Scene { versions: &[(0, false)], failures: &[Failed], ..SHARED }, EMBEDDED, unread] {
         let model = Protocol::new(decide, scene);
         let mut known: HashMap<_, BTreeSet<_>> = HashMap::new();
         let mut to_visit = VecDeque::from([model.start()]);

@@ -90,6 +90,13 @@ fn reached(scene: &Scene) -> Vec<Property<Protocol>> {
             died_of(state, Reason::UnknownOutcome)
         }));
     }
+    if !scene.unread.is_empty() {
+        all.push(Property::sometimes("dead: it cannot be read", |_, state| died_of(state, Reason::Undecodable)));
+        all.push(Property::sometimes("a message that could not be read is done", |_, state: &State| {
+            let unread = |key: &Key| key.letters.iter().any(|letter| letter.reason == Reason::Undecodable);
+            state.keys.iter().any(|key| unread(key) && is_done(key))
+        }));
+    }
     if scene.keys.iter().any(|fingerprints| fingerprints.len() > 1) {
         all.push(Property::sometimes(
             "`KeyReused`: another message is turned away from a result",

@@ -6,9 +6,9 @@
 use std::hash::{Hash, Hasher};
 
 use idem_runtime::Timestamp;
-use idem_runtime::protocol::{Budget, DeadLetterId, LetterState, Live, Phase, Record, Settled, SettledAs};
+use idem_runtime::protocol::{Budget, DeadLetterId, Live, Phase, Record, Redriven, Settled, SettledAs};
 
-use crate::history::{Attempt, End, History, Told};
+use crate::history::{Attempt, End, History, Rearmed, Told};
 use crate::world::{Ending, Hand, Key, Letter, State, TTL, owner, start_of};
 
 /// Every order of up to three processes.
@@ -73,6 +73,8 @@ impl<'a> View<'a> {
             first_seen: _,
             phase,
             redacted: _,
+            origin: _,
+            redriven,
         } = live;
         self.push(1);
         self.token(*token);
@@ -84,6 +86,14 @@ impl<'a> View<'a> {
         for attempt in past {
             self.push(attempt.number as usize);
             self.push(attempt.outcome as usize);
+        }
+        if let Some(Redriven { letter, fingerprint, attempts, unread }) = redriven.as_deref() {
+            self.letter_id(*letter);
+            self.push(fingerprint.map_or(0, |fingerprint| fingerprint.0[0]));
+            self.push(*attempts as usize + 1);
+            self.push(usize::from(unread.is_some()));
+        } else {
+            self.push(0);
         }
         match phase {
             Phase::Waiting { since, until } => {
@@ -132,8 +142,8 @@ impl<'a> View<'a> {
         let Letter { id, state, reason } = *letter;
         self.letter_id(id);
         self.push(state as usize);
-        // A discard can be undone.
-        self.push(if state == LetterState::Redriven { 0 } else { reason as usize });
+        // What people did can be undone.
+        self.push(reason as usize);
     }
 
     fn hand(&mut self, hand: Hand) {
@@ -157,13 +167,35 @@ impl<'a> View<'a> {
     }
 
     fn history(&mut self, history: &History) {
-        let History { message, redriven, starts, allowed, last, attempt, since, end, told, acted, broken } = history;
+        let History {
+            message,
+            redriven,
+            rearmed,
+            unread,
+            starts,
+            allowed,
+            last,
+            attempt,
+            since,
+            end,
+            told,
+            acted,
+            broken,
+        } = history;
         self.push(message.map_or(99, usize::from));
         self.push(*starts as usize);
         self.push(*allowed as usize);
         self.token(last.unwrap_or(0));
         self.push(*attempt as usize);
         self.push(redriven.unwrap_or(0));
+        self.push(usize::from(*unread));
+        if let Some(Rearmed { letter, message, unread }) = *rearmed {
+            self.letter_id(letter);
+            self.push(message.map_or(99, usize::from));
+            self.push(1 + usize::from(unread));
+        } else {
+            self.push(0);
+        }
         let since_matters = *attempt != Attempt::None || redriven.is_some();
         self.push(if since_matters { (self.state.now - since).min(TTL) as usize } else { 0 });
         match end {

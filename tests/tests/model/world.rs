@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use idem_runtime::Timestamp;
 use idem_runtime::protocol::{
-    AttemptOutcome, Budget, Change, Claim, DeadLetterId, Decision, Deed, Facts, Failed, Fingerprint, LetterChange,
-    LetterState, Reason, Record, RecordId, Reply, Step, StoredResult,
+    AttemptOutcome, Budget, Bury, Change, Claim, DeadLetterId, Decision, Deed, Facts, Failed, Fingerprint,
+    LetterChange, LetterState, Origin, Reason, Record, RecordId, Reply, Step, StoredResult, Unread,
 };
 
 use crate::history::{History, Law, Seen};
@@ -32,6 +32,8 @@ pub(crate) struct Scene {
     pub(crate) keys: &'static [&'static [u8]],
     /// The handler's versions, as a deploy leaves them side by side: retries, and whether to bury on a crash.
     pub(crate) versions: &'static [(u32, bool)],
+    /// The messages that no handler can take, and that come with each key.
+    pub(crate) unread: &'static [u8],
     /// How a body may fail. The other outcomes are treated as one of these.
     pub(crate) failures: &'static [AttemptOutcome],
     /// How often the world may do what.
@@ -185,13 +187,14 @@ impl Protocol {
             }
             LetterChange::Act { letter: id, act } => {
                 at.letters.retain(|letter| letter.state == LetterState::Open || letter.id == id);
-                let (from, to) = match act.deed {
-                    Deed::Redriven => (LetterState::Open, LetterState::Redriven),
-                    Deed::Discarded => (LetterState::Open, LetterState::Discarded),
-                    Deed::Restored => (LetterState::Discarded, LetterState::Open),
-                    _ => (LetterState::Open, LetterState::Open),
+                let (was_open, to) = match act.deed {
+                    Deed::Redriven => (true, LetterState::Redriven),
+                    Deed::Discarded => (true, LetterState::Discarded),
+                    Deed::Restored => (false, LetterState::Open),
+                    _ => (true, LetterState::Open),
                 };
-                match at.letters.iter_mut().find(|letter| letter.id == id && letter.state == from) {
+                let mut letters = at.letters.iter_mut();
+                match letters.find(|letter| letter.id == id && (letter.state == LetterState::Open) == was_open) {
                     Some(letter) => letter.state = to,
                     None => at.history.breaks(Law::Letters),
                 }
@@ -209,8 +212,24 @@ impl Protocol {
             redacted: Vec::new(),
             budget: Budget { retries, bury, ttl: ticks(TTL) },
             lease: ticks(LEASE),
+            origin: None,
         })
     }
+}
+
+/// A message that no handler can take.
+pub(crate) fn bury(message: u8) -> Step {
+    Step::Bury(Box::new(Bury {
+        fingerprint: Fingerprint([message; 16]),
+        payload: message.into(),
+        unread: unread(),
+        origin: Origin::new("", ""),
+        ttl: ticks(TTL),
+    }))
+}
+
+pub(crate) fn unread() -> Unread {
+    Unread { error: String::new(), cut_from: None }
 }
 
 /// The report of an attempt's end. Every start has a result of its own.

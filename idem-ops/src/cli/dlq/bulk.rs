@@ -80,6 +80,7 @@ fn noun(bulk: &Bulk) -> &'static str {
     match bulk.asked.deed {
         BulkDeed::Rearm => "re-arming",
         BulkDeed::Run => "run",
+        BulkDeed::Publish => "publishing",
         BulkDeed::Discard => "discard",
     }
 }

@@ -1,6 +1,6 @@
 //! `idem dlq redrive`: messages run again.
 
-use idem_runtime::LetterState;
+use idem_runtime::{LetterState, Origin};
 
 use super::bulk;
 use super::choose::Choice;
@@ -12,18 +12,27 @@ use crate::cli::{ask, editor, shown};
 use crate::service::{BulkDeed, LetterView, NewBulk, Redriven, RunOutcome};
 
 pub(super) async fn run(asked: args::Redrive, target: &dyn Target, out: Out) -> Result<(), Problem> {
-    let args::Redrive { selection, rate, rearm, payload, no_wait, why, yes } = asked;
+    let args::Redrive { selection, rate, rearm, payload, no_wait, why, publish, yes } = asked;
     bulk::may_leave(no_wait, target)?;
-    let run = target.runs() && !rearm;
+    if publish && !target.runs() {
+        return Err(Problem::usage(
+            "`--publish` is for a service (`--url`), which has publishers for its brokers; a folder has none",
+        ));
+    }
+    let deed = match (publish, rearm) {
+        (true, _) => BulkDeed::Publish,
+        (_, false) if target.runs() => BulkDeed::Run,
+        _ => BulkDeed::Rearm,
+    };
     let choice = Choice::from(selection);
     let single = choice.single();
     let payload = match (payload, single) {
-        (None, Some(id)) if run => {
-            whole(&target.letter(id).await?)?;
+        (None, Some(id)) if deed != BulkDeed::Rearm => {
+            may(deed, &target.letter(id).await?)?;
             None
         }
         (None, _) => None,
-        (Some(_), _) if !run => {
+        (Some(_), _) if deed != BulkDeed::Run => {
             return Err(Problem::usage(
                 "`--payload` is for a service (`--url`), which has handlers; a folder has none",
             ));
@@ -36,26 +45,37 @@ pub(super) async fn run(asked: args::Redrive, target: &dyn Target, out: Out) -> 
         return out.answer(&serde_json::Value::Null, |_| what);
     }
     let why = ask::why(why, "are they redriven")?;
-    let consequence = if run { "They run at once." } else { "The next call of each key runs it." };
+    let consequence = match deed {
+        BulkDeed::Run => "They run at once.",
+        BulkDeed::Publish => "Their messages go back to the brokers that they came from.",
+        _ => "The next call of each key runs it.",
+    };
     ask::confirm(&format!("Redrive {what}? {consequence} It cannot be undone."), yes)?;
     match single {
         Some(id) => {
             let redriven = match payload {
                 Some(payload) => target.run_with(id, payload, &why).await?,
-                None => target.redrive(id, run, &why).await?,
+                None if publish => target.publish(id, &why).await?,
+                None => target.redrive(id, deed == BulkDeed::Run, &why).await?,
             };
-            one(&redriven, out)
+            one(&redriven, publish, out)
         }
-        None => {
-            let deed = if run { BulkDeed::Run } else { BulkDeed::Rearm };
-            bulk::run(NewBulk { selection: choice.into_selection(), deed, rate, why }, no_wait, target, out).await
-        }
+        None => bulk::run(NewBulk { selection: choice.into_selection(), deed, rate, why }, no_wait, target, out).await,
     }
 }
 
-/// Before anybody is asked anything: a letter that was not stored whole cannot run as it stands.
-fn whole(view: &LetterView) -> Result<(), Problem> {
-    if view.letter.state != LetterState::Open || view.redacted.is_empty() {
+/// Before anybody is asked anything: a letter that was not stored whole cannot run as it stands, and not every message
+/// can go back.
+fn may(deed: BulkDeed, view: &LetterView) -> Result<(), Problem> {
+    if view.letter.state != LetterState::Open {
+        return Ok(());
+    }
+    if deed == BulkDeed::Publish {
+        let refused =
+            |why| Problem::failed(format!("letter {} cannot be published: {}", view.letter.id, shown::line(why)));
+        return view.why_not_publish.as_deref().map_or(Ok(()), |why| Err(refused(why)));
+    }
+    if view.redacted.is_empty() {
         return Ok(());
     }
     Err(Problem::failed(format!(
@@ -66,8 +86,8 @@ fn whole(view: &LetterView) -> Result<(), Problem> {
     )))
 }
 
-fn one(redriven: &Redriven, out: Out) -> Result<(), Problem> {
-    let text = outcome(redriven)?;
+fn one(redriven: &Redriven, published: bool, out: Out) -> Result<(), Problem> {
+    let text = outcome(redriven, published)?;
     out.answer(redriven, |_| text)?;
     match redriven.ran {
         Some(RunOutcome::Failed { .. }) => Err(Problem::Said(Exit::Failed)),
@@ -75,12 +95,16 @@ fn one(redriven: &Redriven, out: Out) -> Result<(), Problem> {
     }
 }
 
-fn outcome(redriven: &Redriven) -> Result<String, Problem> {
+fn outcome(redriven: &Redriven, published: bool) -> Result<String, Problem> {
     Ok(match &redriven.ran {
         Some(RunOutcome::Done(result)) => format!("it ran, and its result is {}", shown::json(result, false)?),
         Some(RunOutcome::Failed { error, letter }) => {
             let letter = letter.map(|letter| format!("; its open letter is {letter}")).unwrap_or_default();
             format!("it did not succeed: {}{letter}", shown::lines(error))
+        }
+        None if published => {
+            let place = redriven.letter.letter.origin.as_ref().map(Origin::place).unwrap_or_default();
+            format!("its message is published to {}: it runs when the broker brings it", shown::line(&place))
         }
         None => {
             "its key is re-armed: the next call of it runs; when nobody calls, it is a dead letter again".to_owned()

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use comfy_table::{Cell, Color};
-use idem_runtime::{DeadLetter, DeadLetterId, Deed, LetterState};
+use idem_runtime::{DeadLetter, DeadLetterId, Deed, LetterState, Origin};
 
 use super::list::state_name;
 use crate::cli::out::Out;
@@ -46,6 +46,15 @@ fn page(view: &LetterView, runs: bool, out: Out) -> Result<String, Problem> {
     if runs && let Some(why) = &view.why_not {
         say("Not run", &line(why));
     }
+    if let Some(origin) = &letter.origin {
+        say("Came from", &came_from(origin));
+        for (name, value) in &origin.headers {
+            say("Header", &format!("{}: {}", line(name), line(value)));
+        }
+        if runs && let Some(why) = &view.why_not_publish {
+            say("Not sent", &line(why));
+        }
+    }
     let _ = write!(text, "\nPayload\n{}\n\nAttempts\n{}\n", shown::json(&letter.payload, true)?, attempts(letter, out));
     if !letter.history.is_empty() {
         let _ = write!(text, "\nHistory\n{}\n", history(letter, out)?);
@@ -62,6 +71,12 @@ fn state(letter: &DeadLetter) -> String {
         let _ = write!(state, ": {}", line(why));
     }
     state
+}
+
+fn came_from(origin: &Origin) -> String {
+    let parts =
+        [Some(origin.place()), origin.position.clone(), origin.message_id.as_ref().map(|id| format!("message {id}"))];
+    line(&parts.into_iter().flatten().collect::<Vec<_>>().join(", "))
 }
 
 fn attempts(letter: &DeadLetter, out: Out) -> String {

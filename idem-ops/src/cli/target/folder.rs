@@ -185,6 +185,10 @@ impl Target for Folder {
         Box::pin(async move { Ok(self.acting().run_with(&id, payload, why).await?) })
     }
 
+    fn publish<'a>(&'a self, id: DeadLetterId, why: &'a str) -> Answer<'a, Redriven> {
+        Box::pin(async move { Ok(self.acting().republish(&id, why).await?) })
+    }
+
     fn edit<'a>(&'a self, id: DeadLetterId, payload: Value, why: &'a str) -> Answer<'a, LetterView> {
         Box::pin(async move { Ok(self.acting().edit(&id, payload, why).await?) })
     }

@@ -39,6 +39,8 @@ pub(crate) trait Target {
     fn redrive<'a>(&'a self, id: DeadLetterId, run: bool, why: &'a str) -> Answer<'a, Redriven>;
     /// Runs a letter with this payload, of which redacted parts are not stored.
     fn run_with<'a>(&'a self, id: DeadLetterId, payload: Value, why: &'a str) -> Answer<'a, Redriven>;
+    /// Publishes a letter's message back to its broker.
+    fn publish<'a>(&'a self, id: DeadLetterId, why: &'a str) -> Answer<'a, Redriven>;
     fn edit<'a>(&'a self, id: DeadLetterId, payload: Value, why: &'a str) -> Answer<'a, LetterView>;
     fn discard<'a>(&'a self, id: DeadLetterId, why: &'a str) -> Answer<'a, LetterView>;
     fn restore<'a>(&'a self, id: DeadLetterId, why: &'a str) -> Answer<'a, LetterView>;

@@ -242,6 +242,10 @@ impl Target for Remote {
         })
     }
 
+    fn publish<'a>(&'a self, id: DeadLetterId, why: &'a str) -> Answer<'a, Redriven> {
+        Box::pin(async move { self.post(&format!("api/v1/letters/{id}/publish"), &json!({ "why": why })).await })
+    }
+
     fn edit<'a>(&'a self, id: DeadLetterId, payload: Value, why: &'a str) -> Answer<'a, LetterView> {
         Box::pin(async move {
             self.post(&format!("api/v1/letters/{id}/edit"), &json!({ "payload": payload, "why": why })).await

@@ -261,6 +261,8 @@ impl<'a> Group<'a> {
                 }
             }
             Some(Record::Settled(dead)) if matches!(dead.end, SettledAs::Dead(_)) => {
+                // A message that was buried unread takes a token that nobody was given.
+                self.state.meta.number = self.state.meta.number.max(dead.token);
                 self.put(&slot, DEAD, dead, stood)?
             }
             Some(Record::Settled(settled)) => {

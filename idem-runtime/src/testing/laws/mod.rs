@@ -17,6 +17,7 @@
 #![expect(clippy::unwrap_used, reason = "a law is a test: trouble with the ledger fails it")]
 
 mod claims;
+mod deliveries;
 mod endings;
 mod letters;
 mod notes;
@@ -26,6 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use claims::*;
+pub use deliveries::*;
 pub use endings::*;
 pub use letters::*;
 pub use notes::*;
@@ -33,8 +35,8 @@ pub use notes::*;
 use super::ManualClock;
 use crate::ledger::Ledger;
 use crate::protocol::{
-    AttemptOutcome, Budget, By, Claim, DeadLetter, DeadLetterId, Failed, Fingerprint, RecordId, Reply, Started, Step,
-    StoredResult,
+    AttemptOutcome, Awaited, Budget, By, Claim, DeadLetter, DeadLetterId, Failed, Fingerprint, RecordId, Reply,
+    Started, Step, StoredResult,
 };
 
 /// One named test for each law. `$open` is a path to a `fn() -> Subject` that opens an empty ledger.
@@ -76,6 +78,13 @@ macro_rules! ledger_laws {
             a_redriven_message_that_never_comes_is_a_letter_again
             a_discard_can_be_undone
             an_edit_is_kept_with_what_was_before
+            a_letter_says_where_its_message_came_from
+            an_unreadable_message_is_one_letter
+            a_burial_leaves_another_message_alone
+            a_redriven_unreadable_message_is_forgotten
+            a_discarded_unreadable_message_stays_out_for_its_time
+            a_redrive_that_nobody_followed_can_be_undone
+            a_rearmed_unreadable_message_is_what_it_was
             notes_are_written_together_and_read_in_order
             a_result_and_its_notes_are_one_write
             a_new_letter_is_untold_until_somebody_says_so
@@ -168,6 +177,7 @@ fn claim() -> Claim {
         redacted: Vec::new(),
         budget: Budget { retries: 2, bury: false, ttl: TTL },
         lease: LEASE,
+        origin: None,
     }
 }
 
@@ -180,7 +190,8 @@ fn complete(token: u64, json: &str) -> Step {
 }
 
 fn redrive(letter: DeadLetterId) -> Step {
-    Step::Redrive { letter, payload: claim().payload, redacted: Vec::new(), by: By::default() }
+    let awaited = Awaited { payload: claim().payload, redacted: Vec::new(), origin: None, unread: None };
+    Step::Redrive { letter, awaited: Some(Box::new(awaited)), by: By::default() }
 }
 
 fn discard(letter: DeadLetterId, why: &str) -> Step {

@@ -1,0 +1,115 @@
+//! Messages a second through a real broker, 64 in flight: `cargo xtask bench --bench brokers`. An annotated handler on the
+//! embedded ledger, beside the broker's own client that acks and does nothing else, beside the same consumer with a handler
+//! that does nothing, and beside the same calls without any broker; then a million messages once more, which all are duplicates. `REPLAYED=10000` replays fewer.
+
+#![expect(clippy::unwrap_used, reason = "a bench that cannot run measures nothing")]
+
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
+use idem_benches::orders::{PlaceOrder, first_calls, place_order};
+use idem_benches::queues::{NatsQueues, Queues, RabbitQueues};
+use idem_benches::report::Row;
+use idem_benches::rounds::in_turns;
+use idem_brokers::Consumer;
+use idem_runtime::{Error, Idem};
+use tokio::runtime::Runtime;
+
+const IN_FLIGHT: u16 = 64;
+/// A second or so.
+const MESSAGES: u64 = 10_000;
+const ROUNDS: usize = 7;
+const REPLAYED: u64 = 1_000_000;
+
+/// How long a consumer takes for so many messages.
+async fn settle<F: Future<Output = Result<R, Error>> + Send + 'static, R: Send + 'static>(
+    idem: &Idem,
+    source: impl idem_brokers::Source,
+    messages: u64,
+    handler: impl Fn(PlaceOrder) -> F + Send + Sync + 'static,
+) -> Duration {
+    let start = Instant::now();
+    let consumer = Consumer::new(idem, source).in_flight(IN_FLIGHT.into()).start(handler);
+    while consumer.settled() < messages {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let took = start.elapsed();
+    consumer.stop(Duration::from_secs(10)).await;
+    took
+}
+
+#[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
+fn rate(messages: u64, took: Duration) -> f64 {
+    messages as f64 / took.as_secs_f64()
+}
+
+/// Nothing is recorded, and the message is acked.
+async fn nothing(_: PlaceOrder) -> Result<(), Error> {
+    Ok(())
+}
+
+fn messages<Q: Queues>(runtime: &Runtime, idem: &Idem, first: u64) {
+    let (queues, next) = (runtime.block_on(Q::start()).unwrap(), Cell::new(0));
+    // Numbers that no queue has.
+    let without = Cell::new(first + (1 << 31));
+    let filled = || {
+        let number = next.replace(next.get() + 1);
+        let (name, from) = (format!("orders-{number}"), first + number * MESSAGES);
+        runtime.block_on(queues.fill(&name, from..from + MESSAGES)).unwrap();
+        name
+    };
+    let [ours, alone, empty, bare] = in_turns(
+        ROUNDS,
+        [
+            &mut || {
+                let source = queues.source(&filled(), "idem");
+                rate(MESSAGES, runtime.block_on(settle(idem, source, MESSAGES, place_order)))
+            },
+            &mut || {
+                let numbers = without.replace(without.get() + MESSAGES)..without.get();
+                runtime.block_on(first_calls(idem, numbers, IN_FLIGHT.into()))
+            },
+            &mut || {
+                let source = queues.source(&filled(), "idem");
+                rate(MESSAGES, runtime.block_on(settle(idem, source, MESSAGES, nothing)))
+            },
+            &mut || {
+                let (queue, start) = (filled(), Instant::now());
+                runtime.block_on(queues.bare(&queue, IN_FLIGHT, MESSAGES)).unwrap();
+                rate(MESSAGES, start.elapsed())
+            },
+        ],
+    );
+    let row = |beside, to_reach| {
+        let bench = format!("messages of {}, {IN_FLIGHT} in flight", Q::NAME);
+        Row { bench, unit: "messages/s", ours, beside: Some(beside), to_reach }.print();
+    };
+    row(("its own client, that only acks", bare), "≥ 0.7");
+    row(("this consumer, a handler that does nothing", empty), "");
+    row(("the same calls without a broker", alone), "");
+}
+
+fn replay(runtime: &Runtime, idem: &Idem, first: u64) {
+    let messages = std::env::var("REPLAYED").map_or(REPLAYED, |text| text.parse().unwrap());
+    let queues = runtime.block_on(NatsQueues::start()).unwrap();
+    let (took, bare) = runtime.block_on(async {
+        queues.fill("orders", first..first + messages).await.unwrap();
+        settle(idem, queues.source("orders", "once"), messages, place_order).await;
+        let took = settle(idem, queues.source("orders", "again"), messages, place_order).await;
+        let start = Instant::now();
+        queues.bare("orders", IN_FLIGHT, messages).await.unwrap();
+        (took, start.elapsed())
+    });
+    let bench = format!("a replay of {messages} messages of NATS");
+    let beside = Some(("its own client, that only acks", rate(messages, bare)));
+    Row { bench, unit: "messages/s", ours: rate(messages, took), beside, to_reach: "" }.print();
+}
+
+fn main() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let idem = Idem::open(folder.path()).unwrap();
+    messages::<NatsQueues>(&runtime, &idem, 0);
+    messages::<RabbitQueues>(&runtime, &idem, 1 << 32);
+    replay(&runtime, &idem, 1 << 33);
+}

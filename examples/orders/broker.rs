@@ -1,0 +1,111 @@
+//! The same shop behind a real queue.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{bail, ensure};
+use idem_brokers::nats::{JetStream, Nats};
+use idem_brokers::rabbitmq::{Exchange, RabbitMq};
+use idem_brokers::redis::{Redis, Streams};
+use idem_brokers::{Consumer, Message, Publisher, Running, Session, Source};
+use idem_runtime::Idem;
+use parking_lot::Mutex;
+use tokio::time::sleep;
+use url::Url;
+
+use crate::book::Book;
+use crate::delivery::Delivery;
+use crate::order::PlaceOrder;
+use crate::shop::{Shop, place_order};
+use crate::summary::{Answer, Summary, Unit};
+use crate::{IN_FLIGHT, progress_bar};
+
+/// How long a consumer that is stopped has for what is under way.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A shop's consumer, and the broker it takes its orders from.
+pub(crate) struct Queue {
+    publisher: Arc<dyn Publisher>,
+    name: String,
+    consumer: Running,
+    summary: Arc<Mutex<Summary>>,
+}
+
+impl Queue {
+    /// Starts to take orders from the broker at `url`.
+    pub(crate) async fn open(idem: &Idem, book: &Book, url: &Url, name: &str) -> anyhow::Result<Self> {
+        let address = url.as_str().to_owned();
+        let shop = Opening { idem: idem.clone(), book: book.clone(), name: name.to_owned() };
+        match url.scheme() {
+            "amqp" | "amqps" => shop.take(RabbitMq::queue(&address, name), Exchange::default_of(&address)).await,
+            "nats" | "tls" => shop.take(Nats::stream(&address, name).or_make([name]), JetStream::at(&address)).await,
+            "redis" | "rediss" => shop.take(Redis::stream(&address, name), Streams::at(&address)).await,
+            #[cfg(feature = "kafka")]
+            "kafka" => {
+                use idem_brokers::kafka::{Kafka, Topics};
+                let servers = url.authority();
+                shop.take(Kafka::topic(servers, name), Topics::at(servers)).await
+            }
+            other => {
+                bail!("no broker for `{other}://`: there are amqp, nats and redis, and kafka with `--features kafka`")
+            }
+        }
+    }
+
+    /// Sends the deliveries to the queue and waits until as many were settled, and no more come for a moment: earlier
+    /// runs may have left some.
+    pub(crate) async fn deliver(&self, deliveries: Vec<Delivery>) -> anyhow::Result<Summary> {
+        let (sent, progress) = (deliveries.len() as u64, progress_bar(deliveries.len()));
+        for delivery in deliveries {
+            // Without an id: some brokers would keep second copies away themselves.
+            self.publisher.publish(Message::new(&self.name, delivery.text)).await?;
+        }
+        let mut settled = None;
+        while settled < Some(sent) || settled != Some(self.consumer.settled()) {
+            settled = Some(self.consumer.settled());
+            progress.set_position(settled.unwrap_or_default());
+            sleep(Duration::from_millis(500)).await;
+        }
+        progress.finish_and_clear();
+        let mut summary = std::mem::take(&mut *self.summary.lock());
+        let decoded = summary.delivered;
+        summary.unit = Unit::Messages;
+        summary.delivered = usize::try_from(self.consumer.settled()).unwrap_or(usize::MAX);
+        // No handler can take them.
+        summary.dead_lettered += summary.delivered.saturating_sub(decoded);
+        Ok(summary)
+    }
+
+    /// Finishes what is under way.
+    pub(crate) async fn close(self) {
+        self.consumer.stop(PATIENCE).await;
+    }
+}
+
+struct Opening {
+    idem: Idem,
+    book: Book,
+    name: String,
+}
+
+impl Opening {
+    async fn take(self, source: impl Source, publisher: impl Publisher) -> anyhow::Result<Queue> {
+        let (place, publisher): (_, Arc<dyn Publisher>) = (source.name(), Arc::new(publisher));
+        idem_brokers::republish(&self.idem, place, &self.name, Arc::clone(&publisher));
+        // Whoever is not there is told of at once; later it is the consumer that connects again and again.
+        source.connect(1).await?.close().await;
+        let (summary, book) = (Arc::<Mutex<Summary>>::default(), self.book);
+        let counted = Arc::clone(&summary);
+        let consumer = Consumer::new(&self.idem, source).in_flight(IN_FLIGHT).name("orders.place");
+        let consumer = consumer.start(move |order: PlaceOrder| {
+            let (shop, counted) = (Shop::new(book.clone()), Arc::clone(&counted));
+            async move {
+                let placed = place_order(order, &shop).await;
+                counted.lock().add_message(Answer::of(&placed, &shop), shop.retried());
+                placed
+            }
+        });
+        ensure!(consumer.taking().await, "the consumer was stopped");
+        Ok(Queue { publisher, name: self.name, consumer, summary })
+    }
+}

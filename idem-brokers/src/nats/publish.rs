@@ -1,0 +1,68 @@
+//! Publishing to streams.
+
+use async_nats::jetstream::{self, Context, message::PublishMessage};
+use async_nats::{ConnectOptions, HeaderMap};
+use idem_runtime::BoxFuture;
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use super::{connect, failed, while_connected};
+use crate::error::BrokerError;
+use crate::publish::{Message, Publisher};
+
+/// Publishes to the streams of a server. A message's id is its `Nats-Msg-Id`, by which the stream knows second copies for
+/// as long as its `duplicate_window` says.
+pub struct JetStream {
+    url: String,
+    options: Option<ConnectOptions>,
+    connection: Mutex<Option<(Context, CancellationToken)>>,
+}
+
+impl JetStream {
+    /// Those of the server at a `nats://` or `tls://` address; it connects with the first message.
+    pub fn at(url: impl Into<String>) -> Self {
+        Self { url: url.into(), options: None, connection: Mutex::default() }
+    }
+
+    /// How to connect: credentials, certificates.
+    #[must_use]
+    pub fn options(mut self, options: ConnectOptions) -> Self {
+        self.options = Some(options);
+        self
+    }
+
+    async fn connection(&self) -> Result<(Context, CancellationToken), BrokerError> {
+        let mut connection = self.connection.lock().await;
+        if let Some(connection) = connection.as_ref().filter(|(_, lost)| !lost.is_cancelled()) {
+            return Ok(connection.clone());
+        }
+        let (client, lost) = connect(&self.url, self.options.clone()).await?;
+        Ok(connection.insert((jetstream::new(client), lost)).clone())
+    }
+}
+
+impl Publisher for JetStream {
+    fn publish(&self, message: Message) -> BoxFuture<'_, Result<(), BrokerError>> {
+        Box::pin(async move {
+            let (context, lost) = self.connection().await?;
+            let mut headers = HeaderMap::new();
+            for (name, value) in &message.headers {
+                let name: async_nats::HeaderName = name.parse().map_err(failed("write a header's name"))?;
+                let value: async_nats::HeaderValue = value.parse().map_err(failed("write a header's value"))?;
+                headers.append(name, value);
+            }
+            let mut publish = PublishMessage::build().payload(message.payload.into()).headers(headers);
+            if let Some(id) = &message.id {
+                publish = publish.message_id(id);
+            }
+            let sent = async { context.send_publish(message.to, publish).await?.await };
+            while_connected(&lost, "publish to a stream", sent).await.map(drop)
+        })
+    }
+}
+
+impl std::fmt::Debug for JetStream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("JetStream").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,107 @@
+//! RabbitMQ: quorum queues, prefetch that follows the consumer, queues of the broker's own for what comes again later.
+
+mod again;
+mod consume;
+mod publish;
+
+pub use consume::{Consuming, Handed};
+use lapin::options::QueueDeclareOptions;
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::{Connection, ConnectionProperties, Error, ErrorKind};
+pub use publish::Exchange;
+
+use crate::delivery::Source;
+use crate::error::BrokerError;
+
+/// A queue.
+///
+/// One that is not there is made: a durable quorum queue, whose delivery limit is out of the way, for idem counts the
+/// attempts. One that is there is taken as it is: a limit of its own makes the broker drop messages, or send them to its
+/// dead-letter exchange, before idem's budget is spent.
+///
+/// A failed attempt's message waits in a queue beside it, `orders.again.5000ms`, whose time to live leads back.
+///
+/// ```no_run
+/// # async fn place(order: String) -> Result<(), idem_runtime::Error> { Ok(()) }
+/// # fn run(idem: idem_runtime::Idem) {
+/// use idem_brokers::Consumer;
+/// use idem_brokers::rabbitmq::RabbitMq;
+///
+/// let orders = RabbitMq::queue("amqp://127.0.0.1", "orders");
+/// let consumer = Consumer::new(&idem, orders).start(place);
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+#[must_use = "give it to a `Consumer`"]
+pub struct RabbitMq {
+    url: String,
+    queue: String,
+    properties: ConnectionProperties,
+}
+
+impl RabbitMq {
+    /// A queue of the broker at an `amqp://` or `amqps://` address.
+    pub fn queue(url: impl Into<String>, queue: impl Into<String>) -> Self {
+        Self { url: url.into(), queue: queue.into(), properties: ConnectionProperties::default() }
+    }
+
+    /// How to connect: a name for the connection, a way to authenticate. Reconnecting is the consumer's.
+    pub fn properties(mut self, properties: ConnectionProperties) -> Self {
+        self.properties = properties;
+        self
+    }
+}
+
+impl Source for RabbitMq {
+    type Session = Consuming;
+
+    fn name(&self) -> String {
+        format!("rabbitmq:{}", self.queue)
+    }
+
+    async fn connect(&self, in_flight: usize) -> Result<Consuming, BrokerError> {
+        Consuming::open(self, in_flight).await
+    }
+}
+
+async fn connect(url: &str, properties: ConnectionProperties) -> Result<Connection, BrokerError> {
+    // rustls takes the process's own choice, where it made one.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Connection::connect(url, properties).await.map_err(failed("connect"))
+}
+
+/// Makes the queue where it is not there.
+async fn declare(connection: &Connection, queue: &str) -> Result<(), BrokerError> {
+    let channel = connection.create_channel().await.map_err(failed("open a channel"))?;
+    let look = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+    let looked = channel.queue_declare(queue.into(), look, FieldTable::default()).await;
+    match looked {
+        Err(error) if is_not_found(&error) => {}
+        // The broker closes a channel on which it had to say no, and only then.
+        looked => {
+            let _ = channel.close(200, "done".into()).await;
+            return looked.map(drop).map_err(failed("find the queue"));
+        }
+    }
+    let channel = connection.create_channel().await.map_err(failed("open a channel"))?;
+    let mut arguments = quorum();
+    arguments.insert("x-delivery-limit".into(), AMQPValue::LongInt(i32::MAX));
+    let made = channel.queue_declare(queue.into(), QueueDeclareOptions::durable(), arguments).await;
+    made.map_err(failed("make the queue"))?;
+    let _ = channel.close(200, "done".into()).await;
+    Ok(())
+}
+
+fn quorum() -> FieldTable {
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
+    arguments
+}
+
+fn is_not_found(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::ProtocolError(error) if error.get_id() == 404)
+}
+
+fn failed(doing: &'static str) -> impl Fn(Error) -> BrokerError {
+    move |problem| BrokerError::new("rabbitmq", doing, problem)
+}

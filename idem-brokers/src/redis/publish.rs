@@ -1,0 +1,58 @@
+//! Publishing to streams.
+
+use ::redis::aio::MultiplexedConnection;
+use idem_runtime::BoxFuture;
+use tokio::sync::Mutex;
+
+use super::{ANSWER, ID, PAYLOAD, connect, failed};
+use crate::error::BrokerError;
+use crate::publish::{Message, Publisher};
+
+/// Adds messages to the streams of a server. Redis itself knows no second copies.
+pub struct Streams {
+    url: String,
+    connection: Mutex<Option<MultiplexedConnection>>,
+}
+
+impl Streams {
+    /// Those of the server at a `redis://` or `rediss://` address; it connects with the first message.
+    pub fn at(url: impl Into<String>) -> Self {
+        Self { url: url.into(), connection: Mutex::default() }
+    }
+
+    async fn connection(&self) -> Result<MultiplexedConnection, BrokerError> {
+        let mut connection = self.connection.lock().await;
+        if let Some(connection) = &*connection {
+            return Ok(connection.clone());
+        }
+        Ok(connection.insert(connect(&self.url, ANSWER).await?).clone())
+    }
+}
+
+impl Publisher for Streams {
+    fn publish(&self, message: Message) -> BoxFuture<'_, Result<(), BrokerError>> {
+        Box::pin(async move {
+            let mut connection = self.connection().await?;
+            let mut add = ::redis::cmd("XADD");
+            add.arg(&message.to).arg("*").arg(PAYLOAD).arg(&message.payload);
+            if let Some(id) = &message.id {
+                add.arg(ID).arg(id);
+            }
+            message.headers.iter().filter(|(name, _)| name != PAYLOAD && name != ID).for_each(|(name, value)| {
+                add.arg(name).arg(value);
+            });
+            let added: Result<String, _> = add.query_async(&mut connection).await;
+            if added.is_err() {
+                // Whatever it was, the next message starts afresh.
+                *self.connection.lock().await = None;
+            }
+            added.map(drop).map_err(failed("add to a stream"))
+        })
+    }
+}
+
+impl std::fmt::Debug for Streams {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Streams").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,38 @@
+//! Dead letters go back to where they came from.
+
+use std::sync::Arc;
+
+use idem_runtime::{DeadLetter, Idem};
+
+use crate::publish::{Message, Publisher};
+
+/// Has [`DeadLetters::republish`](idem_runtime::DeadLetters::republish) send the messages that came from `source` back to
+/// `to`: the source's [name](crate::Source::name), and the queue, topic, stream or subject that leads to it.
+///
+/// A message goes with its bytes, edited ones where a person edited them, and the headers it came with. It goes without its
+/// id, lest the broker take it for a second copy of the one that it knows.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use idem_brokers::{Source, testing};
+/// use idem_runtime::Origin;
+///
+/// let idem = idem_runtime::testing::temporary()?;
+/// let orders = testing::Queue::new("orders");
+/// idem_brokers::republish(&idem, orders.name(), "orders", orders.clone());
+///
+/// let id = idem.bury("orders.place", "m-17", b"no JSON", Origin::new("memory", "orders"), "expected ident").await?;
+/// idem.dead_letters().by("ann").republish(&id).await?;
+/// assert_eq!(orders.until_published(1).await[0].payload, b"no JSON");
+/// # Ok(()) }
+/// ```
+pub fn republish(idem: &Idem, source: impl Into<String>, to: impl Into<String>, publisher: impl Publisher) {
+    let (publisher, to) = (Arc::new(publisher), to.into());
+    idem.republish_with(source, move |letter: DeadLetter| {
+        let mut message = Message::new(&to, letter.message());
+        message.headers = letter.origin.map(|origin| origin.headers).unwrap_or_default();
+        let publisher = Arc::clone(&publisher);
+        async move { publisher.publish(message).await }
+    });
+}

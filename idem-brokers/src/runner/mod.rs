@@ -1,0 +1,218 @@
+//! One runner over all brokers: takes no more than it can hold, acks only what is durable, and ends in order.
+
+mod gate;
+mod lanes;
+mod take;
+mod work;
+
+use std::fmt::Display;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use idem_runtime::{BoxFuture, Idem, Keyed};
+use serde::de::DeserializeOwned;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::delivery::Source;
+use crate::observe;
+use take::Taker;
+use work::{Handled, Reading, Work};
+
+type Decode<T> = Arc<dyn Fn(&[u8]) -> Result<T, String> + Send + Sync>;
+type Part<T> = Arc<dyn Fn(&T) -> String + Send + Sync>;
+type Handler<T> = Arc<dyn Fn(T) -> BoxFuture<'static, Handled> + Send + Sync>;
+
+/// Takes messages from a source and calls a handler for each; to be followed by [`start`](Self::start).
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::time::Duration;
+///
+/// use idem_brokers::{Consumer, testing};
+/// use idem_runtime::{Error, idempotent};
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Clone, Serialize, Deserialize)]
+/// struct PlaceOrder {
+///     order_no: String,
+///     customer: String,
+/// }
+///
+/// #[idempotent(name = "orders.place", key = "order.order_no", retry = "redeliver")]
+/// async fn place_order(order: PlaceOrder) -> Result<(), Error> {
+///     Ok(())
+/// }
+///
+/// let idem = idem_runtime::testing::temporary()?;
+/// let orders = testing::Queue::new("orders");
+/// orders.publish(r#"{"order_no": "A-1001", "customer": "Ann"}"#);
+///
+/// let consumer = Consumer::new(&idem, orders.clone())
+///     .in_flight(64)
+///     .ordered_by(|order: &PlaceOrder| order.customer.clone())
+///     .start(place_order);
+/// orders.until_empty().await;
+/// consumer.stop(Duration::from_secs(10)).await;
+/// # Ok(()) }
+/// ```
+#[must_use = "it does nothing before `start`"]
+pub struct Consumer<S, T> {
+    idem: Idem,
+    source: S,
+    name: String,
+    in_flight: NonZeroUsize,
+    decode: Decode<T>,
+    order: Option<Part<T>>,
+    key: Option<Part<T>>,
+}
+
+impl<S: Source, T: Send + 'static> Consumer<S, T> {
+    /// A consumer of messages in JSON, 64 in flight.
+    pub fn new(idem: &Idem, source: S) -> Self
+    where
+        T: DeserializeOwned,
+    {
+        Self::decoding(idem, source, |bytes: &[u8]| serde_json::from_slice(bytes))
+    }
+
+    /// A consumer of messages in another form. What cannot be decoded becomes a dead letter with its bytes.
+    pub fn decoding<E: Display>(
+        idem: &Idem,
+        source: S,
+        decode: impl Fn(&[u8]) -> Result<T, E> + Send + Sync + 'static,
+    ) -> Self {
+        let decode: Decode<T> = Arc::new(move |bytes| decode(bytes).map_err(|error| format!("{error:#}")));
+        let in_flight = const { NonZeroUsize::new(64).unwrap() };
+        Self { idem: idem.clone(), name: source.name(), source, in_flight, decode, order: None, key: None }
+    }
+
+    /// At most so many messages are with this consumer at a time, those that wait for their turn or their pause included.
+    /// Zero is taken as one.
+    pub fn in_flight(mut self, messages: usize) -> Self {
+        self.in_flight = NonZeroUsize::new(messages).unwrap_or(NonZeroUsize::MIN);
+        self
+    }
+
+    /// Messages with the same key go one after the other, in the order they came.
+    ///
+    /// One that failed keeps its place through its pauses, and those behind it wait with it. It holds within one consumer:
+    /// of two in one group, each has its own order.
+    pub fn ordered_by<K: ToString>(mut self, key: impl Fn(&T) -> K + Send + Sync + 'static) -> Self {
+        self.order = Some(Arc::new(move |message| key(message).to_string()));
+        self
+    }
+
+    /// One definition for both ends: messages go one after the other in their [lanes](Keyed::lane), and one whose header
+    /// [`KEY_HEADER`](crate::KEY_HEADER) names another [key](Keyed::key) than its content has is a dead letter, for its
+    /// producer means something else by it than this consumer.
+    pub fn keyed(mut self) -> Self
+    where
+        T: Keyed,
+    {
+        self.key = Some(Arc::new(T::key));
+        self.ordered_by(T::lane)
+    }
+
+    /// The handler's name in dead letters of messages that no handler could take; the source's name by default.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// Starts to take messages, on the Tokio runtime that it is called in.
+    ///
+    /// The handler's `#[idempotent]` call decides what becomes of a message. A handler that makes none has its message
+    /// acked when it returns `Ok`; after an `Err` or a panic the message comes again, without an end: there is no budget
+    /// without a record.
+    pub fn start<F, R, E>(self, handler: impl Fn(T) -> F + Send + Sync + 'static) -> Running
+    where
+        F: Future<Output = Result<R, E>> + Send + 'static,
+        R: Send + 'static,
+        E: Display + Send + 'static,
+    {
+        observe::describe_metrics();
+        let handler: Handler<T> = Arc::new(move |message| {
+            let call = handler(message);
+            async move { call.await.map(drop).map_err(|error| format!("{error:#}")) }.boxed()
+        });
+        let state = watch::Sender::new(State::Connecting);
+        let (stop, abandon) = (CancellationToken::new(), CancellationToken::new());
+        let (source, reading) = (self.source.name(), Reading { decode: self.decode, order: self.order, key: self.key });
+        let work = Work::new(self.idem, self.name, source, reading, handler, abandon.clone());
+        let (watched, settled) = (state.subscribe(), Arc::clone(&work.settled));
+        let taker = Taker::new(self.source, self.in_flight.get(), work, stop.clone(), state);
+        Running { stop, abandon, state: watched, settled, task: Some(tokio::spawn(taker.run())) }
+    }
+}
+
+/// What a consumer is doing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum State {
+    /// It has no connection.
+    Connecting,
+    /// It takes messages.
+    Taking,
+    /// It has a connection, and takes nothing for a while, because nothing can be recorded.
+    Paused,
+    /// It was stopped.
+    Stopped,
+}
+
+/// A consumer that runs. Dropped, it stops at once and gives back what is under way.
+#[derive(Debug)]
+#[must_use = "dropped, it stops at once"]
+pub struct Running {
+    stop: CancellationToken,
+    abandon: CancellationToken,
+    state: watch::Receiver<State>,
+    settled: Arc<AtomicU64>,
+    task: Option<JoinHandle<()>>,
+}
+
+impl Running {
+    /// What it is doing.
+    pub fn state(&self) -> State {
+        self.state.borrow().clone()
+    }
+
+    /// How many messages it has acked since it was started, their result or their dead letter being durable.
+    pub fn settled(&self) -> u64 {
+        self.settled.load(Relaxed)
+    }
+
+    /// Waits until it takes messages; false when it was stopped before.
+    pub async fn taking(&self) -> bool {
+        let mut state = self.state.clone();
+        let reached = state.wait_for(|state| matches!(state, State::Taking | State::Stopped)).await;
+        reached.is_ok_and(|state| *state == State::Taking)
+    }
+
+    /// Takes no more messages, finishes those under way, and gives back what does not end by the deadline: such a call is
+    /// dropped, which counts as an attempt whose outcome is unknown.
+    pub async fn stop(mut self, deadline: Duration) {
+        self.stop.cancel();
+        let Some(mut task) = self.task.take() else { return };
+        if timeout(deadline, &mut task).await.is_err() {
+            self.abandon.cancel();
+            // Nothing of the user's runs any more, and what is left has deadlines of its own.
+            let _ = task.await;
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        if self.task.is_some() {
+            self.abandon.cancel();
+        }
+    }
+}

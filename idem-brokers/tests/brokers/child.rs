@@ -1,0 +1,155 @@
+//! A consumer or a producer in a process of its own, which is this program again: it can be killed as a machine kills.
+
+use std::env;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use idem_brokers::{Consumer, Relay};
+use idem_runtime::Idem;
+use idem_test_support::DEADLINE;
+
+use crate::broker::Broker;
+use crate::shop::{ACCEPTED, PlaceOrder, Shop, accept, place, place_and_hang};
+
+const VARIABLE: &str = "IDEM_BROKERS_CHILD";
+
+/// What the child does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Job {
+    /// It accepts orders, and sends them on.
+    Produce,
+    /// It places the orders that come.
+    Consume,
+    /// The first order hangs when it is in the table and not in the ledger.
+    HangsInTheBody,
+    /// The first order hangs when it is in the ledger and not acked.
+    HangsBeforeTheAck,
+}
+
+/// A child's process. Dropped, it is killed.
+pub(crate) struct Process(Child);
+
+/// Starts one on a shop's folder; the ledger is in it too.
+pub(crate) fn start<B: Broker>(address: &str, queue: &str, folder: &Path, job: Job) -> Process {
+    let mut command = Command::new(env::current_exe().unwrap());
+    command.args([B::NAME, address, queue]).arg(folder).arg(format!("{job:?}"));
+    command.env(VARIABLE, "1").stdin(Stdio::piped()).stdout(Stdio::null());
+    Process(command.spawn().unwrap())
+}
+
+impl Process {
+    /// SIGKILL: it gets to do nothing more.
+    pub(crate) fn kill(mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+
+    /// Lets it end in order.
+    pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
+        drop(self.0.stdin.take());
+        crate::broker::until("the child's process ends", || self.0.try_wait().unwrap().is_some()).await
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// What this process is told when it is one.
+pub(crate) struct Task {
+    broker: String,
+    address: String,
+    queue: String,
+    folder: PathBuf,
+    job: Job,
+}
+
+impl Task {
+    /// This process's, if it is a child's.
+    pub(crate) fn own() -> Option<Self> {
+        env::var_os(VARIABLE)?;
+        let arguments: Vec<_> = env::args().skip(1).collect();
+        let [broker, address, queue, folder, job] = <[String; 5]>::try_from(arguments).unwrap();
+        let job = match job.as_str() {
+            "Produce" => Job::Produce,
+            "HangsInTheBody" => Job::HangsInTheBody,
+            "HangsBeforeTheAck" => Job::HangsBeforeTheAck,
+            _ => Job::Consume,
+        };
+        Some(Self { broker, address, queue, folder: folder.into(), job })
+    }
+
+    /// Does it, if it is this broker that was meant.
+    pub(crate) fn run<B: Broker>(&self) {
+        if self.broker != B::NAME {
+            return;
+        }
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        runtime.block_on(self.work(&B::new(&self.address, &self.queue)));
+    }
+
+    /// Until its standard input ends.
+    async fn work<B: Broker>(&self, broker: &B) {
+        let shop = Shop::at(&self.folder);
+        match self.job {
+            Job::Produce => produce(broker, &self.queue, &shop, &self.folder).await,
+            job => consume(broker, shop, &self.folder, job).await,
+        }
+    }
+}
+
+async fn until_told_to_end() {
+    let ended = tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new()));
+    let _ = ended.await;
+}
+
+async fn produce<B: Broker>(broker: &B, queue: &str, shop: &Shop, folder: &Path) {
+    let idem = Idem::open(folder.join("outbox")).unwrap();
+    let relay = Relay::new(&idem, broker.publisher()).start();
+    for number in 0..ACCEPTED {
+        idem.scope(accept(&idem, queue, PlaceOrder::new(format!("A-{number:04}")))).await.unwrap();
+    }
+    while !idem.outbox().waiting(None, 1).await.unwrap().is_empty() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    shop.mark("sent", "");
+    until_told_to_end().await;
+    relay.stop(DEADLINE).await;
+    idem.close().await.unwrap();
+}
+
+async fn consume<B: Broker>(broker: &B, shop: Arc<Shop>, folder: &Path, job: Job) {
+    let idem = Idem::open(folder.join("ledger")).unwrap();
+    let work = Arc::clone(&shop);
+    let consumer = Consumer::new(&idem, broker.source()).in_flight(32).start(move |order: PlaceOrder| {
+        let shop = Arc::clone(&work);
+        async move {
+            if job == Job::HangsInTheBody {
+                return place_and_hang(shop, order).await;
+            }
+            let placed = place(Arc::clone(&shop), order).await;
+            if job == Job::HangsBeforeTheAck {
+                shop.mark("before_the_ack", "");
+                std::future::pending::<()>().await;
+            }
+            placed
+        }
+    });
+    let told = idem.clone();
+    tokio::spawn(async move {
+        // Until the ledger is closed.
+        while let Ok(letters) = told.dead_letters().count_open().await {
+            shop.mark("letters", &letters.to_string());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    until_told_to_end().await;
+    consumer.stop(DEADLINE).await;
+    idem.close().await.unwrap();
+}

@@ -1,0 +1,85 @@
+//! RabbitMQ in the scenarios.
+
+use std::time::Duration;
+
+use idem_brokers::rabbitmq::{Exchange, RabbitMq};
+use idem_brokers::{Session, Source};
+use idem_test_support::servers::{Kind, RABBITMQ};
+use lapin::options::QueueDeclareOptions;
+use lapin::types::FieldTable;
+use lapin::{Connection, ConnectionProperties};
+
+use crate::broker::Broker;
+
+pub(crate) struct Queue {
+    address: String,
+    name: String,
+}
+
+impl Queue {
+    /// How many messages are ready in a queue, and how many consumers it has; nothing where there is none.
+    async fn look(&self, connection: &Connection, name: &str) -> anyhow::Result<(u64, u32)> {
+        let channel = connection.create_channel().await?;
+        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        match channel.queue_declare(name.into(), passive, FieldTable::default()).await {
+            Ok(queue) => Ok((queue.message_count().into(), queue.consumer_count())),
+            Err(error) if error.to_string().contains("NOT_FOUND") || error.to_string().contains("404") => Ok((0, 0)),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl Broker for Queue {
+    const NAME: &'static str = "rabbitmq";
+    const KIND: &'static Kind = &RABBITMQ;
+    /// A queue forgets what was acked.
+    const REWINDS: bool = false;
+    type Source = RabbitMq;
+    type Publisher = Exchange;
+
+    fn new(address: &str, name: &str) -> Self {
+        Self { address: address.to_owned(), name: name.to_owned() }
+    }
+
+    async fn declare(&self) -> anyhow::Result<()> {
+        // The consumer makes it, as it wants it.
+        self.source().connect(1).await?.close().await;
+        // RabbitMQ 3.10 writes the list of its quorum queues to the disk half a second later, and tells nobody: one that is
+        // killed before never finds the queue's leader again.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        Ok(())
+    }
+
+    fn source(&self) -> RabbitMq {
+        RabbitMq::queue(&self.address, &self.name)
+    }
+
+    fn publisher(&self) -> Exchange {
+        Exchange::default_of(&self.address)
+    }
+
+    async fn left(&self) -> anyhow::Result<u64> {
+        let connection = Connection::connect(&self.address, ConnectionProperties::default()).await?;
+        let waiting =
+            ["100ms", "200ms", "500ms", "1000ms", "2000ms"].map(|pause| format!("{}.again.{pause}", self.name));
+        let mut seen = 0;
+        loop {
+            let (mut left, consumers) = self.look(&connection, &self.name).await?;
+            for name in &waiting {
+                left += self.look(&connection, name).await?.0;
+            }
+            // A consumer's messages are ready again when the queue has lost sight of it; one on its way from a waiting queue
+            // is in neither for a moment.
+            if consumers == 0 && (left > 0 || seen == 3) {
+                connection.close(200, "done".into()).await?;
+                return Ok(left);
+            }
+            seen = if consumers == 0 { seen + 1 } else { 0 };
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    async fn rewind(&mut self) -> anyhow::Result<()> {
+        anyhow::bail!("a queue cannot be rewound")
+    }
+}

@@ -1,0 +1,182 @@
+//! The business behind the consumers: a table of orders on the disk, which outlives the processes that write it.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::bail;
+use idem_brokers::Message;
+use idem_runtime::{Idem, Keyed, Outgoing, idempotent};
+use serde::{Deserialize, Serialize};
+
+/// What the messages ask for.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct PlaceOrder {
+    pub(crate) order_no: String,
+    pub(crate) customer: String,
+    /// How many attempts fail.
+    pub(crate) fails: u32,
+}
+
+impl PlaceOrder {
+    pub(crate) fn new(order_no: impl Into<String>) -> Self {
+        Self { order_no: order_no.into(), customer: "Ann".to_owned(), fails: 0 }
+    }
+
+    pub(crate) fn by(mut self, customer: &str) -> Self {
+        customer.clone_into(&mut self.customer);
+        self
+    }
+
+    pub(crate) fn failing(mut self, times: u32) -> Self {
+        self.fails = times;
+        self
+    }
+
+    /// As its producer sends it.
+    pub(crate) fn message(&self, to: &str) -> Message {
+        Message::new(to, serde_json::to_vec(self).unwrap()).id(&self.order_no)
+    }
+}
+
+impl Keyed for PlaceOrder {
+    fn key(&self) -> String {
+        self.order_no.clone()
+    }
+
+    fn lane(&self) -> String {
+        self.customer.clone()
+    }
+}
+
+/// One file an order, so that the second placing of it is seen.
+#[derive(Debug)]
+pub(crate) struct Shop {
+    folder: PathBuf,
+}
+
+impl Shop {
+    pub(crate) fn at(folder: &Path) -> Arc<Self> {
+        for part in ["orders", "starts"] {
+            fs::create_dir_all(folder.join(part)).unwrap();
+        }
+        Arc::new(Self { folder: folder.to_owned() })
+    }
+
+    /// The body of every handler here.
+    fn place(&self, order: &PlaceOrder) -> anyhow::Result<u32> {
+        let starts = self.append(&format!("starts/{}", order.order_no), ".");
+        if starts <= u64::from(order.fails) {
+            bail!("the bank does not answer");
+        }
+        match File::create_new(self.folder.join("orders").join(&order.order_no)) {
+            Ok(_) => self.append("log", &format!("{} {}\n", order.customer, order.order_no)),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => self.append("twice", &order.order_no),
+            Err(error) => return Err(error.into()),
+        };
+        Ok(1)
+    }
+
+    /// Appends and says how long the file is then.
+    fn append(&self, name: &str, text: &str) -> u64 {
+        let mut file = File::options().create(true).append(true).open(self.folder.join(name)).unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+        file.metadata().unwrap().len()
+    }
+
+    fn find(&self, order: &PlaceOrder) -> Option<u32> {
+        self.folder.join("orders").join(&order.order_no).is_file().then_some(1)
+    }
+
+    /// How many orders are in the table.
+    pub(crate) fn placed(&self) -> usize {
+        fs::read_dir(self.folder.join("orders")).unwrap().count()
+    }
+
+    /// Whether an order was placed that was there already.
+    pub(crate) fn placed_twice(&self) -> bool {
+        self.folder.join("twice").exists()
+    }
+
+    /// How often the body began for an order.
+    pub(crate) fn starts(&self, order_no: &str) -> u64 {
+        fs::metadata(self.folder.join("starts").join(order_no)).map_or(0, |file| file.len())
+    }
+
+    /// How often the body began.
+    pub(crate) fn all_starts(&self) -> u64 {
+        let files = fs::read_dir(self.folder.join("starts")).unwrap();
+        files.map(|file| file.unwrap().metadata().unwrap().len()).sum()
+    }
+
+    /// The orders of each customer as they were placed.
+    pub(crate) fn by_customer(&self) -> BTreeMap<String, Vec<String>> {
+        let log = fs::read_to_string(self.folder.join("log")).unwrap_or_default();
+        let mut orders: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for (customer, order_no) in log.lines().filter_map(|line| line.split_once(' ')) {
+            orders.entry(customer.to_owned()).or_default().push(order_no.to_owned());
+        }
+        orders
+    }
+
+    /// A mark on the disk, for other processes to see.
+    pub(crate) fn mark(&self, name: &str, text: &str) {
+        let (new, old) = (self.folder.join(format!("{name}.new")), self.folder.join(name));
+        fs::write(&new, text).unwrap();
+        fs::rename(new, old).unwrap();
+    }
+
+    pub(crate) fn marked(&self, name: &str) -> Option<String> {
+        fs::read_to_string(self.folder.join(name)).ok()
+    }
+}
+
+/// How many orders a producer accepts.
+pub(crate) const ACCEPTED: u32 = 200;
+
+/// The producer's end: the order goes out with the result.
+#[idempotent(name = "orders.accept", key = order.key(), skip(idem, queue))]
+pub(crate) async fn accept(idem: &Idem, queue: &str, order: PlaceOrder) -> anyhow::Result<()> {
+    Ok(idem.outbox().enqueue(Outgoing::of(queue, &order)?)?)
+}
+
+/// Each failed attempt gives the message back.
+#[idempotent(
+    name = "orders.place",
+    key = "order.order_no",
+    retry = "redeliver",
+    retries = 3,
+    backoff(initial = "50ms", factor = 1, max = "50ms"),
+    existing = find,
+    skip(shop)
+)]
+pub(crate) async fn place(shop: Arc<Shop>, order: PlaceOrder) -> anyhow::Result<u32> {
+    shop.place(&order)
+}
+
+/// All attempts while the message is held.
+#[idempotent(
+    name = "orders.place_inline",
+    key = "order.order_no",
+    retries = 3,
+    backoff(initial = "50ms", factor = 1, max = "50ms"),
+    existing = find,
+    skip(shop)
+)]
+pub(crate) async fn place_inline(shop: Arc<Shop>, order: PlaceOrder) -> anyhow::Result<u32> {
+    shop.place(&order)
+}
+
+/// Places the order and does not return.
+#[idempotent(name = "orders.place", key = "order.order_no", retry = "redeliver", existing = find, skip(shop))]
+pub(crate) async fn place_and_hang(shop: Arc<Shop>, order: PlaceOrder) -> anyhow::Result<u32> {
+    shop.place(&order)?;
+    shop.mark("in_the_body", "");
+    std::future::pending().await
+}
+
+async fn find(shop: &Arc<Shop>, order: &PlaceOrder) -> anyhow::Result<Option<u32>> {
+    Ok(shop.find(order))
+}

@@ -1,0 +1,101 @@
+//! Everything at once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::ensure;
+use idem_brokers::Message;
+use idem_runtime::{Filter, Idem};
+use idem_test_support::servers::Server;
+use idem_test_support::within;
+use tokio::time::Instant;
+
+use crate::broker::{Broker, Stage, publish, until};
+use crate::child::{self, Job};
+use crate::shop::PlaceOrder;
+
+const MESSAGES: u32 = 2000;
+/// Every so many orders, one can never be placed.
+const UNPLACEABLE: u32 = 100;
+const KILLS: usize = 8;
+
+/// 2,000 messages, 30 % of them duplicates, some that never can be placed or read; the consumer, and a broker whose messages
+/// outlive it, are killed at random.
+pub(crate) async fn storm<B: Broker>(server: Arc<Server>) -> anyhow::Result<()> {
+    let stage = Stage::<B>::new(&server).await?;
+    let (messages, orders, letters) = messages(&stage.name);
+    println!("{} orders, {letters} of them unplaceable", orders + letters);
+    let publisher = stage.broker.publisher();
+    let sending = tokio::spawn(async move {
+        for message in messages {
+            publish(&publisher, message).await?;
+        }
+        anyhow::Ok(())
+    });
+
+    let start = || child::start::<B>(server.address(), &stage.name, stage.folder.path(), Job::Consume);
+    let mut consumer = start();
+    for kill in 0..KILLS {
+        let more = stage.shop.placed() + fastrand::usize(1..orders / (2 * KILLS));
+        until("more are placed", || stage.shop.placed() >= more.min(orders)).await?;
+        if B::OUTLIVES && kill % 4 == 3 {
+            server.kill()?;
+            server.restart().await?;
+        } else {
+            consumer.kill();
+            consumer = start();
+        }
+    }
+    sending.await??;
+    until("all are placed", || stage.shop.placed() == orders).await?;
+    // It says how many letters it has; what died with a consumer comes back when the broker thinks so.
+    let wanted = letters.to_string();
+    until("all letters are written", || stage.shop.marked("letters").as_deref() == Some(&wanted)).await?;
+    let deadline = Instant::now() + 2 * idem_test_support::DEADLINE;
+    let mut stays = Duration::from_secs(1);
+    loop {
+        consumer.stop().await?;
+        let left = within(stage.broker.left()).await?;
+        if left == 0 {
+            break;
+        }
+        ensure!(Instant::now() < deadline, "{left} messages stay");
+        consumer = start();
+        tokio::time::sleep(stays).await;
+        stays *= 2;
+    }
+    let idem = Idem::open(stage.folder.path().join("ledger"))?;
+    let open = idem.dead_letters().list(&Filter::default().limit(1000)).await?;
+    ensure!(open.len() == letters, "{} letters for {letters}", open.len());
+    ensure!(stage.shop.placed() == orders, "{} orders of {orders}", stage.shop.placed());
+    idem.close().await?;
+    stage.is_clean().await
+}
+
+/// The messages, how many orders will be placed, and how many letters there will be.
+fn messages(to: &str) -> (Vec<Message>, usize, usize) {
+    let different = MESSAGES * 7 / 10;
+    let mut messages: Vec<_> = (0..different)
+        .map(|number| match number % UNPLACEABLE {
+            7 => Message::new(to, format!("no order {number}")).id(format!("N-{number}")),
+            11 => PlaceOrder::new(format!("A-{number:04}")).failing(u32::MAX).message(to),
+            13 => PlaceOrder::new(format!("A-{number:04}")).failing(1).message(to),
+            _ => PlaceOrder::new(format!("A-{number:04}")).message(to),
+        })
+        .collect();
+    let letters = (0..different).filter(|number| [7, 11].contains(&(number % UNPLACEABLE))).count();
+    let copies = (0..MESSAGES - different).map(|_| messages[fastrand::usize(..different as usize)].clone());
+    // The broker is not to notice: a producer that restarts gives its message another id, or none.
+    let copies: Vec<_> = copies.map(|copy| if fastrand::bool() { copy } else { nameless(copy) }).collect();
+    messages.extend(copies);
+    fastrand::shuffle(&mut messages);
+    (messages, different as usize - letters, letters)
+}
+
+fn nameless(mut message: Message) -> Message {
+    // A letter of a message that cannot be decoded goes by its id.
+    if message.payload.starts_with(b"{") {
+        message.id = None;
+    }
+    message
+}

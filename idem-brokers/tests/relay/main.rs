@@ -1,0 +1,235 @@
+//! What the relay promises, on the queue in memory.
+
+#![expect(clippy::unwrap_used, reason = "a helper that cannot go on fails its test")]
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use idem_brokers::testing::Queue;
+use idem_brokers::{BrokerError, Consumer, KEY_HEADER, Message, Publisher, Relay};
+use idem_runtime::testing::Temporary;
+use idem_runtime::{BoxFuture, Error, Filter, Idem, Keyed, Outgoing, Reason, idempotent};
+use idem_test_support::{DEADLINE, within};
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
+
+fn idem() -> Temporary {
+    idem_runtime::testing::temporary().unwrap()
+}
+
+/// As many messages, in the lanes `a`, `b` and `c` by turns.
+async fn fill(idem: &Idem, messages: usize) {
+    for number in 0..messages {
+        let lane = ["a", "b", "c"][number % 3];
+        let outgoing = Outgoing::new("orders.placed", format!("A-{number:04}"), "{}").in_order_of(lane);
+        idem.outbox().send(outgoing).await.unwrap();
+    }
+}
+
+fn key(message: &Message) -> &str {
+    let (_, key) = message.headers.iter().find(|(name, _)| name == KEY_HEADER).unwrap();
+    key
+}
+
+/// The keys of each lane in the order they came.
+fn lanes(messages: &[Message]) -> BTreeMap<&str, Vec<&str>> {
+    let mut lanes: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for message in messages {
+        lanes.entry(message.lane.as_deref().unwrap()).or_default().push(key(message));
+    }
+    lanes
+}
+
+fn in_order(messages: &[Message]) -> bool {
+    lanes(messages).values().all(|keys| keys.is_sorted())
+}
+
+async fn until_nothing_waits(idem: &Idem) {
+    let emptied = async {
+        while !idem.outbox().waiting(None, 1).await.unwrap().is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    within(emptied).await;
+}
+
+#[tokio::test]
+async fn everything_goes_once_and_in_the_order_of_its_lane() {
+    let (idem, queue) = (idem(), Queue::new("orders.placed"));
+    fill(&idem, 600).await;
+    let relay = Relay::new(&idem, queue.clone()).in_flight(2).start();
+    let sent = within(queue.until_published(600)).await;
+    until_nothing_waits(&idem).await;
+    within(relay.stop(DEADLINE)).await;
+    assert!(in_order(&sent), "{:?}", lanes(&sent));
+    let ids: HashSet<_> = sent.iter().map(|message| message.id.clone().unwrap()).collect();
+    assert_eq!((ids.len(), sent.len()), (600, 600));
+    // Another finds nothing to do.
+    let relay = Relay::new(&idem, queue.clone()).start();
+    idem.outbox().send(Outgoing::new("orders.placed", "last", "{}")).await.unwrap();
+    let sent = within(queue.until_published(601)).await;
+    within(relay.stop(DEADLINE)).await;
+    assert_eq!((sent.len(), key(&sent[600])), (601, "last"));
+}
+
+/// Takes messages for a queue, but not from one lane, and counts what it is asked.
+#[derive(Clone)]
+struct Fussy {
+    queue: Queue,
+    refuses: Arc<Mutex<Option<&'static str>>>,
+    asked: Arc<Semaphore>,
+    /// It takes a message and says that it did not.
+    says_no: Arc<AtomicBool>,
+}
+
+impl Fussy {
+    fn new(queue: &Queue) -> Self {
+        let (refuses, says_no) = (Arc::default(), Arc::default());
+        Self { queue: queue.clone(), refuses, asked: Arc::new(Semaphore::new(0)), says_no }
+    }
+
+    /// Waits until it was asked this often from now on.
+    async fn until_asked(&self, times: u32) {
+        self.asked.forget_permits(self.asked.available_permits());
+        within(self.asked.acquire_many(times)).await.unwrap().forget();
+    }
+}
+
+impl Publisher for Fussy {
+    fn publish(&self, message: Message) -> BoxFuture<'_, Result<(), BrokerError>> {
+        Box::pin(async move {
+            self.asked.add_permits(1);
+            if message.lane.as_deref() == *self.refuses.lock() && message.lane.is_some() {
+                return Err(BrokerError::new("fussy", "publish", "not from this lane"));
+            }
+            Publisher::publish(&self.queue, message).await?;
+            if self.says_no.load(Ordering::SeqCst) {
+                return Err(BrokerError::new("fussy", "publish", "the answer was lost"));
+            }
+            Ok(())
+        })
+    }
+}
+
+#[tokio::test]
+async fn a_broker_that_is_away_gets_everything_when_it_is_back() {
+    let (idem, queue) = (idem(), Queue::new("orders.placed"));
+    queue.go_down();
+    fill(&idem, 30).await;
+    let broker = Fussy::new(&queue);
+    let relay = Relay::new(&idem, broker.clone()).start();
+    broker.until_asked(9).await;
+    queue.come_back();
+    let sent = within(queue.until_published(30)).await;
+    within(relay.stop(DEADLINE)).await;
+    assert!(in_order(&sent), "{:?}", lanes(&sent));
+}
+
+#[tokio::test]
+async fn a_lane_that_is_refused_holds_up_no_other_and_nothing_overtakes_in_it() {
+    let (idem, queue) = (idem(), Queue::new("orders.placed"));
+    let broker = Fussy::new(&queue);
+    *broker.refuses.lock() = Some("b");
+    // More than is read at once, so that the lane's next messages come with another page.
+    fill(&idem, 900).await;
+    let relay = Relay::new(&idem, broker.clone()).start();
+    let sent = within(queue.until_published(600)).await;
+    assert!(!lanes(&sent).contains_key("b") && in_order(&sent), "{:?}", lanes(&sent));
+    broker.until_asked(2).await;
+    assert_eq!(idem.outbox().waiting(None, 1000).await.unwrap().len(), 300);
+    *broker.refuses.lock() = None;
+    let sent = within(queue.until_published(900)).await;
+    within(relay.stop(DEADLINE)).await;
+    assert!(in_order(&sent), "{:?}", lanes(&sent));
+}
+
+#[tokio::test]
+async fn a_message_whose_answer_was_lost_goes_again_with_its_id() {
+    let (idem, queue) = (idem(), Queue::new("orders.placed"));
+    let broker = Fussy::new(&queue);
+    broker.says_no.store(true, Ordering::SeqCst);
+    fill(&idem, 1).await;
+    let relay = Relay::new(&idem, broker.clone()).start();
+    let sent = within(queue.until_published(2)).await;
+    assert!(sent[0].id.is_some() && sent[0] == sent[1], "{sent:?}");
+    broker.says_no.store(false, Ordering::SeqCst);
+    until_nothing_waits(&idem).await;
+    within(relay.stop(DEADLINE)).await;
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct PlaceOrder {
+    order_no: String,
+    customer: String,
+}
+
+impl Keyed for PlaceOrder {
+    fn key(&self) -> String {
+        self.order_no.clone()
+    }
+
+    fn lane(&self) -> String {
+        self.customer.clone()
+    }
+}
+
+fn order(number: usize) -> PlaceOrder {
+    PlaceOrder { order_no: format!("A-{number:04}"), customer: ["Ann", "Bob"][number % 2].to_owned() }
+}
+
+#[idempotent(name = "orders.accept", key = order.key(), skip(idem))]
+async fn accept(idem: Idem, order: PlaceOrder) -> anyhow::Result<()> {
+    Ok(idem.outbox().enqueue(Outgoing::of("orders", &order)?)?)
+}
+
+#[idempotent(name = "orders.place", key = order.key(), skip(placed))]
+async fn place(placed: Arc<Mutex<Vec<PlaceOrder>>>, order: PlaceOrder) -> Result<(), Error> {
+    placed.lock().push(order);
+    Ok(())
+}
+
+/// As a service runs it: handlers fill the outbox, two replicas empty it, and a consumer takes what comes.
+#[tokio::test]
+async fn what_a_handler_enqueues_takes_effect_once_at_the_other_end() {
+    let (shop, warehouse, queue) = (idem(), idem(), Queue::new("orders"));
+    let relays = [(); 2].map(|()| Relay::new(&shop, queue.clone()).start());
+    for number in (0..50).chain(0..50) {
+        shop.scope(accept(shop.clone(), order(number))).await.unwrap();
+    }
+    let placed = Arc::new(Mutex::new(Vec::new()));
+    let orders = Arc::clone(&placed);
+    let consumer = Consumer::new(&warehouse, queue.clone()).keyed();
+    let consumer = consumer.start(move |order: PlaceOrder| place(Arc::clone(&orders), order));
+    within(queue.until_published(50)).await;
+    until_nothing_waits(&shop).await;
+    for relay in relays {
+        within(relay.stop(DEADLINE)).await;
+    }
+    within(queue.until_empty()).await;
+    within(consumer.stop(DEADLINE)).await;
+    let placed = placed.lock();
+    let of = |customer| placed.iter().filter(|order| order.customer == customer).map(Keyed::key).collect::<Vec<_>>();
+    assert_eq!(placed.len(), 50);
+    assert!(of("Ann").is_sorted() && of("Bob").is_sorted(), "{placed:?}");
+}
+
+#[tokio::test]
+async fn a_header_that_contradicts_the_content_is_a_dead_letter() {
+    let (idem, queue) = (idem(), Queue::new("orders"));
+    let mut wrong = Message::of("orders", &order(1)).unwrap();
+    wrong.headers = vec![("Idempotency-Key".to_owned(), "A-0002".to_owned())];
+    queue.push(wrong);
+    queue.push(Message::of("orders", &order(3)).unwrap());
+    let placed = Arc::new(Mutex::new(Vec::new()));
+    let orders = Arc::clone(&placed);
+    let consumer = Consumer::new(&idem, queue.clone()).keyed();
+    let consumer = consumer.start(move |order: PlaceOrder| place(Arc::clone(&orders), order));
+    within(queue.until_empty()).await;
+    within(consumer.stop(DEADLINE)).await;
+    let letters = idem.dead_letters().list(&Filter::default()).await.unwrap();
+    assert_eq!((letters.len(), letters[0].reason), (1, Reason::Undecodable));
+    assert!(format!("{letters:?}").contains("names the key `A-0002`, and its content `A-0001`"), "{letters:?}");
+    assert_eq!(placed.lock().iter().map(Keyed::key).collect::<Vec<_>>(), ["A-0003"]);
+}

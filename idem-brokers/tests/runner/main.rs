@@ -1,0 +1,192 @@
+//! What the runner promises, on the queue in memory.
+
+#![expect(clippy::unwrap_used, reason = "a helper that cannot go on fails its test")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use idem_brokers::testing::Queue;
+use idem_brokers::{Consumer, Message, State};
+use idem_runtime::{Error, Filter, Reason, idempotent};
+use idem_test_support::{DEADLINE, within};
+use tokio::sync::Semaphore;
+
+#[idempotent(
+    name = "orders.place",
+    key = "order_no",
+    retry = "redeliver",
+    retries = 2,
+    backoff(initial = "10ms", factor = 1, max = "10ms"),
+    skip(place)
+)]
+async fn place_order<F: AsyncFn() -> Result<u32, Error>>(place: F, order_no: String) -> Result<u32, Error> {
+    place().await
+}
+
+fn order(order_no: &str) -> String {
+    serde_json::to_string(order_no).unwrap()
+}
+
+/// A consumer whose body does this, counting how often it began.
+macro_rules! consumer {
+    ($idem:expr, $queue:expr, $starts:expr, $body:expr) => {{
+        let starts = Arc::clone(&$starts);
+        Consumer::new(&$idem, $queue.clone()).in_flight(4).start(move |order_no: String| {
+            let starts = Arc::clone(&starts);
+            place_order(
+                async move || {
+                    starts.fetch_add(1, Ordering::SeqCst);
+                    $body
+                },
+                order_no,
+            )
+        })
+    }};
+}
+
+#[tokio::test]
+async fn no_more_unacked_than_in_flight() {
+    let (idem, queue) = (idem_runtime::testing::temporary().unwrap(), Queue::new("orders"));
+    let (starts, open) = (Arc::new(AtomicUsize::new(0)), Arc::new(Semaphore::new(0)));
+    let gate = Arc::clone(&open);
+    (0..20).for_each(|number| queue.publish(order(&format!("A-{number}"))));
+    let counted = Arc::clone(&starts);
+    let consumer = Consumer::new(&idem, queue.clone()).in_flight(4).start(move |order_no: String| {
+        let (gate, counted) = (Arc::clone(&gate), Arc::clone(&counted));
+        let body = async move || {
+            counted.fetch_add(1, Ordering::SeqCst);
+            gate.acquire().await.unwrap().forget();
+            Ok(1)
+        };
+        place_order(body, order_no)
+    });
+    open.add_permits(20);
+    within(queue.until_empty()).await;
+    assert_eq!(queue.most_unacked(), 4);
+    assert_eq!(starts.load(Ordering::SeqCst), 20);
+    within(consumer.stop(DEADLINE)).await;
+}
+
+#[tokio::test]
+async fn what_the_broker_brings_again_has_no_effect() {
+    let (idem, queue) = (idem_runtime::testing::temporary().unwrap(), Queue::new("orders"));
+    let starts = Arc::new(AtomicUsize::new(0));
+    (0..20).for_each(|number| queue.publish(order(&format!("A-{number}"))));
+    let consumer = consumer!(idem, queue, starts, Ok(1));
+    within(queue.until_empty()).await;
+    queue.rewind();
+    within(queue.until_empty()).await;
+    assert_eq!(starts.load(Ordering::SeqCst), 20);
+    within(consumer.stop(DEADLINE)).await;
+}
+
+#[tokio::test]
+async fn a_budget_is_spent_and_the_letter_says_where_it_came_from() {
+    let (idem, queue) = (idem_runtime::testing::temporary().unwrap(), Queue::new("orders"));
+    let starts = Arc::new(AtomicUsize::new(0));
+    queue.push(Message::new("orders", order("A-1")).id("m-17").header("trace", "00-4bf9"));
+    let closed = || Error::Closed { handler: None, key: None };
+    let consumer = consumer!(idem, queue, starts, Err(closed()));
+    within(queue.until_empty()).await;
+    assert_eq!(starts.load(Ordering::SeqCst), 3);
+    let letters = idem.dead_letters().list(&Filter::default()).await.unwrap();
+    let origin = letters[0].origin.clone().unwrap();
+    assert_eq!((origin.place().as_str(), origin.message_id.as_deref()), ("memory:orders", Some("m-17")));
+    assert_eq!(origin.headers, [("trace".to_owned(), "00-4bf9".to_owned())]);
+    within(consumer.stop(DEADLINE)).await;
+}
+
+#[tokio::test]
+async fn a_consumer_comes_back_when_its_broker_does() {
+    let (idem, queue) = (idem_runtime::testing::temporary().unwrap(), Queue::new("orders"));
+    let starts = Arc::new(AtomicUsize::new(0));
+    let consumer = consumer!(idem, queue, starts, Ok(1));
+    assert!(within(consumer.taking()).await);
+    queue.go_down();
+    queue.publish(order("A-1"));
+    within(async {
+        while consumer.state() == State::Taking {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    queue.come_back();
+    within(queue.until_empty()).await;
+    assert_eq!(starts.load(Ordering::SeqCst), 1);
+    within(consumer.stop(DEADLINE)).await;
+}
+
+#[tokio::test]
+async fn nothing_is_taken_while_nothing_can_be_recorded() {
+    let (idem, queue) = (idem_runtime::testing::temporary().unwrap(), Queue::new("orders"));
+    let starts = Arc::new(AtomicUsize::new(0));
+    idem.close().await.unwrap();
+    let consumer = consumer!(idem, queue, starts, Ok(1));
+    (0..100).for_each(|number| queue.publish(order(&format!("A-{number}"))));
+    within(async {
+        while consumer.state() != State::Paused {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    // Those that were taken before it was known, and not the whole queue.
+    assert!(queue.waiting() >= 90, "{} messages wait", queue.waiting());
+    assert_eq!(starts.load(Ordering::SeqCst), 0);
+    within(consumer.stop(DEADLINE)).await;
+    assert_eq!(queue.waiting() + queue.unacked(), 100, "none is lost");
+}
+
+#[tokio::test]
+async fn a_handler_that_panics_ends_nothing() {
+    let (idem, queue) = (idem_runtime::testing::temporary().unwrap(), Queue::new("orders"));
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&calls);
+    // Outside of any handler of idem's, where no attempt catches it.
+    let consumer = Consumer::new(&idem, queue.clone()).in_flight(1).start(move |_: String| {
+        let call = counted.fetch_add(1, Ordering::SeqCst);
+        async move {
+            assert!(call > 0, "the first call panics");
+            Ok::<_, Error>(())
+        }
+    });
+    queue.publish(order("A-1"));
+    within(queue.until_empty()).await;
+    assert_eq!(calls.load(Ordering::SeqCst), 2);
+    within(consumer.stop(DEADLINE)).await;
+}
+
+#[tokio::test]
+async fn a_decoder_that_panics_makes_a_letter() {
+    let (idem, queue) = (idem_runtime::testing::temporary().unwrap(), Queue::new("orders"));
+    let decode = |bytes: &[u8]| Ok::<_, String>(u32::from(bytes[0]));
+    let consumer = Consumer::decoding(&idem, queue.clone(), decode).name("orders.place");
+    let consumer = consumer.start(|_: u32| async { Ok::<_, Error>(()) });
+    queue.publish("");
+    queue.publish("");
+    within(queue.until_empty()).await;
+    let letters = idem.dead_letters().list(&Filter::default()).await.unwrap();
+    assert_eq!(letters.len(), 1, "one letter for one message that came twice");
+    assert_eq!((letters[0].reason, &*letters[0].handler), (Reason::Undecodable, "orders.place"));
+    within(consumer.stop(DEADLINE)).await;
+}
+
+#[tokio::test]
+async fn what_does_not_end_by_the_deadline_is_given_back() {
+    let (idem, queue) = (idem_runtime::testing::temporary().unwrap(), Queue::new("orders"));
+    let starts = Arc::new(AtomicUsize::new(0));
+    queue.publish(order("A-1"));
+    let consumer = consumer!(idem, queue, starts, std::future::pending().await);
+    within(async {
+        while starts.load(Ordering::SeqCst) == 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    within(consumer.stop(Duration::from_millis(10))).await;
+    assert_eq!(queue.waiting() + queue.unacked(), 1);
+    let consumer = consumer!(idem, queue, starts, Ok(1));
+    within(queue.until_empty()).await;
+    assert_eq!(starts.load(Ordering::SeqCst), 2);
+    within(consumer.stop(DEADLINE)).await;
+}

@@ -1,0 +1,220 @@
+//! One delivery of a broker: what its handler's calls came to, and so what the broker may do with the message.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use crate::call::Frame;
+use crate::current;
+use crate::error::Error;
+use crate::idem::Idem;
+use crate::protocol::Origin;
+
+/// After how long a message comes again that is held up by something which has no end of its own to tell: the same
+/// message in work elsewhere, a ledger that cannot be asked.
+const SOON: Duration = Duration::from_secs(1);
+
+tokio::task_local! {
+    static DELIVERY: Arc<Delivery>;
+}
+
+/// What a handler returned for one delivery, and what the broker may do with the message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Delivered<T> {
+    /// What the handler returned.
+    pub output: T,
+    /// What the broker may do.
+    pub verdict: Verdict,
+}
+
+/// What a broker may do with a message that was delivered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Verdict {
+    /// The result, or the dead letter, is durable: the broker may forget the message.
+    Settled,
+    /// It is not done: the broker brings it again.
+    Again {
+        /// Not before this much time has passed; zero is at once.
+        after: Duration,
+    },
+    /// It will never be right: its key is empty or too long, or belongs to another content, or it is too large. Nothing ran,
+    /// and nothing is recorded: [bury](Idem::bury) it, and the broker may forget it.
+    Refused {
+        /// What is wrong with it, for the letter.
+        error: String,
+    },
+    /// Nothing can be recorded now: the ledger cannot do its work, or this Idem was closed. The broker brings it again, and
+    /// no more messages are to be taken for a while.
+    Unavailable {
+        /// What is wrong with the ledger.
+        error: String,
+    },
+    /// No handler with `#[idempotent]` was called: nothing is known.
+    Unknown,
+}
+
+impl Verdict {
+    /// What an error of idem's own means, from a call that got as far as asking the ledger.
+    pub(crate) fn of(error: &Error) -> Self {
+        match error {
+            // A recorded result that no longer decodes, or one that could not be recorded and is a letter: it happened.
+            Error::DeadLettered { .. } | Error::ResultTooLarge { .. } | Error::Codec { .. } => Self::Settled,
+            Error::NotYet { after, .. } => Self::Again { after: *after },
+            Error::Closed { .. } | Error::Ledger { .. } => Self::Unavailable { error: error.to_string() },
+            Error::InvalidKey { .. }
+            | Error::KeyReused { .. }
+            | Error::NotIssued { .. }
+            | Error::PayloadTooLarge { .. } => Self::Refused { error: error.to_string() },
+            _ => Self::Again { after: SOON },
+        }
+    }
+
+    /// What an error of idem's own means, from a call that got no further than its arguments.
+    pub(crate) fn of_arguments(error: &Error) -> Self {
+        match error {
+            Error::Codec { .. } => Self::Refused { error: error.to_string() },
+            error => Self::of(error),
+        }
+    }
+
+    /// What a report means that the ledger did not take: it is kept, and the message's next call brings it.
+    pub(crate) fn unrecorded() -> Self {
+        Self::Unavailable { error: "the ledger did not take how the attempt ended".to_owned() }
+    }
+
+    /// What a report means that came too late: the claim is somebody else's, and so is the message's fate.
+    pub(crate) fn passed_on() -> Self {
+        Self::Again { after: SOON }
+    }
+
+    /// The worse of two: what must come again comes again, whatever else was settled or refused.
+    fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Unknown, known) | (known, Self::Unknown) => known,
+            (bad @ Self::Unavailable { .. }, _) | (_, bad @ Self::Unavailable { .. }) => bad,
+            (Self::Again { after }, Self::Again { after: later }) => Self::Again { after: after.max(later) },
+            (again @ Self::Again { .. }, _) | (_, again @ Self::Again { .. }) => again,
+            (refused @ Self::Refused { .. }, _) | (_, refused @ Self::Refused { .. }) => refused,
+            (Self::Settled, Self::Settled) => Self::Settled,
+        }
+    }
+}
+
+impl Idem {
+    /// Runs a consumer's handler for one delivery, in this Idem's [scope](Self::scope), and says what the broker may do with
+    /// the message. Where it came from is kept with the claim, and a dead letter shows it.
+    ///
+    /// Each call of a handler with `#[idempotent]` counts, one after the other or at once, and the worst decides. A call
+    /// inside such a handler's body does not: what it came to is that body's business. Neither does one in a task or thread
+    /// that was spawned; use [`sync_deliver`](Self::sync_deliver) inside `spawn_blocking`.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?;
+    /// use idem_runtime::{Error, Idem, Origin, Verdict, idempotent};
+    ///
+    /// #[idempotent(name = "orders.place", key = "order_no")]
+    /// async fn place_order(order_no: String) -> Result<u32, Error> {
+    ///     Ok(200)
+    /// }
+    ///
+    /// let idem = Idem::open(folder.path())?;
+    /// let origin = Origin::new("rabbitmq", "orders").message_id("m-17");
+    /// let delivered = idem.deliver(origin, place_order("A-1".into())).await;
+    /// assert_eq!(delivered.output?, 200);
+    /// assert_eq!(delivered.verdict, Verdict::Settled); // now it can be acked
+    /// # Ok(()) }
+    /// ```
+    pub async fn deliver<F: Future>(&self, origin: Origin, handler: F) -> Delivered<F::Output> {
+        let delivery = Delivery::new(origin);
+        let output = current::scope(self.clone(), DELIVERY.scope(Arc::clone(&delivery), handler)).await;
+        Delivered { output, verdict: delivery.verdict() }
+    }
+
+    /// [`deliver`](Self::deliver) for a handler that is not async.
+    pub fn sync_deliver<T>(&self, origin: Origin, handler: impl FnOnce() -> T) -> Delivered<T> {
+        let delivery = Delivery::new(origin);
+        let output = current::sync_scope(self.clone(), || DELIVERY.sync_scope(Arc::clone(&delivery), handler));
+        Delivered { output, verdict: delivery.verdict() }
+    }
+}
+
+/// One delivery that is in work.
+#[derive(Debug)]
+pub(crate) struct Delivery {
+    origin: Arc<Origin>,
+    /// The body it was begun in, if any: calls of bodies further in do not count.
+    within: Option<Arc<Frame>>,
+    calls: Mutex<Calls>,
+}
+
+/// What the calls came to so far.
+#[derive(Debug)]
+struct Calls {
+    under_way: usize,
+    verdict: Verdict,
+}
+
+/// The delivery this code runs in.
+pub(crate) fn delivery() -> Option<Arc<Delivery>> {
+    DELIVERY.try_with(Arc::clone).ok()
+}
+
+impl Delivery {
+    fn new(origin: Origin) -> Arc<Self> {
+        let calls = Mutex::new(Calls { under_way: 0, verdict: Verdict::Unknown });
+        Arc::new(Self { origin: Arc::new(origin), within: Frame::current(), calls })
+    }
+
+    pub(crate) fn origin(&self) -> Arc<Origin> {
+        Arc::clone(&self.origin)
+    }
+
+    /// Counts a call that begins here, unless it is a body's.
+    pub(crate) fn count(self: &Arc<Self>) -> Option<Counted> {
+        let within = Frame::current();
+        if within.as_ref().map(Arc::as_ptr) != self.within.as_ref().map(Arc::as_ptr) {
+            return None;
+        }
+        self.calls.lock().under_way += 1;
+        Some(Counted { delivery: Arc::clone(self), came_to: None })
+    }
+
+    fn verdict(&self) -> Verdict {
+        let calls = self.calls.lock();
+        match calls.under_way {
+            0 => calls.verdict.clone(),
+            // A call that the handler took elsewhere.
+            _ => Verdict::Again { after: Duration::ZERO },
+        }
+    }
+}
+
+/// A call that counts for a delivery; one that is dropped before its end gives the message back.
+#[derive(Debug)]
+pub(crate) struct Counted {
+    delivery: Arc<Delivery>,
+    came_to: Option<Verdict>,
+}
+
+impl Counted {
+    /// The call ends with this.
+    pub(crate) fn comes_to(mut self, verdict: Verdict) {
+        self.came_to = Some(verdict);
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let came_to = self.came_to.take().unwrap_or(Verdict::Again { after: Duration::ZERO });
+        let mut calls = self.delivery.calls.lock();
+        calls.under_way -= 1;
+        let before = std::mem::replace(&mut calls.verdict, Verdict::Unknown);
+        calls.verdict = before.and(came_to);
+    }
+}

@@ -1,0 +1,99 @@
+//! How a message dies: its record and its letter are one write.
+
+use std::sync::Arc;
+
+use super::decide::{Change, Decision, Facts, LetterChange, keep};
+use super::letter::{DeadLetter, LetterState, Reason};
+use super::record::{Live, Record, RecordId, Redriven, Settled, SettledAs, Unread};
+use super::step::{Bury, Reply};
+
+/// To Dead, for this reason.
+pub(super) fn bury(live: Live, reason: Reason, facts: &Facts) -> Decision {
+    let mut settled = live.settle(facts.now, live.number(), SettledAs::Dead(facts.letter));
+    // What no handler could take is not taken now, because nobody came: it is what it was.
+    let (reason, unread) = match live.redriven.map(|before| *before) {
+        Some(Redriven { fingerprint, unread: Some(unread), .. }) => {
+            settled.fingerprint = fingerprint;
+            (Reason::Undecodable, Some(unread))
+        }
+        _ => (reason, None),
+    };
+    let (error, cut_from) = unread.map_or((None, None), |Unread { error, cut_from }| (Some(error), cut_from));
+    let letter = DeadLetter {
+        id: facts.letter,
+        // What was stored came out of serde_json; what does not parse all the same is shown as it is.
+        payload: serde_json::from_slice(&live.payload)
+            .unwrap_or_else(|_| String::from_utf8_lossy(&live.payload).into_owned().into()),
+        handler: live.handler.to_string(),
+        key: live.key.to_string(),
+        reason,
+        attempts: live.past,
+        state: LetterState::Open,
+        first_seen: live.first_seen,
+        died_at: facts.now,
+        closed_at: None,
+        closed_why: None,
+        instance: facts.instance.to_string(),
+        redacted: live.redacted,
+        history: Vec::new(),
+        origin: live.origin.map(Arc::unwrap_or_clone),
+        error,
+        cut_from,
+    };
+    died(settled, letter)
+}
+
+/// To Dead without an attempt, unless the key is another message's.
+pub(super) fn bury_unread(id: &RecordId, record: Option<Record>, buried: &Bury, facts: &Facts) -> Decision {
+    match record {
+        None => {}
+        Some(Record::Settled(settled)) if settled.expired(facts.now) => {}
+        // It was buried before, and a person redrove it: it comes again, and is as it was.
+        Some(Record::Live(live)) if live.redriven.is_some() => {}
+        Some(Record::Settled(Settled { fingerprint, end, .. })) if fingerprint == Some(buried.fingerprint) => {
+            return keep(match end {
+                SettledAs::Done(_) | SettledAs::Issued => Reply::Reused,
+                SettledAs::Dead(letter) => Reply::Dead { letter, discarded: false },
+                SettledAs::Discarded(letter) => Reply::Dead { letter, discarded: true },
+            });
+        }
+        Some(_) => return keep(Reply::Reused),
+    }
+    let settled = Settled {
+        // Larger than that of what it takes the place of.
+        token: facts.token,
+        fingerprint: Some(buried.fingerprint),
+        at: facts.now,
+        ttl: buried.ttl,
+        attempts: 0,
+        end: SettledAs::Dead(facts.letter),
+    };
+    let letter = DeadLetter {
+        id: facts.letter,
+        payload: buried.payload.clone(),
+        handler: id.handler.to_string(),
+        key: id.key.to_string(),
+        reason: Reason::Undecodable,
+        attempts: Vec::new(),
+        state: LetterState::Open,
+        first_seen: facts.now,
+        died_at: facts.now,
+        closed_at: None,
+        closed_why: None,
+        instance: facts.instance.to_string(),
+        redacted: Vec::new(),
+        history: Vec::new(),
+        origin: Some(buried.origin.clone()),
+        error: Some(buried.unread.error.clone()),
+        cut_from: buried.unread.cut_from,
+    };
+    died(settled, letter)
+}
+
+fn died(settled: Settled, letter: DeadLetter) -> Decision {
+    Decision {
+        record: Change::Put(Record::Settled(settled)),
+        letter: LetterChange::Open(Box::new(letter.clone())),
+        reply: Reply::Died(Box::new(letter)),
+    }
+}

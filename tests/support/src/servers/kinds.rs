@@ -1,0 +1,245 @@
+//! The servers that tests know to start.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{Duration, timeout};
+
+use super::free_port;
+use super::keeper::Line;
+
+/// One kind of server.
+#[derive(Debug)]
+pub struct Kind {
+    /// As people call it.
+    pub name: &'static str,
+    /// How to come by it.
+    pub hint: &'static str,
+    /// The environment variable that has the address of one that runs already.
+    pub variable: &'static str,
+    /// Who does not ask for it by name does without.
+    pub(super) asked_for: bool,
+    pub(super) place: usize,
+    /// What stands before host and port in its address.
+    pub(super) scheme: &'static str,
+    pub(super) runs: Runs,
+}
+
+/// Where a server runs.
+#[derive(Debug)]
+pub(super) enum Runs {
+    /// In processes of its own.
+    Processes(Processes),
+    /// In the test's process.
+    #[cfg(feature = "kafka")]
+    Inside,
+}
+
+/// What a client says first, and whether the answer so far is that of a server that is ready.
+type Hello = (&'static [u8], fn(&[u8]) -> bool);
+
+#[derive(Debug)]
+pub(super) struct Processes {
+    pub(super) programs: &'static [&'static str],
+    /// Everything that has to run, in order, where it listens on a port of the loopback.
+    pub(super) start: fn(&Path, Ports) -> anyhow::Result<Vec<Line>>,
+    pub(super) hello: Hello,
+    pub(super) tells: Tells,
+}
+
+/// Where clients go, whatever the address was that they were given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tells {
+    /// They stay with that.
+    Nothing,
+    /// To the port that the server tells them.
+    Port,
+    /// To the host that the server tells them, and its own port there.
+    Host,
+}
+
+/// A server's ports.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ports {
+    pub(super) own: u16,
+    /// Where clients are told to go: a proxy's, where there is one.
+    pub(super) told: u16,
+}
+
+/// Redis, which writes every change to its file before it answers.
+pub static REDIS: Kind = Kind {
+    name: "Redis",
+    hint: "`apt-get install redis-server`",
+    variable: "IDEM_TEST_REDIS",
+    asked_for: false,
+    place: 0,
+    scheme: "redis://",
+    runs: Runs::Processes(Processes {
+        programs: &["redis-server"],
+        start: redis,
+        hello: (b"PING\r\n", |answer| answer.starts_with(b"+PONG")),
+        tells: Tells::Nothing,
+    }),
+};
+
+/// NATS with JetStream.
+pub static NATS: Kind = Kind {
+    name: "NATS",
+    hint: "`apt-get install nats-server`",
+    variable: "IDEM_TEST_NATS",
+    asked_for: false,
+    place: 1,
+    scheme: "nats://",
+    runs: Runs::Processes(Processes {
+        programs: &["nats-server"],
+        start: nats,
+        hello: (b"", |answer| answer.starts_with(b"INFO ")),
+        tells: Tells::Nothing,
+    }),
+};
+
+/// RabbitMQ, one node.
+pub static RABBITMQ: Kind = Kind {
+    name: "RabbitMQ",
+    hint: "`apt-get install rabbitmq-server`",
+    variable: "IDEM_TEST_AMQP",
+    asked_for: false,
+    place: 2,
+    scheme: "amqp://",
+    runs: Runs::Processes(Processes {
+        programs: &["rabbitmq-server", "epmd"],
+        start: rabbitmq,
+        // It takes connections last, when everything else is up.
+        hello: (b"AMQP\x00\x00\x09\x01", |answer| answer.starts_with(b"\x01")),
+        tells: Tells::Nothing,
+    }),
+};
+
+/// librdkafka's own cluster of one broker, which speaks Kafka's protocol inside the test's process.
+#[cfg(feature = "kafka")]
+pub static MOCK_KAFKA: Kind = Kind {
+    name: "Kafka's mock",
+    hint: "it is there",
+    // It is always the test's own.
+    variable: "IDEM_TEST_MOCK_KAFKA",
+    asked_for: false,
+    place: 3,
+    scheme: "",
+    runs: Runs::Inside,
+};
+
+/// A Kafka broker, tansu, which forgets everything when it ends.
+pub static KAFKA: Kind = Kind {
+    name: "Kafka",
+    hint: "`cargo xtask test --with kafka`",
+    variable: "IDEM_TEST_KAFKA",
+    asked_for: true,
+    place: 4,
+    scheme: "",
+    runs: Runs::Processes(Processes {
+        programs: &["tansu"],
+        start: kafka,
+        // Which requests it knows: a request's length, kind, version and number, and no client's name.
+        hello: (b"\x00\x00\x00\x0a\x00\x12\x00\x00\x00\x00\x00\x07\xff\xff", |answer| answer.starts_with(b"\x00\x00")),
+        tells: Tells::Port,
+    }),
+};
+
+/// How many kinds there are.
+pub(super) const KINDS: usize = 6;
+
+impl Processes {
+    /// Whether it answers.
+    pub(super) async fn is_ready(&self, port: u16) -> bool {
+        let asked = timeout(Duration::from_secs(2), async {
+            let mut wire = TcpStream::connect(("127.0.0.1", port)).await?;
+            wire.write_all(self.hello.0).await?;
+            let mut answer = Vec::new();
+            while !self.hello.1(&answer) {
+                if wire.read_buf(&mut answer).await? == 0 {
+                    return Ok(false);
+                }
+            }
+            std::io::Result::Ok(true)
+        });
+        matches!(asked.await, Ok(Ok(true)))
+    }
+}
+
+impl Kind {
+    /// Whether it is on this machine.
+    pub(super) fn is_there(&self) -> bool {
+        match &self.runs {
+            Runs::Processes(processes) => processes.programs.iter().all(|name| find(name).is_some()),
+            #[cfg(feature = "kafka")]
+            Runs::Inside => true,
+        }
+    }
+
+    pub(super) fn address(&self, port: u16) -> String {
+        format!("{}127.0.0.1:{port}", self.scheme)
+    }
+}
+
+/// In the path, where Debian puts servers, and where its RabbitMQ has the script that keeps the environment.
+fn find(name: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let known = ["/usr/lib/rabbitmq/bin", "/usr/sbin", "/usr/local/sbin"].map(PathBuf::from);
+    known.into_iter().chain(env::split_paths(&path)).map(|folder| folder.join(name)).find(|path| path.is_file())
+}
+
+pub(super) fn line(name: &str, arguments: &[&str]) -> Line {
+    let program = find(name).unwrap_or_else(|| name.into());
+    let arguments = arguments.iter().map(ToString::to_string).collect();
+    Line { program: program.display().to_string(), arguments, variables: Vec::new() }
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "as the other kinds")]
+fn redis(folder: &Path, ports: Ports) -> anyhow::Result<Vec<Line>> {
+    let (folder, port) = (folder.display().to_string(), ports.own.to_string());
+    let file = ["--save", "", "--appendonly", "yes", "--appendfsync", "always"];
+    Ok(vec![line("redis-server", &[&["--port", &port, "--bind", "127.0.0.1", "--dir", &folder], &file[..]].concat())])
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "as the other kinds")]
+fn nats(folder: &Path, ports: Ports) -> anyhow::Result<Vec<Line>> {
+    let (folder, port) = (folder.join("js").display().to_string(), ports.own.to_string());
+    Ok(vec![line("nats-server", &["-a", "127.0.0.1", "-p", &port, "-js", "-sd", &folder])])
+}
+
+fn rabbitmq(folder: &Path, ports: Ports) -> anyhow::Result<Vec<Line>> {
+    let port = ports.own;
+    let (config, plugins) = (folder.join("rabbitmq.conf"), folder.join("enabled_plugins"));
+    std::fs::write(&config, format!("listeners.tcp.1 = 127.0.0.1:{port}\n"))?;
+    std::fs::write(&plugins, "[].\n")?;
+    // Both ports are found anew at each start; the node's name stays, or it would not know its own files.
+    let (names, nodes) = (free_port()?, free_port()?);
+    let epmd = line("epmd", &["-port", &names.to_string(), "-address", "127.0.0.1"]);
+    let mut node = line("rabbitmq-server", &[]);
+    let path = |path: &Path| path.display().to_string();
+    node.variables = vec![
+        ("HOME", path(folder)),
+        ("RABBITMQ_NODENAME", format!("t{port}@localhost")),
+        ("RABBITMQ_DIST_PORT", nodes.to_string()),
+        ("ERL_EPMD_PORT", names.to_string()),
+        ("ERL_EPMD_ADDRESS", "127.0.0.1".to_owned()),
+        ("RABBITMQ_MNESIA_BASE", path(&folder.join("data"))),
+        ("RABBITMQ_LOG_BASE", path(&folder.join("log"))),
+        ("RABBITMQ_CONFIG_FILE", path(&config)),
+        ("RABBITMQ_ENABLED_PLUGINS_FILE", path(&plugins)),
+        ("RABBITMQ_CONF_ENV_FILE", "/dev/null".to_owned()),
+        // Two schedulers are enough for tests that share the machine with others.
+        ("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", "+S 2:2".to_owned()),
+    ];
+    Ok(vec![epmd, node])
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "as the other kinds")]
+fn kafka(_: &Path, ports: Ports) -> anyhow::Result<Vec<Line>> {
+    let (own, told) = (format!("tcp://127.0.0.1:{}", ports.own), format!("tcp://127.0.0.1:{}", ports.told));
+    let listen = ["--listener-url", &own, "--advertised-listener-url", &told];
+    let rest = ["--cluster-id", "test", "--storage-engine", "memory://tansu/"];
+    Ok(vec![line("tansu", &[&["broker"], &listen[..], &rest].concat())])
+}

@@ -1,0 +1,288 @@
+//! Real servers in temporary folders on free ports of the loopback.
+//!
+//! A server ends with the process that started it, however that ends, and so does its folder. `IDEM_TEST_REDIS`,
+//! `IDEM_TEST_NATS`, `IDEM_TEST_AMQP`, `IDEM_TEST_KAFKA` and `IDEM_TEST_ROCKETMQ` are the addresses of servers that
+//! somebody runs already.
+
+mod keeper;
+mod kinds;
+#[cfg(feature = "kafka")]
+mod mock;
+mod proxy;
+mod rocketmq;
+mod wire;
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail, ensure};
+use keeper::Keeper;
+#[cfg(feature = "kafka")]
+pub use kinds::MOCK_KAFKA;
+pub use kinds::{KAFKA, Kind, NATS, RABBITMQ, REDIS};
+use kinds::{KINDS, Ports, Processes, Runs, Tells};
+use libtest_mimic::{Completion, Failed, Trial};
+#[cfg(feature = "kafka")]
+use mock::Mock;
+use proxy::Proxy;
+pub use rocketmq::ROCKETMQ;
+use tempfile::TempDir;
+use tokio::sync::OnceCell;
+use tokio::time::timeout;
+pub use wire::Wire;
+
+use crate::DEADLINE;
+
+/// What a server has to put up with in a test.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Needs {
+    /// Names of the test's own are enough: any server will do, also one that others use.
+    Any,
+    /// It is killed, or put back to an earlier state: nobody else may use it.
+    Own,
+}
+
+/// A test on a server. Where there is none it is listed as ignored, and with `CI=true` it fails: `cargo xtask test`
+/// installs them where it can. A test that kills its server starts one of its own, whoever else runs one.
+pub fn trial<F, T>(name: impl Into<String>, kind: &'static Kind, needs: Needs, test: F) -> Trial
+where
+    F: FnOnce(Arc<Server>) -> T + Send + 'static,
+    T: Future<Output = anyhow::Result<()>> + Send + 'static,
+{
+    Trial::ignorable_test(name, move || {
+        let outside = env::var(kind.variable).ok().filter(|_| needs == Needs::Any);
+        if outside.is_none() && !kind.is_there() {
+            let elsewhere = match needs {
+                Needs::Any => format!(", or say where one runs in {}", kind.variable),
+                Needs::Own => " (it is killed, so it has to be the test's own)".to_owned(),
+            };
+            let text = format!("no {}: {}{elsewhere}", kind.name, kind.hint);
+            let must = !kind.asked_for && env::var("CI").is_ok_and(|ci| ci == "true");
+            return if must { Err(Failed::from(text)) } else { Ok(Completion::ignored_with(text)) };
+        }
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+        let ended = runtime.block_on(async {
+            timeout(4 * DEADLINE, async {
+                let server = match (outside, needs) {
+                    (Some(address), _) => Server::outside(kind, address),
+                    (None, Needs::Any) => Server::shared(kind).await?,
+                    (None, Needs::Own) => Arc::new(Server::start(kind, needs).await?),
+                };
+                test(server).await
+            })
+            .await
+        });
+        // What a failed test left running must not hold the harness up.
+        runtime.shutdown_background();
+        match ended.unwrap_or_else(|_| Err(anyhow::anyhow!("it does not end"))) {
+            Ok(()) => Ok(Completion::Completed),
+            Err(error) => Err(Failed::from(format!("{error:#}"))),
+        }
+    })
+}
+
+/// A server that runs, or did until it was killed.
+#[derive(Debug)]
+pub struct Server {
+    kind: &'static Kind,
+    address: String,
+    /// Nothing where somebody else runs it.
+    own: Option<Own>,
+}
+
+#[derive(Debug)]
+enum Own {
+    Processes(Running),
+    #[cfg(feature = "kafka")]
+    Inside(Mock),
+}
+
+/// Processes of the test's own.
+#[derive(Debug)]
+struct Running {
+    processes: &'static Processes,
+    port: u16,
+    /// Where clients are told to go, where that can be cut.
+    front: Option<Proxy>,
+    folder: Arc<TempDir>,
+    keepers: parking_lot::Mutex<Vec<Keeper>>,
+}
+
+/// A server's files as they were.
+#[derive(Debug)]
+pub struct Copied(TempDir);
+
+impl Server {
+    /// Starts one of one's own.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub async fn start(kind: &'static Kind, needs: Needs) -> anyhow::Result<Self> {
+        match &kind.runs {
+            Runs::Processes(processes) => Self::launch(kind, processes, needs).await,
+            #[cfg(feature = "kafka")]
+            Runs::Inside => {
+                let mock = Mock::start()?;
+                Ok(Self { kind, address: mock.address()?, own: Some(Own::Inside(mock)) })
+            }
+        }
+    }
+
+    async fn launch(kind: &'static Kind, processes: &'static Processes, needs: Needs) -> anyhow::Result<Self> {
+        let (port, folder) = (free_port()?, Arc::new(tempfile::tempdir()?));
+        // A proxy lives no longer than the test that starts it.
+        let (front, address) = match processes.tells {
+            _ if needs != Needs::Own => (None, kind.address(port)),
+            Tells::Nothing => (None, kind.address(port)),
+            Tells::Port => {
+                let front = Proxy::start(port).await?;
+                let address = kind.address(front.port());
+                (Some(front), address)
+            }
+            Tells::Host => (Some(Proxy::before_another_host().await?), kind.address(port)),
+        };
+        let running = Running { processes, port, front, folder, keepers: parking_lot::Mutex::default() };
+        let server = Self { kind, address, own: Some(Own::Processes(running)) };
+        server.restart().await?;
+        Ok(server)
+    }
+
+    /// The one that the tests of this process share.
+    async fn shared(kind: &'static Kind) -> anyhow::Result<Arc<Self>> {
+        static SHARED: [OnceCell<Arc<Server>>; KINDS] = [const { OnceCell::const_new() }; KINDS];
+        let start = || async { Self::start(kind, Needs::Any).await.map(Arc::new) };
+        SHARED[kind.place].get_or_try_init(start).await.cloned()
+    }
+
+    fn outside(kind: &'static Kind, address: String) -> Arc<Self> {
+        Arc::new(Self { kind, address, own: None })
+    }
+
+    /// As its clients are given it.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// A way to it that can be cut.
+    ///
+    /// # Errors
+    /// Somebody else runs it, as with everything below.
+    pub async fn wire(&self) -> anyhow::Result<Wire<'_>> {
+        match self.own()? {
+            Own::Processes(Running { front: Some(front), .. }) => Ok(Wire::front(self.address.clone(), front)),
+            Own::Processes(running) => {
+                let proxy = Proxy::start(running.port).await?;
+                Ok(Wire::aside(self.kind.address(proxy.port()), proxy))
+            }
+            #[cfg(feature = "kafka")]
+            Own::Inside(mock) => Ok(Wire::inside(self.address.clone(), mock)),
+        }
+    }
+
+    /// Kills it with SIGKILL, and all its children.
+    pub fn kill(&self) -> anyhow::Result<()> {
+        match self.own()? {
+            Own::Processes(running) => running.kill(),
+            #[cfg(feature = "kafka")]
+            Own::Inside(mock) => mock.go_down(),
+        }
+    }
+
+    /// Starts it on its files and its port.
+    pub async fn restart(&self) -> anyhow::Result<()> {
+        match self.own()? {
+            Own::Processes(running) => running.start(self.kind).await,
+            #[cfg(feature = "kafka")]
+            Own::Inside(mock) => mock.come_up(),
+        }
+    }
+
+    /// A copy of its files; it must be killed.
+    pub fn copy(&self) -> anyhow::Result<Copied> {
+        let running = self.running()?;
+        ensure!(running.keepers.lock().is_empty(), "the files of a running server are not one state");
+        let copied = tempfile::tempdir()?;
+        copy_folder(running.folder.path(), copied.path())?;
+        Ok(Copied(copied))
+    }
+
+    /// Puts its files back to what they were; it must be killed.
+    pub fn put_back(&self, copied: &Copied) -> anyhow::Result<()> {
+        let running = self.running()?;
+        ensure!(running.keepers.lock().is_empty(), "the files of a running server are not to be changed");
+        for entry in std::fs::read_dir(running.folder.path())? {
+            let path = entry?.path();
+            if path.is_dir() { std::fs::remove_dir_all(path)? } else { std::fs::remove_file(path)? }
+        }
+        copy_folder(copied.0.path(), running.folder.path())
+    }
+
+    fn own(&self) -> anyhow::Result<&Own> {
+        self.own.as_ref().with_context(|| format!("this {} is somebody else's", self.kind.name))
+    }
+
+    fn running(&self) -> anyhow::Result<&Running> {
+        match self.own()? {
+            Own::Processes(running) => Ok(running),
+            #[cfg(feature = "kafka")]
+            Own::Inside(_) => bail!("{} has no files", self.kind.name),
+        }
+    }
+}
+
+impl Running {
+    fn kill(&self) -> anyhow::Result<()> {
+        self.keepers.lock().drain(..).try_for_each(Keeper::kill)
+    }
+
+    async fn start(&self, kind: &Kind) -> anyhow::Result<()> {
+        let ports = Ports { own: self.port, told: self.front.as_ref().map_or(self.port, Proxy::port) };
+        for command in (self.processes.start)(self.folder.path(), ports)? {
+            self.keepers.lock().push(Keeper::start(&command, Arc::clone(&self.folder))?);
+        }
+        let until = Instant::now() + DEADLINE;
+        while !self.processes.is_ready(self.port).await {
+            if Instant::now() > until {
+                bail!("{} does not start; it says:\n{}", kind.name, keeper::said(self.folder.path()));
+            }
+            // A server tells nobody that it is ready, so it is asked.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.kill();
+    }
+}
+
+/// Below the ports that the system gives to clients: one of those could be taken while the server is down, and a client
+/// that connects to its own port talks to itself.
+fn free_port() -> anyhow::Result<u16> {
+    let ports = std::iter::repeat_with(|| fastrand::u16(20_000..32_000)).take(1000);
+    let mut free = ports.filter(|port| is_free(*port));
+    free.next().context("no free port on the loopback")
+}
+
+fn is_free(port: u16) -> bool {
+    std::net::TcpListener::bind(("127.0.0.1", port)).is_ok()
+}
+
+fn copy_folder(from: &Path, to: &Path) -> anyhow::Result<()> {
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let target: PathBuf = to.join(entry.file_name());
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            std::fs::create_dir_all(&target)?;
+            copy_folder(&entry.path(), &target)?;
+        } else if kind.is_file() {
+            std::fs::copy(entry.path(), &target)?;
+        }
+    }
+    Ok(())
+}

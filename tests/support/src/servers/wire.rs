@@ -1,0 +1,70 @@
+//! A way to a server that can be cut, whatever the server is.
+
+#[cfg(feature = "kafka")]
+use super::mock::Mock;
+use super::proxy::Proxy;
+
+/// A way to a server that can be cut and mended.
+#[derive(Debug)]
+pub struct Wire<'a> {
+    address: String,
+    way: Way<'a>,
+}
+
+#[derive(Debug)]
+enum Way<'a> {
+    /// Only for who uses its address.
+    Aside(Proxy),
+    /// For everybody.
+    Front(&'a Proxy),
+    #[cfg(feature = "kafka")]
+    Inside(&'a Mock),
+}
+
+impl<'a> Wire<'a> {
+    pub(super) fn aside(address: String, proxy: Proxy) -> Self {
+        Self { address, way: Way::Aside(proxy) }
+    }
+
+    pub(super) fn front(address: String, proxy: &'a Proxy) -> Self {
+        Self { address, way: Way::Front(proxy) }
+    }
+
+    #[cfg(feature = "kafka")]
+    pub(super) fn inside(address: String, mock: &'a Mock) -> Self {
+        Self { address, way: Way::Inside(mock) }
+    }
+
+    /// The server's address at this end.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Ends every connection and takes no other.
+    ///
+    /// # Errors
+    /// The server does not do it.
+    pub fn cut(&self) -> anyhow::Result<()> {
+        match &self.way {
+            Way::Aside(proxy) => proxy.cut(),
+            Way::Front(proxy) => proxy.cut(),
+            #[cfg(feature = "kafka")]
+            Way::Inside(mock) => mock.go_down()?,
+        }
+        Ok(())
+    }
+
+    /// Lets connections through again.
+    ///
+    /// # Errors
+    /// The server does not do it.
+    pub fn mend(&self) -> anyhow::Result<()> {
+        match &self.way {
+            Way::Aside(proxy) => proxy.mend(),
+            Way::Front(proxy) => proxy.mend(),
+            #[cfg(feature = "kafka")]
+            Way::Inside(mock) => mock.come_up()?,
+        }
+        Ok(())
+    }
+}

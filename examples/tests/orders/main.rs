@@ -1,7 +1,9 @@
-//! The example `orders` with `--serve`: people are told of its dead letters, and mend one in the browser.
+//! The example `orders` as a process: with `--serve` people are told of its dead letters, and mend one in the browser; with
+//! `--broker` it takes its orders from a real queue.
 
 mod mail;
 mod program;
+mod queue;
 mod repair;
 
 use std::process::ExitCode;
@@ -10,10 +12,11 @@ use idem_test_support::browser::trial;
 use libtest_mimic::{Arguments, Trial};
 
 fn main() -> ExitCode {
-    let tests = vec![
+    let mut tests = vec![
         Trial::test("every_letter_is_in_a_mail", || Ok(program::block_on(mail::every_letter_is_in_a_mail())?)),
         Trial::test("bad_arguments_say_what_is_missing", || Ok(program::block_on(mail::bad_arguments_say_what())?)),
         trial("a_letter_is_mended_in_the_browser", repair::a_letter_is_mended_in_the_browser),
     ];
+    tests.extend(queue::all());
     libtest_mimic::run(&Arguments::from_args(), tests).exit_code()
 }

@@ -9,6 +9,7 @@ use lapin::message::Delivery as Message;
 use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions, ConfirmSelectOptions};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{Connection, Consumer};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::again::Again;
 use super::{RabbitMq, connect, declare, failed};
@@ -19,6 +20,9 @@ use crate::error::BrokerError;
 const AGAIN: &str = "x-idem-again";
 /// How often the broker says that it handed the message over before.
 const COUNT: &str = "x-delivery-count";
+
+/// How long a waiting queue has to take a message; half of what the runner allows for giving one back.
+const CONFIRM: Duration = Duration::from_secs(5);
 
 /// One connection to a queue.
 #[derive(Debug)]
@@ -129,16 +133,31 @@ impl Delivery for Handed {
 
     async fn retry(self, after: Duration) -> Result<(), BrokerError> {
         let doing = "give a message back";
+        let requeue = BasicNackOptions { requeue: true, ..BasicNackOptions::default() };
         if after.is_zero() {
-            let options = BasicNackOptions { requeue: true, ..BasicNackOptions::default() };
-            return heard(self.message.acker.nack(options).await, doing);
+            return heard(self.message.acker.nack(requeue).await, doing);
         }
+        let begun = Instant::now();
         let mut headers = self.message.properties.headers().clone().unwrap_or_default();
         headers.insert(AGAIN.into(), AMQPValue::LongLongInt(self.count(AGAIN) + 1));
         let properties = self.message.properties.clone().with_headers(headers).with_delivery_mode(2);
-        self.again.put(&self.message.data, properties, after).await?;
-        // Only now: dying in between brings it twice, which does no harm.
-        heard(self.message.acker.ack(BasicAckOptions::default()).await, doing)
+        let put = timeout(CONFIRM, self.again.put(&self.message.data, properties, after)).await;
+        if let Ok(Ok(())) = put {
+            // Only now: dying in between brings it twice, which does no harm.
+            return heard(self.message.acker.ack(BasicAckOptions::default()).await, doing);
+        }
+        let error = match put {
+            Ok(put) => put.err().map(|error| error.to_string()),
+            // RabbitMQ 3.10 may lose a queue in a crash that was made just before: it takes messages and never confirms one.
+            Err(_) => Some(format!("no confirm within {CONFIRM:?}")),
+        };
+        tracing::warn!(
+            queue = &*self.queue,
+            error,
+            "its waiting queue does not take a message, which waits here instead"
+        );
+        sleep_until(begun + after.min(CONFIRM)).await;
+        heard(self.message.acker.nack(requeue).await, doing)
     }
 }
 

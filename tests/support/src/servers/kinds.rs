@@ -214,6 +214,10 @@ fn rabbitmq(folder: &Path, ports: Ports) -> anyhow::Result<Vec<Line>> {
     let (config, plugins) = (folder.join("rabbitmq.conf"), folder.join("enabled_plugins"));
     std::fs::write(&config, format!("listeners.tcp.1 = 127.0.0.1:{port}\n"))?;
     std::fs::write(&plugins, "[].\n")?;
+    // A message whose pause ends while the node comes back may meet a queue that is not there yet; it is brought to it again
+    // after this time, which is three minutes where nobody says otherwise.
+    let advanced = folder.join("advanced.config");
+    std::fs::write(&advanced, "[{rabbit, [{dead_letter_worker_publisher_confirm_timeout, 2000}]}].\n")?;
     // Both ports are found anew at each start; the node's name stays, or it would not know its own files.
     let (names, nodes) = (free_port()?, free_port()?);
     let epmd = line("epmd", &["-port", &names.to_string(), "-address", "127.0.0.1"]);
@@ -228,6 +232,7 @@ fn rabbitmq(folder: &Path, ports: Ports) -> anyhow::Result<Vec<Line>> {
         ("RABBITMQ_MNESIA_BASE", path(&folder.join("data"))),
         ("RABBITMQ_LOG_BASE", path(&folder.join("log"))),
         ("RABBITMQ_CONFIG_FILE", path(&config)),
+        ("RABBITMQ_ADVANCED_CONFIG_FILE", path(&advanced)),
         ("RABBITMQ_ENABLED_PLUGINS_FILE", path(&plugins)),
         ("RABBITMQ_CONF_ENV_FILE", "/dev/null".to_owned()),
         // Two schedulers are enough for tests that share the machine with others.

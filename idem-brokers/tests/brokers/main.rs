@@ -48,7 +48,7 @@ fn main() -> ExitCode {
     #[cfg(feature = "nats")]
     tests.extend(scenarios::all::<nats::Subject>());
     #[cfg(feature = "rabbitmq")]
-    tests.extend(scenarios::all::<rabbitmq::Queue>());
+    tests.extend(rabbitmq::all());
     #[cfg(feature = "kafka")]
     tests.extend(kafka::all());
     let names = tests.iter().map(|test| test.name().to_owned()).collect();

@@ -1,15 +1,26 @@
 //! RabbitMQ in the scenarios.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::ensure;
 use idem_brokers::rabbitmq::{Exchange, RabbitMq};
-use idem_brokers::{Session, Source};
-use idem_test_support::servers::{Kind, RABBITMQ};
-use lapin::options::QueueDeclareOptions;
+use idem_brokers::{Delivery, Message, Publisher, Session, Source};
+use idem_test_support::servers::{Kind, Needs, RABBITMQ, Server};
+use lapin::options::{QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::FieldTable;
 use lapin::{Connection, ConnectionProperties};
+use libtest_mimic::Trial;
 
-use crate::broker::Broker;
+use crate::broker::{Broker, Stage, until};
+use crate::scenarios::{self, named};
+use crate::shop::PlaceOrder;
+
+pub(crate) fn all() -> Vec<Trial> {
+    let mut tests = scenarios::all::<Queue>();
+    tests.push(named::<Queue, _>("waiting_queue_that_takes_nothing", Needs::Any, waiting_queue_that_takes_nothing));
+    tests
+}
 
 pub(crate) struct Queue {
     address: String,
@@ -42,10 +53,14 @@ impl Broker for Queue {
     }
 
     async fn declare(&self) -> anyhow::Result<()> {
-        // The consumer makes it, as it wants it.
-        self.source().connect(1).await?.close().await;
+        // The consumer makes it, as it wants it, and the queue beside it in which the shop's orders wait.
+        let mut session = self.source().connect(1).await?;
+        self.publisher().publish(Message::new(&self.name, "first")).await?;
+        session.next(1).await?.retry(Duration::from_millis(50)).await?;
+        session.next(1).await?.ack().await?;
+        session.close().await;
         // RabbitMQ 3.10 writes the list of its quorum queues to the disk half a second later, and tells nobody: one that is
-        // killed before never finds the queue's leader again.
+        // killed before never finds the queues' leaders again.
         tokio::time::sleep(Duration::from_secs(1)).await;
         Ok(())
     }
@@ -82,4 +97,25 @@ impl Broker for Queue {
     async fn rewind(&mut self) -> anyhow::Result<()> {
         anyhow::bail!("a queue cannot be rewound")
     }
+}
+
+/// Somebody has made a queue of its name, and of another kind.
+async fn waiting_queue_that_takes_nothing(server: Arc<Server>) -> anyhow::Result<()> {
+    let stage = Stage::<Queue>::new(&server).await?;
+    let connection = Connection::connect(server.address(), ConnectionProperties::default()).await?;
+    let (channel, waiting) = (connection.create_channel().await?, format!("{}.again.100ms", stage.name));
+    channel.queue_delete(waiting.as_str().into(), QueueDeleteOptions::default()).await?;
+    let durable = QueueDeclareOptions::durable();
+    channel.queue_declare(waiting.as_str().into(), durable, FieldTable::default()).await?;
+
+    for (number, fails) in [2, 99, 0].into_iter().enumerate() {
+        stage.send(&PlaceOrder::new(format!("A-100{number}")).failing(fails)).await?;
+    }
+    let (consumer, counts) = stage.consume();
+    until("all are acked", || counts.acked() == 3).await?;
+    stage.stop(consumer).await;
+    let starts = ["A-1000", "A-1001", "A-1002"].map(|order_no| stage.shop.starts(order_no));
+    ensure!(starts == [3, 4, 1], "attempts: {starts:?}");
+    ensure!(stage.idem.dead_letters().count_open().await? == 1, "one letter");
+    stage.is_clean().await
 }

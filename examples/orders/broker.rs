@@ -44,7 +44,7 @@ impl Queue {
             "kafka" => {
                 use idem_brokers::kafka::{Kafka, Topics};
                 let servers = url.authority();
-                shop.take(Kafka::topic(servers, name), Topics::at(servers)).await
+                shop.take(Kafka::topic(servers, name).or_make(4, 1), Topics::at(servers)).await
             }
             other => {
                 bail!("no broker for `{other}://`: there are amqp, nats and redis, and kafka with `--features kafka`")

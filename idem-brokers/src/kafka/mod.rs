@@ -11,7 +11,10 @@ use std::time::Duration;
 pub use consume::{Consuming, Record};
 pub use publish::Topics;
 use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
 use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaErrorCode;
 
 use crate::delivery::Source;
 use crate::error::BrokerError;
@@ -54,6 +57,7 @@ const ANSWER: Duration = Duration::from_secs(10);
 pub struct Kafka {
     config: ClientConfig,
     topics: Vec<String>,
+    make: Option<(i32, i32)>,
 }
 
 impl Kafka {
@@ -61,7 +65,7 @@ impl Kafka {
     pub fn topic(servers: impl Into<String>, topic: impl Into<String>) -> Self {
         let mut config = config(servers);
         config.set("group.id", "idem").set("auto.offset.reset", "earliest");
-        Self { config, topics: vec![topic.into()] }
+        Self { config, topics: vec![topic.into()], make: None }
     }
 
     /// One topic more.
@@ -73,6 +77,12 @@ impl Kafka {
     /// The consumer group.
     pub fn group(self, group: impl Into<String>) -> Self {
         self.set("group.id", group)
+    }
+
+    /// Makes the topics where they are not there, with so many partitions and so many copies of each.
+    pub fn or_make(mut self, partitions: i32, copies: i32) -> Self {
+        self.make = Some((partitions, copies));
+        self
     }
 
     /// A setting of librdkafka's: who logs in, how the group shares its partitions. Commits stay the consumer's own.
@@ -90,6 +100,9 @@ impl Source for Kafka {
     }
 
     async fn connect(&self, in_flight: usize) -> Result<Consuming, BrokerError> {
+        if let Some((partitions, copies)) = self.make {
+            make(&self.config, &self.topics, partitions, copies).await?;
+        }
         let mut config = self.config.clone();
         config.set("enable.auto.commit", "false").set("enable.auto.offset.store", "false");
         Consuming::open(config, self.topics.clone(), in_flight).await
@@ -101,6 +114,21 @@ impl std::fmt::Debug for Kafka {
         // Among the settings are passwords.
         f.debug_struct("Kafka").field("topics", &self.topics).finish_non_exhaustive()
     }
+}
+
+/// Makes the topics that are not there.
+async fn make(config: &ClientConfig, topics: &[String], partitions: i32, copies: i32) -> Result<(), BrokerError> {
+    let doing = "make the topics";
+    let admin: AdminClient<DefaultClientContext> = config.create().map_err(failed(doing))?;
+    let topics = topics.iter().map(|topic| NewTopic::new(topic, partitions, TopicReplication::Fixed(copies)));
+    let (topics, options) = (topics.collect::<Vec<_>>(), AdminOptions::new().request_timeout(Some(ANSWER)));
+    for made in admin.create_topics(&topics, &options).await.map_err(failed(doing))? {
+        match made {
+            Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+            Err((topic, error)) => return Err(BrokerError::new("kafka", format!("make the topic `{topic}`"), error)),
+        }
+    }
+    Ok(())
 }
 
 fn config(servers: impl Into<String>) -> ClientConfig {

@@ -46,9 +46,15 @@ impl Queue {
                 let servers = url.authority();
                 shop.take(Kafka::topic(servers, name).or_make(4, 1), Topics::at(servers)).await
             }
-            other => {
-                bail!("no broker for `{other}://`: there are amqp, nats and redis, and kafka with `--features kafka`")
+            #[cfg(feature = "rocketmq")]
+            "rocketmq" => {
+                let server = url.authority();
+                shop.take(idem_rocketmq::RocketMq::topic(server, name), idem_rocketmq::Topics::at(server)).await
             }
+            other => bail!(
+                "no broker for `{other}://`: there are amqp, nats and redis, kafka with `--features kafka`, and rocketmq \
+                 with `--manifest-path idem-brokers/rocketmq/Cargo.toml`"
+            ),
         }
     }
 

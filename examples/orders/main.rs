@@ -14,7 +14,8 @@
 //! `RUST_LOG=idem_runtime=debug` shows each attempt.
 //!
 //! With `--broker` the deliveries are sent to a queue, and the shop takes what comes from it: RabbitMQ, NATS JetStream,
-//! Redis Streams, and Kafka with `cargo run --example orders --features kafka`. What the table below calls refused is a
+//! Redis Streams, Kafka with `cargo run --example orders --features kafka`, and RocketMQ, whose package has this example too:
+//! `cargo run --manifest-path idem-brokers/rocketmq/Cargo.toml --example orders`. What the table below calls refused is a
 //! dead letter there, for nobody is left to be told.
 //!
 //! With `--serve` it does not end: people look at the dead letters in a browser, edit one and run it, and its order is in

@@ -76,7 +76,7 @@ async fn start(
     // A client starts without its servers too, and waits for them; the runner knows better how.
     if let Err(error) = consumer.fetch_subscribe_message_queues(topic).await {
         consumer.shutdown().await;
-        return Err(failed("find the topic")(error));
+        return Err(failed("find the topic, which has to be there")(error));
     }
     Ok(consumer)
 }

@@ -13,7 +13,7 @@ use crate::outbox::Outgoing;
 /// use idem_runtime::{Error, Keyed, Outgoing, idempotent};
 /// use serde::{Deserialize, Serialize};
 ///
-/// #[derive(Serialize, Deserialize)]
+/// #[derive(Clone, Serialize, Deserialize)]
 /// struct PlaceOrder {
 ///     order_no: String,
 ///     customer: String,

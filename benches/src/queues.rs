@@ -79,7 +79,9 @@ impl Queues for NatsQueues {
         use async_nats::jetstream::consumer::pull::Config;
         let client = async_nats::connect(self.0.address()).await?;
         let stream = async_nats::jetstream::new(client.clone()).get_stream(queue).await?;
-        let config = Config { durable_name: Some("bare".to_owned()), ..Config::default() };
+        // So many are in flight, as they are with the other.
+        let (durable_name, max_ack_pending) = (Some("bare".to_owned()), in_flight.into());
+        let config = Config { durable_name, max_ack_pending, ..Config::default() };
         let consumer = stream.create_consumer(config).await?;
         let coming = consumer.stream().max_messages_per_batch(in_flight.into()).messages().await?;
         let mut coming = coming.take(usize::try_from(messages)?);

@@ -11,6 +11,7 @@
 mod delivery;
 mod error;
 mod observe;
+mod pauses;
 mod publish;
 mod relay;
 mod republish;

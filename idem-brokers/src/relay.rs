@@ -1,11 +1,9 @@
 //! From the outbox to the broker: each message until the broker has it, those of one lane in their order.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use futures_util::{StreamExt, stream};
 use idem_runtime::{Error, Idem, Outbox, Queued};
 use tokio::task::JoinHandle;
@@ -14,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::BrokerError;
 use crate::observe;
+use crate::pauses::Pauses;
 use crate::publish::{Message, Publisher};
 
 /// Messages read at once: what is sent again at most when the process dies before it has written down what was sent.
@@ -22,6 +21,8 @@ const PAGE: usize = 256;
 const LOOK: Duration = Duration::from_secs(1);
 /// How long a broker has to confirm a message.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// The longest pause of a lane whose message is refused.
+const LONGEST: Duration = Duration::from_secs(30);
 /// Lanes that may be held at a time: with more of them the broker is down, and the rest need not be tried.
 const MOST_HELD: usize = 1024;
 
@@ -52,18 +53,18 @@ const MOST_HELD: usize = 1024;
 pub struct Relay<P> {
     idem: Idem,
     publisher: P,
-    in_flight: NonZeroUsize,
+    in_flight: usize,
 }
 
 impl<P: Publisher> Relay<P> {
     /// A relay with 64 lanes in flight.
     pub fn new(idem: &Idem, publisher: P) -> Self {
-        Self { idem: idem.clone(), publisher, in_flight: const { NonZeroUsize::new(64).unwrap() } }
+        Self { idem: idem.clone(), publisher, in_flight: 64 }
     }
 
     /// At most so many lanes at a time, one message of each. Zero is taken as one.
     pub fn in_flight(mut self, lanes: usize) -> Self {
-        self.in_flight = NonZeroUsize::new(lanes).unwrap_or(NonZeroUsize::MIN);
+        self.in_flight = lanes.max(1);
         self
     }
 
@@ -74,7 +75,7 @@ impl<P: Publisher> Relay<P> {
         let work = Work {
             outbox: self.idem.outbox(),
             publisher: Arc::new(self.publisher),
-            in_flight: self.in_flight.get(),
+            in_flight: self.in_flight,
             held: HashMap::new(),
             stop: stop.clone(),
         };
@@ -119,7 +120,7 @@ struct Work<P> {
 
 /// A lane that waits to be tried again.
 struct Held {
-    pauses: ExponentialBackoff,
+    pauses: Pauses,
     until: Instant,
 }
 
@@ -210,8 +211,11 @@ impl<P: Publisher> Work<P> {
             self.held.remove(lane);
             return;
         };
-        let held = self.held.entry(lane.to_owned()).or_insert_with(|| Held { pauses: pauses(), until: Instant::now() });
-        let pause = held.pauses.next().unwrap_or(LOOK);
+        let held = self
+            .held
+            .entry(lane.to_owned())
+            .or_insert_with(|| Held { pauses: Pauses::up_to(LONGEST), until: Instant::now() });
+        let pause = held.pauses.next();
         held.until = Instant::now() + pause;
         tracing::warn!(lane, ?pause, %error, "a message could not be sent, and its lane waits");
     }
@@ -237,9 +241,4 @@ async fn turn<P: Publisher>(publisher: &P, stop: &CancellationToken, lane: Strin
         }
     }
     turn
-}
-
-fn pauses() -> ExponentialBackoff {
-    let pauses = ExponentialBuilder::default().with_min_delay(Duration::from_millis(100));
-    pauses.with_max_delay(Duration::from_secs(30)).with_jitter().without_max_times().build()
 }

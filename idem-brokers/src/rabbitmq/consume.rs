@@ -141,15 +141,12 @@ impl Delivery for Handed {
         let mut headers = self.message.properties.headers().clone().unwrap_or_default();
         headers.insert(AGAIN.into(), AMQPValue::LongLongInt(self.count(AGAIN) + 1));
         let properties = self.message.properties.clone().with_headers(headers).with_delivery_mode(2);
-        let put = timeout(CONFIRM, self.again.put(&self.message.data, properties, after)).await;
-        if let Ok(Ok(())) = put {
+        let error = match timeout(CONFIRM, self.again.put(&self.message.data, properties, after)).await {
             // Only now: dying in between brings it twice, which does no harm.
-            return heard(self.message.acker.ack(BasicAckOptions::default()).await, doing);
-        }
-        let error = match put {
-            Ok(put) => put.err().map(|error| error.to_string()),
+            Ok(Ok(())) => return heard(self.message.acker.ack(BasicAckOptions::default()).await, doing),
+            Ok(Err(error)) => error.to_string(),
             // RabbitMQ 3.10 may lose a queue in a crash that was made just before: it takes messages and never confirms one.
-            Err(_) => Some(format!("no confirm within {CONFIRM:?}")),
+            Err(_) => format!("no confirm within {CONFIRM:?}"),
         };
         tracing::warn!(
             queue = &*self.queue,

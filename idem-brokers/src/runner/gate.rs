@@ -2,28 +2,13 @@
 
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use crate::pauses::Pauses;
+
 /// The longest pause, so that a broker or a disk that is back is not left waiting.
-const LONGEST: Duration = Duration::from_secs(10);
-
-/// Pauses that grow, with jitter, and start over when all is well.
-#[derive(Debug)]
-pub(super) struct Pauses(ExponentialBackoff);
-
-impl Pauses {
-    pub(super) fn new() -> Self {
-        let growing = ExponentialBuilder::default().with_min_delay(Duration::from_millis(100));
-        Self(growing.with_max_delay(LONGEST).with_jitter().without_max_times().build())
-    }
-
-    pub(super) fn next(&mut self) -> Duration {
-        // It has no last one.
-        self.0.next().unwrap_or(LONGEST)
-    }
-}
+pub(super) const LONGEST: Duration = Duration::from_secs(10);
 
 /// Shut by trouble, for longer each time; opened by the first message that can be recorded again.
 #[derive(Debug)]
@@ -37,7 +22,7 @@ struct Shut {
 
 impl Gate {
     pub(super) fn new() -> Self {
-        Self(Mutex::new(Shut { until: None, pauses: Pauses::new() }))
+        Self(Mutex::new(Shut { until: None, pauses: Pauses::up_to(LONGEST) }))
     }
 
     /// There was trouble; says how long nothing is taken from now on.
@@ -56,7 +41,7 @@ impl Gate {
     pub(super) fn open(&self) {
         let mut shut = self.0.lock();
         if shut.until.is_some() {
-            *shut = Shut { until: None, pauses: Pauses::new() };
+            *shut = Shut { until: None, pauses: Pauses::up_to(LONGEST) };
         }
     }
 

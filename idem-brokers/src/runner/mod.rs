@@ -6,7 +6,6 @@ mod take;
 mod work;
 
 use std::fmt::Display;
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -67,7 +66,7 @@ pub struct Consumer<S, T> {
     idem: Idem,
     source: S,
     name: String,
-    in_flight: NonZeroUsize,
+    in_flight: usize,
     decode: Decode<T>,
     order: Option<Part<T>>,
     key: Option<Part<T>>,
@@ -89,14 +88,13 @@ impl<S: Source, T: Send + 'static> Consumer<S, T> {
         decode: impl Fn(&[u8]) -> Result<T, E> + Send + Sync + 'static,
     ) -> Self {
         let decode: Decode<T> = Arc::new(move |bytes| decode(bytes).map_err(|error| format!("{error:#}")));
-        let in_flight = const { NonZeroUsize::new(64).unwrap() };
-        Self { idem: idem.clone(), name: source.name(), source, in_flight, decode, order: None, key: None }
+        Self { idem: idem.clone(), name: source.name(), source, in_flight: 64, decode, order: None, key: None }
     }
 
     /// At most so many messages are with this consumer at a time, those that wait for their turn or their pause included.
     /// Zero is taken as one.
     pub fn in_flight(mut self, messages: usize) -> Self {
-        self.in_flight = NonZeroUsize::new(messages).unwrap_or(NonZeroUsize::MIN);
+        self.in_flight = messages.max(1);
         self
     }
 
@@ -147,7 +145,7 @@ impl<S: Source, T: Send + 'static> Consumer<S, T> {
         let (source, reading) = (self.source.name(), Reading { decode: self.decode, order: self.order, key: self.key });
         let work = Work::new(self.idem, self.name, source, reading, handler, abandon.clone());
         let (watched, settled) = (state.subscribe(), Arc::clone(&work.settled));
-        let taker = Taker::new(self.source, self.in_flight.get(), work, stop.clone(), state);
+        let taker = Taker::new(self.source, self.in_flight, work, stop.clone(), state);
         Running { stop, abandon, state: watched, settled, task: Some(tokio::spawn(taker.run())) }
     }
 }

@@ -9,10 +9,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::State;
-use super::gate::Pauses;
+use super::gate::LONGEST;
 use super::work::Work;
 use crate::delivery::{Session, Source};
 use crate::error::BrokerError;
+use crate::pauses::Pauses;
 
 /// How long a broker has to take a word, and to let a connection go.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
@@ -48,7 +49,7 @@ impl<S: Source, T: Send + 'static> Taker<S, T> {
     /// Until it is stopped.
     pub(super) async fn run(self) {
         let name = self.source.name();
-        let mut pauses = Pauses::new();
+        let mut pauses = Pauses::up_to(LONGEST);
         while !self.stop.is_cancelled() {
             self.state.send_replace(State::Connecting);
             let error = match self.connect().await {
@@ -98,7 +99,7 @@ impl<S: Source, T: Send + 'static> Taker<S, T> {
                 Some(Err(error)) => return Over::Broken(error),
                 Some(Ok(delivery)) => {
                     // A connection that brings messages is a good one: the next pause is a short one.
-                    *pauses = Pauses::new();
+                    *pauses = Pauses::up_to(LONGEST);
                     // Decoded here, one after the other, because the order of arrival is the order of turns.
                     let one = Arc::clone(&self.work).one(delivery);
                     self.under_way.spawn(async move {

@@ -10,13 +10,14 @@ use idem_runtime::{Delivered, Idem, Verdict};
 use tokio::time::{Instant, interval_at, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::gate::{Gate, Pauses};
+use super::gate::{Gate, LONGEST};
 use super::lanes::{End, Lanes, Turn};
 use super::take::PATIENCE;
 use super::{Decode, Handler, Part};
 use crate::delivery::Delivery;
 use crate::error::BrokerError;
 use crate::observe::{self, Outcome};
+use crate::pauses::Pauses;
 use crate::publish::KEY_HEADER;
 
 /// What a handler returned, its error as text.
@@ -136,7 +137,7 @@ impl<T: Send + 'static> Work<T> {
         {
             return Told::Retry(Duration::ZERO);
         }
-        let mut pauses = Pauses::new();
+        let mut pauses = Pauses::up_to(LONGEST);
         loop {
             let after = match self.call(delivery, message, &mut pauses).await {
                 Told::Retry(after) if keeps_its_place => after,

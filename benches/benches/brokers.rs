@@ -1,12 +1,15 @@
 //! Messages a second through a real broker, 64 in flight: `cargo xtask bench --bench brokers`. An annotated handler on the
-//! embedded ledger, beside the broker's own client that acks and does nothing else, beside the same consumer with a handler
-//! that does nothing, and beside the same calls without any broker; then a million messages once more, which all are duplicates. `REPLAYED=10000` replays fewer.
+//! embedded ledger, beside the broker's own client that acks and does nothing else, beside that client with the two durable
+//! writes a message that no ledger can do without, beside the same consumer with a handler that does nothing, and beside the
+//! same calls without any broker; then a million messages once more, which all are duplicates. `REPLAYED=10000` replays
+//! fewer.
 
 #![expect(clippy::unwrap_used, reason = "a bench that cannot run measures nothing")]
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
+use idem_benches::bare::Bare;
 use idem_benches::orders::{PlaceOrder, first_calls, place_order};
 use idem_benches::queues::{NatsQueues, Queues, RabbitQueues};
 use idem_benches::report::Row;
@@ -15,7 +18,7 @@ use idem_brokers::Consumer;
 use idem_runtime::{Error, Idem};
 use tokio::runtime::Runtime;
 
-const IN_FLIGHT: u16 = 64;
+const IN_FLIGHT: usize = 64;
 /// A second or so.
 const MESSAGES: u64 = 10_000;
 const ROUNDS: usize = 7;
@@ -29,7 +32,7 @@ async fn settle<F: Future<Output = Result<R, Error>> + Send + 'static, R: Send +
     handler: impl Fn(PlaceOrder) -> F + Send + Sync + 'static,
 ) -> Duration {
     let start = Instant::now();
-    let consumer = Consumer::new(idem, source).in_flight(IN_FLIGHT.into()).start(handler);
+    let consumer = Consumer::new(idem, source).in_flight(IN_FLIGHT).start(handler);
     while consumer.settled() < messages {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
@@ -43,12 +46,30 @@ fn rate(messages: u64, took: Duration) -> f64 {
     messages as f64 / took.as_secs_f64()
 }
 
+/// How long the broker's own client takes for them, working on so many at a time.
+async fn own(
+    queues: &impl Queues,
+    queue: &str,
+    messages: u64,
+    at_a_time: usize,
+    work: impl AsyncFn(&[u8]),
+) -> Duration {
+    let start = Instant::now();
+    queues.own(queue, messages, at_a_time, work).await.unwrap();
+    start.elapsed()
+}
+
+/// It only acks.
+async fn bare(queues: &impl Queues, queue: &str, messages: u64) -> Duration {
+    own(queues, queue, messages, 1, async |_| {}).await
+}
+
 /// Nothing is recorded, and the message is acked.
 async fn nothing(_: PlaceOrder) -> Result<(), Error> {
     Ok(())
 }
 
-fn messages<Q: Queues>(runtime: &Runtime, idem: &Idem, first: u64) {
+fn messages<Q: Queues>(runtime: &Runtime, idem: &Idem, disk: &Bare, first: u64) {
     let (queues, next) = (runtime.block_on(Q::start()).unwrap(), Cell::new(0));
     // Numbers that no queue has.
     let without = Cell::new(first + (1 << 31));
@@ -58,7 +79,7 @@ fn messages<Q: Queues>(runtime: &Runtime, idem: &Idem, first: u64) {
         runtime.block_on(queues.fill(&name, from..from + MESSAGES)).unwrap();
         name
     };
-    let [ours, alone, empty, bare] = in_turns(
+    let [ours, alone, empty, by_hand, bare] = in_turns(
         ROUNDS,
         [
             &mut || {
@@ -67,17 +88,20 @@ fn messages<Q: Queues>(runtime: &Runtime, idem: &Idem, first: u64) {
             },
             &mut || {
                 let numbers = without.replace(without.get() + MESSAGES)..without.get();
-                runtime.block_on(first_calls(idem, numbers, IN_FLIGHT.into()))
+                runtime.block_on(first_calls(idem, numbers, IN_FLIGHT))
             },
             &mut || {
                 let source = queues.source(&filled(), "idem");
                 rate(MESSAGES, runtime.block_on(settle(idem, source, MESSAGES, nothing)))
             },
             &mut || {
-                let (queue, start) = (filled(), Instant::now());
-                runtime.block_on(queues.bare(&queue, IN_FLIGHT, MESSAGES)).unwrap();
-                rate(MESSAGES, start.elapsed())
+                let twice = async |message: &[u8]| {
+                    disk.put(Vec::new(), message.to_vec()).await;
+                    disk.put(Vec::new(), message.to_vec()).await;
+                };
+                rate(MESSAGES, runtime.block_on(own(&queues, &filled(), MESSAGES, IN_FLIGHT, twice)))
             },
+            &mut || rate(MESSAGES, runtime.block_on(bare(&queues, &filled(), MESSAGES))),
         ],
     );
     let row = |beside, to_reach| {
@@ -85,6 +109,7 @@ fn messages<Q: Queues>(runtime: &Runtime, idem: &Idem, first: u64) {
         Row { bench, unit: "messages/s", ours, beside: Some(beside), to_reach }.print();
     };
     row(("its own client, that only acks", bare), "≥ 0.7");
+    row(("its own client, two writes a message, one fdatasync a group", by_hand), "");
     row(("this consumer, a handler that does nothing", empty), "");
     row(("the same calls without a broker", alone), "");
 }
@@ -96,9 +121,7 @@ fn replay(runtime: &Runtime, idem: &Idem, first: u64) {
         queues.fill("orders", first..first + messages).await.unwrap();
         settle(idem, queues.source("orders", "once"), messages, place_order).await;
         let took = settle(idem, queues.source("orders", "again"), messages, place_order).await;
-        let start = Instant::now();
-        queues.bare("orders", IN_FLIGHT, messages).await.unwrap();
-        (took, start.elapsed())
+        (took, bare(&queues, "orders", messages).await)
     });
     let bench = format!("a replay of {messages} messages of NATS");
     let beside = Some(("its own client, that only acks", rate(messages, bare)));
@@ -108,8 +131,9 @@ fn replay(runtime: &Runtime, idem: &Idem, first: u64) {
 fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let idem = Idem::open(folder.path()).unwrap();
-    messages::<NatsQueues>(&runtime, &idem, 0);
-    messages::<RabbitQueues>(&runtime, &idem, 1 << 32);
+    let idem = Idem::open(folder.path().join("idem")).unwrap();
+    let disk = Bare::file(&folder.path().join("disk"));
+    messages::<NatsQueues>(&runtime, &idem, &disk, 0);
+    messages::<RabbitQueues>(&runtime, &idem, &disk, 1 << 32);
     replay(&runtime, &idem, 1 << 33);
 }

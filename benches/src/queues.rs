@@ -1,6 +1,6 @@
-//! Real brokers under measurement: filled, and emptied by a client of their own that only acks.
+//! Real brokers under measurement: filled, and emptied by clients of their own.
 
-use futures_util::StreamExt;
+use futures_util::{StreamExt, TryStreamExt};
 use idem_brokers::nats::Nats;
 use idem_brokers::rabbitmq::RabbitMq;
 use idem_brokers::{Session, Source};
@@ -15,6 +15,9 @@ use crate::orders::delivery;
 
 /// Messages that are on their way to the broker at a time.
 const SENDING: usize = 1000;
+
+/// Messages that a client of a broker's own has unacked at most: as many as idem's consumer with 64 in flight.
+const PREFETCH: u16 = 127;
 
 /// A broker with queues of orders.
 pub trait Queues {
@@ -34,8 +37,14 @@ pub trait Queues {
     /// A queue, for idem's consumer. `reader` is a group's name, where the broker has groups.
     fn source(&self, queue: &str, reader: &str) -> Self::Source;
 
-    /// Takes so many messages with the broker's own client, and acks each.
-    fn bare(&self, queue: &str, in_flight: u16, messages: u64) -> impl Future<Output = anyhow::Result<()>>;
+    /// Takes so many messages with the broker's own client, works on so many at a time, and acks each.
+    fn own(
+        &self,
+        queue: &str,
+        messages: u64,
+        at_a_time: usize,
+        work: impl AsyncFn(&[u8]),
+    ) -> impl Future<Output = anyhow::Result<()>>;
 }
 
 fn message(number: u64) -> anyhow::Result<Vec<u8>> {
@@ -75,19 +84,20 @@ impl Queues for NatsQueues {
         Nats::stream(self.0.address(), queue).durable(reader)
     }
 
-    async fn bare(&self, queue: &str, in_flight: u16, messages: u64) -> anyhow::Result<()> {
+    async fn own(&self, queue: &str, messages: u64, at_a_time: usize, work: impl AsyncFn(&[u8])) -> anyhow::Result<()> {
         use async_nats::jetstream::consumer::pull::Config;
         let client = async_nats::connect(self.0.address()).await?;
         let stream = async_nats::jetstream::new(client.clone()).get_stream(queue).await?;
-        // So many are in flight, as they are with the other.
-        let (durable_name, max_ack_pending) = (Some("bare".to_owned()), in_flight.into());
+        let (durable_name, max_ack_pending) = (Some("own".to_owned()), PREFETCH.into());
         let config = Config { durable_name, max_ack_pending, ..Config::default() };
         let consumer = stream.create_consumer(config).await?;
-        let coming = consumer.stream().max_messages_per_batch(in_flight.into()).messages().await?;
-        let mut coming = coming.take(usize::try_from(messages)?);
-        while let Some(message) = coming.next().await {
-            message?.ack().await.map_err(|error| anyhow::anyhow!("{error}"))?;
-        }
+        let coming = consumer.stream().max_messages_per_batch(PREFETCH.into()).messages().await?;
+        let coming = coming.take(usize::try_from(messages)?).map_err(anyhow::Error::from);
+        let each = coming.try_for_each_concurrent(at_a_time, async |message| {
+            work(&message.payload).await;
+            message.ack().await.map_err(|error| anyhow::anyhow!("{error}"))
+        });
+        each.await?;
         client.flush().await?;
         Ok(())
     }
@@ -138,16 +148,19 @@ impl Queues for RabbitQueues {
         RabbitMq::queue(self.0.address(), queue)
     }
 
-    async fn bare(&self, queue: &str, in_flight: u16, messages: u64) -> anyhow::Result<()> {
+    async fn own(&self, queue: &str, messages: u64, at_a_time: usize, work: impl AsyncFn(&[u8])) -> anyhow::Result<()> {
         let connection = self.connection().await?;
         let channel = connection.create_channel().await?;
-        channel.basic_qos(in_flight, BasicQosOptions::default()).await?;
+        channel.basic_qos(PREFETCH, BasicQosOptions::default()).await?;
         let options = BasicConsumeOptions::default();
-        let coming = channel.basic_consume(queue.into(), "bare".into(), options, FieldTable::default()).await?;
-        let mut coming = coming.take(usize::try_from(messages)?);
-        while let Some(delivery) = coming.next().await {
-            delivery?.ack(BasicAckOptions::default()).await?;
-        }
+        let coming = channel.basic_consume(queue.into(), "own".into(), options, FieldTable::default()).await?;
+        let coming = coming.take(usize::try_from(messages)?).map_err(anyhow::Error::from);
+        let each = coming.try_for_each_concurrent(at_a_time, async |delivery| {
+            work(&delivery.data).await;
+            delivery.ack(BasicAckOptions::default()).await?;
+            Ok(())
+        });
+        each.await?;
         // The broker has the acks when it has answered what was said after them.
         connection.close(200, "done".into()).await?;
         Ok(())

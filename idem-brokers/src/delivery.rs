@@ -75,5 +75,5 @@ pub trait Source: Send + Sync + 'static {
     ///
     /// # Errors
     /// The broker cannot be reached, or does not have the source.
-    fn connect(&self, in_flight: usize) -> impl Future<Output = Result<Self::Session, BrokerError>> + Send;
+    fn connect(&self, prefetch: usize) -> impl Future<Output = Result<Self::Session, BrokerError>> + Send;
 }

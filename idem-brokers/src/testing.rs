@@ -155,7 +155,7 @@ impl Source for Queue {
         format!("memory:{}", self.name)
     }
 
-    async fn connect(&self, _in_flight: usize) -> Result<Connection, BrokerError> {
+    async fn connect(&self, _prefetch: usize) -> Result<Connection, BrokerError> {
         let inside = self.shared.state.lock();
         if inside.down {
             return Err(BrokerError::new("memory", "connect", "the queue is down"));

@@ -32,12 +32,12 @@ pub struct Pushed {
 }
 
 impl Pushed {
-    pub(super) async fn open(rocketmq: &RocketMq, in_flight: usize) -> Result<Self, BrokerError> {
-        let in_flight = in_flight.min(MOST_THREADS);
-        let client = Client::start(in_flight).await?;
+    pub(super) async fn open(rocketmq: &RocketMq, prefetch: usize) -> Result<Self, BrokerError> {
+        let prefetch = prefetch.min(MOST_THREADS);
+        let client = Client::start(prefetch).await?;
         let (listener, arrivals) = Listener::new();
         let delays = rocketmq.delays.clone().into();
-        let consumer = client.run("start the consumer", start(client.runtime(), rocketmq.clone(), in_flight, listener));
+        let consumer = client.run("start the consumer", start(client.runtime(), rocketmq.clone(), prefetch, listener));
         match consumer.await {
             Ok(consumer) => Ok(Self { client, consumer: Arc::new(consumer), arrivals, delays }),
             Err(error) => {
@@ -51,10 +51,10 @@ impl Pushed {
 async fn start(
     runtime: Arc<rocketmq_client_rust::ClientRuntime>,
     rocketmq: RocketMq,
-    in_flight: usize,
+    prefetch: usize,
     listener: Listener,
 ) -> Result<DefaultMQPushConsumer, BrokerError> {
-    let threads = u32::try_from(in_flight).unwrap_or(1);
+    let threads = u32::try_from(prefetch).unwrap_or(1);
     let mut consumer = DefaultMQPushConsumer::builder(runtime)
         .client_config(config(&rocketmq.name_server))
         .consumer_group(rocketmq.group)

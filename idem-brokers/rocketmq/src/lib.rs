@@ -93,8 +93,8 @@ impl Source for RocketMq {
         format!("rocketmq:{}", self.topic)
     }
 
-    async fn connect(&self, in_flight: usize) -> Result<Pushed, BrokerError> {
-        Pushed::open(self, in_flight).await
+    async fn connect(&self, prefetch: usize) -> Result<Pushed, BrokerError> {
+        Pushed::open(self, prefetch).await
     }
 }
 

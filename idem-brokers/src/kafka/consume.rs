@@ -24,12 +24,12 @@ use crate::error::BrokerError;
 pub struct Consuming {
     shared: Arc<Shared>,
     /// Given back and not due: no more than this, and so many wait ready at least.
-    in_flight: usize,
+    prefetch: usize,
     ended: oneshot::Receiver<()>,
 }
 
 impl Consuming {
-    pub(super) async fn open(config: ClientConfig, topics: Vec<String>, in_flight: usize) -> Result<Self, BrokerError> {
+    pub(super) async fn open(config: ClientConfig, topics: Vec<String>, prefetch: usize) -> Result<Self, BrokerError> {
         let shared = Arc::<Shared>::default();
         let joining = Arc::clone(&shared);
         let joined = tokio::task::spawn_blocking(move || join(&config, &topics, &joining)).await;
@@ -39,12 +39,12 @@ impl Consuming {
         let thread = thread::Builder::new().name("idem-kafka".to_owned()).spawn(move || {
             polled.is_me(thread::current());
             // Twice what may be in flight, so that a handler never waits for the thread.
-            poll::run(consumer, &polled, 2 * in_flight);
+            poll::run(consumer, &polled, 2 * prefetch);
             // Nobody needs to wait for it.
             let _ = end.send(());
         });
         thread.map_err(|error| BrokerError::new("kafka", "start a thread", error))?;
-        Ok(Self { shared, in_flight, ended })
+        Ok(Self { shared, prefetch, ended })
     }
 
     /// What can be handed over now, or when to look again.
@@ -59,10 +59,10 @@ impl Consuming {
         {
             return Ok(held.record);
         }
-        if inbox.held.len() < self.in_flight
+        if inbox.held.len() < self.prefetch
             && let Some(record) = inbox.ready.pop_front()
         {
-            if inbox.ready.len() == self.in_flight || inbox.ready.is_empty() {
+            if inbox.ready.len() == self.prefetch || inbox.ready.is_empty() {
                 self.shared.wake();
             }
             return Ok(record);

@@ -99,13 +99,13 @@ impl Source for Kafka {
         format!("kafka:{}", self.topics.join(","))
     }
 
-    async fn connect(&self, in_flight: usize) -> Result<Consuming, BrokerError> {
+    async fn connect(&self, prefetch: usize) -> Result<Consuming, BrokerError> {
         if let Some((partitions, copies)) = self.make {
             make(&self.config, &self.topics, partitions, copies).await?;
         }
         let mut config = self.config.clone();
         config.set("enable.auto.commit", "false").set("enable.auto.offset.store", "false");
-        Consuming::open(config, self.topics.clone(), in_flight).await
+        Consuming::open(config, self.topics.clone(), prefetch).await
     }
 }
 

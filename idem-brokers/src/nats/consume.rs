@@ -2,36 +2,32 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::consumer::pull::{Batch, Config};
-use async_nats::jetstream::consumer::{AckPolicy, PullConsumer};
-use async_nats::jetstream::{self, AckKind, Message, stream};
+use async_nats::jetstream::consumer::AckPolicy;
+use async_nats::jetstream::consumer::pull::Config;
+use async_nats::jetstream::{self, AckKind, Context, Message, stream};
 use async_nats::{Client, Subject};
-use futures_util::{FutureExt, StreamExt};
 use idem_runtime::Origin;
 use tokio_util::sync::CancellationToken;
 
+use super::ask::Asking;
 use super::{Nats, connect, failed, while_connected};
 use crate::delivery::{Delivery, Session};
 use crate::error::BrokerError;
-
-/// How long the server keeps a request for messages.
-const EXPIRES: Duration = Duration::from_secs(10);
 
 /// One connection to a durable consumer.
 pub struct Pull {
     client: Client,
     lost: CancellationToken,
-    consumer: PullConsumer,
+    context: Context,
+    asking: Asking,
     progress: Duration,
-    /// What was asked for and did not come yet.
-    asked: Option<Batch>,
 }
 
 impl Pull {
     pub(super) async fn open(nats: &Nats) -> Result<Self, BrokerError> {
         let (client, lost) = connect(&nats.url, nats.options.clone()).await?;
+        let context = jetstream::new(client.clone());
         let open = async {
-            let context = jetstream::new(client.clone());
             let stream = if nats.make.is_empty() {
                 context.get_stream(&nats.stream).await.map_err(failed("find the stream"))?
             } else {
@@ -55,22 +51,14 @@ impl Pull {
         // The server's word, where the consumer was there before.
         let ack_wait = consumer.cached_info().config.ack_wait;
         let progress = if ack_wait.is_zero() { nats.ack_wait } else { ack_wait } / 3;
-        Ok(Self { client, lost, consumer, progress, asked: None })
+        let asking = Asking::begin(&client, consumer).await?;
+        Ok(Self { client, lost, context, asking, progress })
     }
+}
 
-    async fn message(&mut self, room: usize) -> Result<Message, BrokerError> {
-        loop {
-            let Some(batch) = &mut self.asked else {
-                let ask = self.consumer.batch().max_messages(room).expires(EXPIRES).messages();
-                self.asked = Some(ask.await.map_err(failed("ask for messages"))?);
-                continue;
-            };
-            match batch.next().await {
-                Some(message) => return message.map_err(failed("wait for a message")),
-                // It is filled, or its time is over.
-                None => self.asked = None,
-            }
-        }
+impl Pull {
+    fn message(&self, message: async_nats::Message) -> Message {
+        Message { message, context: self.context.clone() }
     }
 }
 
@@ -79,16 +67,16 @@ impl Session for Pull {
 
     async fn next(&mut self, room: usize) -> Result<Pulled, BrokerError> {
         let lost = self.lost.clone();
-        let message = while_connected(&lost, "wait for a message", self.message(room)).await?;
+        let message = while_connected(&lost, "wait for a message", self.asking.next(room)).await?;
+        let message = self.message(message);
         Ok(Pulled { client: self.client.clone(), lost, message, progress: self.progress })
     }
 
     async fn close(mut self) {
         // What is here already goes back at once; what is on its way comes again after the server's own time.
-        while let Some(Some(Ok(message))) = self.asked.as_mut().and_then(|asked| asked.next().now_or_never()) {
-            let _ = message.ack_with(AckKind::Nak(None)).await;
+        while let Some(message) = self.asking.here() {
+            let _ = self.message(message).ack_with(AckKind::Nak(None)).await;
         }
-        self.asked = None;
         // The last acks are with the server when it has answered this.
         let _ = self.client.flush().await;
     }
@@ -168,6 +156,6 @@ impl Delivery for Pulled {
 
 impl std::fmt::Debug for Pull {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Pull").field("consumer", &self.consumer.cached_info().name).finish_non_exhaustive()
+        f.debug_struct("Pull").field("asking", &self.asking).finish_non_exhaustive()
     }
 }

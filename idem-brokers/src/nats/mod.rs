@@ -1,5 +1,6 @@
 //! NATS JetStream: durable pull consumers, acks that the server confirms, its own delay for what comes again.
 
+mod ask;
 mod consume;
 mod publish;
 
@@ -103,7 +104,7 @@ impl Source for Nats {
         format!("nats:{}", self.stream)
     }
 
-    async fn connect(&self, _in_flight: usize) -> Result<Pull, BrokerError> {
+    async fn connect(&self, _prefetch: usize) -> Result<Pull, BrokerError> {
         Pull::open(self).await
     }
 }

@@ -34,7 +34,7 @@ pub struct Consuming {
 }
 
 impl Consuming {
-    pub(super) async fn open(rabbitmq: &RabbitMq, in_flight: usize) -> Result<Self, BrokerError> {
+    pub(super) async fn open(rabbitmq: &RabbitMq, prefetch: usize) -> Result<Self, BrokerError> {
         let queue = &*rabbitmq.queue;
         let connection = connect(&rabbitmq.url, rabbitmq.properties.clone()).await?;
         declare(&connection, queue).await?;
@@ -42,7 +42,7 @@ impl Consuming {
         publishing.confirm_select(ConfirmSelectOptions::default()).await.map_err(failed("turn confirms on"))?;
         let channel = connection.create_channel().await.map_err(failed("open a channel"))?;
         // What the broker hands over ahead waits in the client, and counts.
-        let prefetch = u16::try_from(in_flight).unwrap_or(u16::MAX);
+        let prefetch = u16::try_from(prefetch).unwrap_or(u16::MAX);
         channel.basic_qos(prefetch, BasicQosOptions::default()).await.map_err(failed("set the prefetch"))?;
         let options = BasicConsumeOptions::default();
         let consumer =

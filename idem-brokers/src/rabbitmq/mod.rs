@@ -59,8 +59,8 @@ impl Source for RabbitMq {
         format!("rabbitmq:{}", self.queue)
     }
 
-    async fn connect(&self, in_flight: usize) -> Result<Consuming, BrokerError> {
-        Consuming::open(self, in_flight).await
+    async fn connect(&self, prefetch: usize) -> Result<Consuming, BrokerError> {
+        Consuming::open(self, prefetch).await
     }
 }
 

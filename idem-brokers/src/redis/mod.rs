@@ -85,7 +85,7 @@ impl Source for Redis {
         format!("redis:{}", self.stream)
     }
 
-    async fn connect(&self, _in_flight: usize) -> Result<Reader, BrokerError> {
+    async fn connect(&self, _prefetch: usize) -> Result<Reader, BrokerError> {
         Reader::open(self.clone()).await
     }
 }

@@ -2,6 +2,7 @@
 
 mod gate;
 mod lanes;
+mod places;
 mod take;
 mod work;
 
@@ -13,13 +14,14 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use idem_runtime::{BoxFuture, Idem, Keyed};
 use serde::de::DeserializeOwned;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::delivery::Source;
 use crate::observe;
+use places::Places;
 use take::Taker;
 use work::{Handled, Reading, Work};
 
@@ -67,6 +69,7 @@ pub struct Consumer<S, T> {
     source: S,
     name: String,
     in_flight: usize,
+    prefetch: Option<usize>,
     decode: Decode<T>,
     order: Option<Part<T>>,
     key: Option<Part<T>>,
@@ -88,13 +91,32 @@ impl<S: Source, T: Send + 'static> Consumer<S, T> {
         decode: impl Fn(&[u8]) -> Result<T, E> + Send + Sync + 'static,
     ) -> Self {
         let decode: Decode<T> = Arc::new(move |bytes| decode(bytes).map_err(|error| format!("{error:#}")));
-        Self { idem: idem.clone(), name: source.name(), source, in_flight: 64, decode, order: None, key: None }
+        Self {
+            idem: idem.clone(),
+            name: source.name(),
+            source,
+            in_flight: 64,
+            prefetch: None,
+            decode,
+            order: None,
+            key: None,
+        }
     }
 
-    /// At most so many messages are with this consumer at a time, those that wait for their turn or their pause included.
-    /// Zero is taken as one.
-    pub fn in_flight(mut self, messages: usize) -> Self {
-        self.in_flight = messages.max(1);
+    /// At most so many calls of the handler run at a time. Zero is taken as one.
+    pub fn in_flight(mut self, calls: usize) -> Self {
+        self.in_flight = calls.clamp(1, Semaphore::MAX_PERMITS / 2);
+        self
+    }
+
+    /// At most so many messages are with this consumer at a time: in a call, waiting for one, for their turn or for their
+    /// pause. As many as are in flight at least.
+    ///
+    /// By default one less than twice as many, so that a call that ends never waits for the broker, and so that a consumer
+    /// with one in flight takes no message that another could work on. Give handlers that take long as many as they have in
+    /// flight.
+    pub fn prefetch(mut self, messages: usize) -> Self {
+        self.prefetch = Some(messages.min(Semaphore::MAX_PERMITS));
         self
     }
 
@@ -143,9 +165,11 @@ impl<S: Source, T: Send + 'static> Consumer<S, T> {
         let state = watch::Sender::new(State::Connecting);
         let (stop, abandon) = (CancellationToken::new(), CancellationToken::new());
         let (source, reading) = (self.source.name(), Reading { decode: self.decode, order: self.order, key: self.key });
-        let work = Work::new(self.idem, self.name, source, reading, handler, abandon.clone());
+        let places = Places::new(self.in_flight, stop.clone());
+        let work = Work::new(self.idem, self.name, source, reading, handler, places, abandon.clone());
         let (watched, settled) = (state.subscribe(), Arc::clone(&work.settled));
-        let taker = Taker::new(self.source, self.in_flight, work, stop.clone(), state);
+        let prefetch = self.prefetch.unwrap_or(2 * self.in_flight - 1).max(self.in_flight);
+        let taker = Taker::new(self.source, prefetch, work, stop.clone(), state);
         Running { stop, abandon, state: watched, settled, task: Some(tokio::spawn(taker.run())) }
     }
 }
@@ -193,8 +217,8 @@ impl Running {
         reached.is_ok_and(|state| *state == State::Taking)
     }
 
-    /// Takes no more messages, finishes those under way, and gives back what does not end by the deadline: such a call is
-    /// dropped, which counts as an attempt whose outcome is unknown.
+    /// Takes no more messages, gives back those whose call did not begin, finishes the calls under way, and gives back what
+    /// does not end by the deadline: such a call is dropped, which counts as an attempt whose outcome is unknown.
     pub async fn stop(mut self, deadline: Duration) {
         self.stop.cancel();
         let Some(mut task) = self.task.take() else { return };

@@ -20,7 +20,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(super) struct Taker<S, T> {
     source: S,
-    in_flight: usize,
+    prefetch: usize,
     room: Arc<Semaphore>,
     work: Arc<Work<T>>,
     under_way: TaskTracker,
@@ -37,13 +37,13 @@ enum Over {
 impl<S: Source, T: Send + 'static> Taker<S, T> {
     pub(super) fn new(
         source: S,
-        in_flight: usize,
+        prefetch: usize,
         work: Work<T>,
         stop: CancellationToken,
         state: watch::Sender<State>,
     ) -> Self {
-        let (room, work) = (Arc::new(Semaphore::new(in_flight)), Arc::new(work));
-        Self { source, in_flight, room, work, under_way: TaskTracker::new(), stop, state }
+        let (room, work) = (Arc::new(Semaphore::new(prefetch)), Arc::new(work));
+        Self { source, prefetch, room, work, under_way: TaskTracker::new(), stop, state }
     }
 
     /// Until it is stopped.
@@ -56,7 +56,7 @@ impl<S: Source, T: Send + 'static> Taker<S, T> {
                 None => break,
                 Some(Err(error)) => error,
                 Some(Ok(mut session)) => {
-                    tracing::info!(source = name, in_flight = self.in_flight, "taking messages");
+                    tracing::info!(source = name, prefetch = self.prefetch, "taking messages");
                     self.state.send_replace(State::Taking);
                     let over = self.take(&mut session, &mut pauses).await;
                     if matches!(over, Over::Stopped) {
@@ -84,7 +84,7 @@ impl<S: Source, T: Send + 'static> Taker<S, T> {
     }
 
     async fn connect(&self) -> Option<Result<S::Session, BrokerError>> {
-        let connect = timeout(3 * PATIENCE, self.source.connect(self.in_flight));
+        let connect = timeout(3 * PATIENCE, self.source.connect(self.prefetch));
         let connected = self.stop.run_until_cancelled(connect).await?;
         Some(connected.unwrap_or_else(|late| Err(BrokerError::new("broker", "connect", late))))
     }

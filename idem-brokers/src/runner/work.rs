@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::gate::{Gate, LONGEST};
 use super::lanes::{End, Lanes, Turn};
+use super::places::Places;
 use super::take::PATIENCE;
 use super::{Decode, Handler, Part};
 use crate::delivery::Delivery;
@@ -31,6 +32,7 @@ pub(super) struct Work<T> {
     reading: Reading<T>,
     handler: Handler<T>,
     lanes: Lanes,
+    places: Places,
     pub(super) gate: Gate,
     /// How many were acked.
     pub(super) settled: Arc<AtomicU64>,
@@ -59,10 +61,11 @@ impl<T: Send + 'static> Work<T> {
         source: String,
         reading: Reading<T>,
         handler: Handler<T>,
+        places: Places,
         abandon: CancellationToken,
     ) -> Self {
         let (lanes, gate, settled) = (Lanes::default(), Gate::new(), Arc::default());
-        Self { idem, name, source, reading, handler, lanes, gate, settled, abandon }
+        Self { idem, name, source, reading, handler, lanes, places, gate, settled, abandon }
     }
 
     /// Decodes a message and takes its turn now; the future does the rest.
@@ -152,6 +155,7 @@ impl<T: Send + 'static> Work<T> {
     }
 
     async fn call<D: Delivery>(&self, delivery: &D, message: T, pauses: &mut Pauses) -> Told {
+        let Some(_place) = self.places.take().await else { return Told::Retry(Duration::ZERO) };
         let handler = async { (self.handler)(message).await };
         let called = AssertUnwindSafe(self.idem.deliver(delivery.origin(), handler)).catch_unwind().await;
         let Ok(Delivered { output, verdict, .. }) = called else {

@@ -46,7 +46,7 @@ fn main() -> ExitCode {
     #[cfg(feature = "redis")]
     tests.extend(scenarios::all::<redis::Streams>());
     #[cfg(feature = "nats")]
-    tests.extend(scenarios::all::<nats::Subject>());
+    tests.extend(nats::all());
     #[cfg(feature = "rabbitmq")]
     tests.extend(rabbitmq::all());
     #[cfg(feature = "kafka")]

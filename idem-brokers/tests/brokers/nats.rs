@@ -1,12 +1,31 @@
 //! NATS JetStream in the scenarios.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::{Context, ensure};
+use async_nats::Subscriber;
 use async_nats::jetstream::{self, stream};
+use futures_util::StreamExt;
+use idem_brokers::Consumer;
 use idem_brokers::nats::{JetStream, Nats};
-use idem_test_support::servers::{Kind, NATS};
+use idem_test_support::servers::{Kind, NATS, Needs, Server};
+use idem_test_support::within;
+use libtest_mimic::Trial;
+use tokio::sync::Semaphore;
 
-use crate::broker::Broker;
+use crate::broker::{Broker, Stage, until};
+use crate::scenarios::{self, named};
+use crate::shop::{PlaceOrder, place};
+use crate::watched::watched;
+
+/// The scenarios, and what only NATS can get wrong.
+pub(crate) fn all() -> Vec<Trial> {
+    let mut tests = scenarios::all::<Subject>();
+    tests.push(named::<Subject, _>("asks_again_for_what_did_not_come", Needs::Any, asks_again_for_what_did_not_come));
+    tests.push(named::<Subject, _>("asks_for_no_more_than_it_may_hold", Needs::Any, asks_for_no_more_than_it_may_hold));
+    tests
+}
 
 pub(crate) struct Subject {
     address: String,
@@ -52,4 +71,53 @@ impl Broker for Subject {
         self.durable = "shop-again";
         Ok(())
     }
+}
+
+/// How many messages the next request that the server hears is for.
+async fn asked(requests: &mut Subscriber) -> anyhow::Result<u64> {
+    let request = within(requests.next()).await.context("the server hears no more")?;
+    let request: serde_json::Value = serde_json::from_slice(&request.payload)?;
+    request["batch"].as_u64().context("a request without a batch")
+}
+
+/// The server forgets a request after a while, and what comes later has to come all the same.
+async fn asks_again_for_what_did_not_come(server: Arc<Server>) -> anyhow::Result<()> {
+    let stage = Stage::<Subject>::new(&server).await?;
+    let client = async_nats::connect(server.address()).await?;
+    let mut requests = client.subscribe(format!("$JS.API.CONSUMER.MSG.NEXT.{}.>", stage.name)).await?;
+    client.flush().await?;
+    // 16 in flight, 31 at a time.
+    let (consumer, counts) = stage.consume();
+    ensure!(asked(&mut requests).await? == 31);
+    ensure!(asked(&mut requests).await? == 31, "all of it is asked for again");
+    stage.send_all(0..40).await?;
+    until("all are acked", || counts.acked() == 40).await?;
+    stage.stop(consumer).await;
+    stage.is_clean().await
+}
+
+async fn asks_for_no_more_than_it_may_hold(server: Arc<Server>) -> anyhow::Result<()> {
+    let stage = Stage::<Subject>::new(&server).await?;
+    stage.send_all(0..40).await?;
+    let ((source, counts), shop) = (watched(stage.broker.source()), Arc::clone(&stage.shop));
+    let open = Arc::new(Semaphore::new(0));
+    let gate = Arc::clone(&open);
+    let consumer = Consumer::new(&stage.idem, source).in_flight(4).prefetch(6).start(move |order: PlaceOrder| {
+        let (gate, shop) = (Arc::clone(&gate), Arc::clone(&shop));
+        async move {
+            gate.acquire().await.unwrap().forget();
+            place(shop, order).await
+        }
+    });
+    let context = jetstream::new(async_nats::connect(server.address()).await?);
+    for done in 0..40 {
+        // As many as there are, up to six.
+        until("all that it may hold came", || counts.came() == (done + 6).min(40)).await?;
+        let info = context.get_stream(&stage.name).await?.consumer_info(stage.broker.durable).await?;
+        ensure!(info.num_ack_pending <= 6, "{} with {done} done", info.num_ack_pending);
+        open.add_permits(1);
+        until("one more is acked", || counts.acked() == done + 1).await?;
+    }
+    stage.stop(consumer).await;
+    stage.is_clean().await
 }

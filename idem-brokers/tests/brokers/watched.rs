@@ -48,8 +48,8 @@ impl<S: Source> Source for Watched<S> {
         self.source.name()
     }
 
-    async fn connect(&self, in_flight: usize) -> Result<Self::Session, BrokerError> {
-        Ok(Watched { source: self.source.connect(in_flight).await?, counts: Arc::clone(&self.counts) })
+    async fn connect(&self, prefetch: usize) -> Result<Self::Session, BrokerError> {
+        Ok(Watched { source: self.source.connect(prefetch).await?, counts: Arc::clone(&self.counts) })
     }
 }
 

@@ -45,27 +45,43 @@ macro_rules! consumer {
     }};
 }
 
-#[tokio::test]
-async fn no_more_unacked_than_in_flight() {
+/// Twenty messages go through a consumer that comes to have so many unacked and so many calls at a time, and no more.
+async fn holds(limit: impl FnOnce(Consumer<Queue, String>) -> Consumer<Queue, String>, unacked: usize, calls: usize) {
     let (idem, queue) = (idem_runtime::testing::temporary().unwrap(), Queue::new("orders"));
-    let (starts, open) = (Arc::new(AtomicUsize::new(0)), Arc::new(Semaphore::new(0)));
-    let gate = Arc::clone(&open);
+    let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let open = Arc::new(Semaphore::new(0));
     (0..20).for_each(|number| queue.publish(order(&format!("A-{number}"))));
-    let counted = Arc::clone(&starts);
-    let consumer = Consumer::new(&idem, queue.clone()).in_flight(4).start(move |order_no: String| {
-        let (gate, counted) = (Arc::clone(&gate), Arc::clone(&counted));
+    let shared = (Arc::clone(&open), Arc::clone(&running), Arc::clone(&most));
+    let consumer = limit(Consumer::new(&idem, queue.clone())).start(move |order_no: String| {
+        let (open, running, most) = shared.clone();
         let body = async move || {
-            counted.fetch_add(1, Ordering::SeqCst);
-            gate.acquire().await.unwrap().forget();
+            most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            open.acquire().await.unwrap().forget();
+            running.fetch_sub(1, Ordering::SeqCst);
             Ok(1)
         };
         place_order(body, order_no)
     });
+    within(async {
+        while (queue.unacked(), running.load(Ordering::SeqCst)) != (unacked, calls) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
     open.add_permits(20);
     within(queue.until_empty()).await;
-    assert_eq!(queue.most_unacked(), 4);
-    assert_eq!(starts.load(Ordering::SeqCst), 20);
     within(consumer.stop(DEADLINE)).await;
+    assert_eq!((queue.most_unacked(), most.load(Ordering::SeqCst)), (unacked, calls));
+}
+
+#[tokio::test]
+async fn no_more_calls_than_in_flight_and_no_more_unacked_than_the_prefetch() {
+    holds(|consumer| consumer.in_flight(4), 7, 4).await;
+    holds(|consumer| consumer.in_flight(4).prefetch(12), 12, 4).await;
+    holds(|consumer| consumer.in_flight(4).prefetch(4), 4, 4).await;
+    holds(|consumer| consumer.in_flight(4).prefetch(1), 4, 4).await;
+    // One that another consumer could work on stays there.
+    holds(|consumer| consumer.in_flight(1), 1, 1).await;
 }
 
 #[tokio::test]

@@ -49,7 +49,7 @@ pub(super) async fn shutdown<B: Broker>(server: Arc<Server>) -> anyhow::Result<(
     let ((source, counts), shop) = (watched(stage.broker.source()), Arc::clone(&stage.shop));
     let (go_on, inside) = (Arc::new(Notify::new()), Arc::new(Semaphore::new(0)));
     let (on, entered) = (Arc::clone(&go_on), Arc::clone(&inside));
-    // Two in flight, so that both are inside, and a third stays with the broker.
+    // Two in flight, so that both are inside, a third waits for a place, and a fourth stays with the broker.
     let consumer = Consumer::new(&stage.idem, source).in_flight(2).start(move |order: PlaceOrder| {
         let (shop, on, entered) = (Arc::clone(&shop), Arc::clone(&on), Arc::clone(&entered));
         async move {
@@ -63,17 +63,23 @@ pub(super) async fn shutdown<B: Broker>(server: Arc<Server>) -> anyhow::Result<(
     });
     within(inside.acquire_many(2)).await?.forget();
     stage.send(&PlaceOrder::new("waits")).await?;
+    until("one waits for a place", || counts.came() == 3).await?;
+    stage.send(&PlaceOrder::new("stays")).await?;
     let stopping = tokio::spawn(consumer.stop(Duration::from_secs(2)));
     go_on.notify_one();
     within(stopping).await?;
     ensure!(counts.acked() == 1 && stage.shop.starts("ends") == 1, "{counts:?}");
-    ensure!(counts.again() == 1, "the one that does not end was given back: {counts:?}");
-    ensure!(within(stage.broker.left()).await? == 2, "two are with the broker again");
+    ensure!(
+        counts.again() == 2,
+        "the one that does not end and the one that did not begin were given back: {counts:?}"
+    );
+    ensure!(stage.shop.starts("waits") == 0, "none begins once the consumer stops");
+    ensure!(within(stage.broker.left()).await? == 3, "three are with the broker again");
 
     let (consumer, counts) = stage.consume();
-    until("both are acked", || counts.acked() == 2).await?;
+    until("all are acked", || counts.acked() == 3).await?;
     stage.stop(consumer).await;
-    ensure!(stage.shop.all_starts() == 3 && stage.shop.placed() == 3, "each ran once");
+    ensure!(stage.shop.all_starts() == 4 && stage.shop.placed() == 4, "each ran once");
     stage.is_clean().await
 }
 

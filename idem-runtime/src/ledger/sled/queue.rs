@@ -1,8 +1,9 @@
 //! What waits for the committer.
 
 use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::job::Job;
 use crate::ledger::LedgerError;
@@ -10,6 +11,8 @@ use crate::ledger::LedgerError;
 /// A group stays small enough for sled to write it in a few milliseconds.
 pub(super) const JOBS_A_GROUP: usize = 1024;
 const BYTES_A_GROUP: usize = 4 << 20;
+/// A larger group costs hardly less a job, so it is not waited for.
+const WORTH_A_WAIT: usize = 64;
 
 #[derive(Default)]
 pub(super) struct Queue {
@@ -20,6 +23,8 @@ pub(super) struct Queue {
 #[derive(Default)]
 struct Waiting {
     jobs: VecDeque<Job>,
+    /// The committer sleeps until there are so many.
+    wanted: usize,
     /// What whoever comes now is told.
     closed: Option<LedgerError>,
 }
@@ -32,19 +37,28 @@ impl Queue {
             return job.refuse(closed);
         }
         waiting.jobs.push_back(job);
+        let enough = waiting.jobs.len() >= waiting.wanted;
         drop(waiting);
-        self.bell.notify_one();
+        if enough {
+            self.bell.notify_one();
+        }
     }
 
     /// Waits for jobs and takes a group of them; nothing once the queue is closed and empty.
-    pub(super) fn wait(&self) -> Option<Vec<Job>> {
+    ///
+    /// So many callers were answered just now, and most have a next step: what comes of them within the delay joins those
+    /// that wait already, instead of missing the group by a moment (`commit_delay`, as PostgreSQL has it).
+    pub(super) fn wait(&self, answered: usize, delay: Duration) -> Option<Vec<Job>> {
+        let until = Instant::now() + delay;
         let mut waiting = self.waiting.lock();
+        let all = (waiting.jobs.len() + answered).min(WORTH_A_WAIT);
         while waiting.jobs.is_empty() {
             if waiting.closed.is_some() {
                 return None;
             }
             self.bell.wait(&mut waiting);
         }
+        self.gather(&mut waiting, all, until);
         let mut bytes = 0;
         let fits = waiting.jobs.iter().take(JOBS_A_GROUP).take_while(|job| {
             let before = bytes;
@@ -53,6 +67,16 @@ impl Queue {
         });
         let count = fits.count();
         Some(waiting.jobs.drain(..count).collect())
+    }
+
+    fn gather(&self, waiting: &mut MutexGuard<'_, Waiting>, all: usize, until: Instant) {
+        waiting.wanted = all;
+        while waiting.jobs.len() < all && waiting.closed.is_none() {
+            if self.bell.wait_until(waiting, until).timed_out() {
+                break;
+            }
+        }
+        waiting.wanted = 0;
     }
 
     /// No more jobs; those that wait are still served.

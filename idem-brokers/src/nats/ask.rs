@@ -96,7 +96,7 @@ impl Asking {
             (Some(StatusCode::TIMEOUT | StatusCode::REQUEST_TERMINATED), Some(left)) => {
                 self.open = self.open.saturating_sub(left);
             }
-            // A server before 2.9 does not say what is left.
+            // A server that does not say what is left.
             (Some(StatusCode::TIMEOUT), None) => self.open = 0,
             (Some(status), _) => {
                 let said = came.description.unwrap_or_default();

@@ -71,7 +71,8 @@ pub trait Source: Send + Sync + 'static {
     /// The broker's and the source's names, `rabbitmq:orders`: as in metrics, logs, and [`Origin`]s.
     fn name(&self) -> String;
 
-    /// Connects. The runner comes again, with back-off, after an error and when a session breaks.
+    /// Connects. The runner holds `prefetch` messages at most. It comes again, with back-off, after an error and
+    /// when a session breaks.
     ///
     /// # Errors
     /// The broker cannot be reached, or does not have the source.

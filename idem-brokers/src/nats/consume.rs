@@ -54,9 +54,7 @@ impl Pull {
         let asking = Asking::begin(&client, consumer).await?;
         Ok(Self { client, lost, context, asking, progress })
     }
-}
 
-impl Pull {
     fn message(&self, message: async_nats::Message) -> Message {
         Message { message, context: self.context.clone() }
     }

@@ -38,7 +38,7 @@ impl Consuming {
         let polled = Arc::clone(&shared);
         let thread = thread::Builder::new().name("idem-kafka".to_owned()).spawn(move || {
             polled.is_me(thread::current());
-            // Twice what may be in flight, so that a handler never waits for the thread.
+            // Twice what the runner holds, so that a handler never waits for the thread.
             poll::run(consumer, &polled, 2 * prefetch);
             // Nobody needs to wait for it.
             let _ = end.send(());

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::group::{Finished, Group, State};
 use super::job::{Answer, Job};
@@ -15,11 +15,6 @@ use super::{Engine, Shared};
 use crate::ledger::LedgerError;
 use crate::protocol::{DeadLetterId, Facts};
 use crate::{fault, observe};
-
-/// A group waits for those that may join it at most for this part of the time that the last one took.
-const DELAY: u32 = 8;
-/// And no longer than this.
-const LONGEST_DELAY: Duration = Duration::from_millis(1);
 
 /// The thread's own state.
 pub(super) struct Committer {
@@ -38,12 +33,8 @@ impl Committer {
     /// Works until the ledger is closed and nothing is waiting.
     pub(super) fn run(mut self) {
         let _guard = Guard(Arc::clone(&self.shared));
-        let (mut answered, mut delay) = (0, Duration::ZERO);
-        while let Some(jobs) = self.shared.queue.wait(answered, delay) {
-            let started = Instant::now();
-            answered = jobs.len();
+        while let Some(jobs) = self.shared.queue.wait() {
             self.serve(jobs);
-            delay = (started.elapsed() / DELAY).min(LONGEST_DELAY);
         }
         *self.shared.engine.write() = Engine::Closed;
         self.shared.folder.release();

@@ -13,6 +13,10 @@ pub(super) const JOBS_A_GROUP: usize = 1024;
 const BYTES_A_GROUP: usize = 4 << 20;
 /// A larger group costs hardly less a job, so it is not waited for.
 const WORTH_A_WAIT: usize = 64;
+/// A group waits for those that may join it for this part of the time that the last one took.
+const DELAY: u32 = 8;
+/// And no longer than this.
+const LONGEST_DELAY: Duration = Duration::from_millis(1);
 
 #[derive(Default)]
 pub(super) struct Queue {
@@ -25,6 +29,8 @@ struct Waiting {
     jobs: VecDeque<Job>,
     /// The committer sleeps until there are so many.
     wanted: usize,
+    /// How many were in the last group, and when it was taken.
+    last: Option<(usize, Instant)>,
     /// What whoever comes now is told.
     closed: Option<LedgerError>,
 }
@@ -46,11 +52,13 @@ impl Queue {
 
     /// Waits for jobs and takes a group of them; nothing once the queue is closed and empty.
     ///
-    /// So many callers were answered just now, and most have a next step: what comes of them within the delay joins those
-    /// that wait already, instead of missing the group by a moment (`commit_delay`, as PostgreSQL has it).
-    pub(super) fn wait(&self, answered: usize, delay: Duration) -> Option<Vec<Job>> {
-        let until = Instant::now() + delay;
+    /// The callers of the last group were answered just now, and most have a next step: what comes of them within the delay
+    /// joins those that wait already, instead of missing the group by a moment (`commit_delay`, as PostgreSQL has it).
+    pub(super) fn wait(&self) -> Option<Vec<Job>> {
+        let now = Instant::now();
         let mut waiting = self.waiting.lock();
+        let (answered, taken) = waiting.last.unwrap_or((0, now));
+        let until = now + ((now - taken) / DELAY).min(LONGEST_DELAY);
         let all = (waiting.jobs.len() + answered).min(WORTH_A_WAIT);
         while waiting.jobs.is_empty() {
             if waiting.closed.is_some() {
@@ -66,6 +74,7 @@ impl Queue {
             before == 0 || bytes <= BYTES_A_GROUP
         });
         let count = fits.count();
+        waiting.last = Some((count, Instant::now()));
         Some(waiting.jobs.drain(..count).collect())
     }
 

@@ -27,6 +27,8 @@ mod points {
     pub(crate) const WITNESSED: &str = "idem::witnessed";
     /// Its callers are answered.
     pub(crate) const ANSWERED: &str = "idem::answered";
+    /// The log's pages behind the last acknowledged group are forgotten, and read from the disk next.
+    pub(crate) const FORGOTTEN: &str = "idem::forgotten";
     /// The ledger is read at its opening, and nothing is written.
     pub(crate) const OPENING: &str = "idem::opening";
     /// The opening is with the operating system, and not synced.

@@ -64,7 +64,8 @@ fn either(synced: Option<&Content>, written: Option<&Content>, random: &mut Rng)
 /// The name of cuts while sled recovers.
 pub(crate) const RECOVERING: &str = "sled recovering";
 
-/// sled clears its log's tail and syncs it; then it writes its snapshot, syncs it, and puts it in place of the old one.
+/// A new snapshot is written and synced, and put in place of the old one; then sled overwrites the segments that are free,
+/// and syncs nothing of that before the ledger does.
 fn recovering(cut: &Cut, random: &mut Rng) -> (Image, String) {
     let is_snapshot = |name: &&PathBuf| name.to_string_lossy().contains("snap.");
     let (mut image, mut how) = (cut.synced.clone(), cut.what.to_owned());
@@ -75,19 +76,10 @@ fn recovering(cut: &Cut, random: &mut Rng) -> (Image, String) {
         if random.bool() {
             cut.synced.0.keys().filter(is_snapshot).for_each(|name| image.set(name, None));
         }
-        new.into_iter().chain([&PathBuf::from(LOG)]).for_each(|name| image.set(name, cut.written.0.get(name).cloned()));
+        new.into_iter().for_each(|name| image.set(name, cut.written.0.get(name).cloned()));
+        image.set(LOG, Some(mix(&cut.synced.log(), &cut.written.log(), random, &mut how)));
         return (image, how);
     }
-    let (synced, written) = (cut.synced.log(), cut.written.log());
-    let mut cleared = synced.clone();
-    if let Some(tail) = last_segment(&synced) {
-        cleared.set_len(synced.len.max(written.len.min((tail + 1) * SEGMENT)));
-        let (sectors, end) = (SEGMENT / SECTOR, cleared.sectors());
-        for sector in tail * sectors..((tail + 1) * sectors).min(end) {
-            cleared.write(sector, written.sector(sector));
-        }
-    }
-    image.set(LOG, Some(mix(&synced, &cleared, random, &mut how)));
     for name in new {
         let content = either(None, cut.written.0.get(name), random);
         let _ = write!(how, "; {} with {:?} bytes", name.display(), content.as_ref().map(|content| content.len));

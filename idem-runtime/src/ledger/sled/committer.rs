@@ -11,7 +11,7 @@ use super::layout::Slot;
 use super::opening::Opened;
 use super::store::{Batch, Store};
 use super::witness::Witness;
-use super::{Engine, Shared};
+use super::{Engine, Shared, recovery};
 use crate::ledger::LedgerError;
 use crate::protocol::{DeadLetterId, Facts};
 use crate::{fault, observe};
@@ -71,9 +71,9 @@ impl Committer {
         // What is open still answers duplicates: it is let go of only when there is room for sled to start.
         self.shared.folder.has_room()?;
         *self.shared.engine.write() = Engine::Refused(None);
-        let store = Store::begin(&self.shared.folder, self.shared.cache_bytes)?;
-        // The last group may not have been written, so all that is known of it is read again.
         let acknowledged = Some(self.witness.group());
+        let store = recovery::begin(&self.shared.folder, self.shared.cache_bytes, acknowledged)?;
+        // The last group may not have been written, so all that is known of it is read again.
         let Opened { state, running, buckets, .. } = Opened::read(&store, self.shared.folder.path(), acknowledged)?;
         self.state = state;
         self.state.meta.session = self.shared.session;

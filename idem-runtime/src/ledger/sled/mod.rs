@@ -10,9 +10,9 @@ mod job;
 mod journal;
 mod layout;
 mod list;
-mod mend;
 mod opening;
 mod queue;
+mod recovery;
 mod rescue;
 mod shelf;
 mod store;
@@ -132,7 +132,7 @@ impl SledLedger {
     pub fn open(path: &Path, cache_bytes: u64, clock: Arc<dyn Clock>, instance: String) -> Result<Self, LedgerError> {
         let folder = Folder::hold(path)?;
         let acknowledged = Witness::read(&folder)?;
-        let store = Store::begin(&folder, cache_bytes)?;
+        let store = recovery::begin(&folder, cache_bytes, acknowledged)?;
         let opened = match Opened::read(&store, path, acknowledged) {
             Ok(opened) => opened,
             Err(LedgerError::Poisoned { path, detail }) => {

@@ -9,9 +9,7 @@ use ::sled::IVec;
 use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 
-use super::folder::Folder;
 use super::layout::{HASHES, bucket_key, chunk_key, hashes_key};
-use super::mend;
 use crate::envelope::{decode, encode_into};
 use crate::ledger::LedgerError;
 use crate::{fault, panic};
@@ -45,19 +43,10 @@ pub(super) struct Spill {
 }
 
 impl Store {
-    /// Opens a data folder's files, after mending what a power cut left of them.
-    pub(super) fn begin(folder: &Folder, cache_bytes: u64) -> Result<Self, LedgerError> {
-        mend::mend(folder).map_err(|error| folder.refused(&error))?;
-        let store = Self::open(&folder.tree(), cache_bytes)?;
-        // sled may have written its settings, and put a new snapshot in place of the old one: what comes relies on both.
-        folder.sync_tree()?;
-        Ok(store)
-    }
-
-    /// Opens sled's files. A panic here is damage: sled unwraps what it reads.
-    fn open(path: &Path, cache_bytes: u64) -> Result<Self, LedgerError> {
+    /// Opens the files in sled's folder; errors name the data folder. A panic here is damage: sled unwraps what it reads.
+    pub(super) fn open(tree: &Path, path: &Path, cache_bytes: u64) -> Result<Self, LedgerError> {
         let config = ::sled::Config::new()
-            .path(path)
+            .path(tree)
             .cache_capacity(cache_bytes)
             // sled collects its garbage in this period only; the durability is ours.
             .flush_every_ms(Some(500));

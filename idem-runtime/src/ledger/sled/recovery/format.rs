@@ -46,6 +46,16 @@ impl Header {
         let stable = u64::try_from(stable).unwrap_or(0);
         (sum ^ u32::MAX == crc32fast::hash(&bytes[4..])).then_some(Self { lsn, stable })
     }
+
+    pub(super) fn bytes(self) -> [u8; HEADER] {
+        let place = |place: u64| (place as i64 ^ i64::MAX).to_le_bytes();
+        let mut bytes = [0; HEADER];
+        bytes[4..12].copy_from_slice(&place(self.lsn));
+        bytes[12..].copy_from_slice(&place(self.stable));
+        let sum = crc32fast::hash(&bytes[4..]) ^ u32::MAX;
+        bytes[..4].copy_from_slice(&sum.to_le_bytes());
+        bytes
+    }
 }
 
 /// What a message is.
@@ -185,6 +195,15 @@ mod tests {
             let mut left = Bytes(&bytes);
             assert_eq!((left.u64(), left.0.len()), (Some(number), 0), "{number}: {bytes:?}");
         }
+    }
+
+    #[test]
+    fn a_header_is_read_as_it_was_written() {
+        let header = Header { lsn: 7 * SEGMENT, stable: 6 * SEGMENT + 5 };
+        let mut bytes = header.bytes();
+        assert_eq!(Head::of(&bytes), Head::Begins(header));
+        bytes[15] ^= 1;
+        assert_eq!(Head::of(&bytes), Head::Unreadable);
     }
 
     #[test]

@@ -30,6 +30,21 @@ pub(super) struct Log {
     pub(super) doubtful: bool,
 }
 
+/// A segment whose header is blank for as long as sled starts.
+#[must_use = "its header is to be put back"]
+pub(super) struct Hidden {
+    file: File,
+    at: u64,
+    header: [u8; HEADER],
+}
+
+impl Hidden {
+    /// Puts the header back. It is durable when the log is synced next.
+    pub(super) fn show(self) -> io::Result<()> {
+        self.file.write_all_at(&self.header, self.at)
+    }
+}
+
 impl Log {
     /// Opens the log in sled's folder; nothing where there is none.
     pub(super) fn open(tree: &Path) -> io::Result<Option<Self>> {
@@ -42,13 +57,14 @@ impl Log {
         Ok(Some(Self { file, tree, length, segments: BTreeMap::new(), stable: 0, doubtful: false }))
     }
 
-    /// Finds the segments from a place of the log on.
+    /// Finds the segments from a place of the log on. `active` is where the first of them stands, should its header be
+    /// blank: an opening that broke off left it so (see [`Log::hide`]).
     ///
     /// A header that calls a place stable whose segment is not there was written, and what it speaks of was not: the power
     /// was cut in between. It and its like count for nothing; none of it was synced.
-    pub(super) fn find_segments(&mut self, from: u64) -> io::Result<()> {
+    pub(super) fn find_segments(&mut self, from: u64, active: Option<u64>) -> io::Result<()> {
         self.segments.clear();
-        let mut stable = BTreeMap::new();
+        let (mut stable, mut blank) = (BTreeMap::new(), None);
         let last = self.length.saturating_sub(HEADER as u64);
         for at in (0..=last).step_by(SEGMENT as usize).filter(|_| self.length >= HEADER as u64) {
             let mut bytes = [0; HEADER];
@@ -61,9 +77,13 @@ impl Log {
                     }
                     stable.insert(lsn, claim);
                 }
+                Head::Empty if Some(at) == active => blank = Some(at),
                 Head::Unreadable => self.doubtful = true,
                 _ => {}
             }
+        }
+        if let Some(at) = blank {
+            self.segments.entry(from).or_insert(at);
         }
         let segment = |place: u64| place / SEGMENT * SEGMENT;
         while let Some(highest) = stable.values().copied().max().filter(|claim| *claim > from) {
@@ -82,9 +102,9 @@ impl Log {
         Ok(())
     }
 
-    /// Where the last of the segments begins in the log of all time.
-    pub(super) fn last_segment(&self) -> Option<u64> {
-        self.segments.keys().next_back().copied()
+    /// The last of the segments: where it begins in the log of all time, and where it stands in the file.
+    pub(super) fn last_segment(&self) -> Option<(u64, u64)> {
+        self.segments.iter().next_back().map(|(lsn, at)| (*lsn, *at))
     }
 
     /// Makes the system forget what it holds in memory of everything behind the last acknowledged group.
@@ -167,6 +187,23 @@ impl Log {
             place += length;
         }
         Ok(newest)
+    }
+
+    /// Hides the segment that sled is to go on writing in behind a blank header, so that sled reads nothing of it when it
+    /// starts: what it failed to read it would overwrite. What stands behind its last message is overwritten, for what
+    /// comes next must not run into it. Gives the header, to be put back.
+    pub(super) fn hide(&self, at: u64, until: u64) -> io::Result<Hidden> {
+        let file = File::options().write(true).open(self.tree.join("db"))?;
+        let (segment, used) = (self.segment(at)?, (until % SEGMENT) as usize);
+        let header = match segment.first_chunk() {
+            Some(header) if header != &[0; HEADER] => *header,
+            _ => Header { lsn: until / SEGMENT * SEGMENT, stable: until / SEGMENT * SEGMENT }.bytes(),
+        };
+        if segment.get(used..).is_some_and(|rest| rest.iter().any(|byte| *byte != 0)) {
+            file.write_all_at(&vec![0; segment.len() - used], at + used as u64)?;
+        }
+        file.write_all_at(&[0; HEADER], at)?;
+        Ok(Hidden { file, at, header })
     }
 
     /// A segment's bytes; the file's last may be shorter.

@@ -3,8 +3,7 @@
 //! sled's own recovery takes a read that fails, and anything else that it cannot read, for the end of its log; then it
 //! overwrites what follows. So it gets nothing to recover: the log is read here, with its sums checked and its errors
 //! passed on, the last group that it holds is held against the witness, and what was read is put down as the snapshot that
-//! sled begins from. The snapshot ends where a segment begins that no log has yet, so whatever sled cannot read of the
-//! segments' headers, there is nothing behind it.
+//! sled begins from. Behind that snapshot, sled finds no segment whose header it would believe.
 //!
 //! What a power cut leaves is judged as sled judges it, with one difference: a header may claim what is not there (see
 //! [`Log::find_segments`]).
@@ -18,8 +17,8 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use format::SEGMENT;
-use log::Log;
+use format::{SEGMENT, has_room};
+use log::{Hidden, Log};
 use snapshot::Snapshot;
 
 use super::folder::Folder;
@@ -39,7 +38,7 @@ pub(super) fn begin(folder: &Folder, cache_bytes: u64, acknowledged: Option<u64>
     let refused = |error: io::Error| folder.refused(&error);
     let found = Found::read(tree, acknowledged).map_err(refused)?;
     if let Some(acknowledged) = acknowledged.filter(|group| *group > 0) {
-        if found.is_empty {
+        if found.is_empty() {
             return Err(LedgerError::Behind { path: path.to_owned(), found: 0, acknowledged });
         }
         if found.is_doubtful {
@@ -50,8 +49,7 @@ pub(super) fn begin(folder: &Folder, cache_bytes: u64, acknowledged: Option<u64>
             tried?;
         }
     }
-    found.put(tree, acknowledged).map_err(refused)?;
-    let store = Store::open(tree, path, cache_bytes)?;
+    let store = found.open(tree, path, cache_bytes, acknowledged)?;
     // sled may have written its settings, and what comes relies on them.
     folder.sync_tree()?;
     Ok(store)
@@ -67,8 +65,8 @@ fn try_on_a_copy(
 ) -> Result<(), LedgerError> {
     let refused = |error: io::Error| LedgerError::of_io(path, &error);
     remove_folder(copy).and_then(|()| copy_files(tree, copy)).map_err(refused)?;
-    Found::read(copy, Some(acknowledged)).and_then(|found| found.put(copy, Some(acknowledged))).map_err(refused)?;
-    let store = Store::open(copy, path, cache_bytes)?;
+    let found = Found::read(copy, Some(acknowledged)).map_err(refused)?;
+    let store = found.open(copy, path, cache_bytes, Some(acknowledged))?;
     Opened::read(&store, path, Some(acknowledged)).map(drop)
 }
 
@@ -95,9 +93,11 @@ fn remove_folder(folder: &Path) -> io::Result<()> {
 
 /// What the files hold.
 struct Found {
-    /// What sled is to begin from, where it is not there yet.
+    log: Option<Log>,
+    /// What sled is to begin from, if there is anything.
     snapshot: Option<Snapshot>,
-    is_empty: bool,
+    /// Whether the snapshot is not in place yet.
+    is_new: bool,
     /// Whether something is as neither a kill nor, but seldom, a power cut leaves it.
     is_doubtful: bool,
 }
@@ -110,34 +110,59 @@ impl Found {
         let Some(mut log) = Log::open(tree)?.filter(|log| log.length > 0) else {
             return match snapshot {
                 Some(_) => Err(invalid("its log is missing")),
-                None => Ok(Self { snapshot: None, is_empty: true, is_doubtful: false }),
+                None => Ok(Self { log: None, snapshot: None, is_new: false, is_doubtful: false }),
             };
         };
         let mut snapshot = snapshot.unwrap_or_default();
-        let (known, active) = (snapshot.until, snapshot.active.take());
-        let from = known.unwrap_or(0) / SEGMENT * SEGMENT;
-        log.find_segments(from)?;
+        let before = (snapshot.until, snapshot.active);
+        let known = snapshot.until.unwrap_or(0);
+        let from = known / SEGMENT * SEGMENT;
+        log.find_segments(from, snapshot.active)?;
         log.forget_unsynced(acknowledged)?;
-        log.find_segments(from)?;
+        log.find_segments(from, snapshot.active)?;
         let mut end = log.end(from)?;
         if let Some(last) = end {
             end = log.apply(&mut snapshot, last)?;
             snapshot.group = snapshot.group.max(log.newest_group(end.unwrap_or(0))?);
         }
+        if end.is_none() && snapshot.until.is_none() {
+            return Ok(Self { log: None, snapshot: None, is_new: false, is_doubtful: false });
+        }
         if !snapshot.is_whole(log.length) {
             return Err(invalid("pages are missing from its log"));
         }
         let is_doubtful = log.doubtful || snapshot.group < acknowledged.filter(|group| *group > 0);
-        // Above everything that has been written, so that sled finds nothing behind it.
-        let last = end.unwrap_or(0).max(known.unwrap_or(0)).max(log.last_segment().map_or(0, |lsn| lsn + 1));
-        snapshot.until = Some(last.div_ceil(SEGMENT) * SEGMENT);
-        let is_new = snapshot.until != known || active.is_some();
-        let is_empty = end.is_none() && known.is_none();
-        Ok(Self { snapshot: Some(snapshot).filter(|_| is_new && !is_empty), is_empty, is_doubtful })
+        let end = end.unwrap_or(0).max(known);
+        (snapshot.until, snapshot.active) = match log.last_segment() {
+            // Room is left in the last segment.
+            Some((lsn, at)) if lsn < end && has_room(end - lsn) => (Some(end), Some(at)),
+            // Above everything that has been written.
+            last => (Some(end.max(last.map_or(0, |(lsn, _)| lsn + 1)).next_multiple_of(SEGMENT)), None),
+        };
+        let is_new = (snapshot.until, snapshot.active) != before;
+        Ok(Self { log: Some(log), snapshot: Some(snapshot), is_new, is_doubtful })
     }
 
-    /// Writes down what sled begins from.
-    fn put(&self, tree: &Path, acknowledged: Option<u64>) -> io::Result<()> {
+    fn is_empty(&self) -> bool {
+        self.snapshot.is_none()
+    }
+
+    /// Puts down what sled begins from, and opens it.
+    fn open(
+        &self,
+        tree: &Path,
+        path: &Path,
+        cache_bytes: u64,
+        acknowledged: Option<u64>,
+    ) -> Result<Store, LedgerError> {
+        let refused = |error: io::Error| LedgerError::of_io(path, &error);
+        let hidden = self.prepare(tree, acknowledged).map_err(refused)?;
+        let store = Store::open(tree, path, cache_bytes)?;
+        hidden.map_or(Ok(()), Hidden::show).map_err(refused)?;
+        Ok(store)
+    }
+
+    fn prepare(&self, tree: &Path, acknowledged: Option<u64>) -> io::Result<Option<Hidden>> {
         snapshot::remove_unfinished(tree)?;
         // Half of sled's settings, as a cut in a ledger's first moment leaves them, would close the folder for good. They
         // are always the same, and a ledger without a witness writes them again.
@@ -147,6 +172,10 @@ impl Found {
                 _ => {}
             }
         }
-        self.snapshot.as_ref().map_or(Ok(()), |snapshot| snapshot.put(tree))
+        let (Some(log), Some(snapshot)) = (&self.log, &self.snapshot) else { return Ok(None) };
+        if self.is_new {
+            snapshot.put(tree)?;
+        }
+        snapshot.active.map(|active| log.hide(active, snapshot.until.unwrap_or(0))).transpose()
     }
 }

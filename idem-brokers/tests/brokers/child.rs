@@ -7,12 +7,13 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use idem_brokers::{Consumer, Relay};
 use idem_runtime::Idem;
 use idem_test_support::DEADLINE;
 
 use crate::broker::Broker;
-use crate::shop::{ACCEPTED, PlaceOrder, Shop, accept, place, place_and_hang};
+use crate::shop::{CUSTOMERS, PlaceOrder, Shop, accept, orders_of, place, place_and_hang};
 
 const VARIABLE: &str = "IDEM_BROKERS_CHILD";
 
@@ -112,9 +113,13 @@ async fn until_told_to_end() {
 async fn produce<B: Broker>(broker: &B, queue: &str, shop: &Shop, folder: &Path) {
     let idem = Idem::open(folder.join("outbox")).unwrap();
     let relay = Relay::new(&idem, broker.publisher()).start();
-    for number in 0..ACCEPTED {
-        idem.scope(accept(&idem, queue, PlaceOrder::new(format!("A-{number:04}")))).await.unwrap();
-    }
+    // Customers do not wait for each other; each sends an order when the one before it is accepted.
+    let customers = CUSTOMERS.map(async |customer| {
+        for order in orders_of(customer) {
+            idem.scope(accept(&idem, queue, order)).await.unwrap();
+        }
+    });
+    join_all(customers).await;
     while !idem.outbox().waiting(None, 1).await.unwrap().is_empty() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

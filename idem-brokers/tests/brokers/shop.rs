@@ -133,8 +133,21 @@ impl Shop {
     }
 }
 
-/// How many orders a producer accepts.
-pub(crate) const ACCEPTED: u32 = 200;
+/// Whose orders a producer accepts.
+pub(crate) const CUSTOMERS: [&str; 4] = ["Ann", "Bob", "Eve", "Tim"];
+/// How many orders a producer accepts of them all.
+pub(crate) const ACCEPTED: usize = 400;
+
+/// A customer's orders, in the order in which they are accepted.
+pub(crate) fn orders_of(customer: &str) -> impl Iterator<Item = PlaceOrder> {
+    (0..ACCEPTED / CUSTOMERS.len()).map(move |number| PlaceOrder::new(format!("{customer}-{number:04}")).by(customer))
+}
+
+/// What the table says of a producer's orders when each customer's were placed in order.
+pub(crate) fn accepted_in_order() -> BTreeMap<String, Vec<String>> {
+    let of = |customer: &str| orders_of(customer).map(|order| order.order_no).collect();
+    CUSTOMERS.iter().map(|&customer| (customer.to_owned(), of(customer))).collect()
+}
 
 /// The producer's end: the order goes out with the result.
 #[idempotent(name = "orders.accept", key = order.key(), skip(idem, queue))]

@@ -30,8 +30,13 @@ const MOST_HELD: usize = 1024;
 ///
 /// Every message goes out until the broker confirms it, with the id it has in the outbox, which brokers and consumers know
 /// a second copy by: a process that dies between the broker's word and its own note of it sends up to 256 messages again.
-/// So it may run in every replica. Messages of one lane go one after the other; one that the broker refuses holds up its
+/// Messages of one lane go one after the other, in the order of [`Outbox::waiting`]; one that the broker refuses holds up its
 /// lane, and no other.
+///
+/// It may run in every replica. Each relay sends a message only when those before it in its lane were confirmed, to itself or
+/// to another relay that took them out of the outbox. So the first copies of a lane's messages reach the broker in their
+/// order, however many relays there are and whichever of them dies or stalls; a second copy of a message may come after
+/// younger ones.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]

@@ -13,7 +13,7 @@ use idem_runtime::Idem;
 use idem_test_support::DEADLINE;
 
 use crate::broker::Broker;
-use crate::shop::{CUSTOMERS, PlaceOrder, Shop, accept, orders_of, place, place_and_hang};
+use crate::shop::{HASTY, PATIENT, PlaceOrder, Shop, accept, orders_of, place, place_and_hang};
 
 const VARIABLE: &str = "IDEM_BROKERS_CHILD";
 
@@ -113,15 +113,28 @@ async fn until_told_to_end() {
 async fn produce<B: Broker>(broker: &B, queue: &str, shop: &Shop, folder: &Path) {
     let idem = Idem::open(folder.join("outbox")).unwrap();
     let relay = Relay::new(&idem, broker.publisher()).start();
-    // Customers do not wait for each other; each sends an order when the one before it is accepted.
-    let customers = CUSTOMERS.map(async |customer| {
-        for order in orders_of(customer) {
-            idem.scope(accept(&idem, queue, order)).await.unwrap();
+    let accepted = async {
+        let hasty = orders_of(HASTY).map(|order| {
+            let (idem, queue) = (idem.clone(), queue.to_owned());
+            tokio::spawn(async move { idem.scope(accept(&idem, &queue, order)).await.unwrap() })
+        });
+        let hasty: Vec<_> = hasty.collect();
+        let patient = PATIENT.map(async |customer| {
+            for order in orders_of(customer) {
+                idem.scope(accept(&idem, queue, order)).await.unwrap();
+            }
+        });
+        join_all(patient).await;
+        for accepted in hasty {
+            accepted.await.unwrap();
         }
-    });
-    join_all(customers).await;
-    while !idem.outbox().waiting(None, 1).await.unwrap().is_empty() {
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        while !idem.outbox().waiting(None, 1).await.unwrap().is_empty() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::select! {
+        () = accepted => {}
+        failed = shop.follow(&idem) => failed.unwrap(),
     }
     shop.mark("sent", "");
     until_told_to_end().await;

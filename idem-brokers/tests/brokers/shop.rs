@@ -1,14 +1,14 @@
 //! The business behind the consumers: a table of orders on the disk, which outlives the processes that write it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::bail;
+use anyhow::{bail, ensure};
 use idem_brokers::Message;
-use idem_runtime::{Idem, Keyed, Outgoing, idempotent};
+use idem_runtime::{Error, Idem, Keyed, Outgoing, idempotent};
 use serde::{Deserialize, Serialize};
 
 /// What the messages ask for.
@@ -121,6 +121,44 @@ impl Shop {
         orders
     }
 
+    /// Reads a producer's outbox again and again, and writes down the order in which its messages could be read first.
+    pub(crate) async fn follow(&self, idem: &Idem) -> Result<(), Error> {
+        let mut known: HashSet<_> = self.read_first().into_iter().collect();
+        loop {
+            for queued in idem.outbox().waiting(None, 2 * ACCEPTED).await? {
+                let order_no = queued.message.key;
+                if !known.contains(&order_no) {
+                    self.append("read", &format!("{order_no}\n"));
+                    known.insert(order_no);
+                }
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn read_first(&self) -> Vec<String> {
+        let read = fs::read_to_string(self.folder.join("read")).unwrap_or_default();
+        read.lines().map(str::to_owned).collect()
+    }
+
+    /// All that a producer accepted was placed, each customer's orders as they were accepted; of those that were accepted at
+    /// once the one that could be read first comes first.
+    pub(crate) fn lanes_are_in_order(&self) -> anyhow::Result<()> {
+        let placed = self.by_customer();
+        for customer in PATIENT {
+            let accepted: Vec<_> = orders_of(customer).map(|order| order.order_no).collect();
+            ensure!(placed.get(customer) == Some(&accepted), "{customer}: {:?}", placed.get(customer));
+        }
+        let mut hasty = placed.get(HASTY).cloned().unwrap_or_default();
+        ensure!(hasty.len() == EACH, "{HASTY}: {hasty:?}");
+        // What went out between two looks was not read.
+        let mut read = self.read_first();
+        read.retain(|order_no| hasty.contains(order_no));
+        hasty.retain(|order_no| read.contains(order_no));
+        ensure!(!read.is_empty() && read == hasty, "{HASTY}: read {read:?}, placed {hasty:?}");
+        Ok(())
+    }
+
     /// A mark on the disk, for other processes to see.
     pub(crate) fn mark(&self, name: &str, text: &str) {
         let (new, old) = (self.folder.join(format!("{name}.new")), self.folder.join(name));
@@ -133,20 +171,17 @@ impl Shop {
     }
 }
 
-/// Whose orders a producer accepts.
-pub(crate) const CUSTOMERS: [&str; 4] = ["Ann", "Bob", "Eve", "Tim"];
+/// Customers of a producer, who send an order when the one before it is accepted.
+pub(crate) const PATIENT: [&str; 4] = ["Ann", "Bob", "Eve", "Tim"];
+/// A customer who sends all orders at once.
+pub(crate) const HASTY: &str = "Zoe";
+const EACH: usize = 80;
 /// How many orders a producer accepts of them all.
-pub(crate) const ACCEPTED: usize = 400;
+pub(crate) const ACCEPTED: usize = EACH * (PATIENT.len() + 1);
 
-/// A customer's orders, in the order in which they are accepted.
+/// A customer's orders.
 pub(crate) fn orders_of(customer: &str) -> impl Iterator<Item = PlaceOrder> {
-    (0..ACCEPTED / CUSTOMERS.len()).map(move |number| PlaceOrder::new(format!("{customer}-{number:04}")).by(customer))
-}
-
-/// What the table says of a producer's orders when each customer's were placed in order.
-pub(crate) fn accepted_in_order() -> BTreeMap<String, Vec<String>> {
-    let of = |customer: &str| orders_of(customer).map(|order| order.order_no).collect();
-    CUSTOMERS.iter().map(|&customer| (customer.to_owned(), of(customer))).collect()
+    (0..EACH).map(move |number| PlaceOrder::new(format!("{customer}-{number:04}")).by(customer))
 }
 
 /// The producer's end: the order goes out with the result.

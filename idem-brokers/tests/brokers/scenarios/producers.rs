@@ -9,7 +9,7 @@ use idem_test_support::servers::Server;
 use crate::broker::{Broker, Stage, until};
 use crate::child::{self, Job};
 use crate::scenarios::causes::drain;
-use crate::shop::{ACCEPTED, PlaceOrder, accepted_in_order, place};
+use crate::shop::{ACCEPTED, PlaceOrder, place};
 use crate::watched::watched;
 
 const KILLS: usize = 4;
@@ -35,6 +35,6 @@ pub(super) async fn killed_with_an_outbox<B: Broker>(server: Arc<Server>) -> any
     stage.stop(consumer).await;
     drain(&stage).await?;
     ensure!(stage.shop.all_starts() == ACCEPTED as u64, "bodies ran {} times", stage.shop.all_starts());
-    ensure!(stage.shop.by_customer() == accepted_in_order(), "{:?}", stage.shop.by_customer());
+    stage.shop.lanes_are_in_order()?;
     stage.is_clean().await
 }

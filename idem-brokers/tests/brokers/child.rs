@@ -13,7 +13,9 @@ use idem_runtime::Idem;
 use idem_test_support::DEADLINE;
 
 use crate::broker::Broker;
-use crate::shop::{HASTY, PATIENT, PlaceOrder, Shop, accept, orders_of, place, place_and_hang};
+use crate::shop::{
+    AT_ONCE, HASTY, PATIENT, PlaceOrder, SIDE_BY_SIDE, Shop, accept, accept_all, orders_of, place, place_and_hang,
+};
 
 const VARIABLE: &str = "IDEM_BROKERS_CHILD";
 
@@ -114,11 +116,15 @@ async fn produce<B: Broker>(broker: &B, queue: &str, shop: &Shop, folder: &Path)
     let idem = Idem::open(folder.join("outbox")).unwrap();
     let relay = Relay::new(&idem, broker.publisher()).start();
     let accepted = async {
-        let hasty = orders_of(HASTY).map(|order| {
+        let orders = orders_of(HASTY);
+        let hasty = orders.chunks(orders.len() / SIDE_BY_SIDE).map(<[_]>::to_vec).map(|orders| {
             let (idem, queue) = (idem.clone(), queue.to_owned());
-            tokio::spawn(async move { idem.scope(accept(&idem, &queue, order)).await.unwrap() })
+            tokio::spawn(async move {
+                for orders in orders.chunks(AT_ONCE).map(<[_]>::to_vec) {
+                    idem.scope(accept_all(&idem, &queue, orders)).await.unwrap();
+                }
+            })
         });
-        let hasty: Vec<_> = hasty.collect();
         let patient = PATIENT.map(async |customer| {
             for order in orders_of(customer) {
                 idem.scope(accept(&idem, queue, order)).await.unwrap();

@@ -141,16 +141,19 @@ impl Shop {
         read.lines().map(str::to_owned).collect()
     }
 
-    /// All that a producer accepted was placed, each customer's orders as they were accepted; of those that were accepted at
-    /// once the one that could be read first comes first.
+    /// All that a producer accepted was placed in the order in which it was accepted: what was accepted at once is together,
+    /// and what could be read first comes first.
     pub(crate) fn lanes_are_in_order(&self) -> anyhow::Result<()> {
-        let placed = self.by_customer();
+        let numbers = |orders: &[PlaceOrder]| orders.iter().map(|order| order.order_no.clone()).collect::<Vec<_>>();
+        let mut placed = self.by_customer();
         for customer in PATIENT {
-            let accepted: Vec<_> = orders_of(customer).map(|order| order.order_no).collect();
-            ensure!(placed.get(customer) == Some(&accepted), "{customer}: {:?}", placed.get(customer));
+            let placed = placed.remove(customer).unwrap_or_default();
+            ensure!(placed == numbers(&orders_of(customer)), "{customer}: {placed:?}");
         }
-        let mut hasty = placed.get(HASTY).cloned().unwrap_or_default();
-        ensure!(hasty.len() == EACH, "{HASTY}: {hasty:?}");
+        let mut hasty = placed.remove(HASTY).unwrap_or_default();
+        let together: HashSet<_> = orders_of(HASTY).chunks(AT_ONCE).map(numbers).collect();
+        let found: HashSet<_> = hasty.chunks(AT_ONCE).map(<[_]>::to_vec).collect();
+        ensure!(found == together, "{HASTY}: {hasty:?}");
         // What went out between two looks was not read.
         let mut read = self.read_first();
         read.retain(|order_no| hasty.contains(order_no));
@@ -173,21 +176,31 @@ impl Shop {
 
 /// Customers of a producer, who send an order when the one before it is accepted.
 pub(crate) const PATIENT: [&str; 4] = ["Ann", "Bob", "Eve", "Tim"];
-/// A customer who sends all orders at once.
+/// A customer who sends many orders side by side, and several at once.
 pub(crate) const HASTY: &str = "Zoe";
+pub(crate) const SIDE_BY_SIDE: usize = 32;
+pub(crate) const AT_ONCE: usize = 10;
 const EACH: usize = 80;
+const OF_HASTY: usize = SIDE_BY_SIDE * AT_ONCE * 2;
 /// How many orders a producer accepts of them all.
-pub(crate) const ACCEPTED: usize = EACH * (PATIENT.len() + 1);
+pub(crate) const ACCEPTED: usize = EACH * PATIENT.len() + OF_HASTY;
 
 /// A customer's orders.
-pub(crate) fn orders_of(customer: &str) -> impl Iterator<Item = PlaceOrder> {
-    (0..EACH).map(move |number| PlaceOrder::new(format!("{customer}-{number:04}")).by(customer))
+pub(crate) fn orders_of(customer: &str) -> Vec<PlaceOrder> {
+    let orders = 0..if customer == HASTY { OF_HASTY } else { EACH };
+    orders.map(|number| PlaceOrder::new(format!("{customer}-{number:04}")).by(customer)).collect()
 }
 
 /// The producer's end: the order goes out with the result.
 #[idempotent(name = "orders.accept", key = order.key(), skip(idem, queue))]
 pub(crate) async fn accept(idem: &Idem, queue: &str, order: PlaceOrder) -> anyhow::Result<()> {
     Ok(idem.outbox().enqueue(Outgoing::of(queue, &order)?)?)
+}
+
+/// Several orders at once.
+#[idempotent(name = "orders.accept_all", key = orders[0].key(), skip(idem, queue))]
+pub(crate) async fn accept_all(idem: &Idem, queue: &str, orders: Vec<PlaceOrder>) -> anyhow::Result<()> {
+    orders.iter().try_for_each(|order| Ok(idem.outbox().enqueue(Outgoing::of(queue, order)?)?))
 }
 
 /// Each failed attempt gives the message back.

@@ -19,7 +19,7 @@ use crate::issue::Sequences;
 use crate::keeper::Keeper;
 use crate::ledger::{Ledger, LedgerError, Notes, Swept};
 use crate::letters::{DeadLetters, Publishers, Runners};
-use crate::outbox::Sealer;
+use crate::outbox::Sending;
 use crate::protocol::{DeadLetter, Record, RecordId, Reply, Step};
 use crate::wait::wait;
 use crate::{current, observe};
@@ -69,7 +69,7 @@ pub(crate) struct Inner {
     pub(crate) flights: Flights,
     pub(crate) leases: Leases,
     pub(crate) runners: Runners,
-    pub(crate) outbox: Sealer,
+    pub(crate) outbox: Sending,
     pub(crate) sequences: Sequences,
     pub(crate) publishers: Publishers,
     pub(crate) born: broadcast::Sender<DeadLetter>,
@@ -234,7 +234,7 @@ impl Inner {
             flights: Flights::default(),
             leases: Leases::default(),
             runners: Runners::default(),
-            outbox: Sealer::default(),
+            outbox: Sending::default(),
             sequences: Sequences::default(),
             publishers: Publishers::default(),
             born: broadcast::Sender::new(1024),
@@ -295,9 +295,8 @@ impl Inner {
         }
     }
 
-    /// Buries what a dead process left with its budget spent, and goes on where its outbox ended.
+    /// Buries what a dead process left with its budget spent.
     pub(crate) async fn settle_the_dead(&self) -> Result<(), LedgerError> {
-        self.outbox.seed(self).await?;
         self.sweep(0).await?;
         self.count_letters().await;
         Ok(())

@@ -95,6 +95,20 @@ pub enum LedgerError {
         detail: String,
     },
 
+    /// A note's key is too long; nothing was recorded.
+    #[error(
+        "the note's key that begins with `{key}` takes {length} bytes, and the limit is {limit}: nothing was recorded; \
+         write it under a shorter key"
+    )]
+    KeyTooLong {
+        /// How the key begins.
+        key: String,
+        /// How many bytes it takes, with its number if it gets one.
+        length: usize,
+        /// How many it may take.
+        limit: usize,
+    },
+
     /// The ledger was closed.
     #[error("the ledger was closed, and nothing was recorded: open it again and call again")]
     Closed,

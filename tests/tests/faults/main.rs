@@ -5,6 +5,7 @@
 
 mod clocks;
 mod folders;
+mod sends;
 mod threads;
 
 use std::future::Future;

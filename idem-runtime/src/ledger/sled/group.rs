@@ -16,7 +16,7 @@ use super::layout::{CLOSED_LETTER, DEAD, LIVE, Meta, NOTE, OPEN_LETTER, Slot, le
 use super::shelf::{Shelf, Shelving};
 use super::store::{Batch, Spill, Store};
 use crate::clock;
-use crate::ledger::{LedgerError, NoteChange, untold};
+use crate::ledger::{LedgerError, NoteChange, place_of, untold};
 use crate::protocol::{
     Act, Change, DeadLetter, DeadLetterId, Deed, Facts, LetterChange, LetterState, Live, Record, RecordId, Reply,
     Settled, SettledAs, Step, decide,
@@ -189,7 +189,15 @@ impl<'a> Group<'a> {
     }
 
     fn write_notes(&mut self, changes: &[NoteChange]) -> Result<(), LedgerError> {
-        changes.iter().try_for_each(|(key, value)| self.note(key, value.as_deref()))
+        for change in changes {
+            let number = &mut self.state.meta.number;
+            let place = place_of(change, || {
+                *number += 1;
+                *number
+            });
+            self.note(&place, change.1.as_deref())?;
+        }
+        Ok(())
     }
 
     /// Puts a note in place, or removes it.

@@ -38,7 +38,7 @@ pub(crate) struct Meta {
     /// The group commit that wrote this.
     #[n(0)]
     pub(super) group: u64,
-    /// The last number given out as a fencing token or a chunk's name.
+    /// The last number given out: as a fencing token, a chunk's name, or a note's number.
     #[n(1)]
     pub(super) number: u64,
     /// The ledger's opening.

@@ -45,7 +45,7 @@ use witness::Witness;
 use super::{Ledger, LedgerError, Note, NoteChange, Swept};
 use crate::clock::{BoxFuture, Clock};
 use crate::fault;
-use crate::ledger::Filter;
+use crate::ledger::{Filter, check_keys};
 use crate::protocol::{
     Change, Claim, DeadLetter, DeadLetterId, Facts, Record, RecordId, Reply, Settled, Step, decide_claim,
 };
@@ -269,6 +269,9 @@ impl Ledger for SledLedger {
     fn apply(&self, id: &RecordId, step: Step) -> BoxFuture<'static, Result<Reply, LedgerError>> {
         let (shared, id) = (Arc::clone(&self.shared), id.clone());
         Box::pin(async move {
+            if let Step::Complete { notes, .. } = &step {
+                check_keys(notes)?;
+            }
             let (done, answer): (Done<Reply>, _) = oneshot::channel();
             shared.enqueue(Job::Step { slot: Slot::of(&id), id, step, done }, answer).answer().await
         })
@@ -332,6 +335,7 @@ impl Ledger for SledLedger {
     fn write_notes(&self, changes: Vec<NoteChange>) -> BoxFuture<'static, Result<(), LedgerError>> {
         let shared = Arc::clone(&self.shared);
         Box::pin(async move {
+            check_keys(&changes)?;
             let (done, answer): (Done<()>, _) = oneshot::channel();
             shared.enqueue(Job::Notes { changes, done }, answer).answer().await
         })

@@ -6,14 +6,15 @@ use std::collections::BTreeSet;
 use super::index::hash;
 use super::journal::{Draft, Entry, Journal, Running};
 use super::layout::{
-    BUCKET, CHUNK, ClosedBucket, DEAD, HASHES, Holds, JOURNAL, LIVE, Meta, SETTLED, bucket_in, bucket_key, number_in,
+    BUCKET, CHUNK, ClosedBucket, DEAD, HASHES, Holds, JOURNAL, LIVE, Meta, NOTE, SETTLED, bucket_in, bucket_key,
+    number_in,
 };
 use super::opening::counts;
 use super::shelf::close_bucket;
 use super::store::{Batch, Store};
 use crate::clock;
 use crate::fault;
-use crate::ledger::LedgerError;
+use crate::ledger::{LedgerError, number_of};
 use crate::protocol::{Live, Phase, Settled};
 
 /// Makes the numbers true. A ledger with nothing in it stays as it is.
@@ -48,11 +49,15 @@ pub(super) fn rescue(store: &Store) -> Result<(), LedgerError> {
     store.write(batch)
 }
 
-/// No token, chunk's name or opening's number is given out twice.
+/// No token, chunk's name, note's or opening's number is given out twice.
 fn highest_numbers(store: &Store, meta: &mut Meta) -> Result<(), LedgerError> {
     if let Some(chunk) = store.last(&[CHUNK])? {
         meta.number = meta.number.max(u64::from_be_bytes(number_in(&chunk)));
     }
+    store.keys(&[NOTE], |key| {
+        let number = std::str::from_utf8(key).ok().and_then(number_of);
+        meta.number = meta.number.max(number.unwrap_or(0));
+    })?;
     store.each(&[LIVE], |_, live: Result<Live, _>| {
         let Ok(live) = live else { return Ok(()) };
         meta.number = meta.number.max(live.token);

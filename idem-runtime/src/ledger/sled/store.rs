@@ -218,6 +218,11 @@ impl Store {
         })
     }
 
+    /// Hands what is in its memory to the operating system, and tells of a write that its background was refused.
+    pub(super) fn flush(&self) -> Result<(), LedgerError> {
+        self.call(|tree| tree.flush().map(|_| ()))
+    }
+
     /// Lets go of sled without its clean-up, which might wait for what panicked.
     pub(super) fn abandon(self) {
         std::mem::forget(self.db);

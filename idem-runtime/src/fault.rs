@@ -25,7 +25,7 @@ mod points {
 
     /// A group is decided, and nothing of it is written; this one can also be told to fail, as [`refused`] says.
     pub(crate) const DECIDED: &str = "idem::decided";
-    /// Its batch is in sled's memory.
+    /// Its batch is in sled's memory; this one can also be told to fail, as [`refused`] says.
     pub(crate) const APPLIED: &str = "idem::applied";
     /// Its batch is with the operating system, and not synced; this one can also be told to fail, as [`refused`] says.
     pub(crate) const FLUSHED: &str = "idem::flushed";

@@ -5,6 +5,8 @@
 
 mod clocks;
 mod folders;
+mod places;
+mod refused;
 mod threads;
 
 use std::future::Future;

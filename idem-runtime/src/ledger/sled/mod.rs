@@ -298,6 +298,16 @@ impl Shared {
         Waiting { answer, shared: Arc::clone(self) }
     }
 
+    /// Has the committer open it again when it was refused a write: it does so before any job.
+    async fn open_again(self: &Arc<Self>) -> Result<(), LedgerError> {
+        self.is_here()?;
+        if !matches!(&*self.engine.read(), Engine::Refused(..)) {
+            return Ok(());
+        }
+        let (done, answer): (Done<()>, _) = oneshot::channel();
+        self.enqueue(Job::Notes { changes: Vec::new(), done }, answer).answer().await
+    }
+
     fn committer_died(&self) -> LedgerError {
         LedgerError::Poisoned { path: self.folder.path().to_owned(), detail: "its committer died".to_owned() }
     }
@@ -332,43 +342,50 @@ impl Ledger for SledLedger {
             // A record of the group that is being written may still come to nothing.
             Ok(settled.filter(|_| !self.shared.unsynced.lock().contains(&slot)))
         });
-        let decision =
-            decide_claim(id, Some(Record::Settled(settled.ok()??)), claim, &self.shared.facts_for_reading());
+        let decision = decide_claim(id, Some(Record::Settled(settled.ok()??)), claim, &self.shared.facts_for_reading());
         (decision.record == Change::Keep).then_some(decision.reply)
     }
 
     fn record(&self, id: &RecordId) -> BoxFuture<'static, Result<Option<Record>, LedgerError>> {
-        let slot = Slot::of(id);
-        let read = self.shared.durably(|store| self.shared.record(store, &slot));
-        Box::pin(std::future::ready(read))
+        let (shared, slot) = (Arc::clone(&self.shared), Slot::of(id));
+        Box::pin(async move {
+            shared.open_again().await?;
+            shared.durably(|store| shared.record(store, &slot))
+        })
     }
 
     fn letter(&self, id: DeadLetterId) -> BoxFuture<'static, Result<Option<DeadLetter>, LedgerError>> {
-        let read = self.shared.durably(|store| {
-            let open = store.get::<DeadLetter>(&letter_key(OPEN_LETTER, id))?;
-            let found = match open {
-                Some(found) => Some(found),
-                None => store.get::<DeadLetter>(&letter_key(CLOSED_LETTER, id))?,
-            };
-            Ok(found.map(|(letter, _)| letter))
-        });
-        Box::pin(std::future::ready(read))
+        let shared = Arc::clone(&self.shared);
+        Box::pin(async move {
+            shared.open_again().await?;
+            shared.durably(|store| {
+                let open = store.get::<DeadLetter>(&letter_key(OPEN_LETTER, id))?;
+                let found = match open {
+                    Some(found) => Some(found),
+                    None => store.get::<DeadLetter>(&letter_key(CLOSED_LETTER, id))?,
+                };
+                Ok(found.map(|(letter, _)| letter))
+            })
+        })
     }
 
     fn letters(&self, filter: &Filter) -> BoxFuture<'static, Result<Vec<DeadLetter>, LedgerError>> {
-        let (done, answer) = oneshot::channel();
-        let (reader, wanted) = (Arc::clone(&self.shared), filter.clone());
-        // A listing may read many letters: on a thread of its own it holds up no handler.
-        let started = list::on_its_own(move || {
-            // Nobody may be waiting for it any more.
-            let _ = done.send(reader.durably(|store| list::letters(store, &wanted)));
-        });
-        if started.is_err() {
-            // Where no thread can be started, it takes the caller's.
-            let read = self.shared.durably(|store| list::letters(store, filter));
-            return Box::pin(std::future::ready(read));
-        }
-        Box::pin(Waiting { answer, shared: Arc::clone(&self.shared) }.answer())
+        let (shared, filter) = (Arc::clone(&self.shared), filter.clone());
+        Box::pin(async move {
+            shared.open_again().await?;
+            let (done, answer) = oneshot::channel();
+            let (reader, wanted) = (Arc::clone(&shared), filter.clone());
+            // A listing may read many letters: on a thread of its own it holds up no handler.
+            let started = list::on_its_own(move || {
+                // Nobody may be waiting for it any more.
+                let _ = done.send(reader.durably(|store| list::letters(store, &wanted)));
+            });
+            match started {
+                Ok(()) => Waiting { answer, shared }.answer().await,
+                // Where no thread can be started, it takes the caller's.
+                Err(_) => shared.durably(|store| list::letters(store, &filter)),
+            }
+        })
     }
 
     fn open_letters(&self) -> BoxFuture<'static, Result<u64, LedgerError>> {
@@ -387,8 +404,11 @@ impl Ledger for SledLedger {
         after: Option<&str>,
         limit: usize,
     ) -> BoxFuture<'static, Result<Vec<Note>, LedgerError>> {
-        let read = self.shared.durably(|store| list::notes(store, prefix, after, limit));
-        Box::pin(std::future::ready(read))
+        let (shared, prefix, after) = (Arc::clone(&self.shared), prefix.to_owned(), after.map(str::to_owned));
+        Box::pin(async move {
+            shared.open_again().await?;
+            shared.durably(|store| list::notes(store, &prefix, after.as_deref(), limit))
+        })
     }
 
     fn write_notes(&self, changes: Vec<NoteChange>) -> BoxFuture<'static, Result<(), LedgerError>> {

@@ -213,7 +213,7 @@ impl Store {
     pub(super) fn write(&self, batch: Batch) -> Result<(), LedgerError> {
         self.call(|tree| {
             tree.apply_batch(batch.writes)?;
-            fault::point!(APPLIED);
+            fault::point!(APPLIED, |said| Err(fault::refused(said.as_deref()).into()));
             tree.flush().map(|_| ())
         })
     }

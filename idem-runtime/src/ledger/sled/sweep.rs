@@ -13,12 +13,7 @@ use crate::ledger::{LedgerError, Swept};
 use crate::protocol::{Change, Live, Record, RecordId, Reply, Step, decide};
 
 pub(super) async fn sweep(shared: &Arc<Shared>, settled: usize, retention: Duration) -> Result<Swept, LedgerError> {
-    shared.is_here()?;
-    if shared.engine.read().open().is_err() {
-        // The committer opens it again before any job, and who only reads must not have to wait for a call.
-        let (done, answer) = oneshot::channel();
-        shared.enqueue(Job::Notes { changes: Vec::new(), done }, answer).answer().await?;
-    }
+    shared.open_again().await?;
     let mut swept = Swept::default();
     sweep_live(shared, &mut swept).await?;
     if settled > 0 {

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use futures_util::StreamExt;
+use idem_runtime::ledger::SledLedger;
 use idem_runtime::{Error, Filter, Idem, LedgerError, idempotent};
 
 static EFFECTS: OnceLock<PathBuf> = OnceLock::new();
@@ -105,6 +106,50 @@ async fn fill() {
     say("finished");
 }
 
+/// Forks, says what the child is told of the ledger, and whether the parent has lost anything by it.
+async fn forked(idem: Idem, folder: &str) {
+    let answer = async |number| idem.scope(work(number)).await.ok();
+    let first = answer(2).await;
+    let other = Path::new(folder).join("other");
+    let clock = std::sync::Arc::new(idem_runtime::testing::ManualClock::default());
+    let ledger = SledLedger::open(&other, 1 << 20, clock, "victim".to_owned()).expect("another ledger");
+    match fork::fork().expect("a fork") {
+        fork::Fork::Child => {
+            let told = |answer: Result<(), String>| {
+                say(&format!("child: {}", answer.err().unwrap_or_else(|| "nothing is wrong".to_owned())));
+            };
+            for number in [2, 3] {
+                let call = pollster::block_on(idem.scope(work(number)));
+                told(call.map(drop).map_err(|error| error.to_string()));
+            }
+            let listed = pollster::block_on(idem.dead_letters().list(&Filter::default()));
+            told(listed.map(drop).map_err(|error| error.to_string()));
+            told(pollster::block_on(idem.sweep()).map(drop).map_err(|error| error.to_string()));
+            told(pollster::block_on(idem.close()).map_err(|error| error.to_string()));
+            drop(idem);
+            drop(ledger);
+            say("child: dropped");
+            std::process::exit(0);
+        }
+        fork::Fork::Parent(child) => {
+            say(&format!("forked: {}", fork::waitpid(child).expect("it ends")));
+            let is_held = |folder: &Path| Idem::open(folder).is_err();
+            say(&format!("held: {}", is_held(Path::new(folder)) && is_held(&other)));
+            say(&format!("answered {first:?} {:?}", answer(3).await));
+            say(&format!("closed {}", idem.close().await.is_ok()));
+        }
+    }
+}
+
+/// Lists letters and closes where no more threads can be started.
+async fn threadless(idem: &Idem) {
+    let limit = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
+    rustix::process::setrlimit(rustix::process::Resource::Nproc, limit).expect("a limit can be lowered");
+    say(&format!("a thread: {}", std::thread::Builder::new().spawn(|| ()).is_ok()));
+    say(&format!("listed {:?}", idem.dead_letters().list(&Filter::default()).await.map(|all| all.len()).ok()));
+    say(&format!("closed {}", idem.close().await.is_ok()));
+}
+
 #[tokio::main]
 async fn main() {
     let arguments: Vec<_> = std::env::args().collect();
@@ -114,8 +159,11 @@ async fn main() {
         Ok(idem) => idem,
         Err(error) => return say(&format!("closed: {error}")),
     };
-    idem.install().expect("the only one");
     say("open");
+    if what == "forked" {
+        return forked(idem, folder).await;
+    }
+    idem.install().expect("the only one");
     match what.as_str() {
         "work" => work_through(rest[0].parse().expect("a count")).await,
         "abort" => say(&format!("{:?}", abort("A".to_owned()).await.map_err(|error| error.to_string()))),
@@ -126,6 +174,7 @@ async fn main() {
             }
         }
         "fill" => fill().await,
+        "threadless" => threadless(&idem).await,
         "hold" => drop(std::io::stdin().lock().lines().next()),
         other => panic!("nothing is called {other}"),
     }

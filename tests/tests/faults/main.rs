@@ -5,6 +5,8 @@
 
 mod clocks;
 mod folders;
+mod places;
+mod refused;
 mod sends;
 mod threads;
 

@@ -15,6 +15,7 @@ use super::journal::{Draft, Journal, Moves};
 use super::layout::{CLOSED_LETTER, DEAD, LIVE, Meta, NOTE, OPEN_LETTER, Slot, letter_key, note_key};
 use super::shelf::{Shelf, Shelving};
 use super::store::{Batch, Spill, Store};
+use super::undo::{Undo, may_take_back};
 use crate::clock;
 use crate::ledger::{LedgerError, NoteChange, place_of, untold};
 use crate::protocol::{
@@ -49,21 +50,24 @@ pub(super) struct Finished {
     /// What follows once it is durable.
     pub(super) moves: Moves,
     pub(super) closed: Vec<Arc<Bucket>>,
+    /// What follows when its callers are told that it was not written.
+    pub(super) undo: Undo,
 }
 
 /// A group that is being put together.
 pub(super) struct Group<'a> {
     shared: &'a Shared,
-    store: &'a Store,
-    state: &'a mut State,
-    batch: Batch,
+    pub(super) store: &'a Store,
+    pub(super) state: &'a mut State,
+    pub(super) batch: Batch,
     draft: Draft,
     changed: HashMap<Slot, (Option<Record>, Stands), foldhash::fast::RandomState>,
     letters: HashMap<DeadLetterId, (DeadLetter, Option<Spill>)>,
     /// The notes this group changed: whether they are there now, and their chunks.
     notes: HashMap<String, Option<Option<Spill>>>,
-    now: Timestamp,
+    pub(super) now: Timestamp,
     wrote: bool,
+    undo: Undo,
 }
 
 impl<'a> Group<'a> {
@@ -79,12 +83,14 @@ impl<'a> Group<'a> {
             notes: HashMap::new(),
             now,
             wrote: false,
+            undo: Undo::default(),
         }
     }
 
     /// Decides a job. An error is the store's; one record that cannot be read is no trouble for the others.
     pub(super) fn take(&mut self, job: Job, facts: &mut Facts) -> Result<Answer, LedgerError> {
         facts.token = self.state.meta.number + 1;
+        self.undo.takes_notes = matches!(job, Job::Notes { .. });
         match job {
             Job::Step { id, slot, step, done } => match self.step(&id, slot, &step, facts) {
                 Err(error) if !matches!(error, LedgerError::Record { .. }) => {
@@ -127,7 +133,7 @@ impl<'a> Group<'a> {
         };
         let moves = journal.write(self.draft, &self.shared.running.read(), meta, &mut self.batch, still)?;
         let settles = self.changed.into_keys().collect();
-        Ok(Some(Finished { batch: self.batch, settles, moves, closed }))
+        Ok(Some(Finished { batch: self.batch, settles, moves, closed, undo: self.undo }))
     }
 
     fn shelving(&mut self) -> Shelving<'_> {
@@ -140,16 +146,21 @@ impl<'a> Group<'a> {
             Some(known) => known.clone(),
             None => self.load(&slot)?,
         };
+        let before = may_take_back(step).then(|| record.clone());
         let decision = decide(id, record, step, facts);
         self.write_notes(decision.notes(step))?;
-        match decision.letter {
-            LetterChange::Keep => {}
+        let letter = match decision.letter {
+            LetterChange::Keep => None,
             LetterChange::Open(letter) => {
                 self.note(&untold(letter.id), Some(&[]))?;
                 self.count(OPEN_LETTER, 1);
                 self.put_letter(*letter, None)?;
+                None
             }
-            LetterChange::Act { letter, act } => self.act(letter, *act)?,
+            LetterChange::Act { letter, act } => Some(self.act(letter, *act)?),
+        };
+        if letter.is_some() || !matches!(decision.record, Change::Keep) {
+            self.undo.step(slot.clone(), before, letter, &decision.reply);
         }
         match decision.record {
             Change::Keep => {}
@@ -159,8 +170,8 @@ impl<'a> Group<'a> {
         Ok(decision.reply)
     }
 
-    /// Does something to a letter, and moves it to where it belongs then.
-    fn act(&mut self, id: DeadLetterId, act: Act) -> Result<(), LedgerError> {
+    /// Does something to a letter, and moves it to where it belongs then. Gives it as it was.
+    fn act(&mut self, id: DeadLetterId, act: Act) -> Result<DeadLetter, LedgerError> {
         let was = if act.deed == Deed::Restored { CLOSED_LETTER } else { OPEN_LETTER };
         let known = match self.letters.remove(&id) {
             Some(written) => Some(written),
@@ -169,18 +180,21 @@ impl<'a> Group<'a> {
         let Some((mut letter, spill)) = known else {
             return Err(LedgerError::Record { detail: format!("the dead letter {id} of its record is missing") });
         };
+        let before = letter.clone();
         letter.act(act);
         let kind = kind_of(&letter);
         if kind == was {
-            return self.put_letter(letter, spill);
+            self.put_letter(letter, spill)?;
+            return Ok(before);
         }
         self.batch.remove(&letter_key(was, id), spill);
         self.count(was, -1);
         self.count(kind, 1);
-        self.put_letter(letter, None)
+        self.put_letter(letter, None)?;
+        Ok(before)
     }
 
-    fn put_letter(&mut self, letter: DeadLetter, old: Option<Spill>) -> Result<(), LedgerError> {
+    pub(super) fn put_letter(&mut self, letter: DeadLetter, old: Option<Spill>) -> Result<(), LedgerError> {
         self.wrote = true;
         let key = letter_key(kind_of(&letter), letter.id);
         let spill = self.batch.put(key, &letter, old, &mut self.state.meta.number)?;
@@ -201,7 +215,7 @@ impl<'a> Group<'a> {
     }
 
     /// Puts a note in place, or removes it.
-    fn note(&mut self, key: &str, value: Option<&[u8]>) -> Result<(), LedgerError> {
+    pub(super) fn note(&mut self, key: &str, value: Option<&[u8]>) -> Result<(), LedgerError> {
         let place = note_key(key);
         let stood = match self.notes.get(key) {
             Some(stands) => *stands,
@@ -219,13 +233,14 @@ impl<'a> Group<'a> {
             (None, None) => None,
         };
         self.wrote |= stands.is_some() || stood.is_some();
+        self.undo.note(key, stood.is_none() && stands.is_some());
         self.count(NOTE, i64::from(stands.is_some()) - i64::from(stood.is_some()));
         self.notes.insert(key.to_owned(), stands);
         Ok(())
     }
 
     /// Reads a record that this group has not changed.
-    fn load(&self, slot: &Slot) -> Result<(Option<Record>, Stands), LedgerError> {
+    pub(super) fn load(&self, slot: &Slot) -> Result<(Option<Record>, Stands), LedgerError> {
         if let Some(held) = self.shared.running.read().get(slot) {
             let live = held.live.clone();
             let token = live.token;
@@ -248,14 +263,14 @@ impl<'a> Group<'a> {
         })
     }
 
-    fn count(&mut self, kind: u8, more: i64) {
+    pub(super) fn count(&mut self, kind: u8, more: i64) {
         if let Some(count) = self.state.meta.counts.of(kind) {
             *count = count.saturating_add_signed(more);
         }
     }
 
     /// Moves a record to where it belongs now.
-    fn replace(&mut self, slot: Slot, stood: Stands, record: Option<Record>) -> Result<(), LedgerError> {
+    pub(super) fn replace(&mut self, slot: Slot, stood: Stands, record: Option<Record>) -> Result<(), LedgerError> {
         self.wrote = true;
         let stands = match &record {
             None => Stands::Nowhere,
@@ -336,6 +351,6 @@ impl<'a> Group<'a> {
 }
 
 /// Where a letter stands.
-fn kind_of(letter: &DeadLetter) -> u8 {
+pub(super) fn kind_of(letter: &DeadLetter) -> u8 {
     if letter.state == LetterState::Open { OPEN_LETTER } else { CLOSED_LETTER }
 }

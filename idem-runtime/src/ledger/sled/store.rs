@@ -202,9 +202,14 @@ impl Store {
     pub(super) fn write(&self, batch: Batch) -> Result<(), LedgerError> {
         self.call(|tree| {
             tree.apply_batch(batch.writes)?;
-            fault::point!(APPLIED);
+            fault::point!(APPLIED, |said| Err(fault::refused(said.as_deref()).into()));
             tree.flush().map(|_| ())
         })
+    }
+
+    /// Hands what is in its memory to the operating system, and tells of a write that its background was refused.
+    pub(super) fn flush(&self) -> Result<(), LedgerError> {
+        self.call(|tree| tree.flush().map(|_| ()))
     }
 
     /// Lets go of sled without its clean-up, which might wait for what panicked.

@@ -33,6 +33,8 @@ enum Trouble {
     Io(#[from] std::io::Error),
     #[error("the first attempt always fails")]
     First,
+    #[error("this number always fails")]
+    Own,
 }
 
 #[idempotent(name = "victim.work", key = "number", retries = 1000)]
@@ -60,6 +62,41 @@ async fn abort(key: String) -> Result<(), Trouble> {
 async fn abort_once(key: String) -> Result<(), Trouble> {
     effect(&key)?;
     std::process::abort()
+}
+
+/// Every tenth is a dead letter, every fifth is too large to stand in one place.
+#[idempotent(name = "victim.text", key = "number", retries = 0)]
+async fn text(number: u32) -> Result<String, Trouble> {
+    say(&format!("ran {number}"));
+    tokio::task::yield_now().await;
+    match number % 10 {
+        9 => Err(Trouble::Own),
+        0 | 5 => Ok(number.to_string().repeat(4000)),
+        _ => Ok(number.to_string().repeat(400)),
+    }
+}
+
+#[idempotent(name = "victim.once", key = "number", on_crash = "bury")]
+async fn once(number: u32) -> Result<u32, Trouble> {
+    say(&format!("ran {number}"));
+    Ok(number)
+}
+
+/// Works through these numbers in rounds of sixteen, whatever comes of them.
+async fn rounds(from: u32, to: u32) {
+    for first in (from..to).step_by(16) {
+        let round = (first..to.min(first + 16)).map(|number| async move {
+            match text(number).await {
+                Ok(_) | Err(Trouble::Own | Trouble::Idem(Error::DeadLettered { .. })) => {
+                    say(&format!("answered {number}"))
+                }
+                Err(error) => say(&format!("refused {number} {error}")),
+            }
+        });
+        futures_util::future::join_all(round).await;
+        say("round");
+    }
+    say("finished");
 }
 
 /// Works through the numbers below `count`, sixteen at a time, and says each answer.
@@ -126,6 +163,19 @@ async fn main() {
             }
         }
         "fill" => fill().await,
+        "rounds" => {
+            rounds(rest[0].parse().expect("a number"), rest[1].parse().expect("a number")).await;
+            // Whoever wants to kill it has the time to.
+            std::io::stdin().lock().lines().next();
+        }
+        "once" => {
+            for _ in 0..rest[0].parse().expect("a number of calls") {
+                match once(1).await {
+                    Ok(_) => say("answered 1"),
+                    Err(error) => say(&format!("refused 1 {error}")),
+                }
+            }
+        }
         "hold" => drop(std::io::stdin().lock().lines().next()),
         other => panic!("nothing is called {other}"),
     }

@@ -64,8 +64,12 @@ async fn abort_once(key: String) -> Result<(), Trouble> {
     std::process::abort()
 }
 
+fn may_pass(error: &Trouble) -> bool {
+    !matches!(error, Trouble::Own)
+}
+
 /// Every tenth is a dead letter, every fifth is too large to stand in one place.
-#[idempotent(name = "victim.text", key = "number", retries = 0)]
+#[idempotent(name = "victim.text", key = "number", retries = 1000, retry_if = may_pass)]
 async fn text(number: u32) -> Result<String, Trouble> {
     say(&format!("ran {number}"));
     tokio::task::yield_now().await;
@@ -80,6 +84,19 @@ async fn text(number: u32) -> Result<String, Trouble> {
 async fn once(number: u32) -> Result<u32, Trouble> {
     say(&format!("ran {number}"));
     Ok(number)
+}
+
+/// Many of sled's buffers large.
+#[idempotent(name = "victim.large", key = "number", retries = 1000)]
+async fn large(number: u32) -> Result<String, Trouble> {
+    Ok("large".repeat(600_000))
+}
+
+fn tell<T>(number: u32, answer: Result<T, Trouble>) {
+    match answer {
+        Ok(_) => say(&format!("answered {number}")),
+        Err(error) => say(&format!("refused {number} {error}")),
+    }
 }
 
 /// Works through these numbers in rounds of sixteen, whatever comes of them.
@@ -170,11 +187,14 @@ async fn main() {
         }
         "once" => {
             for _ in 0..rest[0].parse().expect("a number of calls") {
-                match once(1).await {
-                    Ok(_) => say("answered 1"),
-                    Err(error) => say(&format!("refused 1 {error}")),
-                }
+                tell(1, once(1).await);
             }
+        }
+        "large" => {
+            for number in 0..rest[0].parse().expect("a count") {
+                tell(number, large(number).await);
+            }
+            say("finished");
         }
         "hold" => drop(std::io::stdin().lock().lines().next()),
         other => panic!("nothing is called {other}"),

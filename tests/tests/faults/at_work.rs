@@ -21,7 +21,7 @@ async fn each(kind: &'static str, error: i32, judge: fn(&Life) -> Result<(), Str
     let opening = at_opening(&ledger, kind, LOG);
     let mut random = Rng::with_seed(seed());
     let mut wrong = Vec::new();
-    let later = (0..8).map(|_| random.usize(5..30));
+    let later = (0..5).map(|_| random.usize(5..30));
     let tried: Vec<_> = (1..5).chain(later).map(|nth| Fault { kind, nth: opening + nth, error, file: LOG }).collect();
     for fault in &tried {
         if let Err(complaint) = one(ledger.copy(), *fault, judge).await {
@@ -86,6 +86,26 @@ async fn after_a_failed_write_of_the_log_nothing_is_lost() {
     each("write", ENOSPC, never_damaged).await;
 }
 
+/// sled writes what does not fit in one of its buffers in threads of its own, and leaves those who wait for it.
+#[tokio::test]
+async fn a_write_that_fails_in_the_midst_of_a_large_result_lets_nobody_wait_for_ever() {
+    let ledger = Ledger::young();
+    let opening = at_opening(&ledger, "write", LOG);
+    let mut wrong = Vec::new();
+    for nth in 1..=10 {
+        let (ledger, fault) = (ledger.copy(), Fault { kind: "write", nth: opening + nth, error: ENOSPC, file: LOG });
+        let life = Disk::failing(fault).live(ledger.path(), &["large", "3"]);
+        let result = match never_damaged(&life) {
+            Ok(()) => ledger.check().await,
+            wrong => wrong,
+        };
+        if let Err(complaint) = result {
+            wrong.push(format!("{fault}, {opening} at the opening: {complaint}"));
+        }
+    }
+    complain(&wrong, 10);
+}
+
 /// sled syncs in the background, too, and only logs that it failed; the system tells the ledger's next sync of it.
 #[tokio::test]
 async fn after_a_failed_sync_in_the_background_nothing_is_acknowledged_and_nothing_is_lost() {
@@ -112,7 +132,7 @@ async fn a_read_that_fails_while_the_ledger_opens_again_after_a_refused_write() 
     let refused = Fault { kind: "write", nth: at_opening(&ledger, "write", LOG) + 5, error: ENOSPC, file: LOG };
     let mut random = Rng::with_seed(seed());
     let mut wrong = Vec::new();
-    let tried = random.choose_multiple(1..=reads, 60);
+    let tried = random.choose_multiple(1..=reads, 40);
     for nth in &tried {
         let faults = vec![refused, Fault { kind: "read", nth: *nth, error: EIO, file: "" }];
         let mut ledger = ledger.copy();

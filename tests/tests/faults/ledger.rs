@@ -42,7 +42,7 @@ impl Ledger {
     pub(crate) fn killed() -> Self {
         let mut ledger = Self::new();
         // An opening leaves a snapshot of what there is, and the last life is the longest.
-        for rounds in [2, 4, 24] {
+        for rounds in [2, 3, 12] {
             let life = ledger.work(&Disk::default(), rounds).unwrap();
             assert_eq!(life.errors().next(), None);
         }

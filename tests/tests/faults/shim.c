@@ -130,11 +130,12 @@ static off_t size(int file) {
     return stat.st_size;
 }
 
-/* A sync of a part of the log, or with `end` 0 of all of it: whether it fails. */
+/* A sync of the log, or of a part of it: whether it fails. One of a part leaves the data in the drive's own cache, so that
+ * a sync of all of it that fails after it loses that, too. */
 static int sync_log(int fd, int error, off_t at, off_t end) {
     int log = open_log();
     off_t all = size(log);
-    copy(log, error ? -1 : disk, 1, at, end && end < all ? end : all);
+    if (error || !end) copy(log, error ? -1 : disk, 1, at, end && end < all ? end : all);
     if (!error && !end && syscall(SYS_ftruncate, disk, all)) abort();
     syscall(SYS_close, log);
     if (fd >= FDS) abort();
@@ -168,9 +169,15 @@ __attribute__((destructor)) static void end(void) {
             then;                                                                                                          \
         }                                                                                                                  \
         pthread_mutex_unlock(&lock);                                                                                       \
+        if (done < 0) late(kind);                                                                                          \
         errno = error;                                                                                                     \
         return done;                                                                                                       \
     } while (0)
+
+/* A disk tries for a while before it gives up; those who wait for a write are waiting by then. */
+static void late(const char *kind) {
+    if (!strcmp(kind, "write")) usleep(50 * 1000);
+}
 
 /* Rust's File::read_at; what sled reads of its log. */
 ssize_t pread64(int fd, void *to, size_t count, off64_t at) {

@@ -7,7 +7,7 @@ use std::sync::{OnceLock, mpsc};
 use std::time::Duration;
 
 /// How long a victim may say nothing; only one that hangs takes that long.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) const EIO: i32 = 5;
 pub(crate) const ENOSPC: i32 = 28;
@@ -81,7 +81,9 @@ impl Disk {
         child.wait().unwrap();
         lines.extend(said);
         let _ = reader.join().unwrap();
-        assert!(!hangs, "it hangs with {self:?} after {lines:?}");
+        if hangs {
+            lines.push("it hangs".to_owned());
+        }
         let calls = std::fs::read_to_string(trace.path()).unwrap().lines().map(str::to_owned).collect();
         Life { lines, calls }
     }

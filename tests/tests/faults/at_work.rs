@@ -46,12 +46,12 @@ async fn one(mut ledger: Ledger, fault: Fault, judge: fn(&Life) -> Result<(), St
     ledger.check().await.map_err(|complaint| format!("when the power was cut: {complaint}"))
 }
 
-/// Nothing is acknowledged after a round in which somebody was refused.
+/// Nothing is acknowledged after a round in which a call was refused.
 fn poisoned(life: &Life) -> Result<(), String> {
     never_damaged(life)?;
     let mut rounds = life.lines.split(|line| line == "round");
     if !rounds.any(|round| round.iter().any(|line| line.starts_with("refused"))) {
-        return Err("nobody is refused".to_owned());
+        return Err("no call is refused".to_owned());
     }
     match rounds.flatten().find(|line| line.starts_with("answered")) {
         Some(line) => Err(format!("it goes on: {line}")),
@@ -59,7 +59,7 @@ fn poisoned(life: &Life) -> Result<(), String> {
     }
 }
 
-/// Something is refused, or nothing; no error is of damage, and none says to remove anything.
+/// It works through all its rounds; no error speaks of damage, and none says to remove anything.
 fn never_damaged(life: &Life) -> Result<(), String> {
     if life.lines.last().is_none_or(|line| line != "finished") {
         return Err(format!("it ends with {:?}", life.lines.last()));
@@ -86,9 +86,9 @@ async fn after_a_failed_write_of_the_log_nothing_is_lost() {
     each("write", ENOSPC, never_damaged).await;
 }
 
-/// sled writes what does not fit in one of its buffers in threads of its own, and leaves those who wait for it.
+/// sled writes a full buffer in another thread, and does not always wake those who wait for it when that fails.
 #[tokio::test]
-async fn a_write_that_fails_in_the_midst_of_a_large_result_lets_nobody_wait_for_ever() {
+async fn a_write_that_fails_in_the_midst_of_a_large_result_leaves_no_call_waiting() {
     let ledger = Ledger::young();
     let opening = at_opening(&ledger, "write", LOG);
     let mut wrong = Vec::new();
@@ -158,7 +158,7 @@ fn works_in_the_end(life: &Life) -> Result<(), String> {
             Err(format!("it is refused to the end: {error}"))
         }
         Some(_) => Ok(()),
-        None => Err("nobody is refused".to_owned()),
+        None => Err("no call is refused".to_owned()),
     }
 }
 

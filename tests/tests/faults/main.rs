@@ -1,5 +1,7 @@
-//! Faults of the machine: reads, writes and syncs that fail, threads that die, clocks that step, folders that are read-only, disks that
-//! are full.
+//! Faults of the machine: reads, writes and syncs that fail, threads that die, clocks that step, folders that are
+//! read-only, disks that are full.
+//!
+//! `IDEM_FAULTS_SEED` gives a run again whose sample of calls was chosen by chance.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 

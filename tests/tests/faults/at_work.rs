@@ -39,9 +39,7 @@ async fn one(mut ledger: Ledger, fault: Fault, judge: fn(&Life) -> Result<(), St
     // The next process brings everything again, and goes on.
     let end = ledger.next() + 5 * 16;
     let next = ledger.bring(&Disk { faults: Vec::new(), log }, 0..end, "finished")?;
-    if let Some(error) = next.errors().next() {
-        return Err(format!("the next process says {error}"));
-    }
+    never_refused(&next)?;
     ledger.cut();
     ledger.check().await.map_err(|complaint| format!("when the power was cut: {complaint}"))
 }
@@ -66,6 +64,17 @@ fn never_damaged(life: &Life) -> Result<(), String> {
     }
     match life.errors().find(|said| said.contains("damaged") || said.contains("remove")) {
         Some(said) => Err(format!("it says {said}")),
+        None => Ok(()),
+    }
+}
+
+/// The next process opens the folder and is refused nothing.
+fn never_refused(next: &Life) -> Result<(), String> {
+    match next.errors().next() {
+        Some(error) => Err(format!("the next process says {error}")),
+        None if next.lines.last().is_none_or(|line| line != "finished") => {
+            Err(format!("the next process ends with {:?}", next.lines.last()))
+        }
         None => Ok(()),
     }
 }
@@ -95,11 +104,8 @@ async fn a_write_that_fails_in_the_midst_of_a_large_result_leaves_no_call_waitin
     for nth in 1..=10 {
         let (ledger, fault) = (ledger.copy(), Fault { kind: "write", nth: opening + nth, error: ENOSPC, file: LOG });
         let life = Disk::failing(fault).live(ledger.path(), &["large", "3"]);
-        let result = match never_damaged(&life) {
-            Ok(()) => ledger.check().await,
-            wrong => wrong,
-        };
-        if let Err(complaint) = result {
+        let next = Disk::default().live(ledger.path(), &["large", "3"]);
+        if let Err(complaint) = ledger.check_after(never_damaged(&life).and_then(|()| never_refused(&next))).await {
             wrong.push(format!("{fault}, {opening} at the opening: {complaint}"));
         }
     }
@@ -120,7 +126,7 @@ async fn after_a_failed_sync_in_the_background_nothing_is_acknowledged_and_nothi
     poisoned(&life).unwrap();
     let end = ledger.next() + 5 * 16;
     let next = ledger.bring(&Disk { faults: Vec::new(), log }, 0..end, "finished").unwrap();
-    assert_eq!(next.errors().next(), None);
+    never_refused(&next).unwrap();
     ledger.cut();
     ledger.check().await.unwrap();
 }
@@ -136,15 +142,9 @@ async fn a_read_that_fails_while_the_ledger_opens_again_after_a_refused_write() 
     for nth in &tried {
         let faults = vec![refused, Fault { kind: "read", nth: *nth, error: EIO, file: "" }];
         let mut ledger = ledger.copy();
-        let result = match ledger.work(&Disk { faults, log: None }, 12) {
-            Ok(life) => never_damaged(&life).and_then(|()| works_in_the_end(&life)),
-            Err(complaint) => Err(complaint),
-        };
-        let result = match result {
-            Ok(()) => ledger.check().await,
-            wrong => wrong,
-        };
-        if let Err(complaint) = result {
+        let life = ledger.work(&Disk { faults, log: None }, 12);
+        let said = life.and_then(|life| never_damaged(&life).and_then(|()| works_in_the_end(&life)));
+        if let Err(complaint) = ledger.check_after(said).await {
             wrong.push(format!("read {nth} of {reads}: {complaint}"));
         }
     }
@@ -163,7 +163,7 @@ fn works_in_the_end(life: &Life) -> Result<(), String> {
 }
 
 #[tokio::test]
-async fn a_read_that_fails_while_duplicates_are_answered() {
+async fn a_read_that_fails_at_work() {
     let ledger = Ledger::killed();
     let opening = at_opening(&ledger, "read", "");
     let all = Disk::default().live(ledger.copy().path(), &["rounds", "0", &ledger.next().to_string()]);
@@ -176,12 +176,8 @@ async fn a_read_that_fails_while_duplicates_are_answered() {
         let mut ledger = ledger.copy();
         let disk = Disk::failing(Fault { kind: "read", nth: *nth, error: EIO, file: "" });
         let all = 0..ledger.next() + 32;
-        let result = ledger.bring(&disk, all, "").and_then(|life| never_damaged(&life));
-        let result = match result {
-            Ok(()) => ledger.check().await,
-            wrong => wrong,
-        };
-        if let Err(complaint) = result {
+        let said = ledger.bring(&disk, all, "").and_then(|life| never_damaged(&life));
+        if let Err(complaint) = ledger.check_after(said).await {
             wrong.push(format!("read {nth} of {reads}, {opening} at the opening: {complaint}"));
         }
     }

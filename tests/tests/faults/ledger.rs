@@ -115,6 +115,15 @@ impl Ledger {
         fs::rename(self.path().join("disk"), self.path().join(LOG)).unwrap();
     }
 
+    /// Checks the folder, whatever was said before.
+    pub(crate) async fn check_after(&self, said: Result<(), String>) -> Result<(), String> {
+        match (said, self.check().await) {
+            (said, Ok(())) => said,
+            (Ok(()), wrong) => wrong,
+            (Err(said), Err(wrong)) => Err(format!("{said}; then: {wrong}")),
+        }
+    }
+
     /// Whether it opens and holds everything that was acknowledged: each number has its result or its letter, and no
     /// body starts.
     pub(crate) async fn check(&self) -> Result<(), String> {

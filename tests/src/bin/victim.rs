@@ -34,6 +34,8 @@ enum Trouble {
     Io(#[from] std::io::Error),
     #[error("the first attempt always fails")]
     First,
+    #[error("this number always fails")]
+    Own,
 }
 
 #[idempotent(name = "victim.work", key = "number", retries = 1000)]
@@ -61,6 +63,58 @@ async fn abort(key: String) -> Result<(), Trouble> {
 async fn abort_once(key: String) -> Result<(), Trouble> {
     effect(&key)?;
     std::process::abort()
+}
+
+fn may_pass(error: &Trouble) -> bool {
+    !matches!(error, Trouble::Own)
+}
+
+/// Every tenth is a dead letter, every fifth is too large to stand in one place.
+#[idempotent(name = "victim.text", key = "number", retries = 1000, retry_if = may_pass)]
+async fn text(number: u32) -> Result<String, Trouble> {
+    say(&format!("ran {number}"));
+    tokio::task::yield_now().await;
+    match number % 10 {
+        9 => Err(Trouble::Own),
+        0 | 5 => Ok(number.to_string().repeat(4000)),
+        _ => Ok(number.to_string().repeat(400)),
+    }
+}
+
+#[idempotent(name = "victim.once", key = "number", on_crash = "bury")]
+async fn once(number: u32) -> Result<u32, Trouble> {
+    say(&format!("ran {number}"));
+    Ok(number)
+}
+
+/// Many of sled's buffers large.
+#[idempotent(name = "victim.large", key = "number", retries = 1000)]
+async fn large(number: u32) -> Result<String, Trouble> {
+    Ok("large".repeat(600_000))
+}
+
+fn tell<T>(number: u32, answer: Result<T, Trouble>) {
+    match answer {
+        Ok(_) => say(&format!("answered {number}")),
+        Err(error) => say(&format!("refused {number} {error}")),
+    }
+}
+
+/// Works through these numbers in rounds of sixteen, whatever comes of them.
+async fn rounds(from: u32, to: u32) {
+    for first in (from..to).step_by(16) {
+        let round = (first..to.min(first + 16)).map(|number| async move {
+            match text(number).await {
+                // The dead letter is what was to come of it.
+                Err(Trouble::Own) => tell(number, Ok(())),
+                Err(Trouble::Idem(Error::DeadLettered { .. })) if number % 10 == 9 => tell(number, Ok(())),
+                answer => tell(number, answer),
+            }
+        });
+        futures_util::future::join_all(round).await;
+        say("round");
+    }
+    say("finished");
 }
 
 /// Works through the numbers below `count`, sixteen at a time, and says each answer.
@@ -175,6 +229,22 @@ async fn main() {
         }
         "fill" => fill().await,
         "threadless" => threadless(&idem).await,
+        "rounds" => {
+            rounds(rest[0].parse().expect("a number"), rest[1].parse().expect("a number")).await;
+            // A test that kills it here finds it alive.
+            std::io::stdin().lock().lines().next();
+        }
+        "once" => {
+            for _ in 0..rest[0].parse().expect("a number of calls") {
+                tell(1, once(1).await);
+            }
+        }
+        "large" => {
+            for number in 0..rest[0].parse().expect("a count") {
+                tell(number, large(number).await);
+            }
+            say("finished");
+        }
         "hold" => drop(std::io::stdin().lock().lines().next()),
         other => panic!("nothing is called {other}"),
     }

@@ -5,11 +5,12 @@ use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::batch::Batch;
 use super::group::{Finished, Group, State};
 use super::job::{Answer, Job};
 use super::layout::Slot;
 use super::opening::Opened;
-use super::store::{Batch, Store};
+use super::store::Store;
 use super::undo::TakenBack;
 use super::witness::Witness;
 use super::{Engine, Shared, recovery};
@@ -183,7 +184,7 @@ impl Committer {
     }
 
     /// Writes a group, and lets everybody know of what follows from it.
-    fn write(&mut self, store: &Store, finished: Finished) -> Result<(), LedgerError> {
+    fn write(&mut self, store: &Store, finished: Finished<'_>) -> Result<(), LedgerError> {
         let shared = Arc::clone(&self.shared);
         let Finished { batch, settles, moves, closed, .. } = finished;
         // Whoever reads for people waits until all that follows from the group can be read.
@@ -206,7 +207,7 @@ impl Committer {
     }
 
     /// The batch, sled's flush, and a real `fdatasync`; readers are kept off the group until all three are done.
-    fn write_durably(&self, store: &Store, batch: Batch, settles: Vec<Slot>) -> Result<(), LedgerError> {
+    fn write_durably(&self, store: &Store, batch: Batch<'_>, settles: Vec<Slot>) -> Result<(), LedgerError> {
         fault::point!(DECIDED, |said| Err(self.shared.folder.refused(&fault::refused(said.as_deref()))));
         self.shared.unsynced.lock().extend(settles);
         store.write(batch)?;

@@ -2,6 +2,7 @@
 //!
 //! Duplicates of settled messages are answered by the caller's own thread; everything else goes through one committer.
 
+mod batch;
 mod committer;
 mod folder;
 mod group;
@@ -11,6 +12,7 @@ mod journal;
 mod layout;
 mod limit;
 mod list;
+mod nudge;
 mod opening;
 mod queue;
 mod recovery;
@@ -269,7 +271,7 @@ impl Shared {
 
     /// A settled record.
     fn settled(&self, store: &Store, slot: &Slot) -> Result<Option<Settled>, LedgerError> {
-        let found = self.index.find(store, slot)?.map(|found| found.settled);
+        let found = self.index.find(store, slot)?;
         if found.is_some() || self.counts.lock().dead == 0 {
             return Ok(found);
         }
@@ -287,7 +289,7 @@ impl Shared {
         if let Some((dead, _)) = store.get(&slot.key(DEAD))? {
             return Ok(Some(Record::Settled(dead)));
         }
-        Ok(self.index.find(store, slot)?.map(|found| Record::Settled(found.settled)))
+        Ok(self.index.find(store, slot)?.map(Record::Settled))
     }
 
     fn enqueue<T>(self: &Arc<Self>, job: Job, answer: oneshot::Receiver<Result<T, LedgerError>>) -> Waiting<T> {

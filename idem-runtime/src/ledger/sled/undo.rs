@@ -98,14 +98,14 @@ impl TakenBack {
     }
 }
 
-impl Group<'_> {
+impl Group<'_, '_> {
     /// Puts everything in place as it was before a group that is in the log.
     pub(super) fn take_back(&mut self, back: &TakenBack) -> Result<(), LedgerError> {
         for (slot, record) in &back.records {
             let (now, stands) = self.load(slot)?;
             let record = match (now, stands) {
                 // A bucket lets go of nothing by itself: what is not to be there has lapsed.
-                (Some(Record::Settled(issued)), Stands::Bucket(..)) if issued.end == SettledAs::Issued => {
+                (Some(Record::Settled(issued)), Stands::Bucket) if issued.end == SettledAs::Issued => {
                     self.state.meta.number += 1;
                     Some(Record::Settled(Settled { token: self.state.meta.number, at: Timestamp::MIN, ..issued }))
                 }
@@ -114,20 +114,10 @@ impl Group<'_> {
             self.replace(slot.clone(), stands, record)?;
         }
         for letter in back.letters.values() {
-            let mut stood = None;
-            for kind in [OPEN_LETTER, CLOSED_LETTER] {
-                let key = letter_key(kind, letter.id);
-                match self.store.head(&key)? {
-                    None => {}
-                    Some(spill) if kind == kind_of(letter) => stood = Some(spill),
-                    Some(spill) => {
-                        self.batch.remove(&key, spill);
-                        self.count(kind, -1);
-                    }
-                }
+            for kind in [OPEN_LETTER, CLOSED_LETTER].into_iter().filter(|kind| *kind != kind_of(letter)) {
+                self.batch.remove(&letter_key(kind, letter.id), &mut self.state.meta)?;
             }
-            self.count(kind_of(letter), i64::from(stood.is_none()));
-            self.put_letter(letter.clone(), stood.flatten())?;
+            self.put_letter(letter)?;
         }
         back.notes.iter().try_for_each(|key| self.note(key, None))
     }

@@ -64,8 +64,8 @@ fn either(synced: Option<&Content>, written: Option<&Content>, random: &mut Rng)
 /// The name of cuts while sled recovers.
 pub(crate) const RECOVERING: &str = "sled recovering";
 
-/// A new snapshot is written and synced, and put in place of the old one; then the last segment's header is blank until
-/// sled has started, which overwrites the segments that are free. Nothing of that is synced before the ledger does.
+/// A new snapshot is written and synced, and put in place of the old one; then the last segment has another's header
+/// until sled has started, which overwrites the segments that are free. Nothing of that is synced before the ledger does.
 fn recovering(cut: &Cut, random: &mut Rng) -> (Image, String) {
     let is_snapshot = |name: &&PathBuf| name.to_string_lossy().contains("snap.");
     let (mut image, mut how) = (cut.synced.clone(), cut.what.to_owned());
@@ -78,10 +78,12 @@ fn recovering(cut: &Cut, random: &mut Rng) -> (Image, String) {
         }
         new.into_iter().for_each(|name| image.set(name, cut.written.0.get(name).cloned()));
         let mut log = mix(&cut.synced.log(), &cut.written.log(), random, &mut how);
-        // While sled starts, the header of the segment it goes on in is blank.
-        if let Some(last) = last_segment(&cut.written.log()).filter(|_| random.bool()) {
-            how += "; the last segment's header is blank";
-            log.write(last * SEGMENT / SECTOR, &[0; 20]);
+        // While sled starts, the segment it goes on in has the header of another.
+        let written = cut.written.log();
+        let last = last_segment(&written).filter(|last| *last > 0 && random.bool());
+        if let Some(last) = last {
+            how += "; the last segment has the header of the first";
+            log.write(last * SEGMENT / SECTOR, &written.sector(0)[..20]);
         }
         image.set(LOG, Some(log));
         return (image, how);

@@ -24,13 +24,15 @@ pub(super) struct Log {
     pub(super) length: u64,
     /// Where each segment stands in the file, by where it begins in the log of all time.
     segments: BTreeMap<u64, u64>,
+    /// Where some segment before them begins.
+    earlier: Option<u64>,
     /// The highest place that a header calls stable.
     stable: u64,
     /// Something cannot be read that a power cut seldom leaves.
     pub(super) doubtful: bool,
 }
 
-/// A segment whose header is blank for as long as sled starts.
+/// A segment whose header is another's for as long as sled starts.
 #[must_use = "its header is to be put back"]
 pub(super) struct Hidden {
     file: File,
@@ -54,17 +56,17 @@ impl Log {
         };
         let length = file.metadata()?.len();
         let tree = tree.to_owned();
-        Ok(Some(Self { file, tree, length, segments: BTreeMap::new(), stable: 0, doubtful: false }))
+        Ok(Some(Self { file, tree, length, segments: BTreeMap::new(), earlier: None, stable: 0, doubtful: false }))
     }
 
     /// Finds the segments from a place of the log on. `active` is where the first of them stands, should its header be
-    /// blank: an opening that broke off left it so (see [`Log::hide`]).
+    /// another's: an opening that broke off left it so (see [`Log::hide`]).
     ///
     /// A header that calls a place stable whose segment is not there was written, and what it speaks of was not: the power
     /// was cut in between. It and its like count for nothing; none of it was synced.
     pub(super) fn find_segments(&mut self, from: u64, active: Option<u64>) -> io::Result<()> {
         self.segments.clear();
-        let (mut stable, mut blank) = (BTreeMap::new(), None);
+        let (mut stable, mut hidden) = (BTreeMap::new(), None);
         let last = self.length.saturating_sub(HEADER as u64);
         for at in (0..=last).step_by(SEGMENT as usize).filter(|_| self.length >= HEADER as u64) {
             let mut bytes = [0; HEADER];
@@ -77,12 +79,13 @@ impl Log {
                     }
                     stable.insert(lsn, claim);
                 }
-                Head::Empty if Some(at) == active => blank = Some(at),
+                _ if Some(at) == active => hidden = Some(at),
+                Head::Begins(header) => self.earlier = Some(header.lsn),
                 Head::Unreadable => self.doubtful = true,
-                _ => {}
+                Head::Empty => {}
             }
         }
-        if let Some(at) = blank {
+        if let Some(at) = hidden {
             self.segments.entry(from).or_insert(at);
         }
         let segment = |place: u64| place / SEGMENT * SEGMENT;
@@ -189,20 +192,28 @@ impl Log {
         Ok(newest)
     }
 
-    /// Hides the segment that sled is to go on writing in behind a blank header, so that sled reads nothing of it when it
-    /// starts: what it failed to read it would overwrite. What stands behind its last message is overwritten, for what
-    /// comes next must not run into it. Gives the header, to be put back.
+    /// Whether [`Log::hide`] can hide a segment.
+    pub(super) fn can_hide(&self) -> bool {
+        self.earlier.is_some()
+    }
+
+    /// Hides the segment that sled is to go on writing in behind the header of one before it, so that sled reads nothing of
+    /// it when it starts: what it failed to read it would overwrite. Should sled not even find its snapshot, it sees that
+    /// header twice and refuses to start, before it has written anything. What stands behind the last message is
+    /// overwritten, for what comes next must not run into it. Gives the header, to be put back.
     pub(super) fn hide(&self, at: u64, until: u64) -> io::Result<Hidden> {
         let file = File::options().write(true).open(self.tree.join("db"))?;
         let (segment, used) = (self.segment(at)?, (until % SEGMENT) as usize);
+        let lsn = until / SEGMENT * SEGMENT;
         let header = match segment.first_chunk() {
-            Some(header) if header != &[0; HEADER] => *header,
-            _ => Header { lsn: until / SEGMENT * SEGMENT, stable: until / SEGMENT * SEGMENT }.bytes(),
+            Some(header) if matches!(Head::of(header), Head::Begins(header) if header.lsn == lsn) => *header,
+            _ => Header { lsn, stable: lsn }.bytes(),
         };
         if segment.get(used..).is_some_and(|rest| rest.iter().any(|byte| *byte != 0)) {
             file.write_all_at(&vec![0; segment.len() - used], at + used as u64)?;
         }
-        file.write_all_at(&[0; HEADER], at)?;
+        let earlier = self.earlier.unwrap_or(0);
+        file.write_all_at(&Header { lsn: earlier, stable: earlier }.bytes(), at)?;
         Ok(Hidden { file, at, header })
     }
 

@@ -118,7 +118,7 @@ pub async fn a_reader_of_numbered_notes_finds_none_behind(on: Arc<Subject>) {
     let mut read = Vec::<Note>::new();
     loop {
         // Asked before the look, so that the last look comes after the last write.
-        let ended = writers.iter().all(|writer| writer.is_finished());
+        let ended = writers.iter().all(tokio::task::JoinHandle::is_finished);
         let after = read.last().map(|note| note.key.clone());
         let page = on.ledger.notes("out/", after.as_deref(), 7).await.unwrap();
         if ended && page.is_empty() {

@@ -5,6 +5,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::Shared;
+use super::engine::Engine;
 use super::group::{Finished, Group, State};
 use super::job::{Answer, Job};
 use super::layout::Slot;
@@ -12,7 +14,6 @@ use super::opening::Opened;
 use super::store::{Batch, Store};
 use super::undo::TakenBack;
 use super::witness::Witness;
-use super::{Engine, Shared};
 use crate::ledger::LedgerError;
 use crate::protocol::{DeadLetterId, Facts};
 use crate::{fault, observe};

@@ -1,11 +1,15 @@
 //! A ledger that is no longer where it was opened: its folder is moved or deleted, or its process is a fork.
 
-use std::fs;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
+use std::{fs, io};
 
 use fail::FailScenario;
 use idem_runtime::{Error, Filter, Idem, LedgerError, idempotent};
+use rustix::process::{Pid, Signal, kill_process_group};
+use wait_timeout::ChildExt;
 
 use crate::{Oops, Starts, copy, soon};
 
@@ -100,12 +104,18 @@ async fn where_no_thread_can_be_started_letters_are_listed_all_the_same() {
 #[test]
 fn a_fork_is_told_so_and_takes_nothing_from_the_process_that_opened_the_ledger() {
     let folder = tempfile::tempdir().unwrap();
-    let output = Command::new(env!("CARGO_BIN_EXE_victim"))
+    let mut victim = Command::new(env!("CARGO_BIN_EXE_victim"))
         .args(["forked".as_ref(), folder.path().as_os_str()])
-        .stderr(Stdio::inherit())
-        .output()
+        .stdout(Stdio::piped())
+        .process_group(0)
+        .spawn()
         .unwrap();
-    let said = String::from_utf8(output.stdout).unwrap();
+    if victim.wait_timeout(Duration::from_secs(60)).unwrap().is_none() {
+        // The fork hangs; it is of the victim's group.
+        kill_process_group(Pid::from_child(&victim), Signal::KILL).unwrap();
+    }
+    let said = io::read_to_string(victim.stdout.take().unwrap()).unwrap();
+    victim.wait().unwrap();
     let lines: Vec<_> = said.lines().collect();
     let told: Vec<_> = lines.iter().filter_map(|line| line.strip_prefix("child: ")).collect();
     assert_eq!(told.len(), 6, "{lines:#?}");

@@ -1,8 +1,14 @@
 //! A sync that fails, and a committer that dies: everybody is told, nobody waits for ever, and what was answered stays.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use fail::FailScenario;
-use futures_util::future::join_all;
-use idem_runtime::{Error, Filter, Idem, LedgerError, idempotent};
+use futures_util::future::{join_all, poll_immediate};
+use idem_runtime::ledger::SledLedger;
+use idem_runtime::protocol::{RecordId, Reply, Step};
+use idem_runtime::testing::ManualClock;
+use idem_runtime::{Error, Filter, Idem, Ledger, LedgerError, idempotent};
 
 use crate::{Oops, Starts, copy, soon};
 
@@ -113,4 +119,26 @@ fn an_opening_whose_thread_dies_leaves_the_folder_to_the_next() {
         Idem::open(folder.path()).unwrap();
         drop(scenario);
     }
+}
+
+#[tokio::test]
+async fn closing_again_waits_for_the_same_end() {
+    let scenario = FailScenario::setup();
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Arc::new(ManualClock::default());
+    let ledger = SledLedger::open(folder.path(), 1 << 20, clock, "test".to_owned()).unwrap();
+    let id = RecordId { handler: "faults".into(), key: "1".into() };
+    fail::cfg("idem::synced", "pause").unwrap();
+    let mut step = ledger.apply(&id, Step::Issue { ttl: Duration::from_secs(60) });
+    assert!(poll_immediate(&mut step).await.is_none());
+    let (mut first, mut second) = (ledger.close(), ledger.close());
+    let early = (poll_immediate(&mut first).await, poll_immediate(&mut second).await);
+    fail::remove("idem::synced");
+    assert!(matches!(early, (None, None)), "the committer works, and it says that it is closed");
+    drop(first);
+    soon(second).await.unwrap();
+    assert_eq!(soon(step).await.unwrap(), Reply::Recorded);
+    soon(ledger.close()).await.unwrap();
+    SledLedger::open(folder.path(), 1 << 20, Arc::new(ManualClock::default()), "test".to_owned()).unwrap();
+    drop(scenario);
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::batch::Batch;
+use super::engine::Engine;
 use super::group::{Finished, Group, State};
 use super::job::{Answer, Job};
 use super::layout::Slot;
@@ -13,7 +14,7 @@ use super::opening::Opened;
 use super::store::Store;
 use super::undo::TakenBack;
 use super::witness::Witness;
-use super::{Engine, Shared, recovery};
+use super::{Shared, recovery};
 use crate::ledger::LedgerError;
 use crate::protocol::{DeadLetterId, Facts};
 use crate::{fault, observe};

@@ -94,8 +94,7 @@ async fn fill() {
     say(&format!("replayed {:?}", work(0).await.ok()));
     say("waiting");
     std::io::stdin().lock().lines().next();
-    let limit = rustix::process::Rlimit { current: None, maximum: None };
-    rustix::process::setrlimit(rustix::process::Resource::Fsize, limit).expect("a soft limit can be raised");
+    let_files_grow_to(None);
     for number in refused {
         match work(number).await {
             Ok(answer) => say(&format!("answered {number} {answer}")),
@@ -103,6 +102,25 @@ async fn fill() {
         }
     }
     say("finished");
+}
+
+/// A limit that the kernel enforces just as a full disk.
+fn let_files_grow_to(current: Option<u64>) {
+    let limit = rustix::process::Rlimit { current, maximum: None };
+    rustix::process::setrlimit(rustix::process::Resource::Fsize, limit).expect("a soft limit can be changed");
+}
+
+/// Copies the ledger where there is no room for it, and again where there is.
+async fn copy(idem: &Idem, to: &Path) {
+    let copied =
+        async || idem.copy_to(to).await.map_or_else(|error| format!("copied: {error}"), |()| "copied".to_owned());
+    work_through(300).await;
+    let_files_grow_to(Some(64 << 10));
+    say(&copied().await);
+    say(&format!("left: {}", to.ancestors().nth(1).expect("not the root").exists()));
+    let_files_grow_to(None);
+    say(&copied().await);
+    work_through(300).await;
 }
 
 #[tokio::main]
@@ -126,6 +144,7 @@ async fn main() {
             }
         }
         "fill" => fill().await,
+        "copy" => copy(&idem, Path::new(&rest[0])).await,
         "hold" => drop(std::io::stdin().lock().lines().next()),
         other => panic!("nothing is called {other}"),
     }

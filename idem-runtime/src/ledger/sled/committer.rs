@@ -36,11 +36,15 @@ impl Committer {
         while let Some(jobs) = self.shared.queue.wait() {
             self.serve(jobs);
         }
+        // A copy that is being made is waited for: until then nobody else may have the files.
+        let _writer = self.shared.writer.lock();
         *self.shared.engine.write() = Engine::Closed;
         self.shared.folder.release();
     }
 
     fn serve(&mut self, jobs: Vec<Job>) {
+        let shared = Arc::clone(&self.shared);
+        let _writer = shared.writer.lock();
         if let Err(error) = self.reopen() {
             return jobs.into_iter().for_each(|job| job.refuse(&error));
         }

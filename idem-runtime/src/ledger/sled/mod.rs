@@ -3,6 +3,7 @@
 //! Duplicates of settled messages are answered by the caller's own thread; everything else goes through one committer.
 
 mod committer;
+mod copy;
 mod folder;
 mod group;
 mod index;
@@ -10,6 +11,7 @@ mod job;
 mod journal;
 mod layout;
 mod list;
+mod lock;
 mod mend;
 mod opening;
 mod queue;
@@ -80,6 +82,8 @@ struct Shared {
     unsynced: Mutex<HashSet<Slot>>,
     /// Held while a group can be read and is not durable.
     writing: Mutex<()>,
+    /// Held by whoever writes: the committer, or a copy that is being made while nobody writes.
+    writer: Mutex<()>,
     /// How far the sweep of closed letters has come.
     cursor: Mutex<Vec<u8>>,
 }
@@ -142,6 +146,10 @@ impl SledLedger {
             Err(error) => return Err(error),
         };
         let Opened { mut state, mut running, buckets, closed } = opened;
+        // Earlier versions left a blank witness when the very first opening was cut short. Each opening is a group.
+        if acknowledged == Some(0) && state.meta.group > state.meta.session {
+            return Err(witness::unreadable(&folder));
+        }
         let unverified = verify::at_open(&store, closed)?;
         fault::point!(OPENING);
         let log = folder.log()?;
@@ -149,8 +157,10 @@ impl SledLedger {
         fault::point!(OPENED);
         log.sync_data().map_err(|error| folder.refused(&error))?;
         fault::point!(OPEN_SYNCED);
-        let witness = Witness::start(&folder.witness(), state.meta.group).map_err(|error| folder.refused(&error))?;
-        folder.sync_names()?;
+        // The witness comes last: where there is one, all that it speaks of has a durable name.
+        folder.sync_names(acknowledged.is_none())?;
+        fault::point!(NAMED);
+        let witness = Witness::start(&folder, state.meta.group).map_err(|error| folder.refused(&error))?;
         let shared = Arc::new(Shared {
             folder,
             cache_bytes,
@@ -164,6 +174,7 @@ impl SledLedger {
             counts: Mutex::new(state.meta.counts),
             unsynced: Mutex::default(),
             writing: Mutex::default(),
+            writer: Mutex::default(),
             cursor: Mutex::default(),
         });
         let committer = Committer::new(Arc::clone(&shared), state, witness, log);
@@ -340,6 +351,19 @@ impl Ledger for SledLedger {
     fn size(&self) -> BoxFuture<'static, Result<Option<u64>, LedgerError>> {
         let size = self.shared.with_store(|store| store.size().map(Some));
         Box::pin(std::future::ready(size))
+    }
+
+    fn copy_to(&self, folder: &Path) -> BoxFuture<'static, Result<(), LedgerError>> {
+        let (shared, folder) = (Arc::clone(&self.shared), folder.to_owned());
+        let (done, answer) = oneshot::channel();
+        let copier = Arc::clone(&shared);
+        let copying = std::thread::Builder::new()
+            .name("idem-copier".to_owned())
+            .spawn(move || done.send(copy::copy(&copier, &folder)));
+        Box::pin(async move {
+            copying.map_err(|error| shared.folder.refused(&error))?;
+            Waiting { answer, shared }.answer().await
+        })
     }
 
     fn leases(&self) -> bool {

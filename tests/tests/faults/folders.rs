@@ -3,11 +3,12 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use fail::FailScenario;
 use idem_runtime::{Error, Idem, LedgerError};
+use tempfile::TempDir;
 
 /// Who nobody is.
 const NOBODY: u32 = 65_534;
@@ -34,21 +35,43 @@ fn each(path: &Path, change: &impl Fn(&Path)) {
     change(path);
 }
 
-#[test]
-fn a_read_only_folder_is_refused_with_what_to_look_at_and_works_again_afterwards() {
+/// A place for folders, and the victim in it: where it was built may be closed to nobody.
+fn place() -> (TempDir, PathBuf) {
     let place = tempfile::tempdir().unwrap();
     fs::set_permissions(place.path(), Permissions::from_mode(0o755)).unwrap();
-    // Where it was built may be closed to nobody.
     let bin = place.path().join("victim");
     fs::copy(env!("CARGO_BIN_EXE_victim"), &bin).unwrap();
+    (place, bin)
+}
+
+/// Gives a file to whom the victim is.
+fn own(path: &Path) {
+    if rustix::process::geteuid().is_root() {
+        chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
+    }
+}
+
+#[test]
+fn a_new_folder_below_one_that_may_be_written_and_not_read_opens() {
+    let (place, bin) = place();
+    let closed = place.path().join("closed");
+    fs::create_dir(&closed).unwrap();
+    own(&closed);
+    fs::set_permissions(&closed, Permissions::from_mode(0o300)).unwrap();
+    for folder in ["data", "x/y/data"] {
+        for _ in 0..2 {
+            assert_eq!(ordinary_victim(&bin, &closed.join(folder)), ["open"]);
+        }
+    }
+    // So that it can be removed.
+    fs::set_permissions(&closed, Permissions::from_mode(0o700)).unwrap();
+}
+
+#[test]
+fn a_read_only_folder_is_refused_with_what_to_look_at_and_works_again_afterwards() {
+    let (place, bin) = place();
     let folder = place.path().join("data");
     fs::create_dir(&folder).unwrap();
-    let root = fs::metadata(&bin).unwrap().uid() == 0;
-    let own = |path: &Path| {
-        if root {
-            chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
-        }
-    };
     let modes = |dirs: u32, files: u32| {
         each(&folder, &|path| {
             own(path);

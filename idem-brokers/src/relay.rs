@@ -30,8 +30,13 @@ const MOST_HELD: usize = 1024;
 ///
 /// Every message goes out until the broker confirms it, with the id it has in the outbox, which brokers and consumers know
 /// a second copy by: a process that dies between the broker's word and its own note of it sends up to 256 messages again.
-/// So it may run in every replica. Messages of one lane go one after the other; one that the broker refuses holds up its
+/// Messages of one lane go one after the other, in the order of [`Outbox::waiting`]; one that the broker refuses holds up its
 /// lane, and no other.
+///
+/// It may run in every replica. Each relay sends a message only when those before it in its lane were confirmed, to itself or
+/// to another relay that took them out of the outbox. So the first copies of a lane's messages reach the broker in their
+/// order, however many relays there are and whichever of them dies or stalls; a second copy of a message may come after
+/// younger ones.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -127,7 +132,7 @@ struct Held {
 /// What came of a lane's turn.
 struct Turn {
     lane: String,
-    sent: Vec<String>,
+    sent: Vec<Queued>,
     error: Option<BrokerError>,
 }
 
@@ -156,14 +161,14 @@ impl<P: Publisher> Work<P> {
     /// Goes through the outbox once; says when a lane wants to be tried again.
     async fn round(&mut self) -> Result<Option<Instant>, Error> {
         let mut behind = HashSet::new();
-        let mut after: Option<String> = None;
+        let mut after: Option<Queued> = None;
         loop {
             if self.stop.is_cancelled() {
                 return Ok(None);
             }
-            let page = self.outbox.waiting(after.as_deref(), PAGE).await?;
+            let page = self.outbox.waiting(after.as_ref(), PAGE).await?;
             let Some(last) = page.last() else { break };
-            after = Some(last.id.clone());
+            after = Some(last.clone());
             let (lanes, full) = self.ready(page, &mut behind);
             if lanes.is_empty() && full {
                 return Ok(None);
@@ -171,16 +176,17 @@ impl<P: Publisher> Work<P> {
             let (publisher, stop) = (&*self.publisher, &self.stop);
             let turns = stream::iter(lanes).map(|(lane, messages)| turn(publisher, stop, lane, messages));
             let turns: Vec<Turn> = turns.buffer_unordered(self.in_flight).collect().await;
-            let sent: Vec<_> = turns.iter().flat_map(|turn| turn.sent.iter().cloned()).collect();
-            for Turn { lane, error, .. } in turns {
+            let mut all = Vec::new();
+            for Turn { lane, sent, error } in turns {
+                all.extend(sent);
                 let failed = error.is_some();
                 self.hold(&lane, error);
                 if failed {
                     behind.insert(lane);
                 }
             }
-            if !sent.is_empty() {
-                self.outbox.sent(&sent).await?;
+            if !all.is_empty() {
+                self.outbox.sent(&all).await?;
             }
         }
         // A lane that is gone from the outbox was sent by another relay.
@@ -224,16 +230,16 @@ impl<P: Publisher> Work<P> {
 /// Sends a lane's messages one after the other, up to the first that does not go.
 async fn turn<P: Publisher>(publisher: &P, stop: &CancellationToken, lane: String, messages: Vec<Queued>) -> Turn {
     let mut turn = Turn { lane, sent: Vec::new(), error: None };
-    for Queued { id, message, .. } in messages {
+    for queued in messages {
         if stop.is_cancelled() {
             break;
         }
-        let outgoing = Message { id: Some(id.clone()), ..Message::from(message.clone()) };
+        let outgoing = Message { id: Some(queued.id.clone()), ..Message::from(queued.message.clone()) };
         let late = |late| Err(BrokerError::new("broker", "confirm a message", late));
         let published = timeout(PATIENCE, publisher.publish(outgoing)).await.unwrap_or_else(late);
-        observe::relayed(&message.destination, published.is_ok());
+        observe::relayed(&queued.message.destination, published.is_ok());
         match published {
-            Ok(()) => turn.sent.push(id),
+            Ok(()) => turn.sent.push(queued),
             Err(error) => {
                 turn.error = Some(error);
                 break;

@@ -13,13 +13,21 @@ pub(crate) use point;
 #[cfg(feature = "failpoints")]
 pub(crate) use points::*;
 
+/// This process's id. One that was forked has another than the one that opened its ledger.
+pub(crate) fn process() -> u32 {
+    point!(PROCESS, |_| 0);
+    std::process::id()
+}
+
 #[cfg(feature = "failpoints")]
 mod points {
-    /// A group is decided, and nothing of it is written.
+    use std::io;
+
+    /// A group is decided, and nothing of it is written; this one can also be told to fail, as [`refused`] says.
     pub(crate) const DECIDED: &str = "idem::decided";
-    /// Its batch is in sled's memory.
+    /// Its batch is in sled's memory; this one can also be told to fail, as [`refused`] says.
     pub(crate) const APPLIED: &str = "idem::applied";
-    /// Its batch is with the operating system, and not synced.
+    /// Its batch is with the operating system, and not synced; this one can also be told to fail, as [`refused`] says.
     pub(crate) const FLUSHED: &str = "idem::flushed";
     /// It is on the disk; the witness does not know.
     pub(crate) const SYNCED: &str = "idem::synced";
@@ -27,6 +35,8 @@ mod points {
     pub(crate) const WITNESSED: &str = "idem::witnessed";
     /// Its callers are answered.
     pub(crate) const ANSWERED: &str = "idem::answered";
+    /// The log's pages behind the last acknowledged group are forgotten, and read from the disk next.
+    pub(crate) const FORGOTTEN: &str = "idem::forgotten";
     /// The ledger is read at its opening, and nothing is written.
     pub(crate) const OPENING: &str = "idem::opening";
     /// The opening is with the operating system, and not synced.
@@ -51,8 +61,20 @@ mod points {
     pub(crate) const WITNESS_MADE: &str = "idem::witness-made";
     /// A copy is being made, and nothing is written meanwhile.
     pub(crate) const COPYING: &str = "idem::copying";
+    /// The witness is about to be written; this one can only be told to fail.
+    pub(crate) const WITNESS: &str = "idem::witness";
+    /// Which process this is, when told to fail: a fork of the one that it is.
+    pub(crate) const PROCESS: &str = "idem::process";
+    /// A thread for a listing is about to start; this one can only be told to fail.
+    pub(crate) const THREAD: &str = "idem::thread";
     /// A body is about to run.
     pub(crate) const BODY: &str = "idem::body";
+
+    /// What the system says when it refuses a write: `return(full)` is a full disk, `return` a broken one.
+    pub(crate) fn refused(said: Option<&str>) -> io::Error {
+        let errno = if said == Some("full") { rustix::io::Errno::NOSPC } else { rustix::io::Errno::IO };
+        errno.into()
+    }
 
     /// Every place where state is written, in the order in which a ledger comes by.
     pub(crate) const WRITES: [&str; 14] = [

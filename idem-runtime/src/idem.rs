@@ -19,10 +19,10 @@ use crate::issue::Sequences;
 use crate::keeper::Keeper;
 use crate::ledger::{Ledger, LedgerError, Notes, Swept};
 use crate::letters::{DeadLetters, Publishers, Runners};
-use crate::outbox::Sealer;
+use crate::outbox::Sending;
 use crate::protocol::{DeadLetter, Record, RecordId, Reply, Step};
 use crate::wait::wait;
-use crate::{current, observe};
+use crate::{current, fault, observe};
 
 /// An open ledger with its dead letters, and what runs handlers on it. A clone is another handle of the same.
 ///
@@ -61,6 +61,8 @@ struct Owner {
 
 /// What handles, calls and the keeper share.
 pub(crate) struct Inner {
+    /// The process that opened it: a fork has none of its threads.
+    process: u32,
     pub(crate) ledger: Arc<dyn Ledger>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) limits: Limits,
@@ -69,7 +71,7 @@ pub(crate) struct Inner {
     pub(crate) flights: Flights,
     pub(crate) leases: Leases,
     pub(crate) runners: Runners,
-    pub(crate) outbox: Sealer,
+    pub(crate) outbox: Sending,
     pub(crate) sequences: Sequences,
     pub(crate) publishers: Publishers,
     pub(crate) born: broadcast::Sender<DeadLetter>,
@@ -201,9 +203,12 @@ impl Idem {
     /// Takes no more calls, waits for the running ones up to the builder's deadline, and lets go of the ledger.
     ///
     /// # Errors
-    /// [`Error::StillRunning`] when the deadline came first; [`Error::Ledger`] when the ledger could not be closed.
+    /// [`Error::Unrecorded`] when ends of attempts could not be recorded to the last, as on a full disk;
+    /// [`Error::StillRunning`] when the deadline came first; [`Error::Ledger`] when the ledger could not be closed, or
+    /// in a process that was forked from the one that opened it.
     pub async fn close(&self) -> Result<(), Error> {
         let inner = self.inner();
+        inner.is_here()?;
         inner.closed.store(true, Ordering::SeqCst);
         let waited = inner.limits.close_deadline;
         let deadline = inner.clock.sleep(waited);
@@ -211,7 +216,12 @@ impl Idem {
         let in_time =
             matches!(futures_util::future::select(ended, deadline).await, futures_util::future::Either::Left(_));
         self.owner.keeper.stop().await;
-        inner.ledger.close().await?;
+        let closed = inner.ledger.close().await;
+        let unrecorded: Vec<RecordId> = inner.unreported.lock().keys().cloned().collect();
+        if !unrecorded.is_empty() {
+            return Err(Error::Unrecorded { messages: unrecorded });
+        }
+        closed?;
         if in_time {
             return Ok(());
         }
@@ -242,6 +252,9 @@ impl fmt::Debug for Inner {
 
 impl Drop for Owner {
     fn drop(&mut self) {
+        if self.inner.is_here().is_err() {
+            return;
+        }
         // Dropped calls are given back before the ledger closes; a new owner of the folder finds it free.
         self.keeper.stop_and_wait();
         if let Err(error) = wait(self.inner.ledger.close()) {
@@ -253,6 +266,7 @@ impl Drop for Owner {
 impl Inner {
     pub(crate) fn new(ledger: Arc<dyn Ledger>, clock: Arc<dyn Clock>, limits: Limits, instance: Arc<str>) -> Self {
         Self {
+            process: fault::process(),
             ledger,
             clock,
             limits,
@@ -261,7 +275,7 @@ impl Inner {
             flights: Flights::default(),
             leases: Leases::default(),
             runners: Runners::default(),
-            outbox: Sealer::default(),
+            outbox: Sending::default(),
             sequences: Sequences::default(),
             publishers: Publishers::default(),
             born: broadcast::Sender::new(1024),
@@ -316,15 +330,16 @@ impl Inner {
     pub(crate) async fn report_all_again(&self) {
         let ids: Vec<_> = self.unreported.lock().keys().cloned().collect();
         for id in ids {
-            if self.report_again(&id).await.is_err() {
-                return;
+            match self.report_again(&id).await {
+                // One record that cannot be read must not keep the others from theirs.
+                Ok(()) | Err(LedgerError::Record { .. }) => {}
+                Err(_) => return,
             }
         }
     }
 
-    /// Buries what a dead process left with its budget spent, and goes on where its outbox ended.
+    /// Buries what a dead process left with its budget spent.
     pub(crate) async fn settle_the_dead(&self) -> Result<(), LedgerError> {
-        self.outbox.seed(self).await?;
         self.sweep(0).await?;
         self.count_letters().await;
         Ok(())
@@ -349,6 +364,11 @@ impl Inner {
         if let Ok(count) = self.ledger.open_letters().await {
             observe::open_letters(count);
         }
+    }
+
+    /// Whether this is the process that opened it.
+    pub(crate) fn is_here(&self) -> Result<(), LedgerError> {
+        if fault::process() == self.process { Ok(()) } else { Err(LedgerError::Forked { opened_by: self.process }) }
     }
 
     /// Lets a call in, unless this was closed. The entry lasts as long as the call.

@@ -3,24 +3,28 @@
 //!
 //! [transactional outbox]: https://microservices.io/patterns/data/transactional-outbox.html
 
-use std::fmt;
+mod sending;
+
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use minicbor::{Decode, Encode};
-use parking_lot::Mutex;
+pub(crate) use sending::Sending;
 use serde::Serialize;
-use tokio::sync::Notify;
+use uuid::Uuid;
 
 use crate::call::enqueue;
 use crate::codec::millis;
 use crate::envelope;
 use crate::error::Error;
-use crate::idem::{Idem, Inner};
-use crate::ledger::{LedgerError, NoteChange};
+use crate::idem::Idem;
+use crate::ledger::{LedgerError, Note, NoteChange};
 
-/// Where its notes stand in the ledger, in the order in which they go out.
-const PLACE: &str = "outbox/";
+/// Where its notes stand in the ledger, in the order in which they go out. Those of older versions have a place that begins
+/// with a time in hexadecimal digits, and go out first.
+const PLACES: &str = "outbox/";
+/// Where the next one is to stand: behind all that are there when it is recorded.
+const NEXT: &str = "outbox/~";
 
 /// A message to be sent.
 ///
@@ -42,7 +46,8 @@ pub struct Outgoing {
     /// The body.
     #[cbor(n(2), with = "minicbor::bytes")]
     pub payload: Vec<u8>,
-    /// Messages of one lane go out one after the other, in the order in which they were enqueued. Its key, unless said.
+    /// Messages of one lane go out one after the other, in the order in which they were recorded: those of one handler as it
+    /// enqueued them, and those of several as their results came. Its key, unless said.
     #[n(3)]
     pub lane: String,
     /// Sent along.
@@ -96,12 +101,38 @@ pub struct Queued {
     /// Stays the same however often it is sent: what brokers and consumers find a second copy by.
     #[n(0)]
     pub id: String,
-    /// When it was recorded.
+    /// When it was given to the outbox.
     #[cbor(n(1), with = "millis")]
     pub at: Timestamp,
     /// The message.
     #[n(2)]
     pub message: Outgoing,
+    /// Its note's key, which the order goes by.
+    #[cbor(skip)]
+    place: String,
+}
+
+impl Queued {
+    fn of(note: Note) -> Result<Self, LedgerError> {
+        match envelope::decode::<Self>(&note.value) {
+            Ok(queued) => Ok(Self { place: note.key, ..queued }),
+            Err(LedgerError::Record { detail }) => {
+                Err(LedgerError::Record { detail: format!("{}: {detail}", note.key) })
+            }
+            Err(other) => Err(other),
+        }
+    }
+}
+
+/// A message's id, which brokers and consumers of all services can tell from others.
+pub(crate) fn new_id() -> String {
+    Uuid::new_v4().simple().to_string()
+}
+
+/// A message as a note.
+pub(crate) fn note(id: String, message: Outgoing, at: Timestamp) -> Result<NoteChange, LedgerError> {
+    let value = envelope::encode(&Queued { id, at, message, place: String::new() })?;
+    Ok((NEXT.to_owned(), Some(value)))
 }
 
 /// The outbox of one [`Idem`]. A clone is another handle of the same.
@@ -157,45 +188,62 @@ impl Outbox {
 
     /// Outside a handler: it is in the outbox, durably, when this returns. Gives its id.
     ///
+    /// After an error, call it again with the same message: whether or not the first call wrote it, it goes out as one, with
+    /// one id. This `Idem` remembers that of the last 1,000 messages whose call failed or was dropped. After a restart it does
+    /// not; where that matters, [`enqueue`](Self::enqueue) in a handler, whose key says whether it was done.
+    ///
     /// # Errors
-    /// [`Error::OutgoingTooLarge`]; [`Error::Ledger`] when it cannot be made durable.
+    /// [`Error::OutgoingTooLarge`]; [`Error::Ledger`] when it cannot be made durable, though it may have been written.
     pub async fn send(&self, message: Outgoing) -> Result<String, Error> {
         self.fits(&message)?;
         let inner = self.idem.inner();
-        let (id, change) = inner.outbox.sealed(message, inner.clock.now())?;
-        inner.ledger.write_notes(vec![change]).await?;
+        let sent = inner.outbox.begin(&message)?;
+        if !(sent.again && self.holds(&sent.id).await?) {
+            let note = note(sent.id.clone(), message, inner.clock.now())?;
+            inner.ledger.write_notes(vec![note]).await?;
+        }
         inner.outbox.ring();
-        Ok(id)
+        Ok(sent.finish())
     }
 
-    /// Messages that are not sent yet, in the order in which they go out, after one of them (or from the first).
+    /// Whether a message is in the outbox that an earlier call may have put there.
+    async fn holds(&self, id: &str) -> Result<bool, Error> {
+        const PAGE: usize = 1000;
+        let (ledger, mut after) = (&self.idem.inner().ledger, None::<String>);
+        // Answered after the earlier call's write, which nobody may have waited for.
+        ledger.write_notes(Vec::new()).await?;
+        loop {
+            let page = ledger.notes(PLACES, after.as_deref(), PAGE).await?;
+            let Some(last) = page.last() else { return Ok(false) };
+            after = Some(last.key.clone());
+            if page.into_iter().any(|note| Queued::of(note).is_ok_and(|queued| queued.id == id)) {
+                return Ok(true);
+            }
+        }
+    }
+
+    /// Messages that are not sent yet, in the order in which they go out, after one of them (or from the first). That is the
+    /// order in which they were recorded: what is recorded later is never found before what could be read already.
     ///
     /// # Errors
     /// [`Error::Ledger`] when they cannot be read.
-    pub async fn waiting(&self, after: Option<&str>, limit: usize) -> Result<Vec<Queued>, Error> {
-        let after = after.map(|id| format!("{PLACE}{id}"));
-        let notes = self.idem.notes().list(PLACE, after.as_deref(), limit).await?;
-        let queued = notes.iter().map(|note| {
-            envelope::decode(&note.value).map_err(|error| match error {
-                LedgerError::Record { detail } => LedgerError::Record { detail: format!("{}: {detail}", note.key) },
-                other => other,
-            })
-        });
-        Ok(queued.collect::<Result<_, _>>()?)
+    pub async fn waiting(&self, after: Option<&Queued>, limit: usize) -> Result<Vec<Queued>, Error> {
+        let notes = self.idem.notes().list(PLACES, after.map(|queued| &*queued.place), limit).await?;
+        Ok(notes.into_iter().map(Queued::of).collect::<Result<_, _>>()?)
     }
 
     /// Takes messages out that were sent.
     ///
     /// # Errors
     /// [`Error::Ledger`] when it cannot be made durable: they are sent again.
-    pub async fn sent(&self, ids: &[String]) -> Result<(), Error> {
-        self.idem.notes().write(ids.iter().map(|id| (format!("{PLACE}{id}"), None)).collect()).await
+    pub async fn sent(&self, messages: &[Queued]) -> Result<(), Error> {
+        self.idem.notes().write(messages.iter().map(|queued| (queued.place.clone(), None)).collect()).await
     }
 
     /// Waits until something was put into it by this process: a hint, beside looking now and then.
     pub fn filled(&self) -> impl Future<Output = ()> + use<> {
         let inner = Arc::clone(self.idem.inner());
-        async move { inner.outbox.rung.notified().await }
+        async move { inner.outbox.rung().await }
     }
 
     fn fits(&self, message: &Outgoing) -> Result<(), Error> {
@@ -205,57 +253,4 @@ impl Outbox {
         }
         Err(Error::OutgoingTooLarge { destination: message.destination.clone(), size, limit })
     }
-}
-
-/// What gives messages their place in the order.
-#[derive(Default)]
-pub(crate) struct Sealer {
-    /// The last number given out: nanoseconds of the clock, where that goes on.
-    last: Mutex<u64>,
-    rung: Notify,
-}
-
-impl Sealer {
-    /// Finds the numbers of an earlier process whose clock was ahead of this one's.
-    pub(crate) async fn seed(&self, inner: &Inner) -> Result<(), LedgerError> {
-        let mut last = nanoseconds(inner.clock.now());
-        loop {
-            let ahead = inner.ledger.notes(PLACE, Some(&format!("{PLACE}{last:016x}")), 1000).await?;
-            let Some(note) = ahead.last() else { break };
-            let number = note.key.get(PLACE.len()..PLACE.len() + 16).map(|number| u64::from_str_radix(number, 16));
-            // What is no number is nobody's message.
-            let Some(Ok(number)) = number else { break };
-            last = number.saturating_add(1);
-        }
-        *self.last.lock() = last;
-        Ok(())
-    }
-
-    /// A message as a note with the next number, and its id.
-    pub(crate) fn sealed(&self, message: Outgoing, now: Timestamp) -> Result<(String, NoteChange), LedgerError> {
-        let number = {
-            let mut last = self.last.lock();
-            *last = nanoseconds(now).max(last.saturating_add(1));
-            *last
-        };
-        // Replicas on one ledger may come to the same number.
-        let id = format!("{number:016x}{:08x}", fastrand::u32(..));
-        let value = envelope::encode(&Queued { id: id.clone(), at: now, message })?;
-        Ok((id.clone(), (format!("{PLACE}{id}"), Some(value))))
-    }
-
-    /// There is something to send.
-    pub(crate) fn ring(&self) {
-        self.rung.notify_one();
-    }
-}
-
-impl fmt::Debug for Sealer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sealer").finish_non_exhaustive()
-    }
-}
-
-fn nanoseconds(now: Timestamp) -> u64 {
-    u64::try_from(now.as_nanosecond()).unwrap_or(0)
 }

@@ -7,12 +7,15 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use idem_brokers::{Consumer, Relay};
 use idem_runtime::Idem;
 use idem_test_support::DEADLINE;
 
 use crate::broker::Broker;
-use crate::shop::{ACCEPTED, PlaceOrder, Shop, accept, place, place_and_hang};
+use crate::shop::{
+    AT_ONCE, HASTY, PATIENT, PlaceOrder, SIDE_BY_SIDE, Shop, accept, accept_all, orders_of, place, place_and_hang,
+};
 
 const VARIABLE: &str = "IDEM_BROKERS_CHILD";
 
@@ -112,11 +115,32 @@ async fn until_told_to_end() {
 async fn produce<B: Broker>(broker: &B, queue: &str, shop: &Shop, folder: &Path) {
     let idem = Idem::open(folder.join("outbox")).unwrap();
     let relay = Relay::new(&idem, broker.publisher()).start();
-    for number in 0..ACCEPTED {
-        idem.scope(accept(&idem, queue, PlaceOrder::new(format!("A-{number:04}")))).await.unwrap();
-    }
-    while !idem.outbox().waiting(None, 1).await.unwrap().is_empty() {
-        tokio::time::sleep(Duration::from_millis(20)).await;
+    let accepted = async {
+        let orders = orders_of(HASTY);
+        let hasty = orders.chunks(orders.len() / SIDE_BY_SIDE).map(<[_]>::to_vec).map(|orders| {
+            let (idem, queue) = (idem.clone(), queue.to_owned());
+            tokio::spawn(async move {
+                for orders in orders.chunks(AT_ONCE).map(<[_]>::to_vec) {
+                    idem.scope(accept_all(&idem, &queue, orders)).await.unwrap();
+                }
+            })
+        });
+        let patient = PATIENT.map(async |customer| {
+            for order in orders_of(customer) {
+                idem.scope(accept(&idem, queue, order)).await.unwrap();
+            }
+        });
+        join_all(patient).await;
+        for accepted in hasty {
+            accepted.await.unwrap();
+        }
+        while !idem.outbox().waiting(None, 1).await.unwrap().is_empty() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::select! {
+        () = accepted => {}
+        failed = shop.follow(&idem) => failed.unwrap(),
     }
     shop.mark("sent", "");
     until_told_to_end().await;

@@ -1,14 +1,14 @@
 //! The business behind the consumers: a table of orders on the disk, which outlives the processes that write it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::bail;
+use anyhow::{bail, ensure};
 use idem_brokers::Message;
-use idem_runtime::{Idem, Keyed, Outgoing, idempotent};
+use idem_runtime::{Error, Idem, Keyed, Outgoing, idempotent};
 use serde::{Deserialize, Serialize};
 
 /// What the messages ask for.
@@ -121,6 +121,47 @@ impl Shop {
         orders
     }
 
+    /// Reads a producer's outbox again and again, and writes down the order in which its messages could be read first.
+    pub(crate) async fn follow(&self, idem: &Idem) -> Result<(), Error> {
+        let mut known: HashSet<_> = self.read_first().into_iter().collect();
+        loop {
+            for queued in idem.outbox().waiting(None, 2 * ACCEPTED).await? {
+                let order_no = queued.message.key;
+                if !known.contains(&order_no) {
+                    self.append("read", &format!("{order_no}\n"));
+                    known.insert(order_no);
+                }
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn read_first(&self) -> Vec<String> {
+        let read = fs::read_to_string(self.folder.join("read")).unwrap_or_default();
+        read.lines().map(str::to_owned).collect()
+    }
+
+    /// All that a producer accepted was placed in the order in which it was accepted: what was accepted at once is together,
+    /// and what could be read first comes first.
+    pub(crate) fn lanes_are_in_order(&self) -> anyhow::Result<()> {
+        let numbers = |orders: &[PlaceOrder]| orders.iter().map(|order| order.order_no.clone()).collect::<Vec<_>>();
+        let mut placed = self.by_customer();
+        for customer in PATIENT {
+            let placed = placed.remove(customer).unwrap_or_default();
+            ensure!(placed == numbers(&orders_of(customer)), "{customer}: {placed:?}");
+        }
+        let mut hasty = placed.remove(HASTY).unwrap_or_default();
+        let together: HashSet<_> = orders_of(HASTY).chunks(AT_ONCE).map(numbers).collect();
+        let found: HashSet<_> = hasty.chunks(AT_ONCE).map(<[_]>::to_vec).collect();
+        ensure!(found == together, "{HASTY}: {hasty:?}");
+        // What went out between two looks was not read.
+        let mut read = self.read_first();
+        read.retain(|order_no| hasty.contains(order_no));
+        hasty.retain(|order_no| read.contains(order_no));
+        ensure!(!read.is_empty() && read == hasty, "{HASTY}: read {read:?}, placed {hasty:?}");
+        Ok(())
+    }
+
     /// A mark on the disk, for other processes to see.
     pub(crate) fn mark(&self, name: &str, text: &str) {
         let (new, old) = (self.folder.join(format!("{name}.new")), self.folder.join(name));
@@ -133,13 +174,33 @@ impl Shop {
     }
 }
 
-/// How many orders a producer accepts.
-pub(crate) const ACCEPTED: u32 = 200;
+/// Customers of a producer, who send an order when the one before it is accepted.
+pub(crate) const PATIENT: [&str; 4] = ["Ann", "Bob", "Eve", "Tim"];
+/// A customer who sends many orders side by side, and several at once.
+pub(crate) const HASTY: &str = "Zoe";
+pub(crate) const SIDE_BY_SIDE: usize = 32;
+pub(crate) const AT_ONCE: usize = 10;
+const EACH: usize = 80;
+const OF_HASTY: usize = SIDE_BY_SIDE * AT_ONCE * 2;
+/// How many orders a producer accepts of them all.
+pub(crate) const ACCEPTED: usize = EACH * PATIENT.len() + OF_HASTY;
+
+/// A customer's orders.
+pub(crate) fn orders_of(customer: &str) -> Vec<PlaceOrder> {
+    let orders = 0..if customer == HASTY { OF_HASTY } else { EACH };
+    orders.map(|number| PlaceOrder::new(format!("{customer}-{number:04}")).by(customer)).collect()
+}
 
 /// The producer's end: the order goes out with the result.
 #[idempotent(name = "orders.accept", key = order.key(), skip(idem, queue))]
 pub(crate) async fn accept(idem: &Idem, queue: &str, order: PlaceOrder) -> anyhow::Result<()> {
     Ok(idem.outbox().enqueue(Outgoing::of(queue, &order)?)?)
+}
+
+/// Several orders at once.
+#[idempotent(name = "orders.accept_all", key = orders[0].key(), skip(idem, queue))]
+pub(crate) async fn accept_all(idem: &Idem, queue: &str, orders: Vec<PlaceOrder>) -> anyhow::Result<()> {
+    orders.iter().try_for_each(|order| Ok(idem.outbox().enqueue(Outgoing::of(queue, order)?)?))
 }
 
 /// Each failed attempt gives the message back.

@@ -4,15 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::ensure;
-use idem_brokers::Message;
+use idem_brokers::{Consumer, Message};
 use idem_runtime::{Filter, Idem};
 use idem_test_support::servers::Server;
 use idem_test_support::within;
 use tokio::time::Instant;
 
 use crate::broker::{Broker, Stage, publish, until};
-use crate::child::{self, Job};
-use crate::shop::PlaceOrder;
+use crate::child::{self, Job, Process};
+use crate::scenarios::causes::drain;
+use crate::shop::{ACCEPTED, PlaceOrder, place};
+use crate::watched::watched;
 
 const MESSAGES: u32 = 2000;
 /// Every so many orders, one can never be placed.
@@ -20,9 +22,10 @@ const UNPLACEABLE: u32 = 100;
 const KILLS: usize = 8;
 
 /// 2,000 messages, 30 % of them duplicates, some that never can be placed or read; the consumer, and a broker whose messages
-/// outlive it, are killed at random.
+/// outlive it, are killed at random. Beside them a producer's outbox goes to a queue of its own: it is killed with them, and
+/// what came of it is read at the end, and every lane must be in order.
 pub(crate) async fn storm<B: Broker>(server: Arc<Server>) -> anyhow::Result<()> {
-    let stage = Stage::<B>::new(&server).await?;
+    let (stage, relayed) = (Stage::<B>::new(&server).await?, Stage::<B>::new(&server).await?);
     let (messages, orders, letters) = messages(&stage.name);
     println!("{} orders, {letters} of them unplaceable", orders + letters);
     let publisher = stage.broker.publisher();
@@ -34,7 +37,8 @@ pub(crate) async fn storm<B: Broker>(server: Arc<Server>) -> anyhow::Result<()> 
     });
 
     let start = || child::start::<B>(server.address(), &stage.name, stage.folder.path(), Job::Consume);
-    let mut consumer = start();
+    let produce = || child::start::<B>(server.address(), &relayed.name, relayed.folder.path(), Job::Produce);
+    let (mut consumer, mut producer) = (start(), produce());
     for kill in 0..KILLS {
         let more = stage.shop.placed() + fastrand::usize(1..orders / (2 * KILLS));
         until("more are placed", || stage.shop.placed() >= more.min(orders)).await?;
@@ -45,6 +49,8 @@ pub(crate) async fn storm<B: Broker>(server: Arc<Server>) -> anyhow::Result<()> 
             consumer.kill();
             consumer = start();
         }
+        producer.kill();
+        producer = produce();
     }
     sending.await??;
     until("all are placed", || stage.shop.placed() == orders).await?;
@@ -69,6 +75,22 @@ pub(crate) async fn storm<B: Broker>(server: Arc<Server>) -> anyhow::Result<()> 
     ensure!(open.len() == letters, "{} letters for {letters}", open.len());
     ensure!(stage.shop.placed() == orders, "{} orders of {orders}", stage.shop.placed());
     idem.close().await?;
+    stage.is_clean().await?;
+    lanes_are_in_order(relayed, producer).await
+}
+
+/// Nobody took anything from this queue before, so it holds what the relay sent as it was sent: of each order the first copy
+/// is placed, and the others are known by their key.
+async fn lanes_are_in_order<B: Broker>(stage: Stage<B>, producer: Process) -> anyhow::Result<()> {
+    until("all is relayed", || stage.shop.marked("sent").is_some()).await?;
+    producer.stop().await?;
+    let ((source, _), shop) = (watched(stage.broker.source()), Arc::clone(&stage.shop));
+    let consumer = Consumer::new(&stage.idem, source).keyed();
+    let consumer = consumer.start(move |order: PlaceOrder| place(Arc::clone(&shop), order));
+    until("all that was relayed is placed", || stage.shop.placed() == ACCEPTED).await?;
+    stage.stop(consumer).await;
+    stage.shop.lanes_are_in_order()?;
+    drain(&stage).await?;
     stage.is_clean().await
 }
 

@@ -9,11 +9,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use idem_brokers::testing::Queue;
 use idem_brokers::{BrokerError, Consumer, KEY_HEADER, Message, Publisher, Relay};
 use idem_runtime::testing::Temporary;
-use idem_runtime::{BoxFuture, Error, Filter, Idem, Keyed, Outgoing, Reason, idempotent};
+use idem_runtime::{BoxFuture, Error, Filter, Idem, Keyed, Outgoing, Queued, Reason, idempotent};
 use idem_test_support::{DEADLINE, within};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 
 fn idem() -> Temporary {
     idem_runtime::testing::temporary().unwrap()
@@ -188,6 +189,97 @@ async fn accept(idem: Idem, order: PlaceOrder) -> anyhow::Result<()> {
 async fn place(placed: Arc<Mutex<Vec<PlaceOrder>>>, order: PlaceOrder) -> Result<(), Error> {
     placed.lock().push(order);
     Ok(())
+}
+
+#[idempotent(name = "orders.accept_all", key = id, skip(idem))]
+async fn accept_all(idem: Idem, id: usize) -> anyhow::Result<()> {
+    for number in 0..50 {
+        idem.outbox().enqueue(Outgoing::new("orders", format!("{id}/{number:02}"), vec![7; 500]).in_order_of("Ann"))?;
+    }
+    Ok(())
+}
+
+/// Many handlers at once fill one lane, and it goes out in the order in which it could be read, from the first look on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_many_handlers_enqueue_in_one_lane_goes_out_in_the_order_it_was_recorded() {
+    const ALL: usize = 200 * 50;
+    let (shop, queue) = (idem(), Queue::new("orders"));
+    queue.go_down();
+    let relay = Relay::new(&shop, queue.clone()).start();
+    let calls = (0..ALL / 50).map(|id| {
+        let shop = (*shop).clone();
+        tokio::spawn(async move { shop.scope(accept_all(shop.clone(), id)).await.unwrap() })
+    });
+    let calls: Vec<_> = calls.collect();
+    let mut read = Vec::<Queued>::new();
+    let reading = async {
+        loop {
+            // Asked before the look, so that the last look comes after the last result.
+            let ended = calls.iter().all(JoinHandle::is_finished);
+            let page = shop.outbox().waiting(read.last(), 100).await.unwrap();
+            if ended && page.is_empty() {
+                break;
+            }
+            read.extend(page);
+            tokio::task::yield_now().await;
+        }
+    };
+    within(reading).await;
+    let read: Vec<_> = read.iter().map(|queued| &*queued.message.key).collect();
+    assert_eq!(read.len(), ALL, "some came behind what was read");
+    assert!(
+        read.chunks(50).all(<[_]>::is_sorted),
+        "the messages of a handler are in the order in which it enqueued them"
+    );
+    queue.come_back();
+    let sent = within(queue.until_published(ALL)).await;
+    within(relay.stop(DEADLINE)).await;
+    assert!(sent.iter().map(key).eq(read), "it went out as it was recorded");
+}
+
+/// A publisher that stands still before one message until it is let go.
+struct Stalling {
+    queue: Queue,
+    before: &'static str,
+    stands: Arc<Semaphore>,
+    go: Arc<Semaphore>,
+}
+
+impl Publisher for Stalling {
+    fn publish(&self, message: Message) -> BoxFuture<'_, Result<(), BrokerError>> {
+        Box::pin(async move {
+            if key(&message) == self.before {
+                self.stands.add_permits(1);
+                self.go.acquire().await.unwrap().forget();
+            }
+            Publisher::publish(&self.queue, message).await
+        })
+    }
+}
+
+#[tokio::test]
+async fn with_two_relays_a_copy_may_come_late_but_nothing_comes_first_out_of_order() {
+    let (idem, queue) = (idem(), Queue::new("orders.placed"));
+    for number in 0..4 {
+        idem.outbox().send(Outgoing::new("orders.placed", format!("{number}"), "").in_order_of("Ann")).await.unwrap();
+    }
+    let (stands, go) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+    let stalling = Stalling { queue: queue.clone(), before: "2", stands: Arc::clone(&stands), go: Arc::clone(&go) };
+    let slow = Relay::new(&idem, stalling).start();
+    within(stands.acquire()).await.unwrap().forget();
+    let quick = Relay::new(&idem, queue.clone()).start();
+    within(queue.until_published(6)).await;
+    until_nothing_waits(&idem).await;
+    go.add_permits(1);
+    let sent = within(queue.until_published(8)).await;
+    for relay in [slow, quick] {
+        within(relay.stop(DEADLINE)).await;
+    }
+    assert_eq!(sent.iter().map(key).collect::<Vec<_>>(), ["0", "1", "0", "1", "2", "3", "2", "3"]);
+    // By its id each late copy is known as one.
+    let ids = |messages: &[Message]| messages.iter().map(|message| message.id.clone().unwrap()).collect::<Vec<_>>();
+    assert_eq!(ids(&sent[..2]), ids(&sent[2..4]));
+    assert_eq!(ids(&sent[4..6]), ids(&sent[6..]));
 }
 
 /// As a service runs it: handlers fill the outbox, two replicas empty it, and a consumer takes what comes.

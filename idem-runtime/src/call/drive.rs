@@ -95,6 +95,11 @@ impl Drive {
 
     fn admit(message: Message) -> Result<Box<Self>, Error> {
         let message = message.finish()?;
+        if let Err(problem) = message.idem.inner().is_here() {
+            let Ready { id, .. } = message;
+            let (handler, key) = (Some(id.handler.to_string()), Some(id.key.to_string()));
+            return Err(Error::Ledger { handler, key, problem });
+        }
         let Some(entry) = message.idem.inner().enter() else {
             let Ready { id, .. } = message;
             let error = Error::Closed { handler: Some(id.handler.to_string()), key: Some(id.key.to_string()) };

@@ -15,6 +15,7 @@ use crate::delivery::Verdict;
 use crate::error::Error;
 use crate::idem::Inner;
 use crate::ledger::LedgerError;
+use crate::outbox;
 use crate::protocol::{AttemptOutcome, Failed, RecordId, Reply, Step, StoredResult};
 
 /// How an attempt ended, without its types.
@@ -116,8 +117,8 @@ impl Drive {
         let then = Then::Done { json, outcome };
         let (token, inner) = (held.token, self.idem().inner());
         let now = inner.clock.now();
-        let sealed = left.outgoing.into_iter().map(|message| inner.outbox.sealed(message, now).map(|(_, note)| note));
-        match sealed.collect() {
+        let notes = left.outgoing.into_iter().map(|message| outbox::note(outbox::new_id(), message, now));
+        match notes.collect() {
             Ok(notes) => self.bring(Step::Complete { token, result, notes }, then),
             Err(problem) => {
                 let (text, outcome) = (problem.to_string(), AttemptOutcome::ResultNotStorable);

@@ -23,6 +23,7 @@ impl Error {
             Error::Ledger { .. } => "ledger",
             Error::Closed { .. } => "closed",
             Error::StillRunning { .. } => "still_running",
+            Error::Unrecorded { .. } => "unrecorded",
             Error::NoSuchLetter { .. } => "no_such_letter",
             Error::LetterClosed { .. } => "letter_closed",
             Error::NoRunner { .. } => "no_runner",

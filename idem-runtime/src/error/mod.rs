@@ -5,7 +5,7 @@ mod kind;
 use std::time::Duration;
 
 use crate::ledger::LedgerError;
-use crate::protocol::{DeadLetterId, LetterState};
+use crate::protocol::{DeadLetterId, LetterState, RecordId};
 
 /// What idem itself can refuse a call with.
 ///
@@ -255,6 +255,17 @@ pub enum Error {
         waited: Duration,
     },
 
+    /// Ends of attempts could not be recorded until the ledger was closed.
+    #[error(
+        "closed, and the ledger did not take how {} ended ({}): with the next opening each is an attempt that crashed, and \
+         its body runs again when its message comes, unless `existing` finds what it did",
+        count(messages.len()), listed(messages)
+    )]
+    Unrecorded {
+        /// Whose.
+        messages: Vec<RecordId>,
+    },
+
     /// There is no such dead letter.
     #[error("there is no dead letter {id}: closed letters are kept for a limited time")]
     NoSuchLetter {
@@ -370,6 +381,21 @@ impl Error {
             _ => None,
         }
     }
+}
+
+/// How many messages an error's text names.
+const NAMED: usize = 10;
+
+fn count(messages: usize) -> String {
+    if messages == 1 { "an attempt".to_owned() } else { format!("{messages} attempts") }
+}
+
+fn listed(messages: &[RecordId]) -> String {
+    let mut text: Vec<_> = messages.iter().take(NAMED).map(ToString::to_string).collect();
+    if messages.len() > NAMED {
+        text.push(format!("and {} more", messages.len() - NAMED));
+    }
+    text.join("; ")
 }
 
 fn site(handler: Option<&str>, key: Option<&str>) -> String {

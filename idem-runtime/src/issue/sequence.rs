@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 
 use super::ISSUERS;
 use crate::idem::Inner;
-use crate::ledger::LedgerError;
+use crate::ledger::{LedgerError, NUMBERED};
 
 /// Numbers that are taken at once: what a process that ends leaves unused.
 const BLOCK: u64 = 100;
@@ -65,10 +65,14 @@ impl Sequences {
     }
 }
 
-/// Where the last number of a scope stands. A note's key is short: a long scope is hashed.
+/// Where the last number of a scope stands. A note's key is short and has no number: a scope that does not fit is hashed.
 fn place(issuer: &str, scope: &str) -> String {
     let place = format!("sequences/{issuer}/{scope}");
-    if place.len() <= 150 { place } else { format!("sequences/{}", blake3::hash(place.as_bytes()).to_hex()) }
+    if place.len() <= 150 && !place.ends_with(NUMBERED) {
+        place
+    } else {
+        format!("sequences/{}", blake3::hash(place.as_bytes()).to_hex())
+    }
 }
 
 fn number(value: &[u8], place: &str) -> Result<u64, LedgerError> {

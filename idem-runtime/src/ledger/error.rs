@@ -75,16 +75,38 @@ pub enum LedgerError {
         detail: String,
     },
 
-    /// The storage engine panicked; nothing is answered until the process starts again.
+    /// The storage engine panicked, or the system refused it a write or a sync for another reason than a full disk: what
+    /// is read back proves nothing, and nothing is answered until the process starts again.
     #[error("the storage engine under `{}` failed ({detail}): start the process again", path.display())]
     Poisoned {
         /// The data folder.
         path: PathBuf,
-        /// The panic's message.
+        /// The panic's message, or the system's own words.
         detail: String,
     },
 
-    /// The system refused a read or a write. The ledger is opened again with the next call.
+    /// The folder was moved or deleted while it was open; nothing is answered until the process starts again.
+    #[error(
+        "`{}` was moved or deleted while it was open, and another process may have opened one in its place: nothing more \
+         is acknowledged; stop this process, put the folder back where it was, and start again",
+        path.display()
+    )]
+    Moved {
+        /// Where the data folder was.
+        path: PathBuf,
+    },
+
+    /// The process is a fork of the one that opened the ledger, whose threads it does not have.
+    #[error(
+        "this process was forked from process {opened_by}, which opened the ledger: nothing was recorded; open an Idem \
+         with a folder of its own after the fork"
+    )]
+    Forked {
+        /// The process that opened it.
+        opened_by: u32,
+    },
+
+    /// The system refused a read, or a write outside of the log. The ledger is opened again with the next call.
     #[error("reading or writing `{}` failed ({reason}): nothing was recorded; call again, and look at the disk if it stays", path.display())]
     Io {
         /// The data folder.
@@ -109,6 +131,20 @@ pub enum LedgerError {
         detail: String,
     },
 
+    /// A note's key is too long; nothing was recorded.
+    #[error(
+        "the note's key that begins with `{key}` takes {length} bytes, and the limit is {limit}: nothing was recorded; \
+         write it under a shorter key"
+    )]
+    KeyTooLong {
+        /// How the key begins.
+        key: String,
+        /// How many bytes it takes, with its number if it gets one.
+        length: usize,
+        /// How many it may take.
+        limit: usize,
+    },
+
     /// The ledger was closed.
     #[error("the ledger was closed, and nothing was recorded: open it again and call again")]
     Closed,
@@ -119,6 +155,11 @@ pub enum LedgerError {
 }
 
 impl LedgerError {
+    /// Whether only a new start of the process helps.
+    pub(crate) fn is_final(&self) -> bool {
+        matches!(self, Self::Poisoned { .. } | Self::Moved { .. })
+    }
+
     /// Sorts an error of the system by what a person can do about it.
     pub(crate) fn of_io(path: &Path, error: &io::Error) -> Self {
         let path = path.to_owned();

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 pub use error::LedgerError;
 pub use filter::Filter;
-pub use notes::{Note, NoteChange, Notes, untold};
+pub(crate) use notes::{NUMBERED, number_of};
+pub use notes::{Note, NoteChange, Notes, check_keys, place_of, untold};
 pub use sled::SledLedger;
 
 use crate::clock::BoxFuture;
@@ -78,10 +79,16 @@ pub trait Ledger: Send + Sync + 'static {
         limit: usize,
     ) -> BoxFuture<'static, Result<Vec<Note>, LedgerError>>;
 
-    /// Writes and removes notes, all of it or nothing.
+    /// Writes and removes notes, all of it or nothing, after all that this process asked for earlier: an empty list is
+    /// answered once that is recorded or has failed.
+    ///
+    /// Where a key asks for a number ([`place_of`]), and likewise in [`Step::Complete`], it gets one that is larger than
+    /// that of every such note that could be read before, from whichever process: numbers are given in the order in which
+    /// notes become readable.
     ///
     /// # Errors
-    /// Whatever keeps it from being durable. It may have been written all the same.
+    /// [`LedgerError::KeyTooLong`], of which nothing is written ([`check_keys`]); whatever keeps it from being durable. Then
+    /// it may have been written all the same.
     fn write_notes(&self, changes: Vec<NoteChange>) -> BoxFuture<'static, Result<(), LedgerError>>;
 
     /// What the ledger takes on the disk, in bytes, where it can tell.

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 
 use crate::clock::{BoxFuture, Clock, after};
 use crate::ledger::Filter;
-use crate::ledger::{Ledger, LedgerError, Note, NoteChange, Swept, untold};
+use crate::ledger::{Ledger, LedgerError, Note, NoteChange, Swept, check_keys, place_of, untold};
 use crate::protocol::{
     Change, DeadLetter, DeadLetterId, Facts, LetterChange, LetterState, Record, RecordId, Reply, Step, decide,
 };
@@ -62,7 +62,7 @@ impl Kept {
             Entry::Vacant(_) => None,
         };
         let decision = decide(id, known, step, &facts);
-        write(&mut self.notes, decision.notes(step).to_vec());
+        write(&mut self.notes, &mut self.token, decision.notes(step));
         match (decision.record, place) {
             (Change::Put(record), place) => {
                 self.token += 1;
@@ -87,11 +87,15 @@ impl Kept {
     }
 }
 
-fn write(notes: &mut BTreeMap<String, Vec<u8>>, changes: Vec<NoteChange>) {
-    for (key, value) in changes {
-        match value {
-            Some(value) => drop(notes.insert(key, value)),
-            None => drop(notes.remove(&key)),
+fn write(notes: &mut BTreeMap<String, Vec<u8>>, number: &mut u64, changes: &[NoteChange]) {
+    for change in changes {
+        let place = place_of(change, || {
+            *number += 1;
+            *number
+        });
+        match &change.1 {
+            Some(value) => drop(notes.insert(place.into_owned(), value.clone())),
+            None => drop(notes.remove(&*place)),
         }
     }
 }
@@ -109,6 +113,11 @@ fn at_once<T: Send + 'static>(answer: T) -> BoxFuture<'static, Result<T, LedgerE
 
 impl Ledger for MemoryLedger {
     fn apply(&self, id: &RecordId, step: Step) -> BoxFuture<'static, Result<Reply, LedgerError>> {
+        if let Step::Complete { notes, .. } = &step
+            && let Err(error) = check_keys(notes)
+        {
+            return Box::pin(ready(Err(error)));
+        }
         at_once(self.kept.lock().step(id, &step, self.clock.now()))
     }
 
@@ -174,8 +183,12 @@ impl Ledger for MemoryLedger {
     }
 
     fn write_notes(&self, changes: Vec<NoteChange>) -> BoxFuture<'static, Result<(), LedgerError>> {
-        write(&mut self.kept.lock().notes, changes);
-        at_once(())
+        let checked = check_keys(&changes);
+        if checked.is_ok() {
+            let Kept { notes, token, .. } = &mut *self.kept.lock();
+            write(notes, token, &changes);
+        }
+        Box::pin(ready(checked))
     }
 
     fn leases(&self) -> bool {

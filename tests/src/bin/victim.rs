@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use futures_util::StreamExt;
+use idem_runtime::ledger::SledLedger;
 use idem_runtime::{Error, Filter, Idem, LedgerError, idempotent};
 
 static EFFECTS: OnceLock<PathBuf> = OnceLock::new();
@@ -33,6 +34,8 @@ enum Trouble {
     Io(#[from] std::io::Error),
     #[error("the first attempt always fails")]
     First,
+    #[error("this number always fails")]
+    Own,
 }
 
 #[idempotent(name = "victim.work", key = "number", retries = 1000)]
@@ -60,6 +63,58 @@ async fn abort(key: String) -> Result<(), Trouble> {
 async fn abort_once(key: String) -> Result<(), Trouble> {
     effect(&key)?;
     std::process::abort()
+}
+
+fn may_pass(error: &Trouble) -> bool {
+    !matches!(error, Trouble::Own)
+}
+
+/// Every tenth is a dead letter, every fifth is too large to stand in one place.
+#[idempotent(name = "victim.text", key = "number", retries = 1000, retry_if = may_pass)]
+async fn text(number: u32) -> Result<String, Trouble> {
+    say(&format!("ran {number}"));
+    tokio::task::yield_now().await;
+    match number % 10 {
+        9 => Err(Trouble::Own),
+        0 | 5 => Ok(number.to_string().repeat(4000)),
+        _ => Ok(number.to_string().repeat(400)),
+    }
+}
+
+#[idempotent(name = "victim.once", key = "number", on_crash = "bury")]
+async fn once(number: u32) -> Result<u32, Trouble> {
+    say(&format!("ran {number}"));
+    Ok(number)
+}
+
+/// Many of sled's buffers large.
+#[idempotent(name = "victim.large", key = "number", retries = 1000)]
+async fn large(number: u32) -> Result<String, Trouble> {
+    Ok("large".repeat(600_000))
+}
+
+fn tell<T>(number: u32, answer: Result<T, Trouble>) {
+    match answer {
+        Ok(_) => say(&format!("answered {number}")),
+        Err(error) => say(&format!("refused {number} {error}")),
+    }
+}
+
+/// Works through these numbers in rounds of sixteen, whatever comes of them.
+async fn rounds(from: u32, to: u32) {
+    for first in (from..to).step_by(16) {
+        let round = (first..to.min(first + 16)).map(|number| async move {
+            match text(number).await {
+                // The dead letter is what was to come of it.
+                Err(Trouble::Own) => tell(number, Ok(())),
+                Err(Trouble::Idem(Error::DeadLettered { .. })) if number % 10 == 9 => tell(number, Ok(())),
+                answer => tell(number, answer),
+            }
+        });
+        futures_util::future::join_all(round).await;
+        say("round");
+    }
+    say("finished");
 }
 
 /// Works through the numbers below `count`, sixteen at a time, and says each answer.
@@ -123,6 +178,50 @@ async fn copy(idem: &Idem, to: &Path) {
     work_through(300).await;
 }
 
+/// Forks, says what the child is told of the ledger, and whether the parent has lost anything by it.
+async fn forked(idem: Idem, folder: &str) {
+    let answer = async |number| idem.scope(work(number)).await.ok();
+    let first = answer(2).await;
+    let other = Path::new(folder).join("other");
+    let clock = std::sync::Arc::new(idem_runtime::testing::ManualClock::default());
+    let ledger = SledLedger::open(&other, 1 << 20, clock, "victim".to_owned()).expect("another ledger");
+    match fork::fork().expect("a fork") {
+        fork::Fork::Child => {
+            let told = |answer: Result<(), String>| {
+                say(&format!("child: {}", answer.err().unwrap_or_else(|| "nothing is wrong".to_owned())));
+            };
+            for number in [2, 3] {
+                let call = pollster::block_on(idem.scope(work(number)));
+                told(call.map(drop).map_err(|error| error.to_string()));
+            }
+            let listed = pollster::block_on(idem.dead_letters().list(&Filter::default()));
+            told(listed.map(drop).map_err(|error| error.to_string()));
+            told(pollster::block_on(idem.sweep()).map(drop).map_err(|error| error.to_string()));
+            told(pollster::block_on(idem.close()).map_err(|error| error.to_string()));
+            drop(idem);
+            drop(ledger);
+            say("child: dropped");
+            std::process::exit(0);
+        }
+        fork::Fork::Parent(child) => {
+            say(&format!("forked: {}", fork::waitpid(child).expect("it ends")));
+            let is_held = |folder: &Path| Idem::open(folder).is_err();
+            say(&format!("held: {}", is_held(Path::new(folder)) && is_held(&other)));
+            say(&format!("answered {first:?} {:?}", answer(3).await));
+            say(&format!("closed {}", idem.close().await.is_ok()));
+        }
+    }
+}
+
+/// Lists letters and closes where no more threads can be started.
+async fn threadless(idem: &Idem) {
+    let limit = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
+    rustix::process::setrlimit(rustix::process::Resource::Nproc, limit).expect("a limit can be lowered");
+    say(&format!("a thread: {}", std::thread::Builder::new().spawn(|| ()).is_ok()));
+    say(&format!("listed {:?}", idem.dead_letters().list(&Filter::default()).await.map(|all| all.len()).ok()));
+    say(&format!("closed {}", idem.close().await.is_ok()));
+}
+
 #[tokio::main]
 async fn main() {
     let arguments: Vec<_> = std::env::args().collect();
@@ -132,8 +231,11 @@ async fn main() {
         Ok(idem) => idem,
         Err(error) => return say(&format!("closed: {error}")),
     };
-    idem.install().expect("the only one");
     say("open");
+    if what == "forked" {
+        return forked(idem, folder).await;
+    }
+    idem.install().expect("the only one");
     match what.as_str() {
         "work" => work_through(rest[0].parse().expect("a count")).await,
         "abort" => say(&format!("{:?}", abort("A".to_owned()).await.map_err(|error| error.to_string()))),
@@ -145,6 +247,23 @@ async fn main() {
         }
         "fill" => fill().await,
         "copy" => copy(&idem, Path::new(&rest[0])).await,
+        "threadless" => threadless(&idem).await,
+        "rounds" => {
+            rounds(rest[0].parse().expect("a number"), rest[1].parse().expect("a number")).await;
+            // A test that kills it here finds it alive.
+            std::io::stdin().lock().lines().next();
+        }
+        "once" => {
+            for _ in 0..rest[0].parse().expect("a number of calls") {
+                tell(1, once(1).await);
+            }
+        }
+        "large" => {
+            for number in 0..rest[0].parse().expect("a count") {
+                tell(number, large(number).await);
+            }
+            say("finished");
+        }
         "hold" => drop(std::io::stdin().lock().lines().next()),
         other => panic!("nothing is called {other}"),
     }

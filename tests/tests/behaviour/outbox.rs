@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use idem_runtime::testing::{ManualClock, temporary};
-use idem_runtime::{Error, Idem, Outgoing, attempt, idempotent};
+use idem_runtime::{Error, Idem, LedgerError, Outgoing, attempt, idempotent};
 
 use crate::common::{Oops, on, soon};
 
@@ -45,9 +45,9 @@ async fn messages_go_with_the_result_in_their_order() {
     .await;
     assert_eq!(keys(&idem).await, ["A/1/0", "A/1/1", "B/1/0", "C"]);
     let all = idem.outbox().waiting(None, 100).await.unwrap();
-    let rest = idem.outbox().waiting(Some(&all[1].id), 1).await.unwrap();
+    let rest = idem.outbox().waiting(Some(&all[1]), 1).await.unwrap();
     assert_eq!(rest, [all[2].clone()]);
-    idem.outbox().sent(&[all[0].id.clone(), all[2].id.clone()]).await.unwrap();
+    idem.outbox().sent(&[all[0].clone(), all[2].clone()]).await.unwrap();
     assert_eq!(keys(&idem).await, ["A/1/1", "C"]);
 }
 
@@ -156,4 +156,68 @@ async fn headers_and_lanes_come_back_as_they_were() {
     let id = idem.outbox().send(message.clone()).await.unwrap();
     let queued = idem.outbox().waiting(None, 1).await.unwrap().remove(0);
     assert_eq!((queued.id, queued.message), (id, message));
+}
+
+/// A folder of an older version holds messages under the time they were sealed at.
+#[tokio::test]
+async fn what_an_older_version_left_goes_out_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let idem = Idem::open(folder.path()).unwrap();
+    let notes = idem.notes();
+    for (key, place) in [("B", "outbox/18a0c6ebd1f2a0017fffffff"), ("A", "outbox/18a0c6ebd1f2a0000000002a")] {
+        idem.outbox().send(event(key)).await.unwrap();
+        let new = notes.list("outbox/~", None, 1).await.unwrap().remove(0);
+        notes.write(vec![(new.key, None), (place.to_owned(), Some(new.value))]).await.unwrap();
+    }
+    idem.outbox().send(event("C")).await.unwrap();
+    idem.close().await.unwrap();
+    drop(idem);
+    let idem = Idem::open(folder.path()).unwrap();
+    idem.outbox().send(event("D")).await.unwrap();
+    assert_eq!(keys(&idem).await, ["A", "B", "C", "D"]);
+    let all = idem.outbox().waiting(None, 10).await.unwrap();
+    assert_eq!(idem.outbox().waiting(Some(&all[1]), 10).await.unwrap(), all[2..]);
+    idem.outbox().sent(&all[..3]).await.unwrap();
+    assert_eq!(keys(&idem).await, ["D"]);
+}
+
+/// A person removed the witness of a ledger whose journal, with its last number, is gone.
+#[tokio::test]
+async fn without_its_witness_a_ledger_numbers_on_from_what_is_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let idem = Idem::open(folder.path()).unwrap();
+    let ahead = "jobs/~00000000000fffff".to_owned();
+    idem.notes().write(vec![(ahead.clone(), Some(b"1".to_vec()))]).await.unwrap();
+    idem.close().await.unwrap();
+    drop(idem);
+    std::fs::remove_file(folder.path().join("witness")).unwrap();
+    let idem = Idem::open(folder.path()).unwrap();
+    idem.notes().write(vec![("jobs/~".to_owned(), Some(b"2".to_vec()))]).await.unwrap();
+    let all = idem.notes().list("jobs/", None, 10).await.unwrap();
+    assert_eq!((all.len(), &all[0].key), (2, &ahead), "{all:?}");
+}
+
+/// How much sled has put into files of its own, which nothing syncs.
+fn blobs(folder: &std::path::Path) -> usize {
+    std::fs::read_dir(folder.join("sled/blobs")).map_or(0, Iterator::count)
+}
+
+#[tokio::test]
+async fn a_note_with_a_key_that_is_too_long_is_refused_and_makes_no_file_beside_the_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let idem = Idem::open(folder.path()).unwrap();
+    for (number, length) in [201, 4 << 10, 200 << 10].into_iter().enumerate() {
+        let key = format!("reports/{number}/{}", "x".repeat(length - 10));
+        let refused = idem.notes().write(vec![(key, Some(vec![7]))]).await.unwrap_err();
+        assert!(matches!(&refused, Error::Ledger { problem: LedgerError::KeyTooLong { limit: 200, .. }, .. }));
+        let text = refused.to_string();
+        assert!(text.contains(&format!("`reports/{number}/xx")) && text.contains(&format!("{length} bytes")), "{text}");
+        let refused = idem.issuer("x".repeat(length)).issue().await.unwrap_err();
+        assert!(matches!(refused, Error::Ledger { problem: LedgerError::KeyTooLong { .. }, .. }), "{refused:?}");
+    }
+    let full: Vec<_> = (0..2000).map(|number| (format!("{number:0200}"), Some(vec![7]))).collect();
+    idem.notes().write(full).await.unwrap();
+    assert_eq!(idem.notes().list("", None, 3000).await.unwrap().len(), 2000);
+    idem.close().await.unwrap();
+    assert_eq!(blobs(folder.path()), 0);
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use idem_runtime::ledger::{Ledger, LedgerError, Note, NoteChange, Swept};
 use idem_runtime::protocol::{Record, RecordId, Reply, Step};
 use idem_runtime::testing::{ManualClock, MemoryLedger};
-use idem_runtime::{BoxFuture, DeadLetter, DeadLetterId, Error, Filter, Idem, Origin, Verdict, idempotent};
+use idem_runtime::{BoxFuture, DeadLetter, DeadLetterId, Error, Filter, Idem, Origin, Outgoing, Verdict, idempotent};
 use tokio::sync::watch;
 
 use crate::common::{Body, Oops, poll_once, soon};
@@ -119,7 +119,18 @@ impl Ledger for Shaky {
     }
 
     fn write_notes(&self, changes: Vec<NoteChange>) -> BoxFuture<'static, Result<(), LedgerError>> {
-        self.ledger.write_notes(changes)
+        let error = LedgerError::Other("no room left".to_owned());
+        match *self.trouble.borrow() {
+            Trouble::Refused("notes") => Box::pin(async { Err(error) }),
+            Trouble::Unheard("notes") => {
+                let written = self.ledger.write_notes(changes);
+                Box::pin(async {
+                    written.await?;
+                    Err(error)
+                })
+            }
+            _ => self.ledger.write_notes(changes),
+        }
     }
 
     fn leases(&self) -> bool {
@@ -334,4 +345,68 @@ async fn what_cannot_be_re_armed_is_not_published() {
     let error = idem.dead_letters().republish(&id).await.unwrap_err();
     assert!(matches!(error, Error::Ledger { .. }), "{error}");
     assert_eq!(idem.dead_letters().count_open().await.unwrap(), 1);
+}
+
+fn event(key: &str) -> Outgoing {
+    Outgoing::new("orders.placed", key, "{}").in_order_of("Ann")
+}
+
+#[tokio::test]
+async fn a_message_whose_sending_failed_is_one_message_when_it_is_sent_again() {
+    let (idem, ledger) = shaky();
+    let outbox = idem.outbox();
+    for (number, trouble) in [Trouble::Refused("notes"), Trouble::Unheard("notes")].into_iter().enumerate() {
+        ledger.set(trouble);
+        for _ in 0..2 {
+            outbox.send(event("A")).await.unwrap_err();
+        }
+        ledger.set(Trouble::None);
+        let id = outbox.send(event("A")).await.unwrap();
+        let waiting = outbox.waiting(None, 10).await.unwrap();
+        assert_eq!(waiting.iter().map(|queued| &queued.id).collect::<Vec<_>>(), [&id], "{trouble:?}");
+        // Sent once more on purpose, it is another one.
+        assert_ne!(outbox.send(event("A")).await.unwrap(), id);
+        let waiting = outbox.waiting(None, 10).await.unwrap();
+        assert_eq!(waiting.len(), 2, "{number}");
+        outbox.sent(&waiting).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_message_that_went_out_before_it_was_sent_again_keeps_its_id() {
+    let (idem, ledger) = shaky();
+    let outbox = idem.outbox();
+    ledger.set(Trouble::Unheard("notes"));
+    outbox.send(event("A")).await.unwrap_err();
+    ledger.set(Trouble::None);
+    // A relay does so.
+    let gone = outbox.waiting(None, 10).await.unwrap();
+    outbox.sent(&gone).await.unwrap();
+    // Another message is none of this.
+    assert_ne!(outbox.send(event("B")).await.unwrap(), gone[0].id);
+    assert_eq!(outbox.send(event("A")).await.unwrap(), gone[0].id);
+}
+
+#[idempotent(name = "shaky.tell", key = "id", skip(idem))]
+async fn tell(id: &str, idem: &Idem) -> Result<(), Oops> {
+    Ok(idem.outbox().enqueue(event(id))?)
+}
+
+#[tokio::test]
+async fn a_result_that_is_recorded_late_is_not_found_behind_what_was_read() {
+    let (idem, ledger) = shaky();
+    let late = {
+        let idem = idem.clone();
+        tokio::spawn(async move { idem.scope(tell("late", &idem)).await })
+    };
+    ledger.hold("complete").await;
+    idem.scope(tell("quick", &idem)).await.unwrap();
+    let read = idem.outbox().waiting(None, 10).await.unwrap();
+    assert_eq!(read.iter().map(|queued| &*queued.message.key).collect::<Vec<_>>(), ["quick"]);
+    ledger.let_go.send_replace(true);
+    soon(late).await.unwrap().unwrap();
+    let next = idem.outbox().waiting(read.last(), 10).await.unwrap();
+    assert_eq!(next.iter().map(|queued| &*queued.message.key).collect::<Vec<_>>(), ["late"]);
+    let all = idem.outbox().waiting(None, 10).await.unwrap();
+    assert_eq!(all, [read, next].concat());
 }

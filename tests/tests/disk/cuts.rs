@@ -64,7 +64,8 @@ fn either(synced: Option<&Content>, written: Option<&Content>, random: &mut Rng)
 /// The name of cuts while sled recovers.
 pub(crate) const RECOVERING: &str = "sled recovering";
 
-/// sled clears its log's tail and syncs it; then it writes its snapshot, syncs it, and puts it in place of the old one.
+/// A new snapshot is written and synced, and put in place of the old one; then the last segment has another's header
+/// until sled has started, which overwrites the segments that are free. Nothing of that is synced before the ledger does.
 fn recovering(cut: &Cut, random: &mut Rng) -> (Image, String) {
     let is_snapshot = |name: &&PathBuf| name.to_string_lossy().contains("snap.");
     let (mut image, mut how) = (cut.synced.clone(), cut.what.to_owned());
@@ -75,19 +76,18 @@ fn recovering(cut: &Cut, random: &mut Rng) -> (Image, String) {
         if random.bool() {
             cut.synced.0.keys().filter(is_snapshot).for_each(|name| image.set(name, None));
         }
-        new.into_iter().chain([&PathBuf::from(LOG)]).for_each(|name| image.set(name, cut.written.0.get(name).cloned()));
+        new.into_iter().for_each(|name| image.set(name, cut.written.0.get(name).cloned()));
+        let mut log = mix(&cut.synced.log(), &cut.written.log(), random, &mut how);
+        // While sled starts, the segment it goes on in has the header of another.
+        let written = cut.written.log();
+        let last = last_segment(&written).filter(|last| *last > 0 && random.bool());
+        if let Some(last) = last {
+            how += "; the last segment has the header of the first";
+            log.write(last * SEGMENT / SECTOR, &written.sector(0)[..20]);
+        }
+        image.set(LOG, Some(log));
         return (image, how);
     }
-    let (synced, written) = (cut.synced.log(), cut.written.log());
-    let mut cleared = synced.clone();
-    if let Some(tail) = last_segment(&synced) {
-        cleared.set_len(synced.len.max(written.len.min((tail + 1) * SEGMENT)));
-        let (sectors, end) = (SEGMENT / SECTOR, cleared.sectors());
-        for sector in tail * sectors..((tail + 1) * sectors).min(end) {
-            cleared.write(sector, written.sector(sector));
-        }
-    }
-    image.set(LOG, Some(mix(&synced, &cleared, random, &mut how)));
     for name in new {
         let content = either(None, cut.written.0.get(name), random);
         let _ = write!(how, "; {} with {:?} bytes", name.display(), content.as_ref().map(|content| content.len));

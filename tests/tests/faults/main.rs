@@ -1,11 +1,26 @@
-//! Faults of the machine: syncs that fail, threads that die, clocks that step, folders that are read-only, disks that
-//! are full.
+//! Faults of the machine: reads, writes and syncs that fail, threads that die, clocks that step, folders that are
+//! read-only, disks that are full.
+//!
+//! `IDEM_FAULTS_SEED` gives a run again whose sample of calls was chosen by chance.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+#[cfg(target_os = "linux")]
+mod at_work;
+#[cfg(target_os = "linux")]
+mod bits;
 mod clocks;
 mod copies;
 mod folders;
+#[cfg(target_os = "linux")]
+mod ledger;
+#[cfg(target_os = "linux")]
+mod openings;
+mod places;
+mod refused;
+mod sends;
+#[cfg(target_os = "linux")]
+mod shim;
 mod threads;
 
 use std::future::Future;
@@ -54,4 +69,17 @@ fn copy(from: &Path, to: &Path) {
             std::fs::copy(entry.path(), target).unwrap();
         }
     }
+}
+
+/// Where chance begins; `IDEM_FAULTS_SEED` gives the same run again.
+fn seed() -> u64 {
+    let seed =
+        std::env::var("IDEM_FAULTS_SEED").map_or_else(|_| fastrand::u64(..), |seed| seed.parse().expect("a number"));
+    println!("IDEM_FAULTS_SEED={seed}");
+    seed
+}
+
+/// Fails where something was wrong, with all of it.
+fn complain(wrong: &[String], tried: usize) {
+    assert!(wrong.is_empty(), "{} of {tried} went wrong:\n{}", wrong.len(), wrong.join("\n"));
 }

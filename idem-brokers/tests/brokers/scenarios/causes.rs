@@ -133,7 +133,7 @@ pub(super) async fn offsets_rewound<B: Broker>(server: Arc<Server>) -> anyhow::R
 }
 
 /// Runs a consumer until nothing is left.
-pub(super) async fn drain<B: Broker>(stage: &Stage<B>) -> anyhow::Result<()> {
+pub(crate) async fn drain<B: Broker>(stage: &Stage<B>) -> anyhow::Result<()> {
     let deadline = tokio::time::Instant::now() + idem_test_support::DEADLINE;
     let mut stays = Duration::from_secs(1);
     while within(stage.broker.left()).await? > 0 {

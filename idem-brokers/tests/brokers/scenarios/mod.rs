@@ -1,6 +1,6 @@
 //! Each cause of duplicates, over any broker.
 
-mod causes;
+pub(crate) mod causes;
 mod consumers;
 mod failures;
 mod producers;

@@ -5,13 +5,15 @@ use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::batch::Batch;
 use super::group::{Finished, Group, State};
 use super::job::{Answer, Job};
 use super::layout::Slot;
 use super::opening::Opened;
-use super::store::{Batch, Store};
+use super::store::Store;
+use super::undo::TakenBack;
 use super::witness::Witness;
-use super::{Engine, Shared};
+use super::{Engine, Shared, recovery};
 use crate::ledger::LedgerError;
 use crate::protocol::{DeadLetterId, Facts};
 use crate::{fault, observe};
@@ -23,11 +25,13 @@ pub(super) struct Committer {
     witness: Witness,
     log: File,
     letter_ids: uuid::ContextV7,
+    /// What is to be taken back should this group, which was refused, be in the log.
+    refused: Option<(u64, TakenBack)>,
 }
 
 impl Committer {
     pub(super) fn new(shared: Arc<Shared>, state: State, witness: Witness, log: File) -> Self {
-        Self { shared, state, witness, log, letter_ids: uuid::ContextV7::new() }
+        Self { shared, state, witness, log, letter_ids: uuid::ContextV7::new(), refused: None }
     }
 
     /// Works until the ledger is closed and nothing is waiting.
@@ -37,9 +41,15 @@ impl Committer {
             self.serve(jobs);
         }
         // A copy that is being made is waited for: until then nobody else may have the files.
-        let _writer = self.shared.writer.lock();
-        *self.shared.engine.write() = Engine::Closed;
-        self.shared.folder.release();
+        let shared = Arc::clone(&self.shared);
+        let _writer = shared.writer.lock();
+        if self.refused.is_some()
+            && let Err(error) = self.reopen()
+        {
+            tracing::warn!(%error, "claims that were answered with an error may count as attempts that crashed");
+        }
+        *shared.engine.write() = Engine::Closed;
+        shared.folder.release();
     }
 
     fn serve(&mut self, jobs: Vec<Job>) {
@@ -50,7 +60,8 @@ impl Committer {
         }
         let (started, size) = (Instant::now(), jobs.len());
         let mut answers = Vec::with_capacity(size);
-        match self.commit(jobs, &mut answers) {
+        // Another process may have opened a ledger in this one's place: then not even what is durable is acknowledged.
+        match self.commit(jobs, &mut answers).and_then(|()| self.shared.folder.is_in_place()) {
             Ok(()) => {
                 observe::commit(started.elapsed(), size);
                 answers.into_iter().for_each(Answer::send);
@@ -70,26 +81,68 @@ impl Committer {
             Engine::Open(_) => return Ok(()),
             Engine::Closed => return Err(LedgerError::Closed),
             Engine::Poisoned(error) => return Err(error.clone()),
-            Engine::Refused(_) => {}
+            Engine::Refused(..) => {}
         }
+        self.open_again().inspect_err(|error| {
+            if error.is_final() {
+                tracing::error!(%error, "the ledger answers nothing more");
+                self.shared.engine.write().fail(error.clone());
+            }
+        })
+    }
+
+    fn open_again(&mut self) -> Result<(), LedgerError> {
+        let shared = Arc::clone(&self.shared);
+        shared.folder.is_in_place()?;
         // What is open still answers duplicates: it is let go of only when there is room for sled to start.
-        self.shared.folder.has_room()?;
-        *self.shared.engine.write() = Engine::Refused(None);
-        let store = Store::begin(&self.shared.folder, self.shared.cache_bytes)?;
-        // The last group may not have been written, so all that is known of it is read again.
+        shared.folder.has_room()?;
+        shared.engine.write().let_go();
+        // The file that was open all along is told of writes that failed since; one that is opened now may not be.
+        self.sync()?;
+        let store = recovery::begin(&shared.folder, shared.cache_bytes, Some(self.witness.group()))?;
+        match self.read_again(&store) {
+            Ok(()) => {
+                *shared.writing.lock() = None;
+                *shared.engine.write() = Engine::Open(store);
+                tracing::info!("the ledger is open again");
+                Ok(())
+            }
+            Err(error) => {
+                if error.is_final() {
+                    store.abandon();
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Reads all that is known of the last group again, for it may not have been written, and takes back what its callers
+    /// were told was not recorded.
+    fn read_again(&mut self, store: &Store) -> Result<(), LedgerError> {
+        let shared = Arc::clone(&self.shared);
         let acknowledged = Some(self.witness.group());
-        let Opened { state, running, buckets, .. } = Opened::read(&store, self.shared.folder.path(), acknowledged)?;
+        let Opened { state, running, buckets, .. } = Opened::read(store, shared.folder.path(), acknowledged)?;
         self.state = state;
-        self.state.meta.session = self.shared.session;
-        self.shared.index.replace(buckets);
-        *self.shared.running.write() = running;
-        *self.shared.counts.lock() = self.state.meta.counts;
-        self.log = self.shared.folder.log()?;
-        // It may have been written all the same, and from now on duplicates are told of it.
-        sync(&self.log).map_err(|error| self.shared.folder.refused(&error))?;
-        self.shared.unsynced.lock().clear();
-        *self.shared.engine.write() = Engine::Open(store);
-        tracing::info!("the ledger is open again");
+        self.state.meta.session = shared.session;
+        shared.index.replace(buckets);
+        *shared.running.write() = running;
+        self.log = shared.folder.log()?;
+        // From now on callers are told of what was found.
+        self.sync()?;
+        shared.unsynced.lock().clear();
+        *shared.counts.lock() = self.state.meta.counts;
+        // Should taking it back be refused too, it is tried again with the next opening.
+        if let Some((group, back)) = &self.refused
+            && *group == self.state.meta.group
+            && !back.is_nothing()
+        {
+            let mut group = Group::new(&shared, store, &mut self.state, shared.clock.now());
+            group.take_back(back)?;
+            if let Some(finished) = group.finish()? {
+                self.write(store, finished)?;
+            }
+        }
+        self.refused = None;
         Ok(())
     }
 
@@ -98,10 +151,12 @@ impl Committer {
         let shared = Arc::clone(&self.shared);
         let engine = shared.engine.read();
         // It was open a moment ago, and only a reader's panic can have changed that.
-        let Engine::Open(store) = &*engine else {
-            let error = engine.trouble(&shared.folder);
-            jobs.into_iter().for_each(|job| job.refuse(&error));
-            return Ok(());
+        let store = match engine.open() {
+            Ok(store) => store,
+            Err(error) => {
+                jobs.into_iter().for_each(|job| job.refuse(&error));
+                return Ok(());
+            }
         };
         let mut facts = Facts {
             now: shared.clock.now(),
@@ -118,18 +173,37 @@ impl Committer {
             match group.take(job, &mut facts) {
                 Ok(answer) => answers.push(answer),
                 Err(error) => {
+                    let error = self.after_a_read(store, error);
                     jobs.for_each(|job| job.refuse(&error));
                     return Err(error);
                 }
             }
         }
-        let Some(Finished { batch, settles, moves, closed }) = group.finish()? else { return Ok(()) };
-        fault::point!(DECIDED);
+        let finished = match group.finish() {
+            Ok(finished) => finished,
+            Err(error) => return Err(self.after_a_read(store, error)),
+        };
+        let Some(mut finished) = finished else { return Ok(()) };
+        let undo = std::mem::take(&mut finished.undo);
+        self.write(store, finished).inspect_err(|_| self.refused = Some((self.state.meta.group, undo.fold())))
+    }
+
+    /// Writes a group, and lets everybody know of what follows from it.
+    fn write(&mut self, store: &Store, finished: Finished<'_>) -> Result<(), LedgerError> {
+        let shared = Arc::clone(&self.shared);
+        let Finished { batch, settles, moves, closed, .. } = finished;
         // Whoever reads for people waits until all that follows from the group can be read.
-        let _writing = shared.writing.lock();
-        self.write_durably(store, batch, settles)?;
+        let mut writing = shared.writing.lock();
+        if let Err(error) = self.write_durably(store, batch, settles) {
+            let error = self.after_a_write(error);
+            *writing = Some(error.clone());
+            return Err(error);
+        }
         fault::point!(SYNCED);
-        self.witness.write(self.state.meta.group).map_err(|error| shared.folder.refused(&error))?;
+        // It may lag: it is written again with the next group.
+        if let Err(error) = write_witness(&mut self.witness, self.state.meta.group) {
+            tracing::warn!(%error, "the witness could not be written; the group is durable all the same");
+        }
         fault::point!(WITNESSED);
         moves.apply(&mut shared.running.write());
         closed.iter().for_each(|bucket| bucket.close());
@@ -138,19 +212,51 @@ impl Committer {
     }
 
     /// The batch, sled's flush, and a real `fdatasync`; readers are kept off the group until all three are done.
-    fn write_durably(&self, store: &Store, batch: Batch, settles: Vec<Slot>) -> Result<(), LedgerError> {
+    fn write_durably(&self, store: &Store, batch: Batch<'_>, settles: Vec<Slot>) -> Result<(), LedgerError> {
+        fault::point!(DECIDED, |said| Err(self.shared.folder.refused(&fault::refused(said.as_deref()))));
         self.shared.unsynced.lock().extend(settles);
         store.write(batch)?;
-        fault::point!(FLUSHED);
-        // After a failed sync the pages may be marked clean and still be missing on the disk, so nothing that is read
-        // back in this process proves anything.
-        sync(&self.log).map_err(|error| LedgerError::Poisoned {
-            path: self.shared.folder.path().to_owned(),
-            detail: format!("syncing the log failed: {error}"),
-        })?;
+        fault::point!(FLUSHED, |said| Err(self.shared.folder.refused(&fault::refused(said.as_deref()))));
+        self.sync()?;
         self.shared.unsynced.lock().clear();
         Ok(())
     }
+
+    /// After a failed sync the pages may be marked clean and still be missing on the disk, so nothing that is read back in
+    /// this process proves anything.
+    fn sync(&self) -> Result<(), LedgerError> {
+        sync(&self.log).map_err(|error| self.poisoned(&format!("syncing the log failed: {error}")))
+    }
+
+    /// What a refused write comes to: only after a full disk can the log be opened again, and only when it can still be
+    /// synced. After all else what is read back proves nothing.
+    fn after_a_write(&self, error: LedgerError) -> LedgerError {
+        match error {
+            LedgerError::Full { .. } => self.sync().err().unwrap_or(error),
+            LedgerError::Io { reason, .. }
+            | LedgerError::NotWritable { reason, .. }
+            | LedgerError::Damaged { detail: reason, .. } => self.poisoned(&format!("writing failed: {reason}")),
+            error => error,
+        }
+    }
+
+    /// What a refused read comes to. sled tells of its background's refused writes with whatever it is asked next; its flush
+    /// tells the two apart.
+    fn after_a_read(&self, store: &Store, error: LedgerError) -> LedgerError {
+        match store.flush() {
+            Err(error) => self.after_a_write(error),
+            Ok(()) => error,
+        }
+    }
+
+    fn poisoned(&self, detail: &str) -> LedgerError {
+        LedgerError::Poisoned { path: self.shared.folder.path().to_owned(), detail: detail.to_owned() }
+    }
+}
+
+fn write_witness(witness: &mut Witness, group: u64) -> io::Result<()> {
+    fault::point!(WITNESS, |said| Err(fault::refused(said.as_deref())));
+    witness.write(group)
 }
 
 fn sync(log: &File) -> io::Result<()> {

@@ -12,9 +12,8 @@ use std::time::{Duration, Instant};
 
 use super::folder::Folder;
 use super::opening::Opened;
-use super::store::Store;
 use super::witness::Witness;
-use super::{Engine, Shared, verify};
+use super::{Shared, recovery, verify};
 use crate::fault;
 use crate::ledger::LedgerError;
 
@@ -86,10 +85,7 @@ fn make(shared: &Shared, copy: &Folder) -> Result<(), LedgerError> {
 
 /// Whether all that was acknowledged is in the files.
 fn still_open(shared: &Shared) -> Result<(), LedgerError> {
-    match &*shared.engine.read() {
-        Engine::Open(_) => Ok(()),
-        other => Err(other.trouble(&shared.folder)),
-    }
+    shared.engine.read().open().map(drop)
 }
 
 /// Copies what sled writes only when it opens: its settings and its snapshot.
@@ -205,7 +201,7 @@ fn bring_up_to_date(from: &Log<'_>, to: &Log<'_>) -> Result<(), LedgerError> {
 
 /// Opens the copy, as its next owner will, and holds it against what was acknowledged.
 fn prove(copy: &Folder, acknowledged: u64) -> Result<(), LedgerError> {
-    let store = Store::begin(copy, CACHE)?;
+    let store = recovery::begin(copy, CACHE, Some(acknowledged))?;
     let proved = Opened::read(&store, copy.path(), Some(acknowledged))
         .and_then(|opened| verify::at_open(&store, opened.closed).map(drop));
     match proved {

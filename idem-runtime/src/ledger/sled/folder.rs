@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -27,6 +28,8 @@ impl Folder {
     /// Makes the folder where there is none, and takes its lock.
     pub(super) fn hold(path: &Path) -> Result<Self, LedgerError> {
         let refused = |error: io::Error| LedgerError::of_io(path, &error);
+        // The process may go to another directory.
+        let path = &std::path::absolute(path).map_err(refused)?;
         let made_in = first_there(path).map_err(refused)?;
         fs::create_dir_all(path.join("sled")).map_err(refused)?;
         let lock = File::options()
@@ -45,6 +48,17 @@ impl Folder {
         let mut file = lock.file();
         file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(refused)?;
         Ok(Self { path: path.to_owned(), made_in, lock: Mutex::new(Some(lock)) })
+    }
+
+    /// Whether the lock that is held is still the one at its path: a folder that was moved or deleted keeps no other process
+    /// from opening one in its place. Where that cannot be told, it is.
+    pub(super) fn is_in_place(&self) -> Result<(), LedgerError> {
+        let Some(held) = self.lock.lock().as_ref().and_then(|lock| lock.file().metadata().ok()) else { return Ok(()) };
+        let moved = match fs::metadata(self.path.join("lock")) {
+            Ok(there) => (there.dev(), there.ino()) != (held.dev(), held.ino()),
+            Err(error) => matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory),
+        };
+        if moved { Err(LedgerError::Moved { path: self.path.clone() }) } else { Ok(()) }
     }
 
     /// Lets another process have the folder.

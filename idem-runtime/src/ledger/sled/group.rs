@@ -9,14 +9,16 @@ use jiff::Timestamp;
 use minicbor::bytes::ByteSlice;
 
 use super::Shared;
-use super::index::{Bucket, Found};
+use super::batch::Batch;
+use super::index::Bucket;
 use super::job::{Answer, Job};
 use super::journal::{Draft, Journal, Moves};
-use super::layout::{CLOSED_LETTER, DEAD, LIVE, Meta, NOTE, OPEN_LETTER, Slot, letter_key, note_key};
+use super::layout::{CLOSED_LETTER, DEAD, LIVE, Meta, OPEN_LETTER, Slot, letter_key, note_key};
 use super::shelf::{Shelf, Shelving};
-use super::store::{Batch, Spill, Store};
+use super::store::Store;
+use super::undo::{Undo, may_take_back};
 use crate::clock;
-use crate::ledger::{LedgerError, NoteChange, untold};
+use crate::ledger::{LedgerError, NoteChange, place_of, untold};
 use crate::protocol::{
     Act, Change, DeadLetter, DeadLetterId, Deed, Facts, LetterChange, LetterState, Live, Record, RecordId, Reply,
     Settled, SettledAs, Step, decide,
@@ -37,54 +39,54 @@ pub(super) enum Stands {
     /// In the journal, under its token.
     Journal(u64),
     /// In a place of its own of this kind.
-    Own(u8, Option<Spill>),
-    Bucket(u32, Option<Spill>),
+    Own(u8),
+    Bucket,
 }
 
 /// A group that is ready to be written.
-pub(super) struct Finished {
-    pub(super) batch: Batch,
+pub(super) struct Finished<'a> {
+    pub(super) batch: Batch<'a>,
     /// The settled records that it changes.
     pub(super) settles: Vec<Slot>,
     /// What follows once it is durable.
     pub(super) moves: Moves,
     pub(super) closed: Vec<Arc<Bucket>>,
+    /// What follows when its callers are told that it was not written.
+    pub(super) undo: Undo,
 }
 
 /// A group that is being put together.
-pub(super) struct Group<'a> {
+pub(super) struct Group<'a, 's> {
     shared: &'a Shared,
-    store: &'a Store,
-    state: &'a mut State,
-    batch: Batch,
+    store: &'s Store,
+    pub(super) state: &'a mut State,
+    pub(super) batch: Batch<'s>,
     draft: Draft,
     changed: HashMap<Slot, (Option<Record>, Stands), foldhash::fast::RandomState>,
-    letters: HashMap<DeadLetterId, (DeadLetter, Option<Spill>)>,
-    /// The notes this group changed: whether they are there now, and their chunks.
-    notes: HashMap<String, Option<Option<Spill>>>,
-    now: Timestamp,
+    pub(super) now: Timestamp,
     wrote: bool,
+    undo: Undo,
 }
 
-impl<'a> Group<'a> {
-    pub(super) fn new(shared: &'a Shared, store: &'a Store, state: &'a mut State, now: Timestamp) -> Self {
+impl<'a, 's> Group<'a, 's> {
+    pub(super) fn new(shared: &'a Shared, store: &'s Store, state: &'a mut State, now: Timestamp) -> Self {
         Self {
             shared,
             store,
             state,
-            batch: Batch::default(),
+            batch: Batch::on(store),
             draft: Draft::default(),
             changed: HashMap::default(),
-            letters: HashMap::new(),
-            notes: HashMap::new(),
             now,
             wrote: false,
+            undo: Undo::default(),
         }
     }
 
     /// Decides a job. An error is the store's; one record that cannot be read is no trouble for the others.
     pub(super) fn take(&mut self, job: Job, facts: &mut Facts) -> Result<Answer, LedgerError> {
         facts.token = self.state.meta.number + 1;
+        self.undo.takes_notes = matches!(job, Job::Notes { .. });
         match job {
             Job::Step { id, slot, step, done } => match self.step(&id, slot, &step, facts) {
                 Err(error) if !matches!(error, LedgerError::Record { .. }) => {
@@ -111,7 +113,7 @@ impl<'a> Group<'a> {
     }
 
     /// The batch with the journal's entries in it, and what it changes; nothing where nothing changes.
-    pub(super) fn finish(mut self) -> Result<Option<Finished>, LedgerError> {
+    pub(super) fn finish(mut self) -> Result<Option<Finished<'s>>, LedgerError> {
         if !self.wrote {
             return Ok(None);
         }
@@ -127,12 +129,12 @@ impl<'a> Group<'a> {
         };
         let moves = journal.write(self.draft, &self.shared.running.read(), meta, &mut self.batch, still)?;
         let settles = self.changed.into_keys().collect();
-        Ok(Some(Finished { batch: self.batch, settles, moves, closed }))
+        Ok(Some(Finished { batch: self.batch, settles, moves, closed, undo: self.undo }))
     }
 
-    fn shelving(&mut self) -> Shelving<'_> {
+    fn shelving(&mut self) -> Shelving<'_, 's> {
         let State { meta, shelf, .. } = self.state;
-        Shelving { shelf, index: &self.shared.index, store: self.store, batch: &mut self.batch, meta, now: self.now }
+        Shelving { shelf, index: &self.shared.index, batch: &mut self.batch, meta, now: self.now }
     }
 
     fn step(&mut self, id: &RecordId, slot: Slot, step: &Step, facts: &Facts) -> Result<Reply, LedgerError> {
@@ -140,16 +142,20 @@ impl<'a> Group<'a> {
             Some(known) => known.clone(),
             None => self.load(&slot)?,
         };
+        let before = may_take_back(step).then(|| record.clone());
         let decision = decide(id, record, step, facts);
         self.write_notes(decision.notes(step))?;
-        match decision.letter {
-            LetterChange::Keep => {}
+        let letter = match decision.letter {
+            LetterChange::Keep => None,
             LetterChange::Open(letter) => {
                 self.note(&untold(letter.id), Some(&[]))?;
-                self.count(OPEN_LETTER, 1);
-                self.put_letter(*letter, None)?;
+                self.put_letter(&letter)?;
+                None
             }
-            LetterChange::Act { letter, act } => self.act(letter, *act)?,
+            LetterChange::Act { letter, act } => Some(self.act(letter, *act)?),
+        };
+        if letter.is_some() || !matches!(decision.record, Change::Keep) {
+            self.undo.step(slot.clone(), before, letter, &decision.reply);
         }
         match decision.record {
             Change::Keep => {}
@@ -159,65 +165,52 @@ impl<'a> Group<'a> {
         Ok(decision.reply)
     }
 
-    /// Does something to a letter, and moves it to where it belongs then.
-    fn act(&mut self, id: DeadLetterId, act: Act) -> Result<(), LedgerError> {
+    /// Does something to a letter, and moves it to where it belongs then. Gives it as it was.
+    fn act(&mut self, id: DeadLetterId, act: Act) -> Result<DeadLetter, LedgerError> {
         let was = if act.deed == Deed::Restored { CLOSED_LETTER } else { OPEN_LETTER };
-        let known = match self.letters.remove(&id) {
-            Some(written) => Some(written),
-            None => self.store.get::<DeadLetter>(&letter_key(was, id))?,
-        };
-        let Some((mut letter, spill)) = known else {
+        let Some(before) = self.batch.get::<DeadLetter>(&letter_key(was, id))? else {
             return Err(LedgerError::Record { detail: format!("the dead letter {id} of its record is missing") });
         };
+        let mut letter = before.clone();
         letter.act(act);
-        let kind = kind_of(&letter);
-        if kind == was {
-            return self.put_letter(letter, spill);
+        if kind_of(&letter) != was {
+            self.batch.remove(&letter_key(was, id), &mut self.state.meta)?;
         }
-        self.batch.remove(&letter_key(was, id), spill);
-        self.count(was, -1);
-        self.count(kind, 1);
-        self.put_letter(letter, None)
+        self.put_letter(&letter)?;
+        Ok(before)
     }
 
-    fn put_letter(&mut self, letter: DeadLetter, old: Option<Spill>) -> Result<(), LedgerError> {
+    pub(super) fn put_letter(&mut self, letter: &DeadLetter) -> Result<(), LedgerError> {
         self.wrote = true;
-        let key = letter_key(kind_of(&letter), letter.id);
-        let spill = self.batch.put(key, &letter, old, &mut self.state.meta.number)?;
-        self.letters.insert(letter.id, (letter, spill));
-        Ok(())
+        self.batch.put(letter_key(kind_of(letter), letter.id), letter, &mut self.state.meta).map(drop)
     }
 
     fn write_notes(&mut self, changes: &[NoteChange]) -> Result<(), LedgerError> {
-        changes.iter().try_for_each(|(key, value)| self.note(key, value.as_deref()))
+        for change in changes {
+            let number = &mut self.state.meta.number;
+            let place = place_of(change, || {
+                *number += 1;
+                *number
+            });
+            self.note(&place, change.1.as_deref())?;
+        }
+        Ok(())
     }
 
     /// Puts a note in place, or removes it.
-    fn note(&mut self, key: &str, value: Option<&[u8]>) -> Result<(), LedgerError> {
-        let place = note_key(key);
-        let stood = match self.notes.get(key) {
-            Some(stands) => *stands,
-            None => self.store.head(&place)?,
+    pub(super) fn note(&mut self, key: &str, value: Option<&[u8]>) -> Result<(), LedgerError> {
+        let (place, meta) = (note_key(key), &mut self.state.meta);
+        let stood = match value {
+            Some(value) => self.batch.put(place, &<&ByteSlice>::from(value), meta)?,
+            None => self.batch.remove(&place, meta)?,
         };
-        let stands = match (value, stood) {
-            (Some(value), _) => {
-                let value: &ByteSlice = value.into();
-                Some(self.batch.put(place, &value, stood.flatten(), &mut self.state.meta.number)?)
-            }
-            (None, Some(spill)) => {
-                self.batch.remove(&place, spill);
-                None
-            }
-            (None, None) => None,
-        };
-        self.wrote |= stands.is_some() || stood.is_some();
-        self.count(NOTE, i64::from(stands.is_some()) - i64::from(stood.is_some()));
-        self.notes.insert(key.to_owned(), stands);
+        self.wrote |= value.is_some() || stood;
+        self.undo.note(key, value.is_some() && !stood);
         Ok(())
     }
 
     /// Reads a record that this group has not changed.
-    fn load(&self, slot: &Slot) -> Result<(Option<Record>, Stands), LedgerError> {
+    pub(super) fn load(&self, slot: &Slot) -> Result<(Option<Record>, Stands), LedgerError> {
         if let Some(held) = self.shared.running.read().get(slot) {
             let live = held.live.clone();
             let token = live.token;
@@ -225,50 +218,45 @@ impl<'a> Group<'a> {
         }
         let counts = self.state.meta.counts;
         if counts.live > 0
-            && let Some((live, spill)) = self.store.get::<Live>(&slot.key(LIVE))?
+            && let Some((live, _)) = self.store.get::<Live>(&slot.key(LIVE))?
         {
-            return Ok((Some(Record::Live(live)), Stands::Own(LIVE, spill)));
+            return Ok((Some(Record::Live(live)), Stands::Own(LIVE)));
         }
         if counts.dead > 0
-            && let Some((dead, spill)) = self.store.get::<Settled>(&slot.key(DEAD))?
+            && let Some((dead, _)) = self.store.get::<Settled>(&slot.key(DEAD))?
         {
-            return Ok((Some(Record::Settled(dead)), Stands::Own(DEAD, spill)));
+            return Ok((Some(Record::Settled(dead)), Stands::Own(DEAD)));
         }
         Ok(match self.shared.index.find_surely(self.store, slot)? {
-            Some(Found { settled, bucket, spill }) => (Some(Record::Settled(settled)), Stands::Bucket(bucket, spill)),
+            Some(settled) => (Some(Record::Settled(settled)), Stands::Bucket),
             None => (None, Stands::Nowhere),
         })
     }
 
-    fn count(&mut self, kind: u8, more: i64) {
-        if let Some(count) = self.state.meta.counts.of(kind) {
-            *count = count.saturating_add_signed(more);
-        }
-    }
-
     /// Moves a record to where it belongs now.
-    fn replace(&mut self, slot: Slot, stood: Stands, record: Option<Record>) -> Result<(), LedgerError> {
+    pub(super) fn replace(&mut self, slot: Slot, stood: Stands, record: Option<Record>) -> Result<(), LedgerError> {
         self.wrote = true;
         let stands = match &record {
             None => Stands::Nowhere,
             Some(Record::Live(live)) => {
                 self.state.meta.number = self.state.meta.number.max(live.token);
                 // One that has a place of its own keeps it.
-                if !matches!(stood, Stands::Own(LIVE, _)) && self.draft.takes(&slot, live)? {
+                if !matches!(stood, Stands::Own(LIVE)) && self.draft.takes(&slot, live)? {
                     Stands::Journal(live.token)
                 } else {
-                    self.put(&slot, LIVE, live, stood)?
+                    self.batch.put(slot.key(LIVE), live, &mut self.state.meta)?;
+                    Stands::Own(LIVE)
                 }
             }
             Some(Record::Settled(dead)) if matches!(dead.end, SettledAs::Dead(_)) => {
                 // A message that was buried unread takes a token that nobody was given.
                 self.state.meta.number = self.state.meta.number.max(dead.token);
-                self.put(&slot, DEAD, dead, stood)?
+                self.batch.put(slot.key(DEAD), dead, &mut self.state.meta)?;
+                Stands::Own(DEAD)
             }
             Some(Record::Settled(settled)) => {
-                let stood = if let Stands::Bucket(id, spill) = stood { Some((id, spill)) } else { None };
-                let (id, spill) = self.shelving().settle(&slot, settled, stood)?;
-                Stands::Bucket(id, spill)
+                self.shelving().settle(&slot, settled)?;
+                Stands::Bucket
             }
         };
         if let Stands::Journal(token) = stood
@@ -277,48 +265,28 @@ impl<'a> Group<'a> {
             self.draft.end(slot.clone(), token);
         }
         // What stood in a bucket stays: it has expired, and the bucket goes as a whole.
-        if let Stands::Own(kind, spill) = stood
-            && !matches!(stands, Stands::Own(now, _) if now == kind)
+        if let Stands::Own(kind) = stood
+            && !matches!(stands, Stands::Own(now) if now == kind)
         {
-            self.batch.remove(&slot.key(kind), spill);
-            self.count(kind, -1);
+            self.batch.remove(&slot.key(kind), &mut self.state.meta)?;
         }
         self.changed.insert(slot, (record, stands));
         Ok(())
-    }
-
-    /// Puts a record into a place of its own.
-    fn put<T: minicbor::Encode<()>>(
-        &mut self,
-        slot: &Slot,
-        kind: u8,
-        record: &T,
-        stood: Stands,
-    ) -> Result<Stands, LedgerError> {
-        let replaced = match stood {
-            Stands::Own(was, spill) if was == kind => spill,
-            _ => {
-                self.count(kind, 1);
-                None
-            }
-        };
-        Ok(Stands::Own(kind, self.batch.put(slot.key(kind), record, replaced, &mut self.state.meta.number)?))
     }
 
     fn expire(&mut self, limit: usize, letters: &[Vec<u8>], retention: Duration) -> Result<(u64, bool), LedgerError> {
         let before = self.state.meta.counts;
         let mut expired = self.shelving().expire(limit)? as u64;
         for key in letters {
-            let closed = match self.store.get::<DeadLetter>(key) {
+            let closed = match self.batch.get::<DeadLetter>(key) {
                 Ok(closed) => closed,
                 Err(LedgerError::Record { .. }) => continue,
                 Err(error) => return Err(error),
             };
             let over = |closed: Timestamp| self.now >= clock::after(closed, retention);
-            if let Some((letter, spill)) = closed.filter(|(letter, _)| letter.closed_at.is_some_and(over)) {
+            if let Some(letter) = closed.filter(|letter| letter.closed_at.is_some_and(over)) {
                 self.note(&untold(letter.id), None)?;
-                self.batch.remove(key, spill);
-                self.count(CLOSED_LETTER, -1);
+                self.batch.remove(key, &mut self.state.meta)?;
                 expired += 1;
             }
         }
@@ -328,6 +296,6 @@ impl<'a> Group<'a> {
 }
 
 /// Where a letter stands.
-fn kind_of(letter: &DeadLetter) -> u8 {
+pub(super) fn kind_of(letter: &DeadLetter) -> u8 {
     if letter.state == LetterState::Open { OPEN_LETTER } else { CLOSED_LETTER }
 }

@@ -12,7 +12,7 @@ use parking_lot::RwLock;
 use siphasher::sip::SipHasher13;
 
 use super::layout::Slot;
-use super::store::{Spill, Store};
+use super::store::Store;
 use crate::ledger::LedgerError;
 use crate::protocol::Settled;
 
@@ -31,13 +31,6 @@ pub(super) struct Bucket {
     filter: AtomicBloomFilter,
     /// Its hashes are written, and what is missing from it is lost.
     closed: AtomicBool,
-}
-
-/// A settled record where it stands.
-pub(super) struct Found {
-    pub(super) settled: Settled,
-    pub(super) bucket: u32,
-    pub(super) spill: Option<Spill>,
 }
 
 impl Bucket {
@@ -96,12 +89,12 @@ impl Index {
     }
 
     /// Reads a settled record. A key can have older, expired ones in other buckets: the last one counts.
-    pub(super) fn find(&self, store: &Store, slot: &Slot) -> Result<Option<Found>, LedgerError> {
+    pub(super) fn find(&self, store: &Store, slot: &Slot) -> Result<Option<Settled>, LedgerError> {
         self.search(store, slot, |_, _| Ok(()))
     }
 
     /// [`find`](Self::find), and an error where a bucket once had the record and has it no more.
-    pub(super) fn find_surely(&self, store: &Store, slot: &Slot) -> Result<Option<Found>, LedgerError> {
+    pub(super) fn find_surely(&self, store: &Store, slot: &Slot) -> Result<Option<Settled>, LedgerError> {
         self.search(store, slot, |bucket, hash| match bucket.is_closed() && store.lists(bucket.id, hash)? {
             true => Err(store.damaged(format!("a settled record of bucket {} is missing", bucket.id))),
             false => Ok(()),
@@ -113,15 +106,15 @@ impl Index {
         store: &Store,
         slot: &Slot,
         missing: impl Fn(&Bucket, u64) -> Result<(), LedgerError>,
-    ) -> Result<Option<Found>, LedgerError> {
+    ) -> Result<Option<Settled>, LedgerError> {
         let hash = self.hash(slot);
-        let mut last: Option<Found> = None;
+        let mut last: Option<Settled> = None;
         for bucket in self.buckets.read().iter().rev().filter(|bucket| bucket.may_hold(hash)) {
             match store.get::<Settled>(&slot.in_bucket(bucket.id))? {
                 None => missing(bucket, hash)?,
-                Some((settled, spill)) => {
-                    if last.as_ref().is_none_or(|last| last.settled.token < settled.token) {
-                        last = Some(Found { settled, bucket: bucket.id, spill });
+                Some((settled, _)) => {
+                    if last.as_ref().is_none_or(|last| last.token < settled.token) {
+                        last = Some(settled);
                     }
                 }
             }

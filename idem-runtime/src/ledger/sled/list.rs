@@ -1,11 +1,20 @@
 //! Listing dead letters, backwards in time, and notes: no further than the page.
 
+use std::{io, thread};
+
 use minicbor::bytes::ByteVec;
 
 use super::layout::{CLOSED_LETTER, OPEN_LETTER, letter_key, note_key};
 use super::store::Store;
+use crate::fault;
 use crate::ledger::{Filter, LedgerError, Note};
 use crate::protocol::{DeadLetter, LetterState};
+
+/// Reads on a thread of its own.
+pub(super) fn on_its_own(read: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    fault::point!(THREAD, |_| Err(io::ErrorKind::WouldBlock.into()));
+    thread::Builder::new().name("idem-reader".to_owned()).spawn(read).map(drop)
+}
 
 pub(super) fn letters(store: &Store, filter: &Filter) -> Result<Vec<DeadLetter>, LedgerError> {
     const PAGE: usize = 256;

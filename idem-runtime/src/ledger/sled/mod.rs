@@ -2,6 +2,7 @@
 //!
 //! Duplicates of settled messages are answered by the caller's own thread; everything else goes through one committer.
 
+mod batch;
 mod committer;
 mod copy;
 mod folder;
@@ -10,15 +11,18 @@ mod index;
 mod job;
 mod journal;
 mod layout;
+mod limit;
 mod list;
 mod lock;
-mod mend;
+mod nudge;
 mod opening;
 mod queue;
+mod recovery;
 mod rescue;
 mod shelf;
 mod store;
 mod sweep;
+mod undo;
 mod verify;
 mod witness;
 
@@ -29,7 +33,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use committer::Committer;
 use folder::Folder;
@@ -47,7 +51,7 @@ use witness::Witness;
 use super::{Ledger, LedgerError, Note, NoteChange, Swept};
 use crate::clock::{BoxFuture, Clock};
 use crate::fault;
-use crate::ledger::Filter;
+use crate::ledger::{Filter, check_keys};
 use crate::protocol::{
     Change, Claim, DeadLetter, DeadLetterId, Facts, Record, RecordId, Reply, Settled, Step, decide_claim,
 };
@@ -61,10 +65,14 @@ pub(crate) const WITNESS: &str = "witness";
 pub struct SledLedger {
     shared: Arc<Shared>,
     committer: Mutex<Option<JoinHandle<()>>>,
+    /// Its sender goes when the committer ends.
+    ended: watch::Receiver<()>,
 }
 
 /// What callers and the committer share.
 struct Shared {
+    /// The process that opened it: a fork has none of its threads.
+    process: u32,
     folder: Folder,
     cache_bytes: u64,
     clock: Arc<dyn Clock>,
@@ -80,8 +88,8 @@ struct Shared {
     counts: Mutex<Counts>,
     /// The records that the group that is being written settles: nobody may be told of them before they are durable.
     unsynced: Mutex<HashSet<Slot>>,
-    /// Held while a group can be read and is not durable.
-    writing: Mutex<()>,
+    /// Held while a group can be read and is not durable; and why the last one may never be.
+    writing: Mutex<Option<LedgerError>>,
     /// Held by whoever writes: the committer, or a copy that is being made while nobody writes.
     writer: Mutex<()>,
     /// How far the sweep of closed letters has come.
@@ -91,39 +99,62 @@ struct Shared {
 /// Whether sled can be asked.
 enum Engine {
     Open(Store),
-    /// A write was refused. What was durable can still be read; the next write opens it again.
-    Refused(Option<Store>),
-    /// It panicked, or a sync failed: nothing is answered until the process starts again.
+    /// A write was refused, and why. Settled records that were durable can still be read; the next write opens it again.
+    Refused(LedgerError, Option<Store>),
+    /// It panicked, a write or a sync failed, or the folder is gone: nothing is answered until the process starts again.
     Poisoned(LedgerError),
     Closed,
 }
 
 impl Engine {
-    /// Why it cannot be asked.
-    fn trouble(&self, folder: &Folder) -> LedgerError {
+    /// sled, where all that it shows is durable or about to be.
+    fn open(&self) -> Result<&Store, LedgerError> {
         match self {
-            Engine::Poisoned(error) => error.clone(),
-            Engine::Closed => LedgerError::Closed,
-            Engine::Open(_) | Engine::Refused(_) => LedgerError::Io {
-                path: folder.path().to_owned(),
-                reason: "it was refused a write and is not open again".to_owned(),
-            },
+            Engine::Open(store) => Ok(store),
+            Engine::Refused(error, _) => Err(unshown(error)),
+            Engine::Poisoned(error) => Err(error.clone()),
+            Engine::Closed => Err(LedgerError::Closed),
+        }
+    }
+
+    /// sled, where what was durable can be read.
+    fn readable(&self) -> Result<&Store, LedgerError> {
+        match self {
+            Engine::Refused(_, Some(store)) => Ok(store),
+            other => other.open(),
         }
     }
 
     fn fail(&mut self, error: LedgerError) {
         let store = match std::mem::replace(self, Engine::Closed) {
-            Engine::Open(store) | Engine::Refused(Some(store)) => Some(store),
+            Engine::Open(store) | Engine::Refused(_, Some(store)) => Some(store),
             _ => None,
         };
-        if matches!(error, LedgerError::Poisoned { .. }) {
+        *self = if error.is_final() {
             if let Some(store) = store {
                 store.abandon();
             }
-            *self = Engine::Poisoned(error);
+            Engine::Poisoned(error)
         } else {
-            *self = Engine::Refused(store);
+            Engine::Refused(error, store)
+        };
+    }
+
+    /// Closes what was refused a write, to be opened again.
+    fn let_go(&mut self) {
+        if let Engine::Refused(_, store) = self {
+            *store = None;
         }
+    }
+}
+
+/// What who reads is told while a write is refused: what is in memory may not be on the disk.
+fn unshown(error: &LedgerError) -> LedgerError {
+    let until = |reason: &str| format!("{reason}; what is new cannot be shown until it can be written");
+    match error {
+        LedgerError::Full { path, reason } => LedgerError::Full { path: path.clone(), reason: until(reason) },
+        LedgerError::Io { path, reason } => LedgerError::Io { path: path.clone(), reason: until(reason) },
+        other => other.clone(),
     }
 }
 
@@ -134,9 +165,10 @@ impl SledLedger {
     /// When another process holds it, when it cannot be written, when it is full, and when its files hold less than
     /// was acknowledged.
     pub fn open(path: &Path, cache_bytes: u64, clock: Arc<dyn Clock>, instance: String) -> Result<Self, LedgerError> {
+        limit::survive();
         let folder = Folder::hold(path)?;
         let acknowledged = Witness::read(&folder)?;
-        let store = Store::begin(&folder, cache_bytes)?;
+        let store = recovery::begin(&folder, cache_bytes, acknowledged)?;
         let opened = match Opened::read(&store, path, acknowledged) {
             Ok(opened) => opened,
             Err(LedgerError::Poisoned { path, detail }) => {
@@ -162,6 +194,7 @@ impl SledLedger {
         fault::point!(NAMED);
         let witness = Witness::start(&folder, state.meta.group).map_err(|error| folder.refused(&error))?;
         let shared = Arc::new(Shared {
+            process: fault::process(),
             folder,
             cache_bytes,
             clock,
@@ -178,40 +211,57 @@ impl SledLedger {
             cursor: Mutex::default(),
         });
         let committer = Committer::new(Arc::clone(&shared), state, witness, log);
-        let thread = std::thread::Builder::new()
-            .name("idem-committer".to_owned())
-            .spawn(move || committer.run())
-            .map_err(|error| shared.folder.refused(&error))?;
-        verify::in_background(Arc::downgrade(&shared), unverified).map_err(|error| shared.folder.refused(&error))?;
-        Ok(Self { shared, committer: Mutex::new(Some(thread)) })
+        let (end, ended) = watch::channel(());
+        let work = move || {
+            committer.run();
+            drop(end);
+        };
+        let thread = std::thread::Builder::new().name("idem-committer".to_owned()).spawn(work);
+        let thread = thread.map_err(|error| shared.folder.refused(&error))?;
+        let opened = Self { shared, committer: Mutex::new(Some(thread)), ended };
+        verify::in_background(Arc::downgrade(&opened.shared), unverified)
+            .map_err(|error| opened.shared.folder.refused(&error))?;
+        Ok(opened)
     }
 }
 
 impl Shared {
+    /// Whether this is the process that opened it. Nothing of it is touched in a fork: its locks may be held for ever.
+    fn is_here(&self) -> Result<(), LedgerError> {
+        if fault::process() == self.process { Ok(()) } else { Err(LedgerError::Forked { opened_by: self.process }) }
+    }
+
     fn with_store<T>(&self, read: impl FnOnce(&Store) -> Result<T, LedgerError>) -> Result<T, LedgerError> {
-        let result = match &*self.engine.read() {
-            Engine::Open(store) | Engine::Refused(Some(store)) => read(store),
-            other => Err(other.trouble(&self.folder)),
-        };
+        self.is_here()?;
+        let result = self.engine.read().readable().and_then(read);
+        self.checked(result)
+    }
+
+    /// Reads for people: what they are shown must still be there after a kill, so a group that may be among it is
+    /// waited for. When that one is refused, so are they.
+    fn durably<T>(&self, read: impl FnOnce(&Store) -> Result<T, LedgerError>) -> Result<T, LedgerError> {
+        self.is_here()?;
+        // It is held until the group has its end: what is opened again meanwhile says nothing of what was read.
+        let engine = self.engine.read();
+        let result = engine.open().and_then(read).and_then(|found| match &*self.writing.lock() {
+            None => Ok(found),
+            Some(error) => Err(unshown(error)),
+        });
+        drop(engine);
+        self.checked(result)
+    }
+
+    fn checked<T>(&self, result: Result<T, LedgerError>) -> Result<T, LedgerError> {
         if let Err(error @ LedgerError::Poisoned { .. }) = &result {
             self.engine.write().fail(error.clone());
         }
         result
     }
 
-    /// Reads for people: what they are shown must still be there after a kill, so a group that may be among it is
-    /// waited for. The committer never waits for them.
-    fn durably<T>(&self, read: impl FnOnce(&Store) -> Result<T, LedgerError>) -> Result<T, LedgerError> {
-        let found = self.with_store(read)?;
-        drop(self.writing.lock());
-        // The sync may have failed meanwhile.
-        self.with_store(|_| Ok(found))
-    }
-
     /// Something that was acknowledged is gone: nothing is answered any more.
     fn condemn(&self, why: impl FnOnce(&Store) -> LedgerError) {
         let mut engine = self.engine.write();
-        if let Engine::Open(store) | Engine::Refused(Some(store)) = &*engine {
+        if let Ok(store) = engine.readable() {
             let error = why(store);
             tracing::error!(%error, "the ledger answers nothing more");
             *engine = Engine::Poisoned(error);
@@ -232,7 +282,7 @@ impl Shared {
 
     /// A settled record.
     fn settled(&self, store: &Store, slot: &Slot) -> Result<Option<Settled>, LedgerError> {
-        let found = self.index.find(store, slot)?.map(|found| found.settled);
+        let found = self.index.find(store, slot)?;
         if found.is_some() || self.counts.lock().dead == 0 {
             return Ok(found);
         }
@@ -250,12 +300,25 @@ impl Shared {
         if let Some((dead, _)) = store.get(&slot.key(DEAD))? {
             return Ok(Some(Record::Settled(dead)));
         }
-        Ok(self.index.find(store, slot)?.map(|found| Record::Settled(found.settled)))
+        Ok(self.index.find(store, slot)?.map(Record::Settled))
     }
 
     fn enqueue<T>(self: &Arc<Self>, job: Job, answer: oneshot::Receiver<Result<T, LedgerError>>) -> Waiting<T> {
-        self.queue.push(job);
+        match self.is_here() {
+            Ok(()) => self.queue.push(job),
+            Err(error) => job.refuse(&error),
+        }
         Waiting { answer, shared: Arc::clone(self) }
+    }
+
+    /// Has the committer open it again when it was refused a write: it does so before any job.
+    async fn open_again(self: &Arc<Self>) -> Result<(), LedgerError> {
+        self.is_here()?;
+        if !matches!(&*self.engine.read(), Engine::Refused(..)) {
+            return Ok(());
+        }
+        let (done, answer): (Done<()>, _) = oneshot::channel();
+        self.enqueue(Job::Notes { changes: Vec::new(), done }, answer).answer().await
     }
 
     fn committer_died(&self) -> LedgerError {
@@ -280,6 +343,9 @@ impl Ledger for SledLedger {
     fn apply(&self, id: &RecordId, step: Step) -> BoxFuture<'static, Result<Reply, LedgerError>> {
         let (shared, id) = (Arc::clone(&self.shared), id.clone());
         Box::pin(async move {
+            if let Step::Complete { notes, .. } = &step {
+                check_keys(notes)?;
+            }
             let (done, answer): (Done<Reply>, _) = oneshot::channel();
             shared.enqueue(Job::Step { slot: Slot::of(&id), id, step, done }, answer).answer().await
         })
@@ -287,37 +353,55 @@ impl Ledger for SledLedger {
 
     fn look(&self, id: &RecordId, claim: &Claim) -> Option<Reply> {
         let slot = Slot::of(id);
-        let settled = self.shared.with_store(|store| self.shared.settled(store, &slot)).ok()??;
-        let decision = decide_claim(id, Some(Record::Settled(settled)), claim, &self.shared.facts_for_reading());
-        // A record of the group that is being written may still come to nothing.
-        (decision.record == Change::Keep && !self.shared.unsynced.lock().contains(&slot)).then_some(decision.reply)
+        let settled = self.shared.with_store(|store| {
+            let settled = self.shared.settled(store, &slot)?;
+            // A record of the group that is being written may still come to nothing.
+            Ok(settled.filter(|_| !self.shared.unsynced.lock().contains(&slot)))
+        });
+        let decision = decide_claim(id, Some(Record::Settled(settled.ok()??)), claim, &self.shared.facts_for_reading());
+        (decision.record == Change::Keep).then_some(decision.reply)
     }
 
     fn record(&self, id: &RecordId) -> BoxFuture<'static, Result<Option<Record>, LedgerError>> {
-        let slot = Slot::of(id);
-        let read = self.shared.durably(|store| self.shared.record(store, &slot));
-        Box::pin(std::future::ready(read))
+        let (shared, slot) = (Arc::clone(&self.shared), Slot::of(id));
+        Box::pin(async move {
+            shared.open_again().await?;
+            shared.durably(|store| shared.record(store, &slot))
+        })
     }
 
     fn letter(&self, id: DeadLetterId) -> BoxFuture<'static, Result<Option<DeadLetter>, LedgerError>> {
-        let read = self.shared.durably(|store| {
-            let open = store.get::<DeadLetter>(&letter_key(OPEN_LETTER, id))?;
-            let found = match open {
-                Some(found) => Some(found),
-                None => store.get::<DeadLetter>(&letter_key(CLOSED_LETTER, id))?,
-            };
-            Ok(found.map(|(letter, _)| letter))
-        });
-        Box::pin(std::future::ready(read))
+        let shared = Arc::clone(&self.shared);
+        Box::pin(async move {
+            shared.open_again().await?;
+            shared.durably(|store| {
+                let open = store.get::<DeadLetter>(&letter_key(OPEN_LETTER, id))?;
+                let found = match open {
+                    Some(found) => Some(found),
+                    None => store.get::<DeadLetter>(&letter_key(CLOSED_LETTER, id))?,
+                };
+                Ok(found.map(|(letter, _)| letter))
+            })
+        })
     }
 
     fn letters(&self, filter: &Filter) -> BoxFuture<'static, Result<Vec<DeadLetter>, LedgerError>> {
-        // A listing may read many letters: on a thread of its own it holds up no handler.
         let (shared, filter) = (Arc::clone(&self.shared), filter.clone());
-        let (done, answer) = oneshot::channel();
-        let reader = Arc::clone(&shared);
-        std::thread::spawn(move || done.send(reader.durably(|store| list::letters(store, &filter))));
-        Box::pin(Waiting { answer, shared }.answer())
+        Box::pin(async move {
+            shared.open_again().await?;
+            let (done, answer) = oneshot::channel();
+            let (reader, wanted) = (Arc::clone(&shared), filter.clone());
+            // A listing may read many letters: on a thread of its own it holds up no handler.
+            let started = list::on_its_own(move || {
+                // Nobody may be waiting for it any more.
+                let _ = done.send(reader.durably(|store| list::letters(store, &wanted)));
+            });
+            match started {
+                Ok(()) => Waiting { answer, shared }.answer().await,
+                // Where no thread can be started, it takes the caller's.
+                Err(_) => shared.durably(|store| list::letters(store, &filter)),
+            }
+        })
     }
 
     fn open_letters(&self) -> BoxFuture<'static, Result<u64, LedgerError>> {
@@ -336,13 +420,17 @@ impl Ledger for SledLedger {
         after: Option<&str>,
         limit: usize,
     ) -> BoxFuture<'static, Result<Vec<Note>, LedgerError>> {
-        let read = self.shared.durably(|store| list::notes(store, prefix, after, limit));
-        Box::pin(std::future::ready(read))
+        let (shared, prefix, after) = (Arc::clone(&self.shared), prefix.to_owned(), after.map(str::to_owned));
+        Box::pin(async move {
+            shared.open_again().await?;
+            shared.durably(|store| list::notes(store, &prefix, after.as_deref(), limit))
+        })
     }
 
     fn write_notes(&self, changes: Vec<NoteChange>) -> BoxFuture<'static, Result<(), LedgerError>> {
         let shared = Arc::clone(&self.shared);
         Box::pin(async move {
+            check_keys(&changes)?;
             let (done, answer): (Done<()>, _) = oneshot::channel();
             shared.enqueue(Job::Notes { changes, done }, answer).answer().await
         })
@@ -355,12 +443,15 @@ impl Ledger for SledLedger {
 
     fn copy_to(&self, folder: &Path) -> BoxFuture<'static, Result<(), LedgerError>> {
         let (shared, folder) = (Arc::clone(&self.shared), folder.to_owned());
-        let (done, answer) = oneshot::channel();
-        let copier = Arc::clone(&shared);
-        let copying = std::thread::Builder::new()
-            .name("idem-copier".to_owned())
-            .spawn(move || done.send(copy::copy(&copier, &folder)));
         Box::pin(async move {
+            shared.open_again().await?;
+            let (done, answer) = oneshot::channel();
+            let copier = Arc::clone(&shared);
+            let copy = move || {
+                // Nobody may be waiting for it any more.
+                let _ = done.send(copy::copy(&copier, &folder));
+            };
+            let copying = std::thread::Builder::new().name("idem-copier".to_owned()).spawn(copy);
             copying.map_err(|error| shared.folder.refused(&error))?;
             Waiting { answer, shared }.answer().await
         })
@@ -371,15 +462,15 @@ impl Ledger for SledLedger {
     }
 
     fn close(&self) -> BoxFuture<'static, Result<(), LedgerError>> {
+        if let Err(error) = self.shared.is_here() {
+            return Box::pin(std::future::ready(Err(error)));
+        }
         self.shared.queue.close();
-        let thread = self.committer.lock().take();
+        let mut ended = self.ended.clone();
         Box::pin(async move {
-            if let Some(thread) = thread {
-                let (done, ended) = oneshot::channel();
-                std::thread::spawn(move || done.send(thread.join()));
-                // The committer's own panics are caught where sled is called.
-                let _ = ended.await;
-            }
+            // An error means that the committer has ended, which is what is waited for; its own panics are caught where
+            // sled is called.
+            let _ = ended.changed().await;
             Ok(())
         })
     }
@@ -387,6 +478,11 @@ impl Ledger for SledLedger {
 
 impl Drop for SledLedger {
     fn drop(&mut self) {
+        if self.shared.is_here().is_err() {
+            // The files and the lock are the other process's; to clean up would take them from it.
+            std::mem::forget(Arc::clone(&self.shared));
+            return;
+        }
         self.shared.queue.close();
         if let Some(thread) = self.committer.lock().take() {
             // What is waiting is written before the folder's lock is let go.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use minicbor::bytes::ByteVec;
 
+use super::batch::Batch;
 use super::group::State;
 use super::index::{Bucket, hash};
 use super::journal::{Draft, Entry, Journal, RING, Running};
@@ -13,7 +14,7 @@ use super::layout::{
 };
 use super::rescue;
 use super::shelf::Shelf;
-use super::store::{Batch, Store, hashes};
+use super::store::{Store, hashes};
 use crate::ledger::LedgerError;
 
 /// What was read.
@@ -41,7 +42,7 @@ impl Opened {
     fn whole(store: &Store, path: &Path, acknowledged: u64) -> Result<Self, LedgerError> {
         let damaged = |detail| LedgerError::Damaged { path: path.to_owned(), detail };
         let entries = entries(store)?;
-        let (meta, group) = match entries.last() {
+        let (mut meta, group) = match entries.last() {
             Some(Entry { meta: Some(meta), group, .. }) => (meta.clone(), *group),
             Some(Entry { number, .. }) => return Err(damaged(format!("its journal breaks off at entry {number}"))),
             None => (Meta::fresh(), 0),
@@ -58,8 +59,16 @@ impl Opened {
             )));
         }
         let counts = counts(store)?;
-        if counts != meta.counts {
+        if !counts.is_harmless(&meta.counts) {
             return Err(damaged(format!("it holds {counts}, and should hold {}", meta.counts)));
+        }
+        if counts != meta.counts {
+            tracing::error!(
+                path = %path.display(),
+                "the ledger counted wrong and holds {counts}, not {}: nothing is missing, and it counts right from now on",
+                meta.counts
+            );
+            meta.counts = counts;
         }
         let (mut buckets, mut closed, mut dropped) = (Vec::new(), Vec::new(), Vec::new());
         store.each(&[BUCKET], |key, bucket| {
@@ -103,7 +112,7 @@ impl State {
         let Self { meta, journal, .. } = self;
         meta.group += 1;
         meta.session += 1;
-        let mut batch = Batch::default();
+        let mut batch = Batch::on(store);
         let moves = journal.write(Draft::default(), running, meta, &mut batch, |_, _| None)?;
         store.write(batch)?;
         moves.apply(running);

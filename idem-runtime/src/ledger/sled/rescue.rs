@@ -3,17 +3,19 @@
 
 use std::collections::BTreeSet;
 
+use super::batch::Batch;
 use super::index::hash;
 use super::journal::{Draft, Entry, Journal, Running};
 use super::layout::{
-    BUCKET, CHUNK, ClosedBucket, DEAD, HASHES, Holds, JOURNAL, LIVE, Meta, SETTLED, bucket_in, bucket_key, number_in,
+    BUCKET, CHUNK, ClosedBucket, DEAD, HASHES, Holds, JOURNAL, LIVE, Meta, NOTE, SETTLED, bucket_in, bucket_key,
+    number_in,
 };
 use super::opening::counts;
 use super::shelf::close_bucket;
-use super::store::{Batch, Store};
+use super::store::Store;
 use crate::clock;
 use crate::fault;
-use crate::ledger::LedgerError;
+use crate::ledger::{LedgerError, number_of};
 use crate::protocol::{Live, Phase, Settled};
 
 /// Makes the numbers true. A ledger with nothing in it stays as it is.
@@ -32,9 +34,9 @@ pub(super) fn rescue(store: &Store) -> Result<(), LedgerError> {
     meta.open.clear();
     // The journal begins anew, so what runs in it moves to places of its own.
     let (_, running) = Journal::of(entries)?;
-    let mut batch = Batch::default();
+    let mut batch = Batch::on(store);
     for (slot, held) in running {
-        batch.put(slot.key(LIVE), &held.live, None, &mut meta.number)?;
+        batch.put(slot.key(LIVE), &held.live, &mut meta)?;
     }
     store.write(batch)?;
     fault::point!(RESCUE_MOVED);
@@ -42,17 +44,21 @@ pub(super) fn rescue(store: &Store) -> Result<(), LedgerError> {
     buckets(store, &mut meta)?;
     fault::point!(RESCUE_LISTED);
     meta.counts = counts(store)?;
-    let mut batch = Batch::default();
-    batch.remove_all(store, &[JOURNAL])?;
+    let mut batch = Batch::on(store);
+    batch.remove_all(&[JOURNAL])?;
     Journal::default().write(Draft::default(), &Running::default(), &mut meta, &mut batch, |_, _| None)?;
     store.write(batch)
 }
 
-/// No token, chunk's name or opening's number is given out twice.
+/// No token, chunk's name, note's or opening's number is given out twice.
 fn highest_numbers(store: &Store, meta: &mut Meta) -> Result<(), LedgerError> {
     if let Some(chunk) = store.last(&[CHUNK])? {
         meta.number = meta.number.max(u64::from_be_bytes(number_in(&chunk)));
     }
+    store.keys(&[NOTE], |key| {
+        let number = std::str::from_utf8(key).ok().and_then(number_of);
+        meta.number = meta.number.max(number.unwrap_or(0));
+    })?;
     store.each(&[LIVE], |_, live: Result<Live, _>| {
         let Ok(live) = live else { return Ok(()) };
         meta.number = meta.number.max(live.token);
@@ -100,8 +106,8 @@ fn close_again(store: &Store, id: u32, meta: &mut Meta) -> Result<(), LedgerErro
         }
         Ok(())
     })?;
-    let mut batch = Batch::default();
-    batch.remove_all(store, &bucket_key(HASHES, id))?;
-    close_bucket(&mut batch, id, Holds { count: held.len() as u64, until }, held)?;
+    let mut batch = Batch::on(store);
+    batch.remove_all(&bucket_key(HASHES, id))?;
+    close_bucket(&mut batch, id, Holds { count: held.len() as u64, until }, held, meta)?;
     store.write(batch)
 }

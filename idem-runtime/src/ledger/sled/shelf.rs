@@ -7,9 +7,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use minicbor::bytes::ByteVec;
 
+use super::batch::Batch;
 use super::index::{Bucket, Index};
 use super::layout::{BUCKET, ClosedBucket, HASHES, Holds, Meta, OpenBucket, SETTLED, Slot, bucket_key, hashes_key};
-use super::store::{Batch, Spill, Store};
 use crate::clock;
 use crate::ledger::LedgerError;
 use crate::protocol::Settled;
@@ -17,7 +17,7 @@ use crate::protocol::Settled;
 /// A bucket takes at least so many records, and at most a share of all, so that there are few filters to ask.
 const SMALLEST: u64 = 100_000;
 const SHARE: u64 = 32;
-/// More open buckets than this would not fit the journal's entries.
+/// So many open buckets fit the journal's entries.
 const MOST_OPEN: usize = 16;
 /// A bucket is closed after a part of its times to live, but none is younger.
 const PART: u32 = 8;
@@ -41,9 +41,6 @@ struct Open {
     hashes: Vec<u64>,
     bucket: Arc<Bucket>,
 }
-
-/// A bucket in which a record stands, and the record's chunks.
-pub(super) type Stood = (u32, Option<Spill>);
 
 impl Shelf {
     pub(super) fn new(last: u32, closed: Vec<(u32, Holds)>, dropped: Vec<u32>) -> Self {
@@ -71,44 +68,51 @@ impl Shelf {
 }
 
 /// What a group does to the buckets.
-pub(super) struct Shelving<'a> {
+pub(super) struct Shelving<'a, 'b> {
     pub(super) shelf: &'a mut Shelf,
     pub(super) index: &'a Index,
-    pub(super) store: &'a Store,
-    pub(super) batch: &'a mut Batch,
+    pub(super) batch: &'a mut Batch<'b>,
     pub(super) meta: &'a mut Meta,
     pub(super) now: Timestamp,
 }
 
-impl Shelving<'_> {
-    /// Puts a settled record into the bucket of its time to live.
-    pub(super) fn settle(
-        &mut self,
-        slot: &Slot,
-        settled: &Settled,
-        stood: Option<Stood>,
-    ) -> Result<Stood, LedgerError> {
-        let class = class_of(settled.ttl);
-        let at = match self.shelf.open.iter().position(|open| open.info.class == class) {
-            Some(at) => at,
-            None => self.open(class),
-        };
+impl Shelving<'_, '_> {
+    /// Puts a settled record into a bucket.
+    pub(super) fn settle(&mut self, slot: &Slot, settled: &Settled) -> Result<(), LedgerError> {
+        let at = self.place(class_of(settled.ttl));
         let open = &mut self.shelf.open[at];
         let (key, hash) = (slot.in_bucket(open.info.id), self.index.hash(slot));
-        let replaced = match stood {
-            Some((id, spill)) if id == open.info.id => Some(spill),
-            // An older one, expired by now, may stand here, though a younger one elsewhere was found.
-            _ if open.bucket.may_hold(hash) => self.store.head(&key)?,
-            _ => None,
+        // It may stand here already, as it was before, or an older one that has expired by now.
+        let stood = if open.bucket.may_hold(hash) {
+            self.batch.put(key, settled, self.meta)?
+        } else {
+            self.batch.add(key, settled, self.meta)?;
+            false
         };
-        let spill = self.batch.put(key, settled, replaced.flatten(), &mut self.meta.number)?;
-        if replaced.is_none() {
+        if !stood {
             open.info.holds.count += 1;
             open.hashes.push(hash);
             open.bucket.insert(hash);
         }
         open.info.holds.until = open.info.holds.until.max(clock::after(settled.at, settled.ttl));
-        Ok((open.info.id, spill))
+        Ok(())
+    }
+
+    /// The bucket for times to live of a class: its own, and where there are enough already, that of the next longer class
+    /// which has one, or the longest. A record outlives its time there, and expires all the same.
+    fn place(&mut self, class: u8) -> usize {
+        let open = &self.shelf.open;
+        let class_at = |at: &usize| open[*at].info.class;
+        let places = || 0..open.len();
+        let own = places().find(|at| class_at(at) == class);
+        let other = || {
+            let longer = places().filter(|at| class_at(at) > class).min_by_key(class_at);
+            longer.or_else(|| places().max_by_key(class_at)).filter(|_| open.len() >= MOST_OPEN)
+        };
+        match own.or_else(other) {
+            Some(at) => at,
+            None => self.open(class),
+        }
     }
 
     fn open(&mut self, class: u8) -> usize {
@@ -125,8 +129,7 @@ impl Shelving<'_> {
         let mut closed = Vec::new();
         while let Some(at) = self.to_close() {
             let Open { info, hashes, bucket, .. } = self.shelf.open.swap_remove(at);
-            close_bucket(self.batch, info.id, info.holds, hashes)?;
-            self.meta.counts.buckets += 1;
+            close_bucket(self.batch, info.id, info.holds, hashes, self.meta)?;
             self.shelf.closed.push((info.id, info.holds));
             closed.push(bucket);
         }
@@ -138,8 +141,7 @@ impl Shelving<'_> {
         let ripe = |open: &Open| {
             open.info.holds.count >= open.capacity || self.now >= clock::after(open.info.since, age_of(open.info.class))
         };
-        let oldest = || (0..open.len()).min_by_key(|at| open[*at].info.since).filter(|_| open.len() > MOST_OPEN);
-        open.iter().position(ripe).or_else(oldest)
+        open.iter().position(ripe)
     }
 
     /// Drops the buckets whose last record has expired, and removes up to `limit` of what was in dropped ones. Says how
@@ -148,30 +150,26 @@ impl Shelving<'_> {
         let now = self.now;
         let open = self.shelf.open.extract_if(.., |open| open.info.holds.until <= now);
         let mut over: Vec<_> = open.map(|open| (open.info.id, open.info.holds)).collect();
-        self.meta.counts.buckets += over.len() as u64;
         over.extend(self.shelf.closed.extract_if(.., |(_, holds)| holds.until <= now));
         for (id, holds) in over {
-            self.batch.insert(bucket_key(BUCKET, id), &ClosedBucket { holds, dropped: true })?;
+            self.batch.put(bucket_key(BUCKET, id), &ClosedBucket { holds, dropped: true }, self.meta)?;
             self.index.remove(id);
             self.shelf.dropped.push_back((id, Vec::new()));
         }
         let mut removed = 0;
         while let Some((id, after)) = self.shelf.dropped.front_mut().filter(|_| removed < limit) {
             let wanted = limit - removed;
-            let rows = self.store.rows(&bucket_key(SETTLED, *id), after, wanted)?;
+            let rows = self.batch.rows(&bucket_key(SETTLED, *id), after, wanted)?;
             removed += rows.len();
-            for (key, spill) in &rows {
-                self.batch.remove(key, *spill);
-            }
-            match rows.into_iter().last() {
-                Some((key, _)) if removed >= limit => *after = key,
+            match rows.last() {
+                Some((key, _)) if removed >= limit => after.clone_from(key),
                 _ => {
-                    self.batch.remove_all(self.store, &bucket_key(HASHES, *id))?;
-                    self.batch.remove(&bucket_key(BUCKET, *id), None);
-                    self.meta.counts.buckets -= 1;
+                    self.batch.remove_all(&bucket_key(HASHES, *id))?;
+                    self.batch.remove(&bucket_key(BUCKET, *id), self.meta)?;
                     self.shelf.dropped.pop_front();
                 }
             }
+            rows.into_iter().for_each(|row| self.batch.remove_row(row));
         }
         Ok(removed)
     }
@@ -183,14 +181,20 @@ impl Shelving<'_> {
 }
 
 /// Writes down that a bucket takes no more, and what is in it.
-pub(super) fn close_bucket(batch: &mut Batch, id: u32, holds: Holds, mut hashes: Vec<u64>) -> Result<(), LedgerError> {
+pub(super) fn close_bucket(
+    batch: &mut Batch<'_>,
+    id: u32,
+    holds: Holds,
+    mut hashes: Vec<u64>,
+    meta: &mut Meta,
+) -> Result<(), LedgerError> {
     hashes.sort_unstable();
     for hashes in hashes.chunks(HASHES_A_VALUE) {
         let bytes: Vec<u8> = hashes.iter().flat_map(|hash| hash.to_be_bytes()).collect();
         let first = hashes.first().copied().unwrap_or_default();
         batch.insert(hashes_key(id, first), &ByteVec::from(bytes))?;
     }
-    batch.insert(bucket_key(BUCKET, id), &ClosedBucket { holds, dropped: false })
+    batch.put(bucket_key(BUCKET, id), &ClosedBucket { holds, dropped: false }, meta).map(drop)
 }
 
 /// Times to live of about the same length belong together: then a bucket expires as a whole.

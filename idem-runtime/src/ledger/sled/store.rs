@@ -5,13 +5,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use ::sled::IVec;
+use minicbor::Decode;
 use minicbor::bytes::ByteVec;
-use minicbor::{Decode, Encode};
 
-use super::folder::Folder;
+use super::batch::Batch;
 use super::layout::{HASHES, bucket_key, chunk_key, hashes_key};
-use super::mend;
-use crate::envelope::{decode, encode_into};
+use super::nudge::Nudge;
+use crate::envelope::decode;
 use crate::ledger::LedgerError;
 use crate::{fault, panic};
 
@@ -27,84 +27,57 @@ pub(super) const PAGE: usize = 256;
 /// A key, and the chunks of its value.
 pub(super) type Row = (Vec<u8>, Option<Spill>);
 
+/// How often a batch is applied before its error counts.
+const APPLIED_AGAIN: u32 = 4;
+
 /// sled, with its errors sorted and its panics caught.
 pub(super) struct Store {
-    db: ::sled::Db,
+    /// There until it is dropped or abandoned.
+    db: Option<::sled::Db>,
+    nudge: Nudge,
     path: PathBuf,
 }
 
 /// The chunks a value was spilled into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Spill {
-    name: u64,
-    chunks: u32,
+    pub(super) name: u64,
+    pub(super) chunks: u32,
 }
 
 impl Store {
-    /// Opens a data folder's files, after mending what a power cut left of them.
-    pub(super) fn begin(folder: &Folder, cache_bytes: u64) -> Result<Self, LedgerError> {
-        let log = folder.lock_log()?;
-        mend::mend(folder).map_err(|error| folder.refused(&error))?;
-        drop(log);
-        let store = Self::open(&folder.tree(), cache_bytes)?;
-        // sled may have written its settings, and put a new snapshot in place of the old one: what comes relies on both.
-        folder.sync_tree()?;
-        Ok(store)
-    }
-
-    /// Opens sled's files. A panic here is damage: sled unwraps what it reads.
-    fn open(path: &Path, cache_bytes: u64) -> Result<Self, LedgerError> {
+    /// Opens the files in sled's folder; errors name the data folder. A panic here is damage: sled unwraps what it reads.
+    pub(super) fn open(tree: &Path, path: &Path, cache_bytes: u64) -> Result<Self, LedgerError> {
         let config = ::sled::Config::new()
-            .path(path)
+            .path(tree)
             .cache_capacity(cache_bytes)
             // sled collects its garbage in this period only; the durability is ours.
             .flush_every_ms(Some(500));
         catch_unwind(AssertUnwindSafe(|| config.open()))
             .map_err(|caught| LedgerError::Damaged { path: path.to_owned(), detail: panic::text(&*caught) })?
-            .map(|db| Self { db, path: path.to_owned() })
             .map_err(|error| sorted(path, error))
+            .and_then(|db| {
+                let nudge = Nudge::start(db.clone()).map_err(|error| LedgerError::of_io(path, &error))?;
+                Ok(Self { db: Some(db), nudge, path: path.to_owned() })
+            })
     }
 
     /// Runs one of sled's calls.
-    fn call<T>(&self, work: impl FnOnce(&::sled::Tree) -> ::sled::Result<T>) -> Result<T, LedgerError> {
-        catch_unwind(AssertUnwindSafe(|| work(&self.db)))
+    fn call<T>(&self, work: impl FnOnce(&::sled::Db) -> ::sled::Result<T>) -> Result<T, LedgerError> {
+        let Some(db) = &self.db else { return Err(LedgerError::Closed) };
+        catch_unwind(AssertUnwindSafe(|| work(db)))
             .map_err(|caught| LedgerError::Poisoned { path: self.path.clone(), detail: panic::text(&*caught) })?
             .map_err(|error| sorted(&self.path, error))
     }
 
     /// Reads a value, and the chunks it is to be removed with.
     pub(super) fn get<T: for<'b> Decode<'b, ()>>(&self, key: &[u8]) -> Result<Option<(T, Option<Spill>)>, LedgerError> {
-        loop {
-            let Some(head) = self.call(|tree| tree.get(key))? else {
-                return Ok(None);
-            };
-            let Some(spill) = Spill::read(&head) else {
-                return Ok(Some((decode(&head)?, None)));
-            };
-            if let Some(envelope) = self.gather(spill)? {
-                return Ok(Some((decode(&envelope)?, Some(spill))));
-            }
-            // The value was replaced between the two reads, or its chunks are gone for good.
-            if self.call(|tree| tree.get(key))?.as_ref() == Some(&head) {
-                return Err(LedgerError::Record { detail: "its chunks are missing".to_owned() });
-            }
-        }
+        value_of(key, |key| self.raw(key))
     }
 
-    /// Whether there is a value, and the chunks it is to be removed with.
-    pub(super) fn head(&self, key: &[u8]) -> Result<Option<Option<Spill>>, LedgerError> {
-        Ok(self.call(|tree| tree.get(key))?.map(|head| Spill::read(&head)))
-    }
-
-    fn gather(&self, spill: Spill) -> Result<Option<Vec<u8>>, LedgerError> {
-        let mut envelope = Vec::new();
-        for index in 0..spill.chunks {
-            let Some(chunk) = self.call(|tree| tree.get(chunk_key(spill.name, index)))? else {
-                return Ok(None);
-            };
-            envelope.extend_from_slice(&chunk);
-        }
-        Ok(Some(envelope))
+    /// What stands at a key.
+    pub(super) fn raw(&self, key: &[u8]) -> Result<Option<IVec>, LedgerError> {
+        self.call(|tree| tree.get(key))
     }
 
     /// Up to `limit` keys that begin so, after one (or from the first), and the chunks they are to be removed with.
@@ -191,7 +164,7 @@ impl Store {
 
     /// The bytes of its files.
     pub(super) fn size(&self) -> Result<u64, LedgerError> {
-        self.call(|_| self.db.size_on_disk())
+        self.call(::sled::Db::size_on_disk)
     }
 
     pub(super) fn damaged(&self, detail: String) -> LedgerError {
@@ -199,86 +172,52 @@ impl Store {
     }
 
     /// Writes a batch, all of it or nothing, and hands it to the operating system.
-    pub(super) fn write(&self, batch: Batch) -> Result<(), LedgerError> {
+    ///
+    /// A read that fails on the way leaves half of a batch in sled's memory, so the batch is applied until all of it is.
+    pub(super) fn write(&self, batch: Batch<'_>) -> Result<(), LedgerError> {
+        let writes = batch.into_writes();
+        let apply = |tree: &::sled::Db| {
+            let mut batch = ::sled::Batch::default();
+            writes.iter().for_each(|(key, value)| match value {
+                Some(value) => batch.insert(key, value),
+                None => batch.remove(key),
+            });
+            tree.apply_batch(batch)
+        };
+        let _flushing = self.nudge.watch();
         self.call(|tree| {
-            tree.apply_batch(batch.writes)?;
-            fault::point!(APPLIED);
+            (1..APPLIED_AGAIN).find_map(|_| apply(tree).ok()).map_or_else(|| apply(tree), Ok)?;
+            fault::point!(APPLIED, |said| Err(fault::refused(said.as_deref()).into()));
             tree.flush().map(|_| ())
         })
     }
 
+    /// Hands what is in its memory to the operating system, and tells of a write that its background was refused.
+    pub(super) fn flush(&self) -> Result<(), LedgerError> {
+        let _flushing = self.nudge.watch();
+        self.call(|tree| tree.flush().map(|_| ()))
+    }
+
     /// Lets go of sled without its clean-up, which might wait for what panicked.
-    pub(super) fn abandon(self) {
-        std::mem::forget(self.db);
+    pub(super) fn abandon(mut self) {
+        self.nudge.abandon();
+        std::mem::forget(self.db.take());
     }
 }
 
-/// Writes that are to happen together.
-#[derive(Default)]
-pub(super) struct Batch {
-    writes: ::sled::Batch,
-    /// What is being encoded: sled copies it.
-    scratch: Vec<u8>,
-}
-
-impl Batch {
-    /// Puts a value in place of an old one. `number` gives names for chunks.
-    pub(super) fn put<T: Encode<()>>(
-        &mut self,
-        key: Vec<u8>,
-        value: &T,
-        old: Option<Spill>,
-        number: &mut u64,
-    ) -> Result<Option<Spill>, LedgerError> {
-        self.drop_chunks(old);
-        self.encode(value)?;
-        if self.scratch.len() <= LARGEST_INLINE {
-            self.writes.insert(key, self.scratch.as_slice());
-            return Ok(None);
+impl Drop for Store {
+    /// sled unwraps the last sync.
+    fn drop(&mut self) {
+        self.nudge.end();
+        let db = self.db.take();
+        if let Err(caught) = catch_unwind(AssertUnwindSafe(|| drop(db))) {
+            tracing::error!(detail = panic::text(&*caught), "the storage engine could not be closed");
         }
-        *number += 1;
-        let mut spill = Spill { name: *number, chunks: 0 };
-        for chunk in self.scratch.chunks(LARGEST_INLINE) {
-            self.writes.insert(chunk_key(spill.name, spill.chunks), chunk);
-            spill.chunks += 1;
-        }
-        self.writes.insert(key, spill.write());
-        Ok(Some(spill))
-    }
-
-    /// Puts a value that is known to be small.
-    pub(super) fn insert<T: Encode<()>>(&mut self, key: Vec<u8>, value: &T) -> Result<(), LedgerError> {
-        self.encode(value)?;
-        self.writes.insert(key, self.scratch.as_slice());
-        Ok(())
-    }
-
-    fn encode<T: Encode<()>>(&mut self, value: &T) -> Result<(), LedgerError> {
-        self.scratch.clear();
-        encode_into(value, &mut self.scratch)
-    }
-
-    pub(super) fn remove(&mut self, key: &[u8], old: Option<Spill>) {
-        self.drop_chunks(old);
-        self.writes.remove(key);
-    }
-
-    /// Removes all values whose keys begin so.
-    pub(super) fn remove_all(&mut self, store: &Store, prefix: &[u8]) -> Result<(), LedgerError> {
-        for (key, spill) in store.rows(prefix, &[], usize::MAX)? {
-            self.remove(&key, spill);
-        }
-        Ok(())
-    }
-
-    fn drop_chunks(&mut self, old: Option<Spill>) {
-        let Some(Spill { name, chunks }) = old else { return };
-        (0..chunks).for_each(|index| self.writes.remove(chunk_key(name, index)));
     }
 }
 
 impl Spill {
-    fn read(head: &[u8]) -> Option<Self> {
+    pub(super) fn read(head: &[u8]) -> Option<Self> {
         let (&SPILLED, rest) = head.split_first()? else {
             return None;
         };
@@ -286,12 +225,48 @@ impl Spill {
         Some(Self { name: u64::from_be_bytes(*name), chunks: u32::from_be_bytes(chunks.try_into().ok()?) })
     }
 
-    fn write(self) -> Vec<u8> {
+    pub(super) fn write(self) -> Vec<u8> {
         let mut head = vec![SPILLED];
         head.extend_from_slice(&self.name.to_be_bytes());
         head.extend_from_slice(&self.chunks.to_be_bytes());
         head
     }
+}
+
+/// Reads a value whose parts are read so, and the chunks it is to be removed with.
+pub(super) fn value_of<T: for<'b> Decode<'b, ()>>(
+    key: &[u8],
+    read: impl Fn(&[u8]) -> Result<Option<IVec>, LedgerError>,
+) -> Result<Option<(T, Option<Spill>)>, LedgerError> {
+    loop {
+        let Some(head) = read(key)? else {
+            return Ok(None);
+        };
+        let Some(spill) = Spill::read(&head) else {
+            return Ok(Some((decode(&head)?, None)));
+        };
+        if let Some(envelope) = gather(spill, &read)? {
+            return Ok(Some((decode(&envelope)?, Some(spill))));
+        }
+        // The value was replaced between the two reads, or its chunks are gone for good.
+        if read(key)?.as_ref() == Some(&head) {
+            return Err(LedgerError::Record { detail: "its chunks are missing".to_owned() });
+        }
+    }
+}
+
+fn gather(
+    spill: Spill,
+    read: impl Fn(&[u8]) -> Result<Option<IVec>, LedgerError>,
+) -> Result<Option<Vec<u8>>, LedgerError> {
+    let mut envelope = Vec::new();
+    for index in 0..spill.chunks {
+        let Some(chunk) = read(&chunk_key(spill.name, index))? else {
+            return Ok(None);
+        };
+        envelope.extend_from_slice(&chunk);
+    }
+    Ok(Some(envelope))
 }
 
 /// A list of hashes.

@@ -13,6 +13,7 @@ use crate::ledger::{LedgerError, Swept};
 use crate::protocol::{Change, Live, Record, RecordId, Reply, Step, decide};
 
 pub(super) async fn sweep(shared: &Arc<Shared>, settled: usize, retention: Duration) -> Result<Swept, LedgerError> {
+    shared.open_again().await?;
     let mut swept = Swept::default();
     sweep_live(shared, &mut swept).await?;
     if settled > 0 {

@@ -40,7 +40,7 @@ pub(super) fn in_background(shared: Weak<Shared>, mut closed: Vec<(u32, Holds)>)
             loop {
                 let started = Instant::now();
                 let Some(shared) = shared.upgrade() else { return };
-                let read = shared.with_store(|store| store.count(&bucket_key(SETTLED, id), &after, PIECE));
+                let read = shared.durably(|store| store.count(&bucket_key(SETTLED, id), &after, PIECE));
                 // Trouble with the store is told to whoever calls; here it ends the count.
                 let Ok((count, last)) = read else { return };
                 found += count;

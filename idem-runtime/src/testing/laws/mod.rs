@@ -88,6 +88,9 @@ macro_rules! ledger_laws {
             notes_are_written_together_and_read_in_order
             a_result_and_its_notes_are_one_write
             a_new_letter_is_untold_until_somebody_says_so
+            numbers_of_notes_grow_as_they_are_recorded
+            a_reader_of_numbered_notes_finds_none_behind
+            a_note_whose_key_is_too_long_is_refused
         );
     };
     ($open:path; $($law:ident)+) => {

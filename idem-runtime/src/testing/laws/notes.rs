@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{PAUSE, Subject, TTL, redrive};
-use crate::ledger::untold;
+use crate::ledger::{LedgerError, Note, untold};
 use crate::protocol::{AttemptOutcome, Reply, Step, StoredResult};
 
 async fn keys(on: &Subject, prefix: &str, after: Option<&str>, limit: usize) -> Vec<String> {
@@ -73,4 +73,87 @@ pub async fn a_result_and_its_notes_are_one_write(on: Arc<Subject>) {
     on.ledger.write_notes(vec![("out/1".to_owned(), None)]).await.unwrap();
     assert_eq!(on.step("A", with(second.token, "out/1")).await, Reply::Recorded);
     assert_eq!(keys(&on, "out/", None, 10).await, [""; 0], "it was sent, and the report came once more");
+}
+
+/// A key that ends in `/~` gets a number: by the order in which writes are made, and within one by the order of its notes.
+pub async fn numbers_of_notes_grow_as_they_are_recorded(on: Arc<Subject>) {
+    let running = on.start("A").await;
+    on.ledger.write_notes(vec![put("out/~", b"1"), put("other/~", b"2"), put("out/~", b"3")]).await.unwrap();
+    let result = StoredResult::Json(b"7".as_slice().into());
+    let notes = vec![put("out/~", b"4"), put("out/plain~", b""), put("out/~", b"5")];
+    let complete = Step::Complete { token: running.token, result, notes };
+    assert_eq!(on.step("A", complete.clone()).await, Reply::Recorded);
+    assert_eq!(on.step("A", complete).await, Reply::Recorded, "brought again, it writes nothing");
+    on.kill("B").await;
+    on.ledger.write_notes(vec![put("out/~", b"6")]).await.unwrap();
+    let numbered = on.ledger.notes("out/~", None, 10).await.unwrap();
+    assert_eq!(numbered.iter().map(|note| &*note.value).collect::<Vec<_>>(), [b"1", b"3", b"4", b"5", b"6"]);
+    let other = keys(&on, "other/~", None, 10).await.remove(0).replace("other", "out");
+    assert!(numbered[0].key < other && other < numbered[1].key, "{other} is between {numbered:?}");
+    for Note { key, .. } in &numbered {
+        let digits = key.strip_prefix("out/~").unwrap();
+        assert!(digits.len() == 16 && u64::from_str_radix(digits, 16).is_ok(), "{key}");
+    }
+    // Under its whole key it is a note like others.
+    let first = numbered[0].key.clone();
+    on.ledger.write_notes(vec![put(&first, b"again"), ("out/~".to_owned(), None)]).await.unwrap();
+    assert_eq!(on.ledger.notes("out/~", None, 1).await.unwrap()[0].value, b"again");
+    on.ledger.write_notes(vec![(first.clone(), None)]).await.unwrap();
+    assert_eq!(keys(&on, "out/~", None, 10).await.len(), 4);
+}
+
+/// Who reads numbered notes while others write them, and goes on after the last one each time, reads all of them.
+pub async fn a_reader_of_numbered_notes_finds_none_behind(on: Arc<Subject>) {
+    const WRITERS: usize = 8;
+    const WRITES: usize = 30;
+    let writers = (0..WRITERS).map(|writer| {
+        let on = Arc::clone(&on);
+        tokio::spawn(async move {
+            for write in 0..WRITES {
+                on.ledger.write_notes(vec![put("out/~", &[writer as u8, write as u8])]).await.unwrap();
+            }
+        })
+    });
+    let writers: Vec<_> = writers.collect();
+    let mut read = Vec::<Note>::new();
+    loop {
+        // Asked before the look, so that the last look comes after the last write.
+        let ended = writers.iter().all(tokio::task::JoinHandle::is_finished);
+        let after = read.last().map(|note| note.key.clone());
+        let page = on.ledger.notes("out/", after.as_deref(), 7).await.unwrap();
+        if ended && page.is_empty() {
+            break;
+        }
+        read.extend(page);
+        tokio::task::yield_now().await;
+    }
+    let all = on.ledger.notes("out/", None, 1000).await.unwrap();
+    assert_eq!(read, all, "it read them in the order in which they stand");
+    for writer in 0..WRITERS {
+        let own: Vec<_> =
+            all.iter().filter(|note| usize::from(note.value[0]) == writer).map(|note| note.value[1]).collect();
+        assert!(own.is_sorted() && own.len() == WRITES, "writer {writer}: {own:?}");
+    }
+}
+
+/// A key takes 200 bytes at most, its number included; what has a longer one is not written, with all of its write.
+pub async fn a_note_whose_key_is_too_long_is_refused(on: Arc<Subject>) {
+    let of = |length: usize, end: &str| format!("{}{end}", "k".repeat(length - end.len()));
+    on.ledger.write_notes(vec![put(&of(200, ""), b""), put(&of(184, "/~"), b"")]).await.unwrap();
+    let there = keys(&on, "", None, 10).await;
+    assert_eq!(there.iter().map(String::len).collect::<Vec<_>>(), [200, 200]);
+    let running = on.start("A").await;
+    for key in [of(201, ""), of(185, "/~"), of(100_000, "")] {
+        let changes = vec![put("short", b""), put(&key, b"")];
+        let refused = on.ledger.write_notes(changes.clone()).await;
+        assert!(matches!(refused, Err(LedgerError::KeyTooLong { limit: 200, .. })), "{refused:?}");
+        let result = StoredResult::Json(b"7".as_slice().into());
+        let complete = Step::Complete { token: running.token, result, notes: changes };
+        let refused = on.ledger.apply(&super::id("A"), complete).await;
+        assert!(matches!(refused, Err(LedgerError::KeyTooLong { .. })), "{refused:?}");
+        // Removing what is not there is no trouble.
+        on.ledger.write_notes(vec![(key, None)]).await.unwrap();
+    }
+    assert_eq!(keys(&on, "", None, 10).await, there);
+    assert_eq!(on.step("A", super::complete(running.token, "8")).await, Reply::Recorded, "it was still running");
 }

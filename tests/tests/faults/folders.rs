@@ -8,7 +8,6 @@ use std::process::{Command, Stdio};
 
 use fail::FailScenario;
 use idem_runtime::{Error, Idem, LedgerError};
-use tempfile::TempDir;
 
 /// Who nobody is.
 const NOBODY: u32 = 65_534;

@@ -43,12 +43,24 @@ mod points {
     pub(crate) const OPENED: &str = "idem::opened";
     /// The opening is on the disk; the witness does not know.
     pub(crate) const OPEN_SYNCED: &str = "idem::open-synced";
+    /// All names that lead to the ledger are on the disk; the witness does not know.
+    pub(crate) const NAMED: &str = "idem::named";
+    /// A new witness is on the disk, and has not its name.
+    pub(crate) const WITNESS_SYNCED: &str = "idem::witness-synced";
+    /// A new witness has its name, and its name is not synced.
+    pub(crate) const WITNESS_NAMED: &str = "idem::witness-named";
     /// A ledger without a witness: what ran in its journal has moved.
     pub(crate) const RESCUE_MOVED: &str = "idem::rescue-moved";
     /// A ledger without a witness: its buckets are listed anew, its journal is not.
     pub(crate) const RESCUE_LISTED: &str = "idem::rescue-listed";
     /// The log is about to be synced; this one can also be told to fail.
     pub(crate) const SYNC: &str = "idem::sync";
+    /// A folder was synced, and is still open.
+    pub(crate) const FOLDER_SYNCED: &str = "idem::folder-synced";
+    /// A new witness is made and empty; its first write can be told to find no room.
+    pub(crate) const WITNESS_MADE: &str = "idem::witness-made";
+    /// A copy is being made, and nothing is written meanwhile.
+    pub(crate) const COPYING: &str = "idem::copying";
     /// The witness is about to be written; this one can only be told to fail.
     pub(crate) const WITNESS: &str = "idem::witness";
     /// Which process this is, when told to fail: a fork of the one that it is.
@@ -65,12 +77,15 @@ mod points {
     }
 
     /// Every place where state is written, in the order in which a ledger comes by.
-    pub(crate) const WRITES: [&str; 11] = [
+    pub(crate) const WRITES: [&str; 14] = [
         RESCUE_MOVED,
         RESCUE_LISTED,
         OPENING,
         OPENED,
         OPEN_SYNCED,
+        NAMED,
+        WITNESS_SYNCED,
+        WITNESS_NAMED,
         DECIDED,
         APPLIED,
         FLUSHED,

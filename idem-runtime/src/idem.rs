@@ -144,6 +144,33 @@ impl Idem {
         Ok(self.inner().ledger.size().await?)
     }
 
+    /// Copies the ledger while it works, into a folder that is empty or not there yet. The copy holds everything that was
+    /// answered before, has been opened once as a proof, and is durable when this returns.
+    ///
+    /// Copying the folder by other means while it is open does not do: files change while they are read, and the copy is
+    /// refused when it is opened. Duplicates are answered meanwhile, and other calls wait; on a file system with reflinks
+    /// (Btrfs, XFS) that is a moment, elsewhere as long as the copy takes. Once begun, it is made even when the future is dropped.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use idem_runtime::Idem;
+    /// # let backups = tempfile::tempdir()?;
+    /// # let idem = Idem::open(backups.path().join("data"))?;
+    /// let copy = backups.path().join("2026-03-01");
+    /// idem.copy_to(&copy).await?;
+    /// # idem.close().await?;
+    /// Idem::open(copy)?; // in place of the folder that was lost
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Ledger`] when the folder is not empty, is inside the ledger's own, cannot be written, or when there is no
+    /// room; what there was of the copy is removed.
+    pub async fn copy_to(&self, folder: impl AsRef<Path>) -> Result<(), Error> {
+        Ok(self.inner().ledger.copy_to(folder.as_ref()).await?)
+    }
+
     /// The clock it runs on, for the programs around it.
     pub fn clock(&self) -> Arc<dyn Clock> {
         Arc::clone(&self.inner().clock)

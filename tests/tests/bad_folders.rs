@@ -2,11 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::FileExt;
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 
 use idem_runtime::{Error, Idem, LedgerError, idempotent};
 
@@ -54,12 +55,11 @@ async fn refused_or_whole(folder: &Path, count: u32) {
     }
 }
 
-#[tokio::test]
-async fn a_folder_that_another_process_holds_is_refused_and_names_it() {
-    let folder = tempfile::tempdir().unwrap();
+/// Another process that has the folder open.
+fn holder(folder: &Path) -> Child {
     let mut holder = Command::new(env!("CARGO_BIN_EXE_victim"))
         .arg("hold")
-        .arg(folder.path())
+        .arg(folder)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -67,6 +67,51 @@ async fn a_folder_that_another_process_holds_is_refused_and_names_it() {
     let mut line = String::new();
     BufReader::new(holder.stdout.take().unwrap()).read_line(&mut line).unwrap();
     assert_eq!(line, "open\n");
+    holder
+}
+
+/// A folder's files with their bytes.
+fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut all = BTreeMap::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            all.extend(files(&path));
+        } else {
+            all.insert(path.clone(), fs::read(path).unwrap());
+        }
+    }
+    all
+}
+
+#[tokio::test]
+async fn a_folder_whose_lock_file_was_removed_is_still_its_holders() {
+    let folder = tempfile::tempdir().unwrap();
+    filled(folder.path(), 20).await;
+    let mut holder = holder(folder.path());
+    let lock = folder.path().join("lock");
+    fs::remove_file(&lock).unwrap();
+    // What an opening would remove as left over.
+    fs::write(folder.path().join("sled/snap.0000000000000001.generating"), "not finished").unwrap();
+    let before = files(folder.path());
+    for _ in 0..3 {
+        let error = trouble(folder.path());
+        let by_holder = |by| by == Some(holder.id());
+        assert!(matches!(error, LedgerError::Held { by, lock_removed: true, .. } if by_holder(by)), "{error:?}");
+        assert!(error.to_string().contains("though the file `lock` in it was removed"), "{error}");
+    }
+    let mut after = files(folder.path());
+    after.remove(&lock);
+    assert!(before == after, "something was written");
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+    Idem::open(folder.path()).unwrap();
+}
+
+#[tokio::test]
+async fn a_folder_that_another_process_holds_is_refused_and_names_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut holder = holder(folder.path());
     let error = trouble(folder.path());
     assert!(matches!(error, LedgerError::Held { by: Some(by), .. } if by == holder.id()), "{error}");
     assert!(error.to_string().contains("stop the other one"), "{error}");
@@ -142,6 +187,22 @@ async fn a_witness_that_says_nothing_readable_is_refused() {
     let error = trouble(folder.path());
     assert!(matches!(error, LedgerError::Damaged { .. }), "{error:?}");
     assert!(error.to_string().contains("`witness`"), "{error}");
+}
+
+/// As earlier versions left one when their very first opening was cut short, or found a full disk.
+#[tokio::test]
+async fn a_blank_witness_of_a_ledger_without_groups_is_none() {
+    for blank in [&[0; 0][..], &[0; 27]] {
+        let folder = tempfile::tempdir().unwrap();
+        for _ in 0..3 {
+            filled(folder.path(), 0).await;
+            fs::write(folder.path().join("witness"), blank).unwrap();
+        }
+        filled(folder.path(), 1).await;
+        fs::write(folder.path().join("witness"), blank).unwrap();
+        let error = trouble(folder.path());
+        assert!(error.to_string().contains("its witness cannot be read"), "{error}");
+    }
 }
 
 /// The kernel refuses to let a file grow past a limit, just as it does on a full disk.

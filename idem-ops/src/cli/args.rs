@@ -71,6 +71,12 @@ pub(crate) enum Ask {
     Doctor,
     /// Tell people of a folder's dead letters, until it is ended: the monitor as a program
     Watch(Watch),
+    /// Copy a folder that no service holds, and prove that the copy opens; a running service does it with `Idem::copy_to`
+    Copy {
+        /// The copy: an empty folder, or one that is not there yet
+        #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+        to: PathBuf,
+    },
     /// Print a shell's completions
     Completions {
         /// For which shell

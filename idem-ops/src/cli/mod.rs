@@ -4,11 +4,12 @@
 //! [`Service`](crate::service::Service); `target` hides which. Each command is a file; all of them answer through
 //! `out`, where nothing that a key or an error text holds can steer a terminal.
 //!
-//! A question to an open ledger is a variant of `args::Ledger`. What opens it in a way of its own, as `doctor` and
-//! `watch` do, is a variant of `args::Ask`.
+//! A question to an open ledger is a variant of `args::Ledger`. What opens it in a way of its own, as `copy`,
+//! `doctor` and `watch` do, is a variant of `args::Ask`.
 
 mod args;
 mod ask;
+mod copy;
 mod dlq;
 mod doctor;
 mod editor;
@@ -69,6 +70,7 @@ async fn run(cli: Cli) -> Result<(), Problem> {
         Ask::Man { dir } => generate::man(dir.as_deref(), out),
         // It opens the place itself: that it cannot be opened is what it is for.
         Ask::Doctor => doctor::run(Where::of(&place)?, &place, out).await,
+        Ask::Copy { to } => copy::run(Where::of(&place)?, &to, out).await,
         Ask::Watch(how) => watch::run(how, &place, out).await,
         Ask::Ledger(command) => {
             let target = Where::of(&place)?.open(&place).await?;

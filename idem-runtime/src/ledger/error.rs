@@ -11,19 +11,24 @@ const ONE_PROCESS: &str = "an embedded ledger belongs to one process; stop the o
 pub enum LedgerError {
     /// Another process, or another `Idem` of this one, has the folder open.
     #[error(
-        "`{}` is in use by {}", path.display(), match by {
-            Some(by) if *by == std::process::id() => {
-                "this process already: clone that `Idem`, or close it first".to_owned()
+        "`{}` is in use by {}", path.display(), {
+            let though = if *lock_removed { ", though the file `lock` in it was removed" } else { "" };
+            match by {
+                Some(by) if *by == std::process::id() => {
+                    format!("this process already{though}: clone that `Idem`, or close it first")
+                }
+                Some(by) => format!("process {by}{though}: {ONE_PROCESS}"),
+                None => format!("another process{though}: {ONE_PROCESS}"),
             }
-            Some(by) => format!("process {by}: {ONE_PROCESS}"),
-            None => format!("another process: {ONE_PROCESS}"),
         }
     )]
     Held {
         /// The data folder.
         path: PathBuf,
-        /// The process id that the holder left.
+        /// The holder's process id, where it is known.
         by: Option<u32>,
+        /// Whether its lock file was removed while it was open; sled's own lock showed that it still is.
+        lock_removed: bool,
     },
 
     /// The folder cannot be created or written.
@@ -110,6 +115,15 @@ pub enum LedgerError {
         reason: String,
     },
 
+    /// A copy was not made; the ledger itself works on, and what there was of the copy is removed.
+    #[error("no copy was made in `{}`: {reason}", path.display())]
+    NotCopied {
+        /// The copy's folder.
+        path: PathBuf,
+        /// Why, and what to do.
+        reason: String,
+    },
+
     /// One stored record cannot be read; the others can.
     #[error("a stored record cannot be read ({detail}): was it written by a newer version of idem?")]
     Record {
@@ -149,10 +163,11 @@ impl LedgerError {
     /// Sorts an error of the system by what a person can do about it.
     pub(crate) fn of_io(path: &Path, error: &io::Error) -> Self {
         let path = path.to_owned();
-        // sled wraps the system's error in one that prints as Rust's debug text.
+        let unwrapped = in_debug_text(error);
+        let error = unwrapped.as_ref().unwrap_or(error);
         let reason = match error.kind() {
-            io::ErrorKind::Other => error.to_string(),
-            kind if error.raw_os_error().is_none() => kind.to_string(),
+            // A kind's own words are plainer than the debug text of an error that is not the system's.
+            kind if error.raw_os_error().is_none() && kind != io::ErrorKind::Other => kind.to_string(),
             _ => error.to_string(),
         };
         match error.kind() {
@@ -167,5 +182,43 @@ impl LedgerError {
             io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData => Self::Damaged { path, detail: reason },
             _ => Self::Io { path, reason },
         }
+    }
+}
+
+/// The system's error in one that sled has cloned: a clone keeps the kind and the debug text, and loses the number.
+fn in_debug_text(error: &io::Error) -> Option<io::Error> {
+    if error.raw_os_error().is_some() {
+        return None;
+    }
+    let text = error.to_string();
+    let (_, rest) = text.split_once("Os { code: ")?;
+    let (code, _) = rest.split_once(',')?;
+    code.parse().ok().map(io::Error::from_raw_os_error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What sled makes of an error that it tells more than once.
+    fn cloned(error: &io::Error) -> io::Error {
+        let ::sled::Error::Io(clone) = ::sled::Error::Io(io::Error::new(error.kind(), format!("{error:?}"))).clone()
+        else {
+            unreachable!("a clone is of the same kind")
+        };
+        clone
+    }
+
+    #[test]
+    fn every_error_of_the_system_is_told_with_its_words_and_its_number() {
+        for (number, words) in [(28, "No space left on device"), (5, "Input/output error"), (122, "quota")] {
+            let error = io::Error::from_raw_os_error(number);
+            for error in [cloned(&error), cloned(&cloned(&error)), error] {
+                let text = LedgerError::of_io(Path::new("data"), &error).to_string();
+                assert!(text.contains(words) && text.contains(&format!("(os error {number})")), "{text}");
+            }
+        }
+        let full = LedgerError::of_io(Path::new("data"), &cloned(&io::Error::from_raw_os_error(28)));
+        assert!(matches!(full, LedgerError::Full { .. }), "{full:?}");
     }
 }

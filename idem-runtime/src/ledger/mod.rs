@@ -5,6 +5,7 @@ mod filter;
 mod notes;
 pub(crate) mod sled;
 
+use std::path::Path;
 use std::time::Duration;
 
 pub use error::LedgerError;
@@ -96,6 +97,16 @@ pub trait Ledger: Send + Sync + 'static {
     /// When it cannot be asked.
     fn size(&self) -> BoxFuture<'static, Result<Option<u64>, LedgerError>> {
         Box::pin(std::future::ready(Ok(None)))
+    }
+
+    /// Copies the ledger, as it is at one moment, into a folder that is empty or not there yet. Once polled, it is made even
+    /// when the future is dropped.
+    ///
+    /// # Errors
+    /// When it cannot be copied so; what there was of the copy is removed.
+    fn copy_to(&self, folder: &Path) -> BoxFuture<'static, Result<(), LedgerError>> {
+        let reason = "this ledger is no folder; copy it with its own server's tools".to_owned();
+        Box::pin(std::future::ready(Err(LedgerError::NotCopied { path: folder.to_owned(), reason })))
     }
 
     /// Whether claims of other processes can be met here, so that leases count and are renewed.

@@ -149,8 +149,7 @@ async fn fill() {
     say(&format!("replayed {:?}", work(0).await.ok()));
     say("waiting");
     std::io::stdin().lock().lines().next();
-    let limit = rustix::process::Rlimit { current: None, maximum: None };
-    rustix::process::setrlimit(rustix::process::Resource::Fsize, limit).expect("a soft limit can be raised");
+    let_files_grow_to(None);
     for number in refused {
         match work(number).await {
             Ok(answer) => say(&format!("answered {number} {answer}")),
@@ -158,6 +157,25 @@ async fn fill() {
         }
     }
     say("finished");
+}
+
+/// A limit that the kernel enforces just as a full disk.
+fn let_files_grow_to(current: Option<u64>) {
+    let limit = rustix::process::Rlimit { current, maximum: None };
+    rustix::process::setrlimit(rustix::process::Resource::Fsize, limit).expect("a soft limit can be changed");
+}
+
+/// Copies the ledger where there is no room for it, and again where there is.
+async fn copy(idem: &Idem, to: &Path) {
+    let copied =
+        async || idem.copy_to(to).await.map_or_else(|error| format!("copied: {error}"), |()| "copied".to_owned());
+    work_through(300).await;
+    let_files_grow_to(Some(64 << 10));
+    say(&copied().await);
+    say(&format!("left: {}", to.ancestors().nth(1).expect("not the root").exists()));
+    let_files_grow_to(None);
+    say(&copied().await);
+    work_through(300).await;
 }
 
 /// Forks, says what the child is told of the ledger, and whether the parent has lost anything by it.
@@ -228,6 +246,7 @@ async fn main() {
             }
         }
         "fill" => fill().await,
+        "copy" => copy(&idem, Path::new(&rest[0])).await,
         "threadless" => threadless(&idem).await,
         "rounds" => {
             rounds(rest[0].parse().expect("a number"), rest[1].parse().expect("a number")).await;

@@ -16,11 +16,11 @@ fn a_result_is_recorded_once() {
     });
     hold(&runs);
     assert_eq!(died_at(&runs), ordinary());
-    // Two groups a message, and five places in each before it is answered; four places when the ledger opens; two ways
+    // Two groups a message, and five places in each before it is answered; seven places when the ledger opens; two ways
     // to die at each. Groups that write nothing are answered too, and how many there are is up to the sweep.
     let written =
         runs[1..].iter().filter(|run| run.place.as_ref().is_some_and(|place| place.point != "idem::answered"));
-    assert_eq!(written.count(), 2 * (2 * 2 * 5 + 4));
+    assert_eq!(written.count(), 2 * (2 * 2 * 5 + 7));
     for run in &runs {
         // One death makes one more attempt at most.
         assert!(run.starts("good", "A") + run.starts("good_now", "6") <= 3, "{run}");

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use fastrand::Rng;
 
-use crate::image::{Content, Image, LOG, SECTOR, WITNESS};
+use crate::image::{Content, Image, LOG, NEW_WITNESS, SECTOR, WITNESS};
 use crate::known::Knowledge;
 
 /// How sled divides its log.
@@ -105,10 +105,14 @@ pub(crate) fn last_segment(log: &Content) -> Option<usize> {
     (0..log.len.div_ceil(SEGMENT)).filter(|at| number(*at) < 1 << 50).max_by_key(|at| number(*at))
 }
 
-/// The witness is overwritten in place within one sector, and synced only when the ledger opens.
+/// The witness is overwritten in place within one sector, and synced only when the ledger opens, as a new file.
 fn witness(cut: &Cut, random: &mut Rng, how: &mut String) -> Option<Content> {
     let group = |content: &Content| String::from_utf8(content.bytes()).ok()?.get(6..26)?.parse::<u64>().ok();
     let (synced, written) = (cut.synced.0.get(Path::new(WITNESS)), cut.written.0.get(Path::new(WITNESS)));
+    // A new file that was synced before it had its name is there whole, or not at all.
+    if written.is_some() && cut.synced.0.get(Path::new(NEW_WITNESS)) == written {
+        return if random.bool() { written } else { synced }.cloned();
+    }
     let (Some(_), Some(last)) = (synced, written.and_then(group)) else {
         return either(synced, written, random);
     };

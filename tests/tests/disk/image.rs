@@ -90,10 +90,12 @@ fn padded(bytes: &[u8]) -> Arc<[u8]> {
 }
 
 impl Image {
-    /// What is in a folder; pages that are the same as in another image are shared with it.
+    /// What is in a folder, if there is one; pages that are the same as in another image are shared with it.
     pub(crate) fn of(folder: &Path, like: &Self) -> Self {
         let mut image = Self::default();
-        image.gather(folder, Path::new(""), like);
+        if folder.exists() {
+            image.gather(folder, Path::new(""), like);
+        }
         image
     }
 
@@ -139,3 +141,5 @@ impl Image {
 /// sled's log.
 pub(crate) const LOG: &str = "sled/db";
 pub(crate) const WITNESS: &str = "witness";
+/// A witness that has not its name yet.
+pub(crate) const NEW_WITNESS: &str = "witness.new";

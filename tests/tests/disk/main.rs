@@ -10,6 +10,7 @@ mod damage;
 mod image;
 mod known;
 mod load;
+mod names;
 mod power_loss;
 mod tally;
 mod verdict;

@@ -1,10 +1,13 @@
-//! A folder that is read-only, and a disk that is full when the ledger opens.
+//! A folder that is read-only, and a disk that is full when the ledger opens, or when it is copied.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+
+use fail::FailScenario;
+use idem_runtime::{Error, Idem, LedgerError};
 
 /// Who nobody is.
 const NOBODY: u32 = 65_534;
@@ -52,17 +55,34 @@ fn each(path: &Path, change: &impl Fn(&Path)) {
     change(path);
 }
 
+/// Gives a file to whom the victim is.
+fn own(path: &Path) {
+    if rustix::process::geteuid().is_root() {
+        chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
+    }
+}
+
+#[test]
+fn a_new_folder_below_one_that_may_be_written_and_not_read_opens() {
+    let (place, bin) = for_nobody();
+    let closed = place.path().join("closed");
+    fs::create_dir(&closed).unwrap();
+    own(&closed);
+    fs::set_permissions(&closed, Permissions::from_mode(0o300)).unwrap();
+    for folder in ["data", "x/y/data"] {
+        for _ in 0..2 {
+            assert_eq!(ordinary_victim(&bin, "letters", &closed.join(folder)), ["open"]);
+        }
+    }
+    // So that it can be removed.
+    fs::set_permissions(&closed, Permissions::from_mode(0o700)).unwrap();
+}
+
 #[test]
 fn a_read_only_folder_is_refused_with_what_to_look_at_and_works_again_afterwards() {
     let (place, bin) = for_nobody();
     let folder = place.path().join("data");
     fs::create_dir(&folder).unwrap();
-    let root = fs::metadata(&bin).unwrap().uid() == 0;
-    let own = |path: &Path| {
-        if root {
-            chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
-        }
-    };
     let modes = |dirs: u32, files: u32| {
         each(&folder, &|path| {
             own(path);
@@ -121,4 +141,41 @@ fn a_disk_that_is_full_when_the_ledger_opens_is_an_error_and_costs_nothing() {
     assert!(opened > 0 && full > 0, "opened {opened} times, refused {full} times");
     assert_eq!(work(1 << 20), 300);
     assert_eq!(fs::read_to_string(folder.path().join("effects")).unwrap(), effects, "everything was a replay");
+}
+
+#[tokio::test]
+async fn a_disk_that_is_full_at_the_first_write_of_the_witness_costs_no_more_than_that_opening() {
+    let scenario = FailScenario::setup();
+    let folder = tempfile::tempdir().unwrap();
+    fail::cfg("idem::witness-made", "return").unwrap();
+    for _ in 0..2 {
+        let Err(Error::Ledger { problem, .. }) = Idem::open(folder.path()) else { panic!("there was no room") };
+        assert!(matches!(problem, LedgerError::Full { .. }), "{problem:?}");
+        assert!(problem.to_string().contains("No space left on device (os error 28)"), "{problem}");
+    }
+    fail::remove("idem::witness-made");
+    Idem::open(folder.path()).unwrap().close().await.unwrap();
+    drop(scenario);
+}
+
+/// The limit is set after the ledger was filled, so only the copy reaches it.
+#[test]
+fn a_copy_for_which_there_is_no_room_leaves_nothing_and_costs_the_ledger_nothing() {
+    let place = tempfile::tempdir().unwrap();
+    let (data, copy) = (place.path().join("data"), place.path().join("made/for/copy"));
+    let mut command = Command::new("sh");
+    // Without the trap the kernel kills who reaches the limit.
+    command
+        .args(["-c", "trap '' XFSZ; exec \"$0\" copy \"$1\" \"$2\"", env!("CARGO_BIN_EXE_victim")])
+        .args([&data, &copy]);
+    let said: Vec<String> = lines(command).into_iter().filter(|line| !line.starts_with("answered")).collect();
+    let [_, _, full, left, copied, again] = &said[..] else { panic!("{said:?}") };
+    assert!(full.starts_with("copied: no room left") && full.contains("(os error 27)"), "{full}");
+    assert!(full.contains(copy.to_str().unwrap()), "{full}");
+    assert_eq!([left, copied, again], ["left: false", "copied", "finished"], "{said:?}");
+    // The work is done already, in the copy too.
+    let mut command = Command::new(env!("CARGO_BIN_EXE_victim"));
+    command.arg("work").arg(&copy).arg("300");
+    assert_eq!(lines(command).last().unwrap(), "finished");
+    assert!(!copy.join("effects").exists(), "something ran again");
 }

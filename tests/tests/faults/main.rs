@@ -10,6 +10,7 @@ mod at_work;
 #[cfg(target_os = "linux")]
 mod bits;
 mod clocks;
+mod copies;
 mod folders;
 #[cfg(target_os = "linux")]
 mod ledger;

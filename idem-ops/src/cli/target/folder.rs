@@ -98,10 +98,11 @@ impl Refused {
                 ),
                 format!("run this as that user: `sudo -u '#{owner}' idem …`"),
             ),
-            Self::Ledger(LedgerError::Held { path, by }) => {
+            Self::Ledger(LedgerError::Held { path, by, lock_removed }) => {
                 let by = by.map_or_else(|| "another process".to_owned(), |by| format!("process {by}"));
+                let though = if *lock_removed { ", though the file `lock` in it was removed" } else { "" };
                 say(
-                    format!("`{}` is held by {by}", path.display()),
+                    format!("`{}` is held by {by}{though}", path.display()),
                     "ask the service that holds it with `--url`, or stop it first",
                 )
             }

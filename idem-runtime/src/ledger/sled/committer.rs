@@ -41,16 +41,21 @@ impl Committer {
         while let Some(jobs) = self.shared.queue.wait() {
             self.serve(jobs);
         }
+        // A copy that is being made is waited for: until then nobody else may have the files.
+        let shared = Arc::clone(&self.shared);
+        let _writer = shared.writer.lock();
         if self.refused.is_some()
             && let Err(error) = self.reopen()
         {
             tracing::warn!(%error, "claims that were answered with an error may count as attempts that crashed");
         }
-        *self.shared.engine.write() = Engine::Closed;
-        self.shared.folder.release();
+        *shared.engine.write() = Engine::Closed;
+        shared.folder.release();
     }
 
     fn serve(&mut self, jobs: Vec<Job>) {
+        let shared = Arc::clone(&self.shared);
+        let _writer = shared.writer.lock();
         if let Err(error) = self.reopen() {
             return jobs.into_iter().for_each(|job| job.refuse(&error));
         }

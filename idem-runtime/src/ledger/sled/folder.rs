@@ -1,19 +1,27 @@
 //! The data folder: its files, its lock, and what makes them durable.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use super::lock::{self, Lock};
+use crate::fault;
 use crate::ledger::LedgerError;
+
+/// How long an earlier sled of this process may take to let go of its files.
+const LETTING_GO: Duration = Duration::from_secs(10);
 
 /// A data folder that this process holds.
 pub(super) struct Folder {
     path: PathBuf,
-    /// Held until the ledger is closed; the system lets go of it when the process dies.
-    lock: Mutex<Option<File>>,
+    /// The folder, or the first above it that was there before: names were made in it and below it.
+    made_in: PathBuf,
+    /// Held until the ledger is closed.
+    lock: Mutex<Option<Lock>>,
 }
 
 impl Folder {
@@ -22,32 +30,30 @@ impl Folder {
         let refused = |error: io::Error| LedgerError::of_io(path, &error);
         // The process may go to another directory.
         let path = &std::path::absolute(path).map_err(refused)?;
+        let made_in = first_there(path).map_err(refused)?;
         fs::create_dir_all(path.join("sled")).map_err(refused)?;
-        let mut lock = File::options()
+        let lock = File::options()
             .create(true)
             .truncate(false)
             .read(true)
             .write(true)
             .open(path.join("lock"))
             .map_err(refused)?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut holder = String::new();
-                // Who holds it is a hint; without it the error still says what to do.
-                let _ = lock.read_to_string(&mut holder);
-                return Err(LedgerError::Held { path: path.to_owned(), by: holder.trim().parse().ok() });
-            }
-            Err(TryLockError::Error(error)) => return Err(refused(error)),
-        }
-        lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id())).map_err(refused)?;
-        Ok(Self { path: path.to_owned(), lock: Mutex::new(Some(lock)) })
+        let lock = Lock::of(lock).map_err(refused)?.map_err(|mut held| {
+            let mut holder = String::new();
+            // Who holds it is a hint; without it the error still says what to do.
+            let _ = held.read_to_string(&mut holder);
+            LedgerError::Held { path: path.to_owned(), by: holder.trim().parse().ok(), lock_removed: false }
+        })?;
+        let mut file = lock.file();
+        file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(refused)?;
+        Ok(Self { path: path.to_owned(), made_in, lock: Mutex::new(Some(lock)) })
     }
 
     /// Whether the lock that is held is still the one at its path: a folder that was moved or deleted keeps no other process
     /// from opening one in its place. Where that cannot be told, it is.
     pub(super) fn is_in_place(&self) -> Result<(), LedgerError> {
-        let Some(held) = self.lock.lock().as_ref().and_then(|lock| lock.metadata().ok()) else { return Ok(()) };
+        let Some(held) = self.lock.lock().as_ref().and_then(|lock| lock.file().metadata().ok()) else { return Ok(()) };
         let moved = match fs::metadata(self.path.join("lock")) {
             Ok(there) => (there.dev(), there.ino()) != (held.dev(), held.ino()),
             Err(error) => matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory),
@@ -55,13 +61,11 @@ impl Folder {
         if moved { Err(LedgerError::Moved { path: self.path.clone() }) } else { Ok(()) }
     }
 
-    /// Lets another process have the folder. Closing the file would not do: a child process that is being started holds
-    /// a copy of it until it runs its own program, and the lock is as long as the last copy.
+    /// Lets another process have the folder.
     pub(super) fn release(&self) {
-        if let Some(lock) = self.lock.lock().take()
-            && let Err(error) = lock.unlock()
-        {
-            tracing::warn!(%error, "the data folder's lock is let go of by closing it");
+        if let Some(lock) = self.lock.lock().take() {
+            // Nobody is to be told of a holder that is gone; the next one writes its own name in any case.
+            let _ = lock.file().set_len(0);
         }
     }
 
@@ -83,6 +87,38 @@ impl Folder {
         File::open(self.tree().join("db")).map_err(|error| self.refused(&error))
     }
 
+    /// Takes the lock that sled takes on its log, where there is one: nobody else reads or writes it until this is dropped,
+    /// and then sled can have it. An earlier sled of this process is waited for.
+    ///
+    /// # Errors
+    /// When another process has it: it holds the folder, and its lock file was removed. When this process has it for good:
+    /// after a panic in sled nothing lets go of it.
+    pub(super) fn lock_log(&self) -> Result<Option<Lock>, LedgerError> {
+        let refused = |error: io::Error| self.refused(&error);
+        let mut log = match File::options().read(true).write(true).open(self.tree().join("db")) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            opened => opened.map_err(refused)?,
+        };
+        let deadline = Instant::now() + LETTING_GO;
+        loop {
+            log = match Lock::of(log).map_err(refused)? {
+                Ok(lock) => return Ok(Some(lock)),
+                Err(held) => held,
+            };
+            let (by, us) = (lock::holder(&log), Some(std::process::id()));
+            if (by.is_some() && by != us) || Instant::now() >= deadline {
+                let path = self.path.clone();
+                return Err(if by == us {
+                    let detail = "an earlier `Idem` of this process has not let go of it".to_owned();
+                    LedgerError::Poisoned { path, detail }
+                } else {
+                    LedgerError::Held { path, by, lock_removed: true }
+                });
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     /// Makes sled's files durable, those that are not its log too, and their names.
     pub(super) fn sync_tree(&self) -> Result<(), LedgerError> {
         let sync = || {
@@ -93,18 +129,34 @@ impl Folder {
                     opened => opened?.sync_all()?,
                 }
             }
-            File::open(self.tree())?.sync_all()
+            sync(&self.tree())
         };
         sync().map_err(|error: io::Error| self.refused(&error))
     }
 
-    /// Makes the names in the folder durable, and its own.
-    pub(super) fn sync_names(&self) -> Result<(), LedgerError> {
-        // The folder's own name stands in one that may be closed to us; whoever made that one has to sync it.
-        if let Some(above) = self.path.canonicalize().ok().as_deref().and_then(Path::parent) {
-            let _ = File::open(above).and_then(|above| above.sync_all());
-        }
-        File::open(&self.path).and_then(|folder| folder.sync_all()).map_err(|error| self.refused(&error))
+    /// Makes the names in the folder durable.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        sync(&self.path)
+    }
+
+    /// Makes the names in the folder durable, and its own. Those of the folders above it too when the ledger is `new`: this
+    /// process has made them, or one that died before it could sync them, or the caller, who did not sync them.
+    pub(super) fn sync_names(&self, new: bool) -> Result<(), LedgerError> {
+        let sync_all = || {
+            self.sync()?;
+            let path = self.path.canonicalize()?;
+            for above in path.ancestors().skip(1).take(if new { usize::MAX } else { 1 }) {
+                match sync(above) {
+                    // Folders that were there before may be closed to us.
+                    Err(_) if !above.starts_with(&self.made_in) => {}
+                    // A folder that is closed to reading cannot be synced alone.
+                    Err(error) if error.kind() == io::ErrorKind::PermissionDenied => rustix::fs::sync(),
+                    synced => synced?,
+                }
+            }
+            Ok(())
+        };
+        sync_all().map_err(|error: io::Error| self.refused(&error))
     }
 
     /// Whether the disk takes as much as sled writes when it opens.
@@ -118,10 +170,44 @@ impl Folder {
     pub(super) fn refused(&self, error: &io::Error) -> LedgerError {
         LedgerError::of_io(&self.path, error)
     }
+
+    /// Removes a new ledger's files, and the folders that were made for it.
+    pub(super) fn remove(self) -> io::Result<()> {
+        fs::remove_dir_all(self.tree())?;
+        for name in [self.witness(), super::witness::unnamed(&self), self.path.join("lock")] {
+            match fs::remove_file(name) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                removed => removed?,
+            }
+        }
+        let path = self.path.canonicalize()?;
+        path.ancestors().take_while(|made| *made != self.made_in).try_for_each(fs::remove_dir)
+    }
 }
 
 impl Drop for Folder {
     fn drop(&mut self) {
         self.release();
     }
+}
+
+/// The folder, or the first above it that is there.
+fn first_there(path: &Path) -> io::Result<PathBuf> {
+    let mut found = Err(io::Error::from(io::ErrorKind::NotFound));
+    for folder in path.ancestors() {
+        // A relative path begins in the folder that this process works in.
+        found = if folder.as_os_str().is_empty() { Path::new(".") } else { folder }.canonicalize();
+        if !matches!(&found, Err(error) if error.kind() == io::ErrorKind::NotFound) {
+            break;
+        }
+    }
+    found
+}
+
+/// Makes the names in a folder durable.
+fn sync(folder: &Path) -> io::Result<()> {
+    let folder = File::open(folder)?;
+    folder.sync_all()?;
+    fault::point!(FOLDER_SYNCED);
+    Ok(())
 }

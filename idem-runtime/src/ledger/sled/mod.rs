@@ -4,6 +4,7 @@
 
 mod batch;
 mod committer;
+mod copy;
 mod engine;
 mod folder;
 mod group;
@@ -13,6 +14,7 @@ mod journal;
 mod layout;
 mod limit;
 mod list;
+mod lock;
 mod nudge;
 mod opening;
 mod queue;
@@ -90,6 +92,8 @@ struct Shared {
     unsynced: Mutex<HashSet<Slot>>,
     /// Held while a group can be read and is not durable; and why the last one may never be.
     writing: Mutex<Option<LedgerError>>,
+    /// Held by whoever writes: the committer, or a copy that is being made while nobody writes.
+    writer: Mutex<()>,
     /// How far the sweep of closed letters has come.
     cursor: Mutex<Vec<u8>>,
 }
@@ -114,6 +118,10 @@ impl SledLedger {
             Err(error) => return Err(error),
         };
         let Opened { mut state, mut running, buckets, closed } = opened;
+        // Earlier versions left a blank witness when the very first opening was cut short. Each opening is a group.
+        if acknowledged == Some(0) && state.meta.group > state.meta.session {
+            return Err(witness::unreadable(&folder));
+        }
         let unverified = verify::at_open(&store, closed)?;
         fault::point!(OPENING);
         let log = folder.log()?;
@@ -121,8 +129,10 @@ impl SledLedger {
         fault::point!(OPENED);
         log.sync_data().map_err(|error| folder.refused(&error))?;
         fault::point!(OPEN_SYNCED);
-        let witness = Witness::start(&folder.witness(), state.meta.group).map_err(|error| folder.refused(&error))?;
-        folder.sync_names()?;
+        // The witness comes last: where there is one, all that it speaks of has a durable name.
+        folder.sync_names(acknowledged.is_none())?;
+        fault::point!(NAMED);
+        let witness = Witness::start(&folder, state.meta.group).map_err(|error| folder.refused(&error))?;
         let shared = Arc::new(Shared {
             process: fault::process(),
             folder,
@@ -137,6 +147,7 @@ impl SledLedger {
             counts: Mutex::new(state.meta.counts),
             unsynced: Mutex::default(),
             writing: Mutex::default(),
+            writer: Mutex::default(),
             cursor: Mutex::default(),
         });
         let committer = Committer::new(Arc::clone(&shared), state, witness, log);
@@ -368,6 +379,22 @@ impl Ledger for SledLedger {
     fn size(&self) -> BoxFuture<'static, Result<Option<u64>, LedgerError>> {
         let size = self.shared.with_store(|store| store.size().map(Some));
         Box::pin(std::future::ready(size))
+    }
+
+    fn copy_to(&self, folder: &Path) -> BoxFuture<'static, Result<(), LedgerError>> {
+        let (shared, folder) = (Arc::clone(&self.shared), folder.to_owned());
+        Box::pin(async move {
+            shared.open_again().await?;
+            let (done, answer) = oneshot::channel();
+            let copier = Arc::clone(&shared);
+            let copy = move || {
+                // Nobody may be waiting for it any more.
+                let _ = done.send(copy::copy(&copier, &folder));
+            };
+            let copying = std::thread::Builder::new().name("idem-copier".to_owned()).spawn(copy);
+            copying.map_err(|error| shared.folder.refused(&error))?;
+            Waiting { answer, shared }.answer().await
+        })
     }
 
     fn leases(&self) -> bool {

@@ -3,7 +3,6 @@
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use ::sled::IVec;
 use minicbor::Decode;
@@ -39,9 +38,6 @@ pub(super) struct Store {
     path: PathBuf,
 }
 
-/// How long an earlier sled of this process may take to let go of its files.
-const LETTING_GO: Duration = Duration::from_secs(10);
-
 /// The chunks a value was spilled into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Spill {
@@ -57,22 +53,13 @@ impl Store {
             .cache_capacity(cache_bytes)
             // sled collects its garbage in this period only; the durability is ours.
             .flush_every_ms(Some(500));
-        let deadline = Instant::now() + LETTING_GO;
-        loop {
-            let opened = catch_unwind(AssertUnwindSafe(|| config.open()))
-                .map_err(|caught| LedgerError::Damaged { path: path.to_owned(), detail: panic::text(&*caught) })?;
-            match opened {
-                Ok(db) => {
-                    let nudge = Nudge::start(db.clone()).map_err(|error| LedgerError::of_io(path, &error))?;
-                    return Ok(Self { db: Some(db), nudge, path: path.to_owned() });
-                }
-                // The folder is ours already, so it is our own last sled whose threads have not let go yet.
-                Err(::sled::Error::Io(error)) if is_lock(&error) && Instant::now() < deadline => {
-                    std::thread::sleep(Duration::from_millis(1));
-                }
-                Err(error) => return Err(sorted(path, error)),
-            }
-        }
+        catch_unwind(AssertUnwindSafe(|| config.open()))
+            .map_err(|caught| LedgerError::Damaged { path: path.to_owned(), detail: panic::text(&*caught) })?
+            .map_err(|error| sorted(path, error))
+            .and_then(|db| {
+                let nudge = Nudge::start(db.clone()).map_err(|error| LedgerError::of_io(path, &error))?;
+                Ok(Self { db: Some(db), nudge, path: path.to_owned() })
+            })
     }
 
     /// Runs one of sled's calls.
@@ -289,10 +276,6 @@ pub(super) fn hashes(list: &[u8]) -> impl Iterator<Item = u64> {
 
 fn starts(row: &::sled::Result<(IVec, IVec)>, prefix: &[u8]) -> bool {
     row.as_ref().map_or(true, |(key, _)| key.starts_with(prefix))
-}
-
-fn is_lock(error: &std::io::Error) -> bool {
-    error.to_string().contains("could not acquire lock")
 }
 
 fn sorted(path: &Path, error: ::sled::Error) -> LedgerError {

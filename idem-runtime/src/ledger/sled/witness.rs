@@ -6,9 +6,10 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::PathBuf;
 
 use super::folder::Folder;
+use crate::fault;
 use crate::ledger::LedgerError;
 
 pub(super) struct Witness {
@@ -18,27 +19,33 @@ pub(super) struct Witness {
 
 impl Witness {
     /// Reads the file without making one: the last group that was answered. Nothing where there is no file: a new ledger,
-    /// or a person who chose to go on with what is left.
+    /// or a person who chose to go on with what is left. A blank one names group 0.
     pub(super) fn read(folder: &Folder) -> Result<Option<u64>, LedgerError> {
-        let unreadable =
-            || LedgerError::Damaged { path: folder.path().to_owned(), detail: "its witness cannot be read".to_owned() };
         match fs::read_to_string(folder.witness()) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(unreadable()),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(unreadable(folder)),
             Err(error) => Err(folder.refused(&error)),
+            Ok(text) if text.bytes().all(|byte| byte == 0) => Ok(Some(0)),
             Ok(text) => {
                 let group = text.strip_prefix("group ").and_then(|rest| rest.lines().next()?.parse().ok());
-                group.map(Some).ok_or_else(unreadable)
+                group.map(Some).ok_or_else(|| unreadable(folder))
             }
         }
     }
 
-    /// Opens the file for writing, and makes it durable once, so that the writes after it stay in place.
-    pub(super) fn start(path: &Path, group: u64) -> io::Result<Self> {
-        let file = File::options().create(true).truncate(false).write(true).open(path)?;
+    /// Puts a new file in place of the old one, if there is one: a cut or a full disk leaves the old one, or none. It is
+    /// durable then, so that the writes after it stay in place.
+    pub(super) fn start(folder: &Folder, group: u64) -> io::Result<Self> {
+        let unnamed = unnamed(folder);
+        let file = File::options().create(true).truncate(true).write(true).open(&unnamed)?;
         let mut witness = Self { file, group };
+        fault::point!(WITNESS_MADE, |_| Err(io::Error::from_raw_os_error(28)));
         witness.write(group)?;
         witness.file.sync_all()?;
+        fault::point!(WITNESS_SYNCED);
+        fs::rename(unnamed, folder.witness())?;
+        fault::point!(WITNESS_NAMED);
+        folder.sync()?;
         Ok(witness)
     }
 
@@ -52,4 +59,13 @@ impl Witness {
     pub(super) fn group(&self) -> u64 {
         self.group
     }
+}
+
+/// Where a new witness is written before it has its name.
+pub(super) fn unnamed(folder: &Folder) -> PathBuf {
+    folder.path().join("witness.new")
+}
+
+pub(super) fn unreadable(folder: &Folder) -> LedgerError {
+    LedgerError::Damaged { path: folder.path().to_owned(), detail: "its witness cannot be read".to_owned() }
 }

@@ -22,6 +22,7 @@ use log::{Hidden, Log};
 use snapshot::Snapshot;
 
 use super::folder::Folder;
+use super::lock::Lock;
 use super::opening::Opened;
 use super::store::Store;
 use crate::ledger::LedgerError;
@@ -36,6 +37,7 @@ const TRIAL: &str = "trial";
 pub(super) fn begin(folder: &Folder, cache_bytes: u64, acknowledged: Option<u64>) -> Result<Store, LedgerError> {
     let (path, tree) = (folder.path(), &folder.tree());
     let refused = |error: io::Error| folder.refused(&error);
+    let lock = folder.lock_log()?;
     let found = Found::read(tree, acknowledged).map_err(refused)?;
     if let Some(acknowledged) = acknowledged.filter(|group| *group > 0) {
         if found.is_empty() {
@@ -49,7 +51,7 @@ pub(super) fn begin(folder: &Folder, cache_bytes: u64, acknowledged: Option<u64>
             tried?;
         }
     }
-    let store = found.open(tree, path, cache_bytes, acknowledged)?;
+    let store = found.open(tree, path, cache_bytes, acknowledged, lock)?;
     // sled may have written its settings, and what comes relies on them.
     folder.sync_tree()?;
     Ok(store)
@@ -66,7 +68,7 @@ fn try_on_a_copy(
     let refused = |error: io::Error| LedgerError::of_io(path, &error);
     remove_folder(copy).and_then(|()| copy_files(tree, copy)).map_err(refused)?;
     let found = Found::read(copy, Some(acknowledged)).map_err(refused)?;
-    let store = found.open(copy, path, cache_bytes, Some(acknowledged))?;
+    let store = found.open(copy, path, cache_bytes, Some(acknowledged), None)?;
     Opened::read(&store, path, Some(acknowledged)).map(drop)
 }
 
@@ -147,16 +149,18 @@ impl Found {
         self.snapshot.is_none()
     }
 
-    /// Puts down what sled begins from, and opens it.
+    /// Puts down what sled begins from, and opens it: then the lock on its log is sled's.
     fn open(
         &self,
         tree: &Path,
         path: &Path,
         cache_bytes: u64,
         acknowledged: Option<u64>,
+        lock: Option<Lock>,
     ) -> Result<Store, LedgerError> {
         let refused = |error: io::Error| LedgerError::of_io(path, &error);
         let hidden = self.prepare(tree, acknowledged).map_err(refused)?;
+        drop(lock);
         let store = Store::open(tree, path, cache_bytes)?;
         hidden.map_or(Ok(()), Hidden::show).map_err(refused)?;
         Ok(store)

@@ -1,0 +1,46 @@
+//! Locks on files: the data folder's own, and sled's on its log.
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+
+/// An exclusive lock, until it is dropped. The system lets go of it when the process dies.
+pub(super) struct Lock(File);
+
+impl Lock {
+    /// Takes the lock, or gives the file back where another has it.
+    pub(super) fn of(file: File) -> io::Result<Result<Self, File>> {
+        match file.try_lock() {
+            Ok(()) => Ok(Ok(Self(file))),
+            Err(TryLockError::WouldBlock) => Ok(Err(file)),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+
+    pub(super) fn file(&self) -> &File {
+        &self.0
+    }
+}
+
+impl Drop for Lock {
+    /// Closing the file would not do: a child process that is being started holds a copy of it until it runs its own
+    /// program, and the lock is as long as the last copy.
+    fn drop(&mut self) {
+        if let Err(error) = self.0.unlock() {
+            tracing::warn!(%error, "a lock is let go of by closing its file");
+        }
+    }
+}
+
+/// The process that has the lock on a file, where the system says so (Linux does, in `/proc/locks`).
+pub(super) fn holder(file: &File) -> Option<u32> {
+    let file = file.metadata().ok()?;
+    let (major, minor) = (rustix::fs::major(file.dev()), rustix::fs::minor(file.dev()));
+    let place = format!("{major:02x}:{minor:02x}:{}", file.ino());
+    fs::read_to_string("/proc/locks").ok()?.lines().find_map(|line| {
+        match line.split_whitespace().collect::<Vec<_>>()[..] {
+            [_, "FLOCK", _, _, pid, at, ..] if at == place => pid.parse().ok(),
+            _ => None,
+        }
+    })
+}

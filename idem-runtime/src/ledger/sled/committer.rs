@@ -5,11 +5,12 @@ use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::batch::Batch;
 use super::group::{Finished, Group, State};
 use super::job::{Answer, Job};
 use super::layout::Slot;
-use super::opening::Opened;
-use super::store::{Batch, Store};
+use super::opening::{Opened, counts};
+use super::store::Store;
 use super::witness::Witness;
 use super::{Engine, Shared};
 use crate::ledger::LedgerError;
@@ -35,6 +36,9 @@ impl Committer {
         let _guard = Guard(Arc::clone(&self.shared));
         while let Some(jobs) = self.shared.queue.wait() {
             self.serve(jobs);
+        }
+        if let Err(error) = self.check_counts() {
+            tracing::error!(%error, "what the ledger holds was not counted at its closing");
         }
         *self.shared.engine.write() = Engine::Closed;
         self.shared.folder.release();
@@ -107,7 +111,7 @@ impl Committer {
             leases: false,
             instance: shared.instance.clone(),
         };
-        let mut group = Group::new(&shared, store, &mut self.state, facts.now);
+        let mut group = Group::new(store, &shared.index, &shared.running, &mut self.state, facts.now);
         let mut jobs = jobs.into_iter();
         while let Some(job) = jobs.next() {
             facts.letter = DeadLetterId::new(facts.now, &self.letter_ids);
@@ -133,8 +137,30 @@ impl Committer {
         Ok(())
     }
 
+    /// Counts what there is: numbers that came to be wrong would close the folder for good.
+    fn check_counts(&mut self) -> Result<(), LedgerError> {
+        let shared = Arc::clone(&self.shared);
+        let engine = shared.engine.read();
+        let Engine::Open(store) = &*engine else { return Ok(()) };
+        let (counts, counted) = (counts(store)?, self.state.meta.counts);
+        if counts == counted {
+            return Ok(());
+        }
+        tracing::error!(holds = %counts, %counted, "the ledger does not hold what was counted");
+        // Where something is missing, the next opening says so.
+        if counts.lack(counted) {
+            return Ok(());
+        }
+        self.state.meta.counts = counts;
+        let (batch, moves) = self.state.numbers(store, &shared.running.read())?;
+        self.write_durably(store, batch, Vec::new())?;
+        self.witness.write(self.state.meta.group).map_err(|error| shared.folder.refused(&error))?;
+        moves.apply(&mut shared.running.write());
+        Ok(())
+    }
+
     /// The batch, sled's flush, and a real `fdatasync`; readers are kept off the group until all three are done.
-    fn write_durably(&self, store: &Store, batch: Batch, settles: Vec<Slot>) -> Result<(), LedgerError> {
+    fn write_durably(&self, store: &Store, batch: Batch<'_>, settles: Vec<Slot>) -> Result<(), LedgerError> {
         self.shared.unsynced.lock().extend(settles);
         store.write(batch)?;
         fault::point!(FLUSHED);

@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use minicbor::bytes::ByteSlice;
+use parking_lot::RwLock;
 
-use super::Shared;
-use super::index::{Bucket, Found};
+use super::batch::Batch;
+use super::index::{Bucket, Found, Index};
 use super::job::{Answer, Job};
-use super::journal::{Draft, Journal, Moves};
+use super::journal::{Draft, Journal, Moves, Running};
 use super::layout::{CLOSED_LETTER, DEAD, LIVE, Meta, NOTE, OPEN_LETTER, Slot, letter_key, note_key};
 use super::shelf::{Shelf, Shelving};
-use super::store::{Batch, Spill, Store};
+use super::store::Store;
 use crate::clock;
 use crate::ledger::{LedgerError, NoteChange, untold};
 use crate::protocol::{
@@ -37,13 +38,13 @@ pub(super) enum Stands {
     /// In the journal, under its token.
     Journal(u64),
     /// In a place of its own of this kind.
-    Own(u8, Option<Spill>),
-    Bucket(u32, Option<Spill>),
+    Own(u8),
+    Bucket(u32),
 }
 
 /// A group that is ready to be written.
-pub(super) struct Finished {
-    pub(super) batch: Batch,
+pub(super) struct Finished<'s> {
+    pub(super) batch: Batch<'s>,
     /// The settled records that it changes.
     pub(super) settles: Vec<Slot>,
     /// What follows once it is durable.
@@ -52,33 +53,34 @@ pub(super) struct Finished {
 }
 
 /// A group that is being put together.
-pub(super) struct Group<'a> {
-    shared: &'a Shared,
-    store: &'a Store,
+pub(super) struct Group<'a, 's> {
+    store: &'s Store,
+    index: &'a Index,
+    running: &'a RwLock<Running>,
     state: &'a mut State,
-    batch: Batch,
+    batch: Batch<'s>,
     draft: Draft,
     changed: HashMap<Slot, (Option<Record>, Stands), foldhash::fast::RandomState>,
-    letters: HashMap<DeadLetterId, (DeadLetter, Option<Spill>)>,
-    /// The notes this group changed: whether they are there now, and their chunks.
-    notes: HashMap<String, Option<Option<Spill>>>,
     now: Timestamp,
-    wrote: bool,
 }
 
-impl<'a> Group<'a> {
-    pub(super) fn new(shared: &'a Shared, store: &'a Store, state: &'a mut State, now: Timestamp) -> Self {
+impl<'a, 's> Group<'a, 's> {
+    pub(super) fn new(
+        store: &'s Store,
+        index: &'a Index,
+        running: &'a RwLock<Running>,
+        state: &'a mut State,
+        now: Timestamp,
+    ) -> Self {
         Self {
-            shared,
             store,
+            index,
+            running,
             state,
-            batch: Batch::default(),
+            batch: Batch::on(store),
             draft: Draft::default(),
             changed: HashMap::default(),
-            letters: HashMap::new(),
-            notes: HashMap::new(),
             now,
-            wrote: false,
         }
     }
 
@@ -111,8 +113,8 @@ impl<'a> Group<'a> {
     }
 
     /// The batch with the journal's entries in it, and what it changes; nothing where nothing changes.
-    pub(super) fn finish(mut self) -> Result<Option<Finished>, LedgerError> {
-        if !self.wrote {
+    pub(super) fn finish(mut self) -> Result<Option<Finished<'s>>, LedgerError> {
+        if self.batch.is_empty() && self.draft.is_empty() {
             return Ok(None);
         }
         self.state.meta.group += 1;
@@ -125,14 +127,14 @@ impl<'a> Group<'a> {
             }
             _ => None,
         };
-        let moves = journal.write(self.draft, &self.shared.running.read(), meta, &mut self.batch, still)?;
+        let moves = journal.write(self.draft, &self.running.read(), meta, &mut self.batch, still)?;
         let settles = self.changed.into_keys().collect();
         Ok(Some(Finished { batch: self.batch, settles, moves, closed }))
     }
 
-    fn shelving(&mut self) -> Shelving<'_> {
+    fn shelving(&mut self) -> Shelving<'_, 's> {
         let State { meta, shelf, .. } = self.state;
-        Shelving { shelf, index: &self.shared.index, store: self.store, batch: &mut self.batch, meta, now: self.now }
+        Shelving { shelf, index: self.index, batch: &mut self.batch, meta, now: self.now }
     }
 
     fn step(&mut self, id: &RecordId, slot: Slot, step: &Step, facts: &Facts) -> Result<Reply, LedgerError> {
@@ -146,8 +148,7 @@ impl<'a> Group<'a> {
             LetterChange::Keep => {}
             LetterChange::Open(letter) => {
                 self.note(&untold(letter.id), Some(&[]))?;
-                self.count(OPEN_LETTER, 1);
-                self.put_letter(*letter, None)?;
+                self.batch.put(letter_key(OPEN_LETTER, letter.id), &*letter, &mut self.state.meta)?;
             }
             LetterChange::Act { letter, act } => self.act(letter, *act)?,
         }
@@ -162,29 +163,15 @@ impl<'a> Group<'a> {
     /// Does something to a letter, and moves it to where it belongs then.
     fn act(&mut self, id: DeadLetterId, act: Act) -> Result<(), LedgerError> {
         let was = if act.deed == Deed::Restored { CLOSED_LETTER } else { OPEN_LETTER };
-        let known = match self.letters.remove(&id) {
-            Some(written) => Some(written),
-            None => self.store.get::<DeadLetter>(&letter_key(was, id))?,
-        };
-        let Some((mut letter, spill)) = known else {
+        let Some(mut letter) = self.batch.get::<DeadLetter>(&letter_key(was, id))? else {
             return Err(LedgerError::Record { detail: format!("the dead letter {id} of its record is missing") });
         };
         letter.act(act);
         let kind = kind_of(&letter);
-        if kind == was {
-            return self.put_letter(letter, spill);
+        if kind != was {
+            self.batch.remove(&letter_key(was, id), &mut self.state.meta)?;
         }
-        self.batch.remove(&letter_key(was, id), spill);
-        self.count(was, -1);
-        self.count(kind, 1);
-        self.put_letter(letter, None)
-    }
-
-    fn put_letter(&mut self, letter: DeadLetter, old: Option<Spill>) -> Result<(), LedgerError> {
-        self.wrote = true;
-        let key = letter_key(kind_of(&letter), letter.id);
-        let spill = self.batch.put(key, &letter, old, &mut self.state.meta.number)?;
-        self.letters.insert(letter.id, (letter, spill));
+        self.batch.put(letter_key(kind, id), &letter, &mut self.state.meta)?;
         Ok(())
     }
 
@@ -194,135 +181,101 @@ impl<'a> Group<'a> {
 
     /// Puts a note in place, or removes it.
     fn note(&mut self, key: &str, value: Option<&[u8]>) -> Result<(), LedgerError> {
-        let place = note_key(key);
-        let stood = match self.notes.get(key) {
-            Some(stands) => *stands,
-            None => self.store.head(&place)?,
-        };
-        let stands = match (value, stood) {
-            (Some(value), _) => {
+        match value {
+            Some(value) => {
                 let value: &ByteSlice = value.into();
-                Some(self.batch.put(place, &value, stood.flatten(), &mut self.state.meta.number)?)
+                self.batch.put(note_key(key), &value, &mut self.state.meta).map(drop)
             }
-            (None, Some(spill)) => {
-                self.batch.remove(&place, spill);
-                None
-            }
-            (None, None) => None,
-        };
-        self.wrote |= stands.is_some() || stood.is_some();
-        self.count(NOTE, i64::from(stands.is_some()) - i64::from(stood.is_some()));
-        self.notes.insert(key.to_owned(), stands);
-        Ok(())
+            None => self.batch.remove(&note_key(key), &mut self.state.meta),
+        }
     }
 
     /// Reads a record that this group has not changed.
     fn load(&self, slot: &Slot) -> Result<(Option<Record>, Stands), LedgerError> {
-        if let Some(held) = self.shared.running.read().get(slot) {
+        if let Some(held) = self.running.read().get(slot) {
             let live = held.live.clone();
             let token = live.token;
             return Ok((Some(Record::Live(live)), Stands::Journal(token)));
         }
         let counts = self.state.meta.counts;
         if counts.live > 0
-            && let Some((live, spill)) = self.store.get::<Live>(&slot.key(LIVE))?
+            && let Some(live) = self.store.get::<Live>(&slot.key(LIVE))?
         {
-            return Ok((Some(Record::Live(live)), Stands::Own(LIVE, spill)));
+            return Ok((Some(Record::Live(live)), Stands::Own(LIVE)));
         }
         if counts.dead > 0
-            && let Some((dead, spill)) = self.store.get::<Settled>(&slot.key(DEAD))?
+            && let Some(dead) = self.store.get::<Settled>(&slot.key(DEAD))?
         {
-            return Ok((Some(Record::Settled(dead)), Stands::Own(DEAD, spill)));
+            return Ok((Some(Record::Settled(dead)), Stands::Own(DEAD)));
         }
-        Ok(match self.shared.index.find_surely(self.store, slot)? {
-            Some(Found { settled, bucket, spill }) => (Some(Record::Settled(settled)), Stands::Bucket(bucket, spill)),
+        Ok(match self.index.find_surely(self.store, slot)? {
+            Some(Found { settled, bucket }) => (Some(Record::Settled(settled)), Stands::Bucket(bucket)),
             None => (None, Stands::Nowhere),
         })
     }
 
-    fn count(&mut self, kind: u8, more: i64) {
-        if let Some(count) = self.state.meta.counts.of(kind) {
-            *count = count.saturating_add_signed(more);
-        }
-    }
-
     /// Moves a record to where it belongs now.
     fn replace(&mut self, slot: Slot, stood: Stands, record: Option<Record>) -> Result<(), LedgerError> {
-        self.wrote = true;
+        let meta = &mut self.state.meta;
         let stands = match &record {
             None => Stands::Nowhere,
             Some(Record::Live(live)) => {
-                self.state.meta.number = self.state.meta.number.max(live.token);
+                meta.number = meta.number.max(live.token);
                 // One that has a place of its own keeps it.
-                if !matches!(stood, Stands::Own(LIVE, _)) && self.draft.takes(&slot, live)? {
+                if !matches!(stood, Stands::Own(LIVE)) && self.draft.takes(&slot, live)? {
                     Stands::Journal(live.token)
                 } else {
-                    self.put(&slot, LIVE, live, stood)?
+                    self.batch.put(slot.key(LIVE), live, meta)?;
+                    Stands::Own(LIVE)
                 }
             }
             Some(Record::Settled(dead)) if matches!(dead.end, SettledAs::Dead(_)) => {
                 // A message that was buried unread takes a token that nobody was given.
-                self.state.meta.number = self.state.meta.number.max(dead.token);
-                self.put(&slot, DEAD, dead, stood)?
+                meta.number = meta.number.max(dead.token);
+                self.batch.put(slot.key(DEAD), dead, meta)?;
+                Stands::Own(DEAD)
             }
-            Some(Record::Settled(settled)) => {
-                let stood = if let Stands::Bucket(id, spill) = stood { Some((id, spill)) } else { None };
-                let (id, spill) = self.shelving().settle(&slot, settled, stood)?;
-                Stands::Bucket(id, spill)
-            }
+            Some(Record::Settled(settled)) => Stands::Bucket(self.shelving().settle(&slot, settled)?),
         };
-        if let Stands::Journal(token) = stood
-            && !matches!(stands, Stands::Journal(now) if now == token)
-        {
-            self.draft.end(slot.clone(), token);
-        }
-        // What stood in a bucket stays: it has expired, and the bucket goes as a whole.
-        if let Stands::Own(kind, spill) = stood
-            && !matches!(stands, Stands::Own(now, _) if now == kind)
-        {
-            self.batch.remove(&slot.key(kind), spill);
-            self.count(kind, -1);
+        match stood {
+            Stands::Journal(token) if !matches!(stands, Stands::Journal(now) if now == token) => {
+                self.draft.end(slot.clone(), token);
+            }
+            Stands::Own(kind) if !matches!(stands, Stands::Own(now) if now == kind) => {
+                self.batch.remove(&slot.key(kind), &mut self.state.meta)?;
+            }
+            Stands::Bucket(bucket) if !matches!(stands, Stands::Bucket(_)) => self.take_back(&slot, bucket)?,
+            _ => {}
         }
         self.changed.insert(slot, (record, stands));
         Ok(())
     }
 
-    /// Puts a record into a place of its own.
-    fn put<T: minicbor::Encode<()>>(
-        &mut self,
-        slot: &Slot,
-        kind: u8,
-        record: &T,
-        stood: Stands,
-    ) -> Result<Stands, LedgerError> {
-        let replaced = match stood {
-            Stands::Own(was, spill) if was == kind => spill,
-            _ => {
-                self.count(kind, 1);
-                None
-            }
-        };
-        Ok(Stands::Own(kind, self.batch.put(slot.key(kind), record, replaced, &mut self.state.meta.number)?))
+    /// What stood in a bucket stays, for the bucket goes as a whole. Where its time was not over, it is now.
+    fn take_back(&mut self, slot: &Slot, bucket: u32) -> Result<(), LedgerError> {
+        let key = slot.in_bucket(bucket);
+        if let Some(settled) = self.batch.get::<Settled>(&key)?.filter(|settled| !settled.expired(self.now)) {
+            let over = Settled { at: Timestamp::UNIX_EPOCH, ttl: Duration::ZERO, ..settled };
+            self.batch.put(key, &over, &mut self.state.meta)?;
+        }
+        Ok(())
     }
 
     fn expire(&mut self, limit: usize, letters: &[Vec<u8>], retention: Duration) -> Result<(u64, bool), LedgerError> {
-        let before = self.state.meta.counts;
         let mut expired = self.shelving().expire(limit)? as u64;
         for key in letters {
-            let closed = match self.store.get::<DeadLetter>(key) {
+            let closed = match self.batch.get::<DeadLetter>(key) {
                 Ok(closed) => closed,
                 Err(LedgerError::Record { .. }) => continue,
                 Err(error) => return Err(error),
             };
             let over = |closed: Timestamp| self.now >= clock::after(closed, retention);
-            if let Some((letter, spill)) = closed.filter(|(letter, _)| letter.closed_at.is_some_and(over)) {
+            if let Some(letter) = closed.filter(|letter| letter.closed_at.is_some_and(over)) {
                 self.note(&untold(letter.id), None)?;
-                self.batch.remove(key, spill);
-                self.count(CLOSED_LETTER, -1);
+                self.batch.remove(key, &mut self.state.meta)?;
                 expired += 1;
             }
         }
-        self.wrote |= expired > 0 || before != self.state.meta.counts;
         Ok((expired, self.shelving().is_swept()))
     }
 }
@@ -331,3 +284,6 @@ impl<'a> Group<'a> {
 fn kind_of(letter: &DeadLetter) -> u8 {
     if letter.state == LetterState::Open { OPEN_LETTER } else { CLOSED_LETTER }
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,7 +12,7 @@ use parking_lot::RwLock;
 use siphasher::sip::SipHasher13;
 
 use super::layout::Slot;
-use super::store::{Spill, Store};
+use super::store::Store;
 use crate::ledger::LedgerError;
 use crate::protocol::Settled;
 
@@ -37,7 +37,6 @@ pub(super) struct Bucket {
 pub(super) struct Found {
     pub(super) settled: Settled,
     pub(super) bucket: u32,
-    pub(super) spill: Option<Spill>,
 }
 
 impl Bucket {
@@ -119,9 +118,11 @@ impl Index {
         for bucket in self.buckets.read().iter().rev().filter(|bucket| bucket.may_hold(hash)) {
             match store.get::<Settled>(&slot.in_bucket(bucket.id))? {
                 None => missing(bucket, hash)?,
-                Some((settled, spill)) => {
-                    if last.as_ref().is_none_or(|last| last.settled.token < settled.token) {
-                        last = Some(Found { settled, bucket: bucket.id, spill });
+                Some(settled) => {
+                    // One that was taken back has the token of the one that took its place.
+                    let is_later = |last: &Found| (last.settled.token, last.settled.at) < (settled.token, settled.at);
+                    if last.as_ref().is_none_or(is_later) {
+                        last = Some(Found { settled, bucket: bucket.id });
                     }
                 }
             }

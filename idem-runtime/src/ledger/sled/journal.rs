@@ -10,8 +10,9 @@ use std::ops::Range;
 use minicbor::bytes::{ByteSlice, ByteVec};
 use minicbor::{Decode, Encode};
 
+use super::batch::Batch;
 use super::layout::{LIVE, Meta, Slot, journal_key};
-use super::store::{Batch, LARGEST_INLINE};
+use super::store::LARGEST_INLINE;
 use crate::envelope::{decode, encode};
 use crate::ledger::LedgerError;
 use crate::protocol::{Live, Phase};
@@ -120,6 +121,10 @@ impl Draft {
         Ok(small)
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.claims.is_empty() && self.ended.is_empty()
+    }
+
     /// A claim in the journal is one no more.
     pub(super) fn end(&mut self, slot: Slot, token: u64) {
         self.ended.push((slot, token));
@@ -187,14 +192,13 @@ impl Journal {
         draft: Draft,
         running: &Running,
         meta: &mut Meta,
-        batch: &mut Batch,
+        batch: &mut Batch<'_>,
         mut record: impl FnMut(&Slot, u64) -> Option<Live>,
     ) -> Result<Moves, LedgerError> {
         let entries = draft.pack();
         let evicted = self.evicted(entries.len(), &draft.ended, running);
         for (slot, live) in &evicted {
-            batch.put(slot.key(LIVE), live, None, &mut meta.number)?;
-            meta.counts.live += 1;
+            batch.put(slot.key(LIVE), live, meta)?;
         }
         let mut claims = Vec::with_capacity(draft.claims.len());
         for (index, (claimed, ended)) in entries.iter().enumerate() {

@@ -103,6 +103,13 @@ impl Counts {
     }
 }
 
+impl Counts {
+    /// Whether there is less of a kind than in others.
+    pub(super) fn lack(mut self, mut others: Self) -> bool {
+        COUNTED.into_iter().any(|kind| self.of(kind) < others.of(kind))
+    }
+}
+
 impl std::fmt::Display for Counts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { live, dead, open_letters, closed_letters, buckets, notes } = self;
@@ -119,7 +126,7 @@ impl std::fmt::Display for Counts {
 pub(crate) struct OpenBucket {
     #[n(0)]
     pub(super) id: u32,
-    /// The times to live that belong here: how many bits their milliseconds take.
+    /// The times to live that belong here: how many bits the longest one's milliseconds take.
     #[n(1)]
     pub(super) class: u8,
     #[n(2)]
@@ -214,6 +221,11 @@ pub(super) fn note_key(key: &str) -> Vec<u8> {
 
 pub(super) fn chunk_key(name: u64, index: u32) -> Vec<u8> {
     joined(&[&[CHUNK], &name.to_be_bytes(), &index.to_be_bytes()])
+}
+
+/// The kind in a key.
+pub(super) fn kind_in(key: &[u8]) -> u8 {
+    key.first().copied().unwrap_or_default()
 }
 
 /// The bytes behind the kind in a key.

@@ -2,6 +2,7 @@
 //!
 //! Duplicates of settled messages are answered by the caller's own thread; everything else goes through one committer.
 
+mod batch;
 mod committer;
 mod folder;
 mod group;
@@ -225,7 +226,7 @@ impl Shared {
         if found.is_some() || self.counts.lock().dead == 0 {
             return Ok(found);
         }
-        Ok(store.get(&slot.key(DEAD))?.map(|(dead, _)| dead))
+        store.get(&slot.key(DEAD))
     }
 
     /// A record, looked for in the order in which records move, so that one that moves meanwhile is found all the same.
@@ -233,10 +234,10 @@ impl Shared {
         if let Some(held) = self.running.read().get(slot) {
             return Ok(Some(Record::Live(held.live.clone())));
         }
-        if let Some((live, _)) = store.get(&slot.key(LIVE))? {
+        if let Some(live) = store.get(&slot.key(LIVE))? {
             return Ok(Some(Record::Live(live)));
         }
-        if let Some((dead, _)) = store.get(&slot.key(DEAD))? {
+        if let Some(dead) = store.get(&slot.key(DEAD))? {
             return Ok(Some(Record::Settled(dead)));
         }
         Ok(self.index.find(store, slot)?.map(|found| Record::Settled(found.settled)))
@@ -289,13 +290,9 @@ impl Ledger for SledLedger {
     }
 
     fn letter(&self, id: DeadLetterId) -> BoxFuture<'static, Result<Option<DeadLetter>, LedgerError>> {
-        let read = self.shared.durably(|store| {
-            let open = store.get::<DeadLetter>(&letter_key(OPEN_LETTER, id))?;
-            let found = match open {
-                Some(found) => Some(found),
-                None => store.get::<DeadLetter>(&letter_key(CLOSED_LETTER, id))?,
-            };
-            Ok(found.map(|(letter, _)| letter))
+        let read = self.shared.durably(|store| match store.get(&letter_key(OPEN_LETTER, id))? {
+            Some(open) => Ok(Some(open)),
+            None => store.get(&letter_key(CLOSED_LETTER, id)),
         });
         Box::pin(std::future::ready(read))
     }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use super::batch::Batch;
 use super::index::hash;
 use super::journal::{Draft, Entry, Journal, Running};
 use super::layout::{
@@ -10,7 +11,7 @@ use super::layout::{
 };
 use super::opening::counts;
 use super::shelf::close_bucket;
-use super::store::{Batch, Store};
+use super::store::Store;
 use crate::clock;
 use crate::fault;
 use crate::ledger::LedgerError;
@@ -32,9 +33,9 @@ pub(super) fn rescue(store: &Store) -> Result<(), LedgerError> {
     meta.open.clear();
     // The journal begins anew, so what runs in it moves to places of its own.
     let (_, running) = Journal::of(entries)?;
-    let mut batch = Batch::default();
+    let mut batch = Batch::on(store);
     for (slot, held) in running {
-        batch.put(slot.key(LIVE), &held.live, None, &mut meta.number)?;
+        batch.put(slot.key(LIVE), &held.live, &mut meta)?;
     }
     store.write(batch)?;
     fault::point!(RESCUE_MOVED);
@@ -42,8 +43,8 @@ pub(super) fn rescue(store: &Store) -> Result<(), LedgerError> {
     buckets(store, &mut meta)?;
     fault::point!(RESCUE_LISTED);
     meta.counts = counts(store)?;
-    let mut batch = Batch::default();
-    batch.remove_all(store, &[JOURNAL])?;
+    let mut batch = Batch::on(store);
+    batch.remove_some(&[JOURNAL], &[], usize::MAX, &mut meta)?;
     Journal::default().write(Draft::default(), &Running::default(), &mut meta, &mut batch, |_, _| None)?;
     store.write(batch)
 }
@@ -100,8 +101,8 @@ fn close_again(store: &Store, id: u32, meta: &mut Meta) -> Result<(), LedgerErro
         }
         Ok(())
     })?;
-    let mut batch = Batch::default();
-    batch.remove_all(store, &bucket_key(HASHES, id))?;
-    close_bucket(&mut batch, id, Holds { count: held.len() as u64, until }, held)?;
+    let mut batch = Batch::on(store);
+    batch.remove_some(&bucket_key(HASHES, id), &[], usize::MAX, meta)?;
+    close_bucket(&mut batch, meta, id, Holds { count: held.len() as u64, until }, held)?;
     store.write(batch)
 }

@@ -1,15 +1,16 @@
 //! The committer's side of the buckets: which one takes a result, when one is closed, when one is dropped.
 
 use std::collections::VecDeque;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use minicbor::bytes::ByteVec;
 
+use super::batch::Batch;
 use super::index::{Bucket, Index};
 use super::layout::{BUCKET, ClosedBucket, HASHES, Holds, Meta, OpenBucket, SETTLED, Slot, bucket_key, hashes_key};
-use super::store::{Batch, Spill, Store};
 use crate::clock;
 use crate::ledger::LedgerError;
 use crate::protocol::Settled;
@@ -17,8 +18,9 @@ use crate::protocol::Settled;
 /// A bucket takes at least so many records, and at most a share of all, so that there are few filters to ask.
 const SMALLEST: u64 = 100_000;
 const SHARE: u64 = 32;
-/// More open buckets than this would not fit the journal's entries.
-const MOST_OPEN: usize = 16;
+/// The shortest and the longest class of times to live, in bits of milliseconds. With two bits to a class there are 16, and so
+/// many open buckets at most: the journal's entries have room for them.
+const CLASSES: RangeInclusive<u8> = 17..=47;
 /// A bucket is closed after a part of its times to live, but none is younger.
 const PART: u32 = 8;
 const YOUNGEST: Duration = Duration::from_secs(60);
@@ -42,16 +44,15 @@ struct Open {
     bucket: Arc<Bucket>,
 }
 
-/// A bucket in which a record stands, and the record's chunks.
-pub(super) type Stood = (u32, Option<Spill>);
-
 impl Shelf {
     pub(super) fn new(last: u32, closed: Vec<(u32, Holds)>, dropped: Vec<u32>) -> Self {
         Self { last, open: Vec::new(), closed, dropped: dropped.into_iter().map(|id| (id, Vec::new())).collect() }
     }
 
     /// Goes on with a bucket that was open when the ledger was closed, and makes its filter.
-    pub(super) fn resume(&mut self, info: OpenBucket, hashes: Vec<u64>) -> Arc<Bucket> {
+    pub(super) fn resume(&mut self, mut info: OpenBucket, hashes: Vec<u64>) -> Arc<Bucket> {
+        // Earlier versions had a class for each bit.
+        info.class = class_of_bits(info.class);
         let capacity = self.capacity().max(info.holds.count);
         let bucket = Arc::new(Bucket::of(info.id, capacity, &hashes));
         self.open.push(Open { info, capacity, hashes, bucket: Arc::clone(&bucket) });
@@ -71,23 +72,17 @@ impl Shelf {
 }
 
 /// What a group does to the buckets.
-pub(super) struct Shelving<'a> {
+pub(super) struct Shelving<'a, 's> {
     pub(super) shelf: &'a mut Shelf,
     pub(super) index: &'a Index,
-    pub(super) store: &'a Store,
-    pub(super) batch: &'a mut Batch,
+    pub(super) batch: &'a mut Batch<'s>,
     pub(super) meta: &'a mut Meta,
     pub(super) now: Timestamp,
 }
 
-impl Shelving<'_> {
-    /// Puts a settled record into the bucket of its time to live.
-    pub(super) fn settle(
-        &mut self,
-        slot: &Slot,
-        settled: &Settled,
-        stood: Option<Stood>,
-    ) -> Result<Stood, LedgerError> {
+impl Shelving<'_, '_> {
+    /// Puts a settled record into the bucket of its time to live, and says which that is.
+    pub(super) fn settle(&mut self, slot: &Slot, settled: &Settled) -> Result<u32, LedgerError> {
         let class = class_of(settled.ttl);
         let at = match self.shelf.open.iter().position(|open| open.info.class == class) {
             Some(at) => at,
@@ -95,20 +90,20 @@ impl Shelving<'_> {
         };
         let open = &mut self.shelf.open[at];
         let (key, hash) = (slot.in_bucket(open.info.id), self.index.hash(slot));
-        let replaced = match stood {
-            Some((id, spill)) if id == open.info.id => Some(spill),
-            // An older one, expired by now, may stand here, though a younger one elsewhere was found.
-            _ if open.bucket.may_hold(hash) => self.store.head(&key)?,
-            _ => None,
+        // Most are new here, and cost sled no read.
+        let replaced = if open.bucket.may_hold(hash) {
+            self.batch.put(key, settled, self.meta)?
+        } else {
+            self.batch.add(key, settled, self.meta)?;
+            false
         };
-        let spill = self.batch.put(key, settled, replaced.flatten(), &mut self.meta.number)?;
-        if replaced.is_none() {
+        if !replaced {
             open.info.holds.count += 1;
             open.hashes.push(hash);
             open.bucket.insert(hash);
         }
         open.info.holds.until = open.info.holds.until.max(clock::after(settled.at, settled.ttl));
-        Ok((open.info.id, spill))
+        Ok(open.info.id)
     }
 
     fn open(&mut self, class: u8) -> usize {
@@ -125,8 +120,7 @@ impl Shelving<'_> {
         let mut closed = Vec::new();
         while let Some(at) = self.to_close() {
             let Open { info, hashes, bucket, .. } = self.shelf.open.swap_remove(at);
-            close_bucket(self.batch, info.id, info.holds, hashes)?;
-            self.meta.counts.buckets += 1;
+            close_bucket(self.batch, self.meta, info.id, info.holds, hashes)?;
             self.shelf.closed.push((info.id, info.holds));
             closed.push(bucket);
         }
@@ -138,8 +132,7 @@ impl Shelving<'_> {
         let ripe = |open: &Open| {
             open.info.holds.count >= open.capacity || self.now >= clock::after(open.info.since, age_of(open.info.class))
         };
-        let oldest = || (0..open.len()).min_by_key(|at| open[*at].info.since).filter(|_| open.len() > MOST_OPEN);
-        open.iter().position(ripe).or_else(oldest)
+        open.iter().position(ripe)
     }
 
     /// Drops the buckets whose last record has expired, and removes up to `limit` of what was in dropped ones. Says how
@@ -148,27 +141,21 @@ impl Shelving<'_> {
         let now = self.now;
         let open = self.shelf.open.extract_if(.., |open| open.info.holds.until <= now);
         let mut over: Vec<_> = open.map(|open| (open.info.id, open.info.holds)).collect();
-        self.meta.counts.buckets += over.len() as u64;
         over.extend(self.shelf.closed.extract_if(.., |(_, holds)| holds.until <= now));
         for (id, holds) in over {
-            self.batch.insert(bucket_key(BUCKET, id), &ClosedBucket { holds, dropped: true })?;
+            self.batch.put(bucket_key(BUCKET, id), &ClosedBucket { holds, dropped: true }, self.meta)?;
             self.index.remove(id);
             self.shelf.dropped.push_back((id, Vec::new()));
         }
         let mut removed = 0;
         while let Some((id, after)) = self.shelf.dropped.front_mut().filter(|_| removed < limit) {
-            let wanted = limit - removed;
-            let rows = self.store.rows(&bucket_key(SETTLED, *id), after, wanted)?;
-            removed += rows.len();
-            for (key, spill) in &rows {
-                self.batch.remove(key, *spill);
-            }
-            match rows.into_iter().last() {
-                Some((key, _)) if removed >= limit => *after = key,
+            let (some, last) = self.batch.remove_some(&bucket_key(SETTLED, *id), after, limit - removed, self.meta)?;
+            removed += some;
+            match last {
+                Some(last) if removed >= limit => *after = last,
                 _ => {
-                    self.batch.remove_all(self.store, &bucket_key(HASHES, *id))?;
-                    self.batch.remove(&bucket_key(BUCKET, *id), None);
-                    self.meta.counts.buckets -= 1;
+                    self.batch.remove_some(&bucket_key(HASHES, *id), &[], usize::MAX, self.meta)?;
+                    self.batch.remove(&bucket_key(BUCKET, *id), self.meta)?;
                     self.shelf.dropped.pop_front();
                 }
             }
@@ -183,20 +170,31 @@ impl Shelving<'_> {
 }
 
 /// Writes down that a bucket takes no more, and what is in it.
-pub(super) fn close_bucket(batch: &mut Batch, id: u32, holds: Holds, mut hashes: Vec<u64>) -> Result<(), LedgerError> {
+pub(super) fn close_bucket(
+    batch: &mut Batch<'_>,
+    meta: &mut Meta,
+    id: u32,
+    holds: Holds,
+    mut hashes: Vec<u64>,
+) -> Result<(), LedgerError> {
     hashes.sort_unstable();
     for hashes in hashes.chunks(HASHES_A_VALUE) {
         let bytes: Vec<u8> = hashes.iter().flat_map(|hash| hash.to_be_bytes()).collect();
         let first = hashes.first().copied().unwrap_or_default();
         batch.insert(hashes_key(id, first), &ByteVec::from(bytes))?;
     }
-    batch.insert(bucket_key(BUCKET, id), &ClosedBucket { holds, dropped: false })
+    batch.put(bucket_key(BUCKET, id), &ClosedBucket { holds, dropped: false }, meta)?;
+    Ok(())
 }
 
 /// Times to live of about the same length belong together: then a bucket expires as a whole.
 fn class_of(ttl: Duration) -> u8 {
     let millis = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
-    (u64::BITS - millis.leading_zeros()) as u8
+    class_of_bits((u64::BITS - millis.leading_zeros()) as u8)
+}
+
+fn class_of_bits(bits: u8) -> u8 {
+    (bits | 1).clamp(*CLASSES.start(), *CLASSES.end())
 }
 
 fn age_of(class: u8) -> Duration {

@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use ::sled::IVec;
+use minicbor::Decode;
 use minicbor::bytes::ByteVec;
-use minicbor::{Decode, Encode};
 
+use super::batch::Batch;
 use super::folder::Folder;
 use super::layout::{HASHES, bucket_key, chunk_key, hashes_key};
 use super::mend;
-use crate::envelope::{decode, encode_into};
+use crate::envelope::decode;
 use crate::ledger::LedgerError;
 use crate::{fault, panic};
 
@@ -25,8 +26,8 @@ pub(super) const LARGEST_INLINE: usize = 4096;
 /// How many keys are read at once.
 pub(super) const PAGE: usize = 256;
 
-/// A key, and the chunks of its value.
-pub(super) type Row = (Vec<u8>, Option<Spill>);
+/// A key, and the bytes that stand there.
+pub(super) type Row = (IVec, IVec);
 
 /// sled, with its errors sorted and its panics caught.
 pub(super) struct Store {
@@ -40,8 +41,8 @@ const LETTING_GO: Duration = Duration::from_secs(10);
 /// The chunks a value was spilled into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Spill {
-    name: u64,
-    chunks: u32,
+    pub(super) name: u64,
+    pub(super) chunks: u32,
 }
 
 impl Store {
@@ -83,47 +84,40 @@ impl Store {
             .map_err(|error| sorted(&self.path, error))
     }
 
-    /// Reads a value, and the chunks it is to be removed with.
-    pub(super) fn get<T: for<'b> Decode<'b, ()>>(&self, key: &[u8]) -> Result<Option<(T, Option<Spill>)>, LedgerError> {
+    /// Reads a value.
+    pub(super) fn get<T: for<'b> Decode<'b, ()>>(&self, key: &[u8]) -> Result<Option<T>, LedgerError> {
+        Self::read(key, |key| self.raw(key))
+    }
+
+    /// A value's bytes, or where its chunks are.
+    pub(super) fn raw(&self, key: &[u8]) -> Result<Option<IVec>, LedgerError> {
+        self.call(|tree| tree.get(key))
+    }
+
+    /// Reads a value by the bytes that stand under keys.
+    pub(super) fn read<T: for<'b> Decode<'b, ()>>(
+        key: &[u8],
+        raw: impl Fn(&[u8]) -> Result<Option<IVec>, LedgerError>,
+    ) -> Result<Option<T>, LedgerError> {
         loop {
-            let Some(head) = self.call(|tree| tree.get(key))? else {
-                return Ok(None);
-            };
-            let Some(spill) = Spill::read(&head) else {
-                return Ok(Some((decode(&head)?, None)));
-            };
-            if let Some(envelope) = self.gather(spill)? {
-                return Ok(Some((decode(&envelope)?, Some(spill))));
+            let Some(head) = raw(key)? else { return Ok(None) };
+            let Some(spill) = Spill::read(&head) else { return decode(&head).map(Some) };
+            if let Some(envelope) = spill.gather(&raw)? {
+                return decode(&envelope).map(Some);
             }
             // The value was replaced between the two reads, or its chunks are gone for good.
-            if self.call(|tree| tree.get(key))?.as_ref() == Some(&head) {
+            if raw(key)?.as_ref() == Some(&head) {
                 return Err(LedgerError::Record { detail: "its chunks are missing".to_owned() });
             }
         }
     }
 
-    /// Whether there is a value, and the chunks it is to be removed with.
-    pub(super) fn head(&self, key: &[u8]) -> Result<Option<Option<Spill>>, LedgerError> {
-        Ok(self.call(|tree| tree.get(key))?.map(|head| Spill::read(&head)))
-    }
-
-    fn gather(&self, spill: Spill) -> Result<Option<Vec<u8>>, LedgerError> {
-        let mut envelope = Vec::new();
-        for index in 0..spill.chunks {
-            let Some(chunk) = self.call(|tree| tree.get(chunk_key(spill.name, index)))? else {
-                return Ok(None);
-            };
-            envelope.extend_from_slice(&chunk);
-        }
-        Ok(Some(envelope))
-    }
-
-    /// Up to `limit` keys that begin so, after one (or from the first), and the chunks they are to be removed with.
+    /// Up to `limit` keys that begin so, after one (or from the first), and what stands there.
     pub(super) fn rows(&self, prefix: &[u8], after: &[u8], limit: usize) -> Result<Vec<Row>, LedgerError> {
         let start = if after.is_empty() { Bound::Included(prefix) } else { Bound::Excluded(after) };
         self.call(|tree| {
             let rows = tree.range::<&[u8], _>((start, Bound::Unbounded)).take_while(|row| starts(row, prefix));
-            rows.take(limit).map(|row| row.map(|(key, value)| (key.to_vec(), Spill::read(&value)))).collect()
+            rows.take(limit).collect()
         })
     }
 
@@ -149,12 +143,12 @@ impl Store {
         prefix: &[u8],
         mut take: impl FnMut(&[u8], Result<T, LedgerError>) -> Result<(), LedgerError>,
     ) -> Result<(), LedgerError> {
-        let mut after = Vec::new();
+        let mut after = IVec::default();
         loop {
             let keys = self.rows(prefix, &after, PAGE)?;
             for (key, _) in &keys {
                 match self.get(key) {
-                    Ok(Some((value, _))) => take(key, Ok(value))?,
+                    Ok(Some(value)) => take(key, Ok(value))?,
                     Ok(None) => {}
                     Err(error @ LedgerError::Record { .. }) => take(key, Err(error))?,
                     Err(error) => return Err(error),
@@ -210,9 +204,10 @@ impl Store {
     }
 
     /// Writes a batch, all of it or nothing, and hands it to the operating system.
-    pub(super) fn write(&self, batch: Batch) -> Result<(), LedgerError> {
+    pub(super) fn write(&self, batch: Batch<'_>) -> Result<(), LedgerError> {
+        let batch = batch.finish();
         self.call(|tree| {
-            tree.apply_batch(batch.writes)?;
+            tree.apply_batch(batch)?;
             fault::point!(APPLIED);
             tree.flush().map(|_| ())
         })
@@ -224,72 +219,8 @@ impl Store {
     }
 }
 
-/// Writes that are to happen together.
-#[derive(Default)]
-pub(super) struct Batch {
-    writes: ::sled::Batch,
-    /// What is being encoded: sled copies it.
-    scratch: Vec<u8>,
-}
-
-impl Batch {
-    /// Puts a value in place of an old one. `number` gives names for chunks.
-    pub(super) fn put<T: Encode<()>>(
-        &mut self,
-        key: Vec<u8>,
-        value: &T,
-        old: Option<Spill>,
-        number: &mut u64,
-    ) -> Result<Option<Spill>, LedgerError> {
-        self.drop_chunks(old);
-        self.encode(value)?;
-        if self.scratch.len() <= LARGEST_INLINE {
-            self.writes.insert(key, self.scratch.as_slice());
-            return Ok(None);
-        }
-        *number += 1;
-        let mut spill = Spill { name: *number, chunks: 0 };
-        for chunk in self.scratch.chunks(LARGEST_INLINE) {
-            self.writes.insert(chunk_key(spill.name, spill.chunks), chunk);
-            spill.chunks += 1;
-        }
-        self.writes.insert(key, spill.write());
-        Ok(Some(spill))
-    }
-
-    /// Puts a value that is known to be small.
-    pub(super) fn insert<T: Encode<()>>(&mut self, key: Vec<u8>, value: &T) -> Result<(), LedgerError> {
-        self.encode(value)?;
-        self.writes.insert(key, self.scratch.as_slice());
-        Ok(())
-    }
-
-    fn encode<T: Encode<()>>(&mut self, value: &T) -> Result<(), LedgerError> {
-        self.scratch.clear();
-        encode_into(value, &mut self.scratch)
-    }
-
-    pub(super) fn remove(&mut self, key: &[u8], old: Option<Spill>) {
-        self.drop_chunks(old);
-        self.writes.remove(key);
-    }
-
-    /// Removes all values whose keys begin so.
-    pub(super) fn remove_all(&mut self, store: &Store, prefix: &[u8]) -> Result<(), LedgerError> {
-        for (key, spill) in store.rows(prefix, &[], usize::MAX)? {
-            self.remove(&key, spill);
-        }
-        Ok(())
-    }
-
-    fn drop_chunks(&mut self, old: Option<Spill>) {
-        let Some(Spill { name, chunks }) = old else { return };
-        (0..chunks).for_each(|index| self.writes.remove(chunk_key(name, index)));
-    }
-}
-
 impl Spill {
-    fn read(head: &[u8]) -> Option<Self> {
+    pub(super) fn read(head: &[u8]) -> Option<Self> {
         let (&SPILLED, rest) = head.split_first()? else {
             return None;
         };
@@ -297,7 +228,17 @@ impl Spill {
         Some(Self { name: u64::from_be_bytes(*name), chunks: u32::from_be_bytes(chunks.try_into().ok()?) })
     }
 
-    fn write(self) -> Vec<u8> {
+    /// The chunks' bytes, one after the other; nothing where one of them is missing.
+    fn gather(self, raw: impl Fn(&[u8]) -> Result<Option<IVec>, LedgerError>) -> Result<Option<Vec<u8>>, LedgerError> {
+        let mut envelope = Vec::new();
+        for index in 0..self.chunks {
+            let Some(chunk) = raw(&chunk_key(self.name, index))? else { return Ok(None) };
+            envelope.extend_from_slice(&chunk);
+        }
+        Ok(Some(envelope))
+    }
+
+    pub(super) fn write(self) -> Vec<u8> {
         let mut head = vec![SPILLED];
         head.extend_from_slice(&self.name.to_be_bytes());
         head.extend_from_slice(&self.chunks.to_be_bytes());

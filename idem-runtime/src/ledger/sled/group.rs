@@ -217,10 +217,16 @@ impl<'a, 's> Group<'a, 's> {
     /// Moves a record to where it belongs now.
     fn replace(&mut self, slot: Slot, stood: Stands, record: Option<Record>) -> Result<(), LedgerError> {
         let meta = &mut self.state.meta;
+        // No token is given out twice: the larger one tells which of two results of a key is the later one.
+        let token = match &record {
+            None => 0,
+            Some(Record::Live(live)) => live.token,
+            Some(Record::Settled(settled)) => settled.token,
+        };
+        meta.number = meta.number.max(token);
         let stands = match &record {
             None => Stands::Nowhere,
             Some(Record::Live(live)) => {
-                meta.number = meta.number.max(live.token);
                 // One that has a place of its own keeps it.
                 if !matches!(stood, Stands::Own(LIVE)) && self.draft.takes(&slot, live)? {
                     Stands::Journal(live.token)
@@ -230,8 +236,6 @@ impl<'a, 's> Group<'a, 's> {
                 }
             }
             Some(Record::Settled(dead)) if matches!(dead.end, SettledAs::Dead(_)) => {
-                // A message that was buried unread takes a token that nobody was given.
-                meta.number = meta.number.max(dead.token);
                 self.batch.put(slot.key(DEAD), dead, meta)?;
                 Stands::Own(DEAD)
             }

@@ -77,6 +77,7 @@ macro_rules! ledger_laws {
             closed_letters_are_history_for_a_while
             a_redriven_message_that_never_comes_is_a_letter_again
             a_discard_can_be_undone
+            an_undone_discard_answers_nobody
             an_edit_is_kept_with_what_was_before
             a_letter_says_where_its_message_came_from
             an_unreadable_message_is_one_letter

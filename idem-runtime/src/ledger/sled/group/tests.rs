@@ -429,3 +429,29 @@ proptest! {
         world.check();
     }
 }
+
+#[test]
+fn times_to_live_of_all_lengths_in_turns_close_no_bucket() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut ledger = Ledger::open(folder.path(), None);
+    let now = Timestamp::from_second(1_800_000_000).unwrap();
+    let issued = |ledger: &mut Ledger, key: u64, ttl| {
+        let Ledger { store, state, index, running, .. } = ledger;
+        let letter = DeadLetterId::from_bytes([0; 16]);
+        let mut facts = Facts { now, token: 0, letter, session: 1, leases: false, instance: "test".into() };
+        let id = RecordId { handler: "h".into(), key: key.to_string().into() };
+        let job = Job::Step { slot: Slot::of(&id), id, step: Step::Issue { ttl }, done: oneshot::channel().0 };
+        let mut group = Group::new(store, index, running, state, now);
+        assert!(matches!(group.take(job, &mut facts), Ok(Answer::Step(_, Ok(Reply::Recorded)))));
+        store.write(group.finish().unwrap().unwrap().batch).unwrap();
+    };
+    for round in 0..3 {
+        for bits in 0..50 {
+            issued(&mut ledger, 50 * round + bits, Duration::from_millis(1 << bits));
+        }
+    }
+    assert_eq!((ledger.state.meta.open.len(), ledger.state.meta.counts.buckets), (16, 0));
+    let ledger = ledger.reopen();
+    let held: u64 = ledger.state.meta.open.iter().map(|open| open.holds.count).sum();
+    assert_eq!((held, ledger.keys(BUCKET).len()), (150, 0));
+}

@@ -13,7 +13,7 @@ use super::batch::Batch;
 use super::index::{Bucket, Found, Index};
 use super::job::{Answer, Job};
 use super::journal::{Draft, Journal, Moves, Running};
-use super::layout::{CLOSED_LETTER, DEAD, LIVE, Meta, NOTE, OPEN_LETTER, Slot, letter_key, note_key};
+use super::layout::{CLOSED_LETTER, DEAD, LIVE, Meta, OPEN_LETTER, Slot, letter_key, note_key};
 use super::shelf::{Shelf, Shelving};
 use super::store::Store;
 use crate::clock;

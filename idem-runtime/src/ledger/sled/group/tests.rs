@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use tokio::sync::oneshot;
 
 use super::super::folder::Folder;
-use super::super::layout::{BUCKET, CHUNK, ClosedBucket, HASHES, SETTLED, bucket_in};
+use super::super::layout::{BUCKET, CHUNK, ClosedBucket, HASHES, NOTE, SETTLED, bucket_in};
 use super::super::opening::{Opened, counts, held, listed};
 use super::super::store::Spill;
 use super::super::verify;

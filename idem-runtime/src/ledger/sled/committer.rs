@@ -132,7 +132,7 @@ impl Committer {
         self.witness.write(self.state.meta.group).map_err(|error| shared.folder.refused(&error))?;
         fault::point!(WITNESSED);
         moves.apply(&mut shared.running.write());
-        closed.iter().for_each(|bucket| bucket.close());
+        closed.into_iter().for_each(|bucket| shared.index.close(bucket));
         *shared.counts.lock() = self.state.meta.counts;
         Ok(())
     }

@@ -85,6 +85,20 @@ impl Index {
         self.buckets.write().push(bucket);
     }
 
+    /// A bucket takes no more, and this one, which holds the same, stands for it.
+    pub(super) fn close(&self, bucket: Arc<Bucket>) {
+        bucket.close();
+        if let Some(known) = self.buckets.write().iter_mut().find(|known| known.id == bucket.id) {
+            *known = bucket;
+        }
+    }
+
+    /// The bits of all filters.
+    #[cfg(test)]
+    pub(super) fn bits(&self) -> usize {
+        self.buckets.read().iter().map(|bucket| bucket.filter.num_bits()).sum()
+    }
+
     pub(super) fn remove(&self, bucket: u32) {
         self.buckets.write().retain(|known| known.id != bucket);
     }

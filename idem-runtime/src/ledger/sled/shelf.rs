@@ -115,11 +115,15 @@ impl Shelving<'_, '_> {
         self.shelf.open.len() - 1
     }
 
-    /// Closes the buckets that are full or old enough. They are to be marked so once the group is durable.
+    /// Closes the buckets that are full or old enough. The index is to be told once the group is durable.
     pub(super) fn close(&mut self) -> Result<Vec<Arc<Bucket>>, LedgerError> {
         let mut closed = Vec::new();
         while let Some(at) = self.to_close() {
-            let Open { info, hashes, bucket, .. } = self.shelf.open.swap_remove(at);
+            let Open { info, capacity, hashes, mut bucket } = self.shelf.open.swap_remove(at);
+            // A filter for a hundred thousand takes 180 kB, and most buckets that close by their age hold few.
+            if info.holds.count < capacity / 2 {
+                bucket = Arc::new(Bucket::of(info.id, info.holds.count, &hashes));
+            }
             close_bucket(self.batch, self.meta, info.id, info.holds, hashes)?;
             self.shelf.closed.push((info.id, info.holds));
             closed.push(bucket);

@@ -64,6 +64,7 @@ macro_rules! ledger_laws {
             a_report_said_twice_is_recorded_once
             a_result_is_forgotten_after_its_time
             a_key_is_issued_once_until_it_lapses
+            a_key_that_is_issued_for_longer_is_issued_once
             the_last_failure_writes_one_letter
             a_permanent_error_dies_at_once
             an_unknown_outcome_is_buried_where_asked

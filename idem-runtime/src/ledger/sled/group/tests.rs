@@ -264,7 +264,7 @@ impl World {
         if let Some(Finished { batch, moves, closed, .. }) = group.finish().unwrap() {
             store.write(batch).unwrap();
             moves.apply(&mut running.write());
-            closed.iter().for_each(|bucket| bucket.close());
+            closed.into_iter().for_each(|bucket| index.close(bucket));
         }
     }
 
@@ -430,28 +430,52 @@ proptest! {
     }
 }
 
-#[test]
-fn times_to_live_of_all_lengths_in_turns_close_no_bucket() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut ledger = Ledger::open(folder.path(), None);
-    let now = Timestamp::from_second(1_800_000_000).unwrap();
-    let issued = |ledger: &mut Ledger, key: u64, ttl| {
-        let Ledger { store, state, index, running, .. } = ledger;
+impl Ledger {
+    /// Issues a key in a group of its own.
+    fn issue(&mut self, key: u64, ttl: Duration, now: Timestamp) {
+        let Self { store, state, index, running, .. } = self;
         let letter = DeadLetterId::from_bytes([0; 16]);
         let mut facts = Facts { now, token: 0, letter, session: 1, leases: false, instance: "test".into() };
         let id = RecordId { handler: "h".into(), key: key.to_string().into() };
         let job = Job::Step { slot: Slot::of(&id), id, step: Step::Issue { ttl }, done: oneshot::channel().0 };
         let mut group = Group::new(store, index, running, state, now);
         assert!(matches!(group.take(job, &mut facts), Ok(Answer::Step(_, Ok(Reply::Recorded)))));
-        store.write(group.finish().unwrap().unwrap().batch).unwrap();
-    };
+        let Finished { batch, closed, .. } = group.finish().unwrap().unwrap();
+        store.write(batch).unwrap();
+        closed.into_iter().for_each(|bucket| index.close(bucket));
+    }
+}
+
+#[test]
+fn times_to_live_of_all_lengths_in_turns_close_no_bucket() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut ledger = Ledger::open(folder.path(), None);
+    let now = Timestamp::from_second(1_800_000_000).unwrap();
     for round in 0..3 {
         for bits in 0..50 {
-            issued(&mut ledger, 50 * round + bits, Duration::from_millis(1 << bits));
+            ledger.issue(50 * round + bits, Duration::from_millis(1 << bits), now);
         }
     }
     assert_eq!((ledger.state.meta.open.len(), ledger.state.meta.counts.buckets), (16, 0));
     let ledger = ledger.reopen();
     let held: u64 = ledger.state.meta.open.iter().map(|open| open.holds.count).sum();
     assert_eq!((held, ledger.keys(BUCKET).len()), (150, 0));
+}
+
+#[test]
+fn a_bucket_that_closes_with_few_results_takes_little_memory() {
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+    let folder = tempfile::tempdir().unwrap();
+    let mut ledger = Ledger::open(folder.path(), None);
+    let start = Timestamp::from_second(1_800_000_000).unwrap();
+    ledger.issue(0, 20 * DAY, start);
+    let one = ledger.index.bits();
+    for key in 1..5 {
+        // The bucket before is old enough to be closed after this one.
+        ledger.issue(key, 20 * DAY, clock::after(start, 4 * DAY * key as u32));
+    }
+    assert!(ledger.state.meta.counts.buckets >= 2);
+    assert!(ledger.index.bits() < 2 * one, "{} bits, and {one} for one open bucket", ledger.index.bits());
+    let slots = (0..5).map(|key: u64| Slot::of(&RecordId { handler: "h".into(), key: key.to_string().into() }));
+    slots.for_each(|slot| assert!(ledger.index.find_surely(&ledger.store, &slot).unwrap().is_some()));
 }

@@ -27,5 +27,6 @@ mod shared_ledger;
 mod single_flight;
 mod storage_trouble;
 mod storm;
+mod sweeping;
 mod sync_handlers;
 mod which_idem;

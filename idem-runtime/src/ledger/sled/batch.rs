@@ -1,16 +1,19 @@
-//! The writes of a group, and reads that see them: what a job decides from is what the jobs before it made.
+//! What a group writes, all of it or nothing. Until then it is read through the batch, so that a job sees what the jobs
+//! before it did.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use ::sled::IVec;
 use minicbor::{Decode, Encode};
 
-use super::layout::{Meta, chunk_key};
-use super::store::{LARGEST_INLINE, Row, Spill, Store, value_of};
+use super::layout::{Meta, chunk_key, kind_in};
+use super::store::{LARGEST_INLINE, Spill, Store};
 use crate::envelope::encode_into;
 use crate::ledger::LedgerError;
 
 /// Writes that are to happen together.
+///
+/// It counts what it adds and removes of each kind by what it finds in the value's place.
 pub(super) struct Batch<'a> {
     store: &'a Store,
     writes: HashMap<IVec, Option<IVec>, foldhash::fast::RandomState>,
@@ -23,14 +26,13 @@ impl<'a> Batch<'a> {
         Self { store, writes: HashMap::default(), scratch: Vec::new() }
     }
 
-    /// Reads a value.
-    pub(super) fn get<T: for<'b> Decode<'b, ()>>(&self, key: &[u8]) -> Result<Option<T>, LedgerError> {
-        Ok(value_of(key, |key| self.raw(key))?.map(|(value, _)| value))
+    pub(super) fn is_empty(&self) -> bool {
+        self.writes.is_empty()
     }
 
-    /// Whether there is a value, and the chunks it is to be removed with.
-    fn head(&self, key: &[u8]) -> Result<Option<Option<Spill>>, LedgerError> {
-        Ok(self.raw(key)?.map(|head| Spill::read(&head)))
+    /// Reads a value as this batch will leave it.
+    pub(super) fn get<T: for<'b> Decode<'b, ()>>(&self, key: &[u8]) -> Result<Option<T>, LedgerError> {
+        Store::read(key, |key| self.raw(key))
     }
 
     fn raw(&self, key: &[u8]) -> Result<Option<IVec>, LedgerError> {
@@ -40,48 +42,37 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// Up to `limit` keys that begin so, after one (or from the first), and the chunks they are to be removed with. It looks
-    /// through all of the batch.
-    pub(super) fn rows(&self, prefix: &[u8], after: &[u8], limit: usize) -> Result<Vec<Row>, LedgerError> {
-        let written: Vec<_> =
-            self.writes.iter().filter(|(key, _)| key.starts_with(prefix) && key.as_ref() > after).collect();
-        let mut rows = self.store.rows(prefix, after, limit.saturating_add(written.len()))?;
-        rows.retain(|(key, _)| !self.writes.contains_key(key.as_slice()));
-        let there = written.into_iter().filter_map(|(key, value)| Some((key.to_vec(), Spill::read(value.as_ref()?))));
-        rows.extend(there);
-        rows.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
-        rows.truncate(limit);
-        Ok(rows)
-    }
-
-    /// Puts a value in place of what is there, and counts it where nothing is. Says whether something was there.
+    /// Puts a value, in place of the old one where there is one. Says whether there was.
     pub(super) fn put<T: Encode<()>>(&mut self, key: Vec<u8>, value: &T, meta: &mut Meta) -> Result<bool, LedgerError> {
-        let old = self.head(&key)?;
-        self.drop_chunks(old.flatten());
-        if old.is_some() {
-            self.write(key, value, meta)?
-        } else {
-            self.add(key, value, meta)?
+        let old = self.raw(&key)?;
+        match &old {
+            Some(old) => self.drop_chunks(old),
+            None => meta.counts.of(kind_in(&key)).into_iter().for_each(|count| *count += 1),
         }
+        self.place(key, value, &mut meta.number)?;
         Ok(old.is_some())
     }
 
-    /// Puts a value where nothing is known to be, without looking, and counts it.
+    /// Puts a value of a kind that is not counted where none is, which is not looked at.
     pub(super) fn add<T: Encode<()>>(&mut self, key: Vec<u8>, value: &T, meta: &mut Meta) -> Result<(), LedgerError> {
-        if let Some(count) = key.first().and_then(|kind| meta.counts.of(*kind)) {
-            *count += 1;
-        }
-        self.write(key, value, meta)
+        self.place(key, value, &mut meta.number)
     }
 
-    fn write<T: Encode<()>>(&mut self, key: Vec<u8>, value: &T, meta: &mut Meta) -> Result<(), LedgerError> {
+    /// Puts a small value of a kind that is not counted, in place of another small one or of none, which is not looked at.
+    pub(super) fn insert<T: Encode<()>>(&mut self, key: Vec<u8>, value: &T) -> Result<(), LedgerError> {
+        self.encode(value)?;
+        self.writes.insert(key.into(), Some(self.scratch.as_slice().into()));
+        Ok(())
+    }
+
+    fn place<T: Encode<()>>(&mut self, key: Vec<u8>, value: &T, number: &mut u64) -> Result<(), LedgerError> {
         self.encode(value)?;
         if self.scratch.len() <= LARGEST_INLINE {
             self.writes.insert(key.into(), Some(self.scratch.as_slice().into()));
             return Ok(());
         }
-        meta.number += 1;
-        let mut spill = Spill { name: meta.number, chunks: 0 };
+        *number += 1;
+        let mut spill = Spill { name: *number, chunks: 0 };
         for chunk in self.scratch.chunks(LARGEST_INLINE) {
             self.writes.insert(chunk_key(spill.name, spill.chunks).into(), Some(chunk.into()));
             spill.chunks += 1;
@@ -90,50 +81,62 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
-    /// Puts a value that is known to be small, of a kind that is not counted.
-    pub(super) fn insert<T: Encode<()>>(&mut self, key: Vec<u8>, value: &T) -> Result<(), LedgerError> {
-        self.encode(value)?;
-        self.writes.insert(key.into(), Some(self.scratch.as_slice().into()));
-        Ok(())
-    }
-
     fn encode<T: Encode<()>>(&mut self, value: &T) -> Result<(), LedgerError> {
         self.scratch.clear();
         encode_into(value, &mut self.scratch)
     }
 
-    /// Removes what is there, and counts it. Says whether something was.
-    pub(super) fn remove(&mut self, key: &[u8], meta: &mut Meta) -> Result<bool, LedgerError> {
-        let Some(old) = self.head(key)? else { return Ok(false) };
-        if let Some(count) = key.first().and_then(|kind| meta.counts.of(*kind)) {
-            // What was found was counted: when it was put there, or when the ledger was opened.
-            *count = count.saturating_sub(1);
+    /// Removes a value, if there is one.
+    pub(super) fn remove(&mut self, key: &[u8], meta: &mut Meta) -> Result<(), LedgerError> {
+        match self.raw(key)? {
+            Some(old) => self.erase(key.into(), &old, meta),
+            None => Ok(()),
         }
-        self.remove_row((key.to_vec(), old));
-        Ok(true)
     }
 
-    /// Removes a row that was found, of a kind that is not counted.
-    pub(super) fn remove_row(&mut self, (key, spill): Row) {
-        self.drop_chunks(spill);
-        self.writes.insert(key.into(), None);
-    }
-
-    /// Removes all values whose keys begin so, of a kind that is not counted.
-    pub(super) fn remove_all(&mut self, prefix: &[u8]) -> Result<(), LedgerError> {
-        self.rows(prefix, &[], usize::MAX)?.into_iter().for_each(|row| self.remove_row(row));
+    fn erase(&mut self, key: IVec, old: &[u8], meta: &mut Meta) -> Result<(), LedgerError> {
+        if let Some(count) = meta.counts.of(kind_in(&key)) {
+            // The ledger is opened again, which counts anew.
+            let less =
+                count.checked_sub(1).ok_or_else(|| self.store.damaged("more is removed than was counted".to_owned()));
+            *count = less?;
+        }
+        self.drop_chunks(old);
+        self.writes.insert(key, None);
         Ok(())
     }
 
-    fn drop_chunks(&mut self, old: Option<Spill>) {
-        let Some(Spill { name, chunks }) = old else { return };
-        for index in 0..chunks {
-            self.writes.insert(chunk_key(name, index).into(), None);
+    /// Removes up to `limit` values whose keys begin so, after one (or from the first). Says how many, and which was the
+    /// last.
+    pub(super) fn remove_some(
+        &mut self,
+        prefix: &[u8],
+        after: &[u8],
+        limit: usize,
+        meta: &mut Meta,
+    ) -> Result<(usize, Option<Vec<u8>>), LedgerError> {
+        let written = self.writes.iter().filter(|(key, _)| key.starts_with(prefix) && key.as_ref() > after);
+        let written: Vec<_> = written.map(|(key, value)| (key.clone(), value.clone())).collect();
+        // Each write stands for one of the store's rows at most.
+        let stored = self.store.rows(prefix, after, limit.saturating_add(written.len()))?;
+        let mut rows: BTreeMap<IVec, Option<IVec>> = stored.into_iter().map(|(key, old)| (key, Some(old))).collect();
+        rows.extend(written);
+        let (mut removed, mut last) = (0, None);
+        for (key, old) in rows.into_iter().filter_map(|(key, old)| Some((key, old?))).take(limit) {
+            self.erase(key.clone(), &old, meta)?;
+            removed += 1;
+            last = Some(key.to_vec());
         }
+        Ok((removed, last))
     }
 
-    /// As sled takes it.
-    pub(super) fn into_writes(self) -> HashMap<IVec, Option<IVec>, foldhash::fast::RandomState> {
+    fn drop_chunks(&mut self, old: &[u8]) {
+        let Some(Spill { name, chunks }) = Spill::read(old) else { return };
+        self.writes.extend((0..chunks).map(|index| (chunk_key(name, index).into(), None)));
+    }
+
+    /// The writes, for sled.
+    pub(super) fn finish(self) -> HashMap<IVec, Option<IVec>, foldhash::fast::RandomState> {
         self.writes
     }
 }

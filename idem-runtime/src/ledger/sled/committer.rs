@@ -10,7 +10,7 @@ use super::engine::Engine;
 use super::group::{Finished, Group, State};
 use super::job::{Answer, Job};
 use super::layout::Slot;
-use super::opening::Opened;
+use super::opening::{Opened, counts};
 use super::store::Store;
 use super::undo::TakenBack;
 use super::witness::Witness;
@@ -48,6 +48,9 @@ impl Committer {
             && let Err(error) = self.reopen()
         {
             tracing::warn!(%error, "claims that were answered with an error may count as attempts that crashed");
+        }
+        if let Err(error) = self.check_counts() {
+            tracing::error!(%error, "what the ledger holds was not counted at its closing");
         }
         *shared.engine.write() = Engine::Closed;
         shared.folder.release();
@@ -137,7 +140,7 @@ impl Committer {
             && *group == self.state.meta.group
             && !back.is_nothing()
         {
-            let mut group = Group::new(&shared, store, &mut self.state, shared.clock.now());
+            let mut group = Group::new(store, &shared.index, &shared.running, &mut self.state, shared.clock.now());
             group.take_back(back)?;
             if let Some(finished) = group.finish()? {
                 self.write(store, finished)?;
@@ -167,7 +170,7 @@ impl Committer {
             leases: false,
             instance: shared.instance.clone(),
         };
-        let mut group = Group::new(&shared, store, &mut self.state, facts.now);
+        let mut group = Group::new(store, &shared.index, &shared.running, &mut self.state, facts.now);
         let mut jobs = jobs.into_iter();
         while let Some(job) = jobs.next() {
             facts.letter = DeadLetterId::new(facts.now, &self.letter_ids);
@@ -207,8 +210,30 @@ impl Committer {
         }
         fault::point!(WITNESSED);
         moves.apply(&mut shared.running.write());
-        closed.iter().for_each(|bucket| bucket.close());
+        closed.into_iter().for_each(|bucket| shared.index.close(bucket));
         *shared.counts.lock() = self.state.meta.counts;
+        Ok(())
+    }
+
+    /// Counts what there is: numbers that came to be wrong would close the folder for good.
+    fn check_counts(&mut self) -> Result<(), LedgerError> {
+        let shared = Arc::clone(&self.shared);
+        let engine = shared.engine.read();
+        let Ok(store) = engine.open() else { return Ok(()) };
+        let (counts, counted) = (counts(store)?, self.state.meta.counts);
+        if counts == counted {
+            return Ok(());
+        }
+        tracing::error!(holds = %counts, %counted, "the ledger does not hold what was counted");
+        // Where something is missing, the next opening says so.
+        if counts.lack(counted) {
+            return Ok(());
+        }
+        self.state.meta.counts = counts;
+        let (batch, moves) = self.state.numbers(store, &shared.running.read())?;
+        self.write_durably(store, batch, Vec::new())?;
+        write_witness(&mut self.witness, self.state.meta.group).map_err(|error| shared.folder.refused(&error))?;
+        moves.apply(&mut shared.running.write());
         Ok(())
     }
 

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use minicbor::bytes::ByteSlice;
+use parking_lot::RwLock;
 
-use super::Shared;
 use super::batch::Batch;
-use super::index::Bucket;
+use super::index::{Bucket, Found, Index};
 use super::job::{Answer, Job};
-use super::journal::{Draft, Journal, Moves};
+use super::journal::{Draft, Journal, Moves, Running};
 use super::layout::{CLOSED_LETTER, DEAD, LIVE, Meta, OPEN_LETTER, Slot, letter_key, note_key};
 use super::shelf::{Shelf, Shelving};
 use super::store::Store;
@@ -40,12 +40,12 @@ pub(super) enum Stands {
     Journal(u64),
     /// In a place of its own of this kind.
     Own(u8),
-    Bucket,
+    Bucket(u32),
 }
 
 /// A group that is ready to be written.
-pub(super) struct Finished<'a> {
-    pub(super) batch: Batch<'a>,
+pub(super) struct Finished<'s> {
+    pub(super) batch: Batch<'s>,
     /// The settled records that it changes.
     pub(super) settles: Vec<Slot>,
     /// What follows once it is durable.
@@ -57,28 +57,34 @@ pub(super) struct Finished<'a> {
 
 /// A group that is being put together.
 pub(super) struct Group<'a, 's> {
-    shared: &'a Shared,
     store: &'s Store,
+    index: &'a Index,
+    running: &'a RwLock<Running>,
     pub(super) state: &'a mut State,
     pub(super) batch: Batch<'s>,
     draft: Draft,
     changed: HashMap<Slot, (Option<Record>, Stands), foldhash::fast::RandomState>,
     pub(super) now: Timestamp,
-    wrote: bool,
     undo: Undo,
 }
 
 impl<'a, 's> Group<'a, 's> {
-    pub(super) fn new(shared: &'a Shared, store: &'s Store, state: &'a mut State, now: Timestamp) -> Self {
+    pub(super) fn new(
+        store: &'s Store,
+        index: &'a Index,
+        running: &'a RwLock<Running>,
+        state: &'a mut State,
+        now: Timestamp,
+    ) -> Self {
         Self {
-            shared,
             store,
+            index,
+            running,
             state,
             batch: Batch::on(store),
             draft: Draft::default(),
             changed: HashMap::default(),
             now,
-            wrote: false,
             undo: Undo::default(),
         }
     }
@@ -114,7 +120,7 @@ impl<'a, 's> Group<'a, 's> {
 
     /// The batch with the journal's entries in it, and what it changes; nothing where nothing changes.
     pub(super) fn finish(mut self) -> Result<Option<Finished<'s>>, LedgerError> {
-        if !self.wrote {
+        if self.batch.is_empty() && self.draft.is_empty() {
             return Ok(None);
         }
         self.state.meta.group += 1;
@@ -127,14 +133,14 @@ impl<'a, 's> Group<'a, 's> {
             }
             _ => None,
         };
-        let moves = journal.write(self.draft, &self.shared.running.read(), meta, &mut self.batch, still)?;
+        let moves = journal.write(self.draft, &self.running.read(), meta, &mut self.batch, still)?;
         let settles = self.changed.into_keys().collect();
         Ok(Some(Finished { batch: self.batch, settles, moves, closed, undo: self.undo }))
     }
 
     fn shelving(&mut self) -> Shelving<'_, 's> {
         let State { meta, shelf, .. } = self.state;
-        Shelving { shelf, index: &self.shared.index, batch: &mut self.batch, meta, now: self.now }
+        Shelving { shelf, index: self.index, batch: &mut self.batch, meta, now: self.now }
     }
 
     fn step(&mut self, id: &RecordId, slot: Slot, step: &Step, facts: &Facts) -> Result<Reply, LedgerError> {
@@ -181,7 +187,6 @@ impl<'a, 's> Group<'a, 's> {
     }
 
     pub(super) fn put_letter(&mut self, letter: &DeadLetter) -> Result<(), LedgerError> {
-        self.wrote = true;
         self.batch.put(letter_key(kind_of(letter), letter.id), letter, &mut self.state.meta).map(drop)
     }
 
@@ -200,82 +205,90 @@ impl<'a, 's> Group<'a, 's> {
     /// Puts a note in place, or removes it.
     pub(super) fn note(&mut self, key: &str, value: Option<&[u8]>) -> Result<(), LedgerError> {
         let (place, meta) = (note_key(key), &mut self.state.meta);
-        let stood = match value {
-            Some(value) => self.batch.put(place, &<&ByteSlice>::from(value), meta)?,
-            None => self.batch.remove(&place, meta)?,
+        let is_new = match value {
+            Some(value) => !self.batch.put(place, &<&ByteSlice>::from(value), meta)?,
+            None => self.batch.remove(&place, meta).map(|()| false)?,
         };
-        self.wrote |= value.is_some() || stood;
-        self.undo.note(key, value.is_some() && !stood);
+        self.undo.note(key, is_new);
         Ok(())
     }
 
     /// Reads a record that this group has not changed.
     pub(super) fn load(&self, slot: &Slot) -> Result<(Option<Record>, Stands), LedgerError> {
-        if let Some(held) = self.shared.running.read().get(slot) {
+        if let Some(held) = self.running.read().get(slot) {
             let live = held.live.clone();
             let token = live.token;
             return Ok((Some(Record::Live(live)), Stands::Journal(token)));
         }
         let counts = self.state.meta.counts;
         if counts.live > 0
-            && let Some((live, _)) = self.store.get::<Live>(&slot.key(LIVE))?
+            && let Some(live) = self.store.get::<Live>(&slot.key(LIVE))?
         {
             return Ok((Some(Record::Live(live)), Stands::Own(LIVE)));
         }
         if counts.dead > 0
-            && let Some((dead, _)) = self.store.get::<Settled>(&slot.key(DEAD))?
+            && let Some(dead) = self.store.get::<Settled>(&slot.key(DEAD))?
         {
             return Ok((Some(Record::Settled(dead)), Stands::Own(DEAD)));
         }
-        Ok(match self.shared.index.find_surely(self.store, slot)? {
-            Some(settled) => (Some(Record::Settled(settled)), Stands::Bucket),
+        Ok(match self.index.find_surely(self.store, slot)? {
+            Some(Found { settled, bucket }) => (Some(Record::Settled(settled)), Stands::Bucket(bucket)),
             None => (None, Stands::Nowhere),
         })
     }
 
     /// Moves a record to where it belongs now.
     pub(super) fn replace(&mut self, slot: Slot, stood: Stands, record: Option<Record>) -> Result<(), LedgerError> {
-        self.wrote = true;
+        let meta = &mut self.state.meta;
+        // No token is given out twice: the larger one tells which of two results of a key is the later one.
+        let token = match &record {
+            None => 0,
+            Some(Record::Live(live)) => live.token,
+            Some(Record::Settled(settled)) => settled.token,
+        };
+        meta.number = meta.number.max(token);
         let stands = match &record {
             None => Stands::Nowhere,
             Some(Record::Live(live)) => {
-                self.state.meta.number = self.state.meta.number.max(live.token);
                 // One that has a place of its own keeps it.
                 if !matches!(stood, Stands::Own(LIVE)) && self.draft.takes(&slot, live)? {
                     Stands::Journal(live.token)
                 } else {
-                    self.batch.put(slot.key(LIVE), live, &mut self.state.meta)?;
+                    self.batch.put(slot.key(LIVE), live, meta)?;
                     Stands::Own(LIVE)
                 }
             }
             Some(Record::Settled(dead)) if matches!(dead.end, SettledAs::Dead(_)) => {
-                // A message that was buried unread takes a token that nobody was given.
-                self.state.meta.number = self.state.meta.number.max(dead.token);
-                self.batch.put(slot.key(DEAD), dead, &mut self.state.meta)?;
+                self.batch.put(slot.key(DEAD), dead, meta)?;
                 Stands::Own(DEAD)
             }
-            Some(Record::Settled(settled)) => {
-                self.shelving().settle(&slot, settled)?;
-                Stands::Bucket
-            }
+            Some(Record::Settled(settled)) => Stands::Bucket(self.shelving().settle(&slot, settled)?),
         };
-        if let Stands::Journal(token) = stood
-            && !matches!(stands, Stands::Journal(now) if now == token)
-        {
-            self.draft.end(slot.clone(), token);
-        }
-        // What stood in a bucket stays: it has expired, and the bucket goes as a whole.
-        if let Stands::Own(kind) = stood
-            && !matches!(stands, Stands::Own(now) if now == kind)
-        {
-            self.batch.remove(&slot.key(kind), &mut self.state.meta)?;
+        match stood {
+            Stands::Journal(token) if !matches!(stands, Stands::Journal(now) if now == token) => {
+                self.draft.end(slot.clone(), token);
+            }
+            Stands::Own(kind) if !matches!(stands, Stands::Own(now) if now == kind) => {
+                self.batch.remove(&slot.key(kind), &mut self.state.meta)?;
+            }
+            Stands::Bucket(bucket) if !matches!(stands, Stands::Bucket(_)) => self.lapse(&slot, bucket)?,
+            _ => {}
         }
         self.changed.insert(slot, (record, stands));
         Ok(())
     }
 
+    /// What stood in a bucket stays, for the bucket goes as a whole. Where its time was not over, it is now.
+    fn lapse(&mut self, slot: &Slot, bucket: u32) -> Result<(), LedgerError> {
+        let key = slot.in_bucket(bucket);
+        if let Some(settled) = self.batch.get::<Settled>(&key)?.filter(|settled| !settled.expired(self.now)) {
+            let over = Settled { at: Timestamp::UNIX_EPOCH, ttl: Duration::ZERO, ..settled };
+            self.batch.put(key, &over, &mut self.state.meta)?;
+        }
+        Ok(())
+    }
+
     fn expire(&mut self, limit: usize, letters: &[Vec<u8>], retention: Duration) -> Result<(u64, bool), LedgerError> {
-        let before = self.state.meta.counts;
         let mut expired = self.shelving().expire(limit)? as u64;
         for key in letters {
             let closed = match self.batch.get::<DeadLetter>(key) {
@@ -290,7 +303,6 @@ impl<'a, 's> Group<'a, 's> {
                 expired += 1;
             }
         }
-        self.wrote |= expired > 0 || before != self.state.meta.counts;
         Ok((expired, self.shelving().is_swept()))
     }
 }
@@ -299,3 +311,6 @@ impl<'a, 's> Group<'a, 's> {
 pub(super) fn kind_of(letter: &DeadLetter) -> u8 {
     if letter.state == LetterState::Open { OPEN_LETTER } else { CLOSED_LETTER }
 }
+
+#[cfg(test)]
+mod tests;

@@ -33,6 +33,12 @@ pub(super) struct Bucket {
     closed: AtomicBool,
 }
 
+/// A settled record where it stands.
+pub(super) struct Found {
+    pub(super) settled: Settled,
+    pub(super) bucket: u32,
+}
+
 impl Bucket {
     /// A bucket for so many records, with these in it.
     pub(super) fn of(id: u32, capacity: u64, hashes: &[u64]) -> Self {
@@ -79,6 +85,20 @@ impl Index {
         self.buckets.write().push(bucket);
     }
 
+    /// A bucket takes no more, and this one, which holds the same, stands for it.
+    pub(super) fn close(&self, bucket: Arc<Bucket>) {
+        bucket.close();
+        if let Some(known) = self.buckets.write().iter_mut().find(|known| known.id == bucket.id) {
+            *known = bucket;
+        }
+    }
+
+    /// The bits of all filters.
+    #[cfg(test)]
+    pub(super) fn bits(&self) -> usize {
+        self.buckets.read().iter().map(|bucket| bucket.filter.num_bits()).sum()
+    }
+
     pub(super) fn remove(&self, bucket: u32) {
         self.buckets.write().retain(|known| known.id != bucket);
     }
@@ -89,12 +109,12 @@ impl Index {
     }
 
     /// Reads a settled record. A key can have older, expired ones in other buckets: the last one counts.
-    pub(super) fn find(&self, store: &Store, slot: &Slot) -> Result<Option<Settled>, LedgerError> {
+    pub(super) fn find(&self, store: &Store, slot: &Slot) -> Result<Option<Found>, LedgerError> {
         self.search(store, slot, |_, _| Ok(()))
     }
 
     /// [`find`](Self::find), and an error where a bucket once had the record and has it no more.
-    pub(super) fn find_surely(&self, store: &Store, slot: &Slot) -> Result<Option<Settled>, LedgerError> {
+    pub(super) fn find_surely(&self, store: &Store, slot: &Slot) -> Result<Option<Found>, LedgerError> {
         self.search(store, slot, |bucket, hash| match bucket.is_closed() && store.lists(bucket.id, hash)? {
             true => Err(store.damaged(format!("a settled record of bucket {} is missing", bucket.id))),
             false => Ok(()),
@@ -106,15 +126,17 @@ impl Index {
         store: &Store,
         slot: &Slot,
         missing: impl Fn(&Bucket, u64) -> Result<(), LedgerError>,
-    ) -> Result<Option<Settled>, LedgerError> {
+    ) -> Result<Option<Found>, LedgerError> {
         let hash = self.hash(slot);
-        let mut last: Option<Settled> = None;
+        let mut last: Option<Found> = None;
         for bucket in self.buckets.read().iter().rev().filter(|bucket| bucket.may_hold(hash)) {
             match store.get::<Settled>(&slot.in_bucket(bucket.id))? {
                 None => missing(bucket, hash)?,
-                Some((settled, _)) => {
-                    if last.as_ref().is_none_or(|last| last.token < settled.token) {
-                        last = Some(settled);
+                Some(settled) => {
+                    // One that was taken back has the token of the one that took its place.
+                    let is_later = |last: &Found| (last.settled.token, last.settled.at) < (settled.token, settled.at);
+                    if last.as_ref().is_none_or(is_later) {
+                        last = Some(Found { settled, bucket: bucket.id });
                     }
                 }
             }

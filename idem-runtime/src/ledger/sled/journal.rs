@@ -121,6 +121,10 @@ impl Draft {
         Ok(small)
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.claims.is_empty() && self.ended.is_empty()
+    }
+
     /// A claim in the journal is one no more.
     pub(super) fn end(&mut self, slot: Slot, token: u64) {
         self.ended.push((slot, token));

@@ -101,14 +101,12 @@ impl Counts {
             _ => None,
         }
     }
+}
 
-    /// Whether it is what was to be there, or more of what makes no body run: closed letters, and notes. An earlier version
-    /// counted some of them twice when they were removed.
-    pub(super) fn is_harmless(&self, wanted: &Self) -> bool {
-        let Self { closed_letters, notes, .. } = *wanted;
-        self.closed_letters >= closed_letters
-            && self.notes >= notes
-            && Self { closed_letters, notes, ..*self } == *wanted
+impl Counts {
+    /// Whether there is less of a kind than in others.
+    pub(super) fn lack(mut self, mut others: Self) -> bool {
+        COUNTED.into_iter().any(|kind| self.of(kind) < others.of(kind))
     }
 }
 
@@ -128,7 +126,7 @@ impl std::fmt::Display for Counts {
 pub(crate) struct OpenBucket {
     #[n(0)]
     pub(super) id: u32,
-    /// The times to live that belong here: how many bits their milliseconds take.
+    /// The times to live that belong here: how many bits the longest one's milliseconds take.
     #[n(1)]
     pub(super) class: u8,
     #[n(2)]
@@ -223,6 +221,11 @@ pub(super) fn note_key(key: &str) -> Vec<u8> {
 
 pub(super) fn chunk_key(name: u64, index: u32) -> Vec<u8> {
     joined(&[&[CHUNK], &name.to_be_bytes(), &index.to_be_bytes()])
+}
+
+/// The kind in a key.
+pub(super) fn kind_in(key: &[u8]) -> u8 {
+    key.first().copied().unwrap_or_default()
 }
 
 /// The bytes behind the kind in a key.

@@ -31,7 +31,7 @@ pub(super) fn letters(store: &Store, filter: &Filter) -> Result<Vec<DeadLetter>,
             let keys = store.keys_before(kind, &before, PAGE)?;
             for key in &keys {
                 // A letter that was closed since the keys were read is no longer here.
-                if let Some((letter, _)) = store.get::<DeadLetter>(key)?
+                if let Some(letter) = store.get::<DeadLetter>(key)?
                     && filter.matches(&letter)
                 {
                     found.push(letter);
@@ -56,7 +56,7 @@ pub(super) fn notes(store: &Store, prefix: &str, after: Option<&str>, limit: usi
     let mut notes = Vec::new();
     for (key, _) in store.rows(&note_key(prefix), &after, limit)? {
         // One that was removed since the keys were read is no longer here.
-        if let Some((value, _)) = store.get::<ByteVec>(&key)? {
+        if let Some(value) = store.get::<ByteVec>(&key)? {
             let key = String::from_utf8_lossy(key.get(1..).unwrap_or_default()).into_owned();
             notes.push(Note { key, value: value.into() });
         }

@@ -222,11 +222,11 @@ impl Shared {
 
     /// A settled record.
     fn settled(&self, store: &Store, slot: &Slot) -> Result<Option<Settled>, LedgerError> {
-        let found = self.index.find(store, slot)?;
+        let found = self.index.find(store, slot)?.map(|found| found.settled);
         if found.is_some() || self.counts.lock().dead == 0 {
             return Ok(found);
         }
-        Ok(store.get(&slot.key(DEAD))?.map(|(dead, _)| dead))
+        store.get(&slot.key(DEAD))
     }
 
     /// A record, looked for in the order in which records move, so that one that moves meanwhile is found all the same.
@@ -234,13 +234,13 @@ impl Shared {
         if let Some(held) = self.running.read().get(slot) {
             return Ok(Some(Record::Live(held.live.clone())));
         }
-        if let Some((live, _)) = store.get(&slot.key(LIVE))? {
+        if let Some(live) = store.get(&slot.key(LIVE))? {
             return Ok(Some(Record::Live(live)));
         }
-        if let Some((dead, _)) = store.get(&slot.key(DEAD))? {
+        if let Some(dead) = store.get(&slot.key(DEAD))? {
             return Ok(Some(Record::Settled(dead)));
         }
-        Ok(self.index.find(store, slot)?.map(Record::Settled))
+        Ok(self.index.find(store, slot)?.map(|found| Record::Settled(found.settled)))
     }
 
     fn enqueue<T>(self: &Arc<Self>, job: Job, answer: oneshot::Receiver<Result<T, LedgerError>>) -> Waiting<T> {
@@ -314,13 +314,9 @@ impl Ledger for SledLedger {
         let shared = Arc::clone(&self.shared);
         Box::pin(async move {
             shared.open_again().await?;
-            shared.durably(|store| {
-                let open = store.get::<DeadLetter>(&letter_key(OPEN_LETTER, id))?;
-                let found = match open {
-                    Some(found) => Some(found),
-                    None => store.get::<DeadLetter>(&letter_key(CLOSED_LETTER, id))?,
-                };
-                Ok(found.map(|(letter, _)| letter))
+            shared.durably(|store| match store.get(&letter_key(OPEN_LETTER, id))? {
+                Some(open) => Ok(Some(open)),
+                None => store.get(&letter_key(CLOSED_LETTER, id)),
             })
         })
     }

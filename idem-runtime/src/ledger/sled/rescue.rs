@@ -45,7 +45,7 @@ pub(super) fn rescue(store: &Store) -> Result<(), LedgerError> {
     fault::point!(RESCUE_LISTED);
     meta.counts = counts(store)?;
     let mut batch = Batch::on(store);
-    batch.remove_all(&[JOURNAL])?;
+    batch.remove_some(&[JOURNAL], &[], usize::MAX, &mut meta)?;
     Journal::default().write(Draft::default(), &Running::default(), &mut meta, &mut batch, |_, _| None)?;
     store.write(batch)
 }
@@ -107,7 +107,7 @@ fn close_again(store: &Store, id: u32, meta: &mut Meta) -> Result<(), LedgerErro
         Ok(())
     })?;
     let mut batch = Batch::on(store);
-    batch.remove_all(&bucket_key(HASHES, id))?;
-    close_bucket(&mut batch, id, Holds { count: held.len() as u64, until }, held, meta)?;
+    batch.remove_some(&bucket_key(HASHES, id), &[], usize::MAX, meta)?;
+    close_bucket(&mut batch, meta, id, Holds { count: held.len() as u64, until }, held)?;
     store.write(batch)
 }

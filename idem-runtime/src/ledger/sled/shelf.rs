@@ -1,6 +1,7 @@
 //! The committer's side of the buckets: which one takes a result, when one is closed, when one is dropped.
 
 use std::collections::VecDeque;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,8 +18,9 @@ use crate::protocol::Settled;
 /// A bucket takes at least so many records, and at most a share of all, so that there are few filters to ask.
 const SMALLEST: u64 = 100_000;
 const SHARE: u64 = 32;
-/// So many open buckets fit the journal's entries.
-const MOST_OPEN: usize = 16;
+/// The shortest and the longest class of times to live, in bits of milliseconds. With two bits to a class there are 16, and so
+/// many open buckets at most: the journal's entries have room for them.
+const CLASSES: RangeInclusive<u8> = 17..=47;
 /// A bucket is closed after a part of its times to live, but none is younger.
 const PART: u32 = 8;
 const YOUNGEST: Duration = Duration::from_secs(60);
@@ -48,7 +50,9 @@ impl Shelf {
     }
 
     /// Goes on with a bucket that was open when the ledger was closed, and makes its filter.
-    pub(super) fn resume(&mut self, info: OpenBucket, hashes: Vec<u64>) -> Arc<Bucket> {
+    pub(super) fn resume(&mut self, mut info: OpenBucket, hashes: Vec<u64>) -> Arc<Bucket> {
+        // Earlier versions had a class for each bit.
+        info.class = class_of_bits(info.class);
         let capacity = self.capacity().max(info.holds.count);
         let bucket = Arc::new(Bucket::of(info.id, capacity, &hashes));
         self.open.push(Open { info, capacity, hashes, bucket: Arc::clone(&bucket) });
@@ -68,51 +72,38 @@ impl Shelf {
 }
 
 /// What a group does to the buckets.
-pub(super) struct Shelving<'a, 'b> {
+pub(super) struct Shelving<'a, 's> {
     pub(super) shelf: &'a mut Shelf,
     pub(super) index: &'a Index,
-    pub(super) batch: &'a mut Batch<'b>,
+    pub(super) batch: &'a mut Batch<'s>,
     pub(super) meta: &'a mut Meta,
     pub(super) now: Timestamp,
 }
 
 impl Shelving<'_, '_> {
-    /// Puts a settled record into a bucket.
-    pub(super) fn settle(&mut self, slot: &Slot, settled: &Settled) -> Result<(), LedgerError> {
-        let at = self.place(class_of(settled.ttl));
+    /// Puts a settled record into the bucket of its time to live, and says which that is.
+    pub(super) fn settle(&mut self, slot: &Slot, settled: &Settled) -> Result<u32, LedgerError> {
+        let class = class_of(settled.ttl);
+        let at = match self.shelf.open.iter().position(|open| open.info.class == class) {
+            Some(at) => at,
+            None => self.open(class),
+        };
         let open = &mut self.shelf.open[at];
         let (key, hash) = (slot.in_bucket(open.info.id), self.index.hash(slot));
-        // It may stand here already, as it was before, or an older one that has expired by now.
-        let stood = if open.bucket.may_hold(hash) {
+        // Most are new here, and cost sled no read.
+        let replaced = if open.bucket.may_hold(hash) {
             self.batch.put(key, settled, self.meta)?
         } else {
             self.batch.add(key, settled, self.meta)?;
             false
         };
-        if !stood {
+        if !replaced {
             open.info.holds.count += 1;
             open.hashes.push(hash);
             open.bucket.insert(hash);
         }
         open.info.holds.until = open.info.holds.until.max(clock::after(settled.at, settled.ttl));
-        Ok(())
-    }
-
-    /// The bucket for times to live of a class: its own, and where there are enough already, that of the next longer class
-    /// which has one, or the longest. A record outlives its time there, and expires all the same.
-    fn place(&mut self, class: u8) -> usize {
-        let open = &self.shelf.open;
-        let class_at = |at: &usize| open[*at].info.class;
-        let places = || 0..open.len();
-        let own = places().find(|at| class_at(at) == class);
-        let other = || {
-            let longer = places().filter(|at| class_at(at) > class).min_by_key(class_at);
-            longer.or_else(|| places().max_by_key(class_at)).filter(|_| open.len() >= MOST_OPEN)
-        };
-        match own.or_else(other) {
-            Some(at) => at,
-            None => self.open(class),
-        }
+        Ok(open.info.id)
     }
 
     fn open(&mut self, class: u8) -> usize {
@@ -124,12 +115,16 @@ impl Shelving<'_, '_> {
         self.shelf.open.len() - 1
     }
 
-    /// Closes the buckets that are full or old enough. They are to be marked so once the group is durable.
+    /// Closes the buckets that are full or old enough. The index is to be told once the group is durable.
     pub(super) fn close(&mut self) -> Result<Vec<Arc<Bucket>>, LedgerError> {
         let mut closed = Vec::new();
         while let Some(at) = self.to_close() {
-            let Open { info, hashes, bucket, .. } = self.shelf.open.swap_remove(at);
-            close_bucket(self.batch, info.id, info.holds, hashes, self.meta)?;
+            let Open { info, capacity, hashes, mut bucket } = self.shelf.open.swap_remove(at);
+            // A filter for a hundred thousand takes 180 kB, and most buckets that close by their age hold few.
+            if info.holds.count < capacity / 2 {
+                bucket = Arc::new(Bucket::of(info.id, info.holds.count, &hashes));
+            }
+            close_bucket(self.batch, self.meta, info.id, info.holds, hashes)?;
             self.shelf.closed.push((info.id, info.holds));
             closed.push(bucket);
         }
@@ -158,18 +153,16 @@ impl Shelving<'_, '_> {
         }
         let mut removed = 0;
         while let Some((id, after)) = self.shelf.dropped.front_mut().filter(|_| removed < limit) {
-            let wanted = limit - removed;
-            let rows = self.batch.rows(&bucket_key(SETTLED, *id), after, wanted)?;
-            removed += rows.len();
-            match rows.last() {
-                Some((key, _)) if removed >= limit => after.clone_from(key),
+            let (some, last) = self.batch.remove_some(&bucket_key(SETTLED, *id), after, limit - removed, self.meta)?;
+            removed += some;
+            match last {
+                Some(last) if removed >= limit => *after = last,
                 _ => {
-                    self.batch.remove_all(&bucket_key(HASHES, *id))?;
+                    self.batch.remove_some(&bucket_key(HASHES, *id), &[], usize::MAX, self.meta)?;
                     self.batch.remove(&bucket_key(BUCKET, *id), self.meta)?;
                     self.shelf.dropped.pop_front();
                 }
             }
-            rows.into_iter().for_each(|row| self.batch.remove_row(row));
         }
         Ok(removed)
     }
@@ -183,10 +176,10 @@ impl Shelving<'_, '_> {
 /// Writes down that a bucket takes no more, and what is in it.
 pub(super) fn close_bucket(
     batch: &mut Batch<'_>,
+    meta: &mut Meta,
     id: u32,
     holds: Holds,
     mut hashes: Vec<u64>,
-    meta: &mut Meta,
 ) -> Result<(), LedgerError> {
     hashes.sort_unstable();
     for hashes in hashes.chunks(HASHES_A_VALUE) {
@@ -194,13 +187,18 @@ pub(super) fn close_bucket(
         let first = hashes.first().copied().unwrap_or_default();
         batch.insert(hashes_key(id, first), &ByteVec::from(bytes))?;
     }
-    batch.put(bucket_key(BUCKET, id), &ClosedBucket { holds, dropped: false }, meta).map(drop)
+    batch.put(bucket_key(BUCKET, id), &ClosedBucket { holds, dropped: false }, meta)?;
+    Ok(())
 }
 
 /// Times to live of about the same length belong together: then a bucket expires as a whole.
 fn class_of(ttl: Duration) -> u8 {
     let millis = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
-    (u64::BITS - millis.leading_zeros()) as u8
+    class_of_bits((u64::BITS - millis.leading_zeros()) as u8)
+}
+
+fn class_of_bits(bits: u8) -> u8 {
+    (bits | 1).clamp(*CLASSES.start(), *CLASSES.end())
 }
 
 fn age_of(class: u8) -> Duration {

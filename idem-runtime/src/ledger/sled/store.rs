@@ -24,8 +24,8 @@ pub(super) const LARGEST_INLINE: usize = 4096;
 /// How many keys are read at once.
 pub(super) const PAGE: usize = 256;
 
-/// A key, and the chunks of its value.
-pub(super) type Row = (Vec<u8>, Option<Spill>);
+/// A key, and the bytes that stand there.
+pub(super) type Row = (IVec, IVec);
 
 /// How often a batch is applied before its error counts.
 const APPLIED_AGAIN: u32 = 4;
@@ -70,22 +70,40 @@ impl Store {
             .map_err(|error| sorted(&self.path, error))
     }
 
-    /// Reads a value, and the chunks it is to be removed with.
-    pub(super) fn get<T: for<'b> Decode<'b, ()>>(&self, key: &[u8]) -> Result<Option<(T, Option<Spill>)>, LedgerError> {
-        value_of(key, |key| self.raw(key))
+    /// Reads a value.
+    pub(super) fn get<T: for<'b> Decode<'b, ()>>(&self, key: &[u8]) -> Result<Option<T>, LedgerError> {
+        Self::read(key, |key| self.raw(key))
     }
 
-    /// What stands at a key.
+    /// A value's bytes, or where its chunks are.
     pub(super) fn raw(&self, key: &[u8]) -> Result<Option<IVec>, LedgerError> {
         self.call(|tree| tree.get(key))
     }
 
-    /// Up to `limit` keys that begin so, after one (or from the first), and the chunks they are to be removed with.
+    /// Reads a value by the bytes that stand under keys.
+    pub(super) fn read<T: for<'b> Decode<'b, ()>>(
+        key: &[u8],
+        raw: impl Fn(&[u8]) -> Result<Option<IVec>, LedgerError>,
+    ) -> Result<Option<T>, LedgerError> {
+        loop {
+            let Some(head) = raw(key)? else { return Ok(None) };
+            let Some(spill) = Spill::read(&head) else { return decode(&head).map(Some) };
+            if let Some(envelope) = spill.gather(&raw)? {
+                return decode(&envelope).map(Some);
+            }
+            // The value was replaced between the two reads, or its chunks are gone for good.
+            if raw(key)?.as_ref() == Some(&head) {
+                return Err(LedgerError::Record { detail: "its chunks are missing".to_owned() });
+            }
+        }
+    }
+
+    /// Up to `limit` keys that begin so, after one (or from the first), and what stands there.
     pub(super) fn rows(&self, prefix: &[u8], after: &[u8], limit: usize) -> Result<Vec<Row>, LedgerError> {
         let start = if after.is_empty() { Bound::Included(prefix) } else { Bound::Excluded(after) };
         self.call(|tree| {
             let rows = tree.range::<&[u8], _>((start, Bound::Unbounded)).take_while(|row| starts(row, prefix));
-            rows.take(limit).map(|row| row.map(|(key, value)| (key.to_vec(), Spill::read(&value)))).collect()
+            rows.take(limit).collect()
         })
     }
 
@@ -111,12 +129,12 @@ impl Store {
         prefix: &[u8],
         mut take: impl FnMut(&[u8], Result<T, LedgerError>) -> Result<(), LedgerError>,
     ) -> Result<(), LedgerError> {
-        let mut after = Vec::new();
+        let mut after = IVec::default();
         loop {
             let keys = self.rows(prefix, &after, PAGE)?;
             for (key, _) in &keys {
                 match self.get(key) {
-                    Ok(Some((value, _))) => take(key, Ok(value))?,
+                    Ok(Some(value)) => take(key, Ok(value))?,
                     Ok(None) => {}
                     Err(error @ LedgerError::Record { .. }) => take(key, Err(error))?,
                     Err(error) => return Err(error),
@@ -175,7 +193,7 @@ impl Store {
     ///
     /// A read that fails on the way leaves half of a batch in sled's memory, so the batch is applied until all of it is.
     pub(super) fn write(&self, batch: Batch<'_>) -> Result<(), LedgerError> {
-        let writes = batch.into_writes();
+        let writes = batch.finish();
         let apply = |tree: &::sled::Db| {
             let mut batch = ::sled::Batch::default();
             writes.iter().for_each(|(key, value)| match value {
@@ -225,48 +243,22 @@ impl Spill {
         Some(Self { name: u64::from_be_bytes(*name), chunks: u32::from_be_bytes(chunks.try_into().ok()?) })
     }
 
+    /// The chunks' bytes, one after the other; nothing where one of them is missing.
+    fn gather(self, raw: impl Fn(&[u8]) -> Result<Option<IVec>, LedgerError>) -> Result<Option<Vec<u8>>, LedgerError> {
+        let mut envelope = Vec::new();
+        for index in 0..self.chunks {
+            let Some(chunk) = raw(&chunk_key(self.name, index))? else { return Ok(None) };
+            envelope.extend_from_slice(&chunk);
+        }
+        Ok(Some(envelope))
+    }
+
     pub(super) fn write(self) -> Vec<u8> {
         let mut head = vec![SPILLED];
         head.extend_from_slice(&self.name.to_be_bytes());
         head.extend_from_slice(&self.chunks.to_be_bytes());
         head
     }
-}
-
-/// Reads a value whose parts are read so, and the chunks it is to be removed with.
-pub(super) fn value_of<T: for<'b> Decode<'b, ()>>(
-    key: &[u8],
-    read: impl Fn(&[u8]) -> Result<Option<IVec>, LedgerError>,
-) -> Result<Option<(T, Option<Spill>)>, LedgerError> {
-    loop {
-        let Some(head) = read(key)? else {
-            return Ok(None);
-        };
-        let Some(spill) = Spill::read(&head) else {
-            return Ok(Some((decode(&head)?, None)));
-        };
-        if let Some(envelope) = gather(spill, &read)? {
-            return Ok(Some((decode(&envelope)?, Some(spill))));
-        }
-        // The value was replaced between the two reads, or its chunks are gone for good.
-        if read(key)?.as_ref() == Some(&head) {
-            return Err(LedgerError::Record { detail: "its chunks are missing".to_owned() });
-        }
-    }
-}
-
-fn gather(
-    spill: Spill,
-    read: impl Fn(&[u8]) -> Result<Option<IVec>, LedgerError>,
-) -> Result<Option<Vec<u8>>, LedgerError> {
-    let mut envelope = Vec::new();
-    for index in 0..spill.chunks {
-        let Some(chunk) = read(&chunk_key(spill.name, index))? else {
-            return Ok(None);
-        };
-        envelope.extend_from_slice(&chunk);
-    }
-    Ok(Some(envelope))
 }
 
 /// A list of hashes.

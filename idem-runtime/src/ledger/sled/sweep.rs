@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::sled::IVec;
 use tokio::sync::oneshot;
 
 use super::Shared;
@@ -28,7 +29,7 @@ async fn sweep_live(shared: &Arc<Shared>, swept: &mut Swept) -> Result<(), Ledge
     let orphans =
         shared.running.read().values().filter(|held| !held.is_of(shared.session)).map(|held| held.live.id()).collect();
     bury(shared, orphans, swept).await?;
-    let mut after = Vec::new();
+    let mut after = IVec::default();
     loop {
         let keys = shared.with_store(|store| store.rows(&[LIVE], &after, PAGE))?;
         let mut touched = Vec::new();
@@ -42,7 +43,7 @@ async fn sweep_live(shared: &Arc<Shared>, swept: &mut Swept) -> Result<(), Ledge
                 }
                 Err(error) => return Err(error),
             };
-            let Some((live, _)) = live else { continue };
+            let Some(live) = live else { continue };
             let id = live.id();
             if !shared.untouched_by_time(&id, live) {
                 touched.push(id);
@@ -76,7 +77,7 @@ async fn bury(shared: &Arc<Shared>, touched: Vec<RecordId>, swept: &mut Swept) -
 async fn expire(shared: &Arc<Shared>, limit: usize, retention: Duration, swept: &mut Swept) -> Result<(), LedgerError> {
     let after = shared.cursor.lock().clone();
     let letters = shared.with_store(|store| store.rows(&[CLOSED_LETTER], &after, limit))?;
-    let letters: Vec<_> = letters.into_iter().map(|(key, _)| key).collect();
+    let letters: Vec<_> = letters.into_iter().map(|(key, _)| key.to_vec()).collect();
     let all = letters.len() < limit;
     *shared.cursor.lock() = if all { Vec::new() } else { letters.last().cloned().unwrap_or_default() };
     let (done, answer) = oneshot::channel();

@@ -6,12 +6,10 @@
 
 use std::collections::{HashMap, HashSet};
 
-use jiff::Timestamp;
-
-use super::group::{Group, Stands, kind_of};
+use super::group::{Group, kind_of};
 use super::layout::{CLOSED_LETTER, OPEN_LETTER, Slot, letter_key};
 use crate::ledger::LedgerError;
-use crate::protocol::{DeadLetter, DeadLetterId, Record, Reply, Settled, SettledAs, Step};
+use crate::protocol::{DeadLetter, DeadLetterId, Record, Reply, Step};
 
 /// What a group did, in its order.
 #[derive(Default)]
@@ -102,15 +100,9 @@ impl Group<'_, '_> {
     /// Puts everything in place as it was before a group that is in the log.
     pub(super) fn take_back(&mut self, back: &TakenBack) -> Result<(), LedgerError> {
         for (slot, record) in &back.records {
-            let (now, stands) = self.load(slot)?;
-            let record = match (now, stands) {
-                // A bucket lets go of nothing by itself: what is not to be there has lapsed.
-                (Some(Record::Settled(issued)), Stands::Bucket) if issued.end == SettledAs::Issued => {
-                    self.state.meta.number += 1;
-                    Some(Record::Settled(Settled { token: self.state.meta.number, at: Timestamp::MIN, ..issued }))
-                }
-                _ => record.clone().filter(|record| !matches!(record, Record::Settled(old) if old.expired(self.now))),
-            };
+            let (_, stands) = self.load(slot)?;
+            let record =
+                record.clone().filter(|record| !matches!(record, Record::Settled(old) if old.expired(self.now)));
             self.replace(slot.clone(), stands, record)?;
         }
         for letter in back.letters.values() {

@@ -122,3 +122,14 @@ pub async fn a_key_is_issued_once_until_it_lapses(on: Arc<Subject>) {
     on.start("B").await;
     assert_eq!(on.step("B", Step::Issue { ttl: TTL }).await, Reply::Taken);
 }
+
+/// A key that lapsed and is issued for longer than before is issued to one all the same.
+pub async fn a_key_that_is_issued_for_longer_is_issued_once(on: Arc<Subject>) {
+    let short = TTL / 100;
+    for (key, ttl, expected) in [("B", TTL, Reply::Recorded), ("A", short, Reply::Recorded), ("A", TTL, Reply::Taken)] {
+        assert_eq!(on.step(key, Step::Issue { ttl }).await, expected);
+    }
+    on.clock.advance(short);
+    assert_eq!(on.step("A", Step::Issue { ttl: TTL }).await, Reply::Recorded);
+    assert_eq!(on.step("A", Step::Issue { ttl: TTL }).await, Reply::Taken);
+}

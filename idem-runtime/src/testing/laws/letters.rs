@@ -226,6 +226,22 @@ pub async fn a_discard_can_be_undone(on: Arc<Subject>) {
     assert_eq!(open_letters(&on).await, 0);
 }
 
+/// A discard that was undone leaves nothing behind that answers a claim, however the letter is closed then.
+pub async fn an_undone_discard_answers_nobody(on: Arc<Subject>) {
+    for (key, awaited) in [("A", true), ("B", false)] {
+        let letter = on.kill(key).await.id;
+        on.step(key, discard(letter, "a test order")).await;
+        assert_eq!(on.step(key, Step::Restore { letter, by: By::default() }).await, Reply::Recorded);
+        let dead = Reply::Dead { letter, discarded: false };
+        assert!(on.ledger.look(&id(key), &claim()).is_none_or(|reply| reply == dead));
+        let redrive =
+            if awaited { redrive(letter) } else { Step::Redrive { letter, awaited: None, by: By::default() } };
+        assert_eq!(on.step(key, redrive).await, Reply::Recorded);
+        assert_eq!(on.ledger.look(&id(key), &claim()), None);
+        assert_eq!(on.start(key).await.number, 1);
+    }
+}
+
 /// An edit changes the letter's payload and nothing else; what it was is kept, with who did it and why.
 pub async fn an_edit_is_kept_with_what_was_before(on: Arc<Subject>) {
     let letter = on.kill("A").await.id;

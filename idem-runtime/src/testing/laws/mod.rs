@@ -64,6 +64,7 @@ macro_rules! ledger_laws {
             a_report_said_twice_is_recorded_once
             a_result_is_forgotten_after_its_time
             a_key_is_issued_once_until_it_lapses
+            a_key_that_is_issued_for_longer_is_issued_once
             the_last_failure_writes_one_letter
             a_permanent_error_dies_at_once
             an_unknown_outcome_is_buried_where_asked
@@ -77,6 +78,7 @@ macro_rules! ledger_laws {
             closed_letters_are_history_for_a_while
             a_redriven_message_that_never_comes_is_a_letter_again
             a_discard_can_be_undone
+            an_undone_discard_answers_nobody
             an_edit_is_kept_with_what_was_before
             a_letter_says_where_its_message_came_from
             an_unreadable_message_is_one_letter

@@ -1,4 +1,4 @@
-//! Reading sled's log before sled does, so that an opening that is refused has written nothing.
+//! Reading sled's log before sled does, so that an opening that is refused has changed nothing that is needed.
 //!
 //! sled's own recovery takes a read that fails, and anything else that it cannot read, for the end of its log; then it
 //! overwrites what follows. So it gets nothing to recover: the log is read here, with its sums checked and its errors

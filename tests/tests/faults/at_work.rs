@@ -47,6 +47,9 @@ async fn one(mut ledger: Ledger, fault: Fault, judge: fn(&Life) -> Result<(), St
 /// Nothing is acknowledged after a round in which a call was refused.
 fn poisoned(life: &Life) -> Result<(), String> {
     never_damaged(life)?;
+    if is_at_opening(life) {
+        return Ok(());
+    }
     let mut rounds = life.lines.split(|line| line == "round");
     if !rounds.any(|round| round.iter().any(|line| line.starts_with("refused"))) {
         return Err("no call is refused".to_owned());
@@ -57,9 +60,14 @@ fn poisoned(life: &Life) -> Result<(), String> {
     }
 }
 
+/// An opening makes a few calls more or less from one time to the next, so the one that fails may still be one of its own.
+fn is_at_opening(life: &Life) -> bool {
+    matches!(&life.lines[..], [line] if line.starts_with("closed: "))
+}
+
 /// It works through all its rounds; no error speaks of damage, and none says to remove anything.
 fn never_damaged(life: &Life) -> Result<(), String> {
-    if life.lines.last().is_none_or(|line| line != "finished") {
+    if !is_at_opening(life) && life.lines.last().is_none_or(|line| line != "finished") {
         return Err(format!("it ends with {:?}", life.lines.last()));
     }
     match life.errors().find(|said| said.contains("damaged") || said.contains("remove")) {

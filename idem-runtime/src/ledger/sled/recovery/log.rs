@@ -24,6 +24,8 @@ pub(super) struct Log {
     pub(super) length: u64,
     /// Where each segment stands in the file, by where it begins in the log of all time.
     segments: BTreeMap<u64, u64>,
+    /// Where the last segment begins that has a header, be it one that counts for nothing.
+    pub(super) highest: Option<u64>,
     /// Where some segment before them begins.
     earlier: Option<u64>,
     /// The highest place that a header calls stable.
@@ -56,7 +58,16 @@ impl Log {
         };
         let length = file.metadata()?.len();
         let tree = tree.to_owned();
-        Ok(Some(Self { file, tree, length, segments: BTreeMap::new(), earlier: None, stable: 0, doubtful: false }))
+        Ok(Some(Self {
+            file,
+            tree,
+            length,
+            segments: BTreeMap::new(),
+            highest: None,
+            earlier: None,
+            stable: 0,
+            doubtful: false,
+        }))
     }
 
     /// Finds the segments from a place of the log on. `active` is where the first of them stands, should its header be
@@ -66,6 +77,7 @@ impl Log {
     /// was cut in between. It and its like count for nothing; none of it was synced.
     pub(super) fn find_segments(&mut self, from: u64, active: Option<u64>) -> io::Result<()> {
         self.segments.clear();
+        self.highest = None;
         let (mut stable, mut hidden) = (BTreeMap::new(), None);
         let last = self.length.saturating_sub(HEADER as u64);
         for at in (0..=last).step_by(SEGMENT as usize).filter(|_| self.length >= HEADER as u64) {
@@ -78,6 +90,7 @@ impl Log {
                         return Err(io::Error::new(io::ErrorKind::InvalidData, twice));
                     }
                     stable.insert(lsn, claim);
+                    self.highest = self.highest.max(Some(lsn));
                 }
                 _ if Some(at) == active => hidden = Some(at),
                 Head::Begins(header) => self.earlier = Some(header.lsn),
@@ -87,6 +100,7 @@ impl Log {
         }
         if let Some(at) = hidden {
             self.segments.entry(from).or_insert(at);
+            self.highest = self.highest.max(Some(from));
         }
         let segment = |place: u64| place / SEGMENT * SEGMENT;
         while let Some(highest) = stable.values().copied().max().filter(|claim| *claim > from) {

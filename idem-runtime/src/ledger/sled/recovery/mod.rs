@@ -137,9 +137,11 @@ impl Found {
         let end = end.unwrap_or(0).max(known);
         (snapshot.until, snapshot.active) = match log.last_segment() {
             // Room is left in the last segment.
-            Some((lsn, at)) if lsn < end && has_room(end - lsn) && log.can_hide() => (Some(end), Some(at)),
+            Some((lsn, at)) if Some(lsn) == log.highest && lsn < end && has_room(end - lsn) && log.can_hide() => {
+                (Some(end), Some(at))
+            }
             // Above everything that has been written.
-            last => (Some(end.max(last.map_or(0, |(lsn, _)| lsn + 1)).next_multiple_of(SEGMENT)), None),
+            _ => (Some(end.max(log.highest.map_or(0, |lsn| lsn + 1)).next_multiple_of(SEGMENT)), None),
         };
         let is_new = (snapshot.until, snapshot.active) != before;
         Ok(Self { log: Some(log), snapshot: Some(snapshot), is_new, is_doubtful })

@@ -35,6 +35,16 @@ const TRIAL: &str = "trial";
 /// # Errors
 /// When they cannot be read, or hold less. Nothing was written then.
 pub(super) fn begin(folder: &Folder, cache_bytes: u64, acknowledged: Option<u64>) -> Result<Store, LedgerError> {
+    match begin_once(folder, cache_bytes, acknowledged) {
+        // sled passes over an error when it lists its folder. It missed its snapshot then, and so sees a hidden segment.
+        Err(LedgerError::Damaged { detail, .. }) if detail.contains("duplicate segment LSN") => {
+            begin_once(folder, cache_bytes, acknowledged)
+        }
+        begun => begun,
+    }
+}
+
+fn begin_once(folder: &Folder, cache_bytes: u64, acknowledged: Option<u64>) -> Result<Store, LedgerError> {
     let (path, tree) = (folder.path(), &folder.tree());
     let refused = |error: io::Error| folder.refused(&error);
     let lock = folder.lock_log()?;

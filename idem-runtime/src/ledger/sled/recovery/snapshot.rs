@@ -8,7 +8,7 @@ use super::format::{Bytes, Kind, put};
 
 const PREFIX: &str = "snap.";
 const UNFINISHED: &str = ".generating";
-/// The bytes that a page's freeing counts for.
+/// What follows the pages: how many bytes they take, and a checksum.
 const LENGTH_AND_SUM: usize = 12;
 /// sled counts the parts of a page in a byte.
 const MOST_PARTS: usize = 254;

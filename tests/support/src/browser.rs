@@ -193,8 +193,15 @@ impl Tab {
 
     /// Presses a key where the focus is.
     pub async fn key(&self, key: &str) -> anyhow::Result<()> {
-        let element = self.page.find_element("html").await?;
-        element.press_key(key).await?;
+        let found = timeout(DEADLINE, async {
+            loop {
+                // A page that goes away takes its nodes with it: the next one is asked.
+                if let Ok(element) = self.page.find_element("html").await {
+                    return element;
+                }
+            }
+        });
+        found.await?.press_key(key).await?;
         Ok(())
     }
 

@@ -255,11 +255,12 @@ async fn a_segments_beginning_that_came_without_the_segment_before_it() {
     }
     let mut image = Image::of(folder.path(), &Image::default());
     let mut log = image.log().bytes();
-    let tail = last_segment(&image.log()).unwrap() as i64;
-    log.resize((tail as usize + 1) * SEGMENT, 0);
+    // Where a segment stands in the file says nothing of its place in the log of all time; its header does.
+    let tail = last_segment(&image.log()).unwrap() * SEGMENT;
+    let place = i64::from_le_bytes(log[tail + 4..tail + 12].try_into().unwrap()) ^ i64::MAX;
+    log.resize(log.len().next_multiple_of(SEGMENT), 0);
     let segment = SEGMENT as i64;
-    let header =
-        [(tail + 2) * segment, (tail + 1) * segment + 100].map(|place| (place ^ i64::MAX).to_le_bytes()).concat();
+    let header = [place + 2 * segment, place + segment + 100].map(|place| (place ^ i64::MAX).to_le_bytes()).concat();
     log.extend_from_slice(&(crc32fast::hash(&header) ^ u32::MAX).to_le_bytes());
     log.extend_from_slice(&header);
     image.set(LOG, Some(Content::of(&log)));

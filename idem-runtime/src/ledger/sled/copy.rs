@@ -71,7 +71,7 @@ fn make(shared: &Shared, copy: &Folder) -> Result<(), LedgerError> {
     };
     // The witness comes first: a copy that is cut short is refused, and not opened as a smaller ledger.
     Witness::start(copy, acknowledged).map_err(|error| copy.refused(&error))?;
-    files(&shared.folder.tree(), &copy.tree()).map_err(|error| copy.refused(&error))?;
+    files_but_the_log(&shared.folder.tree(), &copy.tree()).map_err(|error| copy.refused(&error))?;
     fault::point!(COPYING);
     let log = File::create_new(copy.tree().join("db")).map_err(|error| copy.refused(&error))?;
     let from = Log { file: shared.folder.log()?, folder: shared.folder.path() };
@@ -89,13 +89,13 @@ fn still_open(shared: &Shared) -> Result<(), LedgerError> {
 }
 
 /// Copies what sled writes only when it opens: its settings and its snapshot.
-fn files(from: &Path, to: &Path) -> io::Result<()> {
+pub(super) fn files_but_the_log(from: &Path, to: &Path) -> io::Result<()> {
     for file in fs::read_dir(from)? {
         let file = file?;
         let target = to.join(file.file_name());
         if file.file_type()?.is_dir() {
             fs::create_dir_all(&target)?;
-            files(&file.path(), &target)?;
+            files_but_the_log(&file.path(), &target)?;
             File::open(&target)?.sync_all()?;
         } else if file.file_name() != "db" {
             fs::copy(file.path(), &target)?;
@@ -204,16 +204,10 @@ fn prove(copy: &Folder, acknowledged: u64) -> Result<(), LedgerError> {
     let store = recovery::begin(copy, CACHE, Some(acknowledged))?;
     let proved = Opened::read(&store, copy.path(), Some(acknowledged))
         .and_then(|opened| verify::at_open(&store, opened.closed).map(drop));
-    match proved {
-        Ok(()) => drop(store),
-        Err(error) => {
-            if matches!(error, LedgerError::Poisoned { .. }) {
-                store.abandon();
-            }
-            let reason = format!("it does not hold all that was acknowledged ({error}); copy again");
-            return Err(LedgerError::NotCopied { path: copy.path().to_owned(), reason });
-        }
-    }
+    store.unless_poisoned(proved).map(drop).map_err(|error| LedgerError::NotCopied {
+        path: copy.path().to_owned(),
+        reason: format!("it does not hold all that was acknowledged ({error}); copy again"),
+    })?;
     // sled may have tidied up before it let go.
     copy.sync_tree()
 }

@@ -101,9 +101,7 @@ impl Counts {
             _ => None,
         }
     }
-}
 
-impl Counts {
     /// Whether there is less of a kind than in others.
     pub(super) fn lack(mut self, mut others: Self) -> bool {
         COUNTED.into_iter().any(|kind| self.of(kind) < others.of(kind))

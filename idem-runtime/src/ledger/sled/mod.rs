@@ -92,7 +92,7 @@ struct Shared {
     unsynced: Mutex<HashSet<Slot>>,
     /// Held while a group can be read and is not durable; and why the last one may never be.
     writing: Mutex<Option<LedgerError>>,
-    /// Held by whoever writes: the committer, or a copy that is being made while nobody writes.
+    /// Held by the committer while it writes a group, and by a copy while it is made.
     writer: Mutex<()>,
     /// How far the sweep of closed letters has come.
     cursor: Mutex<Vec<u8>>,
@@ -109,14 +109,11 @@ impl SledLedger {
         let folder = Folder::hold(path)?;
         let acknowledged = Witness::read(&folder)?;
         let store = recovery::begin(&folder, cache_bytes, acknowledged)?;
-        let opened = match Opened::read(&store, path, acknowledged) {
-            Ok(opened) => opened,
-            Err(LedgerError::Poisoned { path, detail }) => {
-                store.abandon();
-                return Err(LedgerError::Damaged { path, detail });
-            }
-            Err(error) => return Err(error),
-        };
+        let opened = Opened::read(&store, path, acknowledged);
+        let (store, opened) = store.unless_poisoned(opened).map_err(|error| match error {
+            LedgerError::Poisoned { path, detail } => LedgerError::Damaged { path, detail },
+            other => other,
+        })?;
         let Opened { mut state, mut running, buckets, closed } = opened;
         // Earlier versions left a blank witness when the very first opening was cut short. Each opening is a group.
         if acknowledged == Some(0) && state.meta.group > state.meta.session {

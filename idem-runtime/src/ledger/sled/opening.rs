@@ -178,9 +178,9 @@ mod tests {
 
     use super::*;
     use crate::clock::SystemClock;
-    use crate::ledger::sled::SledLedger;
     use crate::ledger::sled::folder::Folder;
     use crate::ledger::sled::layout::{CLOSED_LETTER, LIVE, NOTE, journal_key};
+    use crate::ledger::sled::{SledLedger, recovery};
     use crate::ledger::{Filter, Ledger};
     use crate::protocol::{Bury, By, Fingerprint, LetterState, Origin, RecordId, Reply, Step, Unread};
 
@@ -218,7 +218,7 @@ mod tests {
     /// Changes a closed ledger's counts, or what it holds, as damage or a program would that counts wrongly.
     fn tamper(path: &Path, change: impl FnOnce(&mut Batch<'_>, &mut Counts)) {
         let folder = Folder::hold(path).unwrap();
-        let store = crate::ledger::sled::recovery::begin(&folder, CACHE, None).unwrap();
+        let store = recovery::begin(&folder, CACHE, None).unwrap();
         let mut entry: Entry = entries(&store).unwrap().pop().unwrap();
         let mut batch = Batch::on(&store);
         change(&mut batch, &mut entry.meta.as_mut().unwrap().counts);

@@ -216,6 +216,19 @@ impl Store {
         self.call(|tree| tree.flush().map(|_| ()))
     }
 
+    /// Itself and what was read of it; where sled panicked meanwhile, it is abandoned.
+    pub(super) fn unless_poisoned<T>(self, read: Result<T, LedgerError>) -> Result<(Self, T), LedgerError> {
+        match read {
+            Ok(read) => Ok((self, read)),
+            Err(error) => {
+                if matches!(error, LedgerError::Poisoned { .. }) {
+                    self.abandon();
+                }
+                Err(error)
+            }
+        }
+    }
+
     /// Lets go of sled without its clean-up, which might wait for what panicked.
     pub(super) fn abandon(mut self) {
         self.nudge.abandon();

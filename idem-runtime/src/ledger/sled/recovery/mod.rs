@@ -21,6 +21,7 @@ use format::{SEGMENT, has_room};
 use log::{Hidden, Log};
 use snapshot::Snapshot;
 
+use super::copy::files_but_the_log;
 use super::folder::Folder;
 use super::lock::Lock;
 use super::opening::Opened;
@@ -33,7 +34,7 @@ const TRIAL: &str = "trial";
 /// Opens sled's files once they are known to hold what was acknowledged.
 ///
 /// # Errors
-/// When they cannot be read, or hold less. Nothing was written then.
+/// When they cannot be read, or hold less. What the log's end shows is seen before anything is written.
 pub(super) fn begin(folder: &Folder, cache_bytes: u64, acknowledged: Option<u64>) -> Result<Store, LedgerError> {
     match begin_once(folder, cache_bytes, acknowledged) {
         // sled passes over an error when it lists its folder. It missed its snapshot then, and so sees a hidden segment.
@@ -46,7 +47,7 @@ pub(super) fn begin(folder: &Folder, cache_bytes: u64, acknowledged: Option<u64>
 
 fn begin_once(folder: &Folder, cache_bytes: u64, acknowledged: Option<u64>) -> Result<Store, LedgerError> {
     let (path, tree) = (folder.path(), &folder.tree());
-    let refused = |error: io::Error| folder.refused(&error);
+    let refused = |error: io::Error| told(path, &error);
     let lock = folder.lock_log()?;
     let found = Found::read(tree, acknowledged).map_err(refused)?;
     if let Some(acknowledged) = acknowledged.filter(|group| *group > 0) {
@@ -75,25 +76,21 @@ fn try_on_a_copy(
     cache_bytes: u64,
     acknowledged: u64,
 ) -> Result<(), LedgerError> {
-    let refused = |error: io::Error| LedgerError::of_io(path, &error);
-    remove_folder(copy).and_then(|()| copy_files(tree, copy)).map_err(refused)?;
+    let refused = |error: io::Error| told(path, &error);
+    remove_folder(copy).and_then(|()| fs::create_dir(copy)).map_err(refused)?;
+    files_but_the_log(tree, copy).and_then(|()| fs::copy(tree.join("db"), copy.join("db"))).map_err(refused)?;
     let found = Found::read(copy, Some(acknowledged)).map_err(refused)?;
     let store = found.open(copy, path, cache_bytes, Some(acknowledged), None)?;
-    Opened::read(&store, path, Some(acknowledged)).map(drop)
+    let read = Opened::read(&store, path, Some(acknowledged));
+    store.unless_poisoned(read).map(drop)
 }
 
-fn copy_files(from: &Path, to: &Path) -> io::Result<()> {
-    fs::create_dir_all(to)?;
-    for file in fs::read_dir(from)? {
-        let file = file?;
-        let to = to.join(file.file_name());
-        if file.file_type()?.is_dir() {
-            copy_files(&file.path(), &to)?;
-        } else {
-            fs::copy(file.path(), to)?;
-        }
+/// What is wrong with the files: what was found in them in its own words, and the rest in the system's.
+fn told(path: &Path, error: &io::Error) -> LedgerError {
+    match error.kind() {
+        io::ErrorKind::InvalidData => LedgerError::Damaged { path: path.to_owned(), detail: error.to_string() },
+        _ => LedgerError::of_io(path, error),
     }
-    Ok(())
 }
 
 fn remove_folder(folder: &Path) -> io::Result<()> {
@@ -170,7 +167,7 @@ impl Found {
         acknowledged: Option<u64>,
         lock: Option<Lock>,
     ) -> Result<Store, LedgerError> {
-        let refused = |error: io::Error| LedgerError::of_io(path, &error);
+        let refused = |error: io::Error| told(path, &error);
         let hidden = self.prepare(tree, acknowledged).map_err(refused)?;
         drop(lock);
         let store = Store::open(tree, path, cache_bytes)?;

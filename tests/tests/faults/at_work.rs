@@ -1,6 +1,7 @@
 //! One call that the system refuses while a ledger works, once. What was acknowledged before and after it stays: in this
 //! process, in the next one, and when the power is cut after that.
 
+use fail::FailScenario;
 use fastrand::Rng;
 use idem_runtime::{Filter, Idem};
 
@@ -222,6 +223,7 @@ async fn runs_once(ledger: &Ledger, disk: &Disk, calls: &str) -> Result<(), Stri
     if ran != 1 || lines.last().is_none_or(|line| *line != "answered 1") {
         return Err(format!("it ran {ran} times: {lines:?}"));
     }
+    let _alone = FailScenario::setup();
     let idem = Idem::open(ledger.path()).map_err(|error| error.to_string())?;
     let letters = idem.dead_letters().list(&Filter::default().handler("victim.once")).await;
     match letters.map_err(|error| error.to_string())?.len() {

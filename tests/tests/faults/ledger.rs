@@ -5,6 +5,7 @@ use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use fail::FailScenario;
 use futures_util::future::join_all;
 use idem_runtime::{Error, Filter, Idem, idempotent};
 use tempfile::TempDir;
@@ -54,6 +55,7 @@ impl Ledger {
     /// As it is when it was opened and closed by the rules: the snapshot is of nearly everything.
     pub(crate) async fn closed() -> Self {
         let ledger = Self::killed();
+        let _alone = FailScenario::setup();
         let idem = Idem::open(ledger.path()).unwrap();
         soon(idem.close()).await.unwrap();
         ledger
@@ -127,6 +129,8 @@ impl Ledger {
     /// Whether it opens and holds everything that was acknowledged: each number has its result or its letter, and no
     /// body starts.
     pub(crate) async fn check(&self) -> Result<(), String> {
+        // The failpoints of another test are this one's too, where both run in one process.
+        let _alone = FailScenario::setup();
         let idem = Idem::open(self.path()).map_err(|error| format!("it does not open: {error}"))?;
         let starts = Starts::default();
         let calls = self.known.iter().map(|number| idem.scope(text(*number, &starts)));

@@ -168,8 +168,8 @@ impl Shared {
         if fault::process() == self.process { Ok(()) } else { Err(LedgerError::Forked { opened_by: self.process }) }
     }
 
+    /// Not to be asked in a fork: a call looked whether it is in one, and asking the system twice is a tenth of a duplicate.
     fn with_store<T>(&self, read: impl FnOnce(&Store) -> Result<T, LedgerError>) -> Result<T, LedgerError> {
-        self.is_here()?;
         let result = self.engine.read().readable().and_then(read);
         self.checked(result)
     }
@@ -338,7 +338,8 @@ impl Ledger for SledLedger {
     }
 
     fn open_letters(&self) -> BoxFuture<'static, Result<u64, LedgerError>> {
-        let count = self.shared.with_store(|_| Ok(self.shared.counts.lock().open_letters));
+        let shared = &self.shared;
+        let count = shared.is_here().and_then(|()| shared.with_store(|_| Ok(shared.counts.lock().open_letters)));
         Box::pin(std::future::ready(count))
     }
 
@@ -370,7 +371,7 @@ impl Ledger for SledLedger {
     }
 
     fn size(&self) -> BoxFuture<'static, Result<Option<u64>, LedgerError>> {
-        let size = self.shared.with_store(|store| store.size().map(Some));
+        let size = self.shared.is_here().and_then(|()| self.shared.with_store(|store| store.size().map(Some)));
         Box::pin(std::future::ready(size))
     }
 

@@ -29,6 +29,7 @@ mod keyed;
 pub mod ledger;
 mod letters;
 mod message;
+mod nesting;
 mod observe;
 mod outbox;
 mod panic;

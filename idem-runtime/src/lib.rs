@@ -23,6 +23,7 @@ mod fingerprint;
 mod handler;
 mod idem;
 mod issue;
+mod json;
 mod keeper;
 mod key;
 mod keyed;

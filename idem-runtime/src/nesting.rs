@@ -49,9 +49,14 @@ mod tests {
 
     #[test]
     fn levels_are_counted_outside_of_strings() {
-        for (json, expected) in
-            [("1", 0), ("[]", 1), (r#"{"a":[1,{}],"b":[]}"#, 3), (r#"["[[[","\"[[",[]]"#, 2), ("[]]]][[", 2), ("\"[", 0)]
-        {
+        for (json, expected) in [
+            ("1", 0),
+            ("[]", 1),
+            (r#"{"a":[1,{}],"b":[]}"#, 3),
+            (r#"["[[[","\"[[",[]]"#, 2),
+            ("[]]]][[", 2),
+            ("\"[", 0),
+        ] {
             assert_eq!(levels(json.as_bytes()), expected, "{json}");
         }
     }

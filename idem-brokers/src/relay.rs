@@ -1,10 +1,11 @@
 //! From the outbox to the broker: each message until the broker has it, those of one lane in their order.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{StreamExt, stream};
+use futures_util::{FutureExt, StreamExt, stream};
 use idem_runtime::{Error, Idem, Outbox, Queued};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
@@ -236,7 +237,10 @@ async fn turn<P: Publisher>(publisher: &P, stop: &CancellationToken, lane: Strin
         }
         let outgoing = Message { id: Some(queued.id.clone()), ..Message::from(queued.message.clone()) };
         let late = |late| Err(BrokerError::new("broker", "confirm a message", late));
-        let published = timeout(PATIENCE, publisher.publish(outgoing)).await.unwrap_or_else(late);
+        // A publisher may be the user's: the relay outlives its panics.
+        let publishing = AssertUnwindSafe(async { publisher.publish(outgoing).await }).catch_unwind();
+        let panicked = |_| Err(BrokerError::new("broker", "publish a message", "the publisher panicked"));
+        let published = timeout(PATIENCE, publishing).await.map_or_else(late, |caught| caught.unwrap_or_else(panicked));
         observe::relayed(&queued.message.destination, published.is_ok());
         match published {
             Ok(()) => turn.sent.push(queued),

@@ -14,25 +14,37 @@ impl Expansion<'_> {
         if !self.options.runs_again() {
             return TokenStream::new();
         }
-        let rt = self.runtime(ours());
-        let copies = self.params.list.iter().map(|param| {
-            let Param { ident, ty, .. } = param;
-            let copy = match param.passing {
-                Passing::Shared => return TokenStream::new(),
-                Passing::Mutable => quote_spanned!(ours()=> let #ident = &mut *#ident;),
-                // Two steps, because the compiler blames the argument of a call before its type.
-                Passing::Owned => quote_spanned! {ours()=>
-                    let #ident = {
-                        let __again = #rt::again::<#ty>;
-                        __again(&#ident)
-                    };
-                },
-            };
+        let passed = |passing| self.params.list.iter().filter(move |param| param.passing == passing);
+        let mut tokens = TokenStream::new();
+        for param in passed(Passing::Mutable) {
+            let Param { ident, .. } = param;
             let quiet = Self::quiet([param]);
             let used = used([ident]);
-            quote_spanned!(ours()=> #quiet #copy #used)
+            tokens.extend(quote_spanned!(ours()=> #quiet let #ident = &mut *#ident; #used));
+        }
+        let owned: Vec<_> = passed(Passing::Owned).collect();
+        if owned.is_empty() {
+            return tokens;
+        }
+        let rt = self.runtime(ours());
+        let idents: Vec<_> = owned.iter().map(|param| &param.ident).collect();
+        let types = owned.iter().map(|param| &param.ty);
+        let quiet = Self::quiet(owned.iter().copied());
+        let used = used(idents.iter().copied());
+        // Two steps for each, because the compiler blames the argument of a call before its type.
+        tokens.extend(quote_spanned! {ours()=>
+            #quiet
+            let ::core::option::Option::Some((#(#idents,)*)) = __call.copies(|| (
+                #({
+                    let __again = #rt::again::<#types>;
+                    __again(&#idents)
+                },)*
+            )) else {
+                continue;
+            };
+            #used
         });
-        copies.collect()
+        tokens
     }
 
     /// One attempt: a look at what exists, the patterns as they were written, the body.

@@ -39,6 +39,9 @@ fn idempotent_function(function: &Function, options: &Options, mut errors: Error
     let is_async = function.sig.asyncness.is_some() || boxed.is_some();
     let mut sig = function.sig.clone();
     let mut params = Params::take(&mut sig);
+    if let Some(boxed) = &boxed {
+        params.skip_blank(boxed);
+    }
     params.skip(&options.skip, &mut errors);
     check::combinations(options, &params, is_async, &mut errors);
     let resolved = resolve::resolve(&options.key, options.fingerprint.as_ref(), &params, &mut errors);

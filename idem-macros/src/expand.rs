@@ -4,11 +4,11 @@
 //! let mut call = {
 //!     static HANDLER: Handler = Handler::new("shop::place_order", file!(), line!()).retries(5);
 //!     let mut message = Message::new(&HANDLER);
-//!     message.key(&order.order_no).arg("order", &order);
+//!     message.read(&mut |message| message.key(&order.order_no).arg("order", &order));
 //!     begin::<R>(message)
 //! };
 //! while call.next().await {
-//!     let order = again(&order);
+//!     let Some(order) = call.copies(|| again(&order)) else { continue };
 //!     call.run(pin!(async move { …the body… })).await;
 //! }
 //! call.finish()
@@ -104,10 +104,12 @@ impl Expansion<'_> {
         quote_spanned! {ours()=>
             {
                 static __IDEM: #rt::Handler = #handler;
-                #parts
                 let mut __message = #message;
-                #quiet
-                __message #contents;
+                __message.read(&mut |__message| {
+                    #parts
+                    #quiet
+                    __message #contents;
+                });
                 #rt::check::<#output>();
                 use #rt::Unhandled as _;
                 (&#rt::Begin::<#output>::new()).begin(__message) #retry_if

@@ -58,6 +58,13 @@ impl Boxed {
         Some(Self { output, before, call, keywords, body })
     }
 
+    /// Whether the user wrote `_` where there is `__arg1` now: it takes over a name as it is, and a pattern in a block.
+    pub(crate) fn is_blank(&self, argument: &str) -> bool {
+        let tokens: Vec<_> = self.body.stream().into_iter().collect();
+        let taken = ["let", argument, "=", argument, ";"];
+        tokens.windows(taken.len()).any(|window| window.iter().zip(taken).all(|(token, text)| is(token, text)))
+    }
+
     /// The function's body again, around a new inner one.
     pub(crate) fn around(&self, inner: TokenStream) -> TokenStream {
         let mut future = Group::new(Delimiter::Brace, inner);

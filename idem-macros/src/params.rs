@@ -8,6 +8,7 @@ use syn::visit_mut::VisitMut;
 use syn::{FnArg, Pat, Receiver, ReceiverKind, Signature, Token, Type};
 
 use crate::errors::{Errors, did_you_mean, list};
+use crate::leftover::Boxed;
 use crate::pattern;
 
 /// What a function is called with.
@@ -29,7 +30,7 @@ pub(crate) struct Param {
     pub(crate) pattern: Option<Pat>,
     /// The names a destructured argument binds.
     pub(crate) bindings: Vec<Ident>,
-    /// Context and not message: neither stored nor fingerprinted.
+    /// Context and not message: neither stored nor fingerprinted. What the body cannot see is none of it either.
     pub(crate) skipped: bool,
 }
 
@@ -79,6 +80,14 @@ impl Params {
         }
     }
 
+    /// Marks those that are blank in what `#[async_trait]` left of the function.
+    pub(crate) fn skip_blank(&mut self, boxed: &Boxed) {
+        for param in self.list.iter_mut().filter(|param| param.pattern.is_none()) {
+            let ident = param.ident.to_string();
+            param.skipped |= ident.starts_with("__arg") && boxed.is_blank(&ident);
+        }
+    }
+
     /// The arguments that are the message.
     pub(crate) fn message(&self) -> impl Iterator<Item = &Param> {
         self.list.iter().filter(|param| !param.skipped)
@@ -86,7 +95,8 @@ impl Params {
 
     /// What could have been meant by a name that is none of the arguments.
     pub(crate) fn others(&self, text: &str) -> String {
-        let names: Vec<_> = self.list.iter().map(|param| &param.name).collect();
+        let named = |param: &&Param| !param.pattern.as_ref().is_some_and(pattern::is_blank);
+        let names: Vec<_> = self.list.iter().filter(named).map(|param| &param.name).collect();
         if names.is_empty() {
             return "; the function takes none".to_owned();
         }
@@ -130,6 +140,7 @@ impl Param {
             }
             destructured => {
                 param.bindings = pattern::bindings(destructured);
+                param.skipped = pattern::is_blank(destructured);
                 if let [only] = &param.bindings[..] {
                     param.name = only.unraw().to_string();
                 }

@@ -26,6 +26,19 @@ pub(crate) fn bindings(pat: &Pat) -> Vec<Ident> {
     collect.0
 }
 
+/// Whether no name is in the pattern, as in `_` and `(_, _)`, so that the body cannot see what it stands for.
+pub(crate) fn is_blank(pat: &Pat) -> bool {
+    struct Named(bool);
+    impl Visit<'_> for Named {
+        fn visit_pat_ident(&mut self, _: &PatIdent) {
+            self.0 = true;
+        }
+    }
+    let mut named = Named(false);
+    named.visit_pat(pat);
+    !named.0
+}
+
 /// Whether the pattern is `Json(order)` or the like, where the one name stands for all of what is stored: serde writes
 /// a newtype as what it wraps.
 pub(crate) fn is_newtype(pat: &Pat) -> bool {
@@ -111,6 +124,16 @@ mod tests {
         for pat in [quote!((a, b)), quote!((a,)), quote!(Pair(a, ..)), quote!(Json(a @ Some(_))), quote!(Order { id })]
         {
             assert!(!is_newtype(&parse(pat.clone())), "{pat}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_without_a_name_is_blank() {
+        for pat in [quote!(_), quote!(&_), quote!((_, (_, ..))), quote!(Order { id: _, .. }), quote!([..])] {
+            assert!(is_blank(&parse(pat.clone())), "{pat}");
+        }
+        for pat in [quote!(_a), quote!((_, a)), quote!(Order { id, .. }), quote!(&ref a), quote!(Unit)] {
+            assert!(!is_blank(&parse(pat.clone())), "{pat}");
         }
     }
 

@@ -150,6 +150,9 @@ impl<R> Never<R> {
     pub async fn next(&mut self) -> bool {
         false
     }
+    pub fn copies<T>(&mut self, _: impl FnOnce() -> T) -> Option<T> {
+        None
+    }
     pub async fn run<F>(&mut self, _: Pin<&mut F>) {}
     pub fn next_blocking(&mut self) -> bool {
         false

@@ -7,10 +7,8 @@ use std::ops::Range;
 
 use smallvec::SmallVec;
 
+use crate::nesting::{DEEPEST, TooDeep};
 use crate::protocol::Fingerprint;
-
-/// As deep as serde_json itself reads.
-const DEEPEST: usize = 127;
 
 /// A fingerprint that is being put together.
 #[derive(Debug, Default)]
@@ -21,8 +19,8 @@ pub(crate) struct Hasher {
 /// Why there is no fingerprint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Unprintable {
-    #[error("it is nested too deeply")]
-    TooDeep,
+    #[error("{0}")]
+    TooDeep(#[from] TooDeep),
     #[error("it is no JSON")]
     NoJson,
 }
@@ -86,8 +84,8 @@ impl Field {
 impl Reader<'_> {
     fn value(&mut self, depth: usize) -> Result<(), Unprintable> {
         match self.peek().ok_or(Unprintable::NoJson)? {
-            b'{' => self.object(depth.checked_sub(1).ok_or(Unprintable::TooDeep)?),
-            b'[' => self.array(depth.checked_sub(1).ok_or(Unprintable::TooDeep)?),
+            b'{' => self.object(depth.checked_sub(1).ok_or(TooDeep)?),
+            b'[' => self.array(depth.checked_sub(1).ok_or(TooDeep)?),
             b'"' => self.string().map(|_| ()),
             _ => self.scalar(),
         }
@@ -285,7 +283,7 @@ mod tests {
         let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
         assert_eq!(Hasher::default().push(nested(DEEPEST).as_bytes()), Ok(()));
         for depth in [DEEPEST + 1, 100_000] {
-            assert_eq!(Hasher::default().push(nested(depth).as_bytes()), Err(Unprintable::TooDeep));
+            assert_eq!(Hasher::default().push(nested(depth).as_bytes()), Err(TooDeep.into()));
         }
     }
 

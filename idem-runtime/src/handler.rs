@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
@@ -146,6 +147,8 @@ pub(crate) struct Named {
     pub(crate) name: Arc<str>,
     pub(crate) handler: &'static Handler,
     pub(crate) meters: Meters,
+    /// Whether one of its results was read back from what was recorded.
+    pub(crate) reads_back: AtomicBool,
     /// The paths of `redact(…)` that were once not found, and told of.
     absent: Mutex<Vec<&'static str>>,
 }
@@ -171,7 +174,8 @@ impl Handlers {
         let named = known.unwrap_or_else(|| {
             let name: Arc<str> = name.into();
             let meters = Meters::of(Arc::clone(&name));
-            let named = Arc::new(Named { name: Arc::clone(&name), handler, meters, absent: Mutex::default() });
+            let (reads_back, absent) = (AtomicBool::new(false), Mutex::default());
+            let named = Arc::new(Named { name: Arc::clone(&name), handler, meters, reads_back, absent });
             Arc::clone(self.named.write().entry(name).or_insert(named))
         });
         let first = named.handler;

@@ -116,8 +116,25 @@ impl Idem {
     }
 
     /// Runs a future in which handlers belong to this Idem, whatever is installed. A task spawned inside is outside:
-    /// give it a scope of its own, or the handler `runtime = …`.
-    pub fn scope<F: Future>(&self, future: F) -> impl Future<Output = F::Output> {
+    /// give it a scope of its own, or the handler `runtime = …`. The future has a handle of its own, so that it can be
+    /// spawned.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?;
+    /// # use idem_runtime::{Error, Idem, idempotent};
+    /// #[idempotent(name = "orders.place", key = "order_no")]
+    /// async fn place_order(order_no: String) -> Result<u32, Error> {
+    ///     Ok(200)
+    /// }
+    ///
+    /// let idem = Idem::open(folder.path())?;
+    /// let placed = tokio::spawn(idem.scope(place_order("A-1".into())));
+    /// assert_eq!(placed.await??, 200);
+    /// # Ok(()) }
+    /// ```
+    pub fn scope<F: Future>(&self, future: F) -> impl Future<Output = F::Output> + use<F> {
         current::scope(self.clone(), future)
     }
 

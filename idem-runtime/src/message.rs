@@ -1,7 +1,6 @@
 //! One call's key and payload, as they are read from the arguments.
 
 use std::borrow::Cow;
-use std::io::{self, Write};
 use std::sync::Arc;
 
 use crate::bounds::{KeyPart, Payload};
@@ -11,10 +10,11 @@ use crate::error::Error;
 use crate::fingerprint::Hasher;
 use crate::handler::{Handler, Named};
 use crate::idem::Idem;
+use crate::json::{self, Unwritten, Writes};
 use crate::key::Key;
-use crate::observe;
 use crate::protocol::{Budget, Claim, Fingerprint, RecordId};
 use crate::redact::redact;
+use crate::{observe, panic};
 
 /// Room for most payloads.
 const USUAL: usize = 256;
@@ -35,11 +35,13 @@ pub struct Message {
     trouble: Option<Trouble>,
 }
 
-/// Why a payload cannot be stored.
+/// What is wrong with a message.
 #[derive(Debug)]
 enum Trouble {
-    TooLarge,
-    Codec(String),
+    /// The key, as `InvalidKey` says it.
+    Key(String),
+    /// The payload.
+    Payload(Unwritten),
 }
 
 /// A message that is in order.
@@ -78,6 +80,17 @@ impl Message {
         }
     }
 
+    /// Reads the arguments, with what the expansion tells of them. What is read is the user's code: its `Display`, its
+    /// `Serialize`, its expressions; where it panics, that is what is wrong with the message.
+    pub fn read(&mut self, read: &mut dyn FnMut(&mut Self)) {
+        let Err(panic) = panic::caught(&mut || read(self)) else { return };
+        // The key comes before the payload.
+        self.trouble = Some(match self.buffer.is_empty() {
+            true => Trouble::Key(format!("cannot be read, because `key` or `runtime` panicked: {panic}")),
+            false => Trouble::Payload(Unwritten::Codec(format!("reading them panicked: {panic}"))),
+        });
+    }
+
     /// `runtime = …`.
     pub fn runtime(&mut self, idem: &Idem) -> &mut Self {
         self.idem = Some(idem.clone());
@@ -93,16 +106,13 @@ impl Message {
 
     /// One stored argument, in order.
     pub fn arg<P: Payload + ?Sized>(&mut self, name: &'static str, value: &P) -> &mut Self {
-        if let Some(into) = self.argument(name) {
-            let written = serde_json::to_writer(into, value);
-            self.written(written);
-        }
+        self.argument(name, &mut |json| value.serialize(json));
         self
     }
 
     /// One part of `fingerprint(…)`; where there is none, all arguments count.
     pub fn fingerprint<P: Payload + ?Sized>(&mut self, value: &P) -> &mut Self {
-        self.part(serde_json::to_vec(value));
+        self.part(&mut |json| value.serialize(json));
         self
     }
 
@@ -112,33 +122,33 @@ impl Message {
         self
     }
 
-    /// Where an argument's value goes, if it still matters. The name is an identifier, so nothing in it is escaped.
-    fn argument(&mut self, name: &'static str) -> Option<Limited<'_>> {
+    /// Writes an argument, if it still matters. The name is an identifier, so nothing in it is escaped.
+    fn argument(&mut self, name: &'static str, write: Writes<'_>) {
         let open: &[u8] = if self.buffer.is_empty() { b"{\"" } else { b",\"" };
         self.buffer.extend_from_slice(open);
         self.buffer.extend_from_slice(name.as_bytes());
         self.buffer.extend_from_slice(b"\":");
         let limit = self.limit();
-        self.trouble.is_none().then_some(Limited { bytes: &mut self.buffer, limit })
+        if self.trouble.is_none()
+            && let Err(unwritten) = json::write(&mut self.buffer, limit, 1, write)
+        {
+            self.trouble = Some(Trouble::Payload(unwritten));
+        }
     }
 
     fn limit(&self) -> usize {
         self.idem.as_ref().map_or(usize::MAX, |idem| idem.inner().limits.payload)
     }
 
-    fn written(&mut self, written: serde_json::Result<()>) {
-        if let Err(error) = written {
-            self.trouble = Some(if error.is_io() { Trouble::TooLarge } else { Trouble::Codec(error.to_string()) });
-        }
-    }
-
-    fn part(&mut self, json: serde_json::Result<Vec<u8>>) {
-        let hashed = match json {
-            Ok(json) => self.chosen.get_or_insert_default().push(&json).map_err(|error| error.to_string()),
-            Err(error) => Err(error.to_string()),
-        };
-        if let Err(problem) = hashed {
-            self.trouble.get_or_insert(Trouble::Codec(problem));
+    fn part(&mut self, write: Writes<'_>) {
+        let mut json = Vec::with_capacity(USUAL);
+        let written = json::write(&mut json, usize::MAX, 0, write);
+        let hashed = written.and_then(|_| {
+            let pushed = self.chosen.get_or_insert_default().push(&json);
+            pushed.map_err(|problem| Unwritten::Codec(problem.to_string()))
+        });
+        if let Err(unwritten) = hashed {
+            self.trouble.get_or_insert(Trouble::Payload(unwritten));
         }
     }
 
@@ -153,15 +163,20 @@ impl Message {
         let payload: Arc<[u8]> = self.buffer.as_slice().into();
         let fingerprint = self.hashed(&payload);
         let handler = || self.name.to_string();
+        let unwritten = match self.trouble.take() {
+            Some(Trouble::Key(why)) => return Err(Error::InvalidKey { handler: handler(), why }),
+            Some(Trouble::Payload(unwritten)) => Some(unwritten),
+            None => None,
+        };
         let Some(idem) = self.idem.take() else { return Err(Error::NotInstalled { handler: handler() }) };
         let key = self.key.finish().map_err(|why| Error::InvalidKey { handler: handler(), why })?;
-        match self.trouble.take() {
+        match unwritten {
             None => {}
-            Some(Trouble::TooLarge) => {
+            Some(Unwritten::TooLarge) => {
                 let limit = idem.inner().limits.payload;
                 return Err(Error::PayloadTooLarge { handler: handler(), key: key.to_string(), limit });
             }
-            Some(Trouble::Codec(problem)) => {
+            Some(Unwritten::Codec(problem)) => {
                 let what = "the arguments cannot be turned into JSON, and nothing ran:".to_owned();
                 return Err(Error::Codec { handler: handler(), key: key.to_string(), what, problem });
             }
@@ -204,7 +219,7 @@ impl Message {
         match redact(&self.buffer, self.handler.redact) {
             // The placeholder may be longer than what it stands for.
             Ok((payload, _)) if payload.len() > self.limit() && payload.len() > self.buffer.len() => {
-                self.trouble = Some(Trouble::TooLarge);
+                self.trouble = Some(Trouble::Payload(Unwritten::TooLarge));
                 Vec::new()
             }
             Ok((payload, redacted)) => {
@@ -212,7 +227,7 @@ impl Message {
                 redacted
             }
             Err(error) => {
-                self.trouble = Some(Trouble::Codec(error.to_string()));
+                self.trouble = Some(Trouble::Payload(Unwritten::Codec(error.to_string())));
                 Vec::new()
             }
         }
@@ -228,35 +243,11 @@ impl Message {
         }
         let mut all = Hasher::within(std::mem::take(&mut self.buffer));
         if let Err(error) = all.push(payload) {
-            self.trouble = Some(Trouble::Codec(error.to_string()));
+            self.trouble = Some(Trouble::Payload(Unwritten::Codec(error.to_string())));
             return None;
         }
         let fingerprint = all.finish();
         self.buffer = all.into_buffer();
         Some(fingerprint)
-    }
-}
-
-/// Refuses what goes over the limit while it is written, and so never holds it.
-struct Limited<'a> {
-    bytes: &'a mut Vec<u8>,
-    limit: usize,
-}
-
-impl Write for Limited<'_> {
-    fn write(&mut self, more: &[u8]) -> io::Result<usize> {
-        self.write_all(more).map(|()| more.len())
-    }
-
-    fn write_all(&mut self, more: &[u8]) -> io::Result<()> {
-        if self.bytes.len().saturating_add(more.len()) > self.limit {
-            return Err(io::ErrorKind::FileTooLarge.into());
-        }
-        self.bytes.extend_from_slice(more);
-        Ok(())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }

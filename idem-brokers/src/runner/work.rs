@@ -39,6 +39,9 @@ pub(super) struct Work<T> {
     abandon: CancellationToken,
 }
 
+/// A message's place in line where it has one, or why nobody can say which.
+type Placed = Result<Option<Turn>, String>;
+
 /// What is read of a message.
 pub(super) struct Reading<T> {
     pub(super) decode: Decode<T>,
@@ -75,7 +78,7 @@ impl<T: Send + 'static> Work<T> {
         async move {
             let mut turn = turn;
             let told = {
-                let work = self.work(&delivery, decoded, turn.as_mut());
+                let work = self.work(&delivery, decoded, &mut turn);
                 tokio::select! {
                     told = work => Some(told),
                     () = progress(&delivery, &self.source) => None,
@@ -93,7 +96,7 @@ impl<T: Send + 'static> Work<T> {
                 Ok(()) => {}
             }
             observe::ended(&self.source, outcome);
-            if let Some(turn) = turn {
+            if let Ok(Some(turn)) = turn {
                 turn.end(end);
             }
         }
@@ -105,11 +108,12 @@ impl<T: Send + 'static> Work<T> {
             .unwrap_or_else(|_| Err("the decoder panicked".into()))
     }
 
-    fn turn(&self, message: Option<&T>) -> Option<Turn> {
-        let (order, message) = (self.reading.order.as_ref()?, message?);
-        let key = catch_unwind(AssertUnwindSafe(|| order(message)));
-        // Without a key of its own it stands in line with the others that have none.
-        Some(self.lanes.enter(key.unwrap_or_default()))
+    fn turn(&self, message: Option<&T>) -> Placed {
+        let (Some(order), Some(message)) = (self.reading.order.as_ref(), message) else { return Ok(None) };
+        match catch_unwind(AssertUnwindSafe(|| order(message))) {
+            Ok(lane) => Ok(Some(self.lanes.enter(lane))),
+            Err(_) => Err("its order cannot be read: `ordered_by` or `Keyed::lane` panicked".to_owned()),
+        }
     }
 
     /// Where its header names another key than its content has.
@@ -123,13 +127,17 @@ impl<T: Send + 'static> Work<T> {
         (key != *said).then(|| format!("its header `{KEY_HEADER}` names the key `{said}`, and its content `{key}`"))
     }
 
-    async fn work<D: Delivery>(&self, delivery: &D, decoded: Result<T, String>, turn: Option<&mut Turn>) -> Told {
+    async fn work<D: Delivery>(&self, delivery: &D, decoded: Result<T, String>, turn: &mut Placed) -> Told {
         let mut message = match decoded {
             Ok(message) => message,
             Err(error) => {
                 let error = format!("cannot be decoded: {error}");
                 return self.bury(delivery, &error, Outcome::Undecodable).await;
             }
+        };
+        let turn = match turn {
+            Ok(turn) => turn.as_mut(),
+            Err(error) => return self.bury(delivery, error, Outcome::Refused).await,
         };
         if let Some(error) = self.contradiction(delivery, &message) {
             return self.bury(delivery, &error, Outcome::Refused).await;

@@ -75,6 +75,26 @@ async fn everything_goes_once_and_in_the_order_of_its_lane() {
     assert_eq!((sent.len(), key(&sent[600])), (601, "last"));
 }
 
+/// Panics at first, then publishes.
+struct Shaky(Queue, AtomicBool);
+
+impl Publisher for Shaky {
+    fn publish(&self, message: Message) -> BoxFuture<'_, Result<(), BrokerError>> {
+        assert!(self.1.swap(true, Ordering::SeqCst), "not yet");
+        Publisher::publish(&self.0, message)
+    }
+}
+
+#[tokio::test]
+async fn a_publisher_that_panics_ends_nothing() {
+    let (idem, queue) = (idem(), Queue::new("orders.placed"));
+    fill(&idem, 6).await;
+    let relay = Relay::new(&idem, Shaky(queue.clone(), AtomicBool::new(false))).start();
+    let sent = within(queue.until_published(6)).await;
+    within(relay.stop(DEADLINE)).await;
+    assert!(in_order(&sent), "{:?}", lanes(&sent));
+}
+
 /// Takes messages for a queue, but not from one lane, and counts what it is asked.
 #[derive(Clone)]
 struct Fussy {

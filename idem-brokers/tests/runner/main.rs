@@ -187,6 +187,52 @@ async fn a_decoder_that_panics_makes_a_letter() {
     within(consumer.stop(DEADLINE)).await;
 }
 
+/// What each of an order's parts does: nothing, or panic.
+#[derive(Debug, Clone, serde::Deserialize)]
+struct Odd {
+    order_no: String,
+    lane: Option<String>,
+    key: Option<String>,
+    form: Option<String>,
+}
+
+impl serde::Serialize for Odd {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(self.form.as_ref().unwrap())
+    }
+}
+
+#[idempotent(name = "orders.odd", key = order.key.clone().unwrap(), retry = "redeliver")]
+async fn place_odd(order: Odd) -> Result<String, Error> {
+    Ok(order.order_no)
+}
+
+#[tokio::test]
+async fn what_panics_before_an_attempt_is_one_letter_at_once_and_holds_nothing_up() {
+    let (idem, queue) = (idem_runtime::testing::temporary().unwrap(), Queue::new("orders"));
+    let whole = serde_json::json!({ "order_no": "A-1", "lane": "ann", "key": "k", "form": "f" });
+    for part in ["lane", "key", "form"] {
+        let mut order = whole.clone();
+        order[part] = serde_json::Value::Null;
+        queue.publish(order.to_string());
+    }
+    queue.publish(whole.to_string());
+    let consumer = Consumer::new(&idem, queue.clone()).name("orders.odd");
+    let consumer = consumer.ordered_by(|order: &Odd| order.lane.clone().unwrap()).start(place_odd);
+    within(queue.until_empty()).await;
+    within(consumer.stop(DEADLINE)).await;
+    let letters = idem.dead_letters().list(&Filter::default()).await.unwrap();
+    let mut said: Vec<_> = letters.iter().map(|letter| letter.last_error().unwrap()).collect();
+    said.sort_unstable();
+    let [arguments, key, order] = &said[..] else { panic!("{said:#?}") };
+    assert!(
+        arguments.contains("arguments cannot be turned into JSON") && arguments.contains("panicked"),
+        "{arguments}"
+    );
+    assert!(key.contains("idempotency key cannot be read"), "{key}");
+    assert!(order.contains("its order cannot be read"), "{order}");
+}
+
 #[tokio::test]
 async fn what_does_not_end_by_the_deadline_is_given_back() {
     let (idem, queue) = (idem_runtime::testing::temporary().unwrap(), Queue::new("orders"));

@@ -212,6 +212,7 @@ mod tests {
     use quote::quote;
 
     use super::*;
+    use crate::errors::did_you_mean;
 
     fn errors(tokens: TokenStream) -> usize {
         let mut errors = Errors::default();
@@ -246,6 +247,32 @@ mod tests {
         assert_eq!(redact, ["d", "e.f-g"]);
         assert_eq!(options.issued.unwrap().value, "order_no");
         assert_eq!(options.name.unwrap(), "x.y");
+    }
+
+    #[test]
+    fn a_slip_finds_the_argument_that_was_meant() {
+        for (slip, meant) in [
+            ("retrys", "retries"),
+            ("retires", "retries"),
+            ("retrie", "retries"),
+            ("rety", "retry"),
+            ("retryif", "retry_if"),
+            ("keys", "key"),
+            ("timout", "timeout"),
+            ("leases", "lease"),
+            ("oncrash", "on_crash"),
+            ("inflight", "in_flight"),
+            ("fingerprints", "fingerprint"),
+            ("back_off", "backoff"),
+            ("runtimes", "runtime"),
+            ("issuer", "issued"),
+            ("redacted", "redact"),
+        ] {
+            assert_eq!(did_you_mean(slip, &NAMES), format!(" (did you mean `{meant}`?)"), "{slip}");
+        }
+        for far in ["attempts", "dedupe", "idempotency_key"] {
+            assert_eq!(did_you_mean(far, &NAMES), "", "{far}");
+        }
     }
 
     #[test]

@@ -132,7 +132,7 @@ pub(super) fn outcome(outcome: AttemptOutcome) -> &'static str {
         AttemptOutcome::Dropped => "was dropped",
         AttemptOutcome::Crashed => "ended with the process",
         AttemptOutcome::LeaseLapsed => "lost its lease",
-        AttemptOutcome::ResultNotStorable => "gave a result that is no JSON",
+        AttemptOutcome::ResultNotStorable => "gave a result that cannot be recorded",
         other => other.as_str(),
     }
 }

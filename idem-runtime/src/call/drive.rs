@@ -17,7 +17,7 @@ use super::body::Run;
 use super::flight::{Ahead, Ended, Seat};
 use super::held::Held;
 use super::renewal::Renewed;
-use super::report::Reporting;
+use super::report::{Reporting, Told};
 use crate::clock::{BoxFuture, until};
 use crate::delivery::{Counted, Delivery, Verdict};
 use crate::error::Error;
@@ -159,6 +159,12 @@ impl Drive {
     /// Goes on until the body is to run, or never will.
     pub(super) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Next> {
         loop {
+            // The attempt ended before its body started.
+            if self.reporting.is_some()
+                && let Told::Refuse(error) = ready!(self.poll_told(context))
+            {
+                return Poll::Ready(Next::Refuse(error));
+            }
             let next = if let Some(claiming) = &mut self.claiming {
                 let reply = ready!(claiming.as_mut().poll(context));
                 self.claiming = None;

@@ -6,11 +6,11 @@ mod body;
 mod drive;
 mod flight;
 mod held;
+mod own;
 mod refusal;
 mod renewal;
 mod report;
 
-use std::fmt::Write;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::Poll;
@@ -20,8 +20,10 @@ pub(crate) use attempt::{Frame, enqueue};
 use body::{Ended, Left};
 use drive::{Drive, Next};
 pub(crate) use flight::Flights;
+use own::{read_with, text_of};
 pub(crate) use renewal::Leases;
 use report::{Report, Told};
+use serde::Serialize;
 
 use crate::bounds::{Failure, Outcome, Replayable};
 use crate::delivery::Verdict;
@@ -66,6 +68,13 @@ where
         let Some(drive) = self.unfinished() else { return false };
         let next = poll_fn(|context| drive.poll_next(context)).await;
         self.is_to_run(next)
+    }
+
+    /// Copies the arguments for one attempt, or ends it; then [`next`](Self::next) says what follows.
+    pub fn copies<T>(&mut self, copy: impl FnOnce() -> T) -> Option<T> {
+        let (mut copy, mut copies) = (Some(copy), None);
+        self.unfinished()?.copies(&mut || copies = copy.take().map(|copy| copy()));
+        copies
     }
 
     /// Runs the body once and records how it ended.
@@ -124,37 +133,43 @@ where
     }
 
     fn is_to_run(&mut self, next: Next) -> bool {
-        self.result = Some(match next {
+        self.result = match next {
             Next::Run => return true,
-            Next::Refuse(error) => refused(error),
-            Next::Replay(json) => match (serde_json::from_slice(&json), &mut self.drive) {
-                (Ok(value), Some(drive)) => {
-                    drive.tell("replayed");
-                    drive.came_to(|| Verdict::Settled);
-                    R::from_result(Ok(value))
-                }
-                (Err(error), Some(drive)) => refused(drive.unreadable(&error)),
-                (_, None) => return false,
-            },
-        });
+            Next::Refuse(error) => Some(refused(error)),
+            Next::Replay(json) => self.replayed(&json),
+        };
         false
+    }
+
+    fn replayed(&mut self, json: &[u8]) -> Option<R> {
+        let drive = self.drive.as_mut()?;
+        let mut value = None;
+        let read = read_with(json, &mut |json| serde_json::from_slice(json).map(|read| value = Some(read)));
+        if let Err(problem) = read {
+            return Some(refused(drive.unreadable(problem.to_string())));
+        }
+        drive.tell("replayed");
+        drive.came_to(|| Verdict::Settled);
+        value.map(|value| R::from_result(Ok(value)))
     }
 
     /// How the attempt ended, without its types, and what the body left for the caller.
     fn report(&mut self, ended: Ended, returned: Option<R>, left: Left) -> (Report, Option<R>) {
-        match (ended, returned.map(R::into_result)) {
-            (Ended::Panicked(message), _) => (Report::Panicked(message), None),
-            (Ended::TimedOut(limit), _) => (Report::TimedOut(limit), None),
-            (Ended::Returned, Some(Ok(value))) => {
-                let mut json = self.drive.as_mut().map(|drive| drive.buffer()).unwrap_or_default();
-                let json = serde_json::to_writer(&mut json, &value).map(|()| json);
+        match (ended, returned.map(R::into_result), &mut self.drive) {
+            (Ended::Panicked(message), _, _) => (Report::Panicked(message), None),
+            (Ended::TimedOut(limit), _, _) => (Report::TimedOut(limit), None),
+            (Ended::Returned, Some(Ok(value)), Some(drive)) => {
+                let json = drive.written(&mut |json| value.serialize(json), &mut |json| {
+                    serde_json::from_slice::<R::Ok>(json).map(drop)
+                });
                 (Report::Returned { json, left }, Some(R::from_result(Ok(value))))
             }
-            (Ended::Returned, Some(Err(error))) => {
-                let permanent = self.retry_if.is_some_and(|retry_if| !retry_if(&error));
+            (Ended::Returned, Some(Err(error)), Some(drive)) => {
+                let retry_if = self.retry_if;
+                let permanent = retry_if.is_some_and(|retry_if| drive.is_permanent(&mut || retry_if(&error)));
                 (Report::Failed { permanent, text: text_of(&error) }, Some(R::from_result(Err(error))))
             }
-            (Ended::Returned, None) => (Report::Panicked("the body returned nothing".to_owned()), None),
+            (Ended::Returned, _, _) => (Report::Panicked("the body returned nothing".to_owned()), None),
         }
     }
 
@@ -169,15 +184,6 @@ where
 
 fn refused<R: Outcome<Error: From<Error>>>(error: Error) -> R {
     R::from_result(Err(error.into()))
-}
-
-/// An error with its causes, as `anyhow` and others print them in the alternate form.
-fn text_of(error: &dyn std::fmt::Display) -> String {
-    let mut text = String::new();
-    match write!(text, "{error:#}") {
-        Ok(()) => cut(text),
-        Err(_) => "an error that cannot be printed".to_owned(),
-    }
 }
 
 pub(crate) fn cut(mut text: String) -> String {

@@ -14,11 +14,11 @@ impl Drive {
     }
 
     /// The recorded result is not what the handler returns today.
-    pub(super) fn unreadable(&mut self, problem: &serde_json::Error) -> Error {
+    pub(super) fn unreadable(&mut self, problem: String) -> Error {
         let (handler, key) = self.site();
         let what = "done before, but the recorded result no longer decodes as the handler's result type, and nothing ran; \
                     make the type read what it wrote:";
-        let error = Error::Codec { handler, key, what: what.to_owned(), problem: problem.to_string() };
+        let error = Error::Codec { handler, key, what: what.to_owned(), problem };
         self.tell(error.kind());
         self.came_to(|| Verdict::of(&error));
         error
@@ -88,7 +88,7 @@ impl Drive {
     /// The result is not one that can be recorded.
     pub(super) fn unwritable(&self, problem: String) -> Error {
         let (handler, key) = self.site();
-        let what = "the body returned, but its result cannot be turned into JSON, so the message is a dead letter and \
+        let what = "the body returned, but its result cannot be recorded for duplicates, so the message is a dead letter and \
                     will not run again:";
         Error::Codec { handler, key, what: what.to_owned(), problem }
     }

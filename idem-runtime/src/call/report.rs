@@ -20,9 +20,9 @@ use crate::protocol::{AttemptOutcome, Failed, RecordId, Reply, Step, StoredResul
 
 /// How an attempt ended, without its types.
 pub(super) enum Report {
-    /// With a result, or with one that cannot be turned into JSON.
+    /// With a result as it is recorded, or with one that cannot be.
     Returned {
-        json: serde_json::Result<Vec<u8>>,
+        json: Result<Vec<u8>, String>,
         left: Left,
     },
     Failed {
@@ -85,7 +85,6 @@ impl Drive {
         let (outcome, text, then) = match report {
             Report::Returned { json: Ok(json), left } => return self.complete(held, json, left),
             Report::Returned { json: Err(problem), .. } => {
-                let problem = problem.to_string();
                 (AttemptOutcome::ResultNotStorable, problem.clone(), Then::Unwritable(problem))
             }
             Report::Failed { permanent: true, text } => (AttemptOutcome::Permanent, text, Then::Failed(None)),

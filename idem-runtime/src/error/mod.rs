@@ -172,7 +172,7 @@ pub enum Error {
         key: String,
     },
 
-    /// The key is empty, has an empty part, or is longer than 1 KiB.
+    /// The key is empty, has an empty part, is longer than 1 KiB, or could not be read: its expression panicked.
     #[error("handler `{handler}`: the idempotency key {why}; nothing ran: give every message a key of its own")]
     InvalidKey {
         /// The handler's name.
@@ -209,7 +209,7 @@ pub enum Error {
         size: u64,
     },
 
-    /// An argument or a result cannot be turned into JSON or back.
+    /// An argument or a result cannot be turned into JSON or back, or is nested more than 100 levels deep.
     #[error("handler `{handler}`, key `{key}`: {what} {problem}")]
     Codec {
         /// The handler's name.

@@ -232,7 +232,7 @@ pub enum Reason {
     /// Nobody came back for it within the time to live.
     #[n(3)]
     Abandoned,
-    /// It happened, but its result cannot be turned into JSON.
+    /// It happened, but its result cannot be recorded: it is no JSON, or does not read back as its type.
     #[n(4)]
     ResultNotStorable,
     /// No handler could take it: it cannot be decoded, has no key, is too large, or has another message's key.
@@ -302,7 +302,7 @@ pub enum AttemptOutcome {
     /// The lease lapsed, and nobody had reported.
     #[n(6)]
     LeaseLapsed,
-    /// The body returned a result that cannot be turned into JSON.
+    /// The body returned a result that cannot be recorded.
     #[n(7)]
     ResultNotStorable,
 }

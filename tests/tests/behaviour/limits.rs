@@ -2,11 +2,14 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use futures_util::future::join;
 use idem_runtime::testing::{temporary, temporary_with};
 use idem_runtime::{AttemptOutcome, Error, Filter, Idem, Reason, idempotent};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::value::{RawValue, to_raw_value};
+use serde_json::{Value, json};
 
 use crate::common::{Body, Oops, only_letter, poll_once, soon};
 
@@ -115,14 +118,60 @@ async fn arguments_that_cannot_be_stored_are_refused_before_the_body_runs() {
     assert_eq!(body.starts(), 0);
 }
 
+#[idempotent(name = "limits.deep", key = "id", retries = 0, skip(body))]
+async fn deep(id: u32, value: Box<RawValue>, body: &Body) -> Result<u32, Oops> {
+    Err(Oops::own(body.start().to_string()))
+}
+
+#[idempotent(name = "limits.deep_off", key = "id", fingerprint = "off", retries = 0, skip(body))]
+async fn deep_off(id: u32, value: Value, body: &Body) -> Result<u32, Oops> {
+    Err(Oops::own(body.start().to_string()))
+}
+
+#[idempotent(name = "limits.deep_chosen", key = "id", fingerprint(id), retries = 0, skip(body))]
+fn deep_chosen(id: u32, value: Value, body: &Body) -> Result<u32, Oops> {
+    Err(Oops::own(body.start().to_string()))
+}
+
+#[tokio::test]
+async fn a_message_of_more_than_a_hundred_levels_is_refused_whatever_of_it_counts() {
+    let (idem, body) = (temporary().unwrap(), Body::open());
+    // The message itself is an object.
+    let nested = |levels: usize| (2..levels).fold(json!([]), |inner, _| Value::from(vec![inner]));
+    let raw = |levels| to_raw_value(&nested(levels)).unwrap();
+    idem.scope(async {
+        for levels in [101, 120] {
+            for refused in [
+                deep(1, raw(levels), &body).await,
+                deep_off(1, nested(levels), &body).await,
+                deep_chosen(1, nested(levels), &body),
+            ] {
+                let error = refused.unwrap_err().into_idem();
+                assert!(matches!(&error, Error::Codec { problem, .. } if problem.contains("100 levels")), "{error:?}");
+            }
+        }
+        assert_eq!(body.starts(), 0);
+        deep(1, raw(100), &body).await.unwrap_err().into_own();
+        deep_off(1, nested(100), &body).await.unwrap_err().into_own();
+        deep_chosen(1, nested(100), &body).unwrap_err().into_own();
+    })
+    .await;
+    // What was taken can be shown.
+    let letters = idem.dead_letters().list(&Filter::default()).await.unwrap();
+    let shown = serde_json::to_string(&json!({ "letters": letters })).unwrap();
+    assert_eq!(serde_json::from_str::<Value>(&shown).unwrap()["letters"].as_array().unwrap().len(), 3);
+}
+
 /// A result type that a deploy makes stricter.
 #[derive(Debug, Clone, Serialize)]
 struct Strict(u32);
 
+static DEPLOYED: AtomicBool = AtomicBool::new(false);
+
 impl<'de> Deserialize<'de> for Strict {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         match u32::deserialize(from)? {
-            small @ ..10 => Ok(Self(small)),
+            number if number < 10 || !DEPLOYED.load(SeqCst) => Ok(Self(number)),
             _ => Err(serde::de::Error::custom("not below ten")),
         }
     }
@@ -139,6 +188,7 @@ async fn a_stored_result_that_no_longer_decodes_is_an_error_and_nothing_runs() {
     let (idem, body) = (temporary().unwrap(), Body::open());
     idem.scope(async {
         assert_eq!(strict(42, &body).await.unwrap().0, 42);
+        DEPLOYED.store(true, SeqCst);
         for _ in 0..2 {
             let error = strict(42, &body).await.unwrap_err().into_idem();
             assert!(matches!(&error, Error::Codec { key, problem, .. } if key == "42" && problem.contains("ten")));

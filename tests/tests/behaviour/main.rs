@@ -16,6 +16,7 @@ mod keys;
 mod limits;
 mod outbox;
 mod panics_and_timeouts;
+mod panics_outside;
 mod redaction;
 mod redelivery;
 mod reopening;

@@ -232,6 +232,39 @@ async fn methods_of_a_trait() {
     .await;
 }
 
+/// What cannot be stored, and is no part of a message either.
+struct Ticket;
+
+#[idempotent(name = "shapes.blank", key = "order_no", skip(body))]
+async fn unused(order: Order, _: &Ticket, (_, _): (&u8, &Ticket), body: &Body) -> Result<u32, Error> {
+    Ok(body.start())
+}
+
+#[async_trait]
+trait Consults: Send + Sync {
+    async fn consult(&self, order: Order, _: &Ticket) -> Result<u32, Error>;
+}
+
+#[async_trait]
+impl Consults for Body {
+    #[idempotent(name = "shapes.consults", key = "order_no")]
+    async fn consult(&self, order: Order, _: &Ticket) -> Result<u32, Error> {
+        Ok(self.start() + order.qty)
+    }
+}
+
+#[tokio::test]
+async fn an_argument_without_a_name_is_no_part_of_the_message() {
+    let (idem, body) = (temporary().unwrap(), Body::open());
+    idem.scope(async {
+        assert_eq!(unused(order(1), &Ticket, (&1, &Ticket), &body).await.unwrap(), 1);
+        assert_eq!(unused(order(1), &Ticket, (&2, &Ticket), &body).await.unwrap(), 1, "the same message");
+        assert_eq!(body.consult(order(1), &Ticket).await.unwrap(), 3);
+        assert_eq!(body.consult(order(1), &Ticket).await.unwrap(), 3);
+    })
+    .await;
+}
+
 #[async_trait]
 trait Consumer: Send + Sync {
     async fn consume(&self, order: Order, (note, _): (String, u8)) -> Result<String, Oops>;

@@ -127,9 +127,14 @@ impl Handler {
 impl Backoff {
     /// The pause after a failed attempt: exponential, and with jitter anything between half of it and all of it.
     pub(crate) fn pause(&self, attempt: u32) -> Duration {
+        // Nothing grows to nothing, however large the factor: infinity times zero is no number.
+        if self.initial.is_zero() {
+            return Duration::ZERO;
+        }
         let exponent = i32::try_from(attempt.saturating_sub(1)).unwrap_or(i32::MAX);
         let grown = self.initial.as_secs_f64() * self.factor.powi(exponent);
-        let pause = Duration::try_from_secs_f64(grown).unwrap_or(Duration::MAX).min(self.max);
+        // What is too long for a duration, or no number, is the longest pause.
+        let pause = Duration::try_from_secs_f64(grown).unwrap_or(self.max).min(self.max);
         if self.jitter { pause.mul_f64(0.5 + fastrand::f64() / 2.0) } else { pause }
     }
 }
@@ -188,6 +193,8 @@ impl Handlers {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -196,6 +203,26 @@ mod tests {
         let pauses: Vec<_> = (1..=6).map(|attempt| handler.backoff.pause(attempt).as_millis()).collect();
         assert_eq!(pauses, [100, 200, 400, 800, 1000, 1000]);
         assert_eq!(handler.backoff.pause(u32::MAX).as_millis(), 1000);
+    }
+
+    proptest! {
+        /// Whatever the attribute takes: from attempt to attempt no pause is shorter than the one before, none is longer than
+        /// the limit, and where there is none at first there never is.
+        #[test]
+        fn a_pause_stays_within_its_bounds(
+            initial in prop_oneof![Just(0), 1..10_000u64, any::<u64>()],
+            factor in prop_oneof![Just(1.0), Just(1000.0), 1.0..1000.0],
+            max in prop_oneof![Just(0), 1..100_000u64, any::<u64>()],
+            attempt in prop_oneof![1..2000u32, any::<u32>()],
+        ) {
+            let backoff = Handler::new("h", "f", 1).backoff(initial, factor, max, false).backoff;
+            let (pause, next) = (backoff.pause(attempt), backoff.pause(attempt.saturating_add(1)));
+            prop_assert!(pause <= next && next <= Duration::from_millis(max), "{pause:?}, then {next:?}");
+            // A length is a float on its way, which rounds the longest ones.
+            let first = Duration::from_millis(initial.min(max));
+            prop_assert!(pause.as_secs_f64() >= first.as_secs_f64() * 0.999_999, "{pause:?} of {first:?}");
+            prop_assert_eq!(pause.is_zero(), first.is_zero());
+        }
     }
 
     #[test]

@@ -198,7 +198,8 @@ impl Drive {
         let id = self.id();
         let attempt = Attempt {
             number: held.number,
-            of: retries.saturating_add(1),
+            // A message that waited through a deploy that lowered the budget has one attempt more.
+            of: retries.saturating_add(1).max(held.number),
             handler: Arc::clone(&id.handler),
             key: Arc::clone(&id.key),
             token: held.token,
@@ -357,7 +358,8 @@ fn redriven(Ready { id, idem, .. }: &Ready) -> Result<Option<BoxFuture<'static, 
 }
 
 impl Drop for Drive {
-    /// A call that is dropped gives its claim back as a failed attempt; a report that is on its way arrives.
+    /// A call that is dropped while its body runs is a failed attempt; a claim that is granted when nobody is there any more
+    /// was none, and is given back. A report that is on its way arrives.
     fn drop(&mut self) {
         if !self.told {
             self.tell(AttemptOutcome::Dropped.as_str());
@@ -379,21 +381,23 @@ impl Drop for Drive {
             self.ended(held, AttemptOutcome::Dropped.as_str());
         }
         self.idem().keeper().finish(Box::pin(async move {
-            let granted = match (claimed, claiming) {
-                (Some(held), _) => Some((held.token, held.number)),
+            let step = match (claimed, claiming) {
+                // Nothing but a panic comes between a claim's answer and its body, so this is an attempt.
+                (Some(Held { token, number, .. }), _) => {
+                    tracing::warn!(handler = &*id.handler, key = &*id.key, attempt = number, "the call was dropped");
+                    let error = Some("the call was dropped before the body returned".to_owned());
+                    let pause = handler.backoff.pause(number);
+                    Some(Step::Fail(Failed { token, outcome: AttemptOutcome::Dropped, error, pause }))
+                }
                 (None, Some(claiming)) => match inner.heard(claiming.await).await {
-                    Ok(Reply::Run(Started { token, number })) => Some((token, number)),
+                    Ok(Reply::Run(Started { token, .. })) => Some(Step::GiveBack { token }),
                     _ => None,
                 },
                 (None, None) => None,
             };
-            if let Some((token, number)) = granted {
-                tracing::warn!(handler = &*id.handler, key = &*id.key, attempt = number, "the call was dropped");
-                let pause = handler.backoff.pause(number);
-                let error = Some("the call was dropped before the body returned".to_owned());
-                let failed = Failed { token, outcome: AttemptOutcome::Dropped, error, pause };
+            if let Some(step) = step {
                 // What could not be recorded is kept, and brought again, by the report itself.
-                Reporting::dropped(&inner, &id, failed).arrive(&inner, &id).await;
+                Reporting::dropped(&inner, &id, step).arrive(&inner, &id).await;
             }
             drop(seat);
         }));

@@ -26,6 +26,9 @@ pub struct Handler {
     pub(crate) ttl: Duration,
     pub(crate) redact: &'static [&'static str],
     pub(crate) issued: Option<&'static str>,
+    pub(crate) was: &'static [&'static str],
+    /// Whether something has to be looked at before a claim: whether the key was issued, what stands under an earlier name.
+    pub(crate) looks_first: bool,
 }
 
 /// The pause before each retry.
@@ -59,6 +62,8 @@ impl Handler {
             ttl: Duration::from_secs(7 * 24 * 60 * 60),
             redact: &[],
             issued: None,
+            was: &[],
+            looks_first: false,
         }
     }
 
@@ -114,6 +119,14 @@ impl Handler {
     /// `issued = "order_no"`: the issuer's name.
     pub const fn issued(mut self, issuer: &'static str) -> Self {
         self.issued = Some(issuer);
+        self.looks_first = true;
+        self
+    }
+
+    /// `was("place_order", …)`: the names that it had before.
+    pub const fn was(mut self, names: &'static [&'static str]) -> Self {
+        self.was = names;
+        self.looks_first = true;
         self
     }
 
@@ -170,25 +183,41 @@ impl Named {
 }
 
 impl Handlers {
-    /// Lets a function's call in, unless another function has its name.
+    /// Lets a function's call in, unless another function has its name, or one that it had before.
     pub(crate) fn admit(&self, name: &str, handler: &'static Handler) -> Result<Arc<Named>, Error> {
         let known = self.named.read().get(name).cloned();
-        let named = known.unwrap_or_else(|| {
-            let name: Arc<str> = name.into();
-            let meters = Meters::of(Arc::clone(&name));
-            let named = Arc::new(Named { name: Arc::clone(&name), handler, meters, absent: Mutex::default() });
-            Arc::clone(self.named.write().entry(name).or_insert(named))
-        });
-        let first = named.handler;
-        if std::ptr::eq(first, handler) {
-            return Ok(named);
-        }
-        Err(Error::NameTaken {
-            handler: name.to_owned(),
-            first: format!("{}:{}", first.file, first.line),
-            second: format!("{}:{}", handler.file, handler.line),
-        })
+        let named = match known {
+            Some(named) => named,
+            None => self.first(name, handler)?,
+        };
+        is_free(name, named.handler, handler).map(|()| named)
     }
+
+    fn first(&self, name: &str, handler: &'static Handler) -> Result<Arc<Named>, Error> {
+        let name: Arc<str> = name.into();
+        let meters = Meters::of(Arc::clone(&name));
+        let new = Arc::new(Named { name: Arc::clone(&name), handler, meters, absent: Mutex::default() });
+        let mut named = self.named.write();
+        for was in handler.was {
+            named.get(*was).map_or(Ok(()), |first| is_free(was, first.handler, handler))?;
+        }
+        for was in handler.was {
+            named.entry((*was).into()).or_insert_with(|| Arc::clone(&new));
+        }
+        Ok(Arc::clone(named.entry(name).or_insert(new)))
+    }
+}
+
+/// Whether a name that the first function has is the second one's too, because they are one.
+fn is_free(name: &str, first: &'static Handler, second: &'static Handler) -> Result<(), Error> {
+    if std::ptr::eq(first, second) {
+        return Ok(());
+    }
+    Err(Error::NameTaken {
+        handler: name.to_owned(),
+        first: format!("{}:{}", first.file, first.line),
+        second: format!("{}:{}", second.file, second.line),
+    })
 }
 
 #[cfg(test)]

@@ -29,6 +29,7 @@ mod keyed;
 pub mod ledger;
 mod letters;
 mod message;
+mod names;
 mod observe;
 mod outbox;
 mod panic;

@@ -25,8 +25,9 @@ use crate::handler::Handler;
 use crate::idem::{Entry, Idem};
 use crate::ledger::LedgerError;
 use crate::message::{Message, Ready};
+use crate::names::{self, Found};
 use crate::protocol::{AttemptOutcome, DeadLetter, Failed, RecordId, Reply, Started, Step, StoredResult};
-use crate::{current, issue, observe};
+use crate::{current, observe};
 
 /// How often a call looks whether another process is done with the message.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
@@ -42,6 +43,8 @@ enum Passed {
     Over,
     /// Another call came to a result.
     Done(Arc<[u8]>),
+    /// The message's record stands under a name that its handler had before.
+    Under(RecordId),
     /// The key was not issued.
     NotIssued(&'static str),
 }
@@ -60,8 +63,8 @@ pub(super) struct Drive {
     pub(super) reporting: Option<Reporting>,
     /// When the next attempt may start.
     pub(super) resume: Option<Timestamp>,
-    /// Who has to have issued the key, until that is known.
-    unchecked: Option<&'static str>,
+    /// Whether something has to be looked at before the claim.
+    looks_first: bool,
     /// Whether the caller was told something.
     told: bool,
     /// Where this call counts for a delivery.
@@ -107,7 +110,7 @@ impl Drive {
             return Err(error);
         };
         let waiting = redriven(&message)?;
-        let unchecked = message.named.handler.issued;
+        let looks_first = message.named.handler.looks_first;
         Ok(Box::new(Self {
             message,
             blocking: false,
@@ -118,7 +121,7 @@ impl Drive {
             claiming: None,
             reporting: None,
             resume: None,
-            unchecked,
+            looks_first,
             told: false,
             counted: None,
         }))
@@ -169,6 +172,7 @@ impl Drive {
                 match left {
                     Ok(Passed::Over) => None,
                     Ok(Passed::Done(json)) => Some(Next::Replay(json)),
+                    Ok(Passed::Under(id)) => self.go_on_under(id),
                     Ok(Passed::NotIssued(issuer)) => Some(Next::Refuse(self.not_issued(issuer))),
                     Err(problem) => Some(Next::Refuse(self.no_ledger(problem))),
                 }
@@ -200,7 +204,7 @@ impl Drive {
             number: held.number,
             // A message that waited through a deploy that lowered the budget has one attempt more.
             of: retries.saturating_add(1).max(held.number),
-            handler: Arc::clone(&id.handler),
+            handler: Arc::clone(&self.message.named.name),
             key: Arc::clone(&id.key),
             token: held.token,
         };
@@ -233,15 +237,32 @@ impl Drive {
         } else if inner.has_unreported(&self.message.id) {
             let (inner, id) = (Arc::clone(inner), self.message.id.clone());
             self.waiting = Some(Box::pin(async move { inner.report_again(&id).await.map(|()| Passed::Over) }));
-        } else if let Some(issuer) = self.unchecked.take() {
-            let (inner, id) = (Arc::clone(inner), self.message.id.clone());
+        } else if std::mem::take(&mut self.looks_first) {
+            let (inner, named, id) = (Arc::clone(inner), Arc::clone(&self.message.named), self.message.id.clone());
             self.waiting = Some(Box::pin(async move {
-                let may_run = issue::may_run(&*inner.ledger, &id, issuer, inner.clock.now()).await?;
-                Ok(if may_run { Passed::Over } else { Passed::NotIssued(issuer) })
+                Ok(match names::look_first(&inner, &named, &id).await? {
+                    Found::Here => Passed::Over,
+                    Found::Under(id) => Passed::Under(id),
+                    Found::NotIssued(issuer) => Passed::NotIssued(issuer),
+                })
             }));
         } else {
             self.claiming = Some(inner.ledger.apply(&self.message.id, Step::Claim(self.message.claim.clone())));
         }
+        None
+    }
+
+    /// From here on the record is the one under an earlier name; the seat is that of today's, as for all calls of the message.
+    fn go_on_under(&mut self, id: RecordId) -> Option<Next> {
+        if self.seat.is_none() {
+            let fingerprint = self.message.claim.fingerprint;
+            match self.message.idem.inner().flights.enter(self.id(), fingerprint, self.blocking) {
+                Ok(seat) => self.seat = Some(seat),
+                Err(ahead) => return self.wait_for(ahead),
+            }
+        }
+        self.looks_first = false;
+        self.message.id = id;
         None
     }
 
@@ -335,10 +356,14 @@ impl Drive {
 }
 
 /// The first call of a letter's key, on the letter's behalf, re-arms it before the claim.
-fn redriven(Ready { id, idem, .. }: &Ready) -> Result<Option<BoxFuture<'static, Left>>, Error> {
-    let Some(redriving) = current::redriving().filter(|redriving| redriving.id.handler == id.handler) else {
+fn redriven(Ready { id, idem, named, .. }: &Ready) -> Result<Option<BoxFuture<'static, Left>>, Error> {
+    let Some(redriving) = current::redriving() else { return Ok(None) };
+    let letter_of = &*redriving.id.handler;
+    let had_its_name = || named.handler.was.contains(&letter_of) || idem.inner().earlier.had(&id.handler, letter_of);
+    let earlier = letter_of != &*id.handler;
+    if earlier && !had_its_name() {
         return Ok(None);
-    };
+    }
     if redriving.id.key != id.key && redriving.unread {
         redriving.begins();
         return Ok(None);
@@ -347,12 +372,14 @@ fn redriven(Ready { id, idem, .. }: &Ready) -> Result<Option<BoxFuture<'static, 
         let (handler, key, letter_key) = (id.handler.to_string(), id.key.to_string(), redriving.id.key.to_string());
         return Err(Error::OtherKey { handler, key, letter_key });
     }
-    let inner = Arc::clone(idem.inner());
-    Ok(redriving.begins().then(|| -> BoxFuture<'static, Left> {
+    let (inner, begins) = (Arc::clone(idem.inner()), redriving.begins());
+    Ok((begins || earlier).then(|| -> BoxFuture<'static, Left> {
         Box::pin(async move {
-            inner.apply(&redriving.id, redriving.step.clone()).await?;
-            inner.count_letters().await;
-            Ok(Passed::Over)
+            if begins {
+                inner.apply(&redriving.id, redriving.step.clone()).await?;
+                inner.count_letters().await;
+            }
+            Ok(if earlier { Passed::Under(redriving.id.clone()) } else { Passed::Over })
         })
     }))
 }

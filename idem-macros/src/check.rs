@@ -96,6 +96,11 @@ pub(crate) fn combinations(options: &Options, params: &Params, is_async: bool, e
     {
         errors.add(&issued.arg, "a key of several parts is never issued: `issued` needs a `key` of one part");
     }
+    if let (Some(was), Some(name)) = (&options.was, &options.name)
+        && was.value.contains(name)
+    {
+        errors.add(&was.arg, format!("`{name}` is the name that it has: `was` takes those that it had before"));
+    }
     if let Some(timeout) = &options.timeout
         && !is_async
     {

@@ -162,6 +162,9 @@ impl Expansion<'_> {
         if let Some(issued) = &options.issued {
             set("issued", issued.value.to_token_stream());
         }
+        if let Some(names) = options.was.as_ref().map(|given| &given.value) {
+            set("was", quote_spanned!(ours()=> &[#(#names),*]));
+        }
         let redacted = self.redacted;
         if !redacted.is_empty() {
             set("redact", quote_spanned!(ours()=> &[#(#redacted),*]));

@@ -112,6 +112,10 @@ impl Idem {
     /// inside such a handler's body does not: what it came to is that body's business. Neither does one in a task or thread
     /// that was spawned; use [`sync_deliver`](Self::sync_deliver) inside `spawn_blocking`.
     ///
+    /// A panic of the handler, outside of any attempt, passes through and takes the verdict with it. Who goes on after panics
+    /// catches them inside the delivery (`AssertUnwindSafe(handler).catch_unwind()`): then what the calls before it came to
+    /// decides.
+    ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -136,7 +140,7 @@ impl Idem {
         Delivered { output, verdict: delivery.verdict() }
     }
 
-    /// [`deliver`](Self::deliver) for a handler that is not async.
+    /// [`deliver`](Self::deliver) for a handler that is not async. Here too, catch panics inside.
     pub fn sync_deliver<T>(&self, origin: Origin, handler: impl FnOnce() -> T) -> Delivered<T> {
         let delivery = Delivery::new(origin);
         let output = current::sync_scope(self.clone(), || DELIVERY.sync_scope(Arc::clone(&delivery), handler));

@@ -27,6 +27,9 @@ pub struct Handler {
     pub(crate) ttl: Duration,
     pub(crate) redact: &'static [&'static str],
     pub(crate) issued: Option<&'static str>,
+    pub(crate) was: &'static [&'static str],
+    /// Whether something has to be looked at before a claim: whether the key was issued, what stands under an earlier name.
+    pub(crate) looks_first: bool,
 }
 
 /// The pause before each retry.
@@ -60,6 +63,8 @@ impl Handler {
             ttl: Duration::from_secs(7 * 24 * 60 * 60),
             redact: &[],
             issued: None,
+            was: &[],
+            looks_first: false,
         }
     }
 
@@ -115,6 +120,14 @@ impl Handler {
     /// `issued = "order_no"`: the issuer's name.
     pub const fn issued(mut self, issuer: &'static str) -> Self {
         self.issued = Some(issuer);
+        self.looks_first = true;
+        self
+    }
+
+    /// `was("place_order", …)`: the names that it had before.
+    pub const fn was(mut self, names: &'static [&'static str]) -> Self {
+        self.was = names;
+        self.looks_first = true;
         self
     }
 
@@ -128,9 +141,14 @@ impl Handler {
 impl Backoff {
     /// The pause after a failed attempt: exponential, and with jitter anything between half of it and all of it.
     pub(crate) fn pause(&self, attempt: u32) -> Duration {
+        // Nothing grows to nothing, however large the factor: infinity times zero is no number.
+        if self.initial.is_zero() {
+            return Duration::ZERO;
+        }
         let exponent = i32::try_from(attempt.saturating_sub(1)).unwrap_or(i32::MAX);
         let grown = self.initial.as_secs_f64() * self.factor.powi(exponent);
-        let pause = Duration::try_from_secs_f64(grown).unwrap_or(Duration::MAX).min(self.max);
+        // What is too long for a duration, or no number, is the longest pause.
+        let pause = Duration::try_from_secs_f64(grown).unwrap_or(self.max).min(self.max);
         if self.jitter { pause.mul_f64(0.5 + fastrand::f64() / 2.0) } else { pause }
     }
 }
@@ -168,30 +186,48 @@ impl Named {
 }
 
 impl Handlers {
-    /// Lets a function's call in, unless another function has its name.
+    /// Lets a function's call in, unless another function has its name, or one that it had before.
     pub(crate) fn admit(&self, name: &str, handler: &'static Handler) -> Result<Arc<Named>, Error> {
         let known = self.named.read().get(name).cloned();
-        let named = known.unwrap_or_else(|| {
-            let name: Arc<str> = name.into();
-            let meters = Meters::of(Arc::clone(&name));
-            let (reads_back, absent) = (AtomicBool::new(false), Mutex::default());
-            let named = Arc::new(Named { name: Arc::clone(&name), handler, meters, reads_back, absent });
-            Arc::clone(self.named.write().entry(name).or_insert(named))
-        });
-        let first = named.handler;
-        if std::ptr::eq(first, handler) {
-            return Ok(named);
-        }
-        Err(Error::NameTaken {
-            handler: name.to_owned(),
-            first: format!("{}:{}", first.file, first.line),
-            second: format!("{}:{}", handler.file, handler.line),
-        })
+        let named = match known {
+            Some(named) => named,
+            None => self.first(name, handler)?,
+        };
+        is_free(name, named.handler, handler).map(|()| named)
     }
+
+    fn first(&self, name: &str, handler: &'static Handler) -> Result<Arc<Named>, Error> {
+        let name: Arc<str> = name.into();
+        let meters = Meters::of(Arc::clone(&name));
+        let (reads_back, absent) = (AtomicBool::new(false), Mutex::default());
+        let new = Arc::new(Named { name: Arc::clone(&name), handler, meters, reads_back, absent });
+        let mut named = self.named.write();
+        for was in handler.was {
+            named.get(*was).map_or(Ok(()), |first| is_free(was, first.handler, handler))?;
+        }
+        for was in handler.was {
+            named.entry((*was).into()).or_insert_with(|| Arc::clone(&new));
+        }
+        Ok(Arc::clone(named.entry(name).or_insert(new)))
+    }
+}
+
+/// Whether a name that the first function has is the second one's too, because they are one.
+fn is_free(name: &str, first: &'static Handler, second: &'static Handler) -> Result<(), Error> {
+    if std::ptr::eq(first, second) {
+        return Ok(());
+    }
+    Err(Error::NameTaken {
+        handler: name.to_owned(),
+        first: format!("{}:{}", first.file, first.line),
+        second: format!("{}:{}", second.file, second.line),
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -200,6 +236,26 @@ mod tests {
         let pauses: Vec<_> = (1..=6).map(|attempt| handler.backoff.pause(attempt).as_millis()).collect();
         assert_eq!(pauses, [100, 200, 400, 800, 1000, 1000]);
         assert_eq!(handler.backoff.pause(u32::MAX).as_millis(), 1000);
+    }
+
+    proptest! {
+        /// Whatever the attribute takes: from attempt to attempt no pause is shorter than the one before, none is longer than
+        /// the limit, and where there is none at first there never is.
+        #[test]
+        fn a_pause_stays_within_its_bounds(
+            initial in prop_oneof![Just(0), 1..10_000u64, any::<u64>()],
+            factor in prop_oneof![Just(1.0), Just(1000.0), 1.0..1000.0],
+            max in prop_oneof![Just(0), 1..100_000u64, any::<u64>()],
+            attempt in prop_oneof![1..2000u32, any::<u32>()],
+        ) {
+            let backoff = Handler::new("h", "f", 1).backoff(initial, factor, max, false).backoff;
+            let (pause, next) = (backoff.pause(attempt), backoff.pause(attempt.saturating_add(1)));
+            prop_assert!(pause <= next && next <= Duration::from_millis(max), "{pause:?}, then {next:?}");
+            // A length is a float on its way, which rounds the longest ones.
+            let first = Duration::from_millis(initial.min(max));
+            prop_assert!(pause.as_secs_f64() >= first.as_secs_f64() * 0.999_999, "{pause:?} of {first:?}");
+            prop_assert_eq!(pause.is_zero(), first.is_zero());
+        }
     }
 
     #[test]

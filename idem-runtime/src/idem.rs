@@ -19,6 +19,7 @@ use crate::issue::Sequences;
 use crate::keeper::Keeper;
 use crate::ledger::{Ledger, LedgerError, Notes, Swept};
 use crate::letters::{DeadLetters, Publishers, Runners};
+use crate::names::Earlier;
 use crate::outbox::Sending;
 use crate::protocol::{DeadLetter, Record, RecordId, Reply, Step};
 use crate::wait::wait;
@@ -68,6 +69,7 @@ pub(crate) struct Inner {
     pub(crate) limits: Limits,
     pub(crate) instance: Arc<str>,
     pub(crate) handlers: Handlers,
+    pub(crate) earlier: Earlier,
     pub(crate) flights: Flights,
     pub(crate) leases: Leases,
     pub(crate) runners: Runners,
@@ -209,12 +211,26 @@ impl Idem {
         Ok(all)
     }
 
-    /// What the ledger remembers of one message.
+    /// What the ledger remembers of one message: under its handler's name, else under one that the handler had before
+    /// (`was = "…"`).
     ///
     /// # Errors
     /// [`Error::Ledger`] when it cannot be read.
     pub async fn record(&self, id: &RecordId) -> Result<Option<Record>, Error> {
-        Ok(self.inner().ledger.record(id).await?)
+        let inner = self.inner();
+        let mut record = inner.ledger.record(id).await?;
+        if record.is_none() {
+            for was in inner.earlier.of(&id.handler) {
+                let earlier = RecordId { handler: was.into(), key: Arc::clone(&id.key) };
+                record = record.or(inner.ledger.record(&earlier).await?);
+            }
+        }
+        Ok(record)
+    }
+
+    /// The names that a handler had before (`was = "…"`), as far as its calls said them on this ledger.
+    pub fn earlier_names(&self, handler: &str) -> Vec<String> {
+        self.inner().earlier.of(handler)
     }
 
     /// Takes no more calls, waits for the running ones up to the builder's deadline, and lets go of the ledger.
@@ -289,6 +305,7 @@ impl Inner {
             limits,
             instance,
             handlers: Handlers::default(),
+            earlier: Earlier::default(),
             flights: Flights::default(),
             leases: Leases::default(),
             runners: Runners::default(),
@@ -355,11 +372,11 @@ impl Inner {
         }
     }
 
-    /// Buries what a dead process left with its budget spent.
+    /// Buries what a dead process left with its budget spent, and reads what else it left.
     pub(crate) async fn settle_the_dead(&self) -> Result<(), LedgerError> {
         self.sweep(0).await?;
         self.count_letters().await;
-        Ok(())
+        self.earlier.read(&*self.ledger).await
     }
 
     pub(crate) async fn sweep(&self, settled: usize) -> Result<Swept, LedgerError> {

@@ -30,6 +30,7 @@ mod keyed;
 pub mod ledger;
 mod letters;
 mod message;
+mod names;
 mod nesting;
 mod observe;
 mod outbox;

@@ -164,17 +164,20 @@ impl<T: Send + 'static> Work<T> {
 
     async fn call<D: Delivery>(&self, delivery: &D, message: T, pauses: &mut Pauses) -> Told {
         let Some(_place) = self.places.take().await else { return Told::Retry(Duration::ZERO) };
-        let handler = async { (self.handler)(message).await };
-        let called = AssertUnwindSafe(self.idem.deliver(delivery.origin(), handler)).catch_unwind().await;
-        let Ok(Delivered { output, verdict, .. }) = called else {
-            tracing::error!(source = self.source, "the consumer's handler panicked; its message comes again");
-            return Told::Retry(unrecorded(delivery, pauses));
-        };
+        // A panic is caught inside the delivery: whatever the calls before it came to decides, as when it had returned.
+        let handler = AssertUnwindSafe(async { (self.handler)(message).await }).catch_unwind();
+        let Delivered { output, verdict, .. } = self.idem.deliver(delivery.origin(), handler).await;
+        let panicked = output.is_err();
+        if panicked {
+            tracing::error!(source = self.source, ?verdict, "the consumer's handler panicked");
+        }
         match verdict {
             Verdict::Settled => {
                 self.gate.open();
                 Told::Ack(Outcome::Settled)
             }
+            // A call that the panic cut off says nothing of a pause.
+            Verdict::Again { after } if panicked => Told::Retry(after.max(unrecorded(delivery, pauses))),
             Verdict::Again { after } => Told::Retry(after),
             Verdict::Unavailable { error } => {
                 let pause = self.gate.shut();
@@ -183,7 +186,7 @@ impl<T: Send + 'static> Work<T> {
             }
             Verdict::Refused { error } => self.bury(delivery, &error, Outcome::Refused).await,
             // No handler of idem's was called.
-            _ => match output {
+            _ => match output.unwrap_or_else(|_| Err("it panicked".to_owned())) {
                 Ok(()) => Told::Ack(Outcome::Settled),
                 Err(error) => {
                     tracing::warn!(source = self.source, error, "failed without a record; the message comes again");

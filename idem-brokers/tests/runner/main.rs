@@ -172,6 +172,48 @@ async fn a_handler_that_panics_ends_nothing() {
     within(consumer.stop(DEADLINE)).await;
 }
 
+#[idempotent(name = "orders.refuse", key = "order_no", retries = 0)]
+async fn refuse_order(order_no: String) -> Result<u32, Error> {
+    panic!("no {order_no}")
+}
+
+/// What the calls of a handler came to is not lost with the handler: its result, its letter, its next attempt.
+#[tokio::test]
+async fn a_handler_that_panics_after_its_call_has_its_verdict_all_the_same() {
+    let (idem, queue) = (idem_runtime::testing::temporary().unwrap(), Queue::new("orders"));
+    let (starts, calls) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let counts = (Arc::clone(&starts), Arc::clone(&calls));
+    let consumer = Consumer::new(&idem, queue.clone()).in_flight(1).start(move |order_no: String| {
+        let (starts, calls) = counts.clone();
+        async move {
+            calls.fetch_add(1, Ordering::SeqCst);
+            let done = if order_no == "dead" {
+                refuse_order(order_no).await
+            } else {
+                let fails = order_no == "fails";
+                let place = async move || {
+                    starts.fetch_add(1, Ordering::SeqCst);
+                    if fails { Err(Error::Closed { handler: None, key: None }) } else { Ok(1) }
+                };
+                place_order(place, order_no).await
+            };
+            panic!("before anybody is told of {done:?}");
+            #[expect(unreachable_code, reason = "the handler's type")]
+            Ok::<_, Error>(())
+        }
+    });
+    for (order_no, expected) in [("done", 1), ("dead", 1), ("fails", 3)] {
+        calls.store(0, Ordering::SeqCst);
+        queue.publish(order(order_no));
+        within(queue.until_empty()).await;
+        assert_eq!(calls.load(Ordering::SeqCst), expected, "deliveries of `{order_no}`");
+    }
+    assert_eq!(starts.load(Ordering::SeqCst), 1 + 3);
+    let letters = idem.dead_letters().list(&Filter::default()).await.unwrap();
+    assert_eq!(letters.iter().map(|letter| &*letter.key).collect::<Vec<_>>(), ["fails", "dead"]);
+    within(consumer.stop(DEADLINE)).await;
+}
+
 #[tokio::test]
 async fn a_decoder_that_panics_makes_a_letter() {
     let (idem, queue) = (idem_runtime::testing::temporary().unwrap(), Queue::new("orders"));

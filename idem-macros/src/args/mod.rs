@@ -9,7 +9,7 @@ mod value;
 
 use proc_macro2::{Ident, TokenStream};
 use syn::ext::IdentExt;
-use syn::{Expr, Path};
+use syn::{Expr, ExprLit, Lit, Path};
 
 pub(crate) use self::backoff::Backoff;
 pub(crate) use self::duration::show;
@@ -20,7 +20,7 @@ pub(crate) use self::value::Given;
 use crate::errors::Errors;
 
 /// The names, in the order of the documentation.
-const NAMES: [&str; 18] = [
+const NAMES: [&str; 19] = [
     "key",
     "retries",
     "backoff",
@@ -37,6 +37,7 @@ const NAMES: [&str; 18] = [
     "redact",
     "issued",
     "name",
+    "was",
     "runtime",
     "crate",
 ];
@@ -71,6 +72,7 @@ pub(crate) struct Options {
     pub(crate) redact: Vec<Secret>,
     pub(crate) issued: Option<Given<String>>,
     pub(crate) name: Option<String>,
+    pub(crate) was: Option<Given<Vec<String>>>,
     pub(crate) runtime: Option<Expr>,
     pub(crate) krate: Option<Path>,
 }
@@ -141,6 +143,10 @@ impl Options {
                 self.issued = Some(Given { arg, value });
             }
             "name" => self.name = Some(name(&arg, "name = \"orders.place\"")?),
+            "was" => {
+                let value = was(&arg)?;
+                self.was = Some(Given { arg, value });
+            }
             "runtime" => self.runtime = Some(runtime(&arg)?),
             // `arguments` lets nothing pass but the names above.
             _ => self.krate = Some(arg.path("crate = my_crate::idem_runtime")?),
@@ -185,9 +191,32 @@ fn skip(arg: &Arg) -> syn::Result<Vec<Ident>> {
 }
 
 fn name(arg: &Arg, example: &str) -> syn::Result<String> {
+    checked(arg, arg.string(example)?.value(), example)
+}
+
+/// `was = "place_order"` or `was("place_order", "orders.put")`.
+fn was(arg: &Arg) -> syn::Result<Vec<String>> {
+    const EXAMPLE: &str = "was = \"place_order\"";
+    if !matches!(arg.value, Value::List(_)) {
+        return Ok(vec![name(arg, EXAMPLE)?]);
+    }
+    let mut names = Vec::new();
+    for element in arg.elements("was(\"place_order\", \"orders.put\")")? {
+        let Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) = &element else {
+            return Err(syn::Error::new_spanned(element, "`was(…)` takes the names as strings"));
+        };
+        let name = checked(arg, text.value(), EXAMPLE)?;
+        if names.contains(&name) {
+            return Err(syn::Error::new_spanned(text, format!("`{name}` is here twice, keep one of them")));
+        }
+        names.push(name);
+    }
+    Ok(names)
+}
+
+fn checked(arg: &Arg, name: String, example: &str) -> syn::Result<String> {
     // Room enough for any name, and little enough to lead every record's key.
     const MAX: usize = 128;
-    let name = arg.string(example)?.value();
     if name.trim().is_empty() {
         return Err(arg.error(format!("the name is empty, write one such as `{example}`")));
     }
@@ -230,7 +259,7 @@ mod tests {
                 retry_if = is_transient, existing = Self::find, on_crash = "bury", timeout = "10s",
                 lease = "1m", ttl = "2h", in_flight = "reject", fingerprint(a, b.c), skip(db),
                 redact(d, "e.f-g"), issued = "order_no",
-                name = "x.y", runtime = self.idem, crate = ::other,
+                name = "x.y", was("x.z", "w"), runtime = self.idem, crate = ::other,
             },
             &mut errors,
         );
@@ -247,6 +276,7 @@ mod tests {
         assert_eq!(redact, ["d", "e.f-g"]);
         assert_eq!(options.issued.unwrap().value, "order_no");
         assert_eq!(options.name.unwrap(), "x.y");
+        assert_eq!(options.was.unwrap().value, ["x.z", "w"]);
     }
 
     #[test]
@@ -277,6 +307,6 @@ mod tests {
 
     #[test]
     fn independent_errors_are_all_reported() {
-        assert_eq!(errors(quote!(retries = -1, retry = "sometimes", timeout = 10, name = "")), 4);
+        assert_eq!(errors(quote!(retries = -1, retry = "sometimes", timeout = 10, name = "", was("a", "a"))), 5);
     }
 }

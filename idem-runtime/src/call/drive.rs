@@ -25,8 +25,9 @@ use crate::handler::Handler;
 use crate::idem::{Entry, Idem};
 use crate::ledger::LedgerError;
 use crate::message::{Message, Ready};
+use crate::names::{self, Found};
 use crate::protocol::{AttemptOutcome, DeadLetter, Failed, RecordId, Reply, Started, Step, StoredResult};
-use crate::{current, issue, observe};
+use crate::{current, observe};
 
 /// How often a call looks whether another process is done with the message.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
@@ -42,6 +43,8 @@ enum Passed {
     Over,
     /// Another call came to a result.
     Done(Arc<[u8]>),
+    /// The message's record stands under a name that its handler had before.
+    Under(RecordId),
     /// The key was not issued.
     NotIssued(&'static str),
 }
@@ -60,8 +63,8 @@ pub(super) struct Drive {
     pub(super) reporting: Option<Reporting>,
     /// When the next attempt may start.
     pub(super) resume: Option<Timestamp>,
-    /// Who has to have issued the key, until that is known.
-    unchecked: Option<&'static str>,
+    /// Whether something has to be looked at before the claim.
+    looks_first: bool,
     /// Whether the caller was told something.
     told: bool,
     /// Where this call counts for a delivery.
@@ -107,7 +110,7 @@ impl Drive {
             return Err(error);
         };
         let waiting = redriven(&message)?;
-        let unchecked = message.named.handler.issued;
+        let looks_first = message.named.handler.looks_first;
         Ok(Box::new(Self {
             message,
             blocking: false,
@@ -118,7 +121,7 @@ impl Drive {
             claiming: None,
             reporting: None,
             resume: None,
-            unchecked,
+            looks_first,
             told: false,
             counted: None,
         }))
@@ -175,6 +178,7 @@ impl Drive {
                 match left {
                     Ok(Passed::Over) => None,
                     Ok(Passed::Done(json)) => Some(Next::Replay(json)),
+                    Ok(Passed::Under(id)) => self.go_on_under(id),
                     Ok(Passed::NotIssued(issuer)) => Some(Next::Refuse(self.not_issued(issuer))),
                     Err(problem) => Some(Next::Refuse(self.no_ledger(problem))),
                 }
@@ -204,8 +208,9 @@ impl Drive {
         let id = self.id();
         let attempt = Attempt {
             number: held.number,
-            of: retries.saturating_add(1),
-            handler: Arc::clone(&id.handler),
+            // A message that waited through a deploy that lowered the budget has one attempt more.
+            of: retries.saturating_add(1).max(held.number),
+            handler: Arc::clone(&self.message.named.name),
             key: Arc::clone(&id.key),
             token: held.token,
         };
@@ -238,15 +243,32 @@ impl Drive {
         } else if inner.has_unreported(&self.message.id) {
             let (inner, id) = (Arc::clone(inner), self.message.id.clone());
             self.waiting = Some(Box::pin(async move { inner.report_again(&id).await.map(|()| Passed::Over) }));
-        } else if let Some(issuer) = self.unchecked.take() {
-            let (inner, id) = (Arc::clone(inner), self.message.id.clone());
+        } else if std::mem::take(&mut self.looks_first) {
+            let (inner, named, id) = (Arc::clone(inner), Arc::clone(&self.message.named), self.message.id.clone());
             self.waiting = Some(Box::pin(async move {
-                let may_run = issue::may_run(&*inner.ledger, &id, issuer, inner.clock.now()).await?;
-                Ok(if may_run { Passed::Over } else { Passed::NotIssued(issuer) })
+                Ok(match names::look_first(&inner, &named, &id).await? {
+                    Found::Here => Passed::Over,
+                    Found::Under(id) => Passed::Under(id),
+                    Found::NotIssued(issuer) => Passed::NotIssued(issuer),
+                })
             }));
         } else {
             self.claiming = Some(inner.ledger.apply(&self.message.id, Step::Claim(self.message.claim.clone())));
         }
+        None
+    }
+
+    /// From here on the record is the one under an earlier name; the seat is that of today's, as for all calls of the message.
+    fn go_on_under(&mut self, id: RecordId) -> Option<Next> {
+        if self.seat.is_none() {
+            let fingerprint = self.message.claim.fingerprint;
+            match self.message.idem.inner().flights.enter(self.id(), fingerprint, self.blocking) {
+                Ok(seat) => self.seat = Some(seat),
+                Err(ahead) => return self.wait_for(ahead),
+            }
+        }
+        self.looks_first = false;
+        self.message.id = id;
         None
     }
 
@@ -340,10 +362,14 @@ impl Drive {
 }
 
 /// The first call of a letter's key, on the letter's behalf, re-arms it before the claim.
-fn redriven(Ready { id, idem, .. }: &Ready) -> Result<Option<BoxFuture<'static, Left>>, Error> {
-    let Some(redriving) = current::redriving().filter(|redriving| redriving.id.handler == id.handler) else {
+fn redriven(Ready { id, idem, named, .. }: &Ready) -> Result<Option<BoxFuture<'static, Left>>, Error> {
+    let Some(redriving) = current::redriving() else { return Ok(None) };
+    let letter_of = &*redriving.id.handler;
+    let had_its_name = || named.handler.was.contains(&letter_of) || idem.inner().earlier.had(&id.handler, letter_of);
+    let earlier = letter_of != &*id.handler;
+    if earlier && !had_its_name() {
         return Ok(None);
-    };
+    }
     if redriving.id.key != id.key && redriving.unread {
         redriving.begins();
         return Ok(None);
@@ -352,18 +378,21 @@ fn redriven(Ready { id, idem, .. }: &Ready) -> Result<Option<BoxFuture<'static, 
         let (handler, key, letter_key) = (id.handler.to_string(), id.key.to_string(), redriving.id.key.to_string());
         return Err(Error::OtherKey { handler, key, letter_key });
     }
-    let inner = Arc::clone(idem.inner());
-    Ok(redriving.begins().then(|| -> BoxFuture<'static, Left> {
+    let (inner, begins) = (Arc::clone(idem.inner()), redriving.begins());
+    Ok((begins || earlier).then(|| -> BoxFuture<'static, Left> {
         Box::pin(async move {
-            inner.apply(&redriving.id, redriving.step.clone()).await?;
-            inner.count_letters().await;
-            Ok(Passed::Over)
+            if begins {
+                inner.apply(&redriving.id, redriving.step.clone()).await?;
+                inner.count_letters().await;
+            }
+            Ok(if earlier { Passed::Under(redriving.id.clone()) } else { Passed::Over })
         })
     }))
 }
 
 impl Drop for Drive {
-    /// A call that is dropped gives its claim back as a failed attempt; a report that is on its way arrives.
+    /// A call that is dropped while its body runs is a failed attempt; a claim that is granted when nobody is there any more
+    /// was none, and is given back. A report that is on its way arrives.
     fn drop(&mut self) {
         if !self.told {
             self.tell(AttemptOutcome::Dropped.as_str());
@@ -385,21 +414,23 @@ impl Drop for Drive {
             self.ended(held, AttemptOutcome::Dropped.as_str());
         }
         self.idem().keeper().finish(Box::pin(async move {
-            let granted = match (claimed, claiming) {
-                (Some(held), _) => Some((held.token, held.number)),
+            let step = match (claimed, claiming) {
+                // Nothing but a panic comes between a claim's answer and its body, so this is an attempt.
+                (Some(Held { token, number, .. }), _) => {
+                    tracing::warn!(handler = &*id.handler, key = &*id.key, attempt = number, "the call was dropped");
+                    let error = Some("the call was dropped before the body returned".to_owned());
+                    let pause = handler.backoff.pause(number);
+                    Some(Step::Fail(Failed { token, outcome: AttemptOutcome::Dropped, error, pause }))
+                }
                 (None, Some(claiming)) => match inner.heard(claiming.await).await {
-                    Ok(Reply::Run(Started { token, number })) => Some((token, number)),
+                    Ok(Reply::Run(Started { token, .. })) => Some(Step::GiveBack { token }),
                     _ => None,
                 },
                 (None, None) => None,
             };
-            if let Some((token, number)) = granted {
-                tracing::warn!(handler = &*id.handler, key = &*id.key, attempt = number, "the call was dropped");
-                let pause = handler.backoff.pause(number);
-                let error = Some("the call was dropped before the body returned".to_owned());
-                let failed = Failed { token, outcome: AttemptOutcome::Dropped, error, pause };
+            if let Some(step) = step {
                 // What could not be recorded is kept, and brought again, by the report itself.
-                Reporting::dropped(&inner, &id, failed).arrive(&inner, &id).await;
+                Reporting::dropped(&inner, &id, step).arrive(&inner, &id).await;
             }
             drop(seat);
         }));

@@ -10,7 +10,7 @@ use crate::protocol::DeadLetterId;
 
 impl Drive {
     fn site(&self) -> (String, String) {
-        (self.id().handler.to_string(), self.id().key.to_string())
+        (self.message.named.name.to_string(), self.id().key.to_string())
     }
 
     /// The recorded result is not what the handler returns today.

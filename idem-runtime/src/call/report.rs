@@ -67,8 +67,8 @@ impl Reporting {
     }
 
     /// A report for a call that was dropped.
-    pub(super) fn dropped(inner: &Inner, id: &RecordId, failed: Failed) -> Self {
-        Self::new(inner, id, Step::Fail(failed), Then::Dropped)
+    pub(super) fn dropped(inner: &Inner, id: &RecordId, step: Step) -> Self {
+        Self::new(inner, id, step, Then::Dropped)
     }
 
     /// Sees to it that it arrives, now or later, when nobody is there any more.
@@ -100,7 +100,7 @@ impl Drive {
             }
         };
         self.ended(&held, outcome.as_str());
-        let (text, id, of) = (cut(text), self.id(), self.handler().retries.saturating_add(1));
+        let (text, id, of) = (cut(text), self.id(), self.handler().retries.saturating_add(1).max(held.number));
         tracing::warn!(handler = &*id.handler, key = &*id.key, attempt = held.number, of, %outcome, error = text,
             "attempt failed");
         let pause = self.handler().backoff.pause(held.number);

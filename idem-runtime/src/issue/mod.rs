@@ -154,19 +154,13 @@ fn issued(issuer: &str, key: &str) -> RecordId {
     RecordId { handler: format!("issued/{issuer}").into(), key: key.into() }
 }
 
-/// Whether a handler may take a message whose key has to be issued: it was, and has not lapsed, or the message is known.
-pub(crate) async fn may_run(
+/// Whether a key was issued, and has not lapsed.
+pub(crate) async fn was_issued(
     ledger: &dyn Ledger,
-    id: &RecordId,
     issuer: &str,
+    key: &str,
     now: Timestamp,
 ) -> Result<bool, LedgerError> {
-    let lives = |record: Option<Record>| {
-        record.filter(|record| !matches!(record, Record::Settled(settled) if settled.expired(now)))
-    };
-    if lives(ledger.record(id).await?).is_some() {
-        return Ok(true);
-    }
-    let issue = lives(ledger.record(&issued(issuer, &id.key)).await?);
-    Ok(matches!(issue, Some(Record::Settled(Settled { end: SettledAs::Issued, .. }))))
+    let issue = ledger.record(&issued(issuer, key)).await?;
+    Ok(matches!(issue, Some(Record::Settled(issue)) if issue.end == SettledAs::Issued && !issue.expired(now)))
 }

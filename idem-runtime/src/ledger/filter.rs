@@ -13,6 +13,8 @@ use crate::protocol::{DeadLetter, DeadLetterId, LetterState};
 #[derive(Debug, Clone)]
 pub struct Filter {
     handler: Option<String>,
+    /// Names that the handler had before.
+    earlier: Vec<String>,
     key: Option<String>,
     state: Option<LetterState>,
     after: Option<DeadLetterId>,
@@ -21,7 +23,7 @@ pub struct Filter {
 
 impl Default for Filter {
     fn default() -> Self {
-        Self { handler: None, key: None, state: Some(LetterState::Open), after: None, limit: 100 }
+        Self { handler: None, earlier: Vec::new(), key: None, state: Some(LetterState::Open), after: None, limit: 100 }
     }
 }
 
@@ -70,10 +72,22 @@ impl Filter {
 
     /// Whether a letter belongs to the answer; for those who write a ledger.
     pub fn matches(&self, letter: &DeadLetter) -> bool {
-        self.handler.as_ref().is_none_or(|handler| *handler == letter.handler)
+        let is_of = |handler: &String| *handler == letter.handler || self.earlier.contains(&letter.handler);
+        self.handler.as_ref().is_none_or(is_of)
             && self.key.as_ref().is_none_or(|key| *key == letter.key)
             && self.state.is_none_or(|state| state == letter.state)
             && self.after.is_none_or(|after| letter.id < after)
+    }
+
+    /// The same, and letters of these handlers too.
+    pub(crate) fn or_of(mut self, earlier: Vec<String>) -> Self {
+        self.earlier = earlier;
+        self
+    }
+
+    /// The handler asked for, if one.
+    pub(crate) fn wanted_handler(&self) -> Option<&str> {
+        self.handler.as_deref()
     }
 
     /// The state asked for, if one; for those who write a ledger.

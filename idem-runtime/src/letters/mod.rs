@@ -67,11 +67,13 @@ impl DeadLetters {
         self.idem.inner()
     }
 
-    /// The letters a filter asks for, newest first.
+    /// The letters a filter asks for, newest first. Those of a handler are also those of the names that it had before.
     ///
     /// # Errors
     /// [`Error::Ledger`] when they cannot be read.
     pub async fn list(&self, filter: &Filter) -> Result<Vec<DeadLetter>, Error> {
+        let earlier = filter.wanted_handler().map(|handler| self.inner().earlier.of(handler)).unwrap_or_default();
+        let filter = if earlier.is_empty() { filter } else { &filter.clone().or_of(earlier) };
         Ok(self.inner().ledger.letters(filter).await?)
     }
 

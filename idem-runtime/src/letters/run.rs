@@ -15,7 +15,7 @@ use super::acts::unfit;
 use crate::clock::{BoxFuture, until};
 use crate::current;
 use crate::error::Error;
-use crate::idem::Idem;
+use crate::idem::{Idem, Inner};
 use crate::protocol::{DeadLetter, DeadLetterId, LetterState, Phase, Reason, Record, RecordId, SettledAs, Step};
 
 /// One call of a handler with a letter's payload: its result as JSON, or its error's text.
@@ -68,6 +68,9 @@ impl Idem {
     /// types. Of a handler with one argument that is the argument; of one with several, a struct with fields of their
     /// names. A later function takes the place of an earlier one.
     ///
+    /// It also runs the letters of names that the handler had before (`was = "…"`), from the first call that said so on this
+    /// ledger; until then give the earlier name a function too.
+    ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -113,7 +116,18 @@ impl Idem {
 
     /// Whether this service has said how the handler is called again.
     pub fn can_redrive(&self, handler: &str) -> bool {
-        self.inner().runners.0.read().contains_key(handler)
+        self.inner().runner(handler).is_some()
+    }
+}
+
+impl Inner {
+    /// How a handler is called again: under this name, else under another one that it has or had.
+    fn runner(&self, handler: &str) -> Option<Runner> {
+        let runners = self.runners.0.read();
+        runners
+            .get(handler)
+            .or_else(|| self.earlier.all(handler).iter().find_map(|name| runners.get(name)))
+            .map(Arc::clone)
     }
 }
 
@@ -157,8 +171,8 @@ impl DeadLetters {
         if !missing.is_empty() {
             return Err(Error::Redacted { id, missing });
         }
-        let runner = self.inner().runners.0.read().get(&letter.handler).map(Arc::clone);
-        let runner = runner.ok_or_else(|| Error::NoRunner { handler: letter.handler.clone() })?;
+        let runner =
+            self.inner().runner(&letter.handler).ok_or_else(|| Error::NoRunner { handler: letter.handler.clone() })?;
         let record = RecordId { handler: letter.handler.as_str().into(), key: letter.key.as_str().into() };
         let (step, unread) = (self.redriving(&letter), letter.reason == Reason::Undecodable);
         let redriving = Arc::new(Redriving { id: record.clone(), step, begun: AtomicBool::new(false), unread });

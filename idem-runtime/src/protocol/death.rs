@@ -49,7 +49,7 @@ pub(super) fn bury_unread(id: &RecordId, record: Option<Record>, buried: &Bury, 
         None => {}
         Some(Record::Settled(settled)) if settled.expired(facts.now) => {}
         // It was buried before, and a person redrove it: it comes again, and is as it was.
-        Some(Record::Live(live)) if live.redriven.is_some() => {}
+        Some(Record::Live(live)) if live.is_rearmed() => {}
         Some(Record::Settled(Settled { fingerprint, end, .. })) if fingerprint == Some(buried.fingerprint) => {
             return keep(match end {
                 SettledAs::Done(_) | SettledAs::Issued => Reply::Reused,

@@ -69,7 +69,8 @@ pub enum LetterChange {
     Keep,
     /// This one is opened.
     Open(Box<DeadLetter>),
-    /// This is [done](DeadLetter::act) to one.
+    /// This is [done](DeadLetter::act) to one. Where it is closed and has been forgotten since, nothing of the decision is
+    /// written, and the answer is [`Reply::NotOpen`].
     Act {
         /// Which.
         letter: DeadLetterId,
@@ -104,6 +105,12 @@ pub fn decide(id: &RecordId, record: Option<Record>, step: &Step, facts: &Facts)
             _ => keep(Reply::LeaseLost),
         },
         Step::Fail(failed) => fail(record, failed, facts),
+        Step::GiveBack { token } => match record {
+            Some(Record::Live(live)) if live.holds(*token) => give_back(live, facts),
+            // It was given back, and the answer lost: say it again.
+            Some(Record::Live(live)) if live.token == *token => keep(Reply::Recorded),
+            _ => keep(Reply::LeaseLost),
+        },
         Step::Bury(buried) => bury_unread(id, record, buried, facts),
         Step::Redrive { letter, awaited, by } => match (record, awaited) {
             (Some(Record::Settled(settled)), _) if settled.end == SettledAs::Dead(*letter) => {
@@ -191,25 +198,23 @@ pub fn claim(id: &RecordId, record: Option<Record>, wanted: &Claim, facts: &Fact
             });
         }
     };
-    live.budget = wanted.budget;
     match live.phase {
         // A clock that stepped back must not make a pause longer than it was.
         Phase::Waiting { since, until } if since <= facts.now && facts.now < until => {
-            return match live.spent() {
-                Some(reason) => bury(live, reason, facts),
-                None => keep(Reply::NotYet { at: until }),
-            };
+            return keep(Reply::NotYet { at: until });
         }
+        // It waits because it had an attempt left when its last one was reported: a deploy that lowered the budget since
+        // counts from the next attempt on.
         Phase::Waiting { .. } => {}
         Phase::Running { ref owner, until, .. } => {
             if owner != &wanted.owner && !live.orphaned(facts) {
                 return keep(Reply::Busy { until });
             }
             live.end_orphan(facts);
+            if let Some(reason) = live.spent() {
+                return bury(live, reason, facts);
+            }
         }
-    }
-    if let Some(reason) = live.spent() {
-        return bury(live, reason, facts);
     }
     let number = live.number().saturating_add(1);
     live.token = facts.token;
@@ -219,7 +224,7 @@ pub fn claim(id: &RecordId, record: Option<Record>, wanted: &Claim, facts: &Fact
     if wanted.origin.is_some() {
         live.origin.clone_from(&wanted.origin);
     }
-    live.redriven = None;
+    live.budget = wanted.budget;
     live.phase = Phase::Running {
         number,
         since: facts.now,
@@ -249,12 +254,26 @@ fn fail(record: Option<Record>, failed: &Failed, facts: &Facts) -> Decision {
             error: failed.error.clone(),
         }),
     }
+    live.redriven = None;
     let until = after(facts.now, failed.pause);
     live.phase = Phase::Waiting { since: facts.now, until };
     match live.spent() {
         Some(reason) => bury(live, reason, facts),
         None => put(Record::Live(live), Reply::Waiting { at: until }),
     }
+}
+
+/// Back to where it was before the claim. A new key is absent again: nothing of it happened, and whoever sent the message was
+/// told nothing. A redriven one is waited for, as before.
+fn give_back(mut live: Live, facts: &Facts) -> Decision {
+    if live.past.is_empty() && live.redriven.is_none() {
+        return Decision { record: Change::Remove, letter: LetterChange::Keep, reply: Reply::Recorded };
+    }
+    if live.redriven.is_some() {
+        live.fingerprint = None;
+    }
+    live.phase = Phase::Waiting { since: facts.now, until: facts.now };
+    put(Record::Live(live), Reply::Recorded)
 }
 
 fn sweep(record: Option<Record>, facts: &Facts) -> Decision {
@@ -265,17 +284,21 @@ fn sweep(record: Option<Record>, facts: &Facts) -> Decision {
         Some(Record::Live(live)) => live,
         _ => return keep(Reply::Untouched),
     };
+    let (Phase::Waiting { until, .. } | Phase::Running { until, .. }) = live.phase;
     if live.orphaned(facts) {
         live.end_orphan(facts);
+        if let Some(reason) = live.spent() {
+            return bury(live, reason, facts);
+        }
+        if !facts.leases {
+            // Its owner is gone for good, nobody knows since when: it is waited for from now on.
+            return put(Record::Live(live), Reply::Waiting { at: facts.now });
+        }
+        // Where only a lease lapsed, a late report is still welcome, so the claim stays.
     } else if matches!(live.phase, Phase::Running { .. }) {
         return keep(Reply::Untouched);
     }
-    let Phase::Waiting { since, .. } = live.phase else {
-        return keep(Reply::Untouched);
-    };
-    if let Some(reason) = live.spent() {
-        bury(live, reason, facts)
-    } else if facts.now >= after(since, live.budget.ttl) {
+    if facts.now >= after(until, live.budget.ttl) {
         bury(live, Reason::Abandoned, facts)
     } else {
         keep(Reply::Untouched)
@@ -296,9 +319,14 @@ impl Live {
         }
     }
 
-    /// Whether it was re-armed from this letter, and nobody has claimed it since.
+    /// Whether it was re-armed from this letter, and nobody has run it since.
     fn was_dead_as(&self, letter: DeadLetterId) -> bool {
-        self.redriven.as_ref().is_some_and(|redriven| redriven.letter == letter)
+        self.is_rearmed() && self.redriven.as_ref().is_some_and(|redriven| redriven.letter == letter)
+    }
+
+    /// Whether a person re-armed it, and nobody has run it since.
+    pub(super) fn is_rearmed(&self) -> bool {
+        self.redriven.is_some() && matches!(self.phase, Phase::Waiting { .. })
     }
 
     /// Dead as before it was re-armed.
@@ -320,7 +348,8 @@ impl Live {
         }
     }
 
-    /// Counts the attempt that nobody reported; it may go on at once, for its pause was its silence.
+    /// Counts the attempt that nobody reported, by the budget that it was started with; it may go on at once, for its pause was
+    /// its silence.
     fn end_orphan(&mut self, facts: &Facts) {
         let Phase::Running { number, since, session, .. } = self.phase else {
             return;
@@ -331,10 +360,11 @@ impl Live {
             AttemptOutcome::Crashed
         };
         self.past.push(PastAttempt { number, start: since, end: None, outcome, error: None });
-        self.phase = Phase::Waiting { since, until: since };
+        self.phase = Phase::Waiting { since: facts.now, until: facts.now };
+        self.redriven = None;
     }
 
-    /// Why there is no further attempt, if there is none.
+    /// Why there is no further attempt after the one that just ended, if there is none.
     fn spent(&self) -> Option<Reason> {
         let last = self.past.last()?;
         match last.outcome {

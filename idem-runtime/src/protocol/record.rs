@@ -61,7 +61,7 @@ pub struct Live {
     /// What a duplicate must match.
     #[n(3)]
     pub fingerprint: Option<Fingerprint>,
-    /// What the last claim allows.
+    /// What the last claim allows; the next one brings its own.
     #[n(4)]
     pub budget: Budget,
     /// The arguments: a JSON object, name to value.
@@ -86,7 +86,7 @@ pub struct Live {
     #[n(10)]
     #[cbor(with = "codec::shared", has_nil)]
     pub origin: Option<Arc<Origin>>,
-    /// What a person re-armed, until somebody claims it.
+    /// What a person re-armed, until an attempt of it has ended.
     #[n(11)]
     pub redriven: Option<Box<Redriven>>,
 }
@@ -147,7 +147,7 @@ pub enum Phase {
     /// An attempt failed, and the next one is not to come before a pause has passed.
     #[n(1)]
     Waiting {
-        /// When the last attempt ended.
+        /// When the last attempt ended, or was found to have.
         #[n(0)]
         #[cbor(with = "codec::millis")]
         since: Timestamp,

@@ -33,6 +33,11 @@ pub enum Step {
     },
     /// The attempt failed.
     Fail(Failed),
+    /// The claim is not wanted any more, and its body never started: it was no attempt, and the record is as before it.
+    GiveBack {
+        /// The claim's fencing token.
+        token: u64,
+    },
     /// Makes a dead letter of a message that no handler can take. A key that another message has is left alone.
     Bury(Box<Bury>),
     /// A person re-arms a dead key: the next claim runs, whatever content it brings.
@@ -73,7 +78,7 @@ pub enum Step {
         /// How long it may wait to be used.
         ttl: Duration,
     },
-    /// What time alone does to a record: expiry, abandonment, a dead owner whose budget is spent.
+    /// What time alone does to a record: expiry, abandonment, the end of an attempt whose owner is dead.
     Sweep,
 }
 
@@ -166,7 +171,7 @@ pub enum Reply {
     },
     /// This step wrote a dead letter.
     Died(Box<DeadLetter>),
-    /// To a failure: recorded, the next attempt may start then.
+    /// To a failure, or to the sweep of a dead owner's claim: recorded, the next attempt may start then.
     Waiting {
         /// When it may run.
         at: Timestamp,

@@ -17,6 +17,7 @@ enum Op {
     Renew { token: prop::sample::Index },
     Complete { token: prop::sample::Index, result: u8 },
     Fail { token: prop::sample::Index, outcome: AttemptOutcome },
+    GiveBack { token: prop::sample::Index },
     Redrive { letter: prop::sample::Index },
     Discard { letter: prop::sample::Index },
     Restore { letter: prop::sample::Index },
@@ -43,6 +44,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => token().prop_map(|token| Op::Renew { token }),
         2 => (token(), any::<u8>()).prop_map(|(token, result)| Op::Complete { token, result }),
         5 => (token(), outcome).prop_map(|(token, outcome)| Op::Fail { token, outcome }),
+        2 => token().prop_map(|token| Op::GiveBack { token }),
         1 => token().prop_map(|letter| Op::Redrive { letter }),
         1 => token().prop_map(|letter| Op::Discard { letter }),
         1 => token().prop_map(|letter| Op::Restore { letter }),
@@ -164,6 +166,18 @@ impl Life {
             (Reply::Waiting { .. } | Reply::Died(_), Step::Fail(failed)) => {
                 assert_eq!(failed.token, *self.issued.last().unwrap(), "only the last claim can fail");
             }
+            (Reply::Recorded, Step::GiveBack { token }) => {
+                assert_eq!(token, self.issued.last().unwrap(), "only the last claim can be given back");
+                if let Some(Record::Live(Live { phase: Phase::Running { .. }, past, .. })) = before {
+                    self.starts -= 1;
+                    let after = self.record.clone().and_then(Record::live);
+                    assert_eq!(after.map_or(0, |after| after.past.len()), past.len(), "it was no attempt");
+                }
+            }
+            (Reply::Died(_), Step::Claim(_)) => {
+                let ran = matches!(before, Some(Record::Live(Live { phase: Phase::Running { .. }, .. })));
+                assert!(ran, "what waits has an attempt left, whatever a claim allows");
+            }
             (Reply::Died(_), Step::Bury(_)) => self.issued.push(self.issued.last().unwrap() + 1),
             (Reply::Recorded, Step::Restore { .. }) => {
                 // As many starts as the letter tells of.
@@ -223,6 +237,10 @@ impl Life {
                 let token = *token.get(&self.issued);
                 let pause = Duration::from_secs(10);
                 self.step(&Step::Fail(Failed { token, outcome: *outcome, error: None, pause }));
+            }
+            Op::GiveBack { token } => {
+                let token = *token.get(&self.issued);
+                self.step(&Step::GiveBack { token });
             }
             Op::Redrive { letter: index } => {
                 if let Some(letter) = letter(index, &self.letters) {
@@ -292,6 +310,7 @@ proptest! {
         ops.iter().for_each(|op| life.go(op));
         let before = life.record.is_some();
         life.go(&Op::Restart);
+        life.go(&Op::Sweep);
         life.now += SignedDuration::from_secs(100_000);
         life.go(&Op::Sweep);
         match &life.record {

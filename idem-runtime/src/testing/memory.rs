@@ -62,6 +62,11 @@ impl Kept {
             Entry::Vacant(_) => None,
         };
         let decision = decide(id, known, step, &facts);
+        if let LetterChange::Act { letter, .. } = &decision.letter
+            && !self.letters.contains_key(letter)
+        {
+            return Reply::NotOpen;
+        }
         write(&mut self.notes, &mut self.token, decision.notes(step));
         match (decision.record, place) {
             (Change::Put(record), place) => {

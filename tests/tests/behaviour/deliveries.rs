@@ -1,9 +1,11 @@
 //! What a broker may do with a message after each way that its handler's calls can end.
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use idem_runtime::testing::{ManualClock, MemoryLedger, temporary, temporary_with};
 use idem_runtime::{Delivered, Error, Idem, Origin, Reason, Verdict, idempotent};
 use serde::{Deserialize, Serialize};
@@ -354,4 +356,31 @@ async fn a_call_outside_a_delivery_has_no_origin() {
     let letter = only_letter(&idem).await;
     assert_eq!(letter.origin, None);
     assert_eq!(serde_json::to_value(&letter).unwrap()["origin"], serde_json::Value::Null);
+}
+
+/// A panic that is caught inside the delivery takes no verdict with it, as one outside would.
+#[tokio::test]
+async fn a_panic_after_the_call_leaves_what_the_call_came_to() {
+    let (idem, body) = (temporary().unwrap(), Body::open());
+    for dies in [false, true] {
+        let handler = AssertUnwindSafe(async {
+            if dies {
+                panics("A-1").await.unwrap();
+            } else {
+                run("A-1", "", &body).await.unwrap();
+            }
+            panic!("after the call");
+        });
+        let delivered = soon(idem.deliver(origin(), handler.catch_unwind())).await;
+        assert!(delivered.output.is_err());
+        assert_eq!(delivered.verdict, Verdict::Settled);
+    }
+    let sync = || catch_unwind(AssertUnwindSafe(|| sync("A-1", true).unwrap()));
+    assert_eq!(idem.sync_deliver(origin(), sync).verdict, Verdict::Settled);
+    let cut_off = async {
+        let mut call = Box::pin(run("B-1", "", &body));
+        let _ = poll_once(call.as_mut()).await;
+        panic!("while the call is under way");
+    };
+    assert_eq!(verdict(&idem, AssertUnwindSafe(cut_off).catch_unwind()).await, AT_ONCE);
 }

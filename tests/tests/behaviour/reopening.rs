@@ -143,14 +143,29 @@ mod yesterday {
 mod today {
     use super::*;
 
-    #[idempotent(name = "reopening.deploy", key = "id", retry = "redeliver", retries = 1, ttl = "1d", skip(body))]
+    #[idempotent(
+        name = "reopening.deploy",
+        key = "id",
+        retry = "redeliver",
+        retries = 1,
+        retry_if = never_again,
+        on_crash = "bury",
+        ttl = "1d",
+        skip(body)
+    )]
     pub(super) async fn run(id: u32, body: &Body) -> Result<u32, Oops> {
+        let attempt = attempt().unwrap();
+        assert!(attempt.number <= attempt.of, "attempt {} of {}", attempt.number, attempt.of);
         Err(Oops::own(format!("failure {}", body.start())))
+    }
+
+    fn never_again(_: &Oops) -> bool {
+        false
     }
 }
 
 #[tokio::test]
-async fn a_deploy_that_lowers_the_budget_buries_what_is_over_it_without_another_run() {
+async fn a_deploy_that_allows_less_kills_nothing_that_waits_and_counts_from_the_next_attempt_on() {
     let (folder, body) = (Folder::new(), Body::open());
     let idem = folder.open();
     for _ in 1..=3 {
@@ -159,11 +174,14 @@ async fn a_deploy_that_lowers_the_budget_buries_what_is_over_it_without_another_
     }
     idem.close().await.unwrap();
     let idem = folder.open();
-    let error = idem.scope(today::run(1, &body)).await.unwrap_err().into_idem();
+    idem.sweep().await.unwrap();
+    assert!(idem.dead_letters().list(&Filter::default()).await.unwrap().is_empty());
+    assert_eq!(idem.scope(today::run(1, &body)).await.unwrap_err().into_own(), "failure 4");
     let letter = only_letter(&idem).await;
+    assert_eq!((letter.reason, letter.attempts.len()), (Reason::PermanentError, 4));
+    let error = idem.scope(today::run(1, &body)).await.unwrap_err().into_idem();
     assert!(matches!(error, Error::DeadLettered { id, .. } if id == letter.id), "{error:?}");
-    assert_eq!((letter.reason, letter.attempts.len()), (Reason::BudgetSpent, 3));
-    assert_eq!(body.starts(), 3);
+    assert_eq!(body.starts(), 4);
 }
 
 #[tokio::test]
@@ -172,7 +190,8 @@ async fn what_nobody_comes_back_for_is_a_letter_when_the_ledger_opens() {
     let idem = folder.open();
     idem.scope(yesterday::run(1, &body)).await.unwrap_err().into_own();
     idem.close().await.unwrap();
-    folder.clock.advance(Duration::from_secs(24 * 60 * 60 - 1));
+    // Its time begins when its pause, of less than a second, is over.
+    folder.clock.advance(Duration::from_secs(24 * 60 * 60));
     let idem = folder.open();
     assert!(idem.dead_letters().list(&Filter::default()).await.unwrap().is_empty());
     idem.close().await.unwrap();
@@ -189,7 +208,7 @@ async fn what_nobody_comes_back_for_is_a_letter_by_the_sweep_too() {
     let (folder, body) = (Folder::new(), Body::open());
     let idem = folder.open();
     idem.scope(yesterday::run(1, &body)).await.unwrap_err().into_own();
-    folder.clock.advance(Duration::from_secs(24 * 60 * 60));
+    folder.clock.advance(Duration::from_secs(24 * 60 * 60 + 1));
     // The background may have been quicker; either way it is there afterwards, once.
     idem.sweep().await.unwrap();
     assert_eq!(only_letter(&idem).await.reason, Reason::Abandoned);
@@ -226,7 +245,10 @@ async fn an_attempt_that_nobody_reported_is_counted_and_goes_on_at_once() {
     let (folder, body) = (Folder::new(), Body::shut());
     left_running(&folder, &body, crash(1, &body)).await;
     body.let_go();
+    // The service was down for longer than the message is waited for, which begins only now.
+    folder.clock.advance(Duration::from_secs(30 * 24 * 60 * 60));
     let idem = folder.open();
+    idem.sweep().await.unwrap();
     assert_eq!(soon(idem.scope(crash(1, &body))).await.unwrap(), 2, "no pause: nobody knows how long it was silent");
 }
 

@@ -57,6 +57,7 @@ fn kind(step: &Step) -> &'static str {
         Step::Claim(_) => "claim",
         Step::Complete { .. } => "complete",
         Step::Fail(_) => "fail",
+        Step::GiveBack { .. } => "give back",
         Step::Bury(_) => "bury",
         Step::Redrive { .. } => "redrive",
         _ => "other",
@@ -256,6 +257,32 @@ async fn the_end_of_a_dropped_call_is_brought_once_there_is_room() {
         ledger.set(Trouble::None);
         body.let_go();
         assert_eq!(soon(run(1, &body)).await.unwrap(), 2);
+    })
+    .await;
+}
+
+#[idempotent(name = "trouble.once", key = "id", retries = 0, skip(body))]
+async fn once(id: u32, body: &Body) -> Result<u32, Oops> {
+    Ok(body.run().await)
+}
+
+#[tokio::test]
+async fn a_claim_that_could_not_be_given_back_is_given_back_later_and_was_no_attempt() {
+    let ((idem, ledger), body) = (shaky(), Body::open());
+    idem.scope(async {
+        let mut call = Box::pin(once(1, &body));
+        tokio::select! {
+            biased;
+            () = ledger.hold("claim") => {}
+            _ = &mut call => unreachable!("its claim is held"),
+        }
+        ledger.set(Trouble::Refused("give back"));
+        drop(call);
+        ledger.let_go().await;
+        assert_trouble(soon(once(1, &body)).await);
+        assert_eq!(body.starts(), 0);
+        ledger.set(Trouble::None);
+        assert_eq!(soon(once(1, &body)).await.unwrap(), 1);
     })
     .await;
 }

@@ -33,7 +33,7 @@ pub(crate) enum Action {
         key: usize,
         answer: Answer,
     },
-    /// The body ends, or its call is dropped, and the end is reported.
+    /// The body ends, or its call is dropped, before it starts or in its midst, and the end is reported.
     End {
         process: usize,
         key: usize,
@@ -132,7 +132,8 @@ impl Model for Protocol {
                             actions.extend(renewals.map(|&answer| Action::Renew { process, key, answer }));
                         }
                         let failures = self.scene.failures.iter().map(|outcome| Ending::Failed(*outcome));
-                        for ending in acted.then_some(Ending::Done).into_iter().chain(failures) {
+                        let unfailed = if acted { Ending::Done } else { Ending::GivenBack };
+                        for ending in std::iter::once(unfailed).chain(failures) {
                             let ends = answers(&[Arrives, Lost, Refused]).iter();
                             actions.extend(ends.map(|&answer| Action::End { process, key, ending, answer }));
                         }

@@ -2,10 +2,12 @@
 //! change what goes in or what comes out of `decide`, as a slip in it would.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
+use idem_runtime::AttemptOutcome;
 use idem_runtime::protocol::{
-    Budget, Change, Claim, Decision, Facts, LetterChange, Live, Phase, Record, RecordId, Reply, Settled, SettledAs,
-    Step, decide,
+    Budget, Change, Claim, Decision, Facts, Failed, LetterChange, Live, Phase, Record, RecordId, Reply, Settled,
+    SettledAs, Step, decide,
 };
 use stateright::{Checker, Expectation, HasDiscoveries, Model, Property};
 
@@ -13,8 +15,8 @@ use crate::properties::*;
 use crate::world::{Decide, LEASE, Protocol, Scene, TTL, ticks};
 use crate::{SHARED, say};
 
-/// Two messages with one key, so that every bug has its chance.
-const SCENE: Scene = Scene { keys: &[&[1, 2]], unread: &[2], ..SHARED };
+/// Two messages with one key, and a deploy, so that every bug has its chance.
+const SCENE: Scene = Scene { keys: &[&[1, 2]], unread: &[2], versions: &[(1, false), (0, false)], ..SHARED };
 
 macro_rules! bugs {
     ($($bug:ident breaks $($law:ident)+;)+) => {
@@ -54,6 +56,10 @@ bugs! {
     a_refused_report_that_is_answered_as_recorded breaks SENSE;
     a_burial_over_another_message breaks ONE_MESSAGE;
     a_redrive_that_can_be_undone_while_its_message_runs breaks WHOLE_LETTER ONE_CLAIM;
+    a_claim_given_back_that_is_counted breaks WHOLE_LETTER;
+    a_redrive_given_back_that_is_forgotten breaks KEPT;
+    a_deploy_that_kills_what_waits breaks BUDGET;
+    a_message_that_is_abandoned_in_its_pause breaks WHOLE_LETTER;
 }
 
 /// Looks until these are broken, and shows how.
@@ -258,13 +264,56 @@ fn a_redrive_that_can_be_undone_while_its_message_runs(
     step: &Step,
     facts: &Facts,
 ) -> Decision {
-    let before = match &record {
-        Some(Record::Live(live)) => live.redriven.clone(),
-        _ => None,
-    };
-    let mut decision = decide(id, record, step, facts);
-    if let Change::Put(Record::Live(live)) = &mut decision.record {
-        live.redriven = live.redriven.take().or(before);
+    let mut record = record;
+    if let (Some(Record::Live(live)), Step::Restore { .. }) = (&mut record, step) {
+        live.phase = Phase::Waiting { since: facts.now, until: facts.now };
+    }
+    decide(id, record, step, facts)
+}
+
+fn a_claim_given_back_that_is_counted(id: &RecordId, record: Option<Record>, step: &Step, facts: &Facts) -> Decision {
+    let Step::GiveBack { token } = *step else { return decide(id, record, step, facts) };
+    let failed = Failed { token, outcome: AttemptOutcome::Dropped, error: None, pause: Duration::ZERO };
+    let mut decision = decide(id, record, &Step::Fail(failed), facts);
+    if matches!(decision.reply, Reply::Waiting { .. }) {
+        decision.reply = Reply::Recorded;
     }
     decision
+}
+
+fn a_redrive_given_back_that_is_forgotten(
+    id: &RecordId,
+    mut record: Option<Record>,
+    step: &Step,
+    facts: &Facts,
+) -> Decision {
+    if let (Some(Record::Live(live)), Step::GiveBack { .. }) = (&mut record, step) {
+        live.redriven = None;
+    }
+    decide(id, record, step, facts)
+}
+
+fn a_deploy_that_kills_what_waits(id: &RecordId, mut record: Option<Record>, step: &Step, facts: &Facts) -> Decision {
+    if let (Some(Record::Live(live)), Step::Claim(claim)) = (&mut record, step)
+        && matches!(live.phase, Phase::Waiting { .. })
+        && let Some(last) = live.past.pop_if(|last| last.number >= claim.budget.attempts())
+    {
+        live.budget = claim.budget;
+        let (number, since, owner) = (last.number, last.start, claim.owner.clone());
+        live.phase = Phase::Running { number, since, owner, session: facts.session, until: facts.now };
+    }
+    decide(id, record, step, facts)
+}
+
+fn a_message_that_is_abandoned_in_its_pause(
+    id: &RecordId,
+    mut record: Option<Record>,
+    step: &Step,
+    facts: &Facts,
+) -> Decision {
+    if let (Some(Record::Live(Live { phase: Phase::Waiting { since, until }, .. })), Step::Sweep) = (&mut record, step)
+    {
+        *until = *since;
+    }
+    decide(id, record, step, facts)
 }

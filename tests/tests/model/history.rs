@@ -3,7 +3,7 @@
 
 use idem_runtime::protocol::{AttemptOutcome, Bury, Claim, DeadLetter, DeadLetterId, Reason, Reply, Step};
 
-use crate::world::{PAUSE, TTL, start_of};
+use crate::world::{LEASE, PAUSE, TTL, start_of};
 
 /// What a step can break; what a state shows by itself is in `properties`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,15 +36,18 @@ pub(crate) struct History {
     pub(crate) redriven: Option<u8>,
     /// The letter of it, until the redrive is followed or undone.
     pub(crate) rearmed: Option<Rearmed>,
+    /// The redrive that the first attempt follows, until it has ended.
+    pub(crate) followed: Option<Rearmed>,
     /// No handler could take it.
     pub(crate) unread: bool,
-    /// What the last claim allowed.
+    /// What the last claim allowed, and whether it forbade another attempt on a guess.
     pub(crate) allowed: u32,
+    pub(crate) bury: bool,
     /// The token of the last claim.
     pub(crate) last: Option<u64>,
-    /// How the last attempt stands, and since when.
+    /// How the last attempt stands, and when its lease or its pause is over.
     pub(crate) attempt: Attempt,
-    pub(crate) since: i64,
+    pub(crate) until: i64,
     pub(crate) end: Option<End>,
     /// What a caller was told.
     pub(crate) told: Option<Told>,
@@ -130,7 +133,12 @@ impl History {
         let Seen { step, reply, wrote, heard, now, .. } = *seen;
         match step {
             Step::Claim(claim) => self.claimed(claim, seen),
-            Step::Renew { token, .. } => self.reported(*token, wrote, *reply == Reply::LeaseLost),
+            Step::Renew { token, .. } => {
+                self.reported(*token, wrote, *reply == Reply::LeaseLost);
+                if wrote {
+                    self.until = now + LEASE;
+                }
+            }
             Step::Complete { token, result, .. } => {
                 self.reported(*token, wrote, *reply == Reply::LeaseLost);
                 let result = start_of(result);
@@ -151,7 +159,7 @@ impl History {
             Step::Fail(failed) => {
                 self.reported(failed.token, wrote, *reply == Reply::LeaseLost);
                 if wrote {
-                    self.since = now;
+                    (self.until, self.followed) = (now + PAUSE, None);
                     self.attempt = match failed.outcome {
                         AttemptOutcome::Permanent => Attempt::Permanent,
                         unknown if unknown.is_unknown() => Attempt::Unknown,
@@ -164,6 +172,13 @@ impl History {
                     Reply::Dead { letter, .. } => self.tell(Told::Dead(*letter), heard),
                     Reply::LeaseLost => {}
                     _ => self.breaks(Law::Sense),
+                }
+            }
+            Step::GiveBack { token } => {
+                self.reported(*token, wrote, *reply == Reply::LeaseLost);
+                self.holds(Law::Sense, matches!(reply, Reply::Recorded | Reply::LeaseLost));
+                if wrote {
+                    self.given_back(now);
                 }
             }
             Step::Bury(bury) => self.buried(bury, seen),
@@ -183,7 +198,7 @@ impl History {
                         let redriven = self.message.or(self.redriven);
                         let rearmed = Rearmed { letter: *letter, message: self.message, unread: self.unread };
                         self.begin_anew();
-                        (self.redriven, self.rearmed, self.since) = (redriven, Some(rearmed), now);
+                        (self.redriven, self.rearmed, self.until) = (redriven, Some(rearmed), now);
                     }
                     (Reply::Recorded, Step::Discard { .. }) => {
                         self.end = Some(End::Discarded { letter: *letter, at: now });
@@ -207,6 +222,11 @@ impl History {
             Step::Issue { .. } => self.breaks(Law::Sense),
             Step::Sweep => match reply {
                 Reply::Died(letter) => self.died(letter, seen),
+                // A dead owner's attempt, which may be followed by another one.
+                Reply::Waiting { .. } => {
+                    self.holds(Law::Sense, self.end.is_none() && self.attempt == Attempt::Open);
+                    (self.until, self.followed) = (now, None);
+                }
                 Reply::Recorded | Reply::Untouched => {}
                 _ => self.breaks(Law::Sense),
             },
@@ -217,32 +237,50 @@ impl History {
         let given = claim.fingerprint.unwrap().0[0];
         let mine = self.message.is_none_or(|message| message == given);
         self.holds(Law::OneMessage, mine == (*seen.reply != Reply::Reused));
-        let allowed = claim.budget.attempts();
         match seen.reply {
             Reply::Run(started) => {
                 self.holds(Law::Ended, self.end.is_none());
                 self.holds(Law::Fenced, started.token > seen.token);
                 let paused = matches!(self.attempt, Attempt::Failed | Attempt::Unknown);
-                self.holds(Law::Pause, !paused || seen.now >= self.since + PAUSE);
+                self.holds(Law::Pause, !paused || seen.now >= self.until);
+                // The last attempt's end is judged by what allowed that attempt: a deploy alone kills nothing, and saves nothing.
                 let guess = matches!(self.attempt, Attempt::Open | Attempt::Unknown);
-                self.holds(Law::Budget, !(guess && claim.budget.bury) && self.attempt != Attempt::Permanent);
+                self.holds(Law::Budget, !(guess && self.bury) && self.attempt != Attempt::Permanent);
+                self.holds(Law::Budget, self.starts == 0 || self.starts < self.allowed);
                 self.starts += 1;
-                self.holds(Law::Budget, self.starts <= allowed);
-                (self.message, self.last, self.allowed) = (Some(given), Some(started.token), allowed);
-                (self.redriven, self.rearmed) = (None, None);
-                (self.attempt, self.since) = (Attempt::Open, seen.now);
+                (self.message, self.last) = (Some(given), Some(started.token));
+                (self.allowed, self.bury) = (claim.budget.attempts(), claim.budget.bury);
+                self.followed = if self.starts == 1 { self.rearmed.take() } else { None };
+                self.redriven = None;
+                (self.attempt, self.until) = (Attempt::Open, seen.now + LEASE);
             }
             Reply::Died(letter) => {
-                self.allowed = allowed;
+                // The attempt that nobody reported was the last one. What waits has an attempt left.
+                self.holds(Law::Budget, self.attempt == Attempt::Open);
                 self.died(letter, seen);
             }
             Reply::Replay(result) => self.tell(Told::Result(start_of(result)), seen.heard),
             Reply::Dead { letter, .. } => self.tell(Told::Dead(*letter), seen.heard),
             Reply::Busy { .. } => self.holds(Law::Sense, self.end.is_none() && self.attempt == Attempt::Open),
-            Reply::NotYet { .. } => self.holds(Law::Sense, self.end.is_none() && seen.now < self.since + PAUSE),
+            Reply::NotYet { .. } => self.holds(Law::Sense, self.end.is_none() && seen.now < self.until),
             Reply::Reused => {}
             _ => self.breaks(Law::Sense),
         }
+    }
+
+    /// A claim whose body never started was no attempt: all is as before it.
+    fn given_back(&mut self, now: i64) {
+        self.starts -= 1;
+        if self.starts == 0 {
+            let (message, followed) = (self.message, self.followed);
+            self.begin_anew();
+            if followed.is_some() {
+                (self.redriven, self.rearmed) = (message, followed);
+            }
+        }
+        // There was an attempt left, and there is; nobody has to pause.
+        (self.attempt, self.until, self.bury) = (Attempt::None, now, false);
+        self.allowed = self.allowed.max(self.starts + 1);
     }
 
     /// A report or a renewal with this token.
@@ -257,10 +295,10 @@ impl History {
         let has_its_reason = match letter.reason {
             Reason::BudgetSpent => self.starts >= self.allowed,
             Reason::PermanentError => self.attempt == Attempt::Permanent,
-            Reason::UnknownOutcome => matches!(self.attempt, Attempt::Open | Attempt::Unknown),
-            Reason::Abandoned => seen.now >= self.since + TTL && self.rearmed.is_none_or(|rearmed| !rearmed.unread),
+            Reason::UnknownOutcome => self.bury && matches!(self.attempt, Attempt::Open | Attempt::Unknown),
+            Reason::Abandoned => seen.now >= self.until + TTL && self.rearmed.is_none_or(|rearmed| !rearmed.unread),
             // Nobody came for it.
-            Reason::Undecodable => seen.now >= self.since + TTL && self.rearmed.is_some_and(|rearmed| rearmed.unread),
+            Reason::Undecodable => seen.now >= self.until + TTL && self.rearmed.is_some_and(|rearmed| rearmed.unread),
             _ => false,
         };
         let is_whole = letter.attempts.len() == self.starts as usize
@@ -308,8 +346,9 @@ impl History {
 
     /// From now on its attempts are history.
     fn ends(&mut self, end: End) {
-        self.rearmed = None;
-        (self.end, self.attempt, self.since, self.allowed) = (Some(end), Attempt::None, 0, 0);
+        (self.rearmed, self.followed) = (None, None);
+        (self.end, self.attempt, self.until) = (Some(end), Attempt::None, 0);
+        (self.allowed, self.bury) = (0, false);
     }
 
     /// What is answered fits the end, whether or not it arrives; and all who hear something hear the same.

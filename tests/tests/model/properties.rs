@@ -1,10 +1,10 @@
 //! What must be true of every state, and what must be reached, so that it is not true of nothing.
 
 use idem_runtime::Reason;
-use idem_runtime::protocol::{LetterState, Live, Phase, Record, Reply, Settled, SettledAs, Step};
+use idem_runtime::protocol::{Change, LetterState, Live, Phase, Record, Reply, Settled, SettledAs, Step};
 use stateright::Property;
 
-use crate::history::{End, Law, Told};
+use crate::history::{Attempt, End, Law, Told};
 use crate::world::{Ending, Hand, Key, LEASE, Limits, Protocol, Scene, State, TTL, owner, report, start_of, time};
 
 pub(crate) const ONE_CLAIM: &str = "I1: at most one live claim per key";
@@ -85,6 +85,16 @@ fn reached(scene: &Scene) -> Vec<Property<Protocol>> {
                 .any(|(key, token)| answer(model, state, key, &report(token, Ending::Done)) == Reply::LeaseLost)
         }));
     }
+    all.push(Property::sometimes("given back: the next start has the same number", |_, state: &State| {
+        let given_back =
+            |key: &Key| matches!(key.record, Some(Record::Live(_))) && key.history.attempt == Attempt::None;
+        state.keys.iter().any(|key| given_back(key) && key.history.starts > 0)
+    }));
+    if scene.versions.len() > 1 {
+        all.push(Property::sometimes("a lower budget has one attempt more", |_, state: &State| {
+            state.keys.iter().any(|key| key.history.starts > key.history.allowed && key.history.end.is_none())
+        }));
+    }
     if scene.versions.iter().any(|(_, bury)| *bury) {
         all.push(Property::sometimes("dead: its outcome is unknown", |_, state| {
             died_of(state, Reason::UnknownOutcome)
@@ -148,26 +158,39 @@ fn stays(key: &Key) -> bool {
 
 fn kept(key: &Key) -> bool {
     match (key.history.end, &key.record) {
-        (None, record) => key.history.message.is_none() || matches!(record, Some(Record::Live(_))),
+        (None, record) => {
+            let waited_for = key.history.message.is_some() || key.history.redriven.is_some();
+            !waited_for || matches!(record, Some(Record::Live(_)))
+        }
         (Some(End::Done { .. }), _) => is_done(key),
         (Some(End::Dead { letter }), _) => end(key) == Some(&SettledAs::Dead(letter)),
         (Some(End::Discarded { letter, .. }), _) => end(key) == Some(&SettledAs::Discarded(letter)),
     }
 }
 
-/// If every process died now, a sweep after their leases would bury what has no attempt left, and one much later
+/// If every process died now, a sweep after their leases would bury what has no attempt left, and another one much later
 /// whatever is live.
 fn comes_up(model: &Protocol, state: &State) -> bool {
-    let buried = |key: usize, later: i64| {
+    let sweep = |state: &State, key: usize, later: i64| {
         let mut facts = model.facts(state);
         facts.now = time(state.now + later);
         facts.session += u64::from(!model.scene.leases);
-        matches!(model.ask(state, key, &Step::Sweep, &facts).reply, Reply::Died(_))
+        model.ask(state, key, &Step::Sweep, &facts)
     };
-    state.keys.iter().enumerate().all(|(key, Key { record, history, .. })| match record {
-        Some(Record::Live(_)) if history.redriven.is_none() && history.starts >= history.allowed => buried(key, LEASE),
-        Some(Record::Live(_)) => buried(key, TTL),
-        _ => true,
+    (0..state.keys.len()).filter(|key| matches!(state.keys[*key].record, Some(Record::Live(_)))).all(|key| {
+        let history = &state.keys[key].history;
+        let soon = sweep(state, key, LEASE);
+        match (soon.reply, soon.record) {
+            (Reply::Died(_), _) => true,
+            _ if history.redriven.is_none() && history.starts >= history.allowed => false,
+            (_, Change::Keep) => matches!(sweep(state, key, LEASE + TTL).reply, Reply::Died(_)),
+            (_, Change::Put(record)) => {
+                let mut swept = state.clone();
+                swept.keys[key].record = Some(record);
+                matches!(sweep(&swept, key, LEASE + TTL).reply, Reply::Died(_))
+            }
+            (_, Change::Remove) => false,
+        }
     })
 }
 

@@ -8,8 +8,8 @@ use std::hash::{Hash, Hasher};
 use idem_runtime::Timestamp;
 use idem_runtime::protocol::{Budget, DeadLetterId, Live, Phase, Record, Redriven, Settled, SettledAs};
 
-use crate::history::{Attempt, End, History, Rearmed, Told};
-use crate::world::{Ending, Hand, Key, Letter, State, TTL, owner, start_of};
+use crate::history::{End, History, Rearmed, Told};
+use crate::world::{Ending, Hand, Key, LEASE, Letter, State, TTL, owner, start_of};
 
 /// Every order of up to three processes.
 const ORDERS: [&[&[usize]]; 3] =
@@ -99,12 +99,14 @@ impl<'a> View<'a> {
             Phase::Waiting { since, until } => {
                 self.push(0);
                 self.age(*since);
+                self.age(*until);
                 self.left(*until);
             }
             Phase::Running { number, since, owner: by, session, until } => {
                 self.push(1);
                 self.push(*number as usize);
                 self.age(*since);
+                self.age(*until);
                 self.left(*until);
                 let starts = &self.state.starts;
                 let alive = self.processes.iter().position(|process| *by == owner(*process, starts[*process]));
@@ -160,6 +162,7 @@ impl<'a> View<'a> {
                 self.token(token);
                 self.push(match ending {
                     Ending::Done => 99,
+                    Ending::GivenBack => 98,
                     Ending::Failed(outcome) => outcome as usize,
                 });
             }
@@ -171,12 +174,14 @@ impl<'a> View<'a> {
             message,
             redriven,
             rearmed,
+            followed,
             unread,
             starts,
             allowed,
+            bury,
             last,
             attempt,
-            since,
+            until,
             end,
             told,
             acted,
@@ -185,19 +190,22 @@ impl<'a> View<'a> {
         self.push(message.map_or(99, usize::from));
         self.push(*starts as usize);
         self.push(*allowed as usize);
+        self.push(usize::from(*bury));
         self.token(last.unwrap_or(0));
         self.push(*attempt as usize);
         self.push(redriven.unwrap_or(0));
         self.push(usize::from(*unread));
-        if let Some(Rearmed { letter, message, unread }) = *rearmed {
-            self.letter_id(letter);
-            self.push(message.map_or(99, usize::from));
-            self.push(1 + usize::from(unread));
-        } else {
-            self.push(0);
+        for rearmed in [rearmed, followed] {
+            if let Some(Rearmed { letter, message, unread }) = *rearmed {
+                self.letter_id(letter);
+                self.push(message.map_or(99, usize::from));
+                self.push(1 + usize::from(unread));
+            } else {
+                self.push(0);
+            }
         }
-        let since_matters = *attempt != Attempt::None || redriven.is_some();
-        self.push(if since_matters { (self.state.now - since).min(TTL) as usize } else { 0 });
+        let matters = end.is_none() && (*starts > 0 || redriven.is_some());
+        self.push(if matters { (LEASE + self.state.now - until).min(LEASE + TTL) as usize } else { 0 });
         match end {
             None => self.push(0),
             Some(End::Done { result, at }) => {

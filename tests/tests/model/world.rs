@@ -110,6 +110,8 @@ pub(crate) enum Hand {
 pub(crate) enum Ending {
     Done,
     Failed(AttemptOutcome),
+    /// Its call was dropped before it could start.
+    GivenBack,
 }
 
 impl Protocol {
@@ -240,6 +242,7 @@ pub(crate) fn report(token: u64, ending: Ending) -> Step {
             result: StoredResult::Json(token.to_string().into_bytes().into()),
             notes: Vec::new(),
         },
+        Ending::GivenBack => Step::GiveBack { token },
         Ending::Failed(outcome) => Step::Fail(Failed { token, outcome, error: None, pause: ticks(PAUSE) }),
     }
 }

@@ -158,7 +158,10 @@ impl<'a, 's> Group<'a, 's> {
                 self.put_letter(&letter)?;
                 None
             }
-            LetterChange::Act { letter, act } => Some(self.act(letter, *act)?),
+            LetterChange::Act { letter, act } => match self.act(letter, *act)? {
+                Some(before) => Some(before),
+                None => return Ok(Reply::NotOpen),
+            },
         };
         if letter.is_some() || !matches!(decision.record, Change::Keep) {
             self.undo.step(slot.clone(), before, letter, &decision.reply);
@@ -171,10 +174,14 @@ impl<'a, 's> Group<'a, 's> {
         Ok(decision.reply)
     }
 
-    /// Does something to a letter, and moves it to where it belongs then. Gives it as it was.
-    fn act(&mut self, id: DeadLetterId, act: Act) -> Result<DeadLetter, LedgerError> {
+    /// Does something to a letter, and moves it to where it belongs then. Gives it as it was, or nothing where a closed one is
+    /// forgotten, which may be before its record is.
+    fn act(&mut self, id: DeadLetterId, act: Act) -> Result<Option<DeadLetter>, LedgerError> {
         let was = if act.deed == Deed::Restored { CLOSED_LETTER } else { OPEN_LETTER };
         let Some(before) = self.batch.get::<DeadLetter>(&letter_key(was, id))? else {
+            if was == CLOSED_LETTER {
+                return Ok(None);
+            }
             return Err(LedgerError::Record { detail: format!("the dead letter {id} of its record is missing") });
         };
         let mut letter = before.clone();
@@ -183,7 +190,7 @@ impl<'a, 's> Group<'a, 's> {
             self.batch.remove(&letter_key(was, id), &mut self.state.meta)?;
         }
         self.put_letter(&letter)?;
-        Ok(before)
+        Ok(Some(before))
     }
 
     pub(super) fn put_letter(&mut self, letter: &DeadLetter) -> Result<(), LedgerError> {

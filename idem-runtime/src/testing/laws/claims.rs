@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{LEASE, PAUSE, Subject, claim, complete, discard, id};
-use crate::protocol::{AttemptOutcome, Fingerprint, RecordId, Reply, Started, Step};
+use super::{LEASE, PAUSE, Subject, TTL, claim, complete, discard, id};
+use crate::protocol::{AttemptOutcome, Claim, Fingerprint, RecordId, Reply, Started, Step};
 
 /// A key never seen before runs, as attempt 1.
 pub async fn a_first_claim_runs_as_attempt_one(on: Arc<Subject>) {
@@ -162,4 +162,42 @@ pub async fn a_step_happens_even_when_its_future_is_dropped(on: Arc<Subject>) {
     other.owner = "two".into();
     // This answer comes after the dropped one was made.
     assert!(matches!(on.step("A", Step::Claim(other)).await, Reply::Busy { .. }));
+}
+
+/// A claim that is given back was no attempt: numbers and budget stay as they were, whatever the budget says of guesses, and a new
+/// key is absent again. Only the running claim can be given back.
+pub async fn a_claim_given_back_was_no_attempt(on: Arc<Subject>) {
+    let mut careful = claim();
+    careful.budget.bury = true;
+    for _ in 0..5 {
+        let started = on.start_as("A", careful.clone()).await;
+        assert_eq!(started.number, 1);
+        assert_eq!(on.step("A", Step::GiveBack { token: started.token }).await, Reply::Recorded);
+        assert_eq!(on.ledger.record(&id("A")).await.unwrap(), None);
+        assert_eq!(on.step("A", Step::GiveBack { token: started.token }).await, Reply::LeaseLost);
+        assert_eq!(on.step("A", complete(started.token, "0")).await, Reply::LeaseLost);
+    }
+    // The key is another message's to have, and a large payload leaves nothing behind.
+    let large = format!(r#"{{"note":"{}"}}"#, "p".repeat(10_000)).into_bytes().into();
+    let other = Claim { fingerprint: Some(Fingerprint([2; 16])), payload: large, ..claim() };
+    let given_back = on.start_as("A", other.clone()).await;
+    on.step("A", Step::GiveBack { token: given_back.token }).await;
+    let failed = on.start_as("A", other.clone()).await;
+    assert!(failed.token > given_back.token);
+    assert_eq!(on.step("A", Step::GiveBack { token: given_back.token }).await, Reply::LeaseLost);
+    on.fail("A", failed.token, AttemptOutcome::Failed).await;
+    on.clock.advance(PAUSE);
+    for _ in 0..5 {
+        let started = on.start_as("A", other.clone()).await;
+        assert_eq!(started.number, 2);
+        for _ in 0..2 {
+            assert_eq!(on.step("A", Step::GiveBack { token: started.token }).await, Reply::Recorded);
+        }
+        // Nobody has to pause, and the time to come back in begins again.
+        on.clock.advance(TTL - PAUSE);
+        assert_eq!(on.ledger.sweep(0, TTL).await.unwrap().died, []);
+    }
+    let last = on.start_as("A", other).await;
+    assert_eq!((last.number, on.step("A", complete(last.token, "1")).await), (2, Reply::Recorded));
+    assert_eq!(on.step("A", Step::GiveBack { token: last.token }).await, Reply::LeaseLost);
 }

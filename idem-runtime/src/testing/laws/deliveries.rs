@@ -186,6 +186,41 @@ pub async fn a_redrive_that_nobody_followed_can_be_undone(on: Arc<Subject>) {
     assert_eq!(on.step("B", restore(newer)).await, Reply::Recorded);
 }
 
+/// A redrive whose first claim was given back is waited for as before: it can be undone, other content is welcome, and it is a
+/// letter again when nobody comes.
+pub async fn a_redrive_given_back_is_one_that_nobody_followed(on: Arc<Subject>) {
+    let letter = on.kill("A").await.id;
+    let follow = async |message| {
+        let started = on.start_as("A", claim_of(message)).await;
+        assert_eq!(started.number, 1);
+        assert_eq!(on.step("A", restore(letter)).await, Reply::NotOpen, "it runs");
+        assert_eq!(on.step("A", forget(letter)).await, Reply::NotOpen, "it runs");
+        assert_eq!(on.step("A", bury(3)).await, Reply::Reused, "it runs");
+        started.token
+    };
+    on.step("A", redrive(letter)).await;
+    for message in [1, 2] {
+        let token = follow(message).await;
+        assert_eq!(on.step("A", Step::GiveBack { token }).await, Reply::Recorded);
+    }
+    assert_eq!(on.step("A", restore(letter)).await, Reply::Recorded);
+    assert_eq!(on.only_letter().await.id, letter);
+    assert_eq!(on.step("A", Step::Claim(claim_of(2))).await, Reply::Reused, "it is what it was");
+    on.step("A", redrive(letter)).await;
+    let token = follow(2).await;
+    on.step("A", Step::GiveBack { token }).await;
+    on.clock.advance(TTL);
+    on.ledger.sweep(0, TTL * 9).await.unwrap();
+    let again = on.only_letter().await;
+    assert_ne!(again.id, letter);
+    assert_eq!((again.reason, again.attempts.len()), (Reason::Abandoned, 0));
+    // Once an attempt has ended, there is nothing to undo.
+    on.step("A", redrive(again.id)).await;
+    let started = on.start("A").await;
+    on.fail("A", started.token, AttemptOutcome::Failed).await;
+    assert_eq!(on.step("A", restore(again.id)).await, Reply::NotOpen);
+}
+
 /// What could not be read stays that when it is re-armed: nobody came, it was restored, it came again, or nobody has to
 /// wait any longer.
 pub async fn a_rearmed_unreadable_message_is_what_it_was(on: Arc<Subject>) {

@@ -63,14 +63,41 @@ pub async fn a_clock_that_steps_back_does_not_lengthen_a_pause(on: Arc<Subject>)
     assert_eq!(on.start("A").await.number, 2);
 }
 
-/// A deploy that lowers the budget counts for messages that wait.
-pub async fn a_lowered_budget_counts_for_what_waits(on: Arc<Subject>) {
-    let started = on.start("A").await;
-    on.fail("A", started.token, AttemptOutcome::Failed).await;
+/// A deploy that lowers the budget, or allows no guess any more, kills nothing that waits: it has one more attempt, and that one
+/// is judged by what is allowed now. A claim that was never reported is judged by what was allowed when it was granted.
+pub async fn a_lowered_budget_takes_effect_with_the_next_attempt(on: Arc<Subject>) {
     let mut lower = claim();
-    lower.budget.retries = 0;
-    let Reply::Died(letter) = on.step("A", Step::Claim(lower)).await else { panic!("expected a letter") };
-    assert_eq!((letter.reason, letter.attempts.len()), (Reason::BudgetSpent, 1));
+    (lower.budget.retries, lower.budget.bury) = (0, true);
+    for outcome in [AttemptOutcome::Failed, AttemptOutcome::Dropped] {
+        let key = outcome.as_str();
+        for number in 1..=2 {
+            let started = on.start(key).await;
+            assert_eq!(started.number, number);
+            let Reply::Waiting { at } = on.fail(key, started.token, outcome).await else {
+                panic!("there are attempts left")
+            };
+            assert_eq!(on.step(key, Step::Claim(lower.clone())).await, Reply::NotYet { at });
+            on.clock.advance(PAUSE);
+        }
+        assert_eq!(on.ledger.sweep(0, TTL).await.unwrap().died, []);
+        let started = on.start_as(key, lower.clone()).await;
+        // Given back, it has the same attempt before it.
+        assert_eq!(on.step(key, Step::GiveBack { token: started.token }).await, Reply::Recorded);
+        assert_eq!(on.ledger.sweep(0, TTL).await.unwrap().died, []);
+        let started = on.start_as(key, lower.clone()).await;
+        assert_eq!(started.number, 3);
+        let Reply::Died(letter) = on.fail(key, started.token, AttemptOutcome::Failed).await else {
+            panic!("expected a letter")
+        };
+        assert_eq!((letter.reason, letter.attempts.len()), (Reason::BudgetSpent, 3));
+    }
+    on.start("never reported").await;
+    let started = on.start_as("never reported", lower.clone()).await;
+    assert_eq!(started.number, 2);
+    let Reply::Died(letter) = on.step("never reported", Step::Claim(claim())).await else {
+        panic!("expected a letter")
+    };
+    assert_eq!((letter.reason, letter.attempts.len()), (Reason::UnknownOutcome, 2));
 }
 
 /// A report whose answer was lost can be said again.

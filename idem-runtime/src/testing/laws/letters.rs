@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{PAUSE, Subject, TTL, claim, complete, discard, id, redrive};
+use super::{PAUSE, Subject, TTL, claim, complete, discard, failed, id, redrive};
 use crate::ledger::Filter;
 use crate::protocol::{
-    AttemptOutcome, By, Claim, Deed, Fingerprint, LetterState, Reason, Record, Reply, SettledAs, Started, Step,
+    AttemptOutcome, By, Claim, Deed, Failed, Fingerprint, LetterState, Reason, Record, Reply, SettledAs, Started, Step,
 };
 
 async fn open_letters(on: &Subject) -> usize {
@@ -163,11 +163,20 @@ pub async fn letters_are_listed_newest_first_by_the_page(on: Arc<Subject>) {
     assert_eq!(everything.iter().map(|letter| letter.id).collect::<Vec<_>>(), written);
 }
 
-/// A message that failed and never came again is somebody's business after its time to live.
+/// A message that failed and never came again is somebody's business when its pause has been over for its time to live, however
+/// long the pause was.
 pub async fn an_abandoned_message_becomes_a_letter(on: Arc<Subject>) {
+    let paused = on.start("B").await;
+    let failed = Failed { pause: TTL, ..failed(paused.token, AttemptOutcome::Failed) };
+    assert!(matches!(on.step("B", Step::Fail(failed)).await, Reply::Waiting { .. }));
+    on.clock.advance(TTL);
+    // The sweep is due at the same moment as the retry.
+    assert_eq!(on.ledger.sweep(0, TTL).await.unwrap().died, []);
+    let retried = on.start("B").await;
+    assert_eq!((retried.number, on.step("B", complete(retried.token, "1")).await), (2, Reply::Recorded));
     let started = on.start("A").await;
     on.fail("A", started.token, AttemptOutcome::Failed).await;
-    on.clock.advance(TTL - PAUSE);
+    on.clock.advance(TTL);
     assert_eq!(on.ledger.sweep(0, TTL).await.unwrap().died, []);
     on.clock.advance(PAUSE);
     let died = on.ledger.sweep(0, TTL).await.unwrap().died;
@@ -258,4 +267,24 @@ pub async fn an_edit_is_kept_with_what_was_before(on: Arc<Subject>) {
     assert_eq!(on.step("A", Step::Claim(claim())).await, Reply::Dead { letter, discarded: false });
     on.step("A", redrive(letter)).await;
     assert_eq!(on.step("A", edit("TEA-50")).await, Reply::NotOpen);
+}
+
+/// A letter that is forgotten, as closed ones are after their retention, is not opened again, whatever its record still says; and
+/// the record stays as it is.
+pub async fn a_forgotten_letter_is_not_restored(on: Arc<Subject>) {
+    let discarded = on.kill("discarded").await.id;
+    on.step("discarded", discard(discarded, "a test order")).await;
+    let redriven = on.kill("redriven").await.id;
+    on.step("redriven", redrive(redriven)).await;
+    on.clock.advance(PAUSE);
+    on.ledger.sweep(100, PAUSE).await.unwrap();
+    for (key, letter) in [("discarded", discarded), ("redriven", redriven)] {
+        assert_eq!(on.ledger.letter(letter).await.unwrap(), None);
+        let before = on.ledger.record(&id(key)).await.unwrap();
+        assert_eq!(on.step(key, Step::Restore { letter, by: By::default() }).await, Reply::NotOpen, "{key}");
+        assert_eq!(on.ledger.record(&id(key)).await.unwrap(), before, "{key}");
+    }
+    assert_eq!(open_letters(&on).await, 0);
+    assert_eq!(on.step("discarded", Step::Claim(claim())).await, Reply::Dead { letter: discarded, discarded: true });
+    assert_eq!(on.start("redriven").await.number, 1);
 }

@@ -56,11 +56,12 @@ macro_rules! ledger_laws {
             a_claim_without_a_fingerprint_looks_at_none
             odd_keys_do_not_meet
             a_step_happens_even_when_its_future_is_dropped
+            a_claim_given_back_was_no_attempt
             a_result_is_replayed_exactly
             large_values_come_back_whole
             a_failure_waits_for_its_pause
             a_clock_that_steps_back_does_not_lengthen_a_pause
-            a_lowered_budget_counts_for_what_waits
+            a_lowered_budget_takes_effect_with_the_next_attempt
             a_report_said_twice_is_recorded_once
             a_result_is_forgotten_after_its_time
             a_key_is_issued_once_until_it_lapses
@@ -86,6 +87,8 @@ macro_rules! ledger_laws {
             a_redriven_unreadable_message_is_forgotten
             a_discarded_unreadable_message_stays_out_for_its_time
             a_redrive_that_nobody_followed_can_be_undone
+            a_redrive_given_back_is_one_that_nobody_followed
+            a_forgotten_letter_is_not_restored
             a_rearmed_unreadable_message_is_what_it_was
             notes_are_written_together_and_read_in_order
             a_result_and_its_notes_are_one_write

@@ -23,7 +23,6 @@ mod fingerprint;
 mod handler;
 mod idem;
 mod issue;
-mod json;
 mod keeper;
 mod key;
 mod keyed;
@@ -37,6 +36,7 @@ mod outbox;
 mod panic;
 pub mod protocol;
 mod redact;
+mod written;
 
 pub use builder::Builder;
 pub use call::{Attempt, attempt};

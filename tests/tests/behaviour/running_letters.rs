@@ -49,7 +49,7 @@ async fn an_edited_letter_runs_and_its_duplicates_get_the_result() {
     let letters = idem.dead_letters().by("ann").because("the customer called");
     let letter = dead(&idem, order("A-1", 12)).await;
     let edited = letters.edit(&letter.id, json!({ "order": { "order_no": "A-1", "qty": 2 } }), "a typo").await.unwrap();
-    assert_eq!(edited.payload["order"]["qty"], 2);
+    assert_eq!(edited.payload.to_value().unwrap()["order"]["qty"], 2);
     assert_eq!(letters.run(&letter.id).await.unwrap(), Ran::Done(200.into()));
     assert_eq!(idem.scope(place(order("A-1", 2))).await.unwrap(), 200);
     let history = letters.get(&letter.id).await.unwrap().unwrap();
@@ -58,7 +58,9 @@ async fn an_edited_letter_runs_and_its_duplicates_get_the_result() {
     let by = |why: &str| By { who: Some("ann".into()), why: Some(why.into()) };
     let acts: Vec<_> = history.history.iter().map(|act| (act.deed.as_str(), &act.by)).collect();
     assert_eq!(acts, [("edited", &by("a typo")), ("redriven", &by("the customer called"))]);
-    assert!(matches!(&history.history[0].deed, Deed::Edited(before) if before["order"]["qty"] == 12));
+    assert!(
+        matches!(&history.history[0].deed, Deed::Edited(before) if before.to_value().unwrap()["order"]["qty"] == 12)
+    );
 }
 
 #[tokio::test]
@@ -115,7 +117,7 @@ async fn a_letter_is_run_once_and_only_by_who_can() {
     let both = futures_util::future::join(letters.run(&letter.id), letters.run(&letter.id)).await;
     for ran in [both.0, both.1] {
         assert!(
-            matches!(ran, Ok(Ran::Done(ref result)) if *result == 100)
+            matches!(ran, Ok(Ran::Done(ref result)) if result.as_str() == "100")
                 || matches!(ran, Err(Error::LetterClosed { .. }))
         );
     }
@@ -208,7 +210,7 @@ async fn what_is_redacted_is_filled_in_for_a_run_and_never_stored() {
 
     let whole = json!({ "order_no": "A-1", "card_no": "4111111111111111" });
     let edited = letters.edit(&letter.id, whole.clone(), "stored nowhere").await.unwrap();
-    assert_eq!(edited.payload["card_no"], idem_runtime::REDACTED);
+    assert_eq!(edited.payload.to_value().unwrap()["card_no"], idem_runtime::REDACTED);
     assert!(matches!(letters.run(&letter.id).await, Err(Error::Redacted { .. })));
 
     assert_eq!(letters.run_with(&letter.id, whole, "asked the customer").await.unwrap(), Ran::Done(16.into()));

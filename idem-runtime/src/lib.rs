@@ -23,6 +23,7 @@ mod fingerprint;
 mod handler;
 mod idem;
 mod issue;
+mod json;
 mod keeper;
 mod key;
 mod keyed;
@@ -36,7 +37,6 @@ mod outbox;
 mod panic;
 pub mod protocol;
 mod redact;
-mod written;
 
 pub use builder::Builder;
 pub use call::{Attempt, attempt};
@@ -49,6 +49,7 @@ pub use idem_macros::idempotent;
 pub use issue::{Issued, Issuer, Rule};
 /// A point in time.
 pub use jiff::Timestamp;
+pub use json::Json;
 pub use keyed::Keyed;
 pub use ledger::{Filter, Ledger, LedgerError, Note, Notes};
 pub use letters::{DeadLetters, Ran, Watch};
@@ -59,3 +60,4 @@ pub use redact::REDACTED;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod wait;
+mod written;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use idem_runtime::ledger::NoteChange;
-use idem_runtime::protocol::{Record, RecordId, SettledAs};
+use idem_runtime::protocol::{Record, SettledAs};
 use idem_runtime::{Act, By, DeadLetter, DeadLetterId, Deed, Error, LedgerError, LetterState};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -262,7 +262,7 @@ impl Inner {
 
     /// What a stop of the service left open of a letter that was redriven, if it left anything.
     async fn cut_off(&self, deed: BulkDeed, letter: &DeadLetter) -> Result<Option<&'static str>, ServiceError> {
-        let id = RecordId { handler: letter.handler.as_str().into(), key: letter.key.as_str().into() };
+        let id = letter.record_id();
         Ok(match deed {
             BulkDeed::Rearm | BulkDeed::Discard => None,
             BulkDeed::Run => match self.idem.record(&id).await? {

@@ -16,7 +16,7 @@ use crate::clock::{BoxFuture, until};
 use crate::current;
 use crate::error::Error;
 use crate::idem::Idem;
-use crate::protocol::{DeadLetter, DeadLetterId, LetterState, Phase, Reason, Record, RecordId, SettledAs, Step};
+use crate::protocol::{DeadLetter, DeadLetterId, LetterState, Phase, Record, RecordId, SettledAs, Step};
 
 /// One call of a handler with a letter's payload: its result as JSON, or its error's text.
 type Running = BoxFuture<'static, Result<Value, String>>;
@@ -159,8 +159,8 @@ impl DeadLetters {
         }
         let runner = self.inner().runners.0.read().get(&letter.handler).map(Arc::clone);
         let runner = runner.ok_or_else(|| Error::NoRunner { handler: letter.handler.clone() })?;
-        let record = RecordId { handler: letter.handler.as_str().into(), key: letter.key.as_str().into() };
-        let (step, unread) = (self.redriving(&letter), letter.reason == Reason::Undecodable);
+        let record = letter.record_id();
+        let (step, unread) = (self.redriving(&letter), letter.is_buried());
         let redriving = Arc::new(Redriving { id: record.clone(), step, begun: AtomicBool::new(false), unread });
         loop {
             let running = runner(arguments(&payload)).map_err(|problem| unfit(&letter, &problem))?;

@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::origin::Origin;
+use super::record::RecordId;
+use super::reused::Reused;
 use crate::codec;
 use crate::redact::is_redacted;
 
@@ -129,9 +131,29 @@ pub struct DeadLetter {
     #[n(16)]
     #[serde(default)]
     pub cut_from: Option<u64>,
+    /// The key of its record, where it is not the message's own: a [refused](crate::Idem::bury_refused) message's key stays
+    /// free, or is another message's.
+    #[n(17)]
+    #[serde(default)]
+    pub record_key: Option<String>,
+    /// The message that has the key, and where the two differ, where the [key was reused](Reason::KeyReused).
+    #[n(18)]
+    #[serde(default)]
+    pub reused: Option<Reused>,
 }
 
 impl DeadLetter {
+    /// What the letter's record is addressed by.
+    pub fn record_id(&self) -> RecordId {
+        let key = self.record_key.as_deref().unwrap_or(&self.key);
+        RecordId { handler: self.handler.as_str().into(), key: key.into() }
+    }
+
+    /// Whether no handler took the message: there was no attempt, and the payload is its bytes.
+    pub fn is_buried(&self) -> bool {
+        matches!(self.reason, Reason::Undecodable | Reason::KeyReused | Reason::Refused)
+    }
+
     /// The text of the last attempt's error, else why no handler could take the message.
     pub fn last_error(&self) -> Option<&str> {
         let attempted = self.attempts.iter().rev().find_map(|attempt| attempt.error.as_deref());
@@ -235,9 +257,15 @@ pub enum Reason {
     /// It happened, but its result cannot be turned into JSON.
     #[n(4)]
     ResultNotStorable,
-    /// No handler could take it: it cannot be decoded, has no key, is too large, or has another message's key.
+    /// No handler could take it: it cannot be decoded.
     #[n(5)]
     Undecodable,
+    /// Its key is another message's.
+    #[n(6)]
+    KeyReused,
+    /// Its handler refused it before any attempt: it has no key, is too large, or its key was not issued.
+    #[n(7)]
+    Refused,
 }
 
 impl fmt::Display for Reason {
@@ -249,6 +277,8 @@ impl fmt::Display for Reason {
             Reason::Abandoned => "abandoned",
             Reason::ResultNotStorable => "result not storable",
             Reason::Undecodable => "cannot be decoded",
+            Reason::KeyReused => "key reused",
+            Reason::Refused => "refused",
         })
     }
 }

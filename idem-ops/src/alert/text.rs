@@ -89,10 +89,15 @@ impl GroupStory {
 
 impl LetterStory {
     fn of(brief: &Brief, dashboard: Option<&Url>) -> Self {
-        let attempts = if brief.attempts == 1 { "attempt" } else { "attempts" };
+        let attempts = match brief.attempts {
+            // It was buried before any.
+            0 => String::new(),
+            1 => " after 1 attempt".to_owned(),
+            attempts => format!(" after {attempts} attempts"),
+        };
         Self {
             key: one_line(&brief.key, 120),
-            fate: format!("{} after {} {attempts}, died {}", brief.reason, brief.attempts, seconds(brief.died_at)),
+            fate: format!("{}{attempts}, died {}", brief.reason, seconds(brief.died_at)),
             error: brief.error.as_deref().map(|error| one_line(error, 300)).filter(|error| !error.is_empty()),
             link: dashboard.map(|url| page(url, brief)),
         }

@@ -18,6 +18,7 @@ mod outbox;
 mod panics_and_timeouts;
 mod redaction;
 mod redelivery;
+mod refused;
 mod reopening;
 mod replays;
 mod retries;

@@ -41,7 +41,7 @@ pub(super) async fn find(inner: &Inner, id: &RecordId, ours: Option<&[u8]>) -> R
 async fn content(inner: &Inner, letter: crate::protocol::DeadLetterId) -> Result<Option<Vec<u8>>, Error> {
     let letter = inner.ledger.letter(letter).await?;
     // The bytes of a buried one are in a form that is its broker's, and not its arguments.
-    Ok(letter.filter(|letter| !letter.is_buried()).map(|letter| letter.payload.to_string().into_bytes()))
+    Ok(letter.filter(|letter| !letter.is_buried()).map(|letter| letter.payload.as_str().into()))
 }
 
 /// Where two payloads differ, without what is redacted in either. They are compared as they are written, so that no digit

@@ -6,15 +6,15 @@ use super::decide::{Change, Decision, Facts, LetterChange, keep};
 use super::letter::{DeadLetter, LetterState, Reason};
 use super::record::{Live, Record, RecordId, Redriven, Settled, SettledAs};
 use super::step::{Bury, Reply};
+use crate::json::Json;
 
 /// To Dead, for this reason.
 pub(super) fn bury(live: Live, reason: Reason, facts: &Facts) -> Decision {
+    let arguments = live.redriven.as_ref().and_then(|before| before.arguments);
     let mut settled = live.settle(facts.now, live.number(), SettledAs::Dead(facts.letter));
     let mut letter = DeadLetter {
         id: facts.letter,
-        // What was stored came out of serde_json; what does not parse all the same is shown as it is.
-        payload: serde_json::from_slice(&live.payload)
-            .unwrap_or_else(|_| String::from_utf8_lossy(&live.payload).into_owned().into()),
+        payload: Json::stored(&live.payload),
         handler: live.handler.to_string(),
         key: live.key.to_string(),
         reason,
@@ -30,6 +30,7 @@ pub(super) fn bury(live: Live, reason: Reason, facts: &Facts) -> Decision {
         origin: live.origin.map(Arc::unwrap_or_clone),
         error: None,
         cut_from: None,
+        arguments,
         record_key: None,
         reused: None,
     };
@@ -84,6 +85,7 @@ pub(super) fn bury_unread(id: &RecordId, record: Option<Record>, buried: &Bury, 
         origin: Some(buried.origin.clone()),
         error: None,
         cut_from: None,
+        arguments: None,
         record_key: None,
         reused: None,
     };

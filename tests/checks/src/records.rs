@@ -79,6 +79,7 @@ fn redriven(from: &mut Unstructured<'_>) -> Result<Redriven> {
         fingerprint: fingerprint(from)?,
         attempts: from.arbitrary()?,
         unread: maybe(from, unread)?,
+        arguments: from.arbitrary()?,
     })
 }
 

@@ -54,8 +54,8 @@ pub use letters::{DeadLetters, Ran, Watch};
 pub use observe::describe_metrics;
 pub use outbox::{Outbox, Outgoing, Queued};
 pub use protocol::{
-    Act, AttemptOutcome, By, DeadLetter, DeadLetterId, Deed, Difference, Holder, LetterState, Origin, PastAttempt, Reason,
-    Reused,
+    Act, AttemptOutcome, By, DeadLetter, DeadLetterId, Deed, Difference, Holder, LetterState, Origin, PastAttempt,
+    Reason, Reused,
 };
 pub use redact::REDACTED;
 #[cfg(feature = "testing")]

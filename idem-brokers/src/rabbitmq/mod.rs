@@ -48,7 +48,12 @@ pub struct RabbitMq {
 impl RabbitMq {
     /// A queue of the broker at an `amqp://` or `amqps://` address.
     pub fn queue(url: impl Into<String>, queue: impl Into<String>) -> Self {
-        Self { url: url.into(), queue: queue.into(), properties: ConnectionProperties::default(), as_it_is: Arc::default() }
+        Self {
+            url: url.into(),
+            queue: queue.into(),
+            properties: ConnectionProperties::default(),
+            as_it_is: Arc::default(),
+        }
     }
 
     /// The queue is there, however it was made; where it is not, connecting fails.
@@ -94,7 +99,10 @@ async fn declare(connection: &Connection, queue: &str, as_it_is: &AtomicBool) ->
             Err(error) if is_made_otherwise(&error) => {}
             made => return made.map_err(failed("make the queue")),
         }
-        tracing::info!(queue, "the queue was made with other arguments, and is taken as it is: say so with `as_it_is()`");
+        tracing::info!(
+            queue,
+            "the queue was made with other arguments, and is taken as it is: say so with `as_it_is()`"
+        );
         as_it_is.store(true, Relaxed);
     }
     let look = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };

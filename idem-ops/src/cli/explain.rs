@@ -37,7 +37,10 @@ fn page(story: &Story, out: Out) -> Result<String, Problem> {
         let _ = writeln!(text, "\n{table}");
     }
     if story.at_least {
-        let _ = writeln!(text, "\nLetters that are older than those in the index were not looked through: `idem dlq list --key`");
+        let _ = writeln!(
+            text,
+            "\nLetters that are older than those in the index were not looked through: `idem dlq list --key`"
+        );
     }
     Ok(text)
 }

@@ -137,9 +137,7 @@ impl Watching {
             let Some(reused) = &letter.reused else { continue };
             // It may have been at work when the other one came.
             let holder = RecordId { handler: letter.handler.as_str().into(), key: letter.key.as_str().into() };
-            let is_done = |record| {
-                matches!(record, Some(Record::Settled(Settled { end: SettledAs::Done(_), .. })))
-            };
+            let is_done = |record| matches!(record, Some(Record::Settled(Settled { end: SettledAs::Done(_), .. })));
             if reused.is_done() || is_done(self.idem.record(&holder).await?) {
                 waits.insert(letter.id);
             }
@@ -180,8 +178,9 @@ pub(super) fn grouped(letters: &[(DeadLetterId, Option<DeadLetter>)]) -> BTreeMa
     for letter in letters.iter().rev().filter_map(|(_, letter)| letter.as_ref()) {
         let error = kind_of_error(letter);
         let name = hashed(&[&letter.handler, &error]);
-        let gathered = groups.entry(format!("{name:032x}")).or_insert_with(|| {
-            Gathered { told: Group::new(&letter.handler, error, 0, letter.died_at), letters: Vec::new() }
+        let gathered = groups.entry(format!("{name:032x}")).or_insert_with(|| Gathered {
+            told: Group::new(&letter.handler, error, 0, letter.died_at),
+            letters: Vec::new(),
         });
         gathered.letters.push(letter.id);
         let group = &mut gathered.told;

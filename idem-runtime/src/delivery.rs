@@ -10,7 +10,7 @@ use crate::call::Frame;
 use crate::current;
 use crate::error::Error;
 use crate::idem::Idem;
-use crate::protocol::Origin;
+use crate::protocol::{Origin, Reason};
 
 /// After how long a message comes again that is held up by something which has no end of its own to tell: the same
 /// message in work elsewhere, a ledger that cannot be asked.
@@ -42,11 +42,8 @@ pub enum Verdict {
         after: Duration,
     },
     /// It will never be right: its key is empty or too long, or belongs to another content, or it is too large. Nothing ran,
-    /// and nothing is recorded: [bury](Idem::bury) it, and the broker may forget it.
-    Refused {
-        /// What is wrong with it, for the letter.
-        error: String,
-    },
+    /// and nothing is recorded: [bury](Idem::bury_refused) it, and the broker may forget it.
+    Refused(Box<Refusal>),
     /// Nothing can be recorded now: the ledger cannot do its work, or this Idem was closed. The broker brings it again, and
     /// no more messages are to be taken for a while.
     Unavailable {
@@ -55,6 +52,45 @@ pub enum Verdict {
     },
     /// No handler with `#[idempotent]` was called: nothing is known.
     Unknown,
+}
+
+/// Why a message will never be right, and whose it is: what [`Idem::bury_refused`] makes its letter of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Refusal {
+    /// The name of the handler that refused it.
+    pub handler: String,
+    /// The message's idempotency key, where it has one.
+    pub key: Option<String>,
+    /// What the letter gives as the reason.
+    pub reason: Reason,
+    /// What is wrong with the message.
+    pub error: String,
+    /// The arguments as the ledger would have stored them, to be compared with those of the message that has the key.
+    pub(crate) payload: Option<Arc<[u8]>>,
+}
+
+impl Refusal {
+    /// A message of this handler that is [refused](Reason::Refused), and what is wrong with it.
+    pub fn new(handler: impl Into<String>, error: impl Into<String>) -> Self {
+        let (handler, error) = (handler.into(), error.into());
+        Self { handler, key: None, reason: Reason::Refused, error, payload: None }
+    }
+
+    /// Its idempotency key.
+    #[must_use]
+    pub fn key(mut self, key: impl Into<String>) -> Self {
+        self.key = Some(key.into());
+        self
+    }
+
+    /// What an error of idem's own says of a message.
+    fn of(error: &Error) -> Box<Self> {
+        let reason = if matches!(error, Error::KeyReused { .. }) { Reason::KeyReused } else { Reason::Refused };
+        let key = error.key().filter(|key| !key.is_empty()).map(str::to_owned);
+        let (handler, error) = (error.handler().unwrap_or_default().to_owned(), error.to_string());
+        Box::new(Self { handler, key, reason, error, payload: None })
+    }
 }
 
 impl Verdict {
@@ -68,15 +104,24 @@ impl Verdict {
             Error::InvalidKey { .. }
             | Error::KeyReused { .. }
             | Error::NotIssued { .. }
-            | Error::PayloadTooLarge { .. } => Self::Refused { error: error.to_string() },
+            | Error::PayloadTooLarge { .. } => Self::Refused(Refusal::of(error)),
             _ => Self::Again { after: SOON },
         }
+    }
+
+    /// What it means that a call with these arguments is refused.
+    pub(crate) fn of_call(error: &Error, payload: &Arc<[u8]>) -> Self {
+        let mut verdict = Self::of(error);
+        if let Self::Refused(refusal) = &mut verdict {
+            refusal.payload = Some(Arc::clone(payload));
+        }
+        verdict
     }
 
     /// What an error of idem's own means, from a call that got no further than its arguments.
     pub(crate) fn of_arguments(error: &Error) -> Self {
         match error {
-            Error::Codec { .. } => Self::Refused { error: error.to_string() },
+            Error::Codec { .. } => Self::Refused(Refusal::of(error)),
             error => Self::of(error),
         }
     }
@@ -98,7 +143,7 @@ impl Verdict {
             (bad @ Self::Unavailable { .. }, _) | (_, bad @ Self::Unavailable { .. }) => bad,
             (Self::Again { after }, Self::Again { after: later }) => Self::Again { after: after.max(later) },
             (again @ Self::Again { .. }, _) | (_, again @ Self::Again { .. }) => again,
-            (refused @ Self::Refused { .. }, _) | (_, refused @ Self::Refused { .. }) => refused,
+            (refused @ Self::Refused(_), _) | (_, refused @ Self::Refused(_)) => refused,
             (Self::Settled, Self::Settled) => Self::Settled,
         }
     }

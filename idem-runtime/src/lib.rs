@@ -41,7 +41,7 @@ mod redact;
 pub use builder::Builder;
 pub use call::{Attempt, attempt};
 pub use clock::{BoxFuture, Clock};
-pub use delivery::{Delivered, Verdict};
+pub use delivery::{Delivered, Refusal, Verdict};
 pub use error::Error;
 pub use idem::Idem;
 #[cfg(feature = "macros")]
@@ -55,7 +55,10 @@ pub use ledger::{Filter, Ledger, LedgerError, Note, Notes};
 pub use letters::{DeadLetters, Ran, Watch};
 pub use observe::describe_metrics;
 pub use outbox::{Outbox, Outgoing, Queued};
-pub use protocol::{Act, AttemptOutcome, By, DeadLetter, DeadLetterId, Deed, LetterState, Origin, PastAttempt, Reason};
+pub use protocol::{
+    Act, AttemptOutcome, By, DeadLetter, DeadLetterId, Deed, Difference, Holder, LetterState, Origin, PastAttempt,
+    Reason, Reused,
+};
 pub use redact::REDACTED;
 #[cfg(feature = "testing")]
 pub mod testing;

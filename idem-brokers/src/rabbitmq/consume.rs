@@ -37,7 +37,7 @@ impl Consuming {
     pub(super) async fn open(rabbitmq: &RabbitMq, prefetch: usize) -> Result<Self, BrokerError> {
         let queue = &*rabbitmq.queue;
         let connection = connect(&rabbitmq.url, rabbitmq.properties.clone()).await?;
-        declare(&connection, queue).await?;
+        declare(&connection, queue, &rabbitmq.as_it_is).await?;
         let publishing = connection.create_channel().await.map_err(failed("open a channel"))?;
         publishing.confirm_select(ConfirmSelectOptions::default()).await.map_err(failed("turn confirms on"))?;
         let channel = connection.create_channel().await.map_err(failed("open a channel"))?;

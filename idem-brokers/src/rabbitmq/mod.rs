@@ -4,6 +4,9 @@ mod again;
 mod consume;
 mod publish;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
 pub use consume::{Consuming, Handed};
 use lapin::options::QueueDeclareOptions;
 use lapin::types::{AMQPValue, FieldTable};
@@ -17,7 +20,8 @@ use crate::error::BrokerError;
 ///
 /// One that is not there is made: a durable quorum queue, whose delivery limit is out of the way, for idem counts the
 /// attempts. One that is there is taken as it is: a limit of its own makes the broker drop messages, or send them to its
-/// dead-letter exchange, before idem's budget is spent.
+/// dead-letter exchange, before idem's budget is spent. Say [`as_it_is`](Self::as_it_is) of a queue that was made with other
+/// arguments: otherwise each process asks for it once with these, and the client logs the broker's no as an error.
 ///
 /// A failed attempt's message waits in a queue beside it, `orders.again.5000ms`, whose time to live leads back.
 ///
@@ -37,12 +41,25 @@ pub struct RabbitMq {
     url: String,
     queue: String,
     properties: ConnectionProperties,
+    /// It is there, with arguments of its own.
+    as_it_is: Arc<AtomicBool>,
 }
 
 impl RabbitMq {
     /// A queue of the broker at an `amqp://` or `amqps://` address.
     pub fn queue(url: impl Into<String>, queue: impl Into<String>) -> Self {
-        Self { url: url.into(), queue: queue.into(), properties: ConnectionProperties::default() }
+        Self {
+            url: url.into(),
+            queue: queue.into(),
+            properties: ConnectionProperties::default(),
+            as_it_is: Arc::default(),
+        }
+    }
+
+    /// The queue is there, however it was made; where it is not, connecting fails.
+    pub fn as_it_is(self) -> Self {
+        self.as_it_is.store(true, Relaxed);
+        self
     }
 
     /// How to connect: a name for the connection, a way to authenticate. Reconnecting is the consumer's.
@@ -71,23 +88,36 @@ async fn connect(url: &str, properties: ConnectionProperties) -> Result<Connecti
 }
 
 /// Makes the queue where it is not there.
-async fn declare(connection: &Connection, queue: &str) -> Result<(), BrokerError> {
-    let channel = connection.create_channel().await.map_err(failed("open a channel"))?;
-    let look = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-    let looked = channel.queue_declare(queue.into(), look, FieldTable::default()).await;
-    match looked {
-        Err(error) if is_not_found(&error) => {}
-        // The broker closes a channel on which it had to say no, and only then.
-        looked => {
-            let _ = channel.close(200, "done".into()).await;
-            return looked.map(drop).map_err(failed("find the queue"));
+///
+/// The broker closes the channel of a question whose answer is no, and its client logs that as an error. So a queue is asked
+/// for as it would be made, which answers both where there is none and where there is one of ours.
+async fn declare(connection: &Connection, queue: &str, as_it_is: &AtomicBool) -> Result<(), BrokerError> {
+    if !as_it_is.load(Relaxed) {
+        let mut arguments = quorum();
+        arguments.insert("x-delivery-limit".into(), AMQPValue::LongInt(i32::MAX));
+        match ask(connection, queue, QueueDeclareOptions::durable(), arguments).await {
+            Err(error) if is_made_otherwise(&error) => {}
+            made => return made.map_err(failed("make the queue")),
         }
+        tracing::info!(
+            queue,
+            "the queue was made with other arguments, and is taken as it is: say so with `as_it_is()`"
+        );
+        as_it_is.store(true, Relaxed);
     }
-    let channel = connection.create_channel().await.map_err(failed("open a channel"))?;
-    let mut arguments = quorum();
-    arguments.insert("x-delivery-limit".into(), AMQPValue::LongInt(i32::MAX));
-    let made = channel.queue_declare(queue.into(), QueueDeclareOptions::durable(), arguments).await;
-    made.map_err(failed("make the queue"))?;
+    let look = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+    ask(connection, queue, look, FieldTable::default()).await.map_err(failed("find the queue"))
+}
+
+/// Declares a queue on a channel of its own.
+async fn ask(
+    connection: &Connection,
+    queue: &str,
+    options: QueueDeclareOptions,
+    arguments: FieldTable,
+) -> lapin::Result<()> {
+    let channel = connection.create_channel().await?;
+    channel.queue_declare(queue.into(), options, arguments).await?;
     let _ = channel.close(200, "done".into()).await;
     Ok(())
 }
@@ -98,8 +128,8 @@ fn quorum() -> FieldTable {
     arguments
 }
 
-fn is_not_found(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::ProtocolError(error) if error.get_id() == 404)
+fn is_made_otherwise(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::ProtocolError(error) if error.get_id() == 406)
 }
 
 fn failed(doing: &'static str) -> impl Fn(Error) -> BrokerError {

@@ -140,7 +140,8 @@ impl<S: Source, T: Send + 'static> Consumer<S, T> {
         self.ordered_by(T::lane)
     }
 
-    /// The handler's name in dead letters of messages that no handler could take; the source's name by default.
+    /// The handler's name in dead letters of messages that cannot be decoded or whose header contradicts their content; the
+    /// source's name by default. A message that a handler refuses has that handler's name.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self

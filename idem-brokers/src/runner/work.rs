@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use idem_runtime::{Delivered, Idem, Verdict};
+use idem_runtime::{Delivered, Idem, Refusal, Verdict};
 use tokio::time::{Instant, interval_at, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -49,6 +49,13 @@ pub(super) struct Reading<T> {
     pub(super) order: Option<Part<T>>,
     /// Its key, which its header must not contradict.
     pub(super) key: Option<Part<T>>,
+}
+
+/// Why a message is a dead letter without an attempt.
+enum Unfit<'a> {
+    /// What is wrong with its bytes.
+    Undecodable(&'a str),
+    Refused(&'a Refusal),
 }
 
 /// What the broker is to be told.
@@ -117,14 +124,15 @@ impl<T: Send + 'static> Work<T> {
     }
 
     /// Where its header names another key than its content has.
-    fn contradiction<D: Delivery>(&self, delivery: &D, message: &T) -> Option<String> {
+    fn contradiction<D: Delivery>(&self, delivery: &D, message: &T) -> Option<Refusal> {
         let key = self.reading.key.as_ref()?;
         let origin = delivery.origin();
         let (_, said) = origin.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case(KEY_HEADER))?;
         let Ok(key) = catch_unwind(AssertUnwindSafe(|| key(message))) else {
-            return Some("its key cannot be read: `Keyed::key` panicked".to_owned());
+            return Some(Refusal::new(&self.name, "its key cannot be read: `Keyed::key` panicked"));
         };
-        (key != *said).then(|| format!("its header `{KEY_HEADER}` names the key `{said}`, and its content `{key}`"))
+        let error = || format!("its header `{KEY_HEADER}` names the key `{said}`, and its content `{key}`");
+        (key != *said).then(|| Refusal::new(&self.name, error()).key(key.as_str()))
     }
 
     async fn work<D: Delivery>(&self, delivery: &D, decoded: Result<T, String>, turn: &mut Placed) -> Told {
@@ -132,15 +140,18 @@ impl<T: Send + 'static> Work<T> {
             Ok(message) => message,
             Err(error) => {
                 let error = format!("cannot be decoded: {error}");
-                return self.bury(delivery, &error, Outcome::Undecodable).await;
+                return self.bury(delivery, Unfit::Undecodable(&error)).await;
             }
         };
         let turn = match turn {
             Ok(turn) => turn.as_mut(),
-            Err(error) => return self.bury(delivery, error, Outcome::Refused).await,
+            Err(error) => {
+                let refusal = Refusal::new(&self.name, error.as_str());
+                return self.bury(delivery, Unfit::Refused(&refusal)).await;
+            }
         };
-        if let Some(error) = self.contradiction(delivery, &message) {
-            return self.bury(delivery, &error, Outcome::Refused).await;
+        if let Some(refusal) = self.contradiction(delivery, &message) {
+            return self.bury(delivery, Unfit::Refused(&refusal)).await;
         }
         let keeps_its_place = turn.is_some();
         if let Some(turn) = turn
@@ -184,7 +195,7 @@ impl<T: Send + 'static> Work<T> {
                 tracing::error!(source = self.source, error, ?pause, "nothing can be recorded; no messages are taken");
                 Told::Retry(pause)
             }
-            Verdict::Refused { error } => self.bury(delivery, &error, Outcome::Refused).await,
+            Verdict::Refused(refusal) => self.bury(delivery, Unfit::Refused(&refusal)).await,
             // No handler of idem's was called.
             _ => match output.unwrap_or_else(|_| Err("it panicked".to_owned())) {
                 Ok(()) => Told::Ack(Outcome::Settled),
@@ -197,13 +208,22 @@ impl<T: Send + 'static> Work<T> {
     }
 
     /// Makes a dead letter of a message that no handler can take.
-    async fn bury<D: Delivery>(&self, delivery: &D, error: &str, outcome: Outcome) -> Told {
+    async fn bury<D: Delivery>(&self, delivery: &D, unfit: Unfit<'_>) -> Told {
         let (bytes, origin) = (delivery.payload(), delivery.origin());
         // Two messages may carry one id, and both are kept; one message that comes twice is one letter.
         let hash = blake3::hash(bytes).to_hex();
-        let key =
-            origin.message_id.as_ref().map_or_else(|| hash[..32].to_owned(), |id| format!("{id} {}", &hash[..16]));
-        match self.idem.bury(&self.name, &key, bytes, origin, error).await {
+        let id = origin.message_id.as_ref().map_or_else(|| hash[..32].to_owned(), |id| format!("{id} {}", &hash[..16]));
+        let (error, outcome, buried) = match unfit {
+            Unfit::Undecodable(error) => {
+                let buried = self.idem.bury(&self.name, &id, bytes, origin, error).await;
+                (error, Outcome::Undecodable, buried)
+            }
+            Unfit::Refused(refusal) => {
+                let buried = self.idem.bury_refused(refusal, &id, bytes, origin).await;
+                (refusal.error.as_str(), Outcome::Refused, buried)
+            }
+        };
+        match buried {
             Ok(letter) => {
                 tracing::warn!(source = self.source, %letter, error, "a message that no handler can take is a dead letter");
                 Told::Ack(outcome)

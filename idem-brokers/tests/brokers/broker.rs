@@ -19,6 +19,8 @@ pub(crate) trait Broker: Send + Sync + 'static {
     const KIND: &'static Kind;
     /// Whether its messages can be read again from the beginning.
     const REWINDS: bool;
+    /// Whether a consumer makes what it consumes where it is not there.
+    const MAKES: bool = true;
     /// Whether its messages outlive its being killed.
     const OUTLIVES: bool = true;
     /// Whether a client that runs goes by what it knows itself, and only one that starts asks the broker where to begin.
@@ -34,6 +36,11 @@ pub(crate) trait Broker: Send + Sync + 'static {
 
     /// One more consumer of the same group.
     fn source(&self) -> Self::Source;
+
+    /// What a service consumes that starts before there is a queue.
+    fn first_source(&self) -> impl Future<Output = anyhow::Result<Self::Source>> + Send {
+        async { Ok(self.source()) }
+    }
 
     fn publisher(&self) -> Self::Publisher;
 

@@ -1,6 +1,7 @@
 //! A consumer or a producer in a process of its own, which is this program again: it can be killed as a machine kills.
 
 use std::env;
+use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -26,11 +27,16 @@ pub(crate) enum Job {
     Produce,
     /// It places the orders that come.
     Consume,
+    /// The same, the first time that there is a consumer.
+    FirstStart,
     /// The first order hangs when it is in the table and not in the ledger.
     HangsInTheBody,
     /// The first order hangs when it is in the ledger and not acked.
     HangsBeforeTheAck,
 }
+
+/// Where the errors are that a first start logs, its own and its client's.
+pub(crate) const ERRORS: &str = "stderr";
 
 /// A child's process. Dropped, it is killed.
 pub(crate) struct Process(Child);
@@ -40,6 +46,9 @@ pub(crate) fn start<B: Broker>(address: &str, queue: &str, folder: &Path, job: J
     let mut command = Command::new(env::current_exe().unwrap());
     command.args([B::NAME, address, queue]).arg(folder).arg(format!("{job:?}"));
     command.env(VARIABLE, "1").stdin(Stdio::piped()).stdout(Stdio::null());
+    if job == Job::FirstStart {
+        command.env("RUST_LOG", "error").stderr(File::create(folder.join(ERRORS)).unwrap());
+    }
     Process(command.spawn().unwrap())
 }
 
@@ -83,6 +92,7 @@ impl Task {
             "Produce" => Job::Produce,
             "HangsInTheBody" => Job::HangsInTheBody,
             "HangsBeforeTheAck" => Job::HangsBeforeTheAck,
+            "FirstStart" => Job::FirstStart,
             _ => Job::Consume,
         };
         Some(Self { broker, address, queue, folder: folder.into(), job })
@@ -151,7 +161,8 @@ async fn produce<B: Broker>(broker: &B, queue: &str, shop: &Shop, folder: &Path)
 async fn consume<B: Broker>(broker: &B, shop: Arc<Shop>, folder: &Path, job: Job) {
     let idem = Idem::open(folder.join("ledger")).unwrap();
     let work = Arc::clone(&shop);
-    let consumer = Consumer::new(&idem, broker.source()).in_flight(32).start(move |order: PlaceOrder| {
+    let source = if job == Job::FirstStart { broker.first_source().await.unwrap() } else { broker.source() };
+    let consumer = Consumer::new(&idem, source).in_flight(32).start(move |order: PlaceOrder| {
         let shop = Arc::clone(&work);
         async move {
             if job == Job::HangsInTheBody {

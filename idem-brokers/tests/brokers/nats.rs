@@ -55,6 +55,10 @@ impl Broker for Subject {
         Nats::stream(&self.address, &self.name).durable(self.durable).ack_wait(Duration::from_secs(2))
     }
 
+    async fn first_source(&self) -> anyhow::Result<Nats> {
+        Ok(self.source().or_make([self.name.as_str()]))
+    }
+
     fn publisher(&self) -> JetStream {
         JetStream::at(&self.address)
     }

@@ -2,13 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper that cannot go on fails its test")]
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use idem_brokers::testing::Queue;
-use idem_brokers::{Consumer, Message, State};
-use idem_runtime::{Error, Filter, Reason, idempotent};
+use idem_brokers::{Consumer, KEY_HEADER, Message, State};
+use idem_runtime::{Error, Filter, Keyed, Reason, idempotent};
 use idem_test_support::{DEADLINE, within};
 use tokio::sync::Semaphore;
 
@@ -273,6 +274,60 @@ async fn what_panics_before_an_attempt_is_one_letter_at_once_and_holds_nothing_u
     );
     assert!(key.contains("idempotency key cannot be read"), "{key}");
     assert!(order.contains("its order cannot be read"), "{order}");
+}
+
+#[derive(Clone, serde::Serialize, serde::Deserialize)]
+struct Parcel {
+    order_no: String,
+    weight: u32,
+}
+
+impl Keyed for Parcel {
+    fn key(&self) -> String {
+        self.order_no.clone()
+    }
+}
+
+#[idempotent(name = "parcels.send", key = "parcel.order_no")]
+async fn send(parcel: Parcel) -> Result<u32, Error> {
+    Ok(parcel.weight)
+}
+
+#[tokio::test]
+async fn what_is_refused_is_a_letter_of_its_own_key_handler_and_reason() {
+    let (idem, queue) = (idem_runtime::testing::temporary().unwrap(), Queue::new("parcels"));
+    let parcel = |order_no: &str, weight: u32| {
+        Message::new("parcels", format!(r#"{{"order_no":"{order_no}","weight":{weight}}}"#))
+    };
+    let consumer = Consumer::new(&idem, queue.clone()).name("the consumer").in_flight(1).keyed().start(send);
+    queue.push(parcel("A-1", 2).id("m-1"));
+    within(queue.until_empty()).await;
+    // Another content under its key; the same from a producer that gives each copy an id; no key; two keys; no parcel.
+    queue.push(parcel("A-1", 3).id("m-2"));
+    queue.push(parcel("A-1", 3).id("m-3"));
+    queue.push(parcel("", 4).id("m-4"));
+    queue.push(parcel("A-2", 5).header(KEY_HEADER, "A-3"));
+    queue.push(Message::new("parcels", "{}").id("m-6"));
+    within(queue.until_empty()).await;
+    within(consumer.stop(DEADLINE)).await;
+    let letters = idem.dead_letters().list(&Filter::default()).await.unwrap();
+    let seen: BTreeSet<_> = letters
+        .iter()
+        .map(|letter| {
+            // An id of the broker's has a hash after it.
+            let key = letter.key.split(' ').next().unwrap();
+            format!("{} {key}: {}", letter.handler, letter.reason)
+        })
+        .collect();
+    let expected = [
+        "the consumer m-6: cannot be decoded",
+        "parcels.send A-1: key reused",
+        "parcels.send m-4: refused",
+        "the consumer A-2: refused",
+    ];
+    assert_eq!((letters.len(), seen), (4, expected.map(str::to_owned).into()));
+    let found = idem.dead_letters().list(&Filter::default().key("A-1")).await.unwrap();
+    assert!(found.len() == 1 && found[0].reused.as_ref().is_some_and(|reused| reused.is_done()), "{found:?}");
 }
 
 #[tokio::test]

@@ -25,7 +25,7 @@ pub struct Notice {
     pub groups: Vec<Group>,
     /// Open dead letters in all, told of here or not.
     pub open: u64,
-    /// Where people look and act; letters are below it at `letters/<id>`. Only `http` and `https` are linked.
+    /// Where people look and act, the prefix of a nested dashboard included; letters are below it at `letters/<id>`. Only `http` and `https` are linked.
     pub dashboard: Option<Url>,
 }
 

@@ -23,7 +23,7 @@ pub(crate) struct Story {
     pub(crate) more: Option<String>,
     /// How many letters wait in all.
     pub(crate) open: String,
-    /// The dashboard, or the letter's page when there is one letter.
+    /// The dashboard's overview, or the letter's page when there is one letter.
     pub(crate) link: Option<Url>,
     pub(crate) id: String,
 }
@@ -52,7 +52,8 @@ impl Story {
         let hidden: u64 = notice.groups.iter().skip(GROUPS).map(|group| group.count).sum();
         let link = match notice.groups.as_slice() {
             [group] if told == 1 && group.newest.len() == 1 => dashboard.map(|url| page(url, &group.newest[0])),
-            _ => dashboard.cloned(),
+            // Not its root: where it is nested, that has no slash at its end, and an address that is given often has.
+            _ => dashboard.map(|url| below(url, &["overview"])),
         };
         Self {
             subject: subject(notice),
@@ -89,10 +90,15 @@ impl GroupStory {
 
 impl LetterStory {
     fn of(brief: &Brief, dashboard: Option<&Url>) -> Self {
-        let attempts = if brief.attempts == 1 { "attempt" } else { "attempts" };
+        let attempts = match brief.attempts {
+            // It was buried before any.
+            0 => String::new(),
+            1 => " after 1 attempt".to_owned(),
+            attempts => format!(" after {attempts} attempts"),
+        };
         Self {
             key: one_line(&brief.key, 120),
-            fate: format!("{} after {} {attempts}, died {}", brief.reason, brief.attempts, seconds(brief.died_at)),
+            fate: format!("{}{attempts}, died {}", brief.reason, seconds(brief.died_at)),
             error: brief.error.as_deref().map(|error| one_line(error, 300)).filter(|error| !error.is_empty()),
             link: dashboard.map(|url| page(url, brief)),
         }
@@ -203,9 +209,13 @@ fn seconds(time: Timestamp) -> String {
 
 /// The letter's page below the dashboard's address.
 fn page(dashboard: &Url, brief: &Brief) -> Url {
+    below(dashboard, &["letters", &brief.id.to_string()])
+}
+
+fn below(dashboard: &Url, path: &[&str]) -> Url {
     let mut url = dashboard.clone();
-    if let Ok(mut path) = url.path_segments_mut() {
-        path.pop_if_empty().extend(["letters", &brief.id.to_string()]);
+    if let Ok(mut segments) = url.path_segments_mut() {
+        segments.pop_if_empty().extend(path);
     }
     url
 }

@@ -27,6 +27,9 @@ use crate::service::Service;
 
 /// The dashboard of an Idem, to be nested in a service's own router or served alone.
 ///
+/// Where it is nested, `Monitor::dashboard` gets the prefix too, or the links in alerts lead to nothing; the first page that
+/// is asked for says in the log where the dashboard is.
+///
 /// Nothing in it can be seen without `auth`, but `/healthz`. Serve it with
 /// `into_make_service_with_connect_info::<SocketAddr>()`, so that failed logins are counted by address, and behind TLS
 /// where it leaves the machine.

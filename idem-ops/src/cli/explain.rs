@@ -36,6 +36,12 @@ fn page(story: &Story, out: Out) -> Result<String, Problem> {
         }
         let _ = writeln!(text, "\n{table}");
     }
+    if story.at_least {
+        let _ = writeln!(
+            text,
+            "\nLetters that are older than those in the index were not looked through: `idem dlq list --key`"
+        );
+    }
     Ok(text)
 }
 
@@ -64,7 +70,7 @@ fn now(state: &KeyState) -> String {
 }
 
 fn is_bad(event: &Event) -> bool {
-    matches!(event.what, EventKind::Ended { .. } | EventKind::Died { .. })
+    matches!(event.what, EventKind::Ended { .. } | EventKind::Died { .. } | EventKind::Refused { .. })
 }
 
 fn told(event: &Event) -> (String, String) {
@@ -80,6 +86,10 @@ fn told(event: &Event) -> (String, String) {
             (format!("attempt {attempt} ended"), format!("{outcome}{unseen}{error}"))
         }
         EventKind::Died { reason } => ("became a dead letter".to_owned(), reason.to_string()),
+        EventKind::Refused { reason, error } => {
+            let error = error.as_deref().map(|error| format!(": {}", shown::lines(error))).unwrap_or_default();
+            ("another message with this key became a dead letter".to_owned(), format!("{reason}{error}"))
+        }
         EventKind::Redriven { who, why } => ("redriven".to_owned(), by(who.as_deref(), why.as_deref())),
         EventKind::Discarded { who, why } => ("discarded".to_owned(), by(who.as_deref(), why.as_deref())),
         EventKind::Restored { who, why } => ("restored".to_owned(), by(who.as_deref(), why.as_deref())),

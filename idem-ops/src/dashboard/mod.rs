@@ -21,9 +21,11 @@ mod visit;
 
 use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request};
+use axum::extract::{DefaultBodyLimit, OriginalUri, Request};
+use axum::http::request::Parts;
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -41,6 +43,22 @@ struct Shared {
     service: Service,
     auth: Auth,
     sessions: Sessions,
+    /// Whether it was said where the dashboard is.
+    said: AtomicBool,
+}
+
+impl Shared {
+    /// Says once under which prefix people reach it: what makes the links in alerts is elsewhere, and has to know it.
+    fn say_where(&self, parts: &Parts) {
+        let asked = parts.extensions.get::<OriginalUri>().map(|uri| uri.path()).unwrap_or_default();
+        let prefix = asked.strip_suffix(parts.uri.path()).unwrap_or_default();
+        if !prefix.is_empty() && !self.said.swap(true, Ordering::Relaxed) {
+            tracing::info!(
+                prefix,
+                "the dashboard is nested: the address given to `Monitor::dashboard` needs this prefix"
+            );
+        }
+    }
 }
 
 impl Deref for Dashboard {
@@ -53,7 +71,8 @@ impl Deref for Dashboard {
 
 /// The pages, wherever they are nested.
 pub(crate) fn pages(service: Service, auth: Auth) -> Router {
-    let dashboard = Dashboard(Arc::new(Shared { service, auth, sessions: Sessions::default() }));
+    let dashboard =
+        Dashboard(Arc::new(Shared { service, auth, sessions: Sessions::default(), said: AtomicBool::new(false) }));
     let inside = Router::new()
         .route("/overview", get(overview::show))
         .route("/letters", get(letters::show))
@@ -99,7 +118,7 @@ async fn to_the_end(request: Request, next: Next) -> Response {
 
 /// The bare address, with or without a slash at its end.
 async fn home(request: Request) -> Response {
-    let original = request.extensions().get::<axum::extract::OriginalUri>().map(|uri| uri.path().to_owned());
+    let original = request.extensions().get::<OriginalUri>().map(|uri| uri.path().to_owned());
     let folder = original.as_deref().and_then(|path| path.rsplit('/').next()).unwrap_or_default();
     if folder.is_empty() {
         page::redirect("./", "overview")

@@ -117,6 +117,9 @@ fn in_words(at: Timestamp, letter: Option<DeadLetterId>, what: &EventKind) -> Ev
             )
         }
         EventKind::Died { reason } => ("bad", format!("It became a dead letter: {reason}"), None),
+        EventKind::Refused { reason, error } => {
+            ("warn", format!("Another message with this key became a dead letter: {reason}"), error.clone())
+        }
         EventKind::Redriven { who, why } => ("", by("redrove it", who.as_deref()), why.clone()),
         EventKind::Discarded { who, why } => ("", by("discarded it", who.as_deref()), why.clone()),
         EventKind::Restored { who, why } => ("", by("undid the discard", who.as_deref()), why.clone()),

@@ -45,6 +45,7 @@ pub(super) async fn door(State(dashboard): State<Dashboard>, request: Request, n
     if parts.method != Method::GET && parts.method != Method::HEAD && !is_same_origin(&parts) {
         return ELSEWHERE.into_response();
     }
+    dashboard.say_where(&parts);
     let root = root(parts.uri.path());
     let known = cookie(&parts.headers).and_then(|cookie| dashboard.sessions.find(&cookie, Instant::now()));
     let (session, new) = match (known, dashboard.auth.checks()) {

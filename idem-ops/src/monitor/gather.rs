@@ -1,9 +1,10 @@
 //! From letters that nobody was told of to notices.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use idem_runtime::ledger::{NoteChange, untold};
+use idem_runtime::protocol::{Record, RecordId, Settled, SettledAs};
 use idem_runtime::{DeadLetter, DeadLetterId, Error, LedgerError, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -52,14 +53,24 @@ impl Watching {
         if letters.is_empty() {
             return Ok(false);
         }
+        let waits = self.that_can_wait(&letters).await?;
+        let urgent = |id: &DeadLetterId| !waits.contains(id);
+        // What can wait goes with the next digest, and makes none before its time.
+        let oldest = letters.iter().filter_map(|(_, letter)| letter.as_ref()).map(|letter| letter.died_at).min();
+        if letters.iter().all(|(id, _)| !urgent(id))
+            && oldest.is_some_and(|oldest| !over(oldest, now, self.policy.digest_every))
+        {
+            return Ok(false);
+        }
         let groups = grouped(&letters);
         let mut changes = Vec::new();
         let mut new = Vec::new();
         for (id, group) in &groups {
             let place = format!("alerts/groups/{id}");
             let known: Option<Known> = get(&notes, &place).await?;
-            if known.is_none_or(|known| over(known.last, now, self.policy.group_forgotten_after)) {
-                new.push(group.clone());
+            let is_new = known.is_none_or(|known| over(known.last, now, self.policy.group_forgotten_after));
+            if is_new && group.letters.iter().any(urgent) {
+                new.push(id.clone());
             }
             changes.push(put(place, &Known { last: now })?);
         }
@@ -74,12 +85,13 @@ impl Watching {
         };
         changes.push(put(TOLD.to_owned(), &told)?);
         // All that is untold goes along: nobody waits for a digest that tells what could be told now.
-        let notice = self.notice(kind, now, groups.into_values().collect()).await?;
+        let notice = self.notice(kind, now, groups.into_values().map(|group| group.told).collect()).await?;
         changes.extend(self.addressed(&notice, false)?);
         for (id, letter) in &letters {
             changes.push((untold(*id), None));
             if let Some(letter) = letter
                 && self.policy.escalate_after.is_some()
+                && urgent(id)
             {
                 changes.push(stays_open::watch(letter)?);
             }
@@ -115,6 +127,24 @@ impl Watching {
         Ok(found)
     }
 
+    /// The letters of messages whose key is that of one which is done: that work is not waiting for anybody.
+    async fn that_can_wait(
+        &self,
+        letters: &[(DeadLetterId, Option<DeadLetter>)],
+    ) -> Result<HashSet<DeadLetterId>, Error> {
+        let mut waits = HashSet::new();
+        for letter in letters.iter().filter_map(|(_, letter)| letter.as_ref()) {
+            let Some(reused) = &letter.reused else { continue };
+            // It may have been at work when the other one came.
+            let holder = RecordId { handler: letter.handler.as_str().into(), key: letter.key.as_str().into() };
+            let is_done = |record| matches!(record, Some(Record::Settled(Settled { end: SettledAs::Done(_), .. })));
+            if reused.is_done() || is_done(self.idem.record(&holder).await?) {
+                waits.insert(letter.id);
+            }
+        }
+        Ok(waits)
+    }
+
     pub(super) async fn notice(&self, kind: NoticeKind, now: Timestamp, groups: Vec<Group>) -> Result<Notice, Error> {
         let mut notice = Notice::new(kind, &self.service, now);
         notice.groups = groups;
@@ -135,16 +165,25 @@ impl Watching {
     }
 }
 
+/// A group, and all its letters.
+pub(super) struct Gathered {
+    pub(super) told: Group,
+    letters: Vec<DeadLetterId>,
+}
+
 /// Letters by handler and kind of error, under a short name of the group.
-pub(super) fn grouped(letters: &[(DeadLetterId, Option<DeadLetter>)]) -> BTreeMap<String, Group> {
-    let mut groups = BTreeMap::<String, Group>::new();
+pub(super) fn grouped(letters: &[(DeadLetterId, Option<DeadLetter>)]) -> BTreeMap<String, Gathered> {
+    let mut groups = BTreeMap::<String, Gathered>::new();
     // Newest first, as they are shown.
     for letter in letters.iter().rev().filter_map(|(_, letter)| letter.as_ref()) {
         let error = kind_of_error(letter);
         let name = hashed(&[&letter.handler, &error]);
-        let group = groups
-            .entry(format!("{name:032x}"))
-            .or_insert_with(|| Group::new(&letter.handler, error, 0, letter.died_at));
+        let gathered = groups.entry(format!("{name:032x}")).or_insert_with(|| Gathered {
+            told: Group::new(&letter.handler, error, 0, letter.died_at),
+            letters: Vec::new(),
+        });
+        gathered.letters.push(letter.id);
+        let group = &mut gathered.told;
         group.count += 1;
         group.since = group.since.min(letter.died_at);
         if group.newest.len() < SHOWN {

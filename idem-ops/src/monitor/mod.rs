@@ -90,7 +90,8 @@ impl Monitor {
         self
     }
 
-    /// Where people look and act, for the links.
+    /// Where people look and act, for the links: the dashboard's whole address, with the prefix that it is nested at, as in
+    /// `https://orders.example.com/ops`.
     pub fn dashboard(mut self, url: Url) -> Self {
         self.dashboard = Some(url);
         self

@@ -6,6 +6,9 @@ use std::time::Duration;
 ///
 /// The first letter at once; then at most one digest each period, grouped by handler and kind of error; at once again
 /// when a group appears that was not there before.
+///
+/// A message whose key is that of one which is done can wait: it goes with a digest, and is not told again when it stays
+/// open.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub struct Policy {

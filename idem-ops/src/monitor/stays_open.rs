@@ -50,7 +50,7 @@ impl Watching {
             changes.push((note.key, None));
         }
         if !late.is_empty() {
-            let groups = grouped(&late).into_values().collect();
+            let groups = grouped(&late).into_values().map(|group| group.told).collect();
             let notice = self.notice(NoticeKind::Escalation, now, groups).await?;
             changes.extend(self.addressed(&notice, true)?);
             changes.push(put(LAST.to_owned(), &now)?);

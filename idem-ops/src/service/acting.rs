@@ -1,6 +1,6 @@
 //! What people do: each act under its letter's lock, with an entry in the audit log before and after it.
 
-use idem_runtime::{DeadLetter, DeadLetterId, Error, Json, LetterState, Ran, Reason};
+use idem_runtime::{DeadLetter, DeadLetterId, Error, Json, LetterState, Ran};
 use uuid::Uuid;
 
 use super::audit::{AuditEntry, Deed, Outcome};
@@ -90,7 +90,7 @@ impl Acting {
     /// message) or is nested deeper than [`Json::DEEPEST`], `why` is empty or over 4 KiB, or the ledger refuses.
     pub async fn edit(&self, id: &DeadLetterId, payload: Json, why: &str) -> Result<LetterView, ServiceError> {
         // What no handler could take may be any text.
-        if !payload.is_string() || self.service.inner.known(id).await?.reason != Reason::Undecodable {
+        if !payload.is_string() || !self.service.inner.known(id).await?.is_buried() {
             object(&payload)?;
         }
         let letters = self.service.inner.idem.dead_letters().by(&self.who);

@@ -24,6 +24,16 @@ pub enum Selection {
     Filter(LetterQuery),
 }
 
+impl Selection {
+    /// Those that are named one by one.
+    pub(super) fn ids(&self) -> &[DeadLetterId] {
+        match self {
+            Self::Ids(ids) => ids,
+            Self::Group { .. } | Self::Filter(_) => &[],
+        }
+    }
+}
+
 /// What a bulk act does to each of its letters.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -93,6 +103,9 @@ pub struct Bulk {
     pub state: BulkState,
     /// How many letters it takes.
     pub total: u64,
+    /// Whether there were older letters than the index held, which `total` did not count. They have their turn all the same.
+    #[serde(default)]
+    pub at_least: bool,
     /// Letters that were re-armed, published, ran and succeeded, or were discarded.
     pub done: u64,
     /// Letters that ran and failed, or to which it could not be done.

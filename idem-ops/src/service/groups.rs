@@ -25,8 +25,11 @@ pub struct GroupPage {
     pub total: u64,
     /// How many open letters there are in all of them.
     pub open: u64,
-    /// Whether the index has seen every letter; until then counts are too small.
+    /// Whether the letters have been read through since the start; until then counts are too small.
     pub complete: bool,
+    /// Whether there are older letters than the index holds, which are not counted here.
+    #[serde(default)]
+    pub at_least: bool,
 }
 
 /// Open letters of one handler with one kind of error.

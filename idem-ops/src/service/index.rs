@@ -16,13 +16,13 @@ use super::groups::{Group, GroupPage};
 use super::letters::{LetterQuery, StateFilter};
 use crate::alert::kind_of_error;
 
-/// Older letters than so many are not in the index, so that it stays under 200 MB.
+/// Older letters than so many are not in the index unless said otherwise, so that it stays under 200 MB.
 pub(super) const MOST: usize = 1_000_000;
 
-#[derive(Default)]
 pub(super) struct Index {
     letters: Mutex<Letters>,
     hasher: RandomState,
+    most: usize,
 }
 
 #[derive(Default)]
@@ -35,7 +35,34 @@ struct Letters {
     open: u64,
     /// Grows with every change, so that a page read before one does not undo it.
     version: u64,
-    complete: bool,
+    reach: Reach,
+}
+
+/// How far back the index goes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// The first walk is not through.
+    #[default]
+    Unknown,
+    /// It holds every letter.
+    Whole,
+    /// It is full: it holds this letter and every one that is newer.
+    Down(DeadLetterId),
+}
+
+impl Reach {
+    /// Whether the walk is through: what the index holds it holds without gaps.
+    pub(super) fn is_known(self) -> bool {
+        self != Self::Unknown
+    }
+
+    /// The oldest letter that it holds, where there may be older ones.
+    pub(super) fn floor(self) -> Option<DeadLetterId> {
+        match self {
+            Self::Down(floor) => Some(floor),
+            Self::Unknown | Self::Whole => None,
+        }
+    }
 }
 
 /// A handler and a kind of error.
@@ -86,14 +113,19 @@ struct Entry {
 pub(super) struct Found {
     pub(super) ids: Vec<DeadLetterId>,
     pub(super) total: u64,
-    pub(super) complete: bool,
+    pub(super) reach: Reach,
 }
 
 impl Index {
-    /// How many open letters it knows, and whether it knows all.
-    pub(super) fn open(&self) -> (u64, bool) {
+    /// One that holds at most so many letters, the newest.
+    pub(super) fn of(most: usize) -> Self {
+        Self { letters: Mutex::default(), hasher: RandomState::default(), most: most.max(1) }
+    }
+
+    /// How many open letters it holds, and how far back it goes.
+    pub(super) fn open(&self) -> (u64, Reach) {
         let letters = self.letters.lock();
-        (letters.open, letters.complete)
+        (letters.open, letters.reach)
     }
 
     pub(super) fn groups_count(&self) -> u64 {
@@ -111,7 +143,11 @@ impl Index {
     /// A letter as it stands in the ledger now.
     pub(super) fn put(&self, letter: &DeadLetter) {
         let key = self.hasher.hash_one(&letter.key);
-        self.letters.lock().put(letter, key);
+        let mut letters = self.letters.lock();
+        if letters.reach.floor().is_none_or(|floor| letter.id >= floor) {
+            letters.put(letter, key);
+            letters.make_room(self.most);
+        }
     }
 
     /// A letter that is no longer in the ledger.
@@ -119,8 +155,9 @@ impl Index {
         self.letters.lock().remove(id);
     }
 
-    /// A page of the walk: what stands in the ledger right before `after`, as read at `version`.
-    pub(super) fn merge(&self, after: Option<DeadLetterId>, page: &[DeadLetter], last: bool, version: u64) {
+    /// A page of the walk: what stands in the ledger right before `after`, as read at `version`. Says whether the walk is
+    /// through, because this is the last page or the index is full down to it.
+    pub(super) fn merge(&self, after: Option<DeadLetterId>, page: &[DeadLetter], last: bool, version: u64) -> bool {
         let mut letters = self.letters.lock();
         let lower = match page.last() {
             Some(oldest) if !last => Bound::Included(oldest.id),
@@ -145,7 +182,20 @@ impl Index {
                 letters.put(letter, key);
             }
         }
-        letters.complete |= last;
+        let full = letters.make_room(self.most);
+        let oldest = letters.all.first_key_value().map(|(id, _)| *id);
+        match (oldest, page.last().map(|letter| letter.id)) {
+            (Some(oldest), Some(down_to)) if full && down_to <= oldest => letters.reach = Reach::Down(oldest),
+            _ if last => letters.reach = Reach::Whole,
+            (_, down_to) => {
+                // There was room again, and what was read below the floor is held too.
+                if let (Some(floor), Some(down_to)) = (letters.reach.floor(), down_to) {
+                    letters.reach = Reach::Down(floor.min(down_to));
+                }
+                return false;
+            }
+        }
+        true
     }
 
     /// The ids a query asks for, newest first, and how many there are in all. `below` and `most` replace the query's own
@@ -156,12 +206,12 @@ impl Index {
             query.handler.as_ref().is_none_or(|handler| *handler == kind.handler)
                 && query.error.as_ref().is_none_or(|error| *error == kind.error)
         };
-        let complete = letters.complete;
+        let reach = letters.reach;
         let Some(key) = &query.key else {
             let kinds = letters.kinds.iter().filter(|(kind, _)| of_kind(kind));
             let sets: Vec<_> = kinds.flat_map(|(_, ids)| ids.fitting(query.state)).collect();
             let total = sets.iter().map(|ids| ids.len() as u64).sum();
-            return Found { ids: newest(&sets, below, most), total, complete };
+            return Found { ids: newest(&sets, below, most), total, reach };
         };
         let hash = self.hasher.hash_one(key);
         let [first, last] = [[0; 16], [0xff; 16]].map(DeadLetterId::from_bytes);
@@ -171,7 +221,7 @@ impl Index {
         let total = ids.len() as u64;
         ids.retain(|id| below.is_none_or(|below| *id < below));
         ids.truncate(most);
-        Found { ids, total, complete }
+        Found { ids, total, reach }
     }
 
     pub(super) fn groups(&self, handler: Option<&str>, most: usize) -> GroupPage {
@@ -193,7 +243,8 @@ impl Index {
             newest: ids.iter().rev().take(5).copied().collect(),
             can_run: false,
         });
-        GroupPage { groups: groups.collect(), total, open, complete: letters.complete }
+        let (complete, at_least) = (letters.reach.is_known(), letters.reach.floor().is_some());
+        GroupPage { groups: groups.collect(), total, open, complete, at_least }
     }
 }
 
@@ -230,6 +281,21 @@ impl Letters {
         self.keys.insert((key, letter.id));
         let version = self.version;
         self.all.insert(letter.id, Entry { kind, key, state: letter.state, died_at: letter.died_at, version });
+    }
+
+    /// Lets the oldest go where there are too many; says whether there is no room for more.
+    fn make_room(&mut self, most: usize) -> bool {
+        while self.all.len() > most
+            && let Some(oldest) = self.all.first_key_value().map(|(id, _)| *id)
+        {
+            self.remove(oldest);
+            if self.reach.is_known()
+                && let Some((oldest, _)) = self.all.first_key_value()
+            {
+                self.reach = Reach::Down(*oldest);
+            }
+        }
+        self.all.len() >= most
     }
 
     fn remove(&mut self, id: DeadLetterId) {
@@ -272,7 +338,7 @@ mod tests {
                 letter(number as u128, handlers[mixed % 3], &format!("A-{}", mixed % 7), states[mixed / 3 % 3])
             })
             .collect();
-        let index = Index::default();
+        let index = Index::of(MOST);
         letters.iter().for_each(|letter| index.put(letter));
         index.forget(letters[7].id);
         index.put(&letters[9]);
@@ -304,7 +370,7 @@ mod tests {
         const COUNT: u128 = 20_000;
         let letters: Vec<_> =
             (0..COUNT).map(|number| letter(number, "orders.place", &format!("A-{number}"), "open")).collect();
-        let index = Index::default();
+        let index = Index::of(MOST);
         // As the walk brings them: newest first.
         let taken = allocation_counter::measure(|| letters.iter().rev().for_each(|letter| index.put(letter)));
         let each = u128::try_from(taken.bytes_current).unwrap() / COUNT;

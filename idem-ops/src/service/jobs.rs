@@ -141,9 +141,12 @@ impl Inner {
             let why = format!("cannot be begun: {running} bulk acts are running; wait for one, or cancel one");
             return Err(ServiceError::Invalid { field: "selection", why });
         }
-        let total = match &asked.selection {
-            Selection::Ids(ids) => ids.len() as u64,
-            selection => query(selection).map_or(0, |query| self.index.find(&query, None, 0).total),
+        let (total, at_least) = match query(&asked.selection) {
+            None => (asked.selection.ids().len() as u64, false),
+            Some(query) => {
+                let found = self.index.find(&query, None, 0);
+                self.total(&query, found.total, found.reach.floor().is_some()).await?
+            }
         };
         let at = self.idem.clock().now();
         let bulk = Bulk {
@@ -152,6 +155,7 @@ impl Inner {
             asked,
             state: BulkState::Running,
             total,
+            at_least,
             done: 0,
             failed: 0,
             skipped: 0,

@@ -63,14 +63,18 @@ impl StateFilter {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct LetterPage {
-    /// At most as many as were asked for.
+    /// At most as many as were asked for: fewer, or none, where older letters than the index holds were looked through and
+    /// few fit.
     pub letters: Vec<LetterLine>,
     /// What to ask for `after` to get the next page; nothing on the last one.
     pub next: Option<DeadLetterId>,
-    /// How many there are on all pages, as far as the index knows.
+    /// How many there are on all pages, as far as is known.
     pub total: u64,
-    /// Whether the index has seen every letter; until then there may be more, and totals are too small.
+    /// Whether the letters have been read through since the start; until then there may be more, and totals are too small.
     pub complete: bool,
+    /// Whether there are older letters than the index holds, which `total` does not count. The pages go on through them.
+    #[serde(default)]
+    pub at_least: bool,
 }
 
 /// A letter in one line of a list: no payload, so that a page stays small.

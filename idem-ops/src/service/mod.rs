@@ -91,19 +91,25 @@ impl Service {
     ///
     /// It is the one that owns the Idem's handlers: bulk acts that a stop cut off go on here.
     pub fn new(idem: Idem) -> Self {
-        Self::of(idem, true)
+        Self::of(idem, true, index::MOST)
     }
 
     /// A service for who only looks, such as a command on the folder of a service that is stopped: nothing changes unless
     /// it is asked for here. Bulk acts that a stop cut off are shown as they stand and left to [`Service::new`], whose
     /// handlers they may need; they can be cancelled, and others begun.
     pub fn looking(idem: Idem) -> Self {
-        Self::of(idem, false)
+        Self::of(idem, false, index::MOST)
     }
 
-    fn of(idem: Idem, goes_on: bool) -> Self {
+    /// [`new`](Self::new) with an index of at most so many letters, the newest: about 200 bytes each. It is 1,000,000 unless
+    /// said. Older letters are read from the ledger, page by page, and are not counted.
+    pub fn indexing(idem: Idem, letters: usize) -> Self {
+        Self::of(idem, true, letters)
+    }
+
+    fn of(idem: Idem, goes_on: bool, most: usize) -> Self {
         let inner = Arc::new(Inner {
-            index: index::Index::default(),
+            index: index::Index::of(most),
             journal: journal::Journal::new(idem.clone()),
             locks: locks::Locks::default(),
             jobs: Arc::default(),

@@ -1,16 +1,21 @@
 //! What people ask: pages of letters, one letter, groups.
 
-use idem_runtime::{DeadLetter, DeadLetterId, Deed, LetterState, Origin};
+use idem_runtime::{DeadLetter, DeadLetterId, Deed, Error, Filter, LetterState, Origin, Reason};
 
 use super::error::ServiceError;
 use super::groups::{GroupPage, GroupQuery};
 use super::journal::limit;
-use super::letters::{LetterLine, LetterPage, LetterQuery, LetterView};
+use super::letters::{LetterLine, LetterPage, LetterQuery, LetterView, StateFilter};
 use super::{Inner, Service};
 use crate::alert::kind_of_error;
 
+/// Letters that one page looks at beyond the index, and how many are read from the ledger at once.
+const OLDER: usize = 10_000;
+const OLDER_AT_ONCE: usize = 256;
+
 impl Service {
-    /// One page of letters, newest first: found in the index, read from the ledger.
+    /// One page of letters, newest first: found in the index, read from the ledger. Letters that are older than those in the
+    /// index are looked through 10,000 a page.
     ///
     /// # Errors
     /// `limit` is out of range, or the ledger cannot be read.
@@ -20,7 +25,7 @@ impl Service {
         let letters = self.inner.idem.dead_letters();
         let mut lines = Vec::new();
         let mut below = query.after;
-        loop {
+        let (total, reach) = loop {
             // One more tells whether there is another page.
             let found = self.inner.index.find(query, below, limit + 1);
             let read = found.ids.len();
@@ -37,12 +42,22 @@ impl Service {
                 }
             }
             if lines.len() > limit || read <= limit {
-                let more = lines.len() > limit;
-                lines.truncate(limit);
-                let next = lines.last().filter(|_| more).map(|line| line.id);
-                return Ok(LetterPage { letters: lines, next, total: found.total, complete: found.complete });
+                break (found.total, found.reach);
             }
+        };
+        let (mut next, floor) = (None, reach.floor());
+        if let Some(floor) = floor.filter(|_| lines.len() <= limit) {
+            let from = below.map_or(floor, |below| below.min(floor));
+            let older = self.inner.older(query, from, limit + 1 - lines.len()).await?;
+            lines.extend(older.letters.iter().map(|letter| self.inner.line(letter)));
+            next = older.looked_at;
         }
+        if lines.len() > limit {
+            lines.truncate(limit);
+            next = lines.last().map(|line| line.id);
+        }
+        let (total, at_least) = self.inner.total(query, total, floor.is_some()).await?;
+        Ok(LetterPage { letters: lines, next, total, complete: reach.is_known(), at_least })
     }
 
     /// One letter in full.
@@ -93,7 +108,48 @@ impl LetterQuery {
     }
 }
 
+/// Letters older than those in the index.
+pub(super) struct Older {
+    pub(super) letters: Vec<DeadLetter>,
+    /// The last one that was looked at, where there are more to look at.
+    pub(super) looked_at: Option<DeadLetterId>,
+}
+
 impl Inner {
+    /// Looks through the ledger itself, from here on: for so many letters at most, and no further than one page's work.
+    pub(super) async fn older(&self, query: &LetterQuery, below: DeadLetterId, most: usize) -> Result<Older, Error> {
+        let letters = self.idem.dead_letters();
+        let (mut found, mut after, mut seen) = (Vec::new(), below, 0);
+        loop {
+            let filter = Filter::default().after(after).limit(OLDER_AT_ONCE);
+            // The ledger keeps open letters apart from those that are history.
+            let filter = if query.state == StateFilter::Open { filter } else { filter.any_state() };
+            let page = letters.list(&filter).await?;
+            let last = page.len() < OLDER_AT_ONCE;
+            for letter in page {
+                (after, seen) = (letter.id, seen + 1);
+                if query.takes(&letter) {
+                    found.push(letter);
+                }
+                if found.len() == most {
+                    return Ok(Older { letters: found, looked_at: Some(after) });
+                }
+            }
+            if last || seen >= OLDER {
+                return Ok(Older { letters: found, looked_at: (!last).then_some(after) });
+            }
+        }
+    }
+
+    /// How many letters fit, and whether that leaves out older ones than the index holds.
+    pub(super) async fn total(&self, query: &LetterQuery, known: u64, older: bool) -> Result<(u64, bool), Error> {
+        let all_open = LetterQuery { after: None, limit: None, ..query.clone() } == LetterQuery::default();
+        if older && all_open {
+            return Ok((self.idem.dead_letters().count_open().await?, false));
+        }
+        Ok((known, older))
+    }
+
     pub(super) fn line(&self, letter: &DeadLetter) -> LetterLine {
         let why_not = self.why_not(letter);
         LetterLine {
@@ -125,7 +181,7 @@ impl Inner {
                 )
             })
         };
-        closed(letter).or_else(unknown).or_else(|| not_whole(letter))
+        closed(letter).or_else(unknown).or_else(|| not_whole(letter)).or_else(|| key_reused(letter))
     }
 
     /// Why the letter's message cannot be published back from here, if it cannot.
@@ -163,10 +219,20 @@ fn not_whole(letter: &DeadLetter) -> Option<String> {
     })
 }
 
+/// The message's key is another's, and nobody has given it one of its own.
+fn key_reused(letter: &DeadLetter) -> Option<String> {
+    (letter.reason == Reason::KeyReused && !edited(letter)).then(|| {
+        "its key is another message's: edit the payload so that it has a key of its own, and run that; or discard it".to_owned()
+    })
+}
+
+fn edited(letter: &DeadLetter) -> bool {
+    letter.history.iter().any(|act| matches!(act.deed, Deed::Edited(_)))
+}
+
 /// The message was too large to be stored, and nobody has completed it.
 fn cut_off(letter: &DeadLetter) -> Option<String> {
-    let edited = letter.history.iter().any(|act| matches!(act.deed, Deed::Edited(_)));
-    letter.cut_from.filter(|_| !edited).map(|size| {
+    letter.cut_from.filter(|_| !edited(letter)).map(|size| {
         format!(
             "it holds only the beginning of its message, which has {size} bytes: edit it so that it is whole, or publish \
              the message from where it came from"

@@ -19,6 +19,9 @@ pub struct Story {
     pub now: KeyState,
     /// All its letters, newest first, at most 500.
     pub letters: Vec<LetterLine>,
+    /// Whether there are older letters than the index holds, which were not looked through for it.
+    #[serde(default)]
+    pub at_least: bool,
     /// What is known to have happened, the first event first.
     pub events: Vec<Event>,
 }
@@ -144,6 +147,13 @@ pub enum EventKind {
     Died {
         /// Why.
         reason: Reason,
+    },
+    /// A message with the key was refused, and is a dead letter beside it.
+    Refused {
+        /// Why.
+        reason: Reason,
+        /// What is wrong with it.
+        error: Option<String>,
     },
     /// A person re-armed it.
     Redriven {

@@ -28,7 +28,14 @@ impl Service {
         };
         let found = self.inner.index.find(&query, None, LONGEST_PAGE);
         let (mut letters, mut events) = (Vec::new(), Vec::new());
-        for id in found.ids {
+        let mut ids = found.ids;
+        // The one that counts, should it be older than the index goes back.
+        if let Some(Record::Settled(Settled { end: SettledAs::Dead(id) | SettledAs::Discarded(id), .. })) = &record
+            && !ids.contains(id)
+        {
+            ids.push(*id);
+        }
+        for id in ids {
             // Two keys may have one hash.
             if let Some(letter) = self.inner.idem.dead_letters().get(&id).await?
                 && letter.key == key
@@ -45,17 +52,23 @@ impl Service {
         }
         // Stable: what has one time stays in the order in which it was told.
         events.sort_by_key(|event| event.at);
-        Ok(Story { handler: handler.to_owned(), key: key.to_owned(), now: state, letters, events })
+        let at_least = found.reach.floor().is_some();
+        Ok(Story { handler: handler.to_owned(), key: key.to_owned(), now: state, letters, at_least, events })
     }
 }
 
 fn of_letter(letter: &DeadLetter, events: &mut Vec<Event>) {
     let mut tell = |at, what| events.push(Event { at, letter: Some(letter.id), what });
-    tell(letter.first_seen, EventKind::Came);
-    for attempt in &letter.attempts {
-        of_attempt(attempt, &mut tell);
+    if letter.record_key.is_some() {
+        let (reason, error) = (letter.reason, letter.error.clone());
+        tell(letter.died_at, EventKind::Refused { reason, error });
+    } else {
+        tell(letter.first_seen, EventKind::Came);
+        for attempt in &letter.attempts {
+            of_attempt(attempt, &mut tell);
+        }
+        tell(letter.died_at, EventKind::Died { reason: letter.reason });
     }
-    tell(letter.died_at, EventKind::Died { reason: letter.reason });
     for Act { at, by: By { who, why }, deed, .. } in &letter.history {
         let (who, why) = (who.clone(), why.clone());
         let what = match deed {

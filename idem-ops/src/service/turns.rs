@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use idem_runtime::ledger::NoteChange;
-use idem_runtime::protocol::{Record, RecordId, SettledAs};
+use idem_runtime::protocol::{Record, SettledAs};
 use idem_runtime::{Act, By, DeadLetter, DeadLetterId, Deed, Error, LedgerError, LetterState};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -44,14 +44,24 @@ impl Job {
         Ok((key, Some(value)))
     }
 
-    /// The letters that come next, newest first.
-    fn next(&self, inner: &Inner, most: usize) -> Vec<DeadLetterId> {
+    /// The letters that come next, newest first. Where none was found yet, and there are more to look through, the cursor
+    /// moves on.
+    async fn next(&mut self, inner: &Inner, most: usize) -> Result<Comes, Error> {
         let comes = |id: &DeadLetterId| self.cursor.is_none_or(|cursor| *id < cursor);
-        match &self.bulk.asked.selection {
-            Selection::Ids(ids) => ids.iter().copied().filter(comes).take(most).collect(),
-            selection => {
-                let (Some(query), Some(newest)) = (query(selection), self.newest) else { return Vec::new() };
-                inner.index.find(&query, Some(self.cursor.unwrap_or(successor(newest))), most).ids
+        let Some(query) = query(&self.bulk.asked.selection) else {
+            let ids = self.bulk.asked.selection.ids().iter().copied();
+            return Ok(Comes::of(ids.filter(comes).take(most).collect()));
+        };
+        let Some(newest) = self.newest else { return Ok(Comes::Nothing) };
+        let below = self.cursor.unwrap_or(successor(newest));
+        let found = inner.index.find(&query, Some(below), most);
+        let Some(floor) = found.reach.floor().filter(|_| found.ids.is_empty()) else { return Ok(Comes::of(found.ids)) };
+        let older = inner.older(&query, below.min(floor), most).await?;
+        match older.looked_at.filter(|_| older.letters.is_empty()) {
+            None => Ok(Comes::of(older.letters.iter().map(|letter| letter.id).collect())),
+            looked_at => {
+                self.cursor = looked_at;
+                Ok(Comes::Later)
             }
         }
     }
@@ -71,6 +81,24 @@ impl Job {
                 self.problem(letter, error.clone());
             }
             Outcome::Begun => self.bulk.skipped += 1,
+        }
+    }
+}
+
+/// What comes next in a bulk act.
+enum Comes {
+    /// These, and this is the oldest of them.
+    Letters(Vec<DeadLetterId>, DeadLetterId),
+    /// It is to be looked for further back.
+    Later,
+    Nothing,
+}
+
+impl Comes {
+    fn of(ids: Vec<DeadLetterId>) -> Self {
+        match ids.last().copied() {
+            Some(oldest) => Self::Letters(ids, oldest),
+            None => Self::Nothing,
         }
     }
 }
@@ -133,15 +161,24 @@ impl Inner {
         let rate = job.bulk.asked.rate;
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 1 and 16")]
         let batch = (rate / 10.0).clamp(1.0, BATCH as f64) as usize;
-        let ids = job.next(self, batch);
-        let Some(oldest) = ids.last().copied() else {
-            let bulk = &mut job.bulk;
-            // Letters that somebody else closed before their turn were never met.
-            bulk.skipped = bulk.total.saturating_sub(bulk.done + bulk.failed);
-            bulk.end(BulkState::Finished, self.idem.clock().now());
-            self.idem.notes().write(vec![job.note()?]).await?;
-            *seat = job;
-            return Ok(None);
+        let (ids, oldest) = match job.next(self, batch).await? {
+            Comes::Letters(ids, oldest) => (ids, oldest),
+            Comes::Later => {
+                *seat = job;
+                return Ok(Some(Duration::ZERO));
+            }
+            Comes::Nothing => {
+                let bulk = &mut job.bulk;
+                // Older letters than the index held were not counted when it began.
+                bulk.total = bulk.total.max(bulk.done + bulk.failed + bulk.skipped);
+                // Letters that somebody else closed before their turn were never met.
+                bulk.skipped = bulk.total - bulk.done - bulk.failed;
+                bulk.at_least = false;
+                bulk.end(BulkState::Finished, self.idem.clock().now());
+                self.idem.notes().write(vec![job.note()?]).await?;
+                *seat = job;
+                return Ok(None);
+            }
         };
         let taken = ids.len();
         self.batch(&mut job, ids, oldest, &mut seat).await?;
@@ -267,7 +304,7 @@ impl Inner {
 
     /// What a stop of the service left open of a letter that was redriven, if it left anything.
     async fn cut_off(&self, deed: BulkDeed, letter: &DeadLetter) -> Result<Option<&'static str>, ServiceError> {
-        let id = RecordId { handler: letter.handler.as_str().into(), key: letter.key.as_str().into() };
+        let id = letter.record_id();
         Ok(match deed {
             BulkDeed::Rearm | BulkDeed::Discard => None,
             BulkDeed::Run => match self.idem.record(&id).await? {

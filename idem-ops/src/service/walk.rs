@@ -6,7 +6,7 @@ use std::time::Duration;
 use idem_runtime::{Error, Filter, LedgerError};
 
 use super::Inner;
-use super::index::MOST;
+use super::index::Reach;
 
 /// Letters read at once.
 const PAGE: usize = 256;
@@ -24,14 +24,14 @@ impl Inner {
         // Who waited long enough is answered with what is there, and told that it is not all.
         let _ = tokio::time::timeout(PATIENCE, walked.wait_for(|walked| *walked)).await;
         self.catch_up().await?;
-        let (open, complete) = self.index.open();
-        if complete && open != self.idem.dead_letters().count_open().await? {
+        let (open, reach) = self.index.open();
+        if reach == Reach::Whole && open != self.idem.dead_letters().count_open().await? {
             self.stale.notify_one();
         }
         Ok(())
     }
 
-    /// Waits until the index has seen every letter.
+    /// Waits until the letters have been read through.
     pub(super) async fn whole(self: &Arc<Self>) -> Result<(), Error> {
         self.wake();
         let mut walked = self.walked.subscribe();
@@ -56,7 +56,7 @@ impl Inner {
             }
             let Some(oldest) = page.last().map(|letter| letter.id) else { return Ok(()) };
             // Without a known one before the walk has ended, the walk finds them.
-            let met = known.map_or(!self.index.open().1, |known| oldest <= known);
+            let met = known.map_or(!self.index.open().1.is_known(), |known| oldest <= known);
             if page.len() < limit || met {
                 return Ok(());
             }
@@ -85,7 +85,7 @@ impl Inner {
 
     async fn walk_once(&self) -> Result<(), Error> {
         let letters = self.idem.dead_letters();
-        let (mut after, mut seen) = (None, 0);
+        let mut after = None;
         loop {
             let version = self.index.version();
             let mut filter = Filter::default().any_state().limit(PAGE);
@@ -94,10 +94,9 @@ impl Inner {
             }
             let page = letters.list(&filter).await?;
             let last = page.len() < PAGE;
-            self.index.merge(after, &page, last, version);
+            let through = self.index.merge(after, &page, last, version);
             after = page.last().map(|letter| letter.id);
-            seen += page.len();
-            if last || seen >= MOST {
+            if through {
                 self.walked.send_replace(true);
                 return Ok(());
             }

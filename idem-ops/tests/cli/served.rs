@@ -1,14 +1,16 @@
 //! A service with dead letters and a dashboard, over real HTTP.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
 
 use axum::Router;
 use idem_ops::Auth;
+use idem_ops::service::Service;
 use idem_runtime::{DeadLetterId, Idem};
 use tokio::net::TcpListener;
 use tokio::task::AbortHandle;
 
-use crate::support::{At, bury, order, place_order, token};
+use crate::support::{At, PlaceOrder, bury, order, place_order, token};
 
 pub(crate) struct Served {
     pub(crate) idem: Idem,
@@ -25,10 +27,28 @@ impl Served {
         let data = tempfile::tempdir().unwrap();
         let idem = Idem::open(data.path()).unwrap();
         idem.redrive_with("orders.place", place_order);
-        let note = |n| if n % 2 == 1 { "out of stock" } else { "no such sku" };
-        let ids = bury(&idem, (1..=letters).map(|n| order(&format!("A-{n}"), note(n)))).await;
+        let ids = bury(&idem, (1..=letters).map(numbered)).await;
+        let router = idem_ops::dashboard(&idem, Auth::token(token()));
+        Self::at_router(data, idem, ids, router).await
+    }
+
+    /// With an index of at most so many letters.
+    pub(crate) async fn indexing(letters: usize, most: usize) -> Self {
+        let data = tempfile::tempdir().unwrap();
+        let idem = Idem::open(data.path()).unwrap();
+        let ids = bury(&idem, (1..=letters).map(numbered)).await;
+        let router = idem_ops::api::router(&Service::indexing(idem.clone(), most), Auth::token(token()));
+        Self::at_router(data, idem, ids, router).await
+    }
+
+    /// Letters of more orders.
+    pub(crate) async fn bury(&self, numbers: RangeInclusive<usize>) {
+        bury(&self.idem, numbers.map(numbered)).await;
+    }
+
+    async fn at_router(data: tempfile::TempDir, idem: Idem, ids: Vec<DeadLetterId>, router: Router) -> Self {
         // As a service would: not at the root.
-        let router = Router::new().nest("/ops", idem_ops::dashboard(&idem, Auth::token(token())));
+        let router = Router::new().nest("/ops", router);
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let app = router.into_make_service_with_connect_info::<SocketAddr>();
@@ -43,6 +63,10 @@ impl Served {
     pub(crate) fn at(&self) -> At {
         At::Service(self.url())
     }
+}
+
+fn numbered(number: usize) -> PlaceOrder {
+    order(&format!("A-{number}"), if number % 2 == 1 { "out of stock" } else { "no such sku" })
 }
 
 impl Drop for Served {

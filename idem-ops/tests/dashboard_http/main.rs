@@ -5,6 +5,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod letter;
+mod links;
 mod publish;
 mod telling;
 

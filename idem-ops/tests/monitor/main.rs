@@ -26,7 +26,7 @@ enum Oops {
 
 #[idempotent(name = "monitor.place", key = "order_no", retries = 0)]
 async fn place(order_no: String, error: String) -> Result<(), Oops> {
-    Err(Oops::Own(error))
+    if error.is_empty() { Ok(()) } else { Err(Oops::Own(error)) }
 }
 
 /// Makes letters: one for each number, all with this error.

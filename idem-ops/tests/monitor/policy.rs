@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use idem_ops::alert::NoticeKind;
 use idem_ops::monitor::{AlertState, Monitor, Policy};
-use idem_runtime::Filter;
 use idem_runtime::testing::ManualClock;
+use idem_runtime::{Filter, Origin, Reason, Verdict};
 
 use crate::common::within;
-use crate::{counts, die, idem, pager};
+use crate::{counts, die, idem, pager, place};
 
 const PERIOD: Duration = Duration::from_secs(600);
 
@@ -137,4 +137,55 @@ async fn two_channels_of_one_name_are_refused() {
     let monitor = Monitor::of(&idem, "orders").tell(pager("pager").0).escalate_to(pager("pager").0);
     let error = monitor.start().err().unwrap();
     assert_eq!(error.to_string(), "two alert channels are named `pager`: give each a name of its own");
+}
+
+/// As a consumer does with a message whose key another message has.
+async fn reuse(idem: &idem_runtime::Idem, order_no: &str, content: &str) {
+    let (order_no, origin) = (order_no.to_owned(), Origin::new("rabbitmq", "orders"));
+    let verdict = idem.deliver(origin.clone(), place(order_no, content.to_owned())).await.verdict;
+    let Verdict::Refused(refusal) = verdict else { panic!("{verdict:?}") };
+    idem.bury_refused(&refusal, "m-7", content.as_bytes(), origin).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_key_used_again_pages_nobody_about_an_order_that_is_done() {
+    let clock = ManualClock::default();
+    let (idem, (pager, mut told), (boss, mut escalated)) = (idem(&clock), pager("pager"), pager("boss"));
+    let policy = policy().escalate_after(PERIOD * 6);
+    let monitor = Monitor::of(&idem, "orders").policy(policy).tell(pager).escalate_to(boss);
+    let watch = monitor.start().unwrap();
+    // Done, and somebody sends its number with another content, after a long silence.
+    idem.scope(place("A-0".into(), String::new())).await.unwrap();
+    reuse(&idem, "A-0", "another order").await;
+    for _ in 0..3 {
+        clock.asleep(3).await;
+        clock.advance(PERIOD / 10);
+    }
+    clock.asleep(3).await;
+    assert!(told.try_recv().is_err(), "it is not urgent");
+    clock.advance(PERIOD);
+    let digest = within(told.recv()).await.unwrap().unwrap();
+    assert_eq!((digest.kind, digest.groups.len()), (NoticeKind::Digest, 1));
+    let brief = &digest.groups[0].newest[0];
+    assert_eq!((&*brief.key, brief.reason), ("A-0", Reason::KeyReused));
+    let text = digest.text();
+    assert!(text.contains("A-0: key reused, died") && text.contains("done since"), "{text}");
+    assert!(!text.contains("decode"), "{text}");
+
+    // That of a letter is told at once: the order waits for somebody.
+    die(&idem, 1..2, "no stock").await;
+    assert_eq!(counts(&within(told.recv()).await.unwrap().unwrap()), [("no stock", 1)]);
+    clock.advance(PERIOD * 2);
+    clock.asleep(3).await;
+    reuse(&idem, "A-1", "another order").await;
+    let notice = within(told.recv()).await.unwrap().unwrap();
+    assert_eq!((notice.kind, notice.groups[0].newest[0].reason), (NoticeKind::NewGroup, Reason::KeyReused));
+
+    // Nor is anybody else told when it stays open.
+    clock.advance(PERIOD * 7);
+    let late = within(escalated.recv()).await.unwrap().unwrap();
+    let mut keys: Vec<_> = late.groups.iter().flat_map(|group| &group.newest).map(|brief| brief.key.as_str()).collect();
+    keys.sort_unstable();
+    assert_eq!(keys, ["A-1", "A-1"]);
+    watch.stop().await;
 }

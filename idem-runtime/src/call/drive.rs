@@ -188,7 +188,8 @@ impl Drive {
             if let Some(next) = next {
                 if let Next::Refuse(error) = &next {
                     self.tell(error.kind());
-                    self.came_to(|| Verdict::of(error));
+                    let payload = Arc::clone(&self.message.claim.payload);
+                    self.came_to(|| Verdict::of_call(error, &payload));
                 }
                 return Poll::Ready(next);
             }

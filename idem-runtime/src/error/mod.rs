@@ -362,6 +362,18 @@ pub enum Error {
 }
 
 impl Error {
+    /// The handler's name, where there is one.
+    pub(crate) fn handler(&self) -> Option<&str> {
+        match self {
+            Error::InvalidKey { handler, .. }
+            | Error::KeyReused { handler, .. }
+            | Error::NotIssued { handler, .. }
+            | Error::PayloadTooLarge { handler, .. }
+            | Error::Codec { handler, .. } => Some(handler),
+            _ => None,
+        }
+    }
+
     /// The idempotency key, where there is one.
     pub(crate) fn key(&self) -> Option<&str> {
         match self {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::DeadLetters;
 use crate::error::Error;
 use crate::json::{Json, TooDeep};
-use crate::protocol::{Awaited, By, DeadLetter, DeadLetterId, Reason, RecordId, Reply, Step, Unread};
+use crate::protocol::{Awaited, By, DeadLetter, DeadLetterId, Reply, Step, Unread};
 use crate::redact::redact;
 
 impl DeadLetters {
@@ -16,16 +16,16 @@ impl DeadLetters {
     /// letter again ([`Reason::Abandoned`](crate::protocol::Reason::Abandoned)). The letter stays as history, and is
     /// given back as it stands then.
     ///
-    /// A letter of a message that no handler could take ([`Reason::Undecodable`]) leaves no key to be waited for: its key
-    /// is absent, and whoever wants the message publishes it again, or uses [`republish`](Self::republish).
+    /// A letter of a message that no handler took ([`DeadLetter::is_buried`]) leaves no key to be waited for: its record
+    /// is gone, and the message is published again, by its producer or with [`republish`](Self::republish). One whose
+    /// [key was reused](crate::Reason::KeyReused) is refused again: [`edit`](Self::edit) its key, and [`run`](Self::run) it.
     ///
     /// # Errors
     /// [`Error::NoSuchLetter`], [`Error::LetterClosed`], or [`Error::Ledger`] when it cannot be recorded.
     pub async fn redrive(&self, id: &DeadLetterId) -> Result<DeadLetter, Error> {
         let letter = self.known(id).await?;
         // The next message of a buried one's kind has a key of its own, once it can be read.
-        let buried = letter.reason == Reason::Undecodable;
-        let step = if buried { self.forgetting(&letter) } else { self.redriving(&letter) };
+        let step = if letter.is_buried() { self.forgetting(&letter) } else { self.redriving(&letter) };
         self.act(letter, step).await
     }
 
@@ -79,7 +79,7 @@ impl DeadLetters {
             payload: letter.payload.as_str().as_bytes().into(),
             redacted: letter.redacted.clone(),
             origin: letter.origin.clone().map(Arc::new),
-            unread: letter.error.clone().map(|error| Unread { error, cut_from: letter.cut_from }),
+            unread: Unread::of(letter),
             arguments: Some(letter.arguments()),
         };
         Step::Redrive { letter: letter.id, awaited: Some(Box::new(awaited)), by: self.by_because(self.why.clone()) }
@@ -96,7 +96,7 @@ impl DeadLetters {
 
     pub(super) async fn act(&self, letter: DeadLetter, step: Step) -> Result<DeadLetter, Error> {
         let id = letter.id;
-        let record = RecordId { handler: letter.handler.as_str().into(), key: letter.key.as_str().into() };
+        let record = letter.record_id();
         let reply = self.inner().apply(&record, step).await.map_err(|problem| Error::Ledger {
             handler: Some(letter.handler),
             key: Some(letter.key),

@@ -9,6 +9,8 @@ use base64::prelude::BASE64_STANDARD;
 use serde::Deserialize;
 use serde_json::json;
 
+use super::reused;
+use crate::delivery::Refusal;
 use crate::error::Error;
 use crate::idem::Idem;
 use crate::json::Json;
@@ -19,8 +21,9 @@ use crate::protocol::{Bury, DeadLetter, DeadLetterId, Fingerprint, Origin, Reaso
 const TTL: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 impl Idem {
-    /// Makes a dead letter of a message that no handler can take: it cannot be decoded, has no key, is too large, or has
-    /// another message's key. When this returns, the letter is durable, and the broker may forget the message.
+    /// Makes a dead letter of a message that no handler can take, because it cannot be decoded. When this returns, the letter
+    /// is durable, and the broker may forget the message. Of one that was decoded and is refused make one with
+    /// [`bury_refused`](Self::bury_refused).
     ///
     /// `handler` is the handler's or the consumer's name, `key` the message's own id or a hash of its bytes. The same message
     /// is one letter, however often it comes. Whatever the key, the message is not refused: where the key is empty, too long
@@ -55,17 +58,85 @@ impl Idem {
         origin: Origin,
         error: &str,
     ) -> Result<DeadLetterId, Error> {
+        self.bury_as(handler, key, bytes, origin, Unread::undecodable(error, None), None).await
+    }
+
+    /// Makes a dead letter of a message that its handler refuses: its key is another message's, it has none, is too large,
+    /// or its key was not issued. [`Verdict::Refused`](crate::Verdict::Refused) brings the refusal. When this returns, the
+    /// letter is durable, and the broker may forget the message.
+    ///
+    /// The letter is found under the message's own key, which stays as free as it was: its record has a hash of the bytes
+    /// added to the key, [`DeadLetter::record_key`]. Where the message has no key, `id` stands for it, as with
+    /// [`bury`](Self::bury). Of a [key that is another message's](Reason::KeyReused) it tells what became of that one, and
+    /// where the two differ: [`DeadLetter::reused`].
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?;
+    /// use idem_runtime::{Error, Filter, Idem, Origin, Reason, Verdict, idempotent};
+    ///
+    /// #[idempotent(name = "orders.place", key = "order_no")]
+    /// async fn place_order(order_no: String, qty: u32) -> Result<u32, Error> {
+    ///     Ok(qty)
+    /// }
+    ///
+    /// let (idem, origin) = (Idem::open(folder.path())?, Origin::new("rabbitmq", "orders"));
+    /// idem.deliver(origin.clone(), place_order("A-1".into(), 2)).await.output?;
+    /// let other = idem.deliver(origin.clone(), place_order("A-1".into(), 3)).await;
+    /// if let Verdict::Refused(refusal) = other.verdict {
+    ///     idem.bury_refused(&refusal, "m-17", br#"["A-1", 3]"#, origin).await?;
+    /// }
+    /// let letter = idem.dead_letters().list(&Filter::default().key("A-1")).await?.remove(0);
+    /// assert_eq!(letter.reason, Reason::KeyReused);
+    /// assert!(letter.reused.is_some_and(|reused| reused.is_done()));
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`bury`](Self::bury).
+    pub async fn bury_refused(
+        &self,
+        refusal: &Refusal,
+        id: &str,
+        bytes: &[u8],
+        origin: Origin,
+    ) -> Result<DeadLetterId, Error> {
+        let Refusal { handler, key, reason, error, .. } = refusal;
+        let unread = Unread { reason: Some(*reason), key: key.clone(), ..Unread::undecodable(error, None) };
+        self.bury_as(handler, key.as_deref().unwrap_or(id), bytes, origin, unread, Some(refusal)).await
+    }
+
+    async fn bury_as(
+        &self,
+        handler: &str,
+        key: &str,
+        bytes: &[u8],
+        origin: Origin,
+        mut unread: Unread,
+        refusal: Option<&Refusal>,
+    ) -> Result<DeadLetterId, Error> {
         let inner = self.inner();
         let site = || (Some(handler.to_owned()), Some(key.to_owned()));
         let Some(_entry) = inner.enter() else {
             let (handler, key) = site();
             return Err(Error::Closed { handler, key });
         };
+        if let Some(Refusal { reason: Reason::KeyReused, payload, .. }) = refusal {
+            let holder = RecordId { handler: handler.into(), key: key.into() };
+            let found = reused::find(inner, &holder, payload.as_deref()).await?;
+            unread.error = format!(
+                "key `{key}` is another message's, which is {found}; send this one under a key of its own, edit it to one \
+                 and run it, or discard it"
+            );
+            unread.reused = Some(Box::new(found));
+        }
+        let taken = unread.key.is_some();
         let kept = Kept::of(bytes, inner.limits.payload);
         let buried = Box::new(Bury {
             fingerprint: kept.fingerprint,
             payload: kept.payload,
-            unread: Unread { error: crate::call::cut(error.to_owned()), cut_from: kept.cut_from },
+            unread: Unread { error: crate::call::cut(unread.error), cut_from: kept.cut_from, ..unread },
             origin,
             ttl: TTL,
         });
@@ -82,7 +153,8 @@ impl Idem {
         } else {
             Cow::Borrowed(&*of_bytes)
         };
-        for key in [first, second] {
+        // The key of a message that is refused is left to those that are not.
+        for key in [first, second].into_iter().skip(usize::from(taken)) {
             let id = RecordId { handler: handler.into(), key: (*key).into() };
             match inner.apply(&id, Step::Bury(buried.clone())).await {
                 Ok(Reply::Died(letter)) => return Ok(letter.id),
@@ -120,11 +192,11 @@ impl Kept {
 }
 
 impl DeadLetter {
-    /// The message's bytes, for whoever publishes it again: of a [buried](Idem::bury) one the bytes as they came or as a
+    /// The message's bytes, for whoever publishes it again: of a [buried](Self::is_buried) one the bytes as they came or as a
     /// person mended them, else the payload as JSON, of a handler with one argument that argument alone. Numbers stay as they
     /// are written.
     pub fn message(&self) -> Vec<u8> {
-        if self.reason == Reason::Undecodable {
+        if self.is_buried() {
             if let Ok(text) = self.payload.parse::<String>() {
                 return text.into_bytes();
             }

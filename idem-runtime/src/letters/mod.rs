@@ -3,6 +3,7 @@
 mod acts;
 mod bury;
 mod republish;
+mod reused;
 mod run;
 mod watch;
 

@@ -14,7 +14,7 @@ use crate::clock::BoxFuture;
 use crate::error::Error;
 use crate::idem::{Idem, Inner};
 use crate::panic;
-use crate::protocol::{DeadLetter, DeadLetterId, Deed, LetterState, Origin, Reason, RecordId, Step};
+use crate::protocol::{DeadLetter, DeadLetterId, Deed, LetterState, Origin, RecordId, Step};
 
 type Publisher = Arc<dyn Fn(DeadLetter) -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
 
@@ -96,7 +96,7 @@ impl DeadLetters {
         let place = letter.origin.as_ref().map(Origin::place);
         let publisher = place.as_ref().and_then(|place| self.inner().publishers.0.read().get(place).map(Arc::clone));
         let (Some(place), Some(publish)) = (&place, publisher) else { return Err(Error::NoPublisher { id, place }) };
-        let record = RecordId { handler: letter.handler.as_str().into(), key: letter.key.as_str().into() };
+        let record = letter.record_id();
         let by = self.by_because(Some("it could not be published".to_owned()));
         // From the re-arming on, so that whoever drops this future, or a ledger that does not answer, leaves it open.
         let mut unpublished =
@@ -118,7 +118,7 @@ impl DeadLetters {
             }
             return Err(Error::NotPublished { id, place: place.clone(), problem });
         }
-        if letter.reason == Reason::Undecodable {
+        if letter.is_buried() {
             // It is buried again, or runs under a key of its own: nobody has to wait for it.
             if let Err(error) = self.inner().apply(&record, self.forgetting(&letter)).await {
                 tracing::warn!(letter = %id, %error, "it is published, and will be a letter again all the same");

@@ -17,7 +17,7 @@ use crate::current;
 use crate::error::Error;
 use crate::idem::{Idem, Inner};
 use crate::json::Json;
-use crate::protocol::{DeadLetter, DeadLetterId, LetterState, Phase, Reason, Record, RecordId, SettledAs, Step};
+use crate::protocol::{DeadLetter, DeadLetterId, LetterState, Phase, Record, RecordId, SettledAs, Step};
 
 /// One call of a handler with a letter's payload: its result as JSON, or its error's text.
 type Running = BoxFuture<'static, Result<Json, String>>;
@@ -183,8 +183,8 @@ impl DeadLetters {
         }
         let runner =
             self.inner().runner(&letter.handler).ok_or_else(|| Error::NoRunner { handler: letter.handler.clone() })?;
-        let record = RecordId { handler: letter.handler.as_str().into(), key: letter.key.as_str().into() };
-        let (step, unread) = (self.redriving(&letter), letter.reason == Reason::Undecodable);
+        let record = letter.record_id();
+        let (step, unread) = (self.redriving(&letter), letter.is_buried());
         let redriving = Arc::new(Redriving { id: record.clone(), step, begun: AtomicBool::new(false), unread });
         loop {
             let running = begin(&runner, &letter, &payload).map_err(|problem| unfit(&letter, problem))?;
@@ -227,7 +227,7 @@ impl DeadLetters {
 fn begin(runner: &Runner, letter: &DeadLetter, payload: &Json) -> Result<Running, serde_json::Error> {
     match runner(argument(letter, payload)) {
         // People correct such a message as they would any other letter's, too: the argument by its name.
-        Err(problem) if letter.reason == Reason::Undecodable => match only_field(payload) {
+        Err(problem) if letter.is_buried() => match only_field(payload) {
             Some(field) => runner(field).map_err(|_| problem),
             None => Err(problem),
         },
@@ -238,7 +238,7 @@ fn begin(runner: &Runner, letter: &DeadLetter, payload: &Json) -> Result<Running
 /// The payload as a handler takes it: of one argument, its value. A message that no handler could take is whole.
 pub(super) fn argument<'a>(letter: &DeadLetter, payload: &'a Json) -> &'a str {
     let only = || only_field(payload).filter(|_| letter.arguments() == 1);
-    if letter.reason == Reason::Undecodable { None } else { only() }.unwrap_or(payload.as_str())
+    if letter.is_buried() { None } else { only() }.unwrap_or(payload.as_str())
 }
 
 fn only_field(payload: &Json) -> Option<&str> {

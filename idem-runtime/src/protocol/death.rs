@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::decide::{Change, Decision, Facts, LetterChange, keep};
 use super::letter::{DeadLetter, LetterState, Reason};
-use super::record::{Live, Record, RecordId, Redriven, Settled, SettledAs, Unread};
+use super::record::{Live, Record, RecordId, Redriven, Settled, SettledAs};
 use super::step::{Bury, Reply};
 use crate::json::Json;
 
@@ -12,16 +12,7 @@ use crate::json::Json;
 pub(super) fn bury(live: Live, reason: Reason, facts: &Facts) -> Decision {
     let arguments = live.redriven.as_ref().and_then(|before| before.arguments);
     let mut settled = live.settle(facts.now, live.number(), SettledAs::Dead(facts.letter));
-    // What no handler could take is not taken now, because nobody came: it is what it was.
-    let (reason, unread) = match live.redriven.map(|before| *before) {
-        Some(Redriven { fingerprint, unread: Some(unread), .. }) => {
-            settled.fingerprint = fingerprint;
-            (Reason::Undecodable, Some(unread))
-        }
-        _ => (reason, None),
-    };
-    let (error, cut_from) = unread.map_or((None, None), |Unread { error, cut_from }| (Some(error), cut_from));
-    let letter = DeadLetter {
+    let mut letter = DeadLetter {
         id: facts.letter,
         payload: Json::stored(&live.payload),
         handler: live.handler.to_string(),
@@ -37,10 +28,17 @@ pub(super) fn bury(live: Live, reason: Reason, facts: &Facts) -> Decision {
         redacted: live.redacted,
         history: Vec::new(),
         origin: live.origin.map(Arc::unwrap_or_clone),
-        error,
-        cut_from,
+        error: None,
+        cut_from: None,
         arguments,
+        record_key: None,
+        reused: None,
     };
+    // What no handler took is not taken now, because nobody came: it is what it was.
+    if let Some(Redriven { fingerprint, unread: Some(unread), .. }) = live.redriven.map(|before| *before) {
+        settled.fingerprint = fingerprint;
+        unread.tell(&mut letter);
+    }
     died(settled, letter)
 }
 
@@ -69,7 +67,7 @@ pub(super) fn bury_unread(id: &RecordId, record: Option<Record>, buried: &Bury, 
         attempts: 0,
         end: SettledAs::Dead(facts.letter),
     };
-    let letter = DeadLetter {
+    let mut letter = DeadLetter {
         id: facts.letter,
         payload: buried.payload.clone(),
         handler: id.handler.to_string(),
@@ -85,10 +83,13 @@ pub(super) fn bury_unread(id: &RecordId, record: Option<Record>, buried: &Bury, 
         redacted: Vec::new(),
         history: Vec::new(),
         origin: Some(buried.origin.clone()),
-        error: Some(buried.unread.error.clone()),
-        cut_from: buried.unread.cut_from,
+        error: None,
+        cut_from: None,
         arguments: None,
+        record_key: None,
+        reused: None,
     };
+    buried.unread.clone().tell(&mut letter);
     died(settled, letter)
 }
 

@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::origin::Origin;
+use super::record::RecordId;
+use super::reused::Reused;
 use crate::codec;
 use crate::json::Json;
 use crate::redact::is_redacted;
@@ -137,9 +139,29 @@ pub struct DeadLetter {
     #[n(17)]
     #[serde(default)]
     pub arguments: Option<u32>,
+    /// The key of its record, where it is not the message's own: a [refused](crate::Idem::bury_refused) message's key stays
+    /// free, or is another message's.
+    #[n(18)]
+    #[serde(default)]
+    pub record_key: Option<String>,
+    /// The message that has the key, and where the two differ, where the [key was reused](Reason::KeyReused).
+    #[n(19)]
+    #[serde(default)]
+    pub reused: Option<Reused>,
 }
 
 impl DeadLetter {
+    /// What the letter's record is addressed by.
+    pub fn record_id(&self) -> RecordId {
+        let key = self.record_key.as_deref().unwrap_or(&self.key);
+        RecordId { handler: self.handler.as_str().into(), key: key.into() }
+    }
+
+    /// Whether no handler took the message: there was no attempt, and the payload is its bytes.
+    pub fn is_buried(&self) -> bool {
+        matches!(self.reason, Reason::Undecodable | Reason::KeyReused | Reason::Refused)
+    }
+
     /// How many arguments the handler takes: each is a field of the payload as it was first written. An edit may leave out
     /// those that can be absent.
     pub(crate) fn arguments(&self) -> u32 {
@@ -257,9 +279,15 @@ pub enum Reason {
     /// It happened, but its result cannot be recorded: it is no JSON, or does not read back as its type.
     #[n(4)]
     ResultNotStorable,
-    /// No handler could take it: it cannot be decoded, has no key, is too large, or has another message's key.
+    /// No handler could take it: it cannot be decoded.
     #[n(5)]
     Undecodable,
+    /// Its key is another message's.
+    #[n(6)]
+    KeyReused,
+    /// Its handler refused it before any attempt: it has no key, is too large, or its key was not issued.
+    #[n(7)]
+    Refused,
 }
 
 impl fmt::Display for Reason {
@@ -271,6 +299,8 @@ impl fmt::Display for Reason {
             Reason::Abandoned => "abandoned",
             Reason::ResultNotStorable => "result not storable",
             Reason::Undecodable => "cannot be decoded",
+            Reason::KeyReused => "key reused",
+            Reason::Refused => "refused",
         })
     }
 }

@@ -7,6 +7,7 @@ mod decide;
 mod letter;
 mod origin;
 mod record;
+mod reused;
 mod step;
 
 pub use decide::{Change, Decision, Facts, LetterChange, claim as decide_claim, decide};
@@ -15,6 +16,7 @@ pub use origin::Origin;
 pub use record::{
     Budget, Fingerprint, Live, Phase, Record, RecordId, Redriven, Settled, SettledAs, StoredResult, Unread,
 };
+pub use reused::{Difference, Holder, Reused};
 pub use step::{Awaited, Bury, Claim, Failed, Reply, Started, Step};
 
 #[cfg(test)]

@@ -7,8 +7,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use minicbor::{Decode, Encode};
 
-use super::letter::{DeadLetterId, PastAttempt};
+use super::letter::{DeadLetter, DeadLetterId, PastAttempt, Reason};
 use super::origin::Origin;
+use super::reused::Reused;
 use crate::codec;
 
 /// What a record is addressed by: the handler's name and the idempotency key.
@@ -111,7 +112,7 @@ pub struct Redriven {
     pub arguments: Option<u32>,
 }
 
-/// Of a message that no handler could take.
+/// Of a message that no handler took.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Unread {
     /// What is wrong with it.
@@ -120,6 +121,43 @@ pub struct Unread {
     /// The message's size in bytes, where the payload holds only its beginning.
     #[n(1)]
     pub cut_from: Option<u64>,
+    /// What the letter gives as the reason; nothing where it cannot be decoded.
+    #[n(2)]
+    pub reason: Option<Reason>,
+    /// The key that the message came with, where its record has another one.
+    #[n(3)]
+    pub key: Option<String>,
+    /// What is known of the message that has that key.
+    #[n(4)]
+    pub reused: Option<Box<Reused>>,
+}
+
+impl Unread {
+    /// Of a message that cannot be decoded.
+    pub fn undecodable(error: impl Into<String>, cut_from: Option<u64>) -> Self {
+        Self { error: error.into(), cut_from, reason: None, key: None, reused: None }
+    }
+
+    /// Of a letter, where no handler took its message.
+    pub(crate) fn of(letter: &DeadLetter) -> Option<Self> {
+        Some(Self {
+            error: letter.error.clone()?,
+            cut_from: letter.cut_from,
+            reason: Some(letter.reason),
+            key: letter.record_key.is_some().then(|| letter.key.clone()),
+            reused: letter.reused.clone().map(Box::new),
+        })
+    }
+
+    /// Says of its letter what is kept of it here.
+    pub(super) fn tell(self, letter: &mut DeadLetter) {
+        let Self { error, cut_from, reason, key, reused } = self;
+        letter.reason = reason.unwrap_or(Reason::Undecodable);
+        (letter.error, letter.cut_from, letter.reused) = (Some(error), cut_from, reused.map(|reused| *reused));
+        if let Some(key) = key {
+            letter.record_key = Some(std::mem::replace(&mut letter.key, key));
+        }
+    }
 }
 
 /// What a live message is doing.

@@ -246,7 +246,7 @@ impl Life {
                 if let Some(letter) = letter(index, &self.letters) {
                     let payload = b"{}".as_slice().into();
                     let unread = self.letters[&letter].error.clone();
-                    let unread = unread.map(|error| Unread { error, cut_from: None });
+                    let unread = unread.map(|error| Unread::undecodable(error, None));
                     let awaited = Awaited { payload, redacted: Vec::new(), origin: None, unread, arguments: None };
                     self.step(&Step::Redrive { letter, awaited: Some(Box::new(awaited)), by: By::default() });
                 }
@@ -270,7 +270,7 @@ impl Life {
                 self.step(&Step::Bury(Box::new(Bury {
                     fingerprint: Fingerprint([*message; 16]),
                     payload: "{".into(),
-                    unread: Unread { error: "unreadable".to_owned(), cut_from: None },
+                    unread: Unread::undecodable("unreadable", None),
                     origin: Origin::new("rabbitmq", "orders"),
                     ttl: TTL,
                 })));

@@ -17,11 +17,13 @@ use Fields::{Each, Enum, Struct};
 
 const PAST: Fields = Each(&Struct(5, &[(3, Enum(&[]))]));
 const ORIGIN: Fields = Struct(5, &[]);
-const REDRIVEN: Fields = Struct(4, &[(3, Struct(2, &[]))]);
+const REUSED: Fields = Struct(3, &[(0, Enum(&[])), (1, Each(&Struct(3, &[])))]);
+const REDRIVEN: Fields = Struct(5, &[(3, Struct(5, &[(2, Enum(&[])), (4, REUSED)]))]);
 pub(crate) const LIVE: Fields =
     Struct(12, &[(4, Struct(3, &[])), (6, PAST), (8, Enum(&[])), (10, ORIGIN), (11, REDRIVEN)]);
 pub(crate) const SETTLED: Fields = Struct(6, &[(5, Enum(&[(0, Enum(&[]))]))]);
-pub(crate) const DEAD_LETTER: Fields = Struct(17, &[(4, Enum(&[])), (5, PAST), (6, Enum(&[])), (14, ORIGIN)]);
+pub(crate) const DEAD_LETTER: Fields =
+    Struct(20, &[(4, Enum(&[])), (5, PAST), (6, Enum(&[])), (14, ORIGIN), (19, REUSED)]);
 
 const NULL: u8 = 0xf6;
 

@@ -5,14 +5,25 @@ use std::time::Duration;
 
 use arbitrary::{Arbitrary, Result, Unstructured};
 use idem_runtime::protocol::{
-    Budget, DeadLetter, DeadLetterId, Fingerprint, Live, Origin, PastAttempt, Phase, Redriven, Settled, SettledAs,
-    StoredResult, Unread,
+    Budget, DeadLetter, DeadLetterId, Fingerprint, Holder, Live, Origin, PastAttempt, Phase, Redriven, Reused, Settled,
+    SettledAs, StoredResult, Unread,
 };
 use idem_runtime::{AttemptOutcome, LetterState, Reason, Timestamp};
 use serde_json::{Value, json};
 
 use crate::envelope::same_again;
 use crate::fields::{DEAD_LETTER, LIVE, SETTLED};
+
+const REASONS: [Reason; 8] = [
+    Reason::BudgetSpent,
+    Reason::PermanentError,
+    Reason::UnknownOutcome,
+    Reason::Abandoned,
+    Reason::ResultNotStorable,
+    Reason::Undecodable,
+    Reason::KeyReused,
+    Reason::Refused,
+];
 
 /// The bytes choose a record and a letter: written and read they are the same, also with fields of a newer version.
 pub fn records(bytes: &[u8]) {
@@ -67,9 +78,35 @@ fn redriven(from: &mut Unstructured<'_>) -> Result<Redriven> {
         letter: id(from)?,
         fingerprint: fingerprint(from)?,
         attempts: from.arbitrary()?,
-        unread: maybe(from, |from| Ok(Unread { error: text(from)?, cut_from: from.arbitrary()? }))?,
+        unread: maybe(from, unread)?,
         arguments: from.arbitrary()?,
     })
+}
+
+fn unread(from: &mut Unstructured<'_>) -> Result<Unread> {
+    Ok(Unread {
+        reason: maybe(from, |from| Ok(*from.choose(&REASONS)?))?,
+        key: from.arbitrary()?,
+        reused: maybe(from, reused)?.map(Box::new),
+        ..Unread::undecodable(text(from)?, from.arbitrary()?)
+    })
+}
+
+fn reused(from: &mut Unstructured<'_>) -> Result<Reused> {
+    let by = match from.int_in_range(0..=5)? {
+        0 => Holder::Running { since: time(from)? },
+        1 => Holder::Waiting { until: time(from)? },
+        2 => Holder::Done { at: time(from)? },
+        3 => Holder::Dead { letter: id(from)? },
+        4 => Holder::Discarded { letter: id(from)? },
+        _ => Holder::Gone,
+    };
+    let difference = |from: &mut Unstructured<'_>| {
+        let (path, theirs, ours) = from.arbitrary::<(String, Option<String>, Option<String>)>()?;
+        Ok(json!({ "path": path, "theirs": theirs, "ours": ours }))
+    };
+    let differences = maybe(from, |from| several(from, difference))?;
+    Ok(read(json!({ "by": by, "differences": differences, "more": from.arbitrary::<u64>()? })))
 }
 
 fn settled(from: &mut Unstructured<'_>) -> Result<Settled> {
@@ -91,15 +128,13 @@ fn settled(from: &mut Unstructured<'_>) -> Result<Settled> {
 
 fn letter(from: &mut Unstructured<'_>) -> Result<DeadLetter> {
     use LetterState::{Discarded, Open, Redriven};
-    use Reason::{Abandoned, BudgetSpent, PermanentError, ResultNotStorable, Undecodable, UnknownOutcome};
-    let reasons = [BudgetSpent, PermanentError, UnknownOutcome, Abandoned, ResultNotStorable, Undecodable];
     // Only the runtime can make one directly.
     let letter = json!({
         "id": id(from)?,
         "handler": from.arbitrary::<String>()?,
         "key": from.arbitrary::<String>()?,
         "payload": payload(from, 0)?,
-        "reason": from.choose(&reasons)?,
+        "reason": from.choose(&REASONS)?,
         "attempts": several(from, past)?,
         "state": from.choose(&[Open, Redriven, Discarded])?,
         "first_seen": time(from)?,
@@ -111,6 +146,8 @@ fn letter(from: &mut Unstructured<'_>) -> Result<DeadLetter> {
         "origin": maybe(from, origin)?,
         "error": maybe(from, text)?,
         "cut_from": from.arbitrary::<Option<u64>>()?,
+        "record_key": from.arbitrary::<Option<String>>()?,
+        "reused": maybe(from, reused)?,
     });
     Ok(read(letter))
 }

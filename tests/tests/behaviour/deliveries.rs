@@ -30,7 +30,7 @@ fn assert_later(verdict: &Verdict) {
 
 #[track_caller]
 fn assert_refused(verdict: &Verdict, says: &str) {
-    assert!(matches!(verdict, Verdict::Refused { error } if error.contains(says)), "{verdict:?}");
+    assert!(matches!(verdict, Verdict::Refused(refusal) if refusal.error.contains(says)), "{verdict:?}");
 }
 
 #[idempotent(name = "deliveries.run", key = "id", retries = 0, skip(body))]

@@ -19,6 +19,7 @@ mod panics_and_timeouts;
 mod panics_outside;
 mod redaction;
 mod redelivery;
+mod refused;
 mod renamed;
 mod reopening;
 mod replays;

@@ -231,7 +231,7 @@ pub(crate) fn bury(message: u8) -> Step {
 }
 
 pub(crate) fn unread() -> Unread {
-    Unread { error: String::new(), cut_from: None }
+    Unread::undecodable("", None)
 }
 
 /// The report of an attempt's end. Every start has a result of its own.

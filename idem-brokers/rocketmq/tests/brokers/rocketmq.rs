@@ -64,6 +64,8 @@ impl Broker for Topic {
     const KIND: &'static Kind = &ROCKETMQ;
     const REWINDS: bool = true;
     const CLIENT_KNOWS: bool = true;
+    /// Its topics are their operator's to make.
+    const MAKES: bool = false;
     type Source = RocketMq;
     type Publisher = Topics;
 

@@ -133,6 +133,14 @@ impl<const REAL: bool> Broker for Topic<REAL> {
             .set("reconnect.backoff.max.ms", "500")
     }
 
+    async fn first_source(&self) -> anyhow::Result<Kafka> {
+        if REAL {
+            return Ok(self.source().or_make(PARTITIONS, 1));
+        }
+        self.declare().await?;
+        Ok(self.source())
+    }
+
     fn publisher(&self) -> Topics {
         Topics::at(&self.address).set("reconnect.backoff.max.ms", "500")
     }

@@ -11,9 +11,10 @@ use idem_test_support::{DEADLINE, within};
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 
-use crate::broker::{Broker, Stage, until};
+use crate::broker::{Broker, Stage, publish, until};
+use crate::child::{self, Job};
 use crate::scenarios::causes::drain;
-use crate::shop::{PlaceOrder, place};
+use crate::shop::{PlaceOrder, Shop, place};
 use crate::watched::watched;
 
 /// One joins while the other works, and the other leaves.
@@ -39,6 +40,21 @@ pub(super) async fn two_in_one_group<B: Broker>(server: Arc<Server>) -> anyhow::
     drain(&stage).await?;
     ensure!(stage.shop.all_starts() == u64::from(next) + 50, "bodies ran {} times", stage.shop.all_starts());
     stage.is_clean().await
+}
+
+/// There is no queue yet, nor a group, nor a place to wait in: they are made, and nobody speaks of an error.
+pub(super) async fn first_start<B: Broker>(server: Arc<Server>) -> anyhow::Result<()> {
+    let (name, folder) = (format!("orders-{:08x}", fastrand::u32(..)), tempfile::tempdir()?);
+    let (broker, shop) = (B::new(server.address(), &name), Shop::at(folder.path()));
+    let child = child::start::<B>(server.address(), &name, folder.path(), Job::FirstStart);
+    // One that fails, waits beside its queue, and is placed with its next attempt.
+    let order = PlaceOrder::new("A-1001").failing(1);
+    publish(&broker.publisher(), order.message(&name)).await?;
+    until("the order is placed", || shop.placed() == 1).await?;
+    child.stop().await?;
+    let errors = std::fs::read_to_string(folder.path().join(child::ERRORS))?;
+    ensure!(errors.is_empty(), "errors were logged:\n{errors}");
+    Ok(())
 }
 
 pub(super) async fn shutdown<B: Broker>(server: Arc<Server>) -> anyhow::Result<()> {

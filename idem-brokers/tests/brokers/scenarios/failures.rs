@@ -85,6 +85,7 @@ pub(super) async fn key_reused<B: Broker>(server: Arc<Server>) -> anyhow::Result
     let letters = stage.idem.dead_letters().list(&Filter::default()).await?;
     let bytes = serde_json::Value::from(serde_json::to_string(&other)?);
     ensure!(letters.len() == 1 && letters[0].payload == bytes.into(), "{letters:?}");
+    ensure!((letters[0].reason, letters[0].key.as_str()) == (Reason::KeyReused, "A-1001"), "{letters:?}");
     ensure!(stage.shop.all_starts() == 1, "the body ran {} times", stage.shop.all_starts());
     stage.is_clean().await
 }

@@ -30,6 +30,9 @@ pub(crate) fn all<B: Broker>() -> Vec<Trial> {
         named::<B, _>("producer_killed_with_an_outbox", Needs::Any, producers::killed_with_an_outbox::<B>),
         named::<B, _>("storm", Needs::Own, storm::storm::<B>),
     ];
+    if B::MAKES {
+        tests.push(named::<B, _>("first_start_logs_no_error", Needs::Any, consumers::first_start::<B>));
+    }
     if B::OUTLIVES {
         tests.push(named::<B, _>("broker_killed_and_restarted", Needs::Own, causes::broker_killed_and_restarted::<B>));
     }

@@ -52,8 +52,9 @@ async fn watched(mut bulk: Bulk, interrupts: &mut Signal, target: &dyn Target) -
     let discards = bulk.asked.deed == BulkDeed::Discard;
     let progress = bar(bulk.total, if discards { "Discarding" } else { "Redriving" });
     while bulk.state == BulkState::Running {
-        progress.set_length(bulk.total);
-        progress.set_position(bulk.done + bulk.failed + bulk.skipped);
+        let had_its_turn = bulk.done + bulk.failed + bulk.skipped;
+        progress.set_length(bulk.total.max(had_its_turn));
+        progress.set_position(had_its_turn);
         bulk = tokio::select! {
             Some(()) = interrupts.recv() => {
                 out::note("stopping it; what was done by now stays done");
@@ -151,7 +152,7 @@ fn table(bulks: &[Bulk], runs: bool, out: Out) -> String {
             Cell::new(short(&bulk.asked.why, 60)),
             Cell::new(format!("{:.0}", bulk.at)),
             out.cell(state, colour),
-            Cell::new(bulk.total),
+            Cell::new(if bulk.at_least { format!("{} or more", bulk.total) } else { bulk.total.to_string() }),
             Cell::new(bulk.done),
             Cell::new(bulk.failed),
             Cell::new(bulk.skipped),

@@ -43,18 +43,19 @@ impl Choice {
     /// # Errors
     /// When they cannot be counted.
     pub(super) async fn count(&self, target: &dyn Target) -> Result<(u64, String), Problem> {
-        let (count, of) = match self {
-            Self::Ids(ids) => (ids.len() as u64, String::new()),
+        let (count, at_least, of) = match self {
+            Self::Ids(ids) => (ids.len() as u64, "", String::new()),
             Self::Open { handler, error } => {
                 let (handler, error) = (handler.clone(), error.clone());
                 let query = LetterQuery { handler, error, limit: Some(1), ..LetterQuery::default() };
                 let of = query.handler.as_ref().map(|handler| format!(" of `{}`", line(handler))).unwrap_or_default();
                 let with = query.error.as_ref().map(|error| format!(" with `{}`", line(error))).unwrap_or_default();
-                (whole_page(target, &query).await?.total, format!("{of}{with}"))
+                let page = whole_page(target, &query).await?;
+                (page.total, if page.at_least { "at least " } else { "" }, format!("{of}{with}"))
             }
         };
         let letters = if count == 1 { "letter" } else { "letters" };
-        Ok((count, format!("{count} open {letters}{of}")))
+        Ok((count, format!("{at_least}{count} open {letters}{of}")))
     }
 
     pub(super) fn into_selection(self) -> Selection {

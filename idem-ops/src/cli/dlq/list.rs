@@ -79,10 +79,11 @@ fn table(page: &LetterPage, state: StateFilter, out: Out) -> String {
     }
     unbroken(&mut table, 0);
     let shown = page.letters.len();
+    let total = if page.at_least { format!("at least {}", page.total) } else { page.total.to_string() };
     let more = match page.next {
-        Some(next) => format!("{shown} of {} {kind}; the next page: `--after {next}`", page.total),
+        Some(next) => format!("{shown} of {total} {kind}; the next page: `--after {next}`"),
         None if shown as u64 == page.total => format!("{shown} {kind}"),
-        None => format!("{shown} of {} {kind}, the last page", page.total),
+        None => format!("{shown} of {total} {kind}, the last page"),
     };
     format!("{table}\n{more}")
 }
@@ -123,5 +124,6 @@ fn group_table(page: &GroupPage, out: Out) -> String {
             Cell::new(format!("{:.0}", group.latest)),
         ]);
     }
-    format!("{table}\n{} open letters in {} groups", page.open, page.total)
+    let older = if page.at_least { "; older letters than the index holds are not counted" } else { "" };
+    format!("{table}\n{} open letters in {} groups{older}", page.open, page.total)
 }

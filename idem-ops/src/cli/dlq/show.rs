@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use comfy_table::{Cell, Color};
-use idem_runtime::{DeadLetter, DeadLetterId, Deed, LetterState, Origin};
+use idem_runtime::{DeadLetter, DeadLetterId, Deed, Difference, LetterState, Origin, Reused};
 
 use super::list::state_name;
 use crate::cli::out::Out;
@@ -30,6 +30,11 @@ fn page(view: &LetterView, runs: bool, out: Out) -> Result<String, Problem> {
     say("Key", &line(&letter.key));
     say("State", &state(letter));
     say("Reason", &letter.reason.to_string());
+    if let Some(reused) = &letter.reused {
+        say("Its key", &format!("is another message's, which was {} when this one came: `idem explain`", reused.by));
+    } else if let Some(error) = &letter.error {
+        say("Error", &lines(error));
+    }
     say("First seen", &format!("{:.0}", letter.first_seen));
     say("Died", &format!("{:.0}", letter.died_at));
     say("Written by", &line(&letter.instance));
@@ -55,11 +60,30 @@ fn page(view: &LetterView, runs: bool, out: Out) -> Result<String, Problem> {
             say("Not sent", &line(why));
         }
     }
+    if let Some(reused) = &letter.reused {
+        let _ = write!(text, "\nDifferences\n{}\n", differences(reused, out));
+    }
     let _ = write!(text, "\nPayload\n{}\n\nAttempts\n{}\n", shown::json(&letter.payload, true)?, attempts(letter, out));
     if !letter.history.is_empty() {
         let _ = write!(text, "\nHistory\n{}\n", history(letter, out)?);
     }
     Ok(text)
+}
+
+fn differences(reused: &Reused, out: Out) -> String {
+    let Some(differences) = &reused.differences else {
+        return "the other message's content is no longer kept".to_owned();
+    };
+    let mut table = out.table([("Where", false), ("The message that has the key", false), ("This one", false)]);
+    for Difference { path, theirs, ours, .. } in differences {
+        let shown = |value: &Option<String>| value.as_deref().map_or_else(|| "nothing".to_owned(), line);
+        table.add_row(vec![line(path), shown(theirs), shown(ours)]);
+    }
+    let mut text = table.to_string();
+    if reused.more > 0 {
+        let _ = write!(text, "\nand {} more", reused.more);
+    }
+    text
 }
 
 fn state(letter: &DeadLetter) -> String {

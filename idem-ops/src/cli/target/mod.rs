@@ -97,7 +97,8 @@ impl Where {
 /// How soon to ask again.
 const SOON: Duration = Duration::from_millis(20);
 
-/// A page as the letters are, and not as far as a service that has just started has read them.
+/// A page as the letters are, and not as far as a service that has just started has read them: that ends with its first walk,
+/// however many there are.
 pub(crate) async fn whole_page(target: &dyn Target, query: &LetterQuery) -> Result<LetterPage, Problem> {
     loop {
         let page = target.letters(query).await?;

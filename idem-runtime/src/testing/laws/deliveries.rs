@@ -21,14 +21,14 @@ fn bury(message: u8) -> Step {
     Step::Bury(Box::new(Bury {
         fingerprint: Fingerprint([message; 16]),
         payload: "{\"sku".into(),
-        unread: Unread { error: "EOF while parsing".to_owned(), cut_from: Some(7) },
+        unread: Unread::undecodable("EOF while parsing", Some(7)),
         origin: origin(),
         ttl: TTL,
     }))
 }
 
 fn rearm(letter: DeadLetterId) -> Step {
-    let unread = Unread { error: "EOF while parsing".to_owned(), cut_from: Some(7) };
+    let unread = Unread::undecodable("EOF while parsing", Some(7));
     let awaited = Awaited {
         payload: br#""{\"sku""#.as_slice().into(),
         redacted: Vec::new(),

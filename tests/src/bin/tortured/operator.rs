@@ -38,7 +38,7 @@ pub(crate) async fn operate(idem: Idem, seed: u64, kills: bool) {
             4 => false,
             _ => continue,
         };
-        let record = RecordId { handler: letter.handler.as_str().into(), key: letter.key.as_str().into() };
+        let record = letter.record_id();
         let token = match remembered(&idem, &record).await {
             Record::Dead { token, letter } if letter == id => token,
             other => {

@@ -399,7 +399,7 @@ fn step(op: &Op, tokens: &HashMap<u8, u64>, letters: &[(DeadLetterId, RecordId)]
             let buried = Bury {
                 fingerprint: Fingerprint([0; 16]),
                 payload: "{".into(),
-                unread: Unread { error: "unreadable".to_owned(), cut_from: None },
+                unread: Unread::undecodable("unreadable", None),
                 origin: Origin::new("rabbitmq", "orders"),
                 ttl: Duration::from_secs(*ttl),
             };

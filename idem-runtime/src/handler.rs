@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::RwLock;
 
 use crate::error::Error;
 use crate::observe::Meters;
+use crate::redact::Spelling;
 
 /// One annotated function and its options.
 #[derive(Debug)]
@@ -25,6 +26,10 @@ pub struct Handler {
     pub(crate) lease: Duration,
     pub(crate) ttl: Duration,
     pub(crate) redact: &'static [&'static str],
+    /// Its only argument is redacted as it is.
+    pub(crate) whole: bool,
+    /// Whether the paths of `redact(…)` lead to something, as far as messages have shown.
+    pub(crate) spelling: Spelling,
     pub(crate) issued: Option<&'static str>,
 }
 
@@ -58,6 +63,8 @@ impl Handler {
             lease: Duration::from_secs(30),
             ttl: Duration::from_secs(7 * 24 * 60 * 60),
             redact: &[],
+            whole: false,
+            spelling: Spelling::new(),
             issued: None,
         }
     }
@@ -122,6 +129,12 @@ impl Handler {
         self.redact = paths;
         self
     }
+
+    /// `redact(order)`, where `order` is the only argument.
+    pub const fn whole(mut self) -> Self {
+        self.whole = true;
+        self
+    }
 }
 
 impl Backoff {
@@ -146,32 +159,25 @@ pub(crate) struct Named {
     pub(crate) name: Arc<str>,
     pub(crate) handler: &'static Handler,
     pub(crate) meters: Meters,
-    /// The paths of `redact(…)` that were once not found, and told of.
-    absent: Mutex<Vec<&'static str>>,
-}
-
-impl Named {
-    /// Tells once of each path of `redact(…)` that is not in a message: it may be an optional part, or spelled as the
-    /// stored JSON does not spell it, and then it hides nothing.
-    pub(crate) fn tell_what_hides_nothing(&self, redacted: &[String]) {
-        let mut absent = self.absent.lock();
-        for path in self.handler.redact {
-            if !absent.contains(path) && redacted.iter().all(|found| found != path) {
-                absent.push(path);
-                tracing::warn!(handler = &*self.name, path, "nothing to redact: is it spelled as in the stored JSON?");
-            }
-        }
-    }
+    /// The paths of `redact(…)`, which every record of it has.
+    pub(crate) redacted: Option<Arc<[String]>>,
 }
 
 impl Handlers {
+    /// The function of this name, if this process has called it.
+    pub(crate) fn of(&self, name: &str) -> Option<&'static Handler> {
+        self.named.read().get(name).map(|named| named.handler)
+    }
+
     /// Lets a function's call in, unless another function has its name.
     pub(crate) fn admit(&self, name: &str, handler: &'static Handler) -> Result<Arc<Named>, Error> {
         let known = self.named.read().get(name).cloned();
         let named = known.unwrap_or_else(|| {
             let name: Arc<str> = name.into();
             let meters = Meters::of(Arc::clone(&name));
-            let named = Arc::new(Named { name: Arc::clone(&name), handler, meters, absent: Mutex::default() });
+            let paths = || handler.redact.iter().map(ToString::to_string).collect();
+            let redacted = (!handler.redact.is_empty()).then(paths);
+            let named = Arc::new(Named { name: Arc::clone(&name), handler, meters, redacted });
             Arc::clone(self.named.write().entry(name).or_insert(named))
         });
         let first = named.handler;

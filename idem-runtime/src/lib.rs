@@ -23,6 +23,7 @@ mod fingerprint;
 mod handler;
 mod idem;
 mod issue;
+mod json_problem;
 mod keeper;
 mod key;
 mod keyed;
@@ -46,6 +47,7 @@ pub use idem_macros::idempotent;
 pub use issue::{Issued, Issuer, Rule};
 /// A point in time.
 pub use jiff::Timestamp;
+pub use json_problem::{from_json, json_problem};
 pub use keyed::Keyed;
 pub use ledger::{Filter, Ledger, LedgerError, Note, Notes};
 pub use letters::{DeadLetters, Ran, Watch};

@@ -6,6 +6,7 @@ use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
+use idem_runtime::from_json;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -40,9 +41,9 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
                 _ => Problem::invalid("the body did not come to its end"),
             }
         })?;
-        match serde_json::from_slice(&body) {
+        match from_json(&body) {
             Ok(value) => Ok(Self(value)),
-            Err(error) => Err(Problem::invalid(format!("the body does not fit: {error}"))),
+            Err(problem) => Err(Problem::invalid(format!("the body does not fit: {problem}"))),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::drive::Drive;
 use crate::delivery::Verdict;
 use crate::error::Error;
+use crate::json_problem::json_problem;
 use crate::ledger::LedgerError;
 use crate::protocol::DeadLetterId;
 
@@ -18,7 +19,7 @@ impl Drive {
         let (handler, key) = self.site();
         let what = "done before, but the recorded result no longer decodes as the handler's result type, and nothing ran; \
                     make the type read what it wrote:";
-        let error = Error::Codec { handler, key, what: what.to_owned(), problem: problem.to_string() };
+        let error = Error::Codec { handler, key, what: what.to_owned(), problem: json_problem(problem) };
         self.tell(error.kind());
         self.came_to(|| Verdict::of(&error));
         error

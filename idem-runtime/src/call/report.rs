@@ -14,6 +14,7 @@ use crate::clock::until;
 use crate::delivery::Verdict;
 use crate::error::Error;
 use crate::idem::Inner;
+use crate::json_problem::json_problem;
 use crate::ledger::LedgerError;
 use crate::outbox;
 use crate::protocol::{AttemptOutcome, Failed, RecordId, Reply, Step, StoredResult};
@@ -85,7 +86,7 @@ impl Drive {
         let (outcome, text, then) = match report {
             Report::Returned { json: Ok(json), left } => return self.complete(held, json, left),
             Report::Returned { json: Err(problem), .. } => {
-                let problem = problem.to_string();
+                let problem = json_problem(&problem);
                 (AttemptOutcome::ResultNotStorable, problem.clone(), Then::Unwritable(problem))
             }
             Report::Failed { permanent: true, text } => (AttemptOutcome::Permanent, text, Then::Failed(None)),

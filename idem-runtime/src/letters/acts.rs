@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::DeadLetters;
 use crate::error::Error;
+use crate::json_problem::json_problem;
 use crate::protocol::{Awaited, By, DeadLetter, DeadLetterId, Reason, RecordId, Reply, Step, Unread};
 use crate::redact::redact;
 
@@ -57,7 +58,7 @@ impl DeadLetters {
     /// [`Error::NoSuchLetter`], [`Error::LetterClosed`], or [`Error::Ledger`] when it cannot be recorded.
     pub async fn edit(&self, id: &DeadLetterId, payload: Value, why: impl Into<String>) -> Result<DeadLetter, Error> {
         let letter = self.known(id).await?;
-        let payload = without(&letter, &payload)?;
+        let payload = self.without(&letter, payload).await?;
         self.act(letter, Step::Edit { letter: *id, payload, by: self.by_because(Some(why.into())) }).await
     }
 
@@ -80,6 +81,23 @@ impl DeadLetters {
     /// The re-arming of a letter's key that nobody has to follow, or its end.
     pub(super) fn forgetting(&self, letter: &DeadLetter) -> Step {
         Step::Redrive { letter: letter.id, awaited: None, by: self.by_because(self.why.clone()) }
+    }
+
+    /// A payload without what the letter's handler redacts.
+    async fn without(&self, letter: &DeadLetter, payload: Value) -> Result<Value, Error> {
+        if letter.reason == Reason::Undecodable {
+            return super::hidden::mended(self.inner(), letter, payload).await;
+        }
+        if letter.redacted.is_empty() {
+            return Ok(payload);
+        }
+        let paths = letter.redacted.iter().map(String::as_str);
+        // A handler with one argument takes its value alone, too.
+        let alone = paths.clone().filter_map(|path| Some(path.split_once('.')?.1));
+        let paths: Vec<_> = paths.chain(alone).collect();
+        redact(payload.to_string().as_bytes(), &paths)
+            .and_then(|payload| serde_json::from_slice(&payload))
+            .map_err(|problem| unfit(letter, json_problem(&problem)))
     }
 
     pub(super) fn by_because(&self, why: Option<String>) -> By {
@@ -108,23 +126,13 @@ impl DeadLetters {
     }
 }
 
-/// A payload without what the letter's handler redacts.
-fn without(letter: &DeadLetter, payload: &Value) -> Result<Value, Error> {
-    if letter.redacted.is_empty() {
-        return Ok(payload.clone());
-    }
-    let paths: Vec<_> = letter.redacted.iter().map(String::as_str).collect();
-    redact(payload.to_string().as_bytes(), &paths)
-        .and_then(|(payload, _)| serde_json::from_slice(&payload))
-        .map_err(|problem| unfit(letter, &problem))
-}
 
 /// A payload that does not do.
-pub(super) fn unfit(letter: &DeadLetter, problem: &serde_json::Error) -> Error {
+pub(super) fn unfit(letter: &DeadLetter, problem: String) -> Error {
     Error::Codec {
         handler: letter.handler.clone(),
         key: letter.key.clone(),
         what: format!("the payload of dead letter {} does not fit the handler; edit it, and nothing ran:", letter.id),
-        problem: problem.to_string(),
+        problem,
     }
 }

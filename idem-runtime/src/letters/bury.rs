@@ -8,10 +8,15 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
+use super::hidden::{Hiding, summary};
 use crate::error::Error;
 use crate::idem::Idem;
 use crate::key;
 use crate::protocol::{Bury, DeadLetter, DeadLetterId, Fingerprint, Origin, Reason, RecordId, Reply, Step, Unread};
+
+/// Why a letter shows nothing of its message.
+const UNSHOWN: &str = "its handler redacts, and no part of these bytes can be told from another, so only their length and \
+                       hash are kept";
 
 /// How long a discard keeps such a message out: as long as a handler's default time to live.
 const TTL: Duration = Duration::from_secs(7 * 24 * 60 * 60);
@@ -26,6 +31,13 @@ impl Idem {
     ///
     /// The letter's payload is the text, where the bytes are text, else `{"base64": "…"}`, and no more of it than
     /// [`payload_limit`](crate::Builder::payload_limit): [`DeadLetter::cut_from`] says so.
+    ///
+    /// What handlers redact is hidden: the handler of that name, where this process has called it, those that
+    /// [deliveries](Self::deliver) of the origin's place and [of that name](Self::deliver_as) have reached, also before this
+    /// process was started, and what [`redact_buried`](Self::redact_buried) says. Such a message may be malformed, so a field is
+    /// hidden by the last name of a path, wherever it stands and however it is spelled. Of bytes that are no JSON only
+    /// `{"content": "[redacted]", "bytes": 213, "blake3": "…"}` is kept then, unless [`keep_unreadable`](Self::keep_unreadable)
+    /// was said. `error` and the origin's headers are stored as they are.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -59,11 +71,18 @@ impl Idem {
             let (handler, key) = site();
             return Err(Error::Closed { handler, key });
         };
-        let kept = Kept::of(bytes, inner.limits.payload);
+        let ledger = |problem| {
+            let (handler, key) = site();
+            Error::Ledger { handler, key, problem }
+        };
+        let hiding = inner.hidden(handler, Some(&origin)).await.map_err(ledger)?;
+        let kept = Kept::of(bytes, inner.limits.payload, &hiding);
+        let error = if kept.shown { error.to_owned() } else { format!("{error}; {UNSHOWN}") };
         let buried = Box::new(Bury {
             fingerprint: kept.fingerprint,
             payload: kept.payload,
-            unread: Unread { error: crate::call::cut(error.to_owned()), cut_from: kept.cut_from },
+            redacted: hiding.paths,
+            unread: Unread { error: crate::call::cut(error), cut_from: kept.cut_from },
             origin,
             ttl: TTL,
         });
@@ -86,10 +105,7 @@ impl Idem {
                 Ok(Reply::Died(letter)) => return Ok(letter.id),
                 Ok(Reply::Dead { letter, .. }) => return Ok(letter),
                 Ok(_) => {}
-                Err(problem) => {
-                    let (handler, key) = site();
-                    return Err(Error::Ledger { handler, key, problem });
-                }
+                Err(problem) => return Err(ledger(problem)),
             }
         }
         // A handler of that name would have to have a key that is a hash of these very bytes.
@@ -101,25 +117,33 @@ impl Idem {
 struct Kept {
     fingerprint: Fingerprint,
     payload: Value,
+    /// The payload is the message, as far as it may be stored.
+    shown: bool,
     cut_from: Option<u64>,
 }
 
 impl Kept {
-    fn of(bytes: &[u8], limit: usize) -> Self {
+    fn of(bytes: &[u8], limit: usize, hiding: &Hiding) -> Self {
         let mut fingerprint = [0; 16];
         fingerprint.copy_from_slice(&blake3::hash(bytes).as_bytes()[..16]);
-        let payload = match std::str::from_utf8(bytes) {
-            Ok(text) => text[..text.floor_char_boundary(limit)].into(),
-            Err(_) => json!({ "base64": BASE64_STANDARD.encode(&bytes[..bytes.len().min(limit)]) }),
+        let fingerprint = Fingerprint(fingerprint);
+        let Some(shown) = hiding.shown(bytes) else {
+            return Self { fingerprint, payload: summary(bytes), shown: false, cut_from: None };
         };
-        let cut_from = (bytes.len() > limit).then_some(bytes.len() as u64);
-        Self { fingerprint: Fingerprint(fingerprint), payload, cut_from }
+        let payload = match std::str::from_utf8(&shown) {
+            Ok(text) => text[..text.floor_char_boundary(limit)].into(),
+            Err(_) => json!({ "base64": BASE64_STANDARD.encode(&shown[..shown.len().min(limit)]) }),
+        };
+        let cut_from = (shown.len() > limit).then_some(bytes.len() as u64);
+        Self { fingerprint, payload, shown: true, cut_from }
     }
 }
 
 impl DeadLetter {
-    /// The message's bytes, for whoever publishes it again: of a [buried](Idem::bury) one the bytes as they came, else the
-    /// payload as JSON, of a handler with one argument that argument alone.
+    /// The message's bytes, for those who publish it again: of a [buried](Idem::bury) one the bytes as they came, else the
+    /// payload as JSON, of a handler with one argument that argument alone. They are the whole message where nothing is
+    /// [`missing`](Self::missing) and it was not [cut](Self::cut_from), which [`republish`](crate::DeadLetters::republish)
+    /// sees to.
     pub fn message(&self) -> Vec<u8> {
         if self.reason == Reason::Undecodable {
             let encoded = match &self.payload {

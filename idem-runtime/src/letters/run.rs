@@ -16,11 +16,12 @@ use crate::clock::{BoxFuture, until};
 use crate::current;
 use crate::error::Error;
 use crate::idem::Idem;
+use crate::json_problem::{from_json, json_problem};
 use crate::protocol::{DeadLetter, DeadLetterId, LetterState, Phase, Reason, Record, RecordId, SettledAs, Step};
 
 /// One call of a handler with a letter's payload: its result as JSON, or its error's text.
 type Running = BoxFuture<'static, Result<Value, String>>;
-type Runner = Arc<dyn Fn(Value) -> Result<Running, serde_json::Error> + Send + Sync>;
+type Runner = Arc<dyn Fn(Value) -> Result<Running, String> + Send + Sync>;
 
 /// How handlers are called again, by their names in the ledger.
 #[derive(Default)]
@@ -102,10 +103,11 @@ impl Idem {
         E: Display,
     {
         let runner: Runner = Arc::new(move |payload| {
-            let running = run(serde_json::from_value(payload)?);
+            let running = run(from_json(payload.to_string().as_bytes())?);
             Ok(Box::pin(async move {
                 let result = running.await.map_err(|error| format!("{error:#}"))?;
-                serde_json::to_value(&result).map_err(|error| format!("its result is no JSON: {error}"))
+                serde_json::to_value(&result)
+                    .map_err(|error| format!("its result is no JSON: {}", json_problem(&error)))
             }))
         });
         self.inner().runners.0.write().insert(handler.into(), runner);
@@ -163,7 +165,7 @@ impl DeadLetters {
         let (step, unread) = (self.redriving(&letter), letter.reason == Reason::Undecodable);
         let redriving = Arc::new(Redriving { id: record.clone(), step, begun: AtomicBool::new(false), unread });
         loop {
-            let running = runner(arguments(&payload)).map_err(|problem| unfit(&letter, &problem))?;
+            let running = runner(arguments(&payload)).map_err(|problem| unfit(&letter, problem))?;
             let error = match current::redrive(self.idem.clone(), Arc::clone(&redriving), running).await {
                 Ok(_) if !redriving.begun() => {
                     "the function given to `redrive_with` did not call the handler with the letter's key".to_owned()

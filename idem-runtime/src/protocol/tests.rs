@@ -205,7 +205,7 @@ impl Life {
                     owner: format!("{owner}").into(),
                     fingerprint: fingerprint.map(|byte| Fingerprint([byte; 16])),
                     payload: b"{}".as_slice().into(),
-                    redacted: Vec::new(),
+                    redacted: None,
                     budget: Budget { retries: *retries, bury: *bury, ttl: TTL },
                     lease: Duration::from_secs(30),
                     origin: None,
@@ -252,6 +252,7 @@ impl Life {
                 self.step(&Step::Bury(Box::new(Bury {
                     fingerprint: Fingerprint([*message; 16]),
                     payload: "{".into(),
+                    redacted: Vec::new(),
                     unread: Unread { error: "unreadable".to_owned(), cut_from: None },
                     origin: Origin::new("rabbitmq", "orders"),
                     ttl: TTL,

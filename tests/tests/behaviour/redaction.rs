@@ -346,7 +346,7 @@ async fn the_letter_of_a_process_that_died_knows_what_was_redacted() {
         owner: "dead".into(),
         fingerprint: None,
         payload: br#"{"card_no":"[redacted]"}"#.as_slice().into(),
-        redacted: vec!["card_no".to_owned()],
+        redacted: Some(["card_no".to_owned()].into()),
         budget: Budget { retries: 0, bury: false, ttl: Duration::from_secs(60) },
         lease: Duration::from_secs(30),
         origin: None,

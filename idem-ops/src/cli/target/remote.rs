@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use idem_runtime::DeadLetterId;
+use idem_runtime::{DeadLetterId, from_json};
 use reqwest::header::{ACCEPT, RETRY_AFTER};
 use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use serde::de::DeserializeOwned;
@@ -113,7 +113,7 @@ impl Remote {
         let wait = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()).map(str::to_owned);
         let text = self.text(answer).await?;
         if status.is_success() {
-            return serde_json::from_str(&text).map_err(|error| self.strange(&error.to_string()));
+            return from_json(text.as_bytes()).map_err(|problem| self.strange(&problem));
         }
         let details = serde_json::from_str(&text).ok();
         Err(self.refused(status, wait, details))

@@ -199,6 +199,7 @@ mod tests {
             let buried = Bury {
                 fingerprint: Fingerprint([0; 16]),
                 payload: "{".into(),
+                redacted: Vec::new(),
                 unread: Unread { error: "unreadable".to_owned(), cut_from: None },
                 origin: Origin::new("rabbitmq", "orders"),
                 ttl: Duration::from_secs(1000),

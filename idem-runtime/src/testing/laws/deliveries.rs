@@ -21,6 +21,7 @@ fn bury(message: u8) -> Step {
     Step::Bury(Box::new(Bury {
         fingerprint: Fingerprint([message; 16]),
         payload: "{\"sku".into(),
+        redacted: vec!["sku".to_owned()],
         unread: Unread { error: "EOF while parsing".to_owned(), cut_from: Some(7) },
         origin: origin(),
         ttl: TTL,
@@ -31,7 +32,7 @@ fn rearm(letter: DeadLetterId) -> Step {
     let unread = Unread { error: "EOF while parsing".to_owned(), cut_from: Some(7) };
     let awaited = Awaited {
         payload: br#""{\"sku""#.as_slice().into(),
-        redacted: Vec::new(),
+        redacted: vec!["sku".to_owned()],
         origin: Some(Arc::new(origin())),
         unread: Some(unread),
     };

@@ -163,8 +163,10 @@ impl Expansion<'_> {
         let redacted = self.redacted;
         if !redacted.is_empty() {
             set("redact", quote_spanned!(ours()=> &[#(#redacted),*]));
-            if let (Some(only), None) = { let mut all = self.params.message(); (all.next(), all.next()) }
-                && redacted.contains(&only.name)
+            if let (Some(only), None) = {
+                let mut all = self.params.message();
+                (all.next(), all.next())
+            } && redacted.contains(&only.name)
             {
                 set("whole", TokenStream::new());
             }

@@ -5,6 +5,8 @@ mod place;
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 
+use crate::json::TooDeep;
+
 /// What a type expects stands last in these, and comes from the program.
 const EXPECTING: [&str; 5] = ["invalid type", "invalid value", "invalid length", "unknown variant", "unknown field"];
 
@@ -67,7 +69,9 @@ fn what(error: &serde_json::Error) -> String {
 fn of_data(text: &str) -> String {
     if let Some(kind) = EXPECTING.into_iter().find(|kind| text.starts_with(kind)) {
         return match text.rsplit_once(", expected ") {
-            Some((_, expected)) if !text.ends_with(", there are no variants") && !text.ends_with(", there are no fields") => {
+            Some((_, expected))
+                if !text.ends_with(", there are no variants") && !text.ends_with(", there are no fields") =>
+            {
                 format!("{kind}, expected {expected}")
             }
             _ => format!("{kind}, and there are none"),
@@ -81,7 +85,12 @@ fn of_data(text: &str) -> String {
         let name = text.strip_prefix("data did not match any variant of untagged enum ")?;
         name.chars().all(|char| char.is_alphanumeric() || char == '_').then(|| text.to_owned())
     };
-    let known = names_a_field("missing").or_else(|| names_a_field("duplicate")).or_else(of_an_enum);
+    // idem's own.
+    let too_deep = || {
+        let depth = text.strip_prefix("it is nested ")?.split(' ').next()?.parse().ok()?;
+        Some(TooDeep(depth).to_string()).filter(|own| own == text)
+    };
+    let known = names_a_field("missing").or_else(|| names_a_field("duplicate")).or_else(of_an_enum).or_else(too_deep);
     known.unwrap_or_else(|| "a rule of its type refuses it".to_owned())
 }
 
@@ -161,27 +170,39 @@ mod tests {
         let iban = format!(r#"{{"iban":"{SECRET}"}}"#);
         assert_problem::<Payment>(&iban, "invalid type, expected u64, in `iban` at line 1 column 19");
         assert_problem::<Payment>(r#"{"iban":-4111}"#, "invalid value, expected u64, in `iban` at line 1 column 13");
-        assert_problem::<Payment>(r#"{"iban":"4111, expected 4111"}"#,
-            "invalid type, expected u64, in `iban` at line 1 column 29");
-        assert_problem::<Payment>(&format!(r#"{{"iban":1,"kind":"{SECRET}"}}"#),
-            "unknown variant, expected `Card` or `Bank`, in `kind` at line 1 column 28");
-        assert_problem::<Payment>(&format!(r#"{{"iban":1,"{SECRET}":1}}"#),
-            "unknown field, expected one of `iban`, `kind`, `lines`, `limits` at line 1 column 21");
+        assert_problem::<Payment>(
+            r#"{"iban":"4111, expected 4111"}"#,
+            "invalid type, expected u64, in `iban` at line 1 column 29",
+        );
+        assert_problem::<Payment>(
+            &format!(r#"{{"iban":1,"kind":"{SECRET}"}}"#),
+            "unknown variant, expected `Card` or `Bank`, in `kind` at line 1 column 28",
+        );
+        assert_problem::<Payment>(
+            &format!(r#"{{"iban":1,"{SECRET}":1}}"#),
+            "unknown field, expected one of `iban`, `kind`, `lines`, `limits` at line 1 column 21",
+        );
         assert_problem::<Payment>("{}", "missing field `iban` at line 1 column 2");
         assert_problem::<Payment>(r#"{"iban":1,"iban":1}"#, "duplicate field `iban` at line 1 column 16");
         assert_problem::<Payment>(r#"{"iban":4111"#, "EOF while parsing an object at line 1 column 12");
         assert_problem::<Payment>(r#"{"iban":4111x}"#, "expected `,` or `}` at line 1 column 13");
         assert_problem::<[u8; 2]>("[41]", "invalid length, expected an array of length 2 at line 1 column 4");
-        assert_problem::<Never>(&format!(r#""{SECRET}, expected 4111""#),
-            "unknown variant, and there are none at line 1 column 25");
+        assert_problem::<Never>(
+            &format!(r#""{SECRET}, expected 4111""#),
+            "unknown variant, and there are none at line 1 column 26",
+        );
         assert_problem::<Either>(&format!(r#""{SECRET}""#), "data did not match any variant of untagged enum Either");
     }
 
     #[test]
     fn what_a_type_says_itself_is_left_out_and_a_maps_key_is_no_name() {
-        assert_problem::<Payment>(&format!(r#"{{"iban":1,"lines":[{{"unitPrice":"{SECRET}"}}]}}"#),
-            "a rule of its type refuses it, in `lines[0].unitPrice` at line 1 column 43");
-        assert_problem::<Payment>(r#"{"iban":1,"limits":{"alice":{"unitPrice":4111}}}"#,
-            "invalid type, expected a string, in `limits.*.unitPrice` at line 1 column 46");
+        assert_problem::<Payment>(
+            &format!(r#"{{"iban":1,"lines":[{{"unitPrice":"{SECRET}"}}]}}"#),
+            "a rule of its type refuses it, in `lines[0].unitPrice` at line 1 column 44",
+        );
+        assert_problem::<Payment>(
+            r#"{"iban":1,"limits":{"alice":{"unitPrice":4111}}}"#,
+            "invalid type, expected a string, in `limits.*.unitPrice` at line 1 column 45",
+        );
     }
 }

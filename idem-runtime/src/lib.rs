@@ -23,6 +23,7 @@ mod fingerprint;
 mod handler;
 mod idem;
 mod issue;
+mod json;
 mod json_problem;
 mod keeper;
 mod key;
@@ -47,6 +48,7 @@ pub use idem_macros::idempotent;
 pub use issue::{Issued, Issuer, Rule};
 /// A point in time.
 pub use jiff::Timestamp;
+pub use json::Json;
 pub use json_problem::{from_json, json_problem};
 pub use keyed::Keyed;
 pub use ledger::{Filter, Ledger, LedgerError, Note, Notes};

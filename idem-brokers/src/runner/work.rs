@@ -157,7 +157,8 @@ impl<T: Send + 'static> Work<T> {
     async fn call<D: Delivery>(&self, delivery: &D, message: T, pauses: &mut Pauses) -> Told {
         let Some(_place) = self.places.take().await else { return Told::Retry(Duration::ZERO) };
         let handler = async { (self.handler)(message).await };
-        let called = AssertUnwindSafe(self.idem.deliver_as(&self.name, delivery.origin(), handler)).catch_unwind().await;
+        let called =
+            AssertUnwindSafe(self.idem.deliver_as(&self.name, delivery.origin(), handler)).catch_unwind().await;
         let Ok(Delivered { output, verdict, .. }) = called else {
             tracing::error!(source = self.source, "the consumer's handler panicked; its message comes again");
             return Told::Retry(unrecorded(delivery, pauses));

@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use serde_json::{Value, json};
+use serde::Deserialize;
+use serde_json::json;
 
 use super::hidden::{Hiding, summary};
 use crate::error::Error;
 use crate::idem::Idem;
+use crate::json::Json;
 use crate::key;
 use crate::protocol::{Bury, DeadLetter, DeadLetterId, Fingerprint, Origin, Reason, RecordId, Reply, Step, Unread};
 
@@ -116,7 +118,7 @@ impl Idem {
 /// What a letter keeps of a message's bytes.
 struct Kept {
     fingerprint: Fingerprint,
-    payload: Value,
+    payload: Json,
     /// The payload is the message, as far as it may be stored.
     shown: bool,
     cut_from: Option<u64>,
@@ -132,7 +134,7 @@ impl Kept {
         };
         let payload = match std::str::from_utf8(&shown) {
             Ok(text) => text[..text.floor_char_boundary(limit)].into(),
-            Err(_) => json!({ "base64": BASE64_STANDARD.encode(&shown[..shown.len().min(limit)]) }),
+            Err(_) => json!({ "base64": BASE64_STANDARD.encode(&shown[..shown.len().min(limit)]) }).into(),
         };
         let cut_from = (shown.len() > limit).then_some(bytes.len() as u64);
         Self { fingerprint, payload, shown: true, cut_from }
@@ -140,23 +142,26 @@ impl Kept {
 }
 
 impl DeadLetter {
-    /// The message's bytes, for those who publish it again: of a [buried](Idem::bury) one the bytes as they came, else the
-    /// payload as JSON, of a handler with one argument that argument alone. They are the whole message where nothing is
-    /// [`missing`](Self::missing) and it was not [cut](Self::cut_from), which [`republish`](crate::DeadLetters::republish)
-    /// sees to.
+    /// The message's bytes, for those who publish it again: of a [buried](Idem::bury) one the bytes as they came or as a
+    /// person mended them, else the payload as JSON, of a handler with one argument that argument alone. Numbers stay as they
+    /// are written. They are the whole message where nothing is [`missing`](Self::missing) and it was not
+    /// [cut](Self::cut_from), which [`republish`](crate::DeadLetters::republish) sees to.
     pub fn message(&self) -> Vec<u8> {
         if self.reason == Reason::Undecodable {
-            let encoded = match &self.payload {
-                Value::String(text) => return text.clone().into_bytes(),
-                Value::Object(parts) if parts.len() == 1 => parts.get("base64").and_then(Value::as_str),
-                _ => None,
-            };
-            if let Some(bytes) = encoded.and_then(|encoded| BASE64_STANDARD.decode(encoded).ok()) {
-                return bytes;
+            if let Ok(text) = self.payload.parse::<String>() {
+                return text.into_bytes();
             }
-            // Somebody mended it.
-            return self.payload.to_string().into_bytes();
+            let bytes = self.payload.parse().ok().and_then(|Encoded { base64 }| BASE64_STANDARD.decode(base64).ok());
+            // Without them, somebody mended it.
+            return bytes.unwrap_or_else(|| self.payload.as_str().into());
         }
-        super::run::arguments(&self.payload).to_string().into_bytes()
+        super::run::argument(self, &self.payload).into()
     }
+}
+
+/// Bytes that are no text, as a payload has them.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Encoded {
+    base64: String,
 }

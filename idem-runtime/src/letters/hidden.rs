@@ -6,13 +6,14 @@ use std::collections::HashMap;
 
 use minicbor::{Decode, Encode};
 use parking_lot::RwLock;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::acts::unfit;
 use crate::envelope;
 use crate::error::Error;
 use crate::handler::Handler;
 use crate::idem::{Idem, Inner};
+use crate::json::Json;
 use crate::json_problem::json_problem;
 use crate::ledger::{LedgerError, NoteChange};
 use crate::protocol::{DeadLetter, Origin};
@@ -62,7 +63,7 @@ impl Idem {
     /// let message = br#"{"order_no": "A-1", "card_no": "4111 1111 1111 1111"}"#;
     /// let id = idem.bury("orders", "m-17", message, Origin::new("rabbitmq", "orders"), "missing field `qty`").await?;
     /// let letter = idem.dead_letters().get(&id).await?.expect("it was just written");
-    /// assert_eq!(letter.payload, r#"{"order_no":"A-1","card_no":"[redacted]"}"#);
+    /// assert_eq!(letter.message(), br#"{"order_no":"A-1","card_no":"[redacted]"}"#);
     /// # Ok(()) }
     /// ```
     pub fn redact_buried<P: Into<String>>(&self, name: impl Into<String>, paths: impl IntoIterator<Item = P>) {
@@ -171,25 +172,20 @@ impl Hiding {
 }
 
 /// What is stored in place of bytes of which no part may be.
-pub(super) fn summary(bytes: &[u8]) -> Value {
-    json!({ "content": REDACTED, "bytes": bytes.len(), "blake3": &*blake3::hash(bytes).to_hex() })
+pub(super) fn summary(bytes: &[u8]) -> Json {
+    json!({ "content": REDACTED, "bytes": bytes.len(), "blake3": &*blake3::hash(bytes).to_hex() }).into()
 }
 
 /// What is stored of a payload that somebody gives to the letter of such a message.
-pub(super) async fn mended(inner: &Inner, letter: &DeadLetter, payload: Value) -> Result<Value, Error> {
+pub(super) async fn mended(inner: &Inner, letter: &DeadLetter, payload: Json) -> Result<Json, Error> {
     let mut hiding = inner.hidden(&letter.handler, letter.origin.as_ref()).await?;
     hiding.add(Hiding { paths: letter.redacted.clone(), ..Hiding::default() });
-    if hiding.paths.is_empty() {
-        return Ok(payload);
-    }
     // The message's own text, or the arguments.
-    let (text, bytes) = match payload {
-        Value::String(text) => (true, text.into_bytes()),
-        arguments => (false, arguments.to_string().into_bytes()),
-    };
-    Ok(match hiding.shown(&bytes) {
-        Some(shown) if text => String::from_utf8_lossy(&shown).into(),
+    let text = payload.parse::<String>().ok();
+    let bytes = text.as_deref().unwrap_or(payload.as_str()).as_bytes();
+    Ok(match hiding.shown(bytes) {
+        Some(shown) if text.is_some() => String::from_utf8_lossy(&shown).into(),
         Some(shown) => serde_json::from_slice(&shown).map_err(|problem| unfit(letter, json_problem(&problem)))?,
-        None => summary(&bytes),
+        None => summary(bytes),
     })
 }

@@ -35,6 +35,7 @@ fn rearm(letter: DeadLetterId) -> Step {
         redacted: vec!["sku".to_owned()],
         origin: Some(Arc::new(origin())),
         unread: Some(unread),
+        arguments: None,
     };
     Step::Redrive { letter, awaited: Some(Box::new(awaited)), by: By::default() }
 }

@@ -168,6 +168,13 @@ impl Expansion<'_> {
         let redacted = self.redacted;
         if !redacted.is_empty() {
             set("redact", quote_spanned!(ours()=> &[#(#redacted),*]));
+            if let (Some(only), None) = {
+                let mut all = self.params.message();
+                (all.next(), all.next())
+            } && redacted.contains(&only.name)
+            {
+                set("whole", TokenStream::new());
+            }
         }
         handler
     }
@@ -228,6 +235,10 @@ impl Expansion<'_> {
                 Passing::Mutable => quote_spanned!(ident.span()=> &*#ident),
             };
             message.extend(quote_spanned!(ours()=> .arg(#name, #borrowed)));
+            let leads_into = |path: &String| path.split_once('.').is_some_and(|(first, _)| first == name);
+            if self.redacted.iter().any(leads_into) {
+                message.extend(quote_spanned!(ours()=> .spelled(#name, #borrowed)));
+            }
         }
         for part in &self.resolved.fingerprint {
             message.extend(quote_spanned!(ours()=> .fingerprint(#part)));

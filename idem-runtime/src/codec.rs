@@ -142,6 +142,40 @@ pub(crate) mod list {
     }
 }
 
+/// A list that is shared; nothing where it is empty.
+pub(crate) mod shared_list {
+    use std::sync::Arc;
+
+    use minicbor::decode::Error as Unreadable;
+    use minicbor::encode::{Error as Unwritable, Write};
+    use minicbor::{Decode, Decoder, Encode, Encoder};
+
+    pub(crate) fn encode<T: Encode<C>, C, W: Write>(
+        list: &Option<Arc<[T]>>,
+        e: &mut Encoder<W>,
+        c: &mut C,
+    ) -> Result<(), Unwritable<W::Error>> {
+        super::list::encode(list.as_deref().unwrap_or_default(), e, c)
+    }
+
+    pub(crate) fn decode<'b, T: Decode<'b, C>, C>(
+        d: &mut Decoder<'b>,
+        c: &mut C,
+    ) -> Result<Option<Arc<[T]>>, Unreadable> {
+        let list = super::list::decode(d, c)?;
+        Ok((!list.is_empty()).then(|| list.into()))
+    }
+
+    #[expect(clippy::unnecessary_wraps, reason = "so the derive asks for it")]
+    pub(crate) fn nil<T>() -> Option<Option<Arc<[T]>>> {
+        Some(None)
+    }
+
+    pub(crate) fn is_nil<T>(list: &Option<Arc<[T]>>) -> bool {
+        list.is_none()
+    }
+}
+
 /// Something shared, or nothing.
 pub(crate) mod shared {
     use std::sync::Arc;

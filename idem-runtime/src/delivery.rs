@@ -1,16 +1,20 @@
 //! One delivery of a broker: what its handler's calls came to, and so what the broker may do with the message.
 
+use std::borrow::Cow;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use smallvec::SmallVec;
 
 use crate::call::Frame;
 use crate::current;
 use crate::error::Error;
+use crate::handler::Handler;
 use crate::idem::Idem;
 use crate::protocol::{Origin, Reason};
+use crate::wait::wait;
 
 /// After how long a message comes again that is held up by something which has no end of its own to tell: the same
 /// message in work elsewhere, a ledger that cannot be asked.
@@ -180,16 +184,46 @@ impl Idem {
     /// # Ok(()) }
     /// ```
     pub async fn deliver<F: Future>(&self, origin: Origin, handler: F) -> Delivered<F::Output> {
+        self.delivered(None, origin, handler).await
+    }
+
+    /// [`deliver`](Self::deliver) for a consumer that [buries](Self::bury) under a name of its own: what the handlers redact
+    /// that it reaches is hidden in what is buried under this name. `deliver` does so under the origin's
+    /// [place](Origin::place), where each burial looks too.
+    pub async fn deliver_as<F: Future>(&self, name: &str, origin: Origin, handler: F) -> Delivered<F::Output> {
+        self.delivered(Some(name), origin, handler).await
+    }
+
+    async fn delivered<F: Future>(&self, name: Option<&str>, origin: Origin, handler: F) -> Delivered<F::Output> {
         let delivery = Delivery::new(origin);
         let output = current::scope(self.clone(), DELIVERY.scope(Arc::clone(&delivery), handler)).await;
-        Delivered { output, verdict: delivery.verdict() }
+        let redacting = delivery.redacting();
+        let verdict = match redacting.is_empty() {
+            true => delivery.verdict(),
+            false => self.learned(name, &delivery, &redacting).await,
+        };
+        Delivered { output, verdict }
+    }
+
+    /// The verdict, once it is durable what the handlers redact: before the message is acked.
+    async fn learned(&self, name: Option<&str>, delivery: &Delivery, reached: &[&'static Handler]) -> Verdict {
+        let name = name.map_or_else(|| Cow::Owned(delivery.origin.place()), Cow::Borrowed);
+        match self.inner().learn(&name, reached).await {
+            Ok(()) => delivery.verdict(),
+            Err(problem) => delivery.verdict().and(Verdict::Unavailable { error: problem.to_string() }),
+        }
     }
 
     /// [`deliver`](Self::deliver) for a handler that is not async. Here too, catch panics inside.
     pub fn sync_deliver<T>(&self, origin: Origin, handler: impl FnOnce() -> T) -> Delivered<T> {
         let delivery = Delivery::new(origin);
         let output = current::sync_scope(self.clone(), || DELIVERY.sync_scope(Arc::clone(&delivery), handler));
-        Delivered { output, verdict: delivery.verdict() }
+        let redacting = delivery.redacting();
+        let verdict = match redacting.is_empty() {
+            true => delivery.verdict(),
+            false => wait(self.learned(None, &delivery, &redacting)),
+        };
+        Delivered { output, verdict }
     }
 }
 
@@ -207,7 +241,11 @@ pub(crate) struct Delivery {
 struct Calls {
     under_way: usize,
     verdict: Verdict,
+    /// Those of the handlers that redact.
+    redacting: Redacting,
 }
+
+type Redacting = SmallVec<[&'static Handler; 2]>;
 
 /// The delivery this code runs in.
 pub(crate) fn delivery() -> Option<Arc<Delivery>> {
@@ -216,7 +254,7 @@ pub(crate) fn delivery() -> Option<Arc<Delivery>> {
 
 impl Delivery {
     fn new(origin: Origin) -> Arc<Self> {
-        let calls = Mutex::new(Calls { under_way: 0, verdict: Verdict::Unknown });
+        let calls = Mutex::new(Calls { under_way: 0, verdict: Verdict::Unknown, redacting: SmallVec::new() });
         Arc::new(Self { origin: Arc::new(origin), within: Frame::current(), calls })
     }
 
@@ -225,13 +263,22 @@ impl Delivery {
     }
 
     /// Counts a call that begins here, unless it is a body's.
-    pub(crate) fn count(self: &Arc<Self>) -> Option<Counted> {
+    pub(crate) fn count(self: &Arc<Self>, handler: &'static Handler) -> Option<Counted> {
         let within = Frame::current();
         if within.as_ref().map(Arc::as_ptr) != self.within.as_ref().map(Arc::as_ptr) {
             return None;
         }
-        self.calls.lock().under_way += 1;
+        let mut calls = self.calls.lock();
+        calls.under_way += 1;
+        if !handler.redact.is_empty() && calls.redacting.iter().all(|known| !std::ptr::eq(*known, handler)) {
+            calls.redacting.push(handler);
+        }
+        drop(calls);
         Some(Counted { delivery: Arc::clone(self), came_to: None })
+    }
+
+    fn redacting(&self) -> Redacting {
+        self.calls.lock().redacting.clone()
     }
 
     fn verdict(&self) -> Verdict {

@@ -6,10 +6,11 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::RwLock;
 
 use crate::error::Error;
 use crate::observe::Meters;
+use crate::redact::Spelling;
 
 /// One annotated function and its options.
 #[derive(Debug)]
@@ -26,6 +27,10 @@ pub struct Handler {
     pub(crate) lease: Duration,
     pub(crate) ttl: Duration,
     pub(crate) redact: &'static [&'static str],
+    /// Its only argument is redacted as it is.
+    pub(crate) whole: bool,
+    /// Whether the paths of `redact(…)` lead to something, as far as messages have shown.
+    pub(crate) spelling: Spelling,
     pub(crate) issued: Option<&'static str>,
     pub(crate) was: &'static [&'static str],
     /// Whether something has to be looked at before a claim: whether the key was issued, what stands under an earlier name.
@@ -62,6 +67,8 @@ impl Handler {
             lease: Duration::from_secs(30),
             ttl: Duration::from_secs(7 * 24 * 60 * 60),
             redact: &[],
+            whole: false,
+            spelling: Spelling::new(),
             issued: None,
             was: &[],
             looks_first: false,
@@ -136,6 +143,12 @@ impl Handler {
         self.redact = paths;
         self
     }
+
+    /// `redact(order)`, where `order` is the only argument.
+    pub const fn whole(mut self) -> Self {
+        self.whole = true;
+        self
+    }
 }
 
 impl Backoff {
@@ -167,25 +180,16 @@ pub(crate) struct Named {
     pub(crate) meters: Meters,
     /// Whether one of its results was read back from what was recorded.
     pub(crate) reads_back: AtomicBool,
-    /// The paths of `redact(…)` that were once not found, and told of.
-    absent: Mutex<Vec<&'static str>>,
-}
-
-impl Named {
-    /// Tells once of each path of `redact(…)` that is not in a message: it may be an optional part, or spelled as the
-    /// stored JSON does not spell it, and then it hides nothing.
-    pub(crate) fn tell_what_hides_nothing(&self, redacted: &[String]) {
-        let mut absent = self.absent.lock();
-        for path in self.handler.redact {
-            if !absent.contains(path) && redacted.iter().all(|found| found != path) {
-                absent.push(path);
-                tracing::warn!(handler = &*self.name, path, "nothing to redact: is it spelled as in the stored JSON?");
-            }
-        }
-    }
+    /// The paths of `redact(…)`, which every record of it has.
+    pub(crate) redacted: Option<Arc<[String]>>,
 }
 
 impl Handlers {
+    /// The function of this name, if this process has called it.
+    pub(crate) fn of(&self, name: &str) -> Option<&'static Handler> {
+        self.named.read().get(name).map(|named| named.handler)
+    }
+
     /// Lets a function's call in, unless another function has its name, or one that it had before.
     pub(crate) fn admit(&self, name: &str, handler: &'static Handler) -> Result<Arc<Named>, Error> {
         let known = self.named.read().get(name).cloned();
@@ -199,8 +203,10 @@ impl Handlers {
     fn first(&self, name: &str, handler: &'static Handler) -> Result<Arc<Named>, Error> {
         let name: Arc<str> = name.into();
         let meters = Meters::of(Arc::clone(&name));
-        let (reads_back, absent) = (AtomicBool::new(false), Mutex::default());
-        let new = Arc::new(Named { name: Arc::clone(&name), handler, meters, reads_back, absent });
+        let paths = || handler.redact.iter().map(ToString::to_string).collect();
+        let redacted = (!handler.redact.is_empty()).then(paths);
+        let reads_back = AtomicBool::new(false);
+        let new = Arc::new(Named { name: Arc::clone(&name), handler, meters, reads_back, redacted });
         let mut named = self.named.write();
         for was in handler.was {
             named.get(*was).map_or(Ok(()), |first| is_free(was, first.handler, handler))?;

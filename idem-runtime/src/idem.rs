@@ -18,7 +18,7 @@ use crate::handler::Handlers;
 use crate::issue::Sequences;
 use crate::keeper::Keeper;
 use crate::ledger::{Ledger, LedgerError, Notes, Swept};
-use crate::letters::{DeadLetters, Publishers, Runners};
+use crate::letters::{DeadLetters, Hidden, Publishers, Runners};
 use crate::names::Earlier;
 use crate::outbox::Sending;
 use crate::protocol::{DeadLetter, Record, RecordId, Reply, Step};
@@ -76,6 +76,7 @@ pub(crate) struct Inner {
     pub(crate) outbox: Sending,
     pub(crate) sequences: Sequences,
     pub(crate) publishers: Publishers,
+    pub(crate) hidden: Hidden,
     pub(crate) born: broadcast::Sender<DeadLetter>,
     /// Reports of ended attempts that the ledger could not take: the next call of the key, or the keeper, brings them
     /// again, so that a full disk makes no body run twice.
@@ -312,6 +313,7 @@ impl Inner {
             outbox: Sending::default(),
             sequences: Sequences::default(),
             publishers: Publishers::default(),
+            hidden: Hidden::default(),
             born: broadcast::Sender::new(1024),
             unreported: Mutex::default(),
             running: AtomicUsize::new(0),

@@ -24,6 +24,7 @@ mod handler;
 mod idem;
 mod issue;
 mod json;
+mod json_problem;
 mod keeper;
 mod key;
 mod keyed;
@@ -50,6 +51,7 @@ pub use issue::{Issued, Issuer, Rule};
 /// A point in time.
 pub use jiff::Timestamp;
 pub use json::Json;
+pub use json_problem::{from_json, json_problem};
 pub use keyed::Keyed;
 pub use ledger::{Filter, Ledger, LedgerError, Note, Notes};
 pub use letters::{DeadLetters, Ran, Watch};

@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::fingerprint::Hasher;
 use crate::handler::{Handler, Named};
 use crate::idem::Idem;
+use crate::json_problem::json_problem;
 use crate::key::Key;
 use crate::protocol::{Budget, Claim, Fingerprint, RecordId};
 use crate::redact::redact;
@@ -22,7 +23,7 @@ const USUAL: usize = 256;
 /// One call's key and payload, read from the arguments. What is wrong with them is said when the call begins.
 #[derive(Debug)]
 pub struct Message {
-    handler: &'static Handler,
+    pub(crate) handler: &'static Handler,
     name: Cow<'static, str>,
     idem: Option<Idem>,
     /// The delivery it came in.
@@ -110,6 +111,15 @@ impl Message {
         self
     }
 
+    /// Looks whether the paths of `redact(…)` into an argument lead somewhere.
+    pub fn spelled<P: Payload + ?Sized>(&mut self, name: &'static str, value: &P) -> &mut Self {
+        let Handler { spelling, redact, .. } = self.handler;
+        if spelling.wants_a_look() {
+            spelling.look(&self.name, redact, name, value);
+        }
+        self
+    }
+
     /// One part of `fingerprint(…)`; where there is none, all arguments count.
     pub fn fingerprint<P: Payload + ?Sized>(&mut self, value: &P) -> &mut Self {
         self.part(&mut |json| value.serialize(json));
@@ -159,7 +169,7 @@ impl Message {
 
     fn check(&mut self) -> Result<Ready, Error> {
         self.end();
-        let redacted = self.redacted();
+        self.redact();
         let payload: Arc<[u8]> = self.buffer.as_slice().into();
         let fingerprint = self.hashed(&payload);
         let handler = || self.name.to_string();
@@ -182,16 +192,13 @@ impl Message {
             }
         }
         let named = idem.inner().handlers.admit(&self.name, self.handler)?;
-        if redacted.len() < self.handler.redact.len() {
-            named.tell_what_hides_nothing(&redacted);
-        }
         let id = RecordId { handler: Arc::clone(&named.name), key };
         let Handler { retries, bury, ttl, lease, .. } = *self.handler;
         let claim = Claim {
             owner: Arc::clone(&idem.inner().instance),
             fingerprint,
             payload,
-            redacted,
+            redacted: named.redacted.clone(),
             budget: Budget { retries, bury, ttl },
             lease,
             origin: self.delivery.as_ref().map(|delivery| delivery.origin()),
@@ -211,25 +218,19 @@ impl Message {
         self.buffer.push(b'}');
     }
 
-    /// Takes out of the payload what the handler says, and says what of it was there.
-    fn redacted(&mut self) -> Vec<String> {
+    /// Takes out of the payload what the handler says.
+    fn redact(&mut self) {
         if self.handler.redact.is_empty() || self.trouble.is_some() {
-            return Vec::new();
+            return;
         }
+        self.handler.spelling.called();
         match redact(&self.buffer, self.handler.redact) {
             // The placeholder may be longer than what it stands for.
-            Ok((payload, _)) if payload.len() > self.limit() && payload.len() > self.buffer.len() => {
+            Ok(payload) if payload.len() > self.limit() && payload.len() > self.buffer.len() => {
                 self.trouble = Some(Trouble::Payload(Unwritten::TooLarge));
-                Vec::new()
             }
-            Ok((payload, redacted)) => {
-                self.buffer = payload;
-                redacted
-            }
-            Err(error) => {
-                self.trouble = Some(Trouble::Payload(Unwritten::Codec(error.to_string())));
-                Vec::new()
-            }
+            Ok(payload) => self.buffer = payload,
+            Err(error) => self.trouble = Some(Trouble::Payload(Unwritten::Codec(json_problem(&error)))),
         }
     }
 

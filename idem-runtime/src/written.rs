@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use serde_json::Serializer;
 use serde_json::ser::Formatter;
 
+use crate::json_problem::json_problem;
 use crate::nesting::{DEEPEST, TooDeep, levels};
 
 /// What a value is written with.
@@ -30,7 +31,7 @@ pub(crate) fn write(into: &mut Vec<u8>, limit: usize, level: usize, write: Write
         _ if seen.too_deep => Err(Unwritten::Codec(TooDeep.to_string())),
         Ok(()) => Ok(seen.doubtful),
         Err(error) if error.is_io() => Err(Unwritten::TooLarge),
-        Err(error) => Err(Unwritten::Codec(error.to_string())),
+        Err(error) => Err(Unwritten::Codec(json_problem(&error))),
     }
 }
 

@@ -73,18 +73,22 @@ pub struct Consumer<S, T> {
     decode: Decode<T>,
     order: Option<Part<T>>,
     key: Option<Part<T>>,
+    redact: Vec<String>,
+    keep_unreadable: bool,
 }
 
 impl<S: Source, T: Send + 'static> Consumer<S, T> {
-    /// A consumer of messages in JSON, 64 in flight.
+    /// A consumer of messages in JSON, 64 in flight. What is wrong with one that cannot be decoded is said
+    /// [without its values](idem_runtime::json_problem).
     pub fn new(idem: &Idem, source: S) -> Self
     where
         T: DeserializeOwned,
     {
-        Self::decoding(idem, source, |bytes: &[u8]| serde_json::from_slice(bytes))
+        Self::decoding(idem, source, |bytes: &[u8]| idem_runtime::from_json(bytes))
     }
 
-    /// A consumer of messages in another form. What cannot be decoded becomes a dead letter with its bytes.
+    /// A consumer of messages in another form. What cannot be decoded becomes a dead letter with its bytes, and with the
+    /// decoder's error as it is: let it quote nothing that is secret.
     pub fn decoding<E: Display>(
         idem: &Idem,
         source: S,
@@ -100,6 +104,8 @@ impl<S: Source, T: Send + 'static> Consumer<S, T> {
             decode,
             order: None,
             key: None,
+            redact: Vec::new(),
+            keep_unreadable: false,
         }
     }
 
@@ -147,7 +153,27 @@ impl<S: Source, T: Send + 'static> Consumer<S, T> {
         self
     }
 
+    /// Says which fields are not stored of messages that no handler can take, by the names and paths of `redact(…)`.
+    ///
+    /// What the handlers redact that this consumer's messages reach need not be said: it is known from the first call on, and
+    /// kept in the ledger. Say it where the very first message on a new ledger may be malformed, and where the handler's
+    /// arguments have other names than the message's fields.
+    pub fn redact<P: Into<String>>(mut self, paths: impl IntoIterator<Item = P>) -> Self {
+        self.redact.extend(paths.into_iter().map(Into::into));
+        self
+    }
+
+    /// Keeps the bytes of messages that are no JSON in their dead letters, although a handler redacts. Nothing can be
+    /// redacted in them, so without this only their length and hash are kept.
+    pub fn keep_unreadable(mut self) -> Self {
+        self.keep_unreadable = true;
+        self
+    }
+
     /// Starts to take messages, on the Tokio runtime that it is called in.
+    ///
+    /// Before its first call a consumer does not know what its handlers redact: until then, on a new ledger, a message that
+    /// no handler can take is kept as it is, unless [`redact`](Self::redact) says what to hide.
     ///
     /// The handler's `#[idempotent]` call decides what becomes of a message. A handler that makes none has its message
     /// acked when it returns `Ok`; after an `Err` or a panic the message comes again, without an end: there is no budget
@@ -159,6 +185,10 @@ impl<S: Source, T: Send + 'static> Consumer<S, T> {
         E: Display + Send + 'static,
     {
         observe::describe_metrics();
+        self.idem.redact_buried(&*self.name, self.redact);
+        if self.keep_unreadable {
+            self.idem.keep_unreadable(&*self.name);
+        }
         let handler: Handler<T> = Arc::new(move |message| {
             let call = handler(message);
             async move { call.await.map(drop).map_err(|error| format!("{error:#}")) }.boxed()

@@ -177,7 +177,7 @@ impl<T: Send + 'static> Work<T> {
         let Some(_place) = self.places.take().await else { return Told::Retry(Duration::ZERO) };
         // A panic is caught inside the delivery: whatever the calls before it came to decides, as when it had returned.
         let handler = AssertUnwindSafe(async { (self.handler)(message).await }).catch_unwind();
-        let Delivered { output, verdict, .. } = self.idem.deliver(delivery.origin(), handler).await;
+        let Delivered { output, verdict, .. } = self.idem.deliver_as(&self.name, delivery.origin(), handler).await;
         let panicked = output.is_err();
         if panicked {
             tracing::error!(source = self.source, ?verdict, "the consumer's handler panicked");

@@ -6,7 +6,7 @@ use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
-use idem_runtime::Json as Text;
+use idem_runtime::{Json as Text, from_json};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -40,9 +40,9 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
                 _ => Problem::invalid("the body did not come to its end"),
             }
         })?;
-        match serde_json::from_slice(&body) {
+        match from_json(&body) {
             Ok(value) => Ok(Self(value)),
-            Err(error) => Err(Problem::invalid(format!("the body does not fit: {error}"))),
+            Err(problem) => Err(Problem::invalid(format!("the body does not fit: {problem}"))),
         }
     }
 }

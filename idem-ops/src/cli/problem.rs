@@ -2,6 +2,8 @@
 
 use std::io;
 
+use idem_runtime::json_problem;
+
 /// What the command's exit code says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
@@ -62,7 +64,7 @@ impl From<serde_json::Error> for Problem {
     fn from(error: serde_json::Error) -> Self {
         match error.io_error_kind() {
             Some(kind) => Self::from(io::Error::from(kind)),
-            None => Self::failed(format!("the answer cannot be written as JSON: {error}")),
+            None => Self::failed(format!("the answer cannot be written as JSON: {}", json_problem(&error))),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::extract::{Path, State};
 use axum::response::Response;
-use idem_runtime::{DeadLetterId, Error, Json, Origin};
+use idem_runtime::{DeadLetterId, Error, Json, Origin, json_problem};
 use tokio::time::timeout;
 
 use super::Dashboard;
@@ -98,8 +98,8 @@ pub(super) async fn edit(State(dashboard): State<Dashboard>, Path(id): Path<Stri
                 done => return Ok(tell(&dashboard, &visit, id, done?)),
             }
         }
-        Err(error) if error.is_data() => format!("Nothing was saved: {error}."),
-        Err(error) => format!("Nothing was saved, for this is not JSON: {error}."),
+        Err(error) if error.is_data() => format!("Nothing was saved: {}.", json_problem(&error)),
+        Err(error) => format!("Nothing was saved, for this is not JSON: {}.", json_problem(&error)),
     };
     let view = dashboard.service.letter(&id).await?;
     let typed = Typed { payload: typed.to_owned(), why: why.to_owned(), problem: refused };

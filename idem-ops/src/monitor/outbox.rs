@@ -1,7 +1,7 @@
 //! The outbox: notices that are on their way, kept in the ledger.
 
 use idem_runtime::ledger::NoteChange;
-use idem_runtime::{Error, LedgerError, Note, Notes, Timestamp};
+use idem_runtime::{Error, LedgerError, Note, Notes, Timestamp, from_json, json_problem};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -61,19 +61,19 @@ pub(super) fn hashed(texts: &[&str]) -> u128 {
 }
 
 pub(super) fn put<T: Serialize>(key: String, value: &T) -> Result<NoteChange, Error> {
-    let json = serde_json::to_vec(value).map_err(|error| unreadable(&key, &error))?;
+    let json = serde_json::to_vec(value).map_err(|error| unreadable(&key, json_problem(&error)))?;
     Ok((key, Some(json)))
 }
 
 pub(super) fn read<T: DeserializeOwned>(note: &Note) -> Result<T, Error> {
-    serde_json::from_slice(&note.value).map_err(|error| unreadable(&note.key, &error))
+    from_json(&note.value).map_err(|problem| unreadable(&note.key, problem))
 }
 
 pub(super) async fn get<T: DeserializeOwned>(notes: &Notes, key: &str) -> Result<Option<T>, Error> {
     let value = notes.get(key).await?;
-    value.map(|value| serde_json::from_slice(&value).map_err(|error| unreadable(key, &error))).transpose()
+    value.map(|value| from_json(&value).map_err(|problem| unreadable(key, problem))).transpose()
 }
 
-fn unreadable(key: &str, error: &serde_json::Error) -> Error {
-    LedgerError::Record { detail: format!("the note {key}: {error}") }.into()
+fn unreadable(key: &str, problem: String) -> Error {
+    LedgerError::Record { detail: format!("the note {key}: {problem}") }.into()
 }

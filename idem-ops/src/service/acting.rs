@@ -68,13 +68,7 @@ impl Acting {
         // A run may be long, and a broker slow: its entry stands where it began.
         let ordered = matches!(deed, Deed::Redrive | Deed::Discard).then_some(ordered);
         let result = inner.act(&self.who, why, &letter, how).await;
-        let came_to = match &result {
-            // Its text quotes the payload, and of this one not everything may be stored.
-            Err(ServiceError::Idem(Error::Codec { .. })) if !letter.redacted.is_empty() => {
-                Outcome::Refused("the payload does not fit the handler".to_owned())
-            }
-            result => outcome(result),
-        };
+        let came_to = outcome(&result);
         entries.iter_mut().for_each(|entry| entry.outcome = came_to.clone());
         let written = inner.journal.end(&entries, Vec::new()).await;
         drop(ordered);

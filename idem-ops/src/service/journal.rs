@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use idem_runtime::ledger::NoteChange;
-use idem_runtime::{DeadLetter, DeadLetterId, Idem, Timestamp};
+use idem_runtime::{DeadLetter, DeadLetterId, Idem, Timestamp, from_json, json_problem};
 use parking_lot::Mutex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -200,12 +200,12 @@ fn note(entry: &AuditEntry) -> Result<NoteChange, ServiceError> {
 }
 
 pub(super) fn encoded<T: Serialize>(key: &str, value: &T) -> Result<Vec<u8>, ServiceError> {
-    serde_json::to_vec(value).map_err(|error| ServiceError::Note { key: key.to_owned(), problem: error.to_string() })
+    let problem = |error| ServiceError::Note { key: key.to_owned(), problem: json_problem(&error) };
+    serde_json::to_vec(value).map_err(problem)
 }
 
 pub(super) fn decoded<T: DeserializeOwned>(key: &str, value: &[u8]) -> Result<T, ServiceError> {
-    serde_json::from_slice(value)
-        .map_err(|error| ServiceError::Note { key: key.to_owned(), problem: error.to_string() })
+    from_json(value).map_err(|problem| ServiceError::Note { key: key.to_owned(), problem })
 }
 
 /// A page's length that was asked for.

@@ -100,9 +100,9 @@ async fn what_does_not_do_is_shown_again_and_nothing_ran() {
     }
     let letters = dashboard.idem.dead_letters().list(&Filter::default()).await.unwrap();
     assert_eq!((letters.len(), letters[0].attempts.len()), (1, 1));
-    // What a refusal quotes of a payload is for who typed it, and not for the log.
+    // A refusal quotes nothing of a payload.
     let audit = text(dashboard.get("/audit", &cookie).await).await;
-    assert!(audit.contains("the payload does not fit the handler") && !audit.contains("`4111`"), "{audit}");
+    assert!(audit.contains("does not fit the handler") && !audit.contains("`4111`"), "{audit}");
 }
 
 #[tokio::test]

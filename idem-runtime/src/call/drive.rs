@@ -19,7 +19,7 @@ use super::held::Held;
 use super::renewal::Renewed;
 use super::report::{Reporting, Told};
 use crate::clock::{BoxFuture, until};
-use crate::delivery::{Counted, Delivery, Verdict};
+use crate::delivery::{Counted, Verdict};
 use crate::error::Error;
 use crate::handler::Handler;
 use crate::idem::{Entry, Idem};
@@ -81,7 +81,7 @@ pub(super) enum Next {
 
 impl Drive {
     pub(super) fn begin(message: Message) -> Result<Box<Self>, Error> {
-        let counted = message.delivery.as_ref().and_then(Delivery::count);
+        let counted = message.delivery.as_ref().and_then(|delivery| delivery.count(message.handler));
         match Self::admit(message) {
             Ok(mut drive) => {
                 drive.counted = counted;

@@ -218,7 +218,7 @@ pub enum Error {
         key: String,
         /// What could not be turned, and what became of the message.
         what: String,
-        /// serde's own words.
+        /// What is wrong with it, in words that hold [none of its values](crate::json_problem).
         problem: String,
     },
 
@@ -285,8 +285,7 @@ pub enum Error {
 
     /// A dead letter was to run, and parts of its payload were never stored.
     #[error(
-        "dead letter {id} cannot be run as it is: its handler redacts {}, which was never stored; run it with these parts \
-         filled in",
+        "dead letter {id} is not whole: its handler redacts {}, which was never stored; run it with these parts filled in",
         missing.join(", ")
     )]
     Redacted {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::DeadLetters;
 use crate::error::Error;
 use crate::json::{Json, TooDeep};
+use crate::json_problem::json_problem;
 use crate::protocol::{Awaited, By, DeadLetter, DeadLetterId, Reply, Step, Unread};
 use crate::redact::redact;
 
@@ -64,7 +65,7 @@ impl DeadLetters {
     ) -> Result<DeadLetter, Error> {
         let (payload, why) = (payload.into(), why.into());
         let letter = self.known(id).await?;
-        let payload = without(&letter, payload)?;
+        let payload = self.without(&letter, payload).await?;
         self.act(letter, Step::Edit { letter: *id, payload, by: self.by_because(Some(why)) }).await
     }
 
@@ -88,6 +89,27 @@ impl DeadLetters {
     /// The re-arming of a letter's key that nobody has to follow, or its end.
     pub(super) fn forgetting(&self, letter: &DeadLetter) -> Step {
         Step::Redrive { letter: letter.id, awaited: None, by: self.by_because(self.why.clone()) }
+    }
+
+    /// A payload without what the letter's handler redacts.
+    async fn without(&self, letter: &DeadLetter, payload: Json) -> Result<Json, Error> {
+        let depth = payload.depth();
+        if depth > Json::DEEPEST {
+            return Err(unfit(letter, TooDeep(depth)));
+        }
+        if letter.is_buried() {
+            return super::hidden::mended(self.inner(), letter, payload).await;
+        }
+        if letter.redacted.is_empty() {
+            return Ok(payload);
+        }
+        let paths = letter.redacted.iter().map(String::as_str);
+        // A handler with one argument takes its value alone, too.
+        let alone = paths.clone().filter_map(|path| Some(path.split_once('.')?.1));
+        let paths: Vec<_> = paths.chain(alone).collect();
+        redact(payload.as_str().as_bytes(), &paths)
+            .and_then(|payload| serde_json::from_slice(&payload))
+            .map_err(|problem| unfit(letter, json_problem(&problem)))
     }
 
     pub(super) fn by_because(&self, why: Option<String>) -> By {
@@ -114,21 +136,6 @@ impl DeadLetters {
             _ => Err(Error::LetterClosed { id, state: letter.state }),
         }
     }
-}
-
-/// A payload without what the letter's handler redacts.
-fn without(letter: &DeadLetter, payload: Json) -> Result<Json, Error> {
-    let depth = payload.depth();
-    if depth > Json::DEEPEST {
-        return Err(unfit(letter, TooDeep(depth)));
-    }
-    if letter.redacted.is_empty() {
-        return Ok(payload);
-    }
-    let paths: Vec<_> = letter.redacted.iter().map(String::as_str).collect();
-    redact(payload.as_str().as_bytes(), &paths)
-        .and_then(|(payload, _)| serde_json::from_slice(&payload))
-        .map_err(|problem| unfit(letter, problem))
 }
 
 /// A payload that does not do.

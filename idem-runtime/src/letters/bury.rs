@@ -9,6 +9,7 @@ use base64::prelude::BASE64_STANDARD;
 use serde::Deserialize;
 use serde_json::json;
 
+use super::hidden::{Hiding, summary};
 use super::reused;
 use crate::delivery::Refusal;
 use crate::error::Error;
@@ -16,6 +17,10 @@ use crate::idem::Idem;
 use crate::json::Json;
 use crate::key;
 use crate::protocol::{Bury, DeadLetter, DeadLetterId, Fingerprint, Origin, Reason, RecordId, Reply, Step, Unread};
+
+/// Why a letter shows nothing of its message.
+const UNSHOWN: &str = "its handler redacts, and no part of these bytes can be told from another, so only their length and \
+                       hash are kept";
 
 /// How long a discard keeps such a message out: as long as a handler's default time to live.
 const TTL: Duration = Duration::from_secs(7 * 24 * 60 * 60);
@@ -31,6 +36,13 @@ impl Idem {
     ///
     /// The letter's payload is the text, where the bytes are text, else `{"base64": "…"}`, and no more of it than
     /// [`payload_limit`](crate::Builder::payload_limit): [`DeadLetter::cut_from`] says so.
+    ///
+    /// What handlers redact is hidden: the handler of that name, where this process has called it, those that
+    /// [deliveries](Self::deliver) of the origin's place and [of that name](Self::deliver_as) have reached, also before this
+    /// process was started, and what [`redact_buried`](Self::redact_buried) says. Such a message may be malformed, so a field is
+    /// hidden by the last name of a path, wherever it stands and however it is spelled. Of bytes that are no JSON only
+    /// `{"content": "[redacted]", "bytes": 213, "blake3": "…"}` is kept then, unless [`keep_unreadable`](Self::keep_unreadable)
+    /// was said. `error` and the origin's headers are stored as they are.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -122,6 +134,10 @@ impl Idem {
             let (handler, key) = site();
             return Err(Error::Closed { handler, key });
         };
+        let ledger = |problem| {
+            let (handler, key) = site();
+            Error::Ledger { handler, key, problem }
+        };
         if let Some(Refusal { reason: Reason::KeyReused, payload, .. }) = refusal {
             let holder = RecordId { handler: handler.into(), key: key.into() };
             let found = reused::find(inner, &holder, payload.as_deref()).await?;
@@ -132,10 +148,15 @@ impl Idem {
             unread.reused = Some(Box::new(found));
         }
         let taken = unread.key.is_some();
-        let kept = Kept::of(bytes, inner.limits.payload);
+        let hiding = inner.hidden(handler, Some(&origin)).await.map_err(ledger)?;
+        let kept = Kept::of(bytes, inner.limits.payload, &hiding);
+        if !kept.shown {
+            unread.error = format!("{}; {UNSHOWN}", unread.error);
+        }
         let buried = Box::new(Bury {
             fingerprint: kept.fingerprint,
             payload: kept.payload,
+            redacted: hiding.paths,
             unread: Unread { error: crate::call::cut(unread.error), cut_from: kept.cut_from, ..unread },
             origin,
             ttl: TTL,
@@ -160,10 +181,7 @@ impl Idem {
                 Ok(Reply::Died(letter)) => return Ok(letter.id),
                 Ok(Reply::Dead { letter, .. }) => return Ok(letter),
                 Ok(_) => {}
-                Err(problem) => {
-                    let (handler, key) = site();
-                    return Err(Error::Ledger { handler, key, problem });
-                }
+                Err(problem) => return Err(ledger(problem)),
             }
         }
         // A handler of that name would have to have a key that is a hash of these very bytes.
@@ -175,26 +193,33 @@ impl Idem {
 struct Kept {
     fingerprint: Fingerprint,
     payload: Json,
+    /// The payload is the message, as far as it may be stored.
+    shown: bool,
     cut_from: Option<u64>,
 }
 
 impl Kept {
-    fn of(bytes: &[u8], limit: usize) -> Self {
+    fn of(bytes: &[u8], limit: usize, hiding: &Hiding) -> Self {
         let mut fingerprint = [0; 16];
         fingerprint.copy_from_slice(&blake3::hash(bytes).as_bytes()[..16]);
-        let payload = match std::str::from_utf8(bytes) {
-            Ok(text) => text[..text.floor_char_boundary(limit)].into(),
-            Err(_) => json!({ "base64": BASE64_STANDARD.encode(&bytes[..bytes.len().min(limit)]) }).into(),
+        let fingerprint = Fingerprint(fingerprint);
+        let Some(shown) = hiding.shown(bytes) else {
+            return Self { fingerprint, payload: summary(bytes), shown: false, cut_from: None };
         };
-        let cut_from = (bytes.len() > limit).then_some(bytes.len() as u64);
-        Self { fingerprint: Fingerprint(fingerprint), payload, cut_from }
+        let payload = match std::str::from_utf8(&shown) {
+            Ok(text) => text[..text.floor_char_boundary(limit)].into(),
+            Err(_) => json!({ "base64": BASE64_STANDARD.encode(&shown[..shown.len().min(limit)]) }).into(),
+        };
+        let cut_from = (shown.len() > limit).then_some(bytes.len() as u64);
+        Self { fingerprint, payload, shown: true, cut_from }
     }
 }
 
 impl DeadLetter {
-    /// The message's bytes, for whoever publishes it again: of a [buried](Self::is_buried) one the bytes as they came or as a
+    /// The message's bytes, for those who publish it again: of a [buried](Self::is_buried) one the bytes as they came or as a
     /// person mended them, else the payload as JSON, of a handler with one argument that argument alone. Numbers stay as they
-    /// are written.
+    /// are written. They are the whole message where nothing is [`missing`](Self::missing) and it was not
+    /// [cut](Self::cut_from), which [`republish`](crate::DeadLetters::republish) sees to.
     pub fn message(&self) -> Vec<u8> {
         if self.is_buried() {
             if let Ok(text) = self.payload.parse::<String>() {

@@ -2,6 +2,7 @@
 
 mod acts;
 mod bury;
+mod hidden;
 mod republish;
 mod reused;
 mod run;
@@ -9,6 +10,7 @@ mod watch;
 
 use std::sync::Arc;
 
+pub(crate) use hidden::Hidden;
 pub(crate) use republish::Publishers;
 pub use run::Ran;
 pub(crate) use run::{Redriving, Runners};
@@ -75,7 +77,9 @@ impl DeadLetters {
     pub async fn list(&self, filter: &Filter) -> Result<Vec<DeadLetter>, Error> {
         let earlier = filter.wanted_handler().map(|handler| self.inner().earlier.of(handler)).unwrap_or_default();
         let filter = if earlier.is_empty() { filter } else { &filter.clone().or_of(earlier) };
-        Ok(self.inner().ledger.letters(filter).await?)
+        let mut letters = self.inner().ledger.letters(filter).await?;
+        letters.iter_mut().for_each(|letter| self.with_paths(letter));
+        Ok(letters)
     }
 
     /// One letter, open or closed.
@@ -83,7 +87,19 @@ impl DeadLetters {
     /// # Errors
     /// [`Error::Ledger`] when it cannot be read.
     pub async fn get(&self, id: &DeadLetterId) -> Result<Option<DeadLetter>, Error> {
-        Ok(self.inner().ledger.letter(*id).await?)
+        let mut letter = self.inner().ledger.letter(*id).await?;
+        letter.iter_mut().for_each(|letter| self.with_paths(letter));
+        Ok(letter)
+    }
+
+    /// What the handler redacts today holds for a letter of an earlier version of it, too.
+    fn with_paths(&self, letter: &mut DeadLetter) {
+        let today = self.inner().handlers.of(&letter.handler).map_or(&[][..], |handler| handler.redact);
+        for path in today {
+            if letter.redacted.iter().all(|known| known != path) {
+                letter.redacted.push((*path).to_owned());
+            }
+        }
     }
 
     /// How many letters are open. The ledger keeps the number, so that it costs no listing.

@@ -17,11 +17,12 @@ use crate::current;
 use crate::error::Error;
 use crate::idem::{Idem, Inner};
 use crate::json::Json;
+use crate::json_problem::{from_json, json_problem};
 use crate::protocol::{DeadLetter, DeadLetterId, LetterState, Phase, Record, RecordId, SettledAs, Step};
 
 /// One call of a handler with a letter's payload: its result as JSON, or its error's text.
 type Running = BoxFuture<'static, Result<Json, String>>;
-type Runner = Arc<dyn Fn(&str) -> Result<Running, serde_json::Error> + Send + Sync>;
+type Runner = Arc<dyn Fn(&str) -> Result<Running, String> + Send + Sync>;
 
 /// How handlers are called again, by their names in the ledger.
 #[derive(Default)]
@@ -110,10 +111,10 @@ impl Idem {
         E: Display,
     {
         let runner: Runner = Arc::new(move |argument| {
-            let running = run(serde_json::from_str(argument)?);
+            let running = run(from_json(argument.as_bytes())?);
             Ok(Box::pin(async move {
                 let result = running.await.map_err(|error| format!("{error:#}"))?;
-                Json::of(&result).map_err(|error| format!("its result is no JSON: {error}"))
+                Json::of(&result).map_err(|error| format!("its result is no JSON: {}", json_problem(&error)))
             }))
         });
         self.inner().runners.0.write().insert(handler.into(), runner);
@@ -224,7 +225,7 @@ impl DeadLetters {
 }
 
 /// Calls the handler with the payload.
-fn begin(runner: &Runner, letter: &DeadLetter, payload: &Json) -> Result<Running, serde_json::Error> {
+fn begin(runner: &Runner, letter: &DeadLetter, payload: &Json) -> Result<Running, String> {
     match runner(argument(letter, payload)) {
         // People correct such a message as they would any other letter's, too: the argument by its name.
         Err(problem) if letter.is_buried() => match only_field(payload) {

@@ -393,7 +393,7 @@ fn rearmed(id: &RecordId, dead: &Settled, letter: DeadLetterId, awaited: &Awaite
         // The next claim brings its own.
         budget: Budget { retries: 0, bury: false, ttl: dead.ttl },
         payload: Arc::clone(payload),
-        redacted: redacted.clone(),
+        redacted: (!redacted.is_empty()).then(|| redacted.as_slice().into()),
         origin: origin.clone(),
         redriven: Some(Box::new(Redriven {
             letter,

@@ -15,7 +15,7 @@ use super::record::RecordId;
 use super::reused::Reused;
 use crate::codec;
 use crate::json::Json;
-use crate::redact::is_redacted;
+use crate::redact::{REDACTED, is_redacted};
 
 /// The id of a dead letter: a UUID of version 7 ([RFC 9562]), so ids sort by the time of death.
 ///
@@ -110,9 +110,9 @@ pub struct DeadLetter {
     /// The running instance that wrote the letter: host, process, and a random part.
     #[n(11)]
     pub instance: String,
-    /// The parts that `redact(…)` kept out of the payload: dotted paths, an argument's name first, such as
-    /// `order.buyer.phone`. [`REDACTED`](crate::REDACTED) stands in the payload for each, and for each element's where a
-    /// path leads through an array. What was not in the message is not in the list.
+    /// The parts that the handler keeps out of every payload with `redact(…)`, whether this message had them or not: dotted
+    /// paths, an argument's name first, such as `order.buyer.phone`. [`REDACTED`](crate::REDACTED) stands in the payload for
+    /// each that it had, and for each element's where a path leads through an array; [`missing`](Self::missing) says which.
     #[n(12)]
     #[cbor(with = "codec::list", has_nil)]
     #[serde(default)]
@@ -184,13 +184,23 @@ impl DeadLetter {
 
     /// The redacted paths that still have no value: [`REDACTED`](crate::REDACTED) stands at them in `payload`. When
     /// there are none, the payload is whole and can be published again.
+    ///
+    /// Of a message that no handler could take, fields are hidden wherever they stand, so it is all paths or none.
     pub fn missing(&self) -> impl Iterator<Item = &str> {
         self.missing_in(&self.payload)
     }
 
     /// The redacted paths that have no value in this payload.
     pub(crate) fn missing_in(&self, payload: &Json) -> impl Iterator<Item = &str> {
-        self.redacted.iter().map(String::as_str).filter(move |path| is_redacted(payload.as_str(), path))
+        let text = payload.as_str();
+        // Its fields need not be where the paths lead.
+        let unread = (self.reason == Reason::Undecodable).then(|| text.contains(REDACTED));
+        let lacks = move |path: &str| {
+            // A handler with one argument takes its value alone, too.
+            let alone = path.split_once('.').is_some_and(|(_, rest)| is_redacted(text, rest));
+            unread.unwrap_or_else(|| alone || is_redacted(text, path))
+        };
+        self.redacted.iter().map(String::as_str).filter(move |path| lacks(path))
     }
 
     /// Does to the letter what a person did, and notes it; for those who write a ledger.

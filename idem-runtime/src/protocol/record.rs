@@ -79,10 +79,11 @@ pub struct Live {
     /// What it is doing now.
     #[n(8)]
     pub phase: Phase,
-    /// The dotted paths into the payload at which something was redacted.
+    /// The dotted paths into the payload that the handler redacts, whether something was there or not; nothing where it
+    /// redacts none.
     #[n(9)]
-    #[cbor(with = "codec::list", has_nil)]
-    pub redacted: Vec<String>,
+    #[cbor(with = "codec::shared_list", has_nil)]
+    pub redacted: Option<Arc<[String]>>,
     /// Where it came from, as far as the last claim that knew said.
     #[n(10)]
     #[cbor(with = "codec::shared", has_nil)]

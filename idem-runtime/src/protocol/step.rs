@@ -93,8 +93,8 @@ pub struct Claim {
     pub fingerprint: Option<Fingerprint>,
     /// The arguments: a JSON object, name to value.
     pub payload: Arc<[u8]>,
-    /// The dotted paths into the payload at which something was redacted.
-    pub redacted: Vec<String>,
+    /// The dotted paths into the payload that the handler redacts; nothing where it redacts none.
+    pub redacted: Option<Arc<[String]>>,
     /// What the handler allows.
     pub budget: Budget,
     /// How long the claim lives unless renewed.
@@ -110,6 +110,8 @@ pub struct Bury {
     pub fingerprint: Fingerprint,
     /// What people are shown of it.
     pub payload: Json,
+    /// The paths that are redacted of it.
+    pub redacted: Vec<String>,
     /// What is wrong with it.
     pub unread: Unread,
     /// Where it came from.
@@ -123,7 +125,7 @@ pub struct Bury {
 pub struct Awaited {
     /// The closed letter's payload.
     pub payload: Arc<[u8]>,
-    /// What `redact(…)` kept out of it.
+    /// What is redacted of it.
     pub redacted: Vec<String>,
     /// Where it came from.
     pub origin: Option<Arc<Origin>>,

@@ -219,7 +219,7 @@ impl Life {
                     owner: format!("{owner}").into(),
                     fingerprint: fingerprint.map(|byte| Fingerprint([byte; 16])),
                     payload: b"{}".as_slice().into(),
-                    redacted: Vec::new(),
+                    redacted: None,
                     budget: Budget { retries: *retries, bury: *bury, ttl: TTL },
                     lease: Duration::from_secs(30),
                     origin: None,
@@ -271,6 +271,7 @@ impl Life {
                     fingerprint: Fingerprint([*message; 16]),
                     payload: "{".into(),
                     unread: Unread::undecodable("unreadable", None),
+                    redacted: Vec::new(),
                     origin: Origin::new("rabbitmq", "orders"),
                     ttl: TTL,
                 })));

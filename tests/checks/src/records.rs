@@ -60,7 +60,7 @@ fn live(from: &mut Unstructured<'_>) -> Result<Live> {
             },
             false => Phase::Waiting { since: time(from)?, until: time(from)? },
         },
-        redacted: several(from, text)?,
+        redacted: Some(several(from, text)?).filter(|paths| !paths.is_empty()).map(Into::into),
         origin: maybe(from, origin)?.map(Arc::new),
         redriven: maybe(from, redriven)?.map(Box::new),
     })

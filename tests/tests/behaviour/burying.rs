@@ -363,6 +363,83 @@ async fn charge(order_no: &str, card_no: &str) -> Result<(), Oops> {
     Err(Oops::own("declined"))
 }
 
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Payment {
+    order_no: String,
+    card_no: String,
+}
+
+#[idempotent(name = "burying.pay", key = "payment.order_no", retries = 0, redact("payment.card_no"))]
+async fn pay(payment: Payment) -> Result<usize, Oops> {
+    Ok(payment.card_no.len())
+}
+
+const CARD: &str = "4111-7777-8888-9999";
+
+fn payment(order_no: &str) -> Payment {
+    Payment { order_no: order_no.into(), card_no: CARD.into() }
+}
+
+#[tokio::test]
+async fn what_a_consumer_of_ones_own_buries_is_without_what_its_handlers_redact() {
+    let folder = tempfile::tempdir().unwrap();
+    let idem = Idem::open(folder.path()).unwrap();
+    // The key is refused, so the call that this name's messages reach is known by the refusal itself.
+    let refused = idem.deliver(origin(), pay(payment(""))).await;
+    let Verdict::Refused { error } = refused.verdict else { panic!("{refused:?}") };
+    let bytes = serde_json::to_vec(&payment("")).unwrap();
+    let refused = idem.bury("payments", "m-1", &bytes, origin(), &error).await.unwrap();
+    idem.close().await.unwrap();
+    // Neither the name nor this process has anything to do with the handler; the place has.
+    let idem = Idem::open(folder.path()).unwrap();
+    let sync = idem.bury("other", "m-2", format!("{{\"card_no\":\"{CARD}\"}}").as_bytes(), origin(), "").await.unwrap();
+    let elsewhere = Origin::new("rabbitmq", "elsewhere");
+    let clear = idem.bury("other", "m-3", CARD.as_bytes(), elsewhere.clone(), "").await.unwrap();
+    // Once this process has called the handler, its name is enough.
+    idem.scope(pay(payment("A-1"))).await.unwrap();
+    let named = idem.bury("burying.pay", "m-4", &bytes, elsewhere, "").await.unwrap();
+    for (id, hidden) in [(refused, true), (sync, true), (clear, false), (named, true)] {
+        let letter = idem.dead_letters().get(&id).await.unwrap().unwrap();
+        assert_eq!(serde_json::to_string(&letter).unwrap().contains(CARD), !hidden, "{letter:?}");
+        assert_eq!(letter.missing().count(), usize::from(hidden));
+    }
+}
+
+#[tokio::test]
+async fn a_sync_delivery_teaches_what_is_redacted_too() {
+    let idem = temporary().unwrap();
+    let delivered = idem.sync_deliver(origin(), || pollster::block_on(pay(payment("A-1"))));
+    assert_eq!(delivered.verdict, Verdict::Settled);
+    let id = idem.bury("other", "m-1", CARD.as_bytes(), origin(), "no JSON").await.unwrap();
+    let letter = idem.dead_letters().get(&id).await.unwrap().unwrap();
+    assert!(!format!("{letter:?}").contains(CARD), "{letter:?}");
+}
+
+#[tokio::test]
+async fn a_buried_letter_is_mended_and_run_with_what_is_stored_nowhere() {
+    let idem = temporary().unwrap();
+    idem.redact_buried("burying.pay", ["payment.card_no"]);
+    idem.redrive_with("burying.pay", pay);
+    let letters = idem.dead_letters();
+    for (number, bytes) in
+        ["{\"order_no\":1,\"cardNo\":\"4111-7777-8888-9999\"}", "4111-7777-8888-9999"].iter().enumerate()
+    {
+        let id = idem.bury("burying.pay", &format!("m-{number}"), bytes.as_bytes(), origin(), "").await.unwrap();
+        assert!(matches!(letters.run(&id).await, Err(Error::Redacted { .. })));
+        let mended = payment(&format!("A-{number}"));
+        let whole = [json!(&mended), json!(serde_json::to_string(&mended).unwrap()), json!(format!("no JSON {CARD}"))];
+        for payload in whole {
+            letters.edit(&id, payload, "the number").await.unwrap();
+            assert!(matches!(letters.run(&id).await, Err(Error::Redacted { .. })), "its card is not stored");
+            assert!(matches!(letters.republish(&id).await, Err(Error::Redacted { .. })));
+        }
+        assert_eq!(letters.run_with(&id, json!(mended), "from the shop").await.unwrap(), Ran::Done(CARD.len().into()));
+        let letter = letters.get(&id).await.unwrap().unwrap();
+        assert_eq!((letter.state, letter.history.len()), (LetterState::Redriven, 5));
+        assert!(!format!("{letter:?}").contains(CARD), "{letter:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_letter_with_redacted_parts_is_not_published() {
     let idem = temporary().unwrap();

@@ -94,7 +94,7 @@ async fn a_result_that_cannot_be_stored_is_a_letter_and_never_runs_again() {
         let error = unwritable(1, &body).await.unwrap_err().into_idem();
         let Error::Codec { handler, key, problem, .. } = error else { panic!("{error:?}") };
         assert_eq!((handler.as_str(), key.as_str()), ("limits.unwritable", "1"));
-        assert!(problem.contains("it has no form"), "{problem}");
+        assert_eq!(problem, "a rule of its type refuses it", "and not what the type says, which may quote the value");
         let letter = only_letter(&idem).await;
         assert_eq!(letter.reason, Reason::ResultNotStorable);
         assert_eq!(letter.attempts[0].outcome, AttemptOutcome::ResultNotStorable);
@@ -191,7 +191,9 @@ async fn a_stored_result_that_no_longer_decodes_is_an_error_and_nothing_runs() {
         DEPLOYED.store(true, SeqCst);
         for _ in 0..2 {
             let error = strict(42, &body).await.unwrap_err().into_idem();
-            assert!(matches!(&error, Error::Codec { key, problem, .. } if key == "42" && problem.contains("ten")));
+            assert!(
+                matches!(&error, Error::Codec { key, problem, .. } if key == "42" && problem.contains("refuses it"))
+            );
         }
     })
     .await;

@@ -9,9 +9,9 @@ use futures_util::future::join;
 use idem_runtime::ledger::SledLedger;
 use idem_runtime::protocol::{Budget, Claim, RecordId, Reply, Step};
 use idem_runtime::testing::{ManualClock, temporary, temporary_with};
-use idem_runtime::{DeadLetter, Error, Idem, Ledger, REDACTED, Reason, idempotent};
+use idem_runtime::{DeadLetter, Error, Idem, Ledger, REDACTED, Ran, Reason, idempotent};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::common::{Body, Log, Oops, on, only_letter, poll_once, soon};
 
@@ -202,9 +202,10 @@ async fn a_letter_shows_what_was_redacted_and_what_is_still_missing() {
         "card_no": REDACTED,
     });
     assert_eq!(letter.payload.to_value().unwrap(), expected);
-    let all = ["card_no", "order.buyer.phone", "order.lines.voucher", "order.coupon"];
-    assert_eq!(letter.redacted, all, "what was not there is not in the list");
-    assert_eq!(letter.missing().collect::<Vec<_>>(), all);
+    let all = ["card_no", "order.buyer.phone", "order.lines.voucher", "order.coupon", "order.note"];
+    assert_eq!(letter.redacted, all, "what was not there is in the list");
+    let all = &all[..4];
+    assert_eq!(letter.missing().collect::<Vec<_>>(), all, "and is not missing");
 
     let mut payload = letter.payload.to_value().unwrap();
     payload["card_no"] = CARD.into();
@@ -222,7 +223,7 @@ async fn a_letter_shows_what_was_redacted_and_what_is_still_missing() {
 async fn a_letter_without_the_optional_parts_does_not_miss_them() {
     let buyer = Buyer { name: "Ida Muster".into(), phone: None };
     let letter = dead(Order { buyer, lines: Vec::new(), ..order("A-1") }).await;
-    assert_eq!(letter.redacted, ["card_no"]);
+    assert_eq!(letter.missing().collect::<Vec<_>>(), ["card_no"]);
     let expected = json!({
         "order_no": "A-1", "buyer": {"name": "Ida Muster", "phone": null}, "lines": [], "note": null,
     });
@@ -356,7 +357,7 @@ async fn the_letter_of_a_process_that_died_knows_what_was_redacted() {
         owner: "dead".into(),
         fingerprint: None,
         payload: br#"{"card_no":"[redacted]"}"#.as_slice().into(),
-        redacted: vec!["card_no".to_owned()],
+        redacted: Some(["card_no".to_owned()].into()),
         budget: Budget { retries: 0, bury: false, ttl: Duration::from_secs(60) },
         lease: Duration::from_secs(30),
         origin: None,
@@ -393,6 +394,137 @@ async fn a_letter_knows_what_was_redacted_of_the_delivery_it_shows() {
     let letter = only_letter(&idem).await;
     assert_eq!(letter.payload.to_value().unwrap(), json!({"id": 1, "coupon": REDACTED}));
     assert_eq!(letter.redacted, ["coupon"]);
+}
+
+/// An order whose letter was written before there was a phone, a coupon or a note, and the card.
+fn filled_in() -> (Value, Value) {
+    let without = json!({
+        "order_no": "A-1", "buyer": {"name": "Ida Muster", "phone": null}, "lines": [{"sku": "TEA-500", "voucher": VOUCHER}],
+        "note": null,
+    });
+    let mut with = without.clone();
+    with["buyer"]["phone"] = PHONE.into();
+    with["coupon"] = OTHER_CARD.into();
+    with["note"] = CARD.into();
+    (without, with)
+}
+
+/// A letter in a folder, whose handler fails as long as there is no coupon.
+async fn letter_of_an_order_without(shop: &Shop) -> (Idem, DeadLetter) {
+    let idem = shop.open();
+    let (without, _) = filled_in();
+    let order: Order = serde_json::from_value(without).unwrap();
+    idem.scope(take(order, CARD.into())).await.unwrap_err();
+    idem.redrive_with("redaction.take", |Take { order, card_no }| take(order, card_no));
+    let letter = only_letter(&idem).await;
+    assert_eq!(letter.missing().collect::<Vec<_>>(), ["card_no", "order.lines.voucher"]);
+    (idem, letter)
+}
+
+#[derive(Deserialize)]
+struct Take {
+    order: Order,
+    card_no: String,
+}
+
+#[idempotent(
+    name = "redaction.take",
+    key = "order.order_no",
+    retries = 0,
+    redact(card_no, "order.buyer.phone, order.lines.voucher", order.coupon, order.note)
+)]
+async fn take(order: Order, card_no: String) -> Result<usize, Oops> {
+    if order.coupon.is_some() { Ok(card_no.len()) } else { Err(Oops::own("no coupon")) }
+}
+
+/// The letter as the API shows it, its history with it, and the folder.
+#[track_caller]
+fn assert_stored_nowhere(shop: &Shop, letter: &DeadLetter) {
+    let shown = serde_json::to_string(letter).unwrap() + &format!("{letter:?}");
+    for secret in [CARD, OTHER_CARD, PHONE, VOUCHER] {
+        assert!(!shown.contains(secret), "{secret} is in {shown}");
+    }
+    shop.holds_no_secret();
+}
+
+#[tokio::test]
+async fn what_was_absent_and_is_filled_in_by_an_edit_a_run_or_both_is_stored_nowhere() {
+    let (_, with) = filled_in();
+    let arguments = || json!({ "order": with, "card_no": CARD });
+    for (edits, runs) in [(true, false), (false, true), (true, true)] {
+        let shop = Shop::new();
+        let (idem, letter) = letter_of_an_order_without(&shop).await;
+        let letters = idem.dead_letters();
+        if edits {
+            let edited = letters.edit(&letter.id, arguments(), "the rest").await.unwrap();
+            assert_stored_nowhere(&shop, &edited);
+            assert_eq!(edited.missing().count(), 5, "what was filled in would be missing to a run");
+            assert!(
+                matches!(letters.run(&letter.id).await, Err(Error::Redacted { missing, .. }) if missing.len() == 5)
+            );
+        }
+        if runs {
+            let ran = letters.run_with(&letter.id, arguments(), "all of it").await.unwrap();
+            assert_eq!(ran, Ran::Done(CARD.len().into()), "the body gets it all");
+        }
+        assert_stored_nowhere(&shop, &letters.get(&letter.id).await.unwrap().unwrap());
+        idem.close().await.unwrap();
+        shop.holds_no_secret();
+    }
+}
+
+#[idempotent(name = "redaction.one", key = "order.order_no", retries = 0, redact("order.note", "order.buyer.phone"))]
+async fn one(order: Order) -> Result<(), Oops> {
+    if order.note.is_some() { Ok(()) } else { Err(Oops::own("no note")) }
+}
+
+#[tokio::test]
+async fn a_handlers_only_argument_given_without_its_name_is_stored_as_little() {
+    let shop = Shop::new();
+    let idem = shop.open();
+    let order = || Order { lines: Vec::new(), ..order("A-1") };
+    idem.scope(one(Order { buyer: Buyer { name: "Ida Muster".into(), phone: None }, ..order() })).await.unwrap_err();
+    idem.redrive_with("redaction.one", one);
+    let (letters, id) = (idem.dead_letters(), only_letter(&idem).await.id);
+    let alone =
+        serde_json::to_value(Order { note: Some(CARD.into()), coupon: Some("TEA-500".into()), ..order() }).unwrap();
+    let edited = letters.edit(&id, alone.clone(), "as the queue has it").await.unwrap();
+    assert_stored_nowhere(&shop, &edited);
+    assert!(matches!(letters.run(&id).await, Err(Error::Redacted { .. })));
+    assert_eq!(letters.run_with(&id, alone, "again").await.unwrap(), Ran::Done(().into()));
+    assert_stored_nowhere(&shop, &letters.get(&id).await.unwrap().unwrap());
+}
+
+#[tokio::test]
+async fn a_letter_that_knows_only_what_was_found_has_the_handlers_paths_too() {
+    let shop = Shop::new();
+    let clock = Arc::new(shop.clock.clone());
+    let ledger = SledLedger::open(shop.folder.path(), 64 << 20, clock, "dead".to_owned()).unwrap();
+    let (without, with) = filled_in();
+    let old = json!({ "order": without, "card_no": REDACTED }).to_string().replace(VOUCHER, REDACTED);
+    let claim = Claim {
+        owner: "dead".into(),
+        fingerprint: None,
+        payload: old.into_bytes().into(),
+        redacted: Some(["card_no".to_owned(), "order.lines.voucher".to_owned()].into()),
+        budget: Budget { retries: 0, bury: false, ttl: Duration::from_secs(60) },
+        lease: Duration::from_secs(30),
+        origin: None,
+    };
+    let id = RecordId { handler: "redaction.take".into(), key: "A-1".into() };
+    assert!(matches!(ledger.apply(&id, Step::Claim(claim)).await.unwrap(), Reply::Run(_)));
+    drop(ledger);
+    let idem = shop.open();
+    idem.redrive_with("redaction.take", |Take { order, card_no }| take(order, card_no));
+    // This process has called the handler, so it knows.
+    idem.scope(take(Order { coupon: Some("TEN".into()), ..order("A-2") }, CARD.into())).await.unwrap();
+    let id = only_letter(&idem).await.id;
+    let arguments = json!({ "order": with, "card_no": CARD });
+    let edited = idem.dead_letters().edit(&id, arguments.clone(), "the rest").await.unwrap();
+    assert_stored_nowhere(&shop, &edited);
+    let ran = idem.dead_letters().run_with(&id, arguments, "all of it").await.unwrap();
+    assert_eq!(ran, Ran::Done(CARD.len().into()));
+    assert_stored_nowhere(&shop, &idem.dead_letters().get(&id).await.unwrap().unwrap());
 }
 
 #[idempotent(name = "redaction.shown", key = "order_no", retries = 0, redact(card_no))]

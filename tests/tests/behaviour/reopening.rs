@@ -300,7 +300,7 @@ fn a_ledger_with_many_claims_of_a_dead_process_opens_inside_a_runtime() {
         owner: "dead".into(),
         fingerprint: None,
         payload: b"{}".as_slice().into(),
-        redacted: Vec::new(),
+        redacted: None,
         budget: Budget { retries: 0, bury: false, ttl: Duration::from_secs(60) },
         lease: Duration::from_secs(30),
         origin: None,

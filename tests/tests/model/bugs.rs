@@ -124,7 +124,7 @@ fn a_redrive_that_keeps_the_old_token_valid(
             fingerprint,
             budget: Budget { retries: 1, bury: false, ttl },
             payload: [].into(),
-            redacted: Vec::new(),
+            redacted: None,
             past: Vec::new(),
             origin: None,
             redriven: None,

@@ -211,7 +211,7 @@ impl Protocol {
             owner: owner(process, state.starts[process]),
             fingerprint: Some(Fingerprint([fingerprint; 16])),
             payload: fingerprint.to_string().into_bytes().into(),
-            redacted: Vec::new(),
+            redacted: None,
             budget: Budget { retries, bury, ttl: ticks(TTL) },
             lease: ticks(LEASE),
             origin: None,
@@ -224,6 +224,7 @@ pub(crate) fn bury(message: u8) -> Step {
     Step::Bury(Box::new(Bury {
         fingerprint: Fingerprint([message; 16]),
         payload: message.into(),
+        redacted: Vec::new(),
         unread: unread(),
         origin: Origin::new("", ""),
         ttl: ticks(TTL),

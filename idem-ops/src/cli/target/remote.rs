@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use idem_runtime::{DeadLetterId, Json};
+use idem_runtime::{DeadLetterId, Json, json_problem};
 use reqwest::header::{ACCEPT, RETRY_AFTER};
 use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use serde::de::{DeserializeOwned, IgnoredAny};
@@ -154,11 +154,12 @@ impl Remote {
     /// An answer that does not fit what was asked for: of idem, or of something else.
     fn not_read(&self, text: &str, error: &serde_json::Error) -> Problem {
         if serde_json::from_str::<IgnoredAny>(text).is_err() {
-            return self.strange(&error.to_string());
+            return self.strange(&json_problem(error));
         }
         Problem::failed(format!(
-            "`{}` answered what this `idem` cannot read ({error}): are both of the same version?",
-            self.base
+            "`{}` answered what this `idem` cannot read ({}): are both of the same version?",
+            self.base,
+            json_problem(error)
         ))
     }
 

@@ -200,6 +200,7 @@ mod tests {
                 fingerprint: Fingerprint([0; 16]),
                 payload: "{".into(),
                 unread: Unread::undecodable("unreadable", None),
+                redacted: Vec::new(),
                 origin: Origin::new("rabbitmq", "orders"),
                 ttl: Duration::from_secs(1000),
             };

@@ -22,6 +22,7 @@ fn bury(message: u8) -> Step {
         fingerprint: Fingerprint([message; 16]),
         payload: "{\"sku".into(),
         unread: Unread::undecodable("EOF while parsing", Some(7)),
+        redacted: vec!["sku".to_owned()],
         origin: origin(),
         ttl: TTL,
     }))
@@ -31,7 +32,7 @@ fn rearm(letter: DeadLetterId) -> Step {
     let unread = Unread::undecodable("EOF while parsing", Some(7));
     let awaited = Awaited {
         payload: br#""{\"sku""#.as_slice().into(),
-        redacted: Vec::new(),
+        redacted: vec!["sku".to_owned()],
         origin: Some(Arc::new(origin())),
         unread: Some(unread),
         arguments: None,

@@ -182,7 +182,7 @@ fn claim() -> Claim {
         owner: "one".into(),
         fingerprint: Some(Fingerprint([1; 16])),
         payload: br#"{"sku":"TEA-500"}"#.as_slice().into(),
-        redacted: Vec::new(),
+        redacted: None,
         budget: Budget { retries: 2, bury: false, ttl: TTL },
         lease: LEASE,
         origin: None,

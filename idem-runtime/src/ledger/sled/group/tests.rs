@@ -360,7 +360,7 @@ fn step(op: &Op, tokens: &HashMap<u8, u64>, letters: &[(DeadLetterId, RecordId)]
                 owner: format!("owner {owner}").into(),
                 fingerprint: None,
                 payload: serde_json::json!({ "text": text(*size) }).to_string().into_bytes().into(),
-                redacted: Vec::new(),
+                redacted: None,
                 budget: Budget { retries: *retries, bury: false, ttl: Duration::from_secs(*ttl) },
                 lease: Duration::from_secs(30),
                 origin: None,
@@ -400,6 +400,7 @@ fn step(op: &Op, tokens: &HashMap<u8, u64>, letters: &[(DeadLetterId, RecordId)]
                 fingerprint: Fingerprint([0; 16]),
                 payload: "{".into(),
                 unread: Unread::undecodable("unreadable", None),
+                redacted: Vec::new(),
                 origin: Origin::new("rabbitmq", "orders"),
                 ttl: Duration::from_secs(*ttl),
             };

@@ -386,9 +386,9 @@ async fn what_a_consumer_of_ones_own_buries_is_without_what_its_handlers_redact(
     let idem = Idem::open(folder.path()).unwrap();
     // The key is refused, so the call that this name's messages reach is known by the refusal itself.
     let refused = idem.deliver(origin(), pay(payment(""))).await;
-    let Verdict::Refused { error } = refused.verdict else { panic!("{refused:?}") };
+    let Verdict::Refused(refusal) = refused.verdict else { panic!("{refused:?}") };
     let bytes = serde_json::to_vec(&payment("")).unwrap();
-    let refused = idem.bury("payments", "m-1", &bytes, origin(), &error).await.unwrap();
+    let refused = idem.bury("payments", "m-1", &bytes, origin(), &refusal.error).await.unwrap();
     idem.close().await.unwrap();
     // Neither the name nor this process has anything to do with the handler; the place has.
     let idem = Idem::open(folder.path()).unwrap();

@@ -84,7 +84,8 @@ async fn of_its_tenant(tenant: u32, body: &Body) -> Result<u32, Error> {
 fn assert_refused(delivered: Delivered<Result<u32, Error>>, said: &str) {
     let error = delivered.output.unwrap_err().to_string();
     assert!(error.contains("panicked") && error.contains(said), "{error}");
-    assert_eq!(delivered.verdict, Verdict::Refused { error });
+    let Verdict::Refused(refusal) = delivered.verdict else { panic!("{:?}", delivered.verdict) };
+    assert_eq!(refusal.error, error);
 }
 
 #[tokio::test]

@@ -23,7 +23,6 @@ mod fingerprint;
 mod handler;
 mod idem;
 mod issue;
-mod json;
 mod keeper;
 mod key;
 mod keyed;
@@ -58,3 +57,4 @@ pub use redact::REDACTED;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod wait;
+mod writing;

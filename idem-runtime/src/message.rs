@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::fingerprint::Hasher;
 use crate::handler::{Handler, Named};
 use crate::idem::Idem;
-use crate::json::{self, Unwritten, Writes};
+use crate::writing::{self, Unwritten, Writes};
 use crate::key::Key;
 use crate::protocol::{Budget, Claim, Fingerprint, RecordId};
 use crate::redact::redact;
@@ -130,7 +130,7 @@ impl Message {
         self.buffer.extend_from_slice(b"\":");
         let limit = self.limit();
         if self.trouble.is_none()
-            && let Err(unwritten) = json::write(&mut self.buffer, limit, 1, write)
+            && let Err(unwritten) = writing::write(&mut self.buffer, limit, 1, write)
         {
             self.trouble = Some(Trouble::Payload(unwritten));
         }
@@ -142,7 +142,7 @@ impl Message {
 
     fn part(&mut self, write: Writes<'_>) {
         let mut json = Vec::with_capacity(USUAL);
-        let written = json::write(&mut json, usize::MAX, 0, write);
+        let written = writing::write(&mut json, usize::MAX, 0, write);
         let hashed = written.and_then(|_| {
             let pushed = self.chosen.get_or_insert_default().push(&json);
             pushed.map_err(|problem| Unwritten::Codec(problem.to_string()))

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use super::cut;
 use super::drive::Drive;
 use super::report::Report;
-use crate::json::{self, Unwritten, Writes};
+use crate::writing::{self, Unwritten, Writes};
 use crate::panic::caught;
 
 /// Reads a result, and keeps it where it is wanted.
@@ -19,7 +19,7 @@ impl Drive {
     pub(super) fn written(&mut self, write: Writes<'_>, read: Reads<'_>) -> Result<Vec<u8>, String> {
         let mut json = self.buffer();
         let mut written = Ok(false);
-        caught(&mut || written = json::write(&mut json, usize::MAX, 0, write))
+        caught(&mut || written = writing::write(&mut json, usize::MAX, 0, write))
             .map_err(|panic| format!("its `Serialize` panicked: {panic}"))?;
         let doubtful = written.map_err(|unwritten| match unwritten {
             Unwritten::TooLarge => "it is too large".to_owned(),

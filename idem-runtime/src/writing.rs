@@ -8,10 +8,10 @@ use serde_json::ser::Formatter;
 use crate::nesting::{DEEPEST, TooDeep, levels};
 
 /// What a value is written with.
-pub(crate) type Json<'a> = Serializer<Limited<'a>, Watching<'a>>;
+pub(crate) type Writer<'a> = Serializer<Limited<'a>, Watching<'a>>;
 
 /// Writes one value. It is handed on as a trait object, so that the rest is compiled once and not once a type.
-pub(crate) type Writes<'a> = &'a mut dyn FnMut(&mut Json<'_>) -> serde_json::Result<()>;
+pub(crate) type Writes<'a> = &'a mut dyn FnMut(&mut Writer<'_>) -> serde_json::Result<()>;
 
 /// Why a value was not written.
 #[derive(Debug)]

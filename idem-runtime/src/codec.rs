@@ -191,22 +191,19 @@ pub(crate) mod uuid {
     }
 }
 
-/// A JSON value: its text, so that people can read what is stored.
+/// JSON: its text, so that people can read what is stored.
 pub(crate) mod json {
     use minicbor::decode::Error as Unreadable;
     use minicbor::encode::{Error as Unwritable, Write};
     use minicbor::{Decoder, Encoder};
-    use serde_json::Value;
 
-    pub(crate) fn encode<C, W: Write>(
-        value: &Value,
-        e: &mut Encoder<W>,
-        _: &mut C,
-    ) -> Result<(), Unwritable<W::Error>> {
-        e.str(&value.to_string())?.ok()
+    use crate::json::Json;
+
+    pub(crate) fn encode<C, W: Write>(json: &Json, e: &mut Encoder<W>, _: &mut C) -> Result<(), Unwritable<W::Error>> {
+        e.str(json.as_str())?.ok()
     }
 
-    pub(crate) fn decode<C>(d: &mut Decoder<'_>, _: &mut C) -> Result<Value, Unreadable> {
+    pub(crate) fn decode<C>(d: &mut Decoder<'_>, _: &mut C) -> Result<Json, Unreadable> {
         serde_json::from_str(d.str()?).map_err(Unreadable::message)
     }
 }

@@ -10,10 +10,10 @@ use crate::error::Error;
 use crate::fingerprint::Hasher;
 use crate::handler::{Handler, Named};
 use crate::idem::Idem;
-use crate::writing::{self, Unwritten, Writes};
 use crate::key::Key;
 use crate::protocol::{Budget, Claim, Fingerprint, RecordId};
 use crate::redact::redact;
+use crate::writing::{self, Unwritten, Writes};
 use crate::{observe, panic};
 
 /// Room for most payloads.

@@ -54,7 +54,10 @@ async fn a_payload_has_the_names_of_the_arguments() {
     assert!(matches!(called, Err(Error::Closed { .. })));
     let letter = only_letter(&idem).await.unwrap();
     let order = json!({"order_no": "A-1", "lines": [1, 2]});
-    assert_eq!(letter.payload, json!({"order": order, "arg1": [7, 8], "order_no": order, "total": 1}));
+    assert_eq!(
+        letter.payload.to_value().unwrap(),
+        json!({"order": order, "arg1": [7, 8], "order_no": order, "total": 1})
+    );
     assert!(letter.key.contains("A-1") && letter.key.contains('7'), "{}", letter.key);
     assert_eq!(letter.handler, "arguments::patterns");
 }
@@ -151,6 +154,6 @@ async fn a_method_is_named_after_its_type() {
     let mut id = 5;
     idem.scope(async { Refunds.change(&mut id) }).await.unwrap_err();
     let letter = only_letter(&idem).await.unwrap();
-    assert_eq!((letter.handler.as_str(), letter.payload), ("refunds.change", json!({"id": 5})));
+    assert_eq!((letter.handler.as_str(), letter.payload.to_value().unwrap()), ("refunds.change", json!({"id": 5})));
     assert_eq!(id, 6);
 }

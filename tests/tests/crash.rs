@@ -114,7 +114,7 @@ async fn the_letter_of_a_killed_process_has_its_payload_and_its_attempts() {
     let letters = idem.dead_letters().list(&Filter::default()).await.unwrap();
     let [letter] = &letters[..] else { panic!("expected one letter, got {letters:?}") };
     assert_eq!((&*letter.handler, &*letter.key, letter.reason), ("victim.abort", "A", Reason::BudgetSpent));
-    assert_eq!(letter.payload["key"], "A");
+    assert_eq!(letter.payload.to_value().unwrap()["key"], "A");
     assert!(letter.attempts.iter().all(|attempt| attempt.outcome == AttemptOutcome::Crashed && attempt.end.is_none()));
     let Err(Error::LetterClosed { .. }) = async {
         idem.dead_letters().redrive(&letter.id).await?;

@@ -6,9 +6,9 @@ use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
+use idem_runtime::Json as Text;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 
 use super::problem::Problem;
 use crate::auth::Who;
@@ -113,7 +113,7 @@ pub(super) struct RedriveOne {
     pub(super) run: bool,
     /// What to run with in place of the letter's payload.
     #[serde(default)]
-    pub(super) payload: Option<Value>,
+    pub(super) payload: Option<Text>,
     pub(super) why: String,
 }
 
@@ -121,7 +121,7 @@ pub(super) struct RedriveOne {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Edit {
-    pub(super) payload: Value,
+    pub(super) payload: Text,
     pub(super) why: String,
 }
 

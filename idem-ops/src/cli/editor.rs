@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use dialoguer::Confirm;
-use serde_json::Value;
+use idem_runtime::Json;
 use tempfile::NamedTempFile;
 
 use super::problem::Problem;
@@ -16,7 +16,7 @@ use super::{ask, out};
 ///
 /// # Errors
 /// When it cannot be read or is no JSON.
-pub(crate) fn read(source: &Path) -> Result<Value, Problem> {
+pub(crate) fn read(source: &Path) -> Result<Json, Problem> {
     let (name, text) = if source == Path::new("-") {
         let mut text = String::new();
         ("the standard input".to_owned(), io::stdin().read_to_string(&mut text).map(|_| text))
@@ -31,19 +31,18 @@ pub(crate) fn read(source: &Path) -> Result<Value, Problem> {
 ///
 /// # Errors
 /// When the editor cannot be started or says no, or when the person gives up. What they wrote is kept in a file then.
-pub(crate) fn edit(payload: &Value) -> Result<Option<Value>, Problem> {
+pub(crate) fn edit(payload: &Json) -> Result<Option<Json>, Problem> {
     let failed = |error: io::Error| Problem::failed(format!("the payload cannot be given to an editor: {error}"));
     // Readable by its owner only: a payload can hold personal data.
     let mut file: NamedTempFile =
         tempfile::Builder::new().prefix("idem-payload-").suffix(".json").tempfile().map_err(failed)?;
     // Not made safe for terminals: what is not touched has to come back as it was.
-    let before = serde_json::to_string_pretty(payload)?;
-    writeln!(file, "{before}").and_then(|()| file.flush()).map_err(failed)?;
+    writeln!(file, "{payload:#}").and_then(|()| file.flush()).map_err(failed)?;
     loop {
         open(file.path())?;
         let text = fs::read_to_string(file.path()).map_err(failed)?;
         match parse(&text) {
-            Ok(edited) if edited == *payload => return Ok(None),
+            Ok(edited) if edited == payload.compact() => return Ok(None),
             Ok(edited) => return Ok(Some(edited)),
             Err(error) if once_more(&error) => {}
             Err(error) => return Err(keep(file, &error)),
@@ -51,10 +50,10 @@ pub(crate) fn edit(payload: &Value) -> Result<Option<Value>, Problem> {
     }
 }
 
-fn parse(text: &str) -> Result<Value, String> {
-    match serde_json::from_str(text) {
+fn parse(text: &str) -> Result<Json, String> {
+    match text.parse::<Json>() {
         // A text is a message that no handler could take: of another letter the service refuses it.
-        Ok(payload @ (Value::Object(_) | Value::String(_))) => Ok(payload),
+        Ok(payload) if payload.is_object() || payload.is_string() => Ok(payload.compact()),
         Ok(_) => Err("it is JSON, and no object: a payload is the handler's arguments by their names".to_owned()),
         Err(error) => Err(error.to_string()),
     }

@@ -1,10 +1,9 @@
 //! Keys, error texts and payloads come from anywhere: nothing of them may steer the terminal they are shown on.
 
 use std::fmt::Write as _;
-use std::io;
 
+use idem_runtime::Json;
 use serde::Serialize;
-use serde_json::ser::{Formatter, PrettyFormatter, Serializer};
 
 /// Whether a terminal would act on it, or show the text around it in another order.
 fn steers(c: char) -> bool {
@@ -47,72 +46,24 @@ pub(crate) fn paths(paths: &[String]) -> String {
     paths.iter().map(|path| format!("`{}`", line(path))).collect::<Vec<_>>().join(", ")
 }
 
-/// JSON for people or programs, whose strings hold nothing that steers a terminal.
+/// JSON for people or programs, whose strings hold nothing that steers a terminal: on lines, or on one. Numbers stay as they
+/// are written.
 pub(crate) fn json(value: &impl Serialize, pretty: bool) -> serde_json::Result<String> {
-    let mut text = Vec::new();
-    if pretty {
-        value.serialize(&mut Serializer::with_formatter(&mut text, Escaped(PrettyFormatter::new())))?;
-    } else {
-        value.serialize(&mut Serializer::with_formatter(&mut text, Escaped(serde_json::ser::CompactFormatter)))?;
-    }
-    String::from_utf8(text).map_err(serde::ser::Error::custom)
-}
-
-/// JSON asks to escape only what is below U+0020; a terminal acts on more.
-struct Escaped<F>(F);
-
-impl<F: Formatter> Formatter for Escaped<F> {
-    fn write_string_fragment<W: ?Sized + io::Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
-        if !steers_any(fragment) {
-            return writer.write_all(fragment.as_bytes());
-        }
-        let mut escaped = String::with_capacity(fragment.len() + 16);
-        for c in fragment.chars() {
-            if steers(c) {
-                // None of them is beyond U+FFFF, so one unit is all there is.
-                let _ = write!(escaped, "\\u{:04x}", u32::from(c));
-            } else {
-                escaped.push(c);
+    let json = Json::of(value)?;
+    let laid_out = if pretty { format!("{json:#}") } else { json.compact().to_string() };
+    let mut text = String::with_capacity(laid_out.len());
+    for c in laid_out.chars() {
+        match c {
+            // In a string it is escaped already.
+            '\n' => text.push(c),
+            c if steers(c) => {
+                // None of them is beyond U+FFFF, so one unit is all there is; writing to a string cannot fail.
+                let _ = write!(text, "\\u{:04x}", u32::from(c));
             }
+            c => text.push(c),
         }
-        writer.write_all(escaped.as_bytes())
     }
-
-    fn begin_array<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
-        self.0.begin_array(writer)
-    }
-
-    fn end_array<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
-        self.0.end_array(writer)
-    }
-
-    fn begin_array_value<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
-        self.0.begin_array_value(writer, first)
-    }
-
-    fn end_array_value<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
-        self.0.end_array_value(writer)
-    }
-
-    fn begin_object<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
-        self.0.begin_object(writer)
-    }
-
-    fn end_object<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
-        self.0.end_object(writer)
-    }
-
-    fn begin_object_key<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
-        self.0.begin_object_key(writer, first)
-    }
-
-    fn begin_object_value<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
-        self.0.begin_object_value(writer)
-    }
-
-    fn end_object_value<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
-        self.0.end_object_value(writer)
-    }
+    Ok(text)
 }
 
 #[cfg(test)]
@@ -138,5 +89,8 @@ mod tests {
             assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), value);
         }
         assert_eq!(json(&value, false).unwrap().lines().count(), 1);
+        let raw: Json = "{\r\n\t\"\u{202e}\" : [20000000000000000001,\n12345678901234567.890] }".parse().unwrap();
+        let exact = r#"{"\u202e":[20000000000000000001,12345678901234567.890]}"#;
+        assert_eq!(json(&[&raw], false).unwrap(), format!("[{exact}]"));
     }
 }

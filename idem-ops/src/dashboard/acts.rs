@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::extract::{Path, State};
 use axum::response::Response;
-use idem_runtime::{DeadLetterId, Error, Origin};
+use idem_runtime::{DeadLetterId, Error, Json, Origin};
 use tokio::time::timeout;
 
 use super::Dashboard;
@@ -89,15 +89,16 @@ pub(super) async fn edit(State(dashboard): State<Dashboard>, Path(id): Path<Stri
     let id = letter_id(&id)?;
     let typed = fields.raw("payload").unwrap_or_default();
     let why = fields.get("why").unwrap_or_default();
-    let refused = match serde_json::from_str::<serde_json::Value>(typed) {
+    let refused = match typed.parse::<Json>() {
         Ok(_) if why.is_empty() => "A reason is missing: say why it is changed.".to_owned(),
         Ok(payload) => {
             let acting = dashboard.service.by(&visit.session.who);
-            match with(acting, id, payload, why.to_owned(), fields.get("then")).await {
+            match with(acting, id, payload.compact(), why.to_owned(), fields.get("then")).await {
                 Err(PageError::Service(error)) if of_the_payload(&error) => format!("Nothing ran: {error}."),
                 done => return Ok(tell(&dashboard, &visit, id, done?)),
             }
         }
+        Err(error) if error.is_data() => format!("Nothing was saved: {error}."),
         Err(error) => format!("Nothing was saved, for this is not JSON: {error}."),
     };
     let view = dashboard.service.letter(&id).await?;
@@ -109,7 +110,7 @@ pub(super) async fn edit(State(dashboard): State<Dashboard>, Path(id): Path<Stri
 async fn with(
     acting: Acting,
     id: DeadLetterId,
-    payload: serde_json::Value,
+    payload: Json,
     why: String,
     then: Option<&str>,
 ) -> Result<Flash, PageError> {

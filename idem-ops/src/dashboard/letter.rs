@@ -69,7 +69,7 @@ fn page(dashboard: &Dashboard, visit: &Visit, view: &LetterView, typed: Option<T
     let letter = &view.letter;
     let (payload, edit_why, bad_payload) = match typed {
         Some(Typed { payload, why, problem }) => (payload, why, Some(problem)),
-        None => (pretty(&letter.payload), String::new(), None),
+        None => (format!("{:#}", letter.payload), String::new(), None),
     };
     draw(&Letter {
         page: Page::of(dashboard, visit, Tab::Letters),
@@ -85,16 +85,6 @@ fn page(dashboard: &Dashboard, visit: &Visit, view: &LetterView, typed: Option<T
         letter,
         view,
     })
-}
-
-impl Letter<'_> {
-    fn pretty(&self, payload: &serde_json::Value) -> String {
-        pretty(payload)
-    }
-}
-
-fn pretty(payload: &serde_json::Value) -> String {
-    serde_json::to_string_pretty(payload).unwrap_or_else(|_| payload.to_string())
 }
 
 /// An error and its causes, as `{:#}` prints them: one after the other with a colon between.

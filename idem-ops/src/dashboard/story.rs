@@ -93,7 +93,7 @@ impl Stories {
 
     fn result(&self, story: &Story) -> Option<String> {
         let KeyState::Done { result: Some(result), .. } = &story.now else { return None };
-        serde_json::to_string_pretty(result).ok()
+        Some(format!("{result:#}"))
     }
 
     fn events(&self, story: &Story) -> Vec<Event> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use idem_runtime::ledger::{NoteChange, untold};
-use idem_runtime::{DeadLetter, DeadLetterId, Error, Timestamp};
+use idem_runtime::{DeadLetter, DeadLetterId, Error, LedgerError, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::outbox::{Waiting, get, hashed, key, put};
@@ -49,6 +49,9 @@ impl Watching {
             return Ok(false);
         }
         let letters = self.untold().await?;
+        if letters.is_empty() {
+            return Ok(false);
+        }
         let groups = grouped(&letters);
         let mut changes = Vec::new();
         let mut new = Vec::new();
@@ -95,7 +98,13 @@ impl Watching {
             for note in &page {
                 let id = note.key.strip_prefix("untold/").and_then(|id| id.parse().ok());
                 if let Some(id) = id {
-                    found.push((id, letters.get(&id).await?));
+                    match letters.get(&id).await {
+                        // People are told of the others, and of this one by a version that can read it.
+                        Err(error @ Error::Ledger { problem: LedgerError::Record { .. }, .. }) => {
+                            tracing::warn!(letter = %id, %error, "a dead letter was passed over");
+                        }
+                        letter => found.push((id, letter?)),
+                    }
                 }
             }
             match page.into_iter().next_back() {

@@ -1,6 +1,6 @@
 //! How telling people goes, for dashboards and health checks.
 
-use idem_runtime::{DeadLetterId, Error, Idem, LetterState, Notes, Timestamp};
+use idem_runtime::{DeadLetterId, Error, Idem, LedgerError, LetterState, Notes, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::outbox::{self, get, read};
@@ -86,8 +86,12 @@ async fn nobody_knows(idem: &Idem) -> Result<(u64, bool), Error> {
     let mut open = 0;
     for note in notes {
         let Some(id) = note.key.strip_prefix(prefix).and_then(|id| id.parse::<DeadLetterId>().ok()) else { continue };
-        let letter = letters.get(&id).await?;
-        open += u64::from(letter.is_some_and(|letter| letter.state == LetterState::Open));
+        let is_open = match letters.get(&id).await {
+            // It has to be told of by a version that can read it.
+            Err(Error::Ledger { problem: LedgerError::Record { .. }, .. }) => true,
+            letter => letter?.is_some_and(|letter| letter.state == LetterState::Open),
+        };
+        open += u64::from(is_open);
     }
     Ok((open, more))
 }

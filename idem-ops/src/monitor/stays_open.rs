@@ -1,7 +1,7 @@
 //! Letters that stay open for too long.
 
 use idem_runtime::ledger::NoteChange;
-use idem_runtime::{DeadLetter, DeadLetterId, Error, LetterState, Timestamp};
+use idem_runtime::{DeadLetter, DeadLetterId, Error, LedgerError, LetterState, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::Watching;
@@ -40,7 +40,11 @@ impl Watching {
                 break;
             }
             if let Some(id) = note.key.strip_prefix(PLACE).and_then(|id| id.parse::<DeadLetterId>().ok()) {
-                let letter = self.idem.dead_letters().get(&id).await?;
+                let letter = match self.idem.dead_letters().get(&id).await {
+                    // The others are told of, and this one by a version that can read it.
+                    Err(Error::Ledger { problem: LedgerError::Record { .. }, .. }) => continue,
+                    letter => letter?,
+                };
                 late.extend(letter.filter(|letter| letter.state == LetterState::Open).map(|letter| (id, Some(letter))));
             }
             changes.push((note.key, None));

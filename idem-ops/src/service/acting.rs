@@ -1,6 +1,6 @@
 //! What people do: each act under its letter's lock, with an entry in the audit log before and after it.
 
-use idem_runtime::{DeadLetter, DeadLetterId, Error, LetterState, Ran, Reason};
+use idem_runtime::{DeadLetter, DeadLetterId, Error, Json, LetterState, Ran, Reason};
 use uuid::Uuid;
 
 use super::audit::{AuditEntry, Deed, Outcome};
@@ -36,12 +36,7 @@ impl Acting {
     ///
     /// # Errors
     /// Those of [`edit`](Self::edit), and of [`redrive`](Self::redrive) with a run.
-    pub async fn run_with(
-        &self,
-        id: &DeadLetterId,
-        payload: serde_json::Value,
-        why: &str,
-    ) -> Result<Redriven, ServiceError> {
+    pub async fn run_with(&self, id: &DeadLetterId, payload: Json, why: &str) -> Result<Redriven, ServiceError> {
         object(&payload)?;
         self.redrive_as(id, How::RunWith(payload), why).await
     }
@@ -92,13 +87,8 @@ impl Acting {
     ///
     /// # Errors
     /// There is no such letter, it is closed, the payload is no JSON object (or text, where no handler could take the
-    /// message), `why` is empty or over 4 KiB, or the ledger refuses.
-    pub async fn edit(
-        &self,
-        id: &DeadLetterId,
-        payload: serde_json::Value,
-        why: &str,
-    ) -> Result<LetterView, ServiceError> {
+    /// message) or is nested deeper than [`Json::DEEPEST`], `why` is empty or over 4 KiB, or the ledger refuses.
+    pub async fn edit(&self, id: &DeadLetterId, payload: Json, why: &str) -> Result<LetterView, ServiceError> {
         // What no handler could take may be any text.
         if !payload.is_string() || self.service.inner.known(id).await?.reason != Reason::Undecodable {
             object(&payload)?;
@@ -241,18 +231,19 @@ pub(super) enum How {
     Rearm,
     Run,
     /// With this payload.
-    RunWith(serde_json::Value),
+    RunWith(Json),
     /// Its message goes back to its broker.
     Publish,
     /// It is closed without another run.
     Discard,
 }
 
-fn object(payload: &serde_json::Value) -> Result<(), ServiceError> {
-    if payload.is_object() {
-        return Ok(());
-    }
-    let why = "is no object: a payload has the arguments' names, each with its value".to_owned();
+fn object(payload: &Json) -> Result<(), ServiceError> {
+    let why = match payload.depth() {
+        _ if !payload.is_object() => "is no object: a payload has the arguments' names, each with its value".to_owned(),
+        ..=Json::DEEPEST => return Ok(()),
+        depth => format!("is nested {depth} deep: it can be {} deep", Json::DEEPEST),
+    };
     Err(ServiceError::Invalid { field: "payload", why })
 }
 

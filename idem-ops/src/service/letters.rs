@@ -1,6 +1,6 @@
 //! Letters as people look for them: by page, one line each, and one in full.
 
-use idem_runtime::{DeadLetter, DeadLetterId, LetterState, Reason, Timestamp};
+use idem_runtime::{DeadLetter, DeadLetterId, Json, LetterState, Reason, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// The most letters, groups, bulk acts or entries on one page.
@@ -146,7 +146,7 @@ pub struct Redriven {
 #[non_exhaustive]
 pub enum RunOutcome {
     /// The handler's result, as JSON.
-    Done(serde_json::Value),
+    Done(Json),
     /// It did not succeed.
     Failed {
         /// The error's text.

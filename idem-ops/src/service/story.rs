@@ -1,7 +1,8 @@
 //! What happened to one key: its record, its letters, and every attempt and act in the order of time.
 
-use idem_runtime::{AttemptOutcome, DeadLetterId, Reason, Timestamp};
-use serde::{Deserialize, Serialize};
+use idem_runtime::{AttemptOutcome, DeadLetterId, Json, Reason, Timestamp};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::letters::LetterLine;
 
@@ -14,6 +15,7 @@ pub struct Story {
     /// The idempotency key.
     pub key: String,
     /// What the ledger remembers of it now.
+    #[serde(deserialize_with = "with_its_result")]
     pub now: KeyState,
     /// All its letters, newest first, at most 500.
     pub letters: Vec<LetterLine>,
@@ -56,8 +58,9 @@ pub enum KeyState {
         attempts: u32,
         /// When the result is forgotten.
         forgotten_at: Timestamp,
-        /// The result; nothing where it was too large to keep or to show (64 KiB).
-        result: Option<serde_json::Value>,
+        /// The result; nothing where it was too large to keep or to show (64 KiB). It is read back as part of a [`Story`].
+        #[serde(skip_deserializing)]
+        result: Option<Json>,
         /// The result's size in bytes of JSON.
         result_bytes: u64,
     },
@@ -77,6 +80,21 @@ pub enum KeyState {
         /// When that is forgotten, and a call runs again.
         forgotten_at: Timestamp,
     },
+}
+
+/// Reads the result from the text: serde takes a tagged enum apart first, and rounds numbers.
+fn with_its_result<'de, D: Deserializer<'de>>(deserializer: D) -> Result<KeyState, D::Error> {
+    #[derive(Deserialize)]
+    struct Done {
+        #[serde(default)]
+        result: Option<Json>,
+    }
+    let text = Json::deserialize(deserializer)?;
+    let mut state: KeyState = text.parse().map_err(D::Error::custom)?;
+    if let KeyState::Done { result, .. } = &mut state {
+        *result = text.parse::<Done>().map_err(D::Error::custom)?.result;
+    }
+    Ok(state)
 }
 
 /// One thing that happened.

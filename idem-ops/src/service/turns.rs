@@ -165,16 +165,21 @@ impl Inner {
         let mut letters = Vec::new();
         for id in ids {
             held.push(self.locks.hold(id).await);
-            match self.idem.dead_letters().get(&id).await? {
-                Some(letter) if letter.state == LetterState::Open => letters.push(letter),
-                Some(letter) => {
+            match self.idem.dead_letters().get(&id).await {
+                Ok(Some(letter)) if letter.state == LetterState::Open => letters.push(letter),
+                Ok(Some(letter)) => {
                     self.index.put(&letter);
                     job.bulk.skipped += 1;
                 }
-                None => {
+                Ok(None) => {
                     self.index.forget(id);
                     job.bulk.skipped += 1;
                 }
+                // The others have their turn.
+                Err(error @ Error::Ledger { problem: LedgerError::Record { .. }, .. }) => {
+                    job.count(id, &Outcome::Refused(error.to_string()));
+                }
+                Err(error) => return Err(error.into()),
             }
         }
         job.cursor = Some(oldest);

@@ -7,8 +7,8 @@ use std::sync::atomic::Ordering;
 use super::cut;
 use super::drive::Drive;
 use super::report::Report;
-use crate::writing::{self, Unwritten, Writes};
 use crate::panic::caught;
+use crate::writing::{self, Unwritten, Writes};
 
 /// Reads a result, and keeps it where it is wanted.
 pub(super) type Reads<'a> = &'a mut dyn FnMut(&[u8]) -> serde_json::Result<()>;

@@ -1,11 +1,11 @@
 //! What a person does with a letter.
 
+use std::fmt::Display;
 use std::sync::Arc;
-
-use serde_json::Value;
 
 use super::DeadLetters;
 use crate::error::Error;
+use crate::json::{Json, TooDeep};
 use crate::protocol::{Awaited, By, DeadLetter, DeadLetterId, Reason, RecordId, Reply, Step, Unread};
 use crate::redact::redact;
 
@@ -54,11 +54,18 @@ impl DeadLetters {
     /// handler redacts is not stored now either: give it to [`run_with`](Self::run_with).
     ///
     /// # Errors
-    /// [`Error::NoSuchLetter`], [`Error::LetterClosed`], or [`Error::Ledger`] when it cannot be recorded.
-    pub async fn edit(&self, id: &DeadLetterId, payload: Value, why: impl Into<String>) -> Result<DeadLetter, Error> {
+    /// [`Error::NoSuchLetter`], [`Error::LetterClosed`], [`Error::Codec`] when the payload is nested deeper than
+    /// [`Json::DEEPEST`], or [`Error::Ledger`] when it cannot be recorded.
+    pub async fn edit(
+        &self,
+        id: &DeadLetterId,
+        payload: impl Into<Json>,
+        why: impl Into<String>,
+    ) -> Result<DeadLetter, Error> {
+        let (payload, why) = (payload.into(), why.into());
         let letter = self.known(id).await?;
-        let payload = without(&letter, &payload)?;
-        self.act(letter, Step::Edit { letter: *id, payload, by: self.by_because(Some(why.into())) }).await
+        let payload = without(&letter, payload)?;
+        self.act(letter, Step::Edit { letter: *id, payload, by: self.by_because(Some(why)) }).await
     }
 
     /// A letter that is there.
@@ -69,10 +76,11 @@ impl DeadLetters {
     /// The re-arming of a letter's key.
     pub(super) fn redriving(&self, letter: &DeadLetter) -> Step {
         let awaited = Awaited {
-            payload: letter.payload.to_string().into_bytes().into(),
+            payload: letter.payload.as_str().as_bytes().into(),
             redacted: letter.redacted.clone(),
             origin: letter.origin.clone().map(Arc::new),
             unread: letter.error.clone().map(|error| Unread { error, cut_from: letter.cut_from }),
+            arguments: Some(letter.arguments()),
         };
         Step::Redrive { letter: letter.id, awaited: Some(Box::new(awaited)), by: self.by_because(self.why.clone()) }
     }
@@ -109,18 +117,22 @@ impl DeadLetters {
 }
 
 /// A payload without what the letter's handler redacts.
-fn without(letter: &DeadLetter, payload: &Value) -> Result<Value, Error> {
+fn without(letter: &DeadLetter, payload: Json) -> Result<Json, Error> {
+    let depth = payload.depth();
+    if depth > Json::DEEPEST {
+        return Err(unfit(letter, TooDeep(depth)));
+    }
     if letter.redacted.is_empty() {
-        return Ok(payload.clone());
+        return Ok(payload);
     }
     let paths: Vec<_> = letter.redacted.iter().map(String::as_str).collect();
-    redact(payload.to_string().as_bytes(), &paths)
+    redact(payload.as_str().as_bytes(), &paths)
         .and_then(|(payload, _)| serde_json::from_slice(&payload))
-        .map_err(|problem| unfit(letter, &problem))
+        .map_err(|problem| unfit(letter, problem))
 }
 
 /// A payload that does not do.
-pub(super) fn unfit(letter: &DeadLetter, problem: &serde_json::Error) -> Error {
+pub(super) fn unfit(letter: &DeadLetter, problem: impl Display) -> Error {
     Error::Codec {
         handler: letter.handler.clone(),
         key: letter.key.clone(),

@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use serde_json::{Value, json};
+use serde::Deserialize;
+use serde_json::json;
 
 use crate::error::Error;
 use crate::idem::Idem;
+use crate::json::Json;
 use crate::key;
 use crate::protocol::{Bury, DeadLetter, DeadLetterId, Fingerprint, Origin, Reason, RecordId, Reply, Step, Unread};
 
@@ -100,7 +102,7 @@ impl Idem {
 /// What a letter keeps of a message's bytes.
 struct Kept {
     fingerprint: Fingerprint,
-    payload: Value,
+    payload: Json,
     cut_from: Option<u64>,
 }
 
@@ -110,7 +112,7 @@ impl Kept {
         fingerprint.copy_from_slice(&blake3::hash(bytes).as_bytes()[..16]);
         let payload = match std::str::from_utf8(bytes) {
             Ok(text) => text[..text.floor_char_boundary(limit)].into(),
-            Err(_) => json!({ "base64": BASE64_STANDARD.encode(&bytes[..bytes.len().min(limit)]) }),
+            Err(_) => json!({ "base64": BASE64_STANDARD.encode(&bytes[..bytes.len().min(limit)]) }).into(),
         };
         let cut_from = (bytes.len() > limit).then_some(bytes.len() as u64);
         Self { fingerprint: Fingerprint(fingerprint), payload, cut_from }
@@ -118,21 +120,25 @@ impl Kept {
 }
 
 impl DeadLetter {
-    /// The message's bytes, for whoever publishes it again: of a [buried](Idem::bury) one the bytes as they came, else the
-    /// payload as JSON, of a handler with one argument that argument alone.
+    /// The message's bytes, for whoever publishes it again: of a [buried](Idem::bury) one the bytes as they came or as a
+    /// person mended them, else the payload as JSON, of a handler with one argument that argument alone. Numbers stay as they
+    /// are written.
     pub fn message(&self) -> Vec<u8> {
         if self.reason == Reason::Undecodable {
-            let encoded = match &self.payload {
-                Value::String(text) => return text.clone().into_bytes(),
-                Value::Object(parts) if parts.len() == 1 => parts.get("base64").and_then(Value::as_str),
-                _ => None,
-            };
-            if let Some(bytes) = encoded.and_then(|encoded| BASE64_STANDARD.decode(encoded).ok()) {
-                return bytes;
+            if let Ok(text) = self.payload.parse::<String>() {
+                return text.into_bytes();
             }
-            // Somebody mended it.
-            return self.payload.to_string().into_bytes();
+            let bytes = self.payload.parse().ok().and_then(|Encoded { base64 }| BASE64_STANDARD.decode(base64).ok());
+            // Without them, somebody mended it.
+            return bytes.unwrap_or_else(|| self.payload.as_str().into());
         }
-        super::run::arguments(&self.payload).to_string().into_bytes()
+        super::run::argument(self, &self.payload).into()
     }
+}
+
+/// Bytes that are no text, as a payload has them.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Encoded {
+    base64: String,
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::RwLock;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::DeadLetters;
 use super::acts::unfit;
@@ -16,11 +16,12 @@ use crate::clock::{BoxFuture, until};
 use crate::current;
 use crate::error::Error;
 use crate::idem::Idem;
+use crate::json::Json;
 use crate::protocol::{DeadLetter, DeadLetterId, LetterState, Phase, Reason, Record, RecordId, SettledAs, Step};
 
 /// One call of a handler with a letter's payload: its result as JSON, or its error's text.
-type Running = BoxFuture<'static, Result<Value, String>>;
-type Runner = Arc<dyn Fn(Value) -> Result<Running, serde_json::Error> + Send + Sync>;
+type Running = BoxFuture<'static, Result<Json, String>>;
+type Runner = Arc<dyn Fn(&str) -> Result<Running, serde_json::Error> + Send + Sync>;
 
 /// How handlers are called again, by their names in the ledger.
 #[derive(Default)]
@@ -53,7 +54,7 @@ impl Redriving {
 #[non_exhaustive]
 pub enum Ran {
     /// The handler's result, as JSON.
-    Done(Value),
+    Done(Json),
     /// It did not succeed.
     Failed {
         /// The error's text.
@@ -66,7 +67,11 @@ pub enum Ran {
 impl Idem {
     /// Says how a handler is called again, so that [`DeadLetters::run`] can: `run` gets the letter's payload with its
     /// types. Of a handler with one argument that is the argument; of one with several, a struct with fields of their
-    /// names. A later function takes the place of an earlier one.
+    /// names. How many there are is what the message was first written with, so an edit may leave out one that can be
+    /// absent. A later function takes the place of an earlier one.
+    ///
+    /// Of a message that no handler could take, the payload is the message itself, as a broker would bring it; where that
+    /// does not fit and is an object with one field, `run` gets what is in the field, as in `{"order": {…}}`.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -101,11 +106,11 @@ impl Idem {
         R: Serialize,
         E: Display,
     {
-        let runner: Runner = Arc::new(move |payload| {
-            let running = run(serde_json::from_value(payload)?);
+        let runner: Runner = Arc::new(move |argument| {
+            let running = run(serde_json::from_str(argument)?);
             Ok(Box::pin(async move {
                 let result = running.await.map_err(|error| format!("{error:#}"))?;
-                serde_json::to_value(&result).map_err(|error| format!("its result is no JSON: {error}"))
+                Json::of(&result).map_err(|error| format!("its result is no JSON: {error}"))
             }))
         });
         self.inner().runners.0.write().insert(handler.into(), runner);
@@ -142,13 +147,18 @@ impl DeadLetters {
     ///
     /// # Errors
     /// As [`run`](Self::run) and [`edit`](Self::edit).
-    pub async fn run_with(&self, id: &DeadLetterId, payload: Value, why: impl Into<String>) -> Result<Ran, Error> {
-        let why = why.into();
+    pub async fn run_with(
+        &self,
+        id: &DeadLetterId,
+        payload: impl Into<Json>,
+        why: impl Into<String>,
+    ) -> Result<Ran, Error> {
+        let (payload, why) = (payload.into(), why.into());
         let letter = self.edit(id, payload.clone(), why.as_str()).await?;
         self.clone().because(why).run_letter(letter, payload).await
     }
 
-    async fn run_letter(&self, letter: DeadLetter, payload: Value) -> Result<Ran, Error> {
+    async fn run_letter(&self, letter: DeadLetter, payload: Json) -> Result<Ran, Error> {
         let id = letter.id;
         if letter.state != LetterState::Open {
             return Err(Error::LetterClosed { id, state: letter.state });
@@ -163,7 +173,7 @@ impl DeadLetters {
         let (step, unread) = (self.redriving(&letter), letter.reason == Reason::Undecodable);
         let redriving = Arc::new(Redriving { id: record.clone(), step, begun: AtomicBool::new(false), unread });
         loop {
-            let running = runner(arguments(&payload)).map_err(|problem| unfit(&letter, &problem))?;
+            let running = begin(&runner, &letter, &payload).map_err(|problem| unfit(&letter, problem))?;
             let error = match current::redrive(self.idem.clone(), Arc::clone(&redriving), running).await {
                 Ok(_) if !redriving.begun() => {
                     "the function given to `redrive_with` did not call the handler with the letter's key".to_owned()
@@ -199,12 +209,28 @@ impl DeadLetters {
     }
 }
 
-/// The payload as a handler takes it: of one argument, its value.
-pub(super) fn arguments(payload: &Value) -> Value {
-    match payload {
-        Value::Object(arguments) if arguments.len() == 1 => arguments.values().next().cloned().unwrap_or_default(),
-        payload => payload.clone(),
+/// Calls the handler with the payload.
+fn begin(runner: &Runner, letter: &DeadLetter, payload: &Json) -> Result<Running, serde_json::Error> {
+    match runner(argument(letter, payload)) {
+        // People correct such a message as they would any other letter's, too: the argument by its name.
+        Err(problem) if letter.reason == Reason::Undecodable => match only_field(payload) {
+            Some(field) => runner(field).map_err(|_| problem),
+            None => Err(problem),
+        },
+        begun => begun,
     }
+}
+
+/// The payload as a handler takes it: of one argument, its value. A message that no handler could take is whole.
+pub(super) fn argument<'a>(letter: &DeadLetter, payload: &'a Json) -> &'a str {
+    let only = || only_field(payload).filter(|_| letter.arguments() == 1);
+    if letter.reason == Reason::Undecodable { None } else { only() }.unwrap_or(payload.as_str())
+}
+
+fn only_field(payload: &Json) -> Option<&str> {
+    let fields: HashMap<String, &RawValue> = payload.parse().ok()?;
+    let mut values = fields.into_values();
+    values.next().filter(|_| values.len() == 0).map(RawValue::get)
 }
 
 impl fmt::Debug for Redriving {

@@ -6,9 +6,11 @@ use super::decide::{Change, Decision, Facts, LetterChange, keep};
 use super::letter::{DeadLetter, LetterState, Reason};
 use super::record::{Live, Record, RecordId, Redriven, Settled, SettledAs, Unread};
 use super::step::{Bury, Reply};
+use crate::json::Json;
 
 /// To Dead, for this reason.
 pub(super) fn bury(live: Live, reason: Reason, facts: &Facts) -> Decision {
+    let arguments = live.redriven.as_ref().and_then(|before| before.arguments);
     let mut settled = live.settle(facts.now, live.number(), SettledAs::Dead(facts.letter));
     // What no handler could take is not taken now, because nobody came: it is what it was.
     let (reason, unread) = match live.redriven.map(|before| *before) {
@@ -21,9 +23,7 @@ pub(super) fn bury(live: Live, reason: Reason, facts: &Facts) -> Decision {
     let (error, cut_from) = unread.map_or((None, None), |Unread { error, cut_from }| (Some(error), cut_from));
     let letter = DeadLetter {
         id: facts.letter,
-        // What was stored came out of serde_json; what does not parse all the same is shown as it is.
-        payload: serde_json::from_slice(&live.payload)
-            .unwrap_or_else(|_| String::from_utf8_lossy(&live.payload).into_owned().into()),
+        payload: Json::stored(&live.payload),
         handler: live.handler.to_string(),
         key: live.key.to_string(),
         reason,
@@ -39,6 +39,7 @@ pub(super) fn bury(live: Live, reason: Reason, facts: &Facts) -> Decision {
         origin: live.origin.map(Arc::unwrap_or_clone),
         error,
         cut_from,
+        arguments,
     };
     died(settled, letter)
 }
@@ -86,6 +87,7 @@ pub(super) fn bury_unread(id: &RecordId, record: Option<Record>, buried: &Bury, 
         origin: Some(buried.origin.clone()),
         error: Some(buried.unread.error.clone()),
         cut_from: buried.unread.cut_from,
+        arguments: None,
     };
     died(settled, letter)
 }

@@ -352,7 +352,7 @@ impl Live {
 
 /// A dead message that may run again. It waits as after a failed attempt, so that people are told if nobody comes.
 fn rearmed(id: &RecordId, dead: &Settled, letter: DeadLetterId, awaited: &Awaited, facts: &Facts) -> Live {
-    let Awaited { payload, redacted, origin, unread } = awaited;
+    let Awaited { payload, redacted, origin, unread, arguments } = awaited;
     Live {
         handler: Arc::clone(&id.handler),
         key: Arc::clone(&id.key),
@@ -370,6 +370,7 @@ fn rearmed(id: &RecordId, dead: &Settled, letter: DeadLetterId, awaited: &Awaite
             fingerprint: dead.fingerprint,
             attempts: dead.attempts,
             unread: unread.clone(),
+            arguments: *arguments,
         })),
         past: Vec::new(),
         first_seen: facts.now,

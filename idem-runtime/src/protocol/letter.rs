@@ -1,15 +1,18 @@
 //! One dead letter: everything a person needs to judge and mend a message.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::str::FromStr;
 
 use jiff::Timestamp;
 use minicbor::{Decode, Encode};
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::origin::Origin;
 use crate::codec;
+use crate::json::Json;
 use crate::redact::is_redacted;
 
 /// The id of a dead letter: a UUID of version 7 ([RFC 9562]), so ids sort by the time of death.
@@ -74,10 +77,10 @@ pub struct DeadLetter {
     /// The idempotency key, its parts encoded.
     #[n(2)]
     pub key: String,
-    /// The arguments: a JSON object, name to value. Numbers that pass 64 bits are shown rounded.
+    /// The arguments: a JSON object, name to value. Of a message that no handler could take, the message itself.
     #[n(3)]
     #[cbor(with = "codec::json")]
-    pub payload: serde_json::Value,
+    pub payload: Json,
     /// Why it died.
     #[n(4)]
     pub reason: Reason,
@@ -129,9 +132,28 @@ pub struct DeadLetter {
     #[n(16)]
     #[serde(default)]
     pub cut_from: Option<u64>,
+    /// How many arguments the handler takes, where the payload does not tell: it was edited before the message was
+    /// redriven, and nobody came.
+    #[n(17)]
+    #[serde(default)]
+    pub arguments: Option<u32>,
 }
 
 impl DeadLetter {
+    /// How many arguments the handler takes: each is a field of the payload as it was first written. An edit may leave out
+    /// those that can be absent.
+    pub(crate) fn arguments(&self) -> u32 {
+        let before = self.history.iter().find_map(|act| match &act.deed {
+            Deed::Edited(before) => Some(before),
+            _ => None,
+        });
+        let count = || match before.unwrap_or(&self.payload).parse::<HashMap<String, IgnoredAny>>() {
+            Ok(arguments) => u32::try_from(arguments.len()).unwrap_or(u32::MAX),
+            Err(_) => 0,
+        };
+        self.arguments.unwrap_or_else(count)
+    }
+
     /// The text of the last attempt's error, else why no handler could take the message.
     pub fn last_error(&self) -> Option<&str> {
         let attempted = self.attempts.iter().rev().find_map(|attempt| attempt.error.as_deref());
@@ -145,8 +167,8 @@ impl DeadLetter {
     }
 
     /// The redacted paths that have no value in this payload.
-    pub(crate) fn missing_in(&self, payload: &serde_json::Value) -> impl Iterator<Item = &str> {
-        self.redacted.iter().map(String::as_str).filter(move |path| is_redacted(payload, path))
+    pub(crate) fn missing_in(&self, payload: &Json) -> impl Iterator<Item = &str> {
+        self.redacted.iter().map(String::as_str).filter(move |path| is_redacted(payload.as_str(), path))
     }
 
     /// Does to the letter what a person did, and notes it; for those who write a ledger.
@@ -211,7 +233,7 @@ pub enum Deed {
     Edited(
         #[n(0)]
         #[cbor(with = "codec::json")]
-        serde_json::Value,
+        Json,
     ),
 }
 

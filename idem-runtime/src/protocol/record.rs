@@ -106,6 +106,9 @@ pub struct Redriven {
     /// What the letter says of a message that no handler could take.
     #[n(3)]
     pub unread: Option<Unread>,
+    /// How many arguments the handler takes: the letter's payload may have been edited.
+    #[n(4)]
+    pub arguments: Option<u32>,
 }
 
 /// Of a message that no handler could take.

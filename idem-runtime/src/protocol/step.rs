@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use super::letter::{AttemptOutcome, By, DeadLetter, DeadLetterId};
 use super::origin::Origin;
 use super::record::{Budget, Fingerprint, StoredResult, Unread};
+use crate::json::Json;
 use crate::ledger::NoteChange;
 
 /// One move of a record. A ledger makes it atomic and, before it answers, durable.
@@ -64,7 +65,7 @@ pub enum Step {
         /// The open letter.
         letter: DeadLetterId,
         /// What it is to be.
-        payload: serde_json::Value,
+        payload: Json,
         /// Who, and why.
         by: By,
     },
@@ -103,7 +104,7 @@ pub struct Bury {
     /// Of its bytes: the same message is one letter, however often it comes.
     pub fingerprint: Fingerprint,
     /// What people are shown of it.
-    pub payload: serde_json::Value,
+    pub payload: Json,
     /// What is wrong with it.
     pub unread: Unread,
     /// Where it came from.
@@ -123,6 +124,8 @@ pub struct Awaited {
     pub origin: Option<Arc<Origin>>,
     /// What the closed letter says of a message that no handler could take.
     pub unread: Option<Unread>,
+    /// How many arguments the handler takes.
+    pub arguments: Option<u32>,
 }
 
 /// A failed attempt.

@@ -229,7 +229,7 @@ impl Life {
                     let payload = b"{}".as_slice().into();
                     let unread = self.letters[&letter].error.clone();
                     let unread = unread.map(|error| Unread { error, cut_from: None });
-                    let awaited = Awaited { payload, redacted: Vec::new(), origin: None, unread };
+                    let awaited = Awaited { payload, redacted: Vec::new(), origin: None, unread, arguments: None };
                     self.step(&Step::Redrive { letter, awaited: Some(Box::new(awaited)), by: By::default() });
                 }
             }

@@ -68,6 +68,7 @@ fn redriven(from: &mut Unstructured<'_>) -> Result<Redriven> {
         fingerprint: fingerprint(from)?,
         attempts: from.arbitrary()?,
         unread: maybe(from, |from| Ok(Unread { error: text(from)?, cut_from: from.arbitrary()? }))?,
+        arguments: from.arbitrary()?,
     })
 }
 

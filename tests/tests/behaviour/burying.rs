@@ -52,7 +52,7 @@ async fn bytes_that_are_no_text_are_kept_too() {
     let idem = temporary().unwrap();
     let id = bury(&idem, "m-1", &[0xff, 0x00, 0x9f]).await;
     let letter = idem.dead_letters().get(&id).await.unwrap().unwrap();
-    assert_eq!((&letter.payload, letter.message()), (&json!({ "base64": "/wCf" }), vec![0xff, 0x00, 0x9f]));
+    assert_eq!((letter.payload.as_str(), letter.message()), (r#"{"base64":"/wCf"}"#, vec![0xff, 0x00, 0x9f]));
     let id = bury(&idem, "m-2", b"").await;
     assert_eq!(idem.dead_letters().get(&id).await.unwrap().unwrap().message(), b"");
 }
@@ -171,6 +171,33 @@ async fn mended_it_runs_under_the_key_that_it_has_then() {
         assert_eq!(letters.get(&id).await.unwrap().unwrap().state, LetterState::Redriven);
         assert_eq!(letters.count_open().await.unwrap(), 0);
     }
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+struct Close {
+    account: String,
+}
+
+#[idempotent(name = "burying.close", key = "account", retries = 0)]
+async fn close(close: Close) -> Result<String, Oops> {
+    Ok(close.account)
+}
+
+#[tokio::test]
+async fn what_no_handler_could_take_is_the_message_itself_or_its_argument_by_name() {
+    let idem = temporary().unwrap();
+    let (queue, letters) = (queue(&idem), idem.dead_letters());
+    idem.redrive_with("burying.close", close);
+    let message = json!({ "account": "A-1" });
+    for mended in [message.clone(), json!({ "close": message })] {
+        let id = idem.bury("burying.close", "m-1", b"{\"account", origin(), "EOF").await.unwrap();
+        letters.edit(&id, mended, "cut off").await.unwrap();
+        assert_eq!(letters.run(&id).await.unwrap(), Ran::Done("A-1".into()));
+    }
+    let id = idem.bury("burying.close", "m-1", b"{\"account", origin(), "EOF").await.unwrap();
+    letters.edit(&id, message.clone(), "cut off").await.unwrap();
+    letters.republish(&id).await.unwrap();
+    assert_eq!(queue.take(), [message.to_string().into_bytes()]);
 }
 
 #[tokio::test]
@@ -316,7 +343,7 @@ async fn what_is_not_whole_or_has_no_way_back_is_not_published() {
     let cut = bury(&idem, "m-1", &[b'x'; 100]).await;
     let error = letters.republish(&cut).await.unwrap_err();
     assert!(matches!(error, Error::Incomplete { size: 100, .. }), "{error}");
-    letters.edit(&cut, "short".into(), "the beginning will do").await.unwrap();
+    letters.edit(&cut, "short", "the beginning will do").await.unwrap();
     let error = letters.republish(&cut).await.unwrap_err();
     assert!(error.to_string().contains("idem.republish_with(\"rabbitmq:orders\", …)"), "{error}");
     assert!(!idem.can_republish("rabbitmq:orders"));

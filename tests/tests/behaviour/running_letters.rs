@@ -2,11 +2,15 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
-use idem_runtime::testing::{Temporary, temporary};
-use idem_runtime::{By, Deed, Error, Filter, Idem, LetterState, Ran, Reason, idempotent};
+use idem_runtime::testing::{ManualClock, Temporary, temporary};
+use idem_runtime::{By, Deed, Error, Filter, Idem, Json, LetterState, Ran, Reason, idempotent};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use serde_json::value::RawValue;
+
+use crate::common::{on, only_letter};
 
 #[derive(Debug, thiserror::Error)]
 enum Oops {
@@ -49,7 +53,7 @@ async fn an_edited_letter_runs_and_its_duplicates_get_the_result() {
     let letters = idem.dead_letters().by("ann").because("the customer called");
     let letter = dead(&idem, order("A-1", 12)).await;
     let edited = letters.edit(&letter.id, json!({ "order": { "order_no": "A-1", "qty": 2 } }), "a typo").await.unwrap();
-    assert_eq!(edited.payload["order"]["qty"], 2);
+    assert_eq!(edited.payload.to_value().unwrap()["order"]["qty"], 2);
     assert_eq!(letters.run(&letter.id).await.unwrap(), Ran::Done(200.into()));
     assert_eq!(idem.scope(place(order("A-1", 2))).await.unwrap(), 200);
     let history = letters.get(&letter.id).await.unwrap().unwrap();
@@ -58,7 +62,9 @@ async fn an_edited_letter_runs_and_its_duplicates_get_the_result() {
     let by = |why: &str| By { who: Some("ann".into()), why: Some(why.into()) };
     let acts: Vec<_> = history.history.iter().map(|act| (act.deed.as_str(), &act.by)).collect();
     assert_eq!(acts, [("edited", &by("a typo")), ("redriven", &by("the customer called"))]);
-    assert!(matches!(&history.history[0].deed, Deed::Edited(before) if before["order"]["qty"] == 12));
+    assert!(
+        matches!(&history.history[0].deed, Deed::Edited(before) if before.to_value().unwrap()["order"]["qty"] == 12)
+    );
 }
 
 #[tokio::test]
@@ -115,7 +121,7 @@ async fn a_letter_is_run_once_and_only_by_who_can() {
     let both = futures_util::future::join(letters.run(&letter.id), letters.run(&letter.id)).await;
     for ran in [both.0, both.1] {
         assert!(
-            matches!(ran, Ok(Ran::Done(ref result)) if *result == 100)
+            matches!(ran, Ok(Ran::Done(ref result)) if result.as_str() == "100")
                 || matches!(ran, Err(Error::LetterClosed { .. }))
         );
     }
@@ -208,7 +214,7 @@ async fn what_is_redacted_is_filled_in_for_a_run_and_never_stored() {
 
     let whole = json!({ "order_no": "A-1", "card_no": "4111111111111111" });
     let edited = letters.edit(&letter.id, whole.clone(), "stored nowhere").await.unwrap();
-    assert_eq!(edited.payload["card_no"], idem_runtime::REDACTED);
+    assert_eq!(edited.payload.to_value().unwrap()["card_no"], idem_runtime::REDACTED);
     assert!(matches!(letters.run(&letter.id).await, Err(Error::Redacted { .. })));
 
     assert_eq!(letters.run_with(&letter.id, whole, "asked the customer").await.unwrap(), Ran::Done(16.into()));
@@ -216,4 +222,145 @@ async fn what_is_redacted_is_filled_in_for_a_run_and_never_stored() {
     assert_eq!(letter.closed_why.as_deref(), Some("asked the customer"), "the run has the reason of its payload");
     let history = format!("{letter:?}");
     assert!(!history.contains("41111"), "{history}");
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+struct Transfer {
+    order_no: String,
+    wei: u128,
+    /// Handed on as it came.
+    fee: Box<RawValue>,
+    to: String,
+}
+
+#[idempotent(name = "running.transfer", key = "order_no", retries = 0)]
+async fn transfer(transfer: Transfer) -> Result<(u128, Box<RawValue>), Oops> {
+    if transfer.to.is_empty() { Err(Oops::TooMany(0)) } else { Ok((transfer.wei, transfer.fee)) }
+}
+
+#[tokio::test]
+async fn numbers_of_128_bits_and_long_decimals_stay_as_written_from_the_call_to_the_run() {
+    const MESSAGE: &str =
+        r#"{"order_no":"A-1","wei":20000000000000000001,"fee":[ 12345678901234567.890, -0, 1E400 ],"to":"TO"}"#;
+    let message = |to: &str| MESSAGE.replace("TO", to);
+    let payload = |to: &str| format!(r#"{{"transfer":{}}}"#, message(to));
+    let idem = temporary().unwrap();
+    idem.redrive_with("running.transfer", transfer);
+    let sent: Transfer = serde_json::from_str(&message("")).unwrap();
+    idem.scope(transfer(sent)).await.unwrap_err();
+    let (letters, letter) = (idem.dead_letters(), only_letter(&idem).await);
+    assert_eq!((letter.payload.as_str(), letter.message()), (&*payload(""), message("").into_bytes()));
+
+    let edited = letters.edit(&letter.id, payload("ann").parse::<Json>().unwrap(), "who it is for").await.unwrap();
+    assert_eq!((edited.payload.as_str(), edited.message()), (&*payload("ann"), message("ann").into_bytes()));
+    assert_eq!(edited.history[0].deed, Deed::Edited(letter.payload));
+    let result = "[20000000000000000001,[ 12345678901234567.890, -0, 1E400 ]]";
+    assert_eq!(letters.run(&letter.id).await.unwrap(), Ran::Done(result.parse().unwrap()));
+    // The one that comes again is the message that ran.
+    let (wei, fee) = idem.scope(transfer(serde_json::from_str(&message("ann")).unwrap())).await.unwrap();
+    assert_eq!(format!("[{wei},{fee}]"), result);
+}
+
+#[tokio::test]
+async fn a_redriven_message_that_nobody_brings_keeps_its_numbers() {
+    let clock = ManualClock::default();
+    let idem = on(&clock);
+    let sent = Transfer {
+        order_no: "A-1".into(),
+        wei: u128::MAX,
+        fee: RawValue::from_string("0.10".into()).unwrap(),
+        to: String::new(),
+    };
+    idem.scope(transfer(sent)).await.unwrap_err();
+    let letter = only_letter(&idem).await;
+    idem.dead_letters().redrive(&letter.id).await.unwrap();
+    clock.advance(30 * Duration::from_secs(24 * 60 * 60));
+    idem.sweep().await.unwrap();
+    let again = only_letter(&idem).await;
+    assert_eq!((again.reason, &again.payload), (Reason::Abandoned, &letter.payload));
+    assert!(again.payload.as_str().contains(&u128::MAX.to_string()));
+}
+
+#[idempotent(name = "running.redeem", key = "order_no", retries = 0)]
+async fn redeem(order_no: String, coupon: Option<String>) -> Result<String, Oops> {
+    if coupon.is_some() { Err(Oops::TooMany(1)) } else { Ok(order_no) }
+}
+
+#[derive(Deserialize)]
+struct Redeem {
+    order_no: String,
+    coupon: Option<String>,
+}
+
+#[tokio::test]
+async fn one_of_several_arguments_that_an_edit_leaves_is_no_whole_message() {
+    let clock = ManualClock::default();
+    let idem = on(&clock);
+    idem.redrive_with("running.redeem", |Redeem { order_no, coupon }: Redeem| redeem(order_no, coupon));
+    let letters = idem.dead_letters();
+    for key in ["A-1", "A-2"] {
+        idem.scope(redeem(key.into(), Some("TEN".into()))).await.unwrap_err();
+        let letter = only_letter(&idem).await;
+        let left = json!({ "order_no": key });
+        letters.edit(&letter.id, left.clone(), "it has run out").await.unwrap();
+        letters.edit(&letter.id, left.clone(), "twice").await.unwrap();
+        let mut id = letter.id;
+        if key == "A-2" {
+            // Nobody brings it, so it is another letter, which was never edited.
+            letters.redrive(&id).await.unwrap();
+            clock.advance(30 * Duration::from_secs(24 * 60 * 60));
+            idem.sweep().await.unwrap();
+            let again = only_letter(&idem).await;
+            assert_eq!((again.history.len(), &again.payload), (0, &Json::from(left.clone())));
+            id = again.id;
+        }
+        let message = letters.get(&id).await.unwrap().unwrap().message();
+        assert_eq!(message, left.to_string().into_bytes(), "what is published again");
+        assert_eq!(letters.run(&id).await.unwrap(), Ran::Done(key.into()));
+    }
+}
+
+#[tokio::test]
+async fn the_only_argument_is_the_message_whatever_is_in_it() {
+    #[derive(Clone, Serialize, Deserialize)]
+    struct Ship {
+        order: PlaceOrder,
+    }
+    #[idempotent(name = "running.ship_one", key = ship.order.order_no, retries = 0)]
+    async fn ship_one(ship: Ship) -> Result<u32, Oops> {
+        if ship.order.qty > 10 { Err(Oops::TooMany(ship.order.qty)) } else { Ok(ship.order.qty) }
+    }
+    let idem = temporary().unwrap();
+    idem.redrive_with("running.ship_one", ship_one);
+    idem.scope(ship_one(Ship { order: order("A-1", 12) })).await.unwrap_err();
+    let (letters, id) = (idem.dead_letters(), only_letter(&idem).await.id);
+    let mended = json!({ "order": { "order_no": "A-1", "qty": 1 } });
+    let letter = letters.edit(&id, json!({ "ship": mended }), "a typo").await.unwrap();
+    assert_eq!(letter.message(), mended.to_string().into_bytes());
+    assert_eq!(letters.run(&id).await.unwrap(), Ran::Done(1.into()));
+}
+
+#[tokio::test]
+async fn a_payload_that_is_nested_too_deeply_is_refused_where_it_is_given() {
+    let idem = ready();
+    let letters = idem.dead_letters();
+    let letter = dead(&idem, order("A-1", 12)).await;
+    // The object and the array's value are two of them.
+    let nested = |depth: usize| {
+        let (open, close) = ("[".repeat(depth - 2), "]".repeat(depth - 2));
+        serde_json::from_str::<Json>(&format!(r#"{{"order":{{"order_no":"A-1","qty":1,"note":{open}{close}}}}}"#))
+            .unwrap()
+    };
+    for depth in [Json::DEEPEST + 1, 200, 100_000] {
+        for error in [
+            letters.edit(&letter.id, nested(depth), "").await.unwrap_err(),
+            letters.run_with(&letter.id, nested(depth), "").await.unwrap_err(),
+        ] {
+            let text = error.to_string();
+            assert!(matches!(error, Error::Codec { .. }), "{text}");
+            assert!(text.contains(&format!("it is nested {depth} deep, and 100 is the limit")), "{text}");
+        }
+    }
+    assert_eq!(only_letter(&idem).await, letter);
+    assert_eq!(letters.run_with(&letter.id, nested(Json::DEEPEST), "").await.unwrap(), Ran::Done(100.into()));
 }

@@ -34,7 +34,10 @@ fn a_redrive_and_a_discard_happen_once() {
         let closed: Vec<_> = run.letters.iter().map(|letter| (letter.state, letter.closed_why.as_deref())).collect();
         let expected = [(LetterState::Redriven, None), (LetterState::Discarded, Some("twice is enough"))];
         assert_eq!(closed, expected, "{run}");
-        assert!(run.letters.iter().all(|letter| letter.payload["payload"] == "x".repeat(9000)), "{run}");
+        assert!(
+            run.letters.iter().all(|letter| letter.payload.to_value().unwrap()["payload"] == "x".repeat(9000)),
+            "{run}"
+        );
         // Two budgets of two attempts.
         assert!(run.starts("large_hopeless", "A") <= 4, "{run}");
     }

@@ -229,7 +229,7 @@ impl Model for Protocol {
                 let History { message, redriven, .. } = &last.keys[key].history;
                 let payload = message.or(*redriven).unwrap_or(0).to_string().into_bytes().into();
                 let unread = (reason == Reason::Undecodable).then(unread);
-                let awaited = Awaited { payload, redacted: Vec::new(), origin: None, unread };
+                let awaited = Awaited { payload, redacted: Vec::new(), origin: None, unread, arguments: None };
                 let step = Step::Redrive { letter, awaited: Some(Box::new(awaited)), by: By::default() };
                 self.apply(&mut state, key, &step, true);
             }

@@ -264,7 +264,7 @@ impl History {
             _ => false,
         };
         let is_whole = letter.attempts.len() == self.starts as usize
-            && self.message.or(self.redriven).is_some_and(|message| letter.payload == message);
+            && self.message.or(self.redriven).is_some_and(|message| holds(letter, message));
         self.holds(Law::Letters, has_its_reason && is_whole);
         if letter.reason == Reason::Undecodable {
             self.as_before_the_redrive();
@@ -284,7 +284,7 @@ impl History {
                 self.begin_anew();
                 (self.message, self.unread) = (Some(given), true);
                 let is_whole = letter.reason == Reason::Undecodable && letter.attempts.is_empty();
-                self.holds(Law::Letters, is_whole && letter.payload == given);
+                self.holds(Law::Letters, is_whole && holds(letter, given));
                 self.ends(End::Dead { letter: letter.id });
                 self.tell(Told::Dead(letter.id), seen.heard);
             }
@@ -325,4 +325,9 @@ impl History {
             self.told.get_or_insert(told);
         }
     }
+}
+
+/// Whether the letter is of this message.
+fn holds(letter: &DeadLetter, message: u8) -> bool {
+    letter.payload.parse().is_ok_and(|payload: u8| payload == message)
 }

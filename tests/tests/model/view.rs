@@ -87,7 +87,7 @@ impl<'a> View<'a> {
             self.push(attempt.number as usize);
             self.push(attempt.outcome as usize);
         }
-        if let Some(Redriven { letter, fingerprint, attempts, unread }) = redriven.as_deref() {
+        if let Some(Redriven { letter, fingerprint, attempts, unread, arguments: _ }) = redriven.as_deref() {
             self.letter_id(*letter);
             self.push(fingerprint.map_or(0, |fingerprint| fingerprint.0[0]));
             self.push(*attempts as usize + 1);

@@ -1,34 +1,49 @@
 //! `idem dlq export`: letters in full, one JSON value a line.
 
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{StreamExt, stream};
 
 use super::query;
 use crate::cli::args::Which;
 use crate::cli::out::Out;
-use crate::cli::problem::Problem;
+use crate::cli::problem::{Exit, Problem};
 use crate::cli::progress::bar;
 use crate::cli::target::{Target, whole_page};
+use crate::cli::{out, shown};
+use crate::service::LetterLine;
 
 /// How many letters are asked for at once.
 const AHEAD: usize = 16;
 
+/// Goes on past letters that cannot be read, and names them.
+///
+/// # Errors
+/// Exit code 1 when there were some.
 pub(super) async fn run(which: Which, target: &dyn Target, out: Out) -> Result<(), Problem> {
     let mut query = query(which);
-    let mut progress = None;
+    let (mut progress, mut left_out) = (None, 0_u64);
     loop {
         let page = whole_page(target, &query).await?;
         let progress = progress.get_or_insert_with(|| bar(page.total, "Exporting"));
-        let letters = stream::iter(&page.letters).map(|line| target.letter(line.id)).buffered(AHEAD);
-        letters
-            .try_for_each(|view| {
-                progress.inc(1);
-                std::future::ready(out.json_line(&view.letter))
-            })
-            .await?;
+        let asked = |line: &LetterLine| {
+            let id = line.id;
+            async move { (id, target.letter(id).await) }
+        };
+        let mut letters = stream::iter(&page.letters).map(asked).buffered(AHEAD);
+        while let Some((id, view)) = letters.next().await {
+            match view {
+                Ok(view) => out.json_line(&view.letter)?,
+                Err(Problem::Told(Exit::Failed, why)) => {
+                    left_out += 1;
+                    out::note(&format!("idem: letter {id} is left out: {}", shown::line(&why)));
+                }
+                Err(problem) => return Err(problem),
+            }
+            progress.inc(1);
+        }
         query.after = page.next;
         if query.after.is_none() {
             progress.finish_and_clear();
-            return Ok(());
+            return if left_out == 0 { Ok(()) } else { Err(Problem::Said(Exit::Failed)) };
         }
     }
 }

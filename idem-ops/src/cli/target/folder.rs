@@ -3,8 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use idem_runtime::{DeadLetterId, Error, Idem, LedgerError};
-use serde_json::Value;
+use idem_runtime::{DeadLetterId, Error, Idem, Json, LedgerError};
 use uuid::Uuid;
 
 use super::{Answer, Target};
@@ -182,7 +181,7 @@ impl Target for Folder {
         Box::pin(async move { Ok(self.acting().redrive(&id, run, why).await?) })
     }
 
-    fn run_with<'a>(&'a self, id: DeadLetterId, payload: Value, why: &'a str) -> Answer<'a, Redriven> {
+    fn run_with<'a>(&'a self, id: DeadLetterId, payload: Json, why: &'a str) -> Answer<'a, Redriven> {
         Box::pin(async move { Ok(self.acting().run_with(&id, payload, why).await?) })
     }
 
@@ -190,7 +189,7 @@ impl Target for Folder {
         Box::pin(async move { Ok(self.acting().republish(&id, why).await?) })
     }
 
-    fn edit<'a>(&'a self, id: DeadLetterId, payload: Value, why: &'a str) -> Answer<'a, LetterView> {
+    fn edit<'a>(&'a self, id: DeadLetterId, payload: Json, why: &'a str) -> Answer<'a, LetterView> {
         Box::pin(async move { Ok(self.acting().edit(&id, payload, why).await?) })
     }
 

@@ -6,8 +6,7 @@ mod remote;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use idem_runtime::{BoxFuture, DeadLetterId};
-use serde_json::Value;
+use idem_runtime::{BoxFuture, DeadLetterId, Json};
 use uuid::Uuid;
 
 pub(crate) use folder::{Folder, Refused};
@@ -38,10 +37,10 @@ pub(crate) trait Target {
     fn alerts(&self) -> Answer<'_, AlertState>;
     fn redrive<'a>(&'a self, id: DeadLetterId, run: bool, why: &'a str) -> Answer<'a, Redriven>;
     /// Runs a letter with this payload, of which redacted parts are not stored.
-    fn run_with<'a>(&'a self, id: DeadLetterId, payload: Value, why: &'a str) -> Answer<'a, Redriven>;
+    fn run_with<'a>(&'a self, id: DeadLetterId, payload: Json, why: &'a str) -> Answer<'a, Redriven>;
     /// Publishes a letter's message back to its broker.
     fn publish<'a>(&'a self, id: DeadLetterId, why: &'a str) -> Answer<'a, Redriven>;
-    fn edit<'a>(&'a self, id: DeadLetterId, payload: Value, why: &'a str) -> Answer<'a, LetterView>;
+    fn edit<'a>(&'a self, id: DeadLetterId, payload: Json, why: &'a str) -> Answer<'a, LetterView>;
     fn discard<'a>(&'a self, id: DeadLetterId, why: &'a str) -> Answer<'a, LetterView>;
     fn restore<'a>(&'a self, id: DeadLetterId, why: &'a str) -> Answer<'a, LetterView>;
     fn start_bulk(&self, asked: NewBulk) -> Answer<'_, Bulk>;

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use idem_runtime::DeadLetterId;
+use idem_runtime::{DeadLetterId, Json};
 use reqwest::header::{ACCEPT, RETRY_AFTER};
 use reqwest::{Client, Method, RequestBuilder, StatusCode};
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 use url::Url;
 use uuid::Uuid;
 
@@ -29,6 +29,15 @@ pub(crate) struct Remote {
     base: Url,
     token: Secret,
     timeout: Duration,
+}
+
+/// A payload for an edit or a run; through `json!` its numbers would be rounded.
+#[derive(Serialize)]
+struct Payload<'a> {
+    payload: Json,
+    why: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    run: Option<bool>,
 }
 
 /// What the API answers when something is wrong: problem details, as RFC 9457 has them.
@@ -113,7 +122,7 @@ impl Remote {
         let wait = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()).map(str::to_owned);
         let text = self.text(answer).await?;
         if status.is_success() {
-            return serde_json::from_str(&text).map_err(|error| self.strange(&error.to_string()));
+            return serde_json::from_str(&text).map_err(|error| self.not_read(&text, &error));
         }
         let details = serde_json::from_str(&text).ok();
         Err(self.refused(status, wait, details))
@@ -140,6 +149,17 @@ impl Remote {
                 None => self.strange(&format!("it answered {status}")),
             },
         }
+    }
+
+    /// An answer that does not fit what was asked for: of idem, or of something else.
+    fn not_read(&self, text: &str, error: &serde_json::Error) -> Problem {
+        if serde_json::from_str::<IgnoredAny>(text).is_err() {
+            return self.strange(&error.to_string());
+        }
+        Problem::failed(format!(
+            "`{}` answered what this `idem` cannot read ({error}): are both of the same version?",
+            self.base
+        ))
     }
 
     /// Something is there, and it is no idem.
@@ -235,9 +255,9 @@ impl Target for Remote {
         )
     }
 
-    fn run_with<'a>(&'a self, id: DeadLetterId, payload: Value, why: &'a str) -> Answer<'a, Redriven> {
+    fn run_with<'a>(&'a self, id: DeadLetterId, payload: Json, why: &'a str) -> Answer<'a, Redriven> {
         Box::pin(async move {
-            let body = json!({ "run": true, "payload": payload, "why": why });
+            let body = Payload { payload, why, run: Some(true) };
             self.post(&format!("api/v1/letters/{id}/redrive"), &body).await
         })
     }
@@ -246,10 +266,10 @@ impl Target for Remote {
         Box::pin(async move { self.post(&format!("api/v1/letters/{id}/publish"), &json!({ "why": why })).await })
     }
 
-    fn edit<'a>(&'a self, id: DeadLetterId, payload: Value, why: &'a str) -> Answer<'a, LetterView> {
-        Box::pin(async move {
-            self.post(&format!("api/v1/letters/{id}/edit"), &json!({ "payload": payload, "why": why })).await
-        })
+    fn edit<'a>(&'a self, id: DeadLetterId, payload: Json, why: &'a str) -> Answer<'a, LetterView> {
+        Box::pin(
+            async move { self.post(&format!("api/v1/letters/{id}/edit"), &Payload { payload, why, run: None }).await },
+        )
     }
 
     fn discard<'a>(&'a self, id: DeadLetterId, why: &'a str) -> Answer<'a, LetterView> {

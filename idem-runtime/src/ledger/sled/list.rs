@@ -8,7 +8,7 @@ use super::layout::{CLOSED_LETTER, OPEN_LETTER, letter_key, note_key};
 use super::store::Store;
 use crate::fault;
 use crate::ledger::{Filter, LedgerError, Note};
-use crate::protocol::{DeadLetter, LetterState};
+use crate::protocol::{DeadLetter, DeadLetterId, LetterState};
 
 /// Reads on a thread of its own.
 pub(super) fn on_its_own(read: impl FnOnce() + Send + 'static) -> io::Result<()> {
@@ -30,14 +30,19 @@ pub(super) fn letters(store: &Store, filter: &Filter) -> Result<Vec<DeadLetter>,
         loop {
             let keys = store.keys_before(kind, &before, PAGE)?;
             for key in &keys {
-                // A letter that was closed since the keys were read is no longer here.
-                if let Some(letter) = store.get::<DeadLetter>(key)?
-                    && filter.matches(&letter)
-                {
-                    found.push(letter);
-                    if found.len() >= wanted {
-                        break;
+                let letter = match store.get::<DeadLetter>(key) {
+                    // One that cannot be read must not keep the others from people.
+                    Err(error @ LedgerError::Record { .. }) => {
+                        let id = key.get(1..).and_then(|id| id.try_into().ok()).map(DeadLetterId::from_bytes);
+                        tracing::error!(letter = ?id, %error, "a dead letter was passed over");
+                        continue;
                     }
+                    // A letter that was closed since the keys were read is no longer here.
+                    letter => letter?,
+                };
+                found.extend(letter.filter(|letter| filter.matches(letter)));
+                if found.len() >= wanted {
+                    break;
                 }
             }
             match keys.last() {

@@ -34,6 +34,7 @@ fn rearm(letter: DeadLetterId) -> Step {
         redacted: Vec::new(),
         origin: Some(Arc::new(origin())),
         unread: Some(unread),
+        arguments: None,
     };
     Step::Redrive { letter, awaited: Some(Box::new(awaited)), by: By::default() }
 }

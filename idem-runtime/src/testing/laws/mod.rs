@@ -195,7 +195,8 @@ fn complete(token: u64, json: &str) -> Step {
 }
 
 fn redrive(letter: DeadLetterId) -> Step {
-    let awaited = Awaited { payload: claim().payload, redacted: Vec::new(), origin: None, unread: None };
+    let payload = claim().payload;
+    let awaited = Awaited { payload, redacted: Vec::new(), origin: None, unread: None, arguments: Some(2) };
     Step::Redrive { letter, awaited: Some(Box::new(awaited)), by: By::default() }
 }
 

@@ -125,7 +125,7 @@ fn described(letter: &DeadLetter) -> Letter {
 
 /// Whether the payload is the message, and nothing else.
 fn fits(letter: &DeadLetter) -> bool {
-    let Ok(payload) = serde_json::from_value::<BTreeMap<String, Message>>(letter.payload.clone()) else { return false };
+    let Ok(payload) = letter.payload.parse::<BTreeMap<String, Message>>() else { return false };
     payload.len() == 1
         && payload.get("message").is_some_and(|message| message.n == number(letter) && message.is_whole())
 }

@@ -377,8 +377,8 @@ fn step(op: &Op, tokens: &HashMap<u8, u64>, letters: &[(DeadLetterId, RecordId)]
         }
         Op::Redrive { letter, awaited: awaits } => {
             let (letter, id) = chosen(letter)?;
-            let awaited =
-                Awaited { payload: b"{}".as_slice().into(), redacted: Vec::new(), origin: None, unread: None };
+            let payload = b"{}".as_slice().into();
+            let awaited = Awaited { payload, redacted: Vec::new(), origin: None, unread: None, arguments: None };
             let awaited = awaits.then(|| Box::new(awaited));
             (id, Step::Redrive { letter, awaited, by })
         }
@@ -386,7 +386,7 @@ fn step(op: &Op, tokens: &HashMap<u8, u64>, letters: &[(DeadLetterId, RecordId)]
         Op::Restore { letter } => chosen(letter).map(|(letter, id)| (id, Step::Restore { letter, by }))?,
         Op::Edit { letter, size } => {
             let (letter, id) = chosen(letter)?;
-            (id, Step::Edit { letter, payload: text(*size), by })
+            (id, Step::Edit { letter, payload: text(*size).into(), by })
         }
         Op::Bury { key, ttl } => {
             let buried = Bury {

@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use smallvec::SmallVec;
 
-use crate::nesting::{DEEPEST, TooDeep};
+use crate::json::Json;
 use crate::protocol::Fingerprint;
 
 /// A fingerprint that is being put together.
@@ -19,8 +19,8 @@ pub(crate) struct Hasher {
 /// Why there is no fingerprint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Unprintable {
-    #[error("{0}")]
-    TooDeep(#[from] TooDeep),
+    #[error("it is nested too deeply")]
+    TooDeep,
     #[error("it is no JSON")]
     NoJson,
 }
@@ -37,7 +37,7 @@ impl Hasher {
         // A comma is added to every object and array that is not empty.
         self.canonical.reserve(json.len() + json.len() / 8 + 8);
         let mut reader = Reader { json, at: 0, copied: 0, into: &mut self.canonical, fields: SmallVec::new() };
-        reader.value(DEEPEST)?;
+        reader.value(Json::DEEPEST)?;
         if reader.peek().is_some() {
             return Err(Unprintable::NoJson);
         }
@@ -84,8 +84,8 @@ impl Field {
 impl Reader<'_> {
     fn value(&mut self, depth: usize) -> Result<(), Unprintable> {
         match self.peek().ok_or(Unprintable::NoJson)? {
-            b'{' => self.object(depth.checked_sub(1).ok_or(TooDeep)?),
-            b'[' => self.array(depth.checked_sub(1).ok_or(TooDeep)?),
+            b'{' => self.object(depth.checked_sub(1).ok_or(Unprintable::TooDeep)?),
+            b'[' => self.array(depth.checked_sub(1).ok_or(Unprintable::TooDeep)?),
             b'"' => self.string().map(|_| ()),
             _ => self.scalar(),
         }
@@ -281,9 +281,9 @@ mod tests {
     #[test]
     fn nesting_without_end_is_an_error() {
         let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
-        assert_eq!(Hasher::default().push(nested(DEEPEST).as_bytes()), Ok(()));
-        for depth in [DEEPEST + 1, 100_000] {
-            assert_eq!(Hasher::default().push(nested(depth).as_bytes()), Err(TooDeep.into()));
+        assert_eq!(Hasher::default().push(nested(Json::DEEPEST).as_bytes()), Ok(()));
+        for depth in [Json::DEEPEST + 1, 100_000] {
+            assert_eq!(Hasher::default().push(nested(depth).as_bytes()), Err(Unprintable::TooDeep));
         }
     }
 

@@ -8,8 +8,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::nesting;
-
 /// A JSON text that stays as it is written: a number of 128 bits and a long decimal keep every digit, which a
 /// [`serde_json::Value`] rounds.
 ///
@@ -31,8 +29,9 @@ use crate::nesting;
 pub struct Json(Box<RawValue>);
 
 impl Json {
-    /// How deep objects and arrays may be nested in what people give: deeper ones cannot be read back by every program.
-    pub const DEEPEST: usize = nesting::DEEPEST;
+    /// How deep objects and arrays may be nested in a message, an edit or a result. serde_json reads 127, and what lists or
+    /// exports a payload puts it into objects of its own.
+    pub const DEEPEST: usize = 100;
 
     /// A value as serde_json writes it.
     ///
@@ -74,7 +73,7 @@ impl Json {
 
     /// How many objects and arrays are in each other.
     pub fn depth(&self) -> usize {
-        nesting::levels(self.as_str().as_bytes())
+        depth(self.as_str())
     }
 
     /// Whether it is an object.
@@ -99,8 +98,19 @@ impl FromStr for Json {
 
     fn from_str(text: &str) -> serde_json::Result<Self> {
         let json: Self = serde_json::from_str(text)?;
-        nesting::check(text.as_bytes()).map_err(serde_json::Error::custom)?;
-        Ok(json)
+        match json.depth() {
+            ..=Self::DEEPEST => Ok(json),
+            depth => Err(serde_json::Error::custom(TooDeep(depth))),
+        }
+    }
+}
+
+/// What is said of JSON that is nested deeper than [`Json::DEEPEST`].
+pub(crate) struct TooDeep(pub(crate) usize);
+
+impl fmt::Display for TooDeep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "it is nested {} deep, and {} is the limit", self.0, Json::DEEPEST)
     }
 }
 
@@ -154,6 +164,20 @@ fn lay_out(text: &str, on_lines: bool, into: &mut impl Write) -> fmt::Result {
         last = token;
     }
     Ok(())
+}
+
+/// How many objects and arrays are in each other in a JSON text.
+pub(crate) fn depth(text: &str) -> usize {
+    let (mut depth, mut deepest) = (0_usize, 0);
+    for token in tokens(text) {
+        match token {
+            "{" | "[" => depth += 1,
+            "}" | "]" => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        deepest = deepest.max(depth);
+    }
+    deepest
 }
 
 /// The strings with their quotes, the other scalars, and each of `{}[],:` by itself.
@@ -218,7 +242,7 @@ mod tests {
         let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
         assert_eq!(nested(Json::DEEPEST).parse::<Json>().unwrap().depth(), Json::DEEPEST);
         let error = nested(101).parse::<Json>().unwrap_err().to_string();
-        assert!(error.contains("nested more than 100 levels deep"), "{error}");
+        assert_eq!(error, "it is nested 101 deep, and 100 is the limit");
         // What was stored before there was a limit is shown all the same.
         let stored = Json::stored(nested(100_000).as_bytes());
         assert_eq!((stored.depth(), stored.compact() == stored), (100_000, true));

@@ -5,7 +5,7 @@ mod place;
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 
-use crate::nesting::TooDeep;
+use crate::json::TooDeep;
 
 /// What a type expects stands last in these, and comes from the program.
 const EXPECTING: [&str; 5] = ["invalid type", "invalid value", "invalid length", "unknown variant", "unknown field"];
@@ -86,7 +86,10 @@ fn of_data(text: &str) -> String {
         name.chars().all(|char| char.is_alphanumeric() || char == '_').then(|| text.to_owned())
     };
     // idem's own.
-    let too_deep = || Some(TooDeep.to_string()).filter(|own| own == text);
+    let too_deep = || {
+        let depth = text.strip_prefix("it is nested ")?.split(' ').next()?.parse().ok()?;
+        Some(TooDeep(depth).to_string()).filter(|own| own == text)
+    };
     let known = names_a_field("missing").or_else(|| names_a_field("duplicate")).or_else(of_an_enum).or_else(too_deep);
     known.unwrap_or_else(|| "a rule of its type refuses it".to_owned())
 }

@@ -32,7 +32,6 @@ pub mod ledger;
 mod letters;
 mod message;
 mod names;
-mod nesting;
 mod observe;
 mod outbox;
 mod panic;
@@ -65,4 +64,4 @@ pub use redact::REDACTED;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod wait;
-mod written;
+mod writing;

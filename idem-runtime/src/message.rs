@@ -14,7 +14,7 @@ use crate::json_problem::json_problem;
 use crate::key::Key;
 use crate::protocol::{Budget, Claim, Fingerprint, RecordId};
 use crate::redact::redact;
-use crate::written::{self, Unwritten, Writes};
+use crate::writing::{self, Unwritten, Writes};
 use crate::{observe, panic};
 
 /// Room for most payloads.
@@ -140,7 +140,7 @@ impl Message {
         self.buffer.extend_from_slice(b"\":");
         let limit = self.limit();
         if self.trouble.is_none()
-            && let Err(unwritten) = written::write(&mut self.buffer, limit, 1, write)
+            && let Err(unwritten) = writing::write(&mut self.buffer, limit, 1, write)
         {
             self.trouble = Some(Trouble::Payload(unwritten));
         }
@@ -152,7 +152,7 @@ impl Message {
 
     fn part(&mut self, write: Writes<'_>) {
         let mut json = Vec::with_capacity(USUAL);
-        let written = written::write(&mut json, usize::MAX, 0, write);
+        let written = writing::write(&mut json, usize::MAX, 0, write);
         let hashed = written.and_then(|_| {
             let pushed = self.chosen.get_or_insert_default().push(&json);
             pushed.map_err(|problem| Unwritten::Codec(problem.to_string()))

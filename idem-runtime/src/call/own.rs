@@ -8,7 +8,7 @@ use super::cut;
 use super::drive::Drive;
 use super::report::Report;
 use crate::panic::caught;
-use crate::written::{self, Unwritten, Writes};
+use crate::writing::{self, Unwritten, Writes};
 
 /// Reads a result, and keeps it where it is wanted.
 pub(super) type Reads<'a> = &'a mut dyn FnMut(&[u8]) -> serde_json::Result<()>;
@@ -19,7 +19,7 @@ impl Drive {
     pub(super) fn written(&mut self, write: Writes<'_>, read: Reads<'_>) -> Result<Vec<u8>, String> {
         let mut json = self.buffer();
         let mut written = Ok(false);
-        caught(&mut || written = written::write(&mut json, usize::MAX, 0, write))
+        caught(&mut || written = writing::write(&mut json, usize::MAX, 0, write))
             .map_err(|panic| format!("its `Serialize` panicked: {panic}"))?;
         let doubtful = written.map_err(|unwritten| match unwritten {
             Unwritten::TooLarge => "it is too large".to_owned(),

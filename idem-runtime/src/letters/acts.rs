@@ -5,10 +5,9 @@ use std::sync::Arc;
 
 use super::DeadLetters;
 use crate::error::Error;
-use crate::json::Json;
+use crate::json::{Json, TooDeep};
 use crate::json_problem::json_problem;
 use crate::protocol::{Awaited, By, DeadLetter, DeadLetterId, Reply, Step, Unread};
-use crate::nesting;
 use crate::redact::redact;
 
 impl DeadLetters {
@@ -94,7 +93,10 @@ impl DeadLetters {
 
     /// A payload without what the letter's handler redacts.
     async fn without(&self, letter: &DeadLetter, payload: Json) -> Result<Json, Error> {
-        nesting::check(payload.as_str().as_bytes()).map_err(|problem| unfit(letter, problem))?;
+        let depth = payload.depth();
+        if depth > Json::DEEPEST {
+            return Err(unfit(letter, TooDeep(depth)));
+        }
         if letter.is_buried() {
             return super::hidden::mended(self.inner(), letter, payload).await;
         }

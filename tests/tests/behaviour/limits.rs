@@ -147,7 +147,10 @@ async fn a_message_of_more_than_a_hundred_levels_is_refused_whatever_of_it_count
                 deep_chosen(1, nested(levels), &body),
             ] {
                 let error = refused.unwrap_err().into_idem();
-                assert!(matches!(&error, Error::Codec { problem, .. } if problem.contains("100 levels")), "{error:?}");
+                assert!(
+                    matches!(&error, Error::Codec { problem, .. } if problem.contains("100 is the limit")),
+                    "{error:?}"
+                );
             }
         }
         assert_eq!(body.starts(), 0);

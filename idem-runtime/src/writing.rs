@@ -5,14 +5,14 @@ use std::io::{self, Write};
 use serde_json::Serializer;
 use serde_json::ser::Formatter;
 
+use crate::json::{Json, TooDeep, depth};
 use crate::json_problem::json_problem;
-use crate::nesting::{DEEPEST, TooDeep, levels};
 
 /// What a value is written with.
-pub(crate) type Json<'a> = Serializer<Limited<'a>, Watching<'a>>;
+pub(crate) type Writer<'a> = Serializer<Limited<'a>, Watching<'a>>;
 
 /// Writes one value. It is handed on as a trait object, so that the rest is compiled once and not once a type.
-pub(crate) type Writes<'a> = &'a mut dyn FnMut(&mut Json<'_>) -> serde_json::Result<()>;
+pub(crate) type Writes<'a> = &'a mut dyn FnMut(&mut Writer<'_>) -> serde_json::Result<()>;
 
 /// Why a value was not written.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ pub(crate) fn write(into: &mut Vec<u8>, limit: usize, level: usize, write: Write
     let written = write(&mut json);
     match written {
         // A `Serialize` may have kept the error to itself.
-        _ if seen.too_deep => Err(Unwritten::Codec(TooDeep.to_string())),
+        _ if seen.deepest > Json::DEEPEST => Err(Unwritten::Codec(TooDeep(seen.deepest).to_string())),
         Ok(()) => Ok(seen.doubtful),
         Err(error) if error.is_io() => Err(Unwritten::TooLarge),
         Err(error) => Err(Unwritten::Codec(json_problem(&error))),
@@ -63,7 +63,7 @@ impl Write for Limited<'_> {
 #[derive(Default)]
 struct Seen {
     level: usize,
-    too_deep: bool,
+    deepest: usize,
     /// There is something in it that serde writes and may not read: a `null`, which also stands for NaN and infinities; an
     /// integer of 128 bits, a key that is no string, or raw JSON, which tagged, untagged and flattened types refuse.
     doubtful: bool,
@@ -77,8 +77,8 @@ pub(crate) struct Watching<'a>(&'a mut Seen);
 impl Watching<'_> {
     fn down(&mut self, levels: usize) -> io::Result<()> {
         self.0.level += levels;
-        self.0.too_deep |= self.0.level > DEEPEST;
-        if self.0.too_deep { Err(io::ErrorKind::InvalidData.into()) } else { Ok(()) }
+        self.0.deepest = self.0.deepest.max(self.0.level);
+        if self.0.level > Json::DEEPEST { Err(io::ErrorKind::InvalidData.into()) } else { Ok(()) }
     }
 
     fn up(&mut self, levels: usize) {
@@ -152,7 +152,7 @@ impl Formatter for Watching<'_> {
 
     fn write_raw_fragment<W: ?Sized + Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
         self.0.doubtful = true;
-        let levels = levels(fragment.as_bytes());
+        let levels = depth(fragment);
         self.down(levels)?;
         self.up(levels);
         writer.write_all(fragment.as_bytes())
@@ -208,13 +208,13 @@ mod tests {
     #[test]
     fn more_levels_than_may_be_are_not_written() {
         let nested = |levels: usize| (1..levels).fold(json!([]), |inner, _| Value::from(vec![inner]));
-        assert!(written(&nested(DEEPEST)).is_ok());
-        for value in [nested(DEEPEST + 1), json!({ "a": nested(DEEPEST) })] {
-            assert!(written(&value).unwrap_err().contains("nested more than 100 levels deep"));
+        assert!(written(&nested(Json::DEEPEST)).is_ok());
+        for value in [nested(Json::DEEPEST + 1), json!({ "a": nested(Json::DEEPEST) })] {
+            assert!(written(&value).unwrap_err().contains("100 is the limit"));
             let raw = serde_json::value::to_raw_value(&value).unwrap();
-            assert!(written(&raw).unwrap_err().contains("nested more than 100 levels deep"));
+            assert!(written(&raw).unwrap_err().contains("100 is the limit"));
         }
         // What was closed is no longer around what follows.
-        assert!(written(&vec![nested(DEEPEST - 1); 3]).is_ok());
+        assert!(written(&vec![nested(Json::DEEPEST - 1); 3]).is_ok());
     }
 }

@@ -1,10 +1,13 @@
 //! Redrive that runs: a service says how its handlers are called again, and a letter is run inside the protocol.
 
+use std::any::Any;
 use std::collections::HashMap;
 use std::fmt::{self, Display};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use futures_util::FutureExt;
 use parking_lot::RwLock;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -16,6 +19,7 @@ use crate::clock::{BoxFuture, until};
 use crate::current;
 use crate::error::Error;
 use crate::idem::{Idem, Inner};
+use crate::panic;
 use crate::protocol::{DeadLetter, DeadLetterId, LetterState, Phase, Reason, Record, RecordId, SettledAs, Step};
 
 /// One call of a handler with a letter's payload: its result as JSON, or its error's text.
@@ -105,9 +109,12 @@ impl Idem {
         E: Display,
     {
         let runner: Runner = Arc::new(move |payload| {
-            let running = run(serde_json::from_value(payload)?);
+            let payload = serde_json::from_value(payload)?;
+            // What its call recorded is known, and whoever runs letters goes on.
+            let running = catch_unwind(AssertUnwindSafe(|| run(payload)));
             Ok(Box::pin(async move {
-                let result = running.await.map_err(|error| format!("{error:#}"))?;
+                let running = AssertUnwindSafe(running.map_err(panicked)?).catch_unwind();
+                let result = running.await.map_err(panicked)?.map_err(|error| format!("{error:#}"))?;
                 serde_json::to_value(&result).map_err(|error| format!("its result is no JSON: {error}"))
             }))
         });
@@ -211,6 +218,10 @@ impl DeadLetters {
             return Ok(Ran::Failed { error, letter });
         }
     }
+}
+
+fn panicked(caught: Box<dyn Any + Send>) -> String {
+    format!("the function given to `redrive_with` panicked: {}", panic::text(&*caught))
 }
 
 /// The payload as a handler takes it: of one argument, its value.

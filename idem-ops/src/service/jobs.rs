@@ -10,7 +10,7 @@ use super::audit::{Deed, Outcome, PageQuery};
 use super::bulk::{Bulk, BulkPage, BulkState, NewBulk, Selection};
 use super::error::ServiceError;
 use super::journal::{Draft, limit, time_ordered};
-use super::turns::{Job, note_key, query};
+use super::turns::{Job, note_key};
 use super::{Inner, Service};
 
 /// Ids in one selection.
@@ -143,7 +143,7 @@ impl Inner {
         }
         let total = match &asked.selection {
             Selection::Ids(ids) => ids.len() as u64,
-            selection => query(selection).map_or(0, |query| self.index.find(&query, None, 0).total),
+            selection => self.selected(selection, None, 0).map_or(0, |found| found.total),
         };
         let at = self.idem.clock().now();
         let bulk = Bulk {

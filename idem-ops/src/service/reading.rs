@@ -18,17 +18,18 @@ impl Service {
         let limit = limit(query.limit)?;
         self.inner.refresh().await?;
         let letters = self.inner.idem.dead_letters();
+        let earlier = self.inner.earlier_names(query);
         let mut lines = Vec::new();
         let mut below = query.after;
         loop {
             // One more tells whether there is another page.
-            let found = self.inner.index.find(query, below, limit + 1);
+            let found = self.inner.index.find(query, &earlier, below, limit + 1);
             let read = found.ids.len();
             for id in found.ids {
                 below = Some(id);
                 match letters.get(&id).await? {
                     // The index says where to look; what is shown is as the ledger has it.
-                    Some(letter) if query.takes(&letter) => lines.push(self.inner.line(&letter)),
+                    Some(letter) if query.takes(&letter, &earlier) => lines.push(self.inner.line(&letter)),
                     Some(letter) => self.inner.index.put(&letter),
                     None => self.inner.index.forget(id),
                 }
@@ -85,15 +86,25 @@ impl Service {
 }
 
 impl LetterQuery {
-    fn takes(&self, letter: &DeadLetter) -> bool {
+    /// Whether it asks for letters of this handler, which may stand under a name that the one asked for had before.
+    pub(super) fn is_of(&self, handler: &String, earlier: &[String]) -> bool {
+        self.handler.as_ref().is_none_or(|wanted| wanted == handler || earlier.contains(handler))
+    }
+
+    fn takes(&self, letter: &DeadLetter, earlier: &[String]) -> bool {
         self.state.takes(letter.state)
-            && self.handler.as_ref().is_none_or(|handler| *handler == letter.handler)
+            && self.is_of(&letter.handler, earlier)
             && self.key.as_ref().is_none_or(|key| *key == letter.key)
             && self.error.as_ref().is_none_or(|error| *error == kind_of_error(letter))
     }
 }
 
 impl Inner {
+    /// The names that the handler asked for had before.
+    pub(super) fn earlier_names(&self, query: &LetterQuery) -> Vec<String> {
+        query.handler.as_ref().map(|handler| self.idem.earlier_names(handler)).unwrap_or_default()
+    }
+
     pub(super) fn line(&self, letter: &DeadLetter) -> LetterLine {
         let why_not = self.why_not(letter);
         LetterLine {

@@ -26,13 +26,14 @@ impl Service {
             state: StateFilter::Any,
             ..LetterQuery::default()
         };
-        let found = self.inner.index.find(&query, None, LONGEST_PAGE);
+        let earlier = self.inner.earlier_names(&query);
+        let found = self.inner.index.find(&query, &earlier, None, LONGEST_PAGE);
         let (mut letters, mut events) = (Vec::new(), Vec::new());
         for id in found.ids {
             // Two keys may have one hash.
             if let Some(letter) = self.inner.idem.dead_letters().get(&id).await?
                 && letter.key == key
-                && letter.handler == handler
+                && query.is_of(&letter.handler, &earlier)
             {
                 of_letter(&letter, &mut events);
                 letters.push(self.inner.line(&letter));

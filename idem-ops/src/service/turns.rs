@@ -15,6 +15,7 @@ use super::acting::{How, ended, outcome};
 use super::audit::Outcome;
 use super::bulk::{Bulk, BulkDeed, BulkProblem, BulkState, Selection};
 use super::error::ServiceError;
+use super::index::Found;
 use super::journal::{Draft, decoded, encoded};
 use super::letters::{LetterQuery, StateFilter};
 
@@ -50,8 +51,9 @@ impl Job {
         match &self.bulk.asked.selection {
             Selection::Ids(ids) => ids.iter().copied().filter(comes).take(most).collect(),
             selection => {
-                let (Some(query), Some(newest)) = (query(selection), self.newest) else { return Vec::new() };
-                inner.index.find(&query, Some(self.cursor.unwrap_or(successor(newest))), most).ids
+                let Some(newest) = self.newest else { return Vec::new() };
+                let below = Some(self.cursor.unwrap_or(successor(newest)));
+                inner.selected(selection, below, most).map(|found| found.ids).unwrap_or_default()
             }
         }
     }
@@ -80,7 +82,7 @@ pub(super) fn note_key(id: Uuid) -> String {
 }
 
 /// The open letters that a selection other than of ids takes.
-pub(super) fn query(selection: &Selection) -> Option<LetterQuery> {
+fn query(selection: &Selection) -> Option<LetterQuery> {
     match selection {
         Selection::Ids(_) => None,
         Selection::Group { handler, error } => {
@@ -93,6 +95,15 @@ pub(super) fn query(selection: &Selection) -> Option<LetterQuery> {
 }
 
 impl Inner {
+    /// The letters that a selection other than of ids takes, newest first.
+    pub(super) fn selected(&self, selection: &Selection, below: Option<DeadLetterId>, most: usize) -> Option<Found> {
+        let query = query(selection)?;
+        // A group is of one name.
+        let of_one = matches!(selection, Selection::Group { .. });
+        let earlier = if of_one { Vec::new() } else { self.earlier_names(&query) };
+        Some(self.index.find(&query, &earlier, below, most))
+    }
+
     /// Works on a bulk act until it has ended, or this service has.
     pub(super) async fn work(weak: Weak<Self>, id: Uuid) {
         loop {

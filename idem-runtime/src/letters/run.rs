@@ -113,8 +113,9 @@ impl Idem {
             // What its call recorded is known, and whoever runs letters goes on.
             let running = catch_unwind(AssertUnwindSafe(|| run(payload)));
             Ok(Box::pin(async move {
-                let running = AssertUnwindSafe(running.map_err(panicked)?).catch_unwind();
-                let result = running.await.map_err(panicked)?.map_err(|error| format!("{error:#}"))?;
+                let running = AssertUnwindSafe(running.map_err(|caught| panicked(&*caught))?).catch_unwind();
+                let result =
+                    running.await.map_err(|caught| panicked(&*caught))?.map_err(|error| format!("{error:#}"))?;
                 serde_json::to_value(&result).map_err(|error| format!("its result is no JSON: {error}"))
             }))
         });
@@ -220,8 +221,8 @@ impl DeadLetters {
     }
 }
 
-fn panicked(caught: Box<dyn Any + Send>) -> String {
-    format!("the function given to `redrive_with` panicked: {}", panic::text(&*caught))
+fn panicked(caught: &(dyn Any + Send)) -> String {
+    format!("the function given to `redrive_with` panicked: {}", panic::text(caught))
 }
 
 /// The payload as a handler takes it: of one argument, its value.

@@ -199,12 +199,17 @@ impl Index {
     }
 
     /// The ids a query asks for, newest first, and how many there are in all. `below` and `most` replace the query's own
-    /// page.
-    pub(super) fn find(&self, query: &LetterQuery, below: Option<DeadLetterId>, most: usize) -> Found {
+    /// page, `earlier` are the names that its handler had before.
+    pub(super) fn find(
+        &self,
+        query: &LetterQuery,
+        earlier: &[String],
+        below: Option<DeadLetterId>,
+        most: usize,
+    ) -> Found {
         let letters = self.letters.lock();
         let of_kind = |kind: &Kind| {
-            query.handler.as_ref().is_none_or(|handler| *handler == kind.handler)
-                && query.error.as_ref().is_none_or(|error| *error == kind.error)
+            query.is_of(&kind.handler, earlier) && query.error.as_ref().is_none_or(|error| *error == kind.error)
         };
         let reach = letters.reach;
         let Some(key) = &query.key else {
@@ -356,7 +361,7 @@ mod tests {
                     let all: Vec<_> = letters.iter().filter(|letter| fits(letter)).map(|letter| letter.id).collect();
                     for below in [None, Some(letters[150].id)] {
                         let older = all.iter().copied().filter(|id| below.is_none_or(|below| *id < below));
-                        let found = index.find(&query, below, 20);
+                        let found = index.find(&query, &[], below, 20);
                         assert_eq!(found.total, all.len() as u64, "{query:?}");
                         assert_eq!(found.ids, older.take(20).collect::<Vec<_>>(), "{query:?} below {below:?}");
                     }
@@ -376,7 +381,7 @@ mod tests {
         let each = u128::try_from(taken.bytes_current).unwrap() / COUNT;
         assert!(each <= BYTES_A_LETTER, "{each} bytes a letter");
         assert_eq!(
-            index.find(&LetterQuery { key: Some("A-7".into()), ..LetterQuery::default() }, None, 9).ids.len(),
+            index.find(&LetterQuery { key: Some("A-7".into()), ..LetterQuery::default() }, &[], None, 9).ids.len(),
             1
         );
     }

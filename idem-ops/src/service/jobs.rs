@@ -144,7 +144,7 @@ impl Inner {
         let (total, at_least) = match query(&asked.selection) {
             None => (asked.selection.ids().len() as u64, false),
             Some(query) => {
-                let found = self.index.find(&query, None, 0);
+                let found = self.index.find(&query, &self.earlier_of(&asked.selection, &query), None, 0);
                 self.total(&query, found.total, found.reach.floor().is_some()).await?
             }
         };

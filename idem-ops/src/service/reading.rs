@@ -23,17 +23,18 @@ impl Service {
         let limit = limit(query.limit)?;
         self.inner.refresh().await?;
         let letters = self.inner.idem.dead_letters();
+        let earlier = self.inner.earlier_names(query);
         let mut lines = Vec::new();
         let mut below = query.after;
         let (total, reach) = loop {
             // One more tells whether there is another page.
-            let found = self.inner.index.find(query, below, limit + 1);
+            let found = self.inner.index.find(query, &earlier, below, limit + 1);
             let read = found.ids.len();
             for id in found.ids {
                 below = Some(id);
                 match letters.get(&id).await? {
                     // The index says where to look; what is shown is as the ledger has it.
-                    Some(letter) if query.takes(&letter) => lines.push(self.inner.line(&letter)),
+                    Some(letter) if query.takes(&letter, &earlier) => lines.push(self.inner.line(&letter)),
                     Some(letter) => self.inner.index.put(&letter),
                     None => self.inner.index.forget(id),
                 }
@@ -48,7 +49,7 @@ impl Service {
         let (mut next, floor) = (None, reach.floor());
         if let Some(floor) = floor.filter(|_| lines.len() <= limit) {
             let from = below.map_or(floor, |below| below.min(floor));
-            let older = self.inner.older(query, from, limit + 1 - lines.len()).await?;
+            let older = self.inner.older(query, &earlier, from, limit + 1 - lines.len()).await?;
             lines.extend(older.letters.iter().map(|letter| self.inner.line(letter)));
             next = older.looked_at;
         }
@@ -100,9 +101,14 @@ impl Service {
 }
 
 impl LetterQuery {
-    fn takes(&self, letter: &DeadLetter) -> bool {
+    /// Whether it asks for letters of this handler, which may stand under a name that the one asked for had before.
+    pub(super) fn is_of(&self, handler: &String, earlier: &[String]) -> bool {
+        self.handler.as_ref().is_none_or(|wanted| wanted == handler || earlier.contains(handler))
+    }
+
+    fn takes(&self, letter: &DeadLetter, earlier: &[String]) -> bool {
         self.state.takes(letter.state)
-            && self.handler.as_ref().is_none_or(|handler| *handler == letter.handler)
+            && self.is_of(&letter.handler, earlier)
             && self.key.as_ref().is_none_or(|key| *key == letter.key)
             && self.error.as_ref().is_none_or(|error| *error == kind_of_error(letter))
     }
@@ -117,7 +123,13 @@ pub(super) struct Older {
 
 impl Inner {
     /// Looks through the ledger itself, from here on: for so many letters at most, and no further than one page's work.
-    pub(super) async fn older(&self, query: &LetterQuery, below: DeadLetterId, most: usize) -> Result<Older, Error> {
+    pub(super) async fn older(
+        &self,
+        query: &LetterQuery,
+        earlier: &[String],
+        below: DeadLetterId,
+        most: usize,
+    ) -> Result<Older, Error> {
         let letters = self.idem.dead_letters();
         let (mut found, mut after, mut seen) = (Vec::new(), below, 0);
         loop {
@@ -128,7 +140,7 @@ impl Inner {
             let last = page.len() < OLDER_AT_ONCE;
             for letter in page {
                 (after, seen) = (letter.id, seen + 1);
-                if query.takes(&letter) {
+                if query.takes(&letter, earlier) {
                     found.push(letter);
                 }
                 if found.len() == most {
@@ -148,6 +160,11 @@ impl Inner {
             return Ok((self.idem.dead_letters().count_open().await?, false));
         }
         Ok((known, older))
+    }
+
+    /// The names that the handler asked for had before.
+    pub(super) fn earlier_names(&self, query: &LetterQuery) -> Vec<String> {
+        query.handler.as_ref().map(|handler| self.idem.earlier_names(handler)).unwrap_or_default()
     }
 
     pub(super) fn line(&self, letter: &DeadLetter) -> LetterLine {

@@ -26,7 +26,8 @@ impl Service {
             state: StateFilter::Any,
             ..LetterQuery::default()
         };
-        let found = self.inner.index.find(&query, None, LONGEST_PAGE);
+        let earlier = self.inner.earlier_names(&query);
+        let found = self.inner.index.find(&query, &earlier, None, LONGEST_PAGE);
         let (mut letters, mut events) = (Vec::new(), Vec::new());
         let mut ids = found.ids;
         // The one that counts, should it be older than the index goes back.
@@ -39,7 +40,7 @@ impl Service {
             // Two keys may have one hash.
             if let Some(letter) = self.inner.idem.dead_letters().get(&id).await?
                 && letter.key == key
-                && letter.handler == handler
+                && query.is_of(&letter.handler, &earlier)
             {
                 of_letter(&letter, &mut events);
                 letters.push(self.inner.line(&letter));

@@ -54,9 +54,10 @@ impl Job {
         };
         let Some(newest) = self.newest else { return Ok(Comes::Nothing) };
         let below = self.cursor.unwrap_or(successor(newest));
-        let found = inner.index.find(&query, Some(below), most);
+        let earlier = inner.earlier_of(&self.bulk.asked.selection, &query);
+        let found = inner.index.find(&query, &earlier, Some(below), most);
         let Some(floor) = found.reach.floor().filter(|_| found.ids.is_empty()) else { return Ok(Comes::of(found.ids)) };
-        let older = inner.older(&query, below.min(floor), most).await?;
+        let older = inner.older(&query, &earlier, below.min(floor), most).await?;
         match older.looked_at.filter(|_| older.letters.is_empty()) {
             None => Ok(Comes::of(older.letters.iter().map(|letter| letter.id).collect())),
             looked_at => {
@@ -121,6 +122,11 @@ pub(super) fn query(selection: &Selection) -> Option<LetterQuery> {
 }
 
 impl Inner {
+    /// The names that the handler of a selection had before; a group is of one name.
+    pub(super) fn earlier_of(&self, selection: &Selection, query: &LetterQuery) -> Vec<String> {
+        if matches!(selection, Selection::Group { .. }) { Vec::new() } else { self.earlier_names(query) }
+    }
+
     /// Works on a bulk act until it has ended, or this service has.
     pub(super) async fn work(weak: Weak<Self>, id: Uuid) {
         loop {

@@ -1,7 +1,7 @@
 //! What can be looked at.
 
 use idem_ops::service::{EventKind, GroupPage, KeyState, LetterPage, LetterView, PageQuery, Service, Stats, Story};
-use idem_runtime::idempotent;
+use idem_runtime::{Idem, idempotent};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -43,6 +43,28 @@ async fn letters_are_listed_by_page_and_one_is_shown_in_full() {
     assert!(mail.why_not.as_ref().unwrap().contains("`mails.send` is not registered"), "{mail:?}");
     let path = format!("/api/v1/letters/{}/redrive", mail.id);
     place.post(&path, json!({ "run": true, "why": "try" })).await.problem(409, "cannot_run");
+}
+
+#[idempotent(name = "mails.deliver", was = "mails.send", key = "to", retries = 0)]
+async fn deliver_mail(to: String) -> Result<(), OrderError> {
+    Err(OrderError::OutOfStock(to, 1))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn letters_of_a_name_that_a_handler_had_are_found_under_todays() {
+    let folder = tempfile::tempdir().unwrap();
+    let idem = Idem::open(folder.path()).unwrap();
+    assert!(idem.scope(send_mail("bob@example.org".into())).await.is_err());
+    idem.close().await.unwrap();
+    let place = Place::open(folder.path()).await;
+    assert!(place.idem.scope(deliver_mail("ann@example.org".into())).await.is_err());
+    for (handler, expected) in [("mails.deliver", 2), ("mails.send", 1), ("mails.others", 0)] {
+        let page: LetterPage = place.get(&format!("/api/v1/letters?handler={handler}")).await.json();
+        assert_eq!((page.letters.len(), page.total), (expected, expected as u64), "{handler}");
+    }
+    let story: Story = place.get("/api/v1/explain?handler=mails.deliver&key=bob@example.org").await.json();
+    assert_eq!(story.letters.iter().map(|line| &*line.handler).collect::<Vec<_>>(), ["mails.send"]);
+    assert!(matches!(story.now, KeyState::Dead { .. }), "{:?}", story.now);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

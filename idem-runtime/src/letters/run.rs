@@ -1,10 +1,13 @@
 //! Redrive that runs: a service says how its handlers are called again, and a letter is run inside the protocol.
 
+use std::any::Any;
 use std::collections::HashMap;
 use std::fmt::{self, Display};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use futures_util::FutureExt;
 use parking_lot::RwLock;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -18,6 +21,7 @@ use crate::error::Error;
 use crate::idem::{Idem, Inner};
 use crate::json::Json;
 use crate::json_problem::{from_json, json_problem};
+use crate::panic;
 use crate::protocol::{DeadLetter, DeadLetterId, LetterState, Phase, Record, RecordId, SettledAs, Step};
 
 /// One call of a handler with a letter's payload: its result as JSON, or its error's text.
@@ -111,9 +115,13 @@ impl Idem {
         E: Display,
     {
         let runner: Runner = Arc::new(move |argument| {
-            let running = run(from_json(argument.as_bytes())?);
+            let argument = from_json(argument.as_bytes())?;
+            // What its call recorded is known, and whoever runs letters goes on.
+            let running = catch_unwind(AssertUnwindSafe(|| run(argument)));
             Ok(Box::pin(async move {
-                let result = running.await.map_err(|error| format!("{error:#}"))?;
+                let running = AssertUnwindSafe(running.map_err(|caught| panicked(&*caught))?).catch_unwind();
+                let result =
+                    running.await.map_err(|caught| panicked(&*caught))?.map_err(|error| format!("{error:#}"))?;
                 Json::of(&result).map_err(|error| format!("its result is no JSON: {}", json_problem(&error)))
             }))
         });
@@ -222,6 +230,10 @@ impl DeadLetters {
             return Ok(Ran::Failed { error, letter });
         }
     }
+}
+
+fn panicked(caught: &(dyn Any + Send)) -> String {
+    format!("the function given to `redrive_with` panicked: {}", panic::text(caught))
 }
 
 /// Calls the handler with the payload.

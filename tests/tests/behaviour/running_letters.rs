@@ -82,6 +82,27 @@ async fn a_run_that_fails_is_a_letter_of_its_own() {
 }
 
 #[tokio::test]
+async fn a_runner_that_panics_is_a_run_that_failed_and_what_its_call_recorded_stays() {
+    let idem = ready();
+    let letters = idem.dead_letters();
+    for (key, calls) in [("before", false), ("after", true)] {
+        let letter = dead(&idem, order(key, 12)).await;
+        idem.redrive_with("running.place", move |order: PlaceOrder| {
+            assert!(calls, "before the call");
+            async move {
+                drop(place(order).await);
+                panic!("after the call");
+                #[expect(unreachable_code, reason = "the runner's type")]
+                Ok::<_, Oops>(1)
+            }
+        });
+        let Ran::Failed { error, letter: Some(open) } = letters.run(&letter.id).await.unwrap() else { panic!() };
+        assert!(error.contains("panicked") && error.contains(key), "{error}");
+        assert_eq!(open != letter.id, calls, "the call wrote a letter of its own");
+    }
+}
+
+#[tokio::test]
 async fn what_does_not_fit_leaves_the_letter_open() {
     let idem = ready();
     let letters = idem.dead_letters();

@@ -8,6 +8,7 @@ use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use idem_runtime::ledger::{Ledger, SledLedger};
 use idem_runtime::protocol::{AttemptOutcome, Budget, Claim, Failed, RecordId, Reply, Step};
+use idem_runtime::testing::ManualClock;
 use idem_runtime::{Filter, Idem, Origin, idempotent};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -112,7 +113,7 @@ async fn numbers_of_128_bits_and_long_decimals_stay_as_written_from_the_call_to_
 
 /// A letter of a message that is nested so deeply, as versions without a limit took it.
 async fn nested(data: &std::path::Path, depth: usize) {
-    let ledger = SledLedger::open(data).unwrap();
+    let ledger = SledLedger::open(data, 1 << 20, Arc::new(ManualClock::default()), "before".to_owned()).unwrap();
     let id = RecordId { handler: "orders.place".into(), key: format!("deep {depth}").into() };
     let claim = Claim {
         owner: "before".into(),

@@ -7,6 +7,7 @@ use anyhow::ensure;
 use idem_brokers::rabbitmq::{Exchange, RabbitMq};
 use idem_brokers::{Delivery, Message, Publisher, Session, Source};
 use idem_test_support::servers::{Kind, Needs, RABBITMQ, Server};
+use idem_test_support::within;
 use lapin::options::{QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::FieldTable;
 use lapin::{Connection, ConnectionProperties};
@@ -19,6 +20,7 @@ use crate::shop::PlaceOrder;
 pub(crate) fn all() -> Vec<Trial> {
     let mut tests = scenarios::all::<Queue>();
     tests.push(named::<Queue, _>("waiting_queue_that_takes_nothing", Needs::Any, waiting_queue_that_takes_nothing));
+    tests.push(named::<Queue, _>("queue_of_another_kind_is_taken_as_it_is", Needs::Any, queue_of_another_kind));
     tests
 }
 
@@ -97,6 +99,32 @@ impl Broker for Queue {
     async fn rewind(&mut self) -> anyhow::Result<()> {
         anyhow::bail!("a queue cannot be rewound")
     }
+}
+
+/// Somebody has made the queue, and not as a consumer would: whether that is said or found out.
+async fn queue_of_another_kind(server: Arc<Server>) -> anyhow::Result<()> {
+    let connection = Connection::connect(server.address(), ConnectionProperties::default()).await?;
+    for is_said in [true, false] {
+        let name = format!("orders-{:08x}", fastrand::u32(..));
+        let durable = QueueDeclareOptions::durable();
+        let channel = connection.create_channel().await?;
+        channel.queue_declare(name.as_str().into(), durable, FieldTable::default()).await?;
+        let queue = RabbitMq::queue(server.address(), &name);
+        let queue = if is_said { queue.as_it_is() } else { queue };
+        // It is there for the second connection too.
+        for number in 0..2 {
+            let mut session = queue.connect(1).await?;
+            Exchange::default_of(server.address()).publish(Message::new(&name, [number])).await?;
+            let delivery = within(session.next(1)).await?;
+            ensure!(delivery.payload() == [number], "{:?}", delivery.payload());
+            delivery.ack().await?;
+            session.close().await;
+        }
+    }
+    let none = RabbitMq::queue(server.address(), format!("none-{:08x}", fastrand::u32(..))).as_it_is();
+    ensure!(none.connect(1).await.is_err(), "where there is none, none is made");
+    connection.close(200, "done".into()).await?;
+    Ok(())
 }
 
 /// Somebody has made a queue of its name, and of another kind.

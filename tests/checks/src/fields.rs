@@ -17,11 +17,11 @@ use Fields::{Each, Enum, Struct};
 
 const PAST: Fields = Each(&Struct(5, &[(3, Enum(&[]))]));
 const ORIGIN: Fields = Struct(5, &[]);
-const REDRIVEN: Fields = Struct(4, &[(3, Struct(2, &[]))]);
+const REDRIVEN: Fields = Struct(5, &[(3, Struct(2, &[]))]);
 pub(crate) const LIVE: Fields =
     Struct(12, &[(4, Struct(3, &[])), (6, PAST), (8, Enum(&[])), (10, ORIGIN), (11, REDRIVEN)]);
 pub(crate) const SETTLED: Fields = Struct(6, &[(5, Enum(&[(0, Enum(&[]))]))]);
-pub(crate) const DEAD_LETTER: Fields = Struct(17, &[(4, Enum(&[])), (5, PAST), (6, Enum(&[])), (14, ORIGIN)]);
+pub(crate) const DEAD_LETTER: Fields = Struct(18, &[(4, Enum(&[])), (5, PAST), (6, Enum(&[])), (14, ORIGIN)]);
 
 const NULL: u8 = 0xf6;
 

@@ -8,6 +8,7 @@ mod copy;
 mod doctor;
 mod editing;
 mod letters;
+mod numbers;
 mod publish;
 mod redacted;
 mod served;

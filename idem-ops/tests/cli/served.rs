@@ -27,8 +27,18 @@ impl Served {
         idem.redrive_with("orders.place", place_order);
         let note = |n| if n % 2 == 1 { "out of stock" } else { "no such sku" };
         let ids = bury(&idem, (1..=letters).map(|n| order(&format!("A-{n}"), note(n)))).await;
+        Self::of(data, idem, ids, |router| router).await
+    }
+
+    /// Of this folder, with what stands before the service.
+    pub(crate) async fn of(
+        data: tempfile::TempDir,
+        idem: Idem,
+        ids: Vec<DeadLetterId>,
+        before: impl FnOnce(Router) -> Router,
+    ) -> Self {
         // As a service would: not at the root.
-        let router = Router::new().nest("/ops", idem_ops::dashboard(&idem, Auth::token(token())));
+        let router = before(Router::new().nest("/ops", idem_ops::dashboard(&idem, Auth::token(token()))));
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let app = router.into_make_service_with_connect_info::<SocketAddr>();

@@ -168,10 +168,9 @@ impl Expansion<'_> {
         let redacted = self.redacted;
         if !redacted.is_empty() {
             set("redact", quote_spanned!(ours()=> &[#(#redacted),*]));
-            if let (Some(only), None) = {
-                let mut all = self.params.message();
-                (all.next(), all.next())
-            } && redacted.contains(&only.name)
+            let mut message = self.params.message();
+            if let (Some(only), None) = (message.next(), message.next())
+                && redacted.contains(&only.name)
             {
                 set("whole", TokenStream::new());
             }

@@ -1,7 +1,7 @@
 //! What can be looked at.
 
 use idem_ops::service::{EventKind, GroupPage, KeyState, LetterPage, LetterView, PageQuery, Service, Stats, Story};
-use idem_runtime::{Idem, idempotent};
+use idem_runtime::{Idem, Origin, idempotent};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -193,6 +193,38 @@ async fn redacted_parts_have_to_be_filled_in_first() {
     let ran = place.post(&redrive, json!({ "run": true, "payload": whole, "why": "asked" })).await;
     assert_eq!((ran.status, ran.text.contains("41111")), (200, false), "{}", ran.text);
     assert_eq!(place.idem.scope(charge("A-1".to_owned(), String::new())).await.unwrap(), 16);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_handler_redacts_is_in_no_answer_whatever_is_wrong_with_it() {
+    const CARD: &str = "4111-7777-8888-9999";
+    let folder = tempfile::tempdir().unwrap();
+    let place = Place::open(folder.path()).await;
+    place.idem.redrive_with("orders.charge", |Charge { order_no, card_no }: Charge| charge(order_no, card_no));
+    assert!(place.idem.scope(charge("A-1".to_owned(), CARD.to_owned())).await.is_err());
+    let (dead, origin) = (place.letter_of("A-1").await, Origin::new("rabbitmq", "orders"));
+    let bytes = format!(r#"{{"order_no":"A-2","cardNo":"{CARD}"}}"#);
+    let buried = place.idem.bury("orders.charge", "m-2", bytes.as_bytes(), origin, "missing field").await.unwrap();
+    let mut said = Vec::new();
+    for id in [dead, buried] {
+        // Its type is wrong, so is its place, and so is the request's.
+        for payload in [json!({ "order_no": "A-1", "card_no": [CARD] }), json!({ "card_no": CARD, "order_no": 1 })] {
+            let redrive = json!({ "run": true, "payload": payload, "why": "x" });
+            said.push(place.post(&format!("/api/v1/letters/{id}/redrive"), redrive).await);
+            let edit = json!({ "payload": payload, "why": "x" });
+            said.push(place.post(&format!("/api/v1/letters/{id}/edit"), edit).await);
+        }
+        said.push(place.post(&format!("/api/v1/letters/{id}/redrive"), json!({ "run": CARD, "why": "x" })).await);
+        said.push(place.post(&format!("/api/v1/letters/{id}/redrive"), json!({ "why": "x", CARD: 1 })).await);
+        said.push(place.get(&format!("/api/v1/letters/{id}")).await);
+    }
+    for path in ["letters", "groups", "audit", "explain?handler=orders.charge&key=A-1", "alerts"] {
+        said.push(place.get(&format!("/api/v1/{path}")).await);
+    }
+    assert_eq!(said.iter().filter(|answer| answer.status == 422).count(), 4, "what does not fit does not run");
+    for answer in said {
+        assert!(!answer.text.contains("4111-7777"), "{} {}", answer.status, answer.text);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,16 +1,11 @@
 //! Keys, error texts and payloads come from anywhere: nothing of them may steer the terminal they are shown on.
 
-use std::fmt::Write as _;
 use std::io;
 
 use serde::Serialize;
 use serde_json::ser::{Formatter, PrettyFormatter, Serializer};
 
-/// Whether a terminal would act on it, or show the text around it in another order.
-fn steers(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
+use crate::shown::{escape, steers};
 
 /// Whether any of it steers a terminal.
 pub(crate) fn steers_any(text: &str) -> bool {
@@ -69,8 +64,7 @@ impl<F: Formatter> Formatter for Escaped<F> {
         let mut escaped = String::with_capacity(fragment.len() + 16);
         for c in fragment.chars() {
             if steers(c) {
-                // None of them is beyond U+FFFF, so one unit is all there is.
-                let _ = write!(escaped, "\\u{:04x}", u32::from(c));
+                escape(c, &mut escaped);
             } else {
                 escaped.push(c);
             }
@@ -119,11 +113,11 @@ impl<F: Formatter> Formatter for Escaped<F> {
 mod tests {
     use super::*;
 
-    const HOSTILE: &str = "a\u{1b}]0;title\u{7}\u{9b}31m\u{202e}\r\nb\u{7f}";
+    const HOSTILE: &str = "a\u{1b}]0;title\u{7}\u{9b}31m\u{202e}\r\nb\u{7f}\u{e0041}";
 
     #[test]
     fn no_text_steers_a_terminal() {
-        assert_eq!(line(HOSTILE), "a\\u{1b}]0;title\\u{7}\\u{9b}31m\\u{202e}\\r\\nb\\u{7f}");
+        assert_eq!(line(HOSTILE), "a\\u{1b}]0;title\\u{7}\\u{9b}31m\\u{202e}\\r\\nb\\u{7f}\\u{e0041}");
         assert_eq!(lines("one\n\u{1b}[2Jtwo"), "one\n\\u{1b}[2Jtwo");
         assert_eq!(short("größer", 3), "grö…");
         assert_eq!(short("größe", 5), "größe");

@@ -1,9 +1,10 @@
 //! The command line.
 
+use std::env;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use anyhow::anyhow;
+use anyhow::{Context, anyhow, bail};
 use clap::{Parser, error::ErrorKind};
 use url::Url;
 
@@ -20,12 +21,13 @@ pub(crate) struct Args {
     pub(crate) deliveries: Option<PathBuf>,
 
     /// Send the deliveries to a queue first, and place the orders that come from it: `amqp://host`, `nats://host`,
-    /// `redis://host`, and where they are built in `kafka://host:9092` and `rocketmq://host:9876`
+    /// `redis://host`, and where they are built in `kafka://host:9092` and `rocketmq://host:9876`; an address with a password
+    /// goes into BROKER_URL, for everybody on the machine sees a command line [env: BROKER_URL]
     #[arg(long, value_name = "URL")]
     pub(crate) broker: Option<Url>,
 
     /// The queue, stream or topic
-    #[arg(long, value_name = "NAME", requires = "broker", default_value = "orders")]
+    #[arg(long, value_name = "NAME", default_value = "orders")]
     pub(crate) queue: String,
 
     /// Go on when the deliveries are worked through, with a dashboard at this address, until Ctrl-C
@@ -53,7 +55,7 @@ pub(crate) struct Args {
 impl Args {
     /// The process's own. Asked for help, it prints it and ends the process.
     pub(crate) fn from_command_line() -> anyhow::Result<Self> {
-        Self::try_parse().map_err(|error| match error.kind() {
+        let mut args = Self::try_parse().map_err(|error| match error.kind() {
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => error.exit(),
             _ => {
                 // What is wrong comes first, in one or more lines; then how it is used.
@@ -62,6 +64,14 @@ impl Args {
                     text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect::<Vec<_>>().join(" ");
                 anyhow!("{} (--help shows what there is)", what.trim_start_matches("error: "))
             }
-        })
+        })?;
+        match (&args.broker, env::var("BROKER_URL")) {
+            (Some(url), _) if url.password().is_some() => {
+                bail!("the broker's address holds a password: put it into BROKER_URL in place of `--broker`")
+            }
+            (None, Ok(url)) => args.broker = Some(url.parse().context("BROKER_URL is no address")?),
+            _ => {}
+        }
+        Ok(args)
     }
 }

@@ -18,6 +18,8 @@
 //! `cargo run --manifest-path idem-brokers/rocketmq/Cargo.toml --example orders`. What the table below calls refused is a
 //! dead letter there, for nobody is left to be told.
 //!
+//! An address with a password goes into `BROKER_URL` in place of `--broker`: everybody on a machine sees its command lines.
+//!
 //! With `--serve` it does not end: people look at the dead letters in a browser, edit one and run it, and its order is in
 //! `orders.jsonl`. With `--smtp` they are told by mail.
 //!

@@ -32,9 +32,15 @@ impl Ops {
     pub(crate) async fn start(idem: &Idem, address: SocketAddr, args: &Args) -> anyhow::Result<Self> {
         let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
         let url: Url = format!("http://{}/", listener.local_addr()?).parse()?;
-        // A token that is not given is made up, so that nobody comes in without one.
-        let token = env::var("IDEM_TOKEN").unwrap_or_else(|_| uuid::Uuid::new_v4().simple().to_string());
-        let dashboard = idem_ops::dashboard(idem, Auth::token(Secret::new(&*token)));
+        // A token that is not given is made up, so that nobody comes in without one; only that one is shown.
+        let (token, its_token) = match env::var("IDEM_TOKEN") {
+            Ok(token) => (token, "that of IDEM_TOKEN".to_owned()),
+            Err(_) => {
+                let token = uuid::Uuid::new_v4().simple().to_string();
+                (token.clone(), token)
+            }
+        };
+        let dashboard = idem_ops::dashboard(idem, Auth::token(Secret::new(token)));
         let watch = match &args.smtp {
             Some(smtp) => {
                 let policy = Policy::default().digest_every(DIGEST_EVERY);
@@ -45,7 +51,7 @@ impl Ops {
         };
         let hear = |kind| signal(kind).context("cannot wait for signals");
         let ended = (hear(SignalKind::interrupt())?, hear(SignalKind::terminate())?);
-        eprintln!("orders: the dashboard is at {url}, its token is {token}; Ctrl-C ends it");
+        eprintln!("orders: the dashboard is at {url}, its token is {its_token}; Ctrl-C ends it");
         Ok(Self { listener, dashboard, watch, ended })
     }
 
@@ -58,8 +64,7 @@ impl Ops {
                 _ = terminate.recv() => {}
             }
         };
-        let service = self.dashboard.into_make_service_with_connect_info::<SocketAddr>();
-        axum::serve(self.listener, service).with_graceful_shutdown(ended).await.context("the dashboard ended")?;
+        idem_ops::serve(self.listener, self.dashboard).until(ended).await;
         if let Some(watch) = self.watch {
             watch.stop().await;
         }

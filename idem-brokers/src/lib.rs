@@ -8,6 +8,8 @@
 //!
 //! Each broker is a feature: `rabbitmq`, `nats`, `kafka`, `redis`.
 
+#[cfg(any(feature = "nats", feature = "rabbitmq", feature = "redis"))]
+mod address;
 mod delivery;
 mod error;
 mod observe;

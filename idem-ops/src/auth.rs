@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use axum::extract::ConnectInfo;
 use http::header::{AUTHORIZATION, COOKIE};
 use http::request::Parts;
 use parking_lot::Mutex;
@@ -13,10 +14,11 @@ use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 
 use crate::Secret;
+use crate::proxies::{self, Network};
 
-/// Failures of one address within [`WINDOW`] before it has to wait.
+/// Failures of one address within [`WINDOW`] before further ones have to wait.
 const OF_ONE: u32 = 10;
-/// Failures of all addresses together, before those have to wait that never came in.
+/// Failures of all addresses together before further ones have to wait.
 const OF_ALL: u32 = 100;
 const WINDOW: Duration = Duration::from_secs(60);
 /// Addresses that are remembered; beyond, all unknown ones share one count.
@@ -46,14 +48,16 @@ impl fmt::Display for Who {
 
 /// Who may come in. A clone counts failures together with the first.
 ///
-/// Tokens are compared in constant time. After 10 wrong ones within a minute an address has to wait, with a right one
-/// too; after 100 of all addresses together, every address has to that has not been in within the hour. Addresses are
-/// seen where the service is served with `into_make_service_with_connect_info::<SocketAddr>()`; otherwise, and behind a
-/// proxy, all callers are one address.
+/// Tokens are compared in constant time. After 10 wrong ones within a minute from one address, and after 100 from all
+/// addresses together, further wrong ones are told to wait. A right one always comes in, so a token has to be one that
+/// nobody guesses: 128 random bits, as `openssl rand -hex 16` makes them. Addresses are seen where [`serve`](crate::serve)
+/// serves the dashboard, or `axum::serve` with `into_make_service_with_connect_info::<SocketAddr>()`; behind a proxy say
+/// which by [`trusted_proxies`](Self::trusted_proxies), or all callers are one address.
 #[derive(Clone)]
 pub struct Auth {
     kind: Kind,
     guard: Arc<Guard>,
+    trusted_proxies: Vec<Network>,
 }
 
 /// The user's own.
@@ -104,8 +108,15 @@ impl Auth {
         Self::of(Kind::Check(Arc::new(check)))
     }
 
+    /// Proxies whose `X-Forwarded-For` says where a request came from. From all others it is not believed: anybody can send it.
+    #[must_use]
+    pub fn trusted_proxies(mut self, proxies: impl IntoIterator<Item = Network>) -> Self {
+        self.trusted_proxies = proxies.into_iter().collect();
+        self
+    }
+
     fn of(kind: Kind) -> Self {
-        Self { kind, guard: Arc::default() }
+        Self { kind, guard: Arc::default(), trusted_proxies: Vec::new() }
     }
 
     /// Whether the user's own check decides, so that there is nothing to sign in with.
@@ -116,7 +127,7 @@ impl Auth {
     /// Whether a token is right, for a login form. Failures count.
     ///
     /// # Errors
-    /// It is not, or there were too many that were not. Where [`check`](Self::check) decides, no token is right.
+    /// It is not; after too many that were not, it says how long to wait. Where [`check`](Self::check) decides, no token is right.
     pub fn sign_in(&self, token: &Secret, address: Option<IpAddr>) -> Result<Who, Refusal> {
         self.attempt(address, || self.holder(token.expose()))
     }
@@ -124,7 +135,7 @@ impl Auth {
     /// Who sent a request.
     ///
     /// # Errors
-    /// Nobody who may come in, or there were too many failures.
+    /// Nobody who may come in; after too many failures it says how long to wait.
     pub fn admit(&self, request: &Parts, address: Option<IpAddr>) -> Result<Who, Refusal> {
         let headers = &request.headers;
         match &self.kind {
@@ -142,12 +153,20 @@ impl Auth {
         }
     }
 
+    /// What is right comes in whatever was guessed before: many people may share an address, and one of them may guess.
     fn attempt(&self, address: Option<IpAddr>, right: impl FnOnce() -> Option<Who>) -> Result<Who, Refusal> {
-        let now = Instant::now();
-        self.guard.pass(address, now)?;
-        let who = right();
-        self.guard.note(address, who.is_some(), now);
-        who.ok_or(Refusal::Wrong)
+        right().ok_or_else(|| self.guard.fail(address, Instant::now()))
+    }
+
+    /// Whether this address has guessed too often.
+    pub(crate) fn has_to_wait(&self, address: Option<IpAddr>) -> Option<Refusal> {
+        self.guard.wait(address, Instant::now())
+    }
+
+    /// Whose failures a request's are.
+    pub(crate) fn peer(&self, request: &Parts) -> Option<IpAddr> {
+        let connected = request.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(address)| address.ip());
+        proxies::peer(connected, &request.headers, &self.trusted_proxies)
     }
 
     /// Every token is compared, by its hash, so that neither their lengths nor their order show in the time it takes.
@@ -190,8 +209,6 @@ struct Failures {
 struct Tally {
     failures: u32,
     since: Option<Instant>,
-    /// When somebody last came in from there.
-    came_in: Option<Instant>,
 }
 
 impl Tally {
@@ -201,33 +218,30 @@ impl Tally {
     }
 
     fn fail(&mut self, now: Instant) {
-        if self.since.is_none_or(|since| now.duration_since(since) >= WINDOW) {
+        if self.idle(now) {
             (self.failures, self.since) = (0, Some(now));
         }
         self.failures += 1;
     }
 
-    fn trusted(&self, now: Instant) -> bool {
-        self.came_in.is_some_and(|at| now.duration_since(at) < Duration::from_secs(3600))
-    }
-
     fn idle(&self, now: Instant) -> bool {
-        !self.trusted(now) && self.since.is_none_or(|since| now.duration_since(since) >= WINDOW)
+        self.since.is_none_or(|since| now.duration_since(since) >= WINDOW)
     }
 }
 
 impl Guard {
-    fn pass(&self, address: Option<IpAddr>, now: Instant) -> Result<(), Refusal> {
+    fn wait(&self, address: Option<IpAddr>, now: Instant) -> Option<Refusal> {
         let failures = self.0.lock();
-        let tally = failures.by_address.get(&network(address)).copied().unwrap_or_default();
-        let of_all = if tally.trusted(now) { None } else { failures.all.wait(OF_ALL, now) };
-        match tally.wait(OF_ONE, now).max(of_all) {
-            Some(wait) => Err(Refusal::TooMany { wait }),
-            None => Ok(()),
-        }
+        let of_one = failures.by_address.get(&network(address)).and_then(|tally| tally.wait(OF_ONE, now));
+        let wait = of_one.max(failures.all.wait(OF_ALL, now))?;
+        Some(Refusal::TooMany { wait })
     }
 
-    fn note(&self, address: Option<IpAddr>, right: bool, now: Instant) {
+    /// Counts a failure; those beyond the limit say how long it lasts.
+    fn fail(&self, address: Option<IpAddr>, now: Instant) -> Refusal {
+        if let Some(refusal) = self.wait(address, now) {
+            return refusal;
+        }
         let mut failures = self.0.lock();
         let mut address = network(address);
         if failures.by_address.len() >= ADDRESSES && !failures.by_address.contains_key(&address) {
@@ -236,13 +250,9 @@ impl Guard {
                 address = None;
             }
         }
-        let tally = failures.by_address.entry(address).or_default();
-        if right {
-            tally.came_in = Some(now);
-        } else {
-            tally.fail(now);
-            failures.all.fail(now);
-        }
+        failures.by_address.entry(address).or_default().fail(now);
+        failures.all.fail(now);
+        Refusal::Wrong
     }
 }
 
@@ -275,33 +285,48 @@ mod tests {
     }
 
     #[test]
-    fn an_address_waits_after_its_failures_and_others_do_not() {
+    fn wrong_tokens_of_an_address_wait_after_some_and_a_right_one_never() {
         let auth = Auth::token("right");
         for _ in 0..OF_ONE {
             assert_eq!(auth.sign_in(&"wrong".into(), address(1)), Err(Refusal::Wrong));
         }
-        assert!(matches!(auth.sign_in(&"right".into(), address(1)), Err(Refusal::TooMany { .. })));
-        assert!(auth.sign_in(&"right".into(), address(2)).is_ok());
+        assert!(matches!(auth.sign_in(&"wrong".into(), address(1)), Err(Refusal::TooMany { .. })));
+        assert!(auth.sign_in(&"right".into(), address(1)).is_ok());
+        assert!(
+            matches!(auth.sign_in(&"wrong".into(), address(1)), Err(Refusal::TooMany { .. })),
+            "it is no way around"
+        );
+        assert_eq!(auth.sign_in(&"wrong".into(), address(2)), Err(Refusal::Wrong));
     }
 
     #[test]
-    fn many_addresses_that_guess_do_not_lock_out_who_came_in() {
+    fn many_addresses_that_guess_lock_out_nobody_who_knows() {
         let auth = Auth::token("right");
-        assert!(auth.sign_in(&"right".into(), address(255)).is_ok());
         for guess in 0..OF_ALL {
             let last = u8::try_from(guess % 200).unwrap();
             assert_eq!(auth.sign_in(&"wrong".into(), address(last)), Err(Refusal::Wrong));
         }
-        assert!(matches!(auth.sign_in(&"right".into(), address(250)), Err(Refusal::TooMany { .. })));
-        assert!(auth.sign_in(&"right".into(), address(255)).is_ok());
+        assert!(matches!(auth.sign_in(&"wrong".into(), address(250)), Err(Refusal::TooMany { .. })));
+        assert!(auth.sign_in(&"right".into(), address(250)).is_ok());
     }
 
     #[test]
     fn a_window_ends() {
         let (guard, start) = (Guard::default(), Instant::now());
-        (0..OF_ONE).for_each(|_| guard.note(address(1), false, start));
-        assert!(guard.pass(address(1), start + WINDOW / 2).is_err());
-        assert!(guard.pass(address(1), start + WINDOW).is_ok());
+        (0..OF_ONE).for_each(|_| drop(guard.fail(address(1), start)));
+        assert!(guard.wait(address(1), start + WINDOW / 2).is_some());
+        assert!(guard.wait(address(1), start + WINDOW).is_none());
+    }
+
+    #[test]
+    fn however_many_addresses_guess_so_many_are_remembered() {
+        let (guard, start) = (Guard::default(), Instant::now());
+        for number in 0..2 * ADDRESSES as u64 {
+            // Far apart, so that all together never have to wait.
+            let now = start + WINDOW * u32::try_from(number / 50).unwrap();
+            guard.fail(Some(IpAddr::from(Ipv6Addr::from_bits(u128::from(number) << 64))), now);
+        }
+        assert!(guard.0.lock().by_address.len() <= ADDRESSES);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The monitor's choices as a TOML file.
 
-use std::fs;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,7 +12,9 @@ use url::Url;
 use idem_runtime::Idem;
 
 use crate::alert::Alert;
+use crate::files;
 use crate::monitor::{Monitor, Policy};
+use crate::proxies::Network;
 #[cfg(any(feature = "email", feature = "webhook"))]
 use crate::secret::Secret;
 
@@ -41,16 +43,19 @@ use crate::secret::Secret;
 /// "#.parse()?;
 /// # Ok::<(), idem_ops::ConfigError>(())
 /// ```
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     service: String,
     dashboard: Option<Url>,
     #[serde(default)]
+    trusted_proxies: Vec<Network>,
+    #[serde(default)]
     policy: PolicyConfig,
     channel: Vec<Spanned<ChannelConfig>>,
+    /// In which line each channel begins.
     #[serde(skip)]
-    text: String,
+    lines: Vec<usize>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -65,7 +70,7 @@ struct PolicyConfig {
     escalate_after: Option<Duration>,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[cfg_attr(
     not(any(feature = "email", feature = "webhook")),
@@ -115,10 +120,15 @@ pub enum ConfigError {
         /// Why.
         problem: std::io::Error,
     },
-    /// Its text is no configuration: bad TOML, an unknown or missing field, a value of another type. The message shows the
-    /// line.
-    #[error("the configuration is wrong: {0}")]
-    Text(#[from] toml::de::Error),
+    /// Its text is no configuration: bad TOML, an unknown or missing field, a value of another type. No value is in the
+    /// message, for somebody may have written a password there.
+    #[error("the configuration is wrong: line {line}: {what}")]
+    Text {
+        /// Where it is wrong, from 1.
+        line: usize,
+        /// What is wrong.
+        what: String,
+    },
     /// A channel cannot be used.
     #[error("the configuration is wrong: line {line}: {what}")]
     Channel {
@@ -133,7 +143,43 @@ impl std::str::FromStr for Config {
     type Err = ConfigError;
 
     fn from_str(text: &str) -> Result<Self, ConfigError> {
-        Ok(Self { text: text.to_owned(), ..toml::from_str(text)? })
+        let line = |at: usize| text.get(..at).unwrap_or(text).matches('\n').count() + 1;
+        let wrong = |error: &toml::de::Error, what: String| {
+            Err(ConfigError::Text { line: line(error.span().map_or(0, |span| span.start)), what })
+        };
+        let document = match toml::Deserializer::parse(text) {
+            // What the grammar wanted; nothing of the text is in it.
+            Err(error) => return wrong(&error, error.message().to_owned()),
+            Ok(document) => document,
+        };
+        match Self::deserialize(document) {
+            Err(error) => wrong(&error, without_value(error.message())),
+            Ok(config) => {
+                let lines = config.channel.iter().map(|channel| line(channel.span().start)).collect();
+                Ok(Self { lines, ..config })
+            }
+        }
+    }
+}
+
+/// What serde says of a value, without the value.
+fn without_value(said: &str) -> String {
+    let first = said.lines().next().unwrap_or_default();
+    let names = ["unknown field ", "missing field ", "duplicate field "];
+    if names.iter().any(|of_names| first.starts_with(of_names)) {
+        return first.to_owned();
+    }
+    match first.rsplit_once(", expected ") {
+        Some((_, expected)) => format!("a value does not fit here: expected {expected}"),
+        None => "a value does not fit here".to_owned(),
+    }
+}
+
+impl fmt::Debug for Config {
+    /// An address may hold a password that does not belong there.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (service, channels) = (&self.service, self.channel.len());
+        f.debug_struct("Config").field("service", service).field("channels", &channels).finish_non_exhaustive()
     }
 }
 
@@ -144,8 +190,13 @@ impl Config {
     /// [`ConfigError`], which names the line.
     pub fn read(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
         let path = path.as_ref();
-        let text = fs::read_to_string(path).map_err(|problem| ConfigError::File { path: path.to_owned(), problem })?;
-        text.parse()
+        let text = files::read_text(path, files::CONFIG);
+        text.map_err(|problem| ConfigError::File { path: path.to_owned(), problem })?.parse()
+    }
+
+    /// The proxies that `trusted_proxies` names, for `Auth::trusted_proxies` of the dashboard's `Auth`.
+    pub fn trusted_proxies(&self) -> &[Network] {
+        &self.trusted_proxies
     }
 
     /// A monitor of this Idem's letters, as the file says. Secrets are read now.
@@ -157,12 +208,8 @@ impl Config {
         if let Some(dashboard) = &self.dashboard {
             monitor = monitor.dashboard(dashboard.clone());
         }
-        for spanned in &self.channel {
-            let channel = spanned.get_ref();
-            let alert = channel.alert().map_err(|what| {
-                let line = self.text[..spanned.span().start].matches('\n').count() + 1;
-                ConfigError::Channel { line, what }
-            })?;
+        for (channel, line) in self.channel.iter().map(Spanned::get_ref).zip(&self.lines) {
+            let alert = channel.alert().map_err(|what| ConfigError::Channel { line: *line, what })?;
             monitor = monitor.channel(alert, channel.escalation);
         }
         Ok(monitor)
@@ -244,7 +291,8 @@ impl ChannelConfig {
             webhook = webhook.secret(secret);
         }
         if let Some(root) = &self.root_certificate {
-            let pem = fs::read(root).map_err(|error| format!("{} cannot be read: {error}", root.display()))?;
+            let pem = files::read(root, files::CERTIFICATES);
+            let pem = pem.map_err(|error| format!("{} cannot be read: {error}", root.display()))?;
             webhook = webhook.root_certificate(pem);
         }
         if let Some(timeout) = self.timeout {

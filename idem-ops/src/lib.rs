@@ -18,12 +18,17 @@ pub mod cli;
 mod config;
 #[cfg(feature = "dashboard")]
 mod dashboard;
+mod files;
 #[cfg(any(feature = "email", feature = "webhook", feature = "dashboard"))]
 mod loopback;
 pub mod metrics;
 pub mod monitor;
+mod proxies;
 mod secret;
+#[cfg(feature = "dashboard")]
+mod serve;
 pub mod service;
+mod shown;
 #[cfg(any(feature = "webhook", feature = "cli"))]
 mod tls;
 
@@ -32,7 +37,10 @@ pub use api::dashboard;
 #[cfg(feature = "dashboard")]
 pub use auth::{Auth, Refusal, Who};
 pub use config::{Config, ConfigError};
+pub use proxies::{Network, NotANetwork};
 pub use secret::{Secret, SecretError};
+#[cfg(feature = "dashboard")]
+pub use serve::{Serve, serve};
 
 #[cfg(all(doctest, feature = "email", feature = "webhook", feature = "dashboard"))]
 #[doc = include_str!("../README.md")]

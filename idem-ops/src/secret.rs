@@ -1,9 +1,14 @@
 //! A password or a token that does not print.
 
+#[cfg(any(feature = "email", feature = "webhook"))]
+mod spelling;
+
 use std::path::{Path, PathBuf};
-use std::{env, fmt, fs, io};
+use std::{env, fmt, io};
 
 use secrecy::{ExposeSecret, SecretString};
+
+use crate::files;
 
 /// A password, a signing key or an address with a token in it.
 ///
@@ -21,10 +26,10 @@ impl Secret {
     ///
     /// # Errors
     ///
-    /// The file cannot be read, is not UTF-8, or is empty.
+    /// The file cannot be read, is not UTF-8, has more than 64 KiB, or is empty.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self, SecretError> {
         let path = path.as_ref();
-        let text = fs::read_to_string(path)
+        let text = files::read_text(path, files::SECRET)
             .map_err(|error| SecretError::File { path: path.to_owned(), kind: error.kind() })
             .map(SecretString::from)?;
         match text.expose_secret().trim_end_matches(['\r', '\n']) {
@@ -72,14 +77,18 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// The text without these: whoever got a secret may repeat it in an answer.
+/// The text without these: whoever got a secret may repeat it in an answer. Of a text that holds one in another spelling
+/// nothing is left.
 #[cfg(any(feature = "email", feature = "webhook"))]
 pub(crate) fn scrubbed<'a>(text: &str, hidden: impl IntoIterator<Item = &'a str>) -> String {
     // Short ones, such as `send` or `v2` in an address, are no secrets and would only garble the text.
-    hidden
-        .into_iter()
-        .filter(|secret| secret.len() >= 6)
-        .fold(text.to_owned(), |text, secret| text.replace(secret, "…"))
+    let hidden: Vec<_> = hidden.into_iter().filter(|secret| secret.len() >= 6).collect();
+    let text = hidden.iter().fold(text.to_owned(), |text, secret| text.replace(secret, "…"));
+    let plain = spelling::plain(&text);
+    if hidden.iter().any(|secret| plain.contains(&spelling::plain(secret))) {
+        return "… (it repeats a secret in another spelling)".to_owned();
+    }
+    text
 }
 
 /// Why there is no secret.
@@ -110,6 +119,8 @@ pub enum SecretError {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -117,6 +128,35 @@ mod tests {
         let secret = Secret::new("hunter2");
         assert_eq!(format!("{secret:?} {secret:#?}"), "Secret(…) Secret(…)");
         assert_eq!(secret.expose(), "hunter2");
+    }
+
+    #[cfg(any(feature = "email", feature = "webhook"))]
+    #[test]
+    fn no_spelling_of_a_secret_passes() {
+        let hidden = ["q+/hunter2=&\""];
+        for said in [
+            "q+/hunter2=&\"",
+            "q%2B%2Fhunter2%3D%26%22",
+            "q%2b%2fhunter2%3d%26%22",
+            "q%252B%252Fhunter2%253D%2526%2522",
+            "%71+/%68unter2=%26%22",
+            "q+\\/hunter2=&\\\"",
+            "q\\u002b\\u002Fhunter2=\\u0026\\\"",
+            "q&#43;&#x2F;hunter2=&amp;&quot;",
+            "q&plus;&sol;hunter2&equals;&amp;&quot;",
+            "q /hunter2=&\"",
+        ] {
+            let shown = scrubbed(&format!("no such webhook: {said} at all"), hidden);
+            assert!(!shown.to_lowercase().contains("hunter2"), "{said}: {shown}");
+        }
+        let harmless = "100% of it, see /v2/send?x=%20 &amp; \\u00e4 \\ %";
+        assert_eq!(scrubbed(harmless, hidden), harmless);
+    }
+
+    #[test]
+    fn a_file_without_an_end_has_one_here() {
+        let error = Secret::from_file("/dev/zero").unwrap_err();
+        assert!(matches!(error, SecretError::File { kind: io::ErrorKind::FileTooLarge, .. }), "{error}");
     }
 
     #[test]

@@ -49,7 +49,7 @@ fn a_mistake_is_named_with_its_line() {
         ("to = [\"oncall", "to_whom = [\"oncall", "unknown field `to_whom`"),
         ("escalation = true", "escalation = \"yes\"", "line 20"),
         ("new_groups_at_once = 3", "new_groups_at_once = -3", "line 7"),
-        ("kind = \"email\"", "kind = \"pigeon\"", "unknown variant `pigeon`"),
+        ("kind = \"email\"", "kind = \"pigeon\"", "line 11: a value does not fit here: expected one of `email`"),
         ("smtp = \"smtp://127.0.0.1:2525?tls=none\"", "", "line 10: an e-mail channel needs `smtp"),
         ("127.0.0.1:2525?tls=none", "mail.example.com?tls=none", "line 10"),
         ("to = [\"oncall@example.com\", \"second@example.com\"]", "to = [\"nobody\"]", "line 10"),
@@ -61,7 +61,7 @@ fn a_mistake_is_named_with_its_line() {
         ("url_env = \"PATH\"", "", "line 16: a webhook's address is a secret: it needs `url_file` or `url_env`"),
         ("url_env = \"PATH\"", "url_env = \"NOT_SET_ANYWHERE\"", "NOT_SET_ANYWHERE"),
         ("https://ops", "ops", "line 3"),
-        ("[[channel]]", "[channel]", "channel"),
+        ("[[channel]]", "[channel]", "line 16: duplicate key"),
     ] {
         assert!(GOOD.contains(from), "{from}");
         let said = wrong(&GOOD.replace(from, to));
@@ -74,6 +74,53 @@ fn a_secret_is_in_no_error() {
     let said = wrong(GOOD);
     assert!(said.contains("line 16"), "the PATH is no address: {said}");
     assert!(!said.contains(&std::env::var("PATH").unwrap()), "{said}");
+}
+
+/// Whatever somebody writes where it does not belong, the message names its place and shows none of it.
+#[test]
+fn no_value_is_in_an_error_or_in_debug() {
+    const WRITTEN: &str = "hunter2-4711";
+    let smtp = "smtp = \"smtp://127.0.0.1:2525?tls=none\"";
+    for (from, to) in [
+        (smtp, "password = \"hunter2-4711\""),
+        (smtp, "smtp = \"smtp://idem:hunter2-4711@127.0.0.1:2525?tls=none\""),
+        (smtp, "smtp = \"smtp://idem:hunter2-4711@127.0.0.1:2525?tls=none"),
+        (smtp, "smtp = { password = \"hunter2-4711\" }"),
+        (smtp, "password_file = \"a\" hunter2-4711"),
+        (smtp, "password_file = hunter2-4711"),
+        ("to = [\"oncall@example.com\", \"second@example.com\"]", "to = \"hunter2-4711\""),
+        ("escalation = true", "escalation = \"hunter2-4711\""),
+        ("kind = \"email\"", "kind = \"hunter2-4711\""),
+        ("\"15m\"", "\"hunter2-4711\""),
+        ("new_groups_at_once = 3", "new_groups_at_once = \"hunter2-4711\""),
+        ("https://ops.example.com/idem/", "hunter2-4711"),
+        ("[policy]", "[policy.\"hunter2-4711"),
+    ] {
+        assert!(GOOD.contains(from), "{from}");
+        let text = GOOD.replace(from, to);
+        let said = wrong(&text);
+        assert!(said.contains("line "), "{to}: {said}");
+        let parsed = text.parse::<Config>();
+        for shown in [said, format!("{parsed:?}"), parsed.map_or_else(|error| format!("{error:#?}"), |_| String::new())]
+        {
+            assert!(!shown.contains(WRITTEN), "{to}: {shown}");
+        }
+    }
+}
+
+#[test]
+fn trusted_proxies_are_read_and_checked() {
+    let config: Config = format!("trusted_proxies = [\"10.0.0.0/8\", \"::1\"]\n{GOOD}").parse().unwrap();
+    let networks = ["10.0.0.0/8", "::1"].map(|network| network.parse().unwrap());
+    assert_eq!(config.trusted_proxies(), networks);
+    assert!(wrong(&format!("\ntrusted_proxies = [\"10.0.0.0/99\"]\n{GOOD}")).contains("line 2"));
+    assert!(GOOD.parse::<Config>().unwrap().trusted_proxies().is_empty());
+}
+
+#[test]
+fn a_configuration_without_an_end_is_refused() {
+    let error = Config::read("/dev/zero").unwrap_err();
+    assert!(error.to_string().contains("more than"), "{error}");
 }
 
 #[test]

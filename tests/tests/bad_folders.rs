@@ -255,6 +255,110 @@ fn answered_key(answered: usize, refused: usize) -> String {
     (answered + refused).to_string()
 }
 
+/// Where a ledger has its files, another may have put something else: what a link leads to is neither read nor written, and a
+/// FIFO keeps nobody waiting.
+#[tokio::test]
+async fn in_place_of_a_ledger_s_files_nothing_but_regular_files_is_opened() {
+    let whole = tempfile::tempdir().unwrap();
+    // The second opening finds a log, and leaves a snapshot.
+    filled(whole.path(), 20).await;
+    filled(whole.path(), 20).await;
+    let snapshot = fs::read_dir(whole.path().join("sled")).unwrap().find_map(|entry| {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        name.starts_with("snap.").then(|| format!("sled/{name}"))
+    });
+    let names =
+        ["lock", "witness", "witness.new", "probe", "sled", "sled/db", "sled/conf", "sled/blobs", "sled/blobs/7"];
+    for name in names.into_iter().map(str::to_owned).chain([snapshot.unwrap(), "sled/snap.FF.generating".to_owned()]) {
+        for found in ["a symbolic link", "a FIFO"] {
+            let folder = tempfile::tempdir().unwrap();
+            copy(whole.path(), folder.path());
+            let (place, elsewhere) = (folder.path().join(&name), folder.path().join("elsewhere"));
+            if place.exists() {
+                fs::rename(&place, &elsewhere).unwrap();
+            } else {
+                fs::write(&elsewhere, "somebody else's").unwrap();
+            }
+            let of_elsewhere = if elsewhere.is_dir() { files(&elsewhere) } else { BTreeMap::new() };
+            let content = fs::read(&elsewhere).ok();
+            match found {
+                "a FIFO" => assert!(Command::new("mkfifo").arg(&place).status().unwrap().success()),
+                _ => std::os::unix::fs::symlink(&elsewhere, &place).unwrap(),
+            }
+            let error = trouble(folder.path());
+            assert!(
+                matches!(&error, LedgerError::OddFile { file, found: seen } if *file == place && *seen == found),
+                "{name}: {error}"
+            );
+            assert!(error.to_string().contains(&place.display().to_string()), "{error}");
+            assert_eq!(fs::read(&elsewhere).ok(), content, "{name} was written through {found}");
+            assert!(!elsewhere.is_dir() || files(&elsewhere) == of_elsewhere, "{name} was written through {found}");
+        }
+    }
+    // The folder itself may be somewhere else.
+    let linked = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink(whole.path(), linked.path().join("data")).unwrap();
+    filled(&linked.path().join("data"), 21).await;
+    refused_or_whole(whole.path(), 21).await;
+}
+
+#[tokio::test]
+async fn files_without_an_end_are_not_read_to_it() {
+    let folder = tempfile::tempdir().unwrap();
+    filled(folder.path(), 20).await;
+    let whole = tempfile::tempdir().unwrap();
+    copy(folder.path(), whole.path());
+    // Sparse files of 3 TiB: whoever read them whole would not come to the end of this test.
+    let huge = |path: PathBuf| {
+        File::options().write(true).create(true).truncate(false).open(path).unwrap().set_len(3 << 40).unwrap()
+    };
+    huge(folder.path().join("witness"));
+    let error = trouble(folder.path());
+    assert!(error.to_string().contains("its witness cannot be read"), "{error}");
+    huge(whole.path().join("sled/snap.FFFFFFFFFFFFFFF0"));
+    let error = trouble(whole.path());
+    assert!(error.to_string().contains("its snapshot is larger than its log can need"), "{error}");
+}
+
+/// What a process with this umask makes: `fill` in a folder that is not there yet, and a copy of it.
+#[tokio::test]
+async fn what_a_ledger_makes_is_closed_to_other_users_whatever_the_umask() {
+    use std::os::unix::fs::PermissionsExt;
+    fn modes(folder: &Path, of: &mut Vec<(PathBuf, u32)>) {
+        let mode = |path: &Path| fs::symlink_metadata(path).unwrap().permissions().mode() & 0o7777;
+        of.push((folder.to_owned(), mode(folder)));
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { modes(&path, of) } else { of.push((path.clone(), mode(&path))) }
+        }
+    }
+    for umask in ["000", "077"] {
+        let place = tempfile::tempdir().unwrap();
+        let (data, copied) = (place.path().join("var/data"), place.path().join("copies/of/data"));
+        let script = format!("umask {umask}; exec \"$0\" copied \"$1\" \"$2\"");
+        let mut child = Command::new("sh");
+        child.args(["-c", &script, env!("CARGO_BIN_EXE_victim")]).arg(&data).arg(&copied);
+        assert!(child.stdout(Stdio::null()).status().unwrap().success());
+        let mut all = Vec::new();
+        modes(&place.path().join("var"), &mut all);
+        modes(&place.path().join("copies"), &mut all);
+        let made = |name: &str| all.iter().filter(|(path, _)| path.ends_with(name)).count();
+        for name in ["lock", "witness", "sled", "sled/db", "sled/conf"] {
+            assert_eq!(made(name), 2, "{name} in {all:?}");
+        }
+        for (path, mode) in all {
+            assert_eq!(mode, if path.is_dir() { 0o700 } else { 0o600 }, "{} with the umask {umask}", path.display());
+        }
+    }
+    // One that somebody made keeps the mode that they gave it.
+    let theirs = tempfile::tempdir().unwrap();
+    fs::set_permissions(theirs.path(), fs::Permissions::from_mode(0o750)).unwrap();
+    filled(theirs.path(), 1).await;
+    let mut all = Vec::new();
+    modes(theirs.path(), &mut all);
+    assert_eq!(all.iter().filter(|(_, mode)| *mode == 0o750).collect::<Vec<_>>(), [&(theirs.path().to_owned(), 0o750)]);
+}
+
 fn copy(from: &Path, to: &Path) {
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();

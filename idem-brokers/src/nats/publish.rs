@@ -7,13 +7,14 @@ use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::{connect, failed, while_connected};
+use crate::address::Address;
 use crate::error::BrokerError;
 use crate::publish::{Message, Publisher};
 
 /// Publishes to the streams of a server. A message's id is its `Nats-Msg-Id`, by which the stream knows second copies for
 /// as long as its `duplicate_window` says.
 pub struct JetStream {
-    url: String,
+    url: Address,
     options: Option<ConnectOptions>,
     connection: Mutex<Option<(Context, CancellationToken)>>,
 }
@@ -21,7 +22,7 @@ pub struct JetStream {
 impl JetStream {
     /// Those of the server at a `nats://` or `tls://` address; it connects with the first message.
     pub fn at(url: impl Into<String>) -> Self {
-        Self { url: url.into(), options: None, connection: Mutex::default() }
+        Self { url: Address::new(url), options: None, connection: Mutex::default() }
     }
 
     /// How to connect: credentials, certificates.

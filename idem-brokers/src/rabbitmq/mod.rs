@@ -10,9 +10,11 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 pub use consume::{Consuming, Handed};
 use lapin::options::QueueDeclareOptions;
 use lapin::types::{AMQPValue, FieldTable};
+use lapin::uri::AMQPUri;
 use lapin::{Connection, ConnectionProperties, Error, ErrorKind};
 pub use publish::Exchange;
 
+use crate::address::Address;
 use crate::delivery::Source;
 use crate::error::BrokerError;
 
@@ -38,7 +40,7 @@ use crate::error::BrokerError;
 #[derive(Debug, Clone)]
 #[must_use = "give it to a `Consumer`"]
 pub struct RabbitMq {
-    url: String,
+    url: Address,
     queue: String,
     properties: ConnectionProperties,
     /// It is there, with arguments of its own.
@@ -49,7 +51,7 @@ impl RabbitMq {
     /// A queue of the broker at an `amqp://` or `amqps://` address.
     pub fn queue(url: impl Into<String>, queue: impl Into<String>) -> Self {
         Self {
-            url: url.into(),
+            url: Address::new(url),
             queue: queue.into(),
             properties: ConnectionProperties::default(),
             as_it_is: Arc::default(),
@@ -81,10 +83,13 @@ impl Source for RabbitMq {
     }
 }
 
-async fn connect(url: &str, properties: ConnectionProperties) -> Result<Connection, BrokerError> {
+async fn connect(url: &Address, properties: ConnectionProperties) -> Result<Connection, BrokerError> {
     // rustls takes the process's own choice, where it made one.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    Connection::connect(url, properties).await.map_err(failed("connect"))
+    // What the client says of an address that it cannot read shows all of it.
+    let wrong = |_| BrokerError::new("rabbitmq", "read the address", "it is no `amqp://user:password@host/vhost`");
+    let uri: AMQPUri = url.expose().parse().map_err(wrong)?;
+    Connection::connect_uri(uri, properties).await.map_err(failed("connect"))
 }
 
 /// Makes the queue where it is not there.

@@ -7,13 +7,14 @@ use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 use tokio::sync::Mutex;
 
 use super::{again, connect, failed};
+use crate::address::Address;
 use crate::error::BrokerError;
 use crate::publish::{Message, Publisher};
 
 /// Publishes to an exchange; where a message goes to is its routing key. A message's id is its `message_id`. Each message
 /// is persistent, has to reach a queue, and is confirmed by the broker. RabbitMQ itself knows no second copies.
 pub struct Exchange {
-    url: String,
+    url: Address,
     exchange: String,
     properties: ConnectionProperties,
     /// The connection is kept with its channel: it ends when it is dropped.
@@ -30,7 +31,7 @@ impl Exchange {
     /// An exchange of this name, which has to be there.
     pub fn named(url: impl Into<String>, exchange: impl Into<String>) -> Self {
         let properties = ConnectionProperties::default();
-        Self { url: url.into(), exchange: exchange.into(), properties, connected: Mutex::default() }
+        Self { url: Address::new(url), exchange: exchange.into(), properties, connected: Mutex::default() }
     }
 
     /// How to connect: a name for the connection, a way to authenticate.

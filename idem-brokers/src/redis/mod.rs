@@ -11,6 +11,7 @@ use ::redis::{AsyncConnectionConfig, Client, RedisError};
 pub use consume::{Entry, Reader};
 pub use publish::Streams;
 
+use crate::address::Address;
 use crate::delivery::Source;
 use crate::error::BrokerError;
 
@@ -39,7 +40,7 @@ const ANSWER: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone)]
 #[must_use = "give it to a `Consumer`"]
 pub struct Redis {
-    url: String,
+    url: Address,
     stream: String,
     group: String,
     claim_after: Duration,
@@ -50,7 +51,7 @@ impl Redis {
     /// A stream of the server at a `redis://` or `rediss://` address, and the group `idem`.
     pub fn stream(url: impl Into<String>, stream: impl Into<String>) -> Self {
         Self {
-            url: url.into(),
+            url: Address::new(url),
             stream: stream.into(),
             group: "idem".to_owned(),
             claim_after: Duration::from_secs(30),
@@ -91,11 +92,11 @@ impl Source for Redis {
 }
 
 /// A connection whose answers may take this long.
-async fn connect(url: &str, answer: Duration) -> Result<MultiplexedConnection, BrokerError> {
+async fn connect(url: &Address, answer: Duration) -> Result<MultiplexedConnection, BrokerError> {
     // rustls takes the process's own choice, where it made one.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let connect = failed("connect");
-    let client = Client::open(url).map_err(&connect)?;
+    let client = Client::open(url.expose()).map_err(&connect)?;
     let config = AsyncConnectionConfig::new().set_connection_timeout(Some(ANSWER)).set_response_timeout(Some(answer));
     client.get_multiplexed_async_connection_with_config(&config).await.map_err(&connect)
 }

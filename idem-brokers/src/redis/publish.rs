@@ -5,19 +5,20 @@ use idem_runtime::BoxFuture;
 use tokio::sync::Mutex;
 
 use super::{ANSWER, ID, PAYLOAD, connect, failed};
+use crate::address::Address;
 use crate::error::BrokerError;
 use crate::publish::{Message, Publisher};
 
 /// Adds messages to the streams of a server. Redis itself knows no second copies.
 pub struct Streams {
-    url: String,
+    url: Address,
     connection: Mutex<Option<MultiplexedConnection>>,
 }
 
 impl Streams {
     /// Those of the server at a `redis://` or `rediss://` address; it connects with the first message.
     pub fn at(url: impl Into<String>) -> Self {
-        Self { url: url.into(), connection: Mutex::default() }
+        Self { url: Address::new(url), connection: Mutex::default() }
     }
 
     async fn connection(&self) -> Result<MultiplexedConnection, BrokerError> {

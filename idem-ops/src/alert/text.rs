@@ -4,6 +4,7 @@ use idem_runtime::Timestamp;
 use url::Url;
 
 use super::notice::{Brief, Group, Notice, NoticeKind};
+use crate::shown::steers;
 
 /// Groups that are told of one by one.
 const GROUPS: usize = 20;
@@ -160,7 +161,7 @@ pub(crate) fn one_line(text: &str, most: usize) -> String {
             gap = length > 0;
             continue;
         }
-        let shown = if is_unseen(character) { char::REPLACEMENT_CHARACTER } else { character };
+        let shown = if steers(character) { char::REPLACEMENT_CHARACTER } else { character };
         if length + usize::from(gap) + 1 > most {
             // Room for the sign that something is missing.
             while length >= most {
@@ -179,13 +180,6 @@ pub(crate) fn one_line(text: &str, most: usize) -> String {
         length += 1;
     }
     line
-}
-
-/// Controls, and signs without a width that change how their neighbours look. Joiners stay: scripts need them.
-fn is_unseen(character: char) -> bool {
-    character.is_control()
-        || matches!(character, '\u{ad}' | '\u{61c}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 /// The group's kind of error, or that there is none.

@@ -1,5 +1,7 @@
 //! What was asked for: bodies and query parameters in which nothing unknown is passed over.
 
+use std::time::Duration;
+
 use axum::RequestExt;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Request};
@@ -16,14 +18,16 @@ use crate::service::{Acting, Service};
 
 /// The largest body, in bytes.
 pub(super) const LARGEST_BODY: usize = 1 << 20;
+/// How long it may take to arrive.
+const ARRIVAL: Duration = Duration::from_secs(30);
 
 /// A JSON body.
 pub(super) struct Json<T>(pub(super) T);
 
-impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
+impl<T: DeserializeOwned> FromRequest<Service> for Json<T> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+    async fn from_request(request: Request, service: &Service) -> Result<Self, Problem> {
         let kind = request.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
         let kind = kind.split(';').next().unwrap_or_default().trim();
         // A form of another site cannot send this without asking first.
@@ -31,14 +35,20 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
             let detail = "the body has to be JSON: send `Content-Type: application/json`";
             return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_json", detail));
         }
-        let body: Bytes = request.extract().await.map_err(|rejection: axum::extract::rejection::BytesRejection| {
-            match rejection.status() {
-                StatusCode::PAYLOAD_TOO_LARGE => {
-                    let detail = format!("the body is larger than {LARGEST_BODY} bytes");
-                    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail)
-                }
-                _ => Problem::invalid("the body did not come to its end"),
+        let clock = service.idem().clock();
+        let read: Result<Bytes, _> = tokio::select! {
+            read = request.extract() => read,
+            () = clock.sleep(ARRIVAL) => {
+                let detail = "the body did not come to its end in time";
+                return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "body_too_slow", detail));
             }
+        };
+        let body = read.map_err(|rejection: axum::extract::rejection::BytesRejection| match rejection.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => {
+                let detail = format!("the body is larger than {LARGEST_BODY} bytes");
+                Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail)
+            }
+            _ => Problem::invalid("the body did not come to its end"),
         })?;
         match from_json(&body) {
             Ok(value) => Ok(Self(value)),

@@ -7,13 +7,10 @@ mod asked;
 mod problem;
 mod routes;
 
-use std::net::{IpAddr, SocketAddr};
-
 use axum::Router;
-use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::StatusCode;
 use axum::http::header::{CACHE_CONTROL, HeaderValue, X_CONTENT_TYPE_OPTIONS};
-use axum::http::request::Parts;
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -22,7 +19,7 @@ use idem_runtime::Idem;
 pub use problem::Problem;
 pub(crate) use problem::of_service;
 
-use crate::auth::Auth;
+use crate::auth::{Auth, Refusal};
 use crate::service::Service;
 
 /// The dashboard of an Idem, to be nested in a service's own router or served alone.
@@ -30,20 +27,18 @@ use crate::service::Service;
 /// Where it is nested, `Monitor::dashboard` gets the prefix too, or the links in alerts lead to nothing; the first page that
 /// is asked for says in the log where the dashboard is.
 ///
-/// Nothing in it can be seen without `auth`, but `/healthz`. Serve it with
-/// `into_make_service_with_connect_info::<SocketAddr>()`, so that failed logins are counted by address, and behind TLS
-/// where it leaves the machine.
+/// Nothing in it can be seen without `auth`, but `/healthz`. Serve it with [`serve`](crate::serve), which unfinished
+/// requests cannot stop, and behind TLS where it leaves the machine.
 ///
 /// ```no_run
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// use std::net::SocketAddr;
 /// use idem_ops::{Auth, Secret};
 ///
 /// let idem = idem_runtime::Idem::open("./data")?;
 /// let dashboard = idem_ops::dashboard(&idem, Auth::token(Secret::from_env("IDEM_TOKEN")?));
 /// let listener = tokio::net::TcpListener::bind("127.0.0.1:8080").await?;
-/// axum::serve(listener, dashboard.into_make_service_with_connect_info::<SocketAddr>()).await?;
+/// idem_ops::serve(listener, dashboard).await;
 /// # Ok(()) }
 /// ```
 pub fn dashboard(idem: &Idem, auth: Auth) -> Router {
@@ -81,13 +76,18 @@ pub fn router(service: &Service, auth: Auth) -> Router {
 /// Lets in who may come in, and says who it is.
 async fn guard(State(auth): State<Auth>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
-    match auth.admit(&parts, address(&parts)) {
+    let address = auth.peer(&parts);
+    match auth.admit(&parts, address) {
         Ok(who) => {
             parts.extensions.insert(who);
             next.run(Request::from_parts(parts, body)).await
         }
         Err(refusal) => {
-            tracing::warn!(path = parts.uri.path(), address = ?address(&parts), %refusal, "a request was refused");
+            match refusal {
+                // Whoever sends so many would fill the log.
+                Refusal::TooMany { .. } => tracing::debug!(?address, %refusal, "a request was refused"),
+                _ => tracing::warn!(path = parts.uri.path(), ?address, %refusal, "a request was refused"),
+            }
             refusal.into_response()
         }
     }
@@ -100,11 +100,6 @@ async fn unkept(request: Request, next: Next) -> Response {
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
-}
-
-/// Where a request came from, if the server says.
-pub(crate) fn address(parts: &Parts) -> Option<IpAddr> {
-    parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(address)| address.ip())
 }
 
 async fn nowhere() -> Problem {

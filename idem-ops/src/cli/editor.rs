@@ -1,7 +1,6 @@
 //! A payload in a person's own editor.
 
-use std::fs;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::Path;
 use std::process::Command;
 
@@ -11,6 +10,10 @@ use tempfile::NamedTempFile;
 
 use super::problem::Problem;
 use super::{ask, out};
+use crate::files;
+
+/// More than any service takes.
+const LARGEST: u64 = 16 << 20;
 
 /// The payload from a file, or from the standard input for `-`.
 ///
@@ -18,10 +21,9 @@ use super::{ask, out};
 /// When it cannot be read or is no JSON.
 pub(crate) fn read(source: &Path) -> Result<Json, Problem> {
     let (name, text) = if source == Path::new("-") {
-        let mut text = String::new();
-        ("the standard input".to_owned(), io::stdin().read_to_string(&mut text).map(|_| text))
+        ("the standard input".to_owned(), files::whole(io::stdin(), LARGEST).and_then(files::text))
     } else {
-        (format!("`{}`", source.display()), fs::read_to_string(source))
+        (format!("`{}`", source.display()), files::read_text(source, LARGEST))
     };
     let text = text.map_err(|error| Problem::usage(format!("{name} cannot be read: {error}")))?;
     parse(&text).map_err(|error| Problem::usage(format!("{name} is not a payload ({error}): nothing was changed")))
@@ -40,7 +42,7 @@ pub(crate) fn edit(payload: &Json) -> Result<Option<Json>, Problem> {
     writeln!(file, "{payload:#}").and_then(|()| file.flush()).map_err(failed)?;
     loop {
         open(file.path())?;
-        let text = fs::read_to_string(file.path()).map_err(failed)?;
+        let text = files::read_text(file.path(), LARGEST).map_err(failed)?;
         match parse(&text) {
             Ok(edited) if edited == payload.compact() => return Ok(None),
             Ok(edited) => return Ok(Some(edited)),

@@ -1,15 +1,9 @@
 //! Keys, error texts and payloads come from anywhere: nothing of them may steer the terminal they are shown on.
 
-use std::fmt::Write as _;
-
 use idem_runtime::Json;
 use serde::Serialize;
 
-/// Whether a terminal would act on it, or show the text around it in another order.
-fn steers(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
+use crate::shown::{escape, steers};
 
 /// Whether any of it steers a terminal.
 pub(crate) fn steers_any(text: &str) -> bool {
@@ -57,8 +51,7 @@ pub(crate) fn json(value: &impl Serialize, pretty: bool) -> serde_json::Result<S
             // In a string it is escaped already.
             '\n' => text.push(c),
             c if steers(c) => {
-                // None of them is beyond U+FFFF, so one unit is all there is; writing to a string cannot fail.
-                let _ = write!(text, "\\u{:04x}", u32::from(c));
+                escape(c, &mut text);
             }
             c => text.push(c),
         }
@@ -70,11 +63,11 @@ pub(crate) fn json(value: &impl Serialize, pretty: bool) -> serde_json::Result<S
 mod tests {
     use super::*;
 
-    const HOSTILE: &str = "a\u{1b}]0;title\u{7}\u{9b}31m\u{202e}\r\nb\u{7f}";
+    const HOSTILE: &str = "a\u{1b}]0;title\u{7}\u{9b}31m\u{202e}\r\nb\u{7f}\u{e0041}";
 
     #[test]
     fn no_text_steers_a_terminal() {
-        assert_eq!(line(HOSTILE), "a\\u{1b}]0;title\\u{7}\\u{9b}31m\\u{202e}\\r\\nb\\u{7f}");
+        assert_eq!(line(HOSTILE), "a\\u{1b}]0;title\\u{7}\\u{9b}31m\\u{202e}\\r\\nb\\u{7f}\\u{e0041}");
         assert_eq!(lines("one\n\u{1b}[2Jtwo"), "one\n\\u{1b}[2Jtwo");
         assert_eq!(short("größer", 3), "grö…");
         assert_eq!(short("größe", 5), "größe");

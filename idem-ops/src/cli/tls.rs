@@ -1,12 +1,12 @@
 //! TLS as this command uses it: its file of authorities, and exit codes.
 
-use std::fs;
 use std::path::Path;
 
 use rustls::ClientConfig;
 use rustls::pki_types::CertificateDer;
 
 use super::problem::Problem;
+use crate::files;
 use crate::tls::{certificates, client};
 
 /// Trusts the system's authorities and those of a file.
@@ -19,7 +19,8 @@ pub(crate) fn config(needed: bool, ca_file: Option<&Path>) -> Result<ClientConfi
 }
 
 fn authorities(file: &Path) -> Result<Vec<CertificateDer<'static>>, Problem> {
-    let found = fs::read(file).map_err(|error| error.to_string()).and_then(|pem| certificates(&pem));
+    let found =
+        files::read(file, files::CERTIFICATES).map_err(|error| error.to_string()).and_then(|pem| certificates(&pem));
     found.map_err(|reason| {
         Problem::usage(format!(
             "`{}` cannot be used ({reason}): PEM with `BEGIN CERTIFICATE` is expected",

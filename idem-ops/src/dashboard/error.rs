@@ -8,6 +8,7 @@ use axum::http::header::RETRY_AFTER;
 use axum::response::{Html, IntoResponse, Response};
 use idem_runtime::Error;
 
+use super::page::drawn;
 use crate::api::of_service;
 use crate::auth::Refusal;
 use crate::service::ServiceError;
@@ -19,8 +20,12 @@ pub(super) enum PageError {
     NotSignedIn,
     #[error("nothing was changed: {0}")]
     Forged(&'static str),
-    #[error("the form is too large: a payload has at most 1 MiB")]
-    TooLarge,
+    #[error("the form is too large: it may have {0} bytes")]
+    TooLarge(usize),
+    #[error("the form has more than {0} fields: select less at once")]
+    TooManyFields(usize),
+    #[error("the form did not come to its end in time: send it again")]
+    Unfinished,
     #[error("{0}")]
     Bad(String),
     #[error("{0}")]
@@ -48,8 +53,9 @@ impl PageError {
         match self {
             Self::NotSignedIn => StatusCode::UNAUTHORIZED,
             Self::Forged(_) => StatusCode::FORBIDDEN,
-            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Bad(_) => StatusCode::BAD_REQUEST,
+            Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Unfinished => StatusCode::REQUEST_TIMEOUT,
+            Self::Bad(_) | Self::TooManyFields(_) => StatusCode::BAD_REQUEST,
             Self::Missing(_) => StatusCode::NOT_FOUND,
             Self::Refused(Refusal::TooMany { .. }) => StatusCode::TOO_MANY_REQUESTS,
             Self::Refused(_) => StatusCode::UNAUTHORIZED,
@@ -65,8 +71,8 @@ impl PageError {
             tracing::error!(error = %self, "a page of the dashboard cannot be shown");
         }
         let title = status.canonical_reason().unwrap_or("Error");
-        let html = ErrorPage { root, title, version: super::assets::version(), text: self.to_string() }.render();
-        let mut response = (status, Html(html.unwrap_or_else(|_| title.to_owned()))).into_response();
+        let html = drawn(&ErrorPage { root, title, version: super::assets::version(), text: self.to_string() });
+        let mut response = (status, html.unwrap_or_else(|_| Html(title.to_owned()))).into_response();
         if let Self::Refused(Refusal::TooMany { wait }) = self {
             response.headers_mut().insert(RETRY_AFTER, wait.as_secs().max(1).into());
         }

@@ -1,6 +1,8 @@
 //! Forms and queries: names with values, a name more than once where boxes are ticked.
 
-use axum::body::{Body, to_bytes};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{FromRequest, Request};
 use axum::http::request::Parts;
 use idem_runtime::DeadLetterId;
@@ -12,6 +14,10 @@ use super::visit::Visit;
 
 /// A payload of 1 MiB is at most three times as long in a form; the rest of the form is small.
 const LARGEST: usize = 3 * 1024 * 1024 + 64 * 1024;
+/// A selection has 1,000 letters.
+const FIELDS: usize = 1_100;
+/// How long a form may take to arrive.
+const ARRIVAL: Duration = Duration::from_secs(30);
 /// The name of the field that proves that a form came from this session's own page.
 pub(super) const CSRF: &str = "csrf";
 
@@ -20,12 +26,18 @@ pub(super) const CSRF: &str = "csrf";
 pub(super) struct Fields(Vec<(String, String)>);
 
 impl Fields {
-    fn parse(text: &[u8]) -> Self {
-        Self(form_urlencoded::parse(text).into_owned().collect())
+    /// The first so many; the rest costs nothing.
+    pub(super) fn parse(text: &[u8], most: usize) -> Self {
+        Self(
+            form_urlencoded::parse(text)
+                .take(most)
+                .map(|(name, value)| (name.into_owned(), value.into_owned()))
+                .collect(),
+        )
     }
 
     pub(super) fn of_query(parts: &Parts) -> Self {
-        Self::parse(parts.uri.query().unwrap_or_default().as_bytes())
+        Self::parse(parts.uri.query().unwrap_or_default().as_bytes(), FIELDS)
     }
 
     /// What stands in a field, without spaces around it; nothing where it is empty.
@@ -60,10 +72,14 @@ pub(super) fn letter_id(text: &str) -> Result<DeadLetterId, PageError> {
     text.parse().map_err(|_| PageError::missing(format!("“{text}” is no letter's id")))
 }
 
-/// The body of a form, at most as large as forms are.
-pub(super) async fn body(body: Body) -> Result<Fields, PageError> {
-    let bytes = to_bytes(body, LARGEST).await.map_err(|_| PageError::TooLarge)?;
-    Ok(Fields::parse(&bytes))
+/// The body of a form of at most so many bytes, which have to come in time.
+pub(super) async fn read(body: Body, most: usize, dashboard: &Dashboard) -> Result<Bytes, PageError> {
+    let clock = dashboard.service.idem().clock();
+    tokio::select! {
+        // Of a connection that broke off nobody is told.
+        read = to_bytes(body, most) => read.map_err(|_| PageError::TooLarge(most)),
+        () = clock.sleep(ARRIVAL) => Err(PageError::Unfinished),
+    }
 }
 
 /// A form whose CSRF token is this session's: no handler of a change gets its fields in another way.
@@ -75,9 +91,13 @@ pub(super) struct Signed {
 impl FromRequest<Dashboard> for Signed {
     type Rejection = PageError;
 
-    async fn from_request(request: Request, _: &Dashboard) -> Result<Self, PageError> {
+    async fn from_request(request: Request, dashboard: &Dashboard) -> Result<Self, PageError> {
         let visit = request.extensions().get::<Visit>().cloned().ok_or(PageError::NotSignedIn)?;
-        let fields = body(request.into_body()).await?;
+        let bytes = read(request.into_body(), LARGEST, dashboard).await?;
+        let fields = Fields::parse(&bytes, FIELDS + 1);
+        if fields.0.len() > FIELDS {
+            return Err(PageError::TooManyFields(FIELDS));
+        }
         if !visit.session.csrf.is(fields.raw(CSRF).unwrap_or_default()) {
             return Err(PageError::Forged("the form is not from this session's own page"));
         }
@@ -91,7 +111,7 @@ mod tests {
 
     #[test]
     fn fields_are_read_as_browsers_send_them() {
-        let fields = Fields::parse(b"key=+A%2F1+&why=&id=x&handler=a%26b");
+        let fields = Fields::parse(b"key=+A%2F1+&why=&id=x&handler=a%26b", 4);
         assert_eq!(fields.get("key"), Some("A/1"));
         assert_eq!(fields.raw("key"), Some(" A/1 "));
         assert_eq!(fields.get("why"), None);

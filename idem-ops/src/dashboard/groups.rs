@@ -7,7 +7,7 @@ use idem_runtime::LetterState;
 
 use super::Dashboard;
 use super::forms::Fields;
-use super::page::{Answer, Page, Tab, show as draw};
+use super::page::{Answer, Page, Tab, filters, show as draw};
 use super::visit::Visit;
 use crate::service::{Group, GroupPage, GroupQuery, LetterPage, LetterQuery};
 

@@ -9,7 +9,7 @@ use idem_runtime::{AttemptOutcome, DeadLetter, Deed, LetterState, PastAttempt, R
 use super::Dashboard;
 use super::error::PageError;
 use super::forms::{Fields, letter_id};
-use super::page::{Answer, Page, Tab, show as draw};
+use super::page::{Answer, Page, Tab, filters, show as draw};
 use super::plot::Unit;
 use super::visit::Visit;
 use crate::service::LetterView;

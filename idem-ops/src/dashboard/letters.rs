@@ -9,7 +9,7 @@ use idem_runtime::LetterState;
 
 use super::Dashboard;
 use super::forms::{Fields, letter_id};
-use super::page::{Answer, Page, Tab, show as draw};
+use super::page::{Answer, Page, Tab, filters, show as draw};
 use super::visit::Visit;
 use crate::service::{GroupQuery, LetterPage, LetterQuery, StateFilter};
 

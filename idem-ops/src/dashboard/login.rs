@@ -1,27 +1,32 @@
 //! In with the token, and out again.
 
+use std::net::IpAddr;
 use std::time::Instant;
 
 use askama::Template;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
-use axum::http::header::{HeaderValue, SET_COOKIE};
+use axum::http::header::{CONTENT_LENGTH, HeaderValue, SET_COOKIE};
 use axum::http::request::Parts;
-use axum::response::{Html, IntoResponse, Response};
+use axum::response::{IntoResponse, Response};
 
 use super::error::PageError;
-use super::forms::{Fields, Signed, body};
-use super::page::{Answer, redirect};
+use super::forms::{Fields, Signed, read};
+use super::page::{Answer, drawn, filters, redirect};
 use super::visit::{ELSEWHERE, cookie, is_loopback, is_same_origin, set_cookie, unset_cookie};
 use super::{Dashboard, assets};
 use crate::Secret;
-use crate::api::address;
 use crate::auth::Refusal;
+use crate::shown::steers;
 
 /// The login page is in the dashboard's root.
 const ROOT: &str = "./";
 /// More of a name is no name.
 const LONGEST_NAME: usize = 100;
+/// A token, a name, and where to go: all that anybody may send without being signed in.
+const LARGEST: usize = 8 << 10;
+/// More than the form has.
+const FIELDS: usize = 8;
 
 #[derive(Template)]
 #[template(path = "dashboard/login.html")]
@@ -52,20 +57,23 @@ pub(super) async fn enter(State(dashboard): State<Dashboard>, request: Request) 
     if !is_same_origin(&parts) {
         return Err(ELSEWHERE);
     }
-    let fields = body(form).await?;
+    let address = dashboard.auth.peer(&parts);
+    may_be_read(&dashboard, &parts, address)?;
+    let fields = Fields::parse(&read(form, LARGEST, &dashboard).await?, FIELDS);
     let to = fields.get("to").unwrap_or("overview");
     let name = fields.get("who").unwrap_or_default();
-    if name.chars().count() > LONGEST_NAME || name.chars().any(char::is_control) {
-        return page(StatusCode::UNPROCESSABLE_ENTITY, to, "", Some("That is no name: it is too long."));
+    if name.chars().count() > LONGEST_NAME || name.chars().any(steers) {
+        let problem = "That is no name: it is too long, or has signs that nobody sees.";
+        return page(StatusCode::UNPROCESSABLE_ENTITY, to, "", Some(problem));
     }
     let token = Secret::new(fields.get("token").unwrap_or_default());
-    let who = match dashboard.auth.sign_in(&token, address(&parts)) {
+    let who = match dashboard.auth.sign_in(&token, address) {
         // Beside the name that anybody can type stands whose token it was.
         Ok(holder) if name.is_empty() => holder.to_string(),
         Ok(holder) => format!("{name} ({holder})"),
         Err(Refusal::TooMany { wait }) => return Err(PageError::Refused(Refusal::TooMany { wait })),
         Err(refusal) => {
-            tracing::warn!(address = ?address(&parts), %refusal, "somebody could not sign in to the dashboard");
+            tracing::warn!(?address, %refusal, "somebody could not sign in to the dashboard");
             return page(StatusCode::UNAUTHORIZED, to, name, Some("That is not the token."));
         }
     };
@@ -80,6 +88,20 @@ pub(super) async fn enter(State(dashboard): State<Dashboard>, request: Request) 
     Ok(response)
 }
 
+/// Nothing of a form is read that cannot be a login. Of an address that has guessed too often only one that says how short it
+/// is: a right token comes in all the same.
+fn may_be_read(dashboard: &Dashboard, parts: &Parts, address: Option<IpAddr>) -> Result<(), PageError> {
+    if dashboard.auth.checks() {
+        return Err(PageError::Refused(Refusal::Wrong));
+    }
+    let length = parts.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    match length {
+        Some(length) if length <= LARGEST => Ok(()),
+        Some(_) => Err(PageError::TooLarge(LARGEST)),
+        None => dashboard.auth.has_to_wait(address).map_or(Ok(()), |refusal| Err(PageError::Refused(refusal))),
+    }
+}
+
 pub(super) async fn leave(State(dashboard): State<Dashboard>, signed: Signed) -> Response {
     dashboard.sessions.end(&signed.visit.session);
     let mut response = redirect(&signed.visit.root, "login");
@@ -90,6 +112,5 @@ pub(super) async fn leave(State(dashboard): State<Dashboard>, signed: Signed) ->
 }
 
 fn page(status: StatusCode, to: &str, who: &str, problem: Option<&str>) -> Answer {
-    let html = Login { root: ROOT, version: assets::version(), to, who, problem }.render()?;
-    Ok((status, Html(html)).into_response())
+    Ok((status, drawn(&Login { root: ROOT, version: assets::version(), to, who, problem })?).into_response())
 }

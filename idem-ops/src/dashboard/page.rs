@@ -9,6 +9,7 @@ use super::error::PageError;
 use super::session::Flash;
 use super::visit::Visit;
 use super::{Dashboard, assets};
+use crate::shown;
 
 /// What a handler of a page answers.
 pub(super) type Answer = Result<Response, PageError>;
@@ -63,7 +64,46 @@ impl Page {
 
 /// A drawn page.
 pub(super) fn show(page: &impl Template) -> Answer {
-    Ok(Html(page.render()?).into_response())
+    Ok(drawn(page)?.into_response())
+}
+
+/// A page's HTML, in which nothing turns the direction of the text around.
+pub(super) fn drawn(page: &impl Template) -> Result<Html<String>, askama::Error> {
+    page.render().map(|html| Html(shown::page(html)))
+}
+
+/// What pages write in a way of their own.
+pub(super) mod filters {
+    use std::fmt::Display;
+
+    use askama::Values;
+    use askama::filters::{Html, Safe, escape};
+
+    use crate::shown::{self, steers};
+
+    /// JSON that says the same, and shows what nobody sees.
+    #[askama::filter_fn]
+    pub(crate) fn spelt<T: Display>(json: T, _: &dyn Values) -> askama::Result<String> {
+        Ok(shown::json(&json.to_string()))
+    }
+
+    /// A form's value that has to come back as it is: what nobody sees is written as references.
+    #[askama::filter_fn]
+    pub(crate) fn exact<T: Display>(value: T, _: &dyn Values) -> askama::Result<Safe<String>> {
+        let escaped = match escape(value, Html) {
+            Ok(Safe(escaped)) => escaped.to_string(),
+            Err(never) => match never {},
+        };
+        let mut exact = String::with_capacity(escaped.len());
+        for character in escaped.chars() {
+            if steers(character) {
+                exact.push_str(&format!("&#{};", u32::from(character)));
+            } else {
+                exact.push(character);
+            }
+        }
+        Ok(Safe(exact))
+    }
 }
 
 /// Leads to another page of the dashboard.

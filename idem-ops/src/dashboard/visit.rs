@@ -17,7 +17,6 @@ use super::error::PageError;
 use super::forms::Fields;
 use super::page::{redirect, root};
 use super::session::{AT_MOST, Session, Token};
-use crate::api::address;
 use crate::loopback;
 
 const COOKIE_NAME: &str = "idem_session";
@@ -51,7 +50,7 @@ pub(super) async fn door(State(dashboard): State<Dashboard>, request: Request, n
     let (session, new) = match (known, dashboard.auth.checks()) {
         (Some(session), false) => (session, None),
         // Whoever the check names now is who acts, whatever the session was begun for.
-        (known, true) => match dashboard.auth.admit(&parts, address(&parts)) {
+        (known, true) => match dashboard.auth.admit(&parts, dashboard.auth.peer(&parts)) {
             Ok(who) => match known.filter(|session| session.who == who.name()) {
                 Some(session) => (session, None),
                 None => match dashboard.sessions.begin(who.name(), Instant::now()) {
@@ -125,7 +124,8 @@ pub(super) fn is_same_origin(parts: &Parts) -> bool {
 
 /// Whether nobody else can hear the connection, so that a cookie may go without TLS.
 pub(super) fn is_loopback(parts: &Parts) -> bool {
-    let through_tls = parts.headers.get("x-forwarded-proto").is_some_and(|scheme| scheme == "https");
+    let scheme = parts.headers.get("x-forwarded-proto").and_then(|scheme| scheme.to_str().ok()?.split(',').next());
+    let through_tls = scheme.is_some_and(|scheme| scheme.trim().eq_ignore_ascii_case("https"));
     let Some(host) = host(parts).and_then(|host| Url::parse(&format!("http://{host}")).ok()) else { return false };
     // Browsers take every name below `localhost` for this machine.
     let below = |host: &url::Host<&str>| matches!(host, url::Host::Domain(name) if name.ends_with(".localhost"));
@@ -177,7 +177,10 @@ mod tests {
         for host in ["ops.example", "10.0.0.1:80", "localhost.evil.example", ""] {
             assert!(!loopback(&[("host", host)]), "{host}");
         }
-        assert!(!loopback(&[("host", "localhost"), ("x-forwarded-proto", "https")]), "a proxy speaks TLS");
+        for scheme in ["https", "HTTPS", "Https", "https, http"] {
+            assert!(!loopback(&[("host", "localhost"), ("x-forwarded-proto", scheme)]), "a proxy speaks TLS: {scheme}");
+        }
+        assert!(loopback(&[("host", "localhost"), ("x-forwarded-proto", "http")]));
     }
 
     #[test]

@@ -10,8 +10,8 @@ use super::journal::Draft;
 use super::letters::{LetterView, Redriven, RunOutcome};
 use super::{Inner, Service};
 
-/// The longest reason, in bytes.
-const LONGEST_WHY: usize = 4096;
+/// The longest reason, in bytes: it stands in the letter, in the audit log, and in each turn of a bulk act.
+const LONGEST_WHY: usize = 1024;
 
 /// A person who changes something. Two changes of one letter never overlap, and each change is in the audit log before
 /// it happens.
@@ -26,7 +26,7 @@ impl Acting {
     ///
     /// # Errors
     /// There is no such letter, it is closed, it cannot be run ([`ServiceError::CannotRun`]), `why` is empty or over
-    /// 4 KiB, or the ledger refuses.
+    /// 1 KiB, or the ledger refuses.
     pub async fn redrive(&self, id: &DeadLetterId, run: bool, why: &str) -> Result<Redriven, ServiceError> {
         self.redrive_as(id, if run { How::Run } else { How::Rearm }, why).await
     }
@@ -46,7 +46,7 @@ impl Acting {
     ///
     /// # Errors
     /// There is no such letter, it is closed, it cannot be published ([`ServiceError::CannotPublish`]), the publisher
-    /// failed ([`Error::NotPublished`]), `why` is empty or over 4 KiB, or the ledger refuses.
+    /// failed ([`Error::NotPublished`]), `why` is empty or over 1 KiB, or the ledger refuses.
     pub async fn republish(&self, id: &DeadLetterId, why: &str) -> Result<Redriven, ServiceError> {
         self.redrive_as(id, How::Publish, why).await
     }
@@ -81,7 +81,7 @@ impl Acting {
     ///
     /// # Errors
     /// There is no such letter, it is closed, the payload is no JSON object (or text, where no handler could take the
-    /// message) or is nested deeper than [`Json::DEEPEST`], `why` is empty or over 4 KiB, or the ledger refuses.
+    /// message) or is nested deeper than [`Json::DEEPEST`], `why` is empty or over 1 KiB, or the ledger refuses.
     pub async fn edit(&self, id: &DeadLetterId, payload: Json, why: &str) -> Result<LetterView, ServiceError> {
         // What no handler could take may be any text.
         if !payload.is_string() || !self.service.inner.known(id).await?.is_buried() {
@@ -94,7 +94,7 @@ impl Acting {
     /// Closes a letter without another run.
     ///
     /// # Errors
-    /// There is no such letter, it is closed, `why` is empty or over 4 KiB, or the ledger refuses.
+    /// There is no such letter, it is closed, `why` is empty or over 1 KiB, or the ledger refuses.
     pub async fn discard(&self, id: &DeadLetterId, why: &str) -> Result<LetterView, ServiceError> {
         let letters = self.service.inner.idem.dead_letters().by(&self.who);
         self.change(id, Deed::Discard, why, async { letters.discard(id, why).await }).await
@@ -103,7 +103,7 @@ impl Acting {
     /// Undoes a discard.
     ///
     /// # Errors
-    /// There is no such letter, it is not discarded, its key is forgotten by now, `why` is empty or over 4 KiB, or the
+    /// There is no such letter, it is not discarded, its key is forgotten by now, `why` is empty or over 1 KiB, or the
     /// ledger refuses.
     pub async fn restore(&self, id: &DeadLetterId, why: &str) -> Result<LetterView, ServiceError> {
         let letters = self.service.inner.idem.dead_letters().by(&self.who);
@@ -113,7 +113,7 @@ impl Acting {
     /// Begins to do one thing to many letters, which goes on in the background, and after a restart.
     ///
     /// # Errors
-    /// The selection or the rate makes no sense, `why` is empty or over 4 KiB, or the ledger refuses.
+    /// The selection or the rate makes no sense, `why` is empty or over 1 KiB, or the ledger refuses.
     pub async fn start_bulk(&self, asked: NewBulk) -> Result<Bulk, ServiceError> {
         reason(&asked.why)?;
         self.service.inner.start_bulk(&self.who, asked).await

@@ -44,6 +44,30 @@ fn says(error: &AlertError, retry: Retry, parts: &[&str]) {
     }
 }
 
+/// Proxies and frameworks echo an address in a spelling of their own.
+#[tokio::test]
+async fn an_address_that_is_echoed_in_another_spelling_is_not_shown() {
+    let token = "q+/tok&en=0123456789";
+    let encoded: String = url::form_urlencoded::byte_serialize(token.as_bytes()).collect();
+    let html = "q&#43;&#x2F;tok&amp;en=0123456789";
+    let json = "q\\u002b\\/tok\\u0026en=0123456789";
+    let lower = encoded.to_lowercase();
+    let twice: String = url::form_urlencoded::byte_serialize(encoded.as_bytes()).collect();
+    for echoed in [token, &encoded, &lower, &twice, html, json] {
+        for status in [404, 500] {
+            let server = HttpServer::start(Answer::Status(status, None, format!("no hook at /{echoed}"))).await;
+            for url in [server.url(&format!("/hook?access_token={encoded}")), server.url(&format!("/{encoded}"))] {
+                let error = json_hook(url).send(&card_declined()).await.unwrap_err();
+                assert!(!format!("{error} {error:?}").contains("0123456789"), "{echoed}: {error}");
+            }
+        }
+    }
+}
+
+fn json_hook(url: String) -> Webhook {
+    json(url).build().unwrap()
+}
+
 #[tokio::test]
 async fn a_receiver_can_check_who_sent_it() {
     let mut server = HttpServer::start(Answer::Status(204, None, String::new())).await;

@@ -14,4 +14,5 @@ mod discards;
 mod many;
 mod publish;
 mod reads;
+mod served;
 mod spoilt;

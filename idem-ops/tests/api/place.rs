@@ -116,8 +116,7 @@ impl Place {
         let router = idem_ops::dashboard(&idem, auth);
         let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let service = router.into_make_service_with_connect_info::<SocketAddr>();
-        let serving = tokio::spawn(async move { axum::serve(listener, service).await.unwrap() });
+        let serving = tokio::spawn(idem_ops::serve(listener, router).into_future());
         // Whoever else installed it installed the same.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder().no_proxy().timeout(DEADLINE).build().unwrap();

@@ -182,6 +182,36 @@ async fn what_is_no_ledger_is_found() {
     assert_eq!(checkup["healthy"], false, "{checkup:#}");
 }
 
+/// Somebody else may have prepared the folder: nothing is written through a link of theirs, and nothing waits for their FIFO.
+#[tokio::test]
+async fn what_stands_in_place_of_a_file_is_named_by_all_commands() {
+    for name in ["sled/db", "lock", "witness"] {
+        for fifo in [false, true] {
+            let (data, ids) = folder(1).await;
+            let (place, elsewhere) = (data.path().join(name), data.path().join("elsewhere"));
+            fs::rename(&place, &elsewhere).unwrap();
+            let before = fs::read(&elsewhere).unwrap();
+            if fifo {
+                assert!(Command::new("mkfifo").arg(&place).status().unwrap().success());
+            } else {
+                std::os::unix::fs::symlink(&elsewhere, &place).unwrap();
+            }
+            let checkup = doctor(data.path(), 1).await;
+            let what = finding(&checkup, "odd_file")["what"].as_str().unwrap().to_owned();
+            assert!(what.contains(place.to_str().unwrap()), "{what}");
+            assert!(what.contains(if fifo { "a FIFO" } else { "a symbolic link" }), "{what}");
+            for words in [&["dlq", "list"][..], &["stats"], &["dlq", "show", &ids[0].to_string()]] {
+                let said = At::folder(data.path()).idem(words).await.ended(1);
+                assert!(said.err.contains(place.to_str().unwrap()), "{said:?}");
+            }
+            let copy = data.path().join("copy");
+            At::folder(data.path()).idem(&["copy", copy.to_str().unwrap()]).await.ended(1);
+            assert!(!copy.exists());
+            assert_eq!(fs::read(&elsewhere).unwrap(), before, "{name}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_folder_of_somebody_else_is_not_touched_by_root() {
     if !rustix::process::geteuid().is_root() {

@@ -60,8 +60,7 @@ impl Served {
     async fn at_router(data: tempfile::TempDir, idem: Idem, ids: Vec<DeadLetterId>, router: Router) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let app = router.into_make_service_with_connect_info::<SocketAddr>();
-        let serving = tokio::spawn(async move { axum::serve(listener, app).await }).abort_handle();
+        let serving = tokio::spawn(idem_ops::serve(listener, router).into_future()).abort_handle();
         Self { idem, ids, address, serving, data }
     }
 

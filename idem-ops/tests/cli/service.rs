@@ -4,6 +4,7 @@ use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
 
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::common::http::{Answer, HttpServer};
 use crate::common::tls::identity;
@@ -21,6 +22,66 @@ async fn a_letter_is_run_and_its_failure_is_told() {
     assert!(said.out.contains(open.as_str().unwrap()), "its new letter: {said:?}");
     let said = at.idem(&["dlq", "redrive", open.as_str().unwrap(), "--yes", "--why", "hope", "--json"]).await.ended(1);
     assert_eq!(said.json()["ran"]["failed"]["error"], "out of stock");
+}
+
+/// What answers may be anything: it ends within the time, or where it is too large.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_without_an_end_has_one() {
+    for (headers, piece, said) in [
+        ("content-type: application/json\r\n\r\n", vec![b' '; 1 << 20], "more than 64 MiB"),
+        ("content-type: application/json\r\n", b"x-more: more\r\n".to_vec(), "cannot be reached"),
+        ("content-length: 9000000000000000000\r\n\r\n", vec![b'a'; 1 << 20], "more than 64 MiB"),
+    ] {
+        let url = endless(headers, piece).await;
+        for words in [&["stats"][..], &["dlq", "list"], &["doctor"]] {
+            let told = At::Service(url.clone()).idem(words).await;
+            assert_ne!(told.code, 0, "{told:?}");
+            assert!(
+                format!("{}{}", told.out, told.err).replace(['\n', '│'], " ").contains(said) || words == ["doctor"],
+                "{told:?}"
+            );
+        }
+    }
+    let url = slow().await;
+    let told = At::Service(url).idem(&["stats", "--timeout", "1"]).await.ended(3);
+    assert!(told.err.contains("no answer within 1 s"), "{told:?}");
+}
+
+/// A service that answers with this, and then with the same piece for ever.
+async fn endless(headers: &'static str, piece: Vec<u8>) -> String {
+    answering(move |mut stream| {
+        let piece = piece.clone();
+        async move {
+            let _ = stream.write_all(format!("HTTP/1.1 200 OK\r\n{headers}").as_bytes()).await;
+            while stream.write_all(&piece).await.is_ok() {}
+        }
+    })
+    .await
+}
+
+/// A service whose answers never come to their end.
+async fn slow() -> String {
+    answering(|mut stream| async move {
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{").await;
+        std::future::pending().await
+    })
+    .await
+}
+
+async fn answering<F: Future<Output = ()> + Send + 'static>(
+    answer: impl Fn(tokio::net::TcpStream) -> F + Send + 'static,
+) -> String {
+    let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            // A client takes an answer for none before it has asked.
+            if stream.read(&mut [0; 4096]).await.is_ok() {
+                tokio::spawn(answer(stream));
+            }
+        }
+    });
+    format!("http://{address}/ops")
 }
 
 #[tokio::test(flavor = "multi_thread")]

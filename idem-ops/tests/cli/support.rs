@@ -98,6 +98,14 @@ pub(crate) fn command() -> Command {
     command
 }
 
+/// The command by a line of bash's, which has its path as `$0`.
+pub(crate) fn shell(line: &str) -> Command {
+    let mut shell = Command::new("bash");
+    shell.args(["-c", line, env!("CARGO_BIN_EXE_idem")]).kill_on_drop(true);
+    shell.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    shell
+}
+
 pub(crate) async fn ended(command: &mut Command) -> Said {
     let output = within(command.output()).await.unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();

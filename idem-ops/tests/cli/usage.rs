@@ -70,6 +70,34 @@ async fn what_cannot_be_used_ends_with_two_and_says_why() {
     assert_eq!(At::folder(data.as_ref()).json(&["dlq", "list"]).await["total"], 1, "none of it did anything");
 }
 
+/// Files that people name end, or are refused; a pipe is one, as shells make it of a command's output.
+#[tokio::test]
+async fn what_is_named_is_read_to_an_end() {
+    let (data, ids) = folder(1).await;
+    let (data, id) = (data.path().to_str().unwrap(), ids[0].to_string());
+    let cases: &[&[&str]] = &[
+        &["--url", "http://127.0.0.1:1", "--token-file", "/dev/zero", "dlq", "list"],
+        &["--url", "https://127.0.0.1:1", "--ca-file", "/dev/zero", "dlq", "list"],
+        &["--data", data, "dlq", "edit", &id, "--payload", "/dev/zero", "--why", "x"],
+        &["--data", data, "watch", "--config", "/dev/zero"],
+    ];
+    for words in cases {
+        let mut command = command();
+        command.env("IDEM_TOKEN", "a token").args(*words);
+        let said = ended(&mut command).await.ended(2);
+        assert!(said.err.contains("/dev/zero"), "{words:?}: {said:?}");
+    }
+    let endless = std::fs::File::open("/dev/zero").unwrap();
+    let mut command = command();
+    command.args(["--data", data, "dlq", "edit", &id, "--payload", "-", "--why", "x"]).stdin(endless);
+    assert!(ended(&mut command).await.ended(2).err.contains("more than"), "the standard input");
+
+    let served = crate::served::Served::start(1).await;
+    let script = format!("exec \"$0\" --url {} --token-file <(echo '{}') stats", served.url(), crate::support::TOKEN);
+    let mut command = crate::support::shell(&script);
+    ended(&mut command).await.well();
+}
+
 #[tokio::test]
 async fn a_folder_is_never_made() {
     let place = tempfile::tempdir().unwrap();

@@ -44,6 +44,23 @@ async fn letter(runs: bool) -> (Dashboard, String, String) {
     (dashboard, format!("/letters/{}", letters[0].id), cookie)
 }
 
+/// A letter with this key, which is in its payload and its error too.
+pub(crate) async fn with_key(idem: &idem_runtime::Idem, key: &str) -> idem_runtime::DeadLetterId {
+    #[derive(Debug, thiserror::Error)]
+    enum Echo {
+        #[error("no place for {0}")]
+        Refused(String),
+        #[error(transparent)]
+        Idem(#[from] Error),
+    }
+    #[idempotent(name = "echo", key = "key", retries = 0)]
+    async fn echo(key: String) -> Result<(), Echo> {
+        Err(Echo::Refused(key))
+    }
+    assert!(idem.scope(echo(key.to_owned())).await.is_err());
+    idem.dead_letters().list(&Filter::default()).await.unwrap()[0].id
+}
+
 fn form(page: &str, payload: &str, then: &str) -> String {
     let (csrf, mut form) = (csrf(page), Serializer::new(String::new()));
     form.extend_pairs([("csrf", csrf.as_str()), ("payload", payload), ("why", "they told us"), ("then", then)]).finish()

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper that cannot go on fails its test")]
 
+mod bodies;
 #[path = "../common/mod.rs"]
 mod common;
 mod letter;
@@ -163,14 +164,74 @@ async fn an_oversized_form_is_refused() {
 }
 
 #[tokio::test]
-async fn who_guesses_has_to_wait() {
+async fn who_guesses_has_to_wait_and_who_knows_never_has() {
     let dashboard = Dashboard::new();
     for _ in 0..10 {
         assert_eq!(dashboard.post("/login", "", "token=wrong").await.status(), StatusCode::UNAUTHORIZED);
     }
-    let response = dashboard.post("/login", "", "token=right").await;
+    let guess = async || {
+        let request = Request::post("/login").header("host", "ops.example").header("origin", "https://ops.example");
+        dashboard.send(request.header("content-length", 11).body("token=wrong".into()).unwrap()).await
+    };
+    let response = guess().await;
     assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
     assert!(response.headers().contains_key("retry-after"));
+    // Somebody behind the same address, with a browser that says how long its form is.
+    let request = Request::post("/login").header("host", "ops.example").header("origin", "https://ops.example");
+    let request = request.header("content-length", 11).body("token=right".into()).unwrap();
+    assert_eq!(dashboard.send(request).await.status(), StatusCode::SEE_OTHER);
+    assert_eq!(guess().await.status(), StatusCode::TOO_MANY_REQUESTS, "that is no way around");
+}
+
+#[tokio::test]
+async fn a_name_has_no_signs_that_nobody_sees() {
+    let dashboard = Dashboard::new();
+    for sign in ["%E2%80%AE", "%E2%81%A6", "%E2%80%8F", "%D8%9C", "%0A", "%EF%BB%BF"] {
+        let response = dashboard.post("/login", "", format!("token=right&who=ann{sign}nna")).await;
+        assert_eq!(response.status(), StatusCode::UNPROCESSABLE_ENTITY, "{sign}");
+    }
+}
+
+/// Directions of the text, in each place that others fill: keys, errors, reasons, payloads, and names in the audit log, which a
+/// check of the service's own takes from anywhere.
+#[tokio::test]
+async fn no_page_is_turned_around_and_forms_send_back_what_was_there() {
+    const TURNED: &str = "A\u{202e}1\u{2066}\u{200f}\u{61c}";
+    let dashboard = Dashboard::with(Auth::check(|_| Some(Who::new(format!("ann{TURNED}")))));
+    let id = letter::with_key(&dashboard.idem, TURNED).await;
+    let overview = dashboard.get("/overview", "").await;
+    let cookie = cookie(overview.headers());
+    let token = csrf(&text(dashboard.get("/letters", &cookie).await).await);
+    let why: String = url::form_urlencoded::byte_serialize(TURNED.as_bytes()).collect();
+    let form = format!("csrf={token}&why={why}");
+    let response = dashboard.post(&format!("/letters/{id}/discard"), &cookie, form.clone()).await;
+    assert_eq!(response.status(), StatusCode::SEE_OTHER);
+    assert_eq!(dashboard.post(&format!("/letters/{id}/restore"), &cookie, form).await.status(), StatusCode::SEE_OTHER);
+    let key = why;
+    for path in [
+        "/overview".to_owned(),
+        "/letters".to_owned(),
+        format!("/letters?key={key}"),
+        format!("/letters/{id}"),
+        "/groups".to_owned(),
+        "/audit".to_owned(),
+        format!("/story?key={key}"),
+        format!("/login?to={key}"),
+        format!("/letters/{key}"),
+    ] {
+        let page = text(dashboard.get(&path, &cookie).await).await;
+        let turning = |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{61c}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        assert!(!page.contains(turning), "{path}: {page}");
+    }
+    let audit = text(dashboard.get("/audit", &cookie).await).await;
+    assert!(audit.contains("annA\u{fffd}1"), "{audit}");
+    let letters = text(dashboard.get(&format!("/letters?key={key}"), &cookie).await).await;
+    assert!(
+        letters.contains("name=\"key\" value=\"A&#8238;1&#8294;&#8207;&#1564;\""),
+        "the search can be sent again: {letters}"
+    );
+    let page = text(dashboard.get(&format!("/letters/{id}"), &cookie).await).await;
+    assert!(page.contains("A\\u202e1\\u2066\\u200f\\u061c"), "a payload says the same: {page}");
 }
 
 #[tokio::test]

@@ -75,6 +75,19 @@ pub enum LedgerError {
         detail: String,
     },
 
+    /// In place of one of the ledger's files stands something else: nothing of it was read or written.
+    #[error(
+        "`{}` is {found}, and a ledger has its own files there: nothing was read or written; put the file itself there, or \
+         restore the folder from a copy",
+        file.display()
+    )]
+    OddFile {
+        /// Where it stands.
+        file: PathBuf,
+        /// What it is: a symbolic link, a FIFO, ….
+        found: &'static str,
+    },
+
     /// The storage engine panicked, or the system refused it a write or a sync for another reason than a full disk: what
     /// is read back proves nothing, and nothing is answered until the process starts again.
     #[error("the storage engine under `{}` failed ({detail}): start the process again", path.display())]
@@ -162,6 +175,9 @@ impl LedgerError {
 
     /// Sorts an error of the system by what a person can do about it.
     pub(crate) fn of_io(path: &Path, error: &io::Error) -> Self {
+        if let Some(told) = error.get_ref().and_then(|cause| cause.downcast_ref::<Self>()) {
+            return told.clone();
+        }
         let path = path.to_owned();
         let unwrapped = in_debug_text(error);
         let error = unwrapped.as_ref().unwrap_or(error);

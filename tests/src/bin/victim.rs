@@ -247,6 +247,11 @@ async fn main() {
         }
         "fill" => fill().await,
         "copy" => copy(&idem, Path::new(&rest[0])).await,
+        "copied" => {
+            tell(1, once(1).await);
+            idem.copy_to(Path::new(&rest[0])).await.expect("a copy");
+            idem.close().await.expect("it closes");
+        }
         "threadless" => threadless(&idem).await,
         "rounds" => {
             rounds(rest[0].parse().expect("a number"), rest[1].parse().expect("a number")).await;

@@ -276,7 +276,7 @@ async fn nothing_that_may_be_lost_is_shown_while_the_disk_is_full() {
             soon(idem.record(&RecordId { handler: "refused.sends".into(), key: "2".into() })).await.unwrap_err(),
             soon(idem.dead_letters().list(&Filter::default())).await.unwrap_err(),
         ] {
-            assert!(matches!(&error, Error::Ledger { problem: LedgerError::Io { .. }, .. }), "{place}: {error}");
+            assert!(matches!(&error, Error::Ledger { problem: LedgerError::OddFile { .. }, .. }), "{place}: {error}");
         }
         assert_eq!(soon(idem.scope(sends(1, &idem))).await.unwrap(), 1, "{place}: what is durable is replayed");
         fail::remove(place);

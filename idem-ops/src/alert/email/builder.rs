@@ -1,6 +1,5 @@
 //! How to reach a mail server, checked when it is built.
 
-use std::fs;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,6 +15,7 @@ use url::{Host, Url};
 use super::config_error::EmailConfigError;
 use super::connection::Server;
 use super::{Email, Protection};
+use crate::files;
 use crate::loopback;
 use crate::secret::Secret;
 
@@ -267,7 +267,7 @@ fn tls(host: &str, roots: &[Root]) -> Result<TlsParameters, EmailConfigError> {
         let certificate = match root {
             Root::Pem(pem) => certificate(pem).map_err(bad)?,
             Root::File(path) => {
-                let pem = fs::read(path)
+                let pem = files::read(path, files::CERTIFICATES)
                     .map_err(|error| EmailConfigError::CertificateFile { path: path.clone(), kind: error.kind() })?;
                 certificate(&pem).map_err(|reason| bad(format!("{reason} in `{}`", path.display())))?
             }

@@ -57,6 +57,7 @@ enum Kind {
     Behind,
     Damaged,
     NoWitness,
+    OddFile,
     Unreadable,
     Unreachable,
     Refused,

@@ -122,6 +122,13 @@ impl Refused {
             Self::Ledger(LedgerError::Full { path, reason }) => {
                 say(format!("there is no room left for `{}`: {reason}", path.display()), "free some space")
             }
+            Self::Ledger(LedgerError::OddFile { file, found }) => say(
+                format!(
+                    "`{}` is {found}, and a ledger has its own files there: nothing was read or written",
+                    file.display()
+                ),
+                "put the file itself there, or restore the folder from a copy",
+            ),
             Self::Ledger(error) => say(error.to_string(), "try again, and look at the disk if it stays"),
             Self::Other(error) => say(error.to_string(), "try again"),
         }

@@ -23,6 +23,9 @@ use crate::service::{
     StatsQuery, Story,
 };
 
+/// The largest answer that is read: a page has 500 letters at most, and a letter a payload for each edit.
+const LARGEST: usize = 64 << 20;
+
 /// A service, and what it is asked with.
 pub(crate) struct Remote {
     client: Client,
@@ -112,8 +115,16 @@ impl Remote {
         request.send().await.map_err(|error| self.not_reached(&error))
     }
 
-    async fn text(&self, answer: reqwest::Response) -> Result<String, Problem> {
-        answer.text().await.map_err(|error| self.not_reached(&error))
+    /// The answer's text; the client's timeout is for all of it.
+    async fn text(&self, mut answer: reqwest::Response) -> Result<String, Problem> {
+        let mut text = Vec::new();
+        while let Some(piece) = answer.chunk().await.map_err(|error| self.not_reached(&error))? {
+            if text.len() + piece.len() > LARGEST {
+                return Err(self.strange(&format!("its answer has more than {} MiB", LARGEST >> 20)));
+            }
+            text.extend_from_slice(&piece);
+        }
+        String::from_utf8(text).map_err(|_| self.strange("its answer is not UTF-8"))
     }
 
     async fn answer<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, Problem> {

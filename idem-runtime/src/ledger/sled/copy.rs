@@ -10,6 +10,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use super::files;
 use super::folder::Folder;
 use super::opening::Opened;
 use super::witness::Witness;
@@ -73,7 +74,8 @@ fn make(shared: &Shared, copy: &Folder) -> Result<(), LedgerError> {
     Witness::start(copy, acknowledged).map_err(|error| copy.refused(&error))?;
     files_but_the_log(&shared.folder.tree(), &copy.tree()).map_err(|error| copy.refused(&error))?;
     fault::point!(COPYING);
-    let log = File::create_new(copy.tree().join("db")).map_err(|error| copy.refused(&error))?;
+    let log = files::open(File::options().write(true).read(true).create_new(true), &copy.tree().join("db"));
+    let log = log.map_err(|error| copy.refused(&error))?;
     let from = Log { file: shared.folder.log()?, folder: shared.folder.path() };
     log_at_one_moment(&from, &Log { file: log, folder: copy.path() })?;
     still_open(shared)?;
@@ -94,12 +96,11 @@ pub(super) fn files_but_the_log(from: &Path, to: &Path) -> io::Result<()> {
         let file = file?;
         let target = to.join(file.file_name());
         if file.file_type()?.is_dir() {
-            fs::create_dir_all(&target)?;
+            files::make_folder(&target)?;
             files_but_the_log(&file.path(), &target)?;
             File::open(&target)?.sync_all()?;
         } else if file.file_name() != "db" {
-            fs::copy(file.path(), &target)?;
-            File::open(&target)?.sync_all()?;
+            files::copy(&file.path(), &target)?.sync_all()?;
         }
     }
     Ok(())

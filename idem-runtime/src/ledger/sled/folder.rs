@@ -8,12 +8,17 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use super::files;
 use super::lock::{self, Lock};
 use crate::fault;
 use crate::ledger::LedgerError;
 
 /// How long an earlier sled of this process may take to let go of its files.
 const LETTING_GO: Duration = Duration::from_secs(10);
+/// What shows whether there is room.
+pub(super) const PROBE: &str = "probe";
+/// A process's number is shorter.
+const LONGEST_HOLDER: u64 = 32;
 
 /// A data folder that this process holds.
 pub(super) struct Folder {
@@ -25,24 +30,20 @@ pub(super) struct Folder {
 }
 
 impl Folder {
-    /// Makes the folder where there is none, and takes its lock.
+    /// Makes the folder where there is none, closed to other users, and takes its lock. One that is there keeps its mode.
     pub(super) fn hold(path: &Path) -> Result<Self, LedgerError> {
         let refused = |error: io::Error| LedgerError::of_io(path, &error);
         // The process may go to another directory.
         let path = &std::path::absolute(path).map_err(refused)?;
         let made_in = first_there(path).map_err(refused)?;
-        fs::create_dir_all(path.join("sled")).map_err(refused)?;
-        let lock = File::options()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .open(path.join("lock"))
-            .map_err(refused)?;
-        let lock = Lock::of(lock).map_err(refused)?.map_err(|mut held| {
+        files::look(path).and_then(|()| files::make_folder(&path.join("sled"))).map_err(refused)?;
+        let mut options = File::options();
+        options.create(true).truncate(false).read(true).write(true);
+        let lock = files::open(&mut options, &path.join("lock")).map_err(refused)?;
+        let lock = Lock::of(lock).map_err(refused)?.map_err(|held| {
             let mut holder = String::new();
             // Who holds it is a hint; without it the error still says what to do.
-            let _ = held.read_to_string(&mut holder);
+            let _ = held.take(LONGEST_HOLDER).read_to_string(&mut holder);
             LedgerError::Held { path: path.to_owned(), by: holder.trim().parse().ok(), lock_removed: false }
         })?;
         let mut file = lock.file();
@@ -54,7 +55,7 @@ impl Folder {
     /// from opening one in its place. Where that cannot be told, it is.
     pub(super) fn is_in_place(&self) -> Result<(), LedgerError> {
         let Some(held) = self.lock.lock().as_ref().and_then(|lock| lock.file().metadata().ok()) else { return Ok(()) };
-        let moved = match fs::metadata(self.path.join("lock")) {
+        let moved = match fs::symlink_metadata(self.path.join("lock")) {
             Ok(there) => (there.dev(), there.ino()) != (held.dev(), held.ino()),
             Err(error) => matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory),
         };
@@ -84,7 +85,7 @@ impl Folder {
 
     /// sled's log, to be synced by us: sled's own flush ends in `sync_file_range`, which a power cut undoes.
     pub(super) fn log(&self) -> Result<File, LedgerError> {
-        File::open(self.tree().join("db")).map_err(|error| self.refused(&error))
+        files::read(&self.tree().join("db")).map_err(|error| self.refused(&error))
     }
 
     /// Takes the lock that sled takes on its log, where there is one: nobody else reads or writes it until this is dropped,
@@ -95,7 +96,7 @@ impl Folder {
     /// after a panic in sled nothing lets go of it.
     pub(super) fn lock_log(&self) -> Result<Option<Lock>, LedgerError> {
         let refused = |error: io::Error| self.refused(&error);
-        let mut log = match File::options().read(true).write(true).open(self.tree().join("db")) {
+        let mut log = match files::open(File::options().read(true).write(true), &self.tree().join("db")) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             opened => opened.map_err(refused)?,
         };
@@ -161,8 +162,9 @@ impl Folder {
 
     /// Whether the disk takes as much as sled writes when it opens.
     pub(super) fn has_room(&self) -> Result<(), LedgerError> {
-        let probe = self.path.join("probe");
-        let written = fs::write(&probe, vec![1; 2 << 20]).and_then(|()| File::open(&probe)?.sync_all());
+        let probe = self.path.join(PROBE);
+        let write = |mut file: File| file.write_all(&vec![1; 2 << 20]).and_then(|()| file.sync_all());
+        let written = files::open(File::options().write(true).create(true).truncate(true), &probe).and_then(write);
         let removed = fs::remove_file(&probe);
         written.and(removed).map_err(|error| self.refused(&error))
     }

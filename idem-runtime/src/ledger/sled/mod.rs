@@ -6,6 +6,7 @@ mod batch;
 mod committer;
 mod copy;
 mod engine;
+mod files;
 mod folder;
 mod group;
 mod index;

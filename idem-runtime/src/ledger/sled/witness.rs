@@ -4,13 +4,19 @@
 //! It is written after each group's `fdatasync` and not synced itself, so it can lag but never lead.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
+use super::files;
 use super::folder::Folder;
 use crate::fault;
 use crate::ledger::LedgerError;
+
+/// Where a new witness is written before it has its name.
+pub(super) const UNNAMED: &str = "witness.new";
+/// What a witness says is half as long.
+const LONGEST: u64 = 64;
 
 pub(super) struct Witness {
     file: File,
@@ -21,10 +27,16 @@ impl Witness {
     /// Reads the file without making one: the last group that was answered. Nothing where there is no file: a new ledger,
     /// or a person who chose to go on with what is left. A blank one names group 0.
     pub(super) fn read(folder: &Folder) -> Result<Option<u64>, LedgerError> {
-        match fs::read_to_string(folder.witness()) {
+        let read = || {
+            let mut text = String::new();
+            files::read(&folder.witness())?.take(LONGEST + 1).read_to_string(&mut text)?;
+            Ok::<_, io::Error>(text)
+        };
+        match read() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(unreadable(folder)),
             Err(error) => Err(folder.refused(&error)),
+            Ok(text) if text.len() as u64 > LONGEST => Err(unreadable(folder)),
             Ok(text) if text.bytes().all(|byte| byte == 0) => Ok(Some(0)),
             Ok(text) => {
                 let group = text.strip_prefix("group ").and_then(|rest| rest.lines().next()?.parse().ok());
@@ -37,7 +49,7 @@ impl Witness {
     /// durable then, so that the writes after it stay in place.
     pub(super) fn start(folder: &Folder, group: u64) -> io::Result<Self> {
         let unnamed = unnamed(folder);
-        let file = File::options().create(true).truncate(true).write(true).open(&unnamed)?;
+        let file = files::open(File::options().create(true).truncate(true).write(true), &unnamed)?;
         let mut witness = Self { file, group };
         fault::point!(WITNESS_MADE, |_| Err(io::Error::from_raw_os_error(28)));
         witness.write(group)?;
@@ -61,9 +73,8 @@ impl Witness {
     }
 }
 
-/// Where a new witness is written before it has its name.
 pub(super) fn unnamed(folder: &Folder) -> PathBuf {
-    folder.path().join("witness.new")
+    folder.path().join(UNNAMED)
 }
 
 pub(super) fn unreadable(folder: &Folder) -> LedgerError {

@@ -1,14 +1,15 @@
 //! Reading the log: every read that fails is an error, where sled would take it for the log's end.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Advice, fadvise};
 
+use super::super::files;
 use super::format::{HEADER, Head, Header, Kind, Message, SEGMENT, has_room, message};
 use super::groups;
 use super::snapshot::{Part, Pointer, Snapshot};
@@ -52,7 +53,7 @@ impl Hidden {
 impl Log {
     /// Opens the log in sled's folder; nothing where there is none.
     pub(super) fn open(tree: &Path) -> io::Result<Option<Self>> {
-        let file = match File::open(tree.join("db")) {
+        let file = match files::read(&tree.join("db")) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             opened => opened?,
         };
@@ -216,7 +217,7 @@ impl Log {
     /// header twice and refuses to start, before it has written anything. What stands behind the last message is
     /// overwritten, for what comes next must not run into it. Gives the header, to be put back.
     pub(super) fn hide(&self, at: u64, until: u64) -> io::Result<Hidden> {
-        let file = File::options().write(true).open(self.tree.join("db"))?;
+        let file = files::open(File::options().write(true), &self.tree.join("db"))?;
         let (segment, used) = (self.segment(at)?, (until % SEGMENT) as usize);
         let lsn = until / SEGMENT * SEGMENT;
         let header = match segment.first_chunk() {
@@ -240,12 +241,24 @@ impl Log {
 
     /// Whether a value that stands in a file of its own is there and whole.
     fn has_blob(&self, number: i64) -> io::Result<Option<bool>> {
-        match fs::read(self.tree.join("blobs").join(number.to_string())) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-            Ok(bytes) => Ok(Some(
-                bytes.split_first_chunk().is_some_and(|(sum, rest)| u32::from_le_bytes(*sum) == crc32fast::hash(rest)),
-            )),
+        let mut blob = match files::read(&self.tree.join("blobs").join(number.to_string())) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            opened => opened?,
+        };
+        let mut sum = [0; 4];
+        match blob.read_exact(&mut sum) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(Some(false)),
+            read => read?,
+        }
+        // Piece by piece: how large it is, nobody has looked at.
+        let (mut hasher, mut piece) = (crc32fast::Hasher::new(), vec![0; 1 << 16]);
+        loop {
+            match blob.read(&mut piece) {
+                Ok(0) => return Ok(Some(u32::from_le_bytes(sum) == hasher.finalize())),
+                Ok(length) => hasher.update(&piece[..length]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
         }
     }
 }

@@ -22,6 +22,7 @@ use log::{Hidden, Log};
 use snapshot::Snapshot;
 
 use super::copy::files_but_the_log;
+use super::files;
 use super::folder::Folder;
 use super::lock::Lock;
 use super::opening::Opened;
@@ -77,8 +78,8 @@ fn try_on_a_copy(
     acknowledged: u64,
 ) -> Result<(), LedgerError> {
     let refused = |error: io::Error| told(path, &error);
-    remove_folder(copy).and_then(|()| fs::create_dir(copy)).map_err(refused)?;
-    files_but_the_log(tree, copy).and_then(|()| fs::copy(tree.join("db"), copy.join("db"))).map_err(refused)?;
+    remove_folder(copy).and_then(|()| files::make_folder(copy)).map_err(refused)?;
+    files_but_the_log(tree, copy).and_then(|()| files::copy(&tree.join("db"), &copy.join("db"))).map_err(refused)?;
     let found = Found::read(copy, Some(acknowledged)).map_err(refused)?;
     let store = found.open(copy, path, cache_bytes, Some(acknowledged), None)?;
     let read = Opened::read(&store, path, Some(acknowledged));
@@ -169,8 +170,10 @@ impl Found {
     ) -> Result<Store, LedgerError> {
         let refused = |error: io::Error| told(path, &error);
         let hidden = self.prepare(tree, acknowledged).map_err(refused)?;
+        let before = files::names(tree).map_err(refused)?;
         drop(lock);
         let store = Store::open(tree, path, cache_bytes)?;
+        files::close_new(tree, &before).map_err(refused)?;
         hidden.map_or(Ok(()), Hidden::show).map_err(refused)?;
         Ok(store)
     }

@@ -1,15 +1,20 @@
 //! sled's snapshot: where each page's parts stand in the log, up to a place in it.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
+use super::super::files;
 use super::format::{Bytes, Kind, put};
 
 const PREFIX: &str = "snap.";
 const UNFINISHED: &str = ".generating";
 /// What follows the pages: how many bytes they take, and a checksum.
 const LENGTH_AND_SUM: usize = 12;
+/// A page's part takes at most 28 bytes here and at least 8 in the log, and one in a file of its own 8 more in both.
+const PER_BYTE_OF_LOG: u64 = 4;
+/// Of any log.
+const SMALL: u64 = 1 << 16;
 /// sled counts the parts of a page in a byte.
 const MOST_PARTS: usize = 254;
 
@@ -60,7 +65,12 @@ impl Snapshot {
     pub(super) fn newest(tree: &Path) -> io::Result<Option<Self>> {
         let Some(path) = files(tree)?.into_iter().filter(|path| !is_unfinished(path)).max() else { return Ok(None) };
         let damaged = || io::Error::new(io::ErrorKind::InvalidData, "its snapshot is damaged");
-        let bytes = fs::read(&path)?;
+        let log = fs::symlink_metadata(tree.join("db")).map_or(0, |log| log.len());
+        let (most, mut bytes) = (PER_BYTE_OF_LOG.saturating_mul(log).saturating_add(SMALL), Vec::new());
+        files::read(&path)?.take(most + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > most {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "its snapshot is larger than its log can need"));
+        }
         let (body, end) = bytes.split_at(bytes.len().checked_sub(LENGTH_AND_SUM).ok_or_else(damaged)?);
         let sum = Bytes(&end[8..]).u32();
         if sum != Some(crc32fast::hash(body)) {
@@ -127,7 +137,7 @@ impl Snapshot {
         let (until, group) = (self.until.unwrap_or(0), self.group.unwrap_or(0));
         let path = tree.join(format!("{PREFIX}{until:016X}-{group}"));
         let unfinished = PathBuf::from(format!("{}{UNFINISHED}", path.display()));
-        let mut file = File::create(&unfinished)?;
+        let mut file = files::open(File::options().write(true).create(true).truncate(true), &unfinished)?;
         file.write_all(&self.bytes())?;
         file.sync_all()?;
         fs::rename(&unfinished, &path)?;

@@ -1,0 +1,127 @@
+//! The ledger's files: regular ones, reached by no link, and closed to other users.
+//!
+//! Somebody else may have prepared the folder, and everything below it is opened by names that are known beforehand: a
+//! link would lead to a file of theirs or ours, and a FIFO would keep the caller waiting.
+
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::fs::{self, DirBuilder, File, FileType, OpenOptions, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+use rustix::fs::OFlags;
+
+use crate::ledger::LedgerError;
+
+const FILE: u32 = 0o600;
+const FOLDER: u32 = 0o700;
+
+/// Opens a regular file, and nothing else. One that is made is closed to other users.
+pub(super) fn open(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    match options.mode(FILE).custom_flags(flags.bits() as i32).open(path) {
+        Ok(file) if file.metadata()?.is_file() => Ok(file),
+        // A link says `ELOOP`, and a FIFO or a folder has errors of its own.
+        opened => Err(is_file(path).err().or(opened.err()).unwrap_or_else(|| odd(path, "no regular file"))),
+    }
+}
+
+/// Opens a regular file to read it.
+pub(super) fn read(path: &Path) -> io::Result<File> {
+    open(File::options().read(true), path)
+}
+
+/// Refuses what is no regular file; that there is nothing is no error.
+fn is_file(path: &Path) -> io::Result<()> {
+    match found(path)? {
+        Some(there) if !there.is_file() => Err(odd(path, name(there))),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses what is no folder; says whether there is one.
+fn is_folder(path: &Path) -> io::Result<bool> {
+    match found(path)? {
+        Some(there) if !there.is_dir() => Err(odd(path, name(there))),
+        there => Ok(there.is_some()),
+    }
+}
+
+/// Refuses a data folder in which something else stands where a ledger has its files. sled opens its own by their names,
+/// so they are looked at before it does. The data folder itself may be reached through a link.
+pub(super) fn look(folder: &Path) -> io::Result<()> {
+    for name in ["lock", super::WITNESS, super::witness::UNNAMED, super::folder::PROBE] {
+        is_file(&folder.join(name))?;
+    }
+    let (tree, blobs) = (folder.join("sled"), folder.join("sled/blobs"));
+    for folder in [&tree, &blobs] {
+        if !is_folder(folder)? {
+            return Ok(());
+        }
+        for file in fs::read_dir(folder)? {
+            let path = file?.path();
+            if path != blobs {
+                is_file(&path)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Makes a folder that is closed to other users, and those above it that are not there.
+pub(super) fn make_folder(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(FOLDER).create(path)
+}
+
+/// Copies a file to one that is new.
+pub(super) fn copy(from: &Path, to: &Path) -> io::Result<File> {
+    let mut copy = open(File::options().write(true).create_new(true), to)?;
+    io::copy(&mut read(from)?, &mut copy)?;
+    Ok(copy)
+}
+
+/// The names in a folder.
+pub(super) fn names(folder: &Path) -> io::Result<HashSet<OsString>> {
+    fs::read_dir(folder)?.map(|entry| Ok(entry?.file_name())).collect()
+}
+
+/// Closes to other users what sled has made since these were the names in its folder: it makes files as the umask says.
+pub(super) fn close_new(tree: &Path, before: &HashSet<OsString>) -> io::Result<()> {
+    for entry in fs::read_dir(tree)? {
+        let entry = entry?;
+        if !before.contains(&entry.file_name()) {
+            let mode = if entry.file_type()?.is_dir() { FOLDER } else { FILE };
+            match fs::set_permissions(entry.path(), Permissions::from_mode(mode)) {
+                // sled's background has just removed it.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                set => set?,
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What stands at a path, without following a link.
+fn found(path: &Path) -> io::Result<Option<FileType>> {
+    match fs::symlink_metadata(path) {
+        Ok(there) => Ok(Some(there.file_type())),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn name(there: FileType) -> &'static str {
+    match there {
+        _ if there.is_symlink() => "a symbolic link",
+        _ if there.is_fifo() => "a FIFO",
+        _ if there.is_socket() => "a socket",
+        _ if there.is_dir() => "a folder",
+        _ if there.is_file() => "a file",
+        _ => "a device",
+    }
+}
+
+fn odd(path: &Path, found: &'static str) -> io::Error {
+    io::Error::other(LedgerError::OddFile { file: path.to_owned(), found })
+}

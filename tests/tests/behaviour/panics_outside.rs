@@ -140,9 +140,10 @@ async fn copied(id: u32, what: Uncopied<'_>, body: &Body) -> Result<u32, Error> 
     Ok(body.start())
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it is copied for each attempt")]
 #[idempotent(name = "outside.copies_now", key = "id", retries = 1, backoff(initial = "0ms"), skip(body))]
 fn copied_now(id: u32, what: Uncopied<'_>, body: &Body) -> Result<u32, Error> {
-    drop(what);
+    let _ = what;
     Ok(body.start())
 }
 

@@ -46,6 +46,7 @@ impl Write for Limited<'_> {
         self.write_all(more).map(|()| more.len())
     }
 
+    #[inline]
     fn write_all(&mut self, more: &[u8]) -> io::Result<()> {
         if self.bytes.len().saturating_add(more.len()) > self.limit {
             return Err(io::ErrorKind::FileTooLarge.into());
@@ -75,12 +76,14 @@ struct Seen {
 pub(crate) struct Watching<'a>(&'a mut Seen);
 
 impl Watching<'_> {
+    #[inline]
     fn down(&mut self, levels: usize) -> io::Result<()> {
         self.0.level += levels;
         self.0.deepest = self.0.deepest.max(self.0.level);
         if self.0.level > Json::DEEPEST { Err(io::ErrorKind::InvalidData.into()) } else { Ok(()) }
     }
 
+    #[inline]
     fn up(&mut self, levels: usize) {
         self.0.level = self.0.level.saturating_sub(levels);
     }

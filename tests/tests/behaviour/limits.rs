@@ -129,7 +129,7 @@ async fn deep_off(id: u32, value: Value, body: &Body) -> Result<u32, Oops> {
 }
 
 #[idempotent(name = "limits.deep_chosen", key = "id", fingerprint(id), retries = 0, skip(body))]
-fn deep_chosen(id: u32, value: Value, body: &Body) -> Result<u32, Oops> {
+fn deep_chosen(id: u32, value: &Value, body: &Body) -> Result<u32, Oops> {
     Err(Oops::own(body.start().to_string()))
 }
 
@@ -144,7 +144,7 @@ async fn a_message_of_more_than_a_hundred_levels_is_refused_whatever_of_it_count
             for refused in [
                 deep(1, raw(levels), &body).await,
                 deep_off(1, nested(levels), &body).await,
-                deep_chosen(1, nested(levels), &body),
+                deep_chosen(1, &nested(levels), &body),
             ] {
                 let error = refused.unwrap_err().into_idem();
                 assert!(
@@ -156,7 +156,7 @@ async fn a_message_of_more_than_a_hundred_levels_is_refused_whatever_of_it_count
         assert_eq!(body.starts(), 0);
         deep(1, raw(100), &body).await.unwrap_err().into_own();
         deep_off(1, nested(100), &body).await.unwrap_err().into_own();
-        deep_chosen(1, nested(100), &body).unwrap_err().into_own();
+        deep_chosen(1, &nested(100), &body).unwrap_err().into_own();
     })
     .await;
     // What was taken can be shown.

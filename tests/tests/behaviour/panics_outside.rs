@@ -56,7 +56,7 @@ async fn of_first_line(order: Order, body: &Body) -> Result<u32, Error> {
 }
 
 #[idempotent(name = "outside.now", key("order_no", order.lines[0]), skip(body))]
-fn of_first_line_now(order: Order, body: &Body) -> Result<u32, Error> {
+fn of_first_line_now(order: &Order, body: &Body) -> Result<u32, Error> {
     Ok(body.start())
 }
 
@@ -94,7 +94,7 @@ async fn what_panics_while_a_message_is_read_refuses_the_message() {
     let from = || Origin::new("test", "orders");
     let no_line = "index out of bounds";
     assert_refused(idem.deliver(from(), of_first_line(order(), &body)).await, no_line);
-    assert_refused(idem.sync_deliver(from(), || of_first_line_now(order(), &body)), no_line);
+    assert_refused(idem.sync_deliver(from(), || of_first_line_now(&order(), &body)), no_line);
     assert_refused(idem.deliver(from(), of_part(1, &Bad::shown(), &body)).await, "no form to show");
     assert_refused(idem.deliver(from(), of_part(1, &Bad::written(0), &body)).await, "no form to write");
     // The argument is written, the part of the fingerprint is not.
@@ -141,6 +141,7 @@ async fn copied(id: u32, what: Uncopied<'_>, body: &Body) -> Result<u32, Error> 
     Ok(body.start())
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it is copied for each attempt")]
 #[idempotent(name = "outside.copies_now", key = "id", retries = 1, backoff(initial = "0ms"), skip(body))]
 fn copied_now(id: u32, what: Uncopied<'_>, body: &Body) -> Result<u32, Error> {
     let _ = what;

@@ -105,15 +105,16 @@ fn of_record(record: &Record, now: Timestamp, events: &mut Vec<Event>) -> KeySta
             for attempt in &live.past {
                 of_attempt(attempt, &mut tell);
             }
-            let of = live.budget.attempts();
+            // What waited through a deploy that lowered the budget has one attempt more.
+            let of = |number: u32| live.budget.attempts().max(number);
             return match &live.phase {
                 Phase::Running { number, since, owner, .. } => {
                     tell(*since, EventKind::Started { attempt: *number });
-                    KeyState::Running { attempt: *number, of, since: *since, owner: owner.to_string() }
+                    KeyState::Running { attempt: *number, of: of(*number), since: *since, owner: owner.to_string() }
                 }
                 Phase::Waiting { until, .. } => {
                     let attempts = u32::try_from(live.past.len()).unwrap_or(u32::MAX);
-                    KeyState::Waiting { attempts, of, until: *until }
+                    KeyState::Waiting { attempts, of: of(attempts.saturating_add(1)), until: *until }
                 }
             };
         }

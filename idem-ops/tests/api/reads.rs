@@ -230,10 +230,10 @@ async fn what_a_handler_redacts_is_in_no_answer_whatever_is_wrong_with_it() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_service_answers_without_http_and_lets_go_of_the_folder() {
     let folder = tempfile::tempdir().unwrap();
-    let service = Service::new(idem_runtime::Idem::open(folder.path()).unwrap());
+    let service = Service::new(Idem::open(folder.path()).unwrap());
     assert!(service.audit(&PageQuery::default()).await.unwrap().entries.is_empty());
     assert!(service.health().await.up);
     service.idem().close().await.unwrap();
     drop(service);
-    assert!(idem_runtime::Idem::open(folder.path()).is_ok());
+    assert!(Idem::open(folder.path()).is_ok());
 }

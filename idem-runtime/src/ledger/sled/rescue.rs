@@ -97,6 +97,8 @@ fn buckets(store: &Store, meta: &mut Meta) -> Result<(), LedgerError> {
 fn close_again(store: &Store, id: u32, meta: &mut Meta) -> Result<(), LedgerError> {
     let prefix = bucket_key(SETTLED, id);
     let mut held = Vec::new();
+    // It may be sooner than it was, for a row whose time was ended counts no more. No row brings back what it hides by going
+    // first: the time of what it hides was over, or was ended, when it was written.
     let mut until = jiff::Timestamp::UNIX_EPOCH;
     store.each(&prefix, |key, settled: Result<Settled, _>| {
         held.push(hash(meta.seed, key.strip_prefix(prefix.as_slice()).unwrap_or_default()));

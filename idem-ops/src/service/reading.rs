@@ -1,6 +1,6 @@
 //! What people ask: pages of letters, one letter, groups.
 
-use idem_runtime::{DeadLetter, DeadLetterId, Deed, Error, Filter, LetterState, Origin, Reason};
+use idem_runtime::{DeadLetter, DeadLetterId, Deed, Error, Filter, LedgerError, LetterState, Origin, Reason};
 
 use super::error::ServiceError;
 use super::groups::{GroupPage, GroupQuery};
@@ -31,11 +31,16 @@ impl Service {
             let read = found.ids.len();
             for id in found.ids {
                 below = Some(id);
-                match letters.get(&id).await? {
+                match letters.get(&id).await {
                     // The index says where to look; what is shown is as the ledger has it.
-                    Some(letter) if query.takes(&letter) => lines.push(self.inner.line(&letter)),
-                    Some(letter) => self.inner.index.put(&letter),
-                    None => self.inner.index.forget(id),
+                    Ok(Some(letter)) if query.takes(&letter) => lines.push(self.inner.line(&letter)),
+                    Ok(Some(letter)) => self.inner.index.put(&letter),
+                    Ok(None) => self.inner.index.forget(id),
+                    // It keeps no other from being seen.
+                    Err(error @ Error::Ledger { problem: LedgerError::Record { .. }, .. }) => {
+                        tracing::error!(letter = %id, %error, "a dead letter was passed over");
+                    }
+                    Err(error) => return Err(error.into()),
                 }
                 if lines.len() > limit {
                     break;

@@ -30,7 +30,7 @@ async fn a_letter_is_edited_and_run_and_lands() {
     let view: LetterView = place.post(&at("edit"), good).await.json();
     assert_eq!((view.letter.history.len(), view.letter.state), (2, LetterState::Open));
     let done: Redriven = place.post(&at("redrive"), json!({ "run": true, "why": "mended" })).await.json();
-    assert_eq!(done.ran, Some(RunOutcome::Done(json!(300))));
+    assert_eq!(done.ran, Some(RunOutcome::Done(300.into())));
     assert_eq!(place.shelf.lock().unwrap()["A-1"], 1);
     // The caller's own duplicate gets the result that the redrive came to.
     assert_eq!(place.order("A-1", 3).await.unwrap(), 300);

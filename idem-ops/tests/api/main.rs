@@ -14,3 +14,4 @@ mod discards;
 mod many;
 mod publish;
 mod reads;
+mod spoilt;

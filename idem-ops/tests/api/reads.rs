@@ -33,7 +33,7 @@ async fn letters_are_listed_by_page_and_one_is_shown_in_full() {
     assert!(line.can_run && line.why_not.is_none());
     let shown = place.get(&format!("/api/v1/letters/{}", line.id)).await;
     let view: LetterView = shown.json();
-    assert_eq!(view.letter.payload["order"]["qty"], 11);
+    assert_eq!(view.letter.payload.to_value().unwrap()["order"]["qty"], 11);
     assert_eq!(view.kind, line.kind);
     place.get("/api/v1/letters/019a0000-0000-7000-8000-000000000000").await.problem(404, "no_such_letter");
 
@@ -97,7 +97,7 @@ async fn a_key_s_story_has_its_attempts_and_acts_in_order() {
 
     let story: Story = place.get("/api/v1/explain?handler=orders.place&key=A-1").await.json();
     let KeyState::Done { attempts: 1, result: Some(result), .. } = &story.now else { panic!("{story:?}") };
-    assert_eq!(*result, json!(200));
+    assert_eq!(result.as_str(), "200");
     let told: Vec<_> = story
         .events
         .iter()
@@ -164,7 +164,7 @@ async fn redacted_parts_have_to_be_filled_in_first() {
     let view: LetterView = place.post(&format!("/api/v1/letters/{id}/edit"), edit).await.json();
     assert_eq!((view.redacted, view.can_run), (vec!["card_no".to_owned()], false));
     assert!(view.why_not.unwrap().contains("`card_no`"));
-    assert_eq!(view.letter.payload["card_no"], idem_runtime::REDACTED);
+    assert_eq!(view.letter.payload.to_value().unwrap()["card_no"], idem_runtime::REDACTED);
     let redrive = format!("/api/v1/letters/{id}/redrive");
     place.post(&redrive, json!({ "run": true, "why": "x" })).await.problem(409, "cannot_run");
     place.post(&redrive, json!({ "payload": whole.clone(), "why": "x" })).await.problem(400, "invalid");

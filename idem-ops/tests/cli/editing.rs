@@ -17,7 +17,7 @@ fn editor(place: &tempfile::TempDir, script: &str) -> PathBuf {
     path
 }
 
-async fn edit(at: &At, id: &str, script: &str) -> Said {
+pub(crate) async fn edit(at: &At, id: &str, script: &str) -> Said {
     let place = tempfile::tempdir().unwrap();
     let editor = format!("'{}' --wait", editor(&place, &format!("shift\n{script}")).display());
     let mut command = at.command(&["dlq", "edit", id, "--why", "a typo"]);

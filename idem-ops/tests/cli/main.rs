@@ -9,6 +9,7 @@ mod doctor;
 mod editing;
 mod letters;
 mod many;
+mod numbers;
 mod publish;
 mod redacted;
 mod reused;

@@ -28,8 +28,7 @@ impl Served {
         let idem = Idem::open(data.path()).unwrap();
         idem.redrive_with("orders.place", place_order);
         let ids = bury(&idem, (1..=letters).map(numbered)).await;
-        let router = idem_ops::dashboard(&idem, Auth::token(token()));
-        Self::at_router(data, idem, ids, router).await
+        Self::of(data, idem, ids, |router| router).await
     }
 
     /// With an index of at most so many letters.
@@ -38,7 +37,7 @@ impl Served {
         let idem = Idem::open(data.path()).unwrap();
         let ids = bury(&idem, (1..=letters).map(numbered)).await;
         let router = idem_ops::api::router(&Service::indexing(idem.clone(), most), Auth::token(token()));
-        Self::at_router(data, idem, ids, router).await
+        Self::at_router(data, idem, ids, Router::new().nest("/ops", router)).await
     }
 
     /// Letters of more orders.
@@ -46,9 +45,19 @@ impl Served {
         bury(&self.idem, numbers.map(numbered)).await;
     }
 
-    async fn at_router(data: tempfile::TempDir, idem: Idem, ids: Vec<DeadLetterId>, router: Router) -> Self {
+    /// Of this folder, with what stands before the service.
+    pub(crate) async fn of(
+        data: tempfile::TempDir,
+        idem: Idem,
+        ids: Vec<DeadLetterId>,
+        before: impl FnOnce(Router) -> Router,
+    ) -> Self {
         // As a service would: not at the root.
-        let router = Router::new().nest("/ops", router);
+        let router = before(Router::new().nest("/ops", idem_ops::dashboard(&idem, Auth::token(token()))));
+        Self::at_router(data, idem, ids, router).await
+    }
+
+    async fn at_router(data: tempfile::TempDir, idem: Idem, ids: Vec<DeadLetterId>, router: Router) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let app = router.into_make_service_with_connect_info::<SocketAddr>();

@@ -42,7 +42,7 @@ pub(crate) async fn run_a_group_with_progress(chromium: Chromium) -> anyhow::Res
     let (service, tab, ids) = letters(&chromium, 3).await?;
     for id in &ids {
         let letter = service.idem.dead_letters().get(&id.parse()?).await?.ok_or_else(|| anyhow::anyhow!("gone"))?;
-        let mut payload = letter.payload;
+        let mut payload = letter.payload.to_value()?;
         payload["order"]["qty"] = 2.into();
         service.idem.dead_letters().edit(&letter.id, payload, "mended").await?;
     }

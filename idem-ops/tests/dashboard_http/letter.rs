@@ -155,4 +155,44 @@ async fn a_key_used_again_is_shown_under_the_key_with_what_differs_and_without_w
     let story = text(dashboard.get("/story?key=A-1&handler=redacted.charge", &cookie).await).await;
     assert!(story.contains("Another message with this key became a dead letter: key reused"), "{story}");
     assert!(story.contains(&format!("href=\".{first}\"")) && story.contains(&id.to_string()), "{story}");
+
+#[idempotent(name = "letters.transfer", key = "order_no", retries = 0)]
+async fn transfer(order_no: String, wei: u128, note: Option<Vec<u8>>) -> Result<u128, Oops> {
+    if note.is_none() && !order_no.is_empty() { Ok(wei) } else { Err(Oops::Declined) }
+}
+
+#[derive(Deserialize)]
+struct Transfer {
+    order_no: String,
+    wei: u128,
+    note: Option<Vec<u8>>,
+}
+
+#[tokio::test]
+async fn numbers_of_128_bits_stay_as_written_on_the_page_through_an_edit_and_a_run() {
+    let dashboard = Dashboard::new();
+    let run = |Transfer { order_no, wei, note }: Transfer| transfer(order_no, wei, note);
+    dashboard.idem.redrive_with("letters.transfer", run);
+    let wei = 20_000_000_000_000_000_001;
+    assert!(dashboard.idem.scope(transfer("T-1".into(), wei, Some(Vec::new()))).await.is_err());
+    let letter = dashboard.idem.dead_letters().list(&Filter::default()).await.unwrap().remove(0);
+    let (cookie, place) = (dashboard.sign_in().await, format!("/letters/{}", letter.id));
+    let page = text(dashboard.get(&place, &cookie).await).await;
+    assert!(page.contains("  &#34;wei&#34;: 20000000000000000001,\n"), "{page}");
+
+    let deep = format!(r#"{{"order_no":"T-1","wei":1,"note":{}7{}}}"#, "[".repeat(100), "]".repeat(100));
+    let refused = dashboard.post(&format!("{place}/edit"), &cookie, form(&page, &deep, "")).await;
+    assert_eq!(refused.status(), StatusCode::UNPROCESSABLE_ENTITY);
+    let refused = text(refused).await;
+    assert!(refused.contains("Nothing was saved: it is nested 101 deep, and 100 is the limit."), "{refused}");
+
+    let payload = r#"{ "order_no": "T-1", "wei": 20000000000000000001, "note": null }"#;
+    let ran = dashboard.post(&format!("{place}/edit"), &cookie, form(&page, payload, "run")).await;
+    assert_eq!(ran.status(), StatusCode::SEE_OTHER);
+    let page = text(dashboard.get(&place, &cookie).await).await;
+    assert!(page.contains("It ran and is done. Its result: 20000000000000000001"), "{page}");
+    // The payload now, and the one before.
+    assert_eq!(page.matches("&#34;wei&#34;: 20000000000000000001").count(), 2, "{page}");
+    let story = text(dashboard.get("/story?key=T-1", &cookie).await).await;
+    assert!(story.contains("<pre>20000000000000000001</pre>"), "{story}");
 }

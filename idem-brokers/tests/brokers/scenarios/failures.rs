@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::ensure;
 use idem_brokers::{Consumer, Message};
-use idem_runtime::{Filter, Reason};
+use idem_runtime::{Filter, Json, Reason};
 use idem_test_support::servers::Server;
 
 use crate::broker::{Broker, Stage, until};
@@ -83,8 +83,8 @@ pub(super) async fn key_reused<B: Broker>(server: Arc<Server>) -> anyhow::Result
     until("the others are acked", || counts.acked() == 3).await?;
     stage.stop(consumer).await;
     let letters = stage.idem.dead_letters().list(&Filter::default()).await?;
-    let bytes = serde_json::Value::from(serde_json::to_string(&other)?);
-    ensure!(letters.len() == 1 && letters[0].payload == bytes.into(), "{letters:?}");
+    let bytes = Json::from(serde_json::to_string(&other)?);
+    ensure!(letters.len() == 1 && letters[0].payload == bytes, "{letters:?}");
     ensure!((letters[0].reason, letters[0].key.as_str()) == (Reason::KeyReused, "A-1001"), "{letters:?}");
     ensure!(stage.shop.all_starts() == 1, "the body ran {} times", stage.shop.all_starts());
     stage.is_clean().await

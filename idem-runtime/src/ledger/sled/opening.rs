@@ -179,7 +179,7 @@ mod tests {
     use super::*;
     use crate::clock::SystemClock;
     use crate::ledger::sled::folder::Folder;
-    use crate::ledger::sled::layout::{CLOSED_LETTER, LIVE, NOTE, journal_key};
+    use crate::ledger::sled::layout::{CLOSED_LETTER, LIVE, NOTE, journal_key, letter_key};
     use crate::ledger::sled::{SledLedger, recovery};
     use crate::ledger::{Filter, Ledger};
     use crate::protocol::{Bury, By, Fingerprint, LetterState, Origin, RecordId, Reply, Step, Unread};
@@ -272,6 +272,19 @@ mod tests {
             store.write(batch)
         };
         ledger.shared.with_store(write).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_letter_that_cannot_be_read_keeps_no_other_from_a_listing() {
+        let folder = with_letters().await;
+        let ledger = open(folder.path()).unwrap();
+        let all = ledger.letters(&Filter::default().any_state()).await.unwrap();
+        behind_its_back(&ledger, |batch, _| batch.insert(letter_key(CLOSED_LETTER, all[1].id), &0_u8).unwrap());
+        assert!(matches!(ledger.letter(all[1].id).await, Err(LedgerError::Record { .. })));
+        for limit in [2, 100] {
+            let listed = ledger.letters(&Filter::default().any_state().limit(limit)).await.unwrap();
+            assert_eq!(listed, [all[0].clone(), all[2].clone()]);
+        }
     }
 
     #[tokio::test]

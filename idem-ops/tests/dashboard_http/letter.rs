@@ -2,7 +2,7 @@
 
 use axum::http::StatusCode;
 use futures_util::FutureExt;
-use idem_runtime::{Error, Filter, LetterState, REDACTED, idempotent};
+use idem_runtime::{Error, Filter, LetterState, Origin, REDACTED, Verdict, idempotent};
 use serde::Deserialize;
 use url::form_urlencoded::Serializer;
 
@@ -188,4 +188,29 @@ async fn numbers_of_128_bits_stay_as_written_on_the_page_through_an_edit_and_a_r
     assert_eq!(page.matches("&#34;wei&#34;: 20000000000000000001").count(), 2, "{page}");
     let story = text(dashboard.get("/story?key=T-1", &cookie).await).await;
     assert!(story.contains("<pre>20000000000000000001</pre>"), "{story}");
+}
+
+#[tokio::test]
+async fn a_key_used_again_is_shown_under_the_key_with_what_differs_and_without_what_is_redacted() {
+    let (dashboard, first, cookie) = letter(true).await;
+    let origin = Origin::new("rabbitmq", "orders");
+    let other = dashboard.idem.deliver(origin.clone(), charge("A-1".into(), CARD.into(), 13)).await;
+    let Verdict::Refused(refusal) = other.verdict else { panic!("{:?}", other.verdict) };
+    let id = dashboard.idem.bury_refused(&refusal, "m-7", b"[13]", origin).await.unwrap();
+    let page = text(dashboard.get(&format!("/letters/{id}"), &cookie).await).await;
+    for part in [
+        "<h1>Dead letter <span class=\"key\">A-1</span>",
+        "<dd>key reused</dd>",
+        "When this one came it was dead letter",
+        "<code>amount</code>",
+        "<code>12</code>",
+        "<code>13</code>",
+        "edit the payload so that it has a key of its own",
+    ] {
+        assert!(page.contains(part), "no {part:?} in {page}");
+    }
+    assert!(!page.contains(CARD) && !page.contains("decode"), "{page}");
+    let story = text(dashboard.get("/story?key=A-1&handler=redacted.charge", &cookie).await).await;
+    assert!(story.contains("Another message with this key became a dead letter: key reused"), "{story}");
+    assert!(story.contains(&format!("href=\".{first}\"")) && story.contains(&id.to_string()), "{story}");
 }

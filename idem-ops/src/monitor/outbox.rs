@@ -61,19 +61,19 @@ pub(super) fn hashed(texts: &[&str]) -> u128 {
 }
 
 pub(super) fn put<T: Serialize>(key: String, value: &T) -> Result<NoteChange, Error> {
-    let json = serde_json::to_vec(value).map_err(|error| unreadable(&key, json_problem(&error)))?;
+    let json = serde_json::to_vec(value).map_err(|error| unreadable(&key, &json_problem(&error)))?;
     Ok((key, Some(json)))
 }
 
 pub(super) fn read<T: DeserializeOwned>(note: &Note) -> Result<T, Error> {
-    from_json(&note.value).map_err(|problem| unreadable(&note.key, problem))
+    from_json(&note.value).map_err(|problem| unreadable(&note.key, &problem))
 }
 
 pub(super) async fn get<T: DeserializeOwned>(notes: &Notes, key: &str) -> Result<Option<T>, Error> {
     let value = notes.get(key).await?;
-    value.map(|value| from_json(&value).map_err(|problem| unreadable(key, problem))).transpose()
+    value.map(|value| from_json(&value).map_err(|problem| unreadable(key, &problem))).transpose()
 }
 
-fn unreadable(key: &str, problem: String) -> Error {
+fn unreadable(key: &str, problem: &str) -> Error {
     LedgerError::Record { detail: format!("the note {key}: {problem}") }.into()
 }

@@ -136,9 +136,11 @@ async fn what_cannot_go_back_says_why_and_stays() {
     let redacted = place.letter_of("C-1").await;
     assert!(place.order("A-2", 11).await.is_err());
     let called = place.letter_of("A-2").await;
-    let from = Origin::new("nats", "charges");
+    let from = Origin::new("nats", "orders");
     let cut = place.idem.bury("orders.place", "m-1", &[b'x'; 100], from, "expected a value").await.unwrap();
-    place.idem.republish_with("nats:charges", async |_| Ok::<(), String>(()));
+    for from in ["nats:charges", "nats:orders"] {
+        place.idem.republish_with(from, async |_| Ok::<(), String>(()));
+    }
     for (id, why) in [
         (nowhere, "idem.republish_with(\"rabbitmq:orders\", …)"),
         (called, "no broker brought it"),

@@ -73,6 +73,7 @@ pub(super) fn drawn(page: &impl Template) -> Result<Html<String>, askama::Error>
 }
 
 /// What pages write in a way of their own.
+#[expect(unreachable_pub, reason = "askama makes them types of its own")]
 pub(super) mod filters {
     use std::fmt::Display;
 

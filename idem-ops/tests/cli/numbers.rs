@@ -119,7 +119,7 @@ async fn nested(data: &std::path::Path, depth: usize) {
         owner: "before".into(),
         fingerprint: None,
         payload: format!(r#"{{"order":{}{}}}"#, "[".repeat(depth - 1), "]".repeat(depth - 1)).into_bytes().into(),
-        redacted: Vec::new(),
+        redacted: None,
         budget: Budget { retries: 0, bury: false, ttl: Duration::from_secs(60) },
         lease: Duration::from_secs(30),
         origin: None,

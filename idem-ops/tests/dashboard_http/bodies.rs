@@ -26,7 +26,7 @@ fn unfinished(pieces: usize, piece: &'static str) -> (Body, Arc<AtomicUsize>) {
     (Body::from_stream(pieces.chain(stream::pending()).map(Ok::<_, std::io::Error>)), taken)
 }
 
-fn of_own_page(path: &str) -> axum::http::request::Builder {
+fn of_own_page(path: &str) -> http::request::Builder {
     Request::post(path).header("host", "ops.example").header("origin", "https://ops.example")
 }
 

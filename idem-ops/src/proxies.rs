@@ -60,7 +60,8 @@ fn address(text: &str) -> Option<IpAddr> {
     bare.parse().ok().or_else(|| text.parse::<std::net::SocketAddr>().ok().map(|address| address.ip()))
 }
 
-#[cfg(all(test, feature = "dashboard"))]
+#[cfg(test)]
+#[cfg(feature = "dashboard")]
 mod tests {
     use super::*;
 

@@ -310,7 +310,7 @@ async fn files_without_an_end_are_not_read_to_it() {
     copy(folder.path(), whole.path());
     // Sparse files of 3 TiB: whoever read them whole would not come to the end of this test.
     let huge = |path: PathBuf| {
-        File::options().write(true).create(true).truncate(false).open(path).unwrap().set_len(3 << 40).unwrap()
+        File::options().write(true).create(true).truncate(false).open(path).unwrap().set_len(3 << 40).unwrap();
     };
     huge(folder.path().join("witness"));
     let error = trouble(folder.path());

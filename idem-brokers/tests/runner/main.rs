@@ -329,7 +329,7 @@ async fn what_is_refused_is_a_letter_of_its_own_key_handler_and_reason() {
     ];
     assert_eq!((letters.len(), seen), (4, expected.map(str::to_owned).into()));
     let found = idem.dead_letters().list(&Filter::default().key("A-1")).await.unwrap();
-    assert!(found.len() == 1 && found[0].reused.as_ref().is_some_and(|reused| reused.is_done()), "{found:?}");
+    assert!(found.len() == 1 && found[0].reused.as_ref().is_some_and(idem_runtime::Reused::is_done), "{found:?}");
 }
 
 #[tokio::test]

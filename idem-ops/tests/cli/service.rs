@@ -63,7 +63,7 @@ async fn endless(headers: &'static str, piece: Vec<u8>) -> String {
 async fn slow() -> String {
     answering(|mut stream| async move {
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{").await;
-        std::future::pending().await
+        std::future::pending::<()>().await;
     })
     .await
 }

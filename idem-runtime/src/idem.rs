@@ -218,15 +218,7 @@ impl Idem {
     /// # Errors
     /// [`Error::Ledger`] when it cannot be read.
     pub async fn record(&self, id: &RecordId) -> Result<Option<Record>, Error> {
-        let inner = self.inner();
-        let mut record = inner.ledger.record(id).await?;
-        if record.is_none() {
-            for was in inner.earlier.of(&id.handler) {
-                let earlier = RecordId { handler: was.into(), key: Arc::clone(&id.key) };
-                record = record.or(inner.ledger.record(&earlier).await?);
-            }
-        }
-        Ok(record)
+        Ok(self.inner().record(id).await?)
     }
 
     /// The names that a handler had before (`was = "…"`), as far as its calls said them on this ledger.

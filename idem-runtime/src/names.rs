@@ -77,6 +77,20 @@ impl Earlier {
     }
 }
 
+impl Inner {
+    /// What the ledger remembers of one message, under today's name or an earlier one.
+    pub(crate) async fn record(&self, id: &RecordId) -> Result<Option<Record>, LedgerError> {
+        let mut record = self.ledger.record(id).await?;
+        if record.is_none() {
+            for was in self.earlier.of(&id.handler) {
+                let earlier = RecordId { handler: was.into(), key: id.key.clone() };
+                record = record.or(self.ledger.record(&earlier).await?);
+            }
+        }
+        Ok(record)
+    }
+}
+
 /// What is found before a claim.
 pub(crate) enum Found {
     /// The handler may claim under its own name.

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use super::cut;
 use super::drive::Drive;
 use super::report::Report;
+use crate::json_problem::json_problem;
 use crate::panic::caught;
 use crate::writing::{self, Unwritten, Writes};
 
@@ -68,7 +69,7 @@ impl Drive {
 /// Why a recorded result was not read.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Unread {
-    #[error("{0}")]
+    #[error("{}", json_problem(.0))]
     Unfit(serde_json::Error),
     #[error("its `Deserialize` panicked: {0}")]
     Panicked(String),

@@ -17,7 +17,7 @@ const DEEPEST: usize = 16;
 /// # Errors
 /// The ledger cannot be read.
 pub(super) async fn find(inner: &Inner, id: &RecordId, ours: Option<&[u8]>) -> Result<Reused, Error> {
-    let (by, theirs) = match inner.ledger.record(id).await? {
+    let (by, theirs) = match inner.record(id).await? {
         None => (Holder::Gone, None),
         Some(Record::Live(live)) => {
             let by = match live.phase {

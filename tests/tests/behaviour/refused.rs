@@ -218,3 +218,30 @@ async fn every_refusal_has_its_own_key_and_says_refused_and_leaves_the_key_free(
     assert_eq!(idem.issuer("order_no").rule(rule).issue().await.unwrap(), "A-1");
     assert_eq!(idem.deliver(origin(), issued("A-1".into(), "xy".into())).await.output.unwrap(), 2);
 }
+
+mod yesterday {
+    #[idem_runtime::idempotent(name = "refused.send", key = "order_no")]
+    pub(super) async fn send(order_no: String, qty: u32) -> Result<u32, idem_runtime::Error> {
+        Ok(qty)
+    }
+}
+
+mod today {
+    #[idem_runtime::idempotent(name = "refused.ship", was = "refused.send", key = "order_no")]
+    pub(super) async fn ship(order_no: String, qty: u32) -> Result<u32, idem_runtime::Error> {
+        Ok(qty)
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_was_used_under_the_handlers_old_name_is_known() {
+    let folder = tempfile::tempdir().unwrap();
+    let idem = Idem::open(folder.path()).unwrap();
+    assert_eq!(idem.scope(yesterday::send("A-1".into(), 2)).await.unwrap(), 2);
+    idem.close().await.unwrap();
+    let idem = Idem::open(folder.path()).unwrap();
+    let verdict = idem.deliver(origin(), today::ship("A-1".into(), 3)).await.verdict;
+    let Verdict::Refused(refusal) = verdict else { panic!("{verdict:?}") };
+    let id = idem.bury_refused(&refusal, "m-8", b"[\"A-1\", 3]", origin()).await.unwrap();
+    assert!(letter(&idem, id).await.reused.is_some_and(|reused| reused.is_done()));
+}

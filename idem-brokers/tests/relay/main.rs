@@ -341,7 +341,7 @@ async fn a_header_that_contradicts_the_content_is_a_dead_letter() {
     within(queue.until_empty()).await;
     within(consumer.stop(DEADLINE)).await;
     let letters = idem.dead_letters().list(&Filter::default()).await.unwrap();
-    assert_eq!((letters.len(), letters[0].reason), (1, Reason::Undecodable));
+    assert_eq!((letters.len(), letters[0].reason), (1, Reason::Refused));
     assert!(format!("{letters:?}").contains("names the key `A-0002`, and its content `A-0001`"), "{letters:?}");
     assert_eq!(placed.lock().iter().map(Keyed::key).collect::<Vec<_>>(), ["A-0003"]);
 }

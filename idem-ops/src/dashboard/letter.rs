@@ -4,7 +4,7 @@ use askama::Template;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use idem_runtime::{AttemptOutcome, DeadLetter, Deed, LetterState, PastAttempt, Reason, Timestamp};
+use idem_runtime::{AttemptOutcome, DeadLetter, Deed, LetterState, PastAttempt, Timestamp};
 
 use super::Dashboard;
 use super::error::PageError;

@@ -194,7 +194,7 @@ impl DeadLetter {
     pub(crate) fn missing_in(&self, payload: &Json) -> impl Iterator<Item = &str> {
         let text = payload.as_str();
         // Its fields need not be where the paths lead.
-        let unread = (self.reason == Reason::Undecodable).then(|| text.contains(REDACTED));
+        let unread = self.is_buried().then(|| text.contains(REDACTED));
         let lacks = move |path: &str| {
             // A handler with one argument takes its value alone, too.
             let alone = path.split_once('.').is_some_and(|(_, rest)| is_redacted(text, rest));

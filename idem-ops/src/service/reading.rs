@@ -203,7 +203,7 @@ impl Inner {
                 )
             })
         };
-        closed(letter).or_else(unknown).or_else(|| not_whole(letter)).or_else(|| key_reused(letter))
+        closed(letter).or_else(unknown).or_else(|| key_reused(letter)).or_else(|| not_whole(letter))
     }
 
     /// Why the letter's message cannot be published back from here, if it cannot.

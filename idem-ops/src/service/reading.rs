@@ -203,7 +203,11 @@ impl Inner {
                 )
             })
         };
-        closed(letter).or_else(unknown).or_else(|| key_reused(letter)).or_else(|| not_whole(letter))
+        closed(letter)
+            .or_else(unknown)
+            .or_else(|| key_reused(letter))
+            .or_else(|| not_whole(letter))
+            .or_else(|| cut_off(letter))
     }
 
     /// Why the letter's message cannot be published back from here, if it cannot.

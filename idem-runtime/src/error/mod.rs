@@ -320,7 +320,7 @@ pub enum Error {
         problem: String,
     },
 
-    /// A dead letter was to be published, and it holds only the beginning of its message.
+    /// A dead letter was to be run or published, and it holds only the beginning of its message.
     #[error(
         "dead letter {id} holds only the beginning of its message, which has {size} bytes: edit it so that it is whole, \
          or publish the message from where it came from"

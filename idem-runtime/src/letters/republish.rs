@@ -14,7 +14,7 @@ use crate::clock::BoxFuture;
 use crate::error::Error;
 use crate::idem::{Idem, Inner};
 use crate::panic;
-use crate::protocol::{DeadLetter, DeadLetterId, Deed, LetterState, Origin, RecordId, Step};
+use crate::protocol::{DeadLetter, DeadLetterId, LetterState, Origin, RecordId, Step};
 
 type Publisher = Arc<dyn Fn(DeadLetter) -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
 
@@ -90,7 +90,7 @@ impl DeadLetters {
         if !missing.is_empty() {
             return Err(Error::Redacted { id, missing });
         }
-        if let Some(size) = letter.cut_from.filter(|_| !is_edited(&letter)) {
+        if let Some(size) = letter.cut_off() {
             return Err(Error::Incomplete { id, size });
         }
         let place = letter.origin.as_ref().map(Origin::place);
@@ -151,8 +151,4 @@ async fn put_back(inner: &Inner, record: &RecordId, restore: Step) {
         Err(error) => tracing::warn!(handler = &*record.handler, key = &*record.key, %error,
             "the letter could not be opened again, and will be one after its time to live"),
     }
-}
-
-fn is_edited(letter: &DeadLetter) -> bool {
-    letter.history.iter().any(|act| matches!(act.deed, Deed::Edited(_)))
 }

@@ -156,9 +156,9 @@ impl DeadLetters {
     /// With `retry = "redeliver"` the handler is called again after each pause, as a broker would.
     ///
     /// # Errors
-    /// [`Error::NoSuchLetter`], [`Error::LetterClosed`], [`Error::Redacted`], [`Error::NoRunner`], [`Error::Codec`] when the
-    /// payload does not fit the handler's arguments, or [`Error::Ledger`]. That the handler itself fails is no error here, but
-    /// [`Ran::Failed`].
+    /// [`Error::NoSuchLetter`], [`Error::LetterClosed`], [`Error::Redacted`], [`Error::Incomplete`], [`Error::NoRunner`],
+    /// [`Error::Codec`] when the payload does not fit the handler's arguments, or [`Error::Ledger`]. That the handler itself
+    /// fails is no error here, but [`Ran::Failed`].
     pub async fn run(&self, id: &DeadLetterId) -> Result<Ran, Error> {
         let letter = self.known(id).await?;
         let payload = letter.payload.clone();
@@ -189,6 +189,9 @@ impl DeadLetters {
         let missing: Vec<_> = letter.missing_in(&payload).map(str::to_owned).collect();
         if !missing.is_empty() {
             return Err(Error::Redacted { id, missing });
+        }
+        if let Some(size) = letter.cut_off() {
+            return Err(Error::Incomplete { id, size });
         }
         let runner =
             self.inner().runner(&letter.handler).ok_or_else(|| Error::NoRunner { handler: letter.handler.clone() })?;

@@ -203,6 +203,12 @@ impl DeadLetter {
         self.redacted.iter().map(String::as_str).filter(move |path| lacks(path))
     }
 
+    /// The message's size in bytes, where the payload is its beginning and no person has made it whole.
+    pub(crate) fn cut_off(&self) -> Option<u64> {
+        let edited = self.history.iter().any(|act| matches!(act.deed, Deed::Edited(_)));
+        self.cut_from.filter(|_| !edited)
+    }
+
     /// Does to the letter what a person did, and notes it; for those who write a ledger.
     pub fn act(&mut self, mut act: Act) {
         match &mut act.deed {

@@ -343,6 +343,10 @@ async fn what_is_not_whole_or_has_no_way_back_is_not_published() {
     let cut = bury(&idem, "m-1", &[b'x'; 100]).await;
     let error = letters.republish(&cut).await.unwrap_err();
     assert!(matches!(error, Error::Incomplete { size: 100, .. }), "{error}");
+    // Its beginning may fit a handler all the same.
+    idem.redrive_with("burying.place", |_: String| async { Ok::<_, Oops>(1) });
+    let error = letters.run(&cut).await.unwrap_err();
+    assert!(matches!(error, Error::Incomplete { size: 100, .. }), "{error}");
     letters.edit(&cut, "short", "the beginning will do").await.unwrap();
     let error = letters.republish(&cut).await.unwrap_err();
     assert!(error.to_string().contains("idem.republish_with(\"rabbitmq:orders\", …)"), "{error}");

@@ -77,7 +77,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// The text without these: whoever got a secret may repeat it in an answer. Of a text that holds one in another spelling
+/// The text without these: a server that got a secret may repeat it in an answer. Of a text that holds one in another spelling
 /// nothing is left.
 #[cfg(any(feature = "email", feature = "webhook"))]
 pub(crate) fn scrubbed<'a>(text: &str, hidden: impl IntoIterator<Item = &'a str>) -> String {

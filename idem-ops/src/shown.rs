@@ -1,4 +1,4 @@
-//! Keys, error texts and names come from anywhere: what nobody should see as it is.
+//! Keys, error texts and names come from anywhere: characters that are not shown as they are.
 
 /// Whether a character acts on where it is shown, or changes how its neighbours look, without being seen itself: controls,
 /// directions of the text, signs without a width. Joiners are none: scripts need them.
@@ -32,7 +32,7 @@ pub(crate) fn json(text: &str) -> String {
 
 /// A character as a JSON string names it.
 #[cfg(feature = "dashboard")]
-pub(crate) fn escape(character: char, into: &mut String) {
+fn escape(character: char, into: &mut String) {
     use std::fmt::Write as _;
     for unit in character.encode_utf16(&mut [0; 2]) {
         // Writing into a string cannot fail.

@@ -197,18 +197,17 @@ impl Idem {
     async fn delivered<F: Future>(&self, name: Option<&str>, origin: Origin, handler: F) -> Delivered<F::Output> {
         let delivery = Delivery::new(origin);
         let output = current::scope(self.clone(), DELIVERY.scope(Arc::clone(&delivery), handler)).await;
-        let redacting = delivery.redacting();
-        let verdict = match redacting.is_empty() {
-            true => delivery.verdict(),
-            false => self.learned(name, &delivery, &redacting).await,
-        };
-        Delivered { output, verdict }
+        Delivered { output, verdict: self.learned(name, &delivery).await }
     }
 
     /// The verdict, once it is durable what the handlers redact: before the message is acked.
-    async fn learned(&self, name: Option<&str>, delivery: &Delivery, reached: &[&'static Handler]) -> Verdict {
+    async fn learned(&self, name: Option<&str>, delivery: &Delivery) -> Verdict {
+        let reached = delivery.redacting();
+        if reached.is_empty() {
+            return delivery.verdict();
+        }
         let name = name.map_or_else(|| Cow::Owned(delivery.origin.place()), Cow::Borrowed);
-        match self.inner().learn(&name, reached).await {
+        match self.inner().learn(&name, &reached).await {
             Ok(()) => delivery.verdict(),
             Err(problem) => delivery.verdict().and(Verdict::Unavailable { error: problem.to_string() }),
         }
@@ -218,12 +217,7 @@ impl Idem {
     pub fn sync_deliver<T>(&self, origin: Origin, handler: impl FnOnce() -> T) -> Delivered<T> {
         let delivery = Delivery::new(origin);
         let output = current::sync_scope(self.clone(), || DELIVERY.sync_scope(Arc::clone(&delivery), handler));
-        let redacting = delivery.redacting();
-        let verdict = match redacting.is_empty() {
-            true => delivery.verdict(),
-            false => wait(self.learned(None, &delivery, &redacting)),
-        };
-        Delivered { output, verdict }
+        Delivered { output, verdict: wait(self.learned(None, &delivery)) }
     }
 }
 

@@ -308,7 +308,7 @@ async fn files_without_an_end_are_not_read_to_it() {
     filled(folder.path(), 20).await;
     let whole = tempfile::tempdir().unwrap();
     copy(folder.path(), whole.path());
-    // Sparse files of 3 TiB: whoever read them whole would not come to the end of this test.
+    // Sparse files of 3 TiB: reading them whole would not come to its end in this test.
     let huge = |path: PathBuf| {
         File::options().write(true).create(true).truncate(false).open(path).unwrap().set_len(3 << 40).unwrap();
     };

@@ -39,7 +39,7 @@ pub(super) struct Work<T> {
     abandon: CancellationToken,
 }
 
-/// A message's place in line where it has one, or why nobody can say which.
+/// A message's place in line where it has one, or why its place is not known.
 type Placed = Result<Option<Turn>, String>;
 
 /// What is read of a message.

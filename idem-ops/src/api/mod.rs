@@ -84,7 +84,7 @@ async fn guard(State(auth): State<Auth>, request: Request, next: Next) -> Respon
         }
         Err(refusal) => {
             match refusal {
-                // Whoever sends so many would fill the log.
+                // So many would fill the log.
                 Refusal::TooMany { .. } => tracing::debug!(?address, %refusal, "a request was refused"),
                 _ => tracing::warn!(path = parts.uri.path(), ?address, %refusal, "a request was refused"),
             }

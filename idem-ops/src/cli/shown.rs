@@ -3,7 +3,7 @@
 use idem_runtime::Json;
 use serde::Serialize;
 
-use crate::shown::{escape, steers};
+use crate::shown::steers;
 
 /// Whether any of it steers a terminal.
 pub(crate) fn steers_any(text: &str) -> bool {
@@ -45,18 +45,7 @@ pub(crate) fn paths(paths: &[String]) -> String {
 pub(crate) fn json(value: &impl Serialize, pretty: bool) -> serde_json::Result<String> {
     let json = Json::of(value)?;
     let laid_out = if pretty { format!("{json:#}") } else { json.compact().to_string() };
-    let mut text = String::with_capacity(laid_out.len());
-    for c in laid_out.chars() {
-        match c {
-            // In a string it is escaped already.
-            '\n' => text.push(c),
-            c if steers(c) => {
-                escape(c, &mut text);
-            }
-            c => text.push(c),
-        }
-    }
-    Ok(text)
+    Ok(crate::shown::json(&laid_out))
 }
 
 #[cfg(test)]

@@ -76,7 +76,7 @@ pub(super) fn letter_id(text: &str) -> Result<DeadLetterId, PageError> {
 pub(super) async fn read(body: Body, most: usize, dashboard: &Dashboard) -> Result<Bytes, PageError> {
     let clock = dashboard.service.idem().clock();
     tokio::select! {
-        // Of a connection that broke off nobody is told.
+        // The client of a connection that broke off is gone.
         read = to_bytes(body, most) => read.map_err(|_| PageError::TooLarge(most)),
         () = clock.sleep(ARRIVAL) => Err(PageError::Unfinished),
     }

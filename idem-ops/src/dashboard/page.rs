@@ -82,13 +82,13 @@ pub(super) mod filters {
 
     use crate::shown::{self, steers};
 
-    /// JSON that says the same, and shows what nobody sees.
+    /// JSON that says the same, and shows characters that are not seen.
     #[askama::filter_fn]
     pub(crate) fn spelt<T: Display>(json: T, _: &dyn Values) -> askama::Result<String> {
         Ok(shown::json(&json.to_string()))
     }
 
-    /// A form's value that has to come back as it is: what nobody sees is written as references.
+    /// A form's value that has to come back as it is: characters that are not seen are written as references.
     #[askama::filter_fn]
     pub(crate) fn exact<T: Display>(value: T, _: &dyn Values) -> askama::Result<Safe<String>> {
         let escaped = match escape(value, Html) {

@@ -1,6 +1,6 @@
 //! What people ask: pages of letters, one letter, groups.
 
-use idem_runtime::{DeadLetter, DeadLetterId, Deed, Error, Filter, LedgerError, LetterState, Origin, Reason};
+use idem_runtime::{DeadLetter, DeadLetterId, Error, Filter, LedgerError, LetterState, Origin, Reason};
 
 use super::error::ServiceError;
 use super::groups::{GroupPage, GroupQuery};
@@ -245,20 +245,16 @@ fn not_whole(letter: &DeadLetter) -> Option<String> {
     })
 }
 
-/// The message's key is another's, and nobody has given it one of its own.
+/// The message's key is another's, and no person has given it one of its own.
 fn key_reused(letter: &DeadLetter) -> Option<String> {
-    (letter.reason == Reason::KeyReused && !edited(letter)).then(|| {
+    (letter.reason == Reason::KeyReused && !letter.is_edited()).then(|| {
         "its key is another message's: edit the payload so that it has a key of its own, and run that; or discard it".to_owned()
     })
 }
 
-fn edited(letter: &DeadLetter) -> bool {
-    letter.history.iter().any(|act| matches!(act.deed, Deed::Edited(_)))
-}
-
 /// The message was too large to be stored, and nobody has completed it.
 fn cut_off(letter: &DeadLetter) -> Option<String> {
-    letter.cut_from.filter(|_| !edited(letter)).map(|size| {
+    letter.cut_off().map(|size| {
         format!(
             "it holds only the beginning of its message, which has {size} bytes: edit it so that it is whole, or publish \
              the message from where it came from"

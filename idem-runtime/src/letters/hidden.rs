@@ -43,7 +43,7 @@ pub(super) struct Hiding {
     /// All of it is redacted.
     #[n(1)]
     whole: bool,
-    /// What is no JSON is kept all the same.
+    /// Bytes that are no JSON are kept all the same.
     #[n(2)]
     unreadable: bool,
 }
@@ -127,7 +127,7 @@ impl Inner {
     }
 }
 
-/// Each list of paths is a note of its own, so that nobody has to read what is there to add another.
+/// Each list of paths is a note of its own, so that another is added without reading those that are there.
 fn note(name: &str, handler: &Handler) -> Result<NoteChange, LedgerError> {
     let value = envelope::encode(&Hiding::of(handler))?;
     Ok((format!("{}{}", prefix(name), short(&value)), Some(value)))

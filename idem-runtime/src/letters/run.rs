@@ -116,7 +116,7 @@ impl Idem {
     {
         let runner: Runner = Arc::new(move |argument| {
             let argument = from_json(argument.as_bytes())?;
-            // What its call recorded is known, and whoever runs letters goes on.
+            // What its call recorded is known, and the caller of `run` goes on.
             let running = catch_unwind(AssertUnwindSafe(|| run(argument)));
             Ok(Box::pin(async move {
                 let running = AssertUnwindSafe(running.map_err(|caught| panicked(&*caught))?).catch_unwind();

@@ -34,7 +34,7 @@ pub(super) fn bury(live: Live, reason: Reason, facts: &Facts) -> Decision {
         record_key: None,
         reused: None,
     };
-    // What no handler took is not taken now, because nobody came: it is what it was.
+    // A message that no handler took stays what it was when no call came.
     if let Some(Redriven { fingerprint, unread: Some(unread), .. }) = live.redriven.map(|before| *before) {
         settled.fingerprint = fingerprint;
         unread.tell(&mut letter);

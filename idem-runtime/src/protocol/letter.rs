@@ -203,10 +203,14 @@ impl DeadLetter {
         self.redacted.iter().map(String::as_str).filter(move |path| lacks(path))
     }
 
+    /// Whether a person has changed the payload.
+    pub fn is_edited(&self) -> bool {
+        self.history.iter().any(|act| matches!(act.deed, Deed::Edited(_)))
+    }
+
     /// The message's size in bytes, where the payload is its beginning and no person has made it whole.
-    pub(crate) fn cut_off(&self) -> Option<u64> {
-        let edited = self.history.iter().any(|act| matches!(act.deed, Deed::Edited(_)));
-        self.cut_from.filter(|_| !edited)
+    pub fn cut_off(&self) -> Option<u64> {
+        self.cut_from.filter(|_| !self.is_edited())
     }
 
     /// Does to the letter what a person did, and notes it; for those who write a ledger.

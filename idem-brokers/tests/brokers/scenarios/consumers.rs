@@ -42,7 +42,7 @@ pub(super) async fn two_in_one_group<B: Broker>(server: Arc<Server>) -> anyhow::
     stage.is_clean().await
 }
 
-/// There is no queue yet, nor a group, nor a place to wait in: they are made, and nobody speaks of an error.
+/// The first start makes the queue, the group and the place to wait in, and logs no error.
 pub(super) async fn first_start<B: Broker>(server: Arc<Server>) -> anyhow::Result<()> {
     let (name, folder) = (format!("orders-{:08x}", fastrand::u32(..)), tempfile::tempdir()?);
     let (broker, shop) = (B::new(server.address(), &name), Shop::at(folder.path()));

@@ -22,6 +22,22 @@ pub(crate) fn on_a_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + '
     ended.recv_timeout(Duration::from_secs(60)).expect("the thread did not come back within a minute")
 }
 
+/// A folder that is opened again and again, on one clock.
+pub(crate) struct Folder {
+    pub(crate) clock: ManualClock,
+    pub(crate) folder: tempfile::TempDir,
+}
+
+impl Folder {
+    pub(crate) fn new() -> Self {
+        Self { clock: ManualClock::default(), folder: tempfile::tempdir().unwrap() }
+    }
+
+    pub(crate) fn open(&self) -> Idem {
+        Idem::builder().clock(Arc::new(self.clock.clone())).open(self.folder.path()).unwrap()
+    }
+}
+
 /// A temporary Idem on a clock that stands still.
 pub(crate) fn on(clock: &ManualClock) -> Temporary {
     temporary_with(Idem::builder().clock(Arc::new(clock.clone()))).unwrap()

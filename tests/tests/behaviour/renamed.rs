@@ -4,28 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use idem_runtime::protocol::{Phase, Record, RecordId};
-use idem_runtime::testing::ManualClock;
-use idem_runtime::{Error, Filter, Idem, LetterState, Ran, Reason, attempt, idempotent};
+use idem_runtime::{Error, Filter, LetterState, Ran, Reason, attempt, idempotent};
 
-use crate::common::{Body, Oops, only_letter, poll_once, soon};
+use crate::common::{Body, Folder, Oops, only_letter, poll_once, soon};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// A folder that programs of different ages open, on one clock.
-struct Folder {
-    clock: ManualClock,
-    folder: tempfile::TempDir,
-}
-
-impl Folder {
-    fn new() -> Self {
-        Self { clock: ManualClock::default(), folder: tempfile::tempdir().unwrap() }
-    }
-
-    fn open(&self) -> Idem {
-        Idem::builder().clock(Arc::new(self.clock.clone())).open(self.folder.path()).unwrap()
-    }
-}
 
 /// The handler, in the program of each day.
 macro_rules! program {

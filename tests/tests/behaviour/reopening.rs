@@ -5,26 +5,9 @@ use std::time::Duration;
 
 use idem_runtime::ledger::SledLedger;
 use idem_runtime::protocol::{Budget, Claim, RecordId, Reply, Step};
-use idem_runtime::testing::ManualClock;
 use idem_runtime::{AttemptOutcome, Error, Filter, Idem, Ledger, LetterState, Reason, attempt, idempotent};
 
-use crate::common::{Body, Log, Oops, only_letter, soon};
-
-/// A folder that is opened again and again, on one clock.
-struct Folder {
-    clock: ManualClock,
-    folder: tempfile::TempDir,
-}
-
-impl Folder {
-    fn new() -> Self {
-        Self { clock: ManualClock::default(), folder: tempfile::tempdir().unwrap() }
-    }
-
-    fn open(&self) -> Idem {
-        Idem::builder().clock(Arc::new(self.clock.clone())).open(self.folder.path()).unwrap()
-    }
-}
+use crate::common::{Body, Folder, Log, Oops, only_letter, soon};
 
 #[idempotent(name = "reopening.run", key = "id", skip(body))]
 async fn run(id: u32, text: &str, body: &Body) -> Result<String, Oops> {

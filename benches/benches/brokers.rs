@@ -1,10 +1,14 @@
-//! Messages a second through a real broker, 64 in flight: `cargo xtask bench --bench brokers`. An annotated handler on the
-//! embedded ledger, beside the broker's own client that acks and does nothing else, beside that client with the two durable
-//! writes a message that no ledger can do without, beside the same consumer with a handler that does nothing, and beside the
-//! same calls without any broker; then a million messages once more, which all are duplicates. `REPLAYED=10000` replays
-//! fewer.
+//! Messages a second through a real broker, 64 in flight: `cargo xtask bench --bench brokers`. An
+//! annotated handler on the embedded ledger, beside the broker's own client that acks and does
+//! nothing else, beside that client with the two durable writes a message that no ledger can do
+//! without, beside the same consumer with a handler that does nothing, and beside the same calls
+//! without any broker; then a million messages once more, which all are duplicates.
+//! `REPLAYED=10000` replays fewer.
 
-#![expect(clippy::unwrap_used, reason = "a bench that cannot run measures nothing")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a bench that cannot run measures nothing"
+)]
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
@@ -32,7 +36,9 @@ async fn settle<F: Future<Output = Result<R, Error>> + Send + 'static, R: Send +
     handler: impl Fn(PlaceOrder) -> F + Send + Sync + 'static,
 ) -> Duration {
     let start = Instant::now();
-    let consumer = Consumer::new(idem, source).in_flight(IN_FLIGHT).start(handler);
+    let consumer = Consumer::new(idem, source)
+        .in_flight(IN_FLIGHT)
+        .start(handler);
     while consumer.settled() < messages {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
@@ -76,7 +82,9 @@ fn messages<Q: Queues>(runtime: &Runtime, idem: &Idem, disk: &Bare, first: u64) 
     let filled = || {
         let number = next.replace(next.get() + 1);
         let (name, from) = (format!("orders-{number}"), first + number * MESSAGES);
-        runtime.block_on(queues.fill(&name, from..from + MESSAGES)).unwrap();
+        runtime
+            .block_on(queues.fill(&name, from..from + MESSAGES))
+            .unwrap();
         name
     };
     let [ours, alone, empty, by_hand, bare] = in_turns(
@@ -84,7 +92,10 @@ fn messages<Q: Queues>(runtime: &Runtime, idem: &Idem, disk: &Bare, first: u64) 
         [
             &mut || {
                 let source = queues.source(&filled(), "idem");
-                rate(MESSAGES, runtime.block_on(settle(idem, source, MESSAGES, place_order)))
+                rate(
+                    MESSAGES,
+                    runtime.block_on(settle(idem, source, MESSAGES, place_order)),
+                )
             },
             &mut || {
                 let numbers = without.replace(without.get() + MESSAGES)..without.get();
@@ -92,24 +103,48 @@ fn messages<Q: Queues>(runtime: &Runtime, idem: &Idem, disk: &Bare, first: u64) 
             },
             &mut || {
                 let source = queues.source(&filled(), "idem");
-                rate(MESSAGES, runtime.block_on(settle(idem, source, MESSAGES, nothing)))
+                rate(
+                    MESSAGES,
+                    runtime.block_on(settle(idem, source, MESSAGES, nothing)),
+                )
             },
             &mut || {
                 let twice = async |message: &[u8]| {
                     disk.put(Vec::new(), message.to_vec()).await;
                     disk.put(Vec::new(), message.to_vec()).await;
                 };
-                rate(MESSAGES, runtime.block_on(own(&queues, &filled(), MESSAGES, IN_FLIGHT, twice)))
+                rate(
+                    MESSAGES,
+                    runtime.block_on(own(&queues, &filled(), MESSAGES, IN_FLIGHT, twice)),
+                )
             },
-            &mut || rate(MESSAGES, runtime.block_on(bare(&queues, &filled(), MESSAGES))),
+            &mut || {
+                rate(
+                    MESSAGES,
+                    runtime.block_on(bare(&queues, &filled(), MESSAGES)),
+                )
+            },
         ],
     );
     let row = |beside, to_reach| {
         let bench = format!("messages of {}, {IN_FLIGHT} in flight", Q::NAME);
-        Row { bench, unit: "messages/s", ours, beside: Some(beside), to_reach }.print();
+        Row {
+            bench,
+            unit: "messages/s",
+            ours,
+            beside: Some(beside),
+            to_reach,
+        }
+        .print();
     };
     row(("its own client, that only acks", bare), "≥ 0.7");
-    row(("its own client, two writes a message, one fdatasync a group", by_hand), "");
+    row(
+        (
+            "its own client, two writes a message, one fdatasync a group",
+            by_hand,
+        ),
+        "",
+    );
     row(("this consumer, a handler that does nothing", empty), "");
     row(("the same calls without a broker", alone), "");
 }
@@ -118,18 +153,37 @@ fn replay(runtime: &Runtime, idem: &Idem, first: u64) {
     let messages = std::env::var("REPLAYED").map_or(REPLAYED, |text| text.parse().unwrap());
     let queues = runtime.block_on(NatsQueues::start()).unwrap();
     let (took, bare) = runtime.block_on(async {
-        queues.fill("orders", first..first + messages).await.unwrap();
+        queues
+            .fill("orders", first..first + messages)
+            .await
+            .unwrap();
         settle(idem, queues.source("orders", "once"), messages, place_order).await;
-        let took = settle(idem, queues.source("orders", "again"), messages, place_order).await;
+        let took = settle(
+            idem,
+            queues.source("orders", "again"),
+            messages,
+            place_order,
+        )
+        .await;
         (took, bare(&queues, "orders", messages).await)
     });
     let bench = format!("a replay of {messages} messages of NATS");
     let beside = Some(("its own client, that only acks", rate(messages, bare)));
-    Row { bench, unit: "messages/s", ours: rate(messages, took), beside, to_reach: "" }.print();
+    Row {
+        bench,
+        unit: "messages/s",
+        ours: rate(messages, took),
+        beside,
+        to_reach: "",
+    }
+    .print();
 }
 
 fn main() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     let folder = tempfile::tempdir().unwrap();
     let idem = Idem::open(folder.path().join("idem")).unwrap();
     let disk = Bare::file(&folder.path().join("disk"));

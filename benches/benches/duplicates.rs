@@ -1,7 +1,10 @@
-//! What a duplicate costs, among 100,000 records and among a million: key, payload, fingerprint and replay, beside a bare
-//! read and decode of the same record.
+//! What a duplicate costs, among 100,000 records and among a million: key, payload, fingerprint and
+//! replay, beside a bare read and decode of the same record.
 
-#![expect(clippy::unwrap_used, reason = "a bench that cannot run measures nothing")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a bench that cannot run measures nothing"
+)]
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -27,27 +30,48 @@ fn each(orders: Vec<PlaceOrder>, mut read: impl FnMut(PlaceOrder) -> Order) -> f
 }
 
 fn main() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let idem = Idem::builder().cache(CACHE).open(folder.path().join("idem")).unwrap();
+    let idem = Idem::builder()
+        .cache(CACHE)
+        .open(folder.path().join("idem"))
+        .unwrap();
     let bare = Copied::open(&folder.path().join("bare"), CACHE);
     let mut filled = 0;
     for records in [100_000, 1_000_000] {
         runtime.block_on(first_calls(&idem, filled..records, 512));
         bare.copy(&idem, filled..records);
         filled = records;
-        let orders = || (0..READS).map(|_| delivery(fastrand::u64(..records))).collect::<Vec<_>>();
+        let orders = || {
+            (0..READS)
+                .map(|_| delivery(fastrand::u64(..records)))
+                .collect::<Vec<_>>()
+        };
         let [ours, reference] = in_turns(
             ROUNDS,
             [
                 &mut || {
                     let orders = orders();
-                    idem.sync_scope(|| each(orders, |order| pollster::block_on(place_order(order)).unwrap()))
+                    idem.sync_scope(|| {
+                        each(orders, |order| {
+                            pollster::block_on(place_order(order)).unwrap()
+                        })
+                    })
                 },
                 &mut || each(orders(), |order| bare.read(&order)),
             ],
         );
         let beside = Some(("get and decode on bare sled", reference));
-        Row { bench: format!("a duplicate, {records} records"), unit: "µs", ours, beside, to_reach: "≤ 1.5" }.print();
+        Row {
+            bench: format!("a duplicate, {records} records"),
+            unit: "µs",
+            ours,
+            beside,
+            to_reach: "≤ 1.5",
+        }
+        .print();
     }
 }

@@ -1,7 +1,10 @@
-//! First calls a second, each two durable writes, beside a bare loop of the same two writes with the same group commit,
-//! and beside the disk itself.
+//! First calls a second, each two durable writes, beside a bare loop of the same two writes with
+//! the same group commit, and beside the disk itself.
 
-#![expect(clippy::unwrap_used, reason = "a bench that cannot run measures nothing")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a bench that cannot run measures nothing"
+)]
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -22,17 +25,25 @@ async fn bare_calls(bare: &Arc<Bare>, numbers: std::ops::Range<u64>, callers: us
         let (bare, order) = (Arc::clone(bare), delivery(number));
         async move {
             let key = order.order_no.clone().into_bytes();
-            bare.put(key.clone(), serde_json::to_vec(&order).unwrap()).await;
-            bare.put(key, serde_json::to_vec(&placed(order)).unwrap()).await;
+            bare.put(key.clone(), serde_json::to_vec(&order).unwrap())
+                .await;
+            bare.put(key, serde_json::to_vec(&placed(order)).unwrap())
+                .await;
         }
     })
     .await
 }
 
 fn main() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let idem = Idem::builder().cache(CACHE).open(folder.path().join("idem")).unwrap();
+    let idem = Idem::builder()
+        .cache(CACHE)
+        .open(folder.path().join("idem"))
+        .unwrap();
     let sled = Arc::new(Bare::sled(&folder.path().join("sled"), CACHE));
     let file = Arc::new(Bare::file(&folder.path().join("file")));
     let next = [const { Cell::new(0) }; 3];
@@ -51,7 +62,14 @@ fn main() {
         );
         let row = |beside, to_reach| {
             let bench = format!("first calls, {callers} callers");
-            Row { bench, unit: "calls/s", ours, beside: Some(beside), to_reach }.print();
+            Row {
+                bench,
+                unit: "calls/s",
+                ours,
+                beside: Some(beside),
+                to_reach,
+            }
+            .print();
         };
         row(("group commit on bare sled", bare), "≥ 0.9");
         row(("one fdatasync a group, no ledger", disk), "");

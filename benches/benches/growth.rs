@@ -1,9 +1,12 @@
 //! What many records cost: calls a second, memory, disk, and opening after `kill -9`.
 //!
-//! The bench runs itself as a child: one that fills a ledger and is killed, one that opens it, one whose results expire
-//! all the time, and one that turns over as much on sled alone.
+//! The bench runs itself as a child: one that fills a ledger and is killed, one that opens it, one
+//! whose results expire all the time, and one that turns over as much on sled alone.
 
-#![expect(clippy::unwrap_used, reason = "a bench that cannot run measures nothing")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a bench that cannot run measures nothing"
+)]
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -29,13 +32,25 @@ const LIVE: u64 = 200_000;
 const TURNS: u64 = 5;
 
 fn main() {
-    let given: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
-    match given.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+    let given: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|argument| !argument.starts_with('-'))
+        .collect();
+    match given
+        .iter()
+        .map(String::as_str)
+        .collect::<Vec<_>>()
+        .as_slice()
+    {
         ["fill", folder] => fill(Path::new(folder)),
         ["open", folder] => open(Path::new(folder)),
         [what @ ("turnover" | "bare"), folder, sku] => {
             let (folder, sku) = (Path::new(folder), "T".repeat(sku.parse().unwrap()));
-            if *what == "bare" { bare(folder, &sku) } else { turnover(folder, &sku) }
+            if *what == "bare" {
+                bare(folder, &sku)
+            } else {
+                turnover(folder, &sku)
+            }
         }
         _ => parent(),
     }
@@ -49,24 +64,57 @@ fn parent() {
         let (what, ours) = figure;
         let Ok(records) = what.parse::<u64>() else {
             let bench = "resident memory at 5000000 records".to_owned();
-            return Row { bench, unit: "MiB", ours, beside: None, to_reach: "≤ 400" }.print();
+            return Row {
+                bench,
+                unit: "MiB",
+                ours,
+                beside: None,
+                to_reach: "≤ 400",
+            }
+            .print();
         };
         let smallest = *first.get_or_insert(ours);
         let bench = format!("first calls, {CALLERS} callers, {records} records");
-        Row { bench, unit: "calls/s", ours, beside: Some(("itself at 10000", smallest)), to_reach: "≥ 0.5" }.print();
+        Row {
+            bench,
+            unit: "calls/s",
+            ours,
+            beside: Some(("itself at 10000", smallest)),
+            to_reach: "≥ 0.5",
+        }
+        .print();
     });
     child(&["open"], &ledger, 1, |(_, ours)| {
         let bench = "opening 5000000 records after kill -9".to_owned();
-        Row { bench, unit: "s", ours, beside: None, to_reach: "≤ 5" }.print();
+        Row {
+            bench,
+            unit: "s",
+            ours,
+            beside: None,
+            to_reach: "≤ 5",
+        }
+        .print();
     });
     for sku in [7, 1000] {
         let (key, result) = key_and_result(0, &"T".repeat(sku));
         let bytes = key.len() + result.len();
         for (what, whose, to_reach) in [("turnover", "", "≤ 6"), ("bare", ", bare sled", "")] {
-            child(&[what, &sku.to_string()], &folder.path().join(format!("{what}{sku}")), 1, |(_, ours)| {
-                let bench = format!("disk a live record of {bytes} bytes in turnover{whose}");
-                Row { bench, unit: "bytes", ours, beside: Some(("key and result", bytes as f64)), to_reach }.print();
-            });
+            child(
+                &[what, &sku.to_string()],
+                &folder.path().join(format!("{what}{sku}")),
+                1,
+                |(_, ours)| {
+                    let bench = format!("disk a live record of {bytes} bytes in turnover{whose}");
+                    Row {
+                        bench,
+                        unit: "bytes",
+                        ours,
+                        beside: Some(("key and result", bytes as f64)),
+                        to_reach,
+                    }
+                    .print();
+                },
+            );
         }
     }
 }
@@ -104,7 +152,10 @@ fn wait() -> ! {
 }
 
 fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap()
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .unwrap()
 }
 
 fn fill(folder: &Path) {
@@ -117,8 +168,13 @@ fn fill(folder: &Path) {
         say(size, rate);
     }
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"));
-    say("resident", resident.map_or(f64::NAN, |kib| kib.parse::<f64>().unwrap() / 1024.0));
+    let resident = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"));
+    say(
+        "resident",
+        resident.map_or(f64::NAN, |kib| kib.parse::<f64>().unwrap() / 1024.0),
+    );
     wait();
 }
 
@@ -131,17 +187,32 @@ fn open(folder: &Path) {
 
 #[idempotent(name = "orders.brief", key = "order_no", ttl = "1h")]
 async fn brief(order_no: String, sku: String) -> Result<Order, Error> {
-    Ok(placed(PlaceOrder { order_no, sku, qty: 2 }))
+    Ok(placed(PlaceOrder {
+        order_no,
+        sku,
+        qty: 2,
+    }))
 }
 
 fn key_and_result(number: u64, sku: &str) -> (String, Vec<u8>) {
-    let order = PlaceOrder { sku: sku.to_owned(), ..delivery(number) };
-    (order.order_no.clone(), serde_json::to_vec(&placed(order)).unwrap())
+    let order = PlaceOrder {
+        sku: sku.to_owned(),
+        ..delivery(number)
+    };
+    (
+        order.order_no.clone(),
+        serde_json::to_vec(&placed(order)).unwrap(),
+    )
 }
 
-/// The same turnover without idem: groups as large, each result removed when as many newer ones are there.
+/// The same turnover without idem: groups as large, each result removed when as many newer ones are
+/// there.
 fn bare(folder: &Path, sku: &str) {
-    let db = sled::Config::new().path(folder).cache_capacity(CACHE).open().unwrap();
+    let db = sled::Config::new()
+        .path(folder)
+        .cache_capacity(CACHE)
+        .open()
+        .unwrap();
     for first in (0..TURNS * LIVE).step_by(CALLERS) {
         let mut group = sled::Batch::default();
         for number in first..first + CALLERS as u64 {
@@ -160,14 +231,27 @@ fn bare(folder: &Path, sku: &str) {
 
 fn turnover(folder: &Path, sku: &str) {
     let clock = Arc::new(ManualClock::default());
-    let (runtime, idem) = (runtime(), Idem::builder().clock(clock.clone()).open(folder).unwrap());
+    let (runtime, idem) = (
+        runtime(),
+        Idem::builder().clock(clock.clone()).open(folder).unwrap(),
+    );
     // A hundredth of what is alive at a time, in a hundredth of the time to live.
     let piece = LIVE / 100;
     for number in 0..TURNS * 100 {
-        runtime.block_on(rate(number * piece..(number + 1) * piece, CALLERS, |number| {
-            let (idem, sku) = (idem.clone(), sku.to_owned());
-            async move { assert!(idem.scope(brief(delivery(number).order_no, sku)).await.is_ok()) }
-        }));
+        runtime.block_on(rate(
+            number * piece..(number + 1) * piece,
+            CALLERS,
+            |number| {
+                let (idem, sku) = (idem.clone(), sku.to_owned());
+                async move {
+                    assert!(
+                        idem.scope(brief(delivery(number).order_no, sku))
+                            .await
+                            .is_ok()
+                    )
+                }
+            },
+        ));
         clock.advance(Duration::from_secs(36));
         runtime.block_on(idem.sweep()).unwrap();
     }
@@ -178,8 +262,12 @@ fn turnover(folder: &Path, sku: &str) {
 fn bytes(folder: &Path) -> u64 {
     let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
     entries
-        .map(
-            |entry| if entry.path().is_dir() { bytes(&entry.path()) } else { entry.metadata().unwrap().blocks() * 512 },
-        )
+        .map(|entry| {
+            if entry.path().is_dir() {
+                bytes(&entry.path())
+            } else {
+                entry.metadata().unwrap().blocks() * 512
+            }
+        })
         .sum()
 }

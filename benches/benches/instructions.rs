@@ -1,9 +1,14 @@
-//! How many CPU instructions idem adds to a handler with an empty body: `cargo xtask bench --bench instructions`.
+//! How many CPU instructions idem adds to a handler with an empty body: `cargo xtask bench --bench
+//! instructions`.
 //!
-//! The bench runs itself under valgrind's callgrind with so many calls and with twice as many. The difference is what
-//! the calls cost, whatever else the machine does; what the same calls cost without the attribute is taken away.
+//! The bench runs itself under valgrind's callgrind with so many calls and with twice as many. The
+//! difference is what the calls cost, whatever else the machine does; what the same calls cost
+//! without the attribute is taken away.
 
-#![expect(clippy::unwrap_used, reason = "a bench that cannot run measures nothing")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a bench that cannot run measures nothing"
+)]
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -16,7 +21,8 @@ use idem_runtime::testing::{ManualClock, MemoryLedger};
 use idem_runtime::{Error, Idem, idempotent};
 use tempfile::TempDir;
 
-/// Twice as many make a hash table of records grow once more, wherever it stands: growing is counted in full.
+/// Twice as many make a hash table of records grow once more, wherever it stands: growing is
+/// counted in full.
 const CALLS: u64 = 5_000;
 
 #[idempotent(name = "bench.empty", key = "order_no")]
@@ -32,7 +38,10 @@ async fn without(order_no: String) -> Result<(), Error> {
 /// What is counted: so many calls of one kind, on the thread that makes them.
 fn calls(kind: &str, count: u64) {
     let clock = Arc::new(ManualClock::default());
-    let idem = Idem::builder().clock(clock.clone()).ledger(Arc::new(MemoryLedger::new(clock))).unwrap();
+    let idem = Idem::builder()
+        .clock(clock.clone())
+        .ledger(Arc::new(MemoryLedger::new(clock)))
+        .unwrap();
     idem.sync_scope(|| {
         pollster::block_on(async {
             for number in 0..count {
@@ -64,19 +73,38 @@ struct Settled {
 impl Settled {
     fn of(count: u64) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let idem = Idem::builder().cache(CACHE).open(folder.path().join("idem")).unwrap();
+        let idem = Idem::builder()
+            .cache(CACHE)
+            .open(folder.path().join("idem"))
+            .unwrap();
         let bare = Copied::open(&folder.path().join("bare"), CACHE);
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
         runtime.block_on(first_calls(&idem, 0..RECORDS, 512));
         bare.copy(&idem, 0..RECORDS);
-        let orders = (0..count).map(|number| delivery(number % RECORDS)).collect();
-        Self { idem, bare, orders, _folder: folder }
+        let orders = (0..count)
+            .map(|number| delivery(number % RECORDS))
+            .collect();
+        Self {
+            idem,
+            bare,
+            orders,
+            _folder: folder,
+        }
     }
 }
 
 /// As [`calls`], of duplicates on the embedded ledger, or of reads on bare sled.
 fn reads(kind: &str, count: u64) {
-    let Settled { idem, bare, orders, _folder } = std::thread::spawn(move || Settled::of(count)).join().unwrap();
+    let Settled {
+        idem,
+        bare,
+        orders,
+        _folder,
+    } = std::thread::spawn(move || Settled::of(count))
+        .join()
+        .unwrap();
     idem.sync_scope(|| {
         for order in orders {
             black_box(match kind {
@@ -95,8 +123,12 @@ fn counted(kind: &str) -> Result<f64, String> {
 }
 
 fn main() {
-    // What cargo adds for the bench itself, and whatever else starts with dashes, is not about what is counted.
-    let given: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    // What cargo adds for the bench itself, and whatever else starts with dashes, is not about what
+    // is counted.
+    let given: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|argument| !argument.starts_with('-'))
+        .collect();
     if let [kind, count] = given.as_slice() {
         let count = count.parse().unwrap();
         return match kind.as_str() {
@@ -112,11 +144,32 @@ fn main() {
 
 fn rows() -> Result<[Row; 3], String> {
     let without = counted("without")?;
-    let row = |bench: &str, ours, beside, to_reach| Row { bench: bench.to_owned(), unit: "", ours, beside, to_reach };
+    let row = |bench: &str, ours, beside, to_reach| Row {
+        bench: bench.to_owned(),
+        unit: "",
+        ours,
+        beside,
+        to_reach,
+    };
     let bare = Some(("get and decode on bare sled", counted("bare")?));
     Ok([
-        row("instructions around an empty body, first call", counted("first")? - without, None, "≤ 6,000"),
-        row("instructions around an empty body, duplicate", counted("duplicate")? - without, None, ""),
-        row("instructions of a duplicate, embedded ledger", counted("embedded")?, bare, "≤ 1.5"),
+        row(
+            "instructions around an empty body, first call",
+            counted("first")? - without,
+            None,
+            "≤ 6,000",
+        ),
+        row(
+            "instructions around an empty body, duplicate",
+            counted("duplicate")? - without,
+            None,
+            "",
+        ),
+        row(
+            "instructions of a duplicate, embedded ledger",
+            counted("embedded")?,
+            bare,
+            "≤ 1.5",
+        ),
     ])
 }

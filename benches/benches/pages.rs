@@ -1,8 +1,12 @@
-//! What the dashboard's pages and the API's list cost among 100,000 letters, beside the same among 1,000.
+//! What the dashboard's pages and the API's list cost among 100,000 letters, beside the same among
+//! 1,000.
 //!
 //! Requests go to the router itself: what is measured is the page, and no network.
 
-#![expect(clippy::unwrap_used, reason = "a bench that cannot run measures nothing")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a bench that cannot run measures nothing"
+)]
 
 use std::time::Instant;
 
@@ -46,7 +50,10 @@ enum Oops {
 
 #[idempotent(name = "orders.place", key = "number", retries = 0)]
 async fn place(number: u64) -> Result<(), Oops> {
-    Err(Oops::Wrong(number, WRONG[usize::try_from(number).unwrap() % WRONG.len()]))
+    Err(Oops::Wrong(
+        number,
+        WRONG[usize::try_from(number).unwrap() % WRONG.len()],
+    ))
 }
 
 #[idempotent(name = "mails.send", key = "number", retries = 0)]
@@ -70,19 +77,37 @@ impl Dashboard {
             let idem = idem.clone();
             async move {
                 // Every tenth letter is another handler's.
-                let died =
-                    if number % 10 == 0 { idem.scope(send(number)).await } else { idem.scope(place(number)).await };
+                let died = if number % 10 == 0 {
+                    idem.scope(send(number)).await
+                } else {
+                    idem.scope(place(number)).await
+                };
                 assert!(matches!(died, Err(Oops::Wrong(..))), "{died:?}");
             }
         };
-        let calls = stream::iter(0..letters).map(|number| tokio::spawn(die(number))).buffer_unordered(512);
+        let calls = stream::iter(0..letters)
+            .map(|number| tokio::spawn(die(number)))
+            .buffer_unordered(512);
         calls.for_each(|ended| async { ended.unwrap() }).await;
         let app = idem_ops::dashboard(&idem, Auth::token(TOKEN));
-        let form = Request::post("/login").header("host", "localhost").header("origin", "http://localhost");
+        let form = Request::post("/login")
+            .header("host", "localhost")
+            .header("origin", "http://localhost");
         let form = form.body(Body::from(format!("token={TOKEN}"))).unwrap();
         let response = app.clone().oneshot(form).await.unwrap();
-        let cookie = response.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
-        let mut dashboard = Self { app, cookie, letter: String::new(), _folder: folder };
+        let cookie = response.headers()["set-cookie"]
+            .to_str()
+            .unwrap()
+            .split(';')
+            .next()
+            .unwrap()
+            .to_owned();
+        let mut dashboard = Self {
+            app,
+            cookie,
+            letter: String::new(),
+            _folder: folder,
+        };
         let list = loop {
             let list: serde_json::Value =
                 serde_json::from_slice(&dashboard.get("/api/v1/letters?limit=1").await).unwrap();
@@ -97,11 +122,23 @@ impl Dashboard {
     }
 
     async fn get(&self, path: &str) -> Bytes {
-        let request = Request::builder().method(Method::GET).uri(path).header("host", "localhost");
-        let request = request.header("cookie", &self.cookie).header("authorization", format!("Bearer {TOKEN}"));
-        let response = self.app.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        let request = Request::builder()
+            .method(Method::GET)
+            .uri(path)
+            .header("host", "localhost");
+        let request = request
+            .header("cookie", &self.cookie)
+            .header("authorization", format!("Bearer {TOKEN}"));
+        let response = self
+            .app
+            .clone()
+            .oneshot(request.body(Body::empty()).unwrap())
+            .await
+            .unwrap();
         assert_eq!(response.status(), StatusCode::OK, "{path}");
-        axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap()
+        axum::body::to_bytes(response.into_body(), usize::MAX)
+            .await
+            .unwrap()
     }
 
     /// How many microseconds a page takes.
@@ -121,19 +158,42 @@ const PAGES: [(&str, &str); 9] = [
     ("a handler's letters", "/letters?handler=mails.send"),
     ("a key's letters", "/letters?key=500"),
     ("the groups", "/groups"),
-    ("a group", "/group?handler=mails.send&error=order+%E2%80%A6%3A+no+such+mailbox"),
+    (
+        "a group",
+        "/group?handler=mails.send&error=order+%E2%80%A6%3A+no+such+mailbox",
+    ),
     ("one letter", "/letters/{letter}"),
     ("API: the letters", "/api/v1/letters"),
-    ("API: all of a handler's", "/api/v1/letters?handler=mails.send&state=any"),
+    (
+        "API: all of a handler's",
+        "/api/v1/letters?handler=mails.send&state=any",
+    ),
 ];
 
 fn main() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     let [few, many] = [FEW, MANY].map(|letters| runtime.block_on(Dashboard::of(letters)));
     for (page, path) in PAGES {
-        let [ours, reference] =
-            in_turns(ROUNDS, [&mut || runtime.block_on(many.each(path)), &mut || runtime.block_on(few.each(path))]);
-        let (bench, beside) = (format!("{page}, {MANY} letters"), Some(("itself at 1000", reference)));
-        Row { bench, unit: "µs", ours, beside, to_reach: "≤ 1.5" }.print();
+        let [ours, reference] = in_turns(
+            ROUNDS,
+            [&mut || runtime.block_on(many.each(path)), &mut || {
+                runtime.block_on(few.each(path))
+            }],
+        );
+        let (bench, beside) = (
+            format!("{page}, {MANY} letters"),
+            Some(("itself at 1000", reference)),
+        );
+        Row {
+            bench,
+            unit: "µs",
+            ours,
+            beside,
+            to_reach: "≤ 1.5",
+        }
+        .print();
     }
 }

@@ -1,5 +1,5 @@
-//! The least that makes a write durable for many callers at once: one thread, one write and one `fdatasync` a group. It
-//! decides nothing and remembers nothing.
+//! The least that makes a write durable for many callers at once: one thread, one write and one
+//! `fdatasync` a group. It decides nothing and remembers nothing.
 
 use std::fs::File;
 use std::io::Write;
@@ -30,14 +30,21 @@ struct Waiting {
 /// A key and a value.
 type Pair = (Vec<u8>, Vec<u8>);
 
-#[expect(clippy::expect_used, reason = "a bench that cannot write measures nothing")]
+#[expect(
+    clippy::expect_used,
+    reason = "a bench that cannot write measures nothing"
+)]
 impl Bare {
     /// On sled: one batch, one flush and one `fdatasync` a group.
     ///
     /// # Panics
     /// When the folder cannot be used: then there is nothing to measure.
     pub fn sled(folder: &Path, cache: u64) -> Self {
-        let db = sled::Config::new().path(folder).cache_capacity(cache).open().expect("sled opens");
+        let db = sled::Config::new()
+            .path(folder)
+            .cache_capacity(cache)
+            .open()
+            .expect("sled opens");
         let log = File::open(folder.join("db")).expect("sled's log is there");
         Self::over(move |pairs| {
             let mut batch = sled::Batch::default();
@@ -48,7 +55,8 @@ impl Bare {
         })
     }
 
-    /// On a file: 4 KiB appended and one `fdatasync` a group, whatever is in it. No ledger on this disk is faster.
+    /// On a file: 4 KiB appended and one `fdatasync` a group, whatever is in it. No ledger on this
+    /// disk is faster.
     ///
     /// # Panics
     /// When the file cannot be written.
@@ -61,7 +69,10 @@ impl Bare {
     }
 
     fn over(mut write: impl FnMut(&mut dyn Iterator<Item = Pair>) + Send + 'static) -> Self {
-        let shared = Arc::new(Shared { waiting: Mutex::default(), bell: Condvar::new() });
+        let shared = Arc::new(Shared {
+            waiting: Mutex::default(),
+            bell: Condvar::new(),
+        });
         let thread = std::thread::spawn({
             let shared = Arc::clone(&shared);
             move || {
@@ -71,11 +82,16 @@ impl Bare {
                         answers.push(answer);
                         pair
                     }));
-                    answers.into_iter().for_each(|answer| answer.send(()).unwrap_or_default());
+                    answers
+                        .into_iter()
+                        .for_each(|answer| answer.send(()).unwrap_or_default());
                 }
             }
         });
-        Self { shared, thread: Some(thread) }
+        Self {
+            shared,
+            thread: Some(thread),
+        }
     }
 
     /// Writes one value, durably.

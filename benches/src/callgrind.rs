@@ -24,9 +24,16 @@ pub fn instructions(arguments: &[&str]) -> Result<u64, String> {
         _ => format!("valgrind does not start: {error}"),
     })?;
     if !run.status.success() {
-        return Err(format!("valgrind failed ({}): {}", run.status, String::from_utf8_lossy(&run.stderr)));
+        return Err(format!(
+            "valgrind failed ({}): {}",
+            run.status,
+            String::from_utf8_lossy(&run.stderr)
+        ));
     }
-    let text = fs::read_to_string(folder.path().join("counts-01")).map_err(|error| error.to_string())?;
-    let totals = text.lines().find_map(|line| line.strip_prefix("totals: ")?.trim().parse().ok());
+    let text =
+        fs::read_to_string(folder.path().join("counts-01")).map_err(|error| error.to_string())?;
+    let totals = text
+        .lines()
+        .find_map(|line| line.strip_prefix("totals: ")?.trim().parse().ok());
     totals.ok_or_else(|| "callgrind left no totals".to_owned())
 }

@@ -1,4 +1,5 @@
-//! The least that a duplicate can cost: one read of the same record from bare sled, and its decoding.
+//! The least that a duplicate can cost: one read of the same record from bare sled, and its
+//! decoding.
 
 use std::ops::Range;
 use std::path::Path;
@@ -17,14 +18,23 @@ fn key(order: &PlaceOrder) -> Vec<u8> {
     [HANDLER.as_bytes(), order.order_no.as_bytes()].concat()
 }
 
-#[expect(clippy::expect_used, reason = "a bench that cannot read measures nothing")]
+#[expect(
+    clippy::expect_used,
+    reason = "a bench that cannot read measures nothing"
+)]
 impl Copied {
     /// Opens sled in a folder of its own.
     ///
     /// # Panics
     /// When the folder cannot be used.
     pub fn open(folder: &Path, cache: u64) -> Self {
-        Self(sled::Config::new().path(folder).cache_capacity(cache).open().expect("sled opens"))
+        Self(
+            sled::Config::new()
+                .path(folder)
+                .cache_capacity(cache)
+                .open()
+                .expect("sled opens"),
+        )
     }
 
     /// Copies the records of the orders with these numbers.
@@ -34,11 +44,21 @@ impl Copied {
     pub fn copy(&self, idem: &Idem, numbers: Range<u64>) {
         for number in numbers {
             let order = delivery(number);
-            let id = RecordId { handler: HANDLER.into(), key: order.order_no.as_str().into() };
-            let Some(Record::Settled(settled)) = pollster::block_on(idem.record(&id)).expect("idem reads") else {
+            let id = RecordId {
+                handler: HANDLER.into(),
+                key: order.order_no.as_str().into(),
+            };
+            let Some(Record::Settled(settled)) =
+                pollster::block_on(idem.record(&id)).expect("idem reads")
+            else {
                 panic!("{} is not settled", order.order_no)
             };
-            self.0.insert(key(&order), minicbor::to_vec(&settled).expect("it was encoded")).expect("sled writes");
+            self.0
+                .insert(
+                    key(&order),
+                    minicbor::to_vec(&settled).expect("it was encoded"),
+                )
+                .expect("sled writes");
         }
         self.0.flush().expect("sled flushes");
     }
@@ -48,9 +68,15 @@ impl Copied {
     /// # Panics
     /// When it was not copied.
     pub fn read(&self, order: &PlaceOrder) -> Order {
-        let value = self.0.get(key(order)).expect("sled reads").expect("it was copied");
+        let value = self
+            .0
+            .get(key(order))
+            .expect("sled reads")
+            .expect("it was copied");
         let settled: Settled = minicbor::decode(&value).expect("it was encoded");
-        let SettledAs::Done(StoredResult::Json(json)) = settled.end else { panic!("it is not done") };
+        let SettledAs::Done(StoredResult::Json(json)) = settled.end else {
+            panic!("it is not done")
+        };
         serde_json::from_slice(&json).expect("it is an order")
     }
 }

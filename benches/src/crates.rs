@@ -1,4 +1,5 @@
-//! Crates that are written to be compiled and measured, in a workspace of their own below the target folder.
+//! Crates that are written to be compiled and measured, in a workspace of their own below the
+//! target folder.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -32,16 +33,24 @@ impl Crates {
     /// # Errors
     /// When a file cannot be written or a crate does not compile.
     pub fn write(crates: &[Handlers]) -> io::Result<Self> {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize()?;
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("..")
+            .canonicalize()?;
         let folder = root.join("target/handlers");
         fs::create_dir_all(&folder)?;
         let members: Vec<_> = crates.iter().map(|handlers| handlers.krate).collect();
-        fs::write(folder.join("Cargo.toml"), format!("[workspace]\nresolver = \"3\"\nmembers = {members:?}\n"))?;
+        fs::write(
+            folder.join("Cargo.toml"),
+            format!("[workspace]\nresolver = \"3\"\nmembers = {members:?}\n"),
+        )?;
         fs::copy(root.join("Cargo.lock"), folder.join("Cargo.lock"))?;
         for handlers in crates {
             let source = folder.join(handlers.krate).join("src");
             fs::create_dir_all(&source)?;
-            fs::write(source.join("../Cargo.toml"), manifest(handlers.krate, &root))?;
+            fs::write(
+                source.join("../Cargo.toml"),
+                manifest(handlers.krate, &root),
+            )?;
             fs::write(source.join("main.rs"), handlers.source())?;
         }
         let written = Self { folder };
@@ -52,13 +61,15 @@ impl Crates {
         Ok(written)
     }
 
-    /// The processor time that cargo takes for this crate alone, which has changed. Unlike the time on the wall, it does
-    /// not depend on what else the machine does.
+    /// The processor time that cargo takes for this crate alone, which has changed. Unlike the time
+    /// on the wall, it does not depend on what else the machine does.
     ///
     /// # Errors
     /// When it does not compile.
     pub fn timed(&self, handlers: &Handlers, arguments: &[&str]) -> io::Result<Duration> {
-        let main = fs::File::options().append(true).open(self.folder.join(handlers.krate).join("src/main.rs"))?;
+        let main = fs::File::options()
+            .append(true)
+            .open(self.folder.join(handlers.krate).join("src/main.rs"))?;
         main.set_modified(SystemTime::now())?;
         let before = children()?;
         self.cargo(handlers, arguments)?;
@@ -72,20 +83,31 @@ impl Crates {
     pub fn code(&self, handlers: &Handlers) -> io::Result<u64> {
         let binary = fs::read(self.folder.join("target/release").join(handlers.krate))?;
         let binary = object::File::parse(&*binary).map_err(io::Error::other)?;
-        let text = binary.section_by_name(".text").ok_or_else(|| io::Error::other("it has no machine code"))?;
+        let text = binary
+            .section_by_name(".text")
+            .ok_or_else(|| io::Error::other("it has no machine code"))?;
         Ok(text.size())
     }
 
     fn cargo(&self, handlers: &Handlers, arguments: &[&str]) -> io::Result<()> {
         let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        cargo.args(arguments).args(["--quiet", "--package", handlers.krate]).current_dir(&self.folder);
+        cargo
+            .args(arguments)
+            .args(["--quiet", "--package", handlers.krate])
+            .current_dir(&self.folder);
         // The whole crate is compiled each time, and nothing of the outer cargo's choices gets in.
-        cargo.env("CARGO_INCREMENTAL", "0").env("CARGO_TARGET_DIR", self.folder.join("target"));
+        cargo
+            .env("CARGO_INCREMENTAL", "0")
+            .env("CARGO_TARGET_DIR", self.folder.join("target"));
         let status = cargo.stdin(Stdio::null()).status()?;
         if status.success() {
             return Ok(());
         }
-        Err(io::Error::other(format!("`cargo {}` of {} failed ({status})", arguments.join(" "), handlers.krate)))
+        Err(io::Error::other(format!(
+            "`cargo {}` of {} failed ({status})",
+            arguments.join(" "),
+            handlers.krate
+        )))
     }
 }
 
@@ -93,7 +115,9 @@ impl Crates {
 fn children() -> io::Result<Duration> {
     let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
     let time = usage.user_time() + usage.system_time();
-    Ok(Duration::from_micros(u64::try_from(time.num_microseconds()).unwrap_or(0)))
+    Ok(Duration::from_micros(
+        u64::try_from(time.num_microseconds()).unwrap_or(0),
+    ))
 }
 
 fn manifest(krate: &str, root: &Path) -> String {
@@ -107,12 +131,15 @@ fn manifest(krate: &str, root: &Path) -> String {
 }
 
 impl Handlers {
-    /// The same program for each attribute: messages come as JSON, and each handler has types of its own.
+    /// The same program for each attribute: messages come as JSON, and each handler has types of
+    /// its own.
     fn source(&self) -> String {
         let mut source = include_str!("program.rs.in").to_owned();
         let mut dispatch = String::new();
         for number in 0..self.count {
-            let attribute = self.attribute.replace("{name}", &format!("orders.place_{number}"));
+            let attribute = self
+                .attribute
+                .replace("{name}", &format!("orders.place_{number}"));
             // Writing to a string does not fail.
             let _ = write!(
                 source,

@@ -42,13 +42,22 @@ pub async fn place_order(order: PlaceOrder) -> Result<Order, Error> {
 /// The message with this number. Order numbers as shops have them: not in the order of their bytes.
 pub fn delivery(number: u64) -> PlaceOrder {
     let scattered = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    PlaceOrder { order_no: format!("A-{scattered:016x}"), sku: "TEA-500".to_owned(), qty: 2 }
+    PlaceOrder {
+        order_no: format!("A-{scattered:016x}"),
+        sku: "TEA-500".to_owned(),
+        qty: 2,
+    }
 }
 
 /// The result of a message.
 pub fn placed(order: PlaceOrder) -> Order {
     let PlaceOrder { order_no, sku, qty } = order;
-    Order { order_no, sku, qty, total_cents: u64::from(qty) * 1250 }
+    Order {
+        order_no,
+        sku,
+        qty,
+        total_cents: u64::from(qty) * 1250,
+    }
 }
 
 /// Calls with these numbers, so many in flight, each a task of its own; says how many a second.
@@ -60,7 +69,10 @@ pub async fn rate<F: Future<Output = ()> + Send + 'static>(
     let (start, count) = (Instant::now(), numbers.end - numbers.start);
     let calls = stream::iter(numbers).map(|number| tokio::spawn(call(number)));
     // A call that panics fails the bench.
-    calls.buffer_unordered(callers).for_each(|ended| async { ended.unwrap_or_else(|error| panic!("{error}")) }).await;
+    calls
+        .buffer_unordered(callers)
+        .for_each(|ended| async { ended.unwrap_or_else(|error| panic!("{error}")) })
+        .await;
     count as f64 / start.elapsed().as_secs_f64()
 }
 

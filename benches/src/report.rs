@@ -19,7 +19,13 @@ pub struct Row {
 impl Row {
     /// Prints the line.
     pub fn print(&self) {
-        let Self { bench, unit, ours, beside, to_reach } = self;
+        let Self {
+            bench,
+            unit,
+            ours,
+            beside,
+            to_reach,
+        } = self;
         let (beside, reference) = beside.unzip();
         let ratio = reference.map(|reference| ours / reference);
         println!(

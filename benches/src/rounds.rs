@@ -1,7 +1,10 @@
 //! Measuring side by side: in turns, so that what else the machine does meets all of them.
 
 /// Runs each of these once a round, and gives the median of each.
-pub fn in_turns<const N: usize>(rounds: usize, mut measure: [&mut dyn FnMut() -> f64; N]) -> [f64; N] {
+pub fn in_turns<const N: usize>(
+    rounds: usize,
+    mut measure: [&mut dyn FnMut() -> f64; N],
+) -> [f64; N] {
     let mut measured = [const { Vec::new() }; N];
     for round in 0..rounds {
         for turn in 0..N {

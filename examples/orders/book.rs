@@ -1,6 +1,7 @@
 //! The order book: `orders.jsonl`, the business's own record of what was placed.
 //!
-//! One thread writes what is waiting, syncs once, and answers all of them: orders that come together share a sync.
+//! One thread writes what is waiting, syncs once, and answers all of them: orders that come
+//! together share a sync.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
@@ -39,7 +40,12 @@ impl Book {
     /// which ends with the last clone of the book.
     pub(crate) fn open(path: &Path) -> anyhow::Result<Self> {
         let place = || format!("cannot open the order book {}", path.display());
-        let mut file = OpenOptions::new().read(true).append(true).create(true).open(path).with_context(place)?;
+        let mut file = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create(true)
+            .open(path)
+            .with_context(place)?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).with_context(place)?;
 
@@ -48,17 +54,27 @@ impl Book {
             file.set_len(whole.len() as u64).with_context(place)?;
         }
         let orders = read_orders(whole).with_context(place)?;
-        // What a killed process wrote but did not sync must not vanish after this one has answered from it,
-        // and a new file needs its folder synced to be found again.
+        // What a killed process wrote but did not sync must not vanish after this one has answered
+        // from it, and a new file needs its folder synced to be found again.
         file.sync_all().with_context(place)?;
         if let Some(folder) = path.parent() {
-            File::open(folder).and_then(|folder| folder.sync_all()).with_context(place)?;
+            File::open(folder)
+                .and_then(|folder| folder.sync_all())
+                .with_context(place)?;
         }
 
         let orders = Arc::new(RwLock::new(orders));
-        let writer = Writer { orders: Arc::clone(&orders), end: whole.len() as u64, torn: false, file };
+        let writer = Writer {
+            orders: Arc::clone(&orders),
+            end: whole.len() as u64,
+            torn: false,
+            file,
+        };
         let (waiting, entries) = mpsc::channel(GROUP);
-        thread::Builder::new().name("order-book".into()).spawn(move || writer.run(entries)).with_context(place)?;
+        thread::Builder::new()
+            .name("order-book".into())
+            .spawn(move || writer.run(entries))
+            .with_context(place)?;
         Ok(Self { orders, waiting })
     }
 
@@ -74,15 +90,21 @@ impl Book {
     pub(crate) async fn append(&self, order: Order) -> io::Result<()> {
         let (written, answer) = oneshot::channel();
         let stopped = || io::Error::other("its writer has stopped");
-        self.waiting.send(Entry { order, written }).await.map_err(|_| stopped())?;
+        self.waiting
+            .send(Entry { order, written })
+            .await
+            .map_err(|_| stopped())?;
         answer.await.map_err(|_| stopped())?
     }
 }
 
-/// All lines that are whole. A kill leaves a line without its end; a power cut can leave zeros for what was not
-/// synced. Nobody was told of either.
+/// All lines that are whole. A kill leaves a line without its end; a power cut can leave zeros for
+/// what was not synced. Nobody was told of either.
 fn whole_lines(bytes: &[u8]) -> &[u8] {
-    let written = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+    let written = bytes
+        .iter()
+        .position(|byte| *byte == 0)
+        .unwrap_or(bytes.len());
     let end = bytes[..written].iter().rposition(|byte| *byte == b'\n');
     &bytes[..end.map_or(0, |end| end + 1)]
 }
@@ -93,8 +115,8 @@ fn read_orders(lines: &[u8]) -> anyhow::Result<HashMap<String, Order>> {
         .enumerate()
         .filter(|(_, line)| !line.is_empty())
         .map(|(index, line)| {
-            let order: Order =
-                serde_json::from_slice(line).with_context(|| format!("line {} is not an order", index + 1))?;
+            let order: Order = serde_json::from_slice(line)
+                .with_context(|| format!("line {} is not an order", index + 1))?;
             Ok((order.order_no.clone(), order))
         })
         .collect()
@@ -119,7 +141,8 @@ impl Writer {
                     let mut orders = self.orders.write();
                     for entry in group.drain(..) {
                         orders.insert(entry.order.order_no.clone(), entry.order);
-                        // Nobody listens any more to a call that was dropped; its order is found next time.
+                        // Nobody listens any more to a call that was dropped; its order is found
+                        // next time.
                         let _ = entry.written.send(Ok(()));
                     }
                 }
@@ -141,7 +164,10 @@ impl Writer {
             lines.push(b'\n');
         }
         self.torn = true;
-        let written = self.file.write_all(&lines).and_then(|()| self.file.sync_data());
+        let written = self
+            .file
+            .write_all(&lines)
+            .and_then(|()| self.file.sync_data());
         if let Err(error) = written {
             // Where even this fails, the next group tries again before it writes.
             let _ = self.cut();
@@ -167,7 +193,12 @@ mod tests {
     use super::*;
 
     fn order(order_no: &str) -> Order {
-        Order { order_no: order_no.into(), sku: "TEA-500".into(), qty: 2, total_cents: 2500 }
+        Order {
+            order_no: order_no.into(),
+            sku: "TEA-500".into(),
+            qty: 2,
+            total_cents: 2500,
+        }
     }
 
     fn line(order_no: &str) -> String {
@@ -178,14 +209,21 @@ mod tests {
     async fn half_a_line_is_cut_off_and_written_again() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("orders.jsonl");
-        for torn in [&line("B").as_bytes()[..20], b"\0\0\0\0", b"\0\0\n{\"order_no\""] {
+        for torn in [
+            &line("B").as_bytes()[..20],
+            b"\0\0\0\0",
+            b"\0\0\n{\"order_no\"",
+        ] {
             std::fs::write(&path, [line("A").as_bytes(), torn].concat()).unwrap();
             let book = Book::open(&path).unwrap();
             assert_eq!(book.find("A"), Some(order("A")));
             assert_eq!(book.find("B"), None);
             book.append(order("B")).await.unwrap();
             assert_eq!(book.find("B"), Some(order("B")));
-            assert_eq!(std::fs::read_to_string(&path).unwrap(), line("A") + &line("B"));
+            assert_eq!(
+                std::fs::read_to_string(&path).unwrap(),
+                line("A") + &line("B")
+            );
         }
     }
 
@@ -210,7 +248,10 @@ mod tests {
             end: line("A").len() as u64,
             torn: false,
         };
-        let entry = |order_no| Entry { order: order(order_no), written: oneshot::channel().0 };
+        let entry = |order_no| Entry {
+            order: order(order_no),
+            written: oneshot::channel().0,
+        };
         writer.write(&[entry("B")]).unwrap_err();
         assert!(writer.torn);
 

@@ -33,23 +33,55 @@ pub(crate) struct Queue {
 
 impl Queue {
     /// Starts to take orders from the broker at `url`.
-    pub(crate) async fn open(idem: &Idem, book: &Book, url: &Url, name: &str) -> anyhow::Result<Self> {
+    pub(crate) async fn open(
+        idem: &Idem,
+        book: &Book,
+        url: &Url,
+        name: &str,
+    ) -> anyhow::Result<Self> {
         let address = url.as_str().to_owned();
-        let shop = Opening { idem: idem.clone(), book: book.clone(), name: name.to_owned() };
+        let shop = Opening {
+            idem: idem.clone(),
+            book: book.clone(),
+            name: name.to_owned(),
+        };
         match url.scheme() {
-            "amqp" | "amqps" => shop.take(RabbitMq::queue(&address, name), Exchange::default_of(&address)).await,
-            "nats" | "tls" => shop.take(Nats::stream(&address, name).or_make([name]), JetStream::at(&address)).await,
-            "redis" | "rediss" => shop.take(Redis::stream(&address, name), Streams::at(&address)).await,
+            "amqp" | "amqps" => {
+                shop.take(
+                    RabbitMq::queue(&address, name),
+                    Exchange::default_of(&address),
+                )
+                .await
+            }
+            "nats" | "tls" => {
+                shop.take(
+                    Nats::stream(&address, name).or_make([name]),
+                    JetStream::at(&address),
+                )
+                .await
+            }
+            "redis" | "rediss" => {
+                shop.take(Redis::stream(&address, name), Streams::at(&address))
+                    .await
+            }
             #[cfg(feature = "kafka")]
             "kafka" => {
                 use idem_brokers::kafka::{Kafka, Topics};
                 let servers = url.authority();
-                shop.take(Kafka::topic(servers, name).or_make(4, 1), Topics::at(servers)).await
+                shop.take(
+                    Kafka::topic(servers, name).or_make(4, 1),
+                    Topics::at(servers),
+                )
+                .await
             }
             #[cfg(feature = "rocketmq")]
             "rocketmq" => {
                 let server = url.authority();
-                shop.take(idem_rocketmq::RocketMq::topic(server, name), idem_rocketmq::Topics::at(server)).await
+                shop.take(
+                    idem_rocketmq::RocketMq::topic(server, name),
+                    idem_rocketmq::Topics::at(server),
+                )
+                .await
             }
             other => bail!(
                 "no broker for `{other}://`: there are amqp, nats and redis, kafka with `--features kafka`, and rocketmq \
@@ -58,13 +90,15 @@ impl Queue {
         }
     }
 
-    /// Sends the deliveries to the queue and waits until as many were settled, and no more come for a moment: earlier
-    /// runs may have left some.
+    /// Sends the deliveries to the queue and waits until as many were settled, and no more come for
+    /// a moment: earlier runs may have left some.
     pub(crate) async fn deliver(&self, deliveries: Vec<Delivery>) -> anyhow::Result<Summary> {
         let (sent, progress) = (deliveries.len() as u64, progress_bar(deliveries.len()));
         for delivery in deliveries {
             // Without an id: some brokers would keep second copies away themselves.
-            self.publisher.publish(Message::new(&self.name, delivery.text)).await?;
+            self.publisher
+                .publish(Message::new(&self.name, delivery.text))
+                .await?;
         }
         let mut settled = None;
         while settled < Some(sent) || settled != Some(self.consumer.settled()) {
@@ -98,20 +132,30 @@ impl Opening {
     async fn take(self, source: impl Source, publisher: impl Publisher) -> anyhow::Result<Queue> {
         let (place, publisher): (_, Arc<dyn Publisher>) = (source.name(), Arc::new(publisher));
         idem_brokers::republish(&self.idem, place, &self.name, Arc::clone(&publisher));
-        // Whoever is not there is told of at once; later it is the consumer that connects again and again.
+        // Whoever is not there is told of at once; later it is the consumer that connects again and
+        // again.
         source.connect(1).await?.close().await;
         let (summary, book) = (Arc::<Mutex<Summary>>::default(), self.book);
         let counted = Arc::clone(&summary);
-        let consumer = Consumer::new(&self.idem, source).in_flight(IN_FLIGHT).name("orders.place");
+        let consumer = Consumer::new(&self.idem, source)
+            .in_flight(IN_FLIGHT)
+            .name("orders.place");
         let consumer = consumer.start(move |order: PlaceOrder| {
             let (shop, counted) = (Shop::new(book.clone()), Arc::clone(&counted));
             async move {
                 let placed = place_order(order, &shop).await;
-                counted.lock().add_message(Answer::of(&placed, &shop), shop.retried());
+                counted
+                    .lock()
+                    .add_message(Answer::of(&placed, &shop), shop.retried());
                 placed
             }
         });
         ensure!(consumer.taking().await, "the consumer was stopped");
-        Ok(Queue { publisher, name: self.name, consumer, summary })
+        Ok(Queue {
+            publisher,
+            name: self.name,
+            consumer,
+            summary,
+        })
     }
 }

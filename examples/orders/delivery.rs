@@ -25,10 +25,13 @@ pub(crate) fn read(file: Option<&Path>) -> anyhow::Result<Vec<Delivery>> {
         None => SHIPPED.as_bytes().to_vec(),
         Some(path) if path == Path::new("-") => {
             let mut bytes = Vec::new();
-            io::stdin().read_to_end(&mut bytes).context("cannot read the deliveries from standard input")?;
+            io::stdin()
+                .read_to_end(&mut bytes)
+                .context("cannot read the deliveries from standard input")?;
             bytes
         }
-        Some(path) => fs::read(path).with_context(|| format!("cannot read the deliveries {}", path.display()))?,
+        Some(path) => fs::read(path)
+            .with_context(|| format!("cannot read the deliveries {}", path.display()))?,
     };
     Ok(parse(&bytes))
 }
@@ -38,7 +41,11 @@ fn parse(bytes: &[u8]) -> Vec<Delivery> {
         .split(|byte| *byte == b'\n')
         .enumerate()
         .filter(|(_, text)| !text.trim_ascii().is_empty())
-        .map(|(index, text)| Delivery { line: index + 1, text: text.to_vec(), order: serde_json::from_slice(text) })
+        .map(|(index, text)| Delivery {
+            line: index + 1,
+            text: text.to_vec(),
+            order: serde_json::from_slice(text),
+        })
         .collect()
 }
 
@@ -65,6 +72,14 @@ mod tests {
             .map(|delivery| (delivery.line, delivery.order.as_ref().map_err(refusal)))
             .map(|(line, order)| (line, order.map(|order| order.order_no.as_str())))
             .collect();
-        assert_eq!(read, [(1, Ok("A")), (3, Err("not JSON")), (4, Err("not an order")), (5, Err("not JSON")),]);
+        assert_eq!(
+            read,
+            [
+                (1, Ok("A")),
+                (3, Err("not JSON")),
+                (4, Err("not an order")),
+                (5, Err("not JSON")),
+            ]
+        );
     }
 }

@@ -7,21 +7,23 @@
 //! cargo run --example orders -- --data DIR --serve 127.0.0.1:8080 --smtp 'smtp://127.0.0.1:1025?tls=none' --mail-to you@example.com
 //! ```
 //!
-//! Without `--data` the ledger and the order book live in a temporary folder that is removed at the end. With it
-//! they stay: run it again, and everything is a replay. Kill it anywhere (`kill -9`), run it again, and every order
-//! that can be placed is in `DIR/orders.jsonl` exactly once, every other one is an open dead letter:
-//! `cargo xtask kill-orders` does it ten times and counts. A kill is an attempt of what was running just then.
-//! `RUST_LOG=idem_runtime=debug` shows each attempt.
+//! Without `--data` the ledger and the order book live in a temporary folder that is removed at the
+//! end. With it they stay: run it again, and everything is a replay. Kill it anywhere (`kill -9`),
+//! run it again, and every order that can be placed is in `DIR/orders.jsonl` exactly once, every
+//! other one is an open dead letter: `cargo xtask kill-orders` does it ten times and counts. A kill
+//! is an attempt of what was running just then. `RUST_LOG=idem_runtime=debug` shows each attempt.
 //!
-//! With `--broker` the deliveries are sent to a queue, and the shop takes what comes from it: RabbitMQ, NATS JetStream,
-//! Redis Streams, Kafka with `cargo run --example orders --features kafka`, and RocketMQ, whose package has this example too:
-//! `cargo run --manifest-path idem-brokers/rocketmq/Cargo.toml --example orders`. What the table below calls refused is a
-//! dead letter there, for nobody is left to be told.
+//! With `--broker` the deliveries are sent to a queue, and the shop takes what comes from it:
+//! RabbitMQ, NATS JetStream, Redis Streams, Kafka with `cargo run --example orders --features
+//! kafka`, and RocketMQ, whose package has this example too: `cargo run --manifest-path
+//! idem-brokers/rocketmq/Cargo.toml --example orders`. What the table below calls refused is a dead
+//! letter there, for nobody is left to be told.
 //!
-//! An address with a password goes into `BROKER_URL` in place of `--broker`: everybody on a machine sees its command lines.
+//! An address with a password goes into `BROKER_URL` in place of `--broker`: everybody on a machine
+//! sees its command lines.
 //!
-//! With `--serve` it does not end: people look at the dead letters in a browser, edit one and run it, and its order is in
-//! `orders.jsonl`. With `--smtp` they are told by mail.
+//! With `--serve` it does not end: people look at the dead letters in a browser, edit one and run
+//! it, and its order is in `orders.jsonl`. With `--smtp` they are told by mail.
 //!
 //! A file of deliveries is JSON Lines:
 //!
@@ -29,10 +31,11 @@
 //! {"order_no":"A-1001","sku":"TEA-500","qty":2,"unit_price_cents":1250,"fail_times":0}
 //! ```
 //!
-//! `fail_times` is how many attempts the simulated stock service fails for this order before it works. The file that
-//! comes with the example has 200 lines for 120 orders: 100 work at once, 12 need up to three retries, 6 never work,
-//! one asks for 0 pieces and one for more than a total can hold. 77 lines are duplicates, next to the first and far
-//! behind it; one line is not JSON, one uses an order number again with another quantity, one has none. It prints:
+//! `fail_times` is how many attempts the simulated stock service fails for this order before it
+//! works. The file that comes with the example has 200 lines for 120 orders: 100 work at once, 12
+//! need up to three retries, 6 never work, one asks for 0 pieces and one for more than a total can
+//! hold. 77 lines are duplicates, next to the first and far behind it; one line is not JSON, one
+//! uses an order number again with another quantity, one has none. It prints:
 //!
 //! ```text
 //! ┌───────────────────────────┬─────┬─────────────────────────────────────────────────────────────┐
@@ -69,8 +72,9 @@
 //! └────────┴──────────┴───────────────────────────────────────────────────────────┴──────────────────┘
 //! ```
 //!
-//! The exit code is 0 once the file is worked through, dead letters or not; 1 where deliveries were not answered and
-//! have to come again (a full disk); 2 where it could not start, with a line that says why.
+//! The exit code is 0 once the file is worked through, dead letters or not; 1 where deliveries were
+//! not answered and have to come again (a full disk); 2 where it could not start, with a line that
+//! says why.
 
 mod args;
 mod book;
@@ -108,14 +112,21 @@ const IN_FLIGHT: usize = 16;
 async fn main() -> ExitCode {
     // Silent unless `RUST_LOG` asks: what a person has to know is in the tables.
     tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::builder().with_default_directive(LevelFilter::OFF.into()).from_env_lossy())
+        .with_env_filter(
+            EnvFilter::builder()
+                .with_default_directive(LevelFilter::OFF.into())
+                .from_env_lossy(),
+        )
         .with_ansi(io::stderr().is_terminal())
         .with_writer(io::stderr)
         .init();
     match run().await {
         Ok(summary) => {
             if let Some(trouble) = &summary.trouble {
-                eprintln!("orders: {} deliveries were not answered, run it again: {trouble}", summary.unanswered);
+                eprintln!(
+                    "orders: {} deliveries were not answered, run it again: {trouble}",
+                    summary.unanswered
+                );
                 return ExitCode::FAILURE;
             }
             ExitCode::SUCCESS
@@ -139,10 +150,13 @@ async fn run() -> anyhow::Result<Summary> {
     }
 }
 
-/// Works through all deliveries, with the ledger and the order book in `folder`; with `--serve` it stays.
+/// Works through all deliveries, with the ledger and the order book in `folder`; with `--serve` it
+/// stays.
 async fn work(folder: &Path, deliveries: Vec<Delivery>, args: &Args) -> anyhow::Result<Summary> {
-    fs::create_dir_all(folder).with_context(|| format!("cannot make the data folder {}", folder.display()))?;
-    // The ledger first: it keeps a second process out of the folder, and so away from the order book.
+    fs::create_dir_all(folder)
+        .with_context(|| format!("cannot make the data folder {}", folder.display()))?;
+    // The ledger first: it keeps a second process out of the folder, and so away from the order
+    // book.
     let idem = Idem::open(folder)?;
     idem.install()?;
     let book = Book::open(&folder.join("orders.jsonl"))?;
@@ -196,8 +210,15 @@ async fn place_all(deliveries: Vec<Delivery>, book: &Book) -> anyhow::Result<Sum
 }
 
 fn print(summary: &Summary, json: bool) -> anyhow::Result<()> {
-    let text = if json { serde_json::to_string_pretty(summary)? + "\n" } else { table::draw(summary) };
-    match io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()) {
+    let text = if json {
+        serde_json::to_string_pretty(summary)? + "\n"
+    } else {
+        table::draw(summary)
+    };
+    match io::stdout()
+        .write_all(text.as_bytes())
+        .and_then(|()| io::stdout().flush())
+    {
         // Whoever reads has seen enough.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         written => written.context("cannot print the summary"),

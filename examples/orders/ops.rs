@@ -28,11 +28,19 @@ pub(crate) struct Ops {
 }
 
 impl Ops {
-    /// Listens on `address`, says on the standard error where and with which token, and starts the monitor.
-    pub(crate) async fn start(idem: &Idem, address: SocketAddr, args: &Args) -> anyhow::Result<Self> {
-        let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
+    /// Listens on `address`, says on the standard error where and with which token, and starts the
+    /// monitor.
+    pub(crate) async fn start(
+        idem: &Idem,
+        address: SocketAddr,
+        args: &Args,
+    ) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind(address)
+            .await
+            .with_context(|| format!("cannot listen on {address}"))?;
         let url: Url = format!("http://{}/", listener.local_addr()?).parse()?;
-        // A token that is not given is made up, so that nobody comes in without one; only that one is shown.
+        // A token that is not given is made up, so that nobody comes in without one; only that one
+        // is shown.
         let (token, its_token) = match env::var("IDEM_TOKEN") {
             Ok(token) => (token, "that of IDEM_TOKEN".to_owned()),
             Err(_) => {
@@ -44,15 +52,25 @@ impl Ops {
         let watch = match &args.smtp {
             Some(smtp) => {
                 let policy = Policy::default().digest_every(DIGEST_EVERY);
-                let monitor = Monitor::of(idem, "orders").policy(policy).dashboard(url.clone());
+                let monitor = Monitor::of(idem, "orders")
+                    .policy(policy)
+                    .dashboard(url.clone());
                 Some(monitor.tell(email(smtp, args)?).start()?)
             }
             None => None,
         };
         let hear = |kind| signal(kind).context("cannot wait for signals");
-        let ended = (hear(SignalKind::interrupt())?, hear(SignalKind::terminate())?);
+        let ended = (
+            hear(SignalKind::interrupt())?,
+            hear(SignalKind::terminate())?,
+        );
         eprintln!("orders: the dashboard is at {url}, its token is {its_token}; Ctrl-C ends it");
-        Ok(Self { listener, dashboard, watch, ended })
+        Ok(Self {
+            listener,
+            dashboard,
+            watch,
+            ended,
+        })
     }
 
     /// Serves until somebody ends the process, and finishes what was begun.
@@ -64,7 +82,9 @@ impl Ops {
                 _ = terminate.recv() => {}
             }
         };
-        idem_ops::serve(self.listener, self.dashboard).until(ended).await;
+        idem_ops::serve(self.listener, self.dashboard)
+            .until(ended)
+            .await;
         if let Some(watch) = self.watch {
             watch.stop().await;
         }

@@ -22,11 +22,18 @@ impl PlaceOrder {
         if self.qty == 0 {
             return Err(OrderError::NothingOrdered);
         }
-        let total_cents = self
-            .unit_price_cents
-            .checked_mul(self.qty.into())
-            .ok_or(OrderError::TotalTooLarge { qty: self.qty, unit_price_cents: self.unit_price_cents })?;
-        Ok(Order { order_no: self.order_no.clone(), sku: self.sku.clone(), qty: self.qty, total_cents })
+        let total_cents = self.unit_price_cents.checked_mul(self.qty.into()).ok_or(
+            OrderError::TotalTooLarge {
+                qty: self.qty,
+                unit_price_cents: self.unit_price_cents,
+            },
+        )?;
+        Ok(Order {
+            order_no: self.order_no.clone(),
+            sku: self.sku.clone(),
+            qty: self.qty,
+            total_cents,
+        })
     }
 }
 

@@ -13,7 +13,8 @@ use crate::shop::Shop;
 pub(crate) enum Answer {
     /// Its call ran the body, and the order was placed.
     Placed,
-    /// Its call found the order in the book: an earlier process was killed between the book and the ledger.
+    /// Its call found the order in the book: an earlier process was killed between the book and the
+    /// ledger.
     Found,
     /// It got the recorded result.
     Replayed,
@@ -91,9 +92,14 @@ pub(crate) struct Refusals {
 }
 
 impl Summary {
-    /// Of a message that a broker brought: what no handler can take becomes a dead letter of its own there.
+    /// Of a message that a broker brought: what no handler can take becomes a dead letter of its
+    /// own there.
     pub(crate) fn add_message(&mut self, answer: Answer, retried: bool) {
-        let answer = if matches!(answer, Answer::Refused { .. }) { Answer::DeadLettered } else { answer };
+        let answer = if matches!(answer, Answer::Refused { .. }) {
+            Answer::DeadLettered
+        } else {
+            answer
+        };
         self.add(0, answer, retried);
     }
 
@@ -141,7 +147,11 @@ impl From<DeadLetter> for Letter {
         Self {
             reason: letter.reason.to_string(),
             attempts: letter.attempts.len(),
-            outcomes: letter.attempts.iter().map(|attempt| attempt.outcome.to_string()).collect(),
+            outcomes: letter
+                .attempts
+                .iter()
+                .map(|attempt| attempt.outcome.to_string())
+                .collect(),
             last_error: letter.last_error().map(str::to_owned),
             key: letter.key,
         }

@@ -23,12 +23,28 @@ fn counts(summary: &Summary) -> Table {
         Unit::Messages => "messages of the queue",
     };
     row("delivered", summary.delivered, unit);
-    row("placed", summary.placed, "written to orders.jsonl by this run");
+    row(
+        "placed",
+        summary.placed,
+        "written to orders.jsonl by this run",
+    );
     if summary.found > 0 {
-        row("found", summary.found, "written by a run that was killed before it could record it");
+        row(
+            "found",
+            summary.found,
+            "written by a run that was killed before it could record it",
+        );
     }
-    row("replayed", summary.replayed, "got the recorded result; nothing ran");
-    row("dead letters", summary.dead_lettered, "deliveries of orders that are listed below");
+    row(
+        "replayed",
+        summary.replayed,
+        "got the recorded result; nothing ran",
+    );
+    row(
+        "dead letters",
+        summary.dead_lettered,
+        "deliveries of orders that are listed below",
+    );
     row("refused", summary.refusals(), "");
     for (reason, refusals) in &summary.refused {
         let first = format!("line {}: {}", refusals.first_line, refusals.first);
@@ -38,7 +54,11 @@ fn counts(summary: &Summary) -> Table {
         let trouble = summary.trouble.as_deref().unwrap_or_default();
         row("unanswered", summary.unanswered, trouble);
     }
-    row("retried", summary.retried, "needed more than one attempt, whatever came of it");
+    row(
+        "retried",
+        summary.retried,
+        "needed more than one attempt, whatever came of it",
+    );
     align_right(&mut table, 1);
     table
 }
@@ -47,7 +67,12 @@ fn letters(letters: &[Letter]) -> Table {
     let mut table = empty(["Key", "Attempts", "Last error", "Reason"]);
     for letter in letters {
         let last_error = letter.last_error.as_deref().unwrap_or("none was reported");
-        table.add_row([&letter.key, &letter.attempts.to_string(), last_error, &letter.reason]);
+        table.add_row([
+            &letter.key,
+            &letter.attempts.to_string(),
+            last_error,
+            &letter.reason,
+        ]);
     }
     align_right(&mut table, 1);
     table
@@ -55,7 +80,10 @@ fn letters(letters: &[Letter]) -> Table {
 
 fn empty<const N: usize>(header: [&str; N]) -> Table {
     let mut table = Table::new();
-    table.load_style(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic).set_header(header);
+    table
+        .load_style(UTF8_FULL_CONDENSED)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_header(header);
     if !table.is_tty() {
         table.set_width(100);
     }

@@ -19,7 +19,11 @@ impl BrokerError {
         doing: impl Into<String>,
         problem: impl Into<Box<dyn Error + Send + Sync>>,
     ) -> Self {
-        Self { broker, doing: doing.into(), problem: problem.into() }
+        Self {
+            broker,
+            doing: doing.into(),
+            problem: problem.into(),
+        }
     }
 
     /// The broker's name.

@@ -1,10 +1,13 @@
-//! idem in front of real brokers: consumers that ack only what is durable, and publishers that wait for the broker's word.
+//! idem in front of real brokers: consumers that ack only what is durable, and publishers that wait
+//! for the broker's word.
 //!
-//! A [`Consumer`] takes messages from a [`Source`] and calls a handler for each. What the handler's `#[idempotent]` call
-//! came to decides what the broker is told: the result is durable, so the message is acked; the attempt failed and its
-//! record waits, so the message comes again then; nobody can ever take it, so it becomes a dead letter and is acked.
+//! A [`Consumer`] takes messages from a [`Source`] and calls a handler for each. What the handler's
+//! `#[idempotent]` call came to decides what the broker is told: the result is durable, so the
+//! message is acked; the attempt failed and its record waits, so the message comes again then;
+//! nobody can ever take it, so it becomes a dead letter and is acked.
 //!
-//! A [`Relay`] sends what handlers put into the outbox, each message until its broker has it, with a [`Publisher`].
+//! A [`Relay`] sends what handlers put into the outbox, each message until its broker has it, with
+//! a [`Publisher`].
 //!
 //! Each broker is a feature: `rabbitmq`, `nats`, `kafka`, `redis`.
 
@@ -37,6 +40,12 @@ pub use relay::{Relay, Relaying};
 pub use republish::republish;
 pub use runner::{Consumer, Running, State};
 
-#[cfg(all(doctest, feature = "rabbitmq", feature = "nats", feature = "redis", feature = "kafka"))]
+#[cfg(all(
+    doctest,
+    feature = "rabbitmq",
+    feature = "nats",
+    feature = "redis",
+    feature = "kafka"
+))]
 #[doc = include_str!("../README.md")]
 mod readme {}

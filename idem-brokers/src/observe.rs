@@ -6,8 +6,16 @@ use metrics::{Unit, counter, describe_counter};
 
 /// Tells the process's metrics recorder what the names mean; harmless when repeated.
 pub fn describe_metrics() {
-    describe_counter!("idem_deliveries_total", Unit::Count, "Messages that a broker delivered, by what became of them");
-    describe_counter!("idem_relayed_total", Unit::Count, "Messages of the outbox, by destination and outcome");
+    describe_counter!(
+        "idem_deliveries_total",
+        Unit::Count,
+        "Messages that a broker delivered, by what became of them"
+    );
+    describe_counter!(
+        "idem_relayed_total",
+        Unit::Count,
+        "Messages of the outbox, by destination and outcome"
+    );
 }
 
 /// What became of a delivery.
@@ -39,13 +47,15 @@ impl Outcome {
 
 /// A delivery has ended so.
 pub(crate) fn ended(source: &str, outcome: Outcome) {
-    counter!("idem_deliveries_total", "source" => source.to_owned(), "outcome" => outcome.name()).increment(1);
+    counter!("idem_deliveries_total", "source" => source.to_owned(), "outcome" => outcome.name())
+        .increment(1);
 }
 
 /// A message of the outbox has gone, or has not.
 pub(crate) fn relayed(destination: &str, sent: bool) {
     let outcome = if sent { "sent" } else { "failed" };
-    counter!("idem_relayed_total", "destination" => destination.to_owned(), "outcome" => outcome).increment(1);
+    counter!("idem_relayed_total", "destination" => destination.to_owned(), "outcome" => outcome)
+        .increment(1);
 }
 
 /// The broker did not hear what became of a message; it brings it again, which does no harm.

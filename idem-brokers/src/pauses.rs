@@ -14,7 +14,11 @@ pub(crate) struct Pauses {
 impl Pauses {
     pub(crate) fn up_to(longest: Duration) -> Self {
         let growing = ExponentialBuilder::default().with_min_delay(Duration::from_millis(100));
-        let growing = growing.with_max_delay(longest).with_jitter().without_max_times().build();
+        let growing = growing
+            .with_max_delay(longest)
+            .with_jitter()
+            .without_max_times()
+            .build();
         Self { growing, longest }
     }
 

@@ -19,8 +19,8 @@ pub struct Message {
     pub to: String,
     /// What the broker or a consumer knows a second copy by; the idempotency key is a good one.
     pub id: Option<String>,
-    /// Messages with the same lane stay in the order they were published, where the broker has lanes: Kafka's key. The
-    /// others ignore it.
+    /// Messages with the same lane stay in the order they were published, where the broker has
+    /// lanes: Kafka's key. The others ignore it.
     pub lane: Option<String>,
     /// The bytes.
     pub payload: Vec<u8>,
@@ -31,10 +31,17 @@ pub struct Message {
 impl Message {
     /// A message for a queue, stream or subject.
     pub fn new(to: impl Into<String>, payload: impl Into<Vec<u8>>) -> Self {
-        Self { to: to.into(), id: None, lane: None, payload: payload.into(), headers: Vec::new() }
+        Self {
+            to: to.into(),
+            id: None,
+            lane: None,
+            payload: payload.into(),
+            headers: Vec::new(),
+        }
     }
 
-    /// A message in JSON with its own key, which is its id and stands in the header [`KEY_HEADER`], and its own lane.
+    /// A message in JSON with its own key, which is its id and stands in the header [`KEY_HEADER`],
+    /// and its own lane.
     ///
     /// # Errors
     /// When it cannot be turned into JSON.
@@ -66,9 +73,22 @@ impl Message {
 
 impl From<Outgoing> for Message {
     fn from(outgoing: Outgoing) -> Self {
-        let Outgoing { destination, key, payload, lane, mut headers, .. } = outgoing;
+        let Outgoing {
+            destination,
+            key,
+            payload,
+            lane,
+            mut headers,
+            ..
+        } = outgoing;
         headers.push((KEY_HEADER.to_owned(), key.clone()));
-        Self { to: destination, id: Some(key), lane: Some(lane), payload, headers }
+        Self {
+            to: destination,
+            id: Some(key),
+            lane: Some(lane),
+            payload,
+            headers,
+        }
     }
 }
 
@@ -77,7 +97,8 @@ pub trait Publisher: Send + Sync + 'static {
     /// Publishes, and returns when the broker has the message for good.
     ///
     /// # Errors
-    /// The broker did not confirm it: it may have the message all the same, so publish it again with the same id.
+    /// The broker did not confirm it: it may have the message all the same, so publish it again
+    /// with the same id.
     fn publish(&self, message: Message) -> BoxFuture<'_, Result<(), BrokerError>>;
 }
 

@@ -1,4 +1,5 @@
-//! From the outbox to the broker: each message until the broker has it, those of one lane in their order.
+//! From the outbox to the broker: each message until the broker has it, those of one lane in their
+//! order.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
@@ -16,7 +17,8 @@ use crate::observe;
 use crate::pauses::Pauses;
 use crate::publish::{Message, Publisher};
 
-/// Messages read at once: what is sent again at most when the process dies before it has written down what was sent.
+/// Messages read at once: what is sent again at most when the process dies before it has written
+/// down what was sent.
 const PAGE: usize = 256;
 /// How often the outbox is looked at without a hint: another process may fill it.
 const LOOK: Duration = Duration::from_secs(1);
@@ -24,20 +26,22 @@ const LOOK: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(30);
 /// The longest pause of a lane whose message is refused.
 const LONGEST: Duration = Duration::from_secs(30);
-/// Lanes that may be held at a time: with more of them the broker is down, and the rest need not be tried.
+/// Lanes that may be held at a time: with more of them the broker is down, and the rest need not be
+/// tried.
 const MOST_HELD: usize = 1024;
 
 /// Sends what is in the outbox of an [`Idem`]; to be followed by [`start`](Self::start).
 ///
-/// Every message goes out until the broker confirms it, with the id it has in the outbox, which brokers and consumers know
-/// a second copy by: a process that dies between the broker's word and its own note of it sends up to 256 messages again.
-/// Messages of one lane go one after the other, in the order of [`Outbox::waiting`]; one that the broker refuses holds up its
-/// lane, and no other.
+/// Every message goes out until the broker confirms it, with the id it has in the outbox, which
+/// brokers and consumers know a second copy by: a process that dies between the broker's word and
+/// its own note of it sends up to 256 messages again. Messages of one lane go one after the other,
+/// in the order of [`Outbox::waiting`]; one that the broker refuses holds up its lane, and no
+/// other.
 ///
-/// It may run in every replica. Each relay sends a message only when those before it in its lane were confirmed, to itself or
-/// to another relay that took them out of the outbox. So the first copies of a lane's messages reach the broker in their
-/// order, however many relays there are and whichever of them dies or stalls; a second copy of a message may come after
-/// younger ones.
+/// It may run in every replica. Each relay sends a message only when those before it in its lane
+/// were confirmed, to itself or to another relay that took them out of the outbox. So the first
+/// copies of a lane's messages reach the broker in their order, however many relays there are and
+/// whichever of them dies or stalls; a second copy of a message may come after younger ones.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -65,7 +69,11 @@ pub struct Relay<P> {
 impl<P: Publisher> Relay<P> {
     /// A relay with 64 lanes in flight.
     pub fn new(idem: &Idem, publisher: P) -> Self {
-        Self { idem: idem.clone(), publisher, in_flight: 64 }
+        Self {
+            idem: idem.clone(),
+            publisher,
+            in_flight: 64,
+        }
     }
 
     /// At most so many lanes at a time, one message of each. Zero is taken as one.
@@ -85,7 +93,10 @@ impl<P: Publisher> Relay<P> {
             held: HashMap::new(),
             stop: stop.clone(),
         };
-        Relaying { stop, task: Some(tokio::spawn(work.run())) }
+        Relaying {
+            stop,
+            task: Some(tokio::spawn(work.run())),
+        }
     }
 }
 
@@ -98,11 +109,13 @@ pub struct Relaying {
 }
 
 impl Relaying {
-    /// Sends nothing more. Waits until what is on its way has arrived, up to the deadline; what has not is sent again by the
-    /// next relay.
+    /// Sends nothing more. Waits until what is on its way has arrived, up to the deadline; what has
+    /// not is sent again by the next relay.
     pub async fn stop(mut self, deadline: Duration) {
         self.stop.cancel();
-        let Some(mut task) = self.task.take() else { return };
+        let Some(mut task) = self.task.take() else {
+            return;
+        };
         if timeout(deadline, &mut task).await.is_err() {
             task.abort();
         }
@@ -175,7 +188,8 @@ impl<P: Publisher> Work<P> {
                 return Ok(None);
             }
             let (publisher, stop) = (&*self.publisher, &self.stop);
-            let turns = stream::iter(lanes).map(|(lane, messages)| turn(publisher, stop, lane, messages));
+            let turns =
+                stream::iter(lanes).map(|(lane, messages)| turn(publisher, stop, lane, messages));
             let turns: Vec<Turn> = turns.buffer_unordered(self.in_flight).collect().await;
             let mut all = Vec::new();
             for Turn { lane, sent, error } in turns {
@@ -195,14 +209,25 @@ impl<P: Publisher> Work<P> {
         Ok(self.held.values().map(|held| held.until).min())
     }
 
-    /// A page's messages that may go now, by lane, and whether some wait only because so many lanes are held. Nothing
-    /// overtakes a message of its lane that is left `behind`.
-    fn ready(&self, page: Vec<Queued>, behind: &mut HashSet<String>) -> (BTreeMap<String, Vec<Queued>>, bool) {
-        let (mut lanes, mut full, now) = (BTreeMap::<String, Vec<Queued>>::new(), false, Instant::now());
+    /// A page's messages that may go now, by lane, and whether some wait only because so many lanes
+    /// are held. Nothing overtakes a message of its lane that is left `behind`.
+    fn ready(
+        &self,
+        page: Vec<Queued>,
+        behind: &mut HashSet<String>,
+    ) -> (BTreeMap<String, Vec<Queued>>, bool) {
+        let (mut lanes, mut full, now) = (
+            BTreeMap::<String, Vec<Queued>>::new(),
+            false,
+            Instant::now(),
+        );
         for queued in page {
             let lane = &queued.message.lane;
             let no_room = self.held.len() >= MOST_HELD && !self.held.contains_key(lane);
-            if behind.contains(lane) || no_room || self.held.get(lane).is_some_and(|held| held.until > now) {
+            if behind.contains(lane)
+                || no_room
+                || self.held.get(lane).is_some_and(|held| held.until > now)
+            {
                 full |= no_room;
                 behind.insert(lane.clone());
             } else {
@@ -218,10 +243,10 @@ impl<P: Publisher> Work<P> {
             self.held.remove(lane);
             return;
         };
-        let held = self
-            .held
-            .entry(lane.to_owned())
-            .or_insert_with(|| Held { pauses: Pauses::up_to(LONGEST), until: Instant::now() });
+        let held = self.held.entry(lane.to_owned()).or_insert_with(|| Held {
+            pauses: Pauses::up_to(LONGEST),
+            until: Instant::now(),
+        });
         let pause = held.pauses.next();
         held.until = Instant::now() + pause;
         tracing::warn!(lane, ?pause, %error, "a message could not be sent, and its lane waits");
@@ -229,18 +254,39 @@ impl<P: Publisher> Work<P> {
 }
 
 /// Sends a lane's messages one after the other, up to the first that does not go.
-async fn turn<P: Publisher>(publisher: &P, stop: &CancellationToken, lane: String, messages: Vec<Queued>) -> Turn {
-    let mut turn = Turn { lane, sent: Vec::new(), error: None };
+async fn turn<P: Publisher>(
+    publisher: &P,
+    stop: &CancellationToken,
+    lane: String,
+    messages: Vec<Queued>,
+) -> Turn {
+    let mut turn = Turn {
+        lane,
+        sent: Vec::new(),
+        error: None,
+    };
     for queued in messages {
         if stop.is_cancelled() {
             break;
         }
-        let outgoing = Message { id: Some(queued.id.clone()), ..Message::from(queued.message.clone()) };
+        let outgoing = Message {
+            id: Some(queued.id.clone()),
+            ..Message::from(queued.message.clone())
+        };
         let late = |late| Err(BrokerError::new("broker", "confirm a message", late));
         // A publisher may be the user's: the relay outlives its panics.
-        let publishing = AssertUnwindSafe(async { publisher.publish(outgoing).await }).catch_unwind();
-        let panicked = |_| Err(BrokerError::new("broker", "publish a message", "the publisher panicked"));
-        let published = timeout(PATIENCE, publishing).await.map_or_else(late, |caught| caught.unwrap_or_else(panicked));
+        let publishing =
+            AssertUnwindSafe(async { publisher.publish(outgoing).await }).catch_unwind();
+        let panicked = |_| {
+            Err(BrokerError::new(
+                "broker",
+                "publish a message",
+                "the publisher panicked",
+            ))
+        };
+        let published = timeout(PATIENCE, publishing)
+            .await
+            .map_or_else(late, |caught| caught.unwrap_or_else(panicked));
         observe::relayed(&queued.message.destination, published.is_ok());
         match published {
             Ok(()) => turn.sent.push(queued),

@@ -6,11 +6,13 @@ use idem_runtime::{DeadLetter, Idem};
 
 use crate::publish::{Message, Publisher};
 
-/// Has [`DeadLetters::republish`](idem_runtime::DeadLetters::republish) send the messages that came from `source` back to
-/// `to`: the source's [name](crate::Source::name), and the queue, topic, stream or subject that leads to it.
+/// Has [`DeadLetters::republish`](idem_runtime::DeadLetters::republish) send the messages that came
+/// from `source` back to `to`: the source's [name](crate::Source::name), and the queue, topic,
+/// stream or subject that leads to it.
 ///
-/// A message goes with its bytes, edited ones where a person edited them, and the headers it came with. It goes without its
-/// id, lest the broker take it for a second copy of the one that it knows.
+/// A message goes with its bytes, edited ones where a person edited them, and the headers it came
+/// with. It goes without its id, lest the broker take it for a second copy of the one that it
+/// knows.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -27,11 +29,19 @@ use crate::publish::{Message, Publisher};
 /// assert_eq!(orders.until_published(1).await[0].payload, b"no JSON");
 /// # Ok(()) }
 /// ```
-pub fn republish(idem: &Idem, source: impl Into<String>, to: impl Into<String>, publisher: impl Publisher) {
+pub fn republish(
+    idem: &Idem,
+    source: impl Into<String>,
+    to: impl Into<String>,
+    publisher: impl Publisher,
+) {
     let (publisher, to) = (Arc::new(publisher), to.into());
     idem.republish_with(source, move |letter: DeadLetter| {
         let mut message = Message::new(&to, letter.message());
-        message.headers = letter.origin.map(|origin| origin.headers).unwrap_or_default();
+        message.headers = letter
+            .origin
+            .map(|origin| origin.headers)
+            .unwrap_or_default();
         let publisher = Arc::clone(&publisher);
         async move { publisher.publish(message).await }
     });

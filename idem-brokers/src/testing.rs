@@ -1,4 +1,5 @@
-//! A queue in memory that behaves as a broker does, for tests of consumers: what is not acked comes again.
+//! A queue in memory that behaves as a broker does, for tests of consumers: what is not acked comes
+//! again.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -48,7 +49,10 @@ struct Entry {
 impl Queue {
     /// An empty queue.
     pub fn new(name: impl Into<Arc<str>>) -> Self {
-        Self { name: name.into(), shared: Arc::default() }
+        Self {
+            name: name.into(),
+            shared: Arc::default(),
+        }
     }
 
     /// Puts a message without an id at its end.
@@ -61,13 +65,18 @@ impl Queue {
         let mut inside = self.shared.state.lock();
         let offset = inside.published.len();
         inside.published.push(message.clone());
-        inside.ready.push_back(Entry { offset, message, redelivered: 0, connection: 0 });
+        inside.ready.push_back(Entry {
+            offset,
+            message,
+            redelivered: 0,
+            connection: 0,
+        });
         drop(inside);
         self.shared.changed.notify_waiters();
     }
 
-    /// Breaks every connection, as a broker that dies does: what was handed over and not acked is there again.
-    /// Until [`come_back`](Self::come_back) nobody connects.
+    /// Breaks every connection, as a broker that dies does: what was handed over and not acked is
+    /// there again. Until [`come_back`](Self::come_back) nobody connects.
     pub fn go_down(&self) {
         let mut inside = self.shared.state.lock();
         inside.down = true;
@@ -87,7 +96,12 @@ impl Queue {
     pub fn rewind(&self) {
         let mut inside = self.shared.state.lock();
         let again: Vec<_> = inside.published.iter().cloned().enumerate().collect();
-        let again = again.into_iter().map(|(offset, message)| Entry { offset, message, redelivered: 0, connection: 0 });
+        let again = again.into_iter().map(|(offset, message)| Entry {
+            offset,
+            message,
+            redelivered: 0,
+            connection: 0,
+        });
         inside.ready.extend(again);
         drop(inside);
         self.shared.changed.notify_waiters();
@@ -95,12 +109,14 @@ impl Queue {
 
     /// Waits until every message was acked.
     pub async fn until_empty(&self) {
-        self.until(|inside| inside.ready.is_empty() && inside.unacked.is_empty()).await;
+        self.until(|inside| inside.ready.is_empty() && inside.unacked.is_empty())
+            .await;
     }
 
     /// Waits until this many messages were published to it; gives them all, in their order.
     pub async fn until_published(&self, messages: usize) -> Vec<Message> {
-        self.until(|inside| inside.published.len() >= messages).await;
+        self.until(|inside| inside.published.len() >= messages)
+            .await;
         self.shared.state.lock().published.clone()
     }
 
@@ -139,12 +155,17 @@ impl Inside {
         let mut again: Vec<_> = self.unacked.drain(..).collect();
         again.sort_by_key(|entry| std::cmp::Reverse(entry.offset));
         for entry in again {
-            self.ready.push_front(Entry { redelivered: entry.redelivered + 1, ..entry });
+            self.ready.push_front(Entry {
+                redelivered: entry.redelivered + 1,
+                ..entry
+            });
         }
     }
 
     fn position(&self, entry: &Entry) -> Option<usize> {
-        self.unacked.iter().position(|one| one.offset == entry.offset && one.connection == entry.connection)
+        self.unacked
+            .iter()
+            .position(|one| one.offset == entry.offset && one.connection == entry.connection)
     }
 }
 
@@ -160,7 +181,10 @@ impl Source for Queue {
         if inside.down {
             return Err(BrokerError::new("memory", "connect", "the queue is down"));
         }
-        Ok(Connection { queue: self.clone(), number: inside.connection })
+        Ok(Connection {
+            queue: self.clone(),
+            number: inside.connection,
+        })
     }
 }
 
@@ -176,16 +200,27 @@ impl Session for Connection {
 
     async fn next(&mut self, _room: usize) -> Result<Handed, BrokerError> {
         loop {
-            self.queue.until(|inside| inside.connection != self.number || !inside.ready.is_empty()).await;
+            self.queue
+                .until(|inside| inside.connection != self.number || !inside.ready.is_empty())
+                .await;
             let mut inside = self.queue.shared.state.lock();
             if inside.connection != self.number {
-                return Err(BrokerError::new("memory", "wait for a message", "the connection is gone"));
+                return Err(BrokerError::new(
+                    "memory",
+                    "wait for a message",
+                    "the connection is gone",
+                ));
             }
-            let Some(mut entry) = inside.ready.pop_front() else { continue };
+            let Some(mut entry) = inside.ready.pop_front() else {
+                continue;
+            };
             entry.connection = self.number;
             inside.unacked.push(entry.clone());
             inside.most_unacked = inside.most_unacked.max(inside.unacked.len());
-            return Ok(Handed { queue: self.queue.clone(), entry });
+            return Ok(Handed {
+                queue: self.queue.clone(),
+                entry,
+            });
         }
     }
 
@@ -203,7 +238,11 @@ impl Handed {
     fn settle(self, after: Option<Duration>) -> Result<(), BrokerError> {
         let mut inside = self.queue.shared.state.lock();
         let Some(position) = inside.position(&self.entry) else {
-            return Err(BrokerError::new("memory", "settle a message", "its connection is gone"));
+            return Err(BrokerError::new(
+                "memory",
+                "settle a message",
+                "its connection is gone",
+            ));
         };
         if after.is_none() {
             inside.unacked.remove(position);
@@ -215,9 +254,14 @@ impl Handed {
             tokio::time::sleep(after).await;
             let mut inside = self.queue.shared.state.lock();
             // A connection that broke meanwhile has brought it already.
-            let Some(position) = inside.position(&self.entry) else { return };
+            let Some(position) = inside.position(&self.entry) else {
+                return;
+            };
             let entry = inside.unacked.remove(position);
-            inside.ready.push_back(Entry { redelivered: entry.redelivered + 1, ..entry });
+            inside.ready.push_back(Entry {
+                redelivered: entry.redelivered + 1,
+                ..entry
+            });
             drop(inside);
             self.queue.shared.changed.notify_waiters();
         });
@@ -232,11 +276,15 @@ impl Delivery for Handed {
 
     fn origin(&self) -> Origin {
         let message = &self.entry.message;
-        let mut origin = Origin::new("memory", &*self.queue.name).position(format!("offset {}", self.entry.offset));
+        let mut origin = Origin::new("memory", &*self.queue.name)
+            .position(format!("offset {}", self.entry.offset));
         if let Some(id) = &message.id {
             origin = origin.message_id(id);
         }
-        message.headers.iter().fold(origin, |origin, (name, value)| origin.header(name, value))
+        message
+            .headers
+            .iter()
+            .fold(origin, |origin, (name, value)| origin.header(name, value))
     }
 
     fn redelivered(&self) -> Option<u32> {

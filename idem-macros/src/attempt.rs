@@ -8,13 +8,18 @@ use crate::expand::{Expansion, ours, used};
 use crate::params::{Param, Passing};
 
 impl Expansion<'_> {
-    /// Each attempt's own arguments, made outside its future, which would otherwise have to share them: a
-    /// message that is no `Sync` is no reason for a future that is no `Send`.
+    /// Each attempt's own arguments, made outside its future, which would otherwise have to share
+    /// them: a message that is no `Sync` is no reason for a future that is no `Send`.
     pub(crate) fn copies(&self) -> TokenStream {
         if !self.options.runs_again() {
             return TokenStream::new();
         }
-        let passed = |passing| self.params.list.iter().filter(move |param| param.passing == passing);
+        let passed = |passing| {
+            self.params
+                .list
+                .iter()
+                .filter(move |param| param.passing == passing)
+        };
         let mut tokens = TokenStream::new();
         for param in passed(Passing::Mutable) {
             let Param { ident, .. } = param;
@@ -72,7 +77,8 @@ impl Expansion<'_> {
             #typed
             #existing
             #(#patterns)*
-            // The label is for `unused_braces`, which takes the braces of a body on one line for ours.
+            // The label is for `unused_braces`, which takes the braces of a body on one line for
+            // ours.
             '__body: #body
         }
     }
@@ -85,15 +91,22 @@ impl Expansion<'_> {
         let output = self.output;
         let receiver = self.params.receiver_passing();
         let receiver = receiver.map(|(token, passing)| (Ident::new("self", token.span), passing));
-        let params = self.params.list.iter().map(|param| (param.ident.clone(), param.passing));
-        let args = receiver.into_iter().chain(params).map(|(mut ident, passing)| {
-            ident.set_span(span.resolved_at(ident.span()));
-            match passing {
-                Passing::Owned => quote_spanned!(span=> &#ident),
-                Passing::Shared => ident.to_token_stream(),
-                Passing::Mutable => quote_spanned!(span=> &mut *#ident),
-            }
-        });
+        let params = self
+            .params
+            .list
+            .iter()
+            .map(|param| (param.ident.clone(), param.passing));
+        let args = receiver
+            .into_iter()
+            .chain(params)
+            .map(|(mut ident, passing)| {
+                ident.set_span(span.resolved_at(ident.span()));
+                match passing {
+                    Passing::Owned => quote_spanned!(span=> &#ident),
+                    Passing::Shared => ident.to_token_stream(),
+                    Passing::Mutable => quote_spanned!(span=> &mut *#ident),
+                }
+            });
         // Located there, but ours, lest the compiler propose to edit arguments that nobody wrote.
         let parens = ours().located_at(span);
         let call = quote_spanned!(parens=> #path(#(#args),*));

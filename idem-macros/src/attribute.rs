@@ -1,4 +1,5 @@
-//! From the attribute's arguments and its item to the function they become, or to errors beside the item as it was.
+//! From the attribute's arguments and its item to the function they become, or to errors beside the
+//! item as it was.
 //!
 //! Nothing here needs the compiler's own token types, so that tests can run it on any tokens.
 
@@ -33,7 +34,11 @@ fn with_errors(item: &TokenStream, errors: &TokenStream) -> TokenStream {
     quote!(#errors #item)
 }
 
-fn idempotent_function(function: &Function, options: &Options, mut errors: Errors) -> Result<TokenStream, TokenStream> {
+fn idempotent_function(
+    function: &Function,
+    options: &Options,
+    mut errors: Errors,
+) -> Result<TokenStream, TokenStream> {
     check::function(function, &mut errors);
     let boxed = Boxed::recognise(function).and_then(|boxed| errors.keep(boxed));
     let is_async = function.sig.asyncness.is_some() || boxed.is_some();
@@ -44,7 +49,12 @@ fn idempotent_function(function: &Function, options: &Options, mut errors: Error
     }
     params.skip(&options.skip, &mut errors);
     check::combinations(options, &params, is_async, &mut errors);
-    let resolved = resolve::resolve(&options.key, options.fingerprint.as_ref(), &params, &mut errors);
+    let resolved = resolve::resolve(
+        &options.key,
+        options.fingerprint.as_ref(),
+        &params,
+        &mut errors,
+    );
     let redacted = redact::redacted(options, &params, &mut errors);
     if let Some(errors) = errors.into_compile_errors() {
         return Err(errors);
@@ -63,8 +73,12 @@ fn idempotent_function(function: &Function, options: &Options, mut errors: Error
         redacted: &redacted,
     };
     let body = expansion.body();
-    let body = boxed.as_ref().map_or(body.clone(), |boxed| boxed.around(body));
-    let Function { attrs, vis, inner, .. } = function;
+    let body = boxed
+        .as_ref()
+        .map_or(body.clone(), |boxed| boxed.around(body));
+    let Function {
+        attrs, vis, inner, ..
+    } = function;
     let mut tokens = quote!(#(#attrs)* #vis #sig);
     let span = function.body.span();
     tokens.extend(quote_spanned!(span=> { #(#inner)* #body }));

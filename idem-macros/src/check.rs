@@ -1,9 +1,13 @@
-//! What cannot be made idempotent, and which arguments do not go together, each with the reason and the cure.
+//! What cannot be made idempotent, and which arguments do not go together, each with the reason and
+//! the cure.
 
 use proc_macro2::Span;
 use quote::ToTokens;
 use syn::visit::Visit;
-use syn::{ParenthesizedGenericArguments, ReturnType, Safety, Signature, TypeFnPtr, TypeImplTrait, TypeReference};
+use syn::{
+    ParenthesizedGenericArguments, ReturnType, Safety, Signature, TypeFnPtr, TypeImplTrait,
+    TypeReference,
+};
 
 use crate::args::{Backoff, Options, show};
 use crate::errors::Errors;
@@ -14,7 +18,10 @@ use crate::params::Params;
 pub(crate) fn function(function: &Function, errors: &mut Errors) {
     let sig = &function.sig;
     if let Some(constness) = sig.constness {
-        errors.add(constness, "a `const fn` cannot be idempotent: it has no ledger to ask, drop `const`");
+        errors.add(
+            constness,
+            "a `const fn` cannot be idempotent: it has no ledger to ask, drop `const`",
+        );
     }
     if let Safety::Unsafe(token) = sig.safety {
         errors.add(
@@ -24,7 +31,10 @@ pub(crate) fn function(function: &Function, errors: &mut Errors) {
         );
     }
     if let Some(abi) = &sig.abi {
-        errors.add(abi, "an `extern` function cannot be idempotent, call an idempotent `fn` from it");
+        errors.add(
+            abi,
+            "an `extern` function cannot be idempotent, call an idempotent `fn` from it",
+        );
     }
     for attr in &function.attrs {
         if is_ours(attr) {
@@ -61,7 +71,8 @@ fn output(sig: &Signature, errors: &mut Errors) {
     }
 }
 
-/// What a result cannot be made of; the compiler's own words on a borrowed one would be about lifetimes.
+/// What a result cannot be made of; the compiler's own words on a borrowed one would be about
+/// lifetimes.
 #[derive(Default)]
 struct Unnameable<'a> {
     opaque: Option<&'a TypeImplTrait>,
@@ -83,7 +94,12 @@ impl<'a> Visit<'a> for Unnameable<'a> {
 }
 
 /// The arguments that do not go together, or not with this function.
-pub(crate) fn combinations(options: &Options, params: &Params, is_async: bool, errors: &mut Errors) {
+pub(crate) fn combinations(
+    options: &Options,
+    params: &Params,
+    is_async: bool,
+    errors: &mut Errors,
+) {
     if options.key_missing {
         errors.push(syn::Error::new(
             Span::call_site(),
@@ -94,12 +110,18 @@ pub(crate) fn combinations(options: &Options, params: &Params, is_async: bool, e
     if let Some(issued) = &options.issued
         && options.key.len() > 1
     {
-        errors.add(&issued.arg, "a key of several parts is never issued: `issued` needs a `key` of one part");
+        errors.add(
+            &issued.arg,
+            "a key of several parts is never issued: `issued` needs a `key` of one part",
+        );
     }
     if let (Some(was), Some(name)) = (&options.was, &options.name)
         && was.value.contains(name)
     {
-        errors.add(&was.arg, format!("`{name}` is the name that it has: `was` takes those that it had before"));
+        errors.add(
+            &was.arg,
+            format!("`{name}` is the name that it has: `was` takes those that it had before"),
+        );
     }
     if let Some(timeout) = &options.timeout
         && !is_async
@@ -114,17 +136,27 @@ pub(crate) fn combinations(options: &Options, params: &Params, is_async: bool, e
         && retries.value == 0
     {
         if let Some(backoff) = &options.backoff {
-            errors.add(&backoff.arg, "`backoff` is the pause before a retry, and `retries = 0` leaves none");
+            errors.add(
+                &backoff.arg,
+                "`backoff` is the pause before a retry, and `retries = 0` leaves none",
+            );
         }
         if let Some(retry_if) = &options.retry_if {
-            errors.add(&retry_if.arg, "`retry_if` decides on a retry, and `retries = 0` leaves none");
+            errors.add(
+                &retry_if.arg,
+                "`retry_if` decides on a retry, and `retries = 0` leaves none",
+            );
         }
     }
     if options.runs_again()
         && let Some(receiver) = params.spent_receiver()
     {
         let shown = receiver.to_token_stream().to_string();
-        let shown = shown.replace("& mut", "&mut").replace(" :", ":").replace(" < ", "<").replace(" >", ">");
+        let shown = shown
+            .replace("& mut", "&mut")
+            .replace(" :", ":")
+            .replace(" < ", "<")
+            .replace(" >", ">");
         errors.add(
             receiver,
             format!(
@@ -138,8 +170,14 @@ pub(crate) fn combinations(options: &Options, params: &Params, is_async: bool, e
 
 /// A result has to outlive the attempts that lead to it.
 fn remembered_long_enough(options: &Options, errors: &mut Errors) {
-    let default = Backoff { jitter: true, ..Backoff::default() };
-    let backoff = options.backoff.as_ref().map_or(&default, |given| &given.value);
+    let default = Backoff {
+        jitter: true,
+        ..Backoff::default()
+    };
+    let backoff = options
+        .backoff
+        .as_ref()
+        .map_or(&default, |given| &given.value);
     let retries = options.retries();
     let pauses = backoff.total(retries);
     let timeouts = options.timeout.as_ref().map_or(0, |timeout| timeout.value);

@@ -46,7 +46,10 @@ impl Errors {
 
 /// "`a`, `b` and `c`".
 pub(crate) fn list<S: AsRef<str>>(names: &[S]) -> String {
-    let quoted: Vec<_> = names.iter().map(|name| format!("`{}`", name.as_ref())).collect();
+    let quoted: Vec<_> = names
+        .iter()
+        .map(|name| format!("`{}`", name.as_ref()))
+        .collect();
     match quoted.split_last() {
         Some((last, rest)) if !rest.is_empty() => format!("{} and {last}", rest.join(", ")),
         _ => quoted.concat(),
@@ -57,14 +60,24 @@ pub(crate) fn list<S: AsRef<str>>(names: &[S]) -> String {
 pub(crate) fn did_you_mean<S: AsRef<str>>(got: &str, names: &[S]) -> String {
     // Below 0.8 the likeness is an accident.
     const NEAR: f64 = 0.8;
-    // The measure looks at how words begin, and how one ends says what was meant: `retrys` is a plural.
+    // The measure looks at how words begin, and how one ends says what was meant: `retrys` is a
+    // plural.
     const SAME_END: f64 = 0.1;
     let end = got.chars().last();
     names
         .iter()
         .map(|name| (strsim::jaro_winkler(got, name.as_ref()), name.as_ref()))
         .filter(|(likeness, _)| *likeness >= NEAR)
-        .map(|(likeness, name)| (if name.chars().last() == end { likeness + SAME_END } else { likeness }, name))
+        .map(|(likeness, name)| {
+            (
+                if name.chars().last() == end {
+                    likeness + SAME_END
+                } else {
+                    likeness
+                },
+                name,
+            )
+        })
         .max_by(|(a, _), (b, _)| a.total_cmp(b))
         .map(|(_, name)| format!(" (did you mean `{name}`?)"))
         .unwrap_or_default()
@@ -83,7 +96,10 @@ mod tests {
 
     #[test]
     fn only_near_names_are_suggested() {
-        assert_eq!(did_you_mean("retires", &["retries", "ttl"]), " (did you mean `retries`?)");
+        assert_eq!(
+            did_you_mean("retires", &["retries", "ttl"]),
+            " (did you mean `retries`?)"
+        );
         assert_eq!(did_you_mean("frobnicate", &["retries", "ttl"]), "");
     }
 }

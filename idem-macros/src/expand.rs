@@ -87,8 +87,8 @@ impl Expansion<'_> {
         }
     }
 
-    /// The call, begun with the key and the payload; what it is made from is named in a block of its own, where
-    /// the user's body cannot see it.
+    /// The call, begun with the key and the payload; what it is made from is named in a block of
+    /// its own, where the user's body cannot see it.
     fn call(&self) -> TokenStream {
         let rt = self.runtime(ours());
         let handler = self.handler();
@@ -143,15 +143,25 @@ impl Expansion<'_> {
         if let Some(backoff) = options.backoff.as_ref().map(|given| &given.value) {
             let (initial, factor, max) = (backoff.initial, backoff.factor, backoff.max);
             let jitter = backoff.jitter;
-            set("backoff", quote_spanned!(ours()=> #initial, #factor, #max, #jitter));
+            set(
+                "backoff",
+                quote_spanned!(ours()=> #initial, #factor, #max, #jitter),
+            );
         }
-        for (option, given) in [("redeliver", options.redeliver), ("bury", options.bury), ("reject", options.reject)] {
+        for (option, given) in [
+            ("redeliver", options.redeliver),
+            ("bury", options.bury),
+            ("reject", options.reject),
+        ] {
             if given {
                 set(option, TokenStream::new());
             }
         }
         for (option, given) in [
-            ("timeout", options.timeout.as_ref().map(|timeout| timeout.value)),
+            (
+                "timeout",
+                options.timeout.as_ref().map(|timeout| timeout.value),
+            ),
             ("lease", options.lease),
             ("ttl", options.ttl.as_ref().map(|ttl| ttl.value)),
         ] {
@@ -200,7 +210,11 @@ impl Expansion<'_> {
     /// The bindings of an argument that the key or the fingerprint name.
     pub(crate) fn named<'a>(&self, param: &'a Param) -> Vec<&'a Ident> {
         let wanted: &HashSet<Ident> = &self.resolved.wanted;
-        param.bindings.iter().filter(|binding| wanted.contains(binding)).collect()
+        param
+            .bindings
+            .iter()
+            .filter(|binding| wanted.contains(binding))
+            .collect()
     }
 
     /// The message, still empty.
@@ -234,7 +248,8 @@ impl Expansion<'_> {
                 Passing::Mutable => quote_spanned!(ident.span()=> &*#ident),
             };
             message.extend(quote_spanned!(ours()=> .arg(#name, #borrowed)));
-            let leads_into = |path: &String| path.split_once('.').is_some_and(|(first, _)| first == name);
+            let leads_into =
+                |path: &String| path.split_once('.').is_some_and(|(first, _)| first == name);
             if self.redacted.iter().any(leads_into) {
                 message.extend(quote_spanned!(ours()=> .spelled(#name, #borrowed)));
             }
@@ -248,7 +263,8 @@ impl Expansion<'_> {
         message
     }
 
-    /// Silences what clippy says about the use of a `_name`, on a statement of ours and only where there is one.
+    /// Silences what clippy says about the use of a `_name`, on a statement of ours and only where
+    /// there is one.
     pub(crate) fn quiet<'a>(params: impl IntoIterator<Item = &'a Param>) -> Option<TokenStream> {
         let used = |param: &Param| is_underscored(&param.ident);
         let any = params.into_iter().any(used);

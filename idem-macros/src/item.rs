@@ -31,7 +31,10 @@ impl Parse for Function {
         }
         let sig: Signature = input.parse()?;
         if !input.peek(token::Brace) {
-            let message = format!("`{}` has no body to make idempotent, {WHERE} with one", sig.ident);
+            let message = format!(
+                "`{}` has no body to make idempotent, {WHERE} with one",
+                sig.ident
+            );
             return Err(syn::Error::new_spanned(&sig.ident, message));
         }
         let mut body = peeled(input.parse()?)?;
@@ -41,15 +44,27 @@ impl Parse for Function {
             body = Group::new(body.delimiter(), rest);
             body.set_span(span);
         }
-        Ok(Self { attrs, vis, sig, inner, body })
+        Ok(Self {
+            attrs,
+            vis,
+            sig,
+            inner,
+            body,
+        })
     }
 }
 
 impl Function {
-    /// The function again, without a second `#[idempotent]`, which would only repeat the errors. Where there is none,
-    /// it is the item itself: syn reads some that it prints otherwise.
+    /// The function again, without a second `#[idempotent]`, which would only repeat the errors.
+    /// Where there is none, it is the item itself: syn reads some that it prints otherwise.
     pub(crate) fn as_written(&self, item: &TokenStream) -> TokenStream {
-        let Self { attrs, vis, sig, inner, body } = self;
+        let Self {
+            attrs,
+            vis,
+            sig,
+            inner,
+            body,
+        } = self;
         if !attrs.iter().any(is_ours) {
             return item.clone();
         }
@@ -61,15 +76,23 @@ impl Function {
 
 /// Whether this is our own attribute, by whatever path.
 pub(crate) fn is_ours(attr: &Attribute) -> bool {
-    attr.path().segments.last().is_some_and(|last| last.ident == "idempotent")
+    attr.path()
+        .segments
+        .last()
+        .is_some_and(|last| last.ident == "idempotent")
 }
 
 /// A `$body:block` sits in groups that nobody sees.
 fn peeled(token: TokenTree) -> syn::Result<Group> {
     match token {
-        TokenTree::Group(group) if group.delimiter() == Delimiter::None => peeled(syn::parse2(group.stream())?),
+        TokenTree::Group(group) if group.delimiter() == Delimiter::None => {
+            peeled(syn::parse2(group.stream())?)
+        }
         TokenTree::Group(group) => Ok(group),
-        token => Err(syn::Error::new_spanned(token, "expected the function's body")),
+        token => Err(syn::Error::new_spanned(
+            token,
+            "expected the function's body",
+        )),
     }
 }
 
@@ -91,5 +114,9 @@ fn starts_a_function(input: ParseStream) -> bool {
 }
 
 fn first(input: ParseStream) -> String {
-    input.fork().parse::<TokenTree>().map(|token| token.to_string()).unwrap_or_default()
+    input
+        .fork()
+        .parse::<TokenTree>()
+        .map(|token| token.to_string())
+        .unwrap_or_default()
 }

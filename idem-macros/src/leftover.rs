@@ -27,7 +27,8 @@ pub(crate) struct Boxed {
 }
 
 impl Boxed {
-    /// Recognises the shape: `None` when it returns no boxed future, an error when its body is another.
+    /// Recognises the shape: `None` when it returns no boxed future, an error when its body is
+    /// another.
     pub(crate) fn recognise(function: &Function) -> Option<syn::Result<Self>> {
         let ReturnType::Type(_, ty) = &function.sig.output else {
             return None;
@@ -55,14 +56,26 @@ impl Boxed {
             [a, m] if is(a, "async") && is(m, "move") => {}
             _ => return None,
         }
-        Some(Self { output, before, call, keywords, body })
+        Some(Self {
+            output,
+            before,
+            call,
+            keywords,
+            body,
+        })
     }
 
-    /// Whether the user wrote `_` where there is `__arg1` now: it takes over a name as it is, and a pattern in a block.
+    /// Whether the user wrote `_` where there is `__arg1` now: it takes over a name as it is, and a
+    /// pattern in a block.
     pub(crate) fn is_blank(&self, argument: &str) -> bool {
         let tokens: Vec<_> = self.body.stream().into_iter().collect();
         let taken = ["let", argument, "=", argument, ";"];
-        tokens.windows(taken.len()).any(|window| window.iter().zip(taken).all(|(token, text)| is(token, text)))
+        tokens.windows(taken.len()).any(|window| {
+            window
+                .iter()
+                .zip(taken)
+                .all(|(token, text)| is(token, text))
+        })
     }
 
     /// The function's body again, around a new inner one.
@@ -73,7 +86,11 @@ impl Boxed {
         tokens.extend([TokenTree::Group(future)]);
         let mut call = Group::new(Delimiter::Parenthesis, tokens);
         call.set_span(self.call.span());
-        self.before.iter().cloned().chain([TokenTree::Group(call)]).collect()
+        self.before
+            .iter()
+            .cloned()
+            .chain([TokenTree::Group(call)])
+            .collect()
     }
 }
 

@@ -1,4 +1,5 @@
-//! The function's arguments: how each is passed, what it is called, and whether it is part of the message.
+//! The function's arguments: how each is passed, what it is called, and whether it is part of the
+//! message.
 
 use proc_macro2::{Ident, Span};
 use quote::format_ident;
@@ -26,11 +27,13 @@ pub(crate) struct Param {
     pub(crate) passing: Passing,
     /// The type, with `_` for each `impl Trait`.
     pub(crate) ty: Type,
-    /// What the body is to see instead of the plain name: a `mut` binding, or the parts of a destructured one.
+    /// What the body is to see instead of the plain name: a `mut` binding, or the parts of a
+    /// destructured one.
     pub(crate) pattern: Option<Pat>,
     /// The names a destructured argument binds.
     pub(crate) bindings: Vec<Ident>,
-    /// Context and not message: neither stored nor fingerprinted. What the body cannot see is none of it either.
+    /// Context and not message: neither stored nor fingerprinted. What the body cannot see is none
+    /// of it either.
     pub(crate) skipped: bool,
 }
 
@@ -45,7 +48,10 @@ pub(crate) enum Passing {
 impl Params {
     /// Takes the patterns out of the signature, which keeps names.
     pub(crate) fn take(sig: &mut Signature) -> Self {
-        let mut params = Self { receiver: None, list: Vec::new() };
+        let mut params = Self {
+            receiver: None,
+            list: Vec::new(),
+        };
         for input in &mut sig.inputs {
             match input {
                 FnArg::Receiver(receiver) => params.receiver = Some(receiver.clone()),
@@ -75,7 +81,10 @@ impl Params {
             let text = name.unraw().to_string();
             match self.list.iter_mut().find(|param| param.name == text) {
                 Some(param) => param.skipped = true,
-                None => errors.add(name, format!("there is no argument `{text}`{}", self.others(&text))),
+                None => errors.add(
+                    name,
+                    format!("there is no argument `{text}`{}", self.others(&text)),
+                ),
             }
         }
     }
@@ -96,7 +105,12 @@ impl Params {
     /// What could have been meant by a name that is none of the arguments.
     pub(crate) fn others(&self, text: &str) -> String {
         let named = |param: &&Param| !param.pattern.as_ref().is_some_and(pattern::is_blank);
-        let names: Vec<_> = self.list.iter().filter(named).map(|param| &param.name).collect();
+        let names: Vec<_> = self
+            .list
+            .iter()
+            .filter(named)
+            .map(|param| &param.name)
+            .collect();
         if names.is_empty() {
             return "; the function takes none".to_owned();
         }

@@ -12,7 +12,8 @@ pub(crate) fn bindings(pat: &Pat) -> Vec<Ident> {
     struct Collect(Vec<Ident>);
     impl Visit<'_> for Collect {
         fn visit_pat_ident(&mut self, pat: &PatIdent) {
-            // Without a look at the scope, a lone capital letter's name is a constant or a unit struct.
+            // Without a look at the scope, a lone capital letter's name is a constant or a unit
+            // struct.
             if !pat.ident.to_string().starts_with(char::is_uppercase) {
                 self.0.push(pat.ident.clone());
             }
@@ -26,7 +27,8 @@ pub(crate) fn bindings(pat: &Pat) -> Vec<Ident> {
     collect.0
 }
 
-/// Whether no name is in the pattern, as in `_` and `(_, _)`, so that the body cannot see what it stands for.
+/// Whether no name is in the pattern, as in `_` and `(_, _)`, so that the body cannot see what it
+/// stands for.
 pub(crate) fn is_blank(pat: &Pat) -> bool {
     struct Named(bool);
     impl Visit<'_> for Named {
@@ -39,8 +41,8 @@ pub(crate) fn is_blank(pat: &Pat) -> bool {
     !named.0
 }
 
-/// Whether the pattern is `Json(order)` or the like, where the one name stands for all of what is stored: serde writes
-/// a newtype as what it wraps.
+/// Whether the pattern is `Json(order)` or the like, where the one name stands for all of what is
+/// stored: serde writes a newtype as what it wraps.
 pub(crate) fn is_newtype(pat: &Pat) -> bool {
     match pat {
         Pat::TupleStruct(wrapper) => match wrapper.elems.first() {
@@ -54,7 +56,8 @@ pub(crate) fn is_newtype(pat: &Pat) -> bool {
     }
 }
 
-/// The pattern for a borrowed value, binding only the `wanted` names, so that no lint finds an unused one.
+/// The pattern for a borrowed value, binding only the `wanted` names, so that no lint finds an
+/// unused one.
 pub(crate) fn read_only(pat: &Pat, wanted: &HashSet<Ident>) -> Pat {
     struct ReadOnly<'a>(&'a HashSet<Ident>);
     impl VisitMut for ReadOnly<'_> {
@@ -77,7 +80,10 @@ pub(crate) fn read_only(pat: &Pat, wanted: &HashSet<Ident>) -> Pat {
                         None if ident.ident.to_string().starts_with(char::is_uppercase) => return,
                         None => {
                             let underscore_token = Token![_](ident.ident.span());
-                            Pat::Wild(PatWild { attrs: Vec::new(), underscore_token })
+                            Pat::Wild(PatWild {
+                                attrs: Vec::new(),
+                                underscore_token,
+                            })
                         }
                     };
                     self.visit_pat_mut(pat);
@@ -118,30 +124,61 @@ mod tests {
 
     #[test]
     fn a_newtype_has_one_name_for_all_that_is_stored() {
-        for pat in [quote!(Json(order)), quote!(&Json(mut order)), quote!(Json(Valid(order)))] {
+        for pat in [
+            quote!(Json(order)),
+            quote!(&Json(mut order)),
+            quote!(Json(Valid(order))),
+        ] {
             assert!(is_newtype(&parse(pat.clone())), "{pat}");
         }
-        for pat in [quote!((a, b)), quote!((a,)), quote!(Pair(a, ..)), quote!(Json(a @ Some(_))), quote!(Order { id })]
-        {
+        for pat in [
+            quote!((a, b)),
+            quote!((a,)),
+            quote!(Pair(a, ..)),
+            quote!(Json(a @ Some(_))),
+            quote!(Order { id }),
+        ] {
             assert!(!is_newtype(&parse(pat.clone())), "{pat}");
         }
     }
 
     #[test]
     fn a_pattern_without_a_name_is_blank() {
-        for pat in [quote!(_), quote!(&_), quote!((_, (_, ..))), quote!(Order { id: _, .. }), quote!([..])] {
+        for pat in [
+            quote!(_),
+            quote!(&_),
+            quote!((_, (_, ..))),
+            quote!(Order { id: _, .. }),
+            quote!([..]),
+        ] {
             assert!(is_blank(&parse(pat.clone())), "{pat}");
         }
-        for pat in [quote!(_a), quote!((_, a)), quote!(Order { id, .. }), quote!(&ref a), quote!(Unit)] {
+        for pat in [
+            quote!(_a),
+            quote!((_, a)),
+            quote!(Order { id, .. }),
+            quote!(&ref a),
+            quote!(Unit),
+        ] {
             assert!(!is_blank(&parse(pat.clone())), "{pat}");
         }
     }
 
     #[test]
     fn only_what_is_wanted_is_bound() {
-        let pat = parse(quote!(&(Order { id, ref mut line, .. }, mut whole @ (a, b))));
+        let pat = parse(quote!(
+            &(
+                Order {
+                    id, ref mut line, ..
+                },
+                mut whole @ (a, b),
+            )
+        ));
         let wanted = HashSet::from([Ident::new("line", proc_macro2::Span::call_site())]);
         let expected = quote!((Order { id: _, line, .. }, (_, _)));
-        assert_eq!(read_only(&pat, &wanted).to_token_stream().to_string(), expected.to_string());
+        assert_eq!(
+            read_only(&pat, &wanted).to_token_stream().to_string(),
+            expected.to_string()
+        );
     }
 }

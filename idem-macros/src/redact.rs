@@ -1,4 +1,5 @@
-//! What `redact(…)` means in this function: paths into its payload, of which nothing is stored in another form either.
+//! What `redact(…)` means in this function: paths into its payload, of which nothing is stored in
+//! another form either.
 
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 use quote::ToTokens;
@@ -18,7 +19,8 @@ type Place = Vec<String>;
 pub(crate) fn redacted(options: &Options, params: &Params, errors: &mut Errors) -> Vec<String> {
     let mut places: Vec<Place> = Vec::new();
     for secret in &options.redact {
-        match place(secret, params).and_then(|place| apart(place, secret, &places, options, params)) {
+        match place(secret, params).and_then(|place| apart(place, secret, &places, options, params))
+        {
             Ok(place) => places.push(place),
             Err(message) => errors.add(&secret.at, message),
         }
@@ -59,8 +61,13 @@ fn apart(
     if earlier.contains(&place) {
         return Err(format!("`{shown}` is redacted twice, keep one of them"));
     }
-    if earlier.iter().any(|earlier| earlier.starts_with(&place) || place.starts_with(earlier)) {
-        return Err(format!("`{shown}` is redacted together with a part of it, keep one of them"));
+    if earlier
+        .iter()
+        .any(|earlier| earlier.starts_with(&place) || place.starts_with(earlier))
+    {
+        return Err(format!(
+            "`{shown}` is redacted together with a part of it, keep one of them"
+        ));
     }
     let in_key = |part: &Part| match part {
         Part::Path(path) => of_path(path, params).is_some_and(|part| overlap(&part, &place)),
@@ -68,7 +75,9 @@ fn apart(
             Some(path) if is_argument(&path.first.unraw().to_string(), params) => {
                 of_path(&path, params).is_some_and(|part| overlap(&part, &place))
             }
-            _ => mentioned(expr.to_token_stream(), params).iter().any(|part| within(part, &place)),
+            _ => mentioned(expr.to_token_stream(), params)
+                .iter()
+                .any(|part| within(part, &place)),
         },
     };
     if options.key.iter().any(in_key) {
@@ -78,7 +87,10 @@ fn apart(
         ));
     }
     if let Some(Fingerprint::Of(paths)) = &options.fingerprint
-        && paths.iter().filter_map(|path| of_path(path, params)).any(|part| overlap(&part, &place))
+        && paths
+            .iter()
+            .filter_map(|path| of_path(path, params))
+            .any(|part| overlap(&part, &place))
     {
         return Err(format!(
             "`{shown}` is part of the fingerprint, and from a hash of few possible values the value can be guessed, so \
@@ -95,7 +107,13 @@ fn of_path(path: &Dotted, params: &Params) -> Option<Place> {
         // A newtype is stored as what it wraps, and a path through an array means each element.
         Member::Unnamed(_) => None,
     });
-    of_names(&[path.first.unraw().to_string()].into_iter().chain(fields).collect::<Vec<_>>(), params)
+    of_names(
+        &[path.first.unraw().to_string()]
+            .into_iter()
+            .chain(fields)
+            .collect::<Vec<_>>(),
+        params,
+    )
 }
 
 fn of_names(names: &[String], params: &Params) -> Option<Place> {
@@ -106,10 +124,14 @@ fn of_names(names: &[String], params: &Params) -> Option<Place> {
 }
 
 fn below(param: &Param, names: &[String]) -> Place {
-    [param.name.clone()].into_iter().chain(names.iter().cloned()).collect()
+    [param.name.clone()]
+        .into_iter()
+        .chain(names.iter().cloned())
+        .collect()
 }
 
-/// Whether the argument's name, or the only one in its pattern, stands for all that is stored of it.
+/// Whether the argument's name, or the only one in its pattern, stands for all that is stored of
+/// it.
 fn is_stored_as_named(param: &Param) -> bool {
     param.bindings.is_empty() || param.pattern.as_ref().is_some_and(pattern::is_newtype)
 }
@@ -120,23 +142,39 @@ fn overlap(one: &Place, other: &Place) -> bool {
 }
 
 fn within(inner: &Place, outer: &Place) -> bool {
-    inner.len() >= outer.len() && inner.iter().zip(outer).all(|(one, other)| spelled_alike(one, other))
+    inner.len() >= outer.len()
+        && inner
+            .iter()
+            .zip(outer)
+            .all(|(one, other)| spelled_alike(one, other))
 }
 
-/// Whether two names may be one: a field is `card_no` in Rust, and `cardNo` or `card-no` where serde renames it.
+/// Whether two names may be one: a field is `card_no` in Rust, and `cardNo` or `card-no` where
+/// serde renames it.
 fn spelled_alike(one: &str, other: &str) -> bool {
     let letters = |name: &str| {
-        name.chars().filter(|char| char.is_alphanumeric()).flat_map(char::to_lowercase).collect::<String>()
+        name.chars()
+            .filter(|char| char.is_alphanumeric())
+            .flat_map(char::to_lowercase)
+            .collect::<String>()
     };
     letters(one) == letters(other)
 }
 
-/// The parts of the payload that an expression names: of `hash(order.card_no.as_str())` it is `order.card_no`.
+/// The parts of the payload that an expression names: of `hash(order.card_no.as_str())` it is
+/// `order.card_no`.
 fn mentioned(expr: TokenStream, params: &Params) -> Vec<Place> {
     let mut names = Vec::new();
     collect(expr, &mut names);
-    names.retain(|names| names.first().is_some_and(|first| is_argument(first, params)));
-    names.iter().filter_map(|names| of_names(names, params)).collect()
+    names.retain(|names| {
+        names
+            .first()
+            .is_some_and(|first| is_argument(first, params))
+    });
+    names
+        .iter()
+        .filter_map(|names| of_names(names, params))
+        .collect()
 }
 
 /// Only a path knows the fields of the only message argument by their names alone.
@@ -171,9 +209,16 @@ fn collect(tokens: TokenStream, found: &mut Vec<Vec<String>>) {
             // A tuple's part.
             TokenTree::Literal(_) if goes_on => goes_on = false,
             // What a format string captures.
-            TokenTree::Literal(literal) => found.extend(literal.to_string().split('{').skip(1).map(|captured| {
-                vec![captured.chars().take_while(|char| char.is_alphanumeric() || *char == '_').collect()]
-            })),
+            TokenTree::Literal(literal) => {
+                found.extend(literal.to_string().split('{').skip(1).map(|captured| {
+                    vec![
+                        captured
+                            .chars()
+                            .take_while(|char| char.is_alphanumeric() || *char == '_')
+                            .collect(),
+                    ]
+                }))
+            }
         }
     }
     found.push(path);
@@ -195,11 +240,23 @@ mod tests {
     #[test]
     fn an_expression_names_fields_and_no_methods() {
         assert_eq!(names(quote!(order.card.no.to_string())), ["order.card.no"]);
-        assert_eq!(names(quote!(hash(&order.card, order.id))), ["order.card", "order.id"]);
-        assert_eq!(names(quote!(order.lines[0].card_no)), ["order.lines.card_no"]);
+        assert_eq!(
+            names(quote!(hash(&order.card, order.id))),
+            ["order.card", "order.id"]
+        );
+        assert_eq!(
+            names(quote!(order.lines[0].card_no)),
+            ["order.lines.card_no"]
+        );
         assert_eq!(names(quote!(order.pair.0.card_no)), ["order.pair.card_no"]);
-        assert_eq!(names(quote!(order.as_ref()?.card_no + 1)), ["order.card_no"]);
-        assert_eq!(names(quote!(format!("{}/{card_no:>4}", order.id))), ["format", "card_no", "order.id"]);
+        assert_eq!(
+            names(quote!(order.as_ref()?.card_no + 1)),
+            ["order.card_no"]
+        );
+        assert_eq!(
+            names(quote!(format!("{}/{card_no:>4}", order.id))),
+            ["format", "card_no", "order.id"]
+        );
     }
 
     #[test]

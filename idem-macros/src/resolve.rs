@@ -27,7 +27,10 @@ pub(crate) fn resolve(
     params: &Params,
     errors: &mut Errors,
 ) -> Resolved {
-    let mut scope = Scope { params, wanted: HashSet::new() };
+    let mut scope = Scope {
+        params,
+        wanted: HashSet::new(),
+    };
     let mut resolved_key = Vec::new();
     for part in key {
         match part {
@@ -42,7 +45,11 @@ pub(crate) fn resolve(
             resolved_fingerprint.extend(errors.keep(resolved));
         }
     }
-    Resolved { key: resolved_key, fingerprint: resolved_fingerprint, wanted: scope.wanted }
+    Resolved {
+        key: resolved_key,
+        fingerprint: resolved_fingerprint,
+        wanted: scope.wanted,
+    }
 }
 
 /// What the first name of a path means.
@@ -53,7 +60,8 @@ pub(crate) enum Meant<'a> {
     Field(&'a Param),
 }
 
-/// An argument's name first, else a field of the only message argument; `what` has to come from the message.
+/// An argument's name first, else a field of the only message argument; `what` has to come from the
+/// message.
 pub(crate) fn meant<'a>(params: &'a Params, text: &str, what: &str) -> Result<Meant<'a>, String> {
     let is = |ident: &Ident| ident.unraw() == text;
     // `arg0` is what the payload calls an argument without a name, and none that a path can use.
@@ -69,9 +77,9 @@ pub(crate) fn meant<'a>(params: &'a Params, text: &str, what: &str) -> Result<Me
     let message: Vec<_> = params.message().collect();
     match &message[..] {
         [only] => Ok(Meant::Field(only)),
-        [] if params.list.is_empty() => {
-            Err(format!("`{text}` names nothing, the function takes no arguments; {what} has to come from the message"))
-        }
+        [] if params.list.is_empty() => Err(format!(
+            "`{text}` names nothing, the function takes no arguments; {what} has to come from the message"
+        )),
         [] => Err(format!(
             "there is no argument `{text}`, and no message argument whose field it could be{}",
             params.others(text)
@@ -105,7 +113,9 @@ impl Scope<'_> {
                 return error("there is no `self`, the function has no receiver".to_owned());
             };
             if what == "fingerprint" {
-                return error("`self` is not part of the message, fingerprint arguments".to_owned());
+                return error(
+                    "`self` is not part of the message, fingerprint arguments".to_owned(),
+                );
             }
             let span = first.span().resolved_at(receiver.self_token.span);
             return Ok(field_of(&Ident::new("self", span), &path.fields));
@@ -133,7 +143,10 @@ impl Scope<'_> {
                 let mut ident = only.ident.clone();
                 ident.set_span(first.span().resolved_at(ident.span()));
                 let field = Member::Named(first.clone());
-                let fields: Vec<_> = [field].into_iter().chain(path.fields.iter().cloned()).collect();
+                let fields: Vec<_> = [field]
+                    .into_iter()
+                    .chain(path.fields.iter().cloned())
+                    .collect();
                 Ok(field_of(&ident, &fields))
             }
         }
@@ -152,7 +165,8 @@ impl Scope<'_> {
                 TokenTree::Group(group) => self.want(group.stream()),
                 TokenTree::Ident(ident) => {
                     let bindings = self.params.list.iter().flat_map(|param| &param.bindings);
-                    self.wanted.extend(bindings.filter(|binding| **binding == ident).cloned());
+                    self.wanted
+                        .extend(bindings.filter(|binding| **binding == ident).cloned());
                 }
                 _ => {}
             }
@@ -165,7 +179,12 @@ pub(crate) fn borrowed(expr: &Expr) -> TokenStream {
     let span = expr.span();
     match expr {
         // What binds tighter than `&`; without parentheses the compiler underlines it to its end.
-        Expr::Path(_) | Expr::Field(_) | Expr::Call(_) | Expr::MethodCall(_) | Expr::Macro(_) | Expr::Index(_) => {
+        Expr::Path(_)
+        | Expr::Field(_)
+        | Expr::Call(_)
+        | Expr::MethodCall(_)
+        | Expr::Macro(_)
+        | Expr::Index(_) => {
             quote_spanned!(span=> &#expr)
         }
         _ => quote_spanned!(span=> &(#expr)),
@@ -176,5 +195,7 @@ pub(crate) fn borrowed(expr: &Expr) -> TokenStream {
 fn field_of(base: &Ident, fields: &[Member]) -> TokenStream {
     let span = base.span();
     let place = quote_spanned!(span=> &#base);
-    fields.iter().fold(place, |place, field| quote_spanned!(span=> #place.#field))
+    fields
+        .iter()
+        .fold(place, |place, field| quote_spanned!(span=> #place.#field))
 }

@@ -48,10 +48,11 @@ impl fmt::Display for Who {
 
 /// Who may come in. A clone counts failures together with the first.
 ///
-/// Tokens are compared in constant time. After 10 wrong ones within a minute from one address, and after 100 from all
-/// addresses together, further wrong ones are told to wait. A right one always comes in, so a token has to be one that
-/// nobody guesses: 128 random bits, as `openssl rand -hex 16` makes them. Addresses are seen where [`serve`](crate::serve)
-/// serves the dashboard, or `axum::serve` with `into_make_service_with_connect_info::<SocketAddr>()`; behind a proxy say
+/// Tokens are compared in constant time. After 10 wrong ones within a minute from one address, and
+/// after 100 from all addresses together, further wrong ones are told to wait. A right one always
+/// comes in, so a token has to be one that nobody guesses: 128 random bits, as `openssl rand -hex
+/// 16` makes them. Addresses are seen where [`serve`](crate::serve) serves the dashboard, or
+/// `axum::serve` with `into_make_service_with_connect_info::<SocketAddr>()`; behind a proxy say
 /// which by [`trusted_proxies`](Self::trusted_proxies), or all callers are one address.
 #[derive(Clone)]
 pub struct Auth {
@@ -93,7 +94,8 @@ impl Auth {
         Self::of(Kind::Tokens(vec![(Who::new("token"), token.into())]))
     }
 
-    /// One more, with a name and a token of their own, so that the audit log tells people apart. With
+    /// One more, with a name and a token of their own, so that the audit log tells people apart.
+    /// With
     /// [`check`](Self::check) it changes nothing.
     #[must_use]
     pub fn and(mut self, name: impl Into<String>, token: impl Into<Secret>) -> Self {
@@ -103,12 +105,14 @@ impl Auth {
         self
     }
 
-    /// Whoever the user's own check knows: a session of the service's, a header that a proxy in front sets.
+    /// Whoever the user's own check knows: a session of the service's, a header that a proxy in
+    /// front sets.
     pub fn check(check: impl Fn(&Parts) -> Option<Who> + Send + Sync + 'static) -> Self {
         Self::of(Kind::Check(Arc::new(check)))
     }
 
-    /// Proxies whose `X-Forwarded-For` says where a request came from. From all others it is not believed: anybody can send it.
+    /// Proxies whose `X-Forwarded-For` says where a request came from. From all others it is not
+    /// believed: anybody can send it.
     #[must_use]
     pub fn trusted_proxies(mut self, proxies: impl IntoIterator<Item = Network>) -> Self {
         self.trusted_proxies = proxies.into_iter().collect();
@@ -116,7 +120,11 @@ impl Auth {
     }
 
     fn of(kind: Kind) -> Self {
-        Self { kind, guard: Arc::default(), trusted_proxies: Vec::new() }
+        Self {
+            kind,
+            guard: Arc::default(),
+            trusted_proxies: Vec::new(),
+        }
     }
 
     /// Whether the user's own check decides, so that there is nothing to sign in with.
@@ -127,7 +135,8 @@ impl Auth {
     /// Whether a token is right, for a login form. Failures count.
     ///
     /// # Errors
-    /// It is not; after too many that were not, it says how long to wait. Where [`check`](Self::check) decides, no token is right.
+    /// It is not; after too many that were not, it says how long to wait. Where
+    /// [`check`](Self::check) decides, no token is right.
     pub fn sign_in(&self, token: &Secret, address: Option<IpAddr>) -> Result<Who, Refusal> {
         self.attempt(address, || self.holder(token.expose()))
     }
@@ -146,15 +155,22 @@ impl Auth {
                 let token = token.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
                 self.attempt(address, || self.holder(token?.1.trim()))
             }
-            Kind::Check(check) if headers.contains_key(AUTHORIZATION) || headers.contains_key(COOKIE) => {
+            Kind::Check(check)
+                if headers.contains_key(AUTHORIZATION) || headers.contains_key(COOKIE) =>
+            {
                 self.attempt(address, || check(request))
             }
             Kind::Check(check) => check(request).ok_or(Refusal::Anonymous),
         }
     }
 
-    /// What is right comes in whatever was guessed before: many people may share an address, and one of them may guess.
-    fn attempt(&self, address: Option<IpAddr>, right: impl FnOnce() -> Option<Who>) -> Result<Who, Refusal> {
+    /// What is right comes in whatever was guessed before: many people may share an address, and
+    /// one of them may guess.
+    fn attempt(
+        &self,
+        address: Option<IpAddr>,
+        right: impl FnOnce() -> Option<Who>,
+    ) -> Result<Who, Refusal> {
         right().ok_or_else(|| self.guard.fail(address, Instant::now()))
     }
 
@@ -165,13 +181,19 @@ impl Auth {
 
     /// Whose failures a request's are.
     pub(crate) fn peer(&self, request: &Parts) -> Option<IpAddr> {
-        let connected = request.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(address)| address.ip());
+        let connected = request
+            .extensions
+            .get::<ConnectInfo<SocketAddr>>()
+            .map(|ConnectInfo(address)| address.ip());
         proxies::peer(connected, &request.headers, &self.trusted_proxies)
     }
 
-    /// Every token is compared, by its hash, so that neither their lengths nor their order show in the time it takes.
+    /// Every token is compared, by its hash, so that neither their lengths nor their order show in
+    /// the time it takes.
     fn holder(&self, shown: &str) -> Option<Who> {
-        let Kind::Tokens(tokens) = &self.kind else { return None };
+        let Kind::Tokens(tokens) = &self.kind else {
+            return None;
+        };
         let shown = Sha256::digest(shown.as_bytes());
         let mut found = None;
         for (who, token) in tokens {
@@ -225,14 +247,18 @@ impl Tally {
     }
 
     fn idle(&self, now: Instant) -> bool {
-        self.since.is_none_or(|since| now.duration_since(since) >= WINDOW)
+        self.since
+            .is_none_or(|since| now.duration_since(since) >= WINDOW)
     }
 }
 
 impl Guard {
     fn wait(&self, address: Option<IpAddr>, now: Instant) -> Option<Refusal> {
         let failures = self.0.lock();
-        let of_one = failures.by_address.get(&network(address)).and_then(|tally| tally.wait(OF_ONE, now));
+        let of_one = failures
+            .by_address
+            .get(&network(address))
+            .and_then(|tally| tally.wait(OF_ONE, now));
         let wait = of_one.max(failures.all.wait(OF_ALL, now))?;
         Some(Refusal::TooMany { wait })
     }
@@ -259,7 +285,9 @@ impl Guard {
 /// Whoever has one address of IPv6 has 2^64 of them.
 fn network(address: Option<IpAddr>) -> Option<IpAddr> {
     match address.map(|address| address.to_canonical()) {
-        Some(IpAddr::V6(address)) => Some(IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)))),
+        Some(IpAddr::V6(address)) => Some(IpAddr::V6(Ipv6Addr::from_bits(
+            address.to_bits() & !u128::from(u64::MAX),
+        ))),
         other => other,
     }
 }
@@ -280,7 +308,10 @@ mod tests {
         for wrong in ["", "righ", "rightt", "RIGHT"] {
             assert_eq!(auth.sign_in(&wrong.into(), None), Err(Refusal::Wrong));
         }
-        assert_eq!(Auth::token("").sign_in(&"".into(), None), Err(Refusal::Wrong));
+        assert_eq!(
+            Auth::token("").sign_in(&"".into(), None),
+            Err(Refusal::Wrong)
+        );
         assert!(!format!("{auth:?}").contains("right"));
     }
 
@@ -288,15 +319,27 @@ mod tests {
     fn wrong_tokens_of_an_address_wait_after_some_and_a_right_one_never() {
         let auth = Auth::token("right");
         for _ in 0..OF_ONE {
-            assert_eq!(auth.sign_in(&"wrong".into(), address(1)), Err(Refusal::Wrong));
+            assert_eq!(
+                auth.sign_in(&"wrong".into(), address(1)),
+                Err(Refusal::Wrong)
+            );
         }
-        assert!(matches!(auth.sign_in(&"wrong".into(), address(1)), Err(Refusal::TooMany { .. })));
+        assert!(matches!(
+            auth.sign_in(&"wrong".into(), address(1)),
+            Err(Refusal::TooMany { .. })
+        ));
         assert!(auth.sign_in(&"right".into(), address(1)).is_ok());
         assert!(
-            matches!(auth.sign_in(&"wrong".into(), address(1)), Err(Refusal::TooMany { .. })),
+            matches!(
+                auth.sign_in(&"wrong".into(), address(1)),
+                Err(Refusal::TooMany { .. })
+            ),
             "it is no way around"
         );
-        assert_eq!(auth.sign_in(&"wrong".into(), address(2)), Err(Refusal::Wrong));
+        assert_eq!(
+            auth.sign_in(&"wrong".into(), address(2)),
+            Err(Refusal::Wrong)
+        );
     }
 
     #[test]
@@ -304,9 +347,15 @@ mod tests {
         let auth = Auth::token("right");
         for guess in 0..OF_ALL {
             let last = u8::try_from(guess % 200).unwrap();
-            assert_eq!(auth.sign_in(&"wrong".into(), address(last)), Err(Refusal::Wrong));
+            assert_eq!(
+                auth.sign_in(&"wrong".into(), address(last)),
+                Err(Refusal::Wrong)
+            );
         }
-        assert!(matches!(auth.sign_in(&"wrong".into(), address(250)), Err(Refusal::TooMany { .. })));
+        assert!(matches!(
+            auth.sign_in(&"wrong".into(), address(250)),
+            Err(Refusal::TooMany { .. })
+        ));
         assert!(auth.sign_in(&"right".into(), address(250)).is_ok());
     }
 
@@ -326,7 +375,10 @@ mod tests {
         for number in 0..2 * ADDRESSES as u64 {
             // Far apart, so that all together never have to wait.
             let now = start + WINDOW * u32::try_from(number / 50).unwrap();
-            guard.fail(Some(IpAddr::from(Ipv6Addr::from_bits(u128::from(number) << 64))), now);
+            guard.fail(
+                Some(IpAddr::from(Ipv6Addr::from_bits(u128::from(number) << 64))),
+                now,
+            );
         }
         assert!(guard.0.lock().by_address.len() <= ADDRESSES);
     }

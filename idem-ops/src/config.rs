@@ -74,7 +74,10 @@ struct PolicyConfig {
 #[serde(deny_unknown_fields)]
 #[cfg_attr(
     not(any(feature = "email", feature = "webhook")),
-    allow(dead_code, reason = "a build without channels reads them to refuse them")
+    allow(
+        dead_code,
+        reason = "a build without channels reads them to refuse them"
+    )
 )]
 struct ChannelConfig {
     kind: Kind,
@@ -120,8 +123,8 @@ pub enum ConfigError {
         /// Why.
         problem: std::io::Error,
     },
-    /// Its text is no configuration: bad TOML, an unknown or missing field, a value of another type. No value is in the
-    /// message, for somebody may have written a password there.
+    /// Its text is no configuration: bad TOML, an unknown or missing field, a value of another
+    /// type. No value is in the message, for somebody may have written a password there.
     #[error("the configuration is wrong: line {line}: {what}")]
     Text {
         /// Where it is wrong, from 1.
@@ -145,7 +148,10 @@ impl std::str::FromStr for Config {
     fn from_str(text: &str) -> Result<Self, ConfigError> {
         let line = |at: usize| text.get(..at).unwrap_or(text).matches('\n').count() + 1;
         let wrong = |error: &toml::de::Error, what: String| {
-            Err(ConfigError::Text { line: line(error.span().map_or(0, |span| span.start)), what })
+            Err(ConfigError::Text {
+                line: line(error.span().map_or(0, |span| span.start)),
+                what,
+            })
         };
         let document = match toml::Deserializer::parse(text) {
             // What the grammar wanted; nothing of the text is in it.
@@ -155,7 +161,11 @@ impl std::str::FromStr for Config {
         match Self::deserialize(document) {
             Err(error) => wrong(&error, without_value(error.message())),
             Ok(config) => {
-                let lines = config.channel.iter().map(|channel| line(channel.span().start)).collect();
+                let lines = config
+                    .channel
+                    .iter()
+                    .map(|channel| line(channel.span().start))
+                    .collect();
                 Ok(Self { lines, ..config })
             }
         }
@@ -179,7 +189,10 @@ impl fmt::Debug for Config {
     /// An address may hold a password that does not belong there.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (service, channels) = (&self.service, self.channel.len());
-        f.debug_struct("Config").field("service", service).field("channels", &channels).finish_non_exhaustive()
+        f.debug_struct("Config")
+            .field("service", service)
+            .field("channels", &channels)
+            .finish_non_exhaustive()
     }
 }
 
@@ -191,10 +204,15 @@ impl Config {
     pub fn read(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
         let path = path.as_ref();
         let text = files::read_text(path, files::CONFIG);
-        text.map_err(|problem| ConfigError::File { path: path.to_owned(), problem })?.parse()
+        text.map_err(|problem| ConfigError::File {
+            path: path.to_owned(),
+            problem,
+        })?
+        .parse()
     }
 
-    /// The proxies that `trusted_proxies` names, for `Auth::trusted_proxies` of the dashboard's `Auth`.
+    /// The proxies that `trusted_proxies` names, for `Auth::trusted_proxies` of the dashboard's
+    /// `Auth`.
     pub fn trusted_proxies(&self) -> &[Network] {
         &self.trusted_proxies
     }
@@ -209,7 +227,9 @@ impl Config {
             monitor = monitor.dashboard(dashboard.clone());
         }
         for (channel, line) in self.channel.iter().map(Spanned::get_ref).zip(&self.lines) {
-            let alert = channel.alert().map_err(|what| ConfigError::Channel { line: *line, what })?;
+            let alert = channel
+                .alert()
+                .map_err(|what| ConfigError::Channel { line: *line, what })?;
             monitor = monitor.channel(alert, channel.escalation);
         }
         Ok(monitor)
@@ -240,8 +260,14 @@ impl ChannelConfig {
         match self.kind {
             #[cfg(feature = "email")]
             Kind::Email => {
-                self.only("email", &["smtp", "password_file", "password_env", "from", "to"])?;
-                let smtp = self.smtp.as_ref().ok_or("an e-mail channel needs `smtp = \"smtp://user@host:587\"`")?;
+                self.only(
+                    "email",
+                    &["smtp", "password_file", "password_env", "from", "to"],
+                )?;
+                let smtp = self
+                    .smtp
+                    .as_ref()
+                    .ok_or("an e-mail channel needs `smtp = \"smtp://user@host:587\"`")?;
                 let mut email = crate::alert::Email::smtp(smtp);
                 if let Some(name) = &self.name {
                     email = email.name(name);
@@ -252,8 +278,11 @@ impl ChannelConfig {
                 for to in &self.to {
                     email = email.to(to);
                 }
-                if let Some(password) = secret(self.password_file.as_deref(), self.password_env.as_deref(), "password")?
-                {
+                if let Some(password) = secret(
+                    self.password_file.as_deref(),
+                    self.password_env.as_deref(),
+                    "password",
+                )? {
                     email = email.password(password);
                 }
                 if let Some(root) = &self.root_certificate {
@@ -265,16 +294,23 @@ impl ChannelConfig {
                 Ok(Box::new(email.build().map_err(|error| error.to_string())?))
             }
             #[cfg(feature = "webhook")]
-            Kind::Webhook | Kind::Slack | Kind::Feishu | Kind::Dingtalk | Kind::Wecom => self.webhook(),
+            Kind::Webhook | Kind::Slack | Kind::Feishu | Kind::Dingtalk | Kind::Wecom => {
+                self.webhook()
+            }
             #[cfg(not(all(feature = "email", feature = "webhook")))]
-            _ => Err("this build of idem-ops has no such channel: build it with its feature".to_owned()),
+            _ => Err(
+                "this build of idem-ops has no such channel: build it with its feature".to_owned(),
+            ),
         }
     }
 
     #[cfg(feature = "webhook")]
     fn webhook(&self) -> Result<Box<dyn Alert>, String> {
         use crate::alert::Webhook;
-        self.only("webhook", &["url_file", "url_env", "secret_file", "secret_env"])?;
+        self.only(
+            "webhook",
+            &["url_file", "url_env", "secret_file", "secret_env"],
+        )?;
         let url = secret(self.url_file.as_deref(), self.url_env.as_deref(), "url")?;
         let url = url.ok_or("a webhook's address is a secret: it needs `url_file` or `url_env`")?;
         let mut webhook = match self.kind {
@@ -287,7 +323,11 @@ impl ChannelConfig {
         if let Some(name) = &self.name {
             webhook = webhook.name(name);
         }
-        if let Some(secret) = secret(self.secret_file.as_deref(), self.secret_env.as_deref(), "secret")? {
+        if let Some(secret) = secret(
+            self.secret_file.as_deref(),
+            self.secret_env.as_deref(),
+            "secret",
+        )? {
             webhook = webhook.secret(secret);
         }
         if let Some(root) = &self.root_certificate {
@@ -298,7 +338,9 @@ impl ChannelConfig {
         if let Some(timeout) = self.timeout {
             webhook = webhook.timeout(timeout);
         }
-        Ok(Box::new(webhook.build().map_err(|error| error.to_string())?))
+        Ok(Box::new(
+            webhook.build().map_err(|error| error.to_string())?,
+        ))
     }
 
     /// A field of another kind of channel is a mistake that would otherwise go unnoticed.
@@ -315,8 +357,13 @@ impl ChannelConfig {
             ("secret_file", self.secret_file.is_some()),
             ("secret_env", self.secret_env.is_some()),
         ];
-        match given.iter().find(|(field, given)| *given && !fields.contains(field)) {
-            Some((field, _)) => Err(format!("`{field}` is nothing a channel of the kind {kind} has")),
+        match given
+            .iter()
+            .find(|(field, given)| *given && !fields.contains(field))
+        {
+            Some((field, _)) => Err(format!(
+                "`{field}` is nothing a channel of the kind {kind} has"
+            )),
             None => Ok(()),
         }
     }
@@ -325,7 +372,11 @@ impl ChannelConfig {
 #[cfg(any(feature = "email", feature = "webhook"))]
 fn secret(file: Option<&Path>, env: Option<&str>, what: &str) -> Result<Option<Secret>, String> {
     let secret = match (file, env) {
-        (Some(_), Some(_)) => return Err(format!("`{what}_file` and `{what}_env` are both given: keep one")),
+        (Some(_), Some(_)) => {
+            return Err(format!(
+                "`{what}_file` and `{what}_env` are both given: keep one"
+            ));
+        }
         (Some(file), None) => Secret::from_file(file),
         (None, Some(name)) => Secret::from_env(name),
         (None, None) => return Ok(None),

@@ -1,11 +1,12 @@
 //! Dead letters reach people, and people can act.
 //!
-//! A dead letter needs a human, so someone has to be told: soon, once, with enough to act on. [`alert`] holds what is
-//! told, a [`Notice`](alert::Notice), and the channels it goes through: mail ([`alert::Email`], feature `email`), and
-//! signed JSON or the robots of Slack, Feishu/Lark, DingTalk and WeCom ([`alert::Webhook`], feature `webhook`).
+//! A dead letter needs a human, so someone has to be told: soon, once, with enough to act on.
+//! [`alert`] holds what is told, a [`Notice`](alert::Notice), and the channels it goes through:
+//! mail ([`alert::Email`], feature `email`), and signed JSON or the robots of Slack, Feishu/Lark,
+//! DingTalk and WeCom ([`alert::Webhook`], feature `webhook`).
 //!
-//! What an alert may hold: idempotency keys and error texts, escaped for where they are shown. Payloads never leave the
-//! ledger this way, for they may hold personal data.
+//! What an alert may hold: idempotency keys and error texts, escaped for where they are shown.
+//! Payloads never leave the ledger this way, for they may hold personal data.
 
 pub mod alert;
 #[cfg(feature = "dashboard")]

@@ -23,8 +23,12 @@ impl FromStr for Network {
     type Err = NotANetwork;
 
     fn from_str(text: &str) -> Result<Self, NotANetwork> {
-        let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-        network.map(Self).map_err(|_| NotANetwork { text: text.to_owned() })
+        let network = text
+            .parse()
+            .or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+        network.map(Self).map_err(|_| NotANetwork {
+            text: text.to_owned(),
+        })
     }
 }
 
@@ -36,11 +40,15 @@ impl TryFrom<String> for Network {
     }
 }
 
-/// Who is at the other end: who is connected, or who the nearest proxy names that is not trusted itself. Each proxy writes
-/// behind what it got, so the header is read from its end; what stands before the first that is not trusted, anybody can
-/// have written.
+/// Who is at the other end: who is connected, or who the nearest proxy names that is not trusted
+/// itself. Each proxy writes behind what it got, so the header is read from its end; what stands
+/// before the first that is not trusted, anybody can have written.
 #[cfg(feature = "dashboard")]
-pub(crate) fn peer(connected: Option<IpAddr>, headers: &http::HeaderMap, trusted: &[Network]) -> Option<IpAddr> {
+pub(crate) fn peer(
+    connected: Option<IpAddr>,
+    headers: &http::HeaderMap,
+    trusted: &[Network],
+) -> Option<IpAddr> {
     let mut peer = connected?.to_canonical();
     let lines = headers.get_all("x-forwarded-for").iter().rev();
     let mut named = lines.flat_map(|line| line.to_str().unwrap_or_default().rsplit(','));
@@ -56,8 +64,15 @@ pub(crate) fn peer(connected: Option<IpAddr>, headers: &http::HeaderMap, trusted
 /// Some proxies write the port too.
 #[cfg(feature = "dashboard")]
 fn address(text: &str) -> Option<IpAddr> {
-    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
-    bare.parse().ok().or_else(|| text.parse::<std::net::SocketAddr>().ok().map(|address| address.ip()))
+    let bare = text
+        .strip_prefix('[')
+        .and_then(|text| text.strip_suffix(']'))
+        .unwrap_or(text);
+    bare.parse().ok().or_else(|| {
+        text.parse::<std::net::SocketAddr>()
+            .ok()
+            .map(|address| address.ip())
+    })
 }
 
 #[cfg(test)]
@@ -66,26 +81,58 @@ mod tests {
     use super::*;
 
     fn seen(connected: &str, lines: &[&'static str], trusted: &[&str]) -> String {
-        let trusted: Vec<Network> = trusted.iter().map(|network| network.parse().unwrap()).collect();
+        let trusted: Vec<Network> = trusted
+            .iter()
+            .map(|network| network.parse().unwrap())
+            .collect();
         let mut headers = http::HeaderMap::new();
         for line in lines {
             headers.append("x-forwarded-for", line.parse().unwrap());
         }
-        peer(Some(connected.parse().unwrap()), &headers, &trusted).unwrap().to_string()
+        peer(Some(connected.parse().unwrap()), &headers, &trusted)
+            .unwrap()
+            .to_string()
     }
 
     #[test]
     fn only_trusted_proxies_say_who_is_behind_them_and_the_nearest_is_asked_first() {
         let ours = ["10.0.0.0/8", "::1"];
-        assert_eq!(seen("10.0.0.1", &["192.0.2.7"], &[]), "10.0.0.1", "nobody is trusted");
-        assert_eq!(seen("192.0.2.1", &["192.0.2.7"], &ours), "192.0.2.1", "it is no proxy of ours");
+        assert_eq!(
+            seen("10.0.0.1", &["192.0.2.7"], &[]),
+            "10.0.0.1",
+            "nobody is trusted"
+        );
+        assert_eq!(
+            seen("192.0.2.1", &["192.0.2.7"], &ours),
+            "192.0.2.1",
+            "it is no proxy of ours"
+        );
         assert_eq!(seen("10.0.0.1", &["192.0.2.7"], &ours), "192.0.2.7");
-        assert_eq!(seen("10.0.0.1", &["1.1.1.1, 192.0.2.7, 10.2.3.4"], &ours), "192.0.2.7", "the rest anybody wrote");
-        assert_eq!(seen("10.0.0.1", &["1.1.1.1", "192.0.2.7"], &ours), "192.0.2.7", "the last line is the nearest");
-        assert_eq!(seen("10.0.0.1", &["10.1.1.1"], &ours), "10.1.1.1", "a proxy's own look at itself");
-        assert_eq!(seen("10.0.0.1", &["unknown, 10.2.3.4"], &ours), "10.2.3.4", "what is no address ends it");
+        assert_eq!(
+            seen("10.0.0.1", &["1.1.1.1, 192.0.2.7, 10.2.3.4"], &ours),
+            "192.0.2.7",
+            "the rest anybody wrote"
+        );
+        assert_eq!(
+            seen("10.0.0.1", &["1.1.1.1", "192.0.2.7"], &ours),
+            "192.0.2.7",
+            "the last line is the nearest"
+        );
+        assert_eq!(
+            seen("10.0.0.1", &["10.1.1.1"], &ours),
+            "10.1.1.1",
+            "a proxy's own look at itself"
+        );
+        assert_eq!(
+            seen("10.0.0.1", &["unknown, 10.2.3.4"], &ours),
+            "10.2.3.4",
+            "what is no address ends it"
+        );
         assert_eq!(seen("::1", &["192.0.2.7:4711"], &ours), "192.0.2.7");
-        assert_eq!(seen("::ffff:10.0.0.1", &["[2001:db8::1]:443"], &ours), "2001:db8::1");
+        assert_eq!(
+            seen("::ffff:10.0.0.1", &["[2001:db8::1]:443"], &ours),
+            "2001:db8::1"
+        );
         assert_eq!(seen("10.0.0.1", &["[2001:db8::1]"], &ours), "2001:db8::1");
     }
 

@@ -12,12 +12,14 @@ use crate::files;
 
 /// A password, a signing key or an address with a token in it.
 ///
-/// Its `Debug` shows no character of it, it has no `Display`, and its memory is cleared when it is dropped.
+/// Its `Debug` shows no character of it, it has no `Display`, and its memory is cleared when it is
+/// dropped.
 #[derive(Clone)]
 pub struct Secret(SecretString);
 
 impl Secret {
-    /// The secret itself. Better from a file or the environment: what stands in code is in every copy of it.
+    /// The secret itself. Better from a file or the environment: what stands in code is in every
+    /// copy of it.
     pub fn new(text: impl Into<String>) -> Self {
         Self(SecretString::from(text.into()))
     }
@@ -30,10 +32,15 @@ impl Secret {
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self, SecretError> {
         let path = path.as_ref();
         let text = files::read_text(path, files::SECRET)
-            .map_err(|error| SecretError::File { path: path.to_owned(), kind: error.kind() })
+            .map_err(|error| SecretError::File {
+                path: path.to_owned(),
+                kind: error.kind(),
+            })
             .map(SecretString::from)?;
         match text.expose_secret().trim_end_matches(['\r', '\n']) {
-            "" => Err(SecretError::Empty { place: format!("the file `{}`", path.display()) }),
+            "" => Err(SecretError::Empty {
+                place: format!("the file `{}`", path.display()),
+            }),
             secret => Ok(Self::new(secret)),
         }
     }
@@ -45,15 +52,20 @@ impl Secret {
     /// The variable is not set, is not UTF-8, or is empty.
     pub fn from_env(name: &str) -> Result<Self, SecretError> {
         match env::var(name) {
-            Ok(value) if value.is_empty() => {
-                Err(SecretError::Empty { place: format!("the environment variable `{name}`") })
-            }
+            Ok(value) if value.is_empty() => Err(SecretError::Empty {
+                place: format!("the environment variable `{name}`"),
+            }),
             Ok(value) => Ok(Self::new(value)),
-            Err(_) => Err(SecretError::Variable { name: name.to_owned() }),
+            Err(_) => Err(SecretError::Variable {
+                name: name.to_owned(),
+            }),
         }
     }
 
-    #[cfg_attr(not(any(feature = "email", feature = "webhook")), allow(dead_code, reason = "channels are features"))]
+    #[cfg_attr(
+        not(any(feature = "email", feature = "webhook")),
+        allow(dead_code, reason = "channels are features")
+    )]
     pub(crate) fn expose(&self) -> &str {
         self.0.expose_secret()
     }
@@ -77,15 +89,24 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// The text without these: a server that got a secret may repeat it in an answer. Of a text that holds one in another spelling
-/// nothing is left.
+/// The text without these: a server that got a secret may repeat it in an answer. Of a text that
+/// holds one in another spelling nothing is left.
 #[cfg(any(feature = "email", feature = "webhook"))]
 pub(crate) fn scrubbed<'a>(text: &str, hidden: impl IntoIterator<Item = &'a str>) -> String {
-    // Short ones, such as `send` or `v2` in an address, are no secrets and would only garble the text.
-    let hidden: Vec<_> = hidden.into_iter().filter(|secret| secret.len() >= 6).collect();
-    let text = hidden.iter().fold(text.to_owned(), |text, secret| text.replace(secret, "…"));
+    // Short ones, such as `send` or `v2` in an address, are no secrets and would only garble the
+    // text.
+    let hidden: Vec<_> = hidden
+        .into_iter()
+        .filter(|secret| secret.len() >= 6)
+        .collect();
+    let text = hidden
+        .iter()
+        .fold(text.to_owned(), |text, secret| text.replace(secret, "…"));
     let plain = spelling::plain(&text);
-    if hidden.iter().any(|secret| plain.contains(&spelling::plain(secret))) {
+    if hidden
+        .iter()
+        .any(|secret| plain.contains(&spelling::plain(secret)))
+    {
         return "… (it repeats a secret in another spelling)".to_owned();
     }
     text
@@ -156,7 +177,16 @@ mod tests {
     #[test]
     fn a_file_without_an_end_has_one_here() {
         let error = Secret::from_file("/dev/zero").unwrap_err();
-        assert!(matches!(error, SecretError::File { kind: io::ErrorKind::FileTooLarge, .. }), "{error}");
+        assert!(
+            matches!(
+                error,
+                SecretError::File {
+                    kind: io::ErrorKind::FileTooLarge,
+                    ..
+                }
+            ),
+            "{error}"
+        );
     }
 
     #[test]
@@ -166,8 +196,17 @@ mod tests {
         fs::write(&path, " with spaces \r\n").unwrap();
         assert_eq!(Secret::from_file(&path).unwrap().expose(), " with spaces ");
         fs::write(&path, "\n").unwrap();
-        assert!(matches!(Secret::from_file(&path), Err(SecretError::Empty { .. })));
-        assert!(matches!(Secret::from_file(folder.path().join("none")), Err(SecretError::File { .. })));
-        assert!(matches!(Secret::from_env("IDEM_NO_SUCH_VARIABLE"), Err(SecretError::Variable { .. })));
+        assert!(matches!(
+            Secret::from_file(&path),
+            Err(SecretError::Empty { .. })
+        ));
+        assert!(matches!(
+            Secret::from_file(folder.path().join("none")),
+            Err(SecretError::File { .. })
+        ));
+        assert!(matches!(
+            Secret::from_env("IDEM_NO_SUCH_VARIABLE"),
+            Err(SecretError::Variable { .. })
+        ));
     }
 }

@@ -1,7 +1,8 @@
 //! Keys, error texts and names come from anywhere: characters that are not shown as they are.
 
-/// Whether a character acts on where it is shown, or changes how its neighbours look, without being seen itself: controls,
-/// directions of the text, signs without a width. Joiners are none: scripts need them.
+/// Whether a character acts on where it is shown, or changes how its neighbours look, without being
+/// seen itself: controls, directions of the text, signs without a width. Joiners are none: scripts
+/// need them.
 pub(crate) fn steers(character: char) -> bool {
     character.is_control()
         || matches!(character, '\u{ad}' | '\u{61c}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}'
@@ -17,7 +18,11 @@ fn steers_a_page(character: char) -> bool {
 /// A page without them: each is the replacement character, as in mails.
 #[cfg(feature = "dashboard")]
 pub(crate) fn page(html: String) -> String {
-    if html.contains(steers_a_page) { html.replace(steers_a_page, "\u{fffd}") } else { html }
+    if html.contains(steers_a_page) {
+        html.replace(steers_a_page, "\u{fffd}")
+    } else {
+        html
+    }
 }
 
 /// JSON that says the same without them: they stand in strings only, and a string can name them.
@@ -25,7 +30,11 @@ pub(crate) fn page(html: String) -> String {
 pub(crate) fn json(text: &str) -> String {
     let mut said = String::with_capacity(text.len());
     for character in text.chars() {
-        if steers_a_page(character) { escape(character, &mut said) } else { said.push(character) }
+        if steers_a_page(character) {
+            escape(character, &mut said)
+        } else {
+            said.push(character)
+        }
     }
     said
 }

@@ -7,22 +7,31 @@ use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_platform_verifier::Verifier;
 
-/// Trusts the system's authorities and these. The process may have no default for rustls, or one of its own; what is used
-/// here is always said here.
+/// Trusts the system's authorities and these. The process may have no default for rustls, or one of
+/// its own; what is used here is always said here.
 ///
 /// # Errors
 /// In words, why no authority can be trusted.
-pub(crate) fn client(needed: bool, roots: Vec<CertificateDer<'static>>) -> Result<ClientConfig, String> {
+pub(crate) fn client(
+    needed: bool,
+    roots: Vec<CertificateDer<'static>>,
+) -> Result<ClientConfig, String> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?;
     if !needed {
         // A machine without any root certificate can still talk to its own loopback.
-        return Ok(config.with_root_certificates(RootCertStore::empty()).with_no_client_auth());
+        return Ok(config
+            .with_root_certificates(RootCertStore::empty())
+            .with_no_client_auth());
     }
-    let verifier = Verifier::new_with_extra_roots(roots, provider).map_err(|error| error.to_string())?;
-    Ok(config.dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth())
+    let verifier =
+        Verifier::new_with_extra_roots(roots, provider).map_err(|error| error.to_string())?;
+    Ok(config
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_no_client_auth())
 }
 
 /// The certificates in a text, of which there is one at least.

@@ -32,7 +32,11 @@ fn wrong(text: &str) -> String {
         Ok(config) => config,
         Err(error) => return error.to_string(),
     };
-    config.monitor(&temporary().unwrap()).err().unwrap().to_string()
+    config
+        .monitor(&temporary().unwrap())
+        .err()
+        .unwrap()
+        .to_string()
 }
 
 #[test]
@@ -41,31 +45,74 @@ fn a_mistake_is_named_with_its_line() {
         ("service =", "service ", "line 2"),
         ("service = \"orders\"\n", "", "missing field `service`"),
         ("digest_every", "digest_evry", "line 6"),
-        ("digest_every", "digest_evry", "unknown field `digest_evry`, expected one of `digest_every`"),
+        (
+            "digest_every",
+            "digest_evry",
+            "unknown field `digest_evry`, expected one of `digest_every`",
+        ),
         ("\"15m\"", "15", "line 6"),
         ("\"15m\"", "\"soon\"", "line 6"),
         ("\"15m\"", "\"-15m\"", "line 6"),
-        ("escalate_after = \"4h\"", "escalate_after = \"4\"", "line 8"),
-        ("to = [\"oncall", "to_whom = [\"oncall", "unknown field `to_whom`"),
+        (
+            "escalate_after = \"4h\"",
+            "escalate_after = \"4\"",
+            "line 8",
+        ),
+        (
+            "to = [\"oncall",
+            "to_whom = [\"oncall",
+            "unknown field `to_whom`",
+        ),
         ("escalation = true", "escalation = \"yes\"", "line 20"),
-        ("new_groups_at_once = 3", "new_groups_at_once = -3", "line 7"),
-        ("kind = \"email\"", "kind = \"pigeon\"", "line 11: a value does not fit here: expected one of `email`"),
-        ("smtp = \"smtp://127.0.0.1:2525?tls=none\"", "", "line 10: an e-mail channel needs `smtp"),
-        ("127.0.0.1:2525?tls=none", "mail.example.com?tls=none", "line 10"),
-        ("to = [\"oncall@example.com\", \"second@example.com\"]", "to = [\"nobody\"]", "line 10"),
+        (
+            "new_groups_at_once = 3",
+            "new_groups_at_once = -3",
+            "line 7",
+        ),
+        (
+            "kind = \"email\"",
+            "kind = \"pigeon\"",
+            "line 11: a value does not fit here: expected one of `email`",
+        ),
+        (
+            "smtp = \"smtp://127.0.0.1:2525?tls=none\"",
+            "",
+            "line 10: an e-mail channel needs `smtp",
+        ),
+        (
+            "127.0.0.1:2525?tls=none",
+            "mail.example.com?tls=none",
+            "line 10",
+        ),
+        (
+            "to = [\"oncall@example.com\", \"second@example.com\"]",
+            "to = [\"nobody\"]",
+            "line 10",
+        ),
         (
             "from = \"idem",
             "url_env = \"PATH\"\nfrom = \"idem",
             "line 10: `url_env` is nothing a channel of the kind email has",
         ),
-        ("url_env = \"PATH\"", "", "line 16: a webhook's address is a secret: it needs `url_file` or `url_env`"),
-        ("url_env = \"PATH\"", "url_env = \"NOT_SET_ANYWHERE\"", "NOT_SET_ANYWHERE"),
+        (
+            "url_env = \"PATH\"",
+            "",
+            "line 16: a webhook's address is a secret: it needs `url_file` or `url_env`",
+        ),
+        (
+            "url_env = \"PATH\"",
+            "url_env = \"NOT_SET_ANYWHERE\"",
+            "NOT_SET_ANYWHERE",
+        ),
         ("https://ops", "ops", "line 3"),
         ("[[channel]]", "[channel]", "line 16: duplicate key"),
     ] {
         assert!(GOOD.contains(from), "{from}");
         let said = wrong(&GOOD.replace(from, to));
-        assert!(said.contains(says), "{from} -> {to}: expected `{says}` in: {said}");
+        assert!(
+            said.contains(says),
+            "{from} -> {to}: expected `{says}` in: {said}"
+        );
     }
 }
 
@@ -76,23 +123,36 @@ fn a_secret_is_in_no_error() {
     assert!(!said.contains(&std::env::var("PATH").unwrap()), "{said}");
 }
 
-/// Whatever somebody writes where it does not belong, the message names its place and shows none of it.
+/// Whatever somebody writes where it does not belong, the message names its place and shows none of
+/// it.
 #[test]
 fn no_value_is_in_an_error_or_in_debug() {
     const WRITTEN: &str = "hunter2-4711";
     let smtp = "smtp = \"smtp://127.0.0.1:2525?tls=none\"";
     for (from, to) in [
         (smtp, "password = \"hunter2-4711\""),
-        (smtp, "smtp = \"smtp://idem:hunter2-4711@127.0.0.1:2525?tls=none\""),
-        (smtp, "smtp = \"smtp://idem:hunter2-4711@127.0.0.1:2525?tls=none"),
+        (
+            smtp,
+            "smtp = \"smtp://idem:hunter2-4711@127.0.0.1:2525?tls=none\"",
+        ),
+        (
+            smtp,
+            "smtp = \"smtp://idem:hunter2-4711@127.0.0.1:2525?tls=none",
+        ),
         (smtp, "smtp = { password = \"hunter2-4711\" }"),
         (smtp, "password_file = \"a\" hunter2-4711"),
         (smtp, "password_file = hunter2-4711"),
-        ("to = [\"oncall@example.com\", \"second@example.com\"]", "to = \"hunter2-4711\""),
+        (
+            "to = [\"oncall@example.com\", \"second@example.com\"]",
+            "to = \"hunter2-4711\"",
+        ),
         ("escalation = true", "escalation = \"hunter2-4711\""),
         ("kind = \"email\"", "kind = \"hunter2-4711\""),
         ("\"15m\"", "\"hunter2-4711\""),
-        ("new_groups_at_once = 3", "new_groups_at_once = \"hunter2-4711\""),
+        (
+            "new_groups_at_once = 3",
+            "new_groups_at_once = \"hunter2-4711\"",
+        ),
         ("https://ops.example.com/idem/", "hunter2-4711"),
         ("[policy]", "[policy.\"hunter2-4711"),
     ] {
@@ -101,8 +161,11 @@ fn no_value_is_in_an_error_or_in_debug() {
         let said = wrong(&text);
         assert!(said.contains("line "), "{to}: {said}");
         let parsed = text.parse::<Config>();
-        for shown in [said, format!("{parsed:?}"), parsed.map_or_else(|error| format!("{error:#?}"), |_| String::new())]
-        {
+        for shown in [
+            said,
+            format!("{parsed:?}"),
+            parsed.map_or_else(|error| format!("{error:#?}"), |_| String::new()),
+        ] {
             assert!(!shown.contains(WRITTEN), "{to}: {shown}");
         }
     }
@@ -110,7 +173,9 @@ fn no_value_is_in_an_error_or_in_debug() {
 
 #[test]
 fn trusted_proxies_are_read_and_checked() {
-    let config: Config = format!("trusted_proxies = [\"10.0.0.0/8\", \"::1\"]\n{GOOD}").parse().unwrap();
+    let config: Config = format!("trusted_proxies = [\"10.0.0.0/8\", \"::1\"]\n{GOOD}")
+        .parse()
+        .unwrap();
     let networks = ["10.0.0.0/8", "::1"].map(|network| network.parse().unwrap());
     assert_eq!(config.trusted_proxies(), networks);
     assert!(wrong(&format!("\ntrusted_proxies = [\"10.0.0.0/99\"]\n{GOOD}")).contains("line 2"));
@@ -126,7 +191,11 @@ fn a_configuration_without_an_end_is_refused() {
 #[test]
 fn the_readmes_example_is_a_configuration() {
     let readme = include_str!("../README.md");
-    let example = readme.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let example = readme
+        .split("```toml\n")
+        .nth(1)
+        .and_then(|rest| rest.split("```").next())
+        .unwrap();
     assert!(example.contains("[[channel]]"), "{example}");
     example.parse::<Config>().unwrap();
 }

@@ -1,7 +1,7 @@
 //! What a handler's types have to be, said so that the compiler's message tells what to do.
 //!
-//! The expansion reaches them through the functions here, each with one bound, so that a type that does not meet
-//! it makes one error.
+//! The expansion reaches them through the functions here, each with one bound, so that a type that
+//! does not meet it makes one error.
 
 use std::fmt::Display;
 use std::future::{Future, Ready, ready};
@@ -108,8 +108,8 @@ impl<T: Replayable, E: Failure> Handled for Result<T, E> {}
 /// The one place that says what is wrong with a return type.
 pub fn check<R: Handled>() {}
 
-/// Begins calls that return `R`: through its own `begin` where the bounds are met, else through [`Unhandled`]'s, so that
-/// the compiler has said all when [`check`] has.
+/// Begins calls that return `R`: through its own `begin` where the bounds are met, else through
+/// [`Unhandled`]'s, so that the compiler has said all when [`check`] has.
 #[derive(Debug)]
 pub struct Begin<R>(PhantomData<fn() -> R>);
 
@@ -132,7 +132,8 @@ impl<T: Replayable, E: Failure> Begin<Result<T, E>> {
 pub trait Unhandled<R> {
     /// Begins nothing.
     fn begin(&self, _message: Message) -> Never<R> {
-        // Only compiled if the compiler takes this way with nothing to complain about; then it has to.
+        // Only compiled if the compiler takes this way with nothing to complain about; then it has
+        // to.
         const { panic!("the return type of an idempotent handler was not understood") }
     }
 }
@@ -163,7 +164,8 @@ impl<R> Never<R> {
     }
 }
 
-/// What an `existing` function may return: a result, or a future of one. `M` only keeps the two apart.
+/// What an `existing` function may return: a result, or a future of one. `M` only keeps the two
+/// apart.
 #[diagnostic::on_unimplemented(
     message = "the `existing` function returns `{Self}`, which says nothing about an existing result",
     label = "has to return `Result<Option<{T}>, {E}>`, or a future of it",

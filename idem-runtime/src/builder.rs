@@ -52,14 +52,15 @@ impl Default for Limits {
 }
 
 impl Builder {
-    /// The largest payload, in bytes of JSON; 1 MiB unless said. A larger one is [`Error::PayloadTooLarge`].
+    /// The largest payload, in bytes of JSON; 1 MiB unless said. A larger one is
+    /// [`Error::PayloadTooLarge`].
     pub fn payload_limit(mut self, bytes: usize) -> Self {
         self.limits.payload = bytes;
         self
     }
 
-    /// The largest result to keep, in bytes of JSON; 16 MiB unless said. A larger one goes to its own caller only, and
-    /// duplicates get [`Error::ResultTooLarge`].
+    /// The largest result to keep, in bytes of JSON; 16 MiB unless said. A larger one goes to its
+    /// own caller only, and duplicates get [`Error::ResultTooLarge`].
     pub fn result_limit(mut self, bytes: usize) -> Self {
         self.limits.result = bytes;
         self
@@ -77,8 +78,9 @@ impl Builder {
         self
     }
 
-    /// How much memory the embedded ledger may use for its cache, in bytes; 128 MiB unless said: with five million
-    /// results the process then takes about 310 MiB (`cargo xtask bench --bench growth`).
+    /// How much memory the embedded ledger may use for its cache, in bytes; 128 MiB unless said:
+    /// with five million results the process then takes about 310 MiB (`cargo xtask bench --bench
+    /// growth`).
     pub fn cache(mut self, bytes: u64) -> Self {
         self.cache_bytes = Some(bytes);
         self
@@ -115,8 +117,12 @@ impl Builder {
         open: impl FnOnce(Arc<dyn Clock>, String) -> Result<Arc<dyn Ledger>, LedgerError>,
     ) -> Result<Idem, Error> {
         observe::describe_metrics();
-        let no_thread = |error: std::io::Error| LedgerError::Other(format!("no background thread: {error}"));
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(no_thread)?;
+        let no_thread =
+            |error: std::io::Error| LedgerError::Other(format!("no background thread: {error}"));
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .map_err(no_thread)?;
         let clock = self.clock.unwrap_or_else(|| Arc::new(SystemClock));
         let instance = instance();
         let opened = open(Arc::clone(&clock), instance.clone()).and_then(|ledger| {
@@ -130,7 +136,8 @@ impl Builder {
                 Ok(Idem::start(inner, keeper))
             }
             Err(error) => {
-                // tokio panics when a runtime is dropped inside another one, which is where most people call `open`.
+                // tokio panics when a runtime is dropped inside another one, which is where most
+                // people call `open`.
                 runtime.shutdown_background();
                 Err(error.into())
             }
@@ -140,6 +147,9 @@ impl Builder {
 
 /// A name for this running instance: host, process, and a random part, for ids are used again.
 fn instance() -> String {
-    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let host = rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned();
     format!("{host}/{}/{:08x}", std::process::id(), fastrand::u32(..))
 }

@@ -18,7 +18,8 @@ pub trait Clock: Send + Sync + 'static {
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()>;
 }
 
-/// The system's clock. Its timers belong to no executor, so that a handler may be awaited on any, and outlives all.
+/// The system's clock. Its timers belong to no executor, so that a handler may be awaited on any,
+/// and outlives all.
 pub(crate) struct SystemClock;
 
 /// The longest sleep; whoever waits longer asks again.

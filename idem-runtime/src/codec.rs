@@ -17,7 +17,13 @@ pub(crate) mod millis {
 
     pub(crate) fn decode<C>(d: &mut Decoder<'_>, _: &mut C) -> Result<Timestamp, Unreadable> {
         let millis = d.i64()?;
-        Ok(Timestamp::from_millisecond(millis).unwrap_or(if millis < 0 { Timestamp::MIN } else { Timestamp::MAX }))
+        Ok(
+            Timestamp::from_millisecond(millis).unwrap_or(if millis < 0 {
+                Timestamp::MIN
+            } else {
+                Timestamp::MAX
+            }),
+        )
     }
 }
 
@@ -39,7 +45,10 @@ pub(crate) mod maybe_millis {
         }
     }
 
-    pub(crate) fn decode<C>(d: &mut Decoder<'_>, c: &mut C) -> Result<Option<Timestamp>, Unreadable> {
+    pub(crate) fn decode<C>(
+        d: &mut Decoder<'_>,
+        c: &mut C,
+    ) -> Result<Option<Timestamp>, Unreadable> {
         if d.datatype()? == minicbor::data::Type::Null {
             return d.skip().map(|()| None);
         }
@@ -60,7 +69,8 @@ pub(crate) mod duration {
         e: &mut Encoder<W>,
         _: &mut C,
     ) -> Result<(), Unwritable<W::Error>> {
-        e.u64(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))?.ok()
+        e.u64(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))?
+            .ok()
     }
 
     pub(crate) fn decode<C>(d: &mut Decoder<'_>, _: &mut C) -> Result<Duration, Unreadable> {
@@ -125,7 +135,10 @@ pub(crate) mod list {
         e.encode_with(list, c)?.ok()
     }
 
-    pub(crate) fn decode<'b, T: Decode<'b, C>, C>(d: &mut Decoder<'b>, c: &mut C) -> Result<Vec<T>, Unreadable> {
+    pub(crate) fn decode<'b, T: Decode<'b, C>, C>(
+        d: &mut Decoder<'b>,
+        c: &mut C,
+    ) -> Result<Vec<T>, Unreadable> {
         if d.datatype()? == Type::Null {
             return d.skip().map(|()| Vec::new());
         }
@@ -216,7 +229,11 @@ pub(crate) mod uuid {
     use minicbor::{Decoder, Encoder};
     use uuid::Uuid;
 
-    pub(crate) fn encode<C, W: Write>(id: &Uuid, e: &mut Encoder<W>, _: &mut C) -> Result<(), Unwritable<W::Error>> {
+    pub(crate) fn encode<C, W: Write>(
+        id: &Uuid,
+        e: &mut Encoder<W>,
+        _: &mut C,
+    ) -> Result<(), Unwritable<W::Error>> {
         e.bytes(id.as_bytes())?.ok()
     }
 
@@ -233,7 +250,11 @@ pub(crate) mod json {
 
     use crate::json::Json;
 
-    pub(crate) fn encode<C, W: Write>(json: &Json, e: &mut Encoder<W>, _: &mut C) -> Result<(), Unwritable<W::Error>> {
+    pub(crate) fn encode<C, W: Write>(
+        json: &Json,
+        e: &mut Encoder<W>,
+        _: &mut C,
+    ) -> Result<(), Unwritable<W::Error>> {
         e.str(json.as_str())?.ok()
     }
 

@@ -18,7 +18,10 @@ static INSTALLED: RwLock<Option<Idem>> = RwLock::new(None);
 
 /// The scope's, else the installed one.
 pub(crate) fn idem() -> Option<Idem> {
-    SCOPED.try_with(Idem::clone).ok().or_else(|| INSTALLED.read().clone())
+    SCOPED
+        .try_with(Idem::clone)
+        .ok()
+        .or_else(|| INSTALLED.read().clone())
 }
 
 pub(crate) fn install(idem: &Idem) -> Result<(), Error> {
@@ -39,7 +42,11 @@ pub(crate) fn sync_scope<T>(idem: Idem, work: impl FnOnce() -> T) -> T {
 }
 
 /// Runs a handler on behalf of a letter.
-pub(crate) fn redrive<F: Future>(idem: Idem, letter: Arc<Redriving>, run: F) -> impl Future<Output = F::Output> {
+pub(crate) fn redrive<F: Future>(
+    idem: Idem,
+    letter: Arc<Redriving>,
+    run: F,
+) -> impl Future<Output = F::Output> {
     SCOPED.scope(idem, REDRIVING.scope(letter, run))
 }
 

@@ -1,4 +1,5 @@
-//! One delivery of a broker: what its handler's calls came to, and so what the broker may do with the message.
+//! One delivery of a broker: what its handler's calls came to, and so what the broker may do with
+//! the message.
 
 use std::borrow::Cow;
 use std::future::Future;
@@ -16,8 +17,8 @@ use crate::idem::Idem;
 use crate::protocol::{Origin, Reason};
 use crate::wait::wait;
 
-/// After how long a message comes again that is held up by something which has no end of its own to tell: the same
-/// message in work elsewhere, a ledger that cannot be asked.
+/// After how long a message comes again that is held up by something which has no end of its own to
+/// tell: the same message in work elsewhere, a ledger that cannot be asked.
 const SOON: Duration = Duration::from_secs(1);
 
 tokio::task_local! {
@@ -45,11 +46,12 @@ pub enum Verdict {
         /// Not before this much time has passed; zero is at once.
         after: Duration,
     },
-    /// It will never be right: its key is empty or too long, or belongs to another content, or it is too large. Nothing ran,
-    /// and nothing is recorded: [bury](Idem::bury_refused) it, and the broker may forget it.
+    /// It will never be right: its key is empty or too long, or belongs to another content, or it
+    /// is too large. Nothing ran, and nothing is recorded: [bury](Idem::bury_refused) it, and the
+    /// broker may forget it.
     Refused(Box<Refusal>),
-    /// Nothing can be recorded now: the ledger cannot do its work, or this Idem was closed. The broker brings it again, and
-    /// no more messages are to be taken for a while.
+    /// Nothing can be recorded now: the ledger cannot do its work, or this Idem was closed. The
+    /// broker brings it again, and no more messages are to be taken for a while.
     Unavailable {
         /// What is wrong with the ledger.
         error: String,
@@ -58,7 +60,8 @@ pub enum Verdict {
     Unknown,
 }
 
-/// Why a message will never be right, and whose it is: what [`Idem::bury_refused`] makes its letter of.
+/// Why a message will never be right, and whose it is: what [`Idem::bury_refused`] makes its letter
+/// of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Refusal {
@@ -70,7 +73,8 @@ pub struct Refusal {
     pub reason: Reason,
     /// What is wrong with the message.
     pub error: String,
-    /// The arguments as the ledger would have stored them, to be compared with those of the message that has the key.
+    /// The arguments as the ledger would have stored them, to be compared with those of the message
+    /// that has the key.
     pub(crate) payload: Option<Arc<[u8]>>,
 }
 
@@ -78,7 +82,13 @@ impl Refusal {
     /// A message of this handler that is [refused](Reason::Refused), and what is wrong with it.
     pub fn new(handler: impl Into<String>, error: impl Into<String>) -> Self {
         let (handler, error) = (handler.into(), error.into());
-        Self { handler, key: None, reason: Reason::Refused, error, payload: None }
+        Self {
+            handler,
+            key: None,
+            reason: Reason::Refused,
+            error,
+            payload: None,
+        }
     }
 
     /// Its idempotency key.
@@ -90,10 +100,23 @@ impl Refusal {
 
     /// What an error of idem's own says of a message.
     fn of(error: &Error) -> Box<Self> {
-        let reason = if matches!(error, Error::KeyReused { .. }) { Reason::KeyReused } else { Reason::Refused };
+        let reason = if matches!(error, Error::KeyReused { .. }) {
+            Reason::KeyReused
+        } else {
+            Reason::Refused
+        };
         let key = error.key().filter(|key| !key.is_empty()).map(str::to_owned);
-        let (handler, error) = (error.handler().unwrap_or_default().to_owned(), error.to_string());
-        Box::new(Self { handler, key, reason, error, payload: None })
+        let (handler, error) = (
+            error.handler().unwrap_or_default().to_owned(),
+            error.to_string(),
+        );
+        Box::new(Self {
+            handler,
+            key,
+            reason,
+            error,
+            payload: None,
+        })
     }
 }
 
@@ -101,10 +124,15 @@ impl Verdict {
     /// What an error of idem's own means, from a call that got as far as asking the ledger.
     pub(crate) fn of(error: &Error) -> Self {
         match error {
-            // A recorded result that no longer decodes, or one that could not be recorded and is a letter: it happened.
-            Error::DeadLettered { .. } | Error::ResultTooLarge { .. } | Error::Codec { .. } => Self::Settled,
+            // A recorded result that no longer decodes, or one that could not be recorded and is a
+            // letter: it happened.
+            Error::DeadLettered { .. } | Error::ResultTooLarge { .. } | Error::Codec { .. } => {
+                Self::Settled
+            }
             Error::NotYet { after, .. } => Self::Again { after: *after },
-            Error::Closed { .. } | Error::Ledger { .. } => Self::Unavailable { error: error.to_string() },
+            Error::Closed { .. } | Error::Ledger { .. } => Self::Unavailable {
+                error: error.to_string(),
+            },
             Error::InvalidKey { .. }
             | Error::KeyReused { .. }
             | Error::NotIssued { .. }
@@ -130,12 +158,16 @@ impl Verdict {
         }
     }
 
-    /// What a report means that the ledger did not take: it is kept, and the message's next call brings it.
+    /// What a report means that the ledger did not take: it is kept, and the message's next call
+    /// brings it.
     pub(crate) fn unrecorded() -> Self {
-        Self::Unavailable { error: "the ledger did not take how the attempt ended".to_owned() }
+        Self::Unavailable {
+            error: "the ledger did not take how the attempt ended".to_owned(),
+        }
     }
 
-    /// What a report means that came too late: the claim is somebody else's, and so is the message's fate.
+    /// What a report means that came too late: the claim is somebody else's, and so is the
+    /// message's fate.
     pub(crate) fn passed_on() -> Self {
         Self::Again { after: SOON }
     }
@@ -145,7 +177,9 @@ impl Verdict {
         match (self, other) {
             (Self::Unknown, known) | (known, Self::Unknown) => known,
             (bad @ Self::Unavailable { .. }, _) | (_, bad @ Self::Unavailable { .. }) => bad,
-            (Self::Again { after }, Self::Again { after: later }) => Self::Again { after: after.max(later) },
+            (Self::Again { after }, Self::Again { after: later }) => Self::Again {
+                after: after.max(later),
+            },
             (again @ Self::Again { .. }, _) | (_, again @ Self::Again { .. }) => again,
             (refused @ Self::Refused(_), _) | (_, refused @ Self::Refused(_)) => refused,
             (Self::Settled, Self::Settled) => Self::Settled,
@@ -154,16 +188,18 @@ impl Verdict {
 }
 
 impl Idem {
-    /// Runs a consumer's handler for one delivery, in this Idem's [scope](Self::scope), and says what the broker may do with
-    /// the message. Where it came from is kept with the claim, and a dead letter shows it.
+    /// Runs a consumer's handler for one delivery, in this Idem's [scope](Self::scope), and says
+    /// what the broker may do with the message. Where it came from is kept with the claim, and a
+    /// dead letter shows it.
     ///
-    /// Each call of a handler with `#[idempotent]` counts, one after the other or at once, and the worst decides. A call
-    /// inside such a handler's body does not: what it came to is that body's business. Neither does one in a task or thread
-    /// that was spawned; use [`sync_deliver`](Self::sync_deliver) inside `spawn_blocking`.
+    /// Each call of a handler with `#[idempotent]` counts, one after the other or at once, and the
+    /// worst decides. A call inside such a handler's body does not: what it came to is that body's
+    /// business. Neither does one in a task or thread that was spawned; use
+    /// [`sync_deliver`](Self::sync_deliver) inside `spawn_blocking`.
     ///
-    /// A panic of the handler, outside of any attempt, passes through and takes the verdict with it. Who goes on after panics
-    /// catches them inside the delivery (`AssertUnwindSafe(handler).catch_unwind()`): then what the calls before it came to
-    /// decides.
+    /// A panic of the handler, outside of any attempt, passes through and takes the verdict with
+    /// it. Who goes on after panics catches them inside the delivery
+    /// (`AssertUnwindSafe(handler).catch_unwind()`): then what the calls before it came to decides.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -188,16 +224,31 @@ impl Idem {
     }
 
     /// [`deliver`](Self::deliver) for a consumer that [buries](Self::bury) under a name of its own: what the handlers redact
-    /// that it reaches is hidden in what is buried under this name. `deliver` does so under the origin's
+    /// that it reaches is hidden in what is buried under this name. `deliver` does so under the
+    /// origin's
     /// [place](Origin::place), where each burial looks too.
-    pub async fn deliver_as<F: Future>(&self, name: &str, origin: Origin, handler: F) -> Delivered<F::Output> {
+    pub async fn deliver_as<F: Future>(
+        &self,
+        name: &str,
+        origin: Origin,
+        handler: F,
+    ) -> Delivered<F::Output> {
         self.delivered(Some(name), origin, handler).await
     }
 
-    async fn delivered<F: Future>(&self, name: Option<&str>, origin: Origin, handler: F) -> Delivered<F::Output> {
+    async fn delivered<F: Future>(
+        &self,
+        name: Option<&str>,
+        origin: Origin,
+        handler: F,
+    ) -> Delivered<F::Output> {
         let delivery = Delivery::new(origin);
-        let output = current::scope(self.clone(), DELIVERY.scope(Arc::clone(&delivery), handler)).await;
-        Delivered { output, verdict: self.learned(name, &delivery).await }
+        let output =
+            current::scope(self.clone(), DELIVERY.scope(Arc::clone(&delivery), handler)).await;
+        Delivered {
+            output,
+            verdict: self.learned(name, &delivery).await,
+        }
     }
 
     /// The verdict, once it is durable what the handlers redact: before the message is acked.
@@ -209,15 +260,22 @@ impl Idem {
         let name = name.map_or_else(|| Cow::Owned(delivery.origin.place()), Cow::Borrowed);
         match self.inner().learn(&name, &reached).await {
             Ok(()) => delivery.verdict(),
-            Err(problem) => delivery.verdict().and(Verdict::Unavailable { error: problem.to_string() }),
+            Err(problem) => delivery.verdict().and(Verdict::Unavailable {
+                error: problem.to_string(),
+            }),
         }
     }
 
     /// [`deliver`](Self::deliver) for a handler that is not async. Here too, catch panics inside.
     pub fn sync_deliver<T>(&self, origin: Origin, handler: impl FnOnce() -> T) -> Delivered<T> {
         let delivery = Delivery::new(origin);
-        let output = current::sync_scope(self.clone(), || DELIVERY.sync_scope(Arc::clone(&delivery), handler));
-        Delivered { output, verdict: wait(self.learned(None, &delivery)) }
+        let output = current::sync_scope(self.clone(), || {
+            DELIVERY.sync_scope(Arc::clone(&delivery), handler)
+        });
+        Delivered {
+            output,
+            verdict: wait(self.learned(None, &delivery)),
+        }
     }
 }
 
@@ -248,8 +306,16 @@ pub(crate) fn delivery() -> Option<Arc<Delivery>> {
 
 impl Delivery {
     fn new(origin: Origin) -> Arc<Self> {
-        let calls = Mutex::new(Calls { under_way: 0, verdict: Verdict::Unknown, redacting: SmallVec::new() });
-        Arc::new(Self { origin: Arc::new(origin), within: Frame::current(), calls })
+        let calls = Mutex::new(Calls {
+            under_way: 0,
+            verdict: Verdict::Unknown,
+            redacting: SmallVec::new(),
+        });
+        Arc::new(Self {
+            origin: Arc::new(origin),
+            within: Frame::current(),
+            calls,
+        })
     }
 
     pub(crate) fn origin(&self) -> Arc<Origin> {
@@ -264,11 +330,19 @@ impl Delivery {
         }
         let mut calls = self.calls.lock();
         calls.under_way += 1;
-        if !handler.redact.is_empty() && calls.redacting.iter().all(|known| !std::ptr::eq(*known, handler)) {
+        if !handler.redact.is_empty()
+            && calls
+                .redacting
+                .iter()
+                .all(|known| !std::ptr::eq(*known, handler))
+        {
             calls.redacting.push(handler);
         }
         drop(calls);
-        Some(Counted { delivery: Arc::clone(self), came_to: None })
+        Some(Counted {
+            delivery: Arc::clone(self),
+            came_to: None,
+        })
     }
 
     fn redacting(&self) -> Redacting {
@@ -280,7 +354,9 @@ impl Delivery {
         match calls.under_way {
             0 => calls.verdict.clone(),
             // A call that the handler took elsewhere.
-            _ => Verdict::Again { after: Duration::ZERO },
+            _ => Verdict::Again {
+                after: Duration::ZERO,
+            },
         }
     }
 }
@@ -301,7 +377,9 @@ impl Counted {
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        let came_to = self.came_to.take().unwrap_or(Verdict::Again { after: Duration::ZERO });
+        let came_to = self.came_to.take().unwrap_or(Verdict::Again {
+            after: Duration::ZERO,
+        });
         let mut calls = self.delivery.calls.lock();
         calls.under_way -= 1;
         let before = std::mem::replace(&mut calls.verdict, Verdict::Unknown);

@@ -1,5 +1,5 @@
-//! The envelope around whatever a ledger stores: a byte for the version, then CBOR with numbered fields, of which newer
-//! writers add some and older readers skip them.
+//! The envelope around whatever a ledger stores: a byte for the version, then CBOR with numbered
+//! fields, of which newer writers add some and older readers skip them.
 
 use minicbor::{Decode, Decoder, Encode};
 
@@ -24,7 +24,8 @@ pub(crate) fn encode<T: Encode<()>>(value: &T) -> Result<Vec<u8>, LedgerError> {
 /// As [`encode`].
 pub(crate) fn encode_into<T: Encode<()>>(value: &T, into: &mut Vec<u8>) -> Result<(), LedgerError> {
     into.push(VERSION);
-    minicbor::encode(value, into).map_err(|error| LedgerError::Other(format!("a record cannot be encoded: {error}")))
+    minicbor::encode(value, into)
+        .map_err(|error| LedgerError::Other(format!("a record cannot be encoded: {error}")))
 }
 
 /// The value in an envelope, and nothing behind it.
@@ -38,7 +39,10 @@ pub(crate) fn decode<T: for<'b> Decode<'b, ()>>(envelope: &[u8]) -> Result<T, Le
             let mut decoder = Decoder::new(body);
             match decoder.decode() {
                 Ok(value) if decoder.position() == body.len() => Ok(value),
-                Ok(_) => unreadable(format!("{} bytes follow its end", body.len() - decoder.position())),
+                Ok(_) => unreadable(format!(
+                    "{} bytes follow its end",
+                    body.len() - decoder.position()
+                )),
                 Err(error) => unreadable(error.to_string()),
             }
         }
@@ -54,7 +58,10 @@ mod tests {
     #[test]
     fn what_was_put_in_comes_out() {
         let envelope = encode(&(7_u64, "seven".to_owned())).unwrap();
-        assert_eq!(decode::<(u64, String)>(&envelope).unwrap(), (7, "seven".to_owned()));
+        assert_eq!(
+            decode::<(u64, String)>(&envelope).unwrap(),
+            (7, "seven".to_owned())
+        );
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! The places where a test can make the ledger die or fail: the `fail` crate's points, and nothing at all in a build
-//! without the feature `failpoints`.
+//! The places where a test can make the ledger die or fail: the `fail` crate's points, and nothing
+//! at all in a build without the feature `failpoints`.
 
 /// A place, and what it returns when a test tells it to fail.
 macro_rules! point {
@@ -23,11 +23,13 @@ pub(crate) fn process() -> u32 {
 mod points {
     use std::io;
 
-    /// A group is decided, and nothing of it is written; this one can also be told to fail, as [`refused`] says.
+    /// A group is decided, and nothing of it is written; this one can also be told to fail, as
+    /// [`refused`] says.
     pub(crate) const DECIDED: &str = "idem::decided";
     /// Its batch is in sled's memory; this one can also be told to fail, as [`refused`] says.
     pub(crate) const APPLIED: &str = "idem::applied";
-    /// Its batch is with the operating system, and not synced; this one can also be told to fail, as [`refused`] says.
+    /// Its batch is with the operating system, and not synced; this one can also be told to fail,
+    /// as [`refused`] says.
     pub(crate) const FLUSHED: &str = "idem::flushed";
     /// It is on the disk; the witness does not know.
     pub(crate) const SYNCED: &str = "idem::synced";
@@ -35,7 +37,8 @@ mod points {
     pub(crate) const WITNESSED: &str = "idem::witnessed";
     /// Its callers are answered.
     pub(crate) const ANSWERED: &str = "idem::answered";
-    /// The log's pages behind the last acknowledged group are forgotten, and read from the disk next.
+    /// The log's pages behind the last acknowledged group are forgotten, and read from the disk
+    /// next.
     pub(crate) const FORGOTTEN: &str = "idem::forgotten";
     /// The ledger is read at its opening, and nothing is written.
     pub(crate) const OPENING: &str = "idem::opening";
@@ -70,9 +73,14 @@ mod points {
     /// A body is about to run.
     pub(crate) const BODY: &str = "idem::body";
 
-    /// What the system says when it refuses a write: `return(full)` is a full disk, `return` a broken one.
+    /// What the system says when it refuses a write: `return(full)` is a full disk, `return` a
+    /// broken one.
     pub(crate) fn refused(said: Option<&str>) -> io::Error {
-        let errno = if said == Some("full") { rustix::io::Errno::NOSPC } else { rustix::io::Errno::IO };
+        let errno = if said == Some("full") {
+            rustix::io::Errno::NOSPC
+        } else {
+            rustix::io::Errno::IO
+        };
         errno.into()
     }
 

@@ -1,7 +1,8 @@
 //! What must match for a key to be used again: a hash over canonical JSON.
 //!
-//! Canonical are the order of an object's keys, how its keys are escaped, and the spaces between values. Scalars stay
-//! as they are written: read as numbers, those of 128 bits would lose their last digits.
+//! Canonical are the order of an object's keys, how its keys are escaped, and the spaces between
+//! values. Scalars stay as they are written: read as numbers, those of 128 bits would lose their
+//! last digits.
 
 use std::ops::Range;
 
@@ -36,7 +37,13 @@ impl Hasher {
     pub(crate) fn push(&mut self, json: &[u8]) -> Result<(), Unprintable> {
         // A comma is added to every object and array that is not empty.
         self.canonical.reserve(json.len() + json.len() / 8 + 8);
-        let mut reader = Reader { json, at: 0, copied: 0, into: &mut self.canonical, fields: SmallVec::new() };
+        let mut reader = Reader {
+            json,
+            at: 0,
+            copied: 0,
+            into: &mut self.canonical,
+            fields: SmallVec::new(),
+        };
         reader.value(Json::DEEPEST)?;
         if reader.peek().is_some() {
             return Err(Unprintable::NoJson);
@@ -58,7 +65,8 @@ impl Hasher {
     }
 }
 
-/// Copies a JSON text, in runs as long as it is canonical, and sorts the fields of each object once they are copied.
+/// Copies a JSON text, in runs as long as it is canonical, and sorts the fields of each object once
+/// they are copied.
 struct Reader<'a> {
     json: &'a [u8],
     at: usize,
@@ -111,7 +119,8 @@ impl Reader<'_> {
             let key = &self.json[from..self.at];
             let text: String = serde_json::from_slice(key).map_err(|_| Unprintable::NoJson)?;
             self.into.extend_from_slice(&self.json[self.copied..from]);
-            self.into.extend_from_slice(&serde_json::to_vec(&text).map_err(|_| Unprintable::NoJson)?);
+            self.into
+                .extend_from_slice(&serde_json::to_vec(&text).map_err(|_| Unprintable::NoJson)?);
             self.copied = self.at;
         }
         // Without its quotes, a key sorts before what it begins.
@@ -120,10 +129,14 @@ impl Reader<'_> {
         self.expect(b':')?;
         self.value(depth)?;
         self.comma(b'}')?;
-        Ok(Field { whole: start..self.place(), key })
+        Ok(Field {
+            whole: start..self.place(),
+            key,
+        })
     }
 
-    /// Sorts the copied fields of one object. Of a key that is there more than once the last counts, as for readers.
+    /// Sorts the copied fields of one object. Of a key that is there more than once the last
+    /// counts, as for readers.
     fn sort(&mut self, outer: usize) {
         let (fields, into) = (&mut self.fields[outer..], &mut *self.into);
         if fields.is_sorted_by(|one, other| one.key(into) < other.key(into)) {
@@ -132,7 +145,10 @@ impl Reader<'_> {
         let unsorted = fields[0].whole.start..into.len();
         fields.sort_by(|one, other| one.key(into).cmp(other.key(into)));
         for (at, field) in fields.iter().enumerate() {
-            if fields.get(at + 1).is_none_or(|next| next.key(into) != field.key(into)) {
+            if fields
+                .get(at + 1)
+                .is_none_or(|next| next.key(into) != field.key(into))
+            {
                 into.extend_from_within(field.whole.clone());
             }
         }
@@ -166,7 +182,9 @@ impl Reader<'_> {
 
     fn scalar(&mut self) -> Result<(), Unprintable> {
         let rest = &self.json[self.at..];
-        let ends = |byte: &u8| matches!(byte, b',' | b']' | b'}' | b':' | b'"') || byte.is_ascii_whitespace();
+        let ends = |byte: &u8| {
+            matches!(byte, b',' | b']' | b'}' | b':' | b'"') || byte.is_ascii_whitespace()
+        };
         let length = rest.iter().position(ends).unwrap_or(rest.len());
         if length == 0 {
             return Err(Unprintable::NoJson);
@@ -189,7 +207,10 @@ impl Reader<'_> {
     fn skip_spaces(&mut self) -> Option<u8> {
         self.copy();
         let rest = &self.json[self.at..];
-        self.at += rest.iter().position(|byte| !byte.is_ascii_whitespace()).unwrap_or(rest.len());
+        self.at += rest
+            .iter()
+            .position(|byte| !byte.is_ascii_whitespace())
+            .unwrap_or(rest.len());
         self.copied = self.at;
         self.json.get(self.at).copied()
     }
@@ -208,7 +229,11 @@ impl Reader<'_> {
     fn expect(&mut self, wanted: u8) -> Result<(), Unprintable> {
         let found = self.json.get(self.at) == Some(&wanted);
         self.at += 1;
-        if found { Ok(()) } else { Err(Unprintable::NoJson) }
+        if found {
+            Ok(())
+        } else {
+            Err(Unprintable::NoJson)
+        }
     }
 
     /// Where the next byte will be in the copy.
@@ -218,7 +243,8 @@ impl Reader<'_> {
 
     /// Copies what was read.
     fn copy(&mut self) {
-        self.into.extend_from_slice(&self.json[self.copied..self.at]);
+        self.into
+            .extend_from_slice(&self.json[self.copied..self.at]);
         self.copied = self.at;
     }
 }
@@ -238,8 +264,18 @@ mod tests {
 
     #[test]
     fn the_order_of_a_maps_keys_does_not_count_and_everything_else_does() {
-        assert_eq!(of(r#"{"a":1,"b":{"c":2,"d":3}}"#), of(r#"{"b":{"d":3,"c":2},"a":1}"#));
-        for other in [r#"{"a":2}"#, r#"{"a":"1"}"#, r#"{"a":[1]}"#, r#"{"a":null}"#, r#"{"a":1,"b":1}"#, r#"{"b":1}"#] {
+        assert_eq!(
+            of(r#"{"a":1,"b":{"c":2,"d":3}}"#),
+            of(r#"{"b":{"d":3,"c":2},"a":1}"#)
+        );
+        for other in [
+            r#"{"a":2}"#,
+            r#"{"a":"1"}"#,
+            r#"{"a":[1]}"#,
+            r#"{"a":null}"#,
+            r#"{"a":1,"b":1}"#,
+            r#"{"b":1}"#,
+        ] {
             assert_ne!(of(r#"{"a":1}"#), of(other));
         }
         assert_ne!(of("[[1],2]"), of("[[1,2]]"));
@@ -249,8 +285,14 @@ mod tests {
 
     #[test]
     fn raw_json_may_be_spaced_and_its_keys_escaped_as_they_like() {
-        assert_eq!(of(r#"{"a":[1,{}],"b":" x "}"#), of("\n{ \"b\" :\t\" x \" , \"a\": [ 1 , { } ] }\r\n"));
-        assert_eq!(of(r#"{"a\"":1,"z":2}"#), of(r#"{"\u007a":2,"\u0061\u0022":1}"#));
+        assert_eq!(
+            of(r#"{"a":[1,{}],"b":" x "}"#),
+            of("\n{ \"b\" :\t\" x \" , \"a\": [ 1 , { } ] }\r\n")
+        );
+        assert_eq!(
+            of(r#"{"a\"":1,"z":2}"#),
+            of(r#"{"\u007a":2,"\u0061\u0022":1}"#)
+        );
     }
 
     #[test]
@@ -271,7 +313,9 @@ mod tests {
     fn parts_do_not_run_into_each_other() {
         let of = |parts: &[&str]| {
             let mut hasher = Hasher::default();
-            parts.iter().for_each(|part| hasher.push(part.as_bytes()).unwrap());
+            parts
+                .iter()
+                .for_each(|part| hasher.push(part.as_bytes()).unwrap());
             hasher.finish()
         };
         assert_ne!(of(&["1", "23"]), of(&["12", "3"]));
@@ -281,9 +325,15 @@ mod tests {
     #[test]
     fn nesting_without_end_is_an_error() {
         let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
-        assert_eq!(Hasher::default().push(nested(Json::DEEPEST).as_bytes()), Ok(()));
+        assert_eq!(
+            Hasher::default().push(nested(Json::DEEPEST).as_bytes()),
+            Ok(())
+        );
         for depth in [Json::DEEPEST + 1, 100_000] {
-            assert_eq!(Hasher::default().push(nested(depth).as_bytes()), Err(Unprintable::TooDeep));
+            assert_eq!(
+                Hasher::default().push(nested(depth).as_bytes()),
+                Err(Unprintable::TooDeep)
+            );
         }
     }
 
@@ -308,11 +358,20 @@ mod tests {
     /// With the fields of each object the other way round, and each character of a key escaped.
     fn rewritten(value: &Value) -> String {
         match value {
-            Value::Array(items) => format!("[{}]", items.iter().map(rewritten).collect::<Vec<_>>().join(" , ")),
+            Value::Array(items) => format!(
+                "[{}]",
+                items.iter().map(rewritten).collect::<Vec<_>>().join(" , ")
+            ),
             Value::Object(fields) => {
-                let escaped = |key: &str| key.encode_utf16().map(|unit| format!("\\u{unit:04X}")).collect::<String>();
-                let fields =
-                    fields.iter().rev().map(|(key, value)| format!("\"{}\":{}", escaped(key), rewritten(value)));
+                let escaped = |key: &str| {
+                    key.encode_utf16()
+                        .map(|unit| format!("\\u{unit:04X}"))
+                        .collect::<String>()
+                };
+                let fields = fields
+                    .iter()
+                    .rev()
+                    .map(|(key, value)| format!("\"{}\":{}", escaped(key), rewritten(value)));
                 format!("{{{}}}", fields.collect::<Vec<_>>().join(","))
             }
             scalar => scalar.to_string(),

@@ -33,7 +33,8 @@ pub struct Handler {
     pub(crate) spelling: Spelling,
     pub(crate) issued: Option<&'static str>,
     pub(crate) was: &'static [&'static str],
-    /// Whether something has to be looked at before a claim: whether the key was issued, what stands under an earlier name.
+    /// Whether something has to be looked at before a claim: whether the key was issued, what
+    /// stands under an earlier name.
     pub(crate) looks_first: bool,
 }
 
@@ -83,8 +84,12 @@ impl Handler {
 
     /// `backoff(initial = "100ms", factor = 2, max = "30s", jitter)`, in milliseconds.
     pub const fn backoff(mut self, initial: u64, factor: f64, max: u64, jitter: bool) -> Self {
-        self.backoff =
-            Backoff { initial: Duration::from_millis(initial), factor, max: Duration::from_millis(max), jitter };
+        self.backoff = Backoff {
+            initial: Duration::from_millis(initial),
+            factor,
+            max: Duration::from_millis(max),
+            jitter,
+        };
         self
     }
 
@@ -138,7 +143,8 @@ impl Handler {
         self
     }
 
-    /// `redact(card_no, "order.buyer.phone")`: dotted paths into the payload, an argument's name first.
+    /// `redact(card_no, "order.buyer.phone")`: dotted paths into the payload, an argument's name
+    /// first.
     pub const fn redact(mut self, paths: &'static [&'static str]) -> Self {
         self.redact = paths;
         self
@@ -152,7 +158,8 @@ impl Handler {
 }
 
 impl Backoff {
-    /// The pause after a failed attempt: exponential, and with jitter anything between half of it and all of it.
+    /// The pause after a failed attempt: exponential, and with jitter anything between half of it
+    /// and all of it.
     pub(crate) fn pause(&self, attempt: u32) -> Duration {
         // Nothing grows to nothing, however large the factor: infinity times zero is no number.
         if self.initial.is_zero() {
@@ -161,8 +168,14 @@ impl Backoff {
         let exponent = i32::try_from(attempt.saturating_sub(1)).unwrap_or(i32::MAX);
         let grown = self.initial.as_secs_f64() * self.factor.powi(exponent);
         // What is too long for a duration, or no number, is the longest pause.
-        let pause = Duration::try_from_secs_f64(grown).unwrap_or(self.max).min(self.max);
-        if self.jitter { pause.mul_f64(0.5 + fastrand::f64() / 2.0) } else { pause }
+        let pause = Duration::try_from_secs_f64(grown)
+            .unwrap_or(self.max)
+            .min(self.max);
+        if self.jitter {
+            pause.mul_f64(0.5 + fastrand::f64() / 2.0)
+        } else {
+            pause
+        }
     }
 }
 
@@ -206,13 +219,23 @@ impl Handlers {
         let paths = || handler.redact.iter().map(ToString::to_string).collect();
         let redacted = (!handler.redact.is_empty()).then(paths);
         let reads_back = AtomicBool::new(false);
-        let new = Arc::new(Named { name: Arc::clone(&name), handler, meters, reads_back, redacted });
+        let new = Arc::new(Named {
+            name: Arc::clone(&name),
+            handler,
+            meters,
+            reads_back,
+            redacted,
+        });
         let mut named = self.named.write();
         for was in handler.was {
-            named.get(*was).map_or(Ok(()), |first| is_free(was, first.handler, handler))?;
+            named
+                .get(*was)
+                .map_or(Ok(()), |first| is_free(was, first.handler, handler))?;
         }
         for was in handler.was {
-            named.entry((*was).into()).or_insert_with(|| Arc::clone(&new));
+            named
+                .entry((*was).into())
+                .or_insert_with(|| Arc::clone(&new));
         }
         Ok(Arc::clone(named.entry(name).or_insert(new)))
     }
@@ -239,14 +262,16 @@ mod tests {
     #[test]
     fn a_pause_grows_up_to_its_limit() {
         let handler = Handler::new("h", "f", 1).backoff(100, 2.0, 1000, false);
-        let pauses: Vec<_> = (1..=6).map(|attempt| handler.backoff.pause(attempt).as_millis()).collect();
+        let pauses: Vec<_> = (1..=6)
+            .map(|attempt| handler.backoff.pause(attempt).as_millis())
+            .collect();
         assert_eq!(pauses, [100, 200, 400, 800, 1000, 1000]);
         assert_eq!(handler.backoff.pause(u32::MAX).as_millis(), 1000);
     }
 
     proptest! {
-        /// Whatever the attribute takes: from attempt to attempt no pause is shorter than the one before, none is longer than
-        /// the limit, and where there is none at first there never is.
+        /// Whatever the attribute takes: from attempt to attempt no pause is shorter than the one
+        /// before, none is longer than the limit, and where there is none at first there never is.
         #[test]
         fn a_pause_stays_within_its_bounds(
             initial in prop_oneof![Just(0), 1..10_000u64, any::<u64>()],

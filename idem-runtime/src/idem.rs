@@ -25,7 +25,8 @@ use crate::protocol::{DeadLetter, Record, RecordId, Reply, Step};
 use crate::wait::wait;
 use crate::{current, fault, observe};
 
-/// An open ledger with its dead letters, and what runs handlers on it. A clone is another handle of the same.
+/// An open ledger with its dead letters, and what runs handlers on it. A clone is another handle of
+/// the same.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -78,8 +79,8 @@ pub(crate) struct Inner {
     pub(crate) publishers: Publishers,
     pub(crate) hidden: Hidden,
     pub(crate) born: broadcast::Sender<DeadLetter>,
-    /// Reports of ended attempts that the ledger could not take: the next call of the key, or the keeper, brings them
-    /// again, so that a full disk makes no body run twice.
+    /// Reports of ended attempts that the ledger could not take: the next call of the key, or the
+    /// keeper, brings them again, so that a full disk makes no body run twice.
     unreported: Mutex<HashMap<RecordId, Step>>,
     /// How many calls are running.
     running: AtomicUsize,
@@ -91,8 +92,8 @@ pub(crate) struct Inner {
 impl Idem {
     /// Opens the embedded ledger in a folder, or makes one there.
     ///
-    /// Messages of a process that died are settled first: those whose budget is spent are dead letters when this
-    /// returns.
+    /// Messages of a process that died are settled first: those whose budget is spent are dead
+    /// letters when this returns.
     ///
     /// # Errors
     /// [`Error::Ledger`], which says what is wrong with the folder: held by another process, not writable, full,
@@ -107,7 +108,9 @@ impl Idem {
     }
 
     pub(crate) fn start(inner: Arc<Inner>, keeper: Keeper) -> Self {
-        Self { owner: Arc::new(Owner { inner, keeper }) }
+        Self {
+            owner: Arc::new(Owner { inner, keeper }),
+        }
     }
 
     /// Makes it the process's default.
@@ -118,9 +121,9 @@ impl Idem {
         current::install(self)
     }
 
-    /// Runs a future in which handlers belong to this Idem, whatever is installed. A task spawned inside is outside:
-    /// give it a scope of its own, or the handler `runtime = …`. The future has a handle of its own, so that it can be
-    /// spawned.
+    /// Runs a future in which handlers belong to this Idem, whatever is installed. A task spawned
+    /// inside is outside: give it a scope of its own, or the handler `runtime = …`. The future has
+    /// a handle of its own, so that it can be spawned.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -164,12 +167,14 @@ impl Idem {
         Ok(self.inner().ledger.size().await?)
     }
 
-    /// Copies the ledger while it works, into a folder that is empty or not there yet. The copy holds everything that was
-    /// answered before, has been opened once as a proof, and is durable when this returns.
+    /// Copies the ledger while it works, into a folder that is empty or not there yet. The copy
+    /// holds everything that was answered before, has been opened once as a proof, and is durable
+    /// when this returns.
     ///
-    /// Copying the folder by other means while it is open does not do: files change while they are read, and the copy is
-    /// refused when it is opened. Duplicates are answered meanwhile, and other calls wait; on a file system with reflinks
-    /// (Btrfs, XFS) that is a moment, elsewhere as long as the copy takes. Once begun, it is made even when the future is dropped.
+    /// Copying the folder by other means while it is open does not do: files change while they are
+    /// read, and the copy is refused when it is opened. Duplicates are answered meanwhile, and
+    /// other calls wait; on a file system with reflinks (Btrfs, XFS) that is a moment, elsewhere as
+    /// long as the copy takes. Once begun, it is made even when the future is dropped.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -196,8 +201,8 @@ impl Idem {
         Arc::clone(&self.inner().clock)
     }
 
-    /// Does now what the background does in small pieces: buries what nobody came back for, forgets results and closed
-    /// letters whose time is over.
+    /// Does now what the background does in small pieces: buries what nobody came back for, forgets
+    /// results and closed letters whose time is over.
     ///
     /// # Errors
     /// [`Error::Ledger`] when it cannot be done.
@@ -212,8 +217,8 @@ impl Idem {
         Ok(all)
     }
 
-    /// What the ledger remembers of one message: under its handler's name, else under one that the handler had before
-    /// (`was = "…"`).
+    /// What the ledger remembers of one message: under its handler's name, else under one that the
+    /// handler had before (`was = "…"`).
     ///
     /// # Errors
     /// [`Error::Ledger`] when it cannot be read.
@@ -221,12 +226,14 @@ impl Idem {
         Ok(self.inner().record(id).await?)
     }
 
-    /// The names that a handler had before (`was = "…"`), as far as its calls said them on this ledger.
+    /// The names that a handler had before (`was = "…"`), as far as its calls said them on this
+    /// ledger.
     pub fn earlier_names(&self, handler: &str) -> Vec<String> {
         self.inner().earlier.of(handler)
     }
 
-    /// Takes no more calls, waits for the running ones up to the builder's deadline, and lets go of the ledger.
+    /// Takes no more calls, waits for the running ones up to the builder's deadline, and lets go of
+    /// the ledger.
     ///
     /// # Errors
     /// [`Error::Unrecorded`] when ends of attempts could not be recorded to the last, as on a full disk;
@@ -239,19 +246,26 @@ impl Idem {
         let waited = inner.limits.close_deadline;
         let deadline = inner.clock.sleep(waited);
         let ended = std::pin::pin!(inner.ended());
-        let in_time =
-            matches!(futures_util::future::select(ended, deadline).await, futures_util::future::Either::Left(_));
+        let in_time = matches!(
+            futures_util::future::select(ended, deadline).await,
+            futures_util::future::Either::Left(_)
+        );
         self.owner.keeper.stop().await;
         let closed = inner.ledger.close().await;
         let unrecorded: Vec<RecordId> = inner.unreported.lock().keys().cloned().collect();
         if !unrecorded.is_empty() {
-            return Err(Error::Unrecorded { messages: unrecorded });
+            return Err(Error::Unrecorded {
+                messages: unrecorded,
+            });
         }
         closed?;
         if in_time {
             return Ok(());
         }
-        Err(Error::StillRunning { running: inner.running.load(Ordering::SeqCst), waited })
+        Err(Error::StillRunning {
+            running: inner.running.load(Ordering::SeqCst),
+            waited,
+        })
     }
 
     pub(crate) fn inner(&self) -> &Arc<Inner> {
@@ -266,13 +280,17 @@ impl Idem {
 
 impl fmt::Debug for Idem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Idem").field("instance", &self.inner().instance).finish_non_exhaustive()
+        f.debug_struct("Idem")
+            .field("instance", &self.inner().instance)
+            .finish_non_exhaustive()
     }
 }
 
 impl fmt::Debug for Inner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Inner").field("instance", &self.instance).finish_non_exhaustive()
+        f.debug_struct("Inner")
+            .field("instance", &self.instance)
+            .finish_non_exhaustive()
     }
 }
 
@@ -281,7 +299,8 @@ impl Drop for Owner {
         if self.inner.is_here().is_err() {
             return;
         }
-        // Dropped calls are given back before the ledger closes; a new owner of the folder finds it free.
+        // Dropped calls are given back before the ledger closes; a new owner of the folder finds it
+        // free.
         self.keeper.stop_and_wait();
         if let Err(error) = wait(self.inner.ledger.close()) {
             tracing::error!(%error, "the ledger could not be closed");
@@ -290,7 +309,12 @@ impl Drop for Owner {
 }
 
 impl Inner {
-    pub(crate) fn new(ledger: Arc<dyn Ledger>, clock: Arc<dyn Clock>, limits: Limits, instance: Arc<str>) -> Self {
+    pub(crate) fn new(
+        ledger: Arc<dyn Ledger>,
+        clock: Arc<dyn Clock>,
+        limits: Limits,
+        instance: Arc<str>,
+    ) -> Self {
         Self {
             process: fault::process(),
             ledger,
@@ -320,7 +344,10 @@ impl Inner {
     }
 
     /// If that step wrote a letter, people are told.
-    pub(crate) async fn heard(&self, reply: Result<Reply, LedgerError>) -> Result<Reply, LedgerError> {
+    pub(crate) async fn heard(
+        &self,
+        reply: Result<Reply, LedgerError>,
+    ) -> Result<Reply, LedgerError> {
         if let Ok(Reply::Died(letter)) = &reply {
             self.tell(letter);
             self.count_letters().await;
@@ -329,7 +356,12 @@ impl Inner {
     }
 
     /// Keeps a report that the ledger could not take now, to be brought again.
-    pub(crate) fn keep_unreported(&self, id: &RecordId, step: Step, reply: &Result<Reply, LedgerError>) {
+    pub(crate) fn keep_unreported(
+        &self,
+        id: &RecordId,
+        step: Step,
+        reply: &Result<Reply, LedgerError>,
+    ) {
         if let Err(error) = reply {
             tracing::error!(handler = &*id.handler, key = &*id.key, %error, "an attempt's end could not be recorded");
             self.unreported.lock().insert(id.clone(), step);
@@ -343,14 +375,21 @@ impl Inner {
 
     /// Brings the report that the ledger could not take, if there is one for this key.
     pub(crate) async fn report_again(&self, id: &RecordId) -> Result<(), LedgerError> {
-        let Some(step) = self.unreported.lock().get(id).cloned() else { return Ok(()) };
+        let Some(step) = self.unreported.lock().get(id).cloned() else {
+            return Ok(());
+        };
         self.apply(id, step.clone()).await?;
-        // Somebody else may have brought it too, and a later attempt's report may stand in its place.
+        // Somebody else may have brought it too, and a later attempt's report may stand in its
+        // place.
         let mut unreported = self.unreported.lock();
         if unreported.get(id) == Some(&step) {
             unreported.remove(id);
         }
-        tracing::info!(handler = &*id.handler, key = &*id.key, "the end of an earlier attempt is recorded now");
+        tracing::info!(
+            handler = &*id.handler,
+            key = &*id.key,
+            "the end of an earlier attempt is recorded now"
+        );
         Ok(())
     }
 
@@ -374,7 +413,10 @@ impl Inner {
     }
 
     pub(crate) async fn sweep(&self, settled: usize) -> Result<Swept, LedgerError> {
-        let swept = self.ledger.sweep(settled, self.limits.letter_retention).await?;
+        let swept = self
+            .ledger
+            .sweep(settled, self.limits.letter_retention)
+            .await?;
         swept.died.iter().for_each(|letter| self.tell(letter));
         if !swept.died.is_empty() {
             self.count_letters().await;
@@ -396,7 +438,13 @@ impl Inner {
 
     /// Whether this is the process that opened it.
     pub(crate) fn is_here(&self) -> Result<(), LedgerError> {
-        if fault::process() == self.process { Ok(()) } else { Err(LedgerError::Forked { opened_by: self.process }) }
+        if fault::process() == self.process {
+            Ok(())
+        } else {
+            Err(LedgerError::Forked {
+                opened_by: self.process,
+            })
+        }
     }
 
     /// Lets a call in, unless this was closed. The entry lasts as long as the call.

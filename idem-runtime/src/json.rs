@@ -8,13 +8,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-/// A JSON text that stays as it is written: a number of 128 bits and a long decimal keep every digit, which a
+/// A JSON text that stays as it is written: a number of 128 bits and a long decimal keep every
+/// digit, which a
 /// [`serde_json::Value`] rounds.
 ///
 /// `{}` prints it as it is, `{:#}` on indented lines. Two are equal when their texts are.
 ///
-/// serde_json reads it where it stands as a field or an element. In a `flatten`ed struct, an untagged or an internally
-/// tagged enum serde takes values apart first, and refuses it.
+/// serde_json reads it where it stands as a field or an element. In a `flatten`ed struct, an
+/// untagged or an internally tagged enum serde takes values apart first, and refuses it.
 ///
 /// ```
 /// use idem_runtime::Json;
@@ -29,8 +30,8 @@ use serde_json::value::RawValue;
 pub struct Json(Box<RawValue>);
 
 impl Json {
-    /// How deep objects and arrays may be nested in a message, an edit or a result. serde_json reads 127, and what lists or
-    /// exports a payload puts it into objects of its own.
+    /// How deep objects and arrays may be nested in a message, an edit or a result. serde_json
+    /// reads 127, and what lists or exports a payload puts it into objects of its own.
     pub const DEEPEST: usize = 100;
 
     /// A value as serde_json writes it.
@@ -88,7 +89,8 @@ impl Json {
 
     /// Bytes that were stored as JSON; what is none all the same becomes a string.
     pub(crate) fn stored(bytes: &[u8]) -> Self {
-        serde_json::from_slice(bytes).unwrap_or_else(|_| String::from_utf8_lossy(bytes).into_owned().into())
+        serde_json::from_slice(bytes)
+            .unwrap_or_else(|_| String::from_utf8_lossy(bytes).into_owned().into())
     }
 }
 
@@ -110,7 +112,12 @@ pub(crate) struct TooDeep(pub(crate) usize);
 
 impl fmt::Display for TooDeep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "it is nested {} deep, and {} is the limit", self.0, Json::DEEPEST)
+        write!(
+            f,
+            "it is nested {} deep, and {} is the limit",
+            self.0,
+            Json::DEEPEST
+        )
     }
 }
 
@@ -131,7 +138,11 @@ impl Eq for Json {}
 
 impl fmt::Display for Json {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if f.alternate() { lay_out(self.as_str(), true, f) } else { f.write_str(self.as_str()) }
+        if f.alternate() {
+            lay_out(self.as_str(), true, f)
+        } else {
+            f.write_str(self.as_str())
+        }
     }
 }
 
@@ -141,8 +152,8 @@ impl fmt::Debug for Json {
     }
 }
 
-/// Writes a JSON text with the spaces between its tokens laid out anew: on lines, as `serde_json::to_string_pretty` does,
-/// or none. A serializer would have to read the numbers.
+/// Writes a JSON text with the spaces between its tokens laid out anew: on lines, as
+/// `serde_json::to_string_pretty` does, or none. A serializer would have to read the numbers.
 fn lay_out(text: &str, on_lines: bool, into: &mut impl Write) -> fmt::Result {
     let (mut depth, mut last) = (0_usize, "");
     for token in tokens(text) {
@@ -151,7 +162,8 @@ fn lay_out(text: &str, on_lines: bool, into: &mut impl Write) -> fmt::Result {
             depth = depth.saturating_sub(1);
         }
         if on_lines && (last == "," || opened != closes) {
-            // What is nested deeper was stored before there was a limit: it would be all indentation.
+            // What is nested deeper was stored before there was a limit: it would be all
+            // indentation.
             write!(into, "\n{:1$}", "", 2 * depth.min(Json::DEEPEST))?;
         }
         into.write_str(token)?;
@@ -188,7 +200,9 @@ fn tokens(text: &str) -> impl Iterator<Item = &str> {
         let length = match rest.as_bytes().first()? {
             b'{' | b'}' | b'[' | b']' | b',' | b':' => 1,
             b'"' => string(rest.as_bytes()),
-            _ => rest.find(|c: char| matches!(c, ',' | '}' | ']') || c.is_ascii_whitespace()).unwrap_or(rest.len()),
+            _ => rest
+                .find(|c: char| matches!(c, ',' | '}' | ']') || c.is_ascii_whitespace())
+                .unwrap_or(rest.len()),
         };
         let (token, behind) = rest.split_at(length);
         rest = behind;
@@ -199,7 +213,10 @@ fn tokens(text: &str) -> impl Iterator<Item = &str> {
 /// The length of the string that begins here, its quotes included.
 fn string(text: &[u8]) -> usize {
     let mut at = 1;
-    while let Some(found) = text.get(at..).and_then(|rest| memchr::memchr2(b'"', b'\\', rest)) {
+    while let Some(found) = text
+        .get(at..)
+        .and_then(|rest| memchr::memchr2(b'"', b'\\', rest))
+    {
         at += found + 1;
         if text[at - 1] == b'"' {
             return at;
@@ -219,18 +236,40 @@ mod tests {
     fn texts_are_laid_out_as_serde_json_does_and_scalars_stay_as_they_are_written() {
         let value = json!({ "a": [], "b": {}, "c": [1, [2, { "d": null }], ",:{}[]\"\\ \u{e9}"], "e": { "f": [{}] }, "": true });
         let pretty = serde_json::to_string_pretty(&value).unwrap();
-        for written in [value.to_string(), pretty.clone(), pretty.replace('\n', "\r\n\t")] {
+        for written in [
+            value.to_string(),
+            pretty.clone(),
+            pretty.replace('\n', "\r\n\t"),
+        ] {
             let json: Json = format!(" {written}\n").parse().unwrap();
             assert_eq!(format!("{json:#}"), pretty);
             assert_eq!(json.compact(), Json::from(value.clone()));
             assert_eq!((json.to_string(), json.depth()), (written, 4));
         }
-        for scalar in ["20000000000000000001", "12345678901234567.890", "-0", "1E400", r#""\u0061\\\"""#, "null"] {
-            let json: Json = format!(r#"{{ "a" : [ {scalar} , {scalar} ] }}"#).parse().unwrap();
-            assert_eq!(json.compact().as_str(), format!(r#"{{"a":[{scalar},{scalar}]}}"#));
-            assert_eq!(format!("{json:#}"), format!("{{\n  \"a\": [\n    {scalar},\n    {scalar}\n  ]\n}}"));
+        for scalar in [
+            "20000000000000000001",
+            "12345678901234567.890",
+            "-0",
+            "1E400",
+            r#""\u0061\\\"""#,
+            "null",
+        ] {
+            let json: Json = format!(r#"{{ "a" : [ {scalar} , {scalar} ] }}"#)
+                .parse()
+                .unwrap();
+            assert_eq!(
+                json.compact().as_str(),
+                format!(r#"{{"a":[{scalar},{scalar}]}}"#)
+            );
+            assert_eq!(
+                format!("{json:#}"),
+                format!("{{\n  \"a\": [\n    {scalar},\n    {scalar}\n  ]\n}}")
+            );
             let alone: Json = scalar.parse().unwrap();
-            assert_eq!((format!("{alone:#}"), alone.depth()), (scalar.to_owned(), 0));
+            assert_eq!(
+                (format!("{alone:#}"), alone.depth()),
+                (scalar.to_owned(), 0)
+            );
         }
     }
 
@@ -240,12 +279,18 @@ mod tests {
             text.parse::<Json>().unwrap_err();
         }
         let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
-        assert_eq!(nested(Json::DEEPEST).parse::<Json>().unwrap().depth(), Json::DEEPEST);
+        assert_eq!(
+            nested(Json::DEEPEST).parse::<Json>().unwrap().depth(),
+            Json::DEEPEST
+        );
         let error = nested(101).parse::<Json>().unwrap_err().to_string();
         assert_eq!(error, "it is nested 101 deep, and 100 is the limit");
         // What was stored before there was a limit is shown all the same.
         let stored = Json::stored(nested(100_000).as_bytes());
-        assert_eq!((stored.depth(), stored.compact() == stored), (100_000, true));
+        assert_eq!(
+            (stored.depth(), stored.compact() == stored),
+            (100_000, true)
+        );
         assert!(format!("{stored:#}").len() < 300 * 200_000);
     }
 }

@@ -8,10 +8,16 @@ use serde_json::error::Category;
 use crate::json::TooDeep;
 
 /// What a type expects stands last in these, and comes from the program.
-const EXPECTING: [&str; 5] = ["invalid type", "invalid value", "invalid length", "unknown variant", "unknown field"];
+const EXPECTING: [&str; 5] = [
+    "invalid type",
+    "invalid value",
+    "invalid length",
+    "unknown variant",
+    "unknown field",
+];
 
-/// serde_json's error without the values that its own text quotes, for where a secret may not go: what is wrong, what was
-/// expected, and the line and column.
+/// serde_json's error without the values that its own text quotes, for where a secret may not go:
+/// what is wrong, what was expected, and the line and column.
 ///
 /// What a type's own `Serialize` or `Deserialize` says may quote the value too, so it is left out.
 ///
@@ -25,7 +31,8 @@ pub fn json_problem(error: &serde_json::Error) -> String {
     what(error) + &at(error)
 }
 
-/// Reads JSON; what is wrong with it is said as [`json_problem`] says it, with the field that it is wrong in.
+/// Reads JSON; what is wrong with it is said as [`json_problem`] says it, with the field that it is
+/// wrong in.
 ///
 /// ```
 /// use idem_runtime::from_json;
@@ -42,7 +49,9 @@ pub fn json_problem(error: &serde_json::Error) -> String {
 pub fn from_json<T: DeserializeOwned>(json: &[u8]) -> Result<T, String> {
     serde_json::from_slice(json).map_err(|error| {
         let what = what(&error);
-        let place = place::of_problem::<T>(json, &what).map(|place| format!(", in `{place}`")).unwrap_or_default();
+        let place = place::of_problem::<T>(json, &what)
+            .map(|place| format!(", in `{place}`"))
+            .unwrap_or_default();
         format!("{what}{place}{}", at(&error))
     })
 }
@@ -70,7 +79,8 @@ fn of_data(text: &str) -> String {
     if let Some(kind) = EXPECTING.into_iter().find(|kind| text.starts_with(kind)) {
         return match text.rsplit_once(", expected ") {
             Some((_, expected))
-                if !text.ends_with(", there are no variants") && !text.ends_with(", there are no fields") =>
+                if !text.ends_with(", there are no variants")
+                    && !text.ends_with(", there are no fields") =>
             {
                 format!("{kind}, expected {expected}")
             }
@@ -78,19 +88,32 @@ fn of_data(text: &str) -> String {
         };
     }
     let names_a_field = |kind: &str| {
-        let name = text.strip_prefix(kind)?.strip_prefix(" field `")?.strip_suffix('`')?;
+        let name = text
+            .strip_prefix(kind)?
+            .strip_prefix(" field `")?
+            .strip_suffix('`')?;
         (!name.contains('`')).then(|| text.to_owned())
     };
     let of_an_enum = || {
         let name = text.strip_prefix("data did not match any variant of untagged enum ")?;
-        name.chars().all(|char| char.is_alphanumeric() || char == '_').then(|| text.to_owned())
+        name.chars()
+            .all(|char| char.is_alphanumeric() || char == '_')
+            .then(|| text.to_owned())
     };
     // idem's own.
     let too_deep = || {
-        let depth = text.strip_prefix("it is nested ")?.split(' ').next()?.parse().ok()?;
+        let depth = text
+            .strip_prefix("it is nested ")?
+            .split(' ')
+            .next()?
+            .parse()
+            .ok()?;
         Some(TooDeep(depth).to_string()).filter(|own| own == text)
     };
-    let known = names_a_field("missing").or_else(|| names_a_field("duplicate")).or_else(of_an_enum).or_else(too_deep);
+    let known = names_a_field("missing")
+        .or_else(|| names_a_field("duplicate"))
+        .or_else(of_an_enum)
+        .or_else(too_deep);
     known.unwrap_or_else(|| "a rule of its type refuses it".to_owned())
 }
 
@@ -159,17 +182,29 @@ mod tests {
     fn assert_problem<T: DeserializeOwned + Debug>(json: &str, expected: &str) {
         let problem = from_json::<T>(json.as_bytes()).unwrap_err();
         assert_eq!(problem, expected, "{json}");
-        assert!(!problem.contains("4111") && !problem.contains("alice"), "{problem}");
+        assert!(
+            !problem.contains("4111") && !problem.contains("alice"),
+            "{problem}"
+        );
         let error = serde_json::from_str::<T>(json).unwrap_err();
         let short = json_problem(&error);
-        assert!(expected.starts_with(short.split(" at line").next().unwrap()), "{short}");
+        assert!(
+            expected.starts_with(short.split(" at line").next().unwrap()),
+            "{short}"
+        );
     }
 
     #[test]
     fn no_text_holds_a_value_whatever_is_wrong() {
         let iban = format!(r#"{{"iban":"{SECRET}"}}"#);
-        assert_problem::<Payment>(&iban, "invalid type, expected u64, in `iban` at line 1 column 19");
-        assert_problem::<Payment>(r#"{"iban":-4111}"#, "invalid value, expected u64, in `iban` at line 1 column 13");
+        assert_problem::<Payment>(
+            &iban,
+            "invalid type, expected u64, in `iban` at line 1 column 19",
+        );
+        assert_problem::<Payment>(
+            r#"{"iban":-4111}"#,
+            "invalid value, expected u64, in `iban` at line 1 column 13",
+        );
         assert_problem::<Payment>(
             r#"{"iban":"4111, expected 4111"}"#,
             "invalid type, expected u64, in `iban` at line 1 column 29",
@@ -183,15 +218,30 @@ mod tests {
             "unknown field, expected one of `iban`, `kind`, `lines`, `limits` at line 1 column 21",
         );
         assert_problem::<Payment>("{}", "missing field `iban` at line 1 column 2");
-        assert_problem::<Payment>(r#"{"iban":1,"iban":1}"#, "duplicate field `iban` at line 1 column 16");
-        assert_problem::<Payment>(r#"{"iban":4111"#, "EOF while parsing an object at line 1 column 12");
-        assert_problem::<Payment>(r#"{"iban":4111x}"#, "expected `,` or `}` at line 1 column 13");
-        assert_problem::<[u8; 2]>("[41]", "invalid length, expected an array of length 2 at line 1 column 4");
+        assert_problem::<Payment>(
+            r#"{"iban":1,"iban":1}"#,
+            "duplicate field `iban` at line 1 column 16",
+        );
+        assert_problem::<Payment>(
+            r#"{"iban":4111"#,
+            "EOF while parsing an object at line 1 column 12",
+        );
+        assert_problem::<Payment>(
+            r#"{"iban":4111x}"#,
+            "expected `,` or `}` at line 1 column 13",
+        );
+        assert_problem::<[u8; 2]>(
+            "[41]",
+            "invalid length, expected an array of length 2 at line 1 column 4",
+        );
         assert_problem::<Never>(
             &format!(r#""{SECRET}, expected 4111""#),
             "unknown variant, and there are none at line 1 column 26",
         );
-        assert_problem::<Either>(&format!(r#""{SECRET}""#), "data did not match any variant of untagged enum Either");
+        assert_problem::<Either>(
+            &format!(r#""{SECRET}""#),
+            "data did not match any variant of untagged enum Either",
+        );
     }
 
     #[test]

@@ -36,11 +36,17 @@ impl Keeper {
     pub(crate) fn start(runtime: Runtime, inner: Arc<Inner>) -> std::io::Result<Self> {
         let (work, to_do) = mpsc::unbounded_channel();
         let (end, ended) = watch::channel(false);
-        let thread = std::thread::Builder::new().name("idem-keeper".to_owned()).spawn(move || {
-            runtime.block_on(keep(inner, to_do));
-            end.send_replace(true);
-        })?;
-        Ok(Self { work: Mutex::new(Some(work)), ended, thread: Mutex::new(Some(thread)) })
+        let thread = std::thread::Builder::new()
+            .name("idem-keeper".to_owned())
+            .spawn(move || {
+                runtime.block_on(keep(inner, to_do));
+                end.send_replace(true);
+            })?;
+        Ok(Self {
+            work: Mutex::new(Some(work)),
+            ended,
+            thread: Mutex::new(Some(thread)),
+        })
     }
 
     /// Takes work over from a call that is gone: it is done before the keeper ends.

@@ -23,12 +23,19 @@ pub(crate) struct Key {
 
 impl Default for Key {
     fn default() -> Self {
-        Self { text: String::with_capacity(USUAL), bytes: 0, parts: 0, empty_part: false, unreadable: false }
+        Self {
+            text: String::with_capacity(USUAL),
+            bytes: 0,
+            parts: 0,
+            empty_part: false,
+            unreadable: false,
+        }
     }
 }
 
 impl Key {
-    /// Adds a part. Commas stand between parts, so a comma or a backslash within one gets a backslash before it.
+    /// Adds a part. Commas stand between parts, so a comma or a backslash within one gets a
+    /// backslash before it.
     pub(crate) fn push(&mut self, part: &dyn Display) {
         if self.parts > 0 {
             self.add(",");
@@ -48,10 +55,14 @@ impl Key {
     /// The whole key, or why it is none.
     pub(crate) fn finish(&self) -> Result<Arc<str>, String> {
         match self.bytes {
-            _ if self.unreadable => Err("cannot be printed: its `Display` returned an error".to_owned()),
+            _ if self.unreadable => {
+                Err("cannot be printed: its `Display` returned an error".to_owned())
+            }
             _ if self.parts == 1 && self.empty_part => Err("is empty".to_owned()),
             _ if self.parts == 0 || self.empty_part => Err("has an empty part".to_owned()),
-            bytes if bytes > LONGEST => Err(format!("has {bytes} bytes, which is over the limit of {LONGEST}")),
+            bytes if bytes > LONGEST => Err(format!(
+                "has {bytes} bytes, which is over the limit of {LONGEST}"
+            )),
             _ => Ok(self.text.as_str().into()),
         }
     }
@@ -98,7 +109,10 @@ mod tests {
     #[test]
     fn a_key_without_content_or_without_end_is_refused() {
         assert_eq!(encoded(&[String::new()]), Err("is empty".to_owned()));
-        assert_eq!(encoded(&["a".to_owned(), String::new()]), Err("has an empty part".to_owned()));
+        assert_eq!(
+            encoded(&["a".to_owned(), String::new()]),
+            Err("has an empty part".to_owned())
+        );
         assert!(encoded(&["x".repeat(LONGEST)]).is_ok());
         assert!(encoded(&["x".repeat(LONGEST + 1)]).is_err());
     }
@@ -112,6 +126,9 @@ mod tests {
     #[test]
     fn an_ordinary_key_stays_as_it_is() {
         assert_eq!(encoded(&["A-1001".to_owned()]), Ok("A-1001".into()));
-        assert_eq!(encoded(&["acme".to_owned(), "A-1001".to_owned()]), Ok("acme,A-1001".into()));
+        assert_eq!(
+            encoded(&["acme".to_owned(), "A-1001".to_owned()]),
+            Ok("acme,A-1001".into())
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! One definition of a message's key and order, for the end that sends it and the end that takes it.
+//! One definition of a message's key and order, for the end that sends it and the end that takes
+//! it.
 
 use serde::Serialize;
 
@@ -6,8 +7,9 @@ use crate::outbox::Outgoing;
 
 /// A message that knows its idempotency key, and what it has to stay in order with.
 ///
-/// Both ends share the type, so that the key, the order and the fingerprint (a hash of the message as serde writes it)
-/// cannot differ: the outbox takes them from here with [`Outgoing::of`], and so does the handler.
+/// Both ends share the type, so that the key, the order and the fingerprint (a hash of the message
+/// as serde writes it) cannot differ: the outbox takes them from here with [`Outgoing::of`], and so
+/// does the handler.
 ///
 /// ```
 /// use idem_runtime::{Error, Keyed, Outgoing, idempotent};

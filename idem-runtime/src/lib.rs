@@ -1,8 +1,9 @@
 //! Message and request handlers that may be called many times and take effect once.
 //!
-//! Put `#[idempotent(key = "…")]` on a handler, open an [`Idem`], and the same message can arrive any number of times:
-//! the first call runs the body and records its result; a duplicate gets the recorded result; a failure is retried a
-//! bounded number of times, counted durably; after that the message is a dead letter and waits for a person.
+//! Put `#[idempotent(key = "…")]` on a handler, open an [`Idem`], and the same message can arrive
+//! any number of times: the first call runs the body and records its result; a duplicate gets the
+//! recorded result; a failure is retried a bounded number of times, counted durably; after that the
+//! message is a dead letter and waits for a person.
 
 // The doctests and the expansion name the crate as users do.
 extern crate self as idem_runtime;
@@ -57,8 +58,8 @@ pub use letters::{DeadLetters, Ran, Watch};
 pub use observe::describe_metrics;
 pub use outbox::{Outbox, Outgoing, Queued};
 pub use protocol::{
-    Act, AttemptOutcome, By, DeadLetter, DeadLetterId, Deed, Difference, Holder, LetterState, Origin, PastAttempt,
-    Reason, Reused,
+    Act, AttemptOutcome, By, DeadLetter, DeadLetterId, Deed, Difference, Holder, LetterState,
+    Origin, PastAttempt, Reason, Reused,
 };
 pub use redact::REDACTED;
 #[cfg(feature = "testing")]

@@ -20,7 +20,8 @@ use crate::{observe, panic};
 /// Room for most payloads.
 const USUAL: usize = 256;
 
-/// One call's key and payload, read from the arguments. What is wrong with them is said when the call begins.
+/// One call's key and payload, read from the arguments. What is wrong with them is said when the
+/// call begins.
 #[derive(Debug)]
 pub struct Message {
     pub(crate) handler: &'static Handler,
@@ -62,9 +63,13 @@ impl Message {
         Self::named(handler, Cow::Borrowed(handler.name))
     }
 
-    /// For a method without `name = "…"`: the handler's name is `type_name::<Self>()` and the method's own.
+    /// For a method without `name = "…"`: the handler's name is `type_name::<Self>()` and the
+    /// method's own.
     pub fn of<S: ?Sized>(handler: &'static Handler, method: &'static str) -> Self {
-        Self::named(handler, Cow::Owned(format!("{}::{method}", std::any::type_name::<S>())))
+        Self::named(
+            handler,
+            Cow::Owned(format!("{}::{method}", std::any::type_name::<S>())),
+        )
     }
 
     fn named(handler: &'static Handler, name: Cow<'static, str>) -> Self {
@@ -81,13 +86,18 @@ impl Message {
         }
     }
 
-    /// Reads the arguments, with what the expansion tells of them. What is read is the user's code: its `Display`, its
-    /// `Serialize`, its expressions; where it panics, that is what is wrong with the message.
+    /// Reads the arguments, with what the expansion tells of them. What is read is the user's code:
+    /// its `Display`, its `Serialize`, its expressions; where it panics, that is what is wrong with
+    /// the message.
     pub fn read(&mut self, read: &mut dyn FnMut(&mut Self)) {
-        let Err(panic) = panic::caught(&mut || read(self)) else { return };
+        let Err(panic) = panic::caught(&mut || read(self)) else {
+            return;
+        };
         // The key comes before the payload.
         self.trouble = Some(match self.buffer.is_empty() {
-            true => Trouble::Key(format!("cannot be read, because `key` or `runtime` panicked: {panic}")),
+            true => Trouble::Key(format!(
+                "cannot be read, because `key` or `runtime` panicked: {panic}"
+            )),
             false => Trouble::Payload(Unwritten::Codec(format!("reading them panicked: {panic}"))),
         });
     }
@@ -113,7 +123,9 @@ impl Message {
 
     /// Looks whether the paths of `redact(…)` into an argument lead somewhere.
     pub fn spelled<P: Payload + ?Sized>(&mut self, name: &'static str, value: &P) -> &mut Self {
-        let Handler { spelling, redact, .. } = self.handler;
+        let Handler {
+            spelling, redact, ..
+        } = self.handler;
         if spelling.wants_a_look() {
             spelling.look(&self.name, redact, name, value);
         }
@@ -132,9 +144,14 @@ impl Message {
         self
     }
 
-    /// Writes an argument, if it still matters. The name is an identifier, so nothing in it is escaped.
+    /// Writes an argument, if it still matters. The name is an identifier, so nothing in it is
+    /// escaped.
     fn argument(&mut self, name: &'static str, write: Writes<'_>) {
-        let open: &[u8] = if self.buffer.is_empty() { b"{\"" } else { b",\"" };
+        let open: &[u8] = if self.buffer.is_empty() {
+            b"{\""
+        } else {
+            b",\""
+        };
         self.buffer.extend_from_slice(open);
         self.buffer.extend_from_slice(name.as_bytes());
         self.buffer.extend_from_slice(b"\":");
@@ -147,7 +164,9 @@ impl Message {
     }
 
     fn limit(&self) -> usize {
-        self.idem.as_ref().map_or(usize::MAX, |idem| idem.inner().limits.payload)
+        self.idem
+            .as_ref()
+            .map_or(usize::MAX, |idem| idem.inner().limits.payload)
     }
 
     fn part(&mut self, write: Writes<'_>) {
@@ -164,7 +183,8 @@ impl Message {
 
     /// The message, or why it cannot be called with.
     pub(crate) fn finish(mut self) -> Result<Ready, Error> {
-        self.check().inspect_err(|error| observe::refused(&self.name, error))
+        self.check()
+            .inspect_err(|error| observe::refused(&self.name, error))
     }
 
     fn check(&mut self) -> Result<Ready, Error> {
@@ -174,26 +194,54 @@ impl Message {
         let fingerprint = self.hashed(&payload);
         let handler = || self.name.to_string();
         let unwritten = match self.trouble.take() {
-            Some(Trouble::Key(why)) => return Err(Error::InvalidKey { handler: handler(), why }),
+            Some(Trouble::Key(why)) => {
+                return Err(Error::InvalidKey {
+                    handler: handler(),
+                    why,
+                });
+            }
             Some(Trouble::Payload(unwritten)) => Some(unwritten),
             None => None,
         };
-        let Some(idem) = self.idem.take() else { return Err(Error::NotInstalled { handler: handler() }) };
-        let key = self.key.finish().map_err(|why| Error::InvalidKey { handler: handler(), why })?;
+        let Some(idem) = self.idem.take() else {
+            return Err(Error::NotInstalled { handler: handler() });
+        };
+        let key = self.key.finish().map_err(|why| Error::InvalidKey {
+            handler: handler(),
+            why,
+        })?;
         match unwritten {
             None => {}
             Some(Unwritten::TooLarge) => {
                 let limit = idem.inner().limits.payload;
-                return Err(Error::PayloadTooLarge { handler: handler(), key: key.to_string(), limit });
+                return Err(Error::PayloadTooLarge {
+                    handler: handler(),
+                    key: key.to_string(),
+                    limit,
+                });
             }
             Some(Unwritten::Codec(problem)) => {
                 let what = "the arguments cannot be turned into JSON, and nothing ran:".to_owned();
-                return Err(Error::Codec { handler: handler(), key: key.to_string(), what, problem });
+                return Err(Error::Codec {
+                    handler: handler(),
+                    key: key.to_string(),
+                    what,
+                    problem,
+                });
             }
         }
         let named = idem.inner().handlers.admit(&self.name, self.handler)?;
-        let id = RecordId { handler: Arc::clone(&named.name), key };
-        let Handler { retries, bury, ttl, lease, .. } = *self.handler;
+        let id = RecordId {
+            handler: Arc::clone(&named.name),
+            key,
+        };
+        let Handler {
+            retries,
+            bury,
+            ttl,
+            lease,
+            ..
+        } = *self.handler;
         let claim = Claim {
             owner: Arc::clone(&idem.inner().instance),
             fingerprint,
@@ -207,7 +255,13 @@ impl Message {
         buffer.clear();
         // A large one is not held for as long as the body runs.
         buffer.shrink_to(USUAL);
-        Ok(Ready { named, idem, id, claim, buffer })
+        Ok(Ready {
+            named,
+            idem,
+            id,
+            claim,
+            buffer,
+        })
     }
 
     /// Ends the payload.
@@ -230,7 +284,9 @@ impl Message {
                 self.trouble = Some(Trouble::Payload(Unwritten::TooLarge));
             }
             Ok(payload) => self.buffer = payload,
-            Err(error) => self.trouble = Some(Trouble::Payload(Unwritten::Codec(json_problem(&error)))),
+            Err(error) => {
+                self.trouble = Some(Trouble::Payload(Unwritten::Codec(json_problem(&error))))
+            }
         }
     }
 

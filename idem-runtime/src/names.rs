@@ -1,7 +1,7 @@
 //! Handlers that had another name before: what stands under it serves today's.
 //!
-//! Which name a handler had is known from its calls, and between them from a note in the ledger: a letter of an earlier name is
-//! found and run also before the first call of a process.
+//! Which name a handler had is known from its calls, and between them from a note in the ledger: a
+//! letter of an earlier name is found and run also before the first call of a process.
 
 use std::collections::BTreeMap;
 
@@ -43,21 +43,33 @@ impl Earlier {
     }
 
     /// Keeps what a handler says of itself, if it is new.
-    async fn learn(&self, ledger: &dyn Ledger, name: &str, was: &[&str]) -> Result<(), LedgerError> {
+    async fn learn(
+        &self,
+        ledger: &dyn Ledger,
+        name: &str,
+        was: &[&str],
+    ) -> Result<(), LedgerError> {
         if self.0.read().get(name).is_some_and(|known| known == was) {
             return Ok(());
         }
         // A name may be longer than a note's key.
         let key = format!("{NOTES}{}", &blake3::hash(name.as_bytes()).to_hex()[..32]);
-        let value = serde_json::to_vec(&(name, was)).map_err(|error| LedgerError::Other(error.to_string()))?;
+        let value = serde_json::to_vec(&(name, was))
+            .map_err(|error| LedgerError::Other(error.to_string()))?;
         ledger.write_notes(vec![(key, Some(value))]).await?;
-        self.0.write().insert(name.to_owned(), was.iter().map(|name| (*name).to_owned()).collect());
+        self.0.write().insert(
+            name.to_owned(),
+            was.iter().map(|name| (*name).to_owned()).collect(),
+        );
         Ok(())
     }
 
     /// Whether a handler had a name before.
     pub(crate) fn had(&self, name: &str, earlier: &str) -> bool {
-        self.0.read().get(name).is_some_and(|was| was.iter().any(|was| was == earlier))
+        self.0
+            .read()
+            .get(name)
+            .is_some_and(|was| was.iter().any(|was| was == earlier))
     }
 
     /// The names that a handler had before.
@@ -70,7 +82,13 @@ impl Earlier {
         let mut all = vec![name.to_owned()];
         for (today, was) in &*self.0.read() {
             if today == name || was.iter().any(|was| was == name) {
-                all.extend([today].into_iter().chain(was).filter(|other| *other != name).cloned());
+                all.extend(
+                    [today]
+                        .into_iter()
+                        .chain(was)
+                        .filter(|other| *other != name)
+                        .cloned(),
+                );
             }
         }
         all
@@ -83,7 +101,10 @@ impl Inner {
         let mut record = self.ledger.record(id).await?;
         if record.is_none() {
             for was in self.earlier.of(&id.handler) {
-                let earlier = RecordId { handler: was.into(), key: id.key.clone() };
+                let earlier = RecordId {
+                    handler: was.into(),
+                    key: id.key.clone(),
+                };
                 record = record.or(self.ledger.record(&earlier).await?);
             }
         }
@@ -102,16 +123,26 @@ pub(crate) enum Found {
 }
 
 /// Looks where a message's record stands, and if nowhere, whether its key was issued.
-pub(crate) async fn look_first(inner: &Inner, named: &Named, id: &RecordId) -> Result<Found, LedgerError> {
+pub(crate) async fn look_first(
+    inner: &Inner,
+    named: &Named,
+    id: &RecordId,
+) -> Result<Found, LedgerError> {
     let (ledger, handler) = (&*inner.ledger, named.handler);
     if !handler.was.is_empty() {
-        inner.earlier.learn(ledger, &named.name, handler.was).await?;
+        inner
+            .earlier
+            .learn(ledger, &named.name, handler.was)
+            .await?;
     }
     if is_known(inner, id).await? {
         return Ok(Found::Here);
     }
     for was in handler.was {
-        let earlier = RecordId { handler: (*was).into(), key: id.key.clone() };
+        let earlier = RecordId {
+            handler: (*was).into(),
+            key: id.key.clone(),
+        };
         if is_known(inner, &earlier).await? {
             return Ok(Found::Under(earlier));
         }
@@ -128,5 +159,6 @@ pub(crate) async fn look_first(inner: &Inner, named: &Named, id: &RecordId) -> R
 async fn is_known(inner: &Inner, id: &RecordId) -> Result<bool, LedgerError> {
     let now = inner.clock.now();
     let record = inner.ledger.record(id).await?;
-    Ok(record.is_some_and(|record| !matches!(record, Record::Settled(settled) if settled.expired(now))))
+    Ok(record
+        .is_some_and(|record| !matches!(record, Record::Settled(settled) if settled.expired(now))))
 }

@@ -1,32 +1,58 @@
-//! What operators see: metrics through the `metrics` facade, events through `tracing`. Never a payload.
+//! What operators see: metrics through the `metrics` facade, events through `tracing`. Never a
+//! payload.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::{
-    Key, Label, Level, Metadata, SharedString, Unit, describe_counter, describe_gauge, describe_histogram, gauge,
-    histogram, with_recorder,
+    Key, Label, Level, Metadata, SharedString, Unit, describe_counter, describe_gauge,
+    describe_histogram, gauge, histogram, with_recorder,
 };
 
 use crate::error::Error;
 use crate::protocol::DeadLetter;
 
-/// Tells the process's metrics recorder what idem's names mean; harmless when repeated. Each Idem does so when it opens:
-/// call it where the recorder comes later.
+/// Tells the process's metrics recorder what idem's names mean; harmless when repeated. Each Idem
+/// does so when it opens: call it where the recorder comes later.
 pub fn describe_metrics() {
-    describe_counter!("idem_calls_total", Unit::Count, "Calls of a handler, by what the caller got");
-    describe_counter!("idem_attempts_total", Unit::Count, "Ended attempts, by outcome");
-    describe_histogram!("idem_body_seconds", Unit::Seconds, "Time in a handler's body, one attempt");
-    describe_histogram!("idem_commit_seconds", Unit::Seconds, "Time of one group commit, sync included");
-    describe_histogram!("idem_commit_group_size", Unit::Count, "Steps in one group commit");
-    describe_gauge!("idem_dead_letters_open", Unit::Count, "Dead letters that wait for a person");
+    describe_counter!(
+        "idem_calls_total",
+        Unit::Count,
+        "Calls of a handler, by what the caller got"
+    );
+    describe_counter!(
+        "idem_attempts_total",
+        Unit::Count,
+        "Ended attempts, by outcome"
+    );
+    describe_histogram!(
+        "idem_body_seconds",
+        Unit::Seconds,
+        "Time in a handler's body, one attempt"
+    );
+    describe_histogram!(
+        "idem_commit_seconds",
+        Unit::Seconds,
+        "Time of one group commit, sync included"
+    );
+    describe_histogram!(
+        "idem_commit_group_size",
+        Unit::Count,
+        "Steps in one group commit"
+    );
+    describe_gauge!(
+        "idem_dead_letters_open",
+        Unit::Count,
+        "Dead letters that wait for a person"
+    );
 }
 
 const CALLS: &str = "idem_calls_total";
 const ATTEMPTS: &str = "idem_attempts_total";
 const BODY: &str = "idem_body_seconds";
 
-static METADATA: Metadata<'static> = Metadata::new(module_path!(), Level::INFO, Some(module_path!()));
+static METADATA: Metadata<'static> =
+    Metadata::new(module_path!(), Level::INFO, Some(module_path!()));
 
 /// One handler's metrics. What nearly every call counts is put together once, and not once a call.
 #[derive(Debug)]
@@ -70,7 +96,13 @@ impl Meters {
 }
 
 fn counted(name: &'static str, handler: &SharedString, outcome: &'static str) -> Key {
-    Key::from_parts(name, vec![Label::new("handler", handler.clone()), Label::new("outcome", outcome)])
+    Key::from_parts(
+        name,
+        vec![
+            Label::new("handler", handler.clone()),
+            Label::new("outcome", outcome),
+        ],
+    )
 }
 
 fn count(key: &Key) {
@@ -79,8 +111,17 @@ fn count(key: &Key) {
 
 /// A call was refused before it had anything to do with the ledger.
 pub(crate) fn refused(handler: &str, error: &Error) {
-    count(&counted(CALLS, &SharedString::from_owned(handler.to_owned()), error.kind()));
-    tracing::debug!(handler, key = error.key(), outcome = error.kind(), "call ended");
+    count(&counted(
+        CALLS,
+        &SharedString::from_owned(handler.to_owned()),
+        error.kind(),
+    ));
+    tracing::debug!(
+        handler,
+        key = error.key(),
+        outcome = error.kind(),
+        "call ended"
+    );
 }
 
 /// A group was committed.
@@ -92,7 +133,10 @@ pub(crate) fn commit(took: Duration, steps: usize) {
 
 /// So many letters are open.
 pub(crate) fn open_letters(count: u64) {
-    #[expect(clippy::cast_precision_loss, reason = "a gauge is a float, and exact up to 2^53")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a gauge is a float, and exact up to 2^53"
+    )]
     gauge!("idem_dead_letters_open").set(count as f64);
 }
 

@@ -1,5 +1,6 @@
-//! Messages that go out with a handler's result: written in the same atomic write as the result, sent afterwards by a
-//! relay. So there is no order without its event, and no event of an order that failed ([transactional outbox]).
+//! Messages that go out with a handler's result: written in the same atomic write as the result,
+//! sent afterwards by a relay. So there is no order without its event, and no event of an order
+//! that failed ([transactional outbox]).
 //!
 //! [transactional outbox]: https://microservices.io/patterns/data/transactional-outbox.html
 
@@ -20,8 +21,8 @@ use crate::error::Error;
 use crate::idem::Idem;
 use crate::ledger::{LedgerError, Note, NoteChange};
 
-/// Where its notes stand in the ledger, in the order in which they go out. Those of older versions have a place that begins
-/// with a time in hexadecimal digits, and go out first.
+/// Where its notes stand in the ledger, in the order in which they go out. Those of older versions
+/// have a place that begins with a time in hexadecimal digits, and go out first.
 const PLACES: &str = "outbox/";
 /// Where the next one is to stand: behind all that are there when it is recorded.
 const NEXT: &str = "outbox/~";
@@ -46,8 +47,9 @@ pub struct Outgoing {
     /// The body.
     #[cbor(n(2), with = "minicbor::bytes")]
     pub payload: Vec<u8>,
-    /// Messages of one lane go out one after the other, in the order in which they were recorded: those of one handler as it
-    /// enqueued them, and those of several as their results came. Its key, unless said.
+    /// Messages of one lane go out one after the other, in the order in which they were recorded:
+    /// those of one handler as it enqueued them, and those of several as their results came. Its
+    /// key, unless said.
     #[n(3)]
     pub lane: String,
     /// Sent along.
@@ -57,9 +59,19 @@ pub struct Outgoing {
 
 impl Outgoing {
     /// A message, in order with others of its key.
-    pub fn new(destination: impl Into<String>, key: impl Into<String>, payload: impl Into<Vec<u8>>) -> Self {
+    pub fn new(
+        destination: impl Into<String>,
+        key: impl Into<String>,
+        payload: impl Into<Vec<u8>>,
+    ) -> Self {
         let key = key.into();
-        Self { destination: destination.into(), lane: key.clone(), key, payload: payload.into(), headers: Vec::new() }
+        Self {
+            destination: destination.into(),
+            lane: key.clone(),
+            key,
+            payload: payload.into(),
+            headers: Vec::new(),
+        }
     }
 
     /// A message whose body is JSON.
@@ -89,7 +101,11 @@ impl Outgoing {
     }
 
     fn size(&self) -> usize {
-        let headers: usize = self.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+        let headers: usize = self
+            .headers
+            .iter()
+            .map(|(name, value)| name.len() + value.len())
+            .sum();
         self.destination.len() + self.key.len() + self.payload.len() + self.lane.len() + headers
     }
 }
@@ -115,10 +131,13 @@ pub struct Queued {
 impl Queued {
     fn of(note: Note) -> Result<Self, LedgerError> {
         match envelope::decode::<Self>(&note.value) {
-            Ok(queued) => Ok(Self { place: note.key, ..queued }),
-            Err(LedgerError::Record { detail }) => {
-                Err(LedgerError::Record { detail: format!("{}: {detail}", note.key) })
-            }
+            Ok(queued) => Ok(Self {
+                place: note.key,
+                ..queued
+            }),
+            Err(LedgerError::Record { detail }) => Err(LedgerError::Record {
+                detail: format!("{}: {detail}", note.key),
+            }),
             Err(other) => Err(other),
         }
     }
@@ -130,8 +149,17 @@ pub(crate) fn new_id() -> String {
 }
 
 /// A message as a note.
-pub(crate) fn note(id: String, message: Outgoing, at: Timestamp) -> Result<NoteChange, LedgerError> {
-    let value = envelope::encode(&Queued { id, at, message, place: String::new() })?;
+pub(crate) fn note(
+    id: String,
+    message: Outgoing,
+    at: Timestamp,
+) -> Result<NoteChange, LedgerError> {
+    let value = envelope::encode(&Queued {
+        id,
+        at,
+        message,
+        place: String::new(),
+    })?;
     Ok((NEXT.to_owned(), Some(value)))
 }
 
@@ -174,23 +202,28 @@ impl Idem {
 }
 
 impl Outbox {
-    /// Inside a handler's body: the message goes out when the body's result is recorded, and in the same write. When the
-    /// attempt fails, it does not. A function for `existing` may enqueue too: what it finds is recorded as the result,
-    /// and the body that would have enqueued does not run.
+    /// Inside a handler's body: the message goes out when the body's result is recorded, and in the
+    /// same write. When the attempt fails, it does not. A function for `existing` may enqueue too:
+    /// what it finds is recorded as the result, and the body that would have enqueued does not run.
     ///
     /// # Errors
     /// [`Error::OutsideBody`] where no attempt of this Idem is running, as in a task that the body spawned;
     /// [`Error::OutgoingTooLarge`].
     pub fn enqueue(&self, message: Outgoing) -> Result<(), Error> {
         self.fits(&message)?;
-        if enqueue(self.idem.inner(), message) { Ok(()) } else { Err(Error::OutsideBody) }
+        if enqueue(self.idem.inner(), message) {
+            Ok(())
+        } else {
+            Err(Error::OutsideBody)
+        }
     }
 
     /// Outside a handler: it is in the outbox, durably, when this returns. Gives its id.
     ///
-    /// After an error, call it again with the same message: whether or not the first call wrote it, it goes out as one, with
-    /// one id. This `Idem` remembers that of the last 1,000 messages whose call failed or was dropped. After a restart it does
-    /// not; where that matters, [`enqueue`](Self::enqueue) in a handler, whose key says whether it was done.
+    /// After an error, call it again with the same message: whether or not the first call wrote it,
+    /// it goes out as one, with one id. This `Idem` remembers that of the last 1,000 messages whose
+    /// call failed or was dropped. After a restart it does not; where that matters,
+    /// [`enqueue`](Self::enqueue) in a handler, whose key says whether it was done.
     ///
     /// # Errors
     /// [`Error::OutgoingTooLarge`]; [`Error::Ledger`] when it cannot be made durable, though it may have been written.
@@ -214,22 +247,39 @@ impl Outbox {
         ledger.write_notes(Vec::new()).await?;
         loop {
             let page = ledger.notes(PLACES, after.as_deref(), PAGE).await?;
-            let Some(last) = page.last() else { return Ok(false) };
+            let Some(last) = page.last() else {
+                return Ok(false);
+            };
             after = Some(last.key.clone());
-            if page.into_iter().any(|note| Queued::of(note).is_ok_and(|queued| queued.id == id)) {
+            if page
+                .into_iter()
+                .any(|note| Queued::of(note).is_ok_and(|queued| queued.id == id))
+            {
                 return Ok(true);
             }
         }
     }
 
-    /// Messages that are not sent yet, in the order in which they go out, after one of them (or from the first). That is the
-    /// order in which they were recorded: what is recorded later is never found before what could be read already.
+    /// Messages that are not sent yet, in the order in which they go out, after one of them (or
+    /// from the first). That is the order in which they were recorded: what is recorded later is
+    /// never found before what could be read already.
     ///
     /// # Errors
     /// [`Error::Ledger`] when they cannot be read.
-    pub async fn waiting(&self, after: Option<&Queued>, limit: usize) -> Result<Vec<Queued>, Error> {
-        let notes = self.idem.notes().list(PLACES, after.map(|queued| &*queued.place), limit).await?;
-        Ok(notes.into_iter().map(Queued::of).collect::<Result<_, _>>()?)
+    pub async fn waiting(
+        &self,
+        after: Option<&Queued>,
+        limit: usize,
+    ) -> Result<Vec<Queued>, Error> {
+        let notes = self
+            .idem
+            .notes()
+            .list(PLACES, after.map(|queued| &*queued.place), limit)
+            .await?;
+        Ok(notes
+            .into_iter()
+            .map(Queued::of)
+            .collect::<Result<_, _>>()?)
     }
 
     /// Takes messages out that were sent.
@@ -237,7 +287,15 @@ impl Outbox {
     /// # Errors
     /// [`Error::Ledger`] when it cannot be made durable: they are sent again.
     pub async fn sent(&self, messages: &[Queued]) -> Result<(), Error> {
-        self.idem.notes().write(messages.iter().map(|queued| (queued.place.clone(), None)).collect()).await
+        self.idem
+            .notes()
+            .write(
+                messages
+                    .iter()
+                    .map(|queued| (queued.place.clone(), None))
+                    .collect(),
+            )
+            .await
     }
 
     /// Waits until something was put into it by this process: a hint, beside looking now and then.
@@ -251,6 +309,10 @@ impl Outbox {
         if size <= limit {
             return Ok(());
         }
-        Err(Error::OutgoingTooLarge { destination: message.destination.clone(), size, limit })
+        Err(Error::OutgoingTooLarge {
+            destination: message.destination.clone(),
+            size,
+            limit,
+        })
     }
 }

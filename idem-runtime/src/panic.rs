@@ -3,8 +3,8 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Does what the user's code does outside of an attempt. A panic there is the message's trouble and not its caller's: one
-/// that unwinds is recorded nowhere, and its message comes again for ever.
+/// Does what the user's code does outside of an attempt. A panic there is the message's trouble and
+/// not its caller's: one that unwinds is recorded nowhere, and its message comes again for ever.
 pub(crate) fn caught(work: &mut dyn FnMut()) -> Result<(), String> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|panic| text(&*panic))
 }

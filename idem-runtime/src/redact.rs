@@ -1,7 +1,7 @@
 //! `redact(…)`: what is secret in a payload goes before anybody stores it.
 //!
-//! The text is rewritten, not read as a value: numbers of 128 bits would lose their last digits, and of a key that is
-//! there twice only one would be seen.
+//! The text is rewritten, not read as a value: numbers of 128 bits would lose their last digits,
+//! and of a key that is there twice only one would be seen.
 
 mod names;
 mod spelling;
@@ -24,7 +24,10 @@ pub const REDACTED: &str = "[redacted]";
 /// # Errors
 /// When the payload is no JSON.
 pub(crate) fn redact(payload: &[u8], paths: &[&str]) -> serde_json::Result<Vec<u8>> {
-    rewritten(payload, &paths.iter().copied().map(Some).collect::<Rests<'_>>())
+    rewritten(
+        payload,
+        &paths.iter().copied().map(Some).collect::<Rests<'_>>(),
+    )
 }
 
 /// Whether the placeholder stands at the path, or in an array on it at least once.
@@ -34,13 +37,18 @@ pub(crate) fn is_redacted(payload: &str, path: &str) -> bool {
 
 fn stands(text: &str, rest: Option<&str>) -> bool {
     match (text.as_bytes().first(), rest) {
-        (Some(b'"'), None) => serde_json::from_str::<String>(text).is_ok_and(|text| text == REDACTED),
+        (Some(b'"'), None) => {
+            serde_json::from_str::<String>(text).is_ok_and(|text| text == REDACTED)
+        }
         (Some(b'['), Some(_)) => serde_json::from_str::<Vec<&RawValue>>(text)
             .is_ok_and(|items| items.iter().any(|item| stands(item.get(), rest))),
         (Some(b'{'), Some(path)) => {
             let (name, rest) = step(path);
-            serde_json::from_str::<HashMap<String, &RawValue>>(text)
-                .is_ok_and(|fields| fields.get(name).is_some_and(|value| stands(value.get(), rest)))
+            serde_json::from_str::<HashMap<String, &RawValue>>(text).is_ok_and(|fields| {
+                fields
+                    .get(name)
+                    .is_some_and(|value| stands(value.get(), rest))
+            })
         }
         _ => false,
     }
@@ -48,7 +56,8 @@ fn stands(text: &str, rest: Option<&str>) -> bool {
 
 /// A path's first name, and what follows it.
 fn step(path: &str) -> (&str, Option<&str>) {
-    path.split_once('.').map_or((path, None), |(name, rest)| (name, Some(rest)))
+    path.split_once('.')
+        .map_or((path, None), |(name, rest)| (name, Some(rest)))
 }
 
 /// A place in a payload, as far as hiding goes.
@@ -77,7 +86,10 @@ impl Place for Rests<'_> {
 
     fn field(&self, name: &str) -> Self {
         let steps = self.iter().flatten().copied().map(step);
-        steps.filter(|(first, _)| *first == name).map(|(_, rest)| rest).collect()
+        steps
+            .filter(|(first, _)| *first == name)
+            .map(|(_, rest)| rest)
+            .collect()
     }
 
     fn element(&self) -> Self {
@@ -165,7 +177,14 @@ mod tests {
 
     #[test]
     fn what_is_at_a_path_goes_whatever_it_is() {
-        for secret in ["\"x\"", "1", "true", "[1,{}]", "{\"a\":null}", "\"[redacted]\""] {
+        for secret in [
+            "\"x\"",
+            "1",
+            "true",
+            "[1,{}]",
+            "{\"a\":null}",
+            "\"[redacted]\"",
+        ] {
             let json = format!(r#"{{"a":1,"b":{{"c":{secret},"d":2}}}}"#);
             assert_redacted(&json, &["b.c"], r#"{"a":1,"b":{"c":"[redacted]","d":2}}"#);
         }
@@ -173,8 +192,14 @@ mod tests {
 
     #[test]
     fn what_is_not_there_is_left_alone() {
-        for json in [r#"{"a":1}"#, r#"{"b":null}"#, r#"{"b":{"c":null}}"#, r#"{"b":7}"#, r#"{"b":[]}"#, r#"{"b":"c"}"#]
-        {
+        for json in [
+            r#"{"a":1}"#,
+            r#"{"b":null}"#,
+            r#"{"b":{"c":null}}"#,
+            r#"{"b":7}"#,
+            r#"{"b":[]}"#,
+            r#"{"b":"c"}"#,
+        ] {
             assert_redacted(json, &["b.c", "x"], json);
         }
     }
@@ -193,9 +218,14 @@ mod tests {
     fn the_rest_stays_as_it_is_written() {
         let large = u128::MAX;
         let json = format!(r#"{{"n":{large},"f":1.00,"k":1,"s":"\u0061","k":2}}"#);
-        let expected = format!(r#"{{"n":{large},"f":1.00,"k":"[redacted]","s":"\u0061","k":"[redacted]"}}"#);
+        let expected =
+            format!(r#"{{"n":{large},"f":1.00,"k":"[redacted]","s":"\u0061","k":"[redacted]"}}"#);
         assert_redacted(&json, &["k"], &expected);
-        assert_redacted("{ \"\\u0061\" : [ 1 ] , \"b\" : 1 }", &["a"], r#"{"a":"[redacted]","b":1}"#);
+        assert_redacted(
+            "{ \"\\u0061\" : [ 1 ] , \"b\" : 1 }",
+            &["a"],
+            r#"{"a":"[redacted]","b":1}"#,
+        );
     }
 
     #[test]
@@ -226,12 +256,15 @@ mod tests {
                 true
             }
             // Each of them, also behind the first that has it.
-            (Value::Array(items), rest) => {
-                items.iter_mut().map(|item| expected(item, rest)).fold(false, std::ops::BitOr::bitor)
-            }
+            (Value::Array(items), rest) => items
+                .iter_mut()
+                .map(|item| expected(item, rest))
+                .fold(false, std::ops::BitOr::bitor),
             (Value::Object(fields), Some(path)) => {
                 let (name, rest) = step(path);
-                fields.get_mut(name).is_some_and(|value| expected(value, rest))
+                fields
+                    .get_mut(name)
+                    .is_some_and(|value| expected(value, rest))
             }
             _ => false,
         }

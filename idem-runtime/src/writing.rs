@@ -11,7 +11,8 @@ use crate::json_problem::json_problem;
 /// What a value is written with.
 pub(crate) type Writer<'a> = Serializer<Limited<'a>, Watching<'a>>;
 
-/// Writes one value. It is handed on as a trait object, so that the rest is compiled once and not once a type.
+/// Writes one value. It is handed on as a trait object, so that the rest is compiled once and not
+/// once a type.
 pub(crate) type Writes<'a> = &'a mut dyn FnMut(&mut Writer<'_>) -> serde_json::Result<()>;
 
 /// Why a value was not written.
@@ -21,14 +22,25 @@ pub(crate) enum Unwritten {
     Codec(String),
 }
 
-/// Writes a value inside so many levels behind what is there, and says whether it may not read back.
-pub(crate) fn write(into: &mut Vec<u8>, limit: usize, level: usize, write: Writes<'_>) -> Result<bool, Unwritten> {
-    let mut seen = Seen { level, ..Seen::default() };
+/// Writes a value inside so many levels behind what is there, and says whether it may not read
+/// back.
+pub(crate) fn write(
+    into: &mut Vec<u8>,
+    limit: usize,
+    level: usize,
+    write: Writes<'_>,
+) -> Result<bool, Unwritten> {
+    let mut seen = Seen {
+        level,
+        ..Seen::default()
+    };
     let mut json = Serializer::with_formatter(Limited { bytes: into, limit }, Watching(&mut seen));
     let written = write(&mut json);
     match written {
         // A `Serialize` may have kept the error to itself.
-        _ if seen.deepest > Json::DEEPEST => Err(Unwritten::Codec(TooDeep(seen.deepest).to_string())),
+        _ if seen.deepest > Json::DEEPEST => {
+            Err(Unwritten::Codec(TooDeep(seen.deepest).to_string()))
+        }
         Ok(()) => Ok(seen.doubtful),
         Err(error) if error.is_io() => Err(Unwritten::TooLarge),
         Err(error) => Err(Unwritten::Codec(json_problem(&error))),
@@ -65,8 +77,9 @@ impl Write for Limited<'_> {
 struct Seen {
     level: usize,
     deepest: usize,
-    /// There is something in it that serde writes and may not read: a `null`, which also stands for NaN and infinities; an
-    /// integer of 128 bits, a key that is no string, or raw JSON, which tagged, untagged and flattened types refuse.
+    /// There is something in it that serde writes and may not read: a `null`, which also stands for
+    /// NaN and infinities; an integer of 128 bits, a key that is no string, or raw JSON, which
+    /// tagged, untagged and flattened types refuse.
     doubtful: bool,
     /// The key that is being written is a string.
     text: bool,
@@ -80,7 +93,11 @@ impl Watching<'_> {
     fn down(&mut self, levels: usize) -> io::Result<()> {
         self.0.level += levels;
         self.0.deepest = self.0.deepest.max(self.0.level);
-        if self.0.level > Json::DEEPEST { Err(io::ErrorKind::InvalidData.into()) } else { Ok(()) }
+        if self.0.level > Json::DEEPEST {
+            Err(io::ErrorKind::InvalidData.into())
+        } else {
+            Ok(())
+        }
     }
 
     #[inline]
@@ -115,13 +132,25 @@ impl Formatter for Watching<'_> {
     }
 
     #[inline]
-    fn begin_object_key<W: ?Sized + Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
+    fn begin_object_key<W: ?Sized + Write>(
+        &mut self,
+        writer: &mut W,
+        first: bool,
+    ) -> io::Result<()> {
         self.0.text = false;
-        if first { Ok(()) } else { writer.write_all(b",") }
+        if first {
+            Ok(())
+        } else {
+            writer.write_all(b",")
+        }
     }
 
     #[inline]
-    fn write_string_fragment<W: ?Sized + Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
+    fn write_string_fragment<W: ?Sized + Write>(
+        &mut self,
+        writer: &mut W,
+        fragment: &str,
+    ) -> io::Result<()> {
         self.0.text = true;
         writer.write_all(fragment.as_bytes())
     }
@@ -148,12 +177,20 @@ impl Formatter for Watching<'_> {
         write!(writer, "{value}")
     }
 
-    fn write_number_str<W: ?Sized + Write>(&mut self, writer: &mut W, value: &str) -> io::Result<()> {
+    fn write_number_str<W: ?Sized + Write>(
+        &mut self,
+        writer: &mut W,
+        value: &str,
+    ) -> io::Result<()> {
         self.0.doubtful = true;
         writer.write_all(value.as_bytes())
     }
 
-    fn write_raw_fragment<W: ?Sized + Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
+    fn write_raw_fragment<W: ?Sized + Write>(
+        &mut self,
+        writer: &mut W,
+        fragment: &str,
+    ) -> io::Result<()> {
         self.0.doubtful = true;
         let levels = depth(fragment);
         self.down(levels)?;
@@ -189,18 +226,59 @@ mod tests {
             Named { a: char, b: f64 },
         }
         let keys = BTreeMap::from([(1, "\"quoted\"\n"), (2, "")]);
-        let value = (json!({"a": [1, -2.5, {"": null}], "\"": true}), keys, i128::MIN, u128::MAX, f64::NAN);
-        assert_eq!(written(&value).unwrap(), (serde_json::to_string(&value).unwrap(), true));
+        let value = (
+            json!({"a": [1, -2.5, {"": null}], "\"": true}),
+            keys,
+            i128::MIN,
+            u128::MAX,
+            f64::NAN,
+        );
+        assert_eq!(
+            written(&value).unwrap(),
+            (serde_json::to_string(&value).unwrap(), true)
+        );
         let kinds = [Kind::Unit, Kind::New(1), Kind::Named { a: '\\', b: 1e300 }];
-        assert_eq!(written(&kinds).unwrap(), (serde_json::to_string(&kinds).unwrap(), false));
+        assert_eq!(
+            written(&kinds).unwrap(),
+            (serde_json::to_string(&kinds).unwrap(), false)
+        );
     }
 
     #[test]
     fn only_what_may_not_read_back_is_doubtful() {
-        assert!([written(&()), written(&None::<u8>), written(&f64::INFINITY), written(&f32::NAN)].iter().all(doubtful));
-        assert!([written(&1_u128), written(&-1_i128), written(&RawValue::NULL)].iter().all(doubtful));
-        assert!([written(&BTreeMap::from([(1, 1)])), written(&(1, [()]))].iter().all(doubtful));
-        assert!(!doubtful(&written(&(u64::MAX, i64::MIN, 1.5, true, "", 'x', Some(1)))));
+        assert!(
+            [
+                written(&()),
+                written(&None::<u8>),
+                written(&f64::INFINITY),
+                written(&f32::NAN)
+            ]
+            .iter()
+            .all(doubtful)
+        );
+        assert!(
+            [
+                written(&1_u128),
+                written(&-1_i128),
+                written(&RawValue::NULL)
+            ]
+            .iter()
+            .all(doubtful)
+        );
+        assert!(
+            [written(&BTreeMap::from([(1, 1)])), written(&(1, [()]))]
+                .iter()
+                .all(doubtful)
+        );
+        assert!(!doubtful(&written(&(
+            u64::MAX,
+            i64::MIN,
+            1.5,
+            true,
+            "",
+            'x',
+            Some(1)
+        ))));
         assert!(!doubtful(&written(&json!({"a": {"b\n": ["c"]}}))));
     }
 
@@ -210,9 +288,13 @@ mod tests {
 
     #[test]
     fn more_levels_than_may_be_are_not_written() {
-        let nested = |levels: usize| (1..levels).fold(json!([]), |inner, _| Value::from(vec![inner]));
+        let nested =
+            |levels: usize| (1..levels).fold(json!([]), |inner, _| Value::from(vec![inner]));
         assert!(written(&nested(Json::DEEPEST)).is_ok());
-        for value in [nested(Json::DEEPEST + 1), json!({ "a": nested(Json::DEEPEST) })] {
+        for value in [
+            nested(Json::DEEPEST + 1),
+            json!({ "a": nested(Json::DEEPEST) }),
+        ] {
             assert!(written(&value).unwrap_err().contains("100 is the limit"));
             let raw = serde_json::value::to_raw_value(&value).unwrap();
             assert!(written(&raw).unwrap_err().contains("100 is the limit"));

@@ -26,7 +26,10 @@ async fn find(order: &Order) -> Result<Option<String>, Error> {
 /// Destructured and mutable.
 #[idempotent(key = "order_no, n")]
 pub async fn destructured(
-    Order { order_no, mut lines }: Order,
+    Order {
+        order_no,
+        mut lines,
+    }: Order,
     (n, m): (u32, u32),
     sum: &mut u32,
 ) -> Result<u32, Error> {

@@ -1,4 +1,5 @@
-//! Nothing but what is written about idem, so that its examples are tried where the runtime is known.
+//! Nothing but what is written about idem, so that its examples are tried where the runtime is
+//! known.
 
 #[doc = include_str!("../../idem-macros/src/idempotent.md")]
 mod attribute {}

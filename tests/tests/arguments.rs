@@ -1,4 +1,5 @@
-//! What the expansion hands to the runtime: keys, payloads, names, and each attempt's own arguments.
+//! What the expansion hands to the runtime: keys, payloads, names, and each attempt's own
+//! arguments.
 
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 
@@ -21,11 +22,17 @@ struct Json<T>(T);
 struct Ticket;
 
 fn order() -> Order {
-    Order { order_no: "A-1".into(), lines: vec![1, 2] }
+    Order {
+        order_no: "A-1".into(),
+        lines: vec![1, 2],
+    }
 }
 
 fn fail<T>() -> Result<T, Error> {
-    Err(Error::Closed { handler: None, key: None })
+    Err(Error::Closed {
+        handler: None,
+        key: None,
+    })
 }
 
 async fn only_letter(idem: &Idem) -> Option<DeadLetter> {
@@ -50,7 +57,16 @@ async fn patterns(
 #[tokio::test]
 async fn a_payload_has_the_names_of_the_arguments() {
     let idem = temporary().unwrap();
-    let called = idem.scope(patterns(Json(order()), (7, 8), order(), Ticket, "context", 1)).await;
+    let called = idem
+        .scope(patterns(
+            Json(order()),
+            (7, 8),
+            order(),
+            Ticket,
+            "context",
+            1,
+        ))
+        .await;
     assert!(matches!(called, Err(Error::Closed { .. })));
     let letter = only_letter(&idem).await.unwrap();
     let order = json!({"order_no": "A-1", "lines": [1, 2]});
@@ -58,7 +74,11 @@ async fn a_payload_has_the_names_of_the_arguments() {
         letter.payload.to_value().unwrap(),
         json!({"order": order, "arg1": [7, 8], "order_no": order, "total": 1})
     );
-    assert!(letter.key.contains("A-1") && letter.key.contains('7'), "{}", letter.key);
+    assert!(
+        letter.key.contains("A-1") && letter.key.contains('7'),
+        "{}",
+        letter.key
+    );
     assert_eq!(letter.handler, "arguments::patterns");
 }
 
@@ -68,16 +88,30 @@ static SEEN: AtomicU32 = AtomicU32::new(0);
 async fn changes_its_arguments(mut order: Order, log: &mut Vec<usize>) -> Result<usize, Error> {
     order.lines.push(3);
     log.push(order.lines.len());
-    if SEEN.fetch_add(1, SeqCst) < 2 { fail() } else { Ok(order.lines.len()) }
+    if SEEN.fetch_add(1, SeqCst) < 2 {
+        fail()
+    } else {
+        Ok(order.lines.len())
+    }
 }
 
 #[tokio::test]
 async fn every_attempt_has_its_own_arguments() {
     let idem = temporary().unwrap();
     let mut log = vec![];
-    assert_eq!(idem.scope(changes_its_arguments(order(), &mut log)).await.unwrap(), 3);
+    assert_eq!(
+        idem.scope(changes_its_arguments(order(), &mut log))
+            .await
+            .unwrap(),
+        3
+    );
     assert_eq!(log, [3, 3, 3]);
-    assert_eq!(idem.scope(changes_its_arguments(order(), &mut log)).await.unwrap(), 3);
+    assert_eq!(
+        idem.scope(changes_its_arguments(order(), &mut log))
+            .await
+            .unwrap(),
+        3
+    );
     assert_eq!(log, [3, 3, 3], "a replay changes nothing");
 }
 
@@ -123,9 +157,15 @@ impl Place for Shop<'_> {
 #[tokio::test]
 async fn a_method_of_async_trait_is_one_call() {
     let idem = temporary().unwrap();
-    let shop = Shop { idem: &idem, tenant: "t" };
+    let shop = Shop {
+        idem: &idem,
+        tenant: "t",
+    };
     let (first, again) = tokio::join!(shop.place(order(), (1, 2)), shop.place(order(), (1, 2)));
-    assert_eq!((first.unwrap(), again.unwrap()), ("A-1!12".into(), "A-1!12".into()));
+    assert_eq!(
+        (first.unwrap(), again.unwrap()),
+        ("A-1!12".into(), "A-1!12".into())
+    );
 }
 
 struct Refunds;
@@ -148,12 +188,20 @@ impl Refunds {
 async fn a_method_is_named_after_its_type() {
     let idem = temporary().unwrap();
     idem.scope(async { Refunds.refund(1) }).await.unwrap_err();
-    assert_eq!(only_letter(&idem).await.unwrap().handler, "arguments::Refunds::refund");
+    assert_eq!(
+        only_letter(&idem).await.unwrap().handler,
+        "arguments::Refunds::refund"
+    );
 
     let idem = temporary().unwrap();
     let mut id = 5;
-    idem.scope(async { Refunds.change(&mut id) }).await.unwrap_err();
+    idem.scope(async { Refunds.change(&mut id) })
+        .await
+        .unwrap_err();
     let letter = only_letter(&idem).await.unwrap();
-    assert_eq!((letter.handler.as_str(), letter.payload.to_value().unwrap()), ("refunds.change", json!({"id": 5})));
+    assert_eq!(
+        (letter.handler.as_str(), letter.payload.to_value().unwrap()),
+        ("refunds.change", json!({"id": 5}))
+    );
     assert_eq!(id, 6);
 }

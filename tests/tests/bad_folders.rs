@@ -1,4 +1,5 @@
-//! Folders that are held, closed to us, damaged, or full: each a distinct error that says what to do.
+//! Folders that are held, closed to us, damaged, or full: each a distinct error that says what to
+//! do.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -36,7 +37,10 @@ fn trouble(folder: &Path) -> LedgerError {
 /// The ledger is either refused, or whole.
 async fn refused_or_whole(folder: &Path, count: u32) {
     match Idem::open(folder) {
-        Err(Error::Ledger { problem: LedgerError::Behind { .. } | LedgerError::Damaged { .. }, .. }) => {}
+        Err(Error::Ledger {
+            problem: LedgerError::Behind { .. } | LedgerError::Damaged { .. },
+            ..
+        }) => {}
         Err(other) => panic!("not an error of damage: {other}"),
         Ok(idem) => {
             for number in 0..count {
@@ -65,7 +69,9 @@ fn holder(folder: &Path) -> Child {
         .spawn()
         .unwrap();
     let mut line = String::new();
-    BufReader::new(holder.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    BufReader::new(holder.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
     assert_eq!(line, "open\n");
     holder
 }
@@ -92,13 +98,25 @@ async fn a_folder_whose_lock_file_was_removed_is_still_its_holders() {
     let lock = folder.path().join("lock");
     fs::remove_file(&lock).unwrap();
     // What an opening would remove as left over.
-    fs::write(folder.path().join("sled/snap.0000000000000001.generating"), "not finished").unwrap();
+    fs::write(
+        folder.path().join("sled/snap.0000000000000001.generating"),
+        "not finished",
+    )
+    .unwrap();
     let before = files(folder.path());
     for _ in 0..3 {
         let error = trouble(folder.path());
         let by_holder = |by| by == Some(holder.id());
-        assert!(matches!(error, LedgerError::Held { by, lock_removed: true, .. } if by_holder(by)), "{error:?}");
-        assert!(error.to_string().contains("though the file `lock` in it was removed"), "{error}");
+        assert!(
+            matches!(error, LedgerError::Held { by, lock_removed: true, .. } if by_holder(by)),
+            "{error:?}"
+        );
+        assert!(
+            error
+                .to_string()
+                .contains("though the file `lock` in it was removed"),
+            "{error}"
+        );
     }
     let mut after = files(folder.path());
     after.remove(&lock);
@@ -113,7 +131,10 @@ async fn a_folder_that_another_process_holds_is_refused_and_names_it() {
     let folder = tempfile::tempdir().unwrap();
     let mut holder = holder(folder.path());
     let error = trouble(folder.path());
-    assert!(matches!(error, LedgerError::Held { by: Some(by), .. } if by == holder.id()), "{error}");
+    assert!(
+        matches!(error, LedgerError::Held { by: Some(by), .. } if by == holder.id()),
+        "{error}"
+    );
     assert!(error.to_string().contains("stop the other one"), "{error}");
     // A holder that was killed holds nothing.
     holder.kill().unwrap();
@@ -128,7 +149,9 @@ async fn the_same_process_cannot_open_a_folder_twice_and_can_after_closing() {
     assert!(matches!(trouble(folder.path()), LedgerError::Held { .. }));
     idem.close().await.unwrap();
     let again = Idem::open(folder.path()).unwrap();
-    assert!(matches!(idem.scope(double(1)).await, Err(Error::Closed { key: Some(key), .. }) if key == "1"));
+    assert!(
+        matches!(idem.scope(double(1)).await, Err(Error::Closed { key: Some(key), .. }) if key == "1")
+    );
     drop(again);
     Idem::open(folder.path()).unwrap();
 }
@@ -137,10 +160,23 @@ async fn the_same_process_cannot_open_a_folder_twice_and_can_after_closing() {
 fn a_folder_that_cannot_be_made_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     File::create(folder.path().join("file")).unwrap();
-    for path in [folder.path().join("file"), folder.path().join("file/data"), "/proc/idem".into()] {
+    for path in [
+        folder.path().join("file"),
+        folder.path().join("file/data"),
+        "/proc/idem".into(),
+    ] {
         let error = trouble(&path);
-        assert!(matches!(error, LedgerError::NotWritable { .. } | LedgerError::Io { .. }), "{path:?}: {error:?}");
-        assert!(error.to_string().contains(&path.display().to_string()), "{error}");
+        assert!(
+            matches!(
+                error,
+                LedgerError::NotWritable { .. } | LedgerError::Io { .. }
+            ),
+            "{path:?}: {error:?}"
+        );
+        assert!(
+            error.to_string().contains(&path.display().to_string()),
+            "{error}"
+        );
     }
 }
 
@@ -154,14 +190,25 @@ async fn a_log_that_is_gone_cut_or_overwritten_is_never_a_smaller_ledger() {
         ("cut in half", &|db| db.set_len(size / 2).unwrap()),
         ("100 bytes cut off", &|db| db.set_len(size - 100).unwrap()),
         ("emptied", &|db| db.set_len(0).unwrap()),
-        ("two bytes flipped near the end", &|db| db.write_all_at(&[0xff, 0xff], size - 5000).unwrap()),
-        ("four bytes flipped in the middle", &|db| db.write_all_at(&[0xff; 4], size / 2).unwrap()),
-        ("a zeroed page", &|db| db.write_all_at(&[0; 4096], size / 3 / 4096 * 4096).unwrap()),
+        ("two bytes flipped near the end", &|db| {
+            db.write_all_at(&[0xff, 0xff], size - 5000).unwrap()
+        }),
+        ("four bytes flipped in the middle", &|db| {
+            db.write_all_at(&[0xff; 4], size / 2).unwrap()
+        }),
+        ("a zeroed page", &|db| {
+            db.write_all_at(&[0; 4096], size / 3 / 4096 * 4096).unwrap()
+        }),
     ];
     for (what, damage) in damage {
         let folder = tempfile::tempdir().unwrap();
         copy(whole.path(), folder.path());
-        damage(&File::options().write(true).open(folder.path().join("sled/db")).unwrap());
+        damage(
+            &File::options()
+                .write(true)
+                .open(folder.path().join("sled/db"))
+                .unwrap(),
+        );
         println!("{what}");
         refused_or_whole(folder.path(), 3000).await;
     }
@@ -173,8 +220,14 @@ async fn a_missing_log_is_refused_until_a_person_removes_the_witness() {
     filled(folder.path(), 20).await;
     fs::remove_dir_all(folder.path().join("sled")).unwrap();
     let error = trouble(folder.path());
-    assert!(matches!(error, LedgerError::Behind { found: 0, .. }), "{error:?}");
-    assert!(error.to_string().contains("remove the file `witness`"), "{error}");
+    assert!(
+        matches!(error, LedgerError::Behind { found: 0, .. }),
+        "{error:?}"
+    );
+    assert!(
+        error.to_string().contains("remove the file `witness`"),
+        "{error}"
+    );
     fs::remove_file(folder.path().join("witness")).unwrap();
     Idem::open(folder.path()).unwrap();
 }
@@ -201,7 +254,10 @@ async fn a_blank_witness_of_a_ledger_without_groups_is_none() {
         filled(folder.path(), 1).await;
         fs::write(folder.path().join("witness"), blank).unwrap();
         let error = trouble(folder.path());
-        assert!(error.to_string().contains("its witness cannot be read"), "{error}");
+        assert!(
+            error.to_string().contains("its witness cannot be read"),
+            "{error}"
+        );
     }
 }
 
@@ -211,7 +267,11 @@ fn a_full_disk_refuses_calls_and_once_there_is_room_they_work_and_no_body_ran_tw
     let folder = tempfile::tempdir().unwrap();
     let mut child = Command::new("sh")
         // The unit is 512 bytes or 1 KiB: a few MiB either way.
-        .args(["-c", "ulimit -S -f 3000; exec \"$0\" fill \"$1\"", env!("CARGO_BIN_EXE_victim")])
+        .args([
+            "-c",
+            "ulimit -S -f 3000; exec \"$0\" fill \"$1\"",
+            env!("CARGO_BIN_EXE_victim"),
+        ])
         .arg(folder.path())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -225,12 +285,20 @@ fn a_full_disk_refuses_calls_and_once_there_is_room_they_work_and_no_body_ran_tw
         match line.split(' ').collect::<Vec<_>>()[..] {
             ["answered", ..] => answered += 1,
             ["full", handler, key] => {
-                assert_eq!((handler, key), ("victim.work", answered_key(answered, refused).as_str()));
+                assert_eq!(
+                    (handler, key),
+                    ("victim.work", answered_key(answered, refused).as_str())
+                );
                 refused += 1;
             }
             // Whether what is recorded can still be read depends on where the write was refused.
             ["replayed", "Some(0)" | "None"] | ["open" | "finished"] => {}
-            ["waiting"] => child.stdin.take().unwrap().write_all(b"there is room\n").unwrap(),
+            ["waiting"] => child
+                .stdin
+                .take()
+                .unwrap()
+                .write_all(b"there is room\n")
+                .unwrap(),
             _ => panic!("unexpected: {line}"),
         }
     }
@@ -240,13 +308,25 @@ fn a_full_disk_refuses_calls_and_once_there_is_room_they_work_and_no_body_ran_tw
     let mut numbers: Vec<_> = effects.lines().collect();
     let ran = numbers.len();
     numbers.dedup();
-    assert_eq!((ran, numbers.len()), (answered, answered), "each answered number ran once");
+    assert_eq!(
+        (ran, numbers.len()),
+        (answered, answered),
+        "each answered number ran once"
+    );
     // What was answered is there after the trouble.
     let lines = Command::new(env!("CARGO_BIN_EXE_victim"))
-        .args(["work".as_ref(), folder.path().as_os_str(), answered.to_string().as_ref()])
+        .args([
+            "work".as_ref(),
+            folder.path().as_os_str(),
+            answered.to_string().as_ref(),
+        ])
         .output()
         .unwrap();
-    assert!(String::from_utf8(lines.stdout).unwrap().contains("finished"));
+    assert!(
+        String::from_utf8(lines.stdout)
+            .unwrap()
+            .contains("finished")
+    );
     let after = fs::read_to_string(folder.path().join("effects")).unwrap();
     assert_eq!(after, effects, "everything was a replay");
 }
@@ -255,21 +335,36 @@ fn answered_key(answered: usize, refused: usize) -> String {
     (answered + refused).to_string()
 }
 
-/// Where a ledger has its files, another may have put something else: what a link leads to is neither read nor written, and a
-/// FIFO keeps nobody waiting.
+/// Where a ledger has its files, another may have put something else: what a link leads to is
+/// neither read nor written, and a FIFO keeps nobody waiting.
 #[tokio::test]
 async fn in_place_of_a_ledger_s_files_nothing_but_regular_files_is_opened() {
     let whole = tempfile::tempdir().unwrap();
     // The second opening finds a log, and leaves a snapshot.
     filled(whole.path(), 20).await;
     filled(whole.path(), 20).await;
-    let snapshot = fs::read_dir(whole.path().join("sled")).unwrap().find_map(|entry| {
-        let name = entry.unwrap().file_name().into_string().unwrap();
-        name.starts_with("snap.").then(|| format!("sled/{name}"))
-    });
-    let names =
-        ["lock", "witness", "witness.new", "probe", "sled", "sled/db", "sled/conf", "sled/blobs", "sled/blobs/7"];
-    for name in names.into_iter().map(str::to_owned).chain([snapshot.unwrap(), "sled/snap.FF.generating".to_owned()]) {
+    let snapshot = fs::read_dir(whole.path().join("sled"))
+        .unwrap()
+        .find_map(|entry| {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            name.starts_with("snap.").then(|| format!("sled/{name}"))
+        });
+    let names = [
+        "lock",
+        "witness",
+        "witness.new",
+        "probe",
+        "sled",
+        "sled/db",
+        "sled/conf",
+        "sled/blobs",
+        "sled/blobs/7",
+    ];
+    for name in names
+        .into_iter()
+        .map(str::to_owned)
+        .chain([snapshot.unwrap(), "sled/snap.FF.generating".to_owned()])
+    {
         for found in ["a symbolic link", "a FIFO"] {
             let folder = tempfile::tempdir().unwrap();
             copy(whole.path(), folder.path());
@@ -279,10 +374,20 @@ async fn in_place_of_a_ledger_s_files_nothing_but_regular_files_is_opened() {
             } else {
                 fs::write(&elsewhere, "somebody else's").unwrap();
             }
-            let of_elsewhere = if elsewhere.is_dir() { files(&elsewhere) } else { BTreeMap::new() };
+            let of_elsewhere = if elsewhere.is_dir() {
+                files(&elsewhere)
+            } else {
+                BTreeMap::new()
+            };
             let content = fs::read(&elsewhere).ok();
             match found {
-                "a FIFO" => assert!(Command::new("mkfifo").arg(&place).status().unwrap().success()),
+                "a FIFO" => assert!(
+                    Command::new("mkfifo")
+                        .arg(&place)
+                        .status()
+                        .unwrap()
+                        .success()
+                ),
                 _ => std::os::unix::fs::symlink(&elsewhere, &place).unwrap(),
             }
             let error = trouble(folder.path());
@@ -290,9 +395,19 @@ async fn in_place_of_a_ledger_s_files_nothing_but_regular_files_is_opened() {
                 matches!(&error, LedgerError::OddFile { file, found: seen } if *file == place && *seen == found),
                 "{name}: {error}"
             );
-            assert!(error.to_string().contains(&place.display().to_string()), "{error}");
-            assert_eq!(fs::read(&elsewhere).ok(), content, "{name} was written through {found}");
-            assert!(!elsewhere.is_dir() || files(&elsewhere) == of_elsewhere, "{name} was written through {found}");
+            assert!(
+                error.to_string().contains(&place.display().to_string()),
+                "{error}"
+            );
+            assert_eq!(
+                fs::read(&elsewhere).ok(),
+                content,
+                "{name} was written through {found}"
+            );
+            assert!(
+                !elsewhere.is_dir() || files(&elsewhere) == of_elsewhere,
+                "{name} was written through {found}"
+            );
         }
     }
     // The folder itself may be somewhere else.
@@ -310,17 +425,33 @@ async fn files_without_an_end_are_not_read_to_it() {
     copy(folder.path(), whole.path());
     // Sparse files of 3 TiB: reading them whole would not come to its end in this test.
     let huge = |path: PathBuf| {
-        File::options().write(true).create(true).truncate(false).open(path).unwrap().set_len(3 << 40).unwrap();
+        File::options()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+            .unwrap()
+            .set_len(3 << 40)
+            .unwrap();
     };
     huge(folder.path().join("witness"));
     let error = trouble(folder.path());
-    assert!(error.to_string().contains("its witness cannot be read"), "{error}");
+    assert!(
+        error.to_string().contains("its witness cannot be read"),
+        "{error}"
+    );
     huge(whole.path().join("sled/snap.FFFFFFFFFFFFFFF0"));
     let error = trouble(whole.path());
-    assert!(error.to_string().contains("its snapshot is larger than its log can need"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("its snapshot is larger than its log can need"),
+        "{error}"
+    );
 }
 
-/// What a process with this umask makes: `fill` in a folder that is not there yet, and a copy of it.
+/// What a process with this umask makes: `fill` in a folder that is not there yet, and a copy of
+/// it.
 #[tokio::test]
 async fn what_a_ledger_makes_is_closed_to_other_users_whatever_the_umask() {
     use std::os::unix::fs::PermissionsExt;
@@ -329,15 +460,25 @@ async fn what_a_ledger_makes_is_closed_to_other_users_whatever_the_umask() {
         of.push((folder.to_owned(), mode(folder)));
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
-            if path.is_dir() { modes(&path, of) } else { of.push((path.clone(), mode(&path))) }
+            if path.is_dir() {
+                modes(&path, of)
+            } else {
+                of.push((path.clone(), mode(&path)))
+            }
         }
     }
     for umask in ["000", "077"] {
         let place = tempfile::tempdir().unwrap();
-        let (data, copied) = (place.path().join("var/data"), place.path().join("copies/of/data"));
+        let (data, copied) = (
+            place.path().join("var/data"),
+            place.path().join("copies/of/data"),
+        );
         let script = format!("umask {umask}; exec \"$0\" copied \"$1\" \"$2\"");
         let mut child = Command::new("sh");
-        child.args(["-c", &script, env!("CARGO_BIN_EXE_victim")]).arg(&data).arg(&copied);
+        child
+            .args(["-c", &script, env!("CARGO_BIN_EXE_victim")])
+            .arg(&data)
+            .arg(&copied);
         assert!(child.stdout(Stdio::null()).status().unwrap().success());
         let mut all = Vec::new();
         modes(&place.path().join("var"), &mut all);
@@ -347,7 +488,12 @@ async fn what_a_ledger_makes_is_closed_to_other_users_whatever_the_umask() {
             assert_eq!(made(name), 2, "{name} in {all:?}");
         }
         for (path, mode) in all {
-            assert_eq!(mode, if path.is_dir() { 0o700 } else { 0o600 }, "{} with the umask {umask}", path.display());
+            assert_eq!(
+                mode,
+                if path.is_dir() { 0o700 } else { 0o600 },
+                "{} with the umask {umask}",
+                path.display()
+            );
         }
     }
     // One that somebody made keeps the mode that they gave it.
@@ -356,7 +502,12 @@ async fn what_a_ledger_makes_is_closed_to_other_users_whatever_the_umask() {
     filled(theirs.path(), 1).await;
     let mut all = Vec::new();
     modes(theirs.path(), &mut all);
-    assert_eq!(all.iter().filter(|(_, mode)| *mode == 0o750).collect::<Vec<_>>(), [&(theirs.path().to_owned(), 0o750)]);
+    assert_eq!(
+        all.iter()
+            .filter(|(_, mode)| *mode == 0o750)
+            .collect::<Vec<_>>(),
+        [&(theirs.path().to_owned(), 0o750)]
+    );
 }
 
 fn copy(from: &Path, to: &Path) {

@@ -1,6 +1,10 @@
 //! The process's default: one test, because there is one process.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test says what is wrong by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test says what is wrong by panicking"
+)]
 
 use idem_runtime::testing::temporary;
 use idem_runtime::{Error, Idem, idempotent};
@@ -25,15 +29,28 @@ async fn an_installed_idem_serves_every_task_and_thread_without_a_scope() {
 
     assert_eq!(run(1).await.unwrap(), 1);
     assert_eq!(tokio::spawn(run(1)).await.unwrap().unwrap(), 1);
-    assert_eq!(tokio::task::spawn_blocking(|| run_now(1)).await.unwrap().unwrap(), 2);
-    assert_eq!(std::thread::spawn(|| run_now(1)).join().unwrap().unwrap(), 2);
+    assert_eq!(
+        tokio::task::spawn_blocking(|| run_now(1))
+            .await
+            .unwrap()
+            .unwrap(),
+        2
+    );
+    assert_eq!(
+        std::thread::spawn(|| run_now(1)).join().unwrap().unwrap(),
+        2
+    );
 
     // A scope wins, and only inside it.
     assert_eq!(scoped.scope(run(1)).await.unwrap(), 3);
     assert_eq!(run(1).await.unwrap(), 1);
     scoped
         .scope(async {
-            assert_eq!(tokio::spawn(run(1)).await.unwrap().unwrap(), 1, "a spawned task is outside of it");
+            assert_eq!(
+                tokio::spawn(run(1)).await.unwrap().unwrap(),
+                1,
+                "a spawned task is outside of it"
+            );
         })
         .await;
 

@@ -10,7 +10,13 @@ use idem_runtime::testing::{ManualClock, MemoryLedger, laws::Subject};
 fn sled() -> Subject {
     let folder = tempfile::tempdir().unwrap();
     let clock = ManualClock::default();
-    let ledger = SledLedger::open(folder.path(), 64 << 20, Arc::new(clock.clone()), "laws".to_owned()).unwrap();
+    let ledger = SledLedger::open(
+        folder.path(),
+        64 << 20,
+        Arc::new(clock.clone()),
+        "laws".to_owned(),
+    )
+    .unwrap();
     Subject::new(Arc::new(ledger), clock).keeping(folder)
 }
 

@@ -1,4 +1,5 @@
-//! The handlers of `ui/pass` once more, where clippy sees them: no lint fires from code that nobody wrote.
+//! The handlers of `ui/pass` once more, where clippy sees them: no lint fires from code that nobody
+//! wrote.
 #![deny(clippy::all, clippy::pedantic)]
 #![allow(
     clippy::missing_errors_doc,

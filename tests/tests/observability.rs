@@ -1,6 +1,11 @@
-//! What operators see. One story is told once in this process, and each test looks at what was seen of it.
+//! What operators see. One story is told once in this process, and each test looks at what was seen
+//! of it.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test says what is wrong by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test says what is wrong by panicking"
+)]
 
 use std::collections::BTreeMap;
 use std::io;
@@ -22,7 +27,12 @@ enum Oops {
     Idem(#[from] Error),
 }
 
-#[idempotent(name = "seen.pay", key = "order_no", retries = 1, backoff(initial = "0ms"))]
+#[idempotent(
+    name = "seen.pay",
+    key = "order_no",
+    retries = 1,
+    backoff(initial = "0ms")
+)]
 async fn pay(order_no: &str, card: &str) -> Result<String, Oops> {
     tracing::info!("in the body of {order_no}");
     match order_no {
@@ -38,7 +48,11 @@ fn now(id: u32) -> Result<u32, Oops> {
 }
 
 /// One path is there, one is absent, and one is spelled as no message has it.
-#[idempotent(name = "seen.redacted", key = "id", redact(card, "buyer.phoneNo", "buyer.coupon"))]
+#[idempotent(
+    name = "seen.redacted",
+    key = "id",
+    redact(card, "buyer.phoneNo", "buyer.coupon")
+)]
 fn redacted(id: u32, card: &str, buyer: &Buyer) -> Result<usize, Oops> {
     let _ = (id, buyer);
     Ok(card.len())
@@ -68,20 +82,41 @@ static SEEN: LazyLock<Seen> = LazyLock::new(|| {
         .with_span_events(FmtSpan::NEW | FmtSpan::CLOSE)
         .with_writer(move || writer.clone())
         .init();
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(story());
-    let metrics = metrics.snapshot().into_vec().into_iter().map(|(key, _, _, value)| {
-        let mut labels: Vec<_> = key.key().labels().map(|label| format!("{}={}", label.key(), label.value())).collect();
-        labels.sort();
-        assert!(matches!(
-            (key.kind(), &value),
-            (MetricKind::Counter, DebugValue::Counter(_))
-                | (MetricKind::Gauge, DebugValue::Gauge(_))
-                | (MetricKind::Histogram, DebugValue::Histogram(_))
-        ));
-        (format!("{} {}", key.key().name(), labels.join(" ")).trim_end().to_owned(), value)
-    });
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(story());
+    let metrics = metrics
+        .snapshot()
+        .into_vec()
+        .into_iter()
+        .map(|(key, _, _, value)| {
+            let mut labels: Vec<_> = key
+                .key()
+                .labels()
+                .map(|label| format!("{}={}", label.key(), label.value()))
+                .collect();
+            labels.sort();
+            assert!(matches!(
+                (key.kind(), &value),
+                (MetricKind::Counter, DebugValue::Counter(_))
+                    | (MetricKind::Gauge, DebugValue::Gauge(_))
+                    | (MetricKind::Histogram, DebugValue::Histogram(_))
+            ));
+            (
+                format!("{} {}", key.key().name(), labels.join(" "))
+                    .trim_end()
+                    .to_owned(),
+                value,
+            )
+        });
     let metrics = metrics.collect();
-    let lines = String::from_utf8(log.0.lock().unwrap().clone()).unwrap().lines().map(str::to_owned).collect();
+    let lines = String::from_utf8(log.0.lock().unwrap().clone())
+        .unwrap()
+        .lines()
+        .map(str::to_owned)
+        .collect();
     Seen { metrics, lines }
 });
 
@@ -99,10 +134,22 @@ async fn story() {
         pay("large", &SECRET.repeat(1000)).await.unwrap_err();
         now(1).unwrap();
         for id in 1..=2 {
-            redacted(id, SECRET, &Buyer { phone_no: None, coupon: None }).unwrap();
+            redacted(
+                id,
+                SECRET,
+                &Buyer {
+                    phone_no: None,
+                    coupon: None,
+                },
+            )
+            .unwrap();
         }
         let letters = idem.dead_letters();
-        let letter = letters.list(&Filter::default().key("shut")).await.unwrap().remove(0);
+        let letter = letters
+            .list(&Filter::default().key("shut"))
+            .await
+            .unwrap()
+            .remove(0);
         letters.redrive(&letter.id).await.unwrap();
     })
     .await;
@@ -142,31 +189,58 @@ fn histogram(name: &str) -> Vec<f64> {
 
 /// The lines that hold all of these.
 fn lines(parts: &[&str]) -> Vec<&'static String> {
-    SEEN.lines.iter().filter(|line| parts.iter().all(|part| line.contains(part))).collect()
+    SEEN.lines
+        .iter()
+        .filter(|line| parts.iter().all(|part| line.contains(part)))
+        .collect()
 }
 
 #[test]
 fn calls_are_counted_by_handler_and_by_what_the_caller_got() {
     assert_eq!(counter("idem_calls_total handler=seen.pay outcome=done"), 1);
-    assert_eq!(counter("idem_calls_total handler=seen.pay outcome=replayed"), 2);
-    assert_eq!(counter("idem_calls_total handler=seen.pay outcome=key_reused"), 1);
-    assert_eq!(counter("idem_calls_total handler=seen.pay outcome=failed"), 1);
-    assert_eq!(counter("idem_calls_total handler=seen.pay outcome=dead_lettered"), 2);
+    assert_eq!(
+        counter("idem_calls_total handler=seen.pay outcome=replayed"),
+        2
+    );
+    assert_eq!(
+        counter("idem_calls_total handler=seen.pay outcome=key_reused"),
+        1
+    );
+    assert_eq!(
+        counter("idem_calls_total handler=seen.pay outcome=failed"),
+        1
+    );
+    assert_eq!(
+        counter("idem_calls_total handler=seen.pay outcome=dead_lettered"),
+        2
+    );
     assert_eq!(counter("idem_calls_total handler=seen.now outcome=done"), 1);
 }
 
 #[test]
 fn attempts_are_counted_by_outcome_and_each_has_its_time_in_the_body() {
-    assert_eq!(counter("idem_attempts_total handler=seen.pay outcome=done"), 1);
-    assert_eq!(counter("idem_attempts_total handler=seen.pay outcome=failed"), 2);
-    assert_eq!(counter("idem_attempts_total handler=seen.pay outcome=panicked"), 2);
+    assert_eq!(
+        counter("idem_attempts_total handler=seen.pay outcome=done"),
+        1
+    );
+    assert_eq!(
+        counter("idem_attempts_total handler=seen.pay outcome=failed"),
+        2
+    );
+    assert_eq!(
+        counter("idem_attempts_total handler=seen.pay outcome=panicked"),
+        2
+    );
     assert_eq!(histogram("idem_body_seconds handler=seen.pay").len(), 5);
     assert_eq!(histogram("idem_body_seconds handler=seen.now").len(), 1);
 }
 
 #[test]
 fn group_commits_are_timed_and_their_sizes_known() {
-    let (times, sizes) = (histogram("idem_commit_seconds"), histogram("idem_commit_group_size"));
+    let (times, sizes) = (
+        histogram("idem_commit_seconds"),
+        histogram("idem_commit_group_size"),
+    );
     assert_eq!(times.len(), sizes.len());
     // Six claims, six ends, a redrive.
     assert!(sizes.iter().sum::<f64>() >= 13.0, "{sizes:?}");
@@ -185,26 +259,47 @@ fn the_open_letters_are_known() {
 fn neither_payloads_nor_results_nor_metrics_labels_hold_what_people_sent() {
     assert!(SEEN.lines.len() > 10);
     assert_eq!(lines(&[SECRET]), Vec::<&String>::new());
-    assert!(SEEN.metrics.keys().all(|name| !name.contains(SECRET) && !name.contains("shut")));
+    assert!(
+        SEEN.metrics
+            .keys()
+            .all(|name| !name.contains(SECRET) && !name.contains("shut"))
+    );
 }
 
 #[test]
 fn a_failed_attempt_can_be_followed_by_handler_key_number_and_error() {
     for number in [1, 2] {
         let attempt = format!("attempt={number}");
-        let found = lines(&[" WARN ", "handler=\"seen.pay\"", "key=\"shut\"", &attempt, "failed", "the shop is shut"]);
+        let found = lines(&[
+            " WARN ",
+            "handler=\"seen.pay\"",
+            "key=\"shut\"",
+            &attempt,
+            "failed",
+            "the shop is shut",
+        ]);
         assert_eq!(found.len(), 1, "{:#?}", SEEN.lines);
     }
-    assert_eq!(lines(&[" WARN ", "key=\"panic\"", "panicked", "the till is stuck"]).len(), 2);
+    assert_eq!(
+        lines(&[" WARN ", "key=\"panic\"", "panicked", "the till is stuck"]).len(),
+        2
+    );
 }
 
 #[test]
 fn what_a_caller_got_can_be_followed() {
-    for (key, outcome, times) in
-        [("fine", "done", 1), ("fine", "replayed", 2), ("fine", "key_reused", 1), ("shut", "dead_lettered", 1)]
-    {
+    for (key, outcome, times) in [
+        ("fine", "done", 1),
+        ("fine", "replayed", 2),
+        ("fine", "key_reused", 1),
+        ("shut", "dead_lettered", 1),
+    ] {
         let (key, outcome) = (format!("key=\"{key}\""), format!("outcome=\"{outcome}\""));
-        assert_eq!(lines(&["handler=\"seen.pay\"", &key, &outcome]).len(), times, "{key} {outcome}");
+        assert_eq!(
+            lines(&["handler=\"seen.pay\"", &key, &outcome]).len(),
+            times,
+            "{key} {outcome}"
+        );
     }
 }
 
@@ -212,29 +307,56 @@ fn what_a_caller_got_can_be_followed() {
 fn a_death_is_an_error_that_names_the_letter() {
     let found = lines(&[" ERROR ", "handler=\"seen.pay\"", "key=\"shut\"", "letter="]);
     assert_eq!(found.len(), 1, "{:#?}", SEEN.lines);
-    assert_eq!(lines(&[" ERROR "]).len(), 2, "the panic's death is the other, and nothing else is an error");
-    assert_eq!(lines(&["key=\"shut\"", "letter=", "act=\"redriven\""]).len(), 1);
+    assert_eq!(
+        lines(&[" ERROR "]).len(),
+        2,
+        "the panic's death is the other, and nothing else is an error"
+    );
+    assert_eq!(
+        lines(&["key=\"shut\"", "letter=", "act=\"redriven\""]).len(),
+        1
+    );
 }
 
 #[test]
 fn the_body_runs_in_a_span_that_says_whose_attempt_it_is() {
     for number in [1, 2] {
         let number = format!("number={number}");
-        let found = lines(&["in the body of shut", "handler=\"seen.pay\"", "key=\"shut\"", &number, "of=2"]);
+        let found = lines(&[
+            "in the body of shut",
+            "handler=\"seen.pay\"",
+            "key=\"shut\"",
+            &number,
+            "of=2",
+        ]);
         assert_eq!(found.len(), 1, "{:#?}", SEEN.lines);
     }
 }
 
 #[test]
 fn a_call_that_is_refused_before_it_reaches_the_ledger_is_counted_and_can_be_followed_too() {
-    assert_eq!(counter("idem_calls_total handler=seen.pay outcome=invalid_key"), 1);
-    assert_eq!(counter("idem_calls_total handler=seen.pay outcome=payload_too_large"), 1);
+    assert_eq!(
+        counter("idem_calls_total handler=seen.pay outcome=invalid_key"),
+        1
+    );
+    assert_eq!(
+        counter("idem_calls_total handler=seen.pay outcome=payload_too_large"),
+        1
+    );
     assert_eq!(lines(&["handler=\"seen.pay\"", "invalid_key"]).len(), 1);
-    assert_eq!(lines(&["handler=\"seen.pay\"", "key=\"large\"", "payload_too_large"]).len(), 1);
+    assert_eq!(
+        lines(&["handler=\"seen.pay\"", "key=\"large\"", "payload_too_large"]).len(),
+        1
+    );
 }
 
 #[test]
 fn a_misspelt_path_is_told_of_once_and_an_absent_part_never() {
-    assert_eq!(lines(&[" WARN ", "seen.redacted", "nothing to redact", "phoneNo"]).len(), 1, "{:#?}", SEEN.lines);
+    assert_eq!(
+        lines(&[" WARN ", "seen.redacted", "nothing to redact", "phoneNo"]).len(),
+        1,
+        "{:#?}",
+        SEEN.lines
+    );
     assert_eq!(lines(&["nothing to redact"]).len(), 1);
 }

@@ -1,4 +1,5 @@
-//! Every handler shape compiles without a warning, and every misuse is one error that says what to do.
+//! Every handler shape compiles without a warning, and every misuse is one error that says what to
+//! do.
 
 #[test]
 fn ui() {

@@ -11,10 +11,16 @@ use serde::Deserialize;
 
 use crate::stage::cargo;
 
-/// One of the peers asks for a later Rust than it needs. Not `--locked`: what idem itself comes to need joins their lock
-/// file.
-const PEERS: [&str; 6] =
-    ["run", "--quiet", "--release", "--ignore-rust-version", "--manifest-path", "benches/peers/Cargo.toml"];
+/// One of the peers asks for a later Rust than it needs. Not `--locked`: what idem itself comes to
+/// need joins their lock file.
+const PEERS: [&str; 6] = [
+    "run",
+    "--quiet",
+    "--release",
+    "--ignore-rust-version",
+    "--manifest-path",
+    "benches/peers/Cargo.toml",
+];
 
 /// What a bench prints, each as a JSON line.
 #[derive(Debug, Deserialize)]
@@ -31,7 +37,8 @@ struct Row {
 /// Which benches to run
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Args {
-    /// After them, measure idem beside other crates, which are fetched and built for it: some minutes
+    /// After them, measure idem beside other crates, which are fetched and built for it: some
+    /// minutes
     #[arg(long)]
     peers: bool,
     /// What goes to `cargo bench`
@@ -40,7 +47,11 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(Args { peers, args }: &Args) -> anyhow::Result<()> {
-    let mut rows = measure(cargo().args(["bench", "--quiet", "-p", "idem-benches"]).args(args))?;
+    let mut rows = measure(
+        cargo()
+            .args(["bench", "--quiet", "-p", "idem-benches"])
+            .args(args),
+    )?;
     if *peers {
         rows.extend(measure(cargo().args(PEERS))?);
     }
@@ -50,14 +61,24 @@ pub(crate) fn run(Args { peers, args }: &Args) -> anyhow::Result<()> {
 
 /// Runs benches, and gives the rows they print.
 fn measure(command: &mut Command) -> anyhow::Result<Vec<Row>> {
-    let line = command.get_args().map(OsStr::to_string_lossy).collect::<Vec<_>>().join(" ");
+    let line = command
+        .get_args()
+        .map(OsStr::to_string_lossy)
+        .collect::<Vec<_>>()
+        .join(" ");
     let mut benches = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
         .with_context(|| format!("cannot run `cargo {line}`"))?;
     let mut rows = Vec::new();
-    for printed in benches.stdout.take().map(|out| BufReader::new(out).lines()).into_iter().flatten() {
+    for printed in benches
+        .stdout
+        .take()
+        .map(|out| BufReader::new(out).lines())
+        .into_iter()
+        .flatten()
+    {
         let printed = printed.context("cannot read what the benches print")?;
         println!("{printed}");
         rows.extend(serde_json::from_str::<Row>(&printed).ok());
@@ -71,7 +92,14 @@ fn measure(command: &mut Command) -> anyhow::Result<Vec<Row>> {
 
 fn table(rows: &[Row]) -> Table {
     let mut table = Table::new();
-    table.load_style(UTF8_FULL_CONDENSED).set_header(["what", "idem", "beside it", "", "ratio", "to reach"]);
+    table.load_style(UTF8_FULL_CONDENSED).set_header([
+        "what",
+        "idem",
+        "beside it",
+        "",
+        "ratio",
+        "to reach",
+    ]);
     for row in rows {
         let figure = |figure: f64| format!("{} {}", rounded(figure), row.unit);
         table.add_row([
@@ -79,7 +107,9 @@ fn table(rows: &[Row]) -> Table {
             figure(row.ours),
             row.beside.clone().unwrap_or_default(),
             row.reference.map(figure).unwrap_or_default(),
-            row.ratio.map(|ratio| format!("{ratio:.2}")).unwrap_or_default(),
+            row.ratio
+                .map(|ratio| format!("{ratio:.2}"))
+                .unwrap_or_default(),
             row.to_reach.clone(),
         ]);
     }
@@ -92,5 +122,9 @@ fn table(rows: &[Row]) -> Table {
 }
 
 fn rounded(figure: f64) -> String {
-    if figure.abs() < 100.0 { format!("{figure:.2}") } else { format!("{figure:.0}") }
+    if figure.abs() < 100.0 {
+        format!("{figure:.2}")
+    } else {
+        format!("{figure:.0}")
+    }
 }

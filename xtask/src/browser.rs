@@ -12,9 +12,19 @@ pub(crate) fn screenshots() -> anyhow::Result<()> {
     let folder = root().join("docs/images");
     // The path of a workspace's folder lives as long as this task.
     let folder: &'static str = Box::leak(folder.display().to_string().into_boxed_str());
-    let test =
-        ["test", "-p", "idem-examples", "--test", "orders", "--", "--exact", "a_letter_is_mended_in_the_browser"];
-    Stage::cargo("Screenshots", &test).env("IDEM_SCREENSHOTS", folder).run()?;
+    let test = [
+        "test",
+        "-p",
+        "idem-examples",
+        "--test",
+        "orders",
+        "--",
+        "--exact",
+        "a_letter_is_mended_in_the_browser",
+    ];
+    Stage::cargo("Screenshots", &test)
+        .env("IDEM_SCREENSHOTS", folder)
+        .run()?;
     println!("\nThe pictures are in {folder}.");
     Ok(())
 }

@@ -43,20 +43,46 @@ struct Program {
 
 const KAFKA: Broker = Broker {
     heading: "Tests on a real Kafka broker",
-    programs: &[Program { name: "tansu", file: "tansu", version: "0.6.0", arguments: &["--features", "dynostore"] }],
+    programs: &[Program {
+        name: "tansu",
+        file: "tansu",
+        version: "0.6.0",
+        arguments: &["--features", "dynostore"],
+    }],
     variable: "IDEM_TEST_KAFKA",
-    tests: (&["-p", "idem-brokers", "--features", "kafka"], "kafka_real::"),
+    tests: (
+        &["-p", "idem-brokers", "--features", "kafka"],
+        "kafka_real::",
+    ),
     outside: false,
 };
 
 const ROCKETMQ: Broker = Broker {
     heading: "Tests on a real RocketMQ",
     programs: &[
-        Program { name: "rocketmq-namesrv", file: "rocketmq-namesrv-rust", version: "1.0.0", arguments: &[] },
-        Program { name: "rocketmq-broker", file: "rocketmq-broker-rust", version: "1.0.0", arguments: &[] },
+        Program {
+            name: "rocketmq-namesrv",
+            file: "rocketmq-namesrv-rust",
+            version: "1.0.0",
+            arguments: &[],
+        },
+        Program {
+            name: "rocketmq-broker",
+            file: "rocketmq-broker-rust",
+            version: "1.0.0",
+            arguments: &[],
+        },
     ],
     variable: "IDEM_TEST_ROCKETMQ",
-    tests: (&["--manifest-path", "idem-brokers/rocketmq/Cargo.toml", "--target-dir", "target/rocketmq"], "rocketmq::"),
+    tests: (
+        &[
+            "--manifest-path",
+            "idem-brokers/rocketmq/Cargo.toml",
+            "--target-dir",
+            "target/rocketmq",
+        ],
+        "rocketmq::",
+    ),
     outside: true,
 };
 
@@ -64,7 +90,9 @@ const ALL: [(Name, Broker); 2] = [(Name::Kafka, KAFKA), (Name::Rocketmq, ROCKETM
 
 /// Installs what is asked for where it is not there, and runs its tests.
 pub(crate) fn run(with: &[Name]) -> anyhow::Result<()> {
-    ALL.iter().filter(|(name, _)| with.contains(name)).try_for_each(|(_, broker)| broker.run())
+    ALL.iter()
+        .filter(|(name, _)| with.contains(name))
+        .try_for_each(|(_, broker)| broker.run())
 }
 
 /// The tests that nobody asked for.
@@ -73,7 +101,11 @@ pub(crate) fn missed(with: &[Name]) -> Vec<String> {
     missed
         .filter_map(|(name, broker)| {
             let name = name.to_possible_value()?;
-            Some(format!("{}: asked for by name, `cargo xtask test --with {}`", broker.heading, name.get_name()))
+            Some(format!(
+                "{}: asked for by name, `cargo xtask test --with {}`",
+                broker.heading,
+                name.get_name()
+            ))
         })
         .collect()
 }
@@ -89,18 +121,39 @@ impl Broker {
         path.extend(env::split_paths(&env::var_os("PATH").unwrap_or_default()));
         let (arguments, names) = self.tests;
         if self.outside {
-            let lints = [&["clippy", "--all-targets"], arguments, &["--", "-D", "warnings"]].concat();
+            let lints = [
+                &["clippy", "--all-targets"],
+                arguments,
+                &["--", "-D", "warnings"],
+            ]
+            .concat();
             Stage::cargo("Lints of a package outside of the workspace", &lints).run()?;
             let docs = [&["doc", "--no-deps"], arguments].concat();
-            Stage::cargo("Its docs", &docs).env("RUSTDOCFLAGS", "-D warnings").run()?;
-            Stage::cargo("Its unit and doc tests", &[&["test", "--lib"], arguments].concat()).run()?;
-            Stage::cargo("Its examples in the docs", &[&["test", "--doc"], arguments].concat()).run()?;
+            Stage::cargo("Its docs", &docs)
+                .env("RUSTDOCFLAGS", "-D warnings")
+                .run()?;
+            Stage::cargo(
+                "Its unit and doc tests",
+                &[&["test", "--lib"], arguments].concat(),
+            )
+            .run()?;
+            Stage::cargo(
+                "Its examples in the docs",
+                &[&["test", "--doc"], arguments].concat(),
+            )
+            .run()?;
         }
-        let runner: &[&str] =
-            if has_cargo("nextest") { &["nextest", "run", "--no-fail-fast"] } else { &["test", "--no-fail-fast"] };
-        Stage::cargo(self.heading, &[runner, arguments, &["--test", "brokers", "--", names]].concat())
-            .path(&env::join_paths(path)?)
-            .run()
+        let runner: &[&str] = if has_cargo("nextest") {
+            &["nextest", "run", "--no-fail-fast"]
+        } else {
+            &["test", "--no-fail-fast"]
+        };
+        Stage::cargo(
+            self.heading,
+            &[runner, arguments, &["--test", "brokers", "--", names]].concat(),
+        )
+        .path(&env::join_paths(path)?)
+        .run()
     }
 }
 
@@ -115,18 +168,39 @@ impl Program {
     }
 
     fn install(&self, folder: &Path) -> anyhow::Result<()> {
-        println!("\n── {} {} from crates.io, into {}: some minutes\n", self.name, self.version, folder.display());
+        println!(
+            "\n── {} {} from crates.io, into {}: some minutes\n",
+            self.name,
+            self.version,
+            folder.display()
+        );
         let mut command = cargo();
-        command.args(["install", "--quiet", self.name, "--version", self.version]).args(self.arguments);
-        let status = command.arg("--root").arg(folder).stdin(Stdio::null()).status();
+        command
+            .args(["install", "--quiet", self.name, "--version", self.version])
+            .args(self.arguments);
+        let status = command
+            .arg("--root")
+            .arg(folder)
+            .stdin(Stdio::null())
+            .status();
         let status = status.with_context(|| format!("cannot install {}", self.name))?;
-        ensure!(status.success(), "{} {} could not be installed ({status})", self.name, self.version);
+        ensure!(
+            status.success(),
+            "{} {} could not be installed ({status})",
+            self.name,
+            self.version
+        );
         Ok(())
     }
 }
 
 fn cache() -> anyhow::Result<PathBuf> {
-    let given = env::var_os("XDG_CACHE_HOME").filter(|path: &OsString| Path::new(path).is_absolute());
-    let folder = given.map(PathBuf::from).or_else(|| env::home_dir().map(|home| home.join(".cache")));
-    Ok(folder.context("nowhere to install to: neither HOME nor XDG_CACHE_HOME is set")?.join("idem"))
+    let given =
+        env::var_os("XDG_CACHE_HOME").filter(|path: &OsString| Path::new(path).is_absolute());
+    let folder = given
+        .map(PathBuf::from)
+        .or_else(|| env::home_dir().map(|home| home.join(".cache")));
+    Ok(folder
+        .context("nowhere to install to: neither HOME nor XDG_CACHE_HOME is set")?
+        .join("idem"))
 }

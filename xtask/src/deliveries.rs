@@ -57,7 +57,8 @@ pub(crate) fn lines(deliveries: &[Delivery]) -> anyhow::Result<String> {
     Ok(text)
 }
 
-/// Every order once, and duplicates after their first delivery: half of them close behind it, half anywhere.
+/// Every order once, and duplicates after their first delivery: half of them close behind it, half
+/// anywhere.
 pub(crate) fn make(plan: &Plan) -> Vec<Delivery> {
     let mut random = Rng::with_seed(plan.seed);
     let duplicates = plan.count * usize::from(plan.duplicates) / 100;
@@ -80,8 +81,8 @@ pub(crate) fn make(plan: &Plan) -> Vec<Delivery> {
     deliveries
 }
 
-/// Of a hundred orders two never work, and ten need up to three retries. A kill is an attempt too, and whoever is killed
-/// in the attempt that would have worked has two more.
+/// Of a hundred orders two never work, and ten need up to three retries. A kill is an attempt too,
+/// and whoever is killed in the attempt that would have worked has two more.
 fn order(number: usize, random: &mut Rng) -> Delivery {
     let (sku, unit_price_cents) = SKUS[random.usize(..SKUS.len())];
     let fail_times = match random.u32(..100) {
@@ -106,10 +107,17 @@ mod tests {
 
     #[test]
     fn the_plan_is_kept() {
-        let plan = Plan { count: 5_000, duplicates: 40, seed: 7 };
+        let plan = Plan {
+            count: 5_000,
+            duplicates: 40,
+            seed: 7,
+        };
         let deliveries = make(&plan);
         assert_eq!(deliveries.len(), 5_000);
-        let orders: HashSet<_> = deliveries.iter().map(|delivery| &delivery.order_no).collect();
+        let orders: HashSet<_> = deliveries
+            .iter()
+            .map(|delivery| &delivery.order_no)
+            .collect();
         assert_eq!(orders.len(), 3_000);
         assert_eq!(lines(&deliveries).unwrap(), lines(&make(&plan)).unwrap());
     }
@@ -117,7 +125,11 @@ mod tests {
     #[test]
     fn small_files_work_too() {
         for count in 0..5 {
-            let plan = Plan { count, duplicates: 99, seed: 1 };
+            let plan = Plan {
+                count,
+                duplicates: 99,
+                seed: 1,
+            };
             assert_eq!(make(&plan).len(), count);
         }
     }

@@ -26,20 +26,42 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let all = targets()?;
     let chosen = match &args.target {
         Some(target) if all.contains(target) => std::slice::from_ref(target),
-        Some(target) => bail!("there is no target `{target}`, there are {}", all.join(", ")),
+        Some(target) => bail!(
+            "there is no target `{target}`, there are {}",
+            all.join(", ")
+        ),
         None => &all,
     };
     for target in chosen {
         // What it finds goes to the first folder, so that the corpus stays as small as it is.
         let found = format!("fuzz/target/corpus/{target}");
-        fs::create_dir_all(root().join(&found)).with_context(|| format!("cannot make `{found}`"))?;
-        let arguments = ["fuzz", "run", target, &found, &format!("fuzz/corpus/{target}"), "--"];
+        fs::create_dir_all(root().join(&found))
+            .with_context(|| format!("cannot make `{found}`"))?;
+        let arguments = [
+            "fuzz",
+            "run",
+            target,
+            &found,
+            &format!("fuzz/corpus/{target}"),
+            "--",
+        ];
         let seconds = format!("-max_total_time={}", args.seconds);
-        // No check has a use for inputs that are longer, and none may take so long or ask for so much at once.
-        let limits = ["-max_len=4096", "-timeout=10", "-malloc_limit_mb=64", "-print_final_stats=1"];
-        Stage::nightly("Fuzzing", &[&arguments, [seconds.as_str()].as_slice(), &limits].concat())
-            .run()
-            .with_context(|| format!("a file that the checks fail on belongs in fuzz/corpus/{target}"))?;
+        // No check has a use for inputs that are longer, and none may take so long or ask for so
+        // much at once.
+        let limits = [
+            "-max_len=4096",
+            "-timeout=10",
+            "-malloc_limit_mb=64",
+            "-print_final_stats=1",
+        ];
+        Stage::nightly(
+            "Fuzzing",
+            &[&arguments, [seconds.as_str()].as_slice(), &limits].concat(),
+        )
+        .run()
+        .with_context(|| {
+            format!("a file that the checks fail on belongs in fuzz/corpus/{target}")
+        })?;
     }
     println!("\nNothing found.");
     Ok(())
@@ -47,7 +69,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 
 fn targets() -> anyhow::Result<Vec<String>> {
     let corpus = root().join("fuzz/corpus");
-    let folders = fs::read_dir(&corpus).with_context(|| format!("cannot read {}", corpus.display()))?;
+    let folders =
+        fs::read_dir(&corpus).with_context(|| format!("cannot read {}", corpus.display()))?;
     let mut names = folders
         .map(|folder| Ok(folder?.file_name().to_string_lossy().into_owned()))
         .collect::<anyhow::Result<Vec<_>>>()?;
@@ -57,6 +80,8 @@ fn targets() -> anyhow::Result<Vec<String>> {
 
 fn has_nightly() -> bool {
     let mut asked = Command::new("rustup");
-    asked.args(["run", "nightly", "rustc", "--version"]).stdin(Stdio::null());
+    asked
+        .args(["run", "nightly", "rustc", "--version"])
+        .stdin(Stdio::null());
     asked.output().is_ok_and(|output| output.status.success())
 }

@@ -32,13 +32,23 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let file = scratch.path().join("deliveries.jsonl");
     let deliveries = deliveries::make(&args.plan);
     fs::write(&file, deliveries::lines(&deliveries)?).context("cannot write the deliveries")?;
-    let data = args.data.clone().unwrap_or_else(|| scratch.path().join("data"));
+    let data = args
+        .data
+        .clone()
+        .unwrap_or_else(|| scratch.path().join("data"));
     if data.join("orders.jsonl").exists() {
-        bail!("{} holds orders of an earlier run; name an empty folder", data.display());
+        bail!(
+            "{} holds orders of an earlier run; name an empty folder",
+            data.display()
+        );
     }
     let on = |data: &Path| {
         let mut command = Command::new(&program);
-        command.arg("--data").arg(data).arg("--deliveries").arg(&file);
+        command
+            .arg("--data")
+            .arg(data)
+            .arg("--deliveries")
+            .arg(&file);
         command
     };
 
@@ -51,16 +61,24 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     judge(&deliveries, &orders::placed(&clean)?, &summary).say()?;
 
     println!("\n── With {} kills, seed {}", args.kills, args.plan.seed);
-    // On average a run gets so far that all of them together do most of the work, and the last one the rest.
+    // On average a run gets so far that all of them together do most of the work, and the last one
+    // the rest.
     let mut window = 2 * whole / (args.kills + 1);
     let mut random = Rng::with_seed(args.plan.seed);
     let mut killed = 0;
     while killed < args.kills {
         let after = window.mul_f64(random.f64());
-        let child = on(&data).stdin(Stdio::null()).stdout(Stdio::null()).spawn().context("cannot run the example")?;
+        let child = on(&data)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .context("cannot run the example")?;
         if kill(child, after)? {
             killed += 1;
-            println!("   killed after {after:>8.1?}, {} lines in orders.jsonl", lines(&data));
+            println!(
+                "   killed after {after:>8.1?}, {} lines in orders.jsonl",
+                lines(&data)
+            );
         } else {
             println!("   it was through in less than {after:.1?}");
             window /= 2;
@@ -84,7 +102,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     if again.placed + again.found + again.retried > 0 {
         bail!("a run after the last one did something: {again:?}");
     }
-    println!("   replayed {}, dead letters {}", again.replayed, again.dead_lettered);
+    println!(
+        "   replayed {}, dead letters {}",
+        again.replayed, again.dead_lettered
+    );
     let after = judge(&deliveries, &orders::placed(&data)?, &again);
     if after != verdict {
         bail!("a run after the last one changed something");
@@ -109,7 +130,8 @@ fn kill(mut child: Child, after: Duration) -> anyhow::Result<bool> {
 
 /// Whole lines and torn ones; the book may not be there yet.
 fn lines(data: &Path) -> usize {
-    fs::read(data.join("orders.jsonl")).map_or(0, |book| book.split(|byte| *byte == b'\n').count() - 1)
+    fs::read(data.join("orders.jsonl"))
+        .map_or(0, |book| book.split(|byte| *byte == b'\n').count() - 1)
 }
 
 impl Verdict {

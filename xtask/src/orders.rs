@@ -71,8 +71,9 @@ pub(crate) fn placed(data: &Path) -> anyhow::Result<Vec<Order>> {
         .lines()
         .enumerate()
         .map(|(index, line)| {
-            serde_json::from_str(line)
-                .with_context(|| format!("line {} of {} is not an order", index + 1, book.display()))
+            serde_json::from_str(line).with_context(|| {
+                format!("line {} of {} is not an order", index + 1, book.display())
+            })
         })
         .collect()
 }

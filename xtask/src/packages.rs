@@ -21,14 +21,23 @@ pub(crate) struct Package {
 /// The browser that the dashboard's tests drive.
 pub(crate) const CHROMIUM: Package = Package {
     name: "chromium",
-    programs: &["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"],
+    programs: &[
+        "chromium",
+        "chromium-browser",
+        "google-chrome",
+        "google-chrome-stable",
+    ],
     variable: Some("IDEM_BROWSER"),
     tests: "the dashboard's pages in a browser",
 };
 
 /// What builds Kafka's client.
-pub(crate) const MAKE: Package =
-    Package { name: "make", programs: &["make"], variable: None, tests: "everything that is built with Kafka" };
+pub(crate) const MAKE: Package = Package {
+    name: "make",
+    programs: &["make"],
+    variable: None,
+    tests: "everything that is built with Kafka",
+};
 
 /// Everything for `cargo xtask test`.
 pub(crate) const ALL: [Package; 5] = [
@@ -56,7 +65,12 @@ pub(crate) const ALL: [Package; 5] = [
 
 /// Installs what is missing where this machine lets us; says what is not run otherwise.
 pub(crate) fn provide(packages: &[Package]) -> anyhow::Result<Vec<String>> {
-    let missing = || packages.iter().filter(|package| !package.is_there()).collect::<Vec<_>>();
+    let missing = || {
+        packages
+            .iter()
+            .filter(|package| !package.is_there())
+            .collect::<Vec<_>>()
+    };
     if !missing().is_empty() {
         install(&missing());
     }
@@ -64,7 +78,9 @@ pub(crate) fn provide(packages: &[Package]) -> anyhow::Result<Vec<String>> {
     if !missing.is_empty() && env::var("CI").is_ok_and(|ci| ci == "true") {
         let names: Vec<_> = missing.iter().map(|package| package.name).collect();
         let names = names.join(" ");
-        bail!("not there, and cannot be installed here: apt-get install -y --no-install-recommends {names}");
+        bail!(
+            "not there, and cannot be installed here: apt-get install -y --no-install-recommends {names}"
+        );
     }
     Ok(missing.iter().map(|package| package.missed()).collect())
 }
@@ -77,13 +93,22 @@ impl Package {
         }
         let path = env::var_os("PATH").unwrap_or_default();
         // Where Debian puts servers, which is not in everybody's path.
-        let folders = env::split_paths(&path).chain(["/usr/sbin", "/usr/lib/rabbitmq/bin"].map(PathBuf::from));
-        folders.into_iter().any(|folder| self.programs.iter().any(|name| folder.join(name).is_file()))
+        let folders = env::split_paths(&path)
+            .chain(["/usr/sbin", "/usr/lib/rabbitmq/bin"].map(PathBuf::from));
+        folders
+            .into_iter()
+            .any(|folder| self.programs.iter().any(|name| folder.join(name).is_file()))
     }
 
     fn missed(&self) -> String {
-        let elsewhere = self.variable.map(|variable| format!(", or where it is in {variable}")).unwrap_or_default();
-        format!("{}: no {} (`apt-get install {}`{elsewhere})", self.tests, self.name, self.name)
+        let elsewhere = self
+            .variable
+            .map(|variable| format!(", or where it is in {variable}"))
+            .unwrap_or_default();
+        format!(
+            "{}: no {} (`apt-get install {}`{elsewhere})",
+            self.tests, self.name, self.name
+        )
     }
 }
 
@@ -97,10 +122,18 @@ fn install(packages: &[&Package]) {
     let apt = |arguments: &[&str]| {
         let mut command = Command::new("apt-get");
         // The tests start servers of their own; at run level 1 none is started on its usual port.
-        command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive").env("RUNLEVEL", "1").stdin(Stdio::null());
+        command
+            .args(arguments)
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .env("RUNLEVEL", "1")
+            .stdin(Stdio::null());
         command.status().is_ok_and(|status| status.success())
     };
-    let install = [&["install", "-y", "--no-install-recommends"], names.as_slice()].concat();
+    let install = [
+        &["install", "-y", "--no-install-recommends"],
+        names.as_slice(),
+    ]
+    .concat();
     // What cannot be had is found missing by the caller.
     let _ = apt(&install) || (apt(&["update"]) && apt(&install));
 }

@@ -14,7 +14,11 @@ const REPLAYED: usize = 63;
 const DEAD_LETTERED: usize = 22;
 const LETTERS: usize = 8;
 const RETRIED: usize = 18;
-const REFUSED: [(&str, usize); 3] = [("no usable order number", 1), ("not JSON", 1), ("order number used again", 1)];
+const REFUSED: [(&str, usize); 3] = [
+    ("no usable order number", 1),
+    ("not JSON", 1),
+    ("order number used again", 1),
+];
 
 pub(crate) fn run() -> anyhow::Result<()> {
     let data = tempfile::tempdir().context("cannot make a temporary folder")?;
@@ -28,9 +32,14 @@ pub(crate) fn run() -> anyhow::Result<()> {
     };
 
     let first = orders::finish(&mut on_data()).with_context(|| format!("to repeat it: {line}"))?;
-    let refused: Vec<_> = first.refused.iter().map(|(reason, refusals)| (reason.as_str(), refusals.count)).collect();
+    let refused: Vec<_> = first
+        .refused
+        .iter()
+        .map(|(reason, refusals)| (reason.as_str(), refusals.count))
+        .collect();
     ensure!(
-        (first.delivered, first.placed, first.found, first.replayed) == (DELIVERED, PLACED, 0, REPLAYED)
+        (first.delivered, first.placed, first.found, first.replayed)
+            == (DELIVERED, PLACED, 0, REPLAYED)
             && (first.dead_lettered, first.dead_letters.len()) == (DEAD_LETTERED, LETTERS)
             && (first.retried, first.unanswered) == (RETRIED, 0)
             && refused == REFUSED,
@@ -47,11 +56,17 @@ pub(crate) fn run() -> anyhow::Result<()> {
 
     let second = orders::finish(&mut on_data()).context("the second run on the same data")?;
     ensure!(
-        (second.placed, second.found, second.replayed, second.retried) == (0, 0, PLACED + REPLAYED, 0)
+        (second.placed, second.found, second.replayed, second.retried)
+            == (0, 0, PLACED + REPLAYED, 0)
             && (second.dead_lettered, second.dead_letters.len()) == (DEAD_LETTERED, LETTERS),
         "the second run on the same data was not a replay: {second:#?}"
     );
-    ensure!(orders::placed(data.path())? == book, "the second run on the same data changed orders.jsonl");
-    println!("   {PLACED} orders placed once, {LETTERS} dead letters; the second run replayed them all");
+    ensure!(
+        orders::placed(data.path())? == book,
+        "the second run on the same data changed orders.jsonl"
+    );
+    println!(
+        "   {PLACED} orders placed once, {LETTERS} dead letters; the second run replayed them all"
+    );
     Ok(())
 }

@@ -22,14 +22,27 @@ impl Stage {
     pub(crate) fn cargo(heading: &'static str, arguments: &[&str]) -> Self {
         let mut command = cargo();
         command.args(arguments);
-        Self { heading, program: "cargo", command, variables: Vec::new() }
+        Self {
+            heading,
+            program: "cargo",
+            command,
+            variables: Vec::new(),
+        }
     }
 
     /// A cargo command on the nightly compiler.
     pub(crate) fn nightly(heading: &'static str, arguments: &[&str]) -> Self {
         let mut command = Command::new("rustup");
-        command.current_dir(root()).args(["run", "nightly", "cargo"]).args(arguments);
-        Self { heading, program: "rustup", command, variables: Vec::new() }
+        command
+            .current_dir(root())
+            .args(["run", "nightly", "cargo"])
+            .args(arguments);
+        Self {
+            heading,
+            program: "rustup",
+            command,
+            variables: Vec::new(),
+        }
     }
 
     /// An environment variable for this command only.
@@ -56,7 +69,11 @@ impl Stage {
     pub(crate) fn run(mut self) -> anyhow::Result<()> {
         let line = self.line();
         println!("\n── {}\n   {line}\n", self.heading);
-        let status = self.command.stdin(Stdio::null()).status().with_context(|| format!("cannot run `{line}`"))?;
+        let status = self
+            .command
+            .stdin(Stdio::null())
+            .status()
+            .with_context(|| format!("cannot run `{line}`"))?;
         if !status.success() {
             bail!("{} failed ({status}); to repeat it: {line}", self.heading);
         }
@@ -66,11 +83,25 @@ impl Stage {
     /// As a person would type it.
     fn line(&self) -> String {
         let quote = |text: &str| {
-            if text.contains(' ') { format!("\"{text}\"") } else { text.to_owned() }
+            if text.contains(' ') {
+                format!("\"{text}\"")
+            } else {
+                text.to_owned()
+            }
         };
-        let variables = self.variables.iter().map(|(name, value)| format!("{name}={}", quote(value)));
-        let arguments = self.command.get_args().map(|argument| quote(&argument.to_string_lossy()));
-        variables.chain([self.program.to_owned()]).chain(arguments).collect::<Vec<_>>().join(" ")
+        let variables = self
+            .variables
+            .iter()
+            .map(|(name, value)| format!("{name}={}", quote(value)));
+        let arguments = self
+            .command
+            .get_args()
+            .map(|argument| quote(&argument.to_string_lossy()));
+        variables
+            .chain([self.program.to_owned()])
+            .chain(arguments)
+            .collect::<Vec<_>>()
+            .join(" ")
     }
 }
 
@@ -92,7 +123,10 @@ pub(crate) fn build(name: &str, arguments: &[&str]) -> anyhow::Result<PathBuf> {
         .output()
         .context("cannot run cargo")?;
     if !built.status.success() {
-        bail!("the build failed; to repeat it: cargo {}", arguments.join(" "));
+        bail!(
+            "the build failed; to repeat it: cargo {}",
+            arguments.join(" ")
+        );
     }
     built
         .stdout
@@ -105,7 +139,11 @@ pub(crate) fn build(name: &str, arguments: &[&str]) -> anyhow::Result<PathBuf> {
 
 /// Whether `cargo <name>` is installed.
 pub(crate) fn has_cargo(name: &str) -> bool {
-    cargo().args([name, "--version"]).stdin(Stdio::null()).output().is_ok_and(|output| output.status.success())
+    cargo()
+        .args([name, "--version"])
+        .stdin(Stdio::null())
+        .output()
+        .is_ok_and(|output| output.status.success())
 }
 
 /// The workspace's root.

@@ -11,7 +11,14 @@ use crate::stage::{Stage, has_cargo};
 use crate::torture;
 
 /// Not `--all-targets`, which would run the benches too.
-const TARGETS: [&str; 6] = ["--workspace", "--all-features", "--lib", "--bins", "--tests", "--examples"];
+const TARGETS: [&str; 6] = [
+    "--workspace",
+    "--all-features",
+    "--lib",
+    "--bins",
+    "--tests",
+    "--examples",
+];
 
 /// Which tests to run
 #[derive(Debug, Clone, clap::Args)]
@@ -30,32 +37,56 @@ pub(crate) fn run(Args { with, only }: &Args) -> anyhow::Result<()> {
     }
     let mut missing = packages::provide(&packages::ALL)?;
     missing.extend(built::missed(with));
-    let runner: &[&str] =
-        if has_cargo("nextest") { &["nextest", "run", "--no-fail-fast"] } else { &["test", "--no-fail-fast"] };
-    let tests = Stage::cargo("Unit, integration and ui tests", &[runner, TARGETS.as_slice()].concat());
+    let runner: &[&str] = if has_cargo("nextest") {
+        &["nextest", "run", "--no-fail-fast"]
+    } else {
+        &["test", "--no-fail-fast"]
+    };
+    let tests = Stage::cargo(
+        "Unit, integration and ui tests",
+        &[runner, TARGETS.as_slice()].concat(),
+    );
     match shared_rabbitmq() {
         Some(server) => tests.address(RABBITMQ.variable, server.address()).run()?,
         None => tests.run()?,
     }
-    // `--doc` overrides `doctest = false`: the attribute's examples need the runtime, so idem-tests has them.
-    Stage::cargo("Doc tests", &["test", "--workspace", "--exclude", "idem-macros", "--all-features", "--doc"]).run()?;
+    // `--doc` overrides `doctest = false`: the attribute's examples need the runtime, so idem-tests
+    // has them.
+    Stage::cargo(
+        "Doc tests",
+        &[
+            "test",
+            "--workspace",
+            "--exclude",
+            "idem-macros",
+            "--all-features",
+            "--doc",
+        ],
+    )
+    .run()?;
     smoke::run()?;
     torture::short()?;
     built::run(with)?;
     if missing.is_empty() {
         println!("\nAll tests passed.");
     } else {
-        println!("\nAll tests that were run passed. Not run:\n- {}", missing.join("\n- "));
+        println!(
+            "\nAll tests that were run passed. Not run:\n- {}",
+            missing.join("\n- ")
+        );
     }
     Ok(())
 }
 
-/// It takes seconds to start, and each test is a process of its own: those that do not kill it share this one. Where it
-/// does not start, the tests say so themselves.
+/// It takes seconds to start, and each test is a process of its own: those that do not kill it
+/// share this one. Where it does not start, the tests say so themselves.
 fn shared_rabbitmq() -> Option<Server> {
     if env::var_os(RABBITMQ.variable).is_some() {
         return None;
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .ok()?;
     runtime.block_on(Server::start(&RABBITMQ, Needs::Any)).ok()
 }

@@ -1,4 +1,5 @@
-//! Whether every order is where it has to be: in the order book exactly once, or exactly one open dead letter.
+//! Whether every order is where it has to be: in the order book exactly once, or exactly one open
+//! dead letter.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -20,8 +21,8 @@ pub(crate) struct Verdict {
     placed: usize,
     /// Orders that never work and are one open dead letter, with all their attempts.
     dead: usize,
-    /// Orders that could have been placed, but whose attempts were killed until none was left: dead letters that say
-    /// so. Such an order is in the book at most once.
+    /// Orders that could have been placed, but whose attempts were killed until none was left: dead
+    /// letters that say so. Such an order is in the book at most once.
     used_up_by_kills: Vec<String>,
     /// Everything that is not as it has to be.
     pub(crate) faults: Vec<String>,
@@ -38,8 +39,10 @@ pub(crate) fn judge(deliveries: &[Delivery], placed: &[Order], summary: &Summary
     for letter in &summary.dead_letters {
         letters.entry(&letter.key).or_default().push(letter);
     }
-    let wanted: HashMap<&str, &Delivery> =
-        deliveries.iter().map(|delivery| (delivery.order_no.as_str(), delivery)).collect();
+    let wanted: HashMap<&str, &Delivery> = deliveries
+        .iter()
+        .map(|delivery| (delivery.order_no.as_str(), delivery))
+        .collect();
 
     for delivery in wanted.values() {
         let order_no = delivery.order_no.as_str();
@@ -48,7 +51,9 @@ pub(crate) fn judge(deliveries: &[Delivery], placed: &[Order], summary: &Summary
         verdict.judge_one(delivery, &lines, &letters);
     }
     for stranger in in_book.keys().chain(letters.keys()) {
-        verdict.faults.push(format!("{stranger}: nobody ordered it"));
+        verdict
+            .faults
+            .push(format!("{stranger}: nobody ordered it"));
     }
     if summary.delivered != deliveries.len() || summary.unanswered > 0 {
         verdict.faults.push(format!(
@@ -77,7 +82,10 @@ impl Verdict {
                 "{order_no} (fails {} times): {} times in orders.jsonl, letters {:?}",
                 delivery.fail_times,
                 lines.len(),
-                letters.iter().map(|letter| &letter.outcomes).collect::<Vec<_>>()
+                letters
+                    .iter()
+                    .map(|letter| &letter.outcomes)
+                    .collect::<Vec<_>>()
             )),
         }
     }
@@ -101,8 +109,16 @@ fn killed_at_last(delivery: &Delivery, letter: &Letter) -> bool {
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "   {} orders in orders.jsonl, each exactly once", self.placed)?;
-        write!(f, "   {} orders that never work, each exactly one open dead letter", self.dead)?;
+        writeln!(
+            f,
+            "   {} orders in orders.jsonl, each exactly once",
+            self.placed
+        )?;
+        write!(
+            f,
+            "   {} orders that never work, each exactly one open dead letter",
+            self.dead
+        )?;
         if !self.used_up_by_kills.is_empty() {
             write!(
                 f,
@@ -129,15 +145,29 @@ mod tests {
     use super::*;
 
     fn delivery(order_no: &str, fail_times: u32) -> Delivery {
-        Delivery { order_no: order_no.into(), sku: "TEA-500".into(), qty: 2, unit_price_cents: 10, fail_times }
+        Delivery {
+            order_no: order_no.into(),
+            sku: "TEA-500".into(),
+            qty: 2,
+            unit_price_cents: 10,
+            fail_times,
+        }
     }
 
     fn order(order_no: &str) -> Order {
-        Order { order_no: order_no.into(), sku: "TEA-500".into(), qty: 2, total_cents: 20 }
+        Order {
+            order_no: order_no.into(),
+            sku: "TEA-500".into(),
+            qty: 2,
+            total_cents: 20,
+        }
     }
 
     fn letter(key: &str, outcomes: &[&str]) -> Letter {
-        Letter { key: key.into(), outcomes: outcomes.iter().map(ToString::to_string).collect() }
+        Letter {
+            key: key.into(),
+            outcomes: outcomes.iter().map(ToString::to_string).collect(),
+        }
     }
 
     fn summary(delivered: usize, dead_letters: Vec<Letter>) -> Summary {
@@ -157,9 +187,16 @@ mod tests {
     #[test]
     fn all_in_its_place() {
         let failed = ["failed"; 6];
-        let killed = ["failed", "failed", "crashed", "crashed", "crashed", "crashed"];
+        let killed = [
+            "failed", "failed", "crashed", "crashed", "crashed", "crashed",
+        ];
         let verdict = judge(
-            &[delivery("A", 0), delivery("A", 0), delivery("B", 99), delivery("C", 2)],
+            &[
+                delivery("A", 0),
+                delivery("A", 0),
+                delivery("B", 99),
+                delivery("C", 2),
+            ],
             &[order("A"), order("C")],
             &summary(4, vec![letter("B", &failed), letter("C", &killed)]),
         );
@@ -172,9 +209,22 @@ mod tests {
     fn every_fault_is_seen() {
         let failed = ["failed"; 6];
         let verdict = judge(
-            &[delivery("twice", 0), delivery("lost", 0), delivery("both", 0), delivery("early", 99)],
-            &[order("twice"), order("twice"), order("both"), order("stranger")],
-            &summary(3, vec![letter("both", &failed), letter("early", &failed[..3])]),
+            &[
+                delivery("twice", 0),
+                delivery("lost", 0),
+                delivery("both", 0),
+                delivery("early", 99),
+            ],
+            &[
+                order("twice"),
+                order("twice"),
+                order("both"),
+                order("stranger"),
+            ],
+            &summary(
+                3,
+                vec![letter("both", &failed), letter("early", &failed[..3])],
+            ),
         );
         assert_eq!(verdict.faults.len(), 6, "{verdict}");
     }

@@ -33,24 +33,34 @@ pub struct Side<'a, P> {
 impl<'a, P: Peer> Side<'a, P> {
     /// A side that has placed nothing.
     pub fn new(runtime: &'a Runtime, peer: P) -> Self {
-        Self { runtime, peer: Arc::new(peer), placed: Cell::new(0) }
+        Self {
+            runtime,
+            peer: Arc::new(peer),
+            placed: Cell::new(0),
+        }
     }
 
     /// So many orders nobody has placed; says how many a second.
     pub fn first_calls(&self, count: u64, callers: usize) -> f64 {
         let first = self.placed.replace(self.placed.get() + count);
-        self.runtime.block_on(rate(first..first + count, callers, |number| {
-            let peer = Arc::clone(&self.peer);
-            async move { place(&*peer, number).await }
-        }))
+        self.runtime
+            .block_on(rate(first..first + count, callers, |number| {
+                let peer = Arc::clone(&self.peer);
+                async move { place(&*peer, number).await }
+            }))
     }
 
-    /// So many orders that were placed, any of them, by callers who ask one after the other; says how many a second.
+    /// So many orders that were placed, any of them, by callers who ask one after the other; says
+    /// how many a second.
     ///
     /// # Panics
     /// When a body runs.
     pub fn duplicates(&self, count: u64, callers: u64) -> f64 {
-        let (runs, placed, each) = (RUNS.load(Ordering::Relaxed), self.placed.get(), count / callers);
+        let (runs, placed, each) = (
+            RUNS.load(Ordering::Relaxed),
+            self.placed.get(),
+            count / callers,
+        );
         let start = Instant::now();
         self.runtime.block_on(async {
             let asking = (0..callers).map(|_| {
@@ -64,7 +74,11 @@ impl<'a, P: Peer> Side<'a, P> {
             asking.collect::<JoinSet<()>>().join_all().await;
         });
         let seconds = start.elapsed().as_secs_f64();
-        assert_eq!(RUNS.load(Ordering::Relaxed), runs, "a duplicate ran the body");
+        assert_eq!(
+            RUNS.load(Ordering::Relaxed),
+            runs,
+            "a duplicate ran the body"
+        );
         (each * callers) as f64 / seconds
     }
 }

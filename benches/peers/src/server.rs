@@ -21,21 +21,39 @@ impl Server {
     /// Starts one; none where no program for it is on the `PATH`.
     pub fn start(persistence: &[&str]) -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let process = ["redis-server", "valkey-server"].into_iter().find_map(|program| {
-            let started = Command::new(program)
-                .args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--save", "", "--dir"])
-                .arg(folder.path())
-                .args(persistence)
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .spawn();
-            match started {
-                Err(error) if error.kind() == ErrorKind::NotFound => None,
-                started => Some(started.unwrap()),
-            }
-        })?;
-        let mut server = Self { process, port, _folder: folder };
+        let port = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
+        let process = ["redis-server", "valkey-server"]
+            .into_iter()
+            .find_map(|program| {
+                let started = Command::new(program)
+                    .args([
+                        "--bind",
+                        "127.0.0.1",
+                        "--port",
+                        &port.to_string(),
+                        "--save",
+                        "",
+                        "--dir",
+                    ])
+                    .arg(folder.path())
+                    .args(persistence)
+                    .stdin(Stdio::null())
+                    .stdout(Stdio::null())
+                    .spawn();
+                match started {
+                    Err(error) if error.kind() == ErrorKind::NotFound => None,
+                    started => Some(started.unwrap()),
+                }
+            })?;
+        let mut server = Self {
+            process,
+            port,
+            _folder: folder,
+        };
         server.wait();
         Some(server)
     }
@@ -48,7 +66,10 @@ impl Server {
     fn wait(&mut self) {
         let start = Instant::now();
         while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
-            assert!(self.process.try_wait().unwrap().is_none(), "the server ended");
+            assert!(
+                self.process.try_wait().unwrap().is_none(),
+                "the server ended"
+            );
             assert!(start.elapsed() < START, "the server does not answer");
             std::thread::sleep(Duration::from_millis(10));
         }

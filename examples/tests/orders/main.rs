@@ -1,5 +1,5 @@
-//! The example `orders` as a process: with `--serve` people are told of its dead letters, and mend one in the browser; with
-//! `--broker` it takes its orders from a real queue.
+//! The example `orders` as a process: with `--serve` people are told of its dead letters, and mend
+//! one in the browser; with `--broker` it takes its orders from a real queue.
 
 mod mail;
 mod program;
@@ -13,9 +13,16 @@ use libtest_mimic::{Arguments, Trial};
 
 fn main() -> ExitCode {
     let mut tests = vec![
-        Trial::test("every_letter_is_in_a_mail", || Ok(program::block_on(mail::every_letter_is_in_a_mail())?)),
-        Trial::test("bad_arguments_say_what_is_missing", || Ok(program::block_on(mail::bad_arguments_say_what())?)),
-        trial("a_letter_is_mended_in_the_browser", repair::a_letter_is_mended_in_the_browser),
+        Trial::test("every_letter_is_in_a_mail", || {
+            Ok(program::block_on(mail::every_letter_is_in_a_mail())?)
+        }),
+        Trial::test("bad_arguments_say_what_is_missing", || {
+            Ok(program::block_on(mail::bad_arguments_say_what())?)
+        }),
+        trial(
+            "a_letter_is_mended_in_the_browser",
+            repair::a_letter_is_mended_in_the_browser,
+        ),
     ];
     tests.extend(queue::all());
     libtest_mimic::run(&Arguments::from_args(), tests).exit_code()

@@ -16,8 +16,16 @@ use tokio::process::{Child, ChildStderr, Command};
 /// One of its eight dead letters: an order of 0 pieces.
 pub(crate) const NOTHING_ORDERED: &str = "A-1042";
 /// All of them.
-pub(crate) const DEAD: [&str; 8] =
-    ["A-1113", "A-1090", "A-1068", "A-1049", "A-1027", "A-1010", "A-1077", NOTHING_ORDERED];
+pub(crate) const DEAD: [&str; 8] = [
+    "A-1113",
+    "A-1090",
+    "A-1068",
+    "A-1049",
+    "A-1027",
+    "A-1010",
+    "A-1077",
+    NOTHING_ORDERED,
+];
 
 /// The example while it serves.
 pub(crate) struct Served {
@@ -30,28 +38,50 @@ pub(crate) struct Served {
 
 /// A runtime for a test.
 pub(crate) fn block_on<T>(test: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?.block_on(test)
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?
+        .block_on(test)
 }
 
 /// The example on the data folder, with these arguments beside it.
-pub(crate) fn orders<I: AsRef<OsStr>>(data: &Path, arguments: impl IntoIterator<Item = I>) -> anyhow::Result<Command> {
+pub(crate) fn orders<I: AsRef<OsStr>>(
+    data: &Path,
+    arguments: impl IntoIterator<Item = I>,
+) -> anyhow::Result<Command> {
     let mut command = Command::from(built()?.command());
     command.arg("--data").arg(data).args(arguments);
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-    command.env_remove("IDEM_TOKEN").env_remove("SMTP_PASSWORD").env_remove("RUST_LOG");
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    command
+        .env_remove("IDEM_TOKEN")
+        .env_remove("SMTP_PASSWORD")
+        .env_remove("RUST_LOG");
     Ok(command)
 }
 
 fn built() -> anyhow::Result<&'static CargoRun> {
     static BUILT: OnceLock<Result<CargoRun, String>> = OnceLock::new();
     let build = || {
-        // From the workspace's root, as the README has it: what is built for one is there for the other.
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("no workspace")?;
-        let build = escargot::CargoBuild::new().manifest_path(root.join("Cargo.toml")).example("orders");
+        // From the workspace's root, as the README has it: what is built for one is there for the
+        // other.
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .parent()
+            .ok_or("no workspace")?;
+        let build = escargot::CargoBuild::new()
+            .manifest_path(root.join("Cargo.toml"))
+            .example("orders");
         // Cargo says what is wrong where it goes wrong.
         build.run().map_err(|error| error.to_string())
     };
-    BUILT.get_or_init(build).as_ref().map_err(|error| anyhow::anyhow!("the example cannot be built: {error}"))
+    BUILT
+        .get_or_init(build)
+        .as_ref()
+        .map_err(|error| anyhow::anyhow!("the example cannot be built: {error}"))
 }
 
 impl Served {
@@ -60,19 +90,36 @@ impl Served {
         let mut child = command.args(["--serve", "127.0.0.1:0"]).spawn()?;
         let mut errors = BufReader::new(child.stderr.take().context("no standard error")?).lines();
         let line = within(errors.next_line()).await?.context("it ended")?;
-        let said =
-            line.strip_prefix("orders: the dashboard is at ").and_then(|rest| rest.split_once(", its token is "));
+        let said = line
+            .strip_prefix("orders: the dashboard is at ")
+            .and_then(|rest| rest.split_once(", its token is "));
         let (url, rest) = said.with_context(|| line.clone())?;
         let token = rest.split(';').next().unwrap_or_default().to_owned();
-        Ok(Self { url: url.to_owned(), token, child, errors })
+        Ok(Self {
+            url: url.to_owned(),
+            token,
+            child,
+            errors,
+        })
     }
 
     /// Asks it to end, waits until it has, and gives its summary.
     pub(crate) async fn end(mut self) -> anyhow::Result<Value> {
-        let id = self.child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)).context("it has ended")?;
+        let id = self
+            .child
+            .id()
+            .and_then(|id| Pid::from_raw(i32::try_from(id).ok()?))
+            .context("it has ended")?;
         kill_process(id, Signal::TERM)?;
         let mut summary = Vec::new();
-        within(self.child.stdout.take().context("no standard output")?.read_to_end(&mut summary)).await?;
+        within(
+            self.child
+                .stdout
+                .take()
+                .context("no standard output")?
+                .read_to_end(&mut summary),
+        )
+        .await?;
         let status = within(self.child.wait()).await?;
         if !status.success() {
             let mut said = String::new();
@@ -89,6 +136,12 @@ impl Served {
 pub(crate) fn placed(data: &Path, order_no: &str) -> anyhow::Result<Vec<Value>> {
     let book = std::fs::read_to_string(data.join("orders.jsonl"))?;
     ensure!(book.ends_with('\n'), "the book's last line is not whole");
-    let orders: Vec<Value> = book.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
-    Ok(orders.into_iter().filter(|order| order["order_no"] == order_no).collect())
+    let orders: Vec<Value> = book
+        .lines()
+        .map(serde_json::from_str)
+        .collect::<Result<_, _>>()?;
+    Ok(orders
+        .into_iter()
+        .filter(|order| order["order_no"] == order_no)
+        .collect())
 }

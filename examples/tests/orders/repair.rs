@@ -16,36 +16,63 @@ pub(crate) async fn a_letter_is_mended_in_the_browser(chromium: Chromium) -> any
     tab.sign_in(&served.token).await?;
     // The example works through its deliveries while we look.
     tab.go("letters").await?;
-    while tab.ask::<usize>("document.querySelectorAll('tbody tr').length").await? < DEAD.len() {
+    while tab
+        .ask::<usize>("document.querySelectorAll('tbody tr').length")
+        .await?
+        < DEAD.len()
+    {
         tab.go("letters").await?;
     }
     let pictures = Pictures::wanted();
     pictures.take(&tab, "overview", "overview").await?;
     pictures.take(&tab, "letters", "letters").await?;
-    ensure!(placed(data.path(), NOTHING_ORDERED)?.is_empty(), "an order of 0 pieces was placed");
+    ensure!(
+        placed(data.path(), NOTHING_ORDERED)?.is_empty(),
+        "an order of 0 pieces was placed"
+    );
 
     tab.go("letters").await?;
-    tab.click(&format!("a[href*='letters/']:is([href$='{}'])", id_of(&tab, NOTHING_ORDERED).await?)).await?;
+    tab.click(&format!(
+        "a[href*='letters/']:is([href$='{}'])",
+        id_of(&tab, NOTHING_ORDERED).await?
+    ))
+    .await?;
     tab.read("h1", NOTHING_ORDERED).await?;
     let payload: String = tab.ask("document.querySelector('#payload').value").await?;
     ensure!(payload.contains("\"qty\": 0"), "{payload}");
-    tab.fill("#payload", &payload.replace("\"qty\": 0", "\"qty\": 3")).await?;
+    tab.fill("#payload", &payload.replace("\"qty\": 0", "\"qty\": 3"))
+        .await?;
     tab.fill("#edit-why", "the customer said three").await?;
     pictures.take_here(&tab, "edit").await?;
     tab.click("button[value=run]").await?;
     tab.read("[role=status]", "It ran and is done").await?;
 
     let orders_of_it = placed(data.path(), NOTHING_ORDERED)?;
-    ensure!(orders_of_it.len() == 1 && orders_of_it[0]["qty"] == json!(3), "{orders_of_it:?}");
-    pictures.take(&tab, "story", &format!("story?key={NOTHING_ORDERED}")).await?;
+    ensure!(
+        orders_of_it.len() == 1 && orders_of_it[0]["qty"] == json!(3),
+        "{orders_of_it:?}"
+    );
+    pictures
+        .take(&tab, "story", &format!("story?key={NOTHING_ORDERED}"))
+        .await?;
     drop(tab);
     served.end().await?;
 
-    // Everything again: what was mended is done, and its first message is another content under its key.
-    let again = Served::start(orders(data.path(), ["--json"])?).await?.end().await?;
+    // Everything again: what was mended is done, and its first message is another content under its
+    // key.
+    let again = Served::start(orders(data.path(), ["--json"])?)
+        .await?
+        .end()
+        .await?;
     let dead = again["dead_letters"].as_array().context("no letters")?;
-    ensure!(dead.len() == DEAD.len() - 1 && dead.iter().all(|letter| letter["key"] != NOTHING_ORDERED), "{again}");
-    ensure!(placed(data.path(), NOTHING_ORDERED)?.len() == 1, "it was placed twice");
+    ensure!(
+        dead.len() == DEAD.len() - 1 && dead.iter().all(|letter| letter["key"] != NOTHING_ORDERED),
+        "{again}"
+    );
+    ensure!(
+        placed(data.path(), NOTHING_ORDERED)?.len() == 1,
+        "it was placed twice"
+    );
     Ok(())
 }
 
@@ -54,7 +81,9 @@ async fn id_of(tab: &Tab, key: &str) -> anyhow::Result<String> {
     let script = format!(
         "[...document.querySelectorAll('a.key')].find((one) => one.innerText === '{key}')?.href.split('/').pop()"
     );
-    tab.ask::<Option<String>>(&script).await?.with_context(|| format!("{key} is not listed"))
+    tab.ask::<Option<String>>(&script)
+        .await?
+        .with_context(|| format!("{key} is not listed"))
 }
 
 /// Where pictures go, if somebody wants them.

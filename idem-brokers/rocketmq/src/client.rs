@@ -16,8 +16,8 @@ use crate::failed;
 pub(crate) const MOST_THREADS: usize = 500;
 /// What the client does on threads of its own besides waiting for verdicts.
 const OWN_THREADS: usize = 4;
-/// A message may be under way for longer than any limit of the client's, whose limits would give it to somebody else while
-/// its handler runs.
+/// A message may be under way for longer than any limit of the client's, whose limits would give it
+/// to somebody else while its handler runs.
 pub(crate) const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 /// A runtime of RocketMQ's client, which ends when it is dropped.
@@ -41,15 +41,29 @@ impl Client {
         let blocking = &mut config.blocking_lane_policies.metadata_io;
         blocking.max_concurrency = waiting + OWN_THREADS;
         blocking.max_queue_depth = waiting + OWN_THREADS;
-        (blocking.queue_timeout, blocking.task_timeout, blocking.warn_after) = (NEVER, NEVER, NEVER);
+        (
+            blocking.queue_timeout,
+            blocking.task_timeout,
+            blocking.warn_after,
+        ) = (NEVER, NEVER, NEVER);
         config.max_blocking_threads = waiting + 2 * OWN_THREADS;
         let owner = RuntimeOwner::plan(config).map_err(failed("plan the client's threads"))?;
-        let owner = owner.build().map_err(failed("start the client's threads"))?;
+        let owner = owner
+            .build()
+            .map_err(failed("start the client's threads"))?;
         let handle = owner.block_on(async { Handle::current() });
         let context = owner.root_context().component("client");
-        let runtime = ClientRuntime::try_new(context, ClientRuntimeConfig::default(), TelemetryHandle::noop());
+        let runtime = ClientRuntime::try_new(
+            context,
+            ClientRuntimeConfig::default(),
+            TelemetryHandle::noop(),
+        );
         let runtime = runtime.map_err(failed("start the client"))?;
-        Ok(Self { owner, runtime, handle })
+        Ok(Self {
+            owner,
+            runtime,
+            handle,
+        })
     }
 
     pub(crate) fn runtime(&self) -> Arc<ClientRuntime> {
@@ -77,7 +91,8 @@ impl Client {
     }
 }
 
-/// Where the name servers are, and a name that no other client has: the broker tells the members of a group by it.
+/// Where the name servers are, and a name that no other client has: the broker tells the members of
+/// a group by it.
 pub(crate) fn config(name_server: &str) -> ClientConfig {
     let mut config = ClientConfig::default();
     config.set_namesrv_addr(name_server.into());

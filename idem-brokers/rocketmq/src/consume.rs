@@ -18,7 +18,8 @@ use crate::delay::level;
 use crate::listen::{Arrival, Listener};
 use crate::{RocketMq, failed};
 
-/// How long the client has for what it was told before the end; those that wait to be handed over take all of it.
+/// How long the client has for what it was told before the end; those that wait to be handed over
+/// take all of it.
 const GRACE: Duration = Duration::from_secs(1);
 /// What the client takes in one request at most.
 const PULL: u32 = 32;
@@ -37,9 +38,17 @@ impl Pushed {
         let client = Client::start(prefetch).await?;
         let (listener, arrivals) = Listener::new();
         let delays = rocketmq.delays.clone().into();
-        let consumer = client.run("start the consumer", start(client.runtime(), rocketmq.clone(), prefetch, listener));
+        let consumer = client.run(
+            "start the consumer",
+            start(client.runtime(), rocketmq.clone(), prefetch, listener),
+        );
         match consumer.await {
-            Ok(consumer) => Ok(Self { client, consumer: Arc::new(consumer), arrivals, delays }),
+            Ok(consumer) => Ok(Self {
+                client,
+                consumer: Arc::new(consumer),
+                arrivals,
+                delays,
+            }),
             Err(error) => {
                 client.close().await;
                 Err(error)
@@ -68,11 +77,19 @@ async fn start(
         .max_reconsume_times(i32::MAX)
         .consume_timeout(NEVER.as_secs() / 60)
         .build();
-    consumer.register_consume_message_hook(listener.clone()).map_err(failed("watch the client"))?;
+    consumer
+        .register_consume_message_hook(listener.clone())
+        .map_err(failed("watch the client"))?;
     consumer.register_message_listener_concurrently(listener);
     let topic = rocketmq.topic.as_str();
-    consumer.subscribe(topic, rocketmq.tags.as_str()).await.map_err(failed("subscribe to the topic"))?;
-    consumer.start().await.map_err(failed("start the consumer"))?;
+    consumer
+        .subscribe(topic, rocketmq.tags.as_str())
+        .await
+        .map_err(failed("subscribe to the topic"))?;
+    consumer
+        .start()
+        .await
+        .map_err(failed("start the consumer"))?;
     // A client starts without its servers too, and waits for them; the runner knows better how.
     if let Err(error) = consumer.fetch_subscribe_message_queues(topic).await {
         consumer.shutdown().await;
@@ -86,19 +103,38 @@ impl Session for Pushed {
 
     async fn next(&mut self, _room: usize) -> Result<Handed, BrokerError> {
         let Some(Arrival { message, done }) = self.arrivals.recv().await else {
-            return Err(BrokerError::new("rocketmq", "wait for a message", "the client has ended"));
+            return Err(BrokerError::new(
+                "rocketmq",
+                "wait for a message",
+                "the client has ended",
+            ));
         };
         let body = message.body().unwrap_or_default();
         let (consumer, delays) = (Arc::clone(&self.consumer), Arc::clone(&self.delays));
-        Ok(Handed { client: self.client.handle(), consumer, delays, message, body, done })
+        Ok(Handed {
+            client: self.client.handle(),
+            consumer,
+            delays,
+            message,
+            body,
+            done,
+        })
     }
 
     async fn close(self) {
-        let Self { client, consumer, arrivals, .. } = self;
+        let Self {
+            client,
+            consumer,
+            arrivals,
+            ..
+        } = self;
         let ended = async move {
             if let Some(consumer) = consumer.default_mq_push_consumer_impl() {
-                // It writes down in the broker what was acked; what was not handed over stays before that.
-                consumer.shutdown(u64::try_from(GRACE.as_millis()).unwrap_or(u64::MAX)).await;
+                // It writes down in the broker what was acked; what was not handed over stays
+                // before that.
+                consumer
+                    .shutdown(u64::try_from(GRACE.as_millis()).unwrap_or(u64::MAX))
+                    .await;
             }
             Ok(())
         };
@@ -123,12 +159,17 @@ pub struct Handed {
 
 impl Handed {
     fn property(&self, name: &'static str) -> Option<&str> {
-        self.message.properties().get(name).map(CheetahString::as_str)
+        self.message
+            .properties()
+            .get(name)
+            .map(CheetahString::as_str)
     }
 
     /// The client takes the message for done.
     fn tell(done: oneshot::Sender<()>, doing: &'static str) -> Result<(), BrokerError> {
-        done.send(()).map_err(|()| BrokerError::new("rocketmq", doing, "the client has given the message up"))
+        done.send(()).map_err(|()| {
+            BrokerError::new("rocketmq", doing, "the client has given the message up")
+        })
     }
 }
 
@@ -137,22 +178,33 @@ impl Delivery for Handed {
         &self.body
     }
 
-    /// Its id is what the message's `KEYS` are. RocketMQ's own id, which a message that is sent again does not keep, stands
-    /// beside the position.
+    /// Its id is what the message's `KEYS` are. RocketMQ's own id, which a message that is sent
+    /// again does not keep, stands beside the position.
     fn origin(&self) -> Origin {
         let message = &self.message;
         // Those of a message that came back are about its copy.
-        let first = self.property(MessageConst::PROPERTY_ORIGIN_MESSAGE_ID).unwrap_or(message.msg_id().as_str());
-        let (broker, queue, offset) = (message.broker_name(), message.queue_id(), message.queue_offset());
+        let first = self
+            .property(MessageConst::PROPERTY_ORIGIN_MESSAGE_ID)
+            .unwrap_or(message.msg_id().as_str());
+        let (broker, queue, offset) = (
+            message.broker_name(),
+            message.queue_id(),
+            message.queue_offset(),
+        );
         let position = format!("broker {broker}, queue {queue}, offset {offset}, message {first}");
         let mut origin = Origin::new("rocketmq", message.topic().as_str()).position(position);
         if let Some(keys) = self.property(MessageConst::PROPERTY_KEYS) {
             origin = origin.message_id(keys);
         }
-        let ours = message.properties().iter().filter(|(name, _)| !STRING_HASH_SET.contains(name.as_str()));
+        let ours = message
+            .properties()
+            .iter()
+            .filter(|(name, _)| !STRING_HASH_SET.contains(name.as_str()));
         let mut headers: Vec<_> = ours.collect();
         headers.sort();
-        headers.iter().fold(origin, |origin, (name, value)| origin.header(name.as_str(), value.as_str()))
+        headers.iter().fold(origin, |origin, (name, value)| {
+            origin.header(name.as_str(), value.as_str())
+        })
     }
 
     fn redelivered(&self) -> Option<u32> {
@@ -163,8 +215,8 @@ impl Delivery for Handed {
         Self::tell(self.done, "ack a message")
     }
 
-    /// As the client does for a listener that says `ReconsumeLater`; of a listener's own choice it does not hear which
-    /// pause it should be.
+    /// As the client does for a listener that says `ReconsumeLater`; of a listener's own choice it
+    /// does not hear which pause it should be.
     async fn retry(self, after: Duration) -> Result<(), BrokerError> {
         let doing = "give a message back";
         let level = level(&self.delays, after);
@@ -174,7 +226,9 @@ impl Delivery for Handed {
                 return Err(BrokerError::new("rocketmq", doing, "the client has ended"));
             };
             let broker = Some(message.broker_name.clone());
-            let sent = consumer.send_message_back_with_broker_name(&mut message, level, broker, None).await;
+            let sent = consumer
+                .send_message_back_with_broker_name(&mut message, level, broker, None)
+                .await;
             sent.map_err(failed(doing))
         });
         // Without a word the client gives the message back once more, until the broker has it.
@@ -185,7 +239,9 @@ impl Delivery for Handed {
 
 impl std::fmt::Debug for Pushed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Pushed").field("group", &self.consumer.consumer_group()).finish_non_exhaustive()
+        f.debug_struct("Pushed")
+            .field("group", &self.consumer.consumer_group())
+            .finish_non_exhaustive()
     }
 }
 
@@ -193,6 +249,9 @@ impl std::fmt::Debug for Handed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let message = &self.message;
         let (queue, offset) = (message.queue_id(), message.queue_offset());
-        f.debug_struct("Handed").field("queue", &queue).field("offset", &offset).finish_non_exhaustive()
+        f.debug_struct("Handed")
+            .field("queue", &queue)
+            .field("offset", &offset)
+            .finish_non_exhaustive()
     }
 }

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-/// The pauses of a broker's levels, the first one's first, as long as nobody changed its `messageDelayLevel`.
+/// The pauses of a broker's levels, the first one's first, as long as nobody changed its
+/// `messageDelayLevel`.
 pub const DELAYS: [Duration; 18] = {
     const fn minutes(minutes: u64) -> Duration {
         Duration::from_secs(60 * minutes)
@@ -30,8 +31,8 @@ pub const DELAYS: [Duration; 18] = {
     ]
 };
 
-/// The level whose pause is the nearest at or above the one asked for; the last one where that is longer than all: the
-/// record says each time how much is left. None has no pause.
+/// The level whose pause is the nearest at or above the one asked for; the last one where that is
+/// longer than all: the record says each time how much is left. None has no pause.
 pub(crate) fn level(delays: &[Duration], after: Duration) -> i32 {
     let before = delays.iter().take_while(|delay| **delay < after).count();
     let last = delays.len().saturating_sub(1);
@@ -46,7 +47,18 @@ mod tests {
     #[test]
     fn the_nearest_at_or_above() {
         let level = |millis| level(&DELAYS, Duration::from_millis(millis));
-        assert_eq!([level(0), level(1), level(1_000), level(1_001), level(5_000)], [1, 1, 1, 2, 2]);
-        assert_eq!([level(59_999), level(60_001), level(7_200_000), level(u64::MAX)], [5, 6, 18, 18]);
+        assert_eq!(
+            [level(0), level(1), level(1_000), level(1_001), level(5_000)],
+            [1, 1, 1, 2, 2]
+        );
+        assert_eq!(
+            [
+                level(59_999),
+                level(60_001),
+                level(7_200_000),
+                level(u64::MAX)
+            ],
+            [5, 6, 18, 18]
+        );
     }
 }

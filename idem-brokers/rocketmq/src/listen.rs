@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use rocketmq_client_rust::{
-    ClientResult, ConsumeConcurrentlyContext, ConsumeConcurrentlyStatus, ConsumeMessageContext, ConsumeMessageHook,
-    MessageListenerConcurrently,
+    ClientResult, ConsumeConcurrentlyContext, ConsumeConcurrentlyStatus, ConsumeMessageContext,
+    ConsumeMessageHook, MessageListenerConcurrently,
 };
 use rocketmq_model::common::message::message_ext::MessageExt;
 use tokio::sync::{mpsc, oneshot};
@@ -19,13 +19,15 @@ pub(crate) struct Arrival {
 
 /// Hands messages over in their order, and has the client's threads wait for each.
 ///
-/// The client asks its listener on many threads, in whatever order they come to run. Before that it tells its hooks, in
-/// the order of the queue: so the hook hands a message over, and the listener waits.
+/// The client asks its listener on many threads, in whatever order they come to run. Before that it
+/// tells its hooks, in the order of the queue: so the hook hands a message over, and the listener
+/// waits.
 #[derive(Clone)]
 pub(crate) struct Listener {
     /// Not more than the client has threads.
     arrivals: mpsc::UnboundedSender<Arrival>,
-    /// By the message's place in memory: a queue that goes to another consumer and comes back brings the same offsets.
+    /// By the message's place in memory: a queue that goes to another consumer and comes back
+    /// brings the same offsets.
     waiting: Arc<Mutex<HashMap<usize, Waiting>>>,
 }
 
@@ -38,7 +40,13 @@ struct Waiting {
 impl Listener {
     pub(crate) fn new() -> (Self, mpsc::UnboundedReceiver<Arrival>) {
         let (arrivals, arrived) = mpsc::unbounded_channel();
-        (Self { arrivals, waiting: Arc::default() }, arrived)
+        (
+            Self {
+                arrivals,
+                waiting: Arc::default(),
+            },
+            arrived,
+        )
     }
 
     fn take(&self, message: &MessageExt) -> Option<Waiting> {
@@ -58,9 +66,18 @@ impl ConsumeMessageHook for Listener {
     fn consume_message_before(&self, context: &mut ConsumeMessageContext<'_>) {
         for message in context.msg_list {
             let (done, told) = oneshot::channel();
-            self.waiting.lock().insert(place(message), Waiting { done: told, _message: Arc::clone(message) });
+            self.waiting.lock().insert(
+                place(message),
+                Waiting {
+                    done: told,
+                    _message: Arc::clone(message),
+                },
+            );
             // Nobody listens any more when the session was closed; what nobody answers comes again.
-            let _ = self.arrivals.send(Arrival { message: Arc::clone(message), done });
+            let _ = self.arrivals.send(Arrival {
+                message: Arc::clone(message),
+                done,
+            });
         }
     }
 

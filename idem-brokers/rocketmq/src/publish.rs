@@ -13,10 +13,11 @@ use tokio::sync::Mutex;
 use crate::client::{Client, config};
 use crate::failed;
 
-/// Publishes to topics, which have to be there, or which the broker makes by itself. A message's id is its `KEYS`, its
-/// headers are properties. RocketMQ knows no second copies.
+/// Publishes to topics, which have to be there, or which the broker makes by itself. A message's id
+/// is its `KEYS`, its headers are properties. RocketMQ knows no second copies.
 ///
-/// Messages of one lane go to one queue of their topic, as long as the number of its queues stays the same.
+/// Messages of one lane go to one queue of their topic, as long as the number of its queues stays
+/// the same.
 pub struct Topics {
     name_server: String,
     group: String,
@@ -29,10 +30,14 @@ struct Connected {
 }
 
 impl Topics {
-    /// Those that the name servers at `host:port` know, several with `;` between; it connects with the first message, as
-    /// a producer of the group `idem`.
+    /// Those that the name servers at `host:port` know, several with `;` between; it connects with
+    /// the first message, as a producer of the group `idem`.
     pub fn at(name_server: impl Into<String>) -> Self {
-        Self { name_server: name_server.into(), group: "idem".to_owned(), connected: Mutex::default() }
+        Self {
+            name_server: name_server.into(),
+            group: "idem".to_owned(),
+            connected: Mutex::default(),
+        }
     }
 
     /// The name of the producers' group, as operators see it.
@@ -49,9 +54,15 @@ impl Topics {
             return Ok(Arc::clone(connected));
         }
         let client = Client::start(0).await?;
-        let starting = start(client.runtime(), self.name_server.clone(), self.group.clone());
+        let starting = start(
+            client.runtime(),
+            self.name_server.clone(),
+            self.group.clone(),
+        );
         let producer = Arc::new(client.run("start the producer", starting).await?);
-        Ok(Arc::clone(connected.insert(Arc::new(Connected { client, producer }))))
+        Ok(Arc::clone(
+            connected.insert(Arc::new(Connected { client, producer })),
+        ))
     }
 }
 
@@ -60,9 +71,14 @@ async fn start(
     name_server: String,
     group: String,
 ) -> Result<DefaultMQProducer, BrokerError> {
-    let producer = DefaultMQProducer::builder(runtime).client_config(config(&name_server)).producer_group(group);
+    let producer = DefaultMQProducer::builder(runtime)
+        .client_config(config(&name_server))
+        .producer_group(group);
     let mut producer = producer.build();
-    producer.start().await.map_err(failed("start the producer"))?;
+    producer
+        .start()
+        .await
+        .map_err(failed("start the producer"))?;
     Ok(producer)
 }
 
@@ -78,7 +94,11 @@ impl Publisher for Topics {
                     Some(lane) => {
                         let hash = SelectMessageQueueByHash::new();
                         producer
-                            .send_with_selector(message, move |queues, one, lane| hash.select(queues, one, lane), lane)
+                            .send_with_selector(
+                                message,
+                                move |queues, one, lane| hash.select(queues, one, lane),
+                                lane,
+                            )
                             .await
                     }
                     None => producer.send(message).await,
@@ -87,7 +107,11 @@ impl Publisher for Topics {
             });
             match sent.await?.map(|sent| sent.send_status) {
                 Some(SendStatus::SendOk) => Ok(()),
-                status => Err(BrokerError::new("rocketmq", doing, format!("the broker says {status:?}"))),
+                status => Err(BrokerError::new(
+                    "rocketmq",
+                    doing,
+                    format!("the broker says {status:?}"),
+                )),
             }
         })
     }
@@ -99,7 +123,9 @@ fn outgoing(message: Message) -> Result<Outgoing, BrokerError> {
         outgoing = outgoing.key(text(id)?);
     }
     for (name, value) in message.headers {
-        outgoing = outgoing.raw_property(text(name)?, text(value)?).map_err(failed("write a header"))?;
+        outgoing = outgoing
+            .raw_property(text(name)?, text(value)?)
+            .map_err(failed("write a header"))?;
     }
     outgoing.build().map_err(failed("write a message"))
 }
@@ -118,6 +144,8 @@ fn text(text: String) -> Result<String, BrokerError> {
 
 impl std::fmt::Debug for Topics {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Topics").field("group", &self.group).finish_non_exhaustive()
+        f.debug_struct("Topics")
+            .field("group", &self.group)
+            .finish_non_exhaustive()
     }
 }

@@ -28,16 +28,27 @@ pub(super) struct Partition {
 
 impl Partition {
     fn new(topic: &str, number: i32) -> Self {
-        Self { topic: topic.into(), number, offsets: Mutex::new(Some(Offsets::default())) }
+        Self {
+            topic: topic.into(),
+            number,
+            offsets: Mutex::new(Some(Offsets::default())),
+        }
     }
 
     pub(super) fn take(&self, offset: i64) {
-        self.offsets.lock().iter_mut().for_each(|offsets| offsets.take(offset));
+        self.offsets
+            .lock()
+            .iter_mut()
+            .for_each(|offsets| offsets.take(offset));
     }
 
     /// False when it is not this consumer's any more.
     pub(super) fn finish(&self, offset: i64) -> bool {
-        self.offsets.lock().as_mut().map(|offsets| offsets.finish(offset)).is_some()
+        self.offsets
+            .lock()
+            .as_mut()
+            .map(|offsets| offsets.finish(offset))
+            .is_some()
     }
 
     pub(super) fn is_ours(&self) -> bool {
@@ -54,7 +65,10 @@ impl Partition {
 
     /// From here on it is not this consumer's; what there is still to tell of it.
     fn end(&self) -> Option<i64> {
-        self.offsets.lock().take().and_then(|mut offsets| offsets.news())
+        self.offsets
+            .lock()
+            .take()
+            .and_then(|mut offsets| offsets.news())
     }
 }
 
@@ -103,7 +117,10 @@ impl Shared {
     }
 
     pub(super) fn partition(&self, topic: &str, number: i32) -> Option<Arc<Partition>> {
-        self.assigned.lock().get(&(topic.to_owned(), number)).cloned()
+        self.assigned
+            .lock()
+            .get(&(topic.to_owned(), number))
+            .cloned()
     }
 
     /// The session is of no use any more.
@@ -115,7 +132,9 @@ impl Shared {
     /// Tells the broker what is finished.
     pub(super) fn commit(&self, consumer: &BaseConsumer<Context>) {
         let partitions = self.partitions();
-        let news = partitions.iter().filter_map(|partition| Some((&**partition, partition.news()?)));
+        let news = partitions
+            .iter()
+            .filter_map(|partition| Some((&**partition, partition.news()?)));
         if let Err(error) = commit(consumer, news, CommitMode::Async) {
             tracing::warn!(%error, "Kafka was not told what is finished; it will be");
             partitions.iter().for_each(|partition| partition.unheard());
@@ -124,10 +143,15 @@ impl Shared {
 
     /// Gives partitions up: says what is finished of them, and forgets what was taken.
     fn give_up(&self, consumer: &BaseConsumer<Context>, partitions: &[Arc<Partition>]) {
-        let news: Vec<_> = partitions.iter().filter_map(|partition| Some((&**partition, partition.end()?))).collect();
+        let news: Vec<_> = partitions
+            .iter()
+            .filter_map(|partition| Some((&**partition, partition.end()?)))
+            .collect();
         let mut inbox = self.inbox.lock();
         inbox.ready.retain(|record| record.partition.is_ours());
-        inbox.held.retain(|Reverse(held)| held.record.partition.is_ours());
+        inbox
+            .held
+            .retain(|Reverse(held)| held.record.partition.is_ours());
         drop(inbox);
         // A consumer that was away for too long has nothing to say any more.
         if !consumer.assignment_lost()
@@ -140,7 +164,12 @@ impl Shared {
 
     /// Gives everything up.
     pub(super) fn end(&self, consumer: &BaseConsumer<Context>) {
-        let all: Vec<_> = self.assigned.lock().drain().map(|(_, partition)| partition).collect();
+        let all: Vec<_> = self
+            .assigned
+            .lock()
+            .drain()
+            .map(|(_, partition)| partition)
+            .collect();
         self.give_up(consumer, &all);
     }
 }
@@ -189,7 +218,10 @@ impl ConsumerContext for Context {
             }
             Rebalance::Revoke(list) => {
                 let mut assigned = shared.assigned.lock();
-                let keys = list.elements().into_iter().map(|one| (one.topic().to_owned(), one.partition()));
+                let keys = list
+                    .elements()
+                    .into_iter()
+                    .map(|one| (one.topic().to_owned(), one.partition()));
                 let revoked: Vec<_> = keys.filter_map(|key| assigned.remove(&key)).collect();
                 drop(assigned);
                 tracing::debug!(partitions = revoked.len(), "Kafka revoked partitions");
@@ -204,8 +236,15 @@ impl ConsumerContext for Context {
         if let Err(error) = &result {
             tracing::warn!(%error, "Kafka did not take what is finished; it will be told again");
         }
-        for one in offsets.elements().iter().filter(|one| result.is_err() || one.error().is_err()) {
-            self.0.partition(one.topic(), one.partition()).iter().for_each(|partition| partition.unheard());
+        for one in offsets
+            .elements()
+            .iter()
+            .filter(|one| result.is_err() || one.error().is_err())
+        {
+            self.0
+                .partition(one.topic(), one.partition())
+                .iter()
+                .for_each(|partition| partition.unheard());
         }
     }
 }
@@ -226,6 +265,8 @@ impl PartialOrd for Held {
 
 impl Ord for Held {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.due.cmp(&other.due).then_with(|| self.record.offset.cmp(&other.record.offset))
+        self.due
+            .cmp(&other.due)
+            .then_with(|| self.record.offset.cmp(&other.record.offset))
     }
 }

@@ -29,22 +29,33 @@ pub struct Consuming {
 }
 
 impl Consuming {
-    pub(super) async fn open(config: ClientConfig, topics: Vec<String>, prefetch: usize) -> Result<Self, BrokerError> {
+    pub(super) async fn open(
+        config: ClientConfig,
+        topics: Vec<String>,
+        prefetch: usize,
+    ) -> Result<Self, BrokerError> {
         let shared = Arc::<Shared>::default();
         let joining = Arc::clone(&shared);
         let joined = tokio::task::spawn_blocking(move || join(&config, &topics, &joining)).await;
-        let consumer = joined.map_err(|error| BrokerError::new("kafka", "join the group", error))??;
+        let consumer =
+            joined.map_err(|error| BrokerError::new("kafka", "join the group", error))??;
         let (end, ended) = oneshot::channel();
         let polled = Arc::clone(&shared);
-        let thread = thread::Builder::new().name("idem-kafka".to_owned()).spawn(move || {
-            polled.is_me(thread::current());
-            // Twice what the runner holds, so that a handler never waits for the thread.
-            poll::run(consumer, &polled, 2 * prefetch);
-            // Nobody needs to wait for it.
-            let _ = end.send(());
-        });
+        let thread = thread::Builder::new()
+            .name("idem-kafka".to_owned())
+            .spawn(move || {
+                polled.is_me(thread::current());
+                // Twice what the runner holds, so that a handler never waits for the thread.
+                poll::run(consumer, &polled, 2 * prefetch);
+                // Nobody needs to wait for it.
+                let _ = end.send(());
+            });
         thread.map_err(|error| BrokerError::new("kafka", "start a thread", error))?;
-        Ok(Self { shared, prefetch, ended })
+        Ok(Self {
+            shared,
+            prefetch,
+            ended,
+        })
     }
 
     /// What can be handed over now, or when to look again.
@@ -78,22 +89,35 @@ fn join(
     shared: &Arc<Shared>,
 ) -> Result<Arc<BaseConsumer<Context>>, BrokerError> {
     let context = Context(Arc::clone(shared));
-    let mut consumer: BaseConsumer<_> = config.create_with_context(context).map_err(failed("make a client"))?;
+    let mut consumer: BaseConsumer<_> = config
+        .create_with_context(context)
+        .map_err(failed("make a client"))?;
     let woken = Arc::clone(shared);
     consumer.set_nonempty_callback(move || woken.wake());
     for topic in topics {
-        let known = consumer.fetch_metadata(Some(topic), ANSWER).map_err(|error| {
-            // Why nobody answers, librdkafka says only to those who listen.
-            while consumer.poll(Duration::ZERO).is_some() {}
-            failed("connect")(error)
-        })?;
-        let error = known.topics().iter().find_map(rdkafka::metadata::MetadataTopic::error);
+        let known = consumer
+            .fetch_metadata(Some(topic), ANSWER)
+            .map_err(|error| {
+                // Why nobody answers, librdkafka says only to those who listen.
+                while consumer.poll(Duration::ZERO).is_some() {}
+                failed("connect")(error)
+            })?;
+        let error = known
+            .topics()
+            .iter()
+            .find_map(rdkafka::metadata::MetadataTopic::error);
         if let Some(error) = error.map(RDKafkaErrorCode::from) {
-            return Err(BrokerError::new("kafka", format!("find the topic `{topic}`"), error));
+            return Err(BrokerError::new(
+                "kafka",
+                format!("find the topic `{topic}`"),
+                error,
+            ));
         }
     }
     let topics: Vec<_> = topics.iter().map(String::as_str).collect();
-    consumer.subscribe(&topics).map_err(failed("join the group"))?;
+    consumer
+        .subscribe(&topics)
+        .map_err(failed("join the group"))?;
     Ok(Arc::new(consumer))
 }
 
@@ -149,21 +173,33 @@ pub struct Record {
 }
 
 impl Record {
-    pub(super) fn new(message: &BorrowedMessage<'_>, partition: Arc<Partition>, shared: Arc<Shared>) -> Self {
-        let headers = message.headers().into_iter().flat_map(|headers| headers.iter());
+    pub(super) fn new(
+        message: &BorrowedMessage<'_>,
+        partition: Arc<Partition>,
+        shared: Arc<Shared>,
+    ) -> Self {
+        let headers = message
+            .headers()
+            .into_iter()
+            .flat_map(|headers| headers.iter());
         Self {
             shared,
             partition,
             offset: message.offset(),
             key: message.key().map(<[u8]>::to_vec),
             payload: message.payload().unwrap_or_default().to_vec(),
-            headers: headers.map(|one| (one.key.to_owned(), one.value.unwrap_or_default().to_vec())).collect(),
+            headers: headers
+                .map(|one| (one.key.to_owned(), one.value.unwrap_or_default().to_vec()))
+                .collect(),
             times: 0,
         }
     }
 
     fn gone(&self, doing: &'static str) -> BrokerError {
-        let problem = format!("partition {} of `{}` is not ours any more", self.partition.number, self.partition.topic);
+        let problem = format!(
+            "partition {} of `{}` is not ours any more",
+            self.partition.number, self.partition.topic
+        );
         BrokerError::new("kafka", doing, problem)
     }
 }
@@ -174,12 +210,20 @@ impl Delivery for Record {
     }
 
     fn origin(&self) -> Origin {
-        let position = format!("partition {}, offset {}", self.partition.number, self.offset);
+        let position = format!(
+            "partition {}, offset {}",
+            self.partition.number, self.offset
+        );
         let origin = Origin::new("kafka", &*self.partition.topic).position(position);
-        let origin = self.key.iter().fold(origin, |origin, key| origin.header_bytes(KEY, key));
-        self.headers.iter().fold(origin, |origin, (name, value)| match (name.as_str(), std::str::from_utf8(value)) {
-            (ID, Ok(id)) => origin.message_id(id),
-            (name, _) => origin.header_bytes(name, value),
+        let origin = self
+            .key
+            .iter()
+            .fold(origin, |origin, key| origin.header_bytes(KEY, key));
+        self.headers.iter().fold(origin, |origin, (name, value)| {
+            match (name.as_str(), std::str::from_utf8(value)) {
+                (ID, Ok(id)) => origin.message_id(id),
+                (name, _) => origin.header_bytes(name, value),
+            }
         })
     }
 
@@ -187,10 +231,14 @@ impl Delivery for Record {
         Some(self.times)
     }
 
-    /// The broker hears it with the next commit, a moment later: what is acked and not committed when a consumer dies comes
-    /// again.
+    /// The broker hears it with the next commit, a moment later: what is acked and not committed
+    /// when a consumer dies comes again.
     async fn ack(self) -> Result<(), BrokerError> {
-        if self.partition.finish(self.offset) { Ok(()) } else { Err(self.gone("ack a message")) }
+        if self.partition.finish(self.offset) {
+            Ok(())
+        } else {
+            Err(self.gone("ack a message"))
+        }
     }
 
     async fn retry(mut self, after: Duration) -> Result<(), BrokerError> {
@@ -201,7 +249,10 @@ impl Delivery for Record {
             return Err(self.gone("give a message back"));
         }
         self.times += 1;
-        inbox.held.push(Reverse(Held { due: Instant::now() + after, record: self }));
+        inbox.held.push(Reverse(Held {
+            due: Instant::now() + after,
+            record: self,
+        }));
         drop(inbox);
         shared.arrived.notify_one();
         Ok(())
@@ -211,6 +262,8 @@ impl Delivery for Record {
 impl std::fmt::Debug for Record {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let place = (&self.partition.topic, self.partition.number, self.offset);
-        f.debug_struct("Record").field("place", &place).finish_non_exhaustive()
+        f.debug_struct("Record")
+            .field("place", &place)
+            .finish_non_exhaustive()
     }
 }

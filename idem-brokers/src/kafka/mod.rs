@@ -28,19 +28,23 @@ const ANSWER: Duration = Duration::from_secs(10);
 
 /// Topics, read by a consumer group.
 ///
-/// The message is the record's value. Its key is not unique, so it is no id, and stands as `key` among the headers; its id
-/// is the header `message-id`. A group that never committed begins with the oldest message.
+/// The message is the record's value. Its key is not unique, so it is no id, and stands as `key`
+/// among the headers; its id is the header `message-id`. A group that never committed begins with
+/// the oldest message.
 ///
-/// A partition is committed up to its first message that is not finished, and a replay of what was finished behind it does
-/// no harm. Kafka itself has no pauses: a message whose attempt failed is held here until it is due, at most as many as may
-/// be in flight, and its partition's committed offset stands at it meanwhile. So the group's lag shows the oldest message
-/// that is not finished, also while all behind it are; and while all that may be held are in a pause, no others are taken.
+/// A partition is committed up to its first message that is not finished, and a replay of what was
+/// finished behind it does no harm. Kafka itself has no pauses: a message whose attempt failed is
+/// held here until it is due, at most as many as may be in flight, and its partition's committed
+/// offset stands at it meanwhile. So the group's lag shows the oldest message that is not finished,
+/// also while all behind it are; and while all that may be held are in a pause, no others are
+/// taken.
 ///
-/// After a rebalance, what still runs for a partition that went to another consumer runs to its end and is recorded, but not
-/// committed any more: the other consumer finds its result.
+/// After a rebalance, what still runs for a partition that went to another consumer runs to its end
+/// and is recorded, but not committed any more: the other consumer finds its result.
 ///
-/// TLS needs OpenSSL, and compression other than lz4 and snappy a library of its own: a service that wants them names
-/// `rdkafka` among its own dependencies, with the features `ssl`, `libz`, `zstd`, and says so by [`set`](Self::set).
+/// TLS needs OpenSSL, and compression other than lz4 and snappy a library of its own: a service
+/// that wants them names `rdkafka` among its own dependencies, with the features `ssl`, `libz`,
+/// `zstd`, and says so by [`set`](Self::set).
 ///
 /// ```no_run
 /// # async fn place(order: String) -> Result<(), idem_runtime::Error> { Ok(()) }
@@ -61,11 +65,18 @@ pub struct Kafka {
 }
 
 impl Kafka {
-    /// A topic of the brokers at these addresses, `host:port` with commas between, and the group `idem`.
+    /// A topic of the brokers at these addresses, `host:port` with commas between, and the group
+    /// `idem`.
     pub fn topic(servers: impl Into<String>, topic: impl Into<String>) -> Self {
         let mut config = config(servers);
-        config.set("group.id", "idem").set("auto.offset.reset", "earliest");
-        Self { config, topics: vec![topic.into()], make: None }
+        config
+            .set("group.id", "idem")
+            .set("auto.offset.reset", "earliest");
+        Self {
+            config,
+            topics: vec![topic.into()],
+            make: None,
+        }
     }
 
     /// One topic more.
@@ -79,13 +90,15 @@ impl Kafka {
         self.set("group.id", group)
     }
 
-    /// Makes the topics where they are not there, with so many partitions and so many copies of each.
+    /// Makes the topics where they are not there, with so many partitions and so many copies of
+    /// each.
     pub fn or_make(mut self, partitions: i32, copies: i32) -> Self {
         self.make = Some((partitions, copies));
         self
     }
 
-    /// A setting of librdkafka's: who logs in, how the group shares its partitions. Commits stay the consumer's own.
+    /// A setting of librdkafka's: who logs in, how the group shares its partitions. Commits stay
+    /// the consumer's own.
     pub fn set(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.config.set(name, value);
         self
@@ -104,7 +117,9 @@ impl Source for Kafka {
             make(&self.config, &self.topics, partitions, copies).await?;
         }
         let mut config = self.config.clone();
-        config.set("enable.auto.commit", "false").set("enable.auto.offset.store", "false");
+        config
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false");
         Consuming::open(config, self.topics.clone(), prefetch).await
     }
 }
@@ -112,20 +127,42 @@ impl Source for Kafka {
 impl std::fmt::Debug for Kafka {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // Among the settings are passwords.
-        f.debug_struct("Kafka").field("topics", &self.topics).finish_non_exhaustive()
+        f.debug_struct("Kafka")
+            .field("topics", &self.topics)
+            .finish_non_exhaustive()
     }
 }
 
 /// Makes the topics that are not there.
-async fn make(config: &ClientConfig, topics: &[String], partitions: i32, copies: i32) -> Result<(), BrokerError> {
+async fn make(
+    config: &ClientConfig,
+    topics: &[String],
+    partitions: i32,
+    copies: i32,
+) -> Result<(), BrokerError> {
     let doing = "make the topics";
     let admin: AdminClient<DefaultClientContext> = config.create().map_err(failed(doing))?;
-    let topics = topics.iter().map(|topic| NewTopic::new(topic, partitions, TopicReplication::Fixed(copies)));
-    let (topics, options) = (topics.collect::<Vec<_>>(), AdminOptions::new().request_timeout(Some(ANSWER)));
-    for made in admin.create_topics(&topics, &options).await.map_err(failed(doing))? {
+    let topics = topics
+        .iter()
+        .map(|topic| NewTopic::new(topic, partitions, TopicReplication::Fixed(copies)));
+    let (topics, options) = (
+        topics.collect::<Vec<_>>(),
+        AdminOptions::new().request_timeout(Some(ANSWER)),
+    );
+    for made in admin
+        .create_topics(&topics, &options)
+        .await
+        .map_err(failed(doing))?
+    {
         match made {
             Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
-            Err((topic, error)) => return Err(BrokerError::new("kafka", format!("make the topic `{topic}`"), error)),
+            Err((topic, error)) => {
+                return Err(BrokerError::new(
+                    "kafka",
+                    format!("make the topic `{topic}`"),
+                    error,
+                ));
+            }
         }
     }
     Ok(())
@@ -133,7 +170,9 @@ async fn make(config: &ClientConfig, topics: &[String], partitions: i32, copies:
 
 fn config(servers: impl Into<String>) -> ClientConfig {
     let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", servers).set("client.id", "idem");
+    config
+        .set("bootstrap.servers", servers)
+        .set("client.id", "idem");
     config
 }
 

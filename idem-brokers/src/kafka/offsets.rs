@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 /// What was taken of one partition, and what of it is not finished.
 ///
-/// Nothing is known of the offsets in between: a transaction's end and what compaction took away are gaps that nobody ever
-/// hands over, so only what was taken is waited for.
+/// Nothing is known of the offsets in between: a transaction's end and what compaction took away
+/// are gaps that nobody ever hands over, so only what was taken is waited for.
 #[derive(Debug, Default)]
 pub(super) struct Offsets {
     unfinished: BTreeSet<i64>,
@@ -31,14 +31,17 @@ impl Offsets {
         self.unfinished.remove(&offset);
     }
 
-    /// Where the next consumer would have to begin: at the first message that is not finished, or behind the last.
+    /// Where the next consumer would have to begin: at the first message that is not finished, or
+    /// behind the last.
     fn position(&self) -> Option<i64> {
         self.unfinished.first().copied().or(self.end)
     }
 
     /// What the broker is to be told, where that is news.
     pub(super) fn news(&mut self) -> Option<i64> {
-        let news = self.position().filter(|position| self.told != Some(*position))?;
+        let news = self
+            .position()
+            .filter(|position| self.told != Some(*position))?;
         self.told = Some(news);
         Some(news)
     }
@@ -92,8 +95,8 @@ mod tests {
     }
 
     proptest! {
-        /// Messages with gaps between them, taken in order, some ahead of those that are being worked on, and finished in
-        /// any order.
+        /// Messages with gaps between them, taken in order, some ahead of those that are being
+        /// worked on, and finished in any order.
         #[test]
         fn the_position_never_passes_an_unfinished_message_and_reaches_the_end(
             first in 0_i64..1000,

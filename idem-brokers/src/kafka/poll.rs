@@ -1,5 +1,5 @@
-//! The thread that asks librdkafka for messages: it goes on while handlers run, or the group would take its partitions
-//! away.
+//! The thread that asks librdkafka for messages: it goes on while handlers run, or the group would
+//! take its partitions away.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -18,8 +18,8 @@ use super::failed;
 /// How often the broker is told what is finished, and looked at in any case.
 const TICK: Duration = Duration::from_millis(250);
 
-/// A partition's own queue. Messages stay in it until there is room: so the thread can listen to the group without taking
-/// any.
+/// A partition's own queue. Messages stay in it until there is room: so the thread can listen to
+/// the group without taking any.
 type Queue = (Arc<Partition>, PartitionQueue<Context>);
 
 /// Until it is stopped; then it commits what is finished and leaves the group.
@@ -47,10 +47,16 @@ fn listen(consumer: &Arc<BaseConsumer<Context>>, shared: &Arc<Shared>, queues: &
     loop {
         let events = shared.events.load(Ordering::Relaxed);
         match consumer.poll(Duration::ZERO) {
-            Some(Ok(message)) => take(&message, shared.partition(message.topic(), message.partition()), shared),
+            Some(Ok(message)) => take(
+                &message,
+                shared.partition(message.topic(), message.partition()),
+                shared,
+            ),
             Some(Err(error)) => trouble(error, shared),
             // An event is handled without a word, and others may be behind it.
-            None if shared.events.load(Ordering::Relaxed) != events => split(consumer, shared, queues),
+            None if shared.events.load(Ordering::Relaxed) != events => {
+                split(consumer, shared, queues)
+            }
             None => return,
         }
     }
@@ -60,10 +66,14 @@ fn listen(consumer: &Arc<BaseConsumer<Context>>, shared: &Arc<Shared>, queues: &
 fn split(consumer: &Arc<BaseConsumer<Context>>, shared: &Arc<Shared>, queues: &mut Vec<Queue>) {
     queues.retain(|(partition, _)| partition.is_ours());
     for partition in shared.partitions() {
-        if queues.iter().any(|(known, _)| Arc::ptr_eq(known, &partition)) {
+        if queues
+            .iter()
+            .any(|(known, _)| Arc::ptr_eq(known, &partition))
+        {
             continue;
         }
-        if let Some(mut queue) = consumer.split_partition_queue(&partition.topic, partition.number) {
+        if let Some(mut queue) = consumer.split_partition_queue(&partition.topic, partition.number)
+        {
             let woken = Arc::clone(shared);
             queue.set_nonempty_callback(move || woken.wake());
             queues.push((partition, queue));
@@ -95,7 +105,9 @@ fn fill(queues: &[Queue], shared: &Arc<Shared>, room: usize) {
 
 fn take(message: &BorrowedMessage<'_>, partition: Option<Arc<Partition>>, shared: &Arc<Shared>) {
     // One of a partition that is gone is another consumer's.
-    let Some(partition) = partition.filter(|partition| partition.is_ours()) else { return };
+    let Some(partition) = partition.filter(|partition| partition.is_ours()) else {
+        return;
+    };
     partition.take(message.offset());
     let record = Record::new(message, partition, Arc::clone(shared));
     shared.inbox.lock().ready.push_back(record);

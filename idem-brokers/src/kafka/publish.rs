@@ -10,27 +10,35 @@ use super::{ANSWER, ID, KEY, config, failed};
 use crate::error::BrokerError;
 use crate::publish::{Message, Publisher};
 
-/// Publishes to the topics of a cluster, each message when all replicas in sync have it. A message's lane is its record's
-/// key, so that one lane stays in one partition; without a lane a header `key` is, as a message has it that goes back to its
-/// topic. Its id goes as the header `message-id`. Kafka knows the second copies that
-/// its own client sends, and no others.
+/// Publishes to the topics of a cluster, each message when all replicas in sync have it. A
+/// message's lane is its record's key, so that one lane stays in one partition; without a lane a
+/// header `key` is, as a message has it that goes back to its topic. Its id goes as the header
+/// `message-id`. Kafka knows the second copies that its own client sends, and no others.
 pub struct Topics {
     config: ClientConfig,
     producer: Mutex<Option<FutureProducer>>,
 }
 
 impl Topics {
-    /// Those of the brokers at these addresses, `host:port` with commas between; it connects with the first message.
+    /// Those of the brokers at these addresses, `host:port` with commas between; it connects with
+    /// the first message.
     pub fn at(servers: impl Into<String>) -> Self {
         let mut config = config(servers);
         // As the Java client does, so that a key has the same partition whoever sends it.
         config.set("partitioner", "murmur2_random");
-        // A publisher that waits for each message gains nothing from waiting for others; and it wants to know in time.
-        config.set("linger.ms", "0").set("message.timeout.ms", "30000");
-        Self { config, producer: Mutex::default() }
+        // A publisher that waits for each message gains nothing from waiting for others; and it
+        // wants to know in time.
+        config
+            .set("linger.ms", "0")
+            .set("message.timeout.ms", "30000");
+        Self {
+            config,
+            producer: Mutex::default(),
+        }
     }
 
-    /// A setting of librdkafka's: who logs in, how messages are compressed. That all replicas have to answer stays.
+    /// A setting of librdkafka's: who logs in, how messages are compressed. That all replicas have
+    /// to answer stays.
     #[must_use]
     pub fn set(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.config.set(name, value);
@@ -39,12 +47,17 @@ impl Topics {
 
     fn producer(&self) -> Result<FutureProducer, BrokerError> {
         let mut producer = self.producer.lock();
-        if let Some(producer) = producer.as_ref().filter(|producer| producer.client().fatal_error().is_none()) {
+        if let Some(producer) = producer
+            .as_ref()
+            .filter(|producer| producer.client().fatal_error().is_none())
+        {
             return Ok(producer.clone());
         }
         let mut config = self.config.clone();
         config.set("acks", "all").set("enable.idempotence", "true");
-        Ok(producer.insert(config.create().map_err(failed("make a client"))?).clone())
+        Ok(producer
+            .insert(config.create().map_err(failed("make a client"))?)
+            .clone())
     }
 }
 
@@ -53,17 +66,32 @@ impl Publisher for Topics {
         Box::pin(async move {
             let producer = self.producer()?;
             let id = message.id.iter().map(|id| (ID, id));
-            let key = message.headers.iter().find(|(name, _)| name == KEY).map(|(_, value)| value);
-            let headers = message.headers.iter().map(|(name, value)| (name.as_str(), value)).chain(id);
+            let key = message
+                .headers
+                .iter()
+                .find(|(name, _)| name == KEY)
+                .map(|(_, value)| value);
+            let headers = message
+                .headers
+                .iter()
+                .map(|(name, value)| (name.as_str(), value))
+                .chain(id);
             let headers = headers.filter(|(name, _)| *name != KEY);
-            let headers = headers
-                .fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value: Some(value) }));
-            let mut record = FutureRecord::to(&message.to).payload(&message.payload).headers(headers);
+            let headers = headers.fold(OwnedHeaders::new(), |headers, (key, value)| {
+                headers.insert(Header {
+                    key,
+                    value: Some(value),
+                })
+            });
+            let mut record = FutureRecord::to(&message.to)
+                .payload(&message.payload)
+                .headers(headers);
             if let Some(key) = message.lane.as_ref().or(key) {
                 record = record.key(key);
             }
             let sent = producer.send(record, ANSWER).await;
-            sent.map(drop).map_err(|(error, _)| failed("publish to a topic")(error))
+            sent.map(drop)
+                .map_err(|(error, _)| failed("publish to a topic")(error))
         })
     }
 }

@@ -1,4 +1,5 @@
-//! Asking a durable consumer for messages: for as many as there is room for, and for the next before the last have come.
+//! Asking a durable consumer for messages: for as many as there is room for, and for the next
+//! before the last have come.
 
 use std::time::Duration;
 
@@ -11,8 +12,8 @@ use tokio::time::{Instant, timeout_at};
 use super::failed;
 use crate::error::BrokerError;
 
-/// How long the server keeps what it was asked for. All that is open at a time ends together, so that what a cluster forgot
-/// when its leader changed is asked for again.
+/// How long the server keeps what it was asked for. All that is open at a time ends together, so
+/// that what a cluster forgot when its leader changed is asked for again.
 const EXPIRES: Duration = Duration::from_secs(10);
 /// How much longer its word of that may take.
 const GRACE: Duration = Duration::from_secs(1);
@@ -33,10 +34,22 @@ pub(super) struct Asking {
 }
 
 impl Asking {
-    pub(super) async fn begin(client: &Client, consumer: PullConsumer) -> Result<Self, BrokerError> {
+    pub(super) async fn begin(
+        client: &Client,
+        consumer: PullConsumer,
+    ) -> Result<Self, BrokerError> {
         let inbox = Subject::from(client.new_inbox());
-        let coming = client.subscribe(inbox.clone()).await.map_err(failed("wait for messages"))?;
-        Ok(Self { consumer, inbox, coming, open: 0, until: Instant::now() })
+        let coming = client
+            .subscribe(inbox.clone())
+            .await
+            .map_err(failed("wait for messages"))?;
+        Ok(Self {
+            consumer,
+            inbox,
+            coming,
+            open: 0,
+            until: Instant::now(),
+        })
     }
 
     /// The next message, where there is room for so many.
@@ -75,7 +88,11 @@ impl Asking {
         if expires.is_zero() || 2 * self.open > room {
             return Ok(());
         }
-        let more = BatchConfig { batch: room - self.open, expires: Some(expires), ..BatchConfig::default() };
+        let more = BatchConfig {
+            batch: room - self.open,
+            expires: Some(expires),
+            ..BatchConfig::default()
+        };
         let asked = self.consumer.request_batch(more, self.inbox.clone()).await;
         asked.map_err(failed("ask for messages"))?;
         self.open = room;
@@ -100,7 +117,9 @@ impl Asking {
             (Some(StatusCode::TIMEOUT), None) => self.open = 0,
             (Some(status), _) => {
                 let said = came.description.unwrap_or_default();
-                return Err(failed("wait for a message")(format!("the server says {status}: {said}")));
+                return Err(failed("wait for a message")(format!(
+                    "the server says {status}: {said}"
+                )));
             }
         }
         Ok(None)

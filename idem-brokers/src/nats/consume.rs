@@ -29,11 +29,21 @@ impl Pull {
         let context = jetstream::new(client.clone());
         let open = async {
             let stream = if nats.make.is_empty() {
-                context.get_stream(&nats.stream).await.map_err(failed("find the stream"))?
+                context
+                    .get_stream(&nats.stream)
+                    .await
+                    .map_err(failed("find the stream"))?
             } else {
                 let (name, subjects) = (nats.stream.clone(), nats.make.clone());
-                let config = stream::Config { name, subjects, ..stream::Config::default() };
-                context.get_or_create_stream(config).await.map_err(failed("find or make the stream"))?
+                let config = stream::Config {
+                    name,
+                    subjects,
+                    ..stream::Config::default()
+                };
+                context
+                    .get_or_create_stream(config)
+                    .await
+                    .map_err(failed("find or make the stream"))?
             };
             let config = Config {
                 durable_name: Some(nats.durable.clone()),
@@ -50,13 +60,26 @@ impl Pull {
         let consumer = while_connected(&lost, "open the durable consumer", open).await?;
         // The server's word, where the consumer was there before.
         let ack_wait = consumer.cached_info().config.ack_wait;
-        let progress = if ack_wait.is_zero() { nats.ack_wait } else { ack_wait } / 3;
+        let progress = if ack_wait.is_zero() {
+            nats.ack_wait
+        } else {
+            ack_wait
+        } / 3;
         let asking = Asking::begin(&client, consumer).await?;
-        Ok(Self { client, lost, context, asking, progress })
+        Ok(Self {
+            client,
+            lost,
+            context,
+            asking,
+            progress,
+        })
     }
 
     fn message(&self, message: async_nats::Message) -> Message {
-        Message { message, context: self.context.clone() }
+        Message {
+            message,
+            context: self.context.clone(),
+        }
     }
 }
 
@@ -67,11 +90,17 @@ impl Session for Pull {
         let lost = self.lost.clone();
         let message = while_connected(&lost, "wait for a message", self.asking.next(room)).await?;
         let message = self.message(message);
-        Ok(Pulled { client: self.client.clone(), lost, message, progress: self.progress })
+        Ok(Pulled {
+            client: self.client.clone(),
+            lost,
+            message,
+            progress: self.progress,
+        })
     }
 
     async fn close(mut self) {
-        // What is here already goes back at once; what is on its way comes again after the server's own time.
+        // What is here already goes back at once; what is on its way comes again after the server's
+        // own time.
         while let Some(message) = self.asking.here() {
             let _ = self.message(message).ack_with(AckKind::Nak(None)).await;
         }
@@ -99,7 +128,9 @@ impl Pulled {
     /// Says it, and waits until the server heard.
     async fn say(&self, doing: &'static str, word: AckKind) -> Result<(), BrokerError> {
         let reply = self.reply(doing)?;
-        while_connected(&self.lost, doing, self.client.request(reply, word.into())).await.map(drop)
+        while_connected(&self.lost, doing, self.client.request(reply, word.into()))
+            .await
+            .map(drop)
     }
 }
 
@@ -111,12 +142,20 @@ impl Delivery for Pulled {
     fn origin(&self) -> Origin {
         let mut origin = match self.message.info() {
             Ok(info) => {
-                let position = format!("subject {}, sequence {}", self.message.subject, info.stream_sequence);
+                let position = format!(
+                    "subject {}, sequence {}",
+                    self.message.subject, info.stream_sequence
+                );
                 Origin::new("nats", info.stream).position(position)
             }
             Err(_) => Origin::new("nats", self.message.subject.as_str()),
         };
-        for (name, values) in self.message.headers.iter().flat_map(|headers| headers.iter()) {
+        for (name, values) in self
+            .message
+            .headers
+            .iter()
+            .flat_map(|headers| headers.iter())
+        {
             for value in values {
                 origin = match AsRef::<str>::as_ref(name) {
                     "Nats-Msg-Id" => origin.message_id(value.as_str()),
@@ -133,9 +172,15 @@ impl Delivery for Pulled {
     }
 
     async fn ack(self) -> Result<(), BrokerError> {
-        // Without the server's word: one that is lost brings the message again, and the ledger knows it.
+        // Without the server's word: one that is lost brings the message again, and the ledger
+        // knows it.
         let (doing, reply) = ("ack a message", self.reply("ack a message")?);
-        while_connected(&self.lost, doing, self.client.publish(reply, AckKind::Ack.into())).await
+        while_connected(
+            &self.lost,
+            doing,
+            self.client.publish(reply, AckKind::Ack.into()),
+        )
+        .await
     }
 
     async fn retry(self, after: Duration) -> Result<(), BrokerError> {
@@ -154,6 +199,8 @@ impl Delivery for Pulled {
 
 impl std::fmt::Debug for Pull {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Pull").field("asking", &self.asking).finish_non_exhaustive()
+        f.debug_struct("Pull")
+            .field("asking", &self.asking)
+            .finish_non_exhaustive()
     }
 }

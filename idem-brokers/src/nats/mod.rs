@@ -1,4 +1,5 @@
-//! NATS JetStream: durable pull consumers, acks that the server confirms, its own delay for what comes again.
+//! NATS JetStream: durable pull consumers, acks that the server confirms, its own delay for what
+//! comes again.
 
 mod ask;
 mod consume;
@@ -19,8 +20,9 @@ use crate::error::BrokerError;
 
 /// A stream, pulled by a durable consumer that its group shares.
 ///
-/// The consumer is made where it is not there: it begins with the stream's first message, and delivers without a limit,
-/// for idem counts the attempts. The stream has to be there, or is made as [`or_make`](Self::or_make) says.
+/// The consumer is made where it is not there: it begins with the stream's first message, and
+/// delivers without a limit, for idem counts the attempts. The stream has to be there, or is made
+/// as [`or_make`](Self::or_make) says.
 ///
 /// ```no_run
 /// # async fn place(order: String) -> Result<(), idem_runtime::Error> { Ok(()) }
@@ -46,8 +48,8 @@ pub struct Nats {
 }
 
 impl Nats {
-    /// A stream of the server at a `nats://` or `tls://` address, and the durable consumer `idem`. A user and a password in
-    /// the address log in, or a token alone.
+    /// A stream of the server at a `nats://` or `tls://` address, and the durable consumer `idem`.
+    /// A user and a password in the address log in, or a token alone.
     pub fn stream(url: impl Into<String>, stream: impl Into<String>) -> Self {
         Self {
             url: Address::new(url),
@@ -73,7 +75,8 @@ impl Nats {
         self
     }
 
-    /// Makes the stream where it is not there, of messages with these subjects, on the disk and without a limit.
+    /// Makes the stream where it is not there, of messages with these subjects, on the disk and
+    /// without a limit.
     pub fn or_make<I: Into<String>>(mut self, subjects: impl IntoIterator<Item = I>) -> Self {
         self.make = subjects.into_iter().map(Into::into).collect();
         self
@@ -85,15 +88,16 @@ impl Nats {
         self
     }
 
-    /// How long a message may be without a sign of life before it is delivered again, where the consumer is made; 30
-    /// seconds by default. A consumer gives a sign every third of it while a handler runs.
+    /// How long a message may be without a sign of life before it is delivered again, where the
+    /// consumer is made; 30 seconds by default. A consumer gives a sign every third of it while a
+    /// handler runs.
     pub fn ack_wait(mut self, wait: Duration) -> Self {
         self.ack_wait = wait;
         self
     }
 
-    /// How many messages the whole group may have unacked, those in a pause included, where the consumer is made; 1,000 by
-    /// default.
+    /// How many messages the whole group may have unacked, those in a pause included, where the
+    /// consumer is made; 1,000 by default.
     pub fn max_ack_pending(mut self, messages: u32) -> Self {
         self.max_ack_pending = messages.into();
         self
@@ -112,9 +116,12 @@ impl Source for Nats {
     }
 }
 
-/// A connection, and what is cancelled when it breaks: the client would come back by itself, but what was asked of the
-/// server before is lost then.
-async fn connect(url: &Address, options: Option<ConnectOptions>) -> Result<(Client, CancellationToken), BrokerError> {
+/// A connection, and what is cancelled when it breaks: the client would come back by itself, but
+/// what was asked of the server before is lost then.
+async fn connect(
+    url: &Address,
+    options: Option<ConnectOptions>,
+) -> Result<(Client, CancellationToken), BrokerError> {
     // rustls takes the process's own choice, where it made one.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let lost = CancellationToken::new();
@@ -130,20 +137,38 @@ async fn connect(url: &Address, options: Option<ConnectOptions>) -> Result<(Clie
     Ok((client, lost))
 }
 
-/// Takes a login out of the address: the client does not log in with it there, and writes addresses into its log.
-fn login(url: &Address, options: ConnectOptions) -> Result<(ServerAddr, ConnectOptions), BrokerError> {
+/// Takes a login out of the address: the client does not log in with it there, and writes addresses
+/// into its log.
+fn login(
+    url: &Address,
+    options: ConnectOptions,
+) -> Result<(ServerAddr, ConnectOptions), BrokerError> {
     let address: ServerAddr = url.expose().parse().map_err(failed("read the address"))?;
     let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
-    let options = match (address.username().map(decoded), address.password().map(decoded)) {
+    let options = match (
+        address.username().map(decoded),
+        address.password().map(decoded),
+    ) {
         (user, Some(password)) => options.user_and_password(user.unwrap_or_default(), password),
         (Some(token), None) => options.token(token),
         (None, None) => options,
     };
     let mut bare = address.into_inner();
-    if bare.set_username("").and_then(|()| bare.set_password(None)).is_err() {
-        return Err(BrokerError::new("nats", "read the address", "it names no server"));
+    if bare
+        .set_username("")
+        .and_then(|()| bare.set_password(None))
+        .is_err()
+    {
+        return Err(BrokerError::new(
+            "nats",
+            "read the address",
+            "it names no server",
+        ));
     }
-    Ok((ServerAddr::from_url(bare).map_err(failed("read the address"))?, options))
+    Ok((
+        ServerAddr::from_url(bare).map_err(failed("read the address"))?,
+        options,
+    ))
 }
 
 fn failed<E: Display>(doing: &'static str) -> impl Fn(E) -> BrokerError {
@@ -194,18 +219,25 @@ mod tests {
             let mut connects = Vec::new();
             for _ in 0..2 {
                 let mut stream = BufReader::new(listener.accept().await.unwrap().0);
-                stream.write_all(format!("{INFO}\r\n").as_bytes()).await.unwrap();
+                stream
+                    .write_all(format!("{INFO}\r\n").as_bytes())
+                    .await
+                    .unwrap();
                 let mut connect = String::new();
                 stream.read_line(&mut connect).await.unwrap();
                 stream.write_all(b"PONG\r\n").await.unwrap();
                 connects.push((connect, stream));
             }
-            connects.into_iter().map(|(connect, _)| connect).collect::<Vec<_>>()
+            connects
+                .into_iter()
+                .map(|(connect, _)| connect)
+                .collect::<Vec<_>>()
         });
         let log = Log::default();
         let writer = log.clone();
-        let subscriber =
-            tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(move || writer.clone());
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::TRACE)
+            .with_writer(move || writer.clone());
         let _said = tracing::subscriber::set_default(subscriber.finish());
         let mut clients = Vec::new();
         for login in ["shop:hunter%402", "hunter%402"] {
@@ -213,10 +245,18 @@ mod tests {
             assert!(!format!("{address:?}").contains("hunter"));
             clients.push(connect(&address, None).await.unwrap());
         }
-        let [user, token] = &server.await.unwrap()[..] else { panic!("two connections") };
-        assert!(user.contains(r#""user":"shop","pass":"hunter@2""#), "{user}");
+        let [user, token] = &server.await.unwrap()[..] else {
+            panic!("two connections")
+        };
+        assert!(
+            user.contains(r#""user":"shop","pass":"hunter@2""#),
+            "{user}"
+        );
         assert!(token.contains(r#""auth_token":"hunter@2""#), "{token}");
         let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
-        assert!(log.contains("connecting to server") && !log.contains("hunter"), "{log}");
+        assert!(
+            log.contains("connecting to server") && !log.contains("hunter"),
+            "{log}"
+        );
     }
 }

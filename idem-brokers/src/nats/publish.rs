@@ -11,8 +11,8 @@ use crate::address::Address;
 use crate::error::BrokerError;
 use crate::publish::{Message, Publisher};
 
-/// Publishes to the streams of a server. A message's id is its `Nats-Msg-Id`, by which the stream knows second copies for
-/// as long as its `duplicate_window` says.
+/// Publishes to the streams of a server. A message's id is its `Nats-Msg-Id`, by which the stream
+/// knows second copies for as long as its `duplicate_window` says.
 pub struct JetStream {
     url: Address,
     options: Option<ConnectOptions>,
@@ -22,7 +22,11 @@ pub struct JetStream {
 impl JetStream {
     /// Those of the server at a `nats://` or `tls://` address; it connects with the first message.
     pub fn at(url: impl Into<String>) -> Self {
-        Self { url: Address::new(url), options: None, connection: Mutex::default() }
+        Self {
+            url: Address::new(url),
+            options: None,
+            connection: Mutex::default(),
+        }
     }
 
     /// How to connect: credentials, certificates.
@@ -48,16 +52,22 @@ impl Publisher for JetStream {
             let (context, lost) = self.connection().await?;
             let mut headers = HeaderMap::new();
             for (name, value) in &message.headers {
-                let name: async_nats::HeaderName = name.parse().map_err(failed("write a header's name"))?;
-                let value: async_nats::HeaderValue = value.parse().map_err(failed("write a header's value"))?;
+                let name: async_nats::HeaderName =
+                    name.parse().map_err(failed("write a header's name"))?;
+                let value: async_nats::HeaderValue =
+                    value.parse().map_err(failed("write a header's value"))?;
                 headers.append(name, value);
             }
-            let mut publish = PublishMessage::build().payload(message.payload.into()).headers(headers);
+            let mut publish = PublishMessage::build()
+                .payload(message.payload.into())
+                .headers(headers);
             if let Some(id) = &message.id {
                 publish = publish.message_id(id);
             }
             let sent = async { context.send_publish(message.to, publish).await?.await };
-            while_connected(&lost, "publish to a stream", sent).await.map(drop)
+            while_connected(&lost, "publish to a stream", sent)
+                .await
+                .map(drop)
         })
     }
 }

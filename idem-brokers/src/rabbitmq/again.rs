@@ -11,10 +11,12 @@ use tokio::sync::Mutex;
 use super::{failed, quorum};
 use crate::error::BrokerError;
 
-/// The pauses that have a queue, in milliseconds: few, for each is there for good. A longer one comes in parts: the record
-/// says each time how much is left.
-const PAUSES: [u32; 14] =
-    [100, 200, 500, 1_000, 2_000, 5_000, 10_000, 30_000, 60_000, 300_000, 900_000, 3_600_000, 21_600_000, 86_400_000];
+/// The pauses that have a queue, in milliseconds: few, for each is there for good. A longer one
+/// comes in parts: the record says each time how much is left.
+const PAUSES: [u32; 14] = [
+    100, 200, 500, 1_000, 2_000, 5_000, 10_000, 30_000, 60_000, 300_000, 900_000, 3_600_000,
+    21_600_000, 86_400_000,
+];
 
 /// The waiting queues of one queue.
 #[derive(Debug)]
@@ -27,7 +29,11 @@ pub(super) struct Again {
 
 impl Again {
     pub(super) fn new(queue: &str, channel: Channel) -> Self {
-        Self { queue: queue.to_owned(), channel, declared: Mutex::default() }
+        Self {
+            queue: queue.to_owned(),
+            channel,
+            declared: Mutex::default(),
+        }
     }
 
     /// Puts a copy of a message where it waits, and returns when the broker has it for good.
@@ -52,13 +58,24 @@ impl Again {
         }
         let mut arguments = quorum();
         let text = |text: &str| AMQPValue::LongString(text.into());
-        arguments.insert("x-message-ttl".into(), AMQPValue::LongLongInt(LongLongInt::from(pause)));
+        arguments.insert(
+            "x-message-ttl".into(),
+            AMQPValue::LongLongInt(LongLongInt::from(pause)),
+        );
         arguments.insert("x-dead-letter-exchange".into(), text(""));
         arguments.insert("x-dead-letter-routing-key".into(), text(&self.queue));
-        // A message leaves only when the queue that it goes back to has it; the broker wants the second for the first.
+        // A message leaves only when the queue that it goes back to has it; the broker wants the
+        // second for the first.
         arguments.insert("x-dead-letter-strategy".into(), text("at-least-once"));
         arguments.insert("x-overflow".into(), text("reject-publish"));
-        let made = self.channel.queue_declare(name.as_str().into(), QueueDeclareOptions::durable(), arguments).await;
+        let made = self
+            .channel
+            .queue_declare(
+                name.as_str().into(),
+                QueueDeclareOptions::durable(),
+                arguments,
+            )
+            .await;
         made.map_err(failed("make a waiting queue"))?;
         declared.insert(pause);
         Ok(name)
@@ -73,16 +90,33 @@ pub(super) async fn publish(
     payload: &[u8],
     properties: BasicProperties,
 ) -> Result<(), BrokerError> {
-    let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
-    let sent = channel.basic_publish(exchange.into(), key.into(), options, payload, properties).await;
-    let confirmed = sent.map_err(failed("publish"))?.await.map_err(failed("wait for a confirm"))?;
+    let options = BasicPublishOptions {
+        mandatory: true,
+        ..BasicPublishOptions::default()
+    };
+    let sent = channel
+        .basic_publish(exchange.into(), key.into(), options, payload, properties)
+        .await;
+    let confirmed = sent
+        .map_err(failed("publish"))?
+        .await
+        .map_err(failed("wait for a confirm"))?;
     match confirmed {
         Confirmation::Ack(None) => Ok(()),
         Confirmation::Ack(Some(_)) => {
-            let problem = format!("no queue is bound to exchange `{exchange}` with routing key `{key}`");
+            let problem =
+                format!("no queue is bound to exchange `{exchange}` with routing key `{key}`");
             Err(BrokerError::new("rabbitmq", "publish", problem))
         }
-        Confirmation::Nack(_) => Err(BrokerError::new("rabbitmq", "publish", "the broker refused the message")),
-        Confirmation::NotRequested => Err(BrokerError::new("rabbitmq", "publish", "the channel's confirms are off")),
+        Confirmation::Nack(_) => Err(BrokerError::new(
+            "rabbitmq",
+            "publish",
+            "the broker refused the message",
+        )),
+        Confirmation::NotRequested => Err(BrokerError::new(
+            "rabbitmq",
+            "publish",
+            "the channel's confirms are off",
+        )),
     }
 }

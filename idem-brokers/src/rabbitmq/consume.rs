@@ -6,7 +6,9 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use idem_runtime::Origin;
 use lapin::message::Delivery as Message;
-use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions, ConfirmSelectOptions};
+use lapin::options::{
+    BasicAckOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions, ConfirmSelectOptions,
+};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{Connection, Consumer};
 use tokio::time::{Instant, sleep_until, timeout};
@@ -21,7 +23,8 @@ const AGAIN: &str = "x-idem-again";
 /// How often the broker says that it handed the message over before.
 const COUNT: &str = "x-delivery-count";
 
-/// How long a waiting queue has to take a message; half of what the runner allows for giving one back.
+/// How long a waiting queue has to take a message; half of what the runner allows for giving one
+/// back.
 const CONFIRM: Duration = Duration::from_secs(5);
 
 /// One connection to a queue.
@@ -38,18 +41,41 @@ impl Consuming {
         let queue = &*rabbitmq.queue;
         let connection = connect(&rabbitmq.url, rabbitmq.properties.clone()).await?;
         declare(&connection, queue, &rabbitmq.as_it_is).await?;
-        let publishing = connection.create_channel().await.map_err(failed("open a channel"))?;
-        publishing.confirm_select(ConfirmSelectOptions::default()).await.map_err(failed("turn confirms on"))?;
-        let channel = connection.create_channel().await.map_err(failed("open a channel"))?;
+        let publishing = connection
+            .create_channel()
+            .await
+            .map_err(failed("open a channel"))?;
+        publishing
+            .confirm_select(ConfirmSelectOptions::default())
+            .await
+            .map_err(failed("turn confirms on"))?;
+        let channel = connection
+            .create_channel()
+            .await
+            .map_err(failed("open a channel"))?;
         // What the broker hands over ahead waits in the client, and counts.
         let prefetch = u16::try_from(prefetch).unwrap_or(u16::MAX);
-        channel.basic_qos(prefetch, BasicQosOptions::default()).await.map_err(failed("set the prefetch"))?;
+        channel
+            .basic_qos(prefetch, BasicQosOptions::default())
+            .await
+            .map_err(failed("set the prefetch"))?;
         let options = BasicConsumeOptions::default();
-        let consumer =
-            channel.basic_consume(queue.into(), ShortString::default(), options, FieldTable::default()).await;
+        let consumer = channel
+            .basic_consume(
+                queue.into(),
+                ShortString::default(),
+                options,
+                FieldTable::default(),
+            )
+            .await;
         let consumer = consumer.map_err(failed("consume the queue"))?;
         let again = Arc::new(Again::new(queue, publishing));
-        Ok(Self { connection, consumer, queue: queue.into(), again })
+        Ok(Self {
+            connection,
+            consumer,
+            queue: queue.into(),
+            again,
+        })
     }
 }
 
@@ -59,9 +85,17 @@ impl Session for Consuming {
     async fn next(&mut self, _room: usize) -> Result<Handed, BrokerError> {
         let doing = "wait for a message";
         match self.consumer.next().await {
-            Some(Ok(message)) => Ok(Handed { queue: Arc::clone(&self.queue), again: Arc::clone(&self.again), message }),
+            Some(Ok(message)) => Ok(Handed {
+                queue: Arc::clone(&self.queue),
+                again: Arc::clone(&self.again),
+                message,
+            }),
             Some(Err(error)) => Err(failed(doing)(error)),
-            None => Err(BrokerError::new("rabbitmq", doing, "the broker cancelled the consumer")),
+            None => Err(BrokerError::new(
+                "rabbitmq",
+                doing,
+                "the broker cancelled the consumer",
+            )),
         }
     }
 
@@ -133,19 +167,43 @@ impl Delivery for Handed {
 
     async fn retry(self, after: Duration) -> Result<(), BrokerError> {
         let doing = "give a message back";
-        let requeue = BasicNackOptions { requeue: true, ..BasicNackOptions::default() };
+        let requeue = BasicNackOptions {
+            requeue: true,
+            ..BasicNackOptions::default()
+        };
         if after.is_zero() {
             return heard(self.message.acker.nack(requeue).await, doing);
         }
         let begun = Instant::now();
-        let mut headers = self.message.properties.headers().clone().unwrap_or_default();
+        let mut headers = self
+            .message
+            .properties
+            .headers()
+            .clone()
+            .unwrap_or_default();
         headers.insert(AGAIN.into(), AMQPValue::LongLongInt(self.count(AGAIN) + 1));
-        let properties = self.message.properties.clone().with_headers(headers).with_delivery_mode(2);
-        let error = match timeout(CONFIRM, self.again.put(&self.message.data, properties, after)).await {
+        let properties = self
+            .message
+            .properties
+            .clone()
+            .with_headers(headers)
+            .with_delivery_mode(2);
+        let error = match timeout(
+            CONFIRM,
+            self.again.put(&self.message.data, properties, after),
+        )
+        .await
+        {
             // Only now: dying in between brings it twice, which does no harm.
-            Ok(Ok(())) => return heard(self.message.acker.ack(BasicAckOptions::default()).await, doing),
+            Ok(Ok(())) => {
+                return heard(
+                    self.message.acker.ack(BasicAckOptions::default()).await,
+                    doing,
+                );
+            }
             Ok(Err(error)) => error.to_string(),
-            // RabbitMQ 3.10 may lose a queue in a crash that was made just before: it takes messages and never confirms one.
+            // RabbitMQ 3.10 may lose a queue in a crash that was made just before: it takes
+            // messages and never confirms one.
             Err(_) => format!("no confirm within {CONFIRM:?}"),
         };
         tracing::warn!(
@@ -161,7 +219,11 @@ impl Delivery for Handed {
 fn heard(said: lapin::Result<bool>, doing: &'static str) -> Result<(), BrokerError> {
     match said {
         Ok(true) => Ok(()),
-        Ok(false) => Err(BrokerError::new("rabbitmq", doing, "the message's channel is gone")),
+        Ok(false) => Err(BrokerError::new(
+            "rabbitmq",
+            doing,
+            "the message's channel is gone",
+        )),
         Err(error) => Err(failed(doing)(error)),
     }
 }

@@ -1,4 +1,5 @@
-//! RabbitMQ: quorum queues, prefetch that follows the consumer, queues of the broker's own for what comes again later.
+//! RabbitMQ: quorum queues, prefetch that follows the consumer, queues of the broker's own for what
+//! comes again later.
 
 mod again;
 mod consume;
@@ -20,12 +21,14 @@ use crate::error::BrokerError;
 
 /// A queue.
 ///
-/// One that is not there is made: a durable quorum queue, whose delivery limit is out of the way, for idem counts the
-/// attempts. One that is there is taken as it is: a limit of its own makes the broker drop messages, or send them to its
-/// dead-letter exchange, before idem's budget is spent. Say [`as_it_is`](Self::as_it_is) of a queue that was made with other
-/// arguments: otherwise each process asks for it once with these, and the client logs the broker's no as an error.
+/// One that is not there is made: a durable quorum queue, whose delivery limit is out of the way,
+/// for idem counts the attempts. One that is there is taken as it is: a limit of its own makes the
+/// broker drop messages, or send them to its dead-letter exchange, before idem's budget is spent.
+/// Say [`as_it_is`](Self::as_it_is) of a queue that was made with other arguments: otherwise each
+/// process asks for it once with these, and the client logs the broker's no as an error.
 ///
-/// A failed attempt's message waits in a queue beside it, `orders.again.5000ms`, whose time to live leads back.
+/// A failed attempt's message waits in a queue beside it, `orders.again.5000ms`, whose time to live
+/// leads back.
 ///
 /// ```no_run
 /// # async fn place(order: String) -> Result<(), idem_runtime::Error> { Ok(()) }
@@ -64,7 +67,8 @@ impl RabbitMq {
         self
     }
 
-    /// How to connect: a name for the connection, a way to authenticate. Reconnecting is the consumer's.
+    /// How to connect: a name for the connection, a way to authenticate. Reconnecting is the
+    /// consumer's.
     pub fn properties(mut self, properties: ConnectionProperties) -> Self {
         self.properties = properties;
         self
@@ -83,20 +87,36 @@ impl Source for RabbitMq {
     }
 }
 
-async fn connect(url: &Address, properties: ConnectionProperties) -> Result<Connection, BrokerError> {
+async fn connect(
+    url: &Address,
+    properties: ConnectionProperties,
+) -> Result<Connection, BrokerError> {
     // rustls takes the process's own choice, where it made one.
     let _ = rustls::crypto::ring::default_provider().install_default();
     // What the client says of an address that it cannot read shows all of it.
-    let wrong = |_| BrokerError::new("rabbitmq", "read the address", "it is no `amqp://user:password@host/vhost`");
+    let wrong = |_| {
+        BrokerError::new(
+            "rabbitmq",
+            "read the address",
+            "it is no `amqp://user:password@host/vhost`",
+        )
+    };
     let uri: AMQPUri = url.expose().parse().map_err(wrong)?;
-    Connection::connect_uri(uri, properties).await.map_err(failed("connect"))
+    Connection::connect_uri(uri, properties)
+        .await
+        .map_err(failed("connect"))
 }
 
 /// Makes the queue where it is not there.
 ///
-/// The broker closes the channel of a question whose answer is no, and its client logs that as an error. So a queue is asked
-/// for as it would be made, which answers both where there is none and where there is one of ours.
-async fn declare(connection: &Connection, queue: &str, as_it_is: &AtomicBool) -> Result<(), BrokerError> {
+/// The broker closes the channel of a question whose answer is no, and its client logs that as an
+/// error. So a queue is asked for as it would be made, which answers both where there is none and
+/// where there is one of ours.
+async fn declare(
+    connection: &Connection,
+    queue: &str,
+    as_it_is: &AtomicBool,
+) -> Result<(), BrokerError> {
     if !as_it_is.load(Relaxed) {
         let mut arguments = quorum();
         arguments.insert("x-delivery-limit".into(), AMQPValue::LongInt(i32::MAX));
@@ -110,8 +130,13 @@ async fn declare(connection: &Connection, queue: &str, as_it_is: &AtomicBool) ->
         );
         as_it_is.store(true, Relaxed);
     }
-    let look = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-    ask(connection, queue, look, FieldTable::default()).await.map_err(failed("find the queue"))
+    let look = QueueDeclareOptions {
+        passive: true,
+        ..QueueDeclareOptions::default()
+    };
+    ask(connection, queue, look, FieldTable::default())
+        .await
+        .map_err(failed("find the queue"))
 }
 
 /// Declares a queue on a channel of its own.
@@ -122,14 +147,19 @@ async fn ask(
     arguments: FieldTable,
 ) -> lapin::Result<()> {
     let channel = connection.create_channel().await?;
-    channel.queue_declare(queue.into(), options, arguments).await?;
+    channel
+        .queue_declare(queue.into(), options, arguments)
+        .await?;
     let _ = channel.close(200, "done".into()).await;
     Ok(())
 }
 
 fn quorum() -> FieldTable {
     let mut arguments = FieldTable::default();
-    arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
+    arguments.insert(
+        "x-queue-type".into(),
+        AMQPValue::LongString("quorum".into()),
+    );
     arguments
 }
 

@@ -11,8 +11,9 @@ use crate::address::Address;
 use crate::error::BrokerError;
 use crate::publish::{Message, Publisher};
 
-/// Publishes to an exchange; where a message goes to is its routing key. A message's id is its `message_id`. Each message
-/// is persistent, has to reach a queue, and is confirmed by the broker. RabbitMQ itself knows no second copies.
+/// Publishes to an exchange; where a message goes to is its routing key. A message's id is its
+/// `message_id`. Each message is persistent, has to reach a queue, and is confirmed by the broker.
+/// RabbitMQ itself knows no second copies.
 pub struct Exchange {
     url: Address,
     exchange: String,
@@ -22,8 +23,8 @@ pub struct Exchange {
 }
 
 impl Exchange {
-    /// The broker's own exchange, which leads to the queue of the name, at an `amqp://` or `amqps://` address. It connects
-    /// with the first message.
+    /// The broker's own exchange, which leads to the queue of the name, at an `amqp://` or
+    /// `amqps://` address. It connects with the first message.
     pub fn default_of(url: impl Into<String>) -> Self {
         Self::named(url, "")
     }
@@ -31,7 +32,12 @@ impl Exchange {
     /// An exchange of this name, which has to be there.
     pub fn named(url: impl Into<String>, exchange: impl Into<String>) -> Self {
         let properties = ConnectionProperties::default();
-        Self { url: Address::new(url), exchange: exchange.into(), properties, connected: Mutex::default() }
+        Self {
+            url: Address::new(url),
+            exchange: exchange.into(),
+            properties,
+            connected: Mutex::default(),
+        }
     }
 
     /// How to connect: a name for the connection, a way to authenticate.
@@ -43,12 +49,21 @@ impl Exchange {
 
     async fn channel(&self) -> Result<Channel, BrokerError> {
         let mut connected = self.connected.lock().await;
-        if let Some((_, channel)) = connected.as_ref().filter(|(_, channel)| channel.status().connected()) {
+        if let Some((_, channel)) = connected
+            .as_ref()
+            .filter(|(_, channel)| channel.status().connected())
+        {
             return Ok(channel.clone());
         }
         let connection = connect(&self.url, self.properties.clone()).await?;
-        let channel = connection.create_channel().await.map_err(failed("open a channel"))?;
-        channel.confirm_select(ConfirmSelectOptions::default()).await.map_err(failed("turn confirms on"))?;
+        let channel = connection
+            .create_channel()
+            .await
+            .map_err(failed("open a channel"))?;
+        channel
+            .confirm_select(ConfirmSelectOptions::default())
+            .await
+            .map_err(failed("turn confirms on"))?;
         *connected = Some((connection, channel.clone()));
         Ok(channel)
     }
@@ -61,22 +76,37 @@ impl Publisher for Exchange {
             let mut headers = FieldTable::default();
             for (name, value) in message.headers {
                 let name = lapin::types::ShortString::try_new(name);
-                let name = name.map_err(|error| BrokerError::new("rabbitmq", "write a header's name", error))?;
+                let name = name.map_err(|error| {
+                    BrokerError::new("rabbitmq", "write a header's name", error)
+                })?;
                 headers.insert(name, AMQPValue::LongString(value.into()));
             }
-            let mut properties = BasicProperties::default().with_delivery_mode(2).with_headers(headers);
+            let mut properties = BasicProperties::default()
+                .with_delivery_mode(2)
+                .with_headers(headers);
             if let Some(id) = message.id {
                 let id = lapin::types::ShortString::try_new(id);
-                let id = id.map_err(|error| BrokerError::new("rabbitmq", "write the message's id", error))?;
+                let id = id.map_err(|error| {
+                    BrokerError::new("rabbitmq", "write the message's id", error)
+                })?;
                 properties = properties.with_message_id(id);
             }
-            again::publish(&channel, &self.exchange, &message.to, &message.payload, properties).await
+            again::publish(
+                &channel,
+                &self.exchange,
+                &message.to,
+                &message.payload,
+                properties,
+            )
+            .await
         })
     }
 }
 
 impl std::fmt::Debug for Exchange {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Exchange").field("exchange", &self.exchange).finish_non_exhaustive()
+        f.debug_struct("Exchange")
+            .field("exchange", &self.exchange)
+            .finish_non_exhaustive()
     }
 }

@@ -16,10 +16,11 @@ use super::{ANSWER, ID, PAYLOAD, Redis, connect, failed};
 use crate::delivery::{Delivery, Session};
 use crate::error::BrokerError;
 
-/// The longest wait for new entries in one command; a pause that ends meanwhile is over so much later.
+/// The longest wait for new entries in one command; a pause that ends meanwhile is over so much
+/// later.
 const BLOCK: Duration = Duration::from_millis(250);
-/// Consumers are named anew at each start; those without entries that were not seen for an hour are taken away, in one
-/// step, so that none gets an entry in between.
+/// Consumers are named anew at each start; those without entries that were not seen for an hour are
+/// taken away, in one step, so that none gets an entry in between.
 const SWEEP: &str = r"
 for _, consumer in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
     local of = {}
@@ -56,9 +57,16 @@ impl Reader {
         let mut connection = connect(&redis.url, ANSWER).await?;
         let reading = connect(&redis.url, BLOCK + ANSWER).await?;
         let mut create = cmd("XGROUP");
-        create.arg("CREATE").arg(&redis.stream).arg(&redis.group).arg("0").arg("MKSTREAM");
+        create
+            .arg("CREATE")
+            .arg(&redis.stream)
+            .arg(&redis.group)
+            .arg("0")
+            .arg("MKSTREAM");
         match create.query_async::<()>(&mut connection).await {
-            Err(error) if error.code() != Some("BUSYGROUP") => return Err(failed("make the consumer group")(error)),
+            Err(error) if error.code() != Some("BUSYGROUP") => {
+                return Err(failed("make the consumer group")(error));
+            }
             _ => {}
         }
         // Only housekeeping, which a server may forbid.
@@ -66,19 +74,41 @@ impl Reader {
         sweep.arg(SWEEP).arg(1).arg(&redis.stream).arg(&redis.group);
         let _: RedisResult<()> = sweep.query_async(&mut connection).await;
         let consumer = format!("idem-{}", Uuid::new_v4().simple());
-        let shared = Arc::new(Shared { redis, consumer, connection, claim_at: Mutex::new(Instant::now()) });
+        let shared = Arc::new(Shared {
+            redis,
+            consumer,
+            connection,
+            claim_at: Mutex::new(Instant::now()),
+        });
         let (fetched, cursor) = (VecDeque::new(), "0-0".to_owned());
-        Ok(Self { reading, shared, asked: None, fetched, cursor, broken: false })
+        Ok(Self {
+            reading,
+            shared,
+            asked: None,
+            fetched,
+            cursor,
+            broken: false,
+        })
     }
 
     /// Entries whose consumer gave no sign of life, and those whose pause is over.
     async fn claim(&mut self, room: usize) -> RedisResult<()> {
-        let Shared { redis, consumer, connection, claim_at } = &*self.shared;
+        let Shared {
+            redis,
+            consumer,
+            connection,
+            claim_at,
+        } = &*self.shared;
         let mut connection = connection.clone();
         // Set before the search, so that a pause that begins meanwhile is kept in mind.
-        *claim_at.lock() = Instant::now() + (redis.claim_after / 4).clamp(Duration::from_millis(10), ANSWER);
+        *claim_at.lock() =
+            Instant::now() + (redis.claim_after / 4).clamp(Duration::from_millis(10), ANSWER);
         let mut claim = cmd("XAUTOCLAIM");
-        claim.arg(&redis.stream).arg(&redis.group).arg(consumer).arg(millis(redis.claim_after));
+        claim
+            .arg(&redis.stream)
+            .arg(&redis.group)
+            .arg(consumer)
+            .arg(millis(redis.claim_after));
         claim.arg(&self.cursor).arg("COUNT").arg(room);
         let claimed: StreamAutoClaimReply = claim.query_async(&mut connection).await?;
         if claimed.next_stream_id != "0-0" {
@@ -88,8 +118,11 @@ impl Reader {
         if let (Some(first), Some(last)) = (claimed.claimed.first(), claimed.claimed.last()) {
             let times = self.shared.times(&first.id, &last.id).await?;
             let entries = claimed.claimed.into_iter().map(|entry| {
-                let before = times.get(&entry.id).map_or(1, |times| times.saturating_sub(1));
-                self.shared.entry(entry, u32::try_from(before).unwrap_or(u32::MAX))
+                let before = times
+                    .get(&entry.id)
+                    .map_or(1, |times| times.saturating_sub(1));
+                self.shared
+                    .entry(entry, u32::try_from(before).unwrap_or(u32::MAX))
             });
             self.fetched.extend(entries.collect::<Vec<_>>());
         }
@@ -100,16 +133,30 @@ impl Reader {
         let shared = Arc::clone(&self.shared);
         let asked = self.asked.get_or_insert_with(|| {
             let (redis, mut connection) = (&shared.redis, self.reading.clone());
-            let block = shared.claim_at.lock().saturating_duration_since(Instant::now()).min(BLOCK);
+            let block = shared
+                .claim_at
+                .lock()
+                .saturating_duration_since(Instant::now())
+                .min(BLOCK);
             let mut read = cmd("XREADGROUP");
-            read.arg("GROUP").arg(&redis.group).arg(&shared.consumer).arg("COUNT").arg(room);
-            read.arg("BLOCK").arg(millis(block).max(1)).arg("STREAMS").arg(&redis.stream).arg(">");
+            read.arg("GROUP")
+                .arg(&redis.group)
+                .arg(&shared.consumer)
+                .arg("COUNT")
+                .arg(room);
+            read.arg("BLOCK")
+                .arg(millis(block).max(1))
+                .arg("STREAMS")
+                .arg(&redis.stream)
+                .arg(">");
             Box::pin(async move { read.query_async(&mut connection).await })
         });
         let read = asked.await;
         self.asked = None;
         let keys = read?.into_iter().flat_map(|reply| reply.keys);
-        let entries = keys.flat_map(|key| key.ids).map(|entry| self.shared.entry(entry, 0));
+        let entries = keys
+            .flat_map(|key| key.ids)
+            .map(|entry| self.shared.entry(entry, 0));
         self.fetched.extend(entries.collect::<Vec<_>>());
         Ok(())
     }
@@ -121,7 +168,11 @@ impl Reader {
             }
             let due = *self.shared.claim_at.lock() <= Instant::now();
             // What a read that is under way brings fills the room already.
-            if due && self.asked.is_none() { self.claim(room).await? } else { self.read(room).await? }
+            if due && self.asked.is_none() {
+                self.claim(room).await?
+            } else {
+                self.read(room).await?
+            }
         }
     }
 }
@@ -137,7 +188,8 @@ impl Session for Reader {
 
     async fn close(mut self) {
         if self.broken {
-            // Entries that are still worked on must not go to others; those of a broken read become idle.
+            // Entries that are still worked on must not go to others; those of a broken read become
+            // idle.
             return;
         }
         if let Some(asked) = self.asked.take() {
@@ -145,7 +197,9 @@ impl Session for Reader {
         }
         let given_back = async {
             for one in self.shared.pending("-", "+").await?.ids {
-                self.shared.idle(&one.id, self.shared.redis.claim_after).await?;
+                self.shared
+                    .idle(&one.id, self.shared.redis.claim_after)
+                    .await?;
             }
             RedisResult::Ok(())
         };
@@ -159,38 +213,73 @@ impl Shared {
     /// This consumer's pending entries.
     async fn pending(&self, first: &str, last: &str) -> RedisResult<StreamPendingCountReply> {
         let mut pending = cmd("XPENDING");
-        pending.arg(&self.redis.stream).arg(&self.redis.group).arg(first).arg(last).arg(100_000);
-        pending.arg(&self.consumer).query_async(&mut self.connection.clone()).await
+        pending
+            .arg(&self.redis.stream)
+            .arg(&self.redis.group)
+            .arg(first)
+            .arg(last)
+            .arg(100_000);
+        pending
+            .arg(&self.consumer)
+            .query_async(&mut self.connection.clone())
+            .await
     }
 
     /// How often this consumer's entries were delivered.
     async fn times(&self, first: &str, last: &str) -> RedisResult<HashMap<String, usize>> {
         let pending = self.pending(first, last).await?;
-        Ok(pending.ids.into_iter().map(|one| (one.id, one.times_delivered)).collect())
+        Ok(pending
+            .ids
+            .into_iter()
+            .map(|one| (one.id, one.times_delivered))
+            .collect())
     }
 
-    /// Says how long nothing was heard of an entry: a pause is an entry that is claimed later. It does not count as a
-    /// delivery, and does nothing to one that was acked.
+    /// Says how long nothing was heard of an entry: a pause is an entry that is claimed later. It
+    /// does not count as a delivery, and does nothing to one that was acked.
     async fn idle(&self, id: &str, idle: Duration) -> RedisResult<()> {
         let mut claim = cmd("XCLAIM");
-        claim.arg(&self.redis.stream).arg(&self.redis.group).arg(&self.consumer).arg(0).arg(id);
-        claim.arg("IDLE").arg(millis(idle)).arg("JUSTID").query_async(&mut self.connection.clone()).await
+        claim
+            .arg(&self.redis.stream)
+            .arg(&self.redis.group)
+            .arg(&self.consumer)
+            .arg(0)
+            .arg(id);
+        claim
+            .arg("IDLE")
+            .arg(millis(idle))
+            .arg("JUSTID")
+            .query_async(&mut self.connection.clone())
+            .await
     }
 
     fn entry(self: &Arc<Self>, entry: StreamId, before: u32) -> Entry {
-        let mut fields: Vec<(String, Vec<u8>)> =
-            entry.map.into_iter().map(|(name, value)| (name, from_redis_value(value).unwrap_or_default())).collect();
+        let mut fields: Vec<(String, Vec<u8>)> = entry
+            .map
+            .into_iter()
+            .map(|(name, value)| (name, from_redis_value(value).unwrap_or_default()))
+            .collect();
         // Redis has them in order, its client has not.
         fields.sort_unstable();
         let payload = match fields.iter().position(|(name, _)| name == PAYLOAD) {
             Some(at) => fields.remove(at).1,
             None => {
                 let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
-                let object = fields.iter().map(|(name, value)| (name.clone(), text(value).into()));
-                serde_json::Value::Object(object.collect()).to_string().into_bytes()
+                let object = fields
+                    .iter()
+                    .map(|(name, value)| (name.clone(), text(value).into()));
+                serde_json::Value::Object(object.collect())
+                    .to_string()
+                    .into_bytes()
             }
         };
-        Entry { shared: Arc::clone(self), id: entry.id, payload, fields, before }
+        Entry {
+            shared: Arc::clone(self),
+            id: entry.id,
+            payload,
+            fields,
+            before,
+        }
     }
 }
 
@@ -210,9 +299,11 @@ impl Delivery for Entry {
 
     fn origin(&self) -> Origin {
         let origin = Origin::new("redis", &*self.shared.redis.stream).position(&*self.id);
-        self.fields.iter().fold(origin, |origin, (name, value)| match (name.as_str(), std::str::from_utf8(value)) {
-            (ID, Ok(id)) => origin.message_id(id),
-            (name, _) => origin.header_bytes(name, value),
+        self.fields.iter().fold(origin, |origin, (name, value)| {
+            match (name.as_str(), std::str::from_utf8(value)) {
+                (ID, Ok(id)) => origin.message_id(id),
+                (name, _) => origin.header_bytes(name, value),
+            }
         })
     }
 
@@ -223,17 +314,27 @@ impl Delivery for Entry {
     async fn ack(self) -> Result<(), BrokerError> {
         let redis = &self.shared.redis;
         let mut both = ::redis::pipe();
-        both.atomic().cmd("XACK").arg(&redis.stream).arg(&redis.group).arg(&self.id).ignore();
+        both.atomic()
+            .cmd("XACK")
+            .arg(&redis.stream)
+            .arg(&redis.group)
+            .arg(&self.id)
+            .ignore();
         if redis.delete {
             both.cmd("XDEL").arg(&redis.stream).arg(&self.id).ignore();
         }
-        both.query_async(&mut self.shared.connection.clone()).await.map_err(failed("ack an entry"))
+        both.query_async(&mut self.shared.connection.clone())
+            .await
+            .map_err(failed("ack an entry"))
     }
 
     async fn retry(self, after: Duration) -> Result<(), BrokerError> {
         // A pause longer than that comes in parts: the record says each time how much is left.
         let idle = self.shared.redis.claim_after.saturating_sub(after);
-        self.shared.idle(&self.id, idle).await.map_err(failed("give an entry back"))?;
+        self.shared
+            .idle(&self.id, idle)
+            .await
+            .map_err(failed("give an entry back"))?;
         let due = Instant::now() + after;
         let mut claim_at = self.shared.claim_at.lock();
         *claim_at = due.min(*claim_at);
@@ -245,7 +346,10 @@ impl Delivery for Entry {
     }
 
     async fn in_progress(&self) -> Result<(), BrokerError> {
-        self.shared.idle(&self.id, Duration::ZERO).await.map_err(failed("keep an entry"))
+        self.shared
+            .idle(&self.id, Duration::ZERO)
+            .await
+            .map_err(failed("keep an entry"))
     }
 }
 
@@ -255,12 +359,16 @@ fn millis(duration: Duration) -> u64 {
 
 impl std::fmt::Debug for Reader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Reader").field("redis", &self.shared.redis).finish_non_exhaustive()
+        f.debug_struct("Reader")
+            .field("redis", &self.shared.redis)
+            .finish_non_exhaustive()
     }
 }
 
 impl std::fmt::Debug for Entry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Entry").field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("Entry")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
     }
 }

@@ -1,5 +1,5 @@
-//! Redis Streams: consumer groups, entries of dead consumers claimed, pauses kept in the group's own list of pending
-//! entries.
+//! Redis Streams: consumer groups, entries of dead consumers claimed, pauses kept in the group's
+//! own list of pending entries.
 
 mod consume;
 mod publish;
@@ -24,8 +24,9 @@ const ANSWER: Duration = Duration::from_secs(5);
 
 /// A stream, read by a consumer group.
 ///
-/// The message is the entry's field `payload`, or all fields as a JSON object where there is none; a field `id` is its id,
-/// and the others are its headers. A group that is not there is made, from the stream's beginning.
+/// The message is the entry's field `payload`, or all fields as a JSON object where there is none;
+/// a field `id` is its id, and the others are its headers. A group that is not there is made, from
+/// the stream's beginning.
 ///
 /// ```no_run
 /// # async fn place(order: String) -> Result<(), idem_runtime::Error> { Ok(()) }
@@ -65,14 +66,15 @@ impl Redis {
         self
     }
 
-    /// How long a message may be without a sign of life from its consumer before another one takes it; 30 seconds by
-    /// default. A consumer gives a sign every third of it while a handler runs.
+    /// How long a message may be without a sign of life from its consumer before another one takes
+    /// it; 30 seconds by default. A consumer gives a sign every third of it while a handler runs.
     pub fn claim_after(mut self, idle: Duration) -> Self {
         self.claim_after = idle.max(Duration::from_millis(10));
         self
     }
 
-    /// Takes messages out of the stream when they are acked. For a stream with this one group only: others lose them.
+    /// Takes messages out of the stream when they are acked. For a stream with this one group only:
+    /// others lose them.
     pub fn delete_acked(mut self) -> Self {
         self.delete = true;
         self
@@ -97,8 +99,13 @@ async fn connect(url: &Address, answer: Duration) -> Result<MultiplexedConnectio
     let _ = rustls::crypto::ring::default_provider().install_default();
     let connect = failed("connect");
     let client = Client::open(url.expose()).map_err(&connect)?;
-    let config = AsyncConnectionConfig::new().set_connection_timeout(Some(ANSWER)).set_response_timeout(Some(answer));
-    client.get_multiplexed_async_connection_with_config(&config).await.map_err(&connect)
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(ANSWER))
+        .set_response_timeout(Some(answer));
+    client
+        .get_multiplexed_async_connection_with_config(&config)
+        .await
+        .map_err(&connect)
 }
 
 fn failed(doing: &'static str) -> impl Fn(RedisError) -> BrokerError {

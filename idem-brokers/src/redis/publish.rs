@@ -16,9 +16,13 @@ pub struct Streams {
 }
 
 impl Streams {
-    /// Those of the server at a `redis://` or `rediss://` address; it connects with the first message.
+    /// Those of the server at a `redis://` or `rediss://` address; it connects with the first
+    /// message.
     pub fn at(url: impl Into<String>) -> Self {
-        Self { url: Address::new(url), connection: Mutex::default() }
+        Self {
+            url: Address::new(url),
+            connection: Mutex::default(),
+        }
     }
 
     async fn connection(&self) -> Result<MultiplexedConnection, BrokerError> {
@@ -35,13 +39,20 @@ impl Publisher for Streams {
         Box::pin(async move {
             let mut connection = self.connection().await?;
             let mut add = ::redis::cmd("XADD");
-            add.arg(&message.to).arg("*").arg(PAYLOAD).arg(&message.payload);
+            add.arg(&message.to)
+                .arg("*")
+                .arg(PAYLOAD)
+                .arg(&message.payload);
             if let Some(id) = &message.id {
                 add.arg(ID).arg(id);
             }
-            message.headers.iter().filter(|(name, _)| name != PAYLOAD && name != ID).for_each(|(name, value)| {
-                add.arg(name).arg(value);
-            });
+            message
+                .headers
+                .iter()
+                .filter(|(name, _)| name != PAYLOAD && name != ID)
+                .for_each(|(name, value)| {
+                    add.arg(name).arg(value);
+                });
             let added: Result<String, _> = add.query_async(&mut connection).await;
             if added.is_err() {
                 // Whatever it was, the next message starts afresh.

@@ -22,7 +22,10 @@ struct Shut {
 
 impl Gate {
     pub(super) fn new() -> Self {
-        Self(Mutex::new(Shut { until: None, pauses: Pauses::up_to(LONGEST) }))
+        Self(Mutex::new(Shut {
+            until: None,
+            pauses: Pauses::up_to(LONGEST),
+        }))
     }
 
     /// There was trouble; says how long nothing is taken from now on.
@@ -41,7 +44,10 @@ impl Gate {
     pub(super) fn open(&self) {
         let mut shut = self.0.lock();
         if shut.until.is_some() {
-            *shut = Shut { until: None, pauses: Pauses::up_to(LONGEST) };
+            *shut = Shut {
+                until: None,
+                pauses: Pauses::up_to(LONGEST),
+            };
         }
     }
 

@@ -43,14 +43,22 @@ impl Lanes {
         let number = before.as_ref().map_or(0, |(number, _)| number + 1);
         last.insert(key.clone(), (number, ended));
         drop(last);
-        Turn { lanes: self.clone(), key, number, before: before.map(|(_, before)| before), end: Some(end) }
+        Turn {
+            lanes: self.clone(),
+            key,
+            number,
+            before: before.map(|(_, before)| before),
+            end: Some(end),
+        }
     }
 }
 
 impl Turn {
     /// Waits for the one before; says how it ended.
     pub(super) async fn come(&mut self) -> End {
-        let Some(before) = &mut self.before else { return End::Done };
+        let Some(before) = &mut self.before else {
+            return End::Done;
+        };
         let end = before.await.unwrap_or(End::GaveBack);
         self.before = None;
         end
@@ -64,7 +72,10 @@ impl Turn {
     fn leave(&mut self, end: End) {
         let Some(next) = self.end.take() else { return };
         let mut last = self.lanes.last.lock();
-        if last.get(&self.key).is_some_and(|(number, _)| *number == self.number) {
+        if last
+            .get(&self.key)
+            .is_some_and(|(number, _)| *number == self.number)
+        {
             last.remove(&self.key);
         }
         drop(last);
@@ -88,8 +99,11 @@ mod tests {
     #[test]
     fn one_after_the_other() {
         let lanes = Lanes::default();
-        let (mut first, mut second, mut other) =
-            (lanes.enter("a".into()), lanes.enter("a".into()), lanes.enter("b".into()));
+        let (mut first, mut second, mut other) = (
+            lanes.enter("a".into()),
+            lanes.enter("a".into()),
+            lanes.enter("b".into()),
+        );
         assert_eq!(first.come().now_or_never(), Some(End::Done));
         assert_eq!(other.come().now_or_never(), Some(End::Done));
         assert_eq!(second.come().now_or_never(), None);

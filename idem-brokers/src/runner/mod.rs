@@ -1,4 +1,5 @@
-//! One runner over all brokers: takes no more than it can hold, acks only what is durable, and ends in order.
+//! One runner over all brokers: takes no more than it can hold, acks only what is durable, and ends
+//! in order.
 
 mod gate;
 mod lanes;
@@ -29,7 +30,8 @@ type Decode<T> = Arc<dyn Fn(&[u8]) -> Result<T, String> + Send + Sync>;
 type Part<T> = Arc<dyn Fn(&T) -> String + Send + Sync>;
 type Handler<T> = Arc<dyn Fn(T) -> BoxFuture<'static, Handled> + Send + Sync>;
 
-/// Takes messages from a source and calls a handler for each; to be followed by [`start`](Self::start).
+/// Takes messages from a source and calls a handler for each; to be followed by
+/// [`start`](Self::start).
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -78,7 +80,8 @@ pub struct Consumer<S, T> {
 }
 
 impl<S: Source, T: Send + 'static> Consumer<S, T> {
-    /// A consumer of messages in JSON, 64 in flight. What is wrong with one that cannot be decoded is said
+    /// A consumer of messages in JSON, 64 in flight. What is wrong with one that cannot be decoded
+    /// is said
     /// [without its values](idem_runtime::json_problem).
     pub fn new(idem: &Idem, source: S) -> Self
     where
@@ -87,14 +90,15 @@ impl<S: Source, T: Send + 'static> Consumer<S, T> {
         Self::decoding(idem, source, |bytes: &[u8]| idem_runtime::from_json(bytes))
     }
 
-    /// A consumer of messages in another form. What cannot be decoded becomes a dead letter with its bytes, and with the
-    /// decoder's error as it is: let it quote nothing that is secret.
+    /// A consumer of messages in another form. What cannot be decoded becomes a dead letter with
+    /// its bytes, and with the decoder's error as it is: let it quote nothing that is secret.
     pub fn decoding<E: Display>(
         idem: &Idem,
         source: S,
         decode: impl Fn(&[u8]) -> Result<T, E> + Send + Sync + 'static,
     ) -> Self {
-        let decode: Decode<T> = Arc::new(move |bytes| decode(bytes).map_err(|error| format!("{error:#}")));
+        let decode: Decode<T> =
+            Arc::new(move |bytes| decode(bytes).map_err(|error| format!("{error:#}")));
         Self {
             idem: idem.clone(),
             name: source.name(),
@@ -115,12 +119,12 @@ impl<S: Source, T: Send + 'static> Consumer<S, T> {
         self
     }
 
-    /// At most so many messages are with this consumer at a time: in a call, waiting for one, for their turn or for their
-    /// pause. As many as are in flight at least.
+    /// At most so many messages are with this consumer at a time: in a call, waiting for one, for
+    /// their turn or for their pause. As many as are in flight at least.
     ///
-    /// By default one less than twice as many, so that a call that ends never waits for the broker, and so that a consumer
-    /// with one in flight takes no message that another could work on. Give handlers that take long as many as they have in
-    /// flight.
+    /// By default one less than twice as many, so that a call that ends never waits for the broker,
+    /// and so that a consumer with one in flight takes no message that another could work on. Give
+    /// handlers that take long as many as they have in flight.
     pub fn prefetch(mut self, messages: usize) -> Self {
         self.prefetch = Some(messages.min(Semaphore::MAX_PERMITS));
         self
@@ -128,14 +132,18 @@ impl<S: Source, T: Send + 'static> Consumer<S, T> {
 
     /// Messages with the same key go one after the other, in the order they came.
     ///
-    /// One that failed keeps its place through its pauses, and those behind it wait with it. It holds within one consumer:
-    /// of two in one group, each has its own order.
-    pub fn ordered_by<K: ToString>(mut self, key: impl Fn(&T) -> K + Send + Sync + 'static) -> Self {
+    /// One that failed keeps its place through its pauses, and those behind it wait with it. It
+    /// holds within one consumer: of two in one group, each has its own order.
+    pub fn ordered_by<K: ToString>(
+        mut self,
+        key: impl Fn(&T) -> K + Send + Sync + 'static,
+    ) -> Self {
         self.order = Some(Arc::new(move |message| key(message).to_string()));
         self
     }
 
-    /// One definition for both ends: messages go one after the other in their [lanes](Keyed::lane), and one whose header
+    /// One definition for both ends: messages go one after the other in their [lanes](Keyed::lane),
+    /// and one whose header
     /// [`KEY_HEADER`](crate::KEY_HEADER) names another [key](Keyed::key) than its content has is a dead letter, for its
     /// producer means something else by it than this consumer.
     pub fn keyed(mut self) -> Self
@@ -146,25 +154,29 @@ impl<S: Source, T: Send + 'static> Consumer<S, T> {
         self.ordered_by(T::lane)
     }
 
-    /// The handler's name in dead letters of messages that cannot be decoded or whose header contradicts their content; the
-    /// source's name by default. A message that a handler refuses has that handler's name.
+    /// The handler's name in dead letters of messages that cannot be decoded or whose header
+    /// contradicts their content; the source's name by default. A message that a handler refuses
+    /// has that handler's name.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
     }
 
-    /// Says which fields are not stored of messages that no handler can take, by the names and paths of `redact(…)`.
+    /// Says which fields are not stored of messages that no handler can take, by the names and
+    /// paths of `redact(…)`.
     ///
-    /// What the handlers redact that this consumer's messages reach need not be said: it is known from the first call on, and
-    /// kept in the ledger. Say it where the very first message on a new ledger may be malformed, and where the handler's
-    /// arguments have other names than the message's fields.
+    /// What the handlers redact that this consumer's messages reach need not be said: it is known
+    /// from the first call on, and kept in the ledger. Say it where the very first message on a new
+    /// ledger may be malformed, and where the handler's arguments have other names than the
+    /// message's fields.
     pub fn redact<P: Into<String>>(mut self, paths: impl IntoIterator<Item = P>) -> Self {
         self.redact.extend(paths.into_iter().map(Into::into));
         self
     }
 
-    /// Keeps the bytes of messages that are no JSON in their dead letters, although a handler redacts. Nothing can be
-    /// redacted in them, so without this only their length and hash are kept.
+    /// Keeps the bytes of messages that are no JSON in their dead letters, although a handler
+    /// redacts. Nothing can be redacted in them, so without this only their length and hash are
+    /// kept.
     pub fn keep_unreadable(mut self) -> Self {
         self.keep_unreadable = true;
         self
@@ -172,12 +184,13 @@ impl<S: Source, T: Send + 'static> Consumer<S, T> {
 
     /// Starts to take messages, on the Tokio runtime that it is called in.
     ///
-    /// Before its first call a consumer does not know what its handlers redact: until then, on a new ledger, a message that
-    /// no handler can take is kept as it is, unless [`redact`](Self::redact) says what to hide.
+    /// Before its first call a consumer does not know what its handlers redact: until then, on a
+    /// new ledger, a message that no handler can take is kept as it is, unless
+    /// [`redact`](Self::redact) says what to hide.
     ///
-    /// The handler's `#[idempotent]` call decides what becomes of a message. A handler that makes none has its message
-    /// acked when it returns `Ok`; after an `Err` or a panic the message comes again, without an end: there is no budget
-    /// without a record.
+    /// The handler's `#[idempotent]` call decides what becomes of a message. A handler that makes
+    /// none has its message acked when it returns `Ok`; after an `Err` or a panic the message comes
+    /// again, without an end: there is no budget without a record.
     pub fn start<F, R, E>(self, handler: impl Fn(T) -> F + Send + Sync + 'static) -> Running
     where
         F: Future<Output = Result<R, E>> + Send + 'static,
@@ -195,13 +208,37 @@ impl<S: Source, T: Send + 'static> Consumer<S, T> {
         });
         let state = watch::Sender::new(State::Connecting);
         let (stop, abandon) = (CancellationToken::new(), CancellationToken::new());
-        let (source, reading) = (self.source.name(), Reading { decode: self.decode, order: self.order, key: self.key });
+        let (source, reading) = (
+            self.source.name(),
+            Reading {
+                decode: self.decode,
+                order: self.order,
+                key: self.key,
+            },
+        );
         let places = Places::new(self.in_flight, stop.clone());
-        let work = Work::new(self.idem, self.name, source, reading, handler, places, abandon.clone());
+        let work = Work::new(
+            self.idem,
+            self.name,
+            source,
+            reading,
+            handler,
+            places,
+            abandon.clone(),
+        );
         let (watched, settled) = (state.subscribe(), Arc::clone(&work.settled));
-        let prefetch = self.prefetch.unwrap_or(2 * self.in_flight - 1).max(self.in_flight);
+        let prefetch = self
+            .prefetch
+            .unwrap_or(2 * self.in_flight - 1)
+            .max(self.in_flight);
         let taker = Taker::new(self.source, prefetch, work, stop.clone(), state);
-        Running { stop, abandon, state: watched, settled, task: Some(tokio::spawn(taker.run())) }
+        Running {
+            stop,
+            abandon,
+            state: watched,
+            settled,
+            task: Some(tokio::spawn(taker.run())),
+        }
     }
 }
 
@@ -236,7 +273,8 @@ impl Running {
         self.state.borrow().clone()
     }
 
-    /// How many messages it has acked since it was started, their result or their dead letter being durable.
+    /// How many messages it has acked since it was started, their result or their dead letter being
+    /// durable.
     pub fn settled(&self) -> u64 {
         self.settled.load(Relaxed)
     }
@@ -244,15 +282,20 @@ impl Running {
     /// Waits until it takes messages; false when it was stopped before.
     pub async fn taking(&self) -> bool {
         let mut state = self.state.clone();
-        let reached = state.wait_for(|state| matches!(state, State::Taking | State::Stopped)).await;
+        let reached = state
+            .wait_for(|state| matches!(state, State::Taking | State::Stopped))
+            .await;
         reached.is_ok_and(|state| *state == State::Taking)
     }
 
-    /// Takes no more messages, gives back those whose call did not begin, finishes the calls under way, and gives back what
-    /// does not end by the deadline: such a call is dropped, which counts as an attempt whose outcome is unknown.
+    /// Takes no more messages, gives back those whose call did not begin, finishes the calls under
+    /// way, and gives back what does not end by the deadline: such a call is dropped, which counts
+    /// as an attempt whose outcome is unknown.
     pub async fn stop(mut self, deadline: Duration) {
         self.stop.cancel();
-        let Some(mut task) = self.task.take() else { return };
+        let Some(mut task) = self.task.take() else {
+            return;
+        };
         if timeout(deadline, &mut task).await.is_err() {
             self.abandon.cancel();
             // Nothing of the user's runs any more, and what is left has deadlines of its own.

@@ -1,4 +1,5 @@
-//! Places for the handler's calls: so many run at a time, and none begins once the consumer is being stopped.
+//! Places for the handler's calls: so many run at a time, and none begins once the consumer is
+//! being stopped.
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
@@ -11,12 +12,18 @@ pub(super) struct Places {
 
 impl Places {
     pub(super) fn new(in_flight: usize, stop: CancellationToken) -> Self {
-        Self { free: Semaphore::new(in_flight), stop }
+        Self {
+            free: Semaphore::new(in_flight),
+            stop,
+        }
     }
 
     /// A place for one call; nothing where no more calls begin.
     pub(super) async fn take(&self) -> Option<SemaphorePermit<'_>> {
         // It is never closed.
-        self.stop.run_until_cancelled(self.free.acquire()).await?.ok()
+        self.stop
+            .run_until_cancelled(self.free.acquire())
+            .await?
+            .ok()
     }
 }

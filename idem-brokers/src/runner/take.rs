@@ -43,7 +43,15 @@ impl<S: Source, T: Send + 'static> Taker<S, T> {
         state: watch::Sender<State>,
     ) -> Self {
         let (room, work) = (Arc::new(Semaphore::new(prefetch)), Arc::new(work));
-        Self { source, prefetch, room, work, under_way: TaskTracker::new(), stop, state }
+        Self {
+            source,
+            prefetch,
+            room,
+            work,
+            under_way: TaskTracker::new(),
+            stop,
+            state,
+        }
     }
 
     /// Until it is stopped.
@@ -65,7 +73,10 @@ impl<S: Source, T: Send + 'static> Taker<S, T> {
                         self.under_way.wait().await;
                     }
                     if timeout(PATIENCE, session.close()).await.is_err() {
-                        tracing::warn!(source = name, "the connection does not close; left to itself");
+                        tracing::warn!(
+                            source = name,
+                            "the connection does not close; left to itself"
+                        );
                     }
                     match over {
                         Over::Stopped => break,
@@ -91,16 +102,20 @@ impl<S: Source, T: Send + 'static> Taker<S, T> {
 
     async fn take(&self, session: &mut S::Session, pauses: &mut Pauses) -> Over {
         loop {
-            let Some(permit) = self.stop.run_until_cancelled(self.room()).await else { return Over::Stopped };
+            let Some(permit) = self.stop.run_until_cancelled(self.room()).await else {
+                return Over::Stopped;
+            };
             // This one's place, and those that are free besides.
             let room = 1 + self.room.available_permits();
             match self.stop.run_until_cancelled(session.next(room)).await {
                 None => return Over::Stopped,
                 Some(Err(error)) => return Over::Broken(error),
                 Some(Ok(delivery)) => {
-                    // A connection that brings messages is a good one: the next pause is a short one.
+                    // A connection that brings messages is a good one: the next pause is a short
+                    // one.
                     *pauses = Pauses::up_to(LONGEST);
-                    // Decoded here, one after the other, because the order of arrival is the order of turns.
+                    // Decoded here, one after the other, because the order of arrival is the order
+                    // of turns.
                     let one = Arc::clone(&self.work).one(delivery);
                     self.under_way.spawn(async move {
                         one.await;

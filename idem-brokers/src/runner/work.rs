@@ -75,11 +75,25 @@ impl<T: Send + 'static> Work<T> {
         abandon: CancellationToken,
     ) -> Self {
         let (lanes, gate, settled) = (Lanes::default(), Gate::new(), Arc::default());
-        Self { idem, name, source, reading, handler, lanes, places, gate, settled, abandon }
+        Self {
+            idem,
+            name,
+            source,
+            reading,
+            handler,
+            lanes,
+            places,
+            gate,
+            settled,
+            abandon,
+        }
     }
 
     /// Decodes a message and takes its turn now; the future does the rest.
-    pub(super) fn one<D: Delivery>(self: Arc<Self>, delivery: D) -> impl Future<Output = ()> + Send + 'static {
+    pub(super) fn one<D: Delivery>(
+        self: Arc<Self>,
+        delivery: D,
+    ) -> impl Future<Output = ()> + Send + 'static {
         let decoded = self.decoded(delivery.payload());
         let turn = self.turn(decoded.as_ref().ok());
         async move {
@@ -94,8 +108,16 @@ impl<T: Send + 'static> Work<T> {
             };
             let (outcome, end, said) = match told {
                 Some(Told::Ack(outcome)) => (outcome, End::Done, said(delivery.ack()).await),
-                Some(Told::Retry(after)) => (Outcome::Again, End::GaveBack, said(delivery.retry(after)).await),
-                None => (Outcome::GivenBack, End::GaveBack, said(delivery.retry(Duration::ZERO)).await),
+                Some(Told::Retry(after)) => (
+                    Outcome::Again,
+                    End::GaveBack,
+                    said(delivery.retry(after)).await,
+                ),
+                None => (
+                    Outcome::GivenBack,
+                    End::GaveBack,
+                    said(delivery.retry(Duration::ZERO)).await,
+                ),
             };
             match said {
                 Err(error) => observe::unheard(&self.source, &error),
@@ -116,10 +138,14 @@ impl<T: Send + 'static> Work<T> {
     }
 
     fn turn(&self, message: Option<&T>) -> Placed {
-        let (Some(order), Some(message)) = (self.reading.order.as_ref(), message) else { return Ok(None) };
+        let (Some(order), Some(message)) = (self.reading.order.as_ref(), message) else {
+            return Ok(None);
+        };
         match catch_unwind(AssertUnwindSafe(|| order(message))) {
             Ok(lane) => Ok(Some(self.lanes.enter(lane))),
-            Err(_) => Err("its order cannot be read: `ordered_by` or `Keyed::lane` panicked".to_owned()),
+            Err(_) => {
+                Err("its order cannot be read: `ordered_by` or `Keyed::lane` panicked".to_owned())
+            }
         }
     }
 
@@ -127,15 +153,27 @@ impl<T: Send + 'static> Work<T> {
     fn contradiction<D: Delivery>(&self, delivery: &D, message: &T) -> Option<Refusal> {
         let key = self.reading.key.as_ref()?;
         let origin = delivery.origin();
-        let (_, said) = origin.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case(KEY_HEADER))?;
+        let (_, said) = origin
+            .headers
+            .iter()
+            .find(|(name, _)| name.eq_ignore_ascii_case(KEY_HEADER))?;
         let Ok(key) = catch_unwind(AssertUnwindSafe(|| key(message))) else {
-            return Some(Refusal::new(&self.name, "its key cannot be read: `Keyed::key` panicked"));
+            return Some(Refusal::new(
+                &self.name,
+                "its key cannot be read: `Keyed::key` panicked",
+            ));
         };
-        let error = || format!("its header `{KEY_HEADER}` names the key `{said}`, and its content `{key}`");
+        let error =
+            || format!("its header `{KEY_HEADER}` names the key `{said}`, and its content `{key}`");
         (key != *said).then(|| Refusal::new(&self.name, error()).key(key.as_str()))
     }
 
-    async fn work<D: Delivery>(&self, delivery: &D, decoded: Result<T, String>, turn: &mut Placed) -> Told {
+    async fn work<D: Delivery>(
+        &self,
+        delivery: &D,
+        decoded: Result<T, String>,
+        turn: &mut Placed,
+    ) -> Told {
         let mut message = match decoded {
             Ok(message) => message,
             Err(error) => {
@@ -174,13 +212,25 @@ impl<T: Send + 'static> Work<T> {
     }
 
     async fn call<D: Delivery>(&self, delivery: &D, message: T, pauses: &mut Pauses) -> Told {
-        let Some(_place) = self.places.take().await else { return Told::Retry(Duration::ZERO) };
-        // A panic is caught inside the delivery: whatever the calls before it came to decides, as when it had returned.
+        let Some(_place) = self.places.take().await else {
+            return Told::Retry(Duration::ZERO);
+        };
+        // A panic is caught inside the delivery: whatever the calls before it came to decides, as
+        // when it had returned.
         let handler = AssertUnwindSafe(async { (self.handler)(message).await }).catch_unwind();
-        let Delivered { output, verdict, .. } = self.idem.deliver_as(&self.name, delivery.origin(), handler).await;
+        let Delivered {
+            output, verdict, ..
+        } = self
+            .idem
+            .deliver_as(&self.name, delivery.origin(), handler)
+            .await;
         let panicked = output.is_err();
         if panicked {
-            tracing::error!(source = self.source, ?verdict, "the consumer's handler panicked");
+            tracing::error!(
+                source = self.source,
+                ?verdict,
+                "the consumer's handler panicked"
+            );
         }
         match verdict {
             Verdict::Settled => {
@@ -188,11 +238,18 @@ impl<T: Send + 'static> Work<T> {
                 Told::Ack(Outcome::Settled)
             }
             // A call that the panic cut off says nothing of a pause.
-            Verdict::Again { after } if panicked => Told::Retry(after.max(unrecorded(delivery, pauses))),
+            Verdict::Again { after } if panicked => {
+                Told::Retry(after.max(unrecorded(delivery, pauses)))
+            }
             Verdict::Again { after } => Told::Retry(after),
             Verdict::Unavailable { error } => {
                 let pause = self.gate.shut();
-                tracing::error!(source = self.source, error, ?pause, "nothing can be recorded; no messages are taken");
+                tracing::error!(
+                    source = self.source,
+                    error,
+                    ?pause,
+                    "nothing can be recorded; no messages are taken"
+                );
                 Told::Retry(pause)
             }
             Verdict::Refused(refusal) => self.bury(delivery, Unfit::Refused(&refusal)).await,
@@ -200,7 +257,11 @@ impl<T: Send + 'static> Work<T> {
             _ => match output.unwrap_or_else(|_| Err("it panicked".to_owned())) {
                 Ok(()) => Told::Ack(Outcome::Settled),
                 Err(error) => {
-                    tracing::warn!(source = self.source, error, "failed without a record; the message comes again");
+                    tracing::warn!(
+                        source = self.source,
+                        error,
+                        "failed without a record; the message comes again"
+                    );
                     Told::Retry(unrecorded(delivery, pauses))
                 }
             },
@@ -210,9 +271,13 @@ impl<T: Send + 'static> Work<T> {
     /// Makes a dead letter of a message that no handler can take.
     async fn bury<D: Delivery>(&self, delivery: &D, unfit: Unfit<'_>) -> Told {
         let (bytes, origin) = (delivery.payload(), delivery.origin());
-        // Two messages may carry one id, and both are kept; one message that comes twice is one letter.
+        // Two messages may carry one id, and both are kept; one message that comes twice is one
+        // letter.
         let hash = blake3::hash(bytes).to_hex();
-        let id = origin.message_id.as_ref().map_or_else(|| hash[..32].to_owned(), |id| format!("{id} {}", &hash[..16]));
+        let id = origin.message_id.as_ref().map_or_else(
+            || hash[..32].to_owned(),
+            |id| format!("{id} {}", &hash[..16]),
+        );
         let (error, outcome, buried) = match unfit {
             Unfit::Undecodable(error) => {
                 let buried = self.idem.bury(&self.name, &id, bytes, origin, error).await;
@@ -248,7 +313,9 @@ fn unrecorded<D: Delivery>(delivery: &D, pauses: &mut Pauses) -> Duration {
 
 /// Never ends: the work does.
 async fn progress<D: Delivery>(delivery: &D, source: &str) {
-    let Some(every) = delivery.progress_every() else { return std::future::pending().await };
+    let Some(every) = delivery.progress_every() else {
+        return std::future::pending().await;
+    };
     let mut ticks = interval_at(Instant::now() + every, every);
     loop {
         ticks.tick().await;
@@ -261,6 +328,12 @@ async fn progress<D: Delivery>(delivery: &D, source: &str) {
 }
 
 async fn said(word: impl Future<Output = Result<(), BrokerError>>) -> Result<(), BrokerError> {
-    let late = |late| Err(BrokerError::new("broker", "say what became of a message", late));
+    let late = |late| {
+        Err(BrokerError::new(
+            "broker",
+            "say what became of a message",
+            late,
+        ))
+    };
     timeout(PATIENCE, word).await.unwrap_or_else(late)
 }

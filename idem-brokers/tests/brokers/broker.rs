@@ -23,7 +23,8 @@ pub(crate) trait Broker: Send + Sync + 'static {
     const MAKES: bool = true;
     /// Whether its messages outlive its being killed.
     const OUTLIVES: bool = true;
-    /// Whether a client that runs goes by what it knows itself, and only one that starts asks the broker where to begin.
+    /// Whether a client that runs goes by what it knows itself, and only one that starts asks the
+    /// broker where to begin.
     const CLIENT_KNOWS: bool = false;
     type Source: Source;
     type Publisher: Publisher;
@@ -44,7 +45,8 @@ pub(crate) trait Broker: Send + Sync + 'static {
 
     fn publisher(&self) -> Self::Publisher;
 
-    /// How many messages are neither acked nor with a consumer; with no consumer left, those that are not acked.
+    /// How many messages are neither acked nor with a consumer; with no consumer left, those that
+    /// are not acked.
     fn left(&self) -> impl Future<Output = anyhow::Result<u64>> + Send;
 
     /// The next consumer begins with the first message.
@@ -61,7 +63,11 @@ pub(crate) trait Broker: Send + Sync + 'static {
     }
 
     /// The broker is killed, and comes back as it was kept.
-    fn go_back(&self, server: &Server, kept: Option<Copied>) -> impl Future<Output = anyhow::Result<()>> + Send {
+    fn go_back(
+        &self,
+        server: &Server,
+        kept: Option<Copied>,
+    ) -> impl Future<Output = anyhow::Result<()>> + Send {
         async move {
             server.kill()?;
             kept.iter().try_for_each(|kept| server.put_back(kept))?;
@@ -87,7 +93,14 @@ impl<B: Broker> Stage<B> {
         within(broker.declare()).await?;
         let (publisher, folder) = (broker.publisher(), tempfile::tempdir()?);
         let (shop, idem) = (Shop::at(folder.path()), idem_runtime::testing::temporary()?);
-        Ok(Self { broker, name, publisher, shop, idem, folder })
+        Ok(Self {
+            broker,
+            name,
+            publisher,
+            shop,
+            idem,
+            folder,
+        })
     }
 
     /// The usual consumer.
@@ -98,7 +111,10 @@ impl<B: Broker> Stage<B> {
     pub(crate) fn consume_from(&self, source: B::Source) -> (Running, Arc<Counts>) {
         let ((source, counts), shop) = (watched(source), Arc::clone(&self.shop));
         let consumer = Consumer::new(&self.idem, source).in_flight(16);
-        (consumer.start(move |order: PlaceOrder| place(Arc::clone(&shop), order)), counts)
+        (
+            consumer.start(move |order: PlaceOrder| place(Arc::clone(&shop), order)),
+            counts,
+        )
     }
 
     pub(crate) async fn send(&self, order: &PlaceOrder) -> anyhow::Result<()> {
@@ -112,7 +128,8 @@ impl<B: Broker> Stage<B> {
     /// Sends orders with these numbers.
     pub(crate) async fn send_all(&self, numbers: std::ops::Range<u32>) -> anyhow::Result<()> {
         for number in numbers {
-            self.send(&PlaceOrder::new(format!("A-{number:04}"))).await?;
+            self.send(&PlaceOrder::new(format!("A-{number:04}")))
+                .await?;
         }
         Ok(())
     }
@@ -131,7 +148,10 @@ impl<B: Broker> Stage<B> {
                 break;
             }
             // A broker that has heard the last acks may take a moment to count them.
-            ensure!(tokio::time::Instant::now() < deadline, "{left} messages are not acked");
+            ensure!(
+                tokio::time::Instant::now() < deadline,
+                "{left} messages are not acked"
+            );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         ensure!(!self.shop.placed_twice(), "an order was placed twice");
@@ -154,7 +174,10 @@ pub(crate) async fn publish(publisher: &impl Publisher, message: Message) -> any
 pub(crate) async fn until(what: &str, mut reached: impl FnMut() -> bool) -> anyhow::Result<()> {
     let deadline = tokio::time::Instant::now() + DEADLINE;
     while !reached() {
-        ensure!(tokio::time::Instant::now() < deadline, "waited in vain until {what}");
+        ensure!(
+            tokio::time::Instant::now() < deadline,
+            "waited in vain until {what}"
+        );
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     Ok(())

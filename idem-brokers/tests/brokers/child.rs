@@ -1,4 +1,5 @@
-//! A consumer or a producer in a process of its own, which is this program again: it can be killed as a machine kills.
+//! A consumer or a producer in a process of its own, which is this program again: it can be killed
+//! as a machine kills.
 
 use std::env;
 use std::fs::File;
@@ -15,7 +16,8 @@ use idem_test_support::DEADLINE;
 
 use crate::broker::Broker;
 use crate::shop::{
-    AT_ONCE, HASTY, PATIENT, PlaceOrder, SIDE_BY_SIDE, Shop, accept, accept_all, orders_of, place, place_and_hang,
+    AT_ONCE, HASTY, PATIENT, PlaceOrder, SIDE_BY_SIDE, Shop, accept, accept_all, orders_of, place,
+    place_and_hang,
 };
 
 const VARIABLE: &str = "IDEM_BROKERS_CHILD";
@@ -44,10 +46,18 @@ pub(crate) struct Process(Child);
 /// Starts one on a shop's folder; the ledger is in it too.
 pub(crate) fn start<B: Broker>(address: &str, queue: &str, folder: &Path, job: Job) -> Process {
     let mut command = Command::new(env::current_exe().unwrap());
-    command.args([B::NAME, address, queue]).arg(folder).arg(format!("{job:?}"));
-    command.env(VARIABLE, "1").stdin(Stdio::piped()).stdout(Stdio::null());
+    command
+        .args([B::NAME, address, queue])
+        .arg(folder)
+        .arg(format!("{job:?}"));
+    command
+        .env(VARIABLE, "1")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null());
     if job == Job::FirstStart {
-        command.env("RUST_LOG", "error").stderr(File::create(folder.join(ERRORS)).unwrap());
+        command
+            .env("RUST_LOG", "error")
+            .stderr(File::create(folder.join(ERRORS)).unwrap());
     }
     Process(command.spawn().unwrap())
 }
@@ -62,7 +72,10 @@ impl Process {
     /// Lets it end in order.
     pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
         drop(self.0.stdin.take());
-        crate::broker::until("the child's process ends", || self.0.try_wait().unwrap().is_some()).await
+        crate::broker::until("the child's process ends", || {
+            self.0.try_wait().unwrap().is_some()
+        })
+        .await
     }
 }
 
@@ -95,7 +108,13 @@ impl Task {
             "FirstStart" => Job::FirstStart,
             _ => Job::Consume,
         };
-        Some(Self { broker, address, queue, folder: folder.into(), job })
+        Some(Self {
+            broker,
+            address,
+            queue,
+            folder: folder.into(),
+            job,
+        })
     }
 
     /// Does it, if it is this broker that was meant.
@@ -103,7 +122,11 @@ impl Task {
         if self.broker != B::NAME {
             return;
         }
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
         runtime.block_on(self.work(&B::new(&self.address, &self.queue)));
     }
 
@@ -127,14 +150,17 @@ async fn produce<B: Broker>(broker: &B, queue: &str, shop: &Shop, folder: &Path)
     let relay = Relay::new(&idem, broker.publisher()).start();
     let accepted = async {
         let orders = orders_of(HASTY);
-        let hasty = orders.chunks(orders.len() / SIDE_BY_SIDE).map(<[_]>::to_vec).map(|orders| {
-            let (idem, queue) = (idem.clone(), queue.to_owned());
-            tokio::spawn(async move {
-                for orders in orders.chunks(AT_ONCE).map(<[_]>::to_vec) {
-                    idem.scope(accept_all(&idem, &queue, orders)).await.unwrap();
-                }
-            })
-        });
+        let hasty = orders
+            .chunks(orders.len() / SIDE_BY_SIDE)
+            .map(<[_]>::to_vec)
+            .map(|orders| {
+                let (idem, queue) = (idem.clone(), queue.to_owned());
+                tokio::spawn(async move {
+                    for orders in orders.chunks(AT_ONCE).map(<[_]>::to_vec) {
+                        idem.scope(accept_all(&idem, &queue, orders)).await.unwrap();
+                    }
+                })
+            });
         let patient = PATIENT.map(async |customer| {
             for order in orders_of(customer) {
                 idem.scope(accept(&idem, queue, order)).await.unwrap();
@@ -161,21 +187,27 @@ async fn produce<B: Broker>(broker: &B, queue: &str, shop: &Shop, folder: &Path)
 async fn consume<B: Broker>(broker: &B, shop: Arc<Shop>, folder: &Path, job: Job) {
     let idem = Idem::open(folder.join("ledger")).unwrap();
     let work = Arc::clone(&shop);
-    let source = if job == Job::FirstStart { broker.first_source().await.unwrap() } else { broker.source() };
-    let consumer = Consumer::new(&idem, source).in_flight(32).start(move |order: PlaceOrder| {
-        let shop = Arc::clone(&work);
-        async move {
-            if job == Job::HangsInTheBody {
-                return place_and_hang(shop, order).await;
+    let source = if job == Job::FirstStart {
+        broker.first_source().await.unwrap()
+    } else {
+        broker.source()
+    };
+    let consumer = Consumer::new(&idem, source)
+        .in_flight(32)
+        .start(move |order: PlaceOrder| {
+            let shop = Arc::clone(&work);
+            async move {
+                if job == Job::HangsInTheBody {
+                    return place_and_hang(shop, order).await;
+                }
+                let placed = place(Arc::clone(&shop), order).await;
+                if job == Job::HangsBeforeTheAck {
+                    shop.mark("before_the_ack", "");
+                    std::future::pending::<()>().await;
+                }
+                placed
             }
-            let placed = place(Arc::clone(&shop), order).await;
-            if job == Job::HangsBeforeTheAck {
-                shop.mark("before_the_ack", "");
-                std::future::pending::<()>().await;
-            }
-            placed
-        }
-    });
+        });
     let told = idem.clone();
     tokio::spawn(async move {
         // Until the ledger is closed.

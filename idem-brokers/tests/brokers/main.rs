@@ -1,9 +1,12 @@
 //! The causes of duplicates, each against real brokers that the tests start themselves.
 //!
-//! Where a broker is not there its tests are listed as ignored, and with `CI=true` they fail: `cargo xtask test` installs
-//! them where it can.
+//! Where a broker is not there its tests are listed as ignored, and with `CI=true` they fail:
+//! `cargo xtask test` installs them where it can.
 
-#![expect(clippy::unwrap_used, reason = "a helper that cannot go on fails its test")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a helper that cannot go on fails its test"
+)]
 
 mod broker;
 mod child;
@@ -28,7 +31,10 @@ use libtest_mimic::{Arguments, Trial};
 fn main() -> ExitCode {
     // `RUST_LOG=idem_brokers=debug` tells what a test that fails was doing.
     let filter = tracing_subscriber::EnvFilter::from_default_env();
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
     if let Some(task) = child::Task::own() {
         #[cfg(feature = "redis")]
         task.run::<redis::Streams>();
@@ -52,6 +58,9 @@ fn main() -> ExitCode {
     #[cfg(feature = "kafka")]
     tests.extend(kafka::all());
     let names = tests.iter().map(|test| test.name().to_owned()).collect();
-    tests.push(Trial::test("readme::each_cell_of_the_table_is_a_test", move || readme::each_cell_is_a_test(&names)));
+    tests.push(Trial::test(
+        "readme::each_cell_of_the_table_is_a_test",
+        move || readme::each_cell_is_a_test(&names),
+    ));
     libtest_mimic::run(&Arguments::from_args(), tests).exit_code()
 }

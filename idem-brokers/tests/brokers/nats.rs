@@ -22,8 +22,16 @@ use crate::watched::watched;
 /// The scenarios, and what only NATS can get wrong.
 pub(crate) fn all() -> Vec<Trial> {
     let mut tests = scenarios::all::<Subject>();
-    tests.push(named::<Subject, _>("asks_again_for_what_did_not_come", Needs::Any, asks_again_for_what_did_not_come));
-    tests.push(named::<Subject, _>("asks_for_no_more_than_it_may_hold", Needs::Any, asks_for_no_more_than_it_may_hold));
+    tests.push(named::<Subject, _>(
+        "asks_again_for_what_did_not_come",
+        Needs::Any,
+        asks_again_for_what_did_not_come,
+    ));
+    tests.push(named::<Subject, _>(
+        "asks_for_no_more_than_it_may_hold",
+        Needs::Any,
+        asks_for_no_more_than_it_may_hold,
+    ));
     tests
 }
 
@@ -41,18 +49,30 @@ impl Broker for Subject {
     type Publisher = JetStream;
 
     fn new(address: &str, name: &str) -> Self {
-        Self { address: address.to_owned(), name: name.to_owned(), durable: "shop" }
+        Self {
+            address: address.to_owned(),
+            name: name.to_owned(),
+            durable: "shop",
+        }
     }
 
     async fn declare(&self) -> anyhow::Result<()> {
         let context = jetstream::new(async_nats::connect(&self.address).await?);
         let subjects = vec![self.name.clone()];
-        context.create_stream(stream::Config { name: self.name.clone(), subjects, ..Default::default() }).await?;
+        context
+            .create_stream(stream::Config {
+                name: self.name.clone(),
+                subjects,
+                ..Default::default()
+            })
+            .await?;
         Ok(())
     }
 
     fn source(&self) -> Nats {
-        Nats::stream(&self.address, &self.name).durable(self.durable).ack_wait(Duration::from_secs(2))
+        Nats::stream(&self.address, &self.name)
+            .durable(self.durable)
+            .ack_wait(Duration::from_secs(2))
     }
 
     async fn first_source(&self) -> anyhow::Result<Nats> {
@@ -79,21 +99,30 @@ impl Broker for Subject {
 
 /// How many messages the next request that the server hears is for.
 async fn asked(requests: &mut Subscriber) -> anyhow::Result<u64> {
-    let request = within(requests.next()).await.context("the server hears no more")?;
+    let request = within(requests.next())
+        .await
+        .context("the server hears no more")?;
     let request: serde_json::Value = serde_json::from_slice(&request.payload)?;
-    request["batch"].as_u64().context("a request without a batch")
+    request["batch"]
+        .as_u64()
+        .context("a request without a batch")
 }
 
 /// The server forgets a request after a while, and what comes later has to come all the same.
 async fn asks_again_for_what_did_not_come(server: Arc<Server>) -> anyhow::Result<()> {
     let stage = Stage::<Subject>::new(&server).await?;
     let client = async_nats::connect(server.address()).await?;
-    let mut requests = client.subscribe(format!("$JS.API.CONSUMER.MSG.NEXT.{}.>", stage.name)).await?;
+    let mut requests = client
+        .subscribe(format!("$JS.API.CONSUMER.MSG.NEXT.{}.>", stage.name))
+        .await?;
     client.flush().await?;
     // 16 in flight, 31 at a time.
     let (consumer, counts) = stage.consume();
     ensure!(asked(&mut requests).await? == 31);
-    ensure!(asked(&mut requests).await? == 31, "all of it is asked for again");
+    ensure!(
+        asked(&mut requests).await? == 31,
+        "all of it is asked for again"
+    );
     stage.send_all(0..40).await?;
     until("all are acked", || counts.acked() == 40).await?;
     stage.stop(consumer).await;
@@ -105,24 +134,39 @@ async fn asks_for_no_more_than_it_may_hold(server: Arc<Server>) -> anyhow::Resul
     let ((source, counts), shop) = (watched(stage.broker.source()), Arc::clone(&stage.shop));
     let open = Arc::new(Semaphore::new(0));
     let gate = Arc::clone(&open);
-    let consumer = Consumer::new(&stage.idem, source).in_flight(4).prefetch(6).start(move |order: PlaceOrder| {
-        let (gate, shop) = (Arc::clone(&gate), Arc::clone(&shop));
-        async move {
-            gate.acquire().await.unwrap().forget();
-            place(shop, order).await
-        }
-    });
+    let consumer = Consumer::new(&stage.idem, source)
+        .in_flight(4)
+        .prefetch(6)
+        .start(move |order: PlaceOrder| {
+            let (gate, shop) = (Arc::clone(&gate), Arc::clone(&shop));
+            async move {
+                gate.acquire().await.unwrap().forget();
+                place(shop, order).await
+            }
+        });
     let context = jetstream::new(async_nats::connect(server.address()).await?);
-    // Four of the six that it asked for come and are done, so it asks again with two of them still to come.
+    // Four of the six that it asked for come and are done, so it asks again with two of them still
+    // to come.
     stage.send_all(0..4).await?;
     open.add_permits(4);
     until("four are acked", || counts.acked() == 4).await?;
     stage.send_all(4..40).await?;
     for done in 4..40 {
         // As many as there are, up to six.
-        until("all that it may hold came", || counts.came() == (done + 6).min(40)).await?;
-        let info = context.get_stream(&stage.name).await?.consumer_info(stage.broker.durable).await?;
-        ensure!(info.num_ack_pending <= 6, "{} with {done} done", info.num_ack_pending);
+        until("all that it may hold came", || {
+            counts.came() == (done + 6).min(40)
+        })
+        .await?;
+        let info = context
+            .get_stream(&stage.name)
+            .await?
+            .consumer_info(stage.broker.durable)
+            .await?;
+        ensure!(
+            info.num_ack_pending <= 6,
+            "{} with {done} done",
+            info.num_ack_pending
+        );
         open.add_permits(1);
         until("one more is acked", || counts.acked() == done + 1).await?;
     }

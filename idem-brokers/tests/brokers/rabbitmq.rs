@@ -19,8 +19,16 @@ use crate::shop::PlaceOrder;
 
 pub(crate) fn all() -> Vec<Trial> {
     let mut tests = scenarios::all::<Queue>();
-    tests.push(named::<Queue, _>("waiting_queue_that_takes_nothing", Needs::Any, waiting_queue_that_takes_nothing));
-    tests.push(named::<Queue, _>("queue_of_another_kind_is_taken_as_it_is", Needs::Any, queue_of_another_kind));
+    tests.push(named::<Queue, _>(
+        "waiting_queue_that_takes_nothing",
+        Needs::Any,
+        waiting_queue_that_takes_nothing,
+    ));
+    tests.push(named::<Queue, _>(
+        "queue_of_another_kind_is_taken_as_it_is",
+        Needs::Any,
+        queue_of_another_kind,
+    ));
     tests
 }
 
@@ -30,13 +38,24 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
-    /// How many messages are ready in a queue, and how many consumers it has; nothing where there is none.
+    /// How many messages are ready in a queue, and how many consumers it has; nothing where there
+    /// is none.
     async fn look(&self, connection: &Connection, name: &str) -> anyhow::Result<(u64, u32)> {
         let channel = connection.create_channel().await?;
-        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        match channel.queue_declare(name.into(), passive, FieldTable::default()).await {
+        let passive = QueueDeclareOptions {
+            passive: true,
+            ..QueueDeclareOptions::default()
+        };
+        match channel
+            .queue_declare(name.into(), passive, FieldTable::default())
+            .await
+        {
             Ok(queue) => Ok((queue.message_count().into(), queue.consumer_count())),
-            Err(error) if error.to_string().contains("NOT_FOUND") || error.to_string().contains("404") => Ok((0, 0)),
+            Err(error)
+                if error.to_string().contains("NOT_FOUND") || error.to_string().contains("404") =>
+            {
+                Ok((0, 0))
+            }
             Err(error) => Err(error.into()),
         }
     }
@@ -51,18 +70,28 @@ impl Broker for Queue {
     type Publisher = Exchange;
 
     fn new(address: &str, name: &str) -> Self {
-        Self { address: address.to_owned(), name: name.to_owned() }
+        Self {
+            address: address.to_owned(),
+            name: name.to_owned(),
+        }
     }
 
     async fn declare(&self) -> anyhow::Result<()> {
-        // The consumer makes it, as it wants it, and the queue beside it in which the shop's orders wait.
+        // The consumer makes it, as it wants it, and the queue beside it in which the shop's orders
+        // wait.
         let mut session = self.source().connect(1).await?;
-        self.publisher().publish(Message::new(&self.name, "first")).await?;
-        session.next(1).await?.retry(Duration::from_millis(50)).await?;
+        self.publisher()
+            .publish(Message::new(&self.name, "first"))
+            .await?;
+        session
+            .next(1)
+            .await?
+            .retry(Duration::from_millis(50))
+            .await?;
         session.next(1).await?.ack().await?;
         session.close().await;
-        // RabbitMQ 3.10 writes the list of its quorum queues to the disk half a second later, and tells nobody: one that is
-        // killed before never finds the queues' leaders again.
+        // RabbitMQ 3.10 writes the list of its quorum queues to the disk half a second later, and
+        // tells nobody: one that is killed before never finds the queues' leaders again.
         tokio::time::sleep(Duration::from_secs(1)).await;
         Ok(())
     }
@@ -76,17 +105,18 @@ impl Broker for Queue {
     }
 
     async fn left(&self) -> anyhow::Result<u64> {
-        let connection = Connection::connect(&self.address, ConnectionProperties::default()).await?;
-        let waiting =
-            ["100ms", "200ms", "500ms", "1000ms", "2000ms"].map(|pause| format!("{}.again.{pause}", self.name));
+        let connection =
+            Connection::connect(&self.address, ConnectionProperties::default()).await?;
+        let waiting = ["100ms", "200ms", "500ms", "1000ms", "2000ms"]
+            .map(|pause| format!("{}.again.{pause}", self.name));
         let mut seen = 0;
         loop {
             let (mut left, consumers) = self.look(&connection, &self.name).await?;
             for name in &waiting {
                 left += self.look(&connection, name).await?.0;
             }
-            // A consumer's messages are ready again when the queue has lost sight of it; one on its way from a waiting queue
-            // is in neither for a moment.
+            // A consumer's messages are ready again when the queue has lost sight of it; one on its
+            // way from a waiting queue is in neither for a moment.
             if consumers == 0 && (left > 0 || seen == 3) {
                 connection.close(200, "done".into()).await?;
                 return Ok(left);
@@ -108,21 +138,29 @@ async fn queue_of_another_kind(server: Arc<Server>) -> anyhow::Result<()> {
         let name = format!("orders-{:08x}", fastrand::u32(..));
         let durable = QueueDeclareOptions::durable();
         let channel = connection.create_channel().await?;
-        channel.queue_declare(name.as_str().into(), durable, FieldTable::default()).await?;
+        channel
+            .queue_declare(name.as_str().into(), durable, FieldTable::default())
+            .await?;
         let queue = RabbitMq::queue(server.address(), &name);
         let queue = if is_said { queue.as_it_is() } else { queue };
         // It is there for the second connection too.
         for number in 0..2 {
             let mut session = queue.connect(1).await?;
-            Exchange::default_of(server.address()).publish(Message::new(&name, [number])).await?;
+            Exchange::default_of(server.address())
+                .publish(Message::new(&name, [number]))
+                .await?;
             let delivery = within(session.next(1)).await?;
             ensure!(delivery.payload() == [number], "{:?}", delivery.payload());
             delivery.ack().await?;
             session.close().await;
         }
     }
-    let none = RabbitMq::queue(server.address(), format!("none-{:08x}", fastrand::u32(..))).as_it_is();
-    ensure!(none.connect(1).await.is_err(), "where there is none, none is made");
+    let none =
+        RabbitMq::queue(server.address(), format!("none-{:08x}", fastrand::u32(..))).as_it_is();
+    ensure!(
+        none.connect(1).await.is_err(),
+        "where there is none, none is made"
+    );
     connection.close(200, "done".into()).await?;
     Ok(())
 }
@@ -131,19 +169,31 @@ async fn queue_of_another_kind(server: Arc<Server>) -> anyhow::Result<()> {
 async fn waiting_queue_that_takes_nothing(server: Arc<Server>) -> anyhow::Result<()> {
     let stage = Stage::<Queue>::new(&server).await?;
     let connection = Connection::connect(server.address(), ConnectionProperties::default()).await?;
-    let (channel, waiting) = (connection.create_channel().await?, format!("{}.again.100ms", stage.name));
-    channel.queue_delete(waiting.as_str().into(), QueueDeleteOptions::default()).await?;
+    let (channel, waiting) = (
+        connection.create_channel().await?,
+        format!("{}.again.100ms", stage.name),
+    );
+    channel
+        .queue_delete(waiting.as_str().into(), QueueDeleteOptions::default())
+        .await?;
     let durable = QueueDeclareOptions::durable();
-    channel.queue_declare(waiting.as_str().into(), durable, FieldTable::default()).await?;
+    channel
+        .queue_declare(waiting.as_str().into(), durable, FieldTable::default())
+        .await?;
 
     for (number, fails) in [2, 99, 0].into_iter().enumerate() {
-        stage.send(&PlaceOrder::new(format!("A-100{number}")).failing(fails)).await?;
+        stage
+            .send(&PlaceOrder::new(format!("A-100{number}")).failing(fails))
+            .await?;
     }
     let (consumer, counts) = stage.consume();
     until("all are acked", || counts.acked() == 3).await?;
     stage.stop(consumer).await;
     let starts = ["A-1000", "A-1001", "A-1002"].map(|order_no| stage.shop.starts(order_no));
     ensure!(starts == [3, 4, 1], "attempts: {starts:?}");
-    ensure!(stage.idem.dead_letters().count_open().await? == 1, "one letter");
+    ensure!(
+        stage.idem.dead_letters().count_open().await? == 1,
+        "one letter"
+    );
     stage.is_clean().await
 }

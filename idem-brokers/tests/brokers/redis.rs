@@ -16,7 +16,9 @@ pub(crate) struct Streams {
 
 impl Streams {
     async fn connection(&self) -> anyhow::Result<::redis::aio::MultiplexedConnection> {
-        Ok(Client::open(self.address.as_str())?.get_multiplexed_async_connection().await?)
+        Ok(Client::open(self.address.as_str())?
+            .get_multiplexed_async_connection()
+            .await?)
     }
 }
 
@@ -28,16 +30,24 @@ impl Broker for Streams {
     type Publisher = idem_brokers::redis::Streams;
 
     fn new(address: &str, name: &str) -> Self {
-        Self { address: address.to_owned(), name: name.to_owned() }
+        Self {
+            address: address.to_owned(),
+            name: name.to_owned(),
+        }
     }
 
     async fn declare(&self) -> anyhow::Result<()> {
-        self.connection().await?.xgroup_create_mkstream(&self.name, "shop", "0").await?;
+        self.connection()
+            .await?
+            .xgroup_create_mkstream(&self.name, "shop", "0")
+            .await?;
         Ok(())
     }
 
     fn source(&self) -> Redis {
-        Redis::stream(&self.address, &self.name).group("shop").claim_after(Duration::from_secs(1))
+        Redis::stream(&self.address, &self.name)
+            .group("shop")
+            .claim_after(Duration::from_secs(1))
     }
 
     fn publisher(&self) -> Self::Publisher {
@@ -45,15 +55,23 @@ impl Broker for Streams {
     }
 
     async fn left(&self) -> anyhow::Result<u64> {
-        let groups: StreamInfoGroupsReply = self.connection().await?.xinfo_groups(&self.name).await?;
-        let group = groups.groups.first().ok_or_else(|| anyhow::anyhow!("no group"))?;
-        // Redis cannot tell the lag after a `SETID` into the middle; these tests go to the beginning.
+        let groups: StreamInfoGroupsReply =
+            self.connection().await?.xinfo_groups(&self.name).await?;
+        let group = groups
+            .groups
+            .first()
+            .ok_or_else(|| anyhow::anyhow!("no group"))?;
+        // Redis cannot tell the lag after a `SETID` into the middle; these tests go to the
+        // beginning.
         let lag = group.lag.ok_or_else(|| anyhow::anyhow!("no lag"))?;
         Ok((group.pending + lag) as u64)
     }
 
     async fn rewind(&mut self) -> anyhow::Result<()> {
-        self.connection().await?.xgroup_setid(&self.name, "shop", "0").await?;
+        self.connection()
+            .await?
+            .xgroup_setid(&self.name, "shop", "0")
+            .await?;
         Ok(())
     }
 }

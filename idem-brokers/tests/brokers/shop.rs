@@ -1,4 +1,5 @@
-//! The business behind the consumers: a table of orders on the disk, which outlives the processes that write it.
+//! The business behind the consumers: a table of orders on the disk, which outlives the processes
+//! that write it.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, File};
@@ -23,7 +24,11 @@ pub(crate) struct PlaceOrder {
 
 impl PlaceOrder {
     pub(crate) fn new(order_no: impl Into<String>) -> Self {
-        Self { order_no: order_no.into(), customer: "Ann".to_owned(), fails: 0 }
+        Self {
+            order_no: order_no.into(),
+            customer: "Ann".to_owned(),
+            fails: 0,
+        }
     }
 
     pub(crate) fn by(mut self, customer: &str) -> Self {
@@ -63,7 +68,9 @@ impl Shop {
         for part in ["orders", "starts"] {
             fs::create_dir_all(folder.join(part)).unwrap();
         }
-        Arc::new(Self { folder: folder.to_owned() })
+        Arc::new(Self {
+            folder: folder.to_owned(),
+        })
     }
 
     /// The body of every handler here.
@@ -74,7 +81,9 @@ impl Shop {
         }
         match File::create_new(self.folder.join("orders").join(&order.order_no)) {
             Ok(_) => self.append("log", &format!("{} {}\n", order.customer, order.order_no)),
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => self.append("twice", &order.order_no),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                self.append("twice", &order.order_no)
+            }
             Err(error) => return Err(error.into()),
         };
         Ok(1)
@@ -82,13 +91,21 @@ impl Shop {
 
     /// Appends and says how long the file is then.
     fn append(&self, name: &str, text: &str) -> u64 {
-        let mut file = File::options().create(true).append(true).open(self.folder.join(name)).unwrap();
+        let mut file = File::options()
+            .create(true)
+            .append(true)
+            .open(self.folder.join(name))
+            .unwrap();
         file.write_all(text.as_bytes()).unwrap();
         file.metadata().unwrap().len()
     }
 
     fn find(&self, order: &PlaceOrder) -> Option<u32> {
-        self.folder.join("orders").join(&order.order_no).is_file().then_some(1)
+        self.folder
+            .join("orders")
+            .join(&order.order_no)
+            .is_file()
+            .then_some(1)
     }
 
     /// How many orders are in the table.
@@ -109,7 +126,9 @@ impl Shop {
     /// How often the body began.
     pub(crate) fn all_starts(&self) -> u64 {
         let files = fs::read_dir(self.folder.join("starts")).unwrap();
-        files.map(|file| file.unwrap().metadata().unwrap().len()).sum()
+        files
+            .map(|file| file.unwrap().metadata().unwrap().len())
+            .sum()
     }
 
     /// The orders of each customer as they were placed.
@@ -117,12 +136,16 @@ impl Shop {
         let log = fs::read_to_string(self.folder.join("log")).unwrap_or_default();
         let mut orders: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for (customer, order_no) in log.lines().filter_map(|line| line.split_once(' ')) {
-            orders.entry(customer.to_owned()).or_default().push(order_no.to_owned());
+            orders
+                .entry(customer.to_owned())
+                .or_default()
+                .push(order_no.to_owned());
         }
         orders
     }
 
-    /// Reads a producer's outbox again and again, and writes down the order in which its messages could be read first.
+    /// Reads a producer's outbox again and again, and writes down the order in which its messages
+    /// could be read first.
     pub(crate) async fn follow(&self, idem: &Idem) -> Result<(), Error> {
         let mut known: HashSet<_> = self.read_first().into_iter().collect();
         loop {
@@ -142,14 +165,22 @@ impl Shop {
         read.lines().map(str::to_owned).collect()
     }
 
-    /// All that a producer accepted was placed in the order in which it was accepted: what was accepted at once is together,
-    /// and what could be read first comes first.
+    /// All that a producer accepted was placed in the order in which it was accepted: what was
+    /// accepted at once is together, and what could be read first comes first.
     pub(crate) fn lanes_are_in_order(&self) -> anyhow::Result<()> {
-        let numbers = |orders: &[PlaceOrder]| orders.iter().map(|order| order.order_no.clone()).collect::<Vec<_>>();
+        let numbers = |orders: &[PlaceOrder]| {
+            orders
+                .iter()
+                .map(|order| order.order_no.clone())
+                .collect::<Vec<_>>()
+        };
         let mut placed = self.by_customer();
         for customer in PATIENT {
             let placed = placed.remove(customer).unwrap_or_default();
-            ensure!(placed == numbers(&orders_of(customer)), "{customer}: {placed:?}");
+            ensure!(
+                placed == numbers(&orders_of(customer)),
+                "{customer}: {placed:?}"
+            );
         }
         let mut hasty = placed.remove(HASTY).unwrap_or_default();
         let together: HashSet<_> = orders_of(HASTY).chunks(AT_ONCE).map(numbers).collect();
@@ -159,13 +190,19 @@ impl Shop {
         let mut read = self.read_first();
         read.retain(|order_no| hasty.contains(order_no));
         hasty.retain(|order_no| read.contains(order_no));
-        ensure!(!read.is_empty() && read == hasty, "{HASTY}: read {read:?}, placed {hasty:?}");
+        ensure!(
+            !read.is_empty() && read == hasty,
+            "{HASTY}: read {read:?}, placed {hasty:?}"
+        );
         Ok(())
     }
 
     /// A mark on the disk, for other processes to see.
     pub(crate) fn mark(&self, name: &str, text: &str) {
-        let (new, old) = (self.folder.join(format!("{name}.new")), self.folder.join(name));
+        let (new, old) = (
+            self.folder.join(format!("{name}.new")),
+            self.folder.join(name),
+        );
         fs::write(&new, text).unwrap();
         fs::rename(new, old).unwrap();
     }
@@ -189,7 +226,9 @@ pub(crate) const ACCEPTED: usize = EACH * PATIENT.len() + OF_HASTY;
 /// A customer's orders.
 pub(crate) fn orders_of(customer: &str) -> Vec<PlaceOrder> {
     let orders = 0..if customer == HASTY { OF_HASTY } else { EACH };
-    orders.map(|number| PlaceOrder::new(format!("{customer}-{number:04}")).by(customer)).collect()
+    orders
+        .map(|number| PlaceOrder::new(format!("{customer}-{number:04}")).by(customer))
+        .collect()
 }
 
 /// The producer's end: the order goes out with the result.
@@ -200,8 +239,14 @@ pub(crate) async fn accept(idem: &Idem, queue: &str, order: PlaceOrder) -> anyho
 
 /// Several orders at once.
 #[idempotent(name = "orders.accept_all", key = orders[0].key(), skip(idem, queue))]
-pub(crate) async fn accept_all(idem: &Idem, queue: &str, orders: Vec<PlaceOrder>) -> anyhow::Result<()> {
-    orders.iter().try_for_each(|order| Ok(idem.outbox().enqueue(Outgoing::of(queue, order)?)?))
+pub(crate) async fn accept_all(
+    idem: &Idem,
+    queue: &str,
+    orders: Vec<PlaceOrder>,
+) -> anyhow::Result<()> {
+    orders
+        .iter()
+        .try_for_each(|order| Ok(idem.outbox().enqueue(Outgoing::of(queue, order)?)?))
 }
 
 /// Each failed attempt gives the message back.

@@ -21,11 +21,15 @@ const MESSAGES: u32 = 2000;
 const UNPLACEABLE: u32 = 100;
 const KILLS: usize = 8;
 
-/// 2,000 messages, 30 % of them duplicates, some that never can be placed or read; the consumer, and a broker whose messages
-/// outlive it, are killed at random. Beside them a producer's outbox goes to a queue of its own: it is killed with them, and
-/// what came of it is read at the end, and every lane must be in order.
+/// 2,000 messages, 30 % of them duplicates, some that never can be placed or read; the consumer,
+/// and a broker whose messages outlive it, are killed at random. Beside them a producer's outbox
+/// goes to a queue of its own: it is killed with them, and what came of it is read at the end, and
+/// every lane must be in order.
 pub(crate) async fn storm<B: Broker>(server: Arc<Server>) -> anyhow::Result<()> {
-    let (stage, relayed) = (Stage::<B>::new(&server).await?, Stage::<B>::new(&server).await?);
+    let (stage, relayed) = (
+        Stage::<B>::new(&server).await?,
+        Stage::<B>::new(&server).await?,
+    );
     let (messages, orders, letters) = messages(&stage.name);
     println!("{} orders, {letters} of them unplaceable", orders + letters);
     let publisher = stage.broker.publisher();
@@ -36,12 +40,29 @@ pub(crate) async fn storm<B: Broker>(server: Arc<Server>) -> anyhow::Result<()> 
         anyhow::Ok(())
     });
 
-    let start = || child::start::<B>(server.address(), &stage.name, stage.folder.path(), Job::Consume);
-    let produce = || child::start::<B>(server.address(), &relayed.name, relayed.folder.path(), Job::Produce);
+    let start = || {
+        child::start::<B>(
+            server.address(),
+            &stage.name,
+            stage.folder.path(),
+            Job::Consume,
+        )
+    };
+    let produce = || {
+        child::start::<B>(
+            server.address(),
+            &relayed.name,
+            relayed.folder.path(),
+            Job::Produce,
+        )
+    };
     let (mut consumer, mut producer) = (start(), produce());
     for kill in 0..KILLS {
         let more = stage.shop.placed() + fastrand::usize(1..orders / (2 * KILLS));
-        until("more are placed", || stage.shop.placed() >= more.min(orders)).await?;
+        until("more are placed", || {
+            stage.shop.placed() >= more.min(orders)
+        })
+        .await?;
         if B::OUTLIVES && kill % 4 == 3 {
             server.kill()?;
             server.restart().await?;
@@ -54,9 +75,13 @@ pub(crate) async fn storm<B: Broker>(server: Arc<Server>) -> anyhow::Result<()> 
     }
     sending.await??;
     until("all are placed", || stage.shop.placed() == orders).await?;
-    // It says how many letters it has; what died with a consumer comes back when the broker thinks so.
+    // It says how many letters it has; what died with a consumer comes back when the broker thinks
+    // so.
     let wanted = letters.to_string();
-    until("all letters are written", || stage.shop.marked("letters").as_deref() == Some(&wanted)).await?;
+    until("all letters are written", || {
+        stage.shop.marked("letters").as_deref() == Some(&wanted)
+    })
+    .await?;
     let deadline = Instant::now() + 2 * idem_test_support::DEADLINE;
     let mut stays = Duration::from_secs(1);
     loop {
@@ -71,23 +96,37 @@ pub(crate) async fn storm<B: Broker>(server: Arc<Server>) -> anyhow::Result<()> 
         stays *= 2;
     }
     let idem = Idem::open(stage.folder.path().join("ledger"))?;
-    let open = idem.dead_letters().list(&Filter::default().limit(1000)).await?;
-    ensure!(open.len() == letters, "{} letters for {letters}", open.len());
-    ensure!(stage.shop.placed() == orders, "{} orders of {orders}", stage.shop.placed());
+    let open = idem
+        .dead_letters()
+        .list(&Filter::default().limit(1000))
+        .await?;
+    ensure!(
+        open.len() == letters,
+        "{} letters for {letters}",
+        open.len()
+    );
+    ensure!(
+        stage.shop.placed() == orders,
+        "{} orders of {orders}",
+        stage.shop.placed()
+    );
     idem.close().await?;
     stage.is_clean().await?;
     lanes_are_in_order(relayed, producer).await
 }
 
-/// Nobody took anything from this queue before, so it holds what the relay sent as it was sent: of each order the first copy
-/// is placed, and the others are known by their key.
+/// Nobody took anything from this queue before, so it holds what the relay sent as it was sent: of
+/// each order the first copy is placed, and the others are known by their key.
 async fn lanes_are_in_order<B: Broker>(stage: Stage<B>, producer: Process) -> anyhow::Result<()> {
     until("all is relayed", || stage.shop.marked("sent").is_some()).await?;
     producer.stop().await?;
     let ((source, _), shop) = (watched(stage.broker.source()), Arc::clone(&stage.shop));
     let consumer = Consumer::new(&stage.idem, source).keyed();
     let consumer = consumer.start(move |order: PlaceOrder| place(Arc::clone(&shop), order));
-    until("all that was relayed is placed", || stage.shop.placed() == ACCEPTED).await?;
+    until("all that was relayed is placed", || {
+        stage.shop.placed() == ACCEPTED
+    })
+    .await?;
     stage.stop(consumer).await;
     stage.shop.lanes_are_in_order()?;
     drain(&stage).await?;
@@ -100,15 +139,30 @@ fn messages(to: &str) -> (Vec<Message>, usize, usize) {
     let mut messages: Vec<_> = (0..different)
         .map(|number| match number % UNPLACEABLE {
             7 => Message::new(to, format!("no order {number}")).id(format!("N-{number}")),
-            11 => PlaceOrder::new(format!("A-{number:04}")).failing(u32::MAX).message(to),
-            13 => PlaceOrder::new(format!("A-{number:04}")).failing(1).message(to),
+            11 => PlaceOrder::new(format!("A-{number:04}"))
+                .failing(u32::MAX)
+                .message(to),
+            13 => PlaceOrder::new(format!("A-{number:04}"))
+                .failing(1)
+                .message(to),
             _ => PlaceOrder::new(format!("A-{number:04}")).message(to),
         })
         .collect();
-    let letters = (0..different).filter(|number| [7, 11].contains(&(number % UNPLACEABLE))).count();
-    let copies = (0..MESSAGES - different).map(|_| messages[fastrand::usize(..different as usize)].clone());
+    let letters = (0..different)
+        .filter(|number| [7, 11].contains(&(number % UNPLACEABLE)))
+        .count();
+    let copies =
+        (0..MESSAGES - different).map(|_| messages[fastrand::usize(..different as usize)].clone());
     // The broker is not to notice: a producer that restarts gives its message another id, or none.
-    let copies: Vec<_> = copies.map(|copy| if fastrand::bool() { copy } else { nameless(copy) }).collect();
+    let copies: Vec<_> = copies
+        .map(|copy| {
+            if fastrand::bool() {
+                copy
+            } else {
+                nameless(copy)
+            }
+        })
+        .collect();
     messages.extend(copies);
     fastrand::shuffle(&mut messages);
     (messages, different as usize - letters, letters)

@@ -38,7 +38,13 @@ pub(crate) struct Watched<S> {
 /// Puts a source under watch.
 pub(crate) fn watched<S: Source>(source: S) -> (Watched<S>, Arc<Counts>) {
     let counts = Arc::<Counts>::default();
-    (Watched { source, counts: Arc::clone(&counts) }, counts)
+    (
+        Watched {
+            source,
+            counts: Arc::clone(&counts),
+        },
+        counts,
+    )
 }
 
 impl<S: Source> Source for Watched<S> {
@@ -49,7 +55,10 @@ impl<S: Source> Source for Watched<S> {
     }
 
     async fn connect(&self, prefetch: usize) -> Result<Self::Session, BrokerError> {
-        Ok(Watched { source: self.source.connect(prefetch).await?, counts: Arc::clone(&self.counts) })
+        Ok(Watched {
+            source: self.source.connect(prefetch).await?,
+            counts: Arc::clone(&self.counts),
+        })
     }
 }
 
@@ -59,7 +68,10 @@ impl<S: Session> Session for Watched<S> {
     async fn next(&mut self, room: usize) -> Result<Self::Delivery, BrokerError> {
         let source = self.source.next(room).await?;
         self.counts.came.fetch_add(1, Ordering::SeqCst);
-        Ok(Watched { source, counts: Arc::clone(&self.counts) })
+        Ok(Watched {
+            source,
+            counts: Arc::clone(&self.counts),
+        })
     }
 
     async fn close(self) {

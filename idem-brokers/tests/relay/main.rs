@@ -1,6 +1,9 @@
 //! What the relay promises, on the queue in memory.
 
-#![expect(clippy::unwrap_used, reason = "a helper that cannot go on fails its test")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a helper that cannot go on fails its test"
+)]
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -24,13 +27,18 @@ fn idem() -> Temporary {
 async fn fill(idem: &Idem, messages: usize) {
     for number in 0..messages {
         let lane = ["a", "b", "c"][number % 3];
-        let outgoing = Outgoing::new("orders.placed", format!("A-{number:04}"), "{}").in_order_of(lane);
+        let outgoing =
+            Outgoing::new("orders.placed", format!("A-{number:04}"), "{}").in_order_of(lane);
         idem.outbox().send(outgoing).await.unwrap();
     }
 }
 
 fn key(message: &Message) -> &str {
-    let (_, key) = message.headers.iter().find(|(name, _)| name == KEY_HEADER).unwrap();
+    let (_, key) = message
+        .headers
+        .iter()
+        .find(|(name, _)| name == KEY_HEADER)
+        .unwrap();
     key
 }
 
@@ -38,7 +46,10 @@ fn key(message: &Message) -> &str {
 fn lanes(messages: &[Message]) -> BTreeMap<&str, Vec<&str>> {
     let mut lanes: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for message in messages {
-        lanes.entry(message.lane.as_deref().unwrap()).or_default().push(key(message));
+        lanes
+            .entry(message.lane.as_deref().unwrap())
+            .or_default()
+            .push(key(message));
     }
     lanes
 }
@@ -65,11 +76,17 @@ async fn everything_goes_once_and_in_the_order_of_its_lane() {
     until_nothing_waits(&idem).await;
     within(relay.stop(DEADLINE)).await;
     assert!(in_order(&sent), "{:?}", lanes(&sent));
-    let ids: HashSet<_> = sent.iter().map(|message| message.id.clone().unwrap()).collect();
+    let ids: HashSet<_> = sent
+        .iter()
+        .map(|message| message.id.clone().unwrap())
+        .collect();
     assert_eq!((ids.len(), sent.len()), (600, 600));
     // Another finds nothing to do.
     let relay = Relay::new(&idem, queue.clone()).start();
-    idem.outbox().send(Outgoing::new("orders.placed", "last", "{}")).await.unwrap();
+    idem.outbox()
+        .send(Outgoing::new("orders.placed", "last", "{}"))
+        .await
+        .unwrap();
     let sent = within(queue.until_published(601)).await;
     within(relay.stop(DEADLINE)).await;
     assert_eq!((sent.len(), key(&sent[600])), (601, "last"));
@@ -108,13 +125,21 @@ struct Fussy {
 impl Fussy {
     fn new(queue: &Queue) -> Self {
         let (refuses, says_no) = (Arc::default(), Arc::default());
-        Self { queue: queue.clone(), refuses, asked: Arc::new(Semaphore::new(0)), says_no }
+        Self {
+            queue: queue.clone(),
+            refuses,
+            asked: Arc::new(Semaphore::new(0)),
+            says_no,
+        }
     }
 
     /// Waits until it was asked this often from now on.
     async fn until_asked(&self, times: u32) {
         self.asked.forget_permits(self.asked.available_permits());
-        within(self.asked.acquire_many(times)).await.unwrap().forget();
+        within(self.asked.acquire_many(times))
+            .await
+            .unwrap()
+            .forget();
     }
 }
 
@@ -157,7 +182,11 @@ async fn a_lane_that_is_refused_holds_up_no_other_and_nothing_overtakes_in_it() 
     fill(&idem, 900).await;
     let relay = Relay::new(&idem, broker.clone()).start();
     let sent = within(queue.until_published(600)).await;
-    assert!(!lanes(&sent).contains_key("b") && in_order(&sent), "{:?}", lanes(&sent));
+    assert!(
+        !lanes(&sent).contains_key("b") && in_order(&sent),
+        "{:?}",
+        lanes(&sent)
+    );
     broker.until_asked(2).await;
     assert_eq!(idem.outbox().waiting(None, 1000).await.unwrap().len(), 300);
     *broker.refuses.lock() = None;
@@ -197,7 +226,10 @@ impl Keyed for PlaceOrder {
 }
 
 fn order(number: usize) -> PlaceOrder {
-    PlaceOrder { order_no: format!("A-{number:04}"), customer: ["Ann", "Bob"][number % 2].to_owned() }
+    PlaceOrder {
+        order_no: format!("A-{number:04}"),
+        customer: ["Ann", "Bob"][number % 2].to_owned(),
+    }
 }
 
 #[idempotent(name = "orders.accept", key = order.key(), skip(idem))]
@@ -214,12 +246,15 @@ async fn place(placed: Arc<Mutex<Vec<PlaceOrder>>>, order: PlaceOrder) -> Result
 #[idempotent(name = "orders.accept_all", key = id, skip(idem))]
 async fn accept_all(idem: Idem, id: usize) -> anyhow::Result<()> {
     for number in 0..50 {
-        idem.outbox().enqueue(Outgoing::new("orders", format!("{id}/{number:02}"), vec![7; 500]).in_order_of("Ann"))?;
+        idem.outbox().enqueue(
+            Outgoing::new("orders", format!("{id}/{number:02}"), vec![7; 500]).in_order_of("Ann"),
+        )?;
     }
     Ok(())
 }
 
-/// Many handlers at once fill one lane, and it goes out in the order in which it could be read, from the first look on.
+/// Many handlers at once fill one lane, and it goes out in the order in which it could be read,
+/// from the first look on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn what_many_handlers_enqueue_in_one_lane_goes_out_in_the_order_it_was_recorded() {
     const ALL: usize = 200 * 50;
@@ -254,7 +289,10 @@ async fn what_many_handlers_enqueue_in_one_lane_goes_out_in_the_order_it_was_rec
     queue.come_back();
     let sent = within(queue.until_published(ALL)).await;
     within(relay.stop(DEADLINE)).await;
-    assert!(sent.iter().map(key).eq(read), "it went out as it was recorded");
+    assert!(
+        sent.iter().map(key).eq(read),
+        "it went out as it was recorded"
+    );
 }
 
 /// A publisher that stands still before one message until it is let go.
@@ -281,10 +319,18 @@ impl Publisher for Stalling {
 async fn with_two_relays_a_copy_may_come_late_but_nothing_comes_first_out_of_order() {
     let (idem, queue) = (idem(), Queue::new("orders.placed"));
     for number in 0..4 {
-        idem.outbox().send(Outgoing::new("orders.placed", format!("{number}"), "").in_order_of("Ann")).await.unwrap();
+        idem.outbox()
+            .send(Outgoing::new("orders.placed", format!("{number}"), "").in_order_of("Ann"))
+            .await
+            .unwrap();
     }
     let (stands, go) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
-    let stalling = Stalling { queue: queue.clone(), before: "2", stands: Arc::clone(&stands), go: Arc::clone(&go) };
+    let stalling = Stalling {
+        queue: queue.clone(),
+        before: "2",
+        stands: Arc::clone(&stands),
+        go: Arc::clone(&go),
+    };
     let slow = Relay::new(&idem, stalling).start();
     within(stands.acquire()).await.unwrap().forget();
     let quick = Relay::new(&idem, queue.clone()).start();
@@ -295,20 +341,31 @@ async fn with_two_relays_a_copy_may_come_late_but_nothing_comes_first_out_of_ord
     for relay in [slow, quick] {
         within(relay.stop(DEADLINE)).await;
     }
-    assert_eq!(sent.iter().map(key).collect::<Vec<_>>(), ["0", "1", "0", "1", "2", "3", "2", "3"]);
+    assert_eq!(
+        sent.iter().map(key).collect::<Vec<_>>(),
+        ["0", "1", "0", "1", "2", "3", "2", "3"]
+    );
     // By its id each late copy is known as one.
-    let ids = |messages: &[Message]| messages.iter().map(|message| message.id.clone().unwrap()).collect::<Vec<_>>();
+    let ids = |messages: &[Message]| {
+        messages
+            .iter()
+            .map(|message| message.id.clone().unwrap())
+            .collect::<Vec<_>>()
+    };
     assert_eq!(ids(&sent[..2]), ids(&sent[2..4]));
     assert_eq!(ids(&sent[4..6]), ids(&sent[6..]));
 }
 
-/// As a service runs it: handlers fill the outbox, two replicas empty it, and a consumer takes what comes.
+/// As a service runs it: handlers fill the outbox, two replicas empty it, and a consumer takes what
+/// comes.
 #[tokio::test]
 async fn what_a_handler_enqueues_takes_effect_once_at_the_other_end() {
     let (shop, warehouse, queue) = (idem(), idem(), Queue::new("orders"));
     let relays = [(); 2].map(|()| Relay::new(&shop, queue.clone()).start());
     for number in (0..50).chain(0..50) {
-        shop.scope(accept(shop.clone(), order(number))).await.unwrap();
+        shop.scope(accept(shop.clone(), order(number)))
+            .await
+            .unwrap();
     }
     let placed = Arc::new(Mutex::new(Vec::new()));
     let orders = Arc::clone(&placed);
@@ -322,7 +379,13 @@ async fn what_a_handler_enqueues_takes_effect_once_at_the_other_end() {
     within(queue.until_empty()).await;
     within(consumer.stop(DEADLINE)).await;
     let placed = placed.lock();
-    let of = |customer| placed.iter().filter(|order| order.customer == customer).map(Keyed::key).collect::<Vec<_>>();
+    let of = |customer| {
+        placed
+            .iter()
+            .filter(|order| order.customer == customer)
+            .map(Keyed::key)
+            .collect::<Vec<_>>()
+    };
     assert_eq!(placed.len(), 50);
     assert!(of("Ann").is_sorted() && of("Bob").is_sorted(), "{placed:?}");
 }
@@ -342,6 +405,12 @@ async fn a_header_that_contradicts_the_content_is_a_dead_letter() {
     within(consumer.stop(DEADLINE)).await;
     let letters = idem.dead_letters().list(&Filter::default()).await.unwrap();
     assert_eq!((letters.len(), letters[0].reason), (1, Reason::Refused));
-    assert!(format!("{letters:?}").contains("names the key `A-0002`, and its content `A-0001`"), "{letters:?}");
-    assert_eq!(placed.lock().iter().map(Keyed::key).collect::<Vec<_>>(), ["A-0003"]);
+    assert!(
+        format!("{letters:?}").contains("names the key `A-0002`, and its content `A-0001`"),
+        "{letters:?}"
+    );
+    assert_eq!(
+        placed.lock().iter().map(Keyed::key).collect::<Vec<_>>(),
+        ["A-0003"]
+    );
 }

@@ -1,6 +1,9 @@
 //! What the runner promises, on the queue in memory.
 
-#![expect(clippy::unwrap_used, reason = "a helper that cannot go on fails its test")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a helper that cannot go on fails its test"
+)]
 
 mod secrets;
 
@@ -23,7 +26,10 @@ use tokio::sync::Semaphore;
     backoff(initial = "10ms", factor = 1, max = "10ms"),
     skip(place)
 )]
-async fn place_order<F: AsyncFn() -> Result<u32, Error>>(place: F, order_no: String) -> Result<u32, Error> {
+async fn place_order<F: AsyncFn() -> Result<u32, Error>>(
+    place: F,
+    order_no: String,
+) -> Result<u32, Error> {
     place().await
 }
 
@@ -35,22 +41,32 @@ fn order(order_no: &str) -> String {
 macro_rules! consumer {
     ($idem:expr, $queue:expr, $starts:expr, $body:expr) => {{
         let starts = Arc::clone(&$starts);
-        Consumer::new(&$idem, $queue.clone()).in_flight(4).start(move |order_no: String| {
-            let starts = Arc::clone(&starts);
-            place_order(
-                async move || {
-                    starts.fetch_add(1, Ordering::SeqCst);
-                    $body
-                },
-                order_no,
-            )
-        })
+        Consumer::new(&$idem, $queue.clone())
+            .in_flight(4)
+            .start(move |order_no: String| {
+                let starts = Arc::clone(&starts);
+                place_order(
+                    async move || {
+                        starts.fetch_add(1, Ordering::SeqCst);
+                        $body
+                    },
+                    order_no,
+                )
+            })
     }};
 }
 
-/// Twenty messages go through a consumer that comes to have so many unacked and so many calls at a time, and no more.
-async fn holds(limit: impl FnOnce(Consumer<Queue, String>) -> Consumer<Queue, String>, unacked: usize, calls: usize) {
-    let (idem, queue) = (idem_runtime::testing::temporary().unwrap(), Queue::new("orders"));
+/// Twenty messages go through a consumer that comes to have so many unacked and so many calls at a
+/// time, and no more.
+async fn holds(
+    limit: impl FnOnce(Consumer<Queue, String>) -> Consumer<Queue, String>,
+    unacked: usize,
+    calls: usize,
+) {
+    let (idem, queue) = (
+        idem_runtime::testing::temporary().unwrap(),
+        Queue::new("orders"),
+    );
     let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let open = Arc::new(Semaphore::new(0));
     (0..20).for_each(|number| queue.publish(order(&format!("A-{number}"))));
@@ -74,7 +90,10 @@ async fn holds(limit: impl FnOnce(Consumer<Queue, String>) -> Consumer<Queue, St
     open.add_permits(20);
     within(queue.until_empty()).await;
     within(consumer.stop(DEADLINE)).await;
-    assert_eq!((queue.most_unacked(), most.load(Ordering::SeqCst)), (unacked, calls));
+    assert_eq!(
+        (queue.most_unacked(), most.load(Ordering::SeqCst)),
+        (unacked, calls)
+    );
 }
 
 #[tokio::test]
@@ -89,7 +108,10 @@ async fn no_more_calls_than_in_flight_and_no_more_unacked_than_the_prefetch() {
 
 #[tokio::test]
 async fn what_the_broker_brings_again_has_no_effect() {
-    let (idem, queue) = (idem_runtime::testing::temporary().unwrap(), Queue::new("orders"));
+    let (idem, queue) = (
+        idem_runtime::testing::temporary().unwrap(),
+        Queue::new("orders"),
+    );
     let starts = Arc::new(AtomicUsize::new(0));
     (0..20).for_each(|number| queue.publish(order(&format!("A-{number}"))));
     let consumer = consumer!(idem, queue, starts, Ok(1));
@@ -102,23 +124,39 @@ async fn what_the_broker_brings_again_has_no_effect() {
 
 #[tokio::test]
 async fn a_budget_is_spent_and_the_letter_says_where_it_came_from() {
-    let (idem, queue) = (idem_runtime::testing::temporary().unwrap(), Queue::new("orders"));
+    let (idem, queue) = (
+        idem_runtime::testing::temporary().unwrap(),
+        Queue::new("orders"),
+    );
     let starts = Arc::new(AtomicUsize::new(0));
-    queue.push(Message::new("orders", order("A-1")).id("m-17").header("trace", "00-4bf9"));
-    let closed = || Error::Closed { handler: None, key: None };
+    queue.push(
+        Message::new("orders", order("A-1"))
+            .id("m-17")
+            .header("trace", "00-4bf9"),
+    );
+    let closed = || Error::Closed {
+        handler: None,
+        key: None,
+    };
     let consumer = consumer!(idem, queue, starts, Err(closed()));
     within(queue.until_empty()).await;
     assert_eq!(starts.load(Ordering::SeqCst), 3);
     let letters = idem.dead_letters().list(&Filter::default()).await.unwrap();
     let origin = letters[0].origin.clone().unwrap();
-    assert_eq!((origin.place().as_str(), origin.message_id.as_deref()), ("memory:orders", Some("m-17")));
+    assert_eq!(
+        (origin.place().as_str(), origin.message_id.as_deref()),
+        ("memory:orders", Some("m-17"))
+    );
     assert_eq!(origin.headers, [("trace".to_owned(), "00-4bf9".to_owned())]);
     within(consumer.stop(DEADLINE)).await;
 }
 
 #[tokio::test]
 async fn a_consumer_comes_back_when_its_broker_does() {
-    let (idem, queue) = (idem_runtime::testing::temporary().unwrap(), Queue::new("orders"));
+    let (idem, queue) = (
+        idem_runtime::testing::temporary().unwrap(),
+        Queue::new("orders"),
+    );
     let starts = Arc::new(AtomicUsize::new(0));
     let consumer = consumer!(idem, queue, starts, Ok(1));
     assert!(within(consumer.taking()).await);
@@ -138,7 +176,10 @@ async fn a_consumer_comes_back_when_its_broker_does() {
 
 #[tokio::test]
 async fn nothing_is_taken_while_nothing_can_be_recorded() {
-    let (idem, queue) = (idem_runtime::testing::temporary().unwrap(), Queue::new("orders"));
+    let (idem, queue) = (
+        idem_runtime::testing::temporary().unwrap(),
+        Queue::new("orders"),
+    );
     let starts = Arc::new(AtomicUsize::new(0));
     idem.close().await.unwrap();
     let consumer = consumer!(idem, queue, starts, Ok(1));
@@ -158,17 +199,22 @@ async fn nothing_is_taken_while_nothing_can_be_recorded() {
 
 #[tokio::test]
 async fn a_handler_that_panics_ends_nothing() {
-    let (idem, queue) = (idem_runtime::testing::temporary().unwrap(), Queue::new("orders"));
+    let (idem, queue) = (
+        idem_runtime::testing::temporary().unwrap(),
+        Queue::new("orders"),
+    );
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&calls);
     // Outside of any handler of idem's, where no attempt catches it.
-    let consumer = Consumer::new(&idem, queue.clone()).in_flight(1).start(move |_: String| {
-        let call = counted.fetch_add(1, Ordering::SeqCst);
-        async move {
-            assert!(call > 0, "the first call panics");
-            Ok::<_, Error>(())
-        }
-    });
+    let consumer = Consumer::new(&idem, queue.clone())
+        .in_flight(1)
+        .start(move |_: String| {
+            let call = counted.fetch_add(1, Ordering::SeqCst);
+            async move {
+                assert!(call > 0, "the first call panics");
+                Ok::<_, Error>(())
+            }
+        });
     queue.publish(order("A-1"));
     within(queue.until_empty()).await;
     assert_eq!(calls.load(Ordering::SeqCst), 2);
@@ -180,46 +226,73 @@ async fn refuse_order(order_no: String) -> Result<u32, Error> {
     panic!("no {order_no}")
 }
 
-/// What the calls of a handler came to is not lost with the handler: its result, its letter, its next attempt.
+/// What the calls of a handler came to is not lost with the handler: its result, its letter, its
+/// next attempt.
 #[tokio::test]
 async fn a_handler_that_panics_after_its_call_has_its_verdict_all_the_same() {
-    let (idem, queue) = (idem_runtime::testing::temporary().unwrap(), Queue::new("orders"));
+    let (idem, queue) = (
+        idem_runtime::testing::temporary().unwrap(),
+        Queue::new("orders"),
+    );
     let (starts, calls) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let counts = (Arc::clone(&starts), Arc::clone(&calls));
-    let consumer = Consumer::new(&idem, queue.clone()).in_flight(1).start(move |order_no: String| {
-        let (starts, calls) = counts.clone();
-        async move {
-            calls.fetch_add(1, Ordering::SeqCst);
-            let done = if order_no == "dead" {
-                refuse_order(order_no).await
-            } else {
-                let fails = order_no == "fails";
-                let place = async move || {
-                    starts.fetch_add(1, Ordering::SeqCst);
-                    if fails { Err(Error::Closed { handler: None, key: None }) } else { Ok(1) }
-                };
-                place_order(place, order_no).await
-            };
-            panic!("before anybody is told of {done:?}");
-            #[expect(unreachable_code, reason = "the handler's type")]
-            Ok::<_, Error>(())
-        }
-    });
+    let consumer =
+        Consumer::new(&idem, queue.clone())
+            .in_flight(1)
+            .start(move |order_no: String| {
+                let (starts, calls) = counts.clone();
+                async move {
+                    calls.fetch_add(1, Ordering::SeqCst);
+                    let done = if order_no == "dead" {
+                        refuse_order(order_no).await
+                    } else {
+                        let fails = order_no == "fails";
+                        let place = async move || {
+                            starts.fetch_add(1, Ordering::SeqCst);
+                            if fails {
+                                Err(Error::Closed {
+                                    handler: None,
+                                    key: None,
+                                })
+                            } else {
+                                Ok(1)
+                            }
+                        };
+                        place_order(place, order_no).await
+                    };
+                    panic!("before anybody is told of {done:?}");
+                    #[expect(unreachable_code, reason = "the handler's type")]
+                    Ok::<_, Error>(())
+                }
+            });
     for (order_no, expected) in [("done", 1), ("dead", 1), ("fails", 3)] {
         calls.store(0, Ordering::SeqCst);
         queue.publish(order(order_no));
         within(queue.until_empty()).await;
-        assert_eq!(calls.load(Ordering::SeqCst), expected, "deliveries of `{order_no}`");
+        assert_eq!(
+            calls.load(Ordering::SeqCst),
+            expected,
+            "deliveries of `{order_no}`"
+        );
     }
     assert_eq!(starts.load(Ordering::SeqCst), 1 + 3);
     let letters = idem.dead_letters().list(&Filter::default()).await.unwrap();
-    assert_eq!(letters.iter().map(|letter| &*letter.key).collect::<Vec<_>>(), ["fails", "dead"]);
+    assert_eq!(
+        letters
+            .iter()
+            .map(|letter| &*letter.key)
+            .collect::<Vec<_>>(),
+        ["fails", "dead"]
+    );
     within(consumer.stop(DEADLINE)).await;
 }
 
 #[tokio::test]
 async fn a_decoder_that_panics_makes_a_letter() {
-    let (idem, queue) = (idem_runtime::testing::temporary().unwrap(), Queue::new("orders"));
+    let (idem, queue) = (
+        idem_runtime::testing::temporary().unwrap(),
+        Queue::new("orders"),
+    );
     let decode = |bytes: &[u8]| Ok::<_, String>(u32::from(bytes[0]));
     let consumer = Consumer::decoding(&idem, queue.clone(), decode).name("orders.place");
     let consumer = consumer.start(|_: u32| async { Ok::<_, Error>(()) });
@@ -227,8 +300,15 @@ async fn a_decoder_that_panics_makes_a_letter() {
     queue.publish("");
     within(queue.until_empty()).await;
     let letters = idem.dead_letters().list(&Filter::default()).await.unwrap();
-    assert_eq!(letters.len(), 1, "one letter for one message that came twice");
-    assert_eq!((letters[0].reason, &*letters[0].handler), (Reason::Undecodable, "orders.place"));
+    assert_eq!(
+        letters.len(),
+        1,
+        "one letter for one message that came twice"
+    );
+    assert_eq!(
+        (letters[0].reason, &*letters[0].handler),
+        (Reason::Undecodable, "orders.place")
+    );
     within(consumer.stop(DEADLINE)).await;
 }
 
@@ -254,7 +334,10 @@ async fn place_odd(order: Odd) -> Result<String, Error> {
 
 #[tokio::test]
 async fn what_panics_before_an_attempt_is_one_letter_at_once_and_holds_nothing_up() {
-    let (idem, queue) = (idem_runtime::testing::temporary().unwrap(), Queue::new("orders"));
+    let (idem, queue) = (
+        idem_runtime::testing::temporary().unwrap(),
+        Queue::new("orders"),
+    );
     let whole = serde_json::json!({ "order_no": "A-1", "lane": "ann", "key": "k", "form": "f" });
     for part in ["lane", "key", "form"] {
         let mut order = whole.clone();
@@ -263,15 +346,23 @@ async fn what_panics_before_an_attempt_is_one_letter_at_once_and_holds_nothing_u
     }
     queue.publish(whole.to_string());
     let consumer = Consumer::new(&idem, queue.clone()).name("orders.odd");
-    let consumer = consumer.ordered_by(|order: &Odd| order.lane.clone().unwrap()).start(place_odd);
+    let consumer = consumer
+        .ordered_by(|order: &Odd| order.lane.clone().unwrap())
+        .start(place_odd);
     within(queue.until_empty()).await;
     within(consumer.stop(DEADLINE)).await;
     let letters = idem.dead_letters().list(&Filter::default()).await.unwrap();
-    let mut said: Vec<_> = letters.iter().map(|letter| letter.last_error().unwrap()).collect();
+    let mut said: Vec<_> = letters
+        .iter()
+        .map(|letter| letter.last_error().unwrap())
+        .collect();
     said.sort_unstable();
-    let [arguments, key, order] = &said[..] else { panic!("{said:#?}") };
+    let [arguments, key, order] = &said[..] else {
+        panic!("{said:#?}")
+    };
     assert!(
-        arguments.contains("arguments cannot be turned into JSON") && arguments.contains("panicked"),
+        arguments.contains("arguments cannot be turned into JSON")
+            && arguments.contains("panicked"),
         "{arguments}"
     );
     assert!(key.contains("idempotency key cannot be read"), "{key}");
@@ -297,14 +388,25 @@ async fn send(parcel: Parcel) -> Result<u32, Error> {
 
 #[tokio::test]
 async fn what_is_refused_is_a_letter_of_its_own_key_handler_and_reason() {
-    let (idem, queue) = (idem_runtime::testing::temporary().unwrap(), Queue::new("parcels"));
+    let (idem, queue) = (
+        idem_runtime::testing::temporary().unwrap(),
+        Queue::new("parcels"),
+    );
     let parcel = |order_no: &str, weight: u32| {
-        Message::new("parcels", format!(r#"{{"order_no":"{order_no}","weight":{weight}}}"#))
+        Message::new(
+            "parcels",
+            format!(r#"{{"order_no":"{order_no}","weight":{weight}}}"#),
+        )
     };
-    let consumer = Consumer::new(&idem, queue.clone()).name("the consumer").in_flight(1).keyed().start(send);
+    let consumer = Consumer::new(&idem, queue.clone())
+        .name("the consumer")
+        .in_flight(1)
+        .keyed()
+        .start(send);
     queue.push(parcel("A-1", 2).id("m-1"));
     within(queue.until_empty()).await;
-    // Another content under its key; the same from a producer that gives each copy an id; no key; two keys; no parcel.
+    // Another content under its key; the same from a producer that gives each copy an id; no key;
+    // two keys; no parcel.
     queue.push(parcel("A-1", 3).id("m-2"));
     queue.push(parcel("A-1", 3).id("m-3"));
     queue.push(parcel("", 4).id("m-4"));
@@ -327,14 +429,31 @@ async fn what_is_refused_is_a_letter_of_its_own_key_handler_and_reason() {
         "parcels.send m-4: refused",
         "the consumer A-2: refused",
     ];
-    assert_eq!((letters.len(), seen), (4, expected.map(str::to_owned).into()));
-    let found = idem.dead_letters().list(&Filter::default().key("A-1")).await.unwrap();
-    assert!(found.len() == 1 && found[0].reused.as_ref().is_some_and(idem_runtime::Reused::is_done), "{found:?}");
+    assert_eq!(
+        (letters.len(), seen),
+        (4, expected.map(str::to_owned).into())
+    );
+    let found = idem
+        .dead_letters()
+        .list(&Filter::default().key("A-1"))
+        .await
+        .unwrap();
+    assert!(
+        found.len() == 1
+            && found[0]
+                .reused
+                .as_ref()
+                .is_some_and(idem_runtime::Reused::is_done),
+        "{found:?}"
+    );
 }
 
 #[tokio::test]
 async fn what_does_not_end_by_the_deadline_is_given_back() {
-    let (idem, queue) = (idem_runtime::testing::temporary().unwrap(), Queue::new("orders"));
+    let (idem, queue) = (
+        idem_runtime::testing::temporary().unwrap(),
+        Queue::new("orders"),
+    );
     let starts = Arc::new(AtomicUsize::new(0));
     queue.publish(order("A-1"));
     let consumer = consumer!(idem, queue, starts, std::future::pending().await);

@@ -1,4 +1,5 @@
-//! What a handler redacts is in nothing that is stored, shown or logged of a message that no handler could take.
+//! What a handler redacts is in nothing that is stored, shown or logged of a message that no
+//! handler could take.
 
 use std::fs;
 use std::io::{self, Write};
@@ -34,7 +35,12 @@ impl Keyed for Order {
     }
 }
 
-#[idempotent(name = "secrets.place", key = "order.order_no", retries = 0, redact("order.card_no", "order.buyer.phone"))]
+#[idempotent(
+    name = "secrets.place",
+    key = "order.order_no",
+    retries = 0,
+    redact("order.card_no", "order.buyer.phone")
+)]
 async fn place(order: Order) -> Result<usize, Error> {
     Ok(order.note.map_or(0, |note| note.len()))
 }
@@ -54,7 +60,10 @@ async fn letters_of(
     let consumer = consumer(Consumer::new(idem, queue.clone()).in_flight(1)).start(place);
     within(queue.until_empty()).await;
     within(consumer.stop(DEADLINE)).await;
-    idem.dead_letters().list(&Filter::default().limit(100)).await.unwrap()
+    idem.dead_letters()
+        .list(&Filter::default().limit(100))
+        .await
+        .unwrap()
 }
 
 fn message(bytes: impl Into<Vec<u8>>) -> Message {
@@ -68,8 +77,14 @@ fn good(order_no: &str) -> Message {
 #[track_caller]
 fn assert_no_secret(bytes: &[u8], of: &str) {
     for secret in [CARD, NUMBER, "4111-7777", "41117777"] {
-        let there = bytes.windows(secret.len()).any(|part| part == secret.as_bytes());
-        assert!(!there, "{secret} is in {of}: {}", String::from_utf8_lossy(bytes));
+        let there = bytes
+            .windows(secret.len())
+            .any(|part| part == secret.as_bytes());
+        assert!(
+            !there,
+            "{secret} is in {of}: {}",
+            String::from_utf8_lossy(bytes)
+        );
     }
 }
 
@@ -132,20 +147,31 @@ fn wrong() -> Vec<Message> {
         format!("A-13 {CARD}"),
     ];
     let binary = [b"\xff\x00", CARD.as_bytes()].concat();
-    texts.into_iter().map(message).chain([contradicts, message(binary)]).collect()
+    texts
+        .into_iter()
+        .map(message)
+        .chain([contradicts, message(binary)])
+        .collect()
 }
 
 #[tokio::test]
 async fn what_is_redacted_is_stored_nowhere_however_a_message_is_wrong() {
     let logged = Logged::default();
     let writer = logged.clone();
-    let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_ansi(false);
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_ansi(false);
     subscriber.with_writer(move || writer.clone()).init();
     let folder = tempfile::tempdir().unwrap();
     let idem = open(folder.path());
     let wrong = wrong();
     let expected = wrong.len();
-    let letters = letters_of(&idem, [good("A-1")].into_iter().chain(wrong), Consumer::keyed).await;
+    let letters = letters_of(
+        &idem,
+        [good("A-1")].into_iter().chain(wrong),
+        Consumer::keyed,
+    )
+    .await;
     assert_eq!(letters.len(), expected, "{letters:#?}");
     assert_stored_nowhere(folder.path(), &letters);
     for letter in &letters {
@@ -154,16 +180,36 @@ async fn what_is_redacted_is_stored_nowhere_however_a_message_is_wrong() {
         let error = idem.dead_letters().republish(&letter.id).await.unwrap_err();
         assert!(matches!(error, Error::Redacted { .. }), "{error}");
     }
-    let shown = |part: &str| letters.iter().filter(|letter| letter.payload.to_string().contains(part)).count();
-    assert_eq!(shown("A-"), 9, "what is not redacted is there, where the bytes are JSON that names it");
+    let shown = |part: &str| {
+        letters
+            .iter()
+            .filter(|letter| letter.payload.to_string().contains(part))
+            .count()
+    };
+    assert_eq!(
+        shown("A-"),
+        9,
+        "what is not redacted is there, where the bytes are JSON that names it"
+    );
     assert_eq!(shown(REDACTED), expected);
-    let not_json = letters.iter().filter(|letter| letter.payload.to_string().contains("blake3"));
+    let not_json = letters
+        .iter()
+        .filter(|letter| letter.payload.to_string().contains("blake3"));
     for letter in not_json.clone() {
-        assert!(letter.last_error().unwrap().contains("only their length and hash are kept"), "{letter:?}");
+        assert!(
+            letter
+                .last_error()
+                .unwrap()
+                .contains("only their length and hash are kept"),
+            "{letter:?}"
+        );
     }
     assert_eq!(not_json.count(), 3);
     let logged = logged.0.lock().unwrap().clone();
-    assert!(String::from_utf8_lossy(&logged).contains("a message that no handler can take is a dead letter"));
+    assert!(
+        String::from_utf8_lossy(&logged)
+            .contains("a message that no handler can take is a dead letter")
+    );
     assert_no_secret(&logged, "the logs");
     idem.close().await.unwrap();
     assert_stored_nowhere(folder.path(), &[]);
@@ -173,7 +219,10 @@ async fn what_is_redacted_is_stored_nowhere_however_a_message_is_wrong() {
 async fn a_process_that_has_called_no_handler_knows_what_an_earlier_one_learned() {
     let folder = tempfile::tempdir().unwrap();
     let idem = open(folder.path());
-    assert_eq!(letters_of(&idem, [good("A-1")], |consumer| consumer).await, []);
+    assert_eq!(
+        letters_of(&idem, [good("A-1")], |consumer| consumer).await,
+        []
+    );
     idem.close().await.unwrap();
     // Its handler is another function, of which this process has called none.
     let idem = open(folder.path());
@@ -187,13 +236,19 @@ async fn on_a_new_ledger_it_can_be_said_before_the_first_call() {
     let folder = tempfile::tempdir().unwrap();
     let idem = open(folder.path());
     let wrong = || wrong().split_off(3).into_iter();
-    let letters = letters_of(&idem, wrong(), |consumer| consumer.redact(["card_no", "buyer.phone"])).await;
+    let letters = letters_of(&idem, wrong(), |consumer| {
+        consumer.redact(["card_no", "buyer.phone"])
+    })
+    .await;
     assert!(letters.len() >= 12, "{}", letters.len());
     assert_stored_nowhere(folder.path(), &letters);
 
     let unsaid = idem_runtime::testing::temporary().unwrap();
     let letters = letters_of(&unsaid, wrong(), |consumer| consumer.name("unsaid")).await;
-    let clear = letters.iter().filter(|letter| letter.payload.to_string().contains(CARD)).count();
+    let clear = letters
+        .iter()
+        .filter(|letter| letter.payload.to_string().contains(CARD))
+        .count();
     assert!(clear > 0, "this is what it has to be said for");
 }
 
@@ -203,15 +258,30 @@ async fn bytes_that_are_no_json_are_kept_where_that_was_said() {
     let text = || [message(format!("A-13 {CARD}"))];
     let keeps = |consumer: Consumer<Queue, Order>| consumer.redact(["card_no"]).keep_unreadable();
     let letter = letters_of(&idem, text(), keeps).await.remove(0);
-    assert_eq!((letter.message(), letter.missing().count()), (format!("A-13 {CARD}").into_bytes(), 0));
+    assert_eq!(
+        (letter.message(), letter.missing().count()),
+        (format!("A-13 {CARD}").into_bytes(), 0)
+    );
 }
 
-#[idempotent(name = "secrets.charge", key = "order_no", retries = 0, redact(card_no))]
+#[idempotent(
+    name = "secrets.charge",
+    key = "order_no",
+    retries = 0,
+    redact(card_no)
+)]
 async fn charge(order_no: String, card_no: u64) -> Result<u64, Error> {
     Ok(card_no % 10)
 }
 
-#[idempotent(name = "secrets.whole", key = "tenant", retries = 0, redact(order), fingerprint = "off", skip(tenant))]
+#[idempotent(
+    name = "secrets.whole",
+    key = "tenant",
+    retries = 0,
+    redact(order),
+    fingerprint = "off",
+    skip(tenant)
+)]
 async fn whole(order: Order, tenant: &str) -> Result<u64, Error> {
     Ok(order.card_no % 10)
 }
@@ -223,13 +293,19 @@ async fn a_handler_that_takes_the_fields_or_hides_all_of_the_message_is_known_to
     let (fields, all) = (Queue::new("fields"), Queue::new("all"));
     for queue in [&fields, &all] {
         queue.push(good("A-1"));
-        queue.push(message(format!(r#"{{"order_no":"A-2","card_no":"{CARD}"}}"#)));
+        queue.push(message(format!(
+            r#"{{"order_no":"A-2","card_no":"{CARD}"}}"#
+        )));
     }
     all.push(message(format!(r#"{{"order_no":"A-3","other":"{CARD}"}}"#)));
     let takes = |order: Order| charge(order.order_no, order.card_no);
     let consumers = [
-        Consumer::new(&idem, fields.clone()).in_flight(1).start(takes),
-        Consumer::new(&idem, all.clone()).in_flight(1).start(|order| whole(order, "shop")),
+        Consumer::new(&idem, fields.clone())
+            .in_flight(1)
+            .start(takes),
+        Consumer::new(&idem, all.clone())
+            .in_flight(1)
+            .start(|order| whole(order, "shop")),
     ];
     for (queue, consumer) in [fields, all].into_iter().zip(consumers) {
         within(queue.until_empty()).await;
@@ -238,6 +314,9 @@ async fn a_handler_that_takes_the_fields_or_hides_all_of_the_message_is_known_to
     let letters = idem.dead_letters().list(&Filter::default()).await.unwrap();
     assert_eq!(letters.len(), 3);
     assert_stored_nowhere(folder.path(), &letters);
-    let shown = letters.iter().filter(|letter| letter.payload.to_string().contains("A-2")).count();
+    let shown = letters
+        .iter()
+        .filter(|letter| letter.payload.to_string().contains("A-2"))
+        .count();
     assert_eq!(shown, 1, "of the one that hides all of it nothing is shown");
 }

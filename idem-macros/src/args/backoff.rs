@@ -4,8 +4,8 @@ use super::duration;
 use super::list::{Arg, Value, arguments};
 use crate::errors::Errors;
 
-/// The pause before each retry. Without the argument it is the runtime's default, with it what is left out is
-/// as here.
+/// The pause before each retry. Without the argument it is the runtime's default, with it what is
+/// left out is as here.
 pub(crate) struct Backoff {
     /// In milliseconds.
     pub(crate) initial: u64,
@@ -17,7 +17,12 @@ pub(crate) struct Backoff {
 
 impl Default for Backoff {
     fn default() -> Self {
-        Self { initial: 100, factor: 2.0, max: 30_000, jitter: false }
+        Self {
+            initial: 100,
+            factor: 2.0,
+            max: 30_000,
+            jitter: false,
+        }
     }
 }
 
@@ -59,7 +64,9 @@ impl Backoff {
             "factor" => {
                 self.factor = arg.float("factor = 2")?;
                 if !(1.0..=1000.0).contains(&self.factor) {
-                    return Err(arg.error("`factor` is from 1 to 1000: pauses do not shrink, write 1 for equal ones"));
+                    return Err(arg.error(
+                        "`factor` is from 1 to 1000: pauses do not shrink, write 1 for equal ones",
+                    ));
                 }
             }
             _ => {
@@ -99,7 +106,10 @@ mod tests {
     #[test]
     fn what_is_left_out_has_its_default_but_jitter() {
         let backoff = read(quote!(backoff(factor = 1.5))).unwrap();
-        assert_eq!((backoff.initial, backoff.max, backoff.jitter), (100, 30_000, false));
+        assert_eq!(
+            (backoff.initial, backoff.max, backoff.jitter),
+            (100, 30_000, false)
+        );
         assert_eq!(backoff.factor, 1.5);
         assert!(read(quote!(backoff(jitter))).unwrap().jitter);
     }

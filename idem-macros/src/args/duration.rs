@@ -3,7 +3,13 @@
 use crate::errors::list;
 
 /// The units, the longest first, in milliseconds.
-const UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
+const UNITS: [(&str, u64); 5] = [
+    ("d", 86_400_000),
+    ("h", 3_600_000),
+    ("m", 60_000),
+    ("s", 1_000),
+    ("ms", 1),
+];
 
 /// Longer ones are slips of the pen, and would run out of calendar.
 const MAX: u64 = 36_500 * 86_400_000;
@@ -22,15 +28,21 @@ pub(crate) fn parse(text: &str) -> Result<u64, String> {
     while !rest.is_empty() {
         let (number, behind) = rest.split_at(end(rest, |c| c.is_ascii_digit()));
         if behind.starts_with(['.', ',']) {
-            return Err(format!("`{text}` has a fraction, write whole numbers of smaller units, such as `1s500ms`"));
+            return Err(format!(
+                "`{text}` has a fraction, write whole numbers of smaller units, such as `1s500ms`"
+            ));
         }
         if number.is_empty() {
-            return Err(format!("`{text}` is not a duration, write one such as `\"10s\"`"));
+            return Err(format!(
+                "`{text}` is not a duration, write one such as `\"10s\"`"
+            ));
         }
         let (unit, behind) = behind.split_at(end(behind, char::is_alphabetic));
         let millis = millis(text, number, unit)?;
         if millis >= longest {
-            return Err(format!("`{text}` does not go from long units to short ones, each once"));
+            return Err(format!(
+                "`{text}` does not go from long units to short ones, each once"
+            ));
         }
         longest = millis;
         total = number
@@ -48,12 +60,18 @@ pub(crate) fn parse(text: &str) -> Result<u64, String> {
 /// The unit's length.
 fn millis(text: &str, number: &str, unit: &str) -> Result<u64, String> {
     if unit.is_empty() {
-        return Err(format!("`{text}` has no unit, write `{number}s` or `{number}ms`"));
+        return Err(format!(
+            "`{text}` has no unit, write `{number}s` or `{number}ms`"
+        ));
     }
-    UNITS.iter().find(|(name, _)| *name == unit).map(|(_, millis)| *millis).ok_or_else(|| {
-        let names = list(&UNITS.map(|(name, _)| name));
-        format!("`{unit}` is not a unit of time, the units are {names}")
-    })
+    UNITS
+        .iter()
+        .find(|(name, _)| *name == unit)
+        .map(|(_, millis)| *millis)
+        .ok_or_else(|| {
+            let names = list(&UNITS.map(|(name, _)| name));
+            format!("`{unit}` is not a unit of time, the units are {names}")
+        })
 }
 
 /// Where the characters that are `like` this end.

@@ -1,4 +1,5 @@
-//! A list of `name`, `name = value` and `name(…)`: the attribute's own arguments, and those inside `backoff(…)`.
+//! A list of `name`, `name = value` and `name(…)`: the attribute's own arguments, and those inside
+//! `backoff(…)`.
 
 use proc_macro2::{Group, Ident, TokenStream, TokenTree};
 use quote::{ToTokens, quote};
@@ -35,9 +36,14 @@ impl ToTokens for Arg {
     }
 }
 
-/// The arguments of `owner`, each of them known and given once; whatever is wrong becomes an error, and the rest
-/// is read all the same.
-pub(crate) fn arguments(owner: &str, known: &[&str], tokens: TokenStream, errors: &mut Errors) -> Vec<Arg> {
+/// The arguments of `owner`, each of them known and given once; whatever is wrong becomes an error,
+/// and the rest is read all the same.
+pub(crate) fn arguments(
+    owner: &str,
+    known: &[&str],
+    tokens: TokenStream,
+    errors: &mut Errors,
+) -> Vec<Arg> {
     let read = |input: ParseStream| {
         let mut args: Vec<Arg> = Vec::new();
         while !input.is_empty() {
@@ -47,10 +53,14 @@ pub(crate) fn arguments(owner: &str, known: &[&str], tokens: TokenStream, errors
                     if !known.contains(&name.as_str()) {
                         let nearest = did_you_mean(&name, known);
                         let all = list(known);
-                        let message = format!("{owner} has no argument `{name}`{nearest}; it takes {all}");
+                        let message =
+                            format!("{owner} has no argument `{name}`{nearest}; it takes {all}");
                         errors.add(&arg.name, message);
                     } else if args.iter().any(|earlier| earlier.name == arg.name) {
-                        errors.add(&arg.name, format!("`{name}` is given twice, keep one of them"));
+                        errors.add(
+                            &arg.name,
+                            format!("`{name}` is given twice, keep one of them"),
+                        );
                     } else {
                         args.push(arg);
                     }
@@ -114,7 +124,10 @@ mod tests {
     #[test]
     fn every_shape_is_read() {
         let tokens = quote!(key = a.b(1, 2), skip(x, y), retries);
-        assert_eq!(read(tokens), (vec!["key".into(), "skip".into(), "retries".into()], 0));
+        assert_eq!(
+            read(tokens),
+            (vec!["key".into(), "skip".into(), "retries".into()], 0)
+        );
     }
 
     #[test]

@@ -89,7 +89,10 @@ impl Options {
         let args = arguments("`#[idempotent]`", &NAMES, tokens, errors);
         // What could not be made out may have been the key.
         let key_missing = errors.are_none() && args.iter().all(|arg| arg.name != "key");
-        let mut options = Self { key_missing, ..Self::default() };
+        let mut options = Self {
+            key_missing,
+            ..Self::default()
+        };
         for arg in args {
             let read = options.read(arg);
             errors.keep(read);
@@ -99,7 +102,9 @@ impl Options {
 
     /// The retries after the first attempt.
     pub(crate) fn retries(&self) -> u32 {
-        self.retries.as_ref().map_or(DEFAULT_RETRIES, |retries| retries.value)
+        self.retries
+            .as_ref()
+            .map_or(DEFAULT_RETRIES, |retries| retries.value)
     }
 
     /// Whether the body can run twice within one call.
@@ -202,12 +207,22 @@ fn was(arg: &Arg) -> syn::Result<Vec<String>> {
     }
     let mut names = Vec::new();
     for element in arg.elements("was(\"place_order\", \"orders.put\")")? {
-        let Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) = &element else {
-            return Err(syn::Error::new_spanned(element, "`was(…)` takes the names as strings"));
+        let Expr::Lit(ExprLit {
+            lit: Lit::Str(text),
+            ..
+        }) = &element
+        else {
+            return Err(syn::Error::new_spanned(
+                element,
+                "`was(…)` takes the names as strings",
+            ));
         };
         let name = checked(arg, text.value(), EXAMPLE)?;
         if names.contains(&name) {
-            return Err(syn::Error::new_spanned(text, format!("`{name}` is here twice, keep one of them")));
+            return Err(syn::Error::new_spanned(
+                text,
+                format!("`{name}` is here twice, keep one of them"),
+            ));
         }
         names.push(name);
     }
@@ -224,14 +239,19 @@ fn checked(arg: &Arg, name: String, example: &str) -> syn::Result<String> {
         return Err(arg.error("a name has no control characters, people read it"));
     }
     if name.len() > MAX {
-        return Err(arg.error(format!("the name has {} bytes, {MAX} are the most", name.len())));
+        return Err(arg.error(format!(
+            "the name has {} bytes, {MAX} are the most",
+            name.len()
+        )));
     }
     Ok(name)
 }
 
 fn runtime(arg: &Arg) -> syn::Result<Expr> {
     match arg.expr("runtime = self.idem")? {
-        Expr::Lit(_) => Err(arg.error("`runtime` takes an expression that is an `Idem`, such as `self.idem`")),
+        Expr::Lit(_) => {
+            Err(arg.error("`runtime` takes an expression that is an `Idem`, such as `self.idem`"))
+        }
         expr => Ok(expr.clone()),
     }
 }
@@ -272,7 +292,11 @@ mod tests {
         assert_eq!(options.ttl.unwrap().value, 7_200_000);
         assert!(matches!(options.fingerprint, Some(Fingerprint::Of(of)) if of.len() == 2));
         assert_eq!(options.skip, ["db"]);
-        let redact: Vec<_> = options.redact.iter().map(|secret| secret.names.join(".")).collect();
+        let redact: Vec<_> = options
+            .redact
+            .iter()
+            .map(|secret| secret.names.join("."))
+            .collect();
         assert_eq!(redact, ["d", "e.f-g"]);
         assert_eq!(options.issued.unwrap().value, "order_no");
         assert_eq!(options.name.unwrap(), "x.y");
@@ -298,7 +322,11 @@ mod tests {
             ("issuer", "issued"),
             ("redacted", "redact"),
         ] {
-            assert_eq!(did_you_mean(slip, &NAMES), format!(" (did you mean `{meant}`?)"), "{slip}");
+            assert_eq!(
+                did_you_mean(slip, &NAMES),
+                format!(" (did you mean `{meant}`?)"),
+                "{slip}"
+            );
         }
         for far in ["attempts", "dedupe", "idempotency_key"] {
             assert_eq!(did_you_mean(far, &NAMES), "", "{far}");
@@ -307,6 +335,15 @@ mod tests {
 
     #[test]
     fn independent_errors_are_all_reported() {
-        assert_eq!(errors(quote!(retries = -1, retry = "sometimes", timeout = 10, name = "", was("a", "a"))), 5);
+        assert_eq!(
+            errors(quote!(
+                retries = -1,
+                retry = "sometimes",
+                timeout = 10,
+                name = "",
+                was("a", "a")
+            )),
+            5
+        );
     }
 }

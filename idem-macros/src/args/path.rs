@@ -39,7 +39,9 @@ pub(crate) fn key(arg: &Arg) -> syn::Result<Vec<Part>> {
                 _ => {
                     return Err(syn::Error::new_spanned(
                         literal,
-                        format!("a key that never changes makes all messages one, write `{EXAMPLE}`"),
+                        format!(
+                            "a key that never changes makes all messages one, write `{EXAMPLE}`"
+                        ),
                     ));
                 }
             },
@@ -58,7 +60,10 @@ pub(crate) fn fingerprint(arg: &Arg) -> syn::Result<Vec<Dotted>> {
                 paths.extend(dotted_list(string)?);
             }
             _ => paths.push(from_expr(&element).ok_or_else(|| {
-                syn::Error::new_spanned(&element, "`fingerprint(…)` takes names and dotted paths, such as `order.sku`")
+                syn::Error::new_spanned(
+                    &element,
+                    "`fingerprint(…)` takes names and dotted paths, such as `order.sku`",
+                )
             })?),
         }
     }
@@ -75,7 +80,11 @@ pub(crate) fn from_expr(expr: &Expr) -> Option<Dotted> {
         base = peel(&field.base);
     }
     match base {
-        Expr::Path(path) => Some(Dotted { first: path.path.get_ident()?.clone(), fields, at }),
+        Expr::Path(path) => Some(Dotted {
+            first: path.path.get_ident()?.clone(),
+            fields,
+            at,
+        }),
         _ => None,
     }
 }
@@ -109,13 +118,22 @@ fn dotted(path: &str, string: &LitStr) -> Option<Dotted> {
     let span = string.span();
     let mut segments = path.split('.').map(str::trim);
     let first = ident(segments.next()?, span, true)?;
-    let fields = segments.map(|segment| member(segment, span)).collect::<Option<_>>()?;
-    Some(Dotted { first, fields, at: string.to_token_stream() })
+    let fields = segments
+        .map(|segment| member(segment, span))
+        .collect::<Option<_>>()?;
+    Some(Dotted {
+        first,
+        fields,
+        at: string.to_token_stream(),
+    })
 }
 
 fn member(text: &str, span: Span) -> Option<Member> {
     if text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Some(Member::Unnamed(Index { index: text.parse().ok()?, span }));
+        return Some(Member::Unnamed(Index {
+            index: text.parse().ok()?,
+            span,
+        }));
     }
     ident(text, span, false).map(Member::Named)
 }
@@ -142,7 +160,10 @@ mod tests {
     fn read(text: &str) -> Result<Vec<String>, String> {
         let string = LitStr::new(text, Span::call_site());
         let shown = |path: Dotted| {
-            let fields = path.fields.iter().map(|field| format!(".{}", field.to_token_stream()));
+            let fields = path
+                .fields
+                .iter()
+                .map(|field| format!(".{}", field.to_token_stream()));
             format!("{}{}", path.first, fields.collect::<String>())
         };
         match dotted_list(&string) {
@@ -162,7 +183,9 @@ mod tests {
 
     #[test]
     fn what_is_no_path_is_refused() {
-        for text in ["", " ", "a,", "a..b", "a.", ".a", "0", "a b", "a.b()", "a[0]", "a.self", "crate"] {
+        for text in [
+            "", " ", "a,", "a..b", "a.", ".a", "0", "a b", "a.b()", "a[0]", "a.self", "crate",
+        ] {
             assert!(read(text).is_err(), "{text}");
         }
     }

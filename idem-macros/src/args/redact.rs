@@ -1,4 +1,5 @@
-//! The parts of the payload that `redact(…)` names: paths such as `order.buyer.phone`, as the stored JSON has them.
+//! The parts of the payload that `redact(…)` names: paths such as `order.buyer.phone`, as the
+//! stored JSON has them.
 
 use proc_macro2::TokenStream;
 use quote::ToTokens;
@@ -36,16 +37,27 @@ pub(crate) fn redact(arg: &Arg) -> syn::Result<Vec<Secret>> {
                     Member::Named(name) => name.unraw().to_string(),
                     Member::Unnamed(index) => index.index.to_string(),
                 });
-                secrets.push(secret([path.first.unraw().to_string()].into_iter().chain(fields), &element)?);
+                secrets.push(secret(
+                    [path.first.unraw().to_string()].into_iter().chain(fields),
+                    &element,
+                )?);
             }
         }
     }
     Ok(secrets)
 }
 
-fn secret<S: AsRef<str>>(names: impl Iterator<Item = S>, at: &impl ToTokens) -> syn::Result<Secret> {
+fn secret<S: AsRef<str>>(
+    names: impl Iterator<Item = S>,
+    at: &impl ToTokens,
+) -> syn::Result<Secret> {
     let error = |message: String| Err(syn::Error::new_spanned(at, message));
-    let plain = |name: S| name.as_ref().strip_prefix("r#").unwrap_or(name.as_ref()).to_owned();
+    let plain = |name: S| {
+        name.as_ref()
+            .strip_prefix("r#")
+            .unwrap_or(name.as_ref())
+            .to_owned()
+    };
     let names: Vec<_> = names.map(plain).collect();
     for name in &names {
         if name.is_empty() {
@@ -59,8 +71,12 @@ fn secret<S: AsRef<str>>(names: impl Iterator<Item = S>, at: &impl ToTokens) -> 
                  leave it out, or redact all of the tuple"
             ));
         }
-        // What serde's renaming makes. Where a path in another language were taken for a name, it would hide nothing.
-        if !name.chars().all(|char| char.is_alphanumeric() || "_-$@".contains(char)) {
+        // What serde's renaming makes. Where a path in another language were taken for a name, it
+        // would hide nothing.
+        if !name
+            .chars()
+            .all(|char| char.is_alphanumeric() || "_-$@".contains(char))
+        {
             return error(format!(
                 "`{name}` is no name of an argument or a field; write a dotted path such as `order.lines.card_no`, \
                  which through an array means each element"
@@ -70,7 +86,10 @@ fn secret<S: AsRef<str>>(names: impl Iterator<Item = S>, at: &impl ToTokens) -> 
     if names[0] == "self" {
         return error("`self` is never stored, leave it out".to_owned());
     }
-    Ok(Secret { names, at: at.to_token_stream() })
+    Ok(Secret {
+        names,
+        at: at.to_token_stream(),
+    })
 }
 
 #[cfg(test)]
@@ -82,12 +101,19 @@ mod tests {
 
     fn read(text: &str) -> Result<String, String> {
         let read = secret(text.split('.'), &LitStr::new(text, Span::call_site()));
-        read.map(|secret| secret.names.join(".")).map_err(|error| error.to_string())
+        read.map(|secret| secret.names.join("."))
+            .map_err(|error| error.to_string())
     }
 
     #[test]
     fn names_are_as_json_has_them() {
-        for text in ["card_no", "order.card-no", "order.cardNo", "order.type", "zahlung.prüfziffer"] {
+        for text in [
+            "card_no",
+            "order.card-no",
+            "order.cardNo",
+            "order.type",
+            "zahlung.prüfziffer",
+        ] {
             assert_eq!(read(text), Ok(text.to_owned()));
         }
         assert_eq!(read("r#type.r#move"), Ok("type.move".to_owned()));
@@ -95,7 +121,9 @@ mod tests {
 
     #[test]
     fn what_would_hide_nothing_is_refused() {
-        for text in ["", "a.", "a..b", "a.0", "a[0]", "a.*.b", "a[].b", "/a/b", "a b", "self.a", "self"] {
+        for text in [
+            "", "a.", "a..b", "a.0", "a[0]", "a.*.b", "a[].b", "/a/b", "a b", "self.a", "self",
+        ] {
             assert!(read(text).is_err(), "{text}");
         }
     }

@@ -54,7 +54,11 @@ impl Arg {
                     .base10_parse()
                     .ok()
                     .filter(|number| *number <= max)
-                    .ok_or_else(|| self.error(format!("`{name} = {number}` is too many, {max} is the most")))
+                    .ok_or_else(|| {
+                        self.error(format!(
+                            "`{name} = {number}` is too many, {max} is the most"
+                        ))
+                    })
             }
             Expr::Unary(unary) if let UnOp::Neg(_) = unary.op => {
                 Err(self.error(format!("`{name}` cannot be negative, write `{example}`")))
@@ -82,9 +86,9 @@ impl Arg {
         let text = match self.expr(example)? {
             Expr::Lit(literal) if let Lit::Str(string) = &literal.lit => string,
             _ => {
-                return Err(
-                    self.error(format!("`{name}` takes a duration with its unit in a string, write `{example}`"))
-                );
+                return Err(self.error(format!(
+                    "`{name}` takes a duration with its unit in a string, write `{example}`"
+                )));
             }
         };
         let millis = duration::parse(&text.value()).map_err(|message| self.error(message))?;
@@ -99,11 +103,15 @@ impl Arg {
     pub(crate) fn choice(&self, words: [&str; 2]) -> syn::Result<usize> {
         let name = &self.name;
         let [one, other] = words;
-        let text = self.string(&format!("{name} = \"{one}\"` or `{name} = \"{other}\""))?.value();
+        let text = self
+            .string(&format!("{name} = \"{one}\"` or `{name} = \"{other}\""))?
+            .value();
         words.iter().position(|word| *word == text).ok_or_else(|| {
             let nearest = did_you_mean(&text, &words);
             let all = format!("`\"{one}\"` or `\"{other}\"`");
-            self.error(format!("`{name}` cannot be `\"{text}\"`{nearest}; it is {all}"))
+            self.error(format!(
+                "`{name}` cannot be `\"{text}\"`{nearest}; it is {all}"
+            ))
         })
     }
 
@@ -114,11 +122,13 @@ impl Arg {
             Expr::Path(path) if path.qself.is_none() => Ok(path.path.clone()),
             Expr::Lit(literal) if let Lit::Str(string) = &literal.lit => {
                 let path = string.value();
-                Err(self.error(format!("`{name}` takes a path and no string, write `{name} = {path}`")))
+                Err(self.error(format!(
+                    "`{name}` takes a path and no string, write `{name} = {path}`"
+                )))
             }
-            Expr::Closure(_) => {
-                Err(self.error(format!("`{name}` takes the path of a function and no closure, write `{example}`")))
-            }
+            Expr::Closure(_) => Err(self.error(format!(
+                "`{name}` takes the path of a function and no closure, write `{example}`"
+            ))),
             _ => Err(self.error(format!("`{name}` takes a path, write `{example}`"))),
         }
     }
@@ -133,7 +143,10 @@ impl Arg {
         if elements.is_empty() {
             return Err(self.error(format!("`{name}()` is empty, write `{example}`")));
         }
-        Ok(elements.iter().map(|element| peel(element).clone()).collect())
+        Ok(elements
+            .iter()
+            .map(|element| peel(element).clone())
+            .collect())
     }
 }
 

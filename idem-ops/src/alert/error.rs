@@ -9,8 +9,8 @@ const SHOWN: usize = 300;
 
 /// An alert that was not delivered, or of which nobody can tell.
 ///
-/// It says what happened, to which channel, whether trying again may help, and what to do. No secret is in it: no
-/// password, no token, no address that holds one.
+/// It says what happened, to which channel, whether trying again may help, and what to do. No
+/// secret is in it: no password, no token, no address that holds one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{channel}: {what}; {advice}")]
 #[non_exhaustive]
@@ -27,7 +27,12 @@ pub struct AlertError {
 
 impl AlertError {
     /// An error of `channel`. Texts that come from a server are made one line and cut.
-    pub fn new(channel: &str, what: impl AsRef<str>, retry: Retry, advice: impl AsRef<str>) -> Self {
+    pub fn new(
+        channel: &str,
+        what: impl AsRef<str>,
+        retry: Retry,
+        advice: impl AsRef<str>,
+    ) -> Self {
         Self {
             channel: channel.to_owned(),
             what: text::one_line(what.as_ref(), SHOWN),

@@ -7,15 +7,20 @@ const LONGEST: usize = 120;
 
 /// The kind of a letter's last error, or why it died where there is no text.
 pub fn kind_of_error(letter: &DeadLetter) -> String {
-    letter.last_error().map_or_else(|| letter.reason.to_string(), kind_of)
+    letter
+        .last_error()
+        .map_or_else(|| letter.reason.to_string(), kind_of)
 }
 
-/// The text with numbers, ids and quoted parts blanked: `card 4711 declined for "A-1"` is `card … declined for …`.
+/// The text with numbers, ids and quoted parts blanked: `card 4711 declined for "A-1"` is `card …
+/// declined for …`.
 fn kind_of(text: &str) -> String {
     let mut kind = String::new();
     let mut rest = text.lines().next().unwrap_or_default();
     while let Some(first) = rest.chars().next() {
-        let quoted = matches!(first, '"' | '\'' | '`').then(|| rest[1..].find(first)).flatten();
+        let quoted = matches!(first, '"' | '\'' | '`')
+            .then(|| rest[1..].find(first))
+            .flatten();
         let length = match quoted {
             Some(end) => end + 2,
             None => {
@@ -24,7 +29,11 @@ fn kind_of(text: &str) -> String {
                 word.trim_end_matches(['.', ':']).len()
             }
         };
-        let (piece, after) = rest.split_at(if length == 0 { first.len_utf8() } else { length });
+        let (piece, after) = rest.split_at(if length == 0 {
+            first.len_utf8()
+        } else {
+            length
+        });
         match quoted.is_some() || piece.contains(|c: char| c.is_ascii_digit()) {
             true if kind.ends_with('…') => {}
             true => kind.push('…'),
@@ -32,7 +41,11 @@ fn kind_of(text: &str) -> String {
         }
         rest = after;
     }
-    kind.chars().take(LONGEST).collect::<String>().trim().to_owned()
+    kind.chars()
+        .take(LONGEST)
+        .collect::<String>()
+        .trim()
+        .to_owned()
 }
 
 /// Ids are one word with their dashes.
@@ -49,8 +62,14 @@ mod tests {
         for (text, kind) in [
             ("card declined", "card declined"),
             ("card 4711 declined for \"A-1001\"", "card … declined for …"),
-            ("order 6f9619ff-8b86-d011-b42d-00c04fc964ff not found", "order … not found"),
-            ("timed out after 1.5s: 10.0.0.7:5432", "timed out after …: …"),
+            (
+                "order 6f9619ff-8b86-d011-b42d-00c04fc964ff not found",
+                "order … not found",
+            ),
+            (
+                "timed out after 1.5s: 10.0.0.7:5432",
+                "timed out after …: …",
+            ),
             ("it's broken", "it's broken"),
             ("no stock\nof 5", "no stock"),
             ("«кот» 7 не найден", "«кот» … не найден"),

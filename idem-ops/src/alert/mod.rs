@@ -42,13 +42,14 @@ pub use webhook::{Webhook, WebhookBuilder, WebhookConfigError};
 /// }
 /// ```
 pub trait Alert: Send + Sync {
-    /// Names the channel in errors, metrics, logs and the dashboard; two channels of one service have two names.
+    /// Names the channel in errors, metrics, logs and the dashboard; two channels of one service
+    /// have two names.
     fn name(&self) -> &str;
 
     /// Tells people once. It ends within the channel's own timeout.
     ///
-    /// It may be called again with the same notice: after an error, or after a crash between sending and recording.
-    /// The notice's id is how a receiver knows a second copy.
+    /// It may be called again with the same notice: after an error, or after a crash between
+    /// sending and recording. The notice's id is how a receiver knows a second copy.
     ///
     /// # Errors
     ///

@@ -9,7 +9,8 @@ use super::text;
 
 /// What people are told at one time.
 ///
-/// It is kept in the ledger until it is sent, so every retry and every copy after a crash has the same id and text.
+/// It is kept in the ledger until it is sent, so every retry and every copy after a crash has the
+/// same id and text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Notice {
@@ -25,7 +26,8 @@ pub struct Notice {
     pub groups: Vec<Group>,
     /// Open dead letters in all, told of here or not.
     pub open: u64,
-    /// Where people look and act, the prefix of a nested dashboard included; letters are below it at `letters/<id>`. Only `http` and `https` are linked.
+    /// Where people look and act, the prefix of a nested dashboard included; letters are below it
+    /// at `letters/<id>`. Only `http` and `https` are linked.
     pub dashboard: Option<Url>,
 }
 
@@ -33,7 +35,15 @@ impl Notice {
     /// A notice with a new id and nothing in it yet.
     pub fn new(kind: NoticeKind, service: impl Into<String>, at: Timestamp) -> Self {
         let service = service.into();
-        Self { id: Uuid::now_v7(), kind, service, at, groups: Vec::new(), open: 0, dashboard: None }
+        Self {
+            id: Uuid::now_v7(),
+            kind,
+            service,
+            at,
+            groups: Vec::new(),
+            open: 0,
+            dashboard: None,
+        }
     }
 
     /// One line to filter by: `[idem] orders: 3 dead letters in orders.place — card declined`.
@@ -82,8 +92,19 @@ pub struct Group {
 
 impl Group {
     /// A group of `count` letters without any of them shown.
-    pub fn new(handler: impl Into<String>, error: impl Into<String>, count: u64, since: Timestamp) -> Self {
-        Self { handler: handler.into(), error: error.into(), count, since, newest: Vec::new() }
+    pub fn new(
+        handler: impl Into<String>,
+        error: impl Into<String>,
+        count: u64,
+        since: Timestamp,
+    ) -> Self {
+        Self {
+            handler: handler.into(),
+            error: error.into(),
+            count,
+            since,
+            newest: Vec::new(),
+        }
     }
 }
 
@@ -107,8 +128,21 @@ pub struct Brief {
 
 impl Brief {
     /// A letter without an error text.
-    pub fn new(id: DeadLetterId, key: impl Into<String>, reason: Reason, attempts: u32, died_at: Timestamp) -> Self {
-        Self { id, key: key.into(), reason, error: None, attempts, died_at }
+    pub fn new(
+        id: DeadLetterId,
+        key: impl Into<String>,
+        reason: Reason,
+        attempts: u32,
+        died_at: Timestamp,
+    ) -> Self {
+        Self {
+            id,
+            key: key.into(),
+            reason,
+            error: None,
+            attempts,
+            died_at,
+        }
     }
 }
 

@@ -47,13 +47,29 @@ pub(crate) struct LetterStory {
 
 impl Story {
     pub(crate) fn of(notice: &Notice) -> Self {
-        let dashboard = notice.dashboard.as_ref().filter(|url| matches!(url.scheme(), "http" | "https"));
+        let dashboard = notice
+            .dashboard
+            .as_ref()
+            .filter(|url| matches!(url.scheme(), "http" | "https"));
         let told = notice.groups.iter().map(|group| group.count).sum::<u64>();
-        let groups: Vec<_> = notice.groups.iter().take(GROUPS).map(|group| GroupStory::of(group, dashboard)).collect();
-        let hidden: u64 = notice.groups.iter().skip(GROUPS).map(|group| group.count).sum();
+        let groups: Vec<_> = notice
+            .groups
+            .iter()
+            .take(GROUPS)
+            .map(|group| GroupStory::of(group, dashboard))
+            .collect();
+        let hidden: u64 = notice
+            .groups
+            .iter()
+            .skip(GROUPS)
+            .map(|group| group.count)
+            .sum();
         let link = match notice.groups.as_slice() {
-            [group] if told == 1 && group.newest.len() == 1 => dashboard.map(|url| page(url, &group.newest[0])),
-            // Not its root: where it is nested, that has no slash at its end, and an address that is given often has.
+            [group] if told == 1 && group.newest.len() == 1 => {
+                dashboard.map(|url| page(url, &group.newest[0]))
+            }
+            // Not its root: where it is nested, that has no slash at its end, and an address that
+            // is given often has.
             _ => dashboard.map(|url| below(url, &["overview"])),
         };
         Self {
@@ -81,9 +97,19 @@ impl GroupStory {
         let shown = group.newest.len().min(LETTERS);
         let left = group.count.saturating_sub(shown as u64);
         Self {
-            head: format!("{} — {}: {}", one_line(&group.handler, 100), kind(group, 120), letters(group.count)),
+            head: format!(
+                "{} — {}: {}",
+                one_line(&group.handler, 100),
+                kind(group, 120),
+                letters(group.count)
+            ),
             since: format!("since {}", seconds(group.since)),
-            letters: group.newest.iter().take(shown).map(|brief| LetterStory::of(brief, dashboard)).collect(),
+            letters: group
+                .newest
+                .iter()
+                .take(shown)
+                .map(|brief| LetterStory::of(brief, dashboard))
+                .collect(),
             more: (left > 0 && shown > 0).then(|| format!("and {left} more")),
         }
     }
@@ -99,8 +125,16 @@ impl LetterStory {
         };
         Self {
             key: one_line(&brief.key, 120),
-            fate: format!("{}{attempts}, died {}", brief.reason, seconds(brief.died_at)),
-            error: brief.error.as_deref().map(|error| one_line(error, 300)).filter(|error| !error.is_empty()),
+            fate: format!(
+                "{}{attempts}, died {}",
+                brief.reason,
+                seconds(brief.died_at)
+            ),
+            error: brief
+                .error
+                .as_deref()
+                .map(|error| one_line(error, 300))
+                .filter(|error| !error.is_empty()),
             link: dashboard.map(|url| page(url, brief)),
         }
     }
@@ -115,8 +149,16 @@ pub(crate) fn subject(notice: &Notice) -> String {
     };
     let what = match notice.groups.as_slice() {
         [group] => {
-            let error = if group.error.trim().is_empty() { NO_ERROR } else { &group.error };
-            format!("{count} in {} — {}", subject_part(&group.handler, 60), subject_part(error, 70))
+            let error = if group.error.trim().is_empty() {
+                NO_ERROR
+            } else {
+                &group.error
+            };
+            format!(
+                "{count} in {} — {}",
+                subject_part(&group.handler, 60),
+                subject_part(error, 70)
+            )
         }
         groups => format!("{count} in {} groups", groups.len()),
     };
@@ -150,8 +192,8 @@ pub(crate) fn body(story: &Story) -> String {
 
 /// The text as one line of at most `most` characters.
 ///
-/// White space becomes one space, and what could break a line, start a header or turn the direction of the text around
-/// becomes the replacement character.
+/// White space becomes one space, and what could break a line, start a header or turn the direction
+/// of the text around becomes the replacement character.
 pub(crate) fn one_line(text: &str, most: usize) -> String {
     let mut line = String::with_capacity(text.len().min(4 * most));
     let mut length = 0;
@@ -161,7 +203,11 @@ pub(crate) fn one_line(text: &str, most: usize) -> String {
             gap = length > 0;
             continue;
         }
-        let shown = if steers(character) { char::REPLACEMENT_CHARACTER } else { character };
+        let shown = if steers(character) {
+            char::REPLACEMENT_CHARACTER
+        } else {
+            character
+        };
         if length + usize::from(gap) + 1 > most {
             // Room for the sign that something is missing.
             while length >= most {
@@ -185,7 +231,11 @@ pub(crate) fn one_line(text: &str, most: usize) -> String {
 /// The group's kind of error, or that there is none.
 fn kind(group: &Group, most: usize) -> String {
     let kind = one_line(&group.error, most);
-    if kind.is_empty() { NO_ERROR.to_owned() } else { kind }
+    if kind.is_empty() {
+        NO_ERROR.to_owned()
+    } else {
+        kind
+    }
 }
 
 /// A mail program reads `=?…?=` as a text in another encoding, which could say anything.
@@ -194,7 +244,10 @@ fn subject_part(text: &str, most: usize) -> String {
 }
 
 fn letters(count: u64) -> String {
-    format!("{count} dead {}", if count == 1 { "letter" } else { "letters" })
+    format!(
+        "{count} dead {}",
+        if count == 1 { "letter" } else { "letters" }
+    )
 }
 
 fn seconds(time: Timestamp) -> String {
@@ -220,7 +273,10 @@ mod tests {
 
     #[test]
     fn a_line_stays_one_line() {
-        assert_eq!(one_line("a\r\nBcc: x@y\t z\u{2028}w ", 99), "a Bcc: x@y z w");
+        assert_eq!(
+            one_line("a\r\nBcc: x@y\t z\u{2028}w ", 99),
+            "a Bcc: x@y z w"
+        );
         assert_eq!(one_line("a\0b\u{1b}[31m\u{202e}c", 99), "a�b�[31m�c");
         assert_eq!(one_line("می‌روم 👩‍💻", 99), "می‌روم 👩‍💻");
     }

@@ -28,12 +28,20 @@ impl<T: DeserializeOwned> FromRequest<Service> for Json<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, service: &Service) -> Result<Self, Problem> {
-        let kind = request.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        let kind = request
+            .headers()
+            .get(CONTENT_TYPE)
+            .and_then(|kind| kind.to_str().ok())
+            .unwrap_or_default();
         let kind = kind.split(';').next().unwrap_or_default().trim();
         // A form of another site cannot send this without asking first.
         if !kind.eq_ignore_ascii_case("application/json") {
             let detail = "the body has to be JSON: send `Content-Type: application/json`";
-            return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_json", detail));
+            return Err(Problem::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "not_json",
+                detail,
+            ));
         }
         let clock = service.idem().clock();
         let read: Result<Bytes, _> = tokio::select! {
@@ -43,16 +51,20 @@ impl<T: DeserializeOwned> FromRequest<Service> for Json<T> {
                 return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "body_too_slow", detail));
             }
         };
-        let body = read.map_err(|rejection: axum::extract::rejection::BytesRejection| match rejection.status() {
-            StatusCode::PAYLOAD_TOO_LARGE => {
-                let detail = format!("the body is larger than {LARGEST_BODY} bytes");
-                Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail)
+        let body = read.map_err(|rejection: axum::extract::rejection::BytesRejection| {
+            match rejection.status() {
+                StatusCode::PAYLOAD_TOO_LARGE => {
+                    let detail = format!("the body is larger than {LARGEST_BODY} bytes");
+                    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail)
+                }
+                _ => Problem::invalid("the body did not come to its end"),
             }
-            _ => Problem::invalid("the body did not come to its end"),
         })?;
         match from_json(&body) {
             Ok(value) => Ok(Self(value)),
-            Err(problem) => Err(Problem::invalid(format!("the body does not fit: {problem}"))),
+            Err(problem) => Err(Problem::invalid(format!(
+                "the body does not fit: {problem}"
+            ))),
         }
     }
 }
@@ -81,7 +93,11 @@ impl FromRequestParts<Service> for By {
         match parts.extensions.get::<Who>() {
             Some(who) => Ok(Self(service.by(who.name()))),
             // The guard stands before every route that changes something.
-            None => Err(Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", "nobody is logged in")),
+            None => Err(Problem::new(
+                StatusCode::UNAUTHORIZED,
+                "unauthorized",
+                "nobody is logged in",
+            )),
         }
     }
 }
@@ -95,9 +111,10 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Id<T> {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         match axum::extract::Path::from_request_parts(parts, state).await {
             Ok(axum::extract::Path(id)) => Ok(Self(id)),
-            Err(rejection) => {
-                Err(Problem::invalid(format!("the id in the path is not one: {}", rejection.body_text())))
-            }
+            Err(rejection) => Err(Problem::invalid(format!(
+                "the id in the path is not one: {}",
+                rejection.body_text()
+            ))),
         }
     }
 }

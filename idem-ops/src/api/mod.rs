@@ -1,7 +1,7 @@
 //! The JSON API, `/metrics` and `/healthz`.
 //!
-//! The README of this crate has the table of routes. What is answered is what [`service`](crate::service) answers;
-//! refusals are [`Problem`]s.
+//! The README of this crate has the table of routes. What is answered is what
+//! [`service`](crate::service) answers; refusals are [`Problem`]s.
 
 mod asked;
 mod problem;
@@ -24,11 +24,11 @@ use crate::service::Service;
 
 /// The dashboard of an Idem, to be nested in a service's own router or served alone.
 ///
-/// Where it is nested, `Monitor::dashboard` gets the prefix too, or the links in alerts lead to nothing; the first page that
-/// is asked for says in the log where the dashboard is.
+/// Where it is nested, `Monitor::dashboard` gets the prefix too, or the links in alerts lead to
+/// nothing; the first page that is asked for says in the log where the dashboard is.
 ///
-/// Nothing in it can be seen without `auth`, but `/healthz`. Serve it with [`serve`](crate::serve), which unfinished
-/// requests cannot stop, and behind TLS where it leaves the machine.
+/// Nothing in it can be seen without `auth`, but `/healthz`. Serve it with [`serve`](crate::serve),
+/// which unfinished requests cannot stop, and behind TLS where it leaves the machine.
 ///
 /// ```no_run
 /// # #[tokio::main(flavor = "current_thread")]
@@ -70,7 +70,10 @@ pub fn router(service: &Service, auth: Auth) -> Router {
         .route("/metrics", get(routes::metrics))
         .layer(DefaultBodyLimit::max(asked::LARGEST_BODY))
         .layer(from_fn_with_state(auth, guard));
-    inside.route("/healthz", get(routes::healthz)).layer(from_fn(unkept)).with_state(service.clone())
+    inside
+        .route("/healthz", get(routes::healthz))
+        .layer(from_fn(unkept))
+        .with_state(service.clone())
 }
 
 /// Lets in who may come in, and says who it is.
@@ -85,8 +88,12 @@ async fn guard(State(auth): State<Auth>, request: Request, next: Next) -> Respon
         Err(refusal) => {
             match refusal {
                 // So many would fill the log.
-                Refusal::TooMany { .. } => tracing::debug!(?address, %refusal, "a request was refused"),
-                _ => tracing::warn!(path = parts.uri.path(), ?address, %refusal, "a request was refused"),
+                Refusal::TooMany { .. } => {
+                    tracing::debug!(?address, %refusal, "a request was refused")
+                }
+                _ => {
+                    tracing::warn!(path = parts.uri.path(), ?address, %refusal, "a request was refused")
+                }
             }
             refusal.into_response()
         }
@@ -103,9 +110,17 @@ async fn unkept(request: Request, next: Next) -> Response {
 }
 
 async fn nowhere() -> Problem {
-    Problem::new(StatusCode::NOT_FOUND, "no_such_route", "there is no such route: the README of idem-ops has them all")
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        "no_such_route",
+        "there is no such route: the README of idem-ops has them all",
+    )
 }
 
 async fn not_so() -> Problem {
-    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "no_such_method", "this route has another method")
+    Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "no_such_method",
+        "this route has another method",
+    )
 }

@@ -43,7 +43,10 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, axum::Json(self)).into_response();
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        response.headers_mut().insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
         response
     }
 }
@@ -74,14 +77,18 @@ fn of_idem(error: &Error) -> (StatusCode, &'static str) {
         Error::NoSuchLetter { .. } => (StatusCode::NOT_FOUND, "no_such_letter"),
         Error::LetterClosed { .. } => (StatusCode::CONFLICT, "letter_closed"),
         Error::NoRunner { .. } | Error::Redacted { .. } => (StatusCode::CONFLICT, "cannot_run"),
-        Error::NoPublisher { .. } | Error::Incomplete { .. } => (StatusCode::CONFLICT, "cannot_publish"),
+        Error::NoPublisher { .. } | Error::Incomplete { .. } => {
+            (StatusCode::CONFLICT, "cannot_publish")
+        }
         Error::NotPublished { .. } => (StatusCode::SERVICE_UNAVAILABLE, "not_published"),
         Error::OtherKey { .. } => (StatusCode::CONFLICT, "other_key"),
         Error::PayloadTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large"),
         Error::Codec { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "payload_unfit"),
-        Error::Ledger { problem: LedgerError::Closed, .. } | Error::Closed { .. } => {
-            (StatusCode::SERVICE_UNAVAILABLE, "closed")
+        Error::Ledger {
+            problem: LedgerError::Closed,
+            ..
         }
+        | Error::Closed { .. } => (StatusCode::SERVICE_UNAVAILABLE, "closed"),
         Error::Ledger { .. } => (StatusCode::SERVICE_UNAVAILABLE, "ledger"),
         _ => (StatusCode::INTERNAL_SERVER_ERROR, "refused"),
     }
@@ -100,7 +107,10 @@ impl IntoResponse for Refusal {
                 headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
             }
             Self::Anonymous | Self::Wrong => {
-                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"idem\""));
+                headers.insert(
+                    WWW_AUTHENTICATE,
+                    HeaderValue::from_static("Bearer realm=\"idem\""),
+                );
             }
         }
         response

@@ -11,8 +11,8 @@ use super::asked::{By, Edit, Id, Json, MaybeWhy, Nothing, OneKey, Query, Redrive
 use super::problem::Problem;
 use crate::monitor::AlertState;
 use crate::service::{
-    AuditPage, Bulk, BulkPage, GroupPage, GroupQuery, LetterPage, LetterQuery, LetterView, NewBulk, PageQuery,
-    Redriven, Service, ServiceError, Stats, StatsQuery, Story,
+    AuditPage, Bulk, BulkPage, GroupPage, GroupQuery, LetterPage, LetterQuery, LetterView, NewBulk,
+    PageQuery, Redriven, Service, ServiceError, Stats, StatsQuery, Story,
 };
 
 type Answer<T> = Result<axum::Json<T>, Problem>;
@@ -21,11 +21,18 @@ fn answer<T>(value: T) -> Answer<T> {
     Ok(axum::Json(value))
 }
 
-pub(super) async fn letters(service: State<Service>, Query(query): Query<LetterQuery>) -> Answer<LetterPage> {
+pub(super) async fn letters(
+    service: State<Service>,
+    Query(query): Query<LetterQuery>,
+) -> Answer<LetterPage> {
     answer(service.letters(&query).await?)
 }
 
-pub(super) async fn letter(service: State<Service>, Id(id): Id<DeadLetterId>, _: Query<Nothing>) -> Answer<LetterView> {
+pub(super) async fn letter(
+    service: State<Service>,
+    Id(id): Id<DeadLetterId>,
+    _: Query<Nothing>,
+) -> Answer<LetterView> {
     answer(service.letter(&id).await?)
 }
 
@@ -41,7 +48,10 @@ pub(super) async fn redrive_one(
             Some(payload) if run => acting.run_with(&id, payload, &why).await,
             Some(_) => {
                 let why = "is for a run: say `\"run\": true`, or edit the letter".to_owned();
-                Err(ServiceError::Invalid { field: "payload", why })
+                Err(ServiceError::Invalid {
+                    field: "payload",
+                    why,
+                })
             }
         }
     })
@@ -84,11 +94,18 @@ pub(super) async fn restore(
     changed(async move { acting.restore(&id, &why).await }).await
 }
 
-pub(super) async fn bulks(service: State<Service>, Query(query): Query<PageQuery>) -> Answer<BulkPage> {
+pub(super) async fn bulks(
+    service: State<Service>,
+    Query(query): Query<PageQuery>,
+) -> Answer<BulkPage> {
     answer(service.bulks(&query).await?)
 }
 
-pub(super) async fn bulk(service: State<Service>, Id(id): Id<Uuid>, _: Query<Nothing>) -> Answer<Bulk> {
+pub(super) async fn bulk(
+    service: State<Service>,
+    Id(id): Id<Uuid>,
+    _: Query<Nothing>,
+) -> Answer<Bulk> {
     answer(service.bulk(id).await?)
 }
 
@@ -97,7 +114,10 @@ pub(super) async fn start_bulk(
     _: Query<Nothing>,
     Json(asked): Json<NewBulk>,
 ) -> Result<(StatusCode, axum::Json<Bulk>), Problem> {
-    Ok((StatusCode::ACCEPTED, changed(async move { acting.start_bulk(asked).await }).await?))
+    Ok((
+        StatusCode::ACCEPTED,
+        changed(async move { acting.start_bulk(asked).await }).await?,
+    ))
 }
 
 pub(super) async fn cancel_bulk(
@@ -108,15 +128,24 @@ pub(super) async fn cancel_bulk(
     changed(async move { acting.cancel_bulk(id, why.as_deref()).await }).await
 }
 
-pub(super) async fn groups(service: State<Service>, Query(query): Query<GroupQuery>) -> Answer<GroupPage> {
+pub(super) async fn groups(
+    service: State<Service>,
+    Query(query): Query<GroupQuery>,
+) -> Answer<GroupPage> {
     answer(service.groups(&query).await?)
 }
 
-pub(super) async fn explain(service: State<Service>, Query(OneKey { handler, key }): Query<OneKey>) -> Answer<Story> {
+pub(super) async fn explain(
+    service: State<Service>,
+    Query(OneKey { handler, key }): Query<OneKey>,
+) -> Answer<Story> {
     answer(service.explain(&handler, &key).await?)
 }
 
-pub(super) async fn stats(service: State<Service>, Query(query): Query<StatsQuery>) -> Answer<Stats> {
+pub(super) async fn stats(
+    service: State<Service>,
+    Query(query): Query<StatsQuery>,
+) -> Answer<Stats> {
     answer(service.stats(&query).await?)
 }
 
@@ -124,21 +153,35 @@ pub(super) async fn alerts(service: State<Service>, _: Query<Nothing>) -> Answer
     answer(service.alerts().await?)
 }
 
-pub(super) async fn audit(service: State<Service>, Query(query): Query<PageQuery>) -> Answer<AuditPage> {
+pub(super) async fn audit(
+    service: State<Service>,
+    Query(query): Query<PageQuery>,
+) -> Answer<AuditPage> {
     answer(service.audit(&query).await?)
 }
 
-pub(super) async fn metrics(service: State<Service>, _: Query<Nothing>) -> Result<Response, Problem> {
+pub(super) async fn metrics(
+    service: State<Service>,
+    _: Query<Nothing>,
+) -> Result<Response, Problem> {
     let text = service.prometheus().ok_or_else(|| {
         let detail = crate::metrics::OtherRecorder.to_string();
         Problem::new(StatusCode::NOT_FOUND, "other_recorder", detail)
     })?;
-    Ok(([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
+    Ok((
+        [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
+        text,
+    )
+        .into_response())
 }
 
 pub(super) async fn healthz(service: State<Service>) -> Response {
     let up = service.health().await.up;
-    let (status, text) = if up { (StatusCode::OK, "up\n") } else { (StatusCode::SERVICE_UNAVAILABLE, "not up\n") };
+    let (status, text) = if up {
+        (StatusCode::OK, "up\n")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "not up\n")
+    };
     (status, text).into_response()
 }
 
@@ -147,7 +190,11 @@ async fn changed<T: Send + 'static>(
     change: impl Future<Output = Result<T, ServiceError>> + Send + 'static,
 ) -> Answer<T> {
     let done = tokio::spawn(change).await.map_err(|_| {
-        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "panicked", "the change panicked: look at the log")
+        Problem::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "panicked",
+            "the change panicked: look at the log",
+        )
     })?;
     Ok(axum::Json(done?))
 }

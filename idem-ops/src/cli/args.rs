@@ -14,8 +14,8 @@ use super::watch::Watch;
 
 /// Look at the dead letters of a service that uses idem, and act on them
 ///
-/// It asks a running service (`--url`, with the token in IDEM_TOKEN or in `--token-file`), or opens a folder that no
-/// service holds (`--data`).
+/// It asks a running service (`--url`, with the token in IDEM_TOKEN or in `--token-file`), or opens
+/// a folder that no service holds (`--data`).
 #[derive(Debug, Parser)]
 #[command(name = "idem", version, propagate_version = true, after_help = exits(), arg_required_else_help = true)]
 pub(crate) struct Cli {
@@ -71,7 +71,8 @@ pub(crate) enum Ask {
     Doctor,
     /// Tell people of a folder's dead letters, until it is ended: the monitor as a program
     Watch(Watch),
-    /// Copy a folder that no service holds, and prove that the copy opens; a running service does it with `Idem::copy_to`
+    /// Copy a folder that no service holds, and prove that the copy opens; a running service does
+    /// it with `Idem::copy_to`
     Copy {
         /// The copy: an empty folder, or one that is not there yet
         #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
@@ -96,7 +97,8 @@ pub(crate) enum Ledger {
     /// The dead letters: look at them and act on them
     #[command(subcommand)]
     Dlq(Dlq),
-    /// What happened to one message: its record, its letters, every attempt and act in order of time
+    /// What happened to one message: its record, its letters, every attempt and act in order of
+    /// time
     Explain(Explain),
     /// Calls, attempts, latency, open letters, and the ledger's size
     Stats,
@@ -113,9 +115,9 @@ pub(crate) enum Dlq {
     },
     /// Run messages again
     ///
-    /// A service whose handlers are registered runs the letters at once, and the outcome is shown. With `--publish` their
-    /// messages go back to the brokers that they came from. With `--rearm`, and always on a folder, their keys are only
-    /// re-armed: the next call of a key runs it.
+    /// A service whose handlers are registered runs the letters at once, and the outcome is shown.
+    /// With `--publish` their messages go back to the brokers that they came from. With `--rearm`,
+    /// and always on a folder, their keys are only re-armed: the next call of a key runs it.
     Redrive(Redrive),
     /// List the redrives and discards of many letters, and how far they are
     Bulk,
@@ -192,13 +194,15 @@ pub(crate) struct Redrive {
     #[arg(long)]
     pub(crate) rearm: bool,
 
-    /// With `--url`: publish the messages back to the brokers that they came from, whose deliveries run them
+    /// With `--url`: publish the messages back to the brokers that they came from, whose deliveries
+    /// run them
     #[arg(long, conflicts_with = "rearm")]
     pub(crate) publish: bool,
 
     /// With `--url` and one letter: run it with this payload, as JSON; `-` reads the standard input
     ///
-    /// It is the way to run a letter with redacted parts: what is filled in for them is used for this run and not stored.
+    /// It is the way to run a letter with redacted parts: what is filled in for them is used for
+    /// this run and not stored.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with_all = ["handler", "group", "all", "rearm", "publish", "no_wait"])]
     pub(crate) payload: Option<PathBuf>,
 

@@ -23,12 +23,20 @@ pub(crate) fn confirm(question: &str, yes: bool) -> Result<(), Problem> {
     }
     let question = shown::line(question);
     if !somebody_is_there() {
-        return Err(Problem::usage(format!("{question} There is no terminal to ask on: say `--yes`")));
+        return Err(Problem::usage(format!(
+            "{question} There is no terminal to ask on: say `--yes`"
+        )));
     }
-    match Confirm::new().with_prompt(question).default(false).interact() {
+    match Confirm::new()
+        .with_prompt(question)
+        .default(false)
+        .interact()
+    {
         Ok(true) => Ok(()),
         Ok(false) => Err(Problem::Told(Exit::Failed, "nothing was done".to_owned())),
-        Err(error) => Err(Problem::failed(format!("no answer ({error}): nothing was done"))),
+        Err(error) => Err(Problem::failed(format!(
+            "no answer ({error}): nothing was done"
+        ))),
     }
 }
 
@@ -46,12 +54,16 @@ pub(crate) fn why(given: Option<String>, what: &str) -> Result<String, Problem> 
         None => return Err(Problem::usage(format!("why {what}? Say it with `--why`"))),
     };
     match why.trim() {
-        "" => Err(Problem::usage("the reason is empty: whoever looks later needs one (`--why`)")),
+        "" => Err(Problem::usage(
+            "the reason is empty: whoever looks later needs one (`--why`)",
+        )),
         why => Ok(why.to_owned()),
     }
 }
 
 /// In whose name a folder's letters are changed; a service asks the token.
 pub(crate) fn whoami(given: Option<String>) -> Option<String> {
-    given.or_else(|| env::var("USER").or_else(|_| env::var("LOGNAME")).ok()).filter(|name| !name.is_empty())
+    given
+        .or_else(|| env::var("USER").or_else(|_| env::var("LOGNAME")).ok())
+        .filter(|name| !name.is_empty())
 }

@@ -18,20 +18,42 @@ pub(crate) async fn run(what: &Explain, target: &dyn Target, out: Out) -> Result
 }
 
 fn page(story: &Story, out: Out) -> Result<String, Problem> {
-    let mut text =
-        format!("Handler  {}\nKey      {}\nNow      {}\n", line(&story.handler), line(&story.key), now(&story.now));
-    if let KeyState::Done { result: Some(result), .. } = &story.now {
+    let mut text = format!(
+        "Handler  {}\nKey      {}\nNow      {}\n",
+        line(&story.handler),
+        line(&story.key),
+        now(&story.now)
+    );
+    if let KeyState::Done {
+        result: Some(result),
+        ..
+    } = &story.now
+    {
         let _ = writeln!(text, "\nResult\n{}", shown::json(result, true)?);
     }
     if !story.events.is_empty() {
-        let mut table = out.table([("When", false), ("What", false), ("", false), ("Letter", false)]);
+        let mut table = out.table([
+            ("When", false),
+            ("What", false),
+            ("", false),
+            ("Letter", false),
+        ]);
         for event in &story.events {
             let (what, detail) = told(event);
             table.add_row(vec![
                 Cell::new(format!("{:.3}", event.at)),
                 Cell::new(what),
-                if is_bad(event) { out.cell(detail, Color::Red) } else { Cell::new(detail) },
-                Cell::new(event.letter.map(|letter| letter.to_string()).unwrap_or_default()),
+                if is_bad(event) {
+                    out.cell(detail, Color::Red)
+                } else {
+                    Cell::new(detail)
+                },
+                Cell::new(
+                    event
+                        .letter
+                        .map(|letter| letter.to_string())
+                        .unwrap_or_default(),
+                ),
             ]);
         }
         let _ = writeln!(text, "\n{table}");
@@ -70,30 +92,64 @@ fn now(state: &KeyState) -> String {
 }
 
 fn is_bad(event: &Event) -> bool {
-    matches!(event.what, EventKind::Ended { .. } | EventKind::Died { .. } | EventKind::Refused { .. })
+    matches!(
+        event.what,
+        EventKind::Ended { .. } | EventKind::Died { .. } | EventKind::Refused { .. }
+    )
 }
 
 fn told(event: &Event) -> (String, String) {
     match &event.what {
-        EventKind::Issued { issuer, until } => {
-            ("issued".to_owned(), format!("by {}, to be used by {until:.0}", line(issuer)))
-        }
+        EventKind::Issued { issuer, until } => (
+            "issued".to_owned(),
+            format!("by {}, to be used by {until:.0}", line(issuer)),
+        ),
         EventKind::Came => ("came".to_owned(), String::new()),
         EventKind::Started { attempt } => (format!("attempt {attempt} began"), String::new()),
-        EventKind::Ended { attempt, outcome, error, reported } => {
-            let error = error.as_deref().map(|error| format!(": {}", shown::lines(error))).unwrap_or_default();
-            let unseen = if *reported { "" } else { " (nobody reported when)" };
-            (format!("attempt {attempt} ended"), format!("{outcome}{unseen}{error}"))
+        EventKind::Ended {
+            attempt,
+            outcome,
+            error,
+            reported,
+        } => {
+            let error = error
+                .as_deref()
+                .map(|error| format!(": {}", shown::lines(error)))
+                .unwrap_or_default();
+            let unseen = if *reported {
+                ""
+            } else {
+                " (nobody reported when)"
+            };
+            (
+                format!("attempt {attempt} ended"),
+                format!("{outcome}{unseen}{error}"),
+            )
         }
         EventKind::Died { reason } => ("became a dead letter".to_owned(), reason.to_string()),
         EventKind::Refused { reason, error } => {
-            let error = error.as_deref().map(|error| format!(": {}", shown::lines(error))).unwrap_or_default();
-            ("another message with this key became a dead letter".to_owned(), format!("{reason}{error}"))
+            let error = error
+                .as_deref()
+                .map(|error| format!(": {}", shown::lines(error)))
+                .unwrap_or_default();
+            (
+                "another message with this key became a dead letter".to_owned(),
+                format!("{reason}{error}"),
+            )
         }
-        EventKind::Redriven { who, why } => ("redriven".to_owned(), by(who.as_deref(), why.as_deref())),
-        EventKind::Discarded { who, why } => ("discarded".to_owned(), by(who.as_deref(), why.as_deref())),
-        EventKind::Restored { who, why } => ("restored".to_owned(), by(who.as_deref(), why.as_deref())),
-        EventKind::Edited { who, why } => ("payload edited".to_owned(), by(who.as_deref(), why.as_deref())),
+        EventKind::Redriven { who, why } => {
+            ("redriven".to_owned(), by(who.as_deref(), why.as_deref()))
+        }
+        EventKind::Discarded { who, why } => {
+            ("discarded".to_owned(), by(who.as_deref(), why.as_deref()))
+        }
+        EventKind::Restored { who, why } => {
+            ("restored".to_owned(), by(who.as_deref(), why.as_deref()))
+        }
+        EventKind::Edited { who, why } => (
+            "payload edited".to_owned(),
+            by(who.as_deref(), why.as_deref()),
+        ),
         EventKind::Done { attempts } => ("done".to_owned(), format!("attempts: {attempts}")),
     }
 }
@@ -101,5 +157,9 @@ fn told(event: &Event) -> (String, String) {
 fn by(who: Option<&str>, why: Option<&str>) -> String {
     let who = who.map(|who| format!("by {}", line(who)));
     let why = why.map(line);
-    [who, why].into_iter().flatten().collect::<Vec<_>>().join(": ")
+    [who, why]
+        .into_iter()
+        .flatten()
+        .collect::<Vec<_>>()
+        .join(": ")
 }

@@ -22,18 +22,27 @@ pub(crate) fn completions(shell: Shell, out: Out) -> Result<(), Problem> {
 /// Prints the page of the whole command, or writes one for each command into a folder.
 pub(crate) fn man(dir: Option<&Path>, out: Out) -> Result<(), Problem> {
     let page = page()?;
-    let Some(dir) = dir else { return out.text(&String::from_utf8_lossy(&page)) };
+    let Some(dir) = dir else {
+        return out.text(&String::from_utf8_lossy(&page));
+    };
     let write = || {
         fs::create_dir_all(dir)?;
         clap_mangen::generate_to(command(), dir)?;
         fs::write(dir.join("idem.1"), &page)
     };
-    write().map_err(|error| Problem::failed(format!("the pages cannot be written to `{}`: {error}", dir.display())))
+    write().map_err(|error| {
+        Problem::failed(format!(
+            "the pages cannot be written to `{}`: {error}",
+            dir.display()
+        ))
+    })
 }
 
 /// Without the exit codes at the end of the help, which have a section of their own here.
 fn command() -> Command {
-    Cli::command().after_help(None).disable_help_subcommand(true)
+    Cli::command()
+        .after_help(None)
+        .disable_help_subcommand(true)
 }
 
 fn page() -> Result<Vec<u8>, Problem> {
@@ -47,11 +56,15 @@ fn page() -> Result<Vec<u8>, Problem> {
     let mut rest = Roff::default();
     rest.control("SH", ["EXIT STATUS"]);
     for (exit, meaning) in EXITS {
-        rest.control("TP", []).text([bold((exit as u8).to_string())]).text([roman(meaning)]);
+        rest.control("TP", [])
+            .text([bold((exit as u8).to_string())])
+            .text([roman(meaning)]);
     }
     rest.control("SH", ["ENVIRONMENT"]);
     for (name, meaning) in ENVIRONMENT {
-        rest.control("TP", []).text([bold(name)]).text([roman(meaning)]);
+        rest.control("TP", [])
+            .text([bold(name)])
+            .text([roman(meaning)]);
     }
     rest.to_writer(&mut page)?;
     man.render_version_section(&mut page)?;
@@ -60,10 +73,25 @@ fn page() -> Result<Vec<u8>, Problem> {
 }
 
 const ENVIRONMENT: [(&str, &str); 6] = [
-    ("IDEM_URL", "The service, where neither --url nor --data is given."),
-    ("IDEM_DATA", "The folder, where none of --url, --data and IDEM_URL is given."),
-    ("IDEM_TOKEN", "The token for the service, where --token-file is not given."),
-    ("VISUAL, EDITOR", "The editor for `idem dlq edit`; vi without them."),
-    ("USER", "In whose name a folder's letters are changed, where --by is not given."),
+    (
+        "IDEM_URL",
+        "The service, where neither --url nor --data is given.",
+    ),
+    (
+        "IDEM_DATA",
+        "The folder, where none of --url, --data and IDEM_URL is given.",
+    ),
+    (
+        "IDEM_TOKEN",
+        "The token for the service, where --token-file is not given.",
+    ),
+    (
+        "VISUAL, EDITOR",
+        "The editor for `idem dlq edit`; vi without them.",
+    ),
+    (
+        "USER",
+        "In whose name a folder's letters are changed, where --by is not given.",
+    ),
     ("NO_COLOR", "No colours, where it is not empty."),
 ];

@@ -4,8 +4,8 @@
 //! [`Service`](crate::service::Service); `target` hides which. Each command is a file; all of them answer through
 //! `out`, where nothing that a key or an error text holds can steer a terminal.
 //!
-//! A question to an open ledger is a variant of `args::Ledger`. What opens it in a way of its own, as `copy`,
-//! `doctor` and `watch` do, is a variant of `args::Ask`.
+//! A question to an open ledger is a variant of `args::Ledger`. What opens it in a way of its own,
+//! as `copy`, `doctor` and `watch` do, is a variant of `args::Ask`.
 
 mod args;
 mod ask;
@@ -33,19 +33,26 @@ use out::Out;
 use problem::{Exit, Problem};
 use target::Where;
 
-/// Runs the command that this process was started with. The exit code is 0 when all was done, 1 when something failed or
-/// is wrong, 2 when the arguments cannot be used, 3 when the service cannot be reached or another process holds the folder.
+/// Runs the command that this process was started with. The exit code is 0 when all was done, 1
+/// when something failed or is wrong, 2 when the arguments cannot be used, 3 when the service
+/// cannot be reached or another process holds the folder.
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         // A script may have passed on what a letter holds, and clap would show it as it is.
-        Err(error) if std::env::args_os().any(|word| shown::steers_any(&word.to_string_lossy())) => {
+        Err(error)
+            if std::env::args_os().any(|word| shown::steers_any(&word.to_string_lossy())) =>
+        {
             out::note(&error.to_string());
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(Exit::Usage as u8));
         }
         Err(error) => error.exit(),
     };
-    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => {
             out::note(&format!("idem: no threads to work with: {error}"));
@@ -63,7 +70,11 @@ pub fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli) -> Result<(), Problem> {
-    let Cli { place, json, command } = cli;
+    let Cli {
+        place,
+        json,
+        command,
+    } = cli;
     let out = Out::new(json);
     match command {
         Ask::Completions { shell } => generate::completions(shell, out),

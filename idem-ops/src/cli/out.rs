@@ -2,7 +2,9 @@
 
 use std::io::{self, IsTerminal, Write};
 
-use comfy_table::{Cell, CellAlignment, Color, ColumnConstraint, ContentArrangement, Table, presets};
+use comfy_table::{
+    Cell, CellAlignment, Color, ColumnConstraint, ContentArrangement, Table, presets,
+};
 use serde::Serialize;
 
 use super::problem::Problem;
@@ -19,12 +21,23 @@ impl Out {
     pub(crate) fn new(json: bool) -> Self {
         // https://no-color.org: any value but an empty one.
         let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        Self { json, colour: io::stdout().is_terminal() && !refused }
+        Self {
+            json,
+            colour: io::stdout().is_terminal() && !refused,
+        }
     }
 
     /// The value as one JSON document where that was asked for, else what `people` makes of it.
-    pub(crate) fn answer<T: Serialize>(self, value: &T, people: impl FnOnce(Self) -> String) -> Result<(), Problem> {
-        if self.json { self.text(&shown::json(value, true)?) } else { self.text(&people(self)) }
+    pub(crate) fn answer<T: Serialize>(
+        self,
+        value: &T,
+        people: impl FnOnce(Self) -> String,
+    ) -> Result<(), Problem> {
+        if self.json {
+            self.text(&shown::json(value, true)?)
+        } else {
+            self.text(&people(self))
+        }
     }
 
     /// One JSON value on a line of its own.
@@ -42,7 +55,9 @@ impl Out {
     /// A table with these columns; those that come as `(name, true)` are numbers.
     pub(crate) fn table<const N: usize>(self, columns: [(&str, bool); N]) -> Table {
         let mut table = Table::new();
-        table.load_style(presets::UTF8_FULL_CONDENSED).set_header(columns.map(|(name, _)| name));
+        table
+            .load_style(presets::UTF8_FULL_CONDENSED)
+            .set_header(columns.map(|(name, _)| name));
         // In a pipe a row is a line, for `grep`.
         if table.is_tty() {
             table.set_content_arrangement(ContentArrangement::Dynamic);

@@ -20,9 +20,18 @@ pub(crate) enum Exit {
 /// The exit codes as help and man page show them.
 pub(crate) const EXITS: [(Exit, &str); 4] = [
     (Exit::Done, "done"),
-    (Exit::Failed, "something failed, or `doctor` found something wrong"),
-    (Exit::Usage, "the arguments cannot be used, or a confirmation is missing (`--yes`)"),
-    (Exit::Unreachable, "the service cannot be reached, or another process holds the folder"),
+    (
+        Exit::Failed,
+        "something failed, or `doctor` found something wrong",
+    ),
+    (
+        Exit::Usage,
+        "the arguments cannot be used, or a confirmation is missing (`--yes`)",
+    ),
+    (
+        Exit::Unreachable,
+        "the service cannot be reached, or another process holds the folder",
+    ),
 ];
 
 /// Why a command ended before it was done.
@@ -64,7 +73,10 @@ impl From<serde_json::Error> for Problem {
     fn from(error: serde_json::Error) -> Self {
         match error.io_error_kind() {
             Some(kind) => Self::from(io::Error::from(kind)),
-            None => Self::failed(format!("the answer cannot be written as JSON: {}", json_problem(&error))),
+            None => Self::failed(format!(
+                "the answer cannot be written as JSON: {}",
+                json_problem(&error)
+            )),
         }
     }
 }

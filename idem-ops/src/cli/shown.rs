@@ -1,4 +1,5 @@
-//! Keys, error texts and payloads come from anywhere: nothing of them may steer the terminal they are shown on.
+//! Keys, error texts and payloads come from anywhere: nothing of them may steer the terminal they
+//! are shown on.
 
 use idem_runtime::Json;
 use serde::Serialize;
@@ -37,14 +38,22 @@ pub(crate) fn lines(text: &str) -> String {
 
 /// Paths in a payload, in a sentence.
 pub(crate) fn paths(paths: &[String]) -> String {
-    paths.iter().map(|path| format!("`{}`", line(path))).collect::<Vec<_>>().join(", ")
+    paths
+        .iter()
+        .map(|path| format!("`{}`", line(path)))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
-/// JSON for people or programs, whose strings hold nothing that steers a terminal: on lines, or on one. Numbers stay as they
-/// are written.
+/// JSON for people or programs, whose strings hold nothing that steers a terminal: on lines, or on
+/// one. Numbers stay as they are written.
 pub(crate) fn json(value: &impl Serialize, pretty: bool) -> serde_json::Result<String> {
     let json = Json::of(value)?;
-    let laid_out = if pretty { format!("{json:#}") } else { json.compact().to_string() };
+    let laid_out = if pretty {
+        format!("{json:#}")
+    } else {
+        json.compact().to_string()
+    };
     Ok(crate::shown::json(&laid_out))
 }
 
@@ -56,7 +65,10 @@ mod tests {
 
     #[test]
     fn no_text_steers_a_terminal() {
-        assert_eq!(line(HOSTILE), "a\\u{1b}]0;title\\u{7}\\u{9b}31m\\u{202e}\\r\\nb\\u{7f}\\u{e0041}");
+        assert_eq!(
+            line(HOSTILE),
+            "a\\u{1b}]0;title\\u{7}\\u{9b}31m\\u{202e}\\r\\nb\\u{7f}\\u{e0041}"
+        );
         assert_eq!(lines("one\n\u{1b}[2Jtwo"), "one\n\\u{1b}[2Jtwo");
         assert_eq!(short("größer", 3), "grö…");
         assert_eq!(short("größe", 5), "größe");
@@ -68,10 +80,15 @@ mod tests {
         for pretty in [true, false] {
             let text = json(&value, pretty).unwrap();
             assert!(!text.contains(|c| steers(c) && c != '\n'), "{text}");
-            assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), value);
+            assert_eq!(
+                serde_json::from_str::<serde_json::Value>(&text).unwrap(),
+                value
+            );
         }
         assert_eq!(json(&value, false).unwrap().lines().count(), 1);
-        let raw: Json = "{\r\n\t\"\u{202e}\" : [20000000000000000001,\n12345678901234567.890] }".parse().unwrap();
+        let raw: Json = "{\r\n\t\"\u{202e}\" : [20000000000000000001,\n12345678901234567.890] }"
+            .parse()
+            .unwrap();
         let exact = r#"{"\u202e":[20000000000000000001,12345678901234567.890]}"#;
         assert_eq!(json(&[&raw], false).unwrap(), format!("[{exact}]"));
     }

@@ -23,14 +23,23 @@ struct Shown {
 }
 
 pub(crate) async fn run(target: &dyn Target, out: Out) -> Result<(), Problem> {
-    let shown = Shown { stats: target.stats().await?, alerts: target.alerts().await? };
+    let shown = Shown {
+        stats: target.stats().await?,
+        alerts: target.alerts().await?,
+    };
     let runs = target.runs();
     out.answer(&shown, |out| page(&shown, runs, out))
 }
 
 fn page(Shown { stats, alerts }: &Shown, runs: bool, out: Out) -> String {
-    let size = stats.ledger_bytes.map_or_else(|| "not known".to_owned(), |bytes| BinaryBytes(bytes).to_string());
-    let mut text = format!("Open letters  {} in {} groups\nLedger        {size}\n", stats.open, stats.groups);
+    let size = stats.ledger_bytes.map_or_else(
+        || "not known".to_owned(),
+        |bytes| BinaryBytes(bytes).to_string(),
+    );
+    let mut text = format!(
+        "Open letters  {} in {} groups\nLedger        {size}\n",
+        stats.open, stats.groups
+    );
     let _ = writeln!(text, "Alerts        {}", told(alerts));
     // A folder that nobody runs has none.
     if !runs {
@@ -51,8 +60,25 @@ fn page(Shown { stats, alerts }: &Shown, runs: bool, out: Out) -> String {
         ("p99", true),
         ("Longest", true),
     ]);
-    for (what, Latency { count, p50, p90, p99, max }) in [("body", stats.body), ("group commit", stats.commit)] {
-        table.add_row(vec![what.to_owned(), count.to_string(), took(p50), took(p90), took(p99), took(max)]);
+    for (
+        what,
+        Latency {
+            count,
+            p50,
+            p90,
+            p99,
+            max,
+        },
+    ) in [("body", stats.body), ("group commit", stats.commit)]
+    {
+        table.add_row(vec![
+            what.to_owned(),
+            count.to_string(),
+            took(p50),
+            took(p90),
+            took(p99),
+            took(max),
+        ]);
     }
     let _ = writeln!(text, "\n{table}");
     text
@@ -64,18 +90,42 @@ fn told(alerts: &AlertState) -> String {
         .channels
         .iter()
         .map(|channel| {
-            format!("`{}` {}", line(&channel.name), if channel.failing_since.is_some() { "fails" } else { "works" })
+            format!(
+                "`{}` {}",
+                line(&channel.name),
+                if channel.failing_since.is_some() {
+                    "fails"
+                } else {
+                    "works"
+                }
+            )
         })
         .collect();
-    let channels = if channels.is_empty() { "no channel was ever used".to_owned() } else { channels.join(", ") };
+    let channels = if channels.is_empty() {
+        "no channel was ever used".to_owned()
+    } else {
+        channels.join(", ")
+    };
     let at_least = if alerts.more_untold { "at least " } else { "" };
-    format!("{channels}; open letters in no notice: {at_least}{}", alerts.untold)
+    format!(
+        "{channels}; open letters in no notice: {at_least}{}",
+        alerts.untold
+    )
 }
 
 fn counts(what: &str, counts: &[Count], out: Out) -> String {
     let mut table = out.table([(what, false), ("Outcome", false), ("Count", true)]);
-    for Count { handler, outcome, count } in counts {
-        table.add_row(vec![Cell::new(line(handler)), Cell::new(line(outcome)), Cell::new(count)]);
+    for Count {
+        handler,
+        outcome,
+        count,
+    } in counts
+    {
+        table.add_row(vec![
+            Cell::new(line(handler)),
+            Cell::new(line(outcome)),
+            Cell::new(count),
+        ]);
     }
     table.to_string()
 }

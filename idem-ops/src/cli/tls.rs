@@ -19,8 +19,9 @@ pub(crate) fn config(needed: bool, ca_file: Option<&Path>) -> Result<ClientConfi
 }
 
 fn authorities(file: &Path) -> Result<Vec<CertificateDer<'static>>, Problem> {
-    let found =
-        files::read(file, files::CERTIFICATES).map_err(|error| error.to_string()).and_then(|pem| certificates(&pem));
+    let found = files::read(file, files::CERTIFICATES)
+        .map_err(|error| error.to_string())
+        .and_then(|pem| certificates(&pem));
     found.map_err(|reason| {
         Problem::usage(format!(
             "`{}` cannot be used ({reason}): PEM with `BEGIN CERTIFICATE` is expected",

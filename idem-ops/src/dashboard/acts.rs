@@ -21,19 +21,43 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// More of a result is not shown in one line.
 const SHOWN: usize = 300;
 
-pub(super) async fn run(State(dashboard): State<Dashboard>, Path(id): Path<String>, signed: Signed) -> Answer {
-    let (id, why) = (letter_id(&id)?, signed.fields.need("why", "A reason")?.to_owned());
+pub(super) async fn run(
+    State(dashboard): State<Dashboard>,
+    Path(id): Path<String>,
+    signed: Signed,
+) -> Answer {
+    let (id, why) = (
+        letter_id(&id)?,
+        signed.fields.need("why", "A reason")?.to_owned(),
+    );
     let acting = dashboard.service.by(&signed.visit.session.who);
-    let flash = patiently(async move { acting.redrive(&id, true, &why).await }, came_to).await?;
+    let flash = patiently(
+        async move { acting.redrive(&id, true, &why).await },
+        came_to,
+    )
+    .await?;
     Ok(tell(&dashboard, &signed.visit, id, flash))
 }
 
-pub(super) async fn publish(State(dashboard): State<Dashboard>, Path(id): Path<String>, signed: Signed) -> Answer {
-    let (id, why) = (letter_id(&id)?, signed.fields.need("why", "A reason")?.to_owned());
+pub(super) async fn publish(
+    State(dashboard): State<Dashboard>,
+    Path(id): Path<String>,
+    signed: Signed,
+) -> Answer {
+    let (id, why) = (
+        letter_id(&id)?,
+        signed.fields.need("why", "A reason")?.to_owned(),
+    );
     let acting = dashboard.service.by(&signed.visit.session.who);
     let flash = match patiently(async move { acting.republish(&id, &why).await }, sent_back).await {
-        Err(PageError::Service(error)) if matches!(*error, ServiceError::Idem(Error::NotPublished { .. })) => {
-            Flash { good: false, text: cut(&format!("Nothing was sent back: {error}")), letter: None }
+        Err(PageError::Service(error))
+            if matches!(*error, ServiceError::Idem(Error::NotPublished { .. })) =>
+        {
+            Flash {
+                good: false,
+                text: cut(&format!("Nothing was sent back: {error}")),
+                letter: None,
+            }
         }
         done => done?,
     };
@@ -41,9 +65,22 @@ pub(super) async fn publish(State(dashboard): State<Dashboard>, Path(id): Path<S
 }
 
 fn sent_back(redriven: &Redriven) -> Flash {
-    let place = redriven.letter.letter.origin.as_ref().map(Origin::place).unwrap_or_default();
-    let text = format!("It is published to {}: it runs when the broker brings it.", cut(&place));
-    Flash { good: true, text, letter: None }
+    let place = redriven
+        .letter
+        .letter
+        .origin
+        .as_ref()
+        .map(Origin::place)
+        .unwrap_or_default();
+    let text = format!(
+        "It is published to {}: it runs when the broker brings it.",
+        cut(&place)
+    );
+    Flash {
+        good: true,
+        text,
+        letter: None,
+    }
 }
 
 /// Waits for a run or a broker, as long as a browser should.
@@ -53,10 +90,14 @@ async fn patiently(
 ) -> Result<Flash, PageError> {
     // A task of its own: a browser that goes away does not drop a handler in the middle.
     match timeout(PATIENCE, tokio::spawn(act)).await {
-        Err(_) => {
-            Ok(Flash { good: true, text: "It is going on and takes its time: look again soon.".into(), letter: None })
-        }
-        Ok(Err(_)) => Err(PageError::bad("it ended without an answer: look at the letter")),
+        Err(_) => Ok(Flash {
+            good: true,
+            text: "It is going on and takes its time: look again soon.".into(),
+            letter: None,
+        }),
+        Ok(Err(_)) => Err(PageError::bad(
+            "it ended without an answer: look at the letter",
+        )),
         Ok(Ok(redriven)) => Ok(told(&redriven?)),
     }
 }
@@ -64,27 +105,48 @@ async fn patiently(
 fn came_to(redriven: &Redriven) -> Flash {
     let id = redriven.letter.letter.id;
     match &redriven.ran {
-        None => Flash { good: true, text: "Re-armed: the next delivery of its key runs.".into(), letter: None },
+        None => Flash {
+            good: true,
+            text: "Re-armed: the next delivery of its key runs.".into(),
+            letter: None,
+        },
         Some(RunOutcome::Done(result)) => Flash {
             good: true,
-            text: format!("It ran and is done. Its result: {}", cut(&result.to_string())),
+            text: format!(
+                "It ran and is done. Its result: {}",
+                cut(&result.to_string())
+            ),
             letter: None,
         },
         Some(RunOutcome::Failed { error, letter }) => Flash {
             good: false,
             text: format!("It ran and failed: {}", cut(error)),
-            letter: letter.filter(|letter| *letter != id).map(|letter| letter.to_string()),
+            letter: letter
+                .filter(|letter| *letter != id)
+                .map(|letter| letter.to_string()),
         },
     }
 }
 
-pub(super) async fn redrive(State(dashboard): State<Dashboard>, Path(id): Path<String>, signed: Signed) -> Answer {
+pub(super) async fn redrive(
+    State(dashboard): State<Dashboard>,
+    Path(id): Path<String>,
+    signed: Signed,
+) -> Answer {
     let (id, why) = (letter_id(&id)?, signed.fields.need("why", "A reason")?);
-    let redriven = dashboard.service.by(&signed.visit.session.who).redrive(&id, false, why).await?;
+    let redriven = dashboard
+        .service
+        .by(&signed.visit.session.who)
+        .redrive(&id, false, why)
+        .await?;
     Ok(tell(&dashboard, &signed.visit, id, came_to(&redriven)))
 }
 
-pub(super) async fn edit(State(dashboard): State<Dashboard>, Path(id): Path<String>, signed: Signed) -> Answer {
+pub(super) async fn edit(
+    State(dashboard): State<Dashboard>,
+    Path(id): Path<String>,
+    signed: Signed,
+) -> Answer {
     let Signed { visit, fields } = signed;
     let id = letter_id(&id)?;
     let typed = fields.raw("payload").unwrap_or_default();
@@ -93,16 +155,33 @@ pub(super) async fn edit(State(dashboard): State<Dashboard>, Path(id): Path<Stri
         Ok(_) if why.is_empty() => "A reason is missing: say why it is changed.".to_owned(),
         Ok(payload) => {
             let acting = dashboard.service.by(&visit.session.who);
-            match with(acting, id, payload.compact(), why.to_owned(), fields.get("then")).await {
-                Err(PageError::Service(error)) if of_the_payload(&error) => format!("Nothing ran: {error}."),
+            match with(
+                acting,
+                id,
+                payload.compact(),
+                why.to_owned(),
+                fields.get("then"),
+            )
+            .await
+            {
+                Err(PageError::Service(error)) if of_the_payload(&error) => {
+                    format!("Nothing ran: {error}.")
+                }
                 done => return Ok(tell(&dashboard, &visit, id, done?)),
             }
         }
         Err(error) if error.is_data() => format!("Nothing was saved: {}.", json_problem(&error)),
-        Err(error) => format!("Nothing was saved, for this is not JSON: {}.", json_problem(&error)),
+        Err(error) => format!(
+            "Nothing was saved, for this is not JSON: {}.",
+            json_problem(&error)
+        ),
     };
     let view = dashboard.service.letter(&id).await?;
-    let typed = Typed { payload: typed.to_owned(), why: why.to_owned(), problem: refused };
+    let typed = Typed {
+        payload: typed.to_owned(),
+        why: why.to_owned(),
+        problem: refused,
+    };
     again(&dashboard, &visit, &view, typed)
 }
 
@@ -115,12 +194,26 @@ async fn with(
     then: Option<&str>,
 ) -> Result<Flash, PageError> {
     if then == Some("run-with") {
-        return patiently(async move { acting.run_with(&id, payload, &why).await }, came_to).await;
+        return patiently(
+            async move { acting.run_with(&id, payload, &why).await },
+            came_to,
+        )
+        .await;
     }
     acting.edit(&id, payload, &why).await?;
     match then {
-        Some("run") => patiently(async move { acting.redrive(&id, true, &why).await }, came_to).await,
-        _ => Ok(Flash { good: true, text: "The new payload is saved.".into(), letter: None }),
+        Some("run") => {
+            patiently(
+                async move { acting.redrive(&id, true, &why).await },
+                came_to,
+            )
+            .await
+        }
+        _ => Ok(Flash {
+            good: true,
+            text: "The new payload is saved.".into(),
+            letter: None,
+        }),
     }
 }
 
@@ -130,21 +223,47 @@ fn of_the_payload(error: &ServiceError) -> bool {
         error,
         ServiceError::Invalid { .. }
             | ServiceError::CannotRun { .. }
-            | ServiceError::Idem(Error::Codec { .. } | Error::Redacted { .. } | Error::PayloadTooLarge { .. })
+            | ServiceError::Idem(
+                Error::Codec { .. } | Error::Redacted { .. } | Error::PayloadTooLarge { .. }
+            )
     )
 }
 
-pub(super) async fn discard(State(dashboard): State<Dashboard>, Path(id): Path<String>, signed: Signed) -> Answer {
+pub(super) async fn discard(
+    State(dashboard): State<Dashboard>,
+    Path(id): Path<String>,
+    signed: Signed,
+) -> Answer {
     let (id, why) = (letter_id(&id)?, signed.fields.need("why", "A reason")?);
-    dashboard.service.by(&signed.visit.session.who).discard(&id, why).await?;
-    let flash = Flash { good: true, text: "Discarded. It can be undone below.".into(), letter: None };
+    dashboard
+        .service
+        .by(&signed.visit.session.who)
+        .discard(&id, why)
+        .await?;
+    let flash = Flash {
+        good: true,
+        text: "Discarded. It can be undone below.".into(),
+        letter: None,
+    };
     Ok(tell(&dashboard, &signed.visit, id, flash))
 }
 
-pub(super) async fn restore(State(dashboard): State<Dashboard>, Path(id): Path<String>, signed: Signed) -> Answer {
+pub(super) async fn restore(
+    State(dashboard): State<Dashboard>,
+    Path(id): Path<String>,
+    signed: Signed,
+) -> Answer {
     let (id, why) = (letter_id(&id)?, signed.fields.need("why", "A reason")?);
-    dashboard.service.by(&signed.visit.session.who).restore(&id, why).await?;
-    let flash = Flash { good: true, text: "The discard is undone: the letter is open again.".into(), letter: None };
+    dashboard
+        .service
+        .by(&signed.visit.session.who)
+        .restore(&id, why)
+        .await?;
+    let flash = Flash {
+        good: true,
+        text: "The discard is undone: the letter is open again.".into(),
+        letter: None,
+    };
     Ok(tell(&dashboard, &signed.visit, id, flash))
 }
 

@@ -18,7 +18,9 @@ const ICON: &str = include_str!("../../assets/dashboard.svg");
 /// Changes with the files, so that browsers may keep them.
 pub(super) fn version() -> &'static str {
     static VERSION: LazyLock<String> = LazyLock::new(|| {
-        let hash = [STYLE, SCRIPT, ICON].iter().fold(Sha256::new(), Sha256::chain_update);
+        let hash = [STYLE, SCRIPT, ICON]
+            .iter()
+            .fold(Sha256::new(), Sha256::chain_update);
         URL_SAFE_NO_PAD.encode(&hash.finalize()[..9])
     });
     &VERSION
@@ -26,12 +28,27 @@ pub(super) fn version() -> &'static str {
 
 pub(super) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
     Router::new()
-        .route("/assets/style.css", get(|| async { file("text/css; charset=utf-8", STYLE) }))
-        .route("/assets/script.js", get(|| async { file("text/javascript; charset=utf-8", SCRIPT) }))
-        .route("/assets/icon.svg", get(|| async { file("image/svg+xml", ICON) }))
+        .route(
+            "/assets/style.css",
+            get(|| async { file("text/css; charset=utf-8", STYLE) }),
+        )
+        .route(
+            "/assets/script.js",
+            get(|| async { file("text/javascript; charset=utf-8", SCRIPT) }),
+        )
+        .route(
+            "/assets/icon.svg",
+            get(|| async { file("image/svg+xml", ICON) }),
+        )
 }
 
 fn file(content_type: &'static str, text: &'static str) -> impl IntoResponse {
     let kept = HeaderValue::from_static("private, max-age=31536000, immutable");
-    ([(CONTENT_TYPE, HeaderValue::from_static(content_type)), (CACHE_CONTROL, kept)], text)
+    (
+        [
+            (CONTENT_TYPE, HeaderValue::from_static(content_type)),
+            (CACHE_CONTROL, kept),
+        ],
+        text,
+    )
 }

@@ -20,9 +20,21 @@ struct Audit {
 
 pub(super) async fn show(State(dashboard): State<Dashboard>, visit: Visit, parts: Parts) -> Answer {
     let fields = Fields::of_query(&parts);
-    let after = fields.get("after").map(|id| id.parse().map_err(|_| PageError::missing("there is no such page")));
-    let list = dashboard.service.audit(&PageQuery { after: after.transpose()?, limit: None }).await?;
-    draw(&Audit { page: Page::of(&dashboard, &visit, Tab::Audit), list })
+    let after = fields.get("after").map(|id| {
+        id.parse()
+            .map_err(|_| PageError::missing("there is no such page"))
+    });
+    let list = dashboard
+        .service
+        .audit(&PageQuery {
+            after: after.transpose()?,
+            limit: None,
+        })
+        .await?;
+    draw(&Audit {
+        page: Page::of(&dashboard, &visit, Tab::Audit),
+        list,
+    })
 }
 
 impl Audit {

@@ -34,7 +34,9 @@ struct One {
 pub(super) async fn selection(State(dashboard): State<Dashboard>, signed: Signed) -> Answer {
     let ids = signed.fields.ids()?;
     if ids.is_empty() {
-        return Err(PageError::bad("no letter is selected: go back and tick some"));
+        return Err(PageError::bad(
+            "no letter is selected: go back and tick some",
+        ));
     }
     begin(&dashboard, &signed, Selection::Ids(ids)).await
 }
@@ -52,27 +54,63 @@ async fn begin(dashboard: &Dashboard, signed: &Signed, selection: Selection) -> 
         "run" => BulkDeed::Run,
         "publish" => BulkDeed::Publish,
         "discard" => BulkDeed::Discard,
-        other => return Err(PageError::bad(format!("“{other}” is nothing that can be done with letters"))),
+        other => {
+            return Err(PageError::bad(format!(
+                "“{other}” is nothing that can be done with letters"
+            )));
+        }
     };
     let (rate, why) = (rate(fields)?, fields.need("why", "A reason")?.to_owned());
-    let bulk = dashboard.service.by(&visit.session.who).start_bulk(NewBulk { selection, deed, rate, why }).await?;
+    let bulk = dashboard
+        .service
+        .by(&visit.session.who)
+        .start_bulk(NewBulk {
+            selection,
+            deed,
+            rate,
+            why,
+        })
+        .await?;
     Ok(redirect(&visit.root, &format!("bulk/{}", bulk.id)))
 }
 
 /// How many letters a second; the service has the same limits.
 fn rate(fields: &Fields) -> Result<f64, PageError> {
     let given = fields.need("rate", "How many letters a second")?;
-    let rate = given.parse().ok().filter(|rate| (0.01..=1000.0).contains(rate));
-    rate.ok_or_else(|| PageError::bad(format!("“{given}” is no number of letters a second from 0.01 to 1000")))
+    let rate = given
+        .parse()
+        .ok()
+        .filter(|rate| (0.01..=1000.0).contains(rate));
+    rate.ok_or_else(|| {
+        PageError::bad(format!(
+            "“{given}” is no number of letters a second from 0.01 to 1000"
+        ))
+    })
 }
 
 pub(super) async fn show(State(dashboard): State<Dashboard>, visit: Visit, parts: Parts) -> Answer {
-    let after = Fields::of_query(&parts).get("after").map(bulk_id).transpose()?;
-    let list = dashboard.service.bulks(&PageQuery { after, limit: Some(50) }).await?;
-    draw(&Acts { page: Page::of(&dashboard, &visit, Tab::Bulk), list })
+    let after = Fields::of_query(&parts)
+        .get("after")
+        .map(bulk_id)
+        .transpose()?;
+    let list = dashboard
+        .service
+        .bulks(&PageQuery {
+            after,
+            limit: Some(50),
+        })
+        .await?;
+    draw(&Acts {
+        page: Page::of(&dashboard, &visit, Tab::Bulk),
+        list,
+    })
 }
 
-pub(super) async fn one(State(dashboard): State<Dashboard>, visit: Visit, Path(id): Path<String>) -> Answer {
+pub(super) async fn one(
+    State(dashboard): State<Dashboard>,
+    visit: Visit,
+    Path(id): Path<String>,
+) -> Answer {
     let bulk = dashboard.service.bulk(bulk_id(&id)?).await?;
     let mut page = Page::of(&dashboard, &visit, Tab::Bulk);
     page.goes_on = bulk.state == BulkState::Running;
@@ -86,14 +124,23 @@ pub(super) async fn one(State(dashboard): State<Dashboard>, visit: Visit, Path(i
     })
 }
 
-pub(super) async fn cancel(State(dashboard): State<Dashboard>, Path(id): Path<String>, signed: Signed) -> Answer {
+pub(super) async fn cancel(
+    State(dashboard): State<Dashboard>,
+    Path(id): Path<String>,
+    signed: Signed,
+) -> Answer {
     let id = bulk_id(&id)?;
-    dashboard.service.by(&signed.visit.session.who).cancel_bulk(id, None).await?;
+    dashboard
+        .service
+        .by(&signed.visit.session.who)
+        .cancel_bulk(id, None)
+        .await?;
     Ok(redirect(&signed.visit.root, &format!("bulk/{id}")))
 }
 
 fn bulk_id(text: &str) -> Result<Uuid, PageError> {
-    text.parse().map_err(|_| PageError::missing(format!("“{text}” is no bulk act's id")))
+    text.parse()
+        .map_err(|_| PageError::missing(format!("“{text}” is no bulk act's id")))
 }
 
 fn verb(bulk: &Bulk) -> &'static str {
@@ -118,10 +165,20 @@ fn which(selection: &Selection) -> String {
         Selection::Ids(ids) => format!("{} selected", ids.len()),
         Selection::Group { handler, error } => format!("{handler}: {error}"),
         Selection::Filter(query) => {
-            let parts = [("handler", &query.handler), ("key", &query.key), ("error", &query.error)];
-            let said: Vec<_> =
-                parts.iter().filter_map(|(name, value)| Some(format!("{name} {}", value.as_ref()?))).collect();
-            if said.is_empty() { "all open letters".into() } else { said.join(", ") }
+            let parts = [
+                ("handler", &query.handler),
+                ("key", &query.key),
+                ("error", &query.error),
+            ];
+            let said: Vec<_> = parts
+                .iter()
+                .filter_map(|(name, value)| Some(format!("{name} {}", value.as_ref()?)))
+                .collect();
+            if said.is_empty() {
+                "all open letters".into()
+            } else {
+                said.join(", ")
+            }
         }
     }
 }

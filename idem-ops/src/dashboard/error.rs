@@ -71,10 +71,18 @@ impl PageError {
             tracing::error!(error = %self, "a page of the dashboard cannot be shown");
         }
         let title = status.canonical_reason().unwrap_or("Error");
-        let html = drawn(&ErrorPage { root, title, version: super::assets::version(), text: self.to_string() });
-        let mut response = (status, html.unwrap_or_else(|_| Html(title.to_owned()))).into_response();
+        let html = drawn(&ErrorPage {
+            root,
+            title,
+            version: super::assets::version(),
+            text: self.to_string(),
+        });
+        let mut response =
+            (status, html.unwrap_or_else(|_| Html(title.to_owned()))).into_response();
         if let Self::Refused(Refusal::TooMany { wait }) = self {
-            response.headers_mut().insert(RETRY_AFTER, wait.as_secs().max(1).into());
+            response
+                .headers_mut()
+                .insert(RETRY_AFTER, wait.as_secs().max(1).into());
         }
         response
     }
@@ -93,7 +101,10 @@ struct ErrorPage<'a> {
 fn refused(refusal: Refusal) -> String {
     match refusal {
         Refusal::TooMany { wait } => {
-            format!("too many failed attempts to sign in: wait {} seconds", wait.as_secs().max(1))
+            format!(
+                "too many failed attempts to sign in: wait {} seconds",
+                wait.as_secs().max(1)
+            )
         }
         _ => "you are not signed in, or may not see this".to_owned(),
     }

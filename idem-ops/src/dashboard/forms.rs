@@ -42,38 +42,57 @@ impl Fields {
 
     /// What stands in a field, without spaces around it; nothing where it is empty.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
-        self.raw(name).map(str::trim).filter(|value| !value.is_empty())
+        self.raw(name)
+            .map(str::trim)
+            .filter(|value| !value.is_empty())
     }
 
     /// What stands in a field, as it was typed: a key may begin with a space.
     pub(super) fn raw(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(given, _)| given == name).map(|(_, value)| value.as_str())
+        self.0
+            .iter()
+            .find(|(given, _)| given == name)
+            .map(|(_, value)| value.as_str())
     }
 
     /// What stands in a field that may not be empty.
     pub(super) fn need(&self, name: &str, what: &str) -> Result<&str, PageError> {
-        self.get(name).ok_or_else(|| PageError::bad(format!("{what} is missing: go back and fill it in")))
+        self.get(name)
+            .ok_or_else(|| PageError::bad(format!("{what} is missing: go back and fill it in")))
     }
 
     /// The letters whose boxes are ticked.
     pub(super) fn ids(&self) -> Result<Vec<DeadLetterId>, PageError> {
-        let ids = self.0.iter().filter(|(name, _)| name == "id").map(|(_, value)| letter_id(value));
+        let ids = self
+            .0
+            .iter()
+            .filter(|(name, _)| name == "id")
+            .map(|(_, value)| letter_id(value));
         ids.collect()
     }
 
     /// A query of these fields, without those that are empty.
     pub(super) fn query(fields: &[(&str, Option<&str>)]) -> String {
-        let given = fields.iter().filter_map(|(name, value)| Some((*name, (*value)?)));
-        form_urlencoded::Serializer::new(String::new()).extend_pairs(given).finish()
+        let given = fields
+            .iter()
+            .filter_map(|(name, value)| Some((*name, (*value)?)));
+        form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(given)
+            .finish()
     }
 }
 
 pub(super) fn letter_id(text: &str) -> Result<DeadLetterId, PageError> {
-    text.parse().map_err(|_| PageError::missing(format!("“{text}” is no letter's id")))
+    text.parse()
+        .map_err(|_| PageError::missing(format!("“{text}” is no letter's id")))
 }
 
 /// The body of a form of at most so many bytes, which have to come in time.
-pub(super) async fn read(body: Body, most: usize, dashboard: &Dashboard) -> Result<Bytes, PageError> {
+pub(super) async fn read(
+    body: Body,
+    most: usize,
+    dashboard: &Dashboard,
+) -> Result<Bytes, PageError> {
     let clock = dashboard.service.idem().clock();
     tokio::select! {
         // The client of a connection that broke off is gone.
@@ -82,7 +101,8 @@ pub(super) async fn read(body: Body, most: usize, dashboard: &Dashboard) -> Resu
     }
 }
 
-/// A form whose CSRF token is this session's: no handler of a change gets its fields in another way.
+/// A form whose CSRF token is this session's: no handler of a change gets its fields in another
+/// way.
 pub(super) struct Signed {
     pub visit: Visit,
     pub fields: Fields,
@@ -92,14 +112,20 @@ impl FromRequest<Dashboard> for Signed {
     type Rejection = PageError;
 
     async fn from_request(request: Request, dashboard: &Dashboard) -> Result<Self, PageError> {
-        let visit = request.extensions().get::<Visit>().cloned().ok_or(PageError::NotSignedIn)?;
+        let visit = request
+            .extensions()
+            .get::<Visit>()
+            .cloned()
+            .ok_or(PageError::NotSignedIn)?;
         let bytes = read(request.into_body(), LARGEST, dashboard).await?;
         let fields = Fields::parse(&bytes, FIELDS + 1);
         if fields.0.len() > FIELDS {
             return Err(PageError::TooManyFields(FIELDS));
         }
         if !visit.session.csrf.is(fields.raw(CSRF).unwrap_or_default()) {
-            return Err(PageError::Forged("the form is not from this session's own page"));
+            return Err(PageError::Forged(
+                "the form is not from this session's own page",
+            ));
         }
         Ok(Self { visit, fields })
     }
@@ -118,6 +144,9 @@ mod tests {
         assert_eq!(fields.get("handler"), Some("a&b"));
         assert!(fields.need("why", "A reason").is_err());
         assert!(fields.ids().is_err(), "`x` is no id");
-        assert_eq!(Fields::query(&[("key", Some("a&b=c")), ("after", None)]), "key=a%26b%3Dc");
+        assert_eq!(
+            Fields::query(&[("key", Some("a&b=c")), ("after", None)]),
+            "key=a%26b%3Dc"
+        );
     }
 }

@@ -38,21 +38,38 @@ struct One<'a> {
 
 pub(super) async fn show(State(dashboard): State<Dashboard>, visit: Visit) -> Answer {
     let list = dashboard.service.groups(&GroupQuery::default()).await?;
-    draw(&Groups { page: Page::of(&dashboard, &visit, Tab::Groups), list })
+    draw(&Groups {
+        page: Page::of(&dashboard, &visit, Tab::Groups),
+        list,
+    })
 }
 
 pub(super) async fn one(State(dashboard): State<Dashboard>, visit: Visit, parts: Parts) -> Answer {
     let fields = Fields::of_query(&parts);
-    let (handler, error) = (fields.need("handler", "The handler")?, fields.raw("error").unwrap_or_default());
-    let query = LetterQuery { limit: Some(NEWEST), ..of_group(handler, error) };
+    let (handler, error) = (
+        fields.need("handler", "The handler")?,
+        fields.raw("error").unwrap_or_default(),
+    );
+    let query = LetterQuery {
+        limit: Some(NEWEST),
+        ..of_group(handler, error)
+    };
     let list = dashboard.service.letters(&query).await?;
     let can_run = dashboard.service.idem().can_redrive(handler);
     let why_not = match list.letters.first() {
-        Some(letter) if !can_run => letter.why_not.clone().or(Some("its handler is not registered".into())),
+        Some(letter) if !can_run => letter
+            .why_not
+            .clone()
+            .or(Some("its handler is not registered".into())),
         _ => None,
     };
-    let letters_of =
-        |state| Fields::query(&[("handler", Some(handler)), ("error", Some(error)), ("state", Some(state))]);
+    let letters_of = |state| {
+        Fields::query(&[
+            ("handler", Some(handler)),
+            ("error", Some(error)),
+            ("state", Some(state)),
+        ])
+    };
     draw(&One {
         page: Page::of(&dashboard, &visit, Tab::Groups),
         can_publish: list.letters.iter().any(|letter| letter.can_publish),
@@ -67,12 +84,19 @@ pub(super) async fn one(State(dashboard): State<Dashboard>, visit: Visit, parts:
 
 /// The open letters of one group.
 fn of_group(handler: &str, error: &str) -> LetterQuery {
-    LetterQuery { handler: Some(handler.to_owned()), error: Some(error.to_owned()), ..LetterQuery::default() }
+    LetterQuery {
+        handler: Some(handler.to_owned()),
+        error: Some(error.to_owned()),
+        ..LetterQuery::default()
+    }
 }
 
 /// What leads to a group's page.
 pub(super) fn query(group: &Group) -> String {
-    Fields::query(&[("handler", Some(&group.handler)), ("error", Some(&group.error))])
+    Fields::query(&[
+        ("handler", Some(&group.handler)),
+        ("error", Some(&group.error)),
+    ])
 }
 
 impl Groups {

@@ -24,9 +24,19 @@ struct HealthPage {
 
 pub(super) async fn show(State(dashboard): State<Dashboard>, visit: Visit) -> Answer {
     let health = dashboard.service.health().await;
-    let stats = dashboard.service.stats(&StatsQuery { minutes: Some(1) }).await?;
+    let stats = dashboard
+        .service
+        .stats(&StatsQuery { minutes: Some(1) })
+        .await?;
     let alerts = dashboard.service.alerts().await?;
     let page = Page::of(&dashboard, &visit, Tab::Health);
     let waiting = alerts.channels.iter().any(|channel| channel.waiting > 0);
-    draw(&HealthPage { page, size: size(stats.ledger_bytes), health, stats, alerts, waiting })
+    draw(&HealthPage {
+        page,
+        size: size(stats.ledger_bytes),
+        health,
+        stats,
+        alerts,
+        waiting,
+    })
 }

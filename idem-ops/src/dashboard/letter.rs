@@ -50,7 +50,11 @@ pub(super) struct Typed {
     pub problem: String,
 }
 
-pub(super) async fn show(State(dashboard): State<Dashboard>, visit: Visit, Path(id): Path<String>) -> Answer {
+pub(super) async fn show(
+    State(dashboard): State<Dashboard>,
+    visit: Visit,
+    Path(id): Path<String>,
+) -> Answer {
     let view = dashboard.service.letter(&letter_id(&id)?).await?;
     page(&dashboard, &visit, &view, None)
 }
@@ -62,13 +66,21 @@ pub(super) fn again(
     view: &LetterView,
     typed: Typed,
 ) -> Result<Response, PageError> {
-    Ok((StatusCode::UNPROCESSABLE_ENTITY, page(dashboard, visit, view, Some(typed))?).into_response())
+    Ok((
+        StatusCode::UNPROCESSABLE_ENTITY,
+        page(dashboard, visit, view, Some(typed))?,
+    )
+        .into_response())
 }
 
 fn page(dashboard: &Dashboard, visit: &Visit, view: &LetterView, typed: Option<Typed>) -> Answer {
     let letter = &view.letter;
     let (payload, edit_why, bad_payload) = match typed {
-        Some(Typed { payload, why, problem }) => (payload, why, Some(problem)),
+        Some(Typed {
+            payload,
+            why,
+            problem,
+        }) => (payload, why, Some(problem)),
         None => (format!("{:#}", letter.payload), String::new(), None),
     };
     draw(&Letter {
@@ -80,8 +92,14 @@ fn page(dashboard: &Dashboard, visit: &Visit, view: &LetterView, typed: Option<T
         can_be_run: dashboard.service.idem().can_redrive(&letter.handler),
         causes: letter.last_error().map(causes).unwrap_or_default(),
         attempts: attempts(letter),
-        story: Fields::query(&[("key", Some(&letter.key)), ("handler", Some(&letter.handler))]),
-        group: Fields::query(&[("handler", Some(&letter.handler)), ("error", Some(&view.kind))]),
+        story: Fields::query(&[
+            ("key", Some(&letter.key)),
+            ("handler", Some(&letter.handler)),
+        ]),
+        group: Fields::query(&[
+            ("handler", Some(&letter.handler)),
+            ("error", Some(&view.kind)),
+        ]),
         letter,
         view,
     })
@@ -94,19 +112,30 @@ fn causes(error: &str) -> Vec<&str> {
 
 fn attempts(letter: &DeadLetter) -> Vec<Attempt<'_>> {
     let before = [None].into_iter().chain(letter.attempts.iter().map(Some));
-    letter.attempts.iter().zip(before).map(|(attempt, before)| shown(attempt, before)).collect()
+    letter
+        .attempts
+        .iter()
+        .zip(before)
+        .map(|(attempt, before)| shown(attempt, before))
+        .collect()
 }
 
 fn shown<'a>(attempt: &'a PastAttempt, before: Option<&PastAttempt>) -> Attempt<'a> {
-    let pause = before.and_then(|before| before.end).map(|end| between(end, attempt.start));
+    let pause = before
+        .and_then(|before| before.end)
+        .map(|end| between(end, attempt.start));
     Attempt {
         number: attempt.number,
         start: attempt.start,
         outcome: outcome(attempt.outcome),
-        tone: if attempt.outcome.is_unknown() { "warn" } else { "bad" },
-        took: attempt
-            .end
-            .map_or("nobody reported its end".into(), |end| format!("took {}", between(attempt.start, end))),
+        tone: if attempt.outcome.is_unknown() {
+            "warn"
+        } else {
+            "bad"
+        },
+        took: attempt.end.map_or("nobody reported its end".into(), |end| {
+            format!("took {}", between(attempt.start, end))
+        }),
         pause,
         error: attempt.error.as_deref(),
     }

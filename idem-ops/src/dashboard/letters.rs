@@ -16,8 +16,12 @@ use crate::service::{GroupQuery, LetterPage, LetterQuery, StateFilter};
 /// How many letters are on a page.
 const ON_A_PAGE: usize = 50;
 
-const STATES: [(&str, &str); 4] =
-    [("open", "Open"), ("redriven", "Redriven"), ("discarded", "Discarded"), ("any", "All")];
+const STATES: [(&str, &str); 4] = [
+    ("open", "Open"),
+    ("redriven", "Redriven"),
+    ("discarded", "Discarded"),
+    ("any", "All"),
+];
 
 #[derive(Template)]
 #[template(path = "dashboard/letters.html")]
@@ -43,7 +47,12 @@ struct Letters {
 pub(super) async fn show(State(dashboard): State<Dashboard>, visit: Visit, parts: Parts) -> Answer {
     let fields = Fields::of_query(&parts);
     let (state, filter) = state(fields.get("state"));
-    let text = |name: &str| fields.raw(name).filter(|value| !value.is_empty()).map(str::to_owned);
+    let text = |name: &str| {
+        fields
+            .raw(name)
+            .filter(|value| !value.is_empty())
+            .map(str::to_owned)
+    };
     let (handler, key, error) = (text("handler"), text("key"), text("error"));
     let after = fields.get("after").map(letter_id).transpose()?;
     let query = LetterQuery {
@@ -56,7 +65,11 @@ pub(super) async fn show(State(dashboard): State<Dashboard>, visit: Visit, parts
     };
     let list = dashboard.service.letters(&query).await?;
     let groups = dashboard.service.groups(&GroupQuery::default()).await?;
-    let handlers = groups.groups.into_iter().map(|group| group.handler).collect();
+    let handlers = groups
+        .groups
+        .into_iter()
+        .map(|group| group.handler)
+        .collect();
     let page_of = |after: Option<&str>| {
         let fields = [
             ("handler", handler.as_deref()),
@@ -70,7 +83,10 @@ pub(super) async fn show(State(dashboard): State<Dashboard>, visit: Visit, parts
     draw(&Letters {
         first: page_of(None),
         older: list.next.map(|id| page_of(Some(&id.to_string()))),
-        tick: list.letters.iter().any(|letter| letter.state == LetterState::Open),
+        tick: list
+            .letters
+            .iter()
+            .any(|letter| letter.state == LetterState::Open),
         can_publish: list.letters.iter().any(|letter| letter.can_publish),
         list,
         handler: handler.clone().unwrap_or_default(),

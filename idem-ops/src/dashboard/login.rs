@@ -71,46 +71,81 @@ pub(super) async fn enter(State(dashboard): State<Dashboard>, request: Request) 
         // Beside the name that anybody can type stands whose token it was.
         Ok(holder) if name.is_empty() => holder.to_string(),
         Ok(holder) => format!("{name} ({holder})"),
-        Err(Refusal::TooMany { wait }) => return Err(PageError::Refused(Refusal::TooMany { wait })),
+        Err(Refusal::TooMany { wait }) => {
+            return Err(PageError::Refused(Refusal::TooMany { wait }));
+        }
         Err(refusal) => {
             tracing::warn!(?address, %refusal, "somebody could not sign in to the dashboard");
-            return page(StatusCode::UNAUTHORIZED, to, name, Some("That is not the token."));
+            return page(
+                StatusCode::UNAUTHORIZED,
+                to,
+                name,
+                Some("That is not the token."),
+            );
         }
     };
-    if let Some(old) = cookie(&parts.headers).and_then(|cookie| dashboard.sessions.find(&cookie, Instant::now())) {
+    if let Some(old) =
+        cookie(&parts.headers).and_then(|cookie| dashboard.sessions.find(&cookie, Instant::now()))
+    {
         dashboard.sessions.end(&old);
     }
     let (token, session) = dashboard.sessions.begin(&who, Instant::now())?;
     tracing::info!(who = session.who, "somebody signed in to the dashboard");
     let mark = if to.contains('?') { "&" } else { "?" };
     let mut response = redirect(ROOT, &format!("{to}{mark}signed-in=1"));
-    response.headers_mut().append(SET_COOKIE, set_cookie(&token, !is_loopback(&parts)));
+    response
+        .headers_mut()
+        .append(SET_COOKIE, set_cookie(&token, !is_loopback(&parts)));
     Ok(response)
 }
 
-/// Nothing of a form is read that cannot be a login. Of an address that has guessed too often only one that says how short it
-/// is: a right token comes in all the same.
-fn may_be_read(dashboard: &Dashboard, parts: &Parts, address: Option<IpAddr>) -> Result<(), PageError> {
+/// Nothing of a form is read that cannot be a login. Of an address that has guessed too often only
+/// one that says how short it is: a right token comes in all the same.
+fn may_be_read(
+    dashboard: &Dashboard,
+    parts: &Parts,
+    address: Option<IpAddr>,
+) -> Result<(), PageError> {
     if dashboard.auth.checks() {
         return Err(PageError::Refused(Refusal::Wrong));
     }
-    let length = parts.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    let length = parts
+        .headers
+        .get(CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     match length {
         Some(length) if length <= LARGEST => Ok(()),
         Some(_) => Err(PageError::TooLarge(LARGEST)),
-        None => dashboard.auth.has_to_wait(address).map_or(Ok(()), |refusal| Err(PageError::Refused(refusal))),
+        None => dashboard
+            .auth
+            .has_to_wait(address)
+            .map_or(Ok(()), |refusal| Err(PageError::Refused(refusal))),
     }
 }
 
 pub(super) async fn leave(State(dashboard): State<Dashboard>, signed: Signed) -> Response {
     dashboard.sessions.end(&signed.visit.session);
     let mut response = redirect(&signed.visit.root, "login");
-    response.headers_mut().append(SET_COOKIE, unset_cookie(false));
+    response
+        .headers_mut()
+        .append(SET_COOKIE, unset_cookie(false));
     // A browser would go on showing pages that it still has.
-    response.headers_mut().insert("clear-site-data", HeaderValue::from_static("\"cache\""));
+    response
+        .headers_mut()
+        .insert("clear-site-data", HeaderValue::from_static("\"cache\""));
     response
 }
 
 fn page(status: StatusCode, to: &str, who: &str, problem: Option<&str>) -> Answer {
-    Ok((status, drawn(&Login { root: ROOT, version: assets::version(), to, who, problem })?).into_response())
+    Ok((
+        status,
+        drawn(&Login {
+            root: ROOT,
+            version: assets::version(),
+            to,
+            who,
+            problem,
+        })?,
+    )
+        .into_response())
 }

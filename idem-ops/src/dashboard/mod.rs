@@ -48,9 +48,14 @@ struct Shared {
 }
 
 impl Shared {
-    /// Says once under which prefix people reach it: what makes the links in alerts is elsewhere, and has to know it.
+    /// Says once under which prefix people reach it: what makes the links in alerts is elsewhere,
+    /// and has to know it.
     fn say_where(&self, parts: &Parts) {
-        let asked = parts.extensions.get::<OriginalUri>().map(|uri| uri.path()).unwrap_or_default();
+        let asked = parts
+            .extensions
+            .get::<OriginalUri>()
+            .map(|uri| uri.path())
+            .unwrap_or_default();
         let prefix = asked.strip_suffix(parts.uri.path()).unwrap_or_default();
         if !prefix.is_empty() && !self.said.swap(true, Ordering::Relaxed) {
             tracing::info!(
@@ -71,8 +76,12 @@ impl Deref for Dashboard {
 
 /// The pages, wherever they are nested.
 pub(crate) fn pages(service: Service, auth: Auth) -> Router {
-    let dashboard =
-        Dashboard(Arc::new(Shared { service, auth, sessions: Sessions::default(), said: AtomicBool::new(false) }));
+    let dashboard = Dashboard(Arc::new(Shared {
+        service,
+        auth,
+        sessions: Sessions::default(),
+        said: AtomicBool::new(false),
+    }));
     let inside = Router::new()
         .route("/overview", get(overview::show))
         .route("/letters", get(letters::show))
@@ -113,13 +122,20 @@ async fn to_the_end(request: Request, next: Next) -> Response {
         return next.run(request).await;
     }
     let changed = tokio::spawn(next.run(request)).await;
-    changed.unwrap_or_else(|_| PageError::bad("the change panicked: look at the log").into_response())
+    changed
+        .unwrap_or_else(|_| PageError::bad("the change panicked: look at the log").into_response())
 }
 
 /// The bare address, with or without a slash at its end.
 async fn home(request: Request) -> Response {
-    let original = request.extensions().get::<OriginalUri>().map(|uri| uri.path().to_owned());
-    let folder = original.as_deref().and_then(|path| path.rsplit('/').next()).unwrap_or_default();
+    let original = request
+        .extensions()
+        .get::<OriginalUri>()
+        .map(|uri| uri.path().to_owned());
+    let folder = original
+        .as_deref()
+        .and_then(|path| path.rsplit('/').next())
+        .unwrap_or_default();
     if folder.is_empty() {
         page::redirect("./", "overview")
     } else {

@@ -45,10 +45,28 @@ struct GroupLine {
 }
 
 pub(super) async fn show(State(dashboard): State<Dashboard>, visit: Visit, parts: Parts) -> Answer {
-    let asked = Fields::of_query(&parts).get("minutes").and_then(|minutes| minutes.parse().ok());
-    let span = SPANS.iter().map(|(minutes, _)| *minutes).find(|minutes| Some(*minutes) == asked).unwrap_or(SPANS[0].0);
-    let stats = dashboard.service.stats(&StatsQuery { minutes: Some(span) }).await?;
-    let groups = dashboard.service.groups(&GroupQuery { handler: None, limit: Some(GROUPS) }).await?.groups;
+    let asked = Fields::of_query(&parts)
+        .get("minutes")
+        .and_then(|minutes| minutes.parse().ok());
+    let span = SPANS
+        .iter()
+        .map(|(minutes, _)| *minutes)
+        .find(|minutes| Some(*minutes) == asked)
+        .unwrap_or(SPANS[0].0);
+    let stats = dashboard
+        .service
+        .stats(&StatsQuery {
+            minutes: Some(span),
+        })
+        .await?;
+    let groups = dashboard
+        .service
+        .groups(&GroupQuery {
+            handler: None,
+            limit: Some(GROUPS),
+        })
+        .await?
+        .groups;
     let groups = groups.into_iter().map(|group| GroupLine {
         query: query(&group),
         handler: group.handler,
@@ -56,8 +74,13 @@ pub(super) async fn show(State(dashboard): State<Dashboard>, visit: Visit, parts
         count: group.count,
     });
     let channels = monitor::channels(&dashboard.service.idem().notes()).await?;
-    let failing = channels.into_iter().filter(|channel| channel.failing_since.is_some());
-    let figures = plots(&stats).into_iter().map(Plot::figure).collect::<Result<_, _>>()?;
+    let failing = channels
+        .into_iter()
+        .filter(|channel| channel.failing_since.is_some());
+    let figures = plots(&stats)
+        .into_iter()
+        .map(Plot::figure)
+        .collect::<Result<_, _>>()?;
     draw(&Overview {
         page: Page::of(&dashboard, &visit, Tab::Overview),
         open: stats.open,
@@ -77,7 +100,9 @@ pub(super) async fn show(State(dashboard): State<Dashboard>, visit: Visit, parts
 }
 
 fn tiles(stats: &Stats) -> Vec<(&'static str, String)> {
-    let sum = |counts: &[Count]| Unit::Count.show(counts.iter().map(|count| count.count).sum::<u64>() as f64);
+    let sum = |counts: &[Count]| {
+        Unit::Count.show(counts.iter().map(|count| count.count).sum::<u64>() as f64)
+    };
     vec![
         ("Open dead letters", Unit::Count.show(stats.open as f64)),
         ("Kinds of error", Unit::Count.show(stats.groups as f64)),
@@ -94,7 +119,13 @@ pub(super) fn size(bytes: Option<u64>) -> String {
 
 fn quantiles(of: Latency) -> Vec<String> {
     [of.p50, of.p90, of.p99, of.max]
-        .map(|value| if of.count == 0 { "–".into() } else { Unit::Seconds.show(value) })
+        .map(|value| {
+            if of.count == 0 {
+                "–".into()
+            } else {
+                Unit::Seconds.show(value)
+            }
+        })
         .into()
 }
 
@@ -109,10 +140,21 @@ fn plots(stats: &Stats) -> Vec<Plot> {
         series,
     };
     let one = |name: &str, fold, value: fn(&Minute) -> Option<f64>| {
-        vec![Series { name: name.into(), colour: 0, values: minutes.iter().map(value).collect(), fold }]
+        vec![Series {
+            name: name.into(),
+            colour: 0,
+            values: minutes.iter().map(value).collect(),
+            fold,
+        }]
     };
     vec![
-        plot("calls", "Calls by outcome", Unit::Count, Shape::Columns, counted(minutes, |minute| &minute.calls)),
+        plot(
+            "calls",
+            "Calls by outcome",
+            Unit::Count,
+            Shape::Columns,
+            counted(minutes, |minute| &minute.calls),
+        ),
         plot(
             "open",
             "Open dead letters",
@@ -127,39 +169,81 @@ fn plots(stats: &Stats) -> Vec<Plot> {
             Shape::Columns,
             counted(minutes, |minute| &minute.attempts),
         ),
-        plot("body", "Latency of the bodies", Unit::Seconds, Shape::Lines, latency(minutes, |minute| minute.body)),
-        plot("commit", "Latency of commits", Unit::Seconds, Shape::Lines, latency(minutes, |minute| minute.commit)),
+        plot(
+            "body",
+            "Latency of the bodies",
+            Unit::Seconds,
+            Shape::Lines,
+            latency(minutes, |minute| minute.body),
+        ),
+        plot(
+            "commit",
+            "Latency of commits",
+            Unit::Seconds,
+            Shape::Lines,
+            latency(minutes, |minute| minute.commit),
+        ),
         plot(
             "ledger",
             "Size of the ledger",
             Unit::Bytes,
             Shape::Lines,
-            one("on the disk", Fold::Last, |minute| minute.ledger_bytes.map(|bytes| bytes as f64)),
+            one("on the disk", Fold::Last, |minute| {
+                minute.ledger_bytes.map(|bytes| bytes as f64)
+            }),
         ),
     ]
 }
 
-/// Outcomes from the best to the worst, with colours that mean the same in every plot: nobody takes a red `done` for
-/// trouble at 3 a.m.
-const OUTCOMES: [(&str, usize); 4] = [("done", 2), ("replayed", 5), ("failed", 3), ("dead_lettered", 1)];
+/// Outcomes from the best to the worst, with colours that mean the same in every plot: nobody takes
+/// a red `done` for trouble at 3 a.m.
+const OUTCOMES: [(&str, usize); 4] = [
+    ("done", 2),
+    ("replayed", 5),
+    ("failed", 3),
+    ("dead_lettered", 1),
+];
 /// The colours of all others.
 const OTHERS: [usize; 4] = [4, 6, 7, 0];
 
 fn counted(minutes: &[Minute], counts: impl Fn(&Minute) -> &BTreeMap<String, u64>) -> Vec<Series> {
-    let mut there: BTreeSet<&str> =
-        minutes.iter().flat_map(|minute| counts(minute).keys().map(String::as_str)).collect();
-    let known: Vec<_> = OUTCOMES.into_iter().filter(|(outcome, _)| there.remove(outcome)).collect();
+    let mut there: BTreeSet<&str> = minutes
+        .iter()
+        .flat_map(|minute| counts(minute).keys().map(String::as_str))
+        .collect();
+    let known: Vec<_> = OUTCOMES
+        .into_iter()
+        .filter(|(outcome, _)| there.remove(outcome))
+        .collect();
     let of = |(outcome, colour): (&str, usize)| {
-        let values = minutes.iter().map(|minute| Some(counts(minute).get(outcome).copied().unwrap_or(0) as f64));
-        Series { name: outcome.to_owned(), colour, values: values.collect(), fold: Fold::Sum }
+        let values = minutes
+            .iter()
+            .map(|minute| Some(counts(minute).get(outcome).copied().unwrap_or(0) as f64));
+        Series {
+            name: outcome.to_owned(),
+            colour,
+            values: values.collect(),
+            fold: Fold::Sum,
+        }
     };
-    known.into_iter().chain(there.into_iter().zip(OTHERS.into_iter().cycle())).map(of).collect()
+    known
+        .into_iter()
+        .chain(there.into_iter().zip(OTHERS.into_iter().cycle()))
+        .map(of)
+        .collect()
 }
 
 fn latency(minutes: &[Minute], of: impl Fn(&Minute) -> Latency) -> Vec<Series> {
     let one = |name: &str, colour, quantile: fn(Latency) -> f64| {
-        let values = minutes.iter().map(|minute| Some(of(minute)).filter(|of| of.count > 0).map(quantile));
-        Series { name: name.into(), colour, values: values.collect(), fold: Fold::Highest }
+        let values = minutes
+            .iter()
+            .map(|minute| Some(of(minute)).filter(|of| of.count > 0).map(quantile));
+        Series {
+            name: name.into(),
+            colour,
+            values: values.collect(),
+            fold: Fold::Highest,
+        }
     };
     vec![one("median", 0, |of| of.p50), one("99 %", 3, |of| of.p99)]
 }

@@ -54,7 +54,15 @@ impl Page {
         let flash = dashboard.sessions.told(&visit.session);
         let csrf = visit.session.csrf.as_str().to_owned();
         let (root, who) = (visit.root.clone(), visit.session.who.clone());
-        Self { root, who, csrf, tab, flash, version: assets::version(), goes_on: false }
+        Self {
+            root,
+            who,
+            csrf,
+            tab,
+            flash,
+            version: assets::version(),
+            goes_on: false,
+        }
     }
 
     pub(super) fn menu(&self) -> &'static [(Tab, &'static str, &'static str)] {
@@ -88,7 +96,8 @@ pub(super) mod filters {
         Ok(shown::json(&json.to_string()))
     }
 
-    /// A form's value that has to come back as it is: characters that are not seen are written as references.
+    /// A form's value that has to come back as it is: characters that are not seen are written as
+    /// references.
     #[askama::filter_fn]
     pub(crate) fn exact<T: Display>(value: T, _: &dyn Values) -> askama::Result<Safe<String>> {
         let escaped = match escape(value, Html) {
@@ -115,7 +124,8 @@ pub(super) fn redirect(root: &str, path: &str) -> Response {
     }
 }
 
-/// What leads from a page to the dashboard's root; never empty, so that no path after it is read as a scheme or a host.
+/// What leads from a page to the dashboard's root; never empty, so that no path after it is read as
+/// a scheme or a host.
 pub(super) fn root(path: &str) -> String {
     match path.matches('/').count() {
         0 | 1 => "./".to_owned(),
@@ -135,7 +145,12 @@ mod tests {
             assert_eq!(page.join(&root(path)).unwrap(), base, "{path}");
         }
         let login = base.join("login").unwrap();
-        for to in ["//evil.example", "https://evil.example", "/\\evil.example", "javascript:alert(1)"] {
+        for to in [
+            "//evil.example",
+            "https://evil.example",
+            "/\\evil.example",
+            "javascript:alert(1)",
+        ] {
             let there = login.join(&format!("{}{to}", root("/login"))).unwrap();
             assert_eq!(there.origin(), base.origin(), "{there}");
         }

@@ -55,7 +55,8 @@ pub(super) struct Flash {
     pub letter: Option<String>,
 }
 
-/// What a session's cookie hashes to: what stands in memory opens no session, and a look-up's time tells nothing.
+/// What a session's cookie hashes to: what stands in memory opens no session, and a look-up's time
+/// tells nothing.
 type Id = [u8; 32];
 
 struct Kept {
@@ -72,17 +73,37 @@ pub(super) struct Sessions(Mutex<HashMap<Id, Kept>>);
 
 impl Sessions {
     /// Begins a session; the token is for the cookie.
-    pub(super) fn begin(&self, who: &str, now: Instant) -> Result<(Token, Session), getrandom::Error> {
+    pub(super) fn begin(
+        &self,
+        who: &str,
+        now: Instant,
+    ) -> Result<(Token, Session), getrandom::Error> {
         let (token, csrf) = (Token::new()?, Token::new()?);
-        let session = Session { who: who.to_owned(), csrf: csrf.clone(), id: id(token.as_str()) };
+        let session = Session {
+            who: who.to_owned(),
+            csrf: csrf.clone(),
+            id: id(token.as_str()),
+        };
         let mut kept = self.0.lock();
         kept.retain(|_, session| session.lives(now));
         if kept.len() >= MOST
-            && let Some(oldest) = kept.iter().min_by_key(|(_, session)| session.used).map(|(id, _)| *id)
+            && let Some(oldest) = kept
+                .iter()
+                .min_by_key(|(_, session)| session.used)
+                .map(|(id, _)| *id)
         {
             kept.remove(&oldest);
         }
-        kept.insert(session.id, Kept { who: who.to_owned(), csrf, begun: now, used: now, flash: None });
+        kept.insert(
+            session.id,
+            Kept {
+                who: who.to_owned(),
+                csrf,
+                begun: now,
+                used: now,
+                flash: None,
+            },
+        );
         Ok((token, session))
     }
 
@@ -96,7 +117,11 @@ impl Sessions {
             return None;
         }
         session.used = now;
-        Some(Session { who: session.who.clone(), csrf: session.csrf.clone(), id })
+        Some(Session {
+            who: session.who.clone(),
+            csrf: session.csrf.clone(),
+            id,
+        })
     }
 
     pub(super) fn end(&self, session: &Session) {
@@ -136,7 +161,10 @@ mod tests {
     fn a_session_ends_unused_and_at_last_even_when_used() {
         let (sessions, start) = (Sessions::default(), Instant::now());
         let (cookie, _) = sessions.begin("ann", start).unwrap();
-        assert!(sessions.find(cookie.as_str(), start + IDLE).is_none(), "unused for an hour");
+        assert!(
+            sessions.find(cookie.as_str(), start + IDLE).is_none(),
+            "unused for an hour"
+        );
 
         let (cookie, _) = sessions.begin("ann", start).unwrap();
         let mut now = start;
@@ -144,7 +172,10 @@ mod tests {
             now += IDLE - SECOND;
             assert_eq!(sessions.find(cookie.as_str(), now).unwrap().who, "ann");
         }
-        assert!(sessions.find(cookie.as_str(), start + AT_MOST).is_none(), "after twelve hours");
+        assert!(
+            sessions.find(cookie.as_str(), start + AT_MOST).is_none(),
+            "after twelve hours"
+        );
     }
 
     #[test]
@@ -167,7 +198,11 @@ mod tests {
         let (sessions, now) = (Sessions::default(), Instant::now());
         let (_, ann) = sessions.begin("ann", now).unwrap();
         let (cookie, bob) = sessions.begin("bob", now).unwrap();
-        let flash = Flash { good: true, text: "done".into(), letter: None };
+        let flash = Flash {
+            good: true,
+            text: "done".into(),
+            letter: None,
+        };
         sessions.tell(&ann, flash.clone());
         assert_eq!(sessions.told(&bob), None);
         assert_eq!(sessions.told(&ann), Some(flash));

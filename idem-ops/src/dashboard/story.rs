@@ -38,7 +38,11 @@ pub(super) async fn show(State(dashboard): State<Dashboard>, visit: Visit, parts
     fields.need("key", "The idempotency key")?;
     let key = fields.raw("key").unwrap_or_default().to_owned();
     let handler = fields.get("handler").unwrap_or_default().to_owned();
-    let handlers = if handler.is_empty() { handlers(&dashboard, &key).await? } else { [handler.clone()].into() };
+    let handlers = if handler.is_empty() {
+        handlers(&dashboard, &key).await?
+    } else {
+        [handler.clone()].into()
+    };
     let mut stories = Vec::new();
     for handler in handlers {
         let story = dashboard.service.explain(&handler, &key).await?;
@@ -46,39 +50,79 @@ pub(super) async fn show(State(dashboard): State<Dashboard>, visit: Visit, parts
             stories.push(story);
         }
     }
-    draw(&Stories { page: Page::of(&dashboard, &visit, Tab::Story), key, handler, stories })
+    draw(&Stories {
+        page: Page::of(&dashboard, &visit, Tab::Story),
+        key,
+        handler,
+        stories,
+    })
 }
 
-/// The handlers that may know the key: those that ran since the start, and those with letters of it.
+/// The handlers that may know the key: those that ran since the start, and those with letters of
+/// it.
 async fn handlers(dashboard: &Dashboard, key: &str) -> Result<BTreeSet<String>, PageError> {
-    let stats = dashboard.service.stats(&StatsQuery { minutes: Some(1) }).await?;
-    let of_key = LetterQuery { key: Some(key.to_owned()), state: StateFilter::Any, ..LetterQuery::default() };
+    let stats = dashboard
+        .service
+        .stats(&StatsQuery { minutes: Some(1) })
+        .await?;
+    let of_key = LetterQuery {
+        key: Some(key.to_owned()),
+        state: StateFilter::Any,
+        ..LetterQuery::default()
+    };
     let letters = dashboard.service.letters(&of_key).await?;
-    let ran = stats.calls.into_iter().chain(stats.attempts).map(|count| count.handler);
-    Ok(ran.chain(letters.letters.into_iter().map(|letter| letter.handler)).collect())
+    let ran = stats
+        .calls
+        .into_iter()
+        .chain(stats.attempts)
+        .map(|count| count.handler);
+    Ok(ran
+        .chain(letters.letters.into_iter().map(|letter| letter.handler))
+        .collect())
 }
 
 impl Stories {
     fn now(&self, story: &Story) -> String {
         match &story.now {
             KeyState::Absent => "Nothing is remembered of it now: the next call runs.".into(),
-            KeyState::Running { attempt, of, owner, .. } => {
+            KeyState::Running {
+                attempt, of, owner, ..
+            } => {
                 format!("It is running now: attempt {attempt} of at most {of}, in {owner}.")
             }
-            KeyState::Waiting { attempts, of, until } => {
+            KeyState::Waiting {
+                attempts,
+                of,
+                until,
+            } => {
                 format!(
                     "It waits for its next attempt, not before {}: {attempts} of at most {of} have failed.",
                     time(*until)
                 )
             }
-            KeyState::Done { at, attempts, forgotten_at, result_bytes, .. } => format!(
+            KeyState::Done {
+                at,
+                attempts,
+                forgotten_at,
+                result_bytes,
+                ..
+            } => format!(
                 "It was done at {} with attempt {attempts}. Duplicates get its result ({result_bytes} bytes) until {}.",
                 time(*at),
                 time(*forgotten_at)
             ),
-            KeyState::Dead { at, .. } => format!("It has been dead since {}, and waits for a person.", time(*at)),
-            KeyState::Discarded { at, forgotten_at, .. } => {
-                format!("A person discarded it at {}. Duplicates do not run until {}.", time(*at), time(*forgotten_at))
+            KeyState::Dead { at, .. } => format!(
+                "It has been dead since {}, and waits for a person.",
+                time(*at)
+            ),
+            KeyState::Discarded {
+                at, forgotten_at, ..
+            } => {
+                format!(
+                    "A person discarded it at {}. Duplicates do not run until {}.",
+                    time(*at),
+                    time(*forgotten_at)
+                )
             }
         }
     }
@@ -92,24 +136,48 @@ impl Stories {
     }
 
     fn result(&self, story: &Story) -> Option<String> {
-        let KeyState::Done { result: Some(result), .. } = &story.now else { return None };
+        let KeyState::Done {
+            result: Some(result),
+            ..
+        } = &story.now
+        else {
+            return None;
+        };
         Some(format!("{result:#}"))
     }
 
     fn events(&self, story: &Story) -> Vec<Event> {
-        story.events.iter().map(|event| in_words(event.at, event.letter, &event.what)).collect()
+        story
+            .events
+            .iter()
+            .map(|event| in_words(event.at, event.letter, &event.what))
+            .collect()
     }
 }
 
 fn in_words(at: Timestamp, letter: Option<DeadLetterId>, what: &EventKind) -> Event {
     let (tone, what, text) = match what {
-        EventKind::Issued { issuer, until } => {
-            ("", format!("The key was issued by {issuer}, to be used by {}", until.strftime("%Y-%m-%d %H:%M:%S")), None)
-        }
+        EventKind::Issued { issuer, until } => (
+            "",
+            format!(
+                "The key was issued by {issuer}, to be used by {}",
+                until.strftime("%Y-%m-%d %H:%M:%S")
+            ),
+            None,
+        ),
         EventKind::Came => ("", "The message came".to_owned(), None),
         EventKind::Started { attempt } => ("", format!("Attempt {attempt} began"), None),
-        EventKind::Ended { attempt, outcome: how, error, reported } => {
-            let unknown = if *reported { "" } else { "; nobody reported when" };
+        EventKind::Ended {
+            attempt,
+            outcome: how,
+            error,
+            reported,
+        } => {
+            let unknown = if *reported {
+                ""
+            } else {
+                "; nobody reported when"
+            };
             (
                 if *reported { "bad" } else { "warn" },
                 format!("Attempt {attempt} {}{unknown}", outcome(*how)),
@@ -117,16 +185,32 @@ fn in_words(at: Timestamp, letter: Option<DeadLetterId>, what: &EventKind) -> Ev
             )
         }
         EventKind::Died { reason } => ("bad", format!("It became a dead letter: {reason}"), None),
-        EventKind::Refused { reason, error } => {
-            ("warn", format!("Another message with this key became a dead letter: {reason}"), error.clone())
-        }
+        EventKind::Refused { reason, error } => (
+            "warn",
+            format!("Another message with this key became a dead letter: {reason}"),
+            error.clone(),
+        ),
         EventKind::Redriven { who, why } => ("", by("redrove it", who.as_deref()), why.clone()),
         EventKind::Discarded { who, why } => ("", by("discarded it", who.as_deref()), why.clone()),
-        EventKind::Restored { who, why } => ("", by("undid the discard", who.as_deref()), why.clone()),
-        EventKind::Edited { who, why } => ("", by("changed its payload", who.as_deref()), why.clone()),
-        EventKind::Done { attempts } => ("good", format!("It was done, with attempt {attempts}"), None),
+        EventKind::Restored { who, why } => {
+            ("", by("undid the discard", who.as_deref()), why.clone())
+        }
+        EventKind::Edited { who, why } => {
+            ("", by("changed its payload", who.as_deref()), why.clone())
+        }
+        EventKind::Done { attempts } => (
+            "good",
+            format!("It was done, with attempt {attempts}"),
+            None,
+        ),
     };
-    Event { at, letter, tone, what, text }
+    Event {
+        at,
+        letter,
+        tone,
+        what,
+        text,
+    }
 }
 
 fn by(did: &str, who: Option<&str>) -> String {

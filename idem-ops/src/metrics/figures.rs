@@ -1,4 +1,5 @@
-//! Idem's own figures: counts and latencies, since the start and minute by minute, as plots show them.
+//! Idem's own figures: counts and latencies, since the start and minute by minute, as plots show
+//! them.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -14,8 +15,9 @@ use crate::service::{Count, Latency, MINUTES};
 
 /// How far a quantile may be off, of itself.
 const ERROR: f64 = 0.01;
-/// With that error so many buckets of 8 bytes span 17 powers of ten; with fewer, or a smaller error, short times that lie
-/// beside very long ones would be thrown together and told as longer than they were.
+/// With that error so many buckets of 8 bytes span 17 powers of ten; with fewer, or a smaller
+/// error, short times that lie beside very long ones would be thrown together and told as longer
+/// than they were.
 const BUCKETS: u32 = 2048;
 /// The shortest time that is more than nothing, in seconds.
 const SHORTEST: f64 = 1e-9;
@@ -58,7 +60,12 @@ impl Figures {
     /// The minutes that are over, the oldest first, and the one that is not.
     pub(super) fn minutes(&self) -> Vec<Past> {
         let minutes = self.minutes.lock();
-        minutes.past.iter().cloned().chain([self.now(&minutes)]).collect()
+        minutes
+            .past
+            .iter()
+            .cloned()
+            .chain([self.now(&minutes)])
+            .collect()
     }
 
     /// Ends the minutes before this one.
@@ -91,7 +98,8 @@ impl Figures {
 }
 
 fn since(mut now: BTreeMap<String, u64>, then: &BTreeMap<String, u64>) -> BTreeMap<String, u64> {
-    now.iter_mut().for_each(|(outcome, count)| *count -= then.get(outcome).copied().unwrap_or_default());
+    now.iter_mut()
+        .for_each(|(outcome, count)| *count -= then.get(outcome).copied().unwrap_or_default());
     now.retain(|_, count| *count > 0);
     now
 }
@@ -102,8 +110,11 @@ pub(super) struct Counts(pub(super) Mutex<HashMap<Key, Arc<Teed>>>);
 
 impl Counts {
     pub(super) fn counts(&self) -> Vec<Count> {
-        let label =
-            |key: &Key, name| key.labels().find(|label| label.key() == name).map(|label| label.value().to_owned());
+        let label = |key: &Key, name| {
+            key.labels()
+                .find(|label| label.key() == name)
+                .map(|label| label.value().to_owned())
+        };
         let counts = self.0.lock();
         let mut counts: Vec<_> = counts
             .iter()
@@ -119,7 +130,9 @@ impl Counts {
 
     fn by_outcome(&self) -> BTreeMap<String, u64> {
         let mut all = BTreeMap::new();
-        self.counts().into_iter().for_each(|count| *all.entry(count.outcome).or_default() += count.count);
+        self.counts()
+            .into_iter()
+            .for_each(|count| *all.entry(count.outcome).or_default() += count.count);
         all
     }
 }
@@ -155,7 +168,10 @@ struct Sketches {
 
 impl Default for Sketches {
     fn default() -> Self {
-        Self { all: sketch(), minute: sketch() }
+        Self {
+            all: sketch(),
+            minute: sketch(),
+        }
     }
 }
 
@@ -183,9 +199,14 @@ mod tests {
 
     #[test]
     fn quantiles_are_off_by_at_most_one_percent_however_far_times_lie_apart() {
-        // From 100 ns to 3 hours; and a service whose calls take microseconds but for one in a hundred.
-        let spread: Vec<_> = (0..10_000).map(|n| 1e-7 * 10_f64.powf(f64::from(n) / 909.0)).collect();
-        let mostly_fast: Vec<_> = (0..10_000).map(|n| if n < 9850 { 2e-6 } else { 300.0 }).collect();
+        // From 100 ns to 3 hours; and a service whose calls take microseconds but for one in a
+        // hundred.
+        let spread: Vec<_> = (0..10_000)
+            .map(|n| 1e-7 * 10_f64.powf(f64::from(n) / 909.0))
+            .collect();
+        let mostly_fast: Vec<_> = (0..10_000)
+            .map(|n| if n < 9850 { 2e-6 } else { 300.0 })
+            .collect();
         for times in [spread, mostly_fast] {
             let mut summary = sketch();
             times.iter().for_each(|time| summary.add(*time));

@@ -1,7 +1,7 @@
 //! The process's metrics: as Prometheus text, and idem's own as figures for plots.
 //!
-//! A process has one recorder. [`Metrics::install`] puts this one there unless another is; then there are no figures
-//! here, and the other one has them all.
+//! A process has one recorder. [`Metrics::install`] puts this one there unless another is; then
+//! there are no figures here, and the other one has them all.
 
 mod figures;
 mod recorder;
@@ -17,11 +17,11 @@ use figures::Figures;
 pub(crate) use figures::{Past, minute};
 use recorder::Tee;
 
-/// The upper ends of the buckets that Prometheus gets: they can be added up over processes, which quantiles cannot, and no
-/// time is told as longer than it was because a much longer one came.
+/// The upper ends of the buckets that Prometheus gets: they can be added up over processes, which
+/// quantiles cannot, and no time is told as longer than it was because a much longer one came.
 const SECONDS: [f64; 18] = [
-    0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0,
-    600.0,
+    0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
+    5.0, 10.0, 60.0, 600.0,
 ];
 /// The same of the calls that share a commit.
 const GROUP: [f64; 10] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
@@ -36,8 +36,16 @@ const WAITING: &str = "idem_alerts_waiting";
 /// Tells the process's metrics recorder what the monitor's names mean; harmless when repeated. Each
 /// [`Monitor`](crate::monitor::Monitor) does so when it starts: call it where the recorder comes later.
 pub fn describe_metrics() {
-    describe_counter!(ALERTS, Unit::Count, "Tries to send a notice, by channel and outcome");
-    describe_gauge!(WAITING, Unit::Count, "Notices that wait to be sent, by channel; at most 1,000 are counted");
+    describe_counter!(
+        ALERTS,
+        Unit::Count,
+        "Tries to send a notice, by channel and outcome"
+    );
+    describe_gauge!(
+        WAITING,
+        Unit::Count,
+        "Notices that wait to be sent, by channel; at most 1,000 are counted"
+    );
 }
 
 /// A notice was sent to a channel, or could not be.
@@ -48,7 +56,10 @@ pub(crate) fn alerted(channel: &str, sent: bool) {
 
 /// So many notices wait for a channel.
 pub(crate) fn waiting(channel: &str, count: u64) {
-    #[expect(clippy::cast_precision_loss, reason = "a gauge is a float, and exact up to 2^53")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a gauge is a float, and exact up to 2^53"
+    )]
     gauge!(WAITING, "channel" => channel.to_owned()).set(count as f64);
 }
 
@@ -60,11 +71,20 @@ pub struct Metrics {
 }
 
 /// With buckets for idem's own times; what else the process measures stays as it is.
-#[expect(clippy::expect_used, reason = "only an empty list of buckets is refused")]
+#[expect(
+    clippy::expect_used,
+    reason = "only an empty list of buckets is refused"
+)]
 fn with_buckets(builder: PrometheusBuilder) -> PrometheusBuilder {
-    let all = [(BODY, &SECONDS[..]), (COMMIT, &SECONDS), ("idem_commit_group_size", &GROUP)];
+    let all = [
+        (BODY, &SECONDS[..]),
+        (COMMIT, &SECONDS),
+        ("idem_commit_group_size", &GROUP),
+    ];
     all.into_iter().fold(builder, |builder, (name, ends)| {
-        builder.set_buckets_for_metric(Matcher::Full(name.to_owned()), ends).expect("buckets")
+        builder
+            .set_buckets_for_metric(Matcher::Full(name.to_owned()), ends)
+            .expect("buckets")
     })
 }
 
@@ -87,10 +107,14 @@ impl Metrics {
         INSTALLED
             .get_or_init(|| {
                 let recorder = with_buckets(PrometheusBuilder::new()).build_recorder();
-                let metrics = Self { figures: Arc::default(), prometheus: recorder.handle() };
+                let metrics = Self {
+                    figures: Arc::default(),
+                    prometheus: recorder.handle(),
+                };
                 let tee = Tee::of(Arc::clone(&metrics.figures), recorder);
                 metrics::set_global_recorder(tee).map_err(|_| OtherRecorder)?;
-                // The Idem is open by now, and a monitor may run: they have told their names to nobody.
+                // The Idem is open by now, and a monitor may run: they have told their names to
+                // nobody.
                 idem_runtime::describe_metrics();
                 describe_metrics();
                 Ok(metrics)
@@ -103,7 +127,8 @@ impl Metrics {
         self.prometheus.render()
     }
 
-    /// Ends the minutes that are over, and the work that histograms left; to be called every few seconds.
+    /// Ends the minutes that are over, and the work that histograms left; to be called every few
+    /// seconds.
     pub(crate) fn roll(&self, now: Timestamp) {
         self.prometheus.run_upkeep();
         self.figures.roll(minute(now));

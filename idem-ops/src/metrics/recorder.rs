@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use metrics::{
-    Counter, CounterFn, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit,
+    Counter, CounterFn, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder,
+    SharedString, Unit,
 };
 use metrics_exporter_prometheus::PrometheusRecorder;
 use parking_lot::RwLock;
@@ -23,7 +24,11 @@ pub(super) struct Tee {
 
 impl Tee {
     pub(super) fn of(figures: Arc<Figures>, prometheus: PrometheusRecorder) -> Self {
-        Self { figures, prometheus, kept: RwLock::default() }
+        Self {
+            figures,
+            prometheus,
+            kept: RwLock::default(),
+        }
     }
 }
 
@@ -50,8 +55,10 @@ impl Recorder for Tee {
         if let Some(counter) = counts.get(key) {
             return Counter::from_arc(Arc::clone(counter));
         }
-        let counter =
-            Arc::new(Teed { own: AtomicU64::new(0), prometheus: self.prometheus.register_counter(key, metadata) });
+        let counter = Arc::new(Teed {
+            own: AtomicU64::new(0),
+            prometheus: self.prometheus.register_counter(key, metadata),
+        });
         counts.insert(key.clone(), Arc::clone(&counter));
         Counter::from_arc(counter)
     }
@@ -70,7 +77,10 @@ impl Recorder for Tee {
             return histogram.clone();
         }
         let prometheus = self.prometheus.register_histogram(key, metadata);
-        let histogram = Histogram::from_arc(Arc::new(TeedHistogram { sketch: Arc::clone(sketch), prometheus }));
+        let histogram = Histogram::from_arc(Arc::new(TeedHistogram {
+            sketch: Arc::clone(sketch),
+            prometheus,
+        }));
         self.kept.write().insert(key.clone(), histogram.clone());
         histogram
     }

@@ -68,7 +68,12 @@ impl Watching {
         let change = match &sent {
             Ok(()) => {
                 tracing::info!(channel = channel.name(), notice = %waiting.notice.id, "people were told");
-                state = ChannelState { last_sent: Some(now), failing_since: None, last_error: None, ..state };
+                state = ChannelState {
+                    last_sent: Some(now),
+                    failing_since: None,
+                    last_error: None,
+                    ..state
+                };
                 (note.key, None)
             }
             Err(error) => {
@@ -77,13 +82,17 @@ impl Watching {
                 state.failing_since.get_or_insert(now);
                 state.last_error = Some(error.to_string());
                 waiting.tries += 1;
-                waiting.next = now.checked_add(pause(waiting.tries, error)).unwrap_or(Timestamp::MAX);
+                waiting.next = now
+                    .checked_add(pause(waiting.tries, error))
+                    .unwrap_or(Timestamp::MAX);
                 waiting.error = Some(error.to_string());
                 put(note.key, &waiting)?
             }
         };
         metrics::alerted(channel.name(), sent.is_ok());
-        notes.write(vec![change, put(state::key(channel.name()), &state)?]).await?;
+        notes
+            .write(vec![change, put(state::key(channel.name()), &state)?])
+            .await?;
         Ok(Next::Now)
     }
 }
@@ -94,12 +103,15 @@ enum Next {
     In(Duration),
 }
 
-/// The pause before the next try. An error that trying does not mend is tried too, seldom: somebody may mend it.
+/// The pause before the next try. An error that trying does not mend is tried too, seldom: somebody
+/// may mend it.
 fn pause(tries: u32, error: &AlertError) -> Duration {
     let (first, longest) = PAUSES;
     match error.retry {
         Retry::Never => longest,
         Retry::After(said) => said.clamp(first, longest * 4),
-        _ => first.saturating_mul(1 << tries.saturating_sub(1).min(16)).min(longest),
+        _ => first
+            .saturating_mul(1 << tries.saturating_sub(1).min(16))
+            .min(longest),
     }
 }

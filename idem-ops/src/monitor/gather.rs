@@ -45,7 +45,9 @@ impl Watching {
         }
         let now = self.idem.clock().now();
         let mut told: Told = get(&notes, TOLD).await?.unwrap_or_default();
-        let period_over = told.period.is_none_or(|period| over(period, now, self.policy.digest_every));
+        let period_over = told
+            .period
+            .is_none_or(|period| over(period, now, self.policy.digest_every));
         if !period_over && told.at_once >= self.policy.new_groups_at_once {
             return Ok(false);
         }
@@ -56,7 +58,11 @@ impl Watching {
         let waits = self.that_can_wait(&letters).await?;
         let urgent = |id: &DeadLetterId| !waits.contains(id);
         // What can wait goes with the next digest, and makes none before its time.
-        let oldest = letters.iter().filter_map(|(_, letter)| letter.as_ref()).map(|letter| letter.died_at).min();
+        let oldest = letters
+            .iter()
+            .filter_map(|(_, letter)| letter.as_ref())
+            .map(|letter| letter.died_at)
+            .min();
         if letters.iter().all(|(id, _)| !urgent(id))
             && oldest.is_some_and(|oldest| !over(oldest, now, self.policy.digest_every))
         {
@@ -68,7 +74,8 @@ impl Watching {
         for (id, group) in &groups {
             let place = format!("alerts/groups/{id}");
             let known: Option<Known> = get(&notes, &place).await?;
-            let is_new = known.is_none_or(|known| over(known.last, now, self.policy.group_forgotten_after));
+            let is_new =
+                known.is_none_or(|known| over(known.last, now, self.policy.group_forgotten_after));
             if is_new && group.letters.iter().any(urgent) {
                 new.push(id.clone());
             }
@@ -77,15 +84,32 @@ impl Watching {
         if !period_over && new.is_empty() {
             return Ok(false);
         }
-        let kind = if new.is_empty() { NoticeKind::Digest } else { NoticeKind::NewGroup };
-        told = if period_over {
-            Told { period: Some(now), at_once: 0 }
+        let kind = if new.is_empty() {
+            NoticeKind::Digest
         } else {
-            Told { at_once: told.at_once + 1, ..told }
+            NoticeKind::NewGroup
+        };
+        told = if period_over {
+            Told {
+                period: Some(now),
+                at_once: 0,
+            }
+        } else {
+            Told {
+                at_once: told.at_once + 1,
+                ..told
+            }
         };
         changes.push(put(TOLD.to_owned(), &told)?);
-        // All that is untold goes along: nobody waits for a digest that tells what could be told now.
-        let notice = self.notice(kind, now, groups.into_values().map(|group| group.told).collect()).await?;
+        // All that is untold goes along: nobody waits for a digest that tells what could be told
+        // now.
+        let notice = self
+            .notice(
+                kind,
+                now,
+                groups.into_values().map(|group| group.told).collect(),
+            )
+            .await?;
         changes.extend(self.addressed(&notice, false)?);
         for (id, letter) in &letters {
             changes.push((untold(*id), None));
@@ -108,11 +132,20 @@ impl Watching {
         while found.len() < MOST {
             let page = notes.list("untold/", after.as_deref(), PAGE).await?;
             for note in &page {
-                let id = note.key.strip_prefix("untold/").and_then(|id| id.parse().ok());
+                let id = note
+                    .key
+                    .strip_prefix("untold/")
+                    .and_then(|id| id.parse().ok());
                 if let Some(id) = id {
                     match letters.get(&id).await {
-                        // People are told of the others, and of this one by a version that can read it.
-                        Err(error @ Error::Ledger { problem: LedgerError::Record { .. }, .. }) => {
+                        // People are told of the others, and of this one by a version that can read
+                        // it.
+                        Err(
+                            error @ Error::Ledger {
+                                problem: LedgerError::Record { .. },
+                                ..
+                            },
+                        ) => {
                             tracing::warn!(letter = %id, %error, "a dead letter was passed over");
                         }
                         letter => found.push((id, letter?)),
@@ -127,17 +160,31 @@ impl Watching {
         Ok(found)
     }
 
-    /// The letters of messages whose key is that of one which is done: that work is not waiting for anybody.
+    /// The letters of messages whose key is that of one which is done: that work is not waiting for
+    /// anybody.
     async fn that_can_wait(
         &self,
         letters: &[(DeadLetterId, Option<DeadLetter>)],
     ) -> Result<HashSet<DeadLetterId>, Error> {
         let mut waits = HashSet::new();
         for letter in letters.iter().filter_map(|(_, letter)| letter.as_ref()) {
-            let Some(reused) = &letter.reused else { continue };
+            let Some(reused) = &letter.reused else {
+                continue;
+            };
             // It may have been at work when the other one came.
-            let holder = RecordId { handler: letter.handler.as_str().into(), key: letter.key.as_str().into() };
-            let is_done = |record| matches!(record, Some(Record::Settled(Settled { end: SettledAs::Done(_), .. })));
+            let holder = RecordId {
+                handler: letter.handler.as_str().into(),
+                key: letter.key.as_str().into(),
+            };
+            let is_done = |record| {
+                matches!(
+                    record,
+                    Some(Record::Settled(Settled {
+                        end: SettledAs::Done(_),
+                        ..
+                    }))
+                )
+            };
             if reused.is_done() || is_done(self.idem.record(&holder).await?) {
                 waits.insert(letter.id);
             }
@@ -145,23 +192,44 @@ impl Watching {
         Ok(waits)
     }
 
-    pub(super) async fn notice(&self, kind: NoticeKind, now: Timestamp, groups: Vec<Group>) -> Result<Notice, Error> {
+    pub(super) async fn notice(
+        &self,
+        kind: NoticeKind,
+        now: Timestamp,
+        groups: Vec<Group>,
+    ) -> Result<Notice, Error> {
         let mut notice = Notice::new(kind, &self.service, now);
         notice.groups = groups;
         // The largest first: people read from the top.
-        notice.groups.sort_by_key(|group| std::cmp::Reverse(group.count));
+        notice
+            .groups
+            .sort_by_key(|group| std::cmp::Reverse(group.count));
         notice.open = self.idem.dead_letters().count_open().await?;
         notice.dashboard.clone_from(&self.dashboard);
         Ok(notice)
     }
 
     /// The notice in the outbox of every channel that it is for.
-    pub(super) fn addressed(&self, notice: &Notice, escalation: bool) -> Result<Vec<NoteChange>, Error> {
-        let waiting = Waiting { notice: notice.clone(), tries: 0, next: notice.at, error: None };
+    pub(super) fn addressed(
+        &self,
+        notice: &Notice,
+        escalation: bool,
+    ) -> Result<Vec<NoteChange>, Error> {
+        let waiting = Waiting {
+            notice: notice.clone(),
+            tries: 0,
+            next: notice.at,
+            error: None,
+        };
         // Where nobody is named for what stays open, those who know of it already are told again.
         let escalation = escalation && self.channels.iter().any(|channel| channel.escalation);
-        let channels = self.channels.iter().filter(|channel| channel.escalation == escalation);
-        channels.map(|channel| put(key(channel.name(), notice), &waiting)).collect()
+        let channels = self
+            .channels
+            .iter()
+            .filter(|channel| channel.escalation == escalation);
+        channels
+            .map(|channel| put(key(channel.name(), notice), &waiting))
+            .collect()
     }
 }
 
@@ -172,16 +240,24 @@ pub(super) struct Gathered {
 }
 
 /// Letters by handler and kind of error, under a short name of the group.
-pub(super) fn grouped(letters: &[(DeadLetterId, Option<DeadLetter>)]) -> BTreeMap<String, Gathered> {
+pub(super) fn grouped(
+    letters: &[(DeadLetterId, Option<DeadLetter>)],
+) -> BTreeMap<String, Gathered> {
     let mut groups = BTreeMap::<String, Gathered>::new();
     // Newest first, as they are shown.
-    for letter in letters.iter().rev().filter_map(|(_, letter)| letter.as_ref()) {
+    for letter in letters
+        .iter()
+        .rev()
+        .filter_map(|(_, letter)| letter.as_ref())
+    {
         let error = kind_of_error(letter);
         let name = hashed(&[&letter.handler, &error]);
-        let gathered = groups.entry(format!("{name:032x}")).or_insert_with(|| Gathered {
-            told: Group::new(&letter.handler, error, 0, letter.died_at),
-            letters: Vec::new(),
-        });
+        let gathered = groups
+            .entry(format!("{name:032x}"))
+            .or_insert_with(|| Gathered {
+                told: Group::new(&letter.handler, error, 0, letter.died_at),
+                letters: Vec::new(),
+            });
         gathered.letters.push(letter.id);
         let group = &mut gathered.told;
         group.count += 1;
@@ -193,7 +269,8 @@ pub(super) fn grouped(letters: &[(DeadLetterId, Option<DeadLetter>)]) -> BTreeMa
     groups
 }
 
-/// Whether so much time has passed. A time in the future is one from before the clock stepped back, and has.
+/// Whether so much time has passed. A time in the future is one from before the clock stepped back,
+/// and has.
 pub(super) fn over(then: Timestamp, now: Timestamp, limit: Duration) -> bool {
     then > now || passed(then, now) >= limit
 }

@@ -1,9 +1,10 @@
 //! When people are told, and that they are.
 //!
-//! The ledger writes a note with each letter: nobody was told of it. The monitor turns those notes into notices, puts
-//! each notice into an outbox in the ledger in the same write that removes the notes, and sends what is in the outbox.
-//! So a letter is untold or in a notice, whenever the process dies; only a notice that was sent, and whose sending was
-//! not yet recorded, is sent again, with the same id.
+//! The ledger writes a note with each letter: nobody was told of it. The monitor turns those notes
+//! into notices, puts each notice into an outbox in the ledger in the same write that removes the
+//! notes, and sends what is in the outbox. So a letter is untold or in a notice, whenever the
+//! process dies; only a notice that was sent, and whose sending was not yet recorded, is sent
+//! again, with the same id.
 
 mod channel;
 mod deliver;
@@ -81,7 +82,13 @@ impl Monitor {
     /// A monitor that tells nobody yet. `service` is what people know the service by.
     pub fn of(idem: &Idem, service: impl Into<String>) -> Self {
         let (idem, service) = (idem.clone(), service.into());
-        Self { idem, service, dashboard: None, policy: Policy::default(), channels: Vec::new() }
+        Self {
+            idem,
+            service,
+            dashboard: None,
+            policy: Policy::default(),
+            channels: Vec::new(),
+        }
     }
 
     /// When people are told.
@@ -90,8 +97,8 @@ impl Monitor {
         self
     }
 
-    /// Where people look and act, for the links: the dashboard's whole address, with the prefix that it is nested at, as in
-    /// `https://orders.example.com/ops`.
+    /// Where people look and act, for the links: the dashboard's whole address, with the prefix
+    /// that it is nested at, as in `https://orders.example.com/ops`.
     pub fn dashboard(mut self, url: Url) -> Self {
         self.dashboard = Some(url);
         self
@@ -112,7 +119,8 @@ impl Monitor {
         self
     }
 
-    /// Starts watching, in tasks of the current tokio runtime. They end with [`Watch::stop`], or when it is dropped.
+    /// Starts watching, in tasks of the current tokio runtime. They end with [`Watch::stop`], or
+    /// when it is dropped.
     ///
     /// Letters that were written while nobody watched are told of as if they had come now.
     ///
@@ -122,15 +130,36 @@ impl Monitor {
     /// # Panics
     /// Outside a tokio runtime.
     pub fn start(self) -> Result<Watch, SameName> {
-        let Self { idem, service, dashboard, policy, channels } = self;
+        let Self {
+            idem,
+            service,
+            dashboard,
+            policy,
+            channels,
+        } = self;
         let mut names = HashSet::new();
-        if let Some(channel) = channels.iter().find(|channel| !names.insert(channel.name())) {
-            return Err(SameName { name: channel.name().to_owned() });
+        if let Some(channel) = channels
+            .iter()
+            .find(|channel| !names.insert(channel.name()))
+        {
+            return Err(SameName {
+                name: channel.name().to_owned(),
+            });
         }
         metrics::describe_metrics();
-        let watching = Arc::new(Watching { idem, service, dashboard, policy, channels, mail: Notify::new() });
+        let watching = Arc::new(Watching {
+            idem,
+            service,
+            dashboard,
+            policy,
+            channels,
+            mail: Notify::new(),
+        });
         let (end, ended) = watch::channel(());
-        Ok(Watch { task: tokio::spawn(watching.run(ended)), end })
+        Ok(Watch {
+            task: tokio::spawn(watching.run(ended)),
+            end,
+        })
     }
 
     /// Sends a test to every channel now, beside the outbox: whether alerts would arrive.
@@ -141,10 +170,9 @@ impl Monitor {
         let mut notice = Notice::new(NoticeKind::Test, &self.service, self.idem.clock().now());
         notice.dashboard = self.dashboard.clone();
         let notice = &notice;
-        let sent = self
-            .channels
-            .iter()
-            .map(|channel| async move { (channel.name().to_owned(), channel.alert.send(notice).await) });
+        let sent = self.channels.iter().map(|channel| async move {
+            (channel.name().to_owned(), channel.alert.send(notice).await)
+        });
         join_all(sent).await
     }
 }
@@ -165,7 +193,8 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Stops it. What is being sent is let finish; what waits is sent by the next monitor on this ledger.
+    /// Stops it. What is being sent is let finish; what waits is sent by the next monitor on this
+    /// ledger.
     pub async fn stop(self) {
         drop(self.end);
         // A task that panicked has said so.

@@ -50,18 +50,32 @@ pub(super) async fn count(notes: &Notes, channel: &str) -> Result<u64, Error> {
 
 /// A channel's name as a part of a key, which is short and has its slashes elsewhere.
 pub(super) fn name(channel: &str) -> String {
-    let fits = channel.len() <= 32 && channel.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
-    if fits { channel.to_owned() } else { format!("{:032x}", hashed(&[channel])) }
+    let fits = channel.len() <= 32
+        && channel
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
+    if fits {
+        channel.to_owned()
+    } else {
+        format!("{:032x}", hashed(&[channel]))
+    }
 }
 
 /// Texts as a short name.
 pub(super) fn hashed(texts: &[&str]) -> u128 {
-    let hash = texts.iter().fold(Sha256::new(), |hash, text| hash.chain_update(text).chain_update([0])).finalize();
-    hash.first_chunk().map_or(0, |bytes| u128::from_be_bytes(*bytes))
+    let hash = texts
+        .iter()
+        .fold(Sha256::new(), |hash, text| {
+            hash.chain_update(text).chain_update([0])
+        })
+        .finalize();
+    hash.first_chunk()
+        .map_or(0, |bytes| u128::from_be_bytes(*bytes))
 }
 
 pub(super) fn put<T: Serialize>(key: String, value: &T) -> Result<NoteChange, Error> {
-    let json = serde_json::to_vec(value).map_err(|error| unreadable(&key, &json_problem(&error)))?;
+    let json =
+        serde_json::to_vec(value).map_err(|error| unreadable(&key, &json_problem(&error)))?;
     Ok((key, Some(json)))
 }
 
@@ -71,9 +85,14 @@ pub(super) fn read<T: DeserializeOwned>(note: &Note) -> Result<T, Error> {
 
 pub(super) async fn get<T: DeserializeOwned>(notes: &Notes, key: &str) -> Result<Option<T>, Error> {
     let value = notes.get(key).await?;
-    value.map(|value| from_json(&value).map_err(|problem| unreadable(key, &problem))).transpose()
+    value
+        .map(|value| from_json(&value).map_err(|problem| unreadable(key, &problem)))
+        .transpose()
 }
 
 fn unreadable(key: &str, problem: &str) -> Error {
-    LedgerError::Record { detail: format!("the note {key}: {problem}") }.into()
+    LedgerError::Record {
+        detail: format!("the note {key}: {problem}"),
+    }
+    .into()
 }

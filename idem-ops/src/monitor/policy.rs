@@ -4,11 +4,11 @@ use std::time::Duration;
 
 /// When people are told of dead letters.
 ///
-/// The first letter at once; then at most one digest each period, grouped by handler and kind of error; at once again
-/// when a group appears that was not there before.
+/// The first letter at once; then at most one digest each period, grouped by handler and kind of
+/// error; at once again when a group appears that was not there before.
 ///
-/// A message whose key is that of one which is done can wait: it goes with a digest, and is not told again when it stays
-/// open.
+/// A message whose key is that of one which is done can wait: it goes with a digest, and is not
+/// told again when it stays open.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub struct Policy {
@@ -36,8 +36,8 @@ impl Policy {
         self
     }
 
-    /// How often in one period a new group is told of at once; 5 unless said. After that it waits for the digest, so that
-    /// errors that are all different make no flood.
+    /// How often in one period a new group is told of at once; 5 unless said. After that it waits
+    /// for the digest, so that errors that are all different make no flood.
     pub fn new_groups_at_once(mut self, times: u32) -> Self {
         self.new_groups_at_once = times;
         self

@@ -14,8 +14,8 @@ const LETTERS: usize = 500;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct AlertState {
-    /// Open letters that are in no notice yet, of the oldest 500 that are in none: nobody needs to be told of what
-    /// somebody has closed.
+    /// Open letters that are in no notice yet, of the oldest 500 that are in none: nobody needs to
+    /// be told of what somebody has closed.
     pub untold: u64,
     /// Whether more than those 500 are in no notice.
     pub more_untold: bool,
@@ -48,7 +48,10 @@ pub(super) fn key(channel: &str) -> String {
 
 pub(super) async fn of(notes: &Notes, channel: &str) -> Result<ChannelState, Error> {
     let known = get(notes, &key(channel)).await?;
-    Ok(known.unwrap_or_else(|| ChannelState { name: channel.to_owned(), ..ChannelState::default() }))
+    Ok(known.unwrap_or_else(|| ChannelState {
+        name: channel.to_owned(),
+        ..ChannelState::default()
+    }))
 }
 
 impl AlertState {
@@ -63,18 +66,29 @@ impl AlertState {
             channel.waiting = outbox::count(&notes, &channel.name).await?;
         }
         let (untold, more_untold) = nobody_knows(idem).await?;
-        Ok(Self { untold, more_untold, channels })
+        Ok(Self {
+            untold,
+            more_untold,
+            channels,
+        })
     }
 
     /// The channels that fail now.
     pub fn failing(&self) -> impl Iterator<Item = &ChannelState> {
-        self.channels.iter().filter(|channel| channel.failing_since.is_some())
+        self.channels
+            .iter()
+            .filter(|channel| channel.failing_since.is_some())
     }
 }
 
 /// The channels that were ever used, without how much waits for them.
 pub(crate) async fn all(notes: &Notes) -> Result<Vec<ChannelState>, Error> {
-    notes.list(PLACE, None, CHANNELS).await?.iter().map(read).collect()
+    notes
+        .list(PLACE, None, CHANNELS)
+        .await?
+        .iter()
+        .map(read)
+        .collect()
 }
 
 /// How many open letters nobody was told of, and whether there are letters that were not looked at.
@@ -85,10 +99,19 @@ async fn nobody_knows(idem: &Idem) -> Result<(u64, bool), Error> {
     notes.truncate(LETTERS);
     let mut open = 0;
     for note in notes {
-        let Some(id) = note.key.strip_prefix(prefix).and_then(|id| id.parse::<DeadLetterId>().ok()) else { continue };
+        let Some(id) = note
+            .key
+            .strip_prefix(prefix)
+            .and_then(|id| id.parse::<DeadLetterId>().ok())
+        else {
+            continue;
+        };
         let is_open = match letters.get(&id).await {
             // It has to be told of by a version that can read it.
-            Err(Error::Ledger { problem: LedgerError::Record { .. }, .. }) => true,
+            Err(Error::Ledger {
+                problem: LedgerError::Record { .. },
+                ..
+            }) => true,
             letter => letter?.is_some_and(|letter| letter.state == LetterState::Open),
         };
         open += u64::from(is_open);

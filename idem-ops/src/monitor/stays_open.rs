@@ -21,13 +21,20 @@ struct Since {
 
 /// From now on it is looked at whether somebody closes it. Keys sort by the time of death.
 pub(super) fn watch(letter: &DeadLetter) -> Result<NoteChange, Error> {
-    put(format!("{PLACE}{}", letter.id), &Since { died_at: letter.died_at })
+    put(
+        format!("{PLACE}{}", letter.id),
+        &Since {
+            died_at: letter.died_at,
+        },
+    )
 }
 
 impl Watching {
     /// Tells other people of letters that nobody closed; says whether there was something.
     pub(super) async fn escalate(&self) -> Result<bool, Error> {
-        let Some(limit) = self.policy.escalate_after else { return Ok(false) };
+        let Some(limit) = self.policy.escalate_after else {
+            return Ok(false);
+        };
         let (notes, now) = (self.idem.notes(), self.idem.clock().now());
         let last: Option<Timestamp> = get(&notes, LAST).await?;
         if last.is_some_and(|last| !over(last, now, self.policy.digest_every)) {
@@ -39,18 +46,32 @@ impl Watching {
             if !over(died_at, now, limit) {
                 break;
             }
-            if let Some(id) = note.key.strip_prefix(PLACE).and_then(|id| id.parse::<DeadLetterId>().ok()) {
+            if let Some(id) = note
+                .key
+                .strip_prefix(PLACE)
+                .and_then(|id| id.parse::<DeadLetterId>().ok())
+            {
                 let letter = match self.idem.dead_letters().get(&id).await {
                     // The others are told of, and this one by a version that can read it.
-                    Err(Error::Ledger { problem: LedgerError::Record { .. }, .. }) => continue,
+                    Err(Error::Ledger {
+                        problem: LedgerError::Record { .. },
+                        ..
+                    }) => continue,
                     letter => letter?,
                 };
-                late.extend(letter.filter(|letter| letter.state == LetterState::Open).map(|letter| (id, Some(letter))));
+                late.extend(
+                    letter
+                        .filter(|letter| letter.state == LetterState::Open)
+                        .map(|letter| (id, Some(letter))),
+                );
             }
             changes.push((note.key, None));
         }
         if !late.is_empty() {
-            let groups = grouped(&late).into_values().map(|group| group.told).collect();
+            let groups = grouped(&late)
+                .into_values()
+                .map(|group| group.told)
+                .collect();
             let notice = self.notice(NoticeKind::Escalation, now, groups).await?;
             changes.extend(self.addressed(&notice, true)?);
             changes.push(put(LAST.to_owned(), &now)?);

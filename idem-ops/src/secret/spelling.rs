@@ -23,7 +23,10 @@ fn decode(text: &str) -> String {
     while let Some(first) = rest.chars().next() {
         let (character, length) = escaped(rest).unwrap_or_else(|| {
             // A form writes a space so.
-            (Decoded::Char(if first == '+' { ' ' } else { first }), first.len_utf8())
+            (
+                Decoded::Char(if first == '+' { ' ' } else { first }),
+                first.len_utf8(),
+            )
         });
         match character {
             Decoded::Byte(byte) => bytes.push(byte),
@@ -51,7 +54,9 @@ fn escaped(text: &str) -> Option<(Decoded, usize)> {
         let (digits, length) = match rest.as_bytes().first()? {
             b'u' => (rest.get(1..5)?, 6),
             b'x' => (rest.get(1..3)?, 4),
-            b'/' | b'\\' | b'"' | b'\'' => return Some((Decoded::Char(char::from(*rest.as_bytes().first()?)), 2)),
+            b'/' | b'\\' | b'"' | b'\'' => {
+                return Some((Decoded::Char(char::from(*rest.as_bytes().first()?)), 2));
+            }
             _ => return None,
         };
         return Some((Decoded::Char(char::from_u32(hex(digits)?)?), length));
@@ -72,7 +77,9 @@ fn escaped(text: &str) -> Option<(Decoded, usize)> {
         "percnt" => '%',
         _ => {
             let number = name.strip_prefix('#')?;
-            let number = number.strip_prefix('x').map_or_else(|| number.parse().ok(), hex);
+            let number = number
+                .strip_prefix('x')
+                .map_or_else(|| number.parse().ok(), hex);
             char::from_u32(number?)?
         }
     };

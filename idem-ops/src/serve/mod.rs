@@ -38,9 +38,10 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// Serves the dashboard, or any router with it, over HTTP/1.1.
 ///
-/// Unlike `axum::serve` it bounds what unfinished requests hold: a head has ten seconds to come, a connection that waits
-/// for the next request as long, and an answer that nobody reads thirty. Of 256 connections the one that has waited longest
-/// makes room for the next. A handler sees who is connected as `ConnectInfo<SocketAddr>`.
+/// Unlike `axum::serve` it bounds what unfinished requests hold: a head has ten seconds to come, a
+/// connection that waits for the next request as long, and an answer that nobody reads thirty. Of
+/// 256 connections the one that has waited longest makes room for the next. A handler sees who is
+/// connected as `ConnectInfo<SocketAddr>`.
 ///
 /// ```no_run
 /// # #[tokio::main(flavor = "current_thread")]
@@ -74,14 +75,15 @@ pub struct Serve {
 }
 
 impl Serve {
-    /// How many connections there may be at once, at least two; 256 unless said. Each is an open file of this process.
+    /// How many connections there may be at once, at least two; 256 unless said. Each is an open
+    /// file of this process.
     pub fn connections(mut self, most: usize) -> Self {
         self.connections = most.max(2);
         self
     }
 
-    /// How long a request's head may take to come, and how long a connection may wait for the next request; ten seconds
-    /// unless said.
+    /// How long a request's head may take to come, and how long a connection may wait for the next
+    /// request; ten seconds unless said.
     pub fn head_deadline(mut self, deadline: Duration) -> Self {
         self.head = deadline;
         self
@@ -100,10 +102,23 @@ impl Serve {
     }
 
     async fn run(self) {
-        let Self { listener, app, connections, head, patience, mut end } = self;
+        let Self {
+            listener,
+            app,
+            connections,
+            head,
+            patience,
+            mut end,
+        } = self;
         let mut http = http1::Builder::new();
-        http.timer(TokioTimer::new()).header_read_timeout(head).max_buf_size(HEAD);
-        let (seats, ending, mut open) = (Arc::<Seats>::default(), watch::Sender::new(false), JoinSet::new());
+        http.timer(TokioTimer::new())
+            .header_read_timeout(head)
+            .max_buf_size(HEAD);
+        let (seats, ending, mut open) = (
+            Arc::<Seats>::default(),
+            watch::Sender::new(false),
+            JoinSet::new(),
+        );
         loop {
             let full = open.len() >= connections;
             let room = !full || seats.any_waits();
@@ -119,10 +134,21 @@ impl Serve {
                         seats.free_one();
                     }
                     let seat = Seats::take(&seats);
-                    open.spawn(connection(stream, peer, app.clone(), seat, http.clone(), ending.subscribe()));
+                    open.spawn(connection(
+                        stream,
+                        peer,
+                        app.clone(),
+                        seat,
+                        http.clone(),
+                        ending.subscribe(),
+                    ));
                 }
                 // The client has gone already.
-                Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset) => {}
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset
+                    ) => {}
                 Err(error) => {
                     tracing::warn!(%error, "no connection can be taken; trying again");
                     sleep(PAUSE).await;
@@ -133,7 +159,10 @@ impl Serve {
         ending.send_replace(true);
         let finished = async { while open.join_next().await.is_some() {} };
         if timeout(patience, finished).await.is_err() {
-            tracing::warn!(connections = open.len(), "requests that were under way are cut off: their time is over");
+            tracing::warn!(
+                connections = open.len(),
+                "requests that were under way are cut off: their time is over"
+            );
             open.shutdown().await;
         }
     }

@@ -38,7 +38,11 @@ pub(super) struct Working(Arc<Seat>);
 
 impl Seats {
     pub(super) fn take(seats: &Arc<Self>) -> Arc<Seat> {
-        let seat = Seat { seats: Arc::clone(seats), place: Mutex::default(), wanted: Arc::default() };
+        let seat = Seat {
+            seats: Arc::clone(seats),
+            place: Mutex::default(),
+            wanted: Arc::default(),
+        };
         seat.wait();
         Arc::new(seat)
     }
@@ -109,7 +113,10 @@ impl Drop for Working {
 
 impl Working {
     pub(super) fn until_sent(self, body: Body) -> Sent {
-        Sent { body, _working: self }
+        Sent {
+            body,
+            _working: self,
+        }
     }
 }
 
@@ -123,7 +130,10 @@ impl HttpBody for Sent {
     type Data = Bytes;
     type Error = BoxError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         Pin::new(&mut self.body).poll_frame(cx).map_err(Into::into)
     }
 

@@ -1,4 +1,5 @@
-//! What people do: each act under its letter's lock, with an entry in the audit log before and after it.
+//! What people do: each act under its letter's lock, with an entry in the audit log before and
+//! after it.
 
 use idem_runtime::{DeadLetter, DeadLetterId, Error, Json, LetterState, Ran};
 use uuid::Uuid;
@@ -10,11 +11,12 @@ use super::journal::Draft;
 use super::letters::{LetterView, Redriven, RunOutcome};
 use super::{Inner, Service};
 
-/// The longest reason, in bytes: it stands in the letter, in the audit log, and in each turn of a bulk act.
+/// The longest reason, in bytes: it stands in the letter, in the audit log, and in each turn of a
+/// bulk act.
 const LONGEST_WHY: usize = 1024;
 
-/// A person who changes something. Two changes of one letter never overlap, and each change is in the audit log before
-/// it happens.
+/// A person who changes something. Two changes of one letter never overlap, and each change is in
+/// the audit log before it happens.
 #[derive(Clone)]
 pub struct Acting {
     pub(super) service: Service,
@@ -22,36 +24,55 @@ pub struct Acting {
 }
 
 impl Acting {
-    /// Re-arms a letter's key; with `run`, runs its handler here and waits for the outcome. That a run fails is no error.
+    /// Re-arms a letter's key; with `run`, runs its handler here and waits for the outcome. That a
+    /// run fails is no error.
     ///
     /// # Errors
-    /// There is no such letter, it is closed, it cannot be run ([`ServiceError::CannotRun`]), `why` is empty or over
-    /// 1 KiB, or the ledger refuses.
-    pub async fn redrive(&self, id: &DeadLetterId, run: bool, why: &str) -> Result<Redriven, ServiceError> {
-        self.redrive_as(id, if run { How::Run } else { How::Rearm }, why).await
+    /// There is no such letter, it is closed, it cannot be run ([`ServiceError::CannotRun`]), `why`
+    /// is empty or over 1 KiB, or the ledger refuses.
+    pub async fn redrive(
+        &self,
+        id: &DeadLetterId,
+        run: bool,
+        why: &str,
+    ) -> Result<Redriven, ServiceError> {
+        self.redrive_as(id, if run { How::Run } else { How::Rearm }, why)
+            .await
     }
 
-    /// Redrives a letter and runs its handler with this payload. What the handler redacts is not stored, so it is the way
-    /// to run a letter with redacted parts; the rest is an edit.
+    /// Redrives a letter and runs its handler with this payload. What the handler redacts is not
+    /// stored, so it is the way to run a letter with redacted parts; the rest is an edit.
     ///
     /// # Errors
     /// Those of [`edit`](Self::edit), and of [`redrive`](Self::redrive) with a run.
-    pub async fn run_with(&self, id: &DeadLetterId, payload: Json, why: &str) -> Result<Redriven, ServiceError> {
+    pub async fn run_with(
+        &self,
+        id: &DeadLetterId,
+        payload: Json,
+        why: &str,
+    ) -> Result<Redriven, ServiceError> {
         object(&payload)?;
         self.redrive_as(id, How::RunWith(payload), why).await
     }
 
-    /// Re-arms a letter's key and publishes its message back to the broker that it came from, whose delivery runs it:
+    /// Re-arms a letter's key and publishes its message back to the broker that it came from, whose
+    /// delivery runs it:
     /// [`Redriven::ran`] is nothing. A publisher that fails leaves the letter open.
     ///
     /// # Errors
-    /// There is no such letter, it is closed, it cannot be published ([`ServiceError::CannotPublish`]), the publisher
-    /// failed ([`Error::NotPublished`]), `why` is empty or over 1 KiB, or the ledger refuses.
+    /// There is no such letter, it is closed, it cannot be published
+    /// ([`ServiceError::CannotPublish`]), the publisher failed ([`Error::NotPublished`]), `why` is
+    /// empty or over 1 KiB, or the ledger refuses.
     pub async fn republish(&self, id: &DeadLetterId, why: &str) -> Result<Redriven, ServiceError> {
         self.redrive_as(id, How::Publish, why).await
     }
 
-    async fn redrive_as(&self, id: &DeadLetterId, how: How, why: &str) -> Result<Redriven, ServiceError> {
+    async fn redrive_as(
+        &self,
+        id: &DeadLetterId,
+        how: How,
+        why: &str,
+    ) -> Result<Redriven, ServiceError> {
         let deed = match how {
             How::Rearm => Deed::Redrive,
             How::Run | How::RunWith(_) => Deed::Run,
@@ -64,31 +85,48 @@ impl Acting {
         let letter = inner.known(id).await?;
         let draft = Draft::of(&self.who, Some(why), &letter);
         let ordered = inner.journal.in_order().await;
-        let mut entries = inner.journal.begin(deed, vec![draft], |_| Ok(Vec::new())).await?;
+        let mut entries = inner
+            .journal
+            .begin(deed, vec![draft], |_| Ok(Vec::new()))
+            .await?;
         // A run may be long, and a broker slow: its entry stands where it began.
         let ordered = matches!(deed, Deed::Redrive | Deed::Discard).then_some(ordered);
         let result = inner.act(&self.who, why, &letter, how).await;
         let came_to = outcome(&result);
-        entries.iter_mut().for_each(|entry| entry.outcome = came_to.clone());
+        entries
+            .iter_mut()
+            .for_each(|entry| entry.outcome = came_to.clone());
         let written = inner.journal.end(&entries, Vec::new()).await;
         drop(ordered);
         let ran = result?;
         written?;
-        Ok(Redriven { letter: self.service.view(inner.known(id).await?), ran })
+        Ok(Redriven {
+            letter: self.service.view(inner.known(id).await?),
+            ran,
+        })
     }
 
     /// Changes the payload; what it was before stays in the letter's history.
     ///
     /// # Errors
-    /// There is no such letter, it is closed, the payload is no JSON object (or text, where no handler could take the
-    /// message) or is nested deeper than [`Json::DEEPEST`], `why` is empty or over 1 KiB, or the ledger refuses.
-    pub async fn edit(&self, id: &DeadLetterId, payload: Json, why: &str) -> Result<LetterView, ServiceError> {
+    /// There is no such letter, it is closed, the payload is no JSON object (or text, where no
+    /// handler could take the message) or is nested deeper than [`Json::DEEPEST`], `why` is empty
+    /// or over 1 KiB, or the ledger refuses.
+    pub async fn edit(
+        &self,
+        id: &DeadLetterId,
+        payload: Json,
+        why: &str,
+    ) -> Result<LetterView, ServiceError> {
         // What no handler could take may be any text.
         if !payload.is_string() || !self.service.inner.known(id).await?.is_buried() {
             object(&payload)?;
         }
         let letters = self.service.inner.idem.dead_letters().by(&self.who);
-        self.change(id, Deed::Edit, why, async { letters.edit(id, payload, why).await }).await
+        self.change(id, Deed::Edit, why, async {
+            letters.edit(id, payload, why).await
+        })
+        .await
     }
 
     /// Closes a letter without another run.
@@ -97,23 +135,31 @@ impl Acting {
     /// There is no such letter, it is closed, `why` is empty or over 1 KiB, or the ledger refuses.
     pub async fn discard(&self, id: &DeadLetterId, why: &str) -> Result<LetterView, ServiceError> {
         let letters = self.service.inner.idem.dead_letters().by(&self.who);
-        self.change(id, Deed::Discard, why, async { letters.discard(id, why).await }).await
+        self.change(id, Deed::Discard, why, async {
+            letters.discard(id, why).await
+        })
+        .await
     }
 
     /// Undoes a discard.
     ///
     /// # Errors
-    /// There is no such letter, it is not discarded, its key is forgotten by now, `why` is empty or over 1 KiB, or the
-    /// ledger refuses.
+    /// There is no such letter, it is not discarded, its key is forgotten by now, `why` is empty or
+    /// over 1 KiB, or the ledger refuses.
     pub async fn restore(&self, id: &DeadLetterId, why: &str) -> Result<LetterView, ServiceError> {
         let letters = self.service.inner.idem.dead_letters().by(&self.who);
-        self.change(id, Deed::Restore, why, async { letters.restore(id, why).await }).await
+        self.change(id, Deed::Restore, why, async {
+            letters.restore(id, why).await
+        })
+        .await
     }
 
-    /// Begins to do one thing to many letters, which goes on in the background, and after a restart.
+    /// Begins to do one thing to many letters, which goes on in the background, and after a
+    /// restart.
     ///
     /// # Errors
-    /// The selection or the rate makes no sense, `why` is empty or over 1 KiB, or the ledger refuses.
+    /// The selection or the rate makes no sense, `why` is empty or over 1 KiB, or the ledger
+    /// refuses.
     pub async fn start_bulk(&self, asked: NewBulk) -> Result<Bulk, ServiceError> {
         reason(&asked.why)?;
         self.service.inner.start_bulk(&self.who, asked).await
@@ -141,7 +187,10 @@ impl Acting {
         let letter = inner.known(id).await?;
         let _ordered = inner.journal.in_order().await;
         let draft = Draft::of(&self.who, Some(why), &letter);
-        let mut entries = inner.journal.begin(deed, vec![draft], |_| Ok(Vec::new())).await?;
+        let mut entries = inner
+            .journal
+            .begin(deed, vec![draft], |_| Ok(Vec::new()))
+            .await?;
         let result = act.await;
         for entry in &mut entries {
             entry.outcome = match &result {
@@ -191,7 +240,10 @@ impl Inner {
             ran.map(|ran| match ran {
                 Ran::Done(result) => RunOutcome::Done(result),
                 Ran::Failed { error, letter } => RunOutcome::Failed { error, letter },
-                other => RunOutcome::Failed { error: format!("{other:?}"), letter: None },
+                other => RunOutcome::Failed {
+                    error: format!("{other:?}"),
+                    letter: None,
+                },
             })
         });
         if let Ok(Some(letter)) = letters.get(&letter.id).await {
@@ -206,7 +258,9 @@ impl Inner {
         let why_not_run = match how {
             How::Rearm | How::Discard => None,
             How::Publish => {
-                return self.why_not_publish(letter).map_or(Ok(()), |why| Err(ServiceError::CannotPublish { id, why }));
+                return self
+                    .why_not_publish(letter)
+                    .map_or(Ok(()), |why| Err(ServiceError::CannotPublish { id, why }));
             }
             How::Run => self.why_not(letter),
             How::RunWith(payload) => {
@@ -234,11 +288,16 @@ pub(super) enum How {
 
 fn object(payload: &Json) -> Result<(), ServiceError> {
     let why = match payload.depth() {
-        _ if !payload.is_object() => "is no object: a payload has the arguments' names, each with its value".to_owned(),
+        _ if !payload.is_object() => {
+            "is no object: a payload has the arguments' names, each with its value".to_owned()
+        }
         ..=Json::DEEPEST => return Ok(()),
         depth => format!("is nested {depth} deep: it can be {} deep", Json::DEEPEST),
     };
-    Err(ServiceError::Invalid { field: "payload", why })
+    Err(ServiceError::Invalid {
+        field: "payload",
+        why,
+    })
 }
 
 /// What an act's result is in the audit log.
@@ -259,8 +318,13 @@ pub(super) fn ended(mut entry: AuditEntry, outcome: Outcome) -> AuditEntry {
 fn reason(why: &str) -> Result<(), ServiceError> {
     let problem = match why.trim() {
         "" => "is empty: say why, for whoever asks later".to_owned(),
-        _ if why.len() > LONGEST_WHY => format!("has {} bytes: it can have {LONGEST_WHY}", why.len()),
+        _ if why.len() > LONGEST_WHY => {
+            format!("has {} bytes: it can have {LONGEST_WHY}", why.len())
+        }
         _ => return Ok(()),
     };
-    Err(ServiceError::Invalid { field: "why", why: problem })
+    Err(ServiceError::Invalid {
+        field: "why",
+        why: problem,
+    })
 }

@@ -84,7 +84,8 @@ pub enum Deed {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Outcome {
-    /// It was begun. When this stays, the process ended in the middle: the letter's own history knows.
+    /// It was begun. When this stays, the process ended in the middle: the letter's own history
+    /// knows.
     Begun,
     /// It was done.
     Done,

@@ -7,7 +7,8 @@ use uuid::Uuid;
 use super::audit::Deed;
 use super::letters::LetterQuery;
 
-/// Which letters a bulk act takes. Only open ones are, and only those that had died when it was asked for.
+/// Which letters a bulk act takes. Only open ones are, and only those that had died when it was
+/// asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Selection {
@@ -103,14 +104,16 @@ pub struct Bulk {
     pub state: BulkState,
     /// How many letters it takes.
     pub total: u64,
-    /// Whether there were older letters than the index held, which `total` did not count. They have their turn all the same.
+    /// Whether there were older letters than the index held, which `total` did not count. They have
+    /// their turn all the same.
     #[serde(default)]
     pub at_least: bool,
     /// Letters that were re-armed, published, ran and succeeded, or were discarded.
     pub done: u64,
     /// Letters that ran and failed, or to which it could not be done.
     pub failed: u64,
-    /// Letters that somebody else had closed meanwhile, or whose run or publishing a stop of the service cut off.
+    /// Letters that somebody else had closed meanwhile, or whose run or publishing a stop of the
+    /// service cut off.
     pub skipped: u64,
     /// What went wrong, the first 20 of it.
     pub problems: Vec<BulkProblem>,

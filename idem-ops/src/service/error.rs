@@ -41,7 +41,9 @@ pub enum ServiceError {
     #[error("bulk act {0} has ended already")]
     BulkEnded(Uuid),
     /// A note of this service cannot be read.
-    #[error("the note `{key}` cannot be read ({problem}): was it written by a newer version of idem?")]
+    #[error(
+        "the note `{key}` cannot be read ({problem}): was it written by a newer version of idem?"
+    )]
     Note {
         /// The note's key.
         key: String,

@@ -34,7 +34,10 @@ impl Service {
         let shown = query.minutes.unwrap_or(SHOWN);
         if !(1..=MINUTES).contains(&shown) {
             let why = format!("is {shown}: it can be from 1 to {MINUTES}");
-            return Err(ServiceError::Invalid { field: "minutes", why });
+            return Err(ServiceError::Invalid {
+                field: "minutes",
+                why,
+            });
         }
         self.inner.refresh().await?;
         let (at, now) = self.inner.tick().await?;
@@ -42,7 +45,12 @@ impl Service {
         let metrics = self.inner.metrics.as_ref();
         let past = metrics.map(Metrics::minutes).unwrap_or_default();
         let first = ends.len().saturating_sub(shown);
-        let minutes = ends.get(first..).unwrap_or_default().iter().map(|ends| one(ends, &past)).collect();
+        let minutes = ends
+            .get(first..)
+            .unwrap_or_default()
+            .iter()
+            .map(|ends| one(ends, &past))
+            .collect();
         Ok(Stats {
             at,
             since: self.inner.since,
@@ -61,7 +69,10 @@ impl Service {
     /// Whether the ledger answers.
     pub async fn health(&self) -> Health {
         let asked = self.inner.idem.notes().list("audit/", None, 1).await;
-        Health { up: asked.is_ok(), problem: asked.err().map(|error| error.to_string()) }
+        Health {
+            up: asked.is_ok(),
+            problem: asked.err().map(|error| error.to_string()),
+        }
     }
 
     /// How telling people of dead letters goes, whether or not a monitor runs in this process.
@@ -86,7 +97,11 @@ impl Inner {
             metrics.roll(at);
         }
         let open = self.idem.dead_letters().count_open().await?;
-        let ends = Ends { minute: minute(at), open, bytes: self.idem.ledger_size().await? };
+        let ends = Ends {
+            minute: minute(at),
+            open,
+            bytes: self.idem.ledger_size().await?,
+        };
         let mut all = self.ends.lock();
         if all.back().is_some_and(|last| last.minute >= ends.minute) {
             all.pop_back();
@@ -120,7 +135,16 @@ pub(super) type AllEnds = parking_lot::Mutex<VecDeque<Ends>>;
 fn one(ends: &Ends, past: &[Past]) -> Minute {
     let at = Timestamp::from_second(ends.minute.saturating_mul(60)).unwrap_or(Timestamp::MIN);
     let found = past.iter().find(|past| past.minute == ends.minute).cloned();
-    let (calls, attempts, body, commit) =
-        found.map(|past| (past.calls, past.attempts, past.body, past.commit)).unwrap_or_default();
-    Minute { at, calls, attempts, body, commit, open: ends.open, ledger_bytes: ends.bytes }
+    let (calls, attempts, body, commit) = found
+        .map(|past| (past.calls, past.attempts, past.body, past.commit))
+        .unwrap_or_default();
+    Minute {
+        at,
+        calls,
+        attempts,
+        body,
+        commit,
+        open: ends.open,
+        ledger_bytes: ends.bytes,
+    }
 }

@@ -1,8 +1,10 @@
-//! Where every letter is, in memory: pages, groups and keys are found without reading the ledger through.
+//! Where every letter is, in memory: pages, groups and keys are found without reading the ledger
+//! through.
 //!
-//! It is filled by one walk through the ledger, newest first, in pages; kept current by what
-//! this service does and by a look at the newest letters; and walked again when the ledger's own count of open letters
-//! says that somebody else acted. Whatever is shown is read from the ledger, so a stale entry is never shown as true.
+//! It is filled by one walk through the ledger, newest first, in pages; kept current by what this
+//! service does and by a look at the newest letters; and walked again when the ledger's own count
+//! of open letters says that somebody else acted. Whatever is shown is read from the ledger, so a
+//! stale entry is never shown as true.
 
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
 use std::hash::{BuildHasher, RandomState};
@@ -16,7 +18,8 @@ use super::groups::{Group, GroupPage};
 use super::letters::{LetterQuery, StateFilter};
 use crate::alert::kind_of_error;
 
-/// Older letters than so many are not in the index unless said otherwise, so that it stays under 200 MB.
+/// Older letters than so many are not in the index unless said otherwise, so that it stays under
+/// 200 MB.
 pub(super) const MOST: usize = 1_000_000;
 
 pub(super) struct Index {
@@ -77,7 +80,11 @@ struct Kind {
 struct OfKind([BTreeSet<DeadLetterId>; 3]);
 
 /// The states as [`OfKind`] has them.
-const STATES: [StateFilter; 3] = [StateFilter::Open, StateFilter::Redriven, StateFilter::Discarded];
+const STATES: [StateFilter; 3] = [
+    StateFilter::Open,
+    StateFilter::Redriven,
+    StateFilter::Discarded,
+];
 
 impl OfKind {
     fn open(&self) -> &BTreeSet<DeadLetterId> {
@@ -92,7 +99,11 @@ impl OfKind {
 
     fn fitting(&self, filter: StateFilter) -> impl Iterator<Item = &BTreeSet<DeadLetterId>> {
         let fits = move |state: StateFilter| filter == StateFilter::Any || filter == state;
-        self.0.iter().zip(STATES).filter(move |(_, state)| fits(*state)).map(|(ids, _)| ids)
+        self.0
+            .iter()
+            .zip(STATES)
+            .filter(move |(_, state)| fits(*state))
+            .map(|(ids, _)| ids)
     }
 
     fn is_empty(&self) -> bool {
@@ -119,7 +130,11 @@ pub(super) struct Found {
 impl Index {
     /// One that holds at most so many letters, the newest.
     pub(super) fn of(most: usize) -> Self {
-        Self { letters: Mutex::default(), hasher: RandomState::default(), most: most.max(1) }
+        Self {
+            letters: Mutex::default(),
+            hasher: RandomState::default(),
+            most: most.max(1),
+        }
     }
 
     /// How many open letters it holds, and how far back it goes.
@@ -155,9 +170,16 @@ impl Index {
         self.letters.lock().remove(id);
     }
 
-    /// A page of the walk: what stands in the ledger right before `after`, as read at `version`. Says whether the walk is
-    /// through, because this is the last page or the index is full down to it.
-    pub(super) fn merge(&self, after: Option<DeadLetterId>, page: &[DeadLetter], last: bool, version: u64) -> bool {
+    /// A page of the walk: what stands in the ledger right before `after`, as read at `version`.
+    /// Says whether the walk is through, because this is the last page or the index is full down to
+    /// it.
+    pub(super) fn merge(
+        &self,
+        after: Option<DeadLetterId>,
+        page: &[DeadLetter],
+        last: bool,
+        version: u64,
+    ) -> bool {
         let mut letters = self.letters.lock();
         let lower = match page.last() {
             Some(oldest) if !last => Bound::Included(oldest.id),
@@ -177,7 +199,11 @@ impl Index {
             .collect();
         gone.into_iter().for_each(|id| letters.remove(id));
         for letter in page {
-            if letters.all.get(&letter.id).is_none_or(|entry| entry.version <= version) {
+            if letters
+                .all
+                .get(&letter.id)
+                .is_none_or(|entry| entry.version <= version)
+            {
                 let key = self.hasher.hash_one(&letter.key);
                 letters.put(letter, key);
             }
@@ -185,7 +211,9 @@ impl Index {
         let full = letters.make_room(self.most);
         let oldest = letters.all.first_key_value().map(|(id, _)| *id);
         match (oldest, page.last().map(|letter| letter.id)) {
-            (Some(oldest), Some(down_to)) if full && down_to <= oldest => letters.reach = Reach::Down(oldest),
+            (Some(oldest), Some(down_to)) if full && down_to <= oldest => {
+                letters.reach = Reach::Down(oldest)
+            }
             _ if last => letters.reach = Reach::Whole,
             (_, down_to) => {
                 // There was room again, and what was read below the floor is held too.
@@ -198,8 +226,8 @@ impl Index {
         true
     }
 
-    /// The ids a query asks for, newest first, and how many there are in all. `below` and `most` replace the query's own
-    /// page, `earlier` are the names that its handler had before.
+    /// The ids a query asks for, newest first, and how many there are in all. `below` and `most`
+    /// replace the query's own page, `earlier` are the names that its handler had before.
     pub(super) fn find(
         &self,
         query: &LetterQuery,
@@ -209,20 +237,36 @@ impl Index {
     ) -> Found {
         let letters = self.letters.lock();
         let of_kind = |kind: &Kind| {
-            query.is_of(&kind.handler, earlier) && query.error.as_ref().is_none_or(|error| *error == kind.error)
+            query.is_of(&kind.handler, earlier)
+                && query
+                    .error
+                    .as_ref()
+                    .is_none_or(|error| *error == kind.error)
         };
         let reach = letters.reach;
         let Some(key) = &query.key else {
             let kinds = letters.kinds.iter().filter(|(kind, _)| of_kind(kind));
-            let sets: Vec<_> = kinds.flat_map(|(_, ids)| ids.fitting(query.state)).collect();
+            let sets: Vec<_> = kinds
+                .flat_map(|(_, ids)| ids.fitting(query.state))
+                .collect();
             let total = sets.iter().map(|ids| ids.len() as u64).sum();
-            return Found { ids: newest(&sets, below, most), total, reach };
+            return Found {
+                ids: newest(&sets, below, most),
+                total,
+                reach,
+            };
         };
         let hash = self.hasher.hash_one(key);
         let [first, last] = [[0; 16], [0xff; 16]].map(DeadLetterId::from_bytes);
-        let of_key = letters.keys.range((hash, first)..=(hash, last)).rev().map(|(_, id)| *id);
+        let of_key = letters
+            .keys
+            .range((hash, first)..=(hash, last))
+            .rev()
+            .map(|(_, id)| *id);
         let fits = |entry: &Entry| query.state.takes(entry.state) && of_kind(&entry.kind);
-        let mut ids: Vec<_> = of_key.filter(|id| letters.all.get(id).is_some_and(fits)).collect();
+        let mut ids: Vec<_> = of_key
+            .filter(|id| letters.all.get(id).is_some_and(fits))
+            .collect();
         let total = ids.len() as u64;
         ids.retain(|id| below.is_none_or(|below| *id < below));
         ids.truncate(most);
@@ -231,13 +275,21 @@ impl Index {
 
     pub(super) fn groups(&self, handler: Option<&str>, most: usize) -> GroupPage {
         let letters = self.letters.lock();
-        let mut groups: Vec<_> =
-            letters.groups().filter(|(kind, _)| handler.is_none_or(|handler| handler == kind.handler)).collect();
+        let mut groups: Vec<_> = letters
+            .groups()
+            .filter(|(kind, _)| handler.is_none_or(|handler| handler == kind.handler))
+            .collect();
         let total = groups.len() as u64;
         let open = groups.iter().map(|(_, ids)| ids.len() as u64).sum();
-        groups.sort_by_key(|(_, ids)| (std::cmp::Reverse(ids.len()), std::cmp::Reverse(ids.last().copied())));
+        groups.sort_by_key(|(_, ids)| {
+            (
+                std::cmp::Reverse(ids.len()),
+                std::cmp::Reverse(ids.last().copied()),
+            )
+        });
         let died = |id: Option<&DeadLetterId>| {
-            id.and_then(|id| letters.all.get(id)).map_or(Timestamp::UNIX_EPOCH, |entry| entry.died_at)
+            id.and_then(|id| letters.all.get(id))
+                .map_or(Timestamp::UNIX_EPOCH, |entry| entry.died_at)
         };
         let groups = groups.into_iter().take(most).map(|(kind, ids)| Group {
             handler: kind.handler.clone(),
@@ -249,16 +301,32 @@ impl Index {
             can_run: false,
         });
         let (complete, at_least) = (letters.reach.is_known(), letters.reach.floor().is_some());
-        GroupPage { groups: groups.collect(), total, open, complete, at_least }
+        GroupPage {
+            groups: groups.collect(),
+            total,
+            open,
+            complete,
+            at_least,
+        }
     }
 }
 
 /// The newest ids of all sets that are older than `below`, newest first.
-fn newest(sets: &[&BTreeSet<DeadLetterId>], below: Option<DeadLetterId>, most: usize) -> Vec<DeadLetterId> {
+fn newest(
+    sets: &[&BTreeSet<DeadLetterId>],
+    below: Option<DeadLetterId>,
+    most: usize,
+) -> Vec<DeadLetterId> {
     let upper = below.map_or(Bound::Unbounded, Bound::Excluded);
-    let mut walks: Vec<_> = sets.iter().map(|ids| ids.range((Bound::Unbounded, upper)).rev()).collect();
-    let mut heads: BinaryHeap<_> =
-        walks.iter_mut().enumerate().filter_map(|(at, walk)| Some((*walk.next()?, at))).collect();
+    let mut walks: Vec<_> = sets
+        .iter()
+        .map(|ids| ids.range((Bound::Unbounded, upper)).rev())
+        .collect();
+    let mut heads: BinaryHeap<_> = walks
+        .iter_mut()
+        .enumerate()
+        .filter_map(|(at, walk)| Some((*walk.next()?, at)))
+        .collect();
     let mut found = Vec::new();
     while found.len() < most
         && let Some((id, at)) = heads.pop()
@@ -272,20 +340,43 @@ fn newest(sets: &[&BTreeSet<DeadLetterId>], below: Option<DeadLetterId>, most: u
 impl Letters {
     /// The kinds that have open letters, and those.
     fn groups(&self) -> impl Iterator<Item = (&Arc<Kind>, &BTreeSet<DeadLetterId>)> {
-        self.kinds.iter().map(|(kind, ids)| (kind, ids.open())).filter(|(_, open)| !open.is_empty())
+        self.kinds
+            .iter()
+            .map(|(kind, ids)| (kind, ids.open()))
+            .filter(|(_, open)| !open.is_empty())
     }
 
     fn put(&mut self, letter: &DeadLetter, key: u64) {
         self.remove(letter.id);
-        let kind = Kind { handler: letter.handler.clone(), error: kind_of_error(letter) };
-        let kind = self.kinds.get_key_value(&kind).map_or_else(|| Arc::new(kind), |(kind, _)| Arc::clone(kind));
-        if let Some(ids) = self.kinds.entry(Arc::clone(&kind)).or_default().of(letter.state) {
+        let kind = Kind {
+            handler: letter.handler.clone(),
+            error: kind_of_error(letter),
+        };
+        let kind = self
+            .kinds
+            .get_key_value(&kind)
+            .map_or_else(|| Arc::new(kind), |(kind, _)| Arc::clone(kind));
+        if let Some(ids) = self
+            .kinds
+            .entry(Arc::clone(&kind))
+            .or_default()
+            .of(letter.state)
+        {
             ids.insert(letter.id);
         }
         self.open += u64::from(letter.state == LetterState::Open);
         self.keys.insert((key, letter.id));
         let version = self.version;
-        self.all.insert(letter.id, Entry { kind, key, state: letter.state, died_at: letter.died_at, version });
+        self.all.insert(
+            letter.id,
+            Entry {
+                kind,
+                key,
+                state: letter.state,
+                died_at: letter.died_at,
+                version,
+            },
+        );
     }
 
     /// Lets the oldest go where there are too many; says whether there is no room for more.
@@ -305,7 +396,9 @@ impl Letters {
 
     fn remove(&mut self, id: DeadLetterId) {
         self.version += 1;
-        let Some(entry) = self.all.remove(&id) else { return };
+        let Some(entry) = self.all.remove(&id) else {
+            return;
+        };
         self.open -= u64::from(entry.state == LetterState::Open);
         self.keys.remove(&(entry.key, id));
         if let Some(ids) = self.kinds.get_mut(&entry.kind) {
@@ -335,35 +428,68 @@ mod tests {
 
     #[test]
     fn a_page_is_what_a_look_at_every_letter_finds() {
-        let (handlers, states) = (["orders.place", "mails.send", "bills.pay"], ["open", "redriven", "discarded"]);
+        let (handlers, states) = (
+            ["orders.place", "mails.send", "bills.pay"],
+            ["open", "redriven", "discarded"],
+        );
         let letters: Vec<_> = (0..300)
             .map(|number| {
                 // Neither handlers nor states come in turns with the numbers.
                 let mixed = number * number % 101;
-                letter(number as u128, handlers[mixed % 3], &format!("A-{}", mixed % 7), states[mixed / 3 % 3])
+                letter(
+                    number as u128,
+                    handlers[mixed % 3],
+                    &format!("A-{}", mixed % 7),
+                    states[mixed / 3 % 3],
+                )
             })
             .collect();
         let index = Index::of(MOST);
         letters.iter().for_each(|letter| index.put(letter));
         index.forget(letters[7].id);
         index.put(&letters[9]);
-        let letters: Vec<_> = letters.iter().rev().filter(|letter| letter.id != letters[7].id).collect();
-        for handler in [None, Some("mails.send".to_owned()), Some("nobody".to_owned())] {
+        let letters: Vec<_> = letters
+            .iter()
+            .rev()
+            .filter(|letter| letter.id != letters[7].id)
+            .collect();
+        for handler in [
+            None,
+            Some("mails.send".to_owned()),
+            Some("nobody".to_owned()),
+        ] {
             for key in [None, Some("A-3".to_owned())] {
                 for state in STATES.into_iter().chain([StateFilter::Any]) {
-                    let query =
-                        LetterQuery { handler: handler.clone(), key: key.clone(), state, ..LetterQuery::default() };
+                    let query = LetterQuery {
+                        handler: handler.clone(),
+                        key: key.clone(),
+                        state,
+                        ..LetterQuery::default()
+                    };
                     let fits = |letter: &DeadLetter| {
-                        handler.as_ref().is_none_or(|handler| letter.handler == *handler)
+                        handler
+                            .as_ref()
+                            .is_none_or(|handler| letter.handler == *handler)
                             && key.as_ref().is_none_or(|key| letter.key == *key)
                             && state.takes(letter.state)
                     };
-                    let all: Vec<_> = letters.iter().filter(|letter| fits(letter)).map(|letter| letter.id).collect();
+                    let all: Vec<_> = letters
+                        .iter()
+                        .filter(|letter| fits(letter))
+                        .map(|letter| letter.id)
+                        .collect();
                     for below in [None, Some(letters[150].id)] {
-                        let older = all.iter().copied().filter(|id| below.is_none_or(|below| *id < below));
+                        let older = all
+                            .iter()
+                            .copied()
+                            .filter(|id| below.is_none_or(|below| *id < below));
                         let found = index.find(&query, &[], below, 20);
                         assert_eq!(found.total, all.len() as u64, "{query:?}");
-                        assert_eq!(found.ids, older.take(20).collect::<Vec<_>>(), "{query:?} below {below:?}");
+                        assert_eq!(
+                            found.ids,
+                            older.take(20).collect::<Vec<_>>(),
+                            "{query:?} below {below:?}"
+                        );
                     }
                 }
             }
@@ -373,15 +499,29 @@ mod tests {
     #[test]
     fn a_letter_takes_at_most_so_many_bytes() {
         const COUNT: u128 = 20_000;
-        let letters: Vec<_> =
-            (0..COUNT).map(|number| letter(number, "orders.place", &format!("A-{number}"), "open")).collect();
+        let letters: Vec<_> = (0..COUNT)
+            .map(|number| letter(number, "orders.place", &format!("A-{number}"), "open"))
+            .collect();
         let index = Index::of(MOST);
         // As the walk brings them: newest first.
-        let taken = allocation_counter::measure(|| letters.iter().rev().for_each(|letter| index.put(letter)));
+        let taken = allocation_counter::measure(|| {
+            letters.iter().rev().for_each(|letter| index.put(letter))
+        });
         let each = u128::try_from(taken.bytes_current).unwrap() / COUNT;
         assert!(each <= BYTES_A_LETTER, "{each} bytes a letter");
         assert_eq!(
-            index.find(&LetterQuery { key: Some("A-7".into()), ..LetterQuery::default() }, &[], None, 9).ids.len(),
+            index
+                .find(
+                    &LetterQuery {
+                        key: Some("A-7".into()),
+                        ..LetterQuery::default()
+                    },
+                    &[],
+                    None,
+                    9
+                )
+                .ids
+                .len(),
             1
         );
     }

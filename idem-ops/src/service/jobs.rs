@@ -1,4 +1,5 @@
-//! The bulk acts of one ledger: asked for, looked at, cancelled, and taken up again after a restart.
+//! The bulk acts of one ledger: asked for, looked at, cancelled, and taken up again after a
+//! restart.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -62,21 +63,46 @@ impl Drop for InHand {
 
 impl Jobs {
     pub(super) async fn seat(&self, id: Uuid) -> Result<InHand, ServiceError> {
-        let seat = self.seats.lock().get(&id).cloned().ok_or(ServiceError::NoSuchBulk(id))?;
-        Ok(InHand { job: seat.job.lock_owned().await, shown: seat.shown })
+        let seat = self
+            .seats
+            .lock()
+            .get(&id)
+            .cloned()
+            .ok_or(ServiceError::NoSuchBulk(id))?;
+        Ok(InHand {
+            job: seat.job.lock_owned().await,
+            shown: seat.shown,
+        })
     }
 
     fn put(&self, job: Job) {
-        let (id, shown) = (job.bulk.id, Arc::new(parking_lot::Mutex::new(job.bulk.clone())));
-        self.seats.lock().insert(id, Seat { job: Arc::new(Mutex::new(job)), shown });
+        let (id, shown) = (
+            job.bulk.id,
+            Arc::new(parking_lot::Mutex::new(job.bulk.clone())),
+        );
+        self.seats.lock().insert(
+            id,
+            Seat {
+                job: Arc::new(Mutex::new(job)),
+                shown,
+            },
+        );
     }
 
     fn one(&self, id: Uuid) -> Option<Bulk> {
-        self.seats.lock().get(&id).map(|seat| seat.shown.lock().clone())
+        self.seats
+            .lock()
+            .get(&id)
+            .map(|seat| seat.shown.lock().clone())
     }
 
     fn all(&self) -> Vec<Bulk> {
-        self.seats.lock().values().rev().map(|seat| seat.shown.lock().clone()).collect()
+        self.seats
+            .lock()
+            .values()
+            .rev()
+            .map(|seat| seat.shown.lock().clone())
+            .collect()
     }
 }
 
@@ -107,13 +133,18 @@ impl Service {
 }
 
 impl Inner {
-    /// Reads the bulk acts that are in the ledger. Who owns its handlers goes on with those that have not ended.
+    /// Reads the bulk acts that are in the ledger. Who owns its handlers goes on with those that
+    /// have not ended.
     pub(super) async fn resume(self: &Arc<Self>) -> Result<(), ServiceError> {
         self.wake();
         let read = async {
             let mut after: Option<String> = None;
             loop {
-                let notes = self.idem.notes().list("bulk/", after.as_deref(), 50).await?;
+                let notes = self
+                    .idem
+                    .notes()
+                    .list("bulk/", after.as_deref(), 50)
+                    .await?;
                 for note in &notes {
                     let job = Self::job(&note.key, &note.value)?;
                     let (id, state) = (job.bulk.id, job.bulk.state);
@@ -132,20 +163,37 @@ impl Inner {
         self.jobs.read.get_or_try_init(|| read).await.copied()
     }
 
-    pub(super) async fn start_bulk(self: &Arc<Self>, who: &str, mut asked: NewBulk) -> Result<Bulk, ServiceError> {
+    pub(super) async fn start_bulk(
+        self: &Arc<Self>,
+        who: &str,
+        mut asked: NewBulk,
+    ) -> Result<Bulk, ServiceError> {
         check(&mut asked)?;
         self.resume().await?;
         self.whole().await?;
-        let running = self.jobs.all().iter().filter(|bulk| bulk.state == BulkState::Running).count();
+        let running = self
+            .jobs
+            .all()
+            .iter()
+            .filter(|bulk| bulk.state == BulkState::Running)
+            .count();
         if running >= AT_ONCE {
-            let why = format!("cannot be begun: {running} bulk acts are running; wait for one, or cancel one");
-            return Err(ServiceError::Invalid { field: "selection", why });
+            let why = format!(
+                "cannot be begun: {running} bulk acts are running; wait for one, or cancel one"
+            );
+            return Err(ServiceError::Invalid {
+                field: "selection",
+                why,
+            });
         }
         let (total, at_least) = match query(&asked.selection) {
             None => (asked.selection.ids().len() as u64, false),
             Some(query) => {
-                let found = self.index.find(&query, &self.earlier_of(&asked.selection, &query), None, 0);
-                self.total(&query, found.total, found.reach.floor().is_some()).await?
+                let found =
+                    self.index
+                        .find(&query, &self.earlier_of(&asked.selection, &query), None, 0);
+                self.total(&query, found.total, found.reach.floor().is_some())
+                    .await?
             }
         };
         let at = self.idem.clock().now();
@@ -164,12 +212,25 @@ impl Inner {
             updated_at: at,
             ended_at: None,
         };
-        let job = Job { bulk: bulk.clone(), newest: self.index.newest(), cursor: None, turn: Vec::new() };
+        let job = Job {
+            bulk: bulk.clone(),
+            newest: self.index.newest(),
+            cursor: None,
+            turn: Vec::new(),
+        };
         let mut changes = vec![job.note()?];
         let old = self.outlived();
         changes.extend(old.iter().map(|id| (note_key(*id), None)));
-        self.audited(bulk.asked.deed.of_all().0, who, Some(&bulk.asked.why), bulk.id, changes).await?;
-        old.iter().for_each(|id| drop(self.jobs.seats.lock().remove(id)));
+        self.audited(
+            bulk.asked.deed.of_all().0,
+            who,
+            Some(&bulk.asked.why),
+            bulk.id,
+            changes,
+        )
+        .await?;
+        old.iter()
+            .for_each(|id| drop(self.jobs.seats.lock().remove(id)));
         self.jobs.put(job);
         tokio::spawn(Self::work(Arc::downgrade(self), bulk.id));
         Ok(bulk)
@@ -193,7 +254,14 @@ impl Inner {
             self.settle(&mut job).await?;
         }
         job.bulk.end(BulkState::Cancelled, self.idem.clock().now());
-        self.audited(job.bulk.asked.deed.of_all().1, who, why, id, vec![job.note()?]).await?;
+        self.audited(
+            job.bulk.asked.deed.of_all().1,
+            who,
+            why,
+            id,
+            vec![job.note()?],
+        )
+        .await?;
         let bulk = job.bulk.clone();
         *seat = job;
         Ok(bulk)
@@ -216,28 +284,43 @@ impl Inner {
             ..Draft::default()
         };
         let _ordered = self.journal.in_order().await;
-        let entries = self.journal.begin(deed, vec![draft], |_| Ok(changes)).await?;
+        let entries = self
+            .journal
+            .begin(deed, vec![draft], |_| Ok(changes))
+            .await?;
         debug_assert!(entries.iter().all(|entry| entry.outcome == Outcome::Done));
         Ok(())
     }
 
     /// Ended bulk acts that are too old to be remembered.
     fn outlived(&self) -> Vec<Uuid> {
-        let ended = self.jobs.all().into_iter().filter(|bulk| bulk.state != BulkState::Running);
+        let ended = self
+            .jobs
+            .all()
+            .into_iter()
+            .filter(|bulk| bulk.state != BulkState::Running);
         ended.skip(REMEMBERED).map(|bulk| bulk.id).collect()
     }
 }
 
 fn check(asked: &mut NewBulk) -> Result<(), ServiceError> {
     if !(0.01..=1000.0).contains(&asked.rate) {
-        let why = format!("is {}: it can be from 0.01 to 1000 letters a second", asked.rate);
+        let why = format!(
+            "is {}: it can be from 0.01 to 1000 letters a second",
+            asked.rate
+        );
         return Err(ServiceError::Invalid { field: "rate", why });
     }
     if let Selection::Ids(ids) = &mut asked.selection {
         if ids.is_empty() || ids.len() > MOST_IDS {
-            let why =
-                format!("has {} ids: it can have from 1 to {MOST_IDS}; a group or a filter takes more", ids.len());
-            return Err(ServiceError::Invalid { field: "selection", why });
+            let why = format!(
+                "has {} ids: it can have from 1 to {MOST_IDS}; a group or a filter takes more",
+                ids.len()
+            );
+            return Err(ServiceError::Invalid {
+                field: "selection",
+                why,
+            });
         }
         ids.sort_unstable_by(|a, b| b.cmp(a));
         ids.dedup();

@@ -1,4 +1,5 @@
-//! The audit log's writing and reading: notes whose keys sort in the order in which things were done.
+//! The audit log's writing and reading: notes whose keys sort in the order in which things were
+//! done.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,7 +62,12 @@ impl Draft {
 
 impl Journal {
     pub(super) fn new(idem: Idem) -> Self {
-        Self { idem, context: Mutex::new(ContextV7::new()), ids: tokio::sync::Mutex::default(), order: Arc::default() }
+        Self {
+            idem,
+            context: Mutex::new(ContextV7::new()),
+            ids: tokio::sync::Mutex::default(),
+            order: Arc::default(),
+        }
     }
 
     /// Held from an entry's beginning to its act's end where the act is short.
@@ -85,9 +91,28 @@ impl Journal {
             .map(|draft| {
                 let id = self.next(at, last);
                 last = Some(id);
-                let Draft { who, why, letter, handler, key, bulk, done } = draft;
+                let Draft {
+                    who,
+                    why,
+                    letter,
+                    handler,
+                    key,
+                    bulk,
+                    done,
+                } = draft;
                 let outcome = if done { Outcome::Done } else { Outcome::Begun };
-                AuditEntry { id, at, who, what: deed, why, letter, handler, key, bulk, outcome }
+                AuditEntry {
+                    id,
+                    at,
+                    who,
+                    what: deed,
+                    why,
+                    letter,
+                    handler,
+                    key,
+                    bulk,
+                    outcome,
+                }
             })
             .collect();
         let mut changes = also(&entries)?;
@@ -100,7 +125,11 @@ impl Journal {
     }
 
     /// Writes what it came to, with other notes in the same write.
-    pub(super) async fn end(&self, entries: &[AuditEntry], mut also: Vec<NoteChange>) -> Result<(), ServiceError> {
+    pub(super) async fn end(
+        &self,
+        entries: &[AuditEntry],
+        mut also: Vec<NoteChange>,
+    ) -> Result<(), ServiceError> {
         for entry in entries {
             also.push(note(entry)?);
         }
@@ -113,7 +142,9 @@ impl Journal {
         let ids = {
             let mut held = self.ids.lock().await;
             let ids = self.read(&mut held).await?;
-            let end = query.after.map_or(ids.len(), |after| ids.partition_point(|id| *id < after));
+            let end = query
+                .after
+                .map_or(ids.len(), |after| ids.partition_point(|id| *id < after));
             let start = end.saturating_sub(limit + 1);
             ids.get(start..end).unwrap_or_default().to_vec()
         };
@@ -128,11 +159,20 @@ impl Journal {
 
     /// Removes a piece of what is too old to be kept.
     pub(super) async fn prune(&self) -> Result<(), ServiceError> {
-        let kept = self.idem.clock().now().checked_sub(KEPT).unwrap_or(Timestamp::MIN);
+        let kept = self
+            .idem
+            .clock()
+            .now()
+            .checked_sub(KEPT)
+            .unwrap_or(Timestamp::MIN);
         let oldest = async |most| -> Result<Vec<Uuid>, ServiceError> {
             let notes = self.idem.notes().list(PREFIX, None, most).await?;
-            let ids = notes.iter().filter_map(|note| note.key.strip_prefix(PREFIX)?.parse::<Uuid>().ok());
-            Ok(ids.take_while(|id| written(id).is_some_and(|at| at < kept)).collect())
+            let ids = notes
+                .iter()
+                .filter_map(|note| note.key.strip_prefix(PREFIX)?.parse::<Uuid>().ok());
+            Ok(ids
+                .take_while(|id| written(id).is_some_and(|at| at < kept))
+                .collect())
         };
         // Most looks end with the first entry.
         if oldest(1).await?.is_empty() {
@@ -140,7 +180,10 @@ impl Journal {
         }
         let mut held = self.ids.lock().await;
         let old = oldest(PIECE).await?;
-        let changes = old.iter().map(|id| (format!("{PREFIX}{id}"), None)).collect();
+        let changes = old
+            .iter()
+            .map(|id| (format!("{PREFIX}{id}"), None))
+            .collect();
         self.idem.notes().write(changes).await?;
         if let (Some(ids), Some(last)) = (held.as_mut(), old.last()) {
             ids.drain(..ids.partition_point(|id| id <= last));
@@ -150,16 +193,29 @@ impl Journal {
 
     pub(super) async fn entry(&self, id: Uuid) -> Result<Option<AuditEntry>, ServiceError> {
         let key = format!("{PREFIX}{id}");
-        let Some(value) = self.idem.notes().get(&key).await? else { return Ok(None) };
+        let Some(value) = self.idem.notes().get(&key).await? else {
+            return Ok(None);
+        };
         decoded(&key, &value).map(Some)
     }
 
-    async fn read<'a>(&self, held: &'a mut Option<Vec<Uuid>>) -> Result<&'a mut Vec<Uuid>, ServiceError> {
+    async fn read<'a>(
+        &self,
+        held: &'a mut Option<Vec<Uuid>>,
+    ) -> Result<&'a mut Vec<Uuid>, ServiceError> {
         if held.is_none() {
             let (mut ids, mut after) = (Vec::new(), None);
             loop {
-                let notes = self.idem.notes().list(PREFIX, after.as_deref(), READ).await?;
-                ids.extend(notes.iter().filter_map(|note| note.key.strip_prefix(PREFIX)?.parse::<Uuid>().ok()));
+                let notes = self
+                    .idem
+                    .notes()
+                    .list(PREFIX, after.as_deref(), READ)
+                    .await?;
+                ids.extend(
+                    notes
+                        .iter()
+                        .filter_map(|note| note.key.strip_prefix(PREFIX)?.parse::<Uuid>().ok()),
+                );
                 match notes.into_iter().last() {
                     Some(last) => after = Some(last.key),
                     None => break,
@@ -190,7 +246,11 @@ pub(super) fn time_ordered(at: Timestamp, context: &ContextV7) -> Uuid {
 /// When an id was made; ids sort by it.
 fn written(id: &Uuid) -> Option<Timestamp> {
     let (seconds, nanoseconds) = id.get_timestamp()?.to_unix();
-    Timestamp::new(i64::try_from(seconds).ok()?, i32::try_from(nanoseconds).ok()?).ok()
+    Timestamp::new(
+        i64::try_from(seconds).ok()?,
+        i32::try_from(nanoseconds).ok()?,
+    )
+    .ok()
 }
 
 fn note(entry: &AuditEntry) -> Result<NoteChange, ServiceError> {
@@ -200,12 +260,18 @@ fn note(entry: &AuditEntry) -> Result<NoteChange, ServiceError> {
 }
 
 pub(super) fn encoded<T: Serialize>(key: &str, value: &T) -> Result<Vec<u8>, ServiceError> {
-    let problem = |error| ServiceError::Note { key: key.to_owned(), problem: json_problem(&error) };
+    let problem = |error| ServiceError::Note {
+        key: key.to_owned(),
+        problem: json_problem(&error),
+    };
     serde_json::to_vec(value).map_err(problem)
 }
 
 pub(super) fn decoded<T: DeserializeOwned>(key: &str, value: &[u8]) -> Result<T, ServiceError> {
-    from_json(value).map_err(|problem| ServiceError::Note { key: key.to_owned(), problem })
+    from_json(value).map_err(|problem| ServiceError::Note {
+        key: key.to_owned(),
+        problem,
+    })
 }
 
 /// A page's length that was asked for.

@@ -63,16 +63,18 @@ impl StateFilter {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct LetterPage {
-    /// At most as many as were asked for: fewer, or none, where older letters than the index holds were looked through and
-    /// few fit.
+    /// At most as many as were asked for: fewer, or none, where older letters than the index holds
+    /// were looked through and few fit.
     pub letters: Vec<LetterLine>,
     /// What to ask for `after` to get the next page; nothing on the last one.
     pub next: Option<DeadLetterId>,
     /// How many there are on all pages, as far as is known.
     pub total: u64,
-    /// Whether the letters have been read through since the start; until then there may be more, and totals are too small.
+    /// Whether the letters have been read through since the start; until then there may be more,
+    /// and totals are too small.
     pub complete: bool,
-    /// Whether there are older letters than the index holds, which `total` does not count. The pages go on through them.
+    /// Whether there are older letters than the index holds, which `total` does not count. The
+    /// pages go on through them.
     #[serde(default)]
     pub at_least: bool,
 }
@@ -120,7 +122,8 @@ pub struct LetterView {
     pub letter: DeadLetter,
     /// The kind of error, by which letters are grouped.
     pub kind: String,
-    /// The paths in the payload that were redacted and are not filled in: the letter does not run before they are.
+    /// The paths in the payload that were redacted and are not filled in: the letter does not run
+    /// before they are.
     pub redacted: Vec<String>,
     /// Whether it can be run from here, now and as it stands.
     pub can_run: bool,

@@ -23,7 +23,11 @@ pub(super) struct Held {
 impl Locks {
     pub(super) async fn hold(&self, letter: DeadLetterId) -> Held {
         let seat = Arc::clone(self.0.lock().entry(letter).or_default());
-        Held { seats: Arc::clone(&self.0), letter, guard: Some(seat.lock_owned().await) }
+        Held {
+            seats: Arc::clone(&self.0),
+            letter,
+            guard: Some(seat.lock_owned().await),
+        }
     }
 }
 
@@ -32,7 +36,10 @@ impl Drop for Held {
         drop(self.guard.take());
         let mut seats = self.seats.lock();
         // Whoever waits has a clone of the seat.
-        if seats.get(&self.letter).is_some_and(|seat| Arc::strong_count(seat) == 1) {
+        if seats
+            .get(&self.letter)
+            .is_some_and(|seat| Arc::strong_count(seat) == 1)
+        {
             seats.remove(&self.letter);
         }
     }

@@ -1,7 +1,7 @@
 //! Everything people can ask of an [`Idem`] and do with its dead letters, without HTTP.
 //!
-//! The JSON API, the dashboard's pages and the command line use nothing else. What they are answered is `Serialize` and
-//! `Deserialize`: the JSON API sends it as it stands.
+//! The JSON API, the dashboard's pages and the command line use nothing else. What they are
+//! answered is `Serialize` and `Deserialize`: the JSON API sends it as it stands.
 
 mod acting;
 mod audit;
@@ -34,18 +34,20 @@ pub use bulk::{Bulk, BulkDeed, BulkPage, BulkProblem, BulkState, NewBulk, Select
 pub use error::ServiceError;
 pub use groups::{Group, GroupPage, GroupQuery};
 pub use letters::{
-    LONGEST_PAGE, LetterLine, LetterPage, LetterQuery, LetterView, PAGE, Redriven, RunOutcome, StateFilter,
+    LONGEST_PAGE, LetterLine, LetterPage, LetterQuery, LetterView, PAGE, Redriven, RunOutcome,
+    StateFilter,
 };
 pub use stats::{Count, Health, Latency, MINUTES, Minute, Stats, StatsQuery};
 pub use story::{Event, EventKind, KeyState, Story};
 
 use crate::metrics::{Metrics, OtherRecorder};
 
-/// What people can ask of an [`Idem`] and do with its dead letters. A clone is another handle of the same; what works in
-/// its background ends with the last one, or when the Idem is closed.
+/// What people can ask of an [`Idem`] and do with its dead letters. A clone is another handle of
+/// the same; what works in its background ends with the last one, or when the Idem is closed.
 ///
-/// Have one for each Idem: it keeps an index of the letters in memory, and goes on with the bulk acts that a stop cut off.
-/// Who only looks in from outside, and has no handlers to run a letter with, takes [`Service::looking`].
+/// Have one for each Idem: it keeps an index of the letters in memory, and goes on with the bulk
+/// acts that a stop cut off. Who only looks in from outside, and has no handlers to run a letter
+/// with, takes [`Service::looking`].
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -87,16 +89,18 @@ struct Inner {
 }
 
 impl Service {
-    /// The service of an Idem. Its background begins here on a tokio runtime, elsewhere with the first question.
+    /// The service of an Idem. Its background begins here on a tokio runtime, elsewhere with the
+    /// first question.
     ///
     /// It is the one that owns the Idem's handlers: bulk acts that a stop cut off go on here.
     pub fn new(idem: Idem) -> Self {
         Self::of(idem, true, index::MOST)
     }
 
-    /// A service for who only looks, such as a command on the folder of a service that is stopped: nothing changes unless
-    /// it is asked for here. Bulk acts that a stop cut off are shown as they stand and left to [`Service::new`], whose
-    /// handlers they may need; they can be cancelled, and others begun.
+    /// A service for who only looks, such as a command on the folder of a service that is stopped:
+    /// nothing changes unless it is asked for here. Bulk acts that a stop cut off are shown as they
+    /// stand and left to [`Service::new`], whose handlers they may need; they can be cancelled, and
+    /// others begun.
     pub fn looking(idem: Idem) -> Self {
         Self::of(idem, false, index::MOST)
     }
@@ -133,14 +137,19 @@ impl Service {
 
     /// The same in a person's name, for everything that changes something.
     pub fn by(&self, who: impl Into<String>) -> Acting {
-        Acting { service: self.clone(), who: who.into() }
+        Acting {
+            service: self.clone(),
+            who: who.into(),
+        }
     }
 }
 
 impl Inner {
     /// Begins what works in the background, once, where there is a runtime.
     fn wake(self: &Arc<Self>) {
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            return;
+        };
         if self.awake.swap(true, Ordering::SeqCst) {
             return;
         }
@@ -159,6 +168,8 @@ impl Inner {
 
 impl fmt::Debug for Service {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Service").field("idem", &self.inner.idem).finish_non_exhaustive()
+        f.debug_struct("Service")
+            .field("idem", &self.inner.idem)
+            .finish_non_exhaustive()
     }
 }

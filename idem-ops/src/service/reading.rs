@@ -1,6 +1,8 @@
 //! What people ask: pages of letters, one letter, groups.
 
-use idem_runtime::{DeadLetter, DeadLetterId, Error, Filter, LedgerError, LetterState, Origin, Reason};
+use idem_runtime::{
+    DeadLetter, DeadLetterId, Error, Filter, LedgerError, LetterState, Origin, Reason,
+};
 
 use super::error::ServiceError;
 use super::groups::{GroupPage, GroupQuery};
@@ -14,8 +16,8 @@ const OLDER: usize = 10_000;
 const OLDER_AT_ONCE: usize = 256;
 
 impl Service {
-    /// One page of letters, newest first: found in the index, read from the ledger. Letters that are older than those in the
-    /// index are looked through 10,000 a page.
+    /// One page of letters, newest first: found in the index, read from the ledger. Letters that
+    /// are older than those in the index are looked through 10,000 a page.
     ///
     /// # Errors
     /// `limit` is out of range, or the ledger cannot be read.
@@ -34,11 +36,18 @@ impl Service {
                 below = Some(id);
                 match letters.get(&id).await {
                     // The index says where to look; what is shown is as the ledger has it.
-                    Ok(Some(letter)) if query.takes(&letter, &earlier) => lines.push(self.inner.line(&letter)),
+                    Ok(Some(letter)) if query.takes(&letter, &earlier) => {
+                        lines.push(self.inner.line(&letter))
+                    }
                     Ok(Some(letter)) => self.inner.index.put(&letter),
                     Ok(None) => self.inner.index.forget(id),
                     // It keeps no other from being seen.
-                    Err(error @ Error::Ledger { problem: LedgerError::Record { .. }, .. }) => {
+                    Err(
+                        error @ Error::Ledger {
+                            problem: LedgerError::Record { .. },
+                            ..
+                        },
+                    ) => {
                         tracing::error!(letter = %id, %error, "a dead letter was passed over");
                     }
                     Err(error) => return Err(error.into()),
@@ -54,7 +63,10 @@ impl Service {
         let (mut next, floor) = (None, reach.floor());
         if let Some(floor) = floor.filter(|_| lines.len() <= limit) {
             let from = below.map_or(floor, |below| below.min(floor));
-            let older = self.inner.older(query, &earlier, from, limit + 1 - lines.len()).await?;
+            let older = self
+                .inner
+                .older(query, &earlier, from, limit + 1 - lines.len())
+                .await?;
             lines.extend(older.letters.iter().map(|letter| self.inner.line(letter)));
             next = older.looked_at;
         }
@@ -63,7 +75,13 @@ impl Service {
             next = lines.last().map(|line| line.id);
         }
         let (total, at_least) = self.inner.total(query, total, floor.is_some()).await?;
-        Ok(LetterPage { letters: lines, next, total, complete: reach.is_known(), at_least })
+        Ok(LetterPage {
+            letters: lines,
+            next,
+            total,
+            complete: reach.is_known(),
+            at_least,
+        })
     }
 
     /// One letter in full.
@@ -76,7 +94,8 @@ impl Service {
         Ok(self.view(letter))
     }
 
-    /// Open letters by handler and kind of error, from the index: it costs what there are groups, not letters.
+    /// Open letters by handler and kind of error, from the index: it costs what there are groups,
+    /// not letters.
     ///
     /// # Errors
     /// `limit` is out of range, or the ledger cannot be read.
@@ -106,16 +125,22 @@ impl Service {
 }
 
 impl LetterQuery {
-    /// Whether it asks for letters of this handler, which may stand under a name that the one asked for had before.
+    /// Whether it asks for letters of this handler, which may stand under a name that the one asked
+    /// for had before.
     pub(super) fn is_of(&self, handler: &String, earlier: &[String]) -> bool {
-        self.handler.as_ref().is_none_or(|wanted| wanted == handler || earlier.contains(handler))
+        self.handler
+            .as_ref()
+            .is_none_or(|wanted| wanted == handler || earlier.contains(handler))
     }
 
     fn takes(&self, letter: &DeadLetter, earlier: &[String]) -> bool {
         self.state.takes(letter.state)
             && self.is_of(&letter.handler, earlier)
             && self.key.as_ref().is_none_or(|key| *key == letter.key)
-            && self.error.as_ref().is_none_or(|error| *error == kind_of_error(letter))
+            && self
+                .error
+                .as_ref()
+                .is_none_or(|error| *error == kind_of_error(letter))
     }
 }
 
@@ -127,7 +152,8 @@ pub(super) struct Older {
 }
 
 impl Inner {
-    /// Looks through the ledger itself, from here on: for so many letters at most, and no further than one page's work.
+    /// Looks through the ledger itself, from here on: for so many letters at most, and no further
+    /// than one page's work.
     pub(super) async fn older(
         &self,
         query: &LetterQuery,
@@ -140,7 +166,11 @@ impl Inner {
         loop {
             let filter = Filter::default().after(after).limit(OLDER_AT_ONCE);
             // The ledger keeps open letters apart from those that are history.
-            let filter = if query.state == StateFilter::Open { filter } else { filter.any_state() };
+            let filter = if query.state == StateFilter::Open {
+                filter
+            } else {
+                filter.any_state()
+            };
             let page = letters.list(&filter).await?;
             let last = page.len() < OLDER_AT_ONCE;
             for letter in page {
@@ -149,18 +179,33 @@ impl Inner {
                     found.push(letter);
                 }
                 if found.len() == most {
-                    return Ok(Older { letters: found, looked_at: Some(after) });
+                    return Ok(Older {
+                        letters: found,
+                        looked_at: Some(after),
+                    });
                 }
             }
             if last || seen >= OLDER {
-                return Ok(Older { letters: found, looked_at: (!last).then_some(after) });
+                return Ok(Older {
+                    letters: found,
+                    looked_at: (!last).then_some(after),
+                });
             }
         }
     }
 
     /// How many letters fit, and whether that leaves out older ones than the index holds.
-    pub(super) async fn total(&self, query: &LetterQuery, known: u64, older: bool) -> Result<(u64, bool), Error> {
-        let all_open = LetterQuery { after: None, limit: None, ..query.clone() } == LetterQuery::default();
+    pub(super) async fn total(
+        &self,
+        query: &LetterQuery,
+        known: u64,
+        older: bool,
+    ) -> Result<(u64, bool), Error> {
+        let all_open = LetterQuery {
+            after: None,
+            limit: None,
+            ..query.clone()
+        } == LetterQuery::default();
         if older && all_open {
             return Ok((self.idem.dead_letters().count_open().await?, false));
         }
@@ -169,7 +214,11 @@ impl Inner {
 
     /// The names that the handler asked for had before.
     pub(super) fn earlier_names(&self, query: &LetterQuery) -> Vec<String> {
-        query.handler.as_ref().map(|handler| self.idem.earlier_names(handler)).unwrap_or_default()
+        query
+            .handler
+            .as_ref()
+            .map(|handler| self.idem.earlier_names(handler))
+            .unwrap_or_default()
     }
 
     pub(super) fn line(&self, letter: &DeadLetter) -> LetterLine {
@@ -214,7 +263,9 @@ impl Inner {
     pub(super) fn why_not_publish(&self, letter: &DeadLetter) -> Option<String> {
         let no_way = || {
             let Some(place) = letter.origin.as_ref().map(Origin::place) else {
-                return Some("no broker brought it: run it, or redrive it and call its handler".to_owned());
+                return Some(
+                    "no broker brought it: run it, or redrive it and call its handler".to_owned(),
+                );
             };
             (!self.idem.can_republish(&place)).then(|| {
                 format!(
@@ -223,13 +274,18 @@ impl Inner {
                 )
             })
         };
-        closed(letter).or_else(no_way).or_else(|| not_whole(letter)).or_else(|| cut_off(letter))
+        closed(letter)
+            .or_else(no_way)
+            .or_else(|| not_whole(letter))
+            .or_else(|| cut_off(letter))
     }
 }
 
 fn closed(letter: &DeadLetter) -> Option<String> {
     match letter.state {
-        LetterState::Redriven => Some("it was redriven already: look at its key's story".to_owned()),
+        LetterState::Redriven => {
+            Some("it was redriven already: look at its key's story".to_owned())
+        }
         LetterState::Discarded => Some("it is discarded: restore it first".to_owned()),
         _ => None,
     }

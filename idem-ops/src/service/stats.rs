@@ -16,7 +16,8 @@ pub struct Stats {
     pub at: Timestamp,
     /// Since when is counted.
     pub since: Timestamp,
-    /// Why there are no figures of calls, attempts and latencies: the process has another metrics recorder.
+    /// Why there are no figures of calls, attempts and latencies: the process has another metrics
+    /// recorder.
     pub no_figures: Option<String>,
     /// Open dead letters.
     pub open: u64,
@@ -48,8 +49,9 @@ pub struct Count {
     pub count: u64,
 }
 
-/// How long something took, in seconds. Quantiles come from a sketch ([DDSketch](https://arxiv.org/abs/1908.10693)): each is
-/// off by at most 1 % of itself, between a nanosecond and years.
+/// How long something took, in seconds. Quantiles come from a sketch
+/// ([DDSketch](https://arxiv.org/abs/1908.10693)): each is off by at most 1 % of itself, between a
+/// nanosecond and years.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Latency {

@@ -1,4 +1,5 @@
-//! What happened to one key: its record, its letters, and every attempt and act in the order of time.
+//! What happened to one key: its record, its letters, and every attempt and act in the order of
+//! time.
 
 use idem_runtime::{AttemptOutcome, DeadLetterId, Json, Reason, Timestamp};
 use serde::de::Error as _;
@@ -31,7 +32,8 @@ pub struct Story {
 #[serde(tag = "state", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum KeyState {
-    /// Nothing: the next call runs the body. It never came, was re-armed, or its time to live has passed.
+    /// Nothing: the next call runs the body. It never came, was re-armed, or its time to live has
+    /// passed.
     Absent,
     /// An attempt is running.
     Running {
@@ -61,7 +63,8 @@ pub enum KeyState {
         attempts: u32,
         /// When the result is forgotten.
         forgotten_at: Timestamp,
-        /// The result; nothing where it was too large to keep or to show (64 KiB). It is read back as part of a [`Story`].
+        /// The result; nothing where it was too large to keep or to show (64 KiB). It is read back
+        /// as part of a [`Story`].
         #[serde(skip_deserializing)]
         result: Option<Json>,
         /// The result's size in bytes of JSON.

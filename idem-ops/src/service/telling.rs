@@ -12,13 +12,17 @@ use super::story::{Event, EventKind, KeyState, Story};
 const LARGEST_SHOWN: usize = 64 << 10;
 
 impl Service {
-    /// What happened to one key: its record, all its letters, every attempt and act in the order of time.
+    /// What happened to one key: its record, all its letters, every attempt and act in the order of
+    /// time.
     ///
     /// # Errors
     /// The ledger cannot be read.
     pub async fn explain(&self, handler: &str, key: &str) -> Result<Story, ServiceError> {
         self.inner.refresh().await?;
-        let id = RecordId { handler: handler.into(), key: key.into() };
+        let id = RecordId {
+            handler: handler.into(),
+            key: key.into(),
+        };
         let record = self.inner.idem.record(&id).await?;
         let query = LetterQuery {
             handler: Some(handler.to_owned()),
@@ -31,7 +35,10 @@ impl Service {
         let (mut letters, mut events) = (Vec::new(), Vec::new());
         let mut ids = found.ids;
         // The one that counts, should it be older than the index goes back.
-        if let Some(Record::Settled(Settled { end: SettledAs::Dead(id) | SettledAs::Discarded(id), .. })) = &record
+        if let Some(Record::Settled(Settled {
+            end: SettledAs::Dead(id) | SettledAs::Discarded(id),
+            ..
+        })) = &record
             && !ids.contains(id)
         {
             ids.push(*id);
@@ -47,19 +54,41 @@ impl Service {
             }
         }
         let now = self.inner.idem.clock().now();
-        let state = record.map_or(KeyState::Absent, |record| of_record(&record, now, &mut events));
-        for Issued { issuer, at, until, .. } in self.inner.idem.issued(key).await? {
-            events.push(Event { at, letter: None, what: EventKind::Issued { issuer, until } });
+        let state = record.map_or(KeyState::Absent, |record| {
+            of_record(&record, now, &mut events)
+        });
+        for Issued {
+            issuer, at, until, ..
+        } in self.inner.idem.issued(key).await?
+        {
+            events.push(Event {
+                at,
+                letter: None,
+                what: EventKind::Issued { issuer, until },
+            });
         }
         // Stable: what has one time stays in the order in which it was told.
         events.sort_by_key(|event| event.at);
         let at_least = found.reach.floor().is_some();
-        Ok(Story { handler: handler.to_owned(), key: key.to_owned(), now: state, letters, at_least, events })
+        Ok(Story {
+            handler: handler.to_owned(),
+            key: key.to_owned(),
+            now: state,
+            letters,
+            at_least,
+            events,
+        })
     }
 }
 
 fn of_letter(letter: &DeadLetter, events: &mut Vec<Event>) {
-    let mut tell = |at, what| events.push(Event { at, letter: Some(letter.id), what });
+    let mut tell = |at, what| {
+        events.push(Event {
+            at,
+            letter: Some(letter.id),
+            what,
+        })
+    };
     if letter.record_key.is_some() {
         let (reason, error) = (letter.reason, letter.error.clone());
         tell(letter.died_at, EventKind::Refused { reason, error });
@@ -68,9 +97,20 @@ fn of_letter(letter: &DeadLetter, events: &mut Vec<Event>) {
         for attempt in &letter.attempts {
             of_attempt(attempt, &mut tell);
         }
-        tell(letter.died_at, EventKind::Died { reason: letter.reason });
+        tell(
+            letter.died_at,
+            EventKind::Died {
+                reason: letter.reason,
+            },
+        );
     }
-    for Act { at, by: By { who, why }, deed, .. } in &letter.history {
+    for Act {
+        at,
+        by: By { who, why },
+        deed,
+        ..
+    } in &letter.history
+    {
         let (who, why) = (who.clone(), why.clone());
         let what = match deed {
             Deed::Redriven => EventKind::Redriven { who, why },
@@ -84,7 +124,12 @@ fn of_letter(letter: &DeadLetter, events: &mut Vec<Event>) {
 }
 
 fn of_attempt(attempt: &PastAttempt, tell: &mut impl FnMut(Timestamp, EventKind)) {
-    tell(attempt.start, EventKind::Started { attempt: attempt.number });
+    tell(
+        attempt.start,
+        EventKind::Started {
+            attempt: attempt.number,
+        },
+    );
     tell(
         attempt.end.unwrap_or(attempt.start),
         EventKind::Ended {
@@ -97,7 +142,13 @@ fn of_attempt(attempt: &PastAttempt, tell: &mut impl FnMut(Timestamp, EventKind)
 }
 
 fn of_record(record: &Record, now: Timestamp, events: &mut Vec<Event>) -> KeyState {
-    let mut tell = |at, what| events.push(Event { at, letter: None, what });
+    let mut tell = |at, what| {
+        events.push(Event {
+            at,
+            letter: None,
+            what,
+        })
+    };
     let settled = match record {
         Record::Settled(settled) => settled,
         Record::Live(live) => {
@@ -108,13 +159,27 @@ fn of_record(record: &Record, now: Timestamp, events: &mut Vec<Event>) -> KeySta
             // What waited through a deploy that lowered the budget has one attempt more.
             let of = |number: u32| live.budget.attempts().max(number);
             return match &live.phase {
-                Phase::Running { number, since, owner, .. } => {
+                Phase::Running {
+                    number,
+                    since,
+                    owner,
+                    ..
+                } => {
                     tell(*since, EventKind::Started { attempt: *number });
-                    KeyState::Running { attempt: *number, of: of(*number), since: *since, owner: owner.to_string() }
+                    KeyState::Running {
+                        attempt: *number,
+                        of: of(*number),
+                        since: *since,
+                        owner: owner.to_string(),
+                    }
                 }
                 Phase::Waiting { until, .. } => {
                     let attempts = u32::try_from(live.past.len()).unwrap_or(u32::MAX);
-                    KeyState::Waiting { attempts, of: of(attempts.saturating_add(1)), until: *until }
+                    KeyState::Waiting {
+                        attempts,
+                        of: of(attempts.saturating_add(1)),
+                        until: *until,
+                    }
                 }
             };
         }
@@ -124,23 +189,46 @@ fn of_record(record: &Record, now: Timestamp, events: &mut Vec<Event>) -> KeySta
     }
     let forgotten_at = forgotten(settled);
     match &settled.end {
-        SettledAs::Dead(letter) => KeyState::Dead { at: settled.at, letter: *letter },
-        SettledAs::Discarded(letter) => KeyState::Discarded { at: settled.at, letter: *letter, forgotten_at },
+        SettledAs::Dead(letter) => KeyState::Dead {
+            at: settled.at,
+            letter: *letter,
+        },
+        SettledAs::Discarded(letter) => KeyState::Discarded {
+            at: settled.at,
+            letter: *letter,
+            forgotten_at,
+        },
         SettledAs::Issued => KeyState::Absent,
         SettledAs::Done(result) => {
-            tell(settled.at, EventKind::Done { attempts: settled.attempts });
+            tell(
+                settled.at,
+                EventKind::Done {
+                    attempts: settled.attempts,
+                },
+            );
             let (result, result_bytes) = match result {
                 StoredResult::Json(json) => {
-                    let shown = (json.len() <= LARGEST_SHOWN).then(|| serde_json::from_slice(json).ok()).flatten();
+                    let shown = (json.len() <= LARGEST_SHOWN)
+                        .then(|| serde_json::from_slice(json).ok())
+                        .flatten();
                     (shown, json.len() as u64)
                 }
                 StoredResult::TooLarge(bytes) => (None, *bytes),
             };
-            KeyState::Done { at: settled.at, attempts: settled.attempts, forgotten_at, result, result_bytes }
+            KeyState::Done {
+                at: settled.at,
+                attempts: settled.attempts,
+                forgotten_at,
+                result,
+                result_bytes,
+            }
         }
     }
 }
 
 fn forgotten(settled: &Settled) -> Timestamp {
-    settled.at.checked_add(settled.ttl).unwrap_or(Timestamp::MAX)
+    settled
+        .at
+        .checked_add(settled.ttl)
+        .unwrap_or(Timestamp::MAX)
 }

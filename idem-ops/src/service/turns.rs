@@ -44,22 +44,30 @@ impl Job {
         Ok((key, Some(value)))
     }
 
-    /// The letters that come next, newest first. Where none was found yet, and there are more to look through, the cursor
-    /// moves on.
+    /// The letters that come next, newest first. Where none was found yet, and there are more to
+    /// look through, the cursor moves on.
     async fn next(&mut self, inner: &Inner, most: usize) -> Result<Comes, Error> {
         let comes = |id: &DeadLetterId| self.cursor.is_none_or(|cursor| *id < cursor);
         let Some(query) = query(&self.bulk.asked.selection) else {
             let ids = self.bulk.asked.selection.ids().iter().copied();
             return Ok(Comes::of(ids.filter(comes).take(most).collect()));
         };
-        let Some(newest) = self.newest else { return Ok(Comes::Nothing) };
+        let Some(newest) = self.newest else {
+            return Ok(Comes::Nothing);
+        };
         let below = self.cursor.unwrap_or(successor(newest));
         let earlier = inner.earlier_of(&self.bulk.asked.selection, &query);
         let found = inner.index.find(&query, &earlier, Some(below), most);
-        let Some(floor) = found.reach.floor().filter(|_| found.ids.is_empty()) else { return Ok(Comes::of(found.ids)) };
-        let older = inner.older(&query, &earlier, below.min(floor), most).await?;
+        let Some(floor) = found.reach.floor().filter(|_| found.ids.is_empty()) else {
+            return Ok(Comes::of(found.ids));
+        };
+        let older = inner
+            .older(&query, &earlier, below.min(floor), most)
+            .await?;
         match older.looked_at.filter(|_| older.letters.is_empty()) {
-            None => Ok(Comes::of(older.letters.iter().map(|letter| letter.id).collect())),
+            None => Ok(Comes::of(
+                older.letters.iter().map(|letter| letter.id).collect(),
+            )),
             looked_at => {
                 self.cursor = looked_at;
                 Ok(Comes::Later)
@@ -112,19 +120,28 @@ pub(super) fn note_key(id: Uuid) -> String {
 pub(super) fn query(selection: &Selection) -> Option<LetterQuery> {
     match selection {
         Selection::Ids(_) => None,
-        Selection::Group { handler, error } => {
-            Some(LetterQuery { handler: Some(handler.clone()), error: Some(error.clone()), ..LetterQuery::default() })
-        }
-        Selection::Filter(query) => {
-            Some(LetterQuery { state: StateFilter::Open, after: None, limit: None, ..query.clone() })
-        }
+        Selection::Group { handler, error } => Some(LetterQuery {
+            handler: Some(handler.clone()),
+            error: Some(error.clone()),
+            ..LetterQuery::default()
+        }),
+        Selection::Filter(query) => Some(LetterQuery {
+            state: StateFilter::Open,
+            after: None,
+            limit: None,
+            ..query.clone()
+        }),
     }
 }
 
 impl Inner {
     /// The names that the handler of a selection had before; a group is of one name.
     pub(super) fn earlier_of(&self, selection: &Selection, query: &LetterQuery) -> Vec<String> {
-        if matches!(selection, Selection::Group { .. }) { Vec::new() } else { self.earlier_names(query) }
+        if matches!(selection, Selection::Group { .. }) {
+            Vec::new()
+        } else {
+            self.earlier_names(query)
+        }
     }
 
     /// Works on a bulk act until it has ended, or this service has.
@@ -134,7 +151,13 @@ impl Inner {
             let pause = match inner.turn(id).await {
                 Ok(Some(pause)) => pause,
                 Ok(None) => return,
-                Err(ServiceError::Idem(Error::Ledger { problem: LedgerError::Closed, .. } | Error::Closed { .. })) => {
+                Err(ServiceError::Idem(
+                    Error::Ledger {
+                        problem: LedgerError::Closed,
+                        ..
+                    }
+                    | Error::Closed { .. },
+                )) => {
                     return;
                 }
                 Err(error) => {
@@ -165,7 +188,11 @@ impl Inner {
             *seat = job.clone();
         }
         let rate = job.bulk.asked.rate;
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 1 and 16")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "between 1 and 16"
+        )]
         let batch = (rate / 10.0).clamp(1.0, BATCH as f64) as usize;
         let (ids, oldest) = match job.next(self, batch).await? {
             Comes::Letters(ids, oldest) => (ids, oldest),
@@ -190,7 +217,8 @@ impl Inner {
         self.batch(&mut job, ids, oldest, &mut seat).await?;
         *seat = job;
         let due = Duration::from_secs_f64(taken as f64 / rate);
-        let took = Duration::try_from(self.idem.clock().now().duration_since(begun)).unwrap_or_default();
+        let took =
+            Duration::try_from(self.idem.clock().now().duration_since(begun)).unwrap_or_default();
         Ok(Some(due.saturating_sub(took)))
     }
 
@@ -219,18 +247,30 @@ impl Inner {
                     job.bulk.skipped += 1;
                 }
                 // The others have their turn.
-                Err(error @ Error::Ledger { problem: LedgerError::Record { .. }, .. }) => {
+                Err(
+                    error @ Error::Ledger {
+                        problem: LedgerError::Record { .. },
+                        ..
+                    },
+                ) => {
                     job.count(id, &Outcome::Refused(error.to_string()));
                 }
                 Err(error) => return Err(error.into()),
             }
         }
         job.cursor = Some(oldest);
-        let drafts = letters.iter().map(|letter| Draft { bulk: Some(id), ..Draft::of(&who, Some(&why), letter) });
+        let drafts = letters.iter().map(|letter| Draft {
+            bulk: Some(id),
+            ..Draft::of(&who, Some(&why), letter)
+        });
         let entries = self
             .journal
             .begin(deed.of_one(), drafts.collect(), |entries| {
-                job.turn = letters.iter().zip(entries).map(|(letter, entry)| (letter.id, entry.id)).collect();
+                job.turn = letters
+                    .iter()
+                    .zip(entries)
+                    .map(|(letter, entry)| (letter.id, entry.id))
+                    .collect();
                 Ok(vec![job.note()?])
             })
             .await?;
@@ -242,18 +282,36 @@ impl Inner {
             BulkDeed::Publish => How::Publish,
             BulkDeed::Discard => How::Discard,
         };
-        let results = join_all(letters.iter().map(|letter| self.act(&who, &why, letter, how()))).await;
+        let results = join_all(
+            letters
+                .iter()
+                .map(|letter| self.act(&who, &why, letter, how())),
+        )
+        .await;
         let closed = |result: &Result<_, ServiceError>| {
             matches!(
                 result,
-                Err(ServiceError::Idem(Error::Closed { .. } | Error::Ledger { problem: LedgerError::Closed, .. }))
+                Err(ServiceError::Idem(
+                    Error::Closed { .. }
+                        | Error::Ledger {
+                            problem: LedgerError::Closed,
+                            ..
+                        }
+                ))
             )
         };
         if let Some(place) = results.iter().position(closed) {
             // The service is stopping: the turn is settled when it comes back.
-            return results.into_iter().nth(place).map_or(Ok(()), |result| result.map(|_| ()));
+            return results
+                .into_iter()
+                .nth(place)
+                .map_or(Ok(()), |result| result.map(|_| ()));
         }
-        let entries: Vec<_> = entries.into_iter().zip(&results).map(|(e, result)| ended(e, outcome(result))).collect();
+        let entries: Vec<_> = entries
+            .into_iter()
+            .zip(&results)
+            .map(|(e, result)| ended(e, outcome(result)))
+            .collect();
         for (letter, entry) in letters.iter().zip(&entries) {
             job.count(letter.id, &entry.outcome);
         }
@@ -262,12 +320,20 @@ impl Inner {
         self.journal.end(&entries, vec![job.note()?]).await
     }
 
-    /// Finds out what became of a turn that was cut off. Letters that are still open get another one.
+    /// Finds out what became of a turn that was cut off. Letters that are still open get another
+    /// one.
     pub(super) async fn settle(&self, job: &mut Job) -> Result<(), ServiceError> {
         let deed = job.bulk.asked.deed;
-        let by = By { who: Some(job.bulk.who.clone()), why: Some(job.bulk.asked.why.clone()) };
+        let by = By {
+            who: Some(job.bulk.who.clone()),
+            why: Some(job.bulk.asked.why.clone()),
+        };
         let ours = |act: &Act| {
-            let same = if deed == BulkDeed::Discard { act.deed == Deed::Discarded } else { act.deed == Deed::Redriven };
+            let same = if deed == BulkDeed::Discard {
+                act.deed == Deed::Discarded
+            } else {
+                act.deed == Deed::Redriven
+            };
             same && act.by == by
         };
         let mut entries = Vec::new();
@@ -276,9 +342,12 @@ impl Inner {
             let fate = match self.idem.dead_letters().get(&id).await? {
                 Some(letter) if letter.state == LetterState::Open => {
                     again = again.max(Some(id));
-                    Outcome::Refused("the service stopped before it was done: it has another turn".to_owned())
+                    Outcome::Refused(
+                        "the service stopped before it was done: it has another turn".to_owned(),
+                    )
                 }
-                // A publishing that failed is in the history too: what closed the letter comes last.
+                // A publishing that failed is in the history too: what closed the letter comes
+                // last.
                 Some(letter) if !letter.history.last().is_some_and(ours) => {
                     job.bulk.skipped += 1;
                     Outcome::Refused("somebody else had closed it".to_owned())
@@ -299,17 +368,27 @@ impl Inner {
                     Outcome::Begun
                 }
             };
-            entries.extend(self.journal.entry(entry).await?.map(|entry| ended(entry, fate)));
+            entries.extend(
+                self.journal
+                    .entry(entry)
+                    .await?
+                    .map(|entry| ended(entry, fate)),
+            );
         }
         if let Some(again) = again {
-            // Closed letters at or after it are passed over: the index shows open ones only, and ids are looked at again.
+            // Closed letters at or after it are passed over: the index shows open ones only, and
+            // ids are looked at again.
             job.cursor = Some(successor(again));
         }
         self.journal.end(&entries, vec![job.note()?]).await
     }
 
     /// What a stop of the service left open of a letter that was redriven, if it left anything.
-    async fn cut_off(&self, deed: BulkDeed, letter: &DeadLetter) -> Result<Option<&'static str>, ServiceError> {
+    async fn cut_off(
+        &self,
+        deed: BulkDeed,
+        letter: &DeadLetter,
+    ) -> Result<Option<&'static str>, ServiceError> {
         let id = letter.record_id();
         Ok(match deed {
             BulkDeed::Rearm | BulkDeed::Discard => None,
@@ -322,10 +401,17 @@ impl Inner {
             },
             BulkDeed::Publish => match self.idem.record(&id).await? {
                 // The message has not come yet, so nobody knows whether the broker has it.
-                Some(Record::Live(live)) if live.redriven.as_ref().is_some_and(|of| of.letter == letter.id) => Some(
-                    "the service stopped while it was being published: it runs when the broker brings it, and is a dead \
+                Some(Record::Live(live))
+                    if live
+                        .redriven
+                        .as_ref()
+                        .is_some_and(|of| of.letter == letter.id) =>
+                {
+                    Some(
+                        "the service stopped while it was being published: it runs when the broker brings it, and is a dead \
                      letter again when it does not",
-                ),
+                    )
+                }
                 _ => None,
             },
         })
@@ -338,5 +424,9 @@ impl Inner {
 }
 
 fn successor(id: DeadLetterId) -> DeadLetterId {
-    DeadLetterId::from_bytes(u128::from_be_bytes(*id.as_bytes()).saturating_add(1).to_be_bytes())
+    DeadLetterId::from_bytes(
+        u128::from_be_bytes(*id.as_bytes())
+            .saturating_add(1)
+            .to_be_bytes(),
+    )
 }

@@ -51,10 +51,15 @@ impl Inner {
                 filter = filter.after(after);
             }
             let page = letters.list(&filter).await?;
-            for letter in page.iter().filter(|letter| known.is_none_or(|known| letter.id > known)) {
+            for letter in page
+                .iter()
+                .filter(|letter| known.is_none_or(|known| letter.id > known))
+            {
                 self.index.put(letter);
             }
-            let Some(oldest) = page.last().map(|letter| letter.id) else { return Ok(()) };
+            let Some(oldest) = page.last().map(|letter| letter.id) else {
+                return Ok(());
+            };
             // Without a known one before the walk has ended, the walk finds them.
             let met = known.map_or(!self.index.open().1.is_known(), |known| oldest <= known);
             if page.len() < limit || met {
@@ -70,7 +75,10 @@ impl Inner {
             let Some(inner) = weak.upgrade() else { return };
             let pause = match inner.walk_once().await {
                 Ok(()) => AGAIN,
-                Err(Error::Ledger { problem: LedgerError::Closed, .. }) => return,
+                Err(Error::Ledger {
+                    problem: LedgerError::Closed,
+                    ..
+                }) => return,
                 Err(error) => {
                     tracing::warn!(%error, "the dead letters could not be read through; trying again");
                     AFTER_TROUBLE

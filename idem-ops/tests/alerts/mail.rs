@@ -19,30 +19,57 @@ fn parsed(data: &[u8]) -> Message<'static> {
 }
 
 fn header<'a>(mail: &'a Message<'_>, name: &'static str) -> &'a str {
-    mail.header(name).and_then(|value| value.as_text()).unwrap_or_default()
+    mail.header(name)
+        .and_then(|value| value.as_text())
+        .unwrap_or_default()
 }
 
 #[tokio::test]
 async fn a_person_can_act_on_it() {
     let notice = card_declined();
     let mail = arrived(&notice).await;
-    assert_eq!(mail.subject(), Some("[idem] orders: 1 dead letter in orders.place — card declined"));
-    assert_eq!(mail.from().unwrap().first().unwrap().address(), Some("alerts@shop.example.com"));
-    assert_eq!(mail.to().unwrap().first().unwrap().address(), Some("on-call@example.com"));
-    assert_eq!(mail.message_id(), Some(format!("{}@shop.example.com", notice.id).as_str()));
+    assert_eq!(
+        mail.subject(),
+        Some("[idem] orders: 1 dead letter in orders.place — card declined")
+    );
+    assert_eq!(
+        mail.from().unwrap().first().unwrap().address(),
+        Some("alerts@shop.example.com")
+    );
+    assert_eq!(
+        mail.to().unwrap().first().unwrap().address(),
+        Some("on-call@example.com")
+    );
+    assert_eq!(
+        mail.message_id(),
+        Some(format!("{}@shop.example.com", notice.id).as_str())
+    );
     assert_eq!(header(&mail, "Auto-Submitted"), "auto-generated");
     assert_eq!(header(&mail, "X-Idem-Notice"), "new_group");
     assert_eq!(mail.date().unwrap().to_timestamp(), time().as_second());
 
     let content = mail.content_type().unwrap();
-    assert_eq!((content.ctype(), content.subtype()), ("multipart", Some("alternative")));
-    let link = format!("https://ops.example.com/idem/letters/{}", notice.groups[0].newest[0].id);
+    assert_eq!(
+        (content.ctype(), content.subtype()),
+        ("multipart", Some("alternative"))
+    );
+    let link = format!(
+        "https://ops.example.com/idem/letters/{}",
+        notice.groups[0].newest[0].id
+    );
     let text = mail.body_text(0).unwrap();
-    for part in ["A-1001: no attempts left after 4 attempts, died 2026-03-04 05:06:07Z", "card declined", &link] {
+    for part in [
+        "A-1001: no attempts left after 4 attempts, died 2026-03-04 05:06:07Z",
+        "card declined",
+        &link,
+    ] {
         assert!(text.contains(part), "no {part:?} in {text}");
     }
     let html = mail.body_html(0).unwrap();
-    assert!(html.contains(&format!("<a href=\"{link}\"><code>A-1001</code></a>")), "{html}");
+    assert!(
+        html.contains(&format!("<a href=\"{link}\"><code>A-1001</code></a>")),
+        "{html}"
+    );
 }
 
 #[tokio::test]
@@ -54,18 +81,33 @@ async fn one_group_is_one_thread() {
         references
     };
     let first = thread(&card_declined()).await;
-    assert!(first.starts_with("thread-") && first.ends_with("@shop.example.com"), "{first}");
+    assert!(
+        first.starts_with("thread-") && first.ends_with("@shop.example.com"),
+        "{first}"
+    );
     let mut again = with("orders", "orders.place", "A-2002", "card declined");
     again.kind = NoticeKind::Digest;
     assert_eq!(thread(&again).await, first);
-    assert_ne!(thread(&with("orders", "orders.place", "A-1001", "no stock")).await, first);
-    assert_ne!(thread(&with("orders", "orders.ship", "A-1001", "card declined")).await, first);
-    assert_ne!(thread(&with("invoices", "orders.place", "A-1001", "card declined")).await, first);
+    assert_ne!(
+        thread(&with("orders", "orders.place", "A-1001", "no stock")).await,
+        first
+    );
+    assert_ne!(
+        thread(&with("orders", "orders.ship", "A-1001", "card declined")).await,
+        first
+    );
+    assert_ne!(
+        thread(&with("invoices", "orders.place", "A-1001", "card declined")).await,
+        first
+    );
 
     again.groups.push(group("orders.ship", "A-1", "no van"));
     let several = thread(&again).await;
     assert!(!several.is_empty() && several != first, "{several}");
-    assert_eq!(thread(&Notice::new(NoticeKind::Test, "orders", time())).await, "");
+    assert_eq!(
+        thread(&Notice::new(NoticeKind::Test, "orders", time())).await,
+        ""
+    );
 }
 
 #[tokio::test]
@@ -81,7 +123,11 @@ async fn a_second_copy_is_the_same_mail() {
     let mails = [server.mail().await, server.mail().await].map(|mail| parsed(&mail.data));
     assert_eq!(mails[0].message_id(), mails[1].message_id());
     assert_eq!(mails[0].body_text(0), mails[1].body_text(0));
-    assert_eq!(server.connections(), 1, "the connection is kept for the next mail");
+    assert_eq!(
+        server.connections(),
+        1,
+        "the connection is kept for the next mail"
+    );
 }
 
 #[tokio::test]
@@ -98,7 +144,12 @@ async fn no_text_becomes_a_header() {
         &"A".repeat(5_000),
         &"\r\nBcc: victim@example.com".repeat(500),
     ];
-    let usual: Vec<_> = arrived(&card_declined()).await.headers().iter().map(|one| one.name().to_owned()).collect();
+    let usual: Vec<_> = arrived(&card_declined())
+        .await
+        .headers()
+        .iter()
+        .map(|one| one.name().to_owned())
+        .collect();
     for attack in attacks {
         for notice in [
             with(attack, "orders.place", "A-1001", "card declined"),
@@ -107,15 +158,27 @@ async fn no_text_becomes_a_header() {
             with("orders", "orders.place", "A-1001", attack),
         ] {
             let mail = arrived(&notice).await;
-            let names: Vec<_> = mail.headers().iter().map(|one| one.name().to_owned()).collect();
+            let names: Vec<_> = mail
+                .headers()
+                .iter()
+                .map(|one| one.name().to_owned())
+                .collect();
             assert_eq!(names, usual, "{attack:?}");
             assert_eq!(mail.to().unwrap().iter().count(), 1, "{attack:?}");
             assert!(mail.bcc().is_none() && mail.cc().is_none(), "{attack:?}");
             assert_eq!(mail.parts.len(), 3, "{attack:?}");
             let subject = mail.subject().unwrap();
             assert_eq!(subject, notice.subject(), "{attack:?}");
-            assert!(subject.chars().count() <= 240 && !subject.contains(char::is_control), "{subject:?}");
-            assert!(mail.raw_message().split(|byte| *byte == b'\n').all(|line| line.len() <= 999), "{attack:?}");
+            assert!(
+                subject.chars().count() <= 240 && !subject.contains(char::is_control),
+                "{subject:?}"
+            );
+            assert!(
+                mail.raw_message()
+                    .split(|byte| *byte == b'\n')
+                    .all(|line| line.len() <= 999),
+                "{attack:?}"
+            );
         }
     }
 }
@@ -127,28 +190,50 @@ async fn html_shows_what_was_written() {
     notice.dashboard = Some("https://ops.example.com/\"><script>?q=<b>".parse().unwrap());
     let mail = arrived(&notice).await;
     let html = mail.body_html(0).unwrap();
-    assert!(!html.contains("<script") && !html.contains("<img") && !html.contains("<b>"), "{html}");
+    assert!(
+        !html.contains("<script") && !html.contains("<img") && !html.contains("<b>"),
+        "{html}"
+    );
     assert!(html.contains("&#60;script&#62;alert(1)"), "{html}");
     assert!(mail.body_text(0).unwrap().contains(evil));
 
     notice.dashboard = Some("javascript:alert(1)".parse().unwrap());
     let mail = arrived(&notice).await;
-    assert!(!mail.body_html(0).unwrap().contains("href"), "only http and https are linked");
+    assert!(
+        !mail.body_html(0).unwrap().contains("href"),
+        "only http and https are linked"
+    );
 }
 
 #[tokio::test]
 async fn a_flood_is_a_mail_of_sensible_size() {
     let mail = arrived(&huge("ключ-<>&", "карта <отклонена>")).await;
-    assert_eq!(mail.subject(), Some("[idem] orders: 600000 more dead letters in 60 groups"));
-    assert!(mail.body_text(0).unwrap().contains("and 400000 dead letters in 40 more groups"));
-    assert!(mail.raw_message().len() < 500_000, "{}", mail.raw_message().len());
+    assert_eq!(
+        mail.subject(),
+        Some("[idem] orders: 600000 more dead letters in 60 groups")
+    );
+    assert!(
+        mail.body_text(0)
+            .unwrap()
+            .contains("and 400000 dead letters in 40 more groups")
+    );
+    assert!(
+        mail.raw_message().len() < 500_000,
+        "{}",
+        mail.raw_message().len()
+    );
 }
 
 #[tokio::test]
 async fn the_login_is_sent_over_tls_only() {
     for mode in [Mode::StartTls, Mode::Implicit] {
         let mut server = SmtpServer::start(mode).await;
-        let email = server.email().to("on-call@example.com").to("Jürgen <shop@example.com>").build().unwrap();
+        let email = server
+            .email()
+            .to("on-call@example.com")
+            .to("Jürgen <shop@example.com>")
+            .build()
+            .unwrap();
         email.send(&card_declined()).await.unwrap();
         let mail = server.mail().await;
         assert_eq!((mail.tls, mail.user.as_deref()), (true, Some(USER)));

@@ -17,8 +17,14 @@ fn says(error: &AlertError, parts: &[&str]) {
         assert!(text.contains(part), "no {part:?} in {text}");
     }
     assert_eq!(error.channel, "email");
-    let wire = [format!("\0{USER}\0{PASSWORD}"), PASSWORD.to_owned()].map(|text| STANDARD.encode(text));
-    assert!([PASSWORD, &wire[0], &wire[1]].iter().all(|secret| !text.contains(secret)), "{text}");
+    let wire =
+        [format!("\0{USER}\0{PASSWORD}"), PASSWORD.to_owned()].map(|text| STANDARD.encode(text));
+    assert!(
+        [PASSWORD, &wire[0], &wire[1]]
+            .iter()
+            .all(|secret| !text.contains(secret)),
+        "{text}"
+    );
 }
 
 async fn in_mood(mode: Mode, mood: Mood) -> AlertError {
@@ -34,7 +40,13 @@ async fn in_mood(mode: Mode, mood: Mood) -> AlertError {
 async fn a_refusal_is_for_good_or_for_now() {
     let error = in_mood(Mode::StartTls, Mood::Refuse(String::new(), 550)).await;
     assert_eq!(error.retry, Retry::Never);
-    says(&error, &["refused the address: 550 no <on-call@example.com> here", "check the address"]);
+    says(
+        &error,
+        &[
+            "refused the address: 550 no <on-call@example.com> here",
+            "check the address",
+        ],
+    );
 
     let error = in_mood(Mode::StartTls, Mood::Refuse(String::new(), 451)).await;
     assert_eq!(error.retry, Retry::Later);
@@ -52,7 +64,12 @@ async fn a_refusal_is_for_good_or_for_now() {
 #[tokio::test]
 async fn one_bad_address_does_not_silence_the_others() {
     let mut server = SmtpServer::start(Mode::StartTls).await;
-    let email = server.email().to("gone@example.com").to("on-call@example.com").build().unwrap();
+    let email = server
+        .email()
+        .to("gone@example.com")
+        .to("on-call@example.com")
+        .build()
+        .unwrap();
     server.mood(Mood::Refuse("gone".to_owned(), 550));
     email.send(&card_declined()).await.unwrap();
     assert_eq!(server.mail().await.to, ["on-call@example.com"]);
@@ -61,7 +78,12 @@ async fn one_bad_address_does_not_silence_the_others() {
 #[tokio::test]
 async fn who_had_it_gets_no_second_copy() {
     let mut server = SmtpServer::start(Mode::StartTls).await;
-    let email = server.email().to("grey@example.com").to("on-call@example.com").build().unwrap();
+    let email = server
+        .email()
+        .to("grey@example.com")
+        .to("on-call@example.com")
+        .build()
+        .unwrap();
     server.mood(Mood::Refuse("grey".to_owned(), 451));
     let notice = card_declined();
     for _ in 0..2 {
@@ -75,16 +97,28 @@ async fn who_had_it_gets_no_second_copy() {
     assert_eq!(server.rest().len(), 0);
 
     email.send(&card_declined()).await.unwrap();
-    assert_eq!(server.mail().await.to.len(), 2, "another notice goes to both");
+    assert_eq!(
+        server.mail().await.to.len(),
+        2,
+        "another notice goes to both"
+    );
 }
 
 #[tokio::test]
 async fn a_wrong_password_is_said_and_not_shown() {
     let mut server = SmtpServer::start(Mode::StartTls).await;
-    let email = server.email().to("a@example.com").password(Secret::new("wrong-password-1")).build().unwrap();
+    let email = server
+        .email()
+        .to("a@example.com")
+        .password(Secret::new("wrong-password-1"))
+        .build()
+        .unwrap();
     let error = email.send(&card_declined()).await.unwrap_err();
     assert_eq!(error.retry, Retry::Never);
-    says(&error, &["refused the login: 535", "check the user and the password"]);
+    says(
+        &error,
+        &["refused the login: 535", "check the user and the password"],
+    );
     assert!(!format!("{error:?} {email:?}").contains("wrong-password-1"));
     assert_eq!(server.rest().len(), 0);
 }
@@ -100,7 +134,12 @@ async fn silence_ends() {
     for mood in [Mood::Silent, Mood::HangAfterMail] {
         let mut server = SmtpServer::start(Mode::Plain).await;
         server.mood(mood);
-        let email = server.email().to("a@example.com").timeout(Duration::from_millis(300)).build().unwrap();
+        let email = server
+            .email()
+            .to("a@example.com")
+            .timeout(Duration::from_millis(300))
+            .build()
+            .unwrap();
         let error = within(email.send(&card_declined())).await.unwrap_err();
         assert_eq!(error.retry, Retry::Later);
         says(&error, &["did not finish within 0.3 s", "allow more time"]);
@@ -120,7 +159,10 @@ async fn a_send_that_was_dropped_takes_its_connection_along() {
         () = server.hung() => {}
     }
     server.mood(Mood::Well);
-    email.send(&with("orders", "orders.place", "A-2002", "no stock")).await.unwrap();
+    email
+        .send(&with("orders", "orders.place", "A-2002", "no stock"))
+        .await
+        .unwrap();
     let mail = server.mail().await;
     assert!(String::from_utf8_lossy(&mail.data).contains("A-2002"));
     assert_eq!((server.rest().len(), server.connections()), (0, 2));
@@ -139,8 +181,14 @@ async fn a_broken_conversation_is_tried_again() {
 
 #[tokio::test]
 async fn nonsense_is_no_mail_server() {
-    for bytes in [&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], b"\xff\xfe\0\0", b"", b"\r\n\r\n", b"220", &[b'2'; 100_000]]
-    {
+    for bytes in [
+        &b"HTTP/1.1 400 Bad Request\r\n\r\n"[..],
+        b"\xff\xfe\0\0",
+        b"",
+        b"\r\n\r\n",
+        b"220",
+        &[b'2'; 100_000],
+    ] {
         let error = in_mood(Mode::Plain, Mood::Nonsense(Vec::leak(bytes.to_vec()))).await;
         assert_eq!(error.retry, Retry::Later);
         assert!(error.to_string().len() < 900, "{error}");
@@ -158,8 +206,16 @@ async fn nonsense_is_no_mail_server() {
 async fn nothing_goes_out_unprotected() {
     let mut server = SmtpServer::start(Mode::Plain).await;
     let url = format!("smtp://127.0.0.1:{}", server.port());
-    let email = Email::smtp(url).from("a@example.com").to("b@example.com").root_certificate(server.root());
-    let error = email.build().unwrap().send(&card_declined()).await.unwrap_err();
+    let email = Email::smtp(url)
+        .from("a@example.com")
+        .to("b@example.com")
+        .root_certificate(server.root());
+    let error = email
+        .build()
+        .unwrap()
+        .send(&card_declined())
+        .await
+        .unwrap_err();
     says(&error, &["offers no STARTTLS", "tls=none"]);
     assert_eq!(server.rest().len(), 0);
 }
@@ -169,9 +225,14 @@ async fn a_certificate_has_to_fit() {
     // Of an authority that nobody trusts.
     let server = SmtpServer::start(Mode::StartTls).await;
     let other = SmtpServer::start(Mode::StartTls).await;
-    let email = Email::smtp(server.url()).from("a@example.com").to("b@example.com");
+    let email = Email::smtp(server.url())
+        .from("a@example.com")
+        .to("b@example.com");
     let email = email.root_certificate(other.root()).build().unwrap();
-    says(&email.send(&card_declined()).await.unwrap_err(), &["is not trusted", "certificate authority"]);
+    says(
+        &email.send(&card_declined()).await.unwrap_err(),
+        &["is not trusted", "certificate authority"],
+    );
     // For another name.
     for mode in [Mode::StartTls, Mode::Implicit] {
         let mut server = SmtpServer::start_as(mode, &["mail.example.com"]).await;
@@ -199,7 +260,10 @@ async fn the_server_comes_back() {
     server.stop().await;
     let error = email.send(&card_declined()).await.unwrap_err();
     assert_eq!(error.retry, Retry::Later);
-    says(&error, &["cannot be reached", "check host, port and network"]);
+    says(
+        &error,
+        &["cannot be reached", "check host, port and network"],
+    );
     server.come_back().await;
     email.send(&card_declined()).await.unwrap();
     server.mail().await;

@@ -1,6 +1,9 @@
 //! Alerts through real servers.
 
-#![expect(clippy::unwrap_used, reason = "a helper that cannot go on fails its test")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a helper that cannot go on fails its test"
+)]
 
 #[path = "../common/mod.rs"]
 mod common;

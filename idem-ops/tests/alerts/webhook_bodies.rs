@@ -9,25 +9,38 @@ use crate::common::notices::{card_declined, huge, with};
 
 const YES: &str = r#"{"code":0,"errcode":0}"#;
 
-async fn request(make: impl Fn(String) -> WebhookBuilder, path: &str, answer: &str, notice: &Notice) -> Request {
+async fn request(
+    make: impl Fn(String) -> WebhookBuilder,
+    path: &str,
+    answer: &str,
+    notice: &Notice,
+) -> Request {
     let mut server = HttpServer::start(Answer::ok(answer)).await;
-    make(server.url(path)).build().unwrap().send(notice).await.unwrap();
+    make(server.url(path))
+        .build()
+        .unwrap()
+        .send(notice)
+        .await
+        .unwrap();
     server.request().await
 }
 
 async fn slack(notice: &Notice) -> Value {
-    request(Webhook::slack, "/services/T/B/x", "ok", notice).await.json()
+    request(Webhook::slack, "/services/T/B/x", "ok", notice)
+        .await
+        .json()
 }
 
 async fn wecom(notice: &Notice) -> String {
-    let body = request(Webhook::wecom, "/cgi-bin/webhook/send?key=k", YES, notice).await.json();
+    let body = request(Webhook::wecom, "/cgi-bin/webhook/send?key=k", YES, notice)
+        .await
+        .json();
     assert_eq!(body["msgtype"], "markdown");
     body["markdown"]["content"].as_str().unwrap().to_owned()
 }
 
 /// Each would ping somebody, or break out of where it stands.
-const PINGS: &str =
-    "<!channel> <!here> <@U123> <@all> @all @everyone <at id=all></at> <at user_id=\"all\">x</at> [x](http://evil) `*";
+const PINGS: &str = "<!channel> <!here> <@U123> <@all> @all @everyone <at id=all></at> <at user_id=\"all\">x</at> [x](http://evil) `*";
 
 fn pings() -> Notice {
     with("orders", PINGS, PINGS, PINGS)
@@ -40,22 +53,42 @@ async fn slack_shows_and_pings_nobody() {
     assert_eq!(body["text"], notice.subject());
     let blocks = body["blocks"].as_array().unwrap();
     for block in blocks {
-        assert_eq!((&block["type"], &block["text"]["type"]), (&"section".into(), &"mrkdwn".into()));
+        assert_eq!(
+            (&block["type"], &block["text"]["type"]),
+            (&"section".into(), &"mrkdwn".into())
+        );
         assert_eq!(block["text"]["verbatim"], true);
     }
     let letter = notice.groups[0].newest[0].id;
-    let link = format!("• <https://ops.example.com/idem/letters/{letter}|A-1001>: no attempts left after 4 attempts");
-    assert!(blocks[1]["text"]["text"].as_str().unwrap().contains(&link), "{body}");
+    let link = format!(
+        "• <https://ops.example.com/idem/letters/{letter}|A-1001>: no attempts left after 4 attempts"
+    );
+    assert!(
+        blocks[1]["text"]["text"].as_str().unwrap().contains(&link),
+        "{body}"
+    );
 
     let body = slack(&pings()).await;
-    let texts = body["blocks"].as_array().unwrap().iter().map(|block| &block["text"]["text"]).chain([&body["text"]]);
+    let texts = body["blocks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|block| &block["text"]["text"])
+        .chain([&body["text"]]);
     for text in texts {
         let text = text.as_str().unwrap();
         let opened = text.matches('<').count();
-        assert_eq!(opened, text.matches("<https://ops.example.com/").count(), "{text}");
+        assert_eq!(
+            opened,
+            text.matches("<https://ops.example.com/").count(),
+            "{text}"
+        );
         assert_eq!(opened, text.matches('>').count(), "{text}");
     }
-    assert!(body["text"].as_str().unwrap().contains("&lt;!channel&gt;"), "{body}");
+    assert!(
+        body["text"].as_str().unwrap().contains("&lt;!channel&gt;"),
+        "{body}"
+    );
 }
 
 #[tokio::test]
@@ -66,8 +99,15 @@ async fn slack_s_limits() {
     for block in blocks {
         let text = block["text"]["text"].as_str().unwrap();
         assert!((1..=3000).contains(&text.chars().count()), "{}", text.len());
-        let entities = ["&amp;", "&lt;", "&gt;"].iter().map(|entity| text.matches(entity).count()).sum::<usize>();
-        assert_eq!(text.matches('&').count(), entities, "an escape is cut: {text}");
+        let entities = ["&amp;", "&lt;", "&gt;"]
+            .iter()
+            .map(|entity| text.matches(entity).count())
+            .sum::<usize>();
+        assert_eq!(
+            text.matches('&').count(),
+            entities,
+            "an escape is cut: {text}"
+        );
     }
 }
 
@@ -75,15 +115,27 @@ async fn slack_s_limits() {
 async fn feishu_is_a_card_of_plain_text() {
     let secret = |url| Webhook::feishu(url).secret(Secret::new("SECdemo"));
     let notice = pings();
-    let body = request(secret, "/open-apis/bot/v2/hook/x", YES, &notice).await.json();
+    let body = request(secret, "/open-apis/bot/v2/hook/x", YES, &notice)
+        .await
+        .json();
     assert_eq!(body["msg_type"], "interactive");
     let card = &body["card"];
     assert_eq!(card["header"]["title"]["tag"], "plain_text");
     assert_eq!(card["header"]["title"]["content"], notice.subject());
     assert_eq!(card["elements"][0]["text"]["tag"], "plain_text");
-    assert!(card["elements"][0]["text"]["content"].as_str().unwrap().contains("<at id=all></at>"));
+    assert!(
+        card["elements"][0]["text"]["content"]
+            .as_str()
+            .unwrap()
+            .contains("<at id=all></at>")
+    );
     let letter = notice.groups[0].newest[0].id.to_string();
-    assert!(card["elements"][1]["actions"][0]["url"].as_str().unwrap().ends_with(&letter));
+    assert!(
+        card["elements"][1]["actions"][0]["url"]
+            .as_str()
+            .unwrap()
+            .ends_with(&letter)
+    );
     let timestamp: i64 = body["timestamp"].as_str().unwrap().parse().unwrap();
     assert!(timestamp > 1_700_000_000, "seconds");
     assert_eq!(body["sign"].as_str().unwrap().len(), 44);
@@ -93,7 +145,11 @@ async fn feishu_is_a_card_of_plain_text() {
 
     for text in ["卡", "\"\\", "\u{1}<", "👩‍💻"] {
         let request = request(secret, "/x", YES, &huge(text, text)).await;
-        assert!(request.body.len() <= 20_000, "{} bytes of {text:?}", request.body.len());
+        assert!(
+            request.body.len() <= 20_000,
+            "{} bytes of {text:?}",
+            request.body.len()
+        );
     }
 }
 
@@ -106,24 +162,45 @@ async fn dingtalk_is_signed_in_its_address() {
     let names: Vec<_> = pairs.iter().map(|(name, _)| name.as_ref()).collect();
     assert_eq!(names, ["access_token", "timestamp", "sign"]);
     assert_eq!(pairs[0].1, "t+t");
-    assert!(pairs[1].1.parse::<i64>().unwrap() > 1_700_000_000_000, "milliseconds");
+    assert!(
+        pairs[1].1.parse::<i64>().unwrap() > 1_700_000_000_000,
+        "milliseconds"
+    );
     assert_eq!(pairs[2].1.len(), 44);
 
     let body = request.json();
     assert_eq!(body["msgtype"], "markdown");
     assert_eq!(body["at"]["isAtAll"], false);
     let text = body["markdown"]["text"].as_str().unwrap();
-    assert!(!text.contains(['<', '@', '`']) && text.contains("＜!channel＞"), "{text}");
+    assert!(
+        !text.contains(['<', '@', '`']) && text.contains("＜!channel＞"),
+        "{text}"
+    );
     assert!(!text.contains("](http://evil)"), "{text}");
-    assert!(!body["markdown"]["title"].as_str().unwrap().contains(['<', '@']), "{body}");
+    assert!(
+        !body["markdown"]["title"]
+            .as_str()
+            .unwrap()
+            .contains(['<', '@']),
+        "{body}"
+    );
 }
 
 #[tokio::test]
 async fn dingtalk_s_limit() {
     for text in ["卡", "\"\\", "<@all>"] {
         let request = request(Webhook::dingtalk, "/", YES, &huge(text, text)).await;
-        assert!(request.body.len() <= 20_000, "{} bytes of {text:?}", request.body.len());
-        assert!(request.json()["markdown"]["text"].as_str().unwrap().ends_with("in the dashboard"));
+        assert!(
+            request.body.len() <= 20_000,
+            "{} bytes of {text:?}",
+            request.body.len()
+        );
+        assert!(
+            request.json()["markdown"]["text"]
+                .as_str()
+                .unwrap()
+                .ends_with("in the dashboard")
+        );
     }
 }
 
@@ -131,18 +208,34 @@ async fn dingtalk_s_limit() {
 async fn wecom_shows_and_pings_nobody() {
     let notice = card_declined();
     let text = wecom(&notice).await;
-    assert!(text.starts_with(&format!("**{}**\n", notice.subject().replace('[', "［").replace(']', "］"))), "{text}");
-    let link = format!("[A-1001](https://ops.example.com/idem/letters/{})", notice.groups[0].newest[0].id);
+    assert!(
+        text.starts_with(&format!(
+            "**{}**\n",
+            notice.subject().replace('[', "［").replace(']', "］")
+        )),
+        "{text}"
+    );
+    let link = format!(
+        "[A-1001](https://ops.example.com/idem/letters/{})",
+        notice.groups[0].newest[0].id
+    );
     assert!(text.contains(&link), "{text}");
     let text = wecom(&pings()).await;
-    assert!(!text.contains(['<', '@', '`']) && !text.contains("](http://evil)"), "{text}");
+    assert!(
+        !text.contains(['<', '@', '`']) && !text.contains("](http://evil)"),
+        "{text}"
+    );
 }
 
 #[tokio::test]
 async fn wecom_s_limit() {
     for text in ["卡", "a", "<@all>", "👩‍💻"] {
         let content = wecom(&huge(text, text)).await;
-        assert!(content.len() <= 4_096 && content.len() > 1_000, "{} bytes of {text:?}", content.len());
+        assert!(
+            content.len() <= 4_096 && content.len() > 1_000,
+            "{} bytes of {text:?}",
+            content.len()
+        );
         assert!(content.ends_with("in the dashboard"), "{content}");
     }
     // Lines of many lengths, so that some end right at the limit.
@@ -153,6 +246,10 @@ async fn wecom_s_limit() {
             group.newest.clear();
         }
         let content = wecom(&notice).await;
-        assert!((3_500..=4_096).contains(&content.len()), "{} bytes", content.len());
+        assert!(
+            (3_500..=4_096).contains(&content.len()),
+            "{} bytes",
+            content.len()
+        );
     }
 }

@@ -1,10 +1,15 @@
 //! One thing done to many letters.
 
-#![expect(clippy::unwrap_used, reason = "a helper that cannot go on fails its test")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a helper that cannot go on fails its test"
+)]
 
 use std::time::Duration;
 
-use idem_ops::service::{AuditPage, Bulk, BulkPage, BulkState, Deed, GroupPage, LetterPage, Outcome};
+use idem_ops::service::{
+    AuditPage, Bulk, BulkPage, BulkState, Deed, GroupPage, LetterPage, Outcome,
+};
 use idem_runtime::Filter;
 use idem_runtime::testing::ManualClock;
 use serde_json::json;
@@ -19,9 +24,18 @@ async fn mended(place: &Place, count: usize) {
     let all = letters.list(&Filter::default().limit(count)).await.unwrap();
     assert_eq!(all.len(), count);
     let edits = all.iter().map(|letter| {
-        letters.edit(&letter.id, json!({ "order": { "order_no": letter.key, "qty": 1 } }), "all of them were typos")
+        letters.edit(
+            &letter.id,
+            json!({ "order": { "order_no": letter.key, "qty": 1 } }),
+            "all of them were typos",
+        )
     });
-    assert!(futures_util::future::join_all(edits).await.iter().all(Result::is_ok));
+    assert!(
+        futures_util::future::join_all(edits)
+            .await
+            .iter()
+            .all(Result::is_ok)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -36,10 +50,17 @@ async fn a_group_of_500_is_run_at_a_rate_through_a_restart_and_each_lands_once()
     let answer = place.post("/api/v1/bulk", asked).await;
     assert_eq!(answer.status, 202);
     let bulk: Bulk = answer.json();
-    assert_eq!((bulk.total, bulk.who.as_str(), bulk.state), (500, "ann", BulkState::Running));
+    assert_eq!(
+        (bulk.total, bulk.who.as_str(), bulk.state),
+        (500, "ann", BulkState::Running)
+    );
 
     let half = place.bulk_until(bulk.id, |bulk| bulk.done >= 50).await;
-    assert_eq!(half.state, BulkState::Running, "it came to its end before the restart");
+    assert_eq!(
+        half.state,
+        BulkState::Running,
+        "it came to its end before the restart"
+    );
     let shelf = place.shelf.clone();
     place.stop().await;
 
@@ -47,14 +68,30 @@ async fn a_group_of_500_is_run_at_a_rate_through_a_restart_and_each_lands_once()
     let again: BulkPage = place.get("/api/v1/bulk").await.json();
     assert_eq!(again.bulks.len(), 1);
     assert!(again.bulks[0].done >= half.done);
-    let end = place.bulk_until(bulk.id, |bulk| bulk.state == BulkState::Finished).await;
+    let end = place
+        .bulk_until(bulk.id, |bulk| bulk.state == BulkState::Finished)
+        .await;
     assert_eq!((end.done, end.failed, end.skipped), (500, 0, 0), "{end:?}");
     let mut placed = shelf.lock().unwrap().clone();
-    place.shelf.lock().unwrap().iter().for_each(|(order, times)| *placed.entry(order.clone()).or_default() += times);
+    place
+        .shelf
+        .lock()
+        .unwrap()
+        .iter()
+        .for_each(|(order, times)| *placed.entry(order.clone()).or_default() += times);
     assert_eq!(placed.len(), 500);
-    let letter = place.idem.dead_letters().list(&Filter::default().any_state().limit(1)).await.unwrap().remove(0);
+    let letter = place
+        .idem
+        .dead_letters()
+        .list(&Filter::default().any_state().limit(1))
+        .await
+        .unwrap()
+        .remove(0);
     let by = &letter.history.last().unwrap().by;
-    assert_eq!((by.who.as_deref(), by.why.as_deref()), (Some("ann"), Some("typos")));
+    assert_eq!(
+        (by.who.as_deref(), by.why.as_deref()),
+        (Some("ann"), Some("typos"))
+    );
     assert!(placed.values().all(|times| *times == 1));
 
     let mut entries = Vec::new();
@@ -65,8 +102,13 @@ async fn a_group_of_500_is_run_at_a_rate_through_a_restart_and_each_lands_once()
         let Some(next) = page.next else { break };
         path = format!("/api/v1/audit?limit=500&after={next}");
     }
-    let runs = entries.iter().filter(|entry| entry.what == Deed::Run && entry.outcome == Outcome::Done);
-    assert_eq!(runs.filter(|entry| entry.bulk == Some(bulk.id)).count(), 500);
+    let runs = entries
+        .iter()
+        .filter(|entry| entry.what == Deed::Run && entry.outcome == Outcome::Done);
+    assert_eq!(
+        runs.filter(|entry| entry.bulk == Some(bulk.id)).count(),
+        500
+    );
     assert_eq!(entries.last().unwrap().what, Deed::StartRedrive);
 }
 
@@ -75,21 +117,26 @@ async fn a_cancelled_run_stands_still() {
     let folder = tempfile::tempdir().unwrap();
     let place = Place::open(folder.path()).await;
     mended(&place, 30).await;
-    let asked =
-        json!({ "selection": { "filter": { "handler": "orders.place" } }, "rate": 0.05, "deed": "run", "why": "x" });
+    let asked = json!({ "selection": { "filter": { "handler": "orders.place" } }, "rate": 0.05, "deed": "run", "why": "x" });
     let bulk: Bulk = place.post("/api/v1/bulk", asked).await.json();
     place.bulk_until(bulk.id, |bulk| bulk.done == 1).await;
     let path = format!("/api/v1/bulk/{}", bulk.id);
     let cancelled: Bulk = place.delete(&format!("{path}?why=enough")).await.json();
     assert_eq!((cancelled.state, cancelled.done), (BulkState::Cancelled, 1));
     place.delete(&path).await.problem(409, "bulk_ended");
-    place.delete("/api/v1/bulk/019a0000-0000-7000-8000-000000000000").await.problem(404, "no_such_bulk");
+    place
+        .delete("/api/v1/bulk/019a0000-0000-7000-8000-000000000000")
+        .await
+        .problem(404, "no_such_bulk");
     place.stop().await;
     let place = Place::open(folder.path()).await;
     let still: Bulk = place.get(&path).await.json();
     assert_eq!(still, cancelled);
     let audit: AuditPage = place.get("/api/v1/audit").await.json();
-    assert_eq!((audit.entries[0].what, audit.entries[0].why.as_deref()), (Deed::CancelRedrive, Some("enough")));
+    assert_eq!(
+        (audit.entries[0].what, audit.entries[0].why.as_deref()),
+        (Deed::CancelRedrive, Some("enough"))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -99,12 +146,22 @@ async fn what_fails_or_is_closed_meanwhile_is_counted_and_named() {
     place.bad_orders(4).await;
     let page: LetterPage = place.get("/api/v1/letters").await.json();
     let ids: Vec<_> = page.letters.iter().map(|line| line.id).collect();
-    place.idem.dead_letters().discard(&ids[1], "elsewhere").await.unwrap();
+    place
+        .idem
+        .dead_letters()
+        .discard(&ids[1], "elsewhere")
+        .await
+        .unwrap();
     let asked = json!({ "selection": { "ids": ids }, "rate": 1000, "deed": "run", "why": "x" });
     let bulk: Bulk = place.post("/api/v1/bulk", asked).await.json();
     assert_eq!(bulk.total, 4);
-    let end = place.bulk_until(bulk.id, |bulk| bulk.state == BulkState::Finished).await;
-    assert_eq!((end.done, end.failed, end.skipped, end.problems.len()), (0, 3, 1, 3));
+    let end = place
+        .bulk_until(bulk.id, |bulk| bulk.state == BulkState::Finished)
+        .await;
+    assert_eq!(
+        (end.done, end.failed, end.skipped, end.problems.len()),
+        (0, 3, 1, 3)
+    );
     assert!(end.problems[0].error.contains("not in stock"));
     // Each died again as a new letter, which this run does not take.
     let page: LetterPage = place.get("/api/v1/letters").await.json();
@@ -121,17 +178,34 @@ async fn the_rate_is_kept() {
     for turn in 1..=6 {
         place.bulk_until(bulk.id, |bulk| bulk.done == turn).await;
         for _ in 0..10 {
-            // The ticker and the worker: whoever a step wakes has done its work before the next one.
+            // The ticker and the worker: whoever a step wakes has done its work before the next
+            // one.
             within(clock.asleep(2)).await;
             clock.advance(Duration::from_millis(10));
             place.bulk(bulk.id).await;
         }
     }
-    place.bulk_until(bulk.id, |bulk| bulk.state == BulkState::Finished).await;
+    place
+        .bulk_until(bulk.id, |bulk| bulk.state == BulkState::Finished)
+        .await;
     assert!(place.shelf.lock().unwrap().is_empty());
-    let letters = place.idem.dead_letters().list(&Filter::default().any_state()).await.unwrap();
-    let after: Vec<_> = letters.iter().map(|letter| letter.closed_at.unwrap().duration_since(bulk.at)).collect();
-    assert_eq!(after.iter().map(jiff::SignedDuration::as_millis).collect::<Vec<_>>(), [0, 100, 200, 300, 400, 500]);
+    let letters = place
+        .idem
+        .dead_letters()
+        .list(&Filter::default().any_state())
+        .await
+        .unwrap();
+    let after: Vec<_> = letters
+        .iter()
+        .map(|letter| letter.closed_at.unwrap().duration_since(bulk.at))
+        .collect();
+    assert_eq!(
+        after
+            .iter()
+            .map(jiff::SignedDuration::as_millis)
+            .collect::<Vec<_>>(),
+        [0, 100, 200, 300, 400, 500]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -144,30 +218,47 @@ async fn a_turn_that_a_kill_cut_off_is_settled_by_what_became_of_its_letters() {
     place.bulk_until(bulk.id, |bulk| bulk.done == 1).await;
     place.stop().await;
 
-    // As a kill leaves it: the turn of the other three is written down; one ran, one was re-armed and not run, and one
-    // was not reached.
+    // As a kill leaves it: the turn of the other three is written down; one ran, one was re-armed
+    // and not run, and one was not reached.
     let idem = idem_runtime::Idem::open(folder.path()).unwrap();
     let shelf = Shelf::default();
     let of = shelf.clone();
-    idem.redrive_with("orders.place", move |order: PlaceOrder| place_order(order, of.clone()));
+    idem.redrive_with("orders.place", move |order: PlaceOrder| {
+        place_order(order, of.clone())
+    });
     let letters = idem.dead_letters().by("ann").because("x");
     let open = letters.list(&Filter::default()).await.unwrap();
     assert_eq!(open.len(), 3);
     letters.run(&open[0].id).await.unwrap();
     letters.redrive(&open[1].id).await.unwrap();
     let key = format!("bulk/{}", bulk.id);
-    let mut job: serde_json::Value = serde_json::from_slice(&idem.notes().get(&key).await.unwrap().unwrap()).unwrap();
-    job["turn"] = open.iter().map(|letter| json!([letter.id, uuid::Uuid::nil()])).collect();
+    let mut job: serde_json::Value =
+        serde_json::from_slice(&idem.notes().get(&key).await.unwrap().unwrap()).unwrap();
+    job["turn"] = open
+        .iter()
+        .map(|letter| json!([letter.id, uuid::Uuid::nil()]))
+        .collect();
     job["cursor"] = json!(open[2].id);
     job["bulk"]["asked"]["rate"] = json!(1000.0);
-    idem.notes().write(vec![(key, Some(job.to_string().into_bytes()))]).await.unwrap();
+    idem.notes()
+        .write(vec![(key, Some(job.to_string().into_bytes()))])
+        .await
+        .unwrap();
     idem.close().await.unwrap();
     drop((idem, letters));
 
     let place = Place::open(folder.path()).await;
-    let end = place.bulk_until(bulk.id, |bulk| bulk.state == BulkState::Finished).await;
+    let end = place
+        .bulk_until(bulk.id, |bulk| bulk.state == BulkState::Finished)
+        .await;
     assert_eq!((end.done, end.failed, end.skipped), (3, 0, 1), "{end:?}");
-    assert_eq!((end.problems.len(), end.problems[0].letter), (1, open[1].id));
+    assert_eq!(
+        (end.problems.len(), end.problems[0].letter),
+        (1, open[1].id)
+    );
     assert!(end.problems[0].error.contains("cut off"));
-    assert_eq!(shelf.lock().unwrap().len() + place.shelf.lock().unwrap().len(), 2);
+    assert_eq!(
+        shelf.lock().unwrap().len() + place.shelf.lock().unwrap().len(),
+        2
+    );
 }

@@ -14,7 +14,8 @@ async fn a_hundred_thousand_letters_are_walked_once_and_paged_through() {
     let folder = tempfile::tempdir().unwrap();
     let place = Place::open(folder.path()).await;
     place.bad_orders(MANY).await;
-    // A new service has to walk; it answers meanwhile, with what it has, and says that it is not all.
+    // A new service has to walk; it answers meanwhile, with what it has, and says that it is not
+    // all.
     let look = async || place.get("/api/v1/groups").await.json::<GroupPage>();
     let groups = until(look, |page| page.complete && page.open == MANY as u64).await;
     assert_eq!((groups.total, groups.groups[0].count), (1, MANY as u64));
@@ -22,15 +23,24 @@ async fn a_hundred_thousand_letters_are_walked_once_and_paged_through() {
     let (mut seen, mut path) = (HashSet::new(), "/api/v1/letters?limit=500".to_owned());
     for _ in 0..5 {
         let page: LetterPage = place.get(&path).await.json();
-        assert_eq!((page.letters.len(), page.total, page.complete), (500, MANY as u64, true));
+        assert_eq!(
+            (page.letters.len(), page.total, page.complete),
+            (500, MANY as u64, true)
+        );
         assert!(page.letters.windows(2).all(|pair| pair[0].id > pair[1].id));
-        assert!(page.letters.iter().all(|line| seen.insert(line.id)), "a letter is on two pages");
+        assert!(
+            page.letters.iter().all(|line| seen.insert(line.id)),
+            "a letter is on two pages"
+        );
         path = format!("/api/v1/letters?limit=500&after={}", page.next.unwrap());
     }
     // The oldest by its key, without reading the others.
     let page: LetterPage = place.get("/api/v1/letters?key=A-000000").await.json();
     assert_eq!((page.letters.len(), page.total, page.next), (1, 1, None));
     let oldest = page.letters[0].id;
-    let page: LetterPage = place.get(&format!("/api/v1/letters?after={oldest}")).await.json();
+    let page: LetterPage = place
+        .get(&format!("/api/v1/letters?after={oldest}"))
+        .await
+        .json();
     assert!(page.next.is_none());
 }

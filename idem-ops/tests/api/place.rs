@@ -1,5 +1,8 @@
 //! A service with a handler that can fail, its API on a free port, and a client.
-#![expect(clippy::unwrap_used, reason = "a helper that cannot go on fails its test")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a helper that cannot go on fails its test"
+)]
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -42,12 +45,21 @@ pub struct PlaceOrder {
 /// What was placed, and how often, by the folder's own shelf.
 pub type Shelf = Arc<Mutex<BTreeMap<String, u32>>>;
 
-#[idempotent(name = "orders.place", key = "order.order_no", retries = 0, skip(shelf))]
+#[idempotent(
+    name = "orders.place",
+    key = "order.order_no",
+    retries = 0,
+    skip(shelf)
+)]
 pub async fn place_order(order: PlaceOrder, shelf: Shelf) -> Result<u32, OrderError> {
     if order.qty > IN_STOCK {
         return Err(OrderError::OutOfStock(order.order_no, order.qty));
     }
-    *shelf.lock().unwrap_or_else(PoisonError::into_inner).entry(order.order_no).or_default() += 1;
+    *shelf
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .entry(order.order_no)
+        .or_default() += 1;
     Ok(order.qty * 100)
 }
 
@@ -75,7 +87,12 @@ pub struct Answer {
 impl Answer {
     #[track_caller]
     pub fn json<T: DeserializeOwned>(&self) -> T {
-        assert!((200..300).contains(&self.status), "{} {}", self.status, self.text);
+        assert!(
+            (200..300).contains(&self.status),
+            "{} {}",
+            self.status,
+            self.text
+        );
         serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
     }
 
@@ -84,7 +101,12 @@ impl Answer {
         assert_eq!(self.status, status, "{}", self.text);
         assert_eq!(self.headers["content-type"], "application/problem+json");
         let problem: Problem = serde_json::from_str(&self.text).unwrap();
-        assert_eq!((problem.status, problem.kind.as_str()), (status, kind), "{}", self.text);
+        assert_eq!(
+            (problem.status, problem.kind.as_str()),
+            (status, kind),
+            "{}",
+            self.text
+        );
         problem
     }
 }
@@ -104,7 +126,10 @@ impl Place {
 
     /// Whose time goes on when the test says so.
     pub async fn open_at(folder: &Path, clock: &ManualClock) -> Self {
-        let idem = Idem::builder().clock(Arc::new(clock.clone())).open(folder).unwrap();
+        let idem = Idem::builder()
+            .clock(Arc::new(clock.clone()))
+            .open(folder)
+            .unwrap();
         Self::of(idem, tokens()).await
     }
 
@@ -112,15 +137,29 @@ impl Place {
     pub async fn of(idem: Idem, auth: Auth) -> Self {
         let shelf = Shelf::default();
         let of = Arc::clone(&shelf);
-        idem.redrive_with("orders.place", move |order: PlaceOrder| place_order(order, Arc::clone(&of)));
+        idem.redrive_with("orders.place", move |order: PlaceOrder| {
+            place_order(order, Arc::clone(&of))
+        });
         let router = idem_ops::dashboard(&idem, auth);
-        let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .await
+            .unwrap();
         let address = listener.local_addr().unwrap();
         let serving = tokio::spawn(idem_ops::serve(listener, router).into_future());
         // Whoever else installed it installed the same.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = reqwest::Client::builder().no_proxy().timeout(DEADLINE).build().unwrap();
-        Self { idem, shelf, address, serving, client }
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .timeout(DEADLINE)
+            .build()
+            .unwrap();
+        Self {
+            idem,
+            shelf,
+            address,
+            serving,
+            client,
+        }
     }
 
     /// Stops, as a service that ends does.
@@ -131,8 +170,14 @@ impl Place {
     }
 
     pub async fn order(&self, order_no: &str, qty: u32) -> Result<u32, OrderError> {
-        let order = PlaceOrder { order_no: order_no.to_owned(), qty, phone: String::new() };
-        self.idem.scope(place_order(order, Arc::clone(&self.shelf))).await
+        let order = PlaceOrder {
+            order_no: order_no.to_owned(),
+            qty,
+            phone: String::new(),
+        };
+        self.idem
+            .scope(place_order(order, Arc::clone(&self.shelf)))
+            .await
     }
 
     /// Orders that all become dead letters.
@@ -140,24 +185,39 @@ impl Place {
         for first in (0..count).step_by(1000) {
             let orders = first..count.min(first + 1000);
             let orders: Vec<_> = orders.map(|number| format!("A-{number:06}")).collect();
-            let calls = futures_util::future::join_all(orders.iter().map(|order| self.order(order, 11)));
+            let calls =
+                futures_util::future::join_all(orders.iter().map(|order| self.order(order, 11)));
             assert!(calls.await.iter().all(Result::is_err));
         }
     }
 
-    pub async fn request(&self, method: &str, path: &str, token: Option<&str>, body: Option<Vec<u8>>) -> Answer {
+    pub async fn request(
+        &self,
+        method: &str,
+        path: &str,
+        token: Option<&str>,
+        body: Option<Vec<u8>>,
+    ) -> Answer {
         let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
-        let mut request = self.client.request(method, format!("http://{}{path}", self.address));
+        let mut request = self
+            .client
+            .request(method, format!("http://{}{path}", self.address));
         if let Some(token) = token {
             request = request.header("authorization", format!("Bearer {token}"));
         }
         if let Some(body) = body {
-            request = request.header("content-type", "application/json").body(body);
+            request = request
+                .header("content-type", "application/json")
+                .body(body);
         }
         let answer = request.send().await.unwrap();
         let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
         assert_eq!(headers["cache-control"], "no-store", "{path}");
-        Answer { status, headers, text: answer.text().await.unwrap() }
+        Answer {
+            status,
+            headers,
+            text: answer.text().await.unwrap(),
+        }
     }
 
     pub async fn get(&self, path: &str) -> Answer {
@@ -165,7 +225,13 @@ impl Place {
     }
 
     pub async fn post(&self, path: &str, body: Value) -> Answer {
-        self.request("POST", path, Some("ann's own token"), Some(body.to_string().into_bytes())).await
+        self.request(
+            "POST",
+            path,
+            Some("ann's own token"),
+            Some(body.to_string().into_bytes()),
+        )
+        .await
     }
 
     pub async fn delete(&self, path: &str) -> Answer {
@@ -174,7 +240,10 @@ impl Place {
 
     /// The only letter of a key.
     pub async fn letter_of(&self, key: &str) -> DeadLetterId {
-        let page: LetterPage = self.get(&format!("/api/v1/letters?key={key}&state=any")).await.json();
+        let page: LetterPage = self
+            .get(&format!("/api/v1/letters?key={key}&state=any"))
+            .await
+            .json();
         assert_eq!(page.letters.len(), 1, "{page:?}");
         page.letters[0].id
     }
@@ -185,18 +254,30 @@ impl Place {
 
     /// The bulk act, once it is as wanted.
     pub async fn bulk_until(&self, id: uuid::Uuid, wanted: impl Fn(&Bulk) -> bool) -> Bulk {
-        let bulk = until(async || self.bulk(id).await, |bulk| wanted(bulk) || bulk.state != BulkState::Running).await;
+        let bulk = until(
+            async || self.bulk(id).await,
+            |bulk| wanted(bulk) || bulk.state != BulkState::Running,
+        )
+        .await;
         assert!(wanted(&bulk), "{bulk:?}");
         bulk
     }
 
     /// The same where time stands still: it goes on in steps of 10 ms.
-    pub async fn bulk_in_time(&self, clock: &ManualClock, id: uuid::Uuid, wanted: impl Fn(&Bulk) -> bool) -> Bulk {
+    pub async fn bulk_in_time(
+        &self,
+        clock: &ManualClock,
+        id: uuid::Uuid,
+        wanted: impl Fn(&Bulk) -> bool,
+    ) -> Bulk {
         let look = async || {
             clock.advance(Duration::from_millis(10));
             self.bulk(id).await
         };
-        let bulk = until(look, |bulk| wanted(bulk) || bulk.state != BulkState::Running).await;
+        let bulk = until(look, |bulk| {
+            wanted(bulk) || bulk.state != BulkState::Running
+        })
+        .await;
         assert!(wanted(&bulk), "{bulk:?}");
         bulk
     }

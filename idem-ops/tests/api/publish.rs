@@ -1,6 +1,9 @@
 //! Letters whose messages go back to the broker that they came from.
 
-#![expect(clippy::unwrap_used, reason = "a helper that cannot go on fails its test")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a helper that cannot go on fails its test"
+)]
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,9 +11,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use idem_ops::Auth;
-use idem_ops::service::{AuditPage, Bulk, BulkState, Deed, LetterPage, LetterView, Outcome, Redriven};
+use idem_ops::service::{
+    AuditPage, Bulk, BulkState, Deed, LetterPage, LetterView, Outcome, Redriven,
+};
 use idem_runtime::testing::ManualClock;
-use idem_runtime::{By, DeadLetterId, Filter, Idem, LetterState, Origin, Reason, Verdict, idempotent};
+use idem_runtime::{
+    By, DeadLetterId, Filter, Idem, LetterState, Origin, Reason, Verdict, idempotent,
+};
 use serde_json::json;
 
 use crate::common::within;
@@ -35,29 +42,50 @@ impl Queue {
     }
 
     fn orders(&self) -> Vec<PlaceOrder> {
-        self.0.lock().unwrap().iter().map(|message| serde_json::from_slice(message).unwrap()).collect()
+        self.0
+            .lock()
+            .unwrap()
+            .iter()
+            .map(|message| serde_json::from_slice(message).unwrap())
+            .collect()
     }
 }
 
 fn origin(number: usize) -> Origin {
-    Origin::new("rabbitmq", "orders").message_id(format!("m-{number}")).header("trace", "00-4bf9")
+    Origin::new("rabbitmq", "orders")
+        .message_id(format!("m-{number}"))
+        .header("trace", "00-4bf9")
 }
 
 /// Has the broker bring an order.
 async fn deliver(place: &Place, order: PlaceOrder) -> Result<u32, ()> {
-    let delivered = place.idem.deliver(origin(1), place_order(order, Arc::clone(&place.shelf))).await;
+    let delivered = place
+        .idem
+        .deliver(origin(1), place_order(order, Arc::clone(&place.shelf)))
+        .await;
     assert_eq!(delivered.verdict, Verdict::Settled);
     delivered.output.map_err(drop)
 }
 
 async fn dead(place: &Place, order_no: &str) -> DeadLetterId {
-    let order = PlaceOrder { order_no: order_no.to_owned(), qty: 11, phone: String::new() };
+    let order = PlaceOrder {
+        order_no: order_no.to_owned(),
+        qty: 11,
+        phone: String::new(),
+    };
     assert_eq!(deliver(place, order).await, Err(()));
     place.letter_of(order_no).await
 }
 
 async fn state(place: &Place, id: DeadLetterId) -> LetterState {
-    place.idem.dead_letters().get(&id).await.unwrap().unwrap().state
+    place
+        .idem
+        .dead_letters()
+        .get(&id)
+        .await
+        .unwrap()
+        .unwrap()
+        .state
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -67,31 +95,63 @@ async fn a_letter_goes_back_to_its_broker_once_and_runs_when_it_is_brought() {
     let queue = Queue::of(&place.idem);
     let id = dead(&place, "A-1").await;
     let at = |act: &str| format!("/api/v1/letters/{id}{act}");
-    let mended = json!({ "payload": { "order": { "order_no": "A-1", "qty": 3 } }, "why": "a typo" });
+    let mended =
+        json!({ "payload": { "order": { "order_no": "A-1", "qty": 3 } }, "why": "a typo" });
     let view: LetterView = place.post(&at("/edit"), mended).await.json();
-    assert!(view.can_publish && view.why_not_publish.is_none(), "{view:?}");
+    assert!(
+        view.can_publish && view.why_not_publish.is_none(),
+        "{view:?}"
+    );
     let page: LetterPage = place.get("/api/v1/letters").await.json();
     assert!(page.letters[0].can_publish);
-    place.post(&at("/publish"), json!({ "why": " " })).await.problem(400, "invalid");
-    place.post(&at("/publish"), json!({ "why": "x", "run": true })).await.problem(400, "invalid");
+    place
+        .post(&at("/publish"), json!({ "why": " " }))
+        .await
+        .problem(400, "invalid");
+    place
+        .post(&at("/publish"), json!({ "why": "x", "run": true }))
+        .await
+        .problem(400, "invalid");
 
-    let sent: Redriven = place.post(&at("/publish"), json!({ "why": "mended" })).await.json();
-    assert_eq!((sent.ran, sent.letter.letter.state), (None, LetterState::Redriven));
-    let by = By { who: Some("ann".to_owned()), why: Some("mended".to_owned()) };
+    let sent: Redriven = place
+        .post(&at("/publish"), json!({ "why": "mended" }))
+        .await
+        .json();
+    assert_eq!(
+        (sent.ran, sent.letter.letter.state),
+        (None, LetterState::Redriven)
+    );
+    let by = By {
+        who: Some("ann".to_owned()),
+        why: Some("mended".to_owned()),
+    };
     assert_eq!(sent.letter.letter.history.last().unwrap().by, by);
-    let problem = place.post(&at("/publish"), json!({ "why": "again" })).await.problem(409, "letter_closed");
+    let problem = place
+        .post(&at("/publish"), json!({ "why": "again" }))
+        .await
+        .problem(409, "letter_closed");
     assert!(problem.detail.contains("redriven"), "{problem:?}");
     let view: LetterView = place.get(&at("")).await.json();
     assert!(!view.can_publish && view.why_not_publish.unwrap().contains("redriven already"));
 
-    let [order] = &queue.orders()[..] else { panic!("it was published once: {:?}", queue.orders()) };
+    let [order] = &queue.orders()[..] else {
+        panic!("it was published once: {:?}", queue.orders())
+    };
     assert_eq!(deliver(&place, order.clone()).await, Ok(300));
     assert_eq!(place.shelf.lock().unwrap()["A-1"], 1);
     let audit: AuditPage = place.get("/api/v1/audit").await.json();
-    let [again, sent, _edit] = &audit.entries[..] else { panic!("{audit:?}") };
-    assert_eq!((sent.what, sent.who.as_str(), sent.why.as_deref()), (Deed::Publish, "ann", Some("mended")));
+    let [again, sent, _edit] = &audit.entries[..] else {
+        panic!("{audit:?}")
+    };
+    assert_eq!(
+        (sent.what, sent.who.as_str(), sent.why.as_deref()),
+        (Deed::Publish, "ann", Some("mended"))
+    );
     assert_eq!((&sent.outcome, sent.letter), (&Outcome::Done, Some(id)));
-    assert!(matches!(&again.outcome, Outcome::Refused(why) if why.contains("redriven")), "{again:?}");
+    assert!(
+        matches!(&again.outcome, Outcome::Refused(why) if why.contains("redriven")),
+        "{again:?}"
+    );
     assert!(serde_json::to_value(sent).unwrap()["what"] == "publish");
 }
 
@@ -101,21 +161,56 @@ async fn a_publisher_that_fails_leaves_the_letter_open_and_is_quoted() {
     let place = Place::open(folder.path()).await;
     let id = dead(&place, "A-1").await;
     let path = format!("/api/v1/letters/{id}/publish");
-    place.idem.republish_with("rabbitmq:orders", async |_| Err::<(), _>("no route to the queue"));
-    let refused = place.post(&path, json!({ "why": "x" })).await.problem(503, "not_published");
-    assert!(refused.detail.contains("to rabbitmq:orders, and stays open: no route to the queue"), "{refused:?}");
-    place.idem.republish_with("rabbitmq:orders", async |letter| -> Result<(), String> { panic!("no {}", letter.key) });
-    let panicked = place.post(&path, json!({ "why": "x" })).await.problem(503, "not_published");
-    assert!(panicked.detail.contains("its publisher panicked: no A-1"), "{panicked:?}");
+    place.idem.republish_with("rabbitmq:orders", async |_| {
+        Err::<(), _>("no route to the queue")
+    });
+    let refused = place
+        .post(&path, json!({ "why": "x" }))
+        .await
+        .problem(503, "not_published");
+    assert!(
+        refused
+            .detail
+            .contains("to rabbitmq:orders, and stays open: no route to the queue"),
+        "{refused:?}"
+    );
+    place
+        .idem
+        .republish_with("rabbitmq:orders", async |letter| -> Result<(), String> {
+            panic!("no {}", letter.key)
+        });
+    let panicked = place
+        .post(&path, json!({ "why": "x" }))
+        .await
+        .problem(503, "not_published");
+    assert!(
+        panicked.detail.contains("its publisher panicked: no A-1"),
+        "{panicked:?}"
+    );
 
     let view: LetterView = place.get(&format!("/api/v1/letters/{id}")).await.json();
-    assert_eq!((view.letter.state, view.can_publish), (LetterState::Open, true));
-    let did: Vec<_> = view.letter.history.iter().map(|act| act.deed.as_str()).collect();
+    assert_eq!(
+        (view.letter.state, view.can_publish),
+        (LetterState::Open, true)
+    );
+    let did: Vec<_> = view
+        .letter
+        .history
+        .iter()
+        .map(|act| act.deed.as_str())
+        .collect();
     assert_eq!(did, ["redriven", "restored", "redriven", "restored"]);
     let page: LetterPage = place.get("/api/v1/letters").await.json();
-    assert_eq!(page.letters.iter().map(|line| line.id).collect::<Vec<_>>(), [id]);
+    assert_eq!(
+        page.letters.iter().map(|line| line.id).collect::<Vec<_>>(),
+        [id]
+    );
     let audit: AuditPage = place.get("/api/v1/audit").await.json();
-    let told: Vec<_> = audit.entries.iter().map(|entry| (entry.what, entry.outcome.clone())).collect();
+    let told: Vec<_> = audit
+        .entries
+        .iter()
+        .map(|entry| (entry.what, entry.outcome.clone()))
+        .collect();
     let refusal = |problem: &str| (Deed::Publish, Outcome::Refused(problem.to_owned()));
     assert_eq!(told, [refusal(&panicked.detail), refusal(&refused.detail)]);
 }
@@ -128,39 +223,94 @@ async fn charge(order_no: String, card_no: String) -> Result<(), OrderError> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_cannot_go_back_says_why_and_stays() {
     let folder = tempfile::tempdir().unwrap();
-    let idem = Idem::builder().payload_limit(60).open(folder.path()).unwrap();
-    let place = Place::of(idem, Auth::token("ann's own token").and("ann", crate::place::TOKEN)).await;
+    let idem = Idem::builder()
+        .payload_limit(60)
+        .open(folder.path())
+        .unwrap();
+    let place = Place::of(
+        idem,
+        Auth::token("ann's own token").and("ann", crate::place::TOKEN),
+    )
+    .await;
     let nowhere = dead(&place, "A-1").await;
-    let charged = place.idem.deliver(Origin::new("nats", "charges"), charge("C-1".into(), "4111".into())).await;
+    let charged = place
+        .idem
+        .deliver(
+            Origin::new("nats", "charges"),
+            charge("C-1".into(), "4111".into()),
+        )
+        .await;
     assert!(charged.output.is_err());
     let redacted = place.letter_of("C-1").await;
     assert!(place.order("A-2", 11).await.is_err());
     let called = place.letter_of("A-2").await;
     let from = Origin::new("nats", "orders");
-    let cut = place.idem.bury("orders.place", "m-1", &[b'x'; 100], from, "expected a value").await.unwrap();
+    let cut = place
+        .idem
+        .bury(
+            "orders.place",
+            "m-1",
+            &[b'x'; 100],
+            from,
+            "expected a value",
+        )
+        .await
+        .unwrap();
     for from in ["nats:charges", "nats:orders"] {
-        place.idem.republish_with(from, async |_| Ok::<(), String>(()));
+        place
+            .idem
+            .republish_with(from, async |_| Ok::<(), String>(()));
     }
     for (id, why) in [
         (nowhere, "idem.republish_with(\"rabbitmq:orders\", …)"),
         (called, "no broker brought it"),
         (redacted, "`card_no` is filled in"),
-        (cut, "only the beginning of its message, which has 100 bytes"),
+        (
+            cut,
+            "only the beginning of its message, which has 100 bytes",
+        ),
     ] {
         let view: LetterView = place.get(&format!("/api/v1/letters/{id}")).await.json();
-        assert!(!view.can_publish && view.why_not_publish.as_ref().unwrap().contains(why), "{view:?}");
+        assert!(
+            !view.can_publish && view.why_not_publish.as_ref().unwrap().contains(why),
+            "{view:?}"
+        );
         let path = format!("/api/v1/letters/{id}/publish");
-        let problem = place.post(&path, json!({ "why": "x" })).await.problem(409, "cannot_publish");
-        assert!(problem.detail.contains(why) && problem.detail.contains("cannot be published"), "{problem:?}");
+        let problem = place
+            .post(&path, json!({ "why": "x" }))
+            .await
+            .problem(409, "cannot_publish");
+        assert!(
+            problem.detail.contains(why) && problem.detail.contains("cannot be published"),
+            "{problem:?}"
+        );
         let letter = place.idem.dead_letters().get(&id).await.unwrap().unwrap();
-        assert!(letter.state == LetterState::Open && letter.history.is_empty(), "{letter:?}");
+        assert!(
+            letter.state == LetterState::Open && letter.history.is_empty(),
+            "{letter:?}"
+        );
     }
     // What no handler could take may be any text; what one took is its arguments.
     let text = json!({ "payload": "all of it", "why": "the rest was in the log" });
-    place.post(&format!("/api/v1/letters/{called}/edit"), text.clone()).await.problem(400, "invalid");
-    let view: LetterView = place.post(&format!("/api/v1/letters/{cut}/edit"), text).await.json();
-    assert_eq!((view.letter.reason, view.can_publish), (Reason::Undecodable, true));
-    let sent: Redriven = place.post(&format!("/api/v1/letters/{cut}/publish"), json!({ "why": "x" })).await.json();
+    place
+        .post(&format!("/api/v1/letters/{called}/edit"), text.clone())
+        .await
+        .problem(400, "invalid");
+    let view: LetterView = place
+        .post(&format!("/api/v1/letters/{cut}/edit"), text)
+        .await
+        .json();
+    assert_eq!(
+        (view.letter.reason, view.can_publish),
+        (Reason::Undecodable, true)
+    );
+    let sent: Redriven = place
+        .post(
+            &format!("/api/v1/letters/{cut}/publish"),
+            json!({ "why": "x" }),
+        )
+        .await
+        .json();
     assert_eq!(sent.letter.letter.message(), b"all of it");
 }
 
@@ -178,44 +328,90 @@ async fn twenty_go_back_at_a_rate_each_once_and_what_cannot_is_named() {
     let bulk: Bulk = place.post("/api/v1/bulk", asked).await.json();
     assert_eq!((bulk.total, bulk.who.as_str()), (21, "ann"));
     for turn in 1..=21 {
-        place.bulk_until(bulk.id, |bulk| bulk.done + bulk.failed == turn).await;
+        place
+            .bulk_until(bulk.id, |bulk| bulk.done + bulk.failed == turn)
+            .await;
         for _ in 0..10 {
-            // The ticker and the worker: whoever a step wakes has done its work before the next one.
+            // The ticker and the worker: whoever a step wakes has done its work before the next
+            // one.
             within(clock.asleep(2)).await;
             clock.advance(Duration::from_millis(10));
             place.bulk(bulk.id).await;
         }
     }
-    let end = place.bulk_until(bulk.id, |bulk| bulk.state == BulkState::Finished).await;
+    let end = place
+        .bulk_until(bulk.id, |bulk| bulk.state == BulkState::Finished)
+        .await;
     assert_eq!((end.done, end.failed, end.skipped), (20, 1, 0), "{end:?}");
     assert_eq!((end.problems.len(), end.problems[0].letter), (1, called));
-    assert!(end.problems[0].error.contains("no broker brought it"), "{end:?}");
+    assert!(
+        end.problems[0].error.contains("no broker brought it"),
+        "{end:?}"
+    );
 
     let mut sent = BTreeMap::<_, u32>::new();
-    queue.orders().into_iter().for_each(|order| *sent.entry(order.order_no).or_default() += 1);
-    assert!(sent.len() == 20 && sent.values().all(|times| *times == 1), "{sent:?}");
-    let letters = place.idem.dead_letters().list(&Filter::default().any_state()).await.unwrap();
-    let by = By { who: Some("ann".to_owned()), why: Some("the bank is back".to_owned()) };
-    let closed: Vec<_> = letters.iter().filter(|letter| letter.state == LetterState::Redriven).collect();
-    assert!(closed.len() == 20 && closed.iter().all(|letter| letter.history.last().unwrap().by == by));
+    queue
+        .orders()
+        .into_iter()
+        .for_each(|order| *sent.entry(order.order_no).or_default() += 1);
+    assert!(
+        sent.len() == 20 && sent.values().all(|times| *times == 1),
+        "{sent:?}"
+    );
+    let letters = place
+        .idem
+        .dead_letters()
+        .list(&Filter::default().any_state())
+        .await
+        .unwrap();
+    let by = By {
+        who: Some("ann".to_owned()),
+        why: Some("the bank is back".to_owned()),
+    };
+    let closed: Vec<_> = letters
+        .iter()
+        .filter(|letter| letter.state == LetterState::Redriven)
+        .collect();
+    assert!(
+        closed.len() == 20
+            && closed
+                .iter()
+                .all(|letter| letter.history.last().unwrap().by == by)
+    );
     // Newest first, and the first turn was of the one that no broker brought.
-    let after = closed.iter().map(|letter| letter.closed_at.unwrap().duration_since(bulk.at).as_millis());
-    assert_eq!(after.collect::<Vec<_>>(), (1..=20).map(|turn| turn * 100).collect::<Vec<_>>());
+    let after = closed.iter().map(|letter| {
+        letter
+            .closed_at
+            .unwrap()
+            .duration_since(bulk.at)
+            .as_millis()
+    });
+    assert_eq!(
+        after.collect::<Vec<_>>(),
+        (1..=20).map(|turn| turn * 100).collect::<Vec<_>>()
+    );
     let audit: AuditPage = place.get("/api/v1/audit").await.json();
-    let done = |deed| audit.entries.iter().filter(|e| e.what == deed && e.outcome == Outcome::Done).count();
+    let done = |deed| {
+        audit
+            .entries
+            .iter()
+            .filter(|e| e.what == deed && e.outcome == Outcome::Done)
+            .count()
+    };
     assert_eq!((done(Deed::Publish), done(Deed::StartRedrive)), (20, 1));
 }
 
-/// Five letters that go back to their broker, as a kill leaves them after the first turn, with the other four written down
-/// as having theirs: one was published and has come, one was re-armed, one was not reached, and one could not be published,
-/// and somebody else has re-armed it since.
+/// Five letters that go back to their broker, as a kill leaves them after the first turn, with the
+/// other four written down as having theirs: one was published and has come, one was re-armed, one
+/// was not reached, and one could not be published, and somebody else has re-armed it since.
 async fn cut_off(folder: &Path) -> (Bulk, Vec<DeadLetterId>) {
     let place = Place::open(folder).await;
     Queue::of(&place.idem);
     for number in 1..=5 {
         dead(&place, &format!("A-{number}")).await;
     }
-    let asked = json!({ "selection": { "filter": {} }, "deed": "publish", "rate": 0.01, "why": "x" });
+    let asked =
+        json!({ "selection": { "filter": {} }, "deed": "publish", "rate": 0.01, "why": "x" });
     let bulk: Bulk = place.post("/api/v1/bulk", asked).await.json();
     place.bulk_until(bulk.id, |bulk| bulk.done == 1).await;
     place.stop().await;
@@ -223,20 +419,45 @@ async fn cut_off(folder: &Path) -> (Bulk, Vec<DeadLetterId>) {
     let idem = Idem::open(folder).unwrap();
     Queue::of(&idem);
     let letters = idem.dead_letters().by("ann").because("x");
-    let open: Vec<_> = letters.list(&Filter::default()).await.unwrap().into_iter().map(|letter| letter.id).collect();
+    let open: Vec<_> = letters
+        .list(&Filter::default())
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|letter| letter.id)
+        .collect();
     let come = letters.republish(&open[0]).await.unwrap();
-    let order = PlaceOrder { order_no: come.key, qty: 1, phone: String::new() };
-    idem.scope(place_order(order, Arc::default())).await.unwrap();
+    let order = PlaceOrder {
+        order_no: come.key,
+        qty: 1,
+        phone: String::new(),
+    };
+    idem.scope(place_order(order, Arc::default()))
+        .await
+        .unwrap();
     letters.redrive(&open[1]).await.unwrap();
-    idem.republish_with("rabbitmq:orders", async |_| Err::<(), _>("no route to the queue"));
+    idem.republish_with("rabbitmq:orders", async |_| {
+        Err::<(), _>("no route to the queue")
+    });
     letters.republish(&open[3]).await.unwrap_err();
-    idem.dead_letters().by("bob").redrive(&open[3]).await.unwrap();
+    idem.dead_letters()
+        .by("bob")
+        .redrive(&open[3])
+        .await
+        .unwrap();
     let key = format!("bulk/{}", bulk.id);
-    let mut job: serde_json::Value = serde_json::from_slice(&idem.notes().get(&key).await.unwrap().unwrap()).unwrap();
-    job["turn"] = open.iter().map(|letter| json!([letter, uuid::Uuid::nil()])).collect();
+    let mut job: serde_json::Value =
+        serde_json::from_slice(&idem.notes().get(&key).await.unwrap().unwrap()).unwrap();
+    job["turn"] = open
+        .iter()
+        .map(|letter| json!([letter, uuid::Uuid::nil()]))
+        .collect();
     job["cursor"] = json!(open[3]);
     job["bulk"]["asked"]["rate"] = json!(1000.0);
-    idem.notes().write(vec![(key, Some(job.to_string().into_bytes()))]).await.unwrap();
+    idem.notes()
+        .write(vec![(key, Some(job.to_string().into_bytes()))])
+        .await
+        .unwrap();
     idem.close().await.unwrap();
     (bulk, open)
 }
@@ -248,11 +469,22 @@ async fn a_kill_between_re_arming_and_publishing_is_told_and_what_is_open_has_an
     let idem = Idem::open(folder.path()).unwrap();
     // Before the dashboard is there, which goes on with it.
     let queue = Queue::of(&idem);
-    let place = Place::of(idem, Auth::token("ann's own token").and("ann", crate::place::TOKEN)).await;
-    let end = place.bulk_until(bulk.id, |bulk| bulk.state == BulkState::Finished).await;
+    let place = Place::of(
+        idem,
+        Auth::token("ann's own token").and("ann", crate::place::TOKEN),
+    )
+    .await;
+    let end = place
+        .bulk_until(bulk.id, |bulk| bulk.state == BulkState::Finished)
+        .await;
     assert_eq!((end.done, end.failed, end.skipped), (3, 0, 2), "{end:?}");
     assert_eq!((end.problems.len(), end.problems[0].letter), (1, open[1]));
-    assert!(end.problems[0].error.contains("while it was being published"), "{end:?}");
+    assert!(
+        end.problems[0]
+            .error
+            .contains("while it was being published"),
+        "{end:?}"
+    );
     assert_eq!(queue.orders().len(), 1);
     for id in open {
         assert_eq!(state(&place, id).await, LetterState::Redriven);

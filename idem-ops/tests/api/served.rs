@@ -1,6 +1,9 @@
 //! What clients cannot do to a served dashboard that do not finish what they begin.
 
-#![expect(clippy::unwrap_used, reason = "a helper that cannot go on fails its test")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a helper that cannot go on fails its test"
+)]
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -27,7 +30,10 @@ async fn listener() -> (TcpListener, SocketAddr) {
 }
 
 fn app() -> Router {
-    Router::new().route("/", get(|ConnectInfo(who): ConnectInfo<SocketAddr>| async move { who.ip().to_string() }))
+    Router::new().route(
+        "/",
+        get(|ConnectInfo(who): ConnectInfo<SocketAddr>| async move { who.ip().to_string() }),
+    )
 }
 
 /// Sends this, and gives back the connection.
@@ -51,7 +57,12 @@ async fn answer(mut stream: TcpStream) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_hundred_unfinished_requests_stop_nobody() {
     let (listener, address) = listener().await;
-    let serving = tokio::spawn(serve(listener, app()).connections(64).head_deadline(LONG).into_future());
+    let serving = tokio::spawn(
+        serve(listener, app())
+            .connections(64)
+            .head_deadline(LONG)
+            .into_future(),
+    );
     let closed = Arc::<AtomicUsize>::default();
     let mut standing = Vec::new();
     for _ in 0..300 {
@@ -62,10 +73,20 @@ async fn three_hundred_unfinished_requests_stop_nobody() {
         }));
     }
     let told = answer(send(address, WHOLE).await).await;
-    assert!(told.starts_with("HTTP/1.1 200") && told.ends_with("127.0.0.1"), "{told}");
+    assert!(
+        told.starts_with("HTTP/1.1 200") && told.ends_with("127.0.0.1"),
+        "{told}"
+    );
     // Those that waited longest made room: no more than 64 are open.
-    until(async || closed.load(Ordering::SeqCst), |closed| *closed >= 300 - 64).await;
-    assert!(closed.load(Ordering::SeqCst) < 300, "all of them were cut off, and not only those that had to be");
+    until(
+        async || closed.load(Ordering::SeqCst),
+        |closed| *closed >= 300 - 64,
+    )
+    .await;
+    assert!(
+        closed.load(Ordering::SeqCst) < 300,
+        "all of them were cut off, and not only those that had to be"
+    );
     standing.iter().for_each(tokio::task::JoinHandle::abort);
     serving.abort();
 }
@@ -73,10 +94,19 @@ async fn three_hundred_unfinished_requests_stop_nobody() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_head_that_does_not_come_is_cut_off_and_so_is_a_connection_that_asks_no_more() {
     let (listener, address) = listener().await;
-    let serving = tokio::spawn(serve(listener, app()).head_deadline(Duration::from_millis(300)).into_future());
+    let serving = tokio::spawn(
+        serve(listener, app())
+            .head_deadline(Duration::from_millis(300))
+            .into_future(),
+    );
     let (nothing, half) = (send(address, "").await, send(address, HALF).await);
     let kept = send(address, &WHOLE.replace("connection: close\r\n", "")).await;
-    assert!(answer(send(address, WHOLE).await).await.starts_with("HTTP/1.1 200"), "while they stand");
+    assert!(
+        answer(send(address, WHOLE).await)
+            .await
+            .starts_with("HTTP/1.1 200"),
+        "while they stand"
+    );
     assert!(answer(kept).await.starts_with("HTTP/1.1 200"));
     for unfinished in [nothing, half] {
         assert!(!answer(unfinished).await.contains("200"));
@@ -100,7 +130,13 @@ async fn what_is_worked_on_makes_no_room_and_is_finished_at_the_end() {
     let app = app().route("/work", get(work));
     let (end, ended) = oneshot::channel::<()>();
     let ended = async { drop(ended.await) };
-    let serving = tokio::spawn(serve(listener, app).connections(2).head_deadline(LONG).until(ended).into_future());
+    let serving = tokio::spawn(
+        serve(listener, app)
+            .connections(2)
+            .head_deadline(LONG)
+            .until(ended)
+            .into_future(),
+    );
     let working = send(address, &WHOLE.replace("GET / ", "GET /work ")).await;
     within(begun.acquire()).await.unwrap().forget();
     // More than there is room for, one after the other.
@@ -108,9 +144,17 @@ async fn what_is_worked_on_makes_no_room_and_is_finished_at_the_end() {
         drop(send(address, HALF).await);
     }
     let half = send(address, HALF).await;
-    assert!(answer(send(address, WHOLE).await).await.starts_with("HTTP/1.1 200"));
+    assert!(
+        answer(send(address, WHOLE).await)
+            .await
+            .starts_with("HTTP/1.1 200")
+    );
     end.send(()).unwrap();
-    until(async || TcpStream::connect(address).await.is_err(), |refused| *refused).await;
+    until(
+        async || TcpStream::connect(address).await.is_err(),
+        |refused| *refused,
+    )
+    .await;
     assert_eq!(answer(half).await, "", "what had not begun is closed");
     allowed.add_permits(1);
     assert!(answer(working).await.ends_with("done"));

@@ -1,6 +1,9 @@
 //! One letter that cannot be read: of a newer version, or damaged.
 
-#![expect(clippy::unwrap_used, reason = "a helper that cannot go on fails its test")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a helper that cannot go on fails its test"
+)]
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -27,9 +30,16 @@ struct Spoilt {
 }
 
 impl Ledger for Spoilt {
-    fn letter(&self, id: DeadLetterId) -> BoxFuture<'static, Result<Option<DeadLetter>, LedgerError>> {
+    fn letter(
+        &self,
+        id: DeadLetterId,
+    ) -> BoxFuture<'static, Result<Option<DeadLetter>, LedgerError>> {
         if *self.letter.lock().unwrap() == Some(id) {
-            return Box::pin(async { Err(LedgerError::Record { detail: "its envelope has version 2".to_owned() }) });
+            return Box::pin(async {
+                Err(LedgerError::Record {
+                    detail: "its envelope has version 2".to_owned(),
+                })
+            });
         }
         self.ledger.letter(id)
     }
@@ -50,7 +60,11 @@ impl Ledger for Spoilt {
         self.ledger.open_letters()
     }
 
-    fn sweep(&self, settled: usize, retention: Duration) -> BoxFuture<'static, Result<Swept, LedgerError>> {
+    fn sweep(
+        &self,
+        settled: usize,
+        retention: Duration,
+    ) -> BoxFuture<'static, Result<Swept, LedgerError>> {
         self.ledger.sweep(settled, retention)
     }
 
@@ -86,7 +100,9 @@ impl Alert for Pager {
     }
 
     fn send<'a>(&'a self, notice: &'a Notice) -> BoxFuture<'a, Result<(), AlertError>> {
-        self.0.send_modify(|told| *told += notice.groups.iter().map(|group| group.count).sum::<u64>());
+        self.0.send_modify(|told| {
+            *told += notice.groups.iter().map(|group| group.count).sum::<u64>()
+        });
         Box::pin(std::future::ready(Ok(())))
     }
 }
@@ -94,7 +110,10 @@ impl Alert for Pager {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_letter_that_cannot_be_read_keeps_no_other_from_people() {
     let ledger = MemoryLedger::new(Arc::new(ManualClock::default()));
-    let spoilt = Spoilt { ledger, letter: Arc::default() };
+    let spoilt = Spoilt {
+        ledger,
+        letter: Arc::default(),
+    };
     let place = Place::of(
         Idem::builder().ledger(Arc::new(spoilt.clone())).unwrap(),
         Auth::token(TOKEN).and("ann", "ann's own token"),
@@ -108,21 +127,40 @@ async fn a_letter_that_cannot_be_read_keeps_no_other_from_people() {
     *spoilt.letter.lock().unwrap() = Some(ids[1]);
 
     let page: LetterPage = place.get("/api/v1/letters").await.json();
-    assert_eq!(page.letters.iter().map(|line| line.id).collect::<Vec<_>>(), [ids[2], ids[0]]);
-    let problem = place.get(&format!("/api/v1/letters/{}", ids[1])).await.problem(503, "ledger");
-    assert!(problem.detail.contains("its envelope has version 2"), "{problem:?}");
+    assert_eq!(
+        page.letters.iter().map(|line| line.id).collect::<Vec<_>>(),
+        [ids[2], ids[0]]
+    );
+    let problem = place
+        .get(&format!("/api/v1/letters/{}", ids[1]))
+        .await
+        .problem(503, "ledger");
+    assert!(
+        problem.detail.contains("its envelope has version 2"),
+        "{problem:?}"
+    );
 
     let told = watch::Sender::new(0);
-    let watch = Monitor::of(&place.idem, "orders").tell(Pager(told.clone())).start().unwrap();
-    within(told.subscribe().wait_for(|told| *told == 2)).await.unwrap();
+    let watch = Monitor::of(&place.idem, "orders")
+        .tell(Pager(told.clone()))
+        .start()
+        .unwrap();
+    within(told.subscribe().wait_for(|told| *told == 2))
+        .await
+        .unwrap();
     watch.stop().await;
     let state: AlertState = place.get("/api/v1/alerts").await.json();
     assert_eq!(state.untold, 1, "whoever can read it tells of it");
 
     let asked = json!({ "selection": { "ids": ids }, "deed": "discard", "rate": 1000.0, "why": "test orders" });
     let bulk: Bulk = place.post("/api/v1/bulk", asked).await.json();
-    let end = place.bulk_until(bulk.id, |bulk| bulk.state == BulkState::Finished).await;
+    let end = place
+        .bulk_until(bulk.id, |bulk| bulk.state == BulkState::Finished)
+        .await;
     assert_eq!((end.done, end.failed, end.skipped), (2, 1, 0), "{end:?}");
     assert_eq!((end.problems.len(), end.problems[0].letter), (1, ids[1]));
-    assert!(end.problems[0].error.contains("its envelope has version 2"), "{end:?}");
+    assert!(
+        end.problems[0].error.contains("its envelope has version 2"),
+        "{end:?}"
+    );
 }

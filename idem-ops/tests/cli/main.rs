@@ -1,6 +1,10 @@
-//! The command `idem` as people and scripts use it: the real program, real folders, a real service over HTTP.
+//! The command `idem` as people and scripts use it: the real program, real folders, a real service
+//! over HTTP.
 
-#![expect(clippy::unwrap_used, reason = "a helper that cannot go on fails its test")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a helper that cannot go on fails its test"
+)]
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -11,11 +11,17 @@ const LETTERS: usize = 12;
 const HELD: usize = 3;
 
 fn keys<'a>(letters: impl IntoIterator<Item = &'a Value>) -> Vec<String> {
-    letters.into_iter().map(|letter| letter["key"].as_str().unwrap().to_owned()).collect()
+    letters
+        .into_iter()
+        .map(|letter| letter["key"].as_str().unwrap().to_owned())
+        .collect()
 }
 
 fn all() -> Vec<String> {
-    (1..=LETTERS).rev().map(|number| format!("A-{number}")).collect()
+    (1..=LETTERS)
+        .rev()
+        .map(|number| format!("A-{number}"))
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -25,7 +31,10 @@ async fn every_letter_is_listed_and_exported_though_the_index_is_full() {
     let list = at.json(&["dlq", "list", "--limit", "50"]).await;
     assert_eq!(keys(list["letters"].as_array().unwrap()), all());
     // The ledger keeps the number of the open ones.
-    assert_eq!((&list["total"], &list["at_least"], &list["next"]), (&LETTERS.into(), &false.into(), &Value::Null));
+    assert_eq!(
+        (&list["total"], &list["at_least"], &list["next"]),
+        (&LETTERS.into(), &false.into(), &Value::Null)
+    );
     // Page by page, across the index's end.
     let (mut seen, mut after) = (Vec::new(), None::<String>);
     loop {
@@ -41,14 +50,30 @@ async fn every_letter_is_listed_and_exported_though_the_index_is_full() {
     assert_eq!(seen, all());
     // One that only the ledger knows, by its key.
     let one = at.json(&["dlq", "list", "--key", "A-2"]).await;
-    assert_eq!((keys(one["letters"].as_array().unwrap()), &one["at_least"]), (vec!["A-2".to_owned()], &true.into()));
+    assert_eq!(
+        (keys(one["letters"].as_array().unwrap()), &one["at_least"]),
+        (vec!["A-2".to_owned()], &true.into())
+    );
     let export = at.idem(&["dlq", "export"]).await.well().out;
-    let lines: Vec<Value> = export.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let lines: Vec<Value> = export
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
     assert_eq!(keys(&lines), all());
     let groups = at.idem(&["dlq", "list", "--groups"]).await.well().out;
-    assert!(groups.contains("older letters than the index holds are not counted"), "{groups}");
+    assert!(
+        groups.contains("older letters than the index holds are not counted"),
+        "{groups}"
+    );
     let story = at.json(&["explain", "orders.place", "A-2"]).await;
-    assert_eq!((story["letters"].as_array().unwrap().len(), &story["at_least"]), (1, &true.into()), "{story:#}");
+    assert_eq!(
+        (
+            story["letters"].as_array().unwrap().len(),
+            &story["at_least"]
+        ),
+        (1, &true.into()),
+        "{story:#}"
+    );
     // It finds open letters, and ends.
     let doctor = at.idem(&["doctor"]).await.ended(1).out;
     assert!(doctor.contains("12 letters are open"), "{doctor}");
@@ -58,16 +83,37 @@ async fn every_letter_is_listed_and_exported_though_the_index_is_full() {
 async fn a_bulk_act_takes_the_letters_that_the_index_does_not_hold() {
     let served = Served::indexing(LETTERS, HELD).await;
     let at = served.at();
-    let one_kind = ["dlq", "discard", "--handler", "orders.place", "--group", "out of stock"];
-    let said = at.idem(&[&one_kind[..], &["--rate", "900", "--yes", "--why", "a test", "--json"]].concat()).await;
+    let one_kind = [
+        "dlq",
+        "discard",
+        "--handler",
+        "orders.place",
+        "--group",
+        "out of stock",
+    ];
+    let said = at
+        .idem(
+            &[
+                &one_kind[..],
+                &["--rate", "900", "--yes", "--why", "a test", "--json"],
+            ]
+            .concat(),
+        )
+        .await;
     let bulk = said.ended(0).json();
-    assert_eq!((&bulk["state"], &bulk["done"], &bulk["total"]), (&"finished".into(), &6.into(), &6.into()), "{bulk:#}");
+    assert_eq!(
+        (&bulk["state"], &bulk["done"], &bulk["total"]),
+        (&"finished".into(), &6.into(), &6.into()),
+        "{bulk:#}"
+    );
     let left = at.json(&["dlq", "list"]).await;
     let even: Vec<_> = all().into_iter().step_by(2).collect();
     assert_eq!(keys(left["letters"].as_array().unwrap()), even);
     // What is history is found there too.
     let history = at.json(&["dlq", "list", "--state", "discarded"]).await;
-    let history: BTreeSet<_> = keys(history["letters"].as_array().unwrap()).into_iter().collect();
+    let history: BTreeSet<_> = keys(history["letters"].as_array().unwrap())
+        .into_iter()
+        .collect();
     assert_eq!(history.len(), 6, "{history:?}");
 }
 
@@ -76,7 +122,19 @@ async fn an_index_that_has_room_again_holds_what_is_older() {
     let served = Served::indexing(2, 4).await;
     let at = served.at();
     served.bury(3..=9).await;
-    assert_eq!(keys(at.json(&["dlq", "list"]).await["letters"].as_array().unwrap()).len(), 9);
+    assert_eq!(
+        keys(
+            at.json(&["dlq", "list"]).await["letters"]
+                .as_array()
+                .unwrap()
+        )
+        .len(),
+        9
+    );
     let groups = at.json(&["dlq", "list", "--groups"]).await;
-    assert_eq!((&groups["open"], &groups["at_least"]), (&4.into(), &true.into()), "{groups:#}");
+    assert_eq!(
+        (&groups["open"], &groups["at_least"]),
+        (&4.into(), &true.into()),
+        "{groups:#}"
+    );
 }

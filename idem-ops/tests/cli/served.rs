@@ -22,7 +22,8 @@ pub(crate) struct Served {
 }
 
 impl Served {
-    /// With letters of orders A-1 to A-n, of two kinds of error, and a handler that can be run again.
+    /// With letters of orders A-1 to A-n, of two kinds of error, and a handler that can be run
+    /// again.
     pub(crate) async fn start(letters: usize) -> Self {
         let data = tempfile::tempdir().unwrap();
         let idem = Idem::open(data.path()).unwrap();
@@ -36,7 +37,8 @@ impl Served {
         let data = tempfile::tempdir().unwrap();
         let idem = Idem::open(data.path()).unwrap();
         let ids = bury(&idem, (1..=letters).map(numbered)).await;
-        let router = idem_ops::api::router(&Service::indexing(idem.clone(), most), Auth::token(token()));
+        let router =
+            idem_ops::api::router(&Service::indexing(idem.clone(), most), Auth::token(token()));
         Self::at_router(data, idem, ids, Router::new().nest("/ops", router)).await
     }
 
@@ -53,15 +55,27 @@ impl Served {
         before: impl FnOnce(Router) -> Router,
     ) -> Self {
         // As a service would: not at the root.
-        let router = before(Router::new().nest("/ops", idem_ops::dashboard(&idem, Auth::token(token()))));
+        let router =
+            before(Router::new().nest("/ops", idem_ops::dashboard(&idem, Auth::token(token()))));
         Self::at_router(data, idem, ids, router).await
     }
 
-    async fn at_router(data: tempfile::TempDir, idem: Idem, ids: Vec<DeadLetterId>, router: Router) -> Self {
+    async fn at_router(
+        data: tempfile::TempDir,
+        idem: Idem,
+        ids: Vec<DeadLetterId>,
+        router: Router,
+    ) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let serving = tokio::spawn(idem_ops::serve(listener, router).into_future()).abort_handle();
-        Self { idem, ids, address, serving, data }
+        Self {
+            idem,
+            ids,
+            address,
+            serving,
+            data,
+        }
     }
 
     pub(crate) fn url(&self) -> String {
@@ -74,7 +88,14 @@ impl Served {
 }
 
 fn numbered(number: usize) -> PlaceOrder {
-    order(&format!("A-{number}"), if number % 2 == 1 { "out of stock" } else { "no such sku" })
+    order(
+        &format!("A-{number}"),
+        if number % 2 == 1 {
+            "out of stock"
+        } else {
+            "no such sku"
+        },
+    )
 }
 
 impl Drop for Served {

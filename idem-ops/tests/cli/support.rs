@@ -30,22 +30,44 @@ pub(crate) enum OrderError {
 }
 
 /// Fails with the order's note, unless the quantity is small.
-#[idempotent(name = "orders.place", key = "order_no", retries = 1, backoff(initial = "1ms", factor = 1, max = "1ms"))]
+#[idempotent(
+    name = "orders.place",
+    key = "order_no",
+    retries = 1,
+    backoff(initial = "1ms", factor = 1, max = "1ms")
+)]
 pub(crate) async fn place_order(order: PlaceOrder) -> Result<u32, OrderError> {
-    if order.qty > 10 { Err(OrderError::Refused(order.note)) } else { Ok(order.qty * 100) }
+    if order.qty > 10 {
+        Err(OrderError::Refused(order.note))
+    } else {
+        Ok(order.qty * 100)
+    }
 }
 
 pub(crate) fn order(order_no: &str, note: &str) -> PlaceOrder {
-    PlaceOrder { order_no: order_no.to_owned(), qty: 12, note: note.to_owned() }
+    PlaceOrder {
+        order_no: order_no.to_owned(),
+        qty: 12,
+        note: note.to_owned(),
+    }
 }
 
 /// Places orders that fail, and gives back the letters' ids in the order of the orders.
-pub(crate) async fn bury(idem: &Idem, orders: impl IntoIterator<Item = PlaceOrder>) -> Vec<DeadLetterId> {
+pub(crate) async fn bury(
+    idem: &Idem,
+    orders: impl IntoIterator<Item = PlaceOrder>,
+) -> Vec<DeadLetterId> {
     let mut ids = Vec::new();
     for order in orders {
         let key = order.order_no.clone();
         assert!(idem.scope(place_order(order)).await.is_err());
-        ids.push(idem.dead_letters().list(&Filter::default().key(key)).await.unwrap()[0].id);
+        ids.push(
+            idem.dead_letters()
+                .list(&Filter::default().key(key))
+                .await
+                .unwrap()[0]
+                .id,
+        );
     }
     ids
 }
@@ -54,8 +76,16 @@ pub(crate) async fn bury(idem: &Idem, orders: impl IntoIterator<Item = PlaceOrde
 pub(crate) async fn folder(letters: usize) -> (tempfile::TempDir, Vec<DeadLetterId>) {
     let folder = tempfile::tempdir().unwrap();
     let idem = Idem::open(folder.path()).unwrap();
-    let orders =
-        (1..=letters).map(|n| order(&format!("A-{n}"), if n % 2 == 1 { "out of stock" } else { "no such sku" }));
+    let orders = (1..=letters).map(|n| {
+        order(
+            &format!("A-{n}"),
+            if n % 2 == 1 {
+                "out of stock"
+            } else {
+                "no such sku"
+            },
+        )
+    });
     let ids = bury(&idem, orders).await;
     idem.close().await.unwrap();
     (folder, ids)
@@ -93,23 +123,39 @@ impl Said {
 /// The command, with nothing of this machine's environment but the path.
 pub(crate) fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_idem"));
-    command.env_clear().envs(std::env::var_os("PATH").map(|path| ("PATH", path))).env("USER", "ann");
-    command.kill_on_drop(true).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .env_clear()
+        .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
+        .env("USER", "ann");
+    command
+        .kill_on_drop(true)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     command
 }
 
 /// The command by a line of bash's, which has its path as `$0`.
 pub(crate) fn shell(line: &str) -> Command {
     let mut shell = Command::new("bash");
-    shell.args(["-c", line, env!("CARGO_BIN_EXE_idem")]).kill_on_drop(true);
-    shell.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    shell
+        .args(["-c", line, env!("CARGO_BIN_EXE_idem")])
+        .kill_on_drop(true);
+    shell
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     shell
 }
 
 pub(crate) async fn ended(command: &mut Command) -> Said {
     let output = within(command.output()).await.unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
-    Said { code: output.status.code().unwrap(), out: text(output.stdout), err: text(output.stderr) }
+    Said {
+        code: output.status.code().unwrap(),
+        out: text(output.stdout),
+        err: text(output.stderr),
+    }
 }
 
 /// The command with these words, one after the other.
@@ -158,7 +204,11 @@ impl At {
         drop(stdin);
         let output = within(child.wait_with_output()).await.unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
-        Said { code: output.status.code().unwrap(), out: text(output.stdout), err: text(output.stderr) }
+        Said {
+            code: output.status.code().unwrap(),
+            out: text(output.stdout),
+            err: text(output.stderr),
+        }
     }
 }
 

@@ -20,9 +20,19 @@ async fn on_terminal(mut command: Command, answer: &str) -> (i32, String) {
     grantpt(&control).unwrap();
     unlockpt(&control).unwrap();
     let name = ptsname(&control, Vec::new()).unwrap();
-    let terminal = File::options().read(true).write(true).open(name.to_str().unwrap()).unwrap();
+    let terminal = File::options()
+        .read(true)
+        .write(true)
+        .open(name.to_str().unwrap())
+        .unwrap();
     let end = || Stdio::from(terminal.try_clone().unwrap());
-    let mut child = command.env("TERM", "xterm").stdin(end()).stdout(end()).stderr(end()).spawn().unwrap();
+    let mut child = command
+        .env("TERM", "xterm")
+        .stdin(end())
+        .stdout(end())
+        .stderr(end())
+        .spawn()
+        .unwrap();
     // Closes the ends that are left here, so that reading ends with the command.
     drop(command);
     drop(terminal);
@@ -55,9 +65,15 @@ async fn a_person_is_asked_before_what_cannot_be_undone() {
     assert_eq!(at.json(&["dlq", "list"]).await["total"], 1);
     // Return alone is no yes.
     let (code, _) = on_terminal(discard(), "\r").await;
-    assert_eq!((code, &at.json(&["dlq", "list"]).await["total"]), (1, &1.into()));
+    assert_eq!(
+        (code, &at.json(&["dlq", "list"]).await["total"]),
+        (1, &1.into())
+    );
     let (code, text) = on_terminal(discard(), "y").await;
-    assert!(code == 0 && text.contains("1 letter is discarded"), "{code}: {text}");
+    assert!(
+        code == 0 && text.contains("1 letter is discarded"),
+        "{code}: {text}"
+    );
     assert_eq!(at.json(&["dlq", "list"]).await["total"], 0);
 }
 
@@ -65,8 +81,15 @@ async fn a_person_is_asked_before_what_cannot_be_undone() {
 async fn a_person_is_asked_why() {
     let (data, ids) = folder(1).await;
     let at = At::folder(data.path());
-    let (code, text) = on_terminal(at.command(&["dlq", "discard", &ids[0].to_string(), "--yes"]), "too old\r").await;
-    assert!(code == 0 && text.contains("Why are they discarded?"), "{code}: {text}");
+    let (code, text) = on_terminal(
+        at.command(&["dlq", "discard", &ids[0].to_string(), "--yes"]),
+        "too old\r",
+    )
+    .await;
+    assert!(
+        code == 0 && text.contains("Why are they discarded?"),
+        "{code}: {text}"
+    );
     let letter = at.json(&["dlq", "show", &ids[0].to_string()]).await["letter"].clone();
     assert_eq!(letter["closed_why"], "too old");
 }
@@ -76,15 +99,30 @@ async fn colours_are_for_terminals_that_want_them() {
     let (data, _) = folder(1).await;
     let at = At::folder(data.path());
     let (code, text) = on_terminal(at.command(&["dlq", "list"]), "").await;
-    assert!(code == 0 && text.contains("\u{1b}[38;5;9m"), "red: {text:?}");
+    assert!(
+        code == 0 && text.contains("\u{1b}[38;5;9m"),
+        "red: {text:?}"
+    );
     let mut plain = at.command(&["dlq", "list"]);
     plain.env("NO_COLOR", "1");
     let (_, text) = on_terminal(plain, "").await;
-    assert!(!text.contains('\u{1b}') && text.contains("out of stock"), "{text:?}");
+    assert!(
+        !text.contains('\u{1b}') && text.contains("out of stock"),
+        "{text:?}"
+    );
     let mut empty = at.command(&["dlq", "list"]);
     empty.env("NO_COLOR", "");
-    assert!(on_terminal(empty, "").await.1.contains('\u{1b}'), "an empty value says nothing");
-    assert!(!at.idem(&["dlq", "list"]).await.well().out.contains('\u{1b}'));
+    assert!(
+        on_terminal(empty, "").await.1.contains('\u{1b}'),
+        "an empty value says nothing"
+    );
+    assert!(
+        !at.idem(&["dlq", "list"])
+            .await
+            .well()
+            .out
+            .contains('\u{1b}')
+    );
 }
 
 #[tokio::test]
@@ -92,8 +130,19 @@ async fn no_letter_steers_a_terminal() {
     let data = tempfile::tempdir().unwrap();
     let idem = Idem::open(data.path()).unwrap();
     let key = format!("A{HOSTILE}");
-    let ids = bury(&idem, [PlaceOrder { note: format!("no\n{HOSTILE}"), ..order(&key, "") }]).await;
-    idem.dead_letters().by(HOSTILE).edit(&ids[0], serde_json::json!({ HOSTILE: HOSTILE }), HOSTILE).await.unwrap();
+    let ids = bury(
+        &idem,
+        [PlaceOrder {
+            note: format!("no\n{HOSTILE}"),
+            ..order(&key, "")
+        }],
+    )
+    .await;
+    idem.dead_letters()
+        .by(HOSTILE)
+        .edit(&ids[0], serde_json::json!({ HOSTILE: HOSTILE }), HOSTILE)
+        .await
+        .unwrap();
     idem.close().await.unwrap();
     let (at, id) = (At::folder(data.path()), ids[0].to_string());
     let cases: &[&[&str]] = &[
@@ -113,13 +162,19 @@ async fn no_letter_steers_a_terminal() {
     for words in cases {
         let said = at.idem(words).await;
         for text in [&said.out, &said.err] {
-            let bad = text.chars().find(|c| (c.is_control() && *c != '\n') || *c == '\u{202e}');
+            let bad = text
+                .chars()
+                .find(|c| (c.is_control() && *c != '\n') || *c == '\u{202e}');
             assert_eq!(bad, None, "{words:?}: {text:?}");
         }
         assert!(!(said.out.is_empty() && said.err.is_empty()), "{words:?}");
     }
     let shown = at.json(&["dlq", "show", &id]).await["letter"].clone();
-    assert_eq!(shown["payload"], serde_json::json!({ HOSTILE: HOSTILE }), "JSON is whole all the same");
+    assert_eq!(
+        shown["payload"],
+        serde_json::json!({ HOSTILE: HOSTILE }),
+        "JSON is whole all the same"
+    );
     assert!(shown["key"].as_str().unwrap().contains(HOSTILE), "{shown}");
 }
 
@@ -131,24 +186,51 @@ async fn a_reader_that_has_enough_is_no_error() {
     let mut child = export.spawn().unwrap();
     let mut out = child.stdout.take().unwrap();
     let mut first = [0; 1];
-    within(tokio::io::AsyncReadExt::read_exact(&mut out, &mut first)).await.unwrap();
+    within(tokio::io::AsyncReadExt::read_exact(&mut out, &mut first))
+        .await
+        .unwrap();
     // As `head` does when it has enough.
     drop(out);
     let ended = within(child.wait_with_output()).await.unwrap();
-    assert_eq!((ended.status.code(), String::from_utf8_lossy(&ended.stderr).as_ref()), (Some(0), ""));
+    assert_eq!(
+        (
+            ended.status.code(),
+            String::from_utf8_lossy(&ended.stderr).as_ref()
+        ),
+        (Some(0), "")
+    );
 
     let binary = env!("CARGO_BIN_EXE_idem");
-    for words in ["dlq list", "dlq list --json", "dlq export", "man", "completions bash", "--help"] {
-        let place =
-            if words.starts_with("dlq") { format!("--data '{}'", data.path().display()) } else { String::new() };
+    for words in [
+        "dlq list",
+        "dlq list --json",
+        "dlq export",
+        "man",
+        "completions bash",
+        "--help",
+    ] {
+        let place = if words.starts_with("dlq") {
+            format!("--data '{}'", data.path().display())
+        } else {
+            String::new()
+        };
         let script = format!("set -o pipefail; '{binary}' {words} {place} | true; echo $?");
-        let output = within(Command::new("bash").args(["-c", &script]).output()).await.unwrap();
+        let output = within(Command::new("bash").args(["-c", &script]).output())
+            .await
+            .unwrap();
         assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{words}");
         assert_eq!(String::from_utf8_lossy(&output.stdout), "0\n", "{words}");
     }
     // A letter is not redriven by halves because nobody reads of it.
-    let script =
-        format!("'{binary}' dlq redrive --all --yes --why x --rate 1000 --data '{}' | true", data.path().display());
-    within(Command::new("bash").args(["-c", &script]).status()).await.unwrap();
-    assert_eq!(at.json(&["dlq", "list", "--state", "redriven"]).await["total"], ids.len());
+    let script = format!(
+        "'{binary}' dlq redrive --all --yes --why x --rate 1000 --data '{}' | true",
+        data.path().display()
+    );
+    within(Command::new("bash").args(["-c", &script]).status())
+        .await
+        .unwrap();
+    assert_eq!(
+        at.json(&["dlq", "list", "--state", "redriven"]).await["total"],
+        ids.len()
+    );
 }

@@ -83,7 +83,10 @@ impl HttpServer {
         let (sender, requests) = mpsc::unbounded_channel();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let endpoint = Endpoint { answer: Arc::clone(&answer), requests: sender };
+        let endpoint = Endpoint {
+            answer: Arc::clone(&answer),
+            requests: sender,
+        };
         let router = Router::new().fallback(take).with_state(endpoint);
         let scheme = if identity.is_some() { "https" } else { "http" };
         let serving = tokio::spawn(async move {
@@ -92,7 +95,13 @@ impl HttpServer {
                 Some(identity) => axum::serve(TlsListener { listener, identity }, router).await,
             }
         });
-        Self { address, scheme, answer, requests, serving: serving.abort_handle() }
+        Self {
+            address,
+            scheme,
+            answer,
+            requests,
+            serving: serving.abort_handle(),
+        }
     }
 
     /// The address of a path here.
@@ -121,7 +130,12 @@ impl Drop for HttpServer {
     }
 }
 
-async fn take(State(endpoint): State<Endpoint>, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
+async fn take(
+    State(endpoint): State<Endpoint>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
     let _ = endpoint.requests.send(Request { uri, headers, body });
     let answer = endpoint.answer.lock().unwrap().clone();
     match answer {

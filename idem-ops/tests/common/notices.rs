@@ -41,7 +41,9 @@ pub(crate) fn huge(key: &str, error: &str) -> Notice {
     notice.groups = (0..60)
         .map(|number| {
             let mut group = Group::new(format!("orders.place{number}"), error, 10_000, time());
-            group.newest = (0..5).map(|_| brief(&key.repeat(50), &error.repeat(200))).collect();
+            group.newest = (0..5)
+                .map(|_| brief(&key.repeat(50), &error.repeat(200)))
+                .collect();
             group
         })
         .collect();

@@ -18,6 +18,9 @@ impl Through for SmtpServer {
             return Email::smtp(url).from(from);
         }
         let url = url.replacen("://", &format!("://{}@", USER.replace('@', "%40")), 1);
-        Email::smtp(url).password(Secret::new(PASSWORD)).root_certificate(self.root()).from(from)
+        Email::smtp(url)
+            .password(Secret::new(PASSWORD))
+            .root_certificate(self.root())
+            .from(from)
     }
 }

@@ -23,11 +23,17 @@ pub(crate) async fn edit_and_run(chromium: Chromium) -> anyhow::Result<()> {
     tab.fill("#payload", &payload.replace("12", "2")).await?;
     tab.fill("#edit-why", "a slip of the finger").await?;
     tab.click("button[name=then]").await?;
-    tab.read("[role=status]", "It ran and is done. Its result: 200").await?;
+    tab.read("[role=status]", "It ran and is done. Its result: 200")
+        .await?;
     ensure!(service.state(&id).await? == LetterState::Redriven);
-    ensure!(service.order("A-1001", "TEA-500", 2).await? == 200, "a duplicate gets the result");
-    tab.read("#history-title ~ .timeline", "edited by Ann").await?;
-    tab.read("#history-title ~ .timeline", "a slip of the finger").await?;
+    ensure!(
+        service.order("A-1001", "TEA-500", 2).await? == 200,
+        "a duplicate gets the result"
+    );
+    tab.read("#history-title ~ .timeline", "edited by Ann")
+        .await?;
+    tab.read("#history-title ~ .timeline", "a slip of the finger")
+        .await?;
     tab.go("audit").await?;
     tab.read("tbody", "changed the payload").await?;
     tab.read("tbody", "a slip of the finger").await
@@ -37,15 +43,31 @@ pub(crate) async fn no_json_is_refused_and_shown_again(chromium: Chromium) -> an
     let (service, tab, id) = letter(&chromium).await?;
     tab.fill("#payload", "{ \"order\": <b> }").await?;
     tab.fill("#edit-why", "a try").await?;
-    ensure!(!tab.ask::<bool>("document.querySelector('#payload').checkValidity()").await?, "the script says nothing");
+    ensure!(
+        !tab.ask::<bool>("document.querySelector('#payload').checkValidity()")
+            .await?,
+        "the script says nothing"
+    );
     // The browser would not send it; without script it does.
-    let _: bool = tab.ask("{ document.querySelector('form[action$=edit]').noValidate = true; true }").await?;
+    let _: bool = tab
+        .ask("{ document.querySelector('form[action$=edit]').noValidate = true; true }")
+        .await?;
     tab.click("form[action$=edit] button").await?;
     tab.read("#payload-problem", "this is not JSON").await?;
-    ensure!(tab.ask::<String>("document.querySelector('#payload').value").await? == "{ \"order\": <b> }");
-    ensure!(tab.ask::<String>("document.querySelector('#edit-why').value").await? == "a try");
+    ensure!(
+        tab.ask::<String>("document.querySelector('#payload').value")
+            .await?
+            == "{ \"order\": <b> }"
+    );
+    ensure!(
+        tab.ask::<String>("document.querySelector('#edit-why').value")
+            .await?
+            == "a try"
+    );
     let kept = service.idem.dead_letters().get(&id.parse()?).await?;
-    let Some(kept) = kept else { anyhow::bail!("the letter is gone") };
+    let Some(kept) = kept else {
+        anyhow::bail!("the letter is gone")
+    };
     ensure!(kept.payload.to_value()?["order"]["qty"] == 12 && kept.history.is_empty());
     Ok(())
 }
@@ -54,7 +76,10 @@ pub(crate) async fn discard_and_undo(chromium: Chromium) -> anyhow::Result<()> {
     let (service, tab, id) = letter(&chromium).await?;
     // The browser asks for the reason.
     tab.click("form[action$=discard] button").await?;
-    ensure!(tab.ask::<bool>("document.querySelector('#discard-why').matches(':invalid')").await?);
+    ensure!(
+        tab.ask::<bool>("document.querySelector('#discard-why').matches(':invalid')")
+            .await?
+    );
     ensure!(service.state(&id).await? == LetterState::Open);
     tab.fill("#discard-why", "ordered twice").await?;
     tab.click("form[action$=discard] button").await?;
@@ -86,5 +111,6 @@ pub(crate) async fn the_story_of_a_key(chromium: Chromium) -> anyhow::Result<()>
         tab.read(".story", told).await?;
     }
     tab.go("story?key=A-9999").await?;
-    tab.read("[role=status]", "Nothing is known of this key").await
+    tab.read("[role=status]", "Nothing is known of this key")
+        .await
 }

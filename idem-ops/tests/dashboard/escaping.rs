@@ -13,7 +13,9 @@ pub(crate) async fn a_key_and_an_error_of_html_are_text(chromium: Chromium) -> a
     let id = service.letter(KEY, SKU).await?;
     let tab = chromium.open(&service.base).await?;
     tab.sign_in(TOKEN).await?;
-    let query: String = url::form_urlencoded::Serializer::new(String::new()).append_pair("key", KEY).finish();
+    let query: String = url::form_urlencoded::Serializer::new(String::new())
+        .append_pair("key", KEY)
+        .finish();
     for (path, place) in [
         ("letters".to_owned(), "tbody th"),
         (format!("letters?{query}"), "tbody th"),
@@ -23,24 +25,39 @@ pub(crate) async fn a_key_and_an_error_of_html_are_text(chromium: Chromium) -> a
         tab.go(&path).await?;
         tab.read(place, KEY).await?;
         ensure!(
-            tab.ask::<u32>("document.querySelectorAll('main img, main b, main script').length").await? == 0,
+            tab.ask::<u32>("document.querySelectorAll('main img, main b, main script').length")
+                .await?
+                == 0,
             "{path}"
         );
-        ensure!(tab.ask::<String>("document.title").await? != "ran", "{path}");
+        ensure!(
+            tab.ask::<String>("document.title").await? != "ran",
+            "{path}"
+        );
     }
     tab.go(&format!("letters/{id}")).await?;
     tab.read("pre", SKU).await?;
-    ensure!(tab.ask::<String>("document.querySelector('#payload').value").await?.contains("<b>bold</b>"));
+    ensure!(
+        tab.ask::<String>("document.querySelector('#payload').value")
+            .await?
+            .contains("<b>bold</b>")
+    );
     for path in ["overview", "groups"] {
         tab.go(path).await?;
         tab.read("main", "cannot place the order").await?;
         ensure!(
-            tab.ask::<u32>("document.querySelectorAll('main img, main b, main script').length").await? == 0,
+            tab.ask::<u32>("document.querySelectorAll('main img, main b, main script').length")
+                .await?
+                == 0,
             "{path}"
         );
     }
     tab.go(&format!("letters?{query}")).await?;
-    ensure!(tab.ask::<String>("document.querySelector('#key').value").await? == KEY);
+    ensure!(
+        tab.ask::<String>("document.querySelector('#key').value")
+            .await?
+            == KEY
+    );
     Ok(())
 }
 
@@ -71,7 +88,19 @@ pub(crate) async fn the_policy_blocks_inline_script(chromium: Chromium) -> anyho
             })",
         )
         .await?;
-    ensure!(blocked == ["frame-src", "img-src", "require-trusted-types-for", "style-src-attr"], "{blocked:?}");
-    ensure!(!tab.ask::<bool>("window.ran").await?, "an inline script ran");
+    ensure!(
+        blocked
+            == [
+                "frame-src",
+                "img-src",
+                "require-trusted-types-for",
+                "style-src-attr"
+            ],
+        "{blocked:?}"
+    );
+    ensure!(
+        !tab.ask::<bool>("window.ran").await?,
+        "an inline script ran"
+    );
     Ok(())
 }

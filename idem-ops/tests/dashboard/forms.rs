@@ -11,7 +11,11 @@ pub(crate) async fn a_forged_form_changes_nothing(chromium: Chromium) -> anyhow:
     let id = service.letter("A-1001", "TEA-500").await?;
     let tab = chromium.open(&service.base).await?;
     tab.sign_in(TOKEN).await?;
-    for forged in ["null", "''", "'AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA'"] {
+    for forged in [
+        "null",
+        "''",
+        "'AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA'",
+    ] {
         tab.go(&format!("letters/{id}")).await?;
         tab.fill("#discard-why", "forged").await?;
         // The same page and the same cookie, with no token or another one.
@@ -25,9 +29,12 @@ pub(crate) async fn a_forged_form_changes_nothing(chromium: Chromium) -> anyhow:
         tab.read("[role=alert]", "nothing was changed").await?;
         ensure!(service.state(&id).await? == LetterState::Open, "{forged}");
     }
-    // Another site's page, with everything but the session's cookie: it is sent to none but the own site.
+    // Another site's page, with everything but the session's cookie: it is sent to none but the own
+    // site.
     tab.go(&format!("letters/{id}")).await?;
-    let token: String = tab.ask("document.querySelector('form[action$=discard] [name=csrf]').value").await?;
+    let token: String = tab
+        .ask("document.querySelector('form[action$=discard] [name=csrf]').value")
+        .await?;
     let elsewhere = service.base.replace("127.0.0.1", "localhost");
     tab.go_to(&format!("{elsewhere}login")).await?;
     tab.see("form").await?;
@@ -38,6 +45,9 @@ pub(crate) async fn a_forged_form_changes_nothing(chromium: Chromium) -> anyhow:
                 body: new URLSearchParams({{ csrf: '{token}', why: 'forged' }}) }}).then(() => 'sent', () => 'blocked')"
         ))
         .await?;
-    ensure!(service.state(&id).await? == LetterState::Open, "from another site: {status}");
+    ensure!(
+        service.state(&id).await? == LetterState::Open,
+        "from another site: {status}"
+    );
     Ok(())
 }

@@ -18,7 +18,12 @@ async fn letters(chromium: &Chromium, count: u32) -> anyhow::Result<(Service, Ta
 }
 
 async fn open(service: &Service) -> anyhow::Result<usize> {
-    Ok(service.idem.dead_letters().list(&Filter::default()).await?.len())
+    Ok(service
+        .idem
+        .dead_letters()
+        .list(&Filter::default())
+        .await?
+        .len())
 }
 
 pub(crate) async fn a_selection_without_script(chromium: Chromium) -> anyhow::Result<()> {
@@ -33,21 +38,44 @@ pub(crate) async fn a_selection_without_script(chromium: Chromium) -> anyhow::Re
     tab.read("h1", "Discard of 2 letters").await?;
     // Without script the page loads itself again.
     tab.read("label[for=progress]", "finished: 2 of 2").await?;
-    let states = [service.state(&ids[0]).await?, service.state(&ids[1]).await?, service.state(&ids[2]).await?];
-    ensure!(states == [LetterState::Discarded, LetterState::Open, LetterState::Discarded], "{states:?}");
+    let states = [
+        service.state(&ids[0]).await?,
+        service.state(&ids[1]).await?,
+        service.state(&ids[2]).await?,
+    ];
+    ensure!(
+        states
+            == [
+                LetterState::Discarded,
+                LetterState::Open,
+                LetterState::Discarded
+            ],
+        "{states:?}"
+    );
     Ok(())
 }
 
 pub(crate) async fn run_a_group_with_progress(chromium: Chromium) -> anyhow::Result<()> {
     let (service, tab, ids) = letters(&chromium, 3).await?;
     for id in &ids {
-        let letter = service.idem.dead_letters().get(&id.parse()?).await?.ok_or_else(|| anyhow::anyhow!("gone"))?;
+        let letter = service
+            .idem
+            .dead_letters()
+            .get(&id.parse()?)
+            .await?
+            .ok_or_else(|| anyhow::anyhow!("gone"))?;
         let mut payload = letter.payload.to_value()?;
         payload["order"]["qty"] = 2.into();
-        service.idem.dead_letters().edit(&letter.id, payload, "mended").await?;
+        service
+            .idem
+            .dead_letters()
+            .edit(&letter.id, payload, "mended")
+            .await?;
     }
     // Runs wait until the test lets them go on.
-    service.stock.forget_permits(service.stock.available_permits());
+    service
+        .stock
+        .forget_permits(service.stock.available_permits());
     tab.go("groups").await?;
     tab.click("tbody a").await?;
     tab.read("#count", "3").await?;
@@ -67,7 +95,8 @@ pub(crate) async fn run_a_group_with_progress(chromium: Chromium) -> anyhow::Res
     tab.go("bulk").await?;
     tab.read("tbody", "the stock is back").await?;
     tab.go(&format!("letters/{}", ids[0])).await?;
-    tab.read("#history-title ~ .timeline", "the stock is back").await
+    tab.read("#history-title ~ .timeline", "the stock is back")
+        .await
 }
 
 pub(crate) async fn discard_a_group(chromium: Chromium) -> anyhow::Result<()> {

@@ -10,10 +10,16 @@ use idem_test_support::browser::{Chromium, Tab};
 pub(crate) async fn tab_to(tab: &Tab, selector: &str) -> anyhow::Result<()> {
     for _ in 0..60 {
         tab.key("Tab").await?;
-        let there = format!("document.activeElement.matches({})", serde_json::Value::from(selector));
+        let there = format!(
+            "document.activeElement.matches({})",
+            serde_json::Value::from(selector)
+        );
         if tab.ask::<bool>(&there).await? {
             let seen = "getComputedStyle(document.activeElement).outlineStyle !== 'none' || document.activeElement.matches('main')";
-            ensure!(tab.ask::<bool>(seen).await?, "nobody sees that the focus is on {selector}");
+            ensure!(
+                tab.ask::<bool>(seen).await?,
+                "nobody sees that the focus is on {selector}"
+            );
             return Ok(());
         }
     }
@@ -53,7 +59,9 @@ pub(crate) async fn a_discard_by_keyboard_alone(chromium: Chromium) -> anyhow::R
 
 pub(crate) async fn every_page_has_names_for_everything(chromium: Chromium) -> anyhow::Result<()> {
     let service = Service::start().await?;
-    let origin = Origin::new("kafka", "orders").position("partition 3, offset 17").header("trace", "00-4bf9");
+    let origin = Origin::new("kafka", "orders")
+        .position("partition 3, offset 17")
+        .header("trace", "00-4bf9");
     let id = service.brought("A-1001", origin).await?;
     let tab = chromium.open(&service.base).await?;
     tab.sign_in(TOKEN).await?;
@@ -64,8 +72,17 @@ pub(crate) async fn every_page_has_names_for_everything(chromium: Chromium) -> a
     tab.read("h1", "Run of 1 letter").await?;
     let bulk: String = tab.ask("location.pathname.slice(1)").await?;
     let one = format!("letters/{id}");
-    for path in ["overview", "letters?state=any", &one, "groups", "bulk", &bulk, "story?key=A-1001", "health", "audit"]
-    {
+    for path in [
+        "overview",
+        "letters?state=any",
+        &one,
+        "groups",
+        "bulk",
+        &bulk,
+        "story?key=A-1001",
+        "health",
+        "audit",
+    ] {
         tab.go(path).await?;
         tab.see("footer").await?;
         let missing: Vec<String> = tab

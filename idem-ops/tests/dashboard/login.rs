@@ -18,7 +18,10 @@ pub(crate) async fn wrong_then_right(chromium: Chromium) -> anyhow::Result<()> {
     tab.click("form button").await?;
     tab.read("h1", "Overview").await?;
     tab.read("header", "Ann").await?;
-    ensure!(tab.ask::<String>("document.cookie").await?.is_empty(), "a script can read the session");
+    ensure!(
+        tab.ask::<String>("document.cookie").await?.is_empty(),
+        "a script can read the session"
+    );
     Ok(())
 }
 
@@ -61,7 +64,10 @@ pub(crate) async fn works_where_it_is_nested(chromium: Chromium) -> anyhow::Resu
     tab.click("form[action$=discard] button").await?;
     tab.read("[role=status]", "Discarded").await?;
     ensure!(
-        tab.ask::<bool>("getComputedStyle(document.querySelector('.skip')).position === 'absolute'").await?,
+        tab.ask::<bool>(
+            "getComputedStyle(document.querySelector('.skip')).position === 'absolute'"
+        )
+        .await?,
         "no style"
     );
     Ok(())

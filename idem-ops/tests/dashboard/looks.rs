@@ -40,18 +40,34 @@ struct Contrast {
 
 pub(crate) async fn dark_and_light(chromium: Chromium) -> anyhow::Result<()> {
     let service = Service::start().await?;
-    let id = service.brought("A-1001", Origin::new("kafka", "orders").header("trace", "00-4bf9")).await?;
+    let id = service
+        .brought(
+            "A-1001",
+            Origin::new("kafka", "orders").header("trace", "00-4bf9"),
+        )
+        .await?;
     let tab = chromium.open(&service.base).await?;
     tab.sign_in(TOKEN).await?;
     let ground = "getComputedStyle(document.body).backgroundColor";
     let mut grounds = Vec::new();
     for scheme in ["light", "dark"] {
         tab.media("prefers-color-scheme", scheme).await?;
-        for path in ["overview", "letters", "groups", "health", &format!("letters/{id}")] {
+        for path in [
+            "overview",
+            "letters",
+            "groups",
+            "health",
+            &format!("letters/{id}"),
+        ] {
             tab.go(path).await?;
             tab.see("footer").await?;
             let worst: Contrast = tab.ask(CONTRAST).await?;
-            ensure!(worst.ratio >= 4.5, "{scheme} {path}: {} of “{}”", worst.ratio, worst.text);
+            ensure!(
+                worst.ratio >= 4.5,
+                "{scheme} {path}: {} of “{}”",
+                worst.ratio,
+                worst.text
+            );
         }
         grounds.push(tab.ask::<String>(ground).await?);
     }
@@ -62,13 +78,19 @@ pub(crate) async fn dark_and_light(chromium: Chromium) -> anyhow::Result<()> {
 pub(crate) async fn a_phone_scrolls_one_way(chromium: Chromium) -> anyhow::Result<()> {
     let service = Service::start().await?;
     let long = "order-without-any-place-to-break-".repeat(8);
-    let origin = Origin::new("kafka", &*long).message_id(&*long).position(&*long).header(&*long, &*long);
+    let origin = Origin::new("kafka", &*long)
+        .message_id(&*long)
+        .position(&*long)
+        .header(&*long, &*long);
     let id = service.brought(&long, origin).await?;
     let tab = chromium.open(&service.base).await?;
     tab.size(360, 740, 2.0).await?;
     tab.sign_in(TOKEN).await?;
     let (one, story) = (format!("letters/{id}"), format!("story?key={long}"));
-    for path in ["overview", "letters", &one, "groups", "bulk", &story, "health", "audit", "login", "nowhere"] {
+    for path in [
+        "overview", "letters", &one, "groups", "bulk", &story, "health", "audit", "login",
+        "nowhere",
+    ] {
         tab.go(path).await?;
         tab.see("main").await?;
         let _: bool =

@@ -11,7 +11,11 @@ const CARD: &str = "4111111111111111";
 
 #[idempotent(name = "cards.charge", key = "order_no", retries = 0, redact(card_no))]
 async fn charge(order_no: String, card_no: String) -> Result<usize, OrderError> {
-    if card_no == CARD { Ok(card_no.len()) } else { Err(OrderError::Refused(format!("{order_no} is declined"))) }
+    if card_no == CARD {
+        Ok(card_no.len())
+    } else {
+        Err(OrderError::Refused(format!("{order_no} is declined")))
+    }
 }
 
 #[derive(Deserialize)]
@@ -22,33 +26,76 @@ struct Charge {
 
 pub(crate) async fn fill_in_and_run(chromium: Chromium) -> anyhow::Result<()> {
     let service = Service::start().await?;
-    service.idem.redrive_with("cards.charge", |Charge { order_no, card_no }: Charge| charge(order_no, card_no));
-    ensure!(service.idem.scope(charge("A-1001".into(), "4000".into())).await.is_err());
+    service
+        .idem
+        .redrive_with("cards.charge", |Charge { order_no, card_no }: Charge| {
+            charge(order_no, card_no)
+        });
+    ensure!(
+        service
+            .idem
+            .scope(charge("A-1001".into(), "4000".into()))
+            .await
+            .is_err()
+    );
     let letters = service.idem.dead_letters();
     let id = letters.list(&Filter::default()).await?[0].id;
     let tab = chromium.open(&service.base).await?;
     tab.sign_in(TOKEN).await?;
     tab.go(&format!("letters/{id}")).await?;
-    tab.read("#payload-title ~ form .hint", "card_no is used for this run and not stored").await?;
-    ensure!(!tab.ask::<bool>("Boolean(document.querySelector('button[value=run]'))").await?, "it cannot work");
+    tab.read(
+        "#payload-title ~ form .hint",
+        "card_no is used for this run and not stored",
+    )
+    .await?;
+    ensure!(
+        !tab.ask::<bool>("Boolean(document.querySelector('button[value=run]'))")
+            .await?,
+        "it cannot work"
+    );
 
     // As it stands it does not run; what was typed is there again.
     tab.fill("#edit-why", "they told us").await?;
     tab.click("button[value=run-with]").await?;
     tab.read("#payload-problem", "card_no").await?;
     let payload: String = tab.ask("document.querySelector('#payload').value").await?;
-    ensure!(tab.ask::<String>("document.querySelector('#edit-why').value").await? == "they told us");
-    tab.fill("#payload", &payload.replace(REDACTED, CARD)).await?;
+    ensure!(
+        tab.ask::<String>("document.querySelector('#edit-why').value")
+            .await?
+            == "they told us"
+    );
+    tab.fill("#payload", &payload.replace(REDACTED, CARD))
+        .await?;
     tab.click("button[value=run-with]").await?;
-    tab.read("[role=status]", "It ran and is done. Its result: 16").await?;
+    tab.read("[role=status]", "It ran and is done. Its result: 16")
+        .await?;
 
     ensure!(service.state(&id.to_string()).await? == LetterState::Redriven);
-    ensure!(!serde_json::to_string(&letters.list(&Filter::default().any_state()).await?)?.contains("41111"));
-    for page in [format!("letters/{id}"), "audit".into(), "story?key=A-1001".into(), "letters?state=any".into()] {
+    ensure!(
+        !serde_json::to_string(&letters.list(&Filter::default().any_state()).await?)?
+            .contains("41111")
+    );
+    for page in [
+        format!("letters/{id}"),
+        "audit".into(),
+        "story?key=A-1001".into(),
+        "letters?state=any".into(),
+    ] {
         tab.go(&page).await?;
         tab.see("main h1").await?;
-        ensure!(!tab.ask::<bool>("document.documentElement.outerHTML.includes('41111')").await?, "{page}");
+        ensure!(
+            !tab.ask::<bool>("document.documentElement.outerHTML.includes('41111')")
+                .await?,
+            "{page}"
+        );
     }
-    ensure!(service.idem.scope(charge("A-1001".into(), String::new())).await? == 16, "a duplicate gets the result");
+    ensure!(
+        service
+            .idem
+            .scope(charge("A-1001".into(), String::new()))
+            .await?
+            == 16,
+        "a duplicate gets the result"
+    );
     Ok(())
 }

@@ -31,13 +31,22 @@ pub(crate) enum OrderError {
 }
 
 /// Runs wait for a permit; orders of more than ten pieces fail.
-#[idempotent(name = "orders.place", key = "order.order_no", retries = 1, backoff(initial = "1ms"), skip(stock))]
+#[idempotent(
+    name = "orders.place",
+    key = "order.order_no",
+    retries = 1,
+    backoff(initial = "1ms"),
+    skip(stock)
+)]
 async fn place_order(order: Order, stock: Arc<Semaphore>) -> Result<u32, OrderError> {
     if let Ok(permit) = stock.acquire().await {
         permit.forget();
     }
     if order.qty > 10 {
-        return Err(OrderError::Refused(format!("{} is not in stock {} times", order.sku, order.qty)));
+        return Err(OrderError::Refused(format!(
+            "{} is not in stock {} times",
+            order.sku, order.qty
+        )));
     }
     Ok(order.qty * 100)
 }
@@ -61,22 +70,45 @@ impl Service {
         let idem = Idem::open(folder.path())?;
         let stock = Arc::new(Semaphore::new(1000));
         let shelf = stock.clone();
-        idem.redrive_with(HANDLER, move |order: Order| place_order(order, shelf.clone()));
+        idem.redrive_with(HANDLER, move |order: Order| {
+            place_order(order, shelf.clone())
+        });
         let pages = idem_ops::dashboard(&idem, Auth::token(Secret::new(TOKEN)));
-        let app = if place.is_empty() { pages } else { Router::new().nest(place, pages) };
+        let app = if place.is_empty() {
+            pages
+        } else {
+            Router::new().nest(place, pages)
+        };
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let base = format!("http://{}{place}/", listener.local_addr()?);
         tokio::spawn(async move { axum::serve(listener, app).await });
-        Ok(Self { idem, stock, published: Arc::default(), base, _folder: folder })
+        Ok(Self {
+            idem,
+            stock,
+            published: Arc::default(),
+            base,
+            _folder: folder,
+        })
     }
 
     pub(crate) async fn start() -> anyhow::Result<Self> {
         Self::nested("").await
     }
 
-    pub(crate) async fn order(&self, order_no: &str, sku: &str, qty: u32) -> Result<u32, OrderError> {
-        let order = Order { order_no: order_no.into(), sku: sku.into(), qty };
-        self.idem.scope(place_order(order, self.stock.clone())).await
+    pub(crate) async fn order(
+        &self,
+        order_no: &str,
+        sku: &str,
+        qty: u32,
+    ) -> Result<u32, OrderError> {
+        let order = Order {
+            order_no: order_no.into(),
+            sku: sku.into(),
+            qty,
+        };
+        self.idem
+            .scope(place_order(order, self.stock.clone()))
+            .await
     }
 
     /// A dead letter; its id.
@@ -92,19 +124,35 @@ impl Service {
             published.lock().push(letter.key);
             async { Ok::<(), String>(()) }
         });
-        let order = Order { order_no: order_no.into(), sku: "TEA-500".into(), qty: 12 };
-        ensure!(self.idem.deliver(origin, place_order(order, self.stock.clone())).await.output.is_err());
+        let order = Order {
+            order_no: order_no.into(),
+            sku: "TEA-500".into(),
+            qty: 12,
+        };
+        ensure!(
+            self.idem
+                .deliver(origin, place_order(order, self.stock.clone()))
+                .await
+                .output
+                .is_err()
+        );
         self.letter_of(order_no).await
     }
 
     async fn letter_of(&self, order_no: &str) -> anyhow::Result<String> {
-        let letters = self.idem.dead_letters().list(&Filter::default().key(order_no)).await?;
+        let letters = self
+            .idem
+            .dead_letters()
+            .list(&Filter::default().key(order_no))
+            .await?;
         ensure!(letters.len() == 1, "{letters:?}");
         Ok(letters[0].id.to_string())
     }
 
     pub(crate) async fn state(&self, id: &str) -> anyhow::Result<LetterState> {
         let letter = self.idem.dead_letters().get(&id.parse()?).await?;
-        Ok(letter.ok_or_else(|| anyhow::anyhow!("no letter {id}"))?.state)
+        Ok(letter
+            .ok_or_else(|| anyhow::anyhow!("no letter {id}"))?
+            .state)
     }
 }

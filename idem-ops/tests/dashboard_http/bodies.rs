@@ -20,14 +20,21 @@ use super::{Dashboard, csrf, text};
 fn unfinished(pieces: usize, piece: &'static str) -> (Body, Arc<AtomicUsize>) {
     let taken = Arc::<AtomicUsize>::default();
     let count = Arc::clone(&taken);
-    let pieces = stream::repeat(Bytes::from_static(piece.as_bytes())).take(pieces).inspect(move |piece| {
-        count.fetch_add(piece.len(), Ordering::SeqCst);
-    });
-    (Body::from_stream(pieces.chain(stream::pending()).map(Ok::<_, std::io::Error>)), taken)
+    let pieces = stream::repeat(Bytes::from_static(piece.as_bytes()))
+        .take(pieces)
+        .inspect(move |piece| {
+            count.fetch_add(piece.len(), Ordering::SeqCst);
+        });
+    (
+        Body::from_stream(pieces.chain(stream::pending()).map(Ok::<_, std::io::Error>)),
+        taken,
+    )
 }
 
 fn of_own_page(path: &str) -> http::request::Builder {
-    Request::post(path).header("host", "ops.example").header("origin", "https://ops.example")
+    Request::post(path)
+        .header("host", "ops.example")
+        .header("origin", "https://ops.example")
 }
 
 #[tokio::test]
@@ -35,23 +42,40 @@ async fn nothing_is_read_of_what_nobody_may_send() {
     let dashboard = Dashboard::new();
     let id = "019363d8-94c0-7bd0-a3ed-6e5cd0f9b6a1";
     let mut asked = Vec::new();
-    for page in
-        ["/logout", "/group", "/selection", &format!("/letters/{id}/edit"), &format!("/bulk/{id}/cancel"), "/nowhere"]
-    {
+    for page in [
+        "/logout",
+        "/group",
+        "/selection",
+        &format!("/letters/{id}/edit"),
+        &format!("/bulk/{id}/cancel"),
+        "/nowhere",
+    ] {
         asked.push(of_own_page(page));
     }
-    for route in
-        [format!("letters/{id}/edit"), format!("letters/{id}/redrive"), "bulk".to_owned(), "nowhere".to_owned()]
-    {
+    for route in [
+        format!("letters/{id}/edit"),
+        format!("letters/{id}/redrive"),
+        "bulk".to_owned(),
+        "nowhere".to_owned(),
+    ] {
         asked.push(Request::post(format!("/api/v1/{route}")));
-        asked.push(Request::post(format!("/api/v1/{route}")).header("authorization", "Bearer wrong"));
+        asked.push(
+            Request::post(format!("/api/v1/{route}")).header("authorization", "Bearer wrong"),
+        );
     }
     // A login from elsewhere, and one that says itself that it is none.
-    asked.push(Request::post("/login").header("host", "ops.example").header("origin", "https://evil.example"));
+    asked.push(
+        Request::post("/login")
+            .header("host", "ops.example")
+            .header("origin", "https://evil.example"),
+    );
     asked.push(of_own_page("/login").header("content-length", 8 * 1024 + 1));
     for request in asked {
         let (body, taken) = unfinished(1, "token=right&csrf=1");
-        let request = request.header("content-type", "application/json").body(body).unwrap();
+        let request = request
+            .header("content-type", "application/json")
+            .body(body)
+            .unwrap();
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let status = dashboard.send(request).await.status();
         assert!(status.is_client_error(), "{method} {path}: {status}");
@@ -59,7 +83,13 @@ async fn nothing_is_read_of_what_nobody_may_send() {
     }
     let dashboard = Dashboard::with(Auth::check(|_| None));
     let (body, taken) = unfinished(1, "token=right");
-    assert_eq!(dashboard.send(of_own_page("/login").body(body).unwrap()).await.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(
+        dashboard
+            .send(of_own_page("/login").body(body).unwrap())
+            .await
+            .status(),
+        StatusCode::UNAUTHORIZED
+    );
     assert_eq!(taken.load(Ordering::SeqCst), 0);
 }
 
@@ -67,28 +97,55 @@ async fn nothing_is_read_of_what_nobody_may_send() {
 async fn of_a_login_some_kib_are_read_and_after_too_many_guesses_nothing_that_may_be_more() {
     let dashboard = Dashboard::new();
     let (body, taken) = unfinished(1_000_000, "a&a&a&a&a&a&a&a&");
-    assert_eq!(dashboard.send(of_own_page("/login").body(body).unwrap()).await.status(), StatusCode::PAYLOAD_TOO_LARGE);
-    assert!(taken.load(Ordering::SeqCst) <= 9 * 1024, "{taken:?} bytes were read");
+    assert_eq!(
+        dashboard
+            .send(of_own_page("/login").body(body).unwrap())
+            .await
+            .status(),
+        StatusCode::PAYLOAD_TOO_LARGE
+    );
+    assert!(
+        taken.load(Ordering::SeqCst) <= 9 * 1024,
+        "{taken:?} bytes were read"
+    );
     for _ in 0..10 {
-        assert_eq!(dashboard.post("/login", "", "token=wrong").await.status(), StatusCode::UNAUTHORIZED);
+        assert_eq!(
+            dashboard.post("/login", "", "token=wrong").await.status(),
+            StatusCode::UNAUTHORIZED
+        );
     }
     let (body, taken) = unfinished(1, "token=wrong");
-    assert_eq!(dashboard.send(of_own_page("/login").body(body).unwrap()).await.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(
+        dashboard
+            .send(of_own_page("/login").body(body).unwrap())
+            .await
+            .status(),
+        StatusCode::TOO_MANY_REQUESTS
+    );
     assert_eq!(taken.load(Ordering::SeqCst), 0);
 }
 
 #[tokio::test]
 async fn a_body_has_a_time_to_come() {
     let (folder, clock) = (tempfile::tempdir().unwrap(), ManualClock::default());
-    let idem = Idem::builder().clock(Arc::new(clock.clone())).open(folder.path()).unwrap();
+    let idem = Idem::builder()
+        .clock(Arc::new(clock.clone()))
+        .open(folder.path())
+        .unwrap();
     let app = idem_ops::dashboard(&idem, Auth::token("right"));
-    let dashboard = Dashboard { app, idem, _folder: folder };
+    let dashboard = Dashboard {
+        app,
+        idem,
+        _folder: folder,
+    };
     let cookie = dashboard.sign_in().await;
     let edit = "/api/v1/letters/019363d8-94c0-7bd0-a3ed-6e5cd0f9b6a1/edit";
     for request in [
         of_own_page("/login"),
         of_own_page("/selection").header("cookie", &cookie),
-        Request::post(edit).header("authorization", "Bearer right").header("content-type", "application/json"),
+        Request::post(edit)
+            .header("authorization", "Bearer right")
+            .header("content-type", "application/json"),
     ] {
         let (body, taken) = unfinished(1, "{");
         let app = dashboard.app.clone();
@@ -102,14 +159,24 @@ async fn a_body_has_a_time_to_come() {
             |finished| *finished,
         )
         .await;
-        assert_eq!(answer.await.unwrap().unwrap().status(), StatusCode::REQUEST_TIMEOUT);
-        assert_eq!(taken.load(Ordering::SeqCst), 1, "it was read as far as it came");
+        assert_eq!(
+            answer.await.unwrap().unwrap().status(),
+            StatusCode::REQUEST_TIMEOUT
+        );
+        assert_eq!(
+            taken.load(Ordering::SeqCst),
+            1,
+            "it was read as far as it came"
+        );
     }
 }
 
 #[test]
 fn a_form_of_a_million_fields_costs_no_more_than_its_bytes() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     let dashboard = Dashboard::new();
     let (cookie, token) = runtime.block_on(async {
         let cookie = dashboard.sign_in().await;
@@ -118,31 +185,67 @@ fn a_form_of_a_million_fields_costs_no_more_than_its_bytes() {
     });
     let fields = "&a".repeat(3 * 512 * 1024);
     for (path, form, status) in [
-        ("/selection", format!("csrf={token}{fields}"), StatusCode::BAD_REQUEST),
-        ("/login", format!("token=right{fields}"), StatusCode::PAYLOAD_TOO_LARGE),
+        (
+            "/selection",
+            format!("csrf={token}{fields}"),
+            StatusCode::BAD_REQUEST,
+        ),
+        (
+            "/login",
+            format!("token=right{fields}"),
+            StatusCode::PAYLOAD_TOO_LARGE,
+        ),
     ] {
         let mut answered = None;
         let taken = allocation_counter::measure(|| {
-            answered = Some(runtime.block_on(dashboard.post(path, &cookie, form)).status());
+            answered = Some(
+                runtime
+                    .block_on(dashboard.post(path, &cookie, form))
+                    .status(),
+            );
         });
         assert_eq!(answered, Some(status), "{path}");
-        assert!(taken.count_total < 20_000 && taken.bytes_max < 8 << 20, "{path}: {taken:?}");
+        assert!(
+            taken.count_total < 20_000 && taken.bytes_max < 8 << 20,
+            "{path}: {taken:?}"
+        );
     }
 }
 
 #[tokio::test]
 async fn a_proxy_that_is_trusted_says_who_guesses() {
-    let dashboard = Dashboard::with(Auth::token("right").trusted_proxies(["10.0.0.0/8".parse().unwrap()]));
+    let dashboard =
+        Dashboard::with(Auth::token("right").trusted_proxies(["10.0.0.0/8".parse().unwrap()]));
     let guess = async |connected: &str, forwarded: &str| {
         let request = Request::get("/api/v1/stats").header("authorization", "Bearer wrong");
-        let mut request = request.header("x-forwarded-for", forwarded).body(Body::empty()).unwrap();
-        request.extensions_mut().insert(ConnectInfo::<SocketAddr>(connected.parse().unwrap()));
+        let mut request = request
+            .header("x-forwarded-for", forwarded)
+            .body(Body::empty())
+            .unwrap();
+        request
+            .extensions_mut()
+            .insert(ConnectInfo::<SocketAddr>(connected.parse().unwrap()));
         dashboard.send(request).await.status()
     };
     for _ in 0..10 {
-        assert_eq!(guess("10.0.0.1:1", "192.0.2.7").await, StatusCode::UNAUTHORIZED);
+        assert_eq!(
+            guess("10.0.0.1:1", "192.0.2.7").await,
+            StatusCode::UNAUTHORIZED
+        );
     }
-    assert_eq!(guess("10.0.0.2:1", "1.1.1.1, 192.0.2.7").await, StatusCode::TOO_MANY_REQUESTS, "it is the same one");
-    assert_eq!(guess("10.0.0.1:1", "192.0.2.8").await, StatusCode::UNAUTHORIZED, "another one behind the proxy");
-    assert_eq!(guess("203.0.113.1:1", "192.0.2.7").await, StatusCode::UNAUTHORIZED, "who is no proxy names nobody");
+    assert_eq!(
+        guess("10.0.0.2:1", "1.1.1.1, 192.0.2.7").await,
+        StatusCode::TOO_MANY_REQUESTS,
+        "it is the same one"
+    );
+    assert_eq!(
+        guess("10.0.0.1:1", "192.0.2.8").await,
+        StatusCode::UNAUTHORIZED,
+        "another one behind the proxy"
+    );
+    assert_eq!(
+        guess("203.0.113.1:1", "192.0.2.7").await,
+        StatusCode::UNAUTHORIZED,
+        "who is no proxy names nobody"
+    );
 }

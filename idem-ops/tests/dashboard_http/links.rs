@@ -13,22 +13,36 @@ use crate::{Dashboard, cookie, text};
 
 #[idempotent(name = "links.place", key = "order_no", retries = 0)]
 async fn place(order_no: String) -> Result<(), Error> {
-    Err(Error::Closed { handler: None, key: None })
+    Err(Error::Closed {
+        handler: None,
+        key: None,
+    })
 }
 
-/// The links of the mail that tells of so many letters, with a monitor that knows the dashboard by this address.
+/// The links of the mail that tells of so many letters, with a monitor that knows the dashboard by
+/// this address.
 async fn links(dashboard: &str, idem: &Idem, letters: usize) -> Vec<Url> {
     let mut server = SmtpServer::start(Mode::Plain).await;
     for number in 0..letters {
         idem.scope(place(format!("A-{number}"))).await.unwrap_err();
     }
     let email = server.email().to("on-call@example.com").build().unwrap();
-    let watch = Monitor::of(idem, "orders").dashboard(dashboard.parse().unwrap()).tell(email).start().unwrap();
+    let watch = Monitor::of(idem, "orders")
+        .dashboard(dashboard.parse().unwrap())
+        .tell(email)
+        .start()
+        .unwrap();
     let mail = server.mail().await;
     watch.stop().await;
-    let mail = MessageParser::default().parse(&mail.data).unwrap().into_owned();
+    let mail = MessageParser::default()
+        .parse(&mail.data)
+        .unwrap()
+        .into_owned();
     let text = mail.body_text(0).unwrap().into_owned();
-    text.split_whitespace().filter(|word| word.starts_with("https://")).map(|link| link.parse().unwrap()).collect()
+    text.split_whitespace()
+        .filter(|word| word.starts_with("https://"))
+        .map(|link| link.parse().unwrap())
+        .collect()
 }
 
 /// Where an answer leads.
@@ -45,7 +59,12 @@ async fn each_link_in_a_mail_leads_to_its_page_where_the_dashboard_is_nested() {
     for (base, letters) in [("/ops", 1), ("/ops/", 1), ("/ops", 2), ("/ops/", 2)] {
         let mut dashboard = Dashboard::new();
         dashboard.app = Router::new().nest("/ops", dashboard.app);
-        let links = links(&format!("https://ops.example{base}"), &dashboard.idem, letters).await;
+        let links = links(
+            &format!("https://ops.example{base}"),
+            &dashboard.idem,
+            letters,
+        )
+        .await;
         // Each letter's, and at the end the dashboard's, which of one letter is its page too.
         assert_eq!(links.len(), letters + 1, "{links:?}");
         for (at, link) in links.iter().enumerate() {
@@ -53,16 +72,30 @@ async fn each_link_in_a_mail_leads_to_its_page_where_the_dashboard_is_nested() {
             let mut here = link.clone();
             while !here.path().ends_with("/login") {
                 let asked = dashboard.get(&local(&here), "").await;
-                assert_eq!(asked.status(), StatusCode::SEE_OTHER, "{link} leads to {here}");
+                assert_eq!(
+                    asked.status(),
+                    StatusCode::SEE_OTHER,
+                    "{link} leads to {here}"
+                );
                 here = led(&here, asked.headers());
             }
-            let to = here.query_pairs().find(|(name, _)| name == "to").map(|(_, to)| to.into_owned()).unwrap();
-            let form = Serializer::new(String::new()).extend_pairs([("token", "right"), ("to", &to)]).finish();
+            let to = here
+                .query_pairs()
+                .find(|(name, _)| name == "to")
+                .map(|(_, to)| to.into_owned())
+                .unwrap();
+            let form = Serializer::new(String::new())
+                .extend_pairs([("token", "right"), ("to", &to)])
+                .finish();
             let entered = dashboard.post(here.path(), "", form).await;
             let (there, cookie) = (led(&here, entered.headers()), cookie(entered.headers()));
             let page = dashboard.get(&local(&there), &cookie).await;
             assert_eq!(page.status(), StatusCode::OK, "{link} leads to {there}");
-            let title = if letters == 1 || at < letters { "<h1>Dead letter" } else { "<h1>Overview" };
+            let title = if letters == 1 || at < letters {
+                "<h1>Dead letter"
+            } else {
+                "<h1>Overview"
+            };
             let page = text(page).await;
             assert!(page.contains(title), "{link} leads to {there}: {page}");
         }

@@ -1,6 +1,9 @@
 //! What the dashboard answers to requests that no browser would send.
 
-#![expect(clippy::unwrap_used, reason = "a helper that cannot go on fails its test")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a helper that cannot go on fails its test"
+)]
 
 mod bodies;
 #[path = "../common/mod.rs"]
@@ -31,7 +34,11 @@ impl Dashboard {
     fn with(auth: Auth) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let idem = Idem::open(folder.path()).unwrap();
-        Self { app: idem_ops::dashboard(&idem, auth), idem, _folder: folder }
+        Self {
+            app: idem_ops::dashboard(&idem, auth),
+            idem,
+            _folder: folder,
+        }
     }
 
     fn new() -> Self {
@@ -43,13 +50,18 @@ impl Dashboard {
     }
 
     async fn get(&self, path: &str, cookie: &str) -> Response {
-        let request = Request::get(path).header("host", "ops.example").header("cookie", cookie);
+        let request = Request::get(path)
+            .header("host", "ops.example")
+            .header("cookie", cookie);
         self.send(request.body(Body::empty()).unwrap()).await
     }
 
     async fn post(&self, path: &str, cookie: &str, form: impl Into<Body>) -> Response {
-        let request = Request::post(path).header("host", "ops.example").header("origin", "https://ops.example");
-        self.send(request.header("cookie", cookie).body(form.into()).unwrap()).await
+        let request = Request::post(path)
+            .header("host", "ops.example")
+            .header("origin", "https://ops.example");
+        self.send(request.header("cookie", cookie).body(form.into()).unwrap())
+            .await
     }
 
     /// The session's cookie.
@@ -61,17 +73,31 @@ impl Dashboard {
 }
 
 fn cookie(headers: &HeaderMap) -> String {
-    headers["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned()
+    headers["set-cookie"]
+        .to_str()
+        .unwrap()
+        .split(';')
+        .next()
+        .unwrap()
+        .to_owned()
 }
 
 async fn text(response: Response) -> String {
-    let bytes = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+    let bytes = axum::body::to_bytes(response.into_body(), usize::MAX)
+        .await
+        .unwrap();
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
 /// The CSRF token of a page.
 fn csrf(page: &str) -> String {
-    page.split("name=\"csrf\" value=\"").nth(1).unwrap().split('"').next().unwrap().to_owned()
+    page.split("name=\"csrf\" value=\"")
+        .nth(1)
+        .unwrap()
+        .split('"')
+        .next()
+        .unwrap()
+        .to_owned()
 }
 
 #[tokio::test]
@@ -89,13 +115,24 @@ async fn nothing_is_seen_without_a_session() {
         "/health",
         "/audit",
     ] {
-        for cookie in ["", "idem_session=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"] {
+        for cookie in [
+            "",
+            "idem_session=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+        ] {
             let response = dashboard.get(path, cookie).await;
             assert_eq!(response.status(), StatusCode::SEE_OTHER, "{path}");
-            assert!(response.headers()["location"].to_str().unwrap().contains("login?to="), "{path}");
+            assert!(
+                response.headers()["location"]
+                    .to_str()
+                    .unwrap()
+                    .contains("login?to="),
+                "{path}"
+            );
         }
     }
-    let response = dashboard.post(&format!("/letters/{id}/discard"), "", "why=none").await;
+    let response = dashboard
+        .post(&format!("/letters/{id}/discard"), "", "why=none")
+        .await;
     assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
 }
 
@@ -103,17 +140,32 @@ async fn nothing_is_seen_without_a_session() {
 async fn every_answer_forbids_what_pages_do_not_need() {
     let dashboard = Dashboard::new();
     let cookie = dashboard.sign_in().await;
-    for path in ["/login", "/overview", "/letters/nonsense", "/nowhere", "/assets/style.css", "/"] {
+    for path in [
+        "/login",
+        "/overview",
+        "/letters/nonsense",
+        "/nowhere",
+        "/assets/style.css",
+        "/",
+    ] {
         let response = dashboard.get(path, &cookie).await;
         let headers = response.headers();
         let policy = headers["content-security-policy"].to_str().unwrap();
-        for rule in ["default-src 'none'", "form-action 'self'", "frame-ancestors 'none'", "base-uri 'none'"] {
+        for rule in [
+            "default-src 'none'",
+            "form-action 'self'",
+            "frame-ancestors 'none'",
+            "base-uri 'none'",
+        ] {
             assert!(policy.contains(rule), "{path}: {policy}");
         }
         assert!(!policy.contains("unsafe"), "{path}: {policy}");
         assert_eq!(headers["x-content-type-options"], "nosniff", "{path}");
         assert_eq!(headers["referrer-policy"], "same-origin", "{path}");
-        let kept = headers["cache-control"].to_str().unwrap().contains("immutable");
+        let kept = headers["cache-control"]
+            .to_str()
+            .unwrap()
+            .contains("immutable");
         assert_eq!(kept, path.starts_with("/assets/"), "{path}");
         assert_eq!(headers["cache-control"] == "no-store", !kept, "{path}");
     }
@@ -127,7 +179,9 @@ async fn the_cookie_needs_tls_where_others_can_hear_it() {
     for attribute in ["HttpOnly", "SameSite=Strict", "Secure", "Max-Age"] {
         assert!(cookie.contains(attribute), "{cookie}");
     }
-    let lost = dashboard.get("/login?to=overview%3Fsigned-in%3D1", "").await;
+    let lost = dashboard
+        .get("/login?to=overview%3Fsigned-in%3D1", "")
+        .await;
     assert!(text(lost).await.contains("kept no session"));
 }
 
@@ -137,21 +191,45 @@ async fn a_change_from_elsewhere_is_refused_whatever_it_carries() {
     let cookie = dashboard.sign_in().await;
     let token = csrf(&text(dashboard.get("/letters", &cookie).await).await);
     let form = format!("csrf={token}&why=forged&act=redrive&rate=1&handler=a&error=b");
-    for (name, value) in
-        [("origin", "https://evil.example"), ("origin", "null"), ("sec-fetch-site", "cross-site"), ("x-none", "")]
-    {
-        let request =
-            Request::post("/group").header("host", "ops.example").header("cookie", &cookie).header(name, value);
-        let response = dashboard.send(request.body(form.clone().into()).unwrap()).await;
+    for (name, value) in [
+        ("origin", "https://evil.example"),
+        ("origin", "null"),
+        ("sec-fetch-site", "cross-site"),
+        ("x-none", ""),
+    ] {
+        let request = Request::post("/group")
+            .header("host", "ops.example")
+            .header("cookie", &cookie)
+            .header(name, value);
+        let response = dashboard
+            .send(request.body(form.clone().into()).unwrap())
+            .await;
         assert_eq!(response.status(), StatusCode::FORBIDDEN, "{name}: {value}");
     }
     let wrong = form.replacen(&token, &"A".repeat(token.len()), 1);
-    assert_eq!(dashboard.post("/group", &cookie, wrong).await.status(), StatusCode::FORBIDDEN);
+    assert_eq!(
+        dashboard.post("/group", &cookie, wrong).await.status(),
+        StatusCode::FORBIDDEN
+    );
     let others = csrf(&text(dashboard.get("/letters", &dashboard.sign_in().await).await).await);
     let of_another_session = form.replacen(&token, &others, 1);
-    assert_eq!(dashboard.post("/group", &cookie, of_another_session).await.status(), StatusCode::FORBIDDEN);
-    assert!(text(dashboard.get("/audit", &cookie).await).await.contains("Nobody has changed anything yet"));
-    assert_eq!(dashboard.post("/group", &cookie, form).await.status(), StatusCode::SEE_OTHER, "the right one works");
+    assert_eq!(
+        dashboard
+            .post("/group", &cookie, of_another_session)
+            .await
+            .status(),
+        StatusCode::FORBIDDEN
+    );
+    assert!(
+        text(dashboard.get("/audit", &cookie).await)
+            .await
+            .contains("Nobody has changed anything yet")
+    );
+    assert_eq!(
+        dashboard.post("/group", &cookie, form).await.status(),
+        StatusCode::SEE_OTHER,
+        "the right one works"
+    );
 }
 
 #[tokio::test]
@@ -159,41 +237,87 @@ async fn an_oversized_form_is_refused() {
     let dashboard = Dashboard::new();
     let cookie = dashboard.sign_in().await;
     let large = format!("payload={}", "a".repeat(4 * 1024 * 1024));
-    assert_eq!(dashboard.post("/selection", &cookie, large.clone()).await.status(), StatusCode::PAYLOAD_TOO_LARGE);
-    assert_eq!(dashboard.post("/login", "", large).await.status(), StatusCode::PAYLOAD_TOO_LARGE);
+    assert_eq!(
+        dashboard
+            .post("/selection", &cookie, large.clone())
+            .await
+            .status(),
+        StatusCode::PAYLOAD_TOO_LARGE
+    );
+    assert_eq!(
+        dashboard.post("/login", "", large).await.status(),
+        StatusCode::PAYLOAD_TOO_LARGE
+    );
 }
 
 #[tokio::test]
 async fn who_guesses_has_to_wait_and_who_knows_never_has() {
     let dashboard = Dashboard::new();
     for _ in 0..10 {
-        assert_eq!(dashboard.post("/login", "", "token=wrong").await.status(), StatusCode::UNAUTHORIZED);
+        assert_eq!(
+            dashboard.post("/login", "", "token=wrong").await.status(),
+            StatusCode::UNAUTHORIZED
+        );
     }
     let guess = async || {
-        let request = Request::post("/login").header("host", "ops.example").header("origin", "https://ops.example");
-        dashboard.send(request.header("content-length", 11).body("token=wrong".into()).unwrap()).await
+        let request = Request::post("/login")
+            .header("host", "ops.example")
+            .header("origin", "https://ops.example");
+        dashboard
+            .send(
+                request
+                    .header("content-length", 11)
+                    .body("token=wrong".into())
+                    .unwrap(),
+            )
+            .await
     };
     let response = guess().await;
     assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
     assert!(response.headers().contains_key("retry-after"));
     // Somebody behind the same address, with a browser that says how long its form is.
-    let request = Request::post("/login").header("host", "ops.example").header("origin", "https://ops.example");
-    let request = request.header("content-length", 11).body("token=right".into()).unwrap();
-    assert_eq!(dashboard.send(request).await.status(), StatusCode::SEE_OTHER);
-    assert_eq!(guess().await.status(), StatusCode::TOO_MANY_REQUESTS, "that is no way around");
+    let request = Request::post("/login")
+        .header("host", "ops.example")
+        .header("origin", "https://ops.example");
+    let request = request
+        .header("content-length", 11)
+        .body("token=right".into())
+        .unwrap();
+    assert_eq!(
+        dashboard.send(request).await.status(),
+        StatusCode::SEE_OTHER
+    );
+    assert_eq!(
+        guess().await.status(),
+        StatusCode::TOO_MANY_REQUESTS,
+        "that is no way around"
+    );
 }
 
 #[tokio::test]
 async fn a_name_has_no_signs_that_nobody_sees() {
     let dashboard = Dashboard::new();
-    for sign in ["%E2%80%AE", "%E2%81%A6", "%E2%80%8F", "%D8%9C", "%0A", "%EF%BB%BF"] {
-        let response = dashboard.post("/login", "", format!("token=right&who=ann{sign}nna")).await;
-        assert_eq!(response.status(), StatusCode::UNPROCESSABLE_ENTITY, "{sign}");
+    for sign in [
+        "%E2%80%AE",
+        "%E2%81%A6",
+        "%E2%80%8F",
+        "%D8%9C",
+        "%0A",
+        "%EF%BB%BF",
+    ] {
+        let response = dashboard
+            .post("/login", "", format!("token=right&who=ann{sign}nna"))
+            .await;
+        assert_eq!(
+            response.status(),
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "{sign}"
+        );
     }
 }
 
-/// Directions of the text, in each place that others fill: keys, errors, reasons, payloads, and names in the audit log, which a
-/// check of the service's own takes from anywhere.
+/// Directions of the text, in each place that others fill: keys, errors, reasons, payloads, and
+/// names in the audit log, which a check of the service's own takes from anywhere.
 #[tokio::test]
 async fn no_page_is_turned_around_and_forms_send_back_what_was_there() {
     const TURNED: &str = "A\u{202e}1\u{2066}\u{200f}\u{61c}";
@@ -204,9 +328,17 @@ async fn no_page_is_turned_around_and_forms_send_back_what_was_there() {
     let token = csrf(&text(dashboard.get("/letters", &cookie).await).await);
     let why: String = url::form_urlencoded::byte_serialize(TURNED.as_bytes()).collect();
     let form = format!("csrf={token}&why={why}");
-    let response = dashboard.post(&format!("/letters/{id}/discard"), &cookie, form.clone()).await;
+    let response = dashboard
+        .post(&format!("/letters/{id}/discard"), &cookie, form.clone())
+        .await;
     assert_eq!(response.status(), StatusCode::SEE_OTHER);
-    assert_eq!(dashboard.post(&format!("/letters/{id}/restore"), &cookie, form).await.status(), StatusCode::SEE_OTHER);
+    assert_eq!(
+        dashboard
+            .post(&format!("/letters/{id}/restore"), &cookie, form)
+            .await
+            .status(),
+        StatusCode::SEE_OTHER
+    );
     let key = why;
     for path in [
         "/overview".to_owned(),
@@ -231,16 +363,28 @@ async fn no_page_is_turned_around_and_forms_send_back_what_was_there() {
         "the search can be sent again: {letters}"
     );
     let page = text(dashboard.get(&format!("/letters/{id}"), &cookie).await).await;
-    assert!(page.contains("A\\u202e1\\u2066\\u200f\\u061c"), "a payload says the same: {page}");
+    assert!(
+        page.contains("A\\u202e1\\u2066\\u200f\\u061c"),
+        "a payload says the same: {page}"
+    );
 }
 
 #[tokio::test]
 async fn a_login_leads_to_no_other_site() {
     let dashboard = Dashboard::new();
-    for to in ["https://evil.example/", "//evil.example/", "%2F%5Cevil.example", "javascript:alert(1)"] {
-        let response = dashboard.post("/login", "", format!("token=right&to={to}")).await;
+    for to in [
+        "https://evil.example/",
+        "//evil.example/",
+        "%2F%5Cevil.example",
+        "javascript:alert(1)",
+    ] {
+        let response = dashboard
+            .post("/login", "", format!("token=right&to={to}"))
+            .await;
         let page = url::Url::parse("https://ops.example/idem/login").unwrap();
-        let there = page.join(response.headers()["location"].to_str().unwrap()).unwrap();
+        let there = page
+            .join(response.headers()["location"].to_str().unwrap())
+            .unwrap();
         assert_eq!(there.origin(), page.origin(), "{there}");
     }
 }
@@ -254,16 +398,41 @@ async fn the_user_s_own_check_signs_in_and_out() {
         check.load(Ordering::SeqCst).then(|| Who::new(name))
     }));
     let as_user = async |name: &str, cookie: &str| {
-        let request = Request::get("/overview").header("host", "a").header("x-user", name).header("cookie", cookie);
+        let request = Request::get("/overview")
+            .header("host", "a")
+            .header("x-user", name)
+            .header("cookie", cookie);
         dashboard.send(request.body(Body::empty()).unwrap()).await
     };
-    assert_eq!(dashboard.get("/overview", "").await.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(
+        dashboard.get("/overview", "").await.status(),
+        StatusCode::UNAUTHORIZED
+    );
     let response = as_user("ann", "").await;
     let anns = cookie(response.headers());
     assert!(text(response).await.contains("ann"));
-    assert!(!as_user("ann", &anns).await.headers().contains_key("set-cookie"), "the session is used again");
-    assert!(as_user("bob", &anns).await.headers().contains_key("set-cookie"), "a session is one person's");
+    assert!(
+        !as_user("ann", &anns)
+            .await
+            .headers()
+            .contains_key("set-cookie"),
+        "the session is used again"
+    );
+    assert!(
+        as_user("bob", &anns)
+            .await
+            .headers()
+            .contains_key("set-cookie"),
+        "a session is one person's"
+    );
     known.store(false, Ordering::SeqCst);
-    assert_eq!(as_user("ann", &anns).await.status(), StatusCode::UNAUTHORIZED, "the check decides each time");
-    assert_eq!(dashboard.post("/login", "", "token=").await.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(
+        as_user("ann", &anns).await.status(),
+        StatusCode::UNAUTHORIZED,
+        "the check decides each time"
+    );
+    assert_eq!(
+        dashboard.post("/login", "", "token=").await.status(),
+        StatusCode::UNAUTHORIZED
+    );
 }

@@ -29,7 +29,14 @@ impl Alert for Pager {
     }
 
     fn send<'a>(&'a self, _: &'a Notice) -> BoxFuture<'a, Result<(), AlertError>> {
-        let error = || AlertError::new(self.0, "the pager <is> out of battery", Retry::Later, "charge it");
+        let error = || {
+            AlertError::new(
+                self.0,
+                "the pager <is> out of battery",
+                Retry::Later,
+                "charge it",
+            )
+        };
         Box::pin(async move { if self.1 { Ok(()) } else { Err(error()) } })
     }
 }
@@ -39,14 +46,30 @@ async fn where_nobody_was_ever_told_it_says_what_to_do() {
     let dashboard = Dashboard::new();
     let cookie = dashboard.sign_in().await;
     let health = text(dashboard.get("/health", &cookie).await).await;
-    assert!(health.contains("No monitor has told anybody yet") && health.contains("every open letter"), "{health}");
+    assert!(
+        health.contains("No monitor has told anybody yet") && health.contains("every open letter"),
+        "{health}"
+    );
     assert!(dashboard.idem.scope(place("A-1".into())).await.is_err());
     let health = text(dashboard.get("/health", &cookie).await).await;
-    assert!(health.contains("nobody has been told of yet: <strong>1</strong>"), "{health}");
-    assert!(!text(dashboard.get("/overview", &cookie).await).await.contains("not told through"));
+    assert!(
+        health.contains("nobody has been told of yet: <strong>1</strong>"),
+        "{health}"
+    );
+    assert!(
+        !text(dashboard.get("/overview", &cookie).await)
+            .await
+            .contains("not told through")
+    );
     // Nobody needs to be told of what somebody has closed.
     let letters = dashboard.idem.dead_letters();
-    letters.discard(&letters.list(&Default::default()).await.unwrap()[0].id, "old").await.unwrap();
+    letters
+        .discard(
+            &letters.list(&Default::default()).await.unwrap()[0].id,
+            "old",
+        )
+        .await
+        .unwrap();
     let health = text(dashboard.get("/health", &cookie).await).await;
     assert!(health.contains("every open letter"), "{health}");
 }
@@ -56,7 +79,9 @@ async fn a_channel_that_fails_is_shown_with_its_error() {
     let dashboard = Dashboard::new();
     let cookie = dashboard.sign_in().await;
     assert!(dashboard.idem.scope(place("A-1".into())).await.is_err());
-    let monitor = Monitor::of(&dashboard.idem, "orders").tell(Pager("flat", false)).tell(Pager("charged", true));
+    let monitor = Monitor::of(&dashboard.idem, "orders")
+        .tell(Pager("flat", false))
+        .tell(Pager("charged", true));
     let watch = monitor.start().unwrap();
     let state = within(async {
         loop {
@@ -67,18 +92,42 @@ async fn a_channel_that_fails_is_shown_with_its_error() {
             tokio::task::yield_now().await;
         }
     });
-    let failing: Vec<_> = state.await.failing().map(|channel| channel.name.clone()).collect();
+    let failing: Vec<_> = state
+        .await
+        .failing()
+        .map(|channel| channel.name.clone())
+        .collect();
     assert_eq!(failing, ["flat"]);
     let health = text(dashboard.get("/health", &cookie).await).await;
-    let line = |name: &str| health.split("<tr>").find(|line| line.contains(&format!("<code>{name}</code>"))).unwrap();
+    let line = |name: &str| {
+        health
+            .split("<tr>")
+            .find(|line| line.contains(&format!("<code>{name}</code>")))
+            .unwrap()
+    };
     let (flat, charged) = (line("flat"), line("charged"));
-    assert!(flat.contains("failing</span> since <time") && flat.contains(">never</td>"), "{flat}");
-    assert!(flat.contains("the pager &#60;is&#62; out of battery; charge it"), "{flat}");
+    assert!(
+        flat.contains("failing</span> since <time") && flat.contains(">never</td>"),
+        "{flat}"
+    );
+    assert!(
+        flat.contains("the pager &#60;is&#62; out of battery; charge it"),
+        "{flat}"
+    );
     assert!(flat.contains("class=\"number\">1</td>"), "{flat}");
-    assert!(charged.contains(">ok</span>") && charged.contains("<td data-label=\"Told last\"><time"), "{charged}");
-    assert!(charged.contains("class=\"number\">0</td>") && charged.contains(">–</td>"), "{charged}");
+    assert!(
+        charged.contains(">ok</span>") && charged.contains("<td data-label=\"Told last\"><time"),
+        "{charged}"
+    );
+    assert!(
+        charged.contains("class=\"number\">0</td>") && charged.contains(">–</td>"),
+        "{charged}"
+    );
     assert!(health.contains("not every notice was sent"), "{health}");
     let overview = text(dashboard.get("/overview", &cookie).await).await;
-    assert!(overview.contains("People are not told through <code>flat</code>."), "{overview}");
+    assert!(
+        overview.contains("People are not told through <code>flat</code>."),
+        "{overview}"
+    );
     watch.stop().await;
 }

@@ -26,9 +26,19 @@ fn start(folder: &std::path::Path, server: &SmtpServer) -> Killed {
     let root = folder.with_extension("pem");
     std::fs::write(&root, server.root()).unwrap();
     let child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "killed::monitor_of_the_parent", "--ignored", "--nocapture"])
+        .args([
+            "--exact",
+            "killed::monitor_of_the_parent",
+            "--ignored",
+            "--nocapture",
+        ])
         .env(FOLDER, folder)
-        .env("IDEM_TEST_SMTP", server.url().replacen("://", &format!("://{}@", USER.replace('@', "%40")), 1))
+        .env(
+            "IDEM_TEST_SMTP",
+            server
+                .url()
+                .replacen("://", &format!("://{}@", USER.replace('@', "%40")), 1),
+        )
         .env("IDEM_TEST_ROOT", root)
         .stdout(Stdio::null())
         .spawn()
@@ -39,7 +49,9 @@ fn start(folder: &std::path::Path, server: &SmtpServer) -> Killed {
 #[tokio::test]
 #[ignore = "the process that another test starts and kills"]
 async fn monitor_of_the_parent() {
-    let Ok(folder) = std::env::var(FOLDER) else { return };
+    let Ok(folder) = std::env::var(FOLDER) else {
+        return;
+    };
     let idem = Idem::open(folder).unwrap();
     let email = idem_ops::alert::Email::smtp(std::env::var("IDEM_TEST_SMTP").unwrap())
         .root_certificate_file(std::env::var("IDEM_TEST_ROOT").unwrap())
@@ -69,7 +81,9 @@ async fn a_kill_between_sending_and_recording_sends_one_copy_more_and_loses_noth
 
     let idem = Idem::open(&data).unwrap();
     let waiting = idem.notes().list("alerts/out/", None, 10).await.unwrap();
-    let [waiting] = &waiting[..] else { panic!("one notice is on its way: {waiting:?}") };
+    let [waiting] = &waiting[..] else {
+        panic!("one notice is on its way: {waiting:?}")
+    };
     let notice = waiting.key.rsplit('/').next().unwrap().to_owned();
     assert_eq!(AlertState::of(&idem).await.unwrap().untold, 0);
     drop(idem);
@@ -77,13 +91,26 @@ async fn a_kill_between_sending_and_recording_sends_one_copy_more_and_loses_noth
     server.mood(Mood::Well);
     let child = start(&data, &server);
     let copy = within(server.mail()).await;
-    let id = MessageParser::default().parse(&copy.data).unwrap().message_id().unwrap().to_owned();
-    assert!(id.starts_with(&notice), "a reader can tell the copy: {id} of {notice}");
+    let id = MessageParser::default()
+        .parse(&copy.data)
+        .unwrap()
+        .message_id()
+        .unwrap()
+        .to_owned();
+    assert!(
+        id.starts_with(&notice),
+        "a reader can tell the copy: {id} of {notice}"
+    );
     drop(child);
 
     // Whatever became of the second recording, nothing is left untold.
     let idem = Idem::open(&data).unwrap();
     let state = AlertState::of(&idem).await.unwrap();
     assert_eq!(state.untold, 0);
-    assert!(state.channels.first().is_none_or(|channel| channel.waiting <= 1));
+    assert!(
+        state
+            .channels
+            .first()
+            .is_none_or(|channel| channel.waiting <= 1)
+    );
 }

@@ -1,4 +1,5 @@
-//! The monitor, with a real ledger, a real mail server, and a real `SIGKILL`. Only time is held still.
+//! The monitor, with a real ledger, a real mail server, and a real `SIGKILL`. Only time is held
+//! still.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -26,7 +27,11 @@ enum Oops {
 
 #[idempotent(name = "monitor.place", key = "order_no", retries = 0)]
 async fn place(order_no: String, error: String) -> Result<(), Oops> {
-    if error.is_empty() { Ok(()) } else { Err(Oops::Own(error)) }
+    if error.is_empty() {
+        Ok(())
+    } else {
+        Err(Oops::Own(error))
+    }
 }
 
 /// Makes letters: one for each number, all with this error.
@@ -51,7 +56,14 @@ struct Pager {
 
 fn pager(name: &'static str) -> (Pager, mpsc::UnboundedReceiver<Result<Notice, Notice>>) {
     let (sent, notices) = mpsc::unbounded_channel();
-    (Pager { name, trouble: Arc::default(), sent }, notices)
+    (
+        Pager {
+            name,
+            trouble: Arc::default(),
+            sent,
+        },
+        notices,
+    )
 }
 
 impl Alert for Pager {
@@ -62,16 +74,26 @@ impl Alert for Pager {
     fn send<'a>(&'a self, notice: &'a Notice) -> BoxFuture<'a, Result<(), AlertError>> {
         Box::pin(async move {
             let trouble = *self.trouble.lock();
-            let told = if trouble.is_none() { Ok(notice.clone()) } else { Err(notice.clone()) };
+            let told = if trouble.is_none() {
+                Ok(notice.clone())
+            } else {
+                Err(notice.clone())
+            };
             self.sent.send(told).unwrap();
-            trouble.map_or(Ok(()), |retry| Err(AlertError::new(self.name, "it is broken", retry, "mend it")))
+            trouble.map_or(Ok(()), |retry| {
+                Err(AlertError::new(self.name, "it is broken", retry, "mend it"))
+            })
         })
     }
 }
 
 /// How many letters a notice tells of, by kind of error.
 fn counts(notice: &Notice) -> Vec<(&str, u64)> {
-    let mut counts: Vec<_> = notice.groups.iter().map(|group| (group.error.as_str(), group.count)).collect();
+    let mut counts: Vec<_> = notice
+        .groups
+        .iter()
+        .map(|group| (group.error.as_str(), group.count))
+        .collect();
     counts.sort_unstable();
     counts
 }

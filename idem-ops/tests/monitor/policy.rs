@@ -20,11 +20,18 @@ fn policy() -> Policy {
 async fn the_first_letter_and_new_groups_are_told_at_once_and_the_rest_in_digests() {
     let clock = ManualClock::default();
     let (idem, (pager, mut told)) = (idem(&clock), pager("pager"));
-    let watch = Monitor::of(&idem, "orders").policy(policy()).tell(pager).start().unwrap();
+    let watch = Monitor::of(&idem, "orders")
+        .policy(policy())
+        .tell(pager)
+        .start()
+        .unwrap();
 
     die(&idem, 0..1, "card 1 declined").await;
     let first = within(told.recv()).await.unwrap().unwrap();
-    assert_eq!((first.kind, first.service.as_str(), first.open), (NoticeKind::NewGroup, "orders", 1));
+    assert_eq!(
+        (first.kind, first.service.as_str(), first.open),
+        (NoticeKind::NewGroup, "orders", 1)
+    );
     assert_eq!(counts(&first), [("card … declined", 1)]);
     assert_eq!(first.groups[0].newest[0].key, "A-0");
 
@@ -44,7 +51,13 @@ async fn the_first_letter_and_new_groups_are_told_at_once_and_the_rest_in_digest
     assert_eq!(counts(&digest), [("another", 1), ("no stock", 20)]);
     assert_eq!((digest.open, digest.groups[0].newest.len()), (26, 5));
     // Newest first.
-    assert_eq!(digest.groups[0].newest.first().map(|brief| brief.key.starts_with("A-")), Some(true));
+    assert_eq!(
+        digest.groups[0]
+            .newest
+            .first()
+            .map(|brief| brief.key.starts_with("A-")),
+        Some(true)
+    );
 
     watch.stop().await;
     assert!(told.try_recv().is_err(), "people were told more than once");
@@ -57,11 +70,19 @@ async fn a_flood_of_different_errors_is_as_many_notices_as_the_policy_says() {
     const AT_ONCE: u32 = 3;
     let clock = ManualClock::default();
     let (idem, (pager, mut told)) = (idem(&clock), pager("pager"));
-    let policy = Policy::default().digest_every(PERIOD).new_groups_at_once(AT_ONCE);
-    let watch = Monitor::of(&idem, "orders").policy(policy).tell(pager).start().unwrap();
+    let policy = Policy::default()
+        .digest_every(PERIOD)
+        .new_groups_at_once(AT_ONCE);
+    let watch = Monitor::of(&idem, "orders")
+        .policy(policy)
+        .tell(pager)
+        .start()
+        .unwrap();
     // Words, for numbers are blanked.
-    let word =
-        |number: u32| "abcdefghij".repeat(2)[(number % 10) as usize..][..(2 + number / 10 % 9) as usize].to_owned();
+    let word = |number: u32| {
+        "abcdefghij".repeat(2)[(number % 10) as usize..][..(2 + number / 10 % 9) as usize]
+            .to_owned()
+    };
     let (mut notices, mut letters) = (0, 0);
     for number in 0..60 {
         die(&idem, number..number + 1, &word(number)).await;
@@ -71,14 +92,22 @@ async fn a_flood_of_different_errors_is_as_many_notices_as_the_policy_says() {
     }
     // The first, and as many new groups as one period has; the rest waits.
     while let Ok(notice) = told.try_recv() {
-        letters += notice.unwrap().groups.iter().map(|group| group.count).sum::<u64>();
+        letters += notice
+            .unwrap()
+            .groups
+            .iter()
+            .map(|group| group.count)
+            .sum::<u64>();
         notices += 1;
     }
     assert_eq!(notices, 1 + AT_ONCE, "{letters} letters");
     clock.asleep(2).await;
     clock.advance(PERIOD);
     let digest = within(told.recv()).await.unwrap().unwrap();
-    assert_eq!(letters + digest.groups.iter().map(|group| group.count).sum::<u64>(), 60);
+    assert_eq!(
+        letters + digest.groups.iter().map(|group| group.count).sum::<u64>(),
+        60
+    );
     watch.stop().await;
     assert!(told.try_recv().is_err());
 }
@@ -93,10 +122,17 @@ async fn what_died_while_nobody_watched_is_told_and_never_again() {
     letters.discard(&closed.id, "a test").await.unwrap();
     for expected in [Some(3), None] {
         let (pager, mut told) = pager("pager");
-        let watch = Monitor::of(&idem, "orders").policy(policy()).tell(pager).start().unwrap();
+        let watch = Monitor::of(&idem, "orders")
+            .policy(policy())
+            .tell(pager)
+            .start()
+            .unwrap();
         if let Some(count) = expected {
             let notice = within(told.recv()).await.unwrap().unwrap();
-            assert_eq!((counts(&notice), notice.open), (vec![("no stock", count)], 2));
+            assert_eq!(
+                (counts(&notice), notice.open),
+                (vec![("no stock", count)], 2)
+            );
         } else {
             clock.advance(PERIOD);
             clock.asleep(2).await;
@@ -109,9 +145,13 @@ async fn what_died_while_nobody_watched_is_told_and_never_again() {
 #[tokio::test]
 async fn a_letter_that_stays_open_is_told_to_others_once() {
     let clock = ManualClock::default();
-    let (idem, (pager, mut told), (boss, mut escalated)) = (idem(&clock), pager("pager"), pager("boss"));
+    let (idem, (pager, mut told), (boss, mut escalated)) =
+        (idem(&clock), pager("pager"), pager("boss"));
     let policy = policy().escalate_after(PERIOD * 6);
-    let monitor = Monitor::of(&idem, "orders").policy(policy).tell(pager).escalate_to(boss);
+    let monitor = Monitor::of(&idem, "orders")
+        .policy(policy)
+        .tell(pager)
+        .escalate_to(boss);
     let watch = monitor.start().unwrap();
     die(&idem, 0..3, "no stock").await;
     within(told.recv()).await.unwrap().unwrap();
@@ -124,7 +164,10 @@ async fn a_letter_that_stays_open_is_told_to_others_once() {
     letters.redrive(&closed.id).await.unwrap();
     clock.advance(PERIOD * 7);
     let late = within(escalated.recv()).await.unwrap().unwrap();
-    assert_eq!((late.kind, counts(&late)), (NoticeKind::Escalation, vec![("no stock", 2)]));
+    assert_eq!(
+        (late.kind, counts(&late)),
+        (NoticeKind::Escalation, vec![("no stock", 2)])
+    );
     clock.advance(PERIOD * 7);
     clock.asleep(3).await;
     watch.stop().await;
@@ -134,28 +177,46 @@ async fn a_letter_that_stays_open_is_told_to_others_once() {
 #[tokio::test]
 async fn two_channels_of_one_name_are_refused() {
     let idem = idem(&ManualClock::default());
-    let monitor = Monitor::of(&idem, "orders").tell(pager("pager").0).escalate_to(pager("pager").0);
+    let monitor = Monitor::of(&idem, "orders")
+        .tell(pager("pager").0)
+        .escalate_to(pager("pager").0);
     let error = monitor.start().err().unwrap();
-    assert_eq!(error.to_string(), "two alert channels are named `pager`: give each a name of its own");
+    assert_eq!(
+        error.to_string(),
+        "two alert channels are named `pager`: give each a name of its own"
+    );
 }
 
 /// As a consumer does with a message whose key another message has.
 async fn reuse(idem: &idem_runtime::Idem, order_no: &str, content: &str) {
     let (order_no, origin) = (order_no.to_owned(), Origin::new("rabbitmq", "orders"));
-    let verdict = idem.deliver(origin.clone(), place(order_no, content.to_owned())).await.verdict;
-    let Verdict::Refused(refusal) = verdict else { panic!("{verdict:?}") };
-    idem.bury_refused(&refusal, "m-7", content.as_bytes(), origin).await.unwrap();
+    let verdict = idem
+        .deliver(origin.clone(), place(order_no, content.to_owned()))
+        .await
+        .verdict;
+    let Verdict::Refused(refusal) = verdict else {
+        panic!("{verdict:?}")
+    };
+    idem.bury_refused(&refusal, "m-7", content.as_bytes(), origin)
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
 async fn a_key_used_again_pages_nobody_about_an_order_that_is_done() {
     let clock = ManualClock::default();
-    let (idem, (pager, mut told), (boss, mut escalated)) = (idem(&clock), pager("pager"), pager("boss"));
+    let (idem, (pager, mut told), (boss, mut escalated)) =
+        (idem(&clock), pager("pager"), pager("boss"));
     let policy = policy().escalate_after(PERIOD * 6);
-    let monitor = Monitor::of(&idem, "orders").policy(policy).tell(pager).escalate_to(boss);
+    let monitor = Monitor::of(&idem, "orders")
+        .policy(policy)
+        .tell(pager)
+        .escalate_to(boss);
     let watch = monitor.start().unwrap();
     // Done, and somebody sends its number with another content, after a long silence.
-    idem.scope(place("A-0".into(), String::new())).await.unwrap();
+    idem.scope(place("A-0".into(), String::new()))
+        .await
+        .unwrap();
     reuse(&idem, "A-0", "another order").await;
     for _ in 0..3 {
         clock.asleep(3).await;
@@ -169,22 +230,36 @@ async fn a_key_used_again_pages_nobody_about_an_order_that_is_done() {
     let brief = &digest.groups[0].newest[0];
     assert_eq!((&*brief.key, brief.reason), ("A-0", Reason::KeyReused));
     let text = digest.text();
-    assert!(text.contains("A-0: key reused, died") && text.contains("done since"), "{text}");
+    assert!(
+        text.contains("A-0: key reused, died") && text.contains("done since"),
+        "{text}"
+    );
     assert!(!text.contains("decode"), "{text}");
 
     // That of a letter is told at once: the order waits for somebody.
     die(&idem, 1..2, "no stock").await;
-    assert_eq!(counts(&within(told.recv()).await.unwrap().unwrap()), [("no stock", 1)]);
+    assert_eq!(
+        counts(&within(told.recv()).await.unwrap().unwrap()),
+        [("no stock", 1)]
+    );
     clock.advance(PERIOD * 2);
     clock.asleep(3).await;
     reuse(&idem, "A-1", "another order").await;
     let notice = within(told.recv()).await.unwrap().unwrap();
-    assert_eq!((notice.kind, notice.groups[0].newest[0].reason), (NoticeKind::NewGroup, Reason::KeyReused));
+    assert_eq!(
+        (notice.kind, notice.groups[0].newest[0].reason),
+        (NoticeKind::NewGroup, Reason::KeyReused)
+    );
 
     // Nor is anybody else told when it stays open.
     clock.advance(PERIOD * 7);
     let late = within(escalated.recv()).await.unwrap().unwrap();
-    let mut keys: Vec<_> = late.groups.iter().flat_map(|group| &group.newest).map(|brief| brief.key.as_str()).collect();
+    let mut keys: Vec<_> = late
+        .groups
+        .iter()
+        .flat_map(|group| &group.newest)
+        .map(|brief| brief.key.as_str())
+        .collect();
     keys.sort_unstable();
     assert_eq!(keys, ["A-1", "A-1"]);
     watch.stop().await;

@@ -19,31 +19,59 @@ const MINUTE: Duration = Duration::from_secs(60);
 #[tokio::test]
 async fn a_notice_that_fails_is_kept_and_tried_again_and_holds_up_nobody_else() {
     let clock = ManualClock::default();
-    let (idem, (broken, mut tried), (fine, mut told)) = (idem(&clock), pager("broken"), pager("fine"));
+    let (idem, (broken, mut tried), (fine, mut told)) =
+        (idem(&clock), pager("broken"), pager("fine"));
     let trouble = broken.trouble.clone();
-    let troubles = [(Retry::Later, MINUTE), (Retry::Never, MINUTE * 15), (Retry::After(MINUTE), MINUTE)];
+    let troubles = [
+        (Retry::Later, MINUTE),
+        (Retry::Never, MINUTE * 15),
+        (Retry::After(MINUTE), MINUTE),
+    ];
     for (first, (retry, longest)) in (0..).step_by(10).zip(troubles) {
         *trouble.lock() = Some(retry);
         let policy = Policy::default().digest_every(MINUTE);
-        let watch =
-            Monitor::of(&idem, "orders").policy(policy).tell(broken.clone()).tell(fine.clone()).start().unwrap();
+        let watch = Monitor::of(&idem, "orders")
+            .policy(policy)
+            .tell(broken.clone())
+            .tell(fine.clone())
+            .start()
+            .unwrap();
         die(&idem, first..first + 1, &format!("kind {retry:?}")).await;
         let notice = within(told.recv()).await.unwrap().unwrap();
         assert_eq!(within(tried.recv()).await.unwrap().unwrap_err(), notice);
         // A new monitor, as after a restart, goes on with what waits.
         watch.stop().await;
         let state = AlertState::of(&idem).await.unwrap();
-        let of = |name: &str| state.channels.iter().find(|channel| channel.name == name).unwrap();
+        let of = |name: &str| {
+            state
+                .channels
+                .iter()
+                .find(|channel| channel.name == name)
+                .unwrap()
+        };
         assert_eq!((of("broken").waiting, of("fine").waiting), (1, 0));
-        assert!(of("broken").last_error.as_deref().unwrap().contains("it is broken; mend it"));
+        assert!(
+            of("broken")
+                .last_error
+                .as_deref()
+                .unwrap()
+                .contains("it is broken; mend it")
+        );
         assert!(of("broken").failing_since.is_some() && of("fine").last_sent.is_some());
         *trouble.lock() = None;
-        let watch = Monitor::of(&idem, "orders").tell(broken.clone()).tell(fine.clone()).start().unwrap();
+        let watch = Monitor::of(&idem, "orders")
+            .tell(broken.clone())
+            .tell(fine.clone())
+            .start()
+            .unwrap();
         clock.asleep(3).await;
         clock.advance(longest);
         assert_eq!(within(tried.recv()).await.unwrap().unwrap(), notice);
         watch.stop().await;
-        assert_eq!(AlertState::of(&idem).await.unwrap().channels[0].failing_since, None);
+        assert_eq!(
+            AlertState::of(&idem).await.unwrap().channels[0].failing_since,
+            None
+        );
         clock.advance(MINUTE * 60);
     }
     assert!(told.try_recv().is_err());
@@ -58,10 +86,16 @@ async fn a_webhook_that_answers_500_and_then_never_has_the_notice_in_the_end() {
     let watch = Monitor::of(&idem, "orders").tell(webhook).start().unwrap();
     die(&idem, 0..1, "no stock").await;
     let mut ids = HashSet::new();
-    for (says, answers_next) in [("answered 500", Answer::Never), ("no answer within 0.2 s", Answer::ok("thanks"))] {
+    for (says, answers_next) in [
+        ("answered 500", Answer::Never),
+        ("no answer within 0.2 s", Answer::ok("thanks")),
+    ] {
         ids.insert(server.request().await.header("webhook-id").to_owned());
         let fails = |state: &AlertState| {
-            let error = state.channels.first().and_then(|channel| channel.last_error.as_deref());
+            let error = state
+                .channels
+                .first()
+                .and_then(|channel| channel.last_error.as_deref());
             error.is_some_and(|error| error.contains(says))
         };
         let state = until(async || AlertState::of(&idem).await.unwrap(), fails).await;
@@ -71,10 +105,16 @@ async fn a_webhook_that_answers_500_and_then_never_has_the_notice_in_the_end() {
         clock.advance(MINUTE);
     }
     ids.insert(server.request().await.header("webhook-id").to_owned());
-    let sent = |state: &AlertState| state.channels[0].waiting == 0 && state.channels[0].failing_since.is_none();
+    let sent = |state: &AlertState| {
+        state.channels[0].waiting == 0 && state.channels[0].failing_since.is_none()
+    };
     until(async || AlertState::of(&idem).await.unwrap(), sent).await;
     watch.stop().await;
-    assert_eq!((ids.len(), server.rest().len()), (1, 0), "each try is the same notice, and the last one was the last");
+    assert_eq!(
+        (ids.len(), server.rest().len()),
+        (1, 0),
+        "each try is the same notice, and the last one was the last"
+    );
 }
 
 /// Ten thousand letters in a minute, and for half of it the mail server is down.
@@ -83,8 +123,9 @@ async fn every_letter_is_in_some_mail_though_the_server_was_down() {
     let clock = ManualClock::default();
     let (idem, mut server) = (idem(&clock), SmtpServer::start(Mode::StartTls).await);
     let policy = Policy::default().digest_every(MINUTE / 4);
-    let monitor =
-        Monitor::of(&idem, "orders").policy(policy).tell(server.email().to("oncall@example.com").build().unwrap());
+    let monitor = Monitor::of(&idem, "orders")
+        .policy(policy)
+        .tell(server.email().to("oncall@example.com").build().unwrap());
     let watch = monitor.start().unwrap();
     for second in 0..60 {
         match second {
@@ -93,7 +134,12 @@ async fn every_letter_is_in_some_mail_though_the_server_was_down() {
             _ => {}
         }
         let first = second * 10_000 / 60;
-        die(&idem, first..(second + 1) * 10_000 / 60, &format!("kind {}", second % 3)).await;
+        die(
+            &idem,
+            first..(second + 1) * 10_000 / 60,
+            &format!("kind {}", second % 3),
+        )
+        .await;
         clock.advance(MINUTE / 60);
     }
     let (mut told, mut mails) = (0, 0);
@@ -107,12 +153,15 @@ async fn every_letter_is_in_some_mail_though_the_server_was_down() {
         mails += 1;
         let parsed = MessageParser::default().parse(&mail.data).unwrap();
         let subject = parsed.subject().unwrap();
-        let count: u32 = subject.split(' ').find_map(|word| word.parse().ok()).unwrap();
+        let count: u32 = subject
+            .split(' ')
+            .find_map(|word| word.parse().ok())
+            .unwrap();
         told += count;
     }
     assert_eq!(told, 10_000, "a letter was told of twice");
-    // What the policy allows: one at once for each of three kinds of error, a digest for each quarter of the minute that
-    // ends in it, and one for the letters after the last.
+    // What the policy allows: one at once for each of three kinds of error, a digest for each
+    // quarter of the minute that ends in it, and one for the letters after the last.
     assert!(mails <= 3 + 4 + 1, "{mails} mails");
     watch.stop().await;
     let state = AlertState::of(&idem).await.unwrap();

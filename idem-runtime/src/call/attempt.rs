@@ -21,14 +21,15 @@ pub struct Attempt {
     pub handler: Arc<str>,
     /// The idempotency key, its parts encoded.
     pub key: Arc<str>,
-    /// The fencing token: a later attempt of any key has a larger one. Hand it to a store that refuses older ones
-    /// ([how to do distributed locking], "Making the lock safe with fencing").
+    /// The fencing token: a later attempt of any key has a larger one. Hand it to a store that
+    /// refuses older ones ([how to do distributed locking], "Making the lock safe with fencing").
     ///
     /// [how to do distributed locking]: https://martin.kleppmann.com/2016/02/08/how-to-do-distributed-locking.html
     pub token: u64,
 }
 
-/// The attempt this code runs in; nothing outside a handler's body, and in tasks and threads that the body spawned.
+/// The attempt this code runs in; nothing outside a handler's body, and in tasks and threads that
+/// the body spawned.
 ///
 /// ```
 /// assert_eq!(idem_runtime::attempt(), None);
@@ -62,7 +63,11 @@ impl Frame {
 
 /// Whether this code runs in the body of that very message, at any depth.
 pub(super) fn runs_inside(inner: &Arc<Inner>, id: &RecordId) -> bool {
-    any_frame(|at| Arc::ptr_eq(&at.inner, inner) && at.attempt.handler == id.handler && at.attempt.key == id.key)
+    any_frame(|at| {
+        Arc::ptr_eq(&at.inner, inner)
+            && at.attempt.handler == id.handler
+            && at.attempt.key == id.key
+    })
 }
 
 /// Whether this code runs in a sync body, at any depth.

@@ -9,7 +9,8 @@ use crate::wait::wait;
 
 /// Whether this thread belongs to a tokio runtime whose other threads can go on without it.
 pub(super) fn on_multi_thread_runtime() -> bool {
-    Handle::try_current().is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::MultiThread)
+    Handle::try_current()
+        .is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::MultiThread)
 }
 
 /// Waits for a future.
@@ -17,7 +18,8 @@ pub(super) fn block_on<F: Future>(future: F) -> F::Output {
     hold(|| wait(future))
 }
 
-/// Holds this thread for as long as it takes, and tells a multi-thread runtime to move its tasks elsewhere meanwhile.
+/// Holds this thread for as long as it takes, and tells a multi-thread runtime to move its tasks
+/// elsewhere meanwhile.
 pub(super) fn hold<T>(work: impl FnOnce() -> T) -> T {
     if !on_multi_thread_runtime() {
         return work();

@@ -1,4 +1,5 @@
-//! One run of a body: caught when it panics, stopped when it takes too long, its lease renewed meanwhile.
+//! One run of a body: caught when it panics, stopped when it takes too long, its lease renewed
+//! meanwhile.
 //!
 //! Nothing here knows the body's types, so that it is compiled once, and not once for each handler.
 
@@ -32,7 +33,10 @@ pub(super) struct Left {
 }
 
 /// Inside the attempt, so that a test can ask which one it is.
-#[cfg_attr(not(feature = "failpoints"), expect(unused_variables, reason = "there is no point then"))]
+#[cfg_attr(
+    not(feature = "failpoints"),
+    expect(unused_variables, reason = "there is no point then")
+)]
 fn passes_the_point(frame: &Arc<Frame>) {
     #[cfg(feature = "failpoints")]
     FRAME.sync_scope(Arc::clone(frame), || {
@@ -49,7 +53,11 @@ pub(super) struct Run {
 }
 
 impl Run {
-    pub(super) fn new(frame: Arc<Frame>, timeout: Option<Duration>, renewed: Option<Renewed>) -> Self {
+    pub(super) fn new(
+        frame: Arc<Frame>,
+        timeout: Option<Duration>,
+        renewed: Option<Renewed>,
+    ) -> Self {
         passes_the_point(&frame);
         let attempt = &frame.attempt;
         let span = tracing::info_span!(
@@ -60,7 +68,12 @@ impl Run {
             of = attempt.of
         );
         let limit = timeout.map(|limit| (limit, frame.inner.clock.sleep(limit)));
-        Self { frame, span, limit, _renewed: renewed }
+        Self {
+            frame,
+            span,
+            limit,
+            _renewed: renewed,
+        }
     }
 
     /// Polls an async body, which says whether it has returned.
@@ -75,7 +88,10 @@ impl Run {
             Err(caught) => return Poll::Ready(Ended::Panicked(panic::text(&*caught))),
         }
         match &mut self.limit {
-            Some((limit, passed)) => passed.as_mut().poll(context).map(|()| Ended::TimedOut(*limit)),
+            Some((limit, passed)) => passed
+                .as_mut()
+                .poll(context)
+                .map(|()| Ended::TimedOut(*limit)),
             None => Poll::Pending,
         }
     }
@@ -95,7 +111,9 @@ impl Run {
     /// Runs the body where it can ask about its attempt.
     fn inside(&self, work: &mut dyn FnMut() -> bool) -> Result<bool, Box<dyn Any + Send>> {
         let _entered = self.span.enter();
-        catch_unwind(AssertUnwindSafe(|| FRAME.sync_scope(Arc::clone(&self.frame), work)))
+        catch_unwind(AssertUnwindSafe(|| {
+            FRAME.sync_scope(Arc::clone(&self.frame), work)
+        }))
     }
 
     /// What it left beside its result.

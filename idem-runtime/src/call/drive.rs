@@ -1,6 +1,7 @@
 //! The life of a call, whatever its types: the seat, the claim, the pauses.
 //!
-//! It is polled by hand. An `async fn` would be compiled again in each crate that awaits it, and would need a box a call.
+//! It is polled by hand. An `async fn` would be compiled again in each crate that awaits it, and
+//! would need a box a call.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -26,7 +27,9 @@ use crate::idem::{Entry, Idem};
 use crate::ledger::LedgerError;
 use crate::message::{Message, Ready};
 use crate::names::{self, Found};
-use crate::protocol::{AttemptOutcome, DeadLetter, Failed, RecordId, Reply, Started, Step, StoredResult};
+use crate::protocol::{
+    AttemptOutcome, DeadLetter, Failed, RecordId, Reply, Started, Step, StoredResult,
+};
 use crate::{current, observe};
 
 /// How often a call looks whether another process is done with the message.
@@ -58,7 +61,8 @@ pub(super) struct Drive {
     pub(super) claimed: Option<Held>,
     /// What has to pass before the next claim: an older report, a pause, another call.
     waiting: Option<BoxFuture<'static, Left>>,
-    /// A claim that the ledger is working on: when the call is dropped, somebody has to take its answer.
+    /// A claim that the ledger is working on: when the call is dropped, somebody has to take its
+    /// answer.
     claiming: Option<Answer>,
     pub(super) reporting: Option<Reporting>,
     /// When the next attempt may start.
@@ -81,7 +85,10 @@ pub(super) enum Next {
 
 impl Drive {
     pub(super) fn begin(message: Message) -> Result<Box<Self>, Error> {
-        let counted = message.delivery.as_ref().and_then(|delivery| delivery.count(message.handler));
+        let counted = message
+            .delivery
+            .as_ref()
+            .and_then(|delivery| delivery.count(message.handler));
         match Self::admit(message) {
             Ok(mut drive) => {
                 drive.counted = counted;
@@ -101,11 +108,18 @@ impl Drive {
         if let Err(problem) = message.idem.inner().is_here() {
             let Ready { id, .. } = message;
             let (handler, key) = (Some(id.handler.to_string()), Some(id.key.to_string()));
-            return Err(Error::Ledger { handler, key, problem });
+            return Err(Error::Ledger {
+                handler,
+                key,
+                problem,
+            });
         }
         let Some(entry) = message.idem.inner().enter() else {
             let Ready { id, .. } = message;
-            let error = Error::Closed { handler: Some(id.handler.to_string()), key: Some(id.key.to_string()) };
+            let error = Error::Closed {
+                handler: Some(id.handler.to_string()),
+                key: Some(id.key.to_string()),
+            };
             observe::refused(&id.handler, &error);
             return Err(error);
         };
@@ -132,7 +146,12 @@ impl Drive {
         self.told = true;
         let id = self.id();
         self.message.named.meters.call(outcome);
-        tracing::debug!(handler = &*id.handler, key = &*id.key, outcome, "call ended");
+        tracing::debug!(
+            handler = &*id.handler,
+            key = &*id.key,
+            outcome,
+            "call ended"
+        );
     }
 
     /// The call ends, and this is what it means for the delivery it came in.
@@ -205,7 +224,12 @@ impl Drive {
     /// What the body runs in, if it is to run.
     pub(super) fn start(&self) -> Option<Run> {
         let held = self.claimed?;
-        let Handler { retries, timeout, lease, .. } = *self.handler();
+        let Handler {
+            retries,
+            timeout,
+            lease,
+            ..
+        } = *self.handler();
         let id = self.id();
         let attempt = Attempt {
             number: held.number,
@@ -223,7 +247,11 @@ impl Drive {
             outgoing: Mutex::default(),
             outer: Frame::current(),
         };
-        Some(Run::new(Arc::new(frame), timeout, Renewed::start(self.idem(), id, held.token, lease)))
+        Some(Run::new(
+            Arc::new(frame),
+            timeout,
+            Renewed::start(self.idem(), id, held.token, lease),
+        ))
     }
 
     /// Takes the seat, finds out what has to be waited for, and claims.
@@ -234,7 +262,10 @@ impl Drive {
             if let Some(reply) = inner.ledger.look(self.id(), &self.message.claim) {
                 return self.answered(Ok(reply));
             }
-            match inner.flights.enter(self.id(), self.message.claim.fingerprint, self.blocking) {
+            match inner
+                .flights
+                .enter(self.id(), self.message.claim.fingerprint, self.blocking)
+            {
                 Ok(seat) => self.seat = Some(seat),
                 Err(ahead) => return self.wait_for(ahead),
             }
@@ -243,9 +274,15 @@ impl Drive {
             self.sleep(until(at, inner.clock.now()));
         } else if inner.has_unreported(&self.message.id) {
             let (inner, id) = (Arc::clone(inner), self.message.id.clone());
-            self.waiting = Some(Box::pin(async move { inner.report_again(&id).await.map(|()| Passed::Over) }));
+            self.waiting = Some(Box::pin(async move {
+                inner.report_again(&id).await.map(|()| Passed::Over)
+            }));
         } else if std::mem::take(&mut self.looks_first) {
-            let (inner, named, id) = (Arc::clone(inner), Arc::clone(&self.message.named), self.message.id.clone());
+            let (inner, named, id) = (
+                Arc::clone(inner),
+                Arc::clone(&self.message.named),
+                self.message.id.clone(),
+            );
             self.waiting = Some(Box::pin(async move {
                 Ok(match names::look_first(&inner, &named, &id).await? {
                     Found::Here => Passed::Over,
@@ -254,16 +291,27 @@ impl Drive {
                 })
             }));
         } else {
-            self.claiming = Some(inner.ledger.apply(&self.message.id, Step::Claim(self.message.claim.clone())));
+            self.claiming = Some(
+                inner
+                    .ledger
+                    .apply(&self.message.id, Step::Claim(self.message.claim.clone())),
+            );
         }
         None
     }
 
-    /// From here on the record is the one under an earlier name; the seat is that of today's, as for all calls of the message.
+    /// From here on the record is the one under an earlier name; the seat is that of today's, as
+    /// for all calls of the message.
     fn go_on_under(&mut self, id: RecordId) -> Option<Next> {
         if self.seat.is_none() {
             let fingerprint = self.message.claim.fingerprint;
-            match self.message.idem.inner().flights.enter(self.id(), fingerprint, self.blocking) {
+            match self
+                .message
+                .idem
+                .inner()
+                .flights
+                .enter(self.id(), fingerprint, self.blocking)
+            {
                 Ok(seat) => self.seat = Some(seat),
                 Err(ahead) => return self.wait_for(ahead),
             }
@@ -313,7 +361,9 @@ impl Drive {
                 | Reply::NotOpen
                 | Reply::Taken
                 | Reply::Untouched,
-            ) => self.no_ledger(LedgerError::Other("it answered a claim with nonsense".into())),
+            ) => self.no_ledger(LedgerError::Other(
+                "it answered a claim with nonsense".into(),
+            )),
             Err(problem) => self.no_ledger(problem),
         };
         Some(Next::Refuse(refusal))
@@ -326,10 +376,17 @@ impl Drive {
         {
             return Some(Next::Refuse(self.reused()));
         }
-        if self.handler().reject || runs_inside(self.idem().inner(), self.id()) || self.would_block(&ahead) {
+        if self.handler().reject
+            || runs_inside(self.idem().inner(), self.id())
+            || self.would_block(&ahead)
+        {
             return Some(Next::Refuse(self.in_progress()));
         }
-        tracing::debug!(handler = &*self.id().handler, key = &*self.id().key, "waiting for the same message");
+        tracing::debug!(
+            handler = &*self.id().handler,
+            key = &*self.id().key,
+            "waiting for the same message"
+        );
         self.waiting = Some(Box::pin(async move {
             match ahead.ended().await {
                 Ended::Done(json) => Ok(Passed::Done(json)),
@@ -358,15 +415,25 @@ impl Drive {
     pub(super) fn died(&self, letter: &DeadLetter) {
         let inner = Arc::clone(self.idem().inner());
         inner.tell(letter);
-        self.idem().keeper().finish(Box::pin(async move { inner.count_letters().await }));
+        self.idem()
+            .keeper()
+            .finish(Box::pin(async move { inner.count_letters().await }));
     }
 }
 
 /// The first call of a letter's key, on the letter's behalf, re-arms it before the claim.
-fn redriven(Ready { id, idem, named, .. }: &Ready) -> Result<Option<BoxFuture<'static, Left>>, Error> {
-    let Some(redriving) = current::redriving() else { return Ok(None) };
+fn redriven(
+    Ready {
+        id, idem, named, ..
+    }: &Ready,
+) -> Result<Option<BoxFuture<'static, Left>>, Error> {
+    let Some(redriving) = current::redriving() else {
+        return Ok(None);
+    };
     let letter_of = &*redriving.id.handler;
-    let had_its_name = || named.handler.was.contains(&letter_of) || idem.inner().earlier.had(&id.handler, letter_of);
+    let had_its_name = || {
+        named.handler.was.contains(&letter_of) || idem.inner().earlier.had(&id.handler, letter_of)
+    };
     let earlier = letter_of != &*id.handler;
     if earlier && !had_its_name() {
         return Ok(None);
@@ -376,8 +443,16 @@ fn redriven(Ready { id, idem, named, .. }: &Ready) -> Result<Option<BoxFuture<'s
         return Ok(None);
     }
     if redriving.id.key != id.key {
-        let (handler, key, letter_key) = (id.handler.to_string(), id.key.to_string(), redriving.id.key.to_string());
-        return Err(Error::OtherKey { handler, key, letter_key });
+        let (handler, key, letter_key) = (
+            id.handler.to_string(),
+            id.key.to_string(),
+            redriving.id.key.to_string(),
+        );
+        return Err(Error::OtherKey {
+            handler,
+            key,
+            letter_key,
+        });
     }
     let (inner, begins) = (Arc::clone(idem.inner()), redriving.begins());
     Ok((begins || earlier).then(|| -> BoxFuture<'static, Left> {
@@ -386,20 +461,28 @@ fn redriven(Ready { id, idem, named, .. }: &Ready) -> Result<Option<BoxFuture<'s
                 inner.apply(&redriving.id, redriving.step.clone()).await?;
                 inner.count_letters().await;
             }
-            Ok(if earlier { Passed::Under(redriving.id.clone()) } else { Passed::Over })
+            Ok(if earlier {
+                Passed::Under(redriving.id.clone())
+            } else {
+                Passed::Over
+            })
         })
     }))
 }
 
 impl Drop for Drive {
-    /// A call that is dropped while its body runs is a failed attempt; a claim that is granted when nobody is there any more
-    /// was none, and is given back. A report that is on its way arrives.
+    /// A call that is dropped while its body runs is a failed attempt; a claim that is granted when
+    /// nobody is there any more was none, and is given back. A report that is on its way arrives.
     fn drop(&mut self) {
         if !self.told {
             self.tell(AttemptOutcome::Dropped.as_str());
         }
         if let Some(reporting) = self.reporting.take() {
-            let (inner, id, seat) = (Arc::clone(self.idem().inner()), self.id().clone(), self.seat.take());
+            let (inner, id, seat) = (
+                Arc::clone(self.idem().inner()),
+                self.id().clone(),
+                self.seat.take(),
+            );
             self.idem().keeper().finish(Box::pin(async move {
                 reporting.arrive(&inner, &id).await;
                 drop(seat);
@@ -409,19 +492,34 @@ impl Drop for Drive {
         if claimed.is_none() && claiming.is_none() {
             return;
         }
-        let (inner, id, seat) = (Arc::clone(self.idem().inner()), self.id().clone(), self.seat.take());
+        let (inner, id, seat) = (
+            Arc::clone(self.idem().inner()),
+            self.id().clone(),
+            self.seat.take(),
+        );
         let handler = self.handler();
         if let Some(held) = &claimed {
             self.ended(held, AttemptOutcome::Dropped.as_str());
         }
         self.idem().keeper().finish(Box::pin(async move {
             let step = match (claimed, claiming) {
-                // Nothing but a panic comes between a claim's answer and its body, so this is an attempt.
+                // Nothing but a panic comes between a claim's answer and its body, so this is an
+                // attempt.
                 (Some(Held { token, number, .. }), _) => {
-                    tracing::warn!(handler = &*id.handler, key = &*id.key, attempt = number, "the call was dropped");
+                    tracing::warn!(
+                        handler = &*id.handler,
+                        key = &*id.key,
+                        attempt = number,
+                        "the call was dropped"
+                    );
                     let error = Some("the call was dropped before the body returned".to_owned());
                     let pause = handler.backoff.pause(number);
-                    Some(Step::Fail(Failed { token, outcome: AttemptOutcome::Dropped, error, pause }))
+                    Some(Step::Fail(Failed {
+                        token,
+                        outcome: AttemptOutcome::Dropped,
+                        error,
+                        pause,
+                    }))
                 }
                 (None, Some(claiming)) => match inner.heard(claiming.await).await {
                     Ok(Reply::Run(Started { token, .. })) => Some(Step::GiveBack { token }),
@@ -431,7 +529,9 @@ impl Drop for Drive {
             };
             if let Some(step) = step {
                 // What could not be recorded is kept, and brought again, by the report itself.
-                Reporting::dropped(&inner, &id, step).arrive(&inner, &id).await;
+                Reporting::dropped(&inner, &id, step)
+                    .arrive(&inner, &id)
+                    .await;
             }
             drop(seat);
         }));

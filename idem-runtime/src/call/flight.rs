@@ -1,4 +1,5 @@
-//! Single flight: of all the calls of one message in this process, one works and the others wait for what it gets.
+//! Single flight: of all the calls of one message in this process, one works and the others wait
+//! for what it gets.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -30,7 +31,8 @@ struct Flight {
 /// A message in work, as one sees it who may wait for it.
 pub(crate) struct Ahead {
     pub(crate) fingerprint: Option<Fingerprint>,
-    /// The thread on which an async leader was first polled; nothing for a sync one, which needs no executor to go on.
+    /// The thread on which an async leader was first polled; nothing for a sync one, which needs no
+    /// executor to go on.
     pub(crate) polled_on: Option<ThreadId>,
     ended: watch::Receiver<Option<Ended>>,
 }
@@ -53,17 +55,39 @@ pub(crate) struct Seat {
 
 impl Flights {
     /// Takes the seat, or gives the flight of whoever has it.
-    pub(crate) fn enter(&self, id: &RecordId, fingerprint: Option<Fingerprint>, blocking: bool) -> Result<Seat, Ahead> {
+    pub(crate) fn enter(
+        &self,
+        id: &RecordId,
+        fingerprint: Option<Fingerprint>,
+        blocking: bool,
+    ) -> Result<Seat, Ahead> {
         let polled_on = (!blocking).then(|| thread::current().id());
         match self.table.lock().entry(id.clone()) {
             Entry::Vacant(free) => {
-                free.insert(Flight { fingerprint, polled_on, ended: None });
-                Ok(Seat { id: Some(id.clone()), table: Arc::clone(&self.table) })
+                free.insert(Flight {
+                    fingerprint,
+                    polled_on,
+                    ended: None,
+                });
+                Ok(Seat {
+                    id: Some(id.clone()),
+                    table: Arc::clone(&self.table),
+                })
             }
             Entry::Occupied(mut taken) => {
-                let Flight { fingerprint, polled_on, ended } = taken.get_mut();
-                let ended = ended.get_or_insert_with(|| watch::Sender::new(None)).subscribe();
-                Err(Ahead { fingerprint: *fingerprint, polled_on: *polled_on, ended })
+                let Flight {
+                    fingerprint,
+                    polled_on,
+                    ended,
+                } = taken.get_mut();
+                let ended = ended
+                    .get_or_insert_with(|| watch::Sender::new(None))
+                    .subscribe();
+                Err(Ahead {
+                    fingerprint: *fingerprint,
+                    polled_on: *polled_on,
+                    ended,
+                })
             }
         }
     }

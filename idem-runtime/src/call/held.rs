@@ -14,6 +14,10 @@ pub(super) struct Held {
 
 impl From<Started> for Held {
     fn from(Started { token, number }: Started) -> Self {
-        Self { token, number, since: Instant::now() }
+        Self {
+            token,
+            number,
+            since: Instant::now(),
+        }
     }
 }

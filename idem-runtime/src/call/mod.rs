@@ -35,7 +35,8 @@ const LONGEST_TEXT: usize = 4096;
 
 /// One call of a handler: begin, then while told to run: run the body; then finish.
 ///
-/// It is compiled once for each handler, so it only turns types into JSON and back; the drive does the work.
+/// It is compiled once for each handler, so it only turns types into JSON and back; the drive does
+/// the work.
 pub struct Call<R: Outcome> {
     drive: Option<Box<Drive>>,
     retry_if: Option<fn(&R::Error) -> bool>,
@@ -51,8 +52,16 @@ where
     /// Starts a call.
     pub fn begin(message: Message) -> Self {
         match Drive::begin(message) {
-            Ok(drive) => Self { drive: Some(drive), retry_if: None, result: None },
-            Err(error) => Self { drive: None, retry_if: None, result: Some(refused(error)) },
+            Ok(drive) => Self {
+                drive: Some(drive),
+                retry_if: None,
+                result: None,
+            },
+            Err(error) => Self {
+                drive: None,
+                retry_if: None,
+                result: Some(refused(error)),
+            },
         }
     }
 
@@ -65,21 +74,27 @@ where
 
     /// Whether the body is to run (again); claims the key when it is.
     pub async fn next(&mut self) -> bool {
-        let Some(drive) = self.unfinished() else { return false };
+        let Some(drive) = self.unfinished() else {
+            return false;
+        };
         let next = poll_fn(|context| drive.poll_next(context)).await;
         self.is_to_run(next)
     }
 
-    /// Copies the arguments for one attempt, or ends it; then [`next`](Self::next) says what follows.
+    /// Copies the arguments for one attempt, or ends it; then [`next`](Self::next) says what
+    /// follows.
     pub fn copies<T>(&mut self, copy: impl FnOnce() -> T) -> Option<T> {
         let (mut copy, mut copies) = (Some(copy), None);
-        self.unfinished()?.copies(&mut || copies = copy.take().map(|copy| copy()));
+        self.unfinished()?
+            .copies(&mut || copies = copy.take().map(|copy| copy()));
         copies
     }
 
     /// Runs the body once and records how it ended.
     pub async fn run<F: Future<Output = R>>(&mut self, mut body: Pin<&mut F>) {
-        let Some(drive) = self.unfinished() else { return };
+        let Some(drive) = self.unfinished() else {
+            return;
+        };
         let Some(mut run) = drive.start() else { return };
         let mut returned = None;
         let ended = poll_fn(|context| {
@@ -96,7 +111,9 @@ where
         // The lease is not renewed past the body.
         drop(run);
         let (report, own) = self.report(ended, returned, left);
-        let Some(drive) = self.unfinished() else { return };
+        let Some(drive) = self.unfinished() else {
+            return;
+        };
         drive.report(report);
         let told = poll_fn(|context| drive.poll_told(context)).await;
         self.is_told(told, own);
@@ -104,32 +121,47 @@ where
 
     /// [`next`](Self::next) for a sync handler.
     pub fn next_blocking(&mut self) -> bool {
-        let Some(drive) = self.unfinished() else { return false };
+        let Some(drive) = self.unfinished() else {
+            return false;
+        };
         let next = drive.next_blocking();
         self.is_to_run(next)
     }
 
     /// [`run`](Self::run) for a sync handler.
     pub fn run_blocking(&mut self, body: impl FnOnce() -> R) {
-        let Some(drive) = self.unfinished() else { return };
+        let Some(drive) = self.unfinished() else {
+            return;
+        };
         let Some(run) = drive.start() else { return };
         let (mut body, mut returned) = (Some(body), None);
         let ended = run.run_blocking(&mut || returned = body.take().map(|body| body()));
         let left = run.left();
         drop(run);
         let (report, own) = self.report(ended, returned, left);
-        let Some(drive) = self.unfinished() else { return };
+        let Some(drive) = self.unfinished() else {
+            return;
+        };
         let told = drive.report_blocking(report);
         self.is_told(told, own);
     }
 
     /// What the caller gets. `next` has said false, so there is a result.
     pub fn finish(mut self) -> R {
-        self.result.take().unwrap_or_else(|| refused(Error::Closed { handler: None, key: None }))
+        self.result.take().unwrap_or_else(|| {
+            refused(Error::Closed {
+                handler: None,
+                key: None,
+            })
+        })
     }
 
     fn unfinished(&mut self) -> Option<&mut Drive> {
-        if self.result.is_some() { None } else { self.drive.as_deref_mut() }
+        if self.result.is_some() {
+            None
+        } else {
+            self.drive.as_deref_mut()
+        }
     }
 
     fn is_to_run(&mut self, next: Next) -> bool {
@@ -144,7 +176,9 @@ where
     fn replayed(&mut self, json: &[u8]) -> Option<R> {
         let drive = self.drive.as_mut()?;
         let mut value = None;
-        let read = read_with(json, &mut |json| serde_json::from_slice(json).map(|read| value = Some(read)));
+        let read = read_with(json, &mut |json| {
+            serde_json::from_slice(json).map(|read| value = Some(read))
+        });
         if let Err(problem) = read {
             return Some(refused(drive.unreadable(problem.to_string())));
         }
@@ -162,14 +196,27 @@ where
                 let json = drive.written(&mut |json| value.serialize(json), &mut |json| {
                     serde_json::from_slice::<R::Ok>(json).map(drop)
                 });
-                (Report::Returned { json, left }, Some(R::from_result(Ok(value))))
+                (
+                    Report::Returned { json, left },
+                    Some(R::from_result(Ok(value))),
+                )
             }
             (Ended::Returned, Some(Err(error)), Some(drive)) => {
                 let retry_if = self.retry_if;
-                let permanent = retry_if.is_some_and(|retry_if| drive.is_permanent(&mut || retry_if(&error)));
-                (Report::Failed { permanent, text: text_of(&error) }, Some(R::from_result(Err(error))))
+                let permanent =
+                    retry_if.is_some_and(|retry_if| drive.is_permanent(&mut || retry_if(&error)));
+                (
+                    Report::Failed {
+                        permanent,
+                        text: text_of(&error),
+                    },
+                    Some(R::from_result(Err(error))),
+                )
             }
-            (Ended::Returned, _, _) => (Report::Panicked("the body returned nothing".to_owned()), None),
+            (Ended::Returned, _, _) => (
+                Report::Panicked("the body returned nothing".to_owned()),
+                None,
+            ),
         }
     }
 

@@ -1,5 +1,6 @@
-//! What a call runs of the user's code outside of an attempt: a result is written and read, an error is shown and judged,
-//! arguments are copied. Where it panics, the attempt has ended, and the call goes on.
+//! What a call runs of the user's code outside of an attempt: a result is written and read, an
+//! error is shown and judged, arguments are copied. Where it panics, the attempt has ended, and the
+//! call goes on.
 
 use std::fmt::{Display, Write};
 use std::sync::atomic::Ordering;
@@ -15,9 +16,14 @@ use crate::writing::{self, Unwritten, Writes};
 pub(super) type Reads<'a> = &'a mut dyn FnMut(&[u8]) -> serde_json::Result<()>;
 
 impl Drive {
-    /// The result as it is recorded, or why it cannot be. What may not read back is read once, and so is each handler's
-    /// first result: what its types write and do not read is mostly the same each time.
-    pub(super) fn written(&mut self, write: Writes<'_>, read: Reads<'_>) -> Result<Vec<u8>, String> {
+    /// The result as it is recorded, or why it cannot be. What may not read back is read once, and
+    /// so is each handler's first result: what its types write and do not read is mostly the same
+    /// each time.
+    pub(super) fn written(
+        &mut self,
+        write: Writes<'_>,
+        read: Reads<'_>,
+    ) -> Result<Vec<u8>, String> {
         let mut json = self.buffer();
         let mut written = Ok(false);
         caught(&mut || written = writing::write(&mut json, usize::MAX, 0, write))

@@ -1,5 +1,5 @@
-//! On a ledger that others share, the claims of running bodies are kept alive. The background does it, for a body may
-//! hold its own thread.
+//! On a ledger that others share, the claims of running bodies are kept alive. The background does
+//! it, for a body may hold its own thread.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,7 +13,8 @@ use crate::clock::BoxFuture;
 use crate::idem::{Idem, Inner};
 use crate::protocol::{RecordId, Reply, Step};
 
-/// The claims to renew, by the length of their leases: those of one length are renewed together. There are few lengths.
+/// The claims to renew, by the length of their leases: those of one length are renewed together.
+/// There are few lengths.
 #[derive(Debug, Default)]
 pub(crate) struct Leases(Mutex<Vec<(Duration, Claims)>>);
 
@@ -35,9 +36,14 @@ impl Renewed {
             return None;
         }
         if inner.leases.hold(token, lease, id.clone()) {
-            idem.keeper().meanwhile(Box::pin(renew(Arc::clone(inner), lease)));
+            idem.keeper()
+                .meanwhile(Box::pin(renew(Arc::clone(inner), lease)));
         }
-        Some(Self { inner: Arc::clone(inner), token, lease })
+        Some(Self {
+            inner: Arc::clone(inner),
+            token,
+            lease,
+        })
     }
 }
 
@@ -63,7 +69,11 @@ impl Leases {
     fn held(&self, lease: Duration) -> Claims {
         let mut leases = self.0.lock();
         leases.retain(|(length, claims)| *length != lease || !claims.is_empty());
-        leases.iter().find(|(length, _)| *length == lease).map(|(_, claims)| claims.clone()).unwrap_or_default()
+        leases
+            .iter()
+            .find(|(length, _)| *length == lease)
+            .map(|(_, claims)| claims.clone())
+            .unwrap_or_default()
     }
 
     /// Whether it was to be renewed until now.
@@ -84,7 +94,10 @@ async fn renew(inner: Arc<Inner>, lease: Duration) {
             return;
         }
         let next = inner.clock.sleep(lease / 3);
-        let renewals = join_all(held.into_iter().map(|(token, id)| renew_one(&inner, id, token, lease)));
+        let renewals = join_all(
+            held.into_iter()
+                .map(|(token, id)| renew_one(&inner, id, token, lease)),
+        );
         pause = match select(Box::pin(renewals), next).await {
             Either::Left((_, next)) => next,
             // One that hangs is given up, lest the others lapse.
@@ -96,12 +109,19 @@ async fn renew(inner: Arc<Inner>, lease: Duration) {
 async fn renew_one(inner: &Inner, id: RecordId, token: u64, lease: Duration) {
     match inner.apply(&id, Step::Renew { token, lease }).await {
         Ok(Reply::Recorded) => {}
-        // A body cannot be taken back; its report will be refused. One that ended meanwhile has lost nothing.
+        // A body cannot be taken back; its report will be refused. One that ended meanwhile has
+        // lost nothing.
         Ok(_) => {
             if inner.leases.forget(token, lease) {
-                tracing::warn!(handler = &*id.handler, key = &*id.key, "the lease was lost while the body ran");
+                tracing::warn!(
+                    handler = &*id.handler,
+                    key = &*id.key,
+                    "the lease was lost while the body ran"
+                );
             }
         }
-        Err(error) => tracing::warn!(%error, "the lease could not be renewed and will be tried again"),
+        Err(error) => {
+            tracing::warn!(%error, "the lease could not be renewed and will be tried again")
+        }
     }
 }

@@ -52,10 +52,14 @@ pub(super) struct Reporting {
 /// What follows once it has arrived.
 enum Then {
     /// The caller and those who wait get the result.
-    Done { json: Option<Arc<[u8]>>, outcome: &'static str },
+    Done {
+        json: Option<Arc<[u8]>>,
+        outcome: &'static str,
+    },
     /// The caller hears what is wrong with the result.
     Unwritable(String),
-    /// There is another attempt, or the caller gets the body's error; this in its place, where it left none.
+    /// There is another attempt, or the caller gets the body's error; this in its place, where it
+    /// left none.
     Failed(Option<Error>),
     /// Nobody is there any more.
     Dropped,
@@ -63,7 +67,11 @@ enum Then {
 
 impl Reporting {
     fn new(inner: &Inner, id: &RecordId, step: Step, then: Then) -> Self {
-        Self { answer: inner.ledger.apply(id, step.clone()), step, then }
+        Self {
+            answer: inner.ledger.apply(id, step.clone()),
+            step,
+            then,
+        }
     }
 
     /// A report for a call that was dropped.
@@ -79,16 +87,32 @@ impl Reporting {
 }
 
 impl Drive {
-    /// Begins to report how the attempt ended. From now on the report arrives, even when the call is dropped.
+    /// Begins to report how the attempt ended. From now on the report arrives, even when the call
+    /// is dropped.
     pub(super) fn report(&mut self, report: Report) {
-        let Some(held) = self.claimed.take() else { return };
+        let Some(held) = self.claimed.take() else {
+            return;
+        };
         let (outcome, text, then) = match report {
-            Report::Returned { json: Ok(json), left } => return self.complete(held, json, left),
-            Report::Returned { json: Err(problem), .. } => {
-                (AttemptOutcome::ResultNotStorable, problem.clone(), Then::Unwritable(problem))
-            }
-            Report::Failed { permanent: true, text } => (AttemptOutcome::Permanent, text, Then::Failed(None)),
-            Report::Failed { permanent: false, text } => (AttemptOutcome::Failed, text, Then::Failed(None)),
+            Report::Returned {
+                json: Ok(json),
+                left,
+            } => return self.complete(held, json, left),
+            Report::Returned {
+                json: Err(problem), ..
+            } => (
+                AttemptOutcome::ResultNotStorable,
+                problem.clone(),
+                Then::Unwritable(problem),
+            ),
+            Report::Failed {
+                permanent: true,
+                text,
+            } => (AttemptOutcome::Permanent, text, Then::Failed(None)),
+            Report::Failed {
+                permanent: false,
+                text,
+            } => (AttemptOutcome::Failed, text, Then::Failed(None)),
             Report::Panicked(message) => {
                 let error = self.panicked(held.number, message.clone());
                 (AttemptOutcome::Panicked, message, Then::Failed(Some(error)))
@@ -100,28 +124,58 @@ impl Drive {
             }
         };
         self.ended(&held, outcome.as_str());
-        let (text, id, of) = (cut(text), self.id(), self.handler().retries.saturating_add(1).max(held.number));
+        let (text, id, of) = (
+            cut(text),
+            self.id(),
+            self.handler().retries.saturating_add(1).max(held.number),
+        );
         tracing::warn!(handler = &*id.handler, key = &*id.key, attempt = held.number, of, %outcome, error = text,
             "attempt failed");
         let pause = self.handler().backoff.pause(held.number);
-        self.bring(Step::Fail(Failed { token: held.token, outcome, error: Some(text), pause }), then);
+        self.bring(
+            Step::Fail(Failed {
+                token: held.token,
+                outcome,
+                error: Some(text),
+                pause,
+            }),
+            then,
+        );
     }
 
     fn complete(&mut self, held: Held, json: Vec<u8>, left: Left) {
         let outcome = if left.found { "existing" } else { "done" };
         self.ended(&held, outcome);
         let size = json.len();
-        let json: Option<Arc<[u8]>> = (size <= self.idem().inner().limits.result).then(|| json.into());
-        let result = json.clone().map_or(StoredResult::TooLarge(size as u64), StoredResult::Json);
+        let json: Option<Arc<[u8]>> =
+            (size <= self.idem().inner().limits.result).then(|| json.into());
+        let result = json
+            .clone()
+            .map_or(StoredResult::TooLarge(size as u64), StoredResult::Json);
         let then = Then::Done { json, outcome };
         let (token, inner) = (held.token, self.idem().inner());
         let now = inner.clock.now();
-        let notes = left.outgoing.into_iter().map(|message| outbox::note(outbox::new_id(), message, now));
+        let notes = left
+            .outgoing
+            .into_iter()
+            .map(|message| outbox::note(outbox::new_id(), message, now));
         match notes.collect() {
-            Ok(notes) => self.bring(Step::Complete { token, result, notes }, then),
+            Ok(notes) => self.bring(
+                Step::Complete {
+                    token,
+                    result,
+                    notes,
+                },
+                then,
+            ),
             Err(problem) => {
                 let (text, outcome) = (problem.to_string(), AttemptOutcome::ResultNotStorable);
-                let failed = Failed { token, outcome, error: Some(text.clone()), pause: Duration::ZERO };
+                let failed = Failed {
+                    token,
+                    outcome,
+                    error: Some(text.clone()),
+                    pause: Duration::ZERO,
+                };
                 self.bring(Step::Fail(failed), Then::Unwritable(text));
             }
         }
@@ -133,9 +187,13 @@ impl Drive {
 
     /// What the caller is told, once the report has arrived.
     pub(super) fn poll_told(&mut self, context: &mut Context<'_>) -> Poll<Told> {
-        let Some(reporting) = &mut self.reporting else { return Poll::Ready(Told::Own) };
+        let Some(reporting) = &mut self.reporting else {
+            return Poll::Ready(Told::Own);
+        };
         let reply = ready!(reporting.answer.as_mut().poll(context));
-        let Some(Reporting { step, then, .. }) = self.reporting.take() else { return Poll::Ready(Told::Own) };
+        let Some(Reporting { step, then, .. }) = self.reporting.take() else {
+            return Poll::Ready(Told::Own);
+        };
         if let Ok(Reply::Died(letter)) = &reply {
             self.died(letter);
         }
@@ -161,7 +219,9 @@ impl Drive {
     fn verdict(&self, reply: &Result<Reply, LedgerError>) -> Verdict {
         match reply {
             Ok(Reply::Recorded | Reply::Died(_) | Reply::Dead { .. }) => Verdict::Settled,
-            Ok(Reply::Waiting { at }) => Verdict::Again { after: until(*at, self.idem().inner().clock.now()) },
+            Ok(Reply::Waiting { at }) => Verdict::Again {
+                after: until(*at, self.idem().inner().clock.now()),
+            },
             Ok(_) => Verdict::passed_on(),
             Err(_) => Verdict::unrecorded(),
         }
@@ -187,21 +247,33 @@ impl Drive {
                 self.resume = Some(at);
                 Told::Again
             }
-            (Then::Failed(None), Ok(Reply::Waiting { .. } | Reply::Died(_) | Reply::Dead { .. })) => Told::Own,
-            (Then::Failed(Some(_)), Ok(Reply::Died(letter))) if inline => Told::Refuse(self.dead(letter.id, false)),
-            (Then::Failed(Some(_)), Ok(Reply::Dead { letter, .. })) if inline => Told::Refuse(self.dead(letter, false)),
-            (Then::Failed(Some(error)), Ok(Reply::Waiting { .. } | Reply::Died(_) | Reply::Dead { .. })) => {
-                Told::Refuse(error)
+            (
+                Then::Failed(None),
+                Ok(Reply::Waiting { .. } | Reply::Died(_) | Reply::Dead { .. }),
+            ) => Told::Own,
+            (Then::Failed(Some(_)), Ok(Reply::Died(letter))) if inline => {
+                Told::Refuse(self.dead(letter.id, false))
             }
-            (Then::Unwritable(problem), Ok(Reply::Waiting { .. } | Reply::Died(_) | Reply::Dead { .. })) => {
-                Told::Refuse(self.unwritable(problem))
+            (Then::Failed(Some(_)), Ok(Reply::Dead { letter, .. })) if inline => {
+                Told::Refuse(self.dead(letter, false))
             }
+            (
+                Then::Failed(Some(error)),
+                Ok(Reply::Waiting { .. } | Reply::Died(_) | Reply::Dead { .. }),
+            ) => Told::Refuse(error),
+            (
+                Then::Unwritable(problem),
+                Ok(Reply::Waiting { .. } | Reply::Died(_) | Reply::Dead { .. }),
+            ) => Told::Refuse(self.unwritable(problem)),
             (_, Ok(_)) => Told::Refuse(self.lease_lost()),
         };
         (told, "failed")
     }
 
     pub(super) fn ended(&self, held: &Held, outcome: &'static str) {
-        self.message.named.meters.attempt(outcome, held.since.elapsed());
+        self.message
+            .named
+            .meters
+            .attempt(outcome, held.since.elapsed());
     }
 }

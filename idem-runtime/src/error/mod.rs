@@ -1,4 +1,5 @@
-//! What idem refuses, and why: each error says what happened, to which handler and key, and what to do.
+//! What idem refuses, and why: each error says what happened, to which handler and key, and what to
+//! do.
 
 mod kind;
 
@@ -57,7 +58,9 @@ pub enum Error {
     },
 
     /// The message came back before its pause had passed; nothing ran.
-    #[error("handler `{handler}`, key `{key}`: not before {after:?} have passed; redeliver it then")]
+    #[error(
+        "handler `{handler}`, key `{key}`: not before {after:?} have passed; redeliver it then"
+    )]
     NotYet {
         /// The handler's name.
         handler: String,
@@ -172,8 +175,11 @@ pub enum Error {
         key: String,
     },
 
-    /// The key is empty, has an empty part, is longer than 1 KiB, or could not be read: its expression panicked.
-    #[error("handler `{handler}`: the idempotency key {why}; nothing ran: give every message a key of its own")]
+    /// The key is empty, has an empty part, is longer than 1 KiB, or could not be read: its
+    /// expression panicked.
+    #[error(
+        "handler `{handler}`: the idempotency key {why}; nothing ran: give every message a key of its own"
+    )]
     InvalidKey {
         /// The handler's name.
         handler: String,
@@ -209,7 +215,8 @@ pub enum Error {
         size: u64,
     },
 
-    /// An argument or a result cannot be turned into JSON or back, or is nested more than 100 levels deep.
+    /// An argument or a result cannot be turned into JSON or back, or is nested more than 100
+    /// levels deep.
     #[error("handler `{handler}`, key `{key}`: {what} {problem}")]
     Codec {
         /// The handler's name.
@@ -295,7 +302,8 @@ pub enum Error {
         missing: Vec<String>,
     },
 
-    /// A dead letter was to be published, and the service has not said how, or it did not come from a broker.
+    /// A dead letter was to be published, and the service has not said how, or it did not come from
+    /// a broker.
     #[error(
         "dead letter {id} cannot be published from here: {}", match place {
             Some(place) => format!("say how with `idem.republish_with(\"{place}\", …)`"),
@@ -309,7 +317,8 @@ pub enum Error {
         place: Option<String>,
     },
 
-    /// A dead letter was to be published, and the broker did not take it: the letter is open, as it was.
+    /// A dead letter was to be published, and the broker did not take it: the letter is open, as it
+    /// was.
     #[error("dead letter {id} could not be published to {place}, and stays open: {problem}")]
     NotPublished {
         /// The letter.
@@ -398,11 +407,19 @@ impl Error {
 const NAMED: usize = 10;
 
 fn count(messages: usize) -> String {
-    if messages == 1 { "an attempt".to_owned() } else { format!("{messages} attempts") }
+    if messages == 1 {
+        "an attempt".to_owned()
+    } else {
+        format!("{messages} attempts")
+    }
 }
 
 fn listed(messages: &[RecordId]) -> String {
-    let mut text: Vec<_> = messages.iter().take(NAMED).map(ToString::to_string).collect();
+    let mut text: Vec<_> = messages
+        .iter()
+        .take(NAMED)
+        .map(ToString::to_string)
+        .collect();
     if messages.len() > NAMED {
         text.push(format!("and {} more", messages.len() - NAMED));
     }
@@ -419,6 +436,10 @@ fn site(handler: Option<&str>, key: Option<&str>) -> String {
 
 impl From<LedgerError> for Error {
     fn from(problem: LedgerError) -> Self {
-        Error::Ledger { handler: None, key: None, problem }
+        Error::Ledger {
+            handler: None,
+            key: None,
+            problem,
+        }
     }
 }

@@ -1,4 +1,5 @@
-//! Keys that the server issues before the message is sent: an order number that is there before the order.
+//! Keys that the server issues before the message is sent: an order number that is there before the
+//! order.
 
 mod rule;
 mod sequence;
@@ -62,28 +63,35 @@ pub struct Issuer {
 }
 
 impl Idem {
-    /// What issues keys under this name, for handlers with `issued = "…"`: UUIDs that wait for a day, unless said.
+    /// What issues keys under this name, for handlers with `issued = "…"`: UUIDs that wait for a
+    /// day, unless said.
     pub fn issuer(&self, name: impl AsRef<str>) -> Issuer {
-        Issuer { idem: self.clone(), name: name.as_ref().into(), rule: Rule::uuid_v7(), ttl: TTL }
+        Issuer {
+            idem: self.clone(),
+            name: name.as_ref().into(),
+            rule: Rule::uuid_v7(),
+            ttl: TTL,
+        }
     }
 }
 
 impl Issuer {
-    /// What the keys look like. Have one rule for a name: two that come to the same keys take them from each other.
+    /// What the keys look like. Have one rule for a name: two that come to the same keys take them
+    /// from each other.
     pub fn rule(mut self, rule: Rule) -> Self {
         self.rule = rule;
         self
     }
 
-    /// How long an issued key may wait to be used; a day unless said. A key that was used is remembered for as long as its
-    /// handler's `ttl` says.
+    /// How long an issued key may wait to be used; a day unless said. A key that was used is
+    /// remembered for as long as its handler's `ttl` says.
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.ttl = ttl;
         self
     }
 
-    /// A new key, unlike all others of this name, in whichever process they were issued. It is recorded as issued when
-    /// this returns.
+    /// A new key, unlike all others of this name, in whichever process they were issued. It is
+    /// recorded as issued when this returns.
     ///
     /// # Errors
     /// [`Error::Ledger`] when it cannot be made durable, or when the rule has no free key left.
@@ -103,16 +111,20 @@ impl Issuer {
             let mut encoded = Key::default();
             encoded.push(&key);
             let id = encoded.finish().map(|encoded| issued(&self.name, &encoded));
-            let id =
-                id.map_err(|reason| Error::InvalidKey { handler: format!("issued/{}", self.name), why: reason })?;
+            let id = id.map_err(|reason| Error::InvalidKey {
+                handler: format!("issued/{}", self.name),
+                why: reason,
+            })?;
             match inner.apply(&id, Step::Issue { ttl: self.ttl }).await? {
                 Reply::Recorded => return Ok(key),
                 // Another replica was quicker, or chance came to the same digits.
                 _ => inner.sequences.taken(&self.name),
             }
         }
-        let text =
-            format!("issuer `{}`: {TRIES} keys of its rule are all taken: give it a longer random part", self.name);
+        let text = format!(
+            "issuer `{}`: {TRIES} keys of its rule are all taken: give it a longer random part",
+            self.name
+        );
         Err(LedgerError::Other(text).into())
     }
 }
@@ -130,7 +142,8 @@ pub struct Issued {
 }
 
 impl Idem {
-    /// Who issued a key, as letters show it, and when: nothing where nobody did, or where it is forgotten.
+    /// Who issued a key, as letters show it, and when: nothing where nobody did, or where it is
+    /// forgotten.
     ///
     /// # Errors
     /// [`Error::Ledger`] when it cannot be read.
@@ -139,10 +152,18 @@ impl Idem {
         let mut found = Vec::new();
         for name in ledger.notes(ISSUERS, None, MOST).await? {
             let issuer = name.key[ISSUERS.len()..].to_owned();
-            if let Some(Record::Settled(Settled { end: SettledAs::Issued, at, ttl, .. })) =
-                ledger.record(&issued(&issuer, key)).await?
+            if let Some(Record::Settled(Settled {
+                end: SettledAs::Issued,
+                at,
+                ttl,
+                ..
+            })) = ledger.record(&issued(&issuer, key)).await?
             {
-                found.push(Issued { issuer, at, until: after(at, ttl) });
+                found.push(Issued {
+                    issuer,
+                    at,
+                    until: after(at, ttl),
+                });
             }
         }
         Ok(found)
@@ -151,7 +172,10 @@ impl Idem {
 
 /// Where the record that says a key was issued stands.
 fn issued(issuer: &str, key: &str) -> RecordId {
-    RecordId { handler: format!("issued/{issuer}").into(), key: key.into() }
+    RecordId {
+        handler: format!("issued/{issuer}").into(),
+        key: key.into(),
+    }
 }
 
 /// Whether a key was issued, and has not lapsed.
@@ -162,5 +186,7 @@ pub(crate) async fn was_issued(
     now: Timestamp,
 ) -> Result<bool, LedgerError> {
     let issue = ledger.record(&issued(issuer, key)).await?;
-    Ok(matches!(issue, Some(Record::Settled(issue)) if issue.end == SettledAs::Issued && !issue.expired(now)))
+    Ok(
+        matches!(issue, Some(Record::Settled(issue)) if issue.end == SettledAs::Issued && !issue.expired(now)),
+    )
 }

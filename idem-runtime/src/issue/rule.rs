@@ -3,7 +3,8 @@
 use jiff::Timestamp;
 use uuid::Uuid;
 
-/// Digits and letters that are not taken for each other when read aloud or from paper: Crockford's base 32.
+/// Digits and letters that are not taken for each other when read aloud or from paper: Crockford's
+/// base 32.
 const LETTERS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 /// What check digits are made of, as ISO 7064 MOD 37,36 has them.
 const ALPHABET: &[u8; 36] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ";
@@ -45,7 +46,9 @@ impl Rule {
     ///
     /// [RFC 9562]: https://www.rfc-editor.org/rfc/rfc9562#name-uuid-version-7
     pub fn uuid_v7() -> Self {
-        Self { parts: vec![Part::UuidV7] }
+        Self {
+            parts: vec![Part::UuidV7],
+        }
     }
 
     /// This text.
@@ -58,19 +61,22 @@ impl Rule {
         self.and(Part::Date)
     }
 
-    /// A number that counts up, with at least so many digits. It begins again at 1 where what stands before it is new: with
+    /// A number that counts up, with at least so many digits. It begins again at 1 where what
+    /// stands before it is new: with
     /// [`date`](Self::date) before it, each day. Numbers may be left out (a process that ends leaves up to 99), never used
     /// twice.
     pub fn sequence(self, digits: usize) -> Self {
         self.and(Part::Sequence(digits))
     }
 
-    /// So many digits and letters by chance, none of which is taken for another: nobody guesses the next one.
+    /// So many digits and letters by chance, none of which is taken for another: nobody guesses the
+    /// next one.
     pub fn random(self, digits: usize) -> Self {
         self.and(Part::Random(digits))
     }
 
-    /// One digit or letter over all digits and letters before it, by which mistyped keys are found: ISO 7064 MOD 37,36.
+    /// One digit or letter over all digits and letters before it, by which mistyped keys are found:
+    /// ISO 7064 MOD 37,36.
     pub fn check_digit(self) -> Self {
         self.and(Part::CheckDigit)
     }
@@ -82,14 +88,21 @@ impl Rule {
 
     /// What stands before the sequence, where there is one: numbers are counted for each.
     pub(super) fn scope(&self, now: Timestamp) -> Option<String> {
-        let at = self.parts.iter().position(|part| matches!(part, Part::Sequence(_)))?;
-        let fixed = self.parts[..at].iter().filter(|part| matches!(part, Part::Text(_) | Part::Date));
+        let at = self
+            .parts
+            .iter()
+            .position(|part| matches!(part, Part::Sequence(_)))?;
+        let fixed = self.parts[..at]
+            .iter()
+            .filter(|part| matches!(part, Part::Text(_) | Part::Date));
         Some(fixed.fold(String::new(), |key, part| part.add(key, now, 0)))
     }
 
     /// The key with this number.
     pub(super) fn key(&self, now: Timestamp, number: u64) -> String {
-        self.parts.iter().fold(String::new(), |key, part| part.add(key, now, number))
+        self.parts
+            .iter()
+            .fold(String::new(), |key, part| part.add(key, now, number))
     }
 }
 
@@ -134,8 +147,9 @@ mod tests {
         // The example of the Global Release Identifier, which uses it.
         assert_eq!(check_digit("A12425GABC1234002"), 'M');
         assert_eq!(check_digit("A1-2425G-ABC1234002-"), 'M');
-        let one_wrong =
-            (0..36).filter(|at| check_digit(&format!("A12425GABC123400{}", char::from(ALPHABET[*at]))) == 'M');
+        let one_wrong = (0..36).filter(|at| {
+            check_digit(&format!("A12425GABC123400{}", char::from(ALPHABET[*at]))) == 'M'
+        });
         assert_eq!(one_wrong.count(), 1, "each wrong digit is found");
     }
 
@@ -145,7 +159,11 @@ mod tests {
         let rule = Rule::new().text("A-").date().text("-").sequence(6);
         assert_eq!(rule.scope(now).as_deref(), Some("A-20261122-"));
         assert_eq!(rule.key(now, 42), "A-20261122-000042");
-        assert_eq!(rule.key(now, 12_345_678), "A-20261122-12345678", "it grows, and is never used again");
+        assert_eq!(
+            rule.key(now, 12_345_678),
+            "A-20261122-12345678",
+            "it grows, and is never used again"
+        );
         let random = Rule::new().text("R").random(8);
         assert_eq!(random.scope(now), None);
         assert_eq!(random.key(now, 0).len(), 9);

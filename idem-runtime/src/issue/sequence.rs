@@ -31,24 +31,44 @@ impl Sequences {
     /// Writes down that there is such an issuer, once a process.
     pub(crate) async fn name(&self, inner: &Inner, issuer: &Arc<str>) -> Result<(), LedgerError> {
         if !self.named.lock().contains(issuer) {
-            inner.ledger.write_notes(vec![(format!("{ISSUERS}{issuer}"), Some(Vec::new()))]).await?;
+            inner
+                .ledger
+                .write_notes(vec![(format!("{ISSUERS}{issuer}"), Some(Vec::new()))])
+                .await?;
             self.named.lock().insert(Arc::clone(issuer));
         }
         Ok(())
     }
 
-    /// The next number. The ledger has its block before it is given out, so no restart gives it out again; replicas on one
-    /// ledger may be given the same, and find out when they record the key.
-    pub(crate) async fn next(&self, inner: &Inner, issuer: &Arc<str>, scope: &str) -> Result<u64, LedgerError> {
+    /// The next number. The ledger has its block before it is given out, so no restart gives it out
+    /// again; replicas on one ledger may be given the same, and find out when they record the key.
+    pub(crate) async fn next(
+        &self,
+        inner: &Inner,
+        issuer: &Arc<str>,
+        scope: &str,
+    ) -> Result<u64, LedgerError> {
         let block = Arc::clone(self.blocks.lock().entry(Arc::clone(issuer)).or_default());
         let mut block = block.lock().await;
         if block.scope != scope || block.next >= block.end {
             let place = place(issuer, scope);
-            let last = inner.ledger.notes(&place, None, 1).await?.into_iter().find(|note| note.key == place);
+            let last = inner
+                .ledger
+                .notes(&place, None, 1)
+                .await?
+                .into_iter()
+                .find(|note| note.key == place);
             let last = last.map_or(Ok(0), |note| number(&note.value, &place))?;
             let end = last.saturating_add(BLOCK);
-            inner.ledger.write_notes(vec![(place, Some(end.to_string().into_bytes()))]).await?;
-            *block = Block { scope: scope.to_owned(), next: last + 1, end: end + 1 };
+            inner
+                .ledger
+                .write_notes(vec![(place, Some(end.to_string().into_bytes()))])
+                .await?;
+            *block = Block {
+                scope: scope.to_owned(),
+                next: last + 1,
+                end: end + 1,
+            };
         }
         let next = block.next;
         block.next += 1;
@@ -65,7 +85,8 @@ impl Sequences {
     }
 }
 
-/// Where the last number of a scope stands. A note's key is short and has no number: a scope that does not fit is hashed.
+/// Where the last number of a scope stands. A note's key is short and has no number: a scope that
+/// does not fit is hashed.
 fn place(issuer: &str, scope: &str) -> String {
     let place = format!("sequences/{issuer}/{scope}");
     if place.len() <= 150 && !place.ends_with(NUMBERED) {
@@ -77,5 +98,7 @@ fn place(issuer: &str, scope: &str) -> String {
 
 fn number(value: &[u8], place: &str) -> Result<u64, LedgerError> {
     let text = String::from_utf8_lossy(value);
-    text.parse().map_err(|_| LedgerError::Record { detail: format!("the note {place} is no number: {text}") })
+    text.parse().map_err(|_| LedgerError::Record {
+        detail: format!("the note {place} is no number: {text}"),
+    })
 }

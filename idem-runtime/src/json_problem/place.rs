@@ -1,22 +1,33 @@
-//! Where reading a type stops: the names of the type's fields on the way there. A map's key is data, and stands as `*`.
+//! Where reading a type stops: the names of the type's fields on the way there. A map's key is
+//! data, and stands as `*`.
 
 use std::cell::RefCell;
 use std::iter::Enumerate;
 use std::{fmt, slice};
 
 use serde::de::value::BorrowedStrDeserializer;
-use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    DeserializeOwned, DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor,
+};
 use serde::forward_to_deserialize_any;
 use serde_json::{Error, Value};
 
-/// The place of a problem, which was found by reading the same text: it is read again, and followed.
+/// The place of a problem, which was found by reading the same text: it is read again, and
+/// followed.
 pub(super) fn of_problem<T: DeserializeOwned>(json: &[u8], what: &str) -> Option<String> {
     let value = serde_json::from_slice(json).ok()?;
     let stopped = RefCell::new(None);
-    let error = T::deserialize(At { value: &value, place: &Place::Top, stopped: &stopped }).err()?;
+    let error = T::deserialize(At {
+        value: &value,
+        place: &Place::Top,
+        stopped: &stopped,
+    })
+    .err()?;
     // A value is not all that the text was: what stops elsewhere has another place.
     let same = super::what(&error) == what;
-    stopped.into_inner().filter(|place| same && !place.is_empty())
+    stopped
+        .into_inner()
+        .filter(|place| same && !place.is_empty())
 }
 
 /// The way to a value.
@@ -37,7 +48,11 @@ impl fmt::Display for Place<'_> {
             Place::Field(before, name) => (before, *name),
             Place::Entry(before) => (before, "*"),
         };
-        let dot = if matches!(before, Place::Top) { "" } else { "." };
+        let dot = if matches!(before, Place::Top) {
+            ""
+        } else {
+            "."
+        };
         write!(f, "{before}{dot}{name}")
     }
 }
@@ -53,10 +68,21 @@ struct At<'de, 'p> {
 
 impl<'de> At<'de, '_> {
     /// Reads what is further in, and remembers where it stops.
-    fn read<S: DeserializeSeed<'de>>(self, value: &'de Value, place: &Place<'_>, seed: S) -> Result<S::Value, Error> {
-        let read = seed.deserialize(At { value, place, stopped: self.stopped });
+    fn read<S: DeserializeSeed<'de>>(
+        self,
+        value: &'de Value,
+        place: &Place<'_>,
+        seed: S,
+    ) -> Result<S::Value, Error> {
+        let read = seed.deserialize(At {
+            value,
+            place,
+            stopped: self.stopped,
+        });
         read.inspect_err(|_| {
-            self.stopped.borrow_mut().get_or_insert_with(|| place.to_string());
+            self.stopped
+                .borrow_mut()
+                .get_or_insert_with(|| place.to_string());
         })
     }
 }
@@ -66,7 +92,10 @@ impl<'de> Deserializer<'de> for At<'de, '_> {
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         match self.value {
-            Value::Array(items) => visitor.visit_seq(Inside { at: self, items: items.iter().enumerate() }),
+            Value::Array(items) => visitor.visit_seq(Inside {
+                at: self,
+                items: items.iter().enumerate(),
+            }),
             Value::Object(_) => self.deserialize_struct("", &[], visitor),
             scalar => scalar.deserialize_any(visitor),
         }
@@ -79,18 +108,29 @@ impl<'de> Deserializer<'de> for At<'de, '_> {
         visitor: V,
     ) -> Result<V::Value, Error> {
         match self.value {
-            Value::Object(entries) => {
-                visitor.visit_map(Fields { at: self, fields, entries: entries.iter(), value: None })
-            }
+            Value::Object(entries) => visitor.visit_map(Fields {
+                at: self,
+                fields,
+                entries: entries.iter(),
+                value: None,
+            }),
             _ => self.deserialize_any(visitor),
         }
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        if self.value.is_null() { visitor.visit_none() } else { visitor.visit_some(self) }
+        if self.value.is_null() {
+            visitor.visit_none()
+        } else {
+            visitor.visit_some(self)
+        }
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, Error> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Error> {
         // What stays text is serde_json's own.
         if name.starts_with("$serde_json::") {
             return self.value.deserialize_newtype_struct(name, visitor);
@@ -122,9 +162,16 @@ struct Inside<'de, 'p> {
 impl<'de> SeqAccess<'de> for Inside<'de, '_> {
     type Error = Error;
 
-    fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Error> {
-        let Some((index, value)) = self.items.next() else { return Ok(None) };
-        self.at.read(value, &Place::Element(self.at.place, index), seed).map(Some)
+    fn next_element_seed<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> Result<Option<S::Value>, Error> {
+        let Some((index, value)) = self.items.next() else {
+            return Ok(None);
+        };
+        self.at
+            .read(value, &Place::Element(self.at.place, index), seed)
+            .map(Some)
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -144,14 +191,23 @@ struct Fields<'de, 'p> {
 impl<'de> MapAccess<'de> for Fields<'de, '_> {
     type Error = Error;
 
-    fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Error> {
-        let Some((name, value)) = self.entries.next() else { return Ok(None) };
+    fn next_key_seed<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> Result<Option<S::Value>, Error> {
+        let Some((name, value)) = self.entries.next() else {
+            return Ok(None);
+        };
         self.value = Some((name, value));
-        seed.deserialize(BorrowedStrDeserializer::new(name)).map(Some)
+        seed.deserialize(BorrowedStrDeserializer::new(name))
+            .map(Some)
     }
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Error> {
-        let (name, value) = self.value.take().ok_or_else(|| Error::custom("a value before its key"))?;
+        let (name, value) = self
+            .value
+            .take()
+            .ok_or_else(|| Error::custom("a value before its key"))?;
         let before = self.at.place;
         let place = match self.fields.iter().find(|field| **field == name) {
             Some(field) => Place::Field(before, field),

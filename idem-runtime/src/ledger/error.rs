@@ -3,7 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-const ONE_PROCESS: &str = "an embedded ledger belongs to one process; stop the other one, or give each its own folder";
+const ONE_PROCESS: &str =
+    "an embedded ledger belongs to one process; stop the other one, or give each its own folder";
 
 /// What is wrong with a ledger, and what to do.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -27,7 +28,8 @@ pub enum LedgerError {
         path: PathBuf,
         /// The holder's process id, where it is known.
         by: Option<u32>,
-        /// Whether its lock file was removed while it was open; sled's own lock showed that it still is.
+        /// Whether its lock file was removed while it was open; sled's own lock showed that it
+        /// still is.
         lock_removed: bool,
     },
 
@@ -75,7 +77,8 @@ pub enum LedgerError {
         detail: String,
     },
 
-    /// In place of one of the ledger's files stands something else: nothing of it was read or written.
+    /// In place of one of the ledger's files stands something else: nothing of it was read or
+    /// written.
     #[error(
         "`{}` is {found}, and a ledger has its own files there: nothing was read or written; put the file itself there, or \
          restore the folder from a copy",
@@ -88,8 +91,9 @@ pub enum LedgerError {
         found: &'static str,
     },
 
-    /// The storage engine panicked, or the system refused it a write or a sync for another reason than a full disk: what
-    /// is read back proves nothing, and nothing is answered until the process starts again.
+    /// The storage engine panicked, or the system refused it a write or a sync for another reason
+    /// than a full disk: what is read back proves nothing, and nothing is answered until the
+    /// process starts again.
     #[error("the storage engine under `{}` failed ({detail}): start the process again", path.display())]
     Poisoned {
         /// The data folder.
@@ -98,7 +102,8 @@ pub enum LedgerError {
         detail: String,
     },
 
-    /// The folder was moved or deleted while it was open; nothing is answered until the process starts again.
+    /// The folder was moved or deleted while it was open; nothing is answered until the process
+    /// starts again.
     #[error(
         "`{}` was moved or deleted while it was open, and another process may have opened one in its place: nothing more \
          is acknowledged; stop this process, put the folder back where it was, and start again",
@@ -119,7 +124,8 @@ pub enum LedgerError {
         opened_by: u32,
     },
 
-    /// The system refused a read, or a write outside of the log. The ledger is opened again with the next call.
+    /// The system refused a read, or a write outside of the log. The ledger is opened again with
+    /// the next call.
     #[error("reading or writing `{}` failed ({reason}): nothing was recorded; call again, and look at the disk if it stays", path.display())]
     Io {
         /// The data folder.
@@ -138,7 +144,9 @@ pub enum LedgerError {
     },
 
     /// One stored record cannot be read; the others can.
-    #[error("a stored record cannot be read ({detail}): was it written by a newer version of idem?")]
+    #[error(
+        "a stored record cannot be read ({detail}): was it written by a newer version of idem?"
+    )]
     Record {
         /// What was found.
         detail: String,
@@ -175,33 +183,43 @@ impl LedgerError {
 
     /// Sorts an error of the system by what a person can do about it.
     pub(crate) fn of_io(path: &Path, error: &io::Error) -> Self {
-        if let Some(told) = error.get_ref().and_then(|cause| cause.downcast_ref::<Self>()) {
+        if let Some(told) = error
+            .get_ref()
+            .and_then(|cause| cause.downcast_ref::<Self>())
+        {
             return told.clone();
         }
         let path = path.to_owned();
         let unwrapped = in_debug_text(error);
         let error = unwrapped.as_ref().unwrap_or(error);
         let reason = match error.kind() {
-            // A kind's own words are plainer than the debug text of an error that is not the system's.
-            kind if error.raw_os_error().is_none() && kind != io::ErrorKind::Other => kind.to_string(),
+            // A kind's own words are plainer than the debug text of an error that is not the
+            // system's.
+            kind if error.raw_os_error().is_none() && kind != io::ErrorKind::Other => {
+                kind.to_string()
+            }
             _ => error.to_string(),
         };
         match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
-                Self::Full { path, reason }
-            }
+            io::ErrorKind::StorageFull
+            | io::ErrorKind::QuotaExceeded
+            | io::ErrorKind::FileTooLarge => Self::Full { path, reason },
             io::ErrorKind::PermissionDenied
             | io::ErrorKind::ReadOnlyFilesystem
             | io::ErrorKind::NotADirectory
             | io::ErrorKind::NotFound => Self::NotWritable { path, reason },
             // Of sled's files: they end where they should not, or hold what they should not.
-            io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData => Self::Damaged { path, detail: reason },
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData => Self::Damaged {
+                path,
+                detail: reason,
+            },
             _ => Self::Io { path, reason },
         }
     }
 }
 
-/// The system's error in one that sled has cloned: a clone keeps the kind and the debug text, and loses the number.
+/// The system's error in one that sled has cloned: a clone keeps the kind and the debug text, and
+/// loses the number.
 fn in_debug_text(error: &io::Error) -> Option<io::Error> {
     if error.raw_os_error().is_some() {
         return None;
@@ -218,7 +236,8 @@ mod tests {
 
     /// What sled makes of an error that it tells more than once.
     fn cloned(error: &io::Error) -> io::Error {
-        let ::sled::Error::Io(clone) = ::sled::Error::Io(io::Error::new(error.kind(), format!("{error:?}"))).clone()
+        let ::sled::Error::Io(clone) =
+            ::sled::Error::Io(io::Error::new(error.kind(), format!("{error:?}"))).clone()
         else {
             unreachable!("a clone is of the same kind")
         };
@@ -227,14 +246,24 @@ mod tests {
 
     #[test]
     fn every_error_of_the_system_is_told_with_its_words_and_its_number() {
-        for (number, words) in [(28, "No space left on device"), (5, "Input/output error"), (122, "quota")] {
+        for (number, words) in [
+            (28, "No space left on device"),
+            (5, "Input/output error"),
+            (122, "quota"),
+        ] {
             let error = io::Error::from_raw_os_error(number);
             for error in [cloned(&error), cloned(&cloned(&error)), error] {
                 let text = LedgerError::of_io(Path::new("data"), &error).to_string();
-                assert!(text.contains(words) && text.contains(&format!("(os error {number})")), "{text}");
+                assert!(
+                    text.contains(words) && text.contains(&format!("(os error {number})")),
+                    "{text}"
+                );
             }
         }
-        let full = LedgerError::of_io(Path::new("data"), &cloned(&io::Error::from_raw_os_error(28)));
+        let full = LedgerError::of_io(
+            Path::new("data"),
+            &cloned(&io::Error::from_raw_os_error(28)),
+        );
         assert!(matches!(full, LedgerError::Full { .. }), "{full:?}");
     }
 }

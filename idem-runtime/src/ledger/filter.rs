@@ -23,7 +23,14 @@ pub struct Filter {
 
 impl Default for Filter {
     fn default() -> Self {
-        Self { handler: None, earlier: Vec::new(), key: None, state: Some(LetterState::Open), after: None, limit: 100 }
+        Self {
+            handler: None,
+            earlier: Vec::new(),
+            key: None,
+            state: Some(LetterState::Open),
+            after: None,
+            limit: 100,
+        }
     }
 }
 
@@ -72,7 +79,8 @@ impl Filter {
 
     /// Whether a letter belongs to the answer; for those who write a ledger.
     pub fn matches(&self, letter: &DeadLetter) -> bool {
-        let is_of = |handler: &String| *handler == letter.handler || self.earlier.contains(&letter.handler);
+        let is_of =
+            |handler: &String| *handler == letter.handler || self.earlier.contains(&letter.handler);
         self.handler.as_ref().is_none_or(is_of)
             && self.key.as_ref().is_none_or(|key| *key == letter.key)
             && self.state.is_none_or(|state| state == letter.state)

@@ -19,18 +19,21 @@ use crate::protocol::{Claim, DeadLetter, DeadLetterId, Record, RecordId, Reply, 
 
 /// A store of records and dead letters, in which every step is atomic and, once answered, durable.
 ///
-/// A ledger decides nothing: it hands the record, the step and its [`Facts`](crate::protocol::Facts) to
+/// A ledger decides nothing: it hands the record, the step and its
+/// [`Facts`](crate::protocol::Facts) to
 /// [`decide`](crate::protocol::decide) inside its own critical section, and writes what comes back, all of it or
 /// nothing. Whoever writes one runs the laws of `idem_runtime::testing` against it.
 pub trait Ledger: Send + Sync + 'static {
     /// Makes one step of a record. Once polled, the step happens even when the future is dropped.
     ///
     /// # Errors
-    /// Whatever keeps the step from being durable. It may have been written all the same; asking again is safe.
+    /// Whatever keeps the step from being durable. It may have been written all the same; asking
+    /// again is safe.
     fn apply(&self, id: &RecordId, step: Step) -> BoxFuture<'static, Result<Reply, LedgerError>>;
 
-    /// What a claim is answered where the ledger knows it at once and durably: that the message is settled, or the key
-    /// another one's. A duplicate then costs one read. A ledger that would have to ask elsewhere leaves it to
+    /// What a claim is answered where the ledger knows it at once and durably: that the message is
+    /// settled, or the key another one's. A duplicate then costs one read. A ledger that would have
+    /// to ask elsewhere leaves it to
     /// [`apply`](Self::apply).
     fn look(&self, id: &RecordId, claim: &Claim) -> Option<Reply> {
         let _ = (id, claim);
@@ -47,7 +50,10 @@ pub trait Ledger: Send + Sync + 'static {
     ///
     /// # Errors
     /// When it cannot be read.
-    fn letter(&self, id: DeadLetterId) -> BoxFuture<'static, Result<Option<DeadLetter>, LedgerError>>;
+    fn letter(
+        &self,
+        id: DeadLetterId,
+    ) -> BoxFuture<'static, Result<Option<DeadLetter>, LedgerError>>;
 
     /// The letters a filter asks for, newest first.
     ///
@@ -61,14 +67,19 @@ pub trait Ledger: Send + Sync + 'static {
     /// When it cannot be told.
     fn open_letters(&self) -> BoxFuture<'static, Result<u64, LedgerError>>;
 
-    /// A bounded piece of what time alone does: every live record, and the next `settled` of the settled records and
-    /// closed letters. Closed letters go after `retention`.
+    /// A bounded piece of what time alone does: every live record, and the next `settled` of the
+    /// settled records and closed letters. Closed letters go after `retention`.
     ///
     /// # Errors
     /// When it cannot be done; what was done stays.
-    fn sweep(&self, settled: usize, retention: Duration) -> BoxFuture<'static, Result<Swept, LedgerError>>;
+    fn sweep(
+        &self,
+        settled: usize,
+        retention: Duration,
+    ) -> BoxFuture<'static, Result<Swept, LedgerError>>;
 
-    /// Notes whose keys begin with `prefix`, after one (or from the first), in the order of their keys' bytes.
+    /// Notes whose keys begin with `prefix`, after one (or from the first), in the order of their
+    /// keys' bytes.
     ///
     /// # Errors
     /// When they cannot be read.
@@ -79,12 +90,12 @@ pub trait Ledger: Send + Sync + 'static {
         limit: usize,
     ) -> BoxFuture<'static, Result<Vec<Note>, LedgerError>>;
 
-    /// Writes and removes notes, all of it or nothing, after all that this process asked for earlier: an empty list is
-    /// answered once that is recorded or has failed.
+    /// Writes and removes notes, all of it or nothing, after all that this process asked for
+    /// earlier: an empty list is answered once that is recorded or has failed.
     ///
-    /// Where a key asks for a number ([`place_of`]), and likewise in [`Step::Complete`], it gets one that is larger than
-    /// that of every such note that could be read before, from whichever process: numbers are given in the order in which
-    /// notes become readable.
+    /// Where a key asks for a number ([`place_of`]), and likewise in [`Step::Complete`], it gets
+    /// one that is larger than that of every such note that could be read before, from whichever
+    /// process: numbers are given in the order in which notes become readable.
     ///
     /// # Errors
     /// [`LedgerError::KeyTooLong`], of which nothing is written ([`check_keys`]); whatever keeps it from being durable. Then
@@ -99,14 +110,17 @@ pub trait Ledger: Send + Sync + 'static {
         Box::pin(std::future::ready(Ok(None)))
     }
 
-    /// Copies the ledger, as it is at one moment, into a folder that is empty or not there yet. Once polled, it is made even
-    /// when the future is dropped.
+    /// Copies the ledger, as it is at one moment, into a folder that is empty or not there yet.
+    /// Once polled, it is made even when the future is dropped.
     ///
     /// # Errors
     /// When it cannot be copied so; what there was of the copy is removed.
     fn copy_to(&self, folder: &Path) -> BoxFuture<'static, Result<(), LedgerError>> {
         let reason = "this ledger is no folder; copy it with its own server's tools".to_owned();
-        Box::pin(std::future::ready(Err(LedgerError::NotCopied { path: folder.to_owned(), reason })))
+        Box::pin(std::future::ready(Err(LedgerError::NotCopied {
+            path: folder.to_owned(),
+            reason,
+        })))
     }
 
     /// Whether claims of other processes can be met here, so that leases count and are renewed.

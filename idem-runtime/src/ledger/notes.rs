@@ -1,4 +1,5 @@
-//! Small durable values beside the records: what the programs around idem have to remember with the same care.
+//! Small durable values beside the records: what the programs around idem have to remember with the
+//! same care.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -14,13 +15,14 @@ pub(crate) const NUMBERED: &str = "/~";
 /// How many digits a number has.
 const DIGITS: usize = 16;
 
-/// A value under a key. Which keys there are is up to whoever writes them; each begins with its owner's word and a
-/// slash.
+/// A value under a key. Which keys there are is up to whoever writes them; each begins with its
+/// owner's word and a slash.
 ///
-/// A note that is written under a key that ends in `/~` gets a number behind it, in 16 hexadecimal digits, when it is
-/// recorded: `jobs/~` becomes `jobs/~00000000000004d2`. The number is larger than that of every such note that could be
-/// read before, and grows within one write from note to note. So such notes are a queue: who reads them in their order, each
-/// time after the last one read, never finds one behind.
+/// A note that is written under a key that ends in `/~` gets a number behind it, in 16 hexadecimal
+/// digits, when it is recorded: `jobs/~` becomes `jobs/~00000000000004d2`. The number is larger
+/// than that of every such note that could be read before, and grows within one write from note to
+/// note. So such notes are a queue: who reads them in their order, each time after the last one
+/// read, never finds one behind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Note {
     /// At most 200 bytes.
@@ -32,22 +34,28 @@ pub struct Note {
 /// A key, and what is to stand there; nothing removes it.
 pub type NoteChange = (String, Option<Vec<u8>>);
 
-/// Refuses keys that are too long, for those who write a ledger. What is there under such a key can still be removed.
+/// Refuses keys that are too long, for those who write a ledger. What is there under such a key can
+/// still be removed.
 ///
 /// # Errors
 /// [`LedgerError::KeyTooLong`] for the first of them.
 pub fn check_keys(changes: &[NoteChange]) -> Result<(), LedgerError> {
     let length = |key: &str| key.len() + if key.ends_with(NUMBERED) { DIGITS } else { 0 };
-    match changes.iter().find(|(key, value)| value.is_some() && length(key) > LONGEST) {
-        Some((key, _)) => {
-            Err(LedgerError::KeyTooLong { key: key.chars().take(40).collect(), length: length(key), limit: LONGEST })
-        }
+    match changes
+        .iter()
+        .find(|(key, value)| value.is_some() && length(key) > LONGEST)
+    {
+        Some((key, _)) => Err(LedgerError::KeyTooLong {
+            key: key.chars().take(40).collect(),
+            length: length(key),
+            limit: LONGEST,
+        }),
         None => Ok(()),
     }
 }
 
-/// The key that a change is made under, for those who write a ledger: with the next number where it asks for one. The
-/// number is taken inside the critical section that the change is recorded in.
+/// The key that a change is made under, for those who write a ledger: with the next number where it
+/// asks for one. The number is taken inside the critical section that the change is recorded in.
 pub fn place_of(change: &NoteChange, next: impl FnOnce() -> u64) -> Cow<'_, str> {
     match change {
         (key, Some(_)) if key.ends_with(NUMBERED) => format!("{key}{:0DIGITS$x}", next()).into(),
@@ -61,13 +69,15 @@ pub(crate) fn number_of(key: &str) -> Option<u64> {
     (digits.len() == DIGITS).then(|| u64::from_str_radix(digits, 16).ok())?
 }
 
-/// The key of the note that a ledger writes together with each letter, and that goes with the letter at the latest:
-/// nobody has been told of it. Whoever tells people removes it in the write that records the telling.
+/// The key of the note that a ledger writes together with each letter, and that goes with the
+/// letter at the latest: nobody has been told of it. Whoever tells people removes it in the write
+/// that records the telling.
 pub fn untold(letter: DeadLetterId) -> String {
     format!("untold/{letter}")
 }
 
-/// The notes of one [`Idem`](crate::Idem): where monitors keep what they have told of, and dashboards who did what.
+/// The notes of one [`Idem`](crate::Idem): where monitors keep what they have told of, and
+/// dashboards who did what.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -89,12 +99,17 @@ impl Notes {
         Self { ledger }
     }
 
-    /// Up to `limit` notes whose keys begin with `prefix`, after one (or from the first), in the order of their keys'
-    /// bytes.
+    /// Up to `limit` notes whose keys begin with `prefix`, after one (or from the first), in the
+    /// order of their keys' bytes.
     ///
     /// # Errors
     /// [`Error::Ledger`] when they cannot be read.
-    pub async fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<Note>, Error> {
+    pub async fn list(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Note>, Error> {
         Ok(self.ledger.notes(prefix, after, limit).await?)
     }
 

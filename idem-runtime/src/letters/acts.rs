@@ -11,14 +11,16 @@ use crate::protocol::{Awaited, By, DeadLetter, DeadLetterId, Reply, Step, Unread
 use crate::redact::redact;
 
 impl DeadLetters {
-    /// Re-arms the letter's key: the next call of it runs the body, with a fresh budget, and with whatever content it
-    /// brings. Somebody has to make that call: where the consumer has acked the message, publish it again, from the
-    /// letter's payload if need be, or use [`run`](Self::run). When nobody does within the handler's `ttl`, it is a dead
-    /// letter again ([`Reason::Abandoned`](crate::protocol::Reason::Abandoned)). The letter stays as history, and is
-    /// given back as it stands then.
+    /// Re-arms the letter's key: the next call of it runs the body, with a fresh budget, and with
+    /// whatever content it brings. Somebody has to make that call: where the consumer has acked the
+    /// message, publish it again, from the letter's payload if need be, or use [`run`](Self::run).
+    /// When nobody does within the handler's `ttl`, it is a dead letter again
+    /// ([`Reason::Abandoned`](crate::protocol::Reason::Abandoned)). The letter stays as history,
+    /// and is given back as it stands then.
     ///
-    /// A letter of a message that no handler took ([`DeadLetter::is_buried`]) leaves no key to be waited for: its record
-    /// is gone, and the message is published again, by its producer or with [`republish`](Self::republish). One whose
+    /// A letter of a message that no handler took ([`DeadLetter::is_buried`]) leaves no key to be
+    /// waited for: its record is gone, and the message is published again, by its producer or with
+    /// [`republish`](Self::republish). One whose
     /// [key was reused](crate::Reason::KeyReused) is refused again: [`edit`](Self::edit) its key, and [`run`](Self::run) it.
     ///
     /// # Errors
@@ -26,33 +28,61 @@ impl DeadLetters {
     pub async fn redrive(&self, id: &DeadLetterId) -> Result<DeadLetter, Error> {
         let letter = self.known(id).await?;
         // The next message of a buried one's kind has a key of its own, once it can be read.
-        let step = if letter.is_buried() { self.forgetting(&letter) } else { self.redriving(&letter) };
+        let step = if letter.is_buried() {
+            self.forgetting(&letter)
+        } else {
+            self.redriving(&letter)
+        };
         self.act(letter, step).await
     }
 
-    /// Closes the letter without another run: duplicates of its key still do not run, until the handler's `ttl` has
-    /// passed since the discard, as with a result. `why` is for whoever asks later.
+    /// Closes the letter without another run: duplicates of its key still do not run, until the
+    /// handler's `ttl` has passed since the discard, as with a result. `why` is for whoever asks
+    /// later.
     ///
     /// # Errors
     /// [`Error::NoSuchLetter`], [`Error::LetterClosed`], or [`Error::Ledger`] when it cannot be recorded.
-    pub async fn discard(&self, id: &DeadLetterId, why: impl Into<String>) -> Result<DeadLetter, Error> {
+    pub async fn discard(
+        &self,
+        id: &DeadLetterId,
+        why: impl Into<String>,
+    ) -> Result<DeadLetter, Error> {
         let letter = self.known(id).await?;
-        self.act(letter, Step::Discard { letter: *id, by: self.by_because(Some(why.into())) }).await
+        self.act(
+            letter,
+            Step::Discard {
+                letter: *id,
+                by: self.by_because(Some(why.into())),
+            },
+        )
+        .await
     }
 
-    /// Undoes a discard, or a redrive that no call has followed: the letter is open again. It can be done until the
-    /// handler's `ttl` has passed.
+    /// Undoes a discard, or a redrive that no call has followed: the letter is open again. It can
+    /// be done until the handler's `ttl` has passed.
     ///
     /// # Errors
     /// [`Error::NoSuchLetter`], [`Error::LetterClosed`] when it is not closed, a call has come, or the key is forgotten by
     /// now, or [`Error::Ledger`] when it cannot be recorded.
-    pub async fn restore(&self, id: &DeadLetterId, why: impl Into<String>) -> Result<DeadLetter, Error> {
+    pub async fn restore(
+        &self,
+        id: &DeadLetterId,
+        why: impl Into<String>,
+    ) -> Result<DeadLetter, Error> {
         let letter = self.get(id).await?.ok_or(Error::NoSuchLetter { id: *id })?;
-        self.act(letter, Step::Restore { letter: *id, by: self.by_because(Some(why.into())) }).await
+        self.act(
+            letter,
+            Step::Restore {
+                letter: *id,
+                by: self.by_because(Some(why.into())),
+            },
+        )
+        .await
     }
 
-    /// Changes the payload that [`run`](Self::run) uses. What it was before stays in the letter's history. What the
-    /// handler redacts is not stored now either: give it to [`run_with`](Self::run_with).
+    /// Changes the payload that [`run`](Self::run) uses. What it was before stays in the letter's
+    /// history. What the handler redacts is not stored now either: give it to
+    /// [`run_with`](Self::run_with).
     ///
     /// # Errors
     /// [`Error::NoSuchLetter`], [`Error::LetterClosed`], [`Error::Codec`] when the payload is nested deeper than
@@ -66,7 +96,15 @@ impl DeadLetters {
         let (payload, why) = (payload.into(), why.into());
         let letter = self.known(id).await?;
         let payload = self.without(&letter, payload).await?;
-        self.act(letter, Step::Edit { letter: *id, payload, by: self.by_because(Some(why)) }).await
+        self.act(
+            letter,
+            Step::Edit {
+                letter: *id,
+                payload,
+                by: self.by_because(Some(why)),
+            },
+        )
+        .await
     }
 
     /// A letter that is there.
@@ -83,12 +121,20 @@ impl DeadLetters {
             unread: Unread::of(letter),
             arguments: Some(letter.arguments()),
         };
-        Step::Redrive { letter: letter.id, awaited: Some(Box::new(awaited)), by: self.by_because(self.why.clone()) }
+        Step::Redrive {
+            letter: letter.id,
+            awaited: Some(Box::new(awaited)),
+            by: self.by_because(self.why.clone()),
+        }
     }
 
     /// The re-arming of a letter's key that nobody has to follow, or its end.
     pub(super) fn forgetting(&self, letter: &DeadLetter) -> Step {
-        Step::Redrive { letter: letter.id, awaited: None, by: self.by_because(self.why.clone()) }
+        Step::Redrive {
+            letter: letter.id,
+            awaited: None,
+            by: self.by_because(self.why.clone()),
+        }
     }
 
     /// A payload without what the letter's handler redacts.
@@ -105,7 +151,9 @@ impl DeadLetters {
         }
         let paths = letter.redacted.iter().map(String::as_str);
         // A handler with one argument takes its value alone, too.
-        let alone = paths.clone().filter_map(|path| Some(path.split_once('.')?.1));
+        let alone = paths
+            .clone()
+            .filter_map(|path| Some(path.split_once('.')?.1));
         let paths: Vec<_> = paths.chain(alone).collect();
         redact(payload.as_str().as_bytes(), &paths)
             .and_then(|payload| serde_json::from_slice(&payload))
@@ -113,17 +161,24 @@ impl DeadLetters {
     }
 
     pub(super) fn by_because(&self, why: Option<String>) -> By {
-        By { who: self.who.clone(), why }
+        By {
+            who: self.who.clone(),
+            why,
+        }
     }
 
     pub(super) async fn act(&self, letter: DeadLetter, step: Step) -> Result<DeadLetter, Error> {
         let id = letter.id;
         let record = letter.record_id();
-        let reply = self.inner().apply(&record, step).await.map_err(|problem| Error::Ledger {
-            handler: Some(letter.handler),
-            key: Some(letter.key),
-            problem,
-        })?;
+        let reply = self
+            .inner()
+            .apply(&record, step)
+            .await
+            .map_err(|problem| Error::Ledger {
+                handler: Some(letter.handler),
+                key: Some(letter.key),
+                problem,
+            })?;
         let letter = self.known(&id).await?;
         match reply {
             Reply::Recorded => {
@@ -133,7 +188,10 @@ impl DeadLetters {
                     "somebody acted on a dead letter");
                 Ok(letter)
             }
-            _ => Err(Error::LetterClosed { id, state: letter.state }),
+            _ => Err(Error::LetterClosed {
+                id,
+                state: letter.state,
+            }),
         }
     }
 }
@@ -143,7 +201,10 @@ pub(super) fn unfit(letter: &DeadLetter, problem: impl Display) -> Error {
     Error::Codec {
         handler: letter.handler.clone(),
         key: letter.key.clone(),
-        what: format!("the payload of dead letter {} does not fit the handler; edit it, and nothing ran:", letter.id),
+        what: format!(
+            "the payload of dead letter {} does not fit the handler; edit it, and nothing ran:",
+            letter.id
+        ),
         problem: problem.to_string(),
     }
 }

@@ -16,7 +16,9 @@ use crate::error::Error;
 use crate::idem::Idem;
 use crate::json::Json;
 use crate::key;
-use crate::protocol::{Bury, DeadLetter, DeadLetterId, Fingerprint, Origin, Reason, RecordId, Reply, Step, Unread};
+use crate::protocol::{
+    Bury, DeadLetter, DeadLetterId, Fingerprint, Origin, Reason, RecordId, Reply, Step, Unread,
+};
 
 /// Why a letter shows nothing of its message.
 const UNSHOWN: &str = "its handler redacts, and no part of these bytes can be told from another, so only their length and \
@@ -26,23 +28,28 @@ const UNSHOWN: &str = "its handler redacts, and no part of these bytes can be to
 const TTL: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 impl Idem {
-    /// Makes a dead letter of a message that no handler can take, because it cannot be decoded. When this returns, the letter
-    /// is durable, and the broker may forget the message. Of one that was decoded and is refused make one with
+    /// Makes a dead letter of a message that no handler can take, because it cannot be decoded.
+    /// When this returns, the letter is durable, and the broker may forget the message. Of one that
+    /// was decoded and is refused make one with
     /// [`bury_refused`](Self::bury_refused).
     ///
-    /// `handler` is the handler's or the consumer's name, `key` the message's own id or a hash of its bytes. The same message
-    /// is one letter, however often it comes. Whatever the key, the message is not refused: where the key is empty, too long
-    /// or another message's, a hash of the bytes is used, or added.
+    /// `handler` is the handler's or the consumer's name, `key` the message's own id or a hash of
+    /// its bytes. The same message is one letter, however often it comes. Whatever the key, the
+    /// message is not refused: where the key is empty, too long or another message's, a hash of the
+    /// bytes is used, or added.
     ///
-    /// The letter's payload is the text, where the bytes are text, else `{"base64": "…"}`, and no more of it than
+    /// The letter's payload is the text, where the bytes are text, else `{"base64": "…"}`, and no
+    /// more of it than
     /// [`payload_limit`](crate::Builder::payload_limit): [`DeadLetter::cut_from`] says so.
     ///
-    /// What handlers redact is hidden: the handler of that name, where this process has called it, those that
+    /// What handlers redact is hidden: the handler of that name, where this process has called it,
+    /// those that
     /// [deliveries](Self::deliver) of the origin's place and [of that name](Self::deliver_as) have reached, also before this
-    /// process was started, and what [`redact_buried`](Self::redact_buried) says. Such a message may be malformed, so a field is
-    /// hidden by the last name of a path, wherever it stands and however it is spelled. Of bytes that are no JSON only
-    /// `{"content": "[redacted]", "bytes": 213, "blake3": "…"}` is kept then, unless [`keep_unreadable`](Self::keep_unreadable)
-    /// was said. `error` and the origin's headers are stored as they are.
+    /// process was started, and what [`redact_buried`](Self::redact_buried) says. Such a message
+    /// may be malformed, so a field is hidden by the last name of a path, wherever it stands and
+    /// however it is spelled. Of bytes that are no JSON only `{"content": "[redacted]", "bytes":
+    /// 213, "blake3": "…"}` is kept then, unless [`keep_unreadable`](Self::keep_unreadable) was
+    /// said. `error` and the origin's headers are stored as they are.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -70,15 +77,25 @@ impl Idem {
         origin: Origin,
         error: &str,
     ) -> Result<DeadLetterId, Error> {
-        self.bury_as(handler, key, bytes, origin, Unread::undecodable(error, None), None).await
+        self.bury_as(
+            handler,
+            key,
+            bytes,
+            origin,
+            Unread::undecodable(error, None),
+            None,
+        )
+        .await
     }
 
-    /// Makes a dead letter of a message that its handler refuses: its key is another message's, it has none, is too large,
-    /// or its key was not issued. [`Verdict::Refused`](crate::Verdict::Refused) brings the refusal. When this returns, the
+    /// Makes a dead letter of a message that its handler refuses: its key is another message's, it
+    /// has none, is too large, or its key was not issued.
+    /// [`Verdict::Refused`](crate::Verdict::Refused) brings the refusal. When this returns, the
     /// letter is durable, and the broker may forget the message.
     ///
-    /// The letter is found under the message's own key, which stays as free as it was: its record has a hash of the bytes
-    /// added to the key, [`DeadLetter::record_key`]. Where the message has no key, `id` stands for it, as with
+    /// The letter is found under the message's own key, which stays as free as it was: its record
+    /// has a hash of the bytes added to the key, [`DeadLetter::record_key`]. Where the message has
+    /// no key, `id` stands for it, as with
     /// [`bury`](Self::bury). Of a [key that is another message's](Reason::KeyReused) it tells what became of that one, and
     /// where the two differ: [`DeadLetter::reused`].
     ///
@@ -114,9 +131,27 @@ impl Idem {
         bytes: &[u8],
         origin: Origin,
     ) -> Result<DeadLetterId, Error> {
-        let Refusal { handler, key, reason, error, .. } = refusal;
-        let unread = Unread { reason: Some(*reason), key: key.clone(), ..Unread::undecodable(error, None) };
-        self.bury_as(handler, key.as_deref().unwrap_or(id), bytes, origin, unread, Some(refusal)).await
+        let Refusal {
+            handler,
+            key,
+            reason,
+            error,
+            ..
+        } = refusal;
+        let unread = Unread {
+            reason: Some(*reason),
+            key: key.clone(),
+            ..Unread::undecodable(error, None)
+        };
+        self.bury_as(
+            handler,
+            key.as_deref().unwrap_or(id),
+            bytes,
+            origin,
+            unread,
+            Some(refusal),
+        )
+        .await
     }
 
     async fn bury_as(
@@ -136,10 +171,22 @@ impl Idem {
         };
         let ledger = |problem| {
             let (handler, key) = site();
-            Error::Ledger { handler, key, problem }
+            Error::Ledger {
+                handler,
+                key,
+                problem,
+            }
         };
-        if let Some(Refusal { reason: Reason::KeyReused, payload, .. }) = refusal {
-            let holder = RecordId { handler: handler.into(), key: key.into() };
+        if let Some(Refusal {
+            reason: Reason::KeyReused,
+            payload,
+            ..
+        }) = refusal
+        {
+            let holder = RecordId {
+                handler: handler.into(),
+                key: key.into(),
+            };
             let found = reused::find(inner, &holder, payload.as_deref()).await?;
             unread.error = format!(
                 "key `{key}` is another message's, which is {found}; send this one under a key of its own, edit it to one \
@@ -157,17 +204,29 @@ impl Idem {
             fingerprint: kept.fingerprint,
             payload: kept.payload,
             redacted: hiding.paths,
-            unread: Unread { error: crate::call::cut(unread.error), cut_from: kept.cut_from, ..unread },
+            unread: Unread {
+                error: crate::call::cut(unread.error),
+                cut_from: kept.cut_from,
+                ..unread
+            },
             origin,
             ttl: TTL,
         });
-        let of_bytes = kept.fingerprint.0.iter().fold(String::new(), |mut text, byte| {
-            // Writing to a String cannot fail.
-            let _ = write!(text, "{byte:02x}");
-            text
-        });
+        let of_bytes = kept
+            .fingerprint
+            .0
+            .iter()
+            .fold(String::new(), |mut text, byte| {
+                // Writing to a String cannot fail.
+                let _ = write!(text, "{byte:02x}");
+                text
+            });
         let usable = !key.is_empty() && key.len() <= key::LONGEST;
-        let first = if usable { Cow::Borrowed(key) } else { Cow::Borrowed(&*of_bytes) };
+        let first = if usable {
+            Cow::Borrowed(key)
+        } else {
+            Cow::Borrowed(&*of_bytes)
+        };
         // Of a key so long that nothing can be added, the hash alone will do.
         let second = if usable && key.len() + 1 + of_bytes.len() <= key::LONGEST {
             Cow::Owned(format!("{key} {of_bytes}"))
@@ -176,7 +235,10 @@ impl Idem {
         };
         // The key of a message that is refused is left to those that are not.
         for key in [first, second].into_iter().skip(usize::from(taken)) {
-            let id = RecordId { handler: handler.into(), key: (*key).into() };
+            let id = RecordId {
+                handler: handler.into(),
+                key: (*key).into(),
+            };
             match inner.apply(&id, Step::Bury(buried.clone())).await {
                 Ok(Reply::Died(letter)) => return Ok(letter.id),
                 Ok(Reply::Dead { letter, .. }) => return Ok(letter),
@@ -185,7 +247,10 @@ impl Idem {
             }
         }
         // A handler of that name would have to have a key that is a hash of these very bytes.
-        Err(Error::KeyReused { handler: handler.to_owned(), key: key.to_owned() })
+        Err(Error::KeyReused {
+            handler: handler.to_owned(),
+            key: key.to_owned(),
+        })
     }
 }
 
@@ -204,28 +269,45 @@ impl Kept {
         fingerprint.copy_from_slice(&blake3::hash(bytes).as_bytes()[..16]);
         let fingerprint = Fingerprint(fingerprint);
         let Some(shown) = hiding.shown(bytes) else {
-            return Self { fingerprint, payload: summary(bytes), shown: false, cut_from: None };
+            return Self {
+                fingerprint,
+                payload: summary(bytes),
+                shown: false,
+                cut_from: None,
+            };
         };
         let payload = match std::str::from_utf8(&shown) {
             Ok(text) => text[..text.floor_char_boundary(limit)].into(),
-            Err(_) => json!({ "base64": BASE64_STANDARD.encode(&shown[..shown.len().min(limit)]) }).into(),
+            Err(_) => {
+                json!({ "base64": BASE64_STANDARD.encode(&shown[..shown.len().min(limit)]) }).into()
+            }
         };
         let cut_from = (shown.len() > limit).then_some(bytes.len() as u64);
-        Self { fingerprint, payload, shown: true, cut_from }
+        Self {
+            fingerprint,
+            payload,
+            shown: true,
+            cut_from,
+        }
     }
 }
 
 impl DeadLetter {
-    /// The message's bytes, for those who publish it again: of a [buried](Self::is_buried) one the bytes as they came or as a
-    /// person mended them, else the payload as JSON, of a handler with one argument that argument alone. Numbers stay as they
-    /// are written. They are the whole message where nothing is [`missing`](Self::missing) and it was not
+    /// The message's bytes, for those who publish it again: of a [buried](Self::is_buried) one the
+    /// bytes as they came or as a person mended them, else the payload as JSON, of a handler with
+    /// one argument that argument alone. Numbers stay as they are written. They are the whole
+    /// message where nothing is [`missing`](Self::missing) and it was not
     /// [cut](Self::cut_from), which [`republish`](crate::DeadLetters::republish) sees to.
     pub fn message(&self) -> Vec<u8> {
         if self.is_buried() {
             if let Ok(text) = self.payload.parse::<String>() {
                 return text.into_bytes();
             }
-            let bytes = self.payload.parse().ok().and_then(|Encoded { base64 }| BASE64_STANDARD.decode(base64).ok());
+            let bytes = self
+                .payload
+                .parse()
+                .ok()
+                .and_then(|Encoded { base64 }| BASE64_STANDARD.decode(base64).ok());
             // Without them, somebody mended it.
             return bytes.unwrap_or_else(|| self.payload.as_str().into());
         }

@@ -1,5 +1,5 @@
-//! What is not stored of messages that no handler could take: their bytes may hold what the handlers redact that other
-//! messages of theirs reach.
+//! What is not stored of messages that no handler could take: their bytes may hold what the
+//! handlers redact that other messages of theirs reach.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -49,9 +49,10 @@ pub(super) struct Hiding {
 }
 
 impl Idem {
-    /// Says what is not stored of messages that are [buried](Self::bury) under this name: fields in their JSON, by the names
-    /// and paths of `redact(…)`. What the handlers redact that the name's [deliveries](Self::deliver_as) reach need not be
-    /// said, for it is learned from them, and kept in the ledger.
+    /// Says what is not stored of messages that are [buried](Self::bury) under this name: fields in
+    /// their JSON, by the names and paths of `redact(…)`. What the handlers redact that the name's
+    /// [deliveries](Self::deliver_as) reach need not be said, for it is learned from them, and kept
+    /// in the ledger.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -66,15 +67,32 @@ impl Idem {
     /// assert_eq!(letter.message(), br#"{"order_no":"A-1","card_no":"[redacted]"}"#);
     /// # Ok(()) }
     /// ```
-    pub fn redact_buried<P: Into<String>>(&self, name: impl Into<String>, paths: impl IntoIterator<Item = P>) {
+    pub fn redact_buried<P: Into<String>>(
+        &self,
+        name: impl Into<String>,
+        paths: impl IntoIterator<Item = P>,
+    ) {
         let paths = paths.into_iter().map(Into::into).collect();
-        self.inner().hidden.say(name.into(), Hiding { paths, ..Hiding::default() });
+        self.inner().hidden.say(
+            name.into(),
+            Hiding {
+                paths,
+                ..Hiding::default()
+            },
+        );
     }
 
-    /// Says that of messages that are [buried](Self::bury) under this name, bytes that are no JSON are kept, although
-    /// a handler redacts: nothing can be redacted in them, so without this only their length and hash are.
+    /// Says that of messages that are [buried](Self::bury) under this name, bytes that are no JSON
+    /// are kept, although a handler redacts: nothing can be redacted in them, so without this only
+    /// their length and hash are.
     pub fn keep_unreadable(&self, name: impl Into<String>) {
-        self.inner().hidden.say(name.into(), Hiding { unreadable: true, ..Hiding::default() });
+        self.inner().hidden.say(
+            name.into(),
+            Hiding {
+                unreadable: true,
+                ..Hiding::default()
+            },
+        );
     }
 }
 
@@ -84,21 +102,40 @@ impl Hidden {
     }
 
     fn said(&self, name: &str) -> Hiding {
-        self.0.read().get(name).map(|known| known.said.clone()).unwrap_or_default()
+        self.0
+            .read()
+            .get(name)
+            .map(|known| known.said.clone())
+            .unwrap_or_default()
     }
 
     fn is_noted(&self, name: &str, handler: &'static Handler) -> bool {
-        self.0.read().get(name).is_some_and(|known| known.noted.iter().any(|noted| std::ptr::eq(*noted, handler)))
+        self.0.read().get(name).is_some_and(|known| {
+            known
+                .noted
+                .iter()
+                .any(|noted| std::ptr::eq(*noted, handler))
+        })
     }
 
     fn noted(&self, name: &str, handler: &'static Handler) {
-        self.0.write().entry(name.to_owned()).or_default().noted.push(handler);
+        self.0
+            .write()
+            .entry(name.to_owned())
+            .or_default()
+            .noted
+            .push(handler);
     }
 }
 
 impl Inner {
-    /// Sees to it that the ledger knows what these handlers redact, which messages of this name have reached.
-    pub(crate) async fn learn(&self, name: &str, reached: &[&'static Handler]) -> Result<(), LedgerError> {
+    /// Sees to it that the ledger knows what these handlers redact, which messages of this name
+    /// have reached.
+    pub(crate) async fn learn(
+        &self,
+        name: &str,
+        reached: &[&'static Handler],
+    ) -> Result<(), LedgerError> {
         for handler in reached {
             if self.hidden.is_noted(name, handler) {
                 continue;
@@ -114,12 +151,23 @@ impl Inner {
     }
 
     /// What is hidden of a message that is buried under this name.
-    pub(super) async fn hidden(&self, name: &str, origin: Option<&Origin>) -> Result<Hiding, LedgerError> {
+    pub(super) async fn hidden(
+        &self,
+        name: &str,
+        origin: Option<&Origin>,
+    ) -> Result<Hiding, LedgerError> {
         let (mut hiding, place) = (Hiding::default(), origin.map(Origin::place));
         for name in [Some(name), place.as_deref()].into_iter().flatten() {
             hiding.add(self.hidden.said(name));
-            self.handlers.of(name).into_iter().for_each(|handler| hiding.add(Hiding::of(handler)));
-            for note in self.ledger.notes(&prefix(name), None, MOST_HANDLERS).await? {
+            self.handlers
+                .of(name)
+                .into_iter()
+                .for_each(|handler| hiding.add(Hiding::of(handler)));
+            for note in self
+                .ledger
+                .notes(&prefix(name), None, MOST_HANDLERS)
+                .await?
+            {
                 hiding.add(envelope::decode(&note.value)?);
             }
         }
@@ -127,7 +175,8 @@ impl Inner {
     }
 }
 
-/// Each list of paths is a note of its own, so that another is added without reading those that are there.
+/// Each list of paths is a note of its own, so that another is added without reading those that are
+/// there.
 fn note(name: &str, handler: &Handler) -> Result<NoteChange, LedgerError> {
     let value = envelope::encode(&Hiding::of(handler))?;
     Ok((format!("{}{}", prefix(name), short(&value)), Some(value)))
@@ -145,7 +194,11 @@ fn short(of: &[u8]) -> String {
 impl Hiding {
     fn of(handler: &Handler) -> Self {
         let paths = handler.redact.iter().map(ToString::to_string).collect();
-        Self { paths, whole: handler.whole, unreadable: false }
+        Self {
+            paths,
+            whole: handler.whole,
+            unreadable: false,
+        }
     }
 
     fn add(&mut self, more: Self) {
@@ -173,19 +226,30 @@ impl Hiding {
 
 /// What is stored in place of bytes of which no part may be.
 pub(super) fn summary(bytes: &[u8]) -> Json {
-    json!({ "content": REDACTED, "bytes": bytes.len(), "blake3": &*blake3::hash(bytes).to_hex() }).into()
+    json!({ "content": REDACTED, "bytes": bytes.len(), "blake3": &*blake3::hash(bytes).to_hex() })
+        .into()
 }
 
 /// What is stored of a payload that somebody gives to the letter of such a message.
-pub(super) async fn mended(inner: &Inner, letter: &DeadLetter, payload: Json) -> Result<Json, Error> {
-    let mut hiding = inner.hidden(&letter.handler, letter.origin.as_ref()).await?;
-    hiding.add(Hiding { paths: letter.redacted.clone(), ..Hiding::default() });
+pub(super) async fn mended(
+    inner: &Inner,
+    letter: &DeadLetter,
+    payload: Json,
+) -> Result<Json, Error> {
+    let mut hiding = inner
+        .hidden(&letter.handler, letter.origin.as_ref())
+        .await?;
+    hiding.add(Hiding {
+        paths: letter.redacted.clone(),
+        ..Hiding::default()
+    });
     // The message's own text, or the arguments.
     let text = payload.parse::<String>().ok();
     let bytes = text.as_deref().unwrap_or(payload.as_str()).as_bytes();
     Ok(match hiding.shown(bytes) {
         Some(shown) if text.is_some() => String::from_utf8_lossy(&shown).into(),
-        Some(shown) => serde_json::from_slice(&shown).map_err(|problem| unfit(letter, json_problem(&problem)))?,
+        Some(shown) => serde_json::from_slice(&shown)
+            .map_err(|problem| unfit(letter, json_problem(&problem)))?,
         None => summary(bytes),
     })
 }

@@ -42,7 +42,11 @@ pub struct DeadLetters {
 
 impl DeadLetters {
     pub(crate) fn of(idem: Idem) -> Self {
-        Self { idem, who: None, why: None }
+        Self {
+            idem,
+            who: None,
+            why: None,
+        }
     }
 
     /// The same, in a person's name: their acts are kept in the letters' history.
@@ -52,7 +56,8 @@ impl DeadLetters {
         self
     }
 
-    /// The same, for a reason: it stands in the letters' history beside every act that is given none of its own.
+    /// The same, for a reason: it stands in the letters' history beside every act that is given
+    /// none of its own.
     ///
     /// ```
     /// # use idem_runtime::{DeadLetterId, Error, Idem};
@@ -70,15 +75,25 @@ impl DeadLetters {
         self.idem.inner()
     }
 
-    /// The letters a filter asks for, newest first. Those of a handler are also those of the names that it had before.
+    /// The letters a filter asks for, newest first. Those of a handler are also those of the names
+    /// that it had before.
     ///
     /// # Errors
     /// [`Error::Ledger`] when they cannot be read.
     pub async fn list(&self, filter: &Filter) -> Result<Vec<DeadLetter>, Error> {
-        let earlier = filter.wanted_handler().map(|handler| self.inner().earlier.of(handler)).unwrap_or_default();
-        let filter = if earlier.is_empty() { filter } else { &filter.clone().or_of(earlier) };
+        let earlier = filter
+            .wanted_handler()
+            .map(|handler| self.inner().earlier.of(handler))
+            .unwrap_or_default();
+        let filter = if earlier.is_empty() {
+            filter
+        } else {
+            &filter.clone().or_of(earlier)
+        };
         let mut letters = self.inner().ledger.letters(filter).await?;
-        letters.iter_mut().for_each(|letter| self.with_paths(letter));
+        letters
+            .iter_mut()
+            .for_each(|letter| self.with_paths(letter));
         Ok(letters)
     }
 
@@ -94,7 +109,11 @@ impl DeadLetters {
 
     /// What the handler redacts today holds for a letter of an earlier version of it, too.
     fn with_paths(&self, letter: &mut DeadLetter) {
-        let today = self.inner().handlers.of(&letter.handler).map_or(&[][..], |handler| handler.redact);
+        let today = self
+            .inner()
+            .handlers
+            .of(&letter.handler)
+            .map_or(&[][..], |handler| handler.redact);
         for path in today {
             if letter.redacted.iter().all(|known| known != path) {
                 letter.redacted.push((*path).to_owned());
@@ -112,8 +131,8 @@ impl DeadLetters {
 
     /// Letters as this process writes them, from now on.
     ///
-    /// It is a hint, not the truth: what is written before the first poll of a slow reader, or while nobody watches,
-    /// is found by [`list`](Self::list).
+    /// It is a hint, not the truth: what is written before the first poll of a slow reader, or
+    /// while nobody watches, is found by [`list`](Self::list).
     pub fn watch(&self) -> Watch {
         Watch::of(self.inner().born.subscribe())
     }

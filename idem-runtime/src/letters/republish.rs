@@ -1,4 +1,5 @@
-//! Redrive to the broker: a service says how a message is published, and a letter's goes back to where it came from.
+//! Redrive to the broker: a service says how a message is published, and a letter's goes back to
+//! where it came from.
 
 use std::collections::HashMap;
 use std::fmt::Display;
@@ -23,8 +24,9 @@ type Publisher = Arc<dyn Fn(DeadLetter) -> BoxFuture<'static, Result<(), String>
 pub(crate) struct Publishers(RwLock<HashMap<String, Publisher>>);
 
 impl Idem {
-    /// Says how the messages of a place are published again, so that [`DeadLetters::republish`] can: `publish` gets the
-    /// letter, of which [`message`](DeadLetter::message) are the bytes, and returns once the broker has them. `place` is
+    /// Says how the messages of a place are published again, so that [`DeadLetters::republish`]
+    /// can: `publish` gets the letter, of which [`message`](DeadLetter::message) are the bytes, and
+    /// returns once the broker has them. `place` is
     /// [`Origin::place`](crate::Origin::place), `rabbitmq:orders`. A later function takes the place of an earlier one.
     ///
     /// ```
@@ -60,7 +62,11 @@ impl Idem {
             let publishing = publish(letter);
             Box::pin(async move { publishing.await.map_err(|error| format!("{error:#}")) })
         });
-        self.inner().publishers.0.write().insert(place.into(), publisher);
+        self.inner()
+            .publishers
+            .0
+            .write()
+            .insert(place.into(), publisher);
     }
 
     /// Whether this service has said how the messages of a place are published again.
@@ -72,10 +78,11 @@ impl Idem {
 impl DeadLetters {
     /// Redrives the letter and publishes its message to where it came from.
     ///
-    /// The key is re-armed first, lest the broker bring the message while it is still dead. When publishing fails, or this
-    /// future is dropped, the letter is open again; when the process dies in the middle, it is a letter again after the
-    /// handler's `ttl`, unless the message has come. A broker that took the message and did not say so brings it to an open
-    /// letter: it does not run, and the letter stays.
+    /// The key is re-armed first, lest the broker bring the message while it is still dead. When
+    /// publishing fails, or this future is dropped, the letter is open again; when the process dies
+    /// in the middle, it is a letter again after the handler's `ttl`, unless the message has come.
+    /// A broker that took the message and did not say so brings it to an open letter: it does not
+    /// run, and the letter stays.
     ///
     /// # Errors
     /// [`Error::NoSuchLetter`], [`Error::LetterClosed`], [`Error::Redacted`], [`Error::Incomplete`],
@@ -84,7 +91,10 @@ impl DeadLetters {
         let letter = self.known(id).await?;
         let id = letter.id;
         if letter.state != LetterState::Open {
-            return Err(Error::LetterClosed { id, state: letter.state });
+            return Err(Error::LetterClosed {
+                id,
+                state: letter.state,
+            });
         }
         let missing: Vec<_> = letter.missing().map(str::to_owned).collect();
         if !missing.is_empty() {
@@ -94,29 +104,45 @@ impl DeadLetters {
             return Err(Error::Incomplete { id, size });
         }
         let place = letter.origin.as_ref().map(Origin::place);
-        let publisher = place.as_ref().and_then(|place| self.inner().publishers.0.read().get(place).map(Arc::clone));
-        let (Some(place), Some(publish)) = (&place, publisher) else { return Err(Error::NoPublisher { id, place }) };
+        let publisher = place
+            .as_ref()
+            .and_then(|place| self.inner().publishers.0.read().get(place).map(Arc::clone));
+        let (Some(place), Some(publish)) = (&place, publisher) else {
+            return Err(Error::NoPublisher { id, place });
+        };
         let record = letter.record_id();
         let by = self.by_because(Some("it could not be published".to_owned()));
-        // From the re-arming on, so that whoever drops this future, or a ledger that does not answer, leaves it open.
-        let mut unpublished =
-            Unpublished { idem: &self.idem, record: &record, restore: Some(Step::Restore { letter: id, by }) };
-        let redriven = self.act(letter.clone(), self.redriving(&letter)).await.inspect_err(|error| {
-            if matches!(error, Error::LetterClosed { .. }) {
-                // Somebody else has acted on it.
-                unpublished.restore = None;
-            }
-        })?;
+        // From the re-arming on, so that whoever drops this future, or a ledger that does not
+        // answer, leaves it open.
+        let mut unpublished = Unpublished {
+            idem: &self.idem,
+            record: &record,
+            restore: Some(Step::Restore { letter: id, by }),
+        };
+        let redriven = self
+            .act(letter.clone(), self.redriving(&letter))
+            .await
+            .inspect_err(|error| {
+                if matches!(error, Error::LetterClosed { .. }) {
+                    // Somebody else has acted on it.
+                    unpublished.restore = None;
+                }
+            })?;
         let publishing = AssertUnwindSafe(async { publish(letter.clone()).await }).catch_unwind();
-        let published =
-            publishing.await.unwrap_or_else(|caught| Err(format!("its publisher panicked: {}", panic::text(&*caught))));
+        let published = publishing.await.unwrap_or_else(|caught| {
+            Err(format!("its publisher panicked: {}", panic::text(&*caught)))
+        });
         let restore = unpublished.restore.take();
         if let Err(problem) = published {
             if let Some(Step::Restore { mut by, letter }) = restore {
                 by.why = Some(format!("it could not be published: {problem}"));
                 put_back(self.inner(), &record, Step::Restore { letter, by }).await;
             }
-            return Err(Error::NotPublished { id, place: place.clone(), problem });
+            return Err(Error::NotPublished {
+                id,
+                place: place.clone(),
+                problem,
+            });
         }
         if letter.is_buried() {
             // It is buried again, or runs under a key of its own: nobody has to wait for it.
@@ -128,7 +154,8 @@ impl DeadLetters {
     }
 }
 
-/// A letter that is re-armed and not yet published: opened again when the one who publishes is gone.
+/// A letter that is re-armed and not yet published: opened again when the one who publishes is
+/// gone.
 struct Unpublished<'a> {
     idem: &'a Idem,
     record: &'a RecordId,
@@ -139,7 +166,9 @@ impl Drop for Unpublished<'_> {
     fn drop(&mut self) {
         if let Some(restore) = self.restore.take() {
             let (inner, record) = (Arc::clone(self.idem.inner()), self.record.clone());
-            self.idem.keeper().finish(Box::pin(async move { put_back(&inner, &record, restore).await }));
+            self.idem.keeper().finish(Box::pin(
+                async move { put_back(&inner, &record, restore).await },
+            ));
         }
     }
 }

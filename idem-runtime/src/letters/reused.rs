@@ -16,7 +16,11 @@ const DEEPEST: usize = 16;
 ///
 /// # Errors
 /// The ledger cannot be read.
-pub(super) async fn find(inner: &Inner, id: &RecordId, ours: Option<&[u8]>) -> Result<Reused, Error> {
+pub(super) async fn find(
+    inner: &Inner,
+    id: &RecordId,
+    ours: Option<&[u8]>,
+) -> Result<Reused, Error> {
     let (by, theirs) = match inner.record(id).await? {
         None => (Holder::Gone, None),
         Some(Record::Live(live)) => {
@@ -30,25 +34,38 @@ pub(super) async fn find(inner: &Inner, id: &RecordId, ours: Option<&[u8]>) -> R
             SettledAs::Done(_) => (Holder::Done { at: settled.at }, None),
             SettledAs::Issued => (Holder::Gone, None),
             SettledAs::Dead(letter) => (Holder::Dead { letter }, content(inner, letter).await?),
-            SettledAs::Discarded(letter) => (Holder::Discarded { letter }, content(inner, letter).await?),
+            SettledAs::Discarded(letter) => {
+                (Holder::Discarded { letter }, content(inner, letter).await?)
+            }
         },
     };
-    let differences = theirs.as_deref().zip(ours).and_then(|(theirs, ours)| differences(theirs, ours).ok());
+    let differences = theirs
+        .as_deref()
+        .zip(ours)
+        .and_then(|(theirs, ours)| differences(theirs, ours).ok());
     Ok(Reused::new(by, differences))
 }
 
 /// What a letter keeps of its message.
-async fn content(inner: &Inner, letter: crate::protocol::DeadLetterId) -> Result<Option<Vec<u8>>, Error> {
+async fn content(
+    inner: &Inner,
+    letter: crate::protocol::DeadLetterId,
+) -> Result<Option<Vec<u8>>, Error> {
     let letter = inner.ledger.letter(letter).await?;
     // The bytes of a buried one are in a form that is its broker's, and not its arguments.
-    Ok(letter.filter(|letter| !letter.is_buried()).map(|letter| letter.payload.as_str().into()))
+    Ok(letter
+        .filter(|letter| !letter.is_buried())
+        .map(|letter| letter.payload.as_str().into()))
 }
 
-/// Where two payloads differ, without what is redacted in either. They are compared as they are written, so that no digit
-/// of a number is lost.
+/// Where two payloads differ, without what is redacted in either. They are compared as they are
+/// written, so that no digit of a number is lost.
 fn differences(theirs: &[u8], ours: &[u8]) -> serde_json::Result<Vec<Difference>> {
     let mut found = Vec::new();
-    let (theirs, ours) = (serde_json::from_slice(theirs)?, serde_json::from_slice(ours)?);
+    let (theirs, ours) = (
+        serde_json::from_slice(theirs)?,
+        serde_json::from_slice(ours)?,
+    );
     compare(&mut String::new(), 0, Some(theirs), Some(ours), &mut found)?;
     Ok(found)
 }
@@ -64,30 +81,47 @@ fn compare(
         if theirs.get() == ours.get() {
             return Ok(());
         }
-        match (theirs.get().as_bytes().first(), ours.get().as_bytes().first()) {
+        match (
+            theirs.get().as_bytes().first(),
+            ours.get().as_bytes().first(),
+        ) {
             (Some(b'{'), Some(b'{')) if depth < DEEPEST => {
                 let (theirs, ours): (Fields<'_>, Fields<'_>) = (read(theirs)?, read(ours)?);
-                let names = theirs.keys().chain(ours.keys().filter(|name| !theirs.contains_key(*name)));
+                let names = theirs
+                    .keys()
+                    .chain(ours.keys().filter(|name| !theirs.contains_key(*name)));
                 return names.clone().try_for_each(|name| {
                     let inside = (theirs.get(name).copied(), ours.get(name).copied());
-                    below(path, name, |path| compare(path, depth + 1, inside.0, inside.1, found))
+                    below(path, name, |path| {
+                        compare(path, depth + 1, inside.0, inside.1, found)
+                    })
                 });
             }
             (Some(b'['), Some(b'[')) if depth < DEEPEST => {
                 let (theirs, ours): (Vec<&RawValue>, Vec<&RawValue>) = (read(theirs)?, read(ours)?);
                 return (0..theirs.len().max(ours.len())).try_for_each(|at| {
                     let inside = (theirs.get(at).copied(), ours.get(at).copied());
-                    below(path, &at.to_string(), |path| compare(path, depth + 1, inside.0, inside.1, found))
+                    below(path, &at.to_string(), |path| {
+                        compare(path, depth + 1, inside.0, inside.1, found)
+                    })
                 });
             }
             // One text has many spellings.
-            (Some(b'"'), Some(b'"')) if read::<String>(theirs)? == read::<String>(ours)? => return Ok(()),
+            (Some(b'"'), Some(b'"')) if read::<String>(theirs)? == read::<String>(ours)? => {
+                return Ok(());
+            }
             _ => {}
         }
     }
-    let hidden = |value: Option<&RawValue>| value.is_some_and(|value| value.get().trim_matches('"') == REDACTED);
+    let hidden = |value: Option<&RawValue>| {
+        value.is_some_and(|value| value.get().trim_matches('"') == REDACTED)
+    };
     if !hidden(theirs) && !hidden(ours) {
-        found.push(Difference { path: path.clone(), theirs: theirs.map(shown), ours: ours.map(shown) });
+        found.push(Difference {
+            path: path.clone(),
+            theirs: theirs.map(shown),
+            ours: ours.map(shown),
+        });
     }
     Ok(())
 }
@@ -114,7 +148,10 @@ fn shown(value: &RawValue) -> String {
     if text.len() <= Difference::LONGEST {
         return text.to_owned();
     }
-    format!("{}…", &text[..text.floor_char_boundary(Difference::LONGEST)])
+    format!(
+        "{}…",
+        &text[..text.floor_char_boundary(Difference::LONGEST)]
+    )
 }
 
 #[cfg(test)]
@@ -123,11 +160,22 @@ mod tests {
 
     fn found(theirs: &str, ours: &str) -> Vec<(String, Option<String>, Option<String>)> {
         let found = differences(theirs.as_bytes(), ours.as_bytes()).unwrap();
-        found.into_iter().map(|Difference { path, theirs, ours }| (path, theirs, ours)).collect()
+        found
+            .into_iter()
+            .map(|Difference { path, theirs, ours }| (path, theirs, ours))
+            .collect()
     }
 
-    fn one(path: &str, theirs: Option<&str>, ours: Option<&str>) -> (String, Option<String>, Option<String>) {
-        (path.to_owned(), theirs.map(str::to_owned), ours.map(str::to_owned))
+    fn one(
+        path: &str,
+        theirs: Option<&str>,
+        ours: Option<&str>,
+    ) -> (String, Option<String>, Option<String>) {
+        (
+            path.to_owned(),
+            theirs.map(str::to_owned),
+            ours.map(str::to_owned),
+        )
     }
 
     #[test]
@@ -141,7 +189,11 @@ mod tests {
                 one("order.lines.1", Some("7"), None),
                 one("order.old", Some("null"), None),
                 one("order.qty", Some("2"), Some("3")),
-                one("order.wei", Some("20000000000000000001"), Some("20000000000000000002")),
+                one(
+                    "order.wei",
+                    Some("20000000000000000001"),
+                    Some("20000000000000000002")
+                ),
                 one("order.new", None, Some("{}")),
             ]
         );
@@ -152,16 +204,27 @@ mod tests {
     fn what_is_redacted_in_either_is_left_out() {
         let theirs = r#"{"card":"[redacted]","phone":null,"lines":[{"iban":"[redacted]","n":1}]}"#;
         let ours = r#"{"card":null,"phone":"[redacted]","lines":[{"iban":"[redacted]","n":2}]}"#;
-        assert_eq!(found(theirs, ours), [one("lines.0.n", Some("1"), Some("2"))]);
+        assert_eq!(
+            found(theirs, ours),
+            [one("lines.0.n", Some("1"), Some("2"))]
+        );
     }
 
     #[test]
     fn long_values_and_many_places_are_cut() {
         let long = format!(r#"{{"a":"{}"}}"#, "é".repeat(200));
-        let [(_, Some(shown), _)] = &found(&long, r#"{"a":1}"#)[..] else { panic!("one place") };
-        assert!(shown.len() <= Difference::LONGEST + '…'.len_utf8() && shown.ends_with('…'), "{shown}");
+        let [(_, Some(shown), _)] = &found(&long, r#"{"a":1}"#)[..] else {
+            panic!("one place")
+        };
+        assert!(
+            shown.len() <= Difference::LONGEST + '…'.len_utf8() && shown.ends_with('…'),
+            "{shown}"
+        );
         let many = |value: u8| serde_json::to_vec(&vec![value; 30]).unwrap();
         let reused = Reused::new(Holder::Gone, Some(differences(&many(1), &many(2)).unwrap()));
-        assert_eq!((reused.differences.map(|all| all.len()), reused.more), (Some(Reused::MOST), 10));
+        assert_eq!(
+            (reused.differences.map(|all| all.len()), reused.more),
+            (Some(Reused::MOST), 10)
+        );
     }
 }

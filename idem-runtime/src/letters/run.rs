@@ -1,4 +1,5 @@
-//! Redrive that runs: a service says how its handlers are called again, and a letter is run inside the protocol.
+//! Redrive that runs: a service says how its handlers are called again, and a letter is run inside
+//! the protocol.
 
 use std::any::Any;
 use std::collections::HashMap;
@@ -22,7 +23,9 @@ use crate::idem::{Idem, Inner};
 use crate::json::Json;
 use crate::json_problem::{from_json, json_problem};
 use crate::panic;
-use crate::protocol::{DeadLetter, DeadLetterId, LetterState, Phase, Record, RecordId, SettledAs, Step};
+use crate::protocol::{
+    DeadLetter, DeadLetterId, LetterState, Phase, Record, RecordId, SettledAs, Step,
+};
 
 /// One call of a handler with a letter's payload: its result as JSON, or its error's text.
 type Running = BoxFuture<'static, Result<Json, String>>;
@@ -64,22 +67,25 @@ pub enum Ran {
     Failed {
         /// The error's text.
         error: String,
-        /// The letter that is open now: the same one where nothing ran, a new one where the message died again.
+        /// The letter that is open now: the same one where nothing ran, a new one where the message
+        /// died again.
         letter: Option<DeadLetterId>,
     },
 }
 
 impl Idem {
-    /// Says how a handler is called again, so that [`DeadLetters::run`] can: `run` gets the letter's payload with its
-    /// types. Of a handler with one argument that is the argument; of one with several, a struct with fields of their
-    /// names. How many there are is what the message was first written with, so an edit may leave out one that can be
-    /// absent. A later function takes the place of an earlier one.
+    /// Says how a handler is called again, so that [`DeadLetters::run`] can: `run` gets the
+    /// letter's payload with its types. Of a handler with one argument that is the argument; of one
+    /// with several, a struct with fields of their names. How many there are is what the message
+    /// was first written with, so an edit may leave out one that can be absent. A later function
+    /// takes the place of an earlier one.
     ///
-    /// Of a message that no handler could take, the payload is the message itself, as a broker would bring it; where that
-    /// does not fit and is an object with one field, `run` gets what is in the field, as in `{"order": {…}}`.
+    /// Of a message that no handler could take, the payload is the message itself, as a broker
+    /// would bring it; where that does not fit and is an object with one field, `run` gets what is
+    /// in the field, as in `{"order": {…}}`.
     ///
-    /// It also runs the letters of names that the handler had before (`was = "…"`), from the first call that said so on this
-    /// ledger; until then give the earlier name a function too.
+    /// It also runs the letters of names that the handler had before (`was = "…"`), from the first
+    /// call that said so on this ledger; until then give the earlier name a function too.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -107,8 +113,11 @@ impl Idem {
     /// assert_eq!(letters.run(&letter.id).await?, Ran::Done(200.into()));
     /// # Ok(()) }
     /// ```
-    pub fn redrive_with<T, F, R, E>(&self, handler: impl Into<String>, run: impl Fn(T) -> F + Send + Sync + 'static)
-    where
+    pub fn redrive_with<T, F, R, E>(
+        &self,
+        handler: impl Into<String>,
+        run: impl Fn(T) -> F + Send + Sync + 'static,
+    ) where
         T: DeserializeOwned,
         F: Future<Output = Result<R, E>> + Send + 'static,
         R: Serialize,
@@ -119,13 +128,21 @@ impl Idem {
             // What its call recorded is known, and the caller of `run` goes on.
             let running = catch_unwind(AssertUnwindSafe(|| run(argument)));
             Ok(Box::pin(async move {
-                let running = AssertUnwindSafe(running.map_err(|caught| panicked(&*caught))?).catch_unwind();
-                let result =
-                    running.await.map_err(|caught| panicked(&*caught))?.map_err(|error| format!("{error:#}"))?;
-                Json::of(&result).map_err(|error| format!("its result is no JSON: {}", json_problem(&error)))
+                let running =
+                    AssertUnwindSafe(running.map_err(|caught| panicked(&*caught))?).catch_unwind();
+                let result = running
+                    .await
+                    .map_err(|caught| panicked(&*caught))?
+                    .map_err(|error| format!("{error:#}"))?;
+                Json::of(&result)
+                    .map_err(|error| format!("its result is no JSON: {}", json_problem(&error)))
             }))
         });
-        self.inner().runners.0.write().insert(handler.into(), runner);
+        self.inner()
+            .runners
+            .0
+            .write()
+            .insert(handler.into(), runner);
     }
 
     /// Whether this service has said how the handler is called again.
@@ -140,18 +157,24 @@ impl Inner {
         let runners = self.runners.0.read();
         runners
             .get(handler)
-            .or_else(|| self.earlier.all(handler).iter().find_map(|name| runners.get(name)))
+            .or_else(|| {
+                self.earlier
+                    .all(handler)
+                    .iter()
+                    .find_map(|name| runners.get(name))
+            })
             .map(Arc::clone)
     }
 }
 
 impl DeadLetters {
-    /// Redrives the letter and runs its handler at once, in this process, with the letter's payload as it stands. The key
-    /// is re-armed by the call itself: when the payload does not fit, or belongs to another key, the letter stays open.
-    /// When the process dies in the middle, the message goes on as any other would: it is never lost.
+    /// Redrives the letter and runs its handler at once, in this process, with the letter's payload
+    /// as it stands. The key is re-armed by the call itself: when the payload does not fit, or
+    /// belongs to another key, the letter stays open. When the process dies in the middle, the
+    /// message goes on as any other would: it is never lost.
     ///
-    /// A letter of a message that no handler could take is edited first, and runs under the key that it has then; it is
-    /// closed once the handler has succeeded.
+    /// A letter of a message that no handler could take is edited first, and runs under the key
+    /// that it has then; it is closed once the handler has succeeded.
     ///
     /// With `retry = "redeliver"` the handler is called again after each pause, as a broker would.
     ///
@@ -166,7 +189,8 @@ impl DeadLetters {
     }
 
     /// [`run`](Self::run) with another payload, of which what the handler redacts is not stored: the way to run a letter
-    /// whose [`missing`](DeadLetter::missing) parts somebody knows. The rest is an [`edit`](Self::edit).
+    /// whose [`missing`](DeadLetter::missing) parts somebody knows. The rest is an
+    /// [`edit`](Self::edit).
     ///
     /// # Errors
     /// As [`run`](Self::run) and [`edit`](Self::edit).
@@ -184,7 +208,10 @@ impl DeadLetters {
     async fn run_letter(&self, letter: DeadLetter, payload: Json) -> Result<Ran, Error> {
         let id = letter.id;
         if letter.state != LetterState::Open {
-            return Err(Error::LetterClosed { id, state: letter.state });
+            return Err(Error::LetterClosed {
+                id,
+                state: letter.state,
+            });
         }
         let missing: Vec<_> = letter.missing_in(&payload).map(str::to_owned).collect();
         if !missing.is_empty() {
@@ -193,21 +220,31 @@ impl DeadLetters {
         if let Some(size) = letter.cut_off() {
             return Err(Error::Incomplete { id, size });
         }
-        let runner =
-            self.inner().runner(&letter.handler).ok_or_else(|| Error::NoRunner { handler: letter.handler.clone() })?;
+        let runner = self
+            .inner()
+            .runner(&letter.handler)
+            .ok_or_else(|| Error::NoRunner {
+                handler: letter.handler.clone(),
+            })?;
         let record = letter.record_id();
         let (step, unread) = (self.redriving(&letter), letter.is_buried());
-        let redriving = Arc::new(Redriving { id: record.clone(), step, begun: AtomicBool::new(false), unread });
+        let redriving = Arc::new(Redriving {
+            id: record.clone(),
+            step,
+            begun: AtomicBool::new(false),
+            unread,
+        });
         loop {
-            let running = begin(&runner, &letter, &payload).map_err(|problem| unfit(&letter, problem))?;
+            let running =
+                begin(&runner, &letter, &payload).map_err(|problem| unfit(&letter, problem))?;
             let error = match current::redrive(self.idem.clone(), Arc::clone(&redriving), running).await {
                 Ok(_) if !redriving.begun() => {
                     "the function given to `redrive_with` did not call the handler with the letter's key".to_owned()
                 }
                 Ok(result) => {
                     if unread {
-                        // Its own key has the result; what the bytes were kept under is over. Where the two are one key,
-                        // there is nothing left to forget.
+                        // Its own key has the result; what the bytes were kept under is over. Where
+                        // the two are one key, there is nothing left to forget.
                         self.inner().apply(&record, self.forgetting(&letter)).await?;
                         self.inner().count_letters().await;
                     }
@@ -236,13 +273,17 @@ impl DeadLetters {
 }
 
 fn panicked(caught: &(dyn Any + Send)) -> String {
-    format!("the function given to `redrive_with` panicked: {}", panic::text(caught))
+    format!(
+        "the function given to `redrive_with` panicked: {}",
+        panic::text(caught)
+    )
 }
 
 /// Calls the handler with the payload.
 fn begin(runner: &Runner, letter: &DeadLetter, payload: &Json) -> Result<Running, String> {
     match runner(argument(letter, payload)) {
-        // People correct such a message as they would any other letter's, too: the argument by its name.
+        // People correct such a message as they would any other letter's, too: the argument by its
+        // name.
         Err(problem) if letter.is_buried() => match only_field(payload) {
             Some(field) => runner(field).map_err(|_| problem),
             None => Err(problem),
@@ -251,7 +292,8 @@ fn begin(runner: &Runner, letter: &DeadLetter, payload: &Json) -> Result<Running
     }
 }
 
-/// The payload as a handler takes it: of one argument, its value. A message that no handler could take is whole.
+/// The payload as a handler takes it: of one argument, its value. A message that no handler could
+/// take is whole.
 pub(super) fn argument<'a>(letter: &DeadLetter, payload: &'a Json) -> &'a str {
     let only = || only_field(payload).filter(|_| letter.arguments() == 1);
     if letter.is_buried() { None } else { only() }.unwrap_or(payload.as_str())
@@ -260,11 +302,16 @@ pub(super) fn argument<'a>(letter: &DeadLetter, payload: &'a Json) -> &'a str {
 fn only_field(payload: &Json) -> Option<&str> {
     let fields: HashMap<String, &RawValue> = payload.parse().ok()?;
     let mut values = fields.into_values();
-    values.next().filter(|_| values.len() == 0).map(RawValue::get)
+    values
+        .next()
+        .filter(|_| values.len() == 0)
+        .map(RawValue::get)
 }
 
 impl fmt::Debug for Redriving {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Redriving").field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("Redriving")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
     }
 }

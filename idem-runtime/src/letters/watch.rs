@@ -18,7 +18,9 @@ pub struct Watch {
 
 impl Watch {
     pub(super) fn of(letters: broadcast::Receiver<DeadLetter>) -> Self {
-        Self { letters: BroadcastStream::new(letters) }
+        Self {
+            letters: BroadcastStream::new(letters),
+        }
     }
 }
 
@@ -31,7 +33,10 @@ impl Stream for Watch {
                 None => return Poll::Ready(None),
                 Some(Ok(letter)) => return Poll::Ready(Some(letter)),
                 Some(Err(BroadcastStreamRecvError::Lagged(missed))) => {
-                    tracing::warn!(missed, "a slow reader of dead letters missed some: list them");
+                    tracing::warn!(
+                        missed,
+                        "a slow reader of dead letters missed some: list them"
+                    );
                 }
             }
         }

@@ -1,4 +1,5 @@
-//! Messages that are sent from outside a handler: each keeps its id until it is known to be in the outbox.
+//! Messages that are sent from outside a handler: each keeps its id until it is known to be in the
+//! outbox.
 
 use std::collections::VecDeque;
 
@@ -9,7 +10,8 @@ use super::{Outgoing, new_id};
 use crate::envelope;
 use crate::ledger::LedgerError;
 
-/// Calls that failed are remembered up to this many: those who never call again are to cost no more.
+/// Calls that failed are remembered up to this many: those who never call again are to cost no
+/// more.
 const REMEMBERED: usize = 1000;
 
 /// What one process knows of the messages it sends.
@@ -35,9 +37,18 @@ impl Sending {
     pub(super) fn begin(&self, message: &Outgoing) -> Result<Call<'_>, LedgerError> {
         let message = blake3::hash(&envelope::encode(message)?);
         let mut unsure = self.unsure.lock();
-        let earlier = unsure.iter().position(|(hash, _)| *hash == message).and_then(|at| unsure.remove(at));
+        let earlier = unsure
+            .iter()
+            .position(|(hash, _)| *hash == message)
+            .and_then(|at| unsure.remove(at));
         let (again, id) = earlier.map_or_else(|| (false, new_id()), |(_, id)| (true, id));
-        Ok(Call { sending: self, message, id, again, finished: false })
+        Ok(Call {
+            sending: self,
+            message,
+            id,
+            again,
+            finished: false,
+        })
     }
 
     /// There is something to send.

@@ -25,7 +25,10 @@ pub(super) fn bury(live: Live, reason: Reason, facts: &Facts) -> Decision {
         closed_at: None,
         closed_why: None,
         instance: facts.instance.to_string(),
-        redacted: live.redacted.map(|paths| paths.to_vec()).unwrap_or_default(),
+        redacted: live
+            .redacted
+            .map(|paths| paths.to_vec())
+            .unwrap_or_default(),
         history: Vec::new(),
         origin: live.origin.map(Arc::unwrap_or_clone),
         error: None,
@@ -35,7 +38,12 @@ pub(super) fn bury(live: Live, reason: Reason, facts: &Facts) -> Decision {
         reused: None,
     };
     // A message that no handler took stays what it was when no call came.
-    if let Some(Redriven { fingerprint, unread: Some(unread), .. }) = live.redriven.map(|before| *before) {
+    if let Some(Redriven {
+        fingerprint,
+        unread: Some(unread),
+        ..
+    }) = live.redriven.map(|before| *before)
+    {
         settled.fingerprint = fingerprint;
         unread.tell(&mut letter);
     }
@@ -43,17 +51,30 @@ pub(super) fn bury(live: Live, reason: Reason, facts: &Facts) -> Decision {
 }
 
 /// To Dead without an attempt, unless the key is another message's.
-pub(super) fn bury_unread(id: &RecordId, record: Option<Record>, buried: &Bury, facts: &Facts) -> Decision {
+pub(super) fn bury_unread(
+    id: &RecordId,
+    record: Option<Record>,
+    buried: &Bury,
+    facts: &Facts,
+) -> Decision {
     match record {
         None => {}
         Some(Record::Settled(settled)) if settled.expired(facts.now) => {}
         // It was buried before, and a person redrove it: it comes again, and is as it was.
         Some(Record::Live(live)) if live.is_rearmed() => {}
-        Some(Record::Settled(Settled { fingerprint, end, .. })) if fingerprint == Some(buried.fingerprint) => {
+        Some(Record::Settled(Settled {
+            fingerprint, end, ..
+        })) if fingerprint == Some(buried.fingerprint) => {
             return keep(match end {
                 SettledAs::Done(_) | SettledAs::Issued => Reply::Reused,
-                SettledAs::Dead(letter) => Reply::Dead { letter, discarded: false },
-                SettledAs::Discarded(letter) => Reply::Dead { letter, discarded: true },
+                SettledAs::Dead(letter) => Reply::Dead {
+                    letter,
+                    discarded: false,
+                },
+                SettledAs::Discarded(letter) => Reply::Dead {
+                    letter,
+                    discarded: true,
+                },
             });
         }
         Some(_) => return keep(Reply::Reused),

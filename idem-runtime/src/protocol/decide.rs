@@ -20,8 +20,8 @@ pub struct Facts {
     pub token: u64,
     /// A letter id that is not in use.
     pub letter: DeadLetterId,
-    /// The number of the ledger's opening, which a ledger of one process counts: a claim of another opening has a dead
-    /// owner. 0 in a ledger that many processes share.
+    /// The number of the ledger's opening, which a ledger of one process counts: a claim of another
+    /// opening has a dead owner. 0 in a ledger that many processes share.
     pub session: u64,
     /// Whether a lease that has passed means a dead owner.
     pub leases: bool,
@@ -52,7 +52,10 @@ impl Decision {
 
 /// What becomes of a record.
 #[derive(Debug, Clone, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "it is taken apart at once, and most decisions put a record")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is taken apart at once, and most decisions put a record"
+)]
 pub enum Change {
     /// It stays.
     Keep,
@@ -69,8 +72,8 @@ pub enum LetterChange {
     Keep,
     /// This one is opened.
     Open(Box<DeadLetter>),
-    /// This is [done](DeadLetter::act) to one. Where it is closed and has been forgotten since, nothing of the decision is
-    /// written, and the answer is [`Reply::NotOpen`].
+    /// This is [done](DeadLetter::act) to one. Where it is closed and has been forgotten since,
+    /// nothing of the decision is written, and the answer is [`Reply::NotOpen`].
     Act {
         /// Which.
         letter: DeadLetterId,
@@ -99,9 +102,11 @@ pub fn decide(id: &RecordId, record: Option<Record>, step: &Step, facts: &Facts)
                 put(Record::Settled(settled), Reply::Recorded)
             }
             // The report was recorded, and its answer lost: say it again.
-            Some(Record::Settled(Settled { token: last, end: SettledAs::Done(_), .. })) if last == *token => {
-                keep(Reply::Recorded)
-            }
+            Some(Record::Settled(Settled {
+                token: last,
+                end: SettledAs::Done(_),
+                ..
+            })) if last == *token => keep(Reply::Recorded),
             _ => keep(Reply::LeaseLost),
         },
         Step::Fail(failed) => fail(record, failed, facts),
@@ -112,22 +117,40 @@ pub fn decide(id: &RecordId, record: Option<Record>, step: &Step, facts: &Facts)
             _ => keep(Reply::LeaseLost),
         },
         Step::Bury(buried) => bury_unread(id, record, buried, facts),
-        Step::Redrive { letter, awaited, by } => match (record, awaited) {
+        Step::Redrive {
+            letter,
+            awaited,
+            by,
+        } => match (record, awaited) {
             (Some(Record::Settled(settled)), _) if settled.end == SettledAs::Dead(*letter) => {
-                let rearmed = awaited.as_ref().map(|awaited| rearmed(id, &settled, *letter, awaited, facts));
+                let rearmed = awaited
+                    .as_ref()
+                    .map(|awaited| rearmed(id, &settled, *letter, awaited, facts));
                 let change = rearmed.map_or(Change::Remove, |live| Change::Put(Record::Live(live)));
                 acted(change, *letter, Deed::Redriven, by, facts)
             }
             // It was re-armed, and the message is on its way to where nobody has to wait for it.
-            (Some(Record::Live(live)), None) if live.was_dead_as(*letter) => {
-                Decision { record: Change::Remove, letter: LetterChange::Keep, reply: Reply::Recorded }
-            }
+            (Some(Record::Live(live)), None) if live.was_dead_as(*letter) => Decision {
+                record: Change::Remove,
+                letter: LetterChange::Keep,
+                reply: Reply::Recorded,
+            },
             _ => keep(Reply::NotOpen),
         },
         Step::Discard { letter, by } => match record {
             Some(Record::Settled(settled)) if settled.end == SettledAs::Dead(*letter) => {
-                let settled = Settled { end: SettledAs::Discarded(*letter), at: facts.now, ..settled };
-                acted(Change::Put(Record::Settled(settled)), *letter, Deed::Discarded, by, facts)
+                let settled = Settled {
+                    end: SettledAs::Discarded(*letter),
+                    at: facts.now,
+                    ..settled
+                };
+                acted(
+                    Change::Put(Record::Settled(settled)),
+                    *letter,
+                    Deed::Discarded,
+                    by,
+                    facts,
+                )
             }
             _ => keep(Reply::NotOpen),
         },
@@ -135,19 +158,43 @@ pub fn decide(id: &RecordId, record: Option<Record>, step: &Step, facts: &Facts)
             Some(Record::Settled(settled))
                 if settled.end == SettledAs::Discarded(*letter) && !settled.expired(facts.now) =>
             {
-                let settled = Settled { end: SettledAs::Dead(*letter), at: facts.now, ..settled };
-                acted(Change::Put(Record::Settled(settled)), *letter, Deed::Restored, by, facts)
+                let settled = Settled {
+                    end: SettledAs::Dead(*letter),
+                    at: facts.now,
+                    ..settled
+                };
+                acted(
+                    Change::Put(Record::Settled(settled)),
+                    *letter,
+                    Deed::Restored,
+                    by,
+                    facts,
+                )
             }
             Some(Record::Live(live)) if live.was_dead_as(*letter) => {
                 let settled = live.as_it_was(facts.now, *letter);
-                acted(Change::Put(Record::Settled(settled)), *letter, Deed::Restored, by, facts)
+                acted(
+                    Change::Put(Record::Settled(settled)),
+                    *letter,
+                    Deed::Restored,
+                    by,
+                    facts,
+                )
             }
             _ => keep(Reply::NotOpen),
         },
-        Step::Edit { letter, payload, by } => match record {
-            Some(Record::Settled(settled)) if settled.end == SettledAs::Dead(*letter) => {
-                acted(Change::Keep, *letter, Deed::Edited(payload.clone()), by, facts)
-            }
+        Step::Edit {
+            letter,
+            payload,
+            by,
+        } => match record {
+            Some(Record::Settled(settled)) if settled.end == SettledAs::Dead(*letter) => acted(
+                Change::Keep,
+                *letter,
+                Deed::Edited(payload.clone()),
+                by,
+                facts,
+            ),
             _ => keep(Reply::NotOpen),
         },
         Step::Issue { ttl } => match record {
@@ -155,8 +202,14 @@ pub fn decide(id: &RecordId, record: Option<Record>, step: &Step, facts: &Facts)
             Some(Record::Settled(settled)) if !settled.expired(facts.now) => keep(Reply::Taken),
             _ => {
                 let end = SettledAs::Issued;
-                let settled =
-                    Settled { token: facts.token, fingerprint: None, at: facts.now, ttl: *ttl, attempts: 0, end };
+                let settled = Settled {
+                    token: facts.token,
+                    fingerprint: None,
+                    at: facts.now,
+                    ttl: *ttl,
+                    attempts: 0,
+                    end,
+                };
                 put(Record::Settled(settled), Reply::Recorded)
             }
         },
@@ -166,9 +219,12 @@ pub fn decide(id: &RecordId, record: Option<Record>, step: &Step, facts: &Facts)
 
 /// Decides a claim of `id`.
 pub fn claim(id: &RecordId, record: Option<Record>, wanted: &Claim, facts: &Facts) -> Decision {
-    let record = record.filter(|record| !matches!(record, Record::Settled(settled) if settled.expired(facts.now)));
-    if let (Some(known), Some(given)) = (record.as_ref().and_then(Record::fingerprint), wanted.fingerprint)
-        && known != given
+    let record = record
+        .filter(|record| !matches!(record, Record::Settled(settled) if settled.expired(facts.now)));
+    if let (Some(known), Some(given)) = (
+        record.as_ref().and_then(Record::fingerprint),
+        wanted.fingerprint,
+    ) && known != given
     {
         return keep(Reply::Reused);
     }
@@ -182,7 +238,10 @@ pub fn claim(id: &RecordId, record: Option<Record>, wanted: &Claim, facts: &Fact
             payload: Arc::clone(&wanted.payload),
             past: Vec::new(),
             first_seen: facts.now,
-            phase: Phase::Waiting { since: facts.now, until: facts.now },
+            phase: Phase::Waiting {
+                since: facts.now,
+                until: facts.now,
+            },
             redacted: wanted.redacted.clone(),
             origin: None,
             redriven: None,
@@ -191,8 +250,14 @@ pub fn claim(id: &RecordId, record: Option<Record>, wanted: &Claim, facts: &Fact
         Some(Record::Settled(settled)) => {
             return keep(match settled.end {
                 SettledAs::Done(result) => Reply::Replay(result),
-                SettledAs::Dead(letter) => Reply::Dead { letter, discarded: false },
-                SettledAs::Discarded(letter) => Reply::Dead { letter, discarded: true },
+                SettledAs::Dead(letter) => Reply::Dead {
+                    letter,
+                    discarded: false,
+                },
+                SettledAs::Discarded(letter) => Reply::Dead {
+                    letter,
+                    discarded: true,
+                },
                 // A handler has taken the name that issued keys stand under.
                 SettledAs::Issued => Reply::Reused,
             });
@@ -203,10 +268,12 @@ pub fn claim(id: &RecordId, record: Option<Record>, wanted: &Claim, facts: &Fact
         Phase::Waiting { since, until } if since <= facts.now && facts.now < until => {
             return keep(Reply::NotYet { at: until });
         }
-        // It waits because it had an attempt left when its last one was reported: a deploy that lowered the budget since
-        // counts from the next attempt on.
+        // It waits because it had an attempt left when its last one was reported: a deploy that
+        // lowered the budget since counts from the next attempt on.
         Phase::Waiting { .. } => {}
-        Phase::Running { ref owner, until, .. } => {
+        Phase::Running {
+            ref owner, until, ..
+        } => {
             if owner != &wanted.owner && !live.orphaned(facts) {
                 return keep(Reply::Busy { until });
             }
@@ -232,15 +299,28 @@ pub fn claim(id: &RecordId, record: Option<Record>, wanted: &Claim, facts: &Fact
         session: facts.session,
         until: after(facts.now, wanted.lease),
     };
-    put(Record::Live(live), Reply::Run(Started { token: facts.token, number }))
+    put(
+        Record::Live(live),
+        Reply::Run(Started {
+            token: facts.token,
+            number,
+        }),
+    )
 }
 
 fn fail(record: Option<Record>, failed: &Failed, facts: &Facts) -> Decision {
     let mut live = match record {
         Some(Record::Live(live)) if live.token == failed.token => live,
         // The report was recorded, and its answer lost: say it again.
-        Some(Record::Settled(Settled { token, end: SettledAs::Dead(letter), .. })) if token == failed.token => {
-            return keep(Reply::Dead { letter, discarded: false });
+        Some(Record::Settled(Settled {
+            token,
+            end: SettledAs::Dead(letter),
+            ..
+        })) if token == failed.token => {
+            return keep(Reply::Dead {
+                letter,
+                discarded: false,
+            });
         }
         _ => return keep(Reply::LeaseLost),
     };
@@ -256,30 +336,44 @@ fn fail(record: Option<Record>, failed: &Failed, facts: &Facts) -> Decision {
     }
     live.redriven = None;
     let until = after(facts.now, failed.pause);
-    live.phase = Phase::Waiting { since: facts.now, until };
+    live.phase = Phase::Waiting {
+        since: facts.now,
+        until,
+    };
     match live.spent() {
         Some(reason) => bury(live, reason, facts),
         None => put(Record::Live(live), Reply::Waiting { at: until }),
     }
 }
 
-/// Back to where it was before the claim. A new key is absent again: nothing of it happened, and whoever sent the message was
-/// told nothing. A redriven one is waited for, as before.
+/// Back to where it was before the claim. A new key is absent again: nothing of it happened, and
+/// whoever sent the message was told nothing. A redriven one is waited for, as before.
 fn give_back(mut live: Live, facts: &Facts) -> Decision {
     if live.past.is_empty() && live.redriven.is_none() {
-        return Decision { record: Change::Remove, letter: LetterChange::Keep, reply: Reply::Recorded };
+        return Decision {
+            record: Change::Remove,
+            letter: LetterChange::Keep,
+            reply: Reply::Recorded,
+        };
     }
     if live.redriven.is_some() {
         live.fingerprint = None;
     }
-    live.phase = Phase::Waiting { since: facts.now, until: facts.now };
+    live.phase = Phase::Waiting {
+        since: facts.now,
+        until: facts.now,
+    };
     put(Record::Live(live), Reply::Recorded)
 }
 
 fn sweep(record: Option<Record>, facts: &Facts) -> Decision {
     let mut live = match record {
         Some(Record::Settled(settled)) if settled.expired(facts.now) => {
-            return Decision { record: Change::Remove, letter: LetterChange::Keep, reply: Reply::Recorded };
+            return Decision {
+                record: Change::Remove,
+                letter: LetterChange::Keep,
+                reply: Reply::Recorded,
+            };
         }
         Some(Record::Live(live)) => live,
         _ => return keep(Reply::Untouched),
@@ -308,7 +402,10 @@ fn sweep(record: Option<Record>, facts: &Facts) -> Decision {
 impl Live {
     /// What it is addressed by.
     pub(crate) fn id(&self) -> RecordId {
-        RecordId { handler: self.handler.clone(), key: self.key.clone() }
+        RecordId {
+            handler: self.handler.clone(),
+            key: self.key.clone(),
+        }
     }
 
     /// The number of the running attempt, or of the last one.
@@ -321,7 +418,11 @@ impl Live {
 
     /// Whether it was re-armed from this letter, and nobody has run it since.
     fn was_dead_as(&self, letter: DeadLetterId) -> bool {
-        self.is_rearmed() && self.redriven.as_ref().is_some_and(|redriven| redriven.letter == letter)
+        self.is_rearmed()
+            && self
+                .redriven
+                .as_ref()
+                .is_some_and(|redriven| redriven.letter == letter)
     }
 
     /// Whether a person re-armed it, and nobody has run it since.
@@ -332,8 +433,15 @@ impl Live {
     /// Dead as before it was re-armed.
     fn as_it_was(&self, at: Timestamp, letter: DeadLetterId) -> Settled {
         let before = self.redriven.as_ref();
-        let settled = self.settle(at, before.map_or(0, |before| before.attempts), SettledAs::Dead(letter));
-        Settled { fingerprint: before.and_then(|before| before.fingerprint), ..settled }
+        let settled = self.settle(
+            at,
+            before.map_or(0, |before| before.attempts),
+            SettledAs::Dead(letter),
+        );
+        Settled {
+            fingerprint: before.and_then(|before| before.fingerprint),
+            ..settled
+        }
     }
 
     fn holds(&self, token: u64) -> bool {
@@ -343,15 +451,23 @@ impl Live {
     /// Whether it is running for an owner that is gone.
     fn orphaned(&self, facts: &Facts) -> bool {
         match self.phase {
-            Phase::Running { session, until, .. } => session != facts.session || (facts.leases && facts.now >= until),
+            Phase::Running { session, until, .. } => {
+                session != facts.session || (facts.leases && facts.now >= until)
+            }
             Phase::Waiting { .. } => false,
         }
     }
 
-    /// Counts the attempt that nobody reported, by the budget that it was started with; it may go on at once, for its pause was
-    /// its silence.
+    /// Counts the attempt that nobody reported, by the budget that it was started with; it may go
+    /// on at once, for its pause was its silence.
     fn end_orphan(&mut self, facts: &Facts) {
-        let Phase::Running { number, since, session, .. } = self.phase else {
+        let Phase::Running {
+            number,
+            since,
+            session,
+            ..
+        } = self.phase
+        else {
             return;
         };
         let outcome = if session == facts.session && facts.leases {
@@ -359,8 +475,17 @@ impl Live {
         } else {
             AttemptOutcome::Crashed
         };
-        self.past.push(PastAttempt { number, start: since, end: None, outcome, error: None });
-        self.phase = Phase::Waiting { since: facts.now, until: facts.now };
+        self.past.push(PastAttempt {
+            number,
+            start: since,
+            end: None,
+            outcome,
+            error: None,
+        });
+        self.phase = Phase::Waiting {
+            since: facts.now,
+            until: facts.now,
+        };
         self.redriven = None;
     }
 
@@ -376,13 +501,33 @@ impl Live {
     }
 
     pub(super) fn settle(&self, at: Timestamp, attempts: u32, end: SettledAs) -> Settled {
-        Settled { token: self.token, fingerprint: self.fingerprint, at, ttl: self.budget.ttl, attempts, end }
+        Settled {
+            token: self.token,
+            fingerprint: self.fingerprint,
+            at,
+            ttl: self.budget.ttl,
+            attempts,
+            end,
+        }
     }
 }
 
-/// A dead message that may run again. It waits as after a failed attempt, so that people are told if nobody comes.
-fn rearmed(id: &RecordId, dead: &Settled, letter: DeadLetterId, awaited: &Awaited, facts: &Facts) -> Live {
-    let Awaited { payload, redacted, origin, unread, arguments } = awaited;
+/// A dead message that may run again. It waits as after a failed attempt, so that people are told
+/// if nobody comes.
+fn rearmed(
+    id: &RecordId,
+    dead: &Settled,
+    letter: DeadLetterId,
+    awaited: &Awaited,
+    facts: &Facts,
+) -> Live {
+    let Awaited {
+        payload,
+        redacted,
+        origin,
+        unread,
+        arguments,
+    } = awaited;
     Live {
         handler: Arc::clone(&id.handler),
         key: Arc::clone(&id.key),
@@ -391,7 +536,11 @@ fn rearmed(id: &RecordId, dead: &Settled, letter: DeadLetterId, awaited: &Awaite
         // Corrected content is welcome.
         fingerprint: None,
         // The next claim brings its own.
-        budget: Budget { retries: 0, bury: false, ttl: dead.ttl },
+        budget: Budget {
+            retries: 0,
+            bury: false,
+            ttl: dead.ttl,
+        },
         payload: Arc::clone(payload),
         redacted: (!redacted.is_empty()).then(|| redacted.as_slice().into()),
         origin: origin.clone(),
@@ -404,19 +553,38 @@ fn rearmed(id: &RecordId, dead: &Settled, letter: DeadLetterId, awaited: &Awaite
         })),
         past: Vec::new(),
         first_seen: facts.now,
-        phase: Phase::Waiting { since: facts.now, until: facts.now },
+        phase: Phase::Waiting {
+            since: facts.now,
+            until: facts.now,
+        },
     }
 }
 
 fn acted(record: Change, letter: DeadLetterId, deed: Deed, by: &By, facts: &Facts) -> Decision {
-    let act = Box::new(Act { at: facts.now, by: by.clone(), deed });
-    Decision { record, letter: LetterChange::Act { letter, act }, reply: Reply::Recorded }
+    let act = Box::new(Act {
+        at: facts.now,
+        by: by.clone(),
+        deed,
+    });
+    Decision {
+        record,
+        letter: LetterChange::Act { letter, act },
+        reply: Reply::Recorded,
+    }
 }
 
 fn put(record: Record, reply: Reply) -> Decision {
-    Decision { record: Change::Put(record), letter: LetterChange::Keep, reply }
+    Decision {
+        record: Change::Put(record),
+        letter: LetterChange::Keep,
+        reply,
+    }
 }
 
 pub(super) fn keep(reply: Reply) -> Decision {
-    Decision { record: Change::Keep, letter: LetterChange::Keep, reply }
+    Decision {
+        record: Change::Keep,
+        letter: LetterChange::Keep,
+        reply,
+    }
 }

@@ -20,7 +20,9 @@ use crate::redact::{REDACTED, is_redacted};
 /// The id of a dead letter: a UUID of version 7 ([RFC 9562]), so ids sort by the time of death.
 ///
 /// [RFC 9562]: https://www.rfc-editor.org/rfc/rfc9562#name-uuid-version-7
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, Encode, Decode)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, Encode, Decode,
+)]
 #[serde(transparent)]
 #[cbor(transparent)]
 pub struct DeadLetterId(
@@ -34,7 +36,11 @@ impl DeadLetterId {
     pub fn new(now: Timestamp, context: &uuid::ContextV7) -> Self {
         let seconds = u64::try_from(now.as_second()).unwrap_or(0);
         let nanoseconds = u32::try_from(now.subsec_nanosecond()).unwrap_or(0);
-        Self(Uuid::new_v7(uuid::Timestamp::from_unix(context, seconds, nanoseconds)))
+        Self(Uuid::new_v7(uuid::Timestamp::from_unix(
+            context,
+            seconds,
+            nanoseconds,
+        )))
     }
 
     /// The 16 bytes of the UUID; they sort as the ids do.
@@ -65,8 +71,8 @@ impl FromStr for DeadLetterId {
 ///
 /// With its record's move to Dead it is written in one atomic write. Open letters never expire.
 ///
-/// Where the handler has `redact(…)`, the letter cannot be run again from its payload unless the redacted parts are
-/// filled in from elsewhere: [`missing`](Self::missing) says which they are.
+/// Where the handler has `redact(…)`, the letter cannot be run again from its payload unless the
+/// redacted parts are filled in from elsewhere: [`missing`](Self::missing) says which they are.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Encode, Decode)]
 #[non_exhaustive]
 pub struct DeadLetter {
@@ -79,7 +85,8 @@ pub struct DeadLetter {
     /// The idempotency key, its parts encoded.
     #[n(2)]
     pub key: String,
-    /// The arguments: a JSON object, name to value. Of a message that no handler could take, the message itself.
+    /// The arguments: a JSON object, name to value. Of a message that no handler could take, the
+    /// message itself.
     #[n(3)]
     #[cbor(with = "codec::json")]
     pub payload: Json,
@@ -110,9 +117,10 @@ pub struct DeadLetter {
     /// The running instance that wrote the letter: host, process, and a random part.
     #[n(11)]
     pub instance: String,
-    /// The parts that the handler keeps out of every payload with `redact(…)`, whether this message had them or not: dotted
-    /// paths, an argument's name first, such as `order.buyer.phone`. [`REDACTED`](crate::REDACTED) stands in the payload for
-    /// each that it had, and for each element's where a path leads through an array; [`missing`](Self::missing) says which.
+    /// The parts that the handler keeps out of every payload with `redact(…)`, whether this message
+    /// had them or not: dotted paths, an argument's name first, such as `order.buyer.phone`.
+    /// [`REDACTED`](crate::REDACTED) stands in the payload for each that it had, and for each
+    /// element's where a path leads through an array; [`missing`](Self::missing) says which.
     #[n(12)]
     #[cbor(with = "codec::list", has_nil)]
     #[serde(default)]
@@ -130,21 +138,23 @@ pub struct DeadLetter {
     #[n(15)]
     #[serde(default)]
     pub error: Option<String>,
-    /// The message's size in bytes, where it was too large and the payload holds only its beginning.
+    /// The message's size in bytes, where it was too large and the payload holds only its
+    /// beginning.
     #[n(16)]
     #[serde(default)]
     pub cut_from: Option<u64>,
-    /// How many arguments the handler takes, where the payload does not tell: it was edited before the message was
-    /// redriven, and nobody came.
+    /// How many arguments the handler takes, where the payload does not tell: it was edited before
+    /// the message was redriven, and nobody came.
     #[n(17)]
     #[serde(default)]
     pub arguments: Option<u32>,
-    /// The key of its record, where it is not the message's own: a [refused](crate::Idem::bury_refused) message's key stays
-    /// free, or is another message's.
+    /// The key of its record, where it is not the message's own: a
+    /// [refused](crate::Idem::bury_refused) message's key stays free, or is another message's.
     #[n(18)]
     #[serde(default)]
     pub record_key: Option<String>,
-    /// The message that has the key, and where the two differ, where the [key was reused](Reason::KeyReused).
+    /// The message that has the key, and where the two differ, where the [key was
+    /// reused](Reason::KeyReused).
     #[n(19)]
     #[serde(default)]
     pub reused: Option<Reused>,
@@ -154,22 +164,31 @@ impl DeadLetter {
     /// What the letter's record is addressed by.
     pub fn record_id(&self) -> RecordId {
         let key = self.record_key.as_deref().unwrap_or(&self.key);
-        RecordId { handler: self.handler.as_str().into(), key: key.into() }
+        RecordId {
+            handler: self.handler.as_str().into(),
+            key: key.into(),
+        }
     }
 
     /// Whether no handler took the message: there was no attempt, and the payload is its bytes.
     pub fn is_buried(&self) -> bool {
-        matches!(self.reason, Reason::Undecodable | Reason::KeyReused | Reason::Refused)
+        matches!(
+            self.reason,
+            Reason::Undecodable | Reason::KeyReused | Reason::Refused
+        )
     }
 
-    /// How many arguments the handler takes: each is a field of the payload as it was first written. An edit may leave out
-    /// those that can be absent.
+    /// How many arguments the handler takes: each is a field of the payload as it was first
+    /// written. An edit may leave out those that can be absent.
     pub(crate) fn arguments(&self) -> u32 {
         let before = self.history.iter().find_map(|act| match &act.deed {
             Deed::Edited(before) => Some(before),
             _ => None,
         });
-        let count = || match before.unwrap_or(&self.payload).parse::<HashMap<String, IgnoredAny>>() {
+        let count = || match before
+            .unwrap_or(&self.payload)
+            .parse::<HashMap<String, IgnoredAny>>()
+        {
             Ok(arguments) => u32::try_from(arguments.len()).unwrap_or(u32::MAX),
             Err(_) => 0,
         };
@@ -178,14 +197,19 @@ impl DeadLetter {
 
     /// The text of the last attempt's error, else why no handler could take the message.
     pub fn last_error(&self) -> Option<&str> {
-        let attempted = self.attempts.iter().rev().find_map(|attempt| attempt.error.as_deref());
+        let attempted = self
+            .attempts
+            .iter()
+            .rev()
+            .find_map(|attempt| attempt.error.as_deref());
         attempted.or(self.error.as_deref())
     }
 
-    /// The redacted paths that still have no value: [`REDACTED`](crate::REDACTED) stands at them in `payload`. When
-    /// there are none, the payload is whole and can be published again.
+    /// The redacted paths that still have no value: [`REDACTED`](crate::REDACTED) stands at them in
+    /// `payload`. When there are none, the payload is whole and can be published again.
     ///
-    /// Of a message that no handler could take, fields are hidden wherever they stand, so it is all paths or none.
+    /// Of a message that no handler could take, fields are hidden wherever they stand, so it is all
+    /// paths or none.
     pub fn missing(&self) -> impl Iterator<Item = &str> {
         self.missing_in(&self.payload)
     }
@@ -197,18 +221,26 @@ impl DeadLetter {
         let unread = self.is_buried().then(|| text.contains(REDACTED));
         let lacks = move |path: &str| {
             // A handler with one argument takes its value alone, too.
-            let alone = path.split_once('.').is_some_and(|(_, rest)| is_redacted(text, rest));
+            let alone = path
+                .split_once('.')
+                .is_some_and(|(_, rest)| is_redacted(text, rest));
             unread.unwrap_or_else(|| alone || is_redacted(text, path))
         };
-        self.redacted.iter().map(String::as_str).filter(move |path| lacks(path))
+        self.redacted
+            .iter()
+            .map(String::as_str)
+            .filter(move |path| lacks(path))
     }
 
     /// Whether a person has changed the payload.
     pub fn is_edited(&self) -> bool {
-        self.history.iter().any(|act| matches!(act.deed, Deed::Edited(_)))
+        self.history
+            .iter()
+            .any(|act| matches!(act.deed, Deed::Edited(_)))
     }
 
-    /// The message's size in bytes, where the payload is its beginning and no person has made it whole.
+    /// The message's size in bytes, where the payload is its beginning and no person has made it
+    /// whole.
     pub fn cut_off(&self) -> Option<u64> {
         self.cut_from.filter(|_| !self.is_edited())
     }
@@ -219,7 +251,9 @@ impl DeadLetter {
             Deed::Edited(payload) => std::mem::swap(&mut self.payload, payload),
             Deed::Redriven => self.close(LetterState::Redriven, &act),
             Deed::Discarded => self.close(LetterState::Discarded, &act),
-            Deed::Restored => (self.state, self.closed_at, self.closed_why) = (LetterState::Open, None, None),
+            Deed::Restored => {
+                (self.state, self.closed_at, self.closed_why) = (LetterState::Open, None, None)
+            }
         }
         self.history.push(act);
     }
@@ -296,7 +330,8 @@ pub enum Reason {
     /// Nobody came back for it within the time to live.
     #[n(3)]
     Abandoned,
-    /// It happened, but its result cannot be recorded: it is no JSON, or does not read back as its type.
+    /// It happened, but its result cannot be recorded: it is no JSON, or does not read back as its
+    /// type.
     #[n(4)]
     ResultNotStorable,
     /// No handler could take it: it cannot be decoded.
@@ -305,7 +340,8 @@ pub enum Reason {
     /// Its key is another message's.
     #[n(6)]
     KeyReused,
-    /// Its handler refused it before any attempt: it has no key, is too large, or its key was not issued.
+    /// Its handler refused it before any attempt: it has no key, is too large, or its key was not
+    /// issued.
     #[n(7)]
     Refused,
 }

@@ -11,10 +11,13 @@ mod reused;
 mod step;
 
 pub use decide::{Change, Decision, Facts, LetterChange, claim as decide_claim, decide};
-pub use letter::{Act, AttemptOutcome, By, DeadLetter, DeadLetterId, Deed, LetterState, PastAttempt, Reason};
+pub use letter::{
+    Act, AttemptOutcome, By, DeadLetter, DeadLetterId, Deed, LetterState, PastAttempt, Reason,
+};
 pub use origin::Origin;
 pub use record::{
-    Budget, Fingerprint, Live, Phase, Record, RecordId, Redriven, Settled, SettledAs, StoredResult, Unread,
+    Budget, Fingerprint, Live, Phase, Record, RecordId, Redriven, Settled, SettledAs, StoredResult,
+    Unread,
 };
 pub use reused::{Difference, Holder, Reused};
 pub use step::{Awaited, Bury, Claim, Failed, Reply, Started, Step};

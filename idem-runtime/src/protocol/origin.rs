@@ -12,9 +12,11 @@ const MOST_HEADERS: usize = 64;
 /// The longest text that is kept, in bytes: a header's value, a name, an id.
 const LONGEST_TEXT: usize = 1024;
 
-/// Where a message came from: a broker, and what in it. It is kept with the claim, and a dead letter shows it.
+/// Where a message came from: a broker, and what in it. It is kept with the claim, and a dead
+/// letter shows it.
 ///
-/// It is bounded, for anybody may have written the message: texts are cut at 1 KiB, and headers past the 64th are left out.
+/// It is bounded, for anybody may have written the message: texts are cut at 1 KiB, and headers
+/// past the 64th are left out.
 ///
 /// ```
 /// # use idem_runtime::Origin;
@@ -90,7 +92,8 @@ impl Origin {
         self.header(name, BASE64_STANDARD.encode(kept))
     }
 
-    /// The broker and the source in one text, `rabbitmq:orders`: what [`Idem::republish_with`] is told.
+    /// The broker and the source in one text, `rabbitmq:orders`: what [`Idem::republish_with`] is
+    /// told.
     ///
     /// [`Idem::republish_with`]: crate::Idem::republish_with
     pub fn place(&self) -> String {
@@ -110,15 +113,29 @@ mod tests {
     #[test]
     fn an_origin_is_bounded_whatever_the_message_says() {
         let long = "é".repeat(2000);
-        let mut origin = Origin::new(&*long, &*long).message_id(&*long).position(&*long);
+        let mut origin = Origin::new(&*long, &*long)
+            .message_id(&*long)
+            .position(&*long);
         for _ in 0..100 {
-            origin = origin.header(&*long, &*long).header_bytes(&*long, &[255; 5000]);
+            origin = origin
+                .header(&*long, &*long)
+                .header_bytes(&*long, &[255; 5000]);
         }
-        let Origin { broker, source, message_id, position, headers } = origin;
+        let Origin {
+            broker,
+            source,
+            message_id,
+            position,
+            headers,
+        } = origin;
         assert_eq!(headers.len(), 64);
         assert_eq!(BASE64_STANDARD.decode(&headers[1].1).unwrap(), [255; 768]);
         let texts = headers.into_iter().flat_map(|(name, value)| [name, value]);
-        for text in texts.chain([broker, source]).chain(message_id).chain(position) {
+        for text in texts
+            .chain([broker, source])
+            .chain(message_id)
+            .chain(position)
+        {
             assert_eq!(text.len(), 1024);
         }
     }

@@ -45,7 +45,8 @@ pub enum Record {
     Settled(Settled),
 }
 
-/// A message that is being worked on. It holds its own payload, so that a letter can be written for a process that died.
+/// A message that is being worked on. It holds its own payload, so that a letter can be written for
+/// a process that died.
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
 pub struct Live {
     /// The handler's name.
@@ -79,8 +80,8 @@ pub struct Live {
     /// What it is doing now.
     #[n(8)]
     pub phase: Phase,
-    /// The dotted paths into the payload that the handler redacts, whether something was there or not; nothing where it
-    /// redacts none.
+    /// The dotted paths into the payload that the handler redacts, whether something was there or
+    /// not; nothing where it redacts none.
     #[n(9)]
     #[cbor(with = "codec::shared_list", has_nil)]
     pub redacted: Option<Arc<[String]>>,
@@ -136,7 +137,13 @@ pub struct Unread {
 impl Unread {
     /// Of a message that cannot be decoded.
     pub fn undecodable(error: impl Into<String>, cut_from: Option<u64>) -> Self {
-        Self { error: error.into(), cut_from, reason: None, key: None, reused: None }
+        Self {
+            error: error.into(),
+            cut_from,
+            reason: None,
+            key: None,
+            reused: None,
+        }
     }
 
     /// Of a letter, where no handler took its message.
@@ -152,9 +159,16 @@ impl Unread {
 
     /// Says of its letter what is kept of it here.
     pub(super) fn tell(self, letter: &mut DeadLetter) {
-        let Self { error, cut_from, reason, key, reused } = self;
+        let Self {
+            error,
+            cut_from,
+            reason,
+            key,
+            reused,
+        } = self;
         letter.reason = reason.unwrap_or(Reason::Undecodable);
-        (letter.error, letter.cut_from, letter.reused) = (Some(error), cut_from, reused.map(|reused| *reused));
+        (letter.error, letter.cut_from, letter.reused) =
+            (Some(error), cut_from, reused.map(|reused| *reused));
         if let Some(key) = key {
             letter.record_key = Some(std::mem::replace(&mut letter.key, key));
         }
@@ -178,7 +192,8 @@ pub enum Phase {
         #[n(2)]
         #[cbor(with = "codec::text")]
         owner: Arc<str>,
-        /// The opening of the ledger in which it was claimed; 0 in a ledger that many processes share.
+        /// The opening of the ledger in which it was claimed; 0 in a ledger that many processes
+        /// share.
         #[n(3)]
         session: u64,
         /// When the lease lapses unless renewed.

@@ -9,14 +9,16 @@ use serde::{Deserialize, Serialize};
 use super::letter::DeadLetterId;
 use crate::codec;
 
-/// The message that has the key, as it stood when another one with that key was buried, and where the two differ.
+/// The message that has the key, as it stood when another one with that key was buried, and where
+/// the two differ.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
 #[non_exhaustive]
 pub struct Reused {
     /// What became of the message that has the key.
     #[n(0)]
     pub by: Holder,
-    /// Where the two differ, at most [`Reused::MOST`] places; nothing where the other's content is no longer kept.
+    /// Where the two differ, at most [`Reused::MOST`] places; nothing where the other's content is
+    /// no longer kept.
     #[n(1)]
     pub differences: Option<Vec<Difference>>,
     /// In how many more places they differ.
@@ -33,7 +35,11 @@ impl Reused {
         if let Some(differences) = &mut differences {
             differences.truncate(Self::MOST);
         }
-        Self { by, differences, more: all.saturating_sub(Self::MOST) as u64 }
+        Self {
+            by,
+            differences,
+            more: all.saturating_sub(Self::MOST) as u64,
+        }
     }
 
     /// Whether the message that has the key had come to a result.
@@ -52,9 +58,18 @@ impl fmt::Display for Reused {
             Some(differences) => {
                 f.write_str("; they differ in ")?;
                 for (place, difference) in differences.iter().enumerate() {
-                    write!(f, "{}`{}`", if place == 0 { "" } else { ", " }, difference.path)?;
+                    write!(
+                        f,
+                        "{}`{}`",
+                        if place == 0 { "" } else { ", " },
+                        difference.path
+                    )?;
                 }
-                if self.more > 0 { write!(f, " and {} more places", self.more) } else { Ok(()) }
+                if self.more > 0 {
+                    write!(f, " and {} more places", self.more)
+                } else {
+                    Ok(())
+                }
             }
         }
     }
@@ -128,8 +143,8 @@ pub struct Difference {
     /// A dotted path, an argument's name first; elements of arrays by their number.
     #[n(0)]
     pub path: String,
-    /// What stands there in the message that has the key, as JSON of at most [`Difference::LONGEST`] bytes; nothing where
-    /// it has no such place.
+    /// What stands there in the message that has the key, as JSON of at most
+    /// [`Difference::LONGEST`] bytes; nothing where it has no such place.
     #[n(1)]
     pub theirs: Option<String>,
     /// What stands there in this message.

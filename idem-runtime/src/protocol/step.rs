@@ -34,19 +34,21 @@ pub enum Step {
     },
     /// The attempt failed.
     Fail(Failed),
-    /// The claim is not wanted any more, and its body never started: it was no attempt, and the record is as before it.
+    /// The claim is not wanted any more, and its body never started: it was no attempt, and the
+    /// record is as before it.
     GiveBack {
         /// The claim's fencing token.
         token: u64,
     },
-    /// Makes a dead letter of a message that no handler can take. A key that another message has is left alone.
+    /// Makes a dead letter of a message that no handler can take. A key that another message has is
+    /// left alone.
     Bury(Box<Bury>),
     /// A person re-arms a dead key: the next claim runs, whatever content it brings.
     Redrive {
         /// The open letter.
         letter: DeadLetterId,
-        /// What the next letter is written from when nobody comes. Where nobody is to be waited for, or no longer, there is
-        /// nothing, and the key becomes absent.
+        /// What the next letter is written from when nobody comes. Where nobody is to be waited
+        /// for, or no longer, there is nothing, and the key becomes absent.
         awaited: Option<Box<Awaited>>,
         /// Who, and why.
         by: By,
@@ -79,15 +81,16 @@ pub enum Step {
         /// How long it may wait to be used.
         ttl: Duration,
     },
-    /// What time alone does to a record: expiry, abandonment, the end of an attempt whose owner is dead.
+    /// What time alone does to a record: expiry, abandonment, the end of an attempt whose owner is
+    /// dead.
     Sweep,
 }
 
 /// A claim of the right to run the body.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Claim {
-    /// The running instance that claims. It never claims a key that it is still running itself: an older claim of its
-    /// own is one whose end could not be recorded.
+    /// The running instance that claims. It never claims a key that it is still running itself: an
+    /// older claim of its own is one whose end could not be recorded.
     pub owner: Arc<str>,
     /// What must match where there is a record; `None` does not look.
     pub fingerprint: Option<Fingerprint>,
@@ -176,7 +179,8 @@ pub enum Reply {
     },
     /// This step wrote a dead letter.
     Died(Box<DeadLetter>),
-    /// To a failure, or to the sweep of a dead owner's claim: recorded, the next attempt may start then.
+    /// To a failure, or to the sweep of a dead owner's claim: recorded, the next attempt may start
+    /// then.
     Waiting {
         /// When it may run.
         at: Timestamp,
@@ -185,8 +189,8 @@ pub enum Reply {
     Recorded,
     /// To a report or a renewal: the claim has passed to somebody else, and nothing was written.
     LeaseLost,
-    /// To what a person wanted: the letter is not open, or to a restore, not closed, followed by a call, or
-    /// forgotten.
+    /// To what a person wanted: the letter is not open, or to a restore, not closed, followed by a
+    /// call, or forgotten.
     NotOpen,
     /// To an issue: the key was issued before.
     Taken,

@@ -1,5 +1,6 @@
-//! The invariants of the protocol, on random lives of one key: claims by two owners, reports with any token there ever
-//! was, restarts, sweeps, what people do with letters, and a clock that goes forward and back.
+//! The invariants of the protocol, on random lives of one key: claims by two owners, reports with
+//! any token there ever was, restarts, sweeps, what people do with letters, and a clock that goes
+//! forward and back.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -13,17 +14,44 @@ const TTL: Duration = Duration::from_secs(1000);
 
 #[derive(Debug, Clone)]
 enum Op {
-    Claim { owner: u8, fingerprint: Option<u8>, retries: u32, bury: bool },
-    Renew { token: prop::sample::Index },
-    Complete { token: prop::sample::Index, result: u8 },
-    Fail { token: prop::sample::Index, outcome: AttemptOutcome },
-    GiveBack { token: prop::sample::Index },
-    Redrive { letter: prop::sample::Index },
-    Discard { letter: prop::sample::Index },
-    Restore { letter: prop::sample::Index },
-    Bury { message: u8 },
-    Forget { letter: prop::sample::Index },
-    Edit { letter: prop::sample::Index },
+    Claim {
+        owner: u8,
+        fingerprint: Option<u8>,
+        retries: u32,
+        bury: bool,
+    },
+    Renew {
+        token: prop::sample::Index,
+    },
+    Complete {
+        token: prop::sample::Index,
+        result: u8,
+    },
+    Fail {
+        token: prop::sample::Index,
+        outcome: AttemptOutcome,
+    },
+    GiveBack {
+        token: prop::sample::Index,
+    },
+    Redrive {
+        letter: prop::sample::Index,
+    },
+    Discard {
+        letter: prop::sample::Index,
+    },
+    Restore {
+        letter: prop::sample::Index,
+    },
+    Bury {
+        message: u8,
+    },
+    Forget {
+        letter: prop::sample::Index,
+    },
+    Edit {
+        letter: prop::sample::Index,
+    },
     Sweep,
     Wait(i64),
     Restart,
@@ -90,7 +118,10 @@ impl Life {
     }
 
     fn step(&mut self, step: &Step) -> Reply {
-        let id = RecordId { handler: "h".into(), key: "k".into() };
+        let id = RecordId {
+            handler: "h".into(),
+            key: "k".into(),
+        };
         self.letter_ids += 1;
         let facts = Facts {
             now: self.now,
@@ -110,11 +141,18 @@ impl Life {
         match decision.letter {
             LetterChange::Keep => {}
             LetterChange::Open(letter) => {
-                assert_eq!(decision.reply, Reply::Died(letter.clone()), "people are told of every letter");
+                assert_eq!(
+                    decision.reply,
+                    Reply::Died(letter.clone()),
+                    "people are told of every letter"
+                );
                 assert!(self.letters.insert(letter.id, *letter).is_none());
             }
             LetterChange::Act { letter, act } => {
-                let letter = self.letters.get_mut(&letter).expect("only a written letter is acted on");
+                let letter = self
+                    .letters
+                    .get_mut(&letter)
+                    .expect("only a written letter is acted on");
                 let restored = act.deed == Deed::Restored;
                 assert_eq!(letter.state == LetterState::Open, !restored);
                 letter.act(*act);
@@ -132,56 +170,133 @@ impl Life {
         };
         let buried = matches!((reply, step), (Reply::Died(_), Step::Bury(_)));
         if buried {
-            let rearmed = matches!(before, Some(Record::Live(Live { redriven: Some(_), .. })));
-            assert!(fresh || rearmed, "I7: another message's record was buried over");
+            let rearmed = matches!(
+                before,
+                Some(Record::Live(Live {
+                    redriven: Some(_),
+                    ..
+                }))
+            );
+            assert!(
+                fresh || rearmed,
+                "I7: another message's record was buried over"
+            );
         }
         if (fresh && matches!(reply, Reply::Run(_))) || buried {
             (self.starts, self.allowed, self.result) = (0, 0, None);
         }
         let known = before.filter(|_| !fresh).and_then(Record::fingerprint);
-        if let (Step::Claim(Claim { fingerprint: Some(given), .. }), Some(known)) = (step, known) {
-            assert_eq!(*reply == Reply::Reused, known != *given, "a key belongs to one message");
+        if let (
+            Step::Claim(Claim {
+                fingerprint: Some(given),
+                ..
+            }),
+            Some(known),
+        ) = (step, known)
+        {
+            assert_eq!(
+                *reply == Reply::Reused,
+                known != *given,
+                "a key belongs to one message"
+            );
         }
         match (reply, step) {
             (Reply::Run(started), Step::Claim(claim)) => {
-                assert!(fresh || matches!(before, Some(Record::Live(_))), "I2: a settled message ran");
-                assert!(started.token > *self.issued.last().unwrap(), "tokens only grow");
+                assert!(
+                    fresh || matches!(before, Some(Record::Live(_))),
+                    "I2: a settled message ran"
+                );
+                assert!(
+                    started.token > *self.issued.last().unwrap(),
+                    "tokens only grow"
+                );
                 self.issued.push(started.token);
                 self.starts += 1;
                 self.allowed = self.allowed.max(claim.budget.attempts());
-                assert!(self.starts <= self.allowed, "I3: {} starts of {}", self.starts, self.allowed);
+                assert!(
+                    self.starts <= self.allowed,
+                    "I3: {} starts of {}",
+                    self.starts,
+                    self.allowed
+                );
                 assert_eq!(started.number, self.starts, "every start is counted");
-                if let Some(Record::Live(Live { phase: Phase::Running { owner, session, until, .. }, .. })) = before {
-                    let gone = *owner == claim.owner || *session != self.session || (self.leases && self.now >= *until);
+                if let Some(Record::Live(Live {
+                    phase:
+                        Phase::Running {
+                            owner,
+                            session,
+                            until,
+                            ..
+                        },
+                    ..
+                })) = before
+                {
+                    let gone = *owner == claim.owner
+                        || *session != self.session
+                        || (self.leases && self.now >= *until);
                     assert!(gone, "I1: two live claims");
                 }
             }
             (Reply::Recorded, Step::Complete { token, result, .. }) => {
-                assert_eq!(token, self.issued.last().unwrap(), "only the last claim can complete");
+                assert_eq!(
+                    token,
+                    self.issued.last().unwrap(),
+                    "only the last claim can complete"
+                );
                 let recorded = self.result.get_or_insert_with(|| result.clone());
                 if matches!(before, Some(Record::Live(_))) {
                     assert_eq!(recorded, result);
                 }
             }
             (Reply::Waiting { .. } | Reply::Died(_), Step::Fail(failed)) => {
-                assert_eq!(failed.token, *self.issued.last().unwrap(), "only the last claim can fail");
+                assert_eq!(
+                    failed.token,
+                    *self.issued.last().unwrap(),
+                    "only the last claim can fail"
+                );
             }
             (Reply::Recorded, Step::GiveBack { token }) => {
-                assert_eq!(token, self.issued.last().unwrap(), "only the last claim can be given back");
-                if let Some(Record::Live(Live { phase: Phase::Running { .. }, past, .. })) = before {
+                assert_eq!(
+                    token,
+                    self.issued.last().unwrap(),
+                    "only the last claim can be given back"
+                );
+                if let Some(Record::Live(Live {
+                    phase: Phase::Running { .. },
+                    past,
+                    ..
+                })) = before
+                {
                     self.starts -= 1;
                     let after = self.record.clone().and_then(Record::live);
-                    assert_eq!(after.map_or(0, |after| after.past.len()), past.len(), "it was no attempt");
+                    assert_eq!(
+                        after.map_or(0, |after| after.past.len()),
+                        past.len(),
+                        "it was no attempt"
+                    );
                 }
             }
             (Reply::Died(_), Step::Claim(_)) => {
-                let ran = matches!(before, Some(Record::Live(Live { phase: Phase::Running { .. }, .. })));
-                assert!(ran, "what waits has an attempt left, whatever a claim allows");
+                let ran = matches!(
+                    before,
+                    Some(Record::Live(Live {
+                        phase: Phase::Running { .. },
+                        ..
+                    }))
+                );
+                assert!(
+                    ran,
+                    "what waits has an attempt left, whatever a claim allows"
+                );
             }
             (Reply::Died(_), Step::Bury(_)) => self.issued.push(self.issued.last().unwrap() + 1),
             (Reply::Recorded, Step::Restore { .. }) => {
                 // As many starts as the letter tells of.
-                let Some(Record::Settled(Settled { end: SettledAs::Dead(letter), .. })) = &self.record else {
+                let Some(Record::Settled(Settled {
+                    end: SettledAs::Dead(letter),
+                    ..
+                })) = &self.record
+                else {
                     panic!("a restored letter's record is {:?}", self.record)
                 };
                 self.starts = u32::try_from(self.letters[letter].attempts.len()).unwrap();
@@ -191,19 +306,39 @@ impl Life {
                 (self.starts, self.allowed, self.result) = (0, 0, None);
                 self.issued.push(self.issued.last().unwrap() + 1);
             }
-            (Reply::Replay(result), _) => assert_eq!(Some(result), self.result.as_ref(), "I6: another result"),
+            (Reply::Replay(result), _) => {
+                assert_eq!(Some(result), self.result.as_ref(), "I6: another result")
+            }
             (Reply::LeaseLost | Reply::NotOpen | Reply::Reused | Reply::Busy { .. }, _) => {
                 assert_eq!(self.record.as_ref(), before, "a refusal writes nothing");
             }
             _ => {}
         }
-        let open: Vec<_> = self.letters.values().filter(|letter| letter.state == LetterState::Open).collect();
+        let open: Vec<_> = self
+            .letters
+            .values()
+            .filter(|letter| letter.state == LetterState::Open)
+            .collect();
         match &self.record {
-            Some(Record::Settled(Settled { end: SettledAs::Dead(id), .. })) => {
-                assert_eq!(open.iter().map(|letter| letter.id).collect::<Vec<_>>(), [*id], "I4: one open letter");
-                assert_eq!(open[0].attempts.is_empty(), self.starts == 0, "every start is told of");
+            Some(Record::Settled(Settled {
+                end: SettledAs::Dead(id),
+                ..
+            })) => {
+                assert_eq!(
+                    open.iter().map(|letter| letter.id).collect::<Vec<_>>(),
+                    [*id],
+                    "I4: one open letter"
+                );
+                assert_eq!(
+                    open[0].attempts.is_empty(),
+                    self.starts == 0,
+                    "every start is told of"
+                );
             }
-            _ => assert!(open.is_empty(), "I4: a letter of a message that is not dead"),
+            _ => assert!(
+                open.is_empty(),
+                "I4: a letter of a message that is not dead"
+            ),
         }
     }
 
@@ -214,29 +349,50 @@ impl Life {
             (!ids.is_empty()).then(|| *index.get(&ids))
         };
         match op {
-            Op::Claim { owner, fingerprint, retries, bury } => {
+            Op::Claim {
+                owner,
+                fingerprint,
+                retries,
+                bury,
+            } => {
                 self.step(&Step::Claim(Claim {
                     owner: format!("{owner}").into(),
                     fingerprint: fingerprint.map(|byte| Fingerprint([byte; 16])),
                     payload: b"{}".as_slice().into(),
                     redacted: None,
-                    budget: Budget { retries: *retries, bury: *bury, ttl: TTL },
+                    budget: Budget {
+                        retries: *retries,
+                        bury: *bury,
+                        ttl: TTL,
+                    },
                     lease: Duration::from_secs(30),
                     origin: None,
                 }));
             }
             Op::Renew { token } => {
                 let token = *token.get(&self.issued);
-                self.step(&Step::Renew { token, lease: Duration::from_secs(30) });
+                self.step(&Step::Renew {
+                    token,
+                    lease: Duration::from_secs(30),
+                });
             }
             Op::Complete { token, result } => {
                 let token = *token.get(&self.issued);
-                self.step(&Step::Complete { token, result: StoredResult::Json([*result].into()), notes: Vec::new() });
+                self.step(&Step::Complete {
+                    token,
+                    result: StoredResult::Json([*result].into()),
+                    notes: Vec::new(),
+                });
             }
             Op::Fail { token, outcome } => {
                 let token = *token.get(&self.issued);
                 let pause = Duration::from_secs(10);
-                self.step(&Step::Fail(Failed { token, outcome: *outcome, error: None, pause }));
+                self.step(&Step::Fail(Failed {
+                    token,
+                    outcome: *outcome,
+                    error: None,
+                    pause,
+                }));
             }
             Op::GiveBack { token } => {
                 let token = *token.get(&self.issued);
@@ -247,23 +403,43 @@ impl Life {
                     let payload = b"{}".as_slice().into();
                     let unread = self.letters[&letter].error.clone();
                     let unread = unread.map(|error| Unread::undecodable(error, None));
-                    let awaited = Awaited { payload, redacted: Vec::new(), origin: None, unread, arguments: None };
-                    self.step(&Step::Redrive { letter, awaited: Some(Box::new(awaited)), by: By::default() });
+                    let awaited = Awaited {
+                        payload,
+                        redacted: Vec::new(),
+                        origin: None,
+                        unread,
+                        arguments: None,
+                    };
+                    self.step(&Step::Redrive {
+                        letter,
+                        awaited: Some(Box::new(awaited)),
+                        by: By::default(),
+                    });
                 }
             }
             Op::Discard { letter: index } => {
                 if let Some(letter) = letter(index, &self.letters) {
-                    self.step(&Step::Discard { letter, by: By::default() });
+                    self.step(&Step::Discard {
+                        letter,
+                        by: By::default(),
+                    });
                 }
             }
             Op::Restore { letter: index } => {
                 if let Some(letter) = letter(index, &self.letters) {
-                    self.step(&Step::Restore { letter, by: By::default() });
+                    self.step(&Step::Restore {
+                        letter,
+                        by: By::default(),
+                    });
                 }
             }
             Op::Edit { letter: index } => {
                 if let Some(letter) = letter(index, &self.letters) {
-                    self.step(&Step::Edit { letter, payload: 7.into(), by: By::default() });
+                    self.step(&Step::Edit {
+                        letter,
+                        payload: 7.into(),
+                        by: By::default(),
+                    });
                 }
             }
             Op::Bury { message } => {
@@ -278,7 +454,11 @@ impl Life {
             }
             Op::Forget { letter: index } => {
                 if let Some(letter) = letter(index, &self.letters) {
-                    self.step(&Step::Redrive { letter, awaited: None, by: By::default() });
+                    self.step(&Step::Redrive {
+                        letter,
+                        awaited: None,
+                        by: By::default(),
+                    });
                 }
             }
             Op::Sweep => drop(self.step(&Step::Sweep)),
@@ -304,7 +484,8 @@ proptest! {
         ops.iter().for_each(|op| life.go(op));
     }
 
-    /// However a message's life went, enough restarts and sweeps bring it to an end that somebody knows of.
+    /// However a message's life went, enough restarts and sweeps bring it to an end that somebody
+    /// knows of.
     #[test]
     fn nothing_is_lost(ops in prop::collection::vec(op(), 1..40)) {
         let mut life = Life::new(false);
@@ -327,12 +508,26 @@ proptest! {
 fn a_check_that_is_left_out_is_found() {
     // The seeded bug: a completion with a stale token that is let through.
     let mut life = Life::new(true);
-    life.go(&Op::Claim { owner: 0, fingerprint: None, retries: 2, bury: false });
+    life.go(&Op::Claim {
+        owner: 0,
+        fingerprint: None,
+        retries: 2,
+        bury: false,
+    });
     life.go(&Op::Wait(60));
-    life.go(&Op::Claim { owner: 1, fingerprint: None, retries: 2, bury: false });
+    life.go(&Op::Claim {
+        owner: 1,
+        fingerprint: None,
+        retries: 2,
+        bury: false,
+    });
     let stale = life.issued[1];
     let let_through = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        let step = Step::Complete { token: stale, result: StoredResult::Json([].into()), notes: Vec::new() };
+        let step = Step::Complete {
+            token: stale,
+            result: StoredResult::Json([].into()),
+            notes: Vec::new(),
+        };
         let before = life.record.clone();
         life.check(before.as_ref(), &Reply::Recorded, &step);
     }));

@@ -1,4 +1,5 @@
-//! What is hidden of a message that no handler could take: its fields need be neither where nor spelled as they should.
+//! What is hidden of a message that no handler could take: its fields need be neither where nor
+//! spelled as they should.
 
 use super::{Place, rewritten};
 
@@ -7,9 +8,9 @@ const DEEPEST: u8 = 32;
 
 /// The names on the paths of `redact(…)`, by which fields are hidden wherever they stand.
 ///
-/// A field of a path's last name is hidden. Where another name of a path has a value that leads no further, or an array of
-/// such, its type is not the one that the handler expects, and it may be the secret: it is hidden too, and so is a message
-/// that is one itself.
+/// A field of a path's last name is hidden. Where another name of a path has a value that leads no
+/// further, or an array of such, its type is not the one that the handler expects, and it may be
+/// the secret: it is hidden too, and so is a message that is one itself.
 #[derive(Debug, Default)]
 pub(crate) struct Names {
     last: Vec<String>,
@@ -22,7 +23,12 @@ impl Names {
         for path in paths {
             let (before, last) = path.rsplit_once('.').unwrap_or(("", path));
             names.last.push(letters(last));
-            names.before.extend(before.split('.').filter(|name| !name.is_empty()).map(letters));
+            names.before.extend(
+                before
+                    .split('.')
+                    .filter(|name| !name.is_empty())
+                    .map(letters),
+            );
         }
         names
     }
@@ -32,13 +38,23 @@ impl Names {
     /// # Errors
     /// When the message is no JSON.
     pub(crate) fn hide(&self, message: &[u8]) -> serde_json::Result<Vec<u8>> {
-        rewritten(message, &Anywhere { names: self, hidden: Hidden::Scalars, deeper: DEEPEST })
+        rewritten(
+            message,
+            &Anywhere {
+                names: self,
+                hidden: Hidden::Scalars,
+                deeper: DEEPEST,
+            },
+        )
     }
 }
 
 /// A name is one however it is spelled: `card_no`, `cardNo`, `Card-No`.
 pub(super) fn letters(name: &str) -> String {
-    name.chars().filter(|char| char.is_alphanumeric()).flat_map(char::to_lowercase).collect()
+    name.chars()
+        .filter(|char| char.is_alphanumeric())
+        .flat_map(char::to_lowercase)
+        .collect()
 }
 
 /// A place in such a message.
@@ -81,11 +97,18 @@ impl Place for Anywhere<'_> {
         } else {
             Hidden::Nothing
         };
-        Self { hidden, deeper: self.deeper.saturating_sub(1), ..*self }
+        Self {
+            hidden,
+            deeper: self.deeper.saturating_sub(1),
+            ..*self
+        }
     }
 
     fn element(&self) -> Self {
-        Self { deeper: self.deeper.saturating_sub(1), ..*self }
+        Self {
+            deeper: self.deeper.saturating_sub(1),
+            ..*self
+        }
     }
 }
 
@@ -95,14 +118,15 @@ mod tests {
 
     #[track_caller]
     fn assert_hidden(json: &str, paths: &[&str], expected: &str) {
-        let hidden = Names::of(paths.iter().copied()).hide(json.as_bytes()).unwrap();
+        let hidden = Names::of(paths.iter().copied())
+            .hide(json.as_bytes())
+            .unwrap();
         assert_eq!(String::from_utf8(hidden).unwrap(), expected);
     }
 
     #[test]
     fn a_field_of_a_paths_last_name_is_hidden_wherever_it_stands_and_however_it_is_spelled() {
-        let json =
-            r#"{"order_no":"A","cardNo":"4111","lines":[{"CARD-NO":[4111],"qty":1.50}],"card_no":{"no":"4111"}}"#;
+        let json = r#"{"order_no":"A","cardNo":"4111","lines":[{"CARD-NO":[4111],"qty":1.50}],"card_no":{"no":"4111"}}"#;
         let expected = r#"{"order_no":"A","cardNo":"[redacted]","lines":[{"CARD-NO":"[redacted]","qty":1.50}],"card_no":"[redacted]"}"#;
         assert_hidden(json, &["order.card_no"], expected);
     }
@@ -116,7 +140,11 @@ mod tests {
             paths,
             r#"{"buyer":["[redacted]",{"name":"Ann"},["[redacted]"]]}"#,
         );
-        assert_hidden(r#"{"buyer":{"name":"Ann"},"qty":1}"#, paths, r#"{"buyer":{"name":"Ann"},"qty":1}"#);
+        assert_hidden(
+            r#"{"buyer":{"name":"Ann"},"qty":1}"#,
+            paths,
+            r#"{"buyer":{"name":"Ann"},"qty":1}"#,
+        );
         assert_hidden(r#""+49""#, paths, r#""[redacted]""#);
         assert_hidden(r#"["A-1","+49"]"#, paths, r#"["[redacted]","[redacted]"]"#);
         assert_hidden("null", paths, "null");
@@ -124,12 +152,22 @@ mod tests {
 
     #[test]
     fn a_key_that_is_there_twice_is_hidden_twice() {
-        assert_hidden(r#"{"no":1,"a":1,"no":2}"#, &["card.no"], r#"{"no":"[redacted]","a":1,"no":"[redacted]"}"#);
+        assert_hidden(
+            r#"{"no":1,"a":1,"no":2}"#,
+            &["card.no"],
+            r#"{"no":"[redacted]","a":1,"no":"[redacted]"}"#,
+        );
     }
 
     #[test]
     fn what_is_too_deep_to_be_looked_at_is_hidden() {
-        let deep = |levels: usize, inside: &str| format!("{}{inside}{}", r#"{"a":"#.repeat(levels), "}".repeat(levels));
+        let deep = |levels: usize, inside: &str| {
+            format!(
+                "{}{inside}{}",
+                r#"{"a":"#.repeat(levels),
+                "}".repeat(levels)
+            )
+        };
         assert_hidden(&deep(32, r#""A""#), &["o.no"], &deep(32, r#""A""#));
         assert_hidden(&deep(40, r#""A""#), &["o.no"], &deep(32, r#""[redacted]""#));
     }

@@ -1,7 +1,8 @@
-//! Whether the paths of `redact(…)` are spelled as the arguments' types are: one that is not hides nothing.
+//! Whether the paths of `redact(…)` are spelled as the arguments' types are: one that is not hides
+//! nothing.
 //!
-//! JSON shows only what was there this time. A type's `Serialize` names its fields, also those that it leaves out, so a path
-//! that is misspelt can be told from one whose part is absent.
+//! JSON shows only what was there this time. A type's `Serialize` names its fields, also those that
+//! it leaves out, so a path that is misspelt can be told from one whose part is absent.
 
 use std::any::type_name;
 use std::fmt;
@@ -10,8 +11,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use parking_lot::Mutex;
 use serde::Serialize;
 use serde::ser::{
-    Impossible, SerializeMap, SerializeSeq, SerializeStruct, SerializeStructVariant, SerializeTuple,
-    SerializeTupleStruct, Serializer,
+    Impossible, SerializeMap, SerializeSeq, SerializeStruct, SerializeStructVariant,
+    SerializeTuple, SerializeTupleStruct, Serializer,
 };
 use smallvec::SmallVec;
 
@@ -23,8 +24,8 @@ const NEAR: f64 = 0.7;
 
 /// What messages have shown of one handler's paths.
 ///
-/// What leads through an `Option` or a list shows nothing where that is empty, so the calls 1, 2, 4, 8 and so on are
-/// looked at until every path has been followed to its end.
+/// What leads through an `Option` or a list shows nothing where that is empty, so the calls 1, 2,
+/// 4, 8 and so on are looked at until every path has been followed to its end.
 #[derive(Debug)]
 pub(crate) struct Spelling {
     calls: AtomicU32,
@@ -34,7 +35,11 @@ pub(crate) struct Spelling {
 
 impl Spelling {
     pub(crate) const fn new() -> Self {
-        Self { calls: AtomicU32::new(0), settled: AtomicBool::new(false), known: Mutex::new(Vec::new()) }
+        Self {
+            calls: AtomicU32::new(0),
+            settled: AtomicBool::new(false),
+            known: Mutex::new(Vec::new()),
+        }
     }
 
     /// Whether this call is to be looked at.
@@ -59,31 +64,52 @@ impl Spelling {
         value: &T,
     ) {
         for path in paths {
-            let (first, Some(rest)) = step(path) else { continue };
+            let (first, Some(rest)) = step(path) else {
+                continue;
+            };
             if first != argument || self.known.lock().contains(path) {
                 continue;
             }
             // What a `Serialize` panics about is said where the argument itself is written.
-            let look = std::panic::AssertUnwindSafe(|| value.serialize(Look(rest)).unwrap_or(Seen::Absent));
+            let look = std::panic::AssertUnwindSafe(|| {
+                value.serialize(Look(rest)).unwrap_or(Seen::Absent)
+            });
             let seen = std::panic::catch_unwind(look).unwrap_or(Seen::Absent);
             if let Seen::Absent = seen {
                 continue;
             }
             let mut known = self.known.lock();
             known.push(path);
-            if paths.iter().all(|path| !path.contains('.') || known.contains(path)) {
+            if paths
+                .iter()
+                .all(|path| !path.contains('.') || known.contains(path))
+            {
                 self.settled.store(true, Relaxed);
             }
             drop(known);
-            if let Seen::NoSuchField { of, name, like: Some(like) } = seen {
+            if let Seen::NoSuchField {
+                of,
+                name,
+                like: Some(like),
+            } = seen
+            {
                 tracing::warn!(
                     handler,
                     path,
                     "nothing to redact: `{of}` has no field `{name}` in its JSON; did you mean `{like}`?"
                 );
-            } else if let Seen::NoSuchField { of, name, like: None } = seen {
+            } else if let Seen::NoSuchField {
+                of,
+                name,
+                like: None,
+            } = seen
+            {
                 // It may be a variant of an enum whose JSON does not say so.
-                tracing::info!(handler, path, "nothing to redact: `{of}` has no field `{name}` in its JSON this time");
+                tracing::info!(
+                    handler,
+                    path,
+                    "nothing to redact: `{of}` has no field `{name}` in its JSON this time"
+                );
             }
         }
     }
@@ -97,7 +123,11 @@ enum Seen {
     /// What it leads through is absent, another variant, or of a kind that names no fields.
     Absent,
     /// It leads to a struct that has no such field.
-    NoSuchField { of: &'static str, name: String, like: Option<&'static str> },
+    NoSuchField {
+        of: &'static str,
+        name: String,
+        like: Option<&'static str>,
+    },
 }
 
 /// Follows what is left of a path.
@@ -133,11 +163,22 @@ struct Fields<'p> {
 
 impl<'p> Fields<'p> {
     fn of(of: &'static str, path: Option<&'p str>) -> Self {
-        Self { of, path, seen: None, names: SmallVec::new() }
+        Self {
+            of,
+            path,
+            seen: None,
+            names: SmallVec::new(),
+        }
     }
 
-    fn field<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) -> Result<(), fmt::Error> {
-        let Some((wanted, rest)) = self.path.map(step) else { return Ok(()) };
+    fn field<T: Serialize + ?Sized>(
+        &mut self,
+        name: &'static str,
+        value: &T,
+    ) -> Result<(), fmt::Error> {
+        let Some((wanted, rest)) = self.path.map(step) else {
+            return Ok(());
+        };
         // The first field of an enum that is written as a struct is its tag.
         if self.names.is_empty() && is_tag(type_name::<T>()) && wanted != name {
             self.seen = Some(Seen::Absent);
@@ -155,18 +196,34 @@ impl<'p> Fields<'p> {
     fn skipped(&mut self, name: &'static str) {
         self.names.push(name);
         if self.path.is_some_and(|path| step(path).0 == name) {
-            self.seen = Some(if self.path == Some(name) { Seen::Found } else { Seen::Absent });
+            self.seen = Some(if self.path == Some(name) {
+                Seen::Found
+            } else {
+                Seen::Absent
+            });
         }
     }
 
     fn end(self) -> Seen {
-        let Some(path) = self.path else { return Seen::Absent };
+        let Some(path) = self.path else {
+            return Seen::Absent;
+        };
         self.seen.unwrap_or_else(|| {
             let name = step(path).0;
-            let likeness = |field: &str| strsim::normalized_damerau_levenshtein(&letters(name), &letters(field));
-            let like = self.names.iter().copied().max_by(|one, other| likeness(one).total_cmp(&likeness(other)));
+            let likeness = |field: &str| {
+                strsim::normalized_damerau_levenshtein(&letters(name), &letters(field))
+            };
+            let like = self
+                .names
+                .iter()
+                .copied()
+                .max_by(|one, other| likeness(one).total_cmp(&likeness(other)));
             let like = like.filter(|field| likeness(field) >= NEAR);
-            Seen::NoSuchField { of: self.of, name: name.to_owned(), like }
+            Seen::NoSuchField {
+                of: self.of,
+                name: name.to_owned(),
+                like,
+            }
         })
     }
 }
@@ -207,7 +264,11 @@ impl<'p> Serializer for Look<'p> {
         value.serialize(self)
     }
 
-    fn serialize_newtype_struct<T: Serialize + ?Sized>(self, _: &'static str, value: &T) -> Result<Seen, fmt::Error> {
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(
+        self,
+        _: &'static str,
+        value: &T,
+    ) -> Result<Seen, fmt::Error> {
         value.serialize(self)
     }
 
@@ -226,7 +287,10 @@ impl<'p> Serializer for Look<'p> {
     }
 
     fn serialize_seq(self, _: Option<usize>) -> Result<Each<'p>, fmt::Error> {
-        Ok(Each { look: self, seen: Seen::Absent })
+        Ok(Each {
+            look: self,
+            seen: Seen::Absent,
+        })
     }
 
     fn serialize_tuple(self, _: usize) -> Result<Each<'p>, fmt::Error> {
@@ -346,7 +410,11 @@ mod tests {
     }
 
     fn misspelt(of: &'static str, name: &str, like: &'static str) -> Seen {
-        Seen::NoSuchField { of, name: name.to_owned(), like: Some(like) }
+        Seen::NoSuchField {
+            of,
+            name: name.to_owned(),
+            like: Some(like),
+        }
     }
 
     #[derive(Serialize)]
@@ -373,7 +441,13 @@ mod tests {
     }
 
     fn order(pay: Pay) -> Order {
-        Order { card_no: None, coupon: None, buyer: None, lines: Vec::new(), pay }
+        Order {
+            card_no: None,
+            coupon: None,
+            buyer: None,
+            lines: Vec::new(),
+            pay,
+        }
     }
 
     #[test]
@@ -382,7 +456,14 @@ mod tests {
         for path in ["card_no", "coupon", "buyer", "lines", "pay"] {
             assert_eq!(seen(path, &order), Seen::Found, "{path}");
         }
-        for path in ["buyer.phone", "lines.phone", "coupon.code", "card_no.first", "pay.Card.numbr", "pay.crad"] {
+        for path in [
+            "buyer.phone",
+            "lines.phone",
+            "coupon.code",
+            "card_no.first",
+            "pay.Card.numbr",
+            "pay.crad",
+        ] {
             assert_eq!(seen(path, &order), Seen::Absent, "{path}");
         }
     }
@@ -392,15 +473,31 @@ mod tests {
         let buyer = || Buyer { phone_no: "1" };
         let mut order = order(Pay::Card { number: "1" });
         (order.buyer, order.lines) = (Some(buyer()), vec![buyer()]);
-        assert_eq!(seen("cardno", &order), misspelt("Order", "cardno", "card_no"));
+        assert_eq!(
+            seen("cardno", &order),
+            misspelt("Order", "cardno", "card_no")
+        );
         assert_eq!(seen("coupn", &order), misspelt("Order", "coupn", "coupon"));
-        assert_eq!(seen("buyer.phone_no", &order), misspelt("Buyer", "phone_no", "phoneNo"));
-        assert_eq!(seen("lines.phone", &order), misspelt("Buyer", "phone", "phoneNo"));
-        assert_eq!(seen("pay.Card.numbr", &order), misspelt("Card", "numbr", "number"));
+        assert_eq!(
+            seen("buyer.phone_no", &order),
+            misspelt("Buyer", "phone_no", "phoneNo")
+        );
+        assert_eq!(
+            seen("lines.phone", &order),
+            misspelt("Buyer", "phone", "phoneNo")
+        );
+        assert_eq!(
+            seen("pay.Card.numbr", &order),
+            misspelt("Card", "numbr", "number")
+        );
         assert_eq!(seen("pay.Card.number", &order), Seen::Found);
         order.pay = Pay::Bank(buyer());
         assert_eq!(seen("pay.Bank.phoneNo", &order), Seen::Found);
-        let other = Seen::NoSuchField { of: "Order", name: "iban".to_owned(), like: None };
+        let other = Seen::NoSuchField {
+            of: "Order",
+            name: "iban".to_owned(),
+            like: None,
+        };
         assert_eq!(seen("iban", &order), other);
     }
 
@@ -439,14 +536,39 @@ mod tests {
     #[test]
     fn another_variant_is_never_taken_for_a_misspelt_path() {
         assert_eq!(seen("card_no", &Tagged::Card { card_no: 1 }), Seen::Found);
-        assert_eq!(seen("card_no", &Tagged::Gift(Gift { card_code: 1 })), Seen::Absent);
-        assert_eq!(seen("of.card_no", &Beside::Card { card_no: 1 }), Seen::Found);
+        assert_eq!(
+            seen("card_no", &Tagged::Gift(Gift { card_code: 1 })),
+            Seen::Absent
+        );
+        assert_eq!(
+            seen("of.card_no", &Beside::Card { card_no: 1 }),
+            Seen::Found
+        );
         assert_eq!(seen("of.card_no", &Beside::Cash), Seen::Absent);
         assert_eq!(seen("card_no", &Untagged::Card { card_no: 1 }), Seen::Found);
-        let other = Seen::NoSuchField { of: "Untagged", name: "card_no".to_owned(), like: None };
-        assert_eq!(seen("card_no", &Untagged::Iban { iban: 1 }), other, "told of, and not as a warning");
-        assert_eq!(seen("card_no", &Flat { gift: Gift { card_code: 1 } }), Seen::Absent);
-        assert_eq!(seen("card_no", &BTreeMap::from([("cardno", 1)])), Seen::Absent);
+        let other = Seen::NoSuchField {
+            of: "Untagged",
+            name: "card_no".to_owned(),
+            like: None,
+        };
+        assert_eq!(
+            seen("card_no", &Untagged::Iban { iban: 1 }),
+            other,
+            "told of, and not as a warning"
+        );
+        assert_eq!(
+            seen(
+                "card_no",
+                &Flat {
+                    gift: Gift { card_code: 1 }
+                }
+            ),
+            Seen::Absent
+        );
+        assert_eq!(
+            seen("card_no", &BTreeMap::from([("cardno", 1)])),
+            Seen::Absent
+        );
     }
 
     #[test]

@@ -27,7 +27,10 @@ pub struct ManualClock {
 impl Default for ManualClock {
     fn default() -> Self {
         let start = Timestamp::from_second(1_800_000_000).unwrap_or(Timestamp::UNIX_EPOCH);
-        Self { now: Arc::new(watch::Sender::new(start)), sleepers: Arc::default() }
+        Self {
+            now: Arc::new(watch::Sender::new(start)),
+            sleepers: Arc::default(),
+        }
     }
 }
 
@@ -45,7 +48,11 @@ impl ManualClock {
     /// Waits until at least so many are asleep on this clock, so that moving it wakes them.
     pub async fn asleep(&self, sleepers: usize) {
         // The sender is ours, so the channel is open.
-        let _ = self.sleepers.subscribe().wait_for(|now| *now >= sleepers).await;
+        let _ = self
+            .sleepers
+            .subscribe()
+            .wait_for(|now| *now >= sleepers)
+            .await;
     }
 }
 

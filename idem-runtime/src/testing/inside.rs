@@ -26,7 +26,10 @@ pub fn key(parts: &[&dyn Display]) -> Result<String, String> {
 /// When one of them is no JSON, in words.
 pub fn fingerprint(texts: &[&[u8]]) -> Result<Fingerprint, String> {
     let mut hasher = fingerprint::Hasher::default();
-    texts.iter().try_for_each(|text| hasher.push(text)).map_err(|error| error.to_string())?;
+    texts
+        .iter()
+        .try_for_each(|text| hasher.push(text))
+        .map_err(|error| error.to_string())?;
     Ok(hasher.finish())
 }
 
@@ -46,7 +49,8 @@ pub fn decode<T: for<'b> Decode<'b, ()>>(envelope: &[u8]) -> Result<T, LedgerErr
     envelope::decode(envelope)
 }
 
-/// An entry of the embedded ledger's journal, with the ledger's numbers in it, read from their envelope and put into one again.
+/// An entry of the embedded ledger's journal, with the ledger's numbers in it, read from their
+/// envelope and put into one again.
 ///
 /// # Errors
 /// When they cannot be read.

@@ -1,4 +1,5 @@
-//! A ledger in memory, which many Idems can share as if they were processes: it forgets everything when it is dropped.
+//! A ledger in memory, which many Idems can share as if they were processes: it forgets everything
+//! when it is dropped.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
@@ -14,7 +15,8 @@ use crate::clock::{BoxFuture, Clock, after};
 use crate::ledger::Filter;
 use crate::ledger::{Ledger, LedgerError, Note, NoteChange, Swept, check_keys, place_of, untold};
 use crate::protocol::{
-    Change, DeadLetter, DeadLetterId, Facts, LetterChange, LetterState, Record, RecordId, Reply, Step, decide,
+    Change, DeadLetter, DeadLetterId, Facts, LetterChange, LetterState, Record, RecordId, Reply,
+    Step, decide,
 };
 
 /// A ledger in memory with leases, as one for more than one machine has them.
@@ -42,7 +44,10 @@ impl MemoryLedger {
             token: 0,
             instance: "memory".into(),
         };
-        Self { clock, kept: Arc::new(Mutex::new(kept)) }
+        Self {
+            clock,
+            kept: Arc::new(Mutex::new(kept)),
+        }
     }
 }
 
@@ -109,7 +114,11 @@ fn write(notes: &mut BTreeMap<String, Vec<u8>>, number: &mut u64, changes: &[Not
 fn letter_id(now: jiff::Timestamp, token: u64) -> DeadLetterId {
     let (mut rest, millis) = ([0; 10], u64::try_from(now.as_millisecond()).unwrap_or(0));
     rest[2..].copy_from_slice(&token.to_be_bytes());
-    DeadLetterId::from_bytes(uuid::Builder::from_unix_timestamp_millis(millis, &rest).into_uuid().into_bytes())
+    DeadLetterId::from_bytes(
+        uuid::Builder::from_unix_timestamp_millis(millis, &rest)
+            .into_uuid()
+            .into_bytes(),
+    )
 }
 
 fn at_once<T: Send + 'static>(answer: T) -> BoxFuture<'static, Result<T, LedgerError>> {
@@ -130,24 +139,44 @@ impl Ledger for MemoryLedger {
         at_once(self.kept.lock().records.get(id).cloned())
     }
 
-    fn letter(&self, id: DeadLetterId) -> BoxFuture<'static, Result<Option<DeadLetter>, LedgerError>> {
+    fn letter(
+        &self,
+        id: DeadLetterId,
+    ) -> BoxFuture<'static, Result<Option<DeadLetter>, LedgerError>> {
         at_once(self.kept.lock().letters.get(&id).cloned())
     }
 
     fn letters(&self, filter: &Filter) -> BoxFuture<'static, Result<Vec<DeadLetter>, LedgerError>> {
         let kept = self.kept.lock();
-        let newest_first = kept.letters.values().rev().filter(|letter| filter.matches(letter));
+        let newest_first = kept
+            .letters
+            .values()
+            .rev()
+            .filter(|letter| filter.matches(letter));
         at_once(newest_first.take(filter.wanted_limit()).cloned().collect())
     }
 
     fn open_letters(&self) -> BoxFuture<'static, Result<u64, LedgerError>> {
-        let open = self.kept.lock().letters.values().filter(|letter| letter.state == LetterState::Open).count();
+        let open = self
+            .kept
+            .lock()
+            .letters
+            .values()
+            .filter(|letter| letter.state == LetterState::Open)
+            .count();
         at_once(open as u64)
     }
 
-    fn sweep(&self, settled: usize, retention: Duration) -> BoxFuture<'static, Result<Swept, LedgerError>> {
+    fn sweep(
+        &self,
+        settled: usize,
+        retention: Duration,
+    ) -> BoxFuture<'static, Result<Swept, LedgerError>> {
         let (mut kept, now) = (self.kept.lock(), self.clock.now());
-        let mut swept = Swept { whole: settled > 0, ..Swept::default() };
+        let mut swept = Swept {
+            whole: settled > 0,
+            ..Swept::default()
+        };
         let ids: Vec<_> = kept
             .records
             .iter()
@@ -164,7 +193,9 @@ impl Ledger for MemoryLedger {
         let before = kept.letters.len();
         let Kept { letters, notes, .. } = &mut *kept;
         letters.retain(|id, letter| {
-            let kept = letter.closed_at.is_none_or(|closed| now < after(closed, retention));
+            let kept = letter
+                .closed_at
+                .is_none_or(|closed| now < after(closed, retention));
             if !kept {
                 notes.remove(&untold(*id));
             }
@@ -183,8 +214,17 @@ impl Ledger for MemoryLedger {
         let start = after.map_or(Bound::Included(prefix), Bound::Excluded);
         let kept = self.kept.lock();
         let notes = kept.notes.range::<str, _>((start, Bound::Unbounded));
-        let notes = notes.take_while(|(key, _)| key.starts_with(prefix)).take(limit);
-        at_once(notes.map(|(key, value)| Note { key: key.clone(), value: value.clone() }).collect())
+        let notes = notes
+            .take_while(|(key, _)| key.starts_with(prefix))
+            .take(limit);
+        at_once(
+            notes
+                .map(|(key, value)| Note {
+                    key: key.clone(),
+                    value: value.clone(),
+                })
+                .collect(),
+        )
     }
 
     fn write_notes(&self, changes: Vec<NoteChange>) -> BoxFuture<'static, Result<(), LedgerError>> {

@@ -1,6 +1,6 @@
-//! What tests of handlers and of ledgers need: a temporary [`Idem`], a clock that stands still, crashes at every write,
-//! a ledger in memory, and the laws every ledger keeps. Turned on by the feature `testing`,
-//! the crashes by `failpoints` besides.
+//! What tests of handlers and of ledgers need: a temporary [`Idem`], a clock that stands still,
+//! crashes at every write, a ledger in memory, and the laws every ledger keeps. Turned on by the
+//! feature `testing`, the crashes by `failpoints` besides.
 
 mod clock;
 #[cfg(feature = "failpoints")]
@@ -46,7 +46,8 @@ pub fn temporary() -> Result<Temporary, Error> {
 /// # Errors
 /// [`Error::Ledger`] when there is no room for one.
 pub fn temporary_with(builder: Builder) -> Result<Temporary, Error> {
-    let folder = tempfile::tempdir().map_err(|error| LedgerError::Other(format!("no temporary folder: {error}")))?;
+    let folder = tempfile::tempdir()
+        .map_err(|error| LedgerError::Other(format!("no temporary folder: {error}")))?;
     let idem = builder.open(folder.path())?;
     Ok(Temporary { idem, folder })
 }

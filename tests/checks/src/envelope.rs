@@ -8,8 +8,8 @@ use minicbor::{Decode, Encode};
 
 use crate::fields::{DEAD_LETTER, Fields, LIVE, SETTLED, grown};
 
-/// Any bytes are a value or an error; a value that was read is the same when it is written and read again, and when a
-/// newer version added fields to it.
+/// Any bytes are a value or an error; a value that was read is the same when it is written and read
+/// again, and when a newer version added fields to it.
 pub fn envelope(bytes: &[u8]) {
     if let Ok(live) = decode::<Live>(bytes) {
         same_again(&live, &LIVE, bytes);
@@ -21,7 +21,11 @@ pub fn envelope(bytes: &[u8]) {
         same_again(&letter, &DEAD_LETTER, bytes);
     }
     if let Ok(written) = again(bytes) {
-        assert_eq!(again(&written).ok(), Some(written), "the ledger's numbers are others when read again");
+        assert_eq!(
+            again(&written).ok(),
+            Some(written),
+            "the ledger's numbers are others when read again"
+        );
     }
 }
 
@@ -36,7 +40,10 @@ where
     };
     assert_read(&written, value);
     let newer = grown(&written, fields, seed);
-    assert!(newer.len() > written.len(), "no field was added to {value:?}");
+    assert!(
+        newer.len() > written.len(),
+        "no field was added to {value:?}"
+    );
     assert_read(&newer, value);
 }
 

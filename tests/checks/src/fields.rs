@@ -1,4 +1,5 @@
-//! What a newer version would write: the same value with more fields, at each place where there are fields.
+//! What a newer version would write: the same value with more fields, at each place where there are
+//! fields.
 
 use minicbor::Decoder;
 use minicbor::data::Type;
@@ -19,11 +20,27 @@ const PAST: Fields = Each(&Struct(5, &[(3, Enum(&[]))]));
 const ORIGIN: Fields = Struct(5, &[]);
 const REUSED: Fields = Struct(3, &[(0, Enum(&[])), (1, Each(&Struct(3, &[])))]);
 const REDRIVEN: Fields = Struct(5, &[(3, Struct(5, &[(2, Enum(&[])), (4, REUSED)]))]);
-pub(crate) const LIVE: Fields =
-    Struct(12, &[(4, Struct(3, &[])), (6, PAST), (8, Enum(&[])), (10, ORIGIN), (11, REDRIVEN)]);
+pub(crate) const LIVE: Fields = Struct(
+    12,
+    &[
+        (4, Struct(3, &[])),
+        (6, PAST),
+        (8, Enum(&[])),
+        (10, ORIGIN),
+        (11, REDRIVEN),
+    ],
+);
 pub(crate) const SETTLED: Fields = Struct(6, &[(5, Enum(&[(0, Enum(&[]))]))]);
-pub(crate) const DEAD_LETTER: Fields =
-    Struct(20, &[(4, Enum(&[])), (5, PAST), (6, Enum(&[])), (14, ORIGIN), (19, REUSED)]);
+pub(crate) const DEAD_LETTER: Fields = Struct(
+    20,
+    &[
+        (4, Enum(&[])),
+        (5, PAST),
+        (6, Enum(&[])),
+        (14, ORIGIN),
+        (19, REUSED),
+    ],
+);
 
 const NULL: u8 = 0xf6;
 
@@ -106,11 +123,16 @@ fn more_fields(
 }
 
 fn at(fields: &'static [(usize, Fields)], index: usize) -> Option<&'static Fields> {
-    fields.iter().find(|(place, _)| *place == index).map(|(_, fields)| fields)
+    fields
+        .iter()
+        .find(|(place, _)| *place == index)
+        .map(|(_, fields)| fields)
 }
 
 fn array(length: usize, into: &mut Vec<u8>) {
     // A vector takes whatever is written, and no array here has more than 2⁶⁴ elements.
-    let written = minicbor::Encoder::new(into).array(length as u64).map(|_| ());
+    let written = minicbor::Encoder::new(into)
+        .array(length as u64)
+        .map(|_| ());
     assert!(written.is_ok());
 }

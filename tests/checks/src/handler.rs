@@ -9,24 +9,35 @@ use crate::attribute::expansion;
 /// syn goes down the stack with every level, and nobody writes as many.
 const DEEPEST: usize = 100;
 
-/// The bytes are a Rust file of one item that begins with `#[idempotent(…)]`; `none!(…)` stands for the invisible
-/// group that a `macro_rules!` makes of an argument.
+/// The bytes are a Rust file of one item that begins with `#[idempotent(…)]`; `none!(…)` stands for
+/// the invisible group that a `macro_rules!` makes of an argument.
 ///
-/// What becomes of it is the function, its body and all else as written, or errors that point at something with the
-/// item behind them. A valid item stays valid.
+/// What becomes of it is the function, its body and all else as written, or errors that point at
+/// something with the item behind them. A valid item stays valid.
 pub fn handler(bytes: &[u8]) {
     // Else each text that was ever parsed would be kept for the sake of its tokens' positions.
     proc_macro2::extra::invalidate_current_thread_spans();
-    let Some((args, item)) = read(&String::from_utf8_lossy(bytes)) else { return };
+    let Some((args, item)) = read(&String::from_utf8_lossy(bytes)) else {
+        return;
+    };
     let output = expansion(args, &item);
     let function = syn::parse2::<ItemFn>(item.clone());
     let (errors, rest) = errors_before(output.clone());
     // proc_macro2 keeps no positions when it is built for fuzzing.
-    let placed = item.clone().into_iter().next().is_some_and(|first| first.span().source_text().is_some());
+    let placed = item
+        .clone()
+        .into_iter()
+        .next()
+        .is_some_and(|first| first.span().source_text().is_some());
     for (message, place) in errors.iter().filter(|_| placed) {
         let at = place.source_text().unwrap_or_default();
-        // There is no token where one is missing: syn's errors at the end, and ours, point at the attribute as a whole.
-        let nowhere = ["expected", "unexpected end of input", "`#[idempotent]` needs a `key`"];
+        // There is no token where one is missing: syn's errors at the end, and ours, point at the
+        // attribute as a whole.
+        let nowhere = [
+            "expected",
+            "unexpected end of input",
+            "`#[idempotent]` needs a `key`",
+        ];
         let nowhere = nowhere.iter().any(|start| message.starts_with(start));
         assert!(nowhere || !at.is_empty(), "points at nothing: {message}");
     }
@@ -35,12 +46,19 @@ pub fn handler(bytes: &[u8]) {
         expanded(&function, &item, output);
     } else {
         if syn::parse2::<Item>(item.clone()).is_ok() {
-            assert!(syn::parse2::<File>(output.clone()).is_ok(), "was an item, and is none any more: {output}");
+            assert!(
+                syn::parse2::<File>(output.clone()).is_ok(),
+                "was an item, and is none any more: {output}"
+            );
         }
         if !text(item.clone()).contains("idempotent") {
             assert_eq!(text(rest), text(item), "not as written behind {errors:?}");
         } else if let (Ok(function), Ok(rest)) = (function, syn::parse2(rest)) {
-            assert_eq!(text(without_ours(rest)), text(without_ours(function)), "not as written behind {errors:?}");
+            assert_eq!(
+                text(without_ours(rest)),
+                text(without_ours(function)),
+                "not as written behind {errors:?}"
+            );
         }
     }
 }
@@ -48,7 +66,9 @@ pub fn handler(bytes: &[u8]) {
 /// The arguments and the item.
 fn read(text: &str) -> Option<(TokenStream, TokenStream)> {
     let mut tokens = invisible(text.parse().ok()?, 0)?.into_iter();
-    let (Some(TokenTree::Punct(hash)), Some(TokenTree::Group(attribute))) = (tokens.next(), tokens.next()) else {
+    let (Some(TokenTree::Punct(hash)), Some(TokenTree::Group(attribute))) =
+        (tokens.next(), tokens.next())
+    else {
         return None;
     };
     let mut inner = attribute.stream().into_iter();
@@ -75,7 +95,11 @@ fn invisible(tokens: TokenStream, depth: usize) -> Option<TokenStream> {
             &done[..],
             [.., TokenTree::Ident(none), TokenTree::Punct(bang)] if *none == "none" && bang.as_char() == '!'
         );
-        let delimiter = if marked { Delimiter::None } else { group.delimiter() };
+        let delimiter = if marked {
+            Delimiter::None
+        } else {
+            group.delimiter()
+        };
         done.truncate(done.len() - if marked { 2 } else { 0 });
         let mut new = Group::new(delimiter, invisible(group.stream(), depth + 1)?);
         new.set_span(group.span());
@@ -89,8 +113,17 @@ fn errors_before(output: TokenStream) -> (Vec<(String, proc_macro2::Span)>, Toke
     let tokens: Vec<_> = output.into_iter().collect();
     let mut errors = Vec::new();
     let mut rest = &tokens[..];
-    while let [_, start, TokenTree::Ident(core), _, _, TokenTree::Ident(name), _, TokenTree::Group(message), more @ ..] =
-        rest
+    while let [
+        _,
+        start,
+        TokenTree::Ident(core),
+        _,
+        _,
+        TokenTree::Ident(name),
+        _,
+        TokenTree::Group(message),
+        more @ ..,
+    ] = rest
         && *core == "core"
         && *name == "compile_error"
     {
@@ -105,13 +138,24 @@ fn errors_before(output: TokenStream) -> (Vec<(String, proc_macro2::Span)>, Toke
 fn expanded(function: &ItemFn, item: &TokenStream, output: TokenStream) {
     let text = text(output.clone());
     let file = syn::parse2::<File>(output).unwrap_or_else(|error| panic!("{error}: {text}"));
-    let [Item::Fn(outcome)] = &file.items[..] else { panic!("is no function any more: {text}") };
+    let [Item::Fn(outcome)] = &file.items[..] else {
+        panic!("is no function any more: {text}")
+    };
     assert_eq!(from_outside(outcome), from_outside(function));
-    // Its inner attributes go to the outer function's body, and of a boxed future it is the future's body that stays.
-    let whole = !function.attrs.iter().any(|attr| matches!(attr.style, AttrStyle::Inner(_)));
+    // Its inner attributes go to the outer function's body, and of a boxed future it is the
+    // future's body that stays.
+    let whole = !function
+        .attrs
+        .iter()
+        .any(|attr| matches!(attr.style, AttrStyle::Inner(_)));
     let body = match future(&function.block) {
         Some(body) => Some(body.to_token_stream()),
-        None => item.clone().into_iter().last().filter(|_| whole).map(TokenStream::from),
+        None => item
+            .clone()
+            .into_iter()
+            .last()
+            .filter(|_| whole)
+            .map(TokenStream::from),
     };
     let body = self::text(body.unwrap_or_default());
     assert!(text.contains(&body), "{text} does not run {body}");
@@ -119,7 +163,9 @@ fn expanded(function: &ItemFn, item: &TokenStream, output: TokenStream) {
 
 /// The body of the future in `Box::pin(async move { … })`.
 fn future(body: &Block) -> Option<&Block> {
-    let [Stmt::Expr(Expr::Call(call), _)] = &body.stmts[..] else { return None };
+    let [Stmt::Expr(Expr::Call(call), _)] = &body.stmts[..] else {
+        return None;
+    };
     match call.args.first() {
         Some(Expr::Async(future)) if call.args.len() == 1 => Some(&future.block),
         _ => None,
@@ -138,7 +184,8 @@ fn from_outside(function: &ItemFn) -> String {
     text(quote::quote!(#(#attrs)* #vis #sig))
 }
 
-/// The tokens one by one: as printed, those that touch depend on where they come from. Invisible groups are lost.
+/// The tokens one by one: as printed, those that touch depend on where they come from. Invisible
+/// groups are lost.
 fn text(tokens: TokenStream) -> String {
     let words = tokens.into_iter().flat_map(|token| match token {
         TokenTree::Group(group) => {
@@ -152,11 +199,19 @@ fn text(tokens: TokenStream) -> String {
         }
         token => [token.to_string(), String::new(), String::new()],
     });
-    words.filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
+    words
+        .filter(|word| !word.is_empty())
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 /// Without further `#[idempotent]`s, which would only repeat the errors.
 fn without_ours(mut function: ItemFn) -> TokenStream {
-    function.attrs.retain(|attr| attr.path().segments.last().is_none_or(|last| last.ident != "idempotent"));
+    function.attrs.retain(|attr| {
+        attr.path()
+            .segments
+            .last()
+            .is_none_or(|last| last.ident != "idempotent")
+    });
     function.into_token_stream()
 }

@@ -8,8 +8,8 @@ const LONGEST: usize = 1024;
 
 /// The bytes are text: a key a line, its parts between bars.
 ///
-/// A key has at most 1 KiB and can be taken apart into its parts again, so no two lists of them come to the same one;
-/// in however many pieces a part's `Display` gives it.
+/// A key has at most 1 KiB and can be taken apart into its parts again, so no two lists of them
+/// come to the same one; in however many pieces a part's `Display` gives it.
 pub fn key(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     for line in text.split('\n') {
@@ -20,26 +20,51 @@ pub fn key(bytes: &[u8]) {
 
 fn check(parts: &[&str]) {
     let key = of(parts.iter());
-    let whole: Vec<_> = parts.iter().map(|part| part.replace('\\', "\\\\").replace(',', "\\,")).collect();
+    let whole: Vec<_> = parts
+        .iter()
+        .map(|part| part.replace('\\', "\\\\").replace(',', "\\,"))
+        .collect();
     let length = whole.iter().map(String::len).sum::<usize>() + parts.len() - 1;
     match &key {
         Ok(key) => {
-            assert!(key.len() <= LONGEST && parts.iter().all(|part| !part.is_empty()), "{parts:?} is `{key}`");
+            assert!(
+                key.len() <= LONGEST && parts.iter().all(|part| !part.is_empty()),
+                "{parts:?} is `{key}`"
+            );
             assert_eq!(taken_apart(key), parts);
         }
-        Err(why) if parts.iter().any(|part| part.is_empty()) => assert!(why.contains("empty"), "{parts:?} {why}"),
+        Err(why) if parts.iter().any(|part| part.is_empty()) => {
+            assert!(why.contains("empty"), "{parts:?} {why}")
+        }
         Err(why) => {
             assert!(length > LONGEST, "{parts:?} {why}");
-            assert!(why.contains(&format!("has {length} bytes")), "{length} bytes, and it {why}");
+            assert!(
+                why.contains(&format!("has {length} bytes")),
+                "{length} bytes, and it {why}"
+            );
         }
     }
 
-    assert_eq!(of(parts.iter().map(Chopped)), key, "when it is printed in pieces");
-    let odd =
-        |end| of(parts.iter().enumerate().map(|(index, part)| Odd(part, if index == 0 { end } else { End::Good })));
+    assert_eq!(
+        of(parts.iter().map(Chopped)),
+        key,
+        "when it is printed in pieces"
+    );
+    let odd = |end| {
+        of(parts
+            .iter()
+            .enumerate()
+            .map(|(index, part)| Odd(part, if index == 0 { end } else { End::Good })))
+    };
     let empty = parts.iter().any(|part| part.is_empty());
-    assert!(odd(End::None).is_err_and(|why| why.contains("empty") == empty), "{parts:?} and the first without end");
-    assert!(odd(End::Bad).is_err_and(|why| why.contains("cannot be printed")), "{parts:?} and the first broken");
+    assert!(
+        odd(End::None).is_err_and(|why| why.contains("empty") == empty),
+        "{parts:?} and the first without end"
+    );
+    assert!(
+        odd(End::Bad).is_err_and(|why| why.contains("cannot be printed")),
+        "{parts:?} and the first broken"
+    );
 }
 
 fn of<D: Display>(parts: impl Iterator<Item = D>) -> Result<String, String> {
@@ -56,7 +81,11 @@ fn taken_apart(key: &str) -> Vec<String> {
         if char == ',' {
             parts.push(String::new());
         } else if let Some(part) = parts.last_mut() {
-            part.extend(if char == '\\' { chars.next() } else { Some(char) });
+            part.extend(if char == '\\' {
+                chars.next()
+            } else {
+                Some(char)
+            });
         }
     }
     parts

@@ -1,7 +1,7 @@
 //! What must hold for any input at all: each check takes bytes and panics when something does not.
 //!
-//! The package's tests run the checks on every file in `fuzz/corpus` and on small changes of them; `cargo xtask fuzz`
-//! runs them under libFuzzer, which makes up its own.
+//! The package's tests run the checks on every file in `fuzz/corpus` and on small changes of them;
+//! `cargo xtask fuzz` runs them under libFuzzer, which makes up its own.
 
 mod envelope;
 mod fields;

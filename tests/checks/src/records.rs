@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use arbitrary::{Arbitrary, Result, Unstructured};
 use idem_runtime::protocol::{
-    Budget, DeadLetter, DeadLetterId, Fingerprint, Holder, Live, Origin, PastAttempt, Phase, Redriven, Reused, Settled,
-    SettledAs, StoredResult, Unread,
+    Budget, DeadLetter, DeadLetterId, Fingerprint, Holder, Live, Origin, PastAttempt, Phase,
+    Redriven, Reused, Settled, SettledAs, StoredResult, Unread,
 };
 use idem_runtime::{AttemptOutcome, LetterState, Reason, Timestamp};
 use serde_json::{Value, json};
@@ -25,7 +25,8 @@ const REASONS: [Reason; 8] = [
     Reason::Refused,
 ];
 
-/// The bytes choose a record and a letter: written and read they are the same, also with fields of a newer version.
+/// The bytes choose a record and a letter: written and read they are the same, also with fields of
+/// a newer version.
 pub fn records(bytes: &[u8]) {
     let mut from = Unstructured::new(bytes);
     // Where the bytes run out, zeros and empty lists stand for more of them.
@@ -46,7 +47,11 @@ fn live(from: &mut Unstructured<'_>) -> Result<Live> {
         key: from.arbitrary()?,
         token: from.arbitrary()?,
         fingerprint: fingerprint(from)?,
-        budget: Budget { retries: from.arbitrary()?, bury: from.arbitrary()?, ttl: millis(from)? },
+        budget: Budget {
+            retries: from.arbitrary()?,
+            bury: from.arbitrary()?,
+            ttl: millis(from)?,
+        },
         payload: from.arbitrary()?,
         past: several(from, past)?,
         first_seen: time(from)?,
@@ -58,9 +63,14 @@ fn live(from: &mut Unstructured<'_>) -> Result<Live> {
                 session: from.arbitrary()?,
                 until: time(from)?,
             },
-            false => Phase::Waiting { since: time(from)?, until: time(from)? },
+            false => Phase::Waiting {
+                since: time(from)?,
+                until: time(from)?,
+            },
         },
-        redacted: Some(several(from, text)?).filter(|paths| !paths.is_empty()).map(Into::into),
+        redacted: Some(several(from, text)?)
+            .filter(|paths| !paths.is_empty())
+            .map(Into::into),
         origin: maybe(from, origin)?.map(Arc::new),
         redriven: maybe(from, redriven)?.map(Box::new),
     })
@@ -106,7 +116,9 @@ fn reused(from: &mut Unstructured<'_>) -> Result<Reused> {
         Ok(json!({ "path": path, "theirs": theirs, "ours": ours }))
     };
     let differences = maybe(from, |from| several(from, difference))?;
-    Ok(read(json!({ "by": by, "differences": differences, "more": from.arbitrary::<u64>()? })))
+    Ok(read(
+        json!({ "by": by, "differences": differences, "more": from.arbitrary::<u64>()? }),
+    ))
 }
 
 fn settled(from: &mut Unstructured<'_>) -> Result<Settled> {
@@ -153,8 +165,19 @@ fn letter(from: &mut Unstructured<'_>) -> Result<DeadLetter> {
 }
 
 fn past(from: &mut Unstructured<'_>) -> Result<PastAttempt> {
-    use AttemptOutcome::{Crashed, Dropped, Failed, LeaseLapsed, Panicked, Permanent, ResultNotStorable, TimedOut};
-    let outcomes = [Failed, Permanent, Panicked, TimedOut, Dropped, Crashed, LeaseLapsed, ResultNotStorable];
+    use AttemptOutcome::{
+        Crashed, Dropped, Failed, LeaseLapsed, Panicked, Permanent, ResultNotStorable, TimedOut,
+    };
+    let outcomes = [
+        Failed,
+        Permanent,
+        Panicked,
+        TimedOut,
+        Dropped,
+        Crashed,
+        LeaseLapsed,
+        ResultNotStorable,
+    ];
     Ok(read(json!({
         "number": from.arbitrary::<u32>()?,
         "start": time(from)?,
@@ -165,7 +188,8 @@ fn past(from: &mut Unstructured<'_>) -> Result<PastAttempt> {
 }
 
 fn read<T: serde::de::DeserializeOwned>(json: Value) -> T {
-    serde_json::from_value(json).unwrap_or_else(|error| panic!("what was written as JSON is no longer read: {error}"))
+    serde_json::from_value(json)
+        .unwrap_or_else(|error| panic!("what was written as JSON is no longer read: {error}"))
 }
 
 fn payload(from: &mut Unstructured<'_>, depth: u32) -> Result<Value> {
@@ -177,7 +201,11 @@ fn payload(from: &mut Unstructured<'_>, depth: u32) -> Result<Value> {
         4 => from.arbitrary::<String>()?.into(),
         _ if depth == 8 => Value::Null,
         5 => several(from, |from| payload(from, depth + 1))?.into(),
-        _ => several(from, |from| Ok((from.arbitrary::<String>()?, payload(from, depth + 1)?)))?.into_iter().collect(),
+        _ => several(from, |from| {
+            Ok((from.arbitrary::<String>()?, payload(from, depth + 1)?))
+        })?
+        .into_iter()
+        .collect(),
     })
 }
 
@@ -195,7 +223,10 @@ fn text(from: &mut Unstructured<'_>) -> Result<String> {
 
 /// Records hold milliseconds.
 fn time(from: &mut Unstructured<'_>) -> Result<Timestamp> {
-    let (first, last) = (Timestamp::MIN.as_millisecond(), Timestamp::MAX.as_millisecond());
+    let (first, last) = (
+        Timestamp::MIN.as_millisecond(),
+        Timestamp::MAX.as_millisecond(),
+    );
     Ok(Timestamp::from_millisecond(from.int_in_range(first..=last)?).unwrap_or_default())
 }
 
@@ -203,11 +234,21 @@ fn millis(from: &mut Unstructured<'_>) -> Result<Duration> {
     from.arbitrary().map(Duration::from_millis)
 }
 
-fn maybe<T>(from: &mut Unstructured<'_>, one: impl Fn(&mut Unstructured<'_>) -> Result<T>) -> Result<Option<T>> {
-    if bool::arbitrary(from)? { one(from).map(Some) } else { Ok(None) }
+fn maybe<T>(
+    from: &mut Unstructured<'_>,
+    one: impl Fn(&mut Unstructured<'_>) -> Result<T>,
+) -> Result<Option<T>> {
+    if bool::arbitrary(from)? {
+        one(from).map(Some)
+    } else {
+        Ok(None)
+    }
 }
 
-fn several<T>(from: &mut Unstructured<'_>, one: impl Fn(&mut Unstructured<'_>) -> Result<T>) -> Result<Vec<T>> {
+fn several<T>(
+    from: &mut Unstructured<'_>,
+    one: impl Fn(&mut Unstructured<'_>) -> Result<T>,
+) -> Result<Vec<T>> {
     let mut all = Vec::new();
     while all.len() < 8 && from.arbitrary()? {
         all.push(one(from)?);

@@ -1,6 +1,10 @@
-//! A service that tests kill: `victim WHAT DIR [ARG]`. Each thing it does is said on a line of its own.
+//! A service that tests kill: `victim WHAT DIR [ARG]`. Each thing it does is said on a line of its
+//! own.
 
-#![expect(clippy::expect_used, reason = "a victim that cannot do its part is a failed test")]
+#![expect(
+    clippy::expect_used,
+    reason = "a victim that cannot do its part is a failed test"
+)]
 
 use std::fs::File;
 use std::io::{BufRead, Write};
@@ -23,7 +27,9 @@ fn effect(line: &str) -> std::io::Result<()> {
 
 fn say(line: &str) {
     // One write a line, so that a kill cuts between lines.
-    std::io::stdout().write_all(format!("{line}\n").as_bytes()).expect("somebody listens");
+    std::io::stdout()
+        .write_all(format!("{line}\n").as_bytes())
+        .expect("somebody listens");
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -45,7 +51,12 @@ async fn work(number: u32) -> Result<u32, Trouble> {
     Ok(number * 7)
 }
 
-#[idempotent(name = "victim.flaky", key = "number", retries = 1000, backoff(initial = "1ms"))]
+#[idempotent(
+    name = "victim.flaky",
+    key = "number",
+    retries = 1000,
+    backoff(initial = "1ms")
+)]
 async fn flaky(number: u32) -> Result<u32, Trouble> {
     match idem_runtime::attempt() {
         Some(attempt) if attempt.number == 1 => Err(Trouble::First),
@@ -59,7 +70,12 @@ async fn abort(key: String) -> Result<(), Trouble> {
     std::process::abort()
 }
 
-#[idempotent(name = "victim.abort_once", key = "key", retries = 3, on_crash = "bury")]
+#[idempotent(
+    name = "victim.abort_once",
+    key = "key",
+    retries = 3,
+    on_crash = "bury"
+)]
 async fn abort_once(key: String) -> Result<(), Trouble> {
     effect(&key)?;
     std::process::abort()
@@ -107,7 +123,9 @@ async fn rounds(from: u32, to: u32) {
             match text(number).await {
                 // The dead letter is what was to come of it.
                 Err(Trouble::Own) => tell(number, Ok(())),
-                Err(Trouble::Idem(Error::DeadLettered { .. })) if number % 10 == 9 => tell(number, Ok(())),
+                Err(Trouble::Idem(Error::DeadLettered { .. })) if number % 10 == 9 => {
+                    tell(number, Ok(()))
+                }
                 answer => tell(number, answer),
             }
         });
@@ -120,7 +138,11 @@ async fn rounds(from: u32, to: u32) {
 /// Works through the numbers below `count`, sixteen at a time, and says each answer.
 async fn work_through(count: u32) {
     let calls = futures_util::stream::iter(0..count).map(|number| async move {
-        let answer = if number % 5 == 0 { flaky(number).await } else { work(number).await };
+        let answer = if number % 5 == 0 {
+            flaky(number).await
+        } else {
+            work(number).await
+        };
         match answer {
             Ok(answer) => say(&format!("answered {number} {answer}")),
             Err(error) => say(&format!("refused {number} {error}")),
@@ -130,14 +152,23 @@ async fn work_through(count: u32) {
     say("finished");
 }
 
-/// Works until the disk is full, then says what still works; on a line of input there is room again.
+/// Works until the disk is full, then says what still works; on a line of input there is room
+/// again.
 async fn fill() {
     let mut refused = Vec::new();
     for number in 0.. {
         match work(number).await {
             Ok(_) => say(&format!("answered {number}")),
-            Err(Trouble::Idem(Error::Ledger { problem: LedgerError::Full { .. }, handler, key })) => {
-                say(&format!("full {} {}", handler.unwrap_or_default(), key.unwrap_or_default()));
+            Err(Trouble::Idem(Error::Ledger {
+                problem: LedgerError::Full { .. },
+                handler,
+                key,
+            })) => {
+                say(&format!(
+                    "full {} {}",
+                    handler.unwrap_or_default(),
+                    key.unwrap_or_default()
+                ));
                 refused.push(number);
                 if refused.len() == 3 {
                     break;
@@ -161,34 +192,51 @@ async fn fill() {
 
 /// A limit that the kernel enforces just as a full disk.
 fn let_files_grow_to(current: Option<u64>) {
-    let limit = rustix::process::Rlimit { current, maximum: None };
-    rustix::process::setrlimit(rustix::process::Resource::Fsize, limit).expect("a soft limit can be changed");
+    let limit = rustix::process::Rlimit {
+        current,
+        maximum: None,
+    };
+    rustix::process::setrlimit(rustix::process::Resource::Fsize, limit)
+        .expect("a soft limit can be changed");
 }
 
 /// Copies the ledger where there is no room for it, and again where there is.
 async fn copy(idem: &Idem, to: &Path) {
-    let copied =
-        async || idem.copy_to(to).await.map_or_else(|error| format!("copied: {error}"), |()| "copied".to_owned());
+    let copied = async || {
+        idem.copy_to(to)
+            .await
+            .map_or_else(|error| format!("copied: {error}"), |()| "copied".to_owned())
+    };
     work_through(300).await;
     let_files_grow_to(Some(64 << 10));
     say(&copied().await);
-    say(&format!("left: {}", to.ancestors().nth(1).expect("not the root").exists()));
+    say(&format!(
+        "left: {}",
+        to.ancestors().nth(1).expect("not the root").exists()
+    ));
     let_files_grow_to(None);
     say(&copied().await);
     work_through(300).await;
 }
 
-/// Forks, says what the child is told of the ledger, and whether the parent has lost anything by it.
+/// Forks, says what the child is told of the ledger, and whether the parent has lost anything by
+/// it.
 async fn forked(idem: Idem, folder: &str) {
     let answer = async |number| idem.scope(work(number)).await.ok();
     let first = answer(2).await;
     let other = Path::new(folder).join("other");
     let clock = std::sync::Arc::new(idem_runtime::testing::ManualClock::default());
-    let ledger = SledLedger::open(&other, 1 << 20, clock, "victim".to_owned()).expect("another ledger");
+    let ledger =
+        SledLedger::open(&other, 1 << 20, clock, "victim".to_owned()).expect("another ledger");
     match fork::fork().expect("a fork") {
         fork::Fork::Child => {
             let told = |answer: Result<(), String>| {
-                say(&format!("child: {}", answer.err().unwrap_or_else(|| "nothing is wrong".to_owned())));
+                say(&format!(
+                    "child: {}",
+                    answer
+                        .err()
+                        .unwrap_or_else(|| "nothing is wrong".to_owned())
+                ));
             };
             for number in [2, 3] {
                 let call = pollster::block_on(idem.scope(work(number)));
@@ -196,7 +244,11 @@ async fn forked(idem: Idem, folder: &str) {
             }
             let listed = pollster::block_on(idem.dead_letters().list(&Filter::default()));
             told(listed.map(drop).map_err(|error| error.to_string()));
-            told(pollster::block_on(idem.sweep()).map(drop).map_err(|error| error.to_string()));
+            told(
+                pollster::block_on(idem.sweep())
+                    .map(drop)
+                    .map_err(|error| error.to_string()),
+            );
             told(pollster::block_on(idem.close()).map_err(|error| error.to_string()));
             drop(idem);
             drop(ledger);
@@ -204,9 +256,15 @@ async fn forked(idem: Idem, folder: &str) {
             std::process::exit(0);
         }
         fork::Fork::Parent(child) => {
-            say(&format!("forked: {}", fork::waitpid(child).expect("it ends")));
+            say(&format!(
+                "forked: {}",
+                fork::waitpid(child).expect("it ends")
+            ));
             let is_held = |folder: &Path| Idem::open(folder).is_err();
-            say(&format!("held: {}", is_held(Path::new(folder)) && is_held(&other)));
+            say(&format!(
+                "held: {}",
+                is_held(Path::new(folder)) && is_held(&other)
+            ));
             say(&format!("answered {first:?} {:?}", answer(3).await));
             say(&format!("closed {}", idem.close().await.is_ok()));
         }
@@ -215,18 +273,36 @@ async fn forked(idem: Idem, folder: &str) {
 
 /// Lists letters and closes where no more threads can be started.
 async fn threadless(idem: &Idem) {
-    let limit = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
-    rustix::process::setrlimit(rustix::process::Resource::Nproc, limit).expect("a limit can be lowered");
-    say(&format!("a thread: {}", std::thread::Builder::new().spawn(|| ()).is_ok()));
-    say(&format!("listed {:?}", idem.dead_letters().list(&Filter::default()).await.map(|all| all.len()).ok()));
+    let limit = rustix::process::Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    rustix::process::setrlimit(rustix::process::Resource::Nproc, limit)
+        .expect("a limit can be lowered");
+    say(&format!(
+        "a thread: {}",
+        std::thread::Builder::new().spawn(|| ()).is_ok()
+    ));
+    say(&format!(
+        "listed {:?}",
+        idem.dead_letters()
+            .list(&Filter::default())
+            .await
+            .map(|all| all.len())
+            .ok()
+    ));
     say(&format!("closed {}", idem.close().await.is_ok()));
 }
 
 #[tokio::main]
 async fn main() {
     let arguments: Vec<_> = std::env::args().collect();
-    let [_, what, folder, rest @ ..] = &arguments[..] else { panic!("victim WHAT DIR [ARG]") };
-    EFFECTS.set(Path::new(folder).join("effects")).expect("set once");
+    let [_, what, folder, rest @ ..] = &arguments[..] else {
+        panic!("victim WHAT DIR [ARG]")
+    };
+    EFFECTS
+        .set(Path::new(folder).join("effects"))
+        .expect("set once");
     let idem = match Idem::open(folder) {
         Ok(idem) => idem,
         Err(error) => return say(&format!("closed: {error}")),
@@ -238,11 +314,31 @@ async fn main() {
     idem.install().expect("the only one");
     match what.as_str() {
         "work" => work_through(rest[0].parse().expect("a count")).await,
-        "abort" => say(&format!("{:?}", abort("A".to_owned()).await.map_err(|error| error.to_string()))),
-        "abort_once" => say(&format!("{:?}", abort_once("A".to_owned()).await.map_err(|error| error.to_string()))),
+        "abort" => say(&format!(
+            "{:?}",
+            abort("A".to_owned())
+                .await
+                .map_err(|error| error.to_string())
+        )),
+        "abort_once" => say(&format!(
+            "{:?}",
+            abort_once("A".to_owned())
+                .await
+                .map_err(|error| error.to_string())
+        )),
         "letters" => {
-            for letter in idem.dead_letters().list(&Filter::default()).await.expect("letters can be listed") {
-                say(&format!("{} {:?} {}", letter.key, letter.reason, letter.attempts.len()));
+            for letter in idem
+                .dead_letters()
+                .list(&Filter::default())
+                .await
+                .expect("letters can be listed")
+            {
+                say(&format!(
+                    "{} {:?} {}",
+                    letter.key,
+                    letter.reason,
+                    letter.attempts.len()
+                ));
             }
         }
         "fill" => fill().await,
@@ -254,7 +350,11 @@ async fn main() {
         }
         "threadless" => threadless(&idem).await,
         "rounds" => {
-            rounds(rest[0].parse().expect("a number"), rest[1].parse().expect("a number")).await;
+            rounds(
+                rest[0].parse().expect("a number"),
+                rest[1].parse().expect("a number"),
+            )
+            .await;
             // A test that kills it here finds it alive.
             std::io::stdin().lock().lines().next();
         }

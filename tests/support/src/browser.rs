@@ -26,8 +26,8 @@ use crate::DEADLINE;
 #[derive(Debug)]
 pub struct Chromium(PathBuf);
 
-/// A test that drives a browser. Where there is none it is listed as ignored, and with `CI=true` it fails: `cargo xtask
-/// test` installs one where it can.
+/// A test that drives a browser. Where there is none it is listed as ignored, and with `CI=true` it
+/// fails: `cargo xtask test` installs one where it can.
 pub fn trial<F, T>(name: &'static str, test: F) -> Trial
 where
     F: FnOnce(Chromium) -> T + Send + 'static,
@@ -35,11 +35,19 @@ where
 {
     Trial::ignorable_test(name, move || {
         let Some(chromium) = find() else {
-            let text = "no Chromium: `apt-get install chromium`, or say where it is in IDEM_BROWSER";
+            let text =
+                "no Chromium: `apt-get install chromium`, or say where it is in IDEM_BROWSER";
             let must = env::var("CI").is_ok_and(|ci| ci == "true");
-            return if must { Err(Failed::from(text)) } else { Ok(Completion::ignored_with(text)) };
+            return if must {
+                Err(Failed::from(text))
+            } else {
+                Ok(Completion::ignored_with(text))
+            };
         };
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()?;
         let ended = runtime.block_on(async { timeout(3 * DEADLINE, test(chromium)).await });
         match ended.unwrap_or_else(|_| Err(anyhow::anyhow!("it does not end"))) {
             Ok(()) => Ok(Completion::Completed),
@@ -54,8 +62,15 @@ fn find() -> Option<Chromium> {
         return Some(Chromium(path.into()));
     }
     let folders: Vec<_> = env::split_paths(&env::var_os("PATH")?).collect();
-    let names = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
-    let found = names.iter().flat_map(|name| folders.iter().map(move |folder| folder.join(name)));
+    let names = [
+        "chromium",
+        "chromium-browser",
+        "google-chrome",
+        "google-chrome-stable",
+    ];
+    let found = names
+        .iter()
+        .flat_map(|name| folders.iter().map(move |folder| folder.join(name)));
     found.into_iter().find(|path| path.is_file()).map(Chromium)
 }
 
@@ -84,13 +99,26 @@ impl Chromium {
             .request_timeout(DEADLINE)
             .viewport(None)
             .window_size(1280, 900)
-            .args(["disable-dev-shm-usage", "disable-gpu", "hide-scrollbars", "force-color-profile=srgb"])
+            .args([
+                "disable-dev-shm-usage",
+                "disable-gpu",
+                "hide-scrollbars",
+                "force-color-profile=srgb",
+            ])
             .build()
             .map_err(anyhow::Error::msg)?;
-        let (browser, mut handler) = Browser::launch(config).await.context("Chromium does not start")?;
+        let (browser, mut handler) = Browser::launch(config)
+            .await
+            .context("Chromium does not start")?;
         tokio::spawn(async move { while handler.next().await.is_some() {} });
         let page = browser.new_page("about:blank").await?;
-        Ok(Tab { page, base: base.to_owned(), script: AtomicBool::new(true), _browser: browser, _profile: profile })
+        Ok(Tab {
+            page,
+            base: base.to_owned(),
+            script: AtomicBool::new(true),
+            _browser: browser,
+            _profile: profile,
+        })
     }
 }
 
@@ -111,8 +139,14 @@ impl Tab {
 
     /// What an expression of JavaScript comes to; a promise is waited for.
     pub async fn ask<T: DeserializeOwned>(&self, script: &str) -> anyhow::Result<T> {
-        let ask = EvaluateParams::builder().expression(script).await_promise(true).return_by_value(true);
-        let answer = self.page.evaluate_expression(ask.build().map_err(anyhow::Error::msg)?).await;
+        let ask = EvaluateParams::builder()
+            .expression(script)
+            .await_promise(true)
+            .return_by_value(true);
+        let answer = self
+            .page
+            .evaluate_expression(ask.build().map_err(anyhow::Error::msg)?)
+            .await;
         Ok(answer.with_context(|| script.to_owned())?.into_value()?)
     }
 
@@ -136,7 +170,9 @@ impl Tab {
             }
         });
         if waited.await.is_err() {
-            let shown: String = self.ask("location.href + '\\n' + document.body.innerText").await?;
+            let shown: String = self
+                .ask("location.href + '\\n' + document.body.innerText")
+                .await?;
             bail!("waited in vain for `{condition}`; the page shows:\n{shown}");
         }
         Ok(())
@@ -144,7 +180,8 @@ impl Tab {
 
     /// Waits for an element.
     pub async fn see(&self, selector: &str) -> anyhow::Result<()> {
-        self.until(&format!("document.querySelector({})", quoted(selector))).await
+        self.until(&format!("document.querySelector({})", quoted(selector)))
+            .await
     }
 
     /// Waits for a text that people see in an element.
@@ -187,7 +224,10 @@ impl Tab {
                 quoted(selector)
             ))
             .await?;
-        self.page.click(Point::new(x, y)).await.with_context(|| format!("click {selector}"))?;
+        self.page
+            .click(Point::new(x, y))
+            .await
+            .with_context(|| format!("click {selector}"))?;
         Ok(())
     }
 
@@ -207,28 +247,46 @@ impl Tab {
 
     /// What the page is told of a person's wishes: `prefers-color-scheme` is `dark`.
     pub async fn media(&self, name: &str, value: &str) -> anyhow::Result<()> {
-        self.page.emulate_media_features(vec![MediaFeature::new(name, value)]).await?;
+        self.page
+            .emulate_media_features(vec![MediaFeature::new(name, value)])
+            .await?;
         Ok(())
     }
 
     /// The window's size in CSS pixels; below 600 it is a phone.
     pub async fn size(&self, width: i64, height: i64, scale: f64) -> anyhow::Result<()> {
-        self.page.execute(SetDeviceMetricsOverrideParams::new(width, height, scale, width < 600)).await?;
+        self.page
+            .execute(SetDeviceMetricsOverrideParams::new(
+                width,
+                height,
+                scale,
+                width < 600,
+            ))
+            .await?;
         Ok(())
     }
 
     /// Pages run no script from here on.
     pub async fn without_script(&self) -> anyhow::Result<()> {
-        self.page.execute(SetScriptExecutionDisabledParams::new(true)).await?;
+        self.page
+            .execute(SetScriptExecutionDisabledParams::new(true))
+            .await?;
         self.script.store(false, Ordering::Relaxed);
         Ok(())
     }
 
     /// The whole page as a picture, PNG.
     pub async fn picture(&self) -> anyhow::Result<Vec<u8>> {
-        let params = ScreenshotParams::builder().format(CaptureScreenshotFormat::Png).full_page(true).build();
+        let params = ScreenshotParams::builder()
+            .format(CaptureScreenshotFormat::Png)
+            .full_page(true)
+            .build();
         let picture = self.page.screenshot(params).await?;
-        ensure!(picture.starts_with(b"\x89PNG") && picture.len() > 10_000, "a picture of {} bytes", picture.len());
+        ensure!(
+            picture.starts_with(b"\x89PNG") && picture.len() > 10_000,
+            "a picture of {} bytes",
+            picture.len()
+        );
         Ok(picture)
     }
 

@@ -1,6 +1,10 @@
-//! What the tests of several packages share: a real browser, and real servers on free ports of the loopback.
+//! What the tests of several packages share: a real browser, and real servers on free ports of the
+//! loopback.
 
-#![expect(clippy::unwrap_used, reason = "a helper that cannot go on fails its test")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a helper that cannot go on fails its test"
+)]
 
 #[cfg(feature = "browser")]
 pub mod browser;

@@ -1,6 +1,8 @@
-//! A real SMTP server: STARTTLS or TLS from the start, AUTH after TLS, and it can be told to misbehave.
+//! A real SMTP server: STARTTLS or TLS from the start, AUTH after TLS, and it can be told to
+//! misbehave.
 //!
-//! The protocol's states are `mailin`'s; the bytes go over the wire here, so a test decides what becomes of them.
+//! The protocol's states are `mailin`'s; the bytes go over the wire here, so a test decides what
+//! becomes of them.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -110,8 +112,14 @@ impl SmtpServer {
             connections: AtomicUsize::new(0),
             hung: Notify::new(),
         });
-        let (address, accepting) = listen((Ipv4Addr::LOCALHOST, 0).into(), Arc::clone(&shared)).await;
-        Self { address, shared, mails, accepting }
+        let (address, accepting) =
+            listen((Ipv4Addr::LOCALHOST, 0).into(), Arc::clone(&shared)).await;
+        Self {
+            address,
+            shared,
+            mails,
+            accepting,
+        }
     }
 
     /// What it does with the connections to come.
@@ -216,13 +224,19 @@ async fn serve(mut stream: TcpStream, shared: Arc<Shared>) -> io::Result<()> {
         builder.enable_start_tls();
     }
     if shared.auth {
-        builder.enable_auth(AuthMechanism::Plain).enable_auth(AuthMechanism::Login);
+        builder
+            .enable_auth(AuthMechanism::Plain)
+            .enable_auth(AuthMechanism::Login);
     }
     if shared.mode == Mode::Implicit {
         // The session knows no TLS of which it was not asked.
         builder.insecure_enable_plaintext_auth();
     }
-    let postman = Postman { shared: Arc::clone(&shared), mail: Mail::default(), tls: shared.mode == Mode::Implicit };
+    let postman = Postman {
+        shared: Arc::clone(&shared),
+        mail: Mail::default(),
+        tls: shared.mode == Mode::Implicit,
+    };
     let mut session = builder.build(Ipv4Addr::LOCALHOST.into(), postman);
     let greeting = session.greeting().buffer()?;
     if shared.mode == Mode::Implicit {
@@ -240,7 +254,12 @@ async fn serve(mut stream: TcpStream, shared: Arc<Shared>) -> io::Result<()> {
 }
 
 /// The conversation until its end, or until the client wants TLS: then the stream comes back.
-async fn talk<S>(stream: S, session: &mut Session<Postman>, mood: &Mood, shared: &Shared) -> io::Result<Option<S>>
+async fn talk<S>(
+    stream: S,
+    session: &mut Session<Postman>,
+    mood: &Mood,
+    shared: &Shared,
+) -> io::Result<Option<S>>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -291,7 +310,8 @@ impl Postman {
     fn login(&mut self, user: &str, password: &str) -> Response {
         self.tls = true;
         if self.mood() == Mood::Echo {
-            let wire = [format!("\0{user}\0{password}"), password.to_owned()].map(|text| STANDARD.encode(text));
+            let wire = [format!("\0{user}\0{password}"), password.to_owned()]
+                .map(|text| STANDARD.encode(text));
             return Response::custom(535, format!("no {password} {wire:?} here"));
         }
         if user == USER && password == PASSWORD {
@@ -304,7 +324,12 @@ impl Postman {
 
 impl Handler for Postman {
     fn mail(&mut self, _: std::net::IpAddr, _: &str, from: &str) -> Response {
-        self.mail = Mail { from: from.to_owned(), user: self.mail.user.take(), tls: self.tls, ..Mail::default() };
+        self.mail = Mail {
+            from: from.to_owned(),
+            user: self.mail.user.take(),
+            tls: self.tls,
+            ..Mail::default()
+        };
         response::OK
     }
 

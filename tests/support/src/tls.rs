@@ -27,12 +27,21 @@ pub fn identity(names: &[&str]) -> Identity {
 
     let key = KeyPair::generate().unwrap();
     let names: Vec<_> = names.iter().map(ToString::to_string).collect();
-    let certificate = CertificateParams::new(names).unwrap().signed_by(&key, &issuer).unwrap();
+    let certificate = CertificateParams::new(names)
+        .unwrap()
+        .signed_by(&key, &issuer)
+        .unwrap();
     let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_protocol_versions(&[&version::TLS13, &version::TLS12])
         .unwrap()
         .with_no_client_auth()
-        .with_single_cert(vec![certificate.der().clone()], PrivateKeyDer::try_from(key.serialize_der()).unwrap())
+        .with_single_cert(
+            vec![certificate.der().clone()],
+            PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
+        )
         .unwrap();
-    Identity { acceptor: TlsAcceptor::from(Arc::new(config)), root: root_pem }
+    Identity {
+        acceptor: TlsAcceptor::from(Arc::new(config)),
+        root: root_pem,
+    }
 }

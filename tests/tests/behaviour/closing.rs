@@ -26,9 +26,14 @@ async fn a_running_call_ends_before_it_and_new_ones_are_refused() {
         body.holds(&mut running, 1).await;
         let mut closing = Box::pin(idem.close());
         assert!(poll_once(closing.as_mut()).await.is_none());
-        let refused = [run(2, &body).await.unwrap_err().into_idem(), run_now(3, &body).unwrap_err().into_idem()];
+        let refused = [
+            run(2, &body).await.unwrap_err().into_idem(),
+            run_now(3, &body).unwrap_err().into_idem(),
+        ];
         for error in refused {
-            let Error::Closed { handler, key } = &error else { panic!("{error:?}") };
+            let Error::Closed { handler, key } = &error else {
+                panic!("{error:?}")
+            };
             assert!(handler.as_deref().unwrap().starts_with("closing.run") && key.is_some());
         }
         assert!(poll_once(closing.as_mut()).await.is_none());
@@ -36,7 +41,13 @@ async fn a_running_call_ends_before_it_and_new_ones_are_refused() {
         let (result, closed) = soon(async { tokio::join!(running, closing) }).await;
         assert_eq!(result.unwrap(), 1);
         closed.unwrap();
-        assert!(matches!(run(1, &body).await.unwrap_err().into_idem(), Error::Closed { .. }), "also a duplicate");
+        assert!(
+            matches!(
+                run(1, &body).await.unwrap_err().into_idem(),
+                Error::Closed { .. }
+            ),
+            "also a duplicate"
+        );
     })
     .await;
     assert_eq!(body.starts(), 1);
@@ -50,7 +61,8 @@ async fn a_waiting_duplicate_is_a_running_call() {
         body.holds(&mut first, 1).await;
         assert!(poll_once(second.as_mut()).await.is_none());
         body.let_go();
-        let (first, second, closed) = soon(async { tokio::join!(first, second, idem.close()) }).await;
+        let (first, second, closed) =
+            soon(async { tokio::join!(first, second, idem.close()) }).await;
         assert_eq!((first.unwrap(), second.unwrap()), (1, 1));
         closed.unwrap();
     })
@@ -62,7 +74,10 @@ async fn every_clone_is_closed_and_closing_again_is_no_harm() {
     let (idem, body) = (temporary().unwrap(), Body::open());
     let clone = Idem::clone(&idem);
     clone.close().await.unwrap();
-    assert!(matches!(idem.scope(run(1, &body)).await.unwrap_err().into_idem(), Error::Closed { .. }));
+    assert!(matches!(
+        idem.scope(run(1, &body)).await.unwrap_err().into_idem(),
+        Error::Closed { .. }
+    ));
     soon(idem.close()).await.unwrap();
     soon(clone.close()).await.unwrap();
 }
@@ -71,7 +86,10 @@ async fn every_clone_is_closed_and_closing_again_is_no_harm() {
 async fn the_folder_is_free_afterwards_although_handles_are_left() {
     let (idem, body) = (temporary().unwrap(), Body::open());
     assert_eq!(idem.scope(run(1, &body)).await.unwrap(), 1);
-    assert!(matches!(Idem::open(idem.path()), Err(Error::Ledger { .. })), "it is held");
+    assert!(
+        matches!(Idem::open(idem.path()), Err(Error::Ledger { .. })),
+        "it is held"
+    );
     idem.close().await.unwrap();
     let again = Idem::open(idem.path()).unwrap();
     assert_eq!(again.scope(run(1, &body)).await.unwrap(), 1);
@@ -81,7 +99,11 @@ async fn the_folder_is_free_afterwards_although_handles_are_left() {
 async fn at_the_deadline_it_says_how_many_calls_are_left_and_their_attempts_count_as_crashed() {
     let (clock, body) = (ManualClock::default(), Body::shut());
     let deadline = Duration::from_secs(10);
-    let builder = || Idem::builder().clock(Arc::new(clock.clone())).close_deadline(deadline);
+    let builder = || {
+        Idem::builder()
+            .clock(Arc::new(clock.clone()))
+            .close_deadline(deadline)
+    };
     let idem = temporary_with(builder()).unwrap();
     idem.scope(async {
         let (mut one, mut two) = (Box::pin(run(1, &body)), Box::pin(run(2, &body)));
@@ -95,17 +117,31 @@ async fn at_the_deadline_it_says_how_many_calls_are_left_and_their_attempts_coun
         };
         let (closed, ()) = soon(async { tokio::join!(idem.close(), time_passes) }).await;
         let error = closed.unwrap_err();
-        assert!(matches!(error, Error::StillRunning { running: 2, waited } if waited == deadline), "{error:?}");
+        assert!(
+            matches!(error, Error::StillRunning { running: 2, waited } if waited == deadline),
+            "{error:?}"
+        );
 
         body.let_go();
         let error = soon(one).await.unwrap_err().into_idem();
-        assert!(matches!(error, Error::Closed { .. } | Error::Ledger { .. }), "not recorded, so not an Ok: {error:?}");
+        assert!(
+            matches!(error, Error::Closed { .. } | Error::Ledger { .. }),
+            "not recorded, so not an Ok: {error:?}"
+        );
         drop(two);
     })
     .await;
     let again = builder().open(idem.path()).unwrap();
-    let letters = again.dead_letters().list(&idem_runtime::Filter::default()).await.unwrap();
-    assert_eq!(letters.len(), 2, "one attempt was all they had: {letters:#?}");
+    let letters = again
+        .dead_letters()
+        .list(&idem_runtime::Filter::default())
+        .await
+        .unwrap();
+    assert_eq!(
+        letters.len(),
+        2,
+        "one attempt was all they had: {letters:#?}"
+    );
     for letter in letters {
         assert_eq!(letter.attempts[0].outcome, AttemptOutcome::Crashed);
     }
@@ -122,7 +158,10 @@ async fn a_dropped_calls_attempt_is_given_back_before_it_ends() {
     })
     .await;
     let again = Idem::open(idem.path()).unwrap();
-    assert_eq!(only_letter(&again).await.attempts[0].outcome, AttemptOutcome::Dropped);
+    assert_eq!(
+        only_letter(&again).await.attempts[0].outcome,
+        AttemptOutcome::Dropped
+    );
 }
 
 #[tokio::test]
@@ -132,7 +171,10 @@ async fn letters_cannot_be_acted_on_afterwards_and_it_says_why() {
     idem.close().await.unwrap();
     let id = "01890a5d-ac96-774b-bcce-b302099a8057".parse().unwrap();
     for error in [
-        letters.list(&idem_runtime::Filter::default()).await.unwrap_err(),
+        letters
+            .list(&idem_runtime::Filter::default())
+            .await
+            .unwrap_err(),
         letters.get(&id).await.unwrap_err(),
         letters.redrive(&id).await.unwrap_err(),
     ] {
@@ -140,7 +182,13 @@ async fn letters_cannot_be_acted_on_afterwards_and_it_says_why() {
     }
 }
 
-#[idempotent(name = "closing.pauses", key = "id", retries = 1, backoff(initial = "1s"), skip(body))]
+#[idempotent(
+    name = "closing.pauses",
+    key = "id",
+    retries = 1,
+    backoff(initial = "1s"),
+    skip(body)
+)]
 async fn pauses(id: u32, body: &Body) -> Result<u32, Oops> {
     match body.start() {
         1 => Err(Oops::own("busy")),
@@ -179,12 +227,17 @@ async fn who_watches_letters_is_told_the_end() {
 #[tokio::test]
 async fn a_call_that_ends_after_the_ledger_was_closed_is_not_told_that_nothing_ran() {
     let (clock, body) = (ManualClock::default(), Body::shut());
-    let builder = Idem::builder().clock(Arc::new(clock.clone())).close_deadline(Duration::ZERO);
+    let builder = Idem::builder()
+        .clock(Arc::new(clock.clone()))
+        .close_deadline(Duration::ZERO);
     let idem = temporary_with(builder).unwrap();
     idem.scope(async {
         let mut running = Box::pin(run(1, &body));
         body.holds(&mut running, 1).await;
-        assert!(matches!(soon(idem.close()).await, Err(Error::StillRunning { running: 1, .. })));
+        assert!(matches!(
+            soon(idem.close()).await,
+            Err(Error::StillRunning { running: 1, .. })
+        ));
         body.let_go();
         let error = soon(running).await.unwrap_err().into_idem();
         assert!(!error.to_string().contains("nothing ran"), "{error}");

@@ -1,4 +1,5 @@
-//! What the tests share: a body that can be watched and held, an error of the user's own, and patience with an end.
+//! What the tests share: a body that can be watched and held, an error of the user's own, and
+//! patience with an end.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -10,16 +11,21 @@ use idem_runtime::testing::{ManualClock, Temporary, temporary_with};
 use idem_runtime::{DeadLetter, Error, Filter, Idem};
 use tokio::sync::watch;
 
-/// Waits for what has to happen; the limit is only there so that a wrong runtime fails and does not hang.
+/// Waits for what has to happen; the limit is only there so that a wrong runtime fails and does not
+/// hang.
 pub(crate) async fn soon<F: Future>(future: F) -> F::Output {
-    tokio::time::timeout(Duration::from_secs(60), future).await.expect("it did not happen within a minute")
+    tokio::time::timeout(Duration::from_secs(60), future)
+        .await
+        .expect("it did not happen within a minute")
 }
 
 /// [`soon`] for what a thread of its own does, so that even a deadlock of a whole runtime is seen.
 pub(crate) fn on_a_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     let (done, ended) = std::sync::mpsc::channel();
     std::thread::spawn(move || done.send(work()));
-    ended.recv_timeout(Duration::from_secs(60)).expect("the thread did not come back within a minute")
+    ended
+        .recv_timeout(Duration::from_secs(60))
+        .expect("the thread did not come back within a minute")
 }
 
 /// A folder that is opened again and again, on one clock.
@@ -30,11 +36,17 @@ pub(crate) struct Folder {
 
 impl Folder {
     pub(crate) fn new() -> Self {
-        Self { clock: ManualClock::default(), folder: tempfile::tempdir().unwrap() }
+        Self {
+            clock: ManualClock::default(),
+            folder: tempfile::tempdir().unwrap(),
+        }
     }
 
     pub(crate) fn open(&self) -> Idem {
-        Idem::builder().clock(Arc::new(self.clock.clone())).open(self.folder.path()).unwrap()
+        Idem::builder()
+            .clock(Arc::new(self.clock.clone()))
+            .open(self.folder.path())
+            .unwrap()
     }
 }
 
@@ -101,11 +113,17 @@ pub(crate) struct Body {
 
 impl Body {
     pub(crate) fn open() -> Arc<Self> {
-        Arc::new(Self { starts: watch::Sender::new(0), open: watch::Sender::new(true) })
+        Arc::new(Self {
+            starts: watch::Sender::new(0),
+            open: watch::Sender::new(true),
+        })
     }
 
     pub(crate) fn shut() -> Arc<Self> {
-        Arc::new(Self { starts: watch::Sender::new(0), open: watch::Sender::new(false) })
+        Arc::new(Self {
+            starts: watch::Sender::new(0),
+            open: watch::Sender::new(false),
+        })
     }
 
     /// Counts a start, and says which it is.
@@ -137,10 +155,13 @@ impl Body {
     /// Waits until the body was started so often.
     pub(crate) async fn started(&self, times: u32) {
         let mut starts = self.starts.subscribe();
-        soon(starts.wait_for(|starts| *starts >= times)).await.unwrap();
+        soon(starts.wait_for(|starts| *starts >= times))
+            .await
+            .unwrap();
     }
 
-    /// Polls a call until the body was started so often; behind a shut door that is as far as the call can get.
+    /// Polls a call until the body was started so often; behind a shut door that is as far as the
+    /// call can get.
     pub(crate) async fn holds<F: Future + Unpin>(&self, call: &mut F, times: u32) {
         tokio::select! {
             _ = call => unreachable!("the door is shut"),

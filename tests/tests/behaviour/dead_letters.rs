@@ -40,12 +40,31 @@ async fn a_letter_shows_the_message_by_argument_and_who_wrote_it() {
     let idem = on(&clock);
     idem.scope(fail("A-1", 2, None, &body)).await.unwrap_err();
     let letter = only_letter(&idem).await;
-    assert_eq!((letter.handler.as_str(), letter.key.as_str()), ("letters.fail", "A-1"));
-    assert_eq!(letter.payload.to_value().unwrap(), json!({"order_no": "A-1", "qty": 2, "note": null}));
-    assert_eq!((letter.state, letter.closed_at, letter.closed_why.as_deref()), (LetterState::Open, None, None));
-    assert!(letter.instance.contains(&std::process::id().to_string()), "{}", letter.instance);
-    assert_eq!(idem.dead_letters().get(&letter.id).await.unwrap(), Some(letter.clone()));
-    assert_eq!(letter.id.to_string().parse::<DeadLetterId>().unwrap(), letter.id);
+    assert_eq!(
+        (letter.handler.as_str(), letter.key.as_str()),
+        ("letters.fail", "A-1")
+    );
+    assert_eq!(
+        letter.payload.to_value().unwrap(),
+        json!({"order_no": "A-1", "qty": 2, "note": null})
+    );
+    assert_eq!(
+        (letter.state, letter.closed_at, letter.closed_why.as_deref()),
+        (LetterState::Open, None, None)
+    );
+    assert!(
+        letter.instance.contains(&std::process::id().to_string()),
+        "{}",
+        letter.instance
+    );
+    assert_eq!(
+        idem.dead_letters().get(&letter.id).await.unwrap(),
+        Some(letter.clone())
+    );
+    assert_eq!(
+        letter.id.to_string().parse::<DeadLetterId>().unwrap(),
+        letter.id
+    );
 }
 
 #[tokio::test]
@@ -54,18 +73,36 @@ async fn a_redriven_message_runs_with_a_fresh_budget_when_it_comes_again() {
     idem.scope(async {
         fail("A-1", 2, None, &body).await.unwrap_err();
         let first = only_letter(&idem).await;
-        let redriven = idem.dead_letters().because("the bank is back").redrive(&first.id).await.unwrap();
+        let redriven = idem
+            .dead_letters()
+            .because("the bank is back")
+            .redrive(&first.id)
+            .await
+            .unwrap();
         assert_eq!(redriven.state, LetterState::Redriven);
         assert!(redriven.closed_at.is_some());
-        assert_eq!(redriven.history[0].by.why.as_deref(), Some("the bank is back"));
+        assert_eq!(
+            redriven.history[0].by.why.as_deref(),
+            Some("the bank is back")
+        );
         assert_eq!(body.starts(), 1, "a redrive only re-arms the key");
 
-        assert_eq!(fail("A-1", 2, None, &body).await.unwrap_err().into_own(), "failure 2");
+        assert_eq!(
+            fail("A-1", 2, None, &body).await.unwrap_err().into_own(),
+            "failure 2"
+        );
         let second = only_letter(&idem).await;
         assert_ne!(second.id, first.id);
-        assert_eq!((second.attempts.len(), second.attempts[0].number), (1, 1), "another generation, another budget");
+        assert_eq!(
+            (second.attempts.len(), second.attempts[0].number),
+            (1, 1),
+            "another generation, another budget"
+        );
         let history = idem.dead_letters().get(&first.id).await.unwrap().unwrap();
-        assert_eq!((history.attempts.clone(), history.reason), (first.attempts, Reason::BudgetSpent));
+        assert_eq!(
+            (history.attempts.clone(), history.reason),
+            (first.attempts, Reason::BudgetSpent)
+        );
 
         idem.dead_letters().redrive(&second.id).await.unwrap();
         assert_eq!(fail("A-1", 2, None, &body).await.unwrap(), 2);
@@ -73,9 +110,19 @@ async fn a_redriven_message_runs_with_a_fresh_budget_when_it_comes_again() {
     })
     .await;
     assert_eq!(body.starts(), 3);
-    let all = idem.dead_letters().list(&Filter::default().key("A-1").any_state()).await.unwrap();
+    let all = idem
+        .dead_letters()
+        .list(&Filter::default().key("A-1").any_state())
+        .await
+        .unwrap();
     assert_eq!(all.len(), 2);
-    assert!(idem.dead_letters().list(&Filter::default()).await.unwrap().is_empty());
+    assert!(
+        idem.dead_letters()
+            .list(&Filter::default())
+            .await
+            .unwrap()
+            .is_empty()
+    );
 }
 
 #[tokio::test]
@@ -84,10 +131,19 @@ async fn a_redriven_message_may_come_with_another_content() {
     idem.scope(async {
         fail("A-1", 2, None, &body).await.unwrap_err().into_own();
         let error = fail("A-1", 3, None, &body).await.unwrap_err().into_idem();
-        assert!(matches!(error, Error::KeyReused { .. }), "looked at before anything else: {error:?}");
-        idem.dead_letters().redrive(&only_letter(&idem).await.id).await.unwrap();
+        assert!(
+            matches!(error, Error::KeyReused { .. }),
+            "looked at before anything else: {error:?}"
+        );
+        idem.dead_letters()
+            .redrive(&only_letter(&idem).await.id)
+            .await
+            .unwrap();
         fail("A-1", 3, None, &body).await.unwrap_err().into_own();
-        assert_eq!(only_letter(&idem).await.payload.to_value().unwrap()["qty"], 3);
+        assert_eq!(
+            only_letter(&idem).await.payload.to_value().unwrap()["qty"],
+            3
+        );
     })
     .await;
 }
@@ -98,10 +154,19 @@ async fn a_letter_is_closed_once() {
     let letters = idem.dead_letters();
     letters.redrive(&ids[0]).await.unwrap();
     letters.discard(&ids[1], "a test order").await.unwrap();
-    for (id, was) in [(ids[0], LetterState::Redriven), (ids[1], LetterState::Discarded)] {
-        let again = [letters.redrive(&id).await.unwrap_err(), letters.discard(&id, "again").await.unwrap_err()];
+    for (id, was) in [
+        (ids[0], LetterState::Redriven),
+        (ids[1], LetterState::Discarded),
+    ] {
+        let again = [
+            letters.redrive(&id).await.unwrap_err(),
+            letters.discard(&id, "again").await.unwrap_err(),
+        ];
         for error in again {
-            assert!(matches!(error, Error::LetterClosed { id: of, state } if of == id && state == was), "{error:?}");
+            assert!(
+                matches!(error, Error::LetterClosed { id: of, state } if of == id && state == was),
+                "{error:?}"
+            );
         }
     }
     let discarded = letters.get(&ids[1]).await.unwrap().unwrap();
@@ -122,8 +187,14 @@ async fn an_unknown_letter_is_said_to_be_none() {
     let unknown: DeadLetterId = "01890a5d-ac96-774b-bcce-b302099a8057".parse().unwrap();
     let letters = idem.dead_letters();
     assert_eq!(letters.get(&unknown).await.unwrap(), None);
-    for error in [letters.redrive(&unknown).await.unwrap_err(), letters.discard(&unknown, "").await.unwrap_err()] {
-        assert!(matches!(error, Error::NoSuchLetter { id } if id == unknown), "{error:?}");
+    for error in [
+        letters.redrive(&unknown).await.unwrap_err(),
+        letters.discard(&unknown, "").await.unwrap_err(),
+    ] {
+        assert!(
+            matches!(error, Error::NoSuchLetter { id } if id == unknown),
+            "{error:?}"
+        );
     }
     assert_eq!(only_letter(&idem).await.id, ids[0]);
 }
@@ -134,10 +205,17 @@ async fn a_discarded_message_still_does_not_run() {
     idem.scope(async {
         fail("A-1", 2, None, &body).await.unwrap_err();
         let letter = only_letter(&idem).await;
-        let closed = idem.dead_letters().discard(&letter.id, "a test order").await.unwrap();
+        let closed = idem
+            .dead_letters()
+            .discard(&letter.id, "a test order")
+            .await
+            .unwrap();
         assert_eq!(closed.state, LetterState::Discarded);
         let error = fail("A-1", 2, None, &body).await.unwrap_err().into_idem();
-        assert!(matches!(error, Error::DeadLettered { id, discarded: true, .. } if id == letter.id), "{error:?}");
+        assert!(
+            matches!(error, Error::DeadLettered { id, discarded: true, .. } if id == letter.id),
+            "{error:?}"
+        );
     })
     .await;
     assert_eq!(body.starts(), 1);
@@ -154,10 +232,16 @@ async fn an_open_letter_never_expires_and_a_discarded_key_does() {
         idem.sweep().await.unwrap();
         let error = fail("A-1", 2, None, &body).await.unwrap_err().into_idem();
         assert!(matches!(error, Error::DeadLettered { .. }), "{error:?}");
-        idem.dead_letters().discard(&only_letter(&idem).await.id, "old").await.unwrap();
+        idem.dead_letters()
+            .discard(&only_letter(&idem).await.id, "old")
+            .await
+            .unwrap();
         clock.advance(Duration::from_secs(7 * 24 * 60 * 60));
         idem.sweep().await.unwrap();
-        assert_eq!(fail("A-1", 2, None, &body).await.unwrap_err().into_own(), "failure 2");
+        assert_eq!(
+            fail("A-1", 2, None, &body).await.unwrap_err().into_own(),
+            "failure 2"
+        );
     })
     .await;
 }
@@ -190,12 +274,25 @@ async fn a_list_is_newest_first_and_comes_in_pages() {
     let (idem, ids) = with_letters(120).await;
     let letters = idem.dead_letters();
     let page = async |filter: Filter| -> Vec<_> {
-        letters.list(&filter).await.unwrap().into_iter().map(|letter| letter.id).collect()
+        letters
+            .list(&filter)
+            .await
+            .unwrap()
+            .into_iter()
+            .map(|letter| letter.id)
+            .collect()
     };
-    assert_eq!(page(Filter::default()).await, ids[..100], "a hundred a page");
+    assert_eq!(
+        page(Filter::default()).await,
+        ids[..100],
+        "a hundred a page"
+    );
     assert_eq!(page(Filter::default().after(ids[99])).await, ids[100..]);
     assert_eq!(page(Filter::default().limit(1000)).await, ids);
-    assert_eq!(page(Filter::default().limit(7).after(ids[20])).await, ids[21..28]);
+    assert_eq!(
+        page(Filter::default().limit(7).after(ids[20])).await,
+        ids[21..28]
+    );
     assert!(page(Filter::default().after(ids[119])).await.is_empty());
 }
 
@@ -209,16 +306,43 @@ async fn a_list_can_be_of_one_handler_one_key_and_one_state() {
     letters.discard(&ids[1], "").await.unwrap();
     let found = async |filter: Filter| -> Vec<_> {
         let letters = letters.list(&filter).await.unwrap();
-        letters.into_iter().map(|letter| format!("{} {}", letter.handler, letter.key)).collect()
+        letters
+            .into_iter()
+            .map(|letter| format!("{} {}", letter.handler, letter.key))
+            .collect()
     };
-    assert_eq!(found(Filter::default().handler("letters.fail")).await, ["letters.fail 2"]);
-    assert_eq!(found(Filter::default().handler("letters.other")).await, ["letters.other 1", "letters.other 0"]);
+    assert_eq!(
+        found(Filter::default().handler("letters.fail")).await,
+        ["letters.fail 2"]
+    );
+    assert_eq!(
+        found(Filter::default().handler("letters.other")).await,
+        ["letters.other 1", "letters.other 0"]
+    );
     assert_eq!(found(Filter::default().key("2")).await, ["letters.fail 2"]);
-    assert_eq!(found(Filter::default().key("2").any_state()).await, ["letters.fail 2", "letters.other 2"]);
-    assert_eq!(found(Filter::default().state(LetterState::Redriven)).await, ["letters.other 3"]);
-    assert_eq!(found(Filter::default().state(LetterState::Discarded)).await, ["letters.other 2"]);
+    assert_eq!(
+        found(Filter::default().key("2").any_state()).await,
+        ["letters.fail 2", "letters.other 2"]
+    );
+    assert_eq!(
+        found(Filter::default().state(LetterState::Redriven)).await,
+        ["letters.other 3"]
+    );
+    assert_eq!(
+        found(Filter::default().state(LetterState::Discarded)).await,
+        ["letters.other 2"]
+    );
     assert_eq!(found(Filter::default().any_state()).await.len(), 5);
-    assert_eq!(found(Filter::default().any_state().handler("letters.other").limit(1)).await, ["letters.other 3"]);
+    assert_eq!(
+        found(
+            Filter::default()
+                .any_state()
+                .handler("letters.other")
+                .limit(1)
+        )
+        .await,
+        ["letters.other 3"]
+    );
     assert!(found(Filter::default().handler("letters")).await.is_empty());
 }
 
@@ -238,7 +362,13 @@ async fn every_watcher_sees_the_letters_as_they_are_written() {
     }
 }
 
-#[idempotent(name = "letters.token", key = "id", retries = 1, backoff(initial = "0ms"), skip(tokens))]
+#[idempotent(
+    name = "letters.token",
+    key = "id",
+    retries = 1,
+    backoff(initial = "0ms"),
+    skip(tokens)
+)]
 async fn token(id: u32, tokens: &Log<u64>) -> Result<(), Oops> {
     tokens.push(attempt().unwrap().token);
     Err(Oops::own("no"))
@@ -249,11 +379,17 @@ async fn a_redrive_goes_on_with_larger_tokens() {
     let (idem, tokens) = (temporary().unwrap(), Log::default());
     for _ in 0..3 {
         idem.scope(token(1, &tokens)).await.unwrap_err();
-        idem.dead_letters().redrive(&only_letter(&idem).await.id).await.unwrap();
+        idem.dead_letters()
+            .redrive(&only_letter(&idem).await.id)
+            .await
+            .unwrap();
     }
     let tokens = tokens.take();
     assert_eq!(tokens.len(), 6);
-    assert!(tokens.is_sorted_by(|before, after| before < after), "{tokens:?}");
+    assert!(
+        tokens.is_sorted_by(|before, after| before < after),
+        "{tokens:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -273,7 +409,13 @@ async fn redrives_between_hammering_duplicates_never_start_it_more_often_than_th
         .collect();
     let mut born = idem.dead_letters().watch();
     for done in 0..REDRIVES {
-        let letter = match idem.dead_letters().list(&Filter::default()).await.unwrap().pop() {
+        let letter = match idem
+            .dead_letters()
+            .list(&Filter::default())
+            .await
+            .unwrap()
+            .pop()
+        {
             Some(letter) => letter,
             None => soon(born.next()).await.unwrap(),
         };
@@ -287,10 +429,30 @@ async fn redrives_between_hammering_duplicates_never_start_it_more_often_than_th
     for caller in callers {
         soon(caller).await.unwrap();
     }
-    let all = idem.dead_letters().list(&Filter::default().any_state().limit(1000)).await.unwrap();
-    let redriven = all.iter().filter(|letter| letter.state == LetterState::Redriven).count();
+    let all = idem
+        .dead_letters()
+        .list(&Filter::default().any_state().limit(1000))
+        .await
+        .unwrap();
+    let redriven = all
+        .iter()
+        .filter(|letter| letter.state == LetterState::Redriven)
+        .count();
     let starts = tokens.take().len();
-    assert!(starts <= 2 * (redriven + 1), "{starts} starts, {redriven} redrives");
-    assert!(all.iter().filter(|letter| letter.state == LetterState::Open).count() <= 1);
-    assert_eq!(all.iter().map(|letter| letter.attempts.len()).sum::<usize>(), starts - starts % 2);
+    assert!(
+        starts <= 2 * (redriven + 1),
+        "{starts} starts, {redriven} redrives"
+    );
+    assert!(
+        all.iter()
+            .filter(|letter| letter.state == LetterState::Open)
+            .count()
+            <= 1
+    );
+    assert_eq!(
+        all.iter()
+            .map(|letter| letter.attempts.len())
+            .sum::<usize>(),
+        starts - starts % 2
+    );
 }

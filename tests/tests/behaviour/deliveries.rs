@@ -12,10 +12,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::common::{Body, Oops, on, only_letter, poll_once, soon};
 
-const AT_ONCE: Verdict = Verdict::Again { after: Duration::ZERO };
+const AT_ONCE: Verdict = Verdict::Again {
+    after: Duration::ZERO,
+};
 
 fn origin() -> Origin {
-    Origin::new("rabbitmq", "orders").message_id("m-1").header("trace", "00-4bf9")
+    Origin::new("rabbitmq", "orders")
+        .message_id("m-1")
+        .header("trace", "00-4bf9")
 }
 
 async fn verdict<F: Future>(idem: &Idem, handler: F) -> Verdict {
@@ -25,12 +29,18 @@ async fn verdict<F: Future>(idem: &Idem, handler: F) -> Verdict {
 /// It comes again, but not at once.
 #[track_caller]
 fn assert_later(verdict: &Verdict) {
-    assert!(matches!(verdict, Verdict::Again { after } if !after.is_zero()), "{verdict:?}");
+    assert!(
+        matches!(verdict, Verdict::Again { after } if !after.is_zero()),
+        "{verdict:?}"
+    );
 }
 
 #[track_caller]
 fn assert_refused(verdict: &Verdict, says: &str) {
-    assert!(matches!(verdict, Verdict::Refused(refusal) if refusal.error.contains(says)), "{verdict:?}");
+    assert!(
+        matches!(verdict, Verdict::Refused(refusal) if refusal.error.contains(says)),
+        "{verdict:?}"
+    );
 }
 
 #[idempotent(name = "deliveries.run", key = "id", retries = 0, skip(body))]
@@ -38,7 +48,12 @@ async fn run(id: &str, content: &str, body: &Body) -> Result<u32, Oops> {
     Ok(body.run().await)
 }
 
-#[idempotent(name = "deliveries.fail", key = "id", retries = 1, backoff(initial = "0ms"))]
+#[idempotent(
+    name = "deliveries.fail",
+    key = "id",
+    retries = 1,
+    backoff(initial = "0ms")
+)]
 async fn fail(id: &str) -> Result<u32, Oops> {
     Err(Oops::own(format!("no {id}")))
 }
@@ -48,7 +63,10 @@ async fn a_result_and_its_replay_are_settled() {
     let (idem, body) = (temporary().unwrap(), Body::open());
     for _ in 0..2 {
         let delivered = idem.deliver(origin(), run("A-1", "", &body)).await;
-        assert_eq!((delivered.output.unwrap(), delivered.verdict), (1, Verdict::Settled));
+        assert_eq!(
+            (delivered.output.unwrap(), delivered.verdict),
+            (1, Verdict::Settled)
+        );
     }
 }
 
@@ -56,7 +74,9 @@ async fn a_result_and_its_replay_are_settled() {
 async fn a_dead_letter_is_settled_for_the_call_that_died_and_for_its_duplicates() {
     let idem = temporary().unwrap();
     for _ in 0..2 {
-        let Delivered { output, verdict, .. } = idem.deliver(origin(), fail("A-1")).await;
+        let Delivered {
+            output, verdict, ..
+        } = idem.deliver(origin(), fail("A-1")).await;
         assert!(output.is_err());
         assert_eq!(verdict, Verdict::Settled);
     }
@@ -77,10 +97,19 @@ async fn a_panic_that_became_a_letter_is_settled() {
 
 #[tokio::test]
 async fn a_result_too_large_to_keep_is_settled_for_its_duplicates_too() {
-    let (idem, body) = (temporary_with(Idem::builder().result_limit(0)).unwrap(), Body::open());
-    assert_eq!(verdict(&idem, run("A-1", "", &body)).await, Verdict::Settled);
+    let (idem, body) = (
+        temporary_with(Idem::builder().result_limit(0)).unwrap(),
+        Body::open(),
+    );
+    assert_eq!(
+        verdict(&idem, run("A-1", "", &body)).await,
+        Verdict::Settled
+    );
     let again = idem.deliver(origin(), run("A-1", "", &body)).await;
-    assert!(matches!(again.output.unwrap_err().into_idem(), Error::ResultTooLarge { .. }));
+    assert!(matches!(
+        again.output.unwrap_err().into_idem(),
+        Error::ResultTooLarge { .. }
+    ));
     assert_eq!(again.verdict, Verdict::Settled);
 }
 
@@ -93,12 +122,16 @@ async fn unwritable(id: &str) -> Result<HashMap<(u8, u8), u8>, Oops> {
 async fn a_result_that_is_no_json_happened_all_the_same() {
     let idem = temporary().unwrap();
     let delivered = idem.deliver(origin(), unwritable("A-1")).await;
-    assert!(matches!(delivered.output.unwrap_err().into_idem(), Error::Codec { .. }));
+    assert!(matches!(
+        delivered.output.unwrap_err().into_idem(),
+        Error::Codec { .. }
+    ));
     assert_eq!(delivered.verdict, Verdict::Settled);
     assert_eq!(only_letter(&idem).await.reason, Reason::ResultNotStorable);
 }
 
-/// A result type that a deploy has changed, in a manner of speaking: its one is written as it is not read.
+/// A result type that a deploy has changed, in a manner of speaking: its one is written as it is
+/// not read.
 #[derive(Debug, Serialize, Deserialize)]
 struct Changed {
     #[serde(skip_serializing_if = "is_one")]
@@ -120,7 +153,10 @@ async fn a_recorded_result_that_no_longer_decodes_happened_all_the_same() {
     assert_eq!(verdict(&idem, changed(0)).await, Verdict::Settled);
     assert_eq!(verdict(&idem, changed(1)).await, Verdict::Settled);
     let again = idem.deliver(origin(), changed(1)).await;
-    assert!(matches!(again.output.unwrap_err().into_idem(), Error::Codec { .. }));
+    assert!(matches!(
+        again.output.unwrap_err().into_idem(),
+        Error::Codec { .. }
+    ));
     assert_eq!(again.verdict, Verdict::Settled);
 }
 
@@ -141,17 +177,32 @@ async fn with_redelivery_a_message_comes_again_when_its_pause_has_passed() {
     for panic in [false, true] {
         let clock = ManualClock::default();
         let idem = on(&clock);
-        let seconds = |seconds| Verdict::Again { after: Duration::from_secs(seconds) };
+        let seconds = |seconds| Verdict::Again {
+            after: Duration::from_secs(seconds),
+        };
         assert_eq!(verdict(&idem, redelivered("A-1", panic)).await, seconds(8));
         clock.advance(Duration::from_secs(5));
-        assert_eq!(verdict(&idem, redelivered("A-1", panic)).await, seconds(3), "it came too early");
+        assert_eq!(
+            verdict(&idem, redelivered("A-1", panic)).await,
+            seconds(3),
+            "it came too early"
+        );
         clock.advance(Duration::from_secs(3));
-        assert_eq!(verdict(&idem, redelivered("A-1", panic)).await, Verdict::Settled, "it was the last attempt");
+        assert_eq!(
+            verdict(&idem, redelivered("A-1", panic)).await,
+            Verdict::Settled,
+            "it was the last attempt"
+        );
         assert_eq!(only_letter(&idem).await.origin, Some(origin()));
     }
 }
 
-#[idempotent(name = "deliveries.reject", key = "id", in_flight = "reject", skip(body))]
+#[idempotent(
+    name = "deliveries.reject",
+    key = "id",
+    in_flight = "reject",
+    skip(body)
+)]
 async fn reject(id: &str, body: &Body) -> Result<u32, Oops> {
     Ok(body.run().await)
 }
@@ -171,7 +222,10 @@ async fn a_closed_idem_gives_the_message_back() {
     let (idem, body) = (temporary().unwrap(), Body::open());
     idem.close().await.unwrap();
     let verdict = verdict(&idem, run("A-1", "", &body)).await;
-    assert!(matches!(verdict, Verdict::Unavailable { .. }), "{verdict:?}");
+    assert!(
+        matches!(verdict, Verdict::Unavailable { .. }),
+        "{verdict:?}"
+    );
     assert_eq!(body.starts(), 0);
 }
 
@@ -179,7 +233,12 @@ async fn a_closed_idem_gives_the_message_back() {
 async fn a_claim_that_passed_on_is_somebody_elses_to_settle() {
     let clock = ManualClock::default();
     let ledger = MemoryLedger::new(Arc::new(clock.clone()));
-    let process = || Idem::builder().clock(Arc::new(clock.clone())).ledger(Arc::new(ledger.clone())).unwrap();
+    let process = || {
+        Idem::builder()
+            .clock(Arc::new(clock.clone()))
+            .ledger(Arc::new(ledger.clone()))
+            .unwrap()
+    };
     let (one, other, body) = (process(), process(), Body::shut());
     let mut first = Box::pin(one.deliver(origin(), leased("A-1", &body)));
     body.holds(&mut first, 1).await;
@@ -222,15 +281,39 @@ async fn a_call_that_is_dropped_gives_the_message_back() {
 
 #[tokio::test]
 async fn what_will_never_be_right_is_refused_and_leaves_nothing() {
-    let (idem, body) = (temporary_with(Idem::builder().payload_limit(100)).unwrap(), Body::open());
+    let (idem, body) = (
+        temporary_with(Idem::builder().payload_limit(100)).unwrap(),
+        Body::open(),
+    );
     assert_refused(&verdict(&idem, run("", "", &body)).await, "is empty");
-    assert_refused(&verdict(&idem, run(&"k".repeat(2000), "", &body)).await, "over the limit");
-    assert_refused(&verdict(&idem, run("A-1", &"x".repeat(100), &body)).await, "payload");
-    assert_refused(&verdict(&idem, no_json("A-1", HashMap::from([((1, 2), 3)]))).await, "arguments");
+    assert_refused(
+        &verdict(&idem, run(&"k".repeat(2000), "", &body)).await,
+        "over the limit",
+    );
+    assert_refused(
+        &verdict(&idem, run("A-1", &"x".repeat(100), &body)).await,
+        "payload",
+    );
+    assert_refused(
+        &verdict(&idem, no_json("A-1", HashMap::from([((1, 2), 3)]))).await,
+        "arguments",
+    );
     assert_eq!(body.starts(), 0);
-    assert_eq!(verdict(&idem, run("A-1", "tea", &body)).await, Verdict::Settled);
-    assert_refused(&verdict(&idem, run("A-1", "coffee", &body)).await, "another content");
-    assert_eq!((body.starts(), idem.dead_letters().count_open().await.unwrap()), (1, 0));
+    assert_eq!(
+        verdict(&idem, run("A-1", "tea", &body)).await,
+        Verdict::Settled
+    );
+    assert_refused(
+        &verdict(&idem, run("A-1", "coffee", &body)).await,
+        "another content",
+    );
+    assert_eq!(
+        (
+            body.starts(),
+            idem.dead_letters().count_open().await.unwrap()
+        ),
+        (1, 0)
+    );
 }
 
 #[idempotent(name = "deliveries.no_json", key = "id")]
@@ -244,7 +327,11 @@ async fn without_a_handler_nothing_is_known() {
     assert_eq!(verdict(&idem, async {}).await, Verdict::Unknown);
     // A task that was spawned is outside the scope, and outside the delivery.
     let spawned = async {
-        let error = tokio::spawn(fail("A-1")).await.unwrap().unwrap_err().into_idem();
+        let error = tokio::spawn(fail("A-1"))
+            .await
+            .unwrap()
+            .unwrap_err()
+            .into_idem();
         assert!(matches!(error, Error::NotInstalled { .. }), "{error}");
     };
     assert_eq!(verdict(&idem, spawned).await, Verdict::Unknown);
@@ -266,7 +353,10 @@ async fn a_call_inside_a_body_is_the_bodys_business() {
     // Where the inner message came from is known all the same.
     clock.advance(Duration::from_secs(3600));
     idem.scope(redelivered("A-1", false)).await.unwrap_err();
-    let letters = idem.dead_letters().list(&idem_runtime::Filter::default().handler("deliveries.redelivered")).await;
+    let letters = idem
+        .dead_letters()
+        .list(&idem_runtime::Filter::default().handler("deliveries.redelivered"))
+        .await;
     assert_eq!(letters.unwrap()[0].origin, Some(origin()));
 }
 
@@ -279,15 +369,23 @@ async fn a_delivery_inside_a_body_counts_its_own_calls() {
     }
     let idem = temporary().unwrap();
     let delivered = idem.deliver(origin(), consumer("A-1", &idem)).await;
-    assert_eq!((delivered.output.unwrap(), delivered.verdict), (true, Verdict::Settled));
-    assert_eq!(only_letter(&idem).await.origin, Some(Origin::new("nats", "inner")));
+    assert_eq!(
+        (delivered.output.unwrap(), delivered.verdict),
+        (true, Verdict::Settled)
+    );
+    assert_eq!(
+        only_letter(&idem).await.origin,
+        Some(Origin::new("nats", "inner"))
+    );
 }
 
 #[tokio::test]
 async fn of_several_calls_the_worst_counts() {
     let clock = ManualClock::default();
     let (idem, body) = (on(&clock), Body::open());
-    let again = Verdict::Again { after: Duration::from_secs(8) };
+    let again = Verdict::Again {
+        after: Duration::from_secs(8),
+    };
     for (first, second, third) in [("done", "refused", "again"), ("again", "done", "refused")] {
         let call = async |what: &str| match what {
             "done" => drop(run("A-1", "", &body).await),
@@ -312,7 +410,11 @@ async fn of_several_calls_the_worst_counts() {
         redelivered("C", false).await.unwrap_err();
         redelivered("B", false).await.unwrap_err();
     });
-    assert_eq!(waits.await, again, "the longest pause is the one that counts");
+    assert_eq!(
+        waits.await,
+        again,
+        "the longest pause is the one that counts"
+    );
 }
 
 #[tokio::test]
@@ -326,7 +428,12 @@ async fn calls_at_once_count_each() {
         body.let_go();
         done.await.unwrap();
     });
-    assert_eq!(both.await, Verdict::Again { after: Duration::from_secs(8) });
+    assert_eq!(
+        both.await,
+        Verdict::Again {
+            after: Duration::from_secs(8)
+        }
+    );
 }
 
 #[idempotent(name = "deliveries.sync", key = "id", retries = 0)]
@@ -338,8 +445,14 @@ fn sync(id: &str, fails: bool) -> Result<u32, Oops> {
 async fn a_sync_handler_counts_too() {
     let idem = temporary().unwrap();
     let delivered = idem.deliver(origin(), async { sync("A-1", false) }).await;
-    assert_eq!((delivered.output.unwrap(), delivered.verdict), (1, Verdict::Settled));
-    assert_refused(&verdict(&idem, async { drop(sync("", false)) }).await, "is empty");
+    assert_eq!(
+        (delivered.output.unwrap(), delivered.verdict),
+        (1, Verdict::Settled)
+    );
+    assert_refused(
+        &verdict(&idem, async { drop(sync("", false)) }).await,
+        "is empty",
+    );
     let blocking = {
         let idem = Idem::clone(&idem);
         tokio::task::spawn_blocking(move || idem.sync_deliver(origin(), || sync("A-2", true)))
@@ -355,7 +468,10 @@ async fn a_call_outside_a_delivery_has_no_origin() {
     idem.scope(fail("A-1")).await.unwrap_err();
     let letter = only_letter(&idem).await;
     assert_eq!(letter.origin, None);
-    assert_eq!(serde_json::to_value(&letter).unwrap()["origin"], serde_json::Value::Null);
+    assert_eq!(
+        serde_json::to_value(&letter).unwrap()["origin"],
+        serde_json::Value::Null
+    );
 }
 
 /// A panic that is caught inside the delivery takes no verdict with it, as one outside would.
@@ -382,5 +498,8 @@ async fn a_panic_after_the_call_leaves_what_the_call_came_to() {
         let _ = poll_once(call.as_mut()).await;
         panic!("while the call is under way");
     };
-    assert_eq!(verdict(&idem, AssertUnwindSafe(cut_off).catch_unwind()).await, AT_ONCE);
+    assert_eq!(
+        verdict(&idem, AssertUnwindSafe(cut_off).catch_unwind()).await,
+        AT_ONCE
+    );
 }

@@ -1,4 +1,5 @@
-//! A cancelled call has an outcome that nobody knows; it counts as a failed attempt, and harms no one else.
+//! A cancelled call has an outcome that nobody knows; it counts as a failed attempt, and harms no
+//! one else.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +9,13 @@ use idem_runtime::{AttemptOutcome, Error, Filter, Idem, Reason, attempt, idempot
 
 use crate::common::{Body, Log, Oops, on, only_letter, poll_once, soon};
 
-#[idempotent(name = "dropped.run", key = "id", retries = 2, backoff(initial = "1ms"), skip(body, numbers))]
+#[idempotent(
+    name = "dropped.run",
+    key = "id",
+    retries = 2,
+    backoff(initial = "1ms"),
+    skip(body, numbers)
+)]
 async fn run(id: u32, body: &Body, numbers: &Log<u32>) -> Result<u32, Oops> {
     numbers.push(attempt().unwrap().number);
     Ok(body.run().await)
@@ -46,9 +53,15 @@ async fn dropped_calls_use_up_the_budget() {
         for times in 1..=3 {
             start_and_drop!(run(1, &body, &numbers), body, times);
         }
-        let letter = soon(futures_util::StreamExt::next(&mut born)).await.unwrap();
+        let letter = soon(futures_util::StreamExt::next(&mut born))
+            .await
+            .unwrap();
         assert_eq!(letter.reason, Reason::BudgetSpent);
-        let told: Vec<_> = letter.attempts.iter().map(|past| (past.number, past.outcome)).collect();
+        let told: Vec<_> = letter
+            .attempts
+            .iter()
+            .map(|past| (past.number, past.outcome))
+            .collect();
         let dropped = AttemptOutcome::Dropped;
         assert_eq!(told, [(1, dropped), (2, dropped), (3, dropped)]);
         let error = soon(run(1, &body, &numbers)).await.unwrap_err().into_idem();
@@ -122,16 +135,28 @@ async fn a_call_dropped_on_its_way_to_or_from_its_body_costs_no_attempt() {
             }
             drop(call);
             soon(run(id, &body, &numbers)).await.unwrap();
-            // The body does not pause: either it returned before the drop, and that is recorded, or it runs now. What was
-            // dropped before it ran was no attempt.
+            // The body does not pause: either it returned before the drop, and that is recorded, or
+            // it runs now. What was dropped before it ran was no attempt.
             assert_eq!(numbers.take(), [1]);
         }
     })
     .await;
-    assert!(idem.dead_letters().list(&Filter::default()).await.unwrap().is_empty());
+    assert!(
+        idem.dead_letters()
+            .list(&Filter::default())
+            .await
+            .unwrap()
+            .is_empty()
+    );
 }
 
-#[idempotent(name = "dropped.pause", key = "id", retries = 2, backoff(initial = "1h", max = "1h"), skip(body))]
+#[idempotent(
+    name = "dropped.pause",
+    key = "id",
+    retries = 2,
+    backoff(initial = "1h", max = "1h"),
+    skip(body)
+)]
 async fn fails_once(id: u32, body: &Body) -> Result<u32, Oops> {
     match body.start() {
         1 => Err(Oops::own("busy")),
@@ -178,20 +203,35 @@ async fn a_handler_that_must_not_run_on_a_guess_is_dead_at_once() {
         let letter = only_letter(&idem).await;
         assert!(matches!(error, Error::DeadLettered { id, .. } if id == letter.id));
         assert_eq!(letter.reason, Reason::UnknownOutcome);
-        assert_eq!((letter.attempts.len(), letter.attempts[0].outcome), (1, AttemptOutcome::Dropped));
+        assert_eq!(
+            (letter.attempts.len(), letter.attempts[0].outcome),
+            (1, AttemptOutcome::Dropped)
+        );
         assert!(letter.attempts[0].outcome.is_unknown());
     })
     .await;
     assert_eq!(body.starts(), 1);
 }
 
-#[idempotent(name = "dropped.early", key = "id", retries = 1, in_flight = "reject", skip(body, numbers))]
+#[idempotent(
+    name = "dropped.early",
+    key = "id",
+    retries = 1,
+    in_flight = "reject",
+    skip(body, numbers)
+)]
 async fn early(id: u32, body: &Body, numbers: &Log<u32>) -> Result<u32, Oops> {
     numbers.push(attempt().unwrap().number);
     Ok(body.run().await)
 }
 
-#[idempotent(name = "dropped.careful", key = "id", on_crash = "bury", in_flight = "reject", skip(body))]
+#[idempotent(
+    name = "dropped.careful",
+    key = "id",
+    on_crash = "bury",
+    in_flight = "reject",
+    skip(body)
+)]
 async fn careful(id: u32, body: &Body) -> Result<u32, Oops> {
     Ok(body.run().await)
 }
@@ -209,7 +249,8 @@ async fn fails(id: u32, body: &Body) -> Result<u32, Oops> {
     Err(Oops::own(format!("failure {}", body.start())))
 }
 
-/// Polls a call until the ledger is at work on its claim, which it answers on a thread of its own, and drops it; so often.
+/// Polls a call until the ledger is at work on its claim, which it answers on a thread of its own,
+/// and drops it; so often.
 macro_rules! claim_and_drop {
     ($call:expr, $times:expr) => {
         for _ in 0..$times {
@@ -219,7 +260,9 @@ macro_rules! claim_and_drop {
                     match poll_once(call.as_mut()).await {
                         None => break,
                         // The one before is still being given back.
-                        Some(Err(Oops::Idem(Error::InProgress { .. }))) => tokio::task::yield_now().await,
+                        Some(Err(Oops::Idem(Error::InProgress { .. }))) => {
+                            tokio::task::yield_now().await
+                        }
                         Some(other) => panic!("{other:?}"),
                     }
                 }
@@ -259,11 +302,21 @@ async fn calls_dropped_before_their_bodies_start_are_no_attempts() {
     })
     .await;
     idem.close().await.unwrap();
-    let reopened = Idem::builder().clock(Arc::new(clock.clone())).open(idem.path()).unwrap();
+    let reopened = Idem::builder()
+        .clock(Arc::new(clock.clone()))
+        .open(idem.path())
+        .unwrap();
     clock.advance(Duration::from_secs(30 * 24 * 60 * 60));
     reopened.sweep().await.unwrap();
     assert_eq!(numbers.take(), [1]);
-    assert!(reopened.dead_letters().list(&Filter::default()).await.unwrap().is_empty());
+    assert!(
+        reopened
+            .dead_letters()
+            .list(&Filter::default())
+            .await
+            .unwrap()
+            .is_empty()
+    );
 }
 
 #[tokio::test]
@@ -275,12 +328,19 @@ async fn calls_dropped_before_a_later_attempt_starts_leave_it_to_others() {
         claim_and_drop!(fails(1, &body), 5);
         assert_eq!(call!(fails(1, &body)).unwrap_err().into_own(), "failure 2");
         let letter = only_letter(&idem).await;
-        assert_eq!((letter.reason, letter.attempts.len()), (Reason::BudgetSpent, 2));
+        assert_eq!(
+            (letter.reason, letter.attempts.len()),
+            (Reason::BudgetSpent, 2)
+        );
         // A redriven one is waited for as before, and its redrive can be undone.
         letters.redrive(&letter.id).await.unwrap();
         claim_and_drop!(fails(1, &body), 5);
         soon(async {
-            while letters.restore(&letter.id, "nobody has run it").await.is_err() {
+            while letters
+                .restore(&letter.id, "nobody has run it")
+                .await
+                .is_err()
+            {
                 tokio::task::yield_now().await;
             }
         })

@@ -15,15 +15,20 @@ struct Table {
 impl Table {
     fn answering(answers: impl IntoIterator<Item = Result<Option<u32>, &'static str>>) -> Self {
         let table = Self::default();
-        answers.into_iter().for_each(|answer| table.answers.push(answer));
+        answers
+            .into_iter()
+            .for_each(|answer| table.answers.push(answer));
         table
     }
 
     fn ask(&self, id: u32, note: &str) -> Result<Option<u32>, Oops> {
-        self.asked.push((id, note.to_owned(), attempt().map(|attempt| attempt.number)));
+        self.asked
+            .push((id, note.to_owned(), attempt().map(|attempt| attempt.number)));
         let mut answers = self.answers.take();
         let answer = answers.remove(0);
-        answers.into_iter().for_each(|answer| self.answers.push(answer));
+        answers
+            .into_iter()
+            .for_each(|answer| self.answers.push(answer));
         answer.map_err(Oops::own)
     }
 }
@@ -45,10 +50,18 @@ async fn place(id: u32, note: &str, table: &Table, body: &Body) -> Result<u32, O
 
 #[tokio::test]
 async fn what_exists_is_the_result_and_the_body_does_not_run() {
-    let (idem, body, table) = (temporary().unwrap(), Body::open(), Table::answering([Ok(Some(42))]));
+    let (idem, body, table) = (
+        temporary().unwrap(),
+        Body::open(),
+        Table::answering([Ok(Some(42))]),
+    );
     idem.scope(async {
         assert_eq!(place(1, "n", &table, &body).await.unwrap(), 42);
-        assert_eq!(place(1, "n", &table, &body).await.unwrap(), 42, "recorded: the table is not asked again");
+        assert_eq!(
+            place(1, "n", &table, &body).await.unwrap(),
+            42,
+            "recorded: the table is not asked again"
+        );
     })
     .await;
     assert_eq!(table.asked.take(), [(1, "n".to_owned(), Some(1))]);
@@ -63,7 +76,12 @@ async fn it_is_asked_before_each_run() {
         assert_eq!(place(1, "n", &table, &body).await.unwrap(), 7);
     })
     .await;
-    let asked: Vec<_> = table.asked.take().into_iter().map(|(.., number)| number).collect();
+    let asked: Vec<_> = table
+        .asked
+        .take()
+        .into_iter()
+        .map(|(.., number)| number)
+        .collect();
     assert_eq!(asked, [Some(1), Some(2)]);
     assert_eq!(body.starts(), 1);
 }
@@ -87,7 +105,10 @@ async fn an_error_of_the_look_is_a_failed_attempt_and_the_body_does_not_run() {
     assert_eq!(error.into_own(), "still no table");
     assert_eq!(body.starts(), 0);
     let letter = only_letter(&idem).await;
-    assert_eq!((letter.attempts.len(), letter.last_error()), (3, Some("still no table")));
+    assert_eq!(
+        (letter.attempts.len(), letter.last_error()),
+        (3, Some("still no table"))
+    );
 }
 
 #[tokio::test]
@@ -95,7 +116,13 @@ async fn a_look_that_fails_once_costs_one_attempt() {
     let (idem, body) = (temporary().unwrap(), Body::open());
     let table = Table::answering([Err("busy"), Ok(Some(5))]);
     assert_eq!(idem.scope(place(1, "n", &table, &body)).await.unwrap(), 5);
-    assert!(idem.dead_letters().list(&Filter::default()).await.unwrap().is_empty());
+    assert!(
+        idem.dead_letters()
+            .list(&Filter::default())
+            .await
+            .unwrap()
+            .is_empty()
+    );
 }
 
 fn find_now(id: &u32, note: &str, table: &Table, _body: &Body) -> Result<Option<u32>, Oops> {
@@ -141,7 +168,10 @@ impl Service {
 
 #[tokio::test]
 async fn a_method_looks_with_its_receiver_first() {
-    let service = Service { table: Table::answering([Ok(Some(3)), Ok(None)]), body: Body::open() };
+    let service = Service {
+        table: Table::answering([Ok(Some(3)), Ok(None)]),
+        body: Body::open(),
+    };
     let idem = temporary().unwrap();
     idem.scope(async {
         assert_eq!(service.place(1, "n").await.unwrap(), 3);

@@ -1,4 +1,5 @@
-//! A key belongs to one message; the same key with another content is a mistake that someone has to hear of.
+//! A key belongs to one message; the same key with another content is a mistake that someone has to
+//! hear of.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -16,7 +17,11 @@ struct Order {
 }
 
 fn order(order_no: &str, sku: &str, qty: u32) -> Order {
-    Order { order_no: order_no.to_owned(), sku: sku.to_owned(), qty }
+    Order {
+        order_no: order_no.to_owned(),
+        sku: sku.to_owned(),
+        qty,
+    }
 }
 
 #[track_caller]
@@ -107,7 +112,21 @@ async fn value(id: u32, value: serde_json::Value, body: &Body) -> Result<u32, Er
 #[tokio::test]
 async fn contents_that_only_look_alike_are_different() {
     let (idem, body) = (temporary().unwrap(), Body::open());
-    let contents = ["1", "\"1\"", "[1]", "[[1]]", "{\"1\":1}", "null", "false", "0", "\"\"", "[]", "{}", "[1,2]", "12"];
+    let contents = [
+        "1",
+        "\"1\"",
+        "[1]",
+        "[[1]]",
+        "{\"1\":1}",
+        "null",
+        "false",
+        "0",
+        "\"\"",
+        "[]",
+        "{}",
+        "[1,2]",
+        "12",
+    ];
     idem.scope(async {
         for (id, one) in (0..).zip(contents) {
             let content = |json: &str| serde_json::from_str(json).unwrap();
@@ -143,7 +162,10 @@ async fn parts(a: &str, b: &str, body: &Body) -> Result<u32, Error> {
 #[tokio::test]
 async fn keys_of_several_parts_do_not_collide() {
     let (idem, body) = (temporary().unwrap(), Body::open());
-    let texts = ["a", "b", ",", "\\", "a,b", "a\\", "\\,", ",\\", "a\\,b", "\\\\", "a,", ",b", "\0", " ", "%2C", "\""];
+    let texts = [
+        "a", "b", ",", "\\", "a,b", "a\\", "\\,", ",\\", "a\\,b", "\\\\", "a,", ",b", "\0", " ",
+        "%2C", "\"",
+    ];
     let mut first = BTreeMap::new();
     idem.scope(async {
         for a in texts {

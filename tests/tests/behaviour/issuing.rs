@@ -20,10 +20,19 @@ use crate::common::{Body, Oops, on, only_letter};
 )]
 async fn place(order_no: &str, fails: u32, body: &Body) -> Result<u32, Oops> {
     let number = body.start();
-    if number <= fails { Err(Oops::own("no stock")) } else { Ok(number) }
+    if number <= fails {
+        Err(Oops::own("no stock"))
+    } else {
+        Ok(number)
+    }
 }
 
-#[idempotent(name = "issuing.pay", key = "order_no", issued = "order_no", skip(body))]
+#[idempotent(
+    name = "issuing.pay",
+    key = "order_no",
+    issued = "order_no",
+    skip(body)
+)]
 fn pay(order_no: &str, body: &Body) -> Result<u32, Oops> {
     let _ = order_no;
     Ok(body.start())
@@ -36,15 +45,34 @@ async fn what_was_issued_runs_and_nothing_else_does() {
     idem.scope(async {
         for made_up in ["A-1001", "x"] {
             let refused = place(made_up, 0, &body).await.unwrap_err().into_idem();
-            assert!(matches!(refused, Error::NotIssued { issuer: "order_no", .. }), "{refused:?}");
+            assert!(
+                matches!(
+                    refused,
+                    Error::NotIssued {
+                        issuer: "order_no",
+                        ..
+                    }
+                ),
+                "{refused:?}"
+            );
             let text = refused.to_string();
-            assert!(text.contains(made_up) && text.contains("idem.issuer(\"order_no\").issue()"), "{text}");
-            assert!(matches!(pay(made_up, &body).unwrap_err().into_idem(), Error::NotIssued { .. }));
+            assert!(
+                text.contains(made_up) && text.contains("idem.issuer(\"order_no\").issue()"),
+                "{text}"
+            );
+            assert!(matches!(
+                pay(made_up, &body).unwrap_err().into_idem(),
+                Error::NotIssued { .. }
+            ));
         }
         assert_eq!(body.starts(), 0);
         assert_eq!(place(&order_no, 0, &body).await.unwrap(), 1);
         assert_eq!(place(&order_no, 0, &body).await.unwrap(), 1, "a replay");
-        assert_eq!(pay(&order_no, &body).unwrap(), 2, "each handler takes it once");
+        assert_eq!(
+            pay(&order_no, &body).unwrap(),
+            2,
+            "each handler takes it once"
+        );
     })
     .await;
 }
@@ -53,7 +81,11 @@ async fn what_was_issued_runs_and_nothing_else_does() {
 async fn keys_of_another_issuer_are_not_taken() {
     let (idem, body) = (temporary().unwrap(), Body::open());
     let other = idem.issuer("invoice_no").issue().await.unwrap();
-    let refused = idem.scope(place(&other, 0, &body)).await.unwrap_err().into_idem();
+    let refused = idem
+        .scope(place(&other, 0, &body))
+        .await
+        .unwrap_err()
+        .into_idem();
     assert!(matches!(refused, Error::NotIssued { .. }), "{refused:?}");
 }
 
@@ -66,7 +98,11 @@ async fn a_key_lapses_unless_it_was_used() {
     idem.scope(async {
         place(&used, 0, &body).await.unwrap();
         clock.advance(Duration::from_secs(61));
-        assert_eq!(place(&used, 0, &body).await.unwrap(), 1, "what came in time is remembered as its handler says");
+        assert_eq!(
+            place(&used, 0, &body).await.unwrap(),
+            1,
+            "what came in time is remembered as its handler says"
+        );
         let refused = place(&unused, 0, &body).await.unwrap_err().into_idem();
         assert!(matches!(refused, Error::NotIssued { .. }), "{refused:?}");
     })
@@ -77,7 +113,12 @@ async fn a_key_lapses_unless_it_was_used() {
 async fn a_message_that_was_taken_goes_on_when_its_key_has_lapsed() {
     let (clock, body) = (ManualClock::default(), Body::open());
     let idem = on(&clock);
-    let order_no = idem.issuer("order_no").ttl(Duration::from_secs(60)).issue().await.unwrap();
+    let order_no = idem
+        .issuer("order_no")
+        .ttl(Duration::from_secs(60))
+        .issue()
+        .await
+        .unwrap();
     idem.scope(async {
         place(&order_no, 9, &body).await.unwrap_err().into_own();
         let letter = only_letter(&idem).await;
@@ -89,19 +130,33 @@ async fn a_message_that_was_taken_goes_on_when_its_key_has_lapsed() {
 }
 
 fn rule() -> Rule {
-    Rule::new().text("A-").date().text("-").sequence(6).check_digit()
+    Rule::new()
+        .text("A-")
+        .date()
+        .text("-")
+        .sequence(6)
+        .check_digit()
 }
 
 #[tokio::test]
 async fn a_sequence_goes_on_after_a_restart_and_begins_anew_each_day() {
     let folder = tempfile::tempdir().unwrap();
     let clock = ManualClock::default();
-    let open = || Idem::builder().clock(Arc::new(clock.clone())).open(folder.path()).unwrap();
+    let open = || {
+        Idem::builder()
+            .clock(Arc::new(clock.clone()))
+            .open(folder.path())
+            .unwrap()
+    };
     let idem = open();
     let first = idem.issuer("order_no").rule(rule()).issue().await.unwrap();
     let second = idem.issuer("order_no").rule(rule()).issue().await.unwrap();
     let number = |key: &str| key.split('-').nth(2).unwrap()[..6].parse::<u32>().unwrap();
-    assert_eq!((number(&first), number(&second)), (1, 2), "{first} {second}");
+    assert_eq!(
+        (number(&first), number(&second)),
+        (1, 2),
+        "{first} {second}"
+    );
     idem.close().await.unwrap();
     drop(idem);
     let idem = open();
@@ -117,12 +172,22 @@ async fn a_sequence_goes_on_after_a_restart_and_begins_anew_each_day() {
 async fn replicas_never_issue_the_same_key() {
     let clock = ManualClock::default();
     let ledger = MemoryLedger::new(Arc::new(clock.clone()));
-    let open = || Idem::builder().clock(Arc::new(clock.clone())).ledger(Arc::new(ledger.clone())).unwrap();
+    let open = || {
+        Idem::builder()
+            .clock(Arc::new(clock.clone()))
+            .ledger(Arc::new(ledger.clone()))
+            .unwrap()
+    };
     let replicas: Vec<_> = (0..3).map(|_| open()).collect();
-    let issuers: Vec<_> = replicas.iter().map(|idem| idem.issuer("order_no").rule(rule())).collect();
+    let issuers: Vec<_> = replicas
+        .iter()
+        .map(|idem| idem.issuer("order_no").rule(rule()))
+        .collect();
     let mut seen = HashSet::new();
     for _ in 0..5 {
-        let calls = issuers.iter().flat_map(|issuer| (0..70).map(move |_| issuer.issue()));
+        let calls = issuers
+            .iter()
+            .flat_map(|issuer| (0..70).map(move |_| issuer.issue()));
         for key in try_join_all(calls).await.unwrap() {
             assert!(seen.insert(key.clone()), "{key} twice");
         }
@@ -138,15 +203,29 @@ async fn a_rule_that_runs_out_says_so() {
     let keys: HashSet<_> = issued.into_iter().map(Result::unwrap).collect();
     assert_eq!(keys.len(), 32);
     let error = issuer.issue().await.unwrap_err().to_string();
-    assert!(error.contains("issuer `few`") && error.contains("longer random part"), "{error}");
-    let error = idem.issuer("none").rule(Rule::new()).issue().await.unwrap_err().to_string();
+    assert!(
+        error.contains("issuer `few`") && error.contains("longer random part"),
+        "{error}"
+    );
+    let error = idem
+        .issuer("none")
+        .rule(Rule::new())
+        .issue()
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("is empty"), "{error}");
 }
 
 #[tokio::test]
 async fn a_comma_in_a_key_is_a_comma() {
     let (idem, body) = (temporary().unwrap(), Body::open());
-    let key = idem.issuer("order_no").rule(Rule::new().text("a,b\\").random(4)).issue().await.unwrap();
+    let key = idem
+        .issuer("order_no")
+        .rule(Rule::new().text("a,b\\").random(4))
+        .issue()
+        .await
+        .unwrap();
     assert_eq!(idem.scope(place(&key, 0, &body)).await.unwrap(), 1);
 }
 
@@ -154,7 +233,10 @@ async fn a_comma_in_a_key_is_a_comma() {
 async fn it_is_told_who_issued_a_key() {
     let clock = ManualClock::default();
     let idem = on(&clock);
-    let issuer = idem.issuer("order_no").rule(rule()).ttl(Duration::from_secs(60));
+    let issuer = idem
+        .issuer("order_no")
+        .rule(rule())
+        .ttl(Duration::from_secs(60));
     let key = issuer.issue().await.unwrap();
     let issued = idem.issued(&key).await.unwrap();
     assert_eq!(issued.len(), 1);

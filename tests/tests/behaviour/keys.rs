@@ -18,8 +18,15 @@ struct Customer {
 }
 
 fn order() -> Order {
-    let customer = Customer { tenant: "acme".to_owned(), id: 7 };
-    Order { order_no: "A-1".to_owned(), customer, line: (3, "TEA".to_owned()) }
+    let customer = Customer {
+        tenant: "acme".to_owned(),
+        id: 7,
+    };
+    Order {
+        order_no: "A-1".to_owned(),
+        customer,
+        line: (3, "TEA".to_owned()),
+    }
 }
 
 fn key() -> Result<String, Error> {
@@ -83,8 +90,19 @@ async fn a_key_is_what_its_paths_and_expressions_say() {
         assert_eq!(list(order(), String::new()).await.unwrap(), "acme,A-1");
         assert_eq!(expression(order()).await.unwrap(), "a-1#3");
         assert_eq!(skipped("m-1", order()).await.unwrap(), "m-1");
-        assert_eq!(field_of_the_only_message("shop", order()).await.unwrap(), "A-1");
-        assert_eq!(Headers { message_id: "m-2".to_owned() }.handle(order()).await.unwrap(), "m-2");
+        assert_eq!(
+            field_of_the_only_message("shop", order()).await.unwrap(),
+            "A-1"
+        );
+        assert_eq!(
+            Headers {
+                message_id: "m-2".to_owned()
+            }
+            .handle(order())
+            .await
+            .unwrap(),
+            "m-2"
+        );
     })
     .await;
 }

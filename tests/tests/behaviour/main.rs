@@ -1,7 +1,11 @@
-//! What the attribute promises, seen from outside: real functions, a real folder, real concurrency. Only time is held
-//! still where a pause or an expiry is the point.
+//! What the attribute promises, seen from outside: real functions, a real folder, real concurrency.
+//! Only time is held still where a pause or an expiry is the point.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test says what is wrong by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test says what is wrong by panicking"
+)]
 
 mod burying;
 mod closing;

@@ -8,7 +8,13 @@ use idem_runtime::{Error, Idem, LedgerError, Outgoing, attempt, idempotent};
 use crate::common::{Oops, on, soon};
 
 async fn keys(idem: &Idem) -> Vec<String> {
-    idem.outbox().waiting(None, 100).await.unwrap().into_iter().map(|queued| queued.message.key).collect()
+    idem.outbox()
+        .waiting(None, 100)
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|queued| queued.message.key)
+        .collect()
 }
 
 fn event(key: impl Into<String>) -> Outgoing {
@@ -16,14 +22,25 @@ fn event(key: impl Into<String>) -> Outgoing {
 }
 
 /// Enqueues `events`, then fails its first `fails` attempts.
-#[idempotent(name = "outbox.place", key = "id", retries = 2, backoff(initial = "0ms"), skip(idem))]
+#[idempotent(
+    name = "outbox.place",
+    key = "id",
+    retries = 2,
+    backoff(initial = "0ms"),
+    skip(idem)
+)]
 async fn place(id: &str, events: u32, fails: u32, idem: &Idem) -> Result<u32, Oops> {
     let number = attempt().unwrap().number;
     for event_number in 0..events {
-        idem.outbox().enqueue(event(format!("{id}/{number}/{event_number}")))?;
+        idem.outbox()
+            .enqueue(event(format!("{id}/{number}/{event_number}")))?;
     }
     tokio::task::yield_now().await;
-    if number <= fails { Err(Oops::own("no stock")) } else { Ok(number) }
+    if number <= fails {
+        Err(Oops::own("no stock"))
+    } else {
+        Ok(number)
+    }
 }
 
 #[idempotent(name = "outbox.place_sync", key = "id", skip(idem))]
@@ -47,7 +64,10 @@ async fn messages_go_with_the_result_in_their_order() {
     let all = idem.outbox().waiting(None, 100).await.unwrap();
     let rest = idem.outbox().waiting(Some(&all[1]), 1).await.unwrap();
     assert_eq!(rest, [all[2].clone()]);
-    idem.outbox().sent(&[all[0].clone(), all[2].clone()]).await.unwrap();
+    idem.outbox()
+        .sent(&[all[0].clone(), all[2].clone()])
+        .await
+        .unwrap();
     assert_eq!(keys(&idem).await, ["A/1/1", "C"]);
 }
 
@@ -59,7 +79,11 @@ async fn a_failed_attempt_sends_nothing() {
         place("B", 1, 9, &idem).await.unwrap_err().into_own();
     })
     .await;
-    assert_eq!(keys(&idem).await, ["A/2/0"], "only of the attempt that made it");
+    assert_eq!(
+        keys(&idem).await,
+        ["A/2/0"],
+        "only of the attempt that made it"
+    );
 }
 
 #[idempotent(name = "outbox.nested", key = "id", skip(idem))]
@@ -97,7 +121,11 @@ async fn what_exists_may_send_too() {
 #[idempotent(name = "outbox.spawned", key = "id", skip(idem))]
 async fn spawned(id: &str, idem: &Idem) -> Result<(), Oops> {
     let (key, idem) = (id.to_owned(), idem.clone());
-    Ok(tokio::spawn(async move { idem.outbox().enqueue(event(key)) }).await.unwrap()?)
+    Ok(
+        tokio::spawn(async move { idem.outbox().enqueue(event(key)) })
+            .await
+            .unwrap()?,
+    )
 }
 
 #[tokio::test]
@@ -106,10 +134,18 @@ async fn outside_a_body_it_is_said_what_to_do() {
     let refused = idem.outbox().enqueue(event("A")).unwrap_err();
     assert!(matches!(refused, Error::OutsideBody), "{refused:?}");
     assert!(refused.to_string().contains("send(…)"), "{refused}");
-    let refused = idem.scope(spawned("B", &idem)).await.unwrap_err().into_idem();
+    let refused = idem
+        .scope(spawned("B", &idem))
+        .await
+        .unwrap_err()
+        .into_idem();
     assert!(matches!(refused, Error::OutsideBody), "{refused:?}");
     // The outbox of another Idem does not go with this one's result.
-    let refused = idem.scope(place("C", 1, 0, &other)).await.unwrap_err().into_idem();
+    let refused = idem
+        .scope(place("C", 1, 0, &other))
+        .await
+        .unwrap_err()
+        .into_idem();
     assert!(matches!(refused, Error::OutsideBody), "{refused:?}");
     assert!(keys(&idem).await.is_empty() && keys(&other).await.is_empty());
 
@@ -124,7 +160,10 @@ async fn a_message_over_the_limit_is_refused_before_anything_is_recorded() {
     let idem = temporary().unwrap();
     let huge = Outgoing::new("orders.placed", "A", vec![b'x'; 2 << 20]);
     let refused = idem.outbox().send(huge).await.unwrap_err();
-    assert!(matches!(refused, Error::OutgoingTooLarge { size, .. } if size > 2 << 20), "{refused:?}");
+    assert!(
+        matches!(refused, Error::OutgoingTooLarge { size, .. } if size > 2 << 20),
+        "{refused:?}"
+    );
     assert!(refused.to_string().contains("`orders.placed`"), "{refused}");
     assert!(keys(&idem).await.is_empty());
 }
@@ -134,8 +173,12 @@ async fn order_outlives_a_restart_and_a_clock_that_steps_back() {
     let folder = tempfile::tempdir().unwrap();
     let clock = ManualClock::default();
     clock.advance(Duration::from_secs(1000));
-    let open =
-        |clock: &ManualClock| Idem::builder().clock(std::sync::Arc::new(clock.clone())).open(folder.path()).unwrap();
+    let open = |clock: &ManualClock| {
+        Idem::builder()
+            .clock(std::sync::Arc::new(clock.clone()))
+            .open(folder.path())
+            .unwrap()
+    };
     let idem = open(&clock);
     for key in ["A", "B"] {
         idem.outbox().send(event(key)).await.unwrap();
@@ -152,7 +195,10 @@ async fn order_outlives_a_restart_and_a_clock_that_steps_back() {
 #[tokio::test]
 async fn headers_and_lanes_come_back_as_they_were() {
     let idem = on(&ManualClock::default());
-    let message = Outgoing::json("orders", "A-1", &("é", 7)).unwrap().in_order_of("customer").header("x", "ÿ");
+    let message = Outgoing::json("orders", "A-1", &("é", 7))
+        .unwrap()
+        .in_order_of("customer")
+        .header("x", "ÿ");
     let id = idem.outbox().send(message.clone()).await.unwrap();
     let queued = idem.outbox().waiting(None, 1).await.unwrap().remove(0);
     assert_eq!((queued.id, queued.message), (id, message));
@@ -164,10 +210,16 @@ async fn what_an_older_version_left_goes_out_first() {
     let folder = tempfile::tempdir().unwrap();
     let idem = Idem::open(folder.path()).unwrap();
     let notes = idem.notes();
-    for (key, place) in [("B", "outbox/18a0c6ebd1f2a0017fffffff"), ("A", "outbox/18a0c6ebd1f2a0000000002a")] {
+    for (key, place) in [
+        ("B", "outbox/18a0c6ebd1f2a0017fffffff"),
+        ("A", "outbox/18a0c6ebd1f2a0000000002a"),
+    ] {
         idem.outbox().send(event(key)).await.unwrap();
         let new = notes.list("outbox/~", None, 1).await.unwrap().remove(0);
-        notes.write(vec![(new.key, None), (place.to_owned(), Some(new.value))]).await.unwrap();
+        notes
+            .write(vec![(new.key, None), (place.to_owned(), Some(new.value))])
+            .await
+            .unwrap();
     }
     idem.outbox().send(event("C")).await.unwrap();
     idem.close().await.unwrap();
@@ -176,7 +228,10 @@ async fn what_an_older_version_left_goes_out_first() {
     idem.outbox().send(event("D")).await.unwrap();
     assert_eq!(keys(&idem).await, ["A", "B", "C", "D"]);
     let all = idem.outbox().waiting(None, 10).await.unwrap();
-    assert_eq!(idem.outbox().waiting(Some(&all[1]), 10).await.unwrap(), all[2..]);
+    assert_eq!(
+        idem.outbox().waiting(Some(&all[1]), 10).await.unwrap(),
+        all[2..]
+    );
     idem.outbox().sent(&all[..3]).await.unwrap();
     assert_eq!(keys(&idem).await, ["D"]);
 }
@@ -187,12 +242,18 @@ async fn without_its_witness_a_ledger_numbers_on_from_what_is_there() {
     let folder = tempfile::tempdir().unwrap();
     let idem = Idem::open(folder.path()).unwrap();
     let ahead = "jobs/~00000000000fffff".to_owned();
-    idem.notes().write(vec![(ahead.clone(), Some(b"1".to_vec()))]).await.unwrap();
+    idem.notes()
+        .write(vec![(ahead.clone(), Some(b"1".to_vec()))])
+        .await
+        .unwrap();
     idem.close().await.unwrap();
     drop(idem);
     std::fs::remove_file(folder.path().join("witness")).unwrap();
     let idem = Idem::open(folder.path()).unwrap();
-    idem.notes().write(vec![("jobs/~".to_owned(), Some(b"2".to_vec()))]).await.unwrap();
+    idem.notes()
+        .write(vec![("jobs/~".to_owned(), Some(b"2".to_vec()))])
+        .await
+        .unwrap();
     let all = idem.notes().list("jobs/", None, 10).await.unwrap();
     assert_eq!((all.len(), &all[0].key), (2, &ahead), "{all:?}");
 }
@@ -208,14 +269,39 @@ async fn a_note_with_a_key_that_is_too_long_is_refused_and_makes_no_file_beside_
     let idem = Idem::open(folder.path()).unwrap();
     for (number, length) in [201, 4 << 10, 200 << 10].into_iter().enumerate() {
         let key = format!("reports/{number}/{}", "x".repeat(length - 10));
-        let refused = idem.notes().write(vec![(key, Some(vec![7]))]).await.unwrap_err();
-        assert!(matches!(&refused, Error::Ledger { problem: LedgerError::KeyTooLong { limit: 200, .. }, .. }));
+        let refused = idem
+            .notes()
+            .write(vec![(key, Some(vec![7]))])
+            .await
+            .unwrap_err();
+        assert!(matches!(
+            &refused,
+            Error::Ledger {
+                problem: LedgerError::KeyTooLong { limit: 200, .. },
+                ..
+            }
+        ));
         let text = refused.to_string();
-        assert!(text.contains(&format!("`reports/{number}/xx")) && text.contains(&format!("{length} bytes")), "{text}");
+        assert!(
+            text.contains(&format!("`reports/{number}/xx"))
+                && text.contains(&format!("{length} bytes")),
+            "{text}"
+        );
         let refused = idem.issuer("x".repeat(length)).issue().await.unwrap_err();
-        assert!(matches!(refused, Error::Ledger { problem: LedgerError::KeyTooLong { .. }, .. }), "{refused:?}");
+        assert!(
+            matches!(
+                refused,
+                Error::Ledger {
+                    problem: LedgerError::KeyTooLong { .. },
+                    ..
+                }
+            ),
+            "{refused:?}"
+        );
     }
-    let full: Vec<_> = (0..2000).map(|number| (format!("{number:0200}"), Some(vec![7]))).collect();
+    let full: Vec<_> = (0..2000)
+        .map(|number| (format!("{number:0200}"), Some(vec![7])))
+        .collect();
     idem.notes().write(full).await.unwrap();
     assert_eq!(idem.notes().list("", None, 3000).await.unwrap().len(), 2000);
     idem.close().await.unwrap();

@@ -7,7 +7,13 @@ use idem_runtime::{AttemptOutcome, Error, Reason, idempotent};
 
 use crate::common::{Body, Oops, on, only_letter, soon};
 
-#[idempotent(name = "panics.some", key = "id", retries = 1, backoff(initial = "0ms"), skip(body))]
+#[idempotent(
+    name = "panics.some",
+    key = "id",
+    retries = 1,
+    backoff(initial = "0ms"),
+    skip(body)
+)]
 async fn panics(id: u32, times: u32, body: &Body) -> Result<u32, Oops> {
     let number = body.start();
     assert!(number > times, "out of tea, start {number}");
@@ -23,16 +29,36 @@ async fn a_panic_is_tried_again() {
 #[tokio::test]
 async fn the_last_panic_is_a_letter_with_its_message() {
     let (idem, body) = (temporary().unwrap(), Body::open());
-    let error = idem.scope(panics(1, 9, &body)).await.unwrap_err().into_idem();
+    let error = idem
+        .scope(panics(1, 9, &body))
+        .await
+        .unwrap_err()
+        .into_idem();
     let letter = only_letter(&idem).await;
     assert!(matches!(error, Error::DeadLettered { id, .. } if id == letter.id));
     assert_eq!(letter.reason, Reason::BudgetSpent);
-    let told: Vec<_> = letter.attempts.iter().map(|past| (past.outcome, past.error.clone().unwrap())).collect();
+    let told: Vec<_> = letter
+        .attempts
+        .iter()
+        .map(|past| (past.outcome, past.error.clone().unwrap()))
+        .collect();
     let panicked = AttemptOutcome::Panicked;
-    assert_eq!(told, [(panicked, "out of tea, start 1".to_owned()), (panicked, "out of tea, start 2".to_owned())]);
+    assert_eq!(
+        told,
+        [
+            (panicked, "out of tea, start 1".to_owned()),
+            (panicked, "out of tea, start 2".to_owned())
+        ]
+    );
 }
 
-#[idempotent(name = "panics.now", key = "id", retries = 1, backoff(initial = "0ms"), skip(body))]
+#[idempotent(
+    name = "panics.now",
+    key = "id",
+    retries = 1,
+    backoff(initial = "0ms"),
+    skip(body)
+)]
 fn panics_now(id: u32, body: &Body) -> Result<u32, Oops> {
     panic!("no {}", body.start())
 }
@@ -40,7 +66,10 @@ fn panics_now(id: u32, body: &Body) -> Result<u32, Oops> {
 #[test]
 fn a_sync_body_that_panics_is_a_failed_attempt_too() {
     let (idem, body) = (temporary().unwrap(), Body::open());
-    let error = idem.sync_scope(|| panics_now(1, &body)).unwrap_err().into_idem();
+    let error = idem
+        .sync_scope(|| panics_now(1, &body))
+        .unwrap_err()
+        .into_idem();
     assert!(matches!(error, Error::DeadLettered { .. }), "{error:?}");
     let letter = pollster::block_on(only_letter(&idem));
     assert_eq!(letter.last_error(), Some("no 2"));
@@ -55,9 +84,16 @@ async fn panics_with_a_number(id: u32) -> Result<u32, Oops> {
 #[tokio::test]
 async fn a_panic_without_a_text_is_a_letter_all_the_same() {
     let idem = temporary().unwrap();
-    let error = idem.scope(panics_with_a_number(1)).await.unwrap_err().into_idem();
+    let error = idem
+        .scope(panics_with_a_number(1))
+        .await
+        .unwrap_err()
+        .into_idem();
     assert!(matches!(error, Error::DeadLettered { .. }), "{error:?}");
-    assert_eq!(only_letter(&idem).await.attempts[0].outcome, AttemptOutcome::Panicked);
+    assert_eq!(
+        only_letter(&idem).await.attempts[0].outcome,
+        AttemptOutcome::Panicked
+    );
 }
 
 #[idempotent(
@@ -90,7 +126,11 @@ async fn a_body_that_takes_too_long_is_dropped_and_tried_again_and_then_dead() {
         for number in 1..=2 {
             body.started(number).await;
             soon(clock.asleep(1)).await;
-            assert_eq!(ended.starts(), number - 1, "an attempt is dropped before the next one starts");
+            assert_eq!(
+                ended.starts(),
+                number - 1,
+                "an attempt is dropped before the next one starts"
+            );
             clock.advance(Duration::from_secs(10));
             if number == 1 {
                 // Its pause: the attempt is over when its future is gone.
@@ -100,8 +140,12 @@ async fn a_body_that_takes_too_long_is_dropped_and_tried_again_and_then_dead() {
             }
         }
     };
-    let (result, ()) = soon(async { tokio::join!(idem.scope(slow(1, &body, &ended)), time_passes) }).await;
-    assert!(matches!(result.unwrap_err().into_idem(), Error::DeadLettered { .. }));
+    let (result, ()) =
+        soon(async { tokio::join!(idem.scope(slow(1, &body, &ended)), time_passes) }).await;
+    assert!(matches!(
+        result.unwrap_err().into_idem(),
+        Error::DeadLettered { .. }
+    ));
     assert_eq!((body.starts(), ended.starts()), (2, 2));
     let letter = only_letter(&idem).await;
     assert_eq!(letter.reason, Reason::BudgetSpent);
@@ -122,11 +166,18 @@ async fn a_body_that_returns_in_time_is_not_disturbed() {
         clock.advance(Duration::from_millis(9_999));
         body.let_go();
     };
-    let (result, ()) = soon(async { tokio::join!(idem.scope(slow(1, &body, &ended)), time_passes) }).await;
+    let (result, ()) =
+        soon(async { tokio::join!(idem.scope(slow(1, &body, &ended)), time_passes) }).await;
     assert_eq!(result.unwrap(), 1);
 }
 
-#[idempotent(name = "timeouts.bury", key = "id", timeout = "10s", on_crash = "bury", skip(body))]
+#[idempotent(
+    name = "timeouts.bury",
+    key = "id",
+    timeout = "10s",
+    on_crash = "bury",
+    skip(body)
+)]
 async fn bury(id: u32, body: &Body) -> Result<u32, Oops> {
     Ok(body.run().await)
 }
@@ -141,11 +192,20 @@ async fn a_timeout_has_an_unknown_outcome_so_a_handler_that_buries_is_dead_at_on
         clock.advance(Duration::from_secs(10));
     };
     let (result, ()) = soon(async { tokio::join!(idem.scope(bury(1, &body)), time_passes) }).await;
-    assert!(matches!(result.unwrap_err().into_idem(), Error::DeadLettered { .. }));
+    assert!(matches!(
+        result.unwrap_err().into_idem(),
+        Error::DeadLettered { .. }
+    ));
     assert_eq!(only_letter(&idem).await.reason, Reason::UnknownOutcome);
 }
 
-#[idempotent(name = "panics.bury", key = "id", on_crash = "bury", backoff(initial = "0ms"), skip(body))]
+#[idempotent(
+    name = "panics.bury",
+    key = "id",
+    on_crash = "bury",
+    backoff(initial = "0ms"),
+    skip(body)
+)]
 async fn bury_but_fail(id: u32, body: &Body) -> Result<u32, Oops> {
     match body.start() {
         1 => Err(Oops::own("said no")),

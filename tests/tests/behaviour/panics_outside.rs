@@ -1,10 +1,13 @@
-//! What idem runs of the user's code outside of an attempt may panic too: the message is told apart, and comes to an end.
+//! What idem runs of the user's code outside of an attempt may panic too: the message is told
+//! apart, and comes to an end.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 
 use idem_runtime::testing::temporary;
-use idem_runtime::{AttemptOutcome, Delivered, Error, Filter, Idem, Origin, Reason, Verdict, idempotent};
+use idem_runtime::{
+    AttemptOutcome, Delivered, Error, Filter, Idem, Origin, Reason, Verdict, idempotent,
+};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::common::{Body, Oops, only_letter};
@@ -16,7 +19,10 @@ struct Order {
 }
 
 fn order() -> Order {
-    Order { order_no: "A-1".to_owned(), lines: Vec::new() }
+    Order {
+        order_no: "A-1".to_owned(),
+        lines: Vec::new(),
+    }
 }
 
 /// Panics where it is told to: in its `Display`, and in its `Serialize` from so many on.
@@ -28,11 +34,17 @@ struct Bad {
 
 impl Bad {
     fn shown() -> Self {
-        Self { shown: false, written: AtomicU32::new(u32::MAX) }
+        Self {
+            shown: false,
+            written: AtomicU32::new(u32::MAX),
+        }
     }
 
     fn written(times: u32) -> Self {
-        Self { shown: true, written: AtomicU32::new(times) }
+        Self {
+            shown: true,
+            written: AtomicU32::new(times),
+        }
     }
 }
 
@@ -65,7 +77,12 @@ async fn of_part(id: u32, part: &Bad, body: &Body) -> Result<u32, Error> {
     Ok(body.start())
 }
 
-#[idempotent(name = "outside.fingerprint", key = "id", fingerprint(part), skip(body))]
+#[idempotent(
+    name = "outside.fingerprint",
+    key = "id",
+    fingerprint(part),
+    skip(body)
+)]
 async fn chosen(id: u32, part: &Bad, body: &Body) -> Result<u32, Error> {
     Ok(body.start())
 }
@@ -83,8 +100,13 @@ async fn of_its_tenant(tenant: u32, body: &Body) -> Result<u32, Error> {
 #[track_caller]
 fn assert_refused(delivered: Delivered<Result<u32, Error>>, said: &str) {
     let error = delivered.output.unwrap_err().to_string();
-    assert!(error.contains("panicked") && error.contains(said), "{error}");
-    let Verdict::Refused(refusal) = delivered.verdict else { panic!("{:?}", delivered.verdict) };
+    assert!(
+        error.contains("panicked") && error.contains(said),
+        "{error}"
+    );
+    let Verdict::Refused(refusal) = delivered.verdict else {
+        panic!("{:?}", delivered.verdict)
+    };
     assert_eq!(refusal.error, error);
 }
 
@@ -93,25 +115,59 @@ async fn what_panics_while_a_message_is_read_refuses_the_message() {
     let (idem, body) = (temporary().unwrap(), Body::open());
     let from = || Origin::new("test", "orders");
     let no_line = "index out of bounds";
-    assert_refused(idem.deliver(from(), of_first_line(order(), &body)).await, no_line);
-    assert_refused(idem.sync_deliver(from(), || of_first_line_now(&order(), &body)), no_line);
-    assert_refused(idem.deliver(from(), of_part(1, &Bad::shown(), &body)).await, "no form to show");
-    assert_refused(idem.deliver(from(), of_part(1, &Bad::written(0), &body)).await, "no form to write");
+    assert_refused(
+        idem.deliver(from(), of_first_line(order(), &body)).await,
+        no_line,
+    );
+    assert_refused(
+        idem.sync_deliver(from(), || of_first_line_now(&order(), &body)),
+        no_line,
+    );
+    assert_refused(
+        idem.deliver(from(), of_part(1, &Bad::shown(), &body)).await,
+        "no form to show",
+    );
+    assert_refused(
+        idem.deliver(from(), of_part(1, &Bad::written(0), &body))
+            .await,
+        "no form to write",
+    );
     // The argument is written, the part of the fingerprint is not.
-    assert_refused(idem.deliver(from(), chosen(1, &Bad::written(1), &body)).await, "no form to write");
-    assert_refused(idem.deliver(from(), of_its_tenant(7, &body)).await, "no tenant 7");
+    assert_refused(
+        idem.deliver(from(), chosen(1, &Bad::written(1), &body))
+            .await,
+        "no form to write",
+    );
+    assert_refused(
+        idem.deliver(from(), of_its_tenant(7, &body)).await,
+        "no tenant 7",
+    );
     assert_eq!(body.starts(), 0);
     // The keys are free.
-    assert_eq!(idem.scope(of_part(1, &Bad::written(1), &body)).await.unwrap(), 1);
+    assert_eq!(
+        idem.scope(of_part(1, &Bad::written(1), &body))
+            .await
+            .unwrap(),
+        1
+    );
 }
 
 #[tokio::test]
 async fn a_key_that_panics_is_no_key_and_an_argument_that_panics_is_no_json() {
     let (idem, body) = (temporary().unwrap(), Body::open());
     let error = idem.scope(of_first_line(order(), &body)).await.unwrap_err();
-    assert!(matches!(&error, Error::InvalidKey { handler, .. } if handler == "outside.key"), "{error:?}");
-    let error = idem.scope(of_part(1, &Bad::written(0), &body)).await.unwrap_err();
-    assert!(matches!(&error, Error::Codec { key, .. } if key == "1,bad"), "{error:?}");
+    assert!(
+        matches!(&error, Error::InvalidKey { handler, .. } if handler == "outside.key"),
+        "{error:?}"
+    );
+    let error = idem
+        .scope(of_part(1, &Bad::written(0), &body))
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(&error, Error::Codec { key, .. } if key == "1,bad"),
+        "{error:?}"
+    );
 }
 
 /// Its copies panic, so many times.
@@ -129,20 +185,37 @@ impl<'a> Uncopied<'a> {
 
 impl Clone for Uncopied<'_> {
     fn clone(&self) -> Self {
-        let left = self.left.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1));
+        let left = self
+            .left
+            .fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1));
         assert!(left.is_err(), "no copy");
         Self::of(self.left)
     }
 }
 
-#[idempotent(name = "outside.copies", key = "id", retries = 1, backoff(initial = "0ms"), skip(body))]
+#[idempotent(
+    name = "outside.copies",
+    key = "id",
+    retries = 1,
+    backoff(initial = "0ms"),
+    skip(body)
+)]
 async fn copied(id: u32, what: Uncopied<'_>, body: &Body) -> Result<u32, Error> {
     let _ = what;
     Ok(body.start())
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "it is copied for each attempt")]
-#[idempotent(name = "outside.copies_now", key = "id", retries = 1, backoff(initial = "0ms"), skip(body))]
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "it is copied for each attempt"
+)]
+#[idempotent(
+    name = "outside.copies_now",
+    key = "id",
+    retries = 1,
+    backoff(initial = "0ms"),
+    skip(body)
+)]
 fn copied_now(id: u32, what: Uncopied<'_>, body: &Body) -> Result<u32, Error> {
     let _ = what;
     Ok(body.start())
@@ -152,13 +225,30 @@ fn copied_now(id: u32, what: Uncopied<'_>, body: &Body) -> Result<u32, Error> {
 async fn an_argument_whose_copy_panics_is_an_attempt_that_panicked() {
     let (idem, body) = (temporary().unwrap(), Body::open());
     let (once, always) = (AtomicU32::new(1), AtomicU32::new(u32::MAX));
-    assert_eq!(idem.scope(copied(1, Uncopied::of(&once), &body)).await.unwrap(), 1);
-    let dead = idem.deliver(Origin::new("test", "orders"), copied(2, Uncopied::of(&always), &body)).await;
+    assert_eq!(
+        idem.scope(copied(1, Uncopied::of(&once), &body))
+            .await
+            .unwrap(),
+        1
+    );
+    let dead = idem
+        .deliver(
+            Origin::new("test", "orders"),
+            copied(2, Uncopied::of(&always), &body),
+        )
+        .await;
     let letter = only_letter(&idem).await;
-    assert!(matches!(dead.output, Err(Error::DeadLettered { id, .. }) if id == letter.id), "{:?}", dead.output);
+    assert!(
+        matches!(dead.output, Err(Error::DeadLettered { id, .. }) if id == letter.id),
+        "{:?}",
+        dead.output
+    );
     assert_eq!(dead.verdict, Verdict::Settled);
     let outcomes: Vec<_> = letter.attempts.iter().map(|past| past.outcome).collect();
-    assert_eq!(outcomes, [AttemptOutcome::Panicked, AttemptOutcome::Panicked]);
+    assert_eq!(
+        outcomes,
+        [AttemptOutcome::Panicked, AttemptOutcome::Panicked]
+    );
     assert_eq!(letter.last_error(), Some("copying the arguments: no copy"));
 
     let dead = idem.sync_scope(|| copied_now(1, Uncopied::of(&always), &body));
@@ -197,14 +287,25 @@ async fn keeps(id: u32, kept: bool, body: &Body) -> Result<Kept, Error> {
 #[tokio::test]
 async fn a_result_that_panics_when_it_is_written_is_a_letter_at_once() {
     let (idem, body) = (temporary().unwrap(), Body::open());
-    let delivered = idem.deliver(Origin::new("test", "orders"), keeps(1, false, &body)).await;
+    let delivered = idem
+        .deliver(Origin::new("test", "orders"), keeps(1, false, &body))
+        .await;
     let error = delivered.output.unwrap_err();
-    assert!(matches!(&error, Error::Codec { problem, .. } if problem.contains("no form to write")), "{error:?}");
+    assert!(
+        matches!(&error, Error::Codec { problem, .. } if problem.contains("no form to write")),
+        "{error:?}"
+    );
     assert_eq!(delivered.verdict, Verdict::Settled);
     let letter = only_letter(&idem).await;
-    assert_eq!((letter.reason, letter.attempts.len()), (Reason::ResultNotStorable, 1));
+    assert_eq!(
+        (letter.reason, letter.attempts.len()),
+        (Reason::ResultNotStorable, 1)
+    );
     let error = idem.scope(keeps(1, false, &body)).await.unwrap_err();
-    assert!(matches!(error, Error::DeadLettered { id, .. } if id == letter.id), "{error:?}");
+    assert!(
+        matches!(error, Error::DeadLettered { id, .. } if id == letter.id),
+        "{error:?}"
+    );
     assert_eq!(body.starts(), 1);
 }
 
@@ -213,14 +314,25 @@ async fn a_recorded_result_that_panics_when_it_is_read_is_done_all_the_same() {
     let (idem, body) = (temporary().unwrap(), Body::open());
     assert!(idem.scope(keeps(1, true, &body)).await.unwrap().written);
     UNREADABLE.store(true, SeqCst);
-    let delivered = idem.deliver(Origin::new("test", "orders"), keeps(1, true, &body)).await;
+    let delivered = idem
+        .deliver(Origin::new("test", "orders"), keeps(1, true, &body))
+        .await;
     UNREADABLE.store(false, SeqCst);
     let error = delivered.output.unwrap_err();
-    assert!(matches!(&error, Error::Codec { problem, .. } if problem.contains("no form to read")), "{error:?}");
+    assert!(
+        matches!(&error, Error::Codec { problem, .. } if problem.contains("no form to read")),
+        "{error:?}"
+    );
     assert_eq!(delivered.verdict, Verdict::Settled);
     assert!(idem.scope(keeps(1, true, &body)).await.unwrap().written);
     assert_eq!(body.starts(), 1);
-    assert!(idem.dead_letters().list(&Filter::default()).await.unwrap().is_empty());
+    assert!(
+        idem.dead_letters()
+            .list(&Filter::default())
+            .await
+            .unwrap()
+            .is_empty()
+    );
 }
 
 /// An error whose text cannot be made.
@@ -239,7 +351,13 @@ impl From<Error> for Unprintable {
     }
 }
 
-#[idempotent(name = "outside.text", key = "id", retries = 1, backoff(initial = "0ms"), skip(body))]
+#[idempotent(
+    name = "outside.text",
+    key = "id",
+    retries = 1,
+    backoff(initial = "0ms"),
+    skip(body)
+)]
 async fn fails_without_words(id: u32, body: &Body) -> Result<u32, Unprintable> {
     body.start();
     Err(Unprintable)
@@ -248,13 +366,18 @@ async fn fails_without_words(id: u32, body: &Body) -> Result<u32, Unprintable> {
 #[tokio::test]
 async fn an_error_whose_text_panics_is_an_error_like_any_other() {
     let (idem, body) = (temporary().unwrap(), Body::open());
-    let delivered = idem.deliver(Origin::new("test", "orders"), fails_without_words(1, &body)).await;
+    let delivered = idem
+        .deliver(Origin::new("test", "orders"), fails_without_words(1, &body))
+        .await;
     assert!(delivered.output.is_err());
     assert_eq!((delivered.verdict, body.starts()), (Verdict::Settled, 2));
     let letter = only_letter(&idem).await;
     assert_eq!(letter.reason, Reason::BudgetSpent);
     let said = letter.last_error().unwrap();
-    assert!(said.contains("cannot be printed") && said.contains("no words"), "{said}");
+    assert!(
+        said.contains("cannot be printed") && said.contains("no words"),
+        "{said}"
+    );
 }
 
 fn undecided(_: &Oops) -> bool {

@@ -46,7 +46,10 @@ program!(today: "orders.place", was("put_order", "place_order"));
 program!(tomorrow: "orders.place");
 
 fn id(handler: &str, key: &str) -> RecordId {
-    RecordId { handler: handler.into(), key: key.into() }
+    RecordId {
+        handler: handler.into(),
+        key: key.into(),
+    }
 }
 
 #[tokio::test]
@@ -55,7 +58,10 @@ async fn results_and_attempts_of_the_old_name_count_for_the_new_one() {
     let idem = folder.open();
     idem.scope(async {
         assert_eq!(yesterday::place("A-1".into(), &body).await.unwrap(), 1);
-        yesterday::place("fails".into(), &body).await.unwrap_err().into_own();
+        yesterday::place("fails".into(), &body)
+            .await
+            .unwrap_err()
+            .into_own();
     })
     .await;
     idem.close().await.unwrap();
@@ -64,21 +70,56 @@ async fn results_and_attempts_of_the_old_name_count_for_the_new_one() {
         for _ in 0..2 {
             assert_eq!(today::place("A-1".into(), &body).await.unwrap(), 1);
         }
-        let early = today::place("fails".into(), &body).await.unwrap_err().into_idem();
-        assert!(matches!(&early, Error::NotYet { handler, .. } if handler == "orders.place"), "{early:?}");
+        let early = today::place("fails".into(), &body)
+            .await
+            .unwrap_err()
+            .into_idem();
+        assert!(
+            matches!(&early, Error::NotYet { handler, .. } if handler == "orders.place"),
+            "{early:?}"
+        );
         folder.clock.advance(DAY - Duration::from_secs(1));
-        assert_eq!(today::place("fails".into(), &body).await.unwrap_err().into_own(), "failure 2");
+        assert_eq!(
+            today::place("fails".into(), &body)
+                .await
+                .unwrap_err()
+                .into_own(),
+            "failure 2"
+        );
         let letter = only_letter(&idem).await;
-        assert_eq!((&*letter.handler, letter.attempts.len()), ("place_order", 2));
-        let dead = today::place("fails".into(), &body).await.unwrap_err().into_idem();
-        assert!(matches!(dead, Error::DeadLettered { id, .. } if id == letter.id), "{dead:?}");
+        assert_eq!(
+            (&*letter.handler, letter.attempts.len()),
+            ("place_order", 2)
+        );
+        let dead = today::place("fails".into(), &body)
+            .await
+            .unwrap_err()
+            .into_idem();
+        assert!(
+            matches!(dead, Error::DeadLettered { id, .. } if id == letter.id),
+            "{dead:?}"
+        );
         // What comes for the first time stands under the new name, and is found there.
         assert_eq!(today::place("A-2".into(), &body).await.unwrap(), 4);
         assert_eq!(today::place("A-2".into(), &body).await.unwrap(), 4);
-        assert!(idem.record(&id("place_order", "A-2")).await.unwrap().is_none());
-        assert!(idem.record(&id("orders.place", "A-1")).await.unwrap().is_some());
+        assert!(
+            idem.record(&id("place_order", "A-2"))
+                .await
+                .unwrap()
+                .is_none()
+        );
+        assert!(
+            idem.record(&id("orders.place", "A-1"))
+                .await
+                .unwrap()
+                .is_some()
+        );
         folder.clock.advance(Duration::from_secs(1));
-        assert_eq!(today::place("A-1".into(), &body).await.unwrap(), 5, "its result is forgotten");
+        assert_eq!(
+            today::place("A-1".into(), &body).await.unwrap(),
+            5,
+            "its result is forgotten"
+        );
         assert_eq!(today::place("A-1".into(), &body).await.unwrap(), 5);
     })
     .await;
@@ -118,14 +159,18 @@ async fn calls_of_a_message_of_the_old_name_share_one_run() {
 async fn left_a_letter(folder: &Folder) {
     let idem = folder.open();
     for _ in 0..2 {
-        idem.scope(yesterday::place("fails".into(), &Body::open())).await.unwrap_err().into_own();
+        idem.scope(yesterday::place("fails".into(), &Body::open()))
+            .await
+            .unwrap_err()
+            .into_own();
         folder.clock.advance(DAY / 2);
     }
     assert_eq!(only_letter(&idem).await.handler, "place_order");
     idem.close().await.unwrap();
 }
 
-/// How each day's program calls its handler again: the letter's message is placed with a body that does this.
+/// How each day's program calls its handler again: the letter's message is placed with a body that
+/// does this.
 macro_rules! redrive_with {
     ($idem:expr, $name:literal, $day:ident) => {{
         let body = Body::open();
@@ -144,7 +189,9 @@ async fn letters_of_the_old_name_are_found_and_run_under_the_new_one_after_a_res
     left_a_letter(&folder).await;
     let idem = folder.open();
     // A call of the new handler, of whatever message, says which names it had.
-    idem.scope(today::place("A-1".into(), &Body::open())).await.unwrap();
+    idem.scope(today::place("A-1".into(), &Body::open()))
+        .await
+        .unwrap();
     idem.close().await.unwrap();
     // And so it is also when the attribute has forgotten them, for a letter stays open.
     for day in ["today", "tomorrow"] {
@@ -157,10 +204,25 @@ async fn letters_of_the_old_name_are_found_and_run_under_the_new_one_after_a_res
         };
         assert!(idem.can_redrive("place_order") && idem.can_redrive("orders.place"));
         assert!(!idem.can_redrive("orders.pay"));
-        let found = letters.list(&Filter::default().handler("orders.place")).await.unwrap();
+        let found = letters
+            .list(&Filter::default().handler("orders.place"))
+            .await
+            .unwrap();
         assert_eq!(found, [only_letter(&idem).await]);
-        assert_eq!(letters.list(&Filter::default().handler("place_order")).await.unwrap(), found);
-        assert_eq!(letters.list(&Filter::default().handler("orders.pay")).await.unwrap(), []);
+        assert_eq!(
+            letters
+                .list(&Filter::default().handler("place_order"))
+                .await
+                .unwrap(),
+            found
+        );
+        assert_eq!(
+            letters
+                .list(&Filter::default().handler("orders.pay"))
+                .await
+                .unwrap(),
+            []
+        );
         // Its pause is an hour on a clock that stands still.
         let running = letters.run(&found[0].id);
         let time_passes = async {
@@ -170,10 +232,29 @@ async fn letters_of_the_old_name_are_found_and_run_under_the_new_one_after_a_res
         };
         let (ran, ()) = soon(async { tokio::join!(running, time_passes) }).await;
         let again = only_letter(&idem).await;
-        assert_eq!(ran.unwrap(), Ran::Failed { error: "failure 2".to_owned(), letter: Some(again.id) });
-        assert_eq!(letters.get(&found[0].id).await.unwrap().unwrap().state, LetterState::Redriven);
-        assert_eq!((&*again.handler, again.attempts.len(), body.starts()), ("place_order", 2, 2));
-        assert!(idem.dead_letters().list(&Filter::default()).await.unwrap().len() == 1);
+        assert_eq!(
+            ran.unwrap(),
+            Ran::Failed {
+                error: "failure 2".to_owned(),
+                letter: Some(again.id)
+            }
+        );
+        assert_eq!(
+            letters.get(&found[0].id).await.unwrap().unwrap().state,
+            LetterState::Redriven
+        );
+        assert_eq!(
+            (&*again.handler, again.attempts.len(), body.starts()),
+            ("place_order", 2, 2)
+        );
+        assert!(
+            idem.dead_letters()
+                .list(&Filter::default())
+                .await
+                .unwrap()
+                .len()
+                == 1
+        );
         idem.close().await.unwrap();
     }
 }
@@ -187,13 +268,35 @@ async fn a_letter_of_the_old_name_that_is_run_is_done_for_the_new_one() {
     let runner = redrive_with!(idem, "place_order", today);
     let letters = idem.dead_letters();
     let letter = only_letter(&idem).await;
-    letters.edit(&letter.id, serde_json::json!({ "order_no": "A-9" }), "another key").await.unwrap();
-    let Ran::Failed { error, letter: Some(open) } = letters.run(&letter.id).await.unwrap() else { panic!() };
+    letters
+        .edit(
+            &letter.id,
+            serde_json::json!({ "order_no": "A-9" }),
+            "another key",
+        )
+        .await
+        .unwrap();
+    let Ran::Failed {
+        error,
+        letter: Some(open),
+    } = letters.run(&letter.id).await.unwrap()
+    else {
+        panic!()
+    };
     assert!(open == letter.id && error.contains("A-9"), "{error}");
-    letters.edit(&letter.id, letter.payload.clone(), "as it was").await.unwrap();
+    letters
+        .edit(&letter.id, letter.payload.clone(), "as it was")
+        .await
+        .unwrap();
     letters.redrive(&letter.id).await.unwrap();
     idem.scope(async {
-        assert_eq!(today::place("fails".into(), &body).await.unwrap_err().into_own(), "failure 1");
+        assert_eq!(
+            today::place("fails".into(), &body)
+                .await
+                .unwrap_err()
+                .into_own(),
+            "failure 1"
+        );
         let record = idem.record(&id("orders.place", "fails")).await.unwrap();
         assert!(matches!(record, Some(Record::Live(live)) if &*live.handler == "place_order"));
         // Letters of the new name run with the function that is registered under the old one.
@@ -204,14 +307,23 @@ async fn a_letter_of_the_old_name_that_is_run_is_done_for_the_new_one() {
     })
     .await;
     let new = only_letter(&idem).await;
-    assert_eq!((&*new.handler, new.reason), ("orders.place", Reason::BudgetSpent));
+    assert_eq!(
+        (&*new.handler, new.reason),
+        ("orders.place", Reason::BudgetSpent)
+    );
     let time_passes = async {
         runner.started(1).await;
         soon(folder.clock.asleep(1)).await;
         folder.clock.advance(DAY / 24);
     };
     let (ran, ()) = soon(async { tokio::join!(letters.run(&new.id), time_passes) }).await;
-    assert!(matches!(ran.unwrap(), Ran::Failed { letter: Some(_), .. }));
+    assert!(matches!(
+        ran.unwrap(),
+        Ran::Failed {
+            letter: Some(_),
+            ..
+        }
+    ));
     assert_eq!(runner.starts(), 2);
 }
 
@@ -255,7 +367,12 @@ mod issuing_yesterday {
 mod issuing_today {
     use super::*;
 
-    #[idempotent(name = "orders.place_issued", was = "place_issued", key = "order_no", issued = "order_no")]
+    #[idempotent(
+        name = "orders.place_issued",
+        was = "place_issued",
+        key = "order_no",
+        issued = "order_no"
+    )]
     pub(super) async fn place(order_no: String) -> Result<u32, Oops> {
         Ok(2)
     }
@@ -267,14 +384,22 @@ async fn an_issued_key_that_the_old_name_used_is_known() {
     let idem = folder.open();
     let issuer = idem.issuer("order_no").ttl(DAY);
     let (used, free) = (issuer.issue().await.unwrap(), issuer.issue().await.unwrap());
-    assert_eq!(idem.scope(issuing_yesterday::place(used.clone())).await.unwrap(), 1);
+    assert_eq!(
+        idem.scope(issuing_yesterday::place(used.clone()))
+            .await
+            .unwrap(),
+        1
+    );
     idem.close().await.unwrap();
     let idem = folder.open();
     idem.scope(async {
         assert_eq!(issuing_today::place(free).await.unwrap(), 2);
         folder.clock.advance(DAY * 2);
         assert_eq!(issuing_today::place(used).await.unwrap(), 1);
-        let made_up = issuing_today::place("A-1".into()).await.unwrap_err().into_idem();
+        let made_up = issuing_today::place("A-1".into())
+            .await
+            .unwrap_err()
+            .into_idem();
         assert!(matches!(made_up, Error::NotIssued { .. }), "{made_up:?}");
     })
     .await;

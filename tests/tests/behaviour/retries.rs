@@ -7,7 +7,13 @@ use idem_runtime::{AttemptOutcome, Error, Reason, Timestamp, attempt, idempotent
 
 use crate::common::{Body, Log, Oops, on, only_letter, poll_once, soon};
 
-#[idempotent(name = "retries.never", key = "id", retries = 3, backoff(initial = "1ms", factor = 1), skip(body))]
+#[idempotent(
+    name = "retries.never",
+    key = "id",
+    retries = 3,
+    backoff(initial = "1ms", factor = 1),
+    skip(body)
+)]
 async fn never(id: &str, body: &Body) -> Result<(), Oops> {
     Err(Oops::own(format!("failure {}", body.run().await)))
 }
@@ -28,8 +34,20 @@ async fn every_call_after_it_is_refused_with_the_letter() {
         let letter = only_letter(&idem).await;
         for _ in 0..3 {
             let error = never("A-1", &body).await.unwrap_err().into_idem();
-            let Error::DeadLettered { id, handler, key, discarded, .. } = error else { panic!("{error:?}") };
-            assert_eq!((id, handler.as_str(), key.as_str()), (letter.id, "retries.never", "A-1"));
+            let Error::DeadLettered {
+                id,
+                handler,
+                key,
+                discarded,
+                ..
+            } = error
+            else {
+                panic!("{error:?}")
+            };
+            assert_eq!(
+                (id, handler.as_str(), key.as_str()),
+                (letter.id, "retries.never", "A-1")
+            );
             assert!(!discarded);
         }
     })
@@ -43,7 +61,11 @@ async fn the_letter_tells_every_attempt() {
     idem.scope(never("A-1", &body)).await.unwrap_err();
     let letter = only_letter(&idem).await;
     assert_eq!(letter.reason, Reason::BudgetSpent);
-    let told: Vec<_> = letter.attempts.iter().map(|past| (past.number, past.outcome, past.error.as_deref())).collect();
+    let told: Vec<_> = letter
+        .attempts
+        .iter()
+        .map(|past| (past.number, past.outcome, past.error.as_deref()))
+        .collect();
     let failed = AttemptOutcome::Failed;
     assert_eq!(
         told,
@@ -61,19 +83,28 @@ async fn the_letter_tells_every_attempt() {
 async fn a_message_that_waits_for_a_failing_one_is_told_of_its_death() {
     let (idem, body) = (temporary().unwrap(), Body::shut());
     idem.scope(async {
-        let (mut first, mut second) = (Box::pin(never("A-1", &body)), Box::pin(never("A-1", &body)));
+        let (mut first, mut second) =
+            (Box::pin(never("A-1", &body)), Box::pin(never("A-1", &body)));
         body.holds(&mut first, 1).await;
         assert!(poll_once(second.as_mut()).await.is_none());
         body.let_go();
         let (first, second) = soon(async { tokio::join!(first, second) }).await;
         assert_eq!(first.unwrap_err().into_own(), "failure 4");
-        assert!(matches!(second.unwrap_err().into_idem(), Error::DeadLettered { .. }));
+        assert!(matches!(
+            second.unwrap_err().into_idem(),
+            Error::DeadLettered { .. }
+        ));
     })
     .await;
     assert_eq!(body.starts(), 4);
 }
 
-#[idempotent(name = "retries.third", key = "id", backoff(initial = "0ms"), skip(body, seen))]
+#[idempotent(
+    name = "retries.third",
+    key = "id",
+    backoff(initial = "0ms"),
+    skip(body, seen)
+)]
 async fn third(id: u32, body: &Body, seen: &Log<(u32, u32)>) -> Result<u32, Oops> {
     let attempt = attempt().unwrap();
     seen.push((attempt.number, attempt.of));
@@ -92,7 +123,13 @@ async fn what_works_at_last_is_a_result_and_no_letter() {
     })
     .await;
     assert_eq!(seen.take(), [(1, 4), (2, 4), (3, 4)]);
-    assert!(idem.dead_letters().list(&idem_runtime::Filter::default()).await.unwrap().is_empty());
+    assert!(
+        idem.dead_letters()
+            .list(&idem_runtime::Filter::default())
+            .await
+            .unwrap()
+            .is_empty()
+    );
 }
 
 #[idempotent(name = "retries.once", key = "id", retries = 0, skip(body))]
@@ -105,7 +142,10 @@ async fn no_retries_are_one_start() {
     let (idem, body) = (temporary().unwrap(), Body::open());
     idem.scope(async {
         assert_eq!(once(1, &body).await.unwrap_err().into_own(), "failure 1");
-        assert!(matches!(once(1, &body).await.unwrap_err().into_idem(), Error::DeadLettered { .. }));
+        assert!(matches!(
+            once(1, &body).await.unwrap_err().into_idem(),
+            Error::DeadLettered { .. }
+        ));
     })
     .await;
     assert_eq!(body.starts(), 1);
@@ -128,14 +168,20 @@ async fn a_permanent_error_is_dead_at_once() {
     let (idem, body) = (temporary().unwrap(), Body::open());
     idem.scope(async {
         assert_eq!(some(1, &body).await.unwrap_err().into_own(), "forbidden");
-        assert!(matches!(some(1, &body).await.unwrap_err().into_idem(), Error::DeadLettered { .. }));
+        assert!(matches!(
+            some(1, &body).await.unwrap_err().into_idem(),
+            Error::DeadLettered { .. }
+        ));
     })
     .await;
     assert_eq!(body.starts(), 2);
     let letter = only_letter(&idem).await;
     assert_eq!(letter.reason, Reason::PermanentError);
     let outcomes: Vec<_> = letter.attempts.iter().map(|past| past.outcome).collect();
-    assert_eq!(outcomes, [AttemptOutcome::Failed, AttemptOutcome::Permanent]);
+    assert_eq!(
+        outcomes,
+        [AttemptOutcome::Failed, AttemptOutcome::Permanent]
+    );
 }
 
 #[idempotent(
@@ -145,7 +191,12 @@ async fn a_permanent_error_is_dead_at_once() {
     backoff(initial = "1s", factor = 3, max = "5s"),
     skip(clock, body, starts)
 )]
-async fn pauses(id: u32, clock: &ManualClock, body: &Body, starts: &Log<Timestamp>) -> Result<(), Oops> {
+async fn pauses(
+    id: u32,
+    clock: &ManualClock,
+    body: &Body,
+    starts: &Log<Timestamp>,
+) -> Result<(), Oops> {
     starts.push(idem_runtime::Clock::now(clock));
     body.start();
     Err(Oops::own("no"))
@@ -170,7 +221,10 @@ async fn pauses_grow_up_to_their_limit_and_are_exact_without_jitter() {
     let (result, ()) = soon(async { tokio::join!(call, test) }).await;
     result.unwrap_err().into_own();
     let starts = starts.take();
-    let between: Vec<_> = starts.windows(2).map(|pair| pair[1].duration_since(pair[0]).as_millis()).collect();
+    let between: Vec<_> = starts
+        .windows(2)
+        .map(|pair| pair[1].duration_since(pair[0]).as_millis())
+        .collect();
     assert_eq!(between, [1000, 3000, 5000, 5000]);
     let letter = only_letter(&idem).await;
     let told: Vec<_> = letter.attempts.iter().map(|past| past.start).collect();
@@ -178,7 +232,13 @@ async fn pauses_grow_up_to_their_limit_and_are_exact_without_jitter() {
     assert_eq!((letter.first_seen, letter.died_at), (starts[0], starts[4]));
 }
 
-#[idempotent(name = "retries.anywhere", key = "id", backoff(initial = "1ms"), timeout = "1m", skip(body))]
+#[idempotent(
+    name = "retries.anywhere",
+    key = "id",
+    backoff(initial = "1ms"),
+    timeout = "1m",
+    skip(body)
+)]
 async fn anywhere(id: u32, body: &Body) -> Result<u32, Oops> {
     match body.start() {
         1 => Err(Oops::own("busy")),
@@ -189,5 +249,8 @@ async fn anywhere(id: u32, body: &Body) -> Result<u32, Oops> {
 #[test]
 fn pauses_and_timeouts_need_no_runtime_of_the_callers() {
     let (idem, body) = (temporary().unwrap(), Body::open());
-    assert_eq!(pollster::block_on(idem.scope(anywhere(1, &body))).unwrap(), 2);
+    assert_eq!(
+        pollster::block_on(idem.scope(anywhere(1, &body))).unwrap(),
+        2
+    );
 }

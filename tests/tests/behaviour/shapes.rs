@@ -18,7 +18,10 @@ struct Order {
 }
 
 fn order(qty: u32) -> Order {
-    Order { order_no: "A-1".to_owned(), qty }
+    Order {
+        order_no: "A-1".to_owned(),
+        qty,
+    }
 }
 
 #[idempotent(name = "shapes.generic", key = "id", skip(body))]
@@ -54,7 +57,10 @@ async fn an_argument_of_an_unnamed_type() {
     let (idem, body) = (temporary().unwrap(), Body::open());
     idem.scope(async {
         assert_eq!(opaque(7, &body).await.unwrap(), "7");
-        assert!(matches!(opaque("7".to_owned(), &body).await, Err(Error::KeyReused { .. })));
+        assert!(matches!(
+            opaque("7".to_owned(), &body).await,
+            Err(Error::KeyReused { .. })
+        ));
     })
     .await;
 }
@@ -69,7 +75,12 @@ struct Shop<T> {
 
 impl<T> Shop<T> {
     fn new(name: &str, sold: T) -> Self {
-        Self { name: name.to_owned(), body: Body::open(), sold, calls: 0 }
+        Self {
+            name: name.to_owned(),
+            body: Body::open(),
+            sold,
+            calls: 0,
+        }
     }
 }
 
@@ -130,7 +141,10 @@ async fn a_method_without_a_name_is_named_after_its_type_and_so_two_types_do_not
     idem.scope(async {
         let one = Shop::new("", 1_u8).unnamed(1).await.unwrap();
         let two = Shop::new("", 1_u16).unnamed(1).await.unwrap();
-        assert!(one.ends_with("Shop<u8>::unnamed") && two.ends_with("Shop<u16>::unnamed"), "{one} {two}");
+        assert!(
+            one.ends_with("Shop<u8>::unnamed") && two.ends_with("Shop<u16>::unnamed"),
+            "{one} {two}"
+        );
     })
     .await;
 }
@@ -147,7 +161,13 @@ async fn a_function_without_a_name_is_named_after_its_path() {
     assert!(name.ends_with("::shapes::free"), "{name}");
 }
 
-#[idempotent(name = "shapes.mutable", key = "id", retries = 2, backoff(initial = "0ms"), skip(body))]
+#[idempotent(
+    name = "shapes.mutable",
+    key = "id",
+    retries = 2,
+    backoff(initial = "0ms"),
+    skip(body)
+)]
 async fn mutable(id: u32, total: &mut u32, mut add: u32, body: &Body) -> Result<u32, Oops> {
     *total += add;
     add += 1;
@@ -162,7 +182,11 @@ async fn a_mutable_argument_is_lent_to_each_attempt_and_a_replay_leaves_it_alone
     let (idem, body) = (temporary().unwrap(), Body::open());
     idem.scope(async {
         let mut total = 0;
-        assert_eq!(mutable(1, &mut total, 5, &body).await.unwrap(), 6, "each attempt has its own copy");
+        assert_eq!(
+            mutable(1, &mut total, 5, &body).await.unwrap(),
+            6,
+            "each attempt has its own copy"
+        );
         assert_eq!(total, 10, "both attempts added");
         let mut same = 0;
         assert_eq!(mutable(1, &mut same, 5, &body).await.unwrap(), 6);
@@ -192,7 +216,10 @@ async fn destructured_arguments_are_stored_whole_and_their_parts_can_be_keys() {
         let arguments = |b: &str| (order(1), (2, b.to_owned()), [3, 4, 5]);
         for _ in 0..2 {
             let (order, pair, list) = arguments("b");
-            assert_eq!(patterns(order, pair, list, &body).await.unwrap(), "A-1 2 2 b 3 5");
+            assert_eq!(
+                patterns(order, pair, list, &body).await.unwrap(),
+                "A-1 2 2 b 3 5"
+            );
         }
         let (order, pair, list) = arguments("c");
         patterns(order, pair, list, &body).await.unwrap_err();
@@ -200,9 +227,20 @@ async fn destructured_arguments_are_stored_whole_and_their_parts_can_be_keys() {
     .await;
     let letter = only_letter(&idem).await;
     assert_eq!(letter.key, "A-1,c");
-    let mut stored: Vec<_> = letter.payload.to_value().unwrap().as_object().unwrap().values().cloned().collect();
+    let mut stored: Vec<_> = letter
+        .payload
+        .to_value()
+        .unwrap()
+        .as_object()
+        .unwrap()
+        .values()
+        .cloned()
+        .collect();
     stored.sort_by_key(ToString::to_string);
-    assert_eq!(serde_json::json!(stored), serde_json::json!([[2, "c"], [3, 4, 5], {"order_no": "A-1", "qty": 1}]));
+    assert_eq!(
+        serde_json::json!(stored),
+        serde_json::json!([[2, "c"], [3, 4, 5], {"order_no": "A-1", "qty": 1}])
+    );
 }
 
 trait Places {
@@ -226,8 +264,14 @@ impl Places for Body {
 async fn methods_of_a_trait() {
     let (idem, body) = (temporary().unwrap(), Body::open());
     idem.scope(async {
-        assert_eq!((body.place(1).await.unwrap(), body.place(1).await.unwrap()), (1, 1));
-        assert_eq!((body.place_now(1).unwrap(), body.place_now(1).unwrap()), (2, 2));
+        assert_eq!(
+            (body.place(1).await.unwrap(), body.place(1).await.unwrap()),
+            (1, 1)
+        );
+        assert_eq!(
+            (body.place_now(1).unwrap(), body.place_now(1).unwrap()),
+            (2, 2)
+        );
     })
     .await;
 }
@@ -236,7 +280,12 @@ async fn methods_of_a_trait() {
 struct Ticket;
 
 #[idempotent(name = "shapes.blank", key = "order_no", skip(body))]
-async fn unused(order: Order, _: &Ticket, (_, _): (&u8, &Ticket), body: &Body) -> Result<u32, Error> {
+async fn unused(
+    order: Order,
+    _: &Ticket,
+    (_, _): (&u8, &Ticket),
+    body: &Body,
+) -> Result<u32, Error> {
     Ok(body.start())
 }
 
@@ -257,8 +306,19 @@ impl Consults for Body {
 async fn an_argument_without_a_name_is_no_part_of_the_message() {
     let (idem, body) = (temporary().unwrap(), Body::open());
     idem.scope(async {
-        assert_eq!(unused(order(1), &Ticket, (&1, &Ticket), &body).await.unwrap(), 1);
-        assert_eq!(unused(order(1), &Ticket, (&2, &Ticket), &body).await.unwrap(), 1, "the same message");
+        assert_eq!(
+            unused(order(1), &Ticket, (&1, &Ticket), &body)
+                .await
+                .unwrap(),
+            1
+        );
+        assert_eq!(
+            unused(order(1), &Ticket, (&2, &Ticket), &body)
+                .await
+                .unwrap(),
+            1,
+            "the same message"
+        );
         assert_eq!(body.consult(order(1), &Ticket).await.unwrap(), 3);
         assert_eq!(body.consult(order(1), &Ticket).await.unwrap(), 3);
     })
@@ -272,7 +332,11 @@ trait Consumer: Send + Sync {
 
 #[async_trait]
 impl Consumer for Body {
-    #[idempotent(name = "shapes.consumer", key = "order.order_no", backoff(initial = "0ms"))]
+    #[idempotent(
+        name = "shapes.consumer",
+        key = "order.order_no",
+        backoff(initial = "0ms")
+    )]
     async fn consume(&self, order: Order, (note, _): (String, u8)) -> Result<String, Oops> {
         match self.run().await {
             1 => Err(Oops::own("busy")),
@@ -287,7 +351,10 @@ async fn methods_of_an_async_trait_behind_a_pointer() {
     let consumer: Arc<dyn Consumer> = body.clone();
     for _ in 0..2 {
         let (idem, consumer) = (Idem::clone(&idem), consumer.clone());
-        let call = async move { idem.scope(consumer.consume(order(1), ("n".to_owned(), 0))).await };
+        let call = async move {
+            idem.scope(consumer.consume(order(1), ("n".to_owned(), 0)))
+                .await
+        };
         assert_eq!(soon(tokio::spawn(call)).await.unwrap().unwrap(), "A-1 n 2");
     }
     assert_eq!(body.starts(), 2);
@@ -310,7 +377,10 @@ async fn errors_of_anyhow_and_boxed_ones_work_as_they_are() {
     idem.scope(async {
         assert_eq!(with_anyhow(0).await.unwrap_err().to_string(), "zero");
         let error = with_anyhow(0).await.unwrap_err();
-        assert!(matches!(error.downcast_ref(), Some(Error::DeadLettered { .. })), "{error:?}");
+        assert!(
+            matches!(error.downcast_ref(), Some(Error::DeadLettered { .. })),
+            "{error:?}"
+        );
         assert_eq!(with_box(1).await.unwrap(), 13);
     })
     .await;

@@ -1,4 +1,5 @@
-//! Two Idems on one ledger, as two processes have it: leases, renewals, and tokens that make the late one lose.
+//! Two Idems on one ledger, as two processes have it: leases, renewals, and tokens that make the
+//! late one lose.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,8 +8,8 @@ use idem_runtime::ledger::{Ledger, Note, NoteChange, Swept};
 use idem_runtime::protocol::{Phase, Record, RecordId, Reply, Step};
 use idem_runtime::testing::{ManualClock, MemoryLedger};
 use idem_runtime::{
-    AttemptOutcome, BoxFuture, DeadLetter, DeadLetterId, Error, Filter, Idem, LedgerError, Reason, Timestamp, attempt,
-    idempotent,
+    AttemptOutcome, BoxFuture, DeadLetter, DeadLetterId, Error, Filter, Idem, LedgerError, Reason,
+    Timestamp, attempt, idempotent,
 };
 use tokio::task::JoinHandle;
 
@@ -24,15 +25,27 @@ struct Two {
 fn two() -> Two {
     let clock = ManualClock::default();
     let ledger = MemoryLedger::new(Arc::new(clock.clone()));
-    let process = || Idem::builder().clock(Arc::new(clock.clone())).ledger(Arc::new(ledger.clone())).unwrap();
-    Two { one: process(), other: process(), clock, ledger }
+    let process = || {
+        Idem::builder()
+            .clock(Arc::new(clock.clone()))
+            .ledger(Arc::new(ledger.clone()))
+            .unwrap()
+    };
+    Two {
+        one: process(),
+        other: process(),
+        clock,
+        ledger,
+    }
 }
 
 impl Two {
     /// A process that stalls.
     fn stalling(&self) -> Idem {
         let builder = Idem::builder().clock(Arc::new(self.clock.clone()));
-        builder.ledger(Arc::new(Unrenewed(self.ledger.clone()))).unwrap()
+        builder
+            .ledger(Arc::new(Unrenewed(self.ledger.clone())))
+            .unwrap()
     }
 
     /// Moves time in small steps, as long as something is asleep, until the future ends.
@@ -52,7 +65,10 @@ impl Two {
 
     /// When the lease of a running message lapses.
     async fn lease_of(&self, handler: &str, key: &str) -> Option<Timestamp> {
-        let id = RecordId { handler: handler.into(), key: key.into() };
+        let id = RecordId {
+            handler: handler.into(),
+            key: key.into(),
+        };
         match self.ledger.record(&id).await.unwrap() {
             Some(Record::Live(live)) => match live.phase {
                 Phase::Running { until, .. } => Some(until),
@@ -63,20 +79,34 @@ impl Two {
     }
 }
 
-#[idempotent(name = "shared.run", key = "id", lease = "30s", retries = 2, backoff(initial = "1s"), skip(body, numbers))]
+#[idempotent(
+    name = "shared.run",
+    key = "id",
+    lease = "30s",
+    retries = 2,
+    backoff(initial = "1s"),
+    skip(body, numbers)
+)]
 async fn run(id: u32, body: &Body, numbers: &Log<(u32, u64)>) -> Result<u32, Oops> {
     let attempt = attempt().unwrap();
     numbers.push((attempt.number, attempt.token));
     Ok(body.run().await)
 }
 
-fn spawn<T: Send + 'static>(idem: &Idem, call: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
+fn spawn<T: Send + 'static>(
+    idem: &Idem,
+    call: impl Future<Output = T> + Send + 'static,
+) -> JoinHandle<T> {
     let idem = idem.clone();
     tokio::spawn(async move { idem.scope(call).await })
 }
 
 /// A call of [`run`] in a task of its own.
-fn started(idem: &Idem, body: &Arc<Body>, numbers: &Arc<Log<(u32, u64)>>) -> JoinHandle<Result<u32, Oops>> {
+fn started(
+    idem: &Idem,
+    body: &Arc<Body>,
+    numbers: &Arc<Log<(u32, u64)>>,
+) -> JoinHandle<Result<u32, Oops>> {
     let (body, numbers) = (Arc::clone(body), Arc::clone(numbers));
     spawn(idem, async move { run(1, &body, &numbers).await })
 }
@@ -90,7 +120,13 @@ async fn a_duplicate_in_another_process_waits_and_gets_the_result() {
     soon(two.clock.asleep(2)).await;
     body.let_go();
     assert_eq!(soon(first).await.unwrap().unwrap(), 1);
-    assert_eq!(two.while_time_passes(Duration::from_millis(100), second).await.unwrap().unwrap(), 1);
+    assert_eq!(
+        two.while_time_passes(Duration::from_millis(100), second)
+            .await
+            .unwrap()
+            .unwrap(),
+        1
+    );
     assert_eq!(numbers.take().len(), 1);
 }
 
@@ -137,7 +173,10 @@ impl Ledger for Unrenewed {
         self.0.record(id)
     }
 
-    fn letter(&self, id: DeadLetterId) -> BoxFuture<'static, Result<Option<DeadLetter>, LedgerError>> {
+    fn letter(
+        &self,
+        id: DeadLetterId,
+    ) -> BoxFuture<'static, Result<Option<DeadLetter>, LedgerError>> {
         self.0.letter(id)
     }
 
@@ -149,7 +188,11 @@ impl Ledger for Unrenewed {
         self.0.open_letters()
     }
 
-    fn sweep(&self, settled: usize, retention: Duration) -> BoxFuture<'static, Result<Swept, LedgerError>> {
+    fn sweep(
+        &self,
+        settled: usize,
+        retention: Duration,
+    ) -> BoxFuture<'static, Result<Swept, LedgerError>> {
         self.0.sweep(settled, retention)
     }
 
@@ -180,7 +223,12 @@ struct Stalled(tokio::runtime::Runtime);
 
 impl Stalled {
     fn new() -> Self {
-        Self(tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap())
+        Self(
+            tokio::runtime::Builder::new_current_thread()
+                .enable_time()
+                .build()
+                .unwrap(),
+        )
     }
 }
 
@@ -195,19 +243,43 @@ fn a_lapsed_lease_lets_another_process_in_and_the_late_one_loses() {
     slow.0.block_on(body.started(1));
     two.clock.advance(Duration::from_secs(30));
     body.let_go();
-    assert_eq!(quick.0.block_on(two.other.scope(run(1, &body, &numbers))).unwrap(), 2);
+    assert_eq!(
+        quick
+            .0
+            .block_on(two.other.scope(run(1, &body, &numbers)))
+            .unwrap(),
+        2
+    );
     let error = slow.0.block_on(first).unwrap().unwrap_err().into_idem();
-    assert!(matches!(&error, Error::LeaseLost { handler, key } if handler == "shared.run" && key == "1"), "{error:?}");
+    assert!(
+        matches!(&error, Error::LeaseLost { handler, key } if handler == "shared.run" && key == "1"),
+        "{error:?}"
+    );
     // Everyone sees one result, the late one's body or not.
-    assert_eq!(quick.0.block_on(two.one.scope(run(1, &body, &numbers))).unwrap(), 2);
+    assert_eq!(
+        quick
+            .0
+            .block_on(two.one.scope(run(1, &body, &numbers)))
+            .unwrap(),
+        2
+    );
     let numbers = numbers.take();
     assert_eq!((numbers[0].0, numbers[1].0, numbers.len()), (1, 2, 2));
-    assert!(numbers[0].1 < numbers[1].1, "the later token is larger: {numbers:?}");
+    assert!(
+        numbers[0].1 < numbers[1].1,
+        "the later token is larger: {numbers:?}"
+    );
 }
 
 #[test]
 fn a_late_failure_is_not_written_either() {
-    #[idempotent(name = "shared.fails", key = "id", lease = "30s", retries = 5, skip(body))]
+    #[idempotent(
+        name = "shared.fails",
+        key = "id",
+        lease = "30s",
+        retries = 5,
+        skip(body)
+    )]
     async fn fails_first(id: u32, body: &Body) -> Result<u32, Oops> {
         match body.run().await {
             1 => Err(Oops::own("late")),
@@ -223,10 +295,23 @@ fn a_late_failure_is_not_written_either() {
     slow.0.block_on(body.started(1));
     two.clock.advance(Duration::from_secs(30));
     body.let_go();
-    assert_eq!(quick.0.block_on(two.other.scope(fails_first(1, &body))).unwrap(), 2);
+    assert_eq!(
+        quick
+            .0
+            .block_on(two.other.scope(fails_first(1, &body)))
+            .unwrap(),
+        2
+    );
     let error = slow.0.block_on(first).unwrap().unwrap_err();
     assert!(matches!(error.into_idem(), Error::LeaseLost { .. }));
-    assert_eq!(quick.0.block_on(two.one.scope(fails_first(1, &body))).unwrap(), 2, "the result stays");
+    assert_eq!(
+        quick
+            .0
+            .block_on(two.one.scope(fails_first(1, &body)))
+            .unwrap(),
+        2,
+        "the result stays"
+    );
 }
 
 #[test]
@@ -249,16 +334,31 @@ fn leases_that_lapse_use_up_the_budget_and_the_sweep_finds_the_last_one() {
         two.one.sweep().await.unwrap();
         let letter = only_letter(&two.one).await;
         assert_eq!(letter.reason, Reason::BudgetSpent);
-        let told: Vec<_> = letter.attempts.iter().map(|past| (past.number, past.outcome)).collect();
+        let told: Vec<_> = letter
+            .attempts
+            .iter()
+            .map(|past| (past.number, past.outcome))
+            .collect();
         let lapsed = AttemptOutcome::LeaseLapsed;
         assert_eq!(told, [(1, lapsed), (2, lapsed), (3, lapsed)]);
-        let error = two.other.scope(run(1, &body, &numbers)).await.unwrap_err().into_idem();
+        let error = two
+            .other
+            .scope(run(1, &body, &numbers))
+            .await
+            .unwrap_err()
+            .into_idem();
         assert!(matches!(error, Error::DeadLettered { id, .. } if id == letter.id));
     });
     assert_eq!(body.starts(), 3);
 }
 
-#[idempotent(name = "shared.bury", key = "id", lease = "30s", on_crash = "bury", skip(body))]
+#[idempotent(
+    name = "shared.bury",
+    key = "id",
+    lease = "30s",
+    on_crash = "bury",
+    skip(body)
+)]
 async fn bury(id: u32, body: &Body) -> Result<u32, Oops> {
     Ok(body.run().await)
 }
@@ -274,10 +374,21 @@ fn a_lost_lease_has_an_unknown_outcome_so_a_handler_that_buries_does_not_run_aga
     slow.0.block_on(body.started(1));
     two.clock.advance(Duration::from_secs(30));
     quick.0.block_on(async {
-        let error = two.other.scope(bury(1, &body)).await.unwrap_err().into_idem();
+        let error = two
+            .other
+            .scope(bury(1, &body))
+            .await
+            .unwrap_err()
+            .into_idem();
         let letter = only_letter(&two.other).await;
-        assert!(matches!(error, Error::DeadLettered { id, .. } if id == letter.id), "{error:?}");
-        assert_eq!((letter.reason, letter.attempts[0].outcome), (Reason::UnknownOutcome, AttemptOutcome::LeaseLapsed));
+        assert!(
+            matches!(error, Error::DeadLettered { id, .. } if id == letter.id),
+            "{error:?}"
+        );
+        assert_eq!(
+            (letter.reason, letter.attempts[0].outcome),
+            (Reason::UnknownOutcome, AttemptOutcome::LeaseLapsed)
+        );
     });
     assert_eq!(body.starts(), 1);
 }
@@ -295,9 +406,15 @@ async fn a_duplicate_in_another_process_is_rejected_or_found_to_be_another_messa
         async move { reject(1, 1, &body).await }
     });
     body.started(1).await;
-    let error = soon(two.other.scope(reject(1, 1, &body))).await.unwrap_err().into_idem();
+    let error = soon(two.other.scope(reject(1, 1, &body)))
+        .await
+        .unwrap_err()
+        .into_idem();
     assert!(matches!(error, Error::InProgress { .. }), "{error:?}");
-    let error = soon(two.other.scope(reject(1, 2, &body))).await.unwrap_err().into_idem();
+    let error = soon(two.other.scope(reject(1, 2, &body)))
+        .await
+        .unwrap_err()
+        .into_idem();
     assert!(matches!(error, Error::KeyReused { .. }), "{error:?}");
     body.let_go();
     assert_eq!(soon(first).await.unwrap().unwrap(), 1);
@@ -319,16 +436,36 @@ async fn redeliver(id: u32, body: &Body) -> Result<u32, Oops> {
 async fn one_budget_is_shared_by_all_processes() {
     let (two, body) = (two(), Body::open());
     for idem in [&two.one, &two.other, &two.one, &two.other] {
-        idem.scope(redeliver(1, &body)).await.unwrap_err().into_own();
+        idem.scope(redeliver(1, &body))
+            .await
+            .unwrap_err()
+            .into_own();
         two.clock.advance(Duration::from_secs(60));
     }
     for idem in [&two.one, &two.other] {
-        let error = idem.scope(redeliver(1, &body)).await.unwrap_err().into_idem();
+        let error = idem
+            .scope(redeliver(1, &body))
+            .await
+            .unwrap_err()
+            .into_idem();
         assert!(matches!(error, Error::DeadLettered { .. }), "{error:?}");
     }
-    let letter = two.other.dead_letters().list(&Filter::default()).await.unwrap().remove(0);
+    let letter = two
+        .other
+        .dead_letters()
+        .list(&Filter::default())
+        .await
+        .unwrap()
+        .remove(0);
     two.other.dead_letters().redrive(&letter.id).await.unwrap();
-    assert_eq!(two.one.scope(redeliver(1, &body)).await.unwrap_err().into_own(), "failure 5");
+    assert_eq!(
+        two.one
+            .scope(redeliver(1, &body))
+            .await
+            .unwrap_err()
+            .into_own(),
+        "failure 5"
+    );
 }
 
 #[idempotent(name = "shared.sync", key = "id", lease = "30s", skip(body))]
@@ -357,5 +494,8 @@ async fn the_lease_of_a_sync_body_is_renewed_too() {
     let renewed = tokio::time::timeout(Duration::from_secs(30), renewed).await;
     body.let_go();
     assert_eq!(soon(first).await.unwrap().unwrap(), 1);
-    assert!(renewed.is_ok(), "a body that runs longer than its lease is started a second time elsewhere");
+    assert!(
+        renewed.is_ok(),
+        "a body that runs longer than its lease is started a second time elsewhere"
+    );
 }

@@ -59,7 +59,10 @@ async fn another_payload_under_the_key_of_a_running_message_is_refused_at_once()
         body.holds(&mut first, 1).await;
         // The first is not polled meanwhile, so waiting for it would never end.
         let error = soon(run(1, "other", &body)).await.unwrap_err().into_idem();
-        assert!(matches!(&error, Error::KeyReused { key, .. } if key == "1"), "{error:?}");
+        assert!(
+            matches!(&error, Error::KeyReused { key, .. } if key == "1"),
+            "{error:?}"
+        );
         body.let_go();
         assert_eq!(soon(first).await.unwrap(), 1);
     })
@@ -74,7 +77,11 @@ async fn other_keys_do_not_wait() {
         let mut first = Box::pin(run(1, "", &body));
         body.holds(&mut first, 1).await;
         assert_eq!(soon(run(2, "", &other)).await.unwrap(), 1);
-        assert_eq!(soon(reject(1, "", &other)).await.unwrap(), 2, "another handler's key is another message");
+        assert_eq!(
+            soon(reject(1, "", &other)).await.unwrap(),
+            2,
+            "another handler's key is another message"
+        );
         body.let_go();
         soon(first).await.unwrap();
     })
@@ -118,7 +125,10 @@ async fn itself(id: u32, depth: u32) -> Result<String, Error> {
 #[tokio::test]
 async fn a_body_that_calls_its_own_key_is_told_in_progress() {
     let idem = temporary().unwrap();
-    assert_eq!(idem.scope(soon(itself(7, 0))).await.unwrap(), "in progress: 7");
+    assert_eq!(
+        idem.scope(soon(itself(7, 0))).await.unwrap(),
+        "in progress: 7"
+    );
 }
 
 #[idempotent(name = "flight.outer", key = "id", retries = 0)]
@@ -147,7 +157,11 @@ async fn a_body_that_calls_its_own_key_through_another_handler_is_told_in_progre
 
 #[idempotent(name = "flight.countdown", key = n, retries = 0)]
 async fn countdown(n: u32) -> Result<u32, Error> {
-    Ok(if n == 0 { 0 } else { Box::pin(countdown(n - 1)).await? + 1 })
+    Ok(if n == 0 {
+        0
+    } else {
+        Box::pin(countdown(n - 1)).await? + 1
+    })
 }
 
 #[tokio::test]
@@ -173,7 +187,10 @@ fn a_sync_body_that_calls_its_own_key_is_told_in_progress() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sync_body_on_a_runtime_that_calls_its_own_key_is_told_in_progress() {
     let idem = temporary().unwrap();
-    assert_eq!(idem.scope(async { itself_now(7) }).await.unwrap(), "in progress: 7");
+    assert_eq!(
+        idem.scope(async { itself_now(7) }).await.unwrap(),
+        "in progress: 7"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -181,7 +198,11 @@ async fn a_thousand_messages_at_once_run_once_each() {
     let idem = temporary().unwrap();
     let bodies: Vec<_> = (0..1000).map(|_| Body::open()).collect();
     let calls = (0..3000_usize).map(|n| {
-        let (scope, body, key) = (Idem::clone(&idem), Arc::clone(&bodies[n % 1000]), (n % 1000) as u32);
+        let (scope, body, key) = (
+            Idem::clone(&idem),
+            Arc::clone(&bodies[n % 1000]),
+            (n % 1000) as u32,
+        );
         tokio::spawn(async move { scope.scope(run(key, "", &body)).await })
     });
     for result in soon(join_all(calls)).await {

@@ -1,4 +1,5 @@
-//! A ledger that refuses, or does its work and loses the answer: no body runs on a guess, and no caller is told Ok.
+//! A ledger that refuses, or does its work and loses the answer: no body runs on a guess, and no
+//! caller is told Ok.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -6,7 +7,9 @@ use std::time::Duration;
 use idem_runtime::ledger::{Ledger, LedgerError, Note, NoteChange, Swept};
 use idem_runtime::protocol::{Record, RecordId, Reply, Step};
 use idem_runtime::testing::{ManualClock, MemoryLedger};
-use idem_runtime::{BoxFuture, DeadLetter, DeadLetterId, Error, Filter, Idem, Origin, Outgoing, Verdict, idempotent};
+use idem_runtime::{
+    BoxFuture, DeadLetter, DeadLetterId, Error, Filter, Idem, Origin, Outgoing, Verdict, idempotent,
+};
 use tokio::sync::watch;
 
 use crate::common::{Body, Oops, poll_once, soon};
@@ -37,10 +40,13 @@ impl Shaky {
         self.trouble.send_replace(trouble);
     }
 
-    /// Waits until the background is at such a step, and leaves it there until the sender says true.
+    /// Waits until the background is at such a step, and leaves it there until the sender says
+    /// true.
     async fn hold(&self, kind: &'static str) {
         *self.hold.lock().unwrap() = Some(kind);
-        soon(self.held.subscribe().wait_for(|held| *held)).await.unwrap();
+        soon(self.held.subscribe().wait_for(|held| *held))
+            .await
+            .unwrap();
     }
 
     /// Lets go of the held step, and waits until the background is through with it.
@@ -48,7 +54,9 @@ impl Shaky {
         let mut sweeps = self.sweeps.subscribe();
         let before = *sweeps.borrow_and_update();
         self.let_go.send_replace(true);
-        soon(sweeps.wait_for(|sweeps| *sweeps > before)).await.unwrap();
+        soon(sweeps.wait_for(|sweeps| *sweeps > before))
+            .await
+            .unwrap();
     }
 }
 
@@ -67,7 +75,13 @@ fn kind(step: &Step) -> &'static str {
 impl Ledger for Shaky {
     fn apply(&self, id: &RecordId, step: Step) -> BoxFuture<'static, Result<Reply, LedgerError>> {
         let (kind, trouble) = (kind(&step), *self.trouble.borrow());
-        if self.hold.lock().unwrap().take_if(|wanted| *wanted == kind).is_some() {
+        if self
+            .hold
+            .lock()
+            .unwrap()
+            .take_if(|wanted| *wanted == kind)
+            .is_some()
+        {
             let (ledger, id) = (self.clone(), id.clone());
             return Box::pin(async move {
                 ledger.held.send_replace(true);
@@ -93,7 +107,10 @@ impl Ledger for Shaky {
         self.ledger.record(id)
     }
 
-    fn letter(&self, id: DeadLetterId) -> BoxFuture<'static, Result<Option<DeadLetter>, LedgerError>> {
+    fn letter(
+        &self,
+        id: DeadLetterId,
+    ) -> BoxFuture<'static, Result<Option<DeadLetter>, LedgerError>> {
         self.ledger.letter(id)
     }
 
@@ -105,7 +122,11 @@ impl Ledger for Shaky {
         self.ledger.open_letters()
     }
 
-    fn sweep(&self, settled: usize, retention: Duration) -> BoxFuture<'static, Result<Swept, LedgerError>> {
+    fn sweep(
+        &self,
+        settled: usize,
+        retention: Duration,
+    ) -> BoxFuture<'static, Result<Swept, LedgerError>> {
         self.sweeps.send_modify(|sweeps| *sweeps += 1);
         self.ledger.sweep(settled, retention)
     }
@@ -153,22 +174,45 @@ fn shaky() -> (Idem, Shaky) {
         let_go: watch::Sender::new(false),
         sweeps: watch::Sender::new(0),
     };
-    (Idem::builder().clock(clock).ledger(Arc::new(ledger.clone())).unwrap(), ledger)
+    (
+        Idem::builder()
+            .clock(clock)
+            .ledger(Arc::new(ledger.clone()))
+            .unwrap(),
+        ledger,
+    )
 }
 
 #[track_caller]
 fn assert_trouble<T: std::fmt::Debug>(result: Result<T, Oops>) {
     let error = result.unwrap_err().into_idem();
-    let Error::Ledger { handler, key, .. } = &error else { panic!("{error:?}") };
-    assert!(handler.is_some() && key.is_some() && error.to_string().contains("no room left"), "{error}");
+    let Error::Ledger { handler, key, .. } = &error else {
+        panic!("{error:?}")
+    };
+    assert!(
+        handler.is_some() && key.is_some() && error.to_string().contains("no room left"),
+        "{error}"
+    );
 }
 
-#[idempotent(name = "trouble.run", key = "id", retries = 2, backoff(initial = "0ms"), skip(body))]
+#[idempotent(
+    name = "trouble.run",
+    key = "id",
+    retries = 2,
+    backoff(initial = "0ms"),
+    skip(body)
+)]
 async fn run(id: u32, body: &Body) -> Result<u32, Oops> {
     Ok(body.run().await)
 }
 
-#[idempotent(name = "trouble.fail", key = "id", retries = 2, backoff(initial = "0ms"), skip(body))]
+#[idempotent(
+    name = "trouble.fail",
+    key = "id",
+    retries = 2,
+    backoff(initial = "0ms"),
+    skip(body)
+)]
 async fn fail(id: u32, body: &Body) -> Result<u32, Oops> {
     Err(Oops::own(format!("failure {}", body.run().await)))
 }
@@ -197,7 +241,11 @@ async fn a_result_that_was_not_recorded_is_no_ok_and_the_body_does_not_run_twice
             assert_trouble(run(1, &body).await);
             assert_eq!(body.starts(), 1);
             ledger.set(Trouble::None);
-            assert_eq!(run(1, &body).await.unwrap(), 1, "{trouble:?}: what happened is recorded after all");
+            assert_eq!(
+                run(1, &body).await.unwrap(),
+                1,
+                "{trouble:?}: what happened is recorded after all"
+            );
             assert_eq!(body.starts(), 1);
         })
         .await;
@@ -233,14 +281,28 @@ async fn a_failure_that_was_not_recorded_counts_all_the_same() {
             assert_trouble(fail(1, &body).await);
             assert_eq!(body.starts(), 1);
             ledger.set(Trouble::None);
-            assert_eq!(fail(1, &body).await.unwrap_err().into_own(), "failure 3", "{trouble:?}");
-            assert!(matches!(fail(1, &body).await.unwrap_err().into_idem(), Error::DeadLettered { .. }));
+            assert_eq!(
+                fail(1, &body).await.unwrap_err().into_own(),
+                "failure 3",
+                "{trouble:?}"
+            );
+            assert!(matches!(
+                fail(1, &body).await.unwrap_err().into_idem(),
+                Error::DeadLettered { .. }
+            ));
         })
         .await;
         assert_eq!(body.starts(), 3);
         let letters = idem.dead_letters().list(&Filter::default()).await.unwrap();
-        let told: Vec<_> = letters[0].attempts.iter().filter_map(|past| past.error.as_deref()).collect();
-        assert_eq!((letters.len(), told), (1, vec!["failure 1", "failure 2", "failure 3"]));
+        let told: Vec<_> = letters[0]
+            .attempts
+            .iter()
+            .filter_map(|past| past.error.as_deref())
+            .collect();
+        assert_eq!(
+            (letters.len(), told),
+            (1, vec!["failure 1", "failure 2", "failure 3"])
+        );
     }
 }
 
@@ -302,7 +364,13 @@ async fn a_call_does_not_overtake_the_report_that_the_background_is_bringing() {
     assert_eq!(body.starts(), 1);
 }
 
-#[idempotent(name = "trouble.second", key = "id", retries = 5, backoff(initial = "0ms"), skip(body))]
+#[idempotent(
+    name = "trouble.second",
+    key = "id",
+    retries = 5,
+    backoff(initial = "0ms"),
+    skip(body)
+)]
 async fn second(id: u32, body: &Body) -> Result<u32, Oops> {
     match body.start() {
         1 => Err(Oops::own("busy")),
@@ -327,7 +395,11 @@ async fn a_report_that_arrives_late_does_not_wipe_out_a_later_one() {
         assert_eq!(soon(second(1, &body)).await.unwrap(), 2);
     })
     .await;
-    assert_eq!(body.starts(), 2, "the second attempt's result was known, and it ran again");
+    assert_eq!(
+        body.starts(),
+        2,
+        "the second attempt's result was known, and it ran again"
+    );
 }
 
 #[tokio::test]
@@ -336,38 +408,68 @@ async fn the_broker_keeps_what_the_ledger_does_not_take() {
     for step in ["claim", "complete"] {
         for trouble in [Trouble::Refused(step), Trouble::Unheard(step)] {
             ledger.set(trouble);
-            let delivered = idem.deliver(Origin::new("rabbitmq", "orders"), run(1, &body)).await;
+            let delivered = idem
+                .deliver(Origin::new("rabbitmq", "orders"), run(1, &body))
+                .await;
             assert_trouble(delivered.output);
             let verdict = delivered.verdict;
-            assert!(matches!(verdict, Verdict::Unavailable { .. }), "{trouble:?}: {verdict:?}");
+            assert!(
+                matches!(verdict, Verdict::Unavailable { .. }),
+                "{trouble:?}: {verdict:?}"
+            );
         }
     }
     ledger.set(Trouble::None);
-    let delivered = idem.deliver(Origin::new("rabbitmq", "orders"), run(1, &body)).await;
-    assert_eq!((delivered.output.unwrap(), delivered.verdict), (1, Verdict::Settled));
+    let delivered = idem
+        .deliver(Origin::new("rabbitmq", "orders"), run(1, &body))
+        .await;
+    assert_eq!(
+        (delivered.output.unwrap(), delivered.verdict),
+        (1, Verdict::Settled)
+    );
 }
 
 #[tokio::test]
 async fn a_message_that_could_not_be_buried_is_an_error_and_is_buried_once() {
     let (idem, ledger) = shaky();
-    let bury = async || idem.bury("trouble.run", "m-1", b"junk", Origin::new("rabbitmq", "orders"), "junk").await;
+    let bury = async || {
+        idem.bury(
+            "trouble.run",
+            "m-1",
+            b"junk",
+            Origin::new("rabbitmq", "orders"),
+            "junk",
+        )
+        .await
+    };
     for trouble in [Trouble::Refused("bury"), Trouble::Unheard("bury")] {
         ledger.set(trouble);
         let error = bury().await.unwrap_err();
-        assert!(matches!(&error, Error::Ledger { .. }) && error.to_string().contains("no room left"), "{error}");
+        assert!(
+            matches!(&error, Error::Ledger { .. }) && error.to_string().contains("no room left"),
+            "{error}"
+        );
     }
     ledger.set(Trouble::None);
     let id = bury().await.unwrap();
     let letters = idem.dead_letters().list(&Filter::default()).await.unwrap();
-    assert_eq!(letters.iter().map(|letter| letter.id).collect::<Vec<_>>(), [id]);
+    assert_eq!(
+        letters.iter().map(|letter| letter.id).collect::<Vec<_>>(),
+        [id]
+    );
 }
 
 #[tokio::test]
 async fn what_cannot_be_re_armed_is_not_published() {
     let (idem, ledger) = shaky();
-    idem.republish_with("rabbitmq:orders", |_| async { unreachable!("it is still dead") as Result<(), String> });
+    idem.republish_with("rabbitmq:orders", |_| async {
+        unreachable!("it is still dead") as Result<(), String>
+    });
     let origin = Origin::new("rabbitmq", "orders");
-    let id = idem.bury("trouble.run", "m-1", b"junk", origin, "junk").await.unwrap();
+    let id = idem
+        .bury("trouble.run", "m-1", b"junk", origin, "junk")
+        .await
+        .unwrap();
     ledger.set(Trouble::Refused("redrive"));
     let error = idem.dead_letters().republish(&id).await.unwrap_err();
     assert!(matches!(error, Error::Ledger { .. }), "{error}");
@@ -382,7 +484,10 @@ fn event(key: &str) -> Outgoing {
 async fn a_message_whose_sending_failed_is_one_message_when_it_is_sent_again() {
     let (idem, ledger) = shaky();
     let outbox = idem.outbox();
-    for (number, trouble) in [Trouble::Refused("notes"), Trouble::Unheard("notes")].into_iter().enumerate() {
+    for (number, trouble) in [Trouble::Refused("notes"), Trouble::Unheard("notes")]
+        .into_iter()
+        .enumerate()
+    {
         ledger.set(trouble);
         for _ in 0..2 {
             outbox.send(event("A")).await.unwrap_err();
@@ -390,7 +495,11 @@ async fn a_message_whose_sending_failed_is_one_message_when_it_is_sent_again() {
         ledger.set(Trouble::None);
         let id = outbox.send(event("A")).await.unwrap();
         let waiting = outbox.waiting(None, 10).await.unwrap();
-        assert_eq!(waiting.iter().map(|queued| &queued.id).collect::<Vec<_>>(), [&id], "{trouble:?}");
+        assert_eq!(
+            waiting.iter().map(|queued| &queued.id).collect::<Vec<_>>(),
+            [&id],
+            "{trouble:?}"
+        );
         // Sent once more on purpose, it is another one.
         assert_ne!(outbox.send(event("A")).await.unwrap(), id);
         let waiting = outbox.waiting(None, 10).await.unwrap();
@@ -429,11 +538,21 @@ async fn a_result_that_is_recorded_late_is_not_found_behind_what_was_read() {
     ledger.hold("complete").await;
     idem.scope(tell("quick", &idem)).await.unwrap();
     let read = idem.outbox().waiting(None, 10).await.unwrap();
-    assert_eq!(read.iter().map(|queued| &*queued.message.key).collect::<Vec<_>>(), ["quick"]);
+    assert_eq!(
+        read.iter()
+            .map(|queued| &*queued.message.key)
+            .collect::<Vec<_>>(),
+        ["quick"]
+    );
     ledger.let_go.send_replace(true);
     soon(late).await.unwrap().unwrap();
     let next = idem.outbox().waiting(read.last(), 10).await.unwrap();
-    assert_eq!(next.iter().map(|queued| &*queued.message.key).collect::<Vec<_>>(), ["late"]);
+    assert_eq!(
+        next.iter()
+            .map(|queued| &*queued.message.key)
+            .collect::<Vec<_>>(),
+        ["late"]
+    );
     let all = idem.outbox().waiting(None, 10).await.unwrap();
     assert_eq!(all, [read, next].concat());
 }

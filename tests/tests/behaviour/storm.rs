@@ -1,4 +1,5 @@
-//! Everything at once: duplicates, failures, panics, timeouts and cancellations of the same messages on many threads.
+//! Everything at once: duplicates, failures, panics, timeouts and cancellations of the same
+//! messages on many threads.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -77,7 +78,9 @@ async fn no_attempt_overlaps_none_is_over_budget_and_every_message_ends_in_one_w
                     assert_eq!(first, result, "all see one result");
                 }
                 Err(Oops::Own(_)) => assert_eq!(id % 5, 4),
-                Err(Oops::Idem(error)) => assert!(matches!(error, Error::DeadLettered { .. }), "{error:?}"),
+                Err(Oops::Idem(error)) => {
+                    assert!(matches!(error, Error::DeadLettered { .. }), "{error:?}")
+                }
             }
         });
         async move {
@@ -92,30 +95,64 @@ async fn no_attempt_overlaps_none_is_over_budget_and_every_message_ends_in_one_w
             }
         }
     });
-    soon(join_all(calls.map(tokio::spawn))).await.into_iter().for_each(Result::unwrap);
+    soon(join_all(calls.map(tokio::spawn)))
+        .await
+        .into_iter()
+        .for_each(Result::unwrap);
 
     let letters = idem.dead_letters();
     let open = letters.list(&Filter::default().limit(1000)).await.unwrap();
-    assert_eq!(letters.list(&Filter::default().any_state().limit(1000)).await.unwrap(), open);
+    assert_eq!(
+        letters
+            .list(&Filter::default().any_state().limit(1000))
+            .await
+            .unwrap(),
+        open
+    );
     for (id, effect) in (0..KEYS).zip(&effects) {
         let starts = effect.starts.load(Ordering::SeqCst);
-        assert!((1..=RETRIES + 1).contains(&starts), "{id} was started {starts} times");
-        assert!(!effect.overlapped.load(Ordering::SeqCst), "two attempts of {id} ran at once");
-        let its: Vec<_> = open.iter().filter(|letter| letter.key == id.to_string()).collect();
+        assert!(
+            (1..=RETRIES + 1).contains(&starts),
+            "{id} was started {starts} times"
+        );
+        assert!(
+            !effect.overlapped.load(Ordering::SeqCst),
+            "two attempts of {id} ran at once"
+        );
+        let its: Vec<_> = open
+            .iter()
+            .filter(|letter| letter.key == id.to_string())
+            .collect();
         match soon(idem.scope(run(id, effect))).await {
             Ok(result) => {
                 assert!(its.is_empty());
-                assert!(results.lock().unwrap().get(&id).is_none_or(|first| *first == result));
+                assert!(
+                    results
+                        .lock()
+                        .unwrap()
+                        .get(&id)
+                        .is_none_or(|first| *first == result)
+                );
             }
             Err(error) => {
                 let error = error.into_idem();
-                assert!(matches!(error, Error::DeadLettered { id, .. } if its[0].id == id), "{error:?}");
-                assert_eq!((its.len(), its[0].state, its[0].reason), (1, LetterState::Open, Reason::BudgetSpent));
+                assert!(
+                    matches!(error, Error::DeadLettered { id, .. } if its[0].id == id),
+                    "{error:?}"
+                );
+                assert_eq!(
+                    (its.len(), its[0].state, its[0].reason),
+                    (1, LetterState::Open, Reason::BudgetSpent)
+                );
                 // A claim whose call was dropped before its body started is an attempt too.
                 let numbers: Vec<_> = its[0].attempts.iter().map(|past| past.number).collect();
                 assert_eq!(numbers, (1..=RETRIES + 1).collect::<Vec<_>>());
             }
         }
-        assert_eq!(effect.starts.load(Ordering::SeqCst), starts, "{id} was over");
+        assert_eq!(
+            effect.starts.load(Ordering::SeqCst),
+            starts,
+            "{id} was over"
+        );
     }
 }

@@ -26,7 +26,9 @@ fn without_any_runtime() {
 fn many_threads_run_the_body_once_and_all_get_one_result() {
     let (idem, body) = (temporary().unwrap(), Body::shut());
     std::thread::scope(|threads| {
-        let calls: Vec<_> = (0..20).map(|_| threads.spawn(|| idem.sync_scope(|| run(1, &body)))).collect();
+        let calls: Vec<_> = (0..20)
+            .map(|_| threads.spawn(|| idem.sync_scope(|| run(1, &body))))
+            .collect();
         pollster::block_on(async {
             let mut starts = 0;
             while starts == 0 {
@@ -87,7 +89,10 @@ async fn on_the_workers_of_a_runtime_with_more_duplicates_than_workers() {
 #[test]
 fn on_the_only_thread_of_a_runtime_one_after_the_other() {
     on_a_thread(|| {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
         runtime.block_on(async {
             let (idem, body) = (temporary().unwrap(), Body::open());
             idem.scope(async {
@@ -99,7 +104,13 @@ fn on_the_only_thread_of_a_runtime_one_after_the_other() {
     });
 }
 
-#[idempotent(name = "sync.retries", key = "id", retries = 2, backoff(initial = "1h", max = "1h"), skip(body, numbers))]
+#[idempotent(
+    name = "sync.retries",
+    key = "id",
+    retries = 2,
+    backoff(initial = "1h", max = "1h"),
+    skip(body, numbers)
+)]
 fn retries(id: u32, body: &Body, numbers: &Log<u32>) -> Result<u32, Oops> {
     numbers.push(attempt().unwrap().number);
     Err(Oops::own(format!("failure {}", body.start())))
@@ -107,7 +118,11 @@ fn retries(id: u32, body: &Body, numbers: &Log<u32>) -> Result<u32, Oops> {
 
 #[tokio::test]
 async fn its_retries_are_counted_and_paused_like_others() {
-    let (clock, body, numbers) = (ManualClock::default(), Body::open(), Arc::new(Log::default()));
+    let (clock, body, numbers) = (
+        ManualClock::default(),
+        Body::open(),
+        Arc::new(Log::default()),
+    );
     let idem = on(&clock);
     let call = {
         let (idem, body, numbers) = (Idem::clone(&idem), Arc::clone(&body), Arc::clone(&numbers));
@@ -120,7 +135,10 @@ async fn its_retries_are_counted_and_paused_like_others() {
         clock.advance(Duration::from_secs(3600));
         body.started(number + 1).await;
     }
-    assert_eq!(soon(call).await.unwrap().unwrap_err().into_own(), "failure 3");
+    assert_eq!(
+        soon(call).await.unwrap().unwrap_err().into_own(),
+        "failure 3"
+    );
     assert_eq!(numbers.take(), [1, 2, 3]);
     assert_eq!(only_letter(&idem).await.attempts.len(), 3);
 }
@@ -141,7 +159,10 @@ fn blocks(id: u32, body: &Body) -> Result<String, Oops> {
 #[test]
 fn a_sync_body_that_waits_for_an_async_duplicate_on_the_only_thread_is_told_in_progress() {
     let result = on_a_thread(|| {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
         runtime.block_on(async {
             let (idem, body) = (temporary().unwrap(), Body::shut());
             idem.scope(async {

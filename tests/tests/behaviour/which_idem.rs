@@ -1,4 +1,5 @@
-//! Which Idem a call belongs to, and what it is refused with where there is none, or a closed one, or two of a name.
+//! Which Idem a call belongs to, and what it is refused with where there is none, or a closed one,
+//! or two of a name.
 
 use idem_runtime::testing::temporary;
 use idem_runtime::{Error, Filter, Idem, attempt, idempotent};
@@ -18,9 +19,18 @@ fn run_now(id: u32, body: &Body) -> Result<u32, Error> {
 #[tokio::test]
 async fn without_one_nothing_runs() {
     let body = Body::open();
-    for error in [run(1, &body).await.unwrap_err(), run_now(1, &body).unwrap_err()] {
-        assert!(matches!(&error, Error::NotInstalled { handler } if handler.starts_with("which.run")), "{error:?}");
-        assert!(error.to_string().contains("install"), "it says what to do: {error}");
+    for error in [
+        run(1, &body).await.unwrap_err(),
+        run_now(1, &body).unwrap_err(),
+    ] {
+        assert!(
+            matches!(&error, Error::NotInstalled { handler } if handler.starts_with("which.run")),
+            "{error:?}"
+        );
+        assert!(
+            error.to_string().contains("install"),
+            "it says what to do: {error}"
+        );
     }
     assert_eq!(body.starts(), 0);
 }
@@ -28,7 +38,8 @@ async fn without_one_nothing_runs() {
 #[tokio::test]
 async fn scopes_do_not_see_each_other() {
     let (one, two, body) = (temporary().unwrap(), temporary().unwrap(), Body::open());
-    let (a, b) = soon(async { tokio::join!(one.scope(run(1, &body)), two.scope(run(1, &body))) }).await;
+    let (a, b) =
+        soon(async { tokio::join!(one.scope(run(1, &body)), two.scope(run(1, &body))) }).await;
     assert_ne!(a.unwrap(), b.unwrap());
     assert_eq!(body.starts(), 2);
 }
@@ -44,7 +55,10 @@ async fn the_innermost_scope_counts() {
         assert_eq!(run(1, &body).await.unwrap(), 1);
     })
     .await;
-    assert!(matches!(run(1, &body).await, Err(Error::NotInstalled { .. })), "a scope ends");
+    assert!(
+        matches!(run(1, &body).await, Err(Error::NotInstalled { .. })),
+        "a scope ends"
+    );
 }
 
 #[tokio::test]
@@ -52,7 +66,10 @@ async fn a_scope_is_not_inherited_by_a_spawned_task() {
     let (idem, body) = (temporary().unwrap(), Body::open());
     idem.scope(async {
         let task = tokio::spawn(async move { run(1, &body).await });
-        assert!(matches!(soon(task).await.unwrap(), Err(Error::NotInstalled { .. })));
+        assert!(matches!(
+            soon(task).await.unwrap(),
+            Err(Error::NotInstalled { .. })
+        ));
     })
     .await;
 }
@@ -71,10 +88,16 @@ impl Service {
 #[tokio::test]
 async fn an_explicit_one_wins_over_the_scope() {
     let (one, two, body) = (temporary().unwrap(), temporary().unwrap(), Body::open());
-    let service = Service { idem: Idem::clone(&one) };
+    let service = Service {
+        idem: Idem::clone(&one),
+    };
     assert_eq!(service.explicit(1, &body).await.unwrap(), 1);
     two.scope(async {
-        assert_eq!(service.explicit(1, &body).await.unwrap(), 1, "a replay of the explicit one's");
+        assert_eq!(
+            service.explicit(1, &body).await.unwrap(),
+            1,
+            "a replay of the explicit one's"
+        );
     })
     .await;
 }
@@ -104,10 +127,24 @@ async fn two_functions_of_one_name_are_found_and_both_places_named() {
         assert_eq!(first::run(1).await.unwrap(), 1);
         for id in [1, 2] {
             let error = second::run(id).await.unwrap_err();
-            let Error::NameTaken { handler, first, second } = &error else { panic!("{error:?}") };
+            let Error::NameTaken {
+                handler,
+                first,
+                second,
+            } = &error
+            else {
+                panic!("{error:?}")
+            };
             assert_eq!(handler, "which.taken");
-            assert!(first.contains("which_idem.rs:") && second.contains("which_idem.rs:") && first != second);
-            assert!(error.to_string().contains(first) && error.to_string().contains(second), "{error}");
+            assert!(
+                first.contains("which_idem.rs:")
+                    && second.contains("which_idem.rs:")
+                    && first != second
+            );
+            assert!(
+                error.to_string().contains(first) && error.to_string().contains(second),
+                "{error}"
+            );
         }
         assert_eq!(first::run(1).await.unwrap(), 1, "the first one goes on");
     })
@@ -115,12 +152,26 @@ async fn two_functions_of_one_name_are_found_and_both_places_named() {
 }
 
 #[idempotent(name = "which.attempt", key = "tenant, id", retries = 4, skip(body))]
-async fn attempts(tenant: &str, id: u32, body: &Body) -> Result<(u32, u32, String, String, u64), Error> {
+async fn attempts(
+    tenant: &str,
+    id: u32,
+    body: &Body,
+) -> Result<(u32, u32, String, String, u64), Error> {
     body.start();
     let outer = attempt().unwrap();
     run(id, body).await?;
-    assert_eq!(attempt(), Some(outer.clone()), "another handler's attempt is its own");
-    Ok((outer.number, outer.of, outer.handler.to_string(), outer.key.to_string(), outer.token))
+    assert_eq!(
+        attempt(),
+        Some(outer.clone()),
+        "another handler's attempt is its own"
+    );
+    Ok((
+        outer.number,
+        outer.of,
+        outer.handler.to_string(),
+        outer.key.to_string(),
+        outer.token,
+    ))
 }
 
 #[tokio::test]
@@ -137,7 +188,13 @@ async fn a_body_can_ask_for_its_attempt_and_nobody_else_can() {
         assert_eq!(attempt(), None);
     })
     .await;
-    assert!(idem.dead_letters().list(&Filter::default()).await.unwrap().is_empty());
+    assert!(
+        idem.dead_letters()
+            .list(&Filter::default())
+            .await
+            .unwrap()
+            .is_empty()
+    );
 }
 
 #[tokio::test]
@@ -146,7 +203,9 @@ async fn handlers_can_be_spawned_and_boxed() {
         future
     }
     let (idem, body) = (temporary().unwrap(), Body::open());
-    let service = Service { idem: Idem::clone(&idem) };
+    let service = Service {
+        idem: Idem::clone(&idem),
+    };
     idem.scope(async {
         is_send(run(1, &body)).await.unwrap();
         is_send(attempts("t", 2, &body)).await.unwrap();

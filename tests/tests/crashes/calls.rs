@@ -16,15 +16,26 @@ fn a_result_is_recorded_once() {
     });
     hold(&runs);
     assert_eq!(died_at(&runs), ordinary());
-    // Two groups a message, and five places in each before it is answered; seven places when the ledger opens; two ways
-    // to die at each. Groups that write nothing are answered too, and how many there are is up to the sweep.
-    let written =
-        runs[1..].iter().filter(|run| run.place.as_ref().is_some_and(|place| place.point != "idem::answered"));
+    // Two groups a message, and five places in each before it is answered; seven places when the
+    // ledger opens; two ways to die at each. Groups that write nothing are answered too, and how
+    // many there are is up to the sweep.
+    let written = runs[1..].iter().filter(|run| {
+        run.place
+            .as_ref()
+            .is_some_and(|place| place.point != "idem::answered")
+    });
     assert_eq!(written.count(), 2 * (2 * 2 * 5 + 7));
     for run in &runs {
         // One death makes one more attempt at most.
-        assert!(run.starts("good", "A") + run.starts("good_now", "6") <= 3, "{run}");
-        assert_eq!((run.result("good", "A"), run.result("good_now", "6")), (Some(1), Some(42)), "{run}");
+        assert!(
+            run.starts("good", "A") + run.starts("good_now", "6") <= 3,
+            "{run}"
+        );
+        assert_eq!(
+            (run.result("good", "A"), run.result("good_now", "6")),
+            (Some(1), Some(42)),
+            "{run}"
+        );
     }
 }
 
@@ -47,15 +58,23 @@ fn a_spent_budget_is_a_letter_with_all_its_attempts() {
     hold(&runs);
     for run in &runs {
         let letter = only_letter(run, "hopeless", Reason::BudgetSpent);
-        let outcomes: Vec<_> = letter.attempts.iter().map(|attempt| attempt.outcome).collect();
-        let crashed = outcomes.iter().filter(|outcome| **outcome == AttemptOutcome::Crashed).count();
+        let outcomes: Vec<_> = letter
+            .attempts
+            .iter()
+            .map(|attempt| attempt.outcome)
+            .collect();
+        let crashed = outcomes
+            .iter()
+            .filter(|outcome| **outcome == AttemptOutcome::Crashed)
+            .count();
         assert!(crashed <= 1 && outcomes.len() == 3, "{outcomes:?}: {run}");
     }
 }
 
 #[test]
 fn a_permanent_error_is_a_letter() {
-    let runs = everywhere(async |life: Life| told(&life, "refused", "A", refused("A".into())).await);
+    let runs =
+        everywhere(async |life: Life| told(&life, "refused", "A", refused("A".into())).await);
     hold(&runs);
     for run in &runs {
         only_letter(run, "refused", Reason::PermanentError);
@@ -78,7 +97,8 @@ fn bodies_that_end_their_process_have_a_budget_too() {
 
 #[test]
 fn a_body_that_ends_its_process_once_still_comes_to_its_result() {
-    let runs = everywhere(async |life: Life| told(&life, "aborting", "A", aborting("A".into())).await);
+    let runs =
+        everywhere(async |life: Life| told(&life, "aborting", "A", aborting("A".into())).await);
     hold(&runs);
     assert_eq!(runs[0].lives, 2);
     for run in &runs {
@@ -106,7 +126,9 @@ fn what_must_not_run_on_a_guess_starts_once() {
 
 #[test]
 fn the_burial_of_an_unknown_outcome_is_one_write() {
-    let runs = everywhere(async |life: Life| told(&life, "deadly_buried", "A", deadly_buried("A".into())).await);
+    let runs = everywhere(async |life: Life| {
+        told(&life, "deadly_buried", "A", deadly_buried("A".into())).await
+    });
     hold(&runs);
     for run in &runs {
         only_letter(run, "deadly_buried", Reason::UnknownOutcome);
@@ -118,7 +140,9 @@ fn the_burial_of_an_unknown_outcome_is_one_write() {
 fn large_payloads_and_results_stay_whole() {
     let payload = "0123456789abcdef".repeat(1024);
     let expected = payload.repeat(2);
-    let runs = everywhere(async move |life: Life| told(&life, "large", "A", large("A".into(), payload)).await);
+    let runs = everywhere(async move |life: Life| {
+        told(&life, "large", "A", large("A".into(), payload)).await
+    });
     hold(&runs);
     for run in &runs {
         assert_eq!(run.result("large", "A").as_ref(), Some(&expected), "{run}");
@@ -145,16 +169,31 @@ fn messages_that_share_a_group_do_not_share_their_fate() {
 fn a_look_into_the_business_table_makes_one_effect() {
     let runs = everywhere(async |life: Life| {
         let table = life.folder().join("orders");
-        told(&life, "ordered", "A-1001", ordered("A-1001".into(), table.clone())).await;
+        told(
+            &life,
+            "ordered",
+            "A-1001",
+            ordered("A-1001".into(), table.clone()),
+        )
+        .await;
         assert_eq!(std::fs::read_to_string(table).unwrap(), "A-1001\n");
     });
     hold(&runs);
-    assert!(runs.iter().any(|run| run.starts("ordered", "A-1001") == 2), "no body had to look");
+    assert!(
+        runs.iter().any(|run| run.starts("ordered", "A-1001") == 2),
+        "no body had to look"
+    );
 }
 
 fn only_letter<'a>(run: &'a Run, handler: &str, reason: Reason) -> &'a idem_runtime::DeadLetter {
-    let letters: Vec<_> = run.letters.iter().filter(|letter| letter.handler == handler).collect();
-    let [letter] = letters[..] else { panic!("{letters:?}: {run}") };
+    let letters: Vec<_> = run
+        .letters
+        .iter()
+        .filter(|letter| letter.handler == handler)
+        .collect();
+    let [letter] = letters[..] else {
+        panic!("{letters:?}: {run}")
+    };
     assert_eq!(letter.reason, reason, "{run}");
     letter
 }

@@ -1,4 +1,5 @@
-//! A broker's messages with a crash at every write: none is lost, and each letter says where its message came from.
+//! A broker's messages with a crash at every write: none is lost, and each letter says where its
+//! message came from.
 
 use std::path::PathBuf;
 use std::sync::LazyLock;
@@ -12,7 +13,9 @@ use super::handlers::*;
 use super::invariants::{died_at, hold, ordinary};
 
 fn origin() -> Origin {
-    Origin::new("file", "queue").message_id("m-1").header("trace", "00-4bf9")
+    Origin::new("file", "queue")
+        .message_id("m-1")
+        .header("trace", "00-4bf9")
 }
 
 #[test]
@@ -31,8 +34,13 @@ fn what_was_settled_stays_and_a_letter_knows_its_broker_also_where_its_process_d
         };
         told(&life, "deadly", "A", call()).await;
         for _ in 0..2 {
-            let id = life.bury("unread", "m-1", &[255; 9000], origin(), "no JSON").await?;
-            note(&life, &Note::Told("unread".to_owned(), "m-1".to_owned(), Answer::Dead(id)));
+            let id = life
+                .bury("unread", "m-1", &[255; 9000], origin(), "no JSON")
+                .await?;
+            note(
+                &life,
+                &Note::Told("unread".to_owned(), "m-1".to_owned(), Answer::Dead(id)),
+            );
         }
         Ok::<(), Error>(())
     });
@@ -41,9 +49,18 @@ fn what_was_settled_stays_and_a_letter_knows_its_broker_also_where_its_process_d
     for run in &runs {
         assert_eq!(run.result("good", "A"), Some(1), "{run}");
         assert_eq!(run.letters.len(), 2, "{run}");
-        assert!(run.letters.iter().all(|letter| letter.origin == Some(origin())), "{run}");
+        assert!(
+            run.letters
+                .iter()
+                .all(|letter| letter.origin == Some(origin())),
+            "{run}"
+        );
         let unread = run.open_letters("unread", "m-1").next().unwrap();
-        assert_eq!((unread.message(), unread.last_error()), (vec![255; 9000], Some("no JSON")), "{run}");
+        assert_eq!(
+            (unread.message(), unread.last_error()),
+            (vec![255; 9000], Some("no JSON")),
+            "{run}"
+        );
     }
 }
 
@@ -53,10 +70,15 @@ const WEEK: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 #[idempotent(name = "restocked", key = "key", retries = 0, skip(stock))]
 async fn restocked(key: String, stock: PathBuf) -> Result<String, Oops> {
-    if stock.exists() { Ok(key) } else { Err(Oops::Own("out of stock")) }
+    if stock.exists() {
+        Ok(key)
+    } else {
+        Err(Oops::Own("out of stock"))
+    }
 }
 
-/// A broker whose queue is a file, a consumer, and a person who mends what is wrong and sends letters back.
+/// A broker whose queue is a file, a consumer, and a person who mends what is wrong and sends
+/// letters back.
 struct Shop<'a> {
     life: &'a Life,
     /// Whether the consumer has to be mended before it can read.
@@ -69,16 +91,34 @@ impl Shop<'_> {
     }
 
     fn queued(&self) -> Vec<String> {
-        std::fs::read_to_string(self.file("queue")).unwrap_or_default().lines().map(str::to_owned).collect()
+        std::fs::read_to_string(self.file("queue"))
+            .unwrap_or_default()
+            .lines()
+            .map(str::to_owned)
+            .collect()
     }
 
     fn queue(&self, messages: &[String]) -> std::io::Result<()> {
-        std::fs::write(self.file("queue"), messages.iter().map(|message| format!("{message}\n")).collect::<String>())
+        std::fs::write(
+            self.file("queue"),
+            messages
+                .iter()
+                .map(|message| format!("{message}\n"))
+                .collect::<String>(),
+        )
     }
 
     async fn consume(&self, message: &str) -> Result<(), Oops> {
         if self.unread && !self.file("mended").exists() {
-            self.life.bury("restocked", "m-1", message.as_bytes(), origin(), "not mended").await?;
+            self.life
+                .bury(
+                    "restocked",
+                    "m-1",
+                    message.as_bytes(),
+                    origin(),
+                    "not mended",
+                )
+                .await?;
             return Ok(());
         }
         let call = restocked(message.to_owned(), self.file("mended"));
@@ -129,12 +169,26 @@ impl Shop<'_> {
 fn nothing_is_lost(unread: bool) {
     let builder = || Idem::builder().clock(std::sync::Arc::new(CLOCK.clone()));
     let walk = Walk::default().builder(builder);
-    let runs = walk.everywhere(async |life: Life| Shop { life: &life, unread }.open().await);
+    let runs = walk.everywhere(async |life: Life| {
+        Shop {
+            life: &life,
+            unread,
+        }
+        .open()
+        .await
+    });
     assert_eq!(died_at(&runs), ordinary());
     for run in &runs {
         assert!(run.notes().any(|note| note == "done"), "{run}");
-        assert!((1..=2 + usize::from(!unread)).contains(&run.starts("restocked", "A")), "{run}");
-        assert!(run.letters.iter().all(|letter| letter.closed_at.is_some()), "{run}, {:?}", run.letters);
+        assert!(
+            (1..=2 + usize::from(!unread)).contains(&run.starts("restocked", "A")),
+            "{run}"
+        );
+        assert!(
+            run.letters.iter().all(|letter| letter.closed_at.is_some()),
+            "{run}, {:?}",
+            run.letters
+        );
     }
 }
 

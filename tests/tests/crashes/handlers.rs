@@ -53,7 +53,10 @@ pub(crate) async fn told<T: Serialize>(
         Err(Oops::Idem(Error::DeadLettered { id, .. })) => Answer::Dead(id),
         Err(other) => panic!("{handler} {key} was told {other}"),
     };
-    note(life, &Note::Told(handler.to_owned(), key.to_owned(), answer));
+    note(
+        life,
+        &Note::Told(handler.to_owned(), key.to_owned(), answer),
+    );
 }
 
 fn attempt() -> u32 {
@@ -73,7 +76,11 @@ pub(crate) fn good_now(key: u32) -> Result<u32, Oops> {
 /// Two attempts fail.
 #[idempotent(name = "flaky", key = "key", retries = 3, backoff(initial = "1ms"))]
 pub(crate) async fn flaky(key: String) -> Result<String, Oops> {
-    if attempt() <= 2 { Err(Oops::Own("not yet")) } else { Ok(key) }
+    if attempt() <= 2 {
+        Err(Oops::Own("not yet"))
+    } else {
+        Ok(key)
+    }
 }
 
 #[idempotent(name = "hopeless", key = "key", retries = 2, backoff(initial = "1ms"))]
@@ -129,11 +136,20 @@ pub(crate) async fn deadly_buried(key: String) -> Result<u32, Oops> {
 /// Payload and result take several chunks each.
 #[idempotent(name = "large", key = "key", retries = 3, backoff(initial = "1ms"))]
 pub(crate) async fn large(key: String, payload: String) -> Result<String, Oops> {
-    if attempt() == 1 { Err(Oops::Own("once more")) } else { Ok(payload.repeat(2)) }
+    if attempt() == 1 {
+        Err(Oops::Own("once more"))
+    } else {
+        Ok(payload.repeat(2))
+    }
 }
 
 /// A letter with a payload of several chunks.
-#[idempotent(name = "large_hopeless", key = "key", retries = 1, backoff(initial = "1ms"))]
+#[idempotent(
+    name = "large_hopeless",
+    key = "key",
+    retries = 1,
+    backoff(initial = "1ms")
+)]
 pub(crate) async fn large_hopeless(key: String, payload: String) -> Result<(), Oops> {
     Err(Oops::Own("never"))
 }
@@ -142,12 +158,22 @@ pub(crate) async fn large_hopeless(key: String, payload: String) -> Result<(), O
 #[idempotent(name = "ordered", key = "order_no", retries = 3, existing = find_order, skip(table))]
 pub(crate) async fn ordered(order_no: String, table: PathBuf) -> Result<usize, Oops> {
     use std::io::Write;
-    let mut file = std::fs::File::options().create(true).append(true).open(&table)?;
+    let mut file = std::fs::File::options()
+        .create(true)
+        .append(true)
+        .open(&table)?;
     file.write_all(format!("{order_no}\n").as_bytes())?;
     Ok(order_no.len())
 }
 
 async fn find_order(order_no: &String, table: &PathBuf) -> Result<Option<usize>, Oops> {
-    let lines = if table.exists() { std::fs::read_to_string(table)? } else { String::new() };
-    Ok(lines.lines().any(|line| line == order_no).then_some(order_no.len()))
+    let lines = if table.exists() {
+        std::fs::read_to_string(table)?
+    } else {
+        String::new()
+    };
+    Ok(lines
+        .lines()
+        .any(|line| line == order_no)
+        .then_some(order_no.len()))
 }

@@ -6,17 +6,34 @@ use idem_runtime::{Error, Filter, LetterState};
 use super::handlers::*;
 use super::invariants::hold;
 
-/// Goes on from wherever the process before came to: a letter, its redrive, another letter, its discard.
+/// Goes on from wherever the process before came to: a letter, its redrive, another letter, its
+/// discard.
 async fn clear(life: &Life) -> Result<(), Error> {
     let letters = life.dead_letters();
     loop {
-        told(life, "large_hopeless", "A", large_hopeless("A".into(), "x".repeat(9000))).await;
+        told(
+            life,
+            "large_hopeless",
+            "A",
+            large_hopeless("A".into(), "x".repeat(9000)),
+        )
+        .await;
         let all = letters.list(&Filter::default().any_state()).await?;
         let count = |state| all.iter().filter(|letter| letter.state == state).count();
-        let open: Vec<_> = all.iter().filter(|letter| letter.state == LetterState::Open).collect();
-        match (count(LetterState::Redriven), count(LetterState::Discarded), &open[..]) {
+        let open: Vec<_> = all
+            .iter()
+            .filter(|letter| letter.state == LetterState::Open)
+            .collect();
+        match (
+            count(LetterState::Redriven),
+            count(LetterState::Discarded),
+            &open[..],
+        ) {
             (0, 0, [letter]) => {
-                note(life, &Note::Redriving(letter.handler.clone(), letter.key.clone()));
+                note(
+                    life,
+                    &Note::Redriving(letter.handler.clone(), letter.key.clone()),
+                );
                 letters.redrive(&letter.id).await?;
             }
             (1, 0, [letter]) => drop(letters.discard(&letter.id, "twice is enough").await?),
@@ -31,11 +48,20 @@ fn a_redrive_and_a_discard_happen_once() {
     let runs = everywhere(async |life: Life| clear(&life).await);
     hold(&runs);
     for run in &runs {
-        let closed: Vec<_> = run.letters.iter().map(|letter| (letter.state, letter.closed_why.as_deref())).collect();
-        let expected = [(LetterState::Redriven, None), (LetterState::Discarded, Some("twice is enough"))];
+        let closed: Vec<_> = run
+            .letters
+            .iter()
+            .map(|letter| (letter.state, letter.closed_why.as_deref()))
+            .collect();
+        let expected = [
+            (LetterState::Redriven, None),
+            (LetterState::Discarded, Some("twice is enough")),
+        ];
         assert_eq!(closed, expected, "{run}");
         assert!(
-            run.letters.iter().all(|letter| letter.payload.to_value().unwrap()["payload"] == "x".repeat(9000)),
+            run.letters
+                .iter()
+                .all(|letter| letter.payload.to_value().unwrap()["payload"] == "x".repeat(9000)),
             "{run}"
         );
         // Two budgets of two attempts.

@@ -1,7 +1,11 @@
-//! A crash at every write: each scenario dies at every place where the ledger writes its state, by `abort` and by
-//! `SIGKILL`, starts again, and the invariants hold.
+//! A crash at every write: each scenario dies at every place where the ledger writes its state, by
+//! `abort` and by `SIGKILL`, starts again, and the invariants hold.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test says what is wrong by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test says what is wrong by panicking"
+)]
 
 mod calls;
 mod deliveries;

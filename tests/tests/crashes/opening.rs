@@ -29,17 +29,34 @@ async fn prepare_all_kinds(data: &Path) {
 fn a_ledger_without_its_witness_goes_on_with_what_is_left() {
     let walk = Walk::default().prepare(prepare_all_kinds).in_a_row(2);
     let runs = walk.everywhere(async |life: Life| {
-        told(&life, "unwitnessed", "A", unwitnessed("A".into(), life.clone())).await;
+        told(
+            &life,
+            "unwitnessed",
+            "A",
+            unwitnessed("A".into(), life.clone()),
+        )
+        .await;
         told(&life, "refused", "A", refused("A".into())).await;
-        assert_eq!(large("A".into(), "y".repeat(9000)).await?, "y".repeat(18_000));
+        assert_eq!(
+            large("A".into(), "y".repeat(9000)).await?,
+            "y".repeat(18_000)
+        );
         assert_eq!(good("A".into()).await?, 1);
         Ok::<(), Oops>(())
     });
     hold(&runs);
     assert_eq!(died_at(&runs), POINTS.iter().copied().collect());
     for run in &runs {
-        assert_eq!(run.result("unwitnessed", "A"), Some("A".to_owned()), "{run}");
-        assert_eq!(run.starts("large", "A") + run.starts("good", "A") + run.starts("refused", "A"), 0, "{run}");
+        assert_eq!(
+            run.result("unwitnessed", "A"),
+            Some("A".to_owned()),
+            "{run}"
+        );
+        assert_eq!(
+            run.starts("large", "A") + run.starts("good", "A") + run.starts("refused", "A"),
+            0,
+            "{run}"
+        );
     }
 }
 
@@ -62,12 +79,15 @@ async fn left(key: u32) -> Result<u32, Oops> {
     Err(Oops::Own("come again"))
 }
 
-/// More than one sweep's piece of results that expire, one that does not, an open letter, a message that nobody brings
-/// back, and a bucket that is closed.
+/// More than one sweep's piece of results that expire, one that does not, an open letter, a message
+/// that nobody brings back, and a bucket that is closed.
 #[tokio::main]
 async fn prepare_what_expires(data: &Path) {
     let clock = ManualClock::default();
-    let idem = Idem::builder().clock(Arc::new(clock.clone())).open(data).unwrap();
+    let idem = Idem::builder()
+        .clock(Arc::new(clock.clone()))
+        .open(data)
+        .unwrap();
     idem.scope(async {
         for result in join_all((0..1100).map(hourly)).await {
             result.unwrap();
@@ -85,24 +105,37 @@ async fn prepare_what_expires(data: &Path) {
 #[test]
 fn what_expires_goes_and_the_rest_stays() {
     let builder = || Idem::builder().clock(Arc::new(LATER.clone()));
-    let runs = Walk::default().builder(builder).prepare(prepare_what_expires).everywhere(async |life: Life| {
-        life.sweep().await?;
-        told(&life, "good", "A", good("A".into())).await;
-        told(&life, "refused", "A", refused("A".into())).await;
-        told(&life, "hourly", "7", hourly(7)).await;
-        // Its bucket is closed, and the next one opened.
-        LATER.advance(HOUR / 2);
-        told(&life, "hourly", "8", hourly(8)).await;
-        let letters = life.dead_letters().list(&Filter::default()).await?;
-        assert_eq!(letters.len(), 2, "{letters:?}");
-        Ok::<(), Error>(())
-    });
+    let runs = Walk::default()
+        .builder(builder)
+        .prepare(prepare_what_expires)
+        .everywhere(async |life: Life| {
+            life.sweep().await?;
+            told(&life, "good", "A", good("A".into())).await;
+            told(&life, "refused", "A", refused("A".into())).await;
+            told(&life, "hourly", "7", hourly(7)).await;
+            // Its bucket is closed, and the next one opened.
+            LATER.advance(HOUR / 2);
+            told(&life, "hourly", "8", hourly(8)).await;
+            let letters = life.dead_letters().list(&Filter::default()).await?;
+            assert_eq!(letters.len(), 2, "{letters:?}");
+            Ok::<(), Error>(())
+        });
     hold(&runs);
     assert_eq!(died_at(&runs), ordinary());
     for run in &runs {
-        assert_eq!((run.starts("good", "A"), run.starts("refused", "A")), (0, 0), "{run}");
-        assert!((1..=2).contains(&run.starts("hourly", "7")), "it had expired: {run}");
-        let abandoned: Vec<_> = run.open_letters("left", "1").map(|letter| letter.reason).collect();
+        assert_eq!(
+            (run.starts("good", "A"), run.starts("refused", "A")),
+            (0, 0),
+            "{run}"
+        );
+        assert!(
+            (1..=2).contains(&run.starts("hourly", "7")),
+            "it had expired: {run}"
+        );
+        let abandoned: Vec<_> = run
+            .open_letters("left", "1")
+            .map(|letter| letter.reason)
+            .collect();
         assert_eq!(abandoned, [Reason::Abandoned], "{run}");
     }
 }

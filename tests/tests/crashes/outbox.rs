@@ -6,10 +6,20 @@ use idem_runtime::{Idem, Outgoing, idempotent};
 use super::handlers::{Note, Oops, note, told};
 use super::invariants::hold;
 
-#[idempotent(name = "sends", key = "order_no", retries = 3, backoff(initial = "0ms"), skip(idem))]
+#[idempotent(
+    name = "sends",
+    key = "order_no",
+    retries = 3,
+    backoff(initial = "0ms"),
+    skip(idem)
+)]
 async fn sends(order_no: String, idem: &Idem) -> Result<u32, Oops> {
     for part in ["first", "second"] {
-        idem.outbox().enqueue(Outgoing::new("orders.placed", format!("{order_no} {part}"), vec![7; 5000]))?;
+        idem.outbox().enqueue(Outgoing::new(
+            "orders.placed",
+            format!("{order_no} {part}"),
+            vec![7; 5000],
+        ))?;
     }
     Ok(1)
 }
@@ -19,13 +29,28 @@ fn a_result_and_its_messages_are_there_together() {
     let runs = everywhere(async |life: Life| {
         told(&life, "sends", "A", sends("A".into(), &life)).await;
         let waiting = life.outbox().waiting(None, 10).await.unwrap();
-        note(&life, &Note::Waiting(waiting.into_iter().map(|queued| queued.message.key).collect()));
+        note(
+            &life,
+            &Note::Waiting(
+                waiting
+                    .into_iter()
+                    .map(|queued| queued.message.key)
+                    .collect(),
+            ),
+        );
     });
     hold(&runs);
-    let expected = serde_json::to_string(&Note::Waiting(vec!["A first".into(), "A second".into()])).unwrap();
+    let expected =
+        serde_json::to_string(&Note::Waiting(vec!["A first".into(), "A second".into()])).unwrap();
     for run in &runs {
         assert_eq!(run.result("sends", "A"), Some(1), "{run}");
-        let seen: Vec<_> = run.notes().filter(|note| note.contains("Waiting")).collect();
-        assert!(!seen.is_empty() && seen.iter().all(|note| *note == expected), "{seen:?}: {run}");
+        let seen: Vec<_> = run
+            .notes()
+            .filter(|note| note.contains("Waiting"))
+            .collect();
+        assert!(
+            !seen.is_empty() && seen.iter().all(|note| *note == expected),
+            "{seen:?}: {run}"
+        );
     }
 }

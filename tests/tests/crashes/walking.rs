@@ -17,13 +17,26 @@ fn complaint(walk: impl FnOnce()) -> String {
 #[test]
 fn a_scenario_that_panics_fails_with_what_it_printed() {
     let said = complaint(|| drop(everywhere(async |_| panic!("the sky fell"))));
-    assert!(said.contains("process 1, that was left alone, failed") && said.contains("the sky fell"), "{said}");
+    assert!(
+        said.contains("process 1, that was left alone, failed") && said.contains("the sky fell"),
+        "{said}"
+    );
 }
 
 #[test]
 fn a_scenario_that_returns_an_error_fails() {
-    let said = complaint(|| drop(everywhere(async |_| Err::<(), _>(Error::Closed { handler: None, key: None }))));
-    assert!(said.contains("the scenario returned an error") && said.contains("Closed"), "{said}");
+    let said = complaint(|| {
+        drop(everywhere(async |_| {
+            Err::<(), _>(Error::Closed {
+                handler: None,
+                key: None,
+            })
+        }))
+    });
+    assert!(
+        said.contains("the scenario returned an error") && said.contains("Closed"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -31,7 +44,10 @@ fn a_scenario_that_fails_after_a_crash_says_which() {
     let walk = Walk::default().deaths(&[Death::Kill]);
     let said = complaint(|| drop(walk.everywhere(async |life: Life| assert_eq!(life.number(), 1))));
     // Places are walked side by side, so which of them is told of first depends on the machine.
-    assert!(said.contains("process 2, that was killed at idem::"), "{said}");
+    assert!(
+        said.contains("process 2, that was killed at idem::"),
+        "{said}"
+    );
     assert!(said.contains(", time 1, failed"), "{said}");
 }
 
@@ -45,27 +61,44 @@ fn a_scenario_that_hangs_is_ended() {
 #[test]
 fn a_scenario_that_always_dies_is_given_up() {
     let said = complaint(|| drop(everywhere(async |_| std::process::abort())));
-    assert!(said.contains("100 processes, that was left alone, died one after the other"), "{said}");
+    assert!(
+        said.contains("100 processes, that was left alone, died one after the other"),
+        "{said}"
+    );
 }
 
 #[test]
 fn a_test_that_is_not_there_is_named() {
     let walk = Walk::default().test("no::such_test");
     let said = complaint(|| drop(walk.everywhere(async |_| ())));
-    assert!(said.contains("`no::such_test`, and it never came to the walk"), "{said}");
+    assert!(
+        said.contains("`no::such_test`, and it never came to the walk"),
+        "{said}"
+    );
 }
 
 #[test]
 fn a_thread_without_a_test_is_told_so() {
-    let said = std::thread::spawn(|| complaint(|| drop(everywhere(async |_| ())))).join().unwrap();
-    assert!(said.contains("this thread has the name of none") && said.contains("`Walk::test`"), "{said}");
+    let said = std::thread::spawn(|| complaint(|| drop(everywhere(async |_| ()))))
+        .join()
+        .unwrap();
+    assert!(
+        said.contains("this thread has the name of none") && said.contains("`Walk::test`"),
+        "{said}"
+    );
 }
 
 #[tokio::test]
 async fn a_test_on_a_runtime_walks_once() {
     let runs = everywhere(async |_| drop(good("A".into()).await));
     assert!(runs.iter().all(|run| run.result("good", "A") == Some(1)));
-    assert_eq!(runs[0].to_string(), "left alone: good A started 1 time, done: 1");
+    assert_eq!(
+        runs[0].to_string(),
+        "left alone: good A started 1 time, done: 1"
+    );
     let said = complaint(|| drop(everywhere(async |_| ())));
-    assert!(said.contains("walking::a_test_on_a_runtime_walks_once` has walked already"), "{said}");
+    assert!(
+        said.contains("walking::a_test_on_a_runtime_walks_once` has walked already"),
+        "{said}"
+    );
 }

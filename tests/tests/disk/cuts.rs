@@ -1,4 +1,5 @@
-//! What a disk may hold after its power was cut: of the writes since the last sync some, all, or none, whole or torn.
+//! What a disk may hold after its power was cut: of the writes since the last sync some, all, or
+//! none, whole or torn.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -52,11 +53,17 @@ pub(crate) fn leave(cut: &Cut, random: &mut Rng) -> (Image, String) {
 }
 
 /// A file that nobody synced: as it was, as it is, or in between.
-fn either(synced: Option<&Content>, written: Option<&Content>, random: &mut Rng) -> Option<Content> {
+fn either(
+    synced: Option<&Content>,
+    written: Option<&Content>,
+    random: &mut Rng,
+) -> Option<Content> {
     match (random.u8(..6), written) {
         (0..2, _) | (2.., None) => synced.cloned(),
         (2..4, Some(written)) => Some(written.clone()),
-        (4, Some(written)) => Some(Content::of(&written.bytes()[..random.usize(..=written.len)])),
+        (4, Some(written)) => Some(Content::of(
+            &written.bytes()[..random.usize(..=written.len)],
+        )),
         (_, Some(written)) => Some(Content::of(&vec![0; written.len])),
     }
 }
@@ -64,8 +71,9 @@ fn either(synced: Option<&Content>, written: Option<&Content>, random: &mut Rng)
 /// The name of cuts while sled recovers.
 pub(crate) const RECOVERING: &str = "sled recovering";
 
-/// A new snapshot is written and synced, and put in place of the old one; then the last segment has another's header
-/// until sled has started, which overwrites the segments that are free. Nothing of that is synced before the ledger does.
+/// A new snapshot is written and synced, and put in place of the old one; then the last segment has
+/// another's header until sled has started, which overwrites the segments that are free. Nothing of
+/// that is synced before the ledger does.
 fn recovering(cut: &Cut, random: &mut Rng) -> (Image, String) {
     let is_snapshot = |name: &&PathBuf| name.to_string_lossy().contains("snap.");
     let (mut image, mut how) = (cut.synced.clone(), cut.what.to_owned());
@@ -74,9 +82,14 @@ fn recovering(cut: &Cut, random: &mut Rng) -> (Image, String) {
     if random.bool() {
         let _ = write!(how, "; the new snapshot in place");
         if random.bool() {
-            cut.synced.0.keys().filter(is_snapshot).for_each(|name| image.set(name, None));
+            cut.synced
+                .0
+                .keys()
+                .filter(is_snapshot)
+                .for_each(|name| image.set(name, None));
         }
-        new.into_iter().for_each(|name| image.set(name, cut.written.0.get(name).cloned()));
+        new.into_iter()
+            .for_each(|name| image.set(name, cut.written.0.get(name).cloned()));
         let mut log = mix(&cut.synced.log(), &cut.written.log(), random, &mut how);
         // While sled starts, the segment it goes on in has the header of another.
         let written = cut.written.log();
@@ -90,7 +103,12 @@ fn recovering(cut: &Cut, random: &mut Rng) -> (Image, String) {
     }
     for name in new {
         let content = either(None, cut.written.0.get(name), random);
-        let _ = write!(how, "; {} with {:?} bytes", name.display(), content.as_ref().map(|content| content.len));
+        let _ = write!(
+            how,
+            "; {} with {:?} bytes",
+            name.display(),
+            content.as_ref().map(|content| content.len)
+        );
         image.set(format!("{}.generating", name.display()), content);
     }
     (image, how)
@@ -99,16 +117,30 @@ fn recovering(cut: &Cut, random: &mut Rng) -> (Image, String) {
 /// Where the newest segment is.
 pub(crate) fn last_segment(log: &Content) -> Option<usize> {
     let number = |segment: usize| {
-        let bytes = log.sector(segment * SEGMENT / SECTOR)[4..12].try_into().expect("eight bytes");
+        let bytes = log.sector(segment * SEGMENT / SECTOR)[4..12]
+            .try_into()
+            .expect("eight bytes");
         i64::from_le_bytes(bytes) ^ i64::MAX
     };
-    (0..log.len.div_ceil(SEGMENT)).filter(|at| number(*at) < 1 << 50).max_by_key(|at| number(*at))
+    (0..log.len.div_ceil(SEGMENT))
+        .filter(|at| number(*at) < 1 << 50)
+        .max_by_key(|at| number(*at))
 }
 
-/// The witness is overwritten in place within one sector, and synced only when the ledger opens, as a new file.
+/// The witness is overwritten in place within one sector, and synced only when the ledger opens, as
+/// a new file.
 fn witness(cut: &Cut, random: &mut Rng, how: &mut String) -> Option<Content> {
-    let group = |content: &Content| String::from_utf8(content.bytes()).ok()?.get(6..26)?.parse::<u64>().ok();
-    let (synced, written) = (cut.synced.0.get(Path::new(WITNESS)), cut.written.0.get(Path::new(WITNESS)));
+    let group = |content: &Content| {
+        String::from_utf8(content.bytes())
+            .ok()?
+            .get(6..26)?
+            .parse::<u64>()
+            .ok()
+    };
+    let (synced, written) = (
+        cut.synced.0.get(Path::new(WITNESS)),
+        cut.written.0.get(Path::new(WITNESS)),
+    );
     // A new file that was synced before it had its name is there whole, or not at all.
     if written.is_some() && cut.synced.0.get(Path::new(NEW_WITNESS)) == written {
         return if random.bool() { written } else { synced }.cloned();
@@ -122,13 +154,17 @@ fn witness(cut: &Cut, random: &mut Rng, how: &mut String) -> Option<Content> {
         _ => random.u64(..=last - cut.witness),
     };
     let _ = write!(how, "; the witness is {lag} behind");
-    Some(Content::of(format!("group {:020}\n", last - lag).as_bytes()))
+    Some(Content::of(
+        format!("group {:020}\n", last - lag).as_bytes(),
+    ))
 }
 
 /// A log of which the synced part is certain, and of the rest some of the writes.
 fn mix(synced: &Content, written: &Content, random: &mut Rng, how: &mut String) -> Content {
     let sectors = synced.sectors().max(written.sectors());
-    let changed: Vec<usize> = (0..sectors).filter(|at| synced.sector(*at) != written.sector(*at)).collect();
+    let changed: Vec<usize> = (0..sectors)
+        .filter(|at| synced.sector(*at) != written.sector(*at))
+        .collect();
     // Disks keep sectors, file systems keep pages, and drives reorder in larger pieces.
     let unit = [1, 8, 64][random.usize(..3)];
     let mut units: Vec<usize> = changed.iter().map(|sector| sector / unit).collect();
@@ -138,7 +174,8 @@ fn mix(synced: &Content, written: &Content, random: &mut Rng, how: &mut String) 
     let one = random.usize(..count.max(1));
     let share = random.f64();
     let way = random.u8(..11);
-    // sled writes up to a segment at once, and what it says at a segment's beginning is believed when it recovers.
+    // sled writes up to a segment at once, and what it says at a segment's beginning is believed
+    // when it recovers.
     let segment = |index: usize| units[index] * unit * SECTOR / SEGMENT;
     let begins = |index: usize| (units[index] * unit * SECTOR).is_multiple_of(SEGMENT);
     let chosen: BTreeSet<usize> = (0..count).map(segment).filter(|_| random.bool()).collect();
@@ -174,7 +211,11 @@ fn mix(synced: &Content, written: &Content, random: &mut Rng, how: &mut String) 
     for sector in &changed {
         let index = units.binary_search(&(sector / unit)).unwrap();
         if kept[index] {
-            let end = if torn == Some(index) { random.usize(..=SECTOR) } else { SECTOR };
+            let end = if torn == Some(index) {
+                random.usize(..=SECTOR)
+            } else {
+                SECTOR
+            };
             log.write(*sector, &written.sector(*sector)[..end]);
         }
     }
@@ -195,7 +236,9 @@ impl Cut {
     /// Whether segments of the log that held something else before are among what was written.
     pub(crate) fn rewrites_a_segment(&self) -> bool {
         let (synced, written) = (self.synced.log(), self.written.log());
-        let header = |log: &Content, segment: usize| log.sector(segment * SEGMENT / SECTOR)[..20].to_vec();
-        (0..synced.len.min(written.len) / SEGMENT).any(|at| header(&synced, at) != header(&written, at))
+        let header =
+            |log: &Content, segment: usize| log.sector(segment * SEGMENT / SECTOR)[..20].to_vec();
+        (0..synced.len.min(written.len) / SEGMENT)
+            .any(|at| header(&synced, at) != header(&written, at))
     }
 }

@@ -1,4 +1,5 @@
-//! Damage of every kind, at random places: an error, or all records; never fewer records without a word.
+//! Damage of every kind, at random places: an error, or all records; never fewer records without a
+//! word.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,16 +26,30 @@ struct History {
     clock: ManualClock,
 }
 
-/// Some thousand records: waiting ones, running ones, dead ones, large ones, and buckets of results that were closed.
+/// Some thousand records: waiting ones, running ones, dead ones, large ones, and buckets of results
+/// that were closed.
 async fn history(random: &mut Rng) -> History {
-    let (folder, world, clock) = (scratch(), Arc::new(World::default()), ManualClock::default());
+    let (folder, world, clock) = (
+        scratch(),
+        Arc::new(World::default()),
+        ManualClock::default(),
+    );
     let (mut earlier, mut now): (Vec<Image>, Vec<_>) = (Vec::new(), Vec::new());
     let look = |like: Option<&Image>| Image::of(folder.path(), like.unwrap_or(&Image::default()));
     for _ in 0..6 {
         let idem = open(folder.path(), &clock).unwrap();
         for _ in 0..6 {
             clock.advance(Duration::from_secs(90));
-            round(&idem, &world, Mix { fresh: 80, large: 8 }, random).await;
+            round(
+                &idem,
+                &world,
+                Mix {
+                    fresh: 80,
+                    large: 8,
+                },
+                random,
+            )
+            .await;
         }
         let image = look(earlier.last());
         earlier.push(image);
@@ -45,9 +60,23 @@ async fn history(random: &mut Rng) -> History {
     }
     now.push((look(earlier.last()), world.known()));
     let idem = open(folder.path(), &clock).unwrap();
-    round(&idem, &world, Mix { fresh: 40, large: 0 }, random).await;
+    round(
+        &idem,
+        &world,
+        Mix {
+            fresh: 40,
+            large: 0,
+        },
+        random,
+    )
+    .await;
     let first = world.known().len() as u32;
-    let held = (first..first + 20).map(|number| Order { number, fails: HELD, size: 20, note: "held".to_owned() });
+    let held = (first..first + 20).map(|number| Order {
+        number,
+        fails: HELD,
+        size: 20,
+        note: "held".to_owned(),
+    });
     let calls = join_all(held.map(|order| bring(&idem, &world, order)));
     tokio::select! {
         _ = calls => unreachable!("their bodies do not come back"),
@@ -56,14 +85,20 @@ async fn history(random: &mut Rng) -> History {
     now.push((look(earlier.last()), world.known()));
     drop(idem);
     assert_eq!(world.wrong(), Vec::<String>::new());
-    History { earlier, now, clock }
+    History {
+        earlier,
+        now,
+        clock,
+    }
 }
 
 type Damage = (&'static str, fn(&mut Image, &History, &mut Rng) -> String);
 
 const DAMAGE: [Damage; 20] = [
     ("bytes flipped", |image, _, random| flip(image, random, 0.0)),
-    ("bytes flipped near the end", |image, _, random| flip(image, random, 0.9)),
+    ("bytes flipped near the end", |image, _, random| {
+        flip(image, random, 0.9)
+    }),
     ("cut", |image, _, random| cut(image, random)),
     ("a little cut off", |image, _, random| {
         on_log(image, |log| {
@@ -89,12 +124,19 @@ const DAMAGE: [Damage; 20] = [
             format!("{len} bytes at {one} and {other}")
         })
     }),
-    ("an older copy of pages", |image, history, random| older(image, history, random, PAGE)),
-    ("an older copy of a segment", |image, history, random| older(image, history, random, SEGMENT)),
+    ("an older copy of pages", |image, history, random| {
+        older(image, history, random, PAGE)
+    }),
+    ("an older copy of a segment", |image, history, random| {
+        older(image, history, random, SEGMENT)
+    }),
     ("a segment copied over another", |image, _, random| {
         on_log(image, |log| {
             let segments = log.len() / SEGMENT;
-            let (from, to) = (random.usize(..segments) * SEGMENT, random.usize(..segments) * SEGMENT);
+            let (from, to) = (
+                random.usize(..segments) * SEGMENT,
+                random.usize(..segments) * SEGMENT,
+            );
             log.copy_within(from..from + SEGMENT, to);
             format!("{from} over {to}")
         })
@@ -114,8 +156,13 @@ const DAMAGE: [Damage; 20] = [
     ("all of sled's files older", |image, history, random| {
         let at = random.usize(..history.earlier.len() - 1);
         image.0.retain(|name, _| !name.starts_with("sled"));
-        let older = history.earlier[at].0.iter().filter(|(name, _)| name.starts_with("sled"));
-        image.0.extend(older.map(|(name, content)| (name.clone(), content.clone())));
+        let older = history.earlier[at]
+            .0
+            .iter()
+            .filter(|(name, _)| name.starts_with("sled"));
+        image
+            .0
+            .extend(older.map(|(name, content)| (name.clone(), content.clone())));
         format!("of {at}")
     }),
     ("an older snapshot", |image, history, random| {
@@ -132,14 +179,18 @@ const DAMAGE: [Damage; 20] = [
         format!("of {at}, beside the new one: {beside}")
     }),
     ("a damaged snapshot", |image, _, random| {
-        let Some(name) = snapshots(image).pop() else { return "none".to_owned() };
+        let Some(name) = snapshots(image).pop() else {
+            return "none".to_owned();
+        };
         let mut bytes = image.0[&name].bytes();
         let how = spoil(&mut bytes, random);
         image.set(name, Some(Content::of(&bytes)));
         how
     }),
     ("no snapshot", |image, _, _| {
-        snapshots(image).into_iter().for_each(|name| image.set(name, None));
+        snapshots(image)
+            .into_iter()
+            .for_each(|name| image.set(name, None));
         String::new()
     }),
     ("no log", |image, _, _| {
@@ -149,7 +200,10 @@ const DAMAGE: [Damage; 20] = [
     ("sled's settings damaged", |image, _, random| {
         let mut bytes = image.0[Path::new("sled/conf")].bytes();
         let how = spoil(&mut bytes, random);
-        image.set("sled/conf", Some(Content::of(&bytes)).filter(|_| random.u8(..4) > 0));
+        image.set(
+            "sled/conf",
+            Some(Content::of(&bytes)).filter(|_| random.u8(..4) > 0),
+        );
         how
     }),
     ("a damaged witness", |image, _, random| {
@@ -190,7 +244,9 @@ fn flip(image: &mut Image, random: &mut Rng, from: f64) -> String {
         let at = (log.len() as f64 * (from + (1.0 - from) * random.f64())) as usize;
         let at = at.min(log.len() - 4);
         let count = random.usize(1..=4);
-        log[at..at + count].iter_mut().for_each(|byte| *byte ^= random.u8(1..));
+        log[at..at + count]
+            .iter_mut()
+            .for_each(|byte| *byte ^= random.u8(1..));
         format!("{count} bytes at {at}")
     })
 }
@@ -208,9 +264,12 @@ fn older(image: &mut Image, history: &History, random: &mut Rng, unit: usize) ->
     let old = history.earlier[day].log().bytes();
     on_log(image, |log| {
         let units = log.len().min(old.len()) / unit;
-        let changed: Vec<usize> =
-            (0..units).filter(|at| log[at * unit..][..unit] != old[at * unit..][..unit]).collect();
-        let Some(first) = random.choice(&changed) else { return "nothing had changed".to_owned() };
+        let changed: Vec<usize> = (0..units)
+            .filter(|at| log[at * unit..][..unit] != old[at * unit..][..unit])
+            .collect();
+        let Some(first) = random.choice(&changed) else {
+            return "nothing had changed".to_owned();
+        };
         let end = (first + random.usize(1..=16)).min(units);
         log[first * unit..end * unit].copy_from_slice(&old[first * unit..end * unit]);
         format!("{} to {} as on day {day}", first * unit, end * unit)
@@ -229,7 +288,12 @@ fn spoil(bytes: &mut Vec<u8>, random: &mut Rng) -> String {
 }
 
 fn snapshots(image: &Image) -> Vec<PathBuf> {
-    image.0.keys().filter(|name| name.to_string_lossy().contains("snap.")).cloned().collect()
+    image
+        .0
+        .keys()
+        .filter(|name| name.to_string_lossy().contains("snap."))
+        .cloned()
+        .collect()
 }
 
 #[tokio::test]
@@ -253,5 +317,10 @@ async fn every_kind_of_damage_is_an_error_or_none() {
     }
     println!("{tally}");
     drop(scenario);
-    assert!(losses.is_empty(), "{} losses without a word:\n{}", losses.len(), losses.join("\n\n"));
+    assert!(
+        losses.is_empty(),
+        "{} losses without a word:\n{}",
+        losses.len(),
+        losses.join("\n\n")
+    );
 }

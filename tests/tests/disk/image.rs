@@ -23,11 +23,15 @@ pub(crate) struct Content {
 
 impl Content {
     fn read(bytes: &[u8], like: Option<&Self>) -> Self {
-        let page = |(index, bytes): (usize, &[u8])| match like.and_then(|like| like.pages.get(index)) {
-            Some(page) if **page == *bytes => Arc::clone(page),
-            _ => padded(bytes),
-        };
-        Self { len: bytes.len(), pages: bytes.chunks(PAGE).enumerate().map(page).collect() }
+        let page =
+            |(index, bytes): (usize, &[u8])| match like.and_then(|like| like.pages.get(index)) {
+                Some(page) if **page == *bytes => Arc::clone(page),
+                _ => padded(bytes),
+            };
+        Self {
+            len: bytes.len(),
+            pages: bytes.chunks(PAGE).enumerate().map(page).collect(),
+        }
     }
 
     pub(crate) fn of(bytes: &[u8]) -> Self {
@@ -61,7 +65,10 @@ impl Content {
         };
         let sectors = PAGE / SECTOR;
         let pages = (0..self.pages.len().max(other.pages.len())).filter(|at| !shared(*at));
-        pages.flat_map(|at| at * sectors..(at + 1) * sectors).filter(|at| self.sector(*at) != other.sector(*at)).count()
+        pages
+            .flat_map(|at| at * sectors..(at + 1) * sectors)
+            .filter(|at| self.sector(*at) != other.sector(*at))
+            .count()
     }
 
     /// Overwrites the beginning of a sector.
@@ -90,7 +97,8 @@ fn padded(bytes: &[u8]) -> Arc<[u8]> {
 }
 
 impl Image {
-    /// What is in a folder, if there is one; pages that are the same as in another image are shared with it.
+    /// What is in a folder, if there is one; pages that are the same as in another image are shared
+    /// with it.
     pub(crate) fn of(folder: &Path, like: &Self) -> Self {
         let mut image = Self::default();
         if folder.exists() {
@@ -108,7 +116,10 @@ impl Image {
                 continue;
             }
             match fs::read(entry.path()) {
-                Ok(bytes) => drop(self.0.insert(name.clone(), Content::read(&bytes, like.0.get(&name)))),
+                Ok(bytes) => drop(
+                    self.0
+                        .insert(name.clone(), Content::read(&bytes, like.0.get(&name))),
+                ),
                 // sled's background has just removed it.
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
                 Err(error) => panic!("{}: {error}", name.display()),
@@ -121,7 +132,10 @@ impl Image {
         for (name, content) in &self.0 {
             let path = folder.join(name);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::File::create(path).unwrap().write_all(&content.bytes()).unwrap();
+            fs::File::create(path)
+                .unwrap()
+                .write_all(&content.bytes())
+                .unwrap();
         }
     }
 

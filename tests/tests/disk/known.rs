@@ -73,7 +73,11 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn of(known: Knowledge) -> Self {
-        Self { known: Mutex::new(known), wrong: Mutex::default(), past: true }
+        Self {
+            known: Mutex::new(known),
+            wrong: Mutex::default(),
+            past: true,
+        }
     }
 
     pub(crate) fn holds(&self) -> bool {
@@ -96,7 +100,9 @@ impl World {
         let may_be_redriven = known.asked == Some(Asked::Redrive);
         let settled = matches!(known.said, Said::Done | Said::Dead(_) | Said::Discarded(_));
         if (settled || attempt <= known.attempt) && !may_be_redriven {
-            self.wrong.lock().unwrap().push(format!("attempt {attempt} of order {number} started: {known:?}"));
+            self.wrong.lock().unwrap().push(format!(
+                "attempt {attempt} of order {number} started: {known:?}"
+            ));
         }
         known.attempt = attempt;
         !redriven
@@ -105,7 +111,12 @@ impl World {
     /// Waits until so many bodies are held up.
     pub(crate) async fn started(&self, count: usize) {
         let held = || {
-            self.known.lock().unwrap().values().filter(|known| known.order.fails == HELD && known.attempt > 0).count()
+            self.known
+                .lock()
+                .unwrap()
+                .values()
+                .filter(|known| known.order.fails == HELD && known.attempt > 0)
+                .count()
         };
         while held() < count {
             tokio::task::yield_now().await;
@@ -114,7 +125,12 @@ impl World {
 
     pub(crate) fn asks(&self, order: &Order, asked: Asked) {
         let mut known = self.known.lock().unwrap();
-        let nothing = || Known { order: order.clone(), attempt: 0, said: Said::Nothing, asked: None };
+        let nothing = || Known {
+            order: order.clone(),
+            attempt: 0,
+            said: Said::Nothing,
+            asked: None,
+        };
         let known = known.entry(order.number).or_insert_with(nothing);
         // A redrive that nobody answered may have happened all the same.
         if known.asked != Some(Asked::Redrive) {
@@ -123,7 +139,12 @@ impl World {
     }
 
     pub(crate) fn asks_about(&self, number: u32, asked: Asked) {
-        self.known.lock().unwrap().get_mut(&number).expect("known").asked = Some(asked);
+        self.known
+            .lock()
+            .unwrap()
+            .get_mut(&number)
+            .expect("known")
+            .asked = Some(asked);
     }
 
     pub(crate) fn hears(&self, number: u32, said: Said) {

@@ -1,4 +1,5 @@
-//! Work for a ledger: orders that are done, fail, die, are redriven and discarded, small ones and large ones.
+//! Work for a ledger: orders that are done, fail, die, are redriven and discarded, small ones and
+//! large ones.
 
 use fastrand::Rng;
 use futures_util::future::join_all;
@@ -62,7 +63,10 @@ pub(crate) async fn bring(idem: &Idem, world: &World, order: Order) -> Result<St
 }
 
 pub(crate) fn record_id(number: u32) -> RecordId {
-    RecordId { handler: HANDLER.into(), key: number.to_string().into() }
+    RecordId {
+        handler: HANDLER.into(),
+        key: number.to_string().into(),
+    }
 }
 
 /// What a load is made of.
@@ -74,16 +78,21 @@ pub(crate) struct Mix {
     pub(crate) large: u32,
 }
 
-/// Some new orders, some that failed, some duplicates, and a person's work on dead letters, all at once.
+/// Some new orders, some that failed, some duplicates, and a person's work on dead letters, all at
+/// once.
 pub(crate) async fn round(idem: &Idem, world: &World, mix: Mix, random: &mut Rng) {
     let known = world.known();
     let mut orders: Vec<Order> = Vec::new();
     let mut letters: Vec<(u32, DeadLetterId, bool)> = Vec::new();
     for (number, Known { order, said, .. }) in &known {
         match said {
-            Said::Failed(_) | Said::Redriven(_) if random.u8(..10) < 7 => orders.push(order.clone()),
+            Said::Failed(_) | Said::Redriven(_) if random.u8(..10) < 7 => {
+                orders.push(order.clone())
+            }
             Said::Dead(None) => orders.push(order.clone()),
-            Said::Dead(Some(id)) if random.u8(..10) < 2 => letters.push((*number, *id, random.u8(..3) > 0)),
+            Said::Dead(Some(id)) if random.u8(..10) < 2 => {
+                letters.push((*number, *id, random.u8(..3) > 0))
+            }
             Said::Done | Said::Discarded(_) if random.u8(..100) < 3 => orders.push(order.clone()),
             _ => {}
         }
@@ -91,18 +100,31 @@ pub(crate) async fn round(idem: &Idem, world: &World, mix: Mix, random: &mut Rng
     let next = known.len() as u32;
     // Large ones come together, so that one group is larger than sled's segments.
     let large = mix.large > 0 && random.u32(..mix.large) == 0;
-    orders.extend((next..next + mix.fresh).map(|number| order(number, large && number - next < 4, random)));
+    orders.extend(
+        (next..next + mix.fresh).map(|number| order(number, large && number - next < 4, random)),
+    );
     let calls = orders.into_iter().map(|order| async {
         if let Err(trouble @ Trouble::Idem(_)) = bring(idem, world, order).await {
-            assert!(matches!(trouble, Trouble::Idem(Error::DeadLettered { .. })), "{trouble}");
+            assert!(
+                matches!(trouble, Trouble::Idem(Error::DeadLettered { .. })),
+                "{trouble}"
+            );
         }
     });
     let people = letters.into_iter().map(|(number, id, again)| async move {
-        let (asked, said) =
-            if again { (Asked::Redrive, Said::Redriven(id)) } else { (Asked::Discard, Said::Discarded(id)) };
+        let (asked, said) = if again {
+            (Asked::Redrive, Said::Redriven(id))
+        } else {
+            (Asked::Discard, Said::Discarded(id))
+        };
         world.asks_about(number, asked);
         let letters = idem.dead_letters();
-        if again { letters.redrive(&id).await } else { letters.discard(&id, "no use").await }.unwrap();
+        if again {
+            letters.redrive(&id).await
+        } else {
+            letters.discard(&id, "no use").await
+        }
+        .unwrap();
         world.hears(number, said);
     });
     tokio::join!(join_all(calls), join_all(people));
@@ -114,16 +136,28 @@ fn order(number: u32, large: bool, random: &mut Rng) -> Order {
         0 => random.u32(4_000..20_000),
         _ => random.u32(..60),
     };
-    let note = if random.u8(..20) == 0 { random.usize(3_000..9_000) } else { random.usize(..80) };
+    let note = if random.u8(..20) == 0 {
+        random.usize(3_000..9_000)
+    } else {
+        random.usize(..80)
+    };
     let fails = match random.u8(..20) {
         0..3 => 1,
         3..5 => ATTEMPTS,
         _ => 0,
     };
-    Order { number, fails, size, note: "n".repeat(note) }
+    Order {
+        number,
+        fails,
+        size,
+        note: "n".repeat(note),
+    }
 }
 
 /// Opens a folder as all tests here do: with a small cache, so that sled reads what it wrote.
 pub(crate) fn open(folder: &std::path::Path, clock: &ManualClock) -> Result<Idem, Error> {
-    Idem::builder().cache(4 << 20).clock(Arc::new(clock.clone())).open(folder)
+    Idem::builder()
+        .cache(4 << 20)
+        .clock(Arc::new(clock.clone()))
+        .open(folder)
 }

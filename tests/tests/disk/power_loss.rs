@@ -48,14 +48,21 @@ impl Film {
 
     fn cut(&mut self, what: &'static str) {
         let (synced, written) = (self.synced.clone(), self.look());
-        self.cuts.push(Cut { what, synced, written, witness: self.witness, known: self.world.known() });
+        self.cuts.push(Cut {
+            what,
+            synced,
+            written,
+            witness: self.witness,
+            known: self.world.known(),
+        });
     }
 
     fn at(&mut self, point: &'static str) {
         match point {
             _ if !self.on => {}
             "idem::opening" => {
-                // sled wrote what it recovered, and synced its log and its snapshot, but not their folder.
+                // sled wrote what it recovered, and synced its log and its snapshot, but not their
+                // folder.
                 self.synced = std::mem::take(&mut self.before);
                 if !self.synced.log().bytes().is_empty() {
                     self.cut(RECOVERING);
@@ -66,7 +73,9 @@ impl Film {
                 }
             }
             "idem::opened" => self.cut("the ledger opening"),
-            "idem::folder-synced" => self.named.extend(open_folders().filter(|open| self.folder.starts_with(open))),
+            "idem::folder-synced" => self
+                .named
+                .extend(open_folders().filter(|open| self.folder.starts_with(open))),
             "idem::named" => {
                 let witness = self.synced.0.get(Path::new(WITNESS)).cloned();
                 self.synced = self.look();
@@ -78,11 +87,16 @@ impl Film {
             }
             "idem::witness-named" => self.cut("the witness named"),
             "idem::synced" => self.synced = self.look(),
-            _ if self.at_least > 0 && self.look().log().changed(&self.synced.log()) * SECTOR < self.at_least => {}
+            _ if self.at_least > 0
+                && self.look().log().changed(&self.synced.log()) * SECTOR < self.at_least => {}
             point => match &mut self.cut_after {
                 Some((at, 0)) if *at == point => {
                     self.cut_after = None;
-                    self.cut(if point == "idem::applied" { "a group applied" } else { "a group flushed" });
+                    self.cut(if point == "idem::applied" {
+                        "a group applied"
+                    } else {
+                        "a group flushed"
+                    });
                 }
                 Some((at, more)) if *at == point => *more -= 1,
                 _ => {}
@@ -120,7 +134,14 @@ impl Camera {
         let (folder, world) = (folder.to_owned(), Arc::clone(world));
         self.film(|film| {
             let before = Image::of(&folder, &film.synced);
-            *film = Film { folder, world, on: true, before, witness: film.witness, ..Film::default() };
+            *film = Film {
+                folder,
+                world,
+                on: true,
+                before,
+                witness: film.witness,
+                ..Film::default()
+            };
         });
     }
 }
@@ -128,11 +149,14 @@ impl Camera {
 /// The folders that this process has open.
 fn open_folders() -> impl Iterator<Item = PathBuf> {
     let open = std::fs::read_dir("/proc/self/fd").unwrap();
-    open.filter_map(|open| std::fs::read_link(open.ok()?.path()).ok()).filter(|path| path.is_dir())
+    open.filter_map(|open| std::fs::read_link(open.ok()?.path()).ok())
+        .filter(|path| path.is_dir())
 }
 
 fn group_in(witness: &Path) -> u64 {
-    std::fs::read_to_string(witness).unwrap()[6..26].parse().unwrap()
+    std::fs::read_to_string(witness).unwrap()[6..26]
+        .parse()
+        .unwrap()
 }
 
 /// Lets a ledger work, and gives moments at which the power could have been cut.
@@ -160,7 +184,16 @@ async fn moments(camera: &Camera, clock: &ManualClock, mix: Mix, random: &mut Rn
                 film.at_least = if at_large_ones { 1 << 20 } else { 0 };
                 film.cut_after = Some((point, if at_large_ones { 0 } else { random.u32(..3) }));
             });
-            round(&idem, &world, Mix { large: if at_large_ones { 1 } else { 0 }, ..mix }, random).await;
+            round(
+                &idem,
+                &world,
+                Mix {
+                    large: if at_large_ones { 1 } else { 0 },
+                    ..mix
+                },
+                random,
+            )
+            .await;
             camera.film(|film| film.on = false);
         }
         idem.close().await.unwrap();
@@ -186,14 +219,24 @@ fn survives(
             camera.watch(folder, &Arc::new(World::of(cut.known.clone())));
         }
     });
-    tally.add(cut.what, whole(verdict).map_err(|loss| format!("{loss}\n{how}"))?);
+    tally.add(
+        cut.what,
+        whole(verdict).map_err(|loss| format!("{loss}\n{how}"))?,
+    );
     if again {
         let cuts = camera.film(|film| {
             film.on = false;
             std::mem::take(&mut film.cuts)
         });
         for second in cuts {
-            let (image, then) = leave(&Cut { known: cut.known.clone(), witness: cut.witness, ..second }, random);
+            let (image, then) = leave(
+                &Cut {
+                    known: cut.known.clone(),
+                    witness: cut.witness,
+                    ..second
+                },
+                random,
+            );
             let verdict = judged(&image, clock, &cut.known, |_| {});
             let verdict = whole(verdict).map_err(|loss| format!("{loss}\n{how}\nthen {then}"))?;
             tally.add("cut again while opening", verdict);
@@ -219,7 +262,10 @@ async fn cut_and_judge(mix: Mix, share: u64) {
     while left > 0 {
         let clock = ManualClock::default();
         let cuts = moments(&camera, &clock, mix, &mut random).await;
-        large += cuts.iter().filter(|cut| cut.written.log().changed(&cut.synced.log()) * SECTOR > 1 << 20).count();
+        large += cuts
+            .iter()
+            .filter(|cut| cut.written.log().changed(&cut.synced.log()) * SECTOR > 1 << 20)
+            .count();
         rewritten += cuts.iter().filter(|cut| cut.rewrites_a_segment()).count();
         let a_cut = 6;
         for cut in &cuts {
@@ -231,50 +277,100 @@ async fn cut_and_judge(mix: Mix, share: u64) {
             left = left.saturating_sub(a_cut);
         }
     }
-    println!("{tally}{rewritten} cuts while sled wrote where it had written before, {large} in a MiB of writes");
+    println!(
+        "{tally}{rewritten} cuts while sled wrote where it had written before, {large} in a MiB of writes"
+    );
     drop(scenario);
-    assert!(losses.is_empty(), "{} losses without a word:\n{}", losses.len(), losses.join("\n\n"));
+    assert!(
+        losses.is_empty(),
+        "{} losses without a word:\n{}",
+        losses.len(),
+        losses.join("\n\n")
+    );
 }
 
-/// The header says that the log is stable up to a segment that is not there: sled wrote both, and the disk kept one.
+/// The header says that the log is stable up to a segment that is not there: sled wrote both, and
+/// the disk kept one.
 #[tokio::test]
 async fn a_segments_beginning_that_came_without_the_segment_before_it() {
     let scenario = FailScenario::setup();
     let mut random = Rng::with_seed(seed());
-    let (folder, world, clock) = (scratch(), Arc::new(World::default()), ManualClock::default());
+    let (folder, world, clock) = (
+        scratch(),
+        Arc::new(World::default()),
+        ManualClock::default(),
+    );
     // The snapshot of the second opening is what sled would go back to.
     for _ in 0..2 {
         let idem = open(folder.path(), &clock).unwrap();
-        round(&idem, &world, Mix { fresh: 20, large: 0 }, &mut random).await;
+        round(
+            &idem,
+            &world,
+            Mix {
+                fresh: 20,
+                large: 0,
+            },
+            &mut random,
+        )
+        .await;
         idem.close().await.unwrap();
     }
     let idem = open(folder.path(), &clock).unwrap();
     let witness = std::fs::read(folder.path().join(WITNESS)).unwrap();
     for _ in 0..10 {
-        round(&idem, &world, Mix { fresh: 20, large: 0 }, &mut random).await;
+        round(
+            &idem,
+            &world,
+            Mix {
+                fresh: 20,
+                large: 0,
+            },
+            &mut random,
+        )
+        .await;
     }
     let mut image = Image::of(folder.path(), &Image::default());
     let mut log = image.log().bytes();
-    // Where a segment stands in the file says nothing of its place in the log of all time; its header does.
+    // Where a segment stands in the file says nothing of its place in the log of all time; its
+    // header does.
     let tail = last_segment(&image.log()).unwrap() * SEGMENT;
     let place = i64::from_le_bytes(log[tail + 4..tail + 12].try_into().unwrap()) ^ i64::MAX;
     log.resize(log.len().next_multiple_of(SEGMENT), 0);
     let segment = SEGMENT as i64;
-    let header = [place + 2 * segment, place + segment + 100].map(|place| (place ^ i64::MAX).to_le_bytes()).concat();
+    let header = [place + 2 * segment, place + segment + 100]
+        .map(|place| (place ^ i64::MAX).to_le_bytes())
+        .concat();
     log.extend_from_slice(&(crc32fast::hash(&header) ^ u32::MAX).to_le_bytes());
     log.extend_from_slice(&header);
     image.set(LOG, Some(Content::of(&log)));
     image.set(WITNESS, Some(Content::of(&witness)));
-    assert_eq!(judged(&image, &clock, &world.known(), |_| {}), Ok(Verdict::Whole));
+    assert_eq!(
+        judged(&image, &clock, &world.known(), |_| {}),
+        Ok(Verdict::Whole)
+    );
     drop((idem, scenario));
 }
 
 #[tokio::test]
 async fn small_results() {
-    cut_and_judge(Mix { fresh: 20, large: 0 }, 60).await;
+    cut_and_judge(
+        Mix {
+            fresh: 20,
+            large: 0,
+        },
+        60,
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn large_results() {
-    cut_and_judge(Mix { fresh: 10, large: 30 }, 40).await;
+    cut_and_judge(
+        Mix {
+            fresh: 10,
+            large: 30,
+        },
+        40,
+    )
+    .await;
 }

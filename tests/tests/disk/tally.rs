@@ -9,7 +9,9 @@ use crate::verdict::Verdict;
 
 /// A number from the environment.
 fn chosen(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|value| value.parse().expect("a number"))
+    std::env::var(name)
+        .ok()
+        .map(|value| value.parse().expect("a number"))
 }
 
 /// How many images to judge.
@@ -24,9 +26,12 @@ pub(crate) fn seed() -> u64 {
     seed
 }
 
-/// A folder in memory where there is one: which writes survive is decided here, so nothing need wait for a disk.
+/// A folder in memory where there is one: which writes survive is decided here, so nothing need
+/// wait for a disk.
 pub(crate) fn scratch() -> TempDir {
-    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a place for files")
+    tempfile::tempdir_in("/dev/shm")
+        .or_else(|_| tempfile::tempdir())
+        .expect("a place for files")
 }
 
 /// What came of images of each kind.
@@ -41,6 +46,8 @@ impl Tally {
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|((what, verdict), count)| writeln!(f, "{count:6} {what}: {verdict:?}"))
+        self.0
+            .iter()
+            .try_for_each(|((what, verdict), count)| writeln!(f, "{count:6} {what}: {verdict:?}"))
     }
 }

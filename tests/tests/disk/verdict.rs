@@ -29,8 +29,8 @@ pub(crate) enum Verdict {
 /// How long a ledger may take; only one that hangs takes that long.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// Makes a folder of an image, opens it, and holds it against what is known. An error is a loss without a word, a panic
-/// that left the runtime, or a call that hangs; the folder is kept then.
+/// Makes a folder of an image, opens it, and holds it against what is known. An error is a loss
+/// without a word, a panic that left the runtime, or a call that hangs; the folder is kept then.
 pub(crate) fn judged(
     image: &Image,
     clock: &ManualClock,
@@ -43,7 +43,10 @@ pub(crate) fn judged(
     let (path, clock, known) = (folder.path().to_owned(), clock.clone(), known.clone());
     let (done, ended) = mpsc::channel();
     let judge = thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
         let verdict = runtime.block_on(judge(&path, &clock, &known));
         // Whoever waits may have lost patience.
         let _ = done.send(verdict);
@@ -51,10 +54,14 @@ pub(crate) fn judged(
     let verdict = match ended.recv_timeout(PATIENCE) {
         Ok(verdict) => verdict,
         Err(mpsc::RecvTimeoutError::Timeout) => Err("it hangs".to_owned()),
-        Err(mpsc::RecvTimeoutError::Disconnected) => Err(format!("a panic left the runtime: {:?}", judge.join())),
+        Err(mpsc::RecvTimeoutError::Disconnected) => {
+            Err(format!("a panic left the runtime: {:?}", judge.join()))
+        }
     };
     verdict.map_err(|loss| {
-        let kept = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap().keep();
+        let kept = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))
+            .unwrap()
+            .keep();
         image.put(&kept);
         format!("{loss}\nthe image is in {}", kept.display())
     })
@@ -72,7 +79,11 @@ async fn judge(folder: &Path, clock: &ManualClock, known: &Knowledge) -> Result<
     judged.map(|()| noticed.map_or(Verdict::Whole, Verdict::Noticed))
 }
 
-async fn examine(idem: &Idem, known: &Knowledge, noticed: &mut Option<String>) -> Result<(), String> {
+async fn examine(
+    idem: &Idem,
+    known: &Knowledge,
+    noticed: &mut Option<String>,
+) -> Result<(), String> {
     let mut notice = |error: Error| match error {
         Error::Ledger { problem, .. } => {
             noticed.get_or_insert_with(|| kind(&problem));
@@ -107,7 +118,9 @@ async fn examine(idem: &Idem, known: &Knowledge, noticed: &mut Option<String>) -
                 notice(error)?;
                 continue;
             }
-            (Ok(result), _) if result != known.order.result() => return Err(format!("another result: {known:?}")),
+            (Ok(result), _) if result != known.order.result() => {
+                return Err(format!("another result: {known:?}"));
+            }
             (Ok(_), Said::Done) => {}
             (answer, Said::Done) => return Err(format!("a result is gone: {answer:?}, {known:?}")),
             (Err(Trouble::Idem(Error::DeadLettered { .. })), _) => {}
@@ -151,7 +164,10 @@ fn expect(
         None => Ok(()),
         Some(letters) => match letters.get(&id) {
             Some(letter) if states.contains(&letter.state) => Ok(()),
-            other => no(&format!("the letter {id} is {:?}, not {states:?}", other.map(|letter| letter.state))),
+            other => no(&format!(
+                "the letter {id} is {:?}, not {states:?}",
+                other.map(|letter| letter.state)
+            )),
         },
     };
     match (known.said, known.asked) {
@@ -163,11 +179,17 @@ fn expect(
                 _ => [LetterState::Open; 2],
             };
             match (id, end) {
-                (Some(id), Some(SettledAs::Dead(held) | SettledAs::Discarded(held))) if *held != id => {
+                (Some(id), Some(SettledAs::Dead(held) | SettledAs::Discarded(held)))
+                    if *held != id =>
+                {
                     no("it has another letter")
                 }
-                (_, Some(SettledAs::Dead(_) | SettledAs::Discarded(_))) => id.map_or(Ok(()), |id| letter(id, &states)),
-                (Some(id), _) if asked == Some(Asked::Redrive) => letter(id, &[LetterState::Redriven]),
+                (_, Some(SettledAs::Dead(_) | SettledAs::Discarded(_))) => {
+                    id.map_or(Ok(()), |id| letter(id, &states))
+                }
+                (Some(id), _) if asked == Some(Asked::Redrive) => {
+                    letter(id, &[LetterState::Redriven])
+                }
                 _ => no("it is dead no more"),
             }
         }
@@ -189,7 +211,9 @@ async fn letters(idem: &Idem) -> Result<HashMap<DeadLetterId, DeadLetter>, Error
     let mut filter = Filter::default().any_state();
     loop {
         let page = letters.list(&filter).await?;
-        let Some(last) = page.last() else { return Ok(all) };
+        let Some(last) = page.last() else {
+            return Ok(all);
+        };
         filter = filter.after(last.id);
         for letter in page {
             if let Some(alone) = letters.get(&letter.id).await? {
@@ -207,7 +231,11 @@ fn kind(problem: &LedgerError) -> String {
         LedgerError::Poisoned { detail, .. } => format!("poisoned: {detail}"),
         other => other.to_string(),
     };
-    let mut words: String = text.chars().map(|c| if c.is_ascii_digit() { '#' } else { c }).take(160).collect();
+    let mut words: String = text
+        .chars()
+        .map(|c| if c.is_ascii_digit() { '#' } else { c })
+        .take(160)
+        .collect();
     while words.contains("##") {
         words = words.replace("##", "#");
     }

@@ -1,5 +1,5 @@
-//! A bit that is wrong for a while: what refuses the folder changes nothing that is needed, so it opens when the bit is
-//! right again.
+//! A bit that is wrong for a while: what refuses the folder changes nothing that is needed, so it
+//! opens when the bit is right again.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -29,7 +29,8 @@ fn flip(file: &Path, bit: u64) {
     let file = File::options().read(true).write(true).open(file).unwrap();
     let mut byte = [0];
     file.read_exact_at(&mut byte, bit / 8).unwrap();
-    file.write_all_at(&[byte[0] ^ 1 << (bit % 8)], bit / 8).unwrap();
+    file.write_all_at(&[byte[0] ^ 1 << (bit % 8)], bit / 8)
+        .unwrap();
 }
 
 /// Whether the opening was refused.
@@ -42,8 +43,8 @@ async fn one(ledger: &Ledger, file: &Path, bit: u64) -> Result<bool, String> {
         Some(line) if line.starts_with("closed: ") => line,
         _ => return Err(format!("it says {:?}", life.lines)),
     };
-    // What is wrong with a page shows when sled reads it, which is after sled has started. What is wrong with the end of the
-    // log shows before.
+    // What is wrong with a page shows when sled reads it, which is after sled has started. What is
+    // wrong with the end of the log shows before.
     let changed = before != image(ledger.path());
     flip(file, bit);
     let unchanged = if changed && said.contains("has lost acknowledged writes") {
@@ -75,8 +76,13 @@ async fn each(ledger: &Ledger, file: impl Fn(&Path) -> PathBuf, count: usize) ->
 }
 
 fn snapshot(folder: &Path) -> PathBuf {
-    let files = fs::read_dir(folder.join("sled")).unwrap().map(|file| file.unwrap().path());
-    files.into_iter().find(|file| file.to_string_lossy().contains("/snap.")).unwrap()
+    let files = fs::read_dir(folder.join("sled"))
+        .unwrap()
+        .map(|file| file.unwrap().path());
+    files
+        .into_iter()
+        .find(|file| file.to_string_lossy().contains("/snap."))
+        .unwrap()
 }
 
 #[tokio::test]
@@ -88,5 +94,8 @@ async fn a_wrong_bit_of_the_log_that_is_put_right_again() {
 
 #[tokio::test]
 async fn a_wrong_bit_of_the_snapshot_that_is_put_right_again() {
-    assert!(each(&Ledger::killed(), snapshot, 10).await > 0, "no bit mattered");
+    assert!(
+        each(&Ledger::killed(), snapshot, 10).await > 0,
+        "no bit mattered"
+    );
 }

@@ -1,5 +1,5 @@
-//! The clock steps back an hour, and forward a day: nothing is lost, nothing runs twice within its time to live, and
-//! nobody waits for ever.
+//! The clock steps back an hour, and forward a day: nothing is lost, nothing runs twice within its
+//! time to live, and nobody waits for ever.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +20,10 @@ fn back(clock: &ManualClock, by: Duration) {
 }
 
 fn open(folder: &std::path::Path, clock: &ManualClock) -> Idem {
-    Idem::builder().clock(Arc::new(clock.clone())).open(folder).unwrap()
+    Idem::builder()
+        .clock(Arc::new(clock.clone()))
+        .open(folder)
+        .unwrap()
 }
 
 #[idempotent(name = "clocks.double", key = "number", ttl = "7d", skip(starts))]
@@ -32,7 +35,11 @@ async fn double(number: u32, starts: &Starts) -> Result<u32, Oops> {
 #[tokio::test]
 async fn results_are_remembered_however_the_clock_steps() {
     let scenario = FailScenario::setup();
-    let (folder, clock, starts) = (tempfile::tempdir().unwrap(), ManualClock::default(), Starts::default());
+    let (folder, clock, starts) = (
+        tempfile::tempdir().unwrap(),
+        ManualClock::default(),
+        Starts::default(),
+    );
     let mut count = 0;
     // By and by over six days; the first result is to live for seven.
     for round in 0..9 {
@@ -43,10 +50,17 @@ async fn results_are_remembered_however_the_clock_steps() {
             _ => clock.advance(DAY + HOUR),
         }
         count += 50;
-        let answers = soon(join_all((0..count).map(|number| idem.scope(double(number, &starts))))).await;
+        let answers = soon(join_all(
+            (0..count).map(|number| idem.scope(double(number, &starts))),
+        ))
+        .await;
         let answers: Vec<u32> = answers.into_iter().map(Result::unwrap).collect();
         assert!(answers.into_iter().eq((0..count).map(|number| number * 2)));
-        assert_eq!(starts.count(), count, "round {round}: a result was forgotten within its time to live");
+        assert_eq!(
+            starts.count(),
+            count,
+            "round {round}: a result was forgotten within its time to live"
+        );
         soon(idem.sweep()).await.unwrap();
         if round % 2 == 0 {
             soon(idem.close()).await.unwrap();
@@ -72,18 +86,35 @@ async fn later(number: u32, starts: &Starts) -> Result<u32, Oops> {
 async fn a_pause_ends_when_the_clock_steps() {
     let scenario = FailScenario::setup();
     for forward in [false, true] {
-        let (folder, clock, starts) = (tempfile::tempdir().unwrap(), ManualClock::default(), Starts::default());
+        let (folder, clock, starts) = (
+            tempfile::tempdir().unwrap(),
+            ManualClock::default(),
+            Starts::default(),
+        );
         let idem = open(folder.path(), &clock);
         for attempt in 1..=3 {
-            assert!(matches!(soon(idem.scope(later(1, &starts))).await, Err(Oops::Own(_))));
+            assert!(matches!(
+                soon(idem.scope(later(1, &starts))).await,
+                Err(Oops::Own(_))
+            ));
             assert_eq!(starts.count(), attempt);
             if attempt < 3 {
                 let early = soon(idem.scope(later(1, &starts))).await;
-                assert!(matches!(early, Err(Oops::Idem(Error::NotYet { .. }))), "{early:?}");
+                assert!(
+                    matches!(early, Err(Oops::Idem(Error::NotYet { .. }))),
+                    "{early:?}"
+                );
             }
-            if forward { clock.advance(DAY) } else { back(&clock, HOUR) }
+            if forward {
+                clock.advance(DAY)
+            } else {
+                back(&clock, HOUR)
+            }
         }
-        assert!(matches!(soon(idem.scope(later(1, &starts))).await, Err(Oops::Idem(Error::DeadLettered { .. }))));
+        assert!(matches!(
+            soon(idem.scope(later(1, &starts))).await,
+            Err(Oops::Idem(Error::DeadLettered { .. }))
+        ));
         assert_eq!(starts.count(), 3);
     }
     drop(scenario);
@@ -124,7 +155,10 @@ async fn letters_are_all_listed_and_open_to_a_person_however_the_clock_steps() {
         letters.redrive(id).await.unwrap();
     }
     for id in &ids {
-        assert_eq!(letters.get(id).await.unwrap().unwrap().state, LetterState::Redriven);
+        assert_eq!(
+            letters.get(id).await.unwrap().unwrap().state,
+            LetterState::Redriven
+        );
     }
     drop(scenario);
 }
@@ -150,19 +184,32 @@ async fn a_lease_is_kept_when_the_clock_steps_back_and_given_up_when_it_steps_fa
     let scenario = FailScenario::setup();
     let clock = ManualClock::default();
     let ledger = MemoryLedger::new(Arc::new(clock.clone()));
-    let process = || Idem::builder().clock(Arc::new(clock.clone())).ledger(Arc::new(ledger.clone())).unwrap();
+    let process = || {
+        Idem::builder()
+            .clock(Arc::new(clock.clone()))
+            .ledger(Arc::new(ledger.clone()))
+            .unwrap()
+    };
     let (one, other, starts, door) = (process(), process(), Starts::default(), Notify::new());
     let mut first = Box::pin(one.scope(holds(1, &starts, &door)));
     while starts.count() == 0 {
-        assert!(futures_util::future::poll_immediate(&mut first).await.is_none());
+        assert!(
+            futures_util::future::poll_immediate(&mut first)
+                .await
+                .is_none()
+        );
         tokio::task::yield_now().await;
     }
     back(&clock, HOUR);
     let second = soon(other.scope(holds(1, &starts, &door))).await;
-    assert!(matches!(second, Err(Oops::Idem(Error::InProgress { .. }))), "{second:?}");
+    assert!(
+        matches!(second, Err(Oops::Idem(Error::InProgress { .. }))),
+        "{second:?}"
+    );
     assert_eq!(starts.count(), 1);
     clock.advance(DAY);
-    // Renewed at once or lapsed: both are right, and either way both calls end with the one result that counts.
+    // Renewed at once or lapsed: both are right, and either way both calls end with the one result
+    // that counts.
     let second = soon(other.scope(holds(1, &starts, &door))).await;
     door.notify_one();
     let first = soon(first).await;

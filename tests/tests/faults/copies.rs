@@ -12,9 +12,12 @@ use idem_runtime::{Error, Idem, LedgerError, idempotent};
 
 use crate::{Oops, Starts, soon};
 
-/// Some are large, so that sled fills segments, moves what is left in them, and writes where it wrote before.
+/// Some are large, so that sled fills segments, moves what is left in them, and writes where it
+/// wrote before.
 fn result(number: u32) -> String {
-    number.to_string().repeat(if number.is_multiple_of(50) { 3000 } else { 40 })
+    number
+        .to_string()
+        .repeat(if number.is_multiple_of(50) { 3000 } else { 40 })
 }
 
 #[idempotent(name = "copies.work", key = "number", skip(starts))]
@@ -27,7 +30,10 @@ async fn work(number: u32, starts: &Starts) -> Result<String, Oops> {
 /// Everything that was answered is in the copy, with its answer.
 async fn holds(copy: &Path, answered: &[u32]) {
     let (idem, again) = (Idem::open(copy).unwrap(), Starts::default());
-    for (number, answer) in answered.iter().zip(join_all(answered.iter().map(|n| idem.scope(work(*n, &again)))).await) {
+    for (number, answer) in answered
+        .iter()
+        .zip(join_all(answered.iter().map(|n| idem.scope(work(*n, &again)))).await)
+    {
         assert_eq!(answer.unwrap(), result(*number));
     }
     assert_eq!(again.count(), 0, "what was answered ran again in the copy");
@@ -39,8 +45,14 @@ async fn thirty_copies_while_32_callers_work_hold_all_that_was_answered() {
     let scenario = FailScenario::setup();
     let place = tempfile::tempdir().unwrap();
     let idem = Idem::open(place.path().join("data")).unwrap();
-    let (next, ended) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicBool::new(false)));
-    let (answered, starts) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Starts::default()));
+    let (next, ended) = (
+        Arc::new(AtomicU32::new(0)),
+        Arc::new(AtomicBool::new(false)),
+    );
+    let (answered, starts) = (
+        Arc::new(Mutex::new(Vec::new())),
+        Arc::new(Starts::default()),
+    );
     let callers: Vec<_> = (0..32)
         .map(|_| {
             let (idem, next, ended) = (idem.clone(), Arc::clone(&next), Arc::clone(&ended));
@@ -48,7 +60,10 @@ async fn thirty_copies_while_32_callers_work_hold_all_that_was_answered() {
             tokio::spawn(async move {
                 while !ended.load(Ordering::SeqCst) {
                     let number = next.fetch_add(1, Ordering::SeqCst);
-                    assert_eq!(idem.scope(work(number, &starts)).await.unwrap(), result(number));
+                    assert_eq!(
+                        idem.scope(work(number, &starts)).await.unwrap(),
+                        result(number)
+                    );
                     answered.lock().unwrap().push(number);
                 }
             })
@@ -76,7 +91,10 @@ async fn thirty_copies_while_32_callers_work_hold_all_that_was_answered() {
 async fn duplicates_are_answered_while_a_copy_is_made_and_first_calls_after_it() {
     let scenario = FailScenario::setup();
     let place = tempfile::tempdir().unwrap();
-    let (idem, starts) = (Idem::open(place.path().join("data")).unwrap(), Arc::new(Starts::default()));
+    let (idem, starts) = (
+        Idem::open(place.path().join("data")).unwrap(),
+        Arc::new(Starts::default()),
+    );
     for number in 0..20 {
         idem.scope(work(number, &starts)).await.unwrap();
     }
@@ -92,15 +110,23 @@ async fn duplicates_are_answered_while_a_copy_is_made_and_first_calls_after_it()
         let (idem, copy) = (idem.clone(), copy.clone());
         async move { idem.copy_to(copy).await }
     });
-    soon(tokio::task::spawn_blocking(move || begun.recv().unwrap())).await.unwrap();
+    soon(tokio::task::spawn_blocking(move || begun.recv().unwrap()))
+        .await
+        .unwrap();
     let first = tokio::spawn({
         let (idem, starts) = (idem.clone(), Arc::clone(&starts));
         async move { idem.scope(work(20, &starts)).await }
     });
     for number in (0..20).cycle().take(2000) {
-        assert_eq!(soon(idem.scope(work(number, &starts))).await.unwrap(), result(number));
+        assert_eq!(
+            soon(idem.scope(work(number, &starts))).await.unwrap(),
+            result(number)
+        );
     }
-    assert!(!first.is_finished() && starts.count() == 20, "a group was written while the copy was made");
+    assert!(
+        !first.is_finished() && starts.count() == 20,
+        "a group was written while the copy was made"
+    );
     // Closing waits for the copy, so it is whole.
     let closing = tokio::spawn({
         let idem = idem.clone();
@@ -110,9 +136,15 @@ async fn duplicates_are_answered_while_a_copy_is_made_and_first_calls_after_it()
     soon(copying).await.unwrap().unwrap();
     assert_eq!(soon(first).await.unwrap().unwrap(), result(20));
     soon(closing).await.unwrap().unwrap();
-    let id = RecordId { handler: "copies.work".into(), key: "20".into() };
+    let id = RecordId {
+        handler: "copies.work".into(),
+        key: "20".into(),
+    };
     let copied = Idem::open(&copy).unwrap();
-    assert!(copied.record(&id).await.unwrap().is_none(), "it was called after the copy began");
+    assert!(
+        copied.record(&id).await.unwrap().is_none(),
+        "it was called after the copy began"
+    );
     copied.close().await.unwrap();
     holds(&copy, &(0..20).collect::<Vec<_>>()).await;
     drop(scenario);
@@ -132,7 +164,10 @@ async fn a_copy_goes_only_where_nothing_is_and_outside_the_ledgers_own_folder() 
     std::os::unix::fs::symlink(&data, at("link")).unwrap();
     let other = Idem::open(at("other")).unwrap();
     let names = |folder: &Path| {
-        let mut names: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        let mut names: Vec<_> = fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
         names.sort();
         names
     };
@@ -150,9 +185,15 @@ async fn a_copy_goes_only_where_nothing_is_and_outside_the_ledgers_own_folder() 
         ("link/copy", "inside the ledger's own"),
         ("empty/../data/copy", "inside the ledger's own"),
     ] {
-        let Err(Error::Ledger { problem, .. }) = idem.copy_to(at(to)).await else { panic!("{to} was copied to") };
+        let Err(Error::Ledger { problem, .. }) = idem.copy_to(at(to)).await else {
+            panic!("{to} was copied to")
+        };
         assert!(problem.to_string().contains(why), "{to}: {problem}");
-        assert_eq!((&names(place.path()), &names(&data)), (&around, &inside), "{to}");
+        assert_eq!(
+            (&names(place.path()), &names(&data)),
+            (&around, &inside),
+            "{to}"
+        );
     }
     assert_eq!(names(&at("full")), ["of things"]);
     for to in ["empty", "not/there", "empty/../beside"] {
@@ -163,7 +204,11 @@ async fn a_copy_goes_only_where_nothing_is_and_outside_the_ledgers_own_folder() 
     }
     other.close().await.unwrap();
     idem.close().await.unwrap();
-    let Err(Error::Ledger { problem: LedgerError::Closed, .. }) = idem.copy_to(at("late")).await else {
+    let Err(Error::Ledger {
+        problem: LedgerError::Closed,
+        ..
+    }) = idem.copy_to(at("late")).await
+    else {
         panic!("it is closed")
     };
     assert!(!at("late").exists());

@@ -15,7 +15,9 @@ const NOBODY: u32 = 65_534;
 /// A victim whom modes and limits concern: root is made nobody.
 fn ordinary_victim(bin: &Path, what: &str, folder: &Path) -> Vec<String> {
     let mut command = Command::new(bin);
-    command.args([what.as_ref(), folder.as_os_str()]).stderr(Stdio::null());
+    command
+        .args([what.as_ref(), folder.as_os_str()])
+        .stderr(Stdio::null());
     if fs::metadata(bin).unwrap().uid() == 0 {
         command.uid(NOBODY).gid(NOBODY);
     }
@@ -40,17 +42,26 @@ fn a_process_that_can_start_no_thread_lists_letters_and_closes() {
         chown(&folder, Some(NOBODY), Some(NOBODY)).unwrap();
     }
     let said = ordinary_victim(&bin, "threadless", &folder);
-    assert_eq!(said, ["open", "a thread: false", "listed Some(0)", "closed true"]);
+    assert_eq!(
+        said,
+        ["open", "a thread: false", "listed Some(0)", "closed true"]
+    );
 }
 
 fn lines(mut command: Command) -> Vec<String> {
     let output = command.output().unwrap();
-    String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+    String::from_utf8(output.stdout)
+        .unwrap()
+        .lines()
+        .map(str::to_owned)
+        .collect()
 }
 
 fn each(path: &Path, change: &impl Fn(&Path)) {
     if path.is_dir() {
-        fs::read_dir(path).unwrap().for_each(|entry| each(&entry.unwrap().path(), change));
+        fs::read_dir(path)
+            .unwrap()
+            .for_each(|entry| each(&entry.unwrap().path(), change));
     }
     change(path);
 }
@@ -71,7 +82,10 @@ fn a_new_folder_below_one_that_may_be_written_and_not_read_opens() {
     fs::set_permissions(&closed, Permissions::from_mode(0o300)).unwrap();
     for folder in ["data", "x/y/data"] {
         for _ in 0..2 {
-            assert_eq!(ordinary_victim(&bin, "letters", &closed.join(folder)), ["open"]);
+            assert_eq!(
+                ordinary_victim(&bin, "letters", &closed.join(folder)),
+                ["open"]
+            );
         }
     }
     // So that it can be removed.
@@ -92,8 +106,13 @@ fn a_read_only_folder_is_refused_with_what_to_look_at_and_works_again_afterwards
     };
     let refused = || {
         let lines = ordinary_victim(&bin, "letters", &folder);
-        let [line] = &lines[..] else { panic!("{lines:?}") };
-        assert!(line.starts_with("closed:") && line.contains("check the path, its owner and its mode"), "{line}");
+        let [line] = &lines[..] else {
+            panic!("{lines:?}")
+        };
+        assert!(
+            line.starts_with("closed:") && line.contains("check the path, its owner and its mode"),
+            "{line}"
+        );
         assert!(line.contains(folder.to_str().unwrap()), "{line}");
     };
     modes(0o555, 0o444);
@@ -101,7 +120,12 @@ fn a_read_only_folder_is_refused_with_what_to_look_at_and_works_again_afterwards
     modes(0o755, 0o644);
     assert_eq!(ordinary_victim(&bin, "letters", &folder), ["open"]);
     // One that was filled, its folders read-only, its files read-only, both, and closed to reading.
-    for (dirs, files) in [(0o555, 0o644), (0o755, 0o444), (0o555, 0o444), (0o755, 0o000)] {
+    for (dirs, files) in [
+        (0o555, 0o644),
+        (0o755, 0o444),
+        (0o555, 0o444),
+        (0o755, 0o000),
+    ] {
         modes(dirs, files);
         refused();
         modes(0o755, 0o644);
@@ -116,7 +140,11 @@ fn a_disk_that_is_full_when_the_ledger_opens_is_an_error_and_costs_nothing() {
     let limited = |what: &str, blocks: u32| {
         let mut command = Command::new("sh");
         command
-            .args(["-c", "ulimit -S -f $1; exec \"$0\" $2 \"$3\" 300", env!("CARGO_BIN_EXE_victim")])
+            .args([
+                "-c",
+                "ulimit -S -f $1; exec \"$0\" $2 \"$3\" 300",
+                env!("CARGO_BIN_EXE_victim"),
+            ])
             .args([&blocks.to_string(), what])
             .arg(folder.path())
             .stderr(Stdio::null());
@@ -134,13 +162,25 @@ fn a_disk_that_is_full_when_the_ledger_opens_is_an_error_and_costs_nothing() {
         }
     };
     openings(&[0, 1, 2, 3, 4, 8, 1 << 20]);
-    let work = |blocks| limited("work", blocks).into_iter().filter(|line| line.starts_with("answered")).count();
+    let work = |blocks| {
+        limited("work", blocks)
+            .into_iter()
+            .filter(|line| line.starts_with("answered"))
+            .count()
+    };
     assert_eq!(work(1 << 20), 300);
     let effects = fs::read_to_string(folder.path().join("effects")).unwrap();
     openings(&[0, 1, 4, 16, 64, 256, 512, 1024, 1 << 20]);
-    assert!(opened > 0 && full > 0, "opened {opened} times, refused {full} times");
+    assert!(
+        opened > 0 && full > 0,
+        "opened {opened} times, refused {full} times"
+    );
     assert_eq!(work(1 << 20), 300);
-    assert_eq!(fs::read_to_string(folder.path().join("effects")).unwrap(), effects, "everything was a replay");
+    assert_eq!(
+        fs::read_to_string(folder.path().join("effects")).unwrap(),
+        effects,
+        "everything was a replay"
+    );
 }
 
 #[tokio::test]
@@ -149,9 +189,16 @@ async fn a_disk_that_is_full_at_the_first_write_of_the_witness_costs_no_more_tha
     let folder = tempfile::tempdir().unwrap();
     fail::cfg("idem::witness-made", "return").unwrap();
     for _ in 0..2 {
-        let Err(Error::Ledger { problem, .. }) = Idem::open(folder.path()) else { panic!("there was no room") };
+        let Err(Error::Ledger { problem, .. }) = Idem::open(folder.path()) else {
+            panic!("there was no room")
+        };
         assert!(matches!(problem, LedgerError::Full { .. }), "{problem:?}");
-        assert!(problem.to_string().contains("No space left on device (os error 28)"), "{problem}");
+        assert!(
+            problem
+                .to_string()
+                .contains("No space left on device (os error 28)"),
+            "{problem}"
+        );
     }
     fail::remove("idem::witness-made");
     Idem::open(folder.path()).unwrap().close().await.unwrap();
@@ -162,17 +209,36 @@ async fn a_disk_that_is_full_at_the_first_write_of_the_witness_costs_no_more_tha
 #[test]
 fn a_copy_for_which_there_is_no_room_leaves_nothing_and_costs_the_ledger_nothing() {
     let place = tempfile::tempdir().unwrap();
-    let (data, copy) = (place.path().join("data"), place.path().join("made/for/copy"));
+    let (data, copy) = (
+        place.path().join("data"),
+        place.path().join("made/for/copy"),
+    );
     let mut command = Command::new("sh");
     // Without the trap the kernel kills who reaches the limit.
     command
-        .args(["-c", "trap '' XFSZ; exec \"$0\" copy \"$1\" \"$2\"", env!("CARGO_BIN_EXE_victim")])
+        .args([
+            "-c",
+            "trap '' XFSZ; exec \"$0\" copy \"$1\" \"$2\"",
+            env!("CARGO_BIN_EXE_victim"),
+        ])
         .args([&data, &copy]);
-    let said: Vec<String> = lines(command).into_iter().filter(|line| !line.starts_with("answered")).collect();
-    let [_, _, full, left, copied, again] = &said[..] else { panic!("{said:?}") };
-    assert!(full.starts_with("copied: no room left") && full.contains("(os error 27)"), "{full}");
+    let said: Vec<String> = lines(command)
+        .into_iter()
+        .filter(|line| !line.starts_with("answered"))
+        .collect();
+    let [_, _, full, left, copied, again] = &said[..] else {
+        panic!("{said:?}")
+    };
+    assert!(
+        full.starts_with("copied: no room left") && full.contains("(os error 27)"),
+        "{full}"
+    );
     assert!(full.contains(copy.to_str().unwrap()), "{full}");
-    assert_eq!([left, copied, again], ["left: false", "copied", "finished"], "{said:?}");
+    assert_eq!(
+        [left, copied, again],
+        ["left: false", "copied", "finished"],
+        "{said:?}"
+    );
     // The work is done already, in the copy too.
     let mut command = Command::new(env!("CARGO_BIN_EXE_victim"));
     command.arg("work").arg(&copy).arg("300");

@@ -31,22 +31,30 @@ pub(crate) struct Ledger {
 impl Ledger {
     fn new() -> Self {
         // In memory where that is possible: what comes to a disk is the shim's business.
-        let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
-        Self { folder, known: BTreeSet::new() }
+        let folder = tempfile::tempdir_in("/dev/shm")
+            .or_else(|_| tempfile::tempdir())
+            .unwrap();
+        Self {
+            folder,
+            known: BTreeSet::new(),
+        }
     }
 
     pub(crate) fn path(&self) -> &Path {
         self.folder.path()
     }
 
-    /// Some segments of log after the last snapshot, killed at work; letters and values of many chunks are among it.
+    /// Some segments of log after the last snapshot, killed at work; letters and values of many
+    /// chunks are among it.
     pub(crate) fn killed() -> Self {
         let mut ledger = Self::new();
         // An opening leaves a snapshot of what there is, and the last life is the longest.
         for rounds in [2, 3, 12] {
             let first = ledger.next();
             let last_line = format!("answered {}", first + rounds * 16);
-            let life = ledger.bring(&Disk::default(), first..u32::MAX, &last_line).unwrap();
+            let life = ledger
+                .bring(&Disk::default(), first..u32::MAX, &last_line)
+                .unwrap();
             assert_eq!(life.errors().next(), None);
         }
         ledger
@@ -64,7 +72,10 @@ impl Ledger {
     /// The same without its snapshot: sled reads the whole log.
     pub(crate) fn without_snapshot() -> Self {
         let ledger = Self::killed();
-        for file in fs::read_dir(ledger.path().join("sled")).unwrap().map(Result::unwrap) {
+        for file in fs::read_dir(ledger.path().join("sled"))
+            .unwrap()
+            .map(Result::unwrap)
+        {
             if file.file_name().to_string_lossy().starts_with("snap.") {
                 fs::remove_file(file.path()).unwrap();
             }
@@ -80,7 +91,10 @@ impl Ledger {
     }
 
     pub(crate) fn copy(&self) -> Self {
-        let ledger = Self { known: self.known.clone(), ..Self::new() };
+        let ledger = Self {
+            known: self.known.clone(),
+            ..Self::new()
+        };
         copy(self.path(), ledger.path());
         ledger
     }
@@ -96,13 +110,26 @@ impl Ledger {
     }
 
     /// Lets a victim bring numbers, and kills it at a line.
-    pub(crate) fn bring(&mut self, disk: &Disk, numbers: Range<u32>, last_line: &str) -> Result<Life, String> {
+    pub(crate) fn bring(
+        &mut self,
+        disk: &Disk,
+        numbers: Range<u32>,
+        last_line: &str,
+    ) -> Result<Life, String> {
         let Range { start, end } = numbers;
         let rounds = ["rounds", &start.to_string(), &end.to_string()];
         let life = disk.live_until(self.path(), &rounds, |line| line == last_line);
-        let again: Vec<_> = life.numbers("ran").into_iter().filter(|number| self.known.contains(number)).collect();
+        let again: Vec<_> = life
+            .numbers("ran")
+            .into_iter()
+            .filter(|number| self.known.contains(number))
+            .collect();
         self.known.extend(life.numbers("answered"));
-        if again.is_empty() { Ok(life) } else { Err(format!("what was acknowledged ran again: {again:?}")) }
+        if again.is_empty() {
+            Ok(life)
+        } else {
+            Err(format!("what was acknowledged ran again: {again:?}"))
+        }
     }
 
     /// A copy of the log, for the shim to keep as the disk's.
@@ -126,14 +153,17 @@ impl Ledger {
         }
     }
 
-    /// Whether it opens and holds everything that was acknowledged: each number has its result or its letter, and no
-    /// body starts.
+    /// Whether it opens and holds everything that was acknowledged: each number has its result or
+    /// its letter, and no body starts.
     pub(crate) async fn check(&self) -> Result<(), String> {
         // The failpoints of another test are this one's too, where both run in one process.
         let _alone = FailScenario::setup();
         let idem = Idem::open(self.path()).map_err(|error| format!("it does not open: {error}"))?;
         let starts = Starts::default();
-        let calls = self.known.iter().map(|number| idem.scope(text(*number, &starts)));
+        let calls = self
+            .known
+            .iter()
+            .map(|number| idem.scope(text(*number, &starts)));
         for (number, answer) in self.known.iter().zip(soon(join_all(calls)).await) {
             let times = if number % 5 == 0 { 4000 } else { 400 };
             match answer {
@@ -152,6 +182,8 @@ impl Ledger {
         if letters.len() < expected {
             return Err(format!("{} letters of {expected}", letters.len()));
         }
-        soon(idem.close()).await.map_err(|error| format!("it does not close: {error}"))
+        soon(idem.close())
+            .await
+            .map_err(|error| format!("it does not close: {error}"))
     }
 }

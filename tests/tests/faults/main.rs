@@ -1,9 +1,13 @@
-//! Faults of the machine: reads, writes and syncs that fail, threads that die, clocks that step, folders that are
-//! read-only, disks that are full.
+//! Faults of the machine: reads, writes and syncs that fail, threads that die, clocks that step,
+//! folders that are read-only, disks that are full.
 //!
 //! `IDEM_FAULTS_SEED` gives a run again whose sample of calls was chosen by chance.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
 
 #[cfg(target_os = "linux")]
 mod at_work;
@@ -30,9 +34,12 @@ use std::time::Duration;
 
 use idem_runtime::Error;
 
-/// Waits for what has to happen; the limit is only there so that a wrong runtime fails and does not hang.
+/// Waits for what has to happen; the limit is only there so that a wrong runtime fails and does not
+/// hang.
 async fn soon<F: Future>(future: F) -> F::Output {
-    tokio::time::timeout(Duration::from_secs(60), future).await.expect("it did not happen within a minute")
+    tokio::time::timeout(Duration::from_secs(60), future)
+        .await
+        .expect("it did not happen within a minute")
 }
 
 /// How often bodies started.
@@ -73,13 +80,20 @@ fn copy(from: &Path, to: &Path) {
 
 /// Where chance begins; `IDEM_FAULTS_SEED` gives the same run again.
 fn seed() -> u64 {
-    let seed =
-        std::env::var("IDEM_FAULTS_SEED").map_or_else(|_| fastrand::u64(..), |seed| seed.parse().expect("a number"));
+    let seed = std::env::var("IDEM_FAULTS_SEED").map_or_else(
+        |_| fastrand::u64(..),
+        |seed| seed.parse().expect("a number"),
+    );
     println!("IDEM_FAULTS_SEED={seed}");
     seed
 }
 
 /// Fails where something was wrong, with all of it.
 fn complain(wrong: &[String], tried: usize) {
-    assert!(wrong.is_empty(), "{} of {tried} went wrong:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} of {tried} went wrong:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
 }

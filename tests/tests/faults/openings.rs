@@ -1,4 +1,5 @@
-//! One call that the system refuses while a folder opens, once: it is told as what it is, and costs nothing.
+//! One call that the system refuses while a folder opens, once: it is told as what it is, and costs
+//! nothing.
 
 use fastrand::Rng;
 
@@ -17,7 +18,12 @@ async fn each(ledger: &Ledger, kinds: &[(&'static str, i32)], sample: usize) {
     for (kind, error) in kinds {
         let all = whole.count(kind, "");
         for nth in random.choose_multiple(1..=all, sample.min(all)) {
-            let fault = Fault { kind, nth, error: *error, file: "" };
+            let fault = Fault {
+                kind,
+                nth,
+                error: *error,
+                file: "",
+            };
             tried += 1;
             match one(&ledger.copy(), fault).await {
                 Ok(hit) => hits += usize::from(hit),
@@ -26,17 +32,28 @@ async fn each(ledger: &Ledger, kinds: &[(&'static str, i32)], sample: usize) {
         }
     }
     // What sled does in the background comes a little earlier or later each time.
-    assert!(hits + wrong.len() > tried / 2, "{hits} calls of {tried} were made to fail");
+    assert!(
+        hits + wrong.len() > tried / 2,
+        "{hits} calls of {tried} were made to fail"
+    );
     complain(&wrong, tried);
 }
 
 /// Whether the call was reached.
 async fn one(ledger: &Ledger, fault: Fault) -> Result<bool, String> {
     let log = SYNCS.contains(&fault.kind).then(|| ledger.disk());
-    let life = Disk { faults: vec![fault], log: log.clone() }.live(ledger.path(), &["hold"]);
+    let life = Disk {
+        faults: vec![fault],
+        log: log.clone(),
+    }
+    .live(ledger.path(), &["hold"]);
     let told = judge(&life, fault.error);
     if log.is_some() {
-        let next = Disk { faults: Vec::new(), log }.live_until(ledger.path(), &["hold"], |line| line == "open");
+        let next = Disk {
+            faults: Vec::new(),
+            log,
+        }
+        .live_until(ledger.path(), &["hold"], |line| line == "open");
         if next.lines != ["open"] {
             return Err(format!("the next opening says {:?}", next.lines));
         }
@@ -53,7 +70,12 @@ fn judge(life: &Life, error: i32) -> Result<(), String> {
     };
     match &life.lines[..] {
         [line] if line == "open" => Ok(()),
-        [line] if line.starts_with("closed") && told(line) && !line.contains("damaged") && !line.contains("remove") => {
+        [line]
+            if line.starts_with("closed")
+                && told(line)
+                && !line.contains("damaged")
+                && !line.contains("remove") =>
+        {
             Ok(())
         }
         lines => Err(format!("it says {lines:?}")),
@@ -82,7 +104,12 @@ async fn a_read_that_fails_while_a_young_folder_opens() {
 
 #[tokio::test]
 async fn a_file_or_a_list_of_files_that_cannot_be_had_while_a_folder_opens() {
-    each(&Ledger::killed(), &[("open", EIO), ("readdir", EIO)], usize::MAX).await;
+    each(
+        &Ledger::killed(),
+        &[("open", EIO), ("readdir", EIO)],
+        usize::MAX,
+    )
+    .await;
     // Its last segment is not its first, so sled is kept from reading it.
     each(&Ledger::closed().await, &[("readdir", EIO)], usize::MAX).await;
 }
@@ -101,15 +128,30 @@ async fn a_write_that_fails_while_a_closed_folder_opens() {
 
 #[tokio::test]
 async fn a_sync_that_fails_while_the_folder_of_a_killed_process_opens() {
-    each(&Ledger::killed(), &SYNCS.map(|kind| (kind, EIO)), usize::MAX).await;
+    each(
+        &Ledger::killed(),
+        &SYNCS.map(|kind| (kind, EIO)),
+        usize::MAX,
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn a_sync_that_fails_while_a_closed_folder_opens() {
-    each(&Ledger::closed().await, &SYNCS.map(|kind| (kind, EIO)), usize::MAX).await;
+    each(
+        &Ledger::closed().await,
+        &SYNCS.map(|kind| (kind, EIO)),
+        usize::MAX,
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn a_sync_that_fails_while_a_folder_without_a_snapshot_opens() {
-    each(&Ledger::without_snapshot(), &SYNCS.map(|kind| (kind, EIO)), usize::MAX).await;
+    each(
+        &Ledger::without_snapshot(),
+        &SYNCS.map(|kind| (kind, EIO)),
+        usize::MAX,
+    )
+    .await;
 }

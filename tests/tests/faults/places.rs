@@ -1,4 +1,5 @@
-//! A ledger that is no longer where it was opened: its folder is moved or deleted, or its process is a fork.
+//! A ledger that is no longer where it was opened: its folder is moved or deleted, or its process
+//! is a fork.
 
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -37,20 +38,35 @@ async fn taken_away(take: impl Fn(&Path)) {
     let other = Idem::open(&folder).unwrap();
     for number in [2, 3, 1] {
         let error = idem.scope(double(number, &starts)).await.unwrap_err();
-        let Oops::Idem(error @ Error::Ledger { problem: LedgerError::Moved { .. }, .. }) = error else {
+        let Oops::Idem(
+            error @ Error::Ledger {
+                problem: LedgerError::Moved { .. },
+                ..
+            },
+        ) = error
+        else {
             panic!("message {number}: {error:?}")
         };
-        assert!(error.to_string().contains(folder.to_str().unwrap()), "{error}");
+        assert!(
+            error.to_string().contains(folder.to_str().unwrap()),
+            "{error}"
+        );
     }
     let listed = soon(idem.dead_letters().list(&Filter::default())).await;
     assert!(matches!(problem(listed), LedgerError::Moved { .. }));
-    assert!(matches!(problem(soon(idem.sweep()).await), LedgerError::Moved { .. }));
+    assert!(matches!(
+        problem(soon(idem.sweep()).await),
+        LedgerError::Moved { .. }
+    ));
     let started = starts.count();
     soon(idem.close()).await.unwrap();
     drop(idem);
     // It took nothing from the other one.
     assert_eq!(other.scope(double(4, &starts)).await.unwrap(), 8);
-    assert!(matches!(problem(Idem::open(&folder).map(drop)), LedgerError::Held { .. }));
+    assert!(matches!(
+        problem(Idem::open(&folder).map(drop)),
+        LedgerError::Held { .. }
+    ));
     soon(other.close()).await.unwrap();
     let other = Idem::open(&folder).unwrap();
     assert_eq!(other.scope(double(4, &starts)).await.unwrap(), 8);
@@ -96,11 +112,17 @@ async fn where_no_thread_can_be_started_letters_are_listed_all_the_same() {
     let folder = tempfile::tempdir().unwrap();
     let idem = Idem::open(folder.path()).unwrap();
     fail::cfg("idem::thread", "return").unwrap();
-    assert_eq!(soon(idem.dead_letters().list(&Filter::default())).await.unwrap(), []);
+    assert_eq!(
+        soon(idem.dead_letters().list(&Filter::default()))
+            .await
+            .unwrap(),
+        []
+    );
     drop(scenario);
 }
 
-/// A process that was forked: each line is what it was told, and then what became of the one that opened the ledger.
+/// A process that was forked: each line is what it was told, and then what became of the one that
+/// opened the ledger.
 #[test]
 fn a_fork_is_told_so_and_takes_nothing_from_the_process_that_opened_the_ledger() {
     let folder = tempfile::tempdir().unwrap();
@@ -110,18 +132,41 @@ fn a_fork_is_told_so_and_takes_nothing_from_the_process_that_opened_the_ledger()
         .process_group(0)
         .spawn()
         .unwrap();
-    if victim.wait_timeout(Duration::from_secs(60)).unwrap().is_none() {
+    if victim
+        .wait_timeout(Duration::from_secs(60))
+        .unwrap()
+        .is_none()
+    {
         // The fork hangs; it is of the victim's group.
         kill_process_group(Pid::from_child(&victim), Signal::KILL).unwrap();
     }
     let said = io::read_to_string(victim.stdout.take().unwrap()).unwrap();
     victim.wait().unwrap();
     let lines: Vec<_> = said.lines().collect();
-    let told: Vec<_> = lines.iter().filter_map(|line| line.strip_prefix("child: ")).collect();
+    let told: Vec<_> = lines
+        .iter()
+        .filter_map(|line| line.strip_prefix("child: "))
+        .collect();
     assert_eq!(told.len(), 6, "{lines:#?}");
     let (dropped, told) = told.split_last().unwrap();
-    assert!(told.iter().all(|line| line.contains("open an Idem with a folder of its own")), "{lines:#?}");
+    assert!(
+        told.iter()
+            .all(|line| line.contains("open an Idem with a folder of its own")),
+        "{lines:#?}"
+    );
     assert_eq!(*dropped, "dropped");
-    let rest: Vec<_> = lines.iter().filter(|line| !line.starts_with("child: ")).collect();
-    assert_eq!(rest, [&"open", &"forked: 0", &"held: true", &"answered Some(14) Some(21)", &"closed true"]);
+    let rest: Vec<_> = lines
+        .iter()
+        .filter(|line| !line.starts_with("child: "))
+        .collect();
+    assert_eq!(
+        rest,
+        [
+            &"open",
+            &"forked: 0",
+            &"held: true",
+            &"answered Some(14) Some(21)",
+            &"closed true"
+        ]
+    );
 }

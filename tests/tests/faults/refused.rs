@@ -1,5 +1,5 @@
-//! Writes that the system refuses: what is answered with an error is no attempt, nothing that may be lost is shown, and
-//! only a full disk is gone on from.
+//! Writes that the system refuses: what is answered with an error is no attempt, nothing that may
+//! be lost is shown, and only a full disk is gone on from.
 
 use std::fs;
 use std::future::Future;
@@ -12,15 +12,23 @@ use futures_util::future::join_all;
 use idem_runtime::ledger::SledLedger;
 use idem_runtime::protocol::{RecordId, Reply, Step};
 use idem_runtime::testing::ManualClock;
-use idem_runtime::{Error, Filter, Idem, Ledger, LedgerError, LetterState, Outgoing, attempt, idempotent};
+use idem_runtime::{
+    Error, Filter, Idem, Ledger, LedgerError, LetterState, Outgoing, attempt, idempotent,
+};
 
 use crate::{Oops, Starts, soon};
 
-/// The places at which a group is refused: before any of it is written, when it can be read but is in no file, and when
-/// the log has all of it.
+/// The places at which a group is refused: before any of it is written, when it can be read but is
+/// in no file, and when the log has all of it.
 const PLACES: [&str; 3] = ["idem::decided", "idem::applied", "idem::flushed"];
 
-#[idempotent(name = "refused.once", key = "number", retries = 3, on_crash = "bury", skip(starts))]
+#[idempotent(
+    name = "refused.once",
+    key = "number",
+    retries = 3,
+    on_crash = "bury",
+    skip(starts)
+)]
 async fn once(number: u32, starts: &Starts) -> Result<u32, Oops> {
     starts.add();
     Ok(attempt().map_or(0, |attempt| attempt.number))
@@ -39,11 +47,23 @@ fn is_full<T>(answer: &Result<T, Oops>) -> bool {
 }
 
 fn is_full_error(error: &Error) -> bool {
-    matches!(error, Error::Ledger { problem: LedgerError::Full { .. }, .. })
+    matches!(
+        error,
+        Error::Ledger {
+            problem: LedgerError::Full { .. },
+            ..
+        }
+    )
 }
 
 async fn no_letters(idem: &Idem) {
-    assert_eq!(idem.dead_letters().list(&Filter::default().limit(9)).await.unwrap(), []);
+    assert_eq!(
+        idem.dead_letters()
+            .list(&Filter::default().limit(9))
+            .await
+            .unwrap(),
+        []
+    );
     assert_eq!(idem.dead_letters().count_open().await.unwrap(), 0);
 }
 
@@ -53,7 +73,15 @@ async fn a_witness_that_cannot_be_written_fails_no_call_and_lags() {
     let (folder, starts) = (tempfile::tempdir().unwrap(), Starts::default());
     let idem = Idem::open(folder.path()).unwrap();
     for number in 0..20 {
-        fail::cfg("idem::witness", if number < 10 { "1*return(full)" } else { "return" }).unwrap();
+        fail::cfg(
+            "idem::witness",
+            if number < 10 {
+                "1*return(full)"
+            } else {
+                "return"
+            },
+        )
+        .unwrap();
         assert_eq!(soon(idem.scope(once(number, &starts))).await.unwrap(), 1);
     }
     no_letters(&idem).await;
@@ -79,11 +107,22 @@ async fn a_claim_that_was_refused_is_no_attempt() {
                 fail::cfg(place, "return(full)").unwrap();
                 let answer = soon(idem.scope(once(number, &starts))).await;
                 assert!(is_full(&answer), "{place}: {answer:?}");
-                assert!(is_full(&soon(idem.scope(twice(number, &starts))).await), "{place}");
+                assert!(
+                    is_full(&soon(idem.scope(twice(number, &starts))).await),
+                    "{place}"
+                );
                 fail::remove(place);
             }
-            assert_eq!(soon(idem.scope(once(number, &starts))).await.unwrap(), 1, "{place}: it counted as an attempt");
-            assert_eq!(soon(idem.scope(twice(number, &starts))).await.unwrap(), 1, "{place}: it counted as an attempt");
+            assert_eq!(
+                soon(idem.scope(once(number, &starts))).await.unwrap(),
+                1,
+                "{place}: it counted as an attempt"
+            );
+            assert_eq!(
+                soon(idem.scope(twice(number, &starts))).await.unwrap(),
+                1,
+                "{place}: it counted as an attempt"
+            );
         }
         no_letters(&idem).await;
         drop(idem);
@@ -106,7 +145,11 @@ async fn a_claim_that_was_refused_is_no_attempt_when_the_ledger_is_closed_before
         soon(idem.close()).await.unwrap();
         let idem = Idem::open(folder.path()).unwrap();
         no_letters(&idem).await;
-        assert_eq!(soon(idem.scope(once(1, &starts))).await.unwrap(), 1, "{place}");
+        assert_eq!(
+            soon(idem.scope(once(1, &starts))).await.unwrap(),
+            1,
+            "{place}"
+        );
     }
     drop(scenario);
 }
@@ -129,7 +172,13 @@ async fn a_claim_that_was_refused_twice_over_is_no_attempt() {
     drop(scenario);
 }
 
-#[idempotent(name = "refused.fails", key = "number", retries = 3, retry = "redeliver", backoff(initial = "1s"))]
+#[idempotent(
+    name = "refused.fails",
+    key = "number",
+    retries = 3,
+    retry = "redeliver",
+    backoff(initial = "1s")
+)]
 async fn fails(number: u32) -> Result<u32, Oops> {
     match attempt() {
         Some(attempt) if attempt.number == 1 => Err(Oops::Own(number)),
@@ -142,7 +191,10 @@ async fn a_message_that_waited_waits_again_when_its_claim_was_refused() {
     let scenario = FailScenario::setup();
     for place in PLACES {
         let (folder, clock) = (tempfile::tempdir().unwrap(), ManualClock::default());
-        let idem = Idem::builder().clock(Arc::new(clock.clone())).open(folder.path()).unwrap();
+        let idem = Idem::builder()
+            .clock(Arc::new(clock.clone()))
+            .open(folder.path())
+            .unwrap();
         assert!(matches!(idem.scope(fails(1)).await, Err(Oops::Own(1))));
         clock.advance(Duration::from_secs(5));
         fail::cfg(place, "1*return(full)").unwrap();
@@ -203,14 +255,29 @@ async fn what_a_person_did_to_a_letter_is_not_done_when_it_was_refused() {
         let letters = idem.dead_letters();
         let id = letters.list(&Filter::default()).await.unwrap()[0].id;
         let state = async || letters.get(&id).await.unwrap().unwrap().state;
-        again(place, async || letters.edit(&id, serde_json::json!({"number": 1}), "typo").await).await;
-        assert_eq!(letters.get(&id).await.unwrap().unwrap().history.len(), 1, "{place}: edited once");
+        again(place, async || {
+            letters
+                .edit(&id, serde_json::json!({"number": 1}), "typo")
+                .await
+        })
+        .await;
+        assert_eq!(
+            letters.get(&id).await.unwrap().unwrap().history.len(),
+            1,
+            "{place}: edited once"
+        );
         again(place, async || letters.discard(&id, "old").await).await;
         assert_eq!(state().await, LetterState::Discarded);
         again(place, async || letters.restore(&id, "needed").await).await;
-        assert_eq!((state().await, letters.count_open().await.unwrap()), (LetterState::Open, 1));
+        assert_eq!(
+            (state().await, letters.count_open().await.unwrap()),
+            (LetterState::Open, 1)
+        );
         again(place, async || letters.redrive(&id).await).await;
-        assert_eq!((state().await, letters.count_open().await.unwrap()), (LetterState::Redriven, 0));
+        assert_eq!(
+            (state().await, letters.count_open().await.unwrap()),
+            (LetterState::Redriven, 0)
+        );
         soon(idem.close()).await.unwrap();
         // Its counts are right, so it opens.
         Idem::open(folder.path()).unwrap();
@@ -219,7 +286,10 @@ async fn what_a_person_did_to_a_letter_is_not_done_when_it_was_refused() {
 }
 
 /// Is refused, and then works.
-async fn again<T: std::fmt::Debug, F: Future<Output = Result<T, Error>>>(place: &str, act: impl Fn() -> F) {
+async fn again<T: std::fmt::Debug, F: Future<Output = Result<T, Error>>>(
+    place: &str,
+    act: impl Fn() -> F,
+) {
     fail::cfg(place, "1*return(full)").unwrap();
     let refused = soon(act()).await.unwrap_err();
     assert!(is_full_error(&refused), "{place}: {refused}");
@@ -232,28 +302,58 @@ async fn a_key_whose_issue_was_refused_is_free() {
     for place in PLACES {
         let folder = tempfile::tempdir().unwrap();
         let ledger = embedded(folder.path());
-        let id = RecordId { handler: "issued/orders".into(), key: "A-1".into() };
-        let issue = || ledger.apply(&id, Step::Issue { ttl: Duration::from_secs(3600) });
+        let id = RecordId {
+            handler: "issued/orders".into(),
+            key: "A-1".into(),
+        };
+        let issue = || {
+            ledger.apply(
+                &id,
+                Step::Issue {
+                    ttl: Duration::from_secs(3600),
+                },
+            )
+        };
         fail::cfg(place, "1*return(full)").unwrap();
         let refused = soon(issue()).await;
-        assert!(matches!(refused, Err(LedgerError::Full { .. })), "{place}: {refused:?}");
+        assert!(
+            matches!(refused, Err(LedgerError::Full { .. })),
+            "{place}: {refused:?}"
+        );
         assert_eq!(soon(issue()).await.unwrap(), Reply::Recorded, "{place}");
         assert_eq!(soon(issue()).await.unwrap(), Reply::Taken, "{place}");
         soon(ledger.close()).await.unwrap();
         drop(ledger);
         let again = embedded(folder.path());
-        assert_eq!(soon(again.apply(&id, Step::Issue { ttl: Duration::ZERO })).await.unwrap(), Reply::Taken);
+        assert_eq!(
+            soon(again.apply(
+                &id,
+                Step::Issue {
+                    ttl: Duration::ZERO
+                }
+            ))
+            .await
+            .unwrap(),
+            Reply::Taken
+        );
     }
     drop(scenario);
 }
 
 fn embedded(folder: &Path) -> SledLedger {
-    SledLedger::open(folder, 1 << 20, Arc::new(ManualClock::default()), "test".to_owned()).unwrap()
+    SledLedger::open(
+        folder,
+        1 << 20,
+        Arc::new(ManualClock::default()),
+        "test".to_owned(),
+    )
+    .unwrap()
 }
 
 #[idempotent(name = "refused.sends", key = "number", skip(idem))]
 async fn sends(number: u32, idem: &Idem) -> Result<u32, Oops> {
-    idem.outbox().enqueue(Outgoing::new("events", number.to_string(), b"{}"))?;
+    idem.outbox()
+        .enqueue(Outgoing::new("events", number.to_string(), b"{}"))?;
     Ok(number)
 }
 
@@ -264,7 +364,8 @@ async fn nothing_that_may_be_lost_is_shown_while_the_disk_is_full() {
         let folder = tempfile::tempdir().unwrap();
         let idem = Idem::open(folder.path()).unwrap();
         assert_eq!(idem.scope(sends(1, &idem)).await.unwrap(), 1);
-        // The claim's group is written, the result's is not. That the probe for room fails keeps the ledger as it is.
+        // The claim's group is written, the result's is not. That the probe for room fails keeps
+        // the ledger as it is.
         let probe = folder.path().join("probe");
         fs::create_dir(&probe).unwrap();
         fail::cfg(place, "1*off->return(full)").unwrap();
@@ -273,22 +374,50 @@ async fn nothing_that_may_be_lost_is_shown_while_the_disk_is_full() {
         assert!(refused.is_err(), "{place}: {refused:?}");
         for error in [
             soon(idem.outbox().waiting(None, 9)).await.unwrap_err(),
-            soon(idem.record(&RecordId { handler: "refused.sends".into(), key: "2".into() })).await.unwrap_err(),
-            soon(idem.dead_letters().list(&Filter::default())).await.unwrap_err(),
+            soon(idem.record(&RecordId {
+                handler: "refused.sends".into(),
+                key: "2".into(),
+            }))
+            .await
+            .unwrap_err(),
+            soon(idem.dead_letters().list(&Filter::default()))
+                .await
+                .unwrap_err(),
         ] {
-            assert!(matches!(&error, Error::Ledger { problem: LedgerError::OddFile { .. }, .. }), "{place}: {error}");
+            assert!(
+                matches!(
+                    &error,
+                    Error::Ledger {
+                        problem: LedgerError::OddFile { .. },
+                        ..
+                    }
+                ),
+                "{place}: {error}"
+            );
         }
-        assert_eq!(soon(idem.scope(sends(1, &idem))).await.unwrap(), 1, "{place}: what is durable is replayed");
+        assert_eq!(
+            soon(idem.scope(sends(1, &idem))).await.unwrap(),
+            1,
+            "{place}: what is durable is replayed"
+        );
         fail::remove(place);
         fs::remove_dir(&probe).unwrap();
         let waiting = async || {
             let waiting = soon(idem.outbox().waiting(None, 9)).await.unwrap();
-            waiting.into_iter().map(|queued| queued.message.key).collect::<Vec<_>>()
+            waiting
+                .into_iter()
+                .map(|queued| queued.message.key)
+                .collect::<Vec<_>>()
         };
         // What is shown now is durable, and the message that was refused is not among it.
-        assert!(["1", "1 2"].contains(&&*waiting().await.join(" ")), "{place}");
+        assert!(
+            ["1", "1 2"].contains(&&*waiting().await.join(" ")),
+            "{place}"
+        );
         assert_eq!(soon(idem.scope(sends(2, &idem))).await.unwrap(), 2);
-        soon(idem.outbox().send(Outgoing::new("events", "3", b"{}"))).await.unwrap();
+        soon(idem.outbox().send(Outgoing::new("events", "3", b"{}")))
+            .await
+            .unwrap();
         assert_eq!(waiting().await, ["1", "2", "3"], "{place}");
     }
     drop(scenario);
@@ -301,8 +430,15 @@ async fn a_message_for_the_outbox_that_was_refused_is_sent_once_when_it_is_sent_
         let folder = tempfile::tempdir().unwrap();
         let idem = Idem::open(folder.path()).unwrap();
         let send = || idem.outbox();
-        again(place, async || send().send(Outgoing::new("events", "1", b"{}")).await).await;
-        assert_eq!(soon(idem.outbox().waiting(None, 9)).await.unwrap().len(), 1, "{place}");
+        again(place, async || {
+            send().send(Outgoing::new("events", "1", b"{}")).await
+        })
+        .await;
+        assert_eq!(
+            soon(idem.outbox().waiting(None, 9)).await.unwrap().len(),
+            1,
+            "{place}"
+        );
     }
     drop(scenario);
 }
@@ -317,13 +453,29 @@ async fn poisons(faults: &[(&str, &str)], at_once: bool) {
         fail::cfg(*place, action).unwrap();
     }
     let poisoned = |answer: &Result<u32, Oops>| {
-        matches!(answer, Err(Oops::Idem(Error::Ledger { problem: LedgerError::Poisoned { .. }, .. })))
+        matches!(
+            answer,
+            Err(Oops::Idem(Error::Ledger {
+                problem: LedgerError::Poisoned { .. },
+                ..
+            }))
+        )
     };
     let first = soon(idem.scope(once(2, &starts))).await;
-    assert!(if at_once { poisoned(&first) } else { is_full(&first) }, "{faults:?}: {first:?}");
+    assert!(
+        if at_once {
+            poisoned(&first)
+        } else {
+            is_full(&first)
+        },
+        "{faults:?}: {first:?}"
+    );
     for number in [2, 3, 1] {
         let answer = soon(idem.scope(once(number, &starts))).await;
-        assert!(poisoned(&answer), "{faults:?}, message {number}: {answer:?}");
+        assert!(
+            poisoned(&answer),
+            "{faults:?}, message {number}: {answer:?}"
+        );
     }
     assert_eq!(starts.count(), 1);
     soon(idem.close()).await.unwrap();
@@ -341,8 +493,16 @@ async fn a_write_that_is_refused_for_another_reason_than_a_full_disk_poisons() {
 #[tokio::test]
 async fn a_full_disk_whose_log_cannot_be_synced_poisons() {
     // At once, before sled's files are let go of, and once they are open again.
-    for (sync, at_once) in [("1*return", true), ("1*off->1*return", false), ("2*off->1*return", false)] {
-        poisons(&[("idem::flushed", "1*return(full)"), ("idem::sync", sync)], at_once).await;
+    for (sync, at_once) in [
+        ("1*return", true),
+        ("1*off->1*return", false),
+        ("2*off->1*return", false),
+    ] {
+        poisons(
+            &[("idem::flushed", "1*return(full)"), ("idem::sync", sync)],
+            at_once,
+        )
+        .await;
     }
 }
 
@@ -356,13 +516,28 @@ async fn closing_names_what_could_not_be_recorded() {
     for _ in 0..2 {
         let error = soon(idem.close()).await.unwrap_err();
         let text = error.to_string();
-        let Error::Unrecorded { messages } = error else { panic!("{error:?}") };
-        assert_eq!(messages, [RecordId { handler: "refused.twice".into(), key: "7".into() }]);
-        assert!(text.contains("handler `refused.twice`, key `7`") && text.contains("existing"), "{text}");
+        let Error::Unrecorded { messages } = error else {
+            panic!("{error:?}")
+        };
+        assert_eq!(
+            messages,
+            [RecordId {
+                handler: "refused.twice".into(),
+                key: "7".into()
+            }]
+        );
+        assert!(
+            text.contains("handler `refused.twice`, key `7`") && text.contains("existing"),
+            "{text}"
+        );
     }
     fail::remove("idem::decided");
     let idem = Idem::open(folder.path()).unwrap();
-    assert_eq!(idem.scope(twice(7, &starts)).await.unwrap(), 2, "it runs again, as was said");
+    assert_eq!(
+        idem.scope(twice(7, &starts)).await.unwrap(),
+        2,
+        "it runs again, as was said"
+    );
     soon(idem.close()).await.unwrap();
     drop(scenario);
 }

@@ -15,7 +15,10 @@ async fn a_message_whose_sending_was_dropped_is_one_message_when_it_is_sent_agai
     let message = || Outgoing::new("orders.placed", "A-1001", "{}");
     for _ in 0..3 {
         fail::cfg("idem::decided", "pause").unwrap();
-        assert!(idem.outbox().send(message()).now_or_never().is_none(), "the committer stands still");
+        assert!(
+            idem.outbox().send(message()).now_or_never().is_none(),
+            "the committer stands still"
+        );
         let again = {
             let idem = idem.clone();
             tokio::spawn(async move { idem.outbox().send(message()).await })
@@ -24,7 +27,10 @@ async fn a_message_whose_sending_was_dropped_is_one_message_when_it_is_sent_agai
         fail::remove("idem::decided");
         let id = soon(again).await.unwrap().unwrap();
         let waiting = idem.outbox().waiting(None, 10).await.unwrap();
-        assert_eq!(waiting.iter().map(|queued| &queued.id).collect::<Vec<_>>(), [&id]);
+        assert_eq!(
+            waiting.iter().map(|queued| &queued.id).collect::<Vec<_>>(),
+            [&id]
+        );
         idem.outbox().sent(&waiting).await.unwrap();
     }
     drop(scenario);

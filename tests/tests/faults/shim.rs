@@ -39,7 +39,10 @@ pub(crate) struct Life {
 
 impl Disk {
     pub(crate) fn failing(fault: Fault) -> Self {
-        Self { faults: vec![fault], log: None }
+        Self {
+            faults: vec![fault],
+            log: None,
+        }
     }
 
     /// Lets a victim live until it ends.
@@ -48,13 +51,27 @@ impl Disk {
     }
 
     /// Lets a victim live until it ends or says the line at which it is killed.
-    pub(crate) fn live_until(&self, folder: &Path, what: &[&str], is_last: impl Fn(&str) -> bool) -> Life {
+    pub(crate) fn live_until(
+        &self,
+        folder: &Path,
+        what: &[&str],
+        is_last: impl Fn(&str) -> bool,
+    ) -> Life {
         let trace = tempfile::NamedTempFile::new().unwrap();
         let faults: Vec<_> = self.faults.iter().map(ToString::to_string).collect();
         let (what, rest) = what.split_first().unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_victim"));
-        command.arg(what).arg(folder).args(rest).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-        command.env("LD_PRELOAD", library()).env("FAULTY_FOLDER", folder).env("FAULTY_TRACE", trace.path());
+        command
+            .arg(what)
+            .arg(folder)
+            .args(rest)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
+        command
+            .env("LD_PRELOAD", library())
+            .env("FAULTY_FOLDER", folder)
+            .env("FAULTY_TRACE", trace.path());
         command.env("FAULTY_CALLS", faults.join(","));
         if let Some(log) = &self.log {
             command.env("FAULTY_DISK", log);
@@ -62,7 +79,8 @@ impl Disk {
         let mut child = command.spawn().unwrap();
         let output = BufReader::new(child.stdout.take().unwrap());
         let (say, said) = mpsc::channel();
-        let reader = std::thread::spawn(move || output.lines().try_for_each(|line| say.send(line.unwrap())));
+        let reader =
+            std::thread::spawn(move || output.lines().try_for_each(|line| say.send(line.unwrap())));
         let mut lines = Vec::new();
         let hangs = loop {
             match said.recv_timeout(PATIENCE) {
@@ -84,7 +102,11 @@ impl Disk {
         if hangs {
             lines.push("it hangs".to_owned());
         }
-        let calls = std::fs::read_to_string(trace.path()).unwrap().lines().map(str::to_owned).collect();
+        let calls = std::fs::read_to_string(trace.path())
+            .unwrap()
+            .lines()
+            .map(str::to_owned)
+            .collect();
         Life { lines, calls }
     }
 }
@@ -92,32 +114,47 @@ impl Disk {
 impl Life {
     /// How many calls there were of a kind, on files whose names end so.
     pub(crate) fn count(&self, kind: &str, file: &str) -> usize {
-        let of = |call: &&String| call.split_once(' ').is_some_and(|(of, name)| of == kind && name.ends_with(file));
+        let of = |call: &&String| {
+            call.split_once(' ')
+                .is_some_and(|(of, name)| of == kind && name.ends_with(file))
+        };
         self.calls.iter().filter(of).count()
     }
 
     /// How many calls were made to fail.
     pub(crate) fn failed(&self) -> usize {
-        self.calls.iter().filter(|call| call.ends_with(" failed")).count()
+        self.calls
+            .iter()
+            .filter(|call| call.ends_with(" failed"))
+            .count()
     }
 
     /// What it said of numbers: that they ran, or were answered.
     pub(crate) fn numbers(&self, word: &str) -> Vec<u32> {
-        let said = self.lines.iter().filter_map(|line| line.strip_prefix(word)?.strip_prefix(' '));
+        let said = self
+            .lines
+            .iter()
+            .filter_map(|line| line.strip_prefix(word)?.strip_prefix(' '));
         said.map(|number| number.parse().unwrap()).collect()
     }
 
     /// The errors it said.
     pub(crate) fn errors(&self) -> impl Iterator<Item = &str> {
         self.lines.iter().filter_map(|line| {
-            line.strip_prefix("closed: ").or_else(|| Some(line.strip_prefix("refused ")?.split_once(' ')?.1))
+            line.strip_prefix("closed: ")
+                .or_else(|| Some(line.strip_prefix("refused ")?.split_once(' ')?.1))
         })
     }
 }
 
 impl std::fmt::Display for Fault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { kind, nth, error, file } = self;
+        let Self {
+            kind,
+            nth,
+            error,
+            file,
+        } = self;
         write!(f, "{kind}:{nth}:{error}:{file}")
     }
 }
@@ -131,7 +168,10 @@ fn library() -> &'static Path {
         let fresh = tempfile::NamedTempFile::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/faults/shim.c");
         let mut command = Command::new("cc");
-        command.args(["-shared", "-fPIC", "-O1", "-o"]).arg(fresh.path()).args([source, "-ldl"]);
+        command
+            .args(["-shared", "-fPIC", "-O1", "-o"])
+            .arg(fresh.path())
+            .args([source, "-ldl"]);
         assert!(command.status().unwrap().success(), "{command:?}");
         fresh.persist(&library).unwrap();
         library

@@ -1,4 +1,5 @@
-//! A sync that fails, and a committer that dies: everybody is told, nobody waits for ever, and what was answered stays.
+//! A sync that fails, and a committer that dies: everybody is told, nobody waits for ever, and what
+//! was answered stays.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +24,8 @@ async fn double(number: u32, starts: &Starts) -> Result<u32, Oops> {
 const BEFORE: u32 = 40;
 const ALL: u32 = 120;
 
-/// Breaks a ledger at a place; what it answered has to be there in a copy of its folder, as after a restart.
+/// Breaks a ledger at a place; what it answered has to be there in a copy of its folder, as after a
+/// restart.
 async fn breaks(point: &str, action: &str) {
     let scenario = FailScenario::setup();
     let (folder, starts) = (tempfile::tempdir().unwrap(), Starts::default());
@@ -36,14 +38,31 @@ async fn breaks(point: &str, action: &str) {
     let answers = soon(join_all(calls)).await;
     let broken = answers.iter().filter(|answer| is_trouble(answer)).count();
     assert!(broken > 0, "{point}: nobody was told");
-    assert!(answers.iter().all(|answer| answer.is_ok() || is_trouble(answer)), "{point}: {answers:?}");
+    assert!(
+        answers
+            .iter()
+            .all(|answer| answer.is_ok() || is_trouble(answer)),
+        "{point}: {answers:?}"
+    );
     fail::remove(point);
     // That the fault has gone changes nothing: only a new start helps.
     let started = starts.count();
-    let later = soon(join_all((ALL..ALL + 40).map(|number| idem.scope(double(number, &starts))))).await;
+    let later = soon(join_all(
+        (ALL..ALL + 40).map(|number| idem.scope(double(number, &starts))),
+    ))
+    .await;
     assert!(later.iter().all(is_trouble), "{point}: {later:?}");
-    assert_eq!(starts.count(), started, "{point}: a body started without a durable claim");
-    assert!(soon(idem.dead_letters().list(&Filter::default())).await.is_err(), "{point}: letters are listed");
+    assert_eq!(
+        starts.count(),
+        started,
+        "{point}: a body started without a durable claim"
+    );
+    assert!(
+        soon(idem.dead_letters().list(&Filter::default()))
+            .await
+            .is_err(),
+        "{point}: letters are listed"
+    );
     assert!(soon(idem.sweep()).await.is_err(), "{point}: it is swept");
     // It ends, whatever it says.
     let _ = soon(idem.close()).await;
@@ -52,12 +71,21 @@ async fn breaks(point: &str, action: &str) {
     let again = tempfile::tempdir().unwrap();
     copy(folder.path(), again.path());
     let idem = Idem::open(again.path()).unwrap();
-    let known: Vec<u32> = (0..ALL).filter(|number| answers[*number as usize].is_ok()).collect();
+    let known: Vec<u32> = (0..ALL)
+        .filter(|number| answers[*number as usize].is_ok())
+        .collect();
     let before = starts.count();
-    for answer in known.iter().map(|number| (number, idem.scope(double(*number, &starts)))) {
+    for answer in known
+        .iter()
+        .map(|number| (number, idem.scope(double(*number, &starts))))
+    {
         assert_eq!(answer.1.await.unwrap(), answer.0 * 2, "{point}");
     }
-    assert_eq!(starts.count(), before, "{point}: what was answered ran again");
+    assert_eq!(
+        starts.count(),
+        before,
+        "{point}: what was answered ran again"
+    );
     for answer in join_all((0..ALL).map(|number| idem.scope(double(number, &starts)))).await {
         answer.unwrap();
     }
@@ -65,7 +93,13 @@ async fn breaks(point: &str, action: &str) {
 }
 
 fn is_trouble(answer: &Result<u32, Oops>) -> bool {
-    matches!(answer, Err(Oops::Idem(Error::Ledger { problem: LedgerError::Poisoned { .. } | LedgerError::Closed, .. })))
+    matches!(
+        answer,
+        Err(Oops::Idem(Error::Ledger {
+            problem: LedgerError::Poisoned { .. } | LedgerError::Closed,
+            ..
+        }))
+    )
 }
 
 #[tokio::test]
@@ -115,7 +149,12 @@ fn an_opening_whose_thread_dies_leaves_the_folder_to_the_next() {
         let folder = tempfile::tempdir().unwrap();
         fail::cfg(point, "1*panic").unwrap();
         let path = folder.path().to_owned();
-        assert!(std::thread::spawn(move || Idem::open(path).map(drop)).join().is_err(), "{point}");
+        assert!(
+            std::thread::spawn(move || Idem::open(path).map(drop))
+                .join()
+                .is_err(),
+            "{point}"
+        );
         Idem::open(folder.path()).unwrap();
         drop(scenario);
     }
@@ -127,18 +166,38 @@ async fn closing_again_waits_for_the_same_end() {
     let folder = tempfile::tempdir().unwrap();
     let clock = Arc::new(ManualClock::default());
     let ledger = SledLedger::open(folder.path(), 1 << 20, clock, "test".to_owned()).unwrap();
-    let id = RecordId { handler: "faults".into(), key: "1".into() };
+    let id = RecordId {
+        handler: "faults".into(),
+        key: "1".into(),
+    };
     fail::cfg("idem::synced", "pause").unwrap();
-    let mut step = ledger.apply(&id, Step::Issue { ttl: Duration::from_secs(60) });
+    let mut step = ledger.apply(
+        &id,
+        Step::Issue {
+            ttl: Duration::from_secs(60),
+        },
+    );
     assert!(poll_immediate(&mut step).await.is_none());
     let (mut first, mut second) = (ledger.close(), ledger.close());
-    let early = (poll_immediate(&mut first).await, poll_immediate(&mut second).await);
+    let early = (
+        poll_immediate(&mut first).await,
+        poll_immediate(&mut second).await,
+    );
     fail::remove("idem::synced");
-    assert!(matches!(early, (None, None)), "the committer works, and it says that it is closed");
+    assert!(
+        matches!(early, (None, None)),
+        "the committer works, and it says that it is closed"
+    );
     drop(first);
     soon(second).await.unwrap();
     assert_eq!(soon(step).await.unwrap(), Reply::Recorded);
     soon(ledger.close()).await.unwrap();
-    SledLedger::open(folder.path(), 1 << 20, Arc::new(ManualClock::default()), "test".to_owned()).unwrap();
+    SledLedger::open(
+        folder.path(),
+        1 << 20,
+        Arc::new(ManualClock::default()),
+        "test".to_owned(),
+    )
+    .unwrap();
     drop(scenario);
 }

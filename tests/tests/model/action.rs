@@ -33,7 +33,8 @@ pub(crate) enum Action {
         key: usize,
         answer: Answer,
     },
-    /// The body ends, or its call is dropped, before it starts or in its midst, and the end is reported.
+    /// The body ends, or its call is dropped, before it starts or in its midst, and the end is
+    /// reported.
     End {
         process: usize,
         key: usize,
@@ -102,23 +103,40 @@ impl Model for Protocol {
         if state.keys.iter().any(|key| !key.history.broken.is_empty()) {
             return; // What follows a broken promise tells nothing more.
         }
-        let answers = |all: &'static [Answer]| if state.left.lost == Some(0) { &[Arrives] } else { all };
+        let answers = |all: &'static [Answer]| {
+            if state.left.lost == Some(0) {
+                &[Arrives]
+            } else {
+                all
+            }
+        };
         for (key, at) in state.keys.iter().enumerate() {
             if matches!(at.record, Some(Record::Settled(_))) {
-                actions.extend(self.scene.keys[key].iter().map(|&fingerprint| Action::Look { key, fingerprint }));
+                actions.extend(
+                    self.scene.keys[key]
+                        .iter()
+                        .map(|&fingerprint| Action::Look { key, fingerprint }),
+                );
             }
-            actions.extend(self.scene.unread.iter().map(|&message| Action::Bury { key, message }));
+            actions.extend(
+                self.scene
+                    .unread
+                    .iter()
+                    .map(|&message| Action::Bury { key, message }),
+            );
             for (process, hand) in at.hands.iter().enumerate() {
                 match *hand {
                     Hand::Empty => {
                         for &fingerprint in self.scene.keys[key] {
                             for version in 0..self.scene.versions.len() {
-                                actions.extend(answers(&[Arrives, Lost]).iter().map(|&answer| Action::Claim {
-                                    process,
-                                    key,
-                                    fingerprint,
-                                    version,
-                                    answer,
+                                actions.extend(answers(&[Arrives, Lost]).iter().map(|&answer| {
+                                    Action::Claim {
+                                        process,
+                                        key,
+                                        fingerprint,
+                                        version,
+                                        answer,
+                                    }
                                 }));
                             }
                         }
@@ -129,18 +147,39 @@ impl Model for Protocol {
                         }
                         if self.scene.leases {
                             let renewals = answers(&[Arrives, Lost]).iter();
-                            actions.extend(renewals.map(|&answer| Action::Renew { process, key, answer }));
+                            actions.extend(renewals.map(|&answer| Action::Renew {
+                                process,
+                                key,
+                                answer,
+                            }));
                         }
-                        let failures = self.scene.failures.iter().map(|outcome| Ending::Failed(*outcome));
-                        let unfailed = if acted { Ending::Done } else { Ending::GivenBack };
+                        let failures = self
+                            .scene
+                            .failures
+                            .iter()
+                            .map(|outcome| Ending::Failed(*outcome));
+                        let unfailed = if acted {
+                            Ending::Done
+                        } else {
+                            Ending::GivenBack
+                        };
                         for ending in std::iter::once(unfailed).chain(failures) {
                             let ends = answers(&[Arrives, Lost, Refused]).iter();
-                            actions.extend(ends.map(|&answer| Action::End { process, key, ending, answer }));
+                            actions.extend(ends.map(|&answer| Action::End {
+                                process,
+                                key,
+                                ending,
+                                answer,
+                            }));
                         }
                     }
                     Hand::Owing { .. } => {
                         let reports = answers(&[Arrives, Lost]).iter();
-                        actions.extend(reports.map(|&answer| Action::ReportAgain { process, key, answer }));
+                        actions.extend(reports.map(|&answer| Action::ReportAgain {
+                            process,
+                            key,
+                            answer,
+                        }));
                     }
                 }
             }
@@ -171,16 +210,28 @@ impl Model for Protocol {
     fn next_state(&self, last: &State, action: Action) -> Option<State> {
         let mut state = last.clone();
         match action {
-            Action::Claim { process, key, fingerprint, version, answer } => {
+            Action::Claim {
+                process,
+                key,
+                fingerprint,
+                version,
+                answer,
+            } => {
                 let step = self.claim(last, process, fingerprint, version);
-                if answer == Lost && self.ask(last, key, &step, &self.facts(last)).record == Change::Keep {
+                if answer == Lost
+                    && self.ask(last, key, &step, &self.facts(last)).record == Change::Keep
+                {
                     return None; // As if it had never been asked.
                 }
                 let heard = lose(&mut state, answer);
                 if let Reply::Run(Started { token, .. }) = self.apply(&mut state, key, &step, heard)
                     && heard
                 {
-                    state.keys[key].hands[process] = Hand::Body { token, until: last.now + LEASE, acted: false };
+                    state.keys[key].hands[process] = Hand::Body {
+                        token,
+                        until: last.now + LEASE,
+                        acted: false,
+                    };
                 }
             }
             Action::Look { key, fingerprint } => {
@@ -191,14 +242,30 @@ impl Model for Protocol {
                 self.apply(&mut state, key, &step, true);
             }
             Action::Act { process, key } => {
-                let Hand::Body { acted, .. } = &mut state.keys[key].hands[process] else { return None };
+                let Hand::Body { acted, .. } = &mut state.keys[key].hands[process] else {
+                    return None;
+                };
                 *acted = true;
                 state.keys[key].history.acted = true;
             }
-            Action::Renew { process, key, answer } => {
-                let Hand::Body { token, .. } = last.keys[key].hands[process] else { return None };
+            Action::Renew {
+                process,
+                key,
+                answer,
+            } => {
+                let Hand::Body { token, .. } = last.keys[key].hands[process] else {
+                    return None;
+                };
                 let heard = lose(&mut state, answer);
-                let reply = self.apply(&mut state, key, &Step::Renew { token, lease: ticks(LEASE) }, heard);
+                let reply = self.apply(
+                    &mut state,
+                    key,
+                    &Step::Renew {
+                        token,
+                        lease: ticks(LEASE),
+                    },
+                    heard,
+                );
                 if let Hand::Body { until, .. } = &mut state.keys[key].hands[process]
                     && heard
                     && reply == Reply::Recorded
@@ -206,12 +273,25 @@ impl Model for Protocol {
                     *until = last.now + LEASE;
                 }
             }
-            Action::End { process, key, ending, answer } => {
-                let Hand::Body { token, .. } = last.keys[key].hands[process] else { return None };
+            Action::End {
+                process,
+                key,
+                ending,
+                answer,
+            } => {
+                let Hand::Body { token, .. } = last.keys[key].hands[process] else {
+                    return None;
+                };
                 self.bring(&mut state, process, key, (token, ending), answer, true);
             }
-            Action::ReportAgain { process, key, answer } => {
-                let Hand::Owing { token, ending } = last.keys[key].hands[process] else { return None };
+            Action::ReportAgain {
+                process,
+                key,
+                answer,
+            } => {
+                let Hand::Owing { token, ending } = last.keys[key].hands[process] else {
+                    return None;
+                };
                 self.bring(&mut state, process, key, (token, ending), answer, false);
             }
             Action::Crash { process } => {
@@ -226,28 +306,72 @@ impl Model for Protocol {
             }
             Action::Redrive { key, letter } => {
                 state.left.operator = state.left.operator.map(|left| left - 1);
-                let Letter { id: letter, reason, .. } = last.keys[key].letters[letter];
-                let History { message, redriven, .. } = &last.keys[key].history;
-                let payload = message.or(*redriven).unwrap_or(0).to_string().into_bytes().into();
+                let Letter {
+                    id: letter, reason, ..
+                } = last.keys[key].letters[letter];
+                let History {
+                    message, redriven, ..
+                } = &last.keys[key].history;
+                let payload = message
+                    .or(*redriven)
+                    .unwrap_or(0)
+                    .to_string()
+                    .into_bytes()
+                    .into();
                 let unread = (reason == Reason::Undecodable).then(unread);
-                let awaited = Awaited { payload, redacted: Vec::new(), origin: None, unread, arguments: None };
-                let step = Step::Redrive { letter, awaited: Some(Box::new(awaited)), by: By::default() };
+                let awaited = Awaited {
+                    payload,
+                    redacted: Vec::new(),
+                    origin: None,
+                    unread,
+                    arguments: None,
+                };
+                let step = Step::Redrive {
+                    letter,
+                    awaited: Some(Box::new(awaited)),
+                    by: By::default(),
+                };
                 self.apply(&mut state, key, &step, true);
             }
             Action::Discard { key, letter } => {
                 state.left.operator = state.left.operator.map(|left| left - 1);
                 let letter = last.keys[key].letters[letter].id;
-                self.apply(&mut state, key, &Step::Discard { letter, by: By::default() }, true);
+                self.apply(
+                    &mut state,
+                    key,
+                    &Step::Discard {
+                        letter,
+                        by: By::default(),
+                    },
+                    true,
+                );
             }
             Action::Restore { key, letter } => {
                 state.left.operator = state.left.operator.map(|left| left - 1);
                 let letter = last.keys[key].letters[letter].id;
-                self.apply(&mut state, key, &Step::Restore { letter, by: By::default() }, true);
+                self.apply(
+                    &mut state,
+                    key,
+                    &Step::Restore {
+                        letter,
+                        by: By::default(),
+                    },
+                    true,
+                );
             }
             Action::Forget { key, letter } => {
                 state.left.operator = state.left.operator.map(|left| left - 1);
                 let letter = last.keys[key].letters[letter].id;
-                self.apply(&mut state, key, &Step::Redrive { letter, awaited: None, by: By::default() }, true);
+                self.apply(
+                    &mut state,
+                    key,
+                    &Step::Redrive {
+                        letter,
+                        awaited: None,
+                        by: By::default(),
+                    },
+                    true,
+                );
             }
             Action::Bury { key, message } => {
                 self.apply(&mut state, key, &bury(message), true);
@@ -272,14 +396,27 @@ impl Model for Protocol {
 }
 
 impl Protocol {
-    /// Brings a report to the ledger; what is not answered is kept. Its caller is there the first time only.
-    fn bring(&self, state: &mut State, process: usize, key: usize, step: (u64, Ending), answer: Answer, caller: bool) {
+    /// Brings a report to the ledger; what is not answered is kept. Its caller is there the first
+    /// time only.
+    fn bring(
+        &self,
+        state: &mut State,
+        process: usize,
+        key: usize,
+        step: (u64, Ending),
+        answer: Answer,
+        caller: bool,
+    ) {
         let (token, ending) = step;
         let arrives = lose(state, answer);
         if answer != Refused {
             self.apply(state, key, &report(token, ending), arrives && caller);
         }
-        state.keys[key].hands[process] = if arrives { Hand::Empty } else { Hand::Owing { token, ending } };
+        state.keys[key].hands[process] = if arrives {
+            Hand::Empty
+        } else {
+            Hand::Owing { token, ending }
+        };
     }
 }
 

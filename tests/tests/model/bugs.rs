@@ -1,13 +1,13 @@
-//! Bugs put around the real function, one at a time: a check that finds none of them would be worth nothing. The wrappers
-//! change what goes in or what comes out of `decide`, as a slip in it would.
+//! Bugs put around the real function, one at a time: a check that finds none of them would be worth
+//! nothing. The wrappers change what goes in or what comes out of `decide`, as a slip in it would.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use idem_runtime::AttemptOutcome;
 use idem_runtime::protocol::{
-    Budget, Change, Claim, Decision, Facts, Failed, LetterChange, Live, Phase, Record, RecordId, Reply, Settled,
-    SettledAs, Step, decide,
+    Budget, Change, Claim, Decision, Facts, Failed, LetterChange, Live, Phase, Record, RecordId,
+    Reply, Settled, SettledAs, Step, decide,
 };
 use stateright::{Checker, Expectation, HasDiscoveries, Model, Property};
 
@@ -16,7 +16,12 @@ use crate::world::{Decide, LEASE, Protocol, Scene, TTL, ticks};
 use crate::{SHARED, say};
 
 /// Two messages with one key, and a deploy, so that every bug has its chance.
-const SCENE: Scene = Scene { keys: &[&[1, 2]], unread: &[2], versions: &[(1, false), (0, false)], ..SHARED };
+const SCENE: Scene = Scene {
+    keys: &[&[1, 2]],
+    unread: &[2],
+    versions: &[(1, false), (0, false)],
+    ..SHARED
+};
 
 macro_rules! bugs {
     ($($bug:ident breaks $($law:ident)+;)+) => {
@@ -66,22 +71,48 @@ bugs! {
 fn found(bug: &str, decide: Decide, broken: &[&'static str]) {
     // One thread looks at short lives first.
     let wanted = HasDiscoveries::AllOf(BTreeSet::from_iter(broken.iter().copied()));
-    let checker = Protocol::new(decide, SCENE).checker().threads(1).finish_when(wanted).spawn_bfs().join();
+    let checker = Protocol::new(decide, SCENE)
+        .checker()
+        .threads(1)
+        .finish_when(wanted)
+        .spawn_bfs()
+        .join();
     for law in broken {
-        let Some(path) = checker.discovery(law) else { panic!("`{bug}` was not found by \"{law}\"") };
+        let Some(path) = checker.discovery(law) else {
+            panic!("`{bug}` was not found by \"{law}\"")
+        };
         let model = checker.model();
-        let Property { condition: holds, .. } = model.property(law);
-        let unbroken = path.into_vec().into_iter().take_while(|(state, _)| holds(model, state));
+        let Property {
+            condition: holds, ..
+        } = model.property(law);
+        let unbroken = path
+            .into_vec()
+            .into_iter()
+            .take_while(|(state, _)| holds(model, state));
         let steps: Vec<_> = unbroken.filter_map(|(_, action)| action).collect();
-        say(&format!("{bug} breaks \"{law}\" in {} steps:\n", steps.len()));
-        steps.iter().for_each(|step| say(&format!("    {step:?}\n")));
+        say(&format!(
+            "{bug} breaks \"{law}\" in {} steps:\n",
+            steps.len()
+        ));
+        steps
+            .iter()
+            .for_each(|step| say(&format!("    {step:?}\n")));
     }
 }
 
-fn completing_without_the_token_check(id: &RecordId, record: Option<Record>, step: &Step, facts: &Facts) -> Decision {
+fn completing_without_the_token_check(
+    id: &RecordId,
+    record: Option<Record>,
+    step: &Step,
+    facts: &Facts,
+) -> Decision {
     match (&record, step) {
         (Some(Record::Live(Live { token, .. })), Step::Complete { result, .. }) => {
-            let step = Step::Complete { token: *token, result: result.clone(), notes: Vec::new() };
+            let step = Step::Complete {
+                token: *token,
+                result: result.clone(),
+                notes: Vec::new(),
+            };
             decide(id, record, &step, facts)
         }
         _ => decide(id, record, step, facts),
@@ -94,10 +125,21 @@ fn a_crashed_attempt_that_is_not_counted(
     step: &Step,
     facts: &Facts,
 ) -> Decision {
-    let ran = matches!(&record, Some(Record::Live(Live { phase: Phase::Running { .. }, .. })));
+    let ran = matches!(
+        &record,
+        Some(Record::Live(Live {
+            phase: Phase::Running { .. },
+            ..
+        }))
+    );
     let mut decision = decide(id, record, step, facts);
-    if let (true, Reply::Run(started), Change::Put(put)) = (ran, &mut decision.reply, &mut decision.record)
-        && let Record::Live(Live { past, phase: Phase::Running { number, .. }, .. }) = put
+    if let (true, Reply::Run(started), Change::Put(put)) =
+        (ran, &mut decision.reply, &mut decision.record)
+        && let Record::Live(Live {
+            past,
+            phase: Phase::Running { number, .. },
+            ..
+        }) = put
     {
         past.pop();
         *number -= 1;
@@ -114,28 +156,51 @@ fn a_redrive_that_keeps_the_old_token_valid(
 ) -> Decision {
     let was = record.clone();
     let mut decision = decide(id, record, step, facts);
-    if let (Step::Redrive { .. }, Reply::Recorded, Some(Record::Settled(Settled { token, fingerprint, ttl, .. }))) =
-        (step, &decision.reply, was)
+    if let (
+        Step::Redrive { .. },
+        Reply::Recorded,
+        Some(Record::Settled(Settled {
+            token,
+            fingerprint,
+            ttl,
+            ..
+        })),
+    ) = (step, &decision.reply, was)
     {
         decision.record = Change::Put(Record::Live(Live {
             handler: id.handler.clone(),
             key: id.key.clone(),
             token,
             fingerprint,
-            budget: Budget { retries: 1, bury: false, ttl },
+            budget: Budget {
+                retries: 1,
+                bury: false,
+                ttl,
+            },
             payload: [].into(),
             redacted: None,
             past: Vec::new(),
             origin: None,
             redriven: None,
             first_seen: facts.now,
-            phase: Phase::Running { number: 0, since: facts.now, owner: "".into(), session: 0, until: facts.now },
+            phase: Phase::Running {
+                number: 0,
+                since: facts.now,
+                owner: "".into(),
+                session: 0,
+                until: facts.now,
+            },
         }));
     }
     decision
 }
 
-fn dead_without_a_letter(id: &RecordId, record: Option<Record>, step: &Step, facts: &Facts) -> Decision {
+fn dead_without_a_letter(
+    id: &RecordId,
+    record: Option<Record>,
+    step: &Step,
+    facts: &Facts,
+) -> Decision {
     let mut decision = decide(id, record, step, facts);
     if matches!(decision.letter, LetterChange::Open(_)) {
         decision.letter = LetterChange::Keep;
@@ -150,8 +215,17 @@ fn a_replay_without_a_look_at_the_fingerprint(
     facts: &Facts,
 ) -> Decision {
     match (&record, step) {
-        (Some(Record::Settled(Settled { end: SettledAs::Done(_), .. })), Step::Claim(claim)) => {
-            let claim = Claim { fingerprint: None, ..claim.clone() };
+        (
+            Some(Record::Settled(Settled {
+                end: SettledAs::Done(_),
+                ..
+            })),
+            Step::Claim(claim),
+        ) => {
+            let claim = Claim {
+                fingerprint: None,
+                ..claim.clone()
+            };
             decide(id, record, &Step::Claim(claim), facts)
         }
         _ => decide(id, record, step, facts),
@@ -168,9 +242,16 @@ fn a_late_completion_that_overwrites_the_result(
         (Some(Record::Settled(settled)), Step::Complete { result, .. })
             if matches!(settled.end, SettledAs::Done(_)) =>
         {
-            let settled = Settled { end: SettledAs::Done(result.clone()), ..settled };
+            let settled = Settled {
+                end: SettledAs::Done(result.clone()),
+                ..settled
+            };
             let record = Change::Put(Record::Settled(settled));
-            Decision { record, letter: LetterChange::Keep, reply: Reply::Recorded }
+            Decision {
+                record,
+                letter: LetterChange::Keep,
+                reply: Reply::Recorded,
+            }
         }
         (record, step) => decide(id, record, step, facts),
     }
@@ -189,7 +270,12 @@ fn a_claim_that_does_not_wait_for_the_lease(
     decide(id, record, step, &facts)
 }
 
-fn a_result_that_runs_again(id: &RecordId, record: Option<Record>, step: &Step, facts: &Facts) -> Decision {
+fn a_result_that_runs_again(
+    id: &RecordId,
+    record: Option<Record>,
+    step: &Step,
+    facts: &Facts,
+) -> Decision {
     let kept = record.filter(|record| match (record, step) {
         (Record::Settled(settled), Step::Claim(_)) => !matches!(settled.end, SettledAs::Done(_)),
         _ => true,
@@ -197,31 +283,66 @@ fn a_result_that_runs_again(id: &RecordId, record: Option<Record>, step: &Step, 
     decide(id, kept, step, facts)
 }
 
-fn a_pause_that_nobody_keeps(id: &RecordId, mut record: Option<Record>, step: &Step, facts: &Facts) -> Decision {
-    if let Some(Record::Live(Live { phase: Phase::Waiting { since, until }, .. })) = &mut record {
+fn a_pause_that_nobody_keeps(
+    id: &RecordId,
+    mut record: Option<Record>,
+    step: &Step,
+    facts: &Facts,
+) -> Decision {
+    if let Some(Record::Live(Live {
+        phase: Phase::Waiting { since, until },
+        ..
+    })) = &mut record
+    {
         *until = *since;
     }
     decide(id, record, step, facts)
 }
 
-fn a_sweep_that_forgets_the_living(id: &RecordId, record: Option<Record>, step: &Step, facts: &Facts) -> Decision {
+fn a_sweep_that_forgets_the_living(
+    id: &RecordId,
+    record: Option<Record>,
+    step: &Step,
+    facts: &Facts,
+) -> Decision {
     match (&record, step) {
         (Some(Record::Live(live)), Step::Sweep) if facts.now >= live.first_seen + ticks(TTL) => {
-            Decision { record: Change::Remove, letter: LetterChange::Keep, reply: Reply::Recorded }
+            Decision {
+                record: Change::Remove,
+                letter: LetterChange::Keep,
+                reply: Reply::Recorded,
+            }
         }
         _ => decide(id, record, step, facts),
     }
 }
 
-fn a_sweep_that_leaves_the_abandoned(id: &RecordId, record: Option<Record>, step: &Step, facts: &Facts) -> Decision {
+fn a_sweep_that_leaves_the_abandoned(
+    id: &RecordId,
+    record: Option<Record>,
+    step: &Step,
+    facts: &Facts,
+) -> Decision {
     let mut facts = facts.clone();
-    if let (Some(Record::Live(Live { phase: Phase::Waiting { since, .. }, .. })), Step::Sweep) = (&record, step) {
+    if let (
+        Some(Record::Live(Live {
+            phase: Phase::Waiting { since, .. },
+            ..
+        })),
+        Step::Sweep,
+    ) = (&record, step)
+    {
         facts.now = *since;
     }
     decide(id, record, step, &facts)
 }
 
-fn a_letter_that_expires(id: &RecordId, record: Option<Record>, step: &Step, facts: &Facts) -> Decision {
+fn a_letter_that_expires(
+    id: &RecordId,
+    record: Option<Record>,
+    step: &Step,
+    facts: &Facts,
+) -> Decision {
     let kept = record.filter(|record| match (record, step) {
         (Record::Settled(settled), Step::Claim(_)) => facts.now < settled.at + settled.ttl,
         _ => true,
@@ -229,12 +350,24 @@ fn a_letter_that_expires(id: &RecordId, record: Option<Record>, step: &Step, fac
     decide(id, kept, step, facts)
 }
 
-fn a_claim_that_waits_for_itself(id: &RecordId, record: Option<Record>, step: &Step, facts: &Facts) -> Decision {
+fn a_claim_that_waits_for_itself(
+    id: &RecordId,
+    record: Option<Record>,
+    step: &Step,
+    facts: &Facts,
+) -> Decision {
     match (&record, step) {
-        (Some(Record::Live(Live { phase: Phase::Running { owner, .. }, .. })), Step::Claim(claim))
-            if *owner == claim.owner =>
-        {
-            let claim = Claim { owner: "".into(), ..claim.clone() };
+        (
+            Some(Record::Live(Live {
+                phase: Phase::Running { owner, .. },
+                ..
+            })),
+            Step::Claim(claim),
+        ) if *owner == claim.owner => {
+            let claim = Claim {
+                owner: "".into(),
+                ..claim.clone()
+            };
             decide(id, record, &Step::Claim(claim), facts)
         }
         _ => decide(id, record, step, facts),
@@ -254,8 +387,18 @@ fn a_refused_report_that_is_answered_as_recorded(
     decision
 }
 
-fn a_burial_over_another_message(id: &RecordId, record: Option<Record>, step: &Step, facts: &Facts) -> Decision {
-    decide(id, record.filter(|_| !matches!(step, Step::Bury(_))), step, facts)
+fn a_burial_over_another_message(
+    id: &RecordId,
+    record: Option<Record>,
+    step: &Step,
+    facts: &Facts,
+) -> Decision {
+    decide(
+        id,
+        record.filter(|_| !matches!(step, Step::Bury(_))),
+        step,
+        facts,
+    )
 }
 
 fn a_redrive_that_can_be_undone_while_its_message_runs(
@@ -266,14 +409,29 @@ fn a_redrive_that_can_be_undone_while_its_message_runs(
 ) -> Decision {
     let mut record = record;
     if let (Some(Record::Live(live)), Step::Restore { .. }) = (&mut record, step) {
-        live.phase = Phase::Waiting { since: facts.now, until: facts.now };
+        live.phase = Phase::Waiting {
+            since: facts.now,
+            until: facts.now,
+        };
     }
     decide(id, record, step, facts)
 }
 
-fn a_claim_given_back_that_is_counted(id: &RecordId, record: Option<Record>, step: &Step, facts: &Facts) -> Decision {
-    let Step::GiveBack { token } = *step else { return decide(id, record, step, facts) };
-    let failed = Failed { token, outcome: AttemptOutcome::Dropped, error: None, pause: Duration::ZERO };
+fn a_claim_given_back_that_is_counted(
+    id: &RecordId,
+    record: Option<Record>,
+    step: &Step,
+    facts: &Facts,
+) -> Decision {
+    let Step::GiveBack { token } = *step else {
+        return decide(id, record, step, facts);
+    };
+    let failed = Failed {
+        token,
+        outcome: AttemptOutcome::Dropped,
+        error: None,
+        pause: Duration::ZERO,
+    };
     let mut decision = decide(id, record, &Step::Fail(failed), facts);
     if matches!(decision.reply, Reply::Waiting { .. }) {
         decision.reply = Reply::Recorded;
@@ -293,14 +451,27 @@ fn a_redrive_given_back_that_is_forgotten(
     decide(id, record, step, facts)
 }
 
-fn a_deploy_that_kills_what_waits(id: &RecordId, mut record: Option<Record>, step: &Step, facts: &Facts) -> Decision {
+fn a_deploy_that_kills_what_waits(
+    id: &RecordId,
+    mut record: Option<Record>,
+    step: &Step,
+    facts: &Facts,
+) -> Decision {
     if let (Some(Record::Live(live)), Step::Claim(claim)) = (&mut record, step)
         && matches!(live.phase, Phase::Waiting { .. })
-        && let Some(last) = live.past.pop_if(|last| last.number >= claim.budget.attempts())
+        && let Some(last) = live
+            .past
+            .pop_if(|last| last.number >= claim.budget.attempts())
     {
         live.budget = claim.budget;
         let (number, since, owner) = (last.number, last.start, claim.owner.clone());
-        live.phase = Phase::Running { number, since, owner, session: facts.session, until: facts.now };
+        live.phase = Phase::Running {
+            number,
+            since,
+            owner,
+            session: facts.session,
+            until: facts.now,
+        };
     }
     decide(id, record, step, facts)
 }
@@ -311,7 +482,13 @@ fn a_message_that_is_abandoned_in_its_pause(
     step: &Step,
     facts: &Facts,
 ) -> Decision {
-    if let (Some(Record::Live(Live { phase: Phase::Waiting { since, until }, .. })), Step::Sweep) = (&mut record, step)
+    if let (
+        Some(Record::Live(Live {
+            phase: Phase::Waiting { since, until },
+            ..
+        })),
+        Step::Sweep,
+    ) = (&mut record, step)
     {
         *until = *since;
     }

@@ -1,7 +1,9 @@
-//! What an observer who sees every step of the ledger, and every answer that arrives, holds it to. It knows what was
-//! promised, and nothing of how a record is kept.
+//! What an observer who sees every step of the ledger, and every answer that arrives, holds it to.
+//! It knows what was promised, and nothing of how a record is kept.
 
-use idem_runtime::protocol::{AttemptOutcome, Bury, Claim, DeadLetter, DeadLetterId, Reason, Reply, Step};
+use idem_runtime::protocol::{
+    AttemptOutcome, Bury, Claim, DeadLetter, DeadLetterId, Reason, Reply, Step,
+};
 
 use crate::world::{LEASE, PAUSE, TTL, start_of};
 
@@ -16,7 +18,8 @@ pub(crate) enum Law {
     Budget,
     /// No start before the pause has passed.
     Pause,
-    /// A letter has its reason, its payload and every start, people are told of it, and only an open one is closed.
+    /// A letter has its reason, its payload and every start, people are told of it, and only an
+    /// open one is closed.
     Letters,
     /// All are told the same.
     OneAnswer,
@@ -126,11 +129,21 @@ impl History {
     }
 
     fn begin_anew(&mut self) {
-        *self = Self { broken: std::mem::take(&mut self.broken), ..Self::default() };
+        *self = Self {
+            broken: std::mem::take(&mut self.broken),
+            ..Self::default()
+        };
     }
 
     pub(crate) fn observe(&mut self, seen: &Seen) {
-        let Seen { step, reply, wrote, heard, now, .. } = *seen;
+        let Seen {
+            step,
+            reply,
+            wrote,
+            heard,
+            now,
+            ..
+        } = *seen;
         match step {
             Step::Claim(claim) => self.claimed(claim, seen),
             Step::Renew { token, .. } => {
@@ -176,32 +189,53 @@ impl History {
             }
             Step::GiveBack { token } => {
                 self.reported(*token, wrote, *reply == Reply::LeaseLost);
-                self.holds(Law::Sense, matches!(reply, Reply::Recorded | Reply::LeaseLost));
+                self.holds(
+                    Law::Sense,
+                    matches!(reply, Reply::Recorded | Reply::LeaseLost),
+                );
                 if wrote {
                     self.given_back(now);
                 }
             }
             Step::Bury(bury) => self.buried(bury, seen),
-            Step::Redrive { letter, awaited: None, .. } => {
+            Step::Redrive {
+                letter,
+                awaited: None,
+                ..
+            } => {
                 let open = self.end == Some(End::Dead { letter: *letter });
-                let rearmed = self.rearmed.is_some_and(|rearmed| rearmed.letter == *letter);
-                self.holds(Law::Letters, (open || rearmed) == (*reply == Reply::Recorded));
+                let rearmed = self
+                    .rearmed
+                    .is_some_and(|rearmed| rearmed.letter == *letter);
+                self.holds(
+                    Law::Letters,
+                    (open || rearmed) == (*reply == Reply::Recorded),
+                );
                 if *reply == Reply::Recorded {
                     self.begin_anew();
                 }
             }
-            Step::Redrive { letter, .. } | Step::Discard { letter, .. } | Step::Edit { letter, .. } => {
+            Step::Redrive { letter, .. }
+            | Step::Discard { letter, .. }
+            | Step::Edit { letter, .. } => {
                 let open = self.end == Some(End::Dead { letter: *letter });
                 self.holds(Law::Letters, open == (*reply == Reply::Recorded));
                 match (reply, step) {
                     (Reply::Recorded, Step::Redrive { .. }) => {
                         let redriven = self.message.or(self.redriven);
-                        let rearmed = Rearmed { letter: *letter, message: self.message, unread: self.unread };
+                        let rearmed = Rearmed {
+                            letter: *letter,
+                            message: self.message,
+                            unread: self.unread,
+                        };
                         self.begin_anew();
                         (self.redriven, self.rearmed, self.until) = (redriven, Some(rearmed), now);
                     }
                     (Reply::Recorded, Step::Discard { .. }) => {
-                        self.end = Some(End::Discarded { letter: *letter, at: now });
+                        self.end = Some(End::Discarded {
+                            letter: *letter,
+                            at: now,
+                        });
                     }
                     (Reply::Recorded, _) => {}
                     _ => self.holds(Law::Sense, *reply == Reply::NotOpen),
@@ -210,7 +244,10 @@ impl History {
             Step::Restore { letter, .. } => {
                 let discarded = matches!(self.end, Some(End::Discarded { letter: known, .. }) if known == *letter);
                 let rearmed = self.rearmed.filter(|rearmed| rearmed.letter == *letter);
-                self.holds(Law::Letters, (discarded || rearmed.is_some()) == (*reply == Reply::Recorded));
+                self.holds(
+                    Law::Letters,
+                    (discarded || rearmed.is_some()) == (*reply == Reply::Recorded),
+                );
                 if discarded {
                     self.end = Some(End::Dead { letter: *letter });
                 } else if rearmed.is_some() {
@@ -224,7 +261,10 @@ impl History {
                 Reply::Died(letter) => self.died(letter, seen),
                 // A dead owner's attempt, which may be followed by another one.
                 Reply::Waiting { .. } => {
-                    self.holds(Law::Sense, self.end.is_none() && self.attempt == Attempt::Open);
+                    self.holds(
+                        Law::Sense,
+                        self.end.is_none() && self.attempt == Attempt::Open,
+                    );
                     (self.until, self.followed) = (now, None);
                 }
                 Reply::Recorded | Reply::Untouched => {}
@@ -243,26 +283,40 @@ impl History {
                 self.holds(Law::Fenced, started.token > seen.token);
                 let paused = matches!(self.attempt, Attempt::Failed | Attempt::Unknown);
                 self.holds(Law::Pause, !paused || seen.now >= self.until);
-                // The last attempt's end is judged by what allowed that attempt: a deploy alone kills nothing, and saves nothing.
+                // The last attempt's end is judged by what allowed that attempt: a deploy alone
+                // kills nothing, and saves nothing.
                 let guess = matches!(self.attempt, Attempt::Open | Attempt::Unknown);
-                self.holds(Law::Budget, !(guess && self.bury) && self.attempt != Attempt::Permanent);
+                self.holds(
+                    Law::Budget,
+                    !(guess && self.bury) && self.attempt != Attempt::Permanent,
+                );
                 self.holds(Law::Budget, self.starts == 0 || self.starts < self.allowed);
                 self.starts += 1;
                 (self.message, self.last) = (Some(given), Some(started.token));
                 (self.allowed, self.bury) = (claim.budget.attempts(), claim.budget.bury);
-                self.followed = if self.starts == 1 { self.rearmed.take() } else { None };
+                self.followed = if self.starts == 1 {
+                    self.rearmed.take()
+                } else {
+                    None
+                };
                 self.redriven = None;
                 (self.attempt, self.until) = (Attempt::Open, seen.now + LEASE);
             }
             Reply::Died(letter) => {
-                // The attempt that nobody reported was the last one. What waits has an attempt left.
+                // The attempt that nobody reported was the last one. What waits has an attempt
+                // left.
                 self.holds(Law::Budget, self.attempt == Attempt::Open);
                 self.died(letter, seen);
             }
             Reply::Replay(result) => self.tell(Told::Result(start_of(result)), seen.heard),
             Reply::Dead { letter, .. } => self.tell(Told::Dead(*letter), seen.heard),
-            Reply::Busy { .. } => self.holds(Law::Sense, self.end.is_none() && self.attempt == Attempt::Open),
-            Reply::NotYet { .. } => self.holds(Law::Sense, self.end.is_none() && seen.now < self.until),
+            Reply::Busy { .. } => self.holds(
+                Law::Sense,
+                self.end.is_none() && self.attempt == Attempt::Open,
+            ),
+            Reply::NotYet { .. } => {
+                self.holds(Law::Sense, self.end.is_none() && seen.now < self.until)
+            }
             Reply::Reused => {}
             _ => self.breaks(Law::Sense),
         }
@@ -295,14 +349,23 @@ impl History {
         let has_its_reason = match letter.reason {
             Reason::BudgetSpent => self.starts >= self.allowed,
             Reason::PermanentError => self.attempt == Attempt::Permanent,
-            Reason::UnknownOutcome => self.bury && matches!(self.attempt, Attempt::Open | Attempt::Unknown),
-            Reason::Abandoned => seen.now >= self.until + TTL && self.rearmed.is_none_or(|rearmed| !rearmed.unread),
+            Reason::UnknownOutcome => {
+                self.bury && matches!(self.attempt, Attempt::Open | Attempt::Unknown)
+            }
+            Reason::Abandoned => {
+                seen.now >= self.until + TTL && self.rearmed.is_none_or(|rearmed| !rearmed.unread)
+            }
             // Nobody came for it.
-            Reason::Undecodable => seen.now >= self.until + TTL && self.rearmed.is_some_and(|rearmed| rearmed.unread),
+            Reason::Undecodable => {
+                seen.now >= self.until + TTL && self.rearmed.is_some_and(|rearmed| rearmed.unread)
+            }
             _ => false,
         };
         let is_whole = letter.attempts.len() == self.starts as usize
-            && self.message.or(self.redriven).is_some_and(|message| holds(letter, message));
+            && self
+                .message
+                .or(self.redriven)
+                .is_some_and(|message| holds(letter, message));
         self.holds(Law::Letters, has_its_reason && is_whole);
         if letter.reason == Reason::Undecodable {
             self.as_before_the_redrive();
@@ -315,7 +378,8 @@ impl History {
     fn buried(&mut self, bury: &Bury, seen: &Seen) {
         let given = bury.fingerprint.0[0];
         let free = self.message.is_none() && self.end.is_none();
-        let same = self.message == Some(given) && matches!(self.end, Some(End::Dead { .. } | End::Discarded { .. }));
+        let same = self.message == Some(given)
+            && matches!(self.end, Some(End::Dead { .. } | End::Discarded { .. }));
         match seen.reply {
             Reply::Died(letter) => {
                 self.holds(Law::OneMessage, free);
@@ -337,7 +401,12 @@ impl History {
 
     /// Nobody followed the redrive: it is the message that it was.
     fn as_before_the_redrive(&mut self) {
-        let Some(Rearmed { message, unread, .. }) = self.rearmed.take() else { return };
+        let Some(Rearmed {
+            message, unread, ..
+        }) = self.rearmed.take()
+        else {
+            return;
+        };
         (self.message, self.unread) = (message, unread);
         if message.is_some() {
             self.redriven = None;
@@ -351,16 +420,22 @@ impl History {
         (self.allowed, self.bury) = (0, false);
     }
 
-    /// What is answered fits the end, whether or not it arrives; and all who hear something hear the same.
+    /// What is answered fits the end, whether or not it arrives; and all who hear something hear
+    /// the same.
     fn tell(&mut self, told: Told, heard: bool) {
         let fits = match (told, self.end) {
             (Told::Result(told), Some(End::Done { result, .. })) => told == result,
-            (Told::Dead(told), Some(End::Dead { letter } | End::Discarded { letter, .. })) => told == letter,
+            (Told::Dead(told), Some(End::Dead { letter } | End::Discarded { letter, .. })) => {
+                told == letter
+            }
             _ => false,
         };
         self.holds(Law::Sense, fits);
         if heard {
-            self.holds(Law::OneAnswer, self.told.is_none_or(|before| before == told));
+            self.holds(
+                Law::OneAnswer,
+                self.told.is_none_or(|before| before == told),
+            );
             self.told.get_or_insert(told);
         }
     }
@@ -368,5 +443,8 @@ impl History {
 
 /// Whether the letter is of this message.
 fn holds(letter: &DeadLetter, message: u8) -> bool {
-    letter.payload.parse().is_ok_and(|payload: u8| payload == message)
+    letter
+        .payload
+        .parse()
+        .is_ok_and(|payload: u8| payload == message)
 }

@@ -1,10 +1,14 @@
-//! The protocol's one function, driven through every life that messages can have: the invariants hold in every state
-//! there is, and the bugs that are put into it are found.
+//! The protocol's one function, driven through every life that messages can have: the invariants
+//! hold in every state there is, and the bugs that are put into it are found.
 //!
-//! Where a scene has no limits, all its states are visited, however long the world goes on. Larger scenes:
-//! `cargo test -p idem-tests --test model -- --ignored --nocapture`.
+//! Where a scene has no limits, all its states are visited, however long the world goes on. Larger
+//! scenes: `cargo test -p idem-tests --test model -- --ignored --nocapture`.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test says what is wrong by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test says what is wrong by panicking"
+)]
 
 mod action;
 mod bugs;
@@ -22,7 +26,8 @@ use idem_runtime::protocol::decide;
 use stateright::{Checker, HasDiscoveries, Model};
 use world::{Limits, Protocol, Scene, State};
 
-/// Two processes on one ledger with leases, one key, one retry: everything may happen, any number of times.
+/// Two processes on one ledger with leases, one key, one retry: everything may happen, any number
+/// of times.
 const SHARED: Scene = Scene {
     leases: true,
     processes: 2,
@@ -30,16 +35,28 @@ const SHARED: Scene = Scene {
     versions: &[(1, false)],
     unread: &[],
     failures: &[Failed, Permanent, Dropped],
-    left: Limits { crashes: None, lost: None, ticks: None, operator: None },
+    left: Limits {
+        crashes: None,
+        lost: None,
+        ticks: None,
+        operator: None,
+    },
 };
 
 /// One process on a ledger of its own, which dies and opens it again.
-const EMBEDDED: Scene = Scene { leases: false, processes: 1, ..SHARED };
+const EMBEDDED: Scene = Scene {
+    leases: false,
+    processes: 1,
+    ..SHARED
+};
 
 /// Visits every state, and says how many there were.
 fn check(scene: Scene) {
     let name = std::thread::current().name().unwrap_or_default().to_owned();
-    let checker = Protocol::new(decide, scene).checker().threads(2).finish_when(HasDiscoveries::AnyFailures);
+    let checker = Protocol::new(decide, scene)
+        .checker()
+        .threads(2)
+        .finish_when(HasDiscoveries::AnyFailures);
     let checker = checker.spawn_bfs().join();
     say(&format!(
         "{name}: {} states, reached in {} ways, up to {} steps deep\n",
@@ -62,58 +79,115 @@ fn a_shared_ledger() {
 
 #[test]
 fn a_shared_ledger_with_two_retries() {
-    check(Scene { versions: &[(2, false)], failures: &[Failed, Permanent], ..SHARED });
+    check(Scene {
+        versions: &[(2, false)],
+        failures: &[Failed, Permanent],
+        ..SHARED
+    });
 }
 
 #[test]
 fn a_shared_ledger_where_a_crash_buries() {
-    check(Scene { versions: &[(1, true)], ..SHARED });
+    check(Scene {
+        versions: &[(1, true)],
+        ..SHARED
+    });
 }
 
 #[test]
 fn a_shared_ledger_in_a_deploy_that_lowers_the_budget() {
-    check(Scene { versions: &[(1, false), (0, true)], ..SHARED });
+    check(Scene {
+        versions: &[(1, false), (0, true)],
+        ..SHARED
+    });
 }
 
 #[test]
 fn a_shared_ledger_where_two_messages_have_one_key() {
-    check(Scene { keys: &[&[1, 2]], ..SHARED });
+    check(Scene {
+        keys: &[&[1, 2]],
+        ..SHARED
+    });
 }
 
 #[test]
 fn a_shared_ledger_with_two_keys() {
-    let left = Limits { crashes: Some(1), lost: Some(1), ticks: Some(2), operator: Some(0) };
-    check(Scene { keys: &[&[1], &[1]], failures: &[Failed], left, ..SHARED });
+    let left = Limits {
+        crashes: Some(1),
+        lost: Some(1),
+        ticks: Some(2),
+        operator: Some(0),
+    };
+    check(Scene {
+        keys: &[&[1], &[1]],
+        failures: &[Failed],
+        left,
+        ..SHARED
+    });
 }
 
 #[test]
 fn an_embedded_ledger_in_a_deploy_where_two_messages_have_one_key() {
-    check(Scene { keys: &[&[1, 2]], versions: &[(2, false), (0, true)], ..EMBEDDED });
+    check(Scene {
+        keys: &[&[1, 2]],
+        versions: &[(2, false), (0, true)],
+        ..EMBEDDED
+    });
 }
 
 #[test]
 fn an_embedded_ledger_with_two_keys() {
-    let left = Limits { crashes: Some(1), lost: Some(1), ticks: Some(3), operator: Some(0) };
-    check(Scene { keys: &[&[1], &[1]], failures: &[Failed], left, ..EMBEDDED });
+    let left = Limits {
+        crashes: Some(1),
+        lost: Some(1),
+        ticks: Some(3),
+        operator: Some(0),
+    };
+    check(Scene {
+        keys: &[&[1], &[1]],
+        failures: &[Failed],
+        left,
+        ..EMBEDDED
+    });
 }
 
 /// One message has the key of another that no handler can take, and one that a mended consumer can.
 #[test]
 fn a_shared_ledger_where_messages_cannot_be_read() {
-    check(Scene { unread: &[1, 2], failures: &[Failed, Permanent], ..SHARED });
+    check(Scene {
+        unread: &[1, 2],
+        failures: &[Failed, Permanent],
+        ..SHARED
+    });
 }
 
 #[test]
 fn an_embedded_ledger_where_messages_cannot_be_read() {
-    check(Scene { unread: &[1, 2], ..EMBEDDED });
+    check(Scene {
+        unread: &[1, 2],
+        ..EMBEDDED
+    });
 }
 
-/// Whatever can happen in a state can happen in every other one that was met and looks the same: the view forgets
-/// nothing that matters.
+/// Whatever can happen in a state can happen in every other one that was met and looks the same:
+/// the view forgets nothing that matters.
 #[test]
 fn states_that_look_the_same_go_on_the_same() {
-    let unread = Scene { unread: &[1, 2], versions: &[(0, false)], failures: &[Failed], ..EMBEDDED };
-    for scene in [Scene { versions: &[(0, false)], failures: &[Failed], ..SHARED }, EMBEDDED, unread] {
+    let unread = Scene {
+        unread: &[1, 2],
+        versions: &[(0, false)],
+        failures: &[Failed],
+        ..EMBEDDED
+    };
+    for scene in [
+        Scene {
+            versions: &[(0, false)],
+            failures: &[Failed],
+            ..SHARED
+        },
+        EMBEDDED,
+        unread,
+    ] {
         let model = Protocol::new(decide, scene);
         let mut known: HashMap<_, BTreeSet<_>> = HashMap::new();
         let mut to_visit = VecDeque::from([model.start()]);
@@ -138,19 +212,36 @@ mod large {
     #[test]
     #[ignore = "minutes: `cargo test -p idem-tests --test model -- --ignored`"]
     fn a_shared_ledger_of_three_processes() {
-        check(Scene { processes: 3, versions: &[(1, false), (0, true)], ..SHARED });
+        check(Scene {
+            processes: 3,
+            versions: &[(1, false), (0, true)],
+            ..SHARED
+        });
     }
 
     #[test]
     #[ignore = "minutes: `cargo test -p idem-tests --test model -- --ignored`"]
     fn a_shared_ledger_with_two_keys() {
-        let left = Limits { crashes: Some(1), lost: Some(1), ticks: Some(2), operator: Some(1) };
-        check(Scene { keys: &[&[1, 2], &[1]], failures: &[Failed], left, ..SHARED });
+        let left = Limits {
+            crashes: Some(1),
+            lost: Some(1),
+            ticks: Some(2),
+            operator: Some(1),
+        };
+        check(Scene {
+            keys: &[&[1, 2], &[1]],
+            failures: &[Failed],
+            left,
+            ..SHARED
+        });
     }
 
     #[test]
     #[ignore = "minutes: `cargo test -p idem-tests --test model -- --ignored`"]
     fn an_embedded_ledger_with_two_keys() {
-        check(Scene { keys: &[&[1], &[1]], ..EMBEDDED });
+        check(Scene {
+            keys: &[&[1], &[1]],
+            ..EMBEDDED
+        });
     }
 }

@@ -1,11 +1,15 @@
 //! What must be true of every state, and what must be reached, so that it is not true of nothing.
 
 use idem_runtime::Reason;
-use idem_runtime::protocol::{Change, LetterState, Live, Phase, Record, Reply, Settled, SettledAs, Step};
+use idem_runtime::protocol::{
+    Change, LetterState, Live, Phase, Record, Reply, Settled, SettledAs, Step,
+};
 use stateright::Property;
 
 use crate::history::{Attempt, End, Law, Told};
-use crate::world::{Ending, Hand, Key, LEASE, Limits, Protocol, Scene, State, TTL, owner, report, start_of, time};
+use crate::world::{
+    Ending, Hand, Key, LEASE, Limits, Protocol, Scene, State, TTL, owner, report, start_of, time,
+};
 
 pub(crate) const ONE_CLAIM: &str = "I1: at most one live claim per key";
 pub(crate) const FENCED: &str = "I1: the last claim's report is taken, and no other";
@@ -26,13 +30,18 @@ pub(crate) const SENSE: &str = "an answer fits what happened";
 pub(crate) fn of(scene: &Scene) -> Vec<Property<Protocol>> {
     let mut all = vec![
         Property::always(ONE_CLAIM, |model: &Protocol, state: &State| {
-            state.keys.iter().all(|key| one_live_claim(model, state, key))
+            state
+                .keys
+                .iter()
+                .all(|key| one_live_claim(model, state, key))
         }),
         Property::always(FENCED, |_, state| holds(state, Law::Fenced)),
         Property::always(ENDED, |_, state| holds(state, Law::Ended)),
         Property::always(BUDGET, |_, state| holds(state, Law::Budget)),
         Property::always(PAUSED, |_, state| holds(state, Law::Pause)),
-        Property::always(ONE_LETTER, |_, state: &State| state.keys.iter().all(one_letter)),
+        Property::always(ONE_LETTER, |_, state: &State| {
+            state.keys.iter().all(one_letter)
+        }),
         Property::always(WHOLE_LETTER, |_, state| holds(state, Law::Letters)),
         Property::always(STAYS, |_, state: &State| state.keys.iter().all(stays)),
         Property::always(ONE_ANSWER, |_, state| holds(state, Law::OneAnswer)),
@@ -42,7 +51,9 @@ pub(crate) fn of(scene: &Scene) -> Vec<Property<Protocol>> {
         Property::always(ONE_MESSAGE, |_, state| holds(state, Law::OneMessage)),
         Property::always(SENSE, |_, state| holds(state, Law::Sense)),
         Property::sometimes("done", |_, state: &State| state.keys.iter().any(is_done)),
-        Property::sometimes("dead: its budget was spent", |_, state| died_of(state, Reason::BudgetSpent)),
+        Property::sometimes("dead: its budget was spent", |_, state| {
+            died_of(state, Reason::BudgetSpent)
+        }),
     ];
     if scene.left == Limits::default() {
         all.extend(reached(scene));
@@ -54,67 +65,126 @@ pub(crate) fn of(scene: &Scene) -> Vec<Property<Protocol>> {
 fn reached(scene: &Scene) -> Vec<Property<Protocol>> {
     let mut all = vec![
         Property::sometimes("done, in a second attempt", |_, state: &State| {
-            state.keys.iter().any(|key| is_done(key) && key.history.starts > 1)
+            state
+                .keys
+                .iter()
+                .any(|key| is_done(key) && key.history.starts > 1)
         }),
-        Property::sometimes("dead: a permanent error", |_, state| died_of(state, Reason::PermanentError)),
-        Property::sometimes("dead: nobody came back", |_, state| died_of(state, Reason::Abandoned)),
+        Property::sometimes("dead: a permanent error", |_, state| {
+            died_of(state, Reason::PermanentError)
+        }),
+        Property::sometimes("dead: nobody came back", |_, state| {
+            died_of(state, Reason::Abandoned)
+        }),
         Property::sometimes("discarded", |_, state: &State| {
-            state.keys.iter().any(|key| matches!(end(key), Some(SettledAs::Discarded(_))))
+            state
+                .keys
+                .iter()
+                .any(|key| matches!(end(key), Some(SettledAs::Discarded(_))))
         }),
         Property::sometimes("redriven, and nobody came", |_, state: &State| {
-            state.keys.iter().any(|key| key.history.redriven.is_some() && matches!(end(key), Some(SettledAs::Dead(_))))
-        }),
-        Property::sometimes("redriven, and done", |_, state: &State| {
-            let redriven = |key: &Key| key.letters.iter().any(|letter| letter.state == LetterState::Redriven);
-            state.keys.iter().any(|key| redriven(key) && is_done(key))
-        }),
-        Property::sometimes("a report that was recorded is brought again", |model, state| {
-            owed(state)
-                .any(|(key, step)| answer(model, state, key, &step) == Reply::Recorded && is_done(&state.keys[key]))
-        }),
-        // The window that idem does not close: `existing` and a transactional ledger do.
-        Property::sometimes("the work was done, and another attempt is about to do it", |_, state: &State| {
             state.keys.iter().any(|key| {
-                key.history.acted && key.hands.iter().any(|hand| matches!(hand, Hand::Body { acted: false, .. }))
+                key.history.redriven.is_some() && matches!(end(key), Some(SettledAs::Dead(_)))
             })
         }),
+        Property::sometimes("redriven, and done", |_, state: &State| {
+            let redriven = |key: &Key| {
+                key.letters
+                    .iter()
+                    .any(|letter| letter.state == LetterState::Redriven)
+            };
+            state.keys.iter().any(|key| redriven(key) && is_done(key))
+        }),
+        Property::sometimes(
+            "a report that was recorded is brought again",
+            |model, state| {
+                owed(state).any(|(key, step)| {
+                    answer(model, state, key, &step) == Reply::Recorded && is_done(&state.keys[key])
+                })
+            },
+        ),
+        // The window that idem does not close: `existing` and a transactional ledger do.
+        Property::sometimes(
+            "the work was done, and another attempt is about to do it",
+            |_, state: &State| {
+                state.keys.iter().any(|key| {
+                    key.history.acted
+                        && key
+                            .hands
+                            .iter()
+                            .any(|hand| matches!(hand, Hand::Body { acted: false, .. }))
+                })
+            },
+        ),
     ];
     if scene.leases {
-        all.push(Property::sometimes("`LeaseLost`: a late body's result is refused", |model, state| {
-            bodies(state)
-                .any(|(key, token)| answer(model, state, key, &report(token, Ending::Done)) == Reply::LeaseLost)
-        }));
+        all.push(Property::sometimes(
+            "`LeaseLost`: a late body's result is refused",
+            |model, state| {
+                bodies(state).any(|(key, token)| {
+                    answer(model, state, key, &report(token, Ending::Done)) == Reply::LeaseLost
+                })
+            },
+        ));
     }
-    all.push(Property::sometimes("given back: the next start has the same number", |_, state: &State| {
-        let given_back =
-            |key: &Key| matches!(key.record, Some(Record::Live(_))) && key.history.attempt == Attempt::None;
-        state.keys.iter().any(|key| given_back(key) && key.history.starts > 0)
-    }));
+    all.push(Property::sometimes(
+        "given back: the next start has the same number",
+        |_, state: &State| {
+            let given_back = |key: &Key| {
+                matches!(key.record, Some(Record::Live(_))) && key.history.attempt == Attempt::None
+            };
+            state
+                .keys
+                .iter()
+                .any(|key| given_back(key) && key.history.starts > 0)
+        },
+    ));
     if scene.versions.len() > 1 {
-        all.push(Property::sometimes("a lower budget has one attempt more", |_, state: &State| {
-            state.keys.iter().any(|key| key.history.starts > key.history.allowed && key.history.end.is_none())
-        }));
+        all.push(Property::sometimes(
+            "a lower budget has one attempt more",
+            |_, state: &State| {
+                state.keys.iter().any(|key| {
+                    key.history.starts > key.history.allowed && key.history.end.is_none()
+                })
+            },
+        ));
     }
     if scene.versions.iter().any(|(_, bury)| *bury) {
-        all.push(Property::sometimes("dead: its outcome is unknown", |_, state| {
-            died_of(state, Reason::UnknownOutcome)
-        }));
+        all.push(Property::sometimes(
+            "dead: its outcome is unknown",
+            |_, state| died_of(state, Reason::UnknownOutcome),
+        ));
     }
     if !scene.unread.is_empty() {
-        all.push(Property::sometimes("dead: it cannot be read", |_, state| died_of(state, Reason::Undecodable)));
-        all.push(Property::sometimes("a message that could not be read is done", |_, state: &State| {
-            let unread = |key: &Key| key.letters.iter().any(|letter| letter.reason == Reason::Undecodable);
-            state.keys.iter().any(|key| unread(key) && is_done(key))
-        }));
+        all.push(Property::sometimes(
+            "dead: it cannot be read",
+            |_, state| died_of(state, Reason::Undecodable),
+        ));
+        all.push(Property::sometimes(
+            "a message that could not be read is done",
+            |_, state: &State| {
+                let unread = |key: &Key| {
+                    key.letters
+                        .iter()
+                        .any(|letter| letter.reason == Reason::Undecodable)
+                };
+                state.keys.iter().any(|key| unread(key) && is_done(key))
+            },
+        ));
     }
     if scene.keys.iter().any(|fingerprints| fingerprints.len() > 1) {
         all.push(Property::sometimes(
             "`KeyReused`: another message is turned away from a result",
             |model, state: &State| {
-                (0..state.keys.len()).filter(|key| is_done(&state.keys[*key])).any(|key| {
-                    let mut messages = model.scene.keys[key].iter();
-                    messages.any(|given| answer(model, state, key, &model.claim(state, 0, *given, 0)) == Reply::Reused)
-                })
+                (0..state.keys.len())
+                    .filter(|key| is_done(&state.keys[*key]))
+                    .any(|key| {
+                        let mut messages = model.scene.keys[key].iter();
+                        messages.any(|given| {
+                            answer(model, state, key, &model.claim(state, 0, *given, 0))
+                                == Reply::Reused
+                        })
+                    })
             },
         ));
     }
@@ -122,25 +192,38 @@ fn reached(scene: &Scene) -> Vec<Property<Protocol>> {
 }
 
 fn holds(state: &State, law: Law) -> bool {
-    state.keys.iter().all(|key| !key.history.broken.contains(&law))
+    state
+        .keys
+        .iter()
+        .all(|key| !key.history.broken.contains(&law))
 }
 
 /// A body that believes in its claim is alone in that, and the ledger believes the same.
 fn one_live_claim(model: &Protocol, state: &State, key: &Key) -> bool {
     let mut believers = key.hands.iter().filter_map(|hand| match hand {
-        Hand::Body { token, until, .. } if !model.scene.leases || state.now < *until => Some(*token),
+        Hand::Body { token, until, .. } if !model.scene.leases || state.now < *until => {
+            Some(*token)
+        }
         _ => None,
     });
-    let Some(believer) = believers.next() else { return true };
+    let Some(believer) = believers.next() else {
+        return true;
+    };
     let held = match &key.record {
-        Some(Record::Live(live)) => matches!(live.phase, Phase::Running { .. }) && live.token == believer,
+        Some(Record::Live(live)) => {
+            matches!(live.phase, Phase::Running { .. }) && live.token == believer
+        }
         _ => false,
     };
     held && believers.next().is_none()
 }
 
 fn one_letter(key: &Key) -> bool {
-    let mut open = key.letters.iter().filter(|letter| letter.state == LetterState::Open).map(|letter| letter.id);
+    let mut open = key
+        .letters
+        .iter()
+        .filter(|letter| letter.state == LetterState::Open)
+        .map(|letter| letter.id);
     match end(key) {
         Some(SettledAs::Dead(letter)) => open.next() == Some(*letter) && open.next().is_none(),
         _ => open.next().is_none(),
@@ -151,7 +234,9 @@ fn stays(key: &Key) -> bool {
     match (key.history.told, end(key)) {
         (None, _) => true,
         (Some(Told::Result(told)), Some(SettledAs::Done(result))) => told == start_of(result),
-        (Some(Told::Dead(told)), Some(SettledAs::Dead(letter) | SettledAs::Discarded(letter))) => told == *letter,
+        (Some(Told::Dead(told)), Some(SettledAs::Dead(letter) | SettledAs::Discarded(letter))) => {
+            told == *letter
+        }
         _ => false,
     }
 }
@@ -168,8 +253,8 @@ fn kept(key: &Key) -> bool {
     }
 }
 
-/// If every process died now, a sweep after their leases would bury what has no attempt left, and another one much later
-/// whatever is live.
+/// If every process died now, a sweep after their leases would bury what has no attempt left, and
+/// another one much later whatever is live.
 fn comes_up(model: &Protocol, state: &State) -> bool {
     let sweep = |state: &State, key: usize, later: i64| {
         let mut facts = model.facts(state);
@@ -177,35 +262,49 @@ fn comes_up(model: &Protocol, state: &State) -> bool {
         facts.session += u64::from(!model.scene.leases);
         model.ask(state, key, &Step::Sweep, &facts)
     };
-    (0..state.keys.len()).filter(|key| matches!(state.keys[*key].record, Some(Record::Live(_)))).all(|key| {
-        let history = &state.keys[key].history;
-        let soon = sweep(state, key, LEASE);
-        match (soon.reply, soon.record) {
-            (Reply::Died(_), _) => true,
-            _ if history.redriven.is_none() && history.starts >= history.allowed => false,
-            (_, Change::Keep) => matches!(sweep(state, key, LEASE + TTL).reply, Reply::Died(_)),
-            (_, Change::Put(record)) => {
-                let mut swept = state.clone();
-                swept.keys[key].record = Some(record);
-                matches!(sweep(&swept, key, LEASE + TTL).reply, Reply::Died(_))
+    (0..state.keys.len())
+        .filter(|key| matches!(state.keys[*key].record, Some(Record::Live(_))))
+        .all(|key| {
+            let history = &state.keys[key].history;
+            let soon = sweep(state, key, LEASE);
+            match (soon.reply, soon.record) {
+                (Reply::Died(_), _) => true,
+                _ if history.redriven.is_none() && history.starts >= history.allowed => false,
+                (_, Change::Keep) => matches!(sweep(state, key, LEASE + TTL).reply, Reply::Died(_)),
+                (_, Change::Put(record)) => {
+                    let mut swept = state.clone();
+                    swept.keys[key].record = Some(record);
+                    matches!(sweep(&swept, key, LEASE + TTL).reply, Reply::Died(_))
+                }
+                (_, Change::Remove) => false,
             }
-            (_, Change::Remove) => false,
-        }
-    })
+        })
 }
 
 fn not_held_up(model: &Protocol, state: &State) -> bool {
-    state.keys.iter().enumerate().all(|(number, key)| match &key.record {
-        Some(Record::Live(Live { phase: Phase::Running { owner: by, .. }, .. })) => {
-            let mut free = (0..key.hands.len()).filter(|process| key.hands[*process] == Hand::Empty);
-            let itself = free.find(|process| *by == owner(*process, state.starts[*process]));
-            itself.is_none_or(|process| {
-                let given = model.scene.keys[number].iter().map(|given| model.claim(state, process, *given, 0));
-                given.into_iter().all(|claim| !matches!(answer(model, state, number, &claim), Reply::Busy { .. }))
-            })
-        }
-        _ => true,
-    })
+    state
+        .keys
+        .iter()
+        .enumerate()
+        .all(|(number, key)| match &key.record {
+            Some(Record::Live(Live {
+                phase: Phase::Running { owner: by, .. },
+                ..
+            })) => {
+                let mut free =
+                    (0..key.hands.len()).filter(|process| key.hands[*process] == Hand::Empty);
+                let itself = free.find(|process| *by == owner(*process, state.starts[*process]));
+                itself.is_none_or(|process| {
+                    let given = model.scene.keys[number]
+                        .iter()
+                        .map(|given| model.claim(state, process, *given, 0));
+                    given.into_iter().all(|claim| {
+                        !matches!(answer(model, state, number, &claim), Reply::Busy { .. })
+                    })
+                })
+            }
+            _ => true,
+        })
 }
 
 fn end(key: &Key) -> Option<&SettledAs> {
@@ -245,5 +344,9 @@ fn owed(state: &State) -> impl Iterator<Item = (usize, Step)> {
 }
 
 fn hands(state: &State) -> impl Iterator<Item = (usize, Hand)> {
-    state.keys.iter().enumerate().flat_map(|(number, key)| key.hands.iter().map(move |hand| (number, *hand)))
+    state
+        .keys
+        .iter()
+        .enumerate()
+        .flat_map(|(number, key)| key.hands.iter().map(move |hand| (number, *hand)))
 }

@@ -1,19 +1,31 @@
-//! When two states are the same to the protocol: it compares times with now, and tokens and letters with each other, and
-//! asks for nothing else of them. So a state is known by times relative to now, by tokens and letters named in the order
-//! in which they appear, and by processes and keys in whichever order; and there are finitely many, however long the
-//! world goes on.
+//! When two states are the same to the protocol: it compares times with now, and tokens and letters
+//! with each other, and asks for nothing else of them. So a state is known by times relative to
+//! now, by tokens and letters named in the order in which they appear, and by processes and keys in
+//! whichever order; and there are finitely many, however long the world goes on.
 
 use std::hash::{Hash, Hasher};
 
 use idem_runtime::Timestamp;
-use idem_runtime::protocol::{Budget, DeadLetterId, Live, Phase, Record, Redriven, Settled, SettledAs};
+use idem_runtime::protocol::{
+    Budget, DeadLetterId, Live, Phase, Record, Redriven, Settled, SettledAs,
+};
 
 use crate::history::{End, History, Rearmed, Told};
 use crate::world::{Ending, Hand, Key, LEASE, Letter, State, TTL, owner, start_of};
 
 /// Every order of up to three processes.
-const ORDERS: [&[&[usize]]; 3] =
-    [&[&[0]], &[&[0, 1], &[1, 0]], &[&[0, 1, 2], &[0, 2, 1], &[1, 0, 2], &[1, 2, 0], &[2, 0, 1], &[2, 1, 0]]];
+const ORDERS: [&[&[usize]]; 3] = [
+    &[&[0]],
+    &[&[0, 1], &[1, 0]],
+    &[
+        &[0, 1, 2],
+        &[0, 2, 1],
+        &[1, 0, 2],
+        &[1, 2, 0],
+        &[2, 0, 1],
+        &[2, 1, 0],
+    ],
+];
 
 impl Hash for State {
     fn hash<H: Hasher>(&self, hasher: &mut H) {
@@ -26,7 +38,11 @@ impl State {
     pub(crate) fn view(&self) -> Vec<Vec<u8>> {
         let orders = ORDERS[self.starts.len() - 1].iter();
         let views = orders.map(|processes| {
-            let mut keys: Vec<_> = self.keys.iter().map(|key| View::of(self, processes, key)).collect();
+            let mut keys: Vec<_> = self
+                .keys
+                .iter()
+                .map(|key| View::of(self, processes, key))
+                .collect();
             keys.sort_unstable();
             keys
         });
@@ -45,8 +61,19 @@ struct View<'a> {
 
 impl<'a> View<'a> {
     fn of(state: &'a State, processes: &'a [usize], key: &Key) -> Vec<u8> {
-        let mut view = Self { state, processes, seen: Vec::with_capacity(48), tokens: Vec::new(), letters: Vec::new() };
-        let Key { record, letters, hands, history } = key;
+        let mut view = Self {
+            state,
+            processes,
+            seen: Vec::with_capacity(48),
+            tokens: Vec::new(),
+            letters: Vec::new(),
+        };
+        let Key {
+            record,
+            letters,
+            hands,
+            history,
+        } = key;
         match record {
             None => view.push(0),
             Some(Record::Live(live)) => view.live(live),
@@ -54,14 +81,17 @@ impl<'a> View<'a> {
         }
         view.push(letters.len());
         letters.iter().for_each(|letter| view.letter(letter));
-        processes.iter().for_each(|process| view.hand(hands[*process]));
+        processes
+            .iter()
+            .for_each(|process| view.hand(hands[*process]));
         view.history(history);
         view.seen
     }
 
     // Every part is taken apart field by field, so that a new field has to be thought of here.
     fn live(&mut self, live: &Live) {
-        // The payload and the first time it was seen only go into a letter; handler and key are the record's address.
+        // The payload and the first time it was seen only go into a letter; handler and key are the
+        // record's address.
         let Live {
             handler: _,
             key: _,
@@ -79,7 +109,11 @@ impl<'a> View<'a> {
         self.push(1);
         self.token(*token);
         self.push(fingerprint.map_or(0, |fingerprint| fingerprint.0[0]));
-        let Budget { retries, bury, ttl: _ } = *budget;
+        let Budget {
+            retries,
+            bury,
+            ttl: _,
+        } = *budget;
         self.push(retries as usize);
         self.push(usize::from(bury));
         self.push(past.len());
@@ -87,7 +121,14 @@ impl<'a> View<'a> {
             self.push(attempt.number as usize);
             self.push(attempt.outcome as usize);
         }
-        if let Some(Redriven { letter, fingerprint, attempts, unread, arguments: _ }) = redriven.as_deref() {
+        if let Some(Redriven {
+            letter,
+            fingerprint,
+            attempts,
+            unread,
+            arguments: _,
+        }) = redriven.as_deref()
+        {
             self.letter_id(*letter);
             self.push(fingerprint.map_or(0, |fingerprint| fingerprint.0[0]));
             self.push(*attempts as usize + 1);
@@ -102,14 +143,23 @@ impl<'a> View<'a> {
                 self.age(*until);
                 self.left(*until);
             }
-            Phase::Running { number, since, owner: by, session, until } => {
+            Phase::Running {
+                number,
+                since,
+                owner: by,
+                session,
+                until,
+            } => {
                 self.push(1);
                 self.push(*number as usize);
                 self.age(*since);
                 self.age(*until);
                 self.left(*until);
                 let starts = &self.state.starts;
-                let alive = self.processes.iter().position(|process| *by == owner(*process, starts[*process]));
+                let alive = self
+                    .processes
+                    .iter()
+                    .position(|process| *by == owner(*process, starts[*process]));
                 self.push(alive.map_or(9, |place| place));
                 self.push(usize::from(*session == self.state.session));
             }
@@ -117,7 +167,14 @@ impl<'a> View<'a> {
     }
 
     fn settled(&mut self, settled: &Settled) {
-        let Settled { token, fingerprint, at, ttl: _, attempts, end } = settled;
+        let Settled {
+            token,
+            fingerprint,
+            at,
+            ttl: _,
+            attempts,
+            end,
+        } = settled;
         self.push(2);
         self.token(*token);
         self.push(fingerprint.map_or(0, |fingerprint| fingerprint.0[0]));
@@ -151,7 +208,11 @@ impl<'a> View<'a> {
     fn hand(&mut self, hand: Hand) {
         match hand {
             Hand::Empty => self.push(0),
-            Hand::Body { token, until, acted } => {
+            Hand::Body {
+                token,
+                until,
+                acted,
+            } => {
                 self.push(1);
                 self.token(token);
                 self.push((until - self.state.now).max(0) as usize);
@@ -196,7 +257,12 @@ impl<'a> View<'a> {
         self.push(redriven.unwrap_or(0));
         self.push(usize::from(*unread));
         for rearmed in [rearmed, followed] {
-            if let Some(Rearmed { letter, message, unread }) = *rearmed {
+            if let Some(Rearmed {
+                letter,
+                message,
+                unread,
+            }) = *rearmed
+            {
                 self.letter_id(letter);
                 self.push(message.map_or(99, usize::from));
                 self.push(1 + usize::from(unread));
@@ -205,7 +271,11 @@ impl<'a> View<'a> {
             }
         }
         let matters = end.is_none() && (*starts > 0 || redriven.is_some());
-        self.push(if matters { (LEASE + self.state.now - until).min(LEASE + TTL) as usize } else { 0 });
+        self.push(if matters {
+            (LEASE + self.state.now - until).min(LEASE + TTL) as usize
+        } else {
+            0
+        });
         match end {
             None => self.push(0),
             Some(End::Done { result, at }) => {
@@ -264,8 +334,11 @@ impl<'a> View<'a> {
 }
 
 fn name<T: PartialEq>(names: &mut Vec<T>, of: T) -> usize {
-    names.iter().position(|known| *known == of).unwrap_or_else(|| {
-        names.push(of);
-        names.len() - 1
-    })
+    names
+        .iter()
+        .position(|known| *known == of)
+        .unwrap_or_else(|| {
+            names.push(of);
+            names.len() - 1
+        })
 }

@@ -1,14 +1,16 @@
 //! The world of the model: what the ledger holds, what each process has in hand, and the time.
 //!
-//! Each message is delivered any number of times, at any time, to any process: there is no list of deliveries to go
-//! through, so three of them are among what happens, and so is a broker that never stops.
+//! Each message is delivered any number of times, at any time, to any process: there is no list of
+//! deliveries to go through, so three of them are among what happens, and so is a broker that never
+//! stops.
 
 use std::time::Duration;
 
 use idem_runtime::Timestamp;
 use idem_runtime::protocol::{
-    AttemptOutcome, Budget, Bury, Change, Claim, DeadLetterId, Decision, Deed, Facts, Failed, Fingerprint,
-    LetterChange, LetterState, Origin, Reason, Record, RecordId, Reply, Step, StoredResult, Unread,
+    AttemptOutcome, Budget, Bury, Change, Claim, DeadLetterId, Decision, Deed, Facts, Failed,
+    Fingerprint, LetterChange, LetterState, Origin, Reason, Record, RecordId, Reply, Step,
+    StoredResult, Unread,
 };
 
 use crate::history::{History, Law, Seen};
@@ -16,8 +18,8 @@ use crate::history::{History, Law, Seen};
 /// The function under test, or one with a bug in it.
 pub(crate) type Decide = fn(&RecordId, Option<Record>, &Step, &Facts) -> Decision;
 
-/// How long things last, in ticks of a second. A lease is longer than a tick, so that a renewal means something, and a
-/// result outlives a lease and a pause.
+/// How long things last, in ticks of a second. A lease is longer than a tick, so that a renewal
+/// means something, and a result outlives a lease and a pause.
 pub(crate) const PAUSE: i64 = 1;
 pub(crate) const LEASE: i64 = 2;
 pub(crate) const TTL: i64 = 3;
@@ -30,7 +32,8 @@ pub(crate) struct Scene {
     pub(crate) processes: usize,
     /// The keys, and the fingerprints of the messages that come with each.
     pub(crate) keys: &'static [&'static [u8]],
-    /// The handler's versions, as a deploy leaves them side by side: retries, and whether to bury on a crash.
+    /// The handler's versions, as a deploy leaves them side by side: retries, and whether to bury
+    /// on a crash.
     pub(crate) versions: &'static [(u32, bool)],
     /// The messages that no handler can take, and that come with each key.
     pub(crate) unread: &'static [u8],
@@ -76,7 +79,8 @@ pub(crate) struct Key {
     pub(crate) record: Option<Record>,
     /// The open ones, and the last one that was closed, for a person who acts on an old page.
     pub(crate) letters: Vec<Letter>,
-    /// What each process has in hand. In one process one call works on a key, and the others wait for it.
+    /// What each process has in hand. In one process one call works on a key, and the others wait
+    /// for it.
     pub(crate) hands: Vec<Hand>,
     pub(crate) history: History,
 }
@@ -98,7 +102,8 @@ pub(crate) enum Hand {
         until: i64,
         acted: bool,
     },
-    /// A body ended, and the ledger's answer to its report did not come: the report will be brought again.
+    /// A body ended, and the ledger's answer to its report did not come: the report will be brought
+    /// again.
     Owing {
         token: u64,
         ending: Ending,
@@ -116,8 +121,15 @@ pub(crate) enum Ending {
 
 impl Protocol {
     pub(crate) fn new(decide: Decide, scene: Scene) -> Self {
-        let ids = (0..scene.keys.len()).map(|key| RecordId { handler: "h".into(), key: key.to_string().into() });
-        Self { decide, ids: ids.collect(), scene }
+        let ids = (0..scene.keys.len()).map(|key| RecordId {
+            handler: "h".into(),
+            key: key.to_string().into(),
+        });
+        Self {
+            decide,
+            ids: ids.collect(),
+            scene,
+        }
     }
 
     pub(crate) fn start(&self) -> State {
@@ -154,7 +166,8 @@ impl Protocol {
         (self.decide)(&self.ids[key], state.keys[key].record.clone(), step, facts)
     }
 
-    /// One step of the ledger, all of it or nothing. `heard` is whether a caller is told of the answer.
+    /// One step of the ledger, all of it or nothing. `heard` is whether a caller is told of the
+    /// answer.
     pub(crate) fn apply(&self, state: &mut State, key: usize, step: &Step, heard: bool) -> Reply {
         let decision = self.ask(state, key, step, &self.facts(state));
         let at = &mut state.keys[key];
@@ -184,11 +197,16 @@ impl Protocol {
         match decision.letter {
             LetterChange::Keep => {}
             LetterChange::Open(letter) => {
-                at.letters.push(Letter { id: letter.id, state: letter.state, reason: letter.reason });
+                at.letters.push(Letter {
+                    id: letter.id,
+                    state: letter.state,
+                    reason: letter.reason,
+                });
                 state.letter += 1;
             }
             LetterChange::Act { letter: id, act } => {
-                at.letters.retain(|letter| letter.state == LetterState::Open || letter.id == id);
+                at.letters
+                    .retain(|letter| letter.state == LetterState::Open || letter.id == id);
                 let (was_open, to) = match act.deed {
                     Deed::Redriven => (true, LetterState::Redriven),
                     Deed::Discarded => (true, LetterState::Discarded),
@@ -196,7 +214,9 @@ impl Protocol {
                     _ => (true, LetterState::Open),
                 };
                 let mut letters = at.letters.iter_mut();
-                match letters.find(|letter| letter.id == id && (letter.state == LetterState::Open) == was_open) {
+                match letters.find(|letter| {
+                    letter.id == id && (letter.state == LetterState::Open) == was_open
+                }) {
                     Some(letter) => letter.state = to,
                     None => at.history.breaks(Law::Letters),
                 }
@@ -205,14 +225,24 @@ impl Protocol {
         decision.reply
     }
 
-    pub(crate) fn claim(&self, state: &State, process: usize, fingerprint: u8, version: usize) -> Step {
+    pub(crate) fn claim(
+        &self,
+        state: &State,
+        process: usize,
+        fingerprint: u8,
+        version: usize,
+    ) -> Step {
         let (retries, bury) = self.scene.versions[version];
         Step::Claim(Claim {
             owner: owner(process, state.starts[process]),
             fingerprint: Some(Fingerprint([fingerprint; 16])),
             payload: fingerprint.to_string().into_bytes().into(),
             redacted: None,
-            budget: Budget { retries, bury, ttl: ticks(TTL) },
+            budget: Budget {
+                retries,
+                bury,
+                ttl: ticks(TTL),
+            },
             lease: ticks(LEASE),
             origin: None,
         })
@@ -244,7 +274,12 @@ pub(crate) fn report(token: u64, ending: Ending) -> Step {
             notes: Vec::new(),
         },
         Ending::GivenBack => Step::GiveBack { token },
-        Ending::Failed(outcome) => Step::Fail(Failed { token, outcome, error: None, pause: ticks(PAUSE) }),
+        Ending::Failed(outcome) => Step::Fail(Failed {
+            token,
+            outcome,
+            error: None,
+            pause: ticks(PAUSE),
+        }),
     }
 }
 

@@ -74,7 +74,15 @@ pub async fn coerced(id: u64) -> Result<Option<Box<[u64]>>, PayError> {
 
 #[idempotent(key = "id")]
 pub async fn never_ok(id: u64) -> Result<(), PayError> {
-    Err(if id > 1 { PayError::Declined } else { idem_runtime::Error::Closed { handler: None, key: None }.into() })
+    Err(if id > 1 {
+        PayError::Declined
+    } else {
+        idem_runtime::Error::Closed {
+            handler: None,
+            key: None,
+        }
+        .into()
+    })
 }
 
 #[idempotent(key = "id")]

@@ -58,7 +58,12 @@ pub mod surrounded {
 }
 
 #[idempotent(key = "__call, __message, __result", retries = 1)]
-pub async fn our_names(__call: u64, __message: u64, __result: &str, __again: u64) -> Result<u64, Error> {
+pub async fn our_names(
+    __call: u64,
+    __message: u64,
+    __result: &str,
+    __again: u64,
+) -> Result<u64, Error> {
     Ok(__call + __message + __result.len() as u64 + __again)
 }
 

@@ -111,7 +111,13 @@ impl Handle<Order> for Shop {
 
 #[async_trait::async_trait]
 pub trait Boxed: Send + Sync {
-    async fn boxed(&self, order: Order, note: &str, mut times: u32, (a, b): (u8, u8)) -> Result<u64, Error>;
+    async fn boxed(
+        &self,
+        order: Order,
+        note: &str,
+        mut times: u32,
+        (a, b): (u8, u8),
+    ) -> Result<u64, Error>;
 
     #[idempotent(key = "id")]
     async fn provided(&self, id: u64) -> Result<u64, Error> {
@@ -127,7 +133,13 @@ pub trait Boxed: Send + Sync {
 #[async_trait::async_trait]
 impl Boxed for Shop {
     #[idempotent(key = "order.id, note", skip(times))]
-    async fn boxed(&self, order: Order, note: &str, mut times: u32, (a, b): (u8, u8)) -> Result<u64, Error> {
+    async fn boxed(
+        &self,
+        order: Order,
+        note: &str,
+        mut times: u32,
+        (a, b): (u8, u8),
+    ) -> Result<u64, Error> {
         times += u32::from(a) + u32::from(b);
         self.typed(1).await?;
         Ok(order.id + self.seen + note.len() as u64 + u64::from(times))
@@ -145,7 +157,10 @@ where
 }
 
 #[idempotent(key = "key")]
-pub async fn lifetimes<'a, 'b: 'a>(key: &'a str, other: &'b mut Vec<&'a str>) -> Result<usize, Error> {
+pub async fn lifetimes<'a, 'b: 'a>(
+    key: &'a str,
+    other: &'b mut Vec<&'a str>,
+) -> Result<usize, Error> {
     other.push(key);
     Ok(other.len())
 }

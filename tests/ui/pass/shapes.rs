@@ -44,7 +44,10 @@ pub async fn mutable(id: u64, mut count: u32, total: &mut u32) -> Result<u32, Er
 
 /// Destructured; the key names a part.
 #[idempotent(key = "id, order_no", fingerprint(lines))]
-pub async fn destructured((id, mut a): (u64, u64), Order { order_no, lines }: Order) -> Result<u64, Error> {
+pub async fn destructured(
+    (id, mut a): (u64, u64),
+    Order { order_no, lines }: Order,
+) -> Result<u64, Error> {
     a += lines.len() as u64;
     step().await?;
     Ok(a)
@@ -141,7 +144,12 @@ pub fn blocking(order: Order) -> Result<String, Error> {
 
 /// Sync, mutable.
 #[idempotent(key = "id")]
-pub fn blocking_mutable(id: u64, mut list: Vec<u64>, (_, total): (u8, u64), by: &mut u64) -> Result<u64, Error> {
+pub fn blocking_mutable(
+    id: u64,
+    mut list: Vec<u64>,
+    (_, total): (u8, u64),
+    by: &mut u64,
+) -> Result<u64, Error> {
     list.push(*by);
     *by += 1;
     Ok(list.len() as u64 + total)
@@ -156,7 +164,10 @@ pub fn spawnable<T: Send>(_: T) {}
 
 /// Only compiled: the futures are made and dropped.
 pub fn main() {
-    let order = Order { order_no: "1".into(), lines: vec![] };
+    let order = Order {
+        order_no: "1".into(),
+        lines: vec![],
+    };
     let json = || Json(order.clone());
     let (mut total, mut seen, mut bytes) = (0, vec![], vec![]);
     spawnable(owned(order.clone()));

@@ -54,7 +54,12 @@ impl Life {
                 }
             }
         });
-        Ok(Self { child, commands, lines, errors })
+        Ok(Self {
+            child,
+            commands,
+            lines,
+            errors,
+        })
     }
 
     /// Says it, if anybody is there to hear it.
@@ -68,7 +73,10 @@ impl Life {
 
     /// The next line, or nothing by then.
     pub(crate) fn hear(&self, until: Instant) -> Heard {
-        match self.lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
+        match self
+            .lines
+            .recv_timeout(until.saturating_duration_since(Instant::now()))
+        {
             Ok(line) => Heard::Line(line),
             Err(RecvTimeoutError::Timeout) => Heard::Nothing,
             Err(RecvTimeoutError::Disconnected) => Heard::Over,
@@ -89,8 +97,14 @@ impl Life {
 
     fn signal(&mut self, signal: Signal) -> anyhow::Result<()> {
         // Asked first, so that the number is still its own.
-        if self.child.try_wait().context("cannot ask for the process")?.is_none() {
-            kill_process(Pid::from_child(&self.child), signal).context("cannot signal the process")?;
+        if self
+            .child
+            .try_wait()
+            .context("cannot ask for the process")?
+            .is_none()
+        {
+            kill_process(Pid::from_child(&self.child), signal)
+                .context("cannot signal the process")?;
         }
         Ok(())
     }
@@ -100,7 +114,10 @@ impl Life {
         let status = self.child.wait().context("cannot wait for the process")?;
         let errors = fs::read(&self.errors).unwrap_or_default();
         let tail = errors.len().saturating_sub(SHOWN);
-        Ok((status, String::from_utf8_lossy(&errors[tail..]).into_owned()))
+        Ok((
+            status,
+            String::from_utf8_lossy(&errors[tail..]).into_owned(),
+        ))
     }
 }
 

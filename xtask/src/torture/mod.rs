@@ -1,5 +1,5 @@
-//! `cargo xtask torture`: processes with everything in flight, killed at random moments, and whether what their callers
-//! were told held for ever.
+//! `cargo xtask torture`: processes with everything in flight, killed at random moments, and
+//! whether what their callers were told held for ever.
 
 mod journal;
 mod judge;
@@ -29,12 +29,18 @@ const TELLING: Duration = Duration::from_secs(10);
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// How long processes are killed; settling and counting what is left comes after
-    #[arg(long, value_name = "N", default_value_t = 1.0, conflicts_with = "seconds")]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 1.0,
+        conflicts_with = "seconds"
+    )]
     minutes: f64,
     /// The same in seconds
     #[arg(long, value_name = "N")]
     seconds: Option<u64>,
-    /// Decides what is planned: messages, what their bodies do, when processes are killed [default: a random one]
+    /// Decides what is planned: messages, what their bodies do, when processes are killed [default:
+    /// a random one]
     #[arg(long)]
     seed: Option<u64>,
     /// How many calls are in flight
@@ -46,7 +52,8 @@ pub(crate) struct Args {
     /// Build it with optimizations
     #[arg(long)]
     release: bool,
-    /// A data folder, new or empty, to keep; of a run that finds something wrong, the data are kept in any case
+    /// A data folder, new or empty, to keep; of a run that finds something wrong, the data are kept
+    /// in any case
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
 }
@@ -54,13 +61,23 @@ pub(crate) struct Args {
 /// The same short run every time.
 pub(crate) fn short() -> anyhow::Result<()> {
     let seconds = Some(SHORT);
-    let args =
-        Args { minutes: 0.0, seconds, seed: Some(1), callers: 64, messages: 100_000, release: false, data: None };
-    run(&args).with_context(|| format!("to repeat it: cargo xtask torture --seconds {SHORT} --seed 1"))
+    let args = Args {
+        minutes: 0.0,
+        seconds,
+        seed: Some(1),
+        callers: 64,
+        messages: 100_000,
+        release: false,
+        data: None,
+    };
+    run(&args)
+        .with_context(|| format!("to repeat it: cargo xtask torture --seconds {SHORT} --seed 1"))
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    let seconds = args.seconds.map_or(Ok(Duration::ZERO), |seconds| Ok(Duration::from_secs(seconds)));
+    let seconds = args.seconds.map_or(Ok(Duration::ZERO), |seconds| {
+        Ok(Duration::from_secs(seconds))
+    });
     let long = match args.seconds {
         Some(_) => seconds,
         None => Duration::try_from_secs_f64(args.minutes * 60.0),
@@ -68,12 +85,18 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     .context("that is no time")?;
     let program = build(args.release)?;
     let scratch = tempfile::tempdir().context("cannot make a temporary folder")?;
-    let data = args.data.clone().unwrap_or_else(|| scratch.path().to_owned());
+    let data = args
+        .data
+        .clone()
+        .unwrap_or_else(|| scratch.path().to_owned());
     if fs::read_dir(&data).is_ok_and(|mut entries| entries.next().is_some()) {
         bail!("{} is not empty; name a new folder", data.display());
     }
     let seed = args.seed.unwrap_or_else(|| fastrand::u64(..));
-    println!("\n── Torture for {long:.0?}, seed {seed}, {} callers", args.callers);
+    println!(
+        "\n── Torture for {long:.0?}, seed {seed}, {} callers",
+        args.callers
+    );
     let start = Instant::now();
     let mut report = Report::of(seed);
     let mut right = true;
@@ -97,7 +120,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
             print_faults(&round.judge.faults, &mut round.journal)?;
             println!("\n   its data: {}", folder.display());
         } else if args.data.is_none() {
-            fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;
+            fs::remove_dir_all(&folder)
+                .with_context(|| format!("cannot remove {}", folder.display()))?;
         }
     }
     let took = start.elapsed();
@@ -113,7 +137,13 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 
 /// Builds the process with the features that the tests are built with, so that it is built once.
 fn build(release: bool) -> anyhow::Result<PathBuf> {
-    let mut arguments = vec!["build", "--workspace", "--all-features", "--bin", "tortured"];
+    let mut arguments = vec![
+        "build",
+        "--workspace",
+        "--all-features",
+        "--bin",
+        "tortured",
+    ];
     arguments.extend(release.then_some("--release"));
     stage::build("tortured", &arguments)
 }

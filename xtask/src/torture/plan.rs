@@ -38,14 +38,25 @@ fn random(seed: u64, what: u64, number: u64) -> Rng {
 
 /// The plan of one folder's part of a run; the first one has the run's own seed.
 pub(crate) fn seed_of_round(seed: u64, round: u32) -> u64 {
-    if round == 1 { seed } else { random(seed, 1, round.into()).u64(..) }
+    if round == 1 {
+        seed
+    } else {
+        random(seed, 1, round.into()).u64(..)
+    }
 }
 
 pub(crate) fn message(seed: u64, n: u64) -> Message {
     let mut random = random(seed, 2, n);
     let (handler, acts) = handled(&mut random);
-    let redriven = if random.u32(..4) == 0 { acts.clone() } else { vec![Act::Work] };
-    let may_be_contended = matches!(handler, Handler::Plain | Handler::Sync | Handler::Redeliver | Handler::Existing);
+    let redriven = if random.u32(..4) == 0 {
+        acts.clone()
+    } else {
+        vec![Act::Work]
+    };
+    let may_be_contended = matches!(
+        handler,
+        Handler::Plain | Handler::Sync | Handler::Redeliver | Handler::Existing
+    );
     Message {
         handler,
         contended: may_be_contended && random.u32(..100) < 4,
@@ -71,7 +82,9 @@ fn handled(random: &mut Rng) -> (Handler, Vec<Act>) {
     let acts = match handler {
         Handler::Hung => times(random.usize(1..=3), Act::Hang),
         // Each of them ends its process.
-        _ if handler != Handler::Brief && random.u32(..2000) == 0 => times(random.usize(1..=5), Act::Abort),
+        _ if handler != Handler::Brief && random.u32(..2000) == 0 => {
+            times(random.usize(1..=5), Act::Abort)
+        }
         _ => ordinary(handler, random),
     };
     (handler, acts)
@@ -113,9 +126,17 @@ pub(crate) fn fate(seed: u64, life: u32) -> Fate {
     let after = Duration::from_millis(20).mul_f64(200_f64.powf(random.f64()));
     let stopped = (random.u32(..5) == 0).then(|| {
         // Some are still standing when they are killed.
-        (after.mul_f64(random.f64()), Duration::from_millis(random.u64(10..400)))
+        (
+            after.mul_f64(random.f64()),
+            Duration::from_millis(random.u64(10..400)),
+        )
     });
-    Fate { from_opening: random.u32(..8) > 0, after, gently: random.u32(..12) == 0, stopped }
+    Fate {
+        from_opening: random.u32(..8) > 0,
+        after,
+        gently: random.u32(..12) == 0,
+        stopped,
+    }
 }
 
 #[cfg(test)]
@@ -131,7 +152,10 @@ mod tests {
         }
         assert!((0..20).any(|number| message(7, number) != message(8, number)));
         assert!((0..20).any(|life| fate(7, life) != fate(8, life)));
-        assert_eq!((seed_of_round(7, 1), seed_of_round(7, 2)), (7, seed_of_round(7, 2)));
+        assert_eq!(
+            (seed_of_round(7, 1), seed_of_round(7, 2)),
+            (7, seed_of_round(7, 2))
+        );
         assert_ne!(seed_of_round(7, 2), seed_of_round(7, 3));
     }
 
@@ -140,10 +164,21 @@ mod tests {
         let messages: Vec<_> = (0..10_000).map(|number| message(1, number)).collect();
         let handlers: HashSet<_> = messages.iter().map(|message| message.handler).collect();
         assert_eq!(handlers.len(), 9);
-        let all =
-            [Act::Work, Act::Linger, Act::Fail, Act::Permanent, Act::Panic, Act::Abort, Act::Hang, Act::FailToLook];
+        let all = [
+            Act::Work,
+            Act::Linger,
+            Act::Fail,
+            Act::Permanent,
+            Act::Panic,
+            Act::Abort,
+            Act::Hang,
+            Act::FailToLook,
+        ];
         for act in all {
-            assert!(messages.iter().any(|message| message.acts.contains(&act)), "{act:?}");
+            assert!(
+                messages.iter().any(|message| message.acts.contains(&act)),
+                "{act:?}"
+            );
         }
         assert!(messages.iter().any(|message| message.contended));
         assert!(messages.iter().any(|message| message.result > 128 << 10));

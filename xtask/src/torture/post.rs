@@ -1,4 +1,5 @@
-//! What is to be delivered: new messages, their duplicates, and again whatever was not acknowledged.
+//! What is to be delivered: new messages, their duplicates, and again whatever was not
+//! acknowledged.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
@@ -48,8 +49,8 @@ struct State {
     redriven: bool,
     /// The content that has the key.
     winner: Option<u8>,
-    /// Redrives of this process's life: a letter, and the last token that belongs to it. An answer from before may be
-    /// heard after.
+    /// Redrives of this process's life: a letter, and the last token that belongs to it. An answer
+    /// from before may be heard after.
     redrives: Vec<(String, u64)>,
 }
 
@@ -101,8 +102,8 @@ impl Post {
         self.messages.get_mut(usize::try_from(n).ok()?)
     }
 
-    /// The next calls to make at once, several of one message where it has duplicates in flight; none where nothing is
-    /// due. No new messages unless they are asked for.
+    /// The next calls to make at once, several of one message where it has duplicates in flight;
+    /// none where nothing is due. No new messages unless they are asked for.
     pub(crate) fn next(&mut self, new: bool) -> Vec<Call> {
         let new = new && (self.messages.len() as u64) < self.limit;
         if new && (self.due.is_empty() || self.random.bool()) {
@@ -149,18 +150,27 @@ impl Post {
         if hung && !self.may_hang(n) {
             return Vec::new();
         }
-        let copies = if self.random.u32(..4) == 0 { self.random.u32(2..=5) } else { 1 };
+        let copies = if self.random.u32(..4) == 0 {
+            self.random.u32(2..=5)
+        } else {
+            1
+        };
         (0..copies)
             .filter_map(|_| {
                 let variant = self.variant(n);
                 // Some come while the first one's result is on its way to the disk.
-                let wait = if self.random.bool() { self.random.u32(..15) } else { 0 };
+                let wait = if self.random.bool() {
+                    self.random.u32(..15)
+                } else {
+                    0
+                };
                 self.call(n, variant, wait)
             })
             .collect()
     }
 
-    /// A duplicate of any message so far, now and then with another content where that must be refused.
+    /// A duplicate of any message so far, now and then with another content where that must be
+    /// refused.
     fn reminder(&mut self) -> Option<Call> {
         let n = self.random.u64(..self.messages.len() as u64);
         let probe = self.random.u32(..10) == 0;
@@ -168,7 +178,8 @@ impl Post {
         if !state.settled {
             return None;
         }
-        let refused = probe && state.done && !state.plan.contended && state.plan.handler != Handler::Brief;
+        let refused =
+            probe && state.done && !state.plan.contended && state.plan.handler != Handler::Brief;
         let variant = if refused { 1 } else { self.variant(n) };
         self.call(n, variant, 0)
     }
@@ -176,7 +187,10 @@ impl Post {
     fn variant(&mut self, n: u64) -> u8 {
         let coin = self.random.bool();
         match self.state(n) {
-            Some(State { winner: Some(winner), .. }) => *winner,
+            Some(State {
+                winner: Some(winner),
+                ..
+            }) => *winner,
             Some(state) if state.plan.contended => coin.into(),
             _ => 0,
         }
@@ -196,11 +210,23 @@ impl Post {
             _ => None,
         };
         let state = self.state(n)?;
-        let Message { handler, payload, result, acts, acts_when_redriven, .. } = &state.plan;
-        let acts = if state.redriven { acts_when_redriven } else { acts };
+        let Message {
+            handler,
+            payload,
+            result,
+            acts,
+            acts_when_redriven,
+            ..
+        } = &state.plan;
+        let acts = if state.redriven {
+            acts_when_redriven
+        } else {
+            acts
+        };
         let lingers = acts.contains(&super::wire::Act::Linger);
-        let drop_after =
-            drops.filter(|after| *after < 8 || lingers).filter(|_| *handler != Handler::Sync && !self.patient);
+        let drop_after = drops
+            .filter(|after| *after < 8 || lingers)
+            .filter(|_| *handler != Handler::Sync && !self.patient);
         let counts = *handler != Handler::Hung || state.settled;
         let call = Call {
             call: self.calls,
@@ -222,7 +248,9 @@ impl Post {
 
     /// A caller was told something.
     pub(crate) fn told(&mut self, call: u64, variant: u8, answer: &Answer) {
-        let Some(Sent { n, counts }) = self.out.remove(&call) else { return };
+        let Some(Sent { n, counts }) = self.out.remove(&call) else {
+            return;
+        };
         self.running -= usize::from(counts);
         let wait = match answer {
             Answer::NotYet { after } => after + 1,
@@ -233,7 +261,10 @@ impl Post {
         let redelivered = state.plan.handler == Handler::Redeliver;
         let contended = state.plan.contended;
         let stale = match answer {
-            Answer::Dead { letter, .. } => state.redrives.iter().any(|(redriven, _)| redriven == letter),
+            Answer::Dead { letter, .. } => state
+                .redrives
+                .iter()
+                .any(|(redriven, _)| redriven == letter),
             Answer::Own { token } => state.redrives.iter().any(|(_, last)| token <= last),
             _ => false,
         };
@@ -249,14 +280,17 @@ impl Post {
     }
 
     fn settle(&mut self, n: u64, variant: u8, done: bool) {
-        let Some(state) = self.state_mut(n) else { return };
+        let Some(state) = self.state_mut(n) else {
+            return;
+        };
         let was = std::mem::replace(&mut state.settled, true);
         state.done |= done;
         state.winner = Some(variant);
         self.unsettled -= usize::from(!was);
         if self.hung.remove(&n) {
             self.hanging.remove(&n);
-            self.due.extend(self.parked.drain(..).map(|n| Due { n, wait: 0 }));
+            self.due
+                .extend(self.parked.drain(..).map(|n| Due { n, wait: 0 }));
         }
     }
 
@@ -269,7 +303,9 @@ impl Post {
 
     /// A person redrives it: somebody has to bring it again.
     pub(crate) fn redriven(&mut self, n: u64, letter: &str, last: u64) {
-        let Some(state) = self.state_mut(n) else { return };
+        let Some(state) = self.state_mut(n) else {
+            return;
+        };
         let was = std::mem::replace(&mut state.settled, false);
         (state.redriven, state.winner) = (true, None);
         state.redrives.push((letter.to_owned(), last));
@@ -277,28 +313,38 @@ impl Post {
         self.due.push_back(Due { n, wait: 0 });
     }
 
-    /// The process is gone: what it had not answered comes again, and so does a part of what it had.
+    /// The process is gone: what it had not answered comes again, and so does a part of what it
+    /// had.
     pub(crate) fn process_ended(&mut self) {
         let mut numbers: HashSet<u64> = self.out.drain().map(|(_, sent)| sent.n).collect();
         numbers.extend(self.due.drain(..).map(|due| due.n));
         numbers.extend(self.parked.drain(..));
         numbers.retain(|n| self.state(*n).is_some_and(|state| !state.settled));
         let all = self.messages.len() as u64;
-        numbers.extend((0..REMINDERS).filter(|_| all > 0).map(|_| self.random.u64(..all)));
+        numbers.extend(
+            (0..REMINDERS)
+                .filter(|_| all > 0)
+                .map(|_| self.random.u64(..all)),
+        );
         let mut numbers: Vec<_> = numbers.into_iter().collect();
         numbers.sort_unstable();
         self.random.shuffle(&mut numbers);
-        self.due.extend(numbers.into_iter().map(|n| Due { n, wait: 0 }));
+        self.due
+            .extend(numbers.into_iter().map(|n| Due { n, wait: 0 }));
         self.running = 0;
         self.hung.clear();
         self.hanging.clear();
-        self.messages.iter_mut().for_each(|state| state.redrives.clear());
+        self.messages
+            .iter_mut()
+            .for_each(|state| state.redrives.clear());
     }
 
     /// Everything once more, and no call is dropped.
     pub(crate) fn remind_of_all(&mut self) {
         self.patient = true;
-        self.due = (0..self.messages.len() as u64).map(|n| Due { n, wait: 0 }).collect();
+        self.due = (0..self.messages.len() as u64)
+            .map(|n| Due { n, wait: 0 })
+            .collect();
     }
 
     /// Whether every message is settled and nothing is out.

@@ -26,7 +26,11 @@ pub(crate) struct Report {
 impl Report {
     pub(crate) fn of(seed: u64) -> Self {
         let faults = RULES.map(|rule| (rule, 0)).into();
-        Self { seed, faults, ..Self::default() }
+        Self {
+            seed,
+            faults,
+            ..Self::default()
+        }
     }
 
     pub(crate) fn add(&mut self, tally: &Tally, counts: &Counts, faults: &[Fault]) {
@@ -59,28 +63,61 @@ impl Report {
     /// The table for people.
     pub(crate) fn print(&self, took: Duration) {
         let (t, c) = (&self.tally, &self.counts);
-        println!("\n── Verdict: seed {}, {} folders, {took:.0?}", self.seed, self.rounds);
-        let row = |what: &str, count: u64, meaning: &str| println!("   {what:<18}{count:>12}   {meaning}");
+        println!(
+            "\n── Verdict: seed {}, {} folders, {took:.0?}",
+            self.seed, self.rounds
+        );
+        let row = |what: &str, count: u64, meaning: &str| {
+            println!("   {what:<18}{count:>12}   {meaning}")
+        };
         row("calls", t.calls, "deliveries, duplicates included");
         row("messages", t.messages, "each under a key of its own");
-        row("kills", t.kills.into(), "kill -9 at random moments, or the moment something was said");
+        row(
+            "kills",
+            t.kills.into(),
+            "kill -9 at random moments, or the moment something was said",
+        );
         row("aborts", t.aborts.into(), "a body ended its process");
-        row("restarts", (t.processes - self.rounds).into(), "on the same folder");
+        row(
+            "restarts",
+            (t.processes - self.rounds).into(),
+            "on the same folder",
+        );
         row("closes", t.closes.into(), "asked to, and did");
         row("standstills", t.stops.into(), "SIGSTOP, SIGCONT");
         row("bodies started", c.bodies, "");
-        row("effects again", c.effects_again, "at least once, where there is no `existing`");
+        row(
+            "effects again",
+            c.effects_again,
+            "at least once, where there is no `existing`",
+        );
         row("answers", c.answers, "");
-        row("results checked", c.results, "each is what its body returned");
-        row("replays equal", c.replays, "to the first answer, however long ago");
-        row("letters", c.letters, "each matches its record, its person, its attempts");
+        row(
+            "results checked",
+            c.results,
+            "each is what its body returned",
+        );
+        row(
+            "replays equal",
+            c.replays,
+            "to the first answer, however long ago",
+        );
+        row(
+            "letters",
+            c.letters,
+            "each matches its record, its person, its attempts",
+        );
         row("redrives", c.redrives, "");
         row("discards", c.discards, "");
         println!("   in the end:");
         row("  done", c.done, "");
         row("  dead", c.dead, "with one open letter each");
         row("  discarded", c.discarded, "");
-        row("  expired", c.expired, "of the handler with the short time to live");
+        row(
+            "  expired",
+            c.expired,
+            "of the handler with the short time to live",
+        );
         println!("   wrong:");
         for (rule, count) in &self.faults {
             row(&format!("  {}", rule.name()), *count as u64, rule.meaning());
@@ -101,7 +138,14 @@ impl Report {
             wrong: &'a BTreeMap<Rule, usize>,
         }
         let (tally, counts, wrong) = (&self.tally, &self.counts, &self.faults);
-        let line = Line { seed: self.seed, seconds: took.as_secs(), folders: self.rounds, tally, counts, wrong };
+        let line = Line {
+            seed: self.seed,
+            seconds: took.as_secs(),
+            folders: self.rounds,
+            tally,
+            counts,
+            wrong,
+        };
         Ok(serde_json::to_string(&line)?)
     }
 }

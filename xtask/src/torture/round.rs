@@ -1,5 +1,5 @@
-//! One folder: processes that are killed in it, one that settles what is left, one in which nothing may run, and the
-//! verdict.
+//! One folder: processes that are killed in it, one that settles what is left, one in which nothing
+//! may run, and the verdict.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -17,7 +17,8 @@ use super::wire::{Command, Event};
 /// After such a silence somebody waits for something that will never come.
 const SILENCE: Duration = Duration::from_secs(120);
 
-/// How long a process that is to be closed may take to answer what is out; bodies that hang never do.
+/// How long a process that is to be closed may take to answer what is out; bodies that hang never
+/// do.
 const DRAINING: Duration = Duration::from_secs(2);
 
 /// What a process is there for.
@@ -80,7 +81,13 @@ struct Progress {
 }
 
 impl Round {
-    pub(crate) fn new(program: &Path, folder: &Path, seed: u64, callers: usize, messages: u64) -> anyhow::Result<Self> {
+    pub(crate) fn new(
+        program: &Path,
+        folder: &Path,
+        seed: u64,
+        callers: usize,
+        messages: u64,
+    ) -> anyhow::Result<Self> {
         Ok(Self {
             program: program.to_owned(),
             folder: folder.to_owned(),
@@ -94,7 +101,11 @@ impl Round {
     }
 
     /// The whole of it. Tells at times how far it is.
-    pub(crate) fn run(&mut self, until: Instant, mut tell: impl FnMut(&Tally)) -> anyhow::Result<()> {
+    pub(crate) fn run(
+        &mut self,
+        until: Instant,
+        mut tell: impl FnMut(&Tally),
+    ) -> anyhow::Result<()> {
         while Instant::now() < until && !self.post.is_used_up() && self.judge.faults.is_empty() {
             self.live(Manner::Torture(until))?;
             tell(&self.tally);
@@ -152,7 +163,8 @@ impl Round {
                 Heard::Line(line) => {
                     progress.heard = Instant::now();
                     self.journal.note(number, '>', &line)?;
-                    let event = serde_json::from_str(&line).with_context(|| format!("it said {line}"))?;
+                    let event =
+                        serde_json::from_str(&line).with_context(|| format!("it said {line}"))?;
                     self.hear(&event, &mut progress);
                     if !progress.ending && progress.opened.is_some() {
                         self.go_on(&mut life, &mut progress)?;
@@ -174,7 +186,9 @@ impl Round {
             self.tally.aborts += 1;
             LifeEnd::Aborted
         } else {
-            self.judge.trouble(format!("process {number} ended by itself with {status}: {errors}"));
+            self.judge.trouble(format!(
+                "process {number} ended by itself with {status}: {errors}"
+            ));
             LifeEnd::Aborted
         };
         self.judge.life_ended(end);
@@ -191,8 +205,18 @@ impl Round {
             Event::Aborting { .. } => progress.aborting = true,
             Event::Killing => progress.killing = true,
             Event::Hanging { n } => self.post.hangs(*n),
-            Event::Told { call, variant, answer, .. } => self.post.told(*call, *variant, answer),
-            Event::Closing { n, letter, token, redrive: true } => self.post.redriven(*n, letter, *token),
+            Event::Told {
+                call,
+                variant,
+                answer,
+                ..
+            } => self.post.told(*call, *variant, answer),
+            Event::Closing {
+                n,
+                letter,
+                token,
+                redrive: true,
+            } => self.post.redriven(*n, letter, *token),
             _ => {}
         }
         self.judge.take(event);
@@ -234,7 +258,12 @@ impl Round {
             }
             Manner::Inspect => {
                 progress.ending = true;
-                let wrong: Vec<_> = self.judge.faults.iter().filter_map(|fault| fault.n).collect();
+                let wrong: Vec<_> = self
+                    .judge
+                    .faults
+                    .iter()
+                    .filter_map(|fault| fault.n)
+                    .collect();
                 self.ask_for(life, &wrong)?;
             }
         }
@@ -270,13 +299,19 @@ impl Round {
     }
 
     fn say(&mut self, life: &mut Life, command: &Command) -> anyhow::Result<()> {
-        self.journal.note(self.tally.processes, '<', &serde_json::to_string(command)?)?;
+        self.journal
+            .note(self.tally.processes, '<', &serde_json::to_string(command)?)?;
         life.say(command)
     }
 
     /// When to look whether it is time for something.
     fn next_look(&self, progress: &Progress) -> Instant {
-        let times = [progress.end(), progress.stop(), progress.still, Some(progress.silent())];
+        let times = [
+            progress.end(),
+            progress.stop(),
+            progress.still,
+            Some(progress.silent()),
+        ];
         times.into_iter().flatten().min().unwrap_or(progress.heard)
     }
 
@@ -288,7 +323,10 @@ impl Round {
             life.go_on()?;
         }
         if progress.stop().is_some_and(|at| now >= at) {
-            let pause = progress.fate.and_then(|fate| fate.stopped).map_or(Duration::ZERO, |(_, pause)| pause);
+            let pause = progress
+                .fate
+                .and_then(|fate| fate.stopped)
+                .map_or(Duration::ZERO, |(_, pause)| pause);
             (progress.stopped, progress.still) = (true, Some(now + pause));
             self.tally.stops += 1;
             life.stop()?;
@@ -304,7 +342,9 @@ impl Round {
         }
         if now >= progress.silent() {
             let unanswered = self.post.unanswered();
-            self.judge.trouble(format!("nothing was heard for {SILENCE:?}; calls of {unanswered:?} are not answered"));
+            self.judge.trouble(format!(
+                "nothing was heard for {SILENCE:?}; calls of {unanswered:?} are not answered"
+            ));
             progress.kill(life)?;
         }
         Ok(())
@@ -314,18 +354,31 @@ impl Round {
 impl Progress {
     /// When its time is over.
     fn end(&self) -> Option<Instant> {
-        let Manner::Torture(until) = self.manner else { return None };
+        let Manner::Torture(until) = self.manner else {
+            return None;
+        };
         if self.ending {
             return None;
         }
         let fate = self.fate?;
-        let from = if fate.from_opening { self.opened } else { Some(self.started) };
-        Some(self.draining.or(from.map(|from| from + fate.after)).map_or(until, |end| end.min(until)))
+        let from = if fate.from_opening {
+            self.opened
+        } else {
+            Some(self.started)
+        };
+        Some(
+            self.draining
+                .or(from.map(|from| from + fate.after))
+                .map_or(until, |end| end.min(until)),
+        )
     }
 
     /// When it is to stand still.
     fn stop(&self) -> Option<Instant> {
-        let (after, _) = self.fate?.stopped.filter(|_| !self.stopped && !self.ending)?;
+        let (after, _) = self
+            .fate?
+            .stopped
+            .filter(|_| !self.stopped && !self.ending)?;
         self.opened.map(|opened| opened + after)
     }
 

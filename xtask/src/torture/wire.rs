@@ -1,7 +1,9 @@
-//! What the torturer and the process that it kills tell each other, one line of JSON each. Both compile this file.
+//! What the torturer and the process that it kills tell each other, one line of JSON each. Both
+//! compile this file.
 //!
-//! The process says each thing in one write to a pipe, which a kill cannot tear, and what is in a pipe outlives its
-//! writer. So the lines are the evidence outside the ledger, in the order in which things happened.
+//! The process says each thing in one write to a pipe, which a kill cannot tear, and what is in a
+//! pipe outlives its writer. So the lines are the evidence outside the ledger, in the order in
+//! which things happened.
 
 use serde::{Deserialize, Serialize};
 
@@ -153,13 +155,28 @@ pub(crate) enum Event {
     /// The process kills itself after the next line.
     Killing,
     /// A caller has its answer.
-    Told { call: u64, n: u64, variant: u8, answer: Answer },
+    Told {
+        call: u64,
+        n: u64,
+        variant: u8,
+        answer: Answer,
+    },
     /// Somebody who lists or watches saw an open letter.
     Seen { n: u64, letter: String },
-    /// A person is about to close a letter. Attempts up to this token belong to it or to earlier ones.
-    Closing { n: u64, letter: String, token: u64, redrive: bool },
+    /// A person is about to close a letter. Attempts up to this token belong to it or to earlier
+    /// ones.
+    Closing {
+        n: u64,
+        letter: String,
+        token: u64,
+        redrive: bool,
+    },
     /// The letter is closed.
-    LetterClosed { n: u64, letter: String, redrive: bool },
+    LetterClosed {
+        n: u64,
+        letter: String,
+        redrive: bool,
+    },
     /// A letter, as it stands.
     Letter(Letter),
     /// A record, as it stands.

@@ -1,5 +1,6 @@
-//! `cached` on its disk store: the attribute on an async fn, writes durable as they are by default, which is redb's
-//! `Durability::Immediate`, one `fsync` a commit. On an async fn the crate itself moves redb's calls to other threads.
+//! `cached` on its disk store: the attribute on an async fn, writes durable as they are by default,
+//! which is redb's `Durability::Immediate`, one `fsync` a commit. On an async fn the crate itself
+//! moves redb's calls to other threads.
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;

@@ -11,7 +11,8 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 
 use crate::peer::{Peer, work};
 
-/// As its documentation has it: what takes effect is a step, which is written down before the workflow goes on.
+/// As its documentation has it: what takes effect is a step, which is written down before the
+/// workflow goes on.
 #[durare::workflow]
 async fn place_in_a_step(ctx: DurableContext, order: PlaceOrder) -> Result<Order> {
     step(&ctx, order).await
@@ -30,8 +31,8 @@ async fn place(_ctx: DurableContext, order: PlaceOrder) -> Result<Order> {
 
 /// What a commit waits for.
 pub enum Durability {
-    /// As `SqliteProvider::connect` sets it: a write-ahead log with `synchronous = NORMAL`. A commit is safe from the
-    /// process's death; a power cut may take the last ones.
+    /// As `SqliteProvider::connect` sets it: a write-ahead log with `synchronous = NORMAL`. A
+    /// commit is safe from the process's death; a power cut may take the last ones.
     Default,
     /// The same pool with `synchronous = FULL`: each commit is synced.
     Full,
@@ -59,10 +60,18 @@ impl Durare {
                     .journal_mode(SqliteJournalMode::Wal)
                     .synchronous(SqliteSynchronous::Full)
                     .busy_timeout(Duration::from_secs(5));
-                SqliteProvider::from_pool(SqlitePoolOptions::new().max_connections(5).connect_with(options).await?)
+                SqliteProvider::from_pool(
+                    SqlitePoolOptions::new()
+                        .max_connections(5)
+                        .connect_with(options)
+                        .await?,
+                )
             }
         };
-        Ok(Self { engine: DurableEngine::new(Arc::new(provider)).await?, in_a_step })
+        Ok(Self {
+            engine: DurableEngine::new(Arc::new(provider)).await?,
+            in_a_step,
+        })
     }
 }
 

@@ -28,7 +28,13 @@ impl Idempotent<ValkeyStore> {
     pub async fn at(url: &str) -> Self {
         // A server that others use as well keeps its own keys apart.
         let prefix = format!("idem-peers-{:016x}", fastrand::u64(..));
-        Self(ValkeyStore::with_url(url).prefix(prefix).try_build().await.unwrap())
+        Self(
+            ValkeyStore::with_url(url)
+                .prefix(prefix)
+                .try_build()
+                .await
+                .unwrap(),
+        )
     }
 }
 
@@ -36,8 +42,16 @@ impl<S: IdempotencyStore> Peer for Idempotent<S> {
     async fn place(&self, order: PlaceOrder) -> Order {
         let key = IdempotencyKey::new(order.order_no.as_str()).unwrap();
         let message = serde_json::to_vec(&order).unwrap();
-        let claim = self.0.claim(&key, LEASE).fingerprint("orders.place", &message).json();
-        match claim.execute_or_replay(TTL, |_token| async { Ok(work(order)) }).await.unwrap() {
+        let claim = self
+            .0
+            .claim(&key, LEASE)
+            .fingerprint("orders.place", &message)
+            .json();
+        match claim
+            .execute_or_replay(TTL, |_token| async { Ok(work(order)) })
+            .await
+            .unwrap()
+        {
             ExecutionOutcome::Executed(order) | ExecutionOutcome::Replayed(order) => order,
             other => panic!("{other:?}"),
         }

@@ -1,6 +1,9 @@
 //! The causes of duplicates on a real RocketMQ, by the scenarios of all brokers.
 
-#![expect(clippy::unwrap_used, reason = "a helper that cannot go on fails its test")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a helper that cannot go on fails its test"
+)]
 
 #[path = "../../../tests/brokers/broker.rs"]
 mod broker;
@@ -22,9 +25,13 @@ use std::process::ExitCode;
 use libtest_mimic::Arguments;
 
 fn main() -> ExitCode {
-    // `RUST_LOG=idem_brokers=debug,rocketmq_client_rust=info` tells what a test that fails was doing.
+    // `RUST_LOG=idem_brokers=debug,rocketmq_client_rust=info` tells what a test that fails was
+    // doing.
     let filter = tracing_subscriber::EnvFilter::from_default_env();
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
     if let Some(task) = child::Task::own() {
         task.run::<rocketmq::Topic>();
         return ExitCode::SUCCESS;

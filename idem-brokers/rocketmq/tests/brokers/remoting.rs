@@ -14,29 +14,54 @@ pub(crate) const PROGRESS: u32 = 208;
 const DONE: u64 = 0;
 
 /// Asks, and returns the answer's fields and its body as text: fastjson's, which is not quite JSON.
-pub(crate) async fn ask(address: &str, code: u32, fields: Value) -> anyhow::Result<(Value, String)> {
+pub(crate) async fn ask(
+    address: &str,
+    code: u32,
+    fields: Value,
+) -> anyhow::Result<(Value, String)> {
     let header = serde_json::to_vec(&json!({
         "code": code, "language": "JAVA", "version": 0, "opaque": 1, "flag": 0, "serializeTypeCurrentRPC": "JSON",
         "extFields": fields,
     }))?;
     let mut wire = TcpStream::connect(address).await?;
     let length = u32::try_from(header.len())?;
-    wire.write_all(&[&(length + 4).to_be_bytes(), &length.to_be_bytes(), &header[..]].concat()).await?;
+    wire.write_all(
+        &[
+            &(length + 4).to_be_bytes(),
+            &length.to_be_bytes(),
+            &header[..],
+        ]
+        .concat(),
+    )
+    .await?;
     let whole = wire.read_u32().await?;
     let mut answer = vec![0; whole as usize];
     wire.read_exact(&mut answer).await?;
     // The first byte says that it is JSON.
-    let (length, rest) = answer.split_first_chunk().context("an answer without a length")?;
-    let (header, body) =
-        rest.split_at_checked((u32::from_be_bytes(*length) & 0x00ff_ffff) as usize).context("too short")?;
+    let (length, rest) = answer
+        .split_first_chunk()
+        .context("an answer without a length")?;
+    let (header, body) = rest
+        .split_at_checked((u32::from_be_bytes(*length) & 0x00ff_ffff) as usize)
+        .context("too short")?;
     let header: Value = serde_json::from_slice(header)?;
     ensure!(header["code"] == DONE, "request {code}: {header}");
-    Ok((header["extFields"].clone(), String::from_utf8_lossy(body).into_owned()))
+    Ok((
+        header["extFields"].clone(),
+        String::from_utf8_lossy(body).into_owned(),
+    ))
 }
 
 /// The numbers that stand behind a name in a body.
 pub(crate) fn numbers(body: &str, name: &str) -> Vec<i64> {
     let quoted = format!("\"{name}\":");
     let behind = body.split(&quoted).skip(1);
-    behind.filter_map(|rest| rest.split(|c: char| c != '-' && !c.is_ascii_digit()).next()?.parse().ok()).collect()
+    behind
+        .filter_map(|rest| {
+            rest.split(|c: char| c != '-' && !c.is_ascii_digit())
+                .next()?
+                .parse()
+                .ok()
+        })
+        .collect()
 }

@@ -21,8 +21,15 @@ pub(crate) struct Topic {
 impl Topic {
     async fn broker(&self) -> anyhow::Result<String> {
         let (_, body) = ask(&self.name_server, BROKERS, json!({})).await?;
-        let addresses = body.split("\"brokerAddrs\":{").nth(1).context("the name server knows no broker")?;
-        addresses.split('"').find(|part| part.contains('.')).map(str::to_owned).context("a broker without an address")
+        let addresses = body
+            .split("\"brokerAddrs\":{")
+            .nth(1)
+            .context("the name server knows no broker")?;
+        addresses
+            .split('"')
+            .find(|part| part.contains('.'))
+            .map(str::to_owned)
+            .context("a broker without an address")
     }
 
     async fn make(&self, broker: &str, topic: &str) -> anyhow::Result<()> {
@@ -36,8 +43,16 @@ impl Topic {
 
     /// How many messages of a topic the group has not acked.
     async fn behind(&self, broker: &str, topic: &str) -> anyhow::Result<i64> {
-        let (_, body) = ask(broker, PROGRESS, json!({ "consumerGroup": self.group, "topic": topic })).await?;
-        let acked: i64 = numbers(&body, "consumerOffset").into_iter().map(|offset| offset.max(0)).sum();
+        let (_, body) = ask(
+            broker,
+            PROGRESS,
+            json!({ "consumerGroup": self.group, "topic": topic }),
+        )
+        .await?;
+        let acked: i64 = numbers(&body, "consumerOffset")
+            .into_iter()
+            .map(|offset| offset.max(0))
+            .sum();
         Ok(numbers(&body, "brokerOffset").into_iter().sum::<i64>() - acked)
     }
 
@@ -49,8 +64,14 @@ impl Topic {
         loop {
             let (_, body) = ask(broker, OUT_OF_PAUSES, json!({})).await?;
             // Of the first level, the only one of a broker that the tests start.
-            let table = body.split("\"offsetTable\":{").nth(1).context("no offsets")?.replace('"', "");
-            let out = table.strip_prefix("1:").and_then(|rest| rest.split([',', '}']).next()?.parse().ok());
+            let table = body
+                .split("\"offsetTable\":{")
+                .nth(1)
+                .context("no offsets")?
+                .replace('"', "");
+            let out = table
+                .strip_prefix("1:")
+                .and_then(|rest| rest.split([',', '}']).next()?.parse().ok());
             if out.unwrap_or(0) >= in_pauses {
                 return Ok(());
             }
@@ -72,7 +93,11 @@ impl Broker for Topic {
     fn new(address: &str, name: &str) -> Self {
         let name_server = address.to_owned();
         // All of a group's consumers have to read the same topic.
-        Self { name_server, name: name.to_owned(), group: format!("shop-{name}") }
+        Self {
+            name_server,
+            name: name.to_owned(),
+            group: format!("shop-{name}"),
+        }
     }
 
     async fn declare(&self) -> anyhow::Result<()> {
@@ -80,7 +105,9 @@ impl Broker for Topic {
     }
 
     fn source(&self) -> RocketMq {
-        RocketMq::topic(&self.name_server, &self.name).group(&self.group).delays([Duration::from_secs(1)])
+        RocketMq::topic(&self.name_server, &self.name)
+            .group(&self.group)
+            .delays([Duration::from_secs(1)])
     }
 
     fn publisher(&self) -> Topics {

@@ -24,7 +24,10 @@ struct Member {
 
 impl Member {
     async fn join(source: &Kafka) -> anyhow::Result<Self> {
-        Ok(Self { session: within(source.connect(100)).await?, handed: Vec::new() })
+        Ok(Self {
+            session: within(source.connect(100)).await?,
+            handed: Vec::new(),
+        })
     }
 
     async fn next(&mut self) -> anyhow::Result<()> {
@@ -35,14 +38,19 @@ impl Member {
 
 /// Where these came from.
 fn places<'a>(records: impl IntoIterator<Item = &'a Record>) -> BTreeSet<String> {
-    records.into_iter().filter_map(|record| record.origin().position).collect()
+    records
+        .into_iter()
+        .filter_map(|record| record.origin().position)
+        .collect()
 }
 
 /// Sends messages to every partition, and says how many.
 async fn fill<const REAL: bool>(stage: &Stage<Topic<REAL>>) -> anyhow::Result<usize> {
     for number in 0..40 {
         let order = PlaceOrder::new(format!("A-{number:04}"));
-        stage.publish(order.message(&stage.name).lane(number.to_string())).await?;
+        stage
+            .publish(order.message(&stage.name).lane(number.to_string()))
+            .await?;
     }
     Ok(40)
 }
@@ -65,9 +73,15 @@ pub(super) async fn rebalance<const REAL: bool>(server: Arc<Server>) -> anyhow::
         one_more(&mut first, &mut second).await?;
     }
     for old in before {
-        ensure!(old.ack().await.is_err(), "an ack for a partition that was taken away");
+        ensure!(
+            old.ack().await.is_err(),
+            "an ack for a partition that was taken away"
+        );
     }
-    ensure!(within(stage.broker.left()).await? == all as u64, "an old ack was committed");
+    ensure!(
+        within(stage.broker.left()).await? == all as u64,
+        "an old ack was committed"
+    );
     let mut acked = BTreeSet::new();
     loop {
         // Some may have been shared anew once more.
@@ -101,7 +115,8 @@ async fn one_more(first: &mut Member, second: &mut Member) -> anyhow::Result<()>
     within(came).await
 }
 
-/// Waits until the members have committed all by themselves: what one has to say while another leaves, nobody hears.
+/// Waits until the members have committed all by themselves: what one has to say while another
+/// leaves, nobody hears.
 async fn committed<const REAL: bool>(stage: &Stage<Topic<REAL>>) -> anyhow::Result<()> {
     let committed = async {
         while stage.broker.left().await? > 0 {}
@@ -114,7 +129,10 @@ async fn committed<const REAL: bool>(stage: &Stage<Topic<REAL>>) -> anyhow::Resu
 pub(super) async fn cooperative<const REAL: bool>(server: Arc<Server>) -> anyhow::Result<()> {
     let stage = Stage::<Topic<REAL>>::new(&server).await?;
     let all = fill(&stage).await?;
-    let source = stage.broker.source().set("partition.assignment.strategy", "cooperative-sticky");
+    let source = stage
+        .broker
+        .source()
+        .set("partition.assignment.strategy", "cooperative-sticky");
     let mut first = Member::join(&source).await?;
     for _ in 0..all {
         first.next().await?;
@@ -124,9 +142,17 @@ pub(super) async fn cooperative<const REAL: bool>(server: Arc<Server>) -> anyhow
     let (mut kept, mut lost) = (0, BTreeSet::new());
     for record in first.handed.drain(..) {
         let place = places([&record]);
-        if record.ack().await.is_ok() { kept += 1 } else { lost.extend(place) }
+        if record.ack().await.is_ok() {
+            kept += 1
+        } else {
+            lost.extend(place)
+        }
     }
-    ensure!(kept > 0 && !lost.is_empty(), "it kept {kept} and lost {}", lost.len());
+    ensure!(
+        kept > 0 && !lost.is_empty(),
+        "it kept {kept} and lost {}",
+        lost.len()
+    );
     while places(&second.handed) != lost {
         second.next().await?;
     }
@@ -144,19 +170,26 @@ pub(super) async fn cooperative<const REAL: bool>(server: Arc<Server>) -> anyhow
 pub(super) async fn slow_handlers<const REAL: bool>(server: Arc<Server>) -> anyhow::Result<()> {
     let stage = Stage::<Topic<REAL>>::new(&server).await?;
     let interval = Duration::from_secs(3);
-    let source = stage.broker.source().set("max.poll.interval.ms", interval.as_millis().to_string());
+    let source = stage
+        .broker
+        .source()
+        .set("max.poll.interval.ms", interval.as_millis().to_string());
     stage.send_all(0..3).await?;
     let ((source, counts), shop) = (watched(source), Arc::clone(&stage.shop));
     let (go_on, inside) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
     let (on, entered) = (Arc::clone(&go_on), Arc::clone(&inside));
-    let consumer = Consumer::new(&stage.idem, source).in_flight(1).start(move |order: PlaceOrder| {
-        let (shop, on, entered) = (Arc::clone(&shop), Arc::clone(&on), Arc::clone(&entered));
-        async move {
-            entered.add_permits(1);
-            let _ = on.acquire().await;
-            place(shop, order).await
-        }
-    });
+    let consumer =
+        Consumer::new(&stage.idem, source)
+            .in_flight(1)
+            .start(move |order: PlaceOrder| {
+                let (shop, on, entered) =
+                    (Arc::clone(&shop), Arc::clone(&on), Arc::clone(&entered));
+                async move {
+                    entered.add_permits(1);
+                    let _ = on.acquire().await;
+                    place(shop, order).await
+                }
+            });
     within(inside.acquire()).await?.forget();
     // The time itself is what is to pass.
     tokio::time::sleep(2 * interval).await;
@@ -167,12 +200,19 @@ pub(super) async fn slow_handlers<const REAL: bool>(server: Arc<Server>) -> anyh
     stage.is_clean().await
 }
 
-/// What is finished behind a message that is not, is not committed; a message in its pause holds the offset too.
+/// What is finished behind a message that is not, is not committed; a message in its pause holds
+/// the offset too.
 pub(super) async fn unfinished<const REAL: bool>(server: Arc<Server>) -> anyhow::Result<()> {
     let stage = Stage::<Topic<REAL>>::new(&server).await?;
     for number in 0..10 {
         // One lane is one partition.
-        stage.publish(PlaceOrder::new(format!("A-{number:04}")).message(&stage.name).lane("Ann")).await?;
+        stage
+            .publish(
+                PlaceOrder::new(format!("A-{number:04}"))
+                    .message(&stage.name)
+                    .lane("Ann"),
+            )
+            .await?;
     }
     let mut member = Member::join(&stage.broker.source()).await?;
     for _ in 0..10 {
@@ -186,7 +226,10 @@ pub(super) async fn unfinished<const REAL: bool>(server: Arc<Server>) -> anyhow:
     }
     within(member.session.close()).await;
     let left = within(stage.broker.left()).await?;
-    ensure!(left == 7, "{left} are left, and the fourth is to be the first of them");
+    ensure!(
+        left == 7,
+        "{left} are left, and the fourth is to be the first of them"
+    );
 
     let mut member = Member::join(&stage.broker.source()).await?;
     for _ in 0..7 {
@@ -206,15 +249,24 @@ pub(super) async fn unfinished<const REAL: bool>(server: Arc<Server>) -> anyhow:
     stage.is_clean().await
 }
 
-/// A message of a lane keeps its key and its partition when it goes back with the headers of its origin.
+/// A message of a lane keeps its key and its partition when it goes back with the headers of its
+/// origin.
 pub(super) async fn key<const REAL: bool>(server: Arc<Server>) -> anyhow::Result<()> {
     let stage = Stage::<Topic<REAL>>::new(&server).await?;
     let mut member = Member::join(&stage.broker.source()).await?;
-    stage.publish(Message::new(&stage.name, "1").lane("Ann").id("m-17").header("trace", "17")).await?;
+    stage
+        .publish(
+            Message::new(&stage.name, "1")
+                .lane("Ann")
+                .id("m-17")
+                .header("trace", "17"),
+        )
+        .await?;
     member.next().await?;
     let first = member.handed[0].origin();
     ensure!(first.message_id.as_deref() == Some("m-17"), "{first:?}");
-    let headers = [("key", "Ann"), ("trace", "17")].map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let headers =
+        [("key", "Ann"), ("trace", "17")].map(|(name, value)| (name.to_owned(), value.to_owned()));
     ensure!(first.headers == headers, "{first:?}");
 
     let mut back = Message::new(&stage.name, "2");
@@ -222,17 +274,28 @@ pub(super) async fn key<const REAL: bool>(server: Arc<Server>) -> anyhow::Result
     stage.publish(back).await?;
     member.next().await?;
     let second = member.handed[1].origin();
-    let partition =
-        |position: &Option<String>| position.as_ref().and_then(|text| text.split(',').next().map(str::to_owned));
+    let partition = |position: &Option<String>| {
+        position
+            .as_ref()
+            .and_then(|text| text.split(',').next().map(str::to_owned))
+    };
     ensure!(second.headers == first.headers, "{second:?}");
-    ensure!(partition(&second.position) == partition(&first.position), "{first:?} and {second:?}");
+    ensure!(
+        partition(&second.position) == partition(&first.position),
+        "{first:?} and {second:?}"
+    );
     within(member.session.close()).await;
     Ok(())
 }
 
 pub(super) async fn no_such_topic<const REAL: bool>(server: Arc<Server>) -> anyhow::Result<()> {
-    let error = Kafka::topic(server.address(), "there-is-none").connect(1).await;
-    let text = error.err().map(|error| error.to_string()).unwrap_or_default();
+    let error = Kafka::topic(server.address(), "there-is-none")
+        .connect(1)
+        .await;
+    let text = error
+        .err()
+        .map(|error| error.to_string())
+        .unwrap_or_default();
     ensure!(text.contains("there-is-none"), "{text:?}");
     Ok(())
 }

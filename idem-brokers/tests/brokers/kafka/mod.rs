@@ -1,4 +1,5 @@
-//! Kafka in the scenarios: librdkafka's mock cluster in every run, and a real broker where one was asked for.
+//! Kafka in the scenarios: librdkafka's mock cluster in every run, and a real broker where one was
+//! asked for.
 
 mod groups;
 
@@ -25,18 +26,41 @@ pub(crate) type Mock = Topic<false>;
 pub(crate) type Real = Topic<true>;
 
 pub(crate) fn all() -> Vec<Trial> {
-    [of::<false>(), of::<true>()].into_iter().flatten().collect()
+    [of::<false>(), of::<true>()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// What every broker has to do, and what is Kafka's own.
 fn of<const REAL: bool>() -> Vec<Trial> {
     let mut tests = scenarios::all::<Topic<REAL>>();
     tests.extend([
-        named::<Topic<REAL>, _>("rebalance_gives_back_what_runs", Needs::Any, groups::rebalance::<REAL>),
-        named::<Topic<REAL>, _>("cooperative_rebalance_keeps_the_rest", Needs::Any, groups::cooperative::<REAL>),
-        named::<Topic<REAL>, _>("slow_handlers_keep_their_partitions", Needs::Any, groups::slow_handlers::<REAL>),
-        named::<Topic<REAL>, _>("unfinished_holds_the_offset", Needs::Any, groups::unfinished::<REAL>),
-        named::<Topic<REAL>, _>("key_stays_with_its_message", Needs::Any, groups::key::<REAL>),
+        named::<Topic<REAL>, _>(
+            "rebalance_gives_back_what_runs",
+            Needs::Any,
+            groups::rebalance::<REAL>,
+        ),
+        named::<Topic<REAL>, _>(
+            "cooperative_rebalance_keeps_the_rest",
+            Needs::Any,
+            groups::cooperative::<REAL>,
+        ),
+        named::<Topic<REAL>, _>(
+            "slow_handlers_keep_their_partitions",
+            Needs::Any,
+            groups::slow_handlers::<REAL>,
+        ),
+        named::<Topic<REAL>, _>(
+            "unfinished_holds_the_offset",
+            Needs::Any,
+            groups::unfinished::<REAL>,
+        ),
+        named::<Topic<REAL>, _>(
+            "key_stays_with_its_message",
+            Needs::Any,
+            groups::key::<REAL>,
+        ),
         named::<Topic<REAL>, _>("no_such_topic", Needs::Any, groups::no_such_topic::<REAL>),
     ]);
     tests
@@ -51,7 +75,9 @@ pub(crate) struct Topic<const REAL: bool> {
 impl<const REAL: bool> Topic<REAL> {
     fn config(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", &self.address).set("reconnect.backoff.max.ms", "500");
+        config
+            .set("bootstrap.servers", &self.address)
+            .set("reconnect.backoff.max.ms", "500");
         config
     }
 
@@ -65,15 +91,18 @@ impl<const REAL: bool> Topic<REAL> {
         ask: impl FnOnce(&BaseConsumer, TopicPartitionList) -> anyhow::Result<T> + Send + 'static,
     ) -> anyhow::Result<T> {
         let mut config = self.config();
-        config.set("group.id", self.group()).set("session.timeout.ms", "3000").set("heartbeat.interval.ms", "300");
+        config
+            .set("group.id", self.group())
+            .set("session.timeout.ms", "3000")
+            .set("heartbeat.interval.ms", "300");
         config.set("enable.auto.commit", "false");
         let mut all = TopicPartitionList::new();
         all.add_partition_range(&self.name, 0, PARTITIONS - 1);
         tokio::task::spawn_blocking(move || ask(&config.create()?, all)).await?
     }
 
-    /// Puts the group back to the beginning. Those that are in it begin there with their next rebalance, which its leaving
-    /// brings about.
+    /// Puts the group back to the beginning. Those that are in it begin there with their next
+    /// rebalance, which its leaving brings about.
     async fn put_back(&self) -> anyhow::Result<()> {
         let topic = self.name.clone();
         let put_back = self.ask(move |consumer, mut all| {
@@ -99,7 +128,10 @@ impl<const REAL: bool> Broker for Topic<REAL> {
     type Publisher = Topics;
 
     fn new(address: &str, name: &str) -> Self {
-        Self { address: address.to_owned(), name: name.to_owned() }
+        Self {
+            address: address.to_owned(),
+            name: name.to_owned(),
+        }
     }
 
     async fn declare(&self) -> anyhow::Result<()> {
@@ -118,7 +150,13 @@ impl<const REAL: bool> Broker for Topic<REAL> {
         let made = tokio::task::spawn_blocking(move || {
             let client: BaseConsumer = config.create()?;
             let known = client.fetch_metadata(Some(&name), PATIENCE)?;
-            anyhow::Ok(known.topics().iter().map(|topic| topic.partitions().len()).sum::<usize>())
+            anyhow::Ok(
+                known
+                    .topics()
+                    .iter()
+                    .map(|topic| topic.partitions().len())
+                    .sum::<usize>(),
+            )
         });
         let partitions = made.await??;
         ensure!(partitions == PARTITIONS as usize, "{partitions} partitions");

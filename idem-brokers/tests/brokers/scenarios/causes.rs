@@ -22,12 +22,18 @@ pub(super) async fn resent_by_the_producer<B: Broker>(server: Arc<Server>) -> an
     let (consumer, counts) = stage.consume();
     until("all copies are acked", || counts.acked() == 5).await?;
     stage.stop(consumer).await;
-    ensure!(stage.shop.starts("A-1001") == 1 && stage.shop.placed() == 1, "it ran {}", stage.shop.starts("A-1001"));
+    ensure!(
+        stage.shop.starts("A-1001") == 1 && stage.shop.placed() == 1,
+        "it ran {}",
+        stage.shop.starts("A-1001")
+    );
     stage.is_clean().await
 }
 
 /// The broker comes back as it was before it heard a single ack.
-pub(super) async fn broker_killed_and_restarted<B: Broker>(server: Arc<Server>) -> anyhow::Result<()> {
+pub(super) async fn broker_killed_and_restarted<B: Broker>(
+    server: Arc<Server>,
+) -> anyhow::Result<()> {
     let stage = Stage::<B>::new(&server).await?;
     stage.send_all(0..40).await?;
     let before = stage.broker.keep(&server).await?;
@@ -51,17 +57,25 @@ pub(super) async fn broker_killed_and_restarted<B: Broker>(server: Arc<Server>) 
     until("all came again", || counts.came() >= came + 40).await?;
     stage.stop(consumer).await;
     drain(&stage).await?;
-    ensure!(stage.shop.all_starts() == 40, "bodies ran {} times", stage.shop.all_starts());
+    ensure!(
+        stage.shop.all_starts() == 40,
+        "bodies ran {} times",
+        stage.shop.all_starts()
+    );
     stage.is_clean().await
 }
 
 /// The order is in the table, and nobody wrote down that it is.
-pub(super) async fn consumer_killed_in_the_body<B: Broker>(server: Arc<Server>) -> anyhow::Result<()> {
+pub(super) async fn consumer_killed_in_the_body<B: Broker>(
+    server: Arc<Server>,
+) -> anyhow::Result<()> {
     killed::<B>(&server, Job::HangsInTheBody, "in_the_body").await
 }
 
 /// The result is recorded, and the broker was not told.
-pub(super) async fn consumer_killed_before_the_ack<B: Broker>(server: Arc<Server>) -> anyhow::Result<()> {
+pub(super) async fn consumer_killed_before_the_ack<B: Broker>(
+    server: Arc<Server>,
+) -> anyhow::Result<()> {
     killed::<B>(&server, Job::HangsBeforeTheAck, "before_the_ack").await
 }
 
@@ -70,7 +84,10 @@ async fn killed<B: Broker>(server: &Server, handler: Job, mark: &str) -> anyhow:
     let folder = stage.folder.path();
     stage.send(&PlaceOrder::new("A-1001")).await?;
     let first = child::start::<B>(server.address(), &stage.name, folder, handler);
-    until("the order is in the table", || stage.shop.marked(mark).is_some()).await?;
+    until("the order is in the table", || {
+        stage.shop.marked(mark).is_some()
+    })
+    .await?;
     first.kill();
     ensure!(stage.shop.placed() == 1, "it was placed before the kill");
 
@@ -87,17 +104,26 @@ async fn killed<B: Broker>(server: &Server, handler: Job, mark: &str) -> anyhow:
         if within(stage.broker.left()).await? == 0 {
             break;
         }
-        ensure!(tokio::time::Instant::now() < deadline, "the message of the killed consumer stays");
+        ensure!(
+            tokio::time::Instant::now() < deadline,
+            "the message of the killed consumer stays"
+        );
         let next = child::start::<B>(server.address(), &stage.name, folder, Job::Consume);
         tokio::time::sleep(stays).await;
         // A group that shares anew with every one that comes and goes needs one that stays.
         (second, stays) = (Some(next), 2 * stays);
     }
-    ensure!(stage.shop.starts("A-1001") == 1, "the body ran {} times", stage.shop.starts("A-1001"));
+    ensure!(
+        stage.shop.starts("A-1001") == 1,
+        "the body ran {} times",
+        stage.shop.starts("A-1001")
+    );
     stage.is_clean().await
 }
 
-pub(super) async fn network_cut_in_the_middle<B: Broker>(server: Arc<Server>) -> anyhow::Result<()> {
+pub(super) async fn network_cut_in_the_middle<B: Broker>(
+    server: Arc<Server>,
+) -> anyhow::Result<()> {
     let stage = Stage::<B>::new(&server).await?;
     let wire = server.wire().await?;
     let through = B::new(wire.address(), &stage.name);
@@ -107,14 +133,21 @@ pub(super) async fn network_cut_in_the_middle<B: Broker>(server: Arc<Server>) ->
         stage.send_all(first..last).await?;
         until("some are placed", || stage.shop.placed() > first as usize).await?;
         wire.cut()?;
-        until("those that came are done", || stage.shop.all_starts() == stage.shop.placed() as u64).await?;
+        until("those that came are done", || {
+            stage.shop.all_starts() == stage.shop.placed() as u64
+        })
+        .await?;
         wire.mend()?;
         until("all are placed", || stage.shop.placed() == last as usize).await?;
     }
     stage.stop(consumer).await;
     // What was acked in vain comes to the next one, over the whole wire.
     drain(&stage).await?;
-    ensure!(stage.shop.all_starts() == 120, "bodies ran {} times", stage.shop.all_starts());
+    ensure!(
+        stage.shop.all_starts() == 120,
+        "bodies ran {} times",
+        stage.shop.all_starts()
+    );
     stage.is_clean().await
 }
 
@@ -128,7 +161,10 @@ pub(super) async fn offsets_rewound<B: Broker>(server: Arc<Server>) -> anyhow::R
     let (consumer, counts) = stage.consume();
     until("all came again", || counts.acked() == 50).await?;
     stage.stop(consumer).await;
-    ensure!(stage.shop.placed() == 50 && stage.shop.all_starts() == 50, "a replay had an effect");
+    ensure!(
+        stage.shop.placed() == 50 && stage.shop.all_starts() == 50,
+        "a replay had an effect"
+    );
     stage.is_clean().await
 }
 

@@ -35,16 +35,26 @@ pub(super) async fn two_in_one_group<B: Broker>(server: Arc<Server>) -> anyhow::
     }
     stage.stop(first).await;
     stage.send_all(next..next + 50).await?;
-    until("all are placed", || stage.shop.placed() == next as usize + 50).await?;
+    until("all are placed", || {
+        stage.shop.placed() == next as usize + 50
+    })
+    .await?;
     stage.stop(second).await;
     drain(&stage).await?;
-    ensure!(stage.shop.all_starts() == u64::from(next) + 50, "bodies ran {} times", stage.shop.all_starts());
+    ensure!(
+        stage.shop.all_starts() == u64::from(next) + 50,
+        "bodies ran {} times",
+        stage.shop.all_starts()
+    );
     stage.is_clean().await
 }
 
 /// The first start makes the queue, the group and the place to wait in, and logs no error.
 pub(super) async fn first_start<B: Broker>(server: Arc<Server>) -> anyhow::Result<()> {
-    let (name, folder) = (format!("orders-{:08x}", fastrand::u32(..)), tempfile::tempdir()?);
+    let (name, folder) = (
+        format!("orders-{:08x}", fastrand::u32(..)),
+        tempfile::tempdir()?,
+    );
     let (broker, shop) = (B::new(server.address(), &name), Shop::at(folder.path()));
     let child = child::start::<B>(server.address(), &name, folder.path(), Job::FirstStart);
     // One that fails, waits beside its queue, and is placed with its next attempt.
@@ -65,18 +75,23 @@ pub(super) async fn shutdown<B: Broker>(server: Arc<Server>) -> anyhow::Result<(
     let ((source, counts), shop) = (watched(stage.broker.source()), Arc::clone(&stage.shop));
     let (go_on, inside) = (Arc::new(Notify::new()), Arc::new(Semaphore::new(0)));
     let (on, entered) = (Arc::clone(&go_on), Arc::clone(&inside));
-    // Two in flight, so that both are inside, a third waits for a place, and a fourth stays with the broker.
-    let consumer = Consumer::new(&stage.idem, source).in_flight(2).start(move |order: PlaceOrder| {
-        let (shop, on, entered) = (Arc::clone(&shop), Arc::clone(&on), Arc::clone(&entered));
-        async move {
-            entered.add_permits(1);
-            match order.order_no.as_str() {
-                "ends" => on.notified().await,
-                _ => std::future::pending().await,
-            }
-            place(shop, order).await
-        }
-    });
+    // Two in flight, so that both are inside, a third waits for a place, and a fourth stays with
+    // the broker.
+    let consumer =
+        Consumer::new(&stage.idem, source)
+            .in_flight(2)
+            .start(move |order: PlaceOrder| {
+                let (shop, on, entered) =
+                    (Arc::clone(&shop), Arc::clone(&on), Arc::clone(&entered));
+                async move {
+                    entered.add_permits(1);
+                    match order.order_no.as_str() {
+                        "ends" => on.notified().await,
+                        _ => std::future::pending().await,
+                    }
+                    place(shop, order).await
+                }
+            });
     within(inside.acquire_many(2)).await?.forget();
     stage.send(&PlaceOrder::new("waits")).await?;
     until("one waits for a place", || counts.came() == 3).await?;
@@ -84,18 +99,30 @@ pub(super) async fn shutdown<B: Broker>(server: Arc<Server>) -> anyhow::Result<(
     let stopping = tokio::spawn(consumer.stop(Duration::from_secs(2)));
     go_on.notify_one();
     within(stopping).await?;
-    ensure!(counts.acked() == 1 && stage.shop.starts("ends") == 1, "{counts:?}");
+    ensure!(
+        counts.acked() == 1 && stage.shop.starts("ends") == 1,
+        "{counts:?}"
+    );
     ensure!(
         counts.again() == 2,
         "the one that does not end and the one that did not begin were given back: {counts:?}"
     );
-    ensure!(stage.shop.starts("waits") == 0, "none begins once the consumer stops");
-    ensure!(within(stage.broker.left()).await? == 3, "three are with the broker again");
+    ensure!(
+        stage.shop.starts("waits") == 0,
+        "none begins once the consumer stops"
+    );
+    ensure!(
+        within(stage.broker.left()).await? == 3,
+        "three are with the broker again"
+    );
 
     let (consumer, counts) = stage.consume();
     until("all are acked", || counts.acked() == 3).await?;
     stage.stop(consumer).await;
-    ensure!(stage.shop.all_starts() == 4 && stage.shop.placed() == 4, "each ran once");
+    ensure!(
+        stage.shop.all_starts() == 4 && stage.shop.placed() == 4,
+        "each ran once"
+    );
     stage.is_clean().await
 }
 
@@ -106,9 +133,15 @@ pub(super) async fn order_per_key<B: Broker>(server: Arc<Server>) -> anyhow::Res
         let customer = ["Ann", "Bob", "Eve"][number % 3];
         // Some fail at first, and those behind them must wait.
         let fails = u32::from(number % 7 == 0);
-        let order = PlaceOrder::new(format!("A-{number:04}")).by(customer).failing(fails);
-        sent.entry(customer.to_owned()).or_default().push(order.order_no.clone());
-        stage.publish(order.message(&stage.name).lane(customer)).await?;
+        let order = PlaceOrder::new(format!("A-{number:04}"))
+            .by(customer)
+            .failing(fails);
+        sent.entry(customer.to_owned())
+            .or_default()
+            .push(order.order_no.clone());
+        stage
+            .publish(order.message(&stage.name).lane(customer))
+            .await?;
     }
     let ((source, counts), shop) = (watched(stage.broker.source()), Arc::clone(&stage.shop));
     let consumer = Consumer::new(&stage.idem, source)
@@ -117,6 +150,10 @@ pub(super) async fn order_per_key<B: Broker>(server: Arc<Server>) -> anyhow::Res
         .start(move |order: PlaceOrder| place(Arc::clone(&shop), order));
     until("all are acked", || counts.acked() == 60).await?;
     stage.stop(consumer).await;
-    ensure!(stage.shop.by_customer() == sent, "{:?}", stage.shop.by_customer());
+    ensure!(
+        stage.shop.by_customer() == sent,
+        "{:?}",
+        stage.shop.by_customer()
+    );
     stage.is_clean().await
 }

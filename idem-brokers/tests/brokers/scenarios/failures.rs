@@ -30,7 +30,11 @@ pub(super) async fn fails_inline<B: Broker>(server: Arc<Server>) -> anyhow::Resu
     let consumer = consumer.start(move |order: PlaceOrder| place_inline(Arc::clone(&shop), order));
     until("both are acked", || counts.acked() == 2).await?;
     stage.stop(consumer).await;
-    ensure!(counts.came() == 2 && counts.again() == 0, "it came {} times", counts.came());
+    ensure!(
+        counts.came() == 2 && counts.again() == 0,
+        "it came {} times",
+        counts.came()
+    );
     has_failed(&stage).await
 }
 
@@ -43,9 +47,18 @@ async fn has_failed<B: Broker>(stage: &Stage<B>) -> anyhow::Result<()> {
     let starts = ["A-1001", "A-1002"].map(|order_no| stage.shop.starts(order_no));
     ensure!(starts == [3, 4], "attempts: {starts:?}");
     let letters = stage.idem.dead_letters().list(&Filter::default()).await?;
-    ensure!(letters.len() == 1 && letters[0].key == "A-1002", "{letters:?}");
-    let origin = letters[0].origin.as_ref().map(|origin| origin.source.as_str());
-    ensure!(origin == Some(stage.name.as_str()), "the letter says that it came from {origin:?}");
+    ensure!(
+        letters.len() == 1 && letters[0].key == "A-1002",
+        "{letters:?}"
+    );
+    let origin = letters[0]
+        .origin
+        .as_ref()
+        .map(|origin| origin.source.as_str());
+    ensure!(
+        origin == Some(stage.name.as_str()),
+        "the letter says that it came from {origin:?}"
+    );
     stage.is_clean().await
 }
 
@@ -53,39 +66,75 @@ pub(super) async fn undecodable<B: Broker>(server: Arc<Server>) -> anyhow::Resul
     let stage = Stage::<B>::new(&server).await?;
     // The same without an id, so that the broker does not keep the second away itself.
     for _ in 0..2 {
-        stage.publish(Message::new(&stage.name, [0xff, 0x00, b'{'])).await?;
+        stage
+            .publish(Message::new(&stage.name, [0xff, 0x00, b'{']))
+            .await?;
     }
-    stage.publish(Message::new(&stage.name, "no order").header("trace", "17")).await?;
+    stage
+        .publish(Message::new(&stage.name, "no order").header("trace", "17"))
+        .await?;
     stage.send(&PlaceOrder::new("A-1001")).await?;
     let (consumer, counts) = stage.consume();
     until("all are acked", || counts.acked() == 4).await?;
     stage.stop(consumer).await;
     let letters = stage.idem.dead_letters().list(&Filter::default()).await?;
     ensure!(letters.len() == 2, "{letters:?}");
-    let text = letters.iter().find(|letter| letter.payload == "no order".into());
-    let headers = text.and_then(|letter| letter.origin.as_ref()).map(|origin| &origin.headers[..]);
-    ensure!(headers == Some(&[("trace".to_owned(), "17".to_owned())]), "{letters:?}");
-    ensure!(letters.iter().all(|letter| letter.reason == Reason::Undecodable), "{letters:?}");
-    ensure!(stage.shop.placed() == 1, "the good one beside them is placed");
+    let text = letters
+        .iter()
+        .find(|letter| letter.payload == "no order".into());
+    let headers = text
+        .and_then(|letter| letter.origin.as_ref())
+        .map(|origin| &origin.headers[..]);
+    ensure!(
+        headers == Some(&[("trace".to_owned(), "17".to_owned())]),
+        "{letters:?}"
+    );
+    ensure!(
+        letters
+            .iter()
+            .all(|letter| letter.reason == Reason::Undecodable),
+        "{letters:?}"
+    );
+    ensure!(
+        stage.shop.placed() == 1,
+        "the good one beside them is placed"
+    );
     stage.is_clean().await
 }
 
 /// Another order under a number that was used.
 pub(super) async fn key_reused<B: Broker>(server: Arc<Server>) -> anyhow::Result<()> {
     let stage = Stage::<B>::new(&server).await?;
-    let (first, other) = (PlaceOrder::new("A-1001"), PlaceOrder::new("A-1001").by("Bob"));
-    stage.publish(Message::new(&stage.name, serde_json::to_vec(&first)?)).await?;
+    let (first, other) = (
+        PlaceOrder::new("A-1001"),
+        PlaceOrder::new("A-1001").by("Bob"),
+    );
+    stage
+        .publish(Message::new(&stage.name, serde_json::to_vec(&first)?))
+        .await?;
     let (consumer, counts) = stage.consume();
     until("the first is acked", || counts.acked() == 1).await?;
     for _ in 0..2 {
-        stage.publish(Message::new(&stage.name, serde_json::to_vec(&other)?)).await?;
+        stage
+            .publish(Message::new(&stage.name, serde_json::to_vec(&other)?))
+            .await?;
     }
     until("the others are acked", || counts.acked() == 3).await?;
     stage.stop(consumer).await;
     let letters = stage.idem.dead_letters().list(&Filter::default()).await?;
     let bytes = Json::from(serde_json::to_string(&other)?);
-    ensure!(letters.len() == 1 && letters[0].payload == bytes, "{letters:?}");
-    ensure!((letters[0].reason, letters[0].key.as_str()) == (Reason::KeyReused, "A-1001"), "{letters:?}");
-    ensure!(stage.shop.all_starts() == 1, "the body ran {} times", stage.shop.all_starts());
+    ensure!(
+        letters.len() == 1 && letters[0].payload == bytes,
+        "{letters:?}"
+    );
+    ensure!(
+        (letters[0].reason, letters[0].key.as_str()) == (Reason::KeyReused, "A-1001"),
+        "{letters:?}"
+    );
+    ensure!(
+        stage.shop.all_starts() == 1,
+        "the body ran {} times",
+        stage.shop.all_starts()
+    );
     stage.is_clean().await
 }

@@ -14,14 +14,21 @@ use crate::watched::watched;
 
 const KILLS: usize = 4;
 
-/// A producer accepts orders, and its relay sends them on; it is killed again and again. Each order arrives, and is placed
-/// once, those of one customer as they were accepted.
+/// A producer accepts orders, and its relay sends them on; it is killed again and again. Each order
+/// arrives, and is placed once, those of one customer as they were accepted.
 pub(super) async fn killed_with_an_outbox<B: Broker>(server: Arc<Server>) -> anyhow::Result<()> {
     let stage = Stage::<B>::new(&server).await?;
     let ((source, _), shop) = (watched(stage.broker.source()), Arc::clone(&stage.shop));
     let consumer = Consumer::new(&stage.idem, source).keyed();
     let consumer = consumer.start(move |order: PlaceOrder| place(Arc::clone(&shop), order));
-    let start = || child::start::<B>(server.address(), &stage.name, stage.folder.path(), Job::Produce);
+    let start = || {
+        child::start::<B>(
+            server.address(),
+            &stage.name,
+            stage.folder.path(),
+            Job::Produce,
+        )
+    };
     let mut producer = start();
     for kill in 1..=KILLS {
         let more = kill * ACCEPTED / (KILLS + 2);
@@ -34,7 +41,11 @@ pub(super) async fn killed_with_an_outbox<B: Broker>(server: Arc<Server>) -> any
     until("all are placed", || stage.shop.placed() == ACCEPTED).await?;
     stage.stop(consumer).await;
     drain(&stage).await?;
-    ensure!(stage.shop.all_starts() == ACCEPTED as u64, "bodies ran {} times", stage.shop.all_starts());
+    ensure!(
+        stage.shop.all_starts() == ACCEPTED as u64,
+        "bodies ran {} times",
+        stage.shop.all_starts()
+    );
     stage.shop.lanes_are_in_order()?;
     stage.is_clean().await
 }

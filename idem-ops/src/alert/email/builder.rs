@@ -63,7 +63,8 @@ impl EmailBuilder {
         }
     }
 
-    /// The sender: `alerts@example.com` or `idem <alerts@example.com>`. Its domain is that of the mails' ids.
+    /// The sender: `alerts@example.com` or `idem <alerts@example.com>`. Its domain is that of the
+    /// mails' ids.
     pub fn from(mut self, address: impl Into<String>) -> Self {
         self.from = Some(address.into());
         self
@@ -93,7 +94,8 @@ impl EmailBuilder {
         self
     }
 
-    /// One more root certificate to trust, PEM, beside the system's: for a certificate authority of your own.
+    /// One more root certificate to trust, PEM, beside the system's: for a certificate authority of
+    /// your own.
     pub fn root_certificate(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.roots.push(Root::Pem(pem.into()));
         self
@@ -105,7 +107,8 @@ impl EmailBuilder {
         self
     }
 
-    /// How long one alert may take from the first packet to the server's last answer; 30 s unless given.
+    /// How long one alert may take from the first packet to the server's last answer; 30 s unless
+    /// given.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
@@ -131,7 +134,11 @@ impl EmailBuilder {
     pub fn build(self) -> Result<Email, EmailConfigError> {
         let address = Address::parse(self.url.expose())?;
         let from = mailbox(self.from.as_deref().ok_or(EmailConfigError::NoFrom)?)?;
-        let to = self.to.iter().map(|text| mailbox(text)).collect::<Result<Vec<_>, _>>()?;
+        let to = self
+            .to
+            .iter()
+            .map(|text| mailbox(text))
+            .collect::<Result<Vec<_>, _>>()?;
         if to.is_empty() {
             return Err(EmailConfigError::NoTo);
         }
@@ -159,7 +166,9 @@ impl EmailBuilder {
             Protection::StartTls | Protection::Implicit => Some(tls(&address.host, &self.roots)?),
         };
         let hello = match self.hello {
-            Some(domain) if domain.bytes().all(|byte| byte.is_ascii_graphic()) && !domain.is_empty() => {
+            Some(domain)
+                if domain.bytes().all(|byte| byte.is_ascii_graphic()) && !domain.is_empty() =>
+            {
                 ClientId::Domain(domain)
             }
             Some(domain) => return Err(EmailConfigError::Hello { domain }),
@@ -178,12 +187,17 @@ impl EmailBuilder {
     }
 }
 
-/// How the password goes over the wire, so that a server that repeats what it got does not have it shown.
+/// How the password goes over the wire, so that a server that repeats what it got does not have it
+/// shown.
 fn spellings(user: &str, password: &Secret) -> Vec<Secret> {
     let password = password.expose();
     let login = STANDARD.encode(password);
     let plain = STANDARD.encode(format!("\0{user}\0{password}"));
-    vec![Secret::new(plain), Secret::new(login), Secret::new(password)]
+    vec![
+        Secret::new(plain),
+        Secret::new(login),
+        Secret::new(password),
+    ]
 }
 
 /// What the server's address says.
@@ -196,30 +210,60 @@ struct Address {
 
 impl Address {
     fn parse(text: &str) -> Result<Self, EmailConfigError> {
-        let url = Url::parse(text).map_err(|error| EmailConfigError::Url { reason: error.to_string() })?;
+        let url = Url::parse(text).map_err(|error| EmailConfigError::Url {
+            reason: error.to_string(),
+        })?;
         if url.password().is_some() {
             return Err(EmailConfigError::PasswordInUrl);
         }
         let implicit = match url.scheme() {
             "smtp" => false,
             "smtps" => true,
-            scheme => return Err(EmailConfigError::Scheme { scheme: scheme.to_owned() }),
+            scheme => {
+                return Err(EmailConfigError::Scheme {
+                    scheme: scheme.to_owned(),
+                });
+            }
         };
-        let host = url.host_str().filter(|host| !host.is_empty()).ok_or(EmailConfigError::NoHost)?;
+        let host = url
+            .host_str()
+            .filter(|host| !host.is_empty())
+            .ok_or(EmailConfigError::NoHost)?;
         // Schemes that the URL standard does not know leave an address as text.
-        let bare = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let bare = host
+            .trim_start_matches('[')
+            .trim_end_matches(']')
+            .to_owned();
         if !matches!(url.path(), "" | "/") || url.fragment().is_some() {
-            return Err(EmailConfigError::Url { reason: "only host, port, user and `tls` may be in it".to_owned() });
+            return Err(EmailConfigError::Url {
+                reason: "only host, port, user and `tls` may be in it".to_owned(),
+            });
         }
-        let mut protection = if implicit { Protection::Implicit } else { Protection::StartTls };
+        let mut protection = if implicit {
+            Protection::Implicit
+        } else {
+            Protection::StartTls
+        };
         for (name, value) in url.query_pairs() {
             protection = match (name.as_ref(), value.as_ref()) {
                 ("tls", "required") => protection,
-                ("tls", "none") if implicit => return Err(EmailConfigError::Tls { value: value.into_owned() }),
+                ("tls", "none") if implicit => {
+                    return Err(EmailConfigError::Tls {
+                        value: value.into_owned(),
+                    });
+                }
                 ("tls", "none") if is_loopback(&bare) => Protection::Plain,
                 ("tls", "none") => return Err(EmailConfigError::PlainOverNetwork { host: bare }),
-                ("tls", _) => return Err(EmailConfigError::Tls { value: value.into_owned() }),
-                _ => return Err(EmailConfigError::Option { name: name.into_owned() }),
+                ("tls", _) => {
+                    return Err(EmailConfigError::Tls {
+                        value: value.into_owned(),
+                    });
+                }
+                _ => {
+                    return Err(EmailConfigError::Option {
+                        name: name.into_owned(),
+                    });
+                }
             };
         }
         let port = url.port().unwrap_or(match protection {
@@ -231,7 +275,12 @@ impl Address {
             "" => None,
             user => Some(percent_decoded(user)?),
         };
-        Ok(Self { host: bare, port, user, protection })
+        Ok(Self {
+            host: bare,
+            port,
+            user,
+            protection,
+        })
     }
 }
 
@@ -241,23 +290,32 @@ fn percent_decoded(user: &str) -> Result<String, EmailConfigError> {
         .map(|(name, _)| name.into_owned())
         .next()
         .filter(|name| !name.contains(char::is_control));
-    decoded.ok_or_else(|| EmailConfigError::Url { reason: "the user's name cannot be read".to_owned() })
+    decoded.ok_or_else(|| EmailConfigError::Url {
+        reason: "the user's name cannot be read".to_owned(),
+    })
 }
 
 fn is_loopback(host: &str) -> bool {
     match Host::parse(host) {
         Ok(host) => loopback::is_loopback(&host),
         // Without the brackets that an IPv6 address has in a URL.
-        Err(_) => host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback()),
+        Err(_) => host
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.is_loopback()),
     }
 }
 
 fn mailbox(text: &str) -> Result<Mailbox, EmailConfigError> {
-    let bad = |reason: &str| EmailConfigError::Address { text: text.escape_debug().to_string(), reason: reason.into() };
+    let bad = |reason: &str| EmailConfigError::Address {
+        text: text.escape_debug().to_string(),
+        reason: reason.into(),
+    };
     if text.contains(char::is_control) {
         return Err(bad("a control character is in it"));
     }
-    text.trim().parse().map_err(|error: lettre::address::AddressError| bad(&error.to_string()))
+    text.trim()
+        .parse()
+        .map_err(|error: lettre::address::AddressError| bad(&error.to_string()))
 }
 
 fn tls(host: &str, roots: &[Root]) -> Result<TlsParameters, EmailConfigError> {
@@ -267,14 +325,21 @@ fn tls(host: &str, roots: &[Root]) -> Result<TlsParameters, EmailConfigError> {
         let certificate = match root {
             Root::Pem(pem) => certificate(pem).map_err(bad)?,
             Root::File(path) => {
-                let pem = files::read(path, files::CERTIFICATES)
-                    .map_err(|error| EmailConfigError::CertificateFile { path: path.clone(), kind: error.kind() })?;
-                certificate(&pem).map_err(|reason| bad(format!("{reason} in `{}`", path.display())))?
+                let pem = files::read(path, files::CERTIFICATES).map_err(|error| {
+                    EmailConfigError::CertificateFile {
+                        path: path.clone(),
+                        kind: error.kind(),
+                    }
+                })?;
+                certificate(&pem)
+                    .map_err(|reason| bad(format!("{reason} in `{}`", path.display())))?
             }
         };
         builder = builder.add_root_certificate(certificate);
     }
-    builder.build_rustls().map_err(|error| bad(error.to_string()))
+    builder
+        .build_rustls()
+        .map_err(|error| bad(error.to_string()))
 }
 
 /// lettre takes a text without any certificate in it for no certificate at all.

@@ -10,13 +10,17 @@ use crate::secret::SecretError;
 #[non_exhaustive]
 pub enum EmailConfigError {
     /// It is no address of a server.
-    #[error("the mail server's address cannot be read ({reason}): write `smtp://user@mail.example.com:587`")]
+    #[error(
+        "the mail server's address cannot be read ({reason}): write `smtp://user@mail.example.com:587`"
+    )]
     Url {
         /// What is wrong with it.
         reason: String,
     },
     /// Another protocol.
-    #[error("`{scheme}://` is no mail server: write `smtp://` (STARTTLS, port 587) or `smtps://` (TLS, port 465)")]
+    #[error(
+        "`{scheme}://` is no mail server: write `smtp://` (STARTTLS, port 587) or `smtps://` (TLS, port 465)"
+    )]
     Scheme {
         /// As given.
         scheme: String,
@@ -25,10 +29,14 @@ pub enum EmailConfigError {
     #[error("the mail server's address names no host: write `smtp://user@mail.example.com:587`")]
     NoHost,
     /// A password in the address would be in every log that shows it.
-    #[error("the mail server's address holds a password: put it in a file or an environment variable instead")]
+    #[error(
+        "the mail server's address holds a password: put it in a file or an environment variable instead"
+    )]
     PasswordInUrl,
     /// `tls` has an unknown value.
-    #[error("`tls={value}` does not fit: it is `required` (the default), or `none` with `smtp://` to the loopback")]
+    #[error(
+        "`tls={value}` does not fit: it is `required` (the default), or `none` with `smtp://` to the loopback"
+    )]
     Tls {
         /// As given.
         value: String,
@@ -40,13 +48,17 @@ pub enum EmailConfigError {
         name: String,
     },
     /// Unprotected mail beyond this machine.
-    #[error("`tls=none` would send mail to `{host}` unprotected: it is for a relay on the loopback only")]
+    #[error(
+        "`tls=none` would send mail to `{host}` unprotected: it is for a relay on the loopback only"
+    )]
     PlainOverNetwork {
         /// As given.
         host: String,
     },
     /// An address that is none.
-    #[error("`{text}` is no mail address ({reason}): write `alerts@example.com` or `idem <alerts@example.com>`")]
+    #[error(
+        "`{text}` is no mail address ({reason}): write `alerts@example.com` or `idem <alerts@example.com>`"
+    )]
     Address {
         /// As given, escaped.
         text: String,
@@ -89,7 +101,9 @@ pub enum EmailConfigError {
         kind: io::ErrorKind,
     },
     /// It is no certificate, or none can be trusted.
-    #[error("the root certificates cannot be used ({reason}): a PEM file with `BEGIN CERTIFICATE` is expected")]
+    #[error(
+        "the root certificates cannot be used ({reason}): a PEM file with `BEGIN CERTIFICATE` is expected"
+    )]
     Certificate {
         /// What is wrong.
         reason: String,

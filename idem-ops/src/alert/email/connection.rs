@@ -1,8 +1,8 @@
 //! One conversation with the mail server.
 //!
-//! lettre's own pool takes a connection back when a send is dropped halfway, and then reads the old mail's answers as the
-//! next one's. So the commands are sent here, each answer is held against the code that belongs to it, and a connection
-//! is kept only after a mail that went well.
+//! lettre's own pool takes a connection back when a send is dropped halfway, and then reads the old
+//! mail's answers as the next one's. So the commands are sent here, each answer is held against the
+//! code that belongs to it, and a connection is kept only after a mail that went well.
 
 use std::time::{Duration, Instant};
 
@@ -47,7 +47,10 @@ pub(super) struct Accepted {
 
 impl Idle {
     pub(super) fn new(connection: AsyncSmtpConnection) -> Self {
-        Self { connection, since: Instant::now() }
+        Self {
+            connection,
+            since: Instant::now(),
+        }
     }
 }
 
@@ -59,25 +62,40 @@ impl Server {
         {
             return Ok(idle.connection);
         }
-        let implicit = self.tls.clone().filter(|_| self.protection == Protection::Implicit);
+        let implicit = self
+            .tls
+            .clone()
+            .filter(|_| self.protection == Protection::Implicit);
         // Addresses are tried one after another without a limit of their own: the whole has one.
-        let mut connection =
-            AsyncSmtpConnection::connect_tokio1((self.host.as_str(), self.port), None, &self.hello, implicit, None)
-                .await
-                .map_err(|error| Failure::smtp(Stage::Connect, &error))?;
+        let mut connection = AsyncSmtpConnection::connect_tokio1(
+            (self.host.as_str(), self.port),
+            None,
+            &self.hello,
+            implicit,
+            None,
+        )
+        .await
+        .map_err(|error| Failure::smtp(Stage::Connect, &error))?;
         if self.protection == Protection::StartTls {
             if !connection.can_starttls() {
                 return Err(Failure::NoStartTls);
             }
             if let Some(tls) = self.tls.clone() {
-                connection.starttls(tls, &self.hello).await.map_err(|error| Failure::smtp(Stage::StartTls, &error))?;
+                connection
+                    .starttls(tls, &self.hello)
+                    .await
+                    .map_err(|error| Failure::smtp(Stage::StartTls, &error))?;
             }
         }
         if self.protection != Protection::Plain && !connection.is_encrypted() {
             return Err(Failure::NoStartTls);
         }
         if let Some(credentials) = &self.credentials {
-            if connection.server_info().get_auth_mechanism(DEFAULT_MECHANISMS).is_none() {
+            if connection
+                .server_info()
+                .get_auth_mechanism(DEFAULT_MECHANISMS)
+                .is_none()
+            {
                 return Err(Failure::NoAuth);
             }
             let answer = connection.auth(DEFAULT_MECHANISMS, credentials).await;
@@ -95,8 +113,15 @@ pub(super) async fn deliver(
     mail: &[u8],
 ) -> Result<Accepted, Failure> {
     let mut options = Vec::new();
-    if !to.iter().chain([from]).all(|address| AsRef::<str>::as_ref(address).is_ascii()) {
-        if !connection.server_info().supports_feature(Extension::SmtpUtfEight) {
+    if !to
+        .iter()
+        .chain([from])
+        .all(|address| AsRef::<str>::as_ref(address).is_ascii())
+    {
+        if !connection
+            .server_info()
+            .supports_feature(Extension::SmtpUtfEight)
+        {
             return Err(Failure::NoUtf8);
         }
         options.push(MailParameter::SmtpUtfEight);
@@ -104,13 +129,27 @@ pub(super) async fn deliver(
     if !mail.is_ascii() {
         options.push(MailParameter::Body(MailBodyParameter::EightBitMime));
     }
-    expect(Stage::From, 250, connection.command(Mail::new(Some(from.clone()), options)).await)?;
+    expect(
+        Stage::From,
+        250,
+        connection
+            .command(Mail::new(Some(from.clone()), options))
+            .await,
+    )?;
     let mut accepted = Accepted::default();
     for address in to {
-        match expect(Stage::To, 250, connection.command(Rcpt::new(address.clone(), Vec::new())).await) {
+        match expect(
+            Stage::To,
+            250,
+            connection
+                .command(Rcpt::new(address.clone(), Vec::new()))
+                .await,
+        ) {
             Ok(()) => accepted.taken.push(address.clone()),
             // One address that is gone must not keep the alert from the others.
-            Err(failure @ Failure::Refused { .. }) => accepted.refused.push((address.clone(), failure)),
+            Err(failure @ Failure::Refused { .. }) => {
+                accepted.refused.push((address.clone(), failure))
+            }
             Err(failure) => return Err(failure),
         }
     }
@@ -121,13 +160,21 @@ pub(super) async fn deliver(
     Ok(accepted)
 }
 
-/// An answer that belongs to another command means that client and server no longer talk about the same thing.
-fn expect(stage: Stage, code: u16, answer: Result<Response, lettre::transport::smtp::Error>) -> Result<(), Failure> {
+/// An answer that belongs to another command means that client and server no longer talk about the
+/// same thing.
+fn expect(
+    stage: Stage,
+    code: u16,
+    answer: Result<Response, lettre::transport::smtp::Error>,
+) -> Result<(), Failure> {
     match answer {
         Ok(response) if response.has_code(code) => Ok(()),
         // A forwarded address: the server takes it all the same.
         Ok(response) if stage == Stage::To && response.has_code(251) => Ok(()),
-        Ok(response) => Err(Failure::OutOfStep { stage, code: response.code().to_string() }),
+        Ok(response) => Err(Failure::OutOfStep {
+            stage,
+            code: response.code().to_string(),
+        }),
         Err(error) => Err(Failure::smtp(stage, &error)),
     }
 }

@@ -26,7 +26,8 @@ struct Html<'a> {
     id: &'a str,
 }
 
-/// The mail of a notice. The same notice makes the same mail, so a second copy is known by its Message-ID.
+/// The mail of a notice. The same notice makes the same mail, so a second copy is known by its
+/// Message-ID.
 pub(super) fn compose(notice: &Notice, from: &Mailbox, to: &[Mailbox]) -> Result<Message, String> {
     let story = Story::of(notice);
     let html = Html {
@@ -51,13 +52,16 @@ pub(super) fn compose(notice: &Notice, from: &Mailbox, to: &[Mailbox]) -> Result
         mail = mail.to(address.clone());
     }
     if let Some(thread) = thread(notice, domain) {
-        // The first mail of a thread answers one that was never sent: mail programs put all its answers together.
+        // The first mail of a thread answers one that was never sent: mail programs put all its
+        // answers together.
         mail = mail.in_reply_to(thread.clone()).references(thread);
     }
-    mail.multipart(MultiPart::alternative_plain_html(text::body(&story), html)).map_err(|error| error.to_string())
+    mail.multipart(MultiPart::alternative_plain_html(text::body(&story), html))
+        .map_err(|error| error.to_string())
 }
 
-/// The id that all mails of one group answer to; mails about several groups have one for the service.
+/// The id that all mails of one group answer to; mails about several groups have one for the
+/// service.
 fn thread(notice: &Notice, domain: &str) -> Option<String> {
     let parts: &[&str] = match notice.groups.as_slice() {
         [] => return None,
@@ -70,17 +74,27 @@ fn thread(notice: &Notice, domain: &str) -> Option<String> {
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part);
     }
-    let name: String = hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    let name: String = hash
+        .finalize()
+        .iter()
+        .take(16)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     Some(format!("<thread-{name}@{domain}>"))
 }
 
 fn domain(from: &Mailbox) -> &str {
     let domain = from.email.domain();
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-');
-    if !domain.is_empty() && domain.bytes().all(plain) { domain } else { NO_DOMAIN }
+    if !domain.is_empty() && domain.bytes().all(plain) {
+        domain
+    } else {
+        NO_DOMAIN
+    }
 }
 
-/// Holiday notes and other programs do not answer it ([RFC 3834](https://www.rfc-editor.org/rfc/rfc3834#section-5)).
+/// Holiday notes and other programs do not answer it ([RFC
+/// 3834](https://www.rfc-editor.org/rfc/rfc3834#section-5)).
 #[derive(Clone)]
 struct AutoSubmitted;
 

@@ -30,7 +30,8 @@ const HALF_SENT: usize = 64;
 /// How mail is protected on its way to the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protection {
-    /// `smtp://`: the connection starts plain and becomes TLS before anything is said; without that nothing is sent.
+    /// `smtp://`: the connection starts plain and becomes TLS before anything is said; without that
+    /// nothing is sent.
     StartTls,
     /// `smtps://`: TLS from the first byte.
     Implicit,
@@ -40,11 +41,13 @@ pub enum Protection {
 
 /// Alerts by mail: plain text and HTML in one message.
 ///
-/// The mails of one group (service, handler, kind of error) form one thread, their subjects start with `[idem]` and the
-/// service, and a second copy has the same Message-ID. One connection is kept for the next mail.
+/// The mails of one group (service, handler, kind of error) form one thread, their subjects start
+/// with `[idem]` and the service, and a second copy has the same Message-ID. One connection is kept
+/// for the next mail.
 ///
-/// An address that the server refuses does not keep the alert from the others: with one of them taken, a refusal for
-/// good is logged as a warning; a refusal for now is an error, and the next try goes to the rest only.
+/// An address that the server refuses does not keep the alert from the others: with one of them
+/// taken, a refusal for good is logged as a warning; a refusal for now is an error, and the next
+/// try goes to the rest only.
 ///
 /// # Example
 ///
@@ -75,8 +78,8 @@ impl Email {
     /// Mail through the server at `url`.
     ///
     /// `smtp://user@host:587` needs STARTTLS, `smtps://user@host:465` is TLS from the start, and
-    /// `smtp://127.0.0.1:25?tls=none` is plain, for a relay on the loopback only. The ports shown are the defaults. The
-    /// password never stands in the address.
+    /// `smtp://127.0.0.1:25?tls=none` is plain, for a relay on the loopback only. The ports shown
+    /// are the defaults. The password never stands in the address.
     pub fn smtp(url: impl Into<String>) -> EmailBuilder {
         EmailBuilder::new(Secret::new(url))
     }
@@ -86,14 +89,35 @@ impl Email {
         self.server.protection
     }
 
-    fn new(name: String, server: Server, from: Mailbox, to: Vec<Mailbox>, timeout: Duration) -> Self {
-        Self { name, server, from, to, timeout, idle: Mutex::default(), half_sent: Mutex::default() }
+    fn new(
+        name: String,
+        server: Server,
+        from: Mailbox,
+        to: Vec<Mailbox>,
+        timeout: Duration,
+    ) -> Self {
+        Self {
+            name,
+            server,
+            from,
+            to,
+            timeout,
+            idle: Mutex::default(),
+            half_sent: Mutex::default(),
+        }
     }
 
     async fn try_send(&self, notice: &Notice) -> Result<(), Failure> {
-        let mail = message::compose(notice, &self.from, &self.to).map_err(Failure::Local)?.formatted();
+        let mail = message::compose(notice, &self.from, &self.to)
+            .map_err(Failure::Local)?
+            .formatted();
         let had = self.had(notice.id);
-        let left: Vec<_> = self.to.iter().map(|to| to.email.clone()).filter(|to| !had.contains(to)).collect();
+        let left: Vec<_> = self
+            .to
+            .iter()
+            .map(|to| to.email.clone())
+            .filter(|to| !had.contains(to))
+            .collect();
         if left.is_empty() {
             return Ok(());
         }
@@ -108,22 +132,44 @@ impl Email {
     }
 
     /// What a mail that some addresses took and others did not means for its caller.
-    fn settle(&self, id: Uuid, accepted: connection::Accepted, some_before: bool) -> Result<(), Failure> {
-        let (refused, later): (Vec<_>, Vec<_>) = accepted
-            .refused
-            .into_iter()
-            .partition(|(_, failure)| matches!(failure, Failure::Refused { permanent: true, .. }));
+    fn settle(
+        &self,
+        id: Uuid,
+        accepted: connection::Accepted,
+        some_before: bool,
+    ) -> Result<(), Failure> {
+        let (refused, later): (Vec<_>, Vec<_>) =
+            accepted.refused.into_iter().partition(|(_, failure)| {
+                matches!(
+                    failure,
+                    Failure::Refused {
+                        permanent: true,
+                        ..
+                    }
+                )
+            });
         let some_have_it = some_before || !accepted.taken.is_empty();
-        if let Some((_, failure)) = refused.first().filter(|_| later.is_empty() && !some_have_it) {
+        if let Some((_, failure)) = refused
+            .first()
+            .filter(|_| later.is_empty() && !some_have_it)
+        {
             return Err(failure.clone());
         }
         for (address, failure) in &refused {
             tracing::warn!(channel = self.name, %address, "an alert's address was refused for good: {failure}");
         }
-        let done = accepted.taken.into_iter().chain(refused.into_iter().map(|(address, _)| address));
+        let done = accepted
+            .taken
+            .into_iter()
+            .chain(refused.into_iter().map(|(address, _)| address));
         let mut half_sent = lock(&self.half_sent);
-        let before = half_sent.iter().position(|(other, _)| *other == id).and_then(|at| half_sent.remove(at));
-        let Some((_, failure)) = later.into_iter().next() else { return Ok(()) };
+        let before = half_sent
+            .iter()
+            .position(|(other, _)| *other == id)
+            .and_then(|at| half_sent.remove(at));
+        let Some((_, failure)) = later.into_iter().next() else {
+            return Ok(());
+        };
         let mut addresses = before.map(|(_, addresses)| addresses).unwrap_or_default();
         addresses.extend(done);
         if half_sent.len() >= HALF_SENT {
@@ -136,7 +182,11 @@ impl Email {
     /// The addresses that need no further copy of this notice.
     fn had(&self, id: Uuid) -> Vec<Address> {
         let half_sent = lock(&self.half_sent);
-        half_sent.iter().find(|(other, _)| *other == id).map(|(_, addresses)| addresses.clone()).unwrap_or_default()
+        half_sent
+            .iter()
+            .find(|(other, _)| *other == id)
+            .map(|(_, addresses)| addresses.clone())
+            .unwrap_or_default()
     }
 }
 
@@ -148,9 +198,14 @@ impl Alert for Email {
     fn send<'a>(&'a self, notice: &'a Notice) -> BoxFuture<'a, Result<(), AlertError>> {
         Box::pin(async move {
             let sent = tokio::time::timeout(self.timeout, self.try_send(notice)).await;
-            let timed_out = Failure::TimedOut { seconds: self.timeout.as_secs_f64() };
+            let timed_out = Failure::TimedOut {
+                seconds: self.timeout.as_secs_f64(),
+            };
             sent.unwrap_or(Err(timed_out)).map_err(|failure| {
-                let what = format!("the mail server {}:{} {failure}", self.server.host, self.server.port);
+                let what = format!(
+                    "the mail server {}:{} {failure}",
+                    self.server.host, self.server.port
+                );
                 let what = scrubbed(&what, self.server.hidden.iter().map(Secret::expose));
                 AlertError::new(&self.name, what, failure.retry(), failure.advice())
             })
@@ -169,7 +224,8 @@ impl fmt::Debug for Email {
     }
 }
 
-/// What the lock holds is whole after each statement, so a panic elsewhere leaves nothing half done.
+/// What the lock holds is whole after each statement, so a panic elsewhere leaves nothing half
+/// done.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

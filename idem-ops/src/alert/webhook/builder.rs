@@ -27,18 +27,25 @@ pub struct WebhookBuilder {
 
 impl WebhookBuilder {
     pub(super) fn new(service: Service, url: Secret) -> Self {
-        Self { service, url, secret: None, name: None, timeout: TIMEOUT, roots: Vec::new() }
+        Self {
+            service,
+            url,
+            secret: None,
+            name: None,
+            timeout: TIMEOUT,
+            roots: Vec::new(),
+        }
     }
 
-    /// What messages are signed with: required by [`Webhook::json`], for a Feishu bot or a DingTalk robot what its
-    /// settings show, unknown to Slack and WeCom.
+    /// What messages are signed with: required by [`Webhook::json`], for a Feishu bot or a DingTalk
+    /// robot what its settings show, unknown to Slack and WeCom.
     pub fn secret(mut self, secret: Secret) -> Self {
         self.secret = Some(secret);
         self
     }
 
-    /// The channel's name in errors, logs and the dashboard; `webhook`, `slack`, `feishu`, `dingtalk` or `wecom` unless
-    /// given.
+    /// The channel's name in errors, logs and the dashboard; `webhook`, `slack`, `feishu`,
+    /// `dingtalk` or `wecom` unless given.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
@@ -50,7 +57,8 @@ impl WebhookBuilder {
         self
     }
 
-    /// Root certificates to trust beside the system's, PEM: for a certificate authority of your own.
+    /// Root certificates to trust beside the system's, PEM: for a certificate authority of your
+    /// own.
     pub fn root_certificate(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.roots.push(pem.into());
         self
@@ -66,8 +74,12 @@ impl WebhookBuilder {
             .url
             .expose()
             .parse()
-            .map_err(|error: url::ParseError| WebhookConfigError::Url { reason: error.to_string() })?;
-        let host = url.host().ok_or_else(|| WebhookConfigError::Url { reason: "no host in it".to_owned() })?;
+            .map_err(|error: url::ParseError| WebhookConfigError::Url {
+                reason: error.to_string(),
+            })?;
+        let host = url.host().ok_or_else(|| WebhookConfigError::Url {
+            reason: "no host in it".to_owned(),
+        })?;
         let loopback = is_loopback(&host);
         match url.scheme() {
             "https" => {}
@@ -75,23 +87,35 @@ impl WebhookBuilder {
             _ => return Err(WebhookConfigError::NotHttps),
         }
         if !url.username().is_empty() || url.password().is_some() {
-            return Err(WebhookConfigError::Url { reason: "user and password in it are not supported".to_owned() });
+            return Err(WebhookConfigError::Url {
+                reason: "user and password in it are not supported".to_owned(),
+            });
         }
         match (self.service, &self.secret) {
             (Service::Json, None) => return Err(WebhookConfigError::NoSecret),
-            (Service::Json, Some(secret)) if sign::key(secret).is_none() => return Err(WebhookConfigError::BadSecret),
+            (Service::Json, Some(secret)) if sign::key(secret).is_none() => {
+                return Err(WebhookConfigError::BadSecret);
+            }
             (Service::Slack | Service::WeCom, Some(_)) => {
-                return Err(WebhookConfigError::NeedlessSecret { service: self.service.name() });
+                return Err(WebhookConfigError::NeedlessSecret {
+                    service: self.service.name(),
+                });
             }
             _ => {}
         }
         if self.timeout.is_zero() {
             return Err(WebhookConfigError::NoTime);
         }
-        let roots = self.roots.iter().map(|pem| tls::certificates(pem)).collect::<Result<Vec<_>, _>>();
+        let roots = self
+            .roots
+            .iter()
+            .map(|pem| tls::certificates(pem))
+            .collect::<Result<Vec<_>, _>>();
         let tls = roots.and_then(|roots| tls::client(url.scheme() == "https", roots.concat()));
         let mut client = Client::builder()
-            .tls_backend_preconfigured(tls.map_err(|reason| WebhookConfigError::Certificate { reason })?)
+            .tls_backend_preconfigured(
+                tls.map_err(|reason| WebhookConfigError::Certificate { reason })?,
+            )
             .redirect(Policy::none())
             .retry(reqwest::retry::never())
             .referer(false)
@@ -99,7 +123,9 @@ impl WebhookBuilder {
         if loopback {
             client = client.no_proxy();
         }
-        let client = client.build().map_err(|error| WebhookConfigError::Client { reason: error.to_string() })?;
+        let client = client.build().map_err(|error| WebhookConfigError::Client {
+            reason: error.to_string(),
+        })?;
         Ok(Webhook {
             name: self.name.unwrap_or_else(|| self.service.name().to_owned()),
             service: self.service,
@@ -140,7 +166,9 @@ pub enum WebhookConfigError {
     #[error("a timeout of zero would fail every alert: 15 s is usual")]
     NoTime,
     /// It is no certificate, or none can be trusted.
-    #[error("the root certificates cannot be used ({reason}): PEM with `BEGIN CERTIFICATE` is expected")]
+    #[error(
+        "the root certificates cannot be used ({reason}): PEM with `BEGIN CERTIFICATE` is expected"
+    )]
     Certificate {
         /// What is wrong.
         reason: String,

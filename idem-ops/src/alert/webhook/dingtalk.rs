@@ -9,7 +9,8 @@ use super::sign as signature;
 use crate::alert::text::Story;
 use crate::secret::Secret;
 
-/// Bytes of the message, as JSON writes them: below the 20,000 above which the robot refuses a body.
+/// Bytes of the message, as JSON writes them: below the 20,000 above which the robot refuses a
+/// body.
 const TEXT: usize = 18_000;
 
 pub(super) struct Markdown;
@@ -40,5 +41,7 @@ pub(super) fn body(story: &Story) -> Value {
 pub(super) fn sign(url: &mut Url, secret: &Secret, now: Timestamp) {
     let milliseconds = now.as_millisecond();
     let sign = signature::dingtalk(secret, milliseconds);
-    url.query_pairs_mut().append_pair("timestamp", &milliseconds.to_string()).append_pair("sign", &sign);
+    url.query_pairs_mut()
+        .append_pair("timestamp", &milliseconds.to_string())
+        .append_pair("sign", &sign);
 }

@@ -8,7 +8,8 @@ use super::sign;
 use crate::alert::text::Story;
 use crate::secret::Secret;
 
-/// Bytes of text, as JSON writes them. The whole request may have 20 KB; the rest of it is well below 2.
+/// Bytes of text, as JSON writes them. The whole request may have 20 KB; the rest of it is well
+/// below 2.
 const TEXT: usize = 17_000;
 
 /// A card's plain text knows no markup at all.
@@ -33,7 +34,8 @@ pub(super) fn body(story: &Story, secret: Option<&Secret>, now: Timestamp) -> Va
     // The subject is the card's title.
     lines.remove(0);
     let text = markup::fit(&lines, "\n", TEXT, |text| json!(text).to_string().len());
-    let mut elements = vec![json!({ "tag": "div", "text": { "tag": "plain_text", "content": text } })];
+    let mut elements =
+        vec![json!({ "tag": "div", "text": { "tag": "plain_text", "content": text } })];
     if let Some(url) = &story.link {
         let label = json!({ "tag": "plain_text", "content": "Look and act" });
         let button = json!({ "tag": "button", "type": "primary", "text": label, "url": url });

@@ -17,14 +17,25 @@ pub(super) trait Markup {
 
 /// The lines of one group.
 pub(super) fn group(markup: &impl Markup, group: &GroupStory) -> Vec<String> {
-    let mut lines = vec![format!("{} ({})", markup.bold(&group.head), markup.plain(&group.since))];
+    let mut lines = vec![format!(
+        "{} ({})",
+        markup.bold(&group.head),
+        markup.plain(&group.since)
+    )];
     for letter in &group.letters {
         let key = match &letter.link {
             Some(url) => markup.link(&letter.key, url.as_str()),
             None => markup.plain(&letter.key),
         };
-        let error = letter.error.iter().map(|error| format!(" — {}", markup.plain(error)));
-        lines.push(format!("• {key}: {}{}", markup.plain(&letter.fate), error.collect::<String>()));
+        let error = letter
+            .error
+            .iter()
+            .map(|error| format!(" — {}", markup.plain(error)));
+        lines.push(format!(
+            "• {key}: {}{}",
+            markup.plain(&letter.fate),
+            error.collect::<String>()
+        ));
     }
     lines.extend(group.more.iter().map(|more| markup.plain(more)));
     lines
@@ -51,7 +62,12 @@ pub(super) fn last(markup: &impl Markup, story: &Story) -> Vec<String> {
 /// As many whole lines as fit into `limit`, counted by `size`, and a word where some do not.
 ///
 /// Whole lines, so that no markup is cut in half and no escape either.
-pub(super) fn fit(lines: &[String], joint: &str, limit: usize, size: impl Fn(&str) -> usize) -> String {
+pub(super) fn fit(
+    lines: &[String],
+    joint: &str,
+    limit: usize,
+    size: impl Fn(&str) -> usize,
+) -> String {
     let whole = lines.join(joint);
     if size(&whole) <= limit {
         return whole;
@@ -59,7 +75,11 @@ pub(super) fn fit(lines: &[String], joint: &str, limit: usize, size: impl Fn(&st
     let reserve = size(joint) + size(CUT);
     let mut text = String::new();
     for line in lines {
-        let joined = if text.is_empty() { line.clone() } else { format!("{text}{joint}{line}") };
+        let joined = if text.is_empty() {
+            line.clone()
+        } else {
+            format!("{text}{joint}{line}")
+        };
         if size(&joined) + reserve > limit {
             break;
         }

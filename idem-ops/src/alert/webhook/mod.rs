@@ -30,8 +30,8 @@ const ANSWER: usize = 64 * 1024;
 
 /// Alerts as an HTTP POST.
 ///
-/// No redirect is followed, the address is `https` unless it is the loopback, and neither address nor secret is in an
-/// error or in `Debug`: such addresses hold a token.
+/// No redirect is followed, the address is `https` unless it is the loopback, and neither address
+/// nor secret is in an error or in `Debug`: such addresses hold a token.
 ///
 /// # Example
 ///
@@ -78,27 +78,32 @@ impl Service {
 impl Webhook {
     /// JSON to a receiver of your own, signed; [`secret`](WebhookBuilder::secret) is required.
     ///
-    /// The body is `{"version": 1, "subject": "…", "text": "…", "notice": {…}}`, where `notice` is the [`Notice`]. The
-    /// headers are those of [Standard Webhooks](https://www.standardwebhooks.com): `webhook-id` is the notice's id, which
-    /// a second copy has too, `webhook-timestamp` the time of this try in seconds since 1970, and `webhook-signature`
-    /// what [`sign`] makes of them; [`verify`] looks at it. Any answer of 200 to 299 means taken.
+    /// The body is `{"version": 1, "subject": "…", "text": "…", "notice": {…}}`, where `notice` is
+    /// the [`Notice`]. The headers are those of [Standard
+    /// Webhooks](https://www.standardwebhooks.com): `webhook-id` is the notice's id, which a second
+    /// copy has too, `webhook-timestamp` the time of this try in seconds since 1970, and
+    /// `webhook-signature` what [`sign`] makes of them; [`verify`] looks at it. Any answer of 200
+    /// to 299 means taken.
     pub fn json(url: impl Into<Secret>) -> WebhookBuilder {
         WebhookBuilder::new(Service::Json, url.into())
     }
 
-    /// A Slack [incoming webhook](https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks/).
+    /// A Slack [incoming
+    /// webhook](https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks/).
     ///
-    /// Texts are [escaped](https://docs.slack.dev/messaging/formatting-message-text/#escaping) and marked as verbatim, so
-    /// that no key pings anybody, and cut to 3,000 characters [a block](https://docs.slack.dev/reference/block-kit/composition-objects/text-object/).
+    /// Texts are [escaped](https://docs.slack.dev/messaging/formatting-message-text/#escaping) and
+    /// marked as verbatim, so that no key pings anybody, and cut to 3,000 characters [a
+    /// block](https://docs.slack.dev/reference/block-kit/composition-objects/text-object/).
     pub fn slack(url: impl Into<Secret>) -> WebhookBuilder {
         WebhookBuilder::new(Service::Slack, url.into())
     }
 
-    /// A [custom bot](https://open.feishu.cn/document/client-docs/bot-v3/add-custom-bot) of Feishu or Lark.
+    /// A [custom bot](https://open.feishu.cn/document/client-docs/bot-v3/add-custom-bot) of Feishu
+    /// or Lark.
     ///
-    /// With [`secret`](WebhookBuilder::secret) for a bot with signature verification. Where the bot asks for a keyword,
-    /// `idem` is in every message. The message is a card of plain text, in which nothing can ping, within the 20 KB that
-    /// the document allows.
+    /// With [`secret`](WebhookBuilder::secret) for a bot with signature verification. Where the bot
+    /// asks for a keyword, `idem` is in every message. The message is a card of plain text, in
+    /// which nothing can ping, within the 20 KB that the document allows.
     pub fn feishu(url: impl Into<Secret>) -> WebhookBuilder {
         WebhookBuilder::new(Service::Feishu, url.into())
     }
@@ -107,12 +112,14 @@ impl Webhook {
     ///
     /// With [`secret`](WebhookBuilder::secret) for a robot with a
     /// [signature](https://open.dingtalk.com/document/robots/customize-robot-security-settings). Where the robot asks for
-    /// a keyword, `idem` is in every message. A robot that gets more than 20 messages a minute is silent for ten.
+    /// a keyword, `idem` is in every message. A robot that gets more than 20 messages a minute is
+    /// silent for ten.
     pub fn dingtalk(url: impl Into<Secret>) -> WebhookBuilder {
         WebhookBuilder::new(Service::DingTalk, url.into())
     }
 
-    /// A [group robot](https://developer.work.weixin.qq.com/document/path/91770) of WeCom (WeChat Work).
+    /// A [group robot](https://developer.work.weixin.qq.com/document/path/91770) of WeCom (WeChat
+    /// Work).
     ///
     /// The message is Markdown of at most 4,096 bytes, as the document asks, cut between lines.
     pub fn wecom(url: impl Into<Secret>) -> WebhookBuilder {
@@ -139,18 +146,32 @@ impl Webhook {
             Service::WeCom => wecom::body(&story),
         };
         let body = body.to_string();
-        let mut request = self.client.post(url).header(CONTENT_TYPE, "application/json; charset=utf-8");
+        let mut request = self
+            .client
+            .post(url)
+            .header(CONTENT_TYPE, "application/json; charset=utf-8");
         if let (Service::Json, Some(secret)) = (self.service, &self.secret) {
             let id = notice.id.to_string();
             let seconds = now.as_second();
             request = request
                 .header("webhook-id", &id)
                 .header("webhook-timestamp", seconds)
-                .header("webhook-signature", sign(secret, &id, seconds, body.as_bytes()));
+                .header(
+                    "webhook-signature",
+                    sign(secret, &id, seconds, body.as_bytes()),
+                );
         }
-        let mut response = request.body(body).send().await.map_err(|error| self.broken(error))?;
+        let mut response = request
+            .body(body)
+            .send()
+            .await
+            .map_err(|error| self.broken(error))?;
         let status = response.status();
-        let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let retry_after = response
+            .headers()
+            .get(RETRY_AFTER)
+            .and_then(|value| value.to_str().ok())
+            .map(str::to_owned);
         let mut answer = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| self.broken(error))? {
             let room = ANSWER - answer.len();
@@ -181,12 +202,24 @@ impl Webhook {
         self.error(self.shown(&what), Retry::Later, advice)
     }
 
-    /// A receiver may echo what it was asked; the address's path, its query and the secret stay out of what is shown.
+    /// A receiver may echo what it was asked; the address's path, its query and the secret stay out
+    /// of what is shown.
     fn shown(&self, text: &str) -> String {
-        let values: Vec<_> = self.url.query_pairs().map(|(_, value)| value.into_owned()).collect();
+        let values: Vec<_> = self
+            .url
+            .query_pairs()
+            .map(|(_, value)| value.into_owned())
+            .collect();
         let segments = self.url.path_segments().into_iter().flatten();
         let secret = self.secret.iter().map(Secret::expose);
-        scrubbed(text, values.iter().map(String::as_str).chain(segments).chain(secret))
+        scrubbed(
+            text,
+            values
+                .iter()
+                .map(String::as_str)
+                .chain(segments)
+                .chain(secret),
+        )
     }
 }
 
@@ -212,6 +245,9 @@ impl Alert for Webhook {
 
 impl fmt::Debug for Webhook {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Webhook").field("name", &self.name).field("service", &self.service).finish_non_exhaustive()
+        f.debug_struct("Webhook")
+            .field("name", &self.name)
+            .field("service", &self.service)
+            .finish_non_exhaustive()
     }
 }

@@ -14,9 +14,10 @@ const TOLERANCE: i64 = 5 * 60;
 
 /// The header `webhook-signature` of a body: `v1,` and the base64 of an HMAC-SHA256.
 ///
-/// What is signed is `{id}.{timestamp}.{body}`: the header `webhook-id`, a full stop, the header `webhook-timestamp`, a
-/// full stop, and the body's bytes as they are. The key is the secret's bytes, or, when it begins with `whsec_`, what the
-/// base64 after that stands for. This is the scheme of [Standard Webhooks], for which many languages have a library.
+/// What is signed is `{id}.{timestamp}.{body}`: the header `webhook-id`, a full stop, the header
+/// `webhook-timestamp`, a full stop, and the body's bytes as they are. The key is the secret's
+/// bytes, or, when it begins with `whsec_`, what the base64 after that stands for. This is the
+/// scheme of [Standard Webhooks], for which many languages have a library.
 ///
 /// # Example
 ///
@@ -39,18 +40,32 @@ const TOLERANCE: i64 = 5 * 60;
 /// [Standard Webhooks]: https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
 pub fn sign(secret: &Secret, id: &str, timestamp: i64, body: &[u8]) -> String {
     let key = key(secret).unwrap_or_else(|| secret.expose().as_bytes().to_vec());
-    format!("v1,{}", STANDARD.encode(hmac(&key, &[id.as_bytes(), b".", timestamp.to_string().as_bytes(), b".", body])))
+    format!(
+        "v1,{}",
+        STANDARD.encode(hmac(
+            &key,
+            &[
+                id.as_bytes(),
+                b".",
+                timestamp.to_string().as_bytes(),
+                b".",
+                body
+            ]
+        ))
+    )
 }
 
 /// For receivers: whether a request comes from somebody who has the secret, lately.
 ///
-/// `id`, `timestamp` and `signature` are the headers `webhook-id`, `webhook-timestamp` and `webhook-signature`; `body` is
-/// the body before anything parses it. The comparison takes the same time wherever the difference is. A receiver that
-/// remembers ids for ten minutes has also ruled out copies.
+/// `id`, `timestamp` and `signature` are the headers `webhook-id`, `webhook-timestamp` and
+/// `webhook-signature`; `body` is the body before anything parses it. The comparison takes the same
+/// time wherever the difference is. A receiver that remembers ids for ten minutes has also ruled
+/// out copies.
 ///
 /// # Errors
 ///
-/// The signature is none or another one, or the timestamp is none or more than five minutes from `now`.
+/// The signature is none or another one, or the timestamp is none or more than five minutes from
+/// `now`.
 ///
 /// # Example
 ///
@@ -78,7 +93,9 @@ pub fn verify(
     let seconds: i64 = timestamp.parse().map_err(|_| VerifyError::Timestamp)?;
     let expected = sign(secret, id, seconds, body);
     // Several, parted by spaces, while a secret is changed.
-    let fits = signature.split(' ').any(|one| one.as_bytes().ct_eq(expected.as_bytes()).into());
+    let fits = signature
+        .split(' ')
+        .any(|one| one.as_bytes().ct_eq(expected.as_bytes()).into());
     if !fits {
         return Err(VerifyError::Signature);
     }
@@ -112,7 +129,10 @@ pub(super) fn key(secret: &Secret) -> Option<Vec<u8>> {
 
 /// Feishu's `sign`: the key is timestamp and secret, and nothing is signed with it.
 pub(super) fn feishu(secret: &Secret, seconds: i64) -> String {
-    STANDARD.encode(hmac(format!("{seconds}\n{}", secret.expose()).as_bytes(), &[]))
+    STANDARD.encode(hmac(
+        format!("{seconds}\n{}", secret.expose()).as_bytes(),
+        &[],
+    ))
 }
 
 /// DingTalk's `sign`: timestamp and secret are signed with the secret.
@@ -134,13 +154,19 @@ fn hmac(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
 mod tests {
     use super::*;
 
-    // What Python's `hmac` makes of the same: an empty text under "1599360473\nSECdemo", and "1599360473123\nSECdemo" under
-    // "SECdemo", as the examples of the two documents have it.
+    // What Python's `hmac` makes of the same: an empty text under "1599360473\nSECdemo", and
+    // "1599360473123\nSECdemo" under "SECdemo", as the examples of the two documents have it.
     #[test]
     fn robots_get_the_signatures_of_their_documents() {
         let secret = Secret::new("SECdemo");
-        assert_eq!(feishu(&secret, 1_599_360_473), "UNvK0aHeWrPUMl0ySOUpIoYdvBDU1mnjgkbX5JtMxkk=");
-        assert_eq!(dingtalk(&secret, 1_599_360_473_123), "1HQs9f3cSAHzovKqY78he1KVa4lpHx38oe3kOWE08vc=");
+        assert_eq!(
+            feishu(&secret, 1_599_360_473),
+            "UNvK0aHeWrPUMl0ySOUpIoYdvBDU1mnjgkbX5JtMxkk="
+        );
+        assert_eq!(
+            dingtalk(&secret, 1_599_360_473_123),
+            "1HQs9f3cSAHzovKqY78he1KVa4lpHx38oe3kOWE08vc="
+        );
     }
 
     #[test]
@@ -157,17 +183,45 @@ mod tests {
         let secret = Secret::new("correct horse");
         let now = Timestamp::from_second(1_790_000_000).unwrap();
         let good = sign(&secret, "id", 1_790_000_000, b"body");
-        let look = |id: &str, time: &str, signature: &str, body: &[u8]| verify(&secret, id, time, signature, body, now);
-        assert_eq!(look("id", "1790000000", &format!("v1,other {good}"), b"body"), Ok(()));
-        assert_eq!(look("di", "1790000000", &good, b"body"), Err(VerifyError::Signature));
-        assert_eq!(look("id", "1790000001", &good, b"body"), Err(VerifyError::Signature));
-        assert_eq!(look("id", "1790000000", &good, b"bodY"), Err(VerifyError::Signature));
-        assert_eq!(look("id", "1790000000", "", b"body"), Err(VerifyError::Signature));
-        assert_eq!(look("id", "soon", &good, b"body"), Err(VerifyError::Timestamp));
-        let old = sign(&secret, "id", 1_789_999_699, b"body");
-        assert_eq!(look("id", "1789999699", &old, b"body"), Err(VerifyError::Timestamp));
+        let look = |id: &str, time: &str, signature: &str, body: &[u8]| {
+            verify(&secret, id, time, signature, body, now)
+        };
         assert_eq!(
-            look("id", &i64::MIN.to_string(), &sign(&secret, "id", i64::MIN, b""), b""),
+            look("id", "1790000000", &format!("v1,other {good}"), b"body"),
+            Ok(())
+        );
+        assert_eq!(
+            look("di", "1790000000", &good, b"body"),
+            Err(VerifyError::Signature)
+        );
+        assert_eq!(
+            look("id", "1790000001", &good, b"body"),
+            Err(VerifyError::Signature)
+        );
+        assert_eq!(
+            look("id", "1790000000", &good, b"bodY"),
+            Err(VerifyError::Signature)
+        );
+        assert_eq!(
+            look("id", "1790000000", "", b"body"),
+            Err(VerifyError::Signature)
+        );
+        assert_eq!(
+            look("id", "soon", &good, b"body"),
+            Err(VerifyError::Timestamp)
+        );
+        let old = sign(&secret, "id", 1_789_999_699, b"body");
+        assert_eq!(
+            look("id", "1789999699", &old, b"body"),
+            Err(VerifyError::Timestamp)
+        );
+        assert_eq!(
+            look(
+                "id",
+                &i64::MIN.to_string(),
+                &sign(&secret, "id", i64::MIN, b""),
+                b""
+            ),
             Err(VerifyError::Timestamp)
         );
     }

@@ -12,8 +12,12 @@ struct Mrkdwn;
 
 impl Markup for Mrkdwn {
     fn plain(&self, text: &str) -> String {
-        // The three that Slack's document names; what only decorates has no escape, so it is replaced.
-        let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+        // The three that Slack's document names; what only decorates has no escape, so it is
+        // replaced.
+        let text = text
+            .replace('&', "&amp;")
+            .replace('<', "&lt;")
+            .replace('>', "&gt;");
         text.replace('*', "∗").replace('`', "ˋ").replace('~', "∼")
     }
 
@@ -22,7 +26,11 @@ impl Markup for Mrkdwn {
     }
 
     fn link(&self, text: &str, url: &str) -> String {
-        let url = url.replace('&', "&amp;").replace('|', "%7C").replace('<', "%3C").replace('>', "%3E");
+        let url = url
+            .replace('&', "&amp;")
+            .replace('|', "%7C")
+            .replace('<', "%3C")
+            .replace('>', "%3E");
         // In a link's text a bar would be a second separator.
         format!("<{url}|{}>", self.plain(text).replace('|', "∣"))
     }
@@ -30,8 +38,14 @@ impl Markup for Mrkdwn {
 
 pub(super) fn body(story: &Story) -> Value {
     let first = vec![Mrkdwn.bold(&story.subject), Mrkdwn.plain(&story.intro)];
-    let groups = story.groups.iter().map(|group| markup::group(&Mrkdwn, group));
-    let sections = [first].into_iter().chain(groups).chain([markup::last(&Mrkdwn, story)]);
+    let groups = story
+        .groups
+        .iter()
+        .map(|group| markup::group(&Mrkdwn, group));
+    let sections = [first]
+        .into_iter()
+        .chain(groups)
+        .chain([markup::last(&Mrkdwn, story)]);
     let blocks: Vec<_> = sections
         .map(|lines| markup::fit(&lines, "\n", BLOCK, |text| text.chars().count()))
         .map(|text| json!({ "type": "section", "text": { "type": "mrkdwn", "text": text, "verbatim": true } }))

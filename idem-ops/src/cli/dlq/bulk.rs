@@ -24,7 +24,9 @@ const GLANCE: Duration = Duration::from_millis(200);
 /// Exit code 2 where that is a folder.
 pub(super) fn may_leave(no_wait: bool, target: &dyn Target) -> Result<(), Problem> {
     if no_wait && !target.runs() {
-        return Err(Problem::usage("`--no-wait` is for a service, which goes on by itself; a folder does not"));
+        return Err(Problem::usage(
+            "`--no-wait` is for a service, which goes on by itself; a folder does not",
+        ));
     }
     Ok(())
 }
@@ -33,24 +35,42 @@ pub(super) fn may_leave(no_wait: bool, target: &dyn Target) -> Result<(), Proble
 ///
 /// # Errors
 /// Exit code 1 when not all of it was done.
-pub(super) async fn run(asked: NewBulk, no_wait: bool, target: &dyn Target, out: Out) -> Result<(), Problem> {
+pub(super) async fn run(
+    asked: NewBulk,
+    no_wait: bool,
+    target: &dyn Target,
+    out: Out,
+) -> Result<(), Problem> {
     // From here on an interrupt stops the work, and not only the looking on.
     let mut interrupts = signal(SignalKind::interrupt())
         .map_err(|error| Problem::failed(format!("interrupts cannot be waited for: {error}")))?;
     let begun = target.start_bulk(asked).await?;
     if no_wait {
-        return out.answer(&begun, |_| format!("{} {} goes on: `idem dlq bulk`", noun(&begun), begun.id));
+        return out.answer(&begun, |_| {
+            format!("{} {} goes on: `idem dlq bulk`", noun(&begun), begun.id)
+        });
     }
     let ended = watched(begun, &mut interrupts, target).await?;
     out.answer(&ended, |out| one(&ended, target.runs(), out))?;
     let done = ended.state == BulkState::Finished && ended.failed == 0;
-    if done { Ok(()) } else { Err(Problem::Said(Exit::Failed)) }
+    if done {
+        Ok(())
+    } else {
+        Err(Problem::Said(Exit::Failed))
+    }
 }
 
 /// Waits for the end, and shows how far it is.
-async fn watched(mut bulk: Bulk, interrupts: &mut Signal, target: &dyn Target) -> Result<Bulk, Problem> {
+async fn watched(
+    mut bulk: Bulk,
+    interrupts: &mut Signal,
+    target: &dyn Target,
+) -> Result<Bulk, Problem> {
     let discards = bulk.asked.deed == BulkDeed::Discard;
-    let progress = bar(bulk.total, if discards { "Discarding" } else { "Redriving" });
+    let progress = bar(
+        bulk.total,
+        if discards { "Discarding" } else { "Redriving" },
+    );
     while bulk.state == BulkState::Running {
         let had_its_turn = bulk.done + bulk.failed + bulk.skipped;
         progress.set_length(bulk.total.max(had_its_turn));
@@ -70,9 +90,14 @@ async fn watched(mut bulk: Bulk, interrupts: &mut Signal, target: &dyn Target) -
 /// That the service cannot be asked does not mean that it stopped.
 fn lost(problem: Problem, bulk: &Bulk) -> Problem {
     match problem {
-        Problem::Told(exit, text) => {
-            Problem::Told(exit, format!("{text}; {} {} may go on: `idem dlq bulk`", noun(bulk), bulk.id))
-        }
+        Problem::Told(exit, text) => Problem::Told(
+            exit,
+            format!(
+                "{text}; {} {} may go on: `idem dlq bulk`",
+                noun(bulk),
+                bulk.id
+            ),
+        ),
         other => other,
     }
 }
@@ -100,7 +125,12 @@ pub(super) async fn list(target: &dyn Target, out: Out) -> Result<(), Problem> {
     })
 }
 
-pub(super) async fn cancel(id: Uuid, why: Option<&str>, target: &dyn Target, out: Out) -> Result<(), Problem> {
+pub(super) async fn cancel(
+    id: Uuid,
+    why: Option<&str>,
+    target: &dyn Target,
+    out: Out,
+) -> Result<(), Problem> {
     let bulk = target.cancel_bulk(id, why).await?;
     out.answer(&bulk, |out| one(&bulk, target.runs(), out))
 }
@@ -113,7 +143,10 @@ fn one(bulk: &Bulk, runs: bool, out: Out) -> String {
     }
     let mut problems = out.table([("Letter", false), ("What went wrong", false)]);
     for problem in &bulk.problems {
-        problems.add_row(vec![Cell::new(problem.letter), out.cell(short(&problem.error, 300), Color::Red)]);
+        problems.add_row(vec![
+            Cell::new(problem.letter),
+            out.cell(short(&problem.error, 300), Color::Red),
+        ]);
     }
     unbroken(&mut problems, 0);
     let _ = write!(text, "\n{problems}");
@@ -152,7 +185,11 @@ fn table(bulks: &[Bulk], runs: bool, out: Out) -> String {
             Cell::new(short(&bulk.asked.why, 60)),
             Cell::new(format!("{:.0}", bulk.at)),
             out.cell(state, colour),
-            Cell::new(if bulk.at_least { format!("{} or more", bulk.total) } else { bulk.total.to_string() }),
+            Cell::new(if bulk.at_least {
+                format!("{} or more", bulk.total)
+            } else {
+                bulk.total.to_string()
+            }),
             Cell::new(bulk.done),
             Cell::new(bulk.failed),
             Cell::new(bulk.skipped),

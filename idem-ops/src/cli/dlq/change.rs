@@ -55,8 +55,18 @@ pub(super) async fn edit(edit: Edit, target: &dyn Target, out: Out) -> Result<()
     })
 }
 
-pub(super) async fn discard(discard: Discard, target: &dyn Target, out: Out) -> Result<(), Problem> {
-    let Discard { selection, rate, no_wait, why, yes } = discard;
+pub(super) async fn discard(
+    discard: Discard,
+    target: &dyn Target,
+    out: Out,
+) -> Result<(), Problem> {
+    let Discard {
+        selection,
+        rate,
+        no_wait,
+        why,
+        yes,
+    } = discard;
     bulk::may_leave(no_wait, target)?;
     let choice = Choice::from(selection);
     let (count, what) = choice.count(target).await?;
@@ -64,7 +74,10 @@ pub(super) async fn discard(discard: Discard, target: &dyn Target, out: Out) -> 
         return out.answer(&serde_json::Value::Null, |_| what);
     }
     let why = ask::why(why, "are they discarded")?;
-    ask::confirm(&format!("Discard {what}? Their messages will not run again."), yes)?;
+    ask::confirm(
+        &format!("Discard {what}? Their messages will not run again."),
+        yes,
+    )?;
     match choice {
         Choice::Ids(ids) if ids.len() == 1 => {
             let view = target.discard(ids[0], &why).await?;
@@ -72,20 +85,35 @@ pub(super) async fn discard(discard: Discard, target: &dyn Target, out: Out) -> 
         }
         choice => {
             let selection = choice.into_selection();
-            bulk::run(NewBulk { selection, deed: BulkDeed::Discard, rate, why }, no_wait, target, out).await
+            bulk::run(
+                NewBulk {
+                    selection,
+                    deed: BulkDeed::Discard,
+                    rate,
+                    why,
+                },
+                no_wait,
+                target,
+                out,
+            )
+            .await
         }
     }
 }
 
-pub(super) async fn restore(restore: Restore, target: &dyn Target, out: Out) -> Result<(), Problem> {
+pub(super) async fn restore(
+    restore: Restore,
+    target: &dyn Target,
+    out: Out,
+) -> Result<(), Problem> {
     let Restore { ids, why } = restore;
     let why = ask::why(why, "are they restored")?;
     let restored = each(&ids, &why, target).await;
     tell(&restored, out)
 }
 
-/// Restores one letter after the other. That one cannot be restored does not keep the others from it; that nothing can be
-/// reached any more does.
+/// Restores one letter after the other. That one cannot be restored does not keep the others from
+/// it; that nothing can be reached any more does.
 async fn each(ids: &[DeadLetterId], why: &str, target: &dyn Target) -> Restored {
     let progress = bar(ids.len() as u64, "Restoring");
     let mut restored = Restored::default();
@@ -108,13 +136,21 @@ async fn each(ids: &[DeadLetterId], why: &str, target: &dyn Target) -> Restored 
 }
 
 fn tell(restored: &Restored, out: Out) -> Result<(), Problem> {
-    let letters = if restored.done.len() == 1 { "letter is" } else { "letters are" };
-    out.answer(restored, |_| format!("{} {letters} open again", restored.done.len()))?;
+    let letters = if restored.done.len() == 1 {
+        "letter is"
+    } else {
+        "letters are"
+    };
+    out.answer(restored, |_| {
+        format!("{} {letters} open again", restored.done.len())
+    })?;
     for Failure { letter, error } in &restored.failed {
         out::note(&format!("idem: letter {letter}: {}", shown::line(error)));
     }
     match restored {
-        Restored { broken_off: true, .. } => Err(Problem::Said(Exit::Unreachable)),
+        Restored {
+            broken_off: true, ..
+        } => Err(Problem::Said(Exit::Unreachable)),
         Restored { failed, .. } if failed.is_empty() => Ok(()),
         _ => Err(Problem::Said(Exit::Failed)),
     }

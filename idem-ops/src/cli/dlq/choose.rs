@@ -13,15 +13,26 @@ use crate::service::{LetterQuery, Selection};
 /// What was chosen, each letter once.
 pub(super) enum Choice {
     Ids(Vec<DeadLetterId>),
-    Open { handler: Option<String>, error: Option<String> },
+    Open {
+        handler: Option<String>,
+        error: Option<String>,
+    },
 }
 
 impl From<Chosen> for Choice {
     fn from(chosen: Chosen) -> Self {
-        let Chosen { mut ids, handler, group, all } = chosen;
+        let Chosen {
+            mut ids,
+            handler,
+            group,
+            all,
+        } = chosen;
         if ids.is_empty() {
             debug_assert!(all || handler.is_some(), "clap asks for one of them");
-            return Self::Open { handler, error: group };
+            return Self::Open {
+                handler,
+                error: group,
+            };
         }
         let mut seen = BTreeSet::new();
         ids.retain(|id| seen.insert(*id));
@@ -47,11 +58,28 @@ impl Choice {
             Self::Ids(ids) => (ids.len() as u64, "", String::new()),
             Self::Open { handler, error } => {
                 let (handler, error) = (handler.clone(), error.clone());
-                let query = LetterQuery { handler, error, limit: Some(1), ..LetterQuery::default() };
-                let of = query.handler.as_ref().map(|handler| format!(" of `{}`", line(handler))).unwrap_or_default();
-                let with = query.error.as_ref().map(|error| format!(" with `{}`", line(error))).unwrap_or_default();
+                let query = LetterQuery {
+                    handler,
+                    error,
+                    limit: Some(1),
+                    ..LetterQuery::default()
+                };
+                let of = query
+                    .handler
+                    .as_ref()
+                    .map(|handler| format!(" of `{}`", line(handler)))
+                    .unwrap_or_default();
+                let with = query
+                    .error
+                    .as_ref()
+                    .map(|error| format!(" with `{}`", line(error)))
+                    .unwrap_or_default();
                 let page = whole_page(target, &query).await?;
-                (page.total, if page.at_least { "at least " } else { "" }, format!("{of}{with}"))
+                (
+                    page.total,
+                    if page.at_least { "at least " } else { "" },
+                    format!("{of}{with}"),
+                )
             }
         };
         let letters = if count == 1 { "letter" } else { "letters" };
@@ -61,10 +89,15 @@ impl Choice {
     pub(super) fn into_selection(self) -> Selection {
         match self {
             Self::Ids(ids) => Selection::Ids(ids),
-            Self::Open { handler: Some(handler), error: Some(error) } => Selection::Group { handler, error },
-            Self::Open { handler, error } => {
-                Selection::Filter(LetterQuery { handler, error, ..LetterQuery::default() })
-            }
+            Self::Open {
+                handler: Some(handler),
+                error: Some(error),
+            } => Selection::Group { handler, error },
+            Self::Open { handler, error } => Selection::Filter(LetterQuery {
+                handler,
+                error,
+                ..LetterQuery::default()
+            }),
         }
     }
 }

@@ -34,7 +34,10 @@ pub(super) async fn run(which: Which, target: &dyn Target, out: Out) -> Result<(
                 Ok(view) => out.json_line(&view.letter)?,
                 Err(Problem::Told(Exit::Failed, why)) => {
                     left_out += 1;
-                    out::note(&format!("idem: letter {id} is left out: {}", shown::line(&why)));
+                    out::note(&format!(
+                        "idem: letter {id} is left out: {}",
+                        shown::line(&why)
+                    ));
                 }
                 Err(problem) => return Err(problem),
             }
@@ -43,7 +46,11 @@ pub(super) async fn run(which: Which, target: &dyn Target, out: Out) -> Result<(
         query.after = page.next;
         if query.after.is_none() {
             progress.finish_and_clear();
-            return if left_out == 0 { Ok(()) } else { Err(Problem::Said(Exit::Failed)) };
+            return if left_out == 0 {
+                Ok(())
+            } else {
+                Err(Problem::Said(Exit::Failed))
+            };
         }
     }
 }

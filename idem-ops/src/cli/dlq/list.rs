@@ -50,7 +50,13 @@ fn table(page: &LetterPage, state: StateFilter, out: Out) -> String {
     if page.letters.is_empty() {
         return format!("no {kind}");
     }
-    let columns = [("Letter", false), ("Handler", false), ("Key", false), ("Died", false), ("Attempts", true)];
+    let columns = [
+        ("Letter", false),
+        ("Handler", false),
+        ("Key", false),
+        ("Died", false),
+        ("Attempts", true),
+    ];
     let mut table = out.table([
         columns[0],
         columns[1],
@@ -64,7 +70,10 @@ fn table(page: &LetterPage, state: StateFilter, out: Out) -> String {
         let reason = match letter.state {
             LetterState::Open => Cell::new(letter.reason),
             _ if !any => Cell::new(letter.reason),
-            closed => out.cell(format!("{} ({})", letter.reason, state_name(closed)), Color::DarkGrey),
+            closed => out.cell(
+                format!("{} ({})", letter.reason, state_name(closed)),
+                Color::DarkGrey,
+            ),
         };
         table.add_row(vec![
             Cell::new(letter.id),
@@ -74,12 +83,22 @@ fn table(page: &LetterPage, state: StateFilter, out: Out) -> String {
             Cell::new(letter.died_at.strftime("%Y-%m-%d %H:%MZ")),
             Cell::new(letter.attempts),
             reason,
-            out.cell(short(letter.error.as_deref().unwrap_or("none was reported"), ERROR), Color::Red),
+            out.cell(
+                short(
+                    letter.error.as_deref().unwrap_or("none was reported"),
+                    ERROR,
+                ),
+                Color::Red,
+            ),
         ]);
     }
     unbroken(&mut table, 0);
     let shown = page.letters.len();
-    let total = if page.at_least { format!("at least {}", page.total) } else { page.total.to_string() };
+    let total = if page.at_least {
+        format!("at least {}", page.total)
+    } else {
+        page.total.to_string()
+    };
     let more = match page.next {
         Some(next) => format!("{shown} of {total} {kind}; the next page: `--after {next}`"),
         None if shown as u64 == page.total => format!("{shown} {kind}"),
@@ -97,8 +116,15 @@ pub(super) fn state_name(state: LetterState) -> &'static str {
     }
 }
 
-pub(super) async fn groups(handler: Option<String>, target: &dyn Target, out: Out) -> Result<(), Problem> {
-    let query = GroupQuery { handler, limit: Some(LONGEST_PAGE) };
+pub(super) async fn groups(
+    handler: Option<String>,
+    target: &dyn Target,
+    out: Out,
+) -> Result<(), Problem> {
+    let query = GroupQuery {
+        handler,
+        limit: Some(LONGEST_PAGE),
+    };
     let page = whole_groups(target, &query).await?;
     out.answer(&page, |out| group_table(&page, out))
 }
@@ -124,6 +150,13 @@ fn group_table(page: &GroupPage, out: Out) -> String {
             Cell::new(format!("{:.0}", group.latest)),
         ]);
     }
-    let older = if page.at_least { "; older letters than the index holds are not counted" } else { "" };
-    format!("{table}\n{} open letters in {} groups{older}", page.open, page.total)
+    let older = if page.at_least {
+        "; older letters than the index holds are not counted"
+    } else {
+        ""
+    };
+    format!(
+        "{table}\n{} open letters in {} groups{older}",
+        page.open, page.total
+    )
 }

@@ -38,5 +38,11 @@ fn query(which: Which) -> LetterQuery {
         State::Any => StateFilter::Any,
     };
     let Which { handler, key, .. } = which;
-    LetterQuery { handler, key, state, limit: Some(LONGEST_PAGE), ..LetterQuery::default() }
+    LetterQuery {
+        handler,
+        key,
+        state,
+        limit: Some(LONGEST_PAGE),
+        ..LetterQuery::default()
+    }
 }

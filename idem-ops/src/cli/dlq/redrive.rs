@@ -11,8 +11,21 @@ use crate::cli::target::Target;
 use crate::cli::{ask, editor, shown};
 use crate::service::{BulkDeed, LetterView, NewBulk, Redriven, RunOutcome};
 
-pub(super) async fn run(asked: args::Redrive, target: &dyn Target, out: Out) -> Result<(), Problem> {
-    let args::Redrive { selection, rate, rearm, payload, no_wait, why, publish, yes } = asked;
+pub(super) async fn run(
+    asked: args::Redrive,
+    target: &dyn Target,
+    out: Out,
+) -> Result<(), Problem> {
+    let args::Redrive {
+        selection,
+        rate,
+        rearm,
+        payload,
+        no_wait,
+        why,
+        publish,
+        yes,
+    } = asked;
     bulk::may_leave(no_wait, target)?;
     if publish && !target.runs() {
         return Err(Problem::usage(
@@ -50,7 +63,10 @@ pub(super) async fn run(asked: args::Redrive, target: &dyn Target, out: Out) -> 
         BulkDeed::Publish => "Their messages go back to the brokers that they came from.",
         _ => "The next call of each key runs it.",
     };
-    ask::confirm(&format!("Redrive {what}? {consequence} It cannot be undone."), yes)?;
+    ask::confirm(
+        &format!("Redrive {what}? {consequence} It cannot be undone."),
+        yes,
+    )?;
     match single {
         Some(id) => {
             let redriven = match payload {
@@ -60,20 +76,41 @@ pub(super) async fn run(asked: args::Redrive, target: &dyn Target, out: Out) -> 
             };
             one(&redriven, publish, out)
         }
-        None => bulk::run(NewBulk { selection: choice.into_selection(), deed, rate, why }, no_wait, target, out).await,
+        None => {
+            bulk::run(
+                NewBulk {
+                    selection: choice.into_selection(),
+                    deed,
+                    rate,
+                    why,
+                },
+                no_wait,
+                target,
+                out,
+            )
+            .await
+        }
     }
 }
 
-/// Before anybody is asked anything: a letter that was not stored whole cannot run as it stands, and not every message
-/// can go back.
+/// Before anybody is asked anything: a letter that was not stored whole cannot run as it stands,
+/// and not every message can go back.
 fn may(deed: BulkDeed, view: &LetterView) -> Result<(), Problem> {
     if view.letter.state != LetterState::Open {
         return Ok(());
     }
     if deed == BulkDeed::Publish {
-        let refused =
-            |why| Problem::failed(format!("letter {} cannot be published: {}", view.letter.id, shown::line(why)));
-        return view.why_not_publish.as_deref().map_or(Ok(()), |why| Err(refused(why)));
+        let refused = |why| {
+            Problem::failed(format!(
+                "letter {} cannot be published: {}",
+                view.letter.id,
+                shown::line(why)
+            ))
+        };
+        return view
+            .why_not_publish
+            .as_deref()
+            .map_or(Ok(()), |why| Err(refused(why)));
     }
     if view.redacted.is_empty() {
         return Ok(());

@@ -31,7 +31,13 @@ fn page(view: &LetterView, runs: bool, out: Out) -> Result<String, Problem> {
     say("State", &state(letter));
     say("Reason", &letter.reason.to_string());
     if let Some(reused) = &letter.reused {
-        say("Its key", &format!("is another message's, which was {} when this one came: `idem explain`", reused.by));
+        say(
+            "Its key",
+            &format!(
+                "is another message's, which was {} when this one came: `idem explain`",
+                reused.by
+            ),
+        );
     } else if let Some(error) = &letter.error {
         say("Error", &lines(error));
     }
@@ -42,11 +48,17 @@ fn page(view: &LetterView, runs: bool, out: Out) -> Result<String, Problem> {
     if !view.redacted.is_empty() {
         let how = match letter.state {
             LetterState::Open if runs => {
-                format!(": `idem dlq redrive {} --payload FILE` runs it with that filled in", letter.id)
+                format!(
+                    ": `idem dlq redrive {} --payload FILE` runs it with that filled in",
+                    letter.id
+                )
             }
             _ => String::new(),
         };
-        say("Redacted", &format!("{}{how}", shown::paths(&view.redacted)));
+        say(
+            "Redacted",
+            &format!("{}{how}", shown::paths(&view.redacted)),
+        );
     }
     if runs && let Some(why) = &view.why_not {
         say("Not run", &line(why));
@@ -63,7 +75,12 @@ fn page(view: &LetterView, runs: bool, out: Out) -> Result<String, Problem> {
     if let Some(reused) = &letter.reused {
         let _ = write!(text, "\nDifferences\n{}\n", differences(reused, out));
     }
-    let _ = write!(text, "\nPayload\n{}\n\nAttempts\n{}\n", shown::json(&letter.payload, true)?, attempts(letter, out));
+    let _ = write!(
+        text,
+        "\nPayload\n{}\n\nAttempts\n{}\n",
+        shown::json(&letter.payload, true)?,
+        attempts(letter, out)
+    );
     if !letter.history.is_empty() {
         let _ = write!(text, "\nHistory\n{}\n", history(letter, out)?);
     }
@@ -74,9 +91,17 @@ fn differences(reused: &Reused, out: Out) -> String {
     let Some(differences) = &reused.differences else {
         return "the other message's content is no longer kept".to_owned();
     };
-    let mut table = out.table([("Where", false), ("The message that has the key", false), ("This one", false)]);
-    for Difference { path, theirs, ours, .. } in differences {
-        let shown = |value: &Option<String>| value.as_deref().map_or_else(|| "nothing".to_owned(), line);
+    let mut table = out.table([
+        ("Where", false),
+        ("The message that has the key", false),
+        ("This one", false),
+    ]);
+    for Difference {
+        path, theirs, ours, ..
+    } in differences
+    {
+        let shown =
+            |value: &Option<String>| value.as_deref().map_or_else(|| "nothing".to_owned(), line);
         table.add_row(vec![line(path), shown(theirs), shown(ours)]);
     }
     let mut text = table.to_string();
@@ -98,27 +123,48 @@ fn state(letter: &DeadLetter) -> String {
 }
 
 fn came_from(origin: &Origin) -> String {
-    let parts =
-        [Some(origin.place()), origin.position.clone(), origin.message_id.as_ref().map(|id| format!("message {id}"))];
+    let parts = [
+        Some(origin.place()),
+        origin.position.clone(),
+        origin.message_id.as_ref().map(|id| format!("message {id}")),
+    ];
     line(&parts.into_iter().flatten().collect::<Vec<_>>().join(", "))
 }
 
 fn attempts(letter: &DeadLetter, out: Out) -> String {
-    let mut table = out.table([("#", true), ("Start", false), ("End", false), ("Outcome", false), ("Error", false)]);
+    let mut table = out.table([
+        ("#", true),
+        ("Start", false),
+        ("End", false),
+        ("Outcome", false),
+        ("Error", false),
+    ]);
     for attempt in &letter.attempts {
         table.add_row(vec![
             Cell::new(attempt.number),
             Cell::new(format!("{:.3}", attempt.start)),
-            Cell::new(attempt.end.map_or_else(|| "nobody reported it".to_owned(), |end| format!("{end:.3}"))),
+            Cell::new(attempt.end.map_or_else(
+                || "nobody reported it".to_owned(),
+                |end| format!("{end:.3}"),
+            )),
             Cell::new(attempt.outcome),
-            out.cell(attempt.error.as_deref().map(lines).unwrap_or_default(), Color::Red),
+            out.cell(
+                attempt.error.as_deref().map(lines).unwrap_or_default(),
+                Color::Red,
+            ),
         ]);
     }
     table.to_string()
 }
 
 fn history(letter: &DeadLetter, out: Out) -> Result<String, Problem> {
-    let mut table = out.table([("When", false), ("Who", false), ("What", false), ("Why", false), ("Before", false)]);
+    let mut table = out.table([
+        ("When", false),
+        ("Who", false),
+        ("What", false),
+        ("Why", false),
+        ("Before", false),
+    ]);
     for act in &letter.history {
         let before = match &act.deed {
             Deed::Edited(before) => shown::json(before, false)?,

@@ -20,7 +20,8 @@ struct Room {
 }
 
 const MIB: u64 = 1 << 20;
-/// Less than this is nearly full on any disk: sled writes segments and snapshots before it lets go of old ones.
+/// Less than this is nearly full on any disk: sled writes segments and snapshots before it lets go
+/// of old ones.
 const LITTLE: u64 = 64 * MIB;
 /// With so much left, a small share of a large disk is no reason to wake anybody.
 const PLENTY: u64 = 4096 * MIB;
@@ -48,11 +49,21 @@ pub(super) fn look(path: &Path, checkup: &mut Checkup) {
 
 impl Room {
     fn scarce(self) -> Option<String> {
-        let Self { size, left, names, names_left } = self;
+        let Self {
+            size,
+            left,
+            names,
+            names_left,
+        } = self;
         if left < LITTLE || (left < size / 20 && left < PLENTY) {
-            return Some(format!("{} of {} are left", BinaryBytes(left), BinaryBytes(size)));
+            return Some(format!(
+                "{} of {} are left",
+                BinaryBytes(left),
+                BinaryBytes(size)
+            ));
         }
-        (names > 0 && names_left < names / 100).then(|| format!("{names_left} of {names} file names are left"))
+        (names > 0 && names_left < names / 100)
+            .then(|| format!("{names_left} of {names} file names are left"))
     }
 }
 
@@ -62,8 +73,19 @@ mod tests {
 
     #[test]
     fn a_disk_is_nearly_full_by_what_is_left_and_by_its_share() {
-        let disk = |size, left| Room { size: size * MIB, left: left * MIB, names: 1000, names_left: 500 }.scarce();
-        assert_eq!(disk(100, 63).as_deref(), Some("63.00 MiB of 100.00 MiB are left"));
+        let disk = |size, left| {
+            Room {
+                size: size * MIB,
+                left: left * MIB,
+                names: 1000,
+                names_left: 500,
+            }
+            .scarce()
+        };
+        assert_eq!(
+            disk(100, 63).as_deref(),
+            Some("63.00 MiB of 100.00 MiB are left")
+        );
         assert_eq!(disk(1000, 65), None, "6.5 %");
         assert!(disk(10_000, 400).is_some(), "4 %");
         assert_eq!(disk(1_000_000, 5000), None, "half a percent, and plenty");
@@ -72,8 +94,19 @@ mod tests {
 
     #[test]
     fn file_names_run_out_too() {
-        let disk = |names, names_left| Room { size: 1 << 40, left: 1 << 39, names, names_left }.scarce();
-        assert_eq!(disk(1000, 9).as_deref(), Some("9 of 1000 file names are left"));
+        let disk = |names, names_left| {
+            Room {
+                size: 1 << 40,
+                left: 1 << 39,
+                names,
+                names_left,
+            }
+            .scarce()
+        };
+        assert_eq!(
+            disk(1000, 9).as_deref(),
+            Some("9 of 1000 file names are left")
+        );
         assert_eq!(disk(1000, 10), None);
         assert_eq!(disk(0, 0), None, "a file system without a limit says 0");
     }

@@ -60,7 +60,9 @@ fn closed(refused: &Refused, checkup: &mut Checkup) {
         Refused::Ledger(LedgerError::Full { .. }) => Kind::Full,
         Refused::Ledger(LedgerError::Behind { .. }) => Kind::Behind,
         Refused::Ledger(LedgerError::OddFile { .. }) => Kind::OddFile,
-        Refused::Ledger(LedgerError::Damaged { .. } | LedgerError::Poisoned { .. }) => Kind::Damaged,
+        Refused::Ledger(LedgerError::Damaged { .. } | LedgerError::Poisoned { .. }) => {
+            Kind::Damaged
+        }
         Refused::Ledger(_) | Refused::Other(_) => Kind::Unreadable,
     };
     checkup.wrong(kind, what, fix);

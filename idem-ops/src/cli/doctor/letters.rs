@@ -10,7 +10,15 @@ const MANY: usize = 500;
 
 /// Open letters, redrives that nothing has come of, and whether people are told.
 pub(super) async fn look(target: &dyn Target, checkup: &mut Checkup) -> Result<(), Problem> {
-    let open = whole_page(target, &LetterQuery { limit: Some(1), ..LetterQuery::default() }).await?.total;
+    let open = whole_page(
+        target,
+        &LetterQuery {
+            limit: Some(1),
+            ..LetterQuery::default()
+        },
+    )
+    .await?
+    .total;
     match open {
         0 => checkup.well("no open letters"),
         open => checkup.wrong(
@@ -28,8 +36,11 @@ pub(super) async fn look(target: &dyn Target, checkup: &mut Checkup) -> Result<(
 
 /// Keys that were re-armed and that nobody has called since.
 async fn unsettled(target: &dyn Target, checkup: &mut Checkup) -> Result<(), Problem> {
-    let query =
-        LetterQuery { state: StateFilter::Redriven, limit: Some(MANY.min(LONGEST_PAGE)), ..LetterQuery::default() };
+    let query = LetterQuery {
+        state: StateFilter::Redriven,
+        limit: Some(MANY.min(LONGEST_PAGE)),
+        ..LetterQuery::default()
+    };
     let mut waiting = Vec::new();
     let page = whole_page(target, &query).await?;
     let at_least = if page.next.is_some() { "at least " } else { "" };
@@ -62,16 +73,24 @@ async fn alerts(target: &dyn Target, checkup: &mut Checkup) -> Result<(), Proble
     let state = target.alerts().await?;
     let at_least = if state.more_untold { "at least " } else { "" };
     match state.untold {
-        0 if state.more_untold => checkup.well("the oldest letters that are in no notice are all closed"),
+        0 if state.more_untold => {
+            checkup.well("the oldest letters that are in no notice are all closed")
+        }
         0 => checkup.well("every open letter is in a notice to people"),
         untold => checkup.wrong(
             Kind::UntoldLetters,
-            format!("of {at_least}{} nobody has been told", some(untold, "open letter", "open letters")),
+            format!(
+                "of {at_least}{} nobody has been told",
+                some(untold, "open letter", "open letters")
+            ),
             "let a monitor run beside the service, with a channel for alerts",
         ),
     }
     for channel in state.failing() {
-        let since = channel.failing_since.map(|since| format!(" since {since:.0}")).unwrap_or_default();
+        let since = channel
+            .failing_since
+            .map(|since| format!(" since {since:.0}"))
+            .unwrap_or_default();
         let why = channel.last_error.as_deref().unwrap_or("no error is known");
         checkup.wrong(
             Kind::FailingChannel,

@@ -71,7 +71,13 @@ enum Kind {
 
 impl Checkup {
     fn of(place: String) -> Self {
-        Self { place, healthy: true, well: Vec::new(), findings: Vec::new(), exit: Exit::Done }
+        Self {
+            place,
+            healthy: true,
+            well: Vec::new(),
+            findings: Vec::new(),
+            exit: Exit::Done,
+        }
     }
 
     fn well(&mut self, what: impl Into<String>) {
@@ -80,7 +86,11 @@ impl Checkup {
 
     fn wrong(&mut self, kind: Kind, what: impl Into<String>, fix: impl Into<String>) {
         self.healthy = false;
-        self.findings.push(Finding { kind, what: what.into(), fix: fix.into() });
+        self.findings.push(Finding {
+            kind,
+            what: what.into(),
+            fix: fix.into(),
+        });
         if self.exit == Exit::Done {
             self.exit = Exit::Failed;
         }
@@ -110,7 +120,10 @@ fn page(checkup: &Checkup, out: Out) -> String {
     if !checkup.findings.is_empty() {
         let mut table = out.table([("What is wrong", false), ("What to do", false)]);
         for Finding { what, fix, .. } in &checkup.findings {
-            table.add_row(vec![out.cell(lines(what), Color::Red), Cell::new(lines(fix))]);
+            table.add_row(vec![
+                out.cell(lines(what), Color::Red),
+                Cell::new(lines(fix)),
+            ]);
         }
         let _ = writeln!(text, "{table}");
     }

@@ -25,7 +25,11 @@ pub(super) async fn examine(url: Url, place: &Place) -> Result<Checkup, Problem>
                 Err(Problem::Told(_, text)) => format!("its ledger does not answer: {text}"),
                 _ => "its ledger does not answer".to_owned(),
             };
-            checkup.wrong(Kind::Down, what, "look at the service's log and its disk, and start it again if it stays");
+            checkup.wrong(
+                Kind::Down,
+                what,
+                "look at the service's log and its disk, and start it again if it stays",
+            );
         }
         Err(problem) => failed(problem, &mut checkup),
     }
@@ -35,10 +39,18 @@ pub(super) async fn examine(url: Url, place: &Place) -> Result<Checkup, Problem>
 fn failed(problem: Problem, checkup: &mut Checkup) {
     match problem {
         Problem::Told(Exit::Unreachable, text) => {
-            checkup.closed(Kind::Unreachable, text, "start the service, or give the address that it listens on");
+            checkup.closed(
+                Kind::Unreachable,
+                text,
+                "start the service, or give the address that it listens on",
+            );
         }
         Problem::Told(_, text) => {
-            checkup.wrong(Kind::Refused, text, "check the token, the address and the service's log");
+            checkup.wrong(
+                Kind::Refused,
+                text,
+                "check the token, the address and the service's log",
+            );
         }
         Problem::Said(_) | Problem::ReaderGone => {}
     }

@@ -5,13 +5,21 @@ use crate::cli::problem::Problem;
 use crate::cli::target::Target;
 use crate::service::{Bulk, BulkDeed, BulkState, LONGEST_PAGE, PageQuery};
 
-/// Redrives and discards of many letters that are not at their end; a folder is only looked at, so they stay there.
+/// Redrives and discards of many letters that are not at their end; a folder is only looked at, so
+/// they stay there.
 pub(super) async fn look(target: &dyn Target, checkup: &mut Checkup) -> Result<(), Problem> {
-    let mut query = PageQuery { after: None, limit: Some(LONGEST_PAGE) };
+    let mut query = PageQuery {
+        after: None,
+        limit: Some(LONGEST_PAGE),
+    };
     let mut unfinished = Vec::new();
     loop {
         let page = target.bulks(&query).await?;
-        unfinished.extend(page.bulks.into_iter().filter(|bulk| bulk.state == BulkState::Running));
+        unfinished.extend(
+            page.bulks
+                .into_iter()
+                .filter(|bulk| bulk.state == BulkState::Running),
+        );
         query.after = page.next;
         if query.after.is_none() {
             break;
@@ -20,8 +28,22 @@ pub(super) async fn look(target: &dyn Target, checkup: &mut Checkup) -> Result<(
     if unfinished.is_empty() {
         checkup.well("no redrive or discard of many letters was cut off");
     }
-    for Bulk { id, who, asked, total, done, failed, skipped, .. } in unfinished {
-        let noun = if asked.deed == BulkDeed::Discard { "discard" } else { "redrive" };
+    for Bulk {
+        id,
+        who,
+        asked,
+        total,
+        done,
+        failed,
+        skipped,
+        ..
+    } in unfinished
+    {
+        let noun = if asked.deed == BulkDeed::Discard {
+            "discard"
+        } else {
+            "redrive"
+        };
         let left = total.saturating_sub(done + failed + skipped);
         checkup.wrong(
             Kind::UnfinishedRedrives,

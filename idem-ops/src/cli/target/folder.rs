@@ -10,8 +10,8 @@ use super::{Answer, Target};
 use crate::cli::problem::Problem;
 use crate::monitor::AlertState;
 use crate::service::{
-    Acting, Bulk, BulkPage, GroupPage, GroupQuery, LetterPage, LetterQuery, LetterView, NewBulk, PageQuery, Redriven,
-    Service, ServiceError, Stats, StatsQuery, Story,
+    Acting, Bulk, BulkPage, GroupPage, GroupQuery, LetterPage, LetterQuery, LetterView, NewBulk,
+    PageQuery, Redriven, Service, ServiceError, Stats, StatsQuery, Story,
 };
 
 const ON_LOSS: &str = "restore the folder from a copy; or, to go on with what is left, remove the file `witness`: what is \
@@ -38,12 +38,17 @@ pub(crate) enum Refused {
 }
 
 impl Folder {
-    /// Opens it. A ledger is never made here: a path with a slip of the pen would look like an empty ledger.
+    /// Opens it. A ledger is never made here: a path with a slip of the pen would look like an
+    /// empty ledger.
     pub(crate) async fn open(path: &Path, who: Option<String>) -> Result<Self, Refused> {
         is_ledger(path)?;
         let idem = Idem::open(path)?;
         // What a service was stopped in may need its handlers, and none is here.
-        Ok(Self { service: Service::looking(idem.clone()), idem, who: who.unwrap_or_else(|| "somebody".to_owned()) })
+        Ok(Self {
+            service: Service::looking(idem.clone()),
+            idem,
+            who: who.unwrap_or_else(|| "somebody".to_owned()),
+        })
     }
 
     pub(crate) fn idem(&self) -> &Idem {
@@ -66,18 +71,29 @@ impl From<Error> for Refused {
 
 /// Whether there is a ledger to open, and one that opening leaves to its owner.
 fn is_ledger(path: &Path) -> Result<(), Refused> {
-    let none = |why: String| Err(Refused::NoLedger { path: path.to_owned(), why });
+    let none = |why: String| {
+        Err(Refused::NoLedger {
+            path: path.to_owned(),
+            why,
+        })
+    };
     let found = match fs::metadata(path) {
         Err(error) => return none(error.to_string()),
         Ok(found) if !found.is_dir() => return none("it is no folder".to_owned()),
         Ok(found) => found,
     };
-    if !["sled", "witness"].into_iter().any(|name| path.join(name).exists()) {
+    if !["sled", "witness"]
+        .into_iter()
+        .any(|name| path.join(name).exists())
+    {
         return none("neither `sled` nor `witness` is in it".to_owned());
     }
     let owner = std::os::unix::fs::MetadataExt::uid(&found);
     if rustix::process::geteuid().is_root() && owner != 0 {
-        return Err(Refused::NotOurs { path: path.to_owned(), owner });
+        return Err(Refused::NotOurs {
+            path: path.to_owned(),
+            owner,
+        });
     }
     Ok(())
 }
@@ -87,9 +103,10 @@ impl Refused {
     pub(crate) fn says(&self) -> (String, String) {
         let say = |what: String, fix: &str| (what, fix.to_owned());
         match self {
-            Self::NoLedger { path, why } => {
-                say(format!("`{}` is no ledger ({why})", path.display()), "give the folder that the service opens")
-            }
+            Self::NoLedger { path, why } => say(
+                format!("`{}` is no ledger ({why})", path.display()),
+                "give the folder that the service opens",
+            ),
             Self::NotOurs { path, owner } => (
                 format!(
                     "`{}` belongs to user {owner}, and files that root makes in it would be closed to them",
@@ -97,31 +114,48 @@ impl Refused {
                 ),
                 format!("run this as that user: `sudo -u '#{owner}' idem …`"),
             ),
-            Self::Ledger(LedgerError::Held { path, by, lock_removed }) => {
-                let by = by.map_or_else(|| "another process".to_owned(), |by| format!("process {by}"));
-                let though = if *lock_removed { ", though the file `lock` in it was removed" } else { "" };
+            Self::Ledger(LedgerError::Held {
+                path,
+                by,
+                lock_removed,
+            }) => {
+                let by = by.map_or_else(
+                    || "another process".to_owned(),
+                    |by| format!("process {by}"),
+                );
+                let though = if *lock_removed {
+                    ", though the file `lock` in it was removed"
+                } else {
+                    ""
+                };
                 say(
                     format!("`{}` is held by {by}{though}", path.display()),
                     "ask the service that holds it with `--url`, or stop it first",
                 )
             }
-            Self::Ledger(LedgerError::Behind { path, found, acknowledged }) => (
+            Self::Ledger(LedgerError::Behind {
+                path,
+                found,
+                acknowledged,
+            }) => (
                 format!(
                     "`{}` has lost acknowledged writes: it ends at group {found}, and group {acknowledged} was answered",
                     path.display()
                 ),
                 ON_LOSS.to_owned(),
             ),
-            Self::Ledger(LedgerError::Damaged { path, detail }) => {
-                (format!("`{}` is damaged: {detail}", path.display()), ON_LOSS.to_owned())
-            }
+            Self::Ledger(LedgerError::Damaged { path, detail }) => (
+                format!("`{}` is damaged: {detail}", path.display()),
+                ON_LOSS.to_owned(),
+            ),
             Self::Ledger(LedgerError::NotWritable { path, reason }) => say(
                 format!("`{}` cannot be written: {reason}", path.display()),
                 "check the path, its owner and its mode",
             ),
-            Self::Ledger(LedgerError::Full { path, reason }) => {
-                say(format!("there is no room left for `{}`: {reason}", path.display()), "free some space")
-            }
+            Self::Ledger(LedgerError::Full { path, reason }) => say(
+                format!("there is no room left for `{}`: {reason}", path.display()),
+                "free some space",
+            ),
             Self::Ledger(LedgerError::OddFile { file, found }) => say(
                 format!(
                     "`{}` is {found}, and a ledger has its own files there: nothing was read or written",
@@ -129,7 +163,10 @@ impl Refused {
                 ),
                 "put the file itself there, or restore the folder from a copy",
             ),
-            Self::Ledger(error) => say(error.to_string(), "try again, and look at the disk if it stays"),
+            Self::Ledger(error) => say(
+                error.to_string(),
+                "try again, and look at the disk if it stays",
+            ),
             Self::Other(error) => say(error.to_string(), "try again"),
         }
     }
@@ -188,7 +225,12 @@ impl Target for Folder {
         Box::pin(async move { Ok(self.acting().redrive(&id, run, why).await?) })
     }
 
-    fn run_with<'a>(&'a self, id: DeadLetterId, payload: Json, why: &'a str) -> Answer<'a, Redriven> {
+    fn run_with<'a>(
+        &'a self,
+        id: DeadLetterId,
+        payload: Json,
+        why: &'a str,
+    ) -> Answer<'a, Redriven> {
         Box::pin(async move { Ok(self.acting().run_with(&id, payload, why).await?) })
     }
 
@@ -225,6 +267,11 @@ impl Target for Folder {
     }
 
     fn close(&self) -> Answer<'_, ()> {
-        Box::pin(async { self.idem.close().await.map_err(|error| Problem::failed(error.to_string())) })
+        Box::pin(async {
+            self.idem
+                .close()
+                .await
+                .map_err(|error| Problem::failed(error.to_string()))
+        })
     }
 }

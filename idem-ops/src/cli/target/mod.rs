@@ -17,8 +17,8 @@ use super::ask;
 use super::problem::Problem;
 use crate::monitor::AlertState;
 use crate::service::{
-    Bulk, BulkPage, GroupPage, GroupQuery, LetterPage, LetterQuery, LetterView, NewBulk, PageQuery, Redriven, Stats,
-    Story,
+    Bulk, BulkPage, GroupPage, GroupQuery, LetterPage, LetterQuery, LetterView, NewBulk, PageQuery,
+    Redriven, Stats, Story,
 };
 
 /// An answer, or why there is none.
@@ -37,7 +37,12 @@ pub(crate) trait Target {
     fn alerts(&self) -> Answer<'_, AlertState>;
     fn redrive<'a>(&'a self, id: DeadLetterId, run: bool, why: &'a str) -> Answer<'a, Redriven>;
     /// Runs a letter with this payload, of which redacted parts are not stored.
-    fn run_with<'a>(&'a self, id: DeadLetterId, payload: Json, why: &'a str) -> Answer<'a, Redriven>;
+    fn run_with<'a>(
+        &'a self,
+        id: DeadLetterId,
+        payload: Json,
+        why: &'a str,
+    ) -> Answer<'a, Redriven>;
     /// Publishes a letter's message back to its broker.
     fn publish<'a>(&'a self, id: DeadLetterId, why: &'a str) -> Answer<'a, Redriven>;
     fn edit<'a>(&'a self, id: DeadLetterId, payload: Json, why: &'a str) -> Answer<'a, LetterView>;
@@ -66,13 +71,17 @@ impl Where {
     pub(crate) fn of(place: &Place) -> Result<Self, Problem> {
         let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
         match (&place.url, &place.data) {
-            (Some(_), Some(_)) => Err(Problem::usage("`--url` and `--data` are two places: give one of them")),
+            (Some(_), Some(_)) => Err(Problem::usage(
+                "`--url` and `--data` are two places: give one of them",
+            )),
             (Some(url), None) => Ok(Self::Service(url.clone())),
             (None, Some(data)) => Ok(Self::Folder(data.clone())),
             (None, None) => match (variable("IDEM_URL"), variable("IDEM_DATA")) {
                 (Some(url), _) => match url.to_str().map(str::parse) {
                     Some(Ok(url)) => Ok(Self::Service(url)),
-                    Some(Err(error)) => Err(Problem::usage(format!("IDEM_URL is no address: {error}"))),
+                    Some(Err(error)) => {
+                        Err(Problem::usage(format!("IDEM_URL is no address: {error}")))
+                    }
                     None => Err(Problem::usage("IDEM_URL is no address")),
                 },
                 (None, Some(data)) => Ok(Self::Folder(data.into())),
@@ -87,7 +96,9 @@ impl Where {
         match self {
             Self::Service(url) => Ok(Box::new(Remote::new(url, place)?)),
             Self::Folder(path) => {
-                let folder = Folder::open(&path, ask::whoami(place.by.clone())).await.map_err(Refused::into_problem)?;
+                let folder = Folder::open(&path, ask::whoami(place.by.clone()))
+                    .await
+                    .map_err(Refused::into_problem)?;
                 Ok(Box::new(folder))
             }
         }
@@ -97,9 +108,12 @@ impl Where {
 /// How soon to ask again.
 const SOON: Duration = Duration::from_millis(20);
 
-/// A page as the letters are, and not as far as a service that has just started has read them: that ends with its first walk,
-/// however many there are.
-pub(crate) async fn whole_page(target: &dyn Target, query: &LetterQuery) -> Result<LetterPage, Problem> {
+/// A page as the letters are, and not as far as a service that has just started has read them: that
+/// ends with its first walk, however many there are.
+pub(crate) async fn whole_page(
+    target: &dyn Target,
+    query: &LetterQuery,
+) -> Result<LetterPage, Problem> {
     loop {
         let page = target.letters(query).await?;
         if page.complete {
@@ -110,7 +124,10 @@ pub(crate) async fn whole_page(target: &dyn Target, query: &LetterQuery) -> Resu
 }
 
 /// The groups in the same way.
-pub(crate) async fn whole_groups(target: &dyn Target, query: &GroupQuery) -> Result<GroupPage, Problem> {
+pub(crate) async fn whole_groups(
+    target: &dyn Target,
+    query: &GroupQuery,
+) -> Result<GroupPage, Problem> {
     loop {
         let page = target.groups(query).await?;
         if page.complete {

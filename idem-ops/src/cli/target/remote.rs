@@ -19,11 +19,12 @@ use crate::loopback;
 use crate::monitor::AlertState;
 use crate::secret::Secret;
 use crate::service::{
-    Bulk, BulkPage, GroupPage, GroupQuery, LetterPage, LetterQuery, LetterView, NewBulk, PageQuery, Redriven, Stats,
-    StatsQuery, Story,
+    Bulk, BulkPage, GroupPage, GroupQuery, LetterPage, LetterQuery, LetterView, NewBulk, PageQuery,
+    Redriven, Stats, StatsQuery, Story,
 };
 
-/// The largest answer that is read: a page has 500 letters at most, and a letter a payload for each edit.
+/// The largest answer that is read: a page has 500 letters at most, and a letter a payload for each
+/// edit.
 const LARGEST: usize = 64 << 20;
 
 /// A service, and what it is asked with.
@@ -62,10 +63,15 @@ impl Remote {
             None => Secret::from_env("IDEM_TOKEN"),
         };
         let token = token.map_err(|error| {
-            Problem::usage(format!("a service wants a token ({error}): set IDEM_TOKEN, or give `--token-file`"))
+            Problem::usage(format!(
+                "a service wants a token ({error}): set IDEM_TOKEN, or give `--token-file`"
+            ))
         })?;
         let mut client = Client::builder()
-            .tls_backend_preconfigured(tls::config(base.scheme() == "https", place.ca_file.as_deref())?)
+            .tls_backend_preconfigured(tls::config(
+                base.scheme() == "https",
+                place.ca_file.as_deref(),
+            )?)
             // A token goes where it was sent, and nowhere else.
             .redirect(reqwest::redirect::Policy::none())
             .referer(false)
@@ -75,9 +81,15 @@ impl Remote {
         if is_loopback(&base) {
             client = client.no_proxy();
         }
-        let client =
-            client.build().map_err(|error| Problem::failed(format!("the HTTP client cannot be made: {error}")))?;
-        Ok(Self { client, base, token, timeout: place.timeout() })
+        let client = client
+            .build()
+            .map_err(|error| Problem::failed(format!("the HTTP client cannot be made: {error}")))?;
+        Ok(Self {
+            client,
+            base,
+            token,
+            timeout: place.timeout(),
+        })
     }
 
     pub(crate) fn base(&self) -> &Url {
@@ -100,27 +112,49 @@ impl Remote {
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.client.request(method, self.at(path)).bearer_auth(self.token.expose()).header(ACCEPT, "application/json")
+        self.client
+            .request(method, self.at(path))
+            .bearer_auth(self.token.expose())
+            .header(ACCEPT, "application/json")
     }
 
-    async fn get<T: DeserializeOwned>(&self, path: &str, query: &(impl Serialize + Sync)) -> Result<T, Problem> {
-        self.answer(self.request(Method::GET, path).query(query)).await
+    async fn get<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &(impl Serialize + Sync),
+    ) -> Result<T, Problem> {
+        self.answer(self.request(Method::GET, path).query(query))
+            .await
     }
 
-    async fn post<T: DeserializeOwned>(&self, path: &str, body: &(impl Serialize + Sync)) -> Result<T, Problem> {
-        self.answer(self.request(Method::POST, path).json(body)).await
+    async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &(impl Serialize + Sync),
+    ) -> Result<T, Problem> {
+        self.answer(self.request(Method::POST, path).json(body))
+            .await
     }
 
     async fn send(&self, request: RequestBuilder) -> Result<reqwest::Response, Problem> {
-        request.send().await.map_err(|error| self.not_reached(&error))
+        request
+            .send()
+            .await
+            .map_err(|error| self.not_reached(&error))
     }
 
     /// The answer's text; the client's timeout is for all of it.
     async fn text(&self, mut answer: reqwest::Response) -> Result<String, Problem> {
         let mut text = Vec::new();
-        while let Some(piece) = answer.chunk().await.map_err(|error| self.not_reached(&error))? {
+        while let Some(piece) = answer
+            .chunk()
+            .await
+            .map_err(|error| self.not_reached(&error))?
+        {
             if text.len() + piece.len() > LARGEST {
-                return Err(self.strange(&format!("its answer has more than {} MiB", LARGEST >> 20)));
+                return Err(
+                    self.strange(&format!("its answer has more than {} MiB", LARGEST >> 20))
+                );
             }
             text.extend_from_slice(&piece);
         }
@@ -130,7 +164,11 @@ impl Remote {
     async fn answer<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, Problem> {
         let answer = self.send(request).await?;
         let status = answer.status();
-        let wait = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let wait = answer
+            .headers()
+            .get(RETRY_AFTER)
+            .and_then(|value| value.to_str().ok())
+            .map(str::to_owned);
         let text = self.text(answer).await?;
         if status.is_success() {
             return serde_json::from_str(&text).map_err(|error| self.not_read(&text, &error));
@@ -139,16 +177,23 @@ impl Remote {
         Err(self.refused(status, wait, details))
     }
 
-    fn refused(&self, status: StatusCode, wait: Option<String>, details: Option<Details>) -> Problem {
+    fn refused(
+        &self,
+        status: StatusCode,
+        wait: Option<String>,
+        details: Option<Details>,
+    ) -> Problem {
         let said = details.and_then(|details| details.detail.or(details.title));
         match status {
-            StatusCode::UNAUTHORIZED => {
-                Problem::failed(format!("`{}` does not know the token: check IDEM_TOKEN or `--token-file`", self.base))
-            }
+            StatusCode::UNAUTHORIZED => Problem::failed(format!(
+                "`{}` does not know the token: check IDEM_TOKEN or `--token-file`",
+                self.base
+            )),
             StatusCode::TOO_MANY_REQUESTS => Problem::failed(format!(
                 "`{}` takes no more requests for now{}: {}",
                 self.base,
-                wait.map(|seconds| format!(", try again in {seconds} s")).unwrap_or_default(),
+                wait.map(|seconds| format!(", try again in {seconds} s"))
+                    .unwrap_or_default(),
                 said.unwrap_or_else(|| "too many failed".to_owned()),
             )),
             StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT => Problem::unreachable(format!(
@@ -218,7 +263,9 @@ fn checked(mut url: Url, plain_http: bool) -> Result<Url, Problem> {
         _ => return Err(Problem::usage("the address is not `http` or `https`")),
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(Problem::usage("the address holds a user or a password: only the token is used"));
+        return Err(Problem::usage(
+            "the address holds a user or a password: only the token is used",
+        ));
     }
     url.set_query(None);
     url.set_fragment(None);
@@ -250,7 +297,10 @@ impl Target for Remote {
     }
 
     fn explain<'a>(&'a self, handler: &'a str, key: &'a str) -> Answer<'a, Story> {
-        Box::pin(async move { self.get("api/v1/explain", &[("handler", handler), ("key", key)]).await })
+        Box::pin(async move {
+            self.get("api/v1/explain", &[("handler", handler), ("key", key)])
+                .await
+        })
     }
 
     fn stats(&self) -> Answer<'_, Stats> {
@@ -262,34 +312,74 @@ impl Target for Remote {
     }
 
     fn redrive<'a>(&'a self, id: DeadLetterId, run: bool, why: &'a str) -> Answer<'a, Redriven> {
-        Box::pin(
-            async move { self.post(&format!("api/v1/letters/{id}/redrive"), &json!({ "run": run, "why": why })).await },
-        )
+        Box::pin(async move {
+            self.post(
+                &format!("api/v1/letters/{id}/redrive"),
+                &json!({ "run": run, "why": why }),
+            )
+            .await
+        })
     }
 
-    fn run_with<'a>(&'a self, id: DeadLetterId, payload: Json, why: &'a str) -> Answer<'a, Redriven> {
+    fn run_with<'a>(
+        &'a self,
+        id: DeadLetterId,
+        payload: Json,
+        why: &'a str,
+    ) -> Answer<'a, Redriven> {
         Box::pin(async move {
-            let body = Payload { payload, why, run: Some(true) };
-            self.post(&format!("api/v1/letters/{id}/redrive"), &body).await
+            let body = Payload {
+                payload,
+                why,
+                run: Some(true),
+            };
+            self.post(&format!("api/v1/letters/{id}/redrive"), &body)
+                .await
         })
     }
 
     fn publish<'a>(&'a self, id: DeadLetterId, why: &'a str) -> Answer<'a, Redriven> {
-        Box::pin(async move { self.post(&format!("api/v1/letters/{id}/publish"), &json!({ "why": why })).await })
+        Box::pin(async move {
+            self.post(
+                &format!("api/v1/letters/{id}/publish"),
+                &json!({ "why": why }),
+            )
+            .await
+        })
     }
 
     fn edit<'a>(&'a self, id: DeadLetterId, payload: Json, why: &'a str) -> Answer<'a, LetterView> {
-        Box::pin(
-            async move { self.post(&format!("api/v1/letters/{id}/edit"), &Payload { payload, why, run: None }).await },
-        )
+        Box::pin(async move {
+            self.post(
+                &format!("api/v1/letters/{id}/edit"),
+                &Payload {
+                    payload,
+                    why,
+                    run: None,
+                },
+            )
+            .await
+        })
     }
 
     fn discard<'a>(&'a self, id: DeadLetterId, why: &'a str) -> Answer<'a, LetterView> {
-        Box::pin(async move { self.post(&format!("api/v1/letters/{id}/discard"), &json!({ "why": why })).await })
+        Box::pin(async move {
+            self.post(
+                &format!("api/v1/letters/{id}/discard"),
+                &json!({ "why": why }),
+            )
+            .await
+        })
     }
 
     fn restore<'a>(&'a self, id: DeadLetterId, why: &'a str) -> Answer<'a, LetterView> {
-        Box::pin(async move { self.post(&format!("api/v1/letters/{id}/restore"), &json!({ "why": why })).await })
+        Box::pin(async move {
+            self.post(
+                &format!("api/v1/letters/{id}/restore"),
+                &json!({ "why": why }),
+            )
+            .await
+        })
     }
 
     fn start_bulk(&self, asked: NewBulk) -> Answer<'_, Bulk> {
@@ -307,7 +397,11 @@ impl Target for Remote {
     fn cancel_bulk<'a>(&'a self, id: Uuid, why: Option<&'a str>) -> Answer<'a, Bulk> {
         Box::pin(async move {
             let why = why.map(|why| ("why", why));
-            self.answer(self.request(Method::DELETE, &format!("api/v1/bulk/{id}")).query(why.as_slice())).await
+            self.answer(
+                self.request(Method::DELETE, &format!("api/v1/bulk/{id}"))
+                    .query(why.as_slice()),
+            )
+            .await
         })
     }
 

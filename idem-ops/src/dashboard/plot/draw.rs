@@ -55,7 +55,10 @@ impl Drawing {
             height: HEIGHT,
             left: LEFT,
             right: WIDTH - RIGHT,
-            across: ticks.iter().map(|tick| (place(y(*tick)), plot.unit.show(*tick))).collect(),
+            across: ticks
+                .iter()
+                .map(|tick| (place(y(*tick)), plot.unit.show(*tick)))
+                .collect(),
             below: below(plot, middle),
             columns,
             lines,
@@ -64,7 +67,11 @@ impl Drawing {
 }
 
 fn highest(plot: &Plot) -> f64 {
-    let at = |at: usize| plot.series.iter().filter_map(move |series| series.values.get(at).copied().flatten());
+    let at = |at: usize| {
+        plot.series
+            .iter()
+            .filter_map(move |series| series.values.get(at).copied().flatten())
+    };
     let of = |column: usize| match plot.shape {
         Shape::Columns => at(column).sum(),
         Shape::Lines => at(column).fold(0.0, f64::max),
@@ -78,7 +85,15 @@ fn columns(plot: &Plot, y: &impl Fn(f64) -> f64, slot: f64) -> Vec<Column> {
     for at in 0..plot.times.len() {
         let mut below = 0.0;
         for series in &plot.series {
-            let Some(value) = series.values.get(at).copied().flatten().filter(|value| *value > 0.0) else { continue };
+            let Some(value) = series
+                .values
+                .get(at)
+                .copied()
+                .flatten()
+                .filter(|value| *value > 0.0)
+            else {
+                continue;
+            };
             columns.push(Column {
                 class: series.class(),
                 x: place(LEFT + at as f64 * slot + (slot - width) / 2.0),
@@ -108,8 +123,16 @@ fn lines(plot: &Plot, y: &impl Fn(f64) -> f64, x: &impl Fn(usize) -> f64) -> Vec
                 [only] => Some((*only).clone()),
                 _ => None,
             };
-            let points = known.iter().map(|(x, y)| format!("{x},{y}")).collect::<Vec<_>>().join(" ");
-            lines.push(Line { class: series.class(), points, dot });
+            let points = known
+                .iter()
+                .map(|(x, y)| format!("{x},{y}"))
+                .collect::<Vec<_>>()
+                .join(" ");
+            lines.push(Line {
+                class: series.class(),
+                points,
+                dot,
+            });
         }
     }
     lines
@@ -123,8 +146,15 @@ fn below(plot: &Plot, x: impl Fn(usize) -> f64) -> Vec<(String, &'static str, St
         1 => vec![(0, "start"), (1, "end")],
         _ => vec![(0, "start"), (last / 2, "middle"), (last, "end")],
     };
-    let text = |at: usize| plot.times.get(at).map(|time| time.strftime("%H:%M").to_string());
-    places.into_iter().filter_map(|(at, anchor)| Some((place(x(at)), anchor, text(at)?))).collect()
+    let text = |at: usize| {
+        plot.times
+            .get(at)
+            .map(|time| time.strftime("%H:%M").to_string())
+    };
+    places
+        .into_iter()
+        .filter_map(|(at, anchor)| Some((place(x(at)), anchor, text(at)?)))
+        .collect()
 }
 
 fn place(value: f64) -> String {

@@ -1,7 +1,8 @@
-//! Plots, drawn on the server as inline SVG: no script, colours from the style sheet so that they follow light and
-//! dark, and the same numbers as words and as a table beside each.
+//! Plots, drawn on the server as inline SVG: no script, colours from the style sheet so that they
+//! follow light and dark, and the same numbers as words and as a table beside each.
 //!
-//! Crates that draw SVG write colours into style attributes, which the content security policy forbids.
+//! Crates that draw SVG write colours into style attributes, which the content security policy
+//! forbids.
 
 mod draw;
 mod scale;
@@ -79,18 +80,34 @@ impl Plot {
     pub(super) fn figure(mut self) -> Result<String, askama::Error> {
         thin::thin(&mut self, COLUMNS);
         let drawing = Drawing::of(&self);
-        let words = self.series.iter().map(|series| (series.class(), in_words(series, self.unit))).collect();
-        Figure { plot: &self, drawing, words }.render()
+        let words = self
+            .series
+            .iter()
+            .map(|series| (series.class(), in_words(series, self.unit)))
+            .collect();
+        Figure {
+            plot: &self,
+            drawing,
+            words,
+        }
+        .render()
     }
 
     fn is_empty(&self) -> bool {
-        self.times.is_empty() || self.series.iter().all(|series| series.values.iter().all(Option::is_none))
+        self.times.is_empty()
+            || self
+                .series
+                .iter()
+                .all(|series| series.values.iter().all(Option::is_none))
     }
 
     fn rows(&self) -> impl Iterator<Item = (String, Vec<String>)> {
         self.times.iter().enumerate().rev().map(|(at, time)| {
             let value = |series: &Series| series.values.get(at).copied().flatten();
-            let cells = self.series.iter().map(|series| value(series).map_or("–".into(), |v| self.unit.show(v)));
+            let cells = self
+                .series
+                .iter()
+                .map(|series| value(series).map_or("–".into(), |v| self.unit.show(v)));
             (time.strftime("%Y-%m-%d %H:%M").to_string(), cells.collect())
         })
     }
@@ -99,14 +116,26 @@ impl Plot {
 /// What a person who does not see the plot is told.
 fn in_words(series: &Series, unit: Unit) -> String {
     let known = || series.values.iter().copied().flatten();
-    let Some(last) = known().next_back() else { return format!("{}: nothing yet", series.name) };
+    let Some(last) = known().next_back() else {
+        return format!("{}: nothing yet", series.name);
+    };
     let highest = known().fold(f64::MIN, f64::max);
     match series.fold {
         Fold::Sum => {
-            format!("{}: {} in all, at most {} at a time", series.name, unit.show(known().sum()), unit.show(highest))
+            format!(
+                "{}: {} in all, at most {} at a time",
+                series.name,
+                unit.show(known().sum()),
+                unit.show(highest)
+            )
         }
         Fold::Last | Fold::Highest => {
-            format!("{}: {} now, at most {}", series.name, unit.show(last), unit.show(highest))
+            format!(
+                "{}: {} now, at most {}",
+                series.name,
+                unit.show(last),
+                unit.show(highest)
+            )
         }
     }
 }
@@ -118,14 +147,28 @@ mod tests {
     fn plot(shape: Shape, values: Vec<Option<f64>>) -> Plot {
         let minute = |at| Timestamp::from_second(60 * i64::try_from(at).unwrap()).unwrap();
         let times = (0..values.len()).map(minute).collect();
-        let series = vec![Series { name: "<b>done</b>".into(), colour: 0, values, fold: Fold::Sum }];
-        Plot { id: "calls", title: "Calls & more", unit: Unit::Count, shape, times, series }
+        let series = vec![Series {
+            name: "<b>done</b>".into(),
+            colour: 0,
+            values,
+            fold: Fold::Sum,
+        }];
+        Plot {
+            id: "calls",
+            title: "Calls & more",
+            unit: Unit::Count,
+            shape,
+            times,
+            series,
+        }
     }
 
     #[test]
     fn names_are_escaped_and_no_style_is_inline() {
         for shape in [Shape::Columns, Shape::Lines] {
-            let html = plot(shape, vec![Some(1.0), None, Some(3.0)]).figure().unwrap();
+            let html = plot(shape, vec![Some(1.0), None, Some(3.0)])
+                .figure()
+                .unwrap();
             assert!(!html.contains("<b>"), "{html}");
             assert!(!html.contains("style="), "{html}");
             assert!(html.contains("4 in all, at most 3 at a time"), "{html}");
@@ -141,8 +184,17 @@ mod tests {
 
     #[test]
     fn a_day_of_minutes_is_as_many_columns_as_can_be_seen() {
-        let html = plot(Shape::Columns, vec![Some(1.0); 1440]).figure().unwrap();
-        assert_eq!(html.matches("<rect").count(), COLUMNS + 1, "the columns and the legend's");
-        assert!(html.contains("1,440 in all, at most 24 at a time"), "{html}");
+        let html = plot(Shape::Columns, vec![Some(1.0); 1440])
+            .figure()
+            .unwrap();
+        assert_eq!(
+            html.matches("<rect").count(),
+            COLUMNS + 1,
+            "the columns and the legend's"
+        );
+        assert!(
+            html.contains("1,440 in all, at most 24 at a time"),
+            "{html}"
+        );
     }
 }

@@ -41,19 +41,33 @@ pub(super) fn ticks(unit: Unit, highest: f64) -> Vec<f64> {
 /// The next of 1, 2, 2.5, 5, 10 in its power of ten.
 fn round_up(rough: f64) -> f64 {
     let power = 10_f64.powf(rough.log10().floor());
-    let of = [1.0, 2.0, 2.5, 5.0].into_iter().find(|of| of * power >= rough * (1.0 - 1e-9));
+    let of = [1.0, 2.0, 2.5, 5.0]
+        .into_iter()
+        .find(|of| of * power >= rough * (1.0 - 1e-9));
     of.unwrap_or(10.0) * power
 }
 
 /// At most one digit behind the point, none where there are three before it.
 fn short(value: f64) -> String {
-    if value >= 100.0 || (value - value.round()).abs() < 0.05 { format!("{value:.0}") } else { format!("{value:.1}") }
+    if value >= 100.0 || (value - value.round()).abs() < 0.05 {
+        format!("{value:.0}")
+    } else {
+        format!("{value:.1}")
+    }
 }
 
 fn bytes(value: f64) -> String {
     let units = ["B", "KiB", "MiB", "GiB", "TiB"];
-    let power = if value < 1.0 { 0 } else { (value.log(1024.0).floor() as usize).min(units.len() - 1) };
-    format!("{} {}", short(value / 1024_f64.powi(power as i32)), units[power])
+    let power = if value < 1.0 {
+        0
+    } else {
+        (value.log(1024.0).floor() as usize).min(units.len() - 1)
+    };
+    format!(
+        "{} {}",
+        short(value / 1024_f64.powi(power as i32)),
+        units[power]
+    )
 }
 
 fn grouped(value: f64) -> String {
@@ -100,7 +114,10 @@ mod tests {
         for highest in [1e-6, 0.003, 0.999, 1.0, 7.0, 11.0, 1023.0, 1025.0, 5e9] {
             for unit in [Unit::Count, Unit::Seconds, Unit::Bytes] {
                 let ticks = ticks(unit, highest);
-                assert!(ticks.last().unwrap() >= &(highest * (1.0 - 1e-9)), "{unit:?} {highest}: {ticks:?}");
+                assert!(
+                    ticks.last().unwrap() >= &(highest * (1.0 - 1e-9)),
+                    "{unit:?} {highest}: {ticks:?}"
+                );
                 assert!(ticks.len() <= 6, "{unit:?} {highest}: {ticks:?}");
             }
         }

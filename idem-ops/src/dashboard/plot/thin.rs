@@ -9,9 +9,17 @@ pub(super) fn thin(plot: &mut Plot, columns: usize) {
         return;
     }
     for series in &mut plot.series {
-        series.values = series.values.chunks(each).map(|values| fold(series.fold, values)).collect();
+        series.values = series
+            .values
+            .chunks(each)
+            .map(|values| fold(series.fold, values))
+            .collect();
     }
-    plot.times = plot.times.chunks(each).filter_map(|times| times.first().copied()).collect();
+    plot.times = plot
+        .times
+        .chunks(each)
+        .filter_map(|times| times.first().copied())
+        .collect();
 }
 
 fn fold(fold: Fold, values: &[Option<f64>]) -> Option<f64> {

@@ -1,4 +1,5 @@
-//! Group commit: one thread takes what is waiting, decides it, writes it as one batch, syncs once, and wakes everybody.
+//! Group commit: one thread takes what is waiting, decides it, writes it as one batch, syncs once,
+//! and wakes everybody.
 
 use std::fs::File;
 use std::io;
@@ -32,7 +33,14 @@ pub(super) struct Committer {
 
 impl Committer {
     pub(super) fn new(shared: Arc<Shared>, state: State, witness: Witness, log: File) -> Self {
-        Self { shared, state, witness, log, letter_ids: uuid::ContextV7::new(), refused: None }
+        Self {
+            shared,
+            state,
+            witness,
+            log,
+            letter_ids: uuid::ContextV7::new(),
+            refused: None,
+        }
     }
 
     /// Works until the ledger is closed and nothing is waiting.
@@ -64,8 +72,12 @@ impl Committer {
         }
         let (started, size) = (Instant::now(), jobs.len());
         let mut answers = Vec::with_capacity(size);
-        // Another process may have opened a ledger in this one's place: then not even what is durable is acknowledged.
-        match self.commit(jobs, &mut answers).and_then(|()| self.shared.folder.is_in_place()) {
+        // Another process may have opened a ledger in this one's place: then not even what is
+        // durable is acknowledged.
+        match self
+            .commit(jobs, &mut answers)
+            .and_then(|()| self.shared.folder.is_in_place())
+        {
             Ok(()) => {
                 observe::commit(started.elapsed(), size);
                 answers.into_iter().for_each(Answer::send);
@@ -98,12 +110,18 @@ impl Committer {
     fn open_again(&mut self) -> Result<(), LedgerError> {
         let shared = Arc::clone(&self.shared);
         shared.folder.is_in_place()?;
-        // What is open still answers duplicates: it is let go of only when there is room for sled to start.
+        // What is open still answers duplicates: it is let go of only when there is room for sled
+        // to start.
         shared.folder.has_room()?;
         shared.engine.write().let_go();
-        // The file that was open all along is told of writes that failed since; one that is opened now may not be.
+        // The file that was open all along is told of writes that failed since; one that is opened
+        // now may not be.
         self.sync()?;
-        let store = recovery::begin(&shared.folder, shared.cache_bytes, Some(self.witness.group()))?;
+        let store = recovery::begin(
+            &shared.folder,
+            shared.cache_bytes,
+            Some(self.witness.group()),
+        )?;
         match self.read_again(&store) {
             Ok(()) => {
                 *shared.writing.lock() = None;
@@ -120,12 +138,17 @@ impl Committer {
         }
     }
 
-    /// Reads all that is known of the last group again, for it may not have been written, and takes back what its callers
-    /// were told was not recorded.
+    /// Reads all that is known of the last group again, for it may not have been written, and takes
+    /// back what its callers were told was not recorded.
     fn read_again(&mut self, store: &Store) -> Result<(), LedgerError> {
         let shared = Arc::clone(&self.shared);
         let acknowledged = Some(self.witness.group());
-        let Opened { state, running, buckets, .. } = Opened::read(store, shared.folder.path(), acknowledged)?;
+        let Opened {
+            state,
+            running,
+            buckets,
+            ..
+        } = Opened::read(store, shared.folder.path(), acknowledged)?;
         self.state = state;
         self.state.meta.session = shared.session;
         shared.index.replace(buckets);
@@ -140,7 +163,13 @@ impl Committer {
             && *group == self.state.meta.group
             && !back.is_nothing()
         {
-            let mut group = Group::new(store, &shared.index, &shared.running, &mut self.state, shared.clock.now());
+            let mut group = Group::new(
+                store,
+                &shared.index,
+                &shared.running,
+                &mut self.state,
+                shared.clock.now(),
+            );
             group.take_back(back)?;
             if let Some(finished) = group.finish()? {
                 self.write(store, finished)?;
@@ -150,7 +179,8 @@ impl Committer {
         Ok(())
     }
 
-    /// Decides the jobs and writes what comes of them. Those that are not among the answers are answered already.
+    /// Decides the jobs and writes what comes of them. Those that are not among the answers are
+    /// answered already.
     fn commit(&mut self, jobs: Vec<Job>, answers: &mut Vec<Answer>) -> Result<(), LedgerError> {
         let shared = Arc::clone(&self.shared);
         let engine = shared.engine.read();
@@ -170,7 +200,13 @@ impl Committer {
             leases: false,
             instance: shared.instance.clone(),
         };
-        let mut group = Group::new(store, &shared.index, &shared.running, &mut self.state, facts.now);
+        let mut group = Group::new(
+            store,
+            &shared.index,
+            &shared.running,
+            &mut self.state,
+            facts.now,
+        );
         let mut jobs = jobs.into_iter();
         while let Some(job) = jobs.next() {
             facts.letter = DeadLetterId::new(facts.now, &self.letter_ids);
@@ -187,15 +223,24 @@ impl Committer {
             Ok(finished) => finished,
             Err(error) => return Err(self.after_a_read(store, error)),
         };
-        let Some(mut finished) = finished else { return Ok(()) };
+        let Some(mut finished) = finished else {
+            return Ok(());
+        };
         let undo = std::mem::take(&mut finished.undo);
-        self.write(store, finished).inspect_err(|_| self.refused = Some((self.state.meta.group, undo.fold())))
+        self.write(store, finished)
+            .inspect_err(|_| self.refused = Some((self.state.meta.group, undo.fold())))
     }
 
     /// Writes a group, and lets everybody know of what follows from it.
     fn write(&mut self, store: &Store, finished: Finished<'_>) -> Result<(), LedgerError> {
         let shared = Arc::clone(&self.shared);
-        let Finished { batch, settles, moves, closed, .. } = finished;
+        let Finished {
+            batch,
+            settles,
+            moves,
+            closed,
+            ..
+        } = finished;
         // Whoever reads for people waits until all that follows from the group can be read.
         let mut writing = shared.writing.lock();
         if let Err(error) = self.write_durably(store, batch, settles) {
@@ -210,7 +255,9 @@ impl Committer {
         }
         fault::point!(WITNESSED);
         moves.apply(&mut shared.running.write());
-        closed.into_iter().for_each(|bucket| shared.index.close(bucket));
+        closed
+            .into_iter()
+            .for_each(|bucket| shared.index.close(bucket));
         *shared.counts.lock() = self.state.meta.counts;
         Ok(())
     }
@@ -219,7 +266,9 @@ impl Committer {
     fn check_counts(&mut self) -> Result<(), LedgerError> {
         let shared = Arc::clone(&self.shared);
         let engine = shared.engine.read();
-        let Ok(store) = engine.open() else { return Ok(()) };
+        let Ok(store) = engine.open() else {
+            return Ok(());
+        };
         let (counts, counted) = (counts(store)?, self.state.meta.counts);
         if counts == counted {
             return Ok(());
@@ -232,42 +281,57 @@ impl Committer {
         self.state.meta.counts = counts;
         let (batch, moves) = self.state.numbers(store, &shared.running.read())?;
         self.write_durably(store, batch, Vec::new())?;
-        write_witness(&mut self.witness, self.state.meta.group).map_err(|error| shared.folder.refused(&error))?;
+        write_witness(&mut self.witness, self.state.meta.group)
+            .map_err(|error| shared.folder.refused(&error))?;
         moves.apply(&mut shared.running.write());
         Ok(())
     }
 
-    /// The batch, sled's flush, and a real `fdatasync`; readers are kept off the group until all three are done.
-    fn write_durably(&self, store: &Store, batch: Batch<'_>, settles: Vec<Slot>) -> Result<(), LedgerError> {
-        fault::point!(DECIDED, |said| Err(self.shared.folder.refused(&fault::refused(said.as_deref()))));
+    /// The batch, sled's flush, and a real `fdatasync`; readers are kept off the group until all
+    /// three are done.
+    fn write_durably(
+        &self,
+        store: &Store,
+        batch: Batch<'_>,
+        settles: Vec<Slot>,
+    ) -> Result<(), LedgerError> {
+        fault::point!(DECIDED, |said| Err(self
+            .shared
+            .folder
+            .refused(&fault::refused(said.as_deref()))));
         self.shared.unsynced.lock().extend(settles);
         store.write(batch)?;
-        fault::point!(FLUSHED, |said| Err(self.shared.folder.refused(&fault::refused(said.as_deref()))));
+        fault::point!(FLUSHED, |said| Err(self
+            .shared
+            .folder
+            .refused(&fault::refused(said.as_deref()))));
         self.sync()?;
         self.shared.unsynced.lock().clear();
         Ok(())
     }
 
-    /// After a failed sync the pages may be marked clean and still be missing on the disk, so nothing that is read back in
-    /// this process proves anything.
+    /// After a failed sync the pages may be marked clean and still be missing on the disk, so
+    /// nothing that is read back in this process proves anything.
     fn sync(&self) -> Result<(), LedgerError> {
         sync(&self.log).map_err(|error| self.poisoned(&format!("syncing the log failed: {error}")))
     }
 
-    /// What a refused write comes to: only after a full disk can the log be opened again, and only when it can still be
-    /// synced. After all else what is read back proves nothing.
+    /// What a refused write comes to: only after a full disk can the log be opened again, and only
+    /// when it can still be synced. After all else what is read back proves nothing.
     fn after_a_write(&self, error: LedgerError) -> LedgerError {
         match error {
             LedgerError::Full { .. } => self.sync().err().unwrap_or(error),
             LedgerError::Io { reason, .. }
             | LedgerError::NotWritable { reason, .. }
-            | LedgerError::Damaged { detail: reason, .. } => self.poisoned(&format!("writing failed: {reason}")),
+            | LedgerError::Damaged { detail: reason, .. } => {
+                self.poisoned(&format!("writing failed: {reason}"))
+            }
             error => error,
         }
     }
 
-    /// What a refused read comes to. sled tells of its background's refused writes with whatever it is asked next; its flush
-    /// tells the two apart.
+    /// What a refused read comes to. sled tells of its background's refused writes with whatever it
+    /// is asked next; its flush tells the two apart.
     fn after_a_read(&self, store: &Store, error: LedgerError) -> LedgerError {
         match store.flush() {
             Err(error) => self.after_a_write(error),
@@ -276,7 +340,10 @@ impl Committer {
     }
 
     fn poisoned(&self, detail: &str) -> LedgerError {
-        LedgerError::Poisoned { path: self.shared.folder.path().to_owned(), detail: detail.to_owned() }
+        LedgerError::Poisoned {
+            path: self.shared.folder.path().to_owned(),
+            detail: detail.to_owned(),
+        }
     }
 }
 
@@ -286,7 +353,9 @@ fn write_witness(witness: &mut Witness, group: u64) -> io::Result<()> {
 }
 
 fn sync(log: &File) -> io::Result<()> {
-    fault::point!(SYNC, |_| Err(io::Error::other("this sync was told to fail")));
+    fault::point!(SYNC, |_| Err(io::Error::other(
+        "this sync was told to fail"
+    )));
     log.sync_data()
 }
 

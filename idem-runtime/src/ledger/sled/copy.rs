@@ -1,8 +1,9 @@
 //! A copy of the folder while the ledger works.
 //!
-//! The committer holds still meanwhile, but sled's background may still move pages and reuse their places. So the log is
-//! copied as it was at one moment, which is what a `kill -9` leaves of it: by a reflink where the file system has them, and
-//! else by reading it again until it did not change while it was read.
+//! The committer holds still meanwhile, but sled's background may still move pages and reuse their
+//! places. So the log is copied as it was at one moment, which is what a `kill -9` leaves of it: by
+//! a reflink where the file system has them, and else by reading it again until it did not change
+//! while it was read.
 
 use std::fs::{self, File};
 use std::io;
@@ -18,10 +19,11 @@ use super::{Shared, recovery, verify};
 use crate::fault;
 use crate::ledger::LedgerError;
 
-/// A write in the same tick of the file system's clock as the last one cannot be seen by its time, so a log counts as
-/// unchanged since a moment only if it was at rest for this long before.
+/// A write in the same tick of the file system's clock as the last one cannot be seen by its time,
+/// so a log counts as unchanged since a moment only if it was at rest for this long before.
 const AT_REST: Duration = Duration::from_millis(50);
-/// sled's background ends when there is nothing to move; only a disk that hardly works takes it so long.
+/// sled's background ends when there is nothing to move; only a disk that hardly works takes it so
+/// long.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How much is compared at once.
 const PIECE: usize = 1 << 20;
@@ -30,10 +32,17 @@ const CACHE: u64 = 16 << 20;
 
 /// Copies an open ledger into a folder that is empty or not there.
 pub(super) fn copy(shared: &Shared, to: &Path) -> Result<(), LedgerError> {
-    let refused = |reason: &str| LedgerError::NotCopied { path: to.to_owned(), reason: reason.to_owned() };
+    let refused = |reason: &str| LedgerError::NotCopied {
+        path: to.to_owned(),
+        reason: reason.to_owned(),
+    };
     match fs::read_dir(to).map(|mut names| names.next().is_some()) {
         Ok(false) => {}
-        Ok(true) => return Err(refused("it is not empty; name an empty folder, or one that is not there yet")),
+        Ok(true) => {
+            return Err(refused(
+                "it is not empty; name an empty folder, or one that is not there yet",
+            ));
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(LedgerError::of_io(to, &error)),
     }
@@ -45,7 +54,9 @@ pub(super) fn copy(shared: &Shared, to: &Path) -> Result<(), LedgerError> {
     })?;
     // From here on another copy into the same folder is refused, so what is removed is this one's.
     let made = inside(&shared.folder, &copy).and_then(|inside| match inside {
-        true => Err(refused("it is inside the ledger's own folder; name one outside")),
+        true => Err(refused(
+            "it is inside the ledger's own folder; name one outside",
+        )),
         false => make(shared, &copy),
     });
     if made.is_err()
@@ -57,7 +68,12 @@ pub(super) fn copy(shared: &Shared, to: &Path) -> Result<(), LedgerError> {
 }
 
 fn inside(own: &Folder, copy: &Folder) -> Result<bool, LedgerError> {
-    let real = |folder: &Folder| folder.path().canonicalize().map_err(|error| folder.refused(&error));
+    let real = |folder: &Folder| {
+        folder
+            .path()
+            .canonicalize()
+            .map_err(|error| folder.refused(&error))
+    };
     Ok(real(copy)?.starts_with(real(own)?))
 }
 
@@ -70,14 +86,27 @@ fn make(shared: &Shared, copy: &Folder) -> Result<(), LedgerError> {
             detail: "its witness was removed while it was open".to_owned(),
         });
     };
-    // The witness comes first: a copy that is cut short is refused, and not opened as a smaller ledger.
+    // The witness comes first: a copy that is cut short is refused, and not opened as a smaller
+    // ledger.
     Witness::start(copy, acknowledged).map_err(|error| copy.refused(&error))?;
     files_but_the_log(&shared.folder.tree(), &copy.tree()).map_err(|error| copy.refused(&error))?;
     fault::point!(COPYING);
-    let log = files::open(File::options().write(true).read(true).create_new(true), &copy.tree().join("db"));
+    let log = files::open(
+        File::options().write(true).read(true).create_new(true),
+        &copy.tree().join("db"),
+    );
     let log = log.map_err(|error| copy.refused(&error))?;
-    let from = Log { file: shared.folder.log()?, folder: shared.folder.path() };
-    log_at_one_moment(&from, &Log { file: log, folder: copy.path() })?;
+    let from = Log {
+        file: shared.folder.log()?,
+        folder: shared.folder.path(),
+    };
+    log_at_one_moment(
+        &from,
+        &Log {
+            file: log,
+            folder: copy.path(),
+        },
+    )?;
     still_open(shared)?;
     drop(held_still);
     copy.sync_tree()?;
@@ -191,7 +220,9 @@ fn bring_up_to_date(from: &Log<'_>, to: &Log<'_>) -> Result<(), LedgerError> {
         let len = from.read(&mut new, at)?;
         let written = to.read(&mut old, at)?;
         if new[..len] != old[..written.min(len)] {
-            to.file.write_all_at(&new[..len], at).map_err(|error| to.failed(&error))?;
+            to.file
+                .write_all_at(&new[..len], at)
+                .map_err(|error| to.failed(&error))?;
         }
         at += len as u64;
         if len < PIECE {
@@ -205,10 +236,13 @@ fn prove(copy: &Folder, acknowledged: u64) -> Result<(), LedgerError> {
     let store = recovery::begin(copy, CACHE, Some(acknowledged))?;
     let proved = Opened::read(&store, copy.path(), Some(acknowledged))
         .and_then(|opened| verify::at_open(&store, opened.closed).map(drop));
-    store.unless_poisoned(proved).map(drop).map_err(|error| LedgerError::NotCopied {
-        path: copy.path().to_owned(),
-        reason: format!("it does not hold all that was acknowledged ({error}); copy again"),
-    })?;
+    store
+        .unless_poisoned(proved)
+        .map(drop)
+        .map_err(|error| LedgerError::NotCopied {
+            path: copy.path().to_owned(),
+            reason: format!("it does not hold all that was acknowledged ({error}); copy again"),
+        })?;
     // sled may have tidied up before it let go.
     copy.sync_tree()
 }
@@ -220,14 +254,18 @@ mod tests {
 
     use super::*;
 
-    /// A writer that, as sled's background does, writes for a while and rests for a while. It writes its pages in turn, so
-    /// at any one moment the pages up to some place have one number, and those after it the number before.
+    /// A writer that, as sled's background does, writes for a while and rests for a while. It
+    /// writes its pages in turn, so at any one moment the pages up to some place have one number,
+    /// and those after it the number before.
     #[test]
     fn a_log_that_is_written_while_it_is_copied_is_copied_as_it_was_at_one_moment() {
         const PAGES: u64 = 4096;
         let folder = tempfile::tempdir().unwrap();
         let new = |name: &str| File::create_new(folder.path().join(name)).unwrap();
-        let log = Log { file: new("log"), folder: folder.path() };
+        let log = Log {
+            file: new("log"),
+            folder: folder.path(),
+        };
         log.file.set_len(PAGES * 4096).unwrap();
         let (ended, begun) = (AtomicBool::new(false), Barrier::new(2));
         std::thread::scope(|scope| {
@@ -245,22 +283,37 @@ mod tests {
                         break;
                     }
                     // Most rests are too short for a copy, and only just long enough to begin one.
-                    std::thread::sleep(if number.is_multiple_of(8) { AT_REST * 6 } else { AT_REST * 5 / 4 });
+                    std::thread::sleep(if number.is_multiple_of(8) {
+                        AT_REST * 6
+                    } else {
+                        AT_REST * 5 / 4
+                    });
                 }
             });
             begun.wait();
             let copied = ["one", "two", "three"].map(|name| {
-                let copied = log_at_one_moment(&log, &Log { file: new(name), folder: folder.path() });
+                let copied = log_at_one_moment(
+                    &log,
+                    &Log {
+                        file: new(name),
+                        folder: folder.path(),
+                    },
+                );
                 copied.map(|()| fs::read(folder.path().join(name)).unwrap())
             });
             // The writer ends before anything is looked at: a test that fails does not wait for it.
             ended.store(true, Ordering::SeqCst);
             for bytes in copied.map(Result::unwrap) {
-                let words = bytes.chunks(8).map(|word| u64::from_le_bytes(word.try_into().unwrap()));
+                let words = bytes
+                    .chunks(8)
+                    .map(|word| u64::from_le_bytes(word.try_into().unwrap()));
                 let numbers: Vec<u64> = words.collect();
                 let (first, last) = (numbers[0], numbers[numbers.len() - 1]);
                 assert_eq!(bytes.len() as u64, PAGES * 4096);
-                assert!(first <= last + 1 && numbers.is_sorted_by(|one, next| one >= next), "{last} to {first}");
+                assert!(
+                    first <= last + 1 && numbers.is_sorted_by(|one, next| one >= next),
+                    "{last} to {first}"
+                );
             }
         });
     }

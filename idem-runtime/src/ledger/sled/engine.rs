@@ -1,4 +1,5 @@
-//! What may be asked of sled: all, only what was durable before a refused write, or nothing any more.
+//! What may be asked of sled: all, only what was durable before a refused write, or nothing any
+//! more.
 
 use super::store::Store;
 use crate::ledger::LedgerError;
@@ -6,9 +7,11 @@ use crate::ledger::LedgerError;
 /// Whether sled can be asked.
 pub(super) enum Engine {
     Open(Store),
-    /// A write was refused, and why. Settled records that were durable can still be read; the next write opens it again.
+    /// A write was refused, and why. Settled records that were durable can still be read; the next
+    /// write opens it again.
     Refused(LedgerError, Option<Store>),
-    /// It panicked, a write or a sync failed, or the folder is gone: nothing is answered until the process starts again.
+    /// It panicked, a write or a sync failed, or the folder is gone: nothing is answered until the
+    /// process starts again.
     Poisoned(LedgerError),
     Closed,
 }
@@ -57,10 +60,17 @@ impl Engine {
 
 /// What who reads is told while a write is refused: what is in memory may not be on the disk.
 pub(super) fn unshown(error: &LedgerError) -> LedgerError {
-    let until = |reason: &str| format!("{reason}; what is new cannot be shown until it can be written");
+    let until =
+        |reason: &str| format!("{reason}; what is new cannot be shown until it can be written");
     match error {
-        LedgerError::Full { path, reason } => LedgerError::Full { path: path.clone(), reason: until(reason) },
-        LedgerError::Io { path, reason } => LedgerError::Io { path: path.clone(), reason: until(reason) },
+        LedgerError::Full { path, reason } => LedgerError::Full {
+            path: path.clone(),
+            reason: until(reason),
+        },
+        LedgerError::Io { path, reason } => LedgerError::Io {
+            path: path.clone(),
+            reason: until(reason),
+        },
         other => other.clone(),
     }
 }

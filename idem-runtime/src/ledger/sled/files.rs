@@ -1,7 +1,8 @@
 //! The ledger's files: regular ones, reached by no link, and closed to other users.
 //!
-//! Somebody else may have prepared the folder, and everything below it is opened by names that are known beforehand: a
-//! link would lead to a file of theirs or ours, and a FIFO would keep the caller waiting.
+//! Somebody else may have prepared the folder, and everything below it is opened by names that are
+//! known beforehand: a link would lead to a file of theirs or ours, and a FIFO would keep the
+//! caller waiting.
 
 use std::collections::HashSet;
 use std::ffi::OsString;
@@ -20,10 +21,17 @@ const FOLDER: u32 = 0o700;
 /// Opens a regular file, and nothing else. One that is made is closed to other users.
 pub(super) fn open(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    match options.mode(FILE).custom_flags(flags.bits() as i32).open(path) {
+    match options
+        .mode(FILE)
+        .custom_flags(flags.bits() as i32)
+        .open(path)
+    {
         Ok(file) if file.metadata()?.is_file() => Ok(file),
         // A link says `ELOOP`, and a FIFO or a folder has errors of its own.
-        opened => Err(is_file(path).err().or(opened.err()).unwrap_or_else(|| odd(path, "no regular file"))),
+        opened => Err(is_file(path)
+            .err()
+            .or(opened.err())
+            .unwrap_or_else(|| odd(path, "no regular file"))),
     }
 }
 
@@ -48,10 +56,16 @@ fn is_folder(path: &Path) -> io::Result<bool> {
     }
 }
 
-/// Refuses a data folder in which something else stands where a ledger has its files. sled opens its own by their names,
-/// so they are looked at before it does. The data folder itself may be reached through a link.
+/// Refuses a data folder in which something else stands where a ledger has its files. sled opens
+/// its own by their names, so they are looked at before it does. The data folder itself may be
+/// reached through a link.
 pub(super) fn look(folder: &Path) -> io::Result<()> {
-    for name in ["lock", super::WITNESS, super::witness::UNNAMED, super::folder::PROBE] {
+    for name in [
+        "lock",
+        super::WITNESS,
+        super::witness::UNNAMED,
+        super::folder::PROBE,
+    ] {
         is_file(&folder.join(name))?;
     }
     let (tree, blobs) = (folder.join("sled"), folder.join("sled/blobs"));
@@ -83,15 +97,22 @@ pub(super) fn copy(from: &Path, to: &Path) -> io::Result<File> {
 
 /// The names in a folder.
 pub(super) fn names(folder: &Path) -> io::Result<HashSet<OsString>> {
-    fs::read_dir(folder)?.map(|entry| Ok(entry?.file_name())).collect()
+    fs::read_dir(folder)?
+        .map(|entry| Ok(entry?.file_name()))
+        .collect()
 }
 
-/// Closes to other users what sled has made since these were the names in its folder: it makes files as the umask says.
+/// Closes to other users what sled has made since these were the names in its folder: it makes
+/// files as the umask says.
 pub(super) fn close_new(tree: &Path, before: &HashSet<OsString>) -> io::Result<()> {
     for entry in fs::read_dir(tree)? {
         let entry = entry?;
         if !before.contains(&entry.file_name()) {
-            let mode = if entry.file_type()?.is_dir() { FOLDER } else { FILE };
+            let mode = if entry.file_type()?.is_dir() {
+                FOLDER
+            } else {
+                FILE
+            };
             match fs::set_permissions(entry.path(), Permissions::from_mode(mode)) {
                 // sled's background has just removed it.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -106,7 +127,14 @@ pub(super) fn close_new(tree: &Path, before: &HashSet<OsString>) -> io::Result<(
 fn found(path: &Path) -> io::Result<Option<FileType>> {
     match fs::symlink_metadata(path) {
         Ok(there) => Ok(Some(there.file_type())),
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            ) =>
+        {
+            Ok(None)
+        }
         Err(error) => Err(error),
     }
 }
@@ -123,5 +151,8 @@ fn name(there: FileType) -> &'static str {
 }
 
 fn odd(path: &Path, found: &'static str) -> io::Error {
-    io::Error::other(LedgerError::OddFile { file: path.to_owned(), found })
+    io::Error::other(LedgerError::OddFile {
+        file: path.to_owned(),
+        found,
+    })
 }

@@ -30,13 +30,16 @@ pub(super) struct Folder {
 }
 
 impl Folder {
-    /// Makes the folder where there is none, closed to other users, and takes its lock. One that is there keeps its mode.
+    /// Makes the folder where there is none, closed to other users, and takes its lock. One that is
+    /// there keeps its mode.
     pub(super) fn hold(path: &Path) -> Result<Self, LedgerError> {
         let refused = |error: io::Error| LedgerError::of_io(path, &error);
         // The process may go to another directory.
         let path = &std::path::absolute(path).map_err(refused)?;
         let made_in = first_there(path).map_err(refused)?;
-        files::look(path).and_then(|()| files::make_folder(&path.join("sled"))).map_err(refused)?;
+        files::look(path)
+            .and_then(|()| files::make_folder(&path.join("sled")))
+            .map_err(refused)?;
         let mut options = File::options();
         options.create(true).truncate(false).read(true).write(true);
         let lock = files::open(&mut options, &path.join("lock")).map_err(refused)?;
@@ -44,28 +47,56 @@ impl Folder {
             let mut holder = String::new();
             // Who holds it is a hint; without it the error still says what to do.
             let _ = held.take(LONGEST_HOLDER).read_to_string(&mut holder);
-            LedgerError::Held { path: path.to_owned(), by: holder.trim().parse().ok(), lock_removed: false }
+            LedgerError::Held {
+                path: path.to_owned(),
+                by: holder.trim().parse().ok(),
+                lock_removed: false,
+            }
         })?;
         let mut file = lock.file();
-        file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(refused)?;
-        Ok(Self { path: path.to_owned(), made_in, lock: Mutex::new(Some(lock)) })
+        file.set_len(0)
+            .and_then(|()| writeln!(file, "{}", std::process::id()))
+            .map_err(refused)?;
+        Ok(Self {
+            path: path.to_owned(),
+            made_in,
+            lock: Mutex::new(Some(lock)),
+        })
     }
 
-    /// Whether the lock that is held is still the one at its path: a folder that was moved or deleted keeps no other process
-    /// from opening one in its place. Where that cannot be told, it is.
+    /// Whether the lock that is held is still the one at its path: a folder that was moved or
+    /// deleted keeps no other process from opening one in its place. Where that cannot be told, it
+    /// is.
     pub(super) fn is_in_place(&self) -> Result<(), LedgerError> {
-        let Some(held) = self.lock.lock().as_ref().and_then(|lock| lock.file().metadata().ok()) else { return Ok(()) };
+        let Some(held) = self
+            .lock
+            .lock()
+            .as_ref()
+            .and_then(|lock| lock.file().metadata().ok())
+        else {
+            return Ok(());
+        };
         let moved = match fs::symlink_metadata(self.path.join("lock")) {
             Ok(there) => (there.dev(), there.ino()) != (held.dev(), held.ino()),
-            Err(error) => matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory),
+            Err(error) => matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            ),
         };
-        if moved { Err(LedgerError::Moved { path: self.path.clone() }) } else { Ok(()) }
+        if moved {
+            Err(LedgerError::Moved {
+                path: self.path.clone(),
+            })
+        } else {
+            Ok(())
+        }
     }
 
     /// Lets another process have the folder.
     pub(super) fn release(&self) {
         if let Some(lock) = self.lock.lock().take() {
-            // Nobody is to be told of a holder that is gone; the next one writes its own name in any case.
+            // Nobody is to be told of a holder that is gone; the next one writes its own name in
+            // any case.
             let _ = lock.file().set_len(0);
         }
     }
@@ -83,20 +114,25 @@ impl Folder {
         self.path.join(super::WITNESS)
     }
 
-    /// sled's log, to be synced by us: sled's own flush ends in `sync_file_range`, which a power cut undoes.
+    /// sled's log, to be synced by us: sled's own flush ends in `sync_file_range`, which a power
+    /// cut undoes.
     pub(super) fn log(&self) -> Result<File, LedgerError> {
         files::read(&self.tree().join("db")).map_err(|error| self.refused(&error))
     }
 
-    /// Takes the lock that sled takes on its log, where there is one: nobody else reads or writes it until this is dropped,
-    /// and then sled can have it. An earlier sled of this process is waited for.
+    /// Takes the lock that sled takes on its log, where there is one: nobody else reads or writes
+    /// it until this is dropped, and then sled can have it. An earlier sled of this process is
+    /// waited for.
     ///
     /// # Errors
-    /// When another process has it: it holds the folder, and its lock file was removed. When this process has it for good:
-    /// after a panic in sled nothing lets go of it.
+    /// When another process has it: it holds the folder, and its lock file was removed. When this
+    /// process has it for good: after a panic in sled nothing lets go of it.
     pub(super) fn lock_log(&self) -> Result<Option<Lock>, LedgerError> {
         let refused = |error: io::Error| self.refused(&error);
-        let mut log = match files::open(File::options().read(true).write(true), &self.tree().join("db")) {
+        let mut log = match files::open(
+            File::options().read(true).write(true),
+            &self.tree().join("db"),
+        ) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             opened => opened.map_err(refused)?,
         };
@@ -110,10 +146,15 @@ impl Folder {
             if (by.is_some() && by != us) || Instant::now() >= deadline {
                 let path = self.path.clone();
                 return Err(if by == us {
-                    let detail = "an earlier `Idem` of this process has not let go of it".to_owned();
+                    let detail =
+                        "an earlier `Idem` of this process has not let go of it".to_owned();
                     LedgerError::Poisoned { path, detail }
                 } else {
-                    LedgerError::Held { path, by, lock_removed: true }
+                    LedgerError::Held {
+                        path,
+                        by,
+                        lock_removed: true,
+                    }
                 });
             }
             std::thread::sleep(Duration::from_millis(1));
@@ -140,18 +181,25 @@ impl Folder {
         sync(&self.path)
     }
 
-    /// Makes the names in the folder durable, and its own. Those of the folders above it too when the ledger is `new`: this
-    /// process has made them, or one that died before it could sync them, or the caller, who did not sync them.
+    /// Makes the names in the folder durable, and its own. Those of the folders above it too when
+    /// the ledger is `new`: this process has made them, or one that died before it could sync them,
+    /// or the caller, who did not sync them.
     pub(super) fn sync_names(&self, new: bool) -> Result<(), LedgerError> {
         let sync_all = || {
             self.sync()?;
             let path = self.path.canonicalize()?;
-            for above in path.ancestors().skip(1).take(if new { usize::MAX } else { 1 }) {
+            for above in path
+                .ancestors()
+                .skip(1)
+                .take(if new { usize::MAX } else { 1 })
+            {
                 match sync(above) {
                     // Folders that were there before may be closed to us.
                     Err(_) if !above.starts_with(&self.made_in) => {}
                     // A folder that is closed to reading cannot be synced alone.
-                    Err(error) if error.kind() == io::ErrorKind::PermissionDenied => rustix::fs::sync(),
+                    Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                        rustix::fs::sync()
+                    }
                     synced => synced?,
                 }
             }
@@ -163,8 +211,15 @@ impl Folder {
     /// Whether the disk takes as much as sled writes when it opens.
     pub(super) fn has_room(&self) -> Result<(), LedgerError> {
         let probe = self.path.join(PROBE);
-        let write = |mut file: File| file.write_all(&vec![1; 2 << 20]).and_then(|()| file.sync_all());
-        let written = files::open(File::options().write(true).create(true).truncate(true), &probe).and_then(write);
+        let write = |mut file: File| {
+            file.write_all(&vec![1; 2 << 20])
+                .and_then(|()| file.sync_all())
+        };
+        let written = files::open(
+            File::options().write(true).create(true).truncate(true),
+            &probe,
+        )
+        .and_then(write);
         let removed = fs::remove_file(&probe);
         written.and(removed).map_err(|error| self.refused(&error))
     }
@@ -176,14 +231,20 @@ impl Folder {
     /// Removes a new ledger's files, and the folders that were made for it.
     pub(super) fn remove(self) -> io::Result<()> {
         fs::remove_dir_all(self.tree())?;
-        for name in [self.witness(), super::witness::unnamed(&self), self.path.join("lock")] {
+        for name in [
+            self.witness(),
+            super::witness::unnamed(&self),
+            self.path.join("lock"),
+        ] {
             match fs::remove_file(name) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 removed => removed?,
             }
         }
         let path = self.path.canonicalize()?;
-        path.ancestors().take_while(|made| *made != self.made_in).try_for_each(fs::remove_dir)
+        path.ancestors()
+            .take_while(|made| *made != self.made_in)
+            .try_for_each(fs::remove_dir)
     }
 }
 
@@ -198,7 +259,12 @@ fn first_there(path: &Path) -> io::Result<PathBuf> {
     let mut found = Err(io::Error::from(io::ErrorKind::NotFound));
     for folder in path.ancestors() {
         // A relative path begins in the folder that this process works in.
-        found = if folder.as_os_str().is_empty() { Path::new(".") } else { folder }.canonicalize();
+        found = if folder.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            folder
+        }
+        .canonicalize();
         if !matches!(&found, Err(error) if error.kind() == io::ErrorKind::NotFound) {
             break;
         }

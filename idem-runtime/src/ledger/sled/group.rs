@@ -20,12 +20,12 @@ use super::undo::{Undo, may_take_back};
 use crate::clock;
 use crate::ledger::{LedgerError, NoteChange, place_of, untold};
 use crate::protocol::{
-    Act, Change, DeadLetter, DeadLetterId, Deed, Facts, LetterChange, LetterState, Live, Record, RecordId, Reply,
-    Settled, SettledAs, Step, decide,
+    Act, Change, DeadLetter, DeadLetterId, Deed, Facts, LetterChange, LetterState, Live, Record,
+    RecordId, Reply, Settled, SettledAs, Step, decide,
 };
 
-/// What the committer knows of the ledger. A group changes it in place: when one cannot be written, all of it is read
-/// again.
+/// What the committer knows of the ledger. A group changes it in place: when one cannot be written,
+/// all of it is read again.
 pub(super) struct State {
     pub(super) meta: Meta,
     pub(super) journal: Journal,
@@ -89,19 +89,30 @@ impl<'a, 's> Group<'a, 's> {
         }
     }
 
-    /// Decides a job. An error is the store's; one record that cannot be read is no trouble for the others.
+    /// Decides a job. An error is the store's; one record that cannot be read is no trouble for the
+    /// others.
     pub(super) fn take(&mut self, job: Job, facts: &mut Facts) -> Result<Answer, LedgerError> {
         facts.token = self.state.meta.number + 1;
         self.undo.takes_notes = matches!(job, Job::Notes { .. });
         match job {
-            Job::Step { id, slot, step, done } => match self.step(&id, slot, &step, facts) {
+            Job::Step {
+                id,
+                slot,
+                step,
+                done,
+            } => match self.step(&id, slot, &step, facts) {
                 Err(error) if !matches!(error, LedgerError::Record { .. }) => {
                     drop(done.send(Err(error.clone())));
                     Err(error)
                 }
                 decided => Ok(Answer::Step(done, decided)),
             },
-            Job::Expire { limit, letters, retention, done } => match self.expire(limit, &letters, retention) {
+            Job::Expire {
+                limit,
+                letters,
+                retention,
+                done,
+            } => match self.expire(limit, &letters, retention) {
                 Err(error) => {
                     drop(done.send(Err(error.clone())));
                     Err(error)
@@ -118,14 +129,19 @@ impl<'a, 's> Group<'a, 's> {
         }
     }
 
-    /// The batch with the journal's entries in it, and what it changes; nothing where nothing changes.
+    /// The batch with the journal's entries in it, and what it changes; nothing where nothing
+    /// changes.
     pub(super) fn finish(mut self) -> Result<Option<Finished<'s>>, LedgerError> {
         if self.batch.is_empty() && self.draft.is_empty() {
             return Ok(None);
         }
         self.state.meta.group += 1;
         let closed = self.shelving().close()?;
-        let State { meta, journal, shelf } = self.state;
+        let State {
+            meta,
+            journal,
+            shelf,
+        } = self.state;
         shelf.note(meta);
         let still = |slot: &Slot, token: u64| match self.changed.entry(slot.clone()) {
             Entry::Occupied(known) if matches!(known.get().1, Stands::Journal(now) if now == token) => {
@@ -133,17 +149,41 @@ impl<'a, 's> Group<'a, 's> {
             }
             _ => None,
         };
-        let moves = journal.write(self.draft, &self.running.read(), meta, &mut self.batch, still)?;
+        let moves = journal.write(
+            self.draft,
+            &self.running.read(),
+            meta,
+            &mut self.batch,
+            still,
+        )?;
         let settles = self.changed.into_keys().collect();
-        Ok(Some(Finished { batch: self.batch, settles, moves, closed, undo: self.undo }))
+        Ok(Some(Finished {
+            batch: self.batch,
+            settles,
+            moves,
+            closed,
+            undo: self.undo,
+        }))
     }
 
     fn shelving(&mut self) -> Shelving<'_, 's> {
         let State { meta, shelf, .. } = self.state;
-        Shelving { shelf, index: self.index, batch: &mut self.batch, meta, now: self.now }
+        Shelving {
+            shelf,
+            index: self.index,
+            batch: &mut self.batch,
+            meta,
+            now: self.now,
+        }
     }
 
-    fn step(&mut self, id: &RecordId, slot: Slot, step: &Step, facts: &Facts) -> Result<Reply, LedgerError> {
+    fn step(
+        &mut self,
+        id: &RecordId,
+        slot: Slot,
+        step: &Step,
+        facts: &Facts,
+    ) -> Result<Reply, LedgerError> {
         let (record, stands) = match self.changed.get(&slot) {
             Some(known) => known.clone(),
             None => self.load(&slot)?,
@@ -164,7 +204,8 @@ impl<'a, 's> Group<'a, 's> {
             },
         };
         if letter.is_some() || !matches!(decision.record, Change::Keep) {
-            self.undo.step(slot.clone(), before, letter, &decision.reply);
+            self.undo
+                .step(slot.clone(), before, letter, &decision.reply);
         }
         match decision.record {
             Change::Keep => {}
@@ -174,27 +215,40 @@ impl<'a, 's> Group<'a, 's> {
         Ok(decision.reply)
     }
 
-    /// Does something to a letter, and moves it to where it belongs then. Gives it as it was, or nothing where a closed one is
-    /// forgotten, which may be before its record is.
+    /// Does something to a letter, and moves it to where it belongs then. Gives it as it was, or
+    /// nothing where a closed one is forgotten, which may be before its record is.
     fn act(&mut self, id: DeadLetterId, act: Act) -> Result<Option<DeadLetter>, LedgerError> {
-        let was = if act.deed == Deed::Restored { CLOSED_LETTER } else { OPEN_LETTER };
+        let was = if act.deed == Deed::Restored {
+            CLOSED_LETTER
+        } else {
+            OPEN_LETTER
+        };
         let Some(before) = self.batch.get::<DeadLetter>(&letter_key(was, id))? else {
             if was == CLOSED_LETTER {
                 return Ok(None);
             }
-            return Err(LedgerError::Record { detail: format!("the dead letter {id} of its record is missing") });
+            return Err(LedgerError::Record {
+                detail: format!("the dead letter {id} of its record is missing"),
+            });
         };
         let mut letter = before.clone();
         letter.act(act);
         if kind_of(&letter) != was {
-            self.batch.remove(&letter_key(was, id), &mut self.state.meta)?;
+            self.batch
+                .remove(&letter_key(was, id), &mut self.state.meta)?;
         }
         self.put_letter(&letter)?;
         Ok(Some(before))
     }
 
     pub(super) fn put_letter(&mut self, letter: &DeadLetter) -> Result<(), LedgerError> {
-        self.batch.put(letter_key(kind_of(letter), letter.id), letter, &mut self.state.meta).map(drop)
+        self.batch
+            .put(
+                letter_key(kind_of(letter), letter.id),
+                letter,
+                &mut self.state.meta,
+            )
+            .map(drop)
     }
 
     fn write_notes(&mut self, changes: &[NoteChange]) -> Result<(), LedgerError> {
@@ -239,15 +293,23 @@ impl<'a, 's> Group<'a, 's> {
             return Ok((Some(Record::Settled(dead)), Stands::Own(DEAD)));
         }
         Ok(match self.index.find_surely(self.store, slot)? {
-            Some(Found { settled, bucket }) => (Some(Record::Settled(settled)), Stands::Bucket(bucket)),
+            Some(Found { settled, bucket }) => {
+                (Some(Record::Settled(settled)), Stands::Bucket(bucket))
+            }
             None => (None, Stands::Nowhere),
         })
     }
 
     /// Moves a record to where it belongs now.
-    pub(super) fn replace(&mut self, slot: Slot, stood: Stands, record: Option<Record>) -> Result<(), LedgerError> {
+    pub(super) fn replace(
+        &mut self,
+        slot: Slot,
+        stood: Stands,
+        record: Option<Record>,
+    ) -> Result<(), LedgerError> {
         let meta = &mut self.state.meta;
-        // No token is given out twice: the larger one tells which of two results of a key is the later one.
+        // No token is given out twice: the larger one tells which of two results of a key is the
+        // later one.
         let token = match &record {
             None => 0,
             Some(Record::Live(live)) => live.token,
@@ -269,7 +331,9 @@ impl<'a, 's> Group<'a, 's> {
                 self.batch.put(slot.key(DEAD), dead, meta)?;
                 Stands::Own(DEAD)
             }
-            Some(Record::Settled(settled)) => Stands::Bucket(self.shelving().settle(&slot, settled)?),
+            Some(Record::Settled(settled)) => {
+                Stands::Bucket(self.shelving().settle(&slot, settled)?)
+            }
         };
         match stood {
             Stands::Journal(token) if !matches!(stands, Stands::Journal(now) if now == token) => {
@@ -278,24 +342,40 @@ impl<'a, 's> Group<'a, 's> {
             Stands::Own(kind) if !matches!(stands, Stands::Own(now) if now == kind) => {
                 self.batch.remove(&slot.key(kind), &mut self.state.meta)?;
             }
-            Stands::Bucket(bucket) if !matches!(stands, Stands::Bucket(_)) => self.lapse(&slot, bucket)?,
+            Stands::Bucket(bucket) if !matches!(stands, Stands::Bucket(_)) => {
+                self.lapse(&slot, bucket)?
+            }
             _ => {}
         }
         self.changed.insert(slot, (record, stands));
         Ok(())
     }
 
-    /// What stood in a bucket stays, for the bucket goes as a whole. Where its time was not over, it is now.
+    /// What stood in a bucket stays, for the bucket goes as a whole. Where its time was not over,
+    /// it is now.
     fn lapse(&mut self, slot: &Slot, bucket: u32) -> Result<(), LedgerError> {
         let key = slot.in_bucket(bucket);
-        if let Some(settled) = self.batch.get::<Settled>(&key)?.filter(|settled| !settled.expired(self.now)) {
-            let over = Settled { at: Timestamp::UNIX_EPOCH, ttl: Duration::ZERO, ..settled };
+        if let Some(settled) = self
+            .batch
+            .get::<Settled>(&key)?
+            .filter(|settled| !settled.expired(self.now))
+        {
+            let over = Settled {
+                at: Timestamp::UNIX_EPOCH,
+                ttl: Duration::ZERO,
+                ..settled
+            };
             self.batch.put(key, &over, &mut self.state.meta)?;
         }
         Ok(())
     }
 
-    fn expire(&mut self, limit: usize, letters: &[Vec<u8>], retention: Duration) -> Result<(u64, bool), LedgerError> {
+    fn expire(
+        &mut self,
+        limit: usize,
+        letters: &[Vec<u8>],
+        retention: Duration,
+    ) -> Result<(u64, bool), LedgerError> {
         let mut expired = self.shelving().expire(limit)? as u64;
         for key in letters {
             let closed = match self.batch.get::<DeadLetter>(key) {
@@ -316,7 +396,11 @@ impl<'a, 's> Group<'a, 's> {
 
 /// Where a letter stands.
 pub(super) fn kind_of(letter: &DeadLetter) -> u8 {
-    if letter.state == LetterState::Open { OPEN_LETTER } else { CLOSED_LETTER }
+    if letter.state == LetterState::Open {
+        OPEN_LETTER
+    } else {
+        CLOSED_LETTER
+    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! The index of what is settled: which buckets may hold a key, without asking sled.
 //!
-//! Results come to stand in buckets in the order of time, so sled writes where it wrote a moment ago however many
-//! results there are; a filter for each bucket makes up for not knowing in which one a key is.
+//! Results come to stand in buckets in the order of time, so sled writes where it wrote a moment
+//! ago however many results there are; a filter for each bucket makes up for not knowing in which
+//! one a key is.
 
 use std::hash::Hasher;
 use std::sync::Arc;
@@ -16,7 +17,8 @@ use super::store::Store;
 use crate::ledger::LedgerError;
 use crate::protocol::Settled;
 
-/// How often a filter takes a key for one of its own: with fifty buckets, one claim in twenty reads sled in vain.
+/// How often a filter takes a key for one of its own: with fifty buckets, one claim in twenty reads
+/// sled in vain.
 const FALSE_POSITIVES: f64 = 0.001;
 
 /// The buckets that are not dropped.
@@ -47,7 +49,11 @@ impl Bucket {
         for hash in hashes {
             filter.insert_hash(*hash);
         }
-        Self { id, filter, closed: AtomicBool::new(false) }
+        Self {
+            id,
+            filter,
+            closed: AtomicBool::new(false),
+        }
     }
 
     pub(super) fn insert(&self, hash: u64) {
@@ -69,10 +75,14 @@ impl Bucket {
 
 impl Index {
     pub(super) fn new(seed: (u64, u64), buckets: Vec<Arc<Bucket>>) -> Self {
-        Self { seed, buckets: RwLock::new(buckets) }
+        Self {
+            seed,
+            buckets: RwLock::new(buckets),
+        }
     }
 
-    /// The hash that filters and lists of hashes know a record by. It is written down, so it stays as it is.
+    /// The hash that filters and lists of hashes know a record by. It is written down, so it stays
+    /// as it is.
     pub(super) fn hash(&self, slot: &Slot) -> u64 {
         hash(self.seed, slot.bytes())
     }
@@ -88,7 +98,12 @@ impl Index {
     /// A bucket takes no more, and this one, which holds the same, stands for it.
     pub(super) fn close(&self, bucket: Arc<Bucket>) {
         bucket.close();
-        if let Some(known) = self.buckets.write().iter_mut().find(|known| known.id == bucket.id) {
+        if let Some(known) = self
+            .buckets
+            .write()
+            .iter_mut()
+            .find(|known| known.id == bucket.id)
+        {
             *known = bucket;
         }
     }
@@ -96,7 +111,11 @@ impl Index {
     /// The bits of all filters.
     #[cfg(test)]
     pub(super) fn bits(&self) -> usize {
-        self.buckets.read().iter().map(|bucket| bucket.filter.num_bits()).sum()
+        self.buckets
+            .read()
+            .iter()
+            .map(|bucket| bucket.filter.num_bits())
+            .sum()
     }
 
     pub(super) fn remove(&self, bucket: u32) {
@@ -108,16 +127,26 @@ impl Index {
         self.buckets.read().iter().any(|known| known.id == bucket)
     }
 
-    /// Reads a settled record. A key can have older, expired ones in other buckets: the last one counts.
+    /// Reads a settled record. A key can have older, expired ones in other buckets: the last one
+    /// counts.
     pub(super) fn find(&self, store: &Store, slot: &Slot) -> Result<Option<Found>, LedgerError> {
         self.search(store, slot, |_, _| Ok(()))
     }
 
     /// [`find`](Self::find), and an error where a bucket once had the record and has it no more.
-    pub(super) fn find_surely(&self, store: &Store, slot: &Slot) -> Result<Option<Found>, LedgerError> {
-        self.search(store, slot, |bucket, hash| match bucket.is_closed() && store.lists(bucket.id, hash)? {
-            true => Err(store.damaged(format!("a settled record of bucket {} is missing", bucket.id))),
-            false => Ok(()),
+    pub(super) fn find_surely(
+        &self,
+        store: &Store,
+        slot: &Slot,
+    ) -> Result<Option<Found>, LedgerError> {
+        self.search(store, slot, |bucket, hash| {
+            match bucket.is_closed() && store.lists(bucket.id, hash)? {
+                true => Err(store.damaged(format!(
+                    "a settled record of bucket {} is missing",
+                    bucket.id
+                ))),
+                false => Ok(()),
+            }
         })
     }
 
@@ -129,14 +158,25 @@ impl Index {
     ) -> Result<Option<Found>, LedgerError> {
         let hash = self.hash(slot);
         let mut last: Option<Found> = None;
-        for bucket in self.buckets.read().iter().rev().filter(|bucket| bucket.may_hold(hash)) {
+        for bucket in self
+            .buckets
+            .read()
+            .iter()
+            .rev()
+            .filter(|bucket| bucket.may_hold(hash))
+        {
             match store.get::<Settled>(&slot.in_bucket(bucket.id))? {
                 None => missing(bucket, hash)?,
                 Some(settled) => {
                     // One that was taken back has the token of the one that took its place.
-                    let is_later = |last: &Found| (last.settled.token, last.settled.at) < (settled.token, settled.at);
+                    let is_later = |last: &Found| {
+                        (last.settled.token, last.settled.at) < (settled.token, settled.at)
+                    };
                     if last.as_ref().is_none_or(is_later) {
-                        last = Some(Found { settled, bucket: bucket.id });
+                        last = Some(Found {
+                            settled,
+                            bucket: bucket.id,
+                        });
                     }
                 }
             }

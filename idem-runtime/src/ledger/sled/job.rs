@@ -11,11 +11,25 @@ use crate::protocol::{RecordId, Reply, Step, StoredResult};
 /// One request for a write.
 pub(super) enum Job {
     /// A step of a record.
-    Step { id: RecordId, slot: Slot, step: Step, done: Done<Reply> },
-    /// Removes up to `limit` results whose bucket has expired, and those of these closed letters whose time is over.
-    Expire { limit: usize, letters: Vec<Vec<u8>>, retention: Duration, done: Done<Expired> },
+    Step {
+        id: RecordId,
+        slot: Slot,
+        step: Step,
+        done: Done<Reply>,
+    },
+    /// Removes up to `limit` results whose bucket has expired, and those of these closed letters
+    /// whose time is over.
+    Expire {
+        limit: usize,
+        letters: Vec<Vec<u8>>,
+        retention: Duration,
+        done: Done<Expired>,
+    },
     /// Writes and removes notes.
-    Notes { changes: Vec<NoteChange>, done: Done<()> },
+    Notes {
+        changes: Vec<NoteChange>,
+        done: Done<()>,
+    },
 }
 
 /// How much was removed, and whether that was all.
@@ -43,10 +57,19 @@ impl Job {
     /// About how many bytes it will write.
     pub(super) fn weight(&self) -> usize {
         match self {
-            Job::Step { step: Step::Claim(claim), .. } => claim.payload.len(),
-            Job::Step { step: Step::Complete { result: StoredResult::Json(json), notes, .. }, .. } => {
-                json.len() + size(notes)
-            }
+            Job::Step {
+                step: Step::Claim(claim),
+                ..
+            } => claim.payload.len(),
+            Job::Step {
+                step:
+                    Step::Complete {
+                        result: StoredResult::Json(json),
+                        notes,
+                        ..
+                    },
+                ..
+            } => json.len() + size(notes),
             Job::Notes { changes, .. } => size(changes),
             _ => 0,
         }
@@ -54,7 +77,11 @@ impl Job {
 }
 
 fn size(notes: &[NoteChange]) -> usize {
-    notes.iter().filter_map(|(_, value)| value.as_ref()).map(Vec::len).sum()
+    notes
+        .iter()
+        .filter_map(|(_, value)| value.as_ref())
+        .map(Vec::len)
+        .sum()
 }
 
 impl Answer {

@@ -1,8 +1,9 @@
 //! The journal: what each group did, in a ring of small entries that overwrite each other.
 //!
-//! Most messages are claimed, run and done within moments. Their claims stand only here, many to an entry, so that a
-//! message costs sled one write of its own, its result's. A claim whose entry's turn comes to be overwritten moves to a
-//! place of its own. Every group writes at least one entry: a gap in their numbers is a write that got lost.
+//! Most messages are claimed, run and done within moments. Their claims stand only here, many to an
+//! entry, so that a message costs sled one write of its own, its result's. A claim whose entry's
+//! turn comes to be overwritten moves to a place of its own. Every group writes at least one entry:
+//! a gap in their numbers is a write that got lost.
 
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
@@ -21,8 +22,8 @@ use crate::protocol::{Live, Phase};
 pub(super) const RING: u64 = 2 * super::queue::JOBS_A_GROUP as u64;
 /// A claim that takes more bytes has its own place from the start.
 const LARGEST_CLAIM: usize = 3072;
-/// How many bytes of claims and ends an entry takes. The rest is the ledger's numbers: some 100 bytes, and 40 for each
-/// open bucket; all of it is to stay inline.
+/// How many bytes of claims and ends an entry takes. The rest is the ledger's numbers: some 100
+/// bytes, and 40 for each open bucket; all of it is to stay inline.
 const ROOM: usize = LARGEST_INLINE - 896;
 
 /// One entry.
@@ -116,7 +117,11 @@ impl Draft {
         let envelope = encode(live)?;
         let small = envelope.len() <= LARGEST_CLAIM;
         if small {
-            self.claims.push(Claimed { slot: slot.clone(), token: live.token, envelope });
+            self.claims.push(Claimed {
+                slot: slot.clone(),
+                token: live.token,
+                envelope,
+            });
         }
         Ok(small)
     }
@@ -133,14 +138,21 @@ impl Draft {
     /// Fills entries with the claims, then with the ends: which of them are in each.
     fn pack(&self) -> Vec<(Range<usize>, Range<usize>)> {
         let (mut entries, mut claims, mut ends, mut left) = (Vec::new(), 0..0, 0..0, ROOM);
-        let sizes = self.claims.iter().map(|claim| (true, claim.envelope.len() + 5));
+        let sizes = self
+            .claims
+            .iter()
+            .map(|claim| (true, claim.envelope.len() + 5));
         for (is_claim, size) in sizes.chain(self.ended.iter().map(|_| (false, 9))) {
             if size > left {
                 entries.push((claims.clone(), ends.clone()));
                 (claims, ends, left) = (claims.end..claims.end, ends.end..ends.end, ROOM);
             }
             left -= size;
-            *(if is_claim { &mut claims.end } else { &mut ends.end }) += 1;
+            *(if is_claim {
+                &mut claims.end
+            } else {
+                &mut ends.end
+            }) += 1;
         }
         entries.push((claims, ends));
         entries
@@ -159,7 +171,13 @@ impl Journal {
                 let slot = Slot::of(&live.id());
                 slots.insert(live.token, slot.clone());
                 claimed.push(slot.clone());
-                running.insert(slot, Held { live, entry: entry.number });
+                running.insert(
+                    slot,
+                    Held {
+                        live,
+                        entry: entry.number,
+                    },
+                );
             }
             for token in entry.ended {
                 if let Some(slot) = slots.get(&token) {
@@ -173,20 +191,34 @@ impl Journal {
     }
 
     /// The claims whose entries so many new ones will overwrite: they need places of their own.
-    fn evicted(&self, entries: usize, ended: &[(Slot, u64)], running: &Running) -> Vec<(Slot, Live)> {
+    fn evicted(
+        &self,
+        entries: usize,
+        ended: &[(Slot, u64)],
+        running: &Running,
+    ) -> Vec<(Slot, Live)> {
         let overwritten = (self.ring.len() + entries).saturating_sub(RING as usize);
         let first = self.last + 1 - self.ring.len() as u64;
         let claimed = self.ring.iter().take(overwritten).zip(first..);
         claimed
             .flat_map(|(slots, entry)| slots.iter().map(move |slot| (slot, entry)))
-            .filter_map(|(slot, entry)| running.get(slot).filter(|held| held.entry == entry).map(|held| (slot, held)))
-            .filter(|(slot, held)| !ended.iter().any(|(ended, token)| (*token, ended) == (held.live.token, *slot)))
+            .filter_map(|(slot, entry)| {
+                running
+                    .get(slot)
+                    .filter(|held| held.entry == entry)
+                    .map(|held| (slot, held))
+            })
+            .filter(|(slot, held)| {
+                !ended
+                    .iter()
+                    .any(|(ended, token)| (*token, ended) == (held.live.token, *slot))
+            })
             .map(|(slot, held)| (slot.clone(), held.live.clone()))
             .collect()
     }
 
-    /// Writes a group's entries, and moves the running claims that they overwrite to places of their own. `record` gives
-    /// a claim of the draft as it stands, if it still has this token.
+    /// Writes a group's entries, and moves the running claims that they overwrite to places of
+    /// their own. `record` gives a claim of the draft as it stands, if it still has this token.
     pub(super) fn write(
         &mut self,
         draft: Draft,
@@ -207,19 +239,32 @@ impl Journal {
                 number: self.last,
                 group: meta.group,
                 meta: (index + 1 == entries.len()).then_some(&*meta),
-                claims: draft.claims[claimed.clone()].iter().map(|claim| claim.envelope.as_slice().into()).collect(),
-                ended: draft.ended[ended.clone()].iter().map(|(_, token)| *token).collect(),
+                claims: draft.claims[claimed.clone()]
+                    .iter()
+                    .map(|claim| claim.envelope.as_slice().into())
+                    .collect(),
+                ended: draft.ended[ended.clone()]
+                    .iter()
+                    .map(|(_, token)| *token)
+                    .collect(),
             };
             batch.insert(journal_key(self.last % RING), &written)?;
             let claimed = &draft.claims[claimed.clone()];
-            self.ring.push_back(claimed.iter().map(|claim| claim.slot.clone()).collect());
+            self.ring
+                .push_back(claimed.iter().map(|claim| claim.slot.clone()).collect());
             if self.ring.len() as u64 > RING {
                 self.ring.pop_front();
             }
             for Claimed { slot, token, .. } in claimed {
                 // A claim that was replaced within the group ended within it too.
                 if let Some(live) = record(slot, *token) {
-                    claims.push((slot.clone(), Held { live, entry: self.last }));
+                    claims.push((
+                        slot.clone(),
+                        Held {
+                            live,
+                            entry: self.last,
+                        },
+                    ));
                 }
             }
         }
@@ -241,7 +286,10 @@ impl Moves {
 }
 
 fn end(running: &mut Running, slot: &Slot, token: u64) {
-    if running.get(slot).is_some_and(|held| held.live.token == token) {
+    if running
+        .get(slot)
+        .is_some_and(|held| held.live.token == token)
+    {
         running.remove(slot);
     }
 }

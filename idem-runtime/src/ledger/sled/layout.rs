@@ -1,7 +1,8 @@
 //! Where things are in the one tree: a byte for the kind, then what it is addressed by.
 //!
 //! - `j` the journal: what each group did, and the claims that run
-//! - `l` live records that are not in the journal: waiting for their next attempt, or running for long
+//! - `l` live records that are not in the journal: waiting for their next attempt, or running for
+//!   long
 //! - `d` dead records
 //! - `s` settled records, by bucket; `b` the closed buckets, `h` the hashes of what is in each
 //! - `o` open letters, `z` closed ones, so that listing them costs what there is to see
@@ -28,8 +29,8 @@ pub(super) const CLOSED_LETTER: u8 = b'z';
 pub(super) const NOTE: u8 = b'n';
 pub(super) const CHUNK: u8 = b'c';
 
-/// Longer names and keys are hashed: sled puts tree nodes past 128 KiB into files that it never syncs, and an index
-/// node holds up to 256 keys.
+/// Longer names and keys are hashed: sled puts tree nodes past 128 KiB into files that it never
+/// syncs, and an index node holds up to 256 keys.
 const LONGEST_PLAIN: usize = 200;
 
 /// The ledger's own numbers, written with every group.
@@ -61,7 +62,10 @@ pub(crate) struct Meta {
 impl Meta {
     /// The numbers of a new ledger.
     pub(super) fn fresh() -> Self {
-        Self { seed: uuid::Uuid::new_v4().as_u64_pair(), ..Self::default() }
+        Self {
+            seed: uuid::Uuid::new_v4().as_u64_pair(),
+            ..Self::default()
+        }
     }
 }
 
@@ -104,13 +108,22 @@ impl Counts {
 
     /// Whether there is less of a kind than in others.
     pub(super) fn lack(mut self, mut others: Self) -> bool {
-        COUNTED.into_iter().any(|kind| self.of(kind) < others.of(kind))
+        COUNTED
+            .into_iter()
+            .any(|kind| self.of(kind) < others.of(kind))
     }
 }
 
 impl std::fmt::Display for Counts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { live, dead, open_letters, closed_letters, buckets, notes } = self;
+        let Self {
+            live,
+            dead,
+            open_letters,
+            closed_letters,
+            buckets,
+            notes,
+        } = self;
         write!(
             f,
             "{live} live and {dead} dead records, {open_letters} open and {closed_letters} closed letters, {buckets} \
@@ -228,7 +241,9 @@ pub(super) fn kind_in(key: &[u8]) -> u8 {
 
 /// The bytes behind the kind in a key.
 pub(super) fn number_in<const N: usize>(key: &[u8]) -> [u8; N] {
-    key.get(1..).and_then(|rest| rest.first_chunk().copied()).unwrap_or([0; N])
+    key.get(1..)
+        .and_then(|rest| rest.first_chunk().copied())
+        .unwrap_or([0; N])
 }
 
 /// The bucket in a key.
@@ -245,7 +260,10 @@ mod tests {
     use super::*;
 
     fn id(handler: &str, key: &str) -> RecordId {
-        RecordId { handler: handler.into(), key: key.into() }
+        RecordId {
+            handler: handler.into(),
+            key: key.into(),
+        }
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! A write past the process's limit on file sizes: an error as on a full disk, and not the process's end.
+//! A write past the process's limit on file sizes: an error as on a full disk, and not the
+//! process's end.
 
 use std::fs;
 use std::sync::atomic::AtomicBool;
@@ -6,7 +7,8 @@ use std::sync::{Arc, Once};
 
 use rustix::process::Signal;
 
-/// Has `SIGXFSZ` do nothing where it would end the process, so that the write that it comes with is refused instead.
+/// Has `SIGXFSZ` do nothing where it would end the process, so that the write that it comes with is
+/// refused instead.
 pub(super) fn survive() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -23,9 +25,13 @@ pub(super) fn survive() {
 
 /// Whether the signal has its default action. Where the system does not say so, it is left alone.
 fn ends_the_process(signal: i32) -> bool {
-    let Ok(status) = fs::read_to_string("/proc/self/status") else { return false };
+    let Ok(status) = fs::read_to_string("/proc/self/status") else {
+        return false;
+    };
     let has = |name: &str| {
-        let mask = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix(name)?.trim(), 16).ok());
+        let mask = status
+            .lines()
+            .find_map(|line| u64::from_str_radix(line.strip_prefix(name)?.trim(), 16).ok());
         mask.is_none_or(|mask| mask & (1 << (signal - 1)) != 0)
     };
     !has("SigIgn:") && !has("SigCgt:")

@@ -13,7 +13,10 @@ use crate::protocol::{DeadLetter, DeadLetterId, LetterState};
 /// Reads on a thread of its own.
 pub(super) fn on_its_own(read: impl FnOnce() + Send + 'static) -> io::Result<()> {
     fault::point!(THREAD, |_| Err(io::ErrorKind::WouldBlock.into()));
-    thread::Builder::new().name("idem-reader".to_owned()).spawn(read).map(drop)
+    thread::Builder::new()
+        .name("idem-reader".to_owned())
+        .spawn(read)
+        .map(drop)
 }
 
 pub(super) fn letters(store: &Store, filter: &Filter) -> Result<Vec<DeadLetter>, LedgerError> {
@@ -25,7 +28,9 @@ pub(super) fn letters(store: &Store, filter: &Filter) -> Result<Vec<DeadLetter>,
     };
     let mut found = Vec::new();
     for &kind in kinds {
-        let mut before = filter.wanted_after().map_or_else(|| vec![kind + 1], |id| letter_key(kind, id));
+        let mut before = filter
+            .wanted_after()
+            .map_or_else(|| vec![kind + 1], |id| letter_key(kind, id));
         let wanted = filter.wanted_limit().saturating_add(found.len());
         loop {
             let keys = store.keys_before(kind, &before, PAGE)?;
@@ -33,7 +38,10 @@ pub(super) fn letters(store: &Store, filter: &Filter) -> Result<Vec<DeadLetter>,
                 let letter = match store.get::<DeadLetter>(key) {
                     // One that cannot be read must not keep the others from people.
                     Err(error @ LedgerError::Record { .. }) => {
-                        let id = key.get(1..).and_then(|id| id.try_into().ok()).map(DeadLetterId::from_bytes);
+                        let id = key
+                            .get(1..)
+                            .and_then(|id| id.try_into().ok())
+                            .map(DeadLetterId::from_bytes);
                         tracing::error!(letter = ?id, %error, "a dead letter was passed over");
                         continue;
                     }
@@ -56,14 +64,22 @@ pub(super) fn letters(store: &Store, filter: &Filter) -> Result<Vec<DeadLetter>,
     Ok(found)
 }
 
-pub(super) fn notes(store: &Store, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<Note>, LedgerError> {
+pub(super) fn notes(
+    store: &Store,
+    prefix: &str,
+    after: Option<&str>,
+    limit: usize,
+) -> Result<Vec<Note>, LedgerError> {
     let after = after.map(note_key).unwrap_or_default();
     let mut notes = Vec::new();
     for (key, _) in store.rows(&note_key(prefix), &after, limit)? {
         // One that was removed since the keys were read is no longer here.
         if let Some(value) = store.get::<ByteVec>(&key)? {
             let key = String::from_utf8_lossy(key.get(1..).unwrap_or_default()).into_owned();
-            notes.push(Note { key, value: value.into() });
+            notes.push(Note {
+                key,
+                value: value.into(),
+            });
         }
     }
     Ok(notes)

@@ -23,8 +23,8 @@ impl Lock {
 }
 
 impl Drop for Lock {
-    /// Closing the file would not do: a child process that is being started holds a copy of it until it runs its own
-    /// program, and the lock is as long as the last copy.
+    /// Closing the file would not do: a child process that is being started holds a copy of it
+    /// until it runs its own program, and the lock is as long as the last copy.
     fn drop(&mut self) {
         if let Err(error) = self.0.unlock() {
             tracing::warn!(%error, "a lock is let go of by closing its file");
@@ -32,15 +32,19 @@ impl Drop for Lock {
     }
 }
 
-/// The process that has the lock on a file, where the system says so (Linux does, in `/proc/locks`).
+/// The process that has the lock on a file, where the system says so (Linux does, in
+/// `/proc/locks`).
 pub(super) fn holder(file: &File) -> Option<u32> {
     let file = file.metadata().ok()?;
     let (major, minor) = (rustix::fs::major(file.dev()), rustix::fs::minor(file.dev()));
     let place = format!("{major:02x}:{minor:02x}:{}", file.ino());
-    fs::read_to_string("/proc/locks").ok()?.lines().find_map(|line| {
-        match line.split_whitespace().collect::<Vec<_>>()[..] {
-            [_, "FLOCK", _, _, pid, at, ..] if at == place => pid.parse().ok(),
-            _ => None,
-        }
-    })
+    fs::read_to_string("/proc/locks")
+        .ok()?
+        .lines()
+        .find_map(
+            |line| match line.split_whitespace().collect::<Vec<_>>()[..] {
+                [_, "FLOCK", _, _, pid, at, ..] if at == place => pid.parse().ok(),
+                _ => None,
+            },
+        )
 }

@@ -1,6 +1,7 @@
 //! The embedded ledger: sled, one folder, one process.
 //!
-//! Duplicates of settled messages are answered by the caller's own thread; everything else goes through one committer.
+//! Duplicates of settled messages are answered by the caller's own thread; everything else goes
+//! through one committer.
 
 mod batch;
 mod committer;
@@ -56,7 +57,8 @@ use crate::clock::{BoxFuture, Clock};
 use crate::fault;
 use crate::ledger::{Filter, check_keys};
 use crate::protocol::{
-    Change, Claim, DeadLetter, DeadLetterId, Facts, Record, RecordId, Reply, Settled, Step, decide_claim,
+    Change, Claim, DeadLetter, DeadLetterId, Facts, Record, RecordId, Reply, Settled, Step,
+    decide_claim,
 };
 
 /// The witness's name in the data folder.
@@ -89,7 +91,8 @@ struct Shared {
     running: RwLock<Running>,
     /// What there is, as the last durable group left it.
     counts: Mutex<Counts>,
-    /// The records that the group that is being written settles: nobody may be told of them before they are durable.
+    /// The records that the group that is being written settles: nobody may be told of them before
+    /// they are durable.
     unsynced: Mutex<HashSet<Slot>>,
     /// Held while a group can be read and is not durable; and why the last one may never be.
     writing: Mutex<Option<LedgerError>>,
@@ -103,9 +106,14 @@ impl SledLedger {
     /// Opens a data folder, or makes one.
     ///
     /// # Errors
-    /// When another process holds it, when it cannot be written, when it is full, and when its files hold less than
-    /// was acknowledged.
-    pub fn open(path: &Path, cache_bytes: u64, clock: Arc<dyn Clock>, instance: String) -> Result<Self, LedgerError> {
+    /// When another process holds it, when it cannot be written, when it is full, and when its
+    /// files hold less than was acknowledged.
+    pub fn open(
+        path: &Path,
+        cache_bytes: u64,
+        clock: Arc<dyn Clock>,
+        instance: String,
+    ) -> Result<Self, LedgerError> {
         limit::survive();
         let folder = Folder::hold(path)?;
         let acknowledged = Witness::read(&folder)?;
@@ -115,8 +123,14 @@ impl SledLedger {
             LedgerError::Poisoned { path, detail } => LedgerError::Damaged { path, detail },
             other => other,
         })?;
-        let Opened { mut state, mut running, buckets, closed } = opened;
-        // Earlier versions left a blank witness when the very first opening was cut short. Each opening is a group.
+        let Opened {
+            mut state,
+            mut running,
+            buckets,
+            closed,
+        } = opened;
+        // Earlier versions left a blank witness when the very first opening was cut short. Each
+        // opening is a group.
         if acknowledged == Some(0) && state.meta.group > state.meta.session {
             return Err(witness::unreadable(&folder));
         }
@@ -130,7 +144,8 @@ impl SledLedger {
         // The witness comes last: where there is one, all that it speaks of has a durable name.
         folder.sync_names(acknowledged.is_none())?;
         fault::point!(NAMED);
-        let witness = Witness::start(&folder, state.meta.group).map_err(|error| folder.refused(&error))?;
+        let witness =
+            Witness::start(&folder, state.meta.group).map_err(|error| folder.refused(&error))?;
         let shared = Arc::new(Shared {
             process: fault::process(),
             folder,
@@ -154,9 +169,15 @@ impl SledLedger {
             committer.run();
             drop(end);
         };
-        let thread = std::thread::Builder::new().name("idem-committer".to_owned()).spawn(work);
+        let thread = std::thread::Builder::new()
+            .name("idem-committer".to_owned())
+            .spawn(work);
         let thread = thread.map_err(|error| shared.folder.refused(&error))?;
-        let opened = Self { shared, committer: Mutex::new(Some(thread)), ended };
+        let opened = Self {
+            shared,
+            committer: Mutex::new(Some(thread)),
+            ended,
+        };
         verify::in_background(Arc::downgrade(&opened.shared), unverified)
             .map_err(|error| opened.shared.folder.refused(&error))?;
         Ok(opened)
@@ -164,27 +185,45 @@ impl SledLedger {
 }
 
 impl Shared {
-    /// Whether this is the process that opened it. Nothing of it is touched in a fork: its locks may be held for ever.
+    /// Whether this is the process that opened it. Nothing of it is touched in a fork: its locks
+    /// may be held for ever.
     fn is_here(&self) -> Result<(), LedgerError> {
-        if fault::process() == self.process { Ok(()) } else { Err(LedgerError::Forked { opened_by: self.process }) }
+        if fault::process() == self.process {
+            Ok(())
+        } else {
+            Err(LedgerError::Forked {
+                opened_by: self.process,
+            })
+        }
     }
 
-    /// Not to be asked in a fork: a call looked whether it is in one, and asking the system twice is a tenth of a duplicate.
-    fn with_store<T>(&self, read: impl FnOnce(&Store) -> Result<T, LedgerError>) -> Result<T, LedgerError> {
+    /// Not to be asked in a fork: a call looked whether it is in one, and asking the system twice
+    /// is a tenth of a duplicate.
+    fn with_store<T>(
+        &self,
+        read: impl FnOnce(&Store) -> Result<T, LedgerError>,
+    ) -> Result<T, LedgerError> {
         let result = self.engine.read().readable().and_then(read);
         self.checked(result)
     }
 
-    /// Reads for people: what they are shown must still be there after a kill, so a group that may be among it is
-    /// waited for. When that one is refused, so are they.
-    fn durably<T>(&self, read: impl FnOnce(&Store) -> Result<T, LedgerError>) -> Result<T, LedgerError> {
+    /// Reads for people: what they are shown must still be there after a kill, so a group that may
+    /// be among it is waited for. When that one is refused, so are they.
+    fn durably<T>(
+        &self,
+        read: impl FnOnce(&Store) -> Result<T, LedgerError>,
+    ) -> Result<T, LedgerError> {
         self.is_here()?;
-        // It is held until the group has its end: what is opened again meanwhile says nothing of what was read.
+        // It is held until the group has its end: what is opened again meanwhile says nothing of
+        // what was read.
         let engine = self.engine.read();
-        let result = engine.open().and_then(read).and_then(|found| match &*self.writing.lock() {
-            None => Ok(found),
-            Some(error) => Err(unshown(error)),
-        });
+        let result = engine
+            .open()
+            .and_then(read)
+            .and_then(|found| match &*self.writing.lock() {
+                None => Ok(found),
+                Some(error) => Err(unshown(error)),
+            });
         drop(engine);
         self.checked(result)
     }
@@ -227,7 +266,8 @@ impl Shared {
         store.get(&slot.key(DEAD))
     }
 
-    /// A record, looked for in the order in which records move, so that one that moves meanwhile is found all the same.
+    /// A record, looked for in the order in which records move, so that one that moves meanwhile is
+    /// found all the same.
     fn record(&self, store: &Store, slot: &Slot) -> Result<Option<Record>, LedgerError> {
         if let Some(held) = self.running.read().get(slot) {
             return Ok(Some(Record::Live(held.live.clone())));
@@ -238,15 +278,25 @@ impl Shared {
         if let Some(dead) = store.get(&slot.key(DEAD))? {
             return Ok(Some(Record::Settled(dead)));
         }
-        Ok(self.index.find(store, slot)?.map(|found| Record::Settled(found.settled)))
+        Ok(self
+            .index
+            .find(store, slot)?
+            .map(|found| Record::Settled(found.settled)))
     }
 
-    fn enqueue<T>(self: &Arc<Self>, job: Job, answer: oneshot::Receiver<Result<T, LedgerError>>) -> Waiting<T> {
+    fn enqueue<T>(
+        self: &Arc<Self>,
+        job: Job,
+        answer: oneshot::Receiver<Result<T, LedgerError>>,
+    ) -> Waiting<T> {
         match self.is_here() {
             Ok(()) => self.queue.push(job),
             Err(error) => job.refuse(&error),
         }
-        Waiting { answer, shared: Arc::clone(self) }
+        Waiting {
+            answer,
+            shared: Arc::clone(self),
+        }
     }
 
     /// Has the committer open it again when it was refused a write: it does so before any job.
@@ -256,11 +306,22 @@ impl Shared {
             return Ok(());
         }
         let (done, answer): (Done<()>, _) = oneshot::channel();
-        self.enqueue(Job::Notes { changes: Vec::new(), done }, answer).answer().await
+        self.enqueue(
+            Job::Notes {
+                changes: Vec::new(),
+                done,
+            },
+            answer,
+        )
+        .answer()
+        .await
     }
 
     fn committer_died(&self) -> LedgerError {
-        LedgerError::Poisoned { path: self.folder.path().to_owned(), detail: "its committer died".to_owned() }
+        LedgerError::Poisoned {
+            path: self.folder.path().to_owned(),
+            detail: "its committer died".to_owned(),
+        }
     }
 }
 
@@ -273,7 +334,9 @@ struct Waiting<T> {
 impl<T> Waiting<T> {
     async fn answer(self) -> Result<T, LedgerError> {
         // A living committer answers every job.
-        self.answer.await.unwrap_or_else(|_| Err(self.shared.committer_died()))
+        self.answer
+            .await
+            .unwrap_or_else(|_| Err(self.shared.committer_died()))
     }
 }
 
@@ -285,7 +348,18 @@ impl Ledger for SledLedger {
                 check_keys(notes)?;
             }
             let (done, answer): (Done<Reply>, _) = oneshot::channel();
-            shared.enqueue(Job::Step { slot: Slot::of(&id), id, step, done }, answer).answer().await
+            shared
+                .enqueue(
+                    Job::Step {
+                        slot: Slot::of(&id),
+                        id,
+                        step,
+                        done,
+                    },
+                    answer,
+                )
+                .answer()
+                .await
         })
     }
 
@@ -296,7 +370,12 @@ impl Ledger for SledLedger {
             // A record of the group that is being written may still come to nothing.
             Ok(settled.filter(|_| !self.shared.unsynced.lock().contains(&slot)))
         });
-        let decision = decide_claim(id, Some(Record::Settled(settled.ok()??)), claim, &self.shared.facts_for_reading());
+        let decision = decide_claim(
+            id,
+            Some(Record::Settled(settled.ok()??)),
+            claim,
+            &self.shared.facts_for_reading(),
+        );
         (decision.record == Change::Keep).then_some(decision.reply)
     }
 
@@ -308,7 +387,10 @@ impl Ledger for SledLedger {
         })
     }
 
-    fn letter(&self, id: DeadLetterId) -> BoxFuture<'static, Result<Option<DeadLetter>, LedgerError>> {
+    fn letter(
+        &self,
+        id: DeadLetterId,
+    ) -> BoxFuture<'static, Result<Option<DeadLetter>, LedgerError>> {
         let shared = Arc::clone(&self.shared);
         Box::pin(async move {
             shared.open_again().await?;
@@ -340,11 +422,17 @@ impl Ledger for SledLedger {
 
     fn open_letters(&self) -> BoxFuture<'static, Result<u64, LedgerError>> {
         let shared = &self.shared;
-        let count = shared.is_here().and_then(|()| shared.with_store(|_| Ok(shared.counts.lock().open_letters)));
+        let count = shared
+            .is_here()
+            .and_then(|()| shared.with_store(|_| Ok(shared.counts.lock().open_letters)));
         Box::pin(std::future::ready(count))
     }
 
-    fn sweep(&self, settled: usize, retention: Duration) -> BoxFuture<'static, Result<Swept, LedgerError>> {
+    fn sweep(
+        &self,
+        settled: usize,
+        retention: Duration,
+    ) -> BoxFuture<'static, Result<Swept, LedgerError>> {
         let shared = Arc::clone(&self.shared);
         Box::pin(async move { sweep::sweep(&shared, settled, retention).await })
     }
@@ -355,7 +443,11 @@ impl Ledger for SledLedger {
         after: Option<&str>,
         limit: usize,
     ) -> BoxFuture<'static, Result<Vec<Note>, LedgerError>> {
-        let (shared, prefix, after) = (Arc::clone(&self.shared), prefix.to_owned(), after.map(str::to_owned));
+        let (shared, prefix, after) = (
+            Arc::clone(&self.shared),
+            prefix.to_owned(),
+            after.map(str::to_owned),
+        );
         Box::pin(async move {
             shared.open_again().await?;
             shared.durably(|store| list::notes(store, &prefix, after.as_deref(), limit))
@@ -367,12 +459,18 @@ impl Ledger for SledLedger {
         Box::pin(async move {
             check_keys(&changes)?;
             let (done, answer): (Done<()>, _) = oneshot::channel();
-            shared.enqueue(Job::Notes { changes, done }, answer).answer().await
+            shared
+                .enqueue(Job::Notes { changes, done }, answer)
+                .answer()
+                .await
         })
     }
 
     fn size(&self) -> BoxFuture<'static, Result<Option<u64>, LedgerError>> {
-        let size = self.shared.is_here().and_then(|()| self.shared.with_store(|store| store.size().map(Some)));
+        let size = self
+            .shared
+            .is_here()
+            .and_then(|()| self.shared.with_store(|store| store.size().map(Some)));
         Box::pin(std::future::ready(size))
     }
 
@@ -386,7 +484,9 @@ impl Ledger for SledLedger {
                 // Nobody may be waiting for it any more.
                 let _ = done.send(copy::copy(&copier, &folder));
             };
-            let copying = std::thread::Builder::new().name("idem-copier".to_owned()).spawn(copy);
+            let copying = std::thread::Builder::new()
+                .name("idem-copier".to_owned())
+                .spawn(copy);
             copying.map_err(|error| shared.folder.refused(&error))?;
             Waiting { answer, shared }.answer().await
         })
@@ -403,8 +503,8 @@ impl Ledger for SledLedger {
         self.shared.queue.close();
         let mut ended = self.ended.clone();
         Box::pin(async move {
-            // An error means that the committer has ended, which is what is waited for; its own panics are caught where
-            // sled is called.
+            // An error means that the committer has ended, which is what is waited for; its own
+            // panics are caught where sled is called.
             let _ = ended.changed().await;
             Ok(())
         })

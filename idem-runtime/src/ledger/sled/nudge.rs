@@ -1,5 +1,5 @@
-//! Ends a flush that waits for ever. When a write in its background fails, sled 0.34 notes the error and wakes no one; the
-//! next flush sees it, and wakes all.
+//! Ends a flush that waits for ever. When a write in its background fails, sled 0.34 notes the
+//! error and wakes no one; the next flush sees it, and wakes all.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -39,8 +39,13 @@ impl Nudge {
     pub(super) fn start(db: ::sled::Db) -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let theirs = Arc::clone(&shared);
-        let thread = std::thread::Builder::new().name("idem-nudge".to_owned()).spawn(move || theirs.watch(&db))?;
-        Ok(Self { shared, thread: Some(thread) })
+        let thread = std::thread::Builder::new()
+            .name("idem-nudge".to_owned())
+            .spawn(move || theirs.watch(&db))?;
+        Ok(Self {
+            shared,
+            thread: Some(thread),
+        })
     }
 
     /// Watches a flush that begins now, until the guard is dropped.
@@ -74,7 +79,9 @@ impl Shared {
             self.bell.wait_for(&mut state, PATIENCE);
             if state.is_flushing && state.begun == seen {
                 // Its error is the other flush's too.
-                MutexGuard::unlocked(&mut state, || drop(catch_unwind(AssertUnwindSafe(|| db.flush()))));
+                MutexGuard::unlocked(&mut state, || {
+                    drop(catch_unwind(AssertUnwindSafe(|| db.flush())))
+                });
             }
             seen = state.begun;
         }

@@ -10,7 +10,8 @@ use super::group::State;
 use super::index::{Bucket, hash};
 use super::journal::{Draft, Entry, Journal, Moves, RING, Running};
 use super::layout::{
-    BUCKET, COUNTED, ClosedBucket, Counts, HASHES, Holds, JOURNAL, Meta, SETTLED, bucket_in, bucket_key,
+    BUCKET, COUNTED, ClosedBucket, Counts, HASHES, Holds, JOURNAL, Meta, SETTLED, bucket_in,
+    bucket_key,
 };
 use super::rescue;
 use super::shelf::Shelf;
@@ -27,28 +28,49 @@ pub(super) struct Opened {
 }
 
 impl Opened {
-    /// Reads a ledger of which this group was acknowledged. Where nothing says so, goes on with what is there.
-    pub(super) fn read(store: &Store, path: &Path, acknowledged: Option<u64>) -> Result<Self, LedgerError> {
+    /// Reads a ledger of which this group was acknowledged. Where nothing says so, goes on with
+    /// what is there.
+    pub(super) fn read(
+        store: &Store,
+        path: &Path,
+        acknowledged: Option<u64>,
+    ) -> Result<Self, LedgerError> {
         if acknowledged.is_none() {
             rescue::rescue(store)?;
         }
         Self::whole(store, path, acknowledged.unwrap_or(0)).map_err(|error| match error {
             // What is always there cannot be read.
-            LedgerError::Record { detail } => LedgerError::Damaged { path: path.to_owned(), detail },
+            LedgerError::Record { detail } => LedgerError::Damaged {
+                path: path.to_owned(),
+                detail,
+            },
             other => other,
         })
     }
 
     fn whole(store: &Store, path: &Path, acknowledged: u64) -> Result<Self, LedgerError> {
-        let damaged = |detail| LedgerError::Damaged { path: path.to_owned(), detail };
+        let damaged = |detail| LedgerError::Damaged {
+            path: path.to_owned(),
+            detail,
+        };
         let entries = entries(store)?;
         let (mut meta, group) = match entries.last() {
-            Some(Entry { meta: Some(meta), group, .. }) => (meta.clone(), *group),
-            Some(Entry { number, .. }) => return Err(damaged(format!("its journal breaks off at entry {number}"))),
+            Some(Entry {
+                meta: Some(meta),
+                group,
+                ..
+            }) => (meta.clone(), *group),
+            Some(Entry { number, .. }) => {
+                return Err(damaged(format!("its journal breaks off at entry {number}")));
+            }
             None => (Meta::fresh(), 0),
         };
         if group < acknowledged {
-            return Err(LedgerError::Behind { path: path.to_owned(), found: group, acknowledged });
+            return Err(LedgerError::Behind {
+                path: path.to_owned(),
+                found: group,
+                acknowledged,
+            });
         }
         let last = entries.last().map_or(0, |entry| entry.number);
         let expected = last - last.min(RING) + 1..=last;
@@ -62,12 +84,19 @@ impl Opened {
         if counts != meta.counts {
             let closed_letters = meta.counts.closed_letters;
             if counts.closed_letters < closed_letters
-                || counts != (Counts { closed_letters: counts.closed_letters, ..meta.counts })
+                || counts
+                    != (Counts {
+                        closed_letters: counts.closed_letters,
+                        ..meta.counts
+                    })
             {
-                return Err(damaged(format!("it holds {counts}, and should hold {}", meta.counts)));
+                return Err(damaged(format!(
+                    "it holds {counts}, and should hold {}",
+                    meta.counts
+                )));
             }
-            // A closed letter too many is history and starts nothing. Any other record too many may be one that damage
-            // brought back, and would run again.
+            // A closed letter too many is history and starts nothing. Any other record too many may
+            // be one that damage brought back, and would run again.
             tracing::error!(holds = %counts, counted = %meta.counts, "more closed letters than were counted: nothing is missing");
             meta.counts = counts;
         }
@@ -83,7 +112,11 @@ impl Opened {
         for (id, holds) in &closed {
             let listed = listed(store, *id)?;
             if listed.len() as u64 != holds.count {
-                return Err(damaged(format!("bucket {id} lists {} results of {}", listed.len(), holds.count)));
+                return Err(damaged(format!(
+                    "bucket {id} lists {} results of {}",
+                    listed.len(),
+                    holds.count
+                )));
             }
             let bucket = Bucket::of(*id, holds.count, &listed);
             bucket.close();
@@ -103,13 +136,26 @@ impl Opened {
             buckets.push(shelf.resume(*open, held));
         }
         let (journal, running) = Journal::of(entries)?;
-        Ok(Self { state: State { meta, journal, shelf }, running, buckets, closed })
+        Ok(Self {
+            state: State {
+                meta,
+                journal,
+                shelf,
+            },
+            running,
+            buckets,
+            closed,
+        })
     }
 }
 
 impl State {
     /// Takes the ledger over: from now on groups are of the next opening.
-    pub(super) fn begin(&mut self, store: &Store, running: &mut Running) -> Result<(), LedgerError> {
+    pub(super) fn begin(
+        &mut self,
+        store: &Store,
+        running: &mut Running,
+    ) -> Result<(), LedgerError> {
         self.meta.session += 1;
         let (batch, moves) = self.numbers(store, running)?;
         store.write(batch)?;
@@ -168,7 +214,12 @@ pub(super) fn listed(store: &Store, bucket: u32) -> Result<Vec<u64>, LedgerError
 pub(super) fn held(store: &Store, bucket: u32, seed: (u64, u64)) -> Result<Vec<u64>, LedgerError> {
     let prefix = bucket_key(SETTLED, bucket);
     let mut all = Vec::new();
-    store.keys(&prefix, |key| all.push(hash(seed, key.strip_prefix(prefix.as_slice()).unwrap_or_default())))?;
+    store.keys(&prefix, |key| {
+        all.push(hash(
+            seed,
+            key.strip_prefix(prefix.as_slice()).unwrap_or_default(),
+        ))
+    })?;
     Ok(all)
 }
 
@@ -182,7 +233,9 @@ mod tests {
     use crate::ledger::sled::layout::{CLOSED_LETTER, LIVE, NOTE, journal_key, letter_key};
     use crate::ledger::sled::{SledLedger, recovery};
     use crate::ledger::{Filter, Ledger};
-    use crate::protocol::{Bury, By, Fingerprint, LetterState, Origin, RecordId, Reply, Step, Unread};
+    use crate::protocol::{
+        Bury, By, Fingerprint, LetterState, Origin, RecordId, Reply, Step, Unread,
+    };
 
     const CACHE: u64 = 1 << 20;
 
@@ -195,7 +248,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let ledger = open(folder.path()).unwrap();
         for key in ["A", "B", "C"] {
-            let id = RecordId { handler: "h".into(), key: key.into() };
+            let id = RecordId {
+                handler: "h".into(),
+                key: key.into(),
+            };
             let buried = Bury {
                 fingerprint: Fingerprint([0; 16]),
                 payload: "{".into(),
@@ -204,8 +260,17 @@ mod tests {
                 origin: Origin::new("rabbitmq", "orders"),
                 ttl: Duration::from_secs(1000),
             };
-            let Reply::Died(letter) = ledger.apply(&id, Step::Bury(Box::new(buried))).await.unwrap() else { panic!() };
-            let discard = Step::Discard { letter: letter.id, by: By::default() };
+            let Reply::Died(letter) = ledger
+                .apply(&id, Step::Bury(Box::new(buried)))
+                .await
+                .unwrap()
+            else {
+                panic!()
+            };
+            let discard = Step::Discard {
+                letter: letter.id,
+                by: By::default(),
+            };
             assert_eq!(ledger.apply(&id, discard).await.unwrap(), Reply::Recorded);
         }
         ledger.close().await.unwrap();
@@ -213,17 +278,24 @@ mod tests {
     }
 
     async fn closed_letters(ledger: &SledLedger) -> usize {
-        ledger.letters(&Filter::default().state(LetterState::Discarded)).await.unwrap().len()
+        ledger
+            .letters(&Filter::default().state(LetterState::Discarded))
+            .await
+            .unwrap()
+            .len()
     }
 
-    /// Changes a closed ledger's counts, or what it holds, as damage or a program would that counts wrongly.
+    /// Changes a closed ledger's counts, or what it holds, as damage or a program would that counts
+    /// wrongly.
     fn tamper(path: &Path, change: impl FnOnce(&mut Batch<'_>, &mut Counts)) {
         let folder = Folder::hold(path).unwrap();
         let store = recovery::begin(&folder, CACHE, None).unwrap();
         let mut entry: Entry = entries(&store).unwrap().pop().unwrap();
         let mut batch = Batch::on(&store);
         change(&mut batch, &mut entry.meta.as_mut().unwrap().counts);
-        batch.insert(journal_key(entry.number % RING), &entry).unwrap();
+        batch
+            .insert(journal_key(entry.number % RING), &entry)
+            .unwrap();
         store.write(batch).unwrap();
     }
 
@@ -236,14 +308,18 @@ mod tests {
             assert_eq!(closed_letters(&ledger).await, 3);
             ledger.close().await.unwrap();
         }
-        tamper(folder.path(), |_, counts| assert_eq!(counts.closed_letters, 3));
+        tamper(folder.path(), |_, counts| {
+            assert_eq!(counts.closed_letters, 3)
+        });
     }
 
     #[tokio::test]
     async fn what_is_missing_or_may_have_come_back_is_damage() {
         let folder = with_letters().await;
         let refused = |what| {
-            let error = open(folder.path()).err().unwrap_or_else(|| panic!("kind {what} was not looked at"));
+            let error = open(folder.path())
+                .err()
+                .unwrap_or_else(|| panic!("kind {what} was not looked at"));
             assert!(matches!(error, LedgerError::Damaged { .. }), "{error}");
         };
         for kind in COUNTED {
@@ -253,11 +329,16 @@ mod tests {
         }
         for kind in COUNTED.into_iter().filter(|kind| *kind != CLOSED_LETTER) {
             let key = [kind, 1, b'h', b'k'];
-            tamper(folder.path(), |batch, _| batch.insert(key.to_vec(), &0_u8).unwrap());
+            tamper(folder.path(), |batch, _| {
+                batch.insert(key.to_vec(), &0_u8).unwrap()
+            });
             refused(kind);
             tamper(folder.path(), |batch, counts| {
                 *counts.of(kind).unwrap() += 1;
-                let mut meta = Meta { counts: *counts, ..Meta::fresh() };
+                let mut meta = Meta {
+                    counts: *counts,
+                    ..Meta::fresh()
+                };
                 batch.remove(&key, &mut meta).unwrap();
                 *counts = meta.counts;
             });
@@ -269,7 +350,13 @@ mod tests {
     fn behind_its_back(ledger: &SledLedger, change: impl FnOnce(&mut Batch<'_>, &mut Meta)) {
         let write = |store: &Store| {
             let mut batch = Batch::on(store);
-            change(&mut batch, &mut Meta { counts: counts(store)?, ..Meta::fresh() });
+            change(
+                &mut batch,
+                &mut Meta {
+                    counts: counts(store)?,
+                    ..Meta::fresh()
+                },
+            );
             store.write(batch)
         };
         ledger.shared.with_store(write).unwrap();
@@ -279,11 +366,24 @@ mod tests {
     async fn a_letter_that_cannot_be_read_keeps_no_other_from_a_listing() {
         let folder = with_letters().await;
         let ledger = open(folder.path()).unwrap();
-        let all = ledger.letters(&Filter::default().any_state()).await.unwrap();
-        behind_its_back(&ledger, |batch, _| batch.insert(letter_key(CLOSED_LETTER, all[1].id), &0_u8).unwrap());
-        assert!(matches!(ledger.letter(all[1].id).await, Err(LedgerError::Record { .. })));
+        let all = ledger
+            .letters(&Filter::default().any_state())
+            .await
+            .unwrap();
+        behind_its_back(&ledger, |batch, _| {
+            batch
+                .insert(letter_key(CLOSED_LETTER, all[1].id), &0_u8)
+                .unwrap()
+        });
+        assert!(matches!(
+            ledger.letter(all[1].id).await,
+            Err(LedgerError::Record { .. })
+        ));
         for limit in [2, 100] {
-            let listed = ledger.letters(&Filter::default().any_state().limit(limit)).await.unwrap();
+            let listed = ledger
+                .letters(&Filter::default().any_state().limit(limit))
+                .await
+                .unwrap();
             assert_eq!(listed, [all[0].clone(), all[2].clone()]);
         }
     }
@@ -307,7 +407,10 @@ mod tests {
         let folder = with_letters().await;
         let ledger = open(folder.path()).unwrap();
         behind_its_back(&ledger, |batch, meta| {
-            assert_eq!(batch.remove_some(&[CLOSED_LETTER], &[], 1, meta).unwrap().0, 1);
+            assert_eq!(
+                batch.remove_some(&[CLOSED_LETTER], &[], 1, meta).unwrap().0,
+                1
+            );
         });
         ledger.close().await.unwrap();
         drop(ledger);

@@ -52,8 +52,9 @@ impl Queue {
 
     /// Waits for jobs and takes a group of them; nothing once the queue is closed and empty.
     ///
-    /// The callers of the last group were answered just now, and most have a next step: what comes of them within the delay
-    /// joins those that wait already, instead of missing the group by a moment (`commit_delay`, as PostgreSQL has it).
+    /// The callers of the last group were answered just now, and most have a next step: what comes
+    /// of them within the delay joins those that wait already, instead of missing the group by a
+    /// moment (`commit_delay`, as PostgreSQL has it).
     pub(super) fn wait(&self) -> Option<Vec<Job>> {
         let now = Instant::now();
         let mut waiting = self.waiting.lock();
@@ -90,7 +91,10 @@ impl Queue {
 
     /// No more jobs; those that wait are still served.
     pub(super) fn close(&self) {
-        self.waiting.lock().closed.get_or_insert(LedgerError::Closed);
+        self.waiting
+            .lock()
+            .closed
+            .get_or_insert(LedgerError::Closed);
         self.bell.notify_one();
     }
 

@@ -1,5 +1,5 @@
-//! Going on with what is left: a person has removed the witness, so the ledger's own numbers are made true of what is
-//! there, in place of refusing it.
+//! Going on with what is left: a person has removed the witness, so the ledger's own numbers are
+//! made true of what is there, in place of refusing it.
 
 use std::collections::BTreeSet;
 
@@ -7,8 +7,8 @@ use super::batch::Batch;
 use super::index::hash;
 use super::journal::{Draft, Entry, Journal, Running};
 use super::layout::{
-    BUCKET, CHUNK, ClosedBucket, DEAD, HASHES, Holds, JOURNAL, LIVE, Meta, NOTE, SETTLED, bucket_in, bucket_key,
-    number_in,
+    BUCKET, CHUNK, ClosedBucket, DEAD, HASHES, Holds, JOURNAL, LIVE, Meta, NOTE, SETTLED,
+    bucket_in, bucket_key, number_in,
 };
 use super::opening::counts;
 use super::shelf::close_bucket;
@@ -29,7 +29,10 @@ pub(super) fn rescue(store: &Store) -> Result<(), LedgerError> {
         Ok(())
     })?;
     entries.sort_by_key(|entry| entry.number);
-    let newest = entries.iter().filter_map(|entry| entry.meta.clone()).max_by_key(|meta| meta.group);
+    let newest = entries
+        .iter()
+        .filter_map(|entry| entry.meta.clone())
+        .max_by_key(|meta| meta.group);
     let mut meta = newest.unwrap_or_else(Meta::fresh);
     meta.open.clear();
     // The journal begins anew, so what runs in it moves to places of its own.
@@ -46,7 +49,13 @@ pub(super) fn rescue(store: &Store) -> Result<(), LedgerError> {
     meta.counts = counts(store)?;
     let mut batch = Batch::on(store);
     batch.remove_some(&[JOURNAL], &[], usize::MAX, &mut meta)?;
-    Journal::default().write(Draft::default(), &Running::default(), &mut meta, &mut batch, |_, _| None)?;
+    Journal::default().write(
+        Draft::default(),
+        &Running::default(),
+        &mut meta,
+        &mut batch,
+        |_, _| None,
+    )?;
     store.write(batch)
 }
 
@@ -97,11 +106,15 @@ fn buckets(store: &Store, meta: &mut Meta) -> Result<(), LedgerError> {
 fn close_again(store: &Store, id: u32, meta: &mut Meta) -> Result<(), LedgerError> {
     let prefix = bucket_key(SETTLED, id);
     let mut held = Vec::new();
-    // It may be sooner than it was, for a row whose time was ended counts no more. No row brings back what it hides by going
-    // first: the time of what it hides was over, or was ended, when it was written.
+    // It may be sooner than it was, for a row whose time was ended counts no more. No row brings
+    // back what it hides by going first: the time of what it hides was over, or was ended, when it
+    // was written.
     let mut until = jiff::Timestamp::UNIX_EPOCH;
     store.each(&prefix, |key, settled: Result<Settled, _>| {
-        held.push(hash(meta.seed, key.strip_prefix(prefix.as_slice()).unwrap_or_default()));
+        held.push(hash(
+            meta.seed,
+            key.strip_prefix(prefix.as_slice()).unwrap_or_default(),
+        ));
         if let Ok(settled) = settled {
             until = until.max(clock::after(settled.at, settled.ttl));
             meta.number = meta.number.max(settled.token);
@@ -110,6 +123,15 @@ fn close_again(store: &Store, id: u32, meta: &mut Meta) -> Result<(), LedgerErro
     })?;
     let mut batch = Batch::on(store);
     batch.remove_some(&bucket_key(HASHES, id), &[], usize::MAX, meta)?;
-    close_bucket(&mut batch, meta, id, Holds { count: held.len() as u64, until }, held)?;
+    close_bucket(
+        &mut batch,
+        meta,
+        id,
+        Holds {
+            count: held.len() as u64,
+            until,
+        },
+        held,
+    )?;
     store.write(batch)
 }

@@ -1,4 +1,5 @@
-//! The committer's side of the buckets: which one takes a result, when one is closed, when one is dropped.
+//! The committer's side of the buckets: which one takes a result, when one is closed, when one is
+//! dropped.
 
 use std::collections::VecDeque;
 use std::ops::RangeInclusive;
@@ -10,16 +11,19 @@ use minicbor::bytes::ByteVec;
 
 use super::batch::Batch;
 use super::index::{Bucket, Index};
-use super::layout::{BUCKET, ClosedBucket, HASHES, Holds, Meta, OpenBucket, SETTLED, Slot, bucket_key, hashes_key};
+use super::layout::{
+    BUCKET, ClosedBucket, HASHES, Holds, Meta, OpenBucket, SETTLED, Slot, bucket_key, hashes_key,
+};
 use crate::clock;
 use crate::ledger::LedgerError;
 use crate::protocol::Settled;
 
-/// A bucket takes at least so many records, and at most a share of all, so that there are few filters to ask.
+/// A bucket takes at least so many records, and at most a share of all, so that there are few
+/// filters to ask.
 const SMALLEST: u64 = 100_000;
 const SHARE: u64 = 32;
-/// The shortest and the longest class of times to live, in bits of milliseconds. With two bits to a class there are 16, and so
-/// many open buckets at most: the journal's entries have room for them.
+/// The shortest and the longest class of times to live, in bits of milliseconds. With two bits to a
+/// class there are 16, and so many open buckets at most: the journal's entries have room for them.
 const CLASSES: RangeInclusive<u8> = 17..=47;
 /// A bucket is closed after a part of its times to live, but none is younger.
 const PART: u32 = 8;
@@ -46,7 +50,12 @@ struct Open {
 
 impl Shelf {
     pub(super) fn new(last: u32, closed: Vec<(u32, Holds)>, dropped: Vec<u32>) -> Self {
-        Self { last, open: Vec::new(), closed, dropped: dropped.into_iter().map(|id| (id, Vec::new())).collect() }
+        Self {
+            last,
+            open: Vec::new(),
+            closed,
+            dropped: dropped.into_iter().map(|id| (id, Vec::new())).collect(),
+        }
     }
 
     /// Goes on with a bucket that was open when the ledger was closed, and makes its filter.
@@ -55,7 +64,12 @@ impl Shelf {
         info.class = class_of_bits(info.class);
         let capacity = self.capacity().max(info.holds.count);
         let bucket = Arc::new(Bucket::of(info.id, capacity, &hashes));
-        self.open.push(Open { info, capacity, hashes, bucket: Arc::clone(&bucket) });
+        self.open.push(Open {
+            info,
+            capacity,
+            hashes,
+            bucket: Arc::clone(&bucket),
+        });
         bucket
     }
 
@@ -84,7 +98,12 @@ impl Shelving<'_, '_> {
     /// Puts a settled record into the bucket of its time to live, and says which that is.
     pub(super) fn settle(&mut self, slot: &Slot, settled: &Settled) -> Result<u32, LedgerError> {
         let class = class_of(settled.ttl);
-        let at = match self.shelf.open.iter().position(|open| open.info.class == class) {
+        let at = match self
+            .shelf
+            .open
+            .iter()
+            .position(|open| open.info.class == class)
+        {
             Some(at) => at,
             None => self.open(class),
         };
@@ -102,25 +121,44 @@ impl Shelving<'_, '_> {
             open.hashes.push(hash);
             open.bucket.insert(hash);
         }
-        open.info.holds.until = open.info.holds.until.max(clock::after(settled.at, settled.ttl));
+        open.info.holds.until = open
+            .info
+            .holds
+            .until
+            .max(clock::after(settled.at, settled.ttl));
         Ok(open.info.id)
     }
 
     fn open(&mut self, class: u8) -> usize {
         self.shelf.last += 1;
-        let holds = Holds { count: 0, until: self.now };
-        let info = OpenBucket { id: self.shelf.last, class, since: self.now, holds };
+        let holds = Holds {
+            count: 0,
+            until: self.now,
+        };
+        let info = OpenBucket {
+            id: self.shelf.last,
+            class,
+            since: self.now,
+            holds,
+        };
         let bucket = self.shelf.resume(info, Vec::new());
         self.index.add(bucket);
         self.shelf.open.len() - 1
     }
 
-    /// Closes the buckets that are full or old enough. The index is to be told once the group is durable.
+    /// Closes the buckets that are full or old enough. The index is to be told once the group is
+    /// durable.
     pub(super) fn close(&mut self) -> Result<Vec<Arc<Bucket>>, LedgerError> {
         let mut closed = Vec::new();
         while let Some(at) = self.to_close() {
-            let Open { info, capacity, hashes, mut bucket } = self.shelf.open.swap_remove(at);
-            // A filter for a hundred thousand takes 180 kB, and most buckets that close by their age hold few.
+            let Open {
+                info,
+                capacity,
+                hashes,
+                mut bucket,
+            } = self.shelf.open.swap_remove(at);
+            // A filter for a hundred thousand takes 180 kB, and most buckets that close by their
+            // age hold few.
             if info.holds.count < capacity / 2 {
                 bucket = Arc::new(Bucket::of(info.id, info.holds.count, &hashes));
             }
@@ -134,31 +172,52 @@ impl Shelving<'_, '_> {
     fn to_close(&self) -> Option<usize> {
         let open = &self.shelf.open;
         let ripe = |open: &Open| {
-            open.info.holds.count >= open.capacity || self.now >= clock::after(open.info.since, age_of(open.info.class))
+            open.info.holds.count >= open.capacity
+                || self.now >= clock::after(open.info.since, age_of(open.info.class))
         };
         open.iter().position(ripe)
     }
 
-    /// Drops the buckets whose last record has expired, and removes up to `limit` of what was in dropped ones. Says how
-    /// many it removed.
+    /// Drops the buckets whose last record has expired, and removes up to `limit` of what was in
+    /// dropped ones. Says how many it removed.
     pub(super) fn expire(&mut self, limit: usize) -> Result<usize, LedgerError> {
         let now = self.now;
-        let open = self.shelf.open.extract_if(.., |open| open.info.holds.until <= now);
+        let open = self
+            .shelf
+            .open
+            .extract_if(.., |open| open.info.holds.until <= now);
         let mut over: Vec<_> = open.map(|open| (open.info.id, open.info.holds)).collect();
-        over.extend(self.shelf.closed.extract_if(.., |(_, holds)| holds.until <= now));
+        over.extend(
+            self.shelf
+                .closed
+                .extract_if(.., |(_, holds)| holds.until <= now),
+        );
         for (id, holds) in over {
-            self.batch.put(bucket_key(BUCKET, id), &ClosedBucket { holds, dropped: true }, self.meta)?;
+            self.batch.put(
+                bucket_key(BUCKET, id),
+                &ClosedBucket {
+                    holds,
+                    dropped: true,
+                },
+                self.meta,
+            )?;
             self.index.remove(id);
             self.shelf.dropped.push_back((id, Vec::new()));
         }
         let mut removed = 0;
         while let Some((id, after)) = self.shelf.dropped.front_mut().filter(|_| removed < limit) {
-            let (some, last) = self.batch.remove_some(&bucket_key(SETTLED, *id), after, limit - removed, self.meta)?;
+            let (some, last) = self.batch.remove_some(
+                &bucket_key(SETTLED, *id),
+                after,
+                limit - removed,
+                self.meta,
+            )?;
             removed += some;
             match last {
                 Some(last) if removed >= limit => *after = last,
                 _ => {
-                    self.batch.remove_some(&bucket_key(HASHES, *id), &[], usize::MAX, self.meta)?;
+                    self.batch
+                        .remove_some(&bucket_key(HASHES, *id), &[], usize::MAX, self.meta)?;
                     self.batch.remove(&bucket_key(BUCKET, *id), self.meta)?;
                     self.shelf.dropped.pop_front();
                 }
@@ -187,7 +246,14 @@ pub(super) fn close_bucket(
         let first = hashes.first().copied().unwrap_or_default();
         batch.insert(hashes_key(id, first), &ByteVec::from(bytes))?;
     }
-    batch.put(bucket_key(BUCKET, id), &ClosedBucket { holds, dropped: false }, meta)?;
+    batch.put(
+        bucket_key(BUCKET, id),
+        &ClosedBucket {
+            holds,
+            dropped: false,
+        },
+        meta,
+    )?;
     Ok(())
 }
 

@@ -13,7 +13,11 @@ use super::store::PAGE;
 use crate::ledger::{LedgerError, Swept};
 use crate::protocol::{Change, Live, Record, RecordId, Reply, Step, decide};
 
-pub(super) async fn sweep(shared: &Arc<Shared>, settled: usize, retention: Duration) -> Result<Swept, LedgerError> {
+pub(super) async fn sweep(
+    shared: &Arc<Shared>,
+    settled: usize,
+    retention: Duration,
+) -> Result<Swept, LedgerError> {
     shared.open_again().await?;
     let mut swept = Swept::default();
     sweep_live(shared, &mut swept).await?;
@@ -23,11 +27,16 @@ pub(super) async fn sweep(shared: &Arc<Shared>, settled: usize, retention: Durat
     Ok(swept)
 }
 
-/// Every live record that is no claim of this opening: there are as many as messages in work. Claims of this opening
-/// are nothing that time touches.
+/// Every live record that is no claim of this opening: there are as many as messages in work.
+/// Claims of this opening are nothing that time touches.
 async fn sweep_live(shared: &Arc<Shared>, swept: &mut Swept) -> Result<(), LedgerError> {
-    let orphans =
-        shared.running.read().values().filter(|held| !held.is_of(shared.session)).map(|held| held.live.id()).collect();
+    let orphans = shared
+        .running
+        .read()
+        .values()
+        .filter(|held| !held.is_of(shared.session))
+        .map(|held| held.live.id())
+        .collect();
     bury(shared, orphans, swept).await?;
     let mut after = IVec::default();
     loop {
@@ -57,12 +66,24 @@ async fn sweep_live(shared: &Arc<Shared>, swept: &mut Swept) -> Result<(), Ledge
     }
 }
 
-async fn bury(shared: &Arc<Shared>, touched: Vec<RecordId>, swept: &mut Swept) -> Result<(), LedgerError> {
+async fn bury(
+    shared: &Arc<Shared>,
+    touched: Vec<RecordId>,
+    swept: &mut Swept,
+) -> Result<(), LedgerError> {
     let waiting: Vec<_> = touched
         .into_iter()
         .map(|id| {
             let (done, answer) = oneshot::channel();
-            shared.enqueue(Job::Step { slot: Slot::of(&id), id, step: Step::Sweep, done }, answer)
+            shared.enqueue(
+                Job::Step {
+                    slot: Slot::of(&id),
+                    id,
+                    step: Step::Sweep,
+                    done,
+                },
+                answer,
+            )
         })
         .collect();
     for answer in waiting {
@@ -74,21 +95,47 @@ async fn bury(shared: &Arc<Shared>, touched: Vec<RecordId>, swept: &mut Swept) -
 }
 
 /// The next piece of what has expired.
-async fn expire(shared: &Arc<Shared>, limit: usize, retention: Duration, swept: &mut Swept) -> Result<(), LedgerError> {
+async fn expire(
+    shared: &Arc<Shared>,
+    limit: usize,
+    retention: Duration,
+    swept: &mut Swept,
+) -> Result<(), LedgerError> {
     let after = shared.cursor.lock().clone();
     let letters = shared.with_store(|store| store.rows(&[CLOSED_LETTER], &after, limit))?;
     let letters: Vec<_> = letters.into_iter().map(|(key, _)| key.to_vec()).collect();
     let all = letters.len() < limit;
-    *shared.cursor.lock() = if all { Vec::new() } else { letters.last().cloned().unwrap_or_default() };
+    *shared.cursor.lock() = if all {
+        Vec::new()
+    } else {
+        letters.last().cloned().unwrap_or_default()
+    };
     let (done, answer) = oneshot::channel();
-    let (expired, swept_clean) =
-        shared.enqueue(Job::Expire { limit, letters, retention, done }, answer).answer().await?;
+    let (expired, swept_clean) = shared
+        .enqueue(
+            Job::Expire {
+                limit,
+                letters,
+                retention,
+                done,
+            },
+            answer,
+        )
+        .answer()
+        .await?;
     (swept.expired, swept.whole) = (expired, all && swept_clean);
     Ok(())
 }
 
 impl Shared {
     fn untouched_by_time(&self, id: &RecordId, live: Live) -> bool {
-        decide(id, Some(Record::Live(live)), &Step::Sweep, &self.facts_for_reading()).record == Change::Keep
+        decide(
+            id,
+            Some(Record::Live(live)),
+            &Step::Sweep,
+            &self.facts_for_reading(),
+        )
+        .record
+            == Change::Keep
     }
 }

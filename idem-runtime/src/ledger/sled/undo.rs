@@ -1,8 +1,9 @@
-//! What a group did that is taken back when its callers were told that nothing was recorded, and the log has it all the
-//! same.
+//! What a group did that is taken back when its callers were told that nothing was recorded, and
+//! the log has it all the same.
 //!
-//! A report is not taken back: it is brought again, and recognised. All else would be misread when it is asked again: a
-//! claim as an attempt that crashed, an issued key as taken, a redriven letter as closed.
+//! A report is not taken back: it is brought again, and recognised. All else would be misread when
+//! it is asked again: a claim as an attempt that crashed, an issued key as taken, a redriven letter
+//! as closed.
 
 use std::collections::{HashMap, HashSet};
 
@@ -49,7 +50,8 @@ pub(super) fn may_take_back(step: &Step) -> bool {
 }
 
 impl Undo {
-    /// A step that changed something. `before` is the record that it found, where the step may be taken back.
+    /// A step that changed something. `before` is the record that it found, where the step may be
+    /// taken back.
     pub(super) fn step(
         &mut self,
         slot: Slot,
@@ -59,7 +61,8 @@ impl Undo {
     ) {
         // A claim that wrote a letter is answered with it when it comes again.
         let before = before.filter(|_| !matches!(reply, Reply::Died(_)));
-        self.steps.push((slot, before.map(|record| Before { record, letter })));
+        self.steps
+            .push((slot, before.map(|record| Before { record, letter })));
     }
 
     /// A note that was written or removed.
@@ -74,7 +77,10 @@ impl Undo {
     /// What stood before the group, except where a step that stays followed.
     pub(super) fn fold(self) -> TakenBack {
         let mut kept = HashSet::new();
-        let mut back = TakenBack { notes: self.created, ..TakenBack::default() };
+        let mut back = TakenBack {
+            notes: self.created,
+            ..TakenBack::default()
+        };
         // Backwards, so that what the group found first is what stands.
         for (slot, before) in self.steps.into_iter().rev() {
             match before {
@@ -82,7 +88,8 @@ impl Undo {
                 Some(_) if kept.contains(&slot) => {}
                 Some(Before { record, letter }) => {
                     back.records.insert(slot, record);
-                    back.letters.extend(letter.map(|letter| (letter.id, letter)));
+                    back.letters
+                        .extend(letter.map(|letter| (letter.id, letter)));
                 }
             }
         }
@@ -101,13 +108,18 @@ impl Group<'_, '_> {
     pub(super) fn take_back(&mut self, back: &TakenBack) -> Result<(), LedgerError> {
         for (slot, record) in &back.records {
             let (_, stands) = self.load(slot)?;
-            let record =
-                record.clone().filter(|record| !matches!(record, Record::Settled(old) if old.expired(self.now)));
+            let record = record
+                .clone()
+                .filter(|record| !matches!(record, Record::Settled(old) if old.expired(self.now)));
             self.replace(slot.clone(), stands, record)?;
         }
         for letter in back.letters.values() {
-            for kind in [OPEN_LETTER, CLOSED_LETTER].into_iter().filter(|kind| *kind != kind_of(letter)) {
-                self.batch.remove(&letter_key(kind, letter.id), &mut self.state.meta)?;
+            for kind in [OPEN_LETTER, CLOSED_LETTER]
+                .into_iter()
+                .filter(|kind| *kind != kind_of(letter))
+            {
+                self.batch
+                    .remove(&letter_key(kind, letter.id), &mut self.state.meta)?;
             }
             self.put_letter(letter)?;
         }

@@ -1,5 +1,6 @@
-//! Counting what closed buckets hold: some when the ledger opens, the rest in the background. A result that is missing
-//! is also noticed when its message comes again; the count is there so that nobody has to wait for that.
+//! Counting what closed buckets hold: some when the ledger opens, the rest in the background. A
+//! result that is missing is also noticed when its message comes again; the count is there so that
+//! nobody has to wait for that.
 
 use std::sync::Weak;
 use std::time::{Duration, Instant};
@@ -15,7 +16,10 @@ const AT_OPEN: u64 = 200_000;
 const PIECE: u64 = 1000;
 
 /// Counts the newest buckets, and gives back those that are left.
-pub(super) fn at_open(store: &Store, mut closed: Vec<(u32, Holds)>) -> Result<Vec<(u32, Holds)>, LedgerError> {
+pub(super) fn at_open(
+    store: &Store,
+    mut closed: Vec<(u32, Holds)>,
+) -> Result<Vec<(u32, Holds)>, LedgerError> {
     let mut budget = AT_OPEN;
     closed.sort_by_key(|(id, _)| *id);
     while let Some((id, holds)) = closed.pop_if(|(_, holds)| holds.count <= budget) {
@@ -28,9 +32,12 @@ pub(super) fn at_open(store: &Store, mut closed: Vec<(u32, Holds)>) -> Result<Ve
     Ok(closed)
 }
 
-/// Counts these buckets in a thread of its own, for as long as the ledger is open; when something is missing, the
-/// ledger answers nothing more.
-pub(super) fn in_background(shared: Weak<Shared>, mut closed: Vec<(u32, Holds)>) -> std::io::Result<()> {
+/// Counts these buckets in a thread of its own, for as long as the ledger is open; when something
+/// is missing, the ledger answers nothing more.
+pub(super) fn in_background(
+    shared: Weak<Shared>,
+    mut closed: Vec<(u32, Holds)>,
+) -> std::io::Result<()> {
     if closed.is_empty() {
         return Ok(());
     }
@@ -39,8 +46,11 @@ pub(super) fn in_background(shared: Weak<Shared>, mut closed: Vec<(u32, Holds)>)
             let (mut found, mut after) = (0, Vec::new());
             loop {
                 let started = Instant::now();
-                let Some(shared) = shared.upgrade() else { return };
-                let read = shared.durably(|store| store.count(&bucket_key(SETTLED, id), &after, PIECE));
+                let Some(shared) = shared.upgrade() else {
+                    return;
+                };
+                let read =
+                    shared.durably(|store| store.count(&bucket_key(SETTLED, id), &after, PIECE));
                 // Trouble with the store is told to whoever calls; here it ends the count.
                 let Ok((count, last)) = read else { return };
                 found += count;
@@ -59,7 +69,10 @@ pub(super) fn in_background(shared: Weak<Shared>, mut closed: Vec<(u32, Holds)>)
         }
         tracing::debug!("all results are where they should be");
     };
-    std::thread::Builder::new().name("idem-verifier".to_owned()).spawn(count).map(drop)
+    std::thread::Builder::new()
+        .name("idem-verifier".to_owned())
+        .spawn(count)
+        .map(drop)
 }
 
 fn short(store: &Store, id: u32, found: u64, Holds { count, .. }: Holds) -> LedgerError {
@@ -80,21 +93,39 @@ mod tests {
     #[tokio::test]
     async fn a_result_that_the_background_misses_ends_all_answers() {
         let folder = tempfile::tempdir().unwrap();
-        let ledger = SledLedger::open(folder.path(), 1 << 20, Arc::new(SystemClock), "test".to_owned()).unwrap();
+        let ledger = SledLedger::open(
+            folder.path(),
+            1 << 20,
+            Arc::new(SystemClock),
+            "test".to_owned(),
+        )
+        .unwrap();
         ledger.shared.index.add(Arc::new(Bucket::of(7, 1, &[])));
-        let holds = Holds { count: 1, until: jiff::Timestamp::MAX };
+        let holds = Holds {
+            count: 1,
+            until: jiff::Timestamp::MAX,
+        };
         in_background(Arc::downgrade(&ledger.shared), vec![(7, holds)]).unwrap();
-        let id = RecordId { handler: "handler".into(), key: "key".into() };
+        let id = RecordId {
+            handler: "handler".into(),
+            key: "key".into(),
+        };
         let deadline = Instant::now() + Duration::from_secs(60);
         let error = loop {
             match ledger.record(&id).await {
                 Err(error) => break error,
-                Ok(found) => assert!(found.is_none() && Instant::now() < deadline, "nothing was noticed"),
+                Ok(found) => assert!(
+                    found.is_none() && Instant::now() < deadline,
+                    "nothing was noticed"
+                ),
             }
             tokio::task::yield_now().await;
         };
         assert!(matches!(error, LedgerError::Damaged { .. }), "{error}");
-        assert!(error.to_string().contains("bucket 7 holds 0 results of 1"), "{error}");
+        assert!(
+            error.to_string().contains("bucket 7 holds 0 results of 1"),
+            "{error}"
+        );
         assert!(ledger.letters(&Filter::default()).await.is_err());
         assert!(ledger.sweep(1000, Duration::ZERO).await.is_err());
         ledger.close().await.unwrap();

@@ -1,7 +1,8 @@
 //! The witness: a small file beside sled's that says which group was answered last.
 //!
-//! sled opens a shortened or missing log as a smaller ledger, without a word; the witness is what makes that an error.
-//! It is written after each group's `fdatasync` and not synced itself, so it can lag but never lead.
+//! sled opens a shortened or missing log as a smaller ledger, without a word; the witness is what
+//! makes that an error. It is written after each group's `fdatasync` and not synced itself, so it
+//! can lag but never lead.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -24,12 +25,15 @@ pub(super) struct Witness {
 }
 
 impl Witness {
-    /// Reads the file without making one: the last group that was answered. Nothing where there is no file: a new ledger,
-    /// or a person who chose to go on with what is left. A blank one names group 0.
+    /// Reads the file without making one: the last group that was answered. Nothing where there is
+    /// no file: a new ledger, or a person who chose to go on with what is left. A blank one names
+    /// group 0.
     pub(super) fn read(folder: &Folder) -> Result<Option<u64>, LedgerError> {
         let read = || {
             let mut text = String::new();
-            files::read(&folder.witness())?.take(LONGEST + 1).read_to_string(&mut text)?;
+            files::read(&folder.witness())?
+                .take(LONGEST + 1)
+                .read_to_string(&mut text)?;
             Ok::<_, io::Error>(text)
         };
         match read() {
@@ -39,17 +43,22 @@ impl Witness {
             Ok(text) if text.len() as u64 > LONGEST => Err(unreadable(folder)),
             Ok(text) if text.bytes().all(|byte| byte == 0) => Ok(Some(0)),
             Ok(text) => {
-                let group = text.strip_prefix("group ").and_then(|rest| rest.lines().next()?.parse().ok());
+                let group = text
+                    .strip_prefix("group ")
+                    .and_then(|rest| rest.lines().next()?.parse().ok());
                 group.map(Some).ok_or_else(|| unreadable(folder))
             }
         }
     }
 
-    /// Puts a new file in place of the old one, if there is one: a cut or a full disk leaves the old one, or none. It is
-    /// durable then, so that the writes after it stay in place.
+    /// Puts a new file in place of the old one, if there is one: a cut or a full disk leaves the
+    /// old one, or none. It is durable then, so that the writes after it stay in place.
     pub(super) fn start(folder: &Folder, group: u64) -> io::Result<Self> {
         let unnamed = unnamed(folder);
-        let file = files::open(File::options().create(true).truncate(true).write(true), &unnamed)?;
+        let file = files::open(
+            File::options().create(true).truncate(true).write(true),
+            &unnamed,
+        )?;
         let mut witness = Self { file, group };
         fault::point!(WITNESS_MADE, |_| Err(io::Error::from_raw_os_error(28)));
         witness.write(group)?;
@@ -64,7 +73,8 @@ impl Witness {
     /// Says that this group was answered.
     pub(super) fn write(&mut self, group: u64) -> io::Result<()> {
         self.group = group;
-        self.file.write_all_at(format!("group {group:020}\n").as_bytes(), 0)
+        self.file
+            .write_all_at(format!("group {group:020}\n").as_bytes(), 0)
     }
 
     /// The last group that was answered.
@@ -78,5 +88,8 @@ pub(super) fn unnamed(folder: &Folder) -> PathBuf {
 }
 
 pub(super) fn unreadable(folder: &Folder) -> LedgerError {
-    LedgerError::Damaged { path: folder.path().to_owned(), detail: "its witness cannot be read".to_owned() }
+    LedgerError::Damaged {
+        path: folder.path().to_owned(),
+        detail: "its witness cannot be read".to_owned(),
+    }
 }

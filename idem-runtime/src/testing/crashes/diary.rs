@@ -64,11 +64,17 @@ pub(super) enum What {
 
 impl Diary {
     pub(super) fn open(path: &Path, life: u32) -> io::Result<Self> {
-        Ok(Self { file: File::options().create(true).append(true).open(path)?, life })
+        Ok(Self {
+            file: File::options().create(true).append(true).open(path)?,
+            life,
+        })
     }
 
     pub(super) fn write(&self, what: What) -> io::Result<()> {
-        let line = serde_json::to_string(&Line { life: self.life, what })?;
+        let line = serde_json::to_string(&Line {
+            life: self.life,
+            what,
+        })?;
         // One write, on a line of its own even where a death cut the line before.
         (&self.file).write_all(format!("\n{line}\n").as_bytes())
     }
@@ -76,9 +82,10 @@ impl Diary {
     /// Everything that was written; a line that a death cut is left out.
     pub(super) fn read(path: &Path) -> io::Result<Vec<Line>> {
         match std::fs::read(path) {
-            Ok(text) => {
-                Ok(text.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect())
-            }
+            Ok(text) => Ok(text
+                .split(|byte| *byte == b'\n')
+                .filter_map(|line| serde_json::from_slice(line).ok())
+                .collect()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
             Err(error) => Err(error),
         }
@@ -86,8 +93,22 @@ impl Diary {
 }
 
 impl From<Attempt> for What {
-    fn from(Attempt { number, of, handler, key, token }: Attempt) -> Self {
-        What::Started { handler: handler.to_string(), key: key.to_string(), number, of, token }
+    fn from(
+        Attempt {
+            number,
+            of,
+            handler,
+            key,
+            token,
+        }: Attempt,
+    ) -> Self {
+        What::Started {
+            handler: handler.to_string(),
+            key: key.to_string(),
+            number,
+            of,
+            token,
+        }
     }
 }
 
@@ -95,12 +116,25 @@ impl Line {
     /// The line as the test sees it, if it is one of those.
     pub(super) fn entry(self) -> Option<Entry> {
         let event = match self.what {
-            What::Started { handler, key, number, of, token } => {
-                Event::Started(Attempt { number, of, handler: Arc::from(handler), key: Arc::from(key), token })
-            }
+            What::Started {
+                handler,
+                key,
+                number,
+                of,
+                token,
+            } => Event::Started(Attempt {
+                number,
+                of,
+                handler: Arc::from(handler),
+                key: Arc::from(key),
+                token,
+            }),
             What::Noted(note) => Event::Noted(note),
             What::Arrived | What::Passed(_) | What::Died | What::Finished => return None,
         };
-        Some(Entry { life: self.life, event })
+        Some(Entry {
+            life: self.life,
+            event,
+        })
     }
 }

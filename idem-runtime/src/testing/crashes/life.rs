@@ -108,7 +108,8 @@ where
     R: Termination,
 {
     // A thread of its own, for the test itself may run on a runtime.
-    let lived = std::thread::scope(|scope| scope.spawn(|| to_the_end(orders, builder, scenario)).join());
+    let lived =
+        std::thread::scope(|scope| scope.spawn(|| to_the_end(orders, builder, scenario)).join());
     match lived {
         Ok(Ok(())) => std::process::exit(0),
         Ok(Err(failure)) => eprintln!("{failure}"),
@@ -127,13 +128,24 @@ where
     let diary = Arc::new(Diary::open(&stage.diary(), life)?);
     diary.write(What::Arrived)?;
     // Dying is the plan: it leaves no core files behind.
-    let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
+    let none = rustix::process::Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
     rustix::process::setrlimit(rustix::process::Resource::Core, none)?;
     arrange(&diary, life, place)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
     let code = runtime.block_on(async {
         let idem = builder().open(stage.data())?;
-        let it = Life { idem: idem.clone(), stage, number: life, diary: Arc::clone(&diary) };
+        let it = Life {
+            idem: idem.clone(),
+            stage,
+            number: life,
+            diary: Arc::clone(&diary),
+        };
         let code = idem.scope(async { scenario(it).await.report() }).await;
         idem.close().await?;
         Ok::<_, Failure>(code)

@@ -1,5 +1,6 @@
-//! Crashes at every write: a scenario of calls dies at each place where the embedded ledger writes its state, starts
-//! again in the same folder, and you see how often the bodies started and what is recorded.
+//! Crashes at every write: a scenario of calls dies at each place where the embedded ledger writes
+//! its state, starts again in the same folder, and you see how often the bodies started and what is
+//! recorded.
 //!
 //! ```no_run,test_harness
 //! use idem_runtime::testing::crashes;
@@ -23,20 +24,22 @@
 //! }
 //! ```
 //!
-//! How it works: the test starts its own binary again, with itself as the only test, and in that process the scenario
-//! runs on an [`Idem`] of its own until it comes by the place. Then the process is gone, by `abort` or by `SIGKILL`,
-//! and another one runs the same scenario in the same folder, until one gets through. Each place is died at for the
-//! first time it is passed, for the second, and so on, so every write of the scenario has its turn. What the process
-//! had handed to the operating system survives; power cuts are not played.
+//! How it works: the test starts its own binary again, with itself as the only test, and in that
+//! process the scenario runs on an [`Idem`] of its own until it comes by the place. Then the
+//! process is gone, by `abort` or by `SIGKILL`, and another one runs the same scenario in the same
+//! folder, until one gets through. Each place is died at for the first time it is passed, for the
+//! second, and so on, so every write of the scenario has its turn. What the process had handed to
+//! the operating system survives; power cuts are not played.
 //!
 //! What to know:
-//! - It works for the embedded ledger, under `cargo test` and `cargo nextest`, one walk in a test. What stands before
-//!   the walk in the test runs in every one of its processes.
-//! - A process dies at one scenario's places only, so tests may run in parallel. Put them into a file of their own under
-//!   `tests/`: in the moment in which a process starts, it holds all folders that its parent has open, and a test beside
-//!   it that closes one and opens it again might find it in use.
-//! - A start is an attempt that began, also one in which `existing` finds the result. Effects are yours to count: keep
-//!   them in [`Life::folder`], or write them down with [`Life::note`].
+//! - It works for the embedded ledger, under `cargo test` and `cargo nextest`, one walk in a test.
+//!   What stands before the walk in the test runs in every one of its processes.
+//! - A process dies at one scenario's places only, so tests may run in parallel. Put them into a
+//!   file of their own under `tests/`: in the moment in which a process starts, it holds all
+//!   folders that its parent has open, and a test beside it that closes one and opens it again
+//!   might find it in use.
+//! - A start is an attempt that began, also one in which `existing` finds the result. Effects are
+//!   yours to count: keep them in [`Life::folder`], or write them down with [`Life::note`].
 
 mod diary;
 mod life;
@@ -56,8 +59,9 @@ pub use run::Run;
 
 use crate::{Builder, Idem};
 
-/// Runs a scenario once undisturbed and then once for each place and each way to die there, and gives all runs, the
-/// undisturbed one first. Handlers called in the scenario belong to the [`Life`]'s Idem.
+/// Runs a scenario once undisturbed and then once for each place and each way to die there, and
+/// gives all runs, the undisturbed one first. Handlers called in the scenario belong to the
+/// [`Life`]'s Idem.
 ///
 /// # Panics
 /// As [`Walk::everywhere`].
@@ -116,15 +120,15 @@ impl Default for Walk {
 }
 
 impl Walk {
-    /// The choices each process opens its Idem with, and the test itself when it looks at what is left. A clock that
-    /// stands still starts at the same time in each of them.
+    /// The choices each process opens its Idem with, and the test itself when it looks at what is
+    /// left. A clock that stands still starts at the same time in each of them.
     pub fn builder(mut self, builder: impl Fn() -> Builder + Send + Sync + 'static) -> Self {
         self.builder = Box::new(builder);
         self
     }
 
-    /// Makes the data folder that each run starts in a copy of, in place of an empty one. It is called once, and is to
-    /// close what it opens.
+    /// Makes the data folder that each run starts in a copy of, in place of an empty one. It is
+    /// called once, and is to close what it opens.
     pub fn prepare(mut self, prepare: impl Fn(&Path) + Send + Sync + 'static) -> Self {
         self.prepare = Some(Box::new(prepare));
         self
@@ -136,7 +140,8 @@ impl Walk {
         self
     }
 
-    /// How many processes in a row die at the same place, each when it comes by for the same time; 1 unless said.
+    /// How many processes in a row die at the same place, each when it comes by for the same time;
+    /// 1 unless said.
     pub fn in_a_row(mut self, processes: u32) -> Self {
         self.in_a_row = processes.max(1);
         self
@@ -148,21 +153,23 @@ impl Walk {
         self
     }
 
-    /// The test's whole path, as `cargo test -- --list` shows it; unless said, the name that the test's thread has.
+    /// The test's whole path, as `cargo test -- --list` shows it; unless said, the name that the
+    /// test's thread has.
     pub fn test(mut self, path: impl Into<String>) -> Self {
         self.test = Some(path.into());
         self
     }
 
-    /// Runs a scenario once undisturbed and then once for each place and each way to die there, and gives all runs, the
-    /// undisturbed one first.
+    /// Runs a scenario once undisturbed and then once for each place and each way to die there, and
+    /// gives all runs, the undisturbed one first.
     ///
-    /// A scenario may return a `Result`: an error fails the walk, and so does a panic, unless it is a body's. A scenario
-    /// whose bodies end the process by themselves is started again likewise, and each of its processes' places is died at.
+    /// A scenario may return a `Result`: an error fails the walk, and so does a panic, unless it is
+    /// a body's. A scenario whose bodies end the process by themselves is started again likewise,
+    /// and each of its processes' places is died at.
     ///
     /// # Panics
-    /// When a process fails, hangs, or cannot be started, and when the ledger cannot be opened after a crash; it says
-    /// at which place, and what the process printed.
+    /// When a process fails, hangs, or cannot be started, and when the ledger cannot be opened
+    /// after a crash; it says at which place, and what the process printed.
     #[must_use = "nothing is checked but that every restart gets through"]
     #[track_caller]
     #[expect(clippy::panic, reason = "a test fails by panicking")]

@@ -13,7 +13,8 @@ pub const POINTS: &[&str] = &fault::WRITES;
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Place {
-    /// In which of the run's processes, from 1; past 1 only where the scenario ends its process by itself.
+    /// In which of the run's processes, from 1; past 1 only where the scenario ends its process by
+    /// itself.
     pub life: u32,
     /// One of [`POINTS`].
     pub point: String,
@@ -50,7 +51,8 @@ impl fmt::Display for Place {
 pub(super) fn die(death: Death) -> ! {
     if death == Death::Kill {
         // Where the signal cannot be sent, the abort below is the next best death.
-        let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+        let _ =
+            rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
     }
     std::process::abort()
 }

@@ -8,10 +8,13 @@ use serde::de::DeserializeOwned;
 
 use super::diary::{Entry, Event};
 use super::places::Place;
-use crate::protocol::{DeadLetter, LetterState, Record, RecordId, Settled, SettledAs, StoredResult};
+use crate::protocol::{
+    DeadLetter, LetterState, Record, RecordId, Settled, SettledAs, StoredResult,
+};
 use crate::{Attempt, Builder, Error, Filter};
 
-/// One run of a scenario: it died at a place, was started again until it got through, and this is what is left.
+/// One run of a scenario: it died at a place, was started again until it got through, and this is
+/// what is left.
 ///
 /// Its `Display` says in a line or more how often each body started and what is recorded.
 #[derive(Debug, Clone)]
@@ -23,8 +26,8 @@ pub struct Run {
     pub lives: u32,
     /// What they wrote down, in the order in which it happened.
     pub diary: Vec<Entry>,
-    /// What the ledger remembers at the end of each key whose body started or that has a letter; a key that it does not
-    /// remember is absent.
+    /// What the ledger remembers at the end of each key whose body started or that has a letter; a
+    /// key that it does not remember is absent.
     pub records: BTreeMap<RecordId, Record>,
     /// Every dead letter at the end, open and closed, oldest first.
     pub letters: Vec<DeadLetter>,
@@ -33,7 +36,9 @@ pub struct Run {
 impl Run {
     /// How often the body of a message started, in all processes.
     pub fn starts(&self, handler: &str, key: &str) -> usize {
-        self.attempts().filter(|attempt| (&*attempt.handler, &*attempt.key) == (handler, key)).count()
+        self.attempts()
+            .filter(|attempt| (&*attempt.handler, &*attempt.key) == (handler, key))
+            .count()
     }
 
     /// The attempts that started, in their order.
@@ -54,24 +59,28 @@ impl Run {
 
     /// What the ledger remembers of a message.
     pub fn record(&self, handler: &str, key: &str) -> Option<&Record> {
-        self.records.get(&RecordId { handler: handler.into(), key: key.into() })
+        self.records.get(&RecordId {
+            handler: handler.into(),
+            key: key.into(),
+        })
     }
 
     /// A message's recorded result; nothing where none is recorded, or not of this type.
     pub fn result<T: DeserializeOwned>(&self, handler: &str, key: &str) -> Option<T> {
         match self.record(handler, key)? {
-            Record::Settled(Settled { end: SettledAs::Done(StoredResult::Json(json)), .. }) => {
-                serde_json::from_slice(json).ok()
-            }
+            Record::Settled(Settled {
+                end: SettledAs::Done(StoredResult::Json(json)),
+                ..
+            }) => serde_json::from_slice(json).ok(),
             _ => None,
         }
     }
 
     /// The open dead letters of a message; there should never be more than one.
     pub fn open_letters(&self, handler: &str, key: &str) -> impl Iterator<Item = &DeadLetter> {
-        self.letters
-            .iter()
-            .filter(move |letter| letter.state == LetterState::Open && letter.handler == handler && letter.key == key)
+        self.letters.iter().filter(move |letter| {
+            letter.state == LetterState::Open && letter.handler == handler && letter.key == key
+        })
     }
 
     /// Opens what a run left behind and reads it.
@@ -83,9 +92,18 @@ impl Run {
         data: &Path,
     ) -> Result<Self, Error> {
         let idem = builder.open(data)?;
-        let mut letters = idem.dead_letters().list(&Filter::default().any_state().limit(usize::MAX)).await?;
+        let mut letters = idem
+            .dead_letters()
+            .list(&Filter::default().any_state().limit(usize::MAX))
+            .await?;
         letters.reverse();
-        let mut run = Self { place, lives, diary, records: BTreeMap::new(), letters };
+        let mut run = Self {
+            place,
+            lives,
+            diary,
+            records: BTreeMap::new(),
+            letters,
+        };
         for id in run.ids() {
             if let Some(record) = idem.record(&id).await? {
                 run.records.insert(id, record);
@@ -96,10 +114,16 @@ impl Run {
 
     /// The messages that were seen.
     fn ids(&self) -> BTreeSet<RecordId> {
-        let started = self.attempts().map(|at| RecordId { handler: at.handler.clone(), key: at.key.clone() });
+        let started = self.attempts().map(|at| RecordId {
+            handler: at.handler.clone(),
+            key: at.key.clone(),
+        });
         let died = self.letters.iter();
         started
-            .chain(died.map(|at| RecordId { handler: at.handler.as_str().into(), key: at.key.as_str().into() }))
+            .chain(died.map(|at| RecordId {
+                handler: at.handler.as_str().into(),
+                key: at.key.as_str().into(),
+            }))
             .collect()
     }
 }
@@ -113,9 +137,15 @@ impl fmt::Display for Run {
         let ids = self.ids();
         for id in &ids {
             let starts = self.starts(&id.handler, &id.key);
-            let (before, times) =
-                (if ids.len() > 1 { "\n  " } else { " " }, if starts == 1 { "time" } else { "times" });
-            write!(f, "{before}{} {} started {starts} {times}, ", id.handler, id.key)?;
+            let (before, times) = (
+                if ids.len() > 1 { "\n  " } else { " " },
+                if starts == 1 { "time" } else { "times" },
+            );
+            write!(
+                f,
+                "{before}{} {} started {starts} {times}, ",
+                id.handler, id.key
+            )?;
             tell(f, self.records.get(id))?;
         }
         Ok(())
@@ -131,9 +161,15 @@ fn tell(f: &mut fmt::Formatter<'_>, record: Option<&Record>) -> fmt::Result {
             SettledAs::Done(StoredResult::Json(json)) => {
                 let text = String::from_utf8_lossy(json);
                 let short: String = text.chars().take(60).collect();
-                write!(f, "done: {short}{}", if short.len() < text.len() { "…" } else { "" })
+                write!(
+                    f,
+                    "done: {short}{}",
+                    if short.len() < text.len() { "…" } else { "" }
+                )
             }
-            SettledAs::Done(StoredResult::TooLarge(size)) => write!(f, "done: a result of {size} bytes, not kept"),
+            SettledAs::Done(StoredResult::TooLarge(size)) => {
+                write!(f, "done: a result of {size} bytes, not kept")
+            }
             SettledAs::Dead(letter) => write!(f, "dead letter {letter}"),
             SettledAs::Discarded(letter) => write!(f, "discarded dead letter {letter}"),
             SettledAs::Issued => write!(f, "issued"),

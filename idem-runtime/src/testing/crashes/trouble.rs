@@ -21,18 +21,34 @@ pub(super) enum Trouble {
     )]
     Lost { test: String, output: String },
     #[error("process {life}, {}, failed ({status}):\n{output}", on(place.as_ref()))]
-    Failed { place: Option<Place>, life: u32, status: String, output: String },
+    Failed {
+        place: Option<Place>,
+        life: u32,
+        status: String,
+        output: String,
+    },
     #[error("process {life}, {}, did not end within {deadline:?}; it printed:\n{output}", on(place.as_ref()))]
-    Hung { place: Option<Place>, life: u32, deadline: Duration, output: String },
+    Hung {
+        place: Option<Place>,
+        life: u32,
+        deadline: Duration,
+        output: String,
+    },
     #[error("{} processes, {}, died one after the other, and none got through", lives, on(place.as_ref()))]
     Endless { place: Option<Place>, lives: u32 },
     #[error("after the run {}, what is left cannot be read: {error}", on(place.as_ref()))]
-    Left { place: Option<Place>, error: Box<Error> },
+    Left {
+        place: Option<Place>,
+        error: Box<Error>,
+    },
     #[error("a walk needs a folder and processes of its own: {0}")]
     Io(#[from] io::Error),
 }
 
 /// Which run it was.
 pub(super) fn on(place: Option<&Place>) -> String {
-    place.map_or_else(|| "that was left alone".to_owned(), |place| format!("that was {place}"))
+    place.map_or_else(
+        || "that was left alone".to_owned(),
+        |place| format!("that was {place}"),
+    )
 }

@@ -45,15 +45,24 @@ pub(super) fn walk(walk: &Walk) -> Result<Vec<Run>, Trouble> {
             Some(folder)
         }
     };
-    let walker = Walker { walk, binary: std::env::current_exe()?, test, seed };
+    let walker = Walker {
+        walk,
+        binary: std::env::current_exe()?,
+        test,
+        seed,
+    };
     let (alone, _, passed) = walker.run(None)?;
     let counted = POINTS.iter().flat_map(|point| {
         passed
             .iter()
             .filter(move |((_, passed), _)| passed == point)
-            .flat_map(|((life, point), times)| (1..=*times).map(|time| (*life, point.clone(), time)))
+            .flat_map(|((life, point), times)| {
+                (1..=*times).map(|time| (*life, point.clone(), time))
+            })
     });
-    let places = counted.flat_map(|(life, point, time)| walker.deaths(life, &point, time)).collect();
+    let places = counted
+        .flat_map(|(life, point, time)| walker.deaths(life, &point, time))
+        .collect();
     let mut runs = vec![alone];
     runs.extend(walker.all(places)?);
     // Groups may fall another way in another run: the walk goes on until a place is passed no more.
@@ -76,7 +85,10 @@ pub(super) fn walk(walk: &Walk) -> Result<Vec<Run>, Trouble> {
 /// The test's name, which no other walk has.
 fn name(walk: &Walk) -> Result<String, Trouble> {
     let thread = std::thread::current();
-    let named = thread.name().filter(|name| *name != "main").map(str::to_owned);
+    let named = thread
+        .name()
+        .filter(|name| *name != "main")
+        .map(str::to_owned);
     let name = walk.test.clone().or(named).ok_or(Trouble::NoName)?;
     if !WALKED.lock().insert(name.clone()) {
         return Err(Trouble::Twice(name));
@@ -94,17 +106,28 @@ struct Walker<'a> {
 
 impl Walker<'_> {
     fn deaths(&self, life: u32, point: &str, time: u32) -> Vec<Place> {
-        self.walk.deaths.iter().map(|death| Place { life, point: point.to_owned(), time, death: *death }).collect()
+        self.walk
+            .deaths
+            .iter()
+            .map(|death| Place {
+                life,
+                point: point.to_owned(),
+                time,
+                death: *death,
+            })
+            .collect()
     }
 
-    /// Runs that die at these places, a few at once, for they mostly wait for the disk. A place that is not reached
-    /// this time leaves no run.
+    /// Runs that die at these places, a few at once, for they mostly wait for the disk. A place
+    /// that is not reached this time leaves no run.
     fn all(&self, places: Vec<Place>) -> Result<Vec<Run>, Trouble> {
         let todo = Mutex::new(places.into_iter().enumerate());
         let runs = Mutex::new(BTreeMap::new());
         let work = || {
             loop {
-                let Some((index, place)) = todo.lock().next() else { return Ok(()) };
+                let Some((index, place)) = todo.lock().next() else {
+                    return Ok(());
+                };
                 match self.run(Some(place)) {
                     Ok((run, true, _)) => drop(runs.lock().insert(index, run)),
                     Ok(_) => {}
@@ -116,11 +139,15 @@ impl Walker<'_> {
             }
         };
         std::thread::scope(|scope| {
-            let workers = std::thread::available_parallelism().map_or(1, usize::from).min(8);
+            let workers = std::thread::available_parallelism()
+                .map_or(1, usize::from)
+                .min(8);
             let workers: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
-            workers
-                .into_iter()
-                .try_for_each(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            workers.into_iter().try_for_each(|worker| {
+                worker
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            })
         })?;
         Ok(runs.into_inner().into_values().collect())
     }
@@ -137,10 +164,20 @@ impl Walker<'_> {
         loop {
             life += 1;
             if life > MOST_LIVES {
-                return Err(Trouble::Endless { place, lives: MOST_LIVES });
+                return Err(Trouble::Endless {
+                    place,
+                    lives: MOST_LIVES,
+                });
             }
             let there = place.clone().filter(|_| died < self.walk.in_a_row);
-            match self.process(&Orders { stage: stage.clone(), life, place: there }, place.as_ref())? {
+            match self.process(
+                &Orders {
+                    stage: stage.clone(),
+                    life,
+                    place: there,
+                },
+                place.as_ref(),
+            )? {
                 Ended::There => died += 1,
                 Ended::Otherwise => {}
                 Ended::Through => break,
@@ -154,8 +191,17 @@ impl Walker<'_> {
             }
         }
         let diary = lines.into_iter().filter_map(Line::entry).collect();
-        let run = pollster::block_on(Run::of(place.clone(), life, diary, (self.walk.builder)(), &stage.data()))
-            .map_err(|error| Trouble::Left { place, error: Box::new(error) })?;
+        let run = pollster::block_on(Run::of(
+            place.clone(),
+            life,
+            diary,
+            (self.walk.builder)(),
+            &stage.data(),
+        ))
+        .map_err(|error| Trouble::Left {
+            place,
+            error: Box::new(error),
+        })?;
         Ok((run, died > 0, passed))
     }
 
@@ -165,8 +211,17 @@ impl Walker<'_> {
         // A file takes whatever a process prints; a pipe that nobody reads would hold it up.
         let output = File::create(&printed)?;
         let mut child = Command::new(&self.binary)
-            .args([self.test.as_str(), "--exact", "--nocapture", "--include-ignored", "--test-threads=1"])
-            .env(ORDERS, serde_json::to_string(orders).map_err(std::io::Error::from)?)
+            .args([
+                self.test.as_str(),
+                "--exact",
+                "--nocapture",
+                "--include-ignored",
+                "--test-threads=1",
+            ])
+            .env(
+                ORDERS,
+                serde_json::to_string(orders).map_err(std::io::Error::from)?,
+            )
             .stdin(Stdio::null())
             .stderr(output.try_clone()?)
             .stdout(output)
@@ -179,17 +234,31 @@ impl Walker<'_> {
         }
         let output = String::from_utf8_lossy(&fs::read(&printed)?).into_owned();
         let lines = Diary::read(&orders.stage.diary())?;
-        let wrote = |is: fn(&What) -> bool| lines.iter().any(|line| line.life == life && is(&line.what));
+        let wrote =
+            |is: fn(&What) -> bool| lines.iter().any(|line| line.life == life && is(&line.what));
         let place = place.cloned();
         match ended {
-            None => Err(Trouble::Hung { place, life, deadline, output }),
+            None => Err(Trouble::Hung {
+                place,
+                life,
+                deadline,
+                output,
+            }),
             Some(_) if wrote(|what| matches!(what, What::Died)) => Ok(Ended::There),
-            Some(status) if status.success() && wrote(|what| matches!(what, What::Finished)) => Ok(Ended::Through),
-            Some(_) if !wrote(|what| matches!(what, What::Arrived)) => {
-                Err(Trouble::Lost { test: self.test.clone(), output })
+            Some(status) if status.success() && wrote(|what| matches!(what, What::Finished)) => {
+                Ok(Ended::Through)
             }
+            Some(_) if !wrote(|what| matches!(what, What::Arrived)) => Err(Trouble::Lost {
+                test: self.test.clone(),
+                output,
+            }),
             Some(status) if status.signal().is_some() => Ok(Ended::Otherwise),
-            Some(status) => Err(Trouble::Failed { place, life, status: status.to_string(), output }),
+            Some(status) => Err(Trouble::Failed {
+                place,
+                life,
+                status: status.to_string(),
+                output,
+            }),
         }
     }
 }
@@ -199,7 +268,11 @@ fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
     for entry in fs::read_dir(from)? {
         let (entry, to) = (entry?, to);
         let to = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() { copy(&entry.path(), &to)? } else { fs::copy(entry.path(), to).map(drop)? }
+        if entry.file_type()?.is_dir() {
+            copy(&entry.path(), &to)?
+        } else {
+            fs::copy(entry.path(), to).map(drop)?
+        }
     }
     Ok(())
 }

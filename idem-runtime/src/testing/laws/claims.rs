@@ -16,7 +16,10 @@ pub async fn a_live_claim_is_given_once(on: Arc<Subject>) {
     on.start("A").await;
     let mut other = claim();
     other.owner = "two".into();
-    assert!(matches!(on.step("A", Step::Claim(other)).await, Reply::Busy { .. }));
+    assert!(matches!(
+        on.step("A", Step::Claim(other)).await,
+        Reply::Busy { .. }
+    ));
 }
 
 /// However many claim at once, one gets it.
@@ -44,9 +47,16 @@ pub async fn a_claim_of_its_own_that_was_never_reported_counts_as_crashed(on: Ar
     on.start("A").await;
     assert_eq!(on.start("A").await.number, 2);
     assert_eq!(on.start("A").await.number, 3);
-    let Reply::Died(letter) = on.step("A", Step::Claim(claim())).await else { panic!("the budget is spent") };
+    let Reply::Died(letter) = on.step("A", Step::Claim(claim())).await else {
+        panic!("the budget is spent")
+    };
     assert_eq!(letter.attempts.len(), 3);
-    assert!(letter.attempts.iter().all(|attempt| attempt.outcome.is_unknown() && attempt.end.is_none()));
+    assert!(
+        letter
+            .attempts
+            .iter()
+            .all(|attempt| attempt.outcome.is_unknown() && attempt.end.is_none())
+    );
 }
 
 /// Where leases count, one that has lapsed is a counted attempt, and the next owner runs.
@@ -60,8 +70,14 @@ pub async fn a_lapsed_lease_passes_the_claim_on(on: Arc<Subject>) {
     other.owner = "two".into();
     let second = on.start_as("A", other).await;
     assert_eq!(second.number, 2);
-    assert_eq!(on.step("A", complete(first.token, "1")).await, Reply::LeaseLost);
-    assert_eq!(on.step("A", complete(second.token, "2")).await, Reply::Recorded);
+    assert_eq!(
+        on.step("A", complete(first.token, "1")).await,
+        Reply::LeaseLost
+    );
+    assert_eq!(
+        on.step("A", complete(second.token, "2")).await,
+        Reply::Recorded
+    );
 }
 
 /// A renewed claim stays with its owner.
@@ -69,11 +85,24 @@ pub async fn a_renewed_lease_does_not_lapse(on: Arc<Subject>) {
     let started = on.start("A").await;
     for _ in 0..3 {
         on.clock.advance(LEASE / 2);
-        assert_eq!(on.step("A", Step::Renew { token: started.token, lease: LEASE }).await, Reply::Recorded);
+        assert_eq!(
+            on.step(
+                "A",
+                Step::Renew {
+                    token: started.token,
+                    lease: LEASE
+                }
+            )
+            .await,
+            Reply::Recorded
+        );
     }
     let mut other = claim();
     other.owner = "two".into();
-    assert!(matches!(on.step("A", Step::Claim(other)).await, Reply::Busy { .. }));
+    assert!(matches!(
+        on.step("A", Step::Claim(other)).await,
+        Reply::Busy { .. }
+    ));
 }
 
 /// A report or a renewal with a token that is not the running claim's writes nothing.
@@ -83,12 +112,34 @@ pub async fn an_old_token_changes_nothing(on: Arc<Subject>) {
     on.clock.advance(PAUSE);
     let new = on.start("A").await;
     let before = on.ledger.record(&id("A")).await.unwrap();
-    assert_eq!(on.step("A", complete(old.token, "1")).await, Reply::LeaseLost);
-    assert_eq!(on.fail("A", old.token, AttemptOutcome::Failed).await, Reply::LeaseLost);
-    assert_eq!(on.step("A", Step::Renew { token: old.token, lease: LEASE }).await, Reply::LeaseLost);
-    assert_eq!(on.step("never claimed", complete(1, "1")).await, Reply::LeaseLost);
+    assert_eq!(
+        on.step("A", complete(old.token, "1")).await,
+        Reply::LeaseLost
+    );
+    assert_eq!(
+        on.fail("A", old.token, AttemptOutcome::Failed).await,
+        Reply::LeaseLost
+    );
+    assert_eq!(
+        on.step(
+            "A",
+            Step::Renew {
+                token: old.token,
+                lease: LEASE
+            }
+        )
+        .await,
+        Reply::LeaseLost
+    );
+    assert_eq!(
+        on.step("never claimed", complete(1, "1")).await,
+        Reply::LeaseLost
+    );
     assert_eq!(on.ledger.record(&id("A")).await.unwrap(), before);
-    assert_eq!(on.step("A", complete(new.token, "2")).await, Reply::Recorded);
+    assert_eq!(
+        on.step("A", complete(new.token, "2")).await,
+        Reply::Recorded
+    );
 }
 
 /// Every claim's token is larger than all before it, of any key.
@@ -107,7 +158,8 @@ pub async fn tokens_only_grow(on: Arc<Subject>) {
 pub async fn another_fingerprint_is_refused_in_every_state(on: Arc<Subject>) {
     let running = on.start("running").await;
     let waiting = on.start("waiting").await;
-    on.fail("waiting", waiting.token, AttemptOutcome::Failed).await;
+    on.fail("waiting", waiting.token, AttemptOutcome::Failed)
+        .await;
     let done = on.start("done").await;
     on.step("done", complete(done.token, "1")).await;
     on.kill("dead").await;
@@ -117,9 +169,16 @@ pub async fn another_fingerprint_is_refused_in_every_state(on: Arc<Subject>) {
         let mut other = claim();
         other.fingerprint = Some(Fingerprint([2; 16]));
         other.owner = "two".into();
-        assert_eq!(on.step(key, Step::Claim(other)).await, Reply::Reused, "{key}");
+        assert_eq!(
+            on.step(key, Step::Claim(other)).await,
+            Reply::Reused,
+            "{key}"
+        );
     }
-    assert_eq!(on.step("running", complete(running.token, "1")).await, Reply::Recorded);
+    assert_eq!(
+        on.step("running", complete(running.token, "1")).await,
+        Reply::Recorded
+    );
 }
 
 /// Where either side has no fingerprint, none is compared.
@@ -128,7 +187,10 @@ pub async fn a_claim_without_a_fingerprint_looks_at_none(on: Arc<Subject>) {
     on.step("A", complete(done.token, "1")).await;
     let mut other = claim();
     other.fingerprint = None;
-    assert!(matches!(on.step("A", Step::Claim(other)).await, Reply::Replay(_)));
+    assert!(matches!(
+        on.step("A", Step::Claim(other)).await,
+        Reply::Replay(_)
+    ));
 }
 
 /// Handler and key cannot run into each other, and any text is a key.
@@ -146,9 +208,15 @@ pub async fn odd_keys_do_not_meet(on: Arc<Subject>) {
         (long.as_str(), "k"),
     ];
     for (handler, key) in pairs {
-        let id = RecordId { handler: handler.into(), key: key.into() };
+        let id = RecordId {
+            handler: handler.into(),
+            key: key.into(),
+        };
         let reply = on.ledger.apply(&id, Step::Claim(claim())).await.unwrap();
-        assert!(matches!(reply, Reply::Run(Started { number: 1, .. })), "{handler:?} {key:?}: {reply:?}");
+        assert!(
+            matches!(reply, Reply::Run(Started { number: 1, .. })),
+            "{handler:?} {key:?}: {reply:?}"
+        );
     }
 }
 
@@ -161,43 +229,103 @@ pub async fn a_step_happens_even_when_its_future_is_dropped(on: Arc<Subject>) {
     let mut other = claim();
     other.owner = "two".into();
     // This answer comes after the dropped one was made.
-    assert!(matches!(on.step("A", Step::Claim(other)).await, Reply::Busy { .. }));
+    assert!(matches!(
+        on.step("A", Step::Claim(other)).await,
+        Reply::Busy { .. }
+    ));
 }
 
-/// A claim that is given back was no attempt: numbers and budget stay as they were, whatever the budget says of guesses, and a new
-/// key is absent again. Only the running claim can be given back.
+/// A claim that is given back was no attempt: numbers and budget stay as they were, whatever the
+/// budget says of guesses, and a new key is absent again. Only the running claim can be given back.
 pub async fn a_claim_given_back_was_no_attempt(on: Arc<Subject>) {
     let mut careful = claim();
     careful.budget.bury = true;
     for _ in 0..5 {
         let started = on.start_as("A", careful.clone()).await;
         assert_eq!(started.number, 1);
-        assert_eq!(on.step("A", Step::GiveBack { token: started.token }).await, Reply::Recorded);
+        assert_eq!(
+            on.step(
+                "A",
+                Step::GiveBack {
+                    token: started.token
+                }
+            )
+            .await,
+            Reply::Recorded
+        );
         assert_eq!(on.ledger.record(&id("A")).await.unwrap(), None);
-        assert_eq!(on.step("A", Step::GiveBack { token: started.token }).await, Reply::LeaseLost);
-        assert_eq!(on.step("A", complete(started.token, "0")).await, Reply::LeaseLost);
+        assert_eq!(
+            on.step(
+                "A",
+                Step::GiveBack {
+                    token: started.token
+                }
+            )
+            .await,
+            Reply::LeaseLost
+        );
+        assert_eq!(
+            on.step("A", complete(started.token, "0")).await,
+            Reply::LeaseLost
+        );
     }
     // The key is another message's to have, and a large payload leaves nothing behind.
-    let large = format!(r#"{{"note":"{}"}}"#, "p".repeat(10_000)).into_bytes().into();
-    let other = Claim { fingerprint: Some(Fingerprint([2; 16])), payload: large, ..claim() };
+    let large = format!(r#"{{"note":"{}"}}"#, "p".repeat(10_000))
+        .into_bytes()
+        .into();
+    let other = Claim {
+        fingerprint: Some(Fingerprint([2; 16])),
+        payload: large,
+        ..claim()
+    };
     let given_back = on.start_as("A", other.clone()).await;
-    on.step("A", Step::GiveBack { token: given_back.token }).await;
+    on.step(
+        "A",
+        Step::GiveBack {
+            token: given_back.token,
+        },
+    )
+    .await;
     let failed = on.start_as("A", other.clone()).await;
     assert!(failed.token > given_back.token);
-    assert_eq!(on.step("A", Step::GiveBack { token: given_back.token }).await, Reply::LeaseLost);
+    assert_eq!(
+        on.step(
+            "A",
+            Step::GiveBack {
+                token: given_back.token
+            }
+        )
+        .await,
+        Reply::LeaseLost
+    );
     on.fail("A", failed.token, AttemptOutcome::Failed).await;
     on.clock.advance(PAUSE);
     for _ in 0..5 {
         let started = on.start_as("A", other.clone()).await;
         assert_eq!(started.number, 2);
         for _ in 0..2 {
-            assert_eq!(on.step("A", Step::GiveBack { token: started.token }).await, Reply::Recorded);
+            assert_eq!(
+                on.step(
+                    "A",
+                    Step::GiveBack {
+                        token: started.token
+                    }
+                )
+                .await,
+                Reply::Recorded
+            );
         }
         // Nobody has to pause, and the time to come back in begins again.
         on.clock.advance(TTL - PAUSE);
         assert_eq!(on.ledger.sweep(0, TTL).await.unwrap().died, []);
     }
     let last = on.start_as("A", other).await;
-    assert_eq!((last.number, on.step("A", complete(last.token, "1")).await), (2, Reply::Recorded));
-    assert_eq!(on.step("A", Step::GiveBack { token: last.token }).await, Reply::LeaseLost);
+    assert_eq!(
+        (last.number, on.step("A", complete(last.token, "1")).await),
+        (2, Reply::Recorded)
+    );
+    assert_eq!(
+        on.step("A", Step::GiveBack { token: last.token }).await,
+        Reply::LeaseLost
+    );
 }

@@ -5,16 +5,22 @@ use std::sync::Arc;
 use super::{PAUSE, Subject, TTL, claim, complete, discard, id, redrive};
 use crate::ledger::Filter;
 use crate::protocol::{
-    AttemptOutcome, Awaited, Bury, By, Claim, DeadLetter, DeadLetterId, Fingerprint, LetterState, Origin, Reason,
-    Reply, Step, Unread,
+    AttemptOutcome, Awaited, Bury, By, Claim, DeadLetter, DeadLetterId, Fingerprint, LetterState,
+    Origin, Reason, Reply, Step, Unread,
 };
 
 fn origin() -> Origin {
-    Origin::new("rabbitmq", "orders").message_id("m-1").position("offset 17").header("trace", "00-4bf9")
+    Origin::new("rabbitmq", "orders")
+        .message_id("m-1")
+        .position("offset 17")
+        .header("trace", "00-4bf9")
 }
 
 fn brought() -> Claim {
-    Claim { origin: Some(Arc::new(origin())), ..claim() }
+    Claim {
+        origin: Some(Arc::new(origin())),
+        ..claim()
+    }
 }
 
 fn bury(message: u8) -> Step {
@@ -37,16 +43,27 @@ fn rearm(letter: DeadLetterId) -> Step {
         unread: Some(unread),
         arguments: None,
     };
-    Step::Redrive { letter, awaited: Some(Box::new(awaited)), by: By::default() }
+    Step::Redrive {
+        letter,
+        awaited: Some(Box::new(awaited)),
+        by: By::default(),
+    }
 }
 
 /// The re-arming that nobody has to follow.
 fn forget(letter: DeadLetterId) -> Step {
-    Step::Redrive { letter, awaited: None, by: By::default() }
+    Step::Redrive {
+        letter,
+        awaited: None,
+        by: By::default(),
+    }
 }
 
 fn restore(letter: DeadLetterId) -> Step {
-    Step::Restore { letter, by: By::default() }
+    Step::Restore {
+        letter,
+        by: By::default(),
+    }
 }
 
 impl Subject {
@@ -59,14 +76,18 @@ impl Subject {
 
     async fn only_letter(&self) -> DeadLetter {
         let mut letters = self.ledger.letters(&Filter::default()).await.unwrap();
-        assert_eq!(self.ledger.open_letters().await.unwrap(), letters.len() as u64);
+        assert_eq!(
+            self.ledger.open_letters().await.unwrap(),
+            letters.len() as u64
+        );
         assert_eq!(letters.len(), 1, "{letters:?}");
         letters.remove(0)
     }
 }
 
-/// Where a message came from is kept through its attempts, those that nobody reported and those of a caller who does not
-/// know it included, and its letter says it; so does the letter that is written when nobody follows a redrive.
+/// Where a message came from is kept through its attempts, those that nobody reported and those of
+/// a caller who does not know it included, and its letter says it; so does the letter that is
+/// written when nobody follows a redrive.
 pub async fn a_letter_says_where_its_message_came_from(on: Arc<Subject>) {
     let started = on.start_as("A", brought()).await;
     on.fail("A", started.token, AttemptOutcome::Failed).await;
@@ -88,30 +109,56 @@ pub async fn a_letter_says_where_its_message_came_from(on: Arc<Subject>) {
     assert_eq!(letter.origin, None, "nobody said where it came from");
 }
 
-/// What no handler can take is a letter with what is wrong with it, and the same one however often it comes.
+/// What no handler can take is a letter with what is wrong with it, and the same one however often
+/// it comes.
 pub async fn an_unreadable_message_is_one_letter(on: Arc<Subject>) {
     let letter = on.buried("A", 1).await;
-    assert_eq!((&*letter.handler, &*letter.key, letter.reason), ("laws", "A", Reason::Undecodable));
-    assert_eq!((&letter.payload, letter.last_error()), (&"{\"sku".into(), Some("EOF while parsing")));
-    assert_eq!((letter.attempts.len(), letter.cut_from, &letter.origin), (0, Some(7), &Some(origin())));
+    assert_eq!(
+        (&*letter.handler, &*letter.key, letter.reason),
+        ("laws", "A", Reason::Undecodable)
+    );
+    assert_eq!(
+        (&letter.payload, letter.last_error()),
+        (&"{\"sku".into(), Some("EOF while parsing"))
+    );
+    assert_eq!(
+        (letter.attempts.len(), letter.cut_from, &letter.origin),
+        (0, Some(7), &Some(origin()))
+    );
     for _ in 0..3 {
         on.clock.advance(TTL);
         on.ledger.sweep(100, TTL).await.unwrap();
-        assert_eq!(on.step("A", bury(1)).await, Reply::Dead { letter: letter.id, discarded: false });
+        assert_eq!(
+            on.step("A", bury(1)).await,
+            Reply::Dead {
+                letter: letter.id,
+                discarded: false
+            }
+        );
     }
     assert_eq!(on.only_letter().await, letter);
-    assert_eq!(on.step("A", Step::Claim(claim_of(1))).await, Reply::Dead { letter: letter.id, discarded: false });
+    assert_eq!(
+        on.step("A", Step::Claim(claim_of(1))).await,
+        Reply::Dead {
+            letter: letter.id,
+            discarded: false
+        }
+    );
 }
 
 fn claim_of(message: u8) -> Claim {
-    Claim { fingerprint: Some(Fingerprint([message; 16])), ..claim() }
+    Claim {
+        fingerprint: Some(Fingerprint([message; 16])),
+        ..claim()
+    }
 }
 
 /// A key that another message has stays as it is, whatever state that one is in.
 pub async fn a_burial_leaves_another_message_alone(on: Arc<Subject>) {
     let running = on.start("running").await;
     let waiting = on.start("waiting").await;
-    on.fail("waiting", waiting.token, AttemptOutcome::Failed).await;
+    on.fail("waiting", waiting.token, AttemptOutcome::Failed)
+        .await;
     let done = on.start("done").await;
     on.step("done", complete(done.token, "1")).await;
     let dead = on.kill("dead").await;
@@ -125,7 +172,10 @@ pub async fn a_burial_leaves_another_message_alone(on: Arc<Subject>) {
     }
     // A result is no letter, also where the two messages look the same.
     assert_eq!(on.step("done", bury(1)).await, Reply::Reused);
-    assert_eq!(on.step("running", complete(running.token, "1")).await, Reply::Recorded);
+    assert_eq!(
+        on.step("running", complete(running.token, "1")).await,
+        Reply::Recorded
+    );
     assert_eq!(on.ledger.letter(dead.id).await.unwrap(), Some(dead));
     on.clock.advance(TTL);
     on.buried("done", 2).await;
@@ -136,7 +186,10 @@ pub async fn a_redriven_unreadable_message_is_forgotten(on: Arc<Subject>) {
     let first = on.buried("A", 1).await.id;
     assert_eq!(on.step("A", forget(first)).await, Reply::Recorded);
     assert_eq!(on.ledger.record(&id("A")).await.unwrap(), None);
-    assert_eq!(on.ledger.letter(first).await.unwrap().unwrap().state, LetterState::Redriven);
+    assert_eq!(
+        on.ledger.letter(first).await.unwrap().unwrap().state,
+        LetterState::Redriven
+    );
     on.clock.advance(TTL * 2);
     assert_eq!(on.ledger.sweep(100, TTL * 9).await.unwrap().died, []);
     assert_eq!(on.step("A", restore(first)).await, Reply::NotOpen);
@@ -145,39 +198,68 @@ pub async fn a_redriven_unreadable_message_is_forgotten(on: Arc<Subject>) {
     on.step("A", forget(second)).await;
     let started = on.start("A").await;
     assert_eq!(started.number, 1);
-    assert_eq!(on.step("A", complete(started.token, "1")).await, Reply::Recorded);
+    assert_eq!(
+        on.step("A", complete(started.token, "1")).await,
+        Reply::Recorded
+    );
     assert_eq!(on.ledger.open_letters().await.unwrap(), 0);
 }
 
-/// A discard keeps such a message out until its time is over, also where the key had a result before.
+/// A discard keeps such a message out until its time is over, also where the key had a result
+/// before.
 pub async fn a_discarded_unreadable_message_stays_out_for_its_time(on: Arc<Subject>) {
     let started = on.start("A").await;
     on.step("A", complete(started.token, "1")).await;
     on.clock.advance(TTL);
     let letter = on.buried("A", 1).await.id;
     on.step("A", discard(letter, "junk")).await;
-    assert_eq!(on.step("A", bury(1)).await, Reply::Dead { letter, discarded: true });
+    assert_eq!(
+        on.step("A", bury(1)).await,
+        Reply::Dead {
+            letter,
+            discarded: true
+        }
+    );
     assert_eq!(on.step("A", restore(letter)).await, Reply::Recorded);
-    assert_eq!(on.step("A", bury(1)).await, Reply::Dead { letter, discarded: false });
+    assert_eq!(
+        on.step("A", bury(1)).await,
+        Reply::Dead {
+            letter,
+            discarded: false
+        }
+    );
     on.step("A", discard(letter, "junk after all")).await;
     on.clock.advance(TTL);
     assert_ne!(on.buried("A", 1).await.id, letter);
 }
 
-/// A redrive that no call has followed can be undone, and everything is as it was; one that a call followed cannot.
+/// A redrive that no call has followed can be undone, and everything is as it was; one that a call
+/// followed cannot.
 pub async fn a_redrive_that_nobody_followed_can_be_undone(on: Arc<Subject>) {
     let letter = on.kill("A").await.id;
     let before = on.ledger.letter(letter).await.unwrap().unwrap();
     on.step("A", redrive(letter)).await;
     assert_eq!(on.step("A", restore(letter)).await, Reply::Recorded);
     let restored = on.only_letter().await;
-    assert_eq!((restored.state, &restored.attempts), (LetterState::Open, &before.attempts));
-    assert_eq!(on.step("A", Step::Claim(claim())).await, Reply::Dead { letter, discarded: false });
+    assert_eq!(
+        (restored.state, &restored.attempts),
+        (LetterState::Open, &before.attempts)
+    );
+    assert_eq!(
+        on.step("A", Step::Claim(claim())).await,
+        Reply::Dead {
+            letter,
+            discarded: false
+        }
+    );
     assert_eq!(on.step("A", Step::Claim(claim_of(9))).await, Reply::Reused);
     on.step("A", redrive(letter)).await;
     let started = on.start("A").await;
     assert_eq!(on.step("A", restore(letter)).await, Reply::NotOpen);
-    assert_eq!(on.step("A", complete(started.token, "1")).await, Reply::Recorded);
+    assert_eq!(
+        on.step("A", complete(started.token, "1")).await,
+        Reply::Recorded
+    );
     assert_eq!(on.step("A", restore(letter)).await, Reply::NotOpen);
     // Of two letters of one key, the one that was redriven last is the one to restore.
     let older = on.kill("B").await.id;
@@ -188,26 +270,41 @@ pub async fn a_redrive_that_nobody_followed_can_be_undone(on: Arc<Subject>) {
     assert_eq!(on.step("B", restore(newer)).await, Reply::Recorded);
 }
 
-/// A redrive whose first claim was given back is waited for as before: it can be undone, other content is welcome, and it is a
-/// letter again when nobody comes.
+/// A redrive whose first claim was given back is waited for as before: it can be undone, other
+/// content is welcome, and it is a letter again when nobody comes.
 pub async fn a_redrive_given_back_is_one_that_nobody_followed(on: Arc<Subject>) {
     let letter = on.kill("A").await.id;
     let follow = async |message| {
         let started = on.start_as("A", claim_of(message)).await;
         assert_eq!(started.number, 1);
-        assert_eq!(on.step("A", restore(letter)).await, Reply::NotOpen, "it runs");
-        assert_eq!(on.step("A", forget(letter)).await, Reply::NotOpen, "it runs");
+        assert_eq!(
+            on.step("A", restore(letter)).await,
+            Reply::NotOpen,
+            "it runs"
+        );
+        assert_eq!(
+            on.step("A", forget(letter)).await,
+            Reply::NotOpen,
+            "it runs"
+        );
         assert_eq!(on.step("A", bury(3)).await, Reply::Reused, "it runs");
         started.token
     };
     on.step("A", redrive(letter)).await;
     for message in [1, 2] {
         let token = follow(message).await;
-        assert_eq!(on.step("A", Step::GiveBack { token }).await, Reply::Recorded);
+        assert_eq!(
+            on.step("A", Step::GiveBack { token }).await,
+            Reply::Recorded
+        );
     }
     assert_eq!(on.step("A", restore(letter)).await, Reply::Recorded);
     assert_eq!(on.only_letter().await.id, letter);
-    assert_eq!(on.step("A", Step::Claim(claim_of(2))).await, Reply::Reused, "it is what it was");
+    assert_eq!(
+        on.step("A", Step::Claim(claim_of(2))).await,
+        Reply::Reused,
+        "it is what it was"
+    );
     on.step("A", redrive(letter)).await;
     let token = follow(2).await;
     on.step("A", Step::GiveBack { token }).await;
@@ -223,8 +320,8 @@ pub async fn a_redrive_given_back_is_one_that_nobody_followed(on: Arc<Subject>) 
     assert_eq!(on.step("A", restore(again.id)).await, Reply::NotOpen);
 }
 
-/// What could not be read stays that when it is re-armed: nobody came, it was restored, it came again, or nobody has to
-/// wait any longer.
+/// What could not be read stays that when it is re-armed: nobody came, it was restored, it came
+/// again, or nobody has to wait any longer.
 pub async fn a_rearmed_unreadable_message_is_what_it_was(on: Arc<Subject>) {
     let first = on.buried("A", 1).await;
     on.step("A", rearm(first.id)).await;
@@ -232,18 +329,40 @@ pub async fn a_rearmed_unreadable_message_is_what_it_was(on: Arc<Subject>) {
     on.ledger.sweep(0, TTL * 9).await.unwrap();
     let second = on.only_letter().await;
     assert_ne!(second.id, first.id);
-    assert_eq!((second.reason, second.error, second.cut_from), (Reason::Undecodable, first.error, first.cut_from));
-    assert_eq!((second.payload, second.origin), (first.payload, first.origin));
+    assert_eq!(
+        (second.reason, second.error, second.cut_from),
+        (Reason::Undecodable, first.error, first.cut_from)
+    );
+    assert_eq!(
+        (second.payload, second.origin),
+        (first.payload, first.origin)
+    );
     let letter = second.id;
-    assert_eq!(on.step("A", bury(1)).await, Reply::Dead { letter, discarded: false });
+    assert_eq!(
+        on.step("A", bury(1)).await,
+        Reply::Dead {
+            letter,
+            discarded: false
+        }
+    );
     on.step("A", rearm(letter)).await;
     assert_eq!(on.step("A", restore(letter)).await, Reply::Recorded);
-    assert_eq!(on.step("A", bury(1)).await, Reply::Dead { letter, discarded: false });
+    assert_eq!(
+        on.step("A", bury(1)).await,
+        Reply::Dead {
+            letter,
+            discarded: false
+        }
+    );
     on.step("A", rearm(letter)).await;
     let third = on.buried("A", 1).await.id;
     assert_eq!(on.step("A", restore(letter)).await, Reply::NotOpen);
     on.step("A", rearm(third)).await;
-    assert_eq!(on.step("A", forget(letter)).await, Reply::NotOpen, "another one waits");
+    assert_eq!(
+        on.step("A", forget(letter)).await,
+        Reply::NotOpen,
+        "another one waits"
+    );
     assert_eq!(on.step("A", forget(third)).await, Reply::Recorded);
     assert_eq!(on.ledger.record(&id("A")).await.unwrap(), None);
     assert_eq!(on.ledger.open_letters().await.unwrap(), 0);

@@ -8,31 +8,63 @@ use crate::protocol::{AttemptOutcome, Reason, Reply, Step, StoredResult};
 
 /// What was recorded is what duplicates get, byte for byte: `()`, `false`, `0` and `None` too.
 pub async fn a_result_is_replayed_exactly(on: Arc<Subject>) {
-    for json in ["null", "false", "0", "\"\"", "[]", "{}", r#"{"total_cents":2500}"#] {
+    for json in [
+        "null",
+        "false",
+        "0",
+        "\"\"",
+        "[]",
+        "{}",
+        r#"{"total_cents":2500}"#,
+    ] {
         let started = on.start(json).await;
-        assert_eq!(on.step(json, complete(started.token, json)).await, Reply::Recorded);
+        assert_eq!(
+            on.step(json, complete(started.token, json)).await,
+            Reply::Recorded
+        );
         for _ in 0..2 {
             let replay = Reply::Replay(StoredResult::Json(json.as_bytes().into()));
             assert_eq!(on.step(json, Step::Claim(claim())).await, replay);
         }
     }
     let started = on.start("large").await;
-    on.step("large", Step::Complete { token: started.token, result: StoredResult::TooLarge(17), notes: Vec::new() })
-        .await;
-    assert_eq!(on.step("large", Step::Claim(claim())).await, Reply::Replay(StoredResult::TooLarge(17)));
+    on.step(
+        "large",
+        Step::Complete {
+            token: started.token,
+            result: StoredResult::TooLarge(17),
+            notes: Vec::new(),
+        },
+    )
+    .await;
+    assert_eq!(
+        on.step("large", Step::Claim(claim())).await,
+        Reply::Replay(StoredResult::TooLarge(17))
+    );
 }
 
 /// The largest payloads, results and letters come back whole.
 pub async fn large_values_come_back_whole(on: Arc<Subject>) {
     let mut large = claim();
-    large.payload = format!(r#"{{"note":"{}"}}"#, "p".repeat(1 << 20)).into_bytes().into();
+    large.payload = format!(r#"{{"note":"{}"}}"#, "p".repeat(1 << 20))
+        .into_bytes()
+        .into();
     let result = format!("\"{}\"", "r".repeat(16 << 20));
     let started = on.start_as("A", large.clone()).await;
-    assert_eq!(on.step("A", complete(started.token, &result)).await, Reply::Recorded);
-    let Reply::Replay(StoredResult::Json(replayed)) = on.step("A", Step::Claim(large.clone())).await else {
+    assert_eq!(
+        on.step("A", complete(started.token, &result)).await,
+        Reply::Recorded
+    );
+    let Reply::Replay(StoredResult::Json(replayed)) =
+        on.step("A", Step::Claim(large.clone())).await
+    else {
         panic!("expected a replay")
     };
-    assert!(*replayed == *result.as_bytes(), "{} bytes came back", replayed.len());
+    assert!(
+        *replayed == *result.as_bytes(),
+        "{} bytes came back",
+        replayed.len()
+    );
     let started = on.start_as("B", large.clone()).await;
     let Reply::Died(written) = on.fail("B", started.token, AttemptOutcome::Permanent).await else {
         panic!("expected a letter")
@@ -40,7 +72,10 @@ pub async fn large_values_come_back_whole(on: Arc<Subject>) {
     let letter = on.ledger.letter(written.id).await.unwrap().unwrap();
     assert!(letter.payload.as_str().as_bytes() == &*large.payload);
     assert_eq!(on.step("B", redrive(letter.id)).await, Reply::Recorded);
-    assert_eq!(on.ledger.letter(letter.id).await.unwrap().unwrap().payload, letter.payload);
+    assert_eq!(
+        on.ledger.letter(letter.id).await.unwrap().unwrap().payload,
+        letter.payload
+    );
 }
 
 /// After a failure nothing runs before the pause has passed; then the next attempt does.
@@ -49,7 +84,10 @@ pub async fn a_failure_waits_for_its_pause(on: Arc<Subject>) {
     let Reply::Waiting { at } = on.fail("A", started.token, AttemptOutcome::Failed).await else {
         panic!("there are attempts left")
     };
-    assert_eq!(on.step("A", Step::Claim(claim())).await, Reply::NotYet { at });
+    assert_eq!(
+        on.step("A", Step::Claim(claim())).await,
+        Reply::NotYet { at }
+    );
     on.clock.advance(PAUSE);
     assert_eq!(on.start("A").await.number, 2);
 }
@@ -63,8 +101,9 @@ pub async fn a_clock_that_steps_back_does_not_lengthen_a_pause(on: Arc<Subject>)
     assert_eq!(on.start("A").await.number, 2);
 }
 
-/// A deploy that lowers the budget, or allows no guess any more, kills nothing that waits: it has one more attempt, and that one
-/// is judged by what is allowed now. A claim that was never reported is judged by what was allowed when it was granted.
+/// A deploy that lowers the budget, or allows no guess any more, kills nothing that waits: it has
+/// one more attempt, and that one is judged by what is allowed now. A claim that was never reported
+/// is judged by what was allowed when it was granted.
 pub async fn a_lowered_budget_takes_effect_with_the_next_attempt(on: Arc<Subject>) {
     let mut lower = claim();
     (lower.budget.retries, lower.budget.bury) = (0, true);
@@ -76,20 +115,35 @@ pub async fn a_lowered_budget_takes_effect_with_the_next_attempt(on: Arc<Subject
             let Reply::Waiting { at } = on.fail(key, started.token, outcome).await else {
                 panic!("there are attempts left")
             };
-            assert_eq!(on.step(key, Step::Claim(lower.clone())).await, Reply::NotYet { at });
+            assert_eq!(
+                on.step(key, Step::Claim(lower.clone())).await,
+                Reply::NotYet { at }
+            );
             on.clock.advance(PAUSE);
         }
         assert_eq!(on.ledger.sweep(0, TTL).await.unwrap().died, []);
         let started = on.start_as(key, lower.clone()).await;
         // Given back, it has the same attempt before it.
-        assert_eq!(on.step(key, Step::GiveBack { token: started.token }).await, Reply::Recorded);
+        assert_eq!(
+            on.step(
+                key,
+                Step::GiveBack {
+                    token: started.token
+                }
+            )
+            .await,
+            Reply::Recorded
+        );
         assert_eq!(on.ledger.sweep(0, TTL).await.unwrap().died, []);
         let started = on.start_as(key, lower.clone()).await;
         assert_eq!(started.number, 3);
         let Reply::Died(letter) = on.fail(key, started.token, AttemptOutcome::Failed).await else {
             panic!("expected a letter")
         };
-        assert_eq!((letter.reason, letter.attempts.len()), (Reason::BudgetSpent, 3));
+        assert_eq!(
+            (letter.reason, letter.attempts.len()),
+            (Reason::BudgetSpent, 3)
+        );
     }
     on.start("never reported").await;
     let started = on.start_as("never reported", lower.clone()).await;
@@ -97,25 +151,43 @@ pub async fn a_lowered_budget_takes_effect_with_the_next_attempt(on: Arc<Subject
     let Reply::Died(letter) = on.step("never reported", Step::Claim(claim())).await else {
         panic!("expected a letter")
     };
-    assert_eq!((letter.reason, letter.attempts.len()), (Reason::UnknownOutcome, 2));
+    assert_eq!(
+        (letter.reason, letter.attempts.len()),
+        (Reason::UnknownOutcome, 2)
+    );
 }
 
 /// A report whose answer was lost can be said again.
 pub async fn a_report_said_twice_is_recorded_once(on: Arc<Subject>) {
     let started = on.start("A").await;
     let waiting = on.fail("A", started.token, AttemptOutcome::Failed).await;
-    assert_eq!(on.fail("A", started.token, AttemptOutcome::Failed).await, waiting);
+    assert_eq!(
+        on.fail("A", started.token, AttemptOutcome::Failed).await,
+        waiting
+    );
     on.clock.advance(PAUSE);
     let started = on.start("A").await;
     assert_eq!(started.number, 2);
-    assert_eq!(on.step("A", complete(started.token, "1")).await, Reply::Recorded);
-    assert_eq!(on.step("A", complete(started.token, "1")).await, Reply::Recorded);
+    assert_eq!(
+        on.step("A", complete(started.token, "1")).await,
+        Reply::Recorded
+    );
+    assert_eq!(
+        on.step("A", complete(started.token, "1")).await,
+        Reply::Recorded
+    );
     let started = on.start("B").await;
     let Reply::Died(letter) = on.fail("B", started.token, AttemptOutcome::Permanent).await else {
         panic!("expected a letter")
     };
     let again = on.fail("B", started.token, AttemptOutcome::Permanent).await;
-    assert_eq!(again, Reply::Dead { letter: letter.id, discarded: false });
+    assert_eq!(
+        again,
+        Reply::Dead {
+            letter: letter.id,
+            discarded: false
+        }
+    );
 }
 
 /// After its time to live a result is forgotten, and its key is new.
@@ -123,7 +195,10 @@ pub async fn a_result_is_forgotten_after_its_time(on: Arc<Subject>) {
     let started = on.start("A").await;
     on.step("A", complete(started.token, "1")).await;
     on.clock.advance(TTL - PAUSE);
-    assert!(matches!(on.step("A", Step::Claim(claim())).await, Reply::Replay(_)));
+    assert!(matches!(
+        on.step("A", Step::Claim(claim())).await,
+        Reply::Replay(_)
+    ));
     assert_eq!(on.ledger.sweep(100, TTL).await.unwrap().expired, 0);
     on.clock.advance(PAUSE);
     assert_eq!(on.start("A").await.number, 1);
@@ -153,10 +228,17 @@ pub async fn a_key_is_issued_once_until_it_lapses(on: Arc<Subject>) {
 /// A key that lapsed and is issued for longer than before is issued to one all the same.
 pub async fn a_key_that_is_issued_for_longer_is_issued_once(on: Arc<Subject>) {
     let short = TTL / 100;
-    for (key, ttl, expected) in [("B", TTL, Reply::Recorded), ("A", short, Reply::Recorded), ("A", TTL, Reply::Taken)] {
+    for (key, ttl, expected) in [
+        ("B", TTL, Reply::Recorded),
+        ("A", short, Reply::Recorded),
+        ("A", TTL, Reply::Taken),
+    ] {
         assert_eq!(on.step(key, Step::Issue { ttl }).await, expected);
     }
     on.clock.advance(short);
-    assert_eq!(on.step("A", Step::Issue { ttl: TTL }).await, Reply::Recorded);
+    assert_eq!(
+        on.step("A", Step::Issue { ttl: TTL }).await,
+        Reply::Recorded
+    );
     assert_eq!(on.step("A", Step::Issue { ttl: TTL }).await, Reply::Taken);
 }

@@ -1,4 +1,5 @@
-//! The laws that every ledger keeps, one function each. Whoever writes a ledger runs them all, by name:
+//! The laws that every ledger keeps, one function each. Whoever writes a ledger runs them all, by
+//! name:
 //!
 //! ```
 //! use std::sync::Arc;
@@ -14,7 +15,10 @@
 //! # fn main() {}
 //! ```
 
-#![expect(clippy::unwrap_used, reason = "a law is a test: trouble with the ledger fails it")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a law is a test: trouble with the ledger fails it"
+)]
 
 mod claims;
 mod deliveries;
@@ -35,11 +39,12 @@ pub use notes::*;
 use super::ManualClock;
 use crate::ledger::Ledger;
 use crate::protocol::{
-    AttemptOutcome, Awaited, Budget, By, Claim, DeadLetter, DeadLetterId, Failed, Fingerprint, RecordId, Reply,
-    Started, Step, StoredResult,
+    AttemptOutcome, Awaited, Budget, By, Claim, DeadLetter, DeadLetterId, Failed, Fingerprint,
+    RecordId, Reply, Started, Step, StoredResult,
 };
 
-/// One named test for each law. `$open` is a path to a `fn() -> Subject` that opens an empty ledger.
+/// One named test for each law. `$open` is a path to a `fn() -> Subject` that opens an empty
+/// ledger.
 #[macro_export]
 macro_rules! ledger_laws {
     ($open:path) => {
@@ -118,7 +123,11 @@ pub struct Subject {
 impl Subject {
     /// A ledger and the clock that was given to it.
     pub fn new(ledger: Arc<dyn Ledger>, clock: ManualClock) -> Self {
-        Self { ledger, clock, _kept: None }
+        Self {
+            ledger,
+            clock,
+            _kept: None,
+        }
     }
 
     /// Keeps something until the law is judged: a folder, a server.
@@ -129,7 +138,10 @@ impl Subject {
     }
 
     async fn step(&self, key: &str, step: Step) -> Reply {
-        self.ledger.apply(&id(key), step).await.unwrap_or_else(|error| panic!("the ledger is in trouble: {error}"))
+        self.ledger
+            .apply(&id(key), step)
+            .await
+            .unwrap_or_else(|error| panic!("the ledger is in trouble: {error}"))
     }
 
     /// Claims and expects to run.
@@ -151,7 +163,10 @@ impl Subject {
     /// Fails a message to death and gives its letter.
     async fn kill(&self, key: &str) -> DeadLetter {
         let started = self.start(key).await;
-        match self.fail(key, started.token, AttemptOutcome::Permanent).await {
+        match self
+            .fail(key, started.token, AttemptOutcome::Permanent)
+            .await
+        {
             Reply::Died(letter) => *letter,
             other => panic!("expected a letter of `{key}`, got {other:?}"),
         }
@@ -162,7 +177,11 @@ impl Subject {
 pub fn hold<F: Future<Output = ()>>(subject: Subject, law: impl FnOnce(Arc<Subject>) -> F) {
     let subject = Arc::new(subject);
     // A ledger over a network brings its own runtime's needs: give it one.
-    match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+    match tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime.block_on(law(subject)),
         Err(error) => panic!("no runtime to judge a law in: {error}"),
     }
@@ -173,7 +192,10 @@ const LEASE: Duration = Duration::from_secs(30);
 const TTL: Duration = Duration::from_secs(3600);
 
 fn id(key: &str) -> RecordId {
-    RecordId { handler: "laws".into(), key: key.into() }
+    RecordId {
+        handler: "laws".into(),
+        key: key.into(),
+    }
 }
 
 /// A claim with two retries.
@@ -183,26 +205,55 @@ fn claim() -> Claim {
         fingerprint: Some(Fingerprint([1; 16])),
         payload: br#"{"sku":"TEA-500"}"#.as_slice().into(),
         redacted: None,
-        budget: Budget { retries: 2, bury: false, ttl: TTL },
+        budget: Budget {
+            retries: 2,
+            bury: false,
+            ttl: TTL,
+        },
         lease: LEASE,
         origin: None,
     }
 }
 
 fn failed(token: u64, outcome: AttemptOutcome) -> Failed {
-    Failed { token, outcome, error: Some("no stock".to_owned()), pause: PAUSE }
+    Failed {
+        token,
+        outcome,
+        error: Some("no stock".to_owned()),
+        pause: PAUSE,
+    }
 }
 
 fn complete(token: u64, json: &str) -> Step {
-    Step::Complete { token, result: StoredResult::Json(json.as_bytes().into()), notes: Vec::new() }
+    Step::Complete {
+        token,
+        result: StoredResult::Json(json.as_bytes().into()),
+        notes: Vec::new(),
+    }
 }
 
 fn redrive(letter: DeadLetterId) -> Step {
     let payload = claim().payload;
-    let awaited = Awaited { payload, redacted: Vec::new(), origin: None, unread: None, arguments: Some(2) };
-    Step::Redrive { letter, awaited: Some(Box::new(awaited)), by: By::default() }
+    let awaited = Awaited {
+        payload,
+        redacted: Vec::new(),
+        origin: None,
+        unread: None,
+        arguments: Some(2),
+    };
+    Step::Redrive {
+        letter,
+        awaited: Some(Box::new(awaited)),
+        by: By::default(),
+    }
 }
 
 fn discard(letter: DeadLetterId, why: &str) -> Step {
-    Step::Discard { letter, by: By { who: Some("ann".to_owned()), why: Some(why.to_owned()) } }
+    Step::Discard {
+        letter,
+        by: By {
+            who: Some("ann".to_owned()),
+            why: Some(why.to_owned()),
+        },
+    }
 }

@@ -7,42 +7,84 @@ use crate::ledger::{LedgerError, Note, untold};
 use crate::protocol::{AttemptOutcome, Reply, Step, StoredResult};
 
 async fn keys(on: &Subject, prefix: &str, after: Option<&str>, limit: usize) -> Vec<String> {
-    on.ledger.notes(prefix, after, limit).await.unwrap().into_iter().map(|note| note.key).collect()
+    on.ledger
+        .notes(prefix, after, limit)
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|note| note.key)
+        .collect()
 }
 
 fn put(key: &str, value: &[u8]) -> (String, Option<Vec<u8>>) {
     (key.to_owned(), Some(value.to_vec()))
 }
 
-/// All changes of a write happen, the last one of a key counts, and notes are read by prefix, in order, by the page.
+/// All changes of a write happen, the last one of a key counts, and notes are read by prefix, in
+/// order, by the page.
 pub async fn notes_are_written_together_and_read_in_order(on: Arc<Subject>) {
     let large = vec![7; 100_000];
     on.ledger
-        .write_notes(vec![put("a/2", b"two"), put("a/1", b""), put("b/1", &large), put("a", b"short")])
+        .write_notes(vec![
+            put("a/2", b"two"),
+            put("a/1", b""),
+            put("b/1", &large),
+            put("a", b"short"),
+        ])
         .await
         .unwrap();
-    on.ledger.write_notes(vec![put("a/3", b"x"), put("a/3", b"three"), ("never".to_owned(), None)]).await.unwrap();
+    on.ledger
+        .write_notes(vec![
+            put("a/3", b"x"),
+            put("a/3", b"three"),
+            ("never".to_owned(), None),
+        ])
+        .await
+        .unwrap();
     assert_eq!(keys(&on, "a/", None, 10).await, ["a/1", "a/2", "a/3"]);
     assert_eq!(keys(&on, "a/", Some("a/1"), 1).await, ["a/2"]);
-    assert_eq!(keys(&on, "", None, 10).await, ["a", "a/1", "a/2", "a/3", "b/1"]);
+    assert_eq!(
+        keys(&on, "", None, 10).await,
+        ["a", "a/1", "a/2", "a/3", "b/1"]
+    );
     let values = on.ledger.notes("a/", None, 10).await.unwrap();
-    assert_eq!(values.iter().map(|note| &*note.value).collect::<Vec<_>>(), [b"".as_slice(), b"two", b"three"]);
-    assert_eq!(on.ledger.notes("b/", None, 1).await.unwrap()[0].value, large);
-    let changes = vec![("b/1".to_owned(), None), ("a/2".to_owned(), None), put("a/2", b"again"), put("a/1", &large)];
+    assert_eq!(
+        values.iter().map(|note| &*note.value).collect::<Vec<_>>(),
+        [b"".as_slice(), b"two", b"three"]
+    );
+    assert_eq!(
+        on.ledger.notes("b/", None, 1).await.unwrap()[0].value,
+        large
+    );
+    let changes = vec![
+        ("b/1".to_owned(), None),
+        ("a/2".to_owned(), None),
+        put("a/2", b"again"),
+        put("a/1", &large),
+    ];
     on.ledger.write_notes(changes).await.unwrap();
     assert_eq!(keys(&on, "", None, 10).await, ["a", "a/1", "a/2", "a/3"]);
-    assert_eq!(on.ledger.notes("a/2", None, 1).await.unwrap()[0].value, b"again");
+    assert_eq!(
+        on.ledger.notes("a/2", None, 1).await.unwrap()[0].value,
+        b"again"
+    );
 }
 
-/// A letter is written together with the note that nobody was told of it; the note goes when somebody says so, and with
-/// the letter at the latest.
+/// A letter is written together with the note that nobody was told of it; the note goes when
+/// somebody says so, and with the letter at the latest.
 pub async fn a_new_letter_is_untold_until_somebody_says_so(on: Arc<Subject>) {
     let told = on.kill("A").await.id;
     let forgotten = on.kill("B").await.id;
     let mut both = [untold(told), untold(forgotten)];
     both.sort();
     assert_eq!(keys(&on, "untold/", None, 10).await, both);
-    on.ledger.write_notes(vec![(untold(told), None), put("told/last", told.as_bytes())]).await.unwrap();
+    on.ledger
+        .write_notes(vec![
+            (untold(told), None),
+            put("told/last", told.as_bytes()),
+        ])
+        .await
+        .unwrap();
     assert_eq!(keys(&on, "untold/", None, 10).await, [untold(forgotten)]);
     on.step("B", redrive(forgotten)).await;
     assert_eq!(keys(&on, "untold/", None, 10).await, [untold(forgotten)]);
@@ -54,8 +96,8 @@ pub async fn a_new_letter_is_untold_until_somebody_says_so(on: Arc<Subject>) {
     assert_ne!(again, [untold(forgotten)]);
 }
 
-/// The notes of a result are there when it is, and only then: neither a lost claim nor a report that is brought twice
-/// writes them.
+/// The notes of a result are there when it is, and only then: neither a lost claim nor a report
+/// that is brought twice writes them.
 pub async fn a_result_and_its_notes_are_one_write(on: Arc<Subject>) {
     let with = |token, note: &str| Step::Complete {
         token,
@@ -66,43 +108,104 @@ pub async fn a_result_and_its_notes_are_one_write(on: Arc<Subject>) {
     on.fail("A", first.token, AttemptOutcome::Failed).await;
     on.clock.advance(PAUSE);
     let second = on.start("A").await;
-    assert_eq!(on.step("A", with(first.token, "out/late")).await, Reply::LeaseLost);
+    assert_eq!(
+        on.step("A", with(first.token, "out/late")).await,
+        Reply::LeaseLost
+    );
     assert_eq!(keys(&on, "out/", None, 10).await, [""; 0]);
-    assert_eq!(on.step("A", with(second.token, "out/1")).await, Reply::Recorded);
+    assert_eq!(
+        on.step("A", with(second.token, "out/1")).await,
+        Reply::Recorded
+    );
     assert_eq!(keys(&on, "out/", None, 10).await, ["out/1"]);
-    on.ledger.write_notes(vec![("out/1".to_owned(), None)]).await.unwrap();
-    assert_eq!(on.step("A", with(second.token, "out/1")).await, Reply::Recorded);
-    assert_eq!(keys(&on, "out/", None, 10).await, [""; 0], "it was sent, and the report came once more");
+    on.ledger
+        .write_notes(vec![("out/1".to_owned(), None)])
+        .await
+        .unwrap();
+    assert_eq!(
+        on.step("A", with(second.token, "out/1")).await,
+        Reply::Recorded
+    );
+    assert_eq!(
+        keys(&on, "out/", None, 10).await,
+        [""; 0],
+        "it was sent, and the report came once more"
+    );
 }
 
-/// A key that ends in `/~` gets a number: by the order in which writes are made, and within one by the order of its notes.
+/// A key that ends in `/~` gets a number: by the order in which writes are made, and within one by
+/// the order of its notes.
 pub async fn numbers_of_notes_grow_as_they_are_recorded(on: Arc<Subject>) {
     let running = on.start("A").await;
-    on.ledger.write_notes(vec![put("out/~", b"1"), put("other/~", b"2"), put("out/~", b"3")]).await.unwrap();
+    on.ledger
+        .write_notes(vec![
+            put("out/~", b"1"),
+            put("other/~", b"2"),
+            put("out/~", b"3"),
+        ])
+        .await
+        .unwrap();
     let result = StoredResult::Json(b"7".as_slice().into());
-    let notes = vec![put("out/~", b"4"), put("out/plain~", b""), put("out/~", b"5")];
-    let complete = Step::Complete { token: running.token, result, notes };
+    let notes = vec![
+        put("out/~", b"4"),
+        put("out/plain~", b""),
+        put("out/~", b"5"),
+    ];
+    let complete = Step::Complete {
+        token: running.token,
+        result,
+        notes,
+    };
     assert_eq!(on.step("A", complete.clone()).await, Reply::Recorded);
-    assert_eq!(on.step("A", complete).await, Reply::Recorded, "brought again, it writes nothing");
+    assert_eq!(
+        on.step("A", complete).await,
+        Reply::Recorded,
+        "brought again, it writes nothing"
+    );
     on.kill("B").await;
-    on.ledger.write_notes(vec![put("out/~", b"6")]).await.unwrap();
+    on.ledger
+        .write_notes(vec![put("out/~", b"6")])
+        .await
+        .unwrap();
     let numbered = on.ledger.notes("out/~", None, 10).await.unwrap();
-    assert_eq!(numbered.iter().map(|note| &*note.value).collect::<Vec<_>>(), [b"1", b"3", b"4", b"5", b"6"]);
-    let other = keys(&on, "other/~", None, 10).await.remove(0).replace("other", "out");
-    assert!(numbered[0].key < other && other < numbered[1].key, "{other} is between {numbered:?}");
+    assert_eq!(
+        numbered.iter().map(|note| &*note.value).collect::<Vec<_>>(),
+        [b"1", b"3", b"4", b"5", b"6"]
+    );
+    let other = keys(&on, "other/~", None, 10)
+        .await
+        .remove(0)
+        .replace("other", "out");
+    assert!(
+        numbered[0].key < other && other < numbered[1].key,
+        "{other} is between {numbered:?}"
+    );
     for Note { key, .. } in &numbered {
         let digits = key.strip_prefix("out/~").unwrap();
-        assert!(digits.len() == 16 && u64::from_str_radix(digits, 16).is_ok(), "{key}");
+        assert!(
+            digits.len() == 16 && u64::from_str_radix(digits, 16).is_ok(),
+            "{key}"
+        );
     }
     // Under its whole key it is a note like others.
     let first = numbered[0].key.clone();
-    on.ledger.write_notes(vec![put(&first, b"again"), ("out/~".to_owned(), None)]).await.unwrap();
-    assert_eq!(on.ledger.notes("out/~", None, 1).await.unwrap()[0].value, b"again");
-    on.ledger.write_notes(vec![(first.clone(), None)]).await.unwrap();
+    on.ledger
+        .write_notes(vec![put(&first, b"again"), ("out/~".to_owned(), None)])
+        .await
+        .unwrap();
+    assert_eq!(
+        on.ledger.notes("out/~", None, 1).await.unwrap()[0].value,
+        b"again"
+    );
+    on.ledger
+        .write_notes(vec![(first.clone(), None)])
+        .await
+        .unwrap();
     assert_eq!(keys(&on, "out/~", None, 10).await.len(), 4);
 }
 
-/// Who reads numbered notes while others write them, and goes on after the last one each time, reads all of them.
+/// Who reads numbered notes while others write them, and goes on after the last one each time,
+/// reads all of them.
 pub async fn a_reader_of_numbered_notes_finds_none_behind(on: Arc<Subject>) {
     const WRITERS: usize = 8;
     const WRITES: usize = 30;
@@ -110,7 +213,10 @@ pub async fn a_reader_of_numbered_notes_finds_none_behind(on: Arc<Subject>) {
         let on = Arc::clone(&on);
         tokio::spawn(async move {
             for write in 0..WRITES {
-                on.ledger.write_notes(vec![put("out/~", &[writer as u8, write as u8])]).await.unwrap();
+                on.ledger
+                    .write_notes(vec![put("out/~", &[writer as u8, write as u8])])
+                    .await
+                    .unwrap();
             }
         })
     });
@@ -130,30 +236,57 @@ pub async fn a_reader_of_numbered_notes_finds_none_behind(on: Arc<Subject>) {
     let all = on.ledger.notes("out/", None, 1000).await.unwrap();
     assert_eq!(read, all, "it read them in the order in which they stand");
     for writer in 0..WRITERS {
-        let own: Vec<_> =
-            all.iter().filter(|note| usize::from(note.value[0]) == writer).map(|note| note.value[1]).collect();
-        assert!(own.is_sorted() && own.len() == WRITES, "writer {writer}: {own:?}");
+        let own: Vec<_> = all
+            .iter()
+            .filter(|note| usize::from(note.value[0]) == writer)
+            .map(|note| note.value[1])
+            .collect();
+        assert!(
+            own.is_sorted() && own.len() == WRITES,
+            "writer {writer}: {own:?}"
+        );
     }
 }
 
-/// A key takes 200 bytes at most, its number included; what has a longer one is not written, with all of its write.
+/// A key takes 200 bytes at most, its number included; what has a longer one is not written, with
+/// all of its write.
 pub async fn a_note_whose_key_is_too_long_is_refused(on: Arc<Subject>) {
     let of = |length: usize, end: &str| format!("{}{end}", "k".repeat(length - end.len()));
-    on.ledger.write_notes(vec![put(&of(200, ""), b""), put(&of(184, "/~"), b"")]).await.unwrap();
+    on.ledger
+        .write_notes(vec![put(&of(200, ""), b""), put(&of(184, "/~"), b"")])
+        .await
+        .unwrap();
     let there = keys(&on, "", None, 10).await;
-    assert_eq!(there.iter().map(String::len).collect::<Vec<_>>(), [200, 200]);
+    assert_eq!(
+        there.iter().map(String::len).collect::<Vec<_>>(),
+        [200, 200]
+    );
     let running = on.start("A").await;
     for key in [of(201, ""), of(185, "/~"), of(100_000, "")] {
         let changes = vec![put("short", b""), put(&key, b"")];
         let refused = on.ledger.write_notes(changes.clone()).await;
-        assert!(matches!(refused, Err(LedgerError::KeyTooLong { limit: 200, .. })), "{refused:?}");
+        assert!(
+            matches!(refused, Err(LedgerError::KeyTooLong { limit: 200, .. })),
+            "{refused:?}"
+        );
         let result = StoredResult::Json(b"7".as_slice().into());
-        let complete = Step::Complete { token: running.token, result, notes: changes };
+        let complete = Step::Complete {
+            token: running.token,
+            result,
+            notes: changes,
+        };
         let refused = on.ledger.apply(&super::id("A"), complete).await;
-        assert!(matches!(refused, Err(LedgerError::KeyTooLong { .. })), "{refused:?}");
+        assert!(
+            matches!(refused, Err(LedgerError::KeyTooLong { .. })),
+            "{refused:?}"
+        );
         // Removing what is not there is no trouble.
         on.ledger.write_notes(vec![(key, None)]).await.unwrap();
     }
     assert_eq!(keys(&on, "", None, 10).await, there);
-    assert_eq!(on.step("A", super::complete(running.token, "8")).await, Reply::Recorded, "it was still running");
+    assert_eq!(
+        on.step("A", super::complete(running.token, "8")).await,
+        Reply::Recorded,
+        "it was still running"
+    );
 }

@@ -13,7 +13,8 @@ use crate::wire::{Act, Attempt, Call, Ended, Event, Handler, Moment};
 
 /// The text of a panic that was asked for.
 pub(crate) const PLANNED: &str = "a planned panic";
-/// How long a body takes that takes its time: a pause as in real work, which kills and drops can hit.
+/// How long a body takes that takes its time: a pause as in real work, which kills and drops can
+/// hit.
 const LINGERING: Duration = Duration::from_millis(30);
 
 /// What is delivered.
@@ -26,10 +27,15 @@ pub(crate) struct Message {
 
 impl Message {
     pub(crate) fn of(call: &Call) -> Self {
-        Self { n: call.n, variant: call.variant, filler: filler(call.n, call.payload) }
+        Self {
+            n: call.n,
+            variant: call.variant,
+            filler: filler(call.n, call.payload),
+        }
     }
 
-    /// Whether it is what some call delivered: only the filler's size cannot be told from the message itself.
+    /// Whether it is what some call delivered: only the filler's size cannot be told from the
+    /// message itself.
     pub(crate) fn is_whole(&self) -> bool {
         u32::try_from(self.filler.len()).is_ok_and(|size| self.filler == filler(self.n, size))
     }
@@ -45,7 +51,11 @@ pub(crate) struct Done {
 
 impl Done {
     pub(crate) fn by(token: u64, number: u32, call: &Call) -> Self {
-        Self { token, number, filler: filler(call.n ^ token, call.result) }
+        Self {
+            token,
+            number,
+            filler: filler(call.n ^ token, call.result),
+        }
     }
 
     pub(crate) fn digest(&self) -> u64 {
@@ -71,7 +81,13 @@ pub(crate) enum Trouble {
 
 /// `retry_if`
 pub(crate) fn can_pass(error: &Trouble) -> bool {
-    !matches!(error, Trouble::Planned { permanent: true, .. })
+    !matches!(
+        error,
+        Trouble::Planned {
+            permanent: true,
+            ..
+        }
+    )
 }
 
 /// A body that runs. However it ends, that is said once, and before anybody else can know.
@@ -83,34 +99,58 @@ pub(crate) struct Running<'a> {
 
 /// Says it, and dies of it if the call is to kill its process then.
 pub(crate) fn say_at(call: &Call, moment: Moment, event: &Event) {
-    if call.kills == Some(moment) { say_and_die(event) } else { say(event) }
+    if call.kills == Some(moment) {
+        say_and_die(event)
+    } else {
+        say(event)
+    }
 }
 
 /// The attempt this code runs in.
 pub(crate) fn attempt(call: &Call) -> Attempt {
     let attempt = idem_runtime::attempt().expect("inside a body");
-    Attempt { n: call.n, variant: call.variant, number: attempt.number, of: attempt.of, token: attempt.token }
+    Attempt {
+        n: call.n,
+        variant: call.variant,
+        number: attempt.number,
+        of: attempt.of,
+        token: attempt.token,
+    }
 }
 
 /// What the plan says for an attempt.
 pub(crate) fn act(call: &Call, number: u32) -> Act {
     let last = call.acts.len().saturating_sub(1);
-    call.acts.get(last.min(number as usize - 1)).copied().unwrap_or(Act::Work)
+    call.acts
+        .get(last.min(number as usize - 1))
+        .copied()
+        .unwrap_or(Act::Work)
 }
 
 impl<'a> Running<'a> {
     pub(crate) fn start(message: &Message, call: &'a Call) -> Self {
         if *message != Message::of(call) {
-            trouble(format!("a body of message {} got another payload than its call has", call.n));
+            trouble(format!(
+                "a body of message {} got another payload than its call has",
+                call.n
+            ));
         }
         let attempt = attempt(call);
         say_at(call, Moment::Started, &Event::Started(attempt));
-        Self { call, attempt, over: false }
+        Self {
+            call,
+            attempt,
+            over: false,
+        }
     }
 
     fn ends(&mut self, how: Ended) {
         self.over = true;
-        let event = Event::Ended { n: self.call.n, token: self.attempt.token, how };
+        let event = Event::Ended {
+            n: self.call.n,
+            token: self.attempt.token,
+            how,
+        };
         match how {
             Ended::Ok(_) => say_at(self.call, Moment::Ended, &event),
             _ => say(&event),
@@ -123,7 +163,9 @@ impl<'a> Running<'a> {
 
     /// The work that people pay for.
     fn work(&self) {
-        let Attempt { n, token, number, .. } = self.attempt;
+        let Attempt {
+            n, token, number, ..
+        } = self.attempt;
         if self.call.handler == Handler::Existing {
             table::put(n, token, number);
         }
@@ -136,11 +178,17 @@ impl<'a> Running<'a> {
         match self.act() {
             Act::Fail => {
                 self.ends(Ended::Failed);
-                Err(Trouble::Planned { token, permanent: false })
+                Err(Trouble::Planned {
+                    token,
+                    permanent: false,
+                })
             }
             Act::Permanent => {
                 self.ends(Ended::Permanent);
-                Err(Trouble::Planned { token, permanent: true })
+                Err(Trouble::Planned {
+                    token,
+                    permanent: true,
+                })
             }
             Act::Panic => panic!("{PLANNED}"),
             Act::Abort => {
@@ -189,7 +237,11 @@ impl<'a> Running<'a> {
 impl Drop for Running<'_> {
     fn drop(&mut self) {
         if !self.over {
-            self.ends(if std::thread::panicking() { Ended::Panicked } else { Ended::Gone });
+            self.ends(if std::thread::panicking() {
+                Ended::Panicked
+            } else {
+                Ended::Gone
+            });
         }
     }
 }

@@ -16,27 +16,47 @@ pub(crate) async fn make(call: Call) {
     let answer = match call.drop_after {
         None => answer(handlers::deliver(&call).await),
         Some(after) => {
-            match tokio::time::timeout(Duration::from_millis(after.into()), handlers::deliver(&call)).await {
+            match tokio::time::timeout(
+                Duration::from_millis(after.into()),
+                handlers::deliver(&call),
+            )
+            .await
+            {
                 Ok(result) => answer(result),
                 Err(_) => Answer::Dropped,
             }
         }
     };
-    let told = Event::Told { call: call.call, n: call.n, variant: call.variant, answer };
+    let told = Event::Told {
+        call: call.call,
+        n: call.n,
+        variant: call.variant,
+        answer,
+    };
     say_at(&call, Moment::Told, &told);
 }
 
 fn answer(result: Result<Done, Trouble>) -> Answer {
     let error = match result {
-        Ok(done) => return Answer::Ok { token: done.token, digest: done.digest() },
+        Ok(done) => {
+            return Answer::Ok {
+                token: done.token,
+                digest: done.digest(),
+            };
+        }
         Err(Trouble::Planned { token, .. }) => return Answer::Own { token },
         Err(Trouble::Idem(error)) => error,
     };
     match error {
-        Error::DeadLettered { id, discarded, .. } => Answer::Dead { letter: id.to_string(), discarded },
+        Error::DeadLettered { id, discarded, .. } => Answer::Dead {
+            letter: id.to_string(),
+            discarded,
+        },
         Error::KeyReused { .. } => Answer::Reused,
         Error::InProgress { .. } => Answer::InProgress,
-        Error::NotYet { after, .. } => Answer::NotYet { after: u32::try_from(after.as_millis()).unwrap_or(u32::MAX) },
+        Error::NotYet { after, .. } => Answer::NotYet {
+            after: u32::try_from(after.as_millis()).unwrap_or(u32::MAX),
+        },
         Error::Panicked { .. } => Answer::Panicked,
         Error::TimedOut { .. } => Answer::TimedOut,
         error => {

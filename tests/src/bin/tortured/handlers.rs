@@ -1,5 +1,5 @@
-//! The handlers: one for each thing that an annotation can ask for. They are all one body; `wire::Handler` has their
-//! names, and the judge their budgets.
+//! The handlers: one for each thing that an annotation can ask for. They are all one body;
+//! `wire::Handler` has their names, and the judge their budgets.
 
 use idem_runtime::idempotent;
 
@@ -18,7 +18,9 @@ pub(crate) async fn deliver(call: &Call) -> Result<Done, Trouble> {
         Handler::Sync if call.call.is_multiple_of(2) => sync(&message, call),
         Handler::Sync => {
             let call = call.clone();
-            tokio::task::spawn_blocking(move || sync(&message, &call)).await.expect("its panics are caught")
+            tokio::task::spawn_blocking(move || sync(&message, &call))
+                .await
+                .expect("its panics are caught")
         }
         Handler::Bury => bury(message, call).await,
         Handler::Redeliver => redeliver(message, call).await,
@@ -40,12 +42,25 @@ async fn plain(message: Message, call: &Call) -> Result<Done, Trouble> {
     Running::start(&message, call).run().await
 }
 
-#[idempotent(name = "torture.timed", key = "n", retries = 2, backoff(initial = "2ms"), timeout = "60ms", skip(call))]
+#[idempotent(
+    name = "torture.timed",
+    key = "n",
+    retries = 2,
+    backoff(initial = "2ms"),
+    timeout = "60ms",
+    skip(call)
+)]
 async fn timed(message: Message, call: &Call) -> Result<Done, Trouble> {
     Running::start(&message, call).run().await
 }
 
-#[idempotent(name = "torture.hung", key = "n", retries = 2, backoff(initial = "2ms"), skip(call))]
+#[idempotent(
+    name = "torture.hung",
+    key = "n",
+    retries = 2,
+    backoff(initial = "2ms"),
+    skip(call)
+)]
 async fn hung(message: Message, call: &Call) -> Result<Done, Trouble> {
     Running::start(&message, call).run().await
 }
@@ -62,7 +77,14 @@ fn sync(message: &Message, call: &Call) -> Result<Done, Trouble> {
     Running::start(message, call).run_now()
 }
 
-#[idempotent(name = "torture.bury", key = "n", retries = 3, backoff(initial = "2ms"), on_crash = "bury", skip(call))]
+#[idempotent(
+    name = "torture.bury",
+    key = "n",
+    retries = 3,
+    backoff(initial = "2ms"),
+    on_crash = "bury",
+    skip(call)
+)]
 async fn bury(message: Message, call: &Call) -> Result<Done, Trouble> {
     Running::start(&message, call).run().await
 }
@@ -100,12 +122,22 @@ async fn in_table(message: &Message, call: &Call) -> Result<Option<Done>, Troubl
     }
     if act(call, attempt.number) == Act::FailToLook {
         say(&Event::LookFailed(attempt));
-        return Err(Trouble::Planned { token: attempt.token, permanent: false });
+        return Err(Trouble::Planned {
+            token: attempt.token,
+            permanent: false,
+        });
     }
     Ok(None)
 }
 
-#[idempotent(name = "torture.brief", key = "n", retries = 1, backoff(initial = "1ms"), ttl = "1s", skip(call))]
+#[idempotent(
+    name = "torture.brief",
+    key = "n",
+    retries = 1,
+    backoff(initial = "1ms"),
+    ttl = "1s",
+    skip(call)
+)]
 async fn brief(message: Message, call: &Call) -> Result<Done, Trouble> {
     Running::start(&message, call).run().await
 }

@@ -1,7 +1,10 @@
-//! The process that `cargo xtask torture` kills: `tortured DIR`. Its commands come on stdin, what happens goes to
-//! stdout, a line of JSON each.
+//! The process that `cargo xtask torture` kills: `tortured DIR`. Its commands come on stdin, what
+//! happens goes to stdout, a line of JSON each.
 
-#![expect(clippy::expect_used, reason = "a process that cannot do its part is a fault that the torturer sees")]
+#![expect(
+    clippy::expect_used,
+    reason = "a process that cannot do its part is a fault that the torturer sees"
+)]
 
 mod body;
 mod caller;
@@ -33,7 +36,10 @@ async fn main() {
     let folder = Path::new(&folder);
     be_quiet();
     table::read(&folder.join("table"));
-    let idem = match Idem::builder().cache(CACHE_BYTES).open(folder.join("ledger")) {
+    let idem = match Idem::builder()
+        .cache(CACHE_BYTES)
+        .open(folder.join("ledger"))
+    {
         Ok(idem) => idem,
         Err(error) => return trouble(format!("the ledger cannot be opened: {error}")),
     };
@@ -46,11 +52,20 @@ async fn main() {
         match command {
             Command::Call(call) => drop(calls.spawn(caller::make(call))),
             // Beside the calls, as a person would.
-            Command::Operate { seed, kills } => drop(calls.spawn(operator::operate(idem.clone(), seed, kills))),
+            Command::Operate { seed, kills } => {
+                drop(calls.spawn(operator::operate(idem.clone(), seed, kills)))
+            }
             Command::Letters => operator::say_letters(&idem).await,
             Command::Record { n, handler } => {
-                operator::say_record(&idem, n, &RecordId { handler: handler.name().into(), key: n.to_string().into() })
-                    .await;
+                operator::say_record(
+                    &idem,
+                    n,
+                    &RecordId {
+                        handler: handler.name().into(),
+                        key: n.to_string().into(),
+                    },
+                )
+                .await;
             }
             Command::Close => {
                 while calls.join_next().await.is_some() {}
@@ -91,6 +106,10 @@ fn be_quiet() {
             usual(panic);
         }
     }));
-    let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
-    rustix::process::setrlimit(rustix::process::Resource::Core, none).expect("a limit can be lowered");
+    let none = rustix::process::Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    rustix::process::setrlimit(rustix::process::Resource::Core, none)
+        .expect("a limit can be lowered");
 }

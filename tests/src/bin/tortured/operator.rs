@@ -1,4 +1,5 @@
-//! The person at 3 am, and whoever watches: they look at letters, redrive and discard some, and say what they see.
+//! The person at 3 am, and whoever watches: they look at letters, redrive and discard some, and say
+//! what they see.
 
 use std::collections::BTreeMap;
 
@@ -19,14 +20,20 @@ pub(crate) async fn operate(idem: Idem, seed: u64, kills: bool) {
     let _at_work = AT_WORK.lock().await;
     let mut random = fastrand::Rng::with_seed(seed);
     let letters = idem.dead_letters();
-    let open = match letters.list(&Filter::default().limit(random.usize(1..30))).await {
+    let open = match letters
+        .list(&Filter::default().limit(random.usize(1..30)))
+        .await
+    {
         Ok(open) => open,
         Err(error) => return trouble(format!("the open letters cannot be listed: {error}")),
     };
     let dies_of_seeing = kills && random.bool();
     for letter in open {
         let (n, id) = (number(&letter), letter.id.to_string());
-        let seen = Event::Seen { n, letter: id.clone() };
+        let seen = Event::Seen {
+            n,
+            letter: id.clone(),
+        };
         // The newest letter may be on its way to the disk still.
         if dies_of_seeing {
             say_and_die(&seen);
@@ -42,17 +49,37 @@ pub(crate) async fn operate(idem: Idem, seed: u64, kills: bool) {
         let token = match remembered(&idem, &record).await {
             Record::Dead { token, letter } if letter == id => token,
             other => {
-                trouble(format!("message {n} has the open letter {id}, and its record is {other:?}"));
+                trouble(format!(
+                    "message {n} has the open letter {id}, and its record is {other:?}"
+                ));
                 continue;
             }
         };
-        say(&Event::Closing { n, letter: id.clone(), token, redrive });
-        let closed =
-            if redrive { letters.redrive(&letter.id).await } else { letters.discard(&letter.id, "torture").await };
+        say(&Event::Closing {
+            n,
+            letter: id.clone(),
+            token,
+            redrive,
+        });
+        let closed = if redrive {
+            letters.redrive(&letter.id).await
+        } else {
+            letters.discard(&letter.id, "torture").await
+        };
         match closed {
-            Ok(_) if kills => say_and_die(&Event::LetterClosed { n, letter: id, redrive }),
-            Ok(_) => say(&Event::LetterClosed { n, letter: id, redrive }),
-            Err(error) => trouble(format!("message {n}: the open letter {id} cannot be closed: {error}")),
+            Ok(_) if kills => say_and_die(&Event::LetterClosed {
+                n,
+                letter: id,
+                redrive,
+            }),
+            Ok(_) => say(&Event::LetterClosed {
+                n,
+                letter: id,
+                redrive,
+            }),
+            Err(error) => trouble(format!(
+                "message {n}: the open letter {id} cannot be closed: {error}"
+            )),
         }
     }
 }
@@ -60,7 +87,10 @@ pub(crate) async fn operate(idem: Idem, seed: u64, kills: bool) {
 /// Says letters as they are written.
 pub(crate) async fn watch(mut letters: Watch) {
     while let Some(letter) = letters.next().await {
-        say(&Event::Seen { n: number(&letter), letter: letter.id.to_string() });
+        say(&Event::Seen {
+            n: number(&letter),
+            letter: letter.id.to_string(),
+        });
     }
 }
 
@@ -72,7 +102,9 @@ pub(crate) async fn say_letters(idem: &Idem) {
             Ok(letters) => letters,
             Err(error) => return trouble(format!("the letters cannot be listed: {error}")),
         };
-        letters.iter().for_each(|letter| say(&Event::Letter(described(letter))));
+        letters
+            .iter()
+            .for_each(|letter| say(&Event::Letter(described(letter))));
         match letters.last() {
             Some(last) => page = page.after(last.id),
             None => return say(&Event::Said),
@@ -82,7 +114,10 @@ pub(crate) async fn say_letters(idem: &Idem) {
 
 /// Says what the ledger remembers of a message.
 pub(crate) async fn say_record(idem: &Idem, n: u64, id: &RecordId) {
-    say(&Event::Record { n, record: remembered(idem, id).await });
+    say(&Event::Record {
+        n,
+        record: remembered(idem, id).await,
+    });
 }
 
 async fn remembered(idem: &Idem, id: &RecordId) -> Record {
@@ -98,19 +133,33 @@ async fn remembered(idem: &Idem, id: &RecordId) -> Record {
     let token = settled.token;
     match settled.end {
         SettledAs::Done(_) => Record::Done { token },
-        SettledAs::Dead(letter) => Record::Dead { token, letter: letter.to_string() },
-        SettledAs::Discarded(letter) => Record::Discarded { token, letter: letter.to_string() },
+        SettledAs::Dead(letter) => Record::Dead {
+            token,
+            letter: letter.to_string(),
+        },
+        SettledAs::Discarded(letter) => Record::Discarded {
+            token,
+            letter: letter.to_string(),
+        },
         SettledAs::Issued => {
-            trouble(format!("{id} is a handler's, and stands there as an issued key"));
+            trouble(format!(
+                "{id} is a handler's, and stands there as an issued key"
+            ));
             Record::Absent
         }
     }
 }
 
 fn described(letter: &DeadLetter) -> Letter {
-    let attempts = letter.attempts.iter().map(|attempt| (attempt.number, attempt.outcome.as_str().to_owned()));
+    let attempts = letter
+        .attempts
+        .iter()
+        .map(|attempt| (attempt.number, attempt.outcome.as_str().to_owned()));
     if (letter.state == LetterState::Open) != letter.closed_at.is_none() {
-        trouble(format!("the letter {} is {:?}, closed at {:?}", letter.id, letter.state, letter.closed_at));
+        trouble(format!(
+            "the letter {} is {:?}, closed at {:?}",
+            letter.id, letter.state, letter.closed_at
+        ));
     }
     Letter {
         n: number(letter),
@@ -125,9 +174,13 @@ fn described(letter: &DeadLetter) -> Letter {
 
 /// Whether the payload is the message, and nothing else.
 fn fits(letter: &DeadLetter) -> bool {
-    let Ok(payload) = letter.payload.parse::<BTreeMap<String, Message>>() else { return false };
+    let Ok(payload) = letter.payload.parse::<BTreeMap<String, Message>>() else {
+        return false;
+    };
     payload.len() == 1
-        && payload.get("message").is_some_and(|message| message.n == number(letter) && message.is_whole())
+        && payload
+            .get("message")
+            .is_some_and(|message| message.n == number(letter) && message.is_whole())
 }
 
 /// The name that serde gives it.

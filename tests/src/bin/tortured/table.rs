@@ -1,4 +1,5 @@
-//! The business table of the handler with `existing`: a line for each message whose work is done, token and attempt.
+//! The business table of the handler with `existing`: a line for each message whose work is done,
+//! token and attempt.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -20,14 +21,27 @@ pub(crate) fn read(path: &Path) {
     let text = std::fs::read_to_string(path).unwrap_or_default();
     // A kill may have torn the last line; its body did not get further.
     let whole = text.rfind('\n').map_or(0, |last| last + 1);
-    let file = File::options().create(true).append(true).open(path).expect("the folder can be written");
-    file.set_len(whole as u64).expect("the folder can be written");
+    let file = File::options()
+        .create(true)
+        .append(true)
+        .open(path)
+        .expect("the folder can be written");
+    file.set_len(whole as u64)
+        .expect("the folder can be written");
     let rows = text[..whole].lines().map(|line| {
-        let mut numbers = line.split(' ').map(|number| number.parse::<u64>().expect("a number"));
+        let mut numbers = line
+            .split(' ')
+            .map(|number| number.parse::<u64>().expect("a number"));
         let mut next = || numbers.next().expect("three numbers");
-        (next(), (next(), u32::try_from(next()).expect("an attempt's number")))
+        (
+            next(),
+            (next(), u32::try_from(next()).expect("an attempt's number")),
+        )
     });
-    let table = Table { rows: rows.collect(), file };
+    let table = Table {
+        rows: rows.collect(),
+        file,
+    };
     assert!(TABLE.set(Mutex::new(table)).is_ok(), "read once");
 }
 
@@ -36,15 +50,25 @@ pub(crate) fn look(n: u64) -> Option<(u64, u32)> {
     lock().rows.get(&n).copied()
 }
 
-/// Does the message's work, which must not be done twice. The page cache survives a kill, so nothing is synced.
+/// Does the message's work, which must not be done twice. The page cache survives a kill, so
+/// nothing is synced.
 pub(crate) fn put(n: u64, token: u64, number: u32) {
     let mut table = lock();
-    table.file.write_all(format!("{n} {token} {number}\n").as_bytes()).expect("the table can be written");
+    table
+        .file
+        .write_all(format!("{n} {token} {number}\n").as_bytes())
+        .expect("the table can be written");
     if let Some((first, _)) = table.rows.insert(n, (token, number)) {
-        trouble(format!("message {n} is in the business table twice, with the tokens {first} and {token}"));
+        trouble(format!(
+            "message {n} is in the business table twice, with the tokens {first} and {token}"
+        ));
     }
 }
 
 fn lock() -> std::sync::MutexGuard<'static, Table> {
-    TABLE.get().expect("read at the start").lock().expect("nobody panics with it")
+    TABLE
+        .get()
+        .expect("read at the start")
+        .lock()
+        .expect("nobody panics with it")
 }

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use anyhow::Context;
 use tempfile::TempDir;
 
-/// A shell stands between: it reads a pipe that only this process holds, and when the pipe ends, the server's whole
-/// session dies. A line in the pipe says that the folder is still wanted.
+/// A shell stands between: it reads a pipe that only this process holds, and when the pipe ends,
+/// the server's whole session dies. A line in the pipe says that the folder is still wanted.
 const SCRIPT: &str = r#"
 setsid "$@" </dev/null &
 server=$!
@@ -39,20 +39,39 @@ pub(super) struct Keeper {
 
 impl Keeper {
     pub(super) fn start(line: &Line, folder: Arc<TempDir>) -> anyhow::Result<Self> {
-        let log = File::options().create(true).append(true).open(folder.path().join("said.log"))?;
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(folder.path().join("said.log"))?;
         let mut command = Command::new("sh");
-        command.args(["-c", SCRIPT, "sh", &line.program]).args(&line.arguments);
-        command.envs(line.variables.iter().map(|(name, value)| (*name, value))).env("FOLDER", folder.path());
-        command.stdin(Stdio::piped()).stdout(log.try_clone()?).stderr(log);
+        command
+            .args(["-c", SCRIPT, "sh", &line.program])
+            .args(&line.arguments);
+        command
+            .envs(line.variables.iter().map(|(name, value)| (*name, value)))
+            .env("FOLDER", folder.path());
+        command
+            .stdin(Stdio::piped())
+            .stdout(log.try_clone()?)
+            .stderr(log);
         // A Ctrl-C at the terminal is for the tests; their end is what ends this.
         command.process_group(0);
-        let shell = command.spawn().with_context(|| format!("cannot start {}", line.program))?;
-        Ok(Self { shell, _folder: folder })
+        let shell = command
+            .spawn()
+            .with_context(|| format!("cannot start {}", line.program))?;
+        Ok(Self {
+            shell,
+            _folder: folder,
+        })
     }
 
     /// Kills the server, and returns when it is gone.
     pub(super) fn kill(mut self) -> anyhow::Result<()> {
-        let mut pipe = self.shell.stdin.take().context("its pipe is held until here")?;
+        let mut pipe = self
+            .shell
+            .stdin
+            .take()
+            .context("its pipe is held until here")?;
         pipe.write_all(b"kill\n")?;
         self.shell.wait()?;
         Ok(())

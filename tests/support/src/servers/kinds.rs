@@ -112,7 +112,9 @@ pub static RABBITMQ: Kind = Kind {
         programs: &["rabbitmq-server", "epmd"],
         start: rabbitmq,
         // It takes connections last, when everything else is up.
-        hello: (b"AMQP\x00\x00\x09\x01", |answer| answer.starts_with(b"\x01")),
+        hello: (b"AMQP\x00\x00\x09\x01", |answer| {
+            answer.starts_with(b"\x01")
+        }),
         tells: Tells::Nothing,
     }),
 };
@@ -141,8 +143,12 @@ pub static KAFKA: Kind = Kind {
     runs: Runs::Processes(Processes {
         programs: &["tansu"],
         start: kafka,
-        // Which requests it knows: a request's length, kind, version and number, and no client's name.
-        hello: (b"\x00\x00\x00\x0a\x00\x12\x00\x00\x00\x00\x00\x07\xff\xff", |answer| answer.starts_with(b"\x00\x00")),
+        // Which requests it knows: a request's length, kind, version and number, and no client's
+        // name.
+        hello: (
+            b"\x00\x00\x00\x0a\x00\x12\x00\x00\x00\x00\x00\x07\xff\xff",
+            |answer| answer.starts_with(b"\x00\x00"),
+        ),
         tells: Tells::Port,
     }),
 };
@@ -172,7 +178,9 @@ impl Kind {
     /// Whether it is on this machine.
     pub(super) fn is_there(&self) -> bool {
         match &self.runs {
-            Runs::Processes(processes) => processes.programs.iter().all(|name| find(name).is_some()),
+            Runs::Processes(processes) => {
+                processes.programs.iter().all(|name| find(name).is_some())
+            }
             #[cfg(feature = "kafka")]
             Runs::Inside => true,
         }
@@ -183,30 +191,59 @@ impl Kind {
     }
 }
 
-/// In the path, where Debian puts servers, and where its RabbitMQ has the script that keeps the environment.
+/// In the path, where Debian puts servers, and where its RabbitMQ has the script that keeps the
+/// environment.
 fn find(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let known = ["/usr/lib/rabbitmq/bin", "/usr/sbin", "/usr/local/sbin"].map(PathBuf::from);
-    known.into_iter().chain(env::split_paths(&path)).map(|folder| folder.join(name)).find(|path| path.is_file())
+    known
+        .into_iter()
+        .chain(env::split_paths(&path))
+        .map(|folder| folder.join(name))
+        .find(|path| path.is_file())
 }
 
 pub(super) fn line(name: &str, arguments: &[&str]) -> Line {
     let program = find(name).unwrap_or_else(|| name.into());
     let arguments = arguments.iter().map(ToString::to_string).collect();
-    Line { program: program.display().to_string(), arguments, variables: Vec::new() }
+    Line {
+        program: program.display().to_string(),
+        arguments,
+        variables: Vec::new(),
+    }
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "as the other kinds")]
 fn redis(folder: &Path, ports: Ports) -> anyhow::Result<Vec<Line>> {
     let (folder, port) = (folder.display().to_string(), ports.own.to_string());
-    let file = ["--save", "", "--appendonly", "yes", "--appendfsync", "always"];
-    Ok(vec![line("redis-server", &[&["--port", &port, "--bind", "127.0.0.1", "--dir", &folder], &file[..]].concat())])
+    let file = [
+        "--save",
+        "",
+        "--appendonly",
+        "yes",
+        "--appendfsync",
+        "always",
+    ];
+    Ok(vec![line(
+        "redis-server",
+        &[
+            &["--port", &port, "--bind", "127.0.0.1", "--dir", &folder],
+            &file[..],
+        ]
+        .concat(),
+    )])
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "as the other kinds")]
 fn nats(folder: &Path, ports: Ports) -> anyhow::Result<Vec<Line>> {
-    let (folder, port) = (folder.join("js").display().to_string(), ports.own.to_string());
-    Ok(vec![line("nats-server", &["-a", "127.0.0.1", "-p", &port, "-js", "-sd", &folder])])
+    let (folder, port) = (
+        folder.join("js").display().to_string(),
+        ports.own.to_string(),
+    );
+    Ok(vec![line(
+        "nats-server",
+        &["-a", "127.0.0.1", "-p", &port, "-js", "-sd", &folder],
+    )])
 }
 
 fn rabbitmq(folder: &Path, ports: Ports) -> anyhow::Result<Vec<Line>> {
@@ -214,13 +251,21 @@ fn rabbitmq(folder: &Path, ports: Ports) -> anyhow::Result<Vec<Line>> {
     let (config, plugins) = (folder.join("rabbitmq.conf"), folder.join("enabled_plugins"));
     std::fs::write(&config, format!("listeners.tcp.1 = 127.0.0.1:{port}\n"))?;
     std::fs::write(&plugins, "[].\n")?;
-    // A message whose pause ends while the node comes back may meet a queue that is not there yet; it is brought to it again
-    // after this time, which is three minutes where nobody says otherwise.
+    // A message whose pause ends while the node comes back may meet a queue that is not there yet;
+    // it is brought to it again after this time, which is three minutes where nobody says
+    // otherwise.
     let advanced = folder.join("advanced.config");
-    std::fs::write(&advanced, "[{rabbit, [{dead_letter_worker_publisher_confirm_timeout, 2000}]}].\n")?;
-    // Both ports are found anew at each start; the node's name stays, or it would not know its own files.
+    std::fs::write(
+        &advanced,
+        "[{rabbit, [{dead_letter_worker_publisher_confirm_timeout, 2000}]}].\n",
+    )?;
+    // Both ports are found anew at each start; the node's name stays, or it would not know its own
+    // files.
     let (names, nodes) = (free_port()?, free_port()?);
-    let epmd = line("epmd", &["-port", &names.to_string(), "-address", "127.0.0.1"]);
+    let epmd = line(
+        "epmd",
+        &["-port", &names.to_string(), "-address", "127.0.0.1"],
+    );
     let mut node = line("rabbitmq-server", &[]);
     let path = |path: &Path| path.display().to_string();
     node.variables = vec![
@@ -243,8 +288,19 @@ fn rabbitmq(folder: &Path, ports: Ports) -> anyhow::Result<Vec<Line>> {
 
 #[expect(clippy::unnecessary_wraps, reason = "as the other kinds")]
 fn kafka(_: &Path, ports: Ports) -> anyhow::Result<Vec<Line>> {
-    let (own, told) = (format!("tcp://127.0.0.1:{}", ports.own), format!("tcp://127.0.0.1:{}", ports.told));
+    let (own, told) = (
+        format!("tcp://127.0.0.1:{}", ports.own),
+        format!("tcp://127.0.0.1:{}", ports.told),
+    );
     let listen = ["--listener-url", &own, "--advertised-listener-url", &told];
-    let rest = ["--cluster-id", "test", "--storage-engine", "memory://tansu/"];
-    Ok(vec![line("tansu", &[&["broker"], &listen[..], &rest].concat())])
+    let rest = [
+        "--cluster-id",
+        "test",
+        "--storage-engine",
+        "memory://tansu/",
+    ];
+    Ok(vec![line(
+        "tansu",
+        &[&["broker"], &listen[..], &rest].concat(),
+    )])
 }

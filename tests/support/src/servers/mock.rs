@@ -12,20 +12,39 @@ pub(super) struct Mock {
 
 impl Mock {
     pub(super) fn start() -> anyhow::Result<Self> {
-        Ok(Self { client: ClientConfig::new().set("test.mock.num.brokers", "1").create()? })
+        Ok(Self {
+            client: ClientConfig::new()
+                .set("test.mock.num.brokers", "1")
+                .create()?,
+        })
     }
 
     pub(super) fn address(&self) -> anyhow::Result<String> {
-        Ok(self.client.client().mock_cluster().context("it has a cluster")?.bootstrap_servers())
+        Ok(self
+            .client
+            .client()
+            .mock_cluster()
+            .context("it has a cluster")?
+            .bootstrap_servers())
     }
 
     /// Ends every connection and takes no other; what it has been told it keeps.
     pub(super) fn go_down(&self) -> anyhow::Result<()> {
-        Ok(self.client.client().mock_cluster().context("it has a cluster")?.broker_down(-1)?)
+        Ok(self
+            .client
+            .client()
+            .mock_cluster()
+            .context("it has a cluster")?
+            .broker_down(-1)?)
     }
 
     pub(super) fn come_up(&self) -> anyhow::Result<()> {
-        Ok(self.client.client().mock_cluster().context("it has a cluster")?.broker_up(-1)?)
+        Ok(self
+            .client
+            .client()
+            .mock_cluster()
+            .context("it has a cluster")?
+            .broker_up(-1)?)
     }
 }
 

@@ -1,8 +1,8 @@
 //! Real servers in temporary folders on free ports of the loopback.
 //!
-//! A server ends with the process that started it, however that ends, and so does its folder. `IDEM_TEST_REDIS`,
-//! `IDEM_TEST_NATS`, `IDEM_TEST_AMQP`, `IDEM_TEST_KAFKA` and `IDEM_TEST_ROCKETMQ` are the addresses of servers that
-//! somebody runs already.
+//! A server ends with the process that started it, however that ends, and so does its folder.
+//! `IDEM_TEST_REDIS`, `IDEM_TEST_NATS`, `IDEM_TEST_AMQP`, `IDEM_TEST_KAFKA` and
+//! `IDEM_TEST_ROCKETMQ` are the addresses of servers that somebody runs already.
 
 mod keeper;
 mod kinds;
@@ -44,8 +44,9 @@ pub enum Needs {
     Own,
 }
 
-/// A test on a server. Where there is none it is listed as ignored, and with `CI=true` it fails: `cargo xtask test`
-/// installs them where it can. A test that kills its server starts one of its own, whoever else runs one.
+/// A test on a server. Where there is none it is listed as ignored, and with `CI=true` it fails:
+/// `cargo xtask test` installs them where it can. A test that kills its server starts one of its
+/// own, whoever else runs one.
 pub fn trial<F, T>(name: impl Into<String>, kind: &'static Kind, needs: Needs, test: F) -> Trial
 where
     F: FnOnce(Arc<Server>) -> T + Send + 'static,
@@ -60,9 +61,16 @@ where
             };
             let text = format!("no {}: {}{elsewhere}", kind.name, kind.hint);
             let must = !kind.asked_for && env::var("CI").is_ok_and(|ci| ci == "true");
-            return if must { Err(Failed::from(text)) } else { Ok(Completion::ignored_with(text)) };
+            return if must {
+                Err(Failed::from(text))
+            } else {
+                Ok(Completion::ignored_with(text))
+            };
         }
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()?;
         let ended = runtime.block_on(async {
             timeout(4 * DEADLINE, async {
                 let server = match (outside, needs) {
@@ -125,12 +133,20 @@ impl Server {
             #[cfg(feature = "kafka")]
             Runs::Inside => {
                 let mock = Mock::start()?;
-                Ok(Self { kind, address: mock.address()?, own: Some(Own::Inside(mock)) })
+                Ok(Self {
+                    kind,
+                    address: mock.address()?,
+                    own: Some(Own::Inside(mock)),
+                })
             }
         }
     }
 
-    async fn launch(kind: &'static Kind, processes: &'static Processes, needs: Needs) -> anyhow::Result<Self> {
+    async fn launch(
+        kind: &'static Kind,
+        processes: &'static Processes,
+        needs: Needs,
+    ) -> anyhow::Result<Self> {
         let (port, folder) = (free_port()?, Arc::new(tempfile::tempdir()?));
         // A proxy lives no longer than the test that starts it.
         let (front, address) = match processes.tells {
@@ -141,10 +157,23 @@ impl Server {
                 let address = kind.address(front.port());
                 (Some(front), address)
             }
-            Tells::Host => (Some(Proxy::before_another_host().await?), kind.address(port)),
+            Tells::Host => (
+                Some(Proxy::before_another_host().await?),
+                kind.address(port),
+            ),
         };
-        let running = Running { processes, port, front, folder, keepers: parking_lot::Mutex::default() };
-        let server = Self { kind, address, own: Some(Own::Processes(running)) };
+        let running = Running {
+            processes,
+            port,
+            front,
+            folder,
+            keepers: parking_lot::Mutex::default(),
+        };
+        let server = Self {
+            kind,
+            address,
+            own: Some(Own::Processes(running)),
+        };
         server.restart().await?;
         Ok(server)
     }
@@ -157,7 +186,11 @@ impl Server {
     }
 
     fn outside(kind: &'static Kind, address: String) -> Arc<Self> {
-        Arc::new(Self { kind, address, own: None })
+        Arc::new(Self {
+            kind,
+            address,
+            own: None,
+        })
     }
 
     /// As its clients are given it.
@@ -171,7 +204,9 @@ impl Server {
     /// Somebody else runs it, as with everything below.
     pub async fn wire(&self) -> anyhow::Result<Wire<'_>> {
         match self.own()? {
-            Own::Processes(Running { front: Some(front), .. }) => Ok(Wire::front(self.address.clone(), front)),
+            Own::Processes(Running {
+                front: Some(front), ..
+            }) => Ok(Wire::front(self.address.clone(), front)),
             Own::Processes(running) => {
                 let proxy = Proxy::start(running.port).await?;
                 Ok(Wire::aside(self.kind.address(proxy.port()), proxy))
@@ -202,7 +237,10 @@ impl Server {
     /// A copy of its files; it must be killed.
     pub fn copy(&self) -> anyhow::Result<Copied> {
         let running = self.running()?;
-        ensure!(running.keepers.lock().is_empty(), "the files of a running server are not one state");
+        ensure!(
+            running.keepers.lock().is_empty(),
+            "the files of a running server are not one state"
+        );
         let copied = tempfile::tempdir()?;
         copy_folder(running.folder.path(), copied.path())?;
         Ok(Copied(copied))
@@ -211,16 +249,25 @@ impl Server {
     /// Puts its files back to what they were; it must be killed.
     pub fn put_back(&self, copied: &Copied) -> anyhow::Result<()> {
         let running = self.running()?;
-        ensure!(running.keepers.lock().is_empty(), "the files of a running server are not to be changed");
+        ensure!(
+            running.keepers.lock().is_empty(),
+            "the files of a running server are not to be changed"
+        );
         for entry in std::fs::read_dir(running.folder.path())? {
             let path = entry?.path();
-            if path.is_dir() { std::fs::remove_dir_all(path)? } else { std::fs::remove_file(path)? }
+            if path.is_dir() {
+                std::fs::remove_dir_all(path)?
+            } else {
+                std::fs::remove_file(path)?
+            }
         }
         copy_folder(copied.0.path(), running.folder.path())
     }
 
     fn own(&self) -> anyhow::Result<&Own> {
-        self.own.as_ref().with_context(|| format!("this {} is somebody else's", self.kind.name))
+        self.own
+            .as_ref()
+            .with_context(|| format!("this {} is somebody else's", self.kind.name))
     }
 
     fn running(&self) -> anyhow::Result<&Running> {
@@ -238,14 +285,23 @@ impl Running {
     }
 
     async fn start(&self, kind: &Kind) -> anyhow::Result<()> {
-        let ports = Ports { own: self.port, told: self.front.as_ref().map_or(self.port, Proxy::port) };
+        let ports = Ports {
+            own: self.port,
+            told: self.front.as_ref().map_or(self.port, Proxy::port),
+        };
         for command in (self.processes.start)(self.folder.path(), ports)? {
-            self.keepers.lock().push(Keeper::start(&command, Arc::clone(&self.folder))?);
+            self.keepers
+                .lock()
+                .push(Keeper::start(&command, Arc::clone(&self.folder))?);
         }
         let until = Instant::now() + DEADLINE;
         while !self.processes.is_ready(self.port).await {
             if Instant::now() > until {
-                bail!("{} does not start; it says:\n{}", kind.name, keeper::said(self.folder.path()));
+                bail!(
+                    "{} does not start; it says:\n{}",
+                    kind.name,
+                    keeper::said(self.folder.path())
+                );
             }
             // A server tells nobody that it is ready, so it is asked.
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -260,8 +316,8 @@ impl Drop for Running {
     }
 }
 
-/// Below the ports that the system gives to clients: one of those could be taken while the server is down, and a client
-/// that connects to its own port talks to itself.
+/// Below the ports that the system gives to clients: one of those could be taken while the server
+/// is down, and a client that connects to its own port talks to itself.
 fn free_port() -> anyhow::Result<u16> {
     let ports = std::iter::repeat_with(|| fastrand::u16(20_000..32_000)).take(1000);
     let mut free = ports.filter(|port| is_free(*port));

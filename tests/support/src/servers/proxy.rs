@@ -7,7 +7,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// Another host on the loopback, for servers that have something in front of them on their own port.
+/// Another host on the loopback, for servers that have something in front of them on their own
+/// port.
 pub(super) const BEHIND: &str = "127.0.0.2";
 
 /// Passes bytes on to a port of the loopback, until it is cut.

@@ -21,7 +21,9 @@ pub static ROCKETMQ: Kind = Kind {
         programs: &["rocketmq-namesrv-rust", "rocketmq-broker-rust"],
         start,
         // The name server is asked for its brokers.
-        hello: (ASK, |answer| answer.windows(BROKER.len()).any(|part| part == BROKER)),
+        hello: (ASK, |answer| {
+            answer.windows(BROKER.len()).any(|part| part == BROKER)
+        }),
         // The broker does.
         tells: Tells::Host,
     }),
@@ -39,25 +41,51 @@ fn start(folder: &Path, ports: Ports) -> anyhow::Result<Vec<Line>> {
         std::fs::write(&config, broker(folder, ports)?)?;
     }
     let (home, config) = (folder.display().to_string(), config.display().to_string());
-    let mut names = line("rocketmq-namesrv-rust", &["--bindAddress", "127.0.0.1", "--listenPort", &port]);
+    let mut names = line(
+        "rocketmq-namesrv-rust",
+        &["--bindAddress", "127.0.0.1", "--listenPort", &port],
+    );
     let mut broker = line("rocketmq-broker-rust", &["--configFile", &config]);
     for one in [&mut names, &mut broker] {
         one.variables = vec![
             ("HOME", home.clone()),
             ("ROCKETMQ_HOME", home.clone()),
-            ("ROCKETMQ_SECURITY_PROFILE", "development-insecure-loopback".to_owned()),
+            (
+                "ROCKETMQ_SECURITY_PROFILE",
+                "development-insecure-loopback".to_owned(),
+            ),
         ];
     }
     Ok(vec![names, broker])
 }
 
-/// Its port stays, for the clients know it. What stands in front of it has the same on the host that they are told.
-fn broker(folder: &Path, Ports { own: name_server, told }: Ports) -> anyhow::Result<String> {
-    let ports = std::iter::repeat_with(free_port).take(100).filter_map(Result::ok);
+/// Its port stays, for the clients know it. What stands in front of it has the same on the host
+/// that they are told.
+fn broker(
+    folder: &Path,
+    Ports {
+        own: name_server,
+        told,
+    }: Ports,
+) -> anyhow::Result<String> {
+    let ports = std::iter::repeat_with(free_port)
+        .take(100)
+        .filter_map(Result::ok);
     // It listens on a second one, two below.
     let mut pairs = ports.filter(|port| port.abs_diff(name_server) > 2 && is_free(port - 2));
-    let port = if told == name_server { pairs.next().context("no two free ports on the loopback")? } else { told };
-    let (host, replicas) = (if told == name_server { "127.0.0.1" } else { BEHIND }, free_port()?);
+    let port = if told == name_server {
+        pairs.next().context("no two free ports on the loopback")?
+    } else {
+        told
+    };
+    let (host, replicas) = (
+        if told == name_server {
+            "127.0.0.1"
+        } else {
+            BEHIND
+        },
+        free_port()?,
+    );
     let store = folder.join("store").display().to_string();
     Ok(format!(
         r#"

@@ -23,16 +23,25 @@ enum Way<'a> {
 
 impl<'a> Wire<'a> {
     pub(super) fn aside(address: String, proxy: Proxy) -> Self {
-        Self { address, way: Way::Aside(proxy) }
+        Self {
+            address,
+            way: Way::Aside(proxy),
+        }
     }
 
     pub(super) fn front(address: String, proxy: &'a Proxy) -> Self {
-        Self { address, way: Way::Front(proxy) }
+        Self {
+            address,
+            way: Way::Front(proxy),
+        }
     }
 
     #[cfg(feature = "kafka")]
     pub(super) fn inside(address: String, mock: &'a Mock) -> Self {
-        Self { address, way: Way::Inside(mock) }
+        Self {
+            address,
+            way: Way::Inside(mock),
+        }
     }
 
     /// The server's address at this end.

@@ -1,4 +1,5 @@
-//! The letters of one message: each has its record, its person and its attempts, or there is a fault.
+//! The letters of one message: each has its record, its person and its attempts, or there is a
+//! fault.
 
 use super::story::{Run, Story};
 use super::{LifeEnd, Rule};
@@ -19,7 +20,13 @@ pub(super) struct Letter {
 
 impl Letter {
     pub(super) fn of(id: &str) -> Self {
-        Self { id: id.to_owned(), known: false, closing: None, closed: false, found: None }
+        Self {
+            id: id.to_owned(),
+            known: false,
+            closing: None,
+            closed: false,
+            found: None,
+        }
     }
 
     /// Whether people know of it, and nobody began to redrive it.
@@ -29,7 +36,8 @@ impl Letter {
 
     /// The last token that belongs to it, if a person began to redrive it.
     pub(super) fn redriven_with(&self) -> Option<u64> {
-        self.closing.and_then(|(token, redrive)| redrive.then_some(token))
+        self.closing
+            .and_then(|(token, redrive)| redrive.then_some(token))
     }
 
     /// Whether a person began to discard it.
@@ -42,7 +50,10 @@ impl Story {
     /// The last token that belongs to a letter, as the record or the person said.
     pub(super) fn ends_at(&self, letter: &Letter) -> Option<u64> {
         match &self.record {
-            Some(Record::Dead { token, letter: open }) if *open == letter.id => Some(*token),
+            Some(Record::Dead {
+                token,
+                letter: open,
+            }) if *open == letter.id => Some(*token),
             _ => letter.closing.map(|(token, _)| token),
         }
     }
@@ -53,7 +64,10 @@ impl Story {
         for letter in &self.letters {
             let id = &letter.id;
             let Some(found) = &letter.found else {
-                texts.push((Rule::Lost, format!("people were told of letter {id}, and it is gone")));
+                texts.push((
+                    Rule::Lost,
+                    format!("people were told of letter {id}, and it is gone"),
+                ));
                 continue;
             };
             let by_a_person = match (found.state.as_str(), letter.closing) {
@@ -66,7 +80,10 @@ impl Story {
                 _ => false,
             };
             if !by_a_person {
-                let text = format!("letter {id} is {}, and a person did {:?}", found.state, letter.closing);
+                let text = format!(
+                    "letter {id} is {}, and a person did {:?}",
+                    found.state, letter.closing
+                );
                 texts.push((Rule::Letters, text));
             }
         }
@@ -76,11 +93,19 @@ impl Story {
         };
         let fits = match &self.record {
             Some(Record::Dead { letter, .. }) => open == 1 && state_of(letter) == Some("open"),
-            Some(Record::Discarded { letter, .. }) => open == 0 && state_of(letter) == Some("discarded"),
+            Some(Record::Discarded { letter, .. }) => {
+                open == 0 && state_of(letter) == Some("discarded")
+            }
             Some(Record::Absent | Record::Done { .. } | Record::Live) | None => open == 0,
         };
         if !fits {
-            texts.push((Rule::Letters, format!("its record is {:?}, and it has {open} open letters", self.record)));
+            texts.push((
+                Rule::Letters,
+                format!(
+                    "its record is {:?}, and it has {open} open letters",
+                    self.record
+                ),
+            ));
         }
         texts.extend(self.attempts(lives));
         for (rule, text) in texts {
@@ -91,29 +116,52 @@ impl Story {
     /// The attempts of each letter, held against what ran in its time.
     fn attempts(&self, lives: &[LifeEnd]) -> Vec<(Rule, String)> {
         let mut texts = Vec::new();
-        let ends = self.letters.iter().filter_map(|letter| Some((self.ends_at(letter)?, letter.found.as_ref()?)));
+        let ends = self
+            .letters
+            .iter()
+            .filter_map(|letter| Some((self.ends_at(letter)?, letter.found.as_ref()?)));
         let mut ends: Vec<_> = ends.collect();
         ends.sort_by_key(|(token, _)| *token);
         let mut after = 0;
         for (last, letter) in ends {
-            let runs: Vec<_> = self.runs.iter().filter(|run| run.token > after && run.token <= last).collect();
+            let runs: Vec<_> = self
+                .runs
+                .iter()
+                .filter(|run| run.token > after && run.token <= last)
+                .collect();
             after = last;
-            let mut wrong = |text: String| texts.push((Rule::Letters, format!("letter {}: {text}", letter.letter)));
-            if !letter.attempts.iter().map(|(number, _)| *number).eq(1..=letter.attempts.len() as u32) {
+            let mut wrong = |text: String| {
+                texts.push((Rule::Letters, format!("letter {}: {text}", letter.letter)))
+            };
+            if !letter
+                .attempts
+                .iter()
+                .map(|(number, _)| *number)
+                .eq(1..=letter.attempts.len() as u32)
+            {
                 wrong(format!("its attempts are {:?}", letter.attempts));
             }
             if !self.reason_fits(letter) {
-                wrong(format!("it died of `{}` after {:?}", letter.reason, letter.attempts));
+                wrong(format!(
+                    "it died of `{}` after {:?}",
+                    letter.reason, letter.attempts
+                ));
             }
-            // Generations that ended with an expiry leave no letter, so there is no telling which runs are whose.
+            // Generations that ended with an expiry leave no letter, so there is no telling which
+            // runs are whose.
             if self.handler != Handler::Brief {
-                self.against_the_journal(letter, &runs, lives).into_iter().for_each(wrong);
+                self.against_the_journal(letter, &runs, lives)
+                    .into_iter()
+                    .for_each(wrong);
             }
         }
         if let Some(Record::Dead { token, .. } | Record::Discarded { token, .. }) = self.record
             && let Some(run) = self.runs.iter().find(|run| run.token > token)
         {
-            texts.push((Rule::Doubled, format!("token {} ran after its letter was written", run.token)));
+            texts.push((
+                Rule::Doubled,
+                format!("token {} ran after its letter was written", run.token),
+            ));
         }
         texts
     }
@@ -123,36 +171,55 @@ impl Story {
         match letter.reason.as_str() {
             "budget_spent" => letter.attempts.len() == self.handler.attempts() as usize,
             "permanent_error" => last == Some("permanent"),
-            "unknown_outcome" => self.handler == Handler::Bury && matches!(last, Some("crashed" | "dropped")),
+            "unknown_outcome" => {
+                self.handler == Handler::Bury && matches!(last, Some("crashed" | "dropped"))
+            }
             "abandoned" => self.handler == Handler::Brief,
             _ => false,
         }
     }
 
-    fn against_the_journal(&self, letter: &wire::Letter, runs: &[&Run], lives: &[LifeEnd]) -> Vec<String> {
+    fn against_the_journal(
+        &self,
+        letter: &wire::Letter,
+        runs: &[&Run],
+        lives: &[LifeEnd],
+    ) -> Vec<String> {
         let mut wrong = Vec::new();
         for (number, outcome) in &letter.attempts {
             let run = runs.iter().position(|run| run.number == *number);
             // A kill or a drop may come between the claim and the body.
             let Some(place) = run else {
                 if !matches!(outcome.as_str(), "crashed" | "dropped") {
-                    wrong.push(format!("attempt {number} is `{outcome}`, and its body never started"));
+                    wrong.push(format!(
+                        "attempt {number} is `{outcome}`, and its body never started"
+                    ));
                 }
                 continue;
             };
             let run = runs[place];
             if !self.may_be(run, outcome) {
-                wrong.push(format!("attempt {number} is `{outcome}`, and its body ended as {:?}", run.ended));
+                wrong.push(format!(
+                    "attempt {number} is `{outcome}`, and its body ended as {:?}",
+                    run.ended
+                ));
             }
             let lived_on = lives.get(run.life) == Some(&LifeEnd::Closed)
-                || runs.get(place + 1).is_some_and(|next| next.life == run.life);
+                || runs
+                    .get(place + 1)
+                    .is_some_and(|next| next.life == run.life);
             if outcome == "crashed" && lived_on {
-                wrong.push(format!("attempt {number} is `{outcome}`, and its process lived on"));
+                wrong.push(format!(
+                    "attempt {number} is `{outcome}`, and its process lived on"
+                ));
             }
         }
         for run in runs {
             if run.number as usize > letter.attempts.len() {
-                wrong.push(format!("attempt {} with token {} is not in it", run.number, run.token));
+                wrong.push(format!(
+                    "attempt {} with token {} is not in it",
+                    run.number, run.token
+                ));
             }
         }
         wrong

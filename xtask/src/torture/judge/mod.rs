@@ -19,7 +19,8 @@ use story::Story;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Rule {
-    /// A message that was delivered is neither done nor a dead letter, or what people were told is gone.
+    /// A message that was delivered is neither done nor a dead letter, or what people were told is
+    /// gone.
     Lost,
     /// Two answers, or a start after the end.
     Doubled,
@@ -34,8 +35,14 @@ pub(crate) enum Rule {
 }
 
 /// All of them, in the order in which they are shown.
-pub(crate) const RULES: [Rule; 6] =
-    [Rule::Lost, Rule::Doubled, Rule::Budget, Rule::Fencing, Rule::Letters, Rule::Refused];
+pub(crate) const RULES: [Rule; 6] = [
+    Rule::Lost,
+    Rule::Doubled,
+    Rule::Budget,
+    Rule::Fencing,
+    Rule::Letters,
+    Rule::Refused,
+];
 
 /// One thing that happened and must not.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,7 +106,9 @@ pub(crate) struct Judge {
 impl Judge {
     /// A message is delivered, perhaps not for the first time.
     pub(crate) fn delivered(&mut self, n: u64, handler: Handler, contended: bool) {
-        self.stories.entry(n).or_insert_with(|| Story::of(handler, contended));
+        self.stories
+            .entry(n)
+            .or_insert_with(|| Story::of(handler, contended));
     }
 
     /// The process is gone.
@@ -110,7 +119,11 @@ impl Judge {
 
     /// Something that must not happen, and is no message's.
     pub(crate) fn trouble(&mut self, text: impl Into<String>) {
-        self.faults.push(Fault { rule: Rule::Refused, n: None, text: text.into() });
+        self.faults.push(Fault {
+            rule: Rule::Refused,
+            n: None,
+            text: text.into(),
+        });
     }
 
     /// One event, in the order in which they happened.
@@ -126,12 +139,18 @@ impl Judge {
             | Event::LetterClosed { n, .. }
             | Event::Record { n, .. } => *n,
             Event::Trouble { text } => return self.trouble(text),
-            Event::Opened | Event::Closed | Event::Hanging { .. } | Event::Aborting { .. } => return,
+            Event::Opened | Event::Closed | Event::Hanging { .. } | Event::Aborting { .. } => {
+                return;
+            }
             Event::Killing | Event::Said => return,
         };
         let Some(story) = self.stories.get_mut(&n) else {
             let text = format!("nobody delivered it, and there is {event:?}");
-            return self.faults.push(Fault { rule: Rule::Letters, n: Some(n), text });
+            return self.faults.push(Fault {
+                rule: Rule::Letters,
+                n: Some(n),
+                text,
+            });
         };
         let (life, counts) = (self.lives.len(), &mut self.counts);
         match event {
@@ -143,14 +162,27 @@ impl Judge {
             }
             Event::Effect { .. } => counts.effects_again += u64::from(story.has_an_effect()),
             Event::Ended { token, how, .. } => story.ended(*token, *how),
-            Event::Told { variant, answer, .. } => {
+            Event::Told {
+                variant, answer, ..
+            } => {
                 counts.answers += u64::from(*answer != Answer::Dropped);
                 story.told(*variant, answer, counts);
             }
             Event::Seen { letter, .. } => story.saw(letter),
-            Event::Closing { letter, token, redrive, .. } => story.closing(letter, *token, *redrive),
-            Event::LetterClosed { letter, redrive, .. } => {
-                *(if *redrive { &mut counts.redrives } else { &mut counts.discards }) += 1;
+            Event::Closing {
+                letter,
+                token,
+                redrive,
+                ..
+            } => story.closing(letter, *token, *redrive),
+            Event::LetterClosed {
+                letter, redrive, ..
+            } => {
+                *(if *redrive {
+                    &mut counts.redrives
+                } else {
+                    &mut counts.discards
+                }) += 1;
                 story.letter_closed(letter);
             }
             Event::Letter(letter) => {

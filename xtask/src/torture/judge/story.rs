@@ -1,4 +1,5 @@
-//! One message: what its bodies did, what its callers and a person were told, and whether that goes together.
+//! One message: what its bodies did, what its callers and a person were told, and whether that goes
+//! together.
 
 use super::letters::Letter;
 use super::{Counts, Fault, LifeEnd, Rule};
@@ -10,7 +11,11 @@ impl Handler {
         match self {
             Handler::Brief => 2,
             Handler::Timed | Handler::Hung => 3,
-            Handler::Plain | Handler::Sync | Handler::Bury | Handler::Redeliver | Handler::Reject => 4,
+            Handler::Plain
+            | Handler::Sync
+            | Handler::Bury
+            | Handler::Redeliver
+            | Handler::Reject => 4,
             Handler::Existing => 5,
         }
     }
@@ -58,7 +63,11 @@ impl Story {
     }
 
     pub(super) fn take_faults(&mut self, n: u64) -> impl Iterator<Item = Fault> {
-        self.faults.drain(..).map(move |(rule, text)| Fault { rule, n: Some(n), text })
+        self.faults.drain(..).map(move |(rule, text)| Fault {
+            rule,
+            n: Some(n),
+            text,
+        })
     }
 
     pub(super) fn fault(&mut self, rule: Rule, text: impl Into<String>) {
@@ -72,61 +81,115 @@ impl Story {
 
     /// A person redrives it after this attempt or a later one.
     fn redriven_since(&self, token: u64) -> bool {
-        self.letters.iter().any(|letter| letter.redriven_with() >= Some(token))
+        self.letters
+            .iter()
+            .any(|letter| letter.redriven_with() >= Some(token))
     }
 
     /// An open letter that people know of; open ones never expire, discarded ones may.
     fn open_letter(&self) -> Option<String> {
-        let stands = |letter: &&Letter| letter.is_known_and_open() && !(self.forgets() && letter.is_discarded());
-        self.letters.iter().find(stands).map(|letter| letter.id.clone())
+        let stands = |letter: &&Letter| {
+            letter.is_known_and_open() && !(self.forgets() && letter.is_discarded())
+        };
+        self.letters
+            .iter()
+            .find(stands)
+            .map(|letter| letter.id.clone())
     }
 
-    pub(super) fn started(&mut self, attempt: &Attempt, life: usize, body: bool, newest_before: u64) {
-        let Attempt { number, of, token, variant, .. } = *attempt;
+    pub(super) fn started(
+        &mut self,
+        attempt: &Attempt,
+        life: usize,
+        body: bool,
+        newest_before: u64,
+    ) {
+        let Attempt {
+            number,
+            of,
+            token,
+            variant,
+            ..
+        } = *attempt;
         let what = format!("attempt {number} with token {token}");
         if of != self.handler.attempts() || number > of || number == 0 {
-            self.fault(Rule::Budget, format!("{what} of {of}, and there are {}", self.handler.attempts()));
+            self.fault(
+                Rule::Budget,
+                format!("{what} of {of}, and there are {}", self.handler.attempts()),
+            );
         }
         if let Some((told, _)) = self.answer
             && !self.forgets()
         {
-            self.fault(Rule::Doubled, format!("{what} started after a caller was told the result of token {told}"));
+            self.fault(
+                Rule::Doubled,
+                format!("{what} started after a caller was told the result of token {told}"),
+            );
         }
         if let Some(letter) = self.open_letter() {
-            self.fault(Rule::Doubled, format!("{what} started though it is dead letter {letter}"));
+            self.fault(
+                Rule::Doubled,
+                format!("{what} started though it is dead letter {letter}"),
+            );
         }
         let discarded = self.forgets() && self.letters.iter().any(Letter::is_discarded);
-        if let Some(last) = self.gave_up.filter(|last| !discarded && !self.redriven_since(*last)) {
-            self.fault(Rule::Doubled, format!("{what} started after a caller was told that token {last} was the last"));
+        if let Some(last) = self
+            .gave_up
+            .filter(|last| !discarded && !self.redriven_since(*last))
+        {
+            self.fault(
+                Rule::Doubled,
+                format!("{what} started after a caller was told that token {last} was the last"),
+            );
         }
-        let last = self.runs.last().map(|last| (last.token, last.number, last.life, last.variant, last.ended));
+        let last = self
+            .runs
+            .last()
+            .map(|last| (last.token, last.number, last.life, last.variant, last.ended));
         if let Some((last_token, last_number, last_life, last_variant, ended)) = last {
             if token <= last_token {
-                self.fault(Rule::Fencing, format!("{what} started after token {last_token}"));
+                self.fault(
+                    Rule::Fencing,
+                    format!("{what} started after token {last_token}"),
+                );
             }
             if last_life == life && ended.is_none() {
-                self.fault(Rule::Fencing, format!("{what} started while token {last_token} was running"));
+                self.fault(
+                    Rule::Fencing,
+                    format!("{what} started while token {last_token} was running"),
+                );
             }
             if last_life == life && matches!(ended, Some(Ended::Ok(_))) && !self.forgets() {
-                let text = format!("{what} started in the process in which token {last_token} had returned its result");
+                let text = format!(
+                    "{what} started in the process in which token {last_token} had returned its result"
+                );
                 self.fault(Rule::Doubled, text);
             }
             let redriven = self.redriven_since(last_token);
             let expired = discarded || (self.forgets() && matches!(ended, Some(Ended::Ok(_))));
             if number <= last_number && !redriven && !expired {
-                let text = format!("{what} follows attempt {last_number} with token {last_token}: it was not counted");
+                let text = format!(
+                    "{what} follows attempt {last_number} with token {last_token}: it was not counted"
+                );
                 self.fault(Rule::Budget, text);
             }
             let unknown = matches!(ended, None | Some(Ended::Gone));
             if unknown && self.handler == Handler::Bury && !redriven {
-                let text = format!("{what} started on a guess: nobody knows how token {last_token} ended");
+                let text =
+                    format!("{what} started on a guess: nobody knows how token {last_token} ended");
                 self.fault(Rule::Budget, text);
             }
             if ended == Some(Ended::Permanent) && last_life == life && !redriven {
-                self.fault(Rule::Budget, format!("{what} started after the permanent error of token {last_token}"));
+                self.fault(
+                    Rule::Budget,
+                    format!("{what} started after the permanent error of token {last_token}"),
+                );
             }
             if variant != last_variant && !redriven {
-                self.fault(Rule::Doubled, format!("{what} has another content than token {last_token}"));
+                self.fault(
+                    Rule::Doubled,
+                    format!("{what} has another content than token {last_token}"),
+                );
             }
         }
         if token <= newest_before {
@@ -134,13 +197,22 @@ impl Story {
             self.fault(Rule::Fencing, text);
         }
         let ended = (!body).then_some(Ended::Failed);
-        self.runs.push(Run { number, token, life, variant, ended });
+        self.runs.push(Run {
+            number,
+            token,
+            life,
+            variant,
+            ended,
+        });
     }
 
     pub(super) fn ended(&mut self, token: u64, how: Ended) {
         match self.runs.iter_mut().rev().find(|run| run.token == token) {
             Some(run) if run.ended.is_none() => run.ended = Some(how),
-            _ => self.fault(Rule::Fencing, format!("token {token} ended as {how:?}, and was not running")),
+            _ => self.fault(
+                Rule::Fencing,
+                format!("token {token} ended as {how:?}, and was not running"),
+            ),
         }
     }
 
@@ -148,7 +220,10 @@ impl Story {
     pub(super) fn has_an_effect(&mut self) -> bool {
         self.effects += 1;
         if self.effects > 1 && self.handler == Handler::Existing {
-            self.fault(Rule::Doubled, "`existing` would have found its work, and it was done again");
+            self.fault(
+                Rule::Doubled,
+                "`existing` would have found its work, and it was done again",
+            );
         }
         self.effects > 1
     }
@@ -156,20 +231,32 @@ impl Story {
     pub(super) fn told(&mut self, variant: u8, answer: &Answer, counts: &mut Counts) {
         let refused = matches!(answer, Answer::Reused | Answer::Dropped);
         if !self.contended && variant != 0 && !refused {
-            self.fault(Rule::Doubled, format!("another content under the same key was answered {answer:?}"));
+            self.fault(
+                Rule::Doubled,
+                format!("another content under the same key was answered {answer:?}"),
+            );
         }
         match answer {
             Answer::Ok { token, digest } => self.told_ok(variant, (*token, *digest), counts),
             Answer::Own { token } => self.told_own(*token),
             Answer::Dead { letter, discarded } => {
                 self.saw(letter);
-                if *discarded && !self.letters.iter().any(|known| known.id == *letter && known.is_discarded()) {
-                    self.fault(Rule::Letters, format!("letter {letter} is discarded, and nobody did"));
+                if *discarded
+                    && !self
+                        .letters
+                        .iter()
+                        .any(|known| known.id == *letter && known.is_discarded())
+                {
+                    self.fault(
+                        Rule::Letters,
+                        format!("letter {letter} is discarded, and nobody did"),
+                    );
                 }
             }
             Answer::Reused if self.contended || variant != 0 => {}
             Answer::InProgress if self.handler == Handler::Reject => {}
-            Answer::NotYet { .. } | Answer::Panicked | Answer::TimedOut if self.handler == Handler::Redeliver => {}
+            Answer::NotYet { .. } | Answer::Panicked | Answer::TimedOut
+                if self.handler == Handler::Redeliver => {}
             Answer::Dropped => {}
             refused => self.fault(Rule::Refused, format!("a caller was told {refused:?}")),
         }
@@ -180,9 +267,16 @@ impl Story {
         // What `existing` finds was not returned by its body, if that was killed.
         let found = self.handler == Handler::Existing;
         match self.runs.iter().find(|run| run.token == token) {
-            Some(Run { ended: Some(Ended::Ok(returned)), variant: its, .. }) => {
+            Some(Run {
+                ended: Some(Ended::Ok(returned)),
+                variant: its,
+                ..
+            }) => {
                 if *returned != digest {
-                    self.fault(Rule::Doubled, format!("a caller was told another result than token {token} returned"));
+                    self.fault(
+                        Rule::Doubled,
+                        format!("a caller was told another result than token {token} returned"),
+                    );
                 } else if *its != variant {
                     self.fault(
                         Rule::Doubled,
@@ -193,29 +287,51 @@ impl Story {
             }
             Some(_) if found => {}
             Some(_) => {
-                self.fault(Rule::Doubled, format!("a caller was told a result of token {token}, which had none"));
+                self.fault(
+                    Rule::Doubled,
+                    format!("a caller was told a result of token {token}, which had none"),
+                );
             }
-            None => self.fault(Rule::Doubled, format!("a caller was told a result of token {token}, which never ran")),
+            None => self.fault(
+                Rule::Doubled,
+                format!("a caller was told a result of token {token}, which never ran"),
+            ),
         }
         match self.answer {
             Some(first) if first == answer => counts.replays += 1,
             Some((first, _)) if first == token || !self.forgets() => {
-                self.fault(Rule::Doubled, format!("callers were told two results, of the tokens {first} and {token}"));
+                self.fault(
+                    Rule::Doubled,
+                    format!("callers were told two results, of the tokens {first} and {token}"),
+                );
             }
             _ => self.answer = Some(answer),
         }
         if let Some(letter) = self.open_letter() {
-            self.fault(Rule::Doubled, format!("a caller was told a result, and it is dead letter {letter}"));
+            self.fault(
+                Rule::Doubled,
+                format!("a caller was told a result, and it is dead letter {letter}"),
+            );
         }
     }
 
     fn told_own(&mut self, token: u64) {
-        let ended = self.runs.iter().find(|run| run.token == token).map(|run| run.ended);
+        let ended = self
+            .runs
+            .iter()
+            .find(|run| run.token == token)
+            .map(|run| run.ended);
         if !matches!(ended, Some(Some(Ended::Failed | Ended::Permanent))) {
-            self.fault(Rule::Doubled, format!("a caller was told the error of token {token}, which had none"));
+            self.fault(
+                Rule::Doubled,
+                format!("a caller was told the error of token {token}, which had none"),
+            );
         }
         if self.answer.is_some() && !self.redriven_since(token) && !self.forgets() {
-            self.fault(Rule::Doubled, format!("callers were told a result, and the error of token {token}"));
+            self.fault(
+                Rule::Doubled,
+                format!("callers were told a result, and the error of token {token}"),
+            );
         }
         if self.handler != Handler::Redeliver {
             self.gave_up = self.gave_up.max(Some(token));
@@ -226,22 +342,32 @@ impl Story {
         let known = self.letter(letter);
         known.known = true;
         if known.is_known_and_open() && self.answer.is_some() && !self.forgets() {
-            self.fault(Rule::Doubled, format!("callers were told a result, and that it is dead letter {letter}"));
+            self.fault(
+                Rule::Doubled,
+                format!("callers were told a result, and that it is dead letter {letter}"),
+            );
         }
     }
 
     pub(super) fn letter(&mut self, id: &str) -> &mut Letter {
-        let place = self.letters.iter().position(|letter| letter.id == id).unwrap_or_else(|| {
-            self.letters.push(Letter::of(id));
-            self.letters.len() - 1
-        });
+        let place = self
+            .letters
+            .iter()
+            .position(|letter| letter.id == id)
+            .unwrap_or_else(|| {
+                self.letters.push(Letter::of(id));
+                self.letters.len() - 1
+            });
         &mut self.letters[place]
     }
 
     pub(super) fn closing(&mut self, letter: &str, token: u64, redrive: bool) {
         let known = self.letter(letter);
         if known.closed {
-            self.fault(Rule::Letters, format!("letter {letter} was closed, and is open again"));
+            self.fault(
+                Rule::Letters,
+                format!("letter {letter} was closed, and is open again"),
+            );
         } else {
             known.closing = Some((token, redrive));
         }
@@ -253,10 +379,19 @@ impl Story {
 
     pub(super) fn found_letter(&mut self, found: &wire::Letter) {
         if found.handler != self.handler.name() {
-            self.fault(Rule::Letters, format!("letter {} is of handler `{}`", found.letter, found.handler));
+            self.fault(
+                Rule::Letters,
+                format!("letter {} is of handler `{}`", found.letter, found.handler),
+            );
         }
         if !found.payload_fits {
-            self.fault(Rule::Letters, format!("letter {} has another payload than was delivered", found.letter));
+            self.fault(
+                Rule::Letters,
+                format!(
+                    "letter {} has another payload than was delivered",
+                    found.letter
+                ),
+            );
         }
         self.letter(&found.letter).found = Some(found.clone());
     }
@@ -277,32 +412,51 @@ impl Story {
         let last = self.runs.last().map_or(0, |run| run.token);
         match (self.record.clone(), self.answer) {
             (None, _) => self.fault(Rule::Lost, "nobody looked for its record"),
-            (Some(Record::Live), _) => self.fault(Rule::Lost, "it is still being worked on, with nobody there"),
-            (Some(Record::Absent), _) if !self.forgets() => self.fault(Rule::Lost, "it has no record"),
+            (Some(Record::Live), _) => {
+                self.fault(Rule::Lost, "it is still being worked on, with nobody there")
+            }
+            (Some(Record::Absent), _) if !self.forgets() => {
+                self.fault(Rule::Lost, "it has no record")
+            }
             (Some(Record::Done { token }), _) if last > token => {
-                self.fault(Rule::Doubled, format!("token {last} ran after token {token} was recorded as done"));
+                self.fault(
+                    Rule::Doubled,
+                    format!("token {last} ran after token {token} was recorded as done"),
+                );
             }
             (Some(Record::Done { .. }), None) => {
-                self.fault(Rule::Lost, "its result is recorded, and nobody was ever told");
+                self.fault(
+                    Rule::Lost,
+                    "its result is recorded, and nobody was ever told",
+                );
             }
             (Some(Record::Done { token }), Some((told, _)))
                 if told != token && self.handler != Handler::Existing && !self.forgets() =>
             {
-                let text =
-                    format!("callers were told the result of token {told}, and that of token {token} is recorded");
+                let text = format!(
+                    "callers were told the result of token {told}, and that of token {token} is recorded"
+                );
                 self.fault(Rule::Doubled, text);
             }
-            (Some(Record::Dead { .. } | Record::Discarded { .. }), Some((told, _))) if !self.forgets() => {
+            (Some(Record::Dead { .. } | Record::Discarded { .. }), Some((told, _)))
+                if !self.forgets() =>
+            {
                 let text = format!("callers were told the result of token {told}, and it is dead");
                 self.fault(Rule::Lost, text);
             }
             _ => {}
         }
         self.judge_letters(lives);
-        if let Some(last) =
-            self.gave_up.filter(|last| !self.letters.iter().any(|letter| self.ends_at(letter) >= Some(*last)))
-        {
-            self.fault(Rule::Lost, format!("a caller was told that token {last} was the last, and there is no letter"));
+        if let Some(last) = self.gave_up.filter(|last| {
+            !self
+                .letters
+                .iter()
+                .any(|letter| self.ends_at(letter) >= Some(*last))
+        }) {
+            self.fault(
+                Rule::Lost,
+                format!("a caller was told that token {last} was the last, and there is no letter"),
+            );
         }
     }
 }

@@ -2,10 +2,16 @@
 
 use super::*;
 
-const OK: Answer = Answer::Ok { token: 1, digest: 1 };
+const OK: Answer = Answer::Ok {
+    token: 1,
+    digest: 1,
+};
 
 fn dead(letter: &str) -> Answer {
-    Answer::Dead { letter: letter.into(), discarded: false }
+    Answer::Dead {
+        letter: letter.into(),
+        discarded: false,
+    }
 }
 
 /// A post with this many calls out, and the calls.
@@ -20,7 +26,9 @@ fn after(calls: usize) -> (Post, Vec<Call>) {
 
 /// The messages that are sent when nothing new is.
 fn due(post: &mut Post) -> HashSet<u64> {
-    std::iter::from_fn(|| post.next(false).pop()).map(|call| call.n).collect()
+    std::iter::from_fn(|| post.next(false).pop())
+        .map(|call| call.n)
+        .collect()
 }
 
 #[test]
@@ -34,12 +42,15 @@ fn some_forty_of_a_hundred_are_duplicates() {
 fn what_was_not_acknowledged_comes_again() {
     let (mut post, calls) = after(500);
     let (told, untold) = calls.split_at(250);
-    told.iter().for_each(|call| post.told(call.call, call.variant, &OK));
+    told.iter()
+        .for_each(|call| post.told(call.call, call.variant, &OK));
     let settled: HashSet<_> = told.iter().map(|call| call.n).collect();
     post.process_ended();
     let again = due(&mut post);
     let hung: HashSet<_> = post.parked.iter().copied().collect();
-    assert!(untold.iter().all(|call| settled.contains(&call.n) || again.contains(&call.n) || hung.contains(&call.n)));
+    assert!(untold.iter().all(|call| settled.contains(&call.n)
+        || again.contains(&call.n)
+        || hung.contains(&call.n)));
     assert!(again.iter().filter(|n| settled.contains(n)).count() <= REMINDERS);
     assert!(!post.is_settled());
 }
@@ -66,7 +77,10 @@ fn an_answer_from_before_a_redrive_settles_nothing() {
 fn only_some_hang_at_once() {
     let (mut post, calls) = after(20_000);
     let hung = |calls: &[Call]| {
-        let hung = calls.iter().filter(|call| call.handler == Handler::Hung).map(|call| call.n);
+        let hung = calls
+            .iter()
+            .filter(|call| call.handler == Handler::Hung)
+            .map(|call| call.n);
         hung.collect::<HashSet<_>>()
     };
     let out = hung(&calls);
@@ -74,11 +88,19 @@ fn only_some_hang_at_once() {
     assert!(!post.parked.is_empty());
     assert!(!post.only_hangs());
     out.iter().for_each(|n| post.hangs(*n));
-    calls.iter().filter(|call| !out.contains(&call.n)).for_each(|call| post.told(call.call, call.variant, &OK));
+    calls
+        .iter()
+        .filter(|call| !out.contains(&call.n))
+        .for_each(|call| post.told(call.call, call.variant, &OK));
     assert!(post.only_hangs());
     post.process_ended();
     assert_eq!(
-        due(&mut post).iter().filter(|n| post.plan(**n).is_some_and(|plan| plan.handler == Handler::Hung)).count(),
+        due(&mut post)
+            .iter()
+            .filter(|n| post
+                .plan(**n)
+                .is_some_and(|plan| plan.handler == Handler::Hung))
+            .count(),
         HUNG
     );
 }

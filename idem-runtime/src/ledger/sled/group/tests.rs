@@ -1,5 +1,6 @@
-//! Random jobs of every kind, many to a group and on few keys, beside a model that makes one step after the other. After
-//! each group the store must hold what the model holds, and what the ledger's own numbers say.
+//! Random jobs of every kind, many to a group and on few keys, beside a model that makes one step
+//! after the other. After each group the store must hold what the model holds, and what the
+//! ledger's own numbers say.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
@@ -18,7 +19,8 @@ use super::super::store::Spill;
 use super::super::verify;
 use super::*;
 use crate::protocol::{
-    AttemptOutcome, Awaited, Budget, Bury, By, Claim, Failed, Fingerprint, Origin, StoredResult, Unread,
+    AttemptOutcome, Awaited, Budget, Bury, By, Claim, Failed, Fingerprint, Origin, StoredResult,
+    Unread,
 };
 
 const RETENTION: Duration = Duration::from_secs(2000);
@@ -79,7 +81,8 @@ enum Op {
     },
 }
 
-/// What comes before a group: so much time, and perhaps another opening, with the witness or without.
+/// What comes before a group: so much time, and perhaps another opening, with the witness or
+/// without.
 type Pause = (u64, Option<bool>);
 
 fn op() -> impl Strategy<Value = Op> {
@@ -109,7 +112,10 @@ fn op() -> impl Strategy<Value = Op> {
 
 fn group() -> impl Strategy<Value = (Pause, Vec<Op>)> {
     let wait = prop::sample::select(vec![0, 0, 1, 70, 1000, 3000]);
-    ((wait, prop::option::weighted(0.1, any::<bool>())), prop::collection::vec(op(), 0..24))
+    (
+        (wait, prop::option::weighted(0.1, any::<bool>())),
+        prop::collection::vec(op(), 0..24),
+    )
 }
 
 /// What the protocol says, with nothing in between.
@@ -154,7 +160,9 @@ impl Model {
     fn expire(&mut self, letters: &[Vec<u8>], now: Timestamp) {
         let over = self.letters.extract_if(.., |id, letter| {
             letters.contains(&letter_key(CLOSED_LETTER, *id))
-                && letter.closed_at.is_some_and(|closed| now >= clock::after(closed, RETENTION))
+                && letter
+                    .closed_at
+                    .is_some_and(|closed| now >= clock::after(closed, RETENTION))
         });
         for (id, _) in over {
             self.notes.remove(&untold(id));
@@ -184,14 +192,26 @@ impl Ledger {
     fn open(path: &Path, acknowledged: Option<u64>) -> Self {
         let folder = Folder::hold(path).unwrap();
         let store = recovery::begin(&folder, 1 << 20, acknowledged).unwrap();
-        let Opened { mut state, mut running, buckets, closed } = Opened::read(&store, path, acknowledged).unwrap();
+        let Opened {
+            mut state,
+            mut running,
+            buckets,
+            closed,
+        } = Opened::read(&store, path, acknowledged).unwrap();
         assert_eq!(verify::at_open(&store, closed).unwrap(), []);
         state.begin(&store, &mut running).unwrap();
         let index = Index::new(state.meta.seed, buckets);
-        Self { folder, store, state, index, running: RwLock::new(running) }
+        Self {
+            folder,
+            store,
+            state,
+            index,
+            running: RwLock::new(running),
+        }
     }
 
-    /// Closes it, and opens it again; without its witness, so that its numbers and buckets are made anew of what is there.
+    /// Closes it, and opens it again; without its witness, so that its numbers and buckets are made
+    /// anew of what is there.
     fn reopen(self, witness: bool) -> Self {
         let (path, group) = (self.folder.path().to_owned(), self.state.meta.group);
         drop(self);
@@ -200,15 +220,36 @@ impl Ledger {
 
     fn record(&self, id: &RecordId) -> Option<Record> {
         let slot = Slot::of(id);
-        let held = self.running.read().get(&slot).map(|held| Record::Live(held.live.clone()));
-        let own = |kind| self.store.get::<Live>(&slot.key(kind)).unwrap().map(Record::Live);
-        let dead = || self.store.get::<Settled>(&slot.key(DEAD)).unwrap().map(Record::Settled);
+        let held = self
+            .running
+            .read()
+            .get(&slot)
+            .map(|held| Record::Live(held.live.clone()));
+        let own = |kind| {
+            self.store
+                .get::<Live>(&slot.key(kind))
+                .unwrap()
+                .map(Record::Live)
+        };
+        let dead = || {
+            self.store
+                .get::<Settled>(&slot.key(DEAD))
+                .unwrap()
+                .map(Record::Settled)
+        };
         let settled = || self.index.find_surely(&self.store, &slot).unwrap();
-        held.or_else(|| own(LIVE)).or_else(dead).or_else(|| settled().map(|found| Record::Settled(found.settled)))
+        held.or_else(|| own(LIVE))
+            .or_else(dead)
+            .or_else(|| settled().map(|found| Record::Settled(found.settled)))
     }
 
     fn keys(&self, kind: u8) -> Vec<Vec<u8>> {
-        self.store.rows(&[kind], &[], usize::MAX).unwrap().into_iter().map(|(key, _)| key.to_vec()).collect()
+        self.store
+            .rows(&[kind], &[], usize::MAX)
+            .unwrap()
+            .into_iter()
+            .map(|(key, _)| key.to_vec())
+            .collect()
     }
 }
 
@@ -227,37 +268,81 @@ impl World {
     fn group(&mut self, ops: &[Op]) {
         // The sweep reads what there is before the group is made.
         let closed = self.ledger.keys(CLOSED_LETTER);
-        let Ledger { store, state, index, running, .. } = &mut self.ledger;
+        let Ledger {
+            store,
+            state,
+            index,
+            running,
+            ..
+        } = &mut self.ledger;
         let session = state.meta.session;
         let mut group = Group::new(store, index, running, state, self.now);
         for op in ops {
             self.letter_ids += 1;
             let letter = DeadLetterId::from_bytes(self.letter_ids.to_be_bytes());
-            let mut facts = Facts { now: self.now, token: 0, letter, session, leases: false, instance: "test".into() };
+            let mut facts = Facts {
+                now: self.now,
+                token: 0,
+                letter,
+                session,
+                leases: false,
+                instance: "test".into(),
+            };
             match op {
                 Op::Expire { limit } => {
                     self.model.expire(&closed, self.now);
-                    let (limit, letters, retention, done) = (*limit, closed.clone(), RETENTION, oneshot::channel().0);
-                    group.take(Job::Expire { limit, letters, retention, done }, &mut facts).unwrap();
+                    let (limit, letters, retention, done) =
+                        (*limit, closed.clone(), RETENTION, oneshot::channel().0);
+                    group
+                        .take(
+                            Job::Expire {
+                                limit,
+                                letters,
+                                retention,
+                                done,
+                            },
+                            &mut facts,
+                        )
+                        .unwrap();
                 }
                 Op::Note { note, size } => {
-                    let changes = vec![(format!("notes/{note}"), size.map(|size| vec![b'n'; size]))];
+                    let changes =
+                        vec![(format!("notes/{note}"), size.map(|size| vec![b'n'; size]))];
                     self.model.note(&changes);
-                    group.take(Job::Notes { changes, done: oneshot::channel().0 }, &mut facts).unwrap();
+                    group
+                        .take(
+                            Job::Notes {
+                                changes,
+                                done: oneshot::channel().0,
+                            },
+                            &mut facts,
+                        )
+                        .unwrap();
                 }
                 op => {
-                    let Some((id, step)) = step(op, &self.tokens, &self.letters) else { continue };
+                    let Some((id, step)) = step(op, &self.tokens, &self.letters) else {
+                        continue;
+                    };
                     let before = self.model.records.get(&id);
                     let absent = self.model.record(&id, self.now).is_none();
                     if matches!(op, Op::Sweep { .. }) && !matches!(before, Some(Record::Live(_))) {
                         continue;
                     }
                     let slot = Slot::of(&id);
-                    let job = Job::Step { id: id.clone(), slot, step: step.clone(), done: oneshot::channel().0 };
-                    let Answer::Step(_, reply) = group.take(job, &mut facts).unwrap() else { unreachable!() };
+                    let job = Job::Step {
+                        id: id.clone(),
+                        slot,
+                        step: step.clone(),
+                        done: oneshot::channel().0,
+                    };
+                    let Answer::Step(_, reply) = group.take(job, &mut facts).unwrap() else {
+                        unreachable!()
+                    };
                     let expected = self.model.step(&id, &step, &facts);
                     match &reply {
-                        Ok(Reply::Run(started)) => drop(self.tokens.insert(number_of(&id), started.token)),
+                        Ok(Reply::Run(started)) => {
+                            drop(self.tokens.insert(number_of(&id), started.token))
+                        }
                         Ok(Reply::Died(letter)) => self.letters.push((letter.id, id)),
                         _ => {}
                     }
@@ -268,7 +353,13 @@ impl World {
                 }
             }
         }
-        if let Some(Finished { batch, moves, closed, .. }) = group.finish().unwrap() {
+        if let Some(Finished {
+            batch,
+            moves,
+            closed,
+            ..
+        }) = group.finish().unwrap()
+        {
             store.write(batch).unwrap();
             moves.apply(&mut running.write());
             closed.into_iter().for_each(|bucket| index.close(bucket));
@@ -280,8 +371,15 @@ impl World {
         let Ledger { store, state, .. } = &self.ledger;
         assert_eq!(counts(store).unwrap(), state.meta.counts);
         for key in 0..3 {
-            let found = self.ledger.record(&id(key)).filter(|record| !expired(record, self.now));
-            assert_eq!(found.as_ref(), self.model.record(&id(key), self.now), "key {key}");
+            let found = self
+                .ledger
+                .record(&id(key))
+                .filter(|record| !expired(record, self.now));
+            assert_eq!(
+                found.as_ref(),
+                self.model.record(&id(key), self.now),
+                "key {key}"
+            );
         }
         let mut letters = BTreeMap::new();
         for kind in [OPEN_LETTER, CLOSED_LETTER] {
@@ -292,12 +390,29 @@ impl World {
             }
         }
         assert_eq!(letters, self.model.letters);
-        let open: HashSet<_> =
-            letters.values().filter(|letter| kind_of(letter) == OPEN_LETTER).map(|it| it.id).collect();
-        let dead: Vec<_> =
-            self.ledger.keys(DEAD).iter().map(|key| store.get::<Settled>(key).unwrap().unwrap()).collect();
-        let dead_of = |dead: &Settled| if let SettledAs::Dead(letter) = dead.end { letter } else { panic!("{dead:?}") };
-        assert_eq!(dead.len(), open.len(), "each dead record has one open letter");
+        let open: HashSet<_> = letters
+            .values()
+            .filter(|letter| kind_of(letter) == OPEN_LETTER)
+            .map(|it| it.id)
+            .collect();
+        let dead: Vec<_> = self
+            .ledger
+            .keys(DEAD)
+            .iter()
+            .map(|key| store.get::<Settled>(key).unwrap().unwrap())
+            .collect();
+        let dead_of = |dead: &Settled| {
+            if let SettledAs::Dead(letter) = dead.end {
+                letter
+            } else {
+                panic!("{dead:?}")
+            }
+        };
+        assert_eq!(
+            dead.len(),
+            open.len(),
+            "each dead record has one open letter"
+        );
         assert_eq!(dead.iter().map(dead_of).collect::<HashSet<_>>(), open);
         let notes = self.ledger.keys(NOTE).into_iter().map(|key| {
             let value = store.get::<ByteVec>(&key).unwrap().unwrap();
@@ -306,9 +421,18 @@ impl World {
         assert_eq!(notes.collect::<BTreeMap<_, Vec<u8>>>(), self.model.notes);
         self.check_buckets();
         let values = [LIVE, DEAD, OPEN_LETTER, CLOSED_LETTER, NOTE, SETTLED];
-        let rows = values.iter().flat_map(|kind| store.rows(&[*kind], &[], usize::MAX).unwrap());
-        let chunks: u32 = rows.filter_map(|(_, value)| Spill::read(&value)).map(|spill| spill.chunks).sum();
-        assert_eq!(self.ledger.keys(CHUNK).len(), chunks as usize, "chunks that belong to no value");
+        let rows = values
+            .iter()
+            .flat_map(|kind| store.rows(&[*kind], &[], usize::MAX).unwrap());
+        let chunks: u32 = rows
+            .filter_map(|(_, value)| Spill::read(&value))
+            .map(|spill| spill.chunks)
+            .sum();
+        assert_eq!(
+            self.ledger.keys(CHUNK).len(),
+            chunks as usize,
+            "chunks that belong to no value"
+        );
     }
 
     fn check_buckets(&self) {
@@ -317,28 +441,47 @@ impl World {
         for open in &state.meta.open {
             known.insert(open.id);
             let held = held(store, open.id, state.meta.seed).unwrap();
-            assert_eq!(held.len() as u64, open.holds.count, "open bucket {}", open.id);
+            assert_eq!(
+                held.len() as u64,
+                open.holds.count,
+                "open bucket {}",
+                open.id
+            );
         }
         for key in self.ledger.keys(BUCKET) {
             let bucket = store.get::<ClosedBucket>(&key).unwrap().unwrap();
             let id = bucket_in(&key);
             assert!(known.insert(id), "bucket {id} is open and closed");
             if !bucket.dropped {
-                let (mut held, mut listed) = (held(store, id, state.meta.seed).unwrap(), listed(store, id).unwrap());
+                let (mut held, mut listed) = (
+                    held(store, id, state.meta.seed).unwrap(),
+                    listed(store, id).unwrap(),
+                );
                 held.sort_unstable();
                 listed.sort_unstable();
-                assert_eq!((held.len() as u64, &held), (bucket.holds.count, &listed), "closed bucket {id}");
+                assert_eq!(
+                    (held.len() as u64, &held),
+                    (bucket.holds.count, &listed),
+                    "closed bucket {id}"
+                );
             }
         }
         for kind in [SETTLED, HASHES] {
-            let stray = self.ledger.keys(kind).into_iter().find(|key| !known.contains(&bucket_in(key)));
+            let stray = self
+                .ledger
+                .keys(kind)
+                .into_iter()
+                .find(|key| !known.contains(&bucket_in(key)));
             assert_eq!(stray, None, "a row of a bucket that is gone");
         }
     }
 }
 
 fn id(key: u8) -> RecordId {
-    RecordId { handler: "h".into(), key: key.to_string().into() }
+    RecordId {
+        handler: "h".into(),
+        key: key.to_string().into(),
+    }
 }
 
 fn number_of(id: &RecordId) -> u8 {
@@ -350,18 +493,36 @@ fn text(size: usize) -> serde_json::Value {
 }
 
 /// What an operation asks of which record; none where there is no letter yet.
-fn step(op: &Op, tokens: &HashMap<u8, u64>, letters: &[(DeadLetterId, RecordId)]) -> Option<(RecordId, Step)> {
+fn step(
+    op: &Op,
+    tokens: &HashMap<u8, u64>,
+    letters: &[(DeadLetterId, RecordId)],
+) -> Option<(RecordId, Step)> {
     let by = By::default();
     let token = |key: &u8| tokens.get(key).copied().unwrap_or(0);
-    let chosen = |index: &prop::sample::Index| (!letters.is_empty()).then(|| index.get(letters).clone());
+    let chosen =
+        |index: &prop::sample::Index| (!letters.is_empty()).then(|| index.get(letters).clone());
     Some(match op {
-        Op::Claim { key, owner, retries, ttl, size } => {
+        Op::Claim {
+            key,
+            owner,
+            retries,
+            ttl,
+            size,
+        } => {
             let claim = Claim {
                 owner: format!("owner {owner}").into(),
                 fingerprint: None,
-                payload: serde_json::json!({ "text": text(*size) }).to_string().into_bytes().into(),
+                payload: serde_json::json!({ "text": text(*size) })
+                    .to_string()
+                    .into_bytes()
+                    .into(),
                 redacted: None,
-                budget: Budget { retries: *retries, bury: false, ttl: Duration::from_secs(*ttl) },
+                budget: Budget {
+                    retries: *retries,
+                    bury: false,
+                    ttl: Duration::from_secs(*ttl),
+                },
                 lease: Duration::from_secs(30),
                 origin: None,
             };
@@ -369,8 +530,18 @@ fn step(op: &Op, tokens: &HashMap<u8, u64>, letters: &[(DeadLetterId, RecordId)]
         }
         Op::Complete { key, size, note } => {
             let result = StoredResult::Json(text(*size).to_string().into_bytes().into());
-            let notes = note.iter().map(|note| (format!("notes/{note}"), Some(vec![b'r'; *size]))).collect();
-            (id(*key), Step::Complete { token: token(key), result, notes })
+            let notes = note
+                .iter()
+                .map(|note| (format!("notes/{note}"), Some(vec![b'r'; *size])))
+                .collect();
+            (
+                id(*key),
+                Step::Complete {
+                    token: token(key),
+                    result,
+                    notes,
+                },
+            )
         }
         Op::Fail { key, outcome } => {
             let failed = Failed {
@@ -382,18 +553,45 @@ fn step(op: &Op, tokens: &HashMap<u8, u64>, letters: &[(DeadLetterId, RecordId)]
             (id(*key), Step::Fail(failed))
         }
         Op::GiveBack { key } => (id(*key), Step::GiveBack { token: token(key) }),
-        Op::Redrive { letter, awaited: awaits } => {
+        Op::Redrive {
+            letter,
+            awaited: awaits,
+        } => {
             let (letter, id) = chosen(letter)?;
             let payload = b"{}".as_slice().into();
-            let awaited = Awaited { payload, redacted: Vec::new(), origin: None, unread: None, arguments: None };
+            let awaited = Awaited {
+                payload,
+                redacted: Vec::new(),
+                origin: None,
+                unread: None,
+                arguments: None,
+            };
             let awaited = awaits.then(|| Box::new(awaited));
-            (id, Step::Redrive { letter, awaited, by })
+            (
+                id,
+                Step::Redrive {
+                    letter,
+                    awaited,
+                    by,
+                },
+            )
         }
-        Op::Discard { letter } => chosen(letter).map(|(letter, id)| (id, Step::Discard { letter, by }))?,
-        Op::Restore { letter } => chosen(letter).map(|(letter, id)| (id, Step::Restore { letter, by }))?,
+        Op::Discard { letter } => {
+            chosen(letter).map(|(letter, id)| (id, Step::Discard { letter, by }))?
+        }
+        Op::Restore { letter } => {
+            chosen(letter).map(|(letter, id)| (id, Step::Restore { letter, by }))?
+        }
         Op::Edit { letter, size } => {
             let (letter, id) = chosen(letter)?;
-            (id, Step::Edit { letter, payload: text(*size).into(), by })
+            (
+                id,
+                Step::Edit {
+                    letter,
+                    payload: text(*size).into(),
+                    by,
+                },
+            )
         }
         Op::Bury { key, ttl } => {
             let buried = Bury {
@@ -406,7 +604,12 @@ fn step(op: &Op, tokens: &HashMap<u8, u64>, letters: &[(DeadLetterId, RecordId)]
             };
             (id(*key), Step::Bury(Box::new(buried)))
         }
-        Op::Issue { key, ttl } => (id(*key), Step::Issue { ttl: Duration::from_secs(*ttl) }),
+        Op::Issue { key, ttl } => (
+            id(*key),
+            Step::Issue {
+                ttl: Duration::from_secs(*ttl),
+            },
+        ),
         Op::Sweep { key } => (id(*key), Step::Sweep),
         Op::Note { .. } | Op::Expire { .. } => return None,
     })
@@ -442,13 +645,37 @@ proptest! {
 impl Ledger {
     /// Issues a key in a group of its own.
     fn issue(&mut self, key: u64, ttl: Duration, now: Timestamp) {
-        let Self { store, state, index, running, .. } = self;
+        let Self {
+            store,
+            state,
+            index,
+            running,
+            ..
+        } = self;
         let letter = DeadLetterId::from_bytes([0; 16]);
-        let mut facts = Facts { now, token: 0, letter, session: 1, leases: false, instance: "test".into() };
-        let id = RecordId { handler: "h".into(), key: key.to_string().into() };
-        let job = Job::Step { slot: Slot::of(&id), id, step: Step::Issue { ttl }, done: oneshot::channel().0 };
+        let mut facts = Facts {
+            now,
+            token: 0,
+            letter,
+            session: 1,
+            leases: false,
+            instance: "test".into(),
+        };
+        let id = RecordId {
+            handler: "h".into(),
+            key: key.to_string().into(),
+        };
+        let job = Job::Step {
+            slot: Slot::of(&id),
+            id,
+            step: Step::Issue { ttl },
+            done: oneshot::channel().0,
+        };
         let mut group = Group::new(store, index, running, state, now);
-        assert!(matches!(group.take(job, &mut facts), Ok(Answer::Step(_, Ok(Reply::Recorded)))));
+        assert!(matches!(
+            group.take(job, &mut facts),
+            Ok(Answer::Step(_, Ok(Reply::Recorded)))
+        ));
         let Finished { batch, closed, .. } = group.finish().unwrap().unwrap();
         store.write(batch).unwrap();
         closed.into_iter().for_each(|bucket| index.close(bucket));
@@ -465,9 +692,21 @@ fn times_to_live_of_all_lengths_in_turns_close_no_bucket() {
             ledger.issue(50 * round + bits, Duration::from_millis(1 << bits), now);
         }
     }
-    assert_eq!((ledger.state.meta.open.len(), ledger.state.meta.counts.buckets), (16, 0));
+    assert_eq!(
+        (
+            ledger.state.meta.open.len(),
+            ledger.state.meta.counts.buckets
+        ),
+        (16, 0)
+    );
     let ledger = ledger.reopen(true);
-    let held: u64 = ledger.state.meta.open.iter().map(|open| open.holds.count).sum();
+    let held: u64 = ledger
+        .state
+        .meta
+        .open
+        .iter()
+        .map(|open| open.holds.count)
+        .sum();
     assert_eq!((held, ledger.keys(BUCKET).len()), (150, 0));
 }
 
@@ -484,7 +723,24 @@ fn a_bucket_that_closes_with_few_results_takes_little_memory() {
         ledger.issue(key, 20 * DAY, clock::after(start, 4 * DAY * key as u32));
     }
     assert!(ledger.state.meta.counts.buckets >= 2);
-    assert!(ledger.index.bits() < 2 * one, "{} bits, and {one} for one open bucket", ledger.index.bits());
-    let slots = (0..5).map(|key: u64| Slot::of(&RecordId { handler: "h".into(), key: key.to_string().into() }));
-    slots.for_each(|slot| assert!(ledger.index.find_surely(&ledger.store, &slot).unwrap().is_some()));
+    assert!(
+        ledger.index.bits() < 2 * one,
+        "{} bits, and {one} for one open bucket",
+        ledger.index.bits()
+    );
+    let slots = (0..5).map(|key: u64| {
+        Slot::of(&RecordId {
+            handler: "h".into(),
+            key: key.to_string().into(),
+        })
+    });
+    slots.for_each(|slot| {
+        assert!(
+            ledger
+                .index
+                .find_surely(&ledger.store, &slot)
+                .unwrap()
+                .is_some()
+        )
+    });
 }

@@ -41,7 +41,9 @@ impl Header {
         let mut rest = Bytes(bytes);
         let sum = rest.u32()?;
         let (lsn, stable) = (rest.i64()? ^ i64::MAX, rest.i64()? ^ i64::MAX);
-        let lsn = u64::try_from(lsn).ok().filter(|lsn| lsn.is_multiple_of(SEGMENT))?;
+        let lsn = u64::try_from(lsn)
+            .ok()
+            .filter(|lsn| lsn.is_multiple_of(SEGMENT))?;
         // The first header of all says that nothing is stable: -1.
         let stable = u64::try_from(stable).unwrap_or(0);
         (sum ^ u32::MAX == crc32fast::hash(&bytes[4..])).then_some(Self { lsn, stable })
@@ -72,8 +74,14 @@ pub(super) enum Kind {
 /// One message of a segment.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Message<'a> {
-    /// Something of a page. One that stands in a file of its own has the file's number in place of the body.
-    Page { kind: Kind, page: u64, blob: bool, body: &'a [u8] },
+    /// Something of a page. One that stands in a file of its own has the file's number in place of
+    /// the body.
+    Page {
+        kind: Kind,
+        page: u64,
+        blob: bool,
+        body: &'a [u8],
+    },
     /// The messages up to this place are one batch: all of them count, or none.
     Batch { last: i64 },
     /// A reservation that came to nothing.
@@ -101,11 +109,18 @@ pub(super) fn message(segment: &[u8], at: usize, number: u64) -> Option<(Message
     if kind == 0 || hash.finalize() ^ u32::MAX != sum || segment_number != number {
         return None;
     }
-    let of = |kind, blob| Message::Page { kind, page, blob, body };
+    let of = |kind, blob| Message::Page {
+        kind,
+        page,
+        blob,
+        body,
+    };
     let message = match kind {
         1 => Message::Canceled,
         2 => Message::Cap,
-        3 => Message::Batch { last: Bytes(body).i64()? },
+        3 => Message::Batch {
+            last: Bytes(body).i64()?,
+        },
         4 => of(Kind::Free, false),
         // A counter, the meta page, a node: each is a page as a whole.
         5 | 6 | 8 => of(Kind::Page, false),
@@ -172,8 +187,15 @@ pub(super) fn put(into: &mut Vec<u8>, number: u64) {
     let bytes = number.to_le_bytes();
     match number {
         0..=240 => into.push(bytes[0]),
-        241..=2287 => into.extend([(241 + (number - 240) / 256) as u8, ((number - 240) % 256) as u8]),
-        2288..=67_823 => into.extend([249, ((number - 2288) / 256) as u8, ((number - 2288) % 256) as u8]),
+        241..=2287 => into.extend([
+            (241 + (number - 240) / 256) as u8,
+            ((number - 240) % 256) as u8,
+        ]),
+        2288..=67_823 => into.extend([
+            249,
+            ((number - 2288) / 256) as u8,
+            ((number - 2288) % 256) as u8,
+        ]),
         _ => {
             let length = (8 - number.leading_zeros() as usize / 8).max(3);
             into.push(247 + length as u8);
@@ -188,18 +210,41 @@ mod tests {
 
     #[test]
     fn a_number_is_read_as_it_was_written() {
-        let edges = [0, 240, 241, 2287, 2288, 67_823, 67_824, (1 << 24) - 1, 1 << 24, u64::from(u32::MAX), 1 << 32];
-        for number in edges.into_iter().chain((3..64).map(|bits| 1 << bits)).chain([u64::MAX]) {
+        let edges = [
+            0,
+            240,
+            241,
+            2287,
+            2288,
+            67_823,
+            67_824,
+            (1 << 24) - 1,
+            1 << 24,
+            u64::from(u32::MAX),
+            1 << 32,
+        ];
+        for number in edges
+            .into_iter()
+            .chain((3..64).map(|bits| 1 << bits))
+            .chain([u64::MAX])
+        {
             let mut bytes = Vec::new();
             put(&mut bytes, number);
             let mut left = Bytes(&bytes);
-            assert_eq!((left.u64(), left.0.len()), (Some(number), 0), "{number}: {bytes:?}");
+            assert_eq!(
+                (left.u64(), left.0.len()),
+                (Some(number), 0),
+                "{number}: {bytes:?}"
+            );
         }
     }
 
     #[test]
     fn a_header_is_read_as_it_was_written() {
-        let header = Header { lsn: 7 * SEGMENT, stable: 6 * SEGMENT + 5 };
+        let header = Header {
+            lsn: 7 * SEGMENT,
+            stable: 6 * SEGMENT + 5,
+        };
         let mut bytes = header.bytes();
         assert_eq!(Head::of(&bytes), Head::Begins(header));
         bytes[15] ^= 1;

@@ -10,7 +10,11 @@ pub(super) fn newest(kind: Kind, body: &[u8]) -> Option<u64> {
     match kind {
         Kind::Free => None,
         Kind::Link => set(body).and_then(|(key, value)| group(key, value)),
-        Kind::Page => leaf(body).unwrap_or_default().into_iter().filter_map(|(key, value)| group(key, value)).max(),
+        Kind::Page => leaf(body)
+            .unwrap_or_default()
+            .into_iter()
+            .filter_map(|(key, value)| group(key, value))
+            .max(),
     }
 }
 
@@ -39,9 +43,17 @@ fn leaf(body: &[u8]) -> Option<Vec<(&[u8], &[u8])>> {
 /// The group of an entry of the journal, if this is one: the key has to be its place in the ring.
 fn group(key: &[u8], value: &[u8]) -> Option<u64> {
     // Other keys are longer, or end in another place of the ring.
-    if key.len() > journal_key(0).len() || key.iter().rev().skip(2).any(|byte| !matches!(byte, 0 | b'j')) {
+    if key.len() > journal_key(0).len()
+        || key
+            .iter()
+            .rev()
+            .skip(2)
+            .any(|byte| !matches!(byte, 0 | b'j'))
+    {
         return None;
     }
     let entry: Entry = decode(value).ok()?;
-    journal_key(entry.number % RING).ends_with(key).then_some(entry.group)
+    journal_key(entry.number % RING)
+        .ends_with(key)
+        .then_some(entry.group)
 }

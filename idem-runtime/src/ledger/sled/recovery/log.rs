@@ -14,8 +14,8 @@ use super::format::{HEADER, Head, Header, Kind, Message, SEGMENT, has_room, mess
 use super::groups;
 use super::snapshot::{Part, Pointer, Snapshot};
 
-/// So many segments before the one with the last acknowledged group are forgotten too: sled's background writes beside
-/// the groups.
+/// So many segments before the one with the last acknowledged group are forgotten too: sled's
+/// background writes beside the groups.
 const BEFORE: usize = 128;
 
 /// sled's log, and the segments that no snapshot covers.
@@ -71,17 +71,21 @@ impl Log {
         }))
     }
 
-    /// Finds the segments from a place of the log on. `active` is where the first of them stands, should its header be
-    /// another's: an opening that broke off left it so (see [`Log::hide`]).
+    /// Finds the segments from a place of the log on. `active` is where the first of them stands,
+    /// should its header be another's: an opening that broke off left it so (see [`Log::hide`]).
     ///
-    /// A header that calls a place stable whose segment is not there was written, and what it speaks of was not: the power
-    /// was cut in between. It and its like count for nothing; none of it was synced.
+    /// A header that calls a place stable whose segment is not there was written, and what it
+    /// speaks of was not: the power was cut in between. It and its like count for nothing; none of
+    /// it was synced.
     pub(super) fn find_segments(&mut self, from: u64, active: Option<u64>) -> io::Result<()> {
         self.segments.clear();
         self.highest = None;
         let (mut stable, mut hidden) = (BTreeMap::new(), None);
         let last = self.length.saturating_sub(HEADER as u64);
-        for at in (0..=last).step_by(SEGMENT as usize).filter(|_| self.length >= HEADER as u64) {
+        for at in (0..=last)
+            .step_by(SEGMENT as usize)
+            .filter(|_| self.length >= HEADER as u64)
+        {
             let mut bytes = [0; HEADER];
             self.file.read_exact_at(&mut bytes, at)?;
             match Head::of(&bytes) {
@@ -120,15 +124,21 @@ impl Log {
         Ok(())
     }
 
-    /// The last of the segments: where it begins in the log of all time, and where it stands in the file.
+    /// The last of the segments: where it begins in the log of all time, and where it stands in the
+    /// file.
     pub(super) fn last_segment(&self) -> Option<(u64, u64)> {
-        self.segments.iter().next_back().map(|(lsn, at)| (*lsn, *at))
+        self.segments
+            .iter()
+            .next_back()
+            .map(|(lsn, at)| (*lsn, *at))
     }
 
-    /// Makes the system forget what it holds in memory of everything behind the last acknowledged group.
+    /// Makes the system forget what it holds in memory of everything behind the last acknowledged
+    /// group.
     ///
-    /// After a sync that failed, Linux calls pages clean that never came to the disk ([fsyncgate]): a reader would see
-    /// them until the power is cut. What is read afterwards is what the disk has.
+    /// After a sync that failed, Linux calls pages clean that never came to the disk ([fsyncgate]):
+    /// a reader would see them until the power is cut. What is read afterwards is what the disk
+    /// has.
     ///
     /// [fsyncgate]: https://wiki.postgresql.org/wiki/Fsync_Errors
     pub(super) fn forget_unsynced(&self, acknowledged: Option<u64>) -> io::Result<()> {
@@ -137,7 +147,10 @@ impl Log {
         let mut before = None;
         for (lsn, at) in self.segments.iter().rev() {
             match before {
-                None if self.newest_group_in(*lsn, *at, u64::MAX)?.is_some_and(|group| Some(group) <= acknowledged) => {
+                None if self
+                    .newest_group_in(*lsn, *at, u64::MAX)?
+                    .is_some_and(|group| Some(group) <= acknowledged) =>
+                {
                     before = Some(BEFORE);
                 }
                 None => {}
@@ -150,8 +163,8 @@ impl Log {
         Ok(())
     }
 
-    /// The place behind the last message before which everything is there: behind the stable place, segments and messages
-    /// have to follow each other without a gap.
+    /// The place behind the last message before which everything is there: behind the stable place,
+    /// segments and messages have to follow each other without a gap.
     pub(super) fn end(&self, from: u64) -> io::Result<Option<u64>> {
         let first = (self.stable / SEGMENT * SEGMENT).max(from);
         let (mut expected, mut missing, mut tail) = (first, None, BTreeMap::new());
@@ -163,21 +176,31 @@ impl Log {
             tail.insert(*lsn, *at);
             expected += SEGMENT;
         }
-        let mut walk = Walk { log: self, until: missing, past_tears: false, torn: false };
+        let mut walk = Walk {
+            log: self,
+            until: missing,
+            past_tears: false,
+            torn: false,
+        };
         walk.all(&tail, |_, _, _| Some(()))
     }
 
     /// Takes all messages before the end into a snapshot.
     pub(super) fn apply(&mut self, snapshot: &mut Snapshot, end: u64) -> io::Result<Option<u64>> {
         let known = snapshot.until.unwrap_or(0);
-        let mut walk = Walk { log: self, until: Some(end - 1), past_tears: true, torn: false };
-        let end =
-            walk.all(
-                &self.segments,
-                |kind, page, part| {
-                    if part.lsn < known { Some(()) } else { snapshot.apply(kind, page, part) }
-                },
-            )?;
+        let mut walk = Walk {
+            log: self,
+            until: Some(end - 1),
+            past_tears: true,
+            torn: false,
+        };
+        let end = walk.all(&self.segments, |kind, page, part| {
+            if part.lsn < known {
+                Some(())
+            } else {
+                snapshot.apply(kind, page, part)
+            }
+        })?;
         self.doubtful |= walk.torn;
         Ok(end)
     }
@@ -196,9 +219,16 @@ impl Log {
         let segment = self.segment(at)?;
         let (mut newest, mut place) = (None, HEADER as u64);
         while has_room(place) && lsn + place < end {
-            let Some((message, length)) = message(&segment, place as usize, lsn / SEGMENT) else { break };
+            let Some((message, length)) = message(&segment, place as usize, lsn / SEGMENT) else {
+                break;
+            };
             match message {
-                Message::Page { kind, blob: false, body, .. } => newest = newest.max(groups::newest(kind, body)),
+                Message::Page {
+                    kind,
+                    blob: false,
+                    body,
+                    ..
+                } => newest = newest.max(groups::newest(kind, body)),
                 Message::Cap => break,
                 _ => {}
             }
@@ -212,23 +242,36 @@ impl Log {
         self.earlier.is_some()
     }
 
-    /// Hides the segment that sled is to go on writing in behind the header of one before it, so that sled reads nothing of
-    /// it when it starts: what it failed to read it would overwrite. Should sled not even find its snapshot, it sees that
-    /// header twice and refuses to start, before it has written anything. What stands behind the last message is
-    /// overwritten, for what comes next must not run into it. Gives the header, to be put back.
+    /// Hides the segment that sled is to go on writing in behind the header of one before it, so
+    /// that sled reads nothing of it when it starts: what it failed to read it would overwrite.
+    /// Should sled not even find its snapshot, it sees that header twice and refuses to start,
+    /// before it has written anything. What stands behind the last message is overwritten, for what
+    /// comes next must not run into it. Gives the header, to be put back.
     pub(super) fn hide(&self, at: u64, until: u64) -> io::Result<Hidden> {
         let file = files::open(File::options().write(true), &self.tree.join("db"))?;
         let (segment, used) = (self.segment(at)?, (until % SEGMENT) as usize);
         let lsn = until / SEGMENT * SEGMENT;
         let header = match segment.first_chunk() {
-            Some(header) if matches!(Head::of(header), Head::Begins(header) if header.lsn == lsn) => *header,
+            Some(header) if matches!(Head::of(header), Head::Begins(header) if header.lsn == lsn) => {
+                *header
+            }
             _ => Header { lsn, stable: lsn }.bytes(),
         };
-        if segment.get(used..).is_some_and(|rest| rest.iter().any(|byte| *byte != 0)) {
+        if segment
+            .get(used..)
+            .is_some_and(|rest| rest.iter().any(|byte| *byte != 0))
+        {
             file.write_all_at(&vec![0; segment.len() - used], at + used as u64)?;
         }
         let earlier = self.earlier.unwrap_or(0);
-        file.write_all_at(&Header { lsn: earlier, stable: earlier }.bytes(), at)?;
+        file.write_all_at(
+            &Header {
+                lsn: earlier,
+                stable: earlier,
+            }
+            .bytes(),
+            at,
+        )?;
         Ok(Hidden { file, at, header })
     }
 
@@ -268,7 +311,8 @@ struct Walk<'a> {
     log: &'a Log,
     /// Nothing behind this place counts.
     until: Option<u64>,
-    /// Whether a message that cannot be read ends its segment only: one that was written again since.
+    /// Whether a message that cannot be read ends its segment only: one that was written again
+    /// since.
     past_tears: bool,
     /// Whether there was one.
     torn: bool,
@@ -294,7 +338,8 @@ impl Walk<'_> {
                 if is_over(lsn + place) {
                     return Ok(end);
                 }
-                let Some((message, length)) = message(&segment, place as usize, lsn / SEGMENT) else {
+                let Some((message, length)) = message(&segment, place as usize, lsn / SEGMENT)
+                else {
                     if self.past_tears {
                         self.torn = true;
                         break;
@@ -303,9 +348,16 @@ impl Walk<'_> {
                 };
                 match message {
                     Message::Cap => break,
-                    Message::Batch { last } if u64::try_from(last).is_ok_and(is_over) => return Ok(end),
+                    Message::Batch { last } if u64::try_from(last).is_ok_and(is_over) => {
+                        return Ok(end);
+                    }
                     Message::Batch { .. } | Message::Canceled => {}
-                    Message::Page { kind, page, blob, body } => {
+                    Message::Page {
+                        kind,
+                        page,
+                        blob,
+                        body,
+                    } => {
                         let blob = if blob { Some(number(body)?) } else { None };
                         let there = blob.map_or(Ok(Some(true)), |blob| self.log.has_blob(blob))?;
                         let Some(whole) = there else {
@@ -318,8 +370,15 @@ impl Walk<'_> {
                             self.torn |= self.past_tears;
                             return Ok(end);
                         }
-                        let at = Pointer { at: at + place, blob: blob.and_then(|blob| u64::try_from(blob).ok()) };
-                        let part = Part { lsn: lsn + place, at, size: length };
+                        let at = Pointer {
+                            at: at + place,
+                            blob: blob.and_then(|blob| u64::try_from(blob).ok()),
+                        };
+                        let part = Part {
+                            lsn: lsn + place,
+                            at,
+                            size: length,
+                        };
                         take(kind, page, part).ok_or_else(|| damaged(page))?;
                     }
                 }
@@ -334,9 +393,17 @@ impl Walk<'_> {
 /// The number of the file that a large value stands in.
 fn number(body: &[u8]) -> io::Result<i64> {
     let number = body.first_chunk().map(|number| i64::from_le_bytes(*number));
-    number.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "its log names a file without a number"))
+    number.ok_or_else(|| {
+        io::Error::new(
+            io::ErrorKind::InvalidData,
+            "its log names a file without a number",
+        )
+    })
 }
 
 fn damaged(page: u64) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, format!("its log has a page {page}"))
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        format!("its log has a page {page}"),
+    )
 }

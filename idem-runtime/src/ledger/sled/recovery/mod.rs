@@ -1,11 +1,14 @@
-//! Reading sled's log before sled does, so that an opening that is refused has changed nothing that is needed.
+//! Reading sled's log before sled does, so that an opening that is refused has changed nothing that
+//! is needed.
 //!
-//! sled's own recovery takes a read that fails, and anything else that it cannot read, for the end of its log; then it
-//! overwrites what follows. So it gets nothing to recover: the log is read here, with its sums checked and its errors
-//! passed on, the last group that it holds is held against the witness, and what was read is put down as the snapshot that
-//! sled begins from. Behind that snapshot, sled finds no segment whose header it would believe.
+//! sled's own recovery takes a read that fails, and anything else that it cannot read, for the end
+//! of its log; then it overwrites what follows. So it gets nothing to recover: the log is read
+//! here, with its sums checked and its errors passed on, the last group that it holds is held
+//! against the witness, and what was read is put down as the snapshot that sled begins from. Behind
+//! that snapshot, sled finds no segment whose header it would believe.
 //!
-//! What a power cut leaves is judged as sled judges it, with one difference: a header may claim what is not there (see
+//! What a power cut leaves is judged as sled judges it, with one difference: a header may claim
+//! what is not there (see
 //! [`Log::find_segments`]).
 
 mod format;
@@ -35,10 +38,16 @@ const TRIAL: &str = "trial";
 /// Opens sled's files once they are known to hold what was acknowledged.
 ///
 /// # Errors
-/// When they cannot be read, or hold less. What the log's end shows is seen before anything is written.
-pub(super) fn begin(folder: &Folder, cache_bytes: u64, acknowledged: Option<u64>) -> Result<Store, LedgerError> {
+/// When they cannot be read, or hold less. What the log's end shows is seen before anything is
+/// written.
+pub(super) fn begin(
+    folder: &Folder,
+    cache_bytes: u64,
+    acknowledged: Option<u64>,
+) -> Result<Store, LedgerError> {
     match begin_once(folder, cache_bytes, acknowledged) {
-        // sled passes over an error when it lists its folder. It missed its snapshot then, and so sees a hidden segment.
+        // sled passes over an error when it lists its folder. It missed its snapshot then, and so
+        // sees a hidden segment.
         Err(LedgerError::Damaged { detail, .. }) if detail.contains("duplicate segment LSN") => {
             begin_once(folder, cache_bytes, acknowledged)
         }
@@ -46,14 +55,22 @@ pub(super) fn begin(folder: &Folder, cache_bytes: u64, acknowledged: Option<u64>
     }
 }
 
-fn begin_once(folder: &Folder, cache_bytes: u64, acknowledged: Option<u64>) -> Result<Store, LedgerError> {
+fn begin_once(
+    folder: &Folder,
+    cache_bytes: u64,
+    acknowledged: Option<u64>,
+) -> Result<Store, LedgerError> {
     let (path, tree) = (folder.path(), &folder.tree());
     let refused = |error: io::Error| told(path, &error);
     let lock = folder.lock_log()?;
     let found = Found::read(tree, acknowledged).map_err(refused)?;
     if let Some(acknowledged) = acknowledged.filter(|group| *group > 0) {
         if found.is_empty() {
-            return Err(LedgerError::Behind { path: path.to_owned(), found: 0, acknowledged });
+            return Err(LedgerError::Behind {
+                path: path.to_owned(),
+                found: 0,
+                acknowledged,
+            });
         }
         if found.is_doubtful {
             tracing::warn!(path = %path.display(), "the log is not as a kill leaves it, so a copy of it is opened first");
@@ -78,18 +95,26 @@ fn try_on_a_copy(
     acknowledged: u64,
 ) -> Result<(), LedgerError> {
     let refused = |error: io::Error| told(path, &error);
-    remove_folder(copy).and_then(|()| files::make_folder(copy)).map_err(refused)?;
-    files_but_the_log(tree, copy).and_then(|()| files::copy(&tree.join("db"), &copy.join("db"))).map_err(refused)?;
+    remove_folder(copy)
+        .and_then(|()| files::make_folder(copy))
+        .map_err(refused)?;
+    files_but_the_log(tree, copy)
+        .and_then(|()| files::copy(&tree.join("db"), &copy.join("db")))
+        .map_err(refused)?;
     let found = Found::read(copy, Some(acknowledged)).map_err(refused)?;
     let store = found.open(copy, path, cache_bytes, Some(acknowledged), None)?;
     let read = Opened::read(&store, path, Some(acknowledged));
     store.unless_poisoned(read).map(drop)
 }
 
-/// What is wrong with the files: what was found in them in its own words, and the rest in the system's.
+/// What is wrong with the files: what was found in them in its own words, and the rest in the
+/// system's.
 fn told(path: &Path, error: &io::Error) -> LedgerError {
     match error.kind() {
-        io::ErrorKind::InvalidData => LedgerError::Damaged { path: path.to_owned(), detail: error.to_string() },
+        io::ErrorKind::InvalidData => LedgerError::Damaged {
+            path: path.to_owned(),
+            detail: error.to_string(),
+        },
         _ => LedgerError::of_io(path, error),
     }
 }
@@ -120,7 +145,12 @@ impl Found {
         let Some(mut log) = Log::open(tree)?.filter(|log| log.length > 0) else {
             return match snapshot {
                 Some(_) => Err(invalid("its log is missing")),
-                None => Ok(Self { log: None, snapshot: None, is_new: false, is_doubtful: false }),
+                None => Ok(Self {
+                    log: None,
+                    snapshot: None,
+                    is_new: false,
+                    is_doubtful: false,
+                }),
             };
         };
         let mut snapshot = snapshot.unwrap_or_default();
@@ -136,7 +166,12 @@ impl Found {
             snapshot.group = snapshot.group.max(log.newest_group(end.unwrap_or(0))?);
         }
         if end.is_none() && snapshot.until.is_none() {
-            return Ok(Self { log: None, snapshot: None, is_new: false, is_doubtful: false });
+            return Ok(Self {
+                log: None,
+                snapshot: None,
+                is_new: false,
+                is_doubtful: false,
+            });
         }
         if !snapshot.is_whole(log.length) {
             return Err(invalid("pages are missing from its log"));
@@ -145,14 +180,30 @@ impl Found {
         let end = end.unwrap_or(0).max(known);
         (snapshot.until, snapshot.active) = match log.last_segment() {
             // Room is left in the last segment.
-            Some((lsn, at)) if Some(lsn) == log.highest && lsn < end && has_room(end - lsn) && log.can_hide() => {
+            Some((lsn, at))
+                if Some(lsn) == log.highest
+                    && lsn < end
+                    && has_room(end - lsn)
+                    && log.can_hide() =>
+            {
                 (Some(end), Some(at))
             }
             // Above everything that has been written.
-            _ => (Some(end.max(log.highest.map_or(0, |lsn| lsn + 1)).next_multiple_of(SEGMENT)), None),
+            _ => (
+                Some(
+                    end.max(log.highest.map_or(0, |lsn| lsn + 1))
+                        .next_multiple_of(SEGMENT),
+                ),
+                None,
+            ),
         };
         let is_new = (snapshot.until, snapshot.active) != before;
-        Ok(Self { log: Some(log), snapshot: Some(snapshot), is_new, is_doubtful })
+        Ok(Self {
+            log: Some(log),
+            snapshot: Some(snapshot),
+            is_new,
+            is_doubtful,
+        })
     }
 
     fn is_empty(&self) -> bool {
@@ -180,18 +231,24 @@ impl Found {
 
     fn prepare(&self, tree: &Path, acknowledged: Option<u64>) -> io::Result<Option<Hidden>> {
         snapshot::remove_unfinished(tree)?;
-        // Half of sled's settings, as a cut in a ledger's first moment leaves them, would close the folder for good. They
-        // are always the same, and a ledger without a witness writes them again.
+        // Half of sled's settings, as a cut in a ledger's first moment leaves them, would close the
+        // folder for good. They are always the same, and a ledger without a witness writes them
+        // again.
         if acknowledged.is_none() {
             match fs::remove_file(tree.join("conf")) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
         }
-        let (Some(log), Some(snapshot)) = (&self.log, &self.snapshot) else { return Ok(None) };
+        let (Some(log), Some(snapshot)) = (&self.log, &self.snapshot) else {
+            return Ok(None);
+        };
         if self.is_new {
             snapshot.put(tree)?;
         }
-        snapshot.active.map(|active| log.hide(active, snapshot.until.unwrap_or(0))).transpose()
+        snapshot
+            .active
+            .map(|active| log.hide(active, snapshot.until.unwrap_or(0)))
+            .transpose()
     }
 }

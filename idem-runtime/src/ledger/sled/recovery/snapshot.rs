@@ -11,7 +11,8 @@ const PREFIX: &str = "snap.";
 const UNFINISHED: &str = ".generating";
 /// What follows the pages: how many bytes they take, and a checksum.
 const LENGTH_AND_SUM: usize = 12;
-/// A page's part takes at most 28 bytes here and at least 8 in the log, and one in a file of its own 8 more in both.
+/// A page's part takes at most 28 bytes here and at least 8 in the log, and one in a file of its
+/// own 8 more in both.
 const PER_BYTE_OF_LOG: u64 = 4;
 /// Of any log.
 const SMALL: u64 = 1 << 16;
@@ -25,7 +26,8 @@ pub(super) struct Snapshot {
     pub(super) until: Option<u64>,
     /// The segment that sled would go on writing in.
     pub(super) active: Option<u64>,
-    /// The newest group in it, where that is known. It stands in the file's name: sled takes the name's beginning only.
+    /// The newest group in it, where that is known. It stands in the file's name: sled takes the
+    /// name's beginning only.
     pub(super) group: Option<u64>,
     pages: Vec<State>,
 }
@@ -63,21 +65,42 @@ impl Snapshot {
     /// # Errors
     /// Of the kind `InvalidData` where it is damaged.
     pub(super) fn newest(tree: &Path) -> io::Result<Option<Self>> {
-        let Some(path) = files(tree)?.into_iter().filter(|path| !is_unfinished(path)).max() else { return Ok(None) };
+        let Some(path) = files(tree)?
+            .into_iter()
+            .filter(|path| !is_unfinished(path))
+            .max()
+        else {
+            return Ok(None);
+        };
         let damaged = || io::Error::new(io::ErrorKind::InvalidData, "its snapshot is damaged");
         let log = fs::symlink_metadata(tree.join("db")).map_or(0, |log| log.len());
-        let (most, mut bytes) = (PER_BYTE_OF_LOG.saturating_mul(log).saturating_add(SMALL), Vec::new());
+        let (most, mut bytes) = (
+            PER_BYTE_OF_LOG.saturating_mul(log).saturating_add(SMALL),
+            Vec::new(),
+        );
         files::read(&path)?.take(most + 1).read_to_end(&mut bytes)?;
         if bytes.len() as u64 > most {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "its snapshot is larger than its log can need"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "its snapshot is larger than its log can need",
+            ));
         }
-        let (body, end) = bytes.split_at(bytes.len().checked_sub(LENGTH_AND_SUM).ok_or_else(damaged)?);
+        let (body, end) = bytes.split_at(
+            bytes
+                .len()
+                .checked_sub(LENGTH_AND_SUM)
+                .ok_or_else(damaged)?,
+        );
         let sum = Bytes(&end[8..]).u32();
         if sum != Some(crc32fast::hash(body)) {
             return Err(damaged());
         }
-        let group = path.file_name().and_then(|name| name.to_str()?.split_once('-')?.1.parse().ok());
-        Self::read(body).map(|snapshot| Some(Self { group, ..snapshot })).ok_or_else(damaged)
+        let group = path
+            .file_name()
+            .and_then(|name| name.to_str()?.split_once('-')?.1.parse().ok());
+        Self::read(body)
+            .map(|snapshot| Some(Self { group, ..snapshot }))
+            .ok_or_else(damaged)
     }
 
     fn read(body: &[u8]) -> Option<Self> {
@@ -89,12 +112,19 @@ impl Snapshot {
         while !rest.0.is_empty() {
             pages.push(State::read(&mut rest)?);
         }
-        Some(Self { until, active, group: None, pages })
+        Some(Self {
+            until,
+            active,
+            group: None,
+            pages,
+        })
     }
 
     /// Takes a message in.
     pub(super) fn apply(&mut self, kind: Kind, page: u64, part: Part) -> Option<()> {
-        let index = usize::try_from(page).ok().filter(|index| *index < 1 << 37)?;
+        let index = usize::try_from(page)
+            .ok()
+            .filter(|index| *index < 1 << 37)?;
         let is_new = index >= self.pages.len();
         match kind {
             // The page as a whole was moved to a later place, which comes.
@@ -114,7 +144,10 @@ impl Snapshot {
         }
         self.pages[index] = match kind {
             Kind::Free => State::Free(part.lsn, part.at),
-            _ => State::Present { base: part, links: Vec::new() },
+            _ => State::Present {
+                base: part,
+                links: Vec::new(),
+            },
         };
         Some(())
     }
@@ -124,7 +157,9 @@ impl Snapshot {
         let within = |pointer: &Pointer| pointer.at < length;
         self.pages.iter().all(|page| match page {
             State::Present { base, links } => {
-                links.len() < MOST_PARTS && within(&base.at) && links.iter().all(|link| within(&link.at))
+                links.len() < MOST_PARTS
+                    && within(&base.at)
+                    && links.iter().all(|link| within(&link.at))
             }
             State::Free(_, at) => within(at),
             State::Unknown => false,
@@ -137,12 +172,18 @@ impl Snapshot {
         let (until, group) = (self.until.unwrap_or(0), self.group.unwrap_or(0));
         let path = tree.join(format!("{PREFIX}{until:016X}-{group}"));
         let unfinished = PathBuf::from(format!("{}{UNFINISHED}", path.display()));
-        let mut file = files::open(File::options().write(true).create(true).truncate(true), &unfinished)?;
+        let mut file = files::open(
+            File::options().write(true).create(true).truncate(true),
+            &unfinished,
+        )?;
         file.write_all(&self.bytes())?;
         file.sync_all()?;
         fs::rename(&unfinished, &path)?;
         File::open(tree)?.sync_all()?;
-        older.iter().filter(|old| **old != path && **old != unfinished).try_for_each(fs::remove_file)
+        older
+            .iter()
+            .filter(|old| **old != path && **old != unfinished)
+            .try_for_each(fs::remove_file)
     }
 
     fn bytes(&self) -> Vec<u8> {
@@ -159,14 +200,21 @@ impl Snapshot {
 
 /// Removes snapshots that were not finished: sled would read them.
 pub(super) fn remove_unfinished(tree: &Path) -> io::Result<()> {
-    files(tree)?.iter().filter(|path| is_unfinished(path)).try_for_each(fs::remove_file)
+    files(tree)?
+        .iter()
+        .filter(|path| is_unfinished(path))
+        .try_for_each(fs::remove_file)
 }
 
 fn files(tree: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for file in fs::read_dir(tree)? {
         let file = file?;
-        if file.file_name().as_encoded_bytes().starts_with(PREFIX.as_bytes()) {
+        if file
+            .file_name()
+            .as_encoded_bytes()
+            .starts_with(PREFIX.as_bytes())
+        {
             files.push(file.path());
         }
     }
@@ -174,17 +222,24 @@ fn files(tree: &Path) -> io::Result<Vec<PathBuf>> {
 }
 
 fn is_unfinished(path: &Path) -> bool {
-    path.as_os_str().as_encoded_bytes().ends_with(UNFINISHED.as_bytes())
+    path.as_os_str()
+        .as_encoded_bytes()
+        .ends_with(UNFINISHED.as_bytes())
 }
 
 impl State {
     fn read(rest: &mut Bytes<'_>) -> Option<Self> {
         let parts = rest.u8()?;
         if parts == 0 {
-            return Some(Self::Free(rest.i64()?.try_into().ok()?, Pointer::read(rest)?));
+            return Some(Self::Free(
+                rest.i64()?.try_into().ok()?,
+                Pointer::read(rest)?,
+            ));
         }
         let base = Part::read(rest)?;
-        let links = (1..parts).map(|_| Part::read(rest)).collect::<Option<_>>()?;
+        let links = (1..parts)
+            .map(|_| Part::read(rest))
+            .collect::<Option<_>>()?;
         Some(Self::Present { base, links })
     }
 
@@ -208,7 +263,11 @@ impl State {
 
 impl Part {
     fn read(rest: &mut Bytes<'_>) -> Option<Self> {
-        Some(Self { lsn: rest.i64()?.try_into().ok()?, at: Pointer::read(rest)?, size: rest.u64()? })
+        Some(Self {
+            lsn: rest.i64()?.try_into().ok()?,
+            at: Pointer::read(rest)?,
+            size: rest.u64()?,
+        })
     }
 
     fn write(&self, into: &mut Vec<u8>) {
@@ -226,7 +285,11 @@ impl Pointer {
             _ => return None,
         };
         let at = rest.u64()?;
-        let blob = if is_blob { Some(rest.i64()?.try_into().ok()?) } else { None };
+        let blob = if is_blob {
+            Some(rest.i64()?.try_into().ok()?)
+        } else {
+            None
+        };
         Some(Self { at, blob })
     }
 

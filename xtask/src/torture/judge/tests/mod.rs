@@ -1,4 +1,5 @@
-//! Made-up journals: a right one of every kind, and for each rule one that breaks it and nothing else.
+//! Made-up journals: a right one of every kind, and for each rule one that breaks it and nothing
+//! else.
 
 mod answers;
 mod letters;
@@ -26,7 +27,10 @@ fn journal(handler: Handler) -> Journal {
 fn contended() -> Journal {
     let mut judge = Judge::default();
     judge.delivered(N, Handler::Plain, true);
-    Journal { judge, handler: Handler::Plain }
+    Journal {
+        judge,
+        handler: Handler::Plain,
+    }
 }
 
 /// The digest of what an attempt returns.
@@ -46,7 +50,13 @@ impl Journal {
 
     fn starts_with(self, variant: u8, number: u32, token: u64) -> Self {
         let of = self.handler.attempts();
-        self.event(&Event::Started(Attempt { n: N, variant, number, of, token }))
+        self.event(&Event::Started(Attempt {
+            n: N,
+            variant,
+            number,
+            of,
+            token,
+        }))
     }
 
     fn ends(self, token: u64, how: Ended) -> Self {
@@ -54,7 +64,9 @@ impl Journal {
     }
 
     fn works(self, number: u32, token: u64) -> Self {
-        self.starts(number, token).event(&Event::Effect { n: N, token }).ends(token, Ended::Ok(digest(token)))
+        self.starts(number, token)
+            .event(&Event::Effect { n: N, token })
+            .ends(token, Ended::Ok(digest(token)))
     }
 
     fn fails(self, number: u32, token: u64) -> Self {
@@ -66,15 +78,26 @@ impl Journal {
     }
 
     fn told_with(self, variant: u8, answer: Answer) -> Self {
-        self.event(&Event::Told { call: 0, n: N, variant, answer })
+        self.event(&Event::Told {
+            call: 0,
+            n: N,
+            variant,
+            answer,
+        })
     }
 
     fn told_ok(self, token: u64) -> Self {
-        self.told(Answer::Ok { token, digest: digest(token) })
+        self.told(Answer::Ok {
+            token,
+            digest: digest(token),
+        })
     }
 
     fn told_dead(self, letter: &str) -> Self {
-        self.told(Answer::Dead { letter: letter.into(), discarded: false })
+        self.told(Answer::Dead {
+            letter: letter.into(),
+            discarded: false,
+        })
     }
 
     fn life_ends(mut self, how: LifeEnd) -> Self {
@@ -87,15 +110,30 @@ impl Journal {
     }
 
     fn closing(self, letter: &str, token: u64, redrive: bool) -> Self {
-        self.event(&Event::Closing { n: N, letter: letter.into(), token, redrive })
+        self.event(&Event::Closing {
+            n: N,
+            letter: letter.into(),
+            token,
+            redrive,
+        })
     }
 
     fn redriven(self, letter: &str, token: u64) -> Self {
-        self.closing(letter, token, true).event(&Event::LetterClosed { n: N, letter: letter.into(), redrive: true })
+        self.closing(letter, token, true)
+            .event(&Event::LetterClosed {
+                n: N,
+                letter: letter.into(),
+                redrive: true,
+            })
     }
 
     fn discarded(self, letter: &str, token: u64) -> Self {
-        self.closing(letter, token, false).event(&Event::LetterClosed { n: N, letter: letter.into(), redrive: false })
+        self.closing(letter, token, false)
+            .event(&Event::LetterClosed {
+                n: N,
+                letter: letter.into(),
+                redrive: false,
+            })
     }
 
     fn letter(self, id: &str, state: &str, reason: &str, outcomes: &[&str]) -> Self {
@@ -110,14 +148,18 @@ impl Journal {
             letter: id.into(),
             state: state.into(),
             reason: reason.into(),
-            attempts: (1..).zip(outcomes.iter().map(ToString::to_string)).collect(),
+            attempts: (1..)
+                .zip(outcomes.iter().map(ToString::to_string))
+                .collect(),
             payload_fits: true,
         }
     }
 
     /// A message of four attempts that died of them, and whose caller knows.
     fn dies(self, letter: &str, tokens: [u64; 4]) -> Self {
-        let ran = (1..).zip(tokens).fold(self, |journal, (number, token)| journal.fails(number, token));
+        let ran = (1..).zip(tokens).fold(self, |journal, (number, token)| {
+            journal.fails(number, token)
+        });
         ran.told(Answer::Own { token: tokens[3] }).told_dead(letter)
     }
 
@@ -130,16 +172,26 @@ impl Journal {
     }
 
     fn left_dead(self, token: u64, letter: &str) -> Self {
-        self.left(Record::Dead { token, letter: letter.into() })
+        self.left(Record::Dead {
+            token,
+            letter: letter.into(),
+        })
     }
 
     fn left_discarded(self, token: u64, letter: &str) -> Self {
-        self.left(Record::Discarded { token, letter: letter.into() })
+        self.left(Record::Discarded {
+            token,
+            letter: letter.into(),
+        })
     }
 
     fn faults(mut self) -> Vec<(Rule, String)> {
         self.judge.judge();
-        self.judge.faults.into_iter().map(|fault| (fault.rule, fault.text)).collect()
+        self.judge
+            .faults
+            .into_iter()
+            .map(|fault| (fault.rule, fault.text))
+            .collect()
     }
 
     #[track_caller]
@@ -151,7 +203,9 @@ impl Journal {
     #[track_caller]
     fn breaks(self, rule: Rule, text: &str) {
         let faults = self.faults();
-        let [(broken, said)] = &faults[..] else { panic!("one fault was expected: {faults:#?}") };
+        let [(broken, said)] = &faults[..] else {
+            panic!("one fault was expected: {faults:#?}")
+        };
         assert!(*broken == rule && said.contains(text), "{broken:?}: {said}");
     }
 }

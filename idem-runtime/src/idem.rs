@@ -23,7 +23,7 @@ use crate::names::Earlier;
 use crate::outbox::Sending;
 use crate::protocol::{DeadLetter, Record, RecordId, Reply, Step};
 use crate::wait::wait;
-use crate::{current, fault, observe};
+use crate::{current, failpoint, observe};
 
 /// An open ledger with its dead letters, and what runs handlers on it. A clone is another handle of
 /// the same.
@@ -316,7 +316,7 @@ impl Inner {
         instance: Arc<str>,
     ) -> Self {
         Self {
-            process: fault::process(),
+            process: failpoint::process(),
             ledger,
             clock,
             limits,
@@ -438,7 +438,7 @@ impl Inner {
 
     /// Whether this is the process that opened it.
     pub(crate) fn is_here(&self) -> Result<(), LedgerError> {
-        if fault::process() == self.process {
+        if failpoint::process() == self.process {
             Ok(())
         } else {
             Err(LedgerError::Forked {

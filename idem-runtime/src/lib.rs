@@ -19,7 +19,7 @@ mod current;
 mod delivery;
 mod envelope;
 mod error;
-mod fault;
+mod failpoint;
 mod fingerprint;
 mod handler;
 mod idem;
@@ -44,6 +44,9 @@ pub use call::{Attempt, attempt};
 pub use clock::{BoxFuture, Clock};
 pub use delivery::{Delivered, Refusal, Verdict};
 pub use error::Error;
+#[cfg(feature = "__failpoints")]
+#[doc(hidden)]
+pub use failpoint::points as __failpoints;
 pub use idem::Idem;
 #[cfg(feature = "macros")]
 pub use idem_macros::idempotent;

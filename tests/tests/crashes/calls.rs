@@ -1,32 +1,32 @@
-//! Calls whose process dies at every write.
+//! Calls whose process crashes at every write.
 
-use idem_runtime::testing::crashes::{Life, Run, Walk, everywhere};
+use idem_crashtest::{Process, Run, Walk, everywhere};
 use idem_runtime::{AttemptOutcome, Reason};
 
 use super::handlers::*;
-use super::invariants::{died_at, hold, ordinary};
+use super::invariants::{crashed_at, hold, ordinary};
 
 #[test]
 fn a_result_is_recorded_once() {
-    let runs = everywhere(async |life: Life| {
-        told(&life, "good", "A", good("A".into())).await;
-        told(&life, "good_now", "6", async { good_now(6) }).await;
+    let runs = everywhere(async |process: Process| {
+        told(&process, "good", "A", good("A".into())).await;
+        told(&process, "good_now", "6", async { good_now(6) }).await;
         // A duplicate.
-        told(&life, "good", "A", good("A".into())).await;
+        told(&process, "good", "A", good("A".into())).await;
     });
     hold(&runs);
-    assert_eq!(died_at(&runs), ordinary());
-    // Two groups a message, and five places in each before it is answered; seven places when the
-    // ledger opens; two ways to die at each. Groups that write nothing are answered too, and how
-    // many there are is up to the sweep.
+    assert_eq!(crashed_at(&runs), ordinary());
+    // Two groups a message, with five failpoints in each before the answer; seven failpoints while
+    // the ledger opens; two kinds of crash at each. Groups that write nothing are answered too, and
+    // their number depends on the sweep.
     let written = runs[1..].iter().filter(|run| {
-        run.place
+        run.crash
             .as_ref()
-            .is_some_and(|place| place.point != "idem::answered")
+            .is_some_and(|crash| crash.failpoint != "idem::answered")
     });
     assert_eq!(written.count(), 2 * (2 * 2 * 5 + 7));
     for run in &runs {
-        // One death makes one more attempt at most.
+        // One crash adds one attempt at most.
         assert!(
             run.starts("good", "A") + run.starts("good_now", "6") <= 3,
             "{run}"
@@ -41,9 +41,10 @@ fn a_result_is_recorded_once() {
 
 #[test]
 fn failed_attempts_are_counted() {
-    let runs = everywhere(async |life: Life| told(&life, "flaky", "A", flaky("A".into())).await);
+    let runs =
+        everywhere(async |process: Process| told(&process, "flaky", "A", flaky("A".into())).await);
     hold(&runs);
-    assert_eq!(died_at(&runs), ordinary());
+    assert_eq!(crashed_at(&runs), ordinary());
     for run in &runs {
         assert_eq!(run.result("flaky", "A"), Some("A".to_owned()), "{run}");
     }
@@ -51,9 +52,9 @@ fn failed_attempts_are_counted() {
 
 #[test]
 fn a_spent_budget_is_a_letter_with_all_its_attempts() {
-    let runs = everywhere(async |life: Life| {
-        told(&life, "hopeless", "A", hopeless("A".into())).await;
-        told(&life, "hopeless", "A", hopeless("A".into())).await;
+    let runs = everywhere(async |process: Process| {
+        told(&process, "hopeless", "A", hopeless("A".into())).await;
+        told(&process, "hopeless", "A", hopeless("A".into())).await;
     });
     hold(&runs);
     for run in &runs {
@@ -73,8 +74,9 @@ fn a_spent_budget_is_a_letter_with_all_its_attempts() {
 
 #[test]
 fn a_permanent_error_is_a_letter() {
-    let runs =
-        everywhere(async |life: Life| told(&life, "refused", "A", refused("A".into())).await);
+    let runs = everywhere(async |process: Process| {
+        told(&process, "refused", "A", refused("A".into())).await
+    });
     hold(&runs);
     for run in &runs {
         only_letter(run, "refused", Reason::PermanentError);
@@ -84,12 +86,14 @@ fn a_permanent_error_is_a_letter() {
 
 #[test]
 fn bodies_that_end_their_process_have_a_budget_too() {
-    // A claim of a dead owner is found, and lost again, by openings that die themselves.
-    let runs = Walk::default().in_a_row(2).everywhere(async |life: Life| {
-        told(&life, "deadly", "A", deadly("A".into())).await;
-    });
+    // Openings that crash themselves find a dead owner's claim, and lose it again.
+    let runs = Walk::new()
+        .in_a_row(2)
+        .everywhere(async |process: Process| {
+            told(&process, "deadly", "A", deadly("A".into())).await;
+        });
     hold(&runs);
-    assert_eq!(runs[0].lives, 3);
+    assert_eq!(runs[0].processes, 3);
     for run in &runs {
         only_letter(run, "deadly", Reason::BudgetSpent);
     }
@@ -97,10 +101,11 @@ fn bodies_that_end_their_process_have_a_budget_too() {
 
 #[test]
 fn a_body_that_ends_its_process_once_still_comes_to_its_result() {
-    let runs =
-        everywhere(async |life: Life| told(&life, "aborting", "A", aborting("A".into())).await);
+    let runs = everywhere(async |process: Process| {
+        told(&process, "aborting", "A", aborting("A".into())).await
+    });
     hold(&runs);
-    assert_eq!(runs[0].lives, 2);
+    assert_eq!(runs[0].processes, 2);
     for run in &runs {
         assert_eq!(run.result("aborting", "A"), Some(5), "{run}");
     }
@@ -108,7 +113,9 @@ fn a_body_that_ends_its_process_once_still_comes_to_its_result() {
 
 #[test]
 fn what_must_not_run_on_a_guess_starts_once() {
-    let runs = everywhere(async |life: Life| told(&life, "buried", "A", buried("A".into())).await);
+    let runs = everywhere(async |process: Process| {
+        told(&process, "buried", "A", buried("A".into())).await
+    });
     hold(&runs);
     let mut letters = 0;
     for run in &runs {
@@ -121,13 +128,13 @@ fn what_must_not_run_on_a_guess_starts_once() {
             }
         }
     }
-    assert!(letters > 0, "no death left the outcome unknown");
+    assert!(letters > 0, "no crash left the outcome unknown");
 }
 
 #[test]
 fn the_burial_of_an_unknown_outcome_is_one_write() {
-    let runs = everywhere(async |life: Life| {
-        told(&life, "deadly_buried", "A", deadly_buried("A".into())).await
+    let runs = everywhere(async |process: Process| {
+        told(&process, "deadly_buried", "A", deadly_buried("A".into())).await
     });
     hold(&runs);
     for run in &runs {
@@ -140,8 +147,8 @@ fn the_burial_of_an_unknown_outcome_is_one_write() {
 fn large_payloads_and_results_stay_whole() {
     let payload = "0123456789abcdef".repeat(1024);
     let expected = payload.repeat(2);
-    let runs = everywhere(async move |life: Life| {
-        told(&life, "large", "A", large("A".into(), payload)).await
+    let runs = everywhere(async move |process: Process| {
+        told(&process, "large", "A", large("A".into(), payload)).await
     });
     hold(&runs);
     for run in &runs {
@@ -151,14 +158,14 @@ fn large_payloads_and_results_stay_whole() {
 
 #[test]
 fn messages_that_share_a_group_do_not_share_their_fate() {
-    let runs = everywhere(async |life: Life| {
-        let duplicate = told(&life, "good", "A", good("A".into()));
+    let runs = everywhere(async |process: Process| {
+        let duplicate = told(&process, "good", "A", good("A".into()));
         tokio::join!(
-            told(&life, "good", "A", good("A".into())),
-            told(&life, "good", "B", good("B".into())),
-            told(&life, "flaky", "A", flaky("A".into())),
-            told(&life, "hopeless", "A", hopeless("A".into())),
-            told(&life, "refused", "A", refused("A".into())),
+            told(&process, "good", "A", good("A".into())),
+            told(&process, "good", "B", good("B".into())),
+            told(&process, "flaky", "A", flaky("A".into())),
+            told(&process, "hopeless", "A", hopeless("A".into())),
+            told(&process, "refused", "A", refused("A".into())),
             duplicate,
         );
     });
@@ -167,10 +174,10 @@ fn messages_that_share_a_group_do_not_share_their_fate() {
 
 #[test]
 fn a_look_into_the_business_table_makes_one_effect() {
-    let runs = everywhere(async |life: Life| {
-        let table = life.folder().join("orders");
+    let runs = everywhere(async |process: Process| {
+        let table = process.folder().join("orders");
         told(
-            &life,
+            &process,
             "ordered",
             "A-1001",
             ordered("A-1001".into(), table.clone()),

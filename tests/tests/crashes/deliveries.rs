@@ -1,16 +1,16 @@
-//! A broker's messages with a crash at every write: none is lost, and each letter says where its
-//! message came from.
+//! A broker's messages with a crash at every write: none is lost, and each letter names the origin
+//! of its message.
 
 use std::path::PathBuf;
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use idem_crashtest::{Process, Walk, everywhere};
 use idem_runtime::testing::ManualClock;
-use idem_runtime::testing::crashes::{Life, Walk, everywhere};
 use idem_runtime::{Error, Filter, Idem, Origin, Verdict, idempotent};
 
 use super::handlers::*;
-use super::invariants::{died_at, hold, ordinary};
+use super::invariants::{crashed_at, hold, ordinary};
 
 fn origin() -> Origin {
     Origin::new("file", "queue")
@@ -19,33 +19,33 @@ fn origin() -> Origin {
 }
 
 #[test]
-fn what_was_settled_stays_and_a_letter_knows_its_broker_also_where_its_process_died() {
-    let runs = everywhere(async |life: Life| {
+fn what_was_settled_stays_and_a_letter_knows_its_broker_after_a_crash() {
+    let runs = everywhere(async |process: Process| {
         let call = async || {
-            let delivered = life.deliver(origin(), good("A".into())).await;
+            let delivered = process.deliver(origin(), good("A".into())).await;
             assert_eq!(delivered.verdict, Verdict::Settled);
             delivered.output
         };
-        told(&life, "good", "A", call()).await;
+        told(&process, "good", "A", call()).await;
         let call = async || {
-            let delivered = life.deliver(origin(), deadly("A".into())).await;
+            let delivered = process.deliver(origin(), deadly("A".into())).await;
             assert_eq!(delivered.verdict, Verdict::Settled);
             delivered.output
         };
-        told(&life, "deadly", "A", call()).await;
+        told(&process, "deadly", "A", call()).await;
         for _ in 0..2 {
-            let id = life
+            let id = process
                 .bury("unread", "m-1", &[255; 9000], origin(), "no JSON")
                 .await?;
             note(
-                &life,
+                &process,
                 &Note::Told("unread".to_owned(), "m-1".to_owned(), Answer::Dead(id)),
             );
         }
         Ok::<(), Error>(())
     });
     hold(&runs);
-    assert_eq!(died_at(&runs), ordinary());
+    assert_eq!(crashed_at(&runs), ordinary());
     for run in &runs {
         assert_eq!(run.result("good", "A"), Some(1), "{run}");
         assert_eq!(run.letters.len(), 2, "{run}");
@@ -64,7 +64,7 @@ fn what_was_settled_stays_and_a_letter_knows_its_broker_also_where_its_process_d
     }
 }
 
-/// Weeks pass whenever nobody has anything to do.
+/// Weeks pass whenever the shop is idle.
 static CLOCK: LazyLock<ManualClock> = LazyLock::new(ManualClock::default);
 const WEEK: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
@@ -77,17 +77,17 @@ async fn restocked(key: String, stock: PathBuf) -> Result<String, Oops> {
     }
 }
 
-/// A broker whose queue is a file, a consumer, and a person who mends what is wrong and sends
-/// letters back.
+/// A broker whose queue is a file, a consumer, and a person who repairs the shop and republishes
+/// letters.
 struct Shop<'a> {
-    life: &'a Life,
-    /// Whether the consumer has to be mended before it can read.
+    process: &'a Process,
+    /// Whether the consumer cannot read before it is mended.
     unread: bool,
 }
 
 impl Shop<'_> {
     fn file(&self, name: &str) -> PathBuf {
-        self.life.folder().join(name)
+        self.process.folder().join(name)
     }
 
     fn queued(&self) -> Vec<String> {
@@ -110,7 +110,7 @@ impl Shop<'_> {
 
     async fn consume(&self, message: &str) -> Result<(), Oops> {
         if self.unread && !self.file("mended").exists() {
-            self.life
+            self.process
                 .bury(
                     "restocked",
                     "m-1",
@@ -122,17 +122,17 @@ impl Shop<'_> {
             return Ok(());
         }
         let call = restocked(message.to_owned(), self.file("mended"));
-        let delivered = self.life.deliver(origin(), call).await;
+        let delivered = self.process.deliver(origin(), call).await;
         assert_eq!(delivered.verdict, Verdict::Settled);
         if delivered.output.is_ok() {
-            self.life.note("done");
+            self.process.note("done");
         }
         Ok(())
     }
 
     async fn open(&self) -> Result<(), Oops> {
-        let (queue, letters) = (self.file("queue"), self.life.dead_letters());
-        self.life.republish_with("file:queue", move |letter| {
+        let (queue, letters) = (self.file("queue"), self.process.dead_letters());
+        self.process.republish_with("file:queue", move |letter| {
             let message = String::from_utf8(letter.message()).unwrap();
             let (queue, message) = (queue.clone(), message.trim_matches('"').to_owned());
             async move {
@@ -141,8 +141,8 @@ impl Shop<'_> {
                 std::fs::write(&queue, queued)
             }
         });
-        // A process begins later than the one before it ended.
-        CLOCK.advance(100 * WEEK * self.life.number());
+        // Each process begins after the end of the one before it.
+        CLOCK.advance(100 * WEEK * self.process.number());
         if !self.file("queue").exists() {
             self.queue(&["A".to_owned()])?;
         }
@@ -152,7 +152,7 @@ impl Shop<'_> {
                 self.queue(rest)?;
             }
             CLOCK.advance(WEEK);
-            self.life.sweep().await?;
+            self.process.sweep().await?;
             let open = letters.list(&Filter::default()).await?;
             if open.is_empty() {
                 return Ok(());
@@ -168,16 +168,16 @@ impl Shop<'_> {
 
 fn nothing_is_lost(unread: bool) {
     let builder = || Idem::builder().clock(std::sync::Arc::new(CLOCK.clone()));
-    let walk = Walk::default().builder(builder);
-    let runs = walk.everywhere(async |life: Life| {
+    let walk = Walk::new().builder(builder);
+    let runs = walk.everywhere(async |process: Process| {
         Shop {
-            life: &life,
+            process: &process,
             unread,
         }
         .open()
         .await
     });
-    assert_eq!(died_at(&runs), ordinary());
+    assert_eq!(crashed_at(&runs), ordinary());
     for run in &runs {
         assert!(run.notes().any(|note| note == "done"), "{run}");
         assert!(
@@ -198,6 +198,6 @@ fn a_letter_that_goes_back_to_its_broker_is_never_lost() {
 }
 
 #[test]
-fn a_letter_of_what_could_not_be_read_is_never_lost_on_its_way_back() {
+fn a_letter_of_an_unreadable_message_is_never_lost_on_its_way_back() {
     nothing_is_lost(true);
 }

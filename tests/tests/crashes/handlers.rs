@@ -1,8 +1,8 @@
-//! The handlers that die, and how their calls write down what they were told.
+//! The handlers that crash, and the notes of what their callers were told.
 
 use std::path::PathBuf;
 
-use idem_runtime::testing::crashes::Life;
+use idem_crashtest::Process;
 use idem_runtime::{DeadLetterId, Error, idempotent};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -20,7 +20,7 @@ pub(crate) enum Oops {
 /// What a scenario notes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Note {
-    /// A call of this handler and key was told this.
+    /// A call of this handler and key got this answer.
     Told(String, String, Answer),
     /// These keys are in the outbox.
     Waiting(Vec<String>),
@@ -36,13 +36,13 @@ pub(crate) enum Answer {
     Dead(DeadLetterId),
 }
 
-pub(crate) fn note(life: &Life, note: &Note) {
-    life.note(serde_json::to_string(note).unwrap());
+pub(crate) fn note(process: &Process, note: &Note) {
+    process.note(serde_json::to_string(note).unwrap());
 }
 
-/// Makes a call and notes what it was told; anything but an answer of these kinds fails the walk.
+/// Makes a call and notes its answer; an answer of another kind fails the walk.
 pub(crate) async fn told<T: Serialize>(
-    life: &Life,
+    process: &Process,
     handler: &str,
     key: &str,
     call: impl Future<Output = Result<T, Oops>>,
@@ -54,7 +54,7 @@ pub(crate) async fn told<T: Serialize>(
         Err(other) => panic!("{handler} {key} was told {other}"),
     };
     note(
-        life,
+        process,
         &Note::Told(handler.to_owned(), key.to_owned(), answer),
     );
 }
@@ -113,10 +113,10 @@ pub(crate) async fn deadly(key: String) -> Result<u32, Oops> {
 }
 
 /// The first attempt removes the ledger's witness and ends the process.
-#[idempotent(name = "unwitnessed", key = "key", retries = 3, skip(life))]
-pub(crate) async fn unwitnessed(key: String, life: Life) -> Result<String, Oops> {
+#[idempotent(name = "unwitnessed", key = "key", retries = 3, skip(process))]
+pub(crate) async fn unwitnessed(key: String, process: Process) -> Result<String, Oops> {
     if attempt() == 1 {
-        std::fs::remove_file(life.data().join("witness"))?;
+        std::fs::remove_file(process.data().join("witness"))?;
         std::process::abort();
     }
     Ok(key)
@@ -127,7 +127,7 @@ pub(crate) async fn buried(key: String) -> Result<u32, Oops> {
     Ok(1)
 }
 
-/// As [`buried`], and it ends its process.
+/// Like [`buried`], but it ends its process.
 #[idempotent(name = "deadly_buried", key = "key", retries = 3, on_crash = "bury")]
 pub(crate) async fn deadly_buried(key: String) -> Result<u32, Oops> {
     std::process::abort()

@@ -1,33 +1,33 @@
-//! What holds after every run, whatever died where.
+//! What holds after every run, wherever it crashed.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use idem_crashtest::{CrashKind, Entry, Event, Run};
 use idem_runtime::protocol::{Record, Settled, SettledAs, StoredResult};
-use idem_runtime::testing::crashes::{Entry, Event, Run};
 use idem_runtime::{DeadLetter, LetterState, Reason};
 
 use super::handlers::{Answer, Note};
 
-/// What is known of one message so far.
+/// What the log has shown of one message so far.
 #[derive(Default)]
 struct Seen {
     token: u64,
     number: u32,
-    /// A redrive began: the next start may be the first of a fresh budget.
+    /// A redrive began, so the next start may be the first of a fresh budget.
     redriving: bool,
-    /// What its callers were told, since the last redrive began.
+    /// What its callers were told since the last redrive began.
     told: Option<Answer>,
 }
 
 /// Checks every run, and that every message of a run came to its end.
 #[track_caller]
 pub(crate) fn hold(runs: &[Run]) {
-    assert!(runs.len() > 1, "nothing died");
-    println!("{} deaths", runs.len() - 1);
+    assert!(runs.len() > 1, "nothing crashed");
+    println!("{} crashes", runs.len() - 1);
     assert_eq!(
         (
-            &runs[0].place,
-            runs[1..].iter().all(|run| run.place.is_some())
+            &runs[0].crash,
+            runs[1..].iter().all(|run| run.crash.is_some())
         ),
         (&None, true)
     );
@@ -47,10 +47,10 @@ pub(crate) fn hold(runs: &[Run]) {
     }
 }
 
-/// Follows the diary: which starts were allowed, and whether all callers were told the same.
+/// Follows the log: checks that each start was allowed, and that all callers were told the same.
 fn replayed(run: &Run) -> HashMap<(String, String), Seen> {
     let mut all: HashMap<(String, String), Seen> = HashMap::new();
-    for Entry { life, event, .. } in &run.diary {
+    for Entry { process, event, .. } in &run.log {
         match event {
             Event::Started(at) => {
                 let seen = all
@@ -58,7 +58,7 @@ fn replayed(run: &Run) -> HashMap<(String, String), Seen> {
                     .or_default();
                 assert!(
                     at.token > seen.token,
-                    "a token came twice, in process {life}: {run}"
+                    "a token came twice, in process {process}: {run}"
                 );
                 if seen.redriving && at.number <= seen.number {
                     (seen.redriving, seen.number) = (false, 0);
@@ -104,7 +104,7 @@ fn replayed(run: &Run) -> HashMap<(String, String), Seen> {
     all
 }
 
-/// Nothing is lost, Dead is one open letter, and what was told is what is recorded.
+/// Checks that the message is settled, and that its record, its letters and its answers agree.
 fn ended(run: &Run, handler: &str, key: &str, told: Option<&Answer>) {
     let Some(Record::Settled(Settled { end, .. })) = run.record(handler, key) else {
         panic!(
@@ -141,11 +141,11 @@ fn ended(run: &Run, handler: &str, key: &str, told: Option<&Answer>) {
             );
         }
         SettledAs::Done(StoredResult::TooLarge(_)) => panic!("no result is too large: {run}"),
-        SettledAs::Issued => panic!("a handler's key is none that was issued: {run}"),
+        SettledAs::Issued => panic!("a handler's key was not issued: {run}"),
     }
 }
 
-/// A letter has every attempt of its budget, once each.
+/// Checks that a letter has each attempt of its budget, once.
 fn in_order(run: &Run, letter: &DeadLetter) {
     let numbers: Vec<_> = letter
         .attempts
@@ -164,30 +164,25 @@ fn in_order(run: &Run, letter: &DeadLetter) {
     }
 }
 
-/// Every point that was died at, and that both ways to die had their turn.
+/// Returns the failpoints at which runs crashed, each in both ways.
 #[track_caller]
-pub(crate) fn died_at(runs: &[Run]) -> BTreeSet<&str> {
-    let points: BTreeSet<_> = runs
-        .iter()
-        .filter_map(|run| Some(run.place.as_ref()?.point.as_str()))
-        .collect();
-    for point in &points {
-        let deaths: BTreeSet<_> = runs
-            .iter()
-            .filter_map(|run| run.place.as_ref())
-            .filter(|at| at.point == *point)
-            .map(|at| at.death)
-            .collect();
-        assert_eq!(deaths.len(), 2, "{point}: {deaths:?}");
+pub(crate) fn crashed_at(runs: &[Run]) -> BTreeSet<&str> {
+    let mut kinds: BTreeMap<&str, BTreeSet<CrashKind>> = BTreeMap::new();
+    for crash in runs.iter().filter_map(|run| run.crash.as_ref()) {
+        let kinds = kinds.entry(crash.failpoint.as_str()).or_default();
+        kinds.insert(crash.kind);
     }
-    points
+    for (failpoint, kinds) in &kinds {
+        assert_eq!(kinds.len(), 2, "{failpoint}: {kinds:?}");
+    }
+    kinds.into_keys().collect()
 }
 
-/// The points that every ordinary run comes by.
+/// Returns the failpoints that every ordinary run passes.
 pub(crate) fn ordinary() -> BTreeSet<&'static str> {
-    idem_runtime::testing::crashes::POINTS
+    idem_crashtest::FAILPOINTS
         .iter()
         .copied()
-        .filter(|point| !point.contains("rescue"))
+        .filter(|failpoint| !failpoint.contains("rescue"))
         .collect()
 }

@@ -1,18 +1,17 @@
-//! What a person does to a dead letter, with a crash at every write.
+//! A person's actions on a dead letter, with a crash at every write.
 
-use idem_runtime::testing::crashes::{Life, everywhere};
+use idem_crashtest::{Process, everywhere};
 use idem_runtime::{Error, Filter, LetterState};
 
 use super::handlers::*;
 use super::invariants::hold;
 
-/// Goes on from wherever the process before came to: a letter, its redrive, another letter, its
-/// discard.
-async fn clear(life: &Life) -> Result<(), Error> {
-    let letters = life.dead_letters();
+/// Goes on where the process before stopped: a letter, its redrive, another letter, its discard.
+async fn clear(process: &Process) -> Result<(), Error> {
+    let letters = process.dead_letters();
     loop {
         told(
-            life,
+            process,
             "large_hopeless",
             "A",
             large_hopeless("A".into(), "x".repeat(9000)),
@@ -31,7 +30,7 @@ async fn clear(life: &Life) -> Result<(), Error> {
         ) {
             (0, 0, [letter]) => {
                 note(
-                    life,
+                    process,
                     &Note::Redriving(letter.handler.clone(), letter.key.clone()),
                 );
                 letters.redrive(&letter.id).await?;
@@ -45,7 +44,7 @@ async fn clear(life: &Life) -> Result<(), Error> {
 
 #[test]
 fn a_redrive_and_a_discard_happen_once() {
-    let runs = everywhere(async |life: Life| clear(&life).await);
+    let runs = everywhere(async |process: Process| clear(&process).await);
     hold(&runs);
     for run in &runs {
         let closed: Vec<_> = run

@@ -1,5 +1,5 @@
-//! A crash at every write: each scenario dies at every place where the ledger writes its state, by
-//! `abort` and by `SIGKILL`, starts again, and the invariants hold.
+//! A crash at every write: each scenario crashes at every failpoint where the ledger writes its
+//! state, by `abort` and by `SIGKILL`, starts again, and the invariants hold.
 
 #![allow(
     clippy::unwrap_used,

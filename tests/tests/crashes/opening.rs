@@ -1,16 +1,16 @@
-//! Crashes where nobody calls: while the ledger opens, sweeps, and goes on without its witness.
+//! Crashes outside of calls: while the ledger opens, sweeps, and goes on without its witness.
 
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use idem_crashtest::{FAILPOINTS, Process, Walk};
 use idem_runtime::testing::ManualClock;
-use idem_runtime::testing::crashes::{Life, POINTS, Walk};
 use idem_runtime::{Error, Filter, Idem, Reason, idempotent};
 
 use super::handlers::*;
-use super::invariants::{died_at, hold, ordinary};
+use super::invariants::{crashed_at, hold, ordinary};
 
 /// A result in chunks, a small one, and a letter.
 #[tokio::main]
@@ -27,16 +27,16 @@ async fn prepare_all_kinds(data: &Path) {
 
 #[test]
 fn a_ledger_without_its_witness_goes_on_with_what_is_left() {
-    let walk = Walk::default().prepare(prepare_all_kinds).in_a_row(2);
-    let runs = walk.everywhere(async |life: Life| {
+    let walk = Walk::new().prepare(prepare_all_kinds).in_a_row(2);
+    let runs = walk.everywhere(async |process: Process| {
         told(
-            &life,
+            &process,
             "unwitnessed",
             "A",
-            unwitnessed("A".into(), life.clone()),
+            unwitnessed("A".into(), process.clone()),
         )
         .await;
-        told(&life, "refused", "A", refused("A".into())).await;
+        told(&process, "refused", "A", refused("A".into())).await;
         assert_eq!(
             large("A".into(), "y".repeat(9000)).await?,
             "y".repeat(18_000)
@@ -45,7 +45,7 @@ fn a_ledger_without_its_witness_goes_on_with_what_is_left() {
         Ok::<(), Oops>(())
     });
     hold(&runs);
-    assert_eq!(died_at(&runs), POINTS.iter().copied().collect());
+    assert_eq!(crashed_at(&runs), FAILPOINTS.iter().copied().collect());
     for run in &runs {
         assert_eq!(
             run.result("unwitnessed", "A"),
@@ -62,7 +62,7 @@ fn a_ledger_without_its_witness_goes_on_with_what_is_left() {
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
-/// The time in the process that is to die: long after the folder was prepared.
+/// The time in the process that crashes: long after the folder was prepared.
 static LATER: LazyLock<ManualClock> = LazyLock::new(|| {
     let clock = ManualClock::default();
     clock.advance(2 * HOUR);
@@ -79,8 +79,8 @@ async fn left(key: u32) -> Result<u32, Oops> {
     Err(Oops::Own("come again"))
 }
 
-/// More than one sweep's piece of results that expire, one that does not, an open letter, a message
-/// that nobody brings back, and a bucket that is closed.
+/// More expiring results than one sweep's piece, one result that stays, an open letter, a message
+/// that is never redelivered, and a closed bucket.
 #[tokio::main]
 async fn prepare_what_expires(data: &Path) {
     let clock = ManualClock::default();
@@ -105,23 +105,23 @@ async fn prepare_what_expires(data: &Path) {
 #[test]
 fn what_expires_goes_and_the_rest_stays() {
     let builder = || Idem::builder().clock(Arc::new(LATER.clone()));
-    let runs = Walk::default()
+    let runs = Walk::new()
         .builder(builder)
         .prepare(prepare_what_expires)
-        .everywhere(async |life: Life| {
-            life.sweep().await?;
-            told(&life, "good", "A", good("A".into())).await;
-            told(&life, "refused", "A", refused("A".into())).await;
-            told(&life, "hourly", "7", hourly(7)).await;
+        .everywhere(async |process: Process| {
+            process.sweep().await?;
+            told(&process, "good", "A", good("A".into())).await;
+            told(&process, "refused", "A", refused("A".into())).await;
+            told(&process, "hourly", "7", hourly(7)).await;
             // Its bucket is closed, and the next one opened.
             LATER.advance(HOUR / 2);
-            told(&life, "hourly", "8", hourly(8)).await;
-            let letters = life.dead_letters().list(&Filter::default()).await?;
+            told(&process, "hourly", "8", hourly(8)).await;
+            let letters = process.dead_letters().list(&Filter::default()).await?;
             assert_eq!(letters.len(), 2, "{letters:?}");
             Ok::<(), Error>(())
         });
     hold(&runs);
-    assert_eq!(died_at(&runs), ordinary());
+    assert_eq!(crashed_at(&runs), ordinary());
     for run in &runs {
         assert_eq!(
             (run.starts("good", "A"), run.starts("refused", "A")),

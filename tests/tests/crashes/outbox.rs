@@ -1,6 +1,6 @@
-//! A result and what goes out with it, whatever dies between.
+//! A result and its outbox messages, with a crash at every write.
 
-use idem_runtime::testing::crashes::{Life, everywhere};
+use idem_crashtest::{Process, everywhere};
 use idem_runtime::{Idem, Outgoing, idempotent};
 
 use super::handlers::{Note, Oops, note, told};
@@ -16,7 +16,7 @@ use super::invariants::hold;
 async fn sends(order_no: String, idem: &Idem) -> Result<u32, Oops> {
     for part in ["first", "second"] {
         idem.outbox().enqueue(Outgoing::new(
-            "orders.placed",
+            "orders.crashd",
             format!("{order_no} {part}"),
             vec![7; 5000],
         ))?;
@@ -26,11 +26,11 @@ async fn sends(order_no: String, idem: &Idem) -> Result<u32, Oops> {
 
 #[test]
 fn a_result_and_its_messages_are_there_together() {
-    let runs = everywhere(async |life: Life| {
-        told(&life, "sends", "A", sends("A".into(), &life)).await;
-        let waiting = life.outbox().waiting(None, 10).await.unwrap();
+    let runs = everywhere(async |process: Process| {
+        told(&process, "sends", "A", sends("A".into(), &process)).await;
+        let waiting = process.outbox().waiting(None, 10).await.unwrap();
         note(
-            &life,
+            &process,
             &Note::Waiting(
                 waiting
                     .into_iter()

@@ -1,10 +1,10 @@
-//! The walk itself: what it says when something is wrong with the test.
+//! The walk itself: its errors when something is wrong with the test.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
+use idem_crashtest::{CrashKind, Process, Walk, everywhere};
 use idem_runtime::Error;
-use idem_runtime::testing::crashes::{Death, Life, Walk, everywhere};
 
 use super::handlers::good;
 
@@ -18,7 +18,8 @@ fn complaint(walk: impl FnOnce()) -> String {
 fn a_scenario_that_panics_fails_with_what_it_printed() {
     let said = complaint(|| drop(everywhere(async |_| panic!("the sky fell"))));
     assert!(
-        said.contains("process 1, that was left alone, failed") && said.contains("the sky fell"),
+        said.contains("process 1 of the run without a crash failed")
+            && said.contains("the sky fell"),
         "{said}"
     );
 }
@@ -41,19 +42,21 @@ fn a_scenario_that_returns_an_error_fails() {
 
 #[test]
 fn a_scenario_that_fails_after_a_crash_says_which() {
-    let walk = Walk::default().deaths(&[Death::Kill]);
-    let said = complaint(|| drop(walk.everywhere(async |life: Life| assert_eq!(life.number(), 1))));
-    // Places are walked side by side, so which of them is told of first depends on the machine.
+    let walk = Walk::new().crash_kinds(&[CrashKind::Kill]);
+    let said = complaint(|| {
+        drop(walk.everywhere(async |process: Process| assert_eq!(process.number(), 1)))
+    });
+    // Runs are made side by side, so the machine decides which of them fails first.
     assert!(
-        said.contains("process 2, that was killed at idem::"),
+        said.contains("process 2 of the run that was killed at idem::"),
         "{said}"
     );
-    assert!(said.contains(", time 1, failed"), "{said}");
+    assert!(said.contains(", pass 1 failed"), "{said}");
 }
 
 #[test]
 fn a_scenario_that_hangs_is_ended() {
-    let walk = Walk::default().deadline(Duration::from_secs(1));
+    let walk = Walk::new().deadline(Duration::from_secs(1));
     let said = complaint(|| drop(walk.everywhere(async |_| std::future::pending::<()>().await)));
     assert!(said.contains("did not end within 1s"), "{said}");
 }
@@ -62,17 +65,17 @@ fn a_scenario_that_hangs_is_ended() {
 fn a_scenario_that_always_dies_is_given_up() {
     let said = complaint(|| drop(everywhere(async |_| std::process::abort())));
     assert!(
-        said.contains("100 processes, that was left alone, died one after the other"),
+        said.contains("the run without a crash was given up: 100 processes crashed"),
         "{said}"
     );
 }
 
 #[test]
 fn a_test_that_is_not_there_is_named() {
-    let walk = Walk::default().test("no::such_test");
+    let walk = Walk::new().test("no::such_test");
     let said = complaint(|| drop(walk.everywhere(async |_| ())));
     assert!(
-        said.contains("`no::such_test`, and it never came to the walk"),
+        said.contains("`no::such_test`, but it never reached the walk"),
         "{said}"
     );
 }
@@ -83,7 +86,7 @@ fn a_thread_without_a_test_is_told_so() {
         .join()
         .unwrap();
     assert!(
-        said.contains("this thread has the name of none") && said.contains("`Walk::test`"),
+        said.contains("this thread has no test's name") && said.contains("`Walk::test`"),
         "{said}"
     );
 }
@@ -94,7 +97,7 @@ async fn a_test_on_a_runtime_walks_once() {
     assert!(runs.iter().all(|run| run.result("good", "A") == Some(1)));
     assert_eq!(
         runs[0].to_string(),
-        "left alone: good A started 1 time, done: 1"
+        "no crash: good A started 1 time, done: 1"
     );
     let said = complaint(|| drop(everywhere(async |_| ())));
     assert!(

@@ -13,7 +13,7 @@ use super::layout::{HASHES, bucket_key, chunk_key, hashes_key};
 use super::nudge::Nudge;
 use crate::envelope::decode;
 use crate::ledger::LedgerError;
-use crate::{fault, panic};
+use crate::{failpoint, panic};
 
 /// In place of an envelope's version: the value stands elsewhere, under its chunks' name and
 /// number.
@@ -282,7 +282,9 @@ impl Store {
             (1..APPLIED_AGAIN)
                 .find_map(|_| apply(tree).ok())
                 .map_or_else(|| apply(tree), Ok)?;
-            fault::point!(APPLIED, |said| Err(fault::refused(said.as_deref()).into()));
+            failpoint::point!(APPLIED, |said| Err(
+                failpoint::refused(said.as_deref()).into()
+            ));
             tree.flush().map(|_| ())
         })
     }

@@ -1,63 +1,60 @@
-//! What came of one run.
+//! What one run left.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
 
+use idem_runtime::protocol::{Record, RecordId, Settled, SettledAs, StoredResult};
+use idem_runtime::{Builder, DeadLetter, Error, Filter, LetterState};
 use serde::de::DeserializeOwned;
 
-use super::diary::{Entry, Event};
-use super::places::Place;
-use crate::protocol::{
-    DeadLetter, LetterState, Record, RecordId, Settled, SettledAs, StoredResult,
-};
-use crate::{Attempt, Builder, Error, Filter};
+use crate::failpoints::Crash;
+use crate::log::{Entry, Event, Start};
 
-/// One run of a scenario: it died at a place, was started again until it got through, and this is
-/// what is left.
+/// What one run of a scenario left: it crashed, and was started again until it finished.
 ///
-/// Its `Display` says in a line or more how often each body started and what is recorded.
+/// Its `Display` shows how often each body started and what is recorded, one message a line.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Run {
-    /// Where it died; nothing for the one run that was left alone.
-    pub place: Option<Place>,
+    /// Where and how it crashed; `None` for the undisturbed run.
+    pub crash: Option<Crash>,
     /// How many processes it took.
-    pub lives: u32,
+    pub processes: u32,
     /// What they wrote down, in the order in which it happened.
-    pub diary: Vec<Entry>,
-    /// What the ledger remembers at the end of each key whose body started or that has a letter; a
-    /// key that it does not remember is absent.
+    pub log: Vec<Entry>,
+    /// The record of each key whose body started or that has a dead letter. A key without a record
+    /// is absent.
     pub records: BTreeMap<RecordId, Record>,
-    /// Every dead letter at the end, open and closed, oldest first.
+    /// All dead letters, open and closed, oldest first.
     pub letters: Vec<DeadLetter>,
 }
 
 impl Run {
-    /// How often the body of a message started, in all processes.
+    /// Returns how often the body of a message started, in all processes.
     pub fn starts(&self, handler: &str, key: &str) -> usize {
         self.attempts()
-            .filter(|attempt| (&*attempt.handler, &*attempt.key) == (handler, key))
+            .filter(|start| (&*start.handler, &*start.key) == (handler, key))
             .count()
     }
 
-    /// The attempts that started, in their order.
-    pub fn attempts(&self) -> impl Iterator<Item = &Attempt> {
-        self.diary.iter().filter_map(|entry| match &entry.event {
-            Event::Started(attempt) => Some(attempt),
+    /// Returns the attempts that started, in their order.
+    pub fn attempts(&self) -> impl Iterator<Item = &Start> {
+        self.log.iter().filter_map(|entry| match &entry.event {
+            Event::Started(start) => Some(start),
             Event::Noted(_) => None,
         })
     }
 
-    /// What the scenario noted, in its order.
+    /// Returns what the scenario noted, in its order.
     pub fn notes(&self) -> impl Iterator<Item = &str> {
-        self.diary.iter().filter_map(|entry| match &entry.event {
+        self.log.iter().filter_map(|entry| match &entry.event {
             Event::Noted(note) => Some(note.as_str()),
             Event::Started(_) => None,
         })
     }
 
-    /// What the ledger remembers of a message.
+    /// Returns the record of a message.
     pub fn record(&self, handler: &str, key: &str) -> Option<&Record> {
         self.records.get(&RecordId {
             handler: handler.into(),
@@ -65,7 +62,7 @@ impl Run {
         })
     }
 
-    /// A message's recorded result; nothing where none is recorded, or not of this type.
+    /// Returns a message's recorded result; `None` if there is none, or it has another type.
     pub fn result<T: DeserializeOwned>(&self, handler: &str, key: &str) -> Option<T> {
         match self.record(handler, key)? {
             Record::Settled(Settled {
@@ -76,18 +73,18 @@ impl Run {
         }
     }
 
-    /// The open dead letters of a message; there should never be more than one.
+    /// Returns the open dead letters of a message; there should never be more than one.
     pub fn open_letters(&self, handler: &str, key: &str) -> impl Iterator<Item = &DeadLetter> {
         self.letters.iter().filter(move |letter| {
             letter.state == LetterState::Open && letter.handler == handler && letter.key == key
         })
     }
 
-    /// Opens what a run left behind and reads it.
-    pub(super) async fn of(
-        place: Option<Place>,
-        lives: u32,
-        diary: Vec<Entry>,
+    /// Opens the data folder of a run and reads it.
+    pub(crate) async fn read(
+        crash: Option<Crash>,
+        processes: u32,
+        log: Vec<Entry>,
         builder: Builder,
         data: &Path,
     ) -> Result<Self, Error> {
@@ -98,9 +95,9 @@ impl Run {
             .await?;
         letters.reverse();
         let mut run = Self {
-            place,
-            lives,
-            diary,
+            crash,
+            processes,
+            log,
             records: BTreeMap::new(),
             letters,
         };
@@ -112,11 +109,11 @@ impl Run {
         Ok(run)
     }
 
-    /// The messages that were seen.
+    /// Returns the messages that a body started for or that have a dead letter.
     fn ids(&self) -> BTreeSet<RecordId> {
         let started = self.attempts().map(|at| RecordId {
-            handler: at.handler.clone(),
-            key: at.key.clone(),
+            handler: at.handler.as_str().into(),
+            key: at.key.as_str().into(),
         });
         let died = self.letters.iter();
         started
@@ -130,9 +127,9 @@ impl Run {
 
 impl fmt::Display for Run {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.place {
-            Some(place) => write!(f, "{place}:")?,
-            None => write!(f, "left alone:")?,
+        match &self.crash {
+            Some(crash) => write!(f, "{crash}:")?,
+            None => write!(f, "no crash:")?,
         }
         let ids = self.ids();
         for id in &ids {
@@ -146,17 +143,17 @@ impl fmt::Display for Run {
                 "{before}{} {} started {starts} {times}, ",
                 id.handler, id.key
             )?;
-            tell(f, self.records.get(id))?;
+            describe(f, self.records.get(id))?;
         }
         Ok(())
     }
 }
 
-/// A record in a few words.
-fn tell(f: &mut fmt::Formatter<'_>, record: Option<&Record>) -> fmt::Result {
+/// Writes a record in a few words.
+fn describe(f: &mut fmt::Formatter<'_>, record: Option<&Record>) -> fmt::Result {
     match record {
-        None => write!(f, "nothing recorded"),
-        Some(Record::Live(_)) => write!(f, "not at its end"),
+        None => write!(f, "no record"),
+        Some(Record::Live(_)) => write!(f, "unfinished"),
         Some(Record::Settled(settled)) => match &settled.end {
             SettledAs::Done(StoredResult::Json(json)) => {
                 let text = String::from_utf8_lossy(json);

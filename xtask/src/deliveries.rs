@@ -3,30 +3,30 @@
 use std::io::{self, Write};
 
 use fastrand::Rng;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 /// Which file to make
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Plan {
     /// How many deliveries, duplicates included
     #[arg(long, default_value_t = 5_000)]
-    pub(crate) count: usize,
+    count: usize,
     /// How many of a hundred deliveries are duplicates of an earlier one
     #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u8).range(0..100))]
-    pub(crate) duplicates: u8,
+    duplicates: u8,
     /// Another seed makes another file
     #[arg(long, default_value_t = 1)]
-    pub(crate) seed: u64,
+    seed: u64,
 }
 
 /// One line of the file.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Delivery {
-    pub(crate) order_no: String,
-    pub(crate) sku: String,
-    pub(crate) qty: u32,
-    pub(crate) unit_price_cents: u64,
-    pub(crate) fail_times: u32,
+#[derive(Debug, Clone, Serialize)]
+struct Delivery {
+    order_no: String,
+    sku: String,
+    qty: u32,
+    unit_price_cents: u64,
+    fail_times: u32,
 }
 
 /// What an order that never works says.
@@ -48,7 +48,7 @@ pub(crate) fn print(plan: &Plan) -> anyhow::Result<()> {
     }
 }
 
-pub(crate) fn lines(deliveries: &[Delivery]) -> anyhow::Result<String> {
+fn lines(deliveries: &[Delivery]) -> anyhow::Result<String> {
     let mut text = String::new();
     for delivery in deliveries {
         text += &serde_json::to_string(delivery)?;
@@ -59,7 +59,7 @@ pub(crate) fn lines(deliveries: &[Delivery]) -> anyhow::Result<String> {
 
 /// Every order once, and duplicates after their first delivery: half of them close behind it, half
 /// anywhere.
-pub(crate) fn make(plan: &Plan) -> Vec<Delivery> {
+fn make(plan: &Plan) -> Vec<Delivery> {
     let mut random = Rng::with_seed(plan.seed);
     let duplicates = plan.count * usize::from(plan.duplicates) / 100;
     let mut is_duplicate: Vec<bool> = (1..plan.count).map(|place| place <= duplicates).collect();

@@ -6,14 +6,11 @@ mod built;
 mod check;
 mod deliveries;
 mod fuzz;
-mod kill;
-mod orders;
 mod packages;
 mod smoke;
 mod stage;
 mod test;
 mod torture;
-mod verdict;
 
 use std::process::ExitCode;
 
@@ -41,8 +38,6 @@ enum Task {
     Fuzz(fuzz::Args),
     /// Print a file of deliveries for the example `orders`
     Deliveries(deliveries::Plan),
-    /// Kill the example `orders` at random moments, let it finish, and count what is left
-    KillOrders(kill::Args),
     /// Kill processes with everything in flight for minutes, and judge what their callers were told
     Torture(torture::Args),
 }
@@ -55,7 +50,6 @@ fn main() -> ExitCode {
         Task::Bench(args) => bench::run(&args),
         Task::Fuzz(args) => fuzz::run(&args),
         Task::Deliveries(plan) => deliveries::print(&plan),
-        Task::KillOrders(args) => kill::run(&args),
         Task::Torture(args) => torture::run(&args),
     };
     match done {

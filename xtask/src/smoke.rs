@@ -1,10 +1,14 @@
 //! The example `orders` on the file that comes with it: what the README's first command shows.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 
-use crate::orders;
 use crate::stage::cargo;
 
 /// What the example's module documentation says about its file.
@@ -31,7 +35,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
         command
     };
 
-    let first = orders::finish(&mut on_data()).with_context(|| format!("to repeat it: {line}"))?;
+    let first = finish(&mut on_data()).with_context(|| format!("to repeat it: {line}"))?;
     let refused: Vec<_> = first
         .refused
         .iter()
@@ -45,7 +49,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
             && refused == REFUSED,
         "the example `orders` counted something else than it documents: {first:#?}\nto repeat it: {line}"
     );
-    let book = orders::placed(data.path())?;
+    let book = placed(data.path())?;
     let numbers: HashSet<_> = book.iter().map(|order| &order.order_no).collect();
     ensure!(
         book.len() == PLACED && numbers.len() == PLACED,
@@ -54,7 +58,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
         numbers.len()
     );
 
-    let second = orders::finish(&mut on_data()).context("the second run on the same data")?;
+    let second = finish(&mut on_data()).context("the second run on the same data")?;
     ensure!(
         (second.placed, second.found, second.replayed, second.retried)
             == (0, 0, PLACED + REPLAYED, 0)
@@ -62,11 +66,68 @@ pub(crate) fn run() -> anyhow::Result<()> {
         "the second run on the same data was not a replay: {second:#?}"
     );
     ensure!(
-        orders::placed(data.path())? == book,
+        placed(data.path())? == book,
         "the second run on the same data changed orders.jsonl"
     );
     println!(
         "   {PLACED} orders placed once, {LETTERS} dead letters; the second run replayed them all"
     );
     Ok(())
+}
+
+/// The part of the `--json` output that is checked here.
+#[derive(Debug, Deserialize)]
+struct Summary {
+    delivered: usize,
+    placed: usize,
+    found: usize,
+    replayed: usize,
+    dead_lettered: usize,
+    refused: BTreeMap<String, Refusals>,
+    unanswered: usize,
+    retried: usize,
+    dead_letters: Vec<IgnoredAny>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Refusals {
+    count: usize,
+}
+
+/// A line of `orders.jsonl`.
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+struct Order {
+    order_no: String,
+    sku: String,
+    qty: u32,
+    total_cents: u64,
+}
+
+/// Runs it to its end on the data folder.
+fn finish(command: &mut Command) -> anyhow::Result<Summary> {
+    let output = command
+        .arg("--json")
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .context("cannot run the example")?;
+    if !output.status.success() {
+        bail!("the example `orders` ended with {}", output.status);
+    }
+    serde_json::from_slice(&output.stdout).context("the example's --json output is not a summary")
+}
+
+/// Returns all orders that the example has placed, in the order of its book.
+fn placed(data: &Path) -> anyhow::Result<Vec<Order>> {
+    let book = data.join("orders.jsonl");
+    fs::read_to_string(&book)
+        .with_context(|| format!("cannot read {}", book.display()))?
+        .lines()
+        .enumerate()
+        .map(|(index, line)| {
+            serde_json::from_str(line).with_context(|| {
+                format!("line {} of {} is not an order", index + 1, book.display())
+            })
+        })
+        .collect()
 }

@@ -64,23 +64,6 @@ async fn flaky(number: u32) -> Result<u32, Trouble> {
     }
 }
 
-#[idempotent(name = "victim.abort", key = "key", retries = 3)]
-async fn abort(key: String) -> Result<(), Trouble> {
-    effect(&key)?;
-    std::process::abort()
-}
-
-#[idempotent(
-    name = "victim.abort_once",
-    key = "key",
-    retries = 3,
-    on_crash = "bury"
-)]
-async fn abort_once(key: String) -> Result<(), Trouble> {
-    effect(&key)?;
-    std::process::abort()
-}
-
 fn may_pass(error: &Trouble) -> bool {
     !matches!(error, Trouble::Own)
 }
@@ -314,18 +297,6 @@ async fn main() {
     idem.install().expect("the only one");
     match what.as_str() {
         "work" => work_through(rest[0].parse().expect("a count")).await,
-        "abort" => say(&format!(
-            "{:?}",
-            abort("A".to_owned())
-                .await
-                .map_err(|error| error.to_string())
-        )),
-        "abort_once" => say(&format!(
-            "{:?}",
-            abort_once("A".to_owned())
-                .await
-                .map_err(|error| error.to_string())
-        )),
         "letters" => {
             for letter in idem
                 .dead_letters()

@@ -1,6 +1,7 @@
 //! Calls whose process crashes at every write.
 
 use idem_crashtest::{Process, Run, Walk, everywhere};
+use idem_runtime::protocol::{Record, RecordId};
 use idem_runtime::{AttemptOutcome, Reason};
 
 use super::handlers::*;
@@ -95,7 +96,41 @@ fn bodies_that_end_their_process_have_a_budget_too() {
     hold(&runs);
     assert_eq!(runs[0].processes, 3);
     for run in &runs {
+        let letter = only_letter(run, "deadly", Reason::BudgetSpent);
+        assert_eq!(letter.payload.to_value().unwrap()["key"], "A", "{run}");
+        assert!(
+            letter
+                .attempts
+                .iter()
+                .all(|attempt| attempt.outcome == AttemptOutcome::Crashed && attempt.end.is_none()),
+            "{run}"
+        );
+    }
+}
+
+#[test]
+fn an_opening_is_enough_to_write_the_letter_of_a_dead_owner() {
+    let runs = everywhere(async |process: Process| {
+        let is_settled = async |handler: &str| {
+            let id = RecordId {
+                handler: handler.into(),
+                key: "A".into(),
+            };
+            let record = process.record(&id).await.unwrap();
+            matches!(record, Some(Record::Settled(_)))
+        };
+        // No call returns: each one either ends the process, or is not made.
+        if !is_settled("deadly").await {
+            panic!("returned {:?}", deadly("A".into()).await);
+        }
+        if !is_settled("deadly_buried").await {
+            panic!("returned {:?}", deadly_buried("A".into()).await);
+        }
+    });
+    assert_eq!(runs[0].processes, 4);
+    for run in &runs {
         only_letter(run, "deadly", Reason::BudgetSpent);
+        only_letter(run, "deadly_buried", Reason::UnknownOutcome);
     }
 }
 

@@ -12,10 +12,10 @@ use std::time::Duration;
 
 use super::attempt::{FRAME, Frame};
 use super::blocking;
-use super::renewal::Renewed;
+use super::lease::Renewed;
+use crate::call::panic;
 use crate::clock::BoxFuture;
 use crate::outbox::Outgoing;
-use crate::panic;
 
 /// How a body ended.
 pub(super) enum Ended {

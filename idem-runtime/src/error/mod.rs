@@ -225,7 +225,7 @@ pub enum Error {
         key: String,
         /// What could not be turned, and what became of the message.
         what: String,
-        /// What is wrong with it, in words that hold [none of its values](crate::json_problem).
+        /// What is wrong with it, in words that hold [none of its values](crate::json::problem).
         problem: String,
     },
 

@@ -7,8 +7,8 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::{Outgoing, new_id};
-use crate::envelope;
 use crate::ledger::LedgerError;
+use crate::protocol::encoding;
 
 /// Calls that failed are remembered up to this many: those who never call again are to cost no
 /// more.
@@ -35,7 +35,7 @@ pub(super) struct Call<'a> {
 impl Sending {
     /// Begins a call with a new id, or with that of an earlier call that came to no end.
     pub(super) fn begin(&self, message: &Outgoing) -> Result<Call<'_>, LedgerError> {
-        let message = blake3::hash(&envelope::encode(message)?);
+        let message = blake3::hash(&encoding::encode(message)?);
         let mut unsure = self.unsure.lock();
         let earlier = unsure
             .iter()

@@ -13,9 +13,9 @@ use uuid::Uuid;
 use super::origin::Origin;
 use super::record::RecordId;
 use super::reused::Reused;
-use crate::codec;
 use crate::json::Json;
-use crate::redact::{REDACTED, is_redacted};
+use crate::message::redact::{REDACTED, is_redacted};
+use crate::protocol::encoding::cbor;
 
 /// The id of a dead letter: a UUID of version 7 ([RFC 9562]), so ids sort by the time of death.
 ///
@@ -27,7 +27,7 @@ use crate::redact::{REDACTED, is_redacted};
 #[cbor(transparent)]
 pub struct DeadLetterId(
     #[n(0)]
-    #[cbor(with = "codec::uuid")]
+    #[cbor(with = "cbor::uuid")]
     Uuid,
 );
 
@@ -88,7 +88,7 @@ pub struct DeadLetter {
     /// The arguments: a JSON object, name to value. Of a message that no handler could take, the
     /// message itself.
     #[n(3)]
-    #[cbor(with = "codec::json")]
+    #[cbor(with = "cbor::json")]
     pub payload: Json,
     /// Why it died.
     #[n(4)]
@@ -101,15 +101,15 @@ pub struct DeadLetter {
     pub state: LetterState,
     /// When the message came first.
     #[n(7)]
-    #[cbor(with = "codec::millis")]
+    #[cbor(with = "cbor::millis")]
     pub first_seen: Timestamp,
     /// When it died.
     #[n(8)]
-    #[cbor(with = "codec::millis")]
+    #[cbor(with = "cbor::millis")]
     pub died_at: Timestamp,
     /// When it was redriven or discarded.
     #[n(9)]
-    #[cbor(with = "codec::maybe_millis")]
+    #[cbor(with = "cbor::maybe_millis")]
     pub closed_at: Option<Timestamp>,
     /// Why it was redriven or discarded, in a person's words, as far as they said.
     #[n(10)]
@@ -122,12 +122,12 @@ pub struct DeadLetter {
     /// [`REDACTED`](crate::REDACTED) stands in the payload for each that it had, and for each
     /// element's where a path leads through an array; [`missing`](Self::missing) says which.
     #[n(12)]
-    #[cbor(with = "codec::list", has_nil)]
+    #[cbor(with = "cbor::list", has_nil)]
     #[serde(default)]
     pub redacted: Vec<String>,
     /// What people did with it, the first act first.
     #[n(13)]
-    #[cbor(with = "codec::list", has_nil)]
+    #[cbor(with = "cbor::list", has_nil)]
     #[serde(default)]
     pub history: Vec<Act>,
     /// Where the message came from, where a broker brought it.
@@ -269,7 +269,7 @@ impl DeadLetter {
 pub struct Act {
     /// When.
     #[n(0)]
-    #[cbor(with = "codec::millis")]
+    #[cbor(with = "cbor::millis")]
     pub at: Timestamp,
     /// Who, and why.
     #[n(1)]
@@ -308,7 +308,7 @@ pub enum Deed {
     #[n(3)]
     Edited(
         #[n(0)]
-        #[cbor(with = "codec::json")]
+        #[cbor(with = "cbor::json")]
         Json,
     ),
 }
@@ -370,11 +370,11 @@ pub struct PastAttempt {
     pub number: u32,
     /// When it was claimed.
     #[n(1)]
-    #[cbor(with = "codec::millis")]
+    #[cbor(with = "cbor::millis")]
     pub start: Timestamp,
     /// When its end was reported; nothing where nobody did.
     #[n(2)]
-    #[cbor(with = "codec::maybe_millis")]
+    #[cbor(with = "cbor::maybe_millis")]
     pub end: Option<Timestamp>,
     /// How it ended.
     #[n(3)]

@@ -4,6 +4,7 @@
 
 mod death;
 mod decide;
+pub(crate) mod encoding;
 mod letter;
 mod origin;
 mod record;

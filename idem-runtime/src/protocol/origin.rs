@@ -5,7 +5,7 @@ use base64::prelude::BASE64_STANDARD;
 use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
-use crate::codec;
+use crate::protocol::encoding::cbor;
 
 /// How many headers are kept of a message.
 const MOST_HEADERS: usize = 64;
@@ -41,7 +41,7 @@ pub struct Origin {
     pub position: Option<String>,
     /// Its headers, name and value, in the message's order; binary values as base64.
     #[n(4)]
-    #[cbor(with = "codec::list", has_nil)]
+    #[cbor(with = "cbor::list", has_nil)]
     #[serde(default)]
     pub headers: Vec<(String, String)>,
 }

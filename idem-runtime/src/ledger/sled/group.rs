@@ -10,11 +10,11 @@ use minicbor::bytes::ByteSlice;
 use parking_lot::RwLock;
 
 use super::batch::Batch;
-use super::index::{Bucket, Found, Index};
+use super::buckets::{Shelf, Shelving};
+use super::filters::{Bucket, Found, Index};
 use super::job::{Answer, Job};
 use super::journal::{Draft, Journal, Moves, Running};
 use super::layout::{CLOSED_LETTER, DEAD, LIVE, Meta, OPEN_LETTER, Slot, letter_key, note_key};
-use super::shelf::{Shelf, Shelving};
 use super::store::Store;
 use super::undo::{Undo, may_take_back};
 use crate::clock;

@@ -6,15 +6,15 @@ use std::sync::Arc;
 use minicbor::bytes::ByteVec;
 
 use super::batch::Batch;
+use super::buckets::Shelf;
+use super::filters::{Bucket, hash};
 use super::group::State;
-use super::index::{Bucket, hash};
 use super::journal::{Draft, Entry, Journal, Moves, RING, Running};
 use super::layout::{
     BUCKET, COUNTED, ClosedBucket, Counts, HASHES, Holds, JOURNAL, Meta, SETTLED, bucket_in,
     bucket_key,
 };
-use super::rescue;
-use super::shelf::Shelf;
+use super::salvage;
 use super::store::{Store, hashes};
 use crate::ledger::LedgerError;
 
@@ -36,7 +36,7 @@ impl Opened {
         acknowledged: Option<u64>,
     ) -> Result<Self, LedgerError> {
         if acknowledged.is_none() {
-            rescue::rescue(store)?;
+            salvage::salvage(store)?;
         }
         Self::whole(store, path, acknowledged.unwrap_or(0)).map_err(|error| match error {
             // What is always there cannot be read.

@@ -1,21 +1,27 @@
 //! One call's key and payload, as they are read from the arguments.
 
+pub(crate) mod fingerprint;
+pub(crate) mod key;
+pub(crate) mod redact;
+
+pub use redact::REDACTED;
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use crate::bounds::{KeyPart, Payload};
-use crate::current;
+use crate::call::panic;
 use crate::delivery::{Delivery, delivery};
 use crate::error::Error;
-use crate::fingerprint::Hasher;
+use crate::handler::bounds::{KeyPart, Payload};
 use crate::handler::{Handler, Named};
 use crate::idem::Idem;
-use crate::json_problem::json_problem;
-use crate::key::Key;
+use crate::idem::current;
+use crate::json::problem::json_problem;
+use crate::json::writing::{self, Unwritten, Writes};
+use crate::message::fingerprint::Hasher;
+use crate::message::key::Key;
+use crate::message::redact::redact;
+use crate::metrics;
 use crate::protocol::{Budget, Claim, Fingerprint, RecordId};
-use crate::redact::redact;
-use crate::writing::{self, Unwritten, Writes};
-use crate::{observe, panic};
 
 /// Room for most payloads.
 const USUAL: usize = 256;
@@ -184,7 +190,7 @@ impl Message {
     /// The message, or why it cannot be called with.
     pub(crate) fn finish(mut self) -> Result<Ready, Error> {
         self.check()
-            .inspect_err(|error| observe::refused(&self.name, error))
+            .inspect_err(|error| metrics::refused(&self.name, error))
     }
 
     fn check(&mut self) -> Result<Ready, Error> {

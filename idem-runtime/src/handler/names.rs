@@ -9,7 +9,7 @@ use parking_lot::RwLock;
 
 use crate::handler::Named;
 use crate::idem::Inner;
-use crate::issue;
+use crate::issuer;
 use crate::ledger::{Ledger, LedgerError};
 use crate::protocol::{Record, RecordId};
 
@@ -148,7 +148,7 @@ pub(crate) async fn look_first(
         }
     }
     match handler.issued {
-        Some(issuer) if !issue::was_issued(ledger, issuer, &id.key, inner.clock.now()).await? => {
+        Some(issuer) if !issuer::was_issued(ledger, issuer, &id.key, inner.clock.now()).await? => {
             Ok(Found::NotIssued(issuer))
         }
         _ => Ok(Found::Here),

@@ -15,7 +15,7 @@ use crate::delivery::Refusal;
 use crate::error::Error;
 use crate::idem::Idem;
 use crate::json::Json;
-use crate::key;
+use crate::message::key;
 use crate::protocol::{
     Bury, DeadLetter, DeadLetterId, Fingerprint, Origin, Reason, RecordId, Reply, Step, Unread,
 };
@@ -311,7 +311,7 @@ impl DeadLetter {
             // Without them, somebody mended it.
             return bytes.unwrap_or_else(|| self.payload.as_str().into());
         }
-        super::run::argument(self, &self.payload).into()
+        super::rerun::argument(self, &self.payload).into()
     }
 }
 

@@ -4,14 +4,14 @@
 use std::collections::BTreeSet;
 
 use super::batch::Batch;
-use super::index::hash;
+use super::buckets::close_bucket;
+use super::filters::hash;
 use super::journal::{Draft, Entry, Journal, Running};
 use super::layout::{
     BUCKET, CHUNK, ClosedBucket, DEAD, HASHES, Holds, JOURNAL, LIVE, Meta, NOTE, SETTLED,
     bucket_in, bucket_key, number_in,
 };
 use super::opening::counts;
-use super::shelf::close_bucket;
 use super::store::Store;
 use crate::clock;
 use crate::fault;
@@ -19,7 +19,7 @@ use crate::ledger::{LedgerError, number_of};
 use crate::protocol::{Live, Phase, Settled};
 
 /// Makes the numbers true. A ledger with nothing in it stays as it is.
-pub(super) fn rescue(store: &Store) -> Result<(), LedgerError> {
+pub(super) fn salvage(store: &Store) -> Result<(), LedgerError> {
     if store.last(&[])?.is_none() {
         return Ok(());
     }

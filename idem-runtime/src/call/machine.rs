@@ -15,22 +15,23 @@ use parking_lot::Mutex;
 use super::attempt::{Attempt, Frame, inside_a_sync_body, runs_inside};
 use super::blocking::{block_on, on_multi_thread_runtime};
 use super::body::Run;
-use super::flight::{Ahead, Ended, Seat};
 use super::held::Held;
-use super::renewal::Renewed;
+use super::lease::Renewed;
 use super::report::{Reporting, Told};
+use super::single_flight::{Ahead, Ended, Seat};
 use crate::clock::{BoxFuture, until};
 use crate::delivery::{Counted, Verdict};
 use crate::error::Error;
 use crate::handler::Handler;
+use crate::handler::names::{self, Found};
+use crate::idem::current;
 use crate::idem::{Entry, Idem};
 use crate::ledger::LedgerError;
 use crate::message::{Message, Ready};
-use crate::names::{self, Found};
+use crate::metrics;
 use crate::protocol::{
     AttemptOutcome, DeadLetter, Failed, RecordId, Reply, Started, Step, StoredResult,
 };
-use crate::{current, observe};
 
 /// How often a call looks whether another process is done with the message.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
@@ -120,7 +121,7 @@ impl Drive {
                 handler: Some(id.handler.to_string()),
                 key: Some(id.key.to_string()),
             };
-            observe::refused(&id.handler, &error);
+            metrics::refused(&id.handler, &error);
             return Err(error);
         };
         let waiting = redriven(&message)?;

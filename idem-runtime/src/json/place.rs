@@ -24,7 +24,7 @@ pub(super) fn of_problem<T: DeserializeOwned>(json: &[u8], what: &str) -> Option
     })
     .err()?;
     // A value is not all that the text was: what stops elsewhere has another place.
-    let same = super::what(&error) == what;
+    let same = super::problem::what(&error) == what;
     stopped
         .into_inner()
         .filter(|place| same && !place.is_empty())

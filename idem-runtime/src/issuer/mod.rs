@@ -1,7 +1,7 @@
 //! Keys that the server issues before the message is sent: an order number that is there before the
 //! order.
 
-mod rule;
+mod format;
 mod sequence;
 
 use std::sync::Arc;
@@ -9,14 +9,14 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-pub use rule::Rule;
+pub use format::Rule;
 pub(crate) use sequence::Sequences;
 
 use crate::clock::after;
 use crate::error::Error;
 use crate::idem::Idem;
-use crate::key::Key;
 use crate::ledger::{Ledger, LedgerError};
+use crate::message::key::Key;
 use crate::protocol::{Record, RecordId, Reply, Settled, SettledAs, Step};
 
 /// How long an issued key may wait to be used, unless said.

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use super::DeadLetters;
 use crate::error::Error;
+use crate::json::problem::json_problem;
 use crate::json::{Json, TooDeep};
-use crate::json_problem::json_problem;
+use crate::message::redact::redact;
 use crate::protocol::{Awaited, By, DeadLetter, DeadLetterId, Reply, Step, Unread};
-use crate::redact::redact;
 
 impl DeadLetters {
     /// Re-arms the letter's key: the next call of it runs the body, with a fresh budget, and with

@@ -4,7 +4,10 @@
 //!
 //! [transactional outbox]: https://microservices.io/patterns/data/transactional-outbox.html
 
+mod ordering;
 mod sending;
+
+pub use ordering::Keyed;
 
 use std::sync::Arc;
 
@@ -15,11 +18,11 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::call::enqueue;
-use crate::codec::millis;
-use crate::envelope;
 use crate::error::Error;
 use crate::idem::Idem;
 use crate::ledger::{LedgerError, Note, NoteChange};
+use crate::protocol::encoding;
+use crate::protocol::encoding::cbor::millis;
 
 /// Where its notes stand in the ledger, in the order in which they go out. Those of older versions
 /// have a place that begins with a time in hexadecimal digits, and go out first.
@@ -130,7 +133,7 @@ pub struct Queued {
 
 impl Queued {
     fn of(note: Note) -> Result<Self, LedgerError> {
-        match envelope::decode::<Self>(&note.value) {
+        match encoding::decode::<Self>(&note.value) {
             Ok(queued) => Ok(Self {
                 place: note.key,
                 ..queued
@@ -154,7 +157,7 @@ pub(crate) fn note(
     message: Outgoing,
     at: Timestamp,
 ) -> Result<NoteChange, LedgerError> {
-    let value = envelope::encode(&Queued {
+    let value = encoding::encode(&Queued {
         id,
         at,
         message,

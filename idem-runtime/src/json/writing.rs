@@ -5,8 +5,8 @@ use std::io::{self, Write};
 use serde_json::Serializer;
 use serde_json::ser::Formatter;
 
+use crate::json::problem::json_problem;
 use crate::json::{Json, TooDeep, depth};
-use crate::json_problem::json_problem;
 
 /// What a value is written with.
 pub(crate) type Writer<'a> = Serializer<Limited<'a>, Watching<'a>>;

@@ -4,13 +4,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::call::wait::wait;
 use crate::clock::{Clock, SystemClock};
 use crate::error::Error;
+use crate::idem::background::Keeper;
 use crate::idem::{Idem, Inner};
-use crate::keeper::Keeper;
 use crate::ledger::{Ledger, LedgerError, SledLedger};
-use crate::observe;
-use crate::wait::wait;
+use crate::metrics;
 
 /// The limits and other choices of an [`Idem`]; every one has a default.
 ///
@@ -116,7 +116,7 @@ impl Builder {
         self,
         open: impl FnOnce(Arc<dyn Clock>, String) -> Result<Arc<dyn Ledger>, LedgerError>,
     ) -> Result<Idem, Error> {
-        observe::describe_metrics();
+        metrics::describe_metrics();
         let no_thread =
             |error: std::io::Error| LedgerError::Other(format!("no background thread: {error}"));
         let runtime = tokio::runtime::Builder::new_current_thread()

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::drive::Drive;
+use super::machine::Drive;
 use crate::delivery::Verdict;
 use crate::error::Error;
 use crate::ledger::LedgerError;

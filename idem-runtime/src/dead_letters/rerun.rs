@@ -15,14 +15,14 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use super::DeadLetters;
-use super::acts::unfit;
+use super::actions::unfit;
+use crate::call::panic;
 use crate::clock::{BoxFuture, until};
-use crate::current;
 use crate::error::Error;
+use crate::idem::current;
 use crate::idem::{Idem, Inner};
 use crate::json::Json;
-use crate::json_problem::{from_json, json_problem};
-use crate::panic;
+use crate::json::problem::{from_json, json_problem};
 use crate::protocol::{
     DeadLetter, DeadLetterId, LetterState, Phase, Record, RecordId, SettledAs, Step,
 };

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
+use crate::dead_letters::Redriving;
 use crate::error::Error;
 use crate::idem::Idem;
-use crate::letters::Redriving;
 
 tokio::task_local! {
     static SCOPED: Idem;

@@ -1,11 +1,9 @@
 //! What is wrong with JSON, in words that hold none of its values: serde's own quote them.
 
-mod place;
-
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 
-use crate::json::TooDeep;
+use crate::json::{TooDeep, place};
 
 /// What a type expects stands last in these, and comes from the program.
 const EXPECTING: [&str; 5] = [
@@ -64,7 +62,7 @@ fn at(error: &serde_json::Error) -> String {
     }
 }
 
-fn what(error: &serde_json::Error) -> String {
+pub(super) fn what(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let text = text.strip_suffix(&at(error)).unwrap_or(&text);
     match error.classify() {

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use minicbor::bytes::ByteVec;
 
 use super::batch::Batch;
-use super::index::{Bucket, Index};
+use super::filters::{Bucket, Index};
 use super::layout::{
     BUCKET, ClosedBucket, HASHES, Holds, Meta, OpenBucket, SETTLED, Slot, bucket_key, hashes_key,
 };

@@ -1,5 +1,10 @@
 //! The handle: one open ledger, its dead letters, and the calls that run on them.
 
+pub(crate) mod background;
+pub(crate) mod builder;
+pub(crate) mod current;
+
+pub use builder::Builder;
 use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
@@ -10,20 +15,20 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, broadcast};
 
-use crate::builder::{Builder, Limits};
+use crate::call::wait::wait;
 use crate::call::{Flights, Leases};
 use crate::clock::Clock;
+use crate::dead_letters::{DeadLetters, Hidden, Publishers, Runners};
 use crate::error::Error;
 use crate::handler::Handlers;
-use crate::issue::Sequences;
-use crate::keeper::Keeper;
+use crate::handler::names::Earlier;
+use crate::idem::background::Keeper;
+use crate::idem::builder::Limits;
+use crate::issuer::Sequences;
 use crate::ledger::{Ledger, LedgerError, Notes, Swept};
-use crate::letters::{DeadLetters, Hidden, Publishers, Runners};
-use crate::names::Earlier;
 use crate::outbox::Sending;
 use crate::protocol::{DeadLetter, Record, RecordId, Reply, Step};
-use crate::wait::wait;
-use crate::{current, fault, observe};
+use crate::{fault, metrics};
 
 /// An open ledger with its dead letters, and what runs handlers on it. A clone is another handle of
 /// the same.
@@ -425,14 +430,14 @@ impl Inner {
     }
 
     pub(crate) fn tell(&self, letter: &DeadLetter) {
-        observe::died(letter);
+        metrics::died(letter);
         // Nobody needs to be watching.
         let _ = self.born.send(letter.clone());
     }
 
     pub(crate) async fn count_letters(&self) {
         if let Ok(count) = self.ledger.open_letters().await {
-            observe::open_letters(count);
+            metrics::open_letters(count);
         }
     }
 

@@ -11,10 +11,10 @@ use futures_util::FutureExt;
 use parking_lot::RwLock;
 
 use super::DeadLetters;
+use crate::call::panic;
 use crate::clock::BoxFuture;
 use crate::error::Error;
 use crate::idem::{Idem, Inner};
-use crate::panic;
 use crate::protocol::{DeadLetter, DeadLetterId, LetterState, Origin, RecordId, Step};
 
 type Publisher = Arc<dyn Fn(DeadLetter) -> BoxFuture<'static, Result<(), String>> + Send + Sync>;

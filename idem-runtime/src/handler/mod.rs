@@ -1,5 +1,8 @@
 //! What one annotated function asked for: a `static` in its expansion.
 
+pub(crate) mod bounds;
+pub(crate) mod names;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -9,8 +12,8 @@ use foldhash::fast::RandomState;
 use parking_lot::RwLock;
 
 use crate::error::Error;
-use crate::observe::Meters;
-use crate::redact::Spelling;
+use crate::message::redact::Spelling;
+use crate::metrics::Meters;
 
 /// One annotated function and its options.
 #[derive(Debug)]

@@ -6,8 +6,8 @@ use serde_json::value::RawValue;
 
 use crate::error::Error;
 use crate::idem::Inner;
+use crate::message::redact::REDACTED;
 use crate::protocol::{Difference, Holder, Phase, Record, RecordId, Reused, SettledAs};
-use crate::redact::REDACTED;
 
 /// The deepest place that is named; what is below it is compared as a whole.
 const DEEPEST: usize = 16;

@@ -8,16 +8,16 @@ use minicbor::{Decode, Encode};
 use parking_lot::RwLock;
 use serde_json::json;
 
-use super::acts::unfit;
-use crate::envelope;
+use super::actions::unfit;
 use crate::error::Error;
 use crate::handler::Handler;
 use crate::idem::{Idem, Inner};
 use crate::json::Json;
-use crate::json_problem::json_problem;
+use crate::json::problem::json_problem;
 use crate::ledger::{LedgerError, NoteChange};
+use crate::message::redact::{Names, REDACTED};
+use crate::protocol::encoding;
 use crate::protocol::{DeadLetter, Origin};
-use crate::redact::{Names, REDACTED};
 
 /// How many handlers are looked at that one name's messages reached.
 const MOST_HANDLERS: usize = 1000;
@@ -168,7 +168,7 @@ impl Inner {
                 .notes(&prefix(name), None, MOST_HANDLERS)
                 .await?
             {
-                hiding.add(envelope::decode(&note.value)?);
+                hiding.add(encoding::decode(&note.value)?);
             }
         }
         Ok(hiding)
@@ -178,7 +178,7 @@ impl Inner {
 /// Each list of paths is a note of its own, so that another is added without reading those that are
 /// there.
 fn note(name: &str, handler: &Handler) -> Result<NoteChange, LedgerError> {
-    let value = envelope::encode(&Hiding::of(handler))?;
+    let value = encoding::encode(&Hiding::of(handler))?;
     Ok((format!("{}{}", prefix(name), short(&value)), Some(value)))
 }
 

@@ -4,8 +4,8 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::{Ledger, LedgerError};
 use crate::error::Error;
+use crate::ledger::{Ledger, LedgerError};
 use crate::protocol::DeadLetterId;
 
 /// The longest key of a note, in bytes, its number included.

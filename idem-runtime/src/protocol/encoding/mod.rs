@@ -1,6 +1,8 @@
 //! The envelope around whatever a ledger stores: a byte for the version, then CBOR with numbered
 //! fields, of which newer writers add some and older readers skip them.
 
+pub(crate) mod cbor;
+
 use minicbor::{Decode, Decoder, Encode};
 
 use crate::ledger::LedgerError;

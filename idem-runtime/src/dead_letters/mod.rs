@@ -1,19 +1,19 @@
 //! Dead letters: messages that wait for a person.
 
-mod acts;
+mod actions;
 mod bury;
 mod hidden;
 mod republish;
+mod rerun;
 mod reused;
-mod run;
 mod watch;
 
 use std::sync::Arc;
 
 pub(crate) use hidden::Hidden;
 pub(crate) use republish::Publishers;
-pub use run::Ran;
-pub(crate) use run::{Redriving, Runners};
+pub use rerun::Ran;
+pub(crate) use rerun::{Redriving, Runners};
 pub use watch::Watch;
 
 use crate::error::Error;

@@ -1,5 +1,10 @@
 //! JSON as it is written.
 
+mod place;
+pub(crate) mod problem;
+pub(crate) mod writing;
+
+pub use problem::{from_json, json_problem};
 use std::fmt::{self, Write};
 use std::str::FromStr;
 

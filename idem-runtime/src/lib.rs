@@ -29,14 +29,14 @@ pub mod protocol;
 
 pub use call::{Attempt, attempt};
 pub use clock::{BoxFuture, Clock};
-pub use dead_letters::{DeadLetters, Ran, Watch};
+pub use dead_letters::{DeadLetters, RunOutcome, Watch};
 pub use delivery::{Delivered, Refusal, Verdict};
 pub use error::Error;
-pub use idem::Builder;
 pub use idem::Idem;
+pub use idem::IdemBuilder;
 #[cfg(feature = "macros")]
 pub use idem_macros::idempotent;
-pub use issuer::{Issued, Issuer, Rule};
+pub use issuer::{IssuedKey, KeyFormat, KeyIssuer};
 /// A point in time.
 pub use jiff::Timestamp;
 pub use json::{Json, from_json, json_problem};
@@ -44,10 +44,10 @@ pub use ledger::{Filter, Ledger, LedgerError};
 pub use message::REDACTED;
 pub use metrics::describe_metrics;
 pub use notes::{Note, Notes};
-pub use outbox::{Keyed, Outbox, Outgoing, Queued};
+pub use outbox::{Keyed, Outbox, OutboxEntry, OutboxMessage};
 pub use protocol::{
-    Act, AttemptOutcome, By, DeadLetter, DeadLetterId, Deed, Difference, Holder, LetterState,
-    Origin, PastAttempt, Reason, Reused,
+    Action, ActionKind, Actor, AttemptOutcome, DeadLetter, DeadLetterId, Difference, Holder,
+    LetterState, Origin, PastAttempt, Reason, Reused,
 };
 #[cfg(feature = "testing")]
 pub mod testing;

@@ -72,7 +72,7 @@ pub(crate) fn number_of(key: &str) -> Option<u64> {
 /// The key of the note that a ledger writes together with each letter, and that goes with the
 /// letter at the latest: nobody has been told of it. Whoever tells people removes it in the write
 /// that records the telling.
-pub fn untold(letter: DeadLetterId) -> String {
+pub fn unnotified_key(letter: DeadLetterId) -> String {
     format!("untold/{letter}")
 }
 

@@ -30,7 +30,7 @@ use crate::ledger::LedgerError;
 use crate::message::{Message, Ready};
 use crate::metrics;
 use crate::protocol::{
-    AttemptOutcome, DeadLetter, Failed, RecordId, Reply, Started, Step, StoredResult,
+    AttemptOutcome, DeadLetter, Failed, Grant, RecordId, Reply, Step, StoredResult,
 };
 
 /// How often a call looks whether another process is done with the message.
@@ -349,9 +349,9 @@ impl Drive {
             Ok(Reply::Replay(StoredResult::TooLarge(size))) => self.too_large(size),
             Ok(Reply::Busy { .. }) => self.in_progress(),
             Ok(Reply::NotYet { at }) => self.not_yet(until(at, self.idem().inner().clock.now())),
-            Ok(Reply::Reused) => self.reused(),
+            Ok(Reply::KeyReused) => self.reused(),
             Ok(Reply::Dead { letter, discarded }) => self.dead(letter, discarded),
-            Ok(Reply::Died(letter)) => {
+            Ok(Reply::DeadLettered(letter)) => {
                 self.died(&letter);
                 self.dead(letter.id, false)
             }
@@ -359,9 +359,9 @@ impl Drive {
                 Reply::Waiting { .. }
                 | Reply::Recorded
                 | Reply::LeaseLost
-                | Reply::NotOpen
-                | Reply::Taken
-                | Reply::Untouched,
+                | Reply::LetterNotOpen
+                | Reply::AlreadyIssued
+                | Reply::Unchanged,
             ) => self.no_ledger(LedgerError::Other(
                 "it answered a claim with nonsense".into(),
             )),
@@ -449,7 +449,7 @@ fn redriven(
             id.key.to_string(),
             redriving.id.key.to_string(),
         );
-        return Err(Error::OtherKey {
+        return Err(Error::KeyMismatch {
             handler,
             key,
             letter_key,
@@ -523,7 +523,7 @@ impl Drop for Drive {
                     }))
                 }
                 (None, Some(claiming)) => match inner.heard(claiming.await).await {
-                    Ok(Reply::Run(Started { token, .. })) => Some(Step::GiveBack { token }),
+                    Ok(Reply::Run(Grant { token, .. })) => Some(Step::GiveBack { token }),
                     _ => None,
                 },
                 (None, None) => None,

@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::json::problem::json_problem;
 use crate::json::{Json, TooDeep};
 use crate::message::redact::redact;
-use crate::protocol::{Awaited, By, DeadLetter, DeadLetterId, Reply, Step, Unread};
+use crate::protocol::{Actor, BuryCause, DeadLetter, DeadLetterId, RedrivePayload, Reply, Step};
 
 impl DeadLetters {
     /// Re-arms the letter's key: the next call of it runs the body, with a fresh budget, and with
@@ -114,11 +114,11 @@ impl DeadLetters {
 
     /// The re-arming of a letter's key.
     pub(super) fn redriving(&self, letter: &DeadLetter) -> Step {
-        let awaited = Awaited {
+        let awaited = RedrivePayload {
             payload: letter.payload.as_str().as_bytes().into(),
             redacted: letter.redacted.clone(),
             origin: letter.origin.clone().map(Arc::new),
-            unread: Unread::of(letter),
+            cause: BuryCause::of(letter),
             arguments: Some(letter.arguments()),
         };
         Step::Redrive {
@@ -160,8 +160,8 @@ impl DeadLetters {
             .map_err(|problem| unfit(letter, json_problem(&problem)))
     }
 
-    pub(super) fn by_because(&self, why: Option<String>) -> By {
-        By {
+    pub(super) fn by_because(&self, why: Option<String>) -> Actor {
+        Actor {
             who: self.who.clone(),
             why,
         }
@@ -183,7 +183,7 @@ impl DeadLetters {
         match reply {
             Reply::Recorded => {
                 self.inner().count_letters().await;
-                let act = letter.history.last().map(|act| act.deed.as_str());
+                let act = letter.history.last().map(|act| act.kind.as_str());
                 tracing::info!(handler = letter.handler, key = letter.key, letter = %id, act, who = self.who,
                     "somebody acted on a dead letter");
                 Ok(letter)

@@ -17,7 +17,7 @@ use crate::idem::Idem;
 use crate::json::Json;
 use crate::message::key;
 use crate::protocol::{
-    Bury, DeadLetter, DeadLetterId, Fingerprint, Origin, Reason, RecordId, Reply, Step, Unread,
+    Bury, BuryCause, DeadLetter, DeadLetterId, Fingerprint, Origin, Reason, RecordId, Reply, Step,
 };
 
 /// Why a letter shows nothing of its message.
@@ -40,7 +40,7 @@ impl Idem {
     ///
     /// The letter's payload is the text, where the bytes are text, else `{"base64": "…"}`, and no
     /// more of it than
-    /// [`payload_limit`](crate::Builder::payload_limit): [`DeadLetter::cut_from`] says so.
+    /// [`payload_limit`](crate::IdemBuilder::payload_limit): [`DeadLetter::cut_from`] says so.
     ///
     /// What handlers redact is hidden: the handler of that name, where this process has called it,
     /// those that
@@ -82,7 +82,7 @@ impl Idem {
             key,
             bytes,
             origin,
-            Unread::undecodable(error, None),
+            BuryCause::undecodable(error, None),
             None,
         )
         .await
@@ -138,17 +138,17 @@ impl Idem {
             error,
             ..
         } = refusal;
-        let unread = Unread {
+        let cause = BuryCause {
             reason: Some(*reason),
             key: key.clone(),
-            ..Unread::undecodable(error, None)
+            ..BuryCause::undecodable(error, None)
         };
         self.bury_as(
             handler,
             key.as_deref().unwrap_or(id),
             bytes,
             origin,
-            unread,
+            cause,
             Some(refusal),
         )
         .await
@@ -160,7 +160,7 @@ impl Idem {
         key: &str,
         bytes: &[u8],
         origin: Origin,
-        mut unread: Unread,
+        mut cause: BuryCause,
         refusal: Option<&Refusal>,
     ) -> Result<DeadLetterId, Error> {
         let inner = self.inner();
@@ -188,26 +188,26 @@ impl Idem {
                 key: key.into(),
             };
             let found = reused::find(inner, &holder, payload.as_deref()).await?;
-            unread.error = format!(
+            cause.error = format!(
                 "key `{key}` is another message's, which is {found}; send this one under a key of its own, edit it to one \
                  and run it, or discard it"
             );
-            unread.reused = Some(Box::new(found));
+            cause.reused = Some(Box::new(found));
         }
-        let taken = unread.key.is_some();
+        let taken = cause.key.is_some();
         let hiding = inner.hidden(handler, Some(&origin)).await.map_err(ledger)?;
         let kept = Kept::of(bytes, inner.limits.payload, &hiding);
         if !kept.shown {
-            unread.error = format!("{}; {UNSHOWN}", unread.error);
+            cause.error = format!("{}; {UNSHOWN}", cause.error);
         }
         let buried = Box::new(Bury {
             fingerprint: kept.fingerprint,
             payload: kept.payload,
             redacted: hiding.paths,
-            unread: Unread {
-                error: crate::call::cut(unread.error),
+            cause: BuryCause {
+                error: crate::call::cut(cause.error),
                 cut_from: kept.cut_from,
-                ..unread
+                ..cause
             },
             origin,
             ttl: TTL,
@@ -240,7 +240,7 @@ impl Idem {
                 key: (*key).into(),
             };
             match inner.apply(&id, Step::Bury(buried.clone())).await {
-                Ok(Reply::Died(letter)) => return Ok(letter.id),
+                Ok(Reply::DeadLettered(letter)) => return Ok(letter.id),
                 Ok(Reply::Dead { letter, .. }) => return Ok(letter),
                 Ok(_) => {}
                 Err(problem) => return Err(ledger(problem)),

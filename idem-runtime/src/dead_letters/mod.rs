@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 pub(crate) use hidden::Hidden;
 pub(crate) use republish::Publishers;
-pub use rerun::Ran;
+pub use rerun::RunOutcome;
 pub(crate) use rerun::{Redriving, Runners};
 pub use watch::Watch;
 
@@ -62,11 +62,11 @@ impl DeadLetters {
     /// ```
     /// # use idem_runtime::{DeadLetterId, Error, Idem};
     /// # async fn again(idem: Idem, id: DeadLetterId) -> Result<(), Error> {
-    /// idem.dead_letters().by("ann").because("the bank is back").redrive(&id).await?;
+    /// idem.dead_letters().by("ann").why("the bank is back").redrive(&id).await?;
     /// # Ok(()) }
     /// ```
     #[must_use]
-    pub fn because(mut self, why: impl Into<String>) -> Self {
+    pub fn why(mut self, why: impl Into<String>) -> Self {
         self.why = Some(why.into());
         self
     }
@@ -82,7 +82,8 @@ impl DeadLetters {
     /// [`Error::Ledger`] when they cannot be read.
     pub async fn list(&self, filter: &Filter) -> Result<Vec<DeadLetter>, Error> {
         let earlier = filter
-            .wanted_handler()
+            .handler
+            .as_deref()
             .map(|handler| self.inner().earlier.of(handler))
             .unwrap_or_default();
         let filter = if earlier.is_empty() {

@@ -38,7 +38,7 @@ impl Idem {
     /// # let idem = Idem::open(folder.path())?;
     /// # let queue = Arc::new(Mutex::new(Vec::new()));
     /// # let orders = Arc::clone(&queue);
-    /// idem.republish_with("rabbitmq:orders", move |letter| {
+    /// idem.register_publisher("rabbitmq:orders", move |letter| {
     ///     let orders = Arc::clone(&orders);
     ///     async move {
     ///         orders.lock().map_err(|error| error.to_string())?.push(letter.message());
@@ -50,7 +50,7 @@ impl Idem {
     /// assert_eq!(*queue.lock().unwrap(), [b"no JSON"]);
     /// # Ok(()) }
     /// ```
-    pub fn republish_with<F, E>(
+    pub fn register_publisher<F, E>(
         &self,
         place: impl Into<String>,
         publish: impl Fn(DeadLetter) -> F + Send + Sync + 'static,

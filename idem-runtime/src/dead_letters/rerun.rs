@@ -24,7 +24,7 @@ use crate::idem::{Idem, Inner};
 use crate::json::Json;
 use crate::json::problem::{from_json, json_problem};
 use crate::protocol::{
-    DeadLetter, DeadLetterId, LetterState, Phase, Record, RecordId, SettledAs, Step,
+    DeadLetter, DeadLetterId, LetterState, Phase, Record, RecordId, Settlement, Step,
 };
 
 /// One call of a handler with a letter's payload: its result as JSON, or its error's text.
@@ -60,7 +60,7 @@ impl Redriving {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
-pub enum Ran {
+pub enum RunOutcome {
     /// The handler's result, as JSON.
     Done(Json),
     /// It did not succeed.
@@ -91,7 +91,7 @@ impl Idem {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let folder = tempfile::tempdir()?;
-    /// # use idem_runtime::{Error, Filter, Idem, Ran, idempotent};
+    /// # use idem_runtime::{Error, Filter, Idem, RunOutcome, idempotent};
     /// # #[derive(Debug, thiserror::Error)]
     /// # enum OrderError { #[error("out of stock")] OutOfStock, #[error(transparent)] Idem(#[from] Error) }
     /// #[derive(Clone, serde::Serialize, serde::Deserialize)]
@@ -103,17 +103,17 @@ impl Idem {
     /// }
     ///
     /// let idem = Idem::open(folder.path())?;
-    /// idem.redrive_with("orders.place", place_order);
+    /// idem.register_handler("orders.place", place_order);
     /// let order = PlaceOrder { order_no: "A-1".into(), qty: 12 };
     /// assert!(idem.scope(place_order(order)).await.is_err());
     ///
     /// let letters = idem.dead_letters().by("ann");
     /// let letter = letters.list(&Filter::default()).await?.remove(0);
     /// letters.edit(&letter.id, serde_json::json!({ "order": { "order_no": "A-1", "qty": 2 } }), "a typo").await?;
-    /// assert_eq!(letters.run(&letter.id).await?, Ran::Done(200.into()));
+    /// assert_eq!(letters.run(&letter.id).await?, RunOutcome::Done(200.into()));
     /// # Ok(()) }
     /// ```
-    pub fn redrive_with<T, F, R, E>(
+    pub fn register_handler<T, F, R, E>(
         &self,
         handler: impl Into<String>,
         run: impl Fn(T) -> F + Send + Sync + 'static,
@@ -146,7 +146,7 @@ impl Idem {
     }
 
     /// Whether this service has said how the handler is called again.
-    pub fn can_redrive(&self, handler: &str) -> bool {
+    pub fn has_handler(&self, handler: &str) -> bool {
         self.inner().runner(handler).is_some()
     }
 }
@@ -179,10 +179,10 @@ impl DeadLetters {
     /// With `retry = "redeliver"` the handler is called again after each pause, as a broker would.
     ///
     /// # Errors
-    /// [`Error::NoSuchLetter`], [`Error::LetterClosed`], [`Error::Redacted`], [`Error::Incomplete`], [`Error::NoRunner`],
+    /// [`Error::NoSuchLetter`], [`Error::LetterClosed`], [`Error::Redacted`], [`Error::Incomplete`], [`Error::NoHandler`],
     /// [`Error::Codec`] when the payload does not fit the handler's arguments, or [`Error::Ledger`]. That the handler itself
-    /// fails is no error here, but [`Ran::Failed`].
-    pub async fn run(&self, id: &DeadLetterId) -> Result<Ran, Error> {
+    /// fails is no error here, but [`RunOutcome::Failed`].
+    pub async fn run(&self, id: &DeadLetterId) -> Result<RunOutcome, Error> {
         let letter = self.known(id).await?;
         let payload = letter.payload.clone();
         self.run_letter(letter, payload).await
@@ -199,13 +199,13 @@ impl DeadLetters {
         id: &DeadLetterId,
         payload: impl Into<Json>,
         why: impl Into<String>,
-    ) -> Result<Ran, Error> {
+    ) -> Result<RunOutcome, Error> {
         let (payload, why) = (payload.into(), why.into());
         let letter = self.edit(id, payload.clone(), why.as_str()).await?;
-        self.clone().because(why).run_letter(letter, payload).await
+        self.clone().why(why).run_letter(letter, payload).await
     }
 
-    async fn run_letter(&self, letter: DeadLetter, payload: Json) -> Result<Ran, Error> {
+    async fn run_letter(&self, letter: DeadLetter, payload: Json) -> Result<RunOutcome, Error> {
         let id = letter.id;
         if letter.state != LetterState::Open {
             return Err(Error::LetterClosed {
@@ -223,7 +223,7 @@ impl DeadLetters {
         let runner = self
             .inner()
             .runner(&letter.handler)
-            .ok_or_else(|| Error::NoRunner {
+            .ok_or_else(|| Error::NoHandler {
                 handler: letter.handler.clone(),
             })?;
         let record = letter.record_id();
@@ -239,7 +239,7 @@ impl DeadLetters {
                 begin(&runner, &letter, &payload).map_err(|problem| unfit(&letter, problem))?;
             let error = match current::redrive(self.idem.clone(), Arc::clone(&redriving), running).await {
                 Ok(_) if !redriving.begun() => {
-                    "the function given to `redrive_with` did not call the handler with the letter's key".to_owned()
+                    "the function given to `register_handler` did not call the handler with the letter's key".to_owned()
                 }
                 Ok(result) => {
                     if unread {
@@ -248,7 +248,7 @@ impl DeadLetters {
                         self.inner().apply(&record, self.forgetting(&letter)).await?;
                         self.inner().count_letters().await;
                     }
-                    return Ok(Ran::Done(result));
+                    return Ok(RunOutcome::Done(result));
                 }
                 Err(error) => error,
             };
@@ -262,19 +262,19 @@ impl DeadLetters {
                     _ => None,
                 },
                 Some(Record::Settled(settled)) => match settled.end {
-                    SettledAs::Dead(letter) => Some(letter),
-                    SettledAs::Done(_) | SettledAs::Discarded(_) | SettledAs::Issued => None,
+                    Settlement::Dead(letter) => Some(letter),
+                    Settlement::Done(_) | Settlement::Discarded(_) | Settlement::Issued => None,
                 },
                 None => None,
             };
-            return Ok(Ran::Failed { error, letter });
+            return Ok(RunOutcome::Failed { error, letter });
         }
     }
 }
 
 fn panicked(caught: &(dyn Any + Send)) -> String {
     format!(
-        "the function given to `redrive_with` panicked: {}",
+        "the function given to `register_handler` panicked: {}",
         panic::text(caught)
     )
 }

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use crate::error::Error;
 use crate::idem::Inner;
 use crate::message::redact::REDACTED;
-use crate::protocol::{Difference, Holder, Phase, Record, RecordId, Reused, SettledAs};
+use crate::protocol::{Difference, Holder, Phase, Record, RecordId, Reused, Settlement};
 
 /// The deepest place that is named; what is below it is compared as a whole.
 const DEEPEST: usize = 16;
@@ -31,10 +31,10 @@ pub(super) async fn find(
             (by, Some(live.payload.to_vec()))
         }
         Some(Record::Settled(settled)) => match settled.end {
-            SettledAs::Done(_) => (Holder::Done { at: settled.at }, None),
-            SettledAs::Issued => (Holder::Gone, None),
-            SettledAs::Dead(letter) => (Holder::Dead { letter }, content(inner, letter).await?),
-            SettledAs::Discarded(letter) => {
+            Settlement::Done(_) => (Holder::Done { at: settled.at }, None),
+            Settlement::Issued => (Holder::Gone, None),
+            Settlement::Dead(letter) => (Holder::Dead { letter }, content(inner, letter).await?),
+            Settlement::Discarded(letter) => {
                 (Holder::Discarded { letter }, content(inner, letter).await?)
             }
         },

@@ -25,7 +25,7 @@ use crate::metrics;
 /// ```
 #[must_use]
 #[derive(Default)]
-pub struct Builder {
+pub struct IdemBuilder {
     limits: Limits,
     cache_bytes: Option<u64>,
     clock: Option<Arc<dyn Clock>>,
@@ -51,7 +51,7 @@ impl Default for Limits {
     }
 }
 
-impl Builder {
+impl IdemBuilder {
     /// The largest payload, in bytes of JSON; 1 MiB unless said. A larger one is
     /// [`Error::PayloadTooLarge`].
     pub fn payload_limit(mut self, bytes: usize) -> Self {
@@ -108,7 +108,7 @@ impl Builder {
     ///
     /// # Errors
     /// [`Error::Ledger`] when it cannot be swept.
-    pub fn ledger(self, ledger: Arc<dyn Ledger>) -> Result<Idem, Error> {
+    pub fn open_with(self, ledger: Arc<dyn Ledger>) -> Result<Idem, Error> {
         self.start(|_, _| Ok(ledger))
     }
 

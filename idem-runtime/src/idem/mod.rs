@@ -4,7 +4,7 @@ pub(crate) mod background;
 pub(crate) mod builder;
 pub(crate) mod current;
 
-pub use builder::Builder;
+pub use builder::IdemBuilder;
 use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
@@ -108,8 +108,8 @@ impl Idem {
     }
 
     /// The limits and other choices, to be followed by `open`.
-    pub fn builder() -> Builder {
-        Builder::default()
+    pub fn builder() -> IdemBuilder {
+        IdemBuilder::default()
     }
 
     pub(crate) fn start(inner: Arc<Inner>, keeper: Keeper) -> Self {
@@ -353,7 +353,7 @@ impl Inner {
         &self,
         reply: Result<Reply, LedgerError>,
     ) -> Result<Reply, LedgerError> {
-        if let Ok(Reply::Died(letter)) = &reply {
+        if let Ok(Reply::DeadLettered(letter)) = &reply {
             self.tell(letter);
             self.count_letters().await;
         }

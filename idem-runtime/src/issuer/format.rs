@@ -12,17 +12,17 @@ const ALPHABET: &[u8; 36] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ";
 /// What keys look like: parts one after the other.
 ///
 /// ```
-/// use idem_runtime::Rule;
+/// use idem_runtime::KeyFormat;
 ///
 /// // A-20261122-000001, and a check digit behind it
-/// let order_no = Rule::new().text("A-").date().text("-").sequence(6).check_digit();
+/// let order_no = KeyFormat::new().text("A-").date().text("-").sequence(6).check_digit();
 /// // INV-7K2M-9XQ4TB
-/// let invoice = Rule::new().text("INV-").random(4).text("-").random(6);
+/// let invoice = KeyFormat::new().text("INV-").random(4).text("-").random(6);
 /// # drop((order_no, invoice));
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[must_use]
-pub struct Rule {
+pub struct KeyFormat {
     parts: Vec<Part>,
 }
 
@@ -36,7 +36,7 @@ enum Part {
     UuidV7,
 }
 
-impl Rule {
+impl KeyFormat {
     /// No part yet. A rule needs a sequence, a UUID, or enough random digits, or its keys run out.
     pub fn new() -> Self {
         Self::default()
@@ -156,7 +156,7 @@ mod tests {
     #[test]
     fn parts_stand_one_after_the_other() {
         let now = "2026-11-22T23:59:59Z".parse().unwrap();
-        let rule = Rule::new().text("A-").date().text("-").sequence(6);
+        let rule = KeyFormat::new().text("A-").date().text("-").sequence(6);
         assert_eq!(rule.scope(now).as_deref(), Some("A-20261122-"));
         assert_eq!(rule.key(now, 42), "A-20261122-000042");
         assert_eq!(
@@ -164,7 +164,7 @@ mod tests {
             "A-20261122-12345678",
             "it grows, and is never used again"
         );
-        let random = Rule::new().text("R").random(8);
+        let random = KeyFormat::new().text("R").random(8);
         assert_eq!(random.scope(now), None);
         assert_eq!(random.key(now, 0).len(), 9);
         assert_ne!(random.key(now, 0), random.key(now, 0));

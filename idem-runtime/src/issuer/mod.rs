@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-pub use format::Rule;
+pub use format::KeyFormat;
 pub(crate) use sequence::Sequences;
 
 use crate::clock::after;
@@ -17,7 +17,7 @@ use crate::error::Error;
 use crate::idem::Idem;
 use crate::ledger::{Ledger, LedgerError};
 use crate::message::key::Key;
-use crate::protocol::{Record, RecordId, Reply, Settled, SettledAs, Step};
+use crate::protocol::{Record, RecordId, Reply, Settled, Settlement, Step};
 
 /// How long an issued key may wait to be used, unless said.
 const TTL: Duration = Duration::from_secs(24 * 3600);
@@ -25,7 +25,7 @@ const TTL: Duration = Duration::from_secs(24 * 3600);
 const ISSUERS: &str = "issuers/";
 /// More are not looked through for one key.
 const MOST: usize = 100;
-/// A rule that comes to keys which are all taken has run out of them.
+/// A format that comes to keys which are all taken has run out of them.
 const TRIES: usize = 1000;
 
 /// Issues keys. A clone is another handle of the same.
@@ -34,7 +34,7 @@ const TRIES: usize = 1000;
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let folder = tempfile::tempdir()?;
-/// use idem_runtime::{Error, Idem, Rule, idempotent};
+/// use idem_runtime::{Error, Idem, KeyFormat, idempotent};
 ///
 /// #[idempotent(name = "orders.place", key = "order_no", issued = "order_no")]
 /// async fn place_order(order_no: String) -> Result<usize, Error> {
@@ -42,7 +42,7 @@ const TRIES: usize = 1000;
 /// }
 ///
 /// let idem = Idem::open(folder.path())?;
-/// let issuer = idem.issuer("order_no").rule(Rule::new().text("A-").date().text("-").sequence(6).check_digit());
+/// let issuer = idem.issuer("order_no").format(KeyFormat::new().text("A-").date().text("-").sequence(6).check_digit());
 /// let order_no = issuer.issue().await?; // A-20261122-000001 and a check digit
 /// idem.scope(async {
 ///     assert_eq!(place_order(order_no.clone()).await?, 18);
@@ -55,31 +55,31 @@ const TRIES: usize = 1000;
 /// ```
 #[derive(Debug, Clone)]
 #[must_use]
-pub struct Issuer {
+pub struct KeyIssuer {
     idem: Idem,
     name: Arc<str>,
-    rule: Rule,
+    format: KeyFormat,
     ttl: Duration,
 }
 
 impl Idem {
     /// What issues keys under this name, for handlers with `issued = "…"`: UUIDs that wait for a
     /// day, unless said.
-    pub fn issuer(&self, name: impl AsRef<str>) -> Issuer {
-        Issuer {
+    pub fn issuer(&self, name: impl AsRef<str>) -> KeyIssuer {
+        KeyIssuer {
             idem: self.clone(),
             name: name.as_ref().into(),
-            rule: Rule::uuid_v7(),
+            format: KeyFormat::uuid_v7(),
             ttl: TTL,
         }
     }
 }
 
-impl Issuer {
-    /// What the keys look like. Have one rule for a name: two that come to the same keys take them
+impl KeyIssuer {
+    /// What the keys look like. Have one format for a name: two that come to the same keys take them
     /// from each other.
-    pub fn rule(mut self, rule: Rule) -> Self {
-        self.rule = rule;
+    pub fn format(mut self, format: KeyFormat) -> Self {
+        self.format = format;
         self
     }
 
@@ -94,18 +94,18 @@ impl Issuer {
     /// recorded as issued when this returns.
     ///
     /// # Errors
-    /// [`Error::Ledger`] when it cannot be made durable, or when the rule has no free key left.
+    /// [`Error::Ledger`] when it cannot be made durable, or when the format has no free key left.
     pub async fn issue(&self) -> Result<String, Error> {
         let inner = self.idem.inner();
         inner.sequences.name(inner, &self.name).await?;
         for _ in 0..TRIES {
             let now = inner.clock.now();
-            let key = match self.rule.scope(now) {
+            let key = match self.format.scope(now) {
                 Some(scope) => {
                     let number = inner.sequences.next(inner, &self.name, &scope).await?;
-                    self.rule.key(now, number)
+                    self.format.key(now, number)
                 }
-                None => self.rule.key(now, 0),
+                None => self.format.key(now, 0),
             };
             // As the handlers' keys are written, with a backslash before a comma.
             let mut encoded = Key::default();
@@ -122,7 +122,7 @@ impl Issuer {
             }
         }
         let text = format!(
-            "issuer `{}`: {TRIES} keys of its rule are all taken: give it a longer random part",
+            "issuer `{}`: {TRIES} keys of its format are all taken: give it a longer random part",
             self.name
         );
         Err(LedgerError::Other(text).into())
@@ -132,7 +132,7 @@ impl Issuer {
 /// That a key was issued.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Issued {
+pub struct IssuedKey {
     /// By whom.
     pub issuer: String,
     /// When.
@@ -147,19 +147,19 @@ impl Idem {
     ///
     /// # Errors
     /// [`Error::Ledger`] when it cannot be read.
-    pub async fn issued(&self, key: &str) -> Result<Vec<Issued>, Error> {
+    pub async fn issued(&self, key: &str) -> Result<Vec<IssuedKey>, Error> {
         let ledger = &self.inner().ledger;
         let mut found = Vec::new();
         for name in ledger.notes(ISSUERS, None, MOST).await? {
             let issuer = name.key[ISSUERS.len()..].to_owned();
             if let Some(Record::Settled(Settled {
-                end: SettledAs::Issued,
+                end: Settlement::Issued,
                 at,
                 ttl,
                 ..
             })) = ledger.record(&issued(&issuer, key)).await?
             {
-                found.push(Issued {
+                found.push(IssuedKey {
                     issuer,
                     at,
                     until: after(at, ttl),
@@ -187,6 +187,6 @@ pub(crate) async fn was_issued(
 ) -> Result<bool, LedgerError> {
     let issue = ledger.record(&issued(issuer, key)).await?;
     Ok(
-        matches!(issue, Some(Record::Settled(issue)) if issue.end == SettledAs::Issued && !issue.expired(now)),
+        matches!(issue, Some(Record::Settled(issue)) if issue.end == Settlement::Issued && !issue.expired(now)),
     )
 }

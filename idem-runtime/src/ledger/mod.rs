@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 pub(crate) use crate::notes::{NUMBERED, number_of};
-pub use crate::notes::{Note, NoteChange, Notes, check_keys, place_of, untold};
+pub use crate::notes::{Note, NoteChange, Notes, check_keys, place_of, unnotified_key};
 pub use error::LedgerError;
 pub use filter::Filter;
 pub use sled::SledLedger;

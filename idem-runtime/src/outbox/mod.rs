@@ -33,14 +33,14 @@ const NEXT: &str = "outbox/~";
 /// A message to be sent.
 ///
 /// ```
-/// use idem_runtime::Outgoing;
+/// use idem_runtime::OutboxMessage;
 ///
-/// let event = Outgoing::new("orders.placed", "A-1001", br#"{"order_no":"A-1001"}"#).in_order_of("customer 7");
+/// let event = OutboxMessage::new("orders.placed", "A-1001", br#"{"order_no":"A-1001"}"#).ordering_key("customer 7");
 /// assert_eq!(event.key, "A-1001");
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[non_exhaustive]
-pub struct Outgoing {
+pub struct OutboxMessage {
     /// The queue, topic, subject or stream.
     #[n(0)]
     pub destination: String,
@@ -54,13 +54,13 @@ pub struct Outgoing {
     /// those of one handler as it enqueued them, and those of several as their results came. Its
     /// key, unless said.
     #[n(3)]
-    pub lane: String,
+    pub ordering_key: String,
     /// Sent along.
     #[n(4)]
     pub headers: Vec<(String, String)>,
 }
 
-impl Outgoing {
+impl OutboxMessage {
     /// A message, in order with others of its key.
     pub fn new(
         destination: impl Into<String>,
@@ -70,7 +70,7 @@ impl Outgoing {
         let key = key.into();
         Self {
             destination: destination.into(),
-            lane: key.clone(),
+            ordering_key: key.clone(),
             key,
             payload: payload.into(),
             headers: Vec::new(),
@@ -91,8 +91,8 @@ impl Outgoing {
 
     /// What it is to stay in order with: a customer, an account.
     #[must_use]
-    pub fn in_order_of(mut self, lane: impl Into<String>) -> Self {
-        self.lane = lane.into();
+    pub fn ordering_key(mut self, lane: impl Into<String>) -> Self {
+        self.ordering_key = lane.into();
         self
     }
 
@@ -109,14 +109,18 @@ impl Outgoing {
             .iter()
             .map(|(name, value)| name.len() + value.len())
             .sum();
-        self.destination.len() + self.key.len() + self.payload.len() + self.lane.len() + headers
+        self.destination.len()
+            + self.key.len()
+            + self.payload.len()
+            + self.ordering_key.len()
+            + headers
     }
 }
 
 /// A message in the outbox.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[non_exhaustive]
-pub struct Queued {
+pub struct OutboxEntry {
     /// Stays the same however often it is sent: what brokers and consumers find a second copy by.
     #[n(0)]
     pub id: String,
@@ -125,13 +129,13 @@ pub struct Queued {
     pub at: Timestamp,
     /// The message.
     #[n(2)]
-    pub message: Outgoing,
+    pub message: OutboxMessage,
     /// Its note's key, which the order goes by.
     #[cbor(skip)]
     place: String,
 }
 
-impl Queued {
+impl OutboxEntry {
     fn of(note: Note) -> Result<Self, LedgerError> {
         match encoding::decode::<Self>(&note.value) {
             Ok(queued) => Ok(Self {
@@ -154,10 +158,10 @@ pub(crate) fn new_id() -> String {
 /// A message as a note.
 pub(crate) fn note(
     id: String,
-    message: Outgoing,
+    message: OutboxMessage,
     at: Timestamp,
 ) -> Result<NoteChange, LedgerError> {
-    let value = encoding::encode(&Queued {
+    let value = encoding::encode(&OutboxEntry {
         id,
         at,
         message,
@@ -172,11 +176,11 @@ pub(crate) fn note(
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let folder = tempfile::tempdir()?;
-/// use idem_runtime::{Error, Idem, Outgoing, idempotent};
+/// use idem_runtime::{Error, Idem, OutboxMessage, idempotent};
 ///
 /// #[idempotent(name = "orders.place", key = "order_no", skip(idem))]
 /// async fn place_order(order_no: String, idem: &Idem) -> Result<u32, Error> {
-///     let event = Outgoing::new("orders.placed", &order_no, order_no.as_bytes());
+///     let event = OutboxMessage::new("orders.placed", &order_no, order_no.as_bytes());
 ///     idem.outbox().enqueue(event)?; // goes with the result below, or not at all
 ///     Ok(42)
 /// }
@@ -187,7 +191,7 @@ pub(crate) fn note(
 ///     place_order("A-1001".into(), &idem).await // a replay enqueues nothing
 /// })
 /// .await?;
-/// let waiting = idem.outbox().waiting(None, 10).await?;
+/// let waiting = idem.outbox().pending(None, 10).await?;
 /// assert_eq!(waiting.len(), 1);
 /// assert_eq!(waiting[0].message.destination, "orders.placed");
 /// # Ok(()) }
@@ -210,14 +214,14 @@ impl Outbox {
     /// what it finds is recorded as the result, and the body that would have enqueued does not run.
     ///
     /// # Errors
-    /// [`Error::OutsideBody`] where no attempt of this Idem is running, as in a task that the body spawned;
+    /// [`Error::OutsideHandler`] where no attempt of this Idem is running, as in a task that the body spawned;
     /// [`Error::OutgoingTooLarge`].
-    pub fn enqueue(&self, message: Outgoing) -> Result<(), Error> {
+    pub fn enqueue(&self, message: OutboxMessage) -> Result<(), Error> {
         self.fits(&message)?;
         if enqueue(self.idem.inner(), message) {
             Ok(())
         } else {
-            Err(Error::OutsideBody)
+            Err(Error::OutsideHandler)
         }
     }
 
@@ -230,7 +234,7 @@ impl Outbox {
     ///
     /// # Errors
     /// [`Error::OutgoingTooLarge`]; [`Error::Ledger`] when it cannot be made durable, though it may have been written.
-    pub async fn send(&self, message: Outgoing) -> Result<String, Error> {
+    pub async fn send(&self, message: OutboxMessage) -> Result<String, Error> {
         self.fits(&message)?;
         let inner = self.idem.inner();
         let sent = inner.outbox.begin(&message)?;
@@ -256,7 +260,7 @@ impl Outbox {
             after = Some(last.key.clone());
             if page
                 .into_iter()
-                .any(|note| Queued::of(note).is_ok_and(|queued| queued.id == id))
+                .any(|note| OutboxEntry::of(note).is_ok_and(|queued| queued.id == id))
             {
                 return Ok(true);
             }
@@ -269,11 +273,11 @@ impl Outbox {
     ///
     /// # Errors
     /// [`Error::Ledger`] when they cannot be read.
-    pub async fn waiting(
+    pub async fn pending(
         &self,
-        after: Option<&Queued>,
+        after: Option<&OutboxEntry>,
         limit: usize,
-    ) -> Result<Vec<Queued>, Error> {
+    ) -> Result<Vec<OutboxEntry>, Error> {
         let notes = self
             .idem
             .notes()
@@ -281,7 +285,7 @@ impl Outbox {
             .await?;
         Ok(notes
             .into_iter()
-            .map(Queued::of)
+            .map(OutboxEntry::of)
             .collect::<Result<_, _>>()?)
     }
 
@@ -289,7 +293,7 @@ impl Outbox {
     ///
     /// # Errors
     /// [`Error::Ledger`] when it cannot be made durable: they are sent again.
-    pub async fn sent(&self, messages: &[Queued]) -> Result<(), Error> {
+    pub async fn acknowledge(&self, messages: &[OutboxEntry]) -> Result<(), Error> {
         self.idem
             .notes()
             .write(
@@ -302,12 +306,12 @@ impl Outbox {
     }
 
     /// Waits until something was put into it by this process: a hint, beside looking now and then.
-    pub fn filled(&self) -> impl Future<Output = ()> + use<> {
+    pub fn changed(&self) -> impl Future<Output = ()> + use<> {
         let inner = Arc::clone(self.idem.inner());
         async move { inner.outbox.rung().await }
     }
 
-    fn fits(&self, message: &Outgoing) -> Result<(), Error> {
+    fn fits(&self, message: &OutboxMessage) -> Result<(), Error> {
         let (size, limit) = (message.size(), self.idem.inner().limits.payload);
         if size <= limit {
             return Ok(());

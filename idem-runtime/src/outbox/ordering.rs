@@ -3,16 +3,16 @@
 
 use serde::Serialize;
 
-use crate::outbox::Outgoing;
+use crate::outbox::OutboxMessage;
 
 /// A message that knows its idempotency key, and what it has to stay in order with.
 ///
 /// Both ends share the type, so that the key, the order and the fingerprint (a hash of the message
-/// as serde writes it) cannot differ: the outbox takes them from here with [`Outgoing::of`], and so
+/// as serde writes it) cannot differ: the outbox takes them from here with [`OutboxMessage::of`], and so
 /// does the handler.
 ///
 /// ```
-/// use idem_runtime::{Error, Keyed, Outgoing, idempotent};
+/// use idem_runtime::{Error, Keyed, OutboxMessage, idempotent};
 /// use serde::{Deserialize, Serialize};
 ///
 /// #[derive(Clone, Serialize, Deserialize)]
@@ -26,7 +26,7 @@ use crate::outbox::Outgoing;
 ///         self.order_no.clone()
 ///     }
 ///
-///     fn lane(&self) -> String {
+///     fn ordering_key(&self) -> String {
 ///         self.customer.clone()
 ///     }
 /// }
@@ -37,8 +37,8 @@ use crate::outbox::Outgoing;
 /// }
 ///
 /// let order = PlaceOrder { order_no: "A-1001".into(), customer: "Ann".into() };
-/// let outgoing = Outgoing::of("orders", &order)?;
-/// assert_eq!((outgoing.key.as_str(), outgoing.lane.as_str()), ("A-1001", "Ann"));
+/// let outgoing = OutboxMessage::of("orders", &order)?;
+/// assert_eq!((outgoing.key.as_str(), outgoing.ordering_key.as_str()), ("A-1001", "Ann"));
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 pub trait Keyed: Serialize {
@@ -46,17 +46,17 @@ pub trait Keyed: Serialize {
     fn key(&self) -> String;
 
     /// Messages of one lane are sent and taken one after the other; its key, unless said.
-    fn lane(&self) -> String {
+    fn ordering_key(&self) -> String {
         self.key()
     }
 }
 
-impl Outgoing {
+impl OutboxMessage {
     /// A message in JSON, with its own key and lane.
     ///
     /// # Errors
     /// When it cannot be turned into JSON.
     pub fn of(destination: impl Into<String>, message: &impl Keyed) -> serde_json::Result<Self> {
-        Ok(Self::json(destination, message.key(), message)?.in_order_of(message.lane()))
+        Ok(Self::json(destination, message.key(), message)?.ordering_key(message.ordering_key()))
     }
 }

@@ -92,10 +92,10 @@ impl Origin {
         self.header(name, BASE64_STANDARD.encode(kept))
     }
 
-    /// The broker and the source in one text, `rabbitmq:orders`: what [`Idem::republish_with`] is
+    /// The broker and the source in one text, `rabbitmq:orders`: what [`Idem::register_publisher`] is
     /// told.
     ///
-    /// [`Idem::republish_with`]: crate::Idem::republish_with
+    /// [`Idem::register_publisher`]: crate::Idem::register_publisher
     pub fn place(&self) -> String {
         format!("{}:{}", self.broker, self.source)
     }

@@ -91,12 +91,12 @@ pub struct Live {
     pub origin: Option<Arc<Origin>>,
     /// What a person re-armed, until an attempt of it has ended.
     #[n(11)]
-    pub redriven: Option<Box<Redriven>>,
+    pub redriven: Option<Box<RedrivenFrom>>,
 }
 
 /// A dead record that was re-armed, with what it needs to be dead again as it was.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-pub struct Redriven {
+pub struct RedrivenFrom {
     /// Its letter.
     #[n(0)]
     pub letter: DeadLetterId,
@@ -108,7 +108,7 @@ pub struct Redriven {
     pub attempts: u32,
     /// What the letter says of a message that no handler could take.
     #[n(3)]
-    pub unread: Option<Unread>,
+    pub cause: Option<BuryCause>,
     /// How many arguments the handler takes: the letter's payload may have been edited.
     #[n(4)]
     pub arguments: Option<u32>,
@@ -116,7 +116,7 @@ pub struct Redriven {
 
 /// Of a message that no handler took.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-pub struct Unread {
+pub struct BuryCause {
     /// What is wrong with it.
     #[n(0)]
     pub error: String,
@@ -134,7 +134,7 @@ pub struct Unread {
     pub reused: Option<Box<Reused>>,
 }
 
-impl Unread {
+impl BuryCause {
     /// Of a message that cannot be decoded.
     pub fn undecodable(error: impl Into<String>, cut_from: Option<u64>) -> Self {
         Self {
@@ -259,12 +259,12 @@ pub struct Settled {
     pub attempts: u32,
     /// Its end.
     #[n(5)]
-    pub end: SettledAs,
+    pub end: Settlement,
 }
 
 /// The end a message came to.
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
-pub enum SettledAs {
+pub enum Settlement {
     /// The body's result is recorded.
     #[n(0)]
     Done(#[n(0)] StoredResult),
@@ -297,7 +297,7 @@ pub enum StoredResult {
 impl Settled {
     /// Whether its time to live has passed. A dead letter's never does.
     pub fn expired(&self, now: Timestamp) -> bool {
-        !matches!(self.end, SettledAs::Dead(_)) && now >= crate::clock::after(self.at, self.ttl)
+        !matches!(self.end, Settlement::Dead(_)) && now >= crate::clock::after(self.at, self.ttl)
     }
 }
 

@@ -234,7 +234,7 @@ mod tests {
     use crate::ledger::sled::{SledLedger, recovery};
     use crate::ledger::{Filter, Ledger};
     use crate::protocol::{
-        Bury, By, Fingerprint, LetterState, Origin, RecordId, Reply, Step, Unread,
+        Actor, Bury, BuryCause, Fingerprint, LetterState, Origin, RecordId, Reply, Step,
     };
 
     const CACHE: u64 = 1 << 20;
@@ -255,12 +255,12 @@ mod tests {
             let buried = Bury {
                 fingerprint: Fingerprint([0; 16]),
                 payload: "{".into(),
-                unread: Unread::undecodable("unreadable", None),
+                cause: BuryCause::undecodable("unreadable", None),
                 redacted: Vec::new(),
                 origin: Origin::new("rabbitmq", "orders"),
                 ttl: Duration::from_secs(1000),
             };
-            let Reply::Died(letter) = ledger
+            let Reply::DeadLettered(letter) = ledger
                 .apply(&id, Step::Bury(Box::new(buried)))
                 .await
                 .unwrap()
@@ -269,7 +269,7 @@ mod tests {
             };
             let discard = Step::Discard {
                 letter: letter.id,
-                by: By::default(),
+                by: Actor::default(),
             };
             assert_eq!(ledger.apply(&id, discard).await.unwrap(), Reply::Recorded);
         }

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
 
-use idem_runtime::protocol::{Record, RecordId, Settled, SettledAs, StoredResult};
-use idem_runtime::{Builder, DeadLetter, Error, Filter, LetterState};
+use idem_runtime::protocol::{Record, RecordId, Settled, Settlement, StoredResult};
+use idem_runtime::{DeadLetter, Error, Filter, IdemBuilder, LetterState};
 use serde::de::DeserializeOwned;
 
 use crate::failpoints::Crash;
@@ -66,7 +66,7 @@ impl Run {
     pub fn result<T: DeserializeOwned>(&self, handler: &str, key: &str) -> Option<T> {
         match self.record(handler, key)? {
             Record::Settled(Settled {
-                end: SettledAs::Done(StoredResult::Json(json)),
+                end: Settlement::Done(StoredResult::Json(json)),
                 ..
             }) => serde_json::from_slice(json).ok(),
             _ => None,
@@ -85,7 +85,7 @@ impl Run {
         crash: Option<Crash>,
         processes: u32,
         log: Vec<Entry>,
-        builder: Builder,
+        builder: IdemBuilder,
         data: &Path,
     ) -> Result<Self, Error> {
         let idem = builder.open(data)?;
@@ -155,7 +155,7 @@ fn describe(f: &mut fmt::Formatter<'_>, record: Option<&Record>) -> fmt::Result 
         None => write!(f, "no record"),
         Some(Record::Live(_)) => write!(f, "unfinished"),
         Some(Record::Settled(settled)) => match &settled.end {
-            SettledAs::Done(StoredResult::Json(json)) => {
+            Settlement::Done(StoredResult::Json(json)) => {
                 let text = String::from_utf8_lossy(json);
                 let short: String = text.chars().take(60).collect();
                 write!(
@@ -164,12 +164,12 @@ fn describe(f: &mut fmt::Formatter<'_>, record: Option<&Record>) -> fmt::Result 
                     if short.len() < text.len() { "…" } else { "" }
                 )
             }
-            SettledAs::Done(StoredResult::TooLarge(size)) => {
+            Settlement::Done(StoredResult::TooLarge(size)) => {
                 write!(f, "done: a result of {size} bytes, not kept")
             }
-            SettledAs::Dead(letter) => write!(f, "dead letter {letter}"),
-            SettledAs::Discarded(letter) => write!(f, "discarded dead letter {letter}"),
-            SettledAs::Issued => write!(f, "issued"),
+            Settlement::Dead(letter) => write!(f, "dead letter {letter}"),
+            Settlement::Discarded(letter) => write!(f, "discarded dead letter {letter}"),
+            Settlement::Issued => write!(f, "issued"),
         },
     }
 }

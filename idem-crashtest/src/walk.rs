@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Termination;
 use std::time::Duration;
 
-use idem_runtime::{Builder, Idem};
+use idem_runtime::{Idem, IdemBuilder};
 
 use crate::failpoints::CrashKind;
 use crate::process::{self, Orders, Process};
@@ -54,7 +54,7 @@ pub struct Walk {
 }
 
 /// Returns what each process opens its Idem with.
-pub(crate) type BuilderOf = dyn Fn() -> Builder + Send + Sync;
+pub(crate) type BuilderOf = dyn Fn() -> IdemBuilder + Send + Sync;
 /// Makes the first data folder.
 pub(crate) type Prepare = dyn Fn(&Path) + Send + Sync;
 
@@ -79,7 +79,7 @@ impl Walk {
 
     /// Sets what each process opens its Idem with, and the test itself when it reads what a run
     /// left; [`Idem::builder`] by default. A manual clock starts at the same time in each process.
-    pub fn builder(mut self, builder: impl Fn() -> Builder + Send + Sync + 'static) -> Self {
+    pub fn builder(mut self, builder: impl Fn() -> IdemBuilder + Send + Sync + 'static) -> Self {
         self.builder = Box::new(builder);
         self
     }

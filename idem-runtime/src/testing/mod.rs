@@ -1,10 +1,12 @@
-//! Tools for tests of handlers and of ledgers: a temporary [`Idem`], a manual clock, a ledger in
-//! memory, and the laws that every ledger must keep. The crate `idem-crashtest` adds crashes at
-//! every write.
+//! What tests of handlers and of ledgers need: a temporary [`Idem`], a clock that stands still,
+//! crashes at every write, a ledger in memory, and the laws every ledger keeps. Turned on by the
+//! feature `testing`, the crashes by `failpoints` besides.
 
 mod clock;
+#[cfg(feature = "failpoints")]
+pub mod crashes;
 #[doc(hidden)]
-pub mod internals;
+pub mod inside;
 pub mod laws;
 mod memory;
 
@@ -13,7 +15,7 @@ use std::ops::Deref;
 pub use clock::ManualClock;
 pub use memory::MemoryLedger;
 
-use crate::{Builder, Error, Idem, LedgerError};
+use crate::{Error, Idem, IdemBuilder, LedgerError};
 
 /// An [`Idem`] on the embedded ledger in a folder of its own, which goes when this does.
 #[derive(Debug)]
@@ -43,7 +45,7 @@ pub fn temporary() -> Result<Temporary, Error> {
 ///
 /// # Errors
 /// [`Error::Ledger`] when there is no room for one.
-pub fn temporary_with(builder: Builder) -> Result<Temporary, Error> {
+pub fn temporary_with(builder: IdemBuilder) -> Result<Temporary, Error> {
     let folder = tempfile::tempdir()
         .map_err(|error| LedgerError::Other(format!("no temporary folder: {error}")))?;
     let idem = builder.open(folder.path())?;

@@ -132,15 +132,16 @@ impl Shop<'_> {
 
     async fn open(&self) -> Result<(), Oops> {
         let (queue, letters) = (self.file("queue"), self.process.dead_letters());
-        self.process.republish_with("file:queue", move |letter| {
-            let message = String::from_utf8(letter.message()).unwrap();
-            let (queue, message) = (queue.clone(), message.trim_matches('"').to_owned());
-            async move {
-                let mut queued = std::fs::read_to_string(&queue)?;
-                queued += &format!("{message}\n");
-                std::fs::write(&queue, queued)
-            }
-        });
+        self.process
+            .register_publisher("file:queue", move |letter| {
+                let message = String::from_utf8(letter.message()).unwrap();
+                let (queue, message) = (queue.clone(), message.trim_matches('"').to_owned());
+                async move {
+                    let mut queued = std::fs::read_to_string(&queue)?;
+                    queued += &format!("{message}\n");
+                    std::fs::write(&queue, queued)
+                }
+            });
         // Each process begins after the end of the one before it.
         CLOCK.advance(100 * WEEK * self.process.number());
         if !self.file("queue").exists() {

@@ -1,7 +1,7 @@
 //! A result and its outbox messages, with a crash at every write.
 
 use idem_crashtest::{Process, everywhere};
-use idem_runtime::{Idem, Outgoing, idempotent};
+use idem_runtime::{Idem, OutboxMessage, idempotent};
 
 use super::handlers::{Note, Oops, note, told};
 use super::invariants::hold;
@@ -15,7 +15,7 @@ use super::invariants::hold;
 )]
 async fn sends(order_no: String, idem: &Idem) -> Result<u32, Oops> {
     for part in ["first", "second"] {
-        idem.outbox().enqueue(Outgoing::new(
+        idem.outbox().enqueue(OutboxMessage::new(
             "orders.crashd",
             format!("{order_no} {part}"),
             vec![7; 5000],
@@ -28,7 +28,7 @@ async fn sends(order_no: String, idem: &Idem) -> Result<u32, Oops> {
 fn a_result_and_its_messages_are_there_together() {
     let runs = everywhere(async |process: Process| {
         told(&process, "sends", "A", sends("A".into(), &process)).await;
-        let waiting = process.outbox().waiting(None, 10).await.unwrap();
+        let waiting = process.outbox().pending(None, 10).await.unwrap();
         note(
             &process,
             &Note::Waiting(

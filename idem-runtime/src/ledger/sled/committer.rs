@@ -18,7 +18,7 @@ use super::witness::Witness;
 use super::{Shared, recovery};
 use crate::ledger::LedgerError;
 use crate::protocol::{DeadLetterId, Facts};
-use crate::{failpoint, observe};
+use crate::{fault, metrics};
 
 /// The thread's own state.
 pub(super) struct Committer {
@@ -79,9 +79,9 @@ impl Committer {
             .and_then(|()| self.shared.folder.is_in_place())
         {
             Ok(()) => {
-                observe::commit(started.elapsed(), size);
+                metrics::commit(started.elapsed(), size);
                 answers.into_iter().for_each(Answer::send);
-                failpoint::point!(ANSWERED);
+                fault::point!(ANSWERED);
             }
             Err(error) => {
                 tracing::error!(%error, "the ledger could not write");
@@ -248,12 +248,12 @@ impl Committer {
             *writing = Some(error.clone());
             return Err(error);
         }
-        failpoint::point!(SYNCED);
+        fault::point!(SYNCED);
         // It may lag: it is written again with the next group.
         if let Err(error) = write_witness(&mut self.witness, self.state.meta.group) {
             tracing::warn!(%error, "the witness could not be written; the group is durable all the same");
         }
-        failpoint::point!(WITNESSED);
+        fault::point!(WITNESSED);
         moves.apply(&mut shared.running.write());
         closed
             .into_iter()
@@ -295,16 +295,16 @@ impl Committer {
         batch: Batch<'_>,
         settles: Vec<Slot>,
     ) -> Result<(), LedgerError> {
-        failpoint::point!(DECIDED, |said| Err(self
+        fault::point!(DECIDED, |said| Err(self
             .shared
             .folder
-            .refused(&failpoint::refused(said.as_deref()))));
+            .refused(&fault::refused(said.as_deref()))));
         self.shared.unsynced.lock().extend(settles);
         store.write(batch)?;
-        failpoint::point!(FLUSHED, |said| Err(self
+        fault::point!(FLUSHED, |said| Err(self
             .shared
             .folder
-            .refused(&failpoint::refused(said.as_deref()))));
+            .refused(&fault::refused(said.as_deref()))));
         self.sync()?;
         self.shared.unsynced.lock().clear();
         Ok(())
@@ -348,12 +348,12 @@ impl Committer {
 }
 
 fn write_witness(witness: &mut Witness, group: u64) -> io::Result<()> {
-    failpoint::point!(WITNESS, |said| Err(failpoint::refused(said.as_deref())));
+    fault::point!(WITNESS, |said| Err(fault::refused(said.as_deref())));
     witness.write(group)
 }
 
 fn sync(log: &File) -> io::Result<()> {
-    failpoint::point!(SYNC, |_| Err(io::Error::other(
+    fault::point!(SYNC, |_| Err(io::Error::other(
         "this sync was told to fail"
     )));
     log.sync_data()

@@ -4,13 +4,14 @@
 //! through one committer.
 
 mod batch;
+mod buckets;
 mod committer;
 mod copy;
 mod engine;
 mod files;
+mod filters;
 mod folder;
 mod group;
-mod index;
 mod job;
 mod journal;
 mod layout;
@@ -21,8 +22,7 @@ mod nudge;
 mod opening;
 mod queue;
 mod recovery;
-mod rescue;
-mod shelf;
+mod salvage;
 mod store;
 mod sweep;
 mod undo;
@@ -40,8 +40,8 @@ use tokio::sync::{oneshot, watch};
 
 use committer::Committer;
 use engine::{Engine, unshown};
+use filters::Index;
 use folder::Folder;
-use index::Index;
 use job::{Done, Job};
 #[cfg(feature = "testing")]
 pub(crate) use journal::Entry;
@@ -54,7 +54,7 @@ use witness::Witness;
 
 use super::{Ledger, LedgerError, Note, NoteChange, Swept};
 use crate::clock::{BoxFuture, Clock};
-use crate::failpoint;
+use crate::fault;
 use crate::ledger::{Filter, check_keys};
 use crate::protocol::{
     Change, Claim, DeadLetter, DeadLetterId, Facts, Record, RecordId, Reply, Settled, Step,
@@ -135,19 +135,19 @@ impl SledLedger {
             return Err(witness::unreadable(&folder));
         }
         let unverified = verify::at_open(&store, closed)?;
-        failpoint::point!(OPENING);
+        fault::point!(OPENING);
         let log = folder.log()?;
         state.begin(&store, &mut running)?;
-        failpoint::point!(OPENED);
+        fault::point!(OPENED);
         log.sync_data().map_err(|error| folder.refused(&error))?;
-        failpoint::point!(OPEN_SYNCED);
+        fault::point!(OPEN_SYNCED);
         // The witness comes last: where there is one, all that it speaks of has a durable name.
         folder.sync_names(acknowledged.is_none())?;
-        failpoint::point!(NAMED);
+        fault::point!(NAMED);
         let witness =
             Witness::start(&folder, state.meta.group).map_err(|error| folder.refused(&error))?;
         let shared = Arc::new(Shared {
-            process: failpoint::process(),
+            process: fault::process(),
             folder,
             cache_bytes,
             clock,
@@ -188,7 +188,7 @@ impl Shared {
     /// Whether this is the process that opened it. Nothing of it is touched in a fork: its locks
     /// may be held for ever.
     fn is_here(&self) -> Result<(), LedgerError> {
-        if failpoint::process() == self.process {
+        if fault::process() == self.process {
             Ok(())
         } else {
             Err(LedgerError::Forked {

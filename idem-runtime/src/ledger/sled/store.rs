@@ -11,9 +11,10 @@ use minicbor::bytes::ByteVec;
 use super::batch::Batch;
 use super::layout::{HASHES, bucket_key, chunk_key, hashes_key};
 use super::nudge::Nudge;
-use crate::envelope::decode;
+use crate::call::panic;
+use crate::fault;
 use crate::ledger::LedgerError;
-use crate::{failpoint, panic};
+use crate::protocol::encoding::decode;
 
 /// In place of an envelope's version: the value stands elsewhere, under its chunks' name and
 /// number.
@@ -282,9 +283,7 @@ impl Store {
             (1..APPLIED_AGAIN)
                 .find_map(|_| apply(tree).ok())
                 .map_or_else(|| apply(tree), Ok)?;
-            failpoint::point!(APPLIED, |said| Err(
-                failpoint::refused(said.as_deref()).into()
-            ));
+            fault::point!(APPLIED, |said| Err(fault::refused(said.as_deref()).into()));
             tree.flush().map(|_| ())
         })
     }

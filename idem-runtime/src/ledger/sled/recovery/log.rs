@@ -159,7 +159,7 @@ impl Log {
             }
             fadvise(&self.file, *at, NonZeroU64::new(SEGMENT), Advice::DontNeed)?;
         }
-        crate::failpoint::point!(FORGOTTEN);
+        crate::fault::point!(FORGOTTEN);
         Ok(())
     }
 

@@ -15,7 +15,7 @@ mod clock;
 mod dead_letters;
 mod delivery;
 mod error;
-mod fault;
+mod failpoint;
 mod handler;
 mod idem;
 mod issuer;
@@ -32,6 +32,9 @@ pub use clock::{BoxFuture, Clock};
 pub use dead_letters::{DeadLetters, RunOutcome, Watch};
 pub use delivery::{Delivered, Refusal, Verdict};
 pub use error::Error;
+#[cfg(feature = "__failpoints")]
+#[doc(hidden)]
+pub use failpoint::points as __failpoints;
 pub use idem::Idem;
 pub use idem::IdemBuilder;
 #[cfg(feature = "macros")]

@@ -34,13 +34,13 @@ pub(super) struct Left {
 
 /// Inside the attempt, so that a test can ask which one it is.
 #[cfg_attr(
-    not(feature = "failpoints"),
+    not(feature = "__failpoints"),
     expect(unused_variables, reason = "there is no point then")
 )]
 fn passes_the_point(frame: &Arc<Frame>) {
-    #[cfg(feature = "failpoints")]
+    #[cfg(feature = "__failpoints")]
     FRAME.sync_scope(Arc::clone(frame), || {
-        crate::fault::point!(BODY);
+        crate::failpoint::point!(BODY);
     });
 }
 

@@ -28,7 +28,7 @@ use crate::issuer::Sequences;
 use crate::ledger::{Ledger, LedgerError, Notes, Swept};
 use crate::outbox::Sending;
 use crate::protocol::{DeadLetter, Record, RecordId, Reply, Step};
-use crate::{fault, metrics};
+use crate::{failpoint, metrics};
 
 /// An open ledger with its dead letters, and what runs handlers on it. A clone is another handle of
 /// the same.
@@ -321,7 +321,7 @@ impl Inner {
         instance: Arc<str>,
     ) -> Self {
         Self {
-            process: fault::process(),
+            process: failpoint::process(),
             ledger,
             clock,
             limits,
@@ -443,7 +443,7 @@ impl Inner {
 
     /// Whether this is the process that opened it.
     pub(crate) fn is_here(&self) -> Result<(), LedgerError> {
-        if fault::process() == self.process {
+        if failpoint::process() == self.process {
             Ok(())
         } else {
             Err(LedgerError::Forked {

@@ -1,12 +1,10 @@
-//! What tests of handlers and of ledgers need: a temporary [`Idem`], a clock that stands still,
-//! crashes at every write, a ledger in memory, and the laws every ledger keeps. Turned on by the
-//! feature `testing`, the crashes by `failpoints` besides.
+//! Tools for tests of handlers and of ledgers: a temporary [`Idem`], a manual clock, a ledger in
+//! memory, and the laws that every ledger must keep. The crate `idem-crashtest` adds crashes at
+//! every write.
 
 mod clock;
-#[cfg(feature = "failpoints")]
-pub mod crashes;
 #[doc(hidden)]
-pub mod inside;
+pub mod internals;
 pub mod laws;
 mod memory;
 

@@ -18,7 +18,7 @@ use super::witness::Witness;
 use super::{Shared, recovery};
 use crate::ledger::LedgerError;
 use crate::protocol::{DeadLetterId, Facts};
-use crate::{fault, metrics};
+use crate::{failpoint, metrics};
 
 /// The thread's own state.
 pub(super) struct Committer {
@@ -81,7 +81,7 @@ impl Committer {
             Ok(()) => {
                 metrics::commit(started.elapsed(), size);
                 answers.into_iter().for_each(Answer::send);
-                fault::point!(ANSWERED);
+                failpoint::point!(ANSWERED);
             }
             Err(error) => {
                 tracing::error!(%error, "the ledger could not write");
@@ -248,12 +248,12 @@ impl Committer {
             *writing = Some(error.clone());
             return Err(error);
         }
-        fault::point!(SYNCED);
+        failpoint::point!(SYNCED);
         // It may lag: it is written again with the next group.
         if let Err(error) = write_witness(&mut self.witness, self.state.meta.group) {
             tracing::warn!(%error, "the witness could not be written; the group is durable all the same");
         }
-        fault::point!(WITNESSED);
+        failpoint::point!(WITNESSED);
         moves.apply(&mut shared.running.write());
         closed
             .into_iter()
@@ -295,16 +295,16 @@ impl Committer {
         batch: Batch<'_>,
         settles: Vec<Slot>,
     ) -> Result<(), LedgerError> {
-        fault::point!(DECIDED, |said| Err(self
+        failpoint::point!(DECIDED, |said| Err(self
             .shared
             .folder
-            .refused(&fault::refused(said.as_deref()))));
+            .refused(&failpoint::refused(said.as_deref()))));
         self.shared.unsynced.lock().extend(settles);
         store.write(batch)?;
-        fault::point!(FLUSHED, |said| Err(self
+        failpoint::point!(FLUSHED, |said| Err(self
             .shared
             .folder
-            .refused(&fault::refused(said.as_deref()))));
+            .refused(&failpoint::refused(said.as_deref()))));
         self.sync()?;
         self.shared.unsynced.lock().clear();
         Ok(())
@@ -348,12 +348,12 @@ impl Committer {
 }
 
 fn write_witness(witness: &mut Witness, group: u64) -> io::Result<()> {
-    fault::point!(WITNESS, |said| Err(fault::refused(said.as_deref())));
+    failpoint::point!(WITNESS, |said| Err(failpoint::refused(said.as_deref())));
     witness.write(group)
 }
 
 fn sync(log: &File) -> io::Result<()> {
-    fault::point!(SYNC, |_| Err(io::Error::other(
+    failpoint::point!(SYNC, |_| Err(io::Error::other(
         "this sync was told to fail"
     )));
     log.sync_data()

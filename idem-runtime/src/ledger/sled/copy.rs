@@ -16,7 +16,7 @@ use super::folder::Folder;
 use super::opening::Opened;
 use super::witness::Witness;
 use super::{Shared, recovery, verify};
-use crate::fault;
+use crate::failpoint;
 use crate::ledger::LedgerError;
 
 /// A write in the same tick of the file system's clock as the last one cannot be seen by its time,
@@ -90,7 +90,7 @@ fn make(shared: &Shared, copy: &Folder) -> Result<(), LedgerError> {
     // ledger.
     Witness::start(copy, acknowledged).map_err(|error| copy.refused(&error))?;
     files_but_the_log(&shared.folder.tree(), &copy.tree()).map_err(|error| copy.refused(&error))?;
-    fault::point!(COPYING);
+    failpoint::point!(COPYING);
     let log = files::open(
         File::options().write(true).read(true).create_new(true),
         &copy.tree().join("db"),

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 
 use super::files;
 use super::lock::{self, Lock};
-use crate::fault;
+use crate::failpoint;
 use crate::ledger::LedgerError;
 
 /// How long an earlier sled of this process may take to let go of its files.
@@ -276,6 +276,6 @@ fn first_there(path: &Path) -> io::Result<PathBuf> {
 fn sync(folder: &Path) -> io::Result<()> {
     let folder = File::open(folder)?;
     folder.sync_all()?;
-    fault::point!(FOLDER_SYNCED);
+    failpoint::point!(FOLDER_SYNCED);
     Ok(())
 }

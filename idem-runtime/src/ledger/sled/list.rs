@@ -6,13 +6,13 @@ use minicbor::bytes::ByteVec;
 
 use super::layout::{CLOSED_LETTER, OPEN_LETTER, letter_key, note_key};
 use super::store::Store;
-use crate::fault;
+use crate::failpoint;
 use crate::ledger::{Filter, LedgerError, Note};
 use crate::protocol::{DeadLetter, DeadLetterId, LetterState};
 
 /// Reads on a thread of its own.
 pub(super) fn on_its_own(read: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    fault::point!(THREAD, |_| Err(io::ErrorKind::WouldBlock.into()));
+    failpoint::point!(THREAD, |_| Err(io::ErrorKind::WouldBlock.into()));
     thread::Builder::new()
         .name("idem-reader".to_owned())
         .spawn(read)

@@ -54,7 +54,7 @@ use witness::Witness;
 
 use super::{Ledger, LedgerError, Note, NoteChange, Swept};
 use crate::clock::{BoxFuture, Clock};
-use crate::fault;
+use crate::failpoint;
 use crate::ledger::{Filter, check_keys};
 use crate::protocol::{
     Change, Claim, DeadLetter, DeadLetterId, Facts, Record, RecordId, Reply, Settled, Step,
@@ -135,19 +135,19 @@ impl SledLedger {
             return Err(witness::unreadable(&folder));
         }
         let unverified = verify::at_open(&store, closed)?;
-        fault::point!(OPENING);
+        failpoint::point!(OPENING);
         let log = folder.log()?;
         state.begin(&store, &mut running)?;
-        fault::point!(OPENED);
+        failpoint::point!(OPENED);
         log.sync_data().map_err(|error| folder.refused(&error))?;
-        fault::point!(OPEN_SYNCED);
+        failpoint::point!(OPEN_SYNCED);
         // The witness comes last: where there is one, all that it speaks of has a durable name.
         folder.sync_names(acknowledged.is_none())?;
-        fault::point!(NAMED);
+        failpoint::point!(NAMED);
         let witness =
             Witness::start(&folder, state.meta.group).map_err(|error| folder.refused(&error))?;
         let shared = Arc::new(Shared {
-            process: fault::process(),
+            process: failpoint::process(),
             folder,
             cache_bytes,
             clock,
@@ -188,7 +188,7 @@ impl Shared {
     /// Whether this is the process that opened it. Nothing of it is touched in a fork: its locks
     /// may be held for ever.
     fn is_here(&self) -> Result<(), LedgerError> {
-        if fault::process() == self.process {
+        if failpoint::process() == self.process {
             Ok(())
         } else {
             Err(LedgerError::Forked {

@@ -14,7 +14,7 @@ use super::layout::{
 use super::opening::counts;
 use super::store::Store;
 use crate::clock;
-use crate::fault;
+use crate::failpoint;
 use crate::ledger::{LedgerError, number_of};
 use crate::protocol::{Live, Phase, Settled};
 
@@ -42,10 +42,10 @@ pub(super) fn salvage(store: &Store) -> Result<(), LedgerError> {
         batch.put(slot.key(LIVE), &held.live, &mut meta)?;
     }
     store.write(batch)?;
-    fault::point!(RESCUE_MOVED);
+    failpoint::point!(RESCUE_MOVED);
     highest_numbers(store, &mut meta)?;
     buckets(store, &mut meta)?;
-    fault::point!(RESCUE_LISTED);
+    failpoint::point!(RESCUE_LISTED);
     meta.counts = counts(store)?;
     let mut batch = Batch::on(store);
     batch.remove_some(&[JOURNAL], &[], usize::MAX, &mut meta)?;

@@ -12,7 +12,7 @@ use super::batch::Batch;
 use super::layout::{HASHES, bucket_key, chunk_key, hashes_key};
 use super::nudge::Nudge;
 use crate::call::panic;
-use crate::fault;
+use crate::failpoint;
 use crate::ledger::LedgerError;
 use crate::protocol::encoding::decode;
 
@@ -283,7 +283,9 @@ impl Store {
             (1..APPLIED_AGAIN)
                 .find_map(|_| apply(tree).ok())
                 .map_or_else(|| apply(tree), Ok)?;
-            fault::point!(APPLIED, |said| Err(fault::refused(said.as_deref()).into()));
+            failpoint::point!(APPLIED, |said| Err(
+                failpoint::refused(said.as_deref()).into()
+            ));
             tree.flush().map(|_| ())
         })
     }

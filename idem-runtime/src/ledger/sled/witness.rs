@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use super::files;
 use super::folder::Folder;
-use crate::fault;
+use crate::failpoint;
 use crate::ledger::LedgerError;
 
 /// Where a new witness is written before it has its name.
@@ -60,12 +60,12 @@ impl Witness {
             &unnamed,
         )?;
         let mut witness = Self { file, group };
-        fault::point!(WITNESS_MADE, |_| Err(io::Error::from_raw_os_error(28)));
+        failpoint::point!(WITNESS_MADE, |_| Err(io::Error::from_raw_os_error(28)));
         witness.write(group)?;
         witness.file.sync_all()?;
-        fault::point!(WITNESS_SYNCED);
+        failpoint::point!(WITNESS_SYNCED);
         fs::rename(unnamed, folder.witness())?;
-        fault::point!(WITNESS_NAMED);
+        failpoint::point!(WITNESS_NAMED);
         folder.sync()?;
         Ok(witness)
     }

@@ -159,7 +159,7 @@ impl Log {
             }
             fadvise(&self.file, *at, NonZeroU64::new(SEGMENT), Advice::DontNeed)?;
         }
-        crate::fault::point!(FORGOTTEN);
+        crate::failpoint::point!(FORGOTTEN);
         Ok(())
     }
 

@@ -1,26 +1,28 @@
-//! The places where a test can make the ledger die or fail: the `fail` crate's points, and nothing
-//! at all in a build without the feature `failpoints`.
+//! The failpoints at which a test can make the ledger crash or fail: those of the crate `fail`, and
+//! nothing at all in a build without the feature `__failpoints`.
 
-/// A place, and what it returns when a test tells it to fail.
+/// Passes a failpoint; the second argument is what it returns when a test tells it to fail.
 macro_rules! point {
     ($name:ident $(, $failure:expr)?) => {
-        #[cfg(feature = "failpoints")]
-        fail::fail_point!(crate::fault::$name $(, $failure)?);
+        #[cfg(feature = "__failpoints")]
+        fail::fail_point!(crate::failpoint::$name $(, $failure)?);
     };
 }
 pub(crate) use point;
 
-#[cfg(feature = "failpoints")]
+#[cfg(feature = "__failpoints")]
 pub(crate) use points::*;
 
-/// This process's id. One that was forked has another than the one that opened its ledger.
+/// Returns this process's id. A forked process has another one than its parent, which opened the
+/// ledger.
 pub(crate) fn process() -> u32 {
     point!(PROCESS, |_| 0);
     std::process::id()
 }
 
-#[cfg(feature = "failpoints")]
-mod points {
+#[cfg(feature = "__failpoints")]
+pub mod points {
+    //! The names of all failpoints, for `idem-crashtest`.
     use std::io;
 
     /// A group is decided, and nothing of it is written; this one can also be told to fail, as
@@ -71,7 +73,7 @@ mod points {
     /// A thread for a listing is about to start; this one can only be told to fail.
     pub(crate) const THREAD: &str = "idem::thread";
     /// A body is about to run.
-    pub(crate) const BODY: &str = "idem::body";
+    pub const BODY: &str = "idem::body";
 
     /// What the system says when it refuses a write: `return(full)` is a full disk, `return` a
     /// broken one.
@@ -85,7 +87,7 @@ mod points {
     }
 
     /// Every place where state is written, in the order in which a ledger comes by.
-    pub(crate) const WRITES: [&str; 14] = [
+    pub const WRITES: [&str; 14] = [
         RESCUE_MOVED,
         RESCUE_LISTED,
         OPENING,

@@ -7,6 +7,7 @@ mod check;
 mod deliveries;
 mod fuzz;
 mod packages;
+mod publish;
 mod smoke;
 mod stage;
 mod test;
@@ -26,11 +27,11 @@ struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Task {
-    /// Run every test there is, the example `orders` once, and a short torture
+    /// Run all tests, the example `orders` once, and a short torture
     Test(test::Args),
     /// Make the pictures of the dashboard for the README, in docs/images
     Screenshots,
-    /// Check format, lints, docs, licences, bans and sources
+    /// Check format, lints, docs, packages, licences, bans and sources
     Check,
     /// Run the benches, with `--peers` also beside other crates; what follows goes to `cargo bench`
     Bench(bench::Args),

@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use serde_json::Value;
 
 /// A command to run from the workspace's root.
@@ -112,7 +112,23 @@ pub(crate) fn cargo() -> Command {
     command
 }
 
-/// Builds one program and says where it is.
+/// Runs a cargo command and returns what it prints.
+pub(crate) fn output(arguments: &[&str]) -> anyhow::Result<String> {
+    let line = arguments.join(" ");
+    let output = cargo()
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("cannot run `cargo {line}`"))?;
+    ensure!(
+        output.status.success(),
+        "`cargo {line}` failed: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout).with_context(|| format!("`cargo {line}` printed no UTF-8"))
+}
+
+/// Builds one program and returns its path.
 pub(crate) fn build(name: &str, arguments: &[&str]) -> anyhow::Result<PathBuf> {
     println!("\n── Build of `{name}`\n");
     let built = cargo()

@@ -68,7 +68,7 @@ impl Report {
             self.seed, self.rounds
         );
         let row = |what: &str, count: u64, meaning: &str| {
-            println!("   {what:<18}{count:>12}   {meaning}")
+            println!("   {what:<18}{count:>12}   {meaning}");
         };
         row("calls", t.calls, "deliveries, duplicates included");
         row("messages", t.messages, "each under a key of its own");

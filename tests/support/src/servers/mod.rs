@@ -256,9 +256,9 @@ impl Server {
         for entry in std::fs::read_dir(running.folder.path())? {
             let path = entry?.path();
             if path.is_dir() {
-                std::fs::remove_dir_all(path)?
+                std::fs::remove_dir_all(path)?;
             } else {
-                std::fs::remove_file(path)?
+                std::fs::remove_file(path)?;
             }
         }
         copy_folder(copied.0.path(), running.folder.path())

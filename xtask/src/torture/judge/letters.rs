@@ -131,7 +131,7 @@ impl Story {
                 .collect();
             after = last;
             let mut wrong = |text: String| {
-                texts.push((Rule::Letters, format!("letter {}: {text}", letter.letter)))
+                texts.push((Rule::Letters, format!("letter {}: {text}", letter.letter)));
             };
             if !letter
                 .attempts

@@ -413,10 +413,10 @@ impl Story {
         match (self.record.clone(), self.answer) {
             (None, _) => self.fault(Rule::Lost, "nobody looked for its record"),
             (Some(Record::Live), _) => {
-                self.fault(Rule::Lost, "it is still being worked on, with nobody there")
+                self.fault(Rule::Lost, "it is still being worked on, with nobody there");
             }
             (Some(Record::Absent), _) if !self.forgets() => {
-                self.fault(Rule::Lost, "it has no record")
+                self.fault(Rule::Lost, "it has no record");
             }
             (Some(Record::Done { token }), _) if last > token => {
                 self.fault(

@@ -9,7 +9,7 @@ use syn::{
     TypeReference,
 };
 
-use crate::args::{Backoff, Options, show};
+use crate::args::{Backoff, Options, defaults, show};
 use crate::errors::Errors;
 use crate::item::{Function, is_ours};
 use crate::params::Params;
@@ -183,7 +183,7 @@ fn remembered_long_enough(options: &Options, errors: &mut Errors) {
     let timeouts = options.timeout.as_ref().map_or(0, |timeout| timeout.value);
     let timeouts = timeouts.saturating_mul(u64::from(retries) + 1);
     let all = pauses.saturating_add(timeouts);
-    let ttl = options.ttl.as_ref().map_or(DEFAULT_TTL, |ttl| ttl.value);
+    let ttl = options.ttl.as_ref().map_or(defaults::TTL, |ttl| ttl.value);
     if ttl >= all {
         return;
     }
@@ -205,5 +205,3 @@ fn remembered_long_enough(options: &Options, errors: &mut Errors) {
         errors.add(arg, message);
     }
 }
-
-const DEFAULT_TTL: u64 = 7 * 24 * 60 * 60 * 1000;

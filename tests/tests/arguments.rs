@@ -3,10 +3,25 @@
 
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 
+use idem_runtime::__v0_1::Handler;
 use idem_runtime::testing::temporary;
 use idem_runtime::{DeadLetter, Error, Filter, Idem, attempt, idempotent};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+
+/// The attribute's defaults.
+#[path = "../../idem-macros/src/args/defaults.rs"]
+mod defaults;
+
+#[test]
+fn the_attribute_and_the_runtime_have_the_same_defaults() {
+    let omitted = Handler::new("name", "file", 1);
+    let given = Handler::new("name", "file", 1)
+        .retries(defaults::RETRIES)
+        .backoff(defaults::INITIAL, defaults::FACTOR, defaults::MAX, true)
+        .ttl(defaults::TTL);
+    assert_eq!(format!("{omitted:?}"), format!("{given:?}"));
+}
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Order {

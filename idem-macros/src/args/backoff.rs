@@ -1,7 +1,7 @@
 //! `backoff(initial = "100ms", factor = 2, max = "30s", jitter)`.
 
-use super::duration;
 use super::list::{Arg, Value, arguments};
+use super::{defaults, duration};
 use crate::errors::Errors;
 
 /// The pause before each retry. Without the argument it is the runtime's default, with it what is
@@ -18,9 +18,9 @@ pub(crate) struct Backoff {
 impl Default for Backoff {
     fn default() -> Self {
         Self {
-            initial: 100,
-            factor: 2.0,
-            max: 30_000,
+            initial: defaults::INITIAL,
+            factor: defaults::FACTOR,
+            max: defaults::MAX,
             jitter: false,
         }
     }

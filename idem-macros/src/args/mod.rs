@@ -1,6 +1,7 @@
 //! The attribute's arguments, each read on its own; how they go together is for `check`.
 
 mod backoff;
+pub(crate) mod defaults;
 mod duration;
 mod list;
 mod path;
@@ -41,9 +42,6 @@ const NAMES: [&str; 19] = [
     "runtime",
     "crate",
 ];
-
-/// As in the runtime's `Handler`.
-const DEFAULT_RETRIES: u32 = 3;
 
 /// More is no budget but a loop.
 const MAX_RETRIES: u32 = 1000;
@@ -104,7 +102,7 @@ impl Options {
     pub(crate) fn retries(&self) -> u32 {
         self.retries
             .as_ref()
-            .map_or(DEFAULT_RETRIES, |retries| retries.value)
+            .map_or(defaults::RETRIES, |retries| retries.value)
     }
 
     /// Whether the body can run twice within one call.

@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: runs the benches, and makes one table of what they print.
+//! `cargo xtask bench`: runs the benches, and prints their rows as one table.
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
@@ -11,8 +11,8 @@ use serde::Deserialize;
 
 use crate::stage::cargo;
 
-/// One of the peers asks for a later Rust than it needs. Not `--locked`: what idem itself comes to
-/// need joins their lock file.
+/// One of the peers asks for a later Rust than it needs. Not `--locked`, because new dependencies of
+/// idem must enter their lock file.
 const PEERS: [&str; 6] = [
     "run",
     "--quiet",
@@ -22,7 +22,7 @@ const PEERS: [&str; 6] = [
     "benches/peers/Cargo.toml",
 ];
 
-/// What a bench prints, each as a JSON line.
+/// A row that a bench prints as a line of JSON.
 #[derive(Debug, Deserialize)]
 struct Row {
     bench: String,
@@ -37,11 +37,10 @@ struct Row {
 /// Which benches to run
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Args {
-    /// After them, measure idem beside other crates, which are fetched and built for it: some
-    /// minutes
+    /// Then compare idem with other crates, which are fetched and built: some minutes
     #[arg(long)]
     peers: bool,
-    /// What goes to `cargo bench`
+    /// Arguments for `cargo bench`
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     args: Vec<String>,
 }
@@ -59,7 +58,7 @@ pub(crate) fn run(Args { peers, args }: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Runs benches, and gives the rows they print.
+/// Runs benches, and returns their rows.
 fn measure(command: &mut Command) -> anyhow::Result<Vec<Row>> {
     let line = command
         .get_args()

@@ -1,4 +1,4 @@
-//! `cargo xtask screenshots`: the pictures of the README.
+//! `cargo xtask screenshots`: makes the pictures for the README.
 
 use anyhow::bail;
 
@@ -10,7 +10,7 @@ pub(crate) fn screenshots() -> anyhow::Result<()> {
         bail!("cannot make screenshots of {missing}");
     }
     let folder = root().join("docs/images");
-    // The path of a workspace's folder lives as long as this task.
+    // It is used until the task ends.
     let folder: &'static str = Box::leak(folder.display().to_string().into_boxed_str());
     let test = [
         "test",

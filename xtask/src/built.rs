@@ -1,4 +1,4 @@
-//! Brokers that come as crates and build for minutes: only who asks for one by name pays for it.
+//! Brokers that come as crates and take minutes to build: they are built only if asked for by name.
 
 use std::env;
 use std::ffi::OsString;
@@ -10,7 +10,7 @@ use clap::ValueEnum;
 
 use crate::stage::{Stage, cargo, has_cargo};
 
-/// As a person asks for it
+/// A broker by name
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Name {
     /// A real Kafka broker, `tansu`
@@ -19,16 +19,16 @@ pub(crate) enum Name {
     Rocketmq,
 }
 
-/// A broker, and the tests on it.
+/// A broker and its tests.
 struct Broker {
     heading: &'static str,
-    /// What to install, in order.
+    /// The programs to install, in order.
     programs: &'static [Program],
-    /// The address of one that runs already.
+    /// The variable with the address of a running one.
     variable: &'static str,
-    /// What `cargo` runs the tests with: arguments, and how their names begin.
+    /// The arguments of `cargo` for the tests, and how their names begin.
     tests: (&'static [&'static str], &'static str),
-    /// Whether that is a package outside of the workspace, which `cargo xtask check` does not see.
+    /// Whether it is a package outside of the workspace, which `cargo xtask check` does not see.
     outside: bool,
 }
 
@@ -88,21 +88,21 @@ const ROCKETMQ: Broker = Broker {
 
 const ALL: [(Name, Broker); 2] = [(Name::Kafka, KAFKA), (Name::Rocketmq, ROCKETMQ)];
 
-/// Installs what is asked for where it is not there, and runs its tests.
+/// Installs missing brokers that were asked for, and runs their tests.
 pub(crate) fn run(with: &[Name]) -> anyhow::Result<()> {
     ALL.iter()
         .filter(|(name, _)| with.contains(name))
         .try_for_each(|(_, broker)| broker.run())
 }
 
-/// The tests that nobody asked for.
+/// Returns the tests that were not asked for.
 pub(crate) fn missed(with: &[Name]) -> Vec<String> {
     let missed = ALL.iter().filter(|(name, _)| !with.contains(name));
     missed
         .filter_map(|(name, broker)| {
             let name = name.to_possible_value()?;
             Some(format!(
-                "{}: asked for by name, `cargo xtask test --with {}`",
+                "{}: only if asked for, `cargo xtask test --with {}`",
                 broker.heading,
                 name.get_name()
             ))
@@ -158,7 +158,7 @@ impl Broker {
 }
 
 impl Program {
-    /// The folder it is installed in: the user's, not the tree's, so that every clone has it.
+    /// Returns the folder of the installed program, outside of the tree, so that all clones share it.
     fn provide(&self) -> anyhow::Result<PathBuf> {
         let folder = cache()?.join(format!("{}-{}", self.name, self.version));
         if !folder.join("bin").join(self.file).is_file() {
@@ -201,6 +201,6 @@ fn cache() -> anyhow::Result<PathBuf> {
         .map(PathBuf::from)
         .or_else(|| env::home_dir().map(|home| home.join(".cache")));
     Ok(folder
-        .context("nowhere to install to: neither HOME nor XDG_CACHE_HOME is set")?
+        .context("cannot find a folder to install to: set HOME or XDG_CACHE_HOME")?
         .join("idem"))
 }

@@ -1,4 +1,4 @@
-//! `cargo xtask deliveries`: files for the example `orders`, the same ones for the same seed.
+//! `cargo xtask deliveries`: makes files for the example `orders`, the same for the same seed.
 
 use std::io::{self, Write};
 
@@ -29,7 +29,7 @@ struct Delivery {
     fail_times: u32,
 }
 
-/// What an order that never works says.
+/// The `fail_times` of an order that never works.
 const NEVER: u32 = 99;
 const SKUS: [(&str, u64); 6] = [
     ("TEA-500", 1_250),
@@ -42,7 +42,7 @@ const SKUS: [(&str, u64); 6] = [
 
 pub(crate) fn print(plan: &Plan) -> anyhow::Result<()> {
     match io::stdout().write_all(lines(&make(plan))?.as_bytes()) {
-        // Whoever reads has seen enough.
+        // The reader has closed the pipe.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         written => Ok(written?),
     }
@@ -57,8 +57,8 @@ fn lines(deliveries: &[Delivery]) -> anyhow::Result<String> {
     Ok(text)
 }
 
-/// Every order once, and duplicates after their first delivery: half of them close behind it, half
-/// anywhere.
+/// Makes each order once, and duplicates after their first delivery: half of them close behind it,
+/// half anywhere.
 fn make(plan: &Plan) -> Vec<Delivery> {
     let mut random = Rng::with_seed(plan.seed);
     let duplicates = plan.count * usize::from(plan.duplicates) / 100;
@@ -81,8 +81,7 @@ fn make(plan: &Plan) -> Vec<Delivery> {
     deliveries
 }
 
-/// Of a hundred orders two never work, and ten need up to three retries. A kill is an attempt too,
-/// and whoever is killed in the attempt that would have worked has two more.
+/// Makes an order. Of a hundred orders two never work, and ten need up to three retries.
 fn order(number: usize, random: &mut Rng) -> Delivery {
     let (sku, unit_price_cents) = SKUS[random.usize(..SKUS.len())];
     let fail_times = match random.u32(..100) {
@@ -106,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_plan_is_kept() {
+    fn a_file_follows_its_plan() {
         let plan = Plan {
             count: 5_000,
             duplicates: 40,

@@ -1,4 +1,4 @@
-//! `cargo xtask fuzz`: the checks in `tests/checks` under libFuzzer, which makes up its own input.
+//! `cargo xtask fuzz`: runs the checks in `tests/checks` under libFuzzer.
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -27,13 +27,13 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let chosen = match &args.target {
         Some(target) if all.contains(target) => std::slice::from_ref(target),
         Some(target) => bail!(
-            "there is no target `{target}`, there are {}",
+            "unknown target `{target}`; the targets are {}",
             all.join(", ")
         ),
         None => &all,
     };
     for target in chosen {
-        // What it finds goes to the first folder, so that the corpus stays as small as it is.
+        // Its findings go to the first folder, so that the corpus stays small.
         let found = format!("fuzz/target/corpus/{target}");
         fs::create_dir_all(root().join(&found))
             .with_context(|| format!("cannot make `{found}`"))?;
@@ -46,8 +46,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
             "--",
         ];
         let seconds = format!("-max_total_time={}", args.seconds);
-        // No check has a use for inputs that are longer, and none may take so long or ask for so
-        // much at once.
+        // No check needs longer inputs, and none may take so long or allocate so much at once.
         let limits = [
             "-max_len=4096",
             "-timeout=10",
@@ -60,7 +59,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         )
         .run()
         .with_context(|| {
-            format!("a file that the checks fail on belongs in fuzz/corpus/{target}")
+            format!("put a file on which the checks fail into fuzz/corpus/{target}")
         })?;
     }
     println!("\nNothing found.");

@@ -33,13 +33,13 @@ enum Task {
     Screenshots,
     /// Check format, lints, docs, packages, licences, bans and sources
     Check,
-    /// Run the benches, with `--peers` also beside other crates; what follows goes to `cargo bench`
+    /// Run the benches, with `--peers` also other crates; further arguments go to `cargo bench`
     Bench(bench::Args),
     /// Run the checks of arbitrary input under libFuzzer; needs nightly Rust and cargo-fuzz
     Fuzz(fuzz::Args),
     /// Print a file of deliveries for the example `orders`
     Deliveries(deliveries::Plan),
-    /// Kill processes with everything in flight for minutes, and judge what their callers were told
+    /// Kill busy processes for minutes, and check every answer that their callers received
     Torture(torture::Args),
 }
 

@@ -1,4 +1,4 @@
-//! What the tests need of the system: found, or installed from its packages.
+//! What the tests need from the system: finds it, or installs it from the system's packages.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -6,19 +6,19 @@ use std::process::{Command, Stdio};
 
 use anyhow::bail;
 
-/// A package of Debian's, and what of it the tests look for.
+/// A package of Debian, and what the tests need of it.
 pub(crate) struct Package {
-    /// As `apt-get` knows it.
+    /// Its name for `apt-get`.
     name: &'static str,
-    /// Any of these programs will do.
+    /// The programs, any of which is enough.
     programs: &'static [&'static str],
-    /// Says where one is already: a program's path, or a server's address.
+    /// The variable with a program's path or a server's address.
     variable: Option<&'static str>,
-    /// What is not run without it.
+    /// The tests that are not run without it.
     tests: &'static str,
 }
 
-/// The browser that the dashboard's tests drive.
+/// The browser for the dashboard's tests.
 pub(crate) const CHROMIUM: Package = Package {
     name: "chromium",
     programs: &[
@@ -31,7 +31,7 @@ pub(crate) const CHROMIUM: Package = Package {
     tests: "the dashboard's pages in a browser",
 };
 
-/// What builds Kafka's client.
+/// Builds Kafka's client.
 pub(crate) const MAKE: Package = Package {
     name: "make",
     programs: &["make"],
@@ -39,7 +39,7 @@ pub(crate) const MAKE: Package = Package {
     tests: "everything that is built with Kafka",
 };
 
-/// Everything for `cargo xtask test`.
+/// All packages for `cargo xtask test`.
 pub(crate) const ALL: [Package; 5] = [
     CHROMIUM,
     MAKE,
@@ -63,7 +63,7 @@ pub(crate) const ALL: [Package; 5] = [
     },
 ];
 
-/// Installs what is missing where this machine lets us; says what is not run otherwise.
+/// Installs missing packages if it may. Returns the tests that are not run without the rest.
 pub(crate) fn provide(packages: &[Package]) -> anyhow::Result<Vec<String>> {
     let missing = || {
         packages
@@ -79,7 +79,7 @@ pub(crate) fn provide(packages: &[Package]) -> anyhow::Result<Vec<String>> {
         let names: Vec<_> = missing.iter().map(|package| package.name).collect();
         let names = names.join(" ");
         bail!(
-            "not there, and cannot be installed here: apt-get install -y --no-install-recommends {names}"
+            "packages are missing and cannot be installed: apt-get install -y --no-install-recommends {names}"
         );
     }
     Ok(missing.iter().map(|package| package.missed()).collect())
@@ -88,11 +88,11 @@ pub(crate) fn provide(packages: &[Package]) -> anyhow::Result<Vec<String>> {
 impl Package {
     fn is_there(&self) -> bool {
         if let Some(there) = self.variable.and_then(env::var_os) {
-            // An address is asked by the tests themselves.
+            // The tests themselves check an address.
             return there.to_string_lossy().contains("://") || Path::new(&there).is_file();
         }
         let path = env::var_os("PATH").unwrap_or_default();
-        // Where Debian puts servers, which is not in everybody's path.
+        // Debian puts servers there, which may not be in the path.
         let folders = env::split_paths(&path)
             .chain(["/usr/sbin", "/usr/lib/rabbitmq/bin"].map(PathBuf::from));
         folders
@@ -112,7 +112,7 @@ impl Package {
     }
 }
 
-/// Only as root: nobody is asked for a password in the middle of a test.
+/// Installs packages as root only, because a password cannot be asked for during a test.
 fn install(packages: &[&Package]) {
     if !rustix::process::geteuid().is_root() {
         return;
@@ -121,7 +121,7 @@ fn install(packages: &[&Package]) {
     println!("\n── {} from the system's packages\n", names.join(", "));
     let apt = |arguments: &[&str]| {
         let mut command = Command::new("apt-get");
-        // The tests start servers of their own; at run level 1 none is started on its usual port.
+        // At run level 1 no server is started on its usual port: the tests start their own.
         command
             .args(arguments)
             .env("DEBIAN_FRONTEND", "noninteractive")
@@ -134,6 +134,6 @@ fn install(packages: &[&Package]) {
         names.as_slice(),
     ]
     .concat();
-    // What cannot be had is found missing by the caller.
+    // The caller finds what is still missing.
     let _ = apt(&install) || (apt(&["update"]) && apt(&install));
 }

@@ -1,4 +1,4 @@
-//! The example `orders` on the file that comes with it: what the README's first command shows.
+//! The example `orders` on its own file: checks that it prints the documented counts.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
@@ -11,7 +11,7 @@ use serde::de::IgnoredAny;
 
 use crate::stage::cargo;
 
-/// What the example's module documentation says about its file.
+// The counts in the example's documentation.
 const DELIVERED: usize = 200;
 const PLACED: usize = 112;
 const REPLAYED: usize = 63;
@@ -47,7 +47,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
             && (first.dead_lettered, first.dead_letters.len()) == (DEAD_LETTERED, LETTERS)
             && (first.retried, first.unanswered) == (RETRIED, 0)
             && refused == REFUSED,
-        "the example `orders` counted something else than it documents: {first:#?}\nto repeat it: {line}"
+        "the counts of the example `orders` are not the documented ones: {first:#?}\nto repeat it: {line}"
     );
     let book = placed(data.path())?;
     let numbers: HashSet<_> = book.iter().map(|order| &order.order_no).collect();
@@ -103,7 +103,7 @@ struct Order {
     total_cents: u64,
 }
 
-/// Runs it to its end on the data folder.
+/// Runs the example to its end, and returns its counts.
 fn finish(command: &mut Command) -> anyhow::Result<Summary> {
     let output = command
         .arg("--json")

@@ -1,4 +1,4 @@
-//! One command of a task, with a heading above it and its name in the error when it fails.
+//! One command of a task: prints a heading first, and names the command if it fails.
 
 use std::env;
 use std::ffi::OsStr;
@@ -11,14 +11,14 @@ use serde_json::Value;
 /// A command to run from the workspace's root.
 pub(crate) struct Stage {
     heading: &'static str,
-    /// As a person calls it.
+    /// The program as it is typed.
     program: &'static str,
     command: Command,
     variables: Vec<(&'static str, &'static str)>,
 }
 
 impl Stage {
-    /// A cargo command.
+    /// Returns a cargo command.
     pub(crate) fn cargo(heading: &'static str, arguments: &[&str]) -> Self {
         let mut command = cargo();
         command.args(arguments);
@@ -30,7 +30,7 @@ impl Stage {
         }
     }
 
-    /// A cargo command on the nightly compiler.
+    /// Returns a cargo command for the nightly compiler.
     pub(crate) fn nightly(heading: &'static str, arguments: &[&str]) -> Self {
         let mut command = Command::new("rustup");
         command
@@ -45,27 +45,27 @@ impl Stage {
         }
     }
 
-    /// An environment variable for this command only.
+    /// Sets an environment variable for this command.
     pub(crate) fn env(mut self, name: &'static str, value: &'static str) -> Self {
         self.command.env(name, value);
         self.variables.push((name, value));
         self
     }
 
-    /// Where it looks for programs.
+    /// Sets where it looks for programs.
     pub(crate) fn path(mut self, path: &OsStr) -> Self {
-        // Too long to be shown.
+        // Too long to be printed.
         self.command.env("PATH", path);
         self
     }
 
-    /// Where a server runs for as long as this command: not for whoever repeats it.
+    /// Sets the address of a server that runs only as long as this command, so it is not printed.
     pub(crate) fn address(mut self, name: &'static str, address: &str) -> Self {
         self.command.env(name, address);
         self
     }
 
-    /// Runs it to its end; its output goes straight through.
+    /// Runs it to its end; its output is not captured.
     pub(crate) fn run(mut self) -> anyhow::Result<()> {
         let line = self.line();
         println!("\n── {}\n   {line}\n", self.heading);
@@ -80,7 +80,7 @@ impl Stage {
         Ok(())
     }
 
-    /// As a person would type it.
+    /// Returns the command as it is typed.
     fn line(&self) -> String {
         let quote = |text: &str| {
             if text.contains(' ') {
@@ -105,7 +105,7 @@ impl Stage {
     }
 }
 
-/// The cargo that runs this task, in the workspace's root.
+/// Returns the cargo that runs this task, in the root of the workspace.
 pub(crate) fn cargo() -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root());
@@ -153,7 +153,7 @@ pub(crate) fn build(name: &str, arguments: &[&str]) -> anyhow::Result<PathBuf> {
         .with_context(|| format!("cargo named no executable for `{name}`"))
 }
 
-/// Whether `cargo <name>` is installed.
+/// Returns whether `cargo <name>` is installed.
 pub(crate) fn has_cargo(name: &str) -> bool {
     cargo()
         .args([name, "--version"])
@@ -162,7 +162,7 @@ pub(crate) fn has_cargo(name: &str) -> bool {
         .is_ok_and(|output| output.status.success())
 }
 
-/// The workspace's root.
+/// Returns the root of the workspace.
 pub(crate) fn root() -> &'static Path {
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
     package.parent().unwrap_or(package)

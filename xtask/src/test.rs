@@ -1,4 +1,4 @@
-//! `cargo xtask test`: everything that runs.
+//! `cargo xtask test`: runs all tests.
 
 use std::env;
 
@@ -23,10 +23,10 @@ const TARGETS: [&str; 6] = [
 /// Which tests to run
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Args {
-    /// After all others, the tests on brokers that build for minutes: `--with kafka`
+    /// Also run the tests on brokers that take minutes to build: `--with kafka`
     #[arg(long, value_enum, value_delimiter = ',')]
     with: Vec<built::Name>,
-    /// Nothing but those
+    /// Run only those
     #[arg(long, requires = "with")]
     only: bool,
 }
@@ -50,8 +50,8 @@ pub(crate) fn run(Args { with, only }: &Args) -> anyhow::Result<()> {
         Some(server) => tests.address(RABBITMQ.variable, server.address()).run()?,
         None => tests.run()?,
     }
-    // `--doc` overrides `doctest = false`: the attribute's examples need the runtime, so idem-tests
-    // has them.
+    // `--doc` overrides `doctest = false`: idem-tests has the attribute's examples, which need the
+    // runtime.
     Stage::cargo(
         "Doc tests",
         &[
@@ -70,16 +70,13 @@ pub(crate) fn run(Args { with, only }: &Args) -> anyhow::Result<()> {
     if missing.is_empty() {
         println!("\nAll tests passed.");
     } else {
-        println!(
-            "\nAll tests that were run passed. Not run:\n- {}",
-            missing.join("\n- ")
-        );
+        println!("\nAll tests passed. Not run:\n- {}", missing.join("\n- "));
     }
     Ok(())
 }
 
-/// It takes seconds to start, and each test is a process of its own: those that do not kill it
-/// share this one. Where it does not start, the tests say so themselves.
+/// Starts a RabbitMQ for all tests that do not kill it, because a start takes seconds. If it does
+/// not start, the tests themselves fail.
 fn shared_rabbitmq() -> Option<Server> {
     if env::var_os(RABBITMQ.variable).is_some() {
         return None;

@@ -1,5 +1,4 @@
-//! Everything that was said to the processes and by them, in a file, for the stories of messages
-//! that went wrong.
+//! All commands and events in a file, for the histories of messages with a fault.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Write};
@@ -7,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
-/// The longest story that is printed.
+/// The most lines of a history that are printed.
 const LONGEST: usize = 200;
 
-/// A line for everything.
+/// The file: one line for each command and event.
 pub(crate) struct Journal {
     path: PathBuf,
     file: BufWriter<File>,
@@ -27,27 +26,30 @@ impl Journal {
         })
     }
 
-    /// Notes what the process of this life was told (`<`) or said (`>`).
-    pub(crate) fn note(&mut self, life: u32, direction: char, line: &str) -> anyhow::Result<()> {
-        writeln!(self.file, "{life} {direction} {line}").context("cannot write the journal")
+    /// Writes down a command to the process (`<`) or an event from it (`>`).
+    pub(crate) fn note(&mut self, process: u32, direction: char, line: &str) -> anyhow::Result<()> {
+        writeln!(self.file, "{process} {direction} {line}").context("cannot write the journal")
     }
 
-    /// All that concerns these messages, one after the other.
-    pub(crate) fn stories(&mut self, messages: &[u64]) -> anyhow::Result<Vec<(u64, Vec<String>)>> {
+    /// Returns the lines of each of these messages.
+    pub(crate) fn histories(
+        &mut self,
+        messages: &[u64],
+    ) -> anyhow::Result<Vec<(u64, Vec<String>)>> {
         self.file.flush().context("cannot write the journal")?;
-        let mut stories: Vec<_> = messages.iter().map(|n| (*n, Vec::new())).collect();
+        let mut histories: Vec<_> = messages.iter().map(|n| (*n, Vec::new())).collect();
         let marks: Vec<_> = messages
             .iter()
             .map(|n| [format!("\"n\":{n},"), format!("\"n\":{n}}}")])
             .collect();
         for line in BufReader::new(File::open(&self.path)?).lines() {
             let line = line.context("cannot read the journal")?;
-            for ((_, story), marks) in stories.iter_mut().zip(&marks) {
-                if story.len() < LONGEST && marks.iter().any(|mark| line.contains(mark)) {
-                    story.push(line.clone());
+            for ((_, history), marks) in histories.iter_mut().zip(&marks) {
+                if history.len() < LONGEST && marks.iter().any(|mark| line.contains(mark)) {
+                    history.push(line.clone());
                 }
             }
         }
-        Ok(stories)
+        Ok(histories)
     }
 }

@@ -1,14 +1,14 @@
-//! `cargo xtask torture`: processes with everything in flight, killed at random moments, and
-//! whether what their callers were told held for ever.
+//! `cargo xtask torture`: kills busy processes at random moments, and checks every answer that their
+//! callers received.
 
+mod event;
 mod journal;
 mod judge;
-mod life;
 mod plan;
-mod post;
+mod process;
 mod report;
 mod round;
-mod wire;
+mod schedule;
 
 use std::fs;
 use std::path::PathBuf;
@@ -20,15 +20,15 @@ use crate::stage;
 use report::{Report, print_faults};
 use round::Round;
 
-/// What a run in between is to take.
+/// How long the short run takes, in seconds.
 const SHORT: u64 = 20;
-/// How often it is told how far it is.
+/// How often the progress is printed.
 const TELLING: Duration = Duration::from_secs(10);
 
 /// How long, and how hard
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// How long processes are killed; settling and counting what is left comes after
+    /// For how long processes are killed; then the rest is settled and checked
     #[arg(
         long,
         value_name = "N",
@@ -39,26 +39,25 @@ pub(crate) struct Args {
     /// The same in seconds
     #[arg(long, value_name = "N")]
     seconds: Option<u64>,
-    /// Decides what is planned: messages, what their bodies do, when processes are killed [default:
-    /// a random one]
+    /// Decides the messages, what their bodies do, and when processes are killed [default: a random
+    /// one]
     #[arg(long)]
     seed: Option<u64>,
     /// How many calls are in flight
     #[arg(long, value_name = "N", default_value_t = 64)]
     callers: usize,
-    /// How many messages one folder gets before its verdict is given and a new one is begun
+    /// How many messages one folder gets before it is judged and a new one is begun
     #[arg(long, value_name = "N", default_value_t = 100_000)]
     messages: u64,
     /// Build it with optimizations
     #[arg(long)]
     release: bool,
-    /// A data folder, new or empty, to keep; of a run that finds something wrong, the data are kept
-    /// in any case
+    /// A data folder, new or empty, to keep; the data of a run that finds a fault are always kept
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
 }
 
-/// The same short run every time.
+/// Makes the short run, which is planned the same every time.
 pub(crate) fn short() -> anyhow::Result<()> {
     let seconds = Some(SHORT);
     let args = Args {
@@ -82,7 +81,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         Some(_) => seconds,
         None => Duration::try_from_secs_f64(args.minutes * 60.0),
     }
-    .context("that is no time")?;
+    .context("`--minutes` is too large or negative")?;
     let program = build(args.release)?;
     let scratch = tempfile::tempdir().context("cannot make a temporary folder")?;
     let data = args
@@ -128,14 +127,14 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     report.print(took);
     println!("{}", report.json(took)?);
     if !right {
-        // Somebody will want to look.
+        // For the search for the cause.
         let _kept = scratch.keep();
-        bail!("something was not as it has to be; to repeat what was planned: --seed {seed}");
+        bail!("the judge found faults; to repeat the plan: --seed {seed}");
     }
     Ok(())
 }
 
-/// Builds the process with the features that the tests are built with, so that it is built once.
+/// Builds the process with the same features as the tests, so that it is built once.
 fn build(release: bool) -> anyhow::Result<PathBuf> {
     let mut arguments = vec![
         "build",

@@ -1,12 +1,12 @@
-//! What is planned: every message, and the fate of every process, from the seed alone.
+//! The plan: every message, and the fate of every process, from the seed alone.
 
 use std::time::Duration;
 
 use fastrand::Rng;
 
-use super::wire::{Act, Handler};
+use super::event::{Act, Handler};
 
-/// A message, as it is planned.
+/// The plan of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Message {
     pub(crate) handler: Handler,
@@ -15,7 +15,7 @@ pub(crate) struct Message {
     pub(crate) payload: u32,
     pub(crate) result: u32,
     pub(crate) acts: Vec<Act>,
-    /// What the attempts do once a person has redriven it.
+    /// What the attempts do after a redrive.
     pub(crate) acts_when_redriven: Vec<Act>,
 }
 
@@ -24,19 +24,19 @@ pub(crate) struct Message {
 pub(crate) struct Fate {
     pub(crate) from_opening: bool,
     pub(crate) after: Duration,
-    /// It is asked to close in place of being killed.
+    /// Whether it is asked to close instead of being killed.
     pub(crate) gently: bool,
-    /// It stands still from then on, for so long.
+    /// When it is stopped, and for how long.
     pub(crate) stopped: Option<(Duration, Duration)>,
 }
 
-/// A generator of its own for everything that has a number.
+/// Returns a generator of its own for each numbered thing.
 fn random(seed: u64, what: u64, number: u64) -> Rng {
     let mut mixed = Rng::with_seed(seed ^ what.rotate_left(48));
     Rng::with_seed(mixed.u64(..) ^ number.wrapping_mul(0x9E37_79B9_7F4A_7C15))
 }
 
-/// The plan of one folder's part of a run; the first one has the run's own seed.
+/// Returns the seed of one folder; the first one has the run's own seed.
 pub(crate) fn seed_of_round(seed: u64, round: u32) -> u64 {
     if round == 1 {
         seed
@@ -81,7 +81,7 @@ fn handled(random: &mut Rng) -> (Handler, Vec<Act>) {
     };
     let acts = match handler {
         Handler::Hung => times(random.usize(1..=3), Act::Hang),
-        // Each of them ends its process.
+        // Each abort ends its process.
         _ if handler != Handler::Brief && random.u32(..2000) == 0 => {
             times(random.usize(1..=5), Act::Abort)
         }
@@ -103,14 +103,14 @@ fn ordinary(handler: Handler, random: &mut Rng) -> Vec<Act> {
     }
 }
 
-/// So often this, and then the work.
+/// Returns `times` of this act, and then the work.
 fn times(times: usize, act: Act) -> Vec<Act> {
     let mut acts = vec![act; times];
     acts.push(Act::Work);
     acts
 }
 
-/// Mostly small; some over the ledger's 4 KiB, a few over sled's 128 KiB.
+/// Returns a size: mostly small, some over the ledger's 4 KiB, a few over sled's 128 KiB.
 fn size(random: &mut Rng) -> u32 {
     match random.u32(..1000) {
         0..900 => random.u32(..100),
@@ -120,12 +120,12 @@ fn size(random: &mut Rng) -> u32 {
     }
 }
 
-pub(crate) fn fate(seed: u64, life: u32) -> Fate {
-    let mut random = random(seed, 3, life.into());
-    // As many short lives as long ones: from 20 ms to 4 s.
+pub(crate) fn fate(seed: u64, process: u32) -> Fate {
+    let mut random = random(seed, 3, process.into());
+    // As many short processes as long ones: from 20 ms to 4 s.
     let after = Duration::from_millis(20).mul_f64(200_f64.powf(random.f64()));
     let stopped = (random.u32(..5) == 0).then(|| {
-        // Some are still standing when they are killed.
+        // Some are still stopped when they are killed.
         (
             after.mul_f64(random.f64()),
             Duration::from_millis(random.u64(10..400)),
@@ -151,7 +151,7 @@ mod tests {
             assert_eq!(message(7, number), message(7, number));
         }
         assert!((0..20).any(|number| message(7, number) != message(8, number)));
-        assert!((0..20).any(|life| fate(7, life) != fate(8, life)));
+        assert!((0..20).any(|process| fate(7, process) != fate(8, process)));
         assert_eq!(
             (seed_of_round(7, 1), seed_of_round(7, 2)),
             (7, seed_of_round(7, 2))
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_that_is_to_be_tried_is_tried() {
+    fn every_handler_and_act_is_planned() {
         let messages: Vec<_> = (0..10_000).map(|number| message(1, number)).collect();
         let handlers: HashSet<_> = messages.iter().map(|message| message.handler).collect();
         assert_eq!(handlers.len(), 9);

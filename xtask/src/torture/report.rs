@@ -1,4 +1,4 @@
-//! What people and machines are told at the end.
+//! The report at the end, for people and for machines.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use super::journal::Journal;
 use super::judge::{Counts, Fault, RULES, Rule};
 use super::round::Tally;
 
-/// Faults that are printed, and messages whose stories are; the rest is counted.
+/// How many faults are printed, and histories of how many messages.
 const SHOWN: usize = 20;
 const STORIES: usize = 5;
 
@@ -60,7 +60,7 @@ impl Report {
         }
     }
 
-    /// The table for people.
+    /// Prints the table for people.
     pub(crate) fn print(&self, took: Duration) {
         let (t, c) = (&self.tally, &self.counts);
         println!(
@@ -75,7 +75,7 @@ impl Report {
         row(
             "kills",
             t.kills.into(),
-            "kill -9 at random moments, or the moment something was said",
+            "kill -9 at random moments, or right after an event",
         );
         row("aborts", t.aborts.into(), "a body ended its process");
         row(
@@ -83,7 +83,7 @@ impl Report {
             (t.processes - self.rounds).into(),
             "on the same folder",
         );
-        row("closes", t.closes.into(), "asked to, and did");
+        row("closes", t.closes.into(), "on request");
         row("standstills", t.stops.into(), "SIGSTOP, SIGCONT");
         row("bodies started", c.bodies, "");
         row(
@@ -105,7 +105,7 @@ impl Report {
         row(
             "letters",
             c.letters,
-            "each matches its record, its person, its attempts",
+            "each matches its record, its operator and its attempts",
         );
         row("redrives", c.redrives, "");
         row("discards", c.discards, "");
@@ -124,7 +124,7 @@ impl Report {
         }
     }
 
-    /// The same as one line of JSON.
+    /// Returns the same as one line of JSON.
     pub(crate) fn json(&self, took: Duration) -> anyhow::Result<String> {
         #[derive(Serialize)]
         struct Line<'a> {
@@ -164,17 +164,17 @@ impl Rule {
 
     fn meaning(self) -> &'static str {
         match self {
-            Rule::Lost => "delivered or told, and gone",
+            Rule::Lost => "delivered or answered, and gone",
             Rule::Doubled => "two answers, or a start after the end",
-            Rule::Budget => "more starts than allowed, or one not counted",
+            Rule::Budget => "more starts than allowed, or an uncounted one",
             Rule::Fencing => "tokens that do not grow, bodies that overlap",
-            Rule::Letters => "without their record, person or attempts",
-            Rule::Refused => "an error that nobody asked for",
+            Rule::Letters => "without their record, operator or attempts",
+            Rule::Refused => "an unexpected error",
         }
     }
 }
 
-/// The faults, and the whole stories of the messages they are about.
+/// Prints the faults, and the histories of their messages.
 pub(crate) fn print_faults(faults: &[Fault], journal: &mut Journal) -> anyhow::Result<()> {
     println!();
     for fault in faults.iter().take(SHOWN) {
@@ -185,9 +185,9 @@ pub(crate) fn print_faults(faults: &[Fault], journal: &mut Journal) -> anyhow::R
     }
     let messages: BTreeSet<_> = faults.iter().filter_map(|fault| fault.n).collect();
     let messages: Vec<_> = messages.into_iter().take(STORIES).collect();
-    for (n, story) in journal.stories(&messages)? {
-        println!("\n   message {n}: process, to it (<) or from it (>)");
-        story.iter().for_each(|line| println!("   {line}"));
+    for (n, history) in journal.histories(&messages)? {
+        println!("\n   message {n}: process, command (<) or event (>)");
+        history.iter().for_each(|line| println!("   {line}"));
     }
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! One folder: processes that are killed in it, one that settles what is left, one in which nothing
-//! may run, and the verdict.
+//! One folder: processes that are killed in it, one that settles the rest, one in which no body may
+//! run, and the verdict.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -7,46 +7,46 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use fastrand::Rng;
 
+use super::event::{Command, Event};
 use super::journal::Journal;
-use super::judge::{Judge, LifeEnd};
-use super::life::{Heard, Life};
+use super::judge::{Judge, ProcessEnd};
 use super::plan::{self, Fate};
-use super::post::Post;
-use super::wire::{Command, Event};
+use super::process::{Process, Received};
+use super::schedule::Schedule;
 
-/// After such a silence somebody waits for something that will never come.
+/// After such a silence a call will never be answered.
 const SILENCE: Duration = Duration::from_secs(120);
 
-/// How long a process that is to be closed may take to answer what is out; bodies that hang never
-/// do.
+/// How long a process may take to answer the calls in flight before it is closed; bodies that hang
+/// never return.
 const DRAINING: Duration = Duration::from_secs(2);
 
-/// What a process is there for.
+/// What a process is started for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Manner {
-    /// New messages, duplicates, a person, and its fate; not longer than until then.
+enum Purpose {
+    /// To take new messages, duplicates and an operator until its fate, or until then.
     Torture(Instant),
-    /// Whatever is not settled, until it is.
+    /// To settle all messages.
     Settle,
-    /// Every message once more.
+    /// To answer every message once more.
     Quiet,
-    /// No message: only what is left of those that went wrong.
+    /// To show the letters and records of messages with a fault.
     Inspect,
 }
 
-/// What a round is made of.
+/// The state of one folder's part of the run.
 pub(crate) struct Round {
     program: PathBuf,
     folder: PathBuf,
     seed: u64,
     random: Rng,
-    post: Post,
+    schedule: Schedule,
     pub(crate) judge: Judge,
     pub(crate) journal: Journal,
     pub(crate) tally: Tally,
 }
 
-/// What only the parent knows.
+/// The counts that only the parent process knows.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub(crate) struct Tally {
     pub(crate) messages: u64,
@@ -58,22 +58,22 @@ pub(crate) struct Tally {
     pub(crate) stops: u32,
 }
 
-/// How far a process has come.
+/// The state of a running process.
 struct Progress {
-    manner: Manner,
+    purpose: Purpose,
     fate: Option<Fate>,
     started: Instant,
     opened: Option<Instant>,
     heard: Instant,
-    /// Standing still until then.
+    /// Stopped until then.
     still: Option<Instant>,
     stopped: bool,
-    /// It gets no more calls, and is closed when all are answered, or killed then.
+    /// It gets no more calls. It is closed when all are answered, or killed then.
     draining: Option<Instant>,
-    /// It got a signal or a command that ends it.
+    /// Whether it got a signal or a command that ends it.
     ending: bool,
     killed: bool,
-    /// It kills itself.
+    /// Whether it kills itself.
     killing: bool,
     aborting: bool,
     closed: bool,
@@ -93,57 +93,58 @@ impl Round {
             folder: folder.to_owned(),
             seed,
             random: Rng::with_seed(seed),
-            post: Post::new(seed, callers, messages),
+            schedule: Schedule::new(seed, callers, messages),
             judge: Judge::default(),
             journal: Journal::start(folder)?,
             tally: Tally::default(),
         })
     }
 
-    /// The whole of it. Tells at times how far it is.
+    /// Runs all processes of the folder and judges them; calls `tell` after each process.
     pub(crate) fn run(
         &mut self,
         until: Instant,
         mut tell: impl FnMut(&Tally),
     ) -> anyhow::Result<()> {
-        while Instant::now() < until && !self.post.is_used_up() && self.judge.faults.is_empty() {
-            self.live(Manner::Torture(until))?;
+        while Instant::now() < until && !self.schedule.is_used_up() && self.judge.faults.is_empty()
+        {
+            self.run_process(Purpose::Torture(until))?;
             tell(&self.tally);
         }
         // Every process that is killed here, or aborts, uses up attempts, so this ends.
-        self.post.deadly = false;
+        self.schedule.deadly = false;
         loop {
             if !self.judge.faults.is_empty() {
                 return self.inspect();
             }
             // It closes when everything is settled.
-            if self.live(Manner::Settle)? == LifeEnd::Closed {
+            if self.run_process(Purpose::Settle)? == ProcessEnd::Closed {
                 break;
             }
         }
         tell(&self.tally);
-        self.post.remind_of_all();
-        if self.live(Manner::Quiet)? == LifeEnd::Closed {
+        self.schedule.remind_of_all();
+        if self.run_process(Purpose::Quiet)? == ProcessEnd::Closed {
             self.judge.judge();
         }
         Ok(())
     }
 
-    /// Looks at what is left of the messages that went wrong, for their stories.
+    /// Adds the letters and records of messages with a fault to their histories.
     fn inspect(&mut self) -> anyhow::Result<()> {
-        self.live(Manner::Inspect)?;
+        self.run_process(Purpose::Inspect)?;
         Ok(())
     }
 
-    /// One process, from its start to its end.
-    fn live(&mut self, manner: Manner) -> anyhow::Result<LifeEnd> {
+    /// Runs one process to its end.
+    fn run_process(&mut self, purpose: Purpose) -> anyhow::Result<ProcessEnd> {
         self.tally.processes += 1;
         let number = self.tally.processes;
-        let fate = matches!(manner, Manner::Torture(_)).then(|| plan::fate(self.seed, number));
-        let mut life = Life::start(&self.program, &self.folder)?;
+        let fate = matches!(purpose, Purpose::Torture(_)).then(|| plan::fate(self.seed, number));
+        let mut process = Process::start(&self.program, &self.folder)?;
         let now = Instant::now();
         let mut progress = Progress {
-            manner,
+            purpose,
             fate,
             started: now,
             opened: None,
@@ -159,104 +160,104 @@ impl Round {
             operate_at: self.judge.counts.answers + self.random.u64(50..300),
         };
         loop {
-            match life.hear(self.next_look(&progress)) {
-                Heard::Line(line) => {
+            match process.receive(self.next_tick(&progress)) {
+                Received::Line(line) => {
                     progress.heard = Instant::now();
                     self.journal.note(number, '>', &line)?;
-                    let event =
-                        serde_json::from_str(&line).with_context(|| format!("it said {line}"))?;
-                    self.hear(&event, &mut progress);
+                    let event = serde_json::from_str(&line)
+                        .with_context(|| format!("cannot read the event {line}"))?;
+                    self.take(&event, &mut progress);
                     if !progress.ending && progress.opened.is_some() {
-                        self.go_on(&mut life, &mut progress)?;
+                        self.proceed(&mut process, &mut progress)?;
                     }
                 }
-                Heard::Nothing => {}
-                Heard::Over => break,
+                Received::Nothing => {}
+                Received::Ended => break,
             }
-            self.look(&mut life, &mut progress)?;
+            self.tick(&mut process, &mut progress)?;
         }
-        let (status, errors) = life.buried()?;
+        let (status, errors) = process.wait()?;
         let end = if progress.closed && status.success() {
             self.tally.closes += 1;
-            LifeEnd::Closed
+            ProcessEnd::Closed
         } else if progress.killed || progress.killing {
             self.tally.kills += 1;
-            LifeEnd::Killed
+            ProcessEnd::Killed
         } else if progress.aborting {
             self.tally.aborts += 1;
-            LifeEnd::Aborted
+            ProcessEnd::Aborted
         } else {
             self.judge.trouble(format!(
                 "process {number} ended by itself with {status}: {errors}"
             ));
-            LifeEnd::Aborted
+            ProcessEnd::Aborted
         };
-        self.judge.life_ended(end);
-        self.post.process_ended();
-        self.tally.calls = self.post.calls();
-        self.tally.messages = self.post.messages().count() as u64;
+        self.judge.process_ended(end);
+        self.schedule.process_ended();
+        self.tally.calls = self.schedule.calls();
+        self.tally.messages = self.schedule.messages().count() as u64;
         Ok(end)
     }
 
-    fn hear(&mut self, event: &Event, progress: &mut Progress) {
+    fn take(&mut self, event: &Event, progress: &mut Progress) {
         match event {
             Event::Opened => progress.opened = Some(Instant::now()),
             Event::Closed => progress.closed = true,
             Event::Aborting { .. } => progress.aborting = true,
             Event::Killing => progress.killing = true,
-            Event::Hanging { n } => self.post.hangs(*n),
+            Event::Hanging { n } => self.schedule.hangs(*n),
             Event::Told {
                 call,
                 variant,
                 answer,
                 ..
-            } => self.post.told(*call, *variant, answer),
+            } => self.schedule.told(*call, *variant, answer),
             Event::Closing {
                 n,
                 letter,
                 token,
                 redrive: true,
-            } => self.post.redriven(*n, letter, *token),
+            } => self.schedule.redriven(*n, letter, *token),
             _ => {}
         }
         self.judge.take(event);
     }
 
-    /// What there is to say now.
-    fn go_on(&mut self, life: &mut Life, progress: &mut Progress) -> anyhow::Result<()> {
-        match progress.manner {
-            Manner::Torture(_) if progress.draining.is_some() => {
-                if self.post.nothing_is_out() {
+    /// Sends the commands that are due now.
+    fn proceed(&mut self, process: &mut Process, progress: &mut Progress) -> anyhow::Result<()> {
+        match progress.purpose {
+            Purpose::Torture(_) if progress.draining.is_some() => {
+                if self.schedule.nothing_is_out() {
                     progress.ending = true;
-                    self.say(life, &Command::Close)?;
+                    self.send(process, &Command::Close)?;
                 }
             }
-            Manner::Torture(_) => {
-                self.send(life, true)?;
+            Purpose::Torture(_) => {
+                self.deliver(process, true)?;
                 if self.judge.counts.answers >= progress.operate_at {
                     progress.operate_at = self.judge.counts.answers + self.random.u64(100..600);
                     let (seed, kills) = (self.random.u64(..), self.random.u32(..5) == 0);
-                    self.say(life, &Command::Operate { seed, kills })?;
+                    self.send(process, &Command::Operate { seed, kills })?;
                 }
             }
-            Manner::Settle => {
-                self.send(life, false)?;
-                if self.post.is_settled() {
+            Purpose::Settle => {
+                self.deliver(process, false)?;
+                if self.schedule.is_settled() {
                     progress.ending = true;
-                    self.say(life, &Command::Close)?;
-                } else if self.post.only_hangs() {
-                    progress.kill(life)?;
+                    self.send(process, &Command::Close)?;
+                } else if self.schedule.only_hangs() {
+                    progress.kill(process)?;
                 }
             }
-            Manner::Quiet => {
-                self.send(life, false)?;
-                if self.post.is_still() {
+            Purpose::Quiet => {
+                self.deliver(process, false)?;
+                if self.schedule.is_still() {
                     progress.ending = true;
-                    let messages: Vec<_> = self.post.messages().map(|(n, _)| n).collect();
-                    self.ask_for(life, &messages)?;
+                    let messages: Vec<_> = self.schedule.messages().map(|(n, _)| n).collect();
+                    self.request(process, &messages)?;
                 }
             }
-            Manner::Inspect => {
+            Purpose::Inspect => {
                 progress.ending = true;
                 let wrong: Vec<_> = self
                     .judge
@@ -264,48 +265,48 @@ impl Round {
                     .iter()
                     .filter_map(|fault| fault.n)
                     .collect();
-                self.ask_for(life, &wrong)?;
+                self.request(process, &wrong)?;
             }
         }
         Ok(())
     }
 
-    /// As many calls as there are callers.
-    fn send(&mut self, life: &mut Life, new: bool) -> anyhow::Result<()> {
-        // Some looks find nothing: what hangs waits for the next process.
+    /// Sends calls until all callers are busy.
+    fn deliver(&mut self, process: &mut Process, new: bool) -> anyhow::Result<()> {
+        // Not each turn finds a call, because hanging messages wait for the next process.
         for _ in 0..100 {
-            if !self.post.has_room() {
+            if !self.schedule.has_room() {
                 break;
             }
-            for call in self.post.next(new) {
-                if let Some(plan) = self.post.plan(call.n) {
+            for call in self.schedule.next(new) {
+                if let Some(plan) = self.schedule.plan(call.n) {
                     self.judge.delivered(call.n, plan.handler, plan.contended);
                 }
-                self.say(life, &Command::Call(call))?;
+                self.send(process, &Command::Call(call))?;
             }
         }
         Ok(())
     }
 
-    /// Has all letters said, and the records of these messages, and then the end.
-    fn ask_for(&mut self, life: &mut Life, messages: &[u64]) -> anyhow::Result<()> {
-        self.say(life, &Command::Letters)?;
+    /// Asks for all letters and for the records of these messages, and closes the process.
+    fn request(&mut self, process: &mut Process, messages: &[u64]) -> anyhow::Result<()> {
+        self.send(process, &Command::Letters)?;
         for n in messages {
-            if let Some(handler) = self.post.plan(*n).map(|plan| plan.handler) {
-                self.say(life, &Command::Record { n: *n, handler })?;
+            if let Some(handler) = self.schedule.plan(*n).map(|plan| plan.handler) {
+                self.send(process, &Command::Record { n: *n, handler })?;
             }
         }
-        self.say(life, &Command::Close)
+        self.send(process, &Command::Close)
     }
 
-    fn say(&mut self, life: &mut Life, command: &Command) -> anyhow::Result<()> {
+    fn send(&mut self, process: &mut Process, command: &Command) -> anyhow::Result<()> {
         self.journal
             .note(self.tally.processes, '<', &serde_json::to_string(command)?)?;
-        life.say(command)
+        process.send(command)
     }
 
-    /// When to look whether it is time for something.
-    fn next_look(&self, progress: &Progress) -> Instant {
+    /// Returns when the next thing is due.
+    fn next_tick(&self, progress: &Progress) -> Instant {
         let times = [
             progress.end(),
             progress.stop(),
@@ -315,12 +316,12 @@ impl Round {
         times.into_iter().flatten().min().unwrap_or(progress.heard)
     }
 
-    /// Does what it is time for.
-    fn look(&mut self, life: &mut Life, progress: &mut Progress) -> anyhow::Result<()> {
+    /// Does what is due.
+    fn tick(&mut self, process: &mut Process, progress: &mut Progress) -> anyhow::Result<()> {
         let now = Instant::now();
         if progress.still.is_some_and(|until| now >= until) {
             (progress.still, progress.heard) = (None, now);
-            life.go_on()?;
+            process.resume()?;
         }
         if progress.stop().is_some_and(|at| now >= at) {
             let pause = progress
@@ -329,32 +330,32 @@ impl Round {
                 .map_or(Duration::ZERO, |(_, pause)| pause);
             (progress.stopped, progress.still) = (true, Some(now + pause));
             self.tally.stops += 1;
-            life.stop()?;
+            process.stop()?;
         }
         if progress.end().is_some_and(|at| now >= at) {
             let gently = progress.fate.is_some_and(|fate| fate.gently);
             if gently && progress.opened.is_some() && progress.draining.is_none() {
                 progress.draining = Some(now + DRAINING);
-                self.go_on(life, progress)?;
+                self.proceed(process, progress)?;
             } else {
-                progress.kill(life)?;
+                progress.kill(process)?;
             }
         }
         if now >= progress.silent() {
-            let unanswered = self.post.unanswered();
+            let unanswered = self.schedule.unanswered();
             self.judge.trouble(format!(
-                "nothing was heard for {SILENCE:?}; calls of {unanswered:?} are not answered"
+                "the process was silent for {SILENCE:?}; calls of {unanswered:?} are not answered"
             ));
-            progress.kill(life)?;
+            progress.kill(process)?;
         }
         Ok(())
     }
 }
 
 impl Progress {
-    /// When its time is over.
+    /// Returns when its time is over.
     fn end(&self) -> Option<Instant> {
-        let Manner::Torture(until) = self.manner else {
+        let Purpose::Torture(until) = self.purpose else {
             return None;
         };
         if self.ending {
@@ -373,7 +374,7 @@ impl Progress {
         )
     }
 
-    /// When it is to stand still.
+    /// Returns when it is to be stopped.
     fn stop(&self) -> Option<Instant> {
         let (after, _) = self
             .fate?
@@ -382,14 +383,14 @@ impl Progress {
         self.opened.map(|opened| opened + after)
     }
 
-    /// When it has said nothing for too long.
+    /// Returns when it has been silent for too long.
     fn silent(&self) -> Instant {
         self.heard.max(self.still.unwrap_or(self.heard)) + SILENCE
     }
 
-    fn kill(&mut self, life: &mut Life) -> anyhow::Result<()> {
-        // A process that has been killed is a silent one, too.
+    fn kill(&mut self, process: &mut Process) -> anyhow::Result<()> {
+        // The silence of a killed process counts from here.
         (self.ending, self.killed, self.heard) = (true, true, Instant::now());
-        life.kill()
+        process.kill()
     }
 }

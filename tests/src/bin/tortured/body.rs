@@ -1,4 +1,4 @@
-//! What all handlers do: they say that they start, follow the plan, and say how they end.
+//! The body of all handlers: it emits its start, follows the plan, and emits its end.
 
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
@@ -7,17 +7,16 @@ use std::time::Duration;
 use idem_runtime::Error;
 use serde::{Deserialize, Serialize};
 
-use crate::say::{say, say_and_die, trouble};
+use crate::emit::{emit, emit_and_die, emit_trouble};
+use crate::event::{Act, Attempt, Call, Ended, Event, Handler, Moment};
 use crate::table;
-use crate::wire::{Act, Attempt, Call, Ended, Event, Handler, Moment};
 
-/// The text of a panic that was asked for.
+/// The text of a planned panic.
 pub(crate) const PLANNED: &str = "a planned panic";
-/// How long a body takes that takes its time: a pause as in real work, which kills and drops can
-/// hit.
+/// How long a body lingers: a pause as in real work, which kills and drops can hit.
 const LINGERING: Duration = Duration::from_millis(30);
 
-/// What is delivered.
+/// The argument of a call.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Message {
     pub(crate) n: u64,
@@ -34,14 +33,13 @@ impl Message {
         }
     }
 
-    /// Whether it is what some call delivered: only the filler's size cannot be told from the
-    /// message itself.
+    /// Returns whether a call delivered it. The message itself does not tell the filler's size.
     pub(crate) fn is_whole(&self) -> bool {
         u32::try_from(self.filler.len()).is_ok_and(|size| self.filler == filler(self.n, size))
     }
 }
 
-/// What comes back.
+/// The result of a call.
 #[derive(Debug, Clone, Hash, Serialize, Deserialize)]
 pub(crate) struct Done {
     pub(crate) token: u64,
@@ -65,14 +63,14 @@ impl Done {
     }
 }
 
-/// Text that differs from message to message.
+/// Returns a text that differs from message to message.
 fn filler(n: u64, size: u32) -> String {
     let mut random = fastrand::Rng::with_seed(n);
     (0..size).map(|_| random.alphanumeric()).collect()
 }
 
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Trouble {
+pub(crate) enum Failure {
     #[error(transparent)]
     Idem(#[from] Error),
     #[error("planned")]
@@ -80,33 +78,33 @@ pub(crate) enum Trouble {
 }
 
 /// `retry_if`
-pub(crate) fn can_pass(error: &Trouble) -> bool {
+pub(crate) fn can_pass(error: &Failure) -> bool {
     !matches!(
         error,
-        Trouble::Planned {
+        Failure::Planned {
             permanent: true,
             ..
         }
     )
 }
 
-/// A body that runs. However it ends, that is said once, and before anybody else can know.
+/// A running body. Its end is emitted once, before anything else can observe it.
 pub(crate) struct Running<'a> {
     call: &'a Call,
     attempt: Attempt,
     over: bool,
 }
 
-/// Says it, and dies of it if the call is to kill its process then.
-pub(crate) fn say_at(call: &Call, moment: Moment, event: &Event) {
+/// Emits an event, and kills the process if the call plans that for this moment.
+pub(crate) fn emit_at(call: &Call, moment: Moment, event: &Event) {
     if call.kills == Some(moment) {
-        say_and_die(event)
+        emit_and_die(event)
     } else {
-        say(event)
+        emit(event)
     }
 }
 
-/// The attempt this code runs in.
+/// Returns the attempt that this code runs in.
 pub(crate) fn attempt(call: &Call) -> Attempt {
     let attempt = idem_runtime::attempt().expect("inside a body");
     Attempt {
@@ -118,7 +116,7 @@ pub(crate) fn attempt(call: &Call) -> Attempt {
     }
 }
 
-/// What the plan says for an attempt.
+/// Returns the planned act of an attempt.
 pub(crate) fn act(call: &Call, number: u32) -> Act {
     let last = call.acts.len().saturating_sub(1);
     call.acts
@@ -130,13 +128,13 @@ pub(crate) fn act(call: &Call, number: u32) -> Act {
 impl<'a> Running<'a> {
     pub(crate) fn start(message: &Message, call: &'a Call) -> Self {
         if *message != Message::of(call) {
-            trouble(format!(
+            emit_trouble(format!(
                 "a body of message {} got another payload than its call has",
                 call.n
             ));
         }
         let attempt = attempt(call);
-        say_at(call, Moment::Started, &Event::Started(attempt));
+        emit_at(call, Moment::Started, &Event::Started(attempt));
         Self {
             call,
             attempt,
@@ -152,8 +150,8 @@ impl<'a> Running<'a> {
             how,
         };
         match how {
-            Ended::Ok(_) => say_at(self.call, Moment::Ended, &event),
-            _ => say(&event),
+            Ended::Ok(_) => emit_at(self.call, Moment::Ended, &event),
+            _ => emit(&event),
         }
     }
 
@@ -161,7 +159,7 @@ impl<'a> Running<'a> {
         act(self.call, self.attempt.number)
     }
 
-    /// The work that people pay for.
+    /// Does the work that must not be lost.
     fn work(&self) {
         let Attempt {
             n, token, number, ..
@@ -169,30 +167,30 @@ impl<'a> Running<'a> {
         if self.call.handler == Handler::Existing {
             table::put(n, token, number);
         }
-        say(&Event::Effect { n, token });
+        emit(&Event::Effect { n, token });
     }
 
-    /// Everything that an async and a sync body do alike.
-    fn end(mut self) -> Result<Done, Trouble> {
+    /// Ends the body, async or not.
+    fn end(mut self) -> Result<Done, Failure> {
         let token = self.attempt.token;
         match self.act() {
             Act::Fail => {
                 self.ends(Ended::Failed);
-                Err(Trouble::Planned {
+                Err(Failure::Planned {
                     token,
                     permanent: false,
                 })
             }
             Act::Permanent => {
                 self.ends(Ended::Permanent);
-                Err(Trouble::Planned {
+                Err(Failure::Planned {
                     token,
                     permanent: true,
                 })
             }
             Act::Panic => panic!("{PLANNED}"),
             Act::Abort => {
-                say(&Event::Aborting { n: self.call.n });
+                emit(&Event::Aborting { n: self.call.n });
                 std::process::abort()
             }
             Act::Work | Act::Linger | Act::Hang | Act::FailToLook => {
@@ -207,11 +205,11 @@ impl<'a> Running<'a> {
         matches!(self.act(), Act::Work | Act::Linger | Act::FailToLook)
     }
 
-    pub(crate) async fn run(self) -> Result<Done, Trouble> {
+    pub(crate) async fn run(self) -> Result<Done, Failure> {
         match self.act() {
             Act::Linger => tokio::time::sleep(LINGERING).await,
             Act::Hang => {
-                say(&Event::Hanging { n: self.call.n });
+                emit(&Event::Hanging { n: self.call.n });
                 std::future::pending::<()>().await;
             }
             _ => tokio::task::yield_now().await,
@@ -223,7 +221,7 @@ impl<'a> Running<'a> {
         self.end()
     }
 
-    pub(crate) fn run_now(self) -> Result<Done, Trouble> {
+    pub(crate) fn run_now(self) -> Result<Done, Failure> {
         if self.act() == Act::Linger {
             std::thread::sleep(LINGERING);
         }

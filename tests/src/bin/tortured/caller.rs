@@ -1,14 +1,14 @@
-//! The caller: makes one call, and says what it was told.
+//! The caller: makes one call, and emits its answer.
 
 use std::time::Duration;
 
 use idem_runtime::Error;
 
-use crate::body::{Done, Trouble, say_at};
+use crate::body::{Done, Failure, emit_at};
+use crate::event::{Answer, Call, Event, Moment};
 use crate::handlers;
-use crate::wire::{Answer, Call, Event, Moment};
 
-/// One call, from its pause to its answer.
+/// Makes one call, from its pause to its answer.
 pub(crate) async fn make(call: Call) {
     if call.wait > 0 {
         tokio::time::sleep(Duration::from_millis(call.wait.into())).await;
@@ -33,10 +33,10 @@ pub(crate) async fn make(call: Call) {
         variant: call.variant,
         answer,
     };
-    say_at(&call, Moment::Told, &told);
+    emit_at(&call, Moment::Told, &told);
 }
 
-fn answer(result: Result<Done, Trouble>) -> Answer {
+fn answer(result: Result<Done, Failure>) -> Answer {
     let error = match result {
         Ok(done) => {
             return Answer::Ok {
@@ -44,8 +44,8 @@ fn answer(result: Result<Done, Trouble>) -> Answer {
                 digest: done.digest(),
             };
         }
-        Err(Trouble::Planned { token, .. }) => return Answer::Own { token },
-        Err(Trouble::Idem(error)) => error,
+        Err(Failure::Planned { token, .. }) => return Answer::Own { token },
+        Err(Failure::Idem(error)) => error,
     };
     match error {
         Error::DeadLettered { id, discarded, .. } => Answer::Dead {

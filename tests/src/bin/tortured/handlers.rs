@@ -1,15 +1,15 @@
-//! The handlers: one for each thing that an annotation can ask for. They are all one body;
-//! `wire::Handler` has their names, and the judge their budgets.
+//! The handlers: one for each thing that an annotation can ask for, with the same body.
+//! `event::Handler` has their names, and the judge their budgets.
 
 use idem_runtime::idempotent;
 
-use crate::body::{Done, Message, Running, Trouble, act, attempt, can_pass};
-use crate::say::say;
+use crate::body::{Done, Failure, Message, Running, act, attempt, can_pass};
+use crate::emit::emit;
+use crate::event::{Act, Call, Event, Handler};
 use crate::table;
-use crate::wire::{Act, Call, Event, Handler};
 
-/// One call. A sync handler is called where it holds a worker's thread, and where it does not.
-pub(crate) async fn deliver(call: &Call) -> Result<Done, Trouble> {
+/// Makes one call. A sync handler is called on a worker thread and on a blocking one in turn.
+pub(crate) async fn deliver(call: &Call) -> Result<Done, Failure> {
     let message = Message::of(call);
     match call.handler {
         Handler::Plain => plain(message, call).await,
@@ -30,39 +30,36 @@ pub(crate) async fn deliver(call: &Call) -> Result<Done, Trouble> {
     }
 }
 
-#[idempotent(
-    name = "torture.plain",
-    key = "n",
-    retries = 3,
-    backoff(initial = "2ms", max = "20ms", jitter),
-    retry_if = can_pass,
-    skip(call)
-)]
-async fn plain(message: Message, call: &Call) -> Result<Done, Trouble> {
-    Running::start(&message, call).run().await
+/// Defines async handlers by their names and further arguments.
+macro_rules! handlers {
+    ($($function:ident($name:literal, $($arguments:tt)+);)+) => {$(
+        #[idempotent(name = $name, key = "n", skip(call), $($arguments)+)]
+        async fn $function(message: Message, call: &Call) -> Result<Done, Failure> {
+            Running::start(&message, call).run().await
+        }
+    )+};
 }
 
-#[idempotent(
-    name = "torture.timed",
-    key = "n",
-    retries = 2,
-    backoff(initial = "2ms"),
-    timeout = "60ms",
-    skip(call)
-)]
-async fn timed(message: Message, call: &Call) -> Result<Done, Trouble> {
-    Running::start(&message, call).run().await
-}
-
-#[idempotent(
-    name = "torture.hung",
-    key = "n",
-    retries = 2,
-    backoff(initial = "2ms"),
-    skip(call)
-)]
-async fn hung(message: Message, call: &Call) -> Result<Done, Trouble> {
-    Running::start(&message, call).run().await
+handlers! {
+    plain("torture.plain", retries = 3, backoff(initial = "2ms", max = "20ms", jitter), retry_if = can_pass);
+    timed("torture.timed", retries = 2, backoff(initial = "2ms"), timeout = "60ms");
+    hung("torture.hung", retries = 2, backoff(initial = "2ms"));
+    bury("torture.bury", retries = 3, backoff(initial = "2ms"), on_crash = "bury");
+    redeliver(
+        "torture.redeliver",
+        retries = 3,
+        backoff(initial = "5ms", max = "20ms", jitter),
+        retry = "redeliver",
+        retry_if = can_pass
+    );
+    existing(
+        "torture.existing",
+        retries = 4,
+        backoff(initial = "2ms", max = "20ms", jitter),
+        existing = in_table
+    );
+    brief("torture.brief", retries = 1, backoff(initial = "1ms"), ttl = "1s");
+    reject("torture.reject", retries = 3, backoff(initial = "2ms"), in_flight = "reject");
 }
 
 #[idempotent(
@@ -73,83 +70,22 @@ async fn hung(message: Message, call: &Call) -> Result<Done, Trouble> {
     retry_if = can_pass,
     skip(call)
 )]
-fn sync(message: &Message, call: &Call) -> Result<Done, Trouble> {
+fn sync(message: &Message, call: &Call) -> Result<Done, Failure> {
     Running::start(message, call).run_now()
 }
 
-#[idempotent(
-    name = "torture.bury",
-    key = "n",
-    retries = 3,
-    backoff(initial = "2ms"),
-    on_crash = "bury",
-    skip(call)
-)]
-async fn bury(message: Message, call: &Call) -> Result<Done, Trouble> {
-    Running::start(&message, call).run().await
-}
-
-#[idempotent(
-    name = "torture.redeliver",
-    key = "n",
-    retries = 3,
-    backoff(initial = "5ms", max = "20ms", jitter),
-    retry = "redeliver",
-    retry_if = can_pass,
-    skip(call)
-)]
-async fn redeliver(message: Message, call: &Call) -> Result<Done, Trouble> {
-    Running::start(&message, call).run().await
-}
-
-#[idempotent(
-    name = "torture.existing",
-    key = "n",
-    retries = 4,
-    backoff(initial = "2ms", max = "20ms", jitter),
-    existing = in_table,
-    skip(call)
-)]
-async fn existing(message: Message, call: &Call) -> Result<Done, Trouble> {
-    Running::start(&message, call).run().await
-}
-
-async fn in_table(message: &Message, call: &Call) -> Result<Option<Done>, Trouble> {
+async fn in_table(message: &Message, call: &Call) -> Result<Option<Done>, Failure> {
     let attempt = attempt(call);
     tokio::task::yield_now().await;
     if let Some((token, number)) = table::look(message.n) {
         return Ok(Some(Done::by(token, number, call)));
     }
     if act(call, attempt.number) == Act::FailToLook {
-        say(&Event::LookFailed(attempt));
-        return Err(Trouble::Planned {
+        emit(&Event::LookFailed(attempt));
+        return Err(Failure::Planned {
             token: attempt.token,
             permanent: false,
         });
     }
     Ok(None)
-}
-
-#[idempotent(
-    name = "torture.brief",
-    key = "n",
-    retries = 1,
-    backoff(initial = "1ms"),
-    ttl = "1s",
-    skip(call)
-)]
-async fn brief(message: Message, call: &Call) -> Result<Done, Trouble> {
-    Running::start(&message, call).run().await
-}
-
-#[idempotent(
-    name = "torture.reject",
-    key = "n",
-    retries = 3,
-    backoff(initial = "2ms"),
-    in_flight = "reject",
-    skip(call)
-)]
-async fn reject(message: Message, call: &Call) -> Result<Done, Trouble> {
-    Running::start(&message, call).run().await
 }

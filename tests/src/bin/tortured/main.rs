@@ -1,20 +1,20 @@
-//! The process that `cargo xtask torture` kills: `tortured DIR`. Its commands come on stdin, what
-//! happens goes to stdout, a line of JSON each.
+//! The process that `cargo xtask torture` kills: `tortured DIR`. It reads commands from stdin and
+//! writes events to stdout, one line of JSON each.
 
 #![expect(
     clippy::expect_used,
-    reason = "a process that cannot do its part is a fault that the torturer sees"
+    reason = "the torturer sees the panic of a process as a fault"
 )]
 
 mod body;
 mod caller;
+mod emit;
 mod handlers;
 mod operator;
-mod say;
 mod table;
-// The one description of the lines, read by both sides.
-#[path = "../../../../xtask/src/torture/wire.rs"]
-mod wire;
+// Both sides compile the same file.
+#[path = "../../../../xtask/src/torture/event.rs"]
+mod event;
 
 use std::io::BufRead;
 use std::path::Path;
@@ -24,10 +24,10 @@ use idem_runtime::protocol::RecordId;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use say::{say, trouble};
-use wire::{Command, Event};
+use emit::{emit, emit_trouble};
+use event::{Command, Event};
 
-/// A ledger of 100,000 messages fits, and a kill does not have to write a large cache first.
+/// Large enough for a ledger of 100,000 messages.
 const CACHE_BYTES: u64 = 64 << 20;
 
 #[tokio::main(worker_threads = 4)]
@@ -41,23 +41,23 @@ async fn main() {
         .open(folder.join("ledger"))
     {
         Ok(idem) => idem,
-        Err(error) => return trouble(format!("the ledger cannot be opened: {error}")),
+        Err(error) => return emit_trouble(format!("the ledger cannot be opened: {error}")),
     };
     idem.install().expect("the only one");
-    say(&Event::Opened);
+    emit(&Event::Opened);
     let watching = tokio::spawn(operator::watch(idem.dead_letters().watch()));
     let mut commands = commands();
     let mut calls = JoinSet::new();
     while let Some(command) = commands.recv().await {
         match command {
             Command::Call(call) => drop(calls.spawn(caller::make(call))),
-            // Beside the calls, as a person would.
+            // Beside the calls, as an operator would.
             Command::Operate { seed, kills } => {
                 drop(calls.spawn(operator::operate(idem.clone(), seed, kills)))
             }
-            Command::Letters => operator::say_letters(&idem).await,
+            Command::Letters => operator::emit_letters(&idem).await,
             Command::Record { n, handler } => {
-                operator::say_record(
+                operator::emit_record(
                     &idem,
                     n,
                     &RecordId {
@@ -70,26 +70,26 @@ async fn main() {
             Command::Close => {
                 while calls.join_next().await.is_some() {}
                 match idem.close().await {
-                    Ok(()) => say(&Event::Closed),
-                    Err(error) => trouble(format!("the ledger cannot be closed: {error}")),
+                    Ok(()) => emit(&Event::Closed),
+                    Err(error) => emit_trouble(format!("the ledger cannot be closed: {error}")),
                 }
                 return;
             }
         }
         while calls.try_join_next().is_some() {}
     }
-    // Nobody is there any more.
+    // The torturer has closed the pipe.
     watching.abort();
     std::process::exit(1);
 }
 
-/// The commands of stdin, which a thread of its own reads.
+/// Returns the commands of stdin, which a thread of its own reads.
 fn commands() -> mpsc::UnboundedReceiver<Command> {
     let (give, commands) = mpsc::unbounded_channel();
     std::thread::spawn(move || {
         for line in std::io::stdin().lock().lines() {
             let Ok(line) = line else { return };
-            let command = serde_json::from_str(&line).expect("a command of the torturer's");
+            let command = serde_json::from_str(&line).expect("a command of the torturer");
             if give.send(command).is_err() {
                 return;
             }
@@ -98,7 +98,7 @@ fn commands() -> mpsc::UnboundedReceiver<Command> {
     commands
 }
 
-/// Planned panics and aborts leave no text and no core.
+/// Makes planned panics print nothing, and aborts leave no core file.
 fn be_quiet() {
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {

@@ -1,5 +1,4 @@
-//! The person at 3 am, and whoever watches: they look at letters, redrive and discard some, and say
-//! what they see.
+//! The operator and the watcher: they see letters, redrive and discard some, and emit what they see.
 
 use std::collections::BTreeMap;
 
@@ -9,13 +8,13 @@ use idem_runtime::{DeadLetter, Filter, Idem, LetterState, Watch};
 use tokio::sync::Mutex;
 
 use crate::body::Message;
-use crate::say::{say, say_and_die, trouble};
-use crate::wire::{Event, Letter, Record};
+use crate::emit::{emit, emit_and_die, emit_trouble};
+use crate::event::{Event, Letter, Record};
 
-/// There is one person, who finds a letter as it was listed.
+/// There is one operator, so a letter does not change between its listing and an act.
 static AT_WORK: Mutex<()> = Mutex::const_new(());
 
-/// Looks at the newest open letters and closes some of them.
+/// Lists the newest open letters and closes some of them.
 pub(crate) async fn operate(idem: Idem, seed: u64, kills: bool) {
     let _at_work = AT_WORK.lock().await;
     let mut random = fastrand::Rng::with_seed(seed);
@@ -25,7 +24,7 @@ pub(crate) async fn operate(idem: Idem, seed: u64, kills: bool) {
         .await
     {
         Ok(open) => open,
-        Err(error) => return trouble(format!("the open letters cannot be listed: {error}")),
+        Err(error) => return emit_trouble(format!("the open letters cannot be listed: {error}")),
     };
     let dies_of_seeing = kills && random.bool();
     for letter in open {
@@ -34,11 +33,11 @@ pub(crate) async fn operate(idem: Idem, seed: u64, kills: bool) {
             n,
             letter: id.clone(),
         };
-        // The newest letter may be on its way to the disk still.
+        // The newest letter may still be on its way to the disk.
         if dies_of_seeing {
-            say_and_die(&seen);
+            emit_and_die(&seen);
         } else {
-            say(&seen);
+            emit(&seen);
         }
         let redrive = match random.u32(..10) {
             0..4 => true,
@@ -49,13 +48,13 @@ pub(crate) async fn operate(idem: Idem, seed: u64, kills: bool) {
         let token = match remembered(&idem, &record).await {
             Record::Dead { token, letter } if letter == id => token,
             other => {
-                trouble(format!(
+                emit_trouble(format!(
                     "message {n} has the open letter {id}, and its record is {other:?}"
                 ));
                 continue;
             }
         };
-        say(&Event::Closing {
+        emit(&Event::Closing {
             n,
             letter: id.clone(),
             token,
@@ -67,54 +66,54 @@ pub(crate) async fn operate(idem: Idem, seed: u64, kills: bool) {
             letters.discard(&letter.id, "torture").await
         };
         match closed {
-            Ok(_) if kills => say_and_die(&Event::LetterClosed {
+            Ok(_) if kills => emit_and_die(&Event::LetterClosed {
                 n,
                 letter: id,
                 redrive,
             }),
-            Ok(_) => say(&Event::LetterClosed {
+            Ok(_) => emit(&Event::LetterClosed {
                 n,
                 letter: id,
                 redrive,
             }),
-            Err(error) => trouble(format!(
+            Err(error) => emit_trouble(format!(
                 "message {n}: the open letter {id} cannot be closed: {error}"
             )),
         }
     }
 }
 
-/// Says letters as they are written.
+/// Emits letters as they are written.
 pub(crate) async fn watch(mut letters: Watch) {
     while let Some(letter) = letters.next().await {
-        say(&Event::Seen {
+        emit(&Event::Seen {
             n: number(&letter),
             letter: letter.id.to_string(),
         });
     }
 }
 
-/// Says all letters of every state, a page at a time.
-pub(crate) async fn say_letters(idem: &Idem) {
+/// Emits all letters of every state, a page at a time.
+pub(crate) async fn emit_letters(idem: &Idem) {
     let mut page = Filter::default().any_state().limit(500);
     loop {
         let letters = match idem.dead_letters().list(&page).await {
             Ok(letters) => letters,
-            Err(error) => return trouble(format!("the letters cannot be listed: {error}")),
+            Err(error) => return emit_trouble(format!("the letters cannot be listed: {error}")),
         };
         letters
             .iter()
-            .for_each(|letter| say(&Event::Letter(described(letter))));
+            .for_each(|letter| emit(&Event::Letter(described(letter))));
         match letters.last() {
             Some(last) => page = page.after(last.id),
-            None => return say(&Event::Said),
+            None => return emit(&Event::Said),
         }
     }
 }
 
-/// Says what the ledger remembers of a message.
-pub(crate) async fn say_record(idem: &Idem, n: u64, id: &RecordId) {
-    say(&Event::Record {
+/// Emits the record of a message.
+pub(crate) async fn emit_record(idem: &Idem, n: u64, id: &RecordId) {
+    emit(&Event::Record {
         n,
         record: remembered(idem, id).await,
     });
@@ -126,7 +125,7 @@ async fn remembered(idem: &Idem, id: &RecordId) -> Record {
         Ok(Some(Remembered::Live(_))) => return Record::Live,
         Ok(None) => return Record::Absent,
         Err(error) => {
-            trouble(format!("the record of {id} cannot be read: {error}"));
+            emit_trouble(format!("the record of {id} cannot be read: {error}"));
             return Record::Absent;
         }
     };
@@ -142,8 +141,8 @@ async fn remembered(idem: &Idem, id: &RecordId) -> Record {
             letter: letter.to_string(),
         },
         Settlement::Issued => {
-            trouble(format!(
-                "{id} is a handler's, and stands there as an issued key"
+            emit_trouble(format!(
+                "{id} is a handler's, but its record is an issued key"
             ));
             Record::Absent
         }
@@ -156,7 +155,7 @@ fn described(letter: &DeadLetter) -> Letter {
         .iter()
         .map(|attempt| (attempt.number, attempt.outcome.as_str().to_owned()));
     if (letter.state == LetterState::Open) != letter.closed_at.is_none() {
-        trouble(format!(
+        emit_trouble(format!(
             "the letter {} is {:?}, closed at {:?}",
             letter.id, letter.state, letter.closed_at
         ));
@@ -172,7 +171,7 @@ fn described(letter: &DeadLetter) -> Letter {
     }
 }
 
-/// Whether the payload is the message, and nothing else.
+/// Returns whether the payload is the message and nothing else.
 fn fits(letter: &DeadLetter) -> bool {
     let Ok(payload) = letter.payload.parse::<BTreeMap<String, Message>>() else {
         return false;
@@ -183,11 +182,11 @@ fn fits(letter: &DeadLetter) -> bool {
             .is_some_and(|message| message.n == number(letter) && message.is_whole())
 }
 
-/// The name that serde gives it.
+/// Returns the name that serde gives a value.
 fn word(value: &impl serde::Serialize) -> String {
     match serde_json::to_value(value) {
         Ok(serde_json::Value::String(word)) => word,
-        other => panic!("{other:?} is no word"),
+        other => panic!("{other:?} is not a word"),
     }
 }
 

@@ -1,5 +1,5 @@
-//! The business table of the handler with `existing`: a line for each message whose work is done,
-//! token and attempt.
+//! The business table of the handler with `existing`: a line with token and attempt for each message
+//! whose work is done.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -7,7 +7,7 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::{Mutex, OnceLock};
 
-use crate::say::trouble;
+use crate::emit::emit_trouble;
 
 static TABLE: OnceLock<Mutex<Table>> = OnceLock::new();
 
@@ -19,7 +19,7 @@ struct Table {
 /// Reads what earlier processes wrote.
 pub(crate) fn read(path: &Path) {
     let text = std::fs::read_to_string(path).unwrap_or_default();
-    // A kill may have torn the last line; its body did not get further.
+    // A kill may have torn the last line; its body got no further.
     let whole = text.rfind('\n').map_or(0, |last| last + 1);
     let file = File::options()
         .create(true)
@@ -45,7 +45,7 @@ pub(crate) fn read(path: &Path) {
     assert!(TABLE.set(Mutex::new(table)).is_ok(), "read once");
 }
 
-/// The token and the number of the attempt that did the message's work.
+/// Returns the token and the number of the attempt that did the message's work.
 pub(crate) fn look(n: u64) -> Option<(u64, u32)> {
     lock().rows.get(&n).copied()
 }
@@ -59,7 +59,7 @@ pub(crate) fn put(n: u64, token: u64, number: u32) {
         .write_all(format!("{n} {token} {number}\n").as_bytes())
         .expect("the table can be written");
     if let Some((first, _)) = table.rows.insert(n, (token, number)) {
-        trouble(format!(
+        emit_trouble(format!(
             "message {n} is in the business table twice, with the tokens {first} and {token}"
         ));
     }
@@ -70,5 +70,5 @@ fn lock() -> std::sync::MutexGuard<'static, Table> {
         .get()
         .expect("read at the start")
         .lock()
-        .expect("nobody panics with it")
+        .expect("no thread panics while it holds the lock")
 }

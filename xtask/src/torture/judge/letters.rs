@@ -1,21 +1,21 @@
-//! The letters of one message: each has its record, its person and its attempts, or there is a
-//! fault.
+//! The letters of one message: each must match its record, its operator's acts and its attempts.
 
-use super::story::{Run, Story};
-use super::{LifeEnd, Rule};
-use crate::torture::wire::{self, Ended, Handler, Record};
+use super::history::{History, Run};
+use super::{ProcessEnd, Rule};
+use crate::torture::event::{self, Ended, Handler, Record};
 
 /// What is known of one letter.
 pub(super) struct Letter {
     pub(super) id: String,
-    /// Somebody was told of it.
+    /// Whether a caller or an operator was told of it.
     pub(super) known: bool,
-    /// A person began to close it: the last token that belongs to it, and whether to redrive it.
+    /// Set when an operator began to close it: the last token that belongs to it, and whether it
+    /// is redriven.
     pub(super) closing: Option<(u64, bool)>,
-    /// The person was told that it is closed.
+    /// Whether the operator was told that it is closed.
     pub(super) closed: bool,
-    /// How it stands at the end.
-    pub(super) found: Option<wire::Letter>,
+    /// Its state at the end.
+    pub(super) found: Option<event::Letter>,
 }
 
 impl Letter {
@@ -29,25 +29,25 @@ impl Letter {
         }
     }
 
-    /// Whether people know of it, and nobody began to redrive it.
+    /// Returns whether it is known, and no redrive of it has begun.
     pub(super) fn is_known_and_open(&self) -> bool {
         self.known && self.redriven_with().is_none()
     }
 
-    /// The last token that belongs to it, if a person began to redrive it.
+    /// Returns the last token that belongs to it, if a redrive of it has begun.
     pub(super) fn redriven_with(&self) -> Option<u64> {
         self.closing
             .and_then(|(token, redrive)| redrive.then_some(token))
     }
 
-    /// Whether a person began to discard it.
+    /// Returns whether a discard of it has begun.
     pub(super) fn is_discarded(&self) -> bool {
         matches!(self.closing, Some((_, false)))
     }
 }
 
-impl Story {
-    /// The last token that belongs to a letter, as the record or the person said.
+impl History {
+    /// Returns the last token that belongs to a letter, by the record or the operator.
     pub(super) fn ends_at(&self, letter: &Letter) -> Option<u64> {
         match &self.record {
             Some(Record::Dead {
@@ -58,19 +58,16 @@ impl Story {
         }
     }
 
-    pub(super) fn judge_letters(&mut self, lives: &[LifeEnd]) {
+    pub(super) fn judge_letters(&mut self, processes: &[ProcessEnd]) {
         let mut texts = Vec::new();
         let mut open = 0;
         for letter in &self.letters {
             let id = &letter.id;
             let Some(found) = &letter.found else {
-                texts.push((
-                    Rule::Lost,
-                    format!("people were told of letter {id}, and it is gone"),
-                ));
+                texts.push((Rule::Lost, format!("letter {id} was seen, and it is gone")));
                 continue;
             };
-            let by_a_person = match (found.state.as_str(), letter.closing) {
+            let by_the_operator = match (found.state.as_str(), letter.closing) {
                 ("open", _) => {
                     open += 1;
                     !letter.closed
@@ -79,9 +76,9 @@ impl Story {
                 ("discarded", Some((_, redrive))) => !redrive,
                 _ => false,
             };
-            if !by_a_person {
+            if !by_the_operator {
                 let text = format!(
-                    "letter {id} is {}, and a person did {:?}",
+                    "letter {id} is {}, but the operator did {:?}",
                     found.state, letter.closing
                 );
                 texts.push((Rule::Letters, text));
@@ -107,14 +104,14 @@ impl Story {
                 ),
             ));
         }
-        texts.extend(self.attempts(lives));
+        texts.extend(self.attempts(processes));
         for (rule, text) in texts {
             self.fault(rule, text);
         }
     }
 
-    /// The attempts of each letter, held against what ran in its time.
-    fn attempts(&self, lives: &[LifeEnd]) -> Vec<(Rule, String)> {
+    /// Compares the attempts of each letter with what ran in its time.
+    fn attempts(&self, processes: &[ProcessEnd]) -> Vec<(Rule, String)> {
         let mut texts = Vec::new();
         let ends = self
             .letters
@@ -147,10 +144,10 @@ impl Story {
                     letter.reason, letter.attempts
                 ));
             }
-            // Generations that ended with an expiry leave no letter, so there is no telling which
-            // runs are whose.
+            // Generations that ended with an expiry leave no letter, so runs cannot be assigned to
+            // letters.
             if self.handler != Handler::Brief {
-                self.against_the_journal(letter, &runs, lives)
+                self.against_the_journal(letter, &runs, processes)
                     .into_iter()
                     .for_each(wrong);
             }
@@ -166,7 +163,7 @@ impl Story {
         texts
     }
 
-    fn reason_fits(&self, letter: &wire::Letter) -> bool {
+    fn reason_fits(&self, letter: &event::Letter) -> bool {
         let last = letter.attempts.last().map(|(_, outcome)| outcome.as_str());
         match letter.reason.as_str() {
             "budget_spent" => letter.attempts.len() == self.handler.attempts() as usize,
@@ -181,9 +178,9 @@ impl Story {
 
     fn against_the_journal(
         &self,
-        letter: &wire::Letter,
+        letter: &event::Letter,
         runs: &[&Run],
-        lives: &[LifeEnd],
+        processes: &[ProcessEnd],
     ) -> Vec<String> {
         let mut wrong = Vec::new();
         for (number, outcome) in &letter.attempts {
@@ -204,10 +201,10 @@ impl Story {
                     run.ended
                 ));
             }
-            let lived_on = lives.get(run.life) == Some(&LifeEnd::Closed)
+            let lived_on = processes.get(run.process) == Some(&ProcessEnd::Closed)
                 || runs
                     .get(place + 1)
-                    .is_some_and(|next| next.life == run.life);
+                    .is_some_and(|next| next.process == run.process);
             if outcome == "crashed" && lived_on {
                 wrong.push(format!(
                     "attempt {number} is `{outcome}`, and its process lived on"
@@ -227,12 +224,12 @@ impl Story {
 
     fn may_be(&self, run: &Run, outcome: &str) -> bool {
         match (outcome, run.ended) {
-            // Whatever it did, nobody recorded it.
+            // Whatever it did was not recorded.
             ("crashed", _) => true,
             ("failed", ended) => ended == Some(Ended::Failed),
             ("permanent", ended) => ended == Some(Ended::Permanent),
             ("panicked", ended) => ended == Some(Ended::Panicked),
-            // A kill may come before it says that it is gone.
+            // A kill may come before that event.
             ("timed_out", Some(Ended::Gone) | None) => self.handler == Handler::Timed,
             ("dropped", Some(Ended::Gone) | None) => true,
             _ => false,

@@ -1,9 +1,9 @@
-//! Whether what happened may have happened: events in, faults out.
+//! Checks whether the events may have happened: events in, faults out.
 //!
-//! It knows nothing of plans, processes or time: whoever made the events up gets the same verdict.
+//! It knows nothing of plans, processes or time, so made-up events get the same verdict.
 
+mod history;
 mod letters;
-mod story;
 #[cfg(test)]
 mod tests;
 
@@ -12,15 +12,14 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::wire::{Answer, Event, Handler};
-use story::Story;
+use super::event::{Answer, Event, Handler};
+use history::History;
 
-/// What must not happen, in groups that people know.
+/// The kinds of faults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Rule {
-    /// A message that was delivered is neither done nor a dead letter, or what people were told is
-    /// gone.
+    /// A delivered message is neither done nor a dead letter, or an answer is gone.
     Lost,
     /// Two answers, or a start after the end.
     Doubled,
@@ -30,11 +29,11 @@ pub(crate) enum Rule {
     Fencing,
     /// Letters that do not match the records, the journal or each other.
     Letters,
-    /// An error that nobody asked for.
+    /// An unexpected error.
     Refused,
 }
 
-/// All of them, in the order in which they are shown.
+/// All rules, in the order in which they are shown.
 pub(crate) const RULES: [Rule; 6] = [
     Rule::Lost,
     Rule::Doubled,
@@ -44,11 +43,11 @@ pub(crate) const RULES: [Rule; 6] = [
     Rule::Refused,
 ];
 
-/// One thing that happened and must not.
+/// One thing that must not have happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Fault {
     pub(crate) rule: Rule,
-    /// The message, where one is concerned.
+    /// The message, if one is concerned.
     pub(crate) n: Option<u64>,
     pub(crate) text: String,
 }
@@ -64,24 +63,24 @@ impl fmt::Display for Fault {
 
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum LifeEnd {
+pub(crate) enum ProcessEnd {
     Killed,
     /// A body aborted it.
     Aborted,
-    /// It closed its ledger with nothing running.
+    /// It closed its ledger while no call was running.
     Closed,
 }
 
-/// What was counted on the way.
+/// The counts of what was checked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Counts {
     pub(crate) answers: u64,
     pub(crate) bodies: u64,
     /// Effects after a message's first: what "at least once" means, where there is no `existing`.
     pub(crate) effects_again: u64,
-    /// Results that were held against what their bodies returned.
+    /// Results that were compared with what their bodies returned.
     pub(crate) results: u64,
-    /// Results that were held against what an earlier caller was told.
+    /// Results that were compared with an earlier answer.
     pub(crate) replays: u64,
     pub(crate) redrives: u64,
     pub(crate) discards: u64,
@@ -92,11 +91,11 @@ pub(crate) struct Counts {
     pub(crate) expired: u64,
 }
 
-/// Everything it was told, in less than a kilobyte a message.
+/// The histories of all messages, less than a kilobyte each.
 #[derive(Default)]
 pub(crate) struct Judge {
-    stories: HashMap<u64, Story>,
-    lives: Vec<LifeEnd>,
+    histories: HashMap<u64, History>,
+    processes: Vec<ProcessEnd>,
     /// The largest token of earlier processes, and of this one.
     newest: (u64, u64),
     pub(crate) counts: Counts,
@@ -104,20 +103,20 @@ pub(crate) struct Judge {
 }
 
 impl Judge {
-    /// A message is delivered, perhaps not for the first time.
+    /// Takes a delivery of a message.
     pub(crate) fn delivered(&mut self, n: u64, handler: Handler, contended: bool) {
-        self.stories
+        self.histories
             .entry(n)
-            .or_insert_with(|| Story::of(handler, contended));
+            .or_insert_with(|| History::of(handler, contended));
     }
 
-    /// The process is gone.
-    pub(crate) fn life_ended(&mut self, how: LifeEnd) {
-        self.lives.push(how);
+    /// Takes the end of a process.
+    pub(crate) fn process_ended(&mut self, how: ProcessEnd) {
+        self.processes.push(how);
         self.newest.0 = self.newest.1;
     }
 
-    /// Something that must not happen, and is no message's.
+    /// Adds a fault that does not concern one message.
     pub(crate) fn trouble(&mut self, text: impl Into<String>) {
         self.faults.push(Fault {
             rule: Rule::Refused,
@@ -126,7 +125,7 @@ impl Judge {
         });
     }
 
-    /// One event, in the order in which they happened.
+    /// Takes one event, in the order in which they happened.
     pub(crate) fn take(&mut self, event: &Event) {
         let n = match event {
             Event::Started(attempt) | Event::LookFailed(attempt) => attempt.n,
@@ -144,37 +143,37 @@ impl Judge {
             }
             Event::Killing | Event::Said => return,
         };
-        let Some(story) = self.stories.get_mut(&n) else {
-            let text = format!("nobody delivered it, and there is {event:?}");
+        let Some(history) = self.histories.get_mut(&n) else {
+            let text = format!("it was not delivered, but there is {event:?}");
             return self.faults.push(Fault {
                 rule: Rule::Letters,
                 n: Some(n),
                 text,
             });
         };
-        let (life, counts) = (self.lives.len(), &mut self.counts);
+        let (process, counts) = (self.processes.len(), &mut self.counts);
         match event {
             Event::Started(attempt) | Event::LookFailed(attempt) => {
                 let body = matches!(event, Event::Started(_));
                 counts.bodies += u64::from(body);
-                story.started(attempt, life, body, self.newest.0);
+                history.started(attempt, process, body, self.newest.0);
                 self.newest.1 = self.newest.1.max(attempt.token);
             }
-            Event::Effect { .. } => counts.effects_again += u64::from(story.has_an_effect()),
-            Event::Ended { token, how, .. } => story.ended(*token, *how),
+            Event::Effect { .. } => counts.effects_again += u64::from(history.has_an_effect()),
+            Event::Ended { token, how, .. } => history.ended(*token, *how),
             Event::Told {
                 variant, answer, ..
             } => {
                 counts.answers += u64::from(*answer != Answer::Dropped);
-                story.told(*variant, answer, counts);
+                history.told(*variant, answer, counts);
             }
-            Event::Seen { letter, .. } => story.saw(letter),
+            Event::Seen { letter, .. } => history.saw(letter),
             Event::Closing {
                 letter,
                 token,
                 redrive,
                 ..
-            } => story.closing(letter, *token, *redrive),
+            } => history.closing(letter, *token, *redrive),
             Event::LetterClosed {
                 letter, redrive, ..
             } => {
@@ -183,23 +182,23 @@ impl Judge {
                 } else {
                     &mut counts.discards
                 }) += 1;
-                story.letter_closed(letter);
+                history.letter_closed(letter);
             }
             Event::Letter(letter) => {
                 counts.letters += 1;
-                story.found_letter(letter);
+                history.found_letter(letter);
             }
-            Event::Record { record, .. } => story.found_record(record, counts),
+            Event::Record { record, .. } => history.found_record(record, counts),
             _ => {}
         }
-        self.faults.extend(story.take_faults(n));
+        self.faults.extend(history.take_faults(n));
     }
 
-    /// Holds what is left in the ledger, of which everything was said, against everything before.
+    /// Compares the letters and records at the end with everything before.
     pub(crate) fn judge(&mut self) {
-        for (n, story) in &mut self.stories {
-            story.judge(&self.lives);
-            self.faults.extend(story.take_faults(*n));
+        for (n, history) in &mut self.histories {
+            history.judge(&self.processes);
+            self.faults.extend(history.take_faults(*n));
         }
         self.faults.sort_by_key(|fault| (fault.n, fault.rule));
     }

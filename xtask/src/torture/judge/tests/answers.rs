@@ -19,7 +19,7 @@ fn a_result_and_its_replays_before_and_after_a_kill() {
 }
 
 #[test]
-fn a_result_that_nobody_recorded_is_made_again() {
+fn an_unrecorded_result_is_made_again() {
     journal(Handler::Plain)
         .works(1, 10)
         .killed()
@@ -159,7 +159,7 @@ fn one_of_two_contents_wins() {
 }
 
 #[test]
-fn errors_that_nobody_asked_for() {
+fn unexpected_errors() {
     let done = |handler, answer| {
         journal(handler)
             .works(1, 10)
@@ -212,7 +212,7 @@ fn a_result_and_a_letter() {
     .faults();
     let texts = [
         "callers were told a result, and that it is dead letter A",
-        "and it is dead",
+        "but it is dead",
     ];
     assert!(
         texts
@@ -267,13 +267,13 @@ fn gone() {
         .breaks(Rule::Lost, "it has no record");
     told()
         .left(Record::Live)
-        .breaks(Rule::Lost, "still being worked on");
-    told().breaks(Rule::Lost, "nobody looked");
+        .breaks(Rule::Lost, "its record is live");
+    told().breaks(Rule::Lost, "its record was not asked for");
     told()
         .left_done(11)
         .breaks(Rule::Doubled, "that of token 11 is recorded");
     journal(Handler::Plain)
         .works(1, 10)
         .left_done(10)
-        .breaks(Rule::Lost, "nobody was ever told");
+        .breaks(Rule::Lost, "but no caller got it");
 }

@@ -63,7 +63,7 @@ fn a_dead_message_without_one() {
 }
 
 #[test]
-fn closed_by_nobody() {
+fn closed_without_an_act() {
     let wrong = dead()
         .letter("A", "redriven", "budget_spent", &FAILED)
         .left(Record::Absent)
@@ -71,7 +71,7 @@ fn closed_by_nobody() {
     assert!(
         wrong
             .iter()
-            .any(|(_, said)| said.contains("letter A is redriven, and a person did None")),
+            .any(|(_, said)| said.contains("letter A is redriven, but the operator did None")),
         "{wrong:#?}"
     );
     let wrong =
@@ -81,7 +81,7 @@ fn closed_by_nobody() {
             .letter("A", "discarded", "budget_spent", &FAILED);
     wrong
         .left_discarded(4, "A")
-        .breaks(Rule::Letters, "letter A is discarded, and a person did");
+        .breaks(Rule::Letters, "letter A is discarded, but the operator did");
     let wrong = dead().told(Answer::Dead {
         letter: "A".into(),
         discarded: true,
@@ -89,7 +89,7 @@ fn closed_by_nobody() {
     let wrong = wrong
         .letter("A", "open", "budget_spent", &FAILED)
         .left_dead(4, "A");
-    wrong.breaks(Rule::Letters, "is discarded, and nobody did");
+    wrong.breaks(Rule::Letters, "is discarded, but not by the operator");
 }
 
 #[test]
@@ -226,12 +226,12 @@ fn with_a_crash_that_was_none() {
     found(
         journal(Handler::Plain)
             .starts(1, 1)
-            .life_ends(LifeEnd::Aborted),
+            .process_ends(ProcessEnd::Aborted),
     )
     .holds();
     let closed = journal(Handler::Plain)
         .fails(1, 1)
-        .life_ends(LifeEnd::Closed);
+        .process_ends(ProcessEnd::Closed);
     found(closed).breaks(Rule::Letters, "its process lived on");
     found(journal(Handler::Plain).fails(1, 1)).breaks(Rule::Letters, "its process lived on");
 }

@@ -1,17 +1,16 @@
-//! Made-up journals: a right one of every kind, and for each rule one that breaks it and nothing
-//! else.
+//! Made-up journals: a correct one of every kind, and for each rule one that breaks only that rule.
 
 mod answers;
 mod letters;
 mod starts;
 
-use super::{Judge, LifeEnd, Rule};
-use crate::torture::wire::{Answer, Attempt, Ended, Event, Handler, Letter, Record};
+use super::{Judge, ProcessEnd, Rule};
+use crate::torture::event::{Answer, Attempt, Ended, Event, Handler, Letter, Record};
 
-/// The message that all of them are about.
+/// The message of all journals.
 const N: u64 = 7;
 
-/// A journal, as it is made up.
+/// A made-up journal.
 struct Journal {
     judge: Judge,
     handler: Handler,
@@ -23,7 +22,7 @@ fn journal(handler: Handler) -> Journal {
     Journal { judge, handler }
 }
 
-/// Two contents are delivered under one key.
+/// Returns a journal in which two contents are delivered under one key.
 fn contended() -> Journal {
     let mut judge = Judge::default();
     judge.delivered(N, Handler::Plain, true);
@@ -33,7 +32,7 @@ fn contended() -> Journal {
     }
 }
 
-/// The digest of what an attempt returns.
+/// Returns the digest of an attempt's result.
 fn digest(token: u64) -> u64 {
     token * 100
 }
@@ -100,13 +99,13 @@ impl Journal {
         })
     }
 
-    fn life_ends(mut self, how: LifeEnd) -> Self {
-        self.judge.life_ended(how);
+    fn process_ends(mut self, how: ProcessEnd) -> Self {
+        self.judge.process_ended(how);
         self
     }
 
     fn killed(self) -> Self {
-        self.life_ends(LifeEnd::Killed)
+        self.process_ends(ProcessEnd::Killed)
     }
 
     fn closing(self, letter: &str, token: u64, redrive: bool) -> Self {

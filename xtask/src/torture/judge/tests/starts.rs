@@ -14,7 +14,7 @@ fn after_a_result_was_told() {
     assert!(
         wrong[0]
             .1
-            .contains("started after a caller was told the result of token 10"),
+            .contains("started after a caller got the result of token 10"),
         "{wrong:#?}"
     );
     assert!(
@@ -69,7 +69,7 @@ fn after_a_letter() {
         .faults();
     let texts = [
         "though it is dead letter A",
-        "token 4 was the last",
+        "got the error of token 4 as final",
         "was not counted",
         "after its letter was written",
     ];
@@ -79,7 +79,7 @@ fn after_a_letter() {
             .all(|text| wrong.iter().any(|(_, said)| said.contains(text))),
         "{wrong:#?}"
     );
-    // Whoever only watched knows, too.
+    // A watcher knows of it, too.
     let seen = Event::Seen {
         n: N,
         letter: "A".into(),
@@ -106,11 +106,11 @@ fn after_a_redrive_with_a_fresh_budget() {
     found(redriven().works(1, 5).told_ok(5))
         .left_done(5)
         .holds();
-    // Whom the process told it late.
+    // The process emitted it late.
     found(redriven().works(1, 5).told_ok(5).told_dead("A"))
         .left_done(5)
         .holds();
-    // The person's own process was killed before it could say so.
+    // The operator's own process was killed before it could emit it.
     let unsaid = journal(Handler::Plain)
         .dies("A", [1, 2, 3, 4])
         .closing("A", 4, true)
@@ -172,7 +172,7 @@ fn on_a_guess() {
         ended.killed().works(2, 11).told_ok(11).left_done(11)
     };
     for how in [None, Some(Ended::Gone)] {
-        again(Handler::Bury, how).breaks(Rule::Budget, "nobody knows how token 10 ended");
+        again(Handler::Bury, how).breaks(Rule::Budget, "the outcome of token 10 is unknown");
         again(Handler::Plain, how).holds();
     }
     again(Handler::Bury, Some(Ended::Failed)).holds();
@@ -316,7 +316,7 @@ fn work_that_existing_would_have_found() {
 }
 
 #[test]
-fn of_a_message_that_nobody_delivered() {
+fn of_a_message_that_was_not_delivered() {
     let mut wrong = journal(Handler::Plain)
         .works(1, 10)
         .told_ok(10)
@@ -329,5 +329,5 @@ fn of_a_message_that_nobody_delivered() {
         token: 11,
     });
     wrong.judge.take(&stranger);
-    wrong.breaks(Rule::Letters, "nobody delivered it");
+    wrong.breaks(Rule::Letters, "it was not delivered");
 }

@@ -1,44 +1,43 @@
-//! What is to be delivered: new messages, their duplicates, and again whatever was not
-//! acknowledged.
+//! What is delivered next: new messages, their duplicates, and messages that were not acknowledged.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use fastrand::Rng;
 
+use super::event::{Answer, Call, Handler, Moment};
 use super::plan::{self, Message};
-use super::wire::{Answer, Call, Handler, Moment};
 
 #[cfg(test)]
 mod tests;
 
-/// How many messages may hang at once; they hold no other call up.
+/// How many messages may hang at once; they do not delay other calls.
 const HUNG: usize = 4;
-/// How many settled messages are sent again when a process starts.
+/// How many settled messages are delivered again when a process starts.
 const REMINDERS: usize = 40;
 
-/// All messages of a folder, and the calls that are out.
-pub(crate) struct Post {
+/// All messages of a folder, and the calls in flight.
+pub(crate) struct Schedule {
     seed: u64,
     random: Rng,
     callers: usize,
-    /// How many messages there are to be.
+    /// How many messages the folder gets.
     limit: u64,
     messages: Vec<State>,
     due: VecDeque<Due>,
-    /// Hung ones that wait for the next process.
+    /// Hanging messages that wait for the next process.
     parked: Vec<u64>,
     out: HashMap<u64, Sent>,
     /// Calls that count against `callers`.
     running: usize,
-    /// Messages that may hang, of which there are not many at once.
+    /// Messages that may hang, at most [`HUNG`].
     hung: HashSet<u64>,
-    /// Messages of which a body said that it hangs.
+    /// Messages with a hanging body.
     hanging: HashSet<u64>,
     unsettled: usize,
     calls: u64,
-    /// Some calls kill their process.
+    /// Whether some calls kill their process.
     pub(crate) deadly: bool,
-    /// No caller drops a call any more.
+    /// Whether callers no longer drop calls.
     patient: bool,
 }
 
@@ -47,10 +46,10 @@ struct State {
     settled: bool,
     done: bool,
     redriven: bool,
-    /// The content that has the key.
+    /// The variant that has the key.
     winner: Option<u8>,
-    /// Redrives of this process's life: a letter, and the last token that belongs to it. An answer
-    /// from before may be heard after.
+    /// Redrives during this process: a letter, and the last token that belongs to it. An earlier
+    /// answer may arrive later.
     redrives: Vec<(String, u64)>,
 }
 
@@ -64,7 +63,7 @@ struct Sent {
     counts: bool,
 }
 
-impl Post {
+impl Schedule {
     pub(crate) fn new(seed: u64, callers: usize, limit: u64) -> Self {
         Self {
             seed,
@@ -85,7 +84,7 @@ impl Post {
         }
     }
 
-    /// All numbers and plans so far.
+    /// Returns the numbers and plans of all messages so far.
     pub(crate) fn messages(&self) -> impl Iterator<Item = (u64, &Message)> {
         (0..).zip(self.messages.iter().map(|state| &state.plan))
     }
@@ -102,8 +101,8 @@ impl Post {
         self.messages.get_mut(usize::try_from(n).ok()?)
     }
 
-    /// The next calls to make at once, several of one message where it has duplicates in flight;
-    /// none where nothing is due. No new messages unless they are asked for.
+    /// Returns the next calls to make at once: several of a message with duplicates in flight, none
+    /// if nothing is due, and new messages only if `new`.
     pub(crate) fn next(&mut self, new: bool) -> Vec<Call> {
         let new = new && (self.messages.len() as u64) < self.limit;
         if new && (self.due.is_empty() || self.random.bool()) {
@@ -120,7 +119,7 @@ impl Post {
         Vec::new()
     }
 
-    /// Whether there is room for one more that hangs; otherwise it waits.
+    /// Returns whether one more message may hang; if not, it waits.
     fn may_hang(&mut self, n: u64) -> bool {
         let room = self.hung.len() < HUNG || self.hung.contains(&n);
         if room {
@@ -158,7 +157,7 @@ impl Post {
         (0..copies)
             .filter_map(|_| {
                 let variant = self.variant(n);
-                // Some come while the first one's result is on its way to the disk.
+                // Some arrive while the first one's result is on its way to the disk.
                 let wait = if self.random.bool() {
                     self.random.u32(..15)
                 } else {
@@ -169,7 +168,7 @@ impl Post {
             .collect()
     }
 
-    /// A duplicate of any message so far, now and then with another content where that must be
+    /// Returns a duplicate of any message so far, sometimes with another content if it must be
     /// refused.
     fn reminder(&mut self) -> Option<Call> {
         let n = self.random.u64(..self.messages.len() as u64);
@@ -202,7 +201,7 @@ impl Post {
             3..30 => Some(self.random.u32(3..40)),
             _ => None,
         };
-        // What is told while a result is on its way to the disk must be as durable as any other.
+        // An answer given while a result is on its way to the disk must be as durable as any other.
         let kills = match self.random.u32(..if wait > 0 { 800 } else { 4_000 }) {
             _ if !self.deadly => None,
             0 => Some(Moment::Told),
@@ -223,7 +222,7 @@ impl Post {
         } else {
             acts
         };
-        let lingers = acts.contains(&super::wire::Act::Linger);
+        let lingers = acts.contains(&super::event::Act::Linger);
         let drop_after = drops
             .filter(|after| *after < 8 || lingers)
             .filter(|_| *handler != Handler::Sync && !self.patient);
@@ -246,7 +245,7 @@ impl Post {
         Some(call)
     }
 
-    /// A caller was told something.
+    /// Takes the answer to a call.
     pub(crate) fn told(&mut self, call: u64, variant: u8, answer: &Answer) {
         let Some(Sent { n, counts }) = self.out.remove(&call) else {
             return;
@@ -272,7 +271,7 @@ impl Post {
             Answer::Ok { .. } => self.settle(n, variant, true),
             Answer::Dead { .. } if !stale => self.settle(n, variant, false),
             Answer::Own { .. } if !redelivered && !stale => self.settle(n, variant, false),
-            // Of a message that was settled meanwhile, nobody needs to hear again.
+            // The message was settled meanwhile.
             _ if state.settled => {}
             Answer::Reused if !contended => {}
             _ => self.due.push_back(Due { n, wait }),
@@ -294,14 +293,14 @@ impl Post {
         }
     }
 
-    /// A body of it will never return.
+    /// Marks a message whose body will never return.
     pub(crate) fn hangs(&mut self, n: u64) {
         if self.hung.contains(&n) {
             self.hanging.insert(n);
         }
     }
 
-    /// A person redrives it: somebody has to bring it again.
+    /// Schedules a redriven message.
     pub(crate) fn redriven(&mut self, n: u64, letter: &str, last: u64) {
         let Some(state) = self.state_mut(n) else {
             return;
@@ -313,8 +312,7 @@ impl Post {
         self.due.push_back(Due { n, wait: 0 });
     }
 
-    /// The process is gone: what it had not answered comes again, and so does a part of what it
-    /// had.
+    /// Schedules what the ended process had not answered, and a part of what it had.
     pub(crate) fn process_ended(&mut self) {
         let mut numbers: HashSet<u64> = self.out.drain().map(|(_, sent)| sent.n).collect();
         numbers.extend(self.due.drain(..).map(|due| due.n));
@@ -339,7 +337,7 @@ impl Post {
             .for_each(|state| state.redrives.clear());
     }
 
-    /// Everything once more, and no call is dropped.
+    /// Schedules all messages once more; no caller drops a call.
     pub(crate) fn remind_of_all(&mut self) {
         self.patient = true;
         self.due = (0..self.messages.len() as u64)
@@ -347,42 +345,42 @@ impl Post {
             .collect();
     }
 
-    /// Whether every message is settled and nothing is out.
+    /// Returns whether every message is settled and no call is in flight.
     pub(crate) fn is_settled(&self) -> bool {
         self.unsettled == 0 && self.is_still()
     }
 
-    /// Whether nothing is out and nothing is due.
+    /// Returns whether no call is in flight and none is due.
     pub(crate) fn is_still(&self) -> bool {
         self.out.is_empty() && self.due.is_empty() && self.parked.is_empty()
     }
 
-    /// Whether all messages of the folder were sent.
+    /// Returns whether all messages of the folder were delivered.
     pub(crate) fn is_used_up(&self) -> bool {
         self.messages.len() as u64 >= self.limit
     }
 
-    /// Whether no call is out but such as only the process's end will end.
+    /// Returns whether only calls with hanging bodies are in flight.
     pub(crate) fn only_hangs(&self) -> bool {
         !self.out.is_empty() && self.out.values().all(|sent| self.hanging.contains(&sent.n))
     }
 
-    /// Whether there is room for another call.
+    /// Returns whether there is room for another call.
     pub(crate) fn has_room(&self) -> bool {
         self.running < self.callers
     }
 
-    /// Whether every call is answered.
+    /// Returns whether every call is answered.
     pub(crate) fn nothing_is_out(&self) -> bool {
         self.out.is_empty()
     }
 
-    /// Calls made so far.
+    /// Returns how many calls were made so far.
     pub(crate) fn calls(&self) -> u64 {
         self.calls
     }
 
-    /// Messages whose calls are out.
+    /// Returns the messages with calls in flight.
     pub(crate) fn unanswered(&self) -> Vec<u64> {
         let mut numbers: Vec<_> = self.out.values().map(|sent| sent.n).collect();
         numbers.sort_unstable();

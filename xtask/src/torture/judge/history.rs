@@ -1,12 +1,12 @@
-//! One message: what its bodies did, what its callers and a person were told, and whether that goes
-//! together.
+//! The history of one message: what its bodies did and which answers its callers and an operator
+//! got, and whether all that agrees.
 
 use super::letters::Letter;
-use super::{Counts, Fault, LifeEnd, Rule};
-use crate::torture::wire::{self, Answer, Attempt, Ended, Handler, Record};
+use super::{Counts, Fault, ProcessEnd, Rule};
+use crate::torture::event::{self, Answer, Attempt, Ended, Handler, Record};
 
 impl Handler {
-    /// `retries` of its annotation, and the first attempt.
+    /// Returns `retries` of its annotation plus the first attempt.
     pub(super) fn attempts(self) -> u32 {
         match self {
             Handler::Brief => 2,
@@ -22,14 +22,14 @@ impl Handler {
 }
 
 /// Everything known of one message.
-pub(super) struct Story {
+pub(super) struct History {
     pub(super) handler: Handler,
     contended: bool,
-    /// What started, by token.
+    /// The attempts that started, by token.
     pub(super) runs: Vec<Run>,
-    /// The result that a caller was told: its token and digest.
+    /// The result that a caller got: its token and digest.
     answer: Option<(u64, u64)>,
-    /// The token of the body's own error that a caller was told for good.
+    /// The token of the body's own error that a caller got as the final answer.
     gave_up: Option<u64>,
     pub(super) letters: Vec<Letter>,
     pub(super) record: Option<Record>,
@@ -42,12 +42,12 @@ pub(super) struct Story {
 pub(super) struct Run {
     pub(super) number: u32,
     pub(super) token: u64,
-    pub(super) life: usize,
+    pub(super) process: usize,
     variant: u8,
     pub(super) ended: Option<Ended>,
 }
 
-impl Story {
+impl History {
     pub(super) fn of(handler: Handler, contended: bool) -> Self {
         Self {
             handler,
@@ -74,19 +74,19 @@ impl Story {
         self.faults.push((rule, text.into()));
     }
 
-    /// Whether what it remembers may expire during the run.
+    /// Returns whether its record may expire during the run.
     fn forgets(&self) -> bool {
         self.handler == Handler::Brief
     }
 
-    /// A person redrives it after this attempt or a later one.
+    /// Returns whether it was redriven after this attempt or a later one.
     fn redriven_since(&self, token: u64) -> bool {
         self.letters
             .iter()
             .any(|letter| letter.redriven_with() >= Some(token))
     }
 
-    /// An open letter that people know of; open ones never expire, discarded ones may.
+    /// Returns a known open letter. Open letters never expire, discarded ones may.
     fn open_letter(&self) -> Option<String> {
         let stands = |letter: &&Letter| {
             letter.is_known_and_open() && !(self.forgets() && letter.is_discarded())
@@ -100,7 +100,7 @@ impl Story {
     pub(super) fn started(
         &mut self,
         attempt: &Attempt,
-        life: usize,
+        process: usize,
         body: bool,
         newest_before: u64,
     ) {
@@ -123,7 +123,7 @@ impl Story {
         {
             self.fault(
                 Rule::Doubled,
-                format!("{what} started after a caller was told the result of token {told}"),
+                format!("{what} started after a caller got the result of token {told}"),
             );
         }
         if let Some(letter) = self.open_letter() {
@@ -139,27 +139,32 @@ impl Story {
         {
             self.fault(
                 Rule::Doubled,
-                format!("{what} started after a caller was told that token {last} was the last"),
+                format!("{what} started after a caller got the error of token {last} as final"),
             );
         }
-        let last = self
-            .runs
-            .last()
-            .map(|last| (last.token, last.number, last.life, last.variant, last.ended));
-        if let Some((last_token, last_number, last_life, last_variant, ended)) = last {
+        let last = self.runs.last().map(|last| {
+            (
+                last.token,
+                last.number,
+                last.process,
+                last.variant,
+                last.ended,
+            )
+        });
+        if let Some((last_token, last_number, last_process, last_variant, ended)) = last {
             if token <= last_token {
                 self.fault(
                     Rule::Fencing,
                     format!("{what} started after token {last_token}"),
                 );
             }
-            if last_life == life && ended.is_none() {
+            if last_process == process && ended.is_none() {
                 self.fault(
                     Rule::Fencing,
                     format!("{what} started while token {last_token} was running"),
                 );
             }
-            if last_life == life && matches!(ended, Some(Ended::Ok(_))) && !self.forgets() {
+            if last_process == process && matches!(ended, Some(Ended::Ok(_))) && !self.forgets() {
                 let text = format!(
                     "{what} started in the process in which token {last_token} had returned its result"
                 );
@@ -176,10 +181,10 @@ impl Story {
             let unknown = matches!(ended, None | Some(Ended::Gone));
             if unknown && self.handler == Handler::Bury && !redriven {
                 let text =
-                    format!("{what} started on a guess: nobody knows how token {last_token} ended");
+                    format!("{what} started, but the outcome of token {last_token} is unknown");
                 self.fault(Rule::Budget, text);
             }
-            if ended == Some(Ended::Permanent) && last_life == life && !redriven {
+            if ended == Some(Ended::Permanent) && last_process == process && !redriven {
                 self.fault(
                     Rule::Budget,
                     format!("{what} started after the permanent error of token {last_token}"),
@@ -200,7 +205,7 @@ impl Story {
         self.runs.push(Run {
             number,
             token,
-            life,
+            process,
             variant,
             ended,
         });
@@ -216,7 +221,7 @@ impl Story {
         }
     }
 
-    /// Counts an effect; whether there was one before.
+    /// Counts an effect. Returns whether there was one before.
     pub(super) fn has_an_effect(&mut self) -> bool {
         self.effects += 1;
         if self.effects > 1 && self.handler == Handler::Existing {
@@ -249,7 +254,7 @@ impl Story {
                 {
                     self.fault(
                         Rule::Letters,
-                        format!("letter {letter} is discarded, and nobody did"),
+                        format!("letter {letter} is discarded, but not by the operator"),
                     );
                 }
             }
@@ -377,7 +382,7 @@ impl Story {
         self.letter(letter).closed = true;
     }
 
-    pub(super) fn found_letter(&mut self, found: &wire::Letter) {
+    pub(super) fn found_letter(&mut self, found: &event::Letter) {
         if found.handler != self.handler.name() {
             self.fault(
                 Rule::Letters,
@@ -407,13 +412,13 @@ impl Story {
         self.record = Some(record.clone());
     }
 
-    /// What is left, held against what happened.
-    pub(super) fn judge(&mut self, lives: &[LifeEnd]) {
+    /// Compares the record and the letters at the end with what happened.
+    pub(super) fn judge(&mut self, processes: &[ProcessEnd]) {
         let last = self.runs.last().map_or(0, |run| run.token);
         match (self.record.clone(), self.answer) {
-            (None, _) => self.fault(Rule::Lost, "nobody looked for its record"),
+            (None, _) => self.fault(Rule::Lost, "its record was not asked for"),
             (Some(Record::Live), _) => {
-                self.fault(Rule::Lost, "it is still being worked on, with nobody there");
+                self.fault(Rule::Lost, "its record is live, but no process is");
             }
             (Some(Record::Absent), _) if !self.forgets() => {
                 self.fault(Rule::Lost, "it has no record");
@@ -425,28 +430,25 @@ impl Story {
                 );
             }
             (Some(Record::Done { .. }), None) => {
-                self.fault(
-                    Rule::Lost,
-                    "its result is recorded, and nobody was ever told",
-                );
+                self.fault(Rule::Lost, "its result is recorded, but no caller got it");
             }
             (Some(Record::Done { token }), Some((told, _)))
                 if told != token && self.handler != Handler::Existing && !self.forgets() =>
             {
                 let text = format!(
-                    "callers were told the result of token {told}, and that of token {token} is recorded"
+                    "callers got the result of token {told}, but that of token {token} is recorded"
                 );
                 self.fault(Rule::Doubled, text);
             }
             (Some(Record::Dead { .. } | Record::Discarded { .. }), Some((told, _)))
                 if !self.forgets() =>
             {
-                let text = format!("callers were told the result of token {told}, and it is dead");
+                let text = format!("callers got the result of token {told}, but it is dead");
                 self.fault(Rule::Lost, text);
             }
             _ => {}
         }
-        self.judge_letters(lives);
+        self.judge_letters(processes);
         if let Some(last) = self.gave_up.filter(|last| {
             !self
                 .letters
@@ -455,7 +457,7 @@ impl Story {
         }) {
             self.fault(
                 Rule::Lost,
-                format!("a caller was told that token {last} was the last, and there is no letter"),
+                format!("a caller got the error of token {last} as final, but there is no letter"),
             );
         }
     }

@@ -1,9 +1,9 @@
-//! What the torturer and the process that it kills tell each other, one line of JSON each. Both
-//! compile this file.
+//! The commands to the process that is killed and the events from it, one line of JSON each. Both
+//! sides compile this file.
 //!
-//! The process says each thing in one write to a pipe, which a kill cannot tear, and what is in a
-//! pipe outlives its writer. So the lines are the evidence outside the ledger, in the order in
-//! which things happened.
+//! The process emits each event in one write to a pipe, which a kill cannot tear, and the content of
+//! a pipe outlives its writer. So the lines are evidence outside of the ledger, in the order in
+//! which the events happened.
 
 use serde::{Deserialize, Serialize};
 
@@ -15,9 +15,9 @@ pub(crate) enum Handler {
     Plain,
     /// It has a `timeout`.
     Timed,
-    /// Its bodies hang, and nothing but the process's end ends them.
+    /// Its bodies hang until the process ends.
     Hung,
-    /// No `async fn`.
+    /// Not an `async fn`.
     Sync,
     /// `on_crash = "bury"`.
     Bury,
@@ -32,7 +32,7 @@ pub(crate) enum Handler {
 }
 
 impl Handler {
-    /// The name in the ledger.
+    /// Returns the name in the ledger.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Handler::Plain => "torture.plain",
@@ -54,7 +54,7 @@ impl Handler {
 pub(crate) enum Act {
     /// Does its work and returns.
     Work,
-    /// Takes its time over the work.
+    /// Pauses, and then does its work.
     Linger,
     /// Returns an error.
     Fail,
@@ -66,45 +66,45 @@ pub(crate) enum Act {
     Abort,
     /// Never returns.
     Hang,
-    /// `existing` returns an error; where the body is reached all the same, it works.
+    /// `existing` returns an error; if the body is reached anyway, it does its work.
     FailToLook,
 }
 
-/// When a process kills itself: the moment something is said, with no way back.
+/// When a process kills itself: right after it has emitted the event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Moment {
     /// A body of the call has started.
     Started,
-    /// A body of the call has returned its result, and nobody can have recorded it.
+    /// A body of the call has returned its result, which cannot be recorded yet.
     Ended,
-    /// The caller was told.
+    /// The caller got its answer.
     Told,
 }
 
-/// To the process.
+/// A command to the process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Command {
-    /// Calls a handler, beside all calls that are running.
+    /// Calls a handler, beside all running calls.
     Call(Call),
     /// Lists dead letters, and redrives or discards some of them.
     Operate {
-        /// Decides which.
+        /// Decides which letters.
         seed: u64,
         /// The process kills itself the moment the first letter is seen, or closed.
         kills: bool,
     },
-    /// Says all letters there are.
+    /// Emits all letters.
     Letters,
-    /// Says what the ledger remembers of a message.
+    /// Emits the record of a message.
     Record {
         /// The message's number.
         n: u64,
         /// Its handler.
         handler: Handler,
     },
-    /// Waits for what is running, closes the ledger, and ends.
+    /// Waits for the running calls, closes the ledger, and ends.
     Close,
 }
 
@@ -122,7 +122,7 @@ pub(crate) struct Call {
     pub(crate) payload: u32,
     /// The size of the result's filler, in bytes.
     pub(crate) result: u32,
-    /// What the attempts do, the first one first; the last of these is what all further ones do.
+    /// What the attempts do, in order; all further attempts do the last one.
     pub(crate) acts: Vec<Act>,
     /// How long to wait before the call is made, in milliseconds.
     pub(crate) wait: u32,
@@ -132,13 +132,13 @@ pub(crate) struct Call {
     pub(crate) kills: Option<Moment>,
 }
 
-/// From the process.
+/// An event from the process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Event {
     /// The ledger is open.
     Opened,
-    /// The ledger is closed, and nothing was running.
+    /// The ledger is closed, and no call was running.
     Closed,
     /// A body starts.
     Started(Attempt),
@@ -154,17 +154,17 @@ pub(crate) enum Event {
     Aborting { n: u64 },
     /// The process kills itself after the next line.
     Killing,
-    /// A caller has its answer.
+    /// A caller got its answer.
     Told {
         call: u64,
         n: u64,
         variant: u8,
         answer: Answer,
     },
-    /// Somebody who lists or watches saw an open letter.
+    /// An open letter was listed or watched.
     Seen { n: u64, letter: String },
-    /// A person is about to close a letter. Attempts up to this token belong to it or to earlier
-    /// ones.
+    /// The operator is about to close a letter. Attempts up to this token belong to it or to earlier
+    /// letters.
     Closing {
         n: u64,
         letter: String,
@@ -177,17 +177,17 @@ pub(crate) enum Event {
         letter: String,
         redrive: bool,
     },
-    /// A letter, as it stands.
+    /// A letter as it is now.
     Letter(Letter),
-    /// A record, as it stands.
+    /// A record as it is now.
     Record { n: u64, record: Record },
-    /// All that a command asked for is said.
+    /// A command is carried out.
     Said,
-    /// Something that must not happen.
+    /// A fault that the process itself has seen.
     Trouble { text: String },
 }
 
-/// What `idem_runtime::attempt()` says in a body.
+/// What `idem_runtime::attempt()` returns in a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Attempt {
     pub(crate) n: u64,
@@ -210,7 +210,7 @@ pub(crate) enum Ended {
     Gone,
 }
 
-/// What a caller was told.
+/// The answer that a caller got.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Answer {
@@ -252,11 +252,11 @@ pub(crate) struct Letter {
     pub(crate) reason: String,
     /// Number and outcome of each attempt.
     pub(crate) attempts: Vec<(u32, String)>,
-    /// Whether the payload is what was delivered.
+    /// Whether the payload is the delivered message.
     pub(crate) payload_fits: bool,
 }
 
-/// What the ledger remembers of a message.
+/// The record of a message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Record {

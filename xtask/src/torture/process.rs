@@ -1,4 +1,4 @@
-//! One life of the process: started, spoken to, listened to, stopped, killed.
+//! The process that is killed: started, sent commands, stopped, killed.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
@@ -11,28 +11,28 @@ use std::time::Instant;
 use anyhow::Context;
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::wire::Command;
+use super::event::Command;
 
-/// How much of what it wrote to stderr is shown.
+/// How many bytes of its stderr are shown.
 const SHOWN: usize = 2_000;
 
 /// A running process.
-pub(crate) struct Life {
+pub(crate) struct Process {
     child: Child,
     commands: ChildStdin,
     lines: Receiver<String>,
     errors: PathBuf,
 }
 
-/// What is heard of it.
-pub(crate) enum Heard {
+/// What was received from it.
+pub(crate) enum Received {
     Line(String),
     Nothing,
-    /// It is gone, and all it said was heard.
-    Over,
+    /// It has ended, and all its lines were received.
+    Ended,
 }
 
-impl Life {
+impl Process {
     pub(crate) fn start(program: &Path, folder: &Path) -> anyhow::Result<Self> {
         let errors = folder.join("stderr");
         let stderr = File::create(&errors).context("cannot write into the data folder")?;
@@ -46,7 +46,7 @@ impl Life {
         let commands = child.stdin.take().context("it has no stdin")?;
         let output = child.stdout.take().context("it has no stdout")?;
         let (give, lines) = mpsc::channel();
-        // A reader of its own: the process never waits for somebody who waits for it.
+        // A thread of its own, so that the process never waits for its reader.
         thread::spawn(move || {
             for line in BufReader::new(output).lines().map_while(Result::ok) {
                 if give.send(line).is_err() {
@@ -62,24 +62,24 @@ impl Life {
         })
     }
 
-    /// Says it, if anybody is there to hear it.
-    pub(crate) fn say(&mut self, command: &Command) -> anyhow::Result<()> {
+    /// Sends a command, if the process is still there.
+    pub(crate) fn send(&mut self, command: &Command) -> anyhow::Result<()> {
         let mut line = serde_json::to_vec(command)?;
         line.push(b'\n');
-        // A process that is gone is heard of where it is listened to.
+        // `receive` returns that the process has ended.
         let _ = self.commands.write_all(&line);
         Ok(())
     }
 
-    /// The next line, or nothing by then.
-    pub(crate) fn hear(&self, until: Instant) -> Heard {
+    /// Waits for the next line, at most until then.
+    pub(crate) fn receive(&self, until: Instant) -> Received {
         match self
             .lines
             .recv_timeout(until.saturating_duration_since(Instant::now()))
         {
-            Ok(line) => Heard::Line(line),
-            Err(RecvTimeoutError::Timeout) => Heard::Nothing,
-            Err(RecvTimeoutError::Disconnected) => Heard::Over,
+            Ok(line) => Received::Line(line),
+            Err(RecvTimeoutError::Timeout) => Received::Nothing,
+            Err(RecvTimeoutError::Disconnected) => Received::Ended,
         }
     }
 
@@ -91,16 +91,16 @@ impl Life {
         self.signal(Signal::STOP)
     }
 
-    pub(crate) fn go_on(&mut self) -> anyhow::Result<()> {
+    pub(crate) fn resume(&mut self) -> anyhow::Result<()> {
         self.signal(Signal::CONT)
     }
 
     fn signal(&mut self, signal: Signal) -> anyhow::Result<()> {
-        // Asked first, so that the number is still its own.
+        // Checked first, so that the process id is still its own.
         if self
             .child
             .try_wait()
-            .context("cannot ask for the process")?
+            .context("cannot check the process")?
             .is_none()
         {
             kill_process(Pid::from_child(&self.child), signal)
@@ -109,8 +109,8 @@ impl Life {
         Ok(())
     }
 
-    /// How it ended, and what it wrote to stderr.
-    pub(crate) fn buried(mut self) -> anyhow::Result<(ExitStatus, String)> {
+    /// Waits for the end, and returns the status and the end of stderr.
+    pub(crate) fn wait(mut self) -> anyhow::Result<(ExitStatus, String)> {
         let status = self.child.wait().context("cannot wait for the process")?;
         let errors = fs::read(&self.errors).unwrap_or_default();
         let tail = errors.len().saturating_sub(SHOWN);
@@ -121,9 +121,9 @@ impl Life {
     }
 }
 
-impl Drop for Life {
+impl Drop for Process {
     fn drop(&mut self) {
-        // Nobody outlives a torturer that gave up. What fails here has ended already.
+        // After an error no process is left behind. If this fails, it has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

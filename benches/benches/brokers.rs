@@ -28,7 +28,7 @@ const MESSAGES: u64 = 10_000;
 const ROUNDS: usize = 7;
 const REPLAYED: u64 = 1_000_000;
 
-/// How long a consumer takes for so many messages.
+/// Returns how long a consumer takes for this many messages.
 async fn settle<F: Future<Output = Result<R, Error>> + Send + 'static, R: Send + 'static>(
     idem: &Idem,
     source: impl idem_brokers::Source,
@@ -52,7 +52,7 @@ fn rate(messages: u64, took: Duration) -> f64 {
     messages as f64 / took.as_secs_f64()
 }
 
-/// How long the broker's own client takes for them, working on so many at a time.
+/// Returns how long the broker's own client takes for them, with this many in flight.
 async fn own(
     queues: &impl Queues,
     queue: &str,

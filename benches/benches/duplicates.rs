@@ -16,7 +16,7 @@ use idem_benches::rounds::in_turns;
 use idem_runtime::Idem;
 
 const CACHE: u64 = 128 << 20;
-/// So many reads a round, and so many rounds.
+/// How many reads a round has, and how many rounds there are.
 const READS: usize = 20_000;
 const ROUNDS: usize = 15;
 

@@ -16,7 +16,7 @@ use idem_benches::rounds::in_turns;
 use idem_runtime::Idem;
 
 const CACHE: u64 = 128 << 20;
-/// So many callers, and so many calls a round: a second or so each.
+/// How many callers there are, and how many calls a round has, about a second each.
 const CALLERS: [(usize, u64); 4] = [(1, 800), (16, 6_000), (64, 20_000), (256, 30_000)];
 const ROUNDS: usize = 9;
 

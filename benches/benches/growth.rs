@@ -119,7 +119,7 @@ fn parent() {
     }
 }
 
-/// Runs a child until it has said so many figures, and kills it.
+/// Runs a child until it has printed this many figures, and kills it.
 fn child(what: &[&str], folder: &Path, figures: usize, mut take: impl FnMut((String, f64))) {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .arg(what[0])

@@ -1,9 +1,9 @@
 //! How many CPU instructions idem adds to a handler with an empty body: `cargo xtask bench --bench
 //! instructions`.
 //!
-//! The bench runs itself under valgrind's callgrind with so many calls and with twice as many. The
-//! difference is what the calls cost, whatever else the machine does; what the same calls cost
-//! without the attribute is taken away.
+//! The bench runs itself under valgrind's callgrind with a number of calls and with twice as many.
+//! The difference is the cost of the calls, independent of the machine's load. The cost of the same
+//! calls without the attribute is subtracted.
 
 #![expect(
     clippy::unwrap_used,
@@ -35,7 +35,7 @@ async fn without(order_no: String) -> Result<(), Error> {
     Ok(())
 }
 
-/// What is counted: so many calls of one kind, on the thread that makes them.
+/// Makes the counted calls, all of one kind, on one thread.
 fn calls(kind: &str, count: u64) {
     let clock = Arc::new(ManualClock::default());
     let idem = Idem::builder()
@@ -53,7 +53,7 @@ fn calls(kind: &str, count: u64) {
             }
         });
     });
-    // To forget all records at the end is no part of a call.
+    // Freeing all records at the end is not part of a call.
     std::mem::forget(idem);
 }
 

@@ -22,7 +22,7 @@ use tower::ServiceExt;
 
 const FEW: u64 = 1_000;
 const MANY: u64 = 100_000;
-/// So many requests a round, and so many rounds.
+/// How many requests a round has, and how many rounds there are.
 const REQUESTS: usize = 20;
 const ROUNDS: usize = 15;
 const TOKEN: &str = "token-of-the-bench";
@@ -61,7 +61,7 @@ async fn send(number: u64) -> Result<(), Oops> {
     Err(Oops::Wrong(number, "no such mailbox"))
 }
 
-/// A dashboard of so many letters, and somebody who is signed in.
+/// A dashboard with a number of letters, and a signed-in session.
 struct Dashboard {
     app: Router,
     cookie: String,

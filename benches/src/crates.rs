@@ -79,7 +79,7 @@ impl Crates {
     /// The bytes of machine code in the crate's release binary.
     ///
     /// # Errors
-    /// When there is no such file, or none with machine code in it.
+    /// If there is no such file, or it holds no machine code.
     pub fn code(&self, handlers: &Handlers) -> io::Result<u64> {
         let binary = fs::read(self.folder.join("target/release").join(handlers.krate))?;
         let binary = object::File::parse(&*binary).map_err(io::Error::other)?;

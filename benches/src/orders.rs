@@ -60,7 +60,7 @@ pub fn placed(order: PlaceOrder) -> Order {
     }
 }
 
-/// Calls with these numbers, so many in flight, each a task of its own; says how many a second.
+/// Makes calls with these numbers, each in a task of its own. Returns how many a second.
 pub async fn rate<F: Future<Output = ()> + Send + 'static>(
     numbers: std::ops::Range<u64>,
     callers: usize,

@@ -1,18 +1,18 @@
-//! Two figures side by side, as a JSON line: `cargo xtask bench` makes the table of them.
+//! Two figures side by side, as a JSON line. `cargo xtask bench` makes a table of these lines.
 
 use serde_json::json;
 
-/// A measurement and what it is held against.
+/// A measurement and its reference.
 pub struct Row {
     /// What was measured.
     pub bench: String,
-    /// What it is counted in.
+    /// Its unit.
     pub unit: &'static str,
     /// Idem's figure.
     pub ours: f64,
-    /// What it is held against, and that figure: not a number where that was not run.
+    /// The reference and its figure, which is NaN if it was not run.
     pub beside: Option<(&'static str, f64)>,
-    /// What the ratio is to reach; where there is none, what our figure is to.
+    /// The target of the ratio, or of our figure if there is no reference.
     pub to_reach: &'static str,
 }
 

@@ -1,6 +1,6 @@
-//! Measuring side by side: in turns, so that what else the machine does meets all of them.
+//! Measures in turns, so that other load on the machine affects all sides.
 
-/// Runs each of these once a round, and gives the median of each.
+/// Runs each of these once a round, and returns the median of each.
 pub fn in_turns<const N: usize>(
     rounds: usize,
     mut measure: [&mut dyn FnMut() -> f64; N],

@@ -67,7 +67,8 @@ pub(crate) fn walk(walk: &Walk) -> Result<Vec<Run>, WalkError> {
         .collect();
     let mut runs = vec![undisturbed];
     runs.extend(walker.all(crashes)?);
-    // Another run may group its writes differently, so the walk goes on until a pass is not reached.
+    // Another run may group its writes differently, so the walk goes on until a pass is not
+    // reached.
     for ((process, failpoint), passes) in passes {
         for pass in passes + 1.. {
             let mut reached = false;

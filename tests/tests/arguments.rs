@@ -1,4 +1,4 @@
-//! What the expansion hands to the runtime: keys, payloads, names, and each attempt's own
+//! What the expansion passes to the runtime: keys, payloads, names, and each attempt's own
 //! arguments.
 
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};

@@ -1,4 +1,4 @@
-//! Folders that are held, closed to us, damaged, or full: each a distinct error that says what to
+//! Folders that are held, unreadable, damaged or full: each is a distinct error that says what to
 //! do.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -19,7 +19,7 @@ async fn double(number: u32) -> Result<u32, Error> {
     Ok(number * 2)
 }
 
-/// A ledger that acknowledged `count` calls and was closed.
+/// Makes a ledger that acknowledged `count` calls and was closed.
 async fn filled(folder: &Path, count: u32) {
     let idem = Idem::open(folder).unwrap();
     let calls = (0..count).map(|number| idem.scope(double(number)));
@@ -34,7 +34,7 @@ fn trouble(folder: &Path) -> LedgerError {
     }
 }
 
-/// The ledger is either refused, or whole.
+/// Checks that the ledger is either refused or whole.
 async fn refused_or_whole(folder: &Path, count: u32) {
     match Idem::open(folder) {
         Err(Error::Ledger {
@@ -59,7 +59,7 @@ async fn refused_or_whole(folder: &Path, count: u32) {
     }
 }
 
-/// Another process that has the folder open.
+/// Starts another process that opens the folder.
 fn holder(folder: &Path) -> Child {
     let mut holder = Command::new(env!("CARGO_BIN_EXE_victim"))
         .arg("hold")
@@ -76,7 +76,7 @@ fn holder(folder: &Path) -> Child {
     holder
 }
 
-/// A folder's files with their bytes.
+/// Returns a folder's files with their bytes.
 fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut all = BTreeMap::new();
     for entry in fs::read_dir(folder).unwrap() {
@@ -336,7 +336,7 @@ fn answered_key(answered: usize, refused: usize) -> String {
 }
 
 /// Where a ledger has its files, another may have put something else: what a link leads to is
-/// neither read nor written, and a FIFO keeps nobody waiting.
+/// neither read nor written, and a FIFO blocks no opening.
 #[tokio::test]
 async fn in_place_of_a_ledger_s_files_nothing_but_regular_files_is_opened() {
     let whole = tempfile::tempdir().unwrap();
@@ -496,7 +496,7 @@ async fn what_a_ledger_makes_is_closed_to_other_users_whatever_the_umask() {
             );
         }
     }
-    // One that somebody made keeps the mode that they gave it.
+    // A folder that existed keeps its mode.
     let theirs = tempfile::tempdir().unwrap();
     fs::set_permissions(theirs.path(), fs::Permissions::from_mode(0o750)).unwrap();
     filled(theirs.path(), 1).await;

@@ -1,4 +1,4 @@
-//! The process's default: one test, because there is one process.
+//! The default of a process: one test, because there is one process.
 
 #![allow(
     clippy::unwrap_used,

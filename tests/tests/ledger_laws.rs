@@ -1,4 +1,4 @@
-//! Every law of the ledger, on every ledger there is.
+//! Every law of the ledger, on every ledger.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 

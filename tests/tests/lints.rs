@@ -1,5 +1,4 @@
-//! The handlers of `ui/pass` once more, where clippy sees them: no lint fires from code that nobody
-//! wrote.
+//! The handlers of `ui/pass` once more, where clippy sees them: no lint fires from generated code.
 #![deny(clippy::all, clippy::pedantic)]
 #![allow(
     clippy::missing_errors_doc,

@@ -1,5 +1,5 @@
-//! What operators see. One story is told once in this process, and each test looks at what was seen
-//! of it.
+//! Logs and metrics. One scenario runs once in this process, and each test checks a part of its
+//! output.
 
 #![allow(
     clippy::unwrap_used,

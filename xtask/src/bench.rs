@@ -11,8 +11,8 @@ use serde::Deserialize;
 
 use crate::stage::cargo;
 
-/// One of the peers asks for a later Rust than it needs. Not `--locked`, because new dependencies of
-/// idem must enter their lock file.
+/// One of the peers asks for a later Rust than it needs. Not `--locked`, because new dependencies
+/// of idem must enter their lock file.
 const PEERS: [&str; 6] = [
     "run",
     "--quiet",

@@ -158,7 +158,8 @@ impl Broker {
 }
 
 impl Program {
-    /// Returns the folder of the installed program, outside of the tree, so that all clones share it.
+    /// Returns the folder of the installed program, outside of the tree, so that all clones share
+    /// it.
     fn provide(&self) -> anyhow::Result<PathBuf> {
         let folder = cache()?.join(format!("{}-{}", self.name, self.version));
         if !folder.join("bin").join(self.file).is_file() {

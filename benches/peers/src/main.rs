@@ -69,8 +69,8 @@ const ACROSS_A_WIRE: Goals = ["", "≥ 10", "≥ 10"];
 const BOTH: Goals = ["≥ 10"; 3];
 const NONE: Goals = [""; 3];
 
-/// Measures a peer, with so many of its calls a round, beside a new ledger of idem's; gives idem's
-/// figures.
+/// Measures a peer, with this many of its calls a round, beside a new ledger of idem. Returns
+/// idem's figures.
 fn compare(
     runtime: &Runtime,
     name: &'static str,

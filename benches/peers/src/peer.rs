@@ -40,7 +40,7 @@ impl<'a, P: Peer> Side<'a, P> {
         }
     }
 
-    /// So many orders nobody has placed; says how many a second.
+    /// Places new orders. Returns how many a second.
     pub fn first_calls(&self, count: u64, callers: usize) -> f64 {
         let first = self.placed.replace(self.placed.get() + count);
         self.runtime
@@ -50,11 +50,11 @@ impl<'a, P: Peer> Side<'a, P> {
             }))
     }
 
-    /// So many orders that were placed, any of them, by callers who ask one after the other; says
-    /// how many a second.
+    /// Makes duplicate calls for placed orders, one after another by each caller. Returns how many
+    /// a second.
     ///
     /// # Panics
-    /// When a body runs.
+    /// If a body runs.
     pub fn duplicates(&self, count: u64, callers: u64) -> f64 {
         let (runs, placed, each) = (
             RUNS.load(Ordering::Relaxed),

@@ -6,8 +6,8 @@ use serde_json::Value;
 
 /// The bytes are JSON texts, one a line, or anything.
 ///
-/// Objects in another order have the same fingerprint, values that differ have another; what is no
-/// JSON is an error.
+/// Objects in another order have the same fingerprint, different values have different ones, and
+/// text that is not JSON is an error.
 pub fn fingerprint(bytes: &[u8]) {
     let _ = of(&[bytes]);
     let lines: Vec<&[u8]> = bytes.split(|byte| *byte == b'\n').collect();

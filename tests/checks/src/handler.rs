@@ -6,14 +6,14 @@ use syn::{AttrStyle, Block, Expr, File, FnArg, Item, ItemFn, Pat, Stmt};
 
 use crate::attribute::expansion;
 
-/// syn goes down the stack with every level, and nobody writes as many.
+/// syn recurses at every level, and handlers do not nest deeper.
 const DEEPEST: usize = 100;
 
 /// The bytes are a Rust file of one item that begins with `#[idempotent(…)]`; `none!(…)` stands for
 /// the invisible group that a `macro_rules!` makes of an argument.
 ///
-/// What becomes of it is the function, its body and all else as written, or errors that point at
-/// something with the item behind them. A valid item stays valid.
+/// The expansion is the function, its body and all else as written, or errors that point at
+/// something, followed by the item. A valid item stays valid.
 pub fn handler(bytes: &[u8]) {
     // Else each text that was ever parsed would be kept for the sake of its tokens' positions.
     proc_macro2::extra::invalidate_current_thread_spans();
@@ -139,7 +139,7 @@ fn expanded(function: &ItemFn, item: &TokenStream, output: TokenStream) {
     let text = text(output.clone());
     let file = syn::parse2::<File>(output).unwrap_or_else(|error| panic!("{error}: {text}"));
     let [Item::Fn(outcome)] = &file.items[..] else {
-        panic!("is no function any more: {text}")
+        panic!("not a function any more: {text}")
     };
     assert_eq!(from_outside(outcome), from_outside(function));
     // Its inner attributes go to the outer function's body, and of a boxed future it is the

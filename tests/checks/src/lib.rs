@@ -1,7 +1,7 @@
-//! What must hold for any input at all: each check takes bytes and panics when something does not.
+//! What must hold for any input: each check takes bytes, and panics if something does not hold.
 //!
 //! The package's tests run the checks on every file in `fuzz/corpus` and on small changes of them;
-//! `cargo xtask fuzz` runs them under libFuzzer, which makes up its own.
+//! `cargo xtask fuzz` runs them under libFuzzer.
 
 mod envelope;
 mod fields;
@@ -10,7 +10,8 @@ mod handler;
 mod key;
 mod records;
 
-// A crate for procedural macros exports nothing else, so the attribute is built in here once more.
+// A crate for procedural macros exports nothing else, so the attribute's modules are compiled
+// again.
 #[path = "../../../idem-macros/src/args/mod.rs"]
 mod args;
 #[path = "../../../idem-macros/src/attempt.rs"]

@@ -97,7 +97,7 @@ fn any_envelope_takes_memory_in_proportion() {
 
 fn hold(name: &str, check: impl Fn(&[u8])) {
     let corpus = corpus(name);
-    assert!(!corpus.is_empty(), "there is no corpus for `{name}`");
+    assert!(!corpus.is_empty(), "the corpus of `{name}` is empty");
     for (file, bytes) in &corpus {
         println!("{}", file.display()); // shown when the check fails
         check(bytes);

@@ -1,5 +1,5 @@
-//! A service that tests kill: `victim WHAT DIR [ARG]`. Each thing it does is said on a line of its
-//! own.
+//! A service for tests with a failing system: `victim WHAT DIR [ARG]`. It prints each thing it does
+//! on a line of its own.
 
 #![expect(
     clippy::expect_used,
@@ -17,7 +17,7 @@ use idem_runtime::{Error, Filter, Idem, LedgerError, idempotent};
 
 static EFFECTS: OnceLock<PathBuf> = OnceLock::new();
 
-/// The work that must not be lost: a line in a file, synced.
+/// Does the work that must not be lost: writes a line to a file, synced.
 fn effect(line: &str) -> std::io::Result<()> {
     let path = EFFECTS.get().expect("set before any handler runs");
     let mut file = File::options().create(true).append(true).open(path)?;
@@ -26,10 +26,10 @@ fn effect(line: &str) -> std::io::Result<()> {
 }
 
 fn say(line: &str) {
-    // One write a line, so that a kill cuts between lines.
+    // One write for each line, so that a kill cuts between lines.
     std::io::stdout()
         .write_all(format!("{line}\n").as_bytes())
-        .expect("somebody listens");
+        .expect("the test reads");
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -68,7 +68,7 @@ fn may_pass(error: &Trouble) -> bool {
     !matches!(error, Trouble::Own)
 }
 
-/// Every tenth is a dead letter, every fifth is too large to stand in one place.
+/// Every tenth is a dead letter, every fifth is stored in chunks.
 #[idempotent(name = "victim.text", key = "number", retries = 1000, retry_if = may_pass)]
 async fn text(number: u32) -> Result<String, Trouble> {
     say(&format!("ran {number}"));
@@ -99,12 +99,12 @@ fn tell<T>(number: u32, answer: Result<T, Trouble>) {
     }
 }
 
-/// Works through these numbers in rounds of sixteen, whatever comes of them.
+/// Works through these numbers in rounds of sixteen, whatever their results.
 async fn rounds(from: u32, to: u32) {
     for first in (from..to).step_by(16) {
         let round = (first..to.min(first + 16)).map(|number| async move {
             match text(number).await {
-                // The dead letter is what was to come of it.
+                // The dead letter is the expected end.
                 Err(Trouble::Own) => tell(number, Ok(())),
                 Err(Trouble::Idem(Error::DeadLettered { .. })) if number % 10 == 9 => {
                     tell(number, Ok(()))
@@ -118,7 +118,7 @@ async fn rounds(from: u32, to: u32) {
     say("finished");
 }
 
-/// Works through the numbers below `count`, sixteen at a time, and says each answer.
+/// Works through the numbers below `count`, sixteen at a time, and prints each answer.
 async fn work_through(count: u32) {
     let calls = futures_util::stream::iter(0..count).map(|number| async move {
         let answer = if number % 5 == 0 {
@@ -135,8 +135,7 @@ async fn work_through(count: u32) {
     say("finished");
 }
 
-/// Works until the disk is full, then says what still works; on a line of input there is room
-/// again.
+/// Works until the disk is full, then prints what still works; a line of input makes room again.
 async fn fill() {
     let mut refused = Vec::new();
     for number in 0.. {
@@ -173,7 +172,7 @@ async fn fill() {
     say("finished");
 }
 
-/// A limit that the kernel enforces just as a full disk.
+/// Sets a limit that the kernel enforces as it does a full disk.
 fn let_files_grow_to(current: Option<u64>) {
     let limit = rustix::process::Rlimit {
         current,
@@ -183,7 +182,7 @@ fn let_files_grow_to(current: Option<u64>) {
         .expect("a soft limit can be changed");
 }
 
-/// Copies the ledger where there is no room for it, and again where there is.
+/// Copies the ledger without enough room for it, and again with enough.
 async fn copy(idem: &Idem, to: &Path) {
     let copied = async || {
         idem.copy_to(to)
@@ -202,8 +201,7 @@ async fn copy(idem: &Idem, to: &Path) {
     work_through(300).await;
 }
 
-/// Forks, says what the child is told of the ledger, and whether the parent has lost anything by
-/// it.
+/// Forks, and prints the ledger's answers in the child, and whether the parent lost anything.
 async fn forked(idem: Idem, folder: &str) {
     let answer = async |number| idem.scope(work(number)).await.ok();
     let first = answer(2).await;
@@ -254,7 +252,7 @@ async fn forked(idem: Idem, folder: &str) {
     }
 }
 
-/// Lists letters and closes where no more threads can be started.
+/// Lists letters and closes while no more threads can be started.
 async fn threadless(idem: &Idem) {
     let limit = rustix::process::Rlimit {
         current: Some(0),
@@ -326,7 +324,7 @@ async fn main() {
                 rest[1].parse().expect("a number"),
             )
             .await;
-            // A test that kills it here finds it alive.
+            // Waits, so that a test can kill it alive.
             std::io::stdin().lock().lines().next();
         }
         "once" => {

@@ -26,8 +26,8 @@ use crate::DEADLINE;
 #[derive(Debug)]
 pub struct Chromium(PathBuf);
 
-/// A test that drives a browser. Where there is none it is listed as ignored, and with `CI=true` it
-/// fails: `cargo xtask test` installs one where it can.
+/// Returns a test that drives a browser. Without one the test is ignored, and with `CI=true` it
+/// fails; `cargo xtask test` installs one if it can.
 pub fn trial<F, T>(name: &'static str, test: F) -> Trial
 where
     F: FnOnce(Chromium) -> T + Send + 'static,
@@ -56,7 +56,7 @@ where
     })
 }
 
-/// In `IDEM_BROWSER`, then under the usual names.
+/// Looks in `IDEM_BROWSER`, then under the usual names.
 fn find() -> Option<Chromium> {
     if let Some(path) = env::var_os("IDEM_BROWSER") {
         return Some(Chromium(path.into()));
@@ -86,12 +86,12 @@ pub struct Tab {
 }
 
 impl Chromium {
-    /// A new browser whose addresses begin with `base`.
+    /// Starts a browser whose addresses begin with `base`.
     pub async fn open(&self, base: &str) -> anyhow::Result<Tab> {
         let profile = tempfile::tempdir()?;
         let config = BrowserConfig::builder()
             .chrome_executable(&self.0)
-            // Chromium's sandbox does not start as root, as which containers run.
+            // Chromium's sandbox does not start as root, which containers run as.
             .no_sandbox()
             .new_headless_mode()
             .user_data_dir(profile.path())
@@ -126,7 +126,7 @@ impl Tab {
     /// Goes to a page behind the base.
     ///
     /// # Errors
-    /// It does not come, as with everything below.
+    /// If the page does not load; so do all methods below.
     pub async fn go(&self, path: &str) -> anyhow::Result<()> {
         self.go_to(&format!("{}{path}", self.base)).await
     }
@@ -137,7 +137,7 @@ impl Tab {
         Ok(())
     }
 
-    /// What an expression of JavaScript comes to; a promise is waited for.
+    /// Returns the value of an expression of JavaScript, after its promise.
     pub async fn ask<T: DeserializeOwned>(&self, script: &str) -> anyhow::Result<T> {
         let ask = EvaluateParams::builder()
             .expression(script)
@@ -150,7 +150,7 @@ impl Tab {
         Ok(answer.with_context(|| script.to_owned())?.into_value()?)
     }
 
-    /// Waits until an expression is true, also on the pages that come after this one.
+    /// Waits until an expression is true, on this page or a later one.
     pub async fn until(&self, condition: &str) -> anyhow::Result<()> {
         let wait = if self.script.load(Ordering::Relaxed) {
             format!(
@@ -160,11 +160,11 @@ impl Tab {
                 }})"
             )
         } else {
-            // Without script no promise is ever kept, so it is asked again and again.
+            // Without script no promise is ever kept, so the expression is evaluated repeatedly.
             format!("Boolean({condition})")
         };
         let waited = timeout(DEADLINE, async {
-            // A page that goes away takes its promises with it: the next one is asked.
+            // The promises of a page end with it, so the next page is asked.
             while !self.ask::<bool>(&wait).await.unwrap_or(false) {
                 tokio::task::yield_now().await;
             }
@@ -173,7 +173,7 @@ impl Tab {
             let shown: String = self
                 .ask("location.href + '\\n' + document.body.innerText")
                 .await?;
-            bail!("waited in vain for `{condition}`; the page shows:\n{shown}");
+            bail!("`{condition}` did not become true; the page shows:\n{shown}");
         }
         Ok(())
     }
@@ -184,7 +184,7 @@ impl Tab {
             .await
     }
 
-    /// Waits for a text that people see in an element.
+    /// Waits for a visible text in an element.
     pub async fn read(&self, selector: &str, text: &str) -> anyhow::Result<()> {
         let (selector, text) = (quoted(selector), quoted(text));
         self.until(&format!(
@@ -193,7 +193,7 @@ impl Tab {
         .await
     }
 
-    /// Types into a field in place of what is there.
+    /// Replaces the text of a field.
     pub async fn fill(&self, selector: &str, text: &str) -> anyhow::Result<()> {
         self.see(selector).await?;
         let selector = quoted(selector);
@@ -235,7 +235,7 @@ impl Tab {
     pub async fn key(&self, key: &str) -> anyhow::Result<()> {
         let found = timeout(DEADLINE, async {
             loop {
-                // A page that goes away takes its nodes with it: the next one is asked.
+                // The nodes of a page end with it, so the next page is asked.
                 if let Ok(element) = self.page.find_element("html").await {
                     return element;
                 }
@@ -245,7 +245,7 @@ impl Tab {
         Ok(())
     }
 
-    /// What the page is told of a person's wishes: `prefers-color-scheme` is `dark`.
+    /// Sets a media feature, such as `prefers-color-scheme` to `dark`.
     pub async fn media(&self, name: &str, value: &str) -> anyhow::Result<()> {
         self.page
             .emulate_media_features(vec![MediaFeature::new(name, value)])
@@ -253,7 +253,7 @@ impl Tab {
         Ok(())
     }
 
-    /// The window's size in CSS pixels; below 600 it is a phone.
+    /// Sets the window's size in CSS pixels; a phone's is below 600.
     pub async fn size(&self, width: i64, height: i64, scale: f64) -> anyhow::Result<()> {
         self.page
             .execute(SetDeviceMetricsOverrideParams::new(
@@ -266,7 +266,7 @@ impl Tab {
         Ok(())
     }
 
-    /// Pages run no script from here on.
+    /// Stops scripts on all following pages.
     pub async fn without_script(&self) -> anyhow::Result<()> {
         self.page
             .execute(SetScriptExecutionDisabledParams::new(true))
@@ -275,7 +275,7 @@ impl Tab {
         Ok(())
     }
 
-    /// The whole page as a picture, PNG.
+    /// Returns a picture of the whole page, as PNG.
     pub async fn picture(&self) -> anyhow::Result<Vec<u8>> {
         let params = ScreenshotParams::builder()
             .format(CaptureScreenshotFormat::Png)
@@ -290,10 +290,10 @@ impl Tab {
         Ok(picture)
     }
 
-    /// Signs in to the dashboard as Ann, and is on the overview then.
+    /// Signs in to the dashboard as Ann, and waits for the overview.
     ///
     /// # Errors
-    /// The token is not known.
+    /// If the token is unknown.
     pub async fn sign_in(&self, token: &str) -> anyhow::Result<()> {
         self.go("login").await?;
         self.fill("#token", token).await?;

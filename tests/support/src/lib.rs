@@ -17,13 +17,13 @@ pub mod tls;
 
 use std::time::Duration;
 
-/// What takes longer than this will not come.
+/// How long a test waits for anything.
 pub const DEADLINE: Duration = Duration::from_secs(60);
 
-/// The future's value, which has to come within the [`DEADLINE`].
+/// Returns the future's value.
 ///
 /// # Panics
-/// When it does not.
+/// If it takes longer than the [`DEADLINE`].
 pub async fn within<F: Future>(what: F) -> F::Output {
     tokio::time::timeout(DEADLINE, what).await.unwrap()
 }

@@ -1,8 +1,7 @@
-//! A real SMTP server: STARTTLS or TLS from the start, AUTH after TLS, and it can be told to
+//! A real SMTP server with STARTTLS or TLS from the start, and AUTH after TLS. A test can make it
 //! misbehave.
 //!
-//! The protocol's states are `mailin`'s; the bytes go over the wire here, so a test decides what
-//! becomes of them.
+//! The protocol's states are `mailin`'s. The bytes are sent here, so a test decides about them.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -20,19 +19,19 @@ use tokio::task::{AbortHandle, JoinSet};
 use crate::tls::{self, Identity};
 use crate::within;
 
-/// Who may log in.
+/// The user that may log in.
 pub const USER: &str = "alerts@example.com";
-/// And with what.
+/// That user's password.
 pub const PASSWORD: &str = "correct horse battery";
 
 /// How the connection is protected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// TLS once it is asked for.
+    /// TLS after STARTTLS.
     StartTls,
     /// TLS from the start.
     Implicit,
-    /// Not at all, and without AUTH.
+    /// Without TLS and AUTH.
     Plain,
 }
 
@@ -45,9 +44,9 @@ pub enum Mood {
     Refuse(String, u16),
     /// The whole mail gets this answer at its end.
     RefuseMail(u16),
-    /// Refuses every login and repeats what it got, also as it came over the wire.
+    /// Refuses every login, and repeats the password in its answer, also encoded.
     Echo,
-    /// Says nothing when a connection comes.
+    /// Does not answer a connection.
     Silent,
     /// Takes the mail and never answers.
     HangAfterMail,
@@ -55,9 +54,9 @@ pub enum Mood {
     DropInMail,
     /// Takes the whole mail and closes without an answer.
     DropAfterMail,
-    /// Greets with this.
+    /// Greets with these bytes.
     Nonsense(&'static [u8]),
-    /// Somebody between client and server adds answers before TLS begins.
+    /// Answers are injected between client and server before TLS begins.
     Injected,
 }
 
@@ -70,7 +69,7 @@ pub struct Mail {
     pub to: Vec<String>,
     /// Whether it came through TLS.
     pub tls: bool,
-    /// Who had logged in.
+    /// The user that had logged in.
     pub user: Option<String>,
     /// Headers and body.
     pub data: Vec<u8>,
@@ -95,12 +94,12 @@ struct Shared {
 }
 
 impl SmtpServer {
-    /// With AUTH where there is TLS.
+    /// Starts a server, with AUTH if there is TLS.
     pub async fn start(mode: Mode) -> Self {
         Self::start_as(mode, &["127.0.0.1", "localhost"]).await
     }
 
-    /// With a certificate for these names.
+    /// Starts a server with a certificate for these names.
     pub async fn start_as(mode: Mode, names: &[&str]) -> Self {
         let (sender, mails) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
@@ -122,7 +121,7 @@ impl SmtpServer {
         }
     }
 
-    /// What it does with the connections to come.
+    /// Sets what it does with the next connections.
     pub fn mood(&self, mood: Mood) {
         *self.shared.mood.lock().unwrap() = mood;
     }
@@ -143,22 +142,22 @@ impl SmtpServer {
         (_, self.accepting) = listen(self.address, Arc::clone(&self.shared)).await;
     }
 
-    /// The next mail that was taken.
+    /// Waits for the next mail.
     pub async fn mail(&mut self) -> Mail {
         within(self.mails.recv()).await.unwrap()
     }
 
-    /// The mails that were taken and not looked at.
+    /// Returns the mails that were taken and not read.
     pub fn rest(&mut self) -> Vec<Mail> {
         std::iter::from_fn(|| self.mails.try_recv().ok()).collect()
     }
 
-    /// Waits until a whole mail came that gets no answer.
+    /// Waits until a whole mail has arrived that gets no answer.
     pub async fn hung(&self) {
         within(self.shared.hung.notified()).await;
     }
 
-    /// Connections so far.
+    /// Returns the number of connections so far.
     pub fn connections(&self) -> usize {
         self.shared.connections.load(Ordering::SeqCst)
     }
@@ -173,7 +172,7 @@ impl SmtpServer {
         self.shared.mode
     }
 
-    /// The certificate of the authority that vouches for it, PEM.
+    /// Returns the certificate of its authority, as PEM.
     pub fn root(&self) -> &str {
         &self.shared.identity.root
     }
@@ -229,7 +228,7 @@ async fn serve(mut stream: TcpStream, shared: Arc<Shared>) -> io::Result<()> {
             .enable_auth(AuthMechanism::Login);
     }
     if shared.mode == Mode::Implicit {
-        // The session knows no TLS of which it was not asked.
+        // The session does not know of TLS from the start.
         builder.insecure_enable_plaintext_auth();
     }
     let postman = Postman {
@@ -253,7 +252,7 @@ async fn serve(mut stream: TcpStream, shared: Arc<Shared>) -> io::Result<()> {
     Ok(())
 }
 
-/// The conversation until its end, or until the client wants TLS: then the stream comes back.
+/// Talks to a client until the end, or until it asks for TLS: then returns the stream.
 async fn talk<S>(
     stream: S,
     session: &mut Session<Postman>,

@@ -1,4 +1,4 @@
-//! A certificate authority of the test's own and a server's certificate from it.
+//! A certificate authority of the test, and a server's certificate from it.
 
 use std::sync::Arc;
 
@@ -11,13 +11,13 @@ use tokio_rustls::rustls::{ServerConfig, version};
 /// What a server shows to its clients.
 #[derive(Clone)]
 pub struct Identity {
-    /// Makes TLS of a connection.
+    /// Starts TLS on a connection.
     pub acceptor: TlsAcceptor,
     /// The authority's certificate.
     pub root: String,
 }
 
-/// An identity for these names and addresses.
+/// Returns an identity for these names and addresses.
 pub fn identity(names: &[&str]) -> Identity {
     let root_key = KeyPair::generate().unwrap();
     let mut root = CertificateParams::new(Vec::new()).unwrap();

@@ -1,5 +1,5 @@
-//! What a disk may hold after its power was cut: of the writes since the last sync some, all, or
-//! none, whole or torn.
+//! What a disk may hold after a power cut: some, all or none of the writes since the last sync,
+//! whole or torn.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -17,7 +17,7 @@ pub(crate) const SEGMENT: usize = 512 << 10;
 #[derive(Debug, Clone)]
 pub(crate) struct Cut {
     pub(crate) what: &'static str,
-    /// What is on the disk for certain.
+    /// What is certainly on the disk.
     pub(crate) synced: Image,
     /// What was written by then.
     pub(crate) written: Image,
@@ -27,7 +27,7 @@ pub(crate) struct Cut {
     pub(crate) known: Knowledge,
 }
 
-/// One of the images that a cut may leave, and how it was made.
+/// Returns one of the images that a cut may leave, and how it was made.
 pub(crate) fn leave(cut: &Cut, random: &mut Rng) -> (Image, String) {
     let (mut image, mut how) = (cut.synced.clone(), cut.what.to_owned());
     if cut.what == RECOVERING {
@@ -52,7 +52,7 @@ pub(crate) fn leave(cut: &Cut, random: &mut Rng) -> (Image, String) {
     (image, how)
 }
 
-/// A file that nobody synced: as it was, as it is, or in between.
+/// Returns a file that was not synced: as it was, as it is, or in between.
 fn either(
     synced: Option<&Content>,
     written: Option<&Content>,

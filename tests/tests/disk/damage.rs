@@ -1,5 +1,5 @@
-//! Damage of every kind, at random places: an error, or all records; never fewer records without a
-//! word.
+//! Damage of every kind, at random places: an error or all records, but never silently fewer
+//! records.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

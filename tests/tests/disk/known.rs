@@ -1,4 +1,4 @@
-//! What the world outside knows of a ledger's work, and so may expect of it.
+//! What is known outside of a ledger, and so must be found in it.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -61,7 +61,7 @@ pub(crate) enum Asked {
 /// Everything that is known, by order.
 pub(crate) type Knowledge = BTreeMap<u32, Known>;
 
-/// Whoever calls, and the bodies.
+/// The callers and the bodies.
 #[derive(Debug, Default)]
 pub(crate) struct World {
     known: Mutex<Knowledge>,
@@ -108,7 +108,7 @@ impl World {
         !redriven
     }
 
-    /// Waits until so many bodies are held up.
+    /// Waits until `count` bodies are held.
     pub(crate) async fn started(&self, count: usize) {
         let held = || {
             self.known
@@ -132,7 +132,7 @@ impl World {
             asked: None,
         };
         let known = known.entry(order.number).or_insert_with(nothing);
-        // A redrive that nobody answered may have happened all the same.
+        // A redrive without an answer may have happened anyway.
         if known.asked != Some(Asked::Redrive) {
             known.asked = Some(asked);
         }

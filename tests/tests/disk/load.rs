@@ -74,7 +74,7 @@ pub(crate) fn record_id(number: u32) -> RecordId {
 pub(crate) struct Mix {
     /// New orders a round.
     pub(crate) fresh: u32,
-    /// One round in so many has some results of hundreds of kilobytes; none where this is 0.
+    /// One round in this many has some results of hundreds of kilobytes; none if 0.
     pub(crate) large: u32,
 }
 

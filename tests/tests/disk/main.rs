@@ -1,7 +1,7 @@
-//! What a ledger makes of a disk that kept less than it was given, or something else: rebuilt
-//! images of a power cut, and damage of every kind.
+//! A ledger on a disk that lost or changed its data: rebuilt images of power cuts, and damage of
+//! every kind.
 //!
-//! `IDEM_DISK_SEED` and `IDEM_DISK_IMAGES` give another run, and a longer one.
+//! `IDEM_DISK_SEED` makes another run, `IDEM_DISK_IMAGES` a longer one.
 
 #![expect(
     clippy::unwrap_used,

@@ -16,8 +16,8 @@ use crate::power_loss::Camera;
 use crate::tally::{scratch, seed};
 use crate::verdict::{Verdict, judged};
 
-/// Answers some calls of a ledger at `below` in a folder, and holds what a cut leaves of it against
-/// the answers. The first `made` folders on the way were made by the caller, and not synced.
+/// Answers some calls of a ledger at `below` in a folder, and compares what a cut leaves with the
+/// answers. The first `made` folders on the way were made by the caller, and not synced.
 async fn cut(
     camera: &Camera,
     below: &Path,

@@ -30,9 +30,9 @@ pub(crate) struct Film {
     synced: Image,
     /// What the folder held before it was opened.
     before: Image,
-    /// The power is cut here, after so many more writes.
+    /// Where the power is cut, and after how many more writes.
     cut_after: Option<(&'static str, u32)>,
-    /// Only a write of so many bytes counts.
+    /// Only a write of at least this many bytes counts.
     at_least: usize,
     /// The group the witness named when it was synced last.
     witness: u64,

@@ -1,4 +1,4 @@
-//! How a run is chosen, and what came of it.
+//! How a run is chosen, and its results.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,27 +14,27 @@ fn chosen(name: &str) -> Option<u64> {
         .map(|value| value.parse().expect("a number"))
 }
 
-/// How many images to judge.
+/// Returns how many images to judge.
 pub(crate) fn images(default: u64) -> u64 {
     chosen("IDEM_DISK_IMAGES").unwrap_or(default)
 }
 
-/// Where chance begins.
+/// Returns the seed.
 pub(crate) fn seed() -> u64 {
     let seed = chosen("IDEM_DISK_SEED").unwrap_or_else(|| fastrand::u64(..));
     println!("IDEM_DISK_SEED={seed}");
     seed
 }
 
-/// A folder in memory where there is one: which writes survive is decided here, so nothing need
-/// wait for a disk.
+/// Returns a folder in memory if there is one: these tests decide which writes survive, so none has
+/// to wait for a disk.
 pub(crate) fn scratch() -> TempDir {
     tempfile::tempdir_in("/dev/shm")
         .or_else(|_| tempfile::tempdir())
         .expect("a place for files")
 }
 
-/// What came of images of each kind.
+/// The verdicts on images of each kind.
 #[derive(Debug, Default)]
 pub(crate) struct Tally(BTreeMap<(&'static str, Verdict), usize>);
 

@@ -1,4 +1,4 @@
-//! Whether a ledger still knows everything that it acknowledged.
+//! Checks whether a ledger still has everything that it acknowledged.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -16,7 +16,7 @@ use crate::known::{Asked, Knowledge, Known, Said, World};
 use crate::load::{Trouble, bring, open, record_id};
 use crate::tally::scratch;
 
-/// How it ended, where nothing was lost without a word.
+/// How it ended, if nothing was lost silently.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Verdict {
     Whole,
@@ -29,8 +29,8 @@ pub(crate) enum Verdict {
 /// How long a ledger may take; only one that hangs takes that long.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// Makes a folder of an image, opens it, and holds it against what is known. An error is a loss
-/// without a word, a panic that left the runtime, or a call that hangs; the folder is kept then.
+/// Makes a folder of an image, opens it, and compares it with what is known. An error is a silent
+/// loss, a panic that left the runtime, or a call that hangs; then the folder is kept.
 pub(crate) fn judged(
     image: &Image,
     clock: &ManualClock,
@@ -48,7 +48,7 @@ pub(crate) fn judged(
             .build()
             .unwrap();
         let verdict = runtime.block_on(judge(&path, &clock, &known));
-        // Whoever waits may have lost patience.
+        // The receiver may have timed out.
         let _ = done.send(verdict);
     });
     let verdict = match ended.recv_timeout(PATIENCE) {
@@ -141,7 +141,7 @@ async fn examine(
     }
 }
 
-/// Holds a record against what is known of it.
+/// Compares a record with what is known of it.
 fn expect(
     known: &Known,
     record: Option<&Record>,

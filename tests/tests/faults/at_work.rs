@@ -296,7 +296,7 @@ async fn a_read_that_fails_at_work() {
 }
 
 /// The witness is refused a write right after a claim was made durable, whose body must never run
-/// on a guess: it was no attempt, so it is no crash either.
+/// again: it was not an attempt, so it is not a crash either.
 #[tokio::test]
 async fn a_message_that_must_not_run_on_a_guess_runs_once_when_the_witness_cannot_be_written() {
     let ledger = Ledger::young();

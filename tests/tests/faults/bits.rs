@@ -55,7 +55,7 @@ async fn one(ledger: &Ledger, file: &Path, bit: u64) -> Result<bool, String> {
     ledger.check_after(unchanged).await.map(|()| true)
 }
 
-/// Flips so many bits, one in each copy of the folder.
+/// Flips this many bits, one in each copy of the folder.
 async fn each(ledger: &Ledger, file: impl Fn(&Path) -> PathBuf, count: usize) -> usize {
     let mut random = Rng::with_seed(seed());
     let (mut refused, mut wrong) = (0, Vec::new());

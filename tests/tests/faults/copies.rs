@@ -80,7 +80,7 @@ async fn thirty_copies_while_32_callers_work_hold_all_that_was_answered() {
     for caller in callers {
         soon(caller).await.unwrap();
     }
-    assert!(copies.last().unwrap().1.len() > 30, "nobody worked");
+    assert!(copies.last().unwrap().1.len() > 30, "no call was made");
     for (copy, before) in copies {
         holds(&copy, &before).await;
     }

@@ -9,10 +9,10 @@ use std::process::{Command, Stdio};
 use fail::FailScenario;
 use idem_runtime::{Error, Idem, LedgerError};
 
-/// Who nobody is.
+/// The user id of `nobody`.
 const NOBODY: u32 = 65_534;
 
-/// A victim whom modes and limits concern: root is made nobody.
+/// Runs a victim that modes and limits apply to: root becomes `nobody`.
 fn ordinary_victim(bin: &Path, what: &str, folder: &Path) -> Vec<String> {
     let mut command = Command::new(bin);
     command
@@ -24,7 +24,8 @@ fn ordinary_victim(bin: &Path, what: &str, folder: &Path) -> Vec<String> {
     lines(command)
 }
 
-/// A folder that is open to nobody, and the victim in it: where that was built may be closed.
+/// Makes a folder for the user `nobody` with the victim in it, because its build folder may be
+/// closed.
 fn for_nobody() -> (tempfile::TempDir, PathBuf) {
     let place = tempfile::tempdir().unwrap();
     fs::set_permissions(place.path(), Permissions::from_mode(0o755)).unwrap();
@@ -66,7 +67,7 @@ fn each(path: &Path, change: &impl Fn(&Path)) {
     change(path);
 }
 
-/// Gives a file to whom the victim is.
+/// Gives a file to the victim's user.
 fn own(path: &Path) {
     if rustix::process::geteuid().is_root() {
         chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
@@ -214,7 +215,7 @@ fn a_copy_for_which_there_is_no_room_leaves_nothing_and_costs_the_ledger_nothing
         place.path().join("made/for/copy"),
     );
     let mut command = Command::new("sh");
-    // Without the trap the kernel kills who reaches the limit.
+    // Without the trap the kernel kills a process that reaches the limit.
     command
         .args([
             "-c",

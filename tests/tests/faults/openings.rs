@@ -9,7 +9,7 @@ use crate::{complain, seed};
 
 const SYNCS: [&str; 3] = ["fdatasync", "fsync", "sync_file_range"];
 
-/// Fails each call of some kinds, or a sample of so many, in an opening of its own.
+/// Fails each call of some kinds, or a sample of them, each in an opening of its own.
 async fn each(ledger: &Ledger, kinds: &[(&'static str, i32)], sample: usize) {
     let whole = Disk::default().live(ledger.copy().path(), &["hold"]);
     assert_eq!(whole.lines, ["open"]);

@@ -1,4 +1,4 @@
-//! A message whose sending nobody waited for.
+//! A message whose sending was not awaited.
 
 use fail::FailScenario;
 use futures_util::FutureExt;

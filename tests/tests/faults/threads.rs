@@ -37,7 +37,7 @@ async fn breaks(point: &str, action: &str) {
     let calls = (0..ALL).map(|number| idem.scope(double(number, &starts)));
     let answers = soon(join_all(calls)).await;
     let broken = answers.iter().filter(|answer| is_trouble(answer)).count();
-    assert!(broken > 0, "{point}: nobody was told");
+    assert!(broken > 0, "{point}: no call returned an error");
     assert!(
         answers
             .iter()

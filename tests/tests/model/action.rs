@@ -63,7 +63,7 @@ pub(crate) enum Action {
         key: usize,
         letter: usize,
     },
-    /// A redrive that nobody has to follow, or no longer.
+    /// A redrive that need not be followed, or no longer.
     Forget {
         key: usize,
         letter: usize,

@@ -1,4 +1,4 @@
-//! What an observer who sees every step of the ledger, and every answer that arrives, holds it to.
+//! An observer that sees every step of the ledger and every answer that arrives, and checks them.
 //! It knows what was promised, and nothing of how a record is kept.
 
 use idem_runtime::protocol::{
@@ -35,7 +35,7 @@ pub(crate) struct History {
     /// Whose key it is: the fingerprint.
     pub(crate) message: Option<u8>,
     pub(crate) starts: u32,
-    /// A person redrove this message, and nobody has come since.
+    /// This message was redriven, and has not been delivered since.
     pub(crate) redriven: Option<u8>,
     /// The letter of it, until the redrive is followed or undone.
     pub(crate) rearmed: Option<Rearmed>,
@@ -67,7 +67,7 @@ pub(crate) enum Attempt {
     Open,
     Failed,
     Permanent,
-    /// Reported, but nobody can tell whether the body did its work.
+    /// Reported, but it is unknown whether the body did its work.
     Unknown,
 }
 
@@ -162,7 +162,7 @@ impl History {
                         }
                         self.tell(Told::Result(result), heard);
                     }
-                    // It was recorded before and has expired since; there is no caller any more.
+                    // It was recorded before and has expired since; its caller is gone.
                     Reply::Recorded if self.last != Some(*token) && !heard => {}
                     Reply::Recorded => self.tell(Told::Result(result), heard),
                     Reply::LeaseLost => {}
@@ -303,8 +303,7 @@ impl History {
                 (self.attempt, self.until) = (Attempt::Open, seen.now + LEASE);
             }
             Reply::DeadLettered(letter) => {
-                // The attempt that nobody reported was the last one. What waits has an attempt
-                // left.
+                // The unreported attempt was the last one. A waiting message has an attempt left.
                 self.holds(Law::Budget, self.attempt == Attempt::Open);
                 self.died(letter, seen);
             }
@@ -332,7 +331,7 @@ impl History {
                 (self.redriven, self.rearmed) = (message, followed);
             }
         }
-        // There was an attempt left, and there is; nobody has to pause.
+        // There was an attempt left, and there still is; no pause is needed.
         (self.attempt, self.until, self.bury) = (Attempt::None, now, false);
         self.allowed = self.allowed.max(self.starts + 1);
     }

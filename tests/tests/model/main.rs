@@ -1,8 +1,8 @@
-//! The protocol's one function, driven through every life that messages can have: the invariants
-//! hold in every state there is, and the bugs that are put into it are found.
+//! A model check of the protocol's one function: the invariants hold in every state, and bugs that
+//! are put into it are found.
 //!
-//! Where a scene has no limits, all its states are visited, however long the world goes on. Larger
-//! scenes: `cargo test -p idem-tests --test model -- --ignored --nocapture`.
+//! If a scene has no limits, all its states are visited. Larger scenes: `cargo test -p idem-tests
+//! --test model -- --ignored --nocapture`.
 
 #![allow(
     clippy::unwrap_used,

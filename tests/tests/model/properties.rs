@@ -1,4 +1,4 @@
-//! What must be true of every state, and what must be reached, so that it is not true of nothing.
+//! What must be true of every state, and which states must be reached.
 
 use idem_runtime::Reason;
 use idem_runtime::protocol::{
@@ -21,12 +21,12 @@ pub(crate) const WHOLE_LETTER: &str = "I4: a letter has its reason, its payload 
 pub(crate) const STAYS: &str = "I5: what a caller was told stays recorded";
 pub(crate) const ONE_ANSWER: &str = "I6: all are told the same";
 pub(crate) const KEPT: &str = "I7: what was claimed is live, settled or lettered";
-pub(crate) const COMES_UP: &str = "I7: what nobody comes back for becomes a letter";
-pub(crate) const NOT_HELD_UP: &str = "nobody waits for a claim of its own whose answer was lost";
+pub(crate) const COMES_UP: &str = "I7: a message that is not redelivered becomes a letter";
+pub(crate) const NOT_HELD_UP: &str = "no process waits for its own claim whose answer was lost";
 pub(crate) const ONE_MESSAGE: &str = "a key belongs to one message";
 pub(crate) const SENSE: &str = "an answer fits what happened";
 
-/// The properties that a scene can show.
+/// Returns the properties of a scene.
 pub(crate) fn of(scene: &Scene) -> Vec<Property<Protocol>> {
     let mut all = vec![
         Property::always(ONE_CLAIM, |model: &Protocol, state: &State| {
@@ -73,7 +73,7 @@ fn reached(scene: &Scene) -> Vec<Property<Protocol>> {
         Property::sometimes("dead: a permanent error", |_, state| {
             died_of(state, Reason::PermanentError)
         }),
-        Property::sometimes("dead: nobody came back", |_, state| {
+        Property::sometimes("dead: not redelivered", |_, state| {
             died_of(state, Reason::Abandoned)
         }),
         Property::sometimes("discarded", |_, state: &State| {
@@ -82,7 +82,7 @@ fn reached(scene: &Scene) -> Vec<Property<Protocol>> {
                 .iter()
                 .any(|key| matches!(end(key), Some(Settlement::Discarded(_))))
         }),
-        Property::sometimes("redriven, and nobody came", |_, state: &State| {
+        Property::sometimes("redriven, and not redelivered", |_, state: &State| {
             state.keys.iter().any(|key| {
                 key.history.redriven.is_some() && matches!(end(key), Some(Settlement::Dead(_)))
             })

@@ -1,8 +1,8 @@
 //! The commands to the process that is killed and the events from it, one line of JSON each. Both
 //! sides compile this file.
 //!
-//! The process emits each event in one write to a pipe, which a kill cannot tear, and the content of
-//! a pipe outlives its writer. So the lines are evidence outside of the ledger, in the order in
+//! The process emits each event in one write to a pipe, which a kill cannot tear, and the content
+//! of a pipe outlives its writer. So the lines are evidence outside of the ledger, in the order in
 //! which the events happened.
 
 use serde::{Deserialize, Serialize};
@@ -163,8 +163,8 @@ pub(crate) enum Event {
     },
     /// An open letter was listed or watched.
     Seen { n: u64, letter: String },
-    /// The operator is about to close a letter. Attempts up to this token belong to it or to earlier
-    /// letters.
+    /// The operator is about to close a letter. Attempts up to this token belong to it or to
+    /// earlier letters.
     Closing {
         n: u64,
         letter: String,

@@ -1,5 +1,5 @@
-//! `cargo xtask torture`: kills busy processes at random moments, and checks every answer that their
-//! callers received.
+//! `cargo xtask torture`: kills busy processes at random moments, and checks every answer that
+//! their callers received.
 
 mod event;
 mod journal;

@@ -1,4 +1,5 @@
-//! The operator and the watcher: they see letters, redrive and discard some, and emit what they see.
+//! The operator and the watcher: they see letters, redrive and discard some, and emit what they
+//! see.
 
 use std::collections::BTreeMap;
 

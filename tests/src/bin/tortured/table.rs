@@ -1,5 +1,5 @@
-//! The business table of the handler with `existing`: a line with token and attempt for each message
-//! whose work is done.
+//! The business table of the handler with `existing`: a line with token and attempt for each
+//! message whose work is done.
 
 use std::collections::HashMap;
 use std::fs::File;

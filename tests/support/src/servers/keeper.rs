@@ -1,4 +1,4 @@
-//! A child process that ends with this one, however this one ends.
+//! A child process that ends with this process, however that ends.
 
 use std::fs::File;
 use std::io::Write;
@@ -21,7 +21,7 @@ wait "$server" 2>/dev/null
 [ "$keep" ] || rm -rf "$FOLDER"
 "#;
 
-/// What a server is told, in a form that can be started again.
+/// The command line of a server, which can be started again.
 #[derive(Debug)]
 pub(super) struct Line {
     pub(super) program: String,
@@ -33,7 +33,7 @@ pub(super) struct Line {
 #[derive(Debug)]
 pub(super) struct Keeper {
     shell: Child,
-    /// Taken away only after everything that uses it.
+    /// Dropped last, because the others use it.
     _folder: Arc<TempDir>,
 }
 
@@ -78,7 +78,7 @@ impl Keeper {
     }
 }
 
-/// The last lines of what the servers in a folder said.
+/// Returns the last lines that the servers in a folder printed.
 pub(super) fn said(folder: &Path) -> String {
     let said = std::fs::read_to_string(folder.join("said.log")).unwrap_or_default();
     let lines: Vec<_> = said.lines().collect();

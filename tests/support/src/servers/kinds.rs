@@ -1,4 +1,4 @@
-//! The servers that tests know to start.
+//! The kinds of servers that tests can start.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -13,16 +13,16 @@ use super::keeper::Line;
 /// One kind of server.
 #[derive(Debug)]
 pub struct Kind {
-    /// As people call it.
+    /// Its name.
     pub name: &'static str,
-    /// How to come by it.
+    /// How to install it.
     pub hint: &'static str,
-    /// The environment variable that has the address of one that runs already.
+    /// The environment variable with the address of a running server.
     pub variable: &'static str,
-    /// Who does not ask for it by name does without.
+    /// Whether its tests run only if asked for by name.
     pub(super) asked_for: bool,
     pub(super) place: usize,
-    /// What stands before host and port in its address.
+    /// The part of its address before host and port.
     pub(super) scheme: &'static str,
     pub(super) runs: Runs,
 }
@@ -37,26 +37,26 @@ pub(super) enum Runs {
     Inside,
 }
 
-/// What a client says first, and whether the answer so far is that of a server that is ready.
+/// A client's first bytes, and whether the answer so far is that of a server that is ready.
 type Hello = (&'static [u8], fn(&[u8]) -> bool);
 
 #[derive(Debug)]
 pub(super) struct Processes {
     pub(super) programs: &'static [&'static str],
-    /// Everything that has to run, in order, where it listens on a port of the loopback.
+    /// Returns the processes to start, in order, for a port of the loopback.
     pub(super) start: fn(&Path, Ports) -> anyhow::Result<Vec<Line>>,
     pub(super) hello: Hello,
     pub(super) tells: Tells,
 }
 
-/// Where clients go, whatever the address was that they were given.
+/// Where a server tells its clients to go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Tells {
-    /// They stay with that.
+    /// To the address that they have.
     Nothing,
-    /// To the port that the server tells them.
+    /// To another port.
     Port,
-    /// To the host that the server tells them, and its own port there.
+    /// To the same port of another host.
     Host,
 }
 
@@ -64,7 +64,7 @@ pub(super) enum Tells {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Ports {
     pub(super) own: u16,
-    /// Where clients are told to go: a proxy's, where there is one.
+    /// The port that clients are told: the proxy's, if there is one.
     pub(super) told: u16,
 }
 
@@ -111,7 +111,7 @@ pub static RABBITMQ: Kind = Kind {
     runs: Runs::Processes(Processes {
         programs: &["rabbitmq-server", "epmd"],
         start: rabbitmq,
-        // It takes connections last, when everything else is up.
+        // It accepts connections last, when everything else is up.
         hello: (b"AMQP\x00\x00\x09\x01", |answer| {
             answer.starts_with(b"\x01")
         }),
@@ -251,16 +251,14 @@ fn rabbitmq(folder: &Path, ports: Ports) -> anyhow::Result<Vec<Line>> {
     let (config, plugins) = (folder.join("rabbitmq.conf"), folder.join("enabled_plugins"));
     std::fs::write(&config, format!("listeners.tcp.1 = 127.0.0.1:{port}\n"))?;
     std::fs::write(&plugins, "[].\n")?;
-    // A message whose pause ends while the node comes back may meet a queue that is not there yet;
-    // it is brought to it again after this time, which is three minutes where nobody says
-    // otherwise.
+    // A message whose pause ends while the node comes back may find its queue missing. It is
+    // delivered again after this time, three minutes by default.
     let advanced = folder.join("advanced.config");
     std::fs::write(
         &advanced,
         "[{rabbit, [{dead_letter_worker_publisher_confirm_timeout, 2000}]}].\n",
     )?;
-    // Both ports are found anew at each start; the node's name stays, or it would not know its own
-    // files.
+    // Each start finds new ports; the node's name stays, or it would not know its own files.
     let (names, nodes) = (free_port()?, free_port()?);
     let epmd = line(
         "epmd",

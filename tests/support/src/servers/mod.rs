@@ -2,7 +2,7 @@
 //!
 //! A server ends with the process that started it, however that ends, and so does its folder.
 //! `IDEM_TEST_REDIS`, `IDEM_TEST_NATS`, `IDEM_TEST_AMQP`, `IDEM_TEST_KAFKA` and
-//! `IDEM_TEST_ROCKETMQ` are the addresses of servers that somebody runs already.
+//! `IDEM_TEST_ROCKETMQ` are the addresses of running servers.
 
 mod keeper;
 mod kinds;
@@ -35,18 +35,18 @@ pub use wire::Wire;
 
 use crate::DEADLINE;
 
-/// What a server has to put up with in a test.
+/// What a test needs of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Needs {
-    /// Names of the test's own are enough: any server will do, also one that others use.
+    /// Any server, also a shared one: names of the test's own are enough.
     Any,
-    /// It is killed, or put back to an earlier state: nobody else may use it.
+    /// A server of its own, because the test kills it or puts it back to an earlier state.
     Own,
 }
 
-/// A test on a server. Where there is none it is listed as ignored, and with `CI=true` it fails:
-/// `cargo xtask test` installs them where it can. A test that kills its server starts one of its
-/// own, whoever else runs one.
+/// Returns a test on a server. Without one the test is ignored, and with `CI=true` it fails;
+/// `cargo xtask test` installs servers if it can. A test that kills its server always starts its
+/// own.
 pub fn trial<F, T>(name: impl Into<String>, kind: &'static Kind, needs: Needs, test: F) -> Trial
 where
     F: FnOnce(Arc<Server>) -> T + Send + 'static,
@@ -82,7 +82,7 @@ where
             })
             .await
         });
-        // What a failed test left running must not hold the harness up.
+        // Tasks that a failed test left must not delay the harness.
         runtime.shutdown_background();
         match ended.unwrap_or_else(|_| Err(anyhow::anyhow!("it does not end"))) {
             Ok(()) => Ok(Completion::Completed),
@@ -91,12 +91,12 @@ where
     })
 }
 
-/// A server that runs, or did until it was killed.
+/// A server that runs or was killed.
 #[derive(Debug)]
 pub struct Server {
     kind: &'static Kind,
     address: String,
-    /// Nothing where somebody else runs it.
+    /// `None` if the server runs outside of the tests.
     own: Option<Own>,
 }
 
@@ -112,21 +112,21 @@ enum Own {
 struct Running {
     processes: &'static Processes,
     port: u16,
-    /// Where clients are told to go, where that can be cut.
+    /// The proxy that clients are told to go to, if there is one.
     front: Option<Proxy>,
     folder: Arc<TempDir>,
     keepers: parking_lot::Mutex<Vec<Keeper>>,
 }
 
-/// A server's files as they were.
+/// A copy of a server's files.
 #[derive(Debug)]
 pub struct Copied(TempDir);
 
 impl Server {
-    /// Starts one of one's own.
+    /// Starts a server.
     ///
     /// # Errors
-    /// It does not start.
+    /// If it does not start.
     pub async fn start(kind: &'static Kind, needs: Needs) -> anyhow::Result<Self> {
         match &kind.runs {
             Runs::Processes(processes) => Self::launch(kind, processes, needs).await,
@@ -148,7 +148,7 @@ impl Server {
         needs: Needs,
     ) -> anyhow::Result<Self> {
         let (port, folder) = (free_port()?, Arc::new(tempfile::tempdir()?));
-        // A proxy lives no longer than the test that starts it.
+        // A proxy ends with the test that starts it.
         let (front, address) = match processes.tells {
             _ if needs != Needs::Own => (None, kind.address(port)),
             Tells::Nothing => (None, kind.address(port)),
@@ -178,7 +178,7 @@ impl Server {
         Ok(server)
     }
 
-    /// The one that the tests of this process share.
+    /// Returns the server that the tests of this process share.
     async fn shared(kind: &'static Kind) -> anyhow::Result<Arc<Self>> {
         static SHARED: [OnceCell<Arc<Server>>; KINDS] = [const { OnceCell::const_new() }; KINDS];
         let start = || async { Self::start(kind, Needs::Any).await.map(Arc::new) };
@@ -193,15 +193,15 @@ impl Server {
         })
     }
 
-    /// As its clients are given it.
+    /// Returns its address for clients.
     pub fn address(&self) -> &str {
         &self.address
     }
 
-    /// A way to it that can be cut.
+    /// Returns a connection to it that can be cut.
     ///
     /// # Errors
-    /// Somebody else runs it, as with everything below.
+    /// If the server runs outside of the tests; so do all methods below.
     pub async fn wire(&self) -> anyhow::Result<Wire<'_>> {
         match self.own()? {
             Own::Processes(Running {
@@ -225,7 +225,7 @@ impl Server {
         }
     }
 
-    /// Starts it on its files and its port.
+    /// Starts it again on its files and its port.
     pub async fn restart(&self) -> anyhow::Result<()> {
         match self.own()? {
             Own::Processes(running) => running.start(self.kind).await,
@@ -234,7 +234,7 @@ impl Server {
         }
     }
 
-    /// A copy of its files; it must be killed.
+    /// Copies its files; it must have been killed.
     pub fn copy(&self) -> anyhow::Result<Copied> {
         let running = self.running()?;
         ensure!(
@@ -246,7 +246,7 @@ impl Server {
         Ok(Copied(copied))
     }
 
-    /// Puts its files back to what they were; it must be killed.
+    /// Restores its files; it must have been killed.
     pub fn put_back(&self, copied: &Copied) -> anyhow::Result<()> {
         let running = self.running()?;
         ensure!(
@@ -267,7 +267,7 @@ impl Server {
     fn own(&self) -> anyhow::Result<&Own> {
         self.own
             .as_ref()
-            .with_context(|| format!("this {} is somebody else's", self.kind.name))
+            .with_context(|| format!("this {} runs outside of the tests", self.kind.name))
     }
 
     fn running(&self) -> anyhow::Result<&Running> {
@@ -303,7 +303,7 @@ impl Running {
                     keeper::said(self.folder.path())
                 );
             }
-            // A server tells nobody that it is ready, so it is asked.
+            // A server does not announce that it is ready, so it is polled.
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         Ok(())
@@ -316,8 +316,8 @@ impl Drop for Running {
     }
 }
 
-/// Below the ports that the system gives to clients: one of those could be taken while the server
-/// is down, and a client that connects to its own port talks to itself.
+/// Returns a port below those that the system gives to clients: one of those could be taken while
+/// the server is down, and a client that connects to its own port talks to itself.
 fn free_port() -> anyhow::Result<u16> {
     let ports = std::iter::repeat_with(|| fastrand::u16(20_000..32_000)).take(1000);
     let mut free = ports.filter(|port| is_free(*port));

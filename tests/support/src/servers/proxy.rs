@@ -1,4 +1,4 @@
-//! A wire between a client and a server that can be cut.
+//! A proxy between a client and a server that can be cut.
 
 use std::sync::Arc;
 
@@ -7,8 +7,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// Another host on the loopback, for servers that have something in front of them on their own
-/// port.
+/// Another host on the loopback, for servers behind a proxy on their own port.
 pub(super) const BEHIND: &str = "127.0.0.2";
 
 /// Passes bytes on to a port of the loopback, until it is cut.
@@ -20,18 +19,18 @@ pub(super) struct Proxy {
 }
 
 impl Proxy {
-    /// One in front of this port of 127.0.0.1.
+    /// Starts a proxy in front of this port of 127.0.0.1.
     ///
     /// # Errors
-    /// There is no port for it.
+    /// If there is no port for it.
     pub(super) async fn start(server: u16) -> anyhow::Result<Self> {
         Self::between(super::free_port()?, ("127.0.0.1", server)).await
     }
 
-    /// One in front of the same port of another host.
+    /// Starts a proxy in front of the same port of another host.
     ///
     /// # Errors
-    /// There is no port for it.
+    /// If there is no port for it.
     pub(super) async fn before_another_host() -> anyhow::Result<Self> {
         let port = super::free_port()?;
         Self::between(port, (BEHIND, port)).await
@@ -47,7 +46,7 @@ impl Proxy {
                 tokio::spawn(async move {
                     tokio::select! {
                         biased;
-                        // What is on its way in both directions is lost with the sockets.
+                        // Bytes on their way in both directions are lost with the sockets.
                         _ = state.wait_for(|whole| !whole) => {}
                         _ = pass(client, server) => {}
                     }
@@ -57,12 +56,12 @@ impl Proxy {
         Ok(Self { port, whole, task })
     }
 
-    /// Where clients connect.
+    /// Returns the port for clients.
     pub(super) fn port(&self) -> u16 {
         self.port
     }
 
-    /// Ends every connection and takes no other.
+    /// Ends all connections and accepts no others.
     pub(super) fn cut(&self) {
         self.whole.send_replace(false);
     }

@@ -59,8 +59,8 @@ fn start(folder: &Path, ports: Ports) -> anyhow::Result<Vec<Line>> {
     Ok(vec![names, broker])
 }
 
-/// Its port stays, for the clients know it. What stands in front of it has the same on the host
-/// that they are told.
+/// Returns the broker's line. Its port stays, because the clients know it; a proxy in front of it
+/// has the same port on the host that they are told.
 fn broker(
     folder: &Path,
     Ports {

@@ -1,10 +1,10 @@
-//! A way to a server that can be cut, whatever the server is.
+//! A connection to any server that can be cut.
 
 #[cfg(feature = "kafka")]
 use super::mock::Mock;
 use super::proxy::Proxy;
 
-/// A way to a server that can be cut and mended.
+/// A connection to a server that can be cut and mended.
 #[derive(Debug)]
 pub struct Wire<'a> {
     address: String,
@@ -13,9 +13,9 @@ pub struct Wire<'a> {
 
 #[derive(Debug)]
 enum Way<'a> {
-    /// Only for who uses its address.
+    /// Cuts only clients that use its address.
     Aside(Proxy),
-    /// For everybody.
+    /// Cuts all clients.
     Front(&'a Proxy),
     #[cfg(feature = "kafka")]
     Inside(&'a Mock),
@@ -44,15 +44,15 @@ impl<'a> Wire<'a> {
         }
     }
 
-    /// The server's address at this end.
+    /// Returns the server's address at this end.
     pub fn address(&self) -> &str {
         &self.address
     }
 
-    /// Ends every connection and takes no other.
+    /// Ends all connections and accepts no others.
     ///
     /// # Errors
-    /// The server does not do it.
+    /// If the server does not do it.
     pub fn cut(&self) -> anyhow::Result<()> {
         match &self.way {
             Way::Aside(proxy) => proxy.cut(),
@@ -66,7 +66,7 @@ impl<'a> Wire<'a> {
     /// Lets connections through again.
     ///
     /// # Errors
-    /// The server does not do it.
+    /// If the server does not do it.
     pub fn mend(&self) -> anyhow::Result<()> {
         match &self.way {
             Way::Aside(proxy) => proxy.mend(),

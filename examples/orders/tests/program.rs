@@ -70,7 +70,8 @@ fn built() -> anyhow::Result<&'static CargoRun> {
         // From the workspace's root, as the README has it: what is built for one is there for the
         // other.
         let root = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .parent()
+            .ancestors()
+            .nth(2)
             .ok_or("no workspace")?;
         let build = escargot::CargoBuild::new()
             .manifest_path(root.join("Cargo.toml"))

@@ -13,7 +13,7 @@
 //! ```
 
 use anyhow::{bail, ensure};
-use idem_runtime::{Filter, Idem, Ran, idempotent};
+use idem_runtime::{Filter, Idem, RunOutcome, idempotent};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -56,10 +56,10 @@ async fn main() -> anyhow::Result<()> {
     }
 
     // Edit and run: the handler runs here and now, with the new payload.
-    idem.redrive_with("orders.place", place_order);
+    idem.register_handler("orders.place", place_order);
     let payload = json!({ "order": { "order_no": "A-1", "qty": 3 } });
     letters.edit(&first.id, payload, "three were meant").await?;
-    if let Ran::Done(result) = letters.run(&first.id).await? {
+    if let RunOutcome::Done(result) = letters.run(&first.id).await? {
         println!("A-1: edited and run: {}", result.as_str());
     }
     // Redrive: the next message with this key runs, with a new budget.

@@ -11,7 +11,7 @@
 //! ```
 
 use anyhow::ensure;
-use idem_runtime::{Idem, Outgoing, idempotent};
+use idem_runtime::{Idem, OutboxMessage, idempotent};
 use serde_json::json;
 
 /// The event goes out when the order is placed, and only then: a failed attempt sends nothing, and a
@@ -20,7 +20,7 @@ use serde_json::json;
 async fn place_order(order_no: String, idem: &Idem) -> anyhow::Result<()> {
     let body = json!({ "order_no": order_no });
     idem.outbox()
-        .enqueue(Outgoing::json("orders.placed", &order_no, &body)?)?;
+        .enqueue(OutboxMessage::json("orders.placed", &order_no, &body)?)?;
     ensure!(order_no != "A-2", "out of stock");
     Ok(())
 }
@@ -31,16 +31,16 @@ async fn place_order(order_no: String, idem: &Idem) -> anyhow::Result<()> {
 async fn relay(idem: &Idem) -> anyhow::Result<()> {
     let outbox = idem.outbox();
     loop {
-        let batch = outbox.waiting(None, 100).await?;
+        let batch = outbox.pending(None, 100).await?;
         if batch.is_empty() {
-            return Ok(()); // a service waits here: `outbox.filled().await`
+            return Ok(()); // a service waits here: `outbox.changed().await`
         }
         for entry in &batch {
             // Publish it here, with `entry.id` as the message's id.
             let body = String::from_utf8_lossy(&entry.message.payload);
             println!("sent to {}: {body}", entry.message.destination);
         }
-        outbox.sent(&batch).await?;
+        outbox.acknowledge(&batch).await?;
     }
 }
 
@@ -59,7 +59,7 @@ async fn main() -> anyhow::Result<()> {
     relay(&idem).await?;
     println!(
         "still in the outbox: {}",
-        idem.outbox().waiting(None, 100).await?.len()
+        idem.outbox().pending(None, 100).await?.len()
     );
     idem.close().await?;
     Ok(())

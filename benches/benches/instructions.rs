@@ -40,7 +40,7 @@ fn calls(kind: &str, count: u64) {
     let clock = Arc::new(ManualClock::default());
     let idem = Idem::builder()
         .clock(clock.clone())
-        .ledger(Arc::new(MemoryLedger::new(clock)))
+        .open_with(Arc::new(MemoryLedger::new(clock)))
         .unwrap();
     idem.sync_scope(|| {
         pollster::block_on(async {

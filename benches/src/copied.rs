@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use idem_runtime::Idem;
-use idem_runtime::protocol::{Record, RecordId, Settled, SettledAs, StoredResult};
+use idem_runtime::protocol::{Record, RecordId, Settled, Settlement, StoredResult};
 
 use crate::orders::{Order, PlaceOrder, delivery};
 
@@ -74,7 +74,7 @@ impl Copied {
             .expect("sled reads")
             .expect("it was copied");
         let settled: Settled = minicbor::decode(&value).expect("it was encoded");
-        let SettledAs::Done(StoredResult::Json(json)) = settled.end else {
+        let Settlement::Done(StoredResult::Json(json)) = settled.end else {
             panic!("it is not done")
         };
         serde_json::from_slice(&json).expect("it is an order")

@@ -164,7 +164,7 @@ async fn work(folder: &Path, deliveries: Vec<Delivery>, args: &Args) -> anyhow::
         Some(address) => {
             // What a person redrives is placed here, as if it were delivered again.
             let shelf = book.clone();
-            idem.redrive_with("orders.place", move |order| {
+            idem.register_handler("orders.place", move |order| {
                 let shop = Shop::new(shelf.clone());
                 async move { place_order(order, &shop).await }
             });

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use idem_runtime::{BoxFuture, Keyed, Outgoing};
+use idem_runtime::{BoxFuture, Keyed, OutboxMessage};
 
 use crate::error::BrokerError;
 
@@ -21,7 +21,7 @@ pub struct Message {
     pub id: Option<String>,
     /// Messages with the same lane stay in the order they were published, where the broker has
     /// lanes: Kafka's key. The others ignore it.
-    pub lane: Option<String>,
+    pub ordering_key: Option<String>,
     /// The bytes.
     pub payload: Vec<u8>,
     /// Further names and values.
@@ -34,7 +34,7 @@ impl Message {
         Self {
             to: to.into(),
             id: None,
-            lane: None,
+            ordering_key: None,
             payload: payload.into(),
             headers: Vec::new(),
         }
@@ -46,7 +46,7 @@ impl Message {
     /// # Errors
     /// When it cannot be turned into JSON.
     pub fn of(to: impl Into<String>, message: &impl Keyed) -> serde_json::Result<Self> {
-        Outgoing::of(to, message).map(Self::from)
+        OutboxMessage::of(to, message).map(Self::from)
     }
 
     /// The same with an id.
@@ -58,8 +58,8 @@ impl Message {
 
     /// The same in a lane.
     #[must_use]
-    pub fn lane(mut self, lane: impl Into<String>) -> Self {
-        self.lane = Some(lane.into());
+    pub fn ordering_key(mut self, ordering_key: impl Into<String>) -> Self {
+        self.ordering_key = Some(ordering_key.into());
         self
     }
 
@@ -71,13 +71,13 @@ impl Message {
     }
 }
 
-impl From<Outgoing> for Message {
-    fn from(outgoing: Outgoing) -> Self {
-        let Outgoing {
+impl From<OutboxMessage> for Message {
+    fn from(outgoing: OutboxMessage) -> Self {
+        let OutboxMessage {
             destination,
             key,
             payload,
-            lane,
+            ordering_key,
             mut headers,
             ..
         } = outgoing;
@@ -85,7 +85,7 @@ impl From<Outgoing> for Message {
         Self {
             to: destination,
             id: Some(key),
-            lane: Some(lane),
+            ordering_key: Some(ordering_key),
             payload,
             headers,
         }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt, stream};
-use idem_runtime::{Error, Idem, Outbox, Queued};
+use idem_runtime::{Error, Idem, Outbox, OutboxEntry};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -35,7 +35,7 @@ const MOST_HELD: usize = 1024;
 /// Every message goes out until the broker confirms it, with the id it has in the outbox, which
 /// brokers and consumers know a second copy by: a process that dies between the broker's word and
 /// its own note of it sends up to 256 messages again. Messages of one lane go one after the other,
-/// in the order of [`Outbox::waiting`]; one that the broker refuses holds up its lane, and no
+/// in the order of [`Outbox::pending`]; one that the broker refuses holds up its lane, and no
 /// other.
 ///
 /// It may run in every replica. Each relay sends a message only when those before it in its lane
@@ -49,12 +49,12 @@ const MOST_HELD: usize = 1024;
 /// use std::time::Duration;
 ///
 /// use idem_brokers::{Relay, testing};
-/// use idem_runtime::Outgoing;
+/// use idem_runtime::OutboxMessage;
 ///
 /// let idem = idem_runtime::testing::temporary()?;
 /// let placed = testing::Queue::new("orders.placed");
 /// let relay = Relay::new(&idem, placed.clone()).start();
-/// idem.outbox().send(Outgoing::new("orders.placed", "A-1001", "{}")).await?;
+/// idem.outbox().send(OutboxMessage::new("orders.placed", "A-1001", "{}")).await?;
 /// placed.until_published(1).await;
 /// relay.stop(Duration::from_secs(10)).await;
 /// # Ok(()) }
@@ -145,8 +145,8 @@ struct Held {
 
 /// What came of a lane's turn.
 struct Turn {
-    lane: String,
-    sent: Vec<Queued>,
+    ordering_key: String,
+    sent: Vec<OutboxEntry>,
     error: Option<BrokerError>,
 }
 
@@ -154,7 +154,7 @@ impl<P: Publisher> Work<P> {
     async fn run(mut self) {
         loop {
             // Made before the look, so that no hint is missed.
-            let filled = self.outbox.filled();
+            let filled = self.outbox.changed();
             let again = match self.round().await {
                 Ok(again) => again,
                 Err(Error::Closed { .. }) => return,
@@ -175,12 +175,12 @@ impl<P: Publisher> Work<P> {
     /// Goes through the outbox once; says when a lane wants to be tried again.
     async fn round(&mut self) -> Result<Option<Instant>, Error> {
         let mut behind = HashSet::new();
-        let mut after: Option<Queued> = None;
+        let mut after: Option<OutboxEntry> = None;
         loop {
             if self.stop.is_cancelled() {
                 return Ok(None);
             }
-            let page = self.outbox.waiting(after.as_ref(), PAGE).await?;
+            let page = self.outbox.pending(after.as_ref(), PAGE).await?;
             let Some(last) = page.last() else { break };
             after = Some(last.clone());
             let (lanes, full) = self.ready(page, &mut behind);
@@ -192,7 +192,12 @@ impl<P: Publisher> Work<P> {
                 stream::iter(lanes).map(|(lane, messages)| turn(publisher, stop, lane, messages));
             let turns: Vec<Turn> = turns.buffer_unordered(self.in_flight).collect().await;
             let mut all = Vec::new();
-            for Turn { lane, sent, error } in turns {
+            for Turn {
+                ordering_key: lane,
+                sent,
+                error,
+            } in turns
+            {
                 all.extend(sent);
                 let failed = error.is_some();
                 self.hold(&lane, error);
@@ -201,7 +206,7 @@ impl<P: Publisher> Work<P> {
                 }
             }
             if !all.is_empty() {
-                self.outbox.sent(&all).await?;
+                self.outbox.acknowledge(&all).await?;
             }
         }
         // A lane that is gone from the outbox was sent by another relay.
@@ -213,16 +218,16 @@ impl<P: Publisher> Work<P> {
     /// are held. Nothing overtakes a message of its lane that is left `behind`.
     fn ready(
         &self,
-        page: Vec<Queued>,
+        page: Vec<OutboxEntry>,
         behind: &mut HashSet<String>,
-    ) -> (BTreeMap<String, Vec<Queued>>, bool) {
+    ) -> (BTreeMap<String, Vec<OutboxEntry>>, bool) {
         let (mut lanes, mut full, now) = (
-            BTreeMap::<String, Vec<Queued>>::new(),
+            BTreeMap::<String, Vec<OutboxEntry>>::new(),
             false,
             Instant::now(),
         );
         for queued in page {
-            let lane = &queued.message.lane;
+            let lane = &queued.message.ordering_key;
             let no_room = self.held.len() >= MOST_HELD && !self.held.contains_key(lane);
             if behind.contains(lane)
                 || no_room
@@ -257,11 +262,11 @@ impl<P: Publisher> Work<P> {
 async fn turn<P: Publisher>(
     publisher: &P,
     stop: &CancellationToken,
-    lane: String,
-    messages: Vec<Queued>,
+    ordering_key: String,
+    messages: Vec<OutboxEntry>,
 ) -> Turn {
     let mut turn = Turn {
-        lane,
+        ordering_key,
         sent: Vec::new(),
         error: None,
     };

@@ -36,7 +36,7 @@ pub fn republish(
     publisher: impl Publisher,
 ) {
     let (publisher, to) = (Arc::new(publisher), to.into());
-    idem.republish_with(source, move |letter: DeadLetter| {
+    idem.register_publisher(source, move |letter: DeadLetter| {
         let mut message = Message::new(&to, letter.message());
         message.headers = letter
             .origin

@@ -1,7 +1,7 @@
 //! What the attribute's expansion calls, and nobody else: the name carries the version, so that an
 //! expansion of another version cannot compile against it by chance.
 
-pub use crate::bounds::{Begin, Unhandled, again, check, look, look_now};
 pub use crate::call::{Call, found_existing};
 pub use crate::handler::Handler;
+pub use crate::handler::bounds::{Begin, Unhandled, again, check, look, look_now};
 pub use crate::message::Message;

@@ -10,12 +10,12 @@ use parking_lot::Mutex;
 use smallvec::SmallVec;
 
 use crate::call::Frame;
-use crate::current;
+use crate::call::wait::wait;
 use crate::error::Error;
 use crate::handler::Handler;
 use crate::idem::Idem;
+use crate::idem::current;
 use crate::protocol::{Origin, Reason};
-use crate::wait::wait;
 
 /// After how long a message comes again that is held up by something which has no end of its own to
 /// tell: the same message in work elsewhere, a ledger that cannot be asked.

@@ -10,59 +10,44 @@ extern crate self as idem_runtime;
 
 #[doc(hidden)]
 pub mod __v0_1;
-mod bounds;
-mod builder;
 mod call;
 mod clock;
-mod codec;
-mod current;
+mod dead_letters;
 mod delivery;
-mod envelope;
 mod error;
 mod fault;
-mod fingerprint;
 mod handler;
 mod idem;
-mod issue;
+mod issuer;
 mod json;
-mod json_problem;
-mod keeper;
-mod key;
-mod keyed;
 pub mod ledger;
-mod letters;
 mod message;
-mod names;
-mod observe;
+mod metrics;
+mod notes;
 mod outbox;
-mod panic;
 pub mod protocol;
-mod redact;
 
-pub use builder::Builder;
 pub use call::{Attempt, attempt};
 pub use clock::{BoxFuture, Clock};
+pub use dead_letters::{DeadLetters, RunOutcome, Watch};
 pub use delivery::{Delivered, Refusal, Verdict};
 pub use error::Error;
 pub use idem::Idem;
+pub use idem::IdemBuilder;
 #[cfg(feature = "macros")]
 pub use idem_macros::idempotent;
-pub use issue::{Issued, Issuer, Rule};
+pub use issuer::{IssuedKey, KeyFormat, KeyIssuer};
 /// A point in time.
 pub use jiff::Timestamp;
-pub use json::Json;
-pub use json_problem::{from_json, json_problem};
-pub use keyed::Keyed;
-pub use ledger::{Filter, Ledger, LedgerError, Note, Notes};
-pub use letters::{DeadLetters, Ran, Watch};
-pub use observe::describe_metrics;
-pub use outbox::{Outbox, Outgoing, Queued};
+pub use json::{Json, from_json, json_problem};
+pub use ledger::{Filter, Ledger, LedgerError};
+pub use message::REDACTED;
+pub use metrics::describe_metrics;
+pub use notes::{Note, Notes};
+pub use outbox::{Keyed, Outbox, OutboxEntry, OutboxMessage};
 pub use protocol::{
-    Act, AttemptOutcome, By, DeadLetter, DeadLetterId, Deed, Difference, Holder, LetterState,
-    Origin, PastAttempt, Reason, Reused,
+    Action, ActionKind, Actor, AttemptOutcome, DeadLetter, DeadLetterId, Difference, Holder,
+    LetterState, Origin, PastAttempt, Reason, Reused,
 };
-pub use redact::REDACTED;
 #[cfg(feature = "testing")]
 pub mod testing;
-mod wait;
-mod writing;

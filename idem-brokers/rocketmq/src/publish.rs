@@ -87,7 +87,7 @@ impl Publisher for Topics {
         Box::pin(async move {
             let doing = "publish to a topic";
             let connected = self.connected().await?;
-            let lane = message.lane.clone();
+            let lane = message.ordering_key.clone();
             let (message, producer) = (outgoing(message)?, Arc::clone(&connected.producer));
             let sent = connected.client.run(doing, async move {
                 let sent = match lane {

@@ -86,7 +86,7 @@ impl Publisher for Topics {
             let mut record = FutureRecord::to(&message.to)
                 .payload(&message.payload)
                 .headers(headers);
-            if let Some(key) = message.lane.as_ref().or(key) {
+            if let Some(key) = message.ordering_key.as_ref().or(key) {
                 record = record.key(key);
             }
             let sent = producer.send(record, ANSWER).await;

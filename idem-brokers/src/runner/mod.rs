@@ -142,7 +142,7 @@ impl<S: Source, T: Send + 'static> Consumer<S, T> {
         self
     }
 
-    /// One definition for both ends: messages go one after the other in their [lanes](Keyed::lane),
+    /// One definition for both ends: messages go one after the other in their [ordering keys](Keyed::ordering_key),
     /// and one whose header
     /// [`KEY_HEADER`](crate::KEY_HEADER) names another [key](Keyed::key) than its content has is a dead letter, for its
     /// producer means something else by it than this consumer.
@@ -151,7 +151,7 @@ impl<S: Source, T: Send + 'static> Consumer<S, T> {
         T: Keyed,
     {
         self.key = Some(Arc::new(T::key));
-        self.ordered_by(T::lane)
+        self.ordered_by(T::ordering_key)
     }
 
     /// The handler's name in dead letters of messages that cannot be decoded or whose header

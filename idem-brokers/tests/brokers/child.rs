@@ -170,7 +170,7 @@ async fn produce<B: Broker>(broker: &B, queue: &str, shop: &Shop, folder: &Path)
         for accepted in hasty {
             accepted.await.unwrap();
         }
-        while !idem.outbox().waiting(None, 1).await.unwrap().is_empty() {
+        while !idem.outbox().pending(None, 1).await.unwrap().is_empty() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };

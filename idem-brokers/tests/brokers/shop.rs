@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{bail, ensure};
 use idem_brokers::Message;
-use idem_runtime::{Error, Idem, Keyed, Outgoing, idempotent};
+use idem_runtime::{Error, Idem, Keyed, OutboxMessage, idempotent};
 use serde::{Deserialize, Serialize};
 
 /// What the messages ask for.
@@ -52,7 +52,7 @@ impl Keyed for PlaceOrder {
         self.order_no.clone()
     }
 
-    fn lane(&self) -> String {
+    fn ordering_key(&self) -> String {
         self.customer.clone()
     }
 }
@@ -149,7 +149,7 @@ impl Shop {
     pub(crate) async fn follow(&self, idem: &Idem) -> Result<(), Error> {
         let mut known: HashSet<_> = self.read_first().into_iter().collect();
         loop {
-            for queued in idem.outbox().waiting(None, 2 * ACCEPTED).await? {
+            for queued in idem.outbox().pending(None, 2 * ACCEPTED).await? {
                 let order_no = queued.message.key;
                 if !known.contains(&order_no) {
                     self.append("read", &format!("{order_no}\n"));
@@ -234,7 +234,7 @@ pub(crate) fn orders_of(customer: &str) -> Vec<PlaceOrder> {
 /// The producer's end: the order goes out with the result.
 #[idempotent(name = "orders.accept", key = order.key(), skip(idem, queue))]
 pub(crate) async fn accept(idem: &Idem, queue: &str, order: PlaceOrder) -> anyhow::Result<()> {
-    Ok(idem.outbox().enqueue(Outgoing::of(queue, &order)?)?)
+    Ok(idem.outbox().enqueue(OutboxMessage::of(queue, &order)?)?)
 }
 
 /// Several orders at once.
@@ -246,7 +246,7 @@ pub(crate) async fn accept_all(
 ) -> anyhow::Result<()> {
     orders
         .iter()
-        .try_for_each(|order| Ok(idem.outbox().enqueue(Outgoing::of(queue, order)?)?))
+        .try_for_each(|order| Ok(idem.outbox().enqueue(OutboxMessage::of(queue, order)?)?))
 }
 
 /// Each failed attempt gives the message back.

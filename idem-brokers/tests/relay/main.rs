@@ -12,7 +12,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use idem_brokers::testing::Queue;
 use idem_brokers::{BrokerError, Consumer, KEY_HEADER, Message, Publisher, Relay};
 use idem_runtime::testing::Temporary;
-use idem_runtime::{BoxFuture, Error, Filter, Idem, Keyed, Outgoing, Queued, Reason, idempotent};
+use idem_runtime::{
+    BoxFuture, Error, Filter, Idem, Keyed, OutboxEntry, OutboxMessage, Reason, idempotent,
+};
 use idem_test_support::{DEADLINE, within};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -28,7 +30,7 @@ async fn fill(idem: &Idem, messages: usize) {
     for number in 0..messages {
         let lane = ["a", "b", "c"][number % 3];
         let outgoing =
-            Outgoing::new("orders.placed", format!("A-{number:04}"), "{}").in_order_of(lane);
+            OutboxMessage::new("orders.placed", format!("A-{number:04}"), "{}").ordering_key(lane);
         idem.outbox().send(outgoing).await.unwrap();
     }
 }
@@ -47,7 +49,7 @@ fn lanes(messages: &[Message]) -> BTreeMap<&str, Vec<&str>> {
     let mut lanes: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for message in messages {
         lanes
-            .entry(message.lane.as_deref().unwrap())
+            .entry(message.ordering_key.as_deref().unwrap())
             .or_default()
             .push(key(message));
     }
@@ -60,7 +62,7 @@ fn in_order(messages: &[Message]) -> bool {
 
 async fn until_nothing_waits(idem: &Idem) {
     let emptied = async {
-        while !idem.outbox().waiting(None, 1).await.unwrap().is_empty() {
+        while !idem.outbox().pending(None, 1).await.unwrap().is_empty() {
             tokio::task::yield_now().await;
         }
     };
@@ -84,7 +86,7 @@ async fn everything_goes_once_and_in_the_order_of_its_lane() {
     // Another finds nothing to do.
     let relay = Relay::new(&idem, queue.clone()).start();
     idem.outbox()
-        .send(Outgoing::new("orders.placed", "last", "{}"))
+        .send(OutboxMessage::new("orders.placed", "last", "{}"))
         .await
         .unwrap();
     let sent = within(queue.until_published(601)).await;
@@ -147,7 +149,9 @@ impl Publisher for Fussy {
     fn publish(&self, message: Message) -> BoxFuture<'_, Result<(), BrokerError>> {
         Box::pin(async move {
             self.asked.add_permits(1);
-            if message.lane.as_deref() == *self.refuses.lock() && message.lane.is_some() {
+            if message.ordering_key.as_deref() == *self.refuses.lock()
+                && message.ordering_key.is_some()
+            {
                 return Err(BrokerError::new("fussy", "publish", "not from this lane"));
             }
             Publisher::publish(&self.queue, message).await?;
@@ -188,7 +192,7 @@ async fn a_lane_that_is_refused_holds_up_no_other_and_nothing_overtakes_in_it() 
         lanes(&sent)
     );
     broker.until_asked(2).await;
-    assert_eq!(idem.outbox().waiting(None, 1000).await.unwrap().len(), 300);
+    assert_eq!(idem.outbox().pending(None, 1000).await.unwrap().len(), 300);
     *broker.refuses.lock() = None;
     let sent = within(queue.until_published(900)).await;
     within(relay.stop(DEADLINE)).await;
@@ -220,7 +224,7 @@ impl Keyed for PlaceOrder {
         self.order_no.clone()
     }
 
-    fn lane(&self) -> String {
+    fn ordering_key(&self) -> String {
         self.customer.clone()
     }
 }
@@ -234,7 +238,9 @@ fn order(number: usize) -> PlaceOrder {
 
 #[idempotent(name = "orders.accept", key = order.key(), skip(idem))]
 async fn accept(idem: Idem, order: PlaceOrder) -> anyhow::Result<()> {
-    Ok(idem.outbox().enqueue(Outgoing::of("orders", &order)?)?)
+    Ok(idem
+        .outbox()
+        .enqueue(OutboxMessage::of("orders", &order)?)?)
 }
 
 #[idempotent(name = "orders.place", key = order.key(), skip(placed))]
@@ -247,7 +253,8 @@ async fn place(placed: Arc<Mutex<Vec<PlaceOrder>>>, order: PlaceOrder) -> Result
 async fn accept_all(idem: Idem, id: usize) -> anyhow::Result<()> {
     for number in 0..50 {
         idem.outbox().enqueue(
-            Outgoing::new("orders", format!("{id}/{number:02}"), vec![7; 500]).in_order_of("Ann"),
+            OutboxMessage::new("orders", format!("{id}/{number:02}"), vec![7; 500])
+                .ordering_key("Ann"),
         )?;
     }
     Ok(())
@@ -266,12 +273,12 @@ async fn what_many_handlers_enqueue_in_one_lane_goes_out_in_the_order_it_was_rec
         tokio::spawn(async move { shop.scope(accept_all(shop.clone(), id)).await.unwrap() })
     });
     let calls: Vec<_> = calls.collect();
-    let mut read = Vec::<Queued>::new();
+    let mut read = Vec::<OutboxEntry>::new();
     let reading = async {
         loop {
             // Asked before the look, so that the last look comes after the last result.
             let ended = calls.iter().all(JoinHandle::is_finished);
-            let page = shop.outbox().waiting(read.last(), 100).await.unwrap();
+            let page = shop.outbox().pending(read.last(), 100).await.unwrap();
             if ended && page.is_empty() {
                 break;
             }
@@ -320,7 +327,7 @@ async fn with_two_relays_a_copy_may_come_late_but_nothing_comes_first_out_of_ord
     let (idem, queue) = (idem(), Queue::new("orders.placed"));
     for number in 0..4 {
         idem.outbox()
-            .send(Outgoing::new("orders.placed", format!("{number}"), "").in_order_of("Ann"))
+            .send(OutboxMessage::new("orders.placed", format!("{number}"), "").ordering_key("Ann"))
             .await
             .unwrap();
     }

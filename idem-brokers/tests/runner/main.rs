@@ -316,7 +316,7 @@ async fn a_decoder_that_panics_makes_a_letter() {
 #[derive(Debug, Clone, serde::Deserialize)]
 struct Odd {
     order_no: String,
-    lane: Option<String>,
+    ordering_key: Option<String>,
     key: Option<String>,
     form: Option<String>,
 }
@@ -347,7 +347,7 @@ async fn what_panics_before_an_attempt_is_one_letter_at_once_and_holds_nothing_u
     queue.publish(whole.to_string());
     let consumer = Consumer::new(&idem, queue.clone()).name("orders.odd");
     let consumer = consumer
-        .ordered_by(|order: &Odd| order.lane.clone().unwrap())
+        .ordered_by(|order: &Odd| order.ordering_key.clone().unwrap())
         .start(place_odd);
     within(queue.until_empty()).await;
     within(consumer.stop(DEADLINE)).await;

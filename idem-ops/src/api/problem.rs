@@ -76,12 +76,12 @@ fn of_idem(error: &Error) -> (StatusCode, &'static str) {
     match error {
         Error::NoSuchLetter { .. } => (StatusCode::NOT_FOUND, "no_such_letter"),
         Error::LetterClosed { .. } => (StatusCode::CONFLICT, "letter_closed"),
-        Error::NoRunner { .. } | Error::Redacted { .. } => (StatusCode::CONFLICT, "cannot_run"),
+        Error::NoHandler { .. } | Error::Redacted { .. } => (StatusCode::CONFLICT, "cannot_run"),
         Error::NoPublisher { .. } | Error::Incomplete { .. } => {
             (StatusCode::CONFLICT, "cannot_publish")
         }
         Error::NotPublished { .. } => (StatusCode::SERVICE_UNAVAILABLE, "not_published"),
-        Error::OtherKey { .. } => (StatusCode::CONFLICT, "other_key"),
+        Error::KeyMismatch { .. } => (StatusCode::CONFLICT, "other_key"),
         Error::PayloadTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large"),
         Error::Codec { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "payload_unfit"),
         Error::Ledger {

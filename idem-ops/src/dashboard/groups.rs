@@ -55,7 +55,7 @@ pub(super) async fn one(State(dashboard): State<Dashboard>, visit: Visit, parts:
         ..of_group(handler, error)
     };
     let list = dashboard.service.letters(&query).await?;
-    let can_run = dashboard.service.idem().can_redrive(handler);
+    let can_run = dashboard.service.idem().has_handler(handler);
     let why_not = match list.letters.first() {
         Some(letter) if !can_run => letter
             .why_not

@@ -4,7 +4,7 @@ use askama::Template;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use idem_runtime::{AttemptOutcome, DeadLetter, Deed, LetterState, PastAttempt, Timestamp};
+use idem_runtime::{ActionKind, AttemptOutcome, DeadLetter, LetterState, PastAttempt, Timestamp};
 
 use super::Dashboard;
 use super::error::PageError;
@@ -89,7 +89,7 @@ fn page(dashboard: &Dashboard, visit: &Visit, view: &LetterView, typed: Option<T
         payload,
         bad_payload,
         edit_why,
-        can_be_run: dashboard.service.idem().can_redrive(&letter.handler),
+        can_be_run: dashboard.service.idem().has_handler(&letter.handler),
         causes: letter.last_error().map(causes).unwrap_or_default(),
         attempts: attempts(letter),
         story: Fields::query(&[

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
-use idem_runtime::ledger::{NoteChange, untold};
-use idem_runtime::protocol::{Record, RecordId, Settled, SettledAs};
+use idem_runtime::ledger::{NoteChange, unnotified_key};
+use idem_runtime::protocol::{Record, RecordId, Settled, Settlement};
 use idem_runtime::{DeadLetter, DeadLetterId, Error, LedgerError, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -112,7 +112,7 @@ impl Watching {
             .await?;
         changes.extend(self.addressed(&notice, false)?);
         for (id, letter) in &letters {
-            changes.push((untold(*id), None));
+            changes.push((unnotified_key(*id), None));
             if let Some(letter) = letter
                 && self.policy.escalate_after.is_some()
                 && urgent(id)
@@ -180,7 +180,7 @@ impl Watching {
                 matches!(
                     record,
                     Some(Record::Settled(Settled {
-                        end: SettledAs::Done(_),
+                        end: Settlement::Done(_),
                         ..
                     }))
                 )

@@ -1,7 +1,7 @@
 //! What people do: each act under its letter's lock, with an entry in the audit log before and
 //! after it.
 
-use idem_runtime::{DeadLetter, DeadLetterId, Error, Json, LetterState, Ran};
+use idem_runtime::{DeadLetter, DeadLetterId, Error, Json, LetterState, RunOutcome as Ran};
 use uuid::Uuid;
 
 use super::audit::{AuditEntry, Deed, Outcome};
@@ -224,7 +224,7 @@ impl Inner {
         letter: &DeadLetter,
         how: How,
     ) -> Result<Option<RunOutcome>, ServiceError> {
-        let letters = self.idem.dead_letters().by(who).because(why);
+        let letters = self.idem.dead_letters().by(who).why(why);
         // That a letter is closed is the runtime's to say.
         if letter.state == LetterState::Open {
             self.check(letter, &how)?;

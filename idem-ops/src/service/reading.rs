@@ -104,7 +104,7 @@ impl Service {
         self.inner.refresh().await?;
         let mut page = self.inner.index.groups(query.handler.as_deref(), limit);
         for group in &mut page.groups {
-            group.can_run = self.inner.idem.can_redrive(&group.handler);
+            group.can_run = self.inner.idem.has_handler(&group.handler);
         }
         Ok(page)
     }
@@ -245,10 +245,10 @@ impl Inner {
     pub(super) fn why_not(&self, letter: &DeadLetter) -> Option<String> {
         let handler = &letter.handler;
         let unknown = || {
-            (!self.idem.can_redrive(handler)).then(|| {
+            (!self.idem.has_handler(handler)).then(|| {
                 format!(
                     "handler `{handler}` is not registered in this service: register it with \
-                     `idem.redrive_with(\"{handler}\", …)`, or redrive without running and publish the message again"
+                     `idem.register_handler(\"{handler}\", …)`, or redrive without running and publish the message again"
                 )
             })
         };
@@ -270,7 +270,7 @@ impl Inner {
             (!self.idem.can_republish(&place)).then(|| {
                 format!(
                     "this service has no publisher for `{place}`: register one with \
-                     `idem.republish_with(\"{place}\", …)`"
+                     `idem.register_publisher(\"{place}\", …)`"
                 )
             })
         };

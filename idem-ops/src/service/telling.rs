@@ -1,7 +1,7 @@
 //! A key's story, put together from its record and its letters.
 
-use idem_runtime::protocol::{Phase, Record, RecordId, Settled, SettledAs, StoredResult};
-use idem_runtime::{Act, By, DeadLetter, Deed, Issued, PastAttempt, Timestamp};
+use idem_runtime::protocol::{Phase, Record, RecordId, Settled, Settlement, StoredResult};
+use idem_runtime::{Action, ActionKind, Actor, DeadLetter, IssuedKey, PastAttempt, Timestamp};
 
 use super::Service;
 use super::error::ServiceError;
@@ -36,7 +36,7 @@ impl Service {
         let mut ids = found.ids;
         // The one that counts, should it be older than the index goes back.
         if let Some(Record::Settled(Settled {
-            end: SettledAs::Dead(id) | SettledAs::Discarded(id),
+            end: Settlement::Dead(id) | Settlement::Discarded(id),
             ..
         })) = &record
             && !ids.contains(id)
@@ -57,7 +57,7 @@ impl Service {
         let state = record.map_or(KeyState::Absent, |record| {
             of_record(&record, now, &mut events)
         });
-        for Issued {
+        for IssuedKey {
             issuer, at, until, ..
         } in self.inner.idem.issued(key).await?
         {
@@ -104,19 +104,19 @@ fn of_letter(letter: &DeadLetter, events: &mut Vec<Event>) {
             },
         );
     }
-    for Act {
+    for Action {
         at,
-        by: By { who, why },
-        deed,
+        by: Actor { who, why },
+        kind,
         ..
     } in &letter.history
     {
         let (who, why) = (who.clone(), why.clone());
-        let what = match deed {
-            Deed::Redriven => EventKind::Redriven { who, why },
-            Deed::Discarded => EventKind::Discarded { who, why },
-            Deed::Restored => EventKind::Restored { who, why },
-            Deed::Edited(_) => EventKind::Edited { who, why },
+        let what = match kind {
+            ActionKind::Redriven => EventKind::Redriven { who, why },
+            ActionKind::Discarded => EventKind::Discarded { who, why },
+            ActionKind::Restored => EventKind::Restored { who, why },
+            ActionKind::Edited(_) => EventKind::Edited { who, why },
             _ => continue,
         };
         tell(*at, what);
@@ -189,17 +189,17 @@ fn of_record(record: &Record, now: Timestamp, events: &mut Vec<Event>) -> KeySta
     }
     let forgotten_at = forgotten(settled);
     match &settled.end {
-        SettledAs::Dead(letter) => KeyState::Dead {
+        Settlement::Dead(letter) => KeyState::Dead {
             at: settled.at,
             letter: *letter,
         },
-        SettledAs::Discarded(letter) => KeyState::Discarded {
+        Settlement::Discarded(letter) => KeyState::Discarded {
             at: settled.at,
             letter: *letter,
             forgotten_at,
         },
-        SettledAs::Issued => KeyState::Absent,
-        SettledAs::Done(result) => {
+        Settlement::Issued => KeyState::Absent,
+        Settlement::Done(result) => {
             tell(
                 settled.at,
                 EventKind::Done {

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use idem_runtime::ledger::NoteChange;
-use idem_runtime::protocol::{Record, SettledAs};
-use idem_runtime::{Act, By, DeadLetter, DeadLetterId, Deed, Error, LedgerError, LetterState};
+use idem_runtime::protocol::{Record, Settlement};
+use idem_runtime::{
+    Action, ActionKind, Actor, DeadLetter, DeadLetterId, Error, LedgerError, LetterState,
+};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -324,15 +326,15 @@ impl Inner {
     /// one.
     pub(super) async fn settle(&self, job: &mut Job) -> Result<(), ServiceError> {
         let deed = job.bulk.asked.deed;
-        let by = By {
+        let by = Actor {
             who: Some(job.bulk.who.clone()),
             why: Some(job.bulk.asked.why.clone()),
         };
-        let ours = |act: &Act| {
+        let ours = |act: &Action| {
             let same = if deed == BulkDeed::Discard {
-                act.deed == Deed::Discarded
+                act.kind == ActionKind::Discarded
             } else {
-                act.deed == Deed::Redriven
+                act.kind == ActionKind::Redriven
             };
             same && act.by == by
         };
@@ -393,7 +395,9 @@ impl Inner {
         Ok(match deed {
             BulkDeed::Rearm | BulkDeed::Discard => None,
             BulkDeed::Run => match self.idem.record(&id).await? {
-                Some(Record::Settled(settled)) if matches!(settled.end, SettledAs::Done(_)) => None,
+                Some(Record::Settled(settled)) if matches!(settled.end, Settlement::Done(_)) => {
+                    None
+                }
                 _ => Some(
                     "its run was cut off when the service stopped: it goes on when the message comes again, and is a dead \
                      letter again when nobody brings it",

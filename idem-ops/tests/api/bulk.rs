@@ -223,10 +223,10 @@ async fn a_turn_that_a_kill_cut_off_is_settled_by_what_became_of_its_letters() {
     let idem = idem_runtime::Idem::open(folder.path()).unwrap();
     let shelf = Shelf::default();
     let of = shelf.clone();
-    idem.redrive_with("orders.place", move |order: PlaceOrder| {
+    idem.register_handler("orders.place", move |order: PlaceOrder| {
         place_order(order, of.clone())
     });
-    let letters = idem.dead_letters().by("ann").because("x");
+    let letters = idem.dead_letters().by("ann").why("x");
     let open = letters.list(&Filter::default()).await.unwrap();
     assert_eq!(open.len(), 3);
     letters.run(&open[0].id).await.unwrap();

@@ -13,7 +13,7 @@ use idem_ops::service::{
     PageQuery, Selection, Service, ServiceError,
 };
 use idem_runtime::testing::ManualClock;
-use idem_runtime::{By, Filter, Idem, LetterState};
+use idem_runtime::{Actor, Filter, Idem, LetterState};
 use serde_json::json;
 
 use crate::common::until;
@@ -59,7 +59,7 @@ async fn a_group_is_discarded_through_a_restart_each_letter_once() {
         .await
         .unwrap();
     assert_eq!(letters.len(), 40);
-    let by = By {
+    let by = Actor {
         who: Some("ann".to_owned()),
         why: Some("old".to_owned()),
     };

@@ -137,7 +137,7 @@ impl Place {
     pub async fn of(idem: Idem, auth: Auth) -> Self {
         let shelf = Shelf::default();
         let of = Arc::clone(&shelf);
-        idem.redrive_with("orders.place", move |order: PlaceOrder| {
+        idem.register_handler("orders.place", move |order: PlaceOrder| {
             place_order(order, Arc::clone(&of))
         });
         let router = idem_ops::dashboard(&idem, auth);

@@ -16,7 +16,7 @@ use idem_ops::service::{
 };
 use idem_runtime::testing::ManualClock;
 use idem_runtime::{
-    By, DeadLetterId, Filter, Idem, LetterState, Origin, Reason, Verdict, idempotent,
+    Actor, DeadLetterId, Filter, Idem, LetterState, Origin, Reason, Verdict, idempotent,
 };
 use serde_json::json;
 
@@ -31,7 +31,7 @@ impl Queue {
     fn of(idem: &Idem) -> Self {
         let queue = Self::default();
         let to = queue.clone();
-        idem.republish_with("rabbitmq:orders", move |letter| {
+        idem.register_publisher("rabbitmq:orders", move |letter| {
             let to = to.clone();
             async move {
                 to.0.lock().unwrap().push(letter.message());
@@ -121,7 +121,7 @@ async fn a_letter_goes_back_to_its_broker_once_and_runs_when_it_is_brought() {
         (sent.ran, sent.letter.letter.state),
         (None, LetterState::Redriven)
     );
-    let by = By {
+    let by = Actor {
         who: Some("ann".to_owned()),
         why: Some("mended".to_owned()),
     };
@@ -161,7 +161,7 @@ async fn a_publisher_that_fails_leaves_the_letter_open_and_is_quoted() {
     let place = Place::open(folder.path()).await;
     let id = dead(&place, "A-1").await;
     let path = format!("/api/v1/letters/{id}/publish");
-    place.idem.republish_with("rabbitmq:orders", async |_| {
+    place.idem.register_publisher("rabbitmq:orders", async |_| {
         Err::<(), _>("no route to the queue")
     });
     let refused = place
@@ -176,7 +176,7 @@ async fn a_publisher_that_fails_leaves_the_letter_open_and_is_quoted() {
     );
     place
         .idem
-        .republish_with("rabbitmq:orders", async |letter| -> Result<(), String> {
+        .register_publisher("rabbitmq:orders", async |letter| -> Result<(), String> {
             panic!("no {}", letter.key)
         });
     let panicked = place
@@ -197,7 +197,7 @@ async fn a_publisher_that_fails_leaves_the_letter_open_and_is_quoted() {
         .letter
         .history
         .iter()
-        .map(|act| act.deed.as_str())
+        .map(|act| act.kind.as_str())
         .collect();
     assert_eq!(did, ["redriven", "restored", "redriven", "restored"]);
     let page: LetterPage = place.get("/api/v1/letters").await.json();
@@ -259,10 +259,10 @@ async fn what_cannot_go_back_says_why_and_stays() {
     for from in ["nats:charges", "nats:orders"] {
         place
             .idem
-            .republish_with(from, async |_| Ok::<(), String>(()));
+            .register_publisher(from, async |_| Ok::<(), String>(()));
     }
     for (id, why) in [
-        (nowhere, "idem.republish_with(\"rabbitmq:orders\", …)"),
+        (nowhere, "idem.register_publisher(\"rabbitmq:orders\", …)"),
         (called, "no broker brought it"),
         (redacted, "`card_no` is filled in"),
         (
@@ -364,7 +364,7 @@ async fn twenty_go_back_at_a_rate_each_once_and_what_cannot_is_named() {
         .list(&Filter::default().any_state())
         .await
         .unwrap();
-    let by = By {
+    let by = Actor {
         who: Some("ann".to_owned()),
         why: Some("the bank is back".to_owned()),
     };
@@ -418,7 +418,7 @@ async fn cut_off(folder: &Path) -> (Bulk, Vec<DeadLetterId>) {
 
     let idem = Idem::open(folder).unwrap();
     Queue::of(&idem);
-    let letters = idem.dead_letters().by("ann").because("x");
+    let letters = idem.dead_letters().by("ann").why("x");
     let open: Vec<_> = letters
         .list(&Filter::default())
         .await
@@ -436,7 +436,7 @@ async fn cut_off(folder: &Path) -> (Bulk, Vec<DeadLetterId>) {
         .await
         .unwrap();
     letters.redrive(&open[1]).await.unwrap();
-    idem.republish_with("rabbitmq:orders", async |_| {
+    idem.register_publisher("rabbitmq:orders", async |_| {
         Err::<(), _>("no route to the queue")
     });
     letters.republish(&open[3]).await.unwrap_err();

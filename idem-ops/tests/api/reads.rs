@@ -327,7 +327,7 @@ async fn redacted_parts_have_to_be_filled_in_first() {
     let place = Place::open(folder.path()).await;
     place
         .idem
-        .redrive_with("orders.charge", |Charge { order_no, card_no }: Charge| {
+        .register_handler("orders.charge", |Charge { order_no, card_no }: Charge| {
             charge(order_no, card_no)
         });
     assert!(
@@ -391,7 +391,7 @@ async fn what_a_handler_redacts_is_in_no_answer_whatever_is_wrong_with_it() {
     let place = Place::open(folder.path()).await;
     place
         .idem
-        .redrive_with("orders.charge", |Charge { order_no, card_no }: Charge| {
+        .register_handler("orders.charge", |Charge { order_no, card_no }: Charge| {
             charge(order_no, card_no)
         });
     assert!(

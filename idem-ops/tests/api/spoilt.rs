@@ -115,7 +115,7 @@ async fn a_letter_that_cannot_be_read_keeps_no_other_from_people() {
         letter: Arc::default(),
     };
     let place = Place::of(
-        Idem::builder().ledger(Arc::new(spoilt.clone())).unwrap(),
+        Idem::builder().open_with(Arc::new(spoilt.clone())).unwrap(),
         Auth::token(TOKEN).and("ann", "ann's own token"),
     )
     .await;

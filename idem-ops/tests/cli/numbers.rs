@@ -77,10 +77,10 @@ async fn numbers_of_128_bits_and_long_decimals_stay_as_written_from_the_call_to_
     let _ = rustls::crypto::ring::default_provider().install_default();
     let served = Served::start(0).await;
     let (at, idem) = (served.at(), &served.idem);
-    idem.redrive_with("transfers.send", send);
+    idem.register_handler("transfers.send", send);
     let published = Arc::<Mutex<Vec<Vec<u8>>>>::default();
     let to = Arc::clone(&published);
-    idem.republish_with("rabbitmq:transfers", move |letter| {
+    idem.register_publisher("rabbitmq:transfers", move |letter| {
         to.lock().unwrap().push(letter.message());
         std::future::ready(Ok::<(), String>(()))
     });
@@ -112,7 +112,7 @@ async fn numbers_of_128_bits_and_long_decimals_stay_as_written_from_the_call_to_
         "{export}"
     );
     assert!(
-        export.contains(&format!(r#""deed":{{"edited":{exact}}}"#)),
+        export.contains(&format!(r#""kind":{{"edited":{exact}}}"#)),
         "what it was: {export}"
     );
     let said = at
@@ -215,7 +215,7 @@ async fn nested(data: &std::path::Path, depth: usize) {
     };
     assert!(matches!(
         ledger.apply(&id, Step::Fail(failed)).await.unwrap(),
-        Reply::Died(_)
+        Reply::DeadLettered(_)
     ));
     ledger.close().await.unwrap();
 }

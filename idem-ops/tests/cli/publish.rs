@@ -40,7 +40,7 @@ async fn brought(idem: &Idem, orders: &[&str]) -> Vec<String> {
 fn publisher(idem: &Idem) -> Arc<Mutex<Vec<String>>> {
     let published = Arc::<Mutex<Vec<String>>>::default();
     let to = Arc::clone(&published);
-    idem.republish_with("kafka:orders", move |letter| {
+    idem.register_publisher("kafka:orders", move |letter| {
         let to = Arc::clone(&to);
         async move {
             to.lock().unwrap().push(letter.key);
@@ -85,7 +85,7 @@ async fn a_letter_goes_back_and_who_and_why_stay() {
         "{show}"
     );
 
-    served.idem.republish_with("kafka:orders", async |_| {
+    served.idem.register_publisher("kafka:orders", async |_| {
         Err::<(), _>("the topic is \u{1b}[2Jgone")
     });
     let said = at.idem(&redrive).await.ended(1);

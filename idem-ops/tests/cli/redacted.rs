@@ -25,7 +25,7 @@ struct Charge {
 }
 
 async fn declined(idem: &Idem, order_no: &str) -> DeadLetterId {
-    idem.redrive_with("orders.charge", |Charge { order_no, card_no }: Charge| {
+    idem.register_handler("orders.charge", |Charge { order_no, card_no }: Charge| {
         charge(order_no, card_no)
     });
     assert!(

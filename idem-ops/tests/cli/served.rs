@@ -27,7 +27,7 @@ impl Served {
     pub(crate) async fn start(letters: usize) -> Self {
         let data = tempfile::tempdir().unwrap();
         let idem = Idem::open(data.path()).unwrap();
-        idem.redrive_with("orders.place", place_order);
+        idem.register_handler("orders.place", place_order);
         let ids = bury(&idem, (1..=letters).map(numbered)).await;
         Self::of(data, idem, ids, |router| router).await
     }

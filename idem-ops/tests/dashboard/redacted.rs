@@ -28,7 +28,7 @@ pub(crate) async fn fill_in_and_run(chromium: Chromium) -> anyhow::Result<()> {
     let service = Service::start().await?;
     service
         .idem
-        .redrive_with("cards.charge", |Charge { order_no, card_no }: Charge| {
+        .register_handler("cards.charge", |Charge { order_no, card_no }: Charge| {
             charge(order_no, card_no)
         });
     ensure!(

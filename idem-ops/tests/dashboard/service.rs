@@ -70,7 +70,7 @@ impl Service {
         let idem = Idem::open(folder.path())?;
         let stock = Arc::new(Semaphore::new(1000));
         let shelf = stock.clone();
-        idem.redrive_with(HANDLER, move |order: Order| {
+        idem.register_handler(HANDLER, move |order: Order| {
             place_order(order, shelf.clone())
         });
         let pages = idem_ops::dashboard(&idem, Auth::token(Secret::new(TOKEN)));
@@ -120,7 +120,7 @@ impl Service {
     /// The dead letter of a message that a broker brought, and that can go back there; its id.
     pub(crate) async fn brought(&self, order_no: &str, origin: Origin) -> anyhow::Result<String> {
         let published = Arc::clone(&self.published);
-        self.idem.republish_with(origin.place(), move |letter| {
+        self.idem.register_publisher(origin.place(), move |letter| {
             published.lock().push(letter.key);
             async { Ok::<(), String>(()) }
         });

@@ -49,7 +49,7 @@ async fn letter(runs: bool) -> (Dashboard, String, String) {
                        card_no,
                        amount,
                    }: Charge| charge(order_no, card_no, amount);
-        dashboard.idem.redrive_with("redacted.charge", run);
+        dashboard.idem.register_handler("redacted.charge", run);
     }
     assert!(
         dashboard
@@ -297,7 +297,7 @@ async fn numbers_of_128_bits_stay_as_written_on_the_page_through_an_edit_and_a_r
                    wei,
                    note,
                }: Transfer| transfer(order_no, wei, note);
-    dashboard.idem.redrive_with("letters.transfer", run);
+    dashboard.idem.register_handler("letters.transfer", run);
     let wei = 20_000_000_000_000_000_001;
     assert!(
         dashboard

@@ -51,7 +51,7 @@ async fn letter() -> (Dashboard, String, String) {
 fn publisher(dashboard: &Dashboard) -> Arc<Mutex<u32>> {
     let published = Arc::<Mutex<u32>>::default();
     let to = Arc::clone(&published);
-    dashboard.idem.republish_with("kafka:orders", move |_| {
+    dashboard.idem.register_publisher("kafka:orders", move |_| {
         *to.lock().unwrap() += 1;
         async { Ok::<(), String>(()) }
     });
@@ -131,7 +131,7 @@ async fn a_publisher_that_fails_is_quoted_and_the_letter_stays_open() {
     let (dashboard, place, cookie) = letter().await;
     dashboard
         .idem
-        .republish_with("kafka:orders", async |_| Err::<(), _>("no <b>leader</b>"));
+        .register_publisher("kafka:orders", async |_| Err::<(), _>("no <b>leader</b>"));
     let page = text(dashboard.get(&place, &cookie).await).await;
     let form = format!("csrf={}&why=mended", csrf(&page));
     let failed = dashboard

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 
 use crate::idem::Inner;
-use crate::outbox::Outgoing;
+use crate::outbox::OutboxMessage;
 use crate::protocol::RecordId;
 
 /// The attempt that is running.
@@ -51,7 +51,7 @@ pub(crate) struct Frame {
     pub(super) blocking: bool,
     pub(super) found_existing: AtomicBool,
     /// What goes out with the result.
-    pub(super) outgoing: Mutex<Vec<Outgoing>>,
+    pub(super) outgoing: Mutex<Vec<OutboxMessage>>,
     pub(super) outer: Option<Arc<Frame>>,
 }
 
@@ -87,7 +87,7 @@ fn any_frame(is: impl Fn(&Frame) -> bool) -> bool {
 }
 
 /// Gives the running attempt a message to go out with its result, if one of this Idem is running.
-pub(crate) fn enqueue(inner: &Arc<Inner>, message: Outgoing) -> bool {
+pub(crate) fn enqueue(inner: &Arc<Inner>, message: OutboxMessage) -> bool {
     let push = |frame: &Arc<Frame>| {
         let ours = Arc::ptr_eq(&frame.inner, inner);
         if ours {

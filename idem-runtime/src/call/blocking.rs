@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use tokio::runtime::{Handle, RuntimeFlavor};
 
-use crate::wait::wait;
+use crate::call::wait::wait;
 
 /// Whether this thread belongs to a tokio runtime whose other threads can go on without it.
 pub(super) fn on_multi_thread_runtime() -> bool {

@@ -12,10 +12,10 @@ use std::time::Duration;
 
 use super::attempt::{FRAME, Frame};
 use super::blocking;
-use super::renewal::Renewed;
+use super::lease::Renewed;
+use crate::call::panic;
 use crate::clock::BoxFuture;
-use crate::outbox::Outgoing;
-use crate::panic;
+use crate::outbox::OutboxMessage;
 
 /// How a body ended.
 pub(super) enum Ended {
@@ -29,7 +29,7 @@ pub(super) struct Left {
     /// `existing` found the result, so the body did not run.
     pub(super) found: bool,
     /// What goes out with the result.
-    pub(super) outgoing: Vec<Outgoing>,
+    pub(super) outgoing: Vec<OutboxMessage>,
 }
 
 /// Inside the attempt, so that a test can ask which one it is.

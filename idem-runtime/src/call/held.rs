@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::protocol::Started;
+use crate::protocol::Grant;
 
 /// The right to run the body once.
 #[derive(Debug, Clone, Copy)]
@@ -12,8 +12,8 @@ pub(super) struct Held {
     pub(super) since: Instant,
 }
 
-impl From<Started> for Held {
-    fn from(Started { token, number }: Started) -> Self {
+impl From<Grant> for Held {
+    fn from(Grant { token, number }: Grant) -> Self {
         Self {
             token,
             number,

@@ -3,13 +3,15 @@
 mod attempt;
 mod blocking;
 mod body;
-mod drive;
-mod flight;
+mod errors;
 mod held;
+mod lease;
+mod machine;
 mod own;
-mod refusal;
-mod renewal;
+pub(crate) mod panic;
 mod report;
+mod single_flight;
+pub(crate) mod wait;
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -18,16 +20,16 @@ use std::task::Poll;
 pub use attempt::{Attempt, attempt, found_existing};
 pub(crate) use attempt::{Frame, enqueue};
 use body::{Ended, Left};
-use drive::{Drive, Next};
-pub(crate) use flight::Flights;
+pub(crate) use lease::Leases;
+use machine::{Drive, Next};
 use own::{read_with, text_of};
-pub(crate) use renewal::Leases;
 use report::{Report, Told};
 use serde::Serialize;
+pub(crate) use single_flight::Flights;
 
-use crate::bounds::{Failure, Outcome, Replayable};
 use crate::delivery::Verdict;
 use crate::error::Error;
+use crate::handler::bounds::{Failure, Outcome, Replayable};
 use crate::message::Message;
 
 /// The longest error text that is stored, in bytes.

@@ -6,11 +6,11 @@ use std::fmt::{Display, Write};
 use std::sync::atomic::Ordering;
 
 use super::cut;
-use super::drive::Drive;
+use super::machine::Drive;
 use super::report::Report;
-use crate::json_problem::json_problem;
-use crate::panic::caught;
-use crate::writing::{self, Unwritten, Writes};
+use crate::call::panic::caught;
+use crate::json::problem::json_problem;
+use crate::json::writing::{self, Unwritten, Writes};
 
 /// Reads a result, and keeps it where it is wanted.
 pub(super) type Reads<'a> = &'a mut dyn FnMut(&[u8]) -> serde_json::Result<()>;

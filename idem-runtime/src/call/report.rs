@@ -8,8 +8,8 @@ use std::time::Duration;
 use super::blocking::block_on;
 use super::body::Left;
 use super::cut;
-use super::drive::{Answer, Drive};
 use super::held::Held;
+use super::machine::{Answer, Drive};
 use crate::clock::until;
 use crate::delivery::Verdict;
 use crate::error::Error;
@@ -194,7 +194,7 @@ impl Drive {
         let Some(Reporting { step, then, .. }) = self.reporting.take() else {
             return Poll::Ready(Told::Own);
         };
-        if let Ok(Reply::Died(letter)) = &reply {
+        if let Ok(Reply::DeadLettered(letter)) = &reply {
             self.died(letter);
         }
         let inner = self.idem().inner();
@@ -218,7 +218,7 @@ impl Drive {
     /// What the ledger's answer to a report means for the delivery, should this be the call's end.
     fn verdict(&self, reply: &Result<Reply, LedgerError>) -> Verdict {
         match reply {
-            Ok(Reply::Recorded | Reply::Died(_) | Reply::Dead { .. }) => Verdict::Settled,
+            Ok(Reply::Recorded | Reply::DeadLettered(_) | Reply::Dead { .. }) => Verdict::Settled,
             Ok(Reply::Waiting { at }) => Verdict::Again {
                 after: until(*at, self.idem().inner().clock.now()),
             },
@@ -249,9 +249,9 @@ impl Drive {
             }
             (
                 Then::Failed(None),
-                Ok(Reply::Waiting { .. } | Reply::Died(_) | Reply::Dead { .. }),
+                Ok(Reply::Waiting { .. } | Reply::DeadLettered(_) | Reply::Dead { .. }),
             ) => Told::Own,
-            (Then::Failed(Some(_)), Ok(Reply::Died(letter))) if inline => {
+            (Then::Failed(Some(_)), Ok(Reply::DeadLettered(letter))) if inline => {
                 Told::Refuse(self.dead(letter.id, false))
             }
             (Then::Failed(Some(_)), Ok(Reply::Dead { letter, .. })) if inline => {
@@ -259,11 +259,11 @@ impl Drive {
             }
             (
                 Then::Failed(Some(error)),
-                Ok(Reply::Waiting { .. } | Reply::Died(_) | Reply::Dead { .. }),
+                Ok(Reply::Waiting { .. } | Reply::DeadLettered(_) | Reply::Dead { .. }),
             ) => Told::Refuse(error),
             (
                 Then::Unwritable(problem),
-                Ok(Reply::Waiting { .. } | Reply::Died(_) | Reply::Dead { .. }),
+                Ok(Reply::Waiting { .. } | Reply::DeadLettered(_) | Reply::Dead { .. }),
             ) => Told::Refuse(self.unwritable(problem)),
             (_, Ok(_)) => Told::Refuse(self.lease_lost()),
         };

@@ -113,7 +113,7 @@ pub enum Error {
         "`outbox().enqueue(…)` was called where no handler's body runs (a task that the body spawned is outside), so there \
          is no result to go with: call `outbox().send(…).await` there"
     )]
-    OutsideBody,
+    OutsideHandler,
 
     /// A message for the outbox is larger than a payload may be.
     #[error(
@@ -225,7 +225,7 @@ pub enum Error {
         key: String,
         /// What could not be turned, and what became of the message.
         what: String,
-        /// What is wrong with it, in words that hold [none of its values](crate::json_problem).
+        /// What is wrong with it, in words that hold [none of its values](crate::json::problem).
         problem: String,
     },
 
@@ -283,9 +283,9 @@ pub enum Error {
     /// A dead letter was to run, and the service has not said how its handler is called again.
     #[error(
         "handler `{handler}` is not registered in this service, so its dead letters cannot be run from here: register it \
-         with `idem.redrive_with(\"{handler}\", …)`, or redrive the letter and publish the message again"
+         with `idem.register_handler(\"{handler}\", …)`, or redrive the letter and publish the message again"
     )]
-    NoRunner {
+    NoHandler {
         /// The handler's name.
         handler: String,
     },
@@ -306,7 +306,7 @@ pub enum Error {
     /// a broker.
     #[error(
         "dead letter {id} cannot be published from here: {}", match place {
-            Some(place) => format!("say how with `idem.republish_with(\"{place}\", …)`"),
+            Some(place) => format!("say how with `idem.register_publisher(\"{place}\", …)`"),
             None => "no broker brought it; run it, or redrive it and call its handler".to_owned(),
         }
     )]
@@ -346,7 +346,7 @@ pub enum Error {
         "handler `{handler}`: the payload has the key `{key}`, and the dead letter is of `{letter_key}`; nothing ran: \
          edit the payload so that it is the same message"
     )]
-    OtherKey {
+    KeyMismatch {
         /// The handler's name.
         handler: String,
         /// The payload's idempotency key.
@@ -395,7 +395,7 @@ impl Error {
             | Error::PayloadTooLarge { key, .. }
             | Error::ResultTooLarge { key, .. }
             | Error::NotIssued { key, .. }
-            | Error::OtherKey { key, .. }
+            | Error::KeyMismatch { key, .. }
             | Error::Codec { key, .. } => Some(key),
             Error::Ledger { key, .. } | Error::Closed { key, .. } => key.as_deref(),
             _ => None,

@@ -11,14 +11,20 @@ use crate::protocol::{DeadLetter, DeadLetterId, LetterState};
 /// let thrown_away = Filter::default().state(LetterState::Discarded);
 /// ```
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Filter {
-    handler: Option<String>,
+    /// Only letters of this handler.
+    pub handler: Option<String>,
     /// Names that the handler had before.
-    earlier: Vec<String>,
-    key: Option<String>,
-    state: Option<LetterState>,
-    after: Option<DeadLetterId>,
-    limit: usize,
+    pub(crate) earlier: Vec<String>,
+    /// Only letters of this key, written as letters show it.
+    pub key: Option<String>,
+    /// Only letters in this state; letters in every state where it is `None`.
+    pub state: Option<LetterState>,
+    /// Only letters older than this one.
+    pub after: Option<DeadLetterId>,
+    /// The most letters in the answer.
+    pub limit: usize,
 }
 
 impl Default for Filter {
@@ -91,25 +97,5 @@ impl Filter {
     pub(crate) fn or_of(mut self, earlier: Vec<String>) -> Self {
         self.earlier = earlier;
         self
-    }
-
-    /// The handler asked for, if one.
-    pub(crate) fn wanted_handler(&self) -> Option<&str> {
-        self.handler.as_deref()
-    }
-
-    /// The state asked for, if one; for those who write a ledger.
-    pub fn wanted_state(&self) -> Option<LetterState> {
-        self.state
-    }
-
-    /// Where the page starts; for those who write a ledger.
-    pub fn wanted_after(&self) -> Option<DeadLetterId> {
-        self.after
-    }
-
-    /// How many letters the answer may hold; for those who write a ledger.
-    pub fn wanted_limit(&self) -> usize {
-        self.limit
     }
 }

@@ -2,16 +2,15 @@
 
 mod error;
 mod filter;
-mod notes;
 pub(crate) mod sled;
 
 use std::path::Path;
 use std::time::Duration;
 
+pub(crate) use crate::notes::{NUMBERED, number_of};
+pub use crate::notes::{Note, NoteChange, Notes, check_keys, place_of, unnotified_key};
 pub use error::LedgerError;
 pub use filter::Filter;
-pub(crate) use notes::{NUMBERED, number_of};
-pub use notes::{Note, NoteChange, Notes, check_keys, place_of, untold};
 pub use sled::SledLedger;
 
 use crate::clock::BoxFuture;

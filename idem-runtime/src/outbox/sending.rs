@@ -6,9 +6,9 @@ use std::collections::VecDeque;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::{Outgoing, new_id};
-use crate::envelope;
+use super::{OutboxMessage, new_id};
 use crate::ledger::LedgerError;
+use crate::protocol::encoding;
 
 /// Calls that failed are remembered up to this many: those who never call again are to cost no
 /// more.
@@ -34,8 +34,8 @@ pub(super) struct Call<'a> {
 
 impl Sending {
     /// Begins a call with a new id, or with that of an earlier call that came to no end.
-    pub(super) fn begin(&self, message: &Outgoing) -> Result<Call<'_>, LedgerError> {
-        let message = blake3::hash(&envelope::encode(message)?);
+    pub(super) fn begin(&self, message: &OutboxMessage) -> Result<Call<'_>, LedgerError> {
+        let message = blake3::hash(&encoding::encode(message)?);
         let mut unsure = self.unsure.lock();
         let earlier = unsure
             .iter()

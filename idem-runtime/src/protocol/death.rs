@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use super::decide::{Change, Decision, Facts, LetterChange, keep};
 use super::letter::{DeadLetter, LetterState, Reason};
-use super::record::{Live, Record, RecordId, Redriven, Settled, SettledAs};
+use super::record::{Live, Record, RecordId, RedrivenFrom, Settled, Settlement};
 use super::step::{Bury, Reply};
 use crate::json::Json;
 
 /// To Dead, for this reason.
 pub(super) fn bury(live: Live, reason: Reason, facts: &Facts) -> Decision {
     let arguments = live.redriven.as_ref().and_then(|before| before.arguments);
-    let mut settled = live.settle(facts.now, live.number(), SettledAs::Dead(facts.letter));
+    let mut settled = live.settle(facts.now, live.number(), Settlement::Dead(facts.letter));
     let mut letter = DeadLetter {
         id: facts.letter,
         payload: Json::stored(&live.payload),
@@ -38,14 +38,14 @@ pub(super) fn bury(live: Live, reason: Reason, facts: &Facts) -> Decision {
         reused: None,
     };
     // A message that no handler took stays what it was when no call came.
-    if let Some(Redriven {
+    if let Some(RedrivenFrom {
         fingerprint,
-        unread: Some(unread),
+        cause: Some(cause),
         ..
     }) = live.redriven.map(|before| *before)
     {
         settled.fingerprint = fingerprint;
-        unread.tell(&mut letter);
+        cause.tell(&mut letter);
     }
     died(settled, letter)
 }
@@ -66,18 +66,18 @@ pub(super) fn bury_unread(
             fingerprint, end, ..
         })) if fingerprint == Some(buried.fingerprint) => {
             return keep(match end {
-                SettledAs::Done(_) | SettledAs::Issued => Reply::Reused,
-                SettledAs::Dead(letter) => Reply::Dead {
+                Settlement::Done(_) | Settlement::Issued => Reply::KeyReused,
+                Settlement::Dead(letter) => Reply::Dead {
                     letter,
                     discarded: false,
                 },
-                SettledAs::Discarded(letter) => Reply::Dead {
+                Settlement::Discarded(letter) => Reply::Dead {
                     letter,
                     discarded: true,
                 },
             });
         }
-        Some(_) => return keep(Reply::Reused),
+        Some(_) => return keep(Reply::KeyReused),
     }
     let settled = Settled {
         // Larger than that of what it takes the place of.
@@ -86,7 +86,7 @@ pub(super) fn bury_unread(
         at: facts.now,
         ttl: buried.ttl,
         attempts: 0,
-        end: SettledAs::Dead(facts.letter),
+        end: Settlement::Dead(facts.letter),
     };
     let mut letter = DeadLetter {
         id: facts.letter,
@@ -110,7 +110,7 @@ pub(super) fn bury_unread(
         record_key: None,
         reused: None,
     };
-    buried.unread.clone().tell(&mut letter);
+    buried.cause.clone().tell(&mut letter);
     died(settled, letter)
 }
 
@@ -118,6 +118,6 @@ fn died(settled: Settled, letter: DeadLetter) -> Decision {
     Decision {
         record: Change::Put(Record::Settled(settled)),
         letter: LetterChange::Open(Box::new(letter.clone())),
-        reply: Reply::Died(Box::new(letter)),
+        reply: Reply::DeadLettered(Box::new(letter)),
     }
 }

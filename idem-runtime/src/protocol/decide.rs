@@ -5,9 +5,11 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::death::{bury, bury_unread};
-use super::letter::{Act, AttemptOutcome, By, DeadLetter, DeadLetterId, Deed, PastAttempt, Reason};
-use super::record::{Budget, Live, Phase, Record, RecordId, Redriven, Settled, SettledAs};
-use super::step::{Awaited, Claim, Failed, Reply, Started, Step};
+use super::letter::{
+    Action, ActionKind, Actor, AttemptOutcome, DeadLetter, DeadLetterId, PastAttempt, Reason,
+};
+use super::record::{Budget, Live, Phase, Record, RecordId, RedrivenFrom, Settled, Settlement};
+use super::step::{Claim, Failed, Grant, RedrivePayload, Reply, Step};
 use crate::clock::after;
 use crate::ledger::NoteChange;
 
@@ -73,12 +75,12 @@ pub enum LetterChange {
     /// This one is opened.
     Open(Box<DeadLetter>),
     /// This is [done](DeadLetter::act) to one. Where it is closed and has been forgotten since,
-    /// nothing of the decision is written, and the answer is [`Reply::NotOpen`].
-    Act {
+    /// nothing of the decision is written, and the answer is [`Reply::LetterNotOpen`].
+    Action {
         /// Which.
         letter: DeadLetterId,
         /// What.
-        act: Box<Act>,
+        act: Box<Action>,
     },
 }
 
@@ -98,13 +100,13 @@ pub fn decide(id: &RecordId, record: Option<Record>, step: &Step, facts: &Facts)
         Step::Complete { token, result, .. } => match record {
             Some(Record::Live(live)) if live.holds(*token) => {
                 let attempts = live.number();
-                let settled = live.settle(facts.now, attempts, SettledAs::Done(result.clone()));
+                let settled = live.settle(facts.now, attempts, Settlement::Done(result.clone()));
                 put(Record::Settled(settled), Reply::Recorded)
             }
             // The report was recorded, and its answer lost: say it again.
             Some(Record::Settled(Settled {
                 token: last,
-                end: SettledAs::Done(_),
+                end: Settlement::Done(_),
                 ..
             })) if last == *token => keep(Reply::Recorded),
             _ => keep(Reply::LeaseLost),
@@ -122,12 +124,12 @@ pub fn decide(id: &RecordId, record: Option<Record>, step: &Step, facts: &Facts)
             awaited,
             by,
         } => match (record, awaited) {
-            (Some(Record::Settled(settled)), _) if settled.end == SettledAs::Dead(*letter) => {
+            (Some(Record::Settled(settled)), _) if settled.end == Settlement::Dead(*letter) => {
                 let rearmed = awaited
                     .as_ref()
                     .map(|awaited| rearmed(id, &settled, *letter, awaited, facts));
                 let change = rearmed.map_or(Change::Remove, |live| Change::Put(Record::Live(live)));
-                acted(change, *letter, Deed::Redriven, by, facts)
+                acted(change, *letter, ActionKind::Redriven, by, facts)
             }
             // It was re-armed, and the message is on its way to where nobody has to wait for it.
             (Some(Record::Live(live)), None) if live.was_dead_as(*letter) => Decision {
@@ -135,38 +137,38 @@ pub fn decide(id: &RecordId, record: Option<Record>, step: &Step, facts: &Facts)
                 letter: LetterChange::Keep,
                 reply: Reply::Recorded,
             },
-            _ => keep(Reply::NotOpen),
+            _ => keep(Reply::LetterNotOpen),
         },
         Step::Discard { letter, by } => match record {
-            Some(Record::Settled(settled)) if settled.end == SettledAs::Dead(*letter) => {
+            Some(Record::Settled(settled)) if settled.end == Settlement::Dead(*letter) => {
                 let settled = Settled {
-                    end: SettledAs::Discarded(*letter),
+                    end: Settlement::Discarded(*letter),
                     at: facts.now,
                     ..settled
                 };
                 acted(
                     Change::Put(Record::Settled(settled)),
                     *letter,
-                    Deed::Discarded,
+                    ActionKind::Discarded,
                     by,
                     facts,
                 )
             }
-            _ => keep(Reply::NotOpen),
+            _ => keep(Reply::LetterNotOpen),
         },
         Step::Restore { letter, by } => match record {
             Some(Record::Settled(settled))
-                if settled.end == SettledAs::Discarded(*letter) && !settled.expired(facts.now) =>
+                if settled.end == Settlement::Discarded(*letter) && !settled.expired(facts.now) =>
             {
                 let settled = Settled {
-                    end: SettledAs::Dead(*letter),
+                    end: Settlement::Dead(*letter),
                     at: facts.now,
                     ..settled
                 };
                 acted(
                     Change::Put(Record::Settled(settled)),
                     *letter,
-                    Deed::Restored,
+                    ActionKind::Restored,
                     by,
                     facts,
                 )
@@ -176,32 +178,34 @@ pub fn decide(id: &RecordId, record: Option<Record>, step: &Step, facts: &Facts)
                 acted(
                     Change::Put(Record::Settled(settled)),
                     *letter,
-                    Deed::Restored,
+                    ActionKind::Restored,
                     by,
                     facts,
                 )
             }
-            _ => keep(Reply::NotOpen),
+            _ => keep(Reply::LetterNotOpen),
         },
         Step::Edit {
             letter,
             payload,
             by,
         } => match record {
-            Some(Record::Settled(settled)) if settled.end == SettledAs::Dead(*letter) => acted(
+            Some(Record::Settled(settled)) if settled.end == Settlement::Dead(*letter) => acted(
                 Change::Keep,
                 *letter,
-                Deed::Edited(payload.clone()),
+                ActionKind::Edited(payload.clone()),
                 by,
                 facts,
             ),
-            _ => keep(Reply::NotOpen),
+            _ => keep(Reply::LetterNotOpen),
         },
         Step::Issue { ttl } => match record {
-            Some(Record::Live(_)) => keep(Reply::Taken),
-            Some(Record::Settled(settled)) if !settled.expired(facts.now) => keep(Reply::Taken),
+            Some(Record::Live(_)) => keep(Reply::AlreadyIssued),
+            Some(Record::Settled(settled)) if !settled.expired(facts.now) => {
+                keep(Reply::AlreadyIssued)
+            }
             _ => {
-                let end = SettledAs::Issued;
+                let end = Settlement::Issued;
                 let settled = Settled {
                     token: facts.token,
                     fingerprint: None,
@@ -226,7 +230,7 @@ pub fn claim(id: &RecordId, record: Option<Record>, wanted: &Claim, facts: &Fact
         wanted.fingerprint,
     ) && known != given
     {
-        return keep(Reply::Reused);
+        return keep(Reply::KeyReused);
     }
     let mut live = match record {
         None => Live {
@@ -249,17 +253,17 @@ pub fn claim(id: &RecordId, record: Option<Record>, wanted: &Claim, facts: &Fact
         Some(Record::Live(live)) => live,
         Some(Record::Settled(settled)) => {
             return keep(match settled.end {
-                SettledAs::Done(result) => Reply::Replay(result),
-                SettledAs::Dead(letter) => Reply::Dead {
+                Settlement::Done(result) => Reply::Replay(result),
+                Settlement::Dead(letter) => Reply::Dead {
                     letter,
                     discarded: false,
                 },
-                SettledAs::Discarded(letter) => Reply::Dead {
+                Settlement::Discarded(letter) => Reply::Dead {
                     letter,
                     discarded: true,
                 },
                 // A handler has taken the name that issued keys stand under.
-                SettledAs::Issued => Reply::Reused,
+                Settlement::Issued => Reply::KeyReused,
             });
         }
     };
@@ -301,7 +305,7 @@ pub fn claim(id: &RecordId, record: Option<Record>, wanted: &Claim, facts: &Fact
     };
     put(
         Record::Live(live),
-        Reply::Run(Started {
+        Reply::Run(Grant {
             token: facts.token,
             number,
         }),
@@ -314,7 +318,7 @@ fn fail(record: Option<Record>, failed: &Failed, facts: &Facts) -> Decision {
         // The report was recorded, and its answer lost: say it again.
         Some(Record::Settled(Settled {
             token,
-            end: SettledAs::Dead(letter),
+            end: Settlement::Dead(letter),
             ..
         })) if token == failed.token => {
             return keep(Reply::Dead {
@@ -376,7 +380,7 @@ fn sweep(record: Option<Record>, facts: &Facts) -> Decision {
             };
         }
         Some(Record::Live(live)) => live,
-        _ => return keep(Reply::Untouched),
+        _ => return keep(Reply::Unchanged),
     };
     let (Phase::Waiting { until, .. } | Phase::Running { until, .. }) = live.phase;
     if live.orphaned(facts) {
@@ -390,12 +394,12 @@ fn sweep(record: Option<Record>, facts: &Facts) -> Decision {
         }
         // Where only a lease lapsed, a late report is still welcome, so the claim stays.
     } else if matches!(live.phase, Phase::Running { .. }) {
-        return keep(Reply::Untouched);
+        return keep(Reply::Unchanged);
     }
     if facts.now >= after(until, live.budget.ttl) {
         bury(live, Reason::Abandoned, facts)
     } else {
-        keep(Reply::Untouched)
+        keep(Reply::Unchanged)
     }
 }
 
@@ -436,7 +440,7 @@ impl Live {
         let settled = self.settle(
             at,
             before.map_or(0, |before| before.attempts),
-            SettledAs::Dead(letter),
+            Settlement::Dead(letter),
         );
         Settled {
             fingerprint: before.and_then(|before| before.fingerprint),
@@ -500,7 +504,7 @@ impl Live {
         }
     }
 
-    pub(super) fn settle(&self, at: Timestamp, attempts: u32, end: SettledAs) -> Settled {
+    pub(super) fn settle(&self, at: Timestamp, attempts: u32, end: Settlement) -> Settled {
         Settled {
             token: self.token,
             fingerprint: self.fingerprint,
@@ -518,14 +522,14 @@ fn rearmed(
     id: &RecordId,
     dead: &Settled,
     letter: DeadLetterId,
-    awaited: &Awaited,
+    awaited: &RedrivePayload,
     facts: &Facts,
 ) -> Live {
-    let Awaited {
+    let RedrivePayload {
         payload,
         redacted,
         origin,
-        unread,
+        cause,
         arguments,
     } = awaited;
     Live {
@@ -544,11 +548,11 @@ fn rearmed(
         payload: Arc::clone(payload),
         redacted: (!redacted.is_empty()).then(|| redacted.as_slice().into()),
         origin: origin.clone(),
-        redriven: Some(Box::new(Redriven {
+        redriven: Some(Box::new(RedrivenFrom {
             letter,
             fingerprint: dead.fingerprint,
             attempts: dead.attempts,
-            unread: unread.clone(),
+            cause: cause.clone(),
             arguments: *arguments,
         })),
         past: Vec::new(),
@@ -560,15 +564,21 @@ fn rearmed(
     }
 }
 
-fn acted(record: Change, letter: DeadLetterId, deed: Deed, by: &By, facts: &Facts) -> Decision {
-    let act = Box::new(Act {
+fn acted(
+    record: Change,
+    letter: DeadLetterId,
+    deed: ActionKind,
+    by: &Actor,
+    facts: &Facts,
+) -> Decision {
+    let act = Box::new(Action {
         at: facts.now,
         by: by.clone(),
-        deed,
+        kind: deed,
     });
     Decision {
         record,
-        letter: LetterChange::Act { letter, act },
+        letter: LetterChange::Action { letter, act },
         reply: Reply::Recorded,
     }
 }

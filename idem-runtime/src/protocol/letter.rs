@@ -13,9 +13,9 @@ use uuid::Uuid;
 use super::origin::Origin;
 use super::record::RecordId;
 use super::reused::Reused;
-use crate::codec;
 use crate::json::Json;
-use crate::redact::{REDACTED, is_redacted};
+use crate::message::redact::{REDACTED, is_redacted};
+use crate::protocol::encoding::cbor;
 
 /// The id of a dead letter: a UUID of version 7 ([RFC 9562]), so ids sort by the time of death.
 ///
@@ -27,7 +27,7 @@ use crate::redact::{REDACTED, is_redacted};
 #[cbor(transparent)]
 pub struct DeadLetterId(
     #[n(0)]
-    #[cbor(with = "codec::uuid")]
+    #[cbor(with = "cbor::uuid")]
     Uuid,
 );
 
@@ -88,7 +88,7 @@ pub struct DeadLetter {
     /// The arguments: a JSON object, name to value. Of a message that no handler could take, the
     /// message itself.
     #[n(3)]
-    #[cbor(with = "codec::json")]
+    #[cbor(with = "cbor::json")]
     pub payload: Json,
     /// Why it died.
     #[n(4)]
@@ -101,15 +101,15 @@ pub struct DeadLetter {
     pub state: LetterState,
     /// When the message came first.
     #[n(7)]
-    #[cbor(with = "codec::millis")]
+    #[cbor(with = "cbor::millis")]
     pub first_seen: Timestamp,
     /// When it died.
     #[n(8)]
-    #[cbor(with = "codec::millis")]
+    #[cbor(with = "cbor::millis")]
     pub died_at: Timestamp,
     /// When it was redriven or discarded.
     #[n(9)]
-    #[cbor(with = "codec::maybe_millis")]
+    #[cbor(with = "cbor::maybe_millis")]
     pub closed_at: Option<Timestamp>,
     /// Why it was redriven or discarded, in a person's words, as far as they said.
     #[n(10)]
@@ -122,14 +122,14 @@ pub struct DeadLetter {
     /// [`REDACTED`](crate::REDACTED) stands in the payload for each that it had, and for each
     /// element's where a path leads through an array; [`missing`](Self::missing) says which.
     #[n(12)]
-    #[cbor(with = "codec::list", has_nil)]
+    #[cbor(with = "cbor::list", has_nil)]
     #[serde(default)]
     pub redacted: Vec<String>,
     /// What people did with it, the first act first.
     #[n(13)]
-    #[cbor(with = "codec::list", has_nil)]
+    #[cbor(with = "cbor::list", has_nil)]
     #[serde(default)]
-    pub history: Vec<Act>,
+    pub history: Vec<Action>,
     /// Where the message came from, where a broker brought it.
     #[n(14)]
     #[serde(default)]
@@ -181,8 +181,8 @@ impl DeadLetter {
     /// How many arguments the handler takes: each is a field of the payload as it was first
     /// written. An edit may leave out those that can be absent.
     pub(crate) fn arguments(&self) -> u32 {
-        let before = self.history.iter().find_map(|act| match &act.deed {
-            Deed::Edited(before) => Some(before),
+        let before = self.history.iter().find_map(|act| match &act.kind {
+            ActionKind::Edited(before) => Some(before),
             _ => None,
         });
         let count = || match before
@@ -218,13 +218,13 @@ impl DeadLetter {
     pub(crate) fn missing_in(&self, payload: &Json) -> impl Iterator<Item = &str> {
         let text = payload.as_str();
         // Its fields need not be where the paths lead.
-        let unread = self.is_buried().then(|| text.contains(REDACTED));
+        let cause = self.is_buried().then(|| text.contains(REDACTED));
         let lacks = move |path: &str| {
             // A handler with one argument takes its value alone, too.
             let alone = path
                 .split_once('.')
                 .is_some_and(|(_, rest)| is_redacted(text, rest));
-            unread.unwrap_or_else(|| alone || is_redacted(text, path))
+            cause.unwrap_or_else(|| alone || is_redacted(text, path))
         };
         self.redacted
             .iter()
@@ -236,7 +236,7 @@ impl DeadLetter {
     pub fn is_edited(&self) -> bool {
         self.history
             .iter()
-            .any(|act| matches!(act.deed, Deed::Edited(_)))
+            .any(|act| matches!(act.kind, ActionKind::Edited(_)))
     }
 
     /// The message's size in bytes, where the payload is its beginning and no person has made it
@@ -246,19 +246,19 @@ impl DeadLetter {
     }
 
     /// Does to the letter what a person did, and notes it; for those who write a ledger.
-    pub fn act(&mut self, mut act: Act) {
-        match &mut act.deed {
-            Deed::Edited(payload) => std::mem::swap(&mut self.payload, payload),
-            Deed::Redriven => self.close(LetterState::Redriven, &act),
-            Deed::Discarded => self.close(LetterState::Discarded, &act),
-            Deed::Restored => {
+    pub fn act(&mut self, mut act: Action) {
+        match &mut act.kind {
+            ActionKind::Edited(payload) => std::mem::swap(&mut self.payload, payload),
+            ActionKind::Redriven => self.close(LetterState::Redriven, &act),
+            ActionKind::Discarded => self.close(LetterState::Discarded, &act),
+            ActionKind::Restored => {
                 (self.state, self.closed_at, self.closed_why) = (LetterState::Open, None, None)
             }
         }
         self.history.push(act);
     }
 
-    fn close(&mut self, state: LetterState, act: &Act) {
+    fn close(&mut self, state: LetterState, act: &Action) {
         (self.state, self.closed_at, self.closed_why) = (state, Some(act.at), act.by.why.clone());
     }
 }
@@ -266,22 +266,22 @@ impl DeadLetter {
 /// What a person did with a letter.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Encode, Decode)]
 #[non_exhaustive]
-pub struct Act {
+pub struct Action {
     /// When.
     #[n(0)]
-    #[cbor(with = "codec::millis")]
+    #[cbor(with = "cbor::millis")]
     pub at: Timestamp,
     /// Who, and why.
     #[n(1)]
-    pub by: By,
+    pub by: Actor,
     /// What.
     #[n(2)]
-    pub deed: Deed,
+    pub kind: ActionKind,
 }
 
 /// Who did something, and why, as far as they said.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
-pub struct By {
+pub struct Actor {
     /// A person's name.
     #[n(0)]
     pub who: Option<String>,
@@ -294,7 +294,7 @@ pub struct By {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Encode, Decode)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
-pub enum Deed {
+pub enum ActionKind {
     /// The key was re-armed.
     #[n(0)]
     Redriven,
@@ -308,7 +308,7 @@ pub enum Deed {
     #[n(3)]
     Edited(
         #[n(0)]
-        #[cbor(with = "codec::json")]
+        #[cbor(with = "cbor::json")]
         Json,
     ),
 }
@@ -370,11 +370,11 @@ pub struct PastAttempt {
     pub number: u32,
     /// When it was claimed.
     #[n(1)]
-    #[cbor(with = "codec::millis")]
+    #[cbor(with = "cbor::millis")]
     pub start: Timestamp,
     /// When its end was reported; nothing where nobody did.
     #[n(2)]
-    #[cbor(with = "codec::maybe_millis")]
+    #[cbor(with = "cbor::maybe_millis")]
     pub end: Option<Timestamp>,
     /// How it ended.
     #[n(3)]
@@ -443,14 +443,14 @@ impl fmt::Display for AttemptOutcome {
     }
 }
 
-impl Deed {
+impl ActionKind {
     /// The name used in logs and JSON.
     pub fn as_str(&self) -> &'static str {
         match self {
-            Deed::Redriven => "redriven",
-            Deed::Discarded => "discarded",
-            Deed::Restored => "restored",
-            Deed::Edited(_) => "edited",
+            ActionKind::Redriven => "redriven",
+            ActionKind::Discarded => "discarded",
+            ActionKind::Restored => "restored",
+            ActionKind::Edited(_) => "edited",
         }
     }
 }

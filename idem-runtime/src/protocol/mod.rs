@@ -4,6 +4,7 @@
 
 mod death;
 mod decide;
+pub(crate) mod encoding;
 mod letter;
 mod origin;
 mod record;
@@ -12,15 +13,16 @@ mod step;
 
 pub use decide::{Change, Decision, Facts, LetterChange, claim as decide_claim, decide};
 pub use letter::{
-    Act, AttemptOutcome, By, DeadLetter, DeadLetterId, Deed, LetterState, PastAttempt, Reason,
+    Action, ActionKind, Actor, AttemptOutcome, DeadLetter, DeadLetterId, LetterState, PastAttempt,
+    Reason,
 };
 pub use origin::Origin;
 pub use record::{
-    Budget, Fingerprint, Live, Phase, Record, RecordId, Redriven, Settled, SettledAs, StoredResult,
-    Unread,
+    Budget, BuryCause, Fingerprint, Live, Phase, Record, RecordId, RedrivenFrom, Settled,
+    Settlement, StoredResult,
 };
 pub use reused::{Difference, Holder, Reused};
-pub use step::{Awaited, Bury, Claim, Failed, Reply, Started, Step};
+pub use step::{Bury, Claim, Failed, Grant, RedrivePayload, Reply, Step};
 
 #[cfg(test)]
 mod tests;

@@ -5,7 +5,7 @@ use base64::prelude::BASE64_STANDARD;
 use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
-use crate::codec;
+use crate::protocol::encoding::cbor;
 
 /// How many headers are kept of a message.
 const MOST_HEADERS: usize = 64;
@@ -41,7 +41,7 @@ pub struct Origin {
     pub position: Option<String>,
     /// Its headers, name and value, in the message's order; binary values as base64.
     #[n(4)]
-    #[cbor(with = "codec::list", has_nil)]
+    #[cbor(with = "cbor::list", has_nil)]
     #[serde(default)]
     pub headers: Vec<(String, String)>,
 }
@@ -92,10 +92,10 @@ impl Origin {
         self.header(name, BASE64_STANDARD.encode(kept))
     }
 
-    /// The broker and the source in one text, `rabbitmq:orders`: what [`Idem::republish_with`] is
+    /// The broker and the source in one text, `rabbitmq:orders`: what [`Idem::register_publisher`] is
     /// told.
     ///
-    /// [`Idem::republish_with`]: crate::Idem::republish_with
+    /// [`Idem::register_publisher`]: crate::Idem::register_publisher
     pub fn place(&self) -> String {
         format!("{}:{}", self.broker, self.source)
     }

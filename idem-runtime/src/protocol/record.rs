@@ -10,7 +10,7 @@ use minicbor::{Decode, Encode};
 use super::letter::{DeadLetter, DeadLetterId, PastAttempt, Reason};
 use super::origin::Origin;
 use super::reused::Reused;
-use crate::codec;
+use crate::protocol::encoding::cbor;
 
 /// What a record is addressed by: the handler's name and the idempotency key.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -51,11 +51,11 @@ pub enum Record {
 pub struct Live {
     /// The handler's name.
     #[n(0)]
-    #[cbor(with = "codec::text")]
+    #[cbor(with = "cbor::text")]
     pub handler: Arc<str>,
     /// The idempotency key.
     #[n(1)]
-    #[cbor(with = "codec::text")]
+    #[cbor(with = "cbor::text")]
     pub key: Arc<str>,
     /// The fencing token of the last claim.
     #[n(2)]
@@ -68,14 +68,14 @@ pub struct Live {
     pub budget: Budget,
     /// The arguments: a JSON object, name to value.
     #[n(5)]
-    #[cbor(with = "codec::bytes")]
+    #[cbor(with = "cbor::bytes")]
     pub payload: Arc<[u8]>,
     /// The attempts that ended.
     #[n(6)]
     pub past: Vec<PastAttempt>,
     /// When the message came first.
     #[n(7)]
-    #[cbor(with = "codec::millis")]
+    #[cbor(with = "cbor::millis")]
     pub first_seen: Timestamp,
     /// What it is doing now.
     #[n(8)]
@@ -83,20 +83,20 @@ pub struct Live {
     /// The dotted paths into the payload that the handler redacts, whether something was there or
     /// not; nothing where it redacts none.
     #[n(9)]
-    #[cbor(with = "codec::shared_list", has_nil)]
+    #[cbor(with = "cbor::shared_list", has_nil)]
     pub redacted: Option<Arc<[String]>>,
     /// Where it came from, as far as the last claim that knew said.
     #[n(10)]
-    #[cbor(with = "codec::shared", has_nil)]
+    #[cbor(with = "cbor::shared", has_nil)]
     pub origin: Option<Arc<Origin>>,
     /// What a person re-armed, until an attempt of it has ended.
     #[n(11)]
-    pub redriven: Option<Box<Redriven>>,
+    pub redriven: Option<Box<RedrivenFrom>>,
 }
 
 /// A dead record that was re-armed, with what it needs to be dead again as it was.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-pub struct Redriven {
+pub struct RedrivenFrom {
     /// Its letter.
     #[n(0)]
     pub letter: DeadLetterId,
@@ -108,7 +108,7 @@ pub struct Redriven {
     pub attempts: u32,
     /// What the letter says of a message that no handler could take.
     #[n(3)]
-    pub unread: Option<Unread>,
+    pub cause: Option<BuryCause>,
     /// How many arguments the handler takes: the letter's payload may have been edited.
     #[n(4)]
     pub arguments: Option<u32>,
@@ -116,7 +116,7 @@ pub struct Redriven {
 
 /// Of a message that no handler took.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-pub struct Unread {
+pub struct BuryCause {
     /// What is wrong with it.
     #[n(0)]
     pub error: String,
@@ -134,7 +134,7 @@ pub struct Unread {
     pub reused: Option<Box<Reused>>,
 }
 
-impl Unread {
+impl BuryCause {
     /// Of a message that cannot be decoded.
     pub fn undecodable(error: impl Into<String>, cut_from: Option<u64>) -> Self {
         Self {
@@ -186,11 +186,11 @@ pub enum Phase {
         number: u32,
         /// When it was claimed.
         #[n(1)]
-        #[cbor(with = "codec::millis")]
+        #[cbor(with = "cbor::millis")]
         since: Timestamp,
         /// The running instance that holds it.
         #[n(2)]
-        #[cbor(with = "codec::text")]
+        #[cbor(with = "cbor::text")]
         owner: Arc<str>,
         /// The opening of the ledger in which it was claimed; 0 in a ledger that many processes
         /// share.
@@ -198,7 +198,7 @@ pub enum Phase {
         session: u64,
         /// When the lease lapses unless renewed.
         #[n(4)]
-        #[cbor(with = "codec::millis")]
+        #[cbor(with = "cbor::millis")]
         until: Timestamp,
     },
     /// An attempt failed, and the next one is not to come before a pause has passed.
@@ -206,11 +206,11 @@ pub enum Phase {
     Waiting {
         /// When the last attempt ended, or was found to have.
         #[n(0)]
-        #[cbor(with = "codec::millis")]
+        #[cbor(with = "cbor::millis")]
         since: Timestamp,
         /// When the next one may start.
         #[n(1)]
-        #[cbor(with = "codec::millis")]
+        #[cbor(with = "cbor::millis")]
         until: Timestamp,
     },
 }
@@ -226,7 +226,7 @@ pub struct Budget {
     pub bury: bool,
     /// How long a result is remembered, and an abandoned message waited for.
     #[n(2)]
-    #[cbor(with = "codec::duration")]
+    #[cbor(with = "cbor::duration")]
     pub ttl: Duration,
 }
 
@@ -248,23 +248,23 @@ pub struct Settled {
     pub fingerprint: Option<Fingerprint>,
     /// When it settled.
     #[n(2)]
-    #[cbor(with = "codec::millis")]
+    #[cbor(with = "cbor::millis")]
     pub at: Timestamp,
     /// How long a result is remembered.
     #[n(3)]
-    #[cbor(with = "codec::duration")]
+    #[cbor(with = "cbor::duration")]
     pub ttl: Duration,
     /// How many attempts there were.
     #[n(4)]
     pub attempts: u32,
     /// Its end.
     #[n(5)]
-    pub end: SettledAs,
+    pub end: Settlement,
 }
 
 /// The end a message came to.
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
-pub enum SettledAs {
+pub enum Settlement {
     /// The body's result is recorded.
     #[n(0)]
     Done(#[n(0)] StoredResult),
@@ -286,7 +286,7 @@ pub enum StoredResult {
     #[n(0)]
     Json(
         #[n(0)]
-        #[cbor(with = "codec::bytes")]
+        #[cbor(with = "cbor::bytes")]
         Arc<[u8]>,
     ),
     /// It happened, but it was larger than the limit: how large, in bytes.
@@ -297,7 +297,7 @@ pub enum StoredResult {
 impl Settled {
     /// Whether its time to live has passed. A dead letter's never does.
     pub fn expired(&self, now: Timestamp) -> bool {
-        !matches!(self.end, SettledAs::Dead(_)) && now >= crate::clock::after(self.at, self.ttl)
+        !matches!(self.end, Settlement::Dead(_)) && now >= crate::clock::after(self.at, self.ttl)
     }
 }
 

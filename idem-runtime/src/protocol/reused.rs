@@ -7,7 +7,7 @@ use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
 use super::letter::DeadLetterId;
-use crate::codec;
+use crate::protocol::encoding::cbor;
 
 /// The message that has the key, as it stood when another one with that key was buried, and where
 /// the two differ.
@@ -85,7 +85,7 @@ pub enum Holder {
     Running {
         /// Since when.
         #[n(0)]
-        #[cbor(with = "codec::millis")]
+        #[cbor(with = "cbor::millis")]
         since: Timestamp,
     },
     /// An attempt failed, and another one is to come.
@@ -93,7 +93,7 @@ pub enum Holder {
     Waiting {
         /// When the next one may start.
         #[n(0)]
-        #[cbor(with = "codec::millis")]
+        #[cbor(with = "cbor::millis")]
         until: Timestamp,
     },
     /// It has a result.
@@ -101,7 +101,7 @@ pub enum Holder {
     Done {
         /// Since when.
         #[n(0)]
-        #[cbor(with = "codec::millis")]
+        #[cbor(with = "cbor::millis")]
         at: Timestamp,
     },
     /// It waits for a person.

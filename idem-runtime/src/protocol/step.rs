@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::letter::{AttemptOutcome, By, DeadLetter, DeadLetterId};
+use super::letter::{Actor, AttemptOutcome, DeadLetter, DeadLetterId};
 use super::origin::Origin;
-use super::record::{Budget, Fingerprint, StoredResult, Unread};
+use super::record::{Budget, BuryCause, Fingerprint, StoredResult};
 use crate::json::Json;
 use crate::ledger::NoteChange;
 
@@ -49,23 +49,23 @@ pub enum Step {
         letter: DeadLetterId,
         /// What the next letter is written from when nobody comes. Where nobody is to be waited
         /// for, or no longer, there is nothing, and the key becomes absent.
-        awaited: Option<Box<Awaited>>,
+        awaited: Option<Box<RedrivePayload>>,
         /// Who, and why.
-        by: By,
+        by: Actor,
     },
     /// A person closes a dead letter without another run.
     Discard {
         /// The open letter.
         letter: DeadLetterId,
         /// Who, and why.
-        by: By,
+        by: Actor,
     },
     /// A person undoes a discard, or a redrive that nobody has followed.
     Restore {
         /// The closed letter.
         letter: DeadLetterId,
         /// Who, and why.
-        by: By,
+        by: Actor,
     },
     /// A person changes a dead letter's payload.
     Edit {
@@ -74,7 +74,7 @@ pub enum Step {
         /// What it is to be.
         payload: Json,
         /// Who, and why.
-        by: By,
+        by: Actor,
     },
     /// A key is issued: until it lapses, handlers that want issued keys take it.
     Issue {
@@ -116,7 +116,7 @@ pub struct Bury {
     /// The paths that are redacted of it.
     pub redacted: Vec<String>,
     /// What is wrong with it.
-    pub unread: Unread,
+    pub cause: BuryCause,
     /// Where it came from.
     pub origin: Origin,
     /// How long a discard keeps duplicates out.
@@ -125,7 +125,7 @@ pub struct Bury {
 
 /// A redriven message, as the letter shows it that is written when nobody comes.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Awaited {
+pub struct RedrivePayload {
     /// The closed letter's payload.
     pub payload: Arc<[u8]>,
     /// What is redacted of it.
@@ -133,7 +133,7 @@ pub struct Awaited {
     /// Where it came from.
     pub origin: Option<Arc<Origin>>,
     /// What the closed letter says of a message that no handler could take.
-    pub unread: Option<Unread>,
+    pub cause: Option<BuryCause>,
     /// How many arguments the handler takes.
     pub arguments: Option<u32>,
 }
@@ -155,7 +155,7 @@ pub struct Failed {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Reply {
     /// To a claim: run the body.
-    Run(Started),
+    Run(Grant),
     /// To a claim: it is done, and this is its result.
     Replay(StoredResult),
     /// To a claim: somebody else is running it, with a lease until then.
@@ -169,7 +169,7 @@ pub enum Reply {
         at: Timestamp,
     },
     /// To a claim or a burial: the key belongs to another message.
-    Reused,
+    KeyReused,
     /// To a claim or a burial, or to a report that was recorded before: it is dead.
     Dead {
         /// Its letter.
@@ -178,7 +178,7 @@ pub enum Reply {
         discarded: bool,
     },
     /// This step wrote a dead letter.
-    Died(Box<DeadLetter>),
+    DeadLettered(Box<DeadLetter>),
     /// To a failure, or to the sweep of a dead owner's claim: recorded, the next attempt may start
     /// then.
     Waiting {
@@ -191,16 +191,16 @@ pub enum Reply {
     LeaseLost,
     /// To what a person wanted: the letter is not open, or to a restore, not closed, followed by a
     /// call, or forgotten.
-    NotOpen,
+    LetterNotOpen,
     /// To an issue: the key was issued before.
-    Taken,
+    AlreadyIssued,
     /// To a sweep: nothing to do.
-    Untouched,
+    Unchanged,
 }
 
 /// A claim that was granted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Started {
+pub struct Grant {
     /// The fencing token.
     pub token: u64,
     /// The attempt's number, from 1.

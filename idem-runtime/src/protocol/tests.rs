@@ -143,17 +143,17 @@ impl Life {
             LetterChange::Open(letter) => {
                 assert_eq!(
                     decision.reply,
-                    Reply::Died(letter.clone()),
+                    Reply::DeadLettered(letter.clone()),
                     "people are told of every letter"
                 );
                 assert!(self.letters.insert(letter.id, *letter).is_none());
             }
-            LetterChange::Act { letter, act } => {
+            LetterChange::Action { letter, act } => {
                 let letter = self
                     .letters
                     .get_mut(&letter)
                     .expect("only a written letter is acted on");
-                let restored = act.deed == Deed::Restored;
+                let restored = act.kind == ActionKind::Restored;
                 assert_eq!(letter.state == LetterState::Open, !restored);
                 letter.act(*act);
             }
@@ -168,7 +168,7 @@ impl Life {
             Some(Record::Settled(settled)) => settled.expired(self.now),
             Some(Record::Live(_)) => false,
         };
-        let buried = matches!((reply, step), (Reply::Died(_), Step::Bury(_)));
+        let buried = matches!((reply, step), (Reply::DeadLettered(_), Step::Bury(_)));
         if buried {
             let rearmed = matches!(
                 before,
@@ -195,7 +195,7 @@ impl Life {
         ) = (step, known)
         {
             assert_eq!(
-                *reply == Reply::Reused,
+                *reply == Reply::KeyReused,
                 known != *given,
                 "a key belongs to one message"
             );
@@ -248,7 +248,7 @@ impl Life {
                     assert_eq!(recorded, result);
                 }
             }
-            (Reply::Waiting { .. } | Reply::Died(_), Step::Fail(failed)) => {
+            (Reply::Waiting { .. } | Reply::DeadLettered(_), Step::Fail(failed)) => {
                 assert_eq!(
                     failed.token,
                     *self.issued.last().unwrap(),
@@ -276,7 +276,7 @@ impl Life {
                     );
                 }
             }
-            (Reply::Died(_), Step::Claim(_)) => {
+            (Reply::DeadLettered(_), Step::Claim(_)) => {
                 let ran = matches!(
                     before,
                     Some(Record::Live(Live {
@@ -289,11 +289,13 @@ impl Life {
                     "what waits has an attempt left, whatever a claim allows"
                 );
             }
-            (Reply::Died(_), Step::Bury(_)) => self.issued.push(self.issued.last().unwrap() + 1),
+            (Reply::DeadLettered(_), Step::Bury(_)) => {
+                self.issued.push(self.issued.last().unwrap() + 1)
+            }
             (Reply::Recorded, Step::Restore { .. }) => {
                 // As many starts as the letter tells of.
                 let Some(Record::Settled(Settled {
-                    end: SettledAs::Dead(letter),
+                    end: Settlement::Dead(letter),
                     ..
                 })) = &self.record
                 else {
@@ -309,7 +311,10 @@ impl Life {
             (Reply::Replay(result), _) => {
                 assert_eq!(Some(result), self.result.as_ref(), "I6: another result")
             }
-            (Reply::LeaseLost | Reply::NotOpen | Reply::Reused | Reply::Busy { .. }, _) => {
+            (
+                Reply::LeaseLost | Reply::LetterNotOpen | Reply::KeyReused | Reply::Busy { .. },
+                _,
+            ) => {
                 assert_eq!(self.record.as_ref(), before, "a refusal writes nothing");
             }
             _ => {}
@@ -321,7 +326,7 @@ impl Life {
             .collect();
         match &self.record {
             Some(Record::Settled(Settled {
-                end: SettledAs::Dead(id),
+                end: Settlement::Dead(id),
                 ..
             })) => {
                 assert_eq!(
@@ -401,19 +406,19 @@ impl Life {
             Op::Redrive { letter: index } => {
                 if let Some(letter) = letter(index, &self.letters) {
                     let payload = b"{}".as_slice().into();
-                    let unread = self.letters[&letter].error.clone();
-                    let unread = unread.map(|error| Unread::undecodable(error, None));
-                    let awaited = Awaited {
+                    let cause = self.letters[&letter].error.clone();
+                    let cause = cause.map(|error| BuryCause::undecodable(error, None));
+                    let awaited = RedrivePayload {
                         payload,
                         redacted: Vec::new(),
                         origin: None,
-                        unread,
+                        cause,
                         arguments: None,
                     };
                     self.step(&Step::Redrive {
                         letter,
                         awaited: Some(Box::new(awaited)),
-                        by: By::default(),
+                        by: Actor::default(),
                     });
                 }
             }
@@ -421,7 +426,7 @@ impl Life {
                 if let Some(letter) = letter(index, &self.letters) {
                     self.step(&Step::Discard {
                         letter,
-                        by: By::default(),
+                        by: Actor::default(),
                     });
                 }
             }
@@ -429,7 +434,7 @@ impl Life {
                 if let Some(letter) = letter(index, &self.letters) {
                     self.step(&Step::Restore {
                         letter,
-                        by: By::default(),
+                        by: Actor::default(),
                     });
                 }
             }
@@ -438,7 +443,7 @@ impl Life {
                     self.step(&Step::Edit {
                         letter,
                         payload: 7.into(),
-                        by: By::default(),
+                        by: Actor::default(),
                     });
                 }
             }
@@ -446,7 +451,7 @@ impl Life {
                 self.step(&Step::Bury(Box::new(Bury {
                     fingerprint: Fingerprint([*message; 16]),
                     payload: "{".into(),
-                    unread: Unread::undecodable("unreadable", None),
+                    cause: BuryCause::undecodable("unreadable", None),
                     redacted: Vec::new(),
                     origin: Origin::new("rabbitmq", "orders"),
                     ttl: TTL,
@@ -457,7 +462,7 @@ impl Life {
                     self.step(&Step::Redrive {
                         letter,
                         awaited: None,
-                        by: By::default(),
+                        by: Actor::default(),
                     });
                 }
             }
@@ -498,7 +503,7 @@ proptest! {
         match &life.record {
             // Absent: never claimed, or expired after a result or a discard.
             None => prop_assert!(!before || life.result.is_some() || !life.letters.is_empty()),
-            Some(Record::Settled(settled)) => prop_assert!(matches!(settled.end, SettledAs::Dead(_))),
+            Some(Record::Settled(settled)) => prop_assert!(matches!(settled.end, Settlement::Dead(_))),
             Some(live) => prop_assert!(false, "forgotten: {live:?}"),
         }
     }

@@ -4,9 +4,12 @@ use std::fmt::Display;
 
 use minicbor::{Decode, Encode};
 
+use crate::LedgerError;
 use crate::ledger::sled::Entry;
+use crate::message::fingerprint;
+use crate::message::key;
 use crate::protocol::Fingerprint;
-use crate::{LedgerError, envelope, fingerprint, key};
+use crate::protocol::encoding;
 
 /// The idempotency key of these parts, or why it is none.
 ///
@@ -38,7 +41,7 @@ pub fn fingerprint(texts: &[&[u8]]) -> Result<Fingerprint, String> {
 /// # Errors
 /// When the value cannot be written.
 pub fn encode<T: Encode<()>>(value: &T) -> Result<Vec<u8>, LedgerError> {
-    envelope::encode(value)
+    encoding::encode(value)
 }
 
 /// The value in an envelope.
@@ -46,7 +49,7 @@ pub fn encode<T: Encode<()>>(value: &T) -> Result<Vec<u8>, LedgerError> {
 /// # Errors
 /// When it is damaged, or of a version that this one does not know.
 pub fn decode<T: for<'b> Decode<'b, ()>>(envelope: &[u8]) -> Result<T, LedgerError> {
-    envelope::decode(envelope)
+    encoding::decode(envelope)
 }
 
 /// An entry of the embedded ledger's journal, with the ledger's numbers in it, read from their
@@ -55,5 +58,5 @@ pub fn decode<T: for<'b> Decode<'b, ()>>(envelope: &[u8]) -> Result<T, LedgerErr
 /// # Errors
 /// When they cannot be read.
 pub fn again(envelope: &[u8]) -> Result<Vec<u8>, LedgerError> {
-    envelope::encode(&envelope::decode::<Entry>(envelope)?)
+    encoding::encode(&encoding::decode::<Entry>(envelope)?)
 }

@@ -13,7 +13,9 @@ use parking_lot::Mutex;
 
 use crate::clock::{BoxFuture, Clock, after};
 use crate::ledger::Filter;
-use crate::ledger::{Ledger, LedgerError, Note, NoteChange, Swept, check_keys, place_of, untold};
+use crate::ledger::{
+    Ledger, LedgerError, Note, NoteChange, Swept, check_keys, place_of, unnotified_key,
+};
 use crate::protocol::{
     Change, DeadLetter, DeadLetterId, Facts, LetterChange, LetterState, Record, RecordId, Reply,
     Step, decide,
@@ -67,10 +69,10 @@ impl Kept {
             Entry::Vacant(_) => None,
         };
         let decision = decide(id, known, step, &facts);
-        if let LetterChange::Act { letter, .. } = &decision.letter
+        if let LetterChange::Action { letter, .. } = &decision.letter
             && !self.letters.contains_key(letter)
         {
-            return Reply::NotOpen;
+            return Reply::LetterNotOpen;
         }
         write(&mut self.notes, &mut self.token, decision.notes(step));
         match (decision.record, place) {
@@ -84,10 +86,10 @@ impl Kept {
         match decision.letter {
             LetterChange::Keep => {}
             LetterChange::Open(letter) => {
-                self.notes.insert(untold(letter.id), Vec::new());
+                self.notes.insert(unnotified_key(letter.id), Vec::new());
                 self.letters.insert(letter.id, *letter);
             }
-            LetterChange::Act { letter, act } => {
+            LetterChange::Action { letter, act } => {
                 if let Some(letter) = self.letters.get_mut(&letter) {
                     letter.act(*act);
                 }
@@ -153,7 +155,7 @@ impl Ledger for MemoryLedger {
             .values()
             .rev()
             .filter(|letter| filter.matches(letter));
-        at_once(newest_first.take(filter.wanted_limit()).cloned().collect())
+        at_once(newest_first.take(filter.limit).cloned().collect())
     }
 
     fn open_letters(&self) -> BoxFuture<'static, Result<u64, LedgerError>> {
@@ -185,7 +187,7 @@ impl Ledger for MemoryLedger {
             .collect();
         for id in ids {
             match kept.step(&id, &Step::Sweep, now) {
-                Reply::Died(letter) => swept.died.push(*letter),
+                Reply::DeadLettered(letter) => swept.died.push(*letter),
                 Reply::Recorded => swept.expired += 1,
                 _ => {}
             }
@@ -197,7 +199,7 @@ impl Ledger for MemoryLedger {
                 .closed_at
                 .is_none_or(|closed| now < after(closed, retention));
             if !kept {
-                notes.remove(&untold(*id));
+                notes.remove(&unnotified_key(*id));
             }
             kept
         });

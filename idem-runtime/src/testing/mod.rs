@@ -15,7 +15,7 @@ use std::ops::Deref;
 pub use clock::ManualClock;
 pub use memory::MemoryLedger;
 
-use crate::{Builder, Error, Idem, LedgerError};
+use crate::{Error, Idem, IdemBuilder, LedgerError};
 
 /// An [`Idem`] on the embedded ledger in a folder of its own, which goes when this does.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ pub fn temporary() -> Result<Temporary, Error> {
 ///
 /// # Errors
 /// [`Error::Ledger`] when there is no room for one.
-pub fn temporary_with(builder: Builder) -> Result<Temporary, Error> {
+pub fn temporary_with(builder: IdemBuilder) -> Result<Temporary, Error> {
     let folder = tempfile::tempdir()
         .map_err(|error| LedgerError::Other(format!("no temporary folder: {error}")))?;
     let idem = builder.open(folder.path())?;

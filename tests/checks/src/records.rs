@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use arbitrary::{Arbitrary, Result, Unstructured};
 use idem_runtime::protocol::{
-    Budget, DeadLetter, DeadLetterId, Fingerprint, Holder, Live, Origin, PastAttempt, Phase,
-    Redriven, Reused, Settled, SettledAs, StoredResult, Unread,
+    Budget, BuryCause, DeadLetter, DeadLetterId, Fingerprint, Holder, Live, Origin, PastAttempt,
+    Phase, RedrivenFrom, Reused, Settled, Settlement, StoredResult,
 };
 use idem_runtime::{AttemptOutcome, LetterState, Reason, Timestamp};
 use serde_json::{Value, json};
@@ -83,22 +83,22 @@ fn origin(from: &mut Unstructured<'_>) -> Result<Origin> {
     Ok(origin)
 }
 
-fn redriven(from: &mut Unstructured<'_>) -> Result<Redriven> {
-    Ok(Redriven {
+fn redriven(from: &mut Unstructured<'_>) -> Result<RedrivenFrom> {
+    Ok(RedrivenFrom {
         letter: id(from)?,
         fingerprint: fingerprint(from)?,
         attempts: from.arbitrary()?,
-        unread: maybe(from, unread)?,
+        cause: maybe(from, unread)?,
         arguments: from.arbitrary()?,
     })
 }
 
-fn unread(from: &mut Unstructured<'_>) -> Result<Unread> {
-    Ok(Unread {
+fn unread(from: &mut Unstructured<'_>) -> Result<BuryCause> {
+    Ok(BuryCause {
         reason: maybe(from, |from| Ok(*from.choose(&REASONS)?))?,
         key: from.arbitrary()?,
         reused: maybe(from, reused)?.map(Box::new),
-        ..Unread::undecodable(text(from)?, from.arbitrary()?)
+        ..BuryCause::undecodable(text(from)?, from.arbitrary()?)
     })
 }
 
@@ -129,11 +129,11 @@ fn settled(from: &mut Unstructured<'_>) -> Result<Settled> {
         ttl: millis(from)?,
         attempts: from.arbitrary()?,
         end: match from.int_in_range(0..=4)? {
-            0 => SettledAs::Done(StoredResult::Json(from.arbitrary()?)),
-            1 => SettledAs::Done(StoredResult::TooLarge(from.arbitrary()?)),
-            2 => SettledAs::Dead(id(from)?),
-            3 => SettledAs::Discarded(id(from)?),
-            _ => SettledAs::Issued,
+            0 => Settlement::Done(StoredResult::Json(from.arbitrary()?)),
+            1 => Settlement::Done(StoredResult::TooLarge(from.arbitrary()?)),
+            2 => Settlement::Dead(id(from)?),
+            3 => Settlement::Discarded(id(from)?),
+            _ => Settlement::Issued,
         },
     })
 }

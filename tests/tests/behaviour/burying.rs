@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use idem_runtime::testing::{ManualClock, temporary, temporary_with};
 use idem_runtime::{
-    DeadLetterId, Error, Filter, Idem, LetterState, Origin, Ran, Reason, Verdict, idempotent,
+    DeadLetterId, Error, Filter, Idem, LetterState, Origin, Reason, RunOutcome, Verdict, idempotent,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -246,7 +246,7 @@ async fn discarded_it_stays_out_for_a_week_and_a_discard_can_be_undone() {
 #[tokio::test]
 async fn mended_it_runs_under_the_key_that_it_has_then() {
     let idem = temporary().unwrap();
-    idem.redrive_with("burying.place", place);
+    idem.register_handler("burying.place", place);
     let letters = idem.dead_letters();
     for key in ["m-1", "A-1"] {
         let id = bury(&idem, key, b"{\"order_no\": \"A-1\"}").await;
@@ -259,7 +259,10 @@ async fn mended_it_runs_under_the_key_that_it_has_then() {
         letters.edit(&id, mended, "the quantity").await.unwrap();
         // The second time the key has a result, so the message was buried beside it, and the run is
         // a replay.
-        assert_eq!(letters.run(&id).await.unwrap(), Ran::Done(300.into()));
+        assert_eq!(
+            letters.run(&id).await.unwrap(),
+            RunOutcome::Done(300.into())
+        );
         assert_eq!(
             letters.get(&id).await.unwrap().unwrap().state,
             LetterState::Redriven
@@ -282,7 +285,7 @@ async fn close(close: Close) -> Result<String, Oops> {
 async fn what_no_handler_could_take_is_the_message_itself_or_its_argument_by_name() {
     let idem = temporary().unwrap();
     let (queue, letters) = (queue(&idem), idem.dead_letters());
-    idem.redrive_with("burying.close", close);
+    idem.register_handler("burying.close", close);
     let message = json!({ "account": "A-1" });
     for mended in [message.clone(), json!({ "close": message })] {
         let id = idem
@@ -290,7 +293,10 @@ async fn what_no_handler_could_take_is_the_message_itself_or_its_argument_by_nam
             .await
             .unwrap();
         letters.edit(&id, mended, "cut off").await.unwrap();
-        assert_eq!(letters.run(&id).await.unwrap(), Ran::Done("A-1".into()));
+        assert_eq!(
+            letters.run(&id).await.unwrap(),
+            RunOutcome::Done("A-1".into())
+        );
     }
     let id = idem
         .bury("burying.close", "m-1", b"{\"account", origin(), "EOF")
@@ -304,7 +310,7 @@ async fn what_no_handler_could_take_is_the_message_itself_or_its_argument_by_nam
 #[tokio::test]
 async fn mended_under_its_own_key_it_runs_and_what_fails_stays_a_letter() {
     let idem = temporary().unwrap();
-    idem.redrive_with("burying.place", place);
+    idem.register_handler("burying.place", place);
     let letters = idem.dead_letters();
     let own = bury(&idem, "A-1", b"junk").await;
     letters
@@ -315,7 +321,10 @@ async fn mended_under_its_own_key_it_runs_and_what_fails_stays_a_letter() {
         )
         .await
         .unwrap();
-    assert_eq!(letters.run(&own).await.unwrap(), Ran::Done(300.into()));
+    assert_eq!(
+        letters.run(&own).await.unwrap(),
+        RunOutcome::Done(300.into())
+    );
     assert_eq!(letters.count_open().await.unwrap(), 0);
     assert_eq!(
         idem.scope(place(Order {
@@ -337,7 +346,7 @@ async fn mended_under_its_own_key_it_runs_and_what_fails_stays_a_letter() {
         .await
         .unwrap();
     assert!(
-        matches!(letters.run(&other).await.unwrap(), Ran::Failed { letter: Some(open), .. } if open == other)
+        matches!(letters.run(&other).await.unwrap(), RunOutcome::Failed { letter: Some(open), .. } if open == other)
     );
     assert_eq!(
         letters.count_open().await.unwrap(),
@@ -358,7 +367,7 @@ fn queue(idem: &Idem) -> Arc<Queue> {
         works: AtomicBool::new(true),
     });
     let to = Arc::clone(&queue);
-    idem.republish_with("rabbitmq:orders", move |letter| {
+    idem.register_publisher("rabbitmq:orders", move |letter| {
         let to = Arc::clone(&to);
         async move {
             if !to.works.load(Ordering::SeqCst) {
@@ -382,9 +391,7 @@ async fn a_letter_goes_back_to_its_queue_and_its_message_runs_again() {
     let idem = temporary().unwrap();
     let (queue, letters) = (
         queue(&idem),
-        idem.dead_letters()
-            .by("ann")
-            .because("there is stock again"),
+        idem.dead_letters().by("ann").why("there is stock again"),
     );
     let order = Order {
         order_no: "A-1".into(),
@@ -446,7 +453,7 @@ async fn what_cannot_be_published_stays_a_letter() {
         let letter = letters.get(&id).await.unwrap().unwrap();
         assert_eq!(letter.state, LetterState::Open);
         let last = letter.history.last().unwrap();
-        assert_eq!(last.deed.as_str(), "restored");
+        assert_eq!(last.kind.as_str(), "restored");
         assert_eq!(
             last.by.why.as_deref(),
             Some("it could not be published: connection refused")
@@ -479,7 +486,7 @@ async fn what_cannot_be_published_stays_a_letter() {
 async fn a_publisher_that_is_given_up_leaves_an_open_letter() {
     let idem = temporary().unwrap();
     let letters = idem.dead_letters();
-    idem.republish_with("rabbitmq:orders", |_| {
+    idem.register_publisher("rabbitmq:orders", |_| {
         std::future::pending::<Result<(), String>>()
     });
     let id = bury(&idem, "m-1", b"junk").await;
@@ -515,7 +522,7 @@ async fn a_message_that_comes_before_its_publisher_fails_is_in_work_and_no_lette
     .unwrap_err();
     let id = only_letter(&idem).await.id;
     let consumer = Idem::clone(&idem);
-    idem.republish_with("rabbitmq:orders", move |_| {
+    idem.register_publisher("rabbitmq:orders", move |_| {
         let consumer = consumer.clone();
         async move {
             // The broker took it, brought it, and the confirm was lost.
@@ -554,7 +561,7 @@ async fn what_is_not_whole_or_has_no_way_back_is_not_published() {
         "{error}"
     );
     // Its beginning may fit a handler all the same.
-    idem.redrive_with("burying.place", |_: String| async { Ok::<_, Oops>(1) });
+    idem.register_handler("burying.place", |_: String| async { Ok::<_, Oops>(1) });
     let error = letters.run(&cut).await.unwrap_err();
     assert!(
         matches!(error, Error::Incomplete { size: 100, .. }),
@@ -568,7 +575,7 @@ async fn what_is_not_whole_or_has_no_way_back_is_not_published() {
     assert!(
         error
             .to_string()
-            .contains("idem.republish_with(\"rabbitmq:orders\", …)"),
+            .contains("idem.register_publisher(\"rabbitmq:orders\", …)"),
         "{error}"
     );
     assert!(!idem.can_republish("rabbitmq:orders"));
@@ -693,7 +700,7 @@ async fn a_sync_delivery_teaches_what_is_redacted_too() {
 async fn a_buried_letter_is_mended_and_run_with_what_is_stored_nowhere() {
     let idem = temporary().unwrap();
     idem.redact_buried("burying.pay", ["payment.card_no"]);
-    idem.redrive_with("burying.pay", pay);
+    idem.register_handler("burying.pay", pay);
     let letters = idem.dead_letters();
     for (number, bytes) in [
         "{\"order_no\":1,\"cardNo\":\"4111-7777-8888-9999\"}",
@@ -738,7 +745,7 @@ async fn a_buried_letter_is_mended_and_run_with_what_is_stored_nowhere() {
                 .run_with(&id, json!(mended), "from the shop")
                 .await
                 .unwrap(),
-            Ran::Done(CARD.len().into())
+            RunOutcome::Done(CARD.len().into())
         );
         let letter = letters.get(&id).await.unwrap().unwrap();
         assert_eq!(

@@ -75,7 +75,7 @@ async fn a_redriven_message_runs_with_a_fresh_budget_when_it_comes_again() {
         let first = only_letter(&idem).await;
         let redriven = idem
             .dead_letters()
-            .because("the bank is back")
+            .why("the bank is back")
             .redrive(&first.id)
             .await
             .unwrap();

@@ -236,7 +236,7 @@ async fn a_claim_that_passed_on_is_somebody_elses_to_settle() {
     let process = || {
         Idem::builder()
             .clock(Arc::new(clock.clone()))
-            .ledger(Arc::new(ledger.clone()))
+            .open_with(Arc::new(ledger.clone()))
             .unwrap()
     };
     let (one, other, body) = (process(), process(), Body::shut());

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::future::{join_all, try_join_all};
 use idem_runtime::testing::{ManualClock, MemoryLedger, temporary};
-use idem_runtime::{Error, Idem, Rule, idempotent};
+use idem_runtime::{Error, Idem, KeyFormat, idempotent};
 
 use crate::common::{Body, Oops, on, only_letter};
 
@@ -129,8 +129,8 @@ async fn a_message_that_was_taken_goes_on_when_its_key_has_lapsed() {
     .await;
 }
 
-fn rule() -> Rule {
-    Rule::new()
+fn rule() -> KeyFormat {
+    KeyFormat::new()
         .text("A-")
         .date()
         .text("-")
@@ -149,8 +149,18 @@ async fn a_sequence_goes_on_after_a_restart_and_begins_anew_each_day() {
             .unwrap()
     };
     let idem = open();
-    let first = idem.issuer("order_no").rule(rule()).issue().await.unwrap();
-    let second = idem.issuer("order_no").rule(rule()).issue().await.unwrap();
+    let first = idem
+        .issuer("order_no")
+        .format(rule())
+        .issue()
+        .await
+        .unwrap();
+    let second = idem
+        .issuer("order_no")
+        .format(rule())
+        .issue()
+        .await
+        .unwrap();
     let number = |key: &str| key.split('-').nth(2).unwrap()[..6].parse::<u32>().unwrap();
     assert_eq!(
         (number(&first), number(&second)),
@@ -160,10 +170,20 @@ async fn a_sequence_goes_on_after_a_restart_and_begins_anew_each_day() {
     idem.close().await.unwrap();
     drop(idem);
     let idem = open();
-    let third = idem.issuer("order_no").rule(rule()).issue().await.unwrap();
+    let third = idem
+        .issuer("order_no")
+        .format(rule())
+        .issue()
+        .await
+        .unwrap();
     assert!(number(&third) > 2, "{third}");
     clock.advance(Duration::from_secs(24 * 3600));
-    let tomorrow = idem.issuer("order_no").rule(rule()).issue().await.unwrap();
+    let tomorrow = idem
+        .issuer("order_no")
+        .format(rule())
+        .issue()
+        .await
+        .unwrap();
     assert_eq!(number(&tomorrow), 1, "{tomorrow}");
     assert_ne!(tomorrow[..10], first[..10]);
 }
@@ -175,13 +195,13 @@ async fn replicas_never_issue_the_same_key() {
     let open = || {
         Idem::builder()
             .clock(Arc::new(clock.clone()))
-            .ledger(Arc::new(ledger.clone()))
+            .open_with(Arc::new(ledger.clone()))
             .unwrap()
     };
     let replicas: Vec<_> = (0..3).map(|_| open()).collect();
     let issuers: Vec<_> = replicas
         .iter()
-        .map(|idem| idem.issuer("order_no").rule(rule()))
+        .map(|idem| idem.issuer("order_no").format(rule()))
         .collect();
     let mut seen = HashSet::new();
     for _ in 0..5 {
@@ -198,7 +218,9 @@ async fn replicas_never_issue_the_same_key() {
 #[tokio::test]
 async fn a_rule_that_runs_out_says_so() {
     let idem = temporary().unwrap();
-    let issuer = idem.issuer("few").rule(Rule::new().text("x").random(1));
+    let issuer = idem
+        .issuer("few")
+        .format(KeyFormat::new().text("x").random(1));
     let issued: Vec<_> = join_all((0..32).map(|_| issuer.issue())).await;
     let keys: HashSet<_> = issued.into_iter().map(Result::unwrap).collect();
     assert_eq!(keys.len(), 32);
@@ -209,7 +231,7 @@ async fn a_rule_that_runs_out_says_so() {
     );
     let error = idem
         .issuer("none")
-        .rule(Rule::new())
+        .format(KeyFormat::new())
         .issue()
         .await
         .unwrap_err()
@@ -222,7 +244,7 @@ async fn a_comma_in_a_key_is_a_comma() {
     let (idem, body) = (temporary().unwrap(), Body::open());
     let key = idem
         .issuer("order_no")
-        .rule(Rule::new().text("a,b\\").random(4))
+        .format(KeyFormat::new().text("a,b\\").random(4))
         .issue()
         .await
         .unwrap();
@@ -235,7 +257,7 @@ async fn it_is_told_who_issued_a_key() {
     let idem = on(&clock);
     let issuer = idem
         .issuer("order_no")
-        .rule(rule())
+        .format(rule())
         .ttl(Duration::from_secs(60));
     let key = issuer.issue().await.unwrap();
     let issued = idem.issued(&key).await.unwrap();

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use idem_runtime::testing::{ManualClock, temporary};
-use idem_runtime::{Error, Idem, LedgerError, Outgoing, attempt, idempotent};
+use idem_runtime::{Error, Idem, LedgerError, OutboxMessage, attempt, idempotent};
 
 use crate::common::{Oops, on, soon};
 
 async fn keys(idem: &Idem) -> Vec<String> {
     idem.outbox()
-        .waiting(None, 100)
+        .pending(None, 100)
         .await
         .unwrap()
         .into_iter()
@@ -17,8 +17,8 @@ async fn keys(idem: &Idem) -> Vec<String> {
         .collect()
 }
 
-fn event(key: impl Into<String>) -> Outgoing {
-    Outgoing::new("orders.placed", key, "{}")
+fn event(key: impl Into<String>) -> OutboxMessage {
+    OutboxMessage::new("orders.placed", key, "{}")
 }
 
 /// Enqueues `events`, then fails its first `fails` attempts.
@@ -61,11 +61,11 @@ async fn messages_go_with_the_result_in_their_order() {
     })
     .await;
     assert_eq!(keys(&idem).await, ["A/1/0", "A/1/1", "B/1/0", "C"]);
-    let all = idem.outbox().waiting(None, 100).await.unwrap();
-    let rest = idem.outbox().waiting(Some(&all[1]), 1).await.unwrap();
+    let all = idem.outbox().pending(None, 100).await.unwrap();
+    let rest = idem.outbox().pending(Some(&all[1]), 1).await.unwrap();
     assert_eq!(rest, [all[2].clone()]);
     idem.outbox()
-        .sent(&[all[0].clone(), all[2].clone()])
+        .acknowledge(&[all[0].clone(), all[2].clone()])
         .await
         .unwrap();
     assert_eq!(keys(&idem).await, ["A/1/1", "C"]);
@@ -132,24 +132,24 @@ async fn spawned(id: &str, idem: &Idem) -> Result<(), Oops> {
 async fn outside_a_body_it_is_said_what_to_do() {
     let (idem, other) = (temporary().unwrap(), temporary().unwrap());
     let refused = idem.outbox().enqueue(event("A")).unwrap_err();
-    assert!(matches!(refused, Error::OutsideBody), "{refused:?}");
+    assert!(matches!(refused, Error::OutsideHandler), "{refused:?}");
     assert!(refused.to_string().contains("send(…)"), "{refused}");
     let refused = idem
         .scope(spawned("B", &idem))
         .await
         .unwrap_err()
         .into_idem();
-    assert!(matches!(refused, Error::OutsideBody), "{refused:?}");
+    assert!(matches!(refused, Error::OutsideHandler), "{refused:?}");
     // The outbox of another Idem does not go with this one's result.
     let refused = idem
         .scope(place("C", 1, 0, &other))
         .await
         .unwrap_err()
         .into_idem();
-    assert!(matches!(refused, Error::OutsideBody), "{refused:?}");
+    assert!(matches!(refused, Error::OutsideHandler), "{refused:?}");
     assert!(keys(&idem).await.is_empty() && keys(&other).await.is_empty());
 
-    let filled = idem.outbox().filled();
+    let filled = idem.outbox().changed();
     idem.outbox().send(event("D")).await.unwrap();
     soon(filled).await;
     assert_eq!(keys(&idem).await, ["D"]);
@@ -158,7 +158,7 @@ async fn outside_a_body_it_is_said_what_to_do() {
 #[tokio::test]
 async fn a_message_over_the_limit_is_refused_before_anything_is_recorded() {
     let idem = temporary().unwrap();
-    let huge = Outgoing::new("orders.placed", "A", vec![b'x'; 2 << 20]);
+    let huge = OutboxMessage::new("orders.placed", "A", vec![b'x'; 2 << 20]);
     let refused = idem.outbox().send(huge).await.unwrap_err();
     assert!(
         matches!(refused, Error::OutgoingTooLarge { size, .. } if size > 2 << 20),
@@ -195,12 +195,12 @@ async fn order_outlives_a_restart_and_a_clock_that_steps_back() {
 #[tokio::test]
 async fn headers_and_lanes_come_back_as_they_were() {
     let idem = on(&ManualClock::default());
-    let message = Outgoing::json("orders", "A-1", &("é", 7))
+    let message = OutboxMessage::json("orders", "A-1", &("é", 7))
         .unwrap()
-        .in_order_of("customer")
+        .ordering_key("customer")
         .header("x", "ÿ");
     let id = idem.outbox().send(message.clone()).await.unwrap();
-    let queued = idem.outbox().waiting(None, 1).await.unwrap().remove(0);
+    let queued = idem.outbox().pending(None, 1).await.unwrap().remove(0);
     assert_eq!((queued.id, queued.message), (id, message));
 }
 
@@ -227,12 +227,12 @@ async fn what_an_older_version_left_goes_out_first() {
     let idem = Idem::open(folder.path()).unwrap();
     idem.outbox().send(event("D")).await.unwrap();
     assert_eq!(keys(&idem).await, ["A", "B", "C", "D"]);
-    let all = idem.outbox().waiting(None, 10).await.unwrap();
+    let all = idem.outbox().pending(None, 10).await.unwrap();
     assert_eq!(
-        idem.outbox().waiting(Some(&all[1]), 10).await.unwrap(),
+        idem.outbox().pending(Some(&all[1]), 10).await.unwrap(),
         all[2..]
     );
-    idem.outbox().sent(&all[..3]).await.unwrap();
+    idem.outbox().acknowledge(&all[..3]).await.unwrap();
     assert_eq!(keys(&idem).await, ["D"]);
 }
 

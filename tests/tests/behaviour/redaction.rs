@@ -9,7 +9,7 @@ use futures_util::future::join;
 use idem_runtime::ledger::SledLedger;
 use idem_runtime::protocol::{Budget, Claim, RecordId, Reply, Step};
 use idem_runtime::testing::{ManualClock, temporary, temporary_with};
-use idem_runtime::{DeadLetter, Error, Idem, Ledger, REDACTED, Ran, Reason, idempotent};
+use idem_runtime::{DeadLetter, Error, Idem, Ledger, REDACTED, Reason, RunOutcome, idempotent};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -572,7 +572,7 @@ async fn letter_of_an_order_without(shop: &Shop) -> (Idem, DeadLetter) {
     let (without, _) = filled_in();
     let order: Order = serde_json::from_value(without).unwrap();
     idem.scope(take(order, CARD.into())).await.unwrap_err();
-    idem.redrive_with("redaction.take", |Take { order, card_no }| {
+    idem.register_handler("redaction.take", |Take { order, card_no }| {
         take(order, card_no)
     });
     let letter = only_letter(&idem).await;
@@ -641,7 +641,11 @@ async fn what_was_absent_and_is_filled_in_by_an_edit_a_run_or_both_is_stored_now
                 .run_with(&letter.id, arguments(), "all of it")
                 .await
                 .unwrap();
-            assert_eq!(ran, Ran::Done(CARD.len().into()), "the body gets it all");
+            assert_eq!(
+                ran,
+                RunOutcome::Done(CARD.len().into()),
+                "the body gets it all"
+            );
         }
         assert_stored_nowhere(&shop, &letters.get(&letter.id).await.unwrap().unwrap());
         idem.close().await.unwrap();
@@ -680,7 +684,7 @@ async fn a_handlers_only_argument_given_without_its_name_is_stored_as_little() {
     }))
     .await
     .unwrap_err();
-    idem.redrive_with("redaction.one", one);
+    idem.register_handler("redaction.one", one);
     let (letters, id) = (idem.dead_letters(), only_letter(&idem).await.id);
     let alone = serde_json::to_value(Order {
         note: Some(CARD.into()),
@@ -699,7 +703,7 @@ async fn a_handlers_only_argument_given_without_its_name_is_stored_as_little() {
     ));
     assert_eq!(
         letters.run_with(&id, alone, "again").await.unwrap(),
-        Ran::Done(().into())
+        RunOutcome::Done(().into())
     );
     assert_stored_nowhere(&shop, &letters.get(&id).await.unwrap().unwrap());
 }
@@ -736,7 +740,7 @@ async fn a_letter_that_knows_only_what_was_found_has_the_handlers_paths_too() {
     ));
     drop(ledger);
     let idem = shop.open();
-    idem.redrive_with("redaction.take", |Take { order, card_no }| {
+    idem.register_handler("redaction.take", |Take { order, card_no }| {
         take(order, card_no)
     });
     // This process has called the handler, so it knows.
@@ -762,7 +766,7 @@ async fn a_letter_that_knows_only_what_was_found_has_the_handlers_paths_too() {
         .run_with(&id, arguments, "all of it")
         .await
         .unwrap();
-    assert_eq!(ran, Ran::Done(CARD.len().into()));
+    assert_eq!(ran, RunOutcome::Done(CARD.len().into()));
     assert_stored_nowhere(&shop, &idem.dead_letters().get(&id).await.unwrap().unwrap());
 }
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use idem_runtime::testing::{ManualClock, temporary, temporary_with};
 use idem_runtime::{
-    DeadLetter, DeadLetterId, Error, Filter, Holder, Idem, LetterState, Origin, Ran, Reason, Rule,
-    Verdict, idempotent,
+    DeadLetter, DeadLetterId, Error, Filter, Holder, Idem, KeyFormat, LetterState, Origin, Reason,
+    RunOutcome, Verdict, idempotent,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -218,7 +218,7 @@ fn id() -> idem_runtime::protocol::RecordId {
 async fn a_letter_of_a_key_used_again_runs_under_a_key_of_its_own_and_not_under_the_other_s() {
     let folder = tempfile::tempdir().unwrap();
     let idem = Idem::open(folder.path()).unwrap();
-    idem.redrive_with("refused.place", place);
+    idem.register_handler("refused.place", place);
     assert_eq!(
         idem.deliver(origin(), place(order(1)))
             .await
@@ -230,7 +230,7 @@ async fn a_letter_of_a_key_used_again_runs_under_a_key_of_its_own_and_not_under_
     idem.close().await.unwrap();
     drop(idem);
     let idem = Idem::open(folder.path()).unwrap();
-    idem.redrive_with("refused.place", place);
+    idem.register_handler("refused.place", place);
     let letters = idem.dead_letters().by("ann");
     // The same key, in whatever form: it is refused again, and waits for a person.
     let same = Order { wei: 4, ..order(4) };
@@ -240,7 +240,7 @@ async fn a_letter_of_a_key_used_again_runs_under_a_key_of_its_own_and_not_under_
         .await
         .unwrap();
     assert!(
-        matches!(&ran, Ran::Failed { letter: Some(open), .. } if *open == id),
+        matches!(&ran, RunOutcome::Failed { letter: Some(open), .. } if *open == id),
         "{ran:?}"
     );
     let own = Order {
@@ -251,7 +251,7 @@ async fn a_letter_of_a_key_used_again_runs_under_a_key_of_its_own_and_not_under_
         .run_with(&id, json!({ "order": own }), "a key of its own")
         .await
         .unwrap();
-    assert_eq!(ran, Ran::Done(4.into()));
+    assert_eq!(ran, RunOutcome::Done(4.into()));
     let closed = letter(&idem, id).await;
     assert_eq!(
         (closed.state, &*closed.key, closed.reason),
@@ -307,7 +307,7 @@ async fn a_letter_of_a_key_used_again_stays_one_when_nobody_brings_it_after_a_pu
         ..order(4)
     };
     let first = letter(&idem, refused(&idem, without).await).await;
-    idem.republish_with("rabbitmq:orders", |_| async {
+    idem.register_publisher("rabbitmq:orders", |_| async {
         std::future::pending::<Result<(), String>>().await
     });
     let letters = idem.dead_letters();
@@ -374,9 +374,9 @@ async fn every_refusal_has_its_own_key_and_says_refused_and_leaves_the_key_free(
         );
         assert!(letter.last_error().unwrap().contains(says), "{letter:?}");
     }
-    let rule = Rule::new().text("A-").sequence(1);
+    let rule = KeyFormat::new().text("A-").sequence(1);
     assert_eq!(
-        idem.issuer("order_no").rule(rule).issue().await.unwrap(),
+        idem.issuer("order_no").format(rule).issue().await.unwrap(),
         "A-1"
     );
     assert_eq!(

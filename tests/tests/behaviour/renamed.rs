@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use idem_runtime::protocol::{Phase, Record, RecordId};
-use idem_runtime::{Error, Filter, LetterState, Ran, Reason, attempt, idempotent};
+use idem_runtime::{Error, Filter, LetterState, Reason, RunOutcome, attempt, idempotent};
 
 use crate::common::{Body, Folder, Oops, only_letter, poll_once, soon};
 
@@ -171,11 +171,11 @@ async fn left_a_letter(folder: &Folder) {
 
 /// How each day's program calls its handler again: the letter's message is placed with a body that
 /// does this.
-macro_rules! redrive_with {
+macro_rules! register_handler {
     ($idem:expr, $name:literal, $day:ident) => {{
         let body = Body::open();
         let placing = Arc::clone(&body);
-        $idem.redrive_with($name, move |order_no: String| {
+        $idem.register_handler($name, move |order_no: String| {
             let body = Arc::clone(&placing);
             async move { $day::place(order_no, &body).await }
         });
@@ -197,13 +197,13 @@ async fn letters_of_the_old_name_are_found_and_run_under_the_new_one_after_a_res
     for day in ["today", "tomorrow"] {
         let idem = folder.open();
         let letters = idem.dead_letters();
-        assert!(!idem.can_redrive("place_order"));
+        assert!(!idem.has_handler("place_order"));
         let body = match day {
-            "today" => redrive_with!(idem, "orders.place", today),
-            _ => redrive_with!(idem, "orders.place", tomorrow),
+            "today" => register_handler!(idem, "orders.place", today),
+            _ => register_handler!(idem, "orders.place", tomorrow),
         };
-        assert!(idem.can_redrive("place_order") && idem.can_redrive("orders.place"));
-        assert!(!idem.can_redrive("orders.pay"));
+        assert!(idem.has_handler("place_order") && idem.has_handler("orders.place"));
+        assert!(!idem.has_handler("orders.pay"));
         let found = letters
             .list(&Filter::default().handler("orders.place"))
             .await
@@ -234,7 +234,7 @@ async fn letters_of_the_old_name_are_found_and_run_under_the_new_one_after_a_res
         let again = only_letter(&idem).await;
         assert_eq!(
             ran.unwrap(),
-            Ran::Failed {
+            RunOutcome::Failed {
                 error: "failure 2".to_owned(),
                 letter: Some(again.id)
             }
@@ -265,7 +265,7 @@ async fn a_letter_of_the_old_name_that_is_run_is_done_for_the_new_one() {
     left_a_letter(&folder).await;
     let (idem, body) = (folder.open(), Body::open());
     // Before any call has said which names the handler had, a function for the old one does.
-    let runner = redrive_with!(idem, "place_order", today);
+    let runner = register_handler!(idem, "place_order", today);
     let letters = idem.dead_letters();
     let letter = only_letter(&idem).await;
     letters
@@ -276,7 +276,7 @@ async fn a_letter_of_the_old_name_that_is_run_is_done_for_the_new_one() {
         )
         .await
         .unwrap();
-    let Ran::Failed {
+    let RunOutcome::Failed {
         error,
         letter: Some(open),
     } = letters.run(&letter.id).await.unwrap()
@@ -319,7 +319,7 @@ async fn a_letter_of_the_old_name_that_is_run_is_done_for_the_new_one() {
     let (ran, ()) = soon(async { tokio::join!(letters.run(&new.id), time_passes) }).await;
     assert!(matches!(
         ran.unwrap(),
-        Ran::Failed {
+        RunOutcome::Failed {
             letter: Some(_),
             ..
         }

@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use idem_runtime::testing::{ManualClock, Temporary, temporary};
-use idem_runtime::{By, Deed, Error, Filter, Idem, Json, LetterState, Ran, Reason, idempotent};
+use idem_runtime::{
+    ActionKind, Actor, Error, Filter, Idem, Json, LetterState, Reason, RunOutcome, idempotent,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -54,14 +56,14 @@ async fn dead(idem: &Idem, order: PlaceOrder) -> idem_runtime::DeadLetter {
 
 fn ready() -> Temporary {
     let idem = temporary().unwrap();
-    idem.redrive_with("running.place", place);
+    idem.register_handler("running.place", place);
     idem
 }
 
 #[tokio::test]
 async fn an_edited_letter_runs_and_its_duplicates_get_the_result() {
     let idem = ready();
-    let letters = idem.dead_letters().by("ann").because("the customer called");
+    let letters = idem.dead_letters().by("ann").why("the customer called");
     let letter = dead(&idem, order("A-1", 12)).await;
     let edited = letters
         .edit(
@@ -74,20 +76,20 @@ async fn an_edited_letter_runs_and_its_duplicates_get_the_result() {
     assert_eq!(edited.payload.to_value().unwrap()["order"]["qty"], 2);
     assert_eq!(
         letters.run(&letter.id).await.unwrap(),
-        Ran::Done(200.into())
+        RunOutcome::Done(200.into())
     );
     assert_eq!(idem.scope(place(order("A-1", 2))).await.unwrap(), 200);
     let history = letters.get(&letter.id).await.unwrap().unwrap();
     assert_eq!(history.state, LetterState::Redriven);
     assert_eq!(history.closed_why.as_deref(), Some("the customer called"));
-    let by = |why: &str| By {
+    let by = |why: &str| Actor {
         who: Some("ann".into()),
         why: Some(why.into()),
     };
     let acts: Vec<_> = history
         .history
         .iter()
-        .map(|act| (act.deed.as_str(), &act.by))
+        .map(|act| (act.kind.as_str(), &act.by))
         .collect();
     assert_eq!(
         acts,
@@ -97,7 +99,7 @@ async fn an_edited_letter_runs_and_its_duplicates_get_the_result() {
         ]
     );
     assert!(
-        matches!(&history.history[0].deed, Deed::Edited(before) if before.to_value().unwrap()["order"]["qty"] == 12)
+        matches!(&history.history[0].kind, ActionKind::Edited(before) if before.to_value().unwrap()["order"]["qty"] == 12)
     );
 }
 
@@ -105,7 +107,7 @@ async fn an_edited_letter_runs_and_its_duplicates_get_the_result() {
 async fn a_run_that_fails_is_a_letter_of_its_own() {
     let idem = ready();
     let letter = dead(&idem, order("A-1", 12)).await;
-    let Ran::Failed {
+    let RunOutcome::Failed {
         error,
         letter: Some(again),
     } = idem.dead_letters().run(&letter.id).await.unwrap()
@@ -128,7 +130,7 @@ async fn a_runner_that_panics_is_a_run_that_failed_and_what_its_call_recorded_st
     let letters = idem.dead_letters();
     for (key, calls) in [("before", false), ("after", true)] {
         let letter = dead(&idem, order(key, 12)).await;
-        idem.redrive_with("running.place", move |order: PlaceOrder| {
+        idem.register_handler("running.place", move |order: PlaceOrder| {
             assert!(calls, "before the call");
             async move {
                 drop(place(order).await);
@@ -137,7 +139,7 @@ async fn a_runner_that_panics_is_a_run_that_failed_and_what_its_call_recorded_st
                 Ok::<_, Oops>(1)
             }
         });
-        let Ran::Failed {
+        let RunOutcome::Failed {
             error,
             letter: Some(open),
         } = letters.run(&letter.id).await.unwrap()
@@ -175,7 +177,7 @@ async fn what_does_not_fit_leaves_the_letter_open() {
         )
         .await
         .unwrap();
-    let Ran::Failed {
+    let RunOutcome::Failed {
         error,
         letter: Some(open),
     } = letters.run(&letter.id).await.unwrap()
@@ -204,18 +206,18 @@ async fn a_letter_is_run_once_and_only_by_who_can() {
     let letters = idem.dead_letters();
     let letter = dead(&idem, order("A-1", 12)).await;
     let error = letters.run(&letter.id).await.unwrap_err();
-    assert!(matches!(error, Error::NoRunner { .. }), "{error}");
+    assert!(matches!(error, Error::NoHandler { .. }), "{error}");
     assert!(
         error
             .to_string()
-            .contains(r#"idem.redrive_with("running.place", …)"#),
+            .contains(r#"idem.register_handler("running.place", …)"#),
         "{error}"
     );
-    assert!(!idem.can_redrive("running.place"));
+    assert!(!idem.has_handler("running.place"));
 
     let runs = Arc::new(AtomicU32::new(0));
     let counted = Arc::clone(&runs);
-    idem.redrive_with("running.place", move |order: PlaceOrder| {
+    idem.register_handler("running.place", move |order: PlaceOrder| {
         counted.fetch_add(1, Ordering::SeqCst);
         place(order)
     });
@@ -230,7 +232,7 @@ async fn a_letter_is_run_once_and_only_by_who_can() {
     let both = futures_util::future::join(letters.run(&letter.id), letters.run(&letter.id)).await;
     for ran in [both.0, both.1] {
         assert!(
-            matches!(ran, Ok(Ran::Done(ref result)) if result.as_str() == "100")
+            matches!(ran, Ok(RunOutcome::Done(ref result)) if result.as_str() == "100")
                 || matches!(ran, Err(Error::LetterClosed { .. }))
         );
     }
@@ -247,9 +249,9 @@ async fn a_letter_is_run_once_and_only_by_who_can() {
 #[tokio::test]
 async fn a_function_that_calls_something_else_is_told_so() {
     let idem = temporary().unwrap();
-    idem.redrive_with("running.place", |_: PlaceOrder| async { Ok::<_, Oops>(1) });
+    idem.register_handler("running.place", |_: PlaceOrder| async { Ok::<_, Oops>(1) });
     let letter = dead(&idem, order("A-1", 12)).await;
-    let Ran::Failed {
+    let RunOutcome::Failed {
         error,
         letter: Some(open),
     } = idem.dead_letters().run(&letter.id).await.unwrap()
@@ -285,7 +287,7 @@ struct Count {
 #[tokio::test]
 async fn with_redelivery_the_handler_is_called_until_its_budget_is_spent() {
     let idem = temporary().unwrap();
-    idem.redrive_with("running.count", |Count { order_no, fails }: Count| {
+    idem.register_handler("running.count", |Count { order_no, fails }: Count| {
         count(order_no, fails)
     });
     let mut last = None;
@@ -299,7 +301,7 @@ async fn with_redelivery_the_handler_is_called_until_its_budget_is_spent() {
             .pop();
     }
     let letters = idem.dead_letters();
-    let Ran::Failed {
+    let RunOutcome::Failed {
         letter: Some(again),
         ..
     } = letters.run(&last.unwrap().id).await.unwrap()
@@ -315,7 +317,10 @@ async fn with_redelivery_the_handler_is_called_until_its_budget_is_spent() {
         .edit(&again, json!({ "order_no": "A-1", "fails": 2 }), "")
         .await
         .unwrap();
-    assert_eq!(letters.run(&again).await.unwrap(), Ran::Done(3.into()));
+    assert_eq!(
+        letters.run(&again).await.unwrap(),
+        RunOutcome::Done(3.into())
+    );
 }
 
 #[tokio::test]
@@ -333,7 +338,7 @@ async fn other_handlers_that_a_run_calls_are_left_alone() {
         order_no: String,
     }
     let idem = temporary().unwrap();
-    idem.redrive_with("running.ship", |Ship { order_no }: Ship| {
+    idem.register_handler("running.ship", |Ship { order_no }: Ship| {
         ship(order_no, true)
     });
     idem.scope(ship("A-1".into(), false)).await.unwrap_err();
@@ -341,7 +346,7 @@ async fn other_handlers_that_a_run_calls_are_left_alone() {
     let letter = letters.list(&Filter::default()).await.unwrap().remove(0);
     assert_eq!(
         letters.run(&letter.id).await.unwrap(),
-        Ran::Done(300.into())
+        RunOutcome::Done(300.into())
     );
     assert_eq!(idem.scope(place(order("A-1", 3))).await.unwrap(), 300);
 }
@@ -369,7 +374,7 @@ struct Charge {
 #[tokio::test]
 async fn what_is_redacted_is_filled_in_for_a_run_and_never_stored() {
     let idem = temporary().unwrap();
-    idem.redrive_with("running.charge", |Charge { order_no, card_no }: Charge| {
+    idem.register_handler("running.charge", |Charge { order_no, card_no }: Charge| {
         charge(order_no, card_no)
     });
     idem.scope(charge("A-1".into(), "4111".into()))
@@ -402,7 +407,7 @@ async fn what_is_redacted_is_filled_in_for_a_run_and_never_stored() {
             .run_with(&letter.id, whole, "asked the customer")
             .await
             .unwrap(),
-        Ran::Done(16.into())
+        RunOutcome::Done(16.into())
     );
     let letter = letters.get(&letter.id).await.unwrap().unwrap();
     assert_eq!(
@@ -438,7 +443,7 @@ async fn numbers_of_128_bits_and_long_decimals_stay_as_written_from_the_call_to_
     let message = |to: &str| MESSAGE.replace("TO", to);
     let payload = |to: &str| format!(r#"{{"transfer":{}}}"#, message(to));
     let idem = temporary().unwrap();
-    idem.redrive_with("running.transfer", transfer);
+    idem.register_handler("running.transfer", transfer);
     let sent: Transfer = serde_json::from_str(&message("")).unwrap();
     idem.scope(transfer(sent)).await.unwrap_err();
     let (letters, letter) = (idem.dead_letters(), only_letter(&idem).await);
@@ -459,11 +464,11 @@ async fn numbers_of_128_bits_and_long_decimals_stay_as_written_from_the_call_to_
         (edited.payload.as_str(), edited.message()),
         (&*payload("ann"), message("ann").into_bytes())
     );
-    assert_eq!(edited.history[0].deed, Deed::Edited(letter.payload));
+    assert_eq!(edited.history[0].kind, ActionKind::Edited(letter.payload));
     let result = "[20000000000000000001,[ 12345678901234567.890, -0, 1E400 ]]";
     assert_eq!(
         letters.run(&letter.id).await.unwrap(),
-        Ran::Done(result.parse().unwrap())
+        RunOutcome::Done(result.parse().unwrap())
     );
     // The one that comes again is the message that ran.
     let (wei, fee) = idem
@@ -515,7 +520,7 @@ struct Redeem {
 async fn one_of_several_arguments_that_an_edit_leaves_is_no_whole_message() {
     let clock = ManualClock::default();
     let idem = on(&clock);
-    idem.redrive_with("running.redeem", |Redeem { order_no, coupon }: Redeem| {
+    idem.register_handler("running.redeem", |Redeem { order_no, coupon }: Redeem| {
         redeem(order_no, coupon)
     });
     let letters = idem.dead_letters();
@@ -552,7 +557,10 @@ async fn one_of_several_arguments_that_an_edit_leaves_is_no_whole_message() {
             left.to_string().into_bytes(),
             "what is published again"
         );
-        assert_eq!(letters.run(&id).await.unwrap(), Ran::Done(key.into()));
+        assert_eq!(
+            letters.run(&id).await.unwrap(),
+            RunOutcome::Done(key.into())
+        );
     }
 }
 
@@ -571,7 +579,7 @@ async fn the_only_argument_is_the_message_whatever_is_in_it() {
         }
     }
     let idem = temporary().unwrap();
-    idem.redrive_with("running.ship_one", ship_one);
+    idem.register_handler("running.ship_one", ship_one);
     idem.scope(ship_one(Ship {
         order: order("A-1", 12),
     }))
@@ -584,7 +592,7 @@ async fn the_only_argument_is_the_message_whatever_is_in_it() {
         .await
         .unwrap();
     assert_eq!(letter.message(), mended.to_string().into_bytes());
-    assert_eq!(letters.run(&id).await.unwrap(), Ran::Done(1.into()));
+    assert_eq!(letters.run(&id).await.unwrap(), RunOutcome::Done(1.into()));
 }
 
 #[tokio::test]
@@ -625,6 +633,6 @@ async fn a_payload_that_is_nested_too_deeply_is_refused_where_it_is_given() {
             .run_with(&letter.id, nested(Json::DEEPEST), "")
             .await
             .unwrap(),
-        Ran::Done(100.into())
+        RunOutcome::Done(100.into())
     );
 }

@@ -28,7 +28,7 @@ fn two() -> Two {
     let process = || {
         Idem::builder()
             .clock(Arc::new(clock.clone()))
-            .ledger(Arc::new(ledger.clone()))
+            .open_with(Arc::new(ledger.clone()))
             .unwrap()
     };
     Two {
@@ -44,7 +44,7 @@ impl Two {
     fn stalling(&self) -> Idem {
         let builder = Idem::builder().clock(Arc::new(self.clock.clone()));
         builder
-            .ledger(Arc::new(Unrenewed(self.ledger.clone())))
+            .open_with(Arc::new(Unrenewed(self.ledger.clone())))
             .unwrap()
     }
 

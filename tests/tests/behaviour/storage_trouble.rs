@@ -8,7 +8,8 @@ use idem_runtime::ledger::{Ledger, LedgerError, Note, NoteChange, Swept};
 use idem_runtime::protocol::{Record, RecordId, Reply, Step};
 use idem_runtime::testing::{ManualClock, MemoryLedger};
 use idem_runtime::{
-    BoxFuture, DeadLetter, DeadLetterId, Error, Filter, Idem, Origin, Outgoing, Verdict, idempotent,
+    BoxFuture, DeadLetter, DeadLetterId, Error, Filter, Idem, Origin, OutboxMessage, Verdict,
+    idempotent,
 };
 use tokio::sync::watch;
 
@@ -177,7 +178,7 @@ fn shaky() -> (Idem, Shaky) {
     (
         Idem::builder()
             .clock(clock)
-            .ledger(Arc::new(ledger.clone()))
+            .open_with(Arc::new(ledger.clone()))
             .unwrap(),
         ledger,
     )
@@ -462,7 +463,7 @@ async fn a_message_that_could_not_be_buried_is_an_error_and_is_buried_once() {
 #[tokio::test]
 async fn what_cannot_be_re_armed_is_not_published() {
     let (idem, ledger) = shaky();
-    idem.republish_with("rabbitmq:orders", |_| async {
+    idem.register_publisher("rabbitmq:orders", |_| async {
         unreachable!("it is still dead") as Result<(), String>
     });
     let origin = Origin::new("rabbitmq", "orders");
@@ -476,8 +477,8 @@ async fn what_cannot_be_re_armed_is_not_published() {
     assert_eq!(idem.dead_letters().count_open().await.unwrap(), 1);
 }
 
-fn event(key: &str) -> Outgoing {
-    Outgoing::new("orders.placed", key, "{}").in_order_of("Ann")
+fn event(key: &str) -> OutboxMessage {
+    OutboxMessage::new("orders.placed", key, "{}").ordering_key("Ann")
 }
 
 #[tokio::test]
@@ -494,7 +495,7 @@ async fn a_message_whose_sending_failed_is_one_message_when_it_is_sent_again() {
         }
         ledger.set(Trouble::None);
         let id = outbox.send(event("A")).await.unwrap();
-        let waiting = outbox.waiting(None, 10).await.unwrap();
+        let waiting = outbox.pending(None, 10).await.unwrap();
         assert_eq!(
             waiting.iter().map(|queued| &queued.id).collect::<Vec<_>>(),
             [&id],
@@ -502,9 +503,9 @@ async fn a_message_whose_sending_failed_is_one_message_when_it_is_sent_again() {
         );
         // Sent once more on purpose, it is another one.
         assert_ne!(outbox.send(event("A")).await.unwrap(), id);
-        let waiting = outbox.waiting(None, 10).await.unwrap();
+        let waiting = outbox.pending(None, 10).await.unwrap();
         assert_eq!(waiting.len(), 2, "{number}");
-        outbox.sent(&waiting).await.unwrap();
+        outbox.acknowledge(&waiting).await.unwrap();
     }
 }
 
@@ -516,8 +517,8 @@ async fn a_message_that_went_out_before_it_was_sent_again_keeps_its_id() {
     outbox.send(event("A")).await.unwrap_err();
     ledger.set(Trouble::None);
     // A relay does so.
-    let gone = outbox.waiting(None, 10).await.unwrap();
-    outbox.sent(&gone).await.unwrap();
+    let gone = outbox.pending(None, 10).await.unwrap();
+    outbox.acknowledge(&gone).await.unwrap();
     // Another message is none of this.
     assert_ne!(outbox.send(event("B")).await.unwrap(), gone[0].id);
     assert_eq!(outbox.send(event("A")).await.unwrap(), gone[0].id);
@@ -537,7 +538,7 @@ async fn a_result_that_is_recorded_late_is_not_found_behind_what_was_read() {
     };
     ledger.hold("complete").await;
     idem.scope(tell("quick", &idem)).await.unwrap();
-    let read = idem.outbox().waiting(None, 10).await.unwrap();
+    let read = idem.outbox().pending(None, 10).await.unwrap();
     assert_eq!(
         read.iter()
             .map(|queued| &*queued.message.key)
@@ -546,13 +547,13 @@ async fn a_result_that_is_recorded_late_is_not_found_behind_what_was_read() {
     );
     ledger.let_go.send_replace(true);
     soon(late).await.unwrap().unwrap();
-    let next = idem.outbox().waiting(read.last(), 10).await.unwrap();
+    let next = idem.outbox().pending(read.last(), 10).await.unwrap();
     assert_eq!(
         next.iter()
             .map(|queued| &*queued.message.key)
             .collect::<Vec<_>>(),
         ["late"]
     );
-    let all = idem.outbox().waiting(None, 10).await.unwrap();
+    let all = idem.outbox().pending(None, 10).await.unwrap();
     assert_eq!(all, [read, next].concat());
 }

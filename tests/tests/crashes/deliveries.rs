@@ -132,7 +132,7 @@ impl Shop<'_> {
 
     async fn open(&self) -> Result<(), Oops> {
         let (queue, letters) = (self.file("queue"), self.life.dead_letters());
-        self.life.republish_with("file:queue", move |letter| {
+        self.life.register_publisher("file:queue", move |letter| {
             let message = String::from_utf8(letter.message()).unwrap();
             let (queue, message) = (queue.clone(), message.trim_matches('"').to_owned());
             async move {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use idem_runtime::protocol::{Record, Settled, SettledAs, StoredResult};
+use idem_runtime::protocol::{Record, Settled, Settlement, StoredResult};
 use idem_runtime::testing::crashes::{Entry, Event, Run};
 use idem_runtime::{DeadLetter, LetterState, Reason};
 
@@ -114,12 +114,12 @@ fn ended(run: &Run, handler: &str, key: &str, told: Option<&Answer>) {
     };
     let open: Vec<_> = run.open_letters(handler, key).collect();
     match end {
-        SettledAs::Done(StoredResult::Json(json)) => {
+        Settlement::Done(StoredResult::Json(json)) => {
             assert!(open.is_empty(), "{run}");
             let value = serde_json::from_slice(json).unwrap();
             assert_eq!(told, Some(&Answer::Ok(value)), "{run}");
         }
-        SettledAs::Dead(id) => {
+        Settlement::Dead(id) => {
             assert_eq!(
                 open.iter().map(|letter| letter.id).collect::<Vec<_>>(),
                 [*id],
@@ -131,7 +131,7 @@ fn ended(run: &Run, handler: &str, key: &str, told: Option<&Answer>) {
             );
             in_order(run, open[0]);
         }
-        SettledAs::Discarded(id) => {
+        Settlement::Discarded(id) => {
             assert!(open.is_empty(), "{run}");
             let closed = run.letters.iter().find(|letter| letter.id == *id);
             assert_eq!(
@@ -140,8 +140,8 @@ fn ended(run: &Run, handler: &str, key: &str, told: Option<&Answer>) {
                 "{run}"
             );
         }
-        SettledAs::Done(StoredResult::TooLarge(_)) => panic!("no result is too large: {run}"),
-        SettledAs::Issued => panic!("a handler's key is none that was issued: {run}"),
+        Settlement::Done(StoredResult::TooLarge(_)) => panic!("no result is too large: {run}"),
+        Settlement::Issued => panic!("a handler's key is none that was issued: {run}"),
     }
 }
 

@@ -1,7 +1,7 @@
 //! A result and what goes out with it, whatever dies between.
 
 use idem_runtime::testing::crashes::{Life, everywhere};
-use idem_runtime::{Idem, Outgoing, idempotent};
+use idem_runtime::{Idem, OutboxMessage, idempotent};
 
 use super::handlers::{Note, Oops, note, told};
 use super::invariants::hold;
@@ -15,7 +15,7 @@ use super::invariants::hold;
 )]
 async fn sends(order_no: String, idem: &Idem) -> Result<u32, Oops> {
     for part in ["first", "second"] {
-        idem.outbox().enqueue(Outgoing::new(
+        idem.outbox().enqueue(OutboxMessage::new(
             "orders.placed",
             format!("{order_no} {part}"),
             vec![7; 5000],
@@ -28,7 +28,7 @@ async fn sends(order_no: String, idem: &Idem) -> Result<u32, Oops> {
 fn a_result_and_its_messages_are_there_together() {
     let runs = everywhere(async |life: Life| {
         told(&life, "sends", "A", sends("A".into(), &life)).await;
-        let waiting = life.outbox().waiting(None, 10).await.unwrap();
+        let waiting = life.outbox().pending(None, 10).await.unwrap();
         note(
             &life,
             &Note::Waiting(

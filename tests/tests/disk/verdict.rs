@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use idem_runtime::protocol::{Phase, Record, SettledAs};
+use idem_runtime::protocol::{Phase, Record, Settlement};
 use idem_runtime::testing::ManualClock;
 use idem_runtime::{DeadLetter, DeadLetterId, Error, Filter, Idem, LedgerError, LetterState};
 
@@ -171,7 +171,7 @@ fn expect(
         },
     };
     match (known.said, known.asked) {
-        (Said::Done, _) if !matches!(end, Some(SettledAs::Done(_))) => no("its result is gone"),
+        (Said::Done, _) if !matches!(end, Some(Settlement::Done(_))) => no("its result is gone"),
         (Said::Dead(id), asked) => {
             let states = match asked {
                 Some(Asked::Redrive) => [LetterState::Open, LetterState::Redriven],
@@ -179,12 +179,12 @@ fn expect(
                 _ => [LetterState::Open; 2],
             };
             match (id, end) {
-                (Some(id), Some(SettledAs::Dead(held) | SettledAs::Discarded(held)))
+                (Some(id), Some(Settlement::Dead(held) | Settlement::Discarded(held)))
                     if *held != id =>
                 {
                     no("it has another letter")
                 }
-                (_, Some(SettledAs::Dead(_) | SettledAs::Discarded(_))) => {
+                (_, Some(Settlement::Dead(_) | Settlement::Discarded(_))) => {
                     id.map_or(Ok(()), |id| letter(id, &states))
                 }
                 (Some(id), _) if asked == Some(Asked::Redrive) => {
@@ -193,7 +193,7 @@ fn expect(
                 _ => no("it is dead no more"),
             }
         }
-        (Said::Discarded(id), _) if matches!(end, Some(SettledAs::Discarded(held)) if *held == id) => {
+        (Said::Discarded(id), _) if matches!(end, Some(Settlement::Discarded(held)) if *held == id) => {
             letter(id, &[LetterState::Discarded])
         }
         (Said::Discarded(_), _) => no("it is discarded no more"),

@@ -187,7 +187,7 @@ async fn a_lease_is_kept_when_the_clock_steps_back_and_given_up_when_it_steps_fa
     let process = || {
         Idem::builder()
             .clock(Arc::new(clock.clone()))
-            .ledger(Arc::new(ledger.clone()))
+            .open_with(Arc::new(ledger.clone()))
             .unwrap()
     };
     let (one, other, starts, door) = (process(), process(), Starts::default(), Notify::new());

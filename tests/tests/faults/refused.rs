@@ -13,7 +13,7 @@ use idem_runtime::ledger::SledLedger;
 use idem_runtime::protocol::{RecordId, Reply, Step};
 use idem_runtime::testing::ManualClock;
 use idem_runtime::{
-    Error, Filter, Idem, Ledger, LedgerError, LetterState, Outgoing, attempt, idempotent,
+    Error, Filter, Idem, Ledger, LedgerError, LetterState, OutboxMessage, attempt, idempotent,
 };
 
 use crate::{Oops, Starts, soon};
@@ -321,7 +321,11 @@ async fn a_key_whose_issue_was_refused_is_free() {
             "{place}: {refused:?}"
         );
         assert_eq!(soon(issue()).await.unwrap(), Reply::Recorded, "{place}");
-        assert_eq!(soon(issue()).await.unwrap(), Reply::Taken, "{place}");
+        assert_eq!(
+            soon(issue()).await.unwrap(),
+            Reply::AlreadyIssued,
+            "{place}"
+        );
         soon(ledger.close()).await.unwrap();
         drop(ledger);
         let again = embedded(folder.path());
@@ -334,7 +338,7 @@ async fn a_key_whose_issue_was_refused_is_free() {
             ))
             .await
             .unwrap(),
-            Reply::Taken
+            Reply::AlreadyIssued
         );
     }
     drop(scenario);
@@ -353,7 +357,7 @@ fn embedded(folder: &Path) -> SledLedger {
 #[idempotent(name = "refused.sends", key = "number", skip(idem))]
 async fn sends(number: u32, idem: &Idem) -> Result<u32, Oops> {
     idem.outbox()
-        .enqueue(Outgoing::new("events", number.to_string(), b"{}"))?;
+        .enqueue(OutboxMessage::new("events", number.to_string(), b"{}"))?;
     Ok(number)
 }
 
@@ -370,10 +374,10 @@ async fn nothing_that_may_be_lost_is_shown_while_the_disk_is_full() {
         fs::create_dir(&probe).unwrap();
         fail::cfg(place, "1*off->return(full)").unwrap();
         assert!(is_full(&soon(idem.scope(sends(2, &idem))).await), "{place}");
-        let refused = soon(idem.outbox().send(Outgoing::new("events", "3", b"{}"))).await;
+        let refused = soon(idem.outbox().send(OutboxMessage::new("events", "3", b"{}"))).await;
         assert!(refused.is_err(), "{place}: {refused:?}");
         for error in [
-            soon(idem.outbox().waiting(None, 9)).await.unwrap_err(),
+            soon(idem.outbox().pending(None, 9)).await.unwrap_err(),
             soon(idem.record(&RecordId {
                 handler: "refused.sends".into(),
                 key: "2".into(),
@@ -403,7 +407,7 @@ async fn nothing_that_may_be_lost_is_shown_while_the_disk_is_full() {
         fail::remove(place);
         fs::remove_dir(&probe).unwrap();
         let waiting = async || {
-            let waiting = soon(idem.outbox().waiting(None, 9)).await.unwrap();
+            let waiting = soon(idem.outbox().pending(None, 9)).await.unwrap();
             waiting
                 .into_iter()
                 .map(|queued| queued.message.key)
@@ -415,7 +419,7 @@ async fn nothing_that_may_be_lost_is_shown_while_the_disk_is_full() {
             "{place}"
         );
         assert_eq!(soon(idem.scope(sends(2, &idem))).await.unwrap(), 2);
-        soon(idem.outbox().send(Outgoing::new("events", "3", b"{}")))
+        soon(idem.outbox().send(OutboxMessage::new("events", "3", b"{}")))
             .await
             .unwrap();
         assert_eq!(waiting().await, ["1", "2", "3"], "{place}");
@@ -431,11 +435,11 @@ async fn a_message_for_the_outbox_that_was_refused_is_sent_once_when_it_is_sent_
         let idem = Idem::open(folder.path()).unwrap();
         let send = || idem.outbox();
         again(place, async || {
-            send().send(Outgoing::new("events", "1", b"{}")).await
+            send().send(OutboxMessage::new("events", "1", b"{}")).await
         })
         .await;
         assert_eq!(
-            soon(idem.outbox().waiting(None, 9)).await.unwrap().len(),
+            soon(idem.outbox().pending(None, 9)).await.unwrap().len(),
             1,
             "{place}"
         );

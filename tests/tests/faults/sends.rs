@@ -2,7 +2,7 @@
 
 use fail::FailScenario;
 use futures_util::FutureExt;
-use idem_runtime::{Idem, Outgoing};
+use idem_runtime::{Idem, OutboxMessage};
 
 use crate::soon;
 
@@ -12,7 +12,7 @@ async fn a_message_whose_sending_was_dropped_is_one_message_when_it_is_sent_agai
     let scenario = FailScenario::setup();
     let folder = tempfile::tempdir().unwrap();
     let idem = Idem::open(folder.path()).unwrap();
-    let message = || Outgoing::new("orders.placed", "A-1001", "{}");
+    let message = || OutboxMessage::new("orders.placed", "A-1001", "{}");
     for _ in 0..3 {
         fail::cfg("idem::decided", "pause").unwrap();
         assert!(
@@ -26,12 +26,12 @@ async fn a_message_whose_sending_was_dropped_is_one_message_when_it_is_sent_agai
         tokio::task::yield_now().await;
         fail::remove("idem::decided");
         let id = soon(again).await.unwrap().unwrap();
-        let waiting = idem.outbox().waiting(None, 10).await.unwrap();
+        let waiting = idem.outbox().pending(None, 10).await.unwrap();
         assert_eq!(
             waiting.iter().map(|queued| &queued.id).collect::<Vec<_>>(),
             [&id]
         );
-        idem.outbox().sent(&waiting).await.unwrap();
+        idem.outbox().acknowledge(&waiting).await.unwrap();
     }
     drop(scenario);
 }

@@ -1,7 +1,7 @@
 //! What can happen next, and what comes of it.
 
 use idem_runtime::Reason;
-use idem_runtime::protocol::{Awaited, By, Change, Record, Reply, Started, Step};
+use idem_runtime::protocol::{Actor, Change, Grant, Record, RedrivePayload, Reply, Step};
 use stateright::{Model, Property};
 
 use crate::history::History;
@@ -224,7 +224,7 @@ impl Model for Protocol {
                     return None; // As if it had never been asked.
                 }
                 let heard = lose(&mut state, answer);
-                if let Reply::Run(Started { token, .. }) = self.apply(&mut state, key, &step, heard)
+                if let Reply::Run(Grant { token, .. }) = self.apply(&mut state, key, &step, heard)
                     && heard
                 {
                     state.keys[key].hands[process] = Hand::Body {
@@ -319,17 +319,17 @@ impl Model for Protocol {
                     .into_bytes()
                     .into();
                 let unread = (reason == Reason::Undecodable).then(unread);
-                let awaited = Awaited {
+                let awaited = RedrivePayload {
                     payload,
                     redacted: Vec::new(),
                     origin: None,
-                    unread,
+                    cause: unread,
                     arguments: None,
                 };
                 let step = Step::Redrive {
                     letter,
                     awaited: Some(Box::new(awaited)),
-                    by: By::default(),
+                    by: Actor::default(),
                 };
                 self.apply(&mut state, key, &step, true);
             }
@@ -341,7 +341,7 @@ impl Model for Protocol {
                     key,
                     &Step::Discard {
                         letter,
-                        by: By::default(),
+                        by: Actor::default(),
                     },
                     true,
                 );
@@ -354,7 +354,7 @@ impl Model for Protocol {
                     key,
                     &Step::Restore {
                         letter,
-                        by: By::default(),
+                        by: Actor::default(),
                     },
                     true,
                 );
@@ -368,7 +368,7 @@ impl Model for Protocol {
                     &Step::Redrive {
                         letter,
                         awaited: None,
-                        by: By::default(),
+                        by: Actor::default(),
                     },
                     true,
                 );

@@ -7,7 +7,7 @@ use std::time::Duration;
 use idem_runtime::AttemptOutcome;
 use idem_runtime::protocol::{
     Budget, Change, Claim, Decision, Facts, Failed, LetterChange, Live, Phase, Record, RecordId,
-    Reply, Settled, SettledAs, Step, decide,
+    Reply, Settled, Settlement, Step, decide,
 };
 use stateright::{Checker, Expectation, HasDiscoveries, Model, Property};
 
@@ -217,7 +217,7 @@ fn a_replay_without_a_look_at_the_fingerprint(
     match (&record, step) {
         (
             Some(Record::Settled(Settled {
-                end: SettledAs::Done(_),
+                end: Settlement::Done(_),
                 ..
             })),
             Step::Claim(claim),
@@ -240,10 +240,10 @@ fn a_late_completion_that_overwrites_the_result(
 ) -> Decision {
     match (record, step) {
         (Some(Record::Settled(settled)), Step::Complete { result, .. })
-            if matches!(settled.end, SettledAs::Done(_)) =>
+            if matches!(settled.end, Settlement::Done(_)) =>
         {
             let settled = Settled {
-                end: SettledAs::Done(result.clone()),
+                end: Settlement::Done(result.clone()),
                 ..settled
             };
             let record = Change::Put(Record::Settled(settled));
@@ -277,7 +277,7 @@ fn a_result_that_runs_again(
     facts: &Facts,
 ) -> Decision {
     let kept = record.filter(|record| match (record, step) {
-        (Record::Settled(settled), Step::Claim(_)) => !matches!(settled.end, SettledAs::Done(_)),
+        (Record::Settled(settled), Step::Claim(_)) => !matches!(settled.end, Settlement::Done(_)),
         _ => true,
     });
     decide(id, kept, step, facts)

@@ -181,7 +181,7 @@ impl History {
                 }
                 match reply {
                     Reply::Waiting { .. } => self.holds(Law::Sense, self.end.is_none()),
-                    Reply::Died(letter) => self.died(letter, seen),
+                    Reply::DeadLettered(letter) => self.died(letter, seen),
                     Reply::Dead { letter, .. } => self.tell(Told::Dead(*letter), heard),
                     Reply::LeaseLost => {}
                     _ => self.breaks(Law::Sense),
@@ -238,7 +238,7 @@ impl History {
                         });
                     }
                     (Reply::Recorded, _) => {}
-                    _ => self.holds(Law::Sense, *reply == Reply::NotOpen),
+                    _ => self.holds(Law::Sense, *reply == Reply::LetterNotOpen),
                 }
             }
             Step::Restore { letter, .. } => {
@@ -258,7 +258,7 @@ impl History {
             // No handler's key is ever issued under the handler's own name.
             Step::Issue { .. } => self.breaks(Law::Sense),
             Step::Sweep => match reply {
-                Reply::Died(letter) => self.died(letter, seen),
+                Reply::DeadLettered(letter) => self.died(letter, seen),
                 // A dead owner's attempt, which may be followed by another one.
                 Reply::Waiting { .. } => {
                     self.holds(
@@ -267,7 +267,7 @@ impl History {
                     );
                     (self.until, self.followed) = (now, None);
                 }
-                Reply::Recorded | Reply::Untouched => {}
+                Reply::Recorded | Reply::Unchanged => {}
                 _ => self.breaks(Law::Sense),
             },
         }
@@ -276,7 +276,7 @@ impl History {
     fn claimed(&mut self, claim: &Claim, seen: &Seen) {
         let given = claim.fingerprint.unwrap().0[0];
         let mine = self.message.is_none_or(|message| message == given);
-        self.holds(Law::OneMessage, mine == (*seen.reply != Reply::Reused));
+        self.holds(Law::OneMessage, mine == (*seen.reply != Reply::KeyReused));
         match seen.reply {
             Reply::Run(started) => {
                 self.holds(Law::Ended, self.end.is_none());
@@ -302,7 +302,7 @@ impl History {
                 self.redriven = None;
                 (self.attempt, self.until) = (Attempt::Open, seen.now + LEASE);
             }
-            Reply::Died(letter) => {
+            Reply::DeadLettered(letter) => {
                 // The attempt that nobody reported was the last one. What waits has an attempt
                 // left.
                 self.holds(Law::Budget, self.attempt == Attempt::Open);
@@ -317,7 +317,7 @@ impl History {
             Reply::NotYet { .. } => {
                 self.holds(Law::Sense, self.end.is_none() && seen.now < self.until)
             }
-            Reply::Reused => {}
+            Reply::KeyReused => {}
             _ => self.breaks(Law::Sense),
         }
     }
@@ -381,7 +381,7 @@ impl History {
         let same = self.message == Some(given)
             && matches!(self.end, Some(End::Dead { .. } | End::Discarded { .. }));
         match seen.reply {
-            Reply::Died(letter) => {
+            Reply::DeadLettered(letter) => {
                 self.holds(Law::OneMessage, free);
                 self.begin_anew();
                 (self.message, self.unread) = (Some(given), true);
@@ -394,7 +394,7 @@ impl History {
                 self.holds(Law::OneMessage, same);
                 self.tell(Told::Dead(*letter), seen.heard);
             }
-            Reply::Reused => self.holds(Law::OneMessage, !free && !same),
+            Reply::KeyReused => self.holds(Law::OneMessage, !free && !same),
             _ => self.breaks(Law::Sense),
         }
     }

@@ -2,7 +2,7 @@
 
 use idem_runtime::Reason;
 use idem_runtime::protocol::{
-    Change, LetterState, Live, Phase, Record, Reply, Settled, SettledAs, Step,
+    Change, LetterState, Live, Phase, Record, Reply, Settled, Settlement, Step,
 };
 use stateright::Property;
 
@@ -80,11 +80,11 @@ fn reached(scene: &Scene) -> Vec<Property<Protocol>> {
             state
                 .keys
                 .iter()
-                .any(|key| matches!(end(key), Some(SettledAs::Discarded(_))))
+                .any(|key| matches!(end(key), Some(Settlement::Discarded(_))))
         }),
         Property::sometimes("redriven, and nobody came", |_, state: &State| {
             state.keys.iter().any(|key| {
-                key.history.redriven.is_some() && matches!(end(key), Some(SettledAs::Dead(_)))
+                key.history.redriven.is_some() && matches!(end(key), Some(Settlement::Dead(_)))
             })
         }),
         Property::sometimes("redriven, and done", |_, state: &State| {
@@ -182,7 +182,7 @@ fn reached(scene: &Scene) -> Vec<Property<Protocol>> {
                         let mut messages = model.scene.keys[key].iter();
                         messages.any(|given| {
                             answer(model, state, key, &model.claim(state, 0, *given, 0))
-                                == Reply::Reused
+                                == Reply::KeyReused
                         })
                     })
             },
@@ -225,7 +225,7 @@ fn one_letter(key: &Key) -> bool {
         .filter(|letter| letter.state == LetterState::Open)
         .map(|letter| letter.id);
     match end(key) {
-        Some(SettledAs::Dead(letter)) => open.next() == Some(*letter) && open.next().is_none(),
+        Some(Settlement::Dead(letter)) => open.next() == Some(*letter) && open.next().is_none(),
         _ => open.next().is_none(),
     }
 }
@@ -233,10 +233,11 @@ fn one_letter(key: &Key) -> bool {
 fn stays(key: &Key) -> bool {
     match (key.history.told, end(key)) {
         (None, _) => true,
-        (Some(Told::Result(told)), Some(SettledAs::Done(result))) => told == start_of(result),
-        (Some(Told::Dead(told)), Some(SettledAs::Dead(letter) | SettledAs::Discarded(letter))) => {
-            told == *letter
-        }
+        (Some(Told::Result(told)), Some(Settlement::Done(result))) => told == start_of(result),
+        (
+            Some(Told::Dead(told)),
+            Some(Settlement::Dead(letter) | Settlement::Discarded(letter)),
+        ) => told == *letter,
         _ => false,
     }
 }
@@ -248,8 +249,10 @@ fn kept(key: &Key) -> bool {
             !waited_for || matches!(record, Some(Record::Live(_)))
         }
         (Some(End::Done { .. }), _) => is_done(key),
-        (Some(End::Dead { letter }), _) => end(key) == Some(&SettledAs::Dead(letter)),
-        (Some(End::Discarded { letter, .. }), _) => end(key) == Some(&SettledAs::Discarded(letter)),
+        (Some(End::Dead { letter }), _) => end(key) == Some(&Settlement::Dead(letter)),
+        (Some(End::Discarded { letter, .. }), _) => {
+            end(key) == Some(&Settlement::Discarded(letter))
+        }
     }
 }
 
@@ -268,13 +271,18 @@ fn comes_up(model: &Protocol, state: &State) -> bool {
             let history = &state.keys[key].history;
             let soon = sweep(state, key, LEASE);
             match (soon.reply, soon.record) {
-                (Reply::Died(_), _) => true,
+                (Reply::DeadLettered(_), _) => true,
                 _ if history.redriven.is_none() && history.starts >= history.allowed => false,
-                (_, Change::Keep) => matches!(sweep(state, key, LEASE + TTL).reply, Reply::Died(_)),
+                (_, Change::Keep) => {
+                    matches!(sweep(state, key, LEASE + TTL).reply, Reply::DeadLettered(_))
+                }
                 (_, Change::Put(record)) => {
                     let mut swept = state.clone();
                     swept.keys[key].record = Some(record);
-                    matches!(sweep(&swept, key, LEASE + TTL).reply, Reply::Died(_))
+                    matches!(
+                        sweep(&swept, key, LEASE + TTL).reply,
+                        Reply::DeadLettered(_)
+                    )
                 }
                 (_, Change::Remove) => false,
             }
@@ -307,7 +315,7 @@ fn not_held_up(model: &Protocol, state: &State) -> bool {
         })
 }
 
-fn end(key: &Key) -> Option<&SettledAs> {
+fn end(key: &Key) -> Option<&Settlement> {
     match &key.record {
         Some(Record::Settled(Settled { end, .. })) => Some(end),
         _ => None,
@@ -315,7 +323,7 @@ fn end(key: &Key) -> Option<&SettledAs> {
 }
 
 fn is_done(key: &Key) -> bool {
-    matches!(end(key), Some(SettledAs::Done(_)))
+    matches!(end(key), Some(Settlement::Done(_)))
 }
 
 fn died_of(state: &State, reason: Reason) -> bool {

@@ -7,7 +7,7 @@ use std::hash::{Hash, Hasher};
 
 use idem_runtime::Timestamp;
 use idem_runtime::protocol::{
-    Budget, DeadLetterId, Live, Phase, Record, Redriven, Settled, SettledAs,
+    Budget, DeadLetterId, Live, Phase, Record, RedrivenFrom, Settled, Settlement,
 };
 
 use crate::history::{End, History, Rearmed, Told};
@@ -121,11 +121,11 @@ impl<'a> View<'a> {
             self.push(attempt.number as usize);
             self.push(attempt.outcome as usize);
         }
-        if let Some(Redriven {
+        if let Some(RedrivenFrom {
             letter,
             fingerprint,
             attempts,
-            unread,
+            cause: unread,
             arguments: _,
         }) = redriven.as_deref()
         {
@@ -181,19 +181,19 @@ impl<'a> View<'a> {
         self.age(*at);
         self.push(*attempts as usize);
         match end {
-            SettledAs::Done(result) => {
+            Settlement::Done(result) => {
                 self.push(0);
                 self.token(start_of(result));
             }
-            SettledAs::Dead(letter) => {
+            Settlement::Dead(letter) => {
                 self.push(1);
                 self.letter_id(*letter);
             }
-            SettledAs::Discarded(letter) => {
+            Settlement::Discarded(letter) => {
                 self.push(2);
                 self.letter_id(*letter);
             }
-            SettledAs::Issued => self.push(3),
+            Settlement::Issued => self.push(3),
         }
     }
 

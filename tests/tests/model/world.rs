@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use idem_runtime::Timestamp;
 use idem_runtime::protocol::{
-    AttemptOutcome, Budget, Bury, Change, Claim, DeadLetterId, Decision, Deed, Facts, Failed,
-    Fingerprint, LetterChange, LetterState, Origin, Reason, Record, RecordId, Reply, Step,
-    StoredResult, Unread,
+    ActionKind, AttemptOutcome, Budget, Bury, BuryCause, Change, Claim, DeadLetterId, Decision,
+    Facts, Failed, Fingerprint, LetterChange, LetterState, Origin, Reason, Record, RecordId, Reply,
+    Step, StoredResult,
 };
 
 use crate::history::{History, Law, Seen};
@@ -181,8 +181,8 @@ impl Protocol {
         });
         // People are told of every letter, and of none that was not written.
         let told = match (&decision.letter, &decision.reply) {
-            (LetterChange::Open(letter), Reply::Died(told)) => letter == told,
-            (LetterChange::Open(_), _) | (_, Reply::Died(_)) => false,
+            (LetterChange::Open(letter), Reply::DeadLettered(told)) => letter == told,
+            (LetterChange::Open(_), _) | (_, Reply::DeadLettered(_)) => false,
             _ => true,
         };
         at.history.holds(Law::Letters, told);
@@ -204,13 +204,13 @@ impl Protocol {
                 });
                 state.letter += 1;
             }
-            LetterChange::Act { letter: id, act } => {
+            LetterChange::Action { letter: id, act } => {
                 at.letters
                     .retain(|letter| letter.state == LetterState::Open || letter.id == id);
-                let (was_open, to) = match act.deed {
-                    Deed::Redriven => (true, LetterState::Redriven),
-                    Deed::Discarded => (true, LetterState::Discarded),
-                    Deed::Restored => (false, LetterState::Open),
+                let (was_open, to) = match act.kind {
+                    ActionKind::Redriven => (true, LetterState::Redriven),
+                    ActionKind::Discarded => (true, LetterState::Discarded),
+                    ActionKind::Restored => (false, LetterState::Open),
                     _ => (true, LetterState::Open),
                 };
                 let mut letters = at.letters.iter_mut();
@@ -255,14 +255,14 @@ pub(crate) fn bury(message: u8) -> Step {
         fingerprint: Fingerprint([message; 16]),
         payload: message.into(),
         redacted: Vec::new(),
-        unread: unread(),
+        cause: unread(),
         origin: Origin::new("", ""),
         ttl: ticks(TTL),
     }))
 }
 
-pub(crate) fn unread() -> Unread {
-    Unread::undecodable("", None)
+pub(crate) fn unread() -> BuryCause {
+    BuryCause::undecodable("", None)
 }
 
 /// The report of an attempt's end. Every start has a result of its own.

@@ -49,7 +49,7 @@ async fn fill<const REAL: bool>(stage: &Stage<Topic<REAL>>) -> anyhow::Result<us
     for number in 0..40 {
         let order = PlaceOrder::new(format!("A-{number:04}"));
         stage
-            .publish(order.message(&stage.name).lane(number.to_string()))
+            .publish(order.message(&stage.name).ordering_key(number.to_string()))
             .await?;
     }
     Ok(40)
@@ -210,7 +210,7 @@ pub(super) async fn unfinished<const REAL: bool>(server: Arc<Server>) -> anyhow:
             .publish(
                 PlaceOrder::new(format!("A-{number:04}"))
                     .message(&stage.name)
-                    .lane("Ann"),
+                    .ordering_key("Ann"),
             )
             .await?;
     }
@@ -257,7 +257,7 @@ pub(super) async fn key<const REAL: bool>(server: Arc<Server>) -> anyhow::Result
     stage
         .publish(
             Message::new(&stage.name, "1")
-                .lane("Ann")
+                .ordering_key("Ann")
                 .id("m-17")
                 .header("trace", "17"),
         )

@@ -140,7 +140,7 @@ pub(super) async fn order_per_key<B: Broker>(server: Arc<Server>) -> anyhow::Res
             .or_default()
             .push(order.order_no.clone());
         stage
-            .publish(order.message(&stage.name).lane(customer))
+            .publish(order.message(&stage.name).ordering_key(customer))
             .await?;
     }
     let ((source, counts), shop) = (watched(stage.broker.source()), Arc::clone(&stage.shop));

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use comfy_table::{Cell, Color};
-use idem_runtime::{DeadLetter, DeadLetterId, Deed, Difference, LetterState, Origin, Reused};
+use idem_runtime::{ActionKind, DeadLetter, DeadLetterId, Difference, LetterState, Origin, Reused};
 
 use super::list::state_name;
 use crate::cli::out::Out;
@@ -166,14 +166,14 @@ fn history(letter: &DeadLetter, out: Out) -> Result<String, Problem> {
         ("Before", false),
     ]);
     for act in &letter.history {
-        let before = match &act.deed {
-            Deed::Edited(before) => shown::json(before, false)?,
+        let before = match &act.kind {
+            ActionKind::Edited(before) => shown::json(before, false)?,
             _ => String::new(),
         };
         table.add_row(vec![
             format!("{:.0}", act.at),
             act.by.who.as_deref().map(line).unwrap_or_default(),
-            act.deed.as_str().to_owned(),
+            act.kind.as_str().to_owned(),
             act.by.why.as_deref().map(line).unwrap_or_default(),
             before,
         ]);

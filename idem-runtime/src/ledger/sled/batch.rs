@@ -8,8 +8,8 @@ use minicbor::{Decode, Encode};
 
 use super::layout::{Meta, chunk_key, kind_in};
 use super::store::{LARGEST_INLINE, Spill, Store};
-use crate::envelope::encode_into;
 use crate::ledger::LedgerError;
+use crate::protocol::encoding::encode_into;
 
 /// Writes that are to happen together.
 ///

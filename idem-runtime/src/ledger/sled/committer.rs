@@ -18,7 +18,7 @@ use super::witness::Witness;
 use super::{Shared, recovery};
 use crate::ledger::LedgerError;
 use crate::protocol::{DeadLetterId, Facts};
-use crate::{fault, observe};
+use crate::{fault, metrics};
 
 /// The thread's own state.
 pub(super) struct Committer {
@@ -79,7 +79,7 @@ impl Committer {
             .and_then(|()| self.shared.folder.is_in_place())
         {
             Ok(()) => {
-                observe::commit(started.elapsed(), size);
+                metrics::commit(started.elapsed(), size);
                 answers.into_iter().for_each(Answer::send);
                 fault::point!(ANSWERED);
             }

@@ -10,18 +10,18 @@ use minicbor::bytes::ByteSlice;
 use parking_lot::RwLock;
 
 use super::batch::Batch;
-use super::index::{Bucket, Found, Index};
+use super::buckets::{Shelf, Shelving};
+use super::filters::{Bucket, Found, Index};
 use super::job::{Answer, Job};
 use super::journal::{Draft, Journal, Moves, Running};
 use super::layout::{CLOSED_LETTER, DEAD, LIVE, Meta, OPEN_LETTER, Slot, letter_key, note_key};
-use super::shelf::{Shelf, Shelving};
 use super::store::Store;
 use super::undo::{Undo, may_take_back};
 use crate::clock;
-use crate::ledger::{LedgerError, NoteChange, place_of, untold};
+use crate::ledger::{LedgerError, NoteChange, place_of, unnotified_key};
 use crate::protocol::{
-    Act, Change, DeadLetter, DeadLetterId, Deed, Facts, LetterChange, LetterState, Live, Record,
-    RecordId, Reply, Settled, SettledAs, Step, decide,
+    Action, ActionKind, Change, DeadLetter, DeadLetterId, Facts, LetterChange, LetterState, Live,
+    Record, RecordId, Reply, Settled, Settlement, Step, decide,
 };
 
 /// What the committer knows of the ledger. A group changes it in place: when one cannot be written,
@@ -194,13 +194,13 @@ impl<'a, 's> Group<'a, 's> {
         let letter = match decision.letter {
             LetterChange::Keep => None,
             LetterChange::Open(letter) => {
-                self.note(&untold(letter.id), Some(&[]))?;
+                self.note(&unnotified_key(letter.id), Some(&[]))?;
                 self.put_letter(&letter)?;
                 None
             }
-            LetterChange::Act { letter, act } => match self.act(letter, *act)? {
+            LetterChange::Action { letter, act } => match self.act(letter, *act)? {
                 Some(before) => Some(before),
-                None => return Ok(Reply::NotOpen),
+                None => return Ok(Reply::LetterNotOpen),
             },
         };
         if letter.is_some() || !matches!(decision.record, Change::Keep) {
@@ -217,8 +217,8 @@ impl<'a, 's> Group<'a, 's> {
 
     /// Does something to a letter, and moves it to where it belongs then. Gives it as it was, or
     /// nothing where a closed one is forgotten, which may be before its record is.
-    fn act(&mut self, id: DeadLetterId, act: Act) -> Result<Option<DeadLetter>, LedgerError> {
-        let was = if act.deed == Deed::Restored {
+    fn act(&mut self, id: DeadLetterId, act: Action) -> Result<Option<DeadLetter>, LedgerError> {
+        let was = if act.kind == ActionKind::Restored {
             CLOSED_LETTER
         } else {
             OPEN_LETTER
@@ -327,7 +327,7 @@ impl<'a, 's> Group<'a, 's> {
                     Stands::Own(LIVE)
                 }
             }
-            Some(Record::Settled(dead)) if matches!(dead.end, SettledAs::Dead(_)) => {
+            Some(Record::Settled(dead)) if matches!(dead.end, Settlement::Dead(_)) => {
                 self.batch.put(slot.key(DEAD), dead, meta)?;
                 Stands::Own(DEAD)
             }
@@ -385,7 +385,7 @@ impl<'a, 's> Group<'a, 's> {
             };
             let over = |closed: Timestamp| self.now >= clock::after(closed, retention);
             if let Some(letter) = closed.filter(|letter| letter.closed_at.is_some_and(over)) {
-                self.note(&untold(letter.id), None)?;
+                self.note(&unnotified_key(letter.id), None)?;
                 self.batch.remove(key, &mut self.state.meta)?;
                 expired += 1;
             }

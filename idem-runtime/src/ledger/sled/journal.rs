@@ -14,8 +14,8 @@ use minicbor::{Decode, Encode};
 use super::batch::Batch;
 use super::layout::{LIVE, Meta, Slot, journal_key};
 use super::store::LARGEST_INLINE;
-use crate::envelope::{decode, encode};
 use crate::ledger::LedgerError;
+use crate::protocol::encoding::{decode, encode};
 use crate::protocol::{Live, Phase};
 
 /// How many entries there are: more than a group of the largest claims needs.

@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use minicbor::{Decode, Encode};
 use sha2::{Digest, Sha256};
 
-use crate::codec;
+use crate::protocol::encoding::cbor;
 use crate::protocol::{DeadLetterId, RecordId};
 
 pub(super) const JOURNAL: u8 = b'j';
@@ -141,7 +141,7 @@ pub(crate) struct OpenBucket {
     #[n(1)]
     pub(super) class: u8,
     #[n(2)]
-    #[cbor(with = "codec::millis")]
+    #[cbor(with = "cbor::millis")]
     pub(super) since: Timestamp,
     #[n(3)]
     pub(super) holds: Holds,
@@ -155,7 +155,7 @@ pub(crate) struct Holds {
     pub(super) count: u64,
     /// When the last of them has expired.
     #[n(1)]
-    #[cbor(with = "codec::millis")]
+    #[cbor(with = "cbor::millis")]
     pub(super) until: Timestamp,
 }
 

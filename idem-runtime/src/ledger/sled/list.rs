@@ -21,7 +21,7 @@ pub(super) fn on_its_own(read: impl FnOnce() + Send + 'static) -> io::Result<()>
 
 pub(super) fn letters(store: &Store, filter: &Filter) -> Result<Vec<DeadLetter>, LedgerError> {
     const PAGE: usize = 256;
-    let kinds: &[u8] = match filter.wanted_state() {
+    let kinds: &[u8] = match filter.state {
         Some(LetterState::Open) => &[OPEN_LETTER],
         Some(_) => &[CLOSED_LETTER],
         None => &[OPEN_LETTER, CLOSED_LETTER],
@@ -29,9 +29,9 @@ pub(super) fn letters(store: &Store, filter: &Filter) -> Result<Vec<DeadLetter>,
     let mut found = Vec::new();
     for &kind in kinds {
         let mut before = filter
-            .wanted_after()
+            .after
             .map_or_else(|| vec![kind + 1], |id| letter_key(kind, id));
-        let wanted = filter.wanted_limit().saturating_add(found.len());
+        let wanted = filter.limit.saturating_add(found.len());
         loop {
             let keys = store.keys_before(kind, &before, PAGE)?;
             for key in &keys {
@@ -60,7 +60,7 @@ pub(super) fn letters(store: &Store, filter: &Filter) -> Result<Vec<DeadLetter>,
         }
     }
     found.sort_by_key(|letter| std::cmp::Reverse(letter.id));
-    found.truncate(filter.wanted_limit());
+    found.truncate(filter.limit);
     Ok(found)
 }
 

@@ -4,13 +4,14 @@
 //! through one committer.
 
 mod batch;
+mod buckets;
 mod committer;
 mod copy;
 mod engine;
 mod files;
+mod filters;
 mod folder;
 mod group;
-mod index;
 mod job;
 mod journal;
 mod layout;
@@ -21,8 +22,7 @@ mod nudge;
 mod opening;
 mod queue;
 mod recovery;
-mod rescue;
-mod shelf;
+mod salvage;
 mod store;
 mod sweep;
 mod undo;
@@ -40,8 +40,8 @@ use tokio::sync::{oneshot, watch};
 
 use committer::Committer;
 use engine::{Engine, unshown};
+use filters::Index;
 use folder::Folder;
-use index::Index;
 use job::{Done, Job};
 #[cfg(feature = "testing")]
 pub(crate) use journal::Entry;

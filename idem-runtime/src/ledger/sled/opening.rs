@@ -6,15 +6,15 @@ use std::sync::Arc;
 use minicbor::bytes::ByteVec;
 
 use super::batch::Batch;
+use super::buckets::Shelf;
+use super::filters::{Bucket, hash};
 use super::group::State;
-use super::index::{Bucket, hash};
 use super::journal::{Draft, Entry, Journal, Moves, RING, Running};
 use super::layout::{
     BUCKET, COUNTED, ClosedBucket, Counts, HASHES, Holds, JOURNAL, Meta, SETTLED, bucket_in,
     bucket_key,
 };
-use super::rescue;
-use super::shelf::Shelf;
+use super::salvage;
 use super::store::{Store, hashes};
 use crate::ledger::LedgerError;
 
@@ -36,7 +36,7 @@ impl Opened {
         acknowledged: Option<u64>,
     ) -> Result<Self, LedgerError> {
         if acknowledged.is_none() {
-            rescue::rescue(store)?;
+            salvage::salvage(store)?;
         }
         Self::whole(store, path, acknowledged.unwrap_or(0)).map_err(|error| match error {
             // What is always there cannot be read.
@@ -234,7 +234,7 @@ mod tests {
     use crate::ledger::sled::{SledLedger, recovery};
     use crate::ledger::{Filter, Ledger};
     use crate::protocol::{
-        Bury, By, Fingerprint, LetterState, Origin, RecordId, Reply, Step, Unread,
+        Actor, Bury, BuryCause, Fingerprint, LetterState, Origin, RecordId, Reply, Step,
     };
 
     const CACHE: u64 = 1 << 20;
@@ -255,12 +255,12 @@ mod tests {
             let buried = Bury {
                 fingerprint: Fingerprint([0; 16]),
                 payload: "{".into(),
-                unread: Unread::undecodable("unreadable", None),
+                cause: BuryCause::undecodable("unreadable", None),
                 redacted: Vec::new(),
                 origin: Origin::new("rabbitmq", "orders"),
                 ttl: Duration::from_secs(1000),
             };
-            let Reply::Died(letter) = ledger
+            let Reply::DeadLettered(letter) = ledger
                 .apply(&id, Step::Bury(Box::new(buried)))
                 .await
                 .unwrap()
@@ -269,7 +269,7 @@ mod tests {
             };
             let discard = Step::Discard {
                 letter: letter.id,
-                by: By::default(),
+                by: Actor::default(),
             };
             assert_eq!(ledger.apply(&id, discard).await.unwrap(), Reply::Recorded);
         }

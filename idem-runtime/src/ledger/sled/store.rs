@@ -11,9 +11,10 @@ use minicbor::bytes::ByteVec;
 use super::batch::Batch;
 use super::layout::{HASHES, bucket_key, chunk_key, hashes_key};
 use super::nudge::Nudge;
-use crate::envelope::decode;
+use crate::call::panic;
+use crate::fault;
 use crate::ledger::LedgerError;
-use crate::{fault, panic};
+use crate::protocol::encoding::decode;
 
 /// In place of an envelope's version: the value stands elsewhere, under its chunks' name and
 /// number.

@@ -87,7 +87,7 @@ async fn bury(
         })
         .collect();
     for answer in waiting {
-        if let Reply::Died(letter) = answer.answer().await? {
+        if let Reply::DeadLettered(letter) = answer.answer().await? {
             swept.died.push(*letter);
         }
     }

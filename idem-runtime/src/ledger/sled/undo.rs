@@ -60,7 +60,7 @@ impl Undo {
         reply: &Reply,
     ) {
         // A claim that wrote a letter is answered with it when it comes again.
-        let before = before.filter(|_| !matches!(reply, Reply::Died(_)));
+        let before = before.filter(|_| !matches!(reply, Reply::DeadLettered(_)));
         self.steps
             .push((slot, before.map(|record| Before { record, letter })));
     }

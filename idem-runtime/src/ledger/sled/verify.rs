@@ -86,7 +86,7 @@ mod tests {
     use super::*;
     use crate::clock::SystemClock;
     use crate::ledger::sled::SledLedger;
-    use crate::ledger::sled::index::Bucket;
+    use crate::ledger::sled::filters::Bucket;
     use crate::ledger::{Filter, Ledger};
     use crate::protocol::RecordId;
 

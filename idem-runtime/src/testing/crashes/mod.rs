@@ -57,7 +57,7 @@ pub use life::Life;
 pub use places::{Death, POINTS, Place};
 pub use run::Run;
 
-use crate::{Builder, Idem};
+use crate::{Idem, IdemBuilder};
 
 /// Runs a scenario once undisturbed and then once for each place and each way to die there, and
 /// gives all runs, the undisturbed one first. Handlers called in the scenario belong to the
@@ -102,7 +102,7 @@ pub struct Walk {
 }
 
 /// What each process opens its Idem with.
-type BuilderOf = dyn Fn() -> Builder + Send + Sync;
+type BuilderOf = dyn Fn() -> IdemBuilder + Send + Sync;
 /// Makes the first data folder.
 type Prepare = dyn Fn(&Path) + Send + Sync;
 
@@ -122,7 +122,7 @@ impl Default for Walk {
 impl Walk {
     /// The choices each process opens its Idem with, and the test itself when it looks at what is
     /// left. A clock that stands still starts at the same time in each of them.
-    pub fn builder(mut self, builder: impl Fn() -> Builder + Send + Sync + 'static) -> Self {
+    pub fn builder(mut self, builder: impl Fn() -> IdemBuilder + Send + Sync + 'static) -> Self {
         self.builder = Box::new(builder);
         self
     }

@@ -9,9 +9,9 @@ use serde::de::DeserializeOwned;
 use super::diary::{Entry, Event};
 use super::places::Place;
 use crate::protocol::{
-    DeadLetter, LetterState, Record, RecordId, Settled, SettledAs, StoredResult,
+    DeadLetter, LetterState, Record, RecordId, Settled, Settlement, StoredResult,
 };
-use crate::{Attempt, Builder, Error, Filter};
+use crate::{Attempt, Error, Filter, IdemBuilder};
 
 /// One run of a scenario: it died at a place, was started again until it got through, and this is
 /// what is left.
@@ -69,7 +69,7 @@ impl Run {
     pub fn result<T: DeserializeOwned>(&self, handler: &str, key: &str) -> Option<T> {
         match self.record(handler, key)? {
             Record::Settled(Settled {
-                end: SettledAs::Done(StoredResult::Json(json)),
+                end: Settlement::Done(StoredResult::Json(json)),
                 ..
             }) => serde_json::from_slice(json).ok(),
             _ => None,
@@ -88,7 +88,7 @@ impl Run {
         place: Option<Place>,
         lives: u32,
         diary: Vec<Entry>,
-        builder: Builder,
+        builder: IdemBuilder,
         data: &Path,
     ) -> Result<Self, Error> {
         let idem = builder.open(data)?;
@@ -158,7 +158,7 @@ fn tell(f: &mut fmt::Formatter<'_>, record: Option<&Record>) -> fmt::Result {
         None => write!(f, "nothing recorded"),
         Some(Record::Live(_)) => write!(f, "not at its end"),
         Some(Record::Settled(settled)) => match &settled.end {
-            SettledAs::Done(StoredResult::Json(json)) => {
+            Settlement::Done(StoredResult::Json(json)) => {
                 let text = String::from_utf8_lossy(json);
                 let short: String = text.chars().take(60).collect();
                 write!(
@@ -167,12 +167,12 @@ fn tell(f: &mut fmt::Formatter<'_>, record: Option<&Record>) -> fmt::Result {
                     if short.len() < text.len() { "…" } else { "" }
                 )
             }
-            SettledAs::Done(StoredResult::TooLarge(size)) => {
+            Settlement::Done(StoredResult::TooLarge(size)) => {
                 write!(f, "done: a result of {size} bytes, not kept")
             }
-            SettledAs::Dead(letter) => write!(f, "dead letter {letter}"),
-            SettledAs::Discarded(letter) => write!(f, "discarded dead letter {letter}"),
-            SettledAs::Issued => write!(f, "issued"),
+            Settlement::Dead(letter) => write!(f, "dead letter {letter}"),
+            Settlement::Discarded(letter) => write!(f, "discarded dead letter {letter}"),
+            Settlement::Issued => write!(f, "issued"),
         },
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{LEASE, PAUSE, Subject, TTL, claim, complete, discard, id};
-use crate::protocol::{AttemptOutcome, Claim, Fingerprint, RecordId, Reply, Started, Step};
+use crate::protocol::{AttemptOutcome, Claim, Fingerprint, Grant, RecordId, Reply, Step};
 
 /// A key never seen before runs, as attempt 1.
 pub async fn a_first_claim_runs_as_attempt_one(on: Arc<Subject>) {
@@ -47,7 +47,7 @@ pub async fn a_claim_of_its_own_that_was_never_reported_counts_as_crashed(on: Ar
     on.start("A").await;
     assert_eq!(on.start("A").await.number, 2);
     assert_eq!(on.start("A").await.number, 3);
-    let Reply::Died(letter) = on.step("A", Step::Claim(claim())).await else {
+    let Reply::DeadLettered(letter) = on.step("A", Step::Claim(claim())).await else {
         panic!("the budget is spent")
     };
     assert_eq!(letter.attempts.len(), 3);
@@ -147,7 +147,7 @@ pub async fn tokens_only_grow(on: Arc<Subject>) {
     let mut last = 0;
     for round in 0..5 {
         for key in ["A", "B", "C"] {
-            let Started { token, .. } = on.start(&format!("{key}{round}")).await;
+            let Grant { token, .. } = on.start(&format!("{key}{round}")).await;
             assert!(token > last, "token {token} after {last}");
             last = token;
         }
@@ -171,7 +171,7 @@ pub async fn another_fingerprint_is_refused_in_every_state(on: Arc<Subject>) {
         other.owner = "two".into();
         assert_eq!(
             on.step(key, Step::Claim(other)).await,
-            Reply::Reused,
+            Reply::KeyReused,
             "{key}"
         );
     }
@@ -214,7 +214,7 @@ pub async fn odd_keys_do_not_meet(on: Arc<Subject>) {
         };
         let reply = on.ledger.apply(&id, Step::Claim(claim())).await.unwrap();
         assert!(
-            matches!(reply, Reply::Run(Started { number: 1, .. })),
+            matches!(reply, Reply::Run(Grant { number: 1, .. })),
             "{handler:?} {key:?}: {reply:?}"
         );
     }

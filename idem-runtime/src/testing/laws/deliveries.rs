@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::{PAUSE, Subject, TTL, claim, complete, discard, id, redrive};
 use crate::ledger::Filter;
 use crate::protocol::{
-    AttemptOutcome, Awaited, Bury, By, Claim, DeadLetter, DeadLetterId, Fingerprint, LetterState,
-    Origin, Reason, Reply, Step, Unread,
+    Actor, AttemptOutcome, Bury, BuryCause, Claim, DeadLetter, DeadLetterId, Fingerprint,
+    LetterState, Origin, Reason, RedrivePayload, Reply, Step,
 };
 
 fn origin() -> Origin {
@@ -27,7 +27,7 @@ fn bury(message: u8) -> Step {
     Step::Bury(Box::new(Bury {
         fingerprint: Fingerprint([message; 16]),
         payload: "{\"sku".into(),
-        unread: Unread::undecodable("EOF while parsing", Some(7)),
+        cause: BuryCause::undecodable("EOF while parsing", Some(7)),
         redacted: vec!["sku".to_owned()],
         origin: origin(),
         ttl: TTL,
@@ -35,18 +35,18 @@ fn bury(message: u8) -> Step {
 }
 
 fn rearm(letter: DeadLetterId) -> Step {
-    let unread = Unread::undecodable("EOF while parsing", Some(7));
-    let awaited = Awaited {
+    let cause = BuryCause::undecodable("EOF while parsing", Some(7));
+    let awaited = RedrivePayload {
         payload: br#""{\"sku""#.as_slice().into(),
         redacted: vec!["sku".to_owned()],
         origin: Some(Arc::new(origin())),
-        unread: Some(unread),
+        cause: Some(cause),
         arguments: None,
     };
     Step::Redrive {
         letter,
         awaited: Some(Box::new(awaited)),
-        by: By::default(),
+        by: Actor::default(),
     }
 }
 
@@ -55,21 +55,21 @@ fn forget(letter: DeadLetterId) -> Step {
     Step::Redrive {
         letter,
         awaited: None,
-        by: By::default(),
+        by: Actor::default(),
     }
 }
 
 fn restore(letter: DeadLetterId) -> Step {
     Step::Restore {
         letter,
-        by: By::default(),
+        by: Actor::default(),
     }
 }
 
 impl Subject {
     async fn buried(&self, key: &str, message: u8) -> DeadLetter {
         match self.step(key, bury(message)).await {
-            Reply::Died(letter) => *letter,
+            Reply::DeadLettered(letter) => *letter,
             other => panic!("expected a letter of `{key}`, got {other:?}"),
         }
     }
@@ -103,7 +103,8 @@ pub async fn a_letter_says_where_its_message_came_from(on: Arc<Subject>) {
     on.ledger.sweep(0, TTL * 2).await.unwrap();
     assert_eq!(on.only_letter().await.origin, Some(origin()));
     let started = on.start("B").await;
-    let Reply::Died(letter) = on.fail("B", started.token, AttemptOutcome::Permanent).await else {
+    let Reply::DeadLettered(letter) = on.fail("B", started.token, AttemptOutcome::Permanent).await
+    else {
         panic!("expected a letter")
     };
     assert_eq!(letter.origin, None, "nobody said where it came from");
@@ -167,11 +168,11 @@ pub async fn a_burial_leaves_another_message_alone(on: Arc<Subject>) {
     on.buried("buried", 3).await;
     for key in ["running", "waiting", "done", "dead", "discarded", "buried"] {
         let before = on.ledger.record(&id(key)).await.unwrap();
-        assert_eq!(on.step(key, bury(2)).await, Reply::Reused, "{key}");
+        assert_eq!(on.step(key, bury(2)).await, Reply::KeyReused, "{key}");
         assert_eq!(on.ledger.record(&id(key)).await.unwrap(), before, "{key}");
     }
     // A result is no letter, also where the two messages look the same.
-    assert_eq!(on.step("done", bury(1)).await, Reply::Reused);
+    assert_eq!(on.step("done", bury(1)).await, Reply::KeyReused);
     assert_eq!(
         on.step("running", complete(running.token, "1")).await,
         Reply::Recorded
@@ -192,7 +193,7 @@ pub async fn a_redriven_unreadable_message_is_forgotten(on: Arc<Subject>) {
     );
     on.clock.advance(TTL * 2);
     assert_eq!(on.ledger.sweep(100, TTL * 9).await.unwrap().died, []);
-    assert_eq!(on.step("A", restore(first)).await, Reply::NotOpen);
+    assert_eq!(on.step("A", restore(first)).await, Reply::LetterNotOpen);
     let second = on.buried("A", 1).await.id;
     assert_ne!(first, second);
     on.step("A", forget(second)).await;
@@ -252,21 +253,24 @@ pub async fn a_redrive_that_nobody_followed_can_be_undone(on: Arc<Subject>) {
             discarded: false
         }
     );
-    assert_eq!(on.step("A", Step::Claim(claim_of(9))).await, Reply::Reused);
+    assert_eq!(
+        on.step("A", Step::Claim(claim_of(9))).await,
+        Reply::KeyReused
+    );
     on.step("A", redrive(letter)).await;
     let started = on.start("A").await;
-    assert_eq!(on.step("A", restore(letter)).await, Reply::NotOpen);
+    assert_eq!(on.step("A", restore(letter)).await, Reply::LetterNotOpen);
     assert_eq!(
         on.step("A", complete(started.token, "1")).await,
         Reply::Recorded
     );
-    assert_eq!(on.step("A", restore(letter)).await, Reply::NotOpen);
+    assert_eq!(on.step("A", restore(letter)).await, Reply::LetterNotOpen);
     // Of two letters of one key, the one that was redriven last is the one to restore.
     let older = on.kill("B").await.id;
     on.step("B", redrive(older)).await;
     let newer = on.kill("B").await.id;
     on.step("B", redrive(newer)).await;
-    assert_eq!(on.step("B", restore(older)).await, Reply::NotOpen);
+    assert_eq!(on.step("B", restore(older)).await, Reply::LetterNotOpen);
     assert_eq!(on.step("B", restore(newer)).await, Reply::Recorded);
 }
 
@@ -279,15 +283,15 @@ pub async fn a_redrive_given_back_is_one_that_nobody_followed(on: Arc<Subject>) 
         assert_eq!(started.number, 1);
         assert_eq!(
             on.step("A", restore(letter)).await,
-            Reply::NotOpen,
+            Reply::LetterNotOpen,
             "it runs"
         );
         assert_eq!(
             on.step("A", forget(letter)).await,
-            Reply::NotOpen,
+            Reply::LetterNotOpen,
             "it runs"
         );
-        assert_eq!(on.step("A", bury(3)).await, Reply::Reused, "it runs");
+        assert_eq!(on.step("A", bury(3)).await, Reply::KeyReused, "it runs");
         started.token
     };
     on.step("A", redrive(letter)).await;
@@ -302,7 +306,7 @@ pub async fn a_redrive_given_back_is_one_that_nobody_followed(on: Arc<Subject>) 
     assert_eq!(on.only_letter().await.id, letter);
     assert_eq!(
         on.step("A", Step::Claim(claim_of(2))).await,
-        Reply::Reused,
+        Reply::KeyReused,
         "it is what it was"
     );
     on.step("A", redrive(letter)).await;
@@ -317,7 +321,7 @@ pub async fn a_redrive_given_back_is_one_that_nobody_followed(on: Arc<Subject>) 
     on.step("A", redrive(again.id)).await;
     let started = on.start("A").await;
     on.fail("A", started.token, AttemptOutcome::Failed).await;
-    assert_eq!(on.step("A", restore(again.id)).await, Reply::NotOpen);
+    assert_eq!(on.step("A", restore(again.id)).await, Reply::LetterNotOpen);
 }
 
 /// What could not be read stays that when it is re-armed: nobody came, it was restored, it came
@@ -356,11 +360,11 @@ pub async fn a_rearmed_unreadable_message_is_what_it_was(on: Arc<Subject>) {
     );
     on.step("A", rearm(letter)).await;
     let third = on.buried("A", 1).await.id;
-    assert_eq!(on.step("A", restore(letter)).await, Reply::NotOpen);
+    assert_eq!(on.step("A", restore(letter)).await, Reply::LetterNotOpen);
     on.step("A", rearm(third)).await;
     assert_eq!(
         on.step("A", forget(letter)).await,
-        Reply::NotOpen,
+        Reply::LetterNotOpen,
         "another one waits"
     );
     assert_eq!(on.step("A", forget(third)).await, Reply::Recorded);

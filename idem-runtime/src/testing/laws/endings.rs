@@ -66,7 +66,8 @@ pub async fn large_values_come_back_whole(on: Arc<Subject>) {
         replayed.len()
     );
     let started = on.start_as("B", large.clone()).await;
-    let Reply::Died(written) = on.fail("B", started.token, AttemptOutcome::Permanent).await else {
+    let Reply::DeadLettered(written) = on.fail("B", started.token, AttemptOutcome::Permanent).await
+    else {
         panic!("expected a letter")
     };
     let letter = on.ledger.letter(written.id).await.unwrap().unwrap();
@@ -137,7 +138,8 @@ pub async fn a_lowered_budget_takes_effect_with_the_next_attempt(on: Arc<Subject
         assert_eq!(on.ledger.sweep(0, TTL).await.unwrap().died, []);
         let started = on.start_as(key, lower.clone()).await;
         assert_eq!(started.number, 3);
-        let Reply::Died(letter) = on.fail(key, started.token, AttemptOutcome::Failed).await else {
+        let Reply::DeadLettered(letter) = on.fail(key, started.token, AttemptOutcome::Failed).await
+        else {
             panic!("expected a letter")
         };
         assert_eq!(
@@ -148,7 +150,7 @@ pub async fn a_lowered_budget_takes_effect_with_the_next_attempt(on: Arc<Subject
     on.start("never reported").await;
     let started = on.start_as("never reported", lower.clone()).await;
     assert_eq!(started.number, 2);
-    let Reply::Died(letter) = on.step("never reported", Step::Claim(claim())).await else {
+    let Reply::DeadLettered(letter) = on.step("never reported", Step::Claim(claim())).await else {
         panic!("expected a letter")
     };
     assert_eq!(
@@ -177,7 +179,8 @@ pub async fn a_report_said_twice_is_recorded_once(on: Arc<Subject>) {
         Reply::Recorded
     );
     let started = on.start("B").await;
-    let Reply::Died(letter) = on.fail("B", started.token, AttemptOutcome::Permanent).await else {
+    let Reply::DeadLettered(letter) = on.fail("B", started.token, AttemptOutcome::Permanent).await
+    else {
         panic!("expected a letter")
     };
     let again = on.fail("B", started.token, AttemptOutcome::Permanent).await;
@@ -214,15 +217,18 @@ pub async fn a_result_is_forgotten_after_its_time(on: Arc<Subject>) {
 pub async fn a_key_is_issued_once_until_it_lapses(on: Arc<Subject>) {
     let issue = || on.step("A", Step::Issue { ttl: TTL });
     assert_eq!(issue().await, Reply::Recorded);
-    assert_eq!(issue().await, Reply::Taken);
+    assert_eq!(issue().await, Reply::AlreadyIssued);
     on.clock.advance(TTL - Duration::from_secs(1));
-    assert_eq!(issue().await, Reply::Taken);
+    assert_eq!(issue().await, Reply::AlreadyIssued);
     on.clock.advance(Duration::from_secs(1));
     assert_eq!(issue().await, Reply::Recorded);
     // No message takes the place of an issued key.
-    assert_eq!(on.step("A", Step::Claim(claim())).await, Reply::Reused);
+    assert_eq!(on.step("A", Step::Claim(claim())).await, Reply::KeyReused);
     on.start("B").await;
-    assert_eq!(on.step("B", Step::Issue { ttl: TTL }).await, Reply::Taken);
+    assert_eq!(
+        on.step("B", Step::Issue { ttl: TTL }).await,
+        Reply::AlreadyIssued
+    );
 }
 
 /// A key that lapsed and is issued for longer than before is issued to one all the same.
@@ -231,7 +237,7 @@ pub async fn a_key_that_is_issued_for_longer_is_issued_once(on: Arc<Subject>) {
     for (key, ttl, expected) in [
         ("B", TTL, Reply::Recorded),
         ("A", short, Reply::Recorded),
-        ("A", TTL, Reply::Taken),
+        ("A", TTL, Reply::AlreadyIssued),
     ] {
         assert_eq!(on.step(key, Step::Issue { ttl }).await, expected);
     }
@@ -240,5 +246,8 @@ pub async fn a_key_that_is_issued_for_longer_is_issued_once(on: Arc<Subject>) {
         on.step("A", Step::Issue { ttl: TTL }).await,
         Reply::Recorded
     );
-    assert_eq!(on.step("A", Step::Issue { ttl: TTL }).await, Reply::Taken);
+    assert_eq!(
+        on.step("A", Step::Issue { ttl: TTL }).await,
+        Reply::AlreadyIssued
+    );
 }

@@ -6,8 +6,8 @@ use super::{PAUSE, Subject, TTL, claim, complete, discard, failed, id, redrive};
 use crate::json::Json;
 use crate::ledger::Filter;
 use crate::protocol::{
-    AttemptOutcome, By, Claim, Deed, Failed, Fingerprint, LetterState, Reason, Record, Reply,
-    SettledAs, Started, Step,
+    ActionKind, Actor, AttemptOutcome, Claim, Failed, Fingerprint, Grant, LetterState, Reason,
+    Record, Reply, Settlement, Step,
 };
 
 async fn open_letters(on: &Subject) -> usize {
@@ -25,7 +25,11 @@ pub async fn the_last_failure_writes_one_letter(on: Arc<Subject>) {
         let started = on.start("A").await;
         assert_eq!(started.number, number);
         let reply = on.fail("A", started.token, AttemptOutcome::Failed).await;
-        assert_eq!(matches!(reply, Reply::Died(_)), number == 3, "{reply:?}");
+        assert_eq!(
+            matches!(reply, Reply::DeadLettered(_)),
+            number == 3,
+            "{reply:?}"
+        );
         on.clock.advance(PAUSE);
     }
     assert_eq!(open_letters(&on).await, 1);
@@ -57,7 +61,7 @@ pub async fn the_last_failure_writes_one_letter(on: Arc<Subject>) {
     let Some(Record::Settled(settled)) = record else {
         panic!("expected a settled record, got {record:?}")
     };
-    assert_eq!(settled.end, SettledAs::Dead(letter.id));
+    assert_eq!(settled.end, Settlement::Dead(letter.id));
 }
 
 /// A permanent error, and a result that cannot be stored, spend the budget at once.
@@ -67,7 +71,8 @@ pub async fn a_permanent_error_dies_at_once(on: Arc<Subject>) {
         (AttemptOutcome::ResultNotStorable, Reason::ResultNotStorable),
     ] {
         let started = on.start(outcome.as_str()).await;
-        let Reply::Died(letter) = on.fail(outcome.as_str(), started.token, outcome).await else {
+        let Reply::DeadLettered(letter) = on.fail(outcome.as_str(), started.token, outcome).await
+        else {
             panic!("expected a letter")
         };
         assert_eq!((letter.reason, letter.attempts.len()), (reason, 1));
@@ -80,13 +85,14 @@ pub async fn an_unknown_outcome_is_buried_where_asked(on: Arc<Subject>) {
     careful.budget.bury = true;
     for outcome in [AttemptOutcome::Dropped, AttemptOutcome::TimedOut] {
         let started = on.start_as(outcome.as_str(), careful.clone()).await;
-        let Reply::Died(letter) = on.fail(outcome.as_str(), started.token, outcome).await else {
+        let Reply::DeadLettered(letter) = on.fail(outcome.as_str(), started.token, outcome).await
+        else {
             panic!("expected a letter")
         };
         assert_eq!(letter.reason, Reason::UnknownOutcome);
     }
     on.start_as("crashed", careful.clone()).await;
-    let Reply::Died(letter) = on.step("crashed", Step::Claim(careful.clone())).await else {
+    let Reply::DeadLettered(letter) = on.step("crashed", Step::Claim(careful.clone())).await else {
         panic!("expected a letter")
     };
     assert_eq!(
@@ -132,7 +138,7 @@ pub async fn a_redrive_gives_a_fresh_budget(on: Arc<Subject>) {
     let second = on.kill("A").await.id;
     assert_ne!(first, second);
     on.step("A", redrive(second)).await;
-    let Started { token, number } = on.start("A").await;
+    let Grant { token, number } = on.start("A").await;
     assert_eq!(number, 1);
     assert_eq!(on.step("A", complete(token, "1")).await, Reply::Recorded);
     let all = on
@@ -149,7 +155,8 @@ pub async fn a_redrive_gives_a_fresh_budget(on: Arc<Subject>) {
 /// Whoever held the key before a redrive holds nothing after it.
 pub async fn a_token_of_before_a_redrive_is_stale(on: Arc<Subject>) {
     let old = on.start("A").await;
-    let Reply::Died(letter) = on.fail("A", old.token, AttemptOutcome::Permanent).await else {
+    let Reply::DeadLettered(letter) = on.fail("A", old.token, AttemptOutcome::Permanent).await
+    else {
         panic!("expected a letter")
     };
     on.step("A", redrive(letter.id)).await;
@@ -194,11 +201,17 @@ pub async fn a_discarded_message_does_not_run_until_its_time_is_over(on: Arc<Sub
 pub async fn a_letter_is_closed_once(on: Arc<Subject>) {
     let letter = on.kill("A").await.id;
     let other = on.kill("B").await.id;
-    assert_eq!(on.step("A", redrive(other)).await, Reply::NotOpen);
+    assert_eq!(on.step("A", redrive(other)).await, Reply::LetterNotOpen);
     assert_eq!(on.step("A", redrive(letter)).await, Reply::Recorded);
-    assert_eq!(on.step("A", redrive(letter)).await, Reply::NotOpen);
-    assert_eq!(on.step("A", discard(letter, "")).await, Reply::NotOpen);
-    assert_eq!(on.step("never seen", redrive(letter)).await, Reply::NotOpen);
+    assert_eq!(on.step("A", redrive(letter)).await, Reply::LetterNotOpen);
+    assert_eq!(
+        on.step("A", discard(letter, "")).await,
+        Reply::LetterNotOpen
+    );
+    assert_eq!(
+        on.step("never seen", redrive(letter)).await,
+        Reply::LetterNotOpen
+    );
     assert_eq!(open_letters(&on).await, 1);
 }
 
@@ -345,7 +358,7 @@ pub async fn a_redriven_message_that_never_comes_is_a_letter_again(on: Arc<Subje
         ..claim()
     };
     assert_eq!(on.start_as("A", corrected).await.number, 1);
-    assert_eq!(on.step("A", Step::Claim(claim())).await, Reply::Reused);
+    assert_eq!(on.step("A", Step::Claim(claim())).await, Reply::KeyReused);
 }
 
 /// An undone discard leaves the letter as it was, open; once the key is forgotten there is nothing
@@ -354,12 +367,12 @@ pub async fn a_discard_can_be_undone(on: Arc<Subject>) {
     let letter = on.kill("A").await.id;
     let restore = || Step::Restore {
         letter,
-        by: By {
+        by: Actor {
             who: None,
             why: Some("wrong one".to_owned()),
         },
     };
-    assert_eq!(on.step("A", restore()).await, Reply::NotOpen);
+    assert_eq!(on.step("A", restore()).await, Reply::LetterNotOpen);
     on.step("A", discard(letter, "a test order")).await;
     assert_eq!(on.step("A", restore()).await, Reply::Recorded);
     assert_eq!(
@@ -378,7 +391,7 @@ pub async fn a_discard_can_be_undone(on: Arc<Subject>) {
     let deeds: Vec<_> = open
         .history
         .iter()
-        .map(|act| (act.deed.as_str(), act.by.why.as_deref()))
+        .map(|act| (act.kind.as_str(), act.by.why.as_deref()))
         .collect();
     assert_eq!(
         deeds,
@@ -389,7 +402,7 @@ pub async fn a_discard_can_be_undone(on: Arc<Subject>) {
     );
     on.step("A", discard(letter, "after all")).await;
     on.clock.advance(TTL);
-    assert_eq!(on.step("A", restore()).await, Reply::NotOpen);
+    assert_eq!(on.step("A", restore()).await, Reply::LetterNotOpen);
     assert_eq!(open_letters(&on).await, 0);
 }
 
@@ -404,7 +417,7 @@ pub async fn an_undone_discard_answers_nobody(on: Arc<Subject>) {
                 key,
                 Step::Restore {
                     letter,
-                    by: By::default()
+                    by: Actor::default()
                 }
             )
             .await,
@@ -425,7 +438,7 @@ pub async fn an_undone_discard_answers_nobody(on: Arc<Subject>) {
             Step::Redrive {
                 letter,
                 awaited: None,
-                by: By::default(),
+                by: Actor::default(),
             }
         };
         assert_eq!(on.step(key, redrive).await, Reply::Recorded);
@@ -438,7 +451,7 @@ pub async fn an_undone_discard_answers_nobody(on: Arc<Subject>) {
 /// why. Numbers stay as they are written.
 pub async fn an_edit_is_kept_with_what_was_before(on: Arc<Subject>) {
     let letter = on.kill("A").await.id;
-    let by = By {
+    let by = Actor {
         who: Some("ann".to_owned()),
         why: Some("a typo".to_owned()),
     };
@@ -458,9 +471,9 @@ pub async fn an_edit_is_kept_with_what_was_before(on: Arc<Subject>) {
         (edited.payload.as_str(), edited.state),
         (text("TEA-100").as_str(), LetterState::Open)
     );
-    let before: Vec<_> = edited.history.iter().map(|act| act.deed.clone()).collect();
-    let first = Deed::Edited(serde_json::json!({ "sku": "TEA-500" }).into());
-    assert_eq!(before, [first, Deed::Edited(payload("TEA-250"))]);
+    let before: Vec<_> = edited.history.iter().map(|act| act.kind.clone()).collect();
+    let first = ActionKind::Edited(serde_json::json!({ "sku": "TEA-500" }).into());
+    assert_eq!(before, [first, ActionKind::Edited(payload("TEA-250"))]);
     assert_eq!(edited.history[0].by, by);
     assert_eq!(
         on.step("A", Step::Claim(claim())).await,
@@ -470,7 +483,7 @@ pub async fn an_edit_is_kept_with_what_was_before(on: Arc<Subject>) {
         }
     );
     on.step("A", redrive(letter)).await;
-    assert_eq!(on.step("A", edit("TEA-50")).await, Reply::NotOpen);
+    assert_eq!(on.step("A", edit("TEA-50")).await, Reply::LetterNotOpen);
 }
 
 /// A letter that is forgotten, as closed ones are after their retention, is not opened again,
@@ -491,11 +504,11 @@ pub async fn a_forgotten_letter_is_not_restored(on: Arc<Subject>) {
                 key,
                 Step::Restore {
                     letter,
-                    by: By::default()
+                    by: Actor::default()
                 }
             )
             .await,
-            Reply::NotOpen,
+            Reply::LetterNotOpen,
             "{key}"
         );
         assert_eq!(on.ledger.record(&id(key)).await.unwrap(), before, "{key}");

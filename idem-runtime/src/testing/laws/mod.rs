@@ -39,8 +39,8 @@ pub use notes::*;
 use super::ManualClock;
 use crate::ledger::Ledger;
 use crate::protocol::{
-    AttemptOutcome, Awaited, Budget, By, Claim, DeadLetter, DeadLetterId, Failed, Fingerprint,
-    RecordId, Reply, Started, Step, StoredResult,
+    Actor, AttemptOutcome, Budget, Claim, DeadLetter, DeadLetterId, Failed, Fingerprint, Grant,
+    RecordId, RedrivePayload, Reply, Step, StoredResult,
 };
 
 /// One named test for each law. `$open` is a path to a `fn() -> Subject` that opens an empty
@@ -145,11 +145,11 @@ impl Subject {
     }
 
     /// Claims and expects to run.
-    async fn start(&self, key: &str) -> Started {
+    async fn start(&self, key: &str) -> Grant {
         self.start_as(key, claim()).await
     }
 
-    async fn start_as(&self, key: &str, claim: Claim) -> Started {
+    async fn start_as(&self, key: &str, claim: Claim) -> Grant {
         match self.step(key, Step::Claim(claim)).await {
             Reply::Run(started) => started,
             other => panic!("expected a claim of `{key}` to run, got {other:?}"),
@@ -167,7 +167,7 @@ impl Subject {
             .fail(key, started.token, AttemptOutcome::Permanent)
             .await
         {
-            Reply::Died(letter) => *letter,
+            Reply::DeadLettered(letter) => *letter,
             other => panic!("expected a letter of `{key}`, got {other:?}"),
         }
     }
@@ -234,24 +234,24 @@ fn complete(token: u64, json: &str) -> Step {
 
 fn redrive(letter: DeadLetterId) -> Step {
     let payload = claim().payload;
-    let awaited = Awaited {
+    let awaited = RedrivePayload {
         payload,
         redacted: Vec::new(),
         origin: None,
-        unread: None,
+        cause: None,
         arguments: Some(2),
     };
     Step::Redrive {
         letter,
         awaited: Some(Box::new(awaited)),
-        by: By::default(),
+        by: Actor::default(),
     }
 }
 
 fn discard(letter: DeadLetterId, why: &str) -> Step {
     Step::Discard {
         letter,
-        by: By {
+        by: Actor {
             who: Some("ann".to_owned()),
             why: Some(why.to_owned()),
         },

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{PAUSE, Subject, TTL, redrive};
-use crate::ledger::{LedgerError, Note, untold};
+use crate::ledger::{LedgerError, Note, unnotified_key};
 use crate::protocol::{AttemptOutcome, Reply, Step, StoredResult};
 
 async fn keys(on: &Subject, prefix: &str, after: Option<&str>, limit: usize) -> Vec<String> {
@@ -75,25 +75,31 @@ pub async fn notes_are_written_together_and_read_in_order(on: Arc<Subject>) {
 pub async fn a_new_letter_is_untold_until_somebody_says_so(on: Arc<Subject>) {
     let told = on.kill("A").await.id;
     let forgotten = on.kill("B").await.id;
-    let mut both = [untold(told), untold(forgotten)];
+    let mut both = [unnotified_key(told), unnotified_key(forgotten)];
     both.sort();
     assert_eq!(keys(&on, "untold/", None, 10).await, both);
     on.ledger
         .write_notes(vec![
-            (untold(told), None),
+            (unnotified_key(told), None),
             put("told/last", told.as_bytes()),
         ])
         .await
         .unwrap();
-    assert_eq!(keys(&on, "untold/", None, 10).await, [untold(forgotten)]);
+    assert_eq!(
+        keys(&on, "untold/", None, 10).await,
+        [unnotified_key(forgotten)]
+    );
     on.step("B", redrive(forgotten)).await;
-    assert_eq!(keys(&on, "untold/", None, 10).await, [untold(forgotten)]);
+    assert_eq!(
+        keys(&on, "untold/", None, 10).await,
+        [unnotified_key(forgotten)]
+    );
     on.clock.advance(TTL + PAUSE);
     on.ledger.sweep(100, TTL).await.unwrap();
     // The redriven message never came again, and is a letter of its own.
     let again = keys(&on, "untold/", None, 10).await;
     assert_eq!(again.len(), 1);
-    assert_ne!(again, [untold(forgotten)]);
+    assert_ne!(again, [unnotified_key(forgotten)]);
 }
 
 /// The notes of a result are there when it is, and only then: neither a lost claim nor a report

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use futures_util::StreamExt;
-use idem_runtime::protocol::{Record as Remembered, RecordId, SettledAs};
+use idem_runtime::protocol::{Record as Remembered, RecordId, Settlement};
 use idem_runtime::{DeadLetter, Filter, Idem, LetterState, Watch};
 use tokio::sync::Mutex;
 
@@ -132,16 +132,16 @@ async fn remembered(idem: &Idem, id: &RecordId) -> Record {
     };
     let token = settled.token;
     match settled.end {
-        SettledAs::Done(_) => Record::Done { token },
-        SettledAs::Dead(letter) => Record::Dead {
+        Settlement::Done(_) => Record::Done { token },
+        Settlement::Dead(letter) => Record::Dead {
             token,
             letter: letter.to_string(),
         },
-        SettledAs::Discarded(letter) => Record::Discarded {
+        Settlement::Discarded(letter) => Record::Discarded {
             token,
             letter: letter.to_string(),
         },
-        SettledAs::Issued => {
+        Settlement::Issued => {
             trouble(format!(
                 "{id} is a handler's, and stands there as an issued key"
             ));

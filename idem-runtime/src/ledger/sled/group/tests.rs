@@ -19,8 +19,8 @@ use super::super::store::Spill;
 use super::super::verify;
 use super::*;
 use crate::protocol::{
-    AttemptOutcome, Awaited, Budget, Bury, By, Claim, Failed, Fingerprint, Origin, StoredResult,
-    Unread,
+    Actor, AttemptOutcome, Budget, Bury, BuryCause, Claim, Failed, Fingerprint, Origin,
+    RedrivePayload, StoredResult,
 };
 
 const RETENTION: Duration = Duration::from_secs(2000);
@@ -129,10 +129,10 @@ struct Model {
 impl Model {
     fn step(&mut self, id: &RecordId, step: &Step, facts: &Facts) -> Reply {
         let decision = decide(id, self.records.get(id).cloned(), step, facts);
-        if let LetterChange::Act { letter, act } = &decision.letter {
+        if let LetterChange::Action { letter, act } = &decision.letter {
             match self.letters.get_mut(letter) {
-                Some(letter) => letter.act(Act::clone(act)),
-                None => return Reply::NotOpen,
+                Some(letter) => letter.act(Action::clone(act)),
+                None => return Reply::LetterNotOpen,
             }
         }
         self.note(decision.notes(step));
@@ -142,7 +142,7 @@ impl Model {
             Change::Put(record) => drop(self.records.insert(id.clone(), record)),
         }
         if let LetterChange::Open(letter) = decision.letter {
-            self.note(&[(untold(letter.id), Some(Vec::new()))]);
+            self.note(&[(unnotified_key(letter.id), Some(Vec::new()))]);
             self.letters.insert(letter.id, *letter);
         }
         decision.reply
@@ -165,7 +165,7 @@ impl Model {
                     .is_some_and(|closed| now >= clock::after(closed, RETENTION))
         });
         for (id, _) in over {
-            self.notes.remove(&untold(id));
+            self.notes.remove(&unnotified_key(id));
         }
     }
 
@@ -341,9 +341,9 @@ impl World {
                     let expected = self.model.step(&id, &step, &facts);
                     match &reply {
                         Ok(Reply::Run(started)) => {
-                            drop(self.tokens.insert(number_of(&id), started.token))
+                            self.tokens.insert(number_of(&id), started.token);
                         }
-                        Ok(Reply::Died(letter)) => self.letters.push((letter.id, id)),
+                        Ok(Reply::DeadLettered(letter)) => self.letters.push((letter.id, id)),
                         _ => {}
                     }
                     // A result that has expired may still be there, and its report said again.
@@ -402,7 +402,7 @@ impl World {
             .map(|key| store.get::<Settled>(key).unwrap().unwrap())
             .collect();
         let dead_of = |dead: &Settled| {
-            if let SettledAs::Dead(letter) = dead.end {
+            if let Settlement::Dead(letter) = dead.end {
                 letter
             } else {
                 panic!("{dead:?}")
@@ -498,7 +498,7 @@ fn step(
     tokens: &HashMap<u8, u64>,
     letters: &[(DeadLetterId, RecordId)],
 ) -> Option<(RecordId, Step)> {
-    let by = By::default();
+    let by = Actor::default();
     let token = |key: &u8| tokens.get(key).copied().unwrap_or(0);
     let chosen =
         |index: &prop::sample::Index| (!letters.is_empty()).then(|| index.get(letters).clone());
@@ -559,11 +559,11 @@ fn step(
         } => {
             let (letter, id) = chosen(letter)?;
             let payload = b"{}".as_slice().into();
-            let awaited = Awaited {
+            let awaited = RedrivePayload {
                 payload,
                 redacted: Vec::new(),
                 origin: None,
-                unread: None,
+                cause: None,
                 arguments: None,
             };
             let awaited = awaits.then(|| Box::new(awaited));
@@ -597,7 +597,7 @@ fn step(
             let buried = Bury {
                 fingerprint: Fingerprint([0; 16]),
                 payload: "{".into(),
-                unread: Unread::undecodable("unreadable", None),
+                cause: BuryCause::undecodable("unreadable", None),
                 redacted: Vec::new(),
                 origin: Origin::new("rabbitmq", "orders"),
                 ttl: Duration::from_secs(*ttl),

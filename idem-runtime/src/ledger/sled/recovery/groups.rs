@@ -3,7 +3,7 @@
 use super::super::journal::{Entry, RING};
 use super::super::layout::journal_key;
 use super::format::{Bytes, Kind};
-use crate::envelope::decode;
+use crate::protocol::encoding::decode;
 
 /// The newest group of which a page's message has an entry of the journal.
 pub(super) fn newest(kind: Kind, body: &[u8]) -> Option<u64> {

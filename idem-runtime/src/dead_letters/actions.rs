@@ -1,0 +1,210 @@
+//! What a person does with a letter.
+
+use std::fmt::Display;
+use std::sync::Arc;
+
+use super::DeadLetters;
+use crate::error::Error;
+use crate::json::problem::json_problem;
+use crate::json::{Json, TooDeep};
+use crate::message::redact::redact;
+use crate::protocol::{Actor, BuryCause, DeadLetter, DeadLetterId, RedrivePayload, Reply, Step};
+
+impl DeadLetters {
+    /// Re-arms the letter's key: the next call of it runs the body, with a fresh budget, and with
+    /// whatever content it brings. Somebody has to make that call: where the consumer has acked the
+    /// message, publish it again, from the letter's payload if need be, or use [`run`](Self::run).
+    /// When nobody does within the handler's `ttl`, it is a dead letter again
+    /// ([`Reason::Abandoned`](crate::protocol::Reason::Abandoned)). The letter stays as history,
+    /// and is given back as it stands then.
+    ///
+    /// A letter of a message that no handler took ([`DeadLetter::is_buried`]) leaves no key to be
+    /// waited for: its record is gone, and the message is published again, by its producer or with
+    /// [`republish`](Self::republish). One whose
+    /// [key was reused](crate::Reason::KeyReused) is refused again: [`edit`](Self::edit) its key, and [`run`](Self::run) it.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchLetter`], [`Error::LetterClosed`], or [`Error::Ledger`] when it cannot be recorded.
+    pub async fn redrive(&self, id: &DeadLetterId) -> Result<DeadLetter, Error> {
+        let letter = self.known(id).await?;
+        // The next message of a buried one's kind has a key of its own, once it can be read.
+        let step = if letter.is_buried() {
+            self.forgetting(&letter)
+        } else {
+            self.redriving(&letter)
+        };
+        self.act(letter, step).await
+    }
+
+    /// Closes the letter without another run: duplicates of its key still do not run, until the
+    /// handler's `ttl` has passed since the discard, as with a result. `why` is for whoever asks
+    /// later.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchLetter`], [`Error::LetterClosed`], or [`Error::Ledger`] when it cannot be recorded.
+    pub async fn discard(
+        &self,
+        id: &DeadLetterId,
+        why: impl Into<String>,
+    ) -> Result<DeadLetter, Error> {
+        let letter = self.known(id).await?;
+        self.act(
+            letter,
+            Step::Discard {
+                letter: *id,
+                by: self.by_because(Some(why.into())),
+            },
+        )
+        .await
+    }
+
+    /// Undoes a discard, or a redrive that no call has followed: the letter is open again. It can
+    /// be done until the handler's `ttl` has passed.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchLetter`], [`Error::LetterClosed`] when it is not closed, a call has come, or the key is forgotten by
+    /// now, or [`Error::Ledger`] when it cannot be recorded.
+    pub async fn restore(
+        &self,
+        id: &DeadLetterId,
+        why: impl Into<String>,
+    ) -> Result<DeadLetter, Error> {
+        let letter = self.get(id).await?.ok_or(Error::NoSuchLetter { id: *id })?;
+        self.act(
+            letter,
+            Step::Restore {
+                letter: *id,
+                by: self.by_because(Some(why.into())),
+            },
+        )
+        .await
+    }
+
+    /// Changes the payload that [`run`](Self::run) uses. What it was before stays in the letter's
+    /// history. What the handler redacts is not stored now either: give it to
+    /// [`run_with`](Self::run_with).
+    ///
+    /// # Errors
+    /// [`Error::NoSuchLetter`], [`Error::LetterClosed`], [`Error::Codec`] when the payload is nested deeper than
+    /// [`Json::DEEPEST`], or [`Error::Ledger`] when it cannot be recorded.
+    pub async fn edit(
+        &self,
+        id: &DeadLetterId,
+        payload: impl Into<Json>,
+        why: impl Into<String>,
+    ) -> Result<DeadLetter, Error> {
+        let (payload, why) = (payload.into(), why.into());
+        let letter = self.known(id).await?;
+        let payload = self.without(&letter, payload).await?;
+        self.act(
+            letter,
+            Step::Edit {
+                letter: *id,
+                payload,
+                by: self.by_because(Some(why)),
+            },
+        )
+        .await
+    }
+
+    /// A letter that is there.
+    pub(super) async fn known(&self, id: &DeadLetterId) -> Result<DeadLetter, Error> {
+        self.get(id).await?.ok_or(Error::NoSuchLetter { id: *id })
+    }
+
+    /// The re-arming of a letter's key.
+    pub(super) fn redriving(&self, letter: &DeadLetter) -> Step {
+        let awaited = RedrivePayload {
+            payload: letter.payload.as_str().as_bytes().into(),
+            redacted: letter.redacted.clone(),
+            origin: letter.origin.clone().map(Arc::new),
+            cause: BuryCause::of(letter),
+            arguments: Some(letter.arguments()),
+        };
+        Step::Redrive {
+            letter: letter.id,
+            awaited: Some(Box::new(awaited)),
+            by: self.by_because(self.why.clone()),
+        }
+    }
+
+    /// The re-arming of a letter's key that nobody has to follow, or its end.
+    pub(super) fn forgetting(&self, letter: &DeadLetter) -> Step {
+        Step::Redrive {
+            letter: letter.id,
+            awaited: None,
+            by: self.by_because(self.why.clone()),
+        }
+    }
+
+    /// A payload without what the letter's handler redacts.
+    async fn without(&self, letter: &DeadLetter, payload: Json) -> Result<Json, Error> {
+        let depth = payload.depth();
+        if depth > Json::DEEPEST {
+            return Err(unfit(letter, TooDeep(depth)));
+        }
+        if letter.is_buried() {
+            return super::hidden::mended(self.inner(), letter, payload).await;
+        }
+        if letter.redacted.is_empty() {
+            return Ok(payload);
+        }
+        let paths = letter.redacted.iter().map(String::as_str);
+        // A handler with one argument takes its value alone, too.
+        let alone = paths
+            .clone()
+            .filter_map(|path| Some(path.split_once('.')?.1));
+        let paths: Vec<_> = paths.chain(alone).collect();
+        redact(payload.as_str().as_bytes(), &paths)
+            .and_then(|payload| serde_json::from_slice(&payload))
+            .map_err(|problem| unfit(letter, json_problem(&problem)))
+    }
+
+    pub(super) fn by_because(&self, why: Option<String>) -> Actor {
+        Actor {
+            who: self.who.clone(),
+            why,
+        }
+    }
+
+    pub(super) async fn act(&self, letter: DeadLetter, step: Step) -> Result<DeadLetter, Error> {
+        let id = letter.id;
+        let record = letter.record_id();
+        let reply = self
+            .inner()
+            .apply(&record, step)
+            .await
+            .map_err(|problem| Error::Ledger {
+                handler: Some(letter.handler),
+                key: Some(letter.key),
+                problem,
+            })?;
+        let letter = self.known(&id).await?;
+        match reply {
+            Reply::Recorded => {
+                self.inner().count_letters().await;
+                let act = letter.history.last().map(|act| act.kind.as_str());
+                tracing::info!(handler = letter.handler, key = letter.key, letter = %id, act, who = self.who,
+                    "somebody acted on a dead letter");
+                Ok(letter)
+            }
+            _ => Err(Error::LetterClosed {
+                id,
+                state: letter.state,
+            }),
+        }
+    }
+}
+
+/// A payload that does not do.
+pub(super) fn unfit(letter: &DeadLetter, problem: impl Display) -> Error {
+    Error::Codec {
+        handler: letter.handler.clone(),
+        key: letter.key.clone(),
+        what: format!(
+            "the payload of dead letter {} does not fit the handler; edit it, and nothing ran:",
+            letter.id
+        ),
+        problem: problem.to_string(),
+    }
+}

@@ -1,0 +1,323 @@
+//! Letters of messages that no handler could take.
+
+use std::borrow::Cow;
+use std::fmt::Write;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::hidden::{Hiding, summary};
+use super::reused;
+use crate::delivery::Refusal;
+use crate::error::Error;
+use crate::idem::Idem;
+use crate::json::Json;
+use crate::message::key;
+use crate::protocol::{
+    Bury, BuryCause, DeadLetter, DeadLetterId, Fingerprint, Origin, Reason, RecordId, Reply, Step,
+};
+
+/// Why a letter shows nothing of its message.
+const UNSHOWN: &str = "its handler redacts, and no part of these bytes can be told from another, so only their length and \
+                       hash are kept";
+
+/// How long a discard keeps such a message out: as long as a handler's default time to live.
+const TTL: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+impl Idem {
+    /// Makes a dead letter of a message that no handler can take, because it cannot be decoded.
+    /// When this returns, the letter is durable, and the broker may forget the message. Of one that
+    /// was decoded and is refused make one with
+    /// [`bury_refused`](Self::bury_refused).
+    ///
+    /// `handler` is the handler's or the consumer's name, `key` the message's own id or a hash of
+    /// its bytes. The same message is one letter, however often it comes. Whatever the key, the
+    /// message is not refused: where the key is empty, too long or another message's, a hash of the
+    /// bytes is used, or added.
+    ///
+    /// The letter's payload is the text, where the bytes are text, else `{"base64": "…"}`, and no
+    /// more of it than
+    /// [`payload_limit`](crate::IdemBuilder::payload_limit): [`DeadLetter::cut_from`] says so.
+    ///
+    /// What handlers redact is hidden: the handler of that name, where this process has called it,
+    /// those that
+    /// [deliveries](Self::deliver) of the origin's place and [of that name](Self::deliver_as) have reached, also before this
+    /// process was started, and what [`redact_buried`](Self::redact_buried) says. Such a message
+    /// may be malformed, so a field is hidden by the last name of a path, wherever it stands and
+    /// however it is spelled. Of bytes that are no JSON only `{"content": "[redacted]", "bytes":
+    /// 213, "blake3": "…"}` is kept then, unless [`keep_unreadable`](Self::keep_unreadable) was
+    /// said. `error` and the origin's headers are stored as they are.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?;
+    /// # use idem_runtime::{Idem, Origin, Reason};
+    /// # let idem = Idem::open(folder.path())?;
+    /// let origin = Origin::new("rabbitmq", "orders");
+    /// let id = idem.bury("orders.place", "m-17", b"{\"order_no", origin.clone(), "EOF while parsing a string").await?;
+    /// let letter = idem.dead_letters().get(&id).await?.expect("it was just written");
+    /// assert_eq!((letter.reason, letter.payload), (Reason::Undecodable, "{\"order_no".into()));
+    /// // It comes again: it is the same letter.
+    /// assert_eq!(idem.bury("orders.place", "m-17", b"{\"order_no", origin, "EOF while parsing a string").await?, id);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Ledger`] when it cannot be recorded, [`Error::Closed`] when this Idem was closed: the broker keeps the
+    /// message.
+    pub async fn bury(
+        &self,
+        handler: &str,
+        key: &str,
+        bytes: &[u8],
+        origin: Origin,
+        error: &str,
+    ) -> Result<DeadLetterId, Error> {
+        self.bury_as(
+            handler,
+            key,
+            bytes,
+            origin,
+            BuryCause::undecodable(error, None),
+            None,
+        )
+        .await
+    }
+
+    /// Makes a dead letter of a message that its handler refuses: its key is another message's, it
+    /// has none, is too large, or its key was not issued.
+    /// [`Verdict::Refused`](crate::Verdict::Refused) brings the refusal. When this returns, the
+    /// letter is durable, and the broker may forget the message.
+    ///
+    /// The letter is found under the message's own key, which stays as free as it was: its record
+    /// has a hash of the bytes added to the key, [`DeadLetter::record_key`]. Where the message has
+    /// no key, `id` stands for it, as with
+    /// [`bury`](Self::bury). Of a [key that is another message's](Reason::KeyReused) it tells what became of that one, and
+    /// where the two differ: [`DeadLetter::reused`].
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?;
+    /// use idem_runtime::{Error, Filter, Idem, Origin, Reason, Verdict, idempotent};
+    ///
+    /// #[idempotent(name = "orders.place", key = "order_no")]
+    /// async fn place_order(order_no: String, qty: u32) -> Result<u32, Error> {
+    ///     Ok(qty)
+    /// }
+    ///
+    /// let (idem, origin) = (Idem::open(folder.path())?, Origin::new("rabbitmq", "orders"));
+    /// idem.deliver(origin.clone(), place_order("A-1".into(), 2)).await.output?;
+    /// let other = idem.deliver(origin.clone(), place_order("A-1".into(), 3)).await;
+    /// if let Verdict::Refused(refusal) = other.verdict {
+    ///     idem.bury_refused(&refusal, "m-17", br#"["A-1", 3]"#, origin).await?;
+    /// }
+    /// let letter = idem.dead_letters().list(&Filter::default().key("A-1")).await?.remove(0);
+    /// assert_eq!(letter.reason, Reason::KeyReused);
+    /// assert!(letter.reused.is_some_and(|reused| reused.is_done()));
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`bury`](Self::bury).
+    pub async fn bury_refused(
+        &self,
+        refusal: &Refusal,
+        id: &str,
+        bytes: &[u8],
+        origin: Origin,
+    ) -> Result<DeadLetterId, Error> {
+        let Refusal {
+            handler,
+            key,
+            reason,
+            error,
+            ..
+        } = refusal;
+        let cause = BuryCause {
+            reason: Some(*reason),
+            key: key.clone(),
+            ..BuryCause::undecodable(error, None)
+        };
+        self.bury_as(
+            handler,
+            key.as_deref().unwrap_or(id),
+            bytes,
+            origin,
+            cause,
+            Some(refusal),
+        )
+        .await
+    }
+
+    async fn bury_as(
+        &self,
+        handler: &str,
+        key: &str,
+        bytes: &[u8],
+        origin: Origin,
+        mut cause: BuryCause,
+        refusal: Option<&Refusal>,
+    ) -> Result<DeadLetterId, Error> {
+        let inner = self.inner();
+        let site = || (Some(handler.to_owned()), Some(key.to_owned()));
+        let Some(_entry) = inner.enter() else {
+            let (handler, key) = site();
+            return Err(Error::Closed { handler, key });
+        };
+        let ledger = |problem| {
+            let (handler, key) = site();
+            Error::Ledger {
+                handler,
+                key,
+                problem,
+            }
+        };
+        if let Some(Refusal {
+            reason: Reason::KeyReused,
+            payload,
+            ..
+        }) = refusal
+        {
+            let holder = RecordId {
+                handler: handler.into(),
+                key: key.into(),
+            };
+            let found = reused::find(inner, &holder, payload.as_deref()).await?;
+            cause.error = format!(
+                "key `{key}` is another message's, which is {found}; send this one under a key of its own, edit it to one \
+                 and run it, or discard it"
+            );
+            cause.reused = Some(Box::new(found));
+        }
+        let taken = cause.key.is_some();
+        let hiding = inner.hidden(handler, Some(&origin)).await.map_err(ledger)?;
+        let kept = Kept::of(bytes, inner.limits.payload, &hiding);
+        if !kept.shown {
+            cause.error = format!("{}; {UNSHOWN}", cause.error);
+        }
+        let buried = Box::new(Bury {
+            fingerprint: kept.fingerprint,
+            payload: kept.payload,
+            redacted: hiding.paths,
+            cause: BuryCause {
+                error: crate::call::cut(cause.error),
+                cut_from: kept.cut_from,
+                ..cause
+            },
+            origin,
+            ttl: TTL,
+        });
+        let of_bytes = kept
+            .fingerprint
+            .0
+            .iter()
+            .fold(String::new(), |mut text, byte| {
+                // Writing to a String cannot fail.
+                let _ = write!(text, "{byte:02x}");
+                text
+            });
+        let usable = !key.is_empty() && key.len() <= key::LONGEST;
+        let first = if usable {
+            Cow::Borrowed(key)
+        } else {
+            Cow::Borrowed(&*of_bytes)
+        };
+        // Of a key so long that nothing can be added, the hash alone will do.
+        let second = if usable && key.len() + 1 + of_bytes.len() <= key::LONGEST {
+            Cow::Owned(format!("{key} {of_bytes}"))
+        } else {
+            Cow::Borrowed(&*of_bytes)
+        };
+        // The key of a message that is refused is left to those that are not.
+        for key in [first, second].into_iter().skip(usize::from(taken)) {
+            let id = RecordId {
+                handler: handler.into(),
+                key: (*key).into(),
+            };
+            match inner.apply(&id, Step::Bury(buried.clone())).await {
+                Ok(Reply::DeadLettered(letter)) => return Ok(letter.id),
+                Ok(Reply::Dead { letter, .. }) => return Ok(letter),
+                Ok(_) => {}
+                Err(problem) => return Err(ledger(problem)),
+            }
+        }
+        // A handler of that name would have to have a key that is a hash of these very bytes.
+        Err(Error::KeyReused {
+            handler: handler.to_owned(),
+            key: key.to_owned(),
+        })
+    }
+}
+
+/// What a letter keeps of a message's bytes.
+struct Kept {
+    fingerprint: Fingerprint,
+    payload: Json,
+    /// The payload is the message, as far as it may be stored.
+    shown: bool,
+    cut_from: Option<u64>,
+}
+
+impl Kept {
+    fn of(bytes: &[u8], limit: usize, hiding: &Hiding) -> Self {
+        let mut fingerprint = [0; 16];
+        fingerprint.copy_from_slice(&blake3::hash(bytes).as_bytes()[..16]);
+        let fingerprint = Fingerprint(fingerprint);
+        let Some(shown) = hiding.shown(bytes) else {
+            return Self {
+                fingerprint,
+                payload: summary(bytes),
+                shown: false,
+                cut_from: None,
+            };
+        };
+        let payload = match std::str::from_utf8(&shown) {
+            Ok(text) => text[..text.floor_char_boundary(limit)].into(),
+            Err(_) => {
+                json!({ "base64": BASE64_STANDARD.encode(&shown[..shown.len().min(limit)]) }).into()
+            }
+        };
+        let cut_from = (shown.len() > limit).then_some(bytes.len() as u64);
+        Self {
+            fingerprint,
+            payload,
+            shown: true,
+            cut_from,
+        }
+    }
+}
+
+impl DeadLetter {
+    /// The message's bytes, for those who publish it again: of a [buried](Self::is_buried) one the
+    /// bytes as they came or as a person mended them, else the payload as JSON, of a handler with
+    /// one argument that argument alone. Numbers stay as they are written. They are the whole
+    /// message where nothing is [`missing`](Self::missing) and it was not
+    /// [cut](Self::cut_from), which [`republish`](crate::DeadLetters::republish) sees to.
+    pub fn message(&self) -> Vec<u8> {
+        if self.is_buried() {
+            if let Ok(text) = self.payload.parse::<String>() {
+                return text.into_bytes();
+            }
+            let bytes = self
+                .payload
+                .parse()
+                .ok()
+                .and_then(|Encoded { base64 }| BASE64_STANDARD.decode(base64).ok());
+            // Without them, somebody mended it.
+            return bytes.unwrap_or_else(|| self.payload.as_str().into());
+        }
+        super::rerun::argument(self, &self.payload).into()
+    }
+}
+
+/// Bytes that are no text, as a payload has them.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Encoded {
+    base64: String,
+}

@@ -1,0 +1,183 @@
+//! Redrive to the broker: a service says how a message is published, and a letter's goes back to
+//! where it came from.
+
+use std::collections::HashMap;
+use std::fmt::Display;
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use parking_lot::RwLock;
+
+use super::DeadLetters;
+use crate::call::panic;
+use crate::clock::BoxFuture;
+use crate::error::Error;
+use crate::idem::{Idem, Inner};
+use crate::protocol::{DeadLetter, DeadLetterId, LetterState, Origin, RecordId, Step};
+
+type Publisher = Arc<dyn Fn(DeadLetter) -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
+
+/// How messages are published, by [`Origin::place`](crate::Origin::place).
+#[derive(Default)]
+pub(crate) struct Publishers(RwLock<HashMap<String, Publisher>>);
+
+impl Idem {
+    /// Says how the messages of a place are published again, so that [`DeadLetters::republish`]
+    /// can: `publish` gets the letter, of which [`message`](DeadLetter::message) are the bytes, and
+    /// returns once the broker has them. `place` is
+    /// [`Origin::place`](crate::Origin::place), `rabbitmq:orders`. A later function takes the place of an earlier one.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?;
+    /// # use std::sync::{Arc, Mutex};
+    /// # use idem_runtime::{Idem, Origin};
+    /// # let idem = Idem::open(folder.path())?;
+    /// # let queue = Arc::new(Mutex::new(Vec::new()));
+    /// # let orders = Arc::clone(&queue);
+    /// idem.register_publisher("rabbitmq:orders", move |letter| {
+    ///     let orders = Arc::clone(&orders);
+    ///     async move {
+    ///         orders.lock().map_err(|error| error.to_string())?.push(letter.message());
+    ///         Ok::<(), String>(())
+    ///     }
+    /// });
+    /// let id = idem.bury("orders.place", "m-17", b"no JSON", Origin::new("rabbitmq", "orders"), "expected ident").await?;
+    /// idem.dead_letters().by("ann").republish(&id).await?;
+    /// assert_eq!(*queue.lock().unwrap(), [b"no JSON"]);
+    /// # Ok(()) }
+    /// ```
+    pub fn register_publisher<F, E>(
+        &self,
+        place: impl Into<String>,
+        publish: impl Fn(DeadLetter) -> F + Send + Sync + 'static,
+    ) where
+        F: Future<Output = Result<(), E>> + Send + 'static,
+        E: Display,
+    {
+        let publisher: Publisher = Arc::new(move |letter| {
+            let publishing = publish(letter);
+            Box::pin(async move { publishing.await.map_err(|error| format!("{error:#}")) })
+        });
+        self.inner()
+            .publishers
+            .0
+            .write()
+            .insert(place.into(), publisher);
+    }
+
+    /// Whether this service has said how the messages of a place are published again.
+    pub fn can_republish(&self, place: &str) -> bool {
+        self.inner().publishers.0.read().contains_key(place)
+    }
+}
+
+impl DeadLetters {
+    /// Redrives the letter and publishes its message to where it came from.
+    ///
+    /// The key is re-armed first, lest the broker bring the message while it is still dead. When
+    /// publishing fails, or this future is dropped, the letter is open again; when the process dies
+    /// in the middle, it is a letter again after the handler's `ttl`, unless the message has come.
+    /// A broker that took the message and did not say so brings it to an open letter: it does not
+    /// run, and the letter stays.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchLetter`], [`Error::LetterClosed`], [`Error::Redacted`], [`Error::Incomplete`],
+    /// [`Error::NoPublisher`], [`Error::NotPublished`], or [`Error::Ledger`].
+    pub async fn republish(&self, id: &DeadLetterId) -> Result<DeadLetter, Error> {
+        let letter = self.known(id).await?;
+        let id = letter.id;
+        if letter.state != LetterState::Open {
+            return Err(Error::LetterClosed {
+                id,
+                state: letter.state,
+            });
+        }
+        let missing: Vec<_> = letter.missing().map(str::to_owned).collect();
+        if !missing.is_empty() {
+            return Err(Error::Redacted { id, missing });
+        }
+        if let Some(size) = letter.cut_off() {
+            return Err(Error::Incomplete { id, size });
+        }
+        let place = letter.origin.as_ref().map(Origin::place);
+        let publisher = place
+            .as_ref()
+            .and_then(|place| self.inner().publishers.0.read().get(place).map(Arc::clone));
+        let (Some(place), Some(publish)) = (&place, publisher) else {
+            return Err(Error::NoPublisher { id, place });
+        };
+        let record = letter.record_id();
+        let by = self.by_because(Some("it could not be published".to_owned()));
+        // From the re-arming on, so that whoever drops this future, or a ledger that does not
+        // answer, leaves it open.
+        let mut unpublished = Unpublished {
+            idem: &self.idem,
+            record: &record,
+            restore: Some(Step::Restore { letter: id, by }),
+        };
+        let redriven = self
+            .act(letter.clone(), self.redriving(&letter))
+            .await
+            .inspect_err(|error| {
+                if matches!(error, Error::LetterClosed { .. }) {
+                    // Somebody else has acted on it.
+                    unpublished.restore = None;
+                }
+            })?;
+        let publishing = AssertUnwindSafe(async { publish(letter.clone()).await }).catch_unwind();
+        let published = publishing.await.unwrap_or_else(|caught| {
+            Err(format!("its publisher panicked: {}", panic::text(&*caught)))
+        });
+        let restore = unpublished.restore.take();
+        if let Err(problem) = published {
+            if let Some(Step::Restore { mut by, letter }) = restore {
+                by.why = Some(format!("it could not be published: {problem}"));
+                put_back(self.inner(), &record, Step::Restore { letter, by }).await;
+            }
+            return Err(Error::NotPublished {
+                id,
+                place: place.clone(),
+                problem,
+            });
+        }
+        if letter.is_buried() {
+            // It is buried again, or runs under a key of its own: nobody has to wait for it.
+            if let Err(error) = self.inner().apply(&record, self.forgetting(&letter)).await {
+                tracing::warn!(letter = %id, %error, "it is published, and will be a letter again all the same");
+            }
+        }
+        Ok(redriven)
+    }
+}
+
+/// A letter that is re-armed and not yet published: opened again when the one who publishes is
+/// gone.
+struct Unpublished<'a> {
+    idem: &'a Idem,
+    record: &'a RecordId,
+    restore: Option<Step>,
+}
+
+impl Drop for Unpublished<'_> {
+    fn drop(&mut self) {
+        if let Some(restore) = self.restore.take() {
+            let (inner, record) = (Arc::clone(self.idem.inner()), self.record.clone());
+            self.idem.keeper().finish(Box::pin(
+                async move { put_back(&inner, &record, restore).await },
+            ));
+        }
+    }
+}
+
+/// Opens the letter again, unless the message has come meanwhile.
+async fn put_back(inner: &Inner, record: &RecordId, restore: Step) {
+    match inner.apply(record, restore).await {
+        Ok(_) => inner.count_letters().await,
+        Err(error) => tracing::warn!(handler = &*record.handler, key = &*record.key, %error,
+            "the letter could not be opened again, and will be one after its time to live"),
+    }
+}

@@ -1,0 +1,302 @@
+//! What one annotated function asked for: a `static` in its expansion.
+
+pub(crate) mod bounds;
+pub(crate) mod names;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use foldhash::fast::RandomState;
+use parking_lot::RwLock;
+
+use crate::error::Error;
+use crate::message::redact::Spelling;
+use crate::metrics::Meters;
+
+/// One annotated function and its options.
+#[derive(Debug)]
+pub struct Handler {
+    pub(crate) name: &'static str,
+    pub(crate) file: &'static str,
+    pub(crate) line: u32,
+    pub(crate) retries: u32,
+    pub(crate) backoff: Backoff,
+    pub(crate) redeliver: bool,
+    pub(crate) bury: bool,
+    pub(crate) reject: bool,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) lease: Duration,
+    pub(crate) ttl: Duration,
+    pub(crate) redact: &'static [&'static str],
+    /// Its only argument is redacted as it is.
+    pub(crate) whole: bool,
+    /// Whether the paths of `redact(…)` lead to something, as far as messages have shown.
+    pub(crate) spelling: Spelling,
+    pub(crate) issued: Option<&'static str>,
+    pub(crate) was: &'static [&'static str],
+    /// Whether something has to be looked at before a claim: whether the key was issued, what
+    /// stands under an earlier name.
+    pub(crate) looks_first: bool,
+}
+
+/// The pause before each retry.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Backoff {
+    pub(crate) initial: Duration,
+    pub(crate) factor: f64,
+    pub(crate) max: Duration,
+    pub(crate) jitter: bool,
+}
+
+impl Handler {
+    /// A handler with the defaults. `file` and `line` say where it stands, for `NameTaken`.
+    pub const fn new(name: &'static str, file: &'static str, line: u32) -> Self {
+        Self {
+            name,
+            file,
+            line,
+            retries: 3,
+            backoff: Backoff {
+                initial: Duration::from_millis(100),
+                factor: 2.0,
+                max: Duration::from_secs(30),
+                jitter: true,
+            },
+            redeliver: false,
+            bury: false,
+            reject: false,
+            timeout: None,
+            lease: Duration::from_secs(30),
+            ttl: Duration::from_secs(7 * 24 * 60 * 60),
+            redact: &[],
+            whole: false,
+            spelling: Spelling::new(),
+            issued: None,
+            was: &[],
+            looks_first: false,
+        }
+    }
+
+    /// `retries = 3`.
+    pub const fn retries(mut self, retries: u32) -> Self {
+        self.retries = retries;
+        self
+    }
+
+    /// `backoff(initial = "100ms", factor = 2, max = "30s", jitter)`, in milliseconds.
+    pub const fn backoff(mut self, initial: u64, factor: f64, max: u64, jitter: bool) -> Self {
+        self.backoff = Backoff {
+            initial: Duration::from_millis(initial),
+            factor,
+            max: Duration::from_millis(max),
+            jitter,
+        };
+        self
+    }
+
+    /// `retry = "redeliver"`.
+    pub const fn redeliver(mut self) -> Self {
+        self.redeliver = true;
+        self
+    }
+
+    /// `on_crash = "bury"`.
+    pub const fn bury(mut self) -> Self {
+        self.bury = true;
+        self
+    }
+
+    /// `in_flight = "reject"`.
+    pub const fn reject(mut self) -> Self {
+        self.reject = true;
+        self
+    }
+
+    /// `timeout = "10s"`, in milliseconds.
+    pub const fn timeout(mut self, millis: u64) -> Self {
+        self.timeout = Some(Duration::from_millis(millis));
+        self
+    }
+
+    /// `lease = "30s"`, in milliseconds.
+    pub const fn lease(mut self, millis: u64) -> Self {
+        self.lease = Duration::from_millis(millis);
+        self
+    }
+
+    /// `ttl = "7d"`, in milliseconds.
+    pub const fn ttl(mut self, millis: u64) -> Self {
+        self.ttl = Duration::from_millis(millis);
+        self
+    }
+
+    /// `issued = "order_no"`: the issuer's name.
+    pub const fn issued(mut self, issuer: &'static str) -> Self {
+        self.issued = Some(issuer);
+        self.looks_first = true;
+        self
+    }
+
+    /// `was("place_order", …)`: the names that it had before.
+    pub const fn was(mut self, names: &'static [&'static str]) -> Self {
+        self.was = names;
+        self.looks_first = true;
+        self
+    }
+
+    /// `redact(card_no, "order.buyer.phone")`: dotted paths into the payload, an argument's name
+    /// first.
+    pub const fn redact(mut self, paths: &'static [&'static str]) -> Self {
+        self.redact = paths;
+        self
+    }
+
+    /// `redact(order)`, where `order` is the only argument.
+    pub const fn whole(mut self) -> Self {
+        self.whole = true;
+        self
+    }
+}
+
+impl Backoff {
+    /// The pause after a failed attempt: exponential, and with jitter anything between half of it
+    /// and all of it.
+    pub(crate) fn pause(&self, attempt: u32) -> Duration {
+        // Nothing grows to nothing, however large the factor: infinity times zero is no number.
+        if self.initial.is_zero() {
+            return Duration::ZERO;
+        }
+        let exponent = i32::try_from(attempt.saturating_sub(1)).unwrap_or(i32::MAX);
+        let grown = self.initial.as_secs_f64() * self.factor.powi(exponent);
+        // What is too long for a duration, or no number, is the longest pause.
+        let pause = Duration::try_from_secs_f64(grown)
+            .unwrap_or(self.max)
+            .min(self.max);
+        if self.jitter {
+            pause.mul_f64(0.5 + fastrand::f64() / 2.0)
+        } else {
+            pause
+        }
+    }
+}
+
+/// Which function has which name. A name has one function: two would mix their records.
+#[derive(Debug, Default)]
+pub(crate) struct Handlers {
+    named: RwLock<HashMap<Arc<str>, Arc<Named>, RandomState>>,
+}
+
+/// A function under its name, which its calls share.
+#[derive(Debug)]
+pub(crate) struct Named {
+    pub(crate) name: Arc<str>,
+    pub(crate) handler: &'static Handler,
+    pub(crate) meters: Meters,
+    /// Whether one of its results was read back from what was recorded.
+    pub(crate) reads_back: AtomicBool,
+    /// The paths of `redact(…)`, which every record of it has.
+    pub(crate) redacted: Option<Arc<[String]>>,
+}
+
+impl Handlers {
+    /// The function of this name, if this process has called it.
+    pub(crate) fn of(&self, name: &str) -> Option<&'static Handler> {
+        self.named.read().get(name).map(|named| named.handler)
+    }
+
+    /// Lets a function's call in, unless another function has its name, or one that it had before.
+    pub(crate) fn admit(&self, name: &str, handler: &'static Handler) -> Result<Arc<Named>, Error> {
+        let known = self.named.read().get(name).cloned();
+        let named = match known {
+            Some(named) => named,
+            None => self.first(name, handler)?,
+        };
+        is_free(name, named.handler, handler).map(|()| named)
+    }
+
+    fn first(&self, name: &str, handler: &'static Handler) -> Result<Arc<Named>, Error> {
+        let name: Arc<str> = name.into();
+        let meters = Meters::of(Arc::clone(&name));
+        let paths = || handler.redact.iter().map(ToString::to_string).collect();
+        let redacted = (!handler.redact.is_empty()).then(paths);
+        let reads_back = AtomicBool::new(false);
+        let new = Arc::new(Named {
+            name: Arc::clone(&name),
+            handler,
+            meters,
+            reads_back,
+            redacted,
+        });
+        let mut named = self.named.write();
+        for was in handler.was {
+            named
+                .get(*was)
+                .map_or(Ok(()), |first| is_free(was, first.handler, handler))?;
+        }
+        for was in handler.was {
+            named
+                .entry((*was).into())
+                .or_insert_with(|| Arc::clone(&new));
+        }
+        Ok(Arc::clone(named.entry(name).or_insert(new)))
+    }
+}
+
+/// Whether a name that the first function has is the second one's too, because they are one.
+fn is_free(name: &str, first: &'static Handler, second: &'static Handler) -> Result<(), Error> {
+    if std::ptr::eq(first, second) {
+        return Ok(());
+    }
+    Err(Error::NameTaken {
+        handler: name.to_owned(),
+        first: format!("{}:{}", first.file, first.line),
+        second: format!("{}:{}", second.file, second.line),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_pause_grows_up_to_its_limit() {
+        let handler = Handler::new("h", "f", 1).backoff(100, 2.0, 1000, false);
+        let pauses: Vec<_> = (1..=6)
+            .map(|attempt| handler.backoff.pause(attempt).as_millis())
+            .collect();
+        assert_eq!(pauses, [100, 200, 400, 800, 1000, 1000]);
+        assert_eq!(handler.backoff.pause(u32::MAX).as_millis(), 1000);
+    }
+
+    proptest! {
+        /// Whatever the attribute takes: from attempt to attempt no pause is shorter than the one
+        /// before, none is longer than the limit, and where there is none at first there never is.
+        #[test]
+        fn a_pause_stays_within_its_bounds(
+            initial in prop_oneof![Just(0), 1..10_000u64, any::<u64>()],
+            factor in prop_oneof![Just(1.0), Just(1000.0), 1.0..1000.0],
+            max in prop_oneof![Just(0), 1..100_000u64, any::<u64>()],
+            attempt in prop_oneof![1..2000u32, any::<u32>()],
+        ) {
+            let backoff = Handler::new("h", "f", 1).backoff(initial, factor, max, false).backoff;
+            let (pause, next) = (backoff.pause(attempt), backoff.pause(attempt.saturating_add(1)));
+            prop_assert!(pause <= next && next <= Duration::from_millis(max), "{pause:?}, then {next:?}");
+            // A length is a float on its way, which rounds the longest ones.
+            let first = Duration::from_millis(initial.min(max));
+            prop_assert!(pause.as_secs_f64() >= first.as_secs_f64() * 0.999_999, "{pause:?} of {first:?}");
+            prop_assert_eq!(pause.is_zero(), first.is_zero());
+        }
+    }
+
+    #[test]
+    fn jitter_keeps_at_least_half_of_the_pause() {
+        let handler = Handler::new("h", "f", 1).backoff(100, 1.0, 1000, true);
+        for _ in 0..1000 {
+            assert!((50..=100).contains(&handler.backoff.pause(3).as_millis()));
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! Handlers that had another name before: what stands under it serves today's.
+//!
+//! Which name a handler had is known from its calls, and between them from a note in the ledger: a
+//! letter of an earlier name is found and run also before the first call of a process.
+
+use std::collections::BTreeMap;
+
+use parking_lot::RwLock;
+
+use crate::handler::Named;
+use crate::idem::Inner;
+use crate::issuer;
+use crate::ledger::{Ledger, LedgerError};
+use crate::protocol::{Record, RecordId};
+
+/// Where the notes are.
+const NOTES: &str = "was/";
+/// More are read at a time, not more in all.
+const PAGE: usize = 256;
+
+/// The earlier names of handlers, by today's.
+#[derive(Debug, Default)]
+pub(crate) struct Earlier(RwLock<BTreeMap<String, Vec<String>>>);
+
+impl Earlier {
+    /// Reads what the ledger knows.
+    pub(crate) async fn read(&self, ledger: &dyn Ledger) -> Result<(), LedgerError> {
+        let mut after = None;
+        loop {
+            let notes = ledger.notes(NOTES, after.as_deref(), PAGE).await?;
+            let mut known = self.0.write();
+            for note in &notes {
+                // One that does not parse is of a version to come.
+                if let Ok((name, was)) = serde_json::from_slice(&note.value) {
+                    known.insert(name, was);
+                }
+            }
+            match notes.into_iter().next_back() {
+                Some(last) => after = Some(last.key),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// Keeps what a handler says of itself, if it is new.
+    async fn learn(
+        &self,
+        ledger: &dyn Ledger,
+        name: &str,
+        was: &[&str],
+    ) -> Result<(), LedgerError> {
+        if self.0.read().get(name).is_some_and(|known| known == was) {
+            return Ok(());
+        }
+        // A name may be longer than a note's key.
+        let key = format!("{NOTES}{}", &blake3::hash(name.as_bytes()).to_hex()[..32]);
+        let value = serde_json::to_vec(&(name, was))
+            .map_err(|error| LedgerError::Other(error.to_string()))?;
+        ledger.write_notes(vec![(key, Some(value))]).await?;
+        self.0.write().insert(
+            name.to_owned(),
+            was.iter().map(|name| (*name).to_owned()).collect(),
+        );
+        Ok(())
+    }
+
+    /// Whether a handler had a name before.
+    pub(crate) fn had(&self, name: &str, earlier: &str) -> bool {
+        self.0
+            .read()
+            .get(name)
+            .is_some_and(|was| was.iter().any(|was| was == earlier))
+    }
+
+    /// The names that a handler had before.
+    pub(crate) fn of(&self, name: &str) -> Vec<String> {
+        self.0.read().get(name).cloned().unwrap_or_default()
+    }
+
+    /// All names of the handler that has this one, or had it: this one first, then today's.
+    pub(crate) fn all(&self, name: &str) -> Vec<String> {
+        let mut all = vec![name.to_owned()];
+        for (today, was) in &*self.0.read() {
+            if today == name || was.iter().any(|was| was == name) {
+                all.extend(
+                    [today]
+                        .into_iter()
+                        .chain(was)
+                        .filter(|other| *other != name)
+                        .cloned(),
+                );
+            }
+        }
+        all
+    }
+}
+
+impl Inner {
+    /// What the ledger remembers of one message, under today's name or an earlier one.
+    pub(crate) async fn record(&self, id: &RecordId) -> Result<Option<Record>, LedgerError> {
+        let mut record = self.ledger.record(id).await?;
+        if record.is_none() {
+            for was in self.earlier.of(&id.handler) {
+                let earlier = RecordId {
+                    handler: was.into(),
+                    key: id.key.clone(),
+                };
+                record = record.or(self.ledger.record(&earlier).await?);
+            }
+        }
+        Ok(record)
+    }
+}
+
+/// What is found before a claim.
+pub(crate) enum Found {
+    /// The handler may claim under its own name.
+    Here,
+    /// The message's record stands under an earlier name.
+    Under(RecordId),
+    /// The key was not issued.
+    NotIssued(&'static str),
+}
+
+/// Looks where a message's record stands, and if nowhere, whether its key was issued.
+pub(crate) async fn look_first(
+    inner: &Inner,
+    named: &Named,
+    id: &RecordId,
+) -> Result<Found, LedgerError> {
+    let (ledger, handler) = (&*inner.ledger, named.handler);
+    if !handler.was.is_empty() {
+        inner
+            .earlier
+            .learn(ledger, &named.name, handler.was)
+            .await?;
+    }
+    if is_known(inner, id).await? {
+        return Ok(Found::Here);
+    }
+    for was in handler.was {
+        let earlier = RecordId {
+            handler: (*was).into(),
+            key: id.key.clone(),
+        };
+        if is_known(inner, &earlier).await? {
+            return Ok(Found::Under(earlier));
+        }
+    }
+    match handler.issued {
+        Some(issuer) if !issuer::was_issued(ledger, issuer, &id.key, inner.clock.now()).await? => {
+            Ok(Found::NotIssued(issuer))
+        }
+        _ => Ok(Found::Here),
+    }
+}
+
+/// Whether a record stands there, and its time is not over.
+async fn is_known(inner: &Inner, id: &RecordId) -> Result<bool, LedgerError> {
+    let now = inner.clock.now();
+    let record = inner.ledger.record(id).await?;
+    Ok(record
+        .is_some_and(|record| !matches!(record, Record::Settled(settled) if settled.expired(now))))
+}

@@ -1,0 +1,192 @@
+//! Keys that the server issues before the message is sent: an order number that is there before the
+//! order.
+
+mod format;
+mod sequence;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+pub use format::KeyFormat;
+pub(crate) use sequence::Sequences;
+
+use crate::clock::after;
+use crate::error::Error;
+use crate::idem::Idem;
+use crate::ledger::{Ledger, LedgerError};
+use crate::message::key::Key;
+use crate::protocol::{Record, RecordId, Reply, Settled, Settlement, Step};
+
+/// How long an issued key may wait to be used, unless said.
+const TTL: Duration = Duration::from_secs(24 * 3600);
+/// Where the names of issuers stand.
+const ISSUERS: &str = "issuers/";
+/// More are not looked through for one key.
+const MOST: usize = 100;
+/// A format that comes to keys which are all taken has run out of them.
+const TRIES: usize = 1000;
+
+/// Issues keys. A clone is another handle of the same.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// use idem_runtime::{Error, Idem, KeyFormat, idempotent};
+///
+/// #[idempotent(name = "orders.place", key = "order_no", issued = "order_no")]
+/// async fn place_order(order_no: String) -> Result<usize, Error> {
+///     Ok(order_no.len())
+/// }
+///
+/// let idem = Idem::open(folder.path())?;
+/// let issuer = idem.issuer("order_no").format(KeyFormat::new().text("A-").date().text("-").sequence(6).check_digit());
+/// let order_no = issuer.issue().await?; // A-20261122-000001 and a check digit
+/// idem.scope(async {
+///     assert_eq!(place_order(order_no.clone()).await?, 18);
+///     let made_up = place_order("A-20261122-999999X".into()).await;
+///     assert!(matches!(made_up, Err(Error::NotIssued { .. })));
+///     Ok::<(), Error>(())
+/// })
+/// .await?;
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct KeyIssuer {
+    idem: Idem,
+    name: Arc<str>,
+    format: KeyFormat,
+    ttl: Duration,
+}
+
+impl Idem {
+    /// What issues keys under this name, for handlers with `issued = "…"`: UUIDs that wait for a
+    /// day, unless said.
+    pub fn issuer(&self, name: impl AsRef<str>) -> KeyIssuer {
+        KeyIssuer {
+            idem: self.clone(),
+            name: name.as_ref().into(),
+            format: KeyFormat::uuid_v7(),
+            ttl: TTL,
+        }
+    }
+}
+
+impl KeyIssuer {
+    /// What the keys look like. Have one format for a name: two that come to the same keys take them
+    /// from each other.
+    pub fn format(mut self, format: KeyFormat) -> Self {
+        self.format = format;
+        self
+    }
+
+    /// How long an issued key may wait to be used; a day unless said. A key that was used is
+    /// remembered for as long as its handler's `ttl` says.
+    pub fn ttl(mut self, ttl: Duration) -> Self {
+        self.ttl = ttl;
+        self
+    }
+
+    /// A new key, unlike all others of this name, in whichever process they were issued. It is
+    /// recorded as issued when this returns.
+    ///
+    /// # Errors
+    /// [`Error::Ledger`] when it cannot be made durable, or when the format has no free key left.
+    pub async fn issue(&self) -> Result<String, Error> {
+        let inner = self.idem.inner();
+        inner.sequences.name(inner, &self.name).await?;
+        for _ in 0..TRIES {
+            let now = inner.clock.now();
+            let key = match self.format.scope(now) {
+                Some(scope) => {
+                    let number = inner.sequences.next(inner, &self.name, &scope).await?;
+                    self.format.key(now, number)
+                }
+                None => self.format.key(now, 0),
+            };
+            // As the handlers' keys are written, with a backslash before a comma.
+            let mut encoded = Key::default();
+            encoded.push(&key);
+            let id = encoded.finish().map(|encoded| issued(&self.name, &encoded));
+            let id = id.map_err(|reason| Error::InvalidKey {
+                handler: format!("issued/{}", self.name),
+                why: reason,
+            })?;
+            match inner.apply(&id, Step::Issue { ttl: self.ttl }).await? {
+                Reply::Recorded => return Ok(key),
+                // Another replica was quicker, or chance came to the same digits.
+                _ => inner.sequences.taken(&self.name),
+            }
+        }
+        let text = format!(
+            "issuer `{}`: {TRIES} keys of its format are all taken: give it a longer random part",
+            self.name
+        );
+        Err(LedgerError::Other(text).into())
+    }
+}
+
+/// That a key was issued.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct IssuedKey {
+    /// By whom.
+    pub issuer: String,
+    /// When.
+    pub at: Timestamp,
+    /// Until when it could be used for the first time.
+    pub until: Timestamp,
+}
+
+impl Idem {
+    /// Who issued a key, as letters show it, and when: nothing where nobody did, or where it is
+    /// forgotten.
+    ///
+    /// # Errors
+    /// [`Error::Ledger`] when it cannot be read.
+    pub async fn issued(&self, key: &str) -> Result<Vec<IssuedKey>, Error> {
+        let ledger = &self.inner().ledger;
+        let mut found = Vec::new();
+        for name in ledger.notes(ISSUERS, None, MOST).await? {
+            let issuer = name.key[ISSUERS.len()..].to_owned();
+            if let Some(Record::Settled(Settled {
+                end: Settlement::Issued,
+                at,
+                ttl,
+                ..
+            })) = ledger.record(&issued(&issuer, key)).await?
+            {
+                found.push(IssuedKey {
+                    issuer,
+                    at,
+                    until: after(at, ttl),
+                });
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// Where the record that says a key was issued stands.
+fn issued(issuer: &str, key: &str) -> RecordId {
+    RecordId {
+        handler: format!("issued/{issuer}").into(),
+        key: key.into(),
+    }
+}
+
+/// Whether a key was issued, and has not lapsed.
+pub(crate) async fn was_issued(
+    ledger: &dyn Ledger,
+    issuer: &str,
+    key: &str,
+    now: Timestamp,
+) -> Result<bool, LedgerError> {
+    let issue = ledger.record(&issued(issuer, key)).await?;
+    Ok(
+        matches!(issue, Some(Record::Settled(issue)) if issue.end == Settlement::Issued && !issue.expired(now)),
+    )
+}

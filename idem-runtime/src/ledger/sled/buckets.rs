@@ -1,0 +1,273 @@
+//! The committer's side of the buckets: which one takes a result, when one is closed, when one is
+//! dropped.
+
+use std::collections::VecDeque;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use minicbor::bytes::ByteVec;
+
+use super::batch::Batch;
+use super::filters::{Bucket, Index};
+use super::layout::{
+    BUCKET, ClosedBucket, HASHES, Holds, Meta, OpenBucket, SETTLED, Slot, bucket_key, hashes_key,
+};
+use crate::clock;
+use crate::ledger::LedgerError;
+use crate::protocol::Settled;
+
+/// A bucket takes at least so many records, and at most a share of all, so that there are few
+/// filters to ask.
+const SMALLEST: u64 = 100_000;
+const SHARE: u64 = 32;
+/// The shortest and the longest class of times to live, in bits of milliseconds. With two bits to a
+/// class there are 16, and so many open buckets at most: the journal's entries have room for them.
+const CLASSES: RangeInclusive<u8> = 17..=47;
+/// A bucket is closed after a part of its times to live, but none is younger.
+const PART: u32 = 8;
+const YOUNGEST: Duration = Duration::from_secs(60);
+/// How many hashes a value holds, so that sled keeps it inline.
+const HASHES_A_VALUE: usize = 500;
+
+/// What the committer knows of the buckets.
+#[derive(Default)]
+pub(super) struct Shelf {
+    last: u32,
+    open: Vec<Open>,
+    closed: Vec<(u32, Holds)>,
+    /// What is being removed, and after which key to go on.
+    dropped: VecDeque<(u32, Vec<u8>)>,
+}
+
+struct Open {
+    info: OpenBucket,
+    capacity: u64,
+    hashes: Vec<u64>,
+    bucket: Arc<Bucket>,
+}
+
+impl Shelf {
+    pub(super) fn new(last: u32, closed: Vec<(u32, Holds)>, dropped: Vec<u32>) -> Self {
+        Self {
+            last,
+            open: Vec::new(),
+            closed,
+            dropped: dropped.into_iter().map(|id| (id, Vec::new())).collect(),
+        }
+    }
+
+    /// Goes on with a bucket that was open when the ledger was closed, and makes its filter.
+    pub(super) fn resume(&mut self, mut info: OpenBucket, hashes: Vec<u64>) -> Arc<Bucket> {
+        // Earlier versions had a class for each bit.
+        info.class = class_of_bits(info.class);
+        let capacity = self.capacity().max(info.holds.count);
+        let bucket = Arc::new(Bucket::of(info.id, capacity, &hashes));
+        self.open.push(Open {
+            info,
+            capacity,
+            hashes,
+            bucket: Arc::clone(&bucket),
+        });
+        bucket
+    }
+
+    /// What the ledger's numbers say of the buckets.
+    pub(super) fn note(&self, meta: &mut Meta) {
+        meta.bucket = self.last;
+        meta.open = self.open.iter().map(|open| open.info).collect();
+    }
+
+    fn capacity(&self) -> u64 {
+        let settled: u64 = self.closed.iter().map(|(_, holds)| holds.count).sum();
+        SMALLEST.max(settled / SHARE)
+    }
+}
+
+/// What a group does to the buckets.
+pub(super) struct Shelving<'a, 's> {
+    pub(super) shelf: &'a mut Shelf,
+    pub(super) index: &'a Index,
+    pub(super) batch: &'a mut Batch<'s>,
+    pub(super) meta: &'a mut Meta,
+    pub(super) now: Timestamp,
+}
+
+impl Shelving<'_, '_> {
+    /// Puts a settled record into the bucket of its time to live, and says which that is.
+    pub(super) fn settle(&mut self, slot: &Slot, settled: &Settled) -> Result<u32, LedgerError> {
+        let class = class_of(settled.ttl);
+        let at = match self
+            .shelf
+            .open
+            .iter()
+            .position(|open| open.info.class == class)
+        {
+            Some(at) => at,
+            None => self.open(class),
+        };
+        let open = &mut self.shelf.open[at];
+        let (key, hash) = (slot.in_bucket(open.info.id), self.index.hash(slot));
+        // Most are new here, and cost sled no read.
+        let replaced = if open.bucket.may_hold(hash) {
+            self.batch.put(key, settled, self.meta)?
+        } else {
+            self.batch.add(key, settled, self.meta)?;
+            false
+        };
+        if !replaced {
+            open.info.holds.count += 1;
+            open.hashes.push(hash);
+            open.bucket.insert(hash);
+        }
+        open.info.holds.until = open
+            .info
+            .holds
+            .until
+            .max(clock::after(settled.at, settled.ttl));
+        Ok(open.info.id)
+    }
+
+    fn open(&mut self, class: u8) -> usize {
+        self.shelf.last += 1;
+        let holds = Holds {
+            count: 0,
+            until: self.now,
+        };
+        let info = OpenBucket {
+            id: self.shelf.last,
+            class,
+            since: self.now,
+            holds,
+        };
+        let bucket = self.shelf.resume(info, Vec::new());
+        self.index.add(bucket);
+        self.shelf.open.len() - 1
+    }
+
+    /// Closes the buckets that are full or old enough. The index is to be told once the group is
+    /// durable.
+    pub(super) fn close(&mut self) -> Result<Vec<Arc<Bucket>>, LedgerError> {
+        let mut closed = Vec::new();
+        while let Some(at) = self.to_close() {
+            let Open {
+                info,
+                capacity,
+                hashes,
+                mut bucket,
+            } = self.shelf.open.swap_remove(at);
+            // A filter for a hundred thousand takes 180 kB, and most buckets that close by their
+            // age hold few.
+            if info.holds.count < capacity / 2 {
+                bucket = Arc::new(Bucket::of(info.id, info.holds.count, &hashes));
+            }
+            close_bucket(self.batch, self.meta, info.id, info.holds, hashes)?;
+            self.shelf.closed.push((info.id, info.holds));
+            closed.push(bucket);
+        }
+        Ok(closed)
+    }
+
+    fn to_close(&self) -> Option<usize> {
+        let open = &self.shelf.open;
+        let ripe = |open: &Open| {
+            open.info.holds.count >= open.capacity
+                || self.now >= clock::after(open.info.since, age_of(open.info.class))
+        };
+        open.iter().position(ripe)
+    }
+
+    /// Drops the buckets whose last record has expired, and removes up to `limit` of what was in
+    /// dropped ones. Says how many it removed.
+    pub(super) fn expire(&mut self, limit: usize) -> Result<usize, LedgerError> {
+        let now = self.now;
+        let open = self
+            .shelf
+            .open
+            .extract_if(.., |open| open.info.holds.until <= now);
+        let mut over: Vec<_> = open.map(|open| (open.info.id, open.info.holds)).collect();
+        over.extend(
+            self.shelf
+                .closed
+                .extract_if(.., |(_, holds)| holds.until <= now),
+        );
+        for (id, holds) in over {
+            self.batch.put(
+                bucket_key(BUCKET, id),
+                &ClosedBucket {
+                    holds,
+                    dropped: true,
+                },
+                self.meta,
+            )?;
+            self.index.remove(id);
+            self.shelf.dropped.push_back((id, Vec::new()));
+        }
+        let mut removed = 0;
+        while let Some((id, after)) = self.shelf.dropped.front_mut().filter(|_| removed < limit) {
+            let (some, last) = self.batch.remove_some(
+                &bucket_key(SETTLED, *id),
+                after,
+                limit - removed,
+                self.meta,
+            )?;
+            removed += some;
+            match last {
+                Some(last) if removed >= limit => *after = last,
+                _ => {
+                    self.batch
+                        .remove_some(&bucket_key(HASHES, *id), &[], usize::MAX, self.meta)?;
+                    self.batch.remove(&bucket_key(BUCKET, *id), self.meta)?;
+                    self.shelf.dropped.pop_front();
+                }
+            }
+        }
+        Ok(removed)
+    }
+
+    /// Whether nothing that was dropped is left.
+    pub(super) fn is_swept(&self) -> bool {
+        self.shelf.dropped.is_empty()
+    }
+}
+
+/// Writes down that a bucket takes no more, and what is in it.
+pub(super) fn close_bucket(
+    batch: &mut Batch<'_>,
+    meta: &mut Meta,
+    id: u32,
+    holds: Holds,
+    mut hashes: Vec<u64>,
+) -> Result<(), LedgerError> {
+    hashes.sort_unstable();
+    for hashes in hashes.chunks(HASHES_A_VALUE) {
+        let bytes: Vec<u8> = hashes.iter().flat_map(|hash| hash.to_be_bytes()).collect();
+        let first = hashes.first().copied().unwrap_or_default();
+        batch.insert(hashes_key(id, first), &ByteVec::from(bytes))?;
+    }
+    batch.put(
+        bucket_key(BUCKET, id),
+        &ClosedBucket {
+            holds,
+            dropped: false,
+        },
+        meta,
+    )?;
+    Ok(())
+}
+
+/// Times to live of about the same length belong together: then a bucket expires as a whole.
+fn class_of(ttl: Duration) -> u8 {
+    let millis = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
+    class_of_bits((u64::BITS - millis.leading_zeros()) as u8)
+}
+
+fn class_of_bits(bits: u8) -> u8 {
+    (bits | 1).clamp(*CLASSES.start(), *CLASSES.end())
+}
+
+fn age_of(class: u8) -> Duration {
+    let longest = Duration::from_millis(1u64.checked_shl(class.into()).unwrap_or(u64::MAX));
+    (longest / PART).max(YOUNGEST)
+}

@@ -1,0 +1,316 @@
+//! One call's key and payload, as they are read from the arguments.
+
+pub(crate) mod fingerprint;
+pub(crate) mod key;
+pub(crate) mod redact;
+
+pub use redact::REDACTED;
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use crate::call::panic;
+use crate::delivery::{Delivery, delivery};
+use crate::error::Error;
+use crate::handler::bounds::{KeyPart, Payload};
+use crate::handler::{Handler, Named};
+use crate::idem::Idem;
+use crate::idem::current;
+use crate::json::problem::json_problem;
+use crate::json::writing::{self, Unwritten, Writes};
+use crate::message::fingerprint::Hasher;
+use crate::message::key::Key;
+use crate::message::redact::redact;
+use crate::metrics;
+use crate::protocol::{Budget, Claim, Fingerprint, RecordId};
+
+/// Room for most payloads.
+const USUAL: usize = 256;
+
+/// One call's key and payload, read from the arguments. What is wrong with them is said when the
+/// call begins.
+#[derive(Debug)]
+pub struct Message {
+    pub(crate) handler: &'static Handler,
+    name: Cow<'static, str>,
+    idem: Option<Idem>,
+    /// The delivery it came in.
+    pub(crate) delivery: Option<Arc<Delivery>>,
+    key: Key,
+    /// The payload; later the canonical text of it, and last the result.
+    buffer: Vec<u8>,
+    chosen: Option<Hasher>,
+    fingerprint_off: bool,
+    trouble: Option<Trouble>,
+}
+
+/// What is wrong with a message.
+#[derive(Debug)]
+enum Trouble {
+    /// The key, as `InvalidKey` says it.
+    Key(String),
+    /// The payload.
+    Payload(Unwritten),
+}
+
+/// A message that is in order.
+#[derive(Debug)]
+pub(crate) struct Ready {
+    pub(crate) named: Arc<Named>,
+    pub(crate) idem: Idem,
+    pub(crate) id: RecordId,
+    pub(crate) claim: Claim,
+    /// An empty one, which the result may use.
+    pub(crate) buffer: Vec<u8>,
+}
+
+impl Message {
+    /// For a function without a receiver, or with `name = "…"`.
+    pub fn new(handler: &'static Handler) -> Self {
+        Self::named(handler, Cow::Borrowed(handler.name))
+    }
+
+    /// For a method without `name = "…"`: the handler's name is `type_name::<Self>()` and the
+    /// method's own.
+    pub fn of<S: ?Sized>(handler: &'static Handler, method: &'static str) -> Self {
+        Self::named(
+            handler,
+            Cow::Owned(format!("{}::{method}", std::any::type_name::<S>())),
+        )
+    }
+
+    fn named(handler: &'static Handler, name: Cow<'static, str>) -> Self {
+        Self {
+            handler,
+            name,
+            idem: current::idem(),
+            delivery: delivery(),
+            key: Key::default(),
+            buffer: Vec::with_capacity(USUAL),
+            chosen: None,
+            fingerprint_off: false,
+            trouble: None,
+        }
+    }
+
+    /// Reads the arguments, with what the expansion tells of them. What is read is the user's code:
+    /// its `Display`, its `Serialize`, its expressions; where it panics, that is what is wrong with
+    /// the message.
+    pub fn read(&mut self, read: &mut dyn FnMut(&mut Self)) {
+        let Err(panic) = panic::caught(&mut || read(self)) else {
+            return;
+        };
+        // The key comes before the payload.
+        self.trouble = Some(match self.buffer.is_empty() {
+            true => Trouble::Key(format!(
+                "cannot be read, because `key` or `runtime` panicked: {panic}"
+            )),
+            false => Trouble::Payload(Unwritten::Codec(format!("reading them panicked: {panic}"))),
+        });
+    }
+
+    /// `runtime = …`.
+    pub fn runtime(&mut self, idem: &Idem) -> &mut Self {
+        self.idem = Some(idem.clone());
+        self
+    }
+
+    /// One part of the key, in order.
+    pub fn key<K: KeyPart + ?Sized>(&mut self, part: &K) -> &mut Self {
+        // A reference to the reference is a trait object, whatever the part is.
+        self.key.push(&part);
+        self
+    }
+
+    /// One stored argument, in order.
+    pub fn arg<P: Payload + ?Sized>(&mut self, name: &'static str, value: &P) -> &mut Self {
+        self.argument(name, &mut |json| value.serialize(json));
+        self
+    }
+
+    /// Looks whether the paths of `redact(…)` into an argument lead somewhere.
+    pub fn spelled<P: Payload + ?Sized>(&mut self, name: &'static str, value: &P) -> &mut Self {
+        let Handler {
+            spelling, redact, ..
+        } = self.handler;
+        if spelling.wants_a_look() {
+            spelling.look(&self.name, redact, name, value);
+        }
+        self
+    }
+
+    /// One part of `fingerprint(…)`; where there is none, all arguments count.
+    pub fn fingerprint<P: Payload + ?Sized>(&mut self, value: &P) -> &mut Self {
+        self.part(&mut |json| value.serialize(json));
+        self
+    }
+
+    /// `fingerprint = "off"`.
+    pub fn no_fingerprint(&mut self) -> &mut Self {
+        self.fingerprint_off = true;
+        self
+    }
+
+    /// Writes an argument, if it still matters. The name is an identifier, so nothing in it is
+    /// escaped.
+    fn argument(&mut self, name: &'static str, write: Writes<'_>) {
+        let open: &[u8] = if self.buffer.is_empty() {
+            b"{\""
+        } else {
+            b",\""
+        };
+        self.buffer.extend_from_slice(open);
+        self.buffer.extend_from_slice(name.as_bytes());
+        self.buffer.extend_from_slice(b"\":");
+        let limit = self.limit();
+        if self.trouble.is_none()
+            && let Err(unwritten) = writing::write(&mut self.buffer, limit, 1, write)
+        {
+            self.trouble = Some(Trouble::Payload(unwritten));
+        }
+    }
+
+    fn limit(&self) -> usize {
+        self.idem
+            .as_ref()
+            .map_or(usize::MAX, |idem| idem.inner().limits.payload)
+    }
+
+    fn part(&mut self, write: Writes<'_>) {
+        let mut json = Vec::with_capacity(USUAL);
+        let written = writing::write(&mut json, usize::MAX, 0, write);
+        let hashed = written.and_then(|_| {
+            let pushed = self.chosen.get_or_insert_default().push(&json);
+            pushed.map_err(|problem| Unwritten::Codec(problem.to_string()))
+        });
+        if let Err(unwritten) = hashed {
+            self.trouble.get_or_insert(Trouble::Payload(unwritten));
+        }
+    }
+
+    /// The message, or why it cannot be called with.
+    pub(crate) fn finish(mut self) -> Result<Ready, Error> {
+        self.check()
+            .inspect_err(|error| metrics::refused(&self.name, error))
+    }
+
+    fn check(&mut self) -> Result<Ready, Error> {
+        self.end();
+        self.redact();
+        let payload: Arc<[u8]> = self.buffer.as_slice().into();
+        let fingerprint = self.hashed(&payload);
+        let handler = || self.name.to_string();
+        let unwritten = match self.trouble.take() {
+            Some(Trouble::Key(why)) => {
+                return Err(Error::InvalidKey {
+                    handler: handler(),
+                    why,
+                });
+            }
+            Some(Trouble::Payload(unwritten)) => Some(unwritten),
+            None => None,
+        };
+        let Some(idem) = self.idem.take() else {
+            return Err(Error::NotInstalled { handler: handler() });
+        };
+        let key = self.key.finish().map_err(|why| Error::InvalidKey {
+            handler: handler(),
+            why,
+        })?;
+        match unwritten {
+            None => {}
+            Some(Unwritten::TooLarge) => {
+                let limit = idem.inner().limits.payload;
+                return Err(Error::PayloadTooLarge {
+                    handler: handler(),
+                    key: key.to_string(),
+                    limit,
+                });
+            }
+            Some(Unwritten::Codec(problem)) => {
+                let what = "the arguments cannot be turned into JSON, and nothing ran:".to_owned();
+                return Err(Error::Codec {
+                    handler: handler(),
+                    key: key.to_string(),
+                    what,
+                    problem,
+                });
+            }
+        }
+        let named = idem.inner().handlers.admit(&self.name, self.handler)?;
+        let id = RecordId {
+            handler: Arc::clone(&named.name),
+            key,
+        };
+        let Handler {
+            retries,
+            bury,
+            ttl,
+            lease,
+            ..
+        } = *self.handler;
+        let claim = Claim {
+            owner: Arc::clone(&idem.inner().instance),
+            fingerprint,
+            payload,
+            redacted: named.redacted.clone(),
+            budget: Budget { retries, bury, ttl },
+            lease,
+            origin: self.delivery.as_ref().map(|delivery| delivery.origin()),
+        };
+        let mut buffer = std::mem::take(&mut self.buffer);
+        buffer.clear();
+        // A large one is not held for as long as the body runs.
+        buffer.shrink_to(USUAL);
+        Ok(Ready {
+            named,
+            idem,
+            id,
+            claim,
+            buffer,
+        })
+    }
+
+    /// Ends the payload.
+    fn end(&mut self) {
+        if self.buffer.is_empty() {
+            self.buffer.push(b'{');
+        }
+        self.buffer.push(b'}');
+    }
+
+    /// Takes out of the payload what the handler says.
+    fn redact(&mut self) {
+        if self.handler.redact.is_empty() || self.trouble.is_some() {
+            return;
+        }
+        self.handler.spelling.called();
+        match redact(&self.buffer, self.handler.redact) {
+            // The placeholder may be longer than what it stands for.
+            Ok(payload) if payload.len() > self.limit() && payload.len() > self.buffer.len() => {
+                self.trouble = Some(Trouble::Payload(Unwritten::TooLarge));
+            }
+            Ok(payload) => self.buffer = payload,
+            Err(error) => {
+                self.trouble = Some(Trouble::Payload(Unwritten::Codec(json_problem(&error))))
+            }
+        }
+    }
+
+    /// Hashes what was chosen, else all of the payload.
+    fn hashed(&mut self, payload: &[u8]) -> Option<Fingerprint> {
+        if let Some(chosen) = self.chosen.take() {
+            return Some(chosen.finish());
+        }
+        if self.fingerprint_off || self.trouble.is_some() {
+            return None;
+        }
+        let mut all = Hasher::within(std::mem::take(&mut self.buffer));
+        if let Err(error) = all.push(payload) {
+            self.trouble = Some(Trouble::Payload(Unwritten::Codec(error.to_string())));
+            return None;
+        }
+        let fingerprint = all.finish();
+        self.buffer = all.into_buffer();
+        Some(fingerprint)
+    }
+}

@@ -1,0 +1,62 @@
+//! One definition of a message's key and order, for the end that sends it and the end that takes
+//! it.
+
+use serde::Serialize;
+
+use crate::outbox::OutboxMessage;
+
+/// A message that knows its idempotency key, and what it has to stay in order with.
+///
+/// Both ends share the type, so that the key, the order and the fingerprint (a hash of the message
+/// as serde writes it) cannot differ: the outbox takes them from here with [`OutboxMessage::of`], and so
+/// does the handler.
+///
+/// ```
+/// use idem_runtime::{Error, Keyed, OutboxMessage, idempotent};
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Clone, Serialize, Deserialize)]
+/// struct PlaceOrder {
+///     order_no: String,
+///     customer: String,
+/// }
+///
+/// impl Keyed for PlaceOrder {
+///     fn key(&self) -> String {
+///         self.order_no.clone()
+///     }
+///
+///     fn ordering_key(&self) -> String {
+///         self.customer.clone()
+///     }
+/// }
+///
+/// #[idempotent(key = order.key())]
+/// async fn place_order(order: PlaceOrder) -> Result<(), Error> {
+///     Ok(())
+/// }
+///
+/// let order = PlaceOrder { order_no: "A-1001".into(), customer: "Ann".into() };
+/// let outgoing = OutboxMessage::of("orders", &order)?;
+/// assert_eq!((outgoing.key.as_str(), outgoing.ordering_key.as_str()), ("A-1001", "Ann"));
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+pub trait Keyed: Serialize {
+    /// The idempotency key: the number of the order, never the id of a message.
+    fn key(&self) -> String;
+
+    /// Messages of one lane are sent and taken one after the other; its key, unless said.
+    fn ordering_key(&self) -> String {
+        self.key()
+    }
+}
+
+impl OutboxMessage {
+    /// A message in JSON, with its own key and lane.
+    ///
+    /// # Errors
+    /// When it cannot be turned into JSON.
+    pub fn of(destination: impl Into<String>, message: &impl Keyed) -> serde_json::Result<Self> {
+        Ok(Self::json(destination, message.key(), message)?.ordering_key(message.ordering_key()))
+    }
+}

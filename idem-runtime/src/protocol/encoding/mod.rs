@@ -1,0 +1,83 @@
+//! The envelope around whatever a ledger stores: a byte for the version, then CBOR with numbered
+//! fields, of which newer writers add some and older readers skip them.
+
+pub(crate) mod cbor;
+
+use minicbor::{Decode, Decoder, Encode};
+
+use crate::ledger::LedgerError;
+
+/// Anything but 0, which a ledger may use for what is no envelope.
+const VERSION: u8 = 1;
+
+/// A value in its envelope.
+///
+/// # Errors
+/// [`LedgerError::Other`] when the value cannot be written.
+pub(crate) fn encode<T: Encode<()>>(value: &T) -> Result<Vec<u8>, LedgerError> {
+    let mut envelope = Vec::with_capacity(512);
+    encode_into(value, &mut envelope)?;
+    Ok(envelope)
+}
+
+/// Appends a value in its envelope.
+///
+/// # Errors
+/// As [`encode`].
+pub(crate) fn encode_into<T: Encode<()>>(value: &T, into: &mut Vec<u8>) -> Result<(), LedgerError> {
+    into.push(VERSION);
+    minicbor::encode(value, into)
+        .map_err(|error| LedgerError::Other(format!("a record cannot be encoded: {error}")))
+}
+
+/// The value in an envelope, and nothing behind it.
+///
+/// # Errors
+/// [`LedgerError::Record`] when it is damaged, or of a version that this one does not know.
+pub(crate) fn decode<T: for<'b> Decode<'b, ()>>(envelope: &[u8]) -> Result<T, LedgerError> {
+    let unreadable = |detail| Err(LedgerError::Record { detail });
+    match envelope.split_first() {
+        Some((&VERSION, body)) => {
+            let mut decoder = Decoder::new(body);
+            match decoder.decode() {
+                Ok(value) if decoder.position() == body.len() => Ok(value),
+                Ok(_) => unreadable(format!(
+                    "{} bytes follow its end",
+                    body.len() - decoder.position()
+                )),
+                Err(error) => unreadable(error.to_string()),
+            }
+        }
+        Some((version, _)) => unreadable(format!("its envelope has version {version}")),
+        None => unreadable("its envelope is empty".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_put_in_comes_out() {
+        let envelope = encode(&(7_u64, "seven".to_owned())).unwrap();
+        assert_eq!(
+            decode::<(u64, String)>(&envelope).unwrap(),
+            (7, "seven".to_owned())
+        );
+    }
+
+    #[test]
+    fn an_envelope_that_is_cut_longer_or_of_another_version_is_refused() {
+        let envelope = encode(&7_u64).unwrap();
+        let longer = [&envelope[..], &[0]].concat();
+        for (damaged, part) in [
+            (&[][..], "is empty"),
+            (&envelope[..1], "end of input"),
+            (&longer[..], "1 bytes follow its end"),
+            (&[VERSION + 1, 7][..], "has version 2"),
+        ] {
+            let error = decode::<u64>(damaged).unwrap_err().to_string();
+            assert!(error.contains(part), "{error}");
+        }
+    }
+}

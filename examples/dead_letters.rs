@@ -44,7 +44,7 @@ async fn main() -> anyhow::Result<()> {
         ensure!(place(order_no, 0).await.is_err());
     }
 
-    // See: the open letters, newest first. The history of each shows what ann does with it.
+    // See: the open letters, newest first. Their histories show what ann does with them.
     let letters = idem.dead_letters().by("ann");
     let open = letters.list(&Filter::default()).await?;
     let [third, second, first] = &open[..] else {

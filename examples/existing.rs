@@ -1,17 +1,17 @@
-//! `existing` looks in your business table before each attempt, so that work which was done but not
+//! `existing` looks in your business table before each attempt, so that work that was done but not
 //! recorded is not done again.
 //!
 //! ```text
 //! $ cargo run -p idem-examples --example existing
-//! attempt 1: order A-1001 is not in the table
-//! attempt 1: inserts it, and then the connection breaks
-//! attempt 2: order A-1001 is in the table
-//! result: 2 of order A-1001
+//! A-1001 in the table: false
+//! inserting A-1001
+//! A-1001 in the table: true
+//! result: 2 pieces
 //! rows: 1
 //! ```
 
 use anyhow::bail;
-use idem_runtime::{Idem, attempt, idempotent};
+use idem_runtime::{Idem, idempotent};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
@@ -24,8 +24,8 @@ struct Order {
 /// Stands for a table in your database.
 type Table = Mutex<Vec<Order>>;
 
-/// Inserts the order. It fails after the insert, as when the connection breaks before the database
-/// has answered or the process is killed there: idem cannot know that the row is in the table.
+/// Inserts the order and then fails, as when the connection breaks before the database answers, or
+/// when the process is killed there. Idem cannot know that the row is in the table.
 #[idempotent(
     name = "orders.place",
     key = "order_no",
@@ -34,30 +34,18 @@ type Table = Mutex<Vec<Order>>;
     skip(table)
 )]
 async fn place_order(order: Order, table: &Table) -> anyhow::Result<Order> {
-    println!(
-        "attempt {}: inserts it, and then the connection breaks",
-        number()
-    );
+    println!("inserting {}", order.order_no);
     table.lock().push(order);
     bail!("the connection broke");
 }
 
-/// Takes the handler's arguments as references. What it finds is recorded as the handler's result,
-/// and the body does not run.
+/// Takes the handler's arguments as references. An order that it finds is recorded as the handler's
+/// result, and the body does not run.
 async fn find_order(order: &Order, table: &Table) -> anyhow::Result<Option<Order>> {
     let rows = table.lock();
     let found = rows.iter().find(|row| row.order_no == order.order_no);
-    let is = if found.is_some() { "is" } else { "is not" };
-    println!(
-        "attempt {}: order {} {is} in the table",
-        number(),
-        order.order_no
-    );
+    println!("{} in the table: {}", order.order_no, found.is_some());
     Ok(found.cloned())
-}
-
-fn number() -> u32 {
-    attempt().map_or(1, |attempt| attempt.number)
 }
 
 #[tokio::main]
@@ -72,7 +60,7 @@ async fn main() -> anyhow::Result<()> {
         qty: 2,
     };
     let placed = place_order(order, &table).await?;
-    println!("result: {} of order {}", placed.qty, placed.order_no);
+    println!("result: {} pieces", placed.qty);
     println!("rows: {}", table.lock().len());
     idem.close().await?;
     Ok(())

@@ -27,8 +27,7 @@ async fn place_order(order: PlaceOrder) -> anyhow::Result<String> {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    // A service opens a folder that stays, such as `./data`, and then duplicates of earlier runs
-    // get their results too.
+    // A service opens a permanent folder, such as `./data`, so that its results survive a restart.
     let folder = tempfile::tempdir()?;
     let idem = Idem::open(folder.path())?;
     idem.install()?; // handlers use it from here on

@@ -1,5 +1,5 @@
-//! A message that a handler puts into the outbox is recorded with its result, in one write, and a
-//! relay sends it once.
+//! A message that a handler puts into the outbox is recorded in one write with the result, and sent
+//! by a relay.
 //!
 //! ```text
 //! $ cargo run -p idem-examples --example outbox
@@ -25,15 +25,15 @@ async fn place_order(order_no: String, idem: &Idem) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Sends what is in the outbox, oldest first, and takes it out. `idem_brokers` has a relay that
-/// does this in the background. When the process dies between the two, the message is sent again
-/// with the same id, by which a broker or a consumer finds the second copy.
+/// Sends the messages in the outbox, oldest first, and then removes them. If the process dies between
+/// the two, a message is sent again with the same id, by which its consumer knows the copy.
+/// `idem_brokers` has a relay for each broker.
 async fn relay(idem: &Idem) -> anyhow::Result<()> {
     let outbox = idem.outbox();
     loop {
         let batch = outbox.pending(None, 100).await?;
         if batch.is_empty() {
-            return Ok(()); // a service waits here: `outbox.changed().await`
+            return Ok(()); // a service waits here with `outbox.changed().await`
         }
         for entry in &batch {
             // Publish it here, with `entry.id` as the message's id.

@@ -1,11 +1,11 @@
-//! Behind a broker, `retry = "redeliver"` returns after each attempt, and `deliver` says whether to
-//! ack the message or to let it come again.
+//! Behind a broker, `retry = "redeliver"` makes one attempt per delivery, and `deliver` tells whether
+//! to ack the message or to let the broker redeliver it.
 //!
 //! ```text
 //! $ cargo run -p idem-examples --example redelivery
 //! message 1: shipping A-1001, attempt 1
-//! message 1: comes again
-//! message 2: refused, buried as a dead letter, ack
+//! message 1: redeliver
+//! message 2: refused, now a dead letter, ack
 //! message 3: shipping A-1001, attempt 2
 //! message 3: ack
 //! message 1: ack
@@ -17,8 +17,7 @@ use anyhow::{bail, ensure};
 use idem_runtime::{Idem, Origin, Verdict, attempt, idempotent};
 use tokio::time::sleep;
 
-/// One attempt for each delivery. The budget is counted in the ledger, whichever process gets the
-/// message next.
+/// The warehouse answers at the second attempt. The ledger counts the attempts of all deliveries.
 #[idempotent(
     name = "orders.ship",
     key = "order_no",
@@ -39,7 +38,7 @@ async fn main() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let idem = Idem::open(folder.path())?;
 
-    // Plays the broker: messages 1 and 3 are the same order, message 2 has no order number.
+    // Stands for the broker: messages 1 and 3 are the same order, message 2 has no order number.
     let mut queue = VecDeque::from([(1, "A-1001"), (2, ""), (3, "A-1001")]);
     while let Some((id, order_no)) = queue.pop_front() {
         // A dead letter shows where its message came from.
@@ -50,19 +49,19 @@ async fn main() -> anyhow::Result<()> {
         match delivered.verdict {
             // The result or the dead letter is durable.
             Verdict::Settled => println!("message {id}: ack"),
-            // An attempt failed, or another consumer has the message. A broker redelivers it.
+            // The attempt failed, or the message is running elsewhere. A broker waits by itself.
             Verdict::Again { after } => {
-                println!("message {id}: comes again");
+                println!("message {id}: redeliver");
                 sleep(after).await;
                 queue.push_back((id, order_no));
             }
-            // No other delivery can mend the message: it is kept for a person.
+            // No delivery of this message can succeed: keep it for a person.
             Verdict::Refused(refusal) => {
                 idem.bury_refused(&refusal, &id.to_string(), order_no.as_bytes(), origin)
                     .await?;
-                println!("message {id}: refused, buried as a dead letter, ack");
+                println!("message {id}: refused, now a dead letter, ack");
             }
-            // The ledger cannot record anything now: take no more messages for a while.
+            // The ledger cannot record anything now: a service pauses and redelivers.
             other => bail!("message {id}: {other:?}"),
         }
     }

@@ -1,5 +1,5 @@
-//! A failed attempt is retried within a budget, unless its error is permanent; at its end the
-//! message is a dead letter.
+//! A failed attempt is retried within a budget, unless its error is permanent. Then the message is a
+//! dead letter.
 //!
 //! ```text
 //! $ cargo run -p idem-examples --example retries
@@ -23,7 +23,7 @@ enum ChargeError {
     BankDown,
     #[error("the card is declined")]
     Declined,
-    // Idem's own errors reach the caller through the handler's error type.
+    // The handler returns idem's own errors as this one.
     #[error(transparent)]
     Idem(#[from] Error),
 }
@@ -35,8 +35,8 @@ impl ChargeError {
     }
 }
 
-/// Starts at most three times for each order: two retries after the first attempt, counted in the
-/// ledger, so that a crash or a restart does not begin a new budget.
+/// Makes at most three attempts for each order: the first and two retries. The ledger counts them, so
+/// that a restart does not begin a new budget.
 #[idempotent(
     name = "orders.charge",
     key = "order_no",
@@ -47,7 +47,7 @@ impl ChargeError {
 async fn charge(order_no: String) -> Result<(), ChargeError> {
     let (number, of) = attempt().map_or((1, 1), |attempt| (attempt.number, attempt.of));
     println!("{order_no}: attempt {number} of {of}");
-    // A bank that recovers for A-1, declines A-2, and never answers A-3.
+    // The bank answers the second attempt for A-1, declines A-2, and never answers A-3.
     match (order_no.as_str(), number) {
         ("A-1", 2..) => Ok(()),
         ("A-2", _) => Err(ChargeError::Declined),

@@ -38,9 +38,12 @@ async fn main() -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::sync::Arc;
+    use std::time::Duration;
+
     use idem_runtime::Idem;
-    use std::{sync::Arc, time::Duration};
+
+    use super::*;
 
     #[tokio::test]
     async fn a_duplicate_does_not_run_while_the_result_is_remembered() -> anyhow::Result<()> {

@@ -18,16 +18,16 @@ use crate::clock::BoxFuture;
 use crate::outbox::OutboxMessage;
 
 /// How a body ended.
-pub(super) enum Ended {
+pub(super) enum BodyEnd {
     Returned,
     Panicked(String),
     TimedOut(Duration),
 }
 
-/// What a body leaves beside its result.
-pub(super) struct Left {
+/// What a body produces beside its result.
+pub(super) struct Artifacts {
     /// `existing` found the result, so the body did not run.
-    pub(super) found: bool,
+    pub(super) found_existing: bool,
     /// What goes out with the result.
     pub(super) outgoing: Vec<OutboxMessage>,
 }
@@ -81,30 +81,30 @@ impl Run {
         &mut self,
         context: &mut Context<'_>,
         body: &mut dyn FnMut(&mut Context<'_>) -> bool,
-    ) -> Poll<Ended> {
+    ) -> Poll<BodyEnd> {
         match self.inside(&mut || body(context)) {
-            Ok(true) => return Poll::Ready(Ended::Returned),
+            Ok(true) => return Poll::Ready(BodyEnd::Returned),
             Ok(false) => {}
-            Err(caught) => return Poll::Ready(Ended::Panicked(panic::text(&*caught))),
+            Err(caught) => return Poll::Ready(BodyEnd::Panicked(panic::text(&*caught))),
         }
         match &mut self.limit {
             Some((limit, passed)) => passed
                 .as_mut()
                 .poll(context)
-                .map(|()| Ended::TimedOut(*limit)),
+                .map(|()| BodyEnd::TimedOut(*limit)),
             None => Poll::Pending,
         }
     }
 
     /// Runs a sync body.
-    pub(super) fn run_blocking(&self, body: &mut dyn FnMut()) -> Ended {
+    pub(super) fn run_blocking(&self, body: &mut dyn FnMut()) -> BodyEnd {
         let mut body = || {
             body();
             true
         };
         match blocking::hold(|| self.inside(&mut body)) {
-            Ok(_) => Ended::Returned,
-            Err(caught) => Ended::Panicked(panic::text(&*caught)),
+            Ok(_) => BodyEnd::Returned,
+            Err(caught) => BodyEnd::Panicked(panic::text(&*caught)),
         }
     }
 
@@ -116,10 +116,10 @@ impl Run {
         }))
     }
 
-    /// What it left beside its result.
-    pub(super) fn left(&self) -> Left {
-        Left {
-            found: self.frame.found_existing.load(Ordering::Relaxed),
+    /// What it produced beside its result.
+    pub(super) fn artifacts(&self) -> Artifacts {
+        Artifacts {
+            found_existing: self.frame.found_existing.load(Ordering::Relaxed),
             outgoing: std::mem::take(&mut *self.frame.outgoing.lock()),
         }
     }

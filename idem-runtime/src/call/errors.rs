@@ -11,7 +11,7 @@ use crate::protocol::DeadLetterId;
 impl Drive {
     fn site(&self) -> (String, String) {
         (
-            self.message.named.name.to_string(),
+            self.request.named.name.to_string(),
             self.id().key.to_string(),
         )
     }
@@ -27,8 +27,8 @@ impl Drive {
             what: what.to_owned(),
             problem,
         };
-        self.tell(error.kind());
-        self.came_to(|| Verdict::of(&error));
+        self.count_call(error.kind());
+        self.set_verdict(|| Verdict::of(&error));
         error
     }
 
@@ -76,15 +76,17 @@ impl Drive {
         }
     }
 
+    pub(super) fn closed(&self) -> Error {
+        let (handler, key) = self.site();
+        Error::Closed {
+            handler: Some(handler),
+            key: Some(key),
+        }
+    }
+
     pub(super) fn no_ledger(&self, problem: LedgerError) -> Error {
         match problem {
-            LedgerError::Closed => {
-                let (handler, key) = self.site();
-                Error::Closed {
-                    handler: Some(handler),
-                    key: Some(key),
-                }
-            }
+            LedgerError::Closed => self.closed(),
             problem => self.unrecorded(problem),
         }
     }

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 
 use super::cut;
 use super::machine::Drive;
-use super::report::Report;
+use super::report::AttemptResult;
 use crate::call::panic::caught;
 use crate::json::problem::json_problem;
 use crate::json::writing::{self, Unwritten, Writes};
@@ -32,17 +32,17 @@ impl Drive {
             Unwritten::TooLarge => "it is too large".to_owned(),
             Unwritten::Codec(problem) => problem,
         })?;
-        let reads_back = &self.message.named.reads_back;
+        let reads_back = &self.request.named.reads_back;
         if doubtful || !reads_back.load(Ordering::Relaxed) {
             read_with(&json, read).map_err(|unread| match unread {
                 // Not serde's words, which quote what is in the result.
-                Unread::Unfit(problem) => format!(
+                ReadError::Unfit(problem) => format!(
                     "its type does not read what it wrote, from line {} column {} on; so it is with NaN and infinities, and \
                      in tagged, untagged and flattened types with integers of 128 bits and keys that are no strings",
                     problem.line(),
                     problem.column()
                 ),
-                unread @ Unread::Panicked(_) => unread.to_string(),
+                unread @ ReadError::Panicked(_) => unread.to_string(),
             })?;
             reads_back.store(true, Ordering::Relaxed);
         }
@@ -67,14 +67,16 @@ impl Drive {
     /// Copies the arguments for an attempt; where that panics, the attempt did.
     pub(super) fn copies(&mut self, copy: &mut dyn FnMut()) {
         if let Err(panic) = caught(copy) {
-            self.report(Report::Panicked(format!("copying the arguments: {panic}")));
+            self.report(AttemptResult::Panicked(format!(
+                "copying the arguments: {panic}"
+            )));
         }
     }
 }
 
 /// Why a recorded result was not read.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Unread {
+pub(super) enum ReadError {
     #[error("{}", json_problem(.0))]
     Unfit(serde_json::Error),
     #[error("its `Deserialize` panicked: {0}")]
@@ -82,10 +84,10 @@ pub(super) enum Unread {
 }
 
 /// Reads a recorded result.
-pub(super) fn read_with(json: &[u8], read: Reads<'_>) -> Result<(), Unread> {
+pub(super) fn read_with(json: &[u8], read: Reads<'_>) -> Result<(), ReadError> {
     let mut outcome = Ok(());
-    caught(&mut || outcome = read(json)).map_err(Unread::Panicked)?;
-    outcome.map_err(Unread::Unfit)
+    caught(&mut || outcome = read(json)).map_err(ReadError::Panicked)?;
+    outcome.map_err(ReadError::Unfit)
 }
 
 /// An error with its causes, as `anyhow` and others print them in the alternate form.

@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, broadcast};
 
 use crate::call::wait::wait;
-use crate::call::{Flights, Leases};
+use crate::call::{Leases, SingleFlight};
 use crate::clock::Clock;
 use crate::dead_letters::{DeadLetters, Hidden, Publishers, Runners};
 use crate::error::Error;
@@ -76,7 +76,7 @@ pub(crate) struct Inner {
     pub(crate) instance: Arc<str>,
     pub(crate) handlers: Handlers,
     pub(crate) earlier: Earlier,
-    pub(crate) flights: Flights,
+    pub(crate) flights: SingleFlight,
     pub(crate) leases: Leases,
     pub(crate) runners: Runners,
     pub(crate) outbox: Sending,
@@ -328,7 +328,7 @@ impl Inner {
             instance,
             handlers: Handlers::default(),
             earlier: Earlier::default(),
-            flights: Flights::default(),
+            flights: SingleFlight::default(),
             leases: Leases::default(),
             runners: Runners::default(),
             outbox: Sending::default(),

@@ -1,5 +1,4 @@
-//! One run of a body: caught when it panics, stopped when it takes too long, its lease renewed
-//! meanwhile.
+//! Runs a body once: catches its panic, stops it at its timeout, keeps its lease renewed.
 //!
 //! Nothing here knows the body's types, so that it is compiled once, and not once for each handler.
 
@@ -28,11 +27,11 @@ pub(super) enum BodyEnd {
 pub(super) struct Artifacts {
     /// `existing` found the result, so the body did not run.
     pub(super) found_existing: bool,
-    /// What goes out with the result.
+    /// The messages to record with the result.
     pub(super) outgoing: Vec<OutboxMessage>,
 }
 
-/// Inside the attempt, so that a test can ask which one it is.
+/// Passes the failpoint inside the attempt, so that a test can ask which attempt it is.
 #[cfg_attr(
     not(feature = "failpoints"),
     expect(unused_variables, reason = "there is no point then")
@@ -76,7 +75,7 @@ impl Run {
         }
     }
 
-    /// Polls an async body, which says whether it has returned.
+    /// Polls an async body. `body` returns whether it has returned.
     pub(super) fn poll(
         &mut self,
         context: &mut Context<'_>,
@@ -108,7 +107,7 @@ impl Run {
         }
     }
 
-    /// Runs the body where it can ask about its attempt.
+    /// Runs the body with its frame set.
     fn inside(&self, work: &mut dyn FnMut() -> bool) -> Result<bool, Box<dyn Any + Send>> {
         let _entered = self.span.enter();
         catch_unwind(AssertUnwindSafe(|| {

@@ -1,4 +1,4 @@
-//! What a call can be refused with, its handler and key in it.
+//! Makes the errors that a call can end with, each with its handler and key.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ impl Drive {
         )
     }
 
-    /// The recorded result is not what the handler returns today.
+    /// The recorded result is not of the type that the handler returns today.
     pub(super) fn unreadable(&mut self, problem: String) -> Error {
         let (handler, key) = self.site();
         let what = "done before, but the recorded result no longer decodes as the handler's result type, and nothing ran; \
@@ -66,7 +66,7 @@ impl Drive {
         }
     }
 
-    /// The body ran, and the ledger did not take how it ended.
+    /// The body ran, and the ledger did not record how it ended.
     pub(super) fn unrecorded(&self, problem: LedgerError) -> Error {
         let (handler, key) = self.site();
         Error::Ledger {
@@ -125,7 +125,7 @@ impl Drive {
         }
     }
 
-    /// The result is not one that can be recorded.
+    /// The result cannot be recorded.
     pub(super) fn unwritable(&self, problem: String) -> Error {
         let (handler, key) = self.site();
         let what = "the body returned, but its result cannot be recorded for duplicates, so the message is a dead letter and \

@@ -33,8 +33,8 @@ use super::single_flight::{Follower, Leader, LeaderEnd};
 use crate::clock::{BoxFuture, until};
 use crate::delivery::{Counted, Verdict};
 use crate::error::Error;
-use crate::handler::Handler;
 use crate::handler::names::{self, Found};
+use crate::handler::{Handler, InFlight, RetryMode};
 use crate::idem::{Entry, Idem};
 use crate::ledger::LedgerError;
 use crate::message::Ready;
@@ -310,12 +310,12 @@ impl Drive {
                 return Some(Next::Replay(json));
             }
             // Another process runs it. Asking finds out whether it is done.
-            Ok(Reply::Busy { until: lapse }) if !self.handler().reject => {
+            Ok(Reply::Busy { until: lapse }) if self.handler().in_flight == InFlight::Wait => {
                 let lapse = until(lapse, self.idem().inner().clock.now());
                 self.sleep(lapse.clamp(Duration::from_millis(1), POLL_INTERVAL));
                 return None;
             }
-            Ok(Reply::NotYet { at }) if !self.handler().redeliver => {
+            Ok(Reply::NotYet { at }) if self.handler().retry == RetryMode::Inline => {
                 self.sleep_until(at);
                 return None;
             }
@@ -343,7 +343,7 @@ impl Drive {
         {
             return Some(Next::Refuse(self.reused()));
         }
-        if self.handler().reject
+        if self.handler().in_flight == InFlight::Reject
             || runs_inside(self.idem().inner(), self.id())
             || self.would_block(&follower)
         {

@@ -38,8 +38,8 @@ const LONGEST_TEXT: usize = 4096;
 
 /// One call of a handler: begin, then while told to run: run the body; then finish.
 ///
-/// It is compiled once for each handler, so it only turns types into JSON and back; the drive does
-/// the work.
+/// It is compiled once for each handler, so it only turns types into JSON and back; `Drive` does the
+/// rest.
 pub struct Call<R: Outcome> {
     drive: Option<Box<Drive>>,
     retry_if: Option<fn(&R::Error) -> bool>,
@@ -75,7 +75,7 @@ where
         self
     }
 
-    /// Whether the body is to run (again); claims the key when it is.
+    /// Claims the key for an attempt. Returns whether the body is to run (again).
     pub async fn next(&mut self) -> bool {
         let Some(drive) = self.unfinished() else {
             return false;
@@ -84,7 +84,7 @@ where
         self.is_to_run(next)
     }
 
-    /// Copies the arguments for one attempt, or ends it; then [`next`](Self::next) says what
+    /// Copies the arguments for one attempt, or ends it: then [`next`](Self::next) returns what
     /// follows.
     pub fn copies<T>(&mut self, copy: impl FnOnce() -> T) -> Option<T> {
         let (mut copy, mut copies) = (Some(copy), None);
@@ -149,7 +149,7 @@ where
         self.end_attempt(caller, own);
     }
 
-    /// What the caller gets. `next` has said false, so there is a result.
+    /// Returns what the caller gets. `next` has returned false, so there is a result.
     pub fn finish(mut self) -> R {
         self.result.take().unwrap_or_else(|| {
             refused(Error::Closed {
@@ -190,7 +190,7 @@ where
         value.map(|value| R::from_result(Ok(value)))
     }
 
-    /// How the attempt ended, without its types, and what the body left for the caller.
+    /// How the attempt ended, without its types, and the body's own result for the caller.
     fn report(
         &mut self,
         ended: BodyEnd,

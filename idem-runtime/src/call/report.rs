@@ -13,6 +13,7 @@ use super::machine::{Answer, Drive, State};
 use crate::clock::until;
 use crate::delivery::Verdict;
 use crate::error::Error;
+use crate::handler::RetryMode;
 use crate::idem::Inner;
 use crate::ledger::LedgerError;
 use crate::outbox;
@@ -56,7 +57,7 @@ enum AfterReport {
         json: Option<Arc<[u8]>>,
         outcome: &'static str,
     },
-    /// The caller gets what is wrong with the result.
+    /// The caller gets why the result cannot be recorded.
     Unwritable(String),
     /// There is another attempt, or the caller gets the body's error, or this one where the body
     /// returned none.
@@ -259,7 +260,7 @@ impl Drive {
     ) -> (CallerResult, &'static str) {
         use AfterReport::{Done, Failed, Unwritable};
         use Reply::{Dead, DeadLettered, Recorded, Waiting};
-        let inline = !self.handler().redeliver;
+        let inline = self.handler().retry == RetryMode::Inline;
         let result = match (after, reply) {
             (_, Err(problem)) => CallerResult::Refuse(self.unrecorded(problem)),
             (Done { json, outcome }, Ok(Recorded)) => {

@@ -8,7 +8,9 @@ use super::death::{bury, bury_unread};
 use super::letter::{
     Action, ActionKind, Actor, AttemptOutcome, DeadLetter, DeadLetterId, PastAttempt, Reason,
 };
-use super::record::{Budget, Live, Phase, Record, RecordId, RedrivenFrom, Settled, Settlement};
+use super::record::{
+    Budget, Live, OnCrash, Phase, Record, RecordId, RedrivenFrom, Settled, Settlement,
+};
 use super::step::{Claim, Failed, Grant, RedrivePayload, Reply, Step};
 use crate::clock::after;
 use crate::ledger::NoteChange;
@@ -499,7 +501,9 @@ impl Live {
         match last.outcome {
             AttemptOutcome::Permanent => Some(Reason::PermanentError),
             AttemptOutcome::ResultNotStorable => Some(Reason::ResultNotStorable),
-            unknown if unknown.is_unknown() && self.budget.bury => Some(Reason::UnknownOutcome),
+            unknown if unknown.is_unknown() && self.budget.on_crash == OnCrash::Bury => {
+                Some(Reason::UnknownOutcome)
+            }
             _ => (last.number >= self.budget.attempts()).then_some(Reason::BudgetSpent),
         }
     }
@@ -542,7 +546,7 @@ fn rearmed(
         // The next claim brings its own.
         budget: Budget {
             retries: 0,
-            bury: false,
+            on_crash: OnCrash::Rerun,
             ttl: dead.ttl,
         },
         payload: Arc::clone(payload),

@@ -18,7 +18,7 @@ pub use letter::{
 };
 pub use origin::Origin;
 pub use record::{
-    Budget, BuryCause, Fingerprint, Live, Phase, Record, RecordId, RedrivenFrom, Settled,
+    Budget, BuryCause, Fingerprint, Live, OnCrash, Phase, Record, RecordId, RedrivenFrom, Settled,
     Settlement, StoredResult,
 };
 pub use reused::{Difference, Holder, Reused};

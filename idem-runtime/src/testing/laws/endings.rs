@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{PAUSE, Subject, TTL, claim, complete, id, redrive};
-use crate::protocol::{AttemptOutcome, Reason, Reply, Step, StoredResult};
+use crate::protocol::{AttemptOutcome, OnCrash, Reason, Reply, Step, StoredResult};
 
 /// What was recorded is what duplicates get, byte for byte: `()`, `false`, `0` and `None` too.
 pub async fn a_result_is_replayed_exactly(on: Arc<Subject>) {
@@ -107,7 +107,7 @@ pub async fn a_clock_that_steps_back_does_not_lengthen_a_pause(on: Arc<Subject>)
 /// is judged by what was allowed when it was granted.
 pub async fn a_lowered_budget_takes_effect_with_the_next_attempt(on: Arc<Subject>) {
     let mut lower = claim();
-    (lower.budget.retries, lower.budget.bury) = (0, true);
+    (lower.budget.retries, lower.budget.on_crash) = (0, OnCrash::Bury);
     for outcome in [AttemptOutcome::Failed, AttemptOutcome::Dropped] {
         let key = outcome.as_str();
         for number in 1..=2 {

@@ -6,8 +6,8 @@ use super::{PAUSE, Subject, TTL, claim, complete, discard, failed, id, redrive};
 use crate::json::Json;
 use crate::ledger::Filter;
 use crate::protocol::{
-    ActionKind, Actor, AttemptOutcome, Claim, Failed, Fingerprint, Grant, LetterState, Reason,
-    Record, Reply, Settlement, Step,
+    ActionKind, Actor, AttemptOutcome, Claim, Failed, Fingerprint, Grant, LetterState, OnCrash,
+    Reason, Record, Reply, Settlement, Step,
 };
 
 async fn open_letters(on: &Subject) -> usize {
@@ -82,7 +82,7 @@ pub async fn a_permanent_error_dies_at_once(on: Arc<Subject>) {
 /// With `bury`, an attempt that nobody can vouch for is the last; a returned error is not.
 pub async fn an_unknown_outcome_is_buried_where_asked(on: Arc<Subject>) {
     let mut careful = claim();
-    careful.budget.bury = true;
+    careful.budget.on_crash = OnCrash::Bury;
     for outcome in [AttemptOutcome::Dropped, AttemptOutcome::TimedOut] {
         let started = on.start_as(outcome.as_str(), careful.clone()).await;
         let Reply::DeadLettered(letter) = on.fail(outcome.as_str(), started.token, outcome).await

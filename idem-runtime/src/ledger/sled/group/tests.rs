@@ -19,7 +19,7 @@ use super::super::store::Spill;
 use super::super::verify;
 use super::*;
 use crate::protocol::{
-    Actor, AttemptOutcome, Budget, Bury, BuryCause, Claim, Failed, Fingerprint, Origin,
+    Actor, AttemptOutcome, Budget, Bury, BuryCause, Claim, Failed, Fingerprint, OnCrash, Origin,
     RedrivePayload, StoredResult,
 };
 
@@ -520,7 +520,7 @@ fn step(
                 redacted: None,
                 budget: Budget {
                     retries: *retries,
-                    bury: false,
+                    on_crash: OnCrash::Rerun,
                     ttl: Duration::from_secs(*ttl),
                 },
                 lease: Duration::from_secs(30),

@@ -3,6 +3,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+/// The name of the embedded ledger's high-water mark in its folder.
+pub(crate) const WITNESS: &str = "witness";
+
 const ONE_PROCESS: &str =
     "an embedded ledger belongs to one process; stop the other one, or give each its own folder";
 
@@ -56,7 +59,7 @@ pub enum LedgerError {
         "`{}` has lost acknowledged writes: it ends at group {found}, but group {acknowledged} was answered, so {} groups \
          are missing and their messages would run again; restore the folder from a copy, or, to go on with what is \
          left, remove the file `{}`",
-        path.display(), acknowledged - found, crate::ledger::sled::WITNESS
+        path.display(), acknowledged - found, WITNESS
     )]
     Behind {
         /// The data folder.
@@ -69,7 +72,7 @@ pub enum LedgerError {
 
     /// The files are damaged.
     #[error("`{}` is damaged ({detail}): restore the folder from a copy, or, to go on with what is left, remove the file \
-         `{}`; what is missing would run again", path.display(), crate::ledger::sled::WITNESS)]
+         `{}`; what is missing would run again", path.display(), WITNESS)]
     Damaged {
         /// The data folder.
         path: PathBuf,

@@ -1,14 +1,14 @@
 //! Where records and dead letters are kept.
 
-mod error;
+pub(crate) mod error;
 mod filter;
 pub(crate) mod sled;
 
 use std::path::Path;
 use std::time::Duration;
 
-pub(crate) use crate::notes::{NUMBERED, number_of};
-pub use crate::notes::{Note, NoteChange, Notes, check_keys, place_of, unnotified_key};
+pub use crate::notes::Notes;
+pub use crate::protocol::note::{Note, NoteChange, check_keys, unnotified_key};
 pub use error::LedgerError;
 pub use filter::Filter;
 pub use sled::SledLedger;

@@ -13,9 +13,7 @@ use parking_lot::Mutex;
 
 use crate::clock::{BoxFuture, Clock, after};
 use crate::ledger::Filter;
-use crate::ledger::{
-    Ledger, LedgerError, Note, NoteChange, Swept, check_keys, place_of, unnotified_key,
-};
+use crate::ledger::{Ledger, LedgerError, Note, NoteChange, Swept, check_keys, unnotified_key};
 use crate::protocol::{
     Change, DeadLetter, DeadLetterId, Facts, LetterChange, LetterState, Record, RecordId, Reply,
     Step, decide,
@@ -101,13 +99,13 @@ impl Kept {
 
 fn write(notes: &mut BTreeMap<String, Vec<u8>>, number: &mut u64, changes: &[NoteChange]) {
     for change in changes {
-        let place = place_of(change, || {
+        let key = change.key(|| {
             *number += 1;
             *number
         });
-        match &change.1 {
-            Some(value) => drop(notes.insert(place.into_owned(), value.clone())),
-            None => drop(notes.remove(&*place)),
+        match change.value() {
+            Some(value) => drop(notes.insert(key.into_owned(), value.to_vec())),
+            None => drop(notes.remove(&*key)),
         }
     }
 }

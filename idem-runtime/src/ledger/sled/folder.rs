@@ -111,7 +111,7 @@ impl Folder {
     }
 
     pub(super) fn witness(&self) -> PathBuf {
-        self.path.join(super::WITNESS)
+        self.path.join(crate::ledger::error::WITNESS)
     }
 
     /// sled's log, to be synced by us: sled's own flush ends in `sync_file_range`, which a power

@@ -61,9 +61,6 @@ use crate::protocol::{
     decide_claim,
 };
 
-/// The witness's name in the data folder.
-pub(crate) const WITNESS: &str = "witness";
-
 /// The embedded ledger.
 ///
 /// It holds its folder's lock until it is closed or dropped.

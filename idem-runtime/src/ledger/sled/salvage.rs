@@ -15,7 +15,8 @@ use super::opening::counts;
 use super::store::Store;
 use crate::clock;
 use crate::fault;
-use crate::ledger::{LedgerError, number_of};
+use crate::ledger::LedgerError;
+use crate::protocol::note::number_of;
 use crate::protocol::{Live, Phase, Settled};
 
 /// Makes the numbers true. A ledger with nothing in it stays as it is.

@@ -295,7 +295,7 @@ impl Message {
             }
             Ok(payload) => self.buffer = payload,
             Err(error) => {
-                self.trouble = Some(Trouble::Payload(Unwritten::Codec(json_problem(&error))))
+                self.trouble = Some(Trouble::Payload(Unwritten::Codec(json_problem(&error))));
             }
         }
     }

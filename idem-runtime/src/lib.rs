@@ -68,8 +68,9 @@ pub use json::{Json, from_json, json_problem};
 pub use ledger::{Filter, Ledger, LedgerError};
 pub use message::REDACTED;
 pub use metrics::describe_metrics;
-pub use notes::{Note, Notes};
+pub use notes::Notes;
 pub use outbox::{Keyed, Outbox, OutboxEntry, OutboxMessage};
+pub use protocol::Note;
 pub use protocol::{
     Action, ActionKind, Actor, AttemptOutcome, DeadLetter, DeadLetterId, Difference, Holder,
     LetterState, Origin, PastAttempt, Reason, Reused,

@@ -12,41 +12,40 @@ use url::Url;
 #[derive(Debug, Parser)]
 #[command(name = "orders")]
 pub(crate) struct Args {
-    /// The folder of the ledger and of orders.jsonl, kept for the next run [default: a temporary
-    /// one]
+    /// Folder for the ledger and orders.jsonl, kept for the next run [default: a temporary folder]
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
 
-    /// JSON Lines, a delivery a line; `-` reads standard input [default: the file that comes with
-    /// the example]
+    /// File of JSON Lines, one delivery per line; `-` reads standard input [default: the file that
+    /// comes with the example]
     #[arg(long, value_name = "FILE")]
     pub(crate) deliveries: Option<PathBuf>,
 
-    /// Send the deliveries to a queue first, and place the orders that come from it: `amqp://host`,
-    /// `nats://host`, `redis://host`, and where they are built in `kafka://host:9092` and
-    /// `rocketmq://host:9876`; an address with a password goes into BROKER_URL, for everybody on
-    /// the machine sees a command line [env: BROKER_URL]
+    /// Send the deliveries to a queue and consume them from there: `amqp://host`, `nats://host`,
+    /// `redis://host`, and, if built in, `kafka://host:9092` and `rocketmq://host:9876`. Give an
+    /// address with a password in BROKER_URL, because command lines are visible to every user of
+    /// the machine [env: BROKER_URL]
     #[arg(long, value_name = "URL")]
     pub(crate) broker: Option<Url>,
 
-    /// The queue, stream or topic
+    /// Name of the queue, stream or topic
     #[arg(long, value_name = "NAME", default_value = "orders")]
     pub(crate) queue: String,
 
-    /// Go on when the deliveries are worked through, with a dashboard at this address, until Ctrl-C
+    /// Serve a dashboard at this address after the deliveries, until Ctrl-C
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) serve: Option<SocketAddr>,
 
-    /// Send mails about dead letters through this server: `smtp://user@host:587`, and `?tls=none`
-    /// on the loopback; the user's password is in SMTP_PASSWORD
+    /// Send mails about dead letters through this server: `smtp://user@host:587`, with `?tls=none`
+    /// on the loopback; the password is read from SMTP_PASSWORD
     #[arg(long, value_name = "URL", requires = "serve", requires = "mail_to")]
     pub(crate) smtp: Option<String>,
 
-    /// Whom the mails go to; more than once for more people
+    /// Recipient of the mails; can be given more than once
     #[arg(long, value_name = "ADDRESS", requires = "smtp")]
     pub(crate) mail_to: Vec<String>,
 
-    /// Whom the mails come from
+    /// Sender of the mails
     #[arg(
         long,
         value_name = "ADDRESS",
@@ -61,12 +60,12 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    /// The process's own. Asked for help, it prints it and ends the process.
+    /// Parses the process's command line. For `--help`, prints it and exits.
     pub(crate) fn from_command_line() -> anyhow::Result<Self> {
         let mut args = Self::try_parse().map_err(|error| match error.kind() {
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => error.exit(),
             _ => {
-                // What is wrong comes first, in one or more lines; then how it is used.
+                // The first paragraph says what is wrong, the rest how to use the command.
                 let text = error.to_string();
                 let what = text
                     .lines()
@@ -74,19 +73,14 @@ impl Args {
                     .map(str::trim)
                     .collect::<Vec<_>>()
                     .join(" ");
-                anyhow!(
-                    "{} (--help shows what there is)",
-                    what.trim_start_matches("error: ")
-                )
+                anyhow!("{} (see --help)", what.trim_start_matches("error: "))
             }
         })?;
         match (&args.broker, env::var("BROKER_URL")) {
             (Some(url), _) if url.password().is_some() => {
-                bail!(
-                    "the broker's address holds a password: put it into BROKER_URL in place of `--broker`"
-                )
+                bail!("`--broker` contains a password: give the address in BROKER_URL instead")
             }
-            (None, Ok(url)) => args.broker = Some(url.parse().context("BROKER_URL is no address")?),
+            (None, Ok(url)) => args.broker = Some(url.parse().context("BROKER_URL is not a URL")?),
             _ => {}
         }
         Ok(args)

@@ -1,7 +1,6 @@
-//! The order book: `orders.jsonl`, the business's own record of what was placed.
+//! The order book: `orders.jsonl`, which stands for the business's own database.
 //!
-//! One thread writes what is waiting, syncs once, and answers all of them: orders that come
-//! together share a sync.
+//! One thread writes all waiting orders, syncs the file once, and answers all their callers.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
@@ -18,10 +17,10 @@ use crate::order::Order;
 
 type Index = Arc<RwLock<HashMap<String, Order>>>;
 
-/// The most orders that share one sync.
+/// The maximum number of orders that share one sync.
 const GROUP: usize = 64;
 
-/// The placed orders, in memory by number and on disk by line. A cheap clone.
+/// The placed orders, in memory and on disk. A clone is another handle of the same book.
 #[derive(Debug, Clone)]
 pub(crate) struct Book {
     orders: Index,
@@ -36,8 +35,8 @@ struct Entry {
 }
 
 impl Book {
-    /// Reads the book, cuts off what a killed process left half written, and starts the writer,
-    /// which ends with the last clone of the book.
+    /// Reads the book, truncates an incomplete last line, and starts the writer, which ends when the
+    /// last clone of the book is dropped.
     pub(crate) fn open(path: &Path) -> anyhow::Result<Self> {
         let place = || format!("cannot open the order book {}", path.display());
         let mut file = OpenOptions::new()
@@ -54,8 +53,8 @@ impl Book {
             file.set_len(whole.len() as u64).with_context(place)?;
         }
         let orders = read_orders(whole).with_context(place)?;
-        // What a killed process wrote but did not sync must not vanish after this one has answered
-        // from it, and a new file needs its folder synced to be found again.
+        // A killed process may have written lines without syncing them, and this process answers from
+        // them. A new file also needs its folder synced.
         file.sync_all().with_context(place)?;
         if let Some(folder) = path.parent() {
             File::open(folder)
@@ -86,10 +85,10 @@ impl Book {
         self.orders.read().len()
     }
 
-    /// Returns once the order's line is on the disk.
+    /// Appends the order, and returns when its line is on disk.
     pub(crate) async fn append(&self, order: Order) -> io::Result<()> {
         let (written, answer) = oneshot::channel();
-        let stopped = || io::Error::other("its writer has stopped");
+        let stopped = || io::Error::other("the writer has stopped");
         self.waiting
             .send(Entry { order, written })
             .await
@@ -98,8 +97,8 @@ impl Book {
     }
 }
 
-/// All lines that are whole. A kill leaves a line without its end; a power cut can leave zeros for
-/// what was not synced. Nobody was told of either.
+/// Returns all complete lines. A kill can leave a line without its end, and a power cut can leave
+/// zeros in place of unsynced lines; neither was answered.
 fn whole_lines(bytes: &[u8]) -> &[u8] {
     let written = bytes
         .iter()
@@ -122,13 +121,13 @@ fn read_orders(lines: &[u8]) -> anyhow::Result<HashMap<String, Order>> {
         .collect()
 }
 
-/// The only one who writes to the file.
+/// The writer of the file; there is only one.
 struct Writer {
     orders: Index,
     file: File,
     /// Where the last synced line ends.
     end: u64,
-    /// Whether something unfinished may stand behind it.
+    /// Whether an incomplete write may follow `end`.
     torn: bool,
 }
 
@@ -141,8 +140,7 @@ impl Writer {
                     let mut orders = self.orders.write();
                     for entry in group.drain(..) {
                         orders.insert(entry.order.order_no.clone(), entry.order);
-                        // Nobody listens any more to a call that was dropped; its order is found
-                        // next time.
+                        // The caller is gone if its call was dropped; the next call finds the order.
                         let _ = entry.written.send(Ok(()));
                     }
                 }
@@ -157,7 +155,7 @@ impl Writer {
     }
 
     fn write(&mut self, group: &[Entry]) -> io::Result<()> {
-        self.cut()?;
+        self.truncate()?;
         let mut lines = Vec::new();
         for entry in group {
             serde_json::to_writer(&mut lines, &entry.order)?;
@@ -169,8 +167,8 @@ impl Writer {
             .write_all(&lines)
             .and_then(|()| self.file.sync_data());
         if let Err(error) = written {
-            // Where even this fails, the next group tries again before it writes.
-            let _ = self.cut();
+            // If this fails too, the next group tries again before it writes.
+            let _ = self.truncate();
             return Err(error);
         }
         self.torn = false;
@@ -178,8 +176,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Takes back what was begun and not finished.
-    fn cut(&mut self) -> io::Result<()> {
+    /// Truncates an incomplete write.
+    fn truncate(&mut self) -> io::Result<()> {
         if self.torn {
             self.file.set_len(self.end)?;
             self.torn = false;
@@ -243,7 +241,7 @@ mod tests {
         std::fs::write(&path, line("A") + &line("B")[..20]).unwrap();
         let mut writer = Writer {
             orders: Index::default(),
-            // Read only: it refuses the write, and the cut after it.
+            // Read only, so that the write and the truncation after it fail.
             file: File::open(&path).unwrap(),
             end: line("A").len() as u64,
             torn: false,

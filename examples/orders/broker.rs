@@ -1,4 +1,4 @@
-//! The same shop behind a real queue.
+//! The same service behind a real broker.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,10 +20,10 @@ use crate::shop::{Shop, place_order};
 use crate::summary::{Answer, Summary, Unit};
 use crate::{IN_FLIGHT, progress_bar};
 
-/// How long a consumer that is stopped has for what is under way.
+/// How long a stopped consumer may take to finish its calls.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A shop's consumer, and the broker it takes its orders from.
+/// The consumer of the orders, and the publisher that sends them.
 pub(crate) struct Queue {
     publisher: Arc<dyn Publisher>,
     name: String,
@@ -32,7 +32,7 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
-    /// Starts to take orders from the broker at `url`.
+    /// Starts to consume orders from the broker at `url`.
     pub(crate) async fn open(
         idem: &Idem,
         book: &Book,
@@ -84,18 +84,18 @@ impl Queue {
                 .await
             }
             other => bail!(
-                "no broker for `{other}://`: there are amqp, nats and redis, kafka with `--features kafka`, and rocketmq \
+                "unknown broker `{other}://`: use amqp, nats or redis, kafka with `--features kafka`, or rocketmq \
                  with `--manifest-path idem-brokers/rocketmq/Cargo.toml`"
             ),
         }
     }
 
-    /// Sends the deliveries to the queue and waits until as many were settled, and no more come for
-    /// a moment: earlier runs may have left some.
+    /// Sends the deliveries to the queue and waits until that many messages are settled and no more
+    /// arrive: earlier runs may have left some.
     pub(crate) async fn deliver(&self, deliveries: Vec<Delivery>) -> anyhow::Result<Summary> {
         let (sent, progress) = (deliveries.len() as u64, progress_bar(deliveries.len()));
         for delivery in deliveries {
-            // Without an id: some brokers would keep second copies away themselves.
+            // Without an id, because some brokers would drop the duplicates themselves.
             self.publisher
                 .publish(Message::new(&self.name, delivery.text))
                 .await?;
@@ -111,12 +111,12 @@ impl Queue {
         let decoded = summary.delivered;
         summary.unit = Unit::Messages;
         summary.delivered = usize::try_from(self.consumer.settled()).unwrap_or(usize::MAX);
-        // No handler can take them.
+        // The others could not be decoded, and are dead letters.
         summary.dead_lettered += summary.delivered.saturating_sub(decoded);
         Ok(summary)
     }
 
-    /// Finishes what is under way.
+    /// Stops the consumer after its running calls.
     pub(crate) async fn close(self) {
         self.consumer.stop(PATIENCE).await;
     }
@@ -132,8 +132,7 @@ impl Opening {
     async fn take(self, source: impl Source, publisher: impl Publisher) -> anyhow::Result<Queue> {
         let (place, publisher): (_, Arc<dyn Publisher>) = (source.name(), Arc::new(publisher));
         idem_brokers::republish(&self.idem, place, &self.name, Arc::clone(&publisher));
-        // Whoever is not there is told of at once; later it is the consumer that connects again and
-        // again.
+        // A broker that is not reachable is an error here; later the consumer reconnects by itself.
         source.connect(1).await?.close().await;
         let (summary, book) = (Arc::<Mutex<Summary>>::default(), self.book);
         let counted = Arc::clone(&summary);

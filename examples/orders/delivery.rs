@@ -1,4 +1,4 @@
-//! The deliveries: a file of JSON Lines, as a broker would hand them over.
+//! The deliveries: a file of JSON Lines that stands for a broker.
 
 use std::fs;
 use std::io::{self, Read};
@@ -19,7 +19,8 @@ pub(crate) struct Delivery {
     pub(crate) order: Result<PlaceOrder, serde_json::Error>,
 }
 
-/// All deliveries of the file, of standard input, or of the file that comes with the example.
+/// Reads all deliveries from the file, from standard input for `-`, or from the file that comes
+/// with the example.
 pub(crate) fn read(file: Option<&Path>) -> anyhow::Result<Vec<Delivery>> {
     let bytes = match file {
         None => SHIPPED.as_bytes().to_vec(),
@@ -49,7 +50,7 @@ fn parse(bytes: &[u8]) -> Vec<Delivery> {
         .collect()
 }
 
-/// Why a line is no delivery, in two words.
+/// Names the reason why a line is not a delivery.
 pub(crate) fn refusal(error: &serde_json::Error) -> &'static str {
     match error.classify() {
         Category::Data => "not an order",

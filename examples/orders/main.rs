@@ -1,4 +1,4 @@
-//! Orders that are delivered many times and placed once.
+//! A service that places each order once, however often it is delivered.
 //!
 //! ```text
 //! cargo run --example orders
@@ -7,23 +7,23 @@
 //! cargo run --example orders -- --data DIR --serve 127.0.0.1:8080 --smtp 'smtp://127.0.0.1:1025?tls=none' --mail-to you@example.com
 //! ```
 //!
-//! Without `--data` the ledger and the order book live in a temporary folder that is removed at the
-//! end. With it they stay: run it again, and everything is a replay. Kill it anywhere (`kill -9`),
-//! run it again, and every order that can be placed is in `DIR/orders.jsonl` exactly once, every
-//! other one is an open dead letter: `cargo xtask kill-orders` does it ten times and counts. A kill
-//! is an attempt of what was running just then. `RUST_LOG=idem_runtime=debug` shows each attempt.
+//! Without `--data`, the ledger and the order book are in a temporary folder that is removed at the
+//! end. With `--data` they stay, and a second run replays everything. Kill it at any point
+//! (`kill -9`) and run it again: every order that can be placed is in `DIR/orders.jsonl` exactly
+//! once, and every other order is an open dead letter. A kill counts as an attempt of each order
+//! that was running. `RUST_LOG=idem_runtime=debug` shows each attempt.
 //!
-//! With `--broker` the deliveries are sent to a queue, and the shop takes what comes from it:
-//! RabbitMQ, NATS JetStream, Redis Streams, Kafka with `cargo run --example orders --features
-//! kafka`, and RocketMQ, whose package has this example too: `cargo run --manifest-path
-//! idem-brokers/rocketmq/Cargo.toml --example orders`. What the table below calls refused is a dead
-//! letter there, for nobody is left to be told.
+//! With `--broker`, the example sends the deliveries to a queue and consumes them from there. It
+//! knows RabbitMQ, NATS JetStream and Redis Streams, Kafka with `cargo run --example orders
+//! --features kafka`, and RocketMQ with `cargo run --manifest-path
+//! idem-brokers/rocketmq/Cargo.toml --example orders`. Deliveries that are refused in the table
+//! below become dead letters there, because no caller gets the error.
 //!
-//! An address with a password goes into `BROKER_URL` in place of `--broker`: everybody on a machine
-//! sees its command lines.
+//! Give an address with a password in `BROKER_URL` instead of `--broker`: command lines are visible
+//! to every user of the machine.
 //!
-//! With `--serve` it does not end: people look at the dead letters in a browser, edit one and run
-//! it, and its order is in `orders.jsonl`. With `--smtp` they are told by mail.
+//! With `--serve`, it keeps running and serves a dashboard, where people edit and run dead letters.
+//! With `--smtp`, it reports dead letters by mail.
 //!
 //! A file of deliveries is JSON Lines:
 //!
@@ -31,11 +31,11 @@
 //! {"order_no":"A-1001","sku":"TEA-500","qty":2,"unit_price_cents":1250,"fail_times":0}
 //! ```
 //!
-//! `fail_times` is how many attempts the simulated stock service fails for this order before it
-//! works. The file that comes with the example has 200 lines for 120 orders: 100 work at once, 12
-//! need up to three retries, 6 never work, one asks for 0 pieces and one for more than a total can
-//! hold. 77 lines are duplicates, next to the first and far behind it; one line is not JSON, one
-//! uses an order number again with another quantity, one has none. It prints:
+//! `fail_times` is the number of attempts for which the simulated stock service fails. The file that
+//! comes with the example has 200 lines for 120 orders: 100 work at once, 12 need up to three
+//! retries, 6 never work, one asks for 0 pieces, and the total of one overflows. 77 lines are
+//! duplicates, some next to the first and some far behind it. One line is not JSON, one uses an
+//! order number again with another quantity, and one has no order number. It prints:
 //!
 //! ```text
 //! ┌───────────────────────────┬─────┬─────────────────────────────────────────────────────────────┐
@@ -43,8 +43,8 @@
 //! ╞═══════════════════════════╪═════╪═════════════════════════════════════════════════════════════╡
 //! │ delivered                 ┆ 200 ┆ lines of the file                                           │
 //! │ placed                    ┆ 112 ┆ written to orders.jsonl by this run                         │
-//! │ replayed                  ┆  63 ┆ got the recorded result; nothing ran                        │
-//! │ dead letters              ┆  22 ┆ deliveries of orders that are listed below                  │
+//! │ replayed                  ┆  63 ┆ got the recorded result; the body did not run               │
+//! │ dead letters              ┆  22 ┆ deliveries of the orders listed below                       │
 //! │ refused                   ┆   3 ┆                                                             │
 //! │   no usable order number  ┆   1 ┆ line 172: handler `orders.place`: the idempotency key is    │
 //! │                           ┆     ┆ empty; nothing ran: give every message a key of its own     │
@@ -53,28 +53,27 @@
 //! │                           ┆     ┆ used before with another content, and nothing ran; send new │
 //! │                           ┆     ┆ content under a new key, or leave what may differ out of    │
 //! │                           ┆     ┆ `fingerprint(…)`                                            │
-//! │ retried                   ┆  18 ┆ needed more than one attempt, whatever came of it           │
+//! │ retried                   ┆  18 ┆ made more than one attempt                                  │
 //! └───────────────────────────┴─────┴─────────────────────────────────────────────────────────────┘
 //!
 //! Open dead letters
-//! ┌────────┬──────────┬───────────────────────────────────────────────────────────┬──────────────────┐
-//! │ Key    ┆ Attempts ┆ Last error                                                ┆ Reason           │
-//! ╞════════╪══════════╪═══════════════════════════════════════════════════════════╪══════════════════╡
-//! │ A-1113 ┆        6 ┆ the stock service does not answer for SIEVE-FINE          ┆ no attempts left │
-//! │ A-1090 ┆        6 ┆ the stock service does not answer for POT-IRON            ┆ no attempts left │
-//! │ A-1068 ┆        6 ┆ the stock service does not answer for TEA-100             ┆ no attempts left │
-//! │ A-1049 ┆        6 ┆ the stock service does not answer for TEA-100             ┆ no attempts left │
-//! │ A-1027 ┆        6 ┆ the stock service does not answer for TEA-500             ┆ no attempts left │
-//! │ A-1010 ┆        6 ┆ the stock service does not answer for SIEVE-FINE          ┆ no attempts left │
-//! │ A-1077 ┆        1 ┆ 2 times 18446744073709551615 cents is more than a total   ┆ permanent error  │
-//! │        ┆          ┆ can hold                                                  ┆                  │
-//! │ A-1042 ┆        1 ┆ an order of 0 pieces is none                              ┆ permanent error  │
-//! └────────┴──────────┴───────────────────────────────────────────────────────────┴──────────────────┘
+//! ┌────────┬──────────┬─────────────────────────────────────────────────────────┬──────────────────┐
+//! │ Key    ┆ Attempts ┆ Last error                                              ┆ Reason           │
+//! ╞════════╪══════════╪═════════════════════════════════════════════════════════╪══════════════════╡
+//! │ A-1113 ┆        6 ┆ the stock service does not answer for SIEVE-FINE        ┆ no attempts left │
+//! │ A-1090 ┆        6 ┆ the stock service does not answer for POT-IRON          ┆ no attempts left │
+//! │ A-1068 ┆        6 ┆ the stock service does not answer for TEA-100           ┆ no attempts left │
+//! │ A-1049 ┆        6 ┆ the stock service does not answer for TEA-100           ┆ no attempts left │
+//! │ A-1027 ┆        6 ┆ the stock service does not answer for TEA-500           ┆ no attempts left │
+//! │ A-1010 ┆        6 ┆ the stock service does not answer for SIEVE-FINE        ┆ no attempts left │
+//! │ A-1077 ┆        1 ┆ the total overflows: 2 times 18446744073709551615 cents ┆ permanent error  │
+//! │ A-1042 ┆        1 ┆ an order needs at least 1 piece                         ┆ permanent error  │
+//! └────────┴──────────┴─────────────────────────────────────────────────────────┴──────────────────┘
 //! ```
 //!
-//! The exit code is 0 once the file is worked through, dead letters or not; 1 where deliveries were
-//! not answered and have to come again (a full disk); 2 where it could not start, with a line that
-//! says why.
+//! The exit code is 0 when all deliveries were processed, even if some are dead letters; 1 when some
+//! were not answered and must be delivered again (a full disk); 2, with an error message, when the
+//! example could not start.
 
 mod args;
 mod book;
@@ -110,7 +109,7 @@ const IN_FLIGHT: usize = 16;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    // Silent unless `RUST_LOG` asks: what a person has to know is in the tables.
+    // Off unless `RUST_LOG` is set: the tables show what people need.
     tracing_subscriber::fmt()
         .with_env_filter(
             EnvFilter::builder()
@@ -122,9 +121,9 @@ async fn main() -> ExitCode {
         .init();
     match run().await {
         Ok(summary) => {
-            if let Some(trouble) = &summary.trouble {
+            if let Some(first_error) = &summary.first_error {
                 eprintln!(
-                    "orders: {} deliveries were not answered, run it again: {trouble}",
+                    "orders: {} deliveries were not answered; run the example again: {first_error}",
                     summary.unanswered
                 );
                 return ExitCode::FAILURE;
@@ -150,19 +149,18 @@ async fn run() -> anyhow::Result<Summary> {
     }
 }
 
-/// Works through all deliveries, with the ledger and the order book in `folder`; with `--serve` it
-/// stays.
+/// Processes all deliveries, with the ledger and the order book in `folder`. With `--serve`, returns
+/// when the process is told to end.
 async fn work(folder: &Path, deliveries: Vec<Delivery>, args: &Args) -> anyhow::Result<Summary> {
     fs::create_dir_all(folder)
         .with_context(|| format!("cannot make the data folder {}", folder.display()))?;
-    // The ledger first: it keeps a second process out of the folder, and so away from the order
-    // book.
+    // The ledger comes first: its lock keeps a second process away from the order book.
     let idem = Idem::open(folder)?;
     idem.install()?;
     let book = Book::open(&folder.join("orders.jsonl"))?;
     let ops = match args.serve {
         Some(address) => {
-            // What a person redrives is placed here, as if it were delivered again.
+            // Runs the dead letters that people run from the dashboard.
             let shelf = book.clone();
             idem.register_handler("orders.place", move |order| {
                 let shop = Shop::new(shelf.clone());
@@ -201,7 +199,7 @@ async fn place_all(deliveries: Vec<Delivery>, book: &Book) -> anyhow::Result<Sum
         .map(|delivery| tokio::spawn(deliver(delivery, Shop::new(book.clone()))))
         .buffer_unordered(IN_FLIGHT);
     while let Some(answer) = answers.next().await {
-        let (line, answer, retried) = answer.context("a delivery's task did not end")?;
+        let (line, answer, retried) = answer.context("a delivery's task panicked")?;
         summary.add(line, answer, retried);
         progress.inc(1);
     }
@@ -219,7 +217,7 @@ fn print(summary: &Summary, json: bool) -> anyhow::Result<()> {
         .write_all(text.as_bytes())
         .and_then(|()| io::stdout().flush())
     {
-        // Whoever reads has seen enough.
+        // The reader has closed the pipe.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         written => written.context("cannot print the summary"),
     }

@@ -1,4 +1,4 @@
-//! What people see of the shop's dead letters: a dashboard, and mails.
+//! The dashboard and the mails about dead letters.
 
 use std::env;
 use std::net::SocketAddr;
@@ -15,21 +15,20 @@ use url::Url;
 
 use crate::args::Args;
 
-/// A demonstration is short; a service's people do not want a mail every ten seconds.
+/// Short for a demonstration; a service sends fewer mails.
 const DIGEST_EVERY: Duration = Duration::from_secs(10);
 
-/// The dashboard's listener, and the monitor where there is a mail server.
+/// The dashboard, and the monitor if there is a mail server.
 pub(crate) struct Ops {
     listener: TcpListener,
     dashboard: axum::Router,
     watch: Option<Watch>,
-    /// Heard from the start, so that nobody who ends it early cuts a delivery off.
+    /// Registered at the start, so that an early signal does not cut a delivery off.
     ended: (Signal, Signal),
 }
 
 impl Ops {
-    /// Listens on `address`, says on the standard error where and with which token, and starts the
-    /// monitor.
+    /// Listens on `address`, prints the URL and the token on standard error, and starts the monitor.
     pub(crate) async fn start(
         idem: &Idem,
         address: SocketAddr,
@@ -39,10 +38,9 @@ impl Ops {
             .await
             .with_context(|| format!("cannot listen on {address}"))?;
         let url: Url = format!("http://{}/", listener.local_addr()?).parse()?;
-        // A token that is not given is made up, so that nobody comes in without one; only that one
-        // is shown.
+        // A generated token is shown; one from the environment is not.
         let (token, its_token) = match env::var("IDEM_TOKEN") {
-            Ok(token) => (token, "that of IDEM_TOKEN".to_owned()),
+            Ok(token) => (token, "in IDEM_TOKEN".to_owned()),
             Err(_) => {
                 let token = uuid::Uuid::new_v4().simple().to_string();
                 (token.clone(), token)
@@ -73,7 +71,7 @@ impl Ops {
         })
     }
 
-    /// Serves until somebody ends the process, and finishes what was begun.
+    /// Serves until the process is told to end, then finishes the requests that are running.
     pub(crate) async fn serve(self) -> anyhow::Result<()> {
         let (mut interrupt, mut terminate) = self.ended;
         let ended = async move {

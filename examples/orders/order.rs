@@ -1,23 +1,23 @@
-//! What is asked for, what comes of it, and what can go wrong.
+//! The message, the result, and the errors.
 
 use std::io;
 
 use serde::{Deserialize, Serialize};
 
-/// The message: one delivery asks for one order.
+/// The message: asks for one order.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct PlaceOrder {
     pub(crate) order_no: String,
     pub(crate) sku: String,
     pub(crate) qty: u32,
     pub(crate) unit_price_cents: u64,
-    /// How many attempts the simulated stock service fails before it works.
+    /// The number of attempts for which the simulated stock service fails.
     #[serde(default)]
     pub(crate) fail_times: u32,
 }
 
 impl PlaceOrder {
-    /// The order that comes of it, if it makes sense.
+    /// Returns the order, or an error that no retry can mend.
     pub(crate) fn to_order(&self) -> Result<Order, OrderError> {
         if self.qty == 0 {
             return Err(OrderError::NothingOrdered);
@@ -37,7 +37,7 @@ impl PlaceOrder {
     }
 }
 
-/// A placed order: a line of `orders.jsonl`, and the result that duplicates get.
+/// A placed order: a line of `orders.jsonl`, and the result that every duplicate gets.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Order {
     pub(crate) order_no: String,
@@ -50,19 +50,19 @@ pub(crate) struct Order {
 pub(crate) enum OrderError {
     #[error("the stock service does not answer for {sku}")]
     StockDown { sku: String },
-    #[error("an order of 0 pieces is none")]
+    #[error("an order needs at least 1 piece")]
     NothingOrdered,
-    #[error("{qty} times {unit_price_cents} cents is more than a total can hold")]
+    #[error("the total overflows: {qty} times {unit_price_cents} cents")]
     TotalTooLarge { qty: u32, unit_price_cents: u64 },
-    #[error("the order book cannot be written: {0}")]
+    #[error("cannot write the order book: {0}")]
     Book(#[from] io::Error),
     #[error(transparent)]
     Idem(#[from] idem_runtime::Error),
 }
 
 impl OrderError {
-    /// No attempt will ever mend an order that makes no sense.
-    pub(crate) fn may_pass(&self) -> bool {
+    /// Returns whether another attempt can succeed.
+    pub(crate) fn is_temporary(&self) -> bool {
         !matches!(self, Self::NothingOrdered | Self::TotalTooLarge { .. })
     }
 }

@@ -1,4 +1,4 @@
-//! The handler, and the shop it works for.
+//! The handler and its context.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -7,11 +7,10 @@ use idem_runtime::{attempt, idempotent};
 use crate::book::Book;
 use crate::order::{Order, OrderError, PlaceOrder};
 
-/// The shop as one delivery sees it: the order book that all share, and what this delivery's own
-/// call did.
+/// The context of one call: the shared order book, and marks of what the call did.
 ///
-/// A replay looks like any other `Ok` to its caller, which is the point of it. The marks are how
-/// the summary tells them apart: a call whose body did not run leaves none.
+/// Callers cannot tell a replay from a first run. The summary can: a call whose body did not run
+/// leaves no mark.
 #[derive(Debug)]
 pub(crate) struct Shop {
     book: Book,
@@ -30,36 +29,35 @@ impl Shop {
         }
     }
 
-    /// Whether this call's body placed the order.
+    /// Returns whether this call's body placed the order.
     pub(crate) fn placed(&self) -> bool {
         self.placed.load(Relaxed)
     }
 
-    /// Whether this call found the order in the book.
+    /// Returns whether this call found the order in the book.
     pub(crate) fn found(&self) -> bool {
         self.found.load(Relaxed)
     }
 
-    /// Whether this call made more than a first attempt.
+    /// Returns whether this call made an attempt after the first.
     pub(crate) fn retried(&self) -> bool {
         self.retried.load(Relaxed)
     }
 }
 
-/// If the order exists, return it, else place it. Of the five retries three are for the stock
-/// service; a kill is an attempt too, and two are left for those.
+/// Places the order, or returns it if it exists. Three of the five retries are for the stock service;
+/// two are for kills, which count as attempts.
 #[idempotent(
     name = "orders.place",
     key = "order_no",
     retries = 5,
     backoff(initial = "10ms", factor = 2, max = "200ms"),
     existing = find_order,
-    retry_if = OrderError::may_pass,
+    retry_if = OrderError::is_temporary,
     skip(shop)
 )]
 pub(crate) async fn place_order(order: PlaceOrder, shop: &Shop) -> Result<Order, OrderError> {
-    // The number is the ledger's and outlives the process, so a killed attempt has been one all the
-    // same.
+    // The number comes from the ledger, so it counts attempts of killed processes too.
     let attempt = attempt().map_or(1, |attempt| attempt.number);
     if attempt > 1 {
         shop.retried.store(true, Relaxed);
@@ -71,8 +69,8 @@ pub(crate) async fn place_order(order: PlaceOrder, shop: &Shop) -> Result<Order,
     Ok(placed)
 }
 
-/// Looks in the order book: an order that was written, but whose writer was killed before the
-/// ledger knew.
+/// Looks for the order in the book: a killed process may have written it there without recording
+/// its result in the ledger.
 fn find_order(order: &PlaceOrder, shop: &Shop) -> Result<Option<Order>, OrderError> {
     let found = shop.book.find(&order.order_no);
     if found.is_some() {
@@ -81,7 +79,7 @@ fn find_order(order: &PlaceOrder, shop: &Shop) -> Result<Option<Order>, OrderErr
     Ok(found)
 }
 
-/// The stock service, simulated: it fails this order's first attempts.
+/// Simulates the stock service, which fails the first attempts of this order.
 fn reserve_stock(order: &PlaceOrder, attempt: u32) -> Result<(), OrderError> {
     if attempt <= order.fail_times {
         return Err(OrderError::StockDown {

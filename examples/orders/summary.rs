@@ -1,4 +1,4 @@
-//! What came of the deliveries, counted.
+//! The outcomes of the deliveries, counted.
 
 use std::collections::BTreeMap;
 
@@ -8,26 +8,26 @@ use serde::Serialize;
 use crate::order::{Order, OrderError};
 use crate::shop::Shop;
 
-/// What one delivery came to.
+/// The outcome of one delivery.
 #[derive(Debug)]
 pub(crate) enum Answer {
-    /// Its call ran the body, and the order was placed.
+    /// The call ran the body, which placed the order.
     Placed,
-    /// Its call found the order in the book: an earlier process was killed between the book and the
-    /// ledger.
+    /// The call found the order in the book: an earlier process was killed after the write to the
+    /// book and before the record in the ledger.
     Found,
-    /// It got the recorded result.
+    /// The call got the recorded result.
     Replayed,
-    /// Its order is a dead letter, since now or since an earlier delivery.
+    /// The order is a dead letter, from this delivery or an earlier one.
     DeadLettered,
-    /// The message itself is wrong; no repetition mends it.
+    /// The message is invalid, and no redelivery can succeed.
     Refused { reason: &'static str, text: String },
-    /// Idem could not take it: nothing was promised, and it has to be delivered again.
+    /// Idem could not process it now, so it must be delivered again.
     Unanswered { text: String },
 }
 
 impl Answer {
-    /// `shop` is the one that this call was given.
+    /// Returns the outcome of a call with `shop` as its context.
     pub(crate) fn of(result: &Result<Order, OrderError>, shop: &Shop) -> Self {
         let error = match result {
             Ok(_) if shop.placed() => return Self::Placed,
@@ -37,7 +37,7 @@ impl Answer {
         };
         let text = error.to_string();
         let reason = match error {
-            // The body's own error comes from the call that spent the budget.
+            // The call that spends the budget returns the body's own error.
             OrderError::StockDown { .. }
             | OrderError::NothingOrdered
             | OrderError::TotalTooLarge { .. }
@@ -52,7 +52,7 @@ impl Answer {
     }
 }
 
-/// What the deliveries are.
+/// What is delivered.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Unit {
     #[default]
@@ -64,7 +64,7 @@ pub(crate) enum Unit {
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Summary {
     pub(crate) delivered: usize,
-    /// Of what there were so many.
+    /// What `delivered` counts.
     #[serde(skip)]
     pub(crate) unit: Unit,
     pub(crate) placed: usize,
@@ -73,17 +73,17 @@ pub(crate) struct Summary {
     pub(crate) dead_lettered: usize,
     pub(crate) refused: BTreeMap<&'static str, Refusals>,
     pub(crate) unanswered: usize,
-    /// Why the first one was not answered.
+    /// Why the first unanswered delivery was not answered.
     #[serde(skip)]
-    pub(crate) trouble: Option<String>,
-    /// Calls that made more than a first attempt, whatever they came to.
+    pub(crate) first_error: Option<String>,
+    /// Calls that made an attempt after the first, whatever their outcome.
     pub(crate) retried: usize,
-    /// All orders in the book, those of earlier runs too.
+    /// All orders in the book, including those of earlier runs.
     pub(crate) orders: usize,
     pub(crate) dead_letters: Vec<Letter>,
 }
 
-/// How many deliveries were refused for one reason, and what the first was told.
+/// How many deliveries were refused for one reason, and the first one's error.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Refusals {
     pub(crate) count: usize,
@@ -92,8 +92,7 @@ pub(crate) struct Refusals {
 }
 
 impl Summary {
-    /// Of a message that a broker brought: what no handler can take becomes a dead letter of its
-    /// own there.
+    /// Adds a message that a broker delivered: there, a refused message is a dead letter.
     pub(crate) fn add_message(&mut self, answer: Answer, retried: bool) {
         let answer = if matches!(answer, Answer::Refused { .. }) {
             Answer::DeadLettered
@@ -103,6 +102,7 @@ impl Summary {
         self.add(0, answer, retried);
     }
 
+    /// Adds a delivery of the file.
     pub(crate) fn add(&mut self, line: usize, answer: Answer, retried: bool) {
         self.delivered += 1;
         self.retried += usize::from(retried);
@@ -121,11 +121,12 @@ impl Summary {
             }
             Answer::Unanswered { text } => {
                 self.unanswered += 1;
-                self.trouble.get_or_insert(text);
+                self.first_error.get_or_insert(text);
             }
         }
     }
 
+    /// Returns how many deliveries were refused, for any reason.
     pub(crate) fn refusals(&self) -> usize {
         self.refused.values().map(|refusals| refusals.count).sum()
     }
@@ -158,7 +159,7 @@ impl From<DeadLetter> for Letter {
     }
 }
 
-/// All open letters, newest first, page by page.
+/// Returns all open letters, newest first.
 pub(crate) async fn open_letters(idem: &Idem) -> Result<Vec<Letter>, Error> {
     let dead_letters = idem.dead_letters();
     let mut letters = Vec::new();

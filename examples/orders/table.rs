@@ -1,10 +1,10 @@
-//! The summary for people.
+//! The summary as tables.
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets::UTF8_FULL_CONDENSED};
 
 use crate::summary::{Letter, Summary, Unit};
 
-/// The counts, and the dead letters if there are any.
+/// Draws the counts, and the dead letters if there are any.
 pub(crate) fn draw(summary: &Summary) -> String {
     let mut text = format!("{}\n", counts(summary));
     if !summary.dead_letters.is_empty() {
@@ -32,18 +32,18 @@ fn counts(summary: &Summary) -> Table {
         row(
             "found",
             summary.found,
-            "written by a run that was killed before it could record it",
+            "written by an earlier run that was killed before it recorded the result",
         );
     }
     row(
         "replayed",
         summary.replayed,
-        "got the recorded result; nothing ran",
+        "got the recorded result; the body did not run",
     );
     row(
         "dead letters",
         summary.dead_lettered,
-        "deliveries of orders that are listed below",
+        "deliveries of the orders listed below",
     );
     row("refused", summary.refusals(), "");
     for (reason, refusals) in &summary.refused {
@@ -51,14 +51,10 @@ fn counts(summary: &Summary) -> Table {
         row(&format!("  {reason}"), refusals.count, &first);
     }
     if summary.unanswered > 0 {
-        let trouble = summary.trouble.as_deref().unwrap_or_default();
-        row("unanswered", summary.unanswered, trouble);
+        let first_error = summary.first_error.as_deref().unwrap_or_default();
+        row("unanswered", summary.unanswered, first_error);
     }
-    row(
-        "retried",
-        summary.retried,
-        "needed more than one attempt, whatever came of it",
-    );
+    row("retried", summary.retried, "made more than one attempt");
     align_right(&mut table, 1);
     table
 }
@@ -66,7 +62,10 @@ fn counts(summary: &Summary) -> Table {
 fn letters(letters: &[Letter]) -> Table {
     let mut table = empty(["Key", "Attempts", "Last error", "Reason"]);
     for letter in letters {
-        let last_error = letter.last_error.as_deref().unwrap_or("none was reported");
+        let last_error = letter
+            .last_error
+            .as_deref()
+            .unwrap_or("no error was reported");
         table.add_row([
             &letter.key,
             &letter.attempts.to_string(),

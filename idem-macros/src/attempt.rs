@@ -9,7 +9,7 @@ use crate::params::{Param, Passing};
 
 impl Expansion<'_> {
     /// Each attempt's own arguments, made outside its future, which would otherwise have to share
-    /// them: a message that is no `Sync` is no reason for a future that is no `Send`.
+    /// them: a message that is not `Sync` does not make the future not `Send`.
     pub(crate) fn copies(&self) -> TokenStream {
         if !self.options.runs_again() {
             return TokenStream::new();
@@ -107,7 +107,8 @@ impl Expansion<'_> {
                     Passing::Mutable => quote_spanned!(span=> &mut *#ident),
                 }
             });
-        // Located there, but ours, lest the compiler propose to edit arguments that nobody wrote.
+        // Located there, but ours, so that the compiler does not propose to edit arguments that the
+        // user did not write.
         let parens = ours().located_at(span);
         let call = quote_spanned!(parens=> #path(#(#args),*));
         let looked = match self.is_async {

@@ -29,7 +29,7 @@ pub(crate) fn expansion(args: TokenStream, item: &TokenStream) -> TokenStream {
     }
 }
 
-/// The item stays beside the errors, so that nobody is told it cannot be found.
+/// The item stays beside the errors, so that the compiler does not add that it cannot be found.
 fn with_errors(item: &TokenStream, errors: &TokenStream) -> TokenStream {
     quote!(#errors #item)
 }

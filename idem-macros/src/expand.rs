@@ -21,7 +21,7 @@ use quote::{ToTokens, quote_spanned};
 use syn::Type;
 use syn::ext::IdentExt;
 
-use crate::args::{Fingerprint, Options};
+use crate::args::{Fingerprint, InFlight, OnCrash, Options, RetryMode};
 use crate::params::{Param, Params, Passing};
 use crate::pattern;
 use crate::resolve::{Resolved, borrowed};
@@ -149,9 +149,9 @@ impl Expansion<'_> {
             );
         }
         for (option, given) in [
-            ("redeliver", options.redeliver),
-            ("bury", options.bury),
-            ("reject", options.reject),
+            ("redeliver", options.retry == RetryMode::Redeliver),
+            ("bury", options.on_crash == OnCrash::Bury),
+            ("reject", options.in_flight == InFlight::Reject),
         ] {
             if given {
                 set(option, TokenStream::new());

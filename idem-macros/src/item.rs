@@ -74,7 +74,7 @@ impl Function {
     }
 }
 
-/// Whether this is our own attribute, by whatever path.
+/// Whether this is our own attribute, under any path.
 pub(crate) fn is_ours(attr: &Attribute) -> bool {
     attr.path()
         .segments
@@ -82,7 +82,7 @@ pub(crate) fn is_ours(attr: &Attribute) -> bool {
         .is_some_and(|last| last.ident == "idempotent")
 }
 
-/// A `$body:block` sits in groups that nobody sees.
+/// A `$body:block` sits in invisible groups.
 fn peeled(token: TokenTree) -> syn::Result<Group> {
     match token {
         TokenTree::Group(group) if group.delimiter() == Delimiter::None => {

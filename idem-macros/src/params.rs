@@ -198,7 +198,7 @@ impl Params {
     }
 }
 
-/// What a `macro_rules!` passes on sits in groups that nobody sees.
+/// What a `macro_rules!` passes on sits in invisible groups.
 pub(crate) fn peel(ty: &Type) -> &Type {
     match ty {
         Type::Group(group) => peel(&group.elem),

@@ -200,7 +200,7 @@ fn collect(tokens: TokenStream, found: &mut Vec<Vec<String>>) {
                 _ => found.push(std::mem::take(&mut path)),
             },
             TokenTree::Group(group) => {
-                // A call: what stands before it is no field.
+                // A call: the name before it is not a field.
                 if group.delimiter() == Delimiter::Parenthesis {
                     path.pop();
                 }

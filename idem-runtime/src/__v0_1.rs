@@ -1,4 +1,4 @@
-//! What the attribute's expansion calls, and nobody else: the name carries the version, so that an
+//! The items that only the attribute's expansion calls: the name carries the version, so that an
 //! expansion of another version cannot compile against it by chance.
 
 pub use crate::call::{Call, found_existing};

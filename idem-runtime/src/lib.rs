@@ -1,9 +1,34 @@
-//! Message and request handlers that may be called many times and take effect once.
+//! [attribute]: macro@idempotent
+//! [letters]: DeadLetters
+//! [outbox]: Outbox
+//! [broker-guide]: Idem::deliver
+//! [zh]: #the-repository
+//! [duplicates]: #the-repository
+//! [examples]: #the-repository
+//! [guarantees]: #the-repository
+//! [operations]: #the-repository
+//! [tour]: #the-repository
+//! [testing]: #the-repository
+//! [benchmarks]: #the-repository
+//! [architecture]: #the-repository
+//! [decisions]: #the-repository
+//! [changelog]: #the-repository
+//! [brokers]: #the-repository
+//! [rocketmq]: #the-repository
+//! [ops]: #the-repository
+//! [cli]: #the-repository
+//! [crashtest]: #the-repository
+//! [mit]: #the-repository
+//! [apache]: #the-repository
 //!
-//! Put `#[idempotent(key = "…")]` on a handler, open an [`Idem`], and the same message can arrive
-//! any number of times: the first call runs the body and records its result; a duplicate gets the
-//! recorded result; a failure is retried a bounded number of times, counted durably; after that the
-//! message is a dead letter and waits for a person.
+// The first definition of a link counts, so those above replace the README's own, which lead to
+// files of the repository.
+#![doc = include_str!("../README.md")]
+//!
+//! # The repository
+//!
+//! The guides are in `docs/`, the small programs in `examples/`, and each other crate has a
+//! `README.md` in its folder.
 
 // The doctests and the expansion name the crate as users do.
 extern crate self as idem_runtime;
@@ -46,8 +71,9 @@ pub use json::{Json, from_json, json_problem};
 pub use ledger::{Filter, Ledger, LedgerError};
 pub use message::REDACTED;
 pub use metrics::describe_metrics;
-pub use notes::{Note, Notes};
+pub use notes::Notes;
 pub use outbox::{Keyed, Outbox, OutboxEntry, OutboxMessage};
+pub use protocol::Note;
 pub use protocol::{
     Action, ActionKind, Actor, AttemptOutcome, DeadLetter, DeadLetterId, Difference, Holder,
     LetterState, Origin, PastAttempt, Reason, Reused,

@@ -1,11 +1,26 @@
-//! Nothing but what is written about idem, so that its examples are tried where the runtime is
-//! known.
+//! The guides, so that their examples are tested with the runtime and its testing tools at hand.
+//! `README.md` is tested as the documentation of `idem-runtime`.
 
 #[doc = include_str!("../../idem-macros/src/idempotent.md")]
 mod attribute {}
 
-#[doc = include_str!("../../README.md")]
-mod readme {}
-
 #[doc = include_str!("../../README.zh-CN.md")]
 mod readme_in_chinese {}
+
+#[doc = include_str!("../../docs/guarantees.md")]
+mod guarantees {}
+
+#[doc = include_str!("../../docs/dead-letters.md")]
+mod dead_letters {}
+
+#[doc = include_str!("../../docs/brokers.md")]
+mod brokers {}
+
+#[doc = include_str!("../../docs/outbox.md")]
+mod outbox {}
+
+#[doc = include_str!("../../docs/operations.md")]
+mod operations {}
+
+#[doc = include_str!("../../docs/testing.md")]
+mod testing {}

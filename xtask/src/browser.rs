@@ -15,7 +15,7 @@ pub(crate) fn screenshots() -> anyhow::Result<()> {
     let test = [
         "test",
         "-p",
-        "idem-examples",
+        "idem-orders",
         "--test",
         "orders",
         "--",

@@ -14,7 +14,7 @@ const UNITS: [(&str, u64); 5] = [
 /// Longer ones are slips of the pen, and would run out of calendar.
 const MAX: u64 = 36_500 * 86_400_000;
 
-/// The milliseconds in `text`, or what is wrong with it.
+/// The milliseconds in `text`, or the problem with it.
 pub(crate) fn parse(text: &str) -> Result<u64, String> {
     let mut rest = text.trim();
     if rest.is_empty() {

@@ -36,7 +36,7 @@ impl ToTokens for Arg {
     }
 }
 
-/// The arguments of `owner`, each of them known and given once; whatever is wrong becomes an error,
+/// The arguments of `owner`, each of them known and given once; each problem becomes an error,
 /// and the rest is read all the same.
 pub(crate) fn arguments(
     owner: &str,

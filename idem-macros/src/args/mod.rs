@@ -43,7 +43,7 @@ const NAMES: [&str; 19] = [
     "crate",
 ];
 
-/// More is no budget but a loop.
+/// More would be a loop, not a budget.
 const MAX_RETRIES: u32 = 1000;
 
 /// A claim that lapses sooner would be lost between two renewals.
@@ -57,14 +57,14 @@ pub(crate) struct Options {
     pub(crate) key_missing: bool,
     pub(crate) retries: Option<Given<u32>>,
     pub(crate) backoff: Option<Given<Backoff>>,
-    pub(crate) redeliver: bool,
+    pub(crate) retry: RetryMode,
     pub(crate) retry_if: Option<Given<Path>>,
     pub(crate) existing: Option<Path>,
-    pub(crate) bury: bool,
+    pub(crate) on_crash: OnCrash,
     pub(crate) timeout: Option<Given<u64>>,
     pub(crate) lease: Option<u64>,
     pub(crate) ttl: Option<Given<u64>>,
-    pub(crate) reject: bool,
+    pub(crate) in_flight: InFlight,
     pub(crate) fingerprint: Option<Fingerprint>,
     pub(crate) skip: Vec<Ident>,
     pub(crate) redact: Vec<Secret>,
@@ -73,6 +73,30 @@ pub(crate) struct Options {
     pub(crate) was: Option<Given<Vec<String>>>,
     pub(crate) runtime: Option<Expr>,
     pub(crate) krate: Option<Path>,
+}
+
+/// `retry`: where a failed attempt is tried again.
+#[derive(Default, PartialEq)]
+pub(crate) enum RetryMode {
+    #[default]
+    Inline,
+    Redeliver,
+}
+
+/// `on_crash`: what an attempt with an unknown outcome leads to.
+#[derive(Default, PartialEq)]
+pub(crate) enum OnCrash {
+    #[default]
+    Rerun,
+    Bury,
+}
+
+/// `in_flight`: what a duplicate gets while the first call runs.
+#[derive(Default, PartialEq)]
+pub(crate) enum InFlight {
+    #[default]
+    Wait,
+    Reject,
 }
 
 /// `fingerprint = "off"` or `fingerprint(…)`.
@@ -107,7 +131,7 @@ impl Options {
 
     /// Whether the body can run twice within one call.
     pub(crate) fn runs_again(&self) -> bool {
-        !self.redeliver && self.retries() > 0
+        self.retry == RetryMode::Inline && self.retries() > 0
     }
 
     fn read(&mut self, arg: Arg) -> syn::Result<()> {
@@ -121,13 +145,20 @@ impl Options {
                 let value = Backoff::parse(&arg)?;
                 self.backoff = Some(Given { arg, value });
             }
-            "retry" => self.redeliver = arg.choice(["inline", "redeliver"])? == 1,
+            "retry" => {
+                self.retry = arg.choice([
+                    ("inline", RetryMode::Inline),
+                    ("redeliver", RetryMode::Redeliver),
+                ])?;
+            }
             "retry_if" => {
                 let value = arg.path("retry_if = PayError::is_transient")?;
                 self.retry_if = Some(Given { arg, value });
             }
             "existing" => self.existing = Some(arg.path("existing = find_order")?),
-            "on_crash" => self.bury = arg.choice(["rerun", "bury"])? == 1,
+            "on_crash" => {
+                self.on_crash = arg.choice([("rerun", OnCrash::Rerun), ("bury", OnCrash::Bury)])?;
+            }
             "timeout" => {
                 let value = arg.duration("timeout = \"10s\"", 1)?;
                 self.timeout = Some(Given { arg, value });
@@ -137,7 +168,10 @@ impl Options {
                 let value = arg.duration("ttl = \"7d\"", 1)?;
                 self.ttl = Some(Given { arg, value });
             }
-            "in_flight" => self.reject = arg.choice(["wait", "reject"])? == 1,
+            "in_flight" => {
+                self.in_flight =
+                    arg.choice([("wait", InFlight::Wait), ("reject", InFlight::Reject)])?;
+            }
             "fingerprint" => self.fingerprint = Some(fingerprint(&arg)?),
             "skip" => self.skip = skip(&arg)?,
             "redact" => self.redact = redact::redact(&arg)?,
@@ -284,7 +318,8 @@ mod tests {
         assert!(errors.into_compile_errors().is_none());
         assert_eq!(options.key.len(), 2);
         assert_eq!(options.retries.unwrap().value, 5);
-        assert!(options.redeliver && options.bury && options.reject);
+        assert!(options.retry == RetryMode::Redeliver && options.on_crash == OnCrash::Bury);
+        assert!(options.in_flight == InFlight::Reject);
         assert_eq!(options.timeout.unwrap().value, 10_000);
         assert_eq!(options.lease, Some(60_000));
         assert_eq!(options.ttl.unwrap().value, 7_200_000);

@@ -70,7 +70,7 @@ pub(crate) fn fingerprint(arg: &Arg) -> syn::Result<Vec<Dotted>> {
     Ok(paths)
 }
 
-/// `order.order_no`, if it is no more than that.
+/// `order.order_no`, if the expression is just that.
 pub(crate) fn from_expr(expr: &Expr) -> Option<Dotted> {
     let at = expr.to_token_stream();
     let mut fields = Vec::new();

@@ -67,7 +67,7 @@ fn secret<S: AsRef<str>>(
         }
         if name.bytes().all(|byte| byte.is_ascii_digit()) {
             return error(format!(
-                "`{name}` is no name in the stored JSON, where a newtype is what it wraps and a tuple is an array: \
+                "`{name}` is not a name in the stored JSON, where a newtype is what it wraps and a tuple is an array: \
                  leave it out, or redact all of the tuple"
             ));
         }
@@ -78,7 +78,7 @@ fn secret<S: AsRef<str>>(
             .all(|char| char.is_alphanumeric() || "_-$@".contains(char))
         {
             return error(format!(
-                "`{name}` is no name of an argument or a field; write a dotted path such as `order.lines.card_no`, \
+                "`{name}` is not a name of an argument or a field; write a dotted path such as `order.lines.card_no`, \
                  which through an array means each element"
             ));
         }

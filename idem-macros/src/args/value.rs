@@ -99,14 +99,16 @@ impl Arg {
         Ok(millis)
     }
 
-    /// One of two words: its index.
-    pub(crate) fn choice(&self, words: [&str; 2]) -> syn::Result<usize> {
+    /// One of two words: what it stands for.
+    pub(crate) fn choice<T>(&self, choices: [(&str, T); 2]) -> syn::Result<T> {
         let name = &self.name;
+        let words = [choices[0].0, choices[1].0];
         let [one, other] = words;
         let text = self
             .string(&format!("{name} = \"{one}\"` or `{name} = \"{other}\""))?
             .value();
-        words.iter().position(|word| *word == text).ok_or_else(|| {
+        let chosen = choices.into_iter().find(|(word, _)| *word == text);
+        chosen.map(|(_, choice)| choice).ok_or_else(|| {
             let nearest = did_you_mean(&text, &words);
             let all = format!("`\"{one}\"` or `\"{other}\"`");
             self.error(format!(
@@ -150,7 +152,7 @@ impl Arg {
     }
 }
 
-/// What a `macro_rules!` passes on sits in groups that nobody sees.
+/// What a `macro_rules!` passes on sits in invisible groups.
 pub(crate) fn peel(expr: &Expr) -> &Expr {
     match expr {
         Expr::Group(group) => peel(&group.expr),

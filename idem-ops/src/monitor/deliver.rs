@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use idem_runtime::ledger::NoteChange;
 use idem_runtime::{Error, Timestamp};
 use tokio::sync::watch;
 
@@ -74,7 +75,7 @@ impl Watching {
                     last_error: None,
                     ..state
                 };
-                (note.key, None)
+                NoteChange::delete(note.key)
             }
             Err(error) => {
                 tracing::error!(channel = channel.name(), notice = %waiting.notice.id, tries = waiting.tries + 1, %error,

@@ -112,7 +112,7 @@ impl Watching {
             .await?;
         changes.extend(self.addressed(&notice, false)?);
         for (id, letter) in &letters {
-            changes.push((unnotified_key(*id), None));
+            changes.push(NoteChange::delete(unnotified_key(*id)));
             if let Some(letter) = letter
                 && self.policy.escalate_after.is_some()
                 && urgent(id)

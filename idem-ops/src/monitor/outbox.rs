@@ -76,7 +76,7 @@ pub(super) fn hashed(texts: &[&str]) -> u128 {
 pub(super) fn put<T: Serialize>(key: String, value: &T) -> Result<NoteChange, Error> {
     let json =
         serde_json::to_vec(value).map_err(|error| unreadable(&key, &json_problem(&error)))?;
-    Ok((key, Some(json)))
+    Ok(NoteChange::put(key, json))
 }
 
 pub(super) fn read<T: DeserializeOwned>(note: &Note) -> Result<T, Error> {

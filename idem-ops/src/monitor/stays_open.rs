@@ -65,7 +65,7 @@ impl Watching {
                         .map(|letter| (id, Some(letter))),
                 );
             }
-            changes.push((note.key, None));
+            changes.push(NoteChange::delete(note.key));
         }
         if !late.is_empty() {
             let groups = grouped(&late)

@@ -1,6 +1,7 @@
 //! The bulk acts of one ledger: asked for, looked at, cancelled, and taken up again after a
 //! restart.
 
+use idem_runtime::ledger::NoteChange;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -220,7 +221,7 @@ impl Inner {
         };
         let mut changes = vec![job.note()?];
         let old = self.outlived();
-        changes.extend(old.iter().map(|id| (note_key(*id), None)));
+        changes.extend(old.iter().map(|id| NoteChange::delete(note_key(*id))));
         self.audited(
             bulk.asked.deed.of_all().0,
             who,
@@ -274,7 +275,7 @@ impl Inner {
         who: &str,
         why: Option<&str>,
         bulk: Uuid,
-        changes: Vec<idem_runtime::ledger::NoteChange>,
+        changes: Vec<NoteChange>,
     ) -> Result<(), ServiceError> {
         let draft = Draft {
             who: who.to_owned(),

@@ -182,7 +182,7 @@ impl Journal {
         let old = oldest(PIECE).await?;
         let changes = old
             .iter()
-            .map(|id| (format!("{PREFIX}{id}"), None))
+            .map(|id| NoteChange::delete(format!("{PREFIX}{id}")))
             .collect();
         self.idem.notes().write(changes).await?;
         if let (Some(ids), Some(last)) = (held.as_mut(), old.last()) {
@@ -256,7 +256,7 @@ fn written(id: &Uuid) -> Option<Timestamp> {
 fn note(entry: &AuditEntry) -> Result<NoteChange, ServiceError> {
     let key = format!("{PREFIX}{}", entry.id);
     let value = encoded(&key, entry)?;
-    Ok((key, Some(value)))
+    Ok(NoteChange::put(key, value))
 }
 
 pub(super) fn encoded<T: Serialize>(key: &str, value: &T) -> Result<Vec<u8>, ServiceError> {

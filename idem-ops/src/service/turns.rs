@@ -43,7 +43,7 @@ impl Job {
     pub(super) fn note(&self) -> Result<NoteChange, ServiceError> {
         let key = note_key(self.bulk.id);
         let value = encoded(&key, self)?;
-        Ok((key, Some(value)))
+        Ok(NoteChange::put(key, value))
     }
 
     /// The letters that come next, newest first. Where none was found yet, and there are more to

@@ -11,6 +11,7 @@ use idem_ops::service::{
     AuditPage, Bulk, BulkPage, BulkState, Deed, GroupPage, LetterPage, Outcome,
 };
 use idem_runtime::Filter;
+use idem_runtime::ledger::NoteChange;
 use idem_runtime::testing::ManualClock;
 use serde_json::json;
 
@@ -241,7 +242,7 @@ async fn a_turn_that_a_kill_cut_off_is_settled_by_what_became_of_its_letters() {
     job["cursor"] = json!(open[2].id);
     job["bulk"]["asked"]["rate"] = json!(1000.0);
     idem.notes()
-        .write(vec![(key, Some(job.to_string().into_bytes()))])
+        .write(vec![NoteChange::put(key, job.to_string())])
         .await
         .unwrap();
     idem.close().await.unwrap();

@@ -12,6 +12,7 @@ use idem_ops::service::{
     AuditEntry, AuditPage, Bulk, BulkDeed, BulkState, Deed, LetterQuery, NewBulk, Outcome,
     PageQuery, Selection, Service, ServiceError,
 };
+use idem_runtime::ledger::NoteChange;
 use idem_runtime::testing::ManualClock;
 use idem_runtime::{Actor, Filter, Idem, LetterState};
 use serde_json::json;
@@ -134,7 +135,7 @@ async fn cut_off(folder: &Path) -> (Service, Bulk) {
     job["cursor"] = json!(open[2].id);
     job["bulk"]["asked"]["rate"] = json!(1000.0);
     idem.notes()
-        .write(vec![(key, Some(job.to_string().into_bytes()))])
+        .write(vec![NoteChange::put(key, job.to_string())])
         .await
         .unwrap();
     (Service::looking(idem), bulk)

@@ -14,6 +14,7 @@ use idem_ops::Auth;
 use idem_ops::service::{
     AuditPage, Bulk, BulkState, Deed, LetterPage, LetterView, Outcome, Redriven,
 };
+use idem_runtime::ledger::NoteChange;
 use idem_runtime::testing::ManualClock;
 use idem_runtime::{
     Actor, DeadLetterId, Filter, Idem, LetterState, Origin, Reason, Verdict, idempotent,
@@ -455,7 +456,7 @@ async fn cut_off(folder: &Path) -> (Bulk, Vec<DeadLetterId>) {
     job["cursor"] = json!(open[3]);
     job["bulk"]["asked"]["rate"] = json!(1000.0);
     idem.notes()
-        .write(vec![(key, Some(job.to_string().into_bytes()))])
+        .write(vec![NoteChange::put(key, job.to_string())])
         .await
         .unwrap();
     idem.close().await.unwrap();

@@ -7,7 +7,9 @@ use axum::extract::Request;
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use idem_runtime::ledger::{Ledger, SledLedger};
-use idem_runtime::protocol::{AttemptOutcome, Budget, Claim, Failed, RecordId, Reply, Step};
+use idem_runtime::protocol::{
+    AttemptOutcome, Budget, Claim, Failed, OnCrash, RecordId, Reply, Step,
+};
 use idem_runtime::testing::ManualClock;
 use idem_runtime::{Filter, Idem, Origin, idempotent};
 use serde::{Deserialize, Serialize};
@@ -198,7 +200,7 @@ async fn nested(data: &std::path::Path, depth: usize) {
         redacted: None,
         budget: Budget {
             retries: 0,
-            bury: false,
+            on_crash: OnCrash::Rerun,
             ttl: Duration::from_secs(60),
         },
         lease: Duration::from_secs(30),

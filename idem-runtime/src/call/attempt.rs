@@ -1,4 +1,4 @@
-//! What a body can ask about the attempt it runs in.
+//! The attempt that a body runs in, as the body sees it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +15,7 @@ use crate::protocol::RecordId;
 pub struct Attempt {
     /// From 1, counted across restarts.
     pub number: u32,
-    /// How many there are at most.
+    /// The most attempts there are.
     pub of: u32,
     /// The handler's name in the ledger.
     pub handler: Arc<str>,
@@ -28,8 +28,8 @@ pub struct Attempt {
     pub token: u64,
 }
 
-/// The attempt this code runs in; nothing outside a handler's body, and in tasks and threads that
-/// the body spawned.
+/// Returns the attempt that this code runs in, or `None` outside of a handler's body and in tasks
+/// and threads that the body spawned.
 ///
 /// ```
 /// assert_eq!(idem_runtime::attempt(), None);
@@ -47,10 +47,10 @@ tokio::task_local! {
 pub(crate) struct Frame {
     pub(super) attempt: Attempt,
     pub(super) inner: Arc<Inner>,
-    /// The body is a sync one, so whatever waits in it holds its thread.
+    /// The body is a sync one, so waiting in it holds its thread.
     pub(super) blocking: bool,
     pub(super) found_existing: AtomicBool,
-    /// What goes out with the result.
+    /// The messages recorded together with the result.
     pub(super) outgoing: Mutex<Vec<OutboxMessage>>,
     pub(super) outer: Option<Arc<Frame>>,
 }
@@ -86,7 +86,8 @@ fn any_frame(is: impl Fn(&Frame) -> bool) -> bool {
     false
 }
 
-/// Gives the running attempt a message to go out with its result, if one of this Idem is running.
+/// Hands the running attempt a message to record with its result. Returns whether an attempt of this
+/// Idem is running.
 pub(crate) fn enqueue(inner: &Arc<Inner>, message: OutboxMessage) -> bool {
     let push = |frame: &Arc<Frame>| {
         let ours = Arc::ptr_eq(&frame.inner, inner);
@@ -100,6 +101,6 @@ pub(crate) fn enqueue(inner: &Arc<Inner>, message: OutboxMessage) -> bool {
 
 /// Tells the running attempt that `existing` found the result, so the body does not run.
 pub fn found_existing() {
-    // Outside an attempt there is nobody to tell.
+    // Outside an attempt there is no frame to mark.
     let _ = FRAME.try_with(|frame| frame.found_existing.store(true, Ordering::Relaxed));
 }

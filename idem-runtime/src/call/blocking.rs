@@ -1,4 +1,4 @@
-//! Waiting and working without `await`, for sync handlers.
+//! Waits and works without `await`, for sync handlers.
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -18,8 +18,8 @@ pub(super) fn block_on<F: Future>(future: F) -> F::Output {
     hold(|| wait(future))
 }
 
-/// Holds this thread for as long as it takes, and tells a multi-thread runtime to move its tasks
-/// elsewhere meanwhile.
+/// Runs `work` on this thread, and lets a multi-thread runtime move its other tasks elsewhere
+/// meanwhile.
 pub(super) fn hold<T>(work: impl FnOnce() -> T) -> T {
     if !on_multi_thread_runtime() {
         return work();
@@ -31,7 +31,7 @@ pub(super) fn hold<T>(work: impl FnOnce() -> T) -> T {
     }));
     match (held, output, work) {
         (_, Some(output), _) => output,
-        // tokio refuses it inside a `LocalSet`, before it begins; there the thread is simply held.
+        // tokio refuses to do so inside a `LocalSet`, before the work begins: the thread is held.
         (_, None, Some(work)) => work(),
         (Err(panic), None, None) => resume_unwind(panic),
         (Ok(()), None, None) => unreachable!("work that was begun and did not panic has an output"),

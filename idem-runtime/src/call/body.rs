@@ -1,5 +1,4 @@
-//! One run of a body: caught when it panics, stopped when it takes too long, its lease renewed
-//! meanwhile.
+//! Runs a body once: catches its panic, stops it at its timeout, keeps its lease renewed.
 //!
 //! Nothing here knows the body's types, so that it is compiled once, and not once for each handler.
 
@@ -18,21 +17,21 @@ use crate::clock::BoxFuture;
 use crate::outbox::OutboxMessage;
 
 /// How a body ended.
-pub(super) enum Ended {
+pub(super) enum BodyEnd {
     Returned,
     Panicked(String),
     TimedOut(Duration),
 }
 
-/// What a body leaves beside its result.
-pub(super) struct Left {
+/// What a body produces beside its result.
+pub(super) struct Artifacts {
     /// `existing` found the result, so the body did not run.
-    pub(super) found: bool,
-    /// What goes out with the result.
+    pub(super) found_existing: bool,
+    /// The messages to record with the result.
     pub(super) outgoing: Vec<OutboxMessage>,
 }
 
-/// Inside the attempt, so that a test can ask which one it is.
+/// Passes the failpoint inside the attempt, so that a test can ask which attempt it is.
 #[cfg_attr(
     not(feature = "__failpoints"),
     expect(unused_variables, reason = "there is no point then")
@@ -76,39 +75,39 @@ impl Run {
         }
     }
 
-    /// Polls an async body, which says whether it has returned.
+    /// Polls an async body. `body` returns whether it has returned.
     pub(super) fn poll(
         &mut self,
         context: &mut Context<'_>,
         body: &mut dyn FnMut(&mut Context<'_>) -> bool,
-    ) -> Poll<Ended> {
+    ) -> Poll<BodyEnd> {
         match self.inside(&mut || body(context)) {
-            Ok(true) => return Poll::Ready(Ended::Returned),
+            Ok(true) => return Poll::Ready(BodyEnd::Returned),
             Ok(false) => {}
-            Err(caught) => return Poll::Ready(Ended::Panicked(panic::text(&*caught))),
+            Err(caught) => return Poll::Ready(BodyEnd::Panicked(panic::text(&*caught))),
         }
         match &mut self.limit {
             Some((limit, passed)) => passed
                 .as_mut()
                 .poll(context)
-                .map(|()| Ended::TimedOut(*limit)),
+                .map(|()| BodyEnd::TimedOut(*limit)),
             None => Poll::Pending,
         }
     }
 
     /// Runs a sync body.
-    pub(super) fn run_blocking(&self, body: &mut dyn FnMut()) -> Ended {
+    pub(super) fn run_blocking(&self, body: &mut dyn FnMut()) -> BodyEnd {
         let mut body = || {
             body();
             true
         };
         match blocking::hold(|| self.inside(&mut body)) {
-            Ok(_) => Ended::Returned,
-            Err(caught) => Ended::Panicked(panic::text(&*caught)),
+            Ok(_) => BodyEnd::Returned,
+            Err(caught) => BodyEnd::Panicked(panic::text(&*caught)),
         }
     }
 
-    /// Runs the body where it can ask about its attempt.
+    /// Runs the body with its frame set.
     fn inside(&self, work: &mut dyn FnMut() -> bool) -> Result<bool, Box<dyn Any + Send>> {
         let _entered = self.span.enter();
         catch_unwind(AssertUnwindSafe(|| {
@@ -116,10 +115,10 @@ impl Run {
         }))
     }
 
-    /// What it left beside its result.
-    pub(super) fn left(&self) -> Left {
-        Left {
-            found: self.frame.found_existing.load(Ordering::Relaxed),
+    /// What it produced beside its result.
+    pub(super) fn artifacts(&self) -> Artifacts {
+        Artifacts {
+            found_existing: self.frame.found_existing.load(Ordering::Relaxed),
             outgoing: std::mem::take(&mut *self.frame.outgoing.lock()),
         }
     }

@@ -1,4 +1,4 @@
-//! What a call can be refused with, its handler and key in it.
+//! Makes the errors that a call can end with, each with its handler and key.
 
 use std::time::Duration;
 
@@ -11,12 +11,12 @@ use crate::protocol::DeadLetterId;
 impl Drive {
     fn site(&self) -> (String, String) {
         (
-            self.message.named.name.to_string(),
+            self.request.named.name.to_string(),
             self.id().key.to_string(),
         )
     }
 
-    /// The recorded result is not what the handler returns today.
+    /// The recorded result is not of the type that the handler returns today.
     pub(super) fn unreadable(&mut self, problem: String) -> Error {
         let (handler, key) = self.site();
         let what = "done before, but the recorded result no longer decodes as the handler's result type, and nothing ran; \
@@ -27,8 +27,8 @@ impl Drive {
             what: what.to_owned(),
             problem,
         };
-        self.tell(error.kind());
-        self.came_to(|| Verdict::of(&error));
+        self.count_call(error.kind());
+        self.set_verdict(|| Verdict::of(&error));
         error
     }
 
@@ -66,7 +66,7 @@ impl Drive {
         }
     }
 
-    /// The body ran, and the ledger did not take how it ended.
+    /// The body ran, and the ledger did not record how it ended.
     pub(super) fn unrecorded(&self, problem: LedgerError) -> Error {
         let (handler, key) = self.site();
         Error::Ledger {
@@ -76,15 +76,17 @@ impl Drive {
         }
     }
 
+    pub(super) fn closed(&self) -> Error {
+        let (handler, key) = self.site();
+        Error::Closed {
+            handler: Some(handler),
+            key: Some(key),
+        }
+    }
+
     pub(super) fn no_ledger(&self, problem: LedgerError) -> Error {
         match problem {
-            LedgerError::Closed => {
-                let (handler, key) = self.site();
-                Error::Closed {
-                    handler: Some(handler),
-                    key: Some(key),
-                }
-            }
+            LedgerError::Closed => self.closed(),
             problem => self.unrecorded(problem),
         }
     }
@@ -123,7 +125,7 @@ impl Drive {
         }
     }
 
-    /// The result is not one that can be recorded.
+    /// The result cannot be recorded.
     pub(super) fn unwritable(&self, problem: String) -> Error {
         let (handler, key) = self.site();
         let what = "the body returned, but its result cannot be recorded for duplicates, so the message is a dead letter and \

@@ -1,5 +1,5 @@
-//! On a ledger that others share, the claims of running bodies are kept alive. The background does
-//! it, for a body may hold its own thread.
+//! Keeps the claims of running bodies alive on a ledger that other processes share. The background
+//! does it, because a sync body holds its own thread.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,15 +13,15 @@ use crate::clock::BoxFuture;
 use crate::idem::{Idem, Inner};
 use crate::protocol::{RecordId, Reply, Step};
 
-/// The claims to renew, by the length of their leases: those of one length are renewed together.
-/// There are few lengths.
+/// The claims to renew, by the length of their leases. Claims of one length are renewed together;
+/// there are few lengths.
 #[derive(Debug, Default)]
 pub(crate) struct Leases(Mutex<Vec<(Duration, Claims)>>);
 
-/// By their fencing tokens, which a ledger gives out once.
+/// Claims by fencing token, which a ledger gives out once.
 type Claims = HashMap<u64, RecordId, RandomState>;
 
-/// A claim that is kept alive for as long as this is not dropped.
+/// Keeps a claim alive until it is dropped.
 pub(super) struct Renewed {
     inner: Arc<Inner>,
     token: u64,
@@ -29,7 +29,7 @@ pub(super) struct Renewed {
 }
 
 impl Renewed {
-    /// Keeps a claim alive, if its ledger counts leases.
+    /// Keeps a claim alive where the ledger has leases.
     pub(super) fn start(idem: &Idem, id: &RecordId, token: u64, lease: Duration) -> Option<Self> {
         let inner = idem.inner();
         if !inner.ledger.leases() {
@@ -54,7 +54,7 @@ impl Drop for Renewed {
 }
 
 impl Leases {
-    /// Adds a claim, and says whether it is the first of this length.
+    /// Adds a claim, and returns whether it is the first of this length.
     fn hold(&self, token: u64, lease: Duration, id: RecordId) -> bool {
         let mut leases = self.0.lock();
         if let Some((_, claims)) = leases.iter_mut().find(|(length, _)| *length == lease) {
@@ -65,7 +65,7 @@ impl Leases {
         true
     }
 
-    /// What is to be renewed. Where there is nothing, the next claim starts the renewing again.
+    /// Returns the claims to renew. Where there are none, the next claim starts the renewal again.
     fn held(&self, lease: Duration) -> Claims {
         let mut leases = self.0.lock();
         leases.retain(|(length, claims)| *length != lease || !claims.is_empty());
@@ -76,7 +76,7 @@ impl Leases {
             .unwrap_or_default()
     }
 
-    /// Whether it was to be renewed until now.
+    /// Removes a claim, and returns whether it was there.
     fn forget(&self, token: u64, lease: Duration) -> bool {
         let mut leases = self.0.lock();
         let claims = leases.iter_mut().find(|(length, _)| *length == lease);
@@ -84,7 +84,7 @@ impl Leases {
     }
 }
 
-/// Renews all claims with leases of this length, as long as there are some.
+/// Renews all claims with leases of this length until there are none.
 async fn renew(inner: Arc<Inner>, lease: Duration) {
     let mut pause: BoxFuture<'static, ()> = inner.clock.sleep(lease / 3);
     loop {
@@ -100,7 +100,7 @@ async fn renew(inner: Arc<Inner>, lease: Duration) {
         );
         pause = match select(Box::pin(renewals), next).await {
             Either::Left((_, next)) => next,
-            // One that hangs is given up, lest the others lapse.
+            // A renewal that hangs is given up, so that the other leases do not lapse.
             Either::Right(_) => Box::pin(ready(())),
         };
     }
@@ -109,8 +109,8 @@ async fn renew(inner: Arc<Inner>, lease: Duration) {
 async fn renew_one(inner: &Inner, id: RecordId, token: u64, lease: Duration) {
     match inner.apply(&id, Step::Renew { token, lease }).await {
         Ok(Reply::Recorded) => {}
-        // A body cannot be taken back; its report will be refused. One that ended meanwhile has
-        // lost nothing.
+        // A running body cannot be stopped; its report will be refused. One that ended meanwhile
+        // has lost nothing.
         Ok(_) => {
             if inner.leases.forget(token, lease) {
                 tracing::warn!(
@@ -121,7 +121,7 @@ async fn renew_one(inner: &Inner, id: RecordId, token: u64, lease: Duration) {
             }
         }
         Err(error) => {
-            tracing::warn!(%error, "the lease could not be renewed and will be tried again")
+            tracing::warn!(%error, "the lease could not be renewed and will be tried again");
         }
     }
 }

@@ -1,10 +1,11 @@
 //! The life of a call, as the attribute's expansion drives it.
 
+mod admission;
 mod attempt;
 mod blocking;
 mod body;
+mod dropped;
 mod errors;
-mod held;
 mod lease;
 mod machine;
 mod own;
@@ -19,13 +20,13 @@ use std::task::Poll;
 
 pub use attempt::{Attempt, attempt, found_existing};
 pub(crate) use attempt::{Frame, enqueue};
-use body::{Ended, Left};
+use body::{Artifacts, BodyEnd};
 pub(crate) use lease::Leases;
 use machine::{Drive, Next};
 use own::{read_with, text_of};
-use report::{Report, Told};
+use report::{AttemptResult, CallerResult};
 use serde::Serialize;
-pub(crate) use single_flight::Flights;
+pub(crate) use single_flight::SingleFlight;
 
 use crate::delivery::Verdict;
 use crate::error::Error;
@@ -37,8 +38,8 @@ const LONGEST_TEXT: usize = 4096;
 
 /// One call of a handler: begin, then while told to run: run the body; then finish.
 ///
-/// It is compiled once for each handler, so it only turns types into JSON and back; the drive does
-/// the work.
+/// It is compiled once for each handler, so it only turns types into JSON and back; `Drive` does the
+/// rest.
 pub struct Call<R: Outcome> {
     drive: Option<Box<Drive>>,
     retry_if: Option<fn(&R::Error) -> bool>,
@@ -74,7 +75,7 @@ where
         self
     }
 
-    /// Whether the body is to run (again); claims the key when it is.
+    /// Claims the key for an attempt. Returns whether the body is to run (again).
     pub async fn next(&mut self) -> bool {
         let Some(drive) = self.unfinished() else {
             return false;
@@ -83,7 +84,7 @@ where
         self.is_to_run(next)
     }
 
-    /// Copies the arguments for one attempt, or ends it; then [`next`](Self::next) says what
+    /// Copies the arguments for one attempt, or ends it: then [`next`](Self::next) returns what
     /// follows.
     pub fn copies<T>(&mut self, copy: impl FnOnce() -> T) -> Option<T> {
         let (mut copy, mut copies) = (Some(copy), None);
@@ -109,16 +110,16 @@ where
             })
         })
         .await;
-        let left = run.left();
+        let artifacts = run.artifacts();
         // The lease is not renewed past the body.
         drop(run);
-        let (report, own) = self.report(ended, returned, left);
+        let (result, own) = self.report(ended, returned, artifacts);
         let Some(drive) = self.unfinished() else {
             return;
         };
-        drive.report(report);
-        let told = poll_fn(|context| drive.poll_told(context)).await;
-        self.is_told(told, own);
+        drive.report(result);
+        let caller = poll_fn(|context| drive.poll_caller_result(context)).await;
+        self.end_attempt(caller, own);
     }
 
     /// [`next`](Self::next) for a sync handler.
@@ -138,17 +139,17 @@ where
         let Some(run) = drive.start() else { return };
         let (mut body, mut returned) = (Some(body), None);
         let ended = run.run_blocking(&mut || returned = body.take().map(|body| body()));
-        let left = run.left();
+        let artifacts = run.artifacts();
         drop(run);
-        let (report, own) = self.report(ended, returned, left);
+        let (result, own) = self.report(ended, returned, artifacts);
         let Some(drive) = self.unfinished() else {
             return;
         };
-        let told = drive.report_blocking(report);
-        self.is_told(told, own);
+        let caller = drive.report_blocking(result);
+        self.end_attempt(caller, own);
     }
 
-    /// What the caller gets. `next` has said false, so there is a result.
+    /// Returns what the caller gets. `next` has returned false, so there is a result.
     pub fn finish(mut self) -> R {
         self.result.take().unwrap_or_else(|| {
             refused(Error::Closed {
@@ -184,49 +185,54 @@ where
         if let Err(problem) = read {
             return Some(refused(drive.unreadable(problem.to_string())));
         }
-        drive.tell("replayed");
-        drive.came_to(|| Verdict::Settled);
+        drive.count_call("replayed");
+        drive.set_verdict(|| Verdict::Settled);
         value.map(|value| R::from_result(Ok(value)))
     }
 
-    /// How the attempt ended, without its types, and what the body left for the caller.
-    fn report(&mut self, ended: Ended, returned: Option<R>, left: Left) -> (Report, Option<R>) {
+    /// How the attempt ended, without its types, and the body's own result for the caller.
+    fn report(
+        &mut self,
+        ended: BodyEnd,
+        returned: Option<R>,
+        artifacts: Artifacts,
+    ) -> (AttemptResult, Option<R>) {
         match (ended, returned.map(R::into_result), &mut self.drive) {
-            (Ended::Panicked(message), _, _) => (Report::Panicked(message), None),
-            (Ended::TimedOut(limit), _, _) => (Report::TimedOut(limit), None),
-            (Ended::Returned, Some(Ok(value)), Some(drive)) => {
+            (BodyEnd::Panicked(message), _, _) => (AttemptResult::Panicked(message), None),
+            (BodyEnd::TimedOut(limit), _, _) => (AttemptResult::TimedOut(limit), None),
+            (BodyEnd::Returned, Some(Ok(value)), Some(drive)) => {
                 let json = drive.written(&mut |json| value.serialize(json), &mut |json| {
                     serde_json::from_slice::<R::Ok>(json).map(drop)
                 });
                 (
-                    Report::Returned { json, left },
+                    AttemptResult::Returned { json, artifacts },
                     Some(R::from_result(Ok(value))),
                 )
             }
-            (Ended::Returned, Some(Err(error)), Some(drive)) => {
+            (BodyEnd::Returned, Some(Err(error)), Some(drive)) => {
                 let retry_if = self.retry_if;
                 let permanent =
                     retry_if.is_some_and(|retry_if| drive.is_permanent(&mut || retry_if(&error)));
                 (
-                    Report::Failed {
+                    AttemptResult::Failed {
                         permanent,
                         text: text_of(&error),
                     },
                     Some(R::from_result(Err(error))),
                 )
             }
-            (Ended::Returned, _, _) => (
-                Report::Panicked("the body returned nothing".to_owned()),
+            (BodyEnd::Returned, _, _) => (
+                AttemptResult::Panicked("the body returned nothing".to_owned()),
                 None,
             ),
         }
     }
 
-    fn is_told(&mut self, told: Told, own: Option<R>) {
-        match told {
-            Told::Again => {}
-            Told::Own => self.result = own,
-            Told::Refuse(error) => self.result = Some(refused(error)),
+    fn end_attempt(&mut self, caller: CallerResult, own: Option<R>) {
+        match caller {
+            CallerResult::Retry => {}
+            CallerResult::Own => self.result = own,
+            CallerResult::Refuse(error) => self.result = Some(refused(error)),
         }
     }
 }

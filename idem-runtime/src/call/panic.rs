@@ -1,15 +1,15 @@
-//! Panics that were caught.
+//! Catches panics of the user's code outside of an attempt.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Does what the user's code does outside of an attempt. A panic there is the message's trouble and
-/// not its caller's: one that unwinds is recorded nowhere, and its message comes again for ever.
+/// Runs the user's code outside of an attempt, and returns a panic's message as an error. A panic
+/// that unwound into the caller would be recorded nowhere, and its message redelivered for ever.
 pub(crate) fn caught(work: &mut dyn FnMut()) -> Result<(), String> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|panic| text(&*panic))
 }
 
-/// A panic's message.
+/// Returns a panic's message.
 pub(crate) fn text(panic: &(dyn Any + Send)) -> String {
     panic
         .downcast_ref::<&str>()

@@ -1,29 +1,30 @@
-//! How an attempt ended, brought to the ledger, and what the caller is told of it.
+//! Reports to the ledger how an attempt ended, and returns what the caller gets.
 
 use std::future::poll_fn;
+use std::mem;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::blocking::block_on;
-use super::body::Left;
+use super::body::Artifacts;
 use super::cut;
-use super::held::Held;
-use super::machine::{Answer, Drive};
+use super::machine::{Answer, Drive, State};
 use crate::clock::until;
 use crate::delivery::Verdict;
 use crate::error::Error;
+use crate::handler::RetryMode;
 use crate::idem::Inner;
 use crate::ledger::LedgerError;
 use crate::outbox;
-use crate::protocol::{AttemptOutcome, Failed, RecordId, Reply, Step, StoredResult};
+use crate::protocol::{AttemptOutcome, Failed, Grant, RecordId, Reply, Step, StoredResult};
 
 /// How an attempt ended, without its types.
-pub(super) enum Report {
-    /// With a result as it is recorded, or with one that cannot be.
+pub(super) enum AttemptResult {
+    /// With the result as it is recorded, or with why it cannot be recorded.
     Returned {
         json: Result<Vec<u8>, String>,
-        left: Left,
+        artifacts: Artifacts,
     },
     Failed {
         permanent: bool,
@@ -33,53 +34,53 @@ pub(super) enum Report {
     TimedOut(Duration),
 }
 
-/// What the caller is told.
-pub(super) enum Told {
-    /// Nothing yet: there will be another attempt.
-    Again,
-    /// What the body left.
+/// What the caller gets.
+pub(super) enum CallerResult {
+    /// Nothing yet: there is another attempt.
+    Retry,
+    /// The body's own result or error.
     Own,
     Refuse(Error),
 }
 
-/// A report on its way.
-pub(super) struct Reporting {
+/// A report that the ledger has not answered yet.
+pub(super) struct PendingReport {
     step: Step,
     answer: Answer,
-    then: Then,
+    after: AfterReport,
 }
 
-/// What follows once it has arrived.
-enum Then {
-    /// The caller and those who wait get the result.
+/// What follows the answer.
+enum AfterReport {
+    /// The caller and the followers get the result.
     Done {
         json: Option<Arc<[u8]>>,
         outcome: &'static str,
     },
-    /// The caller hears what is wrong with the result.
+    /// The caller gets why the result cannot be recorded.
     Unwritable(String),
-    /// There is another attempt, or the caller gets the body's error; this in its place, where it
-    /// left none.
+    /// There is another attempt, or the caller gets the body's error, or this one where the body
+    /// returned none.
     Failed(Option<Error>),
-    /// Nobody is there any more.
+    /// The caller is gone.
     Dropped,
 }
 
-impl Reporting {
-    fn new(inner: &Inner, id: &RecordId, step: Step, then: Then) -> Self {
+impl PendingReport {
+    fn new(inner: &Inner, id: &RecordId, step: Step, after: AfterReport) -> Self {
         Self {
             answer: inner.ledger.apply(id, step.clone()),
             step,
-            then,
+            after,
         }
     }
 
-    /// A report for a call that was dropped.
+    /// The report of a call that was dropped.
     pub(super) fn dropped(inner: &Inner, id: &RecordId, step: Step) -> Self {
-        Self::new(inner, id, step, Then::Dropped)
+        Self::new(inner, id, step, AfterReport::Dropped)
     }
 
-    /// Sees to it that it arrives, now or later, when nobody is there any more.
+    /// Waits for the answer, and keeps the report for later where there was none.
     pub(super) async fn arrive(self, inner: &Inner, id: &RecordId) {
         let reply = inner.heard(self.answer.await).await;
         inner.keep_unreported(id, self.step, &reply);
@@ -87,112 +88,129 @@ impl Reporting {
 }
 
 impl Drive {
-    /// Begins to report how the attempt ended. From now on the report arrives, even when the call
+    /// Begins to report how the attempt ended. From here on the report arrives, even when the call
     /// is dropped.
-    pub(super) fn report(&mut self, report: Report) {
-        let Some(held) = self.claimed.take() else {
+    pub(super) fn report(&mut self, result: AttemptResult) {
+        let State::Running { grant, since } = self.state else {
             return;
         };
-        let (outcome, text, then) = match report {
-            Report::Returned {
+        let Grant { token, number } = grant;
+        let (outcome, text, after) = match result {
+            AttemptResult::Returned {
                 json: Ok(json),
-                left,
-            } => return self.complete(held, json, left),
-            Report::Returned {
+                artifacts,
+            } => return self.complete(token, since, json, artifacts),
+            AttemptResult::Returned {
                 json: Err(problem), ..
             } => (
                 AttemptOutcome::ResultNotStorable,
                 problem.clone(),
-                Then::Unwritable(problem),
+                AfterReport::Unwritable(problem),
             ),
-            Report::Failed {
+            AttemptResult::Failed {
                 permanent: true,
                 text,
-            } => (AttemptOutcome::Permanent, text, Then::Failed(None)),
-            Report::Failed {
+            } => (AttemptOutcome::Permanent, text, AfterReport::Failed(None)),
+            AttemptResult::Failed {
                 permanent: false,
                 text,
-            } => (AttemptOutcome::Failed, text, Then::Failed(None)),
-            Report::Panicked(message) => {
-                let error = self.panicked(held.number, message.clone());
-                (AttemptOutcome::Panicked, message, Then::Failed(Some(error)))
+            } => (AttemptOutcome::Failed, text, AfterReport::Failed(None)),
+            AttemptResult::Panicked(message) => {
+                let error = self.panicked(number, message.clone());
+                (
+                    AttemptOutcome::Panicked,
+                    message,
+                    AfterReport::Failed(Some(error)),
+                )
             }
-            Report::TimedOut(limit) => {
-                let error = self.timed_out(held.number, limit);
+            AttemptResult::TimedOut(limit) => {
+                let error = self.timed_out(number, limit);
                 let text = format!("the body did not return within {limit:?}");
-                (AttemptOutcome::TimedOut, text, Then::Failed(Some(error)))
+                (
+                    AttemptOutcome::TimedOut,
+                    text,
+                    AfterReport::Failed(Some(error)),
+                )
             }
         };
-        self.ended(&held, outcome.as_str());
-        let (text, id, of) = (
-            cut(text),
+        self.count_attempt(since, outcome.as_str());
+        let text = cut(text);
+        let (id, of) = (
             self.id(),
-            self.handler().retries.saturating_add(1).max(held.number),
+            self.handler().retries.saturating_add(1).max(number),
         );
-        tracing::warn!(handler = &*id.handler, key = &*id.key, attempt = held.number, of, %outcome, error = text,
-            "attempt failed");
-        let pause = self.handler().backoff.pause(held.number);
-        self.bring(
-            Step::Fail(Failed {
-                token: held.token,
-                outcome,
-                error: Some(text),
-                pause,
-            }),
-            then,
+        tracing::warn!(
+            handler = &*id.handler,
+            key = &*id.key,
+            attempt = number,
+            of,
+            %outcome,
+            error = text,
+            "attempt failed"
         );
+        let failed = Failed {
+            token,
+            outcome,
+            error: Some(text),
+            pause: self.handler().backoff.pause(number),
+        };
+        self.send(Step::Fail(failed), after);
     }
 
-    fn complete(&mut self, held: Held, json: Vec<u8>, left: Left) {
-        let outcome = if left.found { "existing" } else { "done" };
-        self.ended(&held, outcome);
-        let size = json.len();
-        let json: Option<Arc<[u8]>> =
-            (size <= self.idem().inner().limits.result).then(|| json.into());
+    fn complete(&mut self, token: u64, since: Instant, json: Vec<u8>, artifacts: Artifacts) {
+        let outcome = if artifacts.found_existing {
+            "existing"
+        } else {
+            "done"
+        };
+        self.count_attempt(since, outcome);
+        let inner = self.idem().inner();
+        let (size, now) = (json.len(), inner.clock.now());
+        let json: Option<Arc<[u8]>> = (size <= inner.limits.result).then(|| json.into());
         let result = json
             .clone()
             .map_or(StoredResult::TooLarge(size as u64), StoredResult::Json);
-        let then = Then::Done { json, outcome };
-        let (token, inner) = (held.token, self.idem().inner());
-        let now = inner.clock.now();
-        let notes = left
+        let notes = artifacts
             .outgoing
             .into_iter()
             .map(|message| outbox::note(outbox::new_id(), message, now));
         match notes.collect() {
-            Ok(notes) => self.bring(
-                Step::Complete {
+            Ok(notes) => {
+                let step = Step::Complete {
                     token,
                     result,
                     notes,
-                },
-                then,
-            ),
+                };
+                self.send(step, AfterReport::Done { json, outcome });
+            }
             Err(problem) => {
-                let (text, outcome) = (problem.to_string(), AttemptOutcome::ResultNotStorable);
+                let text = problem.to_string();
                 let failed = Failed {
                     token,
-                    outcome,
+                    outcome: AttemptOutcome::ResultNotStorable,
                     error: Some(text.clone()),
                     pause: Duration::ZERO,
                 };
-                self.bring(Step::Fail(failed), Then::Unwritable(text));
+                self.send(Step::Fail(failed), AfterReport::Unwritable(text));
             }
         }
     }
 
-    fn bring(&mut self, step: Step, then: Then) {
-        self.reporting = Some(Reporting::new(self.idem().inner(), self.id(), step, then));
+    fn send(&mut self, step: Step, after: AfterReport) {
+        let report = PendingReport::new(self.idem().inner(), self.id(), step, after);
+        self.state = State::Reporting(report);
     }
 
-    /// What the caller is told, once the report has arrived.
-    pub(super) fn poll_told(&mut self, context: &mut Context<'_>) -> Poll<Told> {
-        let Some(reporting) = &mut self.reporting else {
-            return Poll::Ready(Told::Own);
+    /// Waits for the ledger's answer, and returns what the caller gets.
+    pub(super) fn poll_caller_result(&mut self, context: &mut Context<'_>) -> Poll<CallerResult> {
+        let State::Reporting(report) = &mut self.state else {
+            return Poll::Ready(CallerResult::Own);
         };
-        let reply = ready!(reporting.answer.as_mut().poll(context));
-        let Some(Reporting { step, then, .. }) = self.reporting.take() else {
-            return Poll::Ready(Told::Own);
+        let reply = ready!(report.answer.as_mut().poll(context));
+        let State::Reporting(PendingReport { step, after, .. }) =
+            mem::replace(&mut self.state, State::Asking)
+        else {
+            return Poll::Ready(CallerResult::Own);
         };
         if let Ok(Reply::DeadLettered(letter)) = &reply {
             self.died(letter);
@@ -203,16 +221,16 @@ impl Drive {
         }
         inner.keep_unreported(self.id(), step, &reply);
         let verdict = self.counted.is_some().then(|| self.verdict(&reply));
-        let (told, outcome) = self.told(reply, then);
-        match &told {
-            Told::Again => return Poll::Ready(told),
-            Told::Own => self.tell(outcome),
-            Told::Refuse(error) => self.tell(error.kind()),
+        let (result, outcome) = self.caller_result(reply, after);
+        match &result {
+            CallerResult::Retry => return Poll::Ready(result),
+            CallerResult::Own => self.count_call(outcome),
+            CallerResult::Refuse(error) => self.count_call(error.kind()),
         }
         if let Some(verdict) = verdict {
-            self.came_to(|| verdict);
+            self.set_verdict(|| verdict);
         }
-        Poll::Ready(told)
+        Poll::Ready(result)
     }
 
     /// What the ledger's answer to a report means for the delivery, should this be the call's end.
@@ -227,53 +245,53 @@ impl Drive {
         }
     }
 
-    /// [`report`](Self::report) and [`poll_told`](Self::poll_told) for a sync handler.
-    pub(super) fn report_blocking(&mut self, report: Report) -> Told {
-        self.report(report);
-        block_on(poll_fn(|context| self.poll_told(context)))
+    /// [`report`](Self::report) and [`poll_caller_result`](Self::poll_caller_result) for a sync
+    /// handler.
+    pub(super) fn report_blocking(&mut self, result: AttemptResult) -> CallerResult {
+        self.report(result);
+        block_on(poll_fn(|context| self.poll_caller_result(context)))
     }
 
-    fn told(&mut self, reply: Result<Reply, LedgerError>, then: Then) -> (Told, &'static str) {
-        let inline = !self.handler().redeliver;
-        let told = match (then, reply) {
-            (_, Err(problem)) => Told::Refuse(self.unrecorded(problem)),
-            (Then::Done { json, outcome }, Ok(Reply::Recorded)) => {
-                if let (Some(seat), Some(json)) = (self.seat.take(), json) {
-                    seat.done(&json);
+    /// What the caller gets, and how the call is counted where that is the body's own.
+    fn caller_result(
+        &mut self,
+        reply: Result<Reply, LedgerError>,
+        after: AfterReport,
+    ) -> (CallerResult, &'static str) {
+        use AfterReport::{Done, Failed, Unwritable};
+        use Reply::{Dead, DeadLettered, Recorded, Waiting};
+        let inline = self.handler().retry == RetryMode::Inline;
+        let result = match (after, reply) {
+            (_, Err(problem)) => CallerResult::Refuse(self.unrecorded(problem)),
+            (Done { json, outcome }, Ok(Recorded)) => {
+                if let (Some(leader), Some(json)) = (self.leader.take(), json) {
+                    leader.done(&json);
                 }
-                return (Told::Own, outcome);
+                return (CallerResult::Own, outcome);
             }
-            (Then::Failed(_), Ok(Reply::Waiting { at })) if inline => {
-                self.resume = Some(at);
-                Told::Again
+            (Failed(_), Ok(Waiting { at })) if inline => {
+                self.sleep_until(at);
+                CallerResult::Retry
             }
-            (
-                Then::Failed(None),
-                Ok(Reply::Waiting { .. } | Reply::DeadLettered(_) | Reply::Dead { .. }),
-            ) => Told::Own,
-            (Then::Failed(Some(_)), Ok(Reply::DeadLettered(letter))) if inline => {
-                Told::Refuse(self.dead(letter.id, false))
+            (Failed(None), Ok(Waiting { .. } | DeadLettered(_) | Dead { .. })) => CallerResult::Own,
+            (Failed(Some(_)), Ok(DeadLettered(letter))) if inline => {
+                CallerResult::Refuse(self.dead(letter.id, false))
             }
-            (Then::Failed(Some(_)), Ok(Reply::Dead { letter, .. })) if inline => {
-                Told::Refuse(self.dead(letter, false))
+            (Failed(Some(_)), Ok(Dead { letter, .. })) if inline => {
+                CallerResult::Refuse(self.dead(letter, false))
             }
-            (
-                Then::Failed(Some(error)),
-                Ok(Reply::Waiting { .. } | Reply::DeadLettered(_) | Reply::Dead { .. }),
-            ) => Told::Refuse(error),
-            (
-                Then::Unwritable(problem),
-                Ok(Reply::Waiting { .. } | Reply::DeadLettered(_) | Reply::Dead { .. }),
-            ) => Told::Refuse(self.unwritable(problem)),
-            (_, Ok(_)) => Told::Refuse(self.lease_lost()),
+            (Failed(Some(error)), Ok(Waiting { .. } | DeadLettered(_) | Dead { .. })) => {
+                CallerResult::Refuse(error)
+            }
+            (Unwritable(problem), Ok(Waiting { .. } | DeadLettered(_) | Dead { .. })) => {
+                CallerResult::Refuse(self.unwritable(problem))
+            }
+            (_, Ok(_)) => CallerResult::Refuse(self.lease_lost()),
         };
-        (told, "failed")
+        (result, "failed")
     }
 
-    pub(super) fn ended(&self, held: &Held, outcome: &'static str) {
-        self.message
-            .named
-            .meters
-            .attempt(outcome, held.since.elapsed());
+    pub(super) fn count_attempt(&self, since: Instant, outcome: &'static str) {
+        self.request.named.meters.attempt(outcome, since.elapsed());
     }
 }

@@ -1,5 +1,5 @@
-//! Single flight: of all the calls of one message in this process, one works and the others wait
-//! for what it gets.
+//! Single flight: of all the calls of one message in this process, one leads and the others follow:
+//! they get its result.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -12,55 +12,55 @@ use tokio::sync::watch;
 
 use crate::protocol::{Fingerprint, RecordId};
 
-/// The messages that are in work in this process.
+/// The messages that have a call in flight in this process.
 #[derive(Default)]
-pub(crate) struct Flights {
+pub(crate) struct SingleFlight {
     table: Arc<Table>,
 }
 
 type Table = Mutex<HashMap<RecordId, Flight, RandomState>>;
 
-/// One message in work.
+/// One message that has a call in flight.
 struct Flight {
     fingerprint: Option<Fingerprint>,
     polled_on: Option<ThreadId>,
-    /// Made by the first who waits: most messages have nobody waiting.
-    ended: Option<watch::Sender<Option<Ended>>>,
+    /// Made by the first follower: most messages have none.
+    ended: Option<watch::Sender<Option<LeaderEnd>>>,
 }
 
-/// A message in work, as one sees it who may wait for it.
-pub(crate) struct Ahead {
+/// An in-flight call, as seen by a duplicate.
+pub(crate) struct Follower {
     pub(crate) fingerprint: Option<Fingerprint>,
-    /// The thread on which an async leader was first polled; nothing for a sync one, which needs no
+    /// The thread on which an async leader was first polled, or `None` for a sync one, which needs no
     /// executor to go on.
     pub(crate) polled_on: Option<ThreadId>,
-    ended: watch::Receiver<Option<Ended>>,
+    ended: watch::Receiver<Option<LeaderEnd>>,
 }
 
-/// How a flight ended.
+/// How the leader ended.
 #[derive(Clone)]
-pub(crate) enum Ended {
+pub(crate) enum LeaderEnd {
     /// With this result.
-    Done(Arc<[u8]>),
-    /// In another way: ask the ledger.
-    Over,
+    Result(Arc<[u8]>),
+    /// Without a result: ask the ledger.
+    Other,
 }
 
-/// The right to work on a message. When it is dropped, the others go on.
-pub(crate) struct Seat {
-    /// Until it is left.
+/// The right to work on a message. When it is dropped, the followers go on.
+pub(crate) struct Leader {
+    /// `None` once it has ended.
     id: Option<RecordId>,
     table: Arc<Table>,
 }
 
-impl Flights {
-    /// Takes the seat, or gives the flight of whoever has it.
+impl SingleFlight {
+    /// Returns the lead, or the call that has it.
     pub(crate) fn enter(
         &self,
         id: &RecordId,
         fingerprint: Option<Fingerprint>,
         blocking: bool,
-    ) -> Result<Seat, Ahead> {
+    ) -> Result<Leader, Follower> {
         let polled_on = (!blocking).then(|| thread::current().id());
         match self.table.lock().entry(id.clone()) {
             Entry::Vacant(free) => {
@@ -69,7 +69,7 @@ impl Flights {
                     polled_on,
                     ended: None,
                 });
-                Ok(Seat {
+                Ok(Leader {
                     id: Some(id.clone()),
                     table: Arc::clone(&self.table),
                 })
@@ -83,7 +83,7 @@ impl Flights {
                 let ended = ended
                     .get_or_insert_with(|| watch::Sender::new(None))
                     .subscribe();
-                Err(Ahead {
+                Err(Follower {
                     fingerprint: *fingerprint,
                     polled_on: *polled_on,
                     ended,
@@ -93,32 +93,32 @@ impl Flights {
     }
 }
 
-impl Ahead {
-    /// Waits for the end.
-    pub(crate) async fn ended(mut self) -> Ended {
+impl Follower {
+    /// Waits for the leader's end.
+    pub(crate) async fn ended(mut self) -> LeaderEnd {
         match self.ended.wait_for(Option::is_some).await {
-            Ok(ended) => ended.clone().unwrap_or(Ended::Over),
-            // The seat was dropped.
-            Err(_) => Ended::Over,
+            Ok(ended) => ended.clone().unwrap_or(LeaderEnd::Other),
+            // The leader was dropped.
+            Err(_) => LeaderEnd::Other,
         }
     }
 }
 
-impl Seat {
-    /// Gives the others the result.
+impl Leader {
+    /// Gives the followers the result.
     pub(crate) fn done(mut self, json: &Arc<[u8]>) {
         if let Some(ended) = self.leave() {
-            ended.send_replace(Some(Ended::Done(Arc::clone(json))));
+            ended.send_replace(Some(LeaderEnd::Result(Arc::clone(json))));
         }
     }
 
-    /// Out of the table first: whoever wakes up takes the next seat.
-    fn leave(&mut self) -> Option<watch::Sender<Option<Ended>>> {
+    /// Leaves the table first: a follower that wakes up takes the lead.
+    fn leave(&mut self) -> Option<watch::Sender<Option<LeaderEnd>>> {
         self.table.lock().remove(&self.id.take()?)?.ended
     }
 }
 
-impl Drop for Seat {
+impl Drop for Leader {
     fn drop(&mut self) {
         self.leave();
     }

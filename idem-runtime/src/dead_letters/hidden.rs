@@ -14,7 +14,7 @@ use crate::handler::Handler;
 use crate::idem::{Idem, Inner};
 use crate::json::Json;
 use crate::json::problem::json_problem;
-use crate::ledger::{LedgerError, NoteChange};
+use crate::ledger::{LedgerError, Note, NoteChange};
 use crate::message::redact::{Names, REDACTED};
 use crate::protocol::encoding;
 use crate::protocol::{DeadLetter, Origin};
@@ -140,10 +140,12 @@ impl Inner {
             if self.hidden.is_noted(name, handler) {
                 continue;
             }
-            let (key, value) = note(name, handler)?;
+            let Note { key, value } = note(name, handler)?;
             // Another process, or this one before it was started again, may have written it.
             if self.ledger.notes(&key, None, 1).await?.is_empty() {
-                self.ledger.write_notes(vec![(key, value)]).await?;
+                self.ledger
+                    .write_notes(vec![NoteChange::put(key, value)])
+                    .await?;
             }
             self.hidden.noted(name, handler);
         }
@@ -177,9 +179,12 @@ impl Inner {
 
 /// Each list of paths is a note of its own, so that another is added without reading those that are
 /// there.
-fn note(name: &str, handler: &Handler) -> Result<NoteChange, LedgerError> {
+fn note(name: &str, handler: &Handler) -> Result<Note, LedgerError> {
     let value = encoding::encode(&Hiding::of(handler))?;
-    Ok((format!("{}{}", prefix(name), short(&value)), Some(value)))
+    Ok(Note {
+        key: format!("{}{}", prefix(name), short(&value)),
+        value,
+    })
 }
 
 fn prefix(name: &str) -> String {

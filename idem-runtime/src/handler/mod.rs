@@ -14,6 +14,7 @@ use parking_lot::RwLock;
 use crate::error::Error;
 use crate::message::redact::Spelling;
 use crate::metrics::Meters;
+use crate::protocol::OnCrash;
 
 /// One annotated function and its options.
 #[derive(Debug)]
@@ -23,9 +24,9 @@ pub struct Handler {
     pub(crate) line: u32,
     pub(crate) retries: u32,
     pub(crate) backoff: Backoff,
-    pub(crate) redeliver: bool,
-    pub(crate) bury: bool,
-    pub(crate) reject: bool,
+    pub(crate) retry: RetryMode,
+    pub(crate) on_crash: OnCrash,
+    pub(crate) in_flight: InFlight,
     pub(crate) timeout: Option<Duration>,
     pub(crate) lease: Duration,
     pub(crate) ttl: Duration,
@@ -39,6 +40,24 @@ pub struct Handler {
     /// Whether something has to be looked at before a claim: whether the key was issued, what
     /// stands under an earlier name.
     pub(crate) looks_first: bool,
+}
+
+/// Where a failed attempt is tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RetryMode {
+    /// Within the call, after a pause.
+    Inline,
+    /// By another call: the broker brings the message again.
+    Redeliver,
+}
+
+/// What a duplicate gets while the first call runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum InFlight {
+    /// The result of the first call, once there is one.
+    Wait,
+    /// [`Error::InProgress`].
+    Reject,
 }
 
 /// The pause before each retry.
@@ -64,9 +83,9 @@ impl Handler {
                 max: Duration::from_secs(30),
                 jitter: true,
             },
-            redeliver: false,
-            bury: false,
-            reject: false,
+            retry: RetryMode::Inline,
+            on_crash: OnCrash::Rerun,
+            in_flight: InFlight::Wait,
             timeout: None,
             lease: Duration::from_secs(30),
             ttl: Duration::from_secs(7 * 24 * 60 * 60),
@@ -98,19 +117,19 @@ impl Handler {
 
     /// `retry = "redeliver"`.
     pub const fn redeliver(mut self) -> Self {
-        self.redeliver = true;
+        self.retry = RetryMode::Redeliver;
         self
     }
 
     /// `on_crash = "bury"`.
     pub const fn bury(mut self) -> Self {
-        self.bury = true;
+        self.on_crash = OnCrash::Bury;
         self
     }
 
     /// `in_flight = "reject"`.
     pub const fn reject(mut self) -> Self {
-        self.reject = true;
+        self.in_flight = InFlight::Reject;
         self
     }
 

@@ -11,7 +11,7 @@ use crate::handler::Named;
 use crate::idem::Inner;
 use crate::issuer;
 use crate::ledger::{Ledger, LedgerError};
-use crate::protocol::{Record, RecordId};
+use crate::protocol::{NoteChange, Record, RecordId};
 
 /// Where the notes are.
 const NOTES: &str = "was/";
@@ -56,7 +56,9 @@ impl Earlier {
         let key = format!("{NOTES}{}", &blake3::hash(name.as_bytes()).to_hex()[..32]);
         let value = serde_json::to_vec(&(name, was))
             .map_err(|error| LedgerError::Other(error.to_string()))?;
-        ledger.write_notes(vec![(key, Some(value))]).await?;
+        ledger
+            .write_notes(vec![NoteChange::put(key, value)])
+            .await?;
         self.0.write().insert(
             name.to_owned(),
             was.iter().map(|name| (*name).to_owned()).collect(),

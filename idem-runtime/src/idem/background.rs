@@ -99,7 +99,7 @@ async fn keep(inner: Arc<Inner>, mut to_do: mpsc::UnboundedReceiver<Work>) {
                 inner.report_all_again().await;
                 match inner.sweep(PIECE).await {
                     // Where much has expired there is more to find at once.
-                    Ok(swept) if swept.expired > 0 && !swept.whole => period.reset_immediately(),
+                    Ok(swept) if swept.removed > 0 && !swept.finished => period.reset_immediately(),
                     Ok(_) => {}
                     Err(error) => tracing::warn!(%error, "the sweep will be tried again"),
                 }

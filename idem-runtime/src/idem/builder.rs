@@ -1,5 +1,6 @@
 //! The choices an Idem is opened with.
 
+#[cfg(feature = "sled")]
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +10,9 @@ use crate::clock::{Clock, SystemClock};
 use crate::error::Error;
 use crate::idem::background::Keeper;
 use crate::idem::{Idem, Inner};
-use crate::ledger::{Ledger, LedgerError, SledLedger};
+#[cfg(feature = "sled")]
+use crate::ledger::SledLedger;
+use crate::ledger::{Ledger, LedgerError};
 use crate::metrics;
 
 /// The limits and other choices of an [`Idem`]; every one has a default.
@@ -27,6 +30,7 @@ use crate::metrics;
 #[derive(Default)]
 pub struct IdemBuilder {
     limits: Limits,
+    #[cfg(feature = "sled")]
     cache_bytes: Option<u64>,
     clock: Option<Arc<dyn Clock>>,
 }
@@ -81,6 +85,7 @@ impl IdemBuilder {
     /// How much memory the embedded ledger may use for its cache, in bytes; 128 MiB unless said:
     /// with five million results the process then takes about 310 MiB (`cargo xtask bench --bench
     /// growth`).
+    #[cfg(feature = "sled")]
     pub fn cache(mut self, bytes: u64) -> Self {
         self.cache_bytes = Some(bytes);
         self
@@ -96,6 +101,7 @@ impl IdemBuilder {
     ///
     /// # Errors
     /// As [`Idem::open`].
+    #[cfg(feature = "sled")]
     pub fn open(self, path: impl AsRef<Path>) -> Result<Idem, Error> {
         let cache_bytes = self.cache_bytes.unwrap_or(128 << 20);
         self.start(|clock, instance| {

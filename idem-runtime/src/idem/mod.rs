@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, broadcast};
 
 use crate::call::wait::wait;
-use crate::call::{Flights, Leases};
+use crate::call::{Leases, SingleFlight};
 use crate::clock::Clock;
 use crate::dead_letters::{DeadLetters, Hidden, Publishers, Runners};
 use crate::error::Error;
@@ -76,7 +76,7 @@ pub(crate) struct Inner {
     pub(crate) instance: Arc<str>,
     pub(crate) handlers: Handlers,
     pub(crate) earlier: Earlier,
-    pub(crate) flights: Flights,
+    pub(crate) flights: SingleFlight,
     pub(crate) leases: Leases,
     pub(crate) runners: Runners,
     pub(crate) outbox: Sending,
@@ -103,6 +103,7 @@ impl Idem {
     /// # Errors
     /// [`Error::Ledger`], which says what is wrong with the folder: held by another process, not writable, full,
     /// damaged, or with fewer records than were acknowledged.
+    #[cfg(feature = "sled")]
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         Self::builder().open(path)
     }
@@ -213,11 +214,11 @@ impl Idem {
     /// [`Error::Ledger`] when it cannot be done.
     pub async fn sweep(&self) -> Result<Swept, Error> {
         let mut all = Swept::default();
-        while !all.whole {
+        while !all.finished {
             let swept = self.inner().sweep(1000).await?;
-            all.died.extend(swept.died);
-            all.expired += swept.expired;
-            all.whole = swept.whole;
+            all.dead_lettered.extend(swept.dead_lettered);
+            all.removed += swept.removed;
+            all.finished = swept.finished;
         }
         Ok(all)
     }
@@ -328,7 +329,7 @@ impl Inner {
             instance,
             handlers: Handlers::default(),
             earlier: Earlier::default(),
-            flights: Flights::default(),
+            flights: SingleFlight::default(),
             leases: Leases::default(),
             runners: Runners::default(),
             outbox: Sending::default(),
@@ -422,8 +423,11 @@ impl Inner {
             .ledger
             .sweep(settled, self.limits.letter_retention)
             .await?;
-        swept.died.iter().for_each(|letter| self.tell(letter));
-        if !swept.died.is_empty() {
+        swept
+            .dead_lettered
+            .iter()
+            .for_each(|letter| self.tell(letter));
+        if !swept.dead_lettered.is_empty() {
             self.count_letters().await;
         }
         Ok(swept)

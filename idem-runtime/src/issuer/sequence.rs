@@ -7,7 +7,9 @@ use parking_lot::Mutex;
 
 use super::ISSUERS;
 use crate::idem::Inner;
-use crate::ledger::{LedgerError, NUMBERED};
+use crate::ledger::LedgerError;
+use crate::protocol::NoteChange;
+use crate::protocol::note::NUMBERED;
 
 /// Numbers that are taken at once: what a process that ends leaves unused.
 const BLOCK: u64 = 100;
@@ -33,7 +35,7 @@ impl Sequences {
         if !self.named.lock().contains(issuer) {
             inner
                 .ledger
-                .write_notes(vec![(format!("{ISSUERS}{issuer}"), Some(Vec::new()))])
+                .write_notes(vec![NoteChange::put(format!("{ISSUERS}{issuer}"), [])])
                 .await?;
             self.named.lock().insert(Arc::clone(issuer));
         }
@@ -62,7 +64,7 @@ impl Sequences {
             let end = last.saturating_add(BLOCK);
             inner
                 .ledger
-                .write_notes(vec![(place, Some(end.to_string().into_bytes()))])
+                .write_notes(vec![NoteChange::put(place, end.to_string())])
                 .await?;
             *block = Block {
                 scope: scope.to_owned(),

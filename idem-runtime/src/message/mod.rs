@@ -243,7 +243,7 @@ impl Message {
         };
         let Handler {
             retries,
-            bury,
+            on_crash,
             ttl,
             lease,
             ..
@@ -253,7 +253,11 @@ impl Message {
             fingerprint,
             payload,
             redacted: named.redacted.clone(),
-            budget: Budget { retries, bury, ttl },
+            budget: Budget {
+                retries,
+                on_crash,
+                ttl,
+            },
             lease,
             origin: self.delivery.as_ref().map(|delivery| delivery.origin()),
         };
@@ -291,7 +295,7 @@ impl Message {
             }
             Ok(payload) => self.buffer = payload,
             Err(error) => {
-                self.trouble = Some(Trouble::Payload(Unwritten::Codec(json_problem(&error))))
+                self.trouble = Some(Trouble::Payload(Unwritten::Codec(json_problem(&error))));
             }
         }
     }

@@ -167,7 +167,7 @@ pub(crate) fn note(
         message,
         place: String::new(),
     })?;
-    Ok((NEXT.to_owned(), Some(value)))
+    Ok(NoteChange::put(NEXT, value))
 }
 
 /// The outbox of one [`Idem`]. A clone is another handle of the same.
@@ -299,7 +299,7 @@ impl Outbox {
             .write(
                 messages
                     .iter()
-                    .map(|queued| (queued.place.clone(), None))
+                    .map(|entry| NoteChange::delete(&*entry.place))
                     .collect(),
             )
             .await

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::decide::{Change, Decision, Facts, LetterChange, keep};
+use super::decision::{Change, Decision, Facts, LetterChange, keep};
 use super::letter::{DeadLetter, LetterState, Reason};
 use super::record::{Live, Record, RecordId, RedrivenFrom, Settled, Settlement};
 use super::step::{Bury, Reply};

@@ -2,87 +2,14 @@
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
-
 use super::death::{bury, bury_unread};
-use super::letter::{
-    Action, ActionKind, Actor, AttemptOutcome, DeadLetter, DeadLetterId, PastAttempt, Reason,
+use super::decision::{Change, Decision, Facts, LetterChange, acted, keep, put};
+use super::letter::{ActionKind, DeadLetterId, PastAttempt, Reason};
+use super::record::{
+    Budget, Live, OnCrash, Phase, Record, RecordId, RedrivenFrom, Settled, Settlement,
 };
-use super::record::{Budget, Live, Phase, Record, RecordId, RedrivenFrom, Settled, Settlement};
 use super::step::{Claim, Failed, Grant, RedrivePayload, Reply, Step};
 use crate::clock::after;
-use crate::ledger::NoteChange;
-
-/// What the ledger knows at the moment of deciding.
-#[derive(Debug, Clone)]
-pub struct Facts {
-    /// The time of day.
-    pub now: Timestamp,
-    /// A fencing token larger than every one given out before.
-    pub token: u64,
-    /// A letter id that is not in use.
-    pub letter: DeadLetterId,
-    /// The number of the ledger's opening, which a ledger of one process counts: a claim of another
-    /// opening has a dead owner. 0 in a ledger that many processes share.
-    pub session: u64,
-    /// Whether a lease that has passed means a dead owner.
-    pub leases: bool,
-    /// The running instance that decides, for the letter.
-    pub instance: Arc<str>,
-}
-
-/// What to write, all of it or nothing, and what to answer once it is durable.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Decision {
-    /// What becomes of the record.
-    pub record: Change,
-    /// What becomes of the dead letters.
-    pub letter: LetterChange,
-    /// The answer.
-    pub reply: Reply,
-}
-
-impl Decision {
-    /// The notes to write with it: those of a result that is recorded now.
-    pub fn notes<'a>(&self, step: &'a Step) -> &'a [NoteChange] {
-        match (step, &self.record) {
-            (Step::Complete { notes, .. }, Change::Put(_)) => notes,
-            _ => &[],
-        }
-    }
-}
-
-/// What becomes of a record.
-#[derive(Debug, Clone, PartialEq)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "it is taken apart at once, and most decisions put a record"
-)]
-pub enum Change {
-    /// It stays.
-    Keep,
-    /// It becomes this.
-    Put(Record),
-    /// It goes.
-    Remove,
-}
-
-/// What becomes of the dead letters.
-#[derive(Debug, Clone, PartialEq)]
-pub enum LetterChange {
-    /// Nothing.
-    Keep,
-    /// This one is opened.
-    Open(Box<DeadLetter>),
-    /// This is [done](DeadLetter::act) to one. Where it is closed and has been forgotten since,
-    /// nothing of the decision is written, and the answer is [`Reply::LetterNotOpen`].
-    Action {
-        /// Which.
-        letter: DeadLetterId,
-        /// What.
-        act: Box<Action>,
-    },
-}
 
 /// Decides one step of the record of `id`.
 pub fn decide(id: &RecordId, record: Option<Record>, step: &Step, facts: &Facts) -> Decision {
@@ -403,119 +330,6 @@ fn sweep(record: Option<Record>, facts: &Facts) -> Decision {
     }
 }
 
-impl Live {
-    /// What it is addressed by.
-    pub(crate) fn id(&self) -> RecordId {
-        RecordId {
-            handler: self.handler.clone(),
-            key: self.key.clone(),
-        }
-    }
-
-    /// The number of the running attempt, or of the last one.
-    pub(super) fn number(&self) -> u32 {
-        match self.phase {
-            Phase::Running { number, .. } => number,
-            Phase::Waiting { .. } => self.past.last().map_or(0, |attempt| attempt.number),
-        }
-    }
-
-    /// Whether it was re-armed from this letter, and nobody has run it since.
-    fn was_dead_as(&self, letter: DeadLetterId) -> bool {
-        self.is_rearmed()
-            && self
-                .redriven
-                .as_ref()
-                .is_some_and(|redriven| redriven.letter == letter)
-    }
-
-    /// Whether a person re-armed it, and nobody has run it since.
-    pub(super) fn is_rearmed(&self) -> bool {
-        self.redriven.is_some() && matches!(self.phase, Phase::Waiting { .. })
-    }
-
-    /// Dead as before it was re-armed.
-    fn as_it_was(&self, at: Timestamp, letter: DeadLetterId) -> Settled {
-        let before = self.redriven.as_ref();
-        let settled = self.settle(
-            at,
-            before.map_or(0, |before| before.attempts),
-            Settlement::Dead(letter),
-        );
-        Settled {
-            fingerprint: before.and_then(|before| before.fingerprint),
-            ..settled
-        }
-    }
-
-    fn holds(&self, token: u64) -> bool {
-        self.token == token && matches!(self.phase, Phase::Running { .. })
-    }
-
-    /// Whether it is running for an owner that is gone.
-    fn orphaned(&self, facts: &Facts) -> bool {
-        match self.phase {
-            Phase::Running { session, until, .. } => {
-                session != facts.session || (facts.leases && facts.now >= until)
-            }
-            Phase::Waiting { .. } => false,
-        }
-    }
-
-    /// Counts the attempt that nobody reported, by the budget that it was started with; it may go
-    /// on at once, for its pause was its silence.
-    fn end_orphan(&mut self, facts: &Facts) {
-        let Phase::Running {
-            number,
-            since,
-            session,
-            ..
-        } = self.phase
-        else {
-            return;
-        };
-        let outcome = if session == facts.session && facts.leases {
-            AttemptOutcome::LeaseLapsed
-        } else {
-            AttemptOutcome::Crashed
-        };
-        self.past.push(PastAttempt {
-            number,
-            start: since,
-            end: None,
-            outcome,
-            error: None,
-        });
-        self.phase = Phase::Waiting {
-            since: facts.now,
-            until: facts.now,
-        };
-        self.redriven = None;
-    }
-
-    /// Why there is no further attempt after the one that just ended, if there is none.
-    fn spent(&self) -> Option<Reason> {
-        let last = self.past.last()?;
-        match last.outcome {
-            AttemptOutcome::Permanent => Some(Reason::PermanentError),
-            AttemptOutcome::ResultNotStorable => Some(Reason::ResultNotStorable),
-            unknown if unknown.is_unknown() && self.budget.bury => Some(Reason::UnknownOutcome),
-            _ => (last.number >= self.budget.attempts()).then_some(Reason::BudgetSpent),
-        }
-    }
-
-    pub(super) fn settle(&self, at: Timestamp, attempts: u32, end: Settlement) -> Settled {
-        Settled {
-            token: self.token,
-            fingerprint: self.fingerprint,
-            at,
-            ttl: self.budget.ttl,
-            attempts,
-            end,
-        }
-    }
-}
-
 /// A dead message that may run again. It waits as after a failed attempt, so that people are told
 /// if nobody comes.
 fn rearmed(
@@ -542,7 +356,7 @@ fn rearmed(
         // The next claim brings its own.
         budget: Budget {
             retries: 0,
-            bury: false,
+            on_crash: OnCrash::Rerun,
             ttl: dead.ttl,
         },
         payload: Arc::clone(payload),
@@ -561,40 +375,5 @@ fn rearmed(
             since: facts.now,
             until: facts.now,
         },
-    }
-}
-
-fn acted(
-    record: Change,
-    letter: DeadLetterId,
-    deed: ActionKind,
-    by: &Actor,
-    facts: &Facts,
-) -> Decision {
-    let act = Box::new(Action {
-        at: facts.now,
-        by: by.clone(),
-        kind: deed,
-    });
-    Decision {
-        record,
-        letter: LetterChange::Action { letter, act },
-        reply: Reply::Recorded,
-    }
-}
-
-fn put(record: Record, reply: Reply) -> Decision {
-    Decision {
-        record: Change::Put(record),
-        letter: LetterChange::Keep,
-        reply,
-    }
-}
-
-pub(super) fn keep(reply: Reply) -> Decision {
-    Decision {
-        record: Change::Keep,
-        letter: LetterChange::Keep,
-        reply,
     }
 }

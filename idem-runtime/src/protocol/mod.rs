@@ -4,21 +4,26 @@
 
 mod death;
 mod decide;
+mod decision;
 pub(crate) mod encoding;
 mod letter;
+mod live;
+pub(crate) mod note;
 mod origin;
 mod record;
 mod reused;
 mod step;
 
-pub use decide::{Change, Decision, Facts, LetterChange, claim as decide_claim, decide};
+pub use decide::{claim as decide_claim, decide};
+pub use decision::{Change, Decision, Facts, LetterChange};
 pub use letter::{
     Action, ActionKind, Actor, AttemptOutcome, DeadLetter, DeadLetterId, LetterState, PastAttempt,
     Reason,
 };
+pub use note::{Note, NoteChange, check_keys, unnotified_key};
 pub use origin::Origin;
 pub use record::{
-    Budget, BuryCause, Fingerprint, Live, Phase, Record, RecordId, RedrivenFrom, Settled,
+    Budget, BuryCause, Fingerprint, Live, OnCrash, Phase, Record, RecordId, RedrivenFrom, Settled,
     Settlement, StoredResult,
 };
 pub use reused::{Difference, Holder, Reused};

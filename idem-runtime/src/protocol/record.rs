@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use minicbor::{Decode, Encode};
+use minicbor::encode::Write;
+use minicbor::{Decode, Decoder, Encode, Encoder, decode, encode};
 
 use super::letter::{DeadLetter, DeadLetterId, PastAttempt, Reason};
 use super::origin::Origin;
@@ -221,13 +222,41 @@ pub struct Budget {
     /// Retries after the first attempt.
     #[n(0)]
     pub retries: u32,
-    /// An attempt with an unknown outcome leads to a dead letter at once.
+    /// What an attempt with an unknown outcome leads to.
     #[n(1)]
-    pub bury: bool,
+    pub on_crash: OnCrash,
     /// How long a result is remembered, and an abandoned message waited for.
     #[n(2)]
     #[cbor(with = "cbor::duration")]
     pub ttl: Duration,
+}
+
+/// What an attempt with an unknown outcome leads to: its process died, its lease was lost, or its
+/// call was dropped.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum OnCrash {
+    /// Another attempt, within the budget.
+    #[default]
+    Rerun,
+    /// A dead letter at once.
+    Bury,
+}
+
+// Stored as a `bool`: whether it is buried.
+impl<C> Encode<C> for OnCrash {
+    fn encode<W: Write>(
+        &self,
+        e: &mut Encoder<W>,
+        _: &mut C,
+    ) -> Result<(), encode::Error<W::Error>> {
+        e.bool(*self == Self::Bury)?.ok()
+    }
+}
+
+impl<'b, C> Decode<'b, C> for OnCrash {
+    fn decode(d: &mut Decoder<'b>, _: &mut C) -> Result<Self, decode::Error> {
+        Ok(if d.bool()? { Self::Bury } else { Self::Rerun })
+    }
 }
 
 impl Budget {
@@ -303,6 +332,7 @@ impl Settled {
 
 impl Record {
     /// The record as a live one.
+    #[cfg(feature = "sled")]
     pub(crate) fn live(self) -> Option<Live> {
         match self {
             Record::Live(live) => Some(live),

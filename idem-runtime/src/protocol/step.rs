@@ -6,10 +6,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::letter::{Actor, AttemptOutcome, DeadLetter, DeadLetterId};
+use super::note::NoteChange;
 use super::origin::Origin;
 use super::record::{Budget, BuryCause, Fingerprint, StoredResult};
 use crate::json::Json;
-use crate::ledger::NoteChange;
 
 /// One move of a record. A ledger makes it atomic and, before it answers, durable.
 #[derive(Debug, Clone, PartialEq)]

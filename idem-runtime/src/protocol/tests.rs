@@ -367,7 +367,7 @@ impl Life {
                     redacted: None,
                     budget: Budget {
                         retries: *retries,
-                        bury: *bury,
+                        on_crash: if *bury { OnCrash::Bury } else { OnCrash::Rerun },
                         ttl: TTL,
                     },
                     lease: Duration::from_secs(30),

@@ -13,9 +13,7 @@ use parking_lot::Mutex;
 
 use crate::clock::{BoxFuture, Clock, after};
 use crate::ledger::Filter;
-use crate::ledger::{
-    Ledger, LedgerError, Note, NoteChange, Swept, check_keys, place_of, unnotified_key,
-};
+use crate::ledger::{Ledger, LedgerError, Note, NoteChange, Swept, check_keys, unnotified_key};
 use crate::protocol::{
     Change, DeadLetter, DeadLetterId, Facts, LetterChange, LetterState, Record, RecordId, Reply,
     Step, decide,
@@ -101,13 +99,13 @@ impl Kept {
 
 fn write(notes: &mut BTreeMap<String, Vec<u8>>, number: &mut u64, changes: &[NoteChange]) {
     for change in changes {
-        let place = place_of(change, || {
+        let key = change.key(|| {
             *number += 1;
             *number
         });
-        match &change.1 {
-            Some(value) => drop(notes.insert(place.into_owned(), value.clone())),
-            None => drop(notes.remove(&*place)),
+        match change.value() {
+            Some(value) => drop(notes.insert(key.into_owned(), value.to_vec())),
+            None => drop(notes.remove(&*key)),
         }
     }
 }
@@ -176,7 +174,7 @@ impl Ledger for MemoryLedger {
     ) -> BoxFuture<'static, Result<Swept, LedgerError>> {
         let (mut kept, now) = (self.kept.lock(), self.clock.now());
         let mut swept = Swept {
-            whole: settled > 0,
+            finished: settled > 0,
             ..Swept::default()
         };
         let ids: Vec<_> = kept
@@ -187,8 +185,8 @@ impl Ledger for MemoryLedger {
             .collect();
         for id in ids {
             match kept.step(&id, &Step::Sweep, now) {
-                Reply::DeadLettered(letter) => swept.died.push(*letter),
-                Reply::Recorded => swept.expired += 1,
+                Reply::DeadLettered(letter) => swept.dead_lettered.push(*letter),
+                Reply::Recorded => swept.removed += 1,
                 _ => {}
             }
         }
@@ -203,7 +201,7 @@ impl Ledger for MemoryLedger {
             }
             kept
         });
-        swept.expired += (before - kept.letters.len()) as u64;
+        swept.removed += (before - kept.letters.len()) as u64;
         at_once(swept)
     }
 

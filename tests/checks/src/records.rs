@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use arbitrary::{Arbitrary, Result, Unstructured};
 use idem_runtime::protocol::{
-    Budget, BuryCause, DeadLetter, DeadLetterId, Fingerprint, Holder, Live, Origin, PastAttempt,
-    Phase, RedrivenFrom, Reused, Settled, Settlement, StoredResult,
+    Budget, BuryCause, DeadLetter, DeadLetterId, Fingerprint, Holder, Live, OnCrash, Origin,
+    PastAttempt, Phase, RedrivenFrom, Reused, Settled, Settlement, StoredResult,
 };
 use idem_runtime::{AttemptOutcome, LetterState, Reason, Timestamp};
 use serde_json::{Value, json};
@@ -49,7 +49,7 @@ fn live(from: &mut Unstructured<'_>) -> Result<Live> {
         fingerprint: fingerprint(from)?,
         budget: Budget {
             retries: from.arbitrary()?,
-            bury: from.arbitrary()?,
+            on_crash: *from.choose(&[OnCrash::Rerun, OnCrash::Bury])?,
             ttl: millis(from)?,
         },
         payload: from.arbitrary()?,

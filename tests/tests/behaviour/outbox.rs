@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use idem_runtime::ledger::NoteChange;
 use idem_runtime::testing::{ManualClock, temporary};
 use idem_runtime::{Error, Idem, LedgerError, OutboxMessage, attempt, idempotent};
 
@@ -217,7 +218,10 @@ async fn what_an_older_version_left_goes_out_first() {
         idem.outbox().send(event(key)).await.unwrap();
         let new = notes.list("outbox/~", None, 1).await.unwrap().remove(0);
         notes
-            .write(vec![(new.key, None), (place.to_owned(), Some(new.value))])
+            .write(vec![
+                NoteChange::delete(new.key),
+                NoteChange::put(place, new.value),
+            ])
             .await
             .unwrap();
     }
@@ -243,7 +247,7 @@ async fn without_its_witness_a_ledger_numbers_on_from_what_is_there() {
     let idem = Idem::open(folder.path()).unwrap();
     let ahead = "jobs/~00000000000fffff".to_owned();
     idem.notes()
-        .write(vec![(ahead.clone(), Some(b"1".to_vec()))])
+        .write(vec![NoteChange::put(&*ahead, "1")])
         .await
         .unwrap();
     idem.close().await.unwrap();
@@ -251,7 +255,7 @@ async fn without_its_witness_a_ledger_numbers_on_from_what_is_there() {
     std::fs::remove_file(folder.path().join("witness")).unwrap();
     let idem = Idem::open(folder.path()).unwrap();
     idem.notes()
-        .write(vec![("jobs/~".to_owned(), Some(b"2".to_vec()))])
+        .write(vec![NoteChange::put("jobs/~", "2")])
         .await
         .unwrap();
     let all = idem.notes().list("jobs/", None, 10).await.unwrap();
@@ -271,7 +275,7 @@ async fn a_note_with_a_key_that_is_too_long_is_refused_and_makes_no_file_beside_
         let key = format!("reports/{number}/{}", "x".repeat(length - 10));
         let refused = idem
             .notes()
-            .write(vec![(key, Some(vec![7]))])
+            .write(vec![NoteChange::put(key, [7])])
             .await
             .unwrap_err();
         assert!(matches!(
@@ -300,7 +304,7 @@ async fn a_note_with_a_key_that_is_too_long_is_refused_and_makes_no_file_beside_
         );
     }
     let full: Vec<_> = (0..2000)
-        .map(|number| (format!("{number:0200}"), Some(vec![7])))
+        .map(|number| NoteChange::put(format!("{number:0200}"), [7]))
         .collect();
     idem.notes().write(full).await.unwrap();
     assert_eq!(idem.notes().list("", None, 3000).await.unwrap().len(), 2000);

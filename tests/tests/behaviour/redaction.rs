@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::future::join;
 use idem_runtime::ledger::SledLedger;
-use idem_runtime::protocol::{Budget, Claim, RecordId, Reply, Step};
+use idem_runtime::protocol::{Budget, Claim, OnCrash, RecordId, Reply, Step};
 use idem_runtime::testing::{ManualClock, temporary, temporary_with};
 use idem_runtime::{DeadLetter, Error, Idem, Ledger, REDACTED, Reason, RunOutcome, idempotent};
 use serde::{Deserialize, Serialize};
@@ -501,7 +501,7 @@ async fn the_letter_of_a_process_that_died_knows_what_was_redacted() {
         redacted: Some(["card_no".to_owned()].into()),
         budget: Budget {
             retries: 0,
-            bury: false,
+            on_crash: OnCrash::Rerun,
             ttl: Duration::from_secs(60),
         },
         lease: Duration::from_secs(30),
@@ -724,7 +724,7 @@ async fn a_letter_that_knows_only_what_was_found_has_the_handlers_paths_too() {
         redacted: Some(["card_no".to_owned(), "order.lines.voucher".to_owned()].into()),
         budget: Budget {
             retries: 0,
-            bury: false,
+            on_crash: OnCrash::Rerun,
             ttl: Duration::from_secs(60),
         },
         lease: Duration::from_secs(30),

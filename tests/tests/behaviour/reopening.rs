@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use idem_runtime::ledger::SledLedger;
-use idem_runtime::protocol::{Budget, Claim, RecordId, Reply, Step};
+use idem_runtime::protocol::{Budget, Claim, OnCrash, RecordId, Reply, Step};
 use idem_runtime::{
     AttemptOutcome, Error, Filter, Idem, Ledger, LetterState, Reason, attempt, idempotent,
 };
@@ -430,7 +430,7 @@ fn a_ledger_with_many_claims_of_a_dead_process_opens_inside_a_runtime() {
         redacted: None,
         budget: Budget {
             retries: 0,
-            bury: false,
+            on_crash: OnCrash::Rerun,
             ttl: Duration::from_secs(60),
         },
         lease: Duration::from_secs(30),

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use idem_runtime::AttemptOutcome;
 use idem_runtime::protocol::{
-    Budget, Change, Claim, Decision, Facts, Failed, LetterChange, Live, Phase, Record, RecordId,
-    Reply, Settled, Settlement, Step, decide,
+    Budget, Change, Claim, Decision, Facts, Failed, LetterChange, Live, OnCrash, Phase, Record,
+    RecordId, Reply, Settled, Settlement, Step, decide,
 };
 use stateright::{Checker, Expectation, HasDiscoveries, Model, Property};
 
@@ -174,7 +174,7 @@ fn a_redrive_that_keeps_the_old_token_valid(
             fingerprint,
             budget: Budget {
                 retries: 1,
-                bury: false,
+                on_crash: OnCrash::Rerun,
                 ttl,
             },
             payload: [].into(),

@@ -2,7 +2,7 @@
 //! It knows what was promised, and nothing of how a record is kept.
 
 use idem_runtime::protocol::{
-    AttemptOutcome, Bury, Claim, DeadLetter, DeadLetterId, Reason, Reply, Step,
+    AttemptOutcome, Bury, Claim, DeadLetter, DeadLetterId, OnCrash, Reason, Reply, Step,
 };
 
 use crate::world::{LEASE, PAUSE, TTL, start_of};
@@ -293,7 +293,10 @@ impl History {
                 self.holds(Law::Budget, self.starts == 0 || self.starts < self.allowed);
                 self.starts += 1;
                 (self.message, self.last) = (Some(given), Some(started.token));
-                (self.allowed, self.bury) = (claim.budget.attempts(), claim.budget.bury);
+                (self.allowed, self.bury) = (
+                    claim.budget.attempts(),
+                    claim.budget.on_crash == OnCrash::Bury,
+                );
                 self.followed = if self.starts == 1 {
                     self.rearmed.take()
                 } else {

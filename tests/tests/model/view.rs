@@ -7,7 +7,7 @@ use std::hash::{Hash, Hasher};
 
 use idem_runtime::Timestamp;
 use idem_runtime::protocol::{
-    Budget, DeadLetterId, Live, Phase, Record, RedrivenFrom, Settled, Settlement,
+    Budget, DeadLetterId, Live, OnCrash, Phase, Record, RedrivenFrom, Settled, Settlement,
 };
 
 use crate::history::{End, History, Rearmed, Told};
@@ -111,11 +111,11 @@ impl<'a> View<'a> {
         self.push(fingerprint.map_or(0, |fingerprint| fingerprint.0[0]));
         let Budget {
             retries,
-            bury,
+            on_crash,
             ttl: _,
         } = *budget;
         self.push(retries as usize);
-        self.push(usize::from(bury));
+        self.push(usize::from(on_crash == OnCrash::Bury));
         self.push(past.len());
         for attempt in past {
             self.push(attempt.number as usize);

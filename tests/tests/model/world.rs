@@ -9,8 +9,8 @@ use std::time::Duration;
 use idem_runtime::Timestamp;
 use idem_runtime::protocol::{
     ActionKind, AttemptOutcome, Budget, Bury, BuryCause, Change, Claim, DeadLetterId, Decision,
-    Facts, Failed, Fingerprint, LetterChange, LetterState, Origin, Reason, Record, RecordId, Reply,
-    Step, StoredResult,
+    Facts, Failed, Fingerprint, LetterChange, LetterState, OnCrash, Origin, Reason, Record,
+    RecordId, Reply, Step, StoredResult,
 };
 
 use crate::history::{History, Law, Seen};
@@ -240,7 +240,7 @@ impl Protocol {
             redacted: None,
             budget: Budget {
                 retries,
-                bury,
+                on_crash: if bury { OnCrash::Bury } else { OnCrash::Rerun },
                 ttl: ticks(TTL),
             },
             lease: ticks(LEASE),

@@ -62,7 +62,7 @@ fn is_folder(path: &Path) -> io::Result<bool> {
 pub(super) fn look(folder: &Path) -> io::Result<()> {
     for name in [
         "lock",
-        super::WITNESS,
+        crate::ledger::error::WITNESS,
         super::witness::UNNAMED,
         super::folder::PROBE,
     ] {

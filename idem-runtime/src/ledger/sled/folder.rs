@@ -111,7 +111,7 @@ impl Folder {
     }
 
     pub(super) fn witness(&self) -> PathBuf {
-        self.path.join(super::WITNESS)
+        self.path.join(crate::ledger::error::WITNESS)
     }
 
     /// sled's log, to be synced by us: sled's own flush ends in `sync_file_range`, which a power
@@ -198,7 +198,7 @@ impl Folder {
                     Err(_) if !above.starts_with(&self.made_in) => {}
                     // A folder that is closed to reading cannot be synced alone.
                     Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                        rustix::fs::sync()
+                        rustix::fs::sync();
                     }
                     synced => synced?,
                 }

@@ -18,7 +18,7 @@ use super::layout::{CLOSED_LETTER, DEAD, LIVE, Meta, OPEN_LETTER, Slot, letter_k
 use super::store::Store;
 use super::undo::{Undo, may_take_back};
 use crate::clock;
-use crate::ledger::{LedgerError, NoteChange, place_of, unnotified_key};
+use crate::ledger::{LedgerError, NoteChange, unnotified_key};
 use crate::protocol::{
     Action, ActionKind, Change, DeadLetter, DeadLetterId, Facts, LetterChange, LetterState, Live,
     Record, RecordId, Reply, Settled, Settlement, Step, decide,
@@ -254,11 +254,11 @@ impl<'a, 's> Group<'a, 's> {
     fn write_notes(&mut self, changes: &[NoteChange]) -> Result<(), LedgerError> {
         for change in changes {
             let number = &mut self.state.meta.number;
-            let place = place_of(change, || {
+            let key = change.key(|| {
                 *number += 1;
                 *number
             });
-            self.note(&place, change.1.as_deref())?;
+            self.note(&key, change.value())?;
         }
         Ok(())
     }
@@ -343,7 +343,7 @@ impl<'a, 's> Group<'a, 's> {
                 self.batch.remove(&slot.key(kind), &mut self.state.meta)?;
             }
             Stands::Bucket(bucket) if !matches!(stands, Stands::Bucket(_)) => {
-                self.lapse(&slot, bucket)?
+                self.lapse(&slot, bucket)?;
             }
             _ => {}
         }

@@ -79,8 +79,8 @@ impl Job {
 fn size(notes: &[NoteChange]) -> usize {
     notes
         .iter()
-        .filter_map(|(_, value)| value.as_ref())
-        .map(Vec::len)
+        .filter_map(NoteChange::value)
+        .map(<[u8]>::len)
         .sum()
 }
 

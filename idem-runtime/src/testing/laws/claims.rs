@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{LEASE, PAUSE, Subject, TTL, claim, complete, discard, id};
-use crate::protocol::{AttemptOutcome, Claim, Fingerprint, Grant, RecordId, Reply, Step};
+use crate::protocol::{AttemptOutcome, Claim, Fingerprint, Grant, OnCrash, RecordId, Reply, Step};
 
 /// A key never seen before runs, as attempt 1.
 pub async fn a_first_claim_runs_as_attempt_one(on: Arc<Subject>) {
@@ -239,7 +239,7 @@ pub async fn a_step_happens_even_when_its_future_is_dropped(on: Arc<Subject>) {
 /// budget says of guesses, and a new key is absent again. Only the running claim can be given back.
 pub async fn a_claim_given_back_was_no_attempt(on: Arc<Subject>) {
     let mut careful = claim();
-    careful.budget.bury = true;
+    careful.budget.on_crash = OnCrash::Bury;
     for _ in 0..5 {
         let started = on.start_as("A", careful.clone()).await;
         assert_eq!(started.number, 1);
@@ -317,7 +317,7 @@ pub async fn a_claim_given_back_was_no_attempt(on: Arc<Subject>) {
         }
         // Nobody has to pause, and the time to come back in begins again.
         on.clock.advance(TTL - PAUSE);
-        assert_eq!(on.ledger.sweep(0, TTL).await.unwrap().died, []);
+        assert_eq!(on.ledger.sweep(0, TTL).await.unwrap().dead_lettered, []);
     }
     let last = on.start_as("A", other).await;
     assert_eq!(

@@ -6,8 +6,8 @@ use super::{PAUSE, Subject, TTL, claim, complete, discard, failed, id, redrive};
 use crate::json::Json;
 use crate::ledger::Filter;
 use crate::protocol::{
-    ActionKind, Actor, AttemptOutcome, Claim, Failed, Fingerprint, Grant, LetterState, Reason,
-    Record, Reply, Settlement, Step,
+    ActionKind, Actor, AttemptOutcome, Claim, Failed, Fingerprint, Grant, LetterState, OnCrash,
+    Reason, Record, Reply, Settlement, Step,
 };
 
 async fn open_letters(on: &Subject) -> usize {
@@ -82,7 +82,7 @@ pub async fn a_permanent_error_dies_at_once(on: Arc<Subject>) {
 /// With `bury`, an attempt that nobody can vouch for is the last; a returned error is not.
 pub async fn an_unknown_outcome_is_buried_where_asked(on: Arc<Subject>) {
     let mut careful = claim();
-    careful.budget.bury = true;
+    careful.budget.on_crash = OnCrash::Bury;
     for outcome in [AttemptOutcome::Dropped, AttemptOutcome::TimedOut] {
         let started = on.start_as(outcome.as_str(), careful.clone()).await;
         let Reply::DeadLettered(letter) = on.fail(outcome.as_str(), started.token, outcome).await
@@ -291,7 +291,7 @@ pub async fn an_abandoned_message_becomes_a_letter(on: Arc<Subject>) {
     ));
     on.clock.advance(TTL);
     // The sweep is due at the same moment as the retry.
-    assert_eq!(on.ledger.sweep(0, TTL).await.unwrap().died, []);
+    assert_eq!(on.ledger.sweep(0, TTL).await.unwrap().dead_lettered, []);
     let retried = on.start("B").await;
     assert_eq!(
         (
@@ -303,9 +303,9 @@ pub async fn an_abandoned_message_becomes_a_letter(on: Arc<Subject>) {
     let started = on.start("A").await;
     on.fail("A", started.token, AttemptOutcome::Failed).await;
     on.clock.advance(TTL);
-    assert_eq!(on.ledger.sweep(0, TTL).await.unwrap().died, []);
+    assert_eq!(on.ledger.sweep(0, TTL).await.unwrap().dead_lettered, []);
     on.clock.advance(PAUSE);
-    let died = on.ledger.sweep(0, TTL).await.unwrap().died;
+    let died = on.ledger.sweep(0, TTL).await.unwrap().dead_lettered;
     assert_eq!(
         died.iter()
             .map(|letter| (&*letter.key, letter.reason))
@@ -313,7 +313,7 @@ pub async fn an_abandoned_message_becomes_a_letter(on: Arc<Subject>) {
         [("A", Reason::Abandoned)]
     );
     assert_eq!(open_letters(&on).await, 1);
-    assert_eq!(on.ledger.sweep(0, TTL).await.unwrap().died, []);
+    assert_eq!(on.ledger.sweep(0, TTL).await.unwrap().dead_lettered, []);
 }
 
 /// Closed letters go after their retention, open ones never.
@@ -335,9 +335,9 @@ pub async fn a_redriven_message_that_never_comes_is_a_letter_again(on: Arc<Subje
     let first = on.kill("A").await.id;
     on.step("A", redrive(first)).await;
     on.clock.advance(TTL - PAUSE);
-    assert_eq!(on.ledger.sweep(0, TTL * 2).await.unwrap().died, []);
+    assert_eq!(on.ledger.sweep(0, TTL * 2).await.unwrap().dead_lettered, []);
     on.clock.advance(PAUSE);
-    let died = on.ledger.sweep(0, TTL * 2).await.unwrap().died;
+    let died = on.ledger.sweep(0, TTL * 2).await.unwrap().dead_lettered;
     let [letter] = &died[..] else {
         panic!("expected one letter, got {died:?}")
     };

@@ -40,7 +40,7 @@ use super::ManualClock;
 use crate::ledger::Ledger;
 use crate::protocol::{
     Actor, AttemptOutcome, Budget, Claim, DeadLetter, DeadLetterId, Failed, Fingerprint, Grant,
-    RecordId, RedrivePayload, Reply, Step, StoredResult,
+    OnCrash, RecordId, RedrivePayload, Reply, Step, StoredResult,
 };
 
 /// One named test for each law. `$open` is a path to a `fn() -> Subject` that opens an empty
@@ -207,7 +207,7 @@ fn claim() -> Claim {
         redacted: None,
         budget: Budget {
             retries: 2,
-            bury: false,
+            on_crash: OnCrash::Rerun,
             ttl: TTL,
         },
         lease: LEASE,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{PAUSE, Subject, TTL, redrive};
 use crate::ledger::{LedgerError, Note, unnotified_key};
-use crate::protocol::{AttemptOutcome, Reply, Step, StoredResult};
+use crate::protocol::{AttemptOutcome, NoteChange, Reply, Step, StoredResult};
 
 async fn keys(on: &Subject, prefix: &str, after: Option<&str>, limit: usize) -> Vec<String> {
     on.ledger
@@ -16,8 +16,8 @@ async fn keys(on: &Subject, prefix: &str, after: Option<&str>, limit: usize) -> 
         .collect()
 }
 
-fn put(key: &str, value: &[u8]) -> (String, Option<Vec<u8>>) {
-    (key.to_owned(), Some(value.to_vec()))
+fn put(key: &str, value: &[u8]) -> NoteChange {
+    NoteChange::put(key, value)
 }
 
 /// All changes of a write happen, the last one of a key counts, and notes are read by prefix, in
@@ -37,7 +37,7 @@ pub async fn notes_are_written_together_and_read_in_order(on: Arc<Subject>) {
         .write_notes(vec![
             put("a/3", b"x"),
             put("a/3", b"three"),
-            ("never".to_owned(), None),
+            NoteChange::delete("never"),
         ])
         .await
         .unwrap();
@@ -57,8 +57,8 @@ pub async fn notes_are_written_together_and_read_in_order(on: Arc<Subject>) {
         large
     );
     let changes = vec![
-        ("b/1".to_owned(), None),
-        ("a/2".to_owned(), None),
+        NoteChange::delete("b/1"),
+        NoteChange::delete("a/2"),
         put("a/2", b"again"),
         put("a/1", &large),
     ];
@@ -80,7 +80,7 @@ pub async fn a_new_letter_is_untold_until_somebody_says_so(on: Arc<Subject>) {
     assert_eq!(keys(&on, "untold/", None, 10).await, both);
     on.ledger
         .write_notes(vec![
-            (unnotified_key(told), None),
+            NoteChange::delete(unnotified_key(told)),
             put("told/last", told.as_bytes()),
         ])
         .await
@@ -125,7 +125,7 @@ pub async fn a_result_and_its_notes_are_one_write(on: Arc<Subject>) {
     );
     assert_eq!(keys(&on, "out/", None, 10).await, ["out/1"]);
     on.ledger
-        .write_notes(vec![("out/1".to_owned(), None)])
+        .write_notes(vec![NoteChange::delete("out/1")])
         .await
         .unwrap();
     assert_eq!(
@@ -196,7 +196,7 @@ pub async fn numbers_of_notes_grow_as_they_are_recorded(on: Arc<Subject>) {
     // Under its whole key it is a note like others.
     let first = numbered[0].key.clone();
     on.ledger
-        .write_notes(vec![put(&first, b"again"), ("out/~".to_owned(), None)])
+        .write_notes(vec![put(&first, b"again"), NoteChange::delete("out/~")])
         .await
         .unwrap();
     assert_eq!(
@@ -204,7 +204,7 @@ pub async fn numbers_of_notes_grow_as_they_are_recorded(on: Arc<Subject>) {
         b"again"
     );
     on.ledger
-        .write_notes(vec![(first.clone(), None)])
+        .write_notes(vec![NoteChange::delete(&*first)])
         .await
         .unwrap();
     assert_eq!(keys(&on, "out/~", None, 10).await.len(), 4);
@@ -287,7 +287,10 @@ pub async fn a_note_whose_key_is_too_long_is_refused(on: Arc<Subject>) {
             "{refused:?}"
         );
         // Removing what is not there is no trouble.
-        on.ledger.write_notes(vec![(key, None)]).await.unwrap();
+        on.ledger
+            .write_notes(vec![NoteChange::delete(key)])
+            .await
+            .unwrap();
     }
     assert_eq!(keys(&on, "", None, 10).await, there);
     assert_eq!(

@@ -11,15 +11,16 @@ use minicbor::bytes::ByteVec;
 use proptest::prelude::*;
 use tokio::sync::oneshot;
 
+use super::super::counts::{counts, held, listed};
 use super::super::folder::Folder;
 use super::super::layout::{BUCKET, CHUNK, ClosedBucket, HASHES, NOTE, SETTLED, bucket_in};
-use super::super::opening::{Opened, counts, held, listed};
+use super::super::opening::Opened;
 use super::super::recovery;
 use super::super::store::Spill;
 use super::super::verify;
 use super::*;
 use crate::protocol::{
-    Actor, AttemptOutcome, Budget, Bury, BuryCause, Claim, Failed, Fingerprint, Origin,
+    Actor, AttemptOutcome, Budget, Bury, BuryCause, Claim, Failed, Fingerprint, OnCrash, Origin,
     RedrivePayload, StoredResult,
 };
 
@@ -142,17 +143,17 @@ impl Model {
             Change::Put(record) => drop(self.records.insert(id.clone(), record)),
         }
         if let LetterChange::Open(letter) = decision.letter {
-            self.note(&[(unnotified_key(letter.id), Some(Vec::new()))]);
+            self.note(&[NoteChange::put(unnotified_key(letter.id), [])]);
             self.letters.insert(letter.id, *letter);
         }
         decision.reply
     }
 
     fn note(&mut self, changes: &[NoteChange]) {
-        for (key, value) in changes.iter().cloned() {
-            match value {
-                Some(value) => drop(self.notes.insert(key, value)),
-                None => drop(self.notes.remove(&key)),
+        for change in changes.iter().cloned() {
+            match change {
+                NoteChange::Put { key, value } => drop(self.notes.insert(key, value)),
+                NoteChange::Delete { key } => drop(self.notes.remove(&key)),
             }
         }
     }
@@ -306,8 +307,11 @@ impl World {
                         .unwrap();
                 }
                 Op::Note { note, size } => {
-                    let changes =
-                        vec![(format!("notes/{note}"), size.map(|size| vec![b'n'; size]))];
+                    let key = format!("notes/{note}");
+                    let changes = vec![match *size {
+                        Some(size) => NoteChange::put(key, vec![b'n'; size]),
+                        None => NoteChange::delete(key),
+                    }];
                     self.model.note(&changes);
                     group
                         .take(
@@ -520,7 +524,7 @@ fn step(
                 redacted: None,
                 budget: Budget {
                     retries: *retries,
-                    bury: false,
+                    on_crash: OnCrash::Rerun,
                     ttl: Duration::from_secs(*ttl),
                 },
                 lease: Duration::from_secs(30),
@@ -532,7 +536,7 @@ fn step(
             let result = StoredResult::Json(text(*size).to_string().into_bytes().into());
             let notes = note
                 .iter()
-                .map(|note| (format!("notes/{note}"), Some(vec![b'r'; *size])))
+                .map(|note| NoteChange::put(format!("notes/{note}"), vec![b'r'; *size]))
                 .collect();
             (
                 id(*key),

@@ -13,9 +13,9 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, Command};
 
-/// One of its eight dead letters: an order of 0 pieces.
+/// The dead letter of an order of 0 pieces.
 pub(crate) const NOTHING_ORDERED: &str = "A-1042";
-/// All of them.
+/// All dead letters.
 pub(crate) const DEAD: [&str; 8] = [
     "A-1113",
     "A-1090",
@@ -27,16 +27,16 @@ pub(crate) const DEAD: [&str; 8] = [
     NOTHING_ORDERED,
 ];
 
-/// The example while it serves.
+/// The running example.
 pub(crate) struct Served {
     child: Child,
     errors: Lines<BufReader<ChildStderr>>,
-    /// Where its dashboard is, with a slash at the end.
+    /// The URL of its dashboard, with a slash at the end.
     pub(crate) url: String,
     pub(crate) token: String,
 }
 
-/// A runtime for a test.
+/// Runs a test on a runtime.
 pub(crate) fn block_on<T>(test: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -45,7 +45,7 @@ pub(crate) fn block_on<T>(test: impl Future<Output = anyhow::Result<T>>) -> anyh
         .block_on(test)
 }
 
-/// The example on the data folder, with these arguments beside it.
+/// Returns a command that runs the example on the data folder with more arguments.
 pub(crate) fn orders<I: AsRef<OsStr>>(
     data: &Path,
     arguments: impl IntoIterator<Item = I>,
@@ -67,25 +67,24 @@ pub(crate) fn orders<I: AsRef<OsStr>>(
 fn built() -> anyhow::Result<&'static CargoRun> {
     static BUILT: OnceLock<Result<CargoRun, String>> = OnceLock::new();
     let build = || {
-        // From the workspace's root, as the README has it: what is built for one is there for the
-        // other.
+        // From the workspace's root, as in the README, so that both share what is built.
         let root = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .parent()
+            .ancestors()
+            .nth(2)
             .ok_or("no workspace")?;
         let build = escargot::CargoBuild::new()
             .manifest_path(root.join("Cargo.toml"))
             .example("orders");
-        // Cargo says what is wrong where it goes wrong.
         build.run().map_err(|error| error.to_string())
     };
     BUILT
         .get_or_init(build)
         .as_ref()
-        .map_err(|error| anyhow::anyhow!("the example cannot be built: {error}"))
+        .map_err(|error| anyhow::anyhow!("cannot build the example: {error}"))
 }
 
 impl Served {
-    /// Starts it, and waits until it says where it is.
+    /// Starts the example and waits until it prints its URL.
     pub(crate) async fn start(mut command: Command) -> anyhow::Result<Self> {
         let mut child = command.args(["--serve", "127.0.0.1:0"]).spawn()?;
         let mut errors = BufReader::new(child.stderr.take().context("no standard error")?).lines();
@@ -103,7 +102,7 @@ impl Served {
         })
     }
 
-    /// Asks it to end, waits until it has, and gives its summary.
+    /// Ends the example and returns its summary.
     pub(crate) async fn end(mut self) -> anyhow::Result<Value> {
         let id = self
             .child
@@ -132,10 +131,10 @@ impl Served {
     }
 }
 
-/// The orders in the book with this number.
+/// Returns the orders in the book with this number.
 pub(crate) fn placed(data: &Path, order_no: &str) -> anyhow::Result<Vec<Value>> {
     let book = std::fs::read_to_string(data.join("orders.jsonl"))?;
-    ensure!(book.ends_with('\n'), "the book's last line is not whole");
+    ensure!(book.ends_with('\n'), "the book's last line is incomplete");
     let orders: Vec<Value> = book
         .lines()
         .map(serde_json::from_str)

@@ -1,4 +1,4 @@
-//! The shop behind a real queue.
+//! The example behind a real broker.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -11,10 +11,10 @@ use serde_json::Value;
 
 use crate::program::{DEAD, orders};
 
-/// Orders that can be placed, and messages that no handler can take: no JSON, no number, a number
-/// used again.
+/// The number of orders that can be placed.
 const PLACED: usize = 112;
-const UNTAKEN: usize = 3;
+/// The number of refused messages: one is not JSON, one has no order number, one reuses a number.
+const REFUSED: usize = 3;
 
 pub(crate) fn all() -> impl Iterator<Item = Trial> {
     let kinds: [(&str, &'static Kind); 3] =
@@ -24,7 +24,7 @@ pub(crate) fn all() -> impl Iterator<Item = Trial> {
         .map(|(name, kind)| trial(format!("queue::{name}"), kind, Needs::Any, shop))
 }
 
-/// Twice, so that everything comes once more.
+/// Runs the example twice, so that every delivery comes again.
 async fn shop(server: Arc<Server>) -> anyhow::Result<()> {
     let (data, queue) = (
         tempfile::tempdir()?,
@@ -50,7 +50,7 @@ async fn shop(server: Arc<Server>) -> anyhow::Result<()> {
             .filter_map(|letter| letter["key"].as_str())
             .collect();
         ensure!(
-            keys.len() == DEAD.len() + UNTAKEN && DEAD.iter().all(|key| keys.contains(key)),
+            keys.len() == DEAD.len() + REFUSED && DEAD.iter().all(|key| keys.contains(key)),
             "{letters:?}"
         );
     }

@@ -1,5 +1,5 @@
-//! The example `orders` as a process: with `--serve` people are told of its dead letters, and mend
-//! one in the browser; with `--broker` it takes its orders from a real queue.
+//! The example `orders` as a process: with `--serve` it sends mails about its dead letters and one is
+//! edited in the browser; with `--broker` it consumes from a real queue.
 
 mod mail;
 mod program;
@@ -17,7 +17,7 @@ fn main() -> ExitCode {
             Ok(program::block_on(mail::every_letter_is_in_a_mail())?)
         }),
         Trial::test("bad_arguments_say_what_is_missing", || {
-            Ok(program::block_on(mail::bad_arguments_say_what())?)
+            Ok(program::block_on(mail::bad_arguments_say_what_is_missing())?)
         }),
         trial(
             "a_letter_is_mended_in_the_browser",

@@ -1,4 +1,4 @@
-//! Who is told.
+//! The mails about dead letters.
 
 use std::collections::BTreeSet;
 
@@ -21,8 +21,8 @@ pub(crate) async fn every_letter_is_in_a_mail() -> anyhow::Result<()> {
     ];
     let served = Served::start(orders(data.path(), arguments)?).await?;
 
-    let mut untold: BTreeSet<_> = DEAD.into_iter().collect();
-    while !untold.is_empty() {
+    let mut missing: BTreeSet<_> = DEAD.into_iter().collect();
+    while !missing.is_empty() {
         let mail = server.mail().await;
         ensure!(
             mail.to == ["oncall@example.com"] && mail.from == "orders@localhost",
@@ -30,7 +30,7 @@ pub(crate) async fn every_letter_is_in_a_mail() -> anyhow::Result<()> {
         );
         let read = MessageParser::default()
             .parse(&mail.data)
-            .context("this is no mail")?;
+            .context("cannot parse the mail")?;
         let (subject, text) = (
             read.subject().unwrap_or_default(),
             read.body_text(0).unwrap_or_default(),
@@ -40,7 +40,7 @@ pub(crate) async fn every_letter_is_in_a_mail() -> anyhow::Result<()> {
             text.contains(&served.url),
             "no link to the dashboard: {text}"
         );
-        untold.retain(|key| !text.contains(key));
+        missing.retain(|key| !text.contains(key));
     }
     let summary = served.end().await?;
     ensure!(
@@ -52,7 +52,7 @@ pub(crate) async fn every_letter_is_in_a_mail() -> anyhow::Result<()> {
     Ok(())
 }
 
-pub(crate) async fn bad_arguments_say_what() -> anyhow::Result<()> {
+pub(crate) async fn bad_arguments_say_what_is_missing() -> anyhow::Result<()> {
     let data = tempfile::tempdir()?;
     for (arguments, said) in [
         (

@@ -1,4 +1,5 @@
-//! Who acts. The pictures of the way go where IDEM_SCREENSHOTS says: `cargo xtask screenshots`.
+//! A person edits a dead letter in the dashboard and runs it. With IDEM_SCREENSHOTS, the test saves
+//! pictures to that folder: `cargo xtask screenshots`.
 
 use std::fs;
 use std::path::PathBuf;
@@ -14,7 +15,7 @@ pub(crate) async fn a_letter_is_mended_in_the_browser(chromium: Chromium) -> any
     let served = Served::start(orders(data.path(), ["--json"])?).await?;
     let tab = chromium.open(&served.url).await?;
     tab.sign_in(&served.token).await?;
-    // The example works through its deliveries while we look.
+    // The example processes its deliveries meanwhile.
     tab.go("letters").await?;
     while tab
         .ask::<usize>("document.querySelectorAll('tbody tr').length")
@@ -58,8 +59,8 @@ pub(crate) async fn a_letter_is_mended_in_the_browser(chromium: Chromium) -> any
     drop(tab);
     served.end().await?;
 
-    // Everything again: what was mended is done, and its first message is another content under its
-    // key.
+    // A second run: the edited order is done, and its original message now reuses a key with other
+    // content.
     let again = Served::start(orders(data.path(), ["--json"])?)
         .await?
         .end()
@@ -76,7 +77,7 @@ pub(crate) async fn a_letter_is_mended_in_the_browser(chromium: Chromium) -> any
     Ok(())
 }
 
-/// The letter's id behind a key.
+/// Returns the id of the listed letter with this key.
 async fn id_of(tab: &Tab, key: &str) -> anyhow::Result<String> {
     let script = format!(
         "[...document.querySelectorAll('a.key')].find((one) => one.innerText === '{key}')?.href.split('/').pop()"
@@ -86,7 +87,7 @@ async fn id_of(tab: &Tab, key: &str) -> anyhow::Result<String> {
         .with_context(|| format!("{key} is not listed"))
 }
 
-/// Where pictures go, if somebody wants them.
+/// The folder for pictures, if there is one.
 struct Pictures(Option<PathBuf>);
 
 impl Pictures {
@@ -94,17 +95,17 @@ impl Pictures {
         Self(std::env::var_os("IDEM_SCREENSHOTS").map(PathBuf::from))
     }
 
-    /// A picture of a page.
+    /// Opens a page and takes a picture of it.
     async fn take(&self, tab: &Tab, name: &str, path: &str) -> anyhow::Result<()> {
         tab.go(path).await?;
         tab.see("footer").await?;
         self.take_here(tab, name).await
     }
 
-    /// A picture of the page that is there.
+    /// Takes a picture of the open page.
     async fn take_here(&self, tab: &Tab, name: &str) -> anyhow::Result<()> {
         let Some(folder) = &self.0 else { return Ok(()) };
-        // A picture of a whole page leaves another size behind.
+        // Taking a picture of a whole page changes the size.
         tab.size(1200, 800, 1.0).await?;
         let picture = tab.picture().await?;
         fs::create_dir_all(folder)?;

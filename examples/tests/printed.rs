@@ -1,0 +1,75 @@
+//! Holds each example to its header: what it prints, byte for byte, and fewer than 80 lines.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+#[test]
+fn each_example_prints_what_its_header_says() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = fs::read_to_string(folder.join("README.md")).unwrap();
+    let mut examples = 0;
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "rs") {
+            continue;
+        }
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        assert!(
+            readme.contains(&format!("({name}.rs)")),
+            "{name} is missing in README.md"
+        );
+        let source = fs::read_to_string(&path).unwrap();
+        assert!(
+            source.lines().count() < 80,
+            "{name} has {} lines",
+            source.lines().count()
+        );
+
+        let (command, expected) = session(&source);
+        assert_eq!(
+            command,
+            format!("cargo run -p idem-examples --example {name}")
+        );
+        assert_eq!(printed(&command, folder), expected, "{name}");
+        examples += 1;
+    }
+    assert_eq!(examples, 7);
+}
+
+/// Returns the command and the output of the header's first block of text.
+fn session(source: &str) -> (String, String) {
+    let header = source.lines().map_while(|line| line.strip_prefix("//!"));
+    let mut block = header
+        .map(|line| line.strip_prefix(' ').unwrap_or(line))
+        .skip_while(|line| *line != "```text")
+        .skip(1)
+        .take_while(|line| *line != "```");
+    let command = block
+        .next()
+        .and_then(|line| line.strip_prefix("$ "))
+        .unwrap();
+    (
+        command.to_owned(),
+        block.map(|line| format!("{line}\n")).collect(),
+    )
+}
+
+/// Runs the command and returns its standard output.
+fn printed(command: &str, folder: &Path) -> String {
+    let output = Command::new(env!("CARGO"))
+        .args(command.split(' ').skip(1))
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "`{command}` ended with {}",
+        output.status
+    );
+    String::from_utf8(output.stdout).unwrap()
+}

@@ -1,0 +1,100 @@
+//! A call begins: its message is checked, its instance lets it in, and a letter's is re-armed.
+
+use std::sync::Arc;
+
+use super::machine::{Drive, Wait, Waited};
+use crate::delivery::Verdict;
+use crate::error::Error;
+use crate::idem::current;
+use crate::message::{Message, Ready};
+use crate::metrics;
+
+impl Drive {
+    /// Begins a call.
+    pub(super) fn begin(message: Message) -> Result<Box<Self>, Error> {
+        let counted = message
+            .delivery
+            .as_ref()
+            .and_then(|delivery| delivery.count(message.handler));
+        match Self::admit(message) {
+            Ok(mut drive) => {
+                drive.counted = counted;
+                Ok(drive)
+            }
+            Err(error) => {
+                if let Some(counted) = counted {
+                    counted.comes_to(Verdict::of_arguments(&error));
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn admit(message: Message) -> Result<Box<Self>, Error> {
+        let request = message.finish()?;
+        let site =
+            |Ready { id, .. }: Ready| (Some(id.handler.to_string()), Some(id.key.to_string()));
+        let inner = request.idem.inner();
+        if let Err(problem) = inner.is_here() {
+            let (handler, key) = site(request);
+            return Err(Error::Ledger {
+                handler,
+                key,
+                problem,
+            });
+        }
+        let Some(entry) = inner.enter() else {
+            let id = request.id.clone();
+            let (handler, key) = site(request);
+            let error = Error::Closed { handler, key };
+            metrics::refused(&id.handler, &error);
+            return Err(error);
+        };
+        let first = rearms(&request)?;
+        Ok(Box::new(Self::new(request, entry, first)))
+    }
+}
+
+/// The first call of a letter's key, on the letter's behalf, re-arms it before the claim.
+fn rearms(
+    Ready {
+        id, idem, named, ..
+    }: &Ready,
+) -> Result<Option<Wait>, Error> {
+    let Some(redriving) = current::redriving() else {
+        return Ok(None);
+    };
+    let letter_of = &*redriving.id.handler;
+    let had_its_name = || {
+        named.handler.was.contains(&letter_of) || idem.inner().earlier.had(&id.handler, letter_of)
+    };
+    let earlier = letter_of != &*id.handler;
+    if earlier && !had_its_name() {
+        return Ok(None);
+    }
+    if redriving.id.key != id.key {
+        if redriving.unread {
+            redriving.begins();
+            return Ok(None);
+        }
+        return Err(Error::KeyMismatch {
+            handler: id.handler.to_string(),
+            key: id.key.to_string(),
+            letter_key: redriving.id.key.to_string(),
+        });
+    }
+    let (inner, begins) = (Arc::clone(idem.inner()), redriving.begins());
+    Ok((begins || earlier).then(|| -> Wait {
+        Box::pin(async move {
+            if begins {
+                inner.apply(&redriving.id, redriving.step.clone()).await?;
+                inner.count_letters().await;
+            }
+            Ok(if earlier {
+                Waited::Under(redriving.id.clone())
+            } else {
+                Waited::Elapsed
+            })
+        })
+    }))
+}

@@ -1,0 +1,59 @@
+//! A call is dropped before its end: what the ledger still has to hear, the background tells it.
+
+use std::mem;
+use std::sync::Arc;
+
+use super::machine::{Drive, State};
+use super::report::PendingReport;
+use crate::protocol::{AttemptOutcome, Failed, Grant, Reply, Step};
+
+impl Drop for Drive {
+    fn drop(&mut self) {
+        if matches!(self.state, State::Ended) {
+            return;
+        }
+        let state = mem::replace(&mut self.state, State::Ended);
+        self.count_call(AttemptOutcome::Dropped.as_str());
+        let (inner, id) = (Arc::clone(self.idem().inner()), self.id().clone());
+        let leader = self.leader.take();
+        let background = self.idem().keeper();
+        match state {
+            State::Asking | State::Waiting(_) | State::Ended => {}
+            // A grant that comes now was no attempt: the body never started.
+            State::Claiming(answer) => background.finish(Box::pin(async move {
+                if let Ok(Reply::Run(Grant { token, .. })) = inner.heard(answer.await).await {
+                    PendingReport::dropped(&inner, &id, Step::GiveBack { token })
+                        .arrive(&inner, &id)
+                        .await;
+                }
+                drop(leader);
+            })),
+            State::Running { grant, since } => {
+                self.count_attempt(since, AttemptOutcome::Dropped.as_str());
+                let Grant { token, number } = grant;
+                let failed = Failed {
+                    token,
+                    outcome: AttemptOutcome::Dropped,
+                    error: Some("the call was dropped before the body returned".to_owned()),
+                    pause: self.handler().backoff.pause(number),
+                };
+                background.finish(Box::pin(async move {
+                    tracing::warn!(
+                        handler = &*id.handler,
+                        key = &*id.key,
+                        attempt = number,
+                        "the call was dropped"
+                    );
+                    PendingReport::dropped(&inner, &id, Step::Fail(failed))
+                        .arrive(&inner, &id)
+                        .await;
+                    drop(leader);
+                }));
+            }
+            State::Reporting(report) => background.finish(Box::pin(async move {
+                report.arrive(&inner, &id).await;
+                drop(leader);
+            })),
+        }
+    }
+}

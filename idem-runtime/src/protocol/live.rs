@@ -1,0 +1,125 @@
+//! What a live record says of itself: who holds it, what its last attempt came to, what is left.
+
+use jiff::Timestamp;
+
+use super::decision::Facts;
+use super::letter::{AttemptOutcome, DeadLetterId, PastAttempt, Reason};
+#[cfg(feature = "sled")]
+use super::record::RecordId;
+use super::record::{Live, OnCrash, Phase, Settled, Settlement};
+
+impl Live {
+    /// The id of its record.
+    #[cfg(feature = "sled")]
+    pub(crate) fn id(&self) -> RecordId {
+        RecordId {
+            handler: self.handler.clone(),
+            key: self.key.clone(),
+        }
+    }
+
+    /// The number of the running attempt, or of the last one.
+    pub(super) fn number(&self) -> u32 {
+        match self.phase {
+            Phase::Running { number, .. } => number,
+            Phase::Waiting { .. } => self.past.last().map_or(0, |attempt| attempt.number),
+        }
+    }
+
+    /// Whether it was re-armed from this letter, and nobody has run it since.
+    pub(super) fn was_dead_as(&self, letter: DeadLetterId) -> bool {
+        self.is_rearmed()
+            && self
+                .redriven
+                .as_ref()
+                .is_some_and(|redriven| redriven.letter == letter)
+    }
+
+    /// Whether a person re-armed it, and nobody has run it since.
+    pub(super) fn is_rearmed(&self) -> bool {
+        self.redriven.is_some() && matches!(self.phase, Phase::Waiting { .. })
+    }
+
+    /// Dead as before it was re-armed.
+    pub(super) fn as_it_was(&self, at: Timestamp, letter: DeadLetterId) -> Settled {
+        let before = self.redriven.as_ref();
+        let settled = self.settle(
+            at,
+            before.map_or(0, |before| before.attempts),
+            Settlement::Dead(letter),
+        );
+        Settled {
+            fingerprint: before.and_then(|before| before.fingerprint),
+            ..settled
+        }
+    }
+
+    pub(super) fn holds(&self, token: u64) -> bool {
+        self.token == token && matches!(self.phase, Phase::Running { .. })
+    }
+
+    /// Whether it is running for an owner that is gone.
+    pub(super) fn orphaned(&self, facts: &Facts) -> bool {
+        match self.phase {
+            Phase::Running { session, until, .. } => {
+                session != facts.session || (facts.leases && facts.now >= until)
+            }
+            Phase::Waiting { .. } => false,
+        }
+    }
+
+    /// Counts the attempt that nobody reported, by the budget that it was started with; it may go
+    /// on at once, for its pause was its silence.
+    pub(super) fn end_orphan(&mut self, facts: &Facts) {
+        let Phase::Running {
+            number,
+            since,
+            session,
+            ..
+        } = self.phase
+        else {
+            return;
+        };
+        let outcome = if session == facts.session && facts.leases {
+            AttemptOutcome::LeaseLapsed
+        } else {
+            AttemptOutcome::Crashed
+        };
+        self.past.push(PastAttempt {
+            number,
+            start: since,
+            end: None,
+            outcome,
+            error: None,
+        });
+        self.phase = Phase::Waiting {
+            since: facts.now,
+            until: facts.now,
+        };
+        self.redriven = None;
+    }
+
+    /// Why there is no further attempt after the one that just ended, if there is none.
+    pub(super) fn spent(&self) -> Option<Reason> {
+        let last = self.past.last()?;
+        match last.outcome {
+            AttemptOutcome::Permanent => Some(Reason::PermanentError),
+            AttemptOutcome::ResultNotStorable => Some(Reason::ResultNotStorable),
+            unknown if unknown.is_unknown() && self.budget.on_crash == OnCrash::Bury => {
+                Some(Reason::UnknownOutcome)
+            }
+            _ => (last.number >= self.budget.attempts()).then_some(Reason::BudgetSpent),
+        }
+    }
+
+    pub(super) fn settle(&self, at: Timestamp, attempts: u32, end: Settlement) -> Settled {
+        Settled {
+            token: self.token,
+            fingerprint: self.fingerprint,
+            at,
+            ttl: self.budget.ttl,
+            attempts,
+            end,
+        }
+    }
+}

@@ -1,4 +1,4 @@
-//! Reading a stream as one consumer of a group.
+//! Consuming a stream.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -12,50 +12,50 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::{ANSWER, ID, PAYLOAD, Redis, connect, failed};
-use crate::delivery::{Delivery, Session};
+use super::Redis;
+use super::connection::{ID, PATIENCE, PAYLOAD, connect, failed};
 use crate::error::BrokerError;
 
-/// The longest wait for new entries in one command; a pause that ends meanwhile is over so much
-/// later.
+/// The longest wait for new entries in one command. A pause that ends meanwhile is longer by as
+/// much.
 const BLOCK: Duration = Duration::from_millis(250);
-/// Consumers are named anew at each start; those without entries that were not seen for an hour are
-/// taken away, in one step, so that none gets an entry in between.
+/// Deletes consumers without entries that were idle for an hour: each connection has a new one. It
+/// is one script, so that a consumer does not get an entry in between.
 const SWEEP: &str = r"
 for _, consumer in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
-    local of = {}
-    for i = 1, #consumer, 2 do of[consumer[i]] = consumer[i + 1] end
-    if of.pending == 0 and of.idle > 3600000 and string.sub(of.name, 1, 5) == 'idem-' then
-        redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], of.name)
+    local info = {}
+    for i = 1, #consumer, 2 do info[consumer[i]] = consumer[i + 1] end
+    if info.pending == 0 and info.idle > 3600000 and string.sub(info.name, 1, 5) == 'idem-' then
+        redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], info.name)
     end
 end";
 
-/// One consumer's connection.
-pub struct Reader {
-    /// Its commands wait in Redis, so nothing else goes through it.
+/// A consumer's connection.
+pub struct Session {
+    /// Used for reads only, because they block it.
     reading: MultiplexedConnection,
     shared: Arc<Shared>,
-    /// A read that was asked for; it outlives the call that asked.
-    asked: Option<BoxFuture<'static, RedisResult<Option<StreamReadReply>>>>,
-    fetched: VecDeque<Entry>,
-    /// Where the search for entries to claim goes on.
+    /// A read in progress, which outlives the call of `next` that started it.
+    pending_read: Option<BoxFuture<'static, RedisResult<Option<StreamReadReply>>>>,
+    fetched: VecDeque<Delivery>,
+    /// Where the search for entries to claim continues.
     cursor: String,
     broken: bool,
 }
 
 struct Shared {
     redis: Redis,
-    /// New for each connection: what an earlier one left is claimed as that of any other.
+    /// New for each connection, which claims the entries of an earlier one like those of others.
     consumer: String,
     connection: MultiplexedConnection,
     /// When to look for entries to claim.
     claim_at: Mutex<Instant>,
 }
 
-impl Reader {
+impl Session {
     pub(super) async fn open(redis: Redis) -> Result<Self, BrokerError> {
-        let mut connection = connect(&redis.url, ANSWER).await?;
-        let reading = connect(&redis.url, BLOCK + ANSWER).await?;
+        let mut connection = connect(&redis.url, PATIENCE).await?;
+        let reading = connect(&redis.url, BLOCK + PATIENCE).await?;
         let mut create = cmd("XGROUP");
         create
             .arg("CREATE")
@@ -65,11 +65,11 @@ impl Reader {
             .arg("MKSTREAM");
         match create.query_async::<()>(&mut connection).await {
             Err(error) if error.code() != Some("BUSYGROUP") => {
-                return Err(failed("make the consumer group")(error));
+                return Err(failed("create the consumer group")(error));
             }
             _ => {}
         }
-        // Only housekeeping, which a server may forbid.
+        // Housekeeping, which a server may forbid.
         let mut sweep = cmd("EVAL");
         sweep.arg(SWEEP).arg(1).arg(&redis.stream).arg(&redis.group);
         let _: RedisResult<()> = sweep.query_async(&mut connection).await;
@@ -84,14 +84,14 @@ impl Reader {
         Ok(Self {
             reading,
             shared,
-            asked: None,
+            pending_read: None,
             fetched,
             cursor,
             broken: false,
         })
     }
 
-    /// Entries whose consumer gave no sign of life, and those whose pause is over.
+    /// Claims entries whose consumer gave no sign of life, and those whose pause is over.
     async fn claim(&mut self, room: usize) -> RedisResult<()> {
         let Shared {
             redis,
@@ -100,9 +100,9 @@ impl Reader {
             claim_at,
         } = &*self.shared;
         let mut connection = connection.clone();
-        // Set before the search, so that a pause that begins meanwhile is kept in mind.
+        // Set before the search, so that a pause that begins meanwhile is not lost.
         *claim_at.lock() =
-            Instant::now() + (redis.claim_after / 4).clamp(Duration::from_millis(10), ANSWER);
+            Instant::now() + (redis.claim_after / 4).clamp(Duration::from_millis(10), PATIENCE);
         let mut claim = cmd("XAUTOCLAIM");
         claim
             .arg(&redis.stream)
@@ -122,7 +122,7 @@ impl Reader {
                     .get(&entry.id)
                     .map_or(1, |times| times.saturating_sub(1));
                 self.shared
-                    .entry(entry, u32::try_from(before).unwrap_or(u32::MAX))
+                    .delivery(entry, u32::try_from(before).unwrap_or(u32::MAX))
             });
             self.fetched.extend(entries.collect::<Vec<_>>());
         }
@@ -131,7 +131,7 @@ impl Reader {
 
     async fn read(&mut self, room: usize) -> RedisResult<()> {
         let shared = Arc::clone(&self.shared);
-        let asked = self.asked.get_or_insert_with(|| {
+        let pending_read = self.pending_read.get_or_insert_with(|| {
             let (redis, mut connection) = (&shared.redis, self.reading.clone());
             let block = shared
                 .claim_at
@@ -151,24 +151,24 @@ impl Reader {
                 .arg(">");
             Box::pin(async move { read.query_async(&mut connection).await })
         });
-        let read = asked.await;
-        self.asked = None;
+        let read = pending_read.await;
+        self.pending_read = None;
         let keys = read?.into_iter().flat_map(|reply| reply.keys);
         let entries = keys
             .flat_map(|key| key.ids)
-            .map(|entry| self.shared.entry(entry, 0));
+            .map(|entry| self.shared.delivery(entry, 0));
         self.fetched.extend(entries.collect::<Vec<_>>());
         Ok(())
     }
 
-    async fn fetch(&mut self, room: usize) -> RedisResult<Entry> {
+    async fn fetch(&mut self, room: usize) -> RedisResult<Delivery> {
         loop {
             if let Some(entry) = self.fetched.pop_front() {
                 return Ok(entry);
             }
             let due = *self.shared.claim_at.lock() <= Instant::now();
-            // What a read that is under way brings fills the room already.
-            if due && self.asked.is_none() {
+            // A read in progress may fill the room already.
+            if due && self.pending_read.is_none() {
                 self.claim(room).await?
             } else {
                 self.read(room).await?
@@ -177,10 +177,10 @@ impl Reader {
     }
 }
 
-impl Session for Reader {
-    type Delivery = Entry;
+impl crate::Session for Session {
+    type Delivery = Delivery;
 
-    async fn next(&mut self, room: usize) -> Result<Entry, BrokerError> {
+    async fn next(&mut self, room: usize) -> Result<Delivery, BrokerError> {
         let fetched = self.fetch(room).await;
         self.broken |= fetched.is_err();
         fetched.map_err(failed("read the stream"))
@@ -188,29 +188,28 @@ impl Session for Reader {
 
     async fn close(mut self) {
         if self.broken {
-            // Entries that are still worked on must not go to others; those of a broken read become
-            // idle.
+            // Entries in progress must stay here. Those of a broken read become idle.
             return;
         }
-        if let Some(asked) = self.asked.take() {
-            let _ = asked.await;
+        if let Some(pending_read) = self.pending_read.take() {
+            let _ = pending_read.await;
         }
         let given_back = async {
             for one in self.shared.pending("-", "+").await?.ids {
                 self.shared
-                    .idle(&one.id, self.shared.redis.claim_after)
+                    .set_idle(&one.id, self.shared.redis.claim_after)
                     .await?;
             }
             RedisResult::Ok(())
         };
         if let Err(error) = given_back.await {
-            tracing::warn!(%error, "entries could not be given back to Redis; others take them when they are idle");
+            tracing::warn!(%error, "entries could not be given back to Redis; other consumers claim them once they are idle");
         }
     }
 }
 
 impl Shared {
-    /// This consumer's pending entries.
+    /// Returns this consumer's pending entries.
     async fn pending(&self, first: &str, last: &str) -> RedisResult<StreamPendingCountReply> {
         let mut pending = cmd("XPENDING");
         pending
@@ -225,7 +224,7 @@ impl Shared {
             .await
     }
 
-    /// How often this consumer's entries were delivered.
+    /// Returns how often this consumer's entries were delivered.
     async fn times(&self, first: &str, last: &str) -> RedisResult<HashMap<String, usize>> {
         let pending = self.pending(first, last).await?;
         Ok(pending
@@ -235,9 +234,9 @@ impl Shared {
             .collect())
     }
 
-    /// Says how long nothing was heard of an entry: a pause is an entry that is claimed later. It
-    /// does not count as a delivery, and does nothing to one that was acked.
-    async fn idle(&self, id: &str, idle: Duration) -> RedisResult<()> {
+    /// Sets how long an entry was idle: it is claimed later after a pause. This does not count as a
+    /// delivery, and has no effect on an acked entry.
+    async fn set_idle(&self, id: &str, idle: Duration) -> RedisResult<()> {
         let mut claim = cmd("XCLAIM");
         claim
             .arg(&self.redis.stream)
@@ -253,13 +252,13 @@ impl Shared {
             .await
     }
 
-    fn entry(self: &Arc<Self>, entry: StreamId, before: u32) -> Entry {
+    fn delivery(self: &Arc<Self>, entry: StreamId, redelivered: u32) -> Delivery {
         let mut fields: Vec<(String, Vec<u8>)> = entry
             .map
             .into_iter()
             .map(|(name, value)| (name, from_redis_value(value).unwrap_or_default()))
             .collect();
-        // Redis has them in order, its client has not.
+        // The client loses their order.
         fields.sort_unstable();
         let payload = match fields.iter().position(|(name, _)| name == PAYLOAD) {
             Some(at) => fields.remove(at).1,
@@ -273,26 +272,26 @@ impl Shared {
                     .into_bytes()
             }
         };
-        Entry {
+        Delivery {
             shared: Arc::clone(self),
             id: entry.id,
             payload,
             fields,
-            before,
+            redelivered,
         }
     }
 }
 
 /// An entry of a stream.
-pub struct Entry {
+pub struct Delivery {
     shared: Arc<Shared>,
     id: String,
     payload: Vec<u8>,
     fields: Vec<(String, Vec<u8>)>,
-    before: u32,
+    redelivered: u32,
 }
 
-impl Delivery for Entry {
+impl crate::Delivery for Delivery {
     fn payload(&self) -> &[u8] {
         &self.payload
     }
@@ -308,7 +307,7 @@ impl Delivery for Entry {
     }
 
     fn redelivered(&self) -> Option<u32> {
-        Some(self.before)
+        Some(self.redelivered)
     }
 
     async fn ack(self) -> Result<(), BrokerError> {
@@ -329,10 +328,11 @@ impl Delivery for Entry {
     }
 
     async fn retry(self, after: Duration) -> Result<(), BrokerError> {
-        // A pause longer than that comes in parts: the record says each time how much is left.
+        // A pause longer than `claim_after` comes in parts: the record says each time how much is
+        // left.
         let idle = self.shared.redis.claim_after.saturating_sub(after);
         self.shared
-            .idle(&self.id, idle)
+            .set_idle(&self.id, idle)
             .await
             .map_err(failed("give an entry back"))?;
         let due = Instant::now() + after;
@@ -347,7 +347,7 @@ impl Delivery for Entry {
 
     async fn in_progress(&self) -> Result<(), BrokerError> {
         self.shared
-            .idle(&self.id, Duration::ZERO)
+            .set_idle(&self.id, Duration::ZERO)
             .await
             .map_err(failed("keep an entry"))
     }
@@ -357,17 +357,17 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-impl std::fmt::Debug for Reader {
+impl std::fmt::Debug for Session {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Reader")
+        f.debug_struct("Session")
             .field("redis", &self.shared.redis)
             .finish_non_exhaustive()
     }
 }
 
-impl std::fmt::Debug for Entry {
+impl std::fmt::Debug for Delivery {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Entry")
+        f.debug_struct("Delivery")
             .field("id", &self.id)
             .finish_non_exhaustive()
     }

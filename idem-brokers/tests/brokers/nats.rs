@@ -8,7 +8,7 @@ use async_nats::Subscriber;
 use async_nats::jetstream::{self, stream};
 use futures_util::StreamExt;
 use idem_brokers::Consumer;
-use idem_brokers::nats::{JetStream, Nats};
+use idem_brokers::nats::{Nats, NatsPublisher};
 use idem_test_support::servers::{Kind, NATS, Needs, Server};
 use idem_test_support::within;
 use libtest_mimic::Trial;
@@ -46,7 +46,7 @@ impl Broker for Subject {
     const KIND: &'static Kind = &NATS;
     const REWINDS: bool = true;
     type Source = Nats;
-    type Publisher = JetStream;
+    type Publisher = NatsPublisher;
 
     fn new(address: &str, name: &str) -> Self {
         Self {
@@ -79,8 +79,8 @@ impl Broker for Subject {
         Ok(self.source().or_make([self.name.as_str()]))
     }
 
-    fn publisher(&self) -> JetStream {
-        JetStream::at(&self.address)
+    fn publisher(&self) -> NatsPublisher {
+        NatsPublisher::new(&self.address)
     }
 
     async fn left(&self) -> anyhow::Result<u64> {

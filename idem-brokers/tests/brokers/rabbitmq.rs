@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::ensure;
-use idem_brokers::rabbitmq::{Exchange, RabbitMq};
+use idem_brokers::rabbitmq::{RabbitMq, RabbitMqPublisher};
 use idem_brokers::{Delivery, Message, Publisher, Session, Source};
 use idem_test_support::servers::{Kind, Needs, RABBITMQ, Server};
 use idem_test_support::within;
@@ -67,7 +67,7 @@ impl Broker for Queue {
     /// A queue forgets what was acked.
     const REWINDS: bool = false;
     type Source = RabbitMq;
-    type Publisher = Exchange;
+    type Publisher = RabbitMqPublisher;
 
     fn new(address: &str, name: &str) -> Self {
         Self {
@@ -100,8 +100,8 @@ impl Broker for Queue {
         RabbitMq::queue(&self.address, &self.name)
     }
 
-    fn publisher(&self) -> Exchange {
-        Exchange::default_of(&self.address)
+    fn publisher(&self) -> RabbitMqPublisher {
+        RabbitMqPublisher::new(&self.address)
     }
 
     async fn left(&self) -> anyhow::Result<u64> {
@@ -146,7 +146,7 @@ async fn queue_of_another_kind(server: Arc<Server>) -> anyhow::Result<()> {
         // It is there for the second connection too.
         for number in 0..2 {
             let mut session = queue.connect(1).await?;
-            Exchange::default_of(server.address())
+            RabbitMqPublisher::new(server.address())
                 .publish(Message::new(&name, [number]))
                 .await?;
             let delivery = within(session.next(1)).await?;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ::redis::streams::StreamInfoGroupsReply;
 use ::redis::{AsyncTypedCommands, Client};
-use idem_brokers::redis::Redis;
+use idem_brokers::redis::{Redis, RedisPublisher};
 use idem_test_support::servers::{Kind, REDIS};
 
 use crate::broker::Broker;
@@ -27,7 +27,7 @@ impl Broker for Streams {
     const KIND: &'static Kind = &REDIS;
     const REWINDS: bool = true;
     type Source = Redis;
-    type Publisher = idem_brokers::redis::Streams;
+    type Publisher = RedisPublisher;
 
     fn new(address: &str, name: &str) -> Self {
         Self {
@@ -50,8 +50,8 @@ impl Broker for Streams {
             .claim_after(Duration::from_secs(1))
     }
 
-    fn publisher(&self) -> Self::Publisher {
-        idem_brokers::redis::Streams::at(&self.address)
+    fn publisher(&self) -> RedisPublisher {
+        RedisPublisher::new(&self.address)
     }
 
     async fn left(&self) -> anyhow::Result<u64> {

@@ -400,10 +400,10 @@ async fn what_a_handler_enqueues_takes_effect_once_at_the_other_end() {
 #[tokio::test]
 async fn a_header_that_contradicts_the_content_is_a_dead_letter() {
     let (idem, queue) = (idem(), Queue::new("orders"));
-    let mut wrong = Message::of("orders", &order(1)).unwrap();
+    let mut wrong = Message::from_keyed("orders", &order(1)).unwrap();
     wrong.headers = vec![("Idempotency-Key".to_owned(), "A-0002".to_owned())];
     queue.push(wrong);
-    queue.push(Message::of("orders", &order(3)).unwrap());
+    queue.push(Message::from_keyed("orders", &order(3)).unwrap());
     let placed = Arc::new(Mutex::new(Vec::new()));
     let orders = Arc::clone(&placed);
     let consumer = Consumer::new(&idem, queue.clone()).keyed();

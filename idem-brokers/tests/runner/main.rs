@@ -294,7 +294,7 @@ async fn a_decoder_that_panics_makes_a_letter() {
         Queue::new("orders"),
     );
     let decode = |bytes: &[u8]| Ok::<_, String>(u32::from(bytes[0]));
-    let consumer = Consumer::decoding(&idem, queue.clone(), decode).name("orders.place");
+    let consumer = Consumer::with_decoder(&idem, queue.clone(), decode).name("orders.place");
     let consumer = consumer.start(|_: u32| async { Ok::<_, Error>(()) });
     queue.publish("");
     queue.publish("");

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use idem_rocketmq::{RocketMq, Topics};
+use idem_rocketmq::{RocketMq, RocketMqPublisher};
 use idem_test_support::servers::{Kind, ROCKETMQ};
 use serde_json::json;
 
@@ -88,7 +88,7 @@ impl Broker for Topic {
     /// Its topics are their operator's to make.
     const MAKES: bool = false;
     type Source = RocketMq;
-    type Publisher = Topics;
+    type Publisher = RocketMqPublisher;
 
     fn new(address: &str, name: &str) -> Self {
         let name_server = address.to_owned();
@@ -110,8 +110,8 @@ impl Broker for Topic {
             .delays([Duration::from_secs(1)])
     }
 
-    fn publisher(&self) -> Topics {
-        Topics::at(&self.name_server)
+    fn publisher(&self) -> RocketMqPublisher {
+        RocketMqPublisher::new(&self.name_server)
     }
 
     async fn left(&self) -> anyhow::Result<u64> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::ensure;
-use idem_brokers::kafka::{Consuming, Kafka, Record};
+use idem_brokers::kafka::{self, Kafka};
 use idem_brokers::{Consumer, Delivery, Message, Session, Source};
 use idem_test_support::servers::Server;
 use idem_test_support::within;
@@ -18,8 +18,8 @@ use crate::watched::watched;
 
 /// One membership, and what it was handed.
 struct Member {
-    session: Consuming,
-    handed: Vec<Record>,
+    session: kafka::Session,
+    handed: Vec<kafka::Delivery>,
 }
 
 impl Member {
@@ -37,7 +37,7 @@ impl Member {
 }
 
 /// Where these came from.
-fn places<'a>(records: impl IntoIterator<Item = &'a Record>) -> BTreeSet<String> {
+fn places<'a>(records: impl IntoIterator<Item = &'a kafka::Delivery>) -> BTreeSet<String> {
     records
         .into_iter()
         .filter_map(|record| record.origin().position)

@@ -6,7 +6,7 @@ mod groups;
 use std::time::Duration;
 
 use anyhow::ensure;
-use idem_brokers::kafka::{Kafka, Topics};
+use idem_brokers::kafka::{Kafka, KafkaPublisher};
 use idem_test_support::servers::{Copied, KAFKA, Kind, MOCK_KAFKA, Needs, Server};
 use libtest_mimic::Trial;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
@@ -125,7 +125,7 @@ impl<const REAL: bool> Broker for Topic<REAL> {
     // The real one is in memory.
     const OUTLIVES: bool = !REAL;
     type Source = Kafka;
-    type Publisher = Topics;
+    type Publisher = KafkaPublisher;
 
     fn new(address: &str, name: &str) -> Self {
         Self {
@@ -179,8 +179,8 @@ impl<const REAL: bool> Broker for Topic<REAL> {
         Ok(self.source())
     }
 
-    fn publisher(&self) -> Topics {
-        Topics::at(&self.address).set("reconnect.backoff.max.ms", "500")
+    fn publisher(&self) -> KafkaPublisher {
+        KafkaPublisher::new(&self.address).set("reconnect.backoff.max.ms", "500")
     }
 
     async fn left(&self) -> anyhow::Result<u64> {

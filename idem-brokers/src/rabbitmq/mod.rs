@@ -3,7 +3,8 @@
 //! - A queue that does not exist is created as a durable quorum queue whose delivery limit is out
 //!   of the way, because idem counts the attempts. An existing queue is used as it is. A delivery
 //!   limit of its own makes the broker drop messages, or send them to its dead-letter exchange,
-//!   before idem's budget is spent.
+//!   before idem's budget is spent. Since RabbitMQ 4.3 `basic.nack` does not count
+//!   towards it.
 //! - The consumer's prefetch is the broker's, too.
 //! - The message of a failed attempt waits in a delay queue, `orders.again.5000ms`, whose time to
 //!   live leads back, so that it blocks no other message. If the broker crashes just as the pause

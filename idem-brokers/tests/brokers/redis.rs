@@ -1,4 +1,4 @@
-//! Redis Streams in the scenarios.
+//! The scenarios on Redis Streams.
 
 use std::time::Duration;
 
@@ -61,7 +61,7 @@ impl Broker for Streams {
             .groups
             .first()
             .ok_or_else(|| anyhow::anyhow!("no group"))?;
-        // Redis cannot tell the lag after a `SETID` into the middle; these tests go to the
+        // Redis does not know the lag after a `SETID` into the middle. These tests go to the
         // beginning.
         let lag = group.lag.ok_or_else(|| anyhow::anyhow!("no lag"))?;
         Ok((group.pending + lag) as u64)

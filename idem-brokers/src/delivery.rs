@@ -33,8 +33,8 @@ pub trait Delivery: Send + Sync + 'static {
     /// its own.
     fn retry(self, after: Duration) -> impl Future<Output = Result<(), BrokerError>> + Send;
 
-    /// Returns how often the broker expects [`in_progress`](Self::in_progress), or `None` if an open
-    /// connection is enough.
+    /// Returns how often the broker expects [`in_progress`](Self::in_progress), or `None` if an
+    /// open connection is enough.
     fn progress_every(&self) -> Option<Duration> {
         None
     }

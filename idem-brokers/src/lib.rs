@@ -1,7 +1,7 @@
 //! Consumers and publishers for message brokers, in front of [`idem_runtime`]'s handlers.
 //!
-//! - A [`Consumer`] takes messages from a [`Source`] and calls a handler for each. It acks a message
-//!   only after its result, or its dead letter, is durable.
+//! - A [`Consumer`] takes messages from a [`Source`] and calls a handler for each. It acks a
+//!   message only after its result, or its dead letter, is durable.
 //! - A [`Relay`] publishes the messages that handlers put into the outbox, with a [`Publisher`].
 //! - [`republish`] sends dead letters back to where they came from.
 //!

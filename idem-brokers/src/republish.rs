@@ -23,9 +23,10 @@ use crate::publish::{Message, Publisher};
 /// let orders = testing::Queue::new("orders");
 /// idem_brokers::republish(&idem, orders.name(), "orders", orders.clone());
 ///
-/// let id = idem.bury("orders.place", "m-17", b"no JSON", Origin::new("memory", "orders"), "expected ident").await?;
+/// let origin = Origin::new("memory", "orders");
+/// let id = idem.bury("orders.place", "m-17", b"not JSON", origin, "expected ident").await?;
 /// idem.dead_letters().by("ann").republish(&id).await?;
-/// assert_eq!(orders.until_published(1).await[0].payload, b"no JSON");
+/// assert_eq!(orders.until_published(1).await[0].payload, b"not JSON");
 /// # Ok(()) }
 /// ```
 pub fn republish(

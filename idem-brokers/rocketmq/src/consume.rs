@@ -176,8 +176,8 @@ impl idem_brokers::Delivery for Delivery {
         &self.body
     }
 
-    /// Returns the origin with the message's `KEYS` as its id. RocketMQ's own id, which changes when
-    /// the message is sent again, is part of the position.
+    /// Returns the origin with the message's `KEYS` as its id. RocketMQ's own id, which changes
+    /// when the message is sent again, is part of the position.
     fn origin(&self) -> Origin {
         let message = &self.message;
         // A redelivered message is a copy with an id of its own.

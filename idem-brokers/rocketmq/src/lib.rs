@@ -11,8 +11,8 @@
 //! - The topic has to exist. A new group starts with the topic's first message.
 //! - The group's attempts are counted in idem's ledger and unlimited in the broker, so no message
 //!   goes to a `%DLQ%` topic.
-//! - The message of a failed attempt waits in the broker for the next of its delay levels (1 s, 5 s,
-//!   10 s, and so on; see [`RocketMq::delays`]).
+//! - The message of a failed attempt waits in the broker for the next of its delay levels (1 s,
+//!   5 s, 10 s, and so on; see [`RocketMq::delays`]).
 //! - The client needs a thread for each message in progress, so at most 500 can be in flight. After
 //!   a lost connection it may take 37 s, its heartbeat, to continue.
 //!

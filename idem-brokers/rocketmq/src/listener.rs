@@ -1,4 +1,5 @@
-//! Connects the client, which waits for a verdict on a thread, with the runner, which gives it later.
+//! Connects the client, which waits for a verdict on a thread, with the runner, which gives it
+//! later.
 
 use std::collections::HashMap;
 use std::sync::Arc;

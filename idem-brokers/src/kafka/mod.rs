@@ -7,8 +7,8 @@
 //! - Kafka has no delayed redelivery. A message that waits for its next attempt is held in the
 //!   process and counts towards the prefetch. If all messages that may be held are in a pause, no
 //!   others are taken.
-//! - A rebalance commits what is finished of a revoked partition. A call that still runs for it ends
-//!   and is recorded, and the next consumer finds its result.
+//! - A rebalance commits what is finished of a revoked partition. A call that still runs for it
+//!   ends and is recorded, and the next consumer finds its result.
 //! - The feature builds librdkafka, which takes a C compiler, `make` and some minutes. TLS needs
 //!   OpenSSL, and compression other than lz4 and snappy a library: depend on `rdkafka` with the
 //!   features `ssl`, `libz` or `zstd`, and configure it with [`Kafka::set`].

@@ -87,7 +87,8 @@ impl Nats {
     }
 
     /// Sets after how long without a sign of life a message is redelivered, 30 seconds by default.
-    /// It is used when the consumer is created. A message in progress gives a sign every third of it.
+    /// It is used when the consumer is created. A message in progress gives a sign every third of
+    /// it.
     pub fn ack_wait(mut self, wait: Duration) -> Self {
         self.ack_wait = wait;
         self

@@ -1,11 +1,11 @@
 //! Consuming a stream.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ::redis::aio::MultiplexedConnection;
-use ::redis::streams::{StreamAutoClaimReply, StreamId, StreamPendingCountReply, StreamReadReply};
+use ::redis::streams::{StreamAutoClaimReply, StreamId, StreamReadReply};
 use ::redis::{RedisResult, cmd, from_redis_value};
 use idem_runtime::{BoxFuture, Origin};
 use parking_lot::Mutex;
@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use super::Redis;
 use super::connection::{ID, PATIENCE, PAYLOAD, connect, failed};
+use super::member::{Member, millis};
 use crate::error::BrokerError;
 
 /// The longest wait for new entries in one command. A pause that ends meanwhile is longer by as
@@ -34,22 +35,13 @@ end";
 pub struct Session {
     /// Used for reads only, because they block it.
     reading: MultiplexedConnection,
-    shared: Arc<Shared>,
+    member: Arc<Member>,
     /// A read in progress, which outlives the call of `next` that started it.
     pending_read: Option<BoxFuture<'static, RedisResult<Option<StreamReadReply>>>>,
     fetched: VecDeque<Delivery>,
     /// Where the search for entries to claim continues.
     cursor: String,
     broken: bool,
-}
-
-struct Shared {
-    redis: Redis,
-    /// New for each connection, which claims the entries of an earlier one like those of others.
-    consumer: String,
-    connection: MultiplexedConnection,
-    /// When to look for entries to claim.
-    claim_at: Mutex<Instant>,
 }
 
 impl Session {
@@ -74,7 +66,7 @@ impl Session {
         sweep.arg(SWEEP).arg(1).arg(&redis.stream).arg(&redis.group);
         let _: RedisResult<()> = sweep.query_async(&mut connection).await;
         let consumer = format!("idem-{}", Uuid::new_v4().simple());
-        let shared = Arc::new(Shared {
+        let member = Arc::new(Member {
             redis,
             consumer,
             connection,
@@ -83,7 +75,7 @@ impl Session {
         let (fetched, cursor) = (VecDeque::new(), "0-0".to_owned());
         Ok(Self {
             reading,
-            shared,
+            member,
             pending_read: None,
             fetched,
             cursor,
@@ -93,12 +85,12 @@ impl Session {
 
     /// Claims entries whose consumer gave no sign of life, and those whose pause is over.
     async fn claim(&mut self, room: usize) -> RedisResult<()> {
-        let Shared {
+        let Member {
             redis,
             consumer,
             connection,
             claim_at,
-        } = &*self.shared;
+        } = &*self.member;
         let mut connection = connection.clone();
         // Set before the search, so that a pause that begins meanwhile is not lost.
         *claim_at.lock() =
@@ -116,13 +108,16 @@ impl Session {
         }
         self.cursor = claimed.next_stream_id;
         if let (Some(first), Some(last)) = (claimed.claimed.first(), claimed.claimed.last()) {
-            let times = self.shared.times(&first.id, &last.id).await?;
+            let times = self.member.times(&first.id, &last.id).await?;
             let entries = claimed.claimed.into_iter().map(|entry| {
                 let before = times
                     .get(&entry.id)
                     .map_or(1, |times| times.saturating_sub(1));
-                self.shared
-                    .delivery(entry, u32::try_from(before).unwrap_or(u32::MAX))
+                Delivery::new(
+                    &self.member,
+                    entry,
+                    u32::try_from(before).unwrap_or(u32::MAX),
+                )
             });
             self.fetched.extend(entries.collect::<Vec<_>>());
         }
@@ -130,10 +125,10 @@ impl Session {
     }
 
     async fn read(&mut self, room: usize) -> RedisResult<()> {
-        let shared = Arc::clone(&self.shared);
+        let member = Arc::clone(&self.member);
         let pending_read = self.pending_read.get_or_insert_with(|| {
-            let (redis, mut connection) = (&shared.redis, self.reading.clone());
-            let block = shared
+            let (redis, mut connection) = (&member.redis, self.reading.clone());
+            let block = member
                 .claim_at
                 .lock()
                 .saturating_duration_since(Instant::now())
@@ -141,7 +136,7 @@ impl Session {
             let mut read = cmd("XREADGROUP");
             read.arg("GROUP")
                 .arg(&redis.group)
-                .arg(&shared.consumer)
+                .arg(&member.consumer)
                 .arg("COUNT")
                 .arg(room);
             read.arg("BLOCK")
@@ -156,7 +151,7 @@ impl Session {
         let keys = read?.into_iter().flat_map(|reply| reply.keys);
         let entries = keys
             .flat_map(|key| key.ids)
-            .map(|entry| self.shared.delivery(entry, 0));
+            .map(|entry| Delivery::new(&self.member, entry, 0));
         self.fetched.extend(entries.collect::<Vec<_>>());
         Ok(())
     }
@@ -166,7 +161,7 @@ impl Session {
             if let Some(entry) = self.fetched.pop_front() {
                 return Ok(entry);
             }
-            let due = *self.shared.claim_at.lock() <= Instant::now();
+            let due = *self.member.claim_at.lock() <= Instant::now();
             // A read in progress may fill the room already.
             if due && self.pending_read.is_none() {
                 self.claim(room).await?
@@ -195,9 +190,9 @@ impl crate::Session for Session {
             let _ = pending_read.await;
         }
         let given_back = async {
-            for one in self.shared.pending("-", "+").await?.ids {
-                self.shared
-                    .set_idle(&one.id, self.shared.redis.claim_after)
+            for one in self.member.pending("-", "+").await?.ids {
+                self.member
+                    .set_idle(&one.id, self.member.redis.claim_after)
                     .await?;
             }
             RedisResult::Ok(())
@@ -208,51 +203,17 @@ impl crate::Session for Session {
     }
 }
 
-impl Shared {
-    /// Returns this consumer's pending entries.
-    async fn pending(&self, first: &str, last: &str) -> RedisResult<StreamPendingCountReply> {
-        let mut pending = cmd("XPENDING");
-        pending
-            .arg(&self.redis.stream)
-            .arg(&self.redis.group)
-            .arg(first)
-            .arg(last)
-            .arg(100_000);
-        pending
-            .arg(&self.consumer)
-            .query_async(&mut self.connection.clone())
-            .await
-    }
+/// An entry of a stream.
+pub struct Delivery {
+    member: Arc<Member>,
+    id: String,
+    payload: Vec<u8>,
+    fields: Vec<(String, Vec<u8>)>,
+    redelivered: u32,
+}
 
-    /// Returns how often this consumer's entries were delivered.
-    async fn times(&self, first: &str, last: &str) -> RedisResult<HashMap<String, usize>> {
-        let pending = self.pending(first, last).await?;
-        Ok(pending
-            .ids
-            .into_iter()
-            .map(|one| (one.id, one.times_delivered))
-            .collect())
-    }
-
-    /// Sets how long an entry was idle: it is claimed later after a pause. This does not count as a
-    /// delivery, and has no effect on an acked entry.
-    async fn set_idle(&self, id: &str, idle: Duration) -> RedisResult<()> {
-        let mut claim = cmd("XCLAIM");
-        claim
-            .arg(&self.redis.stream)
-            .arg(&self.redis.group)
-            .arg(&self.consumer)
-            .arg(0)
-            .arg(id);
-        claim
-            .arg("IDLE")
-            .arg(millis(idle))
-            .arg("JUSTID")
-            .query_async(&mut self.connection.clone())
-            .await
-    }
-
-    fn delivery(self: &Arc<Self>, entry: StreamId, redelivered: u32) -> Delivery {
+impl Delivery {
+    fn new(member: &Arc<Member>, entry: StreamId, redelivered: u32) -> Self {
         let mut fields: Vec<(String, Vec<u8>)> = entry
             .map
             .into_iter()
@@ -272,8 +233,8 @@ impl Shared {
                     .into_bytes()
             }
         };
-        Delivery {
-            shared: Arc::clone(self),
+        Self {
+            member: Arc::clone(member),
             id: entry.id,
             payload,
             fields,
@@ -282,22 +243,13 @@ impl Shared {
     }
 }
 
-/// An entry of a stream.
-pub struct Delivery {
-    shared: Arc<Shared>,
-    id: String,
-    payload: Vec<u8>,
-    fields: Vec<(String, Vec<u8>)>,
-    redelivered: u32,
-}
-
 impl crate::Delivery for Delivery {
     fn payload(&self) -> &[u8] {
         &self.payload
     }
 
     fn origin(&self) -> Origin {
-        let origin = Origin::new("redis", &*self.shared.redis.stream).position(&*self.id);
+        let origin = Origin::new("redis", &*self.member.redis.stream).position(&*self.id);
         self.fields.iter().fold(origin, |origin, (name, value)| {
             match (name.as_str(), std::str::from_utf8(value)) {
                 (ID, Ok(id)) => origin.message_id(id),
@@ -311,7 +263,7 @@ impl crate::Delivery for Delivery {
     }
 
     async fn ack(self) -> Result<(), BrokerError> {
-        let redis = &self.shared.redis;
+        let redis = &self.member.redis;
         let mut both = ::redis::pipe();
         both.atomic()
             .cmd("XACK")
@@ -322,7 +274,7 @@ impl crate::Delivery for Delivery {
         if redis.delete {
             both.cmd("XDEL").arg(&redis.stream).arg(&self.id).ignore();
         }
-        both.query_async(&mut self.shared.connection.clone())
+        both.query_async(&mut self.member.connection.clone())
             .await
             .map_err(failed("ack an entry"))
     }
@@ -330,37 +282,33 @@ impl crate::Delivery for Delivery {
     async fn retry(self, after: Duration) -> Result<(), BrokerError> {
         // A pause longer than `claim_after` comes in parts: the record says each time how much is
         // left.
-        let idle = self.shared.redis.claim_after.saturating_sub(after);
-        self.shared
+        let idle = self.member.redis.claim_after.saturating_sub(after);
+        self.member
             .set_idle(&self.id, idle)
             .await
             .map_err(failed("give an entry back"))?;
         let due = Instant::now() + after;
-        let mut claim_at = self.shared.claim_at.lock();
+        let mut claim_at = self.member.claim_at.lock();
         *claim_at = due.min(*claim_at);
         Ok(())
     }
 
     fn progress_every(&self) -> Option<Duration> {
-        Some(self.shared.redis.claim_after / 3)
+        Some(self.member.redis.claim_after / 3)
     }
 
     async fn in_progress(&self) -> Result<(), BrokerError> {
-        self.shared
+        self.member
             .set_idle(&self.id, Duration::ZERO)
             .await
             .map_err(failed("keep an entry"))
     }
 }
 
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
 impl std::fmt::Debug for Session {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Session")
-            .field("redis", &self.shared.redis)
+            .field("redis", &self.member.redis)
             .finish_non_exhaustive()
     }
 }

@@ -5,11 +5,12 @@
 //! - A group that does not exist is created, and starts with the stream's first entry.
 //! - The entries of a consumer that died are claimed after `claim_after`. A consumer reports an
 //!   entry in progress every third of it.
-//! - Unless Redis writes each change to its disk (`appendfsync always`), it may forget messages that
-//!   it accepted. A consumer cannot repair that.
+//! - Unless Redis writes each change to its disk (`appendfsync always`), it may forget messages
+//!   that it accepted. A consumer cannot repair that.
 
 mod connection;
 mod consume;
+mod member;
 mod publish;
 
 use std::time::Duration;

@@ -114,8 +114,8 @@ impl Broker for Queue {
             for name in &waiting {
                 left += self.look(&connection, name).await?.0;
             }
-            // A consumer's messages are ready again once the queue has noticed its end. A message on
-            // its way from a delay queue is in neither for a moment.
+            // A consumer's messages are ready again once the queue has noticed its end. A message
+            // on its way from a delay queue is in neither for a moment.
             if consumers == 0 && (left > 0 || seen == 3) {
                 connection.close(200, "done".into()).await?;
                 return Ok(left);

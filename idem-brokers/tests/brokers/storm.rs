@@ -21,10 +21,10 @@ const MESSAGES: u32 = 2000;
 const UNPLACEABLE: u32 = 100;
 const KILLS: usize = 8;
 
-/// Sends 2,000 messages, 30 % of them duplicates, some malformed or impossible to place. The consumer
-/// and the broker, if its messages survive that, are killed at random. A producer's outbox is relayed
-/// to a queue of its own meanwhile: it is killed, too, and its messages are read at the end and have
-/// to be in order.
+/// Sends 2,000 messages, 30 % of them duplicates, some malformed or impossible to place. The
+/// consumer and the broker, if its messages survive that, are killed at random. A producer's outbox
+/// is relayed to a queue of its own meanwhile: it is killed, too, and its messages are read at the
+/// end and have to be in order.
 pub(crate) async fn storm<B: Broker>(server: Arc<Server>) -> anyhow::Result<()> {
     let (stage, relayed) = (
         Stage::<B>::new(&server).await?,
@@ -115,8 +115,8 @@ pub(crate) async fn storm<B: Broker>(server: Arc<Server>) -> anyhow::Result<()> 
     orders_are_in_sequence(relayed, producer).await
 }
 
-/// The queue has had no consumer, so it holds the relay's messages as they were published: the first
-/// copy of each order is placed, and the others are recognised by their key.
+/// The queue has had no consumer, so it holds the relay's messages as they were published: the
+/// first copy of each order is placed, and the others are recognised by their key.
 async fn orders_are_in_sequence<B: Broker>(
     stage: Stage<B>,
     producer: Process,

@@ -266,8 +266,8 @@ async fn accept_all(idem: Idem, id: usize) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Many concurrent handlers enqueue messages with one ordering key, which are published in the order
-/// in which they became readable.
+/// Many concurrent handlers enqueue messages with one ordering key, which are published in the
+/// order in which they became readable.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn messages_with_one_ordering_key_are_published_as_recorded() {
     const ALL: usize = 200 * 50;

@@ -13,8 +13,8 @@ pub(crate) const BROKERS: u32 = 106;
 pub(crate) const PROGRESS: u32 = 208;
 const DONE: u64 = 0;
 
-/// Sends a request, and returns the response's fields and its body, which is fastjson's text and not
-/// quite JSON.
+/// Sends a request, and returns the response's fields and its body, which is fastjson's text and
+/// not quite JSON.
 pub(crate) async fn ask(
     address: &str,
     code: u32,

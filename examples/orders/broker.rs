@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{bail, ensure};
-use idem_brokers::nats::{JetStream, Nats};
-use idem_brokers::rabbitmq::{Exchange, RabbitMq};
-use idem_brokers::redis::{Redis, Streams};
+use idem_brokers::nats::{Nats, NatsPublisher};
+use idem_brokers::rabbitmq::{RabbitMq, RabbitMqPublisher};
+use idem_brokers::redis::{Redis, RedisPublisher};
 use idem_brokers::{Consumer, Message, Publisher, Running, Session, Source};
 use idem_runtime::Idem;
 use parking_lot::Mutex;
@@ -49,28 +49,28 @@ impl Queue {
             "amqp" | "amqps" => {
                 shop.take(
                     RabbitMq::queue(&address, name),
-                    Exchange::default_of(&address),
+                    RabbitMqPublisher::new(&address),
                 )
                 .await
             }
             "nats" | "tls" => {
                 shop.take(
                     Nats::stream(&address, name).or_make([name]),
-                    JetStream::at(&address),
+                    NatsPublisher::new(&address),
                 )
                 .await
             }
             "redis" | "rediss" => {
-                shop.take(Redis::stream(&address, name), Streams::at(&address))
+                shop.take(Redis::stream(&address, name), RedisPublisher::new(&address))
                     .await
             }
             #[cfg(feature = "kafka")]
             "kafka" => {
-                use idem_brokers::kafka::{Kafka, Topics};
+                use idem_brokers::kafka::{Kafka, KafkaPublisher};
                 let servers = url.authority();
                 shop.take(
                     Kafka::topic(servers, name).or_make(4, 1),
-                    Topics::at(servers),
+                    KafkaPublisher::new(servers),
                 )
                 .await
             }
@@ -79,7 +79,7 @@ impl Queue {
                 let server = url.authority();
                 shop.take(
                     idem_rocketmq::RocketMq::topic(server, name),
-                    idem_rocketmq::Topics::at(server),
+                    idem_rocketmq::RocketMqPublisher::new(server),
                 )
                 .await
             }

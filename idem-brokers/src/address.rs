@@ -1,8 +1,8 @@
-//! A broker's address, which may hold a password.
+//! A broker's address, which may contain a password.
 
 use std::fmt;
 
-/// An address whose `Debug` shows where it leads to, and not who logs in.
+/// An address whose `Debug` output leaves out the login.
 #[derive(Clone)]
 pub(crate) struct Address(String);
 
@@ -19,8 +19,8 @@ impl Address {
 impl fmt::Debug for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (scheme, rest) = self.0.split_once("://").unwrap_or(("", &self.0));
-        // The last `@`: a password that was not encoded may hold one. A query may hold a password
-        // too.
+        // An unencoded password may contain `@`, so the last one counts. A query may contain a
+        // password, too.
         let place = rest
             .rsplit('@')
             .next()
@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_of_a_login_is_shown() {
+    fn debug_output_has_no_login() {
         for (address, shown) in [
             ("nats://127.0.0.1", "nats://127.0.0.1"),
             (

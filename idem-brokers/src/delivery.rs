@@ -1,4 +1,4 @@
-//! What a broker is to the runner: a source of deliveries, each of which is acked or comes again.
+//! The traits that a broker implements for the runner.
 
 use std::time::Duration;
 
@@ -6,82 +6,82 @@ use idem_runtime::Origin;
 
 use crate::error::BrokerError;
 
-/// One message as a broker handed it over. What is neither acked nor given back, the broker brings
-/// again when the connection or the time it allows for one ends.
+/// A message delivered by a broker. If it is neither acked nor given back, the broker redelivers it
+/// when the connection, or the time that the broker allows for a delivery, ends.
 pub trait Delivery: Send + Sync + 'static {
-    /// The message's bytes.
+    /// Returns the message's bytes.
     fn payload(&self) -> &[u8];
 
-    /// Where it came from.
+    /// Returns where the message came from.
     fn origin(&self) -> Origin;
 
-    /// How often the broker delivered it before, if it counts.
+    /// Returns how often the broker delivered the message before, if the broker counts that.
     fn redelivered(&self) -> Option<u32> {
         None
     }
 
-    /// The broker may forget it. Called only after the result, or the dead letter, is durable.
+    /// Acknowledges the message. Called only after its result, or its dead letter, is durable.
     ///
     /// # Errors
-    /// The broker did not hear it, and brings the message again.
+    /// Returns an error if the broker was not reached. It will redeliver the message.
     fn ack(self) -> impl Future<Output = Result<(), BrokerError>> + Send;
 
-    /// It comes again, not before this much time; zero is at once.
+    /// Gives the message back for redelivery after at least this time; zero means at once.
     ///
     /// # Errors
-    /// The broker did not hear it, and brings the message again when it likes.
+    /// Returns an error if the broker was not reached. It will redeliver the message at a time of
+    /// its own.
     fn retry(self, after: Duration) -> impl Future<Output = Result<(), BrokerError>> + Send;
 
-    /// How often the broker wants to hear [`in_progress`](Self::in_progress). Nothing where a
-    /// connection is enough.
+    /// Returns how often the broker expects [`in_progress`](Self::in_progress), or `None` if an
+    /// open connection is enough.
     fn progress_every(&self) -> Option<Duration> {
         None
     }
 
-    /// Tells the broker that the message is still being worked on.
+    /// Tells the broker that the message is in progress.
     ///
     /// # Errors
-    /// It did not hear it.
+    /// Returns an error if the broker was not reached.
     fn in_progress(&self) -> impl Future<Output = Result<(), BrokerError>> + Send {
         std::future::ready(Ok(()))
     }
 }
 
-/// One connection's deliveries.
+/// A connection that delivers messages.
 pub trait Session: Send + 'static {
-    /// What it hands over.
+    /// The messages of this connection.
     type Delivery: Delivery;
 
-    /// The next message, however long it takes to come. `room` is how many the runner can take now,
-    /// this one included: fetch no more ahead than that. Nothing is lost when the future is
-    /// dropped.
+    /// Waits for the next message, without a limit. `room` is how many messages the runner can take
+    /// now, this one included: prefetch no more than that. The future is cancel safe.
     ///
     /// # Errors
-    /// The connection is of no use any more; the runner makes another.
+    /// Returns an error if the connection broke. The runner closes it and connects again.
     fn next(
         &mut self,
         room: usize,
     ) -> impl Future<Output = Result<Self::Delivery, BrokerError>> + Send;
 
-    /// Gives back what was fetched and not handed over, and ends the connection. Everything handed
-    /// over is settled before, unless the connection broke.
+    /// Gives back prefetched messages and closes the connection. All deliveries are settled before,
+    /// unless the connection broke.
     fn close(self) -> impl Future<Output = ()> + Send;
 }
 
 /// A queue, stream or topic to take messages from.
 pub trait Source: Send + Sync + 'static {
-    /// A connection to it.
+    /// A connection to the source.
     type Session: Session;
 
-    /// The broker's and the source's names, `rabbitmq:orders`: as in metrics, logs, and
-    /// [`Origin`]s.
+    /// Returns the names of the broker and the source, as in `rabbitmq:orders`. Metrics, logs and
+    /// [`republish`](crate::republish()) use it.
     fn name(&self) -> String;
 
-    /// Connects. The runner holds `prefetch` messages at most. It comes again, with back-off, after
-    /// an error and when a session breaks.
+    /// Connects to the broker. The runner holds at most `prefetch` messages. After an error, and
+    /// when a session breaks, it connects again with backoff.
     ///
     /// # Errors
-    /// The broker cannot be reached, or does not have the source.
+    /// Returns an error if the broker cannot be reached or does not have the source.
     fn connect(
         &self,
         prefetch: usize,

@@ -1,19 +1,19 @@
-//! What goes wrong between us and a broker.
+//! Errors of brokers.
 
 use std::error::Error;
 
-/// A broker did not do what it was asked.
+/// A failed operation of a broker.
 #[derive(Debug, thiserror::Error)]
 #[error("{broker}: {doing}: {problem}")]
 pub struct BrokerError {
     broker: &'static str,
     doing: String,
-    /// The message holds its text already, so it is no `source()`.
+    /// Part of the message, and therefore not the `source()`.
     problem: Box<dyn Error + Send + Sync>,
 }
 
 impl BrokerError {
-    /// `doing` says what was asked of the broker, `problem` what came of it.
+    /// Creates an error of the operation `doing` ("ack a message") that failed with `problem`.
     pub fn new(
         broker: &'static str,
         doing: impl Into<String>,
@@ -26,12 +26,12 @@ impl BrokerError {
         }
     }
 
-    /// The broker's name.
+    /// Returns the broker's name.
     pub fn broker(&self) -> &'static str {
         self.broker
     }
 
-    /// What its client said.
+    /// Returns the error of the broker's client.
     pub fn problem(&self) -> &(dyn Error + Send + Sync + 'static) {
         &*self.problem
     }

@@ -1,22 +1,21 @@
-//! idem in front of real brokers: consumers that ack only what is durable, and publishers that wait
-//! for the broker's word.
+//! Consumers and publishers for message brokers, in front of [`idem_runtime`]'s handlers.
 //!
-//! A [`Consumer`] takes messages from a [`Source`] and calls a handler for each. What the handler's
-//! `#[idempotent]` call came to decides what the broker is told: the result is durable, so the
-//! message is acked; the attempt failed and its record waits, so the message comes again then;
-//! nobody can ever take it, so it becomes a dead letter and is acked.
+//! - A [`Consumer`] takes messages from a [`Source`] and calls a handler for each. It acks a
+//!   message only after its result, or its dead letter, is durable.
+//! - A [`Relay`] publishes the messages that handlers put into the outbox, with a [`Publisher`].
+//! - [`republish`] sends dead letters back to where they came from.
 //!
-//! A [`Relay`] sends what handlers put into the outbox, each message until its broker has it, with
-//! a [`Publisher`].
-//!
-//! Each broker is a feature: `rabbitmq`, `nats`, `kafka`, `redis`.
+//! Each broker is a module behind a feature: `rabbitmq`, `nats`, `redis`, `kafka`. It has a
+//! [`Source`] and a [`Publisher`] (`rabbitmq::RabbitMq`, `rabbitmq::RabbitMqPublisher`), and a
+//! `Session` and a `Delivery` that implement the traits of the same names. RocketMQ is the crate
+//! `idem-rocketmq`. [`testing`] has a queue in memory.
 
 #[cfg(any(feature = "nats", feature = "rabbitmq", feature = "redis"))]
 mod address;
+mod backoff;
 mod delivery;
 mod error;
-mod observe;
-mod pauses;
+mod metrics;
 mod publish;
 mod relay;
 mod republish;
@@ -34,7 +33,7 @@ pub mod redis;
 
 pub use delivery::{Delivery, Session, Source};
 pub use error::BrokerError;
-pub use observe::describe_metrics;
+pub use metrics::describe_metrics;
 pub use publish::{KEY_HEADER, Message, Publisher};
 pub use relay::{Relay, Relaying};
 pub use republish::republish;

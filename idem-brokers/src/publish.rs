@@ -1,4 +1,4 @@
-//! Messages on their way to a broker.
+//! Messages to publish, and the trait of those that publish them.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use idem_runtime::{BoxFuture, Keyed, OutboxMessage};
 
 use crate::error::BrokerError;
 
-/// The header in which a consumer finds the idempotency key (the name is that of the [HTTP field]).
+/// The header with the idempotency key, named like the [HTTP field].
 ///
 /// [HTTP field]: https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/
 pub const KEY_HEADER: &str = "idempotency-key";
@@ -15,21 +15,21 @@ pub const KEY_HEADER: &str = "idempotency-key";
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Message {
-    /// The queue, stream or subject.
+    /// The queue, stream, topic or subject.
     pub to: String,
-    /// What the broker or a consumer knows a second copy by; the idempotency key is a good one.
+    /// Identifies copies of the message to the broker and to consumers, like the idempotency key.
     pub id: Option<String>,
-    /// Messages with the same lane stay in the order they were published, where the broker has
-    /// lanes: Kafka's key. The others ignore it.
+    /// Messages with the same ordering key stay in the order of publishing, if the broker supports
+    /// that: Kafka by the partition, RocketMQ by the queue. The others ignore it.
     pub ordering_key: Option<String>,
     /// The bytes.
     pub payload: Vec<u8>,
-    /// Further names and values.
+    /// The headers' names and values.
     pub headers: Vec<(String, String)>,
 }
 
 impl Message {
-    /// A message for a queue, stream or subject.
+    /// Creates a message for a queue, stream, topic or subject.
     pub fn new(to: impl Into<String>, payload: impl Into<Vec<u8>>) -> Self {
         Self {
             to: to.into(),
@@ -40,30 +40,30 @@ impl Message {
         }
     }
 
-    /// A message in JSON with its own key, which is its id and stands in the header [`KEY_HEADER`],
-    /// and its own lane.
+    /// Creates a JSON message whose key is its id and the value of the header [`KEY_HEADER`], with
+    /// its ordering key.
     ///
     /// # Errors
-    /// When it cannot be turned into JSON.
-    pub fn of(to: impl Into<String>, message: &impl Keyed) -> serde_json::Result<Self> {
+    /// Returns an error if the message cannot be serialized.
+    pub fn from_keyed(to: impl Into<String>, message: &impl Keyed) -> serde_json::Result<Self> {
         OutboxMessage::of(to, message).map(Self::from)
     }
 
-    /// The same with an id.
+    /// Sets the id.
     #[must_use]
     pub fn id(mut self, id: impl Into<String>) -> Self {
         self.id = Some(id.into());
         self
     }
 
-    /// The same in a lane.
+    /// Sets the ordering key.
     #[must_use]
     pub fn ordering_key(mut self, ordering_key: impl Into<String>) -> Self {
         self.ordering_key = Some(ordering_key.into());
         self
     }
 
-    /// The same with one header more.
+    /// Adds a header.
     #[must_use]
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into()));
@@ -92,13 +92,13 @@ impl From<OutboxMessage> for Message {
     }
 }
 
-/// Where messages are published. It connects when it has to, and again after a connection broke.
+/// Publishes messages. It connects with the first message, and again after a connection broke.
 pub trait Publisher: Send + Sync + 'static {
-    /// Publishes, and returns when the broker has the message for good.
+    /// Publishes a message, and returns after the broker has confirmed it.
     ///
     /// # Errors
-    /// The broker did not confirm it: it may have the message all the same, so publish it again
-    /// with the same id.
+    /// Returns an error if the broker did not confirm the message. The broker may still have it, so
+    /// publish it again with the same id.
     fn publish(&self, message: Message) -> BoxFuture<'_, Result<(), BrokerError>>;
 }
 

@@ -1,5 +1,4 @@
-//! From the outbox to the broker: each message until the broker has it, those of one lane in their
-//! order.
+//! Publishes the outbox: each message until the broker confirms it, in order per ordering key.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
@@ -12,36 +11,36 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::backoff::Backoff;
 use crate::error::BrokerError;
-use crate::observe;
-use crate::pauses::Pauses;
+use crate::metrics;
 use crate::publish::{Message, Publisher};
 
-/// Messages read at once: what is sent again at most when the process dies before it has written
-/// down what was sent.
+/// The number of messages read at once: so many are sent again at most if the process dies before
+/// it acknowledges them.
 const PAGE: usize = 256;
-/// How often the outbox is looked at without a hint: another process may fill it.
-const LOOK: Duration = Duration::from_secs(1);
+/// How often the outbox is read without a notification: another process may fill it.
+const POLL: Duration = Duration::from_secs(1);
 /// How long a broker has to confirm a message.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// The longest pause of a lane whose message is refused.
+/// The longest pause of an ordering key whose message is refused.
 const LONGEST: Duration = Duration::from_secs(30);
-/// Lanes that may be held at a time: with more of them the broker is down, and the rest need not be
-/// tried.
-const MOST_HELD: usize = 1024;
+/// The most ordering keys that are paused at a time. With more, the broker is down, and the rest is
+/// not tried.
+const MAX_PAUSED: usize = 1024;
 
-/// Sends what is in the outbox of an [`Idem`]; to be followed by [`start`](Self::start).
+/// Publishes the messages in the outbox of an [`Idem`], once [started](Self::start).
 ///
-/// Every message goes out until the broker confirms it, with the id it has in the outbox, which
-/// brokers and consumers know a second copy by: a process that dies between the broker's word and
-/// its own note of it sends up to 256 messages again. Messages of one lane go one after the other,
-/// in the order of [`Outbox::pending`]; one that the broker refuses holds up its lane, and no
-/// other.
+/// A message is published until the broker confirms it, with its id in the outbox, by which brokers
+/// and consumers recognise copies. A process that dies between the broker's confirmation and its
+/// own acknowledgement publishes up to 256 messages again. Messages with the same ordering key are
+/// published one after the other, in the order of [`Outbox::pending`]. A message that the broker
+/// refuses pauses its own ordering key only.
 ///
-/// It may run in every replica. Each relay sends a message only when those before it in its lane
-/// were confirmed, to itself or to another relay that took them out of the outbox. So the first
-/// copies of a lane's messages reach the broker in their order, however many relays there are and
-/// whichever of them dies or stalls; a second copy of a message may come after younger ones.
+/// A relay may run in every replica. Each publishes a message only after those before it with the
+/// same ordering key were confirmed, to itself or to another relay that acknowledged them. So the
+/// first copies arrive in order, even if relays die or stall. A second copy may arrive after newer
+/// messages.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -59,7 +58,7 @@ const MOST_HELD: usize = 1024;
 /// relay.stop(Duration::from_secs(10)).await;
 /// # Ok(()) }
 /// ```
-#[must_use = "it does nothing before `start`"]
+#[must_use = "it does nothing before `start` is called"]
 pub struct Relay<P> {
     idem: Idem,
     publisher: P,
@@ -67,7 +66,7 @@ pub struct Relay<P> {
 }
 
 impl<P: Publisher> Relay<P> {
-    /// A relay with 64 lanes in flight.
+    /// Creates a relay with 64 ordering keys in flight.
     pub fn new(idem: &Idem, publisher: P) -> Self {
         Self {
             idem: idem.clone(),
@@ -76,41 +75,41 @@ impl<P: Publisher> Relay<P> {
         }
     }
 
-    /// At most so many lanes at a time, one message of each. Zero is taken as one.
-    pub fn in_flight(mut self, lanes: usize) -> Self {
-        self.in_flight = lanes.max(1);
+    /// Sets how many ordering keys are in flight, at least one, with one message each.
+    pub fn in_flight(mut self, ordering_keys: usize) -> Self {
+        self.in_flight = ordering_keys.max(1);
         self
     }
 
-    /// Starts to send, on the Tokio runtime that it is called in.
+    /// Starts to publish, on the current Tokio runtime.
     pub fn start(self) -> Relaying {
-        observe::describe_metrics();
+        metrics::describe_metrics();
         let stop = CancellationToken::new();
-        let work = Work {
+        let worker = Worker {
             outbox: self.idem.outbox(),
             publisher: Arc::new(self.publisher),
             in_flight: self.in_flight,
-            held: HashMap::new(),
+            paused: HashMap::new(),
             stop: stop.clone(),
         };
         Relaying {
             stop,
-            task: Some(tokio::spawn(work.run())),
+            task: Some(tokio::spawn(worker.run())),
         }
     }
 }
 
-/// A relay that runs. Dropped, it stops after what is on its way.
+/// A running relay. Dropping it stops it after the messages in flight.
 #[derive(Debug)]
-#[must_use = "dropped, it stops"]
+#[must_use = "the relay stops when this is dropped"]
 pub struct Relaying {
     stop: CancellationToken,
     task: Option<JoinHandle<()>>,
 }
 
 impl Relaying {
-    /// Sends nothing more. Waits until what is on its way has arrived, up to the deadline; what has
-    /// not is sent again by the next relay.
+    /// Stops publishing, and waits up to `deadline` for the messages in flight. The next relay
+    /// publishes those that were not confirmed.
     pub async fn stop(mut self, deadline: Duration) {
         self.stop.cancel();
         let Some(mut task) = self.task.take() else {
@@ -128,53 +127,53 @@ impl Drop for Relaying {
     }
 }
 
-struct Work<P> {
+struct Worker<P> {
     outbox: Outbox,
     publisher: Arc<P>,
     in_flight: usize,
-    /// Lanes whose first message the broker did not take.
-    held: HashMap<String, Held>,
+    /// Ordering keys whose first message the broker did not take.
+    paused: HashMap<String, PausedKey>,
     stop: CancellationToken,
 }
 
-/// A lane that waits to be tried again.
-struct Held {
-    pauses: Pauses,
+/// An ordering key that waits to be tried again.
+struct PausedKey {
+    backoff: Backoff,
     until: Instant,
 }
 
-/// What came of a lane's turn.
-struct Turn {
+/// What was published of one ordering key.
+struct Published {
     ordering_key: String,
-    sent: Vec<OutboxEntry>,
+    entries: Vec<OutboxEntry>,
     error: Option<BrokerError>,
 }
 
-impl<P: Publisher> Work<P> {
+impl<P: Publisher> Worker<P> {
     async fn run(mut self) {
         loop {
-            // Made before the look, so that no hint is missed.
-            let filled = self.outbox.changed();
-            let again = match self.round().await {
-                Ok(again) => again,
+            // Registered before the outbox is read, so that no change is missed.
+            let changed = self.outbox.changed();
+            let retry_at = match self.round().await {
+                Ok(retry_at) => retry_at,
                 Err(Error::Closed { .. }) => return,
                 Err(error) => {
-                    tracing::warn!(%error, "the outbox cannot be read or written; it will be tried again");
+                    tracing::warn!(%error, "the outbox cannot be read or written; trying again");
                     None
                 }
             };
-            let look = Instant::now() + LOOK;
+            let poll_at = Instant::now() + POLL;
             tokio::select! {
                 () = self.stop.cancelled() => return,
-                () = filled => {}
-                () = tokio::time::sleep_until(again.map_or(look, |again| again.min(look))) => {}
+                () = changed => {}
+                () = tokio::time::sleep_until(retry_at.map_or(poll_at, |at| at.min(poll_at))) => {}
             }
         }
     }
 
-    /// Goes through the outbox once; says when a lane wants to be tried again.
+    /// Goes through the outbox once. Returns when the first paused ordering key is due.
     async fn round(&mut self) -> Result<Option<Instant>, Error> {
-        let mut behind = HashSet::new();
+        let mut blocked = HashSet::new();
         let mut after: Option<OutboxEntry> = None;
         loop {
             if self.stop.is_cancelled() {
@@ -183,105 +182,106 @@ impl<P: Publisher> Work<P> {
             let page = self.outbox.pending(after.as_ref(), PAGE).await?;
             let Some(last) = page.last() else { break };
             after = Some(last.clone());
-            let (lanes, full) = self.ready(page, &mut behind);
-            if lanes.is_empty() && full {
+            let (ready, too_many_paused) = self.ready(page, &mut blocked);
+            if ready.is_empty() && too_many_paused {
                 return Ok(None);
             }
             let (publisher, stop) = (&*self.publisher, &self.stop);
-            let turns =
-                stream::iter(lanes).map(|(lane, messages)| turn(publisher, stop, lane, messages));
-            let turns: Vec<Turn> = turns.buffer_unordered(self.in_flight).collect().await;
-            let mut all = Vec::new();
-            for Turn {
-                ordering_key: lane,
-                sent,
+            let published =
+                stream::iter(ready).map(|(key, entries)| publish(publisher, stop, key, entries));
+            let published: Vec<_> = published.buffer_unordered(self.in_flight).collect().await;
+            let mut confirmed = Vec::new();
+            for Published {
+                ordering_key,
+                entries,
                 error,
-            } in turns
+            } in published
             {
-                all.extend(sent);
-                let failed = error.is_some();
-                self.hold(&lane, error);
-                if failed {
-                    behind.insert(lane);
+                confirmed.extend(entries);
+                match error {
+                    Some(error) => {
+                        self.pause(&ordering_key, &error);
+                        blocked.insert(ordering_key);
+                    }
+                    None => drop(self.paused.remove(&ordering_key)),
                 }
             }
-            if !all.is_empty() {
-                self.outbox.acknowledge(&all).await?;
+            if !confirmed.is_empty() {
+                self.outbox.acknowledge(&confirmed).await?;
             }
         }
-        // A lane that is gone from the outbox was sent by another relay.
-        self.held.retain(|lane, _| behind.contains(lane));
-        Ok(self.held.values().map(|held| held.until).min())
+        // The messages of a key that is no longer in the outbox were published by another relay.
+        self.paused.retain(|key, _| blocked.contains(key));
+        Ok(self.paused.values().map(|paused| paused.until).min())
     }
 
-    /// A page's messages that may go now, by lane, and whether some wait only because so many lanes
-    /// are held. Nothing overtakes a message of its lane that is left `behind`.
+    /// Returns a page's messages that may be published now, by ordering key, and whether some wait
+    /// only because too many keys are paused. A message never overtakes a `blocked` one of its key.
     fn ready(
         &self,
         page: Vec<OutboxEntry>,
-        behind: &mut HashSet<String>,
+        blocked: &mut HashSet<String>,
     ) -> (BTreeMap<String, Vec<OutboxEntry>>, bool) {
-        let (mut lanes, mut full, now) = (
-            BTreeMap::<String, Vec<OutboxEntry>>::new(),
-            false,
-            Instant::now(),
-        );
-        for queued in page {
-            let lane = &queued.message.ordering_key;
-            let no_room = self.held.len() >= MOST_HELD && !self.held.contains_key(lane);
-            if behind.contains(lane)
+        let mut ready = BTreeMap::<String, Vec<OutboxEntry>>::new();
+        let (mut too_many_paused, now) = (false, Instant::now());
+        for entry in page {
+            let key = &entry.message.ordering_key;
+            let no_room = self.paused.len() >= MAX_PAUSED && !self.paused.contains_key(key);
+            if blocked.contains(key)
                 || no_room
-                || self.held.get(lane).is_some_and(|held| held.until > now)
+                || self
+                    .paused
+                    .get(key)
+                    .is_some_and(|paused| paused.until > now)
             {
-                full |= no_room;
-                behind.insert(lane.clone());
+                too_many_paused |= no_room;
+                blocked.insert(key.clone());
             } else {
-                lanes.entry(lane.clone()).or_default().push(queued);
+                ready.entry(key.clone()).or_default().push(entry);
             }
         }
-        (lanes, full)
+        (ready, too_many_paused)
     }
 
-    /// Has a lane wait after an error, and lets it go after none.
-    fn hold(&mut self, lane: &str, error: Option<BrokerError>) {
-        let Some(error) = error else {
-            self.held.remove(lane);
-            return;
-        };
-        let held = self.held.entry(lane.to_owned()).or_insert_with(|| Held {
-            pauses: Pauses::up_to(LONGEST),
-            until: Instant::now(),
-        });
-        let pause = held.pauses.next();
-        held.until = Instant::now() + pause;
-        tracing::warn!(lane, ?pause, %error, "a message could not be sent, and its lane waits");
+    /// Pauses an ordering key after an error, for longer each time.
+    fn pause(&mut self, ordering_key: &str, error: &BrokerError) {
+        let paused = self
+            .paused
+            .entry(ordering_key.to_owned())
+            .or_insert_with(|| PausedKey {
+                backoff: Backoff::up_to(LONGEST),
+                until: Instant::now(),
+            });
+        let pause = paused.backoff.next();
+        paused.until = Instant::now() + pause;
+        tracing::warn!(ordering_key, ?pause, %error, "a message was not published; its ordering key is paused");
     }
 }
 
-/// Sends a lane's messages one after the other, up to the first that does not go.
-async fn turn<P: Publisher>(
+/// Publishes the messages of one ordering key one after the other, up to the first failure.
+async fn publish<P: Publisher>(
     publisher: &P,
     stop: &CancellationToken,
     ordering_key: String,
-    messages: Vec<OutboxEntry>,
-) -> Turn {
-    let mut turn = Turn {
+    entries: Vec<OutboxEntry>,
+) -> Published {
+    let mut published = Published {
         ordering_key,
-        sent: Vec::new(),
+        entries: Vec::new(),
         error: None,
     };
-    for queued in messages {
+    for entry in entries {
         if stop.is_cancelled() {
             break;
         }
-        let outgoing = Message {
-            id: Some(queued.id.clone()),
-            ..Message::from(queued.message.clone())
+        let message = Message {
+            id: Some(entry.id.clone()),
+            ..Message::from(entry.message.clone())
         };
         let late = |late| Err(BrokerError::new("broker", "confirm a message", late));
-        // A publisher may be the user's: the relay outlives its panics.
+        // The publisher may be the user's code: the relay survives its panics.
         let publishing =
-            AssertUnwindSafe(async { publisher.publish(outgoing).await }).catch_unwind();
+            AssertUnwindSafe(async { publisher.publish(message).await }).catch_unwind();
         let panicked = |_| {
             Err(BrokerError::new(
                 "broker",
@@ -289,17 +289,17 @@ async fn turn<P: Publisher>(
                 "the publisher panicked",
             ))
         };
-        let published = timeout(PATIENCE, publishing)
+        let confirmed = timeout(PATIENCE, publishing)
             .await
             .map_or_else(late, |caught| caught.unwrap_or_else(panicked));
-        observe::relayed(&queued.message.destination, published.is_ok());
-        match published {
-            Ok(()) => turn.sent.push(queued),
+        metrics::count_relayed(&entry.message.destination, &confirmed);
+        match confirmed {
+            Ok(()) => published.entries.push(entry),
             Err(error) => {
-                turn.error = Some(error);
+                published.error = Some(error);
                 break;
             }
         }
     }
-    turn
+    published
 }

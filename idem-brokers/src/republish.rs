@@ -1,4 +1,4 @@
-//! Dead letters go back to where they came from.
+//! Sends dead letters back to where they came from.
 
 use std::sync::Arc;
 
@@ -6,13 +6,12 @@ use idem_runtime::{DeadLetter, Idem};
 
 use crate::publish::{Message, Publisher};
 
-/// Has [`DeadLetters::republish`](idem_runtime::DeadLetters::republish) send the messages that came
-/// from `source` back to `to`: the source's [name](crate::Source::name), and the queue, topic,
-/// stream or subject that leads to it.
+/// Registers `publisher` with [`DeadLetters::republish`](idem_runtime::DeadLetters::republish) for
+/// messages of one source.
 ///
-/// A message goes with its bytes, edited ones where a person edited them, and the headers it came
-/// with. It goes without its id, lest the broker take it for a second copy of the one that it
-/// knows.
+/// `source` is the source's [name](crate::Source::name), and `to` the queue, topic, stream or
+/// subject that leads to it. A message is sent with its bytes, as edited, and its headers. It has
+/// no id: the broker would drop it as a copy of the first one.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -24,9 +23,10 @@ use crate::publish::{Message, Publisher};
 /// let orders = testing::Queue::new("orders");
 /// idem_brokers::republish(&idem, orders.name(), "orders", orders.clone());
 ///
-/// let id = idem.bury("orders.place", "m-17", b"no JSON", Origin::new("memory", "orders"), "expected ident").await?;
+/// let origin = Origin::new("memory", "orders");
+/// let id = idem.bury("orders.place", "m-17", b"not JSON", origin, "expected ident").await?;
 /// idem.dead_letters().by("ann").republish(&id).await?;
-/// assert_eq!(orders.until_published(1).await[0].payload, b"no JSON");
+/// assert_eq!(orders.until_published(1).await[0].payload, b"not JSON");
 /// # Ok(()) }
 /// ```
 pub fn republish(

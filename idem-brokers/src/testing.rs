@@ -1,5 +1,4 @@
-//! A queue in memory that behaves as a broker does, for tests of consumers: what is not acked comes
-//! again.
+//! A queue in memory for tests, which redelivers messages that are not acked.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -9,11 +8,11 @@ use idem_runtime::{BoxFuture, Origin};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::delivery::{Delivery, Session, Source};
+use crate::delivery::{self, Source};
 use crate::error::BrokerError;
 use crate::publish::{Message, Publisher};
 
-/// A queue. A clone is another handle of the same.
+/// A queue in memory, which is a [`Source`] and a [`Publisher`]. A clone is another handle to it.
 #[derive(Debug, Clone)]
 pub struct Queue {
     name: Arc<str>,
@@ -22,14 +21,14 @@ pub struct Queue {
 
 #[derive(Debug, Default)]
 struct Shared {
-    state: Mutex<Inside>,
+    state: Mutex<State>,
     changed: Notify,
 }
 
 #[derive(Debug, Default)]
-struct Inside {
+struct State {
     ready: VecDeque<Entry>,
-    /// Handed over and neither acked nor given back, or in a pause before it comes again.
+    /// Delivered and not settled, or in a pause before redelivery.
     unacked: Vec<Entry>,
     published: Vec<Message>,
     connection: u64,
@@ -39,7 +38,7 @@ struct Inside {
 
 #[derive(Debug, Clone)]
 struct Entry {
-    /// Its place in what was published.
+    /// Its index in `published`.
     offset: usize,
     message: Message,
     redelivered: u32,
@@ -47,7 +46,7 @@ struct Entry {
 }
 
 impl Queue {
-    /// An empty queue.
+    /// Creates an empty queue.
     pub fn new(name: impl Into<Arc<str>>) -> Self {
         Self {
             name: name.into(),
@@ -55,91 +54,90 @@ impl Queue {
         }
     }
 
-    /// Puts a message without an id at its end.
+    /// Appends a message without an id.
     pub fn publish(&self, payload: impl Into<Vec<u8>>) {
         self.push(Message::new(&*self.name, payload));
     }
 
-    /// Puts a message at its end.
+    /// Appends a message.
     pub fn push(&self, message: Message) {
-        let mut inside = self.shared.state.lock();
-        let offset = inside.published.len();
-        inside.published.push(message.clone());
-        inside.ready.push_back(Entry {
+        let mut state = self.shared.state.lock();
+        let offset = state.published.len();
+        state.published.push(message.clone());
+        state.ready.push_back(Entry {
             offset,
             message,
             redelivered: 0,
             connection: 0,
         });
-        drop(inside);
+        drop(state);
         self.shared.changed.notify_waiters();
     }
 
-    /// Breaks every connection, as a broker that dies does: what was handed over and not acked is
-    /// there again. Until [`come_back`](Self::come_back) nobody connects.
+    /// Breaks every connection, as a broker that dies does. Unacked messages will be redelivered.
+    /// Connecting fails until [`come_back`](Self::come_back).
     pub fn go_down(&self) {
-        let mut inside = self.shared.state.lock();
-        inside.down = true;
-        inside.connection += 1;
-        inside.requeue();
-        drop(inside);
+        let mut state = self.shared.state.lock();
+        state.down = true;
+        state.connection += 1;
+        state.requeue();
+        drop(state);
         self.shared.changed.notify_waiters();
     }
 
-    /// Takes connections again.
+    /// Accepts connections again.
     pub fn come_back(&self) {
         self.shared.state.lock().down = false;
         self.shared.changed.notify_waiters();
     }
 
-    /// Hands over everything that was ever published once more, from the beginning.
+    /// Delivers all messages that were ever published again, from the beginning.
     pub fn rewind(&self) {
-        let mut inside = self.shared.state.lock();
-        let again: Vec<_> = inside.published.iter().cloned().enumerate().collect();
+        let mut state = self.shared.state.lock();
+        let again: Vec<_> = state.published.iter().cloned().enumerate().collect();
         let again = again.into_iter().map(|(offset, message)| Entry {
             offset,
             message,
             redelivered: 0,
             connection: 0,
         });
-        inside.ready.extend(again);
-        drop(inside);
+        state.ready.extend(again);
+        drop(state);
         self.shared.changed.notify_waiters();
     }
 
-    /// Waits until every message was acked.
+    /// Waits until every message is acked.
     pub async fn until_empty(&self) {
-        self.until(|inside| inside.ready.is_empty() && inside.unacked.is_empty())
+        self.until(|state| state.ready.is_empty() && state.unacked.is_empty())
             .await;
     }
 
-    /// Waits until this many messages were published to it; gives them all, in their order.
+    /// Waits until at least this many messages were published, and returns all of them in order.
     pub async fn until_published(&self, messages: usize) -> Vec<Message> {
-        self.until(|inside| inside.published.len() >= messages)
-            .await;
+        self.until(|state| state.published.len() >= messages).await;
         self.shared.state.lock().published.clone()
     }
 
-    /// How many messages are neither acked nor handed over.
+    /// Returns how many messages wait to be delivered.
     pub fn waiting(&self) -> usize {
         self.shared.state.lock().ready.len()
     }
 
-    /// How many messages were handed over and are not acked yet, those in a pause included.
+    /// Returns how many messages are delivered and not acked, including those in a pause.
     pub fn unacked(&self) -> usize {
         self.shared.state.lock().unacked.len()
     }
 
-    /// The most messages that were handed over and not acked at one time.
+    /// Returns the highest value that [`unacked`](Self::unacked) has had.
     pub fn most_unacked(&self) -> usize {
         self.shared.state.lock().most_unacked
     }
 
-    async fn until(&self, reached: impl Fn(&Inside) -> bool) {
+    async fn until(&self, reached: impl Fn(&State) -> bool) {
         loop {
             let changed = self.shared.changed.notified();
             let mut changed = std::pin::pin!(changed);
-            // Registered before the look, so that no change is missed.
+            // Registered before the check, so that no change is missed.
             changed.as_mut().enable();
             if reached(&self.shared.state.lock()) {
                 return;
@@ -149,8 +147,8 @@ impl Queue {
     }
 }
 
-impl Inside {
-    /// In the order they were published, before all others.
+impl State {
+    /// Puts unacked messages before all others, in the order of publishing.
     fn requeue(&mut self) {
         let mut again: Vec<_> = self.unacked.drain(..).collect();
         again.sort_by_key(|entry| std::cmp::Reverse(entry.offset));
@@ -170,54 +168,54 @@ impl Inside {
 }
 
 impl Source for Queue {
-    type Session = Connection;
+    type Session = Session;
 
     fn name(&self) -> String {
         format!("memory:{}", self.name)
     }
 
-    async fn connect(&self, _prefetch: usize) -> Result<Connection, BrokerError> {
-        let inside = self.shared.state.lock();
-        if inside.down {
+    async fn connect(&self, _prefetch: usize) -> Result<Session, BrokerError> {
+        let state = self.shared.state.lock();
+        if state.down {
             return Err(BrokerError::new("memory", "connect", "the queue is down"));
         }
-        Ok(Connection {
+        Ok(Session {
             queue: self.clone(),
-            number: inside.connection,
+            number: state.connection,
         })
     }
 }
 
 /// A connection to a [`Queue`].
 #[derive(Debug)]
-pub struct Connection {
+pub struct Session {
     queue: Queue,
     number: u64,
 }
 
-impl Session for Connection {
-    type Delivery = Handed;
+impl delivery::Session for Session {
+    type Delivery = Delivery;
 
-    async fn next(&mut self, _room: usize) -> Result<Handed, BrokerError> {
+    async fn next(&mut self, _room: usize) -> Result<Delivery, BrokerError> {
         loop {
             self.queue
-                .until(|inside| inside.connection != self.number || !inside.ready.is_empty())
+                .until(|state| state.connection != self.number || !state.ready.is_empty())
                 .await;
-            let mut inside = self.queue.shared.state.lock();
-            if inside.connection != self.number {
+            let mut state = self.queue.shared.state.lock();
+            if state.connection != self.number {
                 return Err(BrokerError::new(
                     "memory",
                     "wait for a message",
                     "the connection is gone",
                 ));
             }
-            let Some(mut entry) = inside.ready.pop_front() else {
+            let Some(mut entry) = state.ready.pop_front() else {
                 continue;
             };
             entry.connection = self.number;
-            inside.unacked.push(entry.clone());
-            inside.most_unacked = inside.most_unacked.max(inside.unacked.len());
-            return Ok(Handed {
+            state.unacked.push(entry.clone());
+            state.most_unacked = state.most_unacked.max(state.unacked.len());
+            return Ok(Delivery {
                 queue: self.queue.clone(),
                 entry,
             });
@@ -227,17 +225,17 @@ impl Session for Connection {
     async fn close(self) {}
 }
 
-/// A message that a [`Queue`] handed over.
+/// A message that a [`Queue`] delivered.
 #[derive(Debug)]
-pub struct Handed {
+pub struct Delivery {
     queue: Queue,
     entry: Entry,
 }
 
-impl Handed {
+impl Delivery {
     fn settle(self, after: Option<Duration>) -> Result<(), BrokerError> {
-        let mut inside = self.queue.shared.state.lock();
-        let Some(position) = inside.position(&self.entry) else {
+        let mut state = self.queue.shared.state.lock();
+        let Some(position) = state.position(&self.entry) else {
             return Err(BrokerError::new(
                 "memory",
                 "settle a message",
@@ -245,31 +243,31 @@ impl Handed {
             ));
         };
         if after.is_none() {
-            inside.unacked.remove(position);
+            state.unacked.remove(position);
         }
-        drop(inside);
+        drop(state);
         self.queue.shared.changed.notify_waiters();
         let Some(after) = after else { return Ok(()) };
         tokio::spawn(async move {
             tokio::time::sleep(after).await;
-            let mut inside = self.queue.shared.state.lock();
-            // A connection that broke meanwhile has brought it already.
-            let Some(position) = inside.position(&self.entry) else {
+            let mut state = self.queue.shared.state.lock();
+            // If the connection broke meanwhile, the message was redelivered already.
+            let Some(position) = state.position(&self.entry) else {
                 return;
             };
-            let entry = inside.unacked.remove(position);
-            inside.ready.push_back(Entry {
+            let entry = state.unacked.remove(position);
+            state.ready.push_back(Entry {
                 redelivered: entry.redelivered + 1,
                 ..entry
             });
-            drop(inside);
+            drop(state);
             self.queue.shared.changed.notify_waiters();
         });
         Ok(())
     }
 }
 
-impl Delivery for Handed {
+impl delivery::Delivery for Delivery {
     fn payload(&self) -> &[u8] {
         &self.entry.message.payload
     }

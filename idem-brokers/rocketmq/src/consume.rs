@@ -1,11 +1,11 @@
-//! Taking a topic's messages as one consumer of a group.
+//! Consuming a topic.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use cheetah_string::CheetahString;
-use idem_brokers::{BrokerError, Delivery, Session};
+use idem_brokers::BrokerError;
 use idem_runtime::Origin;
 use rocketmq_client_rust::{DefaultMQPushConsumer, MQPushConsumer};
 use rocketmq_model::common::consumer::consume_from_where::ConsumeFromWhere;
@@ -13,26 +13,25 @@ use rocketmq_model::common::message::message_ext::MessageExt;
 use rocketmq_model::common::message::{MessageConst, STRING_HASH_SET};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::client::{Client, MOST_THREADS, NEVER, config};
+use crate::RocketMq;
+use crate::connection::{Client, MOST_THREADS, NEVER, config, failed};
 use crate::delay::level;
-use crate::listen::{Arrival, Listener};
-use crate::{RocketMq, failed};
+use crate::listener::{Arrival, Listener};
 
-/// How long the client has for what it was told before the end; those that wait to be handed over
-/// take all of it.
+/// How long the client may finish at the end. Messages that were not delivered take all of it.
 const GRACE: Duration = Duration::from_secs(1);
-/// What the client takes in one request at most.
+/// The most messages in one request.
 const PULL: u32 = 32;
 
-/// One consumer's connection, which the client keeps up by itself.
-pub struct Pushed {
+/// A consumer's connection, which the client restores by itself.
+pub struct Session {
     client: Client,
     consumer: Arc<DefaultMQPushConsumer>,
     arrivals: mpsc::UnboundedReceiver<Arrival>,
     delays: Arc<[Duration]>,
 }
 
-impl Pushed {
+impl Session {
     pub(super) async fn open(rocketmq: &RocketMq, prefetch: usize) -> Result<Self, BrokerError> {
         let prefetch = prefetch.min(MOST_THREADS);
         let client = Client::start(prefetch).await?;
@@ -73,7 +72,7 @@ async fn start(
         .consume_thread_max(threads)
         .pull_batch_size(threads.min(PULL))
         .pull_threshold_for_queue(threads)
-        // idem's own count says when it is enough.
+        // idem counts the attempts.
         .max_reconsume_times(i32::MAX)
         .consume_timeout(NEVER.as_secs() / 60)
         .build();
@@ -90,18 +89,19 @@ async fn start(
         .start()
         .await
         .map_err(failed("start the consumer"))?;
-    // A client starts without its servers too, and waits for them; the runner knows better how.
+    // The client starts without its servers, too, and waits. The runner connects again with backoff
+    // instead.
     if let Err(error) = consumer.fetch_subscribe_message_queues(topic).await {
         consumer.shutdown().await;
-        return Err(failed("find the topic, which has to be there")(error));
+        return Err(failed("find the topic, which has to exist")(error));
     }
     Ok(consumer)
 }
 
-impl Session for Pushed {
-    type Delivery = Handed;
+impl idem_brokers::Session for Session {
+    type Delivery = Delivery;
 
-    async fn next(&mut self, _room: usize) -> Result<Handed, BrokerError> {
+    async fn next(&mut self, _room: usize) -> Result<Delivery, BrokerError> {
         let Some(Arrival { message, done }) = self.arrivals.recv().await else {
             return Err(BrokerError::new(
                 "rocketmq",
@@ -111,7 +111,7 @@ impl Session for Pushed {
         };
         let body = message.body().unwrap_or_default();
         let (consumer, delays) = (Arc::clone(&self.consumer), Arc::clone(&self.delays));
-        Ok(Handed {
+        Ok(Delivery {
             client: self.client.handle(),
             consumer,
             delays,
@@ -130,8 +130,7 @@ impl Session for Pushed {
         } = self;
         let ended = async move {
             if let Some(consumer) = consumer.default_mq_push_consumer_impl() {
-                // It writes down in the broker what was acked; what was not handed over stays
-                // before that.
+                // Stores the offsets of acked messages in the broker.
                 consumer
                     .shutdown(u64::try_from(GRACE.as_millis()).unwrap_or(u64::MAX))
                     .await;
@@ -139,16 +138,16 @@ impl Session for Pushed {
             Ok(())
         };
         if let Err(error) = client.run("stop the consumer", ended).await {
-            tracing::debug!(%error, "RocketMQ's client was gone already");
+            tracing::debug!(%error, "RocketMQ's client had ended already");
         }
-        // Only now: a listener that gets no answer has the client give its message back.
+        // Dropped last: a listener without a verdict makes the client give its message back.
         drop(arrivals);
         client.close().await;
     }
 }
 
 /// A message of a topic.
-pub struct Handed {
+pub struct Delivery {
     client: tokio::runtime::Handle,
     consumer: Arc<DefaultMQPushConsumer>,
     delays: Arc<[Duration]>,
@@ -157,7 +156,7 @@ pub struct Handed {
     done: oneshot::Sender<()>,
 }
 
-impl Handed {
+impl Delivery {
     fn property(&self, name: &'static str) -> Option<&str> {
         self.message
             .properties()
@@ -165,24 +164,23 @@ impl Handed {
             .map(CheetahString::as_str)
     }
 
-    /// The client takes the message for done.
-    fn tell(done: oneshot::Sender<()>, doing: &'static str) -> Result<(), BrokerError> {
-        done.send(()).map_err(|()| {
-            BrokerError::new("rocketmq", doing, "the client has given the message up")
-        })
+    /// Lets the client mark the message as consumed.
+    fn finish(done: oneshot::Sender<()>, doing: &'static str) -> Result<(), BrokerError> {
+        done.send(())
+            .map_err(|()| BrokerError::new("rocketmq", doing, "the client has dropped the message"))
     }
 }
 
-impl Delivery for Handed {
+impl idem_brokers::Delivery for Delivery {
     fn payload(&self) -> &[u8] {
         &self.body
     }
 
-    /// Its id is what the message's `KEYS` are. RocketMQ's own id, which a message that is sent
-    /// again does not keep, stands beside the position.
+    /// Returns the origin with the message's `KEYS` as its id. RocketMQ's own id, which changes
+    /// when the message is sent again, is part of the position.
     fn origin(&self) -> Origin {
         let message = &self.message;
-        // Those of a message that came back are about its copy.
+        // A redelivered message is a copy with an id of its own.
         let first = self
             .property(MessageConst::PROPERTY_ORIGIN_MESSAGE_ID)
             .unwrap_or(message.msg_id().as_str());
@@ -212,11 +210,11 @@ impl Delivery for Handed {
     }
 
     async fn ack(self) -> Result<(), BrokerError> {
-        Self::tell(self.done, "ack a message")
+        Self::finish(self.done, "ack a message")
     }
 
-    /// As the client does for a listener that says `ReconsumeLater`; of a listener's own choice it
-    /// does not hear which pause it should be.
+    /// Sends the message back as the client does after `ReconsumeLater`, but with the delay level,
+    /// which a listener cannot choose.
     async fn retry(self, after: Duration) -> Result<(), BrokerError> {
         let doing = "give a message back";
         let level = level(&self.delays, after);
@@ -231,25 +229,25 @@ impl Delivery for Handed {
                 .await;
             sent.map_err(failed(doing))
         });
-        // Without a word the client gives the message back once more, until the broker has it.
+        // After an error `done` is dropped, and the client gives the message back itself.
         sent.await.map_err(failed(doing))??;
-        Self::tell(self.done, doing)
+        Self::finish(self.done, doing)
     }
 }
 
-impl std::fmt::Debug for Pushed {
+impl std::fmt::Debug for Session {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Pushed")
+        f.debug_struct("Session")
             .field("group", &self.consumer.consumer_group())
             .finish_non_exhaustive()
     }
 }
 
-impl std::fmt::Debug for Handed {
+impl std::fmt::Debug for Delivery {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let message = &self.message;
         let (queue, offset) = (message.queue_id(), message.queue_offset());
-        f.debug_struct("Handed")
+        f.debug_struct("Delivery")
             .field("queue", &queue)
             .field("offset", &offset)
             .finish_non_exhaustive()

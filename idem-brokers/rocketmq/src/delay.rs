@@ -1,9 +1,8 @@
-//! The pauses that a broker knows.
+//! The delay levels of a broker.
 
 use std::time::Duration;
 
-/// The pauses of a broker's levels, the first one's first, as long as nobody changed its
-/// `messageDelayLevel`.
+/// The pauses of a broker's delay levels with the default `messageDelayLevel`, in ascending order.
 pub const DELAYS: [Duration; 18] = {
     const fn minutes(minutes: u64) -> Duration {
         Duration::from_secs(60 * minutes)
@@ -31,8 +30,8 @@ pub const DELAYS: [Duration; 18] = {
     ]
 };
 
-/// The level whose pause is the nearest at or above the one asked for; the last one where that is
-/// longer than all: the record says each time how much is left. None has no pause.
+/// Returns the first level whose pause is at least `after`, or else the last one: the record says
+/// each time how much is left. Every level has a pause.
 pub(crate) fn level(delays: &[Duration], after: Duration) -> i32 {
     let before = delays.iter().take_while(|delay| **delay < after).count();
     let last = delays.len().saturating_sub(1);
@@ -45,7 +44,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn the_nearest_at_or_above() {
+    fn the_level_is_the_first_that_is_long_enough() {
         let level = |millis| level(&DELAYS, Duration::from_millis(millis));
         assert_eq!(
             [level(0), level(1), level(1_000), level(1_001), level(5_000)],

@@ -1,39 +1,40 @@
-//! RocketMQ in front of idem: a consumer that acks only what is durable, and a publisher that waits
-//! for the broker's word.
+//! RocketMQ for [`idem_brokers`]: a consumer that acks only what is durable, and a publisher that
+//! waits for the broker's confirmation.
 //!
-//! A package of its own, because RocketMQ's client brings some 120 crates with it, aws-lc among
-//! them, which no other broker of [`idem_brokers`] needs.
+//! It is a crate of its own because RocketMQ's client has some 120 dependencies that the other
+//! brokers do not need.
 //!
-//! **The key is never the message id.** A client gives each message that it sends an id of its own,
-//! so, as RocketMQ's documents say, ["there may be cases where the same message has two different
-//! msgIds"][idempotent]: one that was sent again, for instance. They want a field of the business
-//! for that. So a handler's `key` is a field of the message, the order's number; the same is its
-//! `KEYS` on the wire ([`Message::id`](idem_brokers::Message::id)), as they [want it][keys] too.
-//! The message id helps people to find the message: it stands beside its position in the message's
-//! [`Origin`](idem_runtime::Origin).
+//! - The idempotency key is a field of the message, such as the order's number, and never the
+//!   message id: in RocketMQ, ["there may be cases where the same message has two different
+//!   msgIds"][idempotent], for instance after a producer's retry. [`Message::id`] is the message's
+//!   `KEYS`, which RocketMQ [recommends][keys] for the business's own id.
+//! - The topic has to exist. A new group starts with the topic's first message.
+//! - The group's attempts are counted in idem's ledger and unlimited in the broker, so no message
+//!   goes to a `%DLQ%` topic.
+//! - The message of a failed attempt waits in the broker for the next of its delay levels (1 s,
+//!   5 s, 10 s, and so on; see [`RocketMq::delays`]).
+//! - The client needs a thread for each message in progress, so at most 500 can be in flight. After
+//!   a lost connection it may take 37 s, its heartbeat, to continue.
 //!
+//! [`Message::id`]: idem_brokers::Message::id
 //! [idempotent]: https://rocketmq.apache.org/docs/bestPractice/01bestpractice/#the-consumption-process-is-idempotent
 //! [keys]: https://rocketmq.apache.org/docs/bestPractice/01bestpractice/#the-use-of-keys
 
-mod client;
+mod connection;
 mod consume;
 mod delay;
-mod listen;
+mod listener;
 mod publish;
 
 use std::time::Duration;
 
-pub use consume::{Handed, Pushed};
+pub use consume::{Delivery, Session};
 pub use delay::DELAYS;
-pub use publish::Topics;
+pub use publish::RocketMqPublisher;
 
 use idem_brokers::{BrokerError, Source};
 
-/// A topic, read by one more consumer of a group.
-///
-/// A group that is new begins with the topic's first message. The topic has to be there. The group
-/// shares its attempts in idem's ledger, and is never at its end for the broker, so nothing goes to
-/// `%DLQ%` topics.
+/// A topic, read by a consumer group.
 ///
 /// ```no_run
 /// # async fn place(order: String) -> Result<(), idem_runtime::Error> { Ok(()) }
@@ -45,10 +46,6 @@ use idem_brokers::{BrokerError, Source};
 /// let consumer = Consumer::new(&idem, orders).start(place);
 /// # }
 /// ```
-///
-/// What comes again waits in the broker, whose pauses have levels: it is away for as long as was
-/// asked, up to the next level. The client gives each message under way a thread of its own, so at
-/// most 500 can be in flight.
 #[derive(Debug, Clone)]
 #[must_use = "give it to a `Consumer`"]
 pub struct RocketMq {
@@ -60,8 +57,8 @@ pub struct RocketMq {
 }
 
 impl RocketMq {
-    /// A topic, found by name servers at `host:port`, several with `;` between, and the group
-    /// `idem`.
+    /// Names a topic that the name servers at these addresses (`host:port`, separated by `;`) know,
+    /// and the group `idem`.
     pub fn topic(name_server: impl Into<String>, topic: impl Into<String>) -> Self {
         Self {
             name_server: name_server.into(),
@@ -72,20 +69,21 @@ impl RocketMq {
         }
     }
 
-    /// The group's name. All of a group's consumers have to read the same topic and tags: RocketMQ
-    /// wants it so.
+    /// Sets the consumer group. RocketMQ requires all consumers of a group to read the same topic
+    /// and tags.
     pub fn group(mut self, name: impl Into<String>) -> Self {
         self.group = name.into();
         self
     }
 
-    /// Only messages with one of these tags, `TagA || TagB`.
+    /// Filters messages by tags, as in `TagA || TagB`.
     pub fn tags(mut self, tags: impl Into<String>) -> Self {
         self.tags = tags.into();
         self
     }
 
-    /// The pauses of the broker's levels, where its `messageDelayLevel` is not the usual one.
+    /// Sets the pauses of the broker's delay levels, if its `messageDelayLevel` is not the default,
+    /// [`DELAYS`].
     pub fn delays(mut self, delays: impl Into<Vec<Duration>>) -> Self {
         self.delays = delays.into();
         self
@@ -93,17 +91,13 @@ impl RocketMq {
 }
 
 impl Source for RocketMq {
-    type Session = Pushed;
+    type Session = Session;
 
     fn name(&self) -> String {
         format!("rocketmq:{}", self.topic)
     }
 
-    async fn connect(&self, prefetch: usize) -> Result<Pushed, BrokerError> {
-        Pushed::open(self, prefetch).await
+    async fn connect(&self, prefetch: usize) -> Result<Session, BrokerError> {
+        Session::open(self, prefetch).await
     }
-}
-
-fn failed<E: std::fmt::Display>(doing: &'static str) -> impl Fn(E) -> BrokerError {
-    move |problem| BrokerError::new("rocketmq", doing, problem.to_string())
 }

@@ -10,15 +10,14 @@ use rocketmq_client_rust::{
 use rocketmq_model::common::message::message_single::Message as Outgoing;
 use tokio::sync::Mutex;
 
-use crate::client::{Client, config};
-use crate::failed;
+use crate::connection::{Client, config, failed};
 
-/// Publishes to topics, which have to be there, or which the broker makes by itself. A message's id
-/// is its `KEYS`, its headers are properties. RocketMQ knows no second copies.
+/// Publishes to topics that exist or that the broker creates, and returns after `SEND_OK`.
 ///
-/// Messages of one lane go to one queue of their topic, as long as the number of its queues stays
-/// the same.
-pub struct Topics {
+/// [`Message::id`] is the message's `KEYS`, and its headers are properties. Messages with the same
+/// ordering key go to one queue of their topic, as long as the number of queues does not change.
+/// RocketMQ does not recognise copies.
+pub struct RocketMqPublisher {
     name_server: String,
     group: String,
     connected: Mutex<Option<Arc<Connected>>>,
@@ -29,10 +28,10 @@ struct Connected {
     producer: Arc<DefaultMQProducer>,
 }
 
-impl Topics {
-    /// Those that the name servers at `host:port` know, several with `;` between; it connects with
-    /// the first message, as a producer of the group `idem`.
-    pub fn at(name_server: impl Into<String>) -> Self {
+impl RocketMqPublisher {
+    /// Publishes to topics that the name servers at these addresses (`host:port`, separated by `;`)
+    /// know, as a producer of the group `idem`.
+    pub fn new(name_server: impl Into<String>) -> Self {
         Self {
             name_server: name_server.into(),
             group: "idem".to_owned(),
@@ -40,14 +39,14 @@ impl Topics {
         }
     }
 
-    /// The name of the producers' group, as operators see it.
+    /// Sets the name of the producer group.
     #[must_use]
     pub fn group(mut self, name: impl Into<String>) -> Self {
         self.group = name.into();
         self
     }
 
-    /// The client connects again by itself, so one is enough.
+    /// Connects once, because the client reconnects by itself.
     async fn connected(&self) -> Result<Arc<Connected>, BrokerError> {
         let mut connected = self.connected.lock().await;
         if let Some(connected) = connected.as_ref() {
@@ -82,22 +81,22 @@ async fn start(
     Ok(producer)
 }
 
-impl Publisher for Topics {
+impl Publisher for RocketMqPublisher {
     fn publish(&self, message: Message) -> BoxFuture<'_, Result<(), BrokerError>> {
         Box::pin(async move {
             let doing = "publish to a topic";
             let connected = self.connected().await?;
-            let lane = message.ordering_key.clone();
+            let ordering_key = message.ordering_key.clone();
             let (message, producer) = (outgoing(message)?, Arc::clone(&connected.producer));
             let sent = connected.client.run(doing, async move {
-                let sent = match lane {
-                    Some(lane) => {
+                let sent = match ordering_key {
+                    Some(ordering_key) => {
                         let hash = SelectMessageQueueByHash::new();
                         producer
                             .send_with_selector(
                                 message,
-                                move |queues, one, lane| hash.select(queues, one, lane),
-                                lane,
+                                move |queues, message, key| hash.select(queues, message, key),
+                                ordering_key,
                             )
                             .await
                     }
@@ -110,7 +109,7 @@ impl Publisher for Topics {
                 status => Err(BrokerError::new(
                     "rocketmq",
                     doing,
-                    format!("the broker says {status:?}"),
+                    format!("the broker reports {status:?}"),
                 )),
             }
         })
@@ -130,21 +129,21 @@ fn outgoing(message: Message) -> Result<Outgoing, BrokerError> {
     outgoing.build().map_err(failed("write a message"))
 }
 
-/// Two characters stand between properties on the wire, and nothing protects them.
+/// Refuses the two characters that separate properties on the wire, because they cannot be escaped.
 fn text(text: String) -> Result<String, BrokerError> {
     if text.contains(['\u{1}', '\u{2}']) {
         return Err(BrokerError::new(
             "rocketmq",
             "write a header",
-            format!("{text:?} has characters that RocketMQ keeps"),
+            "it contains U+0001 or U+0002, which RocketMQ reserves",
         ));
     }
     Ok(text)
 }
 
-impl std::fmt::Debug for Topics {
+impl std::fmt::Debug for RocketMqPublisher {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Topics")
+        f.debug_struct("RocketMqPublisher")
             .field("group", &self.group)
             .finish_non_exhaustive()
     }

@@ -1,8 +1,8 @@
-//! The thread that asks librdkafka for messages: it goes on while handlers run, or the group would
-//! take its partitions away.
+//! The thread that polls librdkafka. It polls while handlers run, too, so that the group does not
+//! revoke the partitions.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use rdkafka::Message;
@@ -11,52 +11,55 @@ use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
 
-use super::assigned::{Context, Partition, Shared};
-use super::consume::Record;
-use super::failed;
+use super::assignment::{Context, Shared};
+use super::connection::failed;
+use super::inbox::Delivery;
+use super::partition::Partition;
 
-/// How often the broker is told what is finished, and looked at in any case.
+/// How often offsets are committed, and the consumer is polled at least.
 const TICK: Duration = Duration::from_millis(250);
 
-/// A partition's own queue. Messages stay in it until there is room: so the thread can listen to
-/// the group without taking any.
+/// A partition's own queue. Messages stay in it until there is room, so that the thread can poll
+/// the group's events without taking messages.
 type Queue = (Arc<Partition>, PartitionQueue<Context>);
 
-/// Until it is stopped; then it commits what is finished and leaves the group.
+/// Polls until the session is stopped, then commits what is finished and leaves the group.
 pub(super) fn run(consumer: Arc<BaseConsumer<Context>>, shared: &Arc<Shared>, room: usize) {
     let mut queues = Vec::new();
     let mut commit_at = Instant::now() + TICK;
-    while !shared.stop.load(Ordering::Acquire) {
-        listen(&consumer, shared, &mut queues);
+    while !shared.is_stopped() {
+        poll_events(&consumer, shared, &mut queues);
         fill(&queues, shared, room);
         if Instant::now() >= commit_at {
             shared.commit(&consumer);
             commit_at = Instant::now() + TICK;
         }
-        // Whatever comes wakes it.
+        // Messages, events and the session wake the thread.
         std::thread::park_timeout(commit_at.saturating_duration_since(Instant::now()));
     }
-    shared.end(&consumer);
-    // They hold the consumer, and its own end leaves the group.
+    shared.revoke_all(&consumer);
+    // The queues hold the consumer, which leaves the group when it is dropped.
     drop(queues);
     drop(consumer);
 }
 
-/// Hears what the group says, and takes what came before its partition had a queue of its own.
-fn listen(consumer: &Arc<BaseConsumer<Context>>, shared: &Arc<Shared>, queues: &mut Vec<Queue>) {
+/// Handles the group's events, and takes messages that arrived before their partition had a queue.
+fn poll_events(
+    consumer: &Arc<BaseConsumer<Context>>,
+    shared: &Arc<Shared>,
+    queues: &mut Vec<Queue>,
+) {
     loop {
-        let events = shared.events.load(Ordering::Relaxed);
+        let events = shared.events.load(Relaxed);
         match consumer.poll(Duration::ZERO) {
             Some(Ok(message)) => take(
                 &message,
                 shared.partition(message.topic(), message.partition()),
                 shared,
             ),
-            Some(Err(error)) => trouble(error, shared),
-            // An event is handled without a word, and others may be behind it.
-            None if shared.events.load(Ordering::Relaxed) != events => {
-                split(consumer, shared, queues)
-            }
+            Some(Err(error)) => handle_error(error, shared),
+            // An event was handled without being returned, and others may follow it.
+            None if shared.events.load(Relaxed) != events => split(consumer, shared, queues),
             None => return,
         }
     }
@@ -64,7 +67,7 @@ fn listen(consumer: &Arc<BaseConsumer<Context>>, shared: &Arc<Shared>, queues: &
 
 /// Gives each partition a queue of its own.
 fn split(consumer: &Arc<BaseConsumer<Context>>, shared: &Arc<Shared>, queues: &mut Vec<Queue>) {
-    queues.retain(|(partition, _)| partition.is_ours());
+    queues.retain(|(partition, _)| partition.is_assigned());
     for partition in shared.partitions() {
         if queues
             .iter()
@@ -81,9 +84,9 @@ fn split(consumer: &Arc<BaseConsumer<Context>>, shared: &Arc<Shared>, queues: &m
     }
 }
 
-/// Takes messages while there is room, one of each partition in turn.
+/// Takes messages while there is room, one from each partition in turn.
 fn fill(queues: &[Queue], shared: &Arc<Shared>, room: usize) {
-    let mut free = room.saturating_sub(shared.inbox.lock().ready.len());
+    let mut free = room.saturating_sub(shared.inbox.ready());
     let mut came = true;
     while came && free > 0 {
         came = false;
@@ -96,7 +99,7 @@ fn fill(queues: &[Queue], shared: &Arc<Shared>, room: usize) {
                     take(&message, Some(Arc::clone(partition)), shared);
                     (came, free) = (true, free - 1);
                 }
-                Some(Err(error)) => trouble(error, shared),
+                Some(Err(error)) => handle_error(error, shared),
                 None => {}
             }
         }
@@ -104,19 +107,19 @@ fn fill(queues: &[Queue], shared: &Arc<Shared>, room: usize) {
 }
 
 fn take(message: &BorrowedMessage<'_>, partition: Option<Arc<Partition>>, shared: &Arc<Shared>) {
-    // One of a partition that is gone is another consumer's.
-    let Some(partition) = partition.filter(|partition| partition.is_ours()) else {
+    // A message of a revoked partition is for another consumer.
+    let Some(partition) = partition.filter(|partition| partition.is_assigned()) else {
         return;
     };
     partition.take(message.offset());
-    let record = Record::new(message, partition, Arc::clone(shared));
-    shared.inbox.lock().ready.push_back(record);
-    shared.arrived.notify_one();
+    let inbox = Arc::clone(&shared.inbox);
+    shared.inbox.push(Delivery::new(message, partition, inbox));
 }
 
-/// librdkafka has said what it is, and mends most things itself; what it cannot, ends the session.
-fn trouble(error: KafkaError, shared: &Shared) {
-    let for_good = match &error {
+/// Ends the session after an error from which librdkafka does not recover by itself. It has logged
+/// the error.
+fn handle_error(error: KafkaError, shared: &Shared) {
+    let permanent = match &error {
         KafkaError::MessageConsumptionFatal(_) => true,
         KafkaError::MessageConsumption(code) => matches!(
             code,
@@ -131,7 +134,7 @@ fn trouble(error: KafkaError, shared: &Shared) {
         ),
         _ => false,
     };
-    if for_good {
-        shared.break_off(failed("wait for a message")(error));
+    if permanent {
+        shared.inbox.break_off(failed("wait for a message")(error));
     }
 }

@@ -6,28 +6,27 @@ use rdkafka::ClientConfig;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
 
-use super::{ANSWER, ID, KEY, config, failed};
+use super::connection::{ID, KEY, PATIENCE, config, failed};
 use crate::error::BrokerError;
 use crate::publish::{Message, Publisher};
 
-/// Publishes to the topics of a cluster, each message when all replicas in sync have it. A
-/// message's lane is its record's key, so that one lane stays in one partition; without a lane a
-/// header `key` is, as a message has it that goes back to its topic. Its id goes as the header
-/// `message-id`. Kafka knows the second copies that its own client sends, and no others.
-pub struct Topics {
+/// Publishes to the topics of a cluster, and waits until all replicas in sync have the message.
+///
+/// The record's key is [`Message::ordering_key`], so that one ordering key stays in one partition,
+/// or else the header `key`, which republished messages have. [`Message::id`] is the header
+/// `message-id`. Kafka recognises the copies that its own client sends, and no others.
+pub struct KafkaPublisher {
     config: ClientConfig,
     producer: Mutex<Option<FutureProducer>>,
 }
 
-impl Topics {
-    /// Those of the brokers at these addresses, `host:port` with commas between; it connects with
-    /// the first message.
-    pub fn at(servers: impl Into<String>) -> Self {
+impl KafkaPublisher {
+    /// Publishes to the brokers at these addresses (`host:port`, separated by commas).
+    pub fn new(servers: impl Into<String>) -> Self {
         let mut config = config(servers);
-        // As the Java client does, so that a key has the same partition whoever sends it.
+        // The Java client's default, so that a key has the same partition for all clients.
         config.set("partitioner", "murmur2_random");
-        // A publisher that waits for each message gains nothing from waiting for others; and it
-        // wants to know in time.
+        // Waiting for a batch is useless, because the caller waits for each message.
         config
             .set("linger.ms", "0")
             .set("message.timeout.ms", "30000");
@@ -37,8 +36,8 @@ impl Topics {
         }
     }
 
-    /// A setting of librdkafka's: who logs in, how messages are compressed. That all replicas have
-    /// to answer stays.
+    /// Sets a configuration property of librdkafka: the login, the compression. `acks` and
+    /// `enable.idempotence` have no effect.
     #[must_use]
     pub fn set(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.config.set(name, value);
@@ -56,12 +55,12 @@ impl Topics {
         let mut config = self.config.clone();
         config.set("acks", "all").set("enable.idempotence", "true");
         Ok(producer
-            .insert(config.create().map_err(failed("make a client"))?)
+            .insert(config.create().map_err(failed("create a client"))?)
             .clone())
     }
 }
 
-impl Publisher for Topics {
+impl Publisher for KafkaPublisher {
     fn publish(&self, message: Message) -> BoxFuture<'_, Result<(), BrokerError>> {
         Box::pin(async move {
             let producer = self.producer()?;
@@ -89,15 +88,15 @@ impl Publisher for Topics {
             if let Some(key) = message.ordering_key.as_ref().or(key) {
                 record = record.key(key);
             }
-            let sent = producer.send(record, ANSWER).await;
+            let sent = producer.send(record, PATIENCE).await;
             sent.map(drop)
                 .map_err(|(error, _)| failed("publish to a topic")(error))
         })
     }
 }
 
-impl std::fmt::Debug for Topics {
+impl std::fmt::Debug for KafkaPublisher {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Topics").finish_non_exhaustive()
+        f.debug_struct("KafkaPublisher").finish_non_exhaustive()
     }
 }

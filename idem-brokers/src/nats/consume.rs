@@ -1,4 +1,4 @@
-//! Pulling from a durable consumer.
+//! Consuming a stream.
 
 use std::time::Duration;
 
@@ -9,21 +9,21 @@ use async_nats::{Client, Subject};
 use idem_runtime::Origin;
 use tokio_util::sync::CancellationToken;
 
-use super::ask::Asking;
-use super::{Nats, connect, failed, while_connected};
-use crate::delivery::{Delivery, Session};
+use super::Nats;
+use super::connection::{connect, failed, while_connected};
+use super::pull::Pull;
 use crate::error::BrokerError;
 
-/// One connection to a durable consumer.
-pub struct Pull {
+/// A connection to a durable consumer.
+pub struct Session {
     client: Client,
     lost: CancellationToken,
     context: Context,
-    asking: Asking,
+    pull: Pull,
     progress: Duration,
 }
 
-impl Pull {
+impl Session {
     pub(super) async fn open(nats: &Nats) -> Result<Self, BrokerError> {
         let (client, lost) = connect(&nats.url, nats.options.clone()).await?;
         let context = jetstream::new(client.clone());
@@ -43,7 +43,7 @@ impl Pull {
                 context
                     .get_or_create_stream(config)
                     .await
-                    .map_err(failed("find or make the stream"))?
+                    .map_err(failed("find or create the stream"))?
             };
             let config = Config {
                 durable_name: Some(nats.durable.clone()),
@@ -54,23 +54,23 @@ impl Pull {
                 max_ack_pending: nats.max_ack_pending,
                 ..Config::default()
             };
-            let made = stream.get_or_create_consumer(&nats.durable, config).await;
-            made.map_err(failed("find or make the durable consumer"))
+            let consumer = stream.get_or_create_consumer(&nats.durable, config).await;
+            consumer.map_err(failed("find or create the durable consumer"))
         };
         let consumer = while_connected(&lost, "open the durable consumer", open).await?;
-        // The server's word, where the consumer was there before.
+        // An existing consumer may have another value.
         let ack_wait = consumer.cached_info().config.ack_wait;
         let progress = if ack_wait.is_zero() {
             nats.ack_wait
         } else {
             ack_wait
         } / 3;
-        let asking = Asking::begin(&client, consumer).await?;
+        let pull = Pull::start(&client, consumer).await?;
         Ok(Self {
             client,
             lost,
             context,
-            asking,
+            pull,
             progress,
         })
     }
@@ -83,14 +83,14 @@ impl Pull {
     }
 }
 
-impl Session for Pull {
-    type Delivery = Pulled;
+impl crate::Session for Session {
+    type Delivery = Delivery;
 
-    async fn next(&mut self, room: usize) -> Result<Pulled, BrokerError> {
+    async fn next(&mut self, room: usize) -> Result<Delivery, BrokerError> {
         let lost = self.lost.clone();
-        let message = while_connected(&lost, "wait for a message", self.asking.next(room)).await?;
+        let message = while_connected(&lost, "wait for a message", self.pull.next(room)).await?;
         let message = self.message(message);
-        Ok(Pulled {
+        Ok(Delivery {
             client: self.client.clone(),
             lost,
             message,
@@ -99,42 +99,42 @@ impl Session for Pull {
     }
 
     async fn close(mut self) {
-        // What is here already goes back at once; what is on its way comes again after the server's
-        // own time.
-        while let Some(message) = self.asking.here() {
+        // Messages that have arrived go back at once. The server redelivers those on their way
+        // after `ack_wait`.
+        while let Some(message) = self.pull.arrived() {
             let _ = self.message(message).ack_with(AckKind::Nak(None)).await;
         }
-        // The last acks are with the server when it has answered this.
+        // The server has the last acks when it has answered this.
         let _ = self.client.flush().await;
     }
 }
 
 /// A message of a stream.
 #[derive(Debug)]
-pub struct Pulled {
+pub struct Delivery {
     client: Client,
     lost: CancellationToken,
     message: Message,
     progress: Duration,
 }
 
-impl Pulled {
-    /// Where the server wants to hear of it.
+impl Delivery {
+    /// Returns the subject of acks.
     fn reply(&self, doing: &'static str) -> Result<Subject, BrokerError> {
         let missing = || BrokerError::new("nats", doing, "the message did not come from a stream");
         self.message.reply.clone().ok_or_else(missing)
     }
 
-    /// Says it, and waits until the server heard.
-    async fn say(&self, doing: &'static str, word: AckKind) -> Result<(), BrokerError> {
+    /// Sends an ack, and waits until the server confirms it.
+    async fn send(&self, doing: &'static str, ack: AckKind) -> Result<(), BrokerError> {
         let reply = self.reply(doing)?;
-        while_connected(&self.lost, doing, self.client.request(reply, word.into()))
+        while_connected(&self.lost, doing, self.client.request(reply, ack.into()))
             .await
             .map(drop)
     }
 }
 
-impl Delivery for Pulled {
+impl crate::Delivery for Delivery {
     fn payload(&self) -> &[u8] {
         &self.message.payload
     }
@@ -172,8 +172,7 @@ impl Delivery for Pulled {
     }
 
     async fn ack(self) -> Result<(), BrokerError> {
-        // Without the server's word: one that is lost brings the message again, and the ledger
-        // knows it.
+        // Not confirmed by the server: if the ack is lost, the redelivered message is a duplicate.
         let (doing, reply) = ("ack a message", self.reply("ack a message")?);
         while_connected(
             &self.lost,
@@ -185,7 +184,7 @@ impl Delivery for Pulled {
 
     async fn retry(self, after: Duration) -> Result<(), BrokerError> {
         let after = (!after.is_zero()).then_some(after);
-        self.say("give a message back", AckKind::Nak(after)).await
+        self.send("give a message back", AckKind::Nak(after)).await
     }
 
     fn progress_every(&self) -> Option<Duration> {
@@ -193,14 +192,14 @@ impl Delivery for Pulled {
     }
 
     async fn in_progress(&self) -> Result<(), BrokerError> {
-        self.say("keep a message", AckKind::Progress).await
+        self.send("keep a message", AckKind::Progress).await
     }
 }
 
-impl std::fmt::Debug for Pull {
+impl std::fmt::Debug for Session {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Pull")
-            .field("asking", &self.asking)
+        f.debug_struct("Session")
+            .field("pull", &self.pull)
             .finish_non_exhaustive()
     }
 }

@@ -6,22 +6,22 @@ use idem_runtime::BoxFuture;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use super::{connect, failed, while_connected};
+use super::connection::{connect, failed, while_connected};
 use crate::address::Address;
 use crate::error::BrokerError;
 use crate::publish::{Message, Publisher};
 
-/// Publishes to the streams of a server. A message's id is its `Nats-Msg-Id`, by which the stream
-/// knows second copies for as long as its `duplicate_window` says.
-pub struct JetStream {
+/// Publishes to the streams of a server, with [`Message::id`] as the `Nats-Msg-Id`. A stream drops
+/// copies within its `duplicate_window`, two minutes by default.
+pub struct NatsPublisher {
     url: Address,
     options: Option<ConnectOptions>,
     connection: Mutex<Option<(Context, CancellationToken)>>,
 }
 
-impl JetStream {
-    /// Those of the server at a `nats://` or `tls://` address; it connects with the first message.
-    pub fn at(url: impl Into<String>) -> Self {
+impl NatsPublisher {
+    /// Publishes to the server at a `nats://` or `tls://` address.
+    pub fn new(url: impl Into<String>) -> Self {
         Self {
             url: Address::new(url),
             options: None,
@@ -29,7 +29,7 @@ impl JetStream {
         }
     }
 
-    /// How to connect: credentials, certificates.
+    /// Sets the connection's options: credentials, certificates.
     #[must_use]
     pub fn options(mut self, options: ConnectOptions) -> Self {
         self.options = Some(options);
@@ -46,7 +46,7 @@ impl JetStream {
     }
 }
 
-impl Publisher for JetStream {
+impl Publisher for NatsPublisher {
     fn publish(&self, message: Message) -> BoxFuture<'_, Result<(), BrokerError>> {
         Box::pin(async move {
             let (context, lost) = self.connection().await?;
@@ -72,8 +72,8 @@ impl Publisher for JetStream {
     }
 }
 
-impl std::fmt::Debug for JetStream {
+impl std::fmt::Debug for NatsPublisher {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("JetStream").finish_non_exhaustive()
+        f.debug_struct("NatsPublisher").finish_non_exhaustive()
     }
 }

@@ -6,54 +6,45 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use idem_runtime::Origin;
 use lapin::message::Delivery as Message;
-use lapin::options::{
-    BasicAckOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions, ConfirmSelectOptions,
-};
+use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{Connection, Consumer};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::again::Again;
-use super::{RabbitMq, connect, declare, failed};
-use crate::delivery::{Delivery, Session};
+use super::connection::{confirming_channel, failed};
+use super::delay_queue::DelayQueues;
 use crate::error::BrokerError;
 
-/// How often the message waited in a queue of ours.
+/// The header that counts how often the message waited in a delay queue.
 const AGAIN: &str = "x-idem-again";
-/// How often the broker says that it handed the message over before.
+/// The broker's header that counts the deliveries before this one.
 const COUNT: &str = "x-delivery-count";
 
-/// How long a waiting queue has to take a message; half of what the runner allows for giving one
+/// How long a delay queue has to confirm a message: half of what the runner allows for giving one
 /// back.
 const CONFIRM: Duration = Duration::from_secs(5);
 
-/// One connection to a queue.
+/// A connection to a queue.
 #[derive(Debug)]
-pub struct Consuming {
+pub struct Session {
     connection: Connection,
     consumer: Consumer,
     queue: Arc<str>,
-    again: Arc<Again>,
+    delay_queues: Arc<DelayQueues>,
 }
 
-impl Consuming {
-    pub(super) async fn open(rabbitmq: &RabbitMq, prefetch: usize) -> Result<Self, BrokerError> {
-        let queue = &*rabbitmq.queue;
-        let connection = connect(&rabbitmq.url, rabbitmq.properties.clone()).await?;
-        declare(&connection, queue, &rabbitmq.as_it_is).await?;
-        let publishing = connection
-            .create_channel()
-            .await
-            .map_err(failed("open a channel"))?;
-        publishing
-            .confirm_select(ConfirmSelectOptions::default())
-            .await
-            .map_err(failed("turn confirms on"))?;
+impl Session {
+    pub(super) async fn open(
+        connection: Connection,
+        queue: &str,
+        prefetch: usize,
+    ) -> Result<Self, BrokerError> {
+        let publishing = confirming_channel(&connection).await?;
         let channel = connection
             .create_channel()
             .await
             .map_err(failed("open a channel"))?;
-        // What the broker hands over ahead waits in the client, and counts.
+        // Messages that wait in the client count, too.
         let prefetch = u16::try_from(prefetch).unwrap_or(u16::MAX);
         channel
             .basic_qos(prefetch, BasicQosOptions::default())
@@ -69,25 +60,24 @@ impl Consuming {
             )
             .await;
         let consumer = consumer.map_err(failed("consume the queue"))?;
-        let again = Arc::new(Again::new(queue, publishing));
         Ok(Self {
             connection,
             consumer,
             queue: queue.into(),
-            again,
+            delay_queues: Arc::new(DelayQueues::new(queue, publishing)),
         })
     }
 }
 
-impl Session for Consuming {
-    type Delivery = Handed;
+impl crate::Session for Session {
+    type Delivery = Delivery;
 
-    async fn next(&mut self, _room: usize) -> Result<Handed, BrokerError> {
+    async fn next(&mut self, _room: usize) -> Result<Delivery, BrokerError> {
         let doing = "wait for a message";
         match self.consumer.next().await {
-            Some(Ok(message)) => Ok(Handed {
+            Some(Ok(message)) => Ok(Delivery {
                 queue: Arc::clone(&self.queue),
-                again: Arc::clone(&self.again),
+                delay_queues: Arc::clone(&self.delay_queues),
                 message,
             }),
             Some(Err(error)) => Err(failed(doing)(error)),
@@ -100,22 +90,22 @@ impl Session for Consuming {
     }
 
     async fn close(self) {
-        // The queue has back what was not acked as soon as its channel is gone.
+        // The broker requeues unacked messages when their channel closes.
         if let Err(error) = self.connection.close(200, "stopped".into()).await {
-            tracing::debug!(%error, "the connection to RabbitMQ was gone already");
+            tracing::debug!(%error, "the connection to RabbitMQ was closed already");
         }
     }
 }
 
 /// A message of a queue.
 #[derive(Debug)]
-pub struct Handed {
+pub struct Delivery {
     queue: Arc<str>,
-    again: Arc<Again>,
+    delay_queues: Arc<DelayQueues>,
     message: Message,
 }
 
-impl Handed {
+impl Delivery {
     fn count(&self, name: &str) -> i64 {
         let headers = self.message.properties.headers().as_ref();
         match headers.and_then(|headers| headers.inner().get(name)) {
@@ -127,7 +117,7 @@ impl Handed {
     }
 }
 
-impl Delivery for Handed {
+impl crate::Delivery for Delivery {
     fn payload(&self) -> &[u8] {
         &self.message.data
     }
@@ -149,7 +139,7 @@ impl Delivery for Handed {
                 AMQPValue::LongInt(number) => origin.header(name.as_str(), number.to_string()),
                 AMQPValue::LongLongInt(number) => origin.header(name.as_str(), number.to_string()),
                 AMQPValue::Double(number) => origin.header(name.as_str(), number.to_string()),
-                // Tables and lists are the broker's own story of the message.
+                // Tables and lists are the broker's history of the message.
                 _ => origin,
             };
         }
@@ -162,7 +152,7 @@ impl Delivery for Handed {
 
     async fn ack(self) -> Result<(), BrokerError> {
         let acked = self.message.acker.ack(BasicAckOptions::default()).await;
-        heard(acked, "ack a message")
+        settled(acked, "ack a message")
     }
 
     async fn retry(self, after: Duration) -> Result<(), BrokerError> {
@@ -172,9 +162,9 @@ impl Delivery for Handed {
             ..BasicNackOptions::default()
         };
         if after.is_zero() {
-            return heard(self.message.acker.nack(requeue).await, doing);
+            return settled(self.message.acker.nack(requeue).await, doing);
         }
-        let begun = Instant::now();
+        let started = Instant::now();
         let mut headers = self
             .message
             .properties
@@ -190,39 +180,39 @@ impl Delivery for Handed {
             .with_delivery_mode(2);
         let error = match timeout(
             CONFIRM,
-            self.again.put(&self.message.data, properties, after),
+            self.delay_queues.put(&self.message.data, properties, after),
         )
         .await
         {
-            // Only now: dying in between brings it twice, which does no harm.
+            // Acked only now: a crash in between leaves two copies, which is harmless.
             Ok(Ok(())) => {
-                return heard(
+                return settled(
                     self.message.acker.ack(BasicAckOptions::default()).await,
                     doing,
                 );
             }
             Ok(Err(error)) => error.to_string(),
-            // RabbitMQ 3.10 may lose a queue in a crash that was made just before: it takes
-            // messages and never confirms one.
+            // RabbitMQ 3.10 may lose a queue in a crash just after its creation: it takes messages
+            // and never confirms them.
             Err(_) => format!("no confirm within {CONFIRM:?}"),
         };
         tracing::warn!(
             queue = &*self.queue,
             error,
-            "its waiting queue does not take a message, which waits here instead"
+            "the delay queue did not take a message, which waits in this process instead"
         );
-        sleep_until(begun + after.min(CONFIRM)).await;
-        heard(self.message.acker.nack(requeue).await, doing)
+        sleep_until(started + after.min(CONFIRM)).await;
+        settled(self.message.acker.nack(requeue).await, doing)
     }
 }
 
-fn heard(said: lapin::Result<bool>, doing: &'static str) -> Result<(), BrokerError> {
-    match said {
+fn settled(result: lapin::Result<bool>, doing: &'static str) -> Result<(), BrokerError> {
+    match result {
         Ok(true) => Ok(()),
         Ok(false) => Err(BrokerError::new(
             "rabbitmq",
             doing,
-            "the message's channel is gone",
+            "the message's channel is closed",
         )),
         Err(error) => Err(failed(doing)(error)),
     }

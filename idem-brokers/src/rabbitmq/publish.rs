@@ -1,46 +1,46 @@
-//! Publishing through an exchange.
+//! Publishing to an exchange.
 
 use idem_runtime::BoxFuture;
-use lapin::options::ConfirmSelectOptions;
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 use tokio::sync::Mutex;
 
-use super::{again, connect, failed};
+use super::connection::{confirming_channel, connect, publish};
 use crate::address::Address;
 use crate::error::BrokerError;
 use crate::publish::{Message, Publisher};
 
-/// Publishes to an exchange; where a message goes to is its routing key. A message's id is its
-/// `message_id`. Each message is persistent, has to reach a queue, and is confirmed by the broker.
-/// RabbitMQ itself knows no second copies.
-pub struct Exchange {
+/// Publishes to an exchange, with [`Message::to`] as the routing key and [`Message::id`] as the
+/// `message_id`. Messages are persistent and mandatory, and the broker confirms each. RabbitMQ does
+/// not recognise copies.
+pub struct RabbitMqPublisher {
     url: Address,
     exchange: String,
     properties: ConnectionProperties,
-    /// The connection is kept with its channel: it ends when it is dropped.
+    /// The channel, and its connection, which closes when it is dropped.
     connected: Mutex<Option<(Connection, Channel)>>,
 }
 
-impl Exchange {
-    /// The broker's own exchange, which leads to the queue of the name, at an `amqp://` or
-    /// `amqps://` address. It connects with the first message.
-    pub fn default_of(url: impl Into<String>) -> Self {
-        Self::named(url, "")
-    }
-
-    /// An exchange of this name, which has to be there.
-    pub fn named(url: impl Into<String>, exchange: impl Into<String>) -> Self {
-        let properties = ConnectionProperties::default();
+impl RabbitMqPublisher {
+    /// Publishes to the default exchange, whose routing keys are the names of queues, of the broker
+    /// at an `amqp://` or `amqps://` address.
+    pub fn new(url: impl Into<String>) -> Self {
         Self {
             url: Address::new(url),
-            exchange: exchange.into(),
-            properties,
+            exchange: String::new(),
+            properties: ConnectionProperties::default(),
             connected: Mutex::default(),
         }
     }
 
-    /// How to connect: a name for the connection, a way to authenticate.
+    /// Publishes to an existing exchange instead of the default one.
+    #[must_use]
+    pub fn exchange(mut self, name: impl Into<String>) -> Self {
+        self.exchange = name.into();
+        self
+    }
+
+    /// Sets the connection's properties: its name, its authentication.
     #[must_use]
     pub fn properties(mut self, properties: ConnectionProperties) -> Self {
         self.properties = properties;
@@ -56,20 +56,13 @@ impl Exchange {
             return Ok(channel.clone());
         }
         let connection = connect(&self.url, self.properties.clone()).await?;
-        let channel = connection
-            .create_channel()
-            .await
-            .map_err(failed("open a channel"))?;
-        channel
-            .confirm_select(ConfirmSelectOptions::default())
-            .await
-            .map_err(failed("turn confirms on"))?;
+        let channel = confirming_channel(&connection).await?;
         *connected = Some((connection, channel.clone()));
         Ok(channel)
     }
 }
 
-impl Publisher for Exchange {
+impl Publisher for RabbitMqPublisher {
     fn publish(&self, message: Message) -> BoxFuture<'_, Result<(), BrokerError>> {
         Box::pin(async move {
             let channel = self.channel().await?;
@@ -91,7 +84,7 @@ impl Publisher for Exchange {
                 })?;
                 properties = properties.with_message_id(id);
             }
-            again::publish(
+            publish(
                 &channel,
                 &self.exchange,
                 &message.to,
@@ -103,9 +96,9 @@ impl Publisher for Exchange {
     }
 }
 
-impl std::fmt::Debug for Exchange {
+impl std::fmt::Debug for RabbitMqPublisher {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Exchange")
+        f.debug_struct("RabbitMqPublisher")
             .field("exchange", &self.exchange)
             .finish_non_exhaustive()
     }

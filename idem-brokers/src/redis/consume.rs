@@ -1,61 +1,53 @@
-//! Reading a stream as one consumer of a group.
+//! Consuming a stream.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ::redis::aio::MultiplexedConnection;
-use ::redis::streams::{StreamAutoClaimReply, StreamId, StreamPendingCountReply, StreamReadReply};
+use ::redis::streams::{StreamAutoClaimReply, StreamId, StreamReadReply};
 use ::redis::{RedisResult, cmd, from_redis_value};
 use idem_runtime::{BoxFuture, Origin};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::{ANSWER, ID, PAYLOAD, Redis, connect, failed};
-use crate::delivery::{Delivery, Session};
+use super::Redis;
+use super::connection::{ID, PATIENCE, PAYLOAD, connect, failed};
+use super::member::{Member, millis};
 use crate::error::BrokerError;
 
-/// The longest wait for new entries in one command; a pause that ends meanwhile is over so much
-/// later.
+/// The longest wait for new entries in one command. A pause that ends meanwhile is longer by as
+/// much.
 const BLOCK: Duration = Duration::from_millis(250);
-/// Consumers are named anew at each start; those without entries that were not seen for an hour are
-/// taken away, in one step, so that none gets an entry in between.
+/// Deletes consumers without entries that were idle for an hour: each connection has a new one. It
+/// is one script, so that a consumer does not get an entry in between.
 const SWEEP: &str = r"
 for _, consumer in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
-    local of = {}
-    for i = 1, #consumer, 2 do of[consumer[i]] = consumer[i + 1] end
-    if of.pending == 0 and of.idle > 3600000 and string.sub(of.name, 1, 5) == 'idem-' then
-        redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], of.name)
+    local info = {}
+    for i = 1, #consumer, 2 do info[consumer[i]] = consumer[i + 1] end
+    if info.pending == 0 and info.idle > 3600000 and string.sub(info.name, 1, 5) == 'idem-' then
+        redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], info.name)
     end
 end";
 
-/// One consumer's connection.
-pub struct Reader {
-    /// Its commands wait in Redis, so nothing else goes through it.
+/// A consumer's connection.
+pub struct Session {
+    /// Used for reads only, because they block it.
     reading: MultiplexedConnection,
-    shared: Arc<Shared>,
-    /// A read that was asked for; it outlives the call that asked.
-    asked: Option<BoxFuture<'static, RedisResult<Option<StreamReadReply>>>>,
-    fetched: VecDeque<Entry>,
-    /// Where the search for entries to claim goes on.
+    member: Arc<Member>,
+    /// A read in progress, which outlives the call of `next` that started it.
+    pending_read: Option<BoxFuture<'static, RedisResult<Option<StreamReadReply>>>>,
+    fetched: VecDeque<Delivery>,
+    /// Where the search for entries to claim continues.
     cursor: String,
     broken: bool,
 }
 
-struct Shared {
-    redis: Redis,
-    /// New for each connection: what an earlier one left is claimed as that of any other.
-    consumer: String,
-    connection: MultiplexedConnection,
-    /// When to look for entries to claim.
-    claim_at: Mutex<Instant>,
-}
-
-impl Reader {
+impl Session {
     pub(super) async fn open(redis: Redis) -> Result<Self, BrokerError> {
-        let mut connection = connect(&redis.url, ANSWER).await?;
-        let reading = connect(&redis.url, BLOCK + ANSWER).await?;
+        let mut connection = connect(&redis.url, PATIENCE).await?;
+        let reading = connect(&redis.url, BLOCK + PATIENCE).await?;
         let mut create = cmd("XGROUP");
         create
             .arg("CREATE")
@@ -65,16 +57,16 @@ impl Reader {
             .arg("MKSTREAM");
         match create.query_async::<()>(&mut connection).await {
             Err(error) if error.code() != Some("BUSYGROUP") => {
-                return Err(failed("make the consumer group")(error));
+                return Err(failed("create the consumer group")(error));
             }
             _ => {}
         }
-        // Only housekeeping, which a server may forbid.
+        // Housekeeping, which a server may forbid.
         let mut sweep = cmd("EVAL");
         sweep.arg(SWEEP).arg(1).arg(&redis.stream).arg(&redis.group);
         let _: RedisResult<()> = sweep.query_async(&mut connection).await;
         let consumer = format!("idem-{}", Uuid::new_v4().simple());
-        let shared = Arc::new(Shared {
+        let member = Arc::new(Member {
             redis,
             consumer,
             connection,
@@ -83,26 +75,26 @@ impl Reader {
         let (fetched, cursor) = (VecDeque::new(), "0-0".to_owned());
         Ok(Self {
             reading,
-            shared,
-            asked: None,
+            member,
+            pending_read: None,
             fetched,
             cursor,
             broken: false,
         })
     }
 
-    /// Entries whose consumer gave no sign of life, and those whose pause is over.
+    /// Claims entries whose consumer gave no sign of life, and those whose pause is over.
     async fn claim(&mut self, room: usize) -> RedisResult<()> {
-        let Shared {
+        let Member {
             redis,
             consumer,
             connection,
             claim_at,
-        } = &*self.shared;
+        } = &*self.member;
         let mut connection = connection.clone();
-        // Set before the search, so that a pause that begins meanwhile is kept in mind.
+        // Set before the search, so that a pause that begins meanwhile is not lost.
         *claim_at.lock() =
-            Instant::now() + (redis.claim_after / 4).clamp(Duration::from_millis(10), ANSWER);
+            Instant::now() + (redis.claim_after / 4).clamp(Duration::from_millis(10), PATIENCE);
         let mut claim = cmd("XAUTOCLAIM");
         claim
             .arg(&redis.stream)
@@ -116,13 +108,16 @@ impl Reader {
         }
         self.cursor = claimed.next_stream_id;
         if let (Some(first), Some(last)) = (claimed.claimed.first(), claimed.claimed.last()) {
-            let times = self.shared.times(&first.id, &last.id).await?;
+            let times = self.member.times(&first.id, &last.id).await?;
             let entries = claimed.claimed.into_iter().map(|entry| {
                 let before = times
                     .get(&entry.id)
                     .map_or(1, |times| times.saturating_sub(1));
-                self.shared
-                    .entry(entry, u32::try_from(before).unwrap_or(u32::MAX))
+                Delivery::new(
+                    &self.member,
+                    entry,
+                    u32::try_from(before).unwrap_or(u32::MAX),
+                )
             });
             self.fetched.extend(entries.collect::<Vec<_>>());
         }
@@ -130,10 +125,10 @@ impl Reader {
     }
 
     async fn read(&mut self, room: usize) -> RedisResult<()> {
-        let shared = Arc::clone(&self.shared);
-        let asked = self.asked.get_or_insert_with(|| {
-            let (redis, mut connection) = (&shared.redis, self.reading.clone());
-            let block = shared
+        let member = Arc::clone(&self.member);
+        let pending_read = self.pending_read.get_or_insert_with(|| {
+            let (redis, mut connection) = (&member.redis, self.reading.clone());
+            let block = member
                 .claim_at
                 .lock()
                 .saturating_duration_since(Instant::now())
@@ -141,7 +136,7 @@ impl Reader {
             let mut read = cmd("XREADGROUP");
             read.arg("GROUP")
                 .arg(&redis.group)
-                .arg(&shared.consumer)
+                .arg(&member.consumer)
                 .arg("COUNT")
                 .arg(room);
             read.arg("BLOCK")
@@ -151,24 +146,24 @@ impl Reader {
                 .arg(">");
             Box::pin(async move { read.query_async(&mut connection).await })
         });
-        let read = asked.await;
-        self.asked = None;
+        let read = pending_read.await;
+        self.pending_read = None;
         let keys = read?.into_iter().flat_map(|reply| reply.keys);
         let entries = keys
             .flat_map(|key| key.ids)
-            .map(|entry| self.shared.entry(entry, 0));
+            .map(|entry| Delivery::new(&self.member, entry, 0));
         self.fetched.extend(entries.collect::<Vec<_>>());
         Ok(())
     }
 
-    async fn fetch(&mut self, room: usize) -> RedisResult<Entry> {
+    async fn fetch(&mut self, room: usize) -> RedisResult<Delivery> {
         loop {
             if let Some(entry) = self.fetched.pop_front() {
                 return Ok(entry);
             }
-            let due = *self.shared.claim_at.lock() <= Instant::now();
-            // What a read that is under way brings fills the room already.
-            if due && self.asked.is_none() {
+            let due = *self.member.claim_at.lock() <= Instant::now();
+            // A read in progress may fill the room already.
+            if due && self.pending_read.is_none() {
                 self.claim(room).await?
             } else {
                 self.read(room).await?
@@ -177,10 +172,10 @@ impl Reader {
     }
 }
 
-impl Session for Reader {
-    type Delivery = Entry;
+impl crate::Session for Session {
+    type Delivery = Delivery;
 
-    async fn next(&mut self, room: usize) -> Result<Entry, BrokerError> {
+    async fn next(&mut self, room: usize) -> Result<Delivery, BrokerError> {
         let fetched = self.fetch(room).await;
         self.broken |= fetched.is_err();
         fetched.map_err(failed("read the stream"))
@@ -188,78 +183,43 @@ impl Session for Reader {
 
     async fn close(mut self) {
         if self.broken {
-            // Entries that are still worked on must not go to others; those of a broken read become
-            // idle.
+            // Entries in progress must stay here. Those of a broken read become idle.
             return;
         }
-        if let Some(asked) = self.asked.take() {
-            let _ = asked.await;
+        if let Some(pending_read) = self.pending_read.take() {
+            let _ = pending_read.await;
         }
         let given_back = async {
-            for one in self.shared.pending("-", "+").await?.ids {
-                self.shared
-                    .idle(&one.id, self.shared.redis.claim_after)
+            for one in self.member.pending("-", "+").await?.ids {
+                self.member
+                    .set_idle(&one.id, self.member.redis.claim_after)
                     .await?;
             }
             RedisResult::Ok(())
         };
         if let Err(error) = given_back.await {
-            tracing::warn!(%error, "entries could not be given back to Redis; others take them when they are idle");
+            tracing::warn!(%error, "entries could not be given back to Redis; other consumers claim them once they are idle");
         }
     }
 }
 
-impl Shared {
-    /// This consumer's pending entries.
-    async fn pending(&self, first: &str, last: &str) -> RedisResult<StreamPendingCountReply> {
-        let mut pending = cmd("XPENDING");
-        pending
-            .arg(&self.redis.stream)
-            .arg(&self.redis.group)
-            .arg(first)
-            .arg(last)
-            .arg(100_000);
-        pending
-            .arg(&self.consumer)
-            .query_async(&mut self.connection.clone())
-            .await
-    }
+/// An entry of a stream.
+pub struct Delivery {
+    member: Arc<Member>,
+    id: String,
+    payload: Vec<u8>,
+    fields: Vec<(String, Vec<u8>)>,
+    redelivered: u32,
+}
 
-    /// How often this consumer's entries were delivered.
-    async fn times(&self, first: &str, last: &str) -> RedisResult<HashMap<String, usize>> {
-        let pending = self.pending(first, last).await?;
-        Ok(pending
-            .ids
-            .into_iter()
-            .map(|one| (one.id, one.times_delivered))
-            .collect())
-    }
-
-    /// Says how long nothing was heard of an entry: a pause is an entry that is claimed later. It
-    /// does not count as a delivery, and does nothing to one that was acked.
-    async fn idle(&self, id: &str, idle: Duration) -> RedisResult<()> {
-        let mut claim = cmd("XCLAIM");
-        claim
-            .arg(&self.redis.stream)
-            .arg(&self.redis.group)
-            .arg(&self.consumer)
-            .arg(0)
-            .arg(id);
-        claim
-            .arg("IDLE")
-            .arg(millis(idle))
-            .arg("JUSTID")
-            .query_async(&mut self.connection.clone())
-            .await
-    }
-
-    fn entry(self: &Arc<Self>, entry: StreamId, before: u32) -> Entry {
+impl Delivery {
+    fn new(member: &Arc<Member>, entry: StreamId, redelivered: u32) -> Self {
         let mut fields: Vec<(String, Vec<u8>)> = entry
             .map
             .into_iter()
             .map(|(name, value)| (name, from_redis_value(value).unwrap_or_default()))
             .collect();
-        // Redis has them in order, its client has not.
+        // The client loses their order.
         fields.sort_unstable();
         let payload = match fields.iter().position(|(name, _)| name == PAYLOAD) {
             Some(at) => fields.remove(at).1,
@@ -273,32 +233,23 @@ impl Shared {
                     .into_bytes()
             }
         };
-        Entry {
-            shared: Arc::clone(self),
+        Self {
+            member: Arc::clone(member),
             id: entry.id,
             payload,
             fields,
-            before,
+            redelivered,
         }
     }
 }
 
-/// An entry of a stream.
-pub struct Entry {
-    shared: Arc<Shared>,
-    id: String,
-    payload: Vec<u8>,
-    fields: Vec<(String, Vec<u8>)>,
-    before: u32,
-}
-
-impl Delivery for Entry {
+impl crate::Delivery for Delivery {
     fn payload(&self) -> &[u8] {
         &self.payload
     }
 
     fn origin(&self) -> Origin {
-        let origin = Origin::new("redis", &*self.shared.redis.stream).position(&*self.id);
+        let origin = Origin::new("redis", &*self.member.redis.stream).position(&*self.id);
         self.fields.iter().fold(origin, |origin, (name, value)| {
             match (name.as_str(), std::str::from_utf8(value)) {
                 (ID, Ok(id)) => origin.message_id(id),
@@ -308,11 +259,11 @@ impl Delivery for Entry {
     }
 
     fn redelivered(&self) -> Option<u32> {
-        Some(self.before)
+        Some(self.redelivered)
     }
 
     async fn ack(self) -> Result<(), BrokerError> {
-        let redis = &self.shared.redis;
+        let redis = &self.member.redis;
         let mut both = ::redis::pipe();
         both.atomic()
             .cmd("XACK")
@@ -323,51 +274,48 @@ impl Delivery for Entry {
         if redis.delete {
             both.cmd("XDEL").arg(&redis.stream).arg(&self.id).ignore();
         }
-        both.query_async(&mut self.shared.connection.clone())
+        both.query_async(&mut self.member.connection.clone())
             .await
             .map_err(failed("ack an entry"))
     }
 
     async fn retry(self, after: Duration) -> Result<(), BrokerError> {
-        // A pause longer than that comes in parts: the record says each time how much is left.
-        let idle = self.shared.redis.claim_after.saturating_sub(after);
-        self.shared
-            .idle(&self.id, idle)
+        // A pause longer than `claim_after` comes in parts: the record says each time how much is
+        // left.
+        let idle = self.member.redis.claim_after.saturating_sub(after);
+        self.member
+            .set_idle(&self.id, idle)
             .await
             .map_err(failed("give an entry back"))?;
         let due = Instant::now() + after;
-        let mut claim_at = self.shared.claim_at.lock();
+        let mut claim_at = self.member.claim_at.lock();
         *claim_at = due.min(*claim_at);
         Ok(())
     }
 
     fn progress_every(&self) -> Option<Duration> {
-        Some(self.shared.redis.claim_after / 3)
+        Some(self.member.redis.claim_after / 3)
     }
 
     async fn in_progress(&self) -> Result<(), BrokerError> {
-        self.shared
-            .idle(&self.id, Duration::ZERO)
+        self.member
+            .set_idle(&self.id, Duration::ZERO)
             .await
             .map_err(failed("keep an entry"))
     }
 }
 
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-impl std::fmt::Debug for Reader {
+impl std::fmt::Debug for Session {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Reader")
-            .field("redis", &self.shared.redis)
+        f.debug_struct("Session")
+            .field("redis", &self.member.redis)
             .finish_non_exhaustive()
     }
 }
 
-impl std::fmt::Debug for Entry {
+impl std::fmt::Debug for Delivery {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Entry")
+        f.debug_struct("Delivery")
             .field("id", &self.id)
             .finish_non_exhaustive()
     }

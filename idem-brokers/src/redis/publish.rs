@@ -4,21 +4,20 @@ use ::redis::aio::MultiplexedConnection;
 use idem_runtime::BoxFuture;
 use tokio::sync::Mutex;
 
-use super::{ANSWER, ID, PAYLOAD, connect, failed};
+use super::connection::{ID, PATIENCE, PAYLOAD, connect, failed};
 use crate::address::Address;
 use crate::error::BrokerError;
 use crate::publish::{Message, Publisher};
 
-/// Adds messages to the streams of a server. Redis itself knows no second copies.
-pub struct Streams {
+/// Adds messages to the streams of a server. Redis does not recognise copies.
+pub struct RedisPublisher {
     url: Address,
     connection: Mutex<Option<MultiplexedConnection>>,
 }
 
-impl Streams {
-    /// Those of the server at a `redis://` or `rediss://` address; it connects with the first
-    /// message.
-    pub fn at(url: impl Into<String>) -> Self {
+impl RedisPublisher {
+    /// Publishes to the server at a `redis://` or `rediss://` address.
+    pub fn new(url: impl Into<String>) -> Self {
         Self {
             url: Address::new(url),
             connection: Mutex::default(),
@@ -30,11 +29,13 @@ impl Streams {
         if let Some(connection) = &*connection {
             return Ok(connection.clone());
         }
-        Ok(connection.insert(connect(&self.url, ANSWER).await?).clone())
+        Ok(connection
+            .insert(connect(&self.url, PATIENCE).await?)
+            .clone())
     }
 }
 
-impl Publisher for Streams {
+impl Publisher for RedisPublisher {
     fn publish(&self, message: Message) -> BoxFuture<'_, Result<(), BrokerError>> {
         Box::pin(async move {
             let mut connection = self.connection().await?;
@@ -55,7 +56,7 @@ impl Publisher for Streams {
                 });
             let added: Result<String, _> = add.query_async(&mut connection).await;
             if added.is_err() {
-                // Whatever it was, the next message starts afresh.
+                // The next message gets a new connection.
                 *self.connection.lock().await = None;
             }
             added.map(drop).map_err(failed("add to a stream"))
@@ -63,8 +64,8 @@ impl Publisher for Streams {
     }
 }
 
-impl std::fmt::Debug for Streams {
+impl std::fmt::Debug for RedisPublisher {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Streams").finish_non_exhaustive()
+        f.debug_struct("RedisPublisher").finish_non_exhaustive()
     }
 }

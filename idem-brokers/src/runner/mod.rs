@@ -1,11 +1,11 @@
-//! One runner over all brokers: takes no more than it can hold, acks only what is durable, and ends
-//! in order.
+//! The consumer's runner, the same for all brokers. It limits how many messages it takes, acks only
+//! what is durable, and stops gracefully.
 
-mod gate;
-mod lanes;
-mod places;
-mod take;
-mod work;
+mod circuit_breaker;
+mod concurrency;
+mod ordering;
+mod processor;
+mod receiver;
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use idem_runtime::{BoxFuture, Idem, Keyed};
+use idem_runtime::{Idem, Keyed};
 use serde::de::DeserializeOwned;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
@@ -21,17 +21,23 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::delivery::Source;
-use crate::observe;
-use places::Places;
-use take::Taker;
-use work::{Handled, Reading, Work};
+use crate::metrics;
+use concurrency::Concurrency;
+use processor::{Decoder, Format, Handler, KeyFn, Processor};
+use receiver::Receiver;
+pub use receiver::State;
 
-type Decode<T> = Arc<dyn Fn(&[u8]) -> Result<T, String> + Send + Sync>;
-type Part<T> = Arc<dyn Fn(&T) -> String + Send + Sync>;
-type Handler<T> = Arc<dyn Fn(T) -> BoxFuture<'static, Handled> + Send + Sync>;
-
-/// Takes messages from a source and calls a handler for each; to be followed by
-/// [`start`](Self::start).
+/// Takes messages from a source and calls a handler for each, once [started](Self::start).
+///
+/// | the handler's call | the broker is told |
+/// |---|---|
+/// | done, replayed, or a dead letter | ack, after the record is durable |
+/// | failed with attempts left, `retry = "redeliver"` | redeliver after the pause |
+/// | in progress, inline retries included | in progress, as often as the broker expects it |
+/// | refused: the key is empty, too long or was used with other content; or reading the key, the ordering key or the arguments panicked | ack, after the message is a dead letter |
+/// | none, because the bytes cannot be decoded | the same |
+/// | not recorded, because the ledger cannot be written | redeliver; no message is taken meanwhile |
+/// | dropped, because the consumer stopped | redeliver |
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -65,39 +71,37 @@ type Handler<T> = Arc<dyn Fn(T) -> BoxFuture<'static, Handled> + Send + Sync>;
 /// consumer.stop(Duration::from_secs(10)).await;
 /// # Ok(()) }
 /// ```
-#[must_use = "it does nothing before `start`"]
+#[must_use = "it does nothing before `start` is called"]
 pub struct Consumer<S, T> {
     idem: Idem,
     source: S,
     name: String,
     in_flight: usize,
     prefetch: Option<usize>,
-    decode: Decode<T>,
-    order: Option<Part<T>>,
-    key: Option<Part<T>>,
+    format: Format<T>,
     redact: Vec<String>,
     keep_unreadable: bool,
 }
 
 impl<S: Source, T: Send + 'static> Consumer<S, T> {
-    /// A consumer of messages in JSON, 64 in flight. What is wrong with one that cannot be decoded
-    /// is said
-    /// [without its values](idem_runtime::json_problem).
+    /// Creates a consumer of JSON messages with 64 calls in flight. The dead letter of a message
+    /// that cannot be decoded describes the problem
+    /// [without the message's values](idem_runtime::json_problem).
     pub fn new(idem: &Idem, source: S) -> Self
     where
         T: DeserializeOwned,
     {
-        Self::decoding(idem, source, |bytes: &[u8]| idem_runtime::from_json(bytes))
+        Self::with_decoder(idem, source, |bytes: &[u8]| idem_runtime::from_json(bytes))
     }
 
-    /// A consumer of messages in another form. What cannot be decoded becomes a dead letter with
-    /// its bytes, and with the decoder's error as it is: let it quote nothing that is secret.
-    pub fn decoding<E: Display>(
+    /// Creates a consumer of messages in another format. A message that cannot be decoded becomes
+    /// a dead letter with its bytes and the decoder's error, which must not quote secrets.
+    pub fn with_decoder<E: Display>(
         idem: &Idem,
         source: S,
         decode: impl Fn(&[u8]) -> Result<T, E> + Send + Sync + 'static,
     ) -> Self {
-        let decode: Decode<T> =
+        let decode: Decoder<T> =
             Arc::new(move |bytes| decode(bytes).map_err(|error| format!("{error:#}")));
         Self {
             idem: idem.clone(),
@@ -105,99 +109,101 @@ impl<S: Source, T: Send + 'static> Consumer<S, T> {
             source,
             in_flight: 64,
             prefetch: None,
-            decode,
-            order: None,
-            key: None,
+            format: Format {
+                decode,
+                ordering_key: None,
+                key: None,
+            },
             redact: Vec::new(),
             keep_unreadable: false,
         }
     }
 
-    /// At most so many calls of the handler run at a time. Zero is taken as one.
+    /// Sets how many calls of the handler run at a time, at least one.
     pub fn in_flight(mut self, calls: usize) -> Self {
         self.in_flight = calls.clamp(1, Semaphore::MAX_PERMITS / 2);
         self
     }
 
-    /// At most so many messages are with this consumer at a time: in a call, waiting for one, for
-    /// their turn or for their pause. As many as are in flight at least.
+    /// Sets how many messages this consumer holds at a time: in a call, waiting for one, for their
+    /// turn or for their pause. It is at least the number of calls in flight.
     ///
-    /// By default one less than twice as many, so that a call that ends never waits for the broker,
-    /// and so that a consumer with one in flight takes no message that another could work on. Give
-    /// handlers that take long as many as they have in flight.
+    /// The default is `2 * in_flight - 1`: a call that ends does not wait for the broker, and a
+    /// consumer with one call in flight takes no message that another could work on. For slow
+    /// handlers, set it to the number of calls in flight.
     pub fn prefetch(mut self, messages: usize) -> Self {
         self.prefetch = Some(messages.min(Semaphore::MAX_PERMITS));
         self
     }
 
-    /// Messages with the same key go one after the other, in the order they came.
+    /// Handles messages with the same ordering key one after the other, in the order of arrival.
     ///
-    /// One that failed keeps its place through its pauses, and those behind it wait with it. It
-    /// holds within one consumer: of two in one group, each has its own order.
+    /// A message that failed keeps its place through its pauses, and those behind it wait. The
+    /// order holds within one consumer, not across the consumers of a group.
     pub fn ordered_by<K: ToString>(
         mut self,
         key: impl Fn(&T) -> K + Send + Sync + 'static,
     ) -> Self {
-        self.order = Some(Arc::new(move |message| key(message).to_string()));
+        self.format.ordering_key = Some(Arc::new(move |message| key(message).to_string()));
         self
     }
 
-    /// One definition for both ends: messages go one after the other in their [ordering keys](Keyed::ordering_key),
-    /// and one whose header
-    /// [`KEY_HEADER`](crate::KEY_HEADER) names another [key](Keyed::key) than its content has is a dead letter, for its
-    /// producer means something else by it than this consumer.
+    /// Reads keys by the definition that the producer uses, too.
+    ///
+    /// Messages with the same [ordering key](Keyed::ordering_key) are handled in order. A message
+    /// whose header [`KEY_HEADER`](crate::KEY_HEADER) names another [key](Keyed::key) than its
+    /// content has becomes a dead letter: its producer and this consumer disagree on its key.
     pub fn keyed(mut self) -> Self
     where
         T: Keyed,
     {
-        self.key = Some(Arc::new(T::key));
+        let key: KeyFn<T> = Arc::new(T::key);
+        self.format.key = Some(key);
         self.ordered_by(T::ordering_key)
     }
 
-    /// The handler's name in dead letters of messages that cannot be decoded or whose header
-    /// contradicts their content; the source's name by default. A message that a handler refuses
-    /// has that handler's name.
+    /// Sets the handler's name in dead letters of messages that cannot be decoded or whose header
+    /// contradicts their content. The default is the source's name. A message that a handler
+    /// refuses has that handler's name.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
     }
 
-    /// Says which fields are not stored of messages that no handler can take, by the names and
+    /// Redacts fields in the dead letters of messages that no handler can take, by the names and
     /// paths of `redact(…)`.
     ///
-    /// What the handlers redact that this consumer's messages reach need not be said: it is known
-    /// from the first call on, and kept in the ledger. Say it where the very first message on a new
-    /// ledger may be malformed, and where the handler's arguments have other names than the
-    /// message's fields.
+    /// The consumer learns from the first call what its handlers redact, and the ledger keeps it.
+    /// Call this if the very first message on a new ledger may be malformed, or if the handler's
+    /// arguments have other names than the message's fields.
     pub fn redact<P: Into<String>>(mut self, paths: impl IntoIterator<Item = P>) -> Self {
         self.redact.extend(paths.into_iter().map(Into::into));
         self
     }
 
-    /// Keeps the bytes of messages that are no JSON in their dead letters, although a handler
-    /// redacts. Nothing can be redacted in them, so without this only their length and hash are
-    /// kept.
+    /// Keeps the bytes of messages that are not JSON in their dead letters, even if a handler
+    /// redacts. By default only their length and hash are kept then, because their fields cannot be
+    /// redacted.
     pub fn keep_unreadable(mut self) -> Self {
         self.keep_unreadable = true;
         self
     }
 
-    /// Starts to take messages, on the Tokio runtime that it is called in.
+    /// Starts to take messages, on the current Tokio runtime.
     ///
-    /// Before its first call a consumer does not know what its handlers redact: until then, on a
-    /// new ledger, a message that no handler can take is kept as it is, unless
-    /// [`redact`](Self::redact) says what to hide.
+    /// The handler's `#[idempotent]` call decides how a message is settled. If the handler makes no
+    /// such call, its message is acked when it returns `Ok`, and redelivered without a limit after
+    /// an `Err` or a panic: without a record, its attempts are not counted.
     ///
-    /// The handler's `#[idempotent]` call decides what becomes of a message. A handler that makes
-    /// none has its message acked when it returns `Ok`; after an `Err` or a panic the message comes
-    /// again, without an end: there is no budget without a record.
+    /// On a new ledger, a message that no handler can take is stored unredacted until the first
+    /// call, unless [`redact`](Self::redact) lists its fields.
     pub fn start<F, R, E>(self, handler: impl Fn(T) -> F + Send + Sync + 'static) -> Running
     where
         F: Future<Output = Result<R, E>> + Send + 'static,
         R: Send + 'static,
         E: Display + Send + 'static,
     {
-        observe::describe_metrics();
+        metrics::describe_metrics();
         self.idem.redact_buried(&*self.name, self.redact);
         if self.keep_unreadable {
             self.idem.keep_unreadable(&*self.name);
@@ -208,57 +214,34 @@ impl<S: Source, T: Send + 'static> Consumer<S, T> {
         });
         let state = watch::Sender::new(State::Connecting);
         let (stop, abandon) = (CancellationToken::new(), CancellationToken::new());
-        let (source, reading) = (
-            self.source.name(),
-            Reading {
-                decode: self.decode,
-                order: self.order,
-                key: self.key,
-            },
-        );
-        let places = Places::new(self.in_flight, stop.clone());
-        let work = Work::new(
+        let processor = Processor::new(
             self.idem,
             self.name,
-            source,
-            reading,
+            self.source.name(),
+            self.format,
             handler,
-            places,
+            Concurrency::new(self.in_flight, stop.clone()),
             abandon.clone(),
         );
-        let (watched, settled) = (state.subscribe(), Arc::clone(&work.settled));
+        let (watched, settled) = (state.subscribe(), Arc::clone(&processor.settled));
         let prefetch = self
             .prefetch
             .unwrap_or(2 * self.in_flight - 1)
             .max(self.in_flight);
-        let taker = Taker::new(self.source, prefetch, work, stop.clone(), state);
+        let receiver = Receiver::new(self.source, prefetch, processor, stop.clone(), state);
         Running {
             stop,
             abandon,
             state: watched,
             settled,
-            task: Some(tokio::spawn(taker.run())),
+            task: Some(tokio::spawn(receiver.run())),
         }
     }
 }
 
-/// What a consumer is doing.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum State {
-    /// It has no connection.
-    Connecting,
-    /// It takes messages.
-    Taking,
-    /// It has a connection, and takes nothing for a while, because nothing can be recorded.
-    Paused,
-    /// It was stopped.
-    Stopped,
-}
-
-/// A consumer that runs. Dropped, it stops at once and gives back what is under way.
+/// A running consumer. Dropping it stops it at once and gives back the messages in progress.
 #[derive(Debug)]
-#[must_use = "dropped, it stops at once"]
+#[must_use = "the consumer stops when this is dropped"]
 pub struct Running {
     stop: CancellationToken,
     abandon: CancellationToken,
@@ -268,18 +251,17 @@ pub struct Running {
 }
 
 impl Running {
-    /// What it is doing.
+    /// Returns the consumer's state.
     pub fn state(&self) -> State {
         self.state.borrow().clone()
     }
 
-    /// How many messages it has acked since it was started, their result or their dead letter being
-    /// durable.
+    /// Returns how many messages the consumer has acked since it started.
     pub fn settled(&self) -> u64 {
         self.settled.load(Relaxed)
     }
 
-    /// Waits until it takes messages; false when it was stopped before.
+    /// Waits until the consumer takes messages. Returns false if it stopped before.
     pub async fn taking(&self) -> bool {
         let mut state = self.state.clone();
         let reached = state
@@ -288,9 +270,9 @@ impl Running {
         reached.is_ok_and(|state| *state == State::Taking)
     }
 
-    /// Takes no more messages, gives back those whose call did not begin, finishes the calls under
-    /// way, and gives back what does not end by the deadline: such a call is dropped, which counts
-    /// as an attempt whose outcome is unknown.
+    /// Stops taking messages, gives back those whose call did not begin, and waits for the calls in
+    /// progress. A call that has not ended after `deadline` is dropped, which counts as an attempt
+    /// with an unknown outcome, and its message is given back.
     pub async fn stop(mut self, deadline: Duration) {
         self.stop.cancel();
         let Some(mut task) = self.task.take() else {
@@ -298,7 +280,7 @@ impl Running {
         };
         if timeout(deadline, &mut task).await.is_err() {
             self.abandon.cancel();
-            // Nothing of the user's runs any more, and what is left has deadlines of its own.
+            // The user's code no longer runs, and the rest has deadlines of its own.
             let _ = task.await;
         }
     }

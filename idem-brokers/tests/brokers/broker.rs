@@ -1,4 +1,4 @@
-//! What the scenarios need of a broker.
+//! The trait of a broker in the scenarios.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,40 +19,39 @@ pub(crate) trait Broker: Send + Sync + 'static {
     const KIND: &'static Kind;
     /// Whether its messages can be read again from the beginning.
     const REWINDS: bool;
-    /// Whether a consumer makes what it consumes where it is not there.
+    /// Whether a consumer creates a missing queue.
     const MAKES: bool = true;
-    /// Whether its messages outlive its being killed.
+    /// Whether its messages survive SIGKILL.
     const OUTLIVES: bool = true;
-    /// Whether a client that runs goes by what it knows itself, and only one that starts asks the
-    /// broker where to begin.
+    /// Whether a client keeps its own position, and asks the broker only when it starts.
     const CLIENT_KNOWS: bool = false;
     type Source: Source;
     type Publisher: Publisher;
 
-    /// A queue of this name, at the address.
+    /// Names a queue at the address.
     fn new(address: &str, name: &str) -> Self;
 
-    /// Makes the queue.
+    /// Creates the queue.
     fn declare(&self) -> impl Future<Output = anyhow::Result<()>> + Send;
 
-    /// One more consumer of the same group.
+    /// Returns the source of one more consumer of the group.
     fn source(&self) -> Self::Source;
 
-    /// What a service consumes that starts before there is a queue.
+    /// Returns the source of a service that starts before the queue exists.
     fn first_source(&self) -> impl Future<Output = anyhow::Result<Self::Source>> + Send {
         async { Ok(self.source()) }
     }
 
     fn publisher(&self) -> Self::Publisher;
 
-    /// How many messages are neither acked nor with a consumer; with no consumer left, those that
-    /// are not acked.
+    /// Returns how many messages are neither acked nor held by a consumer: without consumers, all
+    /// unacked ones.
     fn left(&self) -> impl Future<Output = anyhow::Result<u64>> + Send;
 
-    /// The next consumer begins with the first message.
+    /// Lets the next consumer start with the first message.
     fn rewind(&mut self) -> impl Future<Output = anyhow::Result<()>> + Send;
 
-    /// Keeps what the broker knows before it hears a single ack.
+    /// Copies the broker's state before the first ack.
     fn keep(&self, server: &Server) -> impl Future<Output = anyhow::Result<Option<Copied>>> + Send {
         async {
             server.kill()?;
@@ -62,7 +61,7 @@ pub(crate) trait Broker: Send + Sync + 'static {
         }
     }
 
-    /// The broker is killed, and comes back as it was kept.
+    /// Kills the broker, and restores the copied state.
     fn go_back(
         &self,
         server: &Server,
@@ -103,7 +102,7 @@ impl<B: Broker> Stage<B> {
         })
     }
 
-    /// The usual consumer.
+    /// Starts the usual consumer.
     pub(crate) fn consume(&self) -> (Running, Arc<Counts>) {
         self.consume_from(self.broker.source())
     }
@@ -134,12 +133,12 @@ impl<B: Broker> Stage<B> {
         Ok(())
     }
 
-    /// Stops a consumer in order.
+    /// Stops a consumer gracefully.
     pub(crate) async fn stop(&self, consumer: Running) {
         within(consumer.stop(DEADLINE)).await;
     }
 
-    /// No message is left anywhere, and no order was placed twice.
+    /// Checks that no message is left, and no order was placed twice.
     pub(crate) async fn is_clean(&self) -> anyhow::Result<()> {
         let deadline = tokio::time::Instant::now() + DEADLINE;
         loop {
@@ -147,7 +146,7 @@ impl<B: Broker> Stage<B> {
             if left == 0 {
                 break;
             }
-            // A broker that has heard the last acks may take a moment to count them.
+            // A broker may take a moment to count the last acks.
             ensure!(
                 tokio::time::Instant::now() < deadline,
                 "{left} messages are not acked"
@@ -159,7 +158,7 @@ impl<B: Broker> Stage<B> {
     }
 }
 
-/// As a producer does who wants to be sure: again, until it was heard.
+/// Publishes a message repeatedly until the broker confirms it.
 pub(crate) async fn publish(publisher: &impl Publisher, message: Message) -> anyhow::Result<()> {
     let sent = within(async {
         while publisher.publish(message.clone()).await.is_err() {
@@ -170,13 +169,13 @@ pub(crate) async fn publish(publisher: &impl Publisher, message: Message) -> any
     Ok(())
 }
 
-/// Waits until it is so; `what` stands in the error when it never is.
+/// Waits until `reached` returns true; `what` names the condition in the error.
 pub(crate) async fn until(what: &str, mut reached: impl FnMut() -> bool) -> anyhow::Result<()> {
     let deadline = tokio::time::Instant::now() + DEADLINE;
     while !reached() {
         ensure!(
             tokio::time::Instant::now() < deadline,
-            "waited in vain until {what}"
+            "timed out waiting until {what}"
         );
         tokio::time::sleep(Duration::from_millis(5)).await;
     }

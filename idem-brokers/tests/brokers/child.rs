@@ -1,5 +1,4 @@
-//! A consumer or a producer in a process of its own, which is this program again: it can be killed
-//! as a machine kills.
+//! A consumer or a producer in a child process, which runs this program again and can be killed.
 
 use std::env;
 use std::fs::File;
@@ -22,28 +21,28 @@ use crate::shop::{
 
 const VARIABLE: &str = "IDEM_BROKERS_CHILD";
 
-/// What the child does.
+/// The child's role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Job {
-    /// It accepts orders, and sends them on.
+    /// Accepts orders, and sends them on.
     Produce,
-    /// It places the orders that come.
+    /// Places the orders that arrive.
     Consume,
-    /// The same, the first time that there is a consumer.
+    /// Places orders as the first consumer ever.
     FirstStart,
-    /// The first order hangs when it is in the table and not in the ledger.
+    /// Hangs when the first order is in the table and not in the ledger.
     HangsInTheBody,
-    /// The first order hangs when it is in the ledger and not acked.
+    /// Hangs when the first order is in the ledger and not acked.
     HangsBeforeTheAck,
 }
 
-/// Where the errors are that a first start logs, its own and its client's.
+/// The file with the errors that a first start logs, including its client's.
 pub(crate) const ERRORS: &str = "stderr";
 
-/// A child's process. Dropped, it is killed.
+/// A child process, which is killed when this is dropped.
 pub(crate) struct Process(Child);
 
-/// Starts one on a shop's folder; the ledger is in it too.
+/// Starts a child on a shop's folder, which contains the ledger, too.
 pub(crate) fn start<B: Broker>(address: &str, queue: &str, folder: &Path, job: Job) -> Process {
     let mut command = Command::new(env::current_exe().unwrap());
     command
@@ -63,13 +62,13 @@ pub(crate) fn start<B: Broker>(address: &str, queue: &str, folder: &Path, job: J
 }
 
 impl Process {
-    /// SIGKILL: it gets to do nothing more.
+    /// Kills the process with SIGKILL.
     pub(crate) fn kill(mut self) {
         self.0.kill().unwrap();
         self.0.wait().unwrap();
     }
 
-    /// Lets it end in order.
+    /// Stops the process gracefully.
     pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
         drop(self.0.stdin.take());
         crate::broker::until("the child's process ends", || {
@@ -86,7 +85,7 @@ impl Drop for Process {
     }
 }
 
-/// What this process is told when it is one.
+/// The arguments of a child process.
 pub(crate) struct Task {
     broker: String,
     address: String,
@@ -96,7 +95,7 @@ pub(crate) struct Task {
 }
 
 impl Task {
-    /// This process's, if it is a child's.
+    /// Returns this process's task if it is a child.
     pub(crate) fn own() -> Option<Self> {
         env::var_os(VARIABLE)?;
         let arguments: Vec<_> = env::args().skip(1).collect();
@@ -117,7 +116,7 @@ impl Task {
         })
     }
 
-    /// Does it, if it is this broker that was meant.
+    /// Runs the task if it is for this broker.
     pub(crate) fn run<B: Broker>(&self) {
         if self.broker != B::NAME {
             return;
@@ -130,7 +129,7 @@ impl Task {
         runtime.block_on(self.work(&B::new(&self.address, &self.queue)));
     }
 
-    /// Until its standard input ends.
+    /// Runs until the standard input ends.
     async fn work<B: Broker>(&self, broker: &B) {
         let shop = Shop::at(&self.folder);
         match self.job {
@@ -208,10 +207,10 @@ async fn consume<B: Broker>(broker: &B, shop: Arc<Shop>, folder: &Path, job: Job
                 placed
             }
         });
-    let told = idem.clone();
+    let watched = idem.clone();
     tokio::spawn(async move {
-        // Until the ledger is closed.
-        while let Ok(letters) = told.dead_letters().count_open().await {
+        // Ends when the ledger is closed.
+        while let Ok(letters) = watched.dead_letters().count_open().await {
             shop.mark("letters", &letters.to_string());
             tokio::time::sleep(Duration::from_millis(50)).await;
         }

@@ -1,7 +1,7 @@
-//! The causes of duplicates, each against real brokers that the tests start themselves.
+//! The causes of duplicates, each on real brokers that the tests start.
 //!
-//! Where a broker is not there its tests are listed as ignored, and with `CI=true` they fail:
-//! `cargo xtask test` installs them where it can.
+//! The tests of a broker that is not installed are listed as ignored, and fail with `CI=true`.
+//! `cargo xtask test` installs brokers where it can.
 
 #![expect(
     clippy::unwrap_used,
@@ -29,7 +29,7 @@ use std::process::ExitCode;
 use libtest_mimic::{Arguments, Trial};
 
 fn main() -> ExitCode {
-    // `RUST_LOG=idem_brokers=debug` tells what a test that fails was doing.
+    // `RUST_LOG=idem_brokers=debug` shows what a failing test was doing.
     let filter = tracing_subscriber::EnvFilter::from_default_env();
     tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -1,4 +1,4 @@
-//! NATS JetStream in the scenarios.
+//! The scenarios on NATS JetStream.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use async_nats::Subscriber;
 use async_nats::jetstream::{self, stream};
 use futures_util::StreamExt;
 use idem_brokers::Consumer;
-use idem_brokers::nats::{JetStream, Nats};
+use idem_brokers::nats::{Nats, NatsPublisher};
 use idem_test_support::servers::{Kind, NATS, Needs, Server};
 use idem_test_support::within;
 use libtest_mimic::Trial;
@@ -19,18 +19,18 @@ use crate::scenarios::{self, named};
 use crate::shop::{PlaceOrder, place};
 use crate::watched::watched;
 
-/// The scenarios, and what only NATS can get wrong.
+/// Returns the scenarios and the tests of NATS alone.
 pub(crate) fn all() -> Vec<Trial> {
     let mut tests = scenarios::all::<Subject>();
     tests.push(named::<Subject, _>(
-        "asks_again_for_what_did_not_come",
+        "requests_again_what_did_not_arrive",
         Needs::Any,
-        asks_again_for_what_did_not_come,
+        requests_again_what_did_not_arrive,
     ));
     tests.push(named::<Subject, _>(
-        "asks_for_no_more_than_it_may_hold",
+        "requests_no_more_than_it_may_hold",
         Needs::Any,
-        asks_for_no_more_than_it_may_hold,
+        requests_no_more_than_it_may_hold,
     ));
     tests
 }
@@ -46,7 +46,7 @@ impl Broker for Subject {
     const KIND: &'static Kind = &NATS;
     const REWINDS: bool = true;
     type Source = Nats;
-    type Publisher = JetStream;
+    type Publisher = NatsPublisher;
 
     fn new(address: &str, name: &str) -> Self {
         Self {
@@ -79,8 +79,8 @@ impl Broker for Subject {
         Ok(self.source().or_make([self.name.as_str()]))
     }
 
-    fn publisher(&self) -> JetStream {
-        JetStream::at(&self.address)
+    fn publisher(&self) -> NatsPublisher {
+        NatsPublisher::new(&self.address)
     }
 
     async fn left(&self) -> anyhow::Result<u64> {
@@ -97,19 +97,19 @@ impl Broker for Subject {
     }
 }
 
-/// How many messages the next request that the server hears is for.
+/// Returns how many messages the next request to the server is for.
 async fn asked(requests: &mut Subscriber) -> anyhow::Result<u64> {
     let request = within(requests.next())
         .await
-        .context("the server hears no more")?;
+        .context("the server gets no more requests")?;
     let request: serde_json::Value = serde_json::from_slice(&request.payload)?;
     request["batch"]
         .as_u64()
         .context("a request without a batch")
 }
 
-/// The server forgets a request after a while, and what comes later has to come all the same.
-async fn asks_again_for_what_did_not_come(server: Arc<Server>) -> anyhow::Result<()> {
+/// The server drops a request after a while, and later messages still have to arrive.
+async fn requests_again_what_did_not_arrive(server: Arc<Server>) -> anyhow::Result<()> {
     let stage = Stage::<Subject>::new(&server).await?;
     let client = async_nats::connect(server.address()).await?;
     let mut requests = client
@@ -121,7 +121,7 @@ async fn asks_again_for_what_did_not_come(server: Arc<Server>) -> anyhow::Result
     ensure!(asked(&mut requests).await? == 31);
     ensure!(
         asked(&mut requests).await? == 31,
-        "all of it is asked for again"
+        "all messages are requested again"
     );
     stage.send_all(0..40).await?;
     until("all are acked", || counts.acked() == 40).await?;
@@ -129,7 +129,7 @@ async fn asks_again_for_what_did_not_come(server: Arc<Server>) -> anyhow::Result
     stage.is_clean().await
 }
 
-async fn asks_for_no_more_than_it_may_hold(server: Arc<Server>) -> anyhow::Result<()> {
+async fn requests_no_more_than_it_may_hold(server: Arc<Server>) -> anyhow::Result<()> {
     let stage = Stage::<Subject>::new(&server).await?;
     let ((source, counts), shop) = (watched(stage.broker.source()), Arc::clone(&stage.shop));
     let open = Arc::new(Semaphore::new(0));
@@ -145,15 +145,15 @@ async fn asks_for_no_more_than_it_may_hold(server: Arc<Server>) -> anyhow::Resul
             }
         });
     let context = jetstream::new(async_nats::connect(server.address()).await?);
-    // Four of the six that it asked for come and are done, so it asks again with two of them still
-    // to come.
+    // Four of the six requested messages are done, so more are requested while two are still to
+    // come.
     stage.send_all(0..4).await?;
     open.add_permits(4);
     until("four are acked", || counts.acked() == 4).await?;
     stage.send_all(4..40).await?;
     for done in 4..40 {
-        // As many as there are, up to six.
-        until("all that it may hold came", || {
+        // As many as are left, up to six.
+        until("as many as it may hold arrive", || {
             counts.came() == (done + 6).min(40)
         })
         .await?;

@@ -1,10 +1,10 @@
-//! RabbitMQ in the scenarios.
+//! The scenarios on RabbitMQ.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::ensure;
-use idem_brokers::rabbitmq::{Exchange, RabbitMq};
+use idem_brokers::rabbitmq::{RabbitMq, RabbitMqPublisher};
 use idem_brokers::{Delivery, Message, Publisher, Session, Source};
 use idem_test_support::servers::{Kind, Needs, RABBITMQ, Server};
 use idem_test_support::within;
@@ -38,8 +38,8 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
-    /// How many messages are ready in a queue, and how many consumers it has; nothing where there
-    /// is none.
+    /// Returns the numbers of a queue's ready messages and consumers, or `None` if it does not
+    /// exist.
     async fn look(&self, connection: &Connection, name: &str) -> anyhow::Result<(u64, u32)> {
         let channel = connection.create_channel().await?;
         let passive = QueueDeclareOptions {
@@ -64,10 +64,10 @@ impl Queue {
 impl Broker for Queue {
     const NAME: &'static str = "rabbitmq";
     const KIND: &'static Kind = &RABBITMQ;
-    /// A queue forgets what was acked.
+    /// A queue does not keep acked messages.
     const REWINDS: bool = false;
     type Source = RabbitMq;
-    type Publisher = Exchange;
+    type Publisher = RabbitMqPublisher;
 
     fn new(address: &str, name: &str) -> Self {
         Self {
@@ -77,8 +77,7 @@ impl Broker for Queue {
     }
 
     async fn declare(&self) -> anyhow::Result<()> {
-        // The consumer makes it, as it wants it, and the queue beside it in which the shop's orders
-        // wait.
+        // The consumer creates the queue, and the delay queue in which the shop's orders wait.
         let mut session = self.source().connect(1).await?;
         self.publisher()
             .publish(Message::new(&self.name, "first"))
@@ -91,7 +90,7 @@ impl Broker for Queue {
         session.next(1).await?.ack().await?;
         session.close().await;
         // RabbitMQ 3.10 writes the list of its quorum queues to the disk half a second later, and
-        // tells nobody: one that is killed before never finds the queues' leaders again.
+        // does not report it. If it is killed before, it never finds the queues' leaders again.
         tokio::time::sleep(Duration::from_secs(1)).await;
         Ok(())
     }
@@ -100,8 +99,8 @@ impl Broker for Queue {
         RabbitMq::queue(&self.address, &self.name)
     }
 
-    fn publisher(&self) -> Exchange {
-        Exchange::default_of(&self.address)
+    fn publisher(&self) -> RabbitMqPublisher {
+        RabbitMqPublisher::new(&self.address)
     }
 
     async fn left(&self) -> anyhow::Result<u64> {
@@ -115,8 +114,8 @@ impl Broker for Queue {
             for name in &waiting {
                 left += self.look(&connection, name).await?.0;
             }
-            // A consumer's messages are ready again when the queue has lost sight of it; one on its
-            // way from a waiting queue is in neither for a moment.
+            // A consumer's messages are ready again once the queue has noticed its end. A message
+            // on its way from a delay queue is in neither for a moment.
             if consumers == 0 && (left > 0 || seen == 3) {
                 connection.close(200, "done".into()).await?;
                 return Ok(left);
@@ -131,7 +130,7 @@ impl Broker for Queue {
     }
 }
 
-/// Somebody has made the queue, and not as a consumer would: whether that is said or found out.
+/// Uses an existing queue with other arguments, with and without `as_it_is`.
 async fn queue_of_another_kind(server: Arc<Server>) -> anyhow::Result<()> {
     let connection = Connection::connect(server.address(), ConnectionProperties::default()).await?;
     for is_said in [true, false] {
@@ -143,10 +142,10 @@ async fn queue_of_another_kind(server: Arc<Server>) -> anyhow::Result<()> {
             .await?;
         let queue = RabbitMq::queue(server.address(), &name);
         let queue = if is_said { queue.as_it_is() } else { queue };
-        // It is there for the second connection too.
+        // The second connection uses it, too.
         for number in 0..2 {
             let mut session = queue.connect(1).await?;
-            Exchange::default_of(server.address())
+            RabbitMqPublisher::new(server.address())
                 .publish(Message::new(&name, [number]))
                 .await?;
             let delivery = within(session.next(1)).await?;
@@ -159,13 +158,13 @@ async fn queue_of_another_kind(server: Arc<Server>) -> anyhow::Result<()> {
         RabbitMq::queue(server.address(), format!("none-{:08x}", fastrand::u32(..))).as_it_is();
     ensure!(
         none.connect(1).await.is_err(),
-        "where there is none, none is made"
+        "a missing queue is not created"
     );
     connection.close(200, "done".into()).await?;
     Ok(())
 }
 
-/// Somebody has made a queue of its name, and of another kind.
+/// Creates a queue of this name and of another type.
 async fn waiting_queue_that_takes_nothing(server: Arc<Server>) -> anyhow::Result<()> {
     let stage = Stage::<Queue>::new(&server).await?;
     let connection = Connection::connect(server.address(), ConnectionProperties::default()).await?;

@@ -1,10 +1,10 @@
-//! The README's table of causes and brokers says what is tested, no more and no less.
+//! Checks the README's table of causes and brokers against the tests.
 
 use std::collections::BTreeSet;
 
 use libtest_mimic::Failed;
 
-/// A column that this build has no broker for is left out.
+/// Columns of brokers that this build does not have are skipped.
 pub(crate) fn each_cell_is_a_test(tests: &BTreeSet<String>) -> Result<(), Failed> {
     let readme = include_str!("../../README.md");
     let mut rows = readme

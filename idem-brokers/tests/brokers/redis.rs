@@ -1,10 +1,10 @@
-//! Redis Streams in the scenarios.
+//! The scenarios on Redis Streams.
 
 use std::time::Duration;
 
 use ::redis::streams::StreamInfoGroupsReply;
 use ::redis::{AsyncTypedCommands, Client};
-use idem_brokers::redis::Redis;
+use idem_brokers::redis::{Redis, RedisPublisher};
 use idem_test_support::servers::{Kind, REDIS};
 
 use crate::broker::Broker;
@@ -27,7 +27,7 @@ impl Broker for Streams {
     const KIND: &'static Kind = &REDIS;
     const REWINDS: bool = true;
     type Source = Redis;
-    type Publisher = idem_brokers::redis::Streams;
+    type Publisher = RedisPublisher;
 
     fn new(address: &str, name: &str) -> Self {
         Self {
@@ -50,8 +50,8 @@ impl Broker for Streams {
             .claim_after(Duration::from_secs(1))
     }
 
-    fn publisher(&self) -> Self::Publisher {
-        idem_brokers::redis::Streams::at(&self.address)
+    fn publisher(&self) -> RedisPublisher {
+        RedisPublisher::new(&self.address)
     }
 
     async fn left(&self) -> anyhow::Result<u64> {
@@ -61,7 +61,7 @@ impl Broker for Streams {
             .groups
             .first()
             .ok_or_else(|| anyhow::anyhow!("no group"))?;
-        // Redis cannot tell the lag after a `SETID` into the middle; these tests go to the
+        // Redis does not know the lag after a `SETID` into the middle. These tests go to the
         // beginning.
         let lag = group.lag.ok_or_else(|| anyhow::anyhow!("no lag"))?;
         Ok((group.pending + lag) as u64)

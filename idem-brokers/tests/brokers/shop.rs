@@ -1,5 +1,4 @@
-//! The business behind the consumers: a table of orders on the disk, which outlives the processes
-//! that write it.
+//! The business behind the consumers: a table of orders on disk, which outlives its processes.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, File};
@@ -13,12 +12,12 @@ use idem_brokers::Message;
 use idem_runtime::{Error, Idem, Keyed, OutboxMessage, idempotent};
 use serde::{Deserialize, Serialize};
 
-/// What the messages ask for.
+/// The message: an order to place.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct PlaceOrder {
     pub(crate) order_no: String,
     pub(crate) customer: String,
-    /// How many attempts fail.
+    /// The number of attempts that fail.
     pub(crate) fails: u32,
 }
 
@@ -41,7 +40,7 @@ impl PlaceOrder {
         self
     }
 
-    /// As its producer sends it.
+    /// Returns the message that the producer sends.
     pub(crate) fn message(&self, to: &str) -> Message {
         Message::new(to, serde_json::to_vec(self).unwrap()).id(&self.order_no)
     }
@@ -57,7 +56,7 @@ impl Keyed for PlaceOrder {
     }
 }
 
-/// One file an order, so that the second placing of it is seen.
+/// The table, with one file per order, so that placing it twice is noticed.
 #[derive(Debug)]
 pub(crate) struct Shop {
     folder: PathBuf,
@@ -73,7 +72,7 @@ impl Shop {
         })
     }
 
-    /// The body of every handler here.
+    /// Places an order. It is the body of every handler here.
     fn place(&self, order: &PlaceOrder) -> anyhow::Result<u32> {
         let starts = self.append(&format!("starts/{}", order.order_no), ".");
         if starts <= u64::from(order.fails) {
@@ -89,7 +88,7 @@ impl Shop {
         Ok(1)
     }
 
-    /// Appends and says how long the file is then.
+    /// Appends to a file, and returns its new length.
     fn append(&self, name: &str, text: &str) -> u64 {
         let mut file = File::options()
             .create(true)
@@ -108,22 +107,22 @@ impl Shop {
             .then_some(1)
     }
 
-    /// How many orders are in the table.
+    /// Returns how many orders are in the table.
     pub(crate) fn placed(&self) -> usize {
         fs::read_dir(self.folder.join("orders")).unwrap().count()
     }
 
-    /// Whether an order was placed that was there already.
+    /// Returns whether an order was placed twice.
     pub(crate) fn placed_twice(&self) -> bool {
         self.folder.join("twice").exists()
     }
 
-    /// How often the body began for an order.
+    /// Returns how often the body began for an order.
     pub(crate) fn starts(&self, order_no: &str) -> u64 {
         fs::metadata(self.folder.join("starts").join(order_no)).map_or(0, |file| file.len())
     }
 
-    /// How often the body began.
+    /// Returns how often the body began.
     pub(crate) fn all_starts(&self) -> u64 {
         let files = fs::read_dir(self.folder.join("starts")).unwrap();
         files
@@ -131,7 +130,7 @@ impl Shop {
             .sum()
     }
 
-    /// The orders of each customer as they were placed.
+    /// Returns each customer's orders as they were placed.
     pub(crate) fn by_customer(&self) -> BTreeMap<String, Vec<String>> {
         let log = fs::read_to_string(self.folder.join("log")).unwrap_or_default();
         let mut orders: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -144,8 +143,8 @@ impl Shop {
         orders
     }
 
-    /// Reads a producer's outbox again and again, and writes down the order in which its messages
-    /// could be read first.
+    /// Reads a producer's outbox repeatedly, and records the order in which its messages became
+    /// readable.
     pub(crate) async fn follow(&self, idem: &Idem) -> Result<(), Error> {
         let mut known: HashSet<_> = self.read_first().into_iter().collect();
         loop {
@@ -165,9 +164,9 @@ impl Shop {
         read.lines().map(str::to_owned).collect()
     }
 
-    /// All that a producer accepted was placed in the order in which it was accepted: what was
-    /// accepted at once is together, and what could be read first comes first.
-    pub(crate) fn lanes_are_in_order(&self) -> anyhow::Result<()> {
+    /// Checks that a producer's orders were placed in the order in which it accepted them: orders
+    /// accepted together are together, and those that became readable first come first.
+    pub(crate) fn orders_are_in_sequence(&self) -> anyhow::Result<()> {
         let numbers = |orders: &[PlaceOrder]| {
             orders
                 .iter()
@@ -186,7 +185,7 @@ impl Shop {
         let together: HashSet<_> = orders_of(HASTY).chunks(AT_ONCE).map(numbers).collect();
         let found: HashSet<_> = hasty.chunks(AT_ONCE).map(<[_]>::to_vec).collect();
         ensure!(found == together, "{HASTY}: {hasty:?}");
-        // What went out between two looks was not read.
+        // Messages published between two reads were not seen.
         let mut read = self.read_first();
         read.retain(|order_no| hasty.contains(order_no));
         hasty.retain(|order_no| read.contains(order_no));
@@ -197,7 +196,7 @@ impl Shop {
         Ok(())
     }
 
-    /// A mark on the disk, for other processes to see.
+    /// A mark on disk, which other processes see.
     pub(crate) fn mark(&self, name: &str, text: &str) {
         let (new, old) = (
             self.folder.join(format!("{name}.new")),
@@ -212,15 +211,15 @@ impl Shop {
     }
 }
 
-/// Customers of a producer, who send an order when the one before it is accepted.
+/// The customers of a producer that send an order once the one before it is accepted.
 pub(crate) const PATIENT: [&str; 4] = ["Ann", "Bob", "Eve", "Tim"];
-/// A customer who sends many orders side by side, and several at once.
+/// A customer that sends many orders concurrently, and several in one call.
 pub(crate) const HASTY: &str = "Zoe";
 pub(crate) const SIDE_BY_SIDE: usize = 32;
 pub(crate) const AT_ONCE: usize = 10;
 const EACH: usize = 80;
 const OF_HASTY: usize = SIDE_BY_SIDE * AT_ONCE * 2;
-/// How many orders a producer accepts of them all.
+/// The number of orders that a producer accepts from all of them.
 pub(crate) const ACCEPTED: usize = EACH * PATIENT.len() + OF_HASTY;
 
 /// A customer's orders.
@@ -231,13 +230,13 @@ pub(crate) fn orders_of(customer: &str) -> Vec<PlaceOrder> {
         .collect()
 }
 
-/// The producer's end: the order goes out with the result.
+/// Accepts an order, and enqueues it with the result.
 #[idempotent(name = "orders.accept", key = order.key(), skip(idem, queue))]
 pub(crate) async fn accept(idem: &Idem, queue: &str, order: PlaceOrder) -> anyhow::Result<()> {
     Ok(idem.outbox().enqueue(OutboxMessage::of(queue, &order)?)?)
 }
 
-/// Several orders at once.
+/// Accepts several orders in one call.
 #[idempotent(name = "orders.accept_all", key = orders[0].key(), skip(idem, queue))]
 pub(crate) async fn accept_all(
     idem: &Idem,
@@ -249,7 +248,7 @@ pub(crate) async fn accept_all(
         .try_for_each(|order| Ok(idem.outbox().enqueue(OutboxMessage::of(queue, order)?)?))
 }
 
-/// Each failed attempt gives the message back.
+/// Gives the message back after each failed attempt.
 #[idempotent(
     name = "orders.place",
     key = "order.order_no",
@@ -263,7 +262,7 @@ pub(crate) async fn place(shop: Arc<Shop>, order: PlaceOrder) -> anyhow::Result<
     shop.place(&order)
 }
 
-/// All attempts while the message is held.
+/// Makes all attempts while it holds the message.
 #[idempotent(
     name = "orders.place_inline",
     key = "order.order_no",

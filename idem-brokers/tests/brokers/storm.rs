@@ -1,4 +1,4 @@
-//! Everything at once.
+//! All causes at once.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,14 +17,14 @@ use crate::shop::{ACCEPTED, PlaceOrder, place};
 use crate::watched::watched;
 
 const MESSAGES: u32 = 2000;
-/// Every so many orders, one can never be placed.
+/// One of so many orders can never be placed.
 const UNPLACEABLE: u32 = 100;
 const KILLS: usize = 8;
 
-/// 2,000 messages, 30 % of them duplicates, some that never can be placed or read; the consumer,
-/// and a broker whose messages outlive it, are killed at random. Beside them a producer's outbox
-/// goes to a queue of its own: it is killed with them, and what came of it is read at the end, and
-/// every lane must be in order.
+/// Sends 2,000 messages, 30 % of them duplicates, some malformed or impossible to place. The
+/// consumer and the broker, if its messages survive that, are killed at random. A producer's outbox
+/// is relayed to a queue of its own meanwhile: it is killed, too, and its messages are read at the
+/// end and have to be in order.
 pub(crate) async fn storm<B: Broker>(server: Arc<Server>) -> anyhow::Result<()> {
     let (stage, relayed) = (
         Stage::<B>::new(&server).await?,
@@ -75,8 +75,8 @@ pub(crate) async fn storm<B: Broker>(server: Arc<Server>) -> anyhow::Result<()> 
     }
     sending.await??;
     until("all are placed", || stage.shop.placed() == orders).await?;
-    // It says how many letters it has; what died with a consumer comes back when the broker thinks
-    // so.
+    // The child reports its letters. The broker decides when a dead consumer's messages are
+    // redelivered.
     let wanted = letters.to_string();
     until("all letters are written", || {
         stage.shop.marked("letters").as_deref() == Some(&wanted)
@@ -112,28 +112,31 @@ pub(crate) async fn storm<B: Broker>(server: Arc<Server>) -> anyhow::Result<()> 
     );
     idem.close().await?;
     stage.is_clean().await?;
-    lanes_are_in_order(relayed, producer).await
+    orders_are_in_sequence(relayed, producer).await
 }
 
-/// Nobody took anything from this queue before, so it holds what the relay sent as it was sent: of
-/// each order the first copy is placed, and the others are known by their key.
-async fn lanes_are_in_order<B: Broker>(stage: Stage<B>, producer: Process) -> anyhow::Result<()> {
+/// The queue has had no consumer, so it holds the relay's messages as they were published: the
+/// first copy of each order is placed, and the others are recognised by their key.
+async fn orders_are_in_sequence<B: Broker>(
+    stage: Stage<B>,
+    producer: Process,
+) -> anyhow::Result<()> {
     until("all is relayed", || stage.shop.marked("sent").is_some()).await?;
     producer.stop().await?;
     let ((source, _), shop) = (watched(stage.broker.source()), Arc::clone(&stage.shop));
     let consumer = Consumer::new(&stage.idem, source).keyed();
     let consumer = consumer.start(move |order: PlaceOrder| place(Arc::clone(&shop), order));
-    until("all that was relayed is placed", || {
+    until("all relayed orders are placed", || {
         stage.shop.placed() == ACCEPTED
     })
     .await?;
     stage.stop(consumer).await;
-    stage.shop.lanes_are_in_order()?;
+    stage.shop.orders_are_in_sequence()?;
     drain(&stage).await?;
     stage.is_clean().await
 }
 
-/// The messages, how many orders will be placed, and how many letters there will be.
+/// The messages, and the numbers of orders that will be placed and of letters.
 fn messages(to: &str) -> (Vec<Message>, usize, usize) {
     let different = MESSAGES * 7 / 10;
     let mut messages: Vec<_> = (0..different)
@@ -153,7 +156,7 @@ fn messages(to: &str) -> (Vec<Message>, usize, usize) {
         .count();
     let copies =
         (0..MESSAGES - different).map(|_| messages[fastrand::usize(..different as usize)].clone());
-    // The broker is not to notice: a producer that restarts gives its message another id, or none.
+    // The broker must not recognise the copy: a restarted producer gives it another id, or none.
     let copies: Vec<_> = copies
         .map(|copy| {
             if fastrand::bool() {
@@ -169,7 +172,7 @@ fn messages(to: &str) -> (Vec<Message>, usize, usize) {
 }
 
 fn nameless(mut message: Message) -> Message {
-    // A letter of a message that cannot be decoded goes by its id.
+    // The letter of an undecodable message is identified by the message's id.
     if message.payload.starts_with(b"{") {
         message.id = None;
     }

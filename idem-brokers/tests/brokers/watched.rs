@@ -1,4 +1,4 @@
-//! A source that counts what became of its deliveries.
+//! A source that counts its deliveries by outcome.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,7 +7,7 @@ use std::time::Duration;
 use idem_brokers::{BrokerError, Delivery, Session, Source};
 use idem_runtime::Origin;
 
-/// How many messages came, and what the broker was told of them and took.
+/// The numbers of deliveries, and of the outcomes that the broker confirmed.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
     came: AtomicUsize,
@@ -29,13 +29,13 @@ impl Counts {
     }
 }
 
-/// A source under watch.
+/// A source whose deliveries are counted.
 pub(crate) struct Watched<S> {
     source: S,
     counts: Arc<Counts>,
 }
 
-/// Puts a source under watch.
+/// Wraps a source to count its deliveries.
 pub(crate) fn watched<S: Source>(source: S) -> (Watched<S>, Arc<Counts>) {
     let counts = Arc::<Counts>::default();
     (

@@ -1,4 +1,4 @@
-//! What the relay promises, on the queue in memory.
+//! The relay's promises, tested with the queue in memory.
 
 #![expect(
     clippy::unwrap_used,
@@ -25,12 +25,12 @@ fn idem() -> Temporary {
     idem_runtime::testing::temporary().unwrap()
 }
 
-/// As many messages, in the lanes `a`, `b` and `c` by turns.
+/// Sends this many messages, with the ordering keys `a`, `b` and `c` in turn.
 async fn fill(idem: &Idem, messages: usize) {
     for number in 0..messages {
-        let lane = ["a", "b", "c"][number % 3];
-        let outgoing =
-            OutboxMessage::new("orders.placed", format!("A-{number:04}"), "{}").ordering_key(lane);
+        let ordering_key = ["a", "b", "c"][number % 3];
+        let outgoing = OutboxMessage::new("orders.placed", format!("A-{number:04}"), "{}")
+            .ordering_key(ordering_key);
         idem.outbox().send(outgoing).await.unwrap();
     }
 }
@@ -44,23 +44,25 @@ fn key(message: &Message) -> &str {
     key
 }
 
-/// The keys of each lane in the order they came.
-fn lanes(messages: &[Message]) -> BTreeMap<&str, Vec<&str>> {
-    let mut lanes: BTreeMap<_, Vec<_>> = BTreeMap::new();
+/// Returns the keys of the messages by ordering key, in the order of arrival.
+fn by_ordering_key(messages: &[Message]) -> BTreeMap<&str, Vec<&str>> {
+    let mut by_ordering_key: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for message in messages {
-        lanes
+        by_ordering_key
             .entry(message.ordering_key.as_deref().unwrap())
             .or_default()
             .push(key(message));
     }
-    lanes
+    by_ordering_key
 }
 
 fn in_order(messages: &[Message]) -> bool {
-    lanes(messages).values().all(|keys| keys.is_sorted())
+    by_ordering_key(messages)
+        .values()
+        .all(|keys| keys.is_sorted())
 }
 
-async fn until_nothing_waits(idem: &Idem) {
+async fn until_empty(idem: &Idem) {
     let emptied = async {
         while !idem.outbox().pending(None, 1).await.unwrap().is_empty() {
             tokio::task::yield_now().await;
@@ -70,20 +72,20 @@ async fn until_nothing_waits(idem: &Idem) {
 }
 
 #[tokio::test]
-async fn everything_goes_once_and_in_the_order_of_its_lane() {
+async fn everything_is_published_once_and_in_order() {
     let (idem, queue) = (idem(), Queue::new("orders.placed"));
     fill(&idem, 600).await;
     let relay = Relay::new(&idem, queue.clone()).in_flight(2).start();
     let sent = within(queue.until_published(600)).await;
-    until_nothing_waits(&idem).await;
+    until_empty(&idem).await;
     within(relay.stop(DEADLINE)).await;
-    assert!(in_order(&sent), "{:?}", lanes(&sent));
+    assert!(in_order(&sent), "{:?}", by_ordering_key(&sent));
     let ids: HashSet<_> = sent
         .iter()
         .map(|message| message.id.clone().unwrap())
         .collect();
     assert_eq!((ids.len(), sent.len()), (600, 600));
-    // Another finds nothing to do.
+    // Another relay finds an empty outbox.
     let relay = Relay::new(&idem, queue.clone()).start();
     idem.outbox()
         .send(OutboxMessage::new("orders.placed", "last", "{}"))
@@ -105,22 +107,22 @@ impl Publisher for Shaky {
 }
 
 #[tokio::test]
-async fn a_publisher_that_panics_ends_nothing() {
+async fn the_relay_survives_a_panicking_publisher() {
     let (idem, queue) = (idem(), Queue::new("orders.placed"));
     fill(&idem, 6).await;
     let relay = Relay::new(&idem, Shaky(queue.clone(), AtomicBool::new(false))).start();
     let sent = within(queue.until_published(6)).await;
     within(relay.stop(DEADLINE)).await;
-    assert!(in_order(&sent), "{:?}", lanes(&sent));
+    assert!(in_order(&sent), "{:?}", by_ordering_key(&sent));
 }
 
-/// Takes messages for a queue, but not from one lane, and counts what it is asked.
+/// Publishes to a queue, refuses one ordering key, and counts the calls.
 #[derive(Clone)]
 struct Fussy {
     queue: Queue,
     refuses: Arc<Mutex<Option<&'static str>>>,
     asked: Arc<Semaphore>,
-    /// It takes a message and says that it did not.
+    /// Whether it publishes a message and returns an error.
     says_no: Arc<AtomicBool>,
 }
 
@@ -135,7 +137,7 @@ impl Fussy {
         }
     }
 
-    /// Waits until it was asked this often from now on.
+    /// Waits for this many more calls.
     async fn until_asked(&self, times: u32) {
         self.asked.forget_permits(self.asked.available_permits());
         within(self.asked.acquire_many(times))
@@ -152,7 +154,11 @@ impl Publisher for Fussy {
             if message.ordering_key.as_deref() == *self.refuses.lock()
                 && message.ordering_key.is_some()
             {
-                return Err(BrokerError::new("fussy", "publish", "not from this lane"));
+                return Err(BrokerError::new(
+                    "fussy",
+                    "publish",
+                    "not with this ordering key",
+                ));
             }
             Publisher::publish(&self.queue, message).await?;
             if self.says_no.load(Ordering::SeqCst) {
@@ -164,7 +170,7 @@ impl Publisher for Fussy {
 }
 
 #[tokio::test]
-async fn a_broker_that_is_away_gets_everything_when_it_is_back() {
+async fn a_broker_that_was_down_gets_everything() {
     let (idem, queue) = (idem(), Queue::new("orders.placed"));
     queue.go_down();
     fill(&idem, 30).await;
@@ -174,33 +180,33 @@ async fn a_broker_that_is_away_gets_everything_when_it_is_back() {
     queue.come_back();
     let sent = within(queue.until_published(30)).await;
     within(relay.stop(DEADLINE)).await;
-    assert!(in_order(&sent), "{:?}", lanes(&sent));
+    assert!(in_order(&sent), "{:?}", by_ordering_key(&sent));
 }
 
 #[tokio::test]
-async fn a_lane_that_is_refused_holds_up_no_other_and_nothing_overtakes_in_it() {
+async fn a_refused_message_pauses_only_its_ordering_key() {
     let (idem, queue) = (idem(), Queue::new("orders.placed"));
     let broker = Fussy::new(&queue);
     *broker.refuses.lock() = Some("b");
-    // More than is read at once, so that the lane's next messages come with another page.
+    // More than one page, so that the key's next messages are on another one.
     fill(&idem, 900).await;
     let relay = Relay::new(&idem, broker.clone()).start();
     let sent = within(queue.until_published(600)).await;
     assert!(
-        !lanes(&sent).contains_key("b") && in_order(&sent),
+        !by_ordering_key(&sent).contains_key("b") && in_order(&sent),
         "{:?}",
-        lanes(&sent)
+        by_ordering_key(&sent)
     );
     broker.until_asked(2).await;
     assert_eq!(idem.outbox().pending(None, 1000).await.unwrap().len(), 300);
     *broker.refuses.lock() = None;
     let sent = within(queue.until_published(900)).await;
     within(relay.stop(DEADLINE)).await;
-    assert!(in_order(&sent), "{:?}", lanes(&sent));
+    assert!(in_order(&sent), "{:?}", by_ordering_key(&sent));
 }
 
 #[tokio::test]
-async fn a_message_whose_answer_was_lost_goes_again_with_its_id() {
+async fn an_unconfirmed_message_is_sent_again_with_its_id() {
     let (idem, queue) = (idem(), Queue::new("orders.placed"));
     let broker = Fussy::new(&queue);
     broker.says_no.store(true, Ordering::SeqCst);
@@ -209,7 +215,7 @@ async fn a_message_whose_answer_was_lost_goes_again_with_its_id() {
     let sent = within(queue.until_published(2)).await;
     assert!(sent[0].id.is_some() && sent[0] == sent[1], "{sent:?}");
     broker.says_no.store(false, Ordering::SeqCst);
-    until_nothing_waits(&idem).await;
+    until_empty(&idem).await;
     within(relay.stop(DEADLINE)).await;
 }
 
@@ -260,10 +266,10 @@ async fn accept_all(idem: Idem, id: usize) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Many handlers at once fill one lane, and it goes out in the order in which it could be read,
-/// from the first look on.
+/// Many concurrent handlers enqueue messages with one ordering key, which are published in the
+/// order in which they became readable.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn what_many_handlers_enqueue_in_one_lane_goes_out_in_the_order_it_was_recorded() {
+async fn messages_with_one_ordering_key_are_published_as_recorded() {
     const ALL: usize = 200 * 50;
     let (shop, queue) = (idem(), Queue::new("orders"));
     queue.go_down();
@@ -276,7 +282,7 @@ async fn what_many_handlers_enqueue_in_one_lane_goes_out_in_the_order_it_was_rec
     let mut read = Vec::<OutboxEntry>::new();
     let reading = async {
         loop {
-            // Asked before the look, so that the last look comes after the last result.
+            // Checked before reading, so that the last read follows the last result.
             let ended = calls.iter().all(JoinHandle::is_finished);
             let page = shop.outbox().pending(read.last(), 100).await.unwrap();
             if ended && page.is_empty() {
@@ -288,7 +294,11 @@ async fn what_many_handlers_enqueue_in_one_lane_goes_out_in_the_order_it_was_rec
     };
     within(reading).await;
     let read: Vec<_> = read.iter().map(|queued| &*queued.message.key).collect();
-    assert_eq!(read.len(), ALL, "some came behind what was read");
+    assert_eq!(
+        read.len(),
+        ALL,
+        "some messages appeared before the last one that was read"
+    );
     assert!(
         read.chunks(50).all(<[_]>::is_sorted),
         "the messages of a handler are in the order in which it enqueued them"
@@ -298,11 +308,11 @@ async fn what_many_handlers_enqueue_in_one_lane_goes_out_in_the_order_it_was_rec
     within(relay.stop(DEADLINE)).await;
     assert!(
         sent.iter().map(key).eq(read),
-        "it went out as it was recorded"
+        "messages were published in the recorded order"
     );
 }
 
-/// A publisher that stands still before one message until it is let go.
+/// A publisher that blocks before one message until it is released.
 struct Stalling {
     queue: Queue,
     before: &'static str,
@@ -323,7 +333,7 @@ impl Publisher for Stalling {
 }
 
 #[tokio::test]
-async fn with_two_relays_a_copy_may_come_late_but_nothing_comes_first_out_of_order() {
+async fn with_two_relays_first_copies_arrive_in_order() {
     let (idem, queue) = (idem(), Queue::new("orders.placed"));
     for number in 0..4 {
         idem.outbox()
@@ -342,7 +352,7 @@ async fn with_two_relays_a_copy_may_come_late_but_nothing_comes_first_out_of_ord
     within(stands.acquire()).await.unwrap().forget();
     let quick = Relay::new(&idem, queue.clone()).start();
     within(queue.until_published(6)).await;
-    until_nothing_waits(&idem).await;
+    until_empty(&idem).await;
     go.add_permits(1);
     let sent = within(queue.until_published(8)).await;
     for relay in [slow, quick] {
@@ -352,7 +362,7 @@ async fn with_two_relays_a_copy_may_come_late_but_nothing_comes_first_out_of_ord
         sent.iter().map(key).collect::<Vec<_>>(),
         ["0", "1", "0", "1", "2", "3", "2", "3"]
     );
-    // By its id each late copy is known as one.
+    // Each late copy is recognised by its id.
     let ids = |messages: &[Message]| {
         messages
             .iter()
@@ -363,10 +373,10 @@ async fn with_two_relays_a_copy_may_come_late_but_nothing_comes_first_out_of_ord
     assert_eq!(ids(&sent[4..6]), ids(&sent[6..]));
 }
 
-/// As a service runs it: handlers fill the outbox, two replicas empty it, and a consumer takes what
-/// comes.
+/// A whole service: handlers fill the outbox, two replicas relay it, and a consumer takes the
+/// messages.
 #[tokio::test]
-async fn what_a_handler_enqueues_takes_effect_once_at_the_other_end() {
+async fn an_enqueued_message_takes_effect_once_at_the_consumer() {
     let (shop, warehouse, queue) = (idem(), idem(), Queue::new("orders"));
     let relays = [(); 2].map(|()| Relay::new(&shop, queue.clone()).start());
     for number in (0..50).chain(0..50) {
@@ -379,7 +389,7 @@ async fn what_a_handler_enqueues_takes_effect_once_at_the_other_end() {
     let consumer = Consumer::new(&warehouse, queue.clone()).keyed();
     let consumer = consumer.start(move |order: PlaceOrder| place(Arc::clone(&orders), order));
     within(queue.until_published(50)).await;
-    until_nothing_waits(&shop).await;
+    until_empty(&shop).await;
     for relay in relays {
         within(relay.stop(DEADLINE)).await;
     }
@@ -400,10 +410,10 @@ async fn what_a_handler_enqueues_takes_effect_once_at_the_other_end() {
 #[tokio::test]
 async fn a_header_that_contradicts_the_content_is_a_dead_letter() {
     let (idem, queue) = (idem(), Queue::new("orders"));
-    let mut wrong = Message::of("orders", &order(1)).unwrap();
+    let mut wrong = Message::from_keyed("orders", &order(1)).unwrap();
     wrong.headers = vec![("Idempotency-Key".to_owned(), "A-0002".to_owned())];
     queue.push(wrong);
-    queue.push(Message::of("orders", &order(3)).unwrap());
+    queue.push(Message::from_keyed("orders", &order(3)).unwrap());
     let placed = Arc::new(Mutex::new(Vec::new()));
     let orders = Arc::clone(&placed);
     let consumer = Consumer::new(&idem, queue.clone()).keyed();

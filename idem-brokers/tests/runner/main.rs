@@ -1,4 +1,4 @@
-//! What the runner promises, on the queue in memory.
+//! The runner's promises, tested with the queue in memory.
 
 #![expect(
     clippy::unwrap_used,
@@ -37,7 +37,7 @@ fn order(order_no: &str) -> String {
     serde_json::to_string(order_no).unwrap()
 }
 
-/// A consumer whose body does this, counting how often it began.
+/// A consumer with this body, which counts the attempts.
 macro_rules! consumer {
     ($idem:expr, $queue:expr, $starts:expr, $body:expr) => {{
         let starts = Arc::clone(&$starts);
@@ -56,8 +56,8 @@ macro_rules! consumer {
     }};
 }
 
-/// Twenty messages go through a consumer that comes to have so many unacked and so many calls at a
-/// time, and no more.
+/// Sends twenty messages through a consumer and checks its highest numbers of unacked messages and
+/// of concurrent calls.
 async fn holds(
     limit: impl FnOnce(Consumer<Queue, String>) -> Consumer<Queue, String>,
     unacked: usize,
@@ -97,17 +97,17 @@ async fn holds(
 }
 
 #[tokio::test]
-async fn no_more_calls_than_in_flight_and_no_more_unacked_than_the_prefetch() {
+async fn concurrent_calls_and_unacked_messages_are_limited() {
     holds(|consumer| consumer.in_flight(4), 7, 4).await;
     holds(|consumer| consumer.in_flight(4).prefetch(12), 12, 4).await;
     holds(|consumer| consumer.in_flight(4).prefetch(4), 4, 4).await;
     holds(|consumer| consumer.in_flight(4).prefetch(1), 4, 4).await;
-    // One that another consumer could work on stays there.
+    // A message that another consumer could work on stays in the queue.
     holds(|consumer| consumer.in_flight(1), 1, 1).await;
 }
 
 #[tokio::test]
-async fn what_the_broker_brings_again_has_no_effect() {
+async fn a_redelivered_message_has_no_effect() {
     let (idem, queue) = (
         idem_runtime::testing::temporary().unwrap(),
         Queue::new("orders"),
@@ -123,7 +123,7 @@ async fn what_the_broker_brings_again_has_no_effect() {
 }
 
 #[tokio::test]
-async fn a_budget_is_spent_and_the_letter_says_where_it_came_from() {
+async fn a_spent_budget_is_a_letter_with_the_origin() {
     let (idem, queue) = (
         idem_runtime::testing::temporary().unwrap(),
         Queue::new("orders"),
@@ -152,7 +152,7 @@ async fn a_budget_is_spent_and_the_letter_says_where_it_came_from() {
 }
 
 #[tokio::test]
-async fn a_consumer_comes_back_when_its_broker_does() {
+async fn a_consumer_reconnects_when_its_broker_is_back() {
     let (idem, queue) = (
         idem_runtime::testing::temporary().unwrap(),
         Queue::new("orders"),
@@ -175,7 +175,7 @@ async fn a_consumer_comes_back_when_its_broker_does() {
 }
 
 #[tokio::test]
-async fn nothing_is_taken_while_nothing_can_be_recorded() {
+async fn no_message_is_taken_while_nothing_can_be_recorded() {
     let (idem, queue) = (
         idem_runtime::testing::temporary().unwrap(),
         Queue::new("orders"),
@@ -190,7 +190,7 @@ async fn nothing_is_taken_while_nothing_can_be_recorded() {
         }
     })
     .await;
-    // Those that were taken before it was known, and not the whole queue.
+    // Only messages that were taken before the failure, and not the whole queue.
     assert!(queue.waiting() >= 90, "{} messages wait", queue.waiting());
     assert_eq!(starts.load(Ordering::SeqCst), 0);
     within(consumer.stop(DEADLINE)).await;
@@ -198,14 +198,14 @@ async fn nothing_is_taken_while_nothing_can_be_recorded() {
 }
 
 #[tokio::test]
-async fn a_handler_that_panics_ends_nothing() {
+async fn a_consumer_survives_a_panicking_handler() {
     let (idem, queue) = (
         idem_runtime::testing::temporary().unwrap(),
         Queue::new("orders"),
     );
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&calls);
-    // Outside of any handler of idem's, where no attempt catches it.
+    // Outside of an idempotent handler, where no attempt catches it.
     let consumer = Consumer::new(&idem, queue.clone())
         .in_flight(1)
         .start(move |_: String| {
@@ -226,10 +226,10 @@ async fn refuse_order(order_no: String) -> Result<u32, Error> {
     panic!("no {order_no}")
 }
 
-/// What the calls of a handler came to is not lost with the handler: its result, its letter, its
-/// next attempt.
+/// The verdict of a handler's calls survives its panic: the result, the dead letter, the next
+/// attempt.
 #[tokio::test]
-async fn a_handler_that_panics_after_its_call_has_its_verdict_all_the_same() {
+async fn a_panic_after_the_call_keeps_its_verdict() {
     let (idem, queue) = (
         idem_runtime::testing::temporary().unwrap(),
         Queue::new("orders"),
@@ -260,7 +260,7 @@ async fn a_handler_that_panics_after_its_call_has_its_verdict_all_the_same() {
                         };
                         place_order(place, order_no).await
                     };
-                    panic!("before anybody is told of {done:?}");
+                    panic!("after the call with {done:?}");
                     #[expect(unreachable_code, reason = "the handler's type")]
                     Ok::<_, Error>(())
                 }
@@ -288,13 +288,13 @@ async fn a_handler_that_panics_after_its_call_has_its_verdict_all_the_same() {
 }
 
 #[tokio::test]
-async fn a_decoder_that_panics_makes_a_letter() {
+async fn a_panicking_decoder_makes_a_letter() {
     let (idem, queue) = (
         idem_runtime::testing::temporary().unwrap(),
         Queue::new("orders"),
     );
     let decode = |bytes: &[u8]| Ok::<_, String>(u32::from(bytes[0]));
-    let consumer = Consumer::decoding(&idem, queue.clone(), decode).name("orders.place");
+    let consumer = Consumer::with_decoder(&idem, queue.clone(), decode).name("orders.place");
     let consumer = consumer.start(|_: u32| async { Ok::<_, Error>(()) });
     queue.publish("");
     queue.publish("");
@@ -303,7 +303,7 @@ async fn a_decoder_that_panics_makes_a_letter() {
     assert_eq!(
         letters.len(),
         1,
-        "one letter for one message that came twice"
+        "one message delivered twice is one letter"
     );
     assert_eq!(
         (letters[0].reason, &*letters[0].handler),
@@ -312,7 +312,7 @@ async fn a_decoder_that_panics_makes_a_letter() {
     within(consumer.stop(DEADLINE)).await;
 }
 
-/// What each of an order's parts does: nothing, or panic.
+/// Which parts of an order panic when they are read.
 #[derive(Debug, Clone, serde::Deserialize)]
 struct Odd {
     order_no: String,
@@ -333,13 +333,14 @@ async fn place_odd(order: Odd) -> Result<String, Error> {
 }
 
 #[tokio::test]
-async fn what_panics_before_an_attempt_is_one_letter_at_once_and_holds_nothing_up() {
+async fn a_panic_before_the_attempt_is_one_letter_and_blocks_no_other_message() {
     let (idem, queue) = (
         idem_runtime::testing::temporary().unwrap(),
         Queue::new("orders"),
     );
-    let whole = serde_json::json!({ "order_no": "A-1", "lane": "ann", "key": "k", "form": "f" });
-    for part in ["lane", "key", "form"] {
+    let whole =
+        serde_json::json!({ "order_no": "A-1", "ordering_key": "ann", "key": "k", "form": "f" });
+    for part in ["ordering_key", "key", "form"] {
         let mut order = whole.clone();
         order[part] = serde_json::Value::Null;
         queue.publish(order.to_string());
@@ -366,7 +367,7 @@ async fn what_panics_before_an_attempt_is_one_letter_at_once_and_holds_nothing_u
         "{arguments}"
     );
     assert!(key.contains("idempotency key cannot be read"), "{key}");
-    assert!(order.contains("its order cannot be read"), "{order}");
+    assert!(order.contains("its ordering key cannot be read"), "{order}");
 }
 
 #[derive(Clone, serde::Serialize, serde::Deserialize)]
@@ -387,7 +388,7 @@ async fn send(parcel: Parcel) -> Result<u32, Error> {
 }
 
 #[tokio::test]
-async fn what_is_refused_is_a_letter_of_its_own_key_handler_and_reason() {
+async fn a_refused_message_is_a_letter_with_its_key_handler_and_reason() {
     let (idem, queue) = (
         idem_runtime::testing::temporary().unwrap(),
         Queue::new("parcels"),
@@ -405,8 +406,8 @@ async fn what_is_refused_is_a_letter_of_its_own_key_handler_and_reason() {
         .start(send);
     queue.push(parcel("A-1", 2).id("m-1"));
     within(queue.until_empty()).await;
-    // Another content under its key; the same from a producer that gives each copy an id; no key;
-    // two keys; no parcel.
+    // Other content with the same key; the same with an id per copy; no key; two keys; not a
+    // parcel.
     queue.push(parcel("A-1", 3).id("m-2"));
     queue.push(parcel("A-1", 3).id("m-3"));
     queue.push(parcel("", 4).id("m-4"));
@@ -418,7 +419,7 @@ async fn what_is_refused_is_a_letter_of_its_own_key_handler_and_reason() {
     let seen: BTreeSet<_> = letters
         .iter()
         .map(|letter| {
-            // An id of the broker's has a hash after it.
+            // The broker's id is followed by a hash.
             let key = letter.key.split(' ').next().unwrap();
             format!("{} {key}: {}", letter.handler, letter.reason)
         })
@@ -449,7 +450,7 @@ async fn what_is_refused_is_a_letter_of_its_own_key_handler_and_reason() {
 }
 
 #[tokio::test]
-async fn what_does_not_end_by_the_deadline_is_given_back() {
+async fn a_call_that_exceeds_the_deadline_is_given_back() {
     let (idem, queue) = (
         idem_runtime::testing::temporary().unwrap(),
         Queue::new("orders"),

@@ -1,5 +1,4 @@
-//! What a handler redacts is in nothing that is stored, shown or logged of a message that no
-//! handler could take.
+//! Redacted values of a message that no handler can take are not stored, shown or logged.
 
 use std::fs;
 use std::io::{self, Write};
@@ -12,7 +11,7 @@ use idem_runtime::{DeadLetter, Error, Filter, Idem, Keyed, REDACTED, idempotent}
 use idem_test_support::{DEADLINE, within};
 use serde::{Deserialize, Serialize};
 
-/// As a producer spells it that does not know the type, and as the type wants it.
+/// The spellings of a producer that does not know the type, and of the type itself.
 const CARD: &str = "4111-7777-8888-9999";
 const NUMBER: &str = "4111777788889999";
 
@@ -49,7 +48,7 @@ fn open(folder: &Path) -> Idem {
     Idem::builder().payload_limit(2000).open(folder).unwrap()
 }
 
-/// The letters after these messages, the consumer being stopped.
+/// Returns the letters that a consumer writes for these messages.
 async fn letters_of(
     idem: &Idem,
     messages: impl IntoIterator<Item = Message>,
@@ -88,7 +87,7 @@ fn assert_no_secret(bytes: &[u8], of: &str) {
     }
 }
 
-/// Neither a file nor a letter, as the API and the export show it, has a secret.
+/// Checks that no file and no letter, as the API and the export show it, contains a secret.
 #[track_caller]
 fn assert_stored_nowhere(folder: &Path, letters: &[DeadLetter]) {
     for letter in letters {
@@ -108,7 +107,7 @@ fn assert_stored_nowhere(folder: &Path, letters: &[DeadLetter]) {
     }
 }
 
-/// What this process logged.
+/// The log of this process.
 #[derive(Clone, Default)]
 struct Logged(Arc<Mutex<Vec<u8>>>);
 
@@ -122,16 +121,16 @@ impl Write for Logged {
     }
 }
 
-/// All the ways to be wrong, each with the secret in it.
+/// Malformed messages of all kinds, each with the secret.
 fn wrong() -> Vec<Message> {
     let long = "x".repeat(3000);
     let contradicts = good("A-2").header(KEY_HEADER, "A-3");
     let texts = [
-        // The key is another message's, and none.
+        // The key of another message, and no key.
         format!(r#"{{"order_no":"A-1","card_no":{NUMBER},"note":"another"}}"#),
         format!(r#"{{"order_no":"","card_no":{NUMBER}}}"#),
         format!(r#"{{"order_no":"A-4","card_no":{NUMBER},"note":"{long}"}}"#),
-        // Missing, misspelt, twice, of another type, in another place.
+        // A field that is missing, misspelt, repeated, of another type, or elsewhere.
         format!(r#"{{"card_no":{NUMBER}}}"#),
         format!(r#"{{"order_no":"A-5","cardNo":"{CARD}"}}"#),
         format!(r#"{{"order_no":"A-6","card_no":{NUMBER},"card_no":{NUMBER}}}"#),
@@ -142,7 +141,7 @@ fn wrong() -> Vec<Message> {
         format!(r#"["A-11",{NUMBER}]"#),
         format!(r#""{CARD}""#),
         NUMBER.to_owned(),
-        // No JSON.
+        // Not JSON.
         format!(r#"{{"order_no":"A-12","card_no":{NUMBER}"#),
         format!("A-13 {CARD}"),
     ];
@@ -155,7 +154,7 @@ fn wrong() -> Vec<Message> {
 }
 
 #[tokio::test]
-async fn what_is_redacted_is_stored_nowhere_however_a_message_is_wrong() {
+async fn redacted_values_of_malformed_messages_are_not_stored() {
     let logged = Logged::default();
     let writer = logged.clone();
     let subscriber = tracing_subscriber::fmt()
@@ -189,7 +188,7 @@ async fn what_is_redacted_is_stored_nowhere_however_a_message_is_wrong() {
     assert_eq!(
         shown("A-"),
         9,
-        "what is not redacted is there, where the bytes are JSON that names it"
+        "fields that are not redacted are kept if the bytes are JSON"
     );
     assert_eq!(shown(REDACTED), expected);
     let not_json = letters
@@ -208,7 +207,7 @@ async fn what_is_redacted_is_stored_nowhere_however_a_message_is_wrong() {
     let logged = logged.0.lock().unwrap().clone();
     assert!(
         String::from_utf8_lossy(&logged)
-            .contains("a message that no handler can take is a dead letter")
+            .contains("a message that no handler can take was moved to the dead letters")
     );
     assert_no_secret(&logged, "the logs");
     idem.close().await.unwrap();
@@ -216,7 +215,7 @@ async fn what_is_redacted_is_stored_nowhere_however_a_message_is_wrong() {
 }
 
 #[tokio::test]
-async fn a_process_that_has_called_no_handler_knows_what_an_earlier_one_learned() {
+async fn a_new_process_knows_the_redactions_of_an_earlier_one() {
     let folder = tempfile::tempdir().unwrap();
     let idem = open(folder.path());
     assert_eq!(
@@ -224,7 +223,7 @@ async fn a_process_that_has_called_no_handler_knows_what_an_earlier_one_learned(
         []
     );
     idem.close().await.unwrap();
-    // Its handler is another function, of which this process has called none.
+    // This process has called no handler yet.
     let idem = open(folder.path());
     let letters = letters_of(&idem, wrong().split_off(3), |consumer| consumer).await;
     assert!(!letters.is_empty());
@@ -232,7 +231,7 @@ async fn a_process_that_has_called_no_handler_knows_what_an_earlier_one_learned(
 }
 
 #[tokio::test]
-async fn on_a_new_ledger_it_can_be_said_before_the_first_call() {
+async fn redactions_can_be_given_before_the_first_call() {
     let folder = tempfile::tempdir().unwrap();
     let idem = open(folder.path());
     let wrong = || wrong().split_off(3).into_iter();
@@ -249,11 +248,14 @@ async fn on_a_new_ledger_it_can_be_said_before_the_first_call() {
         .iter()
         .filter(|letter| letter.payload.to_string().contains(CARD))
         .count();
-    assert!(clear > 0, "this is what it has to be said for");
+    assert!(
+        clear > 0,
+        "without `redact`, the first letter has the secret"
+    );
 }
 
 #[tokio::test]
-async fn bytes_that_are_no_json_are_kept_where_that_was_said() {
+async fn bytes_that_are_not_json_are_kept_on_request() {
     let idem = idem_runtime::testing::temporary().unwrap();
     let text = || [message(format!("A-13 {CARD}"))];
     let keeps = |consumer: Consumer<Queue, Order>| consumer.redact(["card_no"]).keep_unreadable();
@@ -287,7 +289,7 @@ async fn whole(order: Order, tenant: &str) -> Result<u64, Error> {
 }
 
 #[tokio::test]
-async fn a_handler_that_takes_the_fields_or_hides_all_of_the_message_is_known_too() {
+async fn redactions_of_fields_and_of_the_whole_message_are_known() {
     let folder = tempfile::tempdir().unwrap();
     let idem = open(folder.path());
     let (fields, all) = (Queue::new("fields"), Queue::new("all"));
@@ -318,5 +320,8 @@ async fn a_handler_that_takes_the_fields_or_hides_all_of_the_message_is_known_to
         .iter()
         .filter(|letter| letter.payload.to_string().contains("A-2"))
         .count();
-    assert_eq!(shown, 1, "of the one that hides all of it nothing is shown");
+    assert_eq!(
+        shown, 1,
+        "a handler that redacts the whole message shows none of it"
+    );
 }

@@ -1,4 +1,4 @@
-//! The causes of duplicates on a real RocketMQ, by the scenarios of all brokers.
+//! The causes of duplicates on a real RocketMQ, with the scenarios of all brokers.
 
 #![expect(
     clippy::unwrap_used,
@@ -25,8 +25,7 @@ use std::process::ExitCode;
 use libtest_mimic::Arguments;
 
 fn main() -> ExitCode {
-    // `RUST_LOG=idem_brokers=debug,rocketmq_client_rust=info` tells what a test that fails was
-    // doing.
+    // `RUST_LOG=idem_brokers=debug,rocketmq_client_rust=info` shows what a failing test was doing.
     let filter = tracing_subscriber::EnvFilter::from_default_env();
     tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -1,11 +1,11 @@
-//! RocketMQ's wire, as much of it as it takes to look behind the client that is tested.
+//! RocketMQ's wire protocol, as far as it takes to check the tested client.
 
 use anyhow::{Context, ensure};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// What is asked of a broker: `RequestCode`.
+/// Values of `RequestCode`.
 pub(crate) const MAKE_TOPIC: u32 = 17;
 pub(crate) const MAX_OFFSET: u32 = 30;
 pub(crate) const OUT_OF_PAUSES: u32 = 45;
@@ -13,7 +13,8 @@ pub(crate) const BROKERS: u32 = 106;
 pub(crate) const PROGRESS: u32 = 208;
 const DONE: u64 = 0;
 
-/// Asks, and returns the answer's fields and its body as text: fastjson's, which is not quite JSON.
+/// Sends a request, and returns the response's fields and its body, which is fastjson's text and
+/// not quite JSON.
 pub(crate) async fn ask(
     address: &str,
     code: u32,
@@ -37,7 +38,7 @@ pub(crate) async fn ask(
     let whole = wire.read_u32().await?;
     let mut answer = vec![0; whole as usize];
     wire.read_exact(&mut answer).await?;
-    // The first byte says that it is JSON.
+    // The first byte is the encoding, JSON.
     let (length, rest) = answer
         .split_first_chunk()
         .context("an answer without a length")?;
@@ -52,7 +53,7 @@ pub(crate) async fn ask(
     ))
 }
 
-/// The numbers that stand behind a name in a body.
+/// Returns the numbers that follow a name in a body.
 pub(crate) fn numbers(body: &str, name: &str) -> Vec<i64> {
     let quoted = format!("\"{name}\":");
     let behind = body.split(&quoted).skip(1);

@@ -1,9 +1,9 @@
-//! RocketMQ in the scenarios.
+//! The scenarios on RocketMQ.
 
 use std::time::Duration;
 
 use anyhow::Context;
-use idem_rocketmq::{RocketMq, Topics};
+use idem_rocketmq::{RocketMq, RocketMqPublisher};
 use idem_test_support::servers::{Kind, ROCKETMQ};
 use serde_json::json;
 
@@ -41,7 +41,7 @@ impl Topic {
         ask(broker, MAKE_TOPIC, fields).await.map(drop)
     }
 
-    /// How many messages of a topic the group has not acked.
+    /// Returns how many messages of a topic the group has not acked.
     async fn behind(&self, broker: &str, topic: &str) -> anyhow::Result<i64> {
         let (_, body) = ask(
             broker,
@@ -56,14 +56,14 @@ impl Topic {
         Ok(numbers(&body, "brokerOffset").into_iter().sum::<i64>() - acked)
     }
 
-    /// Waits until all that are in a pause now are in the group's topic for them again.
+    /// Waits until all messages that are in a pause now are in the group's retry topic.
     async fn no_pause_is_left(&self, broker: &str) -> anyhow::Result<()> {
         let first = json!({ "topic": "SCHEDULE_TOPIC_XXXX", "queueId": "0" });
         let (in_pauses, _) = ask(broker, MAX_OFFSET, first).await?;
         let in_pauses: u64 = in_pauses["offset"].as_str().context("no offset")?.parse()?;
         loop {
             let (_, body) = ask(broker, OUT_OF_PAUSES, json!({})).await?;
-            // Of the first level, the only one of a broker that the tests start.
+            // The offset of the first level, the only one of the tests' broker.
             let table = body
                 .split("\"offsetTable\":{")
                 .nth(1)
@@ -85,10 +85,10 @@ impl Broker for Topic {
     const KIND: &'static Kind = &ROCKETMQ;
     const REWINDS: bool = true;
     const CLIENT_KNOWS: bool = true;
-    /// Its topics are their operator's to make.
+    /// Topics are created by the operator.
     const MAKES: bool = false;
     type Source = RocketMq;
-    type Publisher = Topics;
+    type Publisher = RocketMqPublisher;
 
     fn new(address: &str, name: &str) -> Self {
         let name_server = address.to_owned();
@@ -110,8 +110,8 @@ impl Broker for Topic {
             .delays([Duration::from_secs(1)])
     }
 
-    fn publisher(&self) -> Topics {
-        Topics::at(&self.name_server)
+    fn publisher(&self) -> RocketMqPublisher {
+        RocketMqPublisher::new(&self.name_server)
     }
 
     async fn left(&self) -> anyhow::Result<u64> {

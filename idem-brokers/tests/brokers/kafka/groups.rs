@@ -1,11 +1,11 @@
-//! What only a consumer group does.
+//! Tests of consumer groups.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::ensure;
-use idem_brokers::kafka::{Consuming, Kafka, Record};
+use idem_brokers::kafka::{self, Kafka};
 use idem_brokers::{Consumer, Delivery, Message, Session, Source};
 use idem_test_support::servers::Server;
 use idem_test_support::within;
@@ -16,10 +16,10 @@ use crate::broker::{Broker, Stage, until};
 use crate::shop::{PlaceOrder, place};
 use crate::watched::watched;
 
-/// One membership, and what it was handed.
+/// A member, and its deliveries.
 struct Member {
-    session: Consuming,
-    handed: Vec<Record>,
+    session: kafka::Session,
+    handed: Vec<kafka::Delivery>,
 }
 
 impl Member {
@@ -36,15 +36,15 @@ impl Member {
     }
 }
 
-/// Where these came from.
-fn places<'a>(records: impl IntoIterator<Item = &'a Record>) -> BTreeSet<String> {
+/// Returns the positions of deliveries.
+fn places<'a>(records: impl IntoIterator<Item = &'a kafka::Delivery>) -> BTreeSet<String> {
     records
         .into_iter()
         .filter_map(|record| record.origin().position)
         .collect()
 }
 
-/// Sends messages to every partition, and says how many.
+/// Sends messages to every partition, and returns how many.
 async fn fill<const REAL: bool>(stage: &Stage<Topic<REAL>>) -> anyhow::Result<usize> {
     for number in 0..40 {
         let order = PlaceOrder::new(format!("A-{number:04}"));
@@ -55,7 +55,7 @@ async fn fill<const REAL: bool>(stage: &Stage<Topic<REAL>>) -> anyhow::Result<us
     Ok(40)
 }
 
-/// Another consumer joins: what ran is not committed any more, and comes again.
+/// Another consumer joins: messages in progress are not committed, and redelivered.
 pub(super) async fn rebalance<const REAL: bool>(server: Arc<Server>) -> anyhow::Result<()> {
     let stage = Stage::<Topic<REAL>>::new(&server).await?;
     let all = fill(&stage).await?;
@@ -73,10 +73,7 @@ pub(super) async fn rebalance<const REAL: bool>(server: Arc<Server>) -> anyhow::
         one_more(&mut first, &mut second).await?;
     }
     for old in before {
-        ensure!(
-            old.ack().await.is_err(),
-            "an ack for a partition that was taken away"
-        );
+        ensure!(old.ack().await.is_err(), "an ack for a revoked partition");
     }
     ensure!(
         within(stage.broker.left()).await? == all as u64,
@@ -84,7 +81,7 @@ pub(super) async fn rebalance<const REAL: bool>(server: Arc<Server>) -> anyhow::
     );
     let mut acked = BTreeSet::new();
     loop {
-        // Some may have been shared anew once more.
+        // The group may have rebalanced once more.
         for record in first.handed.drain(..).chain(second.handed.drain(..)) {
             let place = places([&record]);
             if record.ack().await.is_ok() {
@@ -103,7 +100,7 @@ pub(super) async fn rebalance<const REAL: bool>(server: Arc<Server>) -> anyhow::
     stage.is_clean().await
 }
 
-/// One message more, whoever gets it.
+/// Waits for one more message to any member.
 async fn one_more(first: &mut Member, second: &mut Member) -> anyhow::Result<()> {
     let came = async {
         tokio::select! {
@@ -115,8 +112,8 @@ async fn one_more(first: &mut Member, second: &mut Member) -> anyhow::Result<()>
     within(came).await
 }
 
-/// Waits until the members have committed all by themselves: what one has to say while another
-/// leaves, nobody hears.
+/// Waits until the members have committed everything: a commit during another member's end is
+/// lost.
 async fn committed<const REAL: bool>(stage: &Stage<Topic<REAL>>) -> anyhow::Result<()> {
     let committed = async {
         while stage.broker.left().await? > 0 {}
@@ -125,7 +122,7 @@ async fn committed<const REAL: bool>(stage: &Stage<Topic<REAL>>) -> anyhow::Resu
     within(committed).await
 }
 
-/// Where all members agree on it, only what moves is taken away.
+/// A cooperative rebalance revokes only the partitions that move.
 pub(super) async fn cooperative<const REAL: bool>(server: Arc<Server>) -> anyhow::Result<()> {
     let stage = Stage::<Topic<REAL>>::new(&server).await?;
     let all = fill(&stage).await?;
@@ -166,7 +163,7 @@ pub(super) async fn cooperative<const REAL: bool>(server: Arc<Server>) -> anyhow
     stage.is_clean().await
 }
 
-/// Handlers that take longer than the group waits for a poll.
+/// Handlers run longer than the group waits for a poll.
 pub(super) async fn slow_handlers<const REAL: bool>(server: Arc<Server>) -> anyhow::Result<()> {
     let stage = Stage::<Topic<REAL>>::new(&server).await?;
     let interval = Duration::from_secs(3);
@@ -191,7 +188,7 @@ pub(super) async fn slow_handlers<const REAL: bool>(server: Arc<Server>) -> anyh
                 }
             });
     within(inside.acquire()).await?.forget();
-    // The time itself is what is to pass.
+    // The time itself has to pass.
     tokio::time::sleep(2 * interval).await;
     go_on.add_permits(100);
     until("all are acked", || counts.acked() == 3).await?;
@@ -200,12 +197,11 @@ pub(super) async fn slow_handlers<const REAL: bool>(server: Arc<Server>) -> anyh
     stage.is_clean().await
 }
 
-/// What is finished behind a message that is not, is not committed; a message in its pause holds
-/// the offset too.
+/// Finished messages after an unfinished one are not committed, also while it is in a pause.
 pub(super) async fn unfinished<const REAL: bool>(server: Arc<Server>) -> anyhow::Result<()> {
     let stage = Stage::<Topic<REAL>>::new(&server).await?;
     for number in 0..10 {
-        // One lane is one partition.
+        // One ordering key is one partition.
         stage
             .publish(
                 PlaceOrder::new(format!("A-{number:04}"))
@@ -237,7 +233,7 @@ pub(super) async fn unfinished<const REAL: bool>(server: Arc<Server>) -> anyhow:
     }
     for (number, record) in member.handed.into_iter().enumerate() {
         match number {
-            // Its pause is over at once.
+            // Its pause ends at once.
             0 => record.retry(Duration::ZERO).await?,
             _ => record.ack().await?,
         }
@@ -249,7 +245,7 @@ pub(super) async fn unfinished<const REAL: bool>(server: Arc<Server>) -> anyhow:
     stage.is_clean().await
 }
 
-/// A message of a lane keeps its key and its partition when it goes back with the headers of its
+/// A message keeps its key and its partition when it is republished with the headers of its
 /// origin.
 pub(super) async fn key<const REAL: bool>(server: Arc<Server>) -> anyhow::Result<()> {
     let stage = Stage::<Topic<REAL>>::new(&server).await?;

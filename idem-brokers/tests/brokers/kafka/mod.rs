@@ -1,12 +1,11 @@
-//! Kafka in the scenarios: librdkafka's mock cluster in every run, and a real broker where one was
-//! asked for.
+//! The scenarios on Kafka: librdkafka's mock cluster in every run, and a real broker on request.
 
 mod groups;
 
 use std::time::Duration;
 
 use anyhow::ensure;
-use idem_brokers::kafka::{Kafka, Topics};
+use idem_brokers::kafka::{Kafka, KafkaPublisher};
 use idem_test_support::servers::{Copied, KAFKA, Kind, MOCK_KAFKA, Needs, Server};
 use libtest_mimic::Trial;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
@@ -32,7 +31,7 @@ pub(crate) fn all() -> Vec<Trial> {
         .collect()
 }
 
-/// What every broker has to do, and what is Kafka's own.
+/// Returns the scenarios and the tests of Kafka alone.
 fn of<const REAL: bool>() -> Vec<Trial> {
     let mut tests = scenarios::all::<Topic<REAL>>();
     tests.extend([
@@ -85,7 +84,7 @@ impl<const REAL: bool> Topic<REAL> {
         format!("shop-{}", self.name)
     }
 
-    /// What needs a client that belongs to the group; its calls wait.
+    /// Calls a client of the group, which blocks.
     async fn ask<T: Send + 'static>(
         &self,
         ask: impl FnOnce(&BaseConsumer, TopicPartitionList) -> anyhow::Result<T> + Send + 'static,
@@ -101,14 +100,14 @@ impl<const REAL: bool> Topic<REAL> {
         tokio::task::spawn_blocking(move || ask(&config.create()?, all)).await?
     }
 
-    /// Puts the group back to the beginning. Those that are in it begin there with their next
-    /// rebalance, which its leaving brings about.
+    /// Resets the group to the beginning. Its members start there after the rebalance that this
+    /// client's end causes.
     async fn put_back(&self) -> anyhow::Result<()> {
         let topic = self.name.clone();
         let put_back = self.ask(move |consumer, mut all| {
             consumer.subscribe(&[&topic])?;
             while consumer.assignment()?.count() == 0 {
-                // It has no word for what it is doing; the caller's patience ends it.
+                // There is no event to wait for. The caller's timeout ends the loop.
                 let _ = consumer.poll(Duration::from_millis(100));
             }
             all.set_all_offsets(Offset::Offset(0))?;
@@ -122,10 +121,10 @@ impl<const REAL: bool> Broker for Topic<REAL> {
     const NAME: &'static str = if REAL { "kafka_real" } else { "kafka" };
     const KIND: &'static Kind = if REAL { &KAFKA } else { &MOCK_KAFKA };
     const REWINDS: bool = true;
-    // The real one is in memory.
+    // The real broker is in memory.
     const OUTLIVES: bool = !REAL;
     type Source = Kafka;
-    type Publisher = Topics;
+    type Publisher = KafkaPublisher;
 
     fn new(address: &str, name: &str) -> Self {
         Self {
@@ -144,7 +143,7 @@ impl<const REAL: bool> Broker for Topic<REAL> {
                 .map_err(|(name, error)| anyhow::anyhow!("{name}: {error}"))?;
             return Ok(());
         }
-        // The mock knows no such request, and makes what it is asked about.
+        // The mock does not know the request, and creates topics that are asked for.
         let (mut config, name) = (self.config(), self.name.clone());
         config.set("allow.auto.create.topics", "true");
         let made = tokio::task::spawn_blocking(move || {
@@ -179,8 +178,8 @@ impl<const REAL: bool> Broker for Topic<REAL> {
         Ok(self.source())
     }
 
-    fn publisher(&self) -> Topics {
-        Topics::at(&self.address).set("reconnect.backoff.max.ms", "500")
+    fn publisher(&self) -> KafkaPublisher {
+        KafkaPublisher::new(&self.address).set("reconnect.backoff.max.ms", "500")
     }
 
     async fn left(&self) -> anyhow::Result<u64> {
@@ -205,7 +204,7 @@ impl<const REAL: bool> Broker for Topic<REAL> {
     }
 
     async fn keep(&self, _: &Server) -> anyhow::Result<Option<Copied>> {
-        // What it knows before the first ack is the beginning.
+        // Its state before the first ack is the beginning.
         Ok(None)
     }
 

@@ -1,4 +1,4 @@
-//! What brings a message more than once.
+//! Causes of duplicate deliveries.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::shop::PlaceOrder;
 pub(super) async fn resent_by_the_producer<B: Broker>(server: Arc<Server>) -> anyhow::Result<()> {
     let stage = Stage::<B>::new(&server).await?;
     let order = PlaceOrder::new("A-1001");
-    // Some brokers know a second copy by its id; without one, all do not.
+    // Some brokers recognise copies by the id, so there is none.
     let copy = idem_brokers::Message::new(&stage.name, serde_json::to_vec(&order)?);
     for _ in 0..5 {
         stage.publish(copy.clone()).await?;
@@ -30,7 +30,7 @@ pub(super) async fn resent_by_the_producer<B: Broker>(server: Arc<Server>) -> an
     stage.is_clean().await
 }
 
-/// The broker comes back as it was before it heard a single ack.
+/// The broker is restored to its state before the first ack.
 pub(super) async fn broker_killed_and_restarted<B: Broker>(
     server: Arc<Server>,
 ) -> anyhow::Result<()> {
@@ -45,7 +45,7 @@ pub(super) async fn broker_killed_and_restarted<B: Broker>(
     until("all are placed", || stage.shop.placed() == 40).await?;
     let mut came = counts.came();
     if B::CLIENT_KNOWS {
-        // It ends without a word to the broker, which is not there.
+        // It stops while the broker is down.
         server.kill()?;
         stage.stop(consumer).await;
         stage.broker.go_back(&server, before).await?;
@@ -65,14 +65,14 @@ pub(super) async fn broker_killed_and_restarted<B: Broker>(
     stage.is_clean().await
 }
 
-/// The order is in the table, and nobody wrote down that it is.
+/// The order is in the table, and not recorded in the ledger.
 pub(super) async fn consumer_killed_in_the_body<B: Broker>(
     server: Arc<Server>,
 ) -> anyhow::Result<()> {
     killed::<B>(&server, Job::HangsInTheBody, "in_the_body").await
 }
 
-/// The result is recorded, and the broker was not told.
+/// The result is recorded, and the message is not acked.
 pub(super) async fn consumer_killed_before_the_ack<B: Broker>(
     server: Arc<Server>,
 ) -> anyhow::Result<()> {
@@ -94,7 +94,7 @@ async fn killed<B: Broker>(server: &Server, handler: Job, mark: &str) -> anyhow:
     let second = child::start::<B>(server.address(), &stage.name, folder, Job::Consume);
     stage.send(&PlaceOrder::new("A-1002")).await?;
     until("the other order is placed", || stage.shop.placed() == 2).await?;
-    // The message that died with its consumer has its own time to come back: the broker says when.
+    // The broker decides when the message of the dead consumer is redelivered.
     let deadline = tokio::time::Instant::now() + idem_test_support::DEADLINE;
     let (mut second, mut stays) = (Some(second), Duration::from_millis(500));
     loop {
@@ -110,7 +110,7 @@ async fn killed<B: Broker>(server: &Server, handler: Job, mark: &str) -> anyhow:
         );
         let next = child::start::<B>(server.address(), &stage.name, folder, Job::Consume);
         tokio::time::sleep(stays).await;
-        // A group that shares anew with every one that comes and goes needs one that stays.
+        // A group that rebalances with every member needs one that stays.
         (second, stays) = (Some(next), 2 * stays);
     }
     ensure!(
@@ -133,7 +133,7 @@ pub(super) async fn network_cut_in_the_middle<B: Broker>(
         stage.send_all(first..last).await?;
         until("some are placed", || stage.shop.placed() > first as usize).await?;
         wire.cut()?;
-        until("those that came are done", || {
+        until("the delivered messages are done", || {
             stage.shop.all_starts() == stage.shop.placed() as u64
         })
         .await?;
@@ -141,7 +141,7 @@ pub(super) async fn network_cut_in_the_middle<B: Broker>(
         until("all are placed", || stage.shop.placed() == last as usize).await?;
     }
     stage.stop(consumer).await;
-    // What was acked in vain comes to the next one, over the whole wire.
+    // The next consumer gets the messages whose acks were lost.
     drain(&stage).await?;
     ensure!(
         stage.shop.all_starts() == 120,
@@ -168,7 +168,7 @@ pub(super) async fn offsets_rewound<B: Broker>(server: Arc<Server>) -> anyhow::R
     stage.is_clean().await
 }
 
-/// Runs a consumer until nothing is left.
+/// Runs a consumer until no message is left.
 pub(crate) async fn drain<B: Broker>(stage: &Stage<B>) -> anyhow::Result<()> {
     let deadline = tokio::time::Instant::now() + idem_test_support::DEADLINE;
     let mut stays = Duration::from_secs(1);

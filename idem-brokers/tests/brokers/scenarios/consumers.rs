@@ -1,4 +1,4 @@
-//! Several consumers, one that stops, and the order of messages.
+//! Groups of consumers, stopping, and the order of messages.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,20 +17,26 @@ use crate::scenarios::causes::drain;
 use crate::shop::{PlaceOrder, Shop, place};
 use crate::watched::watched;
 
-/// One joins while the other works, and the other leaves.
+/// A consumer joins while another works, which leaves then.
 pub(super) async fn two_in_one_group<B: Broker>(server: Arc<Server>) -> anyhow::Result<()> {
     let stage = Stage::<B>::new(&server).await?;
     let (first, of_first) = stage.consume();
     stage.send_all(0..50).await?;
     until("the first works", || of_first.acked() > 0).await?;
     let (second, of_second) = stage.consume();
-    ensure!(within(second.taking()).await, "the second takes messages");
+    ensure!(
+        within(second.taking()).await,
+        "the second consumer takes messages"
+    );
     let (mut next, deadline) = (50, Instant::now() + DEADLINE);
     while of_second.acked() == 0 {
-        ensure!(Instant::now() < deadline, "the second gets nothing");
+        ensure!(
+            Instant::now() < deadline,
+            "the second consumer gets no messages"
+        );
         stage.send_all(next..next + 10).await?;
         next += 10;
-        // Some brokers share anew at once, and Kafka takes seconds.
+        // Some brokers rebalance at once, and Kafka takes seconds.
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     stage.stop(first).await;
@@ -49,7 +55,7 @@ pub(super) async fn two_in_one_group<B: Broker>(server: Arc<Server>) -> anyhow::
     stage.is_clean().await
 }
 
-/// The first start makes the queue, the group and the place to wait in, and logs no error.
+/// The first start creates the queue, the group and the delay queue, and logs no error.
 pub(super) async fn first_start<B: Broker>(server: Arc<Server>) -> anyhow::Result<()> {
     let (name, folder) = (
         format!("orders-{:08x}", fastrand::u32(..)),
@@ -57,7 +63,7 @@ pub(super) async fn first_start<B: Broker>(server: Arc<Server>) -> anyhow::Resul
     );
     let (broker, shop) = (B::new(server.address(), &name), Shop::at(folder.path()));
     let child = child::start::<B>(server.address(), &name, folder.path(), Job::FirstStart);
-    // One that fails, waits beside its queue, and is placed with its next attempt.
+    // An order that fails, waits for its next attempt, and is placed then.
     let order = PlaceOrder::new("A-1001").failing(1);
     publish(&broker.publisher(), order.message(&name)).await?;
     until("the order is placed", || shop.placed() == 1).await?;
@@ -75,8 +81,7 @@ pub(super) async fn shutdown<B: Broker>(server: Arc<Server>) -> anyhow::Result<(
     let ((source, counts), shop) = (watched(stage.broker.source()), Arc::clone(&stage.shop));
     let (go_on, inside) = (Arc::new(Notify::new()), Arc::new(Semaphore::new(0)));
     let (on, entered) = (Arc::clone(&go_on), Arc::clone(&inside));
-    // Two in flight, so that both are inside, a third waits for a place, and a fourth stays with
-    // the broker.
+    // With two in flight, two calls run, a third message waits, and a fourth stays in the broker.
     let consumer =
         Consumer::new(&stage.idem, source)
             .in_flight(2)
@@ -94,7 +99,7 @@ pub(super) async fn shutdown<B: Broker>(server: Arc<Server>) -> anyhow::Result<(
             });
     within(inside.acquire_many(2)).await?.forget();
     stage.send(&PlaceOrder::new("waits")).await?;
-    until("one waits for a place", || counts.came() == 3).await?;
+    until("one message waits for a call", || counts.came() == 3).await?;
     stage.send(&PlaceOrder::new("stays")).await?;
     let stopping = tokio::spawn(consumer.stop(Duration::from_secs(2)));
     go_on.notify_one();
@@ -105,15 +110,15 @@ pub(super) async fn shutdown<B: Broker>(server: Arc<Server>) -> anyhow::Result<(
     );
     ensure!(
         counts.again() == 2,
-        "the one that does not end and the one that did not begin were given back: {counts:?}"
+        "the unfinished call and the waiting message were given back: {counts:?}"
     );
     ensure!(
         stage.shop.starts("waits") == 0,
-        "none begins once the consumer stops"
+        "no call begins once the consumer stops"
     );
     ensure!(
         within(stage.broker.left()).await? == 3,
-        "three are with the broker again"
+        "three messages are in the broker again"
     );
 
     let (consumer, counts) = stage.consume();
@@ -131,7 +136,7 @@ pub(super) async fn order_per_key<B: Broker>(server: Arc<Server>) -> anyhow::Res
     let mut sent: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for number in 0..60 {
         let customer = ["Ann", "Bob", "Eve"][number % 3];
-        // Some fail at first, and those behind them must wait.
+        // Some fail at first, and those behind them have to wait.
         let fails = u32::from(number % 7 == 0);
         let order = PlaceOrder::new(format!("A-{number:04}"))
             .by(customer)

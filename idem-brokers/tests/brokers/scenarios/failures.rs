@@ -1,4 +1,4 @@
-//! Messages that fail, for a while or for ever.
+//! Messages that fail, for a while or for good.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ pub(super) async fn fails_redelivered<B: Broker>(server: Arc<Server>) -> anyhow:
     let (consumer, counts) = stage.consume();
     until("both are acked", || counts.acked() == 2).await?;
     stage.stop(consumer).await;
-    // Two failed attempts of the one, three of the other whose fourth wrote the letter.
+    // Two failed attempts of the one, three of the other, whose fourth wrote the letter.
     ensure!(counts.again() == 5, "given back {} times", counts.again());
     has_failed(&stage).await
 }
@@ -57,14 +57,14 @@ async fn has_failed<B: Broker>(stage: &Stage<B>) -> anyhow::Result<()> {
         .map(|origin| origin.source.as_str());
     ensure!(
         origin == Some(stage.name.as_str()),
-        "the letter says that it came from {origin:?}"
+        "the letter's origin is {origin:?}"
     );
     stage.is_clean().await
 }
 
 pub(super) async fn undecodable<B: Broker>(server: Arc<Server>) -> anyhow::Result<()> {
     let stage = Stage::<B>::new(&server).await?;
-    // The same without an id, so that the broker does not keep the second away itself.
+    // Without an id, so that the broker does not drop the copy.
     for _ in 0..2 {
         stage
             .publish(Message::new(&stage.name, [0xff, 0x00, b'{']))
@@ -102,7 +102,7 @@ pub(super) async fn undecodable<B: Broker>(server: Arc<Server>) -> anyhow::Resul
     stage.is_clean().await
 }
 
-/// Another order under a number that was used.
+/// Another order with a number that was used.
 pub(super) async fn key_reused<B: Broker>(server: Arc<Server>) -> anyhow::Result<()> {
     let stage = Stage::<B>::new(&server).await?;
     let (first, other) = (

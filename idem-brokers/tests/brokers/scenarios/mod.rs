@@ -1,4 +1,4 @@
-//! Each cause of duplicates, over any broker.
+//! Each cause of duplicates, for any broker.
 
 pub(crate) mod causes;
 mod consumers;
@@ -13,7 +13,7 @@ use libtest_mimic::Trial;
 use crate::broker::Broker;
 use crate::storm;
 
-/// The named tests of one broker.
+/// Returns the scenarios of one broker.
 pub(crate) fn all<B: Broker>() -> Vec<Trial> {
     let mut tests = vec![
         named::<B, _>(

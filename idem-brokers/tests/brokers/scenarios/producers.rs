@@ -14,8 +14,8 @@ use crate::watched::watched;
 
 const KILLS: usize = 4;
 
-/// A producer accepts orders, and its relay sends them on; it is killed again and again. Each order
-/// arrives, and is placed once, those of one customer as they were accepted.
+/// A producer accepts orders, and its relay publishes them, while it is killed repeatedly. Each
+/// order is placed once, and those of one customer in the order in which they were accepted.
 pub(super) async fn killed_with_an_outbox<B: Broker>(server: Arc<Server>) -> anyhow::Result<()> {
     let stage = Stage::<B>::new(&server).await?;
     let ((source, _), shop) = (watched(stage.broker.source()), Arc::clone(&stage.shop));
@@ -46,6 +46,6 @@ pub(super) async fn killed_with_an_outbox<B: Broker>(server: Arc<Server>) -> any
         "bodies ran {} times",
         stage.shop.all_starts()
     );
-    stage.shop.lanes_are_in_order()?;
+    stage.shop.orders_are_in_sequence()?;
     stage.is_clean().await
 }

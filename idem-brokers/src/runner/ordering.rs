@@ -1,4 +1,4 @@
-//! Messages with the same key go one after the other, in the order they came.
+//! Keeps messages with the same ordering key in the order of their arrival.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -6,36 +6,36 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-/// The last one of each key that has one under way.
+/// The last turn of each ordering key that has one under way.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Lanes {
+pub(super) struct KeyQueues {
     last: Arc<Mutex<HashMap<String, Last>>>,
 }
 
-/// Its number in the lane, and what tells of its end.
+/// The number of a turn, and a receiver of its end.
 type Last = (u64, oneshot::Receiver<End>);
 
 /// How a turn ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
     /// The message is settled.
-    Done,
+    Settled,
     /// The message went back to its broker, so those behind it must not overtake it.
-    GaveBack,
+    GivenBack,
 }
 
-/// A place in a lane. Whoever drops it without an end has given its message back.
+/// A place in a key's queue. Dropping it without an end counts as [`End::GivenBack`].
 #[derive(Debug)]
 pub(super) struct Turn {
-    lanes: Lanes,
+    queues: KeyQueues,
     key: String,
     number: u64,
     before: Option<oneshot::Receiver<End>>,
     end: Option<oneshot::Sender<End>>,
 }
 
-impl Lanes {
-    /// The next place of this key. Asked in the order of arrival.
+impl KeyQueues {
+    /// Takes the next place of this key. To be called in the order of arrival.
     pub(super) fn enter(&self, key: String) -> Turn {
         let (end, ended) = oneshot::channel();
         let mut last = self.last.lock();
@@ -44,7 +44,7 @@ impl Lanes {
         last.insert(key.clone(), (number, ended));
         drop(last);
         Turn {
-            lanes: self.clone(),
+            queues: self.clone(),
             key,
             number,
             before: before.map(|(_, before)| before),
@@ -54,24 +54,24 @@ impl Lanes {
 }
 
 impl Turn {
-    /// Waits for the one before; says how it ended.
-    pub(super) async fn come(&mut self) -> End {
+    /// Waits for the turn before this one, and returns how it ended.
+    pub(super) async fn wait(&mut self) -> End {
         let Some(before) = &mut self.before else {
-            return End::Done;
+            return End::Settled;
         };
-        let end = before.await.unwrap_or(End::GaveBack);
+        let end = before.await.unwrap_or(End::GivenBack);
         self.before = None;
         end
     }
 
-    /// Lets the next one come.
+    /// Lets the next turn begin.
     pub(super) fn end(mut self, end: End) {
         self.leave(end);
     }
 
     fn leave(&mut self, end: End) {
         let Some(next) = self.end.take() else { return };
-        let mut last = self.lanes.last.lock();
+        let mut last = self.queues.last.lock();
         if last
             .get(&self.key)
             .is_some_and(|(number, _)| *number == self.number)
@@ -79,14 +79,14 @@ impl Turn {
             last.remove(&self.key);
         }
         drop(last);
-        // Nobody needs to be behind.
+        // The last turn of a key has no receiver.
         let _ = next.send(end);
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.leave(End::GaveBack);
+        self.leave(End::GivenBack);
     }
 }
 
@@ -94,31 +94,31 @@ impl Drop for Turn {
 mod tests {
     use futures_util::FutureExt;
 
-    use super::{End, Lanes};
+    use super::{End, KeyQueues};
 
     #[test]
-    fn one_after_the_other() {
-        let lanes = Lanes::default();
+    fn turns_of_one_key_follow_each_other() {
+        let queues = KeyQueues::default();
         let (mut first, mut second, mut other) = (
-            lanes.enter("a".into()),
-            lanes.enter("a".into()),
-            lanes.enter("b".into()),
+            queues.enter("a".into()),
+            queues.enter("a".into()),
+            queues.enter("b".into()),
         );
-        assert_eq!(first.come().now_or_never(), Some(End::Done));
-        assert_eq!(other.come().now_or_never(), Some(End::Done));
-        assert_eq!(second.come().now_or_never(), None);
-        first.end(End::Done);
-        assert_eq!(second.come().now_or_never(), Some(End::Done));
-        second.end(End::Done);
-        other.end(End::Done);
-        assert!(lanes.last.lock().is_empty());
+        assert_eq!(first.wait().now_or_never(), Some(End::Settled));
+        assert_eq!(other.wait().now_or_never(), Some(End::Settled));
+        assert_eq!(second.wait().now_or_never(), None);
+        first.end(End::Settled);
+        assert_eq!(second.wait().now_or_never(), Some(End::Settled));
+        second.end(End::Settled);
+        other.end(End::Settled);
+        assert!(queues.last.lock().is_empty());
     }
 
     #[test]
-    fn those_behind_one_that_went_back_know_it() {
-        let lanes = Lanes::default();
-        let (first, mut second) = (lanes.enter("a".into()), lanes.enter("a".into()));
+    fn a_turn_learns_that_the_one_before_went_back() {
+        let queues = KeyQueues::default();
+        let (first, mut second) = (queues.enter("a".into()), queues.enter("a".into()));
         drop(first);
-        assert_eq!(second.come().now_or_never(), Some(End::GaveBack));
+        assert_eq!(second.wait().now_or_never(), Some(End::GivenBack));
     }
 }

@@ -1,4 +1,4 @@
-//! The client's own threads.
+//! The client, and its threads.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,17 +10,15 @@ use rocketmq_runtime::{RuntimeConfig, RuntimeOwner};
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
-use crate::failed;
-
-/// As many as the client's runtime takes, less those it needs itself.
+/// The most messages that can wait for a verdict, which is what the client's runtime allows less
+/// its own threads.
 pub(crate) const MOST_THREADS: usize = 500;
-/// What the client does on threads of its own besides waiting for verdicts.
+/// The client's threads that do not wait for verdicts.
 const OWN_THREADS: usize = 4;
-/// A message may be under way for longer than any limit of the client's, whose limits would give it
-/// to somebody else while its handler runs.
+/// Longer than any handler runs: the client's limits would redeliver a message in progress.
 pub(crate) const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
-/// A runtime of RocketMQ's client, which ends when it is dropped.
+/// RocketMQ's client with a runtime of its own, which ends when it is dropped.
 pub(crate) struct Client {
     owner: RuntimeOwner,
     runtime: Arc<ClientRuntime>,
@@ -28,15 +26,15 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// One that can wait for so many verdicts at a time.
+    /// Starts a client that can wait for this many verdicts at a time.
     pub(crate) async fn start(waiting: usize) -> Result<Self, BrokerError> {
-        // It asks for a thread that may block.
-        let started = tokio::task::spawn_blocking(move || Self::on_this_thread(waiting));
+        // Starting blocks the thread.
+        let started = tokio::task::spawn_blocking(move || Self::start_blocking(waiting));
         started.await.map_err(failed("start the client"))?
     }
 
-    fn on_this_thread(waiting: usize) -> Result<Self, BrokerError> {
-        // One thread: its messages come in the order in which its tasks take them.
+    fn start_blocking(waiting: usize) -> Result<Self, BrokerError> {
+        // With one thread, messages arrive in the order in which the tasks take them.
         let mut config = RuntimeConfig::for_parallelism("idem-rocketmq", 1);
         let blocking = &mut config.blocking_lane_policies.metadata_io;
         blocking.max_concurrency = waiting + OWN_THREADS;
@@ -74,7 +72,7 @@ impl Client {
         self.handle.clone()
     }
 
-    /// Does something of the client's on its own threads, to its end.
+    /// Runs a future on the client's runtime to its end, even if this one is dropped.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         doing: &'static str,
@@ -83,7 +81,7 @@ impl Client {
         self.handle.spawn(work).await.map_err(failed(doing))?
     }
 
-    /// Ends what is left of it.
+    /// Stops the client and its runtime.
     pub(crate) async fn close(self) {
         self.runtime.shutdown().await;
         self.owner.shutdown_tasks().await;
@@ -91,11 +89,15 @@ impl Client {
     }
 }
 
-/// Where the name servers are, and a name that no other client has: the broker tells the members of
-/// a group by it.
+/// Returns a configuration with a unique instance name, by which the broker distinguishes the
+/// members of a group.
 pub(crate) fn config(name_server: &str) -> ClientConfig {
     let mut config = ClientConfig::default();
     config.set_namesrv_addr(name_server.into());
     config.set_instance_name(format!("idem-{}", Uuid::new_v4().simple()).into());
     config
+}
+
+pub(crate) fn failed<E: std::fmt::Display>(doing: &'static str) -> impl Fn(E) -> BrokerError {
+    move |problem| BrokerError::new("rocketmq", doing, problem.to_string())
 }

@@ -1,33 +1,33 @@
-//! Queues in which a message waits before it comes again.
+//! Queues in which a message waits for its redelivery.
 
 use std::collections::HashSet;
 use std::time::Duration;
 
-use lapin::options::{BasicPublishOptions, QueueDeclareOptions};
+use lapin::options::QueueDeclareOptions;
 use lapin::types::{AMQPValue, LongLongInt};
-use lapin::{BasicProperties, Channel, Confirmation};
+use lapin::{BasicProperties, Channel};
 use tokio::sync::Mutex;
 
-use super::{failed, quorum};
+use super::connection::{failed, publish, quorum};
 use crate::error::BrokerError;
 
-/// The pauses that have a queue, in milliseconds: few, for each is there for good. A longer one
-/// comes in parts: the record says each time how much is left.
+/// The pauses that have a queue, in milliseconds. They are few, because a queue stays. A longer
+/// pause comes in parts: the record says each time how much is left.
 const PAUSES: [u32; 14] = [
     100, 200, 500, 1_000, 2_000, 5_000, 10_000, 30_000, 60_000, 300_000, 900_000, 3_600_000,
     21_600_000, 86_400_000,
 ];
 
-/// The waiting queues of one queue.
+/// The delay queues of one queue.
 #[derive(Debug)]
-pub(super) struct Again {
+pub(super) struct DelayQueues {
     queue: String,
-    /// Its confirms are on.
+    /// A channel with confirms.
     channel: Channel,
     declared: Mutex<HashSet<u32>>,
 }
 
-impl Again {
+impl DelayQueues {
     pub(super) fn new(queue: &str, channel: Channel) -> Self {
         Self {
             queue: queue.to_owned(),
@@ -36,7 +36,7 @@ impl Again {
         }
     }
 
-    /// Puts a copy of a message where it waits, and returns when the broker has it for good.
+    /// Puts a copy of a message into a delay queue, and returns after the broker has confirmed it.
     pub(super) async fn put(
         &self,
         payload: &[u8],
@@ -64,11 +64,11 @@ impl Again {
         );
         arguments.insert("x-dead-letter-exchange".into(), text(""));
         arguments.insert("x-dead-letter-routing-key".into(), text(&self.queue));
-        // A message leaves only when the queue that it goes back to has it; the broker wants the
-        // second for the first.
+        // A message leaves only after the queue that it goes back to has it. The broker requires
+        // the second argument for the first.
         arguments.insert("x-dead-letter-strategy".into(), text("at-least-once"));
         arguments.insert("x-overflow".into(), text("reject-publish"));
-        let made = self
+        let created = self
             .channel
             .queue_declare(
                 name.as_str().into(),
@@ -76,47 +76,8 @@ impl Again {
                 arguments,
             )
             .await;
-        made.map_err(failed("make a waiting queue"))?;
+        created.map_err(failed("create a delay queue"))?;
         declared.insert(pause);
         Ok(name)
-    }
-}
-
-/// Publishes, and returns when a queue has the message for good.
-pub(super) async fn publish(
-    channel: &Channel,
-    exchange: &str,
-    key: &str,
-    payload: &[u8],
-    properties: BasicProperties,
-) -> Result<(), BrokerError> {
-    let options = BasicPublishOptions {
-        mandatory: true,
-        ..BasicPublishOptions::default()
-    };
-    let sent = channel
-        .basic_publish(exchange.into(), key.into(), options, payload, properties)
-        .await;
-    let confirmed = sent
-        .map_err(failed("publish"))?
-        .await
-        .map_err(failed("wait for a confirm"))?;
-    match confirmed {
-        Confirmation::Ack(None) => Ok(()),
-        Confirmation::Ack(Some(_)) => {
-            let problem =
-                format!("no queue is bound to exchange `{exchange}` with routing key `{key}`");
-            Err(BrokerError::new("rabbitmq", "publish", problem))
-        }
-        Confirmation::Nack(_) => Err(BrokerError::new(
-            "rabbitmq",
-            "publish",
-            "the broker refused the message",
-        )),
-        Confirmation::NotRequested => Err(BrokerError::new(
-            "rabbitmq",
-            "publish",
-            "the channel's confirms are off",
-        )),
     }
 }

@@ -1,5 +1,5 @@
-//! Asking a durable consumer for messages: for as many as there is room for, and for the next
-//! before the last have come.
+//! Requests messages from a durable consumer: as many as there is room for, and the next ones
+//! before the last ones arrive.
 
 use std::time::Duration;
 
@@ -9,58 +9,58 @@ use async_nats::{Client, HeaderMap, Message, StatusCode, Subject, Subscriber};
 use futures_util::{FutureExt, StreamExt};
 use tokio::time::{Instant, timeout_at};
 
-use super::failed;
+use super::connection::failed;
 use crate::error::BrokerError;
 
-/// How long the server keeps what it was asked for. All that is open at a time ends together, so
-/// that what a cluster forgot when its leader changed is asked for again.
+/// How long the server keeps a request. All open requests end together, so that those that a
+/// cluster lost when its leader changed are made again.
 const EXPIRES: Duration = Duration::from_secs(10);
-/// How much longer its word of that may take.
+/// How much later the server may report a request's end.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// What a request leaves when it ends, in the server's words.
+/// The header with the number of messages that an ended request did not get.
 const PENDING: &str = "Nats-Pending-Messages";
 
-/// Requests for messages, and where they come.
+/// Open requests, and the subscription on which messages arrive.
 #[derive(Debug)]
-pub(super) struct Asking {
+pub(super) struct Pull {
     consumer: PullConsumer,
     inbox: Subject,
-    coming: Subscriber,
-    /// How many were asked for and did not come.
+    arrivals: Subscriber,
+    /// The number of requested messages that did not arrive yet.
     open: usize,
-    /// When that ends.
+    /// When the open requests end.
     until: Instant,
 }
 
-impl Asking {
-    pub(super) async fn begin(
+impl Pull {
+    pub(super) async fn start(
         client: &Client,
         consumer: PullConsumer,
     ) -> Result<Self, BrokerError> {
         let inbox = Subject::from(client.new_inbox());
-        let coming = client
+        let arrivals = client
             .subscribe(inbox.clone())
             .await
             .map_err(failed("wait for messages"))?;
         Ok(Self {
             consumer,
             inbox,
-            coming,
+            arrivals,
             open: 0,
             until: Instant::now(),
         })
     }
 
-    /// The next message, where there is room for so many.
+    /// Waits for the next message. `room` is how many messages there is room for.
     pub(super) async fn next(&mut self, room: usize) -> Result<Message, BrokerError> {
         loop {
-            self.ask(room).await?;
-            match timeout_at(self.until + GRACE, self.coming.next()).await {
+            self.request(room).await?;
+            match timeout_at(self.until + GRACE, self.arrivals.next()).await {
                 Err(_late) => self.open = 0,
                 Ok(None) => return Err(failed("wait for a message")("its subscription ended")),
-                Ok(Some(came)) => {
-                    if let Some(message) = self.took(came)? {
+                Ok(Some(arrived)) => {
+                    if let Some(message) = self.receive(arrived)? {
                         return Ok(message);
                     }
                 }
@@ -68,18 +68,18 @@ impl Asking {
         }
     }
 
-    /// A message that is here already.
-    pub(super) fn here(&mut self) -> Option<Message> {
-        while let Some(Some(came)) = self.coming.next().now_or_never() {
-            if let Ok(Some(message)) = self.took(came) {
+    /// Returns a message that has arrived already.
+    pub(super) fn arrived(&mut self) -> Option<Message> {
+        while let Some(Some(arrived)) = self.arrivals.next().now_or_never() {
+            if let Ok(Some(message)) = self.receive(arrived) {
                 return Some(message);
             }
         }
         None
     }
 
-    /// Asks for what there is room for, when that is worth a request.
-    async fn ask(&mut self, room: usize) -> Result<(), BrokerError> {
+    /// Requests as many messages as there is room for, unless half of them are requested already.
+    async fn request(&mut self, room: usize) -> Result<(), BrokerError> {
         let now = Instant::now();
         if self.open == 0 {
             self.until = now + EXPIRES;
@@ -93,32 +93,32 @@ impl Asking {
             expires: Some(expires),
             ..BatchConfig::default()
         };
-        let asked = self.consumer.request_batch(more, self.inbox.clone()).await;
-        asked.map_err(failed("ask for messages"))?;
+        let requested = self.consumer.request_batch(more, self.inbox.clone()).await;
+        requested.map_err(failed("request messages"))?;
         self.open = room;
         Ok(())
     }
 
-    /// What came: a message, or the end of a request.
-    fn took(&mut self, came: Message) -> Result<Option<Message>, BrokerError> {
+    /// Returns the message that arrived, or `None` for the end of a request.
+    fn receive(&mut self, arrived: Message) -> Result<Option<Message>, BrokerError> {
         let left = |headers: &HeaderMap| headers.get(PENDING)?.as_str().parse::<usize>().ok();
-        let left = came.headers.as_ref().and_then(left);
-        match (came.status, left) {
+        let left = arrived.headers.as_ref().and_then(left);
+        match (arrived.status, left) {
             (None, _) => {
                 self.open = self.open.saturating_sub(1);
-                return Ok(Some(came));
+                return Ok(Some(arrived));
             }
             (Some(StatusCode::IDLE_HEARTBEAT), _) => {}
-            // Its time is over, or its server is going.
+            // The request has expired, or its server shuts down.
             (Some(StatusCode::TIMEOUT | StatusCode::REQUEST_TERMINATED), Some(left)) => {
                 self.open = self.open.saturating_sub(left);
             }
-            // A server that does not say what is left.
+            // This server does not report how many messages are left.
             (Some(StatusCode::TIMEOUT), None) => self.open = 0,
             (Some(status), _) => {
-                let said = came.description.unwrap_or_default();
+                let description = arrived.description.unwrap_or_default();
                 return Err(failed("wait for a message")(format!(
-                    "the server says {status}: {said}"
+                    "the server reports {status}: {description}"
                 )));
             }
         }

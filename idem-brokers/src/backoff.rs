@@ -1,17 +1,17 @@
-//! Pauses between attempts to reach a broker or a ledger in trouble.
+//! Pauses between attempts to reach a broker or a ledger that fails.
 
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 
-/// Pauses that grow, with jitter, up to a longest one.
+/// Growing pauses with jitter, up to a longest one.
 #[derive(Debug)]
-pub(crate) struct Pauses {
+pub(crate) struct Backoff {
     growing: ExponentialBackoff,
     longest: Duration,
 }
 
-impl Pauses {
+impl Backoff {
     pub(crate) fn up_to(longest: Duration) -> Self {
         let growing = ExponentialBuilder::default().with_min_delay(Duration::from_millis(100));
         let growing = growing
@@ -23,7 +23,7 @@ impl Pauses {
     }
 
     pub(crate) fn next(&mut self) -> Duration {
-        // It has no last one.
+        // `without_max_times` has no end.
         self.growing.next().unwrap_or(self.longest)
     }
 }

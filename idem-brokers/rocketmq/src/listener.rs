@@ -1,4 +1,5 @@
-//! Between the client, which wants an answer, and the runner, which gives it when it has one.
+//! Connects the client, which waits for a verdict on a thread, with the runner, which gives it
+//! later.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,29 +12,28 @@ use rocketmq_client_rust::{
 use rocketmq_model::common::message::message_ext::MessageExt;
 use tokio::sync::{mpsc, oneshot};
 
-/// A message that the client waits for, and where its answer goes.
+/// A message from the client, and the channel of its verdict.
 pub(crate) struct Arrival {
     pub(crate) message: Arc<MessageExt>,
     pub(crate) done: oneshot::Sender<()>,
 }
 
-/// Hands messages over in their order, and has the client's threads wait for each.
+/// Delivers messages in order, while the client's threads wait for their verdicts.
 ///
-/// The client asks its listener on many threads, in whatever order they come to run. Before that it
-/// tells its hooks, in the order of the queue: so the hook hands a message over, and the listener
-/// waits.
+/// The client calls its listener on many threads, in any order, but calls its hooks before, in the
+/// order of the queue. So the hook delivers a message, and the listener waits.
 #[derive(Clone)]
 pub(crate) struct Listener {
-    /// Not more than the client has threads.
+    /// Bounded by the number of the client's threads.
     arrivals: mpsc::UnboundedSender<Arrival>,
-    /// By the message's place in memory: a queue that goes to another consumer and comes back
-    /// brings the same offsets.
+    /// Keyed by the message's address in memory: offsets are not unique if a queue is assigned
+    /// again.
     waiting: Arc<Mutex<HashMap<usize, Waiting>>>,
 }
 
 struct Waiting {
     done: oneshot::Receiver<()>,
-    /// Its place is its own as long as it is here.
+    /// Keeps the address in use.
     _message: Arc<MessageExt>,
 }
 
@@ -50,11 +50,11 @@ impl Listener {
     }
 
     fn take(&self, message: &MessageExt) -> Option<Waiting> {
-        self.waiting.lock().remove(&place(message))
+        self.waiting.lock().remove(&address(message))
     }
 }
 
-fn place(message: &MessageExt) -> usize {
+fn address(message: &MessageExt) -> usize {
     std::ptr::from_ref(message).addr()
 }
 
@@ -65,15 +65,15 @@ impl ConsumeMessageHook for Listener {
 
     fn consume_message_before(&self, context: &mut ConsumeMessageContext<'_>) {
         for message in context.msg_list {
-            let (done, told) = oneshot::channel();
+            let (done, verdict) = oneshot::channel();
             self.waiting.lock().insert(
-                place(message),
+                address(message),
                 Waiting {
-                    done: told,
+                    done: verdict,
                     _message: Arc::clone(message),
                 },
             );
-            // Nobody listens any more when the session was closed; what nobody answers comes again.
+            // The session may be closed. A message without a verdict is redelivered.
             let _ = self.arrivals.send(Arrival {
                 message: Arc::clone(message),
                 done,
@@ -82,7 +82,7 @@ impl ConsumeMessageHook for Listener {
     }
 
     fn consume_message_after(&self, context: &mut ConsumeMessageContext<'_>) {
-        // The client may have had no thread for the listener.
+        // The listener was not called if the client had no thread for it.
         for message in context.msg_list {
             self.take(message);
         }
@@ -90,7 +90,7 @@ impl ConsumeMessageHook for Listener {
 }
 
 impl MessageListenerConcurrently for Listener {
-    /// Returns when the runner is done with the message, on a thread that is there for it.
+    /// Blocks one of the client's threads until the runner has settled the message.
     fn consume_message(
         &self,
         messages: &[&MessageExt],

@@ -1,15 +1,15 @@
-//! What operators see of consumers and relays. Never a payload.
+//! Metrics and log lines of consumers and relays. They never contain a payload.
 
 use std::fmt;
 
 use metrics::{Unit, counter, describe_counter};
 
-/// Tells the process's metrics recorder what the names mean; harmless when repeated.
+/// Describes the metrics to the process's recorder. Repeating it has no effect.
 pub fn describe_metrics() {
     describe_counter!(
         "idem_deliveries_total",
         Unit::Count,
-        "Messages that a broker delivered, by what became of them"
+        "Messages that a broker delivered, by outcome"
     );
     describe_counter!(
         "idem_relayed_total",
@@ -18,16 +18,16 @@ pub fn describe_metrics() {
     );
 }
 
-/// What became of a delivery.
+/// The outcome of a delivery.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Outcome {
     /// Its result, or its dead letter, is durable.
     Settled,
-    /// It comes again.
+    /// It will be redelivered.
     Again,
-    /// It cannot be decoded: a dead letter.
+    /// It could not be decoded and is a dead letter.
     Undecodable,
-    /// No handler may take it: a dead letter.
+    /// Its handler refused it, and it is a dead letter.
     Refused,
     /// The consumer stopped before it was done.
     GivenBack,
@@ -45,20 +45,20 @@ impl Outcome {
     }
 }
 
-/// A delivery has ended so.
-pub(crate) fn ended(source: &str, outcome: Outcome) {
+/// Counts a finished delivery.
+pub(crate) fn count_delivery(source: &str, outcome: Outcome) {
     counter!("idem_deliveries_total", "source" => source.to_owned(), "outcome" => outcome.name())
         .increment(1);
 }
 
-/// A message of the outbox has gone, or has not.
-pub(crate) fn relayed(destination: &str, sent: bool) {
-    let outcome = if sent { "sent" } else { "failed" };
+/// Counts an attempt to publish a message of the outbox.
+pub(crate) fn count_relayed<T, E>(destination: &str, published: &Result<T, E>) {
+    let outcome = if published.is_ok() { "sent" } else { "failed" };
     counter!("idem_relayed_total", "destination" => destination.to_owned(), "outcome" => outcome)
         .increment(1);
 }
 
-/// The broker did not hear what became of a message; it brings it again, which does no harm.
-pub(crate) fn unheard(source: &str, error: &dyn fmt::Display) {
-    tracing::warn!(source, %error, "the broker could not be told; it will bring the message again");
+/// Logs that the broker could not be told about a message, which it will therefore redeliver.
+pub(crate) fn log_unreachable(source: &str, error: &dyn fmt::Display) {
+    tracing::warn!(source, %error, "the broker could not be reached and will redeliver the message");
 }

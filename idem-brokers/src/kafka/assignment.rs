@@ -61,7 +61,7 @@ impl Shared {
         let partitions = self.partitions();
         let positions = partitions
             .iter()
-            .filter_map(|partition| Some((&**partition, partition.to_commit()?)));
+            .filter_map(|partition| Some((&**partition, partition.next_commit()?)));
         if let Err(error) = commit(consumer, positions, CommitMode::Async) {
             tracing::warn!(%error, "offsets were not committed to Kafka; committing them again later");
             partitions

@@ -44,8 +44,8 @@ impl Partition {
     }
 
     /// Returns the position to commit, if it has changed.
-    pub(super) fn to_commit(&self) -> Option<i64> {
-        self.offsets.lock().as_mut().and_then(Offsets::to_commit)
+    pub(super) fn next_commit(&self) -> Option<i64> {
+        self.offsets.lock().as_mut().and_then(Offsets::next_commit)
     }
 
     /// Notes that the last commit failed.
@@ -61,7 +61,7 @@ impl Partition {
         self.offsets
             .lock()
             .take()
-            .and_then(|mut offsets| offsets.to_commit())
+            .and_then(|mut offsets| offsets.next_commit())
     }
 }
 
@@ -97,7 +97,7 @@ impl Offsets {
         self.unfinished.first().copied().or(self.end)
     }
 
-    fn to_commit(&mut self) -> Option<i64> {
+    fn next_commit(&mut self) -> Option<i64> {
         let position = self
             .position()
             .filter(|position| self.committed != Some(*position))?;
@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn an_untouched_partition_is_not_committed() {
-        assert_eq!(Offsets::default().to_commit(), None);
+        assert_eq!(Offsets::default().next_commit(), None);
     }
 
     #[test]
@@ -128,7 +128,7 @@ mod tests {
         offsets.take(7);
         offsets.take(8);
         offsets.finish(8);
-        assert_eq!(offsets.to_commit(), None);
+        assert_eq!(offsets.next_commit(), None);
     }
 
     #[test]
@@ -136,10 +136,10 @@ mod tests {
         let mut offsets = Offsets::default();
         offsets.take(7);
         offsets.finish(7);
-        assert_eq!(offsets.to_commit(), Some(8));
-        assert_eq!(offsets.to_commit(), None);
+        assert_eq!(offsets.next_commit(), Some(8));
+        assert_eq!(offsets.next_commit(), None);
         offsets.commit_failed();
-        assert_eq!(offsets.to_commit(), Some(8));
+        assert_eq!(offsets.next_commit(), Some(8));
     }
 
     #[test]
@@ -149,7 +149,7 @@ mod tests {
             offsets.take(offset);
             offsets.finish(offset);
         }
-        assert_eq!(offsets.to_commit(), Some(4));
+        assert_eq!(offsets.next_commit(), Some(4));
     }
 
     proptest! {
@@ -164,7 +164,7 @@ mod tests {
             let (mut to_take, mut open) = (all.iter().copied(), Vec::new());
             let (mut offsets, mut committed) = (Offsets::default(), i64::MIN);
             let mut commit = |offsets: &mut Offsets, open: &[i64], succeeds: bool| {
-                if let Some(position) = offsets.to_commit() {
+                if let Some(position) = offsets.next_commit() {
                     prop_assert!(open.iter().all(|offset| position <= *offset), "{position} passes one of {open:?}");
                     prop_assert!(position >= committed, "{position} after {committed}");
                     if succeeds { committed = position } else { offsets.commit_failed() }

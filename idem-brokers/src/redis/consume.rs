@@ -164,9 +164,9 @@ impl Session {
             let due = *self.member.claim_at.lock() <= Instant::now();
             // A read in progress may fill the room already.
             if due && self.pending_read.is_none() {
-                self.claim(room).await?
+                self.claim(room).await?;
             } else {
-                self.read(room).await?
+                self.read(room).await?;
             }
         }
     }

@@ -140,9 +140,9 @@ pub(super) async fn cooperative<const REAL: bool>(server: Arc<Server>) -> anyhow
     for record in first.handed.drain(..) {
         let place = places([&record]);
         if record.ack().await.is_ok() {
-            kept += 1
+            kept += 1;
         } else {
-            lost.extend(place)
+            lost.extend(place);
         }
     }
     ensure!(

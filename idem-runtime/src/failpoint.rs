@@ -26,58 +26,55 @@ pub mod points {
     //! The names of all failpoints, for `idem-crashtest`.
     use std::io;
 
-    /// A group is decided, and nothing of it is written; this one can also be told to fail, as
-    /// [`refused`] says.
+    /// A group is decided, and nothing of it is written. It can also fail with [`refused`].
     pub(crate) const DECIDED: &str = "idem::decided";
-    /// Its batch is in sled's memory; this one can also be told to fail, as [`refused`] says.
+    /// Its batch is in sled's memory. It can also fail with [`refused`].
     pub(crate) const APPLIED: &str = "idem::applied";
-    /// Its batch is with the operating system, and not synced; this one can also be told to fail,
-    /// as [`refused`] says.
+    /// Its batch is with the operating system, and not synced. It can also fail with [`refused`].
     pub(crate) const FLUSHED: &str = "idem::flushed";
-    /// It is on the disk; the witness does not know.
+    /// It is on the disk, but not in the witness.
     pub(crate) const SYNCED: &str = "idem::synced";
-    /// The witness knows; nobody is answered.
+    /// It is in the witness, and no caller is answered.
     pub(crate) const WITNESSED: &str = "idem::witnessed";
     /// Its callers are answered.
     pub(crate) const ANSWERED: &str = "idem::answered";
-    /// The log's pages behind the last acknowledged group are forgotten, and read from the disk
-    /// next.
+    /// The log's pages behind the last acknowledged group have left the page cache, and are about
+    /// to be read from the disk.
     pub(crate) const FORGOTTEN: &str = "idem::forgotten";
-    /// The ledger is read at its opening, and nothing is written.
+    /// An opening has read the ledger, and has written nothing.
     pub(crate) const OPENING: &str = "idem::opening";
     /// The opening is with the operating system, and not synced.
     pub(crate) const OPENED: &str = "idem::opened";
-    /// The opening is on the disk; the witness does not know.
+    /// The opening is on the disk, but not in the witness.
     pub(crate) const OPEN_SYNCED: &str = "idem::open-synced";
-    /// All names that lead to the ledger are on the disk; the witness does not know.
+    /// All names that lead to the ledger are on the disk, but not in the witness.
     pub(crate) const NAMED: &str = "idem::named";
-    /// A new witness is on the disk, and has not its name.
+    /// A new witness is on the disk, but does not have its name.
     pub(crate) const WITNESS_SYNCED: &str = "idem::witness-synced";
-    /// A new witness has its name, and its name is not synced.
+    /// A new witness has its name, which is not synced.
     pub(crate) const WITNESS_NAMED: &str = "idem::witness-named";
     /// A ledger without a witness: what ran in its journal has moved.
-    pub(crate) const RESCUE_MOVED: &str = "idem::rescue-moved";
+    pub(crate) const SALVAGE_MOVED: &str = "idem::salvage-moved";
     /// A ledger without a witness: its buckets are listed anew, its journal is not.
-    pub(crate) const RESCUE_LISTED: &str = "idem::rescue-listed";
-    /// The log is about to be synced; this one can also be told to fail.
+    pub(crate) const SALVAGE_LISTED: &str = "idem::salvage-listed";
+    /// The log is about to be synced. It can also fail.
     pub(crate) const SYNC: &str = "idem::sync";
     /// A folder was synced, and is still open.
     pub(crate) const FOLDER_SYNCED: &str = "idem::folder-synced";
-    /// A new witness is made and empty; its first write can be told to find no room.
+    /// A new witness is made and empty. It can also fail with a full disk.
     pub(crate) const WITNESS_MADE: &str = "idem::witness-made";
     /// A copy is being made, and nothing is written meanwhile.
     pub(crate) const COPYING: &str = "idem::copying";
-    /// The witness is about to be written; this one can only be told to fail.
+    /// The witness is about to be written. It can only fail.
     pub(crate) const WITNESS: &str = "idem::witness";
-    /// Which process this is, when told to fail: a fork of the one that it is.
+    /// The process asks for its id. If it fails, the process is a fork.
     pub(crate) const PROCESS: &str = "idem::process";
-    /// A thread for a listing is about to start; this one can only be told to fail.
+    /// A thread for a listing is about to start. It can only fail.
     pub(crate) const THREAD: &str = "idem::thread";
     /// A body is about to run.
     pub const BODY: &str = "idem::body";
 
-    /// What the system says when it refuses a write: `return(full)` is a full disk, `return` a
-    /// broken one.
+    /// Returns the error of a refused write: `return(full)` is a full disk, `return` a broken one.
     pub(crate) fn refused(said: Option<&str>) -> io::Error {
         let errno = if said == Some("full") {
             rustix::io::Errno::NOSPC
@@ -87,10 +84,10 @@ pub mod points {
         errno.into()
     }
 
-    /// Every place where state is written, in the order in which a ledger comes by.
+    /// Every failpoint at which state is written, in the order in which a ledger passes them.
     pub const WRITES: [&str; 14] = [
-        RESCUE_MOVED,
-        RESCUE_LISTED,
+        SALVAGE_MOVED,
+        SALVAGE_LISTED,
         OPENING,
         OPENED,
         OPEN_SYNCED,

@@ -183,6 +183,6 @@ pub(crate) fn ordinary() -> BTreeSet<&'static str> {
     idem_crashtest::FAILPOINTS
         .iter()
         .copied()
-        .filter(|failpoint| !failpoint.contains("rescue"))
+        .filter(|failpoint| !failpoint.contains("salvage"))
         .collect()
 }

@@ -43,10 +43,10 @@ pub(super) fn salvage(store: &Store) -> Result<(), LedgerError> {
         batch.put(slot.key(LIVE), &held.live, &mut meta)?;
     }
     store.write(batch)?;
-    failpoint::point!(RESCUE_MOVED);
+    failpoint::point!(SALVAGE_MOVED);
     highest_numbers(store, &mut meta)?;
     buckets(store, &mut meta)?;
-    failpoint::point!(RESCUE_LISTED);
+    failpoint::point!(SALVAGE_LISTED);
     meta.counts = counts(store)?;
     let mut batch = Batch::on(store);
     batch.remove_some(&[JOURNAL], &[], usize::MAX, &mut meta)?;

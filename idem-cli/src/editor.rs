@@ -12,13 +12,13 @@ use super::problem::Problem;
 use super::{out, prompt};
 use idem_ops::internals::files;
 
-/// More than any service takes.
+/// The most bytes that are read; a service takes less.
 const LARGEST: u64 = 16 << 20;
 
-/// The payload from a file, or from the standard input for `-`.
+/// Reads the payload from a file, or from the standard input for `-`.
 ///
 /// # Errors
-/// When it cannot be read or is no JSON.
+/// When it cannot be read or is not a payload.
 pub(crate) fn read(source: &Path) -> Result<Json, Problem> {
     let (name, text) = if source == Path::new("-") {
         (
@@ -39,11 +39,11 @@ pub(crate) fn read(source: &Path) -> Result<Json, Problem> {
     })
 }
 
-/// Opens the payload in the editor until it is JSON again; nothing where it stays as it was.
+/// Opens the payload in an editor until it is JSON again, and returns it if it was changed.
 ///
 /// # Errors
-/// When the editor cannot be started or says no, or when the person gives up. What they wrote is
-/// kept in a file then.
+/// When the editor cannot be started or ends with an error, or when the person gives up; their text
+/// is kept in a file then.
 pub(crate) fn edit(payload: &Json) -> Result<Option<Json>, Problem> {
     let failed = |error: io::Error| {
         Problem::failed(format!("the payload cannot be given to an editor: {error}"))
@@ -54,7 +54,7 @@ pub(crate) fn edit(payload: &Json) -> Result<Option<Json>, Problem> {
         .suffix(".json")
         .tempfile()
         .map_err(failed)?;
-    // Not made safe for terminals: what is not touched has to come back as it was.
+    // Not escaped for terminals, so that unchanged parts come back as they were.
     writeln!(file, "{payload:#}")
         .and_then(|()| file.flush())
         .map_err(failed)?;
@@ -75,17 +75,17 @@ fn parse(text: &str) -> Result<Json, String> {
         // A text is a message that no handler could take: of another letter the service refuses it.
         Ok(payload) if payload.is_object() || payload.is_string() => Ok(payload.compact()),
         Ok(_) => Err(
-            "it is JSON, and no object: a payload is the handler's arguments by their names"
+            "it is JSON, but not an object: a payload is the handler's arguments by their names"
                 .to_owned(),
         ),
         Err(error) => Err(error.to_string()),
     }
 }
 
-/// Asks whether the person goes on with what they wrote.
+/// Asks whether the person edits the text again.
 fn once_more(error: &str) -> bool {
     out::note(&format!("this is not a payload: {error}"));
-    prompt::somebody_is_there()
+    prompt::is_interactive()
         && Confirm::new()
             .with_prompt("Edit it again?")
             .default(true)
@@ -93,7 +93,7 @@ fn once_more(error: &str) -> bool {
             .unwrap_or(false)
 }
 
-/// What was written is not lost because a comma is.
+/// Keeps the text in a file, so that a missing comma does not lose it.
 fn keep(file: NamedTempFile, error: &str) -> Problem {
     let kept = match file.keep() {
         Ok((_, path)) => format!("what you wrote is in `{}`, for `--payload`", path.display()),
@@ -104,8 +104,7 @@ fn keep(file: NamedTempFile, error: &str) -> Problem {
     ))
 }
 
-/// The editor that the person chose, as `git` and others read it: `VISUAL`, else `EDITOR`, else
-/// `vi`.
+/// Runs the person's editor, which `git` finds likewise: `VISUAL`, else `EDITOR`, else `vi`.
 fn open(path: &Path) -> Result<(), Problem> {
     let chosen = ["VISUAL", "EDITOR"]
         .into_iter()
@@ -127,7 +126,7 @@ fn open(path: &Path) -> Result<(), Problem> {
     let status = Command::new(program).args(arguments).arg(path).status();
     match status {
         Ok(status) if status.success() => Ok(()),
-        // An editor left with an error, as with vi's `:cq`, means no.
+        // Leaving an editor with an error, as by vi's `:cq`, means no; `dialoguer::Editor` ignores it.
         Ok(status) => Err(bad(format!("ended with an error ({status})"))),
         Err(error) => Err(bad(format!("cannot be started ({error})"))),
     }

@@ -120,7 +120,7 @@ fn told(event: &Event) -> (String, String) {
             let unseen = if *reported {
                 ""
             } else {
-                " (nobody reported when)"
+                " (its end was not reported)"
             };
             (
                 format!("attempt {attempt} ended"),

@@ -1,17 +1,16 @@
-//! Keys, error texts and payloads come from anywhere: nothing of them may steer the terminal they
-//! are shown on.
+//! Text for a terminal: no key, error text or payload may steer it.
 
 use idem_runtime::Json;
 use serde::Serialize;
 
 use idem_ops::internals::steers;
 
-/// Whether any of it steers a terminal.
+/// Returns whether a character of the text steers a terminal.
 pub(crate) fn steers_any(text: &str) -> bool {
     text.contains(steers)
 }
 
-/// The text on one line, with whatever steers a terminal written as Rust would write it.
+/// Returns the text on one line, with characters that steer a terminal escaped as in Rust.
 pub(crate) fn line(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     for c in text.chars() {
@@ -23,7 +22,7 @@ pub(crate) fn line(text: &str) -> String {
     line
 }
 
-/// The same, cut to so many characters.
+/// Returns the same, cut to this many characters.
 pub(crate) fn short(text: &str, limit: usize) -> String {
     match text.char_indices().nth(limit) {
         Some((end, _)) => format!("{}…", line(&text[..end])),
@@ -31,12 +30,12 @@ pub(crate) fn short(text: &str, limit: usize) -> String {
     }
 }
 
-/// The same with its line breaks kept.
+/// Returns the same with its line breaks kept.
 pub(crate) fn lines(text: &str) -> String {
     text.split('\n').map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// Paths in a payload, in a sentence.
+/// Returns the paths of a payload for a sentence.
 pub(crate) fn paths(paths: &[String]) -> String {
     paths
         .iter()
@@ -45,8 +44,8 @@ pub(crate) fn paths(paths: &[String]) -> String {
         .join(", ")
 }
 
-/// JSON for people or programs, whose strings hold nothing that steers a terminal: on lines, or on
-/// one. Numbers stay as they are written.
+/// Returns JSON that does not steer a terminal, indented or on one line. Numbers stay as they are
+/// written.
 pub(crate) fn json(value: &impl Serialize, pretty: bool) -> serde_json::Result<String> {
     let json = Json::of(value)?;
     let laid_out = if pretty {

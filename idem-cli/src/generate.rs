@@ -1,4 +1,4 @@
-//! What packagers install beside the command.
+//! Completions and man pages, for packagers.
 
 use std::fs;
 use std::io::Write;
@@ -38,7 +38,7 @@ pub(crate) fn man(dir: Option<&Path>, out: Out) -> Result<(), Problem> {
     })
 }
 
-/// Without the exit codes at the end of the help, which have a section of their own here.
+/// Returns the command without its help's exit codes, which have a section of their own here.
 fn command() -> Command {
     Cli::command()
         .after_help(None)

@@ -1,4 +1,4 @@
-//! The command `idem`: what people and scripts do with dead letters from a terminal.
+//! The command `idem`, for people and scripts that work with dead letters from a terminal.
 //!
 //! It asks the JSON API: of a running service over the network, or of a folder that no process
 //! holds, whose router it calls itself. Commands see one `target::Target` for both. Each command is

@@ -1,4 +1,4 @@
-//! Where answers go: tables for people, JSON for programs.
+//! Answers: tables for people, JSON for programs.
 
 use std::io::{self, IsTerminal, Write};
 
@@ -27,7 +27,7 @@ impl Out {
         }
     }
 
-    /// The value as one JSON document where that was asked for, else what `people` makes of it.
+    /// Writes the value as one JSON document where that was asked for, else the text of `people`.
     pub(crate) fn answer<T: Serialize>(
         self,
         value: &T,
@@ -40,19 +40,19 @@ impl Out {
         }
     }
 
-    /// One JSON value on a line of its own.
+    /// Writes a JSON value on a line of its own.
     pub(crate) fn json_line(self, value: &impl Serialize) -> Result<(), Problem> {
         self.text(&format::json(value, false)?)
     }
 
-    /// Text that is clean already.
+    /// Writes text that is escaped already.
     pub(crate) fn text(self, text: &str) -> Result<(), Problem> {
         let mut stdout = io::stdout().lock();
         writeln!(stdout, "{}", text.trim_end_matches('\n'))?;
         Ok(stdout.flush()?)
     }
 
-    /// A table with these columns; those that come as `(name, true)` are numbers.
+    /// Returns a table with these columns; those given as `(name, true)` are numbers.
     pub(crate) fn table<const N: usize>(self, columns: [(&str, bool); N]) -> Table {
         let mut table = Table::new();
         table
@@ -73,22 +73,22 @@ impl Out {
         table
     }
 
-    /// A cell in a colour, where colours are shown.
+    /// Returns a cell in a colour, where colours are shown.
     pub(crate) fn cell(self, text: impl ToString, colour: Color) -> Cell {
         let cell = Cell::new(text);
         if self.colour { cell.fg(colour) } else { cell }
     }
 }
 
-/// Ids are copied from here, so they stay on one line.
+/// Keeps a column on one line, so that its ids can be copied.
 pub(crate) fn unbroken(table: &mut Table, column: usize) {
     if let Some(column) = table.column_mut(column) {
         column.set_constraint(ColumnConstraint::ContentWidth);
     }
 }
 
-/// What is not the answer: warnings, and what will happen. It goes where errors go.
+/// Writes a warning or a hint to the error output.
 pub(crate) fn note(text: &str) {
-    // Nobody is left to tell when this fails.
+    // A failure here cannot be reported anywhere.
     let _ = writeln!(io::stderr().lock(), "{}", format::lines(text));
 }

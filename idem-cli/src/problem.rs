@@ -1,10 +1,10 @@
-//! What ends a command early, and what a script sees of it.
+//! The reasons that end a command early, and the exit codes.
 
 use std::io;
 
 use idem_runtime::json_problem;
 
-/// What the command's exit code says.
+/// The command's exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
     /// Everything asked for was done.
@@ -34,14 +34,14 @@ pub(crate) const EXITS: [(Exit, &str); 4] = [
     ),
 ];
 
-/// Why a command ended before it was done.
+/// The reason why a command ended early.
 #[derive(Debug)]
 pub(crate) enum Problem {
-    /// With this exit code, and this to say.
+    /// The exit code, and the message.
     Told(Exit, String),
-    /// Everything was said already.
+    /// The exit code; the message was written already.
     Said(Exit),
-    /// Whoever read the output has gone, as `head` does when it has enough.
+    /// The reader of the output has gone, as `head` does when it has enough.
     ReaderGone,
 }
 
@@ -59,7 +59,7 @@ impl Problem {
     }
 }
 
-/// Of writing the answer; other files say what they are where they fail.
+/// An error of writing the answer; other errors are mapped where they occur.
 impl From<io::Error> for Problem {
     fn from(error: io::Error) -> Self {
         match error.kind() {

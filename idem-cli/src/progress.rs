@@ -1,8 +1,8 @@
-//! How far something is, where somebody can see it.
+//! A progress bar.
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// A bar on the terminal's error output; nothing where that is no terminal.
+/// Returns a bar on the error output, which shows nothing where that is not a terminal.
 pub(crate) fn bar(total: u64, what: &'static str) -> ProgressBar {
     let bar = ProgressBar::new(total);
     // The template stands here and is tested, so the default look is never needed.

@@ -1,4 +1,4 @@
-//! What is asked of a person, and what a script says in its place.
+//! Questions to a person, which a script answers by arguments.
 
 use std::env;
 use std::io::{self, IsTerminal};
@@ -9,21 +9,21 @@ use super::args::Reason;
 use super::format;
 use super::problem::{Exit, Problem};
 
-/// Whether somebody can be asked.
-pub(crate) fn somebody_is_there() -> bool {
+/// Returns whether a person can be asked.
+pub(crate) fn is_interactive() -> bool {
     io::stdin().is_terminal() && io::stderr().is_terminal()
 }
 
 /// Goes on only when a person, or `--yes`, says so.
 ///
 /// # Errors
-/// Exit code 2 where nobody can be asked, 1 when the answer is no.
+/// Exit code 2 without a terminal, 1 when the answer is no.
 pub(crate) fn confirm(question: &str, yes: bool) -> Result<(), Problem> {
     if yes {
         return Ok(());
     }
     let question = format::line(question);
-    if !somebody_is_there() {
+    if !is_interactive() {
         return Err(Problem::usage(format!(
             "{question} There is no terminal to ask on: say `--yes`"
         )));
@@ -36,33 +36,37 @@ pub(crate) fn confirm(question: &str, yes: bool) -> Result<(), Problem> {
         Ok(true) => Ok(()),
         Ok(false) => Err(Problem::Told(Exit::Failed, "nothing was done".to_owned())),
         Err(error) => Err(Problem::failed(format!(
-            "no answer ({error}): nothing was done"
+            "the answer cannot be read ({error}): nothing was done"
         ))),
     }
 }
 
-/// A person's reason, which is kept in the letter's history.
+/// Returns the person's reason, which the letter's history keeps.
 ///
 /// # Errors
-/// Exit code 2 where it was not given and nobody can be asked.
+/// Exit code 2 where it was not given and there is no terminal.
 pub(crate) fn why(Reason { why: given }: Reason, what: &str) -> Result<String, Problem> {
     let why = match given {
         Some(why) => why,
-        None if somebody_is_there() => Input::<String>::new()
+        None if is_interactive() => Input::<String>::new()
             .with_prompt(format!("Why {what}?"))
             .interact_text()
-            .map_err(|error| Problem::failed(format!("no answer ({error}): nothing was done")))?,
+            .map_err(|error| {
+                Problem::failed(format!(
+                    "the answer cannot be read ({error}): nothing was done"
+                ))
+            })?,
         None => return Err(Problem::usage(format!("why {what}? Say it with `--why`"))),
     };
     match why.trim() {
         "" => Err(Problem::usage(
-            "the reason is empty: whoever looks later needs one (`--why`)",
+            "the reason is empty: say why, for the audit log (`--why`)",
         )),
         why => Ok(why.to_owned()),
     }
 }
 
-/// In whose name a folder's letters are changed; a service asks the token.
+/// Returns the name for changes of a folder's letters; a service takes the token's.
 pub(crate) fn whoami(given: Option<String>) -> Option<String> {
     given
         .or_else(|| env::var("USER").or_else(|_| env::var("LOGNAME")).ok())

@@ -1,4 +1,4 @@
-//! `idem stats`: how the service is doing.
+//! `idem stats`: the figures of calls, attempts and alerts.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -14,24 +14,24 @@ use super::target::Target;
 use idem_ops::monitor::AlertState;
 use idem_ops::service::{Count, Latency, Stats};
 
-/// The figures, and how telling people goes.
+/// The figures, and the state of the alerts.
 #[derive(Debug, Serialize)]
-struct Shown {
+struct Report {
     #[serde(flatten)]
     stats: Stats,
     alerts: AlertState,
 }
 
 pub(crate) async fn run(target: &Target, out: Out) -> Result<(), Problem> {
-    let shown = Shown {
+    let report = Report {
         stats: target.stats().await?,
         alerts: target.alerts().await?,
     };
     let runs = target.runs();
-    out.answer(&shown, |out| page(&shown, runs, out))
+    out.answer(&report, |out| page(&report, runs, out))
 }
 
-fn page(Shown { stats, alerts }: &Shown, runs: bool, out: Out) -> String {
+fn page(Report { stats, alerts }: &Report, runs: bool, out: Out) -> String {
     let size = stats.ledger_bytes.map_or_else(
         || "not known".to_owned(),
         |bytes| BinaryBytes(bytes).to_string(),
@@ -40,8 +40,8 @@ fn page(Shown { stats, alerts }: &Shown, runs: bool, out: Out) -> String {
         "Open letters  {} in {} groups\nLedger        {size}\n",
         stats.open, stats.groups
     );
-    let _ = writeln!(text, "Alerts        {}", told(alerts));
-    // A folder that nobody runs has none.
+    let _ = writeln!(text, "Alerts        {}", alert_state(alerts));
+    // A folder without its service has no figures.
     if !runs {
         return text;
     }
@@ -85,8 +85,8 @@ fn page(Shown { stats, alerts }: &Shown, runs: bool, out: Out) -> String {
     text
 }
 
-/// How telling people goes, in a line; `doctor` says more.
-fn told(alerts: &AlertState) -> String {
+/// Returns the state of the alerts in a line; `doctor` says more.
+fn alert_state(alerts: &AlertState) -> String {
     let channels: Vec<_> = alerts
         .channels
         .iter()

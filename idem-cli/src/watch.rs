@@ -41,7 +41,7 @@ pub(super) async fn run(
         note("idem: watching; Ctrl-C ends it");
         let ended = tokio::signal::ctrl_c().await;
         watch.stop().await;
-        ended.map_err(|error| Problem::failed(format!("signals cannot be waited for: {error}")))
+        ended.map_err(|error| Problem::failed(format!("interrupts cannot be handled: {error}")))
     };
     idem.close()
         .await

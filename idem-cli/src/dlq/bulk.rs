@@ -1,4 +1,4 @@
-//! One thing done to many letters: begun and looked on at, and `idem dlq bulk` and `cancel`.
+//! An action on many letters: starting and watching it, and `idem dlq bulk` and `cancel`.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -15,10 +15,10 @@ use crate::progress::bar;
 use crate::target::Target;
 use idem_ops::service::{Bulk, BulkDeed, BulkState, NewBulk, PageQuery};
 
-/// How often the progress is asked for.
-const GLANCE: Duration = Duration::from_millis(200);
+/// The time between two looks at the progress.
+const POLL: Duration = Duration::from_millis(200);
 
-/// Whether the rest may be left to the place that is asked.
+/// Checks that the place goes on without this command.
 ///
 /// # Errors
 /// Exit code 2 where that is a folder.
@@ -31,19 +31,19 @@ pub(super) fn may_leave(no_wait: bool, target: &Target) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Begins it, and waits for its end unless told not to.
+/// Starts it, and waits for its end unless told not to.
 ///
 /// # Errors
-/// Exit code 1 when not all of it was done.
+/// Exit code 1 when it did not succeed for all letters.
 pub(super) async fn run(
     asked: NewBulk,
     no_wait: bool,
     target: &Target,
     out: Out,
 ) -> Result<(), Problem> {
-    // From here on an interrupt stops the work, and not only the looking on.
+    // From here on an interrupt stops the action, and not only this command.
     let mut interrupts = signal(SignalKind::interrupt())
-        .map_err(|error| Problem::failed(format!("interrupts cannot be waited for: {error}")))?;
+        .map_err(|error| Problem::failed(format!("interrupts cannot be handled: {error}")))?;
     let begun = target.start_bulk(asked).await?;
     if no_wait {
         return out.answer(&begun, |_| {
@@ -60,7 +60,7 @@ pub(super) async fn run(
     }
 }
 
-/// Waits for the end, and shows how far it is.
+/// Waits for the end, and shows the progress.
 async fn watched(
     mut bulk: Bulk,
     interrupts: &mut Signal,
@@ -77,17 +77,17 @@ async fn watched(
         progress.set_position(had_its_turn);
         bulk = tokio::select! {
             Some(()) = interrupts.recv() => {
-                out::note("stopping it; what was done by now stays done");
+                out::note("stopping it; finished letters stay as they are");
                 target.cancel_bulk(bulk.id, Some("interrupted")).await?
             }
-            () = tokio::time::sleep(GLANCE) => target.bulk(bulk.id).await.map_err(|problem| lost(problem, &bulk))?,
+            () = tokio::time::sleep(POLL) => target.bulk(bulk.id).await.map_err(|problem| lost(problem, &bulk))?,
         };
     }
     progress.finish_and_clear();
     Ok(bulk)
 }
 
-/// That the service cannot be asked does not mean that it stopped.
+/// Adds that the action may go on though the service cannot be reached.
 fn lost(problem: Problem, bulk: &Bulk) -> Problem {
     match problem {
         Problem::Told(exit, text) => Problem::Told(
@@ -135,7 +135,7 @@ pub(super) async fn cancel(
     out.answer(&bulk, |out| one(&bulk, target.runs(), out))
 }
 
-/// One of them, and what went wrong in it.
+/// Returns one of them, with its problems.
 fn one(bulk: &Bulk, runs: bool, out: Out) -> String {
     let mut text = table(std::slice::from_ref(bulk), runs, out);
     if bulk.problems.is_empty() {

@@ -13,14 +13,14 @@ use crate::target::Target;
 use crate::{editor, format, out, prompt};
 use idem_ops::service::{BulkDeed, NewBulk};
 
-/// What came of a restore of many letters.
+/// The outcome of a restore of many letters.
 #[derive(Debug, Default, Serialize)]
 struct Restored {
     /// Letters that are open again.
     done: Vec<DeadLetterId>,
     /// Letters that are not, and why.
     failed: Vec<Failure>,
-    /// Whether the rest was not tried, because nobody answers any more.
+    /// Whether the rest was not tried, because the service cannot be reached any more.
     broken_off: bool,
 }
 
@@ -108,8 +108,8 @@ pub(super) async fn restore(restore: Restore, target: &Target, out: Out) -> Resu
     tell(&restored, out)
 }
 
-/// Restores one letter after the other. That one cannot be restored does not keep the others from
-/// it; that nothing can be reached any more does.
+/// Restores one letter after the other. It goes on past a letter that cannot be restored, and stops
+/// when the service cannot be reached.
 async fn each(ids: &[DeadLetterId], why: &str, target: &Target) -> Restored {
     let progress = bar(ids.len() as u64, "Restoring");
     let mut restored = Restored::default();

@@ -1,4 +1,4 @@
-//! Which letters a command acts on.
+//! The letters that a command acts on.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use crate::problem::Problem;
 use crate::target::{Target, whole_page};
 use idem_ops::service::{LetterQuery, Selection};
 
-/// What was chosen, each letter once.
+/// The chosen letters, each once.
 pub(super) enum Choice {
     Ids(Vec<DeadLetterId>),
     Open {
@@ -41,7 +41,7 @@ impl From<args::Selection> for Choice {
 }
 
 impl Choice {
-    /// The letter, where one was chosen by its id.
+    /// Returns the letter, if one was chosen by its id.
     pub(super) fn single(&self) -> Option<DeadLetterId> {
         match self {
             Self::Ids(ids) => <[_; 1]>::try_from(ids.as_slice()).ok().map(|[id]| id),
@@ -49,7 +49,7 @@ impl Choice {
         }
     }
 
-    /// The choice in words, with how many letters it is now.
+    /// Returns the number of letters, and the choice in words.
     ///
     /// # Errors
     /// When they cannot be counted.

@@ -11,10 +11,10 @@ use crate::target::{Target, whole_page};
 use crate::{format, out};
 use idem_ops::service::LetterLine;
 
-/// How many letters are asked for at once.
+/// The number of letters that are asked for at once.
 const AHEAD: usize = 16;
 
-/// Goes on past letters that cannot be read, and names them.
+/// Writes the letters. It goes on past those that cannot be read, and names them.
 ///
 /// # Errors
 /// Exit code 1 when there were some.

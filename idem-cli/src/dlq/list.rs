@@ -11,7 +11,7 @@ use crate::problem::Problem;
 use crate::target::{Target, whole_groups, whole_page};
 use idem_ops::service::{GroupPage, GroupQuery, LONGEST_PAGE, LetterPage, StateFilter};
 
-/// Characters of an error in a list; all of it is in `show` and in JSON.
+/// Characters of an error in a list; `show` and JSON have all of it.
 const ERROR: usize = 100;
 const KEY: usize = 80;
 

@@ -31,7 +31,7 @@ pub(crate) async fn run(what: Dlq, target: &Target, out: Out) -> Result<(), Prob
     }
 }
 
-/// The first page of these letters, as long as a page can be.
+/// Returns the query for these letters' first page, as long as a page can be.
 fn query(filter: Filter) -> LetterQuery {
     let state = match filter.state {
         State::Open => StateFilter::Open,

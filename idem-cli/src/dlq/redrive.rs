@@ -92,8 +92,7 @@ pub(super) async fn run(redrive: Redrive, target: &Target, out: Out) -> Result<(
     }
 }
 
-/// Before anybody is asked anything: a letter that was not stored whole cannot run as it stands,
-/// and not every message can go back.
+/// Checks, before the person is asked, that the letter can be run or published as it stands.
 fn may(deed: BulkDeed, view: &LetterView) -> Result<(), Problem> {
     if view.letter.state != LetterState::Open {
         return Ok(());
@@ -144,7 +143,7 @@ fn outcome(redriven: &Redriven, published: bool) -> Result<String, Problem> {
             format!("its message is published to {}: it runs when the broker brings it", format::line(&place))
         }
         None => {
-            "its key is re-armed: the next call of it runs; when nobody calls, it is a dead letter again".to_owned()
+            "its key is re-armed: the next call of it runs; without a call, it is a dead letter again".to_owned()
         }
     })
 }

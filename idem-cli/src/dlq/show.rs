@@ -143,10 +143,11 @@ fn attempts(letter: &DeadLetter, out: Out) -> String {
         table.add_row(vec![
             Cell::new(attempt.number),
             Cell::new(format!("{:.3}", attempt.start)),
-            Cell::new(attempt.end.map_or_else(
-                || "nobody reported it".to_owned(),
-                |end| format!("{end:.3}"),
-            )),
+            Cell::new(
+                attempt
+                    .end
+                    .map_or_else(|| "not reported".to_owned(), |end| format!("{end:.3}")),
+            ),
             Cell::new(attempt.outcome),
             out.cell(
                 attempt.error.as_deref().map(lines).unwrap_or_default(),

@@ -1,4 +1,4 @@
-//! Is there room left.
+//! The room on the disk.
 
 use std::path::Path;
 
@@ -6,24 +6,24 @@ use indicatif::BinaryBytes;
 
 use super::{Checkup, Kind};
 
-/// What a disk has.
+/// The size of a disk and the room on it.
 #[derive(Debug, Clone, Copy)]
 struct Room {
     /// Bytes in all.
     size: u64,
     /// Bytes that this user may still write.
     left: u64,
-    /// Names in all; 0 where the file system has no limit.
+    /// File names in all; 0 where the file system has no limit.
     names: u64,
-    /// Names that may still be given.
+    /// File names that may still be given.
     names_left: u64,
 }
 
 const MIB: u64 = 1 << 20;
-/// Less than this is nearly full on any disk: sled writes segments and snapshots before it lets go
-/// of old ones.
+/// With less than this left, any disk is nearly full: sled writes new segments and snapshots before
+/// it removes old ones.
 const LITTLE: u64 = 64 * MIB;
-/// With so much left, a small share of a large disk is no reason to wake anybody.
+/// With more than this left, a small share of a large disk is not a finding.
 const PLENTY: u64 = 4096 * MIB;
 
 pub(super) fn look(path: &Path, checkup: &mut Checkup) {

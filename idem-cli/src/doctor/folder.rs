@@ -1,4 +1,4 @@
-//! What can be wrong with a folder.
+//! The findings of a folder.
 
 use std::fs;
 use std::path::Path;
@@ -14,10 +14,10 @@ pub(super) async fn examine(path: &Path) -> Checkup {
     if path.is_dir() {
         disk::look(path, &mut checkup);
         if unwitnessed(path) {
-            // Opening it would go on with what is left, and that is for a person to decide.
+            // Opening it would go on with the rest, which is a person's decision.
             checkup.wrong(
                 Kind::NoWitness,
-                "the file `witness` is missing: nothing tells any more whether the ledger is whole, and the next opening \
+                "the file `witness` is missing: it cannot be checked whether the ledger is whole, and the next opening \
                  goes on with what is left",
                 "restore the folder from a copy; or, when it was removed on purpose, start the service: what is missing \
                  would run again",

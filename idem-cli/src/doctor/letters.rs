@@ -1,14 +1,14 @@
-//! What waits for somebody.
+//! The letters and alerts that wait for a person.
 
 use super::{Checkup, Kind};
 use crate::problem::Problem;
 use crate::target::{Target, whole_page};
 use idem_ops::service::{KeyState, LONGEST_PAGE, LetterQuery, StateFilter};
 
-/// So many letters are looked at one by one; more would only say the same louder.
+/// The most letters that are looked at one by one.
 const MANY: usize = 500;
 
-/// Open letters, redrives that nothing has come of, and whether people are told.
+/// Looks for open letters, redrives without a call, and alerts that do not arrive.
 pub(super) async fn look(target: &Target, checkup: &mut Checkup) -> Result<(), Problem> {
     let open = whole_page(
         target,
@@ -34,7 +34,7 @@ pub(super) async fn look(target: &Target, checkup: &mut Checkup) -> Result<(), P
     alerts(target, checkup).await
 }
 
-/// Keys that were re-armed and that nobody has called since.
+/// Looks for keys that were re-armed and not called since.
 async fn unsettled(target: &Target, checkup: &mut Checkup) -> Result<(), Problem> {
     let query = LetterQuery {
         state: StateFilter::Redriven,
@@ -58,17 +58,17 @@ async fn unsettled(target: &Target, checkup: &mut Checkup) -> Result<(), Problem
     checkup.wrong(
         Kind::UnsettledRedrives,
         format!(
-            "{at_least}{}, and nobody has called since: `{}` of `{}` since {since:.0}",
+            "{at_least}{}, and not called since: `{}` of `{}` since {since:.0}",
             some(count, "key was re-armed", "keys were re-armed"),
             first.key,
             first.handler
         ),
-        "publish their messages again; when nobody calls within the handler's time to live, they are dead letters again",
+        "publish their messages again; without a call within the handler's time to live, they are dead letters again",
     );
     Ok(())
 }
 
-/// Letters that nobody was told of, and channels that do not reach anybody.
+/// Looks for letters in no notice, and for channels that fail.
 async fn alerts(target: &Target, checkup: &mut Checkup) -> Result<(), Problem> {
     let state = target.alerts().await?;
     let at_least = if state.more_untold { "at least " } else { "" };
@@ -80,8 +80,8 @@ async fn alerts(target: &Target, checkup: &mut Checkup) -> Result<(), Problem> {
         untold => checkup.wrong(
             Kind::UntoldLetters,
             format!(
-                "of {at_least}{} nobody has been told",
-                some(untold, "open letter", "open letters")
+                "{at_least}{} in no notice to people",
+                some(untold, "open letter is", "open letters are")
             ),
             "let a monitor run beside the service, with a channel for alerts",
         ),
@@ -99,7 +99,7 @@ async fn alerts(target: &Target, checkup: &mut Checkup) -> Result<(), Problem> {
                 channel.name,
                 some(channel.waiting, "notice waits", "notices wait")
             ),
-            "mend the channel: a monitor that has it tries again by itself, and no notice is lost",
+            "repair the channel: a monitor that has it retries by itself, and no notice is lost",
         );
     }
     if state.failing().next().is_none() {

@@ -1,4 +1,4 @@
-//! `idem doctor`: is it healthy, what is wrong, and what to do.
+//! `idem doctor`: whether the ledger is healthy, the findings, and their remedies.
 
 mod disk;
 mod folder;
@@ -17,23 +17,23 @@ use super::out::Out;
 use super::problem::{Exit, Problem};
 use super::target::Location;
 
-/// What was found.
+/// The result of an examination.
 #[derive(Debug, Serialize)]
 struct Checkup {
     /// The address or the folder.
     place: String,
     /// Whether nothing is wrong.
     healthy: bool,
-    /// What was looked at and is well.
+    /// The checks that passed.
     well: Vec<String>,
-    /// What is wrong, the worst first.
+    /// The findings, the worst first.
     findings: Vec<Finding>,
-    /// Whether it could be looked at at all.
+    /// The exit code; 3 where the place could not be examined.
     #[serde(skip)]
     exit: Exit,
 }
 
-/// One thing that is wrong.
+/// A problem and its remedy.
 #[derive(Debug, Serialize)]
 struct Finding {
     /// A word for programs.
@@ -44,7 +44,7 @@ struct Finding {
     fix: String,
 }
 
-/// What can be wrong.
+/// The kind of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Kind {
@@ -96,7 +96,7 @@ impl Checkup {
         }
     }
 
-    /// Something is wrong, and it keeps us from looking.
+    /// Adds a finding that keeps the place from being examined.
     fn closed(&mut self, kind: Kind, what: impl Into<String>, fix: impl Into<String>) {
         self.wrong(kind, what, fix);
         self.exit = Exit::Unreachable;

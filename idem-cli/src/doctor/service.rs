@@ -1,4 +1,4 @@
-//! What can be wrong with a running service.
+//! The findings of a running service.
 
 use url::Url;
 
@@ -7,8 +7,10 @@ use crate::args::Place;
 use crate::problem::{Exit, Problem};
 use crate::target::Location;
 
+/// Examines a service.
+///
 /// # Errors
-/// Only where it cannot even be asked: without a token, or with an address that makes no sense.
+/// Exit code 2 without a token, or with an address that cannot be used.
 pub(super) async fn examine(url: Url, place: &Place) -> Result<Checkup, Problem> {
     let target = Location::Service(url).target(place).await?;
     let mut checkup = Checkup::of(format!("`{}`", target.base()));
@@ -20,7 +22,7 @@ pub(super) async fn examine(url: Url, place: &Place) -> Result<Checkup, Problem>
             }
         }
         Ok(false) => {
-            // Why, it says only to those who may come in.
+            // It says why only to requests with a token.
             let what = match target.stats().await {
                 Err(Problem::Told(_, text)) => format!("its ledger does not answer: {text}"),
                 _ => "its ledger does not answer".to_owned(),

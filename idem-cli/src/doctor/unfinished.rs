@@ -1,12 +1,12 @@
-//! What a service was stopped in.
+//! The bulk actions that a service was stopped in.
 
 use super::{Checkup, Kind};
 use crate::problem::Problem;
 use crate::target::Target;
 use idem_ops::service::{Bulk, BulkDeed, BulkState, LONGEST_PAGE, PageQuery};
 
-/// Redrives and discards of many letters that are not at their end; a folder is only looked at, so
-/// they stay there.
+/// Looks for redrives and discards of many letters that are not at their end. They stay as they
+/// are.
 pub(super) async fn look(target: &Target, checkup: &mut Checkup) -> Result<(), Problem> {
     let mut query = PageQuery {
         after: None,

@@ -74,7 +74,7 @@ impl Target {
         // It only builds requests here, so it needs no authorities.
         let client = Client::builder().tls_certs_only([]).build();
         Ok(Self::new(
-            client.map_err(|error| unusable(&error))?,
+            client.map_err(|error| no_client(&error))?,
             "http://folder/".to_owned(),
             Transport::InProcess { router, idem },
         ))
@@ -262,8 +262,8 @@ impl Response {
     }
 }
 
-/// Says that there is no HTTP client.
-pub(super) fn unusable(error: &reqwest::Error) -> Problem {
+/// Says that the HTTP client cannot be made.
+pub(super) fn no_client(error: &reqwest::Error) -> Problem {
     Problem::failed(format!(
         "the HTTP client cannot be made: {}",
         innermost(error)

@@ -10,16 +10,16 @@ use crate::problem::Problem;
 const ON_LOSS: &str = "restore the folder from a copy; or, to go on with what is left, remove the file `witness`: what is \
                        missing would run again";
 
-/// Why a folder is not opened.
+/// The reason why a folder is not opened.
 #[derive(Debug)]
 pub(crate) enum OpenError {
     /// There is no ledger at this path.
     NoLedger { path: PathBuf, why: String },
-    /// It belongs to another user than root, who asks.
+    /// Root runs the command, and the folder belongs to another user.
     NotOurs { path: PathBuf, owner: u32 },
-    /// The ledger's own words.
+    /// The ledger refused.
     Ledger(LedgerError),
-    /// Something else of the runtime's.
+    /// The runtime refused.
     Other(Error),
 }
 
@@ -38,7 +38,7 @@ impl From<Error> for OpenError {
     }
 }
 
-/// Whether there is a ledger to open, and one that opening leaves to its owner.
+/// Checks that there is a ledger, and that files made by opening it stay its owner's.
 fn is_ledger(path: &Path) -> Result<(), OpenError> {
     let none = |why: String| {
         Err(OpenError::NoLedger {
@@ -48,7 +48,7 @@ fn is_ledger(path: &Path) -> Result<(), OpenError> {
     };
     let found = match fs::metadata(path) {
         Err(error) => return none(error.to_string()),
-        Ok(found) if !found.is_dir() => return none("it is no folder".to_owned()),
+        Ok(found) if !found.is_dir() => return none("it is not a folder".to_owned()),
         Ok(found) => found,
     };
     if !["sled", "witness"]
@@ -68,12 +68,12 @@ fn is_ledger(path: &Path) -> Result<(), OpenError> {
 }
 
 impl OpenError {
-    /// What is wrong, and what to do.
+    /// Returns the problem, and its remedy.
     pub(crate) fn says(&self) -> (String, String) {
         let say = |what: String, fix: &str| (what, fix.to_owned());
         match self {
             Self::NoLedger { path, why } => say(
-                format!("`{}` is no ledger ({why})", path.display()),
+                format!("`{}` is not a ledger ({why})", path.display()),
                 "give the folder that the service opens",
             ),
             Self::NotOurs { path, owner } => (
@@ -122,7 +122,7 @@ impl OpenError {
                 "check the path, its owner and its mode",
             ),
             Self::Ledger(LedgerError::Full { path, reason }) => say(
-                format!("there is no room left for `{}`: {reason}", path.display()),
+                format!("the disk of `{}` is full: {reason}", path.display()),
                 "free some space",
             ),
             Self::Ledger(LedgerError::OddFile { file, found }) => say(

@@ -8,7 +8,7 @@ use idem_ops::internals::{files, is_loopback as is_loopback_host};
 use reqwest::{Certificate, Client};
 use url::Url;
 
-use super::client::{Target, Transport, innermost, unusable};
+use super::client::{Target, Transport, innermost, no_client};
 use crate::args::Place;
 use crate::problem::Problem;
 
@@ -48,7 +48,7 @@ pub(super) fn target(url: Url, place: &Place) -> Result<Target, Problem> {
     if is_loopback(&base) {
         client = client.no_proxy();
     }
-    let client = client.build().map_err(|error| unusable(&error))?;
+    let client = client.build().map_err(|error| no_client(&error))?;
     Ok(Target::new(
         client,
         base.into(),

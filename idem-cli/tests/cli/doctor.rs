@@ -65,7 +65,7 @@ async fn an_empty_ledger_is_healthy() {
 }
 
 #[tokio::test]
-async fn open_and_untold_letters_and_redrives_that_nobody_took_up_are_found() {
+async fn open_and_untold_letters_and_redrives_without_a_call_are_found() {
     let (data, ids) = folder(3).await;
     let checkup = doctor(data.path(), 1).await;
     assert!(
@@ -107,7 +107,7 @@ async fn open_and_untold_letters_and_redrives_that_nobody_took_up_are_found() {
         "{checkup:#}"
     );
 
-    // Somebody comes, and the rest is closed.
+    // One key is called, and the rest is closed.
     let idem = Idem::open(data.path()).unwrap();
     let fine = crate::support::PlaceOrder {
         qty: 1,
@@ -124,7 +124,7 @@ async fn open_and_untold_letters_and_redrives_that_nobody_took_up_are_found() {
     doctor(data.path(), 0).await;
 }
 
-/// A channel that reaches nobody.
+/// A channel that always fails.
 struct Flat;
 
 impl Alert for Flat {
@@ -312,7 +312,7 @@ async fn what_is_no_ledger_is_found() {
         &doctor(&place.path().join("missing"), 1).await,
         "not_a_ledger",
     );
-    // The lock cannot be written: somebody made a folder of its name.
+    // The lock cannot be written: a folder has its name.
     fs::create_dir_all(place.path().join("sled")).unwrap();
     fs::create_dir_all(place.path().join("lock")).unwrap();
     let checkup = doctor(place.path(), 1).await;
@@ -370,7 +370,7 @@ async fn what_stands_in_place_of_a_file_is_named_by_all_commands() {
 }
 
 #[tokio::test]
-async fn a_folder_of_somebody_else_is_not_touched_by_root() {
+async fn a_folder_of_another_user_is_not_touched_by_root() {
     if !rustix::process::geteuid().is_root() {
         eprintln!("only root can be asked not to");
         return;

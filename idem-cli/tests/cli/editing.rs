@@ -70,7 +70,11 @@ async fn an_editor_that_says_no_changes_nothing() {
 async fn what_is_no_payload_is_refused_and_kept() {
     let (data, ids) = folder(1).await;
     let (at, id) = (At::folder(data.path()), ids[0].to_string());
-    for (text, why) in [("{\"order\": ", "EOF"), ("[1]", "no object"), ("", "EOF")] {
+    for (text, why) in [
+        ("{\"order\": ", "EOF"),
+        ("[1]", "not an object"),
+        ("", "EOF"),
+    ] {
         let kept = tempfile::tempdir().unwrap();
         let editor = editor(&kept, &format!("printf '%s' '{text}' > \"$1\""));
         let mut command = at.command(&["dlq", "edit", &id, "--why", "x"]);

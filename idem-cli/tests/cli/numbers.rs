@@ -101,7 +101,7 @@ async fn numbers_of_128_bits_and_long_decimals_stay_as_written_from_the_call_to_
         "{show}{json}"
     );
 
-    // What somebody changes is another field.
+    // The edit changes another field.
     let said = edit(&at, id, "sed -i 's/\"to\": \"\"/\"to\": \"ann\"/' \"$1\"")
         .await
         .well();

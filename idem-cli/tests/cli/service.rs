@@ -462,7 +462,7 @@ async fn the_token_comes_from_a_file_or_the_environment_and_is_checked() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_that_is_down_ends_with_three() {
-    // A port that nobody listens on.
+    // A port without a listener.
     let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
         .unwrap()
         .local_addr()

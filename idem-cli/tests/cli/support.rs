@@ -197,7 +197,7 @@ impl At {
     pub(crate) async fn told(&self, words: &[&str], input: &str) -> Said {
         let mut child = self.command(words).stdin(Stdio::piped()).spawn().unwrap();
         let mut stdin = child.stdin.take().unwrap();
-        // Who refuses the arguments does not read.
+        // A command that refuses its arguments does not read.
         if let Err(error) = stdin.write_all(input.as_bytes()).await {
             assert_eq!(error.kind(), std::io::ErrorKind::BrokenPipe);
         }

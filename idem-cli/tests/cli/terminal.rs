@@ -63,7 +63,7 @@ async fn a_person_is_asked_before_what_cannot_be_undone() {
         "{code}: {text}"
     );
     assert_eq!(at.json(&["dlq", "list"]).await["total"], 1);
-    // Return alone is no yes.
+    // Return alone does not mean yes.
     let (code, _) = on_terminal(discard(), "\r").await;
     assert_eq!(
         (code, &at.json(&["dlq", "list"]).await["total"]),
@@ -221,7 +221,7 @@ async fn a_reader_that_has_enough_is_no_error() {
         assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{words}");
         assert_eq!(String::from_utf8_lossy(&output.stdout), "0\n", "{words}");
     }
-    // A letter is not redriven by halves because nobody reads of it.
+    // A redrive is not cut short when its output is not read.
     let script = format!(
         "'{binary}' dlq redrive --all --yes --why x --rate 1000 --data '{}' | true",
         data.path().display()

@@ -134,7 +134,7 @@ async fn what_cannot_be_used_ends_with_two_and_says_why() {
         (&["--data", data, "dlq", "show", "A-1"], "invalid value"),
         (
             &["--data", "/no/such/folder", "dlq", "list"],
-            "is no ledger",
+            "is not a ledger",
         ),
         (
             &["--url", "http://example.com/idem", "dlq", "list"],
@@ -254,7 +254,7 @@ async fn a_folder_is_never_made() {
     let missing = place.path().join("dta");
     let said = At::folder(&missing).idem(&["stats"]).await.ended(2);
     assert!(
-        said.err.contains("is no ledger") && !missing.exists(),
+        said.err.contains("is not a ledger") && !missing.exists(),
         "{said:?}"
     );
     let said = At::folder(place.path()).idem(&["stats"]).await.ended(2);
@@ -279,7 +279,7 @@ async fn the_environment_says_where_and_arguments_win() {
     let said = ended(command().env("IDEM_URL", "nonsense").args(["stats"]))
         .await
         .ended(2);
-    assert!(said.err.contains("IDEM_URL is no address"), "{said:?}");
+    assert!(said.err.contains("IDEM_URL is not an address"), "{said:?}");
     let mut command = At::folder(data.path()).command(&["stats"]);
     ended(command.env("IDEM_URL", "http://127.0.0.1:1"))
         .await

@@ -9,21 +9,21 @@ pub(crate) const SECRET: u64 = 64 << 10;
 /// A configuration.
 pub(crate) const CONFIG: u64 = 1 << 20;
 /// Certificate authorities: a system's own take some hundred KiB.
-#[cfg(any(feature = "email", feature = "webhook", feature = "cli"))]
+#[cfg(any(feature = "email", feature = "webhook"))]
 pub(crate) const CERTIFICATES: u64 = 16 << 20;
 
 /// Reads a file of at most so many bytes. A pipe will do, and a device without an end is an error.
-pub(crate) fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     whole(File::open(path)?, most)
 }
 
 /// The same as text.
-pub(crate) fn read_text(path: &Path, most: u64) -> io::Result<String> {
+pub fn read_text(path: &Path, most: u64) -> io::Result<String> {
     text(read(path, most)?)
 }
 
 /// Reads what is open.
-pub(crate) fn whole(source: impl Read, most: u64) -> io::Result<Vec<u8>> {
+pub fn whole(source: impl Read, most: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     source.take(most + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > most {
@@ -35,7 +35,8 @@ pub(crate) fn whole(source: impl Read, most: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-pub(crate) fn text(bytes: Vec<u8>) -> io::Result<String> {
+/// Returns the bytes as text.
+pub fn text(bytes: Vec<u8>) -> io::Result<String> {
     String::from_utf8(bytes)
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8"))
 }

@@ -13,9 +13,6 @@ pub mod alert;
 pub mod api;
 #[cfg(feature = "dashboard")]
 mod auth;
-#[cfg(feature = "cli")]
-#[doc(hidden)]
-pub mod cli;
 mod config;
 #[cfg(feature = "dashboard")]
 mod dashboard;
@@ -30,7 +27,7 @@ mod secret;
 mod serve;
 pub mod service;
 mod shown;
-#[cfg(any(feature = "webhook", feature = "cli"))]
+#[cfg(feature = "webhook")]
 mod tls;
 
 #[cfg(feature = "dashboard")]
@@ -42,6 +39,19 @@ pub use proxies::{Network, NotANetwork};
 pub use secret::{Secret, SecretError};
 #[cfg(feature = "dashboard")]
 pub use serve::{Serve, serve};
+
+/// What the program `idem` shares with this crate; it is not API, so `idem-cli` pins the version.
+#[cfg(feature = "dashboard")]
+#[doc(hidden)]
+pub mod internals {
+    pub use crate::loopback::is_loopback;
+    pub use crate::shown::{json as escape_json, steers};
+
+    /// Reads files up to a limit.
+    pub mod files {
+        pub use crate::files::{read, read_text, text, whole};
+    }
+}
 
 #[cfg(all(doctest, feature = "email", feature = "webhook", feature = "dashboard"))]
 #[doc = include_str!("../README.md")]

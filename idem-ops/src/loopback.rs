@@ -3,7 +3,7 @@
 use url::Host;
 
 /// Nobody else can hear what is sent there, so that it may go unprotected.
-pub(crate) fn is_loopback<S: AsRef<str>>(host: &Host<S>) -> bool {
+pub fn is_loopback<S: AsRef<str>>(host: &Host<S>) -> bool {
     match host {
         Host::Domain(name) => name.as_ref() == "localhost",
         Host::Ipv4(address) => address.is_loopback(),

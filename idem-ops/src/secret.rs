@@ -62,11 +62,8 @@ impl Secret {
         }
     }
 
-    #[cfg_attr(
-        not(any(feature = "email", feature = "webhook")),
-        allow(dead_code, reason = "channels are features")
-    )]
-    pub(crate) fn expose(&self) -> &str {
+    /// Returns the text, to be sent where it belongs and never to be shown.
+    pub fn expose(&self) -> &str {
         self.0.expose_secret()
     }
 }

@@ -3,7 +3,7 @@
 /// Whether a character acts on where it is shown, or changes how its neighbours look, without being
 /// seen itself: controls, directions of the text, signs without a width. Joiners are none: scripts
 /// need them.
-pub(crate) fn steers(character: char) -> bool {
+pub fn steers(character: char) -> bool {
     character.is_control()
         || matches!(character, '\u{ad}' | '\u{61c}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}'
             | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
@@ -27,7 +27,7 @@ pub(crate) fn page(html: String) -> String {
 
 /// JSON that says the same without them: they stand in strings only, and a string can name them.
 #[cfg(feature = "dashboard")]
-pub(crate) fn json(text: &str) -> String {
+pub fn json(text: &str) -> String {
     let mut said = String::with_capacity(text.len());
     for character in text.chars() {
         if steers_a_page(character) {

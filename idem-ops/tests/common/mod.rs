@@ -8,14 +8,13 @@
 )]
 #![allow(unused_imports, reason = "each test binary uses its part")]
 
-pub(crate) mod http;
 pub(crate) mod notices;
 pub(crate) mod smtp;
 
 use std::fmt::Debug;
 use std::time::Instant;
 
-pub(crate) use idem_test_support::{DEADLINE, tls, within};
+pub(crate) use idem_test_support::{DEADLINE, http, tls, within};
 
 /// What is looked at, once it is as wanted.
 pub(crate) async fn until<T: Debug>(

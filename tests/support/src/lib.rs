@@ -8,6 +8,8 @@
 
 #[cfg(feature = "browser")]
 pub mod browser;
+#[cfg(feature = "http")]
+pub mod http;
 #[cfg(feature = "servers")]
 pub mod servers;
 #[cfg(feature = "smtp")]

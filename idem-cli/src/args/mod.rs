@@ -1,0 +1,132 @@
+//! The arguments of the command.
+
+mod dlq;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueHint};
+use clap_complete::Shell;
+use url::Url;
+
+pub(crate) use dlq::{
+    Discard, Dlq, Edit, Filter, List, Many, Reason, Redrive, Restore, Selection, State,
+};
+
+use crate::problem::EXITS;
+
+/// Look at the dead letters of a service that uses idem, and act on them
+///
+/// It asks a running service (`--url`, with the token in IDEM_TOKEN or in `--token-file`), or opens
+/// a folder that no service holds (`--data`).
+#[derive(Debug, Parser)]
+#[command(name = "idem", version, propagate_version = true, after_help = exits(), arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) place: Place,
+
+    /// Answer as one JSON document, for programs
+    #[arg(long, global = true, help_heading = None)]
+    pub(crate) json: bool,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// The ledger that is asked.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Which ledger")]
+pub(crate) struct Place {
+    /// The running service's dashboard, as `https://host/path` [env: IDEM_URL]
+    #[arg(long, global = true, value_name = "URL", value_hint = ValueHint::Url)]
+    pub(crate) url: Option<Url>,
+
+    /// A data folder that no process holds [env: IDEM_DATA]
+    #[arg(long, global = true, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) data: Option<PathBuf>,
+
+    /// With `--url`: a file that holds the token, in place of the variable IDEM_TOKEN
+    #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) token_file: Option<PathBuf>,
+
+    /// With `--url`: certificate authorities to trust beside the system's, as PEM
+    #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) ca_file: Option<PathBuf>,
+
+    /// With `--url`: send the token unencrypted to another machine
+    #[arg(long, global = true)]
+    pub(crate) plain_http: bool,
+
+    /// With `--url`: how many seconds one answer may take
+    #[arg(long, global = true, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) timeout: u64,
+
+    /// With `--data`: in whose name letters are changed [default: USER]
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) by: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    #[command(flatten)]
+    Ledger(Ledger),
+    /// Check the ledger, and say what is wrong and what to do
+    Doctor,
+    /// Alert people to a folder's dead letters until it is stopped: the monitor as a program
+    Watch(Watch),
+    /// Copy a folder that no service holds, and check that the copy opens
+    ///
+    /// A running service copies its own folder with `Idem::copy_to`.
+    Copy {
+        /// The copy: an empty folder, or one that does not exist yet
+        #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+        to: PathBuf,
+    },
+    /// Print a shell's completions
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print the man page
+    Man {
+        /// Write a page for each command into this folder instead
+        #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+        dir: Option<PathBuf>,
+    },
+}
+
+/// A question to an open ledger.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Ledger {
+    /// The dead letters: look at them and act on them
+    #[command(subcommand)]
+    Dlq(Dlq),
+    /// What happened to one message: its record, its letters, every attempt and act in order of
+    /// time
+    Explain(Explain),
+    /// Calls, attempts, latency, open letters, and the ledger's size
+    Stats,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    /// The handler's name in the ledger
+    pub(crate) handler: String,
+    /// The idempotency key, as letters show it
+    pub(crate) key: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Watch {
+    /// The monitor's configuration: its channels and its policy
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) config: PathBuf,
+
+    /// Send a test to every channel, and end
+    #[arg(long)]
+    pub(crate) test: bool,
+}
+
+fn exits() -> String {
+    let lines = EXITS.map(|(exit, meaning)| format!("  {}  {meaning}", exit as u8));
+    format!("Exit codes:\n{}", lines.join("\n"))
+}

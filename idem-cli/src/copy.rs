@@ -1,0 +1,26 @@
+//! `idem copy`: a copy of a folder that no service holds.
+
+use std::path::Path;
+
+use serde_json::json;
+
+use super::out::Out;
+use super::problem::Problem;
+use super::target::{Location, OpenError, open};
+
+pub(super) async fn run(place: Location, to: &Path, out: Out) -> Result<(), Problem> {
+    let Location::Folder(path) = place else {
+        return Err(Problem::usage(
+            "a running service copies its folder itself (`Idem::copy_to`); `idem copy` is for `--data`",
+        ));
+    };
+    let idem = open(&path).map_err(OpenError::into_problem)?;
+    let copied = idem.copy_to(to).await;
+    let closed = idem.close().await;
+    copied
+        .and(closed)
+        .map_err(|error| Problem::failed(error.to_string()))?;
+    out.answer(&json!({ "copy": to }), |_| {
+        format!("`{}` is a whole copy of `{}`", to.display(), path.display())
+    })
+}

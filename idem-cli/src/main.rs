@@ -1,0 +1,96 @@
+//! The command `idem`, for people and scripts that work with dead letters from a terminal.
+//!
+//! It asks the JSON API: of a running service over the network, or of a folder that no process
+//! holds, whose router it calls itself. Commands see one `target::Target` for both. Each command is
+//! a file. Each answers through `out`, so that no key and no error text can steer a terminal.
+//!
+//! A question to the API is a variant of `args::Ledger`. A command that opens a folder itself, as
+//! `copy`, `doctor` and `watch` do, is a variant of `args::Command`.
+
+mod args;
+mod copy;
+mod dlq;
+mod doctor;
+mod editor;
+mod explain;
+mod format;
+mod generate;
+mod out;
+mod problem;
+mod progress;
+mod prompt;
+mod stats;
+mod target;
+mod watch;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Cli, Command, Ledger};
+use out::Out;
+use problem::{Exit, Problem};
+use target::Location;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // A script may pass on a letter's key or error, and clap would show it as it is.
+        Err(error)
+            if std::env::args_os().any(|word| format::steers_any(&word.to_string_lossy())) =>
+        {
+            out::note(&error.to_string());
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(Exit::Usage as u8));
+        }
+        Err(error) => error.exit(),
+    };
+    // It fails only where a provider is installed already, which does as well.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            out::note(&format!("idem: threads cannot be started: {error}"));
+            return ExitCode::from(Exit::Failed as u8);
+        }
+    };
+    match runtime.block_on(run(cli)) {
+        Ok(()) | Err(Problem::ReaderGone) => ExitCode::SUCCESS,
+        Err(Problem::Said(exit)) => ExitCode::from(exit as u8),
+        Err(Problem::Told(exit, text)) => {
+            out::note(&format!("idem: {text}"));
+            ExitCode::from(exit as u8)
+        }
+    }
+}
+
+async fn run(cli: Cli) -> Result<(), Problem> {
+    let Cli {
+        place,
+        json,
+        command,
+    } = cli;
+    let out = Out::new(json);
+    match command {
+        Command::Completions { shell } => generate::completions(shell, out),
+        Command::Man { dir } => generate::man(dir.as_deref(), out),
+        // It opens the folder itself, to say why one cannot be opened.
+        Command::Doctor => doctor::run(Location::new(&place)?, &place, out).await,
+        Command::Copy { to } => copy::run(Location::new(&place)?, &to, out).await,
+        Command::Watch(how) => watch::run(how, &place, out).await,
+        Command::Ledger(command) => {
+            let target = Location::new(&place)?.target(&place).await?;
+            let done = match command {
+                Ledger::Dlq(what) => dlq::run(what, &target, out).await,
+                Ledger::Explain(what) => explain::run(&what, &target, out).await,
+                Ledger::Stats => stats::run(&target, out).await,
+            };
+            // A folder is closed after a failure too; the first problem is reported.
+            let closed = target.close().await;
+            done.and(closed)
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! A folder that no service holds.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use idem_runtime::{Error, Idem, LedgerError};
+
+use crate::problem::Problem;
+
+const ON_LOSS: &str = "restore the folder from a copy; or, to go on with what is left, remove the file `witness`: what is \
+                       missing would run again";
+
+/// The reason why a folder is not opened.
+#[derive(Debug)]
+pub(crate) enum OpenError {
+    /// There is no ledger at this path.
+    NoLedger { path: PathBuf, why: String },
+    /// Root runs the command, and the folder belongs to another user.
+    NotOurs { path: PathBuf, owner: u32 },
+    /// The ledger refused.
+    Ledger(LedgerError),
+    /// The runtime refused.
+    Other(Error),
+}
+
+/// Opens a ledger that exists. It never makes one: a mistyped path would look like an empty ledger.
+pub(crate) fn open(path: &Path) -> Result<Idem, OpenError> {
+    is_ledger(path)?;
+    Ok(Idem::open(path)?)
+}
+
+impl From<Error> for OpenError {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Ledger { problem, .. } => Self::Ledger(problem),
+            other => Self::Other(other),
+        }
+    }
+}
+
+/// Checks that there is a ledger, and that files made by opening it stay its owner's.
+fn is_ledger(path: &Path) -> Result<(), OpenError> {
+    let none = |why: String| {
+        Err(OpenError::NoLedger {
+            path: path.to_owned(),
+            why,
+        })
+    };
+    let found = match fs::metadata(path) {
+        Err(error) => return none(error.to_string()),
+        Ok(found) if !found.is_dir() => return none("it is not a folder".to_owned()),
+        Ok(found) => found,
+    };
+    if !["sled", "witness"]
+        .into_iter()
+        .any(|name| path.join(name).exists())
+    {
+        return none("neither `sled` nor `witness` is in it".to_owned());
+    }
+    let owner = std::os::unix::fs::MetadataExt::uid(&found);
+    if rustix::process::geteuid().is_root() && owner != 0 {
+        return Err(OpenError::NotOurs {
+            path: path.to_owned(),
+            owner,
+        });
+    }
+    Ok(())
+}
+
+impl OpenError {
+    /// Returns the problem, and its remedy.
+    pub(crate) fn says(&self) -> (String, String) {
+        let say = |what: String, fix: &str| (what, fix.to_owned());
+        match self {
+            Self::NoLedger { path, why } => say(
+                format!("`{}` is not a ledger ({why})", path.display()),
+                "give the folder that the service opens",
+            ),
+            Self::NotOurs { path, owner } => (
+                format!(
+                    "`{}` belongs to user {owner}, and files that root makes in it would be closed to them",
+                    path.display()
+                ),
+                format!("run this as that user: `sudo -u '#{owner}' idem …`"),
+            ),
+            Self::Ledger(LedgerError::Held {
+                path,
+                by,
+                lock_removed,
+            }) => {
+                let by = by.map_or_else(
+                    || "another process".to_owned(),
+                    |by| format!("process {by}"),
+                );
+                let though = if *lock_removed {
+                    ", though the file `lock` in it was removed"
+                } else {
+                    ""
+                };
+                say(
+                    format!("`{}` is held by {by}{though}", path.display()),
+                    "ask the service that holds it with `--url`, or stop it first",
+                )
+            }
+            Self::Ledger(LedgerError::Behind {
+                path,
+                found,
+                acknowledged,
+            }) => (
+                format!(
+                    "`{}` has lost acknowledged writes: it ends at group {found}, and group {acknowledged} was answered",
+                    path.display()
+                ),
+                ON_LOSS.to_owned(),
+            ),
+            Self::Ledger(LedgerError::Damaged { path, detail }) => (
+                format!("`{}` is damaged: {detail}", path.display()),
+                ON_LOSS.to_owned(),
+            ),
+            Self::Ledger(LedgerError::NotWritable { path, reason }) => say(
+                format!("`{}` cannot be written: {reason}", path.display()),
+                "check the path, its owner and its mode",
+            ),
+            Self::Ledger(LedgerError::Full { path, reason }) => say(
+                format!("the disk of `{}` is full: {reason}", path.display()),
+                "free some space",
+            ),
+            Self::Ledger(LedgerError::OddFile { file, found }) => say(
+                format!(
+                    "`{}` is {found}, and a ledger has its own files there: nothing was read or written",
+                    file.display()
+                ),
+                "put the file itself there, or restore the folder from a copy",
+            ),
+            Self::Ledger(error) => say(
+                error.to_string(),
+                "try again, and look at the disk if it stays",
+            ),
+            Self::Other(error) => say(error.to_string(), "try again"),
+        }
+    }
+
+    pub(crate) fn held(&self) -> bool {
+        matches!(self, Self::Ledger(LedgerError::Held { .. }))
+    }
+
+    pub(crate) fn into_problem(self) -> Problem {
+        let (what, fix) = self.says();
+        let text = format!("{what}: {fix}");
+        match self {
+            _ if self.held() => Problem::unreachable(text),
+            Self::NoLedger { .. } | Self::NotOurs { .. } => Problem::usage(text),
+            Self::Ledger(_) | Self::Other(_) => Problem::failed(text),
+        }
+    }
+}

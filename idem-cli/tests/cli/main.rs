@@ -1,0 +1,22 @@
+//! The command `idem` as people and scripts use it: the real program, real folders, a real service
+//! over HTTP.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a helper that cannot go on fails its test"
+)]
+
+mod copy;
+mod doctor;
+mod editing;
+mod letters;
+mod many;
+mod numbers;
+mod publish;
+mod redacted;
+mod reused;
+mod served;
+mod service;
+mod support;
+mod terminal;
+mod usage;

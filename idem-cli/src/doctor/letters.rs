@@ -74,7 +74,7 @@ async fn alerts(target: &Target, checkup: &mut Checkup) -> Result<(), Problem> {
     let at_least = if state.more_untold { "at least " } else { "" };
     match state.untold {
         0 if state.more_untold => {
-            checkup.well("the oldest letters that are in no notice are all closed")
+            checkup.well("the oldest letters that are in no notice are all closed");
         }
         0 => checkup.well("every open letter is in a notice to people"),
         untold => checkup.wrong(

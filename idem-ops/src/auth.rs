@@ -26,9 +26,9 @@ const ADDRESSES: usize = 10_000;
 
 /// A person or a program that may come in; the name stands in the audit log.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Who(Arc<str>);
+pub struct Principal(Arc<str>);
 
-impl Who {
+impl Principal {
     /// By name.
     pub fn new(name: impl Into<String>) -> Self {
         Self(name.into().into())
@@ -40,7 +40,7 @@ impl Who {
     }
 }
 
-impl fmt::Display for Who {
+impl fmt::Display for Principal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
@@ -62,18 +62,18 @@ pub struct Auth {
 }
 
 /// The user's own.
-type Check = dyn Fn(&Parts) -> Option<Who> + Send + Sync;
+type Check = dyn Fn(&Parts) -> Option<Principal> + Send + Sync;
 
 #[derive(Clone)]
 enum Kind {
-    Tokens(Vec<(Who, Secret)>),
+    Tokens(Vec<(Principal, Secret)>),
     Check(Arc<Check>),
 }
 
 /// Why somebody may not come in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum Refusal {
+pub enum AuthError {
     /// Nothing was shown.
     #[error("log in first: send `Authorization: Bearer …` with the token")]
     Anonymous,
@@ -91,23 +91,23 @@ pub enum Refusal {
 impl Auth {
     /// Whoever has the token, by the name of `token`. An empty token lets nobody in.
     pub fn token(token: impl Into<Secret>) -> Self {
-        Self::of(Kind::Tokens(vec![(Who::new("token"), token.into())]))
+        Self::of(Kind::Tokens(vec![(Principal::new("token"), token.into())]))
     }
 
     /// One more, with a name and a token of their own, so that the audit log tells people apart.
     /// With
     /// [`check`](Self::check) it changes nothing.
     #[must_use]
-    pub fn and(mut self, name: impl Into<String>, token: impl Into<Secret>) -> Self {
+    pub fn with_token(mut self, name: impl Into<String>, token: impl Into<Secret>) -> Self {
         if let Kind::Tokens(tokens) = &mut self.kind {
-            tokens.push((Who::new(name), token.into()));
+            tokens.push((Principal::new(name), token.into()));
         }
         self
     }
 
     /// Whoever the user's own check knows: a session of the service's, a header that a proxy in
     /// front sets.
-    pub fn check(check: impl Fn(&Parts) -> Option<Who> + Send + Sync + 'static) -> Self {
+    pub fn check(check: impl Fn(&Parts) -> Option<Principal> + Send + Sync + 'static) -> Self {
         Self::of(Kind::Check(Arc::new(check)))
     }
 
@@ -137,7 +137,7 @@ impl Auth {
     /// # Errors
     /// It is not; after too many that were not, it says how long to wait. Where
     /// [`check`](Self::check) decides, no token is right.
-    pub fn sign_in(&self, token: &Secret, address: Option<IpAddr>) -> Result<Who, Refusal> {
+    pub fn sign_in(&self, token: &Secret, address: Option<IpAddr>) -> Result<Principal, AuthError> {
         self.attempt(address, || self.holder(token.expose()))
     }
 
@@ -145,12 +145,12 @@ impl Auth {
     ///
     /// # Errors
     /// Nobody who may come in; after too many failures it says how long to wait.
-    pub fn admit(&self, request: &Parts, address: Option<IpAddr>) -> Result<Who, Refusal> {
+    pub fn admit(&self, request: &Parts, address: Option<IpAddr>) -> Result<Principal, AuthError> {
         let headers = &request.headers;
         match &self.kind {
             Kind::Tokens(_) => {
                 // A request without a token is no guess.
-                let header = headers.get(AUTHORIZATION).ok_or(Refusal::Anonymous)?;
+                let header = headers.get(AUTHORIZATION).ok_or(AuthError::Anonymous)?;
                 let token = header.to_str().ok().and_then(|text| text.split_once(' '));
                 let token = token.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
                 self.attempt(address, || self.holder(token?.1.trim()))
@@ -160,7 +160,7 @@ impl Auth {
             {
                 self.attempt(address, || check(request))
             }
-            Kind::Check(check) => check(request).ok_or(Refusal::Anonymous),
+            Kind::Check(check) => check(request).ok_or(AuthError::Anonymous),
         }
     }
 
@@ -169,13 +169,13 @@ impl Auth {
     fn attempt(
         &self,
         address: Option<IpAddr>,
-        right: impl FnOnce() -> Option<Who>,
-    ) -> Result<Who, Refusal> {
+        right: impl FnOnce() -> Option<Principal>,
+    ) -> Result<Principal, AuthError> {
         right().ok_or_else(|| self.guard.fail(address, Instant::now()))
     }
 
     /// Whether this address has guessed too often.
-    pub(crate) fn has_to_wait(&self, address: Option<IpAddr>) -> Option<Refusal> {
+    pub(crate) fn has_to_wait(&self, address: Option<IpAddr>) -> Option<AuthError> {
         self.guard.wait(address, Instant::now())
     }
 
@@ -190,7 +190,7 @@ impl Auth {
 
     /// Every token is compared, by its hash, so that neither their lengths nor their order show in
     /// the time it takes.
-    fn holder(&self, shown: &str) -> Option<Who> {
+    fn holder(&self, shown: &str) -> Option<Principal> {
         let Kind::Tokens(tokens) = &self.kind else {
             return None;
         };
@@ -253,18 +253,18 @@ impl Tally {
 }
 
 impl Guard {
-    fn wait(&self, address: Option<IpAddr>, now: Instant) -> Option<Refusal> {
+    fn wait(&self, address: Option<IpAddr>, now: Instant) -> Option<AuthError> {
         let failures = self.0.lock();
         let of_one = failures
             .by_address
             .get(&network(address))
             .and_then(|tally| tally.wait(OF_ONE, now));
         let wait = of_one.max(failures.all.wait(OF_ALL, now))?;
-        Some(Refusal::TooMany { wait })
+        Some(AuthError::TooMany { wait })
     }
 
     /// Counts a failure; those beyond the limit say how long it lasts.
-    fn fail(&self, address: Option<IpAddr>, now: Instant) -> Refusal {
+    fn fail(&self, address: Option<IpAddr>, now: Instant) -> AuthError {
         if let Some(refusal) = self.wait(address, now) {
             return refusal;
         }
@@ -278,7 +278,7 @@ impl Guard {
         }
         failures.by_address.entry(address).or_default().fail(now);
         failures.all.fail(now);
-        Refusal::Wrong
+        AuthError::Wrong
     }
 }
 
@@ -302,15 +302,15 @@ mod tests {
 
     #[test]
     fn the_right_token_comes_in_by_its_holder_s_name() {
-        let auth = Auth::token("right").and("ann", "hers");
-        assert_eq!(auth.sign_in(&"hers".into(), None), Ok(Who::new("ann")));
-        assert_eq!(auth.sign_in(&"right".into(), None), Ok(Who::new("token")));
+        let auth = Auth::token("right").with_token("ann", "hers");
+        assert_eq!(auth.sign_in(&"hers".into(), None), Ok(Principal::new("ann")));
+        assert_eq!(auth.sign_in(&"right".into(), None), Ok(Principal::new("token")));
         for wrong in ["", "righ", "rightt", "RIGHT"] {
-            assert_eq!(auth.sign_in(&wrong.into(), None), Err(Refusal::Wrong));
+            assert_eq!(auth.sign_in(&wrong.into(), None), Err(AuthError::Wrong));
         }
         assert_eq!(
             Auth::token("").sign_in(&"".into(), None),
-            Err(Refusal::Wrong)
+            Err(AuthError::Wrong)
         );
         assert!(!format!("{auth:?}").contains("right"));
     }
@@ -321,24 +321,24 @@ mod tests {
         for _ in 0..OF_ONE {
             assert_eq!(
                 auth.sign_in(&"wrong".into(), address(1)),
-                Err(Refusal::Wrong)
+                Err(AuthError::Wrong)
             );
         }
         assert!(matches!(
             auth.sign_in(&"wrong".into(), address(1)),
-            Err(Refusal::TooMany { .. })
+            Err(AuthError::TooMany { .. })
         ));
         assert!(auth.sign_in(&"right".into(), address(1)).is_ok());
         assert!(
             matches!(
                 auth.sign_in(&"wrong".into(), address(1)),
-                Err(Refusal::TooMany { .. })
+                Err(AuthError::TooMany { .. })
             ),
             "it is no way around"
         );
         assert_eq!(
             auth.sign_in(&"wrong".into(), address(2)),
-            Err(Refusal::Wrong)
+            Err(AuthError::Wrong)
         );
     }
 
@@ -349,12 +349,12 @@ mod tests {
             let last = u8::try_from(guess % 200).unwrap();
             assert_eq!(
                 auth.sign_in(&"wrong".into(), address(last)),
-                Err(Refusal::Wrong)
+                Err(AuthError::Wrong)
             );
         }
         assert!(matches!(
             auth.sign_in(&"wrong".into(), address(250)),
-            Err(Refusal::TooMany { .. })
+            Err(AuthError::TooMany { .. })
         ));
         assert!(auth.sign_in(&"right".into(), address(250)).is_ok());
     }

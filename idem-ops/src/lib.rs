@@ -36,7 +36,7 @@ mod tls;
 #[cfg(feature = "dashboard")]
 pub use api::dashboard;
 #[cfg(feature = "dashboard")]
-pub use auth::{Auth, Refusal, Who};
+pub use auth::{Auth, AuthError, Principal};
 pub use config::{Config, ConfigError};
 pub use proxies::{Network, NotANetwork};
 pub use secret::{Secret, SecretError};

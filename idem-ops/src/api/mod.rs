@@ -3,7 +3,7 @@
 //! The README of this crate has the table of routes. What is answered is what
 //! [`service`](crate::service) answers; refusals are [`Problem`]s.
 
-mod asked;
+mod extract;
 mod problem;
 mod routes;
 
@@ -19,7 +19,7 @@ use idem_runtime::Idem;
 pub use problem::Problem;
 pub(crate) use problem::of_service;
 
-use crate::auth::{Auth, Refusal};
+use crate::auth::{Auth, AuthError};
 use crate::service::Service;
 
 /// The dashboard of an Idem, to be nested in a service's own router or served alone.
@@ -68,7 +68,7 @@ pub fn router(service: &Service, auth: Auth) -> Router {
     let inside = Router::new()
         .nest("/api/v1", api)
         .route("/metrics", get(routes::metrics))
-        .layer(DefaultBodyLimit::max(asked::LARGEST_BODY))
+        .layer(DefaultBodyLimit::max(extract::LARGEST_BODY))
         .layer(from_fn_with_state(auth, guard));
     inside
         .route("/healthz", get(routes::healthz))
@@ -88,7 +88,7 @@ async fn guard(State(auth): State<Auth>, request: Request, next: Next) -> Respon
         Err(refusal) => {
             match refusal {
                 // So many would fill the log.
-                Refusal::TooMany { .. } => {
+                AuthError::TooMany { .. } => {
                     tracing::debug!(?address, %refusal, "a request was refused")
                 }
                 _ => {

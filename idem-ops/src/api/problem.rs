@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use idem_runtime::{Error, LedgerError};
 use serde::{Deserialize, Serialize};
 
-use crate::auth::Refusal;
+use crate::auth::AuthError;
 use crate::service::ServiceError;
 
 /// Why a request was refused, as `application/problem+json`.
@@ -94,7 +94,7 @@ fn of_idem(error: &Error) -> (StatusCode, &'static str) {
     }
 }
 
-impl IntoResponse for Refusal {
+impl IntoResponse for AuthError {
     fn into_response(self) -> Response {
         let (status, kind) = match self {
             Self::TooMany { .. } => (StatusCode::TOO_MANY_REQUESTS, "too_many_failures"),

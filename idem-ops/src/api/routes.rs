@@ -7,12 +7,12 @@ use axum::response::{IntoResponse, Response};
 use idem_runtime::DeadLetterId;
 use uuid::Uuid;
 
-use super::asked::{By, Edit, Id, Json, MaybeWhy, Nothing, OneKey, Query, RedriveOne, Why};
+use super::extract::{By, Edit, Id, Json, MaybeWhy, Nothing, OneKey, Query, RedriveOne, Why};
 use super::problem::Problem;
 use crate::monitor::AlertState;
 use crate::service::{
-    AuditPage, Bulk, BulkPage, GroupPage, GroupQuery, LetterPage, LetterQuery, LetterView, NewBulk,
-    PageQuery, Redriven, Service, ServiceError, Stats, StatsQuery, Story,
+    AuditPage, BulkJob, BulkPage, GroupPage, GroupQuery, LetterPage, LetterQuery, LetterView, NewBulkJob,
+    PageQuery, Redriven, Service, ServiceError, Stats, StatsQuery, Timeline,
 };
 
 type Answer<T> = Result<axum::Json<T>, Problem>;
@@ -105,15 +105,15 @@ pub(super) async fn bulk(
     service: State<Service>,
     Id(id): Id<Uuid>,
     _: Query<Nothing>,
-) -> Answer<Bulk> {
+) -> Answer<BulkJob> {
     answer(service.bulk(id).await?)
 }
 
 pub(super) async fn start_bulk(
     By(acting): By,
     _: Query<Nothing>,
-    Json(asked): Json<NewBulk>,
-) -> Result<(StatusCode, axum::Json<Bulk>), Problem> {
+    Json(asked): Json<NewBulkJob>,
+) -> Result<(StatusCode, axum::Json<BulkJob>), Problem> {
     Ok((
         StatusCode::ACCEPTED,
         changed(async move { acting.start_bulk(asked).await }).await?,
@@ -124,7 +124,7 @@ pub(super) async fn cancel_bulk(
     By(acting): By,
     Id(id): Id<Uuid>,
     Query(MaybeWhy { why }): Query<MaybeWhy>,
-) -> Answer<Bulk> {
+) -> Answer<BulkJob> {
     changed(async move { acting.cancel_bulk(id, why.as_deref()).await }).await
 }
 
@@ -138,7 +138,7 @@ pub(super) async fn groups(
 pub(super) async fn explain(
     service: State<Service>,
     Query(OneKey { handler, key }): Query<OneKey>,
-) -> Answer<Story> {
+) -> Answer<Timeline> {
     answer(service.explain(&handler, &key).await?)
 }
 

@@ -8,8 +8,8 @@ use super::Dashboard;
 use super::error::PageError;
 use super::forms::Fields;
 use super::page::{Answer, Page, Tab, show as draw};
-use super::visit::Visit;
-use crate::service::{AuditEntry, AuditPage, Deed, Outcome, PageQuery};
+use super::session_guard::Visit;
+use crate::service::{AuditEntry, AuditPage, AuditAction, Outcome, PageQuery};
 
 #[derive(Template)]
 #[template(path = "dashboard/audit.html")]
@@ -40,16 +40,16 @@ pub(super) async fn show(State(dashboard): State<Dashboard>, visit: Visit, parts
 impl Audit {
     fn deed(&self, entry: &AuditEntry) -> &'static str {
         match entry.what {
-            Deed::Redrive => "re-armed",
-            Deed::Run => "ran",
-            Deed::Publish => "published back",
-            Deed::Edit => "changed the payload",
-            Deed::Discard => "discarded",
-            Deed::Restore => "undid the discard",
-            Deed::StartRedrive => "began a bulk redrive",
-            Deed::CancelRedrive => "stopped a bulk redrive",
-            Deed::StartDiscard => "began a bulk discard",
-            Deed::CancelDiscard => "stopped a bulk discard",
+            AuditAction::Redrive => "re-armed",
+            AuditAction::Run => "ran",
+            AuditAction::Publish => "published back",
+            AuditAction::Edit => "changed the payload",
+            AuditAction::Discard => "discarded",
+            AuditAction::Restore => "undid the discard",
+            AuditAction::StartRedrive => "began a bulk redrive",
+            AuditAction::CancelRedrive => "stopped a bulk redrive",
+            AuditAction::StartDiscard => "began a bulk discard",
+            AuditAction::CancelDiscard => "stopped a bulk discard",
         }
     }
 

@@ -9,18 +9,18 @@ use super::Dashboard;
 use super::error::PageError;
 use super::forms::{Fields, Signed};
 use super::page::{Answer, Page, Tab, redirect, show as draw};
-use super::visit::Visit;
-use crate::service::{Bulk, BulkDeed, BulkPage, BulkState, NewBulk, PageQuery, Selection};
+use super::session_guard::Visit;
+use crate::service::{BulkJob, BulkAction, BulkPage, BulkState, NewBulkJob, PageQuery, Selection};
 
 #[derive(Template)]
-#[template(path = "dashboard/bulk_acts.html")]
+#[template(path = "dashboard/bulk_jobs.html")]
 struct Acts {
     page: Page,
     list: BulkPage,
 }
 
 #[derive(Template)]
-#[template(path = "dashboard/bulk_act.html")]
+#[template(path = "dashboard/bulk_job.html")]
 struct One {
     page: Page,
     verb: &'static str,
@@ -28,7 +28,7 @@ struct One {
     /// How many letters had their turn.
     gone: u64,
     which: String,
-    bulk: Bulk,
+    bulk: BulkJob,
 }
 
 pub(super) async fn selection(State(dashboard): State<Dashboard>, signed: Signed) -> Answer {
@@ -50,10 +50,10 @@ pub(super) async fn group(State(dashboard): State<Dashboard>, signed: Signed) ->
 async fn begin(dashboard: &Dashboard, signed: &Signed, selection: Selection) -> Answer {
     let Signed { visit, fields } = signed;
     let deed = match fields.need("act", "What to do")? {
-        "redrive" => BulkDeed::Rearm,
-        "run" => BulkDeed::Run,
-        "publish" => BulkDeed::Publish,
-        "discard" => BulkDeed::Discard,
+        "redrive" => BulkAction::Rearm,
+        "run" => BulkAction::Run,
+        "publish" => BulkAction::Publish,
+        "discard" => BulkAction::Discard,
         other => {
             return Err(PageError::bad(format!(
                 "“{other}” is nothing that can be done with letters"
@@ -64,9 +64,9 @@ async fn begin(dashboard: &Dashboard, signed: &Signed, selection: Selection) -> 
     let bulk = dashboard
         .service
         .by(&visit.session.who)
-        .start_bulk(NewBulk {
+        .start_bulk(NewBulkJob {
             selection,
-            deed,
+            action: deed,
             rate,
             why,
         })
@@ -140,19 +140,19 @@ pub(super) async fn cancel(
 
 fn bulk_id(text: &str) -> Result<Uuid, PageError> {
     text.parse()
-        .map_err(|_| PageError::missing(format!("“{text}” is no bulk act's id")))
+        .map_err(|_| PageError::missing(format!("“{text}” is no bulk job's id")))
 }
 
-fn verb(bulk: &Bulk) -> &'static str {
-    match bulk.asked.deed {
-        BulkDeed::Rearm => "Re-arming",
-        BulkDeed::Run => "Run",
-        BulkDeed::Publish => "Sending back",
-        BulkDeed::Discard => "Discard",
+fn verb(bulk: &BulkJob) -> &'static str {
+    match bulk.asked.action {
+        BulkAction::Rearm => "Re-arming",
+        BulkAction::Run => "Run",
+        BulkAction::Publish => "Sending back",
+        BulkAction::Discard => "Discard",
     }
 }
 
-fn state(bulk: &Bulk) -> &'static str {
+fn state(bulk: &BulkJob) -> &'static str {
     match bulk.state {
         BulkState::Running => "running",
         BulkState::Finished => "finished",
@@ -184,11 +184,11 @@ fn which(selection: &Selection) -> String {
 }
 
 impl Acts {
-    fn verb(&self, bulk: &Bulk) -> &'static str {
+    fn verb(&self, bulk: &BulkJob) -> &'static str {
         verb(bulk)
     }
 
-    fn state(&self, bulk: &Bulk) -> &'static str {
+    fn state(&self, bulk: &BulkJob) -> &'static str {
         state(bulk)
     }
 }

@@ -10,7 +10,7 @@ use idem_runtime::Error;
 
 use super::page::drawn;
 use crate::api::of_service;
-use crate::auth::Refusal;
+use crate::auth::AuthError;
 use crate::service::ServiceError;
 
 /// Why a page cannot be shown, or a change was not made.
@@ -31,7 +31,7 @@ pub(super) enum PageError {
     #[error("{0}")]
     Missing(String),
     #[error("{}", refused(*.0))]
-    Refused(Refusal),
+    Refused(AuthError),
     #[error("{0}")]
     Service(Arc<ServiceError>),
     #[error("the system gives no random numbers: {0}")]
@@ -57,7 +57,7 @@ impl PageError {
             Self::Unfinished => StatusCode::REQUEST_TIMEOUT,
             Self::Bad(_) | Self::TooManyFields(_) => StatusCode::BAD_REQUEST,
             Self::Missing(_) => StatusCode::NOT_FOUND,
-            Self::Refused(Refusal::TooMany { .. }) => StatusCode::TOO_MANY_REQUESTS,
+            Self::Refused(AuthError::TooMany { .. }) => StatusCode::TOO_MANY_REQUESTS,
             Self::Refused(_) => StatusCode::UNAUTHORIZED,
             Self::Service(error) => of_service(error).0,
             Self::Random(_) | Self::Template(_) => StatusCode::INTERNAL_SERVER_ERROR,
@@ -79,7 +79,7 @@ impl PageError {
         });
         let mut response =
             (status, html.unwrap_or_else(|_| Html(title.to_owned()))).into_response();
-        if let Self::Refused(Refusal::TooMany { wait }) = self {
+        if let Self::Refused(AuthError::TooMany { wait }) = self {
             response
                 .headers_mut()
                 .insert(RETRY_AFTER, wait.as_secs().max(1).into());
@@ -98,9 +98,9 @@ struct ErrorPage<'a> {
 }
 
 /// In words for a person with a browser.
-fn refused(refusal: Refusal) -> String {
+fn refused(refusal: AuthError) -> String {
     match refusal {
-        Refusal::TooMany { wait } => {
+        AuthError::TooMany { wait } => {
             format!(
                 "too many failed attempts to sign in: wait {} seconds",
                 wait.as_secs().max(1)

@@ -10,7 +10,7 @@ use url::form_urlencoded;
 
 use super::Dashboard;
 use super::error::PageError;
-use super::visit::Visit;
+use super::session_guard::Visit;
 
 /// A payload of 1 MiB is at most three times as long in a form; the rest of the form is small.
 const LARGEST: usize = 3 * 1024 * 1024 + 64 * 1024;

@@ -8,7 +8,7 @@ use idem_runtime::LetterState;
 use super::Dashboard;
 use super::forms::Fields;
 use super::page::{Answer, Page, Tab, filters, show as draw};
-use super::visit::Visit;
+use super::session_guard::Visit;
 use crate::service::{Group, GroupPage, GroupQuery, LetterPage, LetterQuery};
 
 /// How many of a group's letters are shown with it.

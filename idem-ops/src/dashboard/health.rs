@@ -6,7 +6,7 @@ use axum::extract::State;
 use super::Dashboard;
 use super::overview::size;
 use super::page::{Answer, Page, Tab, show as draw};
-use super::visit::Visit;
+use super::session_guard::Visit;
 use crate::monitor::AlertState;
 use crate::service::{Health, Stats, StatsQuery};
 

@@ -11,7 +11,7 @@ use super::error::PageError;
 use super::forms::{Fields, letter_id};
 use super::page::{Answer, Page, Tab, filters, show as draw};
 use super::plot::Unit;
-use super::visit::Visit;
+use super::session_guard::Visit;
 use crate::service::LetterView;
 
 #[derive(Template)]

@@ -10,7 +10,7 @@ use idem_runtime::LetterState;
 use super::Dashboard;
 use super::forms::{Fields, letter_id};
 use super::page::{Answer, Page, Tab, filters, show as draw};
-use super::visit::Visit;
+use super::session_guard::Visit;
 use crate::service::{GroupQuery, LetterPage, LetterQuery, StateFilter};
 
 /// How many letters are on a page.

@@ -13,10 +13,10 @@ use axum::response::{IntoResponse, Response};
 use super::error::PageError;
 use super::forms::{Fields, Signed, read};
 use super::page::{Answer, drawn, filters, redirect};
-use super::visit::{ELSEWHERE, cookie, is_loopback, is_same_origin, set_cookie, unset_cookie};
+use super::session_guard::{ELSEWHERE, cookie, is_loopback, is_same_origin, set_cookie, unset_cookie};
 use super::{Dashboard, assets};
 use crate::Secret;
-use crate::auth::Refusal;
+use crate::auth::AuthError;
 use crate::shown::steers;
 
 /// The login page is in the dashboard's root.
@@ -71,8 +71,8 @@ pub(super) async fn enter(State(dashboard): State<Dashboard>, request: Request) 
         // Beside the name that anybody can type stands whose token it was.
         Ok(holder) if name.is_empty() => holder.to_string(),
         Ok(holder) => format!("{name} ({holder})"),
-        Err(Refusal::TooMany { wait }) => {
-            return Err(PageError::Refused(Refusal::TooMany { wait }));
+        Err(AuthError::TooMany { wait }) => {
+            return Err(PageError::Refused(AuthError::TooMany { wait }));
         }
         Err(refusal) => {
             tracing::warn!(?address, %refusal, "somebody could not sign in to the dashboard");
@@ -107,7 +107,7 @@ fn may_be_read(
     address: Option<IpAddr>,
 ) -> Result<(), PageError> {
     if dashboard.auth.checks() {
-        return Err(PageError::Refused(Refusal::Wrong));
+        return Err(PageError::Refused(AuthError::Wrong));
     }
     let length = parts
         .headers

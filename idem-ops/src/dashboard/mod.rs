@@ -1,6 +1,6 @@
 //! The dashboard's pages: drawn on the server, usable without script, nothing from elsewhere.
 
-mod acts;
+mod actions;
 mod assets;
 mod audit;
 mod bulk;
@@ -16,8 +16,8 @@ mod overview;
 mod page;
 mod plot;
 mod session;
-mod story;
-mod visit;
+mod timeline;
+mod session_guard;
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -86,24 +86,24 @@ pub(crate) fn pages(service: Service, auth: Auth) -> Router {
         .route("/overview", get(overview::show))
         .route("/letters", get(letters::show))
         .route("/letters/{id}", get(letter::show))
-        .route("/letters/{id}/run", post(acts::run))
-        .route("/letters/{id}/publish", post(acts::publish))
-        .route("/letters/{id}/redrive", post(acts::redrive))
-        .route("/letters/{id}/edit", post(acts::edit))
-        .route("/letters/{id}/discard", post(acts::discard))
-        .route("/letters/{id}/restore", post(acts::restore))
+        .route("/letters/{id}/run", post(actions::run))
+        .route("/letters/{id}/publish", post(actions::publish))
+        .route("/letters/{id}/redrive", post(actions::redrive))
+        .route("/letters/{id}/edit", post(actions::edit))
+        .route("/letters/{id}/discard", post(actions::discard))
+        .route("/letters/{id}/restore", post(actions::restore))
         .route("/selection", post(bulk::selection))
         .route("/groups", get(groups::show))
         .route("/group", get(groups::one).post(bulk::group))
         .route("/bulk", get(bulk::show))
         .route("/bulk/{id}", get(bulk::one))
         .route("/bulk/{id}/cancel", post(bulk::cancel))
-        .route("/story", get(story::show))
+        .route("/story", get(timeline::show))
         .route("/health", get(health::show))
         .route("/audit", get(audit::show))
         .route("/logout", post(login::leave))
         .route_layer(from_fn(to_the_end))
-        .route_layer(from_fn_with_state(dashboard.clone(), visit::door));
+        .route_layer(from_fn_with_state(dashboard.clone(), session_guard::door));
     Router::new()
         .route("/", get(home))
         .route("/login", get(login::show).post(login::enter))

@@ -11,7 +11,7 @@ use super::forms::Fields;
 use super::groups::query;
 use super::page::{Answer, Page, Tab, show as draw};
 use super::plot::{Fold, Plot, Series, Shape, Unit};
-use super::visit::Visit;
+use super::session_guard::Visit;
 use crate::monitor;
 use crate::service::{Count, GroupQuery, Latency, Minute, Stats, StatsQuery};
 

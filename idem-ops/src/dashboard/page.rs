@@ -7,7 +7,7 @@ use axum::response::{Html, IntoResponse, Response};
 
 use super::error::PageError;
 use super::session::Flash;
-use super::visit::Visit;
+use super::session_guard::Visit;
 use super::{Dashboard, assets};
 use crate::shown;
 
@@ -43,7 +43,7 @@ const MENU: [(Tab, &str, &str); 6] = [
     (Tab::Overview, "overview", "Overview"),
     (Tab::Letters, "letters", "Letters"),
     (Tab::Groups, "groups", "Groups"),
-    (Tab::Bulk, "bulk", "Bulk acts"),
+    (Tab::Bulk, "bulk", "Bulk jobs"),
     (Tab::Health, "health", "Health"),
     (Tab::Audit, "audit", "Audit log"),
 ];

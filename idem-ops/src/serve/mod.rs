@@ -1,7 +1,7 @@
 //! A server that clients who do not finish what they begin cannot stop.
 
-mod seats;
-mod stall;
+mod connections;
+mod write_timeout;
 
 use std::convert::Infallible;
 use std::future::{self, IntoFuture};
@@ -26,8 +26,8 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tower::ServiceExt;
 
-use seats::{Seat, Seats};
-use stall::Stalling;
+use connections::{Seat, Seats};
+use write_timeout::Stalling;
 
 /// What a request's head may take in memory.
 const HEAD: usize = 64 << 10;

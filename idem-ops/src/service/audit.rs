@@ -37,7 +37,7 @@ pub struct AuditEntry {
     /// Who.
     pub who: String,
     /// What.
-    pub what: Deed,
+    pub what: AuditAction,
     /// Why, in their words.
     pub why: Option<String>,
     /// The letter, where it was done to one.
@@ -46,7 +46,7 @@ pub struct AuditEntry {
     pub handler: Option<String>,
     /// Its idempotency key.
     pub key: Option<String>,
-    /// The bulk act that it belongs to.
+    /// The bulk job that it belongs to.
     pub bulk: Option<Uuid>,
     /// What it came to.
     pub outcome: Outcome,
@@ -56,7 +56,7 @@ pub struct AuditEntry {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
-pub enum Deed {
+pub enum AuditAction {
     /// Re-armed a letter's key.
     Redrive,
     /// Re-armed a letter's key and ran it.

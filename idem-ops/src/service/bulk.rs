@@ -4,10 +4,10 @@ use idem_runtime::{DeadLetterId, Timestamp};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::audit::Deed;
+use super::audit::AuditAction;
 use super::letters::LetterQuery;
 
-/// Which letters a bulk act takes. Only open ones are, and only those that had died when it was
+/// Which letters a bulk job takes. Only open ones are, and only those that had died when it was
 /// asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
@@ -35,10 +35,10 @@ impl Selection {
     }
 }
 
-/// What a bulk act does to each of its letters.
+/// What a bulk job does to each of its letters.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum BulkDeed {
+pub enum BulkAction {
     /// Re-arms its key: the next call of it runs.
     #[default]
     Rearm,
@@ -50,35 +50,35 @@ pub enum BulkDeed {
     Discard,
 }
 
-impl BulkDeed {
+impl BulkAction {
     /// What it is to one letter, in the audit log.
-    pub(super) fn of_one(self) -> Deed {
+    pub(super) fn of_one(self) -> AuditAction {
         match self {
-            Self::Rearm => Deed::Redrive,
-            Self::Run => Deed::Run,
-            Self::Publish => Deed::Publish,
-            Self::Discard => Deed::Discard,
+            Self::Rearm => AuditAction::Redrive,
+            Self::Run => AuditAction::Run,
+            Self::Publish => AuditAction::Publish,
+            Self::Discard => AuditAction::Discard,
         }
     }
 
     /// What its beginning and its stop by a person are in the audit log.
-    pub(super) fn of_all(self) -> (Deed, Deed) {
+    pub(super) fn of_all(self) -> (AuditAction, AuditAction) {
         match self {
-            Self::Rearm | Self::Run | Self::Publish => (Deed::StartRedrive, Deed::CancelRedrive),
-            Self::Discard => (Deed::StartDiscard, Deed::CancelDiscard),
+            Self::Rearm | Self::Run | Self::Publish => (AuditAction::StartRedrive, AuditAction::CancelRedrive),
+            Self::Discard => (AuditAction::StartDiscard, AuditAction::CancelDiscard),
         }
     }
 }
 
-/// A bulk act as it is asked for.
+/// A bulk job as it is asked for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct NewBulk {
+pub struct NewBulkJob {
     /// Which letters.
     pub selection: Selection,
     /// What is done to each; they are re-armed unless said.
-    #[serde(default)]
-    pub deed: BulkDeed,
+    #[serde(default, rename = "deed")]
+    pub action: BulkAction,
     /// How many letters a second at most, from 0.01 to 1,000; 10 unless said.
     #[serde(default = "usual_rate")]
     pub rate: f64,
@@ -90,16 +90,16 @@ fn usual_rate() -> f64 {
     10.0
 }
 
-/// A bulk act and how far it is.
+/// A bulk job and how far it is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
-pub struct Bulk {
+pub struct BulkJob {
     /// Its id; ids sort by time.
     pub id: Uuid,
     /// Who asked for it.
     pub who: String,
     /// What was asked for.
-    pub asked: NewBulk,
+    pub asked: NewBulkJob,
     /// Where it stands.
     pub state: BulkState,
     /// How many letters it takes.
@@ -125,13 +125,13 @@ pub struct Bulk {
     pub ended_at: Option<Timestamp>,
 }
 
-impl Bulk {
+impl BulkJob {
     pub(super) fn end(&mut self, state: BulkState, now: Timestamp) {
         (self.state, self.updated_at, self.ended_at) = (state, now, Some(now));
     }
 }
 
-/// Where a bulk act stands.
+/// Where a bulk job stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -144,7 +144,7 @@ pub enum BulkState {
     Cancelled,
 }
 
-/// One letter with which a bulk act did not come to its end.
+/// One letter with which a bulk job did not come to its end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct BulkProblem {
@@ -154,12 +154,12 @@ pub struct BulkProblem {
     pub error: String,
 }
 
-/// One page of bulk acts, newest first.
+/// One page of bulk jobs, newest first.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct BulkPage {
     /// At most as many as were asked for.
-    pub bulks: Vec<Bulk>,
+    pub bulks: Vec<BulkJob>,
     /// What to ask for `after` to get the next page; nothing on the last one.
     pub next: Option<Uuid>,
 }

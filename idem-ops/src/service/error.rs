@@ -10,8 +10,8 @@ pub enum ServiceError {
     /// There is no such letter.
     #[error("there is no dead letter {0}: closed letters are kept for a limited time")]
     NoSuchLetter(DeadLetterId),
-    /// There is no such bulk act.
-    #[error("there is no bulk act {0}: list them")]
+    /// There is no such bulk job.
+    #[error("there is no bulk job {0}: list them")]
     NoSuchBulk(Uuid),
     /// What was asked for makes no sense.
     #[error("`{field}` {why}")]
@@ -37,8 +37,8 @@ pub enum ServiceError {
         /// Why, and what to do.
         why: String,
     },
-    /// The bulk act has ended already.
-    #[error("bulk act {0} has ended already")]
+    /// The bulk job has ended already.
+    #[error("bulk job {0} has ended already")]
     BulkEnded(Uuid),
     /// A note of this service cannot be read.
     #[error(

@@ -3,7 +3,7 @@
 use idem_runtime::{DeadLetter, DeadLetterId, Json, LetterState, Reason, Timestamp};
 use serde::{Deserialize, Serialize};
 
-/// The most letters, groups, bulk acts or entries on one page.
+/// The most letters, groups, bulk jobs or entries on one page.
 pub const LONGEST_PAGE: usize = 500;
 /// How many there are on a page unless asked otherwise.
 pub const PAGE: usize = 100;

@@ -3,23 +3,23 @@
 //! The JSON API, the dashboard's pages and the command line use nothing else. What they are
 //! answered is `Serialize` and `Deserialize`: the JSON API sends it as it stands.
 
-mod acting;
+mod actions;
 mod audit;
 mod bulk;
 mod error;
 mod figures;
 mod groups;
 mod index;
-mod jobs;
-mod journal;
+mod bulk_jobs;
+mod audit_log;
 mod letters;
-mod locks;
-mod reading;
+mod letter_locks;
+mod queries;
 mod stats;
-mod story;
-mod telling;
-mod turns;
-mod walk;
+mod timeline;
+mod explain;
+mod bulk_worker;
+mod index_sync;
 
 use std::fmt;
 use std::sync::Arc;
@@ -28,9 +28,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use idem_runtime::{Idem, Timestamp};
 use tokio::sync::{Notify, watch};
 
-pub use acting::Acting;
-pub use audit::{AuditEntry, AuditPage, Deed, Outcome, PageQuery};
-pub use bulk::{Bulk, BulkDeed, BulkPage, BulkProblem, BulkState, NewBulk, Selection};
+pub use actions::Actions;
+pub use audit::{AuditEntry, AuditPage, AuditAction, Outcome, PageQuery};
+pub use bulk::{BulkJob, BulkAction, BulkPage, BulkProblem, BulkState, NewBulkJob, Selection};
 pub use error::ServiceError;
 pub use groups::{Group, GroupPage, GroupQuery};
 pub use letters::{
@@ -38,7 +38,7 @@ pub use letters::{
     StateFilter,
 };
 pub use stats::{Count, Health, Latency, MINUTES, Minute, Stats, StatsQuery};
-pub use story::{Event, EventKind, KeyState, Story};
+pub use timeline::{Event, EventKind, KeyState, Timeline};
 
 use crate::metrics::{Metrics, OtherRecorder};
 
@@ -47,7 +47,7 @@ use crate::metrics::{Metrics, OtherRecorder};
 ///
 /// Have one for each Idem: it keeps an index of the letters in memory, and goes on with the bulk
 /// acts that a stop cut off. Who only looks in from outside, and has no handlers to run a letter
-/// with, takes [`Service::looking`].
+/// with, takes [`Service::read_only`].
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -73,9 +73,9 @@ pub struct Service {
 struct Inner {
     idem: Idem,
     index: index::Index,
-    journal: journal::Journal,
-    locks: locks::Locks,
-    jobs: Arc<jobs::Jobs>,
+    journal: audit_log::Journal,
+    locks: letter_locks::Locks,
+    jobs: Arc<bulk_jobs::Jobs>,
     metrics: Result<Metrics, OtherRecorder>,
     ends: figures::AllEnds,
     since: Timestamp,
@@ -84,7 +84,7 @@ struct Inner {
     /// Rung when it should be again.
     stale: Arc<Notify>,
     awake: AtomicBool,
-    /// Whether bulk acts that a stop cut off are gone on with here.
+    /// Whether bulk jobs that a stop cut off are gone on with here.
     goes_on: bool,
 }
 
@@ -92,16 +92,16 @@ impl Service {
     /// The service of an Idem. Its background begins here on a tokio runtime, elsewhere with the
     /// first question.
     ///
-    /// It is the one that owns the Idem's handlers: bulk acts that a stop cut off go on here.
+    /// It is the one that owns the Idem's handlers: bulk jobs that a stop cut off go on here.
     pub fn new(idem: Idem) -> Self {
         Self::of(idem, true, index::MOST)
     }
 
     /// A service for who only looks, such as a command on the folder of a service that is stopped:
-    /// nothing changes unless it is asked for here. Bulk acts that a stop cut off are shown as they
+    /// nothing changes unless it is asked for here. Bulk jobs that a stop cut off are shown as they
     /// stand and left to [`Service::new`], whose handlers they may need; they can be cancelled, and
     /// others begun.
-    pub fn looking(idem: Idem) -> Self {
+    pub fn read_only(idem: Idem) -> Self {
         Self::of(idem, false, index::MOST)
     }
 
@@ -114,8 +114,8 @@ impl Service {
     fn of(idem: Idem, goes_on: bool, most: usize) -> Self {
         let inner = Arc::new(Inner {
             index: index::Index::of(most),
-            journal: journal::Journal::new(idem.clone()),
-            locks: locks::Locks::default(),
+            journal: audit_log::Journal::new(idem.clone()),
+            locks: letter_locks::Locks::default(),
             jobs: Arc::default(),
             metrics: Metrics::install(),
             ends: figures::AllEnds::default(),
@@ -136,8 +136,8 @@ impl Service {
     }
 
     /// The same in a person's name, for everything that changes something.
-    pub fn by(&self, who: impl Into<String>) -> Acting {
-        Acting {
+    pub fn by(&self, who: impl Into<String>) -> Actions {
+        Actions {
             service: self.clone(),
             who: who.into(),
         }
@@ -160,7 +160,7 @@ impl Inner {
             if let Some(inner) = weak.upgrade()
                 && let Err(error) = inner.resume().await
             {
-                tracing::warn!(%error, "bulk acts could not be read; they are read with the next look at them");
+                tracing::warn!(%error, "bulk jobs could not be read; they are read with the next look at them");
             }
         });
     }

@@ -1,6 +1,6 @@
 //! What people do, and what the audit log says of it.
 
-use idem_ops::service::{AuditPage, Deed, LetterPage, LetterView, Outcome, Redriven, RunOutcome};
+use idem_ops::service::{AuditPage, AuditAction, LetterPage, LetterView, Outcome, Redriven, RunOutcome};
 use idem_runtime::LetterState;
 use serde_json::json;
 
@@ -148,7 +148,7 @@ async fn the_audit_log_has_every_change_in_its_order_and_survives() {
     for entry in audit.entries[1..].iter().rev() {
         assert_eq!(
             (entry.what, &entry.outcome),
-            (Deed::Discard, &Outcome::Done)
+            (AuditAction::Discard, &Outcome::Done)
         );
         let letter = place
             .idem

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use idem_ops::service::{AuditPage, Bulk, BulkState, LetterPage, Outcome};
+use idem_ops::service::{AuditPage, BulkJob, BulkState, LetterPage, Outcome};
 use idem_runtime::testing::ManualClock;
 use serde_json::json;
 
@@ -24,7 +24,7 @@ async fn entries_go_after_90_days_and_younger_ones_stay_ended_or_not() {
     let ids: Vec<_> = ids.iter().map(|letter| letter.id).collect();
     let asked =
         json!({ "selection": { "ids": ids }, "deed": "discard", "rate": 1000, "why": "old" });
-    let bulk: Bulk = place.post("/api/v1/bulk", asked).await.json();
+    let bulk: BulkJob = place.post("/api/v1/bulk", asked).await.json();
     place
         .bulk_in_time(&clock, bulk.id, |bulk| bulk.state == BulkState::Finished)
         .await;

@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use idem_ops::service::{
-    AuditPage, Bulk, BulkPage, BulkState, Deed, GroupPage, LetterPage, Outcome,
+    AuditPage, BulkJob, BulkPage, BulkState, AuditAction, GroupPage, LetterPage, Outcome,
 };
 use idem_runtime::Filter;
 use idem_runtime::testing::ManualClock;
@@ -49,7 +49,7 @@ async fn a_group_of_500_is_run_at_a_rate_through_a_restart_and_each_lands_once()
     let asked = json!({ "selection": selection, "rate": 100.0, "deed": "run", "why": "typos" });
     let answer = place.post("/api/v1/bulk", asked).await;
     assert_eq!(answer.status, 202);
-    let bulk: Bulk = answer.json();
+    let bulk: BulkJob = answer.json();
     assert_eq!(
         (bulk.total, bulk.who.as_str(), bulk.state),
         (500, "ann", BulkState::Running)
@@ -104,12 +104,12 @@ async fn a_group_of_500_is_run_at_a_rate_through_a_restart_and_each_lands_once()
     }
     let runs = entries
         .iter()
-        .filter(|entry| entry.what == Deed::Run && entry.outcome == Outcome::Done);
+        .filter(|entry| entry.what == AuditAction::Run && entry.outcome == Outcome::Done);
     assert_eq!(
         runs.filter(|entry| entry.bulk == Some(bulk.id)).count(),
         500
     );
-    assert_eq!(entries.last().unwrap().what, Deed::StartRedrive);
+    assert_eq!(entries.last().unwrap().what, AuditAction::StartRedrive);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -118,10 +118,10 @@ async fn a_cancelled_run_stands_still() {
     let place = Place::open(folder.path()).await;
     mended(&place, 30).await;
     let asked = json!({ "selection": { "filter": { "handler": "orders.place" } }, "rate": 0.05, "deed": "run", "why": "x" });
-    let bulk: Bulk = place.post("/api/v1/bulk", asked).await.json();
+    let bulk: BulkJob = place.post("/api/v1/bulk", asked).await.json();
     place.bulk_until(bulk.id, |bulk| bulk.done == 1).await;
     let path = format!("/api/v1/bulk/{}", bulk.id);
-    let cancelled: Bulk = place.delete(&format!("{path}?why=enough")).await.json();
+    let cancelled: BulkJob = place.delete(&format!("{path}?why=enough")).await.json();
     assert_eq!((cancelled.state, cancelled.done), (BulkState::Cancelled, 1));
     place.delete(&path).await.problem(409, "bulk_ended");
     place
@@ -130,12 +130,12 @@ async fn a_cancelled_run_stands_still() {
         .problem(404, "no_such_bulk");
     place.stop().await;
     let place = Place::open(folder.path()).await;
-    let still: Bulk = place.get(&path).await.json();
+    let still: BulkJob = place.get(&path).await.json();
     assert_eq!(still, cancelled);
     let audit: AuditPage = place.get("/api/v1/audit").await.json();
     assert_eq!(
         (audit.entries[0].what, audit.entries[0].why.as_deref()),
-        (Deed::CancelRedrive, Some("enough"))
+        (AuditAction::CancelRedrive, Some("enough"))
     );
 }
 
@@ -153,7 +153,7 @@ async fn what_fails_or_is_closed_meanwhile_is_counted_and_named() {
         .await
         .unwrap();
     let asked = json!({ "selection": { "ids": ids }, "rate": 1000, "deed": "run", "why": "x" });
-    let bulk: Bulk = place.post("/api/v1/bulk", asked).await.json();
+    let bulk: BulkJob = place.post("/api/v1/bulk", asked).await.json();
     assert_eq!(bulk.total, 4);
     let end = place
         .bulk_until(bulk.id, |bulk| bulk.state == BulkState::Finished)
@@ -174,7 +174,7 @@ async fn the_rate_is_kept() {
     let place = Place::open_at(folder.path(), &clock).await;
     mended(&place, 6).await;
     let asked = json!({ "selection": { "filter": {} }, "rate": 10, "why": "x" });
-    let bulk: Bulk = place.post("/api/v1/bulk", asked).await.json();
+    let bulk: BulkJob = place.post("/api/v1/bulk", asked).await.json();
     for turn in 1..=6 {
         place.bulk_until(bulk.id, |bulk| bulk.done == turn).await;
         for _ in 0..10 {
@@ -214,7 +214,7 @@ async fn a_turn_that_a_kill_cut_off_is_settled_by_what_became_of_its_letters() {
     let place = Place::open(folder.path()).await;
     mended(&place, 4).await;
     let asked = json!({ "selection": { "filter": {} }, "rate": 0.01, "deed": "run", "why": "x" });
-    let bulk: Bulk = place.post("/api/v1/bulk", asked).await.json();
+    let bulk: BulkJob = place.post("/api/v1/bulk", asked).await.json();
     place.bulk_until(bulk.id, |bulk| bulk.done == 1).await;
     place.stop().await;
 

@@ -1,7 +1,7 @@
 //! Who may come in, and what is refused before anything is done.
 
 use idem_ops::service::{Redriven, RunOutcome};
-use idem_ops::{Auth, Who};
+use idem_ops::{Auth, Principal};
 use idem_runtime::LetterState;
 use serde_json::json;
 
@@ -126,7 +126,7 @@ async fn a_check_of_the_service_s_own_decides() {
     let folder = tempfile::tempdir().unwrap();
     let check = |request: &http::request::Parts| {
         let value = request.headers.get("authorization")?.to_str().ok()?;
-        (value == "Bearer of the house").then(|| Who::new("eve"))
+        (value == "Bearer of the house").then(|| Principal::new("eve"))
     };
     let place = Place::open_with(folder.path(), Auth::check(check)).await;
     assert_eq!(
@@ -307,7 +307,7 @@ async fn a_payload_over_the_service_s_own_limit_runs_nothing() {
         .payload_limit(1000)
         .open(folder.path())
         .unwrap();
-    let place = Place::of(idem, Auth::token(TOKEN).and("ann", "ann's own token")).await;
+    let place = Place::of(idem, Auth::token(TOKEN).with_token("ann", "ann's own token")).await;
     assert!(place.order("A-1", 11).await.is_err());
     let path = format!("/api/v1/letters/{}/redrive", place.letter_of("A-1").await);
     let payload = json!({ "order": { "order_no": "A-1", "qty": 1, "phone": "0".repeat(2000) } });

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use idem_ops::service::{
-    AuditEntry, AuditPage, Bulk, BulkDeed, BulkState, Deed, LetterQuery, NewBulk, Outcome,
+    AuditEntry, AuditPage, BulkJob, BulkAction, BulkState, AuditAction, LetterQuery, NewBulkJob, Outcome,
     PageQuery, Selection, Service, ServiceError,
 };
 use idem_runtime::testing::ManualClock;
@@ -19,8 +19,8 @@ use serde_json::json;
 use crate::common::until;
 use crate::place::Place;
 
-/// The acts on letters that a bulk act has in the audit log.
-fn acts(audit: &AuditPage, bulk: &Bulk) -> Vec<AuditEntry> {
+/// The acts on letters that a bulk job has in the audit log.
+fn acts(audit: &AuditPage, bulk: &BulkJob) -> Vec<AuditEntry> {
     let of_it = audit
         .entries
         .iter()
@@ -35,10 +35,10 @@ async fn a_group_is_discarded_through_a_restart_each_letter_once() {
     let place = Place::open_at(folder.path(), &clock).await;
     place.bad_orders(40).await;
     let asked = json!({ "selection": { "filter": { "handler": "orders.place" } }, "deed": "discard", "rate": 20, "why": "old" });
-    let bulk: Bulk = place.post("/api/v1/bulk", asked).await.json();
+    let bulk: BulkJob = place.post("/api/v1/bulk", asked).await.json();
     assert_eq!(
-        (bulk.total, bulk.asked.deed, bulk.state),
-        (40, BulkDeed::Discard, BulkState::Running)
+        (bulk.total, bulk.asked.action, bulk.state),
+        (40, BulkAction::Discard, BulkState::Running)
     );
     let some = place
         .bulk_in_time(&clock, bulk.id, |bulk| bulk.done >= 5)
@@ -74,7 +74,7 @@ async fn a_group_is_discarded_through_a_restart_each_letter_once() {
     let (done, other): (Vec<_>, Vec<_>) = acts(&audit, &bulk)
         .into_iter()
         .partition(|entry| entry.outcome == Outcome::Done);
-    assert!(done.iter().all(|entry| entry.what == Deed::Discard));
+    assert!(done.iter().all(|entry| entry.what == AuditAction::Discard));
     assert_eq!(
         done.iter()
             .map(|entry| entry.letter)
@@ -87,17 +87,17 @@ async fn a_group_is_discarded_through_a_restart_each_letter_once() {
     // Those whose turn the stop cut off, and who had another.
     let again = |entry: &AuditEntry| matches!(&entry.outcome, Outcome::Refused(why) if why.contains("another turn"));
     assert!(other.len() <= 2 && other.iter().all(again), "{other:?}");
-    assert_eq!(audit.entries.last().unwrap().what, Deed::StartDiscard);
+    assert_eq!(audit.entries.last().unwrap().what, AuditAction::StartDiscard);
 }
 
 /// A discard of four letters, as a kill leaves it after one turn, with the other three written down
 /// as having theirs: it had closed one of them, somebody else had closed another, and one is open.
-async fn cut_off(folder: &Path) -> (Service, Bulk) {
+async fn cut_off(folder: &Path) -> (Service, BulkJob) {
     let place = Place::open(folder).await;
     place.bad_orders(4).await;
     let asked =
         json!({ "selection": { "filter": {} }, "deed": "discard", "rate": 0.01, "why": "old" });
-    let bulk: Bulk = place.post("/api/v1/bulk", asked).await.json();
+    let bulk: BulkJob = place.post("/api/v1/bulk", asked).await.json();
     let bulk = place.bulk_until(bulk.id, |bulk| bulk.done == 1).await;
     place.stop().await;
     let idem = Idem::open(folder).unwrap();
@@ -137,7 +137,7 @@ async fn cut_off(folder: &Path) -> (Service, Bulk) {
         .write(vec![(key, Some(job.to_string().into_bytes()))])
         .await
         .unwrap();
-    (Service::looking(idem), bulk)
+    (Service::read_only(idem), bulk)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -153,9 +153,9 @@ async fn who_looks_goes_on_with_nothing_and_who_owns_the_handlers_does() {
         key: Some("none".to_owned()),
         ..Default::default()
     });
-    let asked = NewBulk {
+    let asked = NewBulkJob {
         selection,
-        deed: BulkDeed::Rearm,
+        action: BulkAction::Rearm,
         rate: 1000.0,
         why: "x".to_owned(),
     };
@@ -197,7 +197,7 @@ async fn what_was_cut_off_can_be_stopped_where_it_is_only_looked_at() {
     let audit = looking.audit(&PageQuery::default()).await.unwrap();
     assert_eq!(
         (audit.entries[0].what, audit.entries[0].who.as_str()),
-        (Deed::CancelDiscard, "eve")
+        (AuditAction::CancelDiscard, "eve")
     );
     assert_eq!(looking.idem().dead_letters().count_open().await.unwrap(), 1);
     assert!(

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use idem_ops::Auth;
 use idem_ops::api::Problem;
-use idem_ops::service::{Bulk, BulkState, LetterPage};
+use idem_ops::service::{BulkJob, BulkState, LetterPage};
 use idem_runtime::testing::ManualClock;
 use idem_runtime::{DeadLetterId, Error, Idem, idempotent};
 use serde::de::DeserializeOwned;
@@ -112,7 +112,7 @@ impl Answer {
 }
 
 fn tokens() -> Auth {
-    Auth::token(TOKEN).and("ann", "ann's own token")
+    Auth::token(TOKEN).with_token("ann", "ann's own token")
 }
 
 impl Place {
@@ -248,12 +248,12 @@ impl Place {
         page.letters[0].id
     }
 
-    pub async fn bulk(&self, id: uuid::Uuid) -> Bulk {
+    pub async fn bulk(&self, id: uuid::Uuid) -> BulkJob {
         self.get(&format!("/api/v1/bulk/{id}")).await.json()
     }
 
-    /// The bulk act, once it is as wanted.
-    pub async fn bulk_until(&self, id: uuid::Uuid, wanted: impl Fn(&Bulk) -> bool) -> Bulk {
+    /// The bulk job, once it is as wanted.
+    pub async fn bulk_until(&self, id: uuid::Uuid, wanted: impl Fn(&BulkJob) -> bool) -> BulkJob {
         let bulk = until(
             async || self.bulk(id).await,
             |bulk| wanted(bulk) || bulk.state != BulkState::Running,
@@ -268,8 +268,8 @@ impl Place {
         &self,
         clock: &ManualClock,
         id: uuid::Uuid,
-        wanted: impl Fn(&Bulk) -> bool,
-    ) -> Bulk {
+        wanted: impl Fn(&BulkJob) -> bool,
+    ) -> BulkJob {
         let look = async || {
             clock.advance(Duration::from_millis(10));
             self.bulk(id).await

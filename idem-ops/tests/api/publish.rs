@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use idem_ops::Auth;
 use idem_ops::service::{
-    AuditPage, Bulk, BulkState, Deed, LetterPage, LetterView, Outcome, Redriven,
+    AuditPage, BulkJob, BulkState, AuditAction, LetterPage, LetterView, Outcome, Redriven,
 };
 use idem_runtime::testing::ManualClock;
 use idem_runtime::{
@@ -145,7 +145,7 @@ async fn a_letter_goes_back_to_its_broker_once_and_runs_when_it_is_brought() {
     };
     assert_eq!(
         (sent.what, sent.who.as_str(), sent.why.as_deref()),
-        (Deed::Publish, "ann", Some("mended"))
+        (AuditAction::Publish, "ann", Some("mended"))
     );
     assert_eq!((&sent.outcome, sent.letter), (&Outcome::Done, Some(id)));
     assert!(
@@ -211,7 +211,7 @@ async fn a_publisher_that_fails_leaves_the_letter_open_and_is_quoted() {
         .iter()
         .map(|entry| (entry.what, entry.outcome.clone()))
         .collect();
-    let refusal = |problem: &str| (Deed::Publish, Outcome::Refused(problem.to_owned()));
+    let refusal = |problem: &str| (AuditAction::Publish, Outcome::Refused(problem.to_owned()));
     assert_eq!(told, [refusal(&panicked.detail), refusal(&refused.detail)]);
 }
 
@@ -229,7 +229,7 @@ async fn what_cannot_go_back_says_why_and_stays() {
         .unwrap();
     let place = Place::of(
         idem,
-        Auth::token("ann's own token").and("ann", crate::place::TOKEN),
+        Auth::token("ann's own token").with_token("ann", crate::place::TOKEN),
     )
     .await;
     let nowhere = dead(&place, "A-1").await;
@@ -325,7 +325,7 @@ async fn twenty_go_back_at_a_rate_each_once_and_what_cannot_is_named() {
     assert!(place.order("B-1", 11).await.is_err());
     let called = place.letter_of("B-1").await;
     let asked = json!({ "selection": { "filter": {} }, "deed": "publish", "rate": 10, "why": "the bank is back" });
-    let bulk: Bulk = place.post("/api/v1/bulk", asked).await.json();
+    let bulk: BulkJob = place.post("/api/v1/bulk", asked).await.json();
     assert_eq!((bulk.total, bulk.who.as_str()), (21, "ann"));
     for turn in 1..=21 {
         place
@@ -398,13 +398,13 @@ async fn twenty_go_back_at_a_rate_each_once_and_what_cannot_is_named() {
             .filter(|e| e.what == deed && e.outcome == Outcome::Done)
             .count()
     };
-    assert_eq!((done(Deed::Publish), done(Deed::StartRedrive)), (20, 1));
+    assert_eq!((done(AuditAction::Publish), done(AuditAction::StartRedrive)), (20, 1));
 }
 
 /// Five letters that go back to their broker, as a kill leaves them after the first turn, with the
 /// other four written down as having theirs: one was published and has come, one was re-armed, one
 /// was not reached, and one could not be published, and somebody else has re-armed it since.
-async fn cut_off(folder: &Path) -> (Bulk, Vec<DeadLetterId>) {
+async fn cut_off(folder: &Path) -> (BulkJob, Vec<DeadLetterId>) {
     let place = Place::open(folder).await;
     Queue::of(&place.idem);
     for number in 1..=5 {
@@ -412,7 +412,7 @@ async fn cut_off(folder: &Path) -> (Bulk, Vec<DeadLetterId>) {
     }
     let asked =
         json!({ "selection": { "filter": {} }, "deed": "publish", "rate": 0.01, "why": "x" });
-    let bulk: Bulk = place.post("/api/v1/bulk", asked).await.json();
+    let bulk: BulkJob = place.post("/api/v1/bulk", asked).await.json();
     place.bulk_until(bulk.id, |bulk| bulk.done == 1).await;
     place.stop().await;
 
@@ -471,7 +471,7 @@ async fn a_kill_between_re_arming_and_publishing_is_told_and_what_is_open_has_an
     let queue = Queue::of(&idem);
     let place = Place::of(
         idem,
-        Auth::token("ann's own token").and("ann", crate::place::TOKEN),
+        Auth::token("ann's own token").with_token("ann", crate::place::TOKEN),
     )
     .await;
     let end = place

@@ -1,7 +1,7 @@
 //! What can be looked at.
 
 use idem_ops::service::{
-    EventKind, GroupPage, KeyState, LetterPage, LetterView, PageQuery, Service, Stats, Story,
+    EventKind, GroupPage, KeyState, LetterPage, LetterView, PageQuery, Service, Stats, Timeline,
 };
 use idem_runtime::{Idem, Origin, idempotent};
 use serde::Deserialize;
@@ -109,7 +109,7 @@ async fn letters_of_a_name_that_a_handler_had_are_found_under_todays() {
             "{handler}"
         );
     }
-    let story: Story = place
+    let story: Timeline = place
         .get("/api/v1/explain?handler=mails.deliver&key=bob@example.org")
         .await
         .json();
@@ -194,7 +194,7 @@ async fn groups_follow_what_people_do_here_and_elsewhere() {
 async fn a_key_s_story_has_its_attempts_and_acts_in_order() {
     let folder = tempfile::tempdir().unwrap();
     let place = Place::open(folder.path()).await;
-    let story: Story = place
+    let story: Timeline = place
         .get("/api/v1/explain?handler=orders.place&key=A-1")
         .await
         .json();
@@ -220,7 +220,7 @@ async fn a_key_s_story_has_its_attempts_and_acts_in_order() {
         200
     );
 
-    let story: Story = place
+    let story: Timeline = place
         .get("/api/v1/explain?handler=orders.place&key=A-1")
         .await
         .json();

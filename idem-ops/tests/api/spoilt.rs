@@ -11,7 +11,7 @@ use std::time::Duration;
 use idem_ops::Auth;
 use idem_ops::alert::{Alert, AlertError, BoxFuture, Notice};
 use idem_ops::monitor::{AlertState, Monitor};
-use idem_ops::service::{Bulk, BulkState, LetterPage};
+use idem_ops::service::{BulkJob, BulkState, LetterPage};
 use idem_runtime::ledger::{Ledger, LedgerError, Note, NoteChange, Swept};
 use idem_runtime::protocol::{Record, RecordId, Reply, Step};
 use idem_runtime::testing::{ManualClock, MemoryLedger};
@@ -116,7 +116,7 @@ async fn a_letter_that_cannot_be_read_keeps_no_other_from_people() {
     };
     let place = Place::of(
         Idem::builder().open_with(Arc::new(spoilt.clone())).unwrap(),
-        Auth::token(TOKEN).and("ann", "ann's own token"),
+        Auth::token(TOKEN).with_token("ann", "ann's own token"),
     )
     .await;
     let mut ids = Vec::new();
@@ -153,7 +153,7 @@ async fn a_letter_that_cannot_be_read_keeps_no_other_from_people() {
     assert_eq!(state.untold, 1, "whoever can read it tells of it");
 
     let asked = json!({ "selection": { "ids": ids }, "deed": "discard", "rate": 1000.0, "why": "test orders" });
-    let bulk: Bulk = place.post("/api/v1/bulk", asked).await.json();
+    let bulk: BulkJob = place.post("/api/v1/bulk", asked).await.json();
     let end = place
         .bulk_until(bulk.id, |bulk| bulk.state == BulkState::Finished)
         .await;

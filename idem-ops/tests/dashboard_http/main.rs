@@ -20,7 +20,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
 use axum::response::Response;
-use idem_ops::{Auth, Who};
+use idem_ops::{Auth, Principal};
 use idem_runtime::Idem;
 use tower::ServiceExt;
 
@@ -321,7 +321,7 @@ async fn a_name_has_no_signs_that_nobody_sees() {
 #[tokio::test]
 async fn no_page_is_turned_around_and_forms_send_back_what_was_there() {
     const TURNED: &str = "A\u{202e}1\u{2066}\u{200f}\u{61c}";
-    let dashboard = Dashboard::with(Auth::check(|_| Some(Who::new(format!("ann{TURNED}")))));
+    let dashboard = Dashboard::with(Auth::check(|_| Some(Principal::new(format!("ann{TURNED}")))));
     let id = letter::with_key(&dashboard.idem, TURNED).await;
     let overview = dashboard.get("/overview", "").await;
     let cookie = cookie(overview.headers());
@@ -395,7 +395,7 @@ async fn the_user_s_own_check_signs_in_and_out() {
     let check = known.clone();
     let dashboard = Dashboard::with(Auth::check(move |request| {
         let name = request.headers.get("x-user")?.to_str().ok()?;
-        check.load(Ordering::SeqCst).then(|| Who::new(name))
+        check.load(Ordering::SeqCst).then(|| Principal::new(name))
     }));
     let as_user = async |name: &str, cookie: &str| {
         let request = Request::get("/overview")

@@ -13,7 +13,7 @@ use crate::cli::problem::{Exit, Problem};
 use crate::cli::progress::bar;
 use crate::cli::shown::{line, short};
 use crate::cli::target::Target;
-use crate::service::{Bulk, BulkDeed, BulkState, NewBulk, PageQuery};
+use crate::service::{BulkJob, BulkAction, BulkState, NewBulkJob, PageQuery};
 
 /// How often the progress is asked for.
 const GLANCE: Duration = Duration::from_millis(200);
@@ -36,7 +36,7 @@ pub(super) fn may_leave(no_wait: bool, target: &dyn Target) -> Result<(), Proble
 /// # Errors
 /// Exit code 1 when not all of it was done.
 pub(super) async fn run(
-    asked: NewBulk,
+    asked: NewBulkJob,
     no_wait: bool,
     target: &dyn Target,
     out: Out,
@@ -62,11 +62,11 @@ pub(super) async fn run(
 
 /// Waits for the end, and shows how far it is.
 async fn watched(
-    mut bulk: Bulk,
+    mut bulk: BulkJob,
     interrupts: &mut Signal,
     target: &dyn Target,
-) -> Result<Bulk, Problem> {
-    let discards = bulk.asked.deed == BulkDeed::Discard;
+) -> Result<BulkJob, Problem> {
+    let discards = bulk.asked.action == BulkAction::Discard;
     let progress = bar(
         bulk.total,
         if discards { "Discarding" } else { "Redriving" },
@@ -88,7 +88,7 @@ async fn watched(
 }
 
 /// That the service cannot be asked does not mean that it stopped.
-fn lost(problem: Problem, bulk: &Bulk) -> Problem {
+fn lost(problem: Problem, bulk: &BulkJob) -> Problem {
     match problem {
         Problem::Told(exit, text) => Problem::Told(
             exit,
@@ -102,12 +102,12 @@ fn lost(problem: Problem, bulk: &Bulk) -> Problem {
     }
 }
 
-fn noun(bulk: &Bulk) -> &'static str {
-    match bulk.asked.deed {
-        BulkDeed::Rearm => "re-arming",
-        BulkDeed::Run => "run",
-        BulkDeed::Publish => "publishing",
-        BulkDeed::Discard => "discard",
+fn noun(bulk: &BulkJob) -> &'static str {
+    match bulk.asked.action {
+        BulkAction::Rearm => "re-arming",
+        BulkAction::Run => "run",
+        BulkAction::Publish => "publishing",
+        BulkAction::Discard => "discard",
     }
 }
 
@@ -136,7 +136,7 @@ pub(super) async fn cancel(
 }
 
 /// One of them, and what went wrong in it.
-fn one(bulk: &Bulk, runs: bool, out: Out) -> String {
+fn one(bulk: &BulkJob, runs: bool, out: Out) -> String {
     let mut text = table(std::slice::from_ref(bulk), runs, out);
     if bulk.problems.is_empty() {
         return text;
@@ -157,7 +157,7 @@ fn one(bulk: &Bulk, runs: bool, out: Out) -> String {
     text
 }
 
-fn table(bulks: &[Bulk], runs: bool, out: Out) -> String {
+fn table(bulks: &[BulkJob], runs: bool, out: Out) -> String {
     let mut table = out.table([
         ("Id", false),
         ("What", false),

@@ -11,7 +11,7 @@ use crate::cli::problem::{Exit, Problem};
 use crate::cli::progress::bar;
 use crate::cli::target::Target;
 use crate::cli::{ask, editor, out, shown};
-use crate::service::{BulkDeed, NewBulk};
+use crate::service::{BulkAction, NewBulkJob};
 
 /// What came of a restore of many letters.
 #[derive(Debug, Default, Serialize)]
@@ -86,9 +86,9 @@ pub(super) async fn discard(
         choice => {
             let selection = choice.into_selection();
             bulk::run(
-                NewBulk {
+                NewBulkJob {
                     selection,
-                    deed: BulkDeed::Discard,
+                    action: BulkAction::Discard,
                     rate,
                     why,
                 },

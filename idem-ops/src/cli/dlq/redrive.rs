@@ -9,7 +9,7 @@ use crate::cli::out::Out;
 use crate::cli::problem::{Exit, Problem};
 use crate::cli::target::Target;
 use crate::cli::{ask, editor, shown};
-use crate::service::{BulkDeed, LetterView, NewBulk, Redriven, RunOutcome};
+use crate::service::{BulkAction, LetterView, NewBulkJob, Redriven, RunOutcome};
 
 pub(super) async fn run(
     asked: args::Redrive,
@@ -33,19 +33,19 @@ pub(super) async fn run(
         ));
     }
     let deed = match (publish, rearm) {
-        (true, _) => BulkDeed::Publish,
-        (_, false) if target.runs() => BulkDeed::Run,
-        _ => BulkDeed::Rearm,
+        (true, _) => BulkAction::Publish,
+        (_, false) if target.runs() => BulkAction::Run,
+        _ => BulkAction::Rearm,
     };
     let choice = Choice::from(selection);
     let single = choice.single();
     let payload = match (payload, single) {
-        (None, Some(id)) if deed != BulkDeed::Rearm => {
+        (None, Some(id)) if deed != BulkAction::Rearm => {
             may(deed, &target.letter(id).await?)?;
             None
         }
         (None, _) => None,
-        (Some(_), _) if deed != BulkDeed::Run => {
+        (Some(_), _) if deed != BulkAction::Run => {
             return Err(Problem::usage(
                 "`--payload` is for a service (`--url`), which has handlers; a folder has none",
             ));
@@ -59,8 +59,8 @@ pub(super) async fn run(
     }
     let why = ask::why(why, "are they redriven")?;
     let consequence = match deed {
-        BulkDeed::Run => "They run at once.",
-        BulkDeed::Publish => "Their messages go back to the brokers that they came from.",
+        BulkAction::Run => "They run at once.",
+        BulkAction::Publish => "Their messages go back to the brokers that they came from.",
         _ => "The next call of each key runs it.",
     };
     ask::confirm(
@@ -72,15 +72,15 @@ pub(super) async fn run(
             let redriven = match payload {
                 Some(payload) => target.run_with(id, payload, &why).await?,
                 None if publish => target.publish(id, &why).await?,
-                None => target.redrive(id, deed == BulkDeed::Run, &why).await?,
+                None => target.redrive(id, deed == BulkAction::Run, &why).await?,
             };
             one(&redriven, publish, out)
         }
         None => {
             bulk::run(
-                NewBulk {
+                NewBulkJob {
                     selection: choice.into_selection(),
-                    deed,
+                    action: deed,
                     rate,
                     why,
                 },
@@ -95,11 +95,11 @@ pub(super) async fn run(
 
 /// Before anybody is asked anything: a letter that was not stored whole cannot run as it stands,
 /// and not every message can go back.
-fn may(deed: BulkDeed, view: &LetterView) -> Result<(), Problem> {
+fn may(deed: BulkAction, view: &LetterView) -> Result<(), Problem> {
     if view.letter.state != LetterState::Open {
         return Ok(());
     }
-    if deed == BulkDeed::Publish {
+    if deed == BulkAction::Publish {
         let refused = |why| {
             Problem::failed(format!(
                 "letter {} cannot be published: {}",

@@ -3,7 +3,7 @@
 use super::{Checkup, Kind};
 use crate::cli::problem::Problem;
 use crate::cli::target::Target;
-use crate::service::{Bulk, BulkDeed, BulkState, LONGEST_PAGE, PageQuery};
+use crate::service::{BulkJob, BulkAction, BulkState, LONGEST_PAGE, PageQuery};
 
 /// Redrives and discards of many letters that are not at their end; a folder is only looked at, so
 /// they stay there.
@@ -28,7 +28,7 @@ pub(super) async fn look(target: &dyn Target, checkup: &mut Checkup) -> Result<(
     if unfinished.is_empty() {
         checkup.well("no redrive or discard of many letters was cut off");
     }
-    for Bulk {
+    for BulkJob {
         id,
         who,
         asked,
@@ -39,7 +39,7 @@ pub(super) async fn look(target: &dyn Target, checkup: &mut Checkup) -> Result<(
         ..
     } in unfinished
     {
-        let noun = if asked.deed == BulkDeed::Discard {
+        let noun = if asked.action == BulkAction::Discard {
             "discard"
         } else {
             "redrive"

@@ -10,8 +10,8 @@ use super::{Answer, Target};
 use crate::cli::problem::Problem;
 use crate::monitor::AlertState;
 use crate::service::{
-    Acting, Bulk, BulkPage, GroupPage, GroupQuery, LetterPage, LetterQuery, LetterView, NewBulk,
-    PageQuery, Redriven, Service, ServiceError, Stats, StatsQuery, Story,
+    Actions, BulkJob, BulkPage, GroupPage, GroupQuery, LetterPage, LetterQuery, LetterView, NewBulkJob,
+    PageQuery, Redriven, Service, ServiceError, Stats, StatsQuery, Timeline,
 };
 
 const ON_LOSS: &str = "restore the folder from a copy; or, to go on with what is left, remove the file `witness`: what is \
@@ -45,7 +45,7 @@ impl Folder {
         let idem = Idem::open(path)?;
         // What a service was stopped in may need its handlers, and none is here.
         Ok(Self {
-            service: Service::looking(idem.clone()),
+            service: Service::read_only(idem.clone()),
             idem,
             who: who.unwrap_or_else(|| "somebody".to_owned()),
         })
@@ -55,7 +55,7 @@ impl Folder {
         &self.idem
     }
 
-    fn acting(&self) -> Acting {
+    fn acting(&self) -> Actions {
         self.service.by(&self.who)
     }
 }
@@ -209,7 +209,7 @@ impl Target for Folder {
         Box::pin(async { Ok(self.service.groups(query).await?) })
     }
 
-    fn explain<'a>(&'a self, handler: &'a str, key: &'a str) -> Answer<'a, Story> {
+    fn explain<'a>(&'a self, handler: &'a str, key: &'a str) -> Answer<'a, Timeline> {
         Box::pin(async { Ok(self.service.explain(handler, key).await?) })
     }
 
@@ -250,7 +250,7 @@ impl Target for Folder {
         Box::pin(async move { Ok(self.acting().restore(&id, why).await?) })
     }
 
-    fn start_bulk(&self, asked: NewBulk) -> Answer<'_, Bulk> {
+    fn start_bulk(&self, asked: NewBulkJob) -> Answer<'_, BulkJob> {
         Box::pin(async { Ok(self.acting().start_bulk(asked).await?) })
     }
 
@@ -258,11 +258,11 @@ impl Target for Folder {
         Box::pin(async { Ok(self.service.bulks(query).await?) })
     }
 
-    fn bulk(&self, id: Uuid) -> Answer<'_, Bulk> {
+    fn bulk(&self, id: Uuid) -> Answer<'_, BulkJob> {
         Box::pin(async move { Ok(self.service.bulk(id).await?) })
     }
 
-    fn cancel_bulk<'a>(&'a self, id: Uuid, why: Option<&'a str>) -> Answer<'a, Bulk> {
+    fn cancel_bulk<'a>(&'a self, id: Uuid, why: Option<&'a str>) -> Answer<'a, BulkJob> {
         Box::pin(async move { Ok(self.acting().cancel_bulk(id, why).await?) })
     }
 

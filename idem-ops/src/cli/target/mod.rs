@@ -17,8 +17,8 @@ use super::ask;
 use super::problem::Problem;
 use crate::monitor::AlertState;
 use crate::service::{
-    Bulk, BulkPage, GroupPage, GroupQuery, LetterPage, LetterQuery, LetterView, NewBulk, PageQuery,
-    Redriven, Stats, Story,
+    BulkJob, BulkPage, GroupPage, GroupQuery, LetterPage, LetterQuery, LetterView, NewBulkJob, PageQuery,
+    Redriven, Stats, Timeline,
 };
 
 /// An answer, or why there is none.
@@ -31,7 +31,7 @@ pub(crate) trait Target {
     fn letters<'a>(&'a self, query: &'a LetterQuery) -> Answer<'a, LetterPage>;
     fn letter(&self, id: DeadLetterId) -> Answer<'_, LetterView>;
     fn groups<'a>(&'a self, query: &'a GroupQuery) -> Answer<'a, GroupPage>;
-    fn explain<'a>(&'a self, handler: &'a str, key: &'a str) -> Answer<'a, Story>;
+    fn explain<'a>(&'a self, handler: &'a str, key: &'a str) -> Answer<'a, Timeline>;
     fn stats(&self) -> Answer<'_, Stats>;
     /// How telling people goes.
     fn alerts(&self) -> Answer<'_, AlertState>;
@@ -48,10 +48,10 @@ pub(crate) trait Target {
     fn edit<'a>(&'a self, id: DeadLetterId, payload: Json, why: &'a str) -> Answer<'a, LetterView>;
     fn discard<'a>(&'a self, id: DeadLetterId, why: &'a str) -> Answer<'a, LetterView>;
     fn restore<'a>(&'a self, id: DeadLetterId, why: &'a str) -> Answer<'a, LetterView>;
-    fn start_bulk(&self, asked: NewBulk) -> Answer<'_, Bulk>;
+    fn start_bulk(&self, asked: NewBulkJob) -> Answer<'_, BulkJob>;
     fn bulks<'a>(&'a self, query: &'a PageQuery) -> Answer<'a, BulkPage>;
-    fn bulk(&self, id: Uuid) -> Answer<'_, Bulk>;
-    fn cancel_bulk<'a>(&'a self, id: Uuid, why: Option<&'a str>) -> Answer<'a, Bulk>;
+    fn bulk(&self, id: Uuid) -> Answer<'_, BulkJob>;
+    fn cancel_bulk<'a>(&'a self, id: Uuid, why: Option<&'a str>) -> Answer<'a, BulkJob>;
     /// Ends the asking: a folder is given back, with everything written.
     fn close(&self) -> Answer<'_, ()>;
 }

@@ -19,8 +19,8 @@ use crate::loopback;
 use crate::monitor::AlertState;
 use crate::secret::Secret;
 use crate::service::{
-    Bulk, BulkPage, GroupPage, GroupQuery, LetterPage, LetterQuery, LetterView, NewBulk, PageQuery,
-    Redriven, Stats, StatsQuery, Story,
+    BulkJob, BulkPage, GroupPage, GroupQuery, LetterPage, LetterQuery, LetterView, NewBulkJob, PageQuery,
+    Redriven, Stats, StatsQuery, Timeline,
 };
 
 /// The largest answer that is read: a page has 500 letters at most, and a letter a payload for each
@@ -296,7 +296,7 @@ impl Target for Remote {
         Box::pin(self.get("api/v1/groups", query))
     }
 
-    fn explain<'a>(&'a self, handler: &'a str, key: &'a str) -> Answer<'a, Story> {
+    fn explain<'a>(&'a self, handler: &'a str, key: &'a str) -> Answer<'a, Timeline> {
         Box::pin(async move {
             self.get("api/v1/explain", &[("handler", handler), ("key", key)])
                 .await
@@ -382,7 +382,7 @@ impl Target for Remote {
         })
     }
 
-    fn start_bulk(&self, asked: NewBulk) -> Answer<'_, Bulk> {
+    fn start_bulk(&self, asked: NewBulkJob) -> Answer<'_, BulkJob> {
         Box::pin(async move { self.post("api/v1/bulk", &asked).await })
     }
 
@@ -390,11 +390,11 @@ impl Target for Remote {
         Box::pin(self.get("api/v1/bulk", query))
     }
 
-    fn bulk(&self, id: Uuid) -> Answer<'_, Bulk> {
+    fn bulk(&self, id: Uuid) -> Answer<'_, BulkJob> {
         Box::pin(async move { self.get(&format!("api/v1/bulk/{id}"), &()).await })
     }
 
-    fn cancel_bulk<'a>(&'a self, id: Uuid, why: Option<&'a str>) -> Answer<'a, Bulk> {
+    fn cancel_bulk<'a>(&'a self, id: Uuid, why: Option<&'a str>) -> Answer<'a, BulkJob> {
         Box::pin(async move {
             let why = why.map(|why| ("why", why));
             self.answer(

@@ -6,7 +6,7 @@
 
 mod draw;
 mod scale;
-mod thin;
+mod downsample;
 
 use askama::Template;
 use jiff::Timestamp;
@@ -78,7 +78,7 @@ impl Series {
 impl Plot {
     /// The figure as HTML, escaped.
     pub(super) fn figure(mut self) -> Result<String, askama::Error> {
-        thin::thin(&mut self, COLUMNS);
+        downsample::downsample(&mut self, COLUMNS);
         let drawing = Drawing::of(&self);
         let words = self
             .series

@@ -13,8 +13,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::problem::Problem;
-use crate::auth::Who;
-use crate::service::{Acting, Service};
+use crate::auth::Principal;
+use crate::service::{Actions, Service};
 
 /// The largest body, in bytes.
 pub(super) const LARGEST_BODY: usize = 1 << 20;
@@ -84,13 +84,13 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
 }
 
 /// The service in the name of who asks.
-pub(super) struct By(pub(super) Acting);
+pub(super) struct By(pub(super) Actions);
 
 impl FromRequestParts<Service> for By {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, service: &Service) -> Result<Self, Problem> {
-        match parts.extensions.get::<Who>() {
+        match parts.extensions.get::<Principal>() {
             Some(who) => Ok(Self(service.by(who.name()))),
             // The guard stands before every route that changes something.
             None => Err(Problem::new(

@@ -6,7 +6,7 @@ use idem_runtime::{Action, ActionKind, Actor, DeadLetter, IssuedKey, PastAttempt
 use super::Service;
 use super::error::ServiceError;
 use super::letters::{LONGEST_PAGE, LetterQuery, StateFilter};
-use super::story::{Event, EventKind, KeyState, Story};
+use super::timeline::{Event, EventKind, KeyState, Timeline};
 
 /// The largest result that is shown.
 const LARGEST_SHOWN: usize = 64 << 10;
@@ -17,7 +17,7 @@ impl Service {
     ///
     /// # Errors
     /// The ledger cannot be read.
-    pub async fn explain(&self, handler: &str, key: &str) -> Result<Story, ServiceError> {
+    pub async fn explain(&self, handler: &str, key: &str) -> Result<Timeline, ServiceError> {
         self.inner.refresh().await?;
         let id = RecordId {
             handler: handler.into(),
@@ -70,7 +70,7 @@ impl Service {
         // Stable: what has one time stays in the order in which it was told.
         events.sort_by_key(|event| event.at);
         let at_least = found.reach.floor().is_some();
-        Ok(Story {
+        Ok(Timeline {
             handler: handler.to_owned(),
             key: key.to_owned(),
             now: state,

@@ -1,4 +1,4 @@
-//! Bulk acts at work: letter by letter, newest first, each batch written down before and after it.
+//! Bulk jobs at work: letter by letter, newest first, each batch written down before and after it.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -13,11 +13,11 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::Inner;
-use super::acting::{How, ended, outcome};
+use super::actions::{How, ended, outcome};
 use super::audit::Outcome;
-use super::bulk::{Bulk, BulkDeed, BulkProblem, BulkState, Selection};
+use super::bulk::{BulkJob, BulkAction, BulkProblem, BulkState, Selection};
 use super::error::ServiceError;
-use super::journal::{Draft, decoded, encoded};
+use super::audit_log::{Draft, decoded, encoded};
 use super::letters::{LetterQuery, StateFilter};
 
 /// Letters that have their turn at once.
@@ -27,10 +27,10 @@ const PROBLEMS: usize = 20;
 /// After trouble with the ledger.
 const PAUSE: Duration = Duration::from_secs(5);
 
-/// A bulk act as its note keeps it.
+/// A bulk job as its note keeps it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Job {
-    pub(super) bulk: Bulk,
+    pub(super) bulk: BulkJob,
     /// Letters that died later are not taken.
     pub(super) newest: Option<DeadLetterId>,
     /// The next letter is older than this one.
@@ -96,7 +96,7 @@ impl Job {
     }
 }
 
-/// What comes next in a bulk act.
+/// What comes next in a bulk job.
 enum Comes {
     /// These, and this is the oldest of them.
     Letters(Vec<DeadLetterId>, DeadLetterId),
@@ -146,7 +146,7 @@ impl Inner {
         }
     }
 
-    /// Works on a bulk act until it has ended, or this service has.
+    /// Works on a bulk job until it has ended, or this service has.
     pub(super) async fn work(weak: Weak<Self>, id: Uuid) {
         loop {
             let Some(inner) = weak.upgrade() else { return };
@@ -163,7 +163,7 @@ impl Inner {
                     return;
                 }
                 Err(error) => {
-                    tracing::warn!(bulk = %id, %error, "a bulk act stands still; trying again");
+                    tracing::warn!(bulk = %id, %error, "a bulk job stands still; trying again");
                     PAUSE
                 }
             };
@@ -232,7 +232,7 @@ impl Inner {
         seat: &mut Job,
     ) -> Result<(), ServiceError> {
         let (id, who) = (job.bulk.id, job.bulk.who.clone());
-        let (deed, why) = (job.bulk.asked.deed, job.bulk.asked.why.clone());
+        let (deed, why) = (job.bulk.asked.action, job.bulk.asked.why.clone());
         // In one order, so that two batches never wait for each other.
         let mut held = Vec::new();
         let mut letters = Vec::new();
@@ -279,10 +279,10 @@ impl Inner {
         // From here on the ledger has this turn: an error below leads to `settle`.
         *seat = job.clone();
         let how = || match deed {
-            BulkDeed::Rearm => How::Rearm,
-            BulkDeed::Run => How::Run,
-            BulkDeed::Publish => How::Publish,
-            BulkDeed::Discard => How::Discard,
+            BulkAction::Rearm => How::Rearm,
+            BulkAction::Run => How::Run,
+            BulkAction::Publish => How::Publish,
+            BulkAction::Discard => How::Discard,
         };
         let results = join_all(
             letters
@@ -325,13 +325,13 @@ impl Inner {
     /// Finds out what became of a turn that was cut off. Letters that are still open get another
     /// one.
     pub(super) async fn settle(&self, job: &mut Job) -> Result<(), ServiceError> {
-        let deed = job.bulk.asked.deed;
+        let deed = job.bulk.asked.action;
         let by = Actor {
             who: Some(job.bulk.who.clone()),
             why: Some(job.bulk.asked.why.clone()),
         };
         let ours = |act: &Action| {
-            let same = if deed == BulkDeed::Discard {
+            let same = if deed == BulkAction::Discard {
                 act.kind == ActionKind::Discarded
             } else {
                 act.kind == ActionKind::Redriven
@@ -388,13 +388,13 @@ impl Inner {
     /// What a stop of the service left open of a letter that was redriven, if it left anything.
     async fn cut_off(
         &self,
-        deed: BulkDeed,
+        deed: BulkAction,
         letter: &DeadLetter,
     ) -> Result<Option<&'static str>, ServiceError> {
         let id = letter.record_id();
         Ok(match deed {
-            BulkDeed::Rearm | BulkDeed::Discard => None,
-            BulkDeed::Run => match self.idem.record(&id).await? {
+            BulkAction::Rearm | BulkAction::Discard => None,
+            BulkAction::Run => match self.idem.record(&id).await? {
                 Some(Record::Settled(settled)) if matches!(settled.end, Settlement::Done(_)) => {
                     None
                 }
@@ -403,7 +403,7 @@ impl Inner {
                      letter again when nobody brings it",
                 ),
             },
-            BulkDeed::Publish => match self.idem.record(&id).await? {
+            BulkAction::Publish => match self.idem.record(&id).await? {
                 // The message has not come yet, so nobody knows whether the broker has it.
                 Some(Record::Live(live))
                     if live
@@ -421,7 +421,7 @@ impl Inner {
         })
     }
 
-    /// Reads one bulk act from its note.
+    /// Reads one bulk job from its note.
     pub(super) fn job(key: &str, value: &[u8]) -> Result<Job, ServiceError> {
         decoded(key, value)
     }

@@ -6,7 +6,7 @@ use idem_runtime::{
 
 use super::error::ServiceError;
 use super::groups::{GroupPage, GroupQuery};
-use super::journal::limit;
+use super::audit_log::limit;
 use super::letters::{LetterLine, LetterPage, LetterQuery, LetterView, StateFilter};
 use super::{Inner, Service};
 use crate::alert::kind_of_error;

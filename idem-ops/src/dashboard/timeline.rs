@@ -12,16 +12,16 @@ use super::error::PageError;
 use super::forms::Fields;
 use super::letter::outcome;
 use super::page::{Answer, Page, Tab, show as draw};
-use super::visit::Visit;
-use crate::service::{EventKind, KeyState, LetterQuery, StateFilter, StatsQuery, Story};
+use super::session_guard::Visit;
+use crate::service::{EventKind, KeyState, LetterQuery, StateFilter, StatsQuery, Timeline};
 
 #[derive(Template)]
-#[template(path = "dashboard/story.html")]
+#[template(path = "dashboard/timeline.html")]
 struct Stories {
     page: Page,
     key: String,
     handler: String,
-    stories: Vec<Story>,
+    stories: Vec<Timeline>,
 }
 
 /// One thing that happened, in words.
@@ -82,7 +82,7 @@ async fn handlers(dashboard: &Dashboard, key: &str) -> Result<BTreeSet<String>, 
 }
 
 impl Stories {
-    fn now(&self, story: &Story) -> String {
+    fn now(&self, story: &Timeline) -> String {
         match &story.now {
             KeyState::Absent => "Nothing is remembered of it now: the next call runs.".into(),
             KeyState::Running {
@@ -128,14 +128,14 @@ impl Stories {
     }
 
     /// The letter that the key's state is about.
-    fn open(&self, story: &Story) -> Option<DeadLetterId> {
+    fn open(&self, story: &Timeline) -> Option<DeadLetterId> {
         match story.now {
             KeyState::Dead { letter, .. } | KeyState::Discarded { letter, .. } => Some(letter),
             _ => None,
         }
     }
 
-    fn result(&self, story: &Story) -> Option<String> {
+    fn result(&self, story: &Timeline) -> Option<String> {
         let KeyState::Done {
             result: Some(result),
             ..
@@ -146,7 +146,7 @@ impl Stories {
         Some(format!("{result:#}"))
     }
 
-    fn events(&self, story: &Story) -> Vec<Event> {
+    fn events(&self, story: &Timeline) -> Vec<Event> {
         story
             .events
             .iter()

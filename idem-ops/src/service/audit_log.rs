@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use uuid::{ContextV7, Uuid};
 
-use super::audit::{AuditEntry, AuditPage, Deed, Outcome, PageQuery};
+use super::audit::{AuditEntry, AuditPage, AuditAction, Outcome, PageQuery};
 use super::error::ServiceError;
 use super::letters::{LONGEST_PAGE, PAGE};
 
@@ -78,7 +78,7 @@ impl Journal {
     /// Writes that something is being begun, with other notes in the same write.
     pub(super) async fn begin(
         &self,
-        deed: Deed,
+        deed: AuditAction,
         drafts: Vec<Draft>,
         also: impl FnOnce(&[AuditEntry]) -> Result<Vec<NoteChange>, ServiceError>,
     ) -> Result<Vec<AuditEntry>, ServiceError> {

@@ -1,4 +1,4 @@
-//! The bulk acts of one ledger: asked for, looked at, cancelled, and taken up again after a
+//! The bulk jobs of one ledger: asked for, looked at, cancelled, and taken up again after a
 //! restart.
 
 use std::collections::BTreeMap;
@@ -7,18 +7,18 @@ use std::sync::Arc;
 use tokio::sync::{Mutex, OnceCell, OwnedMutexGuard};
 use uuid::{ContextV7, Uuid};
 
-use super::audit::{Deed, Outcome, PageQuery};
-use super::bulk::{Bulk, BulkPage, BulkState, NewBulk, Selection};
+use super::audit::{AuditAction, Outcome, PageQuery};
+use super::bulk::{BulkJob, BulkPage, BulkState, NewBulkJob, Selection};
 use super::error::ServiceError;
-use super::journal::{Draft, limit, time_ordered};
-use super::turns::{Job, note_key, query};
+use super::audit_log::{Draft, limit, time_ordered};
+use super::bulk_worker::{Job, note_key, query};
 use super::{Inner, Service};
 
 /// Ids in one selection.
 const MOST_IDS: usize = 1_000;
-/// Bulk acts that are remembered after their end.
+/// Bulk jobs that are remembered after their end.
 const REMEMBERED: usize = 200;
-/// Bulk acts at the same time.
+/// Bulk jobs at the same time.
 const AT_ONCE: usize = 10;
 
 type Seats = parking_lot::Mutex<BTreeMap<Uuid, Seat>>;
@@ -27,7 +27,7 @@ type Seats = parking_lot::Mutex<BTreeMap<Uuid, Seat>>;
 #[derive(Clone)]
 struct Seat {
     job: Arc<Mutex<Job>>,
-    shown: Arc<parking_lot::Mutex<Bulk>>,
+    shown: Arc<parking_lot::Mutex<BulkJob>>,
 }
 
 #[derive(Default)]
@@ -39,7 +39,7 @@ pub(super) struct Jobs {
 /// A job in hand; what it is when it is let go of is shown.
 pub(super) struct InHand {
     job: OwnedMutexGuard<Job>,
-    shown: Arc<parking_lot::Mutex<Bulk>>,
+    shown: Arc<parking_lot::Mutex<BulkJob>>,
 }
 
 impl std::ops::Deref for InHand {
@@ -89,14 +89,14 @@ impl Jobs {
         );
     }
 
-    fn one(&self, id: Uuid) -> Option<Bulk> {
+    fn one(&self, id: Uuid) -> Option<BulkJob> {
         self.seats
             .lock()
             .get(&id)
             .map(|seat| seat.shown.lock().clone())
     }
 
-    fn all(&self) -> Vec<Bulk> {
+    fn all(&self) -> Vec<BulkJob> {
         self.seats
             .lock()
             .values()
@@ -107,7 +107,7 @@ impl Jobs {
 }
 
 impl Service {
-    /// One page of bulk acts, newest first.
+    /// One page of bulk jobs, newest first.
     ///
     /// # Errors
     /// `limit` is out of range, or the ledger cannot be read.
@@ -122,18 +122,18 @@ impl Service {
         Ok(BulkPage { bulks, next })
     }
 
-    /// One bulk act and how far it is.
+    /// One bulk job and how far it is.
     ///
     /// # Errors
-    /// There is no such bulk act, or the ledger cannot be read.
-    pub async fn bulk(&self, id: Uuid) -> Result<Bulk, ServiceError> {
+    /// There is no such bulk job, or the ledger cannot be read.
+    pub async fn bulk(&self, id: Uuid) -> Result<BulkJob, ServiceError> {
         self.inner.resume().await?;
         self.inner.jobs.one(id).ok_or(ServiceError::NoSuchBulk(id))
     }
 }
 
 impl Inner {
-    /// Reads the bulk acts that are in the ledger. Who owns its handlers goes on with those that
+    /// Reads the bulk jobs that are in the ledger. Who owns its handlers goes on with those that
     /// have not ended.
     pub(super) async fn resume(self: &Arc<Self>) -> Result<(), ServiceError> {
         self.wake();
@@ -150,7 +150,7 @@ impl Inner {
                     let (id, state) = (job.bulk.id, job.bulk.state);
                     self.jobs.put(job);
                     if state == BulkState::Running && self.goes_on {
-                        tracing::info!(bulk = %id, "a bulk act goes on");
+                        tracing::info!(bulk = %id, "a bulk job goes on");
                         tokio::spawn(Self::work(Arc::downgrade(self), id));
                     }
                 }
@@ -166,8 +166,8 @@ impl Inner {
     pub(super) async fn start_bulk(
         self: &Arc<Self>,
         who: &str,
-        mut asked: NewBulk,
-    ) -> Result<Bulk, ServiceError> {
+        mut asked: NewBulkJob,
+    ) -> Result<BulkJob, ServiceError> {
         check(&mut asked)?;
         self.resume().await?;
         self.whole().await?;
@@ -179,7 +179,7 @@ impl Inner {
             .count();
         if running >= AT_ONCE {
             let why = format!(
-                "cannot be begun: {running} bulk acts are running; wait for one, or cancel one"
+                "cannot be begun: {running} bulk jobs are running; wait for one, or cancel one"
             );
             return Err(ServiceError::Invalid {
                 field: "selection",
@@ -197,7 +197,7 @@ impl Inner {
             }
         };
         let at = self.idem.clock().now();
-        let bulk = Bulk {
+        let bulk = BulkJob {
             id: time_ordered(at, &ContextV7::new()),
             who: who.to_owned(),
             asked,
@@ -222,7 +222,7 @@ impl Inner {
         let old = self.outlived();
         changes.extend(old.iter().map(|id| (note_key(*id), None)));
         self.audited(
-            bulk.asked.deed.of_all().0,
+            bulk.asked.action.of_all().0,
             who,
             Some(&bulk.asked.why),
             bulk.id,
@@ -241,7 +241,7 @@ impl Inner {
         who: &str,
         id: Uuid,
         why: Option<&str>,
-    ) -> Result<Bulk, ServiceError> {
+    ) -> Result<BulkJob, ServiceError> {
         self.resume().await?;
         // The batch that is having its turn comes to its end first.
         let mut seat = self.jobs.seat(id).await?;
@@ -255,7 +255,7 @@ impl Inner {
         }
         job.bulk.end(BulkState::Cancelled, self.idem.clock().now());
         self.audited(
-            job.bulk.asked.deed.of_all().1,
+            job.bulk.asked.action.of_all().1,
             who,
             why,
             id,
@@ -270,7 +270,7 @@ impl Inner {
     /// A change of notes and its entry in the audit log, in one write.
     async fn audited(
         &self,
-        deed: Deed,
+        deed: AuditAction,
         who: &str,
         why: Option<&str>,
         bulk: Uuid,
@@ -292,7 +292,7 @@ impl Inner {
         Ok(())
     }
 
-    /// Ended bulk acts that are too old to be remembered.
+    /// Ended bulk jobs that are too old to be remembered.
     fn outlived(&self) -> Vec<Uuid> {
         let ended = self
             .jobs
@@ -303,7 +303,7 @@ impl Inner {
     }
 }
 
-fn check(asked: &mut NewBulk) -> Result<(), ServiceError> {
+fn check(asked: &mut NewBulkJob) -> Result<(), ServiceError> {
     if !(0.01..=1000.0).contains(&asked.rate) {
         let why = format!(
             "is {}: it can be from 0.01 to 1000 letters a second",

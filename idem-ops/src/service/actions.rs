@@ -4,26 +4,26 @@
 use idem_runtime::{DeadLetter, DeadLetterId, Error, Json, LetterState, RunOutcome as Ran};
 use uuid::Uuid;
 
-use super::audit::{AuditEntry, Deed, Outcome};
-use super::bulk::{Bulk, NewBulk};
+use super::audit::{AuditEntry, AuditAction, Outcome};
+use super::bulk::{BulkJob, NewBulkJob};
 use super::error::ServiceError;
-use super::journal::Draft;
+use super::audit_log::Draft;
 use super::letters::{LetterView, Redriven, RunOutcome};
 use super::{Inner, Service};
 
 /// The longest reason, in bytes: it stands in the letter, in the audit log, and in each turn of a
-/// bulk act.
+/// bulk job.
 const LONGEST_WHY: usize = 1024;
 
 /// A person who changes something. Two changes of one letter never overlap, and each change is in
 /// the audit log before it happens.
 #[derive(Clone)]
-pub struct Acting {
+pub struct Actions {
     pub(super) service: Service,
     pub(super) who: String,
 }
 
-impl Acting {
+impl Actions {
     /// Re-arms a letter's key; with `run`, runs its handler here and waits for the outcome. That a
     /// run fails is no error.
     ///
@@ -74,10 +74,10 @@ impl Acting {
         why: &str,
     ) -> Result<Redriven, ServiceError> {
         let deed = match how {
-            How::Rearm => Deed::Redrive,
-            How::Run | How::RunWith(_) => Deed::Run,
-            How::Publish => Deed::Publish,
-            How::Discard => Deed::Discard,
+            How::Rearm => AuditAction::Redrive,
+            How::Run | How::RunWith(_) => AuditAction::Run,
+            How::Publish => AuditAction::Publish,
+            How::Discard => AuditAction::Discard,
         };
         reason(why)?;
         let inner = &self.service.inner;
@@ -90,7 +90,7 @@ impl Acting {
             .begin(deed, vec![draft], |_| Ok(Vec::new()))
             .await?;
         // A run may be long, and a broker slow: its entry stands where it began.
-        let ordered = matches!(deed, Deed::Redrive | Deed::Discard).then_some(ordered);
+        let ordered = matches!(deed, AuditAction::Redrive | AuditAction::Discard).then_some(ordered);
         let result = inner.act(&self.who, why, &letter, how).await;
         let came_to = outcome(&result);
         entries
@@ -123,7 +123,7 @@ impl Acting {
             object(&payload)?;
         }
         let letters = self.service.inner.idem.dead_letters().by(&self.who);
-        self.change(id, Deed::Edit, why, async {
+        self.change(id, AuditAction::Edit, why, async {
             letters.edit(id, payload, why).await
         })
         .await
@@ -135,7 +135,7 @@ impl Acting {
     /// There is no such letter, it is closed, `why` is empty or over 1 KiB, or the ledger refuses.
     pub async fn discard(&self, id: &DeadLetterId, why: &str) -> Result<LetterView, ServiceError> {
         let letters = self.service.inner.idem.dead_letters().by(&self.who);
-        self.change(id, Deed::Discard, why, async {
+        self.change(id, AuditAction::Discard, why, async {
             letters.discard(id, why).await
         })
         .await
@@ -148,7 +148,7 @@ impl Acting {
     /// over 1 KiB, or the ledger refuses.
     pub async fn restore(&self, id: &DeadLetterId, why: &str) -> Result<LetterView, ServiceError> {
         let letters = self.service.inner.idem.dead_letters().by(&self.who);
-        self.change(id, Deed::Restore, why, async {
+        self.change(id, AuditAction::Restore, why, async {
             letters.restore(id, why).await
         })
         .await
@@ -160,16 +160,16 @@ impl Acting {
     /// # Errors
     /// The selection or the rate makes no sense, `why` is empty or over 1 KiB, or the ledger
     /// refuses.
-    pub async fn start_bulk(&self, asked: NewBulk) -> Result<Bulk, ServiceError> {
+    pub async fn start_bulk(&self, asked: NewBulkJob) -> Result<BulkJob, ServiceError> {
         reason(&asked.why)?;
         self.service.inner.start_bulk(&self.who, asked).await
     }
 
-    /// Stops a bulk act; what was done by then stays done.
+    /// Stops a bulk job; what was done by then stays done.
     ///
     /// # Errors
-    /// There is no such bulk act, it has ended, or the ledger refuses.
-    pub async fn cancel_bulk(&self, id: Uuid, why: Option<&str>) -> Result<Bulk, ServiceError> {
+    /// There is no such bulk job, it has ended, or the ledger refuses.
+    pub async fn cancel_bulk(&self, id: Uuid, why: Option<&str>) -> Result<BulkJob, ServiceError> {
         why.map_or(Ok(()), reason)?;
         self.service.inner.cancel_bulk(&self.who, id, why).await
     }
@@ -177,7 +177,7 @@ impl Acting {
     async fn change(
         &self,
         id: &DeadLetterId,
-        deed: Deed,
+        deed: AuditAction,
         why: &str,
         act: impl Future<Output = Result<DeadLetter, Error>>,
     ) -> Result<LetterView, ServiceError> {

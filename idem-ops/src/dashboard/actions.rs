@@ -13,8 +13,8 @@ use super::forms::{Signed, letter_id};
 use super::letter::{Typed, again};
 use super::page::{Answer, redirect};
 use super::session::Flash;
-use super::visit::Visit;
-use crate::service::{Acting, Redriven, RunOutcome, ServiceError};
+use super::session_guard::Visit;
+use crate::service::{Actions, Redriven, RunOutcome, ServiceError};
 
 /// What takes longer goes on without a browser that waits for it.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -187,7 +187,7 @@ pub(super) async fn edit(
 
 /// Does with a payload what the button says.
 async fn with(
-    acting: Acting,
+    acting: Actions,
     id: DeadLetterId,
     payload: Json,
     why: String,

@@ -10,7 +10,7 @@ use super::letters::LetterLine;
 /// What happened to one key.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
-pub struct Story {
+pub struct Timeline {
     /// The handler's name in the ledger.
     pub handler: String,
     /// The idempotency key.
@@ -64,7 +64,7 @@ pub enum KeyState {
         /// When the result is forgotten.
         forgotten_at: Timestamp,
         /// The result; nothing where it was too large to keep or to show (64 KiB). It is read back
-        /// as part of a [`Story`].
+        /// as part of a [`Timeline`].
         #[serde(skip_deserializing)]
         result: Option<Json>,
         /// The result's size in bytes of JSON.

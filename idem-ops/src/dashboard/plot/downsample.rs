@@ -3,7 +3,7 @@
 use super::{Fold, Plot};
 
 /// Joins neighbours until there are at most `columns` of them.
-pub(super) fn thin(plot: &mut Plot, columns: usize) {
+pub(super) fn downsample(plot: &mut Plot, columns: usize) {
     let each = plot.times.len().div_ceil(columns).max(1);
     if each == 1 {
         return;

@@ -1,4 +1,4 @@
-//! What was asked for: bodies and query parameters in which nothing unknown is passed over.
+//! Extracts bodies, query parameters and ids, and refuses unknown fields.
 
 use std::time::Duration;
 
@@ -16,9 +16,9 @@ use super::problem::Problem;
 use crate::auth::Principal;
 use crate::service::{Actions, Service};
 
-/// The largest body, in bytes.
+/// The maximum size of a body, in bytes.
 pub(super) const LARGEST_BODY: usize = 1 << 20;
-/// How long it may take to arrive.
+/// The maximum time until a body has arrived.
 const ARRIVAL: Duration = Duration::from_secs(30);
 
 /// A JSON body.
@@ -34,9 +34,9 @@ impl<T: DeserializeOwned> FromRequest<Service> for Json<T> {
             .and_then(|kind| kind.to_str().ok())
             .unwrap_or_default();
         let kind = kind.split(';').next().unwrap_or_default().trim();
-        // A form of another site cannot send this without asking first.
+        // A form of another site cannot send this without a CORS preflight.
         if !kind.eq_ignore_ascii_case("application/json") {
-            let detail = "the body has to be JSON: send `Content-Type: application/json`";
+            let detail = "the body must be JSON: send `Content-Type: application/json`";
             return Err(Problem::new(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "not_json",
@@ -47,7 +47,7 @@ impl<T: DeserializeOwned> FromRequest<Service> for Json<T> {
         let read: Result<Bytes, _> = tokio::select! {
             read = request.extract() => read,
             () = clock.sleep(ARRIVAL) => {
-                let detail = "the body did not come to its end in time";
+                let detail = "the body did not arrive in time";
                 return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "body_too_slow", detail));
             }
         };
@@ -57,13 +57,13 @@ impl<T: DeserializeOwned> FromRequest<Service> for Json<T> {
                     let detail = format!("the body is larger than {LARGEST_BODY} bytes");
                     Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail)
                 }
-                _ => Problem::invalid("the body did not come to its end"),
+                _ => Problem::invalid("the body did not arrive completely"),
             }
         })?;
         match from_json(&body) {
             Ok(value) => Ok(Self(value)),
             Err(problem) => Err(Problem::invalid(format!(
-                "the body does not fit: {problem}"
+                "the body is not valid: {problem}"
             ))),
         }
     }
@@ -83,20 +83,20 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
     }
 }
 
-/// The service in the name of who asks.
-pub(super) struct By(pub(super) Actions);
+/// The actions of the request's principal.
+pub(super) struct Acting(pub(super) Actions);
 
-impl FromRequestParts<Service> for By {
+impl FromRequestParts<Service> for Acting {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, service: &Service) -> Result<Self, Problem> {
         match parts.extensions.get::<Principal>() {
-            Some(who) => Ok(Self(service.by(who.name()))),
-            // The guard stands before every route that changes something.
+            Some(principal) => Ok(Self(service.by(principal.name()))),
+            // The guard is before every route, so this cannot happen.
             None => Err(Problem::new(
                 StatusCode::UNAUTHORIZED,
                 "unauthorized",
-                "nobody is logged in",
+                "the request is not authenticated",
             )),
         }
     }
@@ -112,19 +112,19 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Id<T> {
         match axum::extract::Path::from_request_parts(parts, state).await {
             Ok(axum::extract::Path(id)) => Ok(Self(id)),
             Err(rejection) => Err(Problem::invalid(format!(
-                "the id in the path is not one: {}",
+                "the id in the path is not valid: {}",
                 rejection.body_text()
             ))),
         }
     }
 }
 
-/// Nothing may be asked for.
+/// No parameters.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Nothing {}
 
-/// Which key.
+/// A key.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct OneKey {
@@ -138,13 +138,13 @@ pub(super) struct OneKey {
 pub(super) struct RedriveOne {
     #[serde(default)]
     pub(super) run: bool,
-    /// What to run with in place of the letter's payload.
+    /// The payload for the run, in place of the letter's.
     #[serde(default)]
     pub(super) payload: Option<Text>,
     pub(super) why: String,
 }
 
-/// Another payload.
+/// A new payload.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Edit {
@@ -152,14 +152,14 @@ pub(super) struct Edit {
     pub(super) why: String,
 }
 
-/// Only a reason.
+/// A reason.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Why {
     pub(super) why: String,
 }
 
-/// A reason or none.
+/// An optional reason.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct MaybeWhy {

@@ -1,15 +1,15 @@
-//! Who did what, when and why.
+//! The page of the audit log.
 
 use askama::Template;
 use axum::extract::State;
 use axum::http::request::Parts;
 
-use super::Dashboard;
 use super::error::PageError;
 use super::forms::Fields;
-use super::page::{Answer, Page, Tab, show as draw};
+use super::page::{Answer, Page, Tab, show as answer};
 use super::session_guard::Visit;
-use crate::service::{AuditEntry, AuditPage, AuditAction, Outcome, PageQuery};
+use super::state::Dashboard;
+use crate::service::{AuditAction, AuditEntry, AuditPage, Outcome, PageQuery};
 
 #[derive(Template)]
 #[template(path = "dashboard/audit.html")]
@@ -19,10 +19,10 @@ struct Audit {
 }
 
 pub(super) async fn show(State(dashboard): State<Dashboard>, visit: Visit, parts: Parts) -> Answer {
-    let fields = Fields::of_query(&parts);
+    let fields = Fields::from_query(&parts);
     let after = fields.get("after").map(|id| {
         id.parse()
-            .map_err(|_| PageError::missing("there is no such page"))
+            .map_err(|_| PageError::missing("this page does not exist"))
     });
     let list = dashboard
         .service
@@ -31,14 +31,14 @@ pub(super) async fn show(State(dashboard): State<Dashboard>, visit: Visit, parts
             limit: None,
         })
         .await?;
-    draw(&Audit {
-        page: Page::of(&dashboard, &visit, Tab::Audit),
+    answer(&Audit {
+        page: Page::new(&dashboard, &visit, Tab::Audit),
         list,
     })
 }
 
 impl Audit {
-    fn deed(&self, entry: &AuditEntry) -> &'static str {
+    fn action(&self, entry: &AuditEntry) -> &'static str {
         match entry.what {
             AuditAction::Redrive => "re-armed",
             AuditAction::Run => "ran",
@@ -46,10 +46,10 @@ impl Audit {
             AuditAction::Edit => "changed the payload",
             AuditAction::Discard => "discarded",
             AuditAction::Restore => "undid the discard",
-            AuditAction::StartRedrive => "began a bulk redrive",
-            AuditAction::CancelRedrive => "stopped a bulk redrive",
-            AuditAction::StartDiscard => "began a bulk discard",
-            AuditAction::CancelDiscard => "stopped a bulk discard",
+            AuditAction::StartRedrive => "started a bulk redrive",
+            AuditAction::CancelRedrive => "cancelled a bulk redrive",
+            AuditAction::StartDiscard => "started a bulk discard",
+            AuditAction::CancelDiscard => "cancelled a bulk discard",
         }
     }
 

@@ -1,4 +1,4 @@
-//! What a page says when it cannot be shown.
+//! The errors of pages, and the page that shows them.
 
 use std::sync::Arc;
 
@@ -8,23 +8,24 @@ use axum::http::header::RETRY_AFTER;
 use axum::response::{Html, IntoResponse, Response};
 use idem_runtime::Error;
 
-use super::page::drawn;
-use crate::api::of_service;
+use super::assets;
+use super::render::render;
+use crate::api::classify;
 use crate::auth::AuthError;
 use crate::service::ServiceError;
 
-/// Why a page cannot be shown, or a change was not made.
+/// Why a page was not shown or a change was not made.
 #[derive(Debug, Clone, thiserror::Error)]
 pub(super) enum PageError {
     #[error("you are not signed in")]
     NotSignedIn,
     #[error("nothing was changed: {0}")]
     Forged(&'static str),
-    #[error("the form is too large: it may have {0} bytes")]
+    #[error("the form is too large: the limit is {0} bytes")]
     TooLarge(usize),
     #[error("the form has more than {0} fields: select less at once")]
     TooManyFields(usize),
-    #[error("the form did not come to its end in time: send it again")]
+    #[error("the form did not arrive in time: send it again")]
     Unfinished,
     #[error("{0}")]
     Bad(String),
@@ -34,9 +35,9 @@ pub(super) enum PageError {
     Refused(AuthError),
     #[error("{0}")]
     Service(Arc<ServiceError>),
-    #[error("the system gives no random numbers: {0}")]
+    #[error("the system failed to provide random numbers: {0}")]
     Random(getrandom::Error),
-    #[error("the page cannot be drawn: {0}")]
+    #[error("the page cannot be rendered: {0}")]
     Template(Arc<askama::Error>),
 }
 
@@ -59,22 +60,22 @@ impl PageError {
             Self::Missing(_) => StatusCode::NOT_FOUND,
             Self::Refused(AuthError::TooMany { .. }) => StatusCode::TOO_MANY_REQUESTS,
             Self::Refused(_) => StatusCode::UNAUTHORIZED,
-            Self::Service(error) => of_service(error).0,
+            Self::Service(error) => classify(error).0,
             Self::Random(_) | Self::Template(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 
-    /// The page that says so; `root` leads back to the dashboard.
+    /// Renders the page of the error; `root` is the link to the dashboard's root.
     pub(super) fn page(&self, root: &str) -> Response {
         let status = self.status();
         if status.is_server_error() {
-            tracing::error!(error = %self, "a page of the dashboard cannot be shown");
+            tracing::error!(error = %self, "a page of the dashboard failed");
         }
         let title = status.canonical_reason().unwrap_or("Error");
-        let html = drawn(&ErrorPage {
+        let html = render(&ErrorPage {
             root,
             title,
-            version: super::assets::version(),
+            version: assets::version(),
             text: self.to_string(),
         });
         let mut response =
@@ -97,9 +98,9 @@ struct ErrorPage<'a> {
     text: String,
 }
 
-/// In words for a person with a browser.
-fn refused(refusal: AuthError) -> String {
-    match refusal {
+/// Describes the error to a person with a browser.
+fn refused(error: AuthError) -> String {
+    match error {
         AuthError::TooMany { wait } => {
             format!(
                 "too many failed attempts to sign in: wait {} seconds",
@@ -110,7 +111,7 @@ fn refused(refusal: AuthError) -> String {
     }
 }
 
-/// The page is drawn by the outermost layer, which knows where the dashboard's root is.
+/// The outermost layer renders the page, since it knows the link to the dashboard's root.
 impl IntoResponse for PageError {
     fn into_response(self) -> Response {
         let mut response = self.status().into_response();

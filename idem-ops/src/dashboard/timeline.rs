@@ -1,4 +1,4 @@
-//! What happened to one key.
+//! The page of what happened to one key.
 
 use std::collections::BTreeSet;
 
@@ -7,24 +7,24 @@ use axum::extract::State;
 use axum::http::request::Parts;
 use idem_runtime::{DeadLetterId, LetterState, Timestamp};
 
-use super::Dashboard;
 use super::error::PageError;
 use super::forms::Fields;
 use super::letter::outcome;
-use super::page::{Answer, Page, Tab, show as draw};
+use super::page::{Answer, Page, Tab, show as answer};
 use super::session_guard::Visit;
+use super::state::Dashboard;
 use crate::service::{EventKind, KeyState, LetterQuery, StateFilter, StatsQuery, Timeline};
 
 #[derive(Template)]
 #[template(path = "dashboard/timeline.html")]
-struct Stories {
+struct Timelines {
     page: Page,
     key: String,
     handler: String,
-    stories: Vec<Timeline>,
+    timelines: Vec<Timeline>,
 }
 
-/// One thing that happened, in words.
+/// One event, in words.
 struct Event {
     at: Timestamp,
     letter: Option<DeadLetterId>,
@@ -34,8 +34,8 @@ struct Event {
 }
 
 pub(super) async fn show(State(dashboard): State<Dashboard>, visit: Visit, parts: Parts) -> Answer {
-    let fields = Fields::of_query(&parts);
-    fields.need("key", "The idempotency key")?;
+    let fields = Fields::from_query(&parts);
+    fields.require("key", "The idempotency key")?;
     let key = fields.raw("key").unwrap_or_default().to_owned();
     let handler = fields.get("handler").unwrap_or_default().to_owned();
     let handlers = if handler.is_empty() {
@@ -43,23 +43,23 @@ pub(super) async fn show(State(dashboard): State<Dashboard>, visit: Visit, parts
     } else {
         [handler.clone()].into()
     };
-    let mut stories = Vec::new();
+    let mut timelines = Vec::new();
     for handler in handlers {
-        let story = dashboard.service.explain(&handler, &key).await?;
-        if story.now != KeyState::Absent || !story.events.is_empty() {
-            stories.push(story);
+        let timeline = dashboard.service.explain(&handler, &key).await?;
+        if timeline.now != KeyState::Absent || !timeline.events.is_empty() {
+            timelines.push(timeline);
         }
     }
-    draw(&Stories {
-        page: Page::of(&dashboard, &visit, Tab::Story),
+    answer(&Timelines {
+        page: Page::new(&dashboard, &visit, Tab::Timeline),
         key,
         handler,
-        stories,
+        timelines,
     })
 }
 
-/// The handlers that may know the key: those that ran since the start, and those with letters of
-/// it.
+/// Returns the handlers that may know the key: those that ran since the start, and those of its
+/// letters.
 async fn handlers(dashboard: &Dashboard, key: &str) -> Result<BTreeSet<String>, PageError> {
     let stats = dashboard
         .service
@@ -81,10 +81,10 @@ async fn handlers(dashboard: &Dashboard, key: &str) -> Result<BTreeSet<String>, 
         .collect())
 }
 
-impl Stories {
-    fn now(&self, story: &Timeline) -> String {
-        match &story.now {
-            KeyState::Absent => "Nothing is remembered of it now: the next call runs.".into(),
+impl Timelines {
+    fn now(&self, timeline: &Timeline) -> String {
+        match &timeline.now {
+            KeyState::Absent => "The ledger has no record of it now: the next call runs.".into(),
             KeyState::Running {
                 attempt, of, owner, ..
             } => {
@@ -107,7 +107,7 @@ impl Stories {
                 result_bytes,
                 ..
             } => format!(
-                "It was done at {} with attempt {attempts}. Duplicates get its result ({result_bytes} bytes) until {}.",
+                "It was done at {} in attempt {attempts}. Duplicates get its result ({result_bytes} bytes) until {}.",
                 time(*at),
                 time(*forgotten_at)
             ),
@@ -127,27 +127,27 @@ impl Stories {
         }
     }
 
-    /// The letter that the key's state is about.
-    fn open(&self, story: &Timeline) -> Option<DeadLetterId> {
-        match story.now {
+    /// Returns the letter of the key's state.
+    fn open(&self, timeline: &Timeline) -> Option<DeadLetterId> {
+        match timeline.now {
             KeyState::Dead { letter, .. } | KeyState::Discarded { letter, .. } => Some(letter),
             _ => None,
         }
     }
 
-    fn result(&self, story: &Timeline) -> Option<String> {
+    fn result(&self, timeline: &Timeline) -> Option<String> {
         let KeyState::Done {
             result: Some(result),
             ..
-        } = &story.now
+        } = &timeline.now
         else {
             return None;
         };
         Some(format!("{result:#}"))
     }
 
-    fn events(&self, story: &Timeline) -> Vec<Event> {
-        story
+    fn events(&self, timeline: &Timeline) -> Vec<Event> {
+        timeline
             .events
             .iter()
             .map(|event| in_words(event.at, event.letter, &event.what))
@@ -176,7 +176,7 @@ fn in_words(at: Timestamp, letter: Option<DeadLetterId>, what: &EventKind) -> Ev
             let unknown = if *reported {
                 ""
             } else {
-                "; nobody reported when"
+                "; its end was not reported"
             };
             (
                 if *reported { "bad" } else { "warn" },
@@ -198,11 +198,9 @@ fn in_words(at: Timestamp, letter: Option<DeadLetterId>, what: &EventKind) -> Ev
         EventKind::Edited { who, why } => {
             ("", by("changed its payload", who.as_deref()), why.clone())
         }
-        EventKind::Done { attempts } => (
-            "good",
-            format!("It was done, with attempt {attempts}"),
-            None,
-        ),
+        EventKind::Done { attempts } => {
+            ("good", format!("It was done in attempt {attempts}"), None)
+        }
     };
     Event {
         at,
@@ -214,7 +212,7 @@ fn in_words(at: Timestamp, letter: Option<DeadLetterId>, what: &EventKind) -> Ev
 }
 
 fn by(did: &str, who: Option<&str>) -> String {
-    format!("{} {did}", who.unwrap_or("Somebody"))
+    format!("{} {did}", who.unwrap_or("A person"))
 }
 
 fn time(at: Timestamp) -> String {

@@ -1,4 +1,4 @@
-//! Who makes room for the next connection: the one that has waited longest for a request.
+//! The open connections: the one that has been idle longest makes room for the next.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -11,122 +11,129 @@ use hyper::body::{Frame, SizeHint};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-/// The connections that wait for a request's head, in the order in which they came to wait.
+/// The idle connections, which wait for a request's head, longest first.
 #[derive(Default)]
-pub(super) struct Seats {
-    waiting: Mutex<Waiting>,
-    /// Rung when one more waits.
+pub(super) struct Connections {
+    idle: Mutex<Idle>,
+    /// Notified when a connection becomes idle.
     more: Notify,
 }
 
 #[derive(Default)]
-struct Waiting {
+struct Idle {
     next: u64,
-    seats: BTreeMap<u64, Arc<Notify>>,
+    connections: BTreeMap<u64, Arc<Notify>>,
 }
 
-/// One connection's.
-pub(super) struct Seat {
-    seats: Arc<Seats>,
-    /// Its place among those that wait, while it does.
+/// One connection.
+pub(super) struct Connection {
+    all: Arc<Connections>,
+    /// Its place among the idle ones, while it is idle.
     place: Mutex<Option<u64>>,
-    wanted: Arc<Notify>,
+    /// Notified when it has to make room.
+    evicted: Arc<Notify>,
 }
 
-/// A request that is worked on, until its answer is handed over.
-pub(super) struct Working(Arc<Seat>);
+/// A request in progress, until its answer is sent.
+pub(super) struct ActiveRequest(Arc<Connection>);
 
-impl Seats {
-    pub(super) fn take(seats: &Arc<Self>) -> Arc<Seat> {
-        let seat = Seat {
-            seats: Arc::clone(seats),
+impl Connections {
+    /// Adds an idle connection.
+    pub(super) fn add(all: &Arc<Self>) -> Arc<Connection> {
+        let connection = Connection {
+            all: Arc::clone(all),
             place: Mutex::default(),
-            wanted: Arc::default(),
+            evicted: Arc::default(),
         };
-        seat.wait();
-        Arc::new(seat)
+        connection.set_idle();
+        Arc::new(connection)
     }
 
-    /// Tells the one that has waited longest that its seat is wanted.
-    pub(super) fn free_one(&self) {
-        if let Some((_, wanted)) = self.waiting.lock().seats.pop_first() {
-            wanted.notify_one();
+    /// Tells the connection that has been idle longest to make room.
+    pub(super) fn evict_one(&self) {
+        if let Some((_, evicted)) = self.idle.lock().connections.pop_first() {
+            evicted.notify_one();
         }
     }
 
-    pub(super) fn any_waits(&self) -> bool {
-        !self.waiting.lock().seats.is_empty()
+    pub(super) fn any_idle(&self) -> bool {
+        !self.idle.lock().connections.is_empty()
     }
 
-    pub(super) async fn one_more_waits(&self) {
+    /// Waits until one more connection is idle.
+    pub(super) async fn one_more_idle(&self) {
         self.more.notified().await;
     }
 }
 
-impl Seat {
-    fn wait(&self) {
-        let mut waiting = self.seats.waiting.lock();
-        waiting.next += 1;
-        let place = waiting.next;
-        waiting.seats.insert(place, Arc::clone(&self.wanted));
+impl Connection {
+    fn set_idle(&self) {
+        let mut idle = self.all.idle.lock();
+        idle.next += 1;
+        let place = idle.next;
+        idle.connections.insert(place, Arc::clone(&self.evicted));
         *self.place.lock() = Some(place);
-        drop(waiting);
-        self.seats.more.notify_one();
+        drop(idle);
+        self.all.more.notify_one();
     }
 
-    fn leave(&self) {
+    fn set_busy(&self) {
         let place = self.place.lock().take();
         if let Some(place) = place {
-            self.seats.waiting.lock().seats.remove(&place);
+            self.all.idle.lock().connections.remove(&place);
         }
     }
 
-    pub(super) fn work(self: &Arc<Self>) -> Working {
-        self.leave();
-        Working(Arc::clone(self))
+    /// Starts a request.
+    pub(super) fn start_request(self: &Arc<Self>) -> ActiveRequest {
+        self.set_busy();
+        ActiveRequest(Arc::clone(self))
     }
 
+    /// Passes an eviction on to the next idle connection.
     pub(super) fn pass_on(&self) {
-        self.seats.free_one();
+        self.all.evict_one();
     }
 
-    pub(super) fn works(&self) -> bool {
+    pub(super) fn is_busy(&self) -> bool {
         self.place.lock().is_none()
     }
 
-    pub(super) async fn is_wanted(&self) {
-        self.wanted.notified().await;
+    /// Waits until the connection has to make room.
+    pub(super) async fn evicted(&self) {
+        self.evicted.notified().await;
     }
 }
 
-impl Drop for Seat {
+impl Drop for Connection {
     fn drop(&mut self) {
-        self.leave();
+        self.set_busy();
     }
 }
 
-impl Drop for Working {
+impl Drop for ActiveRequest {
     fn drop(&mut self) {
-        self.0.wait();
+        self.0.set_idle();
     }
 }
 
-impl Working {
-    pub(super) fn until_sent(self, body: Body) -> Sent {
-        Sent {
+impl ActiveRequest {
+    /// Keeps the request active until the body is sent.
+    pub(super) fn until_sent(self, body: Body) -> ActiveBody {
+        ActiveBody {
             body,
-            _working: self,
+            _request: self,
         }
     }
 }
 
-/// An answer's body; its connection works until it is handed over.
-pub(super) struct Sent {
+/// An answer's body, which keeps its request active.
+pub(super) struct ActiveBody {
     body: Body,
-    _working: Working,
+    _request: ActiveRequest,
 }
 
-impl HttpBody for Sent {
+impl HttpBody for ActiveBody {
     type Data = Bytes;
     type Error = BoxError;
 

@@ -1,4 +1,4 @@
-//! A connection whose other end has to read what it is sent.
+//! A connection that times out if the other end does not read.
 
 use std::io;
 use std::pin::Pin;
@@ -8,15 +8,15 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-/// A connection that breaks off where writing stands still for so long.
-pub(super) struct Stalling<T> {
+/// A connection that fails when no write has made progress for `patience`.
+pub(super) struct WriteTimeout<T> {
     io: T,
     patience: Duration,
-    /// Since writing stands still.
+    /// The timeout, while a write waits.
     until: Option<Pin<Box<Sleep>>>,
 }
 
-impl<T> Stalling<T> {
+impl<T> WriteTimeout<T> {
     pub(super) fn new(io: T, patience: Duration) -> Self {
         Self {
             io,
@@ -25,7 +25,7 @@ impl<T> Stalling<T> {
         }
     }
 
-    fn watched<R>(
+    fn with_timeout<R>(
         &mut self,
         cx: &mut Context<'_>,
         written: Poll<io::Result<R>>,
@@ -39,12 +39,12 @@ impl<T> Stalling<T> {
         ready!(until.as_mut().poll(cx));
         Poll::Ready(Err(io::Error::new(
             io::ErrorKind::TimedOut,
-            "the answer is not read",
+            "the client does not read the answer",
         )))
     }
 }
 
-impl<T: AsyncRead + Unpin> AsyncRead for Stalling<T> {
+impl<T: AsyncRead + Unpin> AsyncRead for WriteTimeout<T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -54,14 +54,14 @@ impl<T: AsyncRead + Unpin> AsyncRead for Stalling<T> {
     }
 }
 
-impl<T: AsyncWrite + Unpin> AsyncWrite for Stalling<T> {
+impl<T: AsyncWrite + Unpin> AsyncWrite for WriteTimeout<T> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.io).poll_write(cx, bytes);
-        self.watched(cx, written)
+        self.with_timeout(cx, written)
     }
 
     fn poll_write_vectored(
@@ -70,7 +70,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Stalling<T> {
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.io).poll_write_vectored(cx, bytes);
-        self.watched(cx, written)
+        self.with_timeout(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -79,11 +79,11 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Stalling<T> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.io).poll_flush(cx);
-        self.watched(cx, flushed)
+        self.with_timeout(cx, flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let shut = Pin::new(&mut self.io).poll_shutdown(cx);
-        self.watched(cx, shut)
+        self.with_timeout(cx, shut)
     }
 }

@@ -1,22 +1,23 @@
-//! What people do: each act under its letter's lock, with an entry in the audit log before and
-//! after it.
+//! What a person can do with dead letters: each action holds its letter's lock and has an entry in
+//! the audit log before and after it.
 
-use idem_runtime::{DeadLetter, DeadLetterId, Error, Json, LetterState, RunOutcome as Ran};
+use idem_runtime::{DeadLetter, DeadLetterId, Error, Json};
 use uuid::Uuid;
 
-use super::audit::{AuditEntry, AuditAction, Outcome};
+use super::Service;
+use super::audit::{AuditAction, Outcome};
+use super::audit_log::Draft;
 use super::bulk::{BulkJob, NewBulkJob};
 use super::error::ServiceError;
-use super::audit_log::Draft;
-use super::letters::{LetterView, Redriven, RunOutcome};
-use super::{Inner, Service};
+use super::letter_action::{LetterAction, outcome};
+use super::letters::{LetterView, Redriven};
 
-/// The longest reason, in bytes: it stands in the letter, in the audit log, and in each turn of a
-/// bulk job.
-const LONGEST_WHY: usize = 1024;
+/// The longest reason, in bytes: it is stored in the letter, in the audit log, and in each batch of
+/// a bulk job.
+const LONGEST_REASON: usize = 1024;
 
-/// A person who changes something. Two changes of one letter never overlap, and each change is in
-/// the audit log before it happens.
+/// The actions of one person. Two changes of one letter never overlap, and each change is in the
+/// audit log before it happens.
 #[derive(Clone)]
 pub struct Actions {
     pub(super) service: Service,
@@ -24,80 +25,76 @@ pub struct Actions {
 }
 
 impl Actions {
-    /// Re-arms a letter's key; with `run`, runs its handler here and waits for the outcome. That a
-    /// run fails is no error.
+    /// Re-arms a letter's key: its next call runs.
     ///
     /// # Errors
-    /// There is no such letter, it is closed, it cannot be run ([`ServiceError::CannotRun`]), `why`
-    /// is empty or over 1 KiB, or the ledger refuses.
-    pub async fn redrive(
-        &self,
-        id: &DeadLetterId,
-        run: bool,
-        why: &str,
-    ) -> Result<Redriven, ServiceError> {
-        self.redrive_as(id, if run { How::Run } else { How::Rearm }, why)
-            .await
+    /// The letter does not exist or is closed, `why` is empty or over 1 KiB, or the ledger fails.
+    pub async fn redrive(&self, id: &DeadLetterId, why: &str) -> Result<Redriven, ServiceError> {
+        self.redrive_by(id, LetterAction::Rearm, why).await
     }
 
-    /// Redrives a letter and runs its handler with this payload. What the handler redacts is not
-    /// stored, so it is the way to run a letter with redacted parts; the rest is an edit.
+    /// Re-arms a letter's key, runs its handler here and waits for the outcome. A run that fails is
+    /// an outcome, not an error.
     ///
     /// # Errors
-    /// Those of [`edit`](Self::edit), and of [`redrive`](Self::redrive) with a run.
+    /// Those of [`redrive`](Self::redrive), and [`ServiceError::CannotRun`].
+    pub async fn run(&self, id: &DeadLetterId, why: &str) -> Result<Redriven, ServiceError> {
+        self.redrive_by(id, LetterAction::Run, why).await
+    }
+
+    /// Runs a letter like [`run`](Self::run), with this payload. It is the way to run a letter with
+    /// redacted parts: what the handler redacts is not stored, the rest is stored as an edit.
+    ///
+    /// # Errors
+    /// Those of [`edit`](Self::edit) and of [`run`](Self::run).
     pub async fn run_with(
         &self,
         id: &DeadLetterId,
         payload: Json,
         why: &str,
     ) -> Result<Redriven, ServiceError> {
-        object(&payload)?;
-        self.redrive_as(id, How::RunWith(payload), why).await
+        require_object(&payload)?;
+        self.redrive_by(id, LetterAction::RunWith(payload), why)
+            .await
     }
 
-    /// Re-arms a letter's key and publishes its message back to the broker that it came from, whose
-    /// delivery runs it:
-    /// [`Redriven::ran`] is nothing. A publisher that fails leaves the letter open.
+    /// Re-arms a letter's key and publishes its message back to the broker that it came from; the
+    /// delivery runs it, so [`Redriven::ran`] is `None`. The letter stays open if the publisher
+    /// fails.
     ///
     /// # Errors
-    /// There is no such letter, it is closed, it cannot be published
-    /// ([`ServiceError::CannotPublish`]), the publisher failed ([`Error::NotPublished`]), `why` is
-    /// empty or over 1 KiB, or the ledger refuses.
+    /// Those of [`redrive`](Self::redrive), [`ServiceError::CannotPublish`], and
+    /// [`Error::NotPublished`] if the publisher failed.
     pub async fn republish(&self, id: &DeadLetterId, why: &str) -> Result<Redriven, ServiceError> {
-        self.redrive_as(id, How::Publish, why).await
+        self.redrive_by(id, LetterAction::Publish, why).await
     }
 
-    async fn redrive_as(
+    async fn redrive_by(
         &self,
         id: &DeadLetterId,
-        how: How,
+        action: LetterAction,
         why: &str,
     ) -> Result<Redriven, ServiceError> {
-        let deed = match how {
-            How::Rearm => AuditAction::Redrive,
-            How::Run | How::RunWith(_) => AuditAction::Run,
-            How::Publish => AuditAction::Publish,
-            How::Discard => AuditAction::Discard,
-        };
-        reason(why)?;
+        require_reason(why)?;
+        let audited = action.audited();
         let inner = &self.service.inner;
-        let _held = inner.locks.hold(*id).await;
+        let _lock = inner.locks.lock(*id).await;
         let letter = inner.known(id).await?;
-        let draft = Draft::of(&self.who, Some(why), &letter);
-        let ordered = inner.journal.in_order().await;
+        let draft = Draft::new(&self.who, Some(why), &letter);
+        let order = inner.audit_log.lock_order().await;
         let mut entries = inner
-            .journal
-            .begin(deed, vec![draft], |_| Ok(Vec::new()))
+            .audit_log
+            .begin(audited, vec![draft], |_| Ok(Vec::new()))
             .await?;
-        // A run may be long, and a broker slow: its entry stands where it began.
-        let ordered = matches!(deed, AuditAction::Redrive | AuditAction::Discard).then_some(ordered);
-        let result = inner.act(&self.who, why, &letter, how).await;
-        let came_to = outcome(&result);
+        // A run or a broker may be slow: its entry keeps the place where it began.
+        let order = matches!(audited, AuditAction::Redrive).then_some(order);
+        let result = inner.act(&self.who, why, &letter, action).await;
+        let outcome = outcome(&result);
         entries
             .iter_mut()
-            .for_each(|entry| entry.outcome = came_to.clone());
-        let written = inner.journal.end(&entries, Vec::new()).await;
-        drop(ordered);
+            .for_each(|entry| entry.outcome = outcome.clone());
+        let written = inner.audit_log.end(&entries, Vec::new()).await;
+        drop(order);
         let ran = result?;
         written?;
         Ok(Redriven {
@@ -106,21 +103,21 @@ impl Actions {
         })
     }
 
-    /// Changes the payload; what it was before stays in the letter's history.
+    /// Replaces the payload; the old one stays in the letter's history.
     ///
     /// # Errors
-    /// There is no such letter, it is closed, the payload is no JSON object (or text, where no
-    /// handler could take the message) or is nested deeper than [`Json::DEEPEST`], `why` is empty
-    /// or over 1 KiB, or the ledger refuses.
+    /// The letter does not exist or is closed; the payload is not a JSON object (text is accepted
+    /// for a message that no handler could take) or is nested deeper than [`Json::DEEPEST`]; `why`
+    /// is empty or over 1 KiB; or the ledger fails.
     pub async fn edit(
         &self,
         id: &DeadLetterId,
         payload: Json,
         why: &str,
     ) -> Result<LetterView, ServiceError> {
-        // What no handler could take may be any text.
+        // A message that no handler could take may be any text.
         if !payload.is_string() || !self.service.inner.known(id).await?.is_buried() {
-            object(&payload)?;
+            require_object(&payload)?;
         }
         let letters = self.service.inner.idem.dead_letters().by(&self.who);
         self.change(id, AuditAction::Edit, why, async {
@@ -132,7 +129,7 @@ impl Actions {
     /// Closes a letter without another run.
     ///
     /// # Errors
-    /// There is no such letter, it is closed, `why` is empty or over 1 KiB, or the ledger refuses.
+    /// The letter does not exist or is closed, `why` is empty or over 1 KiB, or the ledger fails.
     pub async fn discard(&self, id: &DeadLetterId, why: &str) -> Result<LetterView, ServiceError> {
         let letters = self.service.inner.idem.dead_letters().by(&self.who);
         self.change(id, AuditAction::Discard, why, async {
@@ -144,8 +141,8 @@ impl Actions {
     /// Undoes a discard.
     ///
     /// # Errors
-    /// There is no such letter, it is not discarded, its key is forgotten by now, `why` is empty or
-    /// over 1 KiB, or the ledger refuses.
+    /// The letter does not exist or is not discarded, its key has expired, `why` is empty or over
+    /// 1 KiB, or the ledger fails.
     pub async fn restore(&self, id: &DeadLetterId, why: &str) -> Result<LetterView, ServiceError> {
         let letters = self.service.inner.idem.dead_letters().by(&self.who);
         self.change(id, AuditAction::Restore, why, async {
@@ -154,145 +151,63 @@ impl Actions {
         .await
     }
 
-    /// Begins to do one thing to many letters, which goes on in the background, and after a
+    /// Starts a bulk job: one action on many letters, which continues in the background and after a
     /// restart.
     ///
     /// # Errors
-    /// The selection or the rate makes no sense, `why` is empty or over 1 KiB, or the ledger
-    /// refuses.
+    /// The selection or the rate is invalid, `why` is empty or over 1 KiB, or the ledger fails.
     pub async fn start_bulk(&self, asked: NewBulkJob) -> Result<BulkJob, ServiceError> {
-        reason(&asked.why)?;
+        require_reason(&asked.why)?;
         self.service.inner.start_bulk(&self.who, asked).await
     }
 
-    /// Stops a bulk job; what was done by then stays done.
+    /// Cancels a bulk job; what it has done stays done.
     ///
     /// # Errors
-    /// There is no such bulk job, it has ended, or the ledger refuses.
+    /// The bulk job does not exist or has ended, or the ledger fails.
     pub async fn cancel_bulk(&self, id: Uuid, why: Option<&str>) -> Result<BulkJob, ServiceError> {
-        why.map_or(Ok(()), reason)?;
+        why.map_or(Ok(()), require_reason)?;
         self.service.inner.cancel_bulk(&self.who, id, why).await
     }
 
     async fn change(
         &self,
         id: &DeadLetterId,
-        deed: AuditAction,
+        audited: AuditAction,
         why: &str,
-        act: impl Future<Output = Result<DeadLetter, Error>>,
+        change: impl Future<Output = Result<DeadLetter, Error>>,
     ) -> Result<LetterView, ServiceError> {
-        reason(why)?;
+        require_reason(why)?;
         let inner = &self.service.inner;
-        let _held = inner.locks.hold(*id).await;
+        let _lock = inner.locks.lock(*id).await;
         let letter = inner.known(id).await?;
-        let _ordered = inner.journal.in_order().await;
-        let draft = Draft::of(&self.who, Some(why), &letter);
+        let _order = inner.audit_log.lock_order().await;
+        let draft = Draft::new(&self.who, Some(why), &letter);
         let mut entries = inner
-            .journal
-            .begin(deed, vec![draft], |_| Ok(Vec::new()))
+            .audit_log
+            .begin(audited, vec![draft], |_| Ok(Vec::new()))
             .await?;
-        let result = act.await;
+        let result = change.await;
         for entry in &mut entries {
             entry.outcome = match &result {
                 Ok(_) => Outcome::Done,
                 Err(error) => Outcome::Refused(error.to_string()),
             };
         }
-        inner.journal.end(&entries, Vec::new()).await?;
+        inner.audit_log.end(&entries, Vec::new()).await?;
         let letter = result?;
         inner.index.put(&letter);
         Ok(self.service.view(letter))
     }
 }
 
-impl Inner {
-    pub(super) async fn known(&self, id: &DeadLetterId) -> Result<DeadLetter, ServiceError> {
-        match self.idem.dead_letters().get(id).await? {
-            Some(letter) => Ok(letter),
-            None => {
-                self.index.forget(*id);
-                Err(ServiceError::NoSuchLetter(*id))
-            }
-        }
-    }
-
-    /// Redrives, publishes or discards; the index is told.
-    pub(super) async fn act(
-        &self,
-        who: &str,
-        why: &str,
-        letter: &DeadLetter,
-        how: How,
-    ) -> Result<Option<RunOutcome>, ServiceError> {
-        let letters = self.idem.dead_letters().by(who).why(why);
-        // That a letter is closed is the runtime's to say.
-        if letter.state == LetterState::Open {
-            self.check(letter, &how)?;
-        }
-        let ran = match how {
-            How::Rearm => letters.redrive(&letter.id).await.map(|_| None),
-            How::Run => letters.run(&letter.id).await.map(Some),
-            How::RunWith(payload) => letters.run_with(&letter.id, payload, why).await.map(Some),
-            How::Publish => letters.republish(&letter.id).await.map(|_| None),
-            How::Discard => letters.discard(&letter.id, why).await.map(|_| None),
-        };
-        let result = ran.map(|ran| {
-            ran.map(|ran| match ran {
-                Ran::Done(result) => RunOutcome::Done(result),
-                Ran::Failed { error, letter } => RunOutcome::Failed { error, letter },
-                other => RunOutcome::Failed {
-                    error: format!("{other:?}"),
-                    letter: None,
-                },
-            })
-        });
-        if let Ok(Some(letter)) = letters.get(&letter.id).await {
-            self.index.put(&letter);
-        }
-        Ok(result?)
-    }
-
-    /// Whether it can be done to an open letter.
-    fn check(&self, letter: &DeadLetter, how: &How) -> Result<(), ServiceError> {
-        let id = letter.id;
-        let why_not_run = match how {
-            How::Rearm | How::Discard => None,
-            How::Publish => {
-                return self
-                    .why_not_publish(letter)
-                    .map_or(Ok(()), |why| Err(ServiceError::CannotPublish { id, why }));
-            }
-            How::Run => self.why_not(letter),
-            How::RunWith(payload) => {
-                let mut filled_in = letter.clone();
-                filled_in.payload.clone_from(payload);
-                self.why_not(&filled_in)
-            }
-        };
-        why_not_run.map_or(Ok(()), |why| Err(ServiceError::CannotRun { id, why }))
-    }
-}
-
-/// What is done with an open letter.
-pub(super) enum How {
-    /// Its key is re-armed, and somebody else brings the message.
-    Rearm,
-    Run,
-    /// With this payload.
-    RunWith(Json),
-    /// Its message goes back to its broker.
-    Publish,
-    /// It is closed without another run.
-    Discard,
-}
-
-fn object(payload: &Json) -> Result<(), ServiceError> {
+fn require_object(payload: &Json) -> Result<(), ServiceError> {
     let why = match payload.depth() {
         _ if !payload.is_object() => {
-            "is no object: a payload has the arguments' names, each with its value".to_owned()
+            "is not a JSON object: give the arguments by name, each with its value".to_owned()
         }
         ..=Json::DEEPEST => return Ok(()),
-        depth => format!("is nested {depth} deep: it can be {} deep", Json::DEEPEST),
+        depth => format!("is nested {depth} deep: the limit is {}", Json::DEEPEST),
     };
     Err(ServiceError::Invalid {
         field: "payload",
@@ -300,26 +215,11 @@ fn object(payload: &Json) -> Result<(), ServiceError> {
     })
 }
 
-/// What an act's result is in the audit log.
-pub(super) fn outcome(result: &Result<Option<RunOutcome>, ServiceError>) -> Outcome {
-    match result {
-        Ok(Some(RunOutcome::Failed { error, .. })) => Outcome::Failed(error.clone()),
-        Ok(_) => Outcome::Done,
-        Err(error) => Outcome::Refused(error.to_string()),
-    }
-}
-
-/// Ends an entry.
-pub(super) fn ended(mut entry: AuditEntry, outcome: Outcome) -> AuditEntry {
-    entry.outcome = outcome;
-    entry
-}
-
-fn reason(why: &str) -> Result<(), ServiceError> {
+fn require_reason(why: &str) -> Result<(), ServiceError> {
     let problem = match why.trim() {
-        "" => "is empty: say why, for whoever asks later".to_owned(),
-        _ if why.len() > LONGEST_WHY => {
-            format!("has {} bytes: it can have {LONGEST_WHY}", why.len())
+        "" => "is empty: give a reason for the audit log".to_owned(),
+        _ if why.len() > LONGEST_REASON => {
+            format!("has {} bytes: the limit is {LONGEST_REASON}", why.len())
         }
         _ => return Ok(()),
     };

@@ -1,5 +1,4 @@
-//! The audit log's writing and reading: notes whose keys sort in the order in which things were
-//! done.
+//! Reads and writes the audit log: notes whose keys sort in the order of the actions.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,29 +10,29 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use uuid::{ContextV7, Uuid};
 
-use super::audit::{AuditEntry, AuditPage, AuditAction, Outcome, PageQuery};
+use super::audit::{AuditAction, AuditEntry, AuditPage, Outcome, PageQuery};
 use super::error::ServiceError;
 use super::letters::{LONGEST_PAGE, PAGE};
 
 const PREFIX: &str = "audit/";
-/// Notes read at once.
+/// The number of notes that are read at once.
 const READ: usize = 500;
-/// How long an entry is kept: what a quarter's look back needs, and longer than closed letters are.
+/// How long an entry is kept: for a quarter's review, and longer than closed letters.
 const KEPT: Duration = Duration::from_secs(90 * 24 * 60 * 60);
-/// Entries removed at once.
-const PIECE: usize = 200;
+/// The number of entries that are removed at once.
+const PRUNED: usize = 200;
 
 /// The audit log of one ledger.
-pub(super) struct Journal {
+pub(super) struct AuditLog {
     idem: Idem,
     context: Mutex<ContextV7>,
-    /// The ids that are there, in order, once they were read; 16 bytes each.
+    /// The ids of all entries, in order, once they have been read; 16 bytes each.
     ids: tokio::sync::Mutex<Option<Vec<Uuid>>>,
-    /// Held while an act and its entry are written, so that the log has the order of the acts.
+    /// Held while an action and its entry are written, so that the log has the actions' order.
     order: Arc<tokio::sync::Mutex<()>>,
 }
 
-/// What somebody is about to do.
+/// An entry that is not written yet.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Draft {
     pub(super) who: String,
@@ -42,12 +41,13 @@ pub(super) struct Draft {
     pub(super) handler: Option<String>,
     pub(super) key: Option<String>,
     pub(super) bulk: Option<Uuid>,
-    /// It is done in the same write.
+    /// Whether the action is done in the same write.
     pub(super) done: bool,
 }
 
 impl Draft {
-    pub(super) fn of(who: &str, why: Option<&str>, letter: &DeadLetter) -> Self {
+    /// Describes an action on a letter.
+    pub(super) fn new(who: &str, why: Option<&str>, letter: &DeadLetter) -> Self {
         Self {
             who: who.to_owned(),
             why: why.map(str::to_owned),
@@ -60,7 +60,7 @@ impl Draft {
     }
 }
 
-impl Journal {
+impl AuditLog {
     pub(super) fn new(idem: Idem) -> Self {
         Self {
             idem,
@@ -70,15 +70,15 @@ impl Journal {
         }
     }
 
-    /// Held from an entry's beginning to its act's end where the act is short.
-    pub(super) async fn in_order(&self) -> tokio::sync::OwnedMutexGuard<()> {
+    /// Waits for the order's lock: a short action holds it from before its entry to its end.
+    pub(super) async fn lock_order(&self) -> tokio::sync::OwnedMutexGuard<()> {
         Arc::clone(&self.order).lock_owned().await
     }
 
-    /// Writes that something is being begun, with other notes in the same write.
+    /// Writes the entries of an action that begins, with other notes in the same write.
     pub(super) async fn begin(
         &self,
-        deed: AuditAction,
+        action: AuditAction,
         drafts: Vec<Draft>,
         also: impl FnOnce(&[AuditEntry]) -> Result<Vec<NoteChange>, ServiceError>,
     ) -> Result<Vec<AuditEntry>, ServiceError> {
@@ -105,7 +105,7 @@ impl Journal {
                     id,
                     at,
                     who,
-                    what: deed,
+                    what: action,
                     why,
                     letter,
                     handler,
@@ -124,7 +124,7 @@ impl Journal {
         Ok(entries)
     }
 
-    /// Writes what it came to, with other notes in the same write.
+    /// Writes the entries with their outcomes, with other notes in the same write.
     pub(super) async fn end(
         &self,
         entries: &[AuditEntry],
@@ -136,9 +136,9 @@ impl Journal {
         Ok(self.idem.notes().write(also).await?)
     }
 
-    /// One page, newest first.
+    /// Returns one page, newest first.
     pub(super) async fn page(&self, query: &PageQuery) -> Result<AuditPage, ServiceError> {
-        let limit = limit(query.limit)?;
+        let limit = page_limit(query.limit)?;
         let ids = {
             let mut held = self.ids.lock().await;
             let ids = self.read(&mut held).await?;
@@ -157,7 +157,7 @@ impl Journal {
         Ok(AuditPage { entries, next })
     }
 
-    /// Removes a piece of what is too old to be kept.
+    /// Removes some of the entries that are too old.
     pub(super) async fn prune(&self) -> Result<(), ServiceError> {
         let kept = self
             .idem
@@ -171,15 +171,15 @@ impl Journal {
                 .iter()
                 .filter_map(|note| note.key.strip_prefix(PREFIX)?.parse::<Uuid>().ok());
             Ok(ids
-                .take_while(|id| written(id).is_some_and(|at| at < kept))
+                .take_while(|id| created_at(id).is_some_and(|at| at < kept))
                 .collect())
         };
-        // Most looks end with the first entry.
+        // Usually the first entry is recent.
         if oldest(1).await?.is_empty() {
             return Ok(());
         }
         let mut held = self.ids.lock().await;
-        let old = oldest(PIECE).await?;
+        let old = oldest(PRUNED).await?;
         let changes = old
             .iter()
             .map(|id| (format!("{PREFIX}{id}"), None))
@@ -191,6 +191,7 @@ impl Journal {
         Ok(())
     }
 
+    /// Reads one entry.
     pub(super) async fn entry(&self, id: Uuid) -> Result<Option<AuditEntry>, ServiceError> {
         let key = format!("{PREFIX}{id}");
         let Some(value) = self.idem.notes().get(&key).await? else {
@@ -199,6 +200,7 @@ impl Journal {
         decoded(&key, &value).map(Some)
     }
 
+    /// Reads the ids of all entries, once.
     async fn read<'a>(
         &self,
         held: &'a mut Option<Vec<Uuid>>,
@@ -226,7 +228,7 @@ impl Journal {
         Ok(held.get_or_insert_default())
     }
 
-    /// An id after the last one, even where the clock has stepped back.
+    /// Returns an id after the last one, even if the clock has stepped back.
     fn next(&self, at: Timestamp, last: Option<Uuid>) -> Uuid {
         let id = time_ordered(at, &self.context.lock());
         match last {
@@ -236,15 +238,15 @@ impl Journal {
     }
 }
 
-/// A UUID of version 7.
+/// Returns a UUID of version 7.
 pub(super) fn time_ordered(at: Timestamp, context: &ContextV7) -> Uuid {
     let seconds = u64::try_from(at.as_second()).unwrap_or(0);
     let nanoseconds = u32::try_from(at.subsec_nanosecond()).unwrap_or(0);
     Uuid::new_v7(uuid::Timestamp::from_unix(context, seconds, nanoseconds))
 }
 
-/// When an id was made; ids sort by it.
-fn written(id: &Uuid) -> Option<Timestamp> {
+/// Returns when an id was created; ids sort by it.
+fn created_at(id: &Uuid) -> Option<Timestamp> {
     let (seconds, nanoseconds) = id.get_timestamp()?.to_unix();
     Timestamp::new(
         i64::try_from(seconds).ok()?,
@@ -274,8 +276,8 @@ pub(super) fn decoded<T: DeserializeOwned>(key: &str, value: &[u8]) -> Result<T,
     })
 }
 
-/// A page's length that was asked for.
-pub(super) fn limit(asked: Option<usize>) -> Result<usize, ServiceError> {
+/// Checks a page's limit; [`PAGE`] by default.
+pub(super) fn page_limit(asked: Option<usize>) -> Result<usize, ServiceError> {
     match asked.unwrap_or(PAGE) {
         limit @ 1..=LONGEST_PAGE => Ok(limit),
         limit => Err(ServiceError::Invalid {
@@ -286,11 +288,11 @@ pub(super) fn limit(asked: Option<usize>) -> Result<usize, ServiceError> {
 }
 
 impl super::Service {
-    /// One page of the audit log, newest first.
+    /// Returns one page of the audit log, newest first.
     ///
     /// # Errors
     /// `limit` is out of range, or the ledger cannot be read.
     pub async fn audit(&self, query: &PageQuery) -> Result<AuditPage, ServiceError> {
-        self.inner.journal.page(query).await
+        self.inner.audit_log.page(query).await
     }
 }

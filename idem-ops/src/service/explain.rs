@@ -1,4 +1,4 @@
-//! A key's story, put together from its record and its letters.
+//! The timeline of a key, built from its record and its letters.
 
 use idem_runtime::protocol::{Phase, Record, RecordId, Settled, Settlement, StoredResult};
 use idem_runtime::{Action, ActionKind, Actor, DeadLetter, IssuedKey, PastAttempt, Timestamp};
@@ -8,12 +8,12 @@ use super::error::ServiceError;
 use super::letters::{LONGEST_PAGE, LetterQuery, StateFilter};
 use super::timeline::{Event, EventKind, KeyState, Timeline};
 
-/// The largest result that is shown.
+/// The largest result that is shown, in bytes.
 const LARGEST_SHOWN: usize = 64 << 10;
 
 impl Service {
-    /// What happened to one key: its record, all its letters, every attempt and act in the order of
-    /// time.
+    /// Returns what happened to one key: its record, its letters, and every attempt and action in
+    /// the order of time.
     ///
     /// # Errors
     /// The ledger cannot be read.
@@ -34,7 +34,7 @@ impl Service {
         let found = self.inner.index.find(&query, &earlier, None, LONGEST_PAGE);
         let (mut letters, mut events) = (Vec::new(), Vec::new());
         let mut ids = found.ids;
-        // The one that counts, should it be older than the index goes back.
+        // The record's letter may be older than the index.
         if let Some(Record::Settled(Settled {
             end: Settlement::Dead(id) | Settlement::Discarded(id),
             ..
@@ -67,7 +67,7 @@ impl Service {
                 what: EventKind::Issued { issuer, until },
             });
         }
-        // Stable: what has one time stays in the order in which it was told.
+        // A stable sort: events of the same time keep their order.
         events.sort_by_key(|event| event.at);
         let at_least = found.reach.floor().is_some();
         Ok(Timeline {
@@ -82,7 +82,7 @@ impl Service {
 }
 
 fn of_letter(letter: &DeadLetter, events: &mut Vec<Event>) {
-    let mut tell = |at, what| {
+    let mut push = |at, what| {
         events.push(Event {
             at,
             letter: Some(letter.id),
@@ -91,13 +91,13 @@ fn of_letter(letter: &DeadLetter, events: &mut Vec<Event>) {
     };
     if letter.record_key.is_some() {
         let (reason, error) = (letter.reason, letter.error.clone());
-        tell(letter.died_at, EventKind::Refused { reason, error });
+        push(letter.died_at, EventKind::Refused { reason, error });
     } else {
-        tell(letter.first_seen, EventKind::Came);
+        push(letter.first_seen, EventKind::Came);
         for attempt in &letter.attempts {
-            of_attempt(attempt, &mut tell);
+            of_attempt(attempt, &mut push);
         }
-        tell(
+        push(
             letter.died_at,
             EventKind::Died {
                 reason: letter.reason,
@@ -119,18 +119,18 @@ fn of_letter(letter: &DeadLetter, events: &mut Vec<Event>) {
             ActionKind::Edited(_) => EventKind::Edited { who, why },
             _ => continue,
         };
-        tell(*at, what);
+        push(*at, what);
     }
 }
 
-fn of_attempt(attempt: &PastAttempt, tell: &mut impl FnMut(Timestamp, EventKind)) {
-    tell(
+fn of_attempt(attempt: &PastAttempt, push: &mut impl FnMut(Timestamp, EventKind)) {
+    push(
         attempt.start,
         EventKind::Started {
             attempt: attempt.number,
         },
     );
-    tell(
+    push(
         attempt.end.unwrap_or(attempt.start),
         EventKind::Ended {
             attempt: attempt.number,
@@ -142,7 +142,7 @@ fn of_attempt(attempt: &PastAttempt, tell: &mut impl FnMut(Timestamp, EventKind)
 }
 
 fn of_record(record: &Record, now: Timestamp, events: &mut Vec<Event>) -> KeyState {
-    let mut tell = |at, what| {
+    let mut push = |at, what| {
         events.push(Event {
             at,
             letter: None,
@@ -152,11 +152,11 @@ fn of_record(record: &Record, now: Timestamp, events: &mut Vec<Event>) -> KeySta
     let settled = match record {
         Record::Settled(settled) => settled,
         Record::Live(live) => {
-            tell(live.first_seen, EventKind::Came);
+            push(live.first_seen, EventKind::Came);
             for attempt in &live.past {
-                of_attempt(attempt, &mut tell);
+                of_attempt(attempt, &mut push);
             }
-            // What waited through a deploy that lowered the budget has one attempt more.
+            // A record from before a deploy that lowered the budget has one attempt more.
             let of = |number: u32| live.budget.attempts().max(number);
             return match &live.phase {
                 Phase::Running {
@@ -165,7 +165,7 @@ fn of_record(record: &Record, now: Timestamp, events: &mut Vec<Event>) -> KeySta
                     owner,
                     ..
                 } => {
-                    tell(*since, EventKind::Started { attempt: *number });
+                    push(*since, EventKind::Started { attempt: *number });
                     KeyState::Running {
                         attempt: *number,
                         of: of(*number),
@@ -200,7 +200,7 @@ fn of_record(record: &Record, now: Timestamp, events: &mut Vec<Event>) -> KeySta
         },
         Settlement::Issued => KeyState::Absent,
         Settlement::Done(result) => {
-            tell(
+            push(
                 settled.at,
                 EventKind::Done {
                     attempts: settled.attempts,

@@ -1,4 +1,4 @@
-//! Two changes of one letter never overlap.
+//! Locks that keep two changes of one letter from overlapping.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,40 +7,41 @@ use idem_runtime::DeadLetterId;
 use parking_lot::Mutex;
 use tokio::sync::OwnedMutexGuard;
 
-type Seats = Arc<Mutex<HashMap<DeadLetterId, Arc<tokio::sync::Mutex<()>>>>>;
+type Locks = Arc<Mutex<HashMap<DeadLetterId, Arc<tokio::sync::Mutex<()>>>>>;
 
-/// A lock for each letter that somebody changes now.
+/// A lock for each letter that is being changed.
 #[derive(Default)]
-pub(super) struct Locks(Seats);
+pub(super) struct LetterLocks(Locks);
 
-/// Nobody else changes the letter while this is held.
-pub(super) struct Held {
-    seats: Seats,
+/// The lock of one letter, held until it is dropped.
+pub(super) struct LetterLock {
+    locks: Locks,
     letter: DeadLetterId,
     guard: Option<OwnedMutexGuard<()>>,
 }
 
-impl Locks {
-    pub(super) async fn hold(&self, letter: DeadLetterId) -> Held {
-        let seat = Arc::clone(self.0.lock().entry(letter).or_default());
-        Held {
-            seats: Arc::clone(&self.0),
+impl LetterLocks {
+    /// Waits for the letter's lock.
+    pub(super) async fn lock(&self, letter: DeadLetterId) -> LetterLock {
+        let lock = Arc::clone(self.0.lock().entry(letter).or_default());
+        LetterLock {
+            locks: Arc::clone(&self.0),
             letter,
-            guard: Some(seat.lock_owned().await),
+            guard: Some(lock.lock_owned().await),
         }
     }
 }
 
-impl Drop for Held {
+impl Drop for LetterLock {
     fn drop(&mut self) {
         drop(self.guard.take());
-        let mut seats = self.seats.lock();
-        // Whoever waits has a clone of the seat.
-        if seats
+        let mut locks = self.locks.lock();
+        // A waiter has a clone of the lock.
+        if locks
             .get(&self.letter)
-            .is_some_and(|seat| Arc::strong_count(seat) == 1)
+            .is_some_and(|lock| Arc::strong_count(lock) == 1)
         {
-            seats.remove(&self.letter);
+            locks.remove(&self.letter);
         }
     }
 }

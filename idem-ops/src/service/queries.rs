@@ -1,54 +1,53 @@
-//! What people ask: pages of letters, one letter, groups.
+//! Queries for letters: a page of them, one of them, and their groups.
 
-use idem_runtime::{
-    DeadLetter, DeadLetterId, Error, Filter, LedgerError, LetterState, Origin, Reason,
-};
+use idem_runtime::{DeadLetter, DeadLetterId, Error, Filter, LedgerError};
 
+use super::audit_log::page_limit;
+use super::eligibility::redacted;
 use super::error::ServiceError;
 use super::groups::{GroupPage, GroupQuery};
-use super::audit_log::limit;
 use super::letters::{LetterLine, LetterPage, LetterQuery, LetterView, StateFilter};
 use super::{Inner, Service};
 use crate::alert::kind_of_error;
 
-/// Letters that one page looks at beyond the index, and how many are read from the ledger at once.
+/// The number of letters beyond the index that one page searches, and that are read at once.
 const OLDER: usize = 10_000;
 const OLDER_AT_ONCE: usize = 256;
 
 impl Service {
-    /// One page of letters, newest first: found in the index, read from the ledger. Letters that
-    /// are older than those in the index are looked through 10,000 a page.
+    /// Returns one page of letters, newest first: found in the index, read from the ledger. Beyond
+    /// the index a page searches 10,000 older letters.
     ///
     /// # Errors
     /// `limit` is out of range, or the ledger cannot be read.
     pub async fn letters(&self, query: &LetterQuery) -> Result<LetterPage, ServiceError> {
-        let limit = limit(query.limit)?;
+        let limit = page_limit(query.limit)?;
         self.inner.refresh().await?;
         let letters = self.inner.idem.dead_letters();
         let earlier = self.inner.earlier_names(query);
         let mut lines = Vec::new();
         let mut below = query.after;
         let (total, reach) = loop {
-            // One more tells whether there is another page.
+            // One more shows whether there is another page.
             let found = self.inner.index.find(query, &earlier, below, limit + 1);
             let read = found.ids.len();
             for id in found.ids {
                 below = Some(id);
                 match letters.get(&id).await {
-                    // The index says where to look; what is shown is as the ledger has it.
+                    // The index may be stale; the letter is checked as the ledger has it.
                     Ok(Some(letter)) if query.takes(&letter, &earlier) => {
                         lines.push(self.inner.line(&letter))
                     }
                     Ok(Some(letter)) => self.inner.index.put(&letter),
                     Ok(None) => self.inner.index.forget(id),
-                    // It keeps no other from being seen.
+                    // One unreadable letter does not hide the others.
                     Err(
                         error @ Error::Ledger {
                             problem: LedgerError::Record { .. },
                             ..
                         },
                     ) => {
-                        tracing::error!(letter = %id, %error, "a dead letter was passed over");
+                        tracing::error!(letter = %id, %error, "skipped an unreadable dead letter");
                     }
                     Err(error) => return Err(error.into()),
                 }
@@ -84,23 +83,23 @@ impl Service {
         })
     }
 
-    /// One letter in full.
+    /// Returns one letter in full.
     ///
     /// # Errors
-    /// There is no such letter, or the ledger cannot be read.
+    /// The letter does not exist, or the ledger cannot be read.
     pub async fn letter(&self, id: &DeadLetterId) -> Result<LetterView, ServiceError> {
         let letter = self.inner.known(id).await?;
         self.inner.index.put(&letter);
         Ok(self.view(letter))
     }
 
-    /// Open letters by handler and kind of error, from the index: it costs what there are groups,
-    /// not letters.
+    /// Returns the open letters by handler and kind of error, from the index: the cost grows with
+    /// the groups, not the letters.
     ///
     /// # Errors
     /// `limit` is out of range, or the ledger cannot be read.
     pub async fn groups(&self, query: &GroupQuery) -> Result<GroupPage, ServiceError> {
-        let limit = limit(query.limit)?;
+        let limit = page_limit(query.limit)?;
         self.inner.refresh().await?;
         let mut page = self.inner.index.groups(query.handler.as_deref(), limit);
         for group in &mut page.groups {
@@ -110,7 +109,7 @@ impl Service {
     }
 
     pub(super) fn view(&self, letter: DeadLetter) -> LetterView {
-        let why_not = self.inner.why_not(&letter);
+        let why_not = self.inner.why_not_run(&letter);
         let why_not_publish = self.inner.why_not_publish(&letter);
         LetterView {
             kind: kind_of_error(&letter),
@@ -125,8 +124,7 @@ impl Service {
 }
 
 impl LetterQuery {
-    /// Whether it asks for letters of this handler, which may stand under a name that the one asked
-    /// for had before.
+    /// Whether it takes this handler: the one that it names, or one of its earlier names.
     pub(super) fn is_of(&self, handler: &String, earlier: &[String]) -> bool {
         self.handler
             .as_ref()
@@ -144,16 +142,16 @@ impl LetterQuery {
     }
 }
 
-/// Letters older than those in the index.
+/// Letters that are older than the index.
 pub(super) struct Older {
     pub(super) letters: Vec<DeadLetter>,
-    /// The last one that was looked at, where there are more to look at.
+    /// The last one that was searched, if there are more.
     pub(super) looked_at: Option<DeadLetterId>,
 }
 
 impl Inner {
-    /// Looks through the ledger itself, from here on: for so many letters at most, and no further
-    /// than one page's work.
+    /// Searches the ledger itself below a letter, until it has `most` letters or one page's work is
+    /// done.
     pub(super) async fn older(
         &self,
         query: &LetterQuery,
@@ -165,7 +163,7 @@ impl Inner {
         let (mut found, mut after, mut seen) = (Vec::new(), below, 0);
         loop {
             let filter = Filter::default().after(after).limit(OLDER_AT_ONCE);
-            // The ledger keeps open letters apart from those that are history.
+            // The ledger keeps open letters apart from closed ones.
             let filter = if query.state == StateFilter::Open {
                 filter
             } else {
@@ -194,7 +192,7 @@ impl Inner {
         }
     }
 
-    /// How many letters fit, and whether that leaves out older ones than the index holds.
+    /// Returns how many letters match, and whether that leaves out letters older than the index.
     pub(super) async fn total(
         &self,
         query: &LetterQuery,
@@ -212,7 +210,7 @@ impl Inner {
         Ok((known, older))
     }
 
-    /// The names that the handler asked for had before.
+    /// Returns the earlier names of the query's handler.
     pub(super) fn earlier_names(&self, query: &LetterQuery) -> Vec<String> {
         query
             .handler
@@ -221,8 +219,9 @@ impl Inner {
             .unwrap_or_default()
     }
 
+    /// Describes a letter in one line.
     pub(super) fn line(&self, letter: &DeadLetter) -> LetterLine {
-        let why_not = self.why_not(letter);
+        let why_not = self.why_not_run(letter);
         LetterLine {
             id: letter.id,
             handler: letter.handler.clone(),
@@ -240,85 +239,4 @@ impl Inner {
             can_publish: self.why_not_publish(letter).is_none(),
         }
     }
-
-    /// Why the letter cannot be run from here, if it cannot.
-    pub(super) fn why_not(&self, letter: &DeadLetter) -> Option<String> {
-        let handler = &letter.handler;
-        let unknown = || {
-            (!self.idem.has_handler(handler)).then(|| {
-                format!(
-                    "handler `{handler}` is not registered in this service: register it with \
-                     `idem.register_handler(\"{handler}\", …)`, or redrive without running and publish the message again"
-                )
-            })
-        };
-        closed(letter)
-            .or_else(unknown)
-            .or_else(|| key_reused(letter))
-            .or_else(|| not_whole(letter))
-            .or_else(|| cut_off(letter))
-    }
-
-    /// Why the letter's message cannot be published back from here, if it cannot.
-    pub(super) fn why_not_publish(&self, letter: &DeadLetter) -> Option<String> {
-        let no_way = || {
-            let Some(place) = letter.origin.as_ref().map(Origin::place) else {
-                return Some(
-                    "no broker brought it: run it, or redrive it and call its handler".to_owned(),
-                );
-            };
-            (!self.idem.can_republish(&place)).then(|| {
-                format!(
-                    "this service has no publisher for `{place}`: register one with \
-                     `idem.register_publisher(\"{place}\", …)`"
-                )
-            })
-        };
-        closed(letter)
-            .or_else(no_way)
-            .or_else(|| not_whole(letter))
-            .or_else(|| cut_off(letter))
-    }
-}
-
-fn closed(letter: &DeadLetter) -> Option<String> {
-    match letter.state {
-        LetterState::Redriven => {
-            Some("it was redriven already: look at its key's story".to_owned())
-        }
-        LetterState::Discarded => Some("it is discarded: restore it first".to_owned()),
-        _ => None,
-    }
-}
-
-fn not_whole(letter: &DeadLetter) -> Option<String> {
-    let missing = redacted(letter);
-    (!missing.is_empty()).then(|| {
-        format!(
-            "redacted parts were never stored: run it with a payload in which `{}` is filled in",
-            missing.join("`, `")
-        )
-    })
-}
-
-/// The message's key is another's, and no person has given it one of its own.
-fn key_reused(letter: &DeadLetter) -> Option<String> {
-    (letter.reason == Reason::KeyReused && !letter.is_edited()).then(|| {
-        "its key is another message's: edit the payload so that it has a key of its own, and run that; or discard it".to_owned()
-    })
-}
-
-/// The message was too large to be stored, and nobody has completed it.
-fn cut_off(letter: &DeadLetter) -> Option<String> {
-    letter.cut_off().map(|size| {
-        format!(
-            "it holds only the beginning of its message, which has {size} bytes: edit it so that it is whole, or publish \
-             the message from where it came from"
-        )
-    })
-}
-
-/// The paths in the payload that were redacted and are not filled in.
-fn redacted(letter: &DeadLetter) -> Vec<String> {
-    letter.missing().map(str::to_owned).collect()
 }

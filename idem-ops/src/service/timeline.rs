@@ -1,4 +1,4 @@
-//! What happened to one key: its record, its letters, and every attempt and act in the order of
+//! The timeline of one key: its record, its letters, and every attempt and action in the order of
 //! time.
 
 use idem_runtime::{AttemptOutcome, DeadLetterId, Json, Reason, Timestamp};
@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::letters::LetterLine;
 
-/// What happened to one key.
+/// The timeline of one key.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Timeline {
@@ -15,80 +15,80 @@ pub struct Timeline {
     pub handler: String,
     /// The idempotency key.
     pub key: String,
-    /// What the ledger remembers of it now.
+    /// The state of its record now.
     #[serde(deserialize_with = "with_its_result")]
     pub now: KeyState,
-    /// All its letters, newest first, at most 500.
+    /// Its letters, newest first, at most 500.
     pub letters: Vec<LetterLine>,
-    /// Whether there are older letters than the index holds, which were not looked through for it.
+    /// Whether there are letters older than the index, which were not searched.
     #[serde(default)]
     pub at_least: bool,
-    /// What is known to have happened, the first event first.
+    /// The known events, oldest first.
     pub events: Vec<Event>,
 }
 
-/// What the ledger remembers of a key now.
+/// The state of a key's record.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum KeyState {
-    /// Nothing: the next call runs the body. It never came, was re-armed, or its time to live has
-    /// passed.
+    /// There is no record: the next call runs the body. The key never came, was re-armed, or its
+    /// record has expired.
     Absent,
     /// An attempt is running.
     Running {
         /// The attempt's number, from 1.
         attempt: u32,
-        /// How many attempts there may be.
+        /// The maximum number of attempts.
         of: u32,
         /// When it was claimed.
         since: Timestamp,
-        /// The running instance that holds it.
+        /// The instance that holds the claim.
         owner: String,
     },
-    /// An attempt failed, and another one is to come.
+    /// An attempt failed, and another one is allowed.
     Waiting {
-        /// How many attempts there were.
+        /// The number of attempts so far.
         attempts: u32,
-        /// How many there may be.
+        /// The maximum number of attempts.
         of: u32,
-        /// When the next one may start.
+        /// When the next attempt may start.
         until: Timestamp,
     },
-    /// It has a result, which duplicates get.
+    /// It is done; duplicates get the result.
     Done {
-        /// When.
+        /// When it was done.
         at: Timestamp,
-        /// How many attempts it took.
+        /// The number of attempts.
         attempts: u32,
-        /// When the result is forgotten.
+        /// When the record expires.
         forgotten_at: Timestamp,
-        /// The result; nothing where it was too large to keep or to show (64 KiB). It is read back
-        /// as part of a [`Timeline`].
+        /// The result, unless it was too large to store or to show (64 KiB). It is deserialized only
+        /// as a part of a [`Timeline`].
         #[serde(skip_deserializing)]
         result: Option<Json>,
         /// The result's size in bytes of JSON.
         result_bytes: u64,
     },
-    /// It waits for a person.
+    /// It has an open dead letter.
     Dead {
-        /// Since when.
+        /// When it became a dead letter.
         at: Timestamp,
         /// The open letter.
         letter: DeadLetterId,
     },
-    /// A person closed its letter: duplicates do not run.
+    /// Its letter was discarded: duplicates do not run.
     Discarded {
-        /// When.
+        /// When it was discarded.
         at: Timestamp,
         /// The letter.
         letter: DeadLetterId,
-        /// When that is forgotten, and a call runs again.
+        /// When the record expires, so that a call runs again.
         forgotten_at: Timestamp,
     },
 }
 
-/// Reads the result from the text: serde takes a tagged enum apart first, and rounds numbers.
+/// Reads the result from the text, since serde buffers a tagged enum and rounds its numbers.
 fn with_its_result<'de, D: Deserializer<'de>>(deserializer: D) -> Result<KeyState, D::Error> {
     #[derive(Deserialize)]
     struct Done {
@@ -103,39 +103,39 @@ fn with_its_result<'de, D: Deserializer<'de>>(deserializer: D) -> Result<KeyStat
     Ok(state)
 }
 
-/// One thing that happened.
+/// One event.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Event {
-    /// When.
+    /// When it happened.
     pub at: Timestamp,
-    /// The letter that tells of it, where one does.
+    /// The letter that has it in its history, if any.
     pub letter: Option<DeadLetterId>,
-    /// What.
+    /// What happened.
     #[serde(flatten)]
     pub what: EventKind,
 }
 
-/// What can happen to a key.
+/// The kinds of event.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum EventKind {
-    /// The key was issued, to be used by then.
+    /// The key was issued.
     Issued {
-        /// By whom.
+        /// The issuer's name.
         issuer: String,
-        /// When it lapses unless it is used.
+        /// When it expires unless it is used.
         until: Timestamp,
     },
-    /// The message came for the first time, or for the first time after a redrive.
+    /// The message came for the first time, or the first time after a redrive.
     Came,
     /// An attempt began.
     Started {
         /// Its number, from 1.
         attempt: u32,
     },
-    /// An attempt ended, and it was not a success; `at` is its start where nobody reported the end.
+    /// An attempt ended without success; `at` is its start if the end was not reported.
     Ended {
         /// Its number, from 1.
         attempt: u32,
@@ -143,52 +143,52 @@ pub enum EventKind {
         outcome: AttemptOutcome,
         /// The error's text.
         error: Option<String>,
-        /// Whether its end was reported; otherwise nobody knows when it ended.
+        /// Whether its end was reported; otherwise the time of the end is unknown.
         reported: bool,
     },
     /// It became a dead letter.
     Died {
-        /// Why.
+        /// The reason.
         reason: Reason,
     },
-    /// A message with the key was refused, and is a dead letter beside it.
+    /// Another message with the key was refused and became a dead letter.
     Refused {
-        /// Why.
+        /// The reason.
         reason: Reason,
-        /// What is wrong with it.
+        /// The problem.
         error: Option<String>,
     },
     /// A person re-armed it.
     Redriven {
-        /// Who.
+        /// The person.
         who: Option<String>,
         /// Their reason.
         why: Option<String>,
     },
-    /// A person closed its letter.
+    /// A person discarded its letter.
     Discarded {
-        /// Who.
+        /// The person.
         who: Option<String>,
         /// Their reason.
         why: Option<String>,
     },
-    /// A person undid that.
+    /// A person undid the discard.
     Restored {
-        /// Who.
+        /// The person.
         who: Option<String>,
         /// Their reason.
         why: Option<String>,
     },
-    /// A person changed the payload.
+    /// A person replaced the payload.
     Edited {
-        /// Who.
+        /// The person.
         who: Option<String>,
         /// Their reason.
         why: Option<String>,
     },
     /// It was done.
     Done {
-        /// How many attempts it took.
+        /// The number of attempts.
         attempts: u32,
     },
 }

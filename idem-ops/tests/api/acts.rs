@@ -1,6 +1,8 @@
 //! What people do, and what the audit log says of it.
 
-use idem_ops::service::{AuditPage, AuditAction, LetterPage, LetterView, Outcome, Redriven, RunOutcome};
+use idem_ops::service::{
+    AuditAction, AuditPage, LetterPage, LetterView, Outcome, Redriven, RunOutcome,
+};
 use idem_runtime::LetterState;
 use serde_json::json;
 

@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use idem_ops::service::{
-    AuditPage, BulkJob, BulkPage, BulkState, AuditAction, GroupPage, LetterPage, Outcome,
+    AuditAction, AuditPage, BulkJob, BulkPage, BulkState, GroupPage, LetterPage, Outcome,
 };
 use idem_runtime::Filter;
 use idem_runtime::testing::ManualClock;

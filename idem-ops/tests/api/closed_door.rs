@@ -307,7 +307,11 @@ async fn a_payload_over_the_service_s_own_limit_runs_nothing() {
         .payload_limit(1000)
         .open(folder.path())
         .unwrap();
-    let place = Place::of(idem, Auth::token(TOKEN).with_token("ann", "ann's own token")).await;
+    let place = Place::of(
+        idem,
+        Auth::token(TOKEN).with_token("ann", "ann's own token"),
+    )
+    .await;
     assert!(place.order("A-1", 11).await.is_err());
     let path = format!("/api/v1/letters/{}/redrive", place.letter_of("A-1").await);
     let payload = json!({ "order": { "order_no": "A-1", "qty": 1, "phone": "0".repeat(2000) } });

@@ -9,8 +9,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use idem_ops::service::{
-    AuditEntry, AuditPage, BulkJob, BulkAction, BulkState, AuditAction, LetterQuery, NewBulkJob, Outcome,
-    PageQuery, Selection, Service, ServiceError,
+    AuditAction, AuditEntry, AuditPage, BulkAction, BulkJob, BulkState, LetterQuery, NewBulkJob,
+    Outcome, PageQuery, Selection, Service, ServiceError,
 };
 use idem_runtime::testing::ManualClock;
 use idem_runtime::{Actor, Filter, Idem, LetterState};
@@ -87,7 +87,10 @@ async fn a_group_is_discarded_through_a_restart_each_letter_once() {
     // Those whose turn the stop cut off, and who had another.
     let again = |entry: &AuditEntry| matches!(&entry.outcome, Outcome::Refused(why) if why.contains("another turn"));
     assert!(other.len() <= 2 && other.iter().all(again), "{other:?}");
-    assert_eq!(audit.entries.last().unwrap().what, AuditAction::StartDiscard);
+    assert_eq!(
+        audit.entries.last().unwrap().what,
+        AuditAction::StartDiscard
+    );
 }
 
 /// A discard of four letters, as a kill leaves it after one turn, with the other three written down

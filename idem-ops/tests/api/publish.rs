@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use idem_ops::Auth;
 use idem_ops::service::{
-    AuditPage, BulkJob, BulkState, AuditAction, LetterPage, LetterView, Outcome, Redriven,
+    AuditAction, AuditPage, BulkJob, BulkState, LetterPage, LetterView, Outcome, Redriven,
 };
 use idem_runtime::testing::ManualClock;
 use idem_runtime::{
@@ -398,7 +398,10 @@ async fn twenty_go_back_at_a_rate_each_once_and_what_cannot_is_named() {
             .filter(|e| e.what == deed && e.outcome == Outcome::Done)
             .count()
     };
-    assert_eq!((done(AuditAction::Publish), done(AuditAction::StartRedrive)), (20, 1));
+    assert_eq!(
+        (done(AuditAction::Publish), done(AuditAction::StartRedrive)),
+        (20, 1)
+    );
 }
 
 /// Five letters that go back to their broker, as a kill leaves them after the first turn, with the

@@ -321,7 +321,9 @@ async fn a_name_has_no_signs_that_nobody_sees() {
 #[tokio::test]
 async fn no_page_is_turned_around_and_forms_send_back_what_was_there() {
     const TURNED: &str = "A\u{202e}1\u{2066}\u{200f}\u{61c}";
-    let dashboard = Dashboard::with(Auth::check(|_| Some(Principal::new(format!("ann{TURNED}")))));
+    let dashboard = Dashboard::with(Auth::check(|_| {
+        Some(Principal::new(format!("ann{TURNED}")))
+    }));
     let id = letter::with_key(&dashboard.idem, TURNED).await;
     let overview = dashboard.get("/overview", "").await;
     let cookie = cookie(overview.headers());

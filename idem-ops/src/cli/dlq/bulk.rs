@@ -13,7 +13,7 @@ use crate::cli::problem::{Exit, Problem};
 use crate::cli::progress::bar;
 use crate::cli::shown::{line, short};
 use crate::cli::target::Target;
-use crate::service::{BulkJob, BulkAction, BulkState, NewBulkJob, PageQuery};
+use crate::service::{BulkAction, BulkJob, BulkState, NewBulkJob, PageQuery};
 
 /// How often the progress is asked for.
 const GLANCE: Duration = Duration::from_millis(200);

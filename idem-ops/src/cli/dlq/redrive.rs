@@ -128,7 +128,7 @@ fn one(redriven: &Redriven, published: bool, out: Out) -> Result<(), Problem> {
     out.answer(redriven, |_| text)?;
     match redriven.ran {
         Some(RunOutcome::Failed { .. }) => Err(Problem::Said(Exit::Failed)),
-        Some(RunOutcome::Done(_)) | None => Ok(()),
+        Some(_) | None => Ok(()),
     }
 }
 
@@ -139,6 +139,7 @@ fn outcome(redriven: &Redriven, published: bool) -> Result<String, Problem> {
             let letter = letter.map(|letter| format!("; its open letter is {letter}")).unwrap_or_default();
             format!("it did not succeed: {}{letter}", shown::lines(error))
         }
+        Some(_) => "it ran: look at the letter".to_owned(),
         None if published => {
             let place = redriven.letter.letter.origin.as_ref().map(Origin::place).unwrap_or_default();
             format!("its message is published to {}: it runs when the broker brings it", shown::line(&place))

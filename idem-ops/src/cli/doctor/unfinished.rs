@@ -3,7 +3,7 @@
 use super::{Checkup, Kind};
 use crate::cli::problem::Problem;
 use crate::cli::target::Target;
-use crate::service::{BulkJob, BulkAction, BulkState, LONGEST_PAGE, PageQuery};
+use crate::service::{BulkAction, BulkJob, BulkState, LONGEST_PAGE, PageQuery};
 
 /// Redrives and discards of many letters that are not at their end; a folder is only looked at, so
 /// they stay there.

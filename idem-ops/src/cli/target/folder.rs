@@ -10,8 +10,8 @@ use super::{Answer, Target};
 use crate::cli::problem::Problem;
 use crate::monitor::AlertState;
 use crate::service::{
-    Actions, BulkJob, BulkPage, GroupPage, GroupQuery, LetterPage, LetterQuery, LetterView, NewBulkJob,
-    PageQuery, Redriven, Service, ServiceError, Stats, StatsQuery, Timeline,
+    Actions, BulkJob, BulkPage, GroupPage, GroupQuery, LetterPage, LetterQuery, LetterView,
+    NewBulkJob, PageQuery, Redriven, Service, ServiceError, Stats, StatsQuery, Timeline,
 };
 
 const ON_LOSS: &str = "restore the folder from a copy; or, to go on with what is left, remove the file `witness`: what is \
@@ -222,7 +222,14 @@ impl Target for Folder {
     }
 
     fn redrive<'a>(&'a self, id: DeadLetterId, run: bool, why: &'a str) -> Answer<'a, Redriven> {
-        Box::pin(async move { Ok(self.acting().redrive(&id, run, why).await?) })
+        Box::pin(async move {
+            let acting = self.acting();
+            Ok(if run {
+                acting.run(&id, why).await?
+            } else {
+                acting.redrive(&id, why).await?
+            })
+        })
     }
 
     fn run_with<'a>(

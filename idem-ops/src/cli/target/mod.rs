@@ -17,8 +17,8 @@ use super::ask;
 use super::problem::Problem;
 use crate::monitor::AlertState;
 use crate::service::{
-    BulkJob, BulkPage, GroupPage, GroupQuery, LetterPage, LetterQuery, LetterView, NewBulkJob, PageQuery,
-    Redriven, Stats, Timeline,
+    BulkJob, BulkPage, GroupPage, GroupQuery, LetterPage, LetterQuery, LetterView, NewBulkJob,
+    PageQuery, Redriven, Stats, Timeline,
 };
 
 /// An answer, or why there is none.

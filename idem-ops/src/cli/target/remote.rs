@@ -19,8 +19,8 @@ use crate::loopback;
 use crate::monitor::AlertState;
 use crate::secret::Secret;
 use crate::service::{
-    BulkJob, BulkPage, GroupPage, GroupQuery, LetterPage, LetterQuery, LetterView, NewBulkJob, PageQuery,
-    Redriven, Stats, StatsQuery, Timeline,
+    BulkJob, BulkPage, GroupPage, GroupQuery, LetterPage, LetterQuery, LetterView, NewBulkJob,
+    PageQuery, Redriven, Stats, StatsQuery, Timeline,
 };
 
 /// The largest answer that is read: a page has 500 letters at most, and a letter a payload for each

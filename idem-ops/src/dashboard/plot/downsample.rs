@@ -1,8 +1,8 @@
-//! As many points as can be seen.
+//! Reduces a plot to as many points as can be seen.
 
 use super::{Fold, Plot};
 
-/// Joins neighbours until there are at most `columns` of them.
+/// Joins neighbours until there are at most `columns` points.
 pub(super) fn downsample(plot: &mut Plot, columns: usize) {
     let each = plot.times.len().div_ceil(columns).max(1);
     if each == 1 {
@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_kind_of_value_is_joined_its_own_way() {
+    fn each_kind_of_value_is_joined_in_its_own_way() {
         let values = [Some(3.0), None, Some(1.0)];
         assert_eq!(fold(Fold::Sum, &values), Some(4.0));
         assert_eq!(fold(Fold::Last, &values), Some(1.0));

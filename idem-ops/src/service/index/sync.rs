@@ -1,28 +1,29 @@
-//! What keeps the index true.
+//! Keeps the index current: a scan of the ledger, and reads of its newest letters.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use idem_runtime::{Error, Filter, LedgerError};
 
-use super::Inner;
-use super::index::Reach;
+use super::Reach;
+use crate::service::Inner;
 
-/// Letters read at once.
+/// The number of letters that are read at once.
 const PAGE: usize = 256;
-/// How long a request waits for the first walk before it answers with what there is.
+/// How long a request waits for the first scan before it answers from what has been read.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Somebody else may discard one letter and restore another, and no count tells.
-const AGAIN: Duration = Duration::from_secs(600);
-const AFTER_TROUBLE: Duration = Duration::from_secs(5);
+/// The time between two scans: a discard and a restore elsewhere leave the count the same.
+const RESCAN: Duration = Duration::from_secs(600);
+/// The pause after an error of the ledger.
+const PAUSE: Duration = Duration::from_secs(5);
 
 impl Inner {
-    /// Brings the index up to the newest letter, and has it walked again where somebody else acted.
-    pub(super) async fn refresh(self: &Arc<Self>) -> Result<(), Error> {
+    /// Adds the newest letters, and starts another scan if letters were changed elsewhere.
+    pub(in crate::service) async fn refresh(self: &Arc<Self>) -> Result<(), Error> {
         self.wake();
-        let mut walked = self.walked.subscribe();
-        // Who waited long enough is answered with what is there, and told that it is not all.
-        let _ = tokio::time::timeout(PATIENCE, walked.wait_for(|walked| *walked)).await;
+        let mut scanned = self.scanned.subscribe();
+        // After that the answer says that it is not complete.
+        let _ = tokio::time::timeout(PATIENCE, scanned.wait_for(|done| *done)).await;
         self.catch_up().await?;
         let (open, reach) = self.index.open();
         if reach == Reach::Whole && open != self.idem.dead_letters().count_open().await? {
@@ -31,16 +32,16 @@ impl Inner {
         Ok(())
     }
 
-    /// Waits until the letters have been read through.
-    pub(super) async fn whole(self: &Arc<Self>) -> Result<(), Error> {
+    /// Waits for the first scan.
+    pub(in crate::service) async fn wait_for_index(self: &Arc<Self>) -> Result<(), Error> {
         self.wake();
-        let mut walked = self.walked.subscribe();
-        // The sender lives as long as this.
-        let _ = walked.wait_for(|walked| *walked).await;
+        let mut scanned = self.scanned.subscribe();
+        // The sender lives as long as `self`, so this cannot fail.
+        let _ = scanned.wait_for(|done| *done).await;
         self.catch_up().await
     }
 
-    /// Letters that were written since the last look.
+    /// Adds the letters that were written since the last read.
     async fn catch_up(&self) -> Result<(), Error> {
         let letters = self.idem.dead_letters();
         let known = self.index.newest();
@@ -60,7 +61,7 @@ impl Inner {
             let Some(oldest) = page.last().map(|letter| letter.id) else {
                 return Ok(());
             };
-            // Without a known one before the walk has ended, the walk finds them.
+            // With an empty index, a scan in progress finds them.
             let met = known.map_or(!self.index.open().1.is_known(), |known| oldest <= known);
             if page.len() < limit || met {
                 return Ok(());
@@ -69,29 +70,29 @@ impl Inner {
         }
     }
 
-    /// The walker: through the ledger once, and again when asked for.
-    pub(super) async fn walk(weak: std::sync::Weak<Self>) {
+    /// Scans the ledger, again and again: when it is stale, and from time to time.
+    pub(in crate::service) async fn sync_index(weak: std::sync::Weak<Self>) {
         loop {
             let Some(inner) = weak.upgrade() else { return };
-            let pause = match inner.walk_once().await {
-                Ok(()) => AGAIN,
+            let pause = match inner.scan().await {
+                Ok(()) => RESCAN,
                 Err(Error::Ledger {
                     problem: LedgerError::Closed,
                     ..
                 }) => return,
                 Err(error) => {
-                    tracing::warn!(%error, "the dead letters could not be read through; trying again");
-                    AFTER_TROUBLE
+                    tracing::warn!(%error, "scanning the dead letters failed; trying again");
+                    PAUSE
                 }
             };
             let stale = Arc::clone(&inner.stale);
-            // Nothing here keeps the Idem open while it waits.
+            // The pause must not keep the Idem open.
             drop(inner);
             let _ = tokio::time::timeout(pause, stale.notified()).await;
         }
     }
 
-    async fn walk_once(&self) -> Result<(), Error> {
+    async fn scan(&self) -> Result<(), Error> {
         let letters = self.idem.dead_letters();
         let mut after = None;
         loop {
@@ -102,10 +103,10 @@ impl Inner {
             }
             let page = letters.list(&filter).await?;
             let last = page.len() < PAGE;
-            let through = self.index.merge(after, &page, last, version);
+            let ended = self.index.merge(after, &page, last, version);
             after = page.last().map(|letter| letter.id);
-            if through {
-                self.walked.send_replace(true);
+            if ended {
+                self.scanned.send_replace(true);
                 return Ok(());
             }
         }

@@ -1,123 +1,60 @@
-//! Where every letter is, in memory: pages, groups and keys are found without reading the ledger
-//! through.
+//! An index of the letters in memory, which finds pages, groups and keys without reading the whole
+//! ledger.
 //!
-//! It is filled by one walk through the ledger, newest first, in pages; kept current by what this
-//! service does and by a look at the newest letters; and walked again when the ledger's own count
-//! of open letters says that somebody else acted. Whatever is shown is read from the ledger, so a
-//! stale entry is never shown as true.
+//! One scan of the ledger fills it, newest first, page by page. The changes of this service and a
+//! read of the newest letters keep it current; a difference to the ledger's own count of open
+//! letters starts another scan. All letters that are shown are read from the ledger, so a stale
+//! entry is never shown.
 
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
+mod letters;
+mod sync;
+
+use std::collections::{BTreeSet, BinaryHeap};
 use std::hash::{BuildHasher, RandomState};
 use std::ops::Bound;
-use std::sync::Arc;
 
-use idem_runtime::{DeadLetter, DeadLetterId, LetterState, Timestamp};
+use idem_runtime::{DeadLetter, DeadLetterId, Timestamp};
 use parking_lot::Mutex;
 
 use super::groups::{Group, GroupPage};
-use super::letters::{LetterQuery, StateFilter};
-use crate::alert::kind_of_error;
+use super::letters::LetterQuery;
+use letters::{Entry, Kind, Letters};
 
-/// Older letters than so many are not in the index unless said otherwise, so that it stays under
-/// 200 MB.
+/// The default size, which stays under 200 MB; older letters are not in the index.
 pub(super) const MOST: usize = 1_000_000;
 
+/// The newest letters of a ledger.
 pub(super) struct Index {
     letters: Mutex<Letters>,
     hasher: RandomState,
     most: usize,
 }
 
-#[derive(Default)]
-struct Letters {
-    all: BTreeMap<DeadLetterId, Entry>,
-    /// Each letter once, so that a page and its total cost what there are kinds, not letters.
-    kinds: HashMap<Arc<Kind>, OfKind>,
-    /// By the hash of the key alone; one set of pairs, for most keys have one letter.
-    keys: BTreeSet<(u64, DeadLetterId)>,
-    open: u64,
-    /// Grows with every change, so that a page read before one does not undo it.
-    version: u64,
-    reach: Reach,
-}
-
 /// How far back the index goes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum Reach {
-    /// The first walk is not through.
+    /// The first scan has not ended.
     #[default]
     Unknown,
     /// It holds every letter.
     Whole,
-    /// It is full: it holds this letter and every one that is newer.
+    /// It is full: it holds this letter and all newer ones.
     Down(DeadLetterId),
 }
 
 impl Reach {
-    /// Whether the walk is through: what the index holds it holds without gaps.
+    /// Whether the first scan has ended, so that the index has no gaps.
     pub(super) fn is_known(self) -> bool {
         self != Self::Unknown
     }
 
-    /// The oldest letter that it holds, where there may be older ones.
+    /// Returns the oldest letter in the index, if there may be older ones in the ledger.
     pub(super) fn floor(self) -> Option<DeadLetterId> {
         match self {
             Self::Down(floor) => Some(floor),
             Self::Unknown | Self::Whole => None,
         }
     }
-}
-
-/// A handler and a kind of error.
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct Kind {
-    handler: String,
-    error: String,
-}
-
-/// The letters of one kind, by their state.
-#[derive(Default)]
-struct OfKind([BTreeSet<DeadLetterId>; 3]);
-
-/// The states as [`OfKind`] has them.
-const STATES: [StateFilter; 3] = [
-    StateFilter::Open,
-    StateFilter::Redriven,
-    StateFilter::Discarded,
-];
-
-impl OfKind {
-    fn open(&self) -> &BTreeSet<DeadLetterId> {
-        &self.0[0]
-    }
-
-    /// Those of a state; of one that is not known here, none.
-    fn of(&mut self, state: LetterState) -> Option<&mut BTreeSet<DeadLetterId>> {
-        let at = STATES.iter().position(|filter| filter.takes(state))?;
-        self.0.get_mut(at)
-    }
-
-    fn fitting(&self, filter: StateFilter) -> impl Iterator<Item = &BTreeSet<DeadLetterId>> {
-        let fits = move |state: StateFilter| filter == StateFilter::Any || filter == state;
-        self.0
-            .iter()
-            .zip(STATES)
-            .filter(move |(_, state)| fits(*state))
-            .map(|(ids, _)| ids)
-    }
-
-    fn is_empty(&self) -> bool {
-        self.0.iter().all(BTreeSet::is_empty)
-    }
-}
-
-#[derive(Debug)]
-struct Entry {
-    kind: Arc<Kind>,
-    key: u64,
-    state: LetterState,
-    died_at: Timestamp,
-    version: u64,
 }
 
 /// A page of ids.
@@ -128,8 +65,8 @@ pub(super) struct Found {
 }
 
 impl Index {
-    /// One that holds at most so many letters, the newest.
-    pub(super) fn of(most: usize) -> Self {
+    /// Creates an empty index of at most `most` letters, the newest.
+    pub(super) fn new(most: usize) -> Self {
         Self {
             letters: Mutex::default(),
             hasher: RandomState::default(),
@@ -137,7 +74,7 @@ impl Index {
         }
     }
 
-    /// How many open letters it holds, and how far back it goes.
+    /// Returns the number of open letters, and how far back the index goes.
     pub(super) fn open(&self) -> (u64, Reach) {
         let letters = self.letters.lock();
         (letters.open, letters.reach)
@@ -155,7 +92,7 @@ impl Index {
         self.letters.lock().version
     }
 
-    /// A letter as it stands in the ledger now.
+    /// Puts a letter in as it is in the ledger now.
     pub(super) fn put(&self, letter: &DeadLetter) {
         let key = self.hasher.hash_one(&letter.key);
         let mut letters = self.letters.lock();
@@ -165,14 +102,13 @@ impl Index {
         }
     }
 
-    /// A letter that is no longer in the ledger.
+    /// Removes a letter that is no longer in the ledger.
     pub(super) fn forget(&self, id: DeadLetterId) {
         self.letters.lock().remove(id);
     }
 
-    /// A page of the walk: what stands in the ledger right before `after`, as read at `version`.
-    /// Says whether the walk is through, because this is the last page or the index is full down to
-    /// it.
+    /// Merges a page of the scan: the letters right before `after`, as read at `version`. Returns
+    /// whether the scan has ended, because this is the last page or the index is full.
     pub(super) fn merge(
         &self,
         after: Option<DeadLetterId>,
@@ -216,7 +152,7 @@ impl Index {
             }
             _ if last => letters.reach = Reach::Whole,
             (_, down_to) => {
-                // There was room again, and what was read below the floor is held too.
+                // There was room for letters below the floor.
                 if let (Some(floor), Some(down_to)) = (letters.reach.floor(), down_to) {
                     letters.reach = Reach::Down(floor.min(down_to));
                 }
@@ -226,8 +162,8 @@ impl Index {
         true
     }
 
-    /// The ids a query asks for, newest first, and how many there are in all. `below` and `most`
-    /// replace the query's own page, `earlier` are the names that its handler had before.
+    /// Finds the letters of a query, newest first, and their number on all pages. `below` and
+    /// `most` replace the query's own page; `earlier` has the handler's earlier names.
     pub(super) fn find(
         &self,
         query: &LetterQuery,
@@ -247,7 +183,7 @@ impl Index {
         let Some(key) = &query.key else {
             let kinds = letters.kinds.iter().filter(|(kind, _)| of_kind(kind));
             let sets: Vec<_> = kinds
-                .flat_map(|(_, ids)| ids.fitting(query.state))
+                .flat_map(|(_, ids)| ids.matching(query.state))
                 .collect();
             let total = sets.iter().map(|ids| ids.len() as u64).sum();
             return Found {
@@ -273,6 +209,7 @@ impl Index {
         Found { ids, total, reach }
     }
 
+    /// Returns the largest groups of open letters.
     pub(super) fn groups(&self, handler: Option<&str>, most: usize) -> GroupPage {
         let letters = self.letters.lock();
         let mut groups: Vec<_> = letters
@@ -311,7 +248,7 @@ impl Index {
     }
 }
 
-/// The newest ids of all sets that are older than `below`, newest first.
+/// Returns the newest ids of all sets that are older than `below`, newest first.
 fn newest(
     sets: &[&BTreeSet<DeadLetterId>],
     below: Option<DeadLetterId>,
@@ -337,84 +274,13 @@ fn newest(
     found
 }
 
-impl Letters {
-    /// The kinds that have open letters, and those.
-    fn groups(&self) -> impl Iterator<Item = (&Arc<Kind>, &BTreeSet<DeadLetterId>)> {
-        self.kinds
-            .iter()
-            .map(|(kind, ids)| (kind, ids.open()))
-            .filter(|(_, open)| !open.is_empty())
-    }
-
-    fn put(&mut self, letter: &DeadLetter, key: u64) {
-        self.remove(letter.id);
-        let kind = Kind {
-            handler: letter.handler.clone(),
-            error: kind_of_error(letter),
-        };
-        let kind = self
-            .kinds
-            .get_key_value(&kind)
-            .map_or_else(|| Arc::new(kind), |(kind, _)| Arc::clone(kind));
-        if let Some(ids) = self
-            .kinds
-            .entry(Arc::clone(&kind))
-            .or_default()
-            .of(letter.state)
-        {
-            ids.insert(letter.id);
-        }
-        self.open += u64::from(letter.state == LetterState::Open);
-        self.keys.insert((key, letter.id));
-        let version = self.version;
-        self.all.insert(
-            letter.id,
-            Entry {
-                kind,
-                key,
-                state: letter.state,
-                died_at: letter.died_at,
-                version,
-            },
-        );
-    }
-
-    /// Lets the oldest go where there are too many; says whether there is no room for more.
-    fn make_room(&mut self, most: usize) -> bool {
-        while self.all.len() > most
-            && let Some(oldest) = self.all.first_key_value().map(|(id, _)| *id)
-        {
-            self.remove(oldest);
-            if self.reach.is_known()
-                && let Some((oldest, _)) = self.all.first_key_value()
-            {
-                self.reach = Reach::Down(*oldest);
-            }
-        }
-        self.all.len() >= most
-    }
-
-    fn remove(&mut self, id: DeadLetterId) {
-        self.version += 1;
-        let Some(entry) = self.all.remove(&id) else {
-            return;
-        };
-        self.open -= u64::from(entry.state == LetterState::Open);
-        self.keys.remove(&(entry.key, id));
-        if let Some(ids) = self.kinds.get_mut(&entry.kind) {
-            ids.of(entry.state).map(|ids| ids.remove(&id));
-            if ids.is_empty() {
-                self.kinds.remove(&entry.kind);
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::letters::STATES;
     use super::*;
+    use crate::service::StateFilter;
 
-    /// [`MOST`] letters of it are what the constant's comment says.
+    /// What the comment of [`MOST`] claims.
     const BYTES_A_LETTER: u128 = 200;
 
     fn letter(number: u128, handler: &str, key: &str, state: &str) -> DeadLetter {
@@ -427,14 +293,14 @@ mod tests {
     }
 
     #[test]
-    fn a_page_is_what_a_look_at_every_letter_finds() {
+    fn a_page_is_what_a_scan_of_every_letter_finds() {
         let (handlers, states) = (
             ["orders.place", "mails.send", "bills.pay"],
             ["open", "redriven", "discarded"],
         );
         let letters: Vec<_> = (0..300)
             .map(|number| {
-                // Neither handlers nor states come in turns with the numbers.
+                // Handlers and states do not alternate with the numbers.
                 let mixed = number * number % 101;
                 letter(
                     number as u128,
@@ -444,7 +310,7 @@ mod tests {
                 )
             })
             .collect();
-        let index = Index::of(MOST);
+        let index = Index::new(MOST);
         letters.iter().for_each(|letter| index.put(letter));
         index.forget(letters[7].id);
         index.put(&letters[9]);
@@ -456,7 +322,7 @@ mod tests {
         for handler in [
             None,
             Some("mails.send".to_owned()),
-            Some("nobody".to_owned()),
+            Some("unknown".to_owned()),
         ] {
             for key in [None, Some("A-3".to_owned())] {
                 for state in STATES.into_iter().chain([StateFilter::Any]) {
@@ -497,13 +363,13 @@ mod tests {
     }
 
     #[test]
-    fn a_letter_takes_at_most_so_many_bytes() {
+    fn a_letter_takes_at_most_200_bytes() {
         const COUNT: u128 = 20_000;
         let letters: Vec<_> = (0..COUNT)
             .map(|number| letter(number, "orders.place", &format!("A-{number}"), "open"))
             .collect();
-        let index = Index::of(MOST);
-        // As the walk brings them: newest first.
+        let index = Index::new(MOST);
+        // In the order of the scan: newest first.
         let taken = allocation_counter::measure(|| {
             letters.iter().rev().for_each(|letter| index.put(letter))
         });

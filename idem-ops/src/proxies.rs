@@ -6,14 +6,15 @@ use std::str::FromStr;
 use ipnet::IpNet;
 use serde::Deserialize;
 
-/// A network as `10.0.0.0/8`, or one address as `192.0.2.7`.
+/// A network, written as `10.0.0.0/8`, or one address, written as `192.0.2.7`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Network(IpNet);
 
 /// A text that is neither a network nor an address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{}` is no network and no address: write `10.0.0.0/8` or `192.0.2.7`", text.escape_debug())]
+#[error("`{}` is neither a network nor an address: write `10.0.0.0/8` or `192.0.2.7`", text.escape_debug())]
+#[non_exhaustive]
 pub struct NotANetwork {
     /// As given.
     pub text: String,
@@ -40,9 +41,9 @@ impl TryFrom<String> for Network {
     }
 }
 
-/// Returns the address of the client: the connected one, or the last one in `X-Forwarded-For` that is
-/// not a trusted proxy. Each proxy appends, so the header is read from its end; a client can have
-/// written everything before that address.
+/// Returns the address of the client: the connected one, or the last one in `X-Forwarded-For` that
+/// is not a trusted proxy. Each proxy appends, so the header is read from its end; a client can
+/// have written everything before that address.
 #[cfg(feature = "dashboard")]
 pub(crate) fn peer(
     connected: Option<IpAddr>,

@@ -42,8 +42,8 @@ impl fmt::Display for Principal {
 /// Authentication by tokens or by a check of your own. Clones count failures together.
 ///
 /// Tokens are compared in constant time. After 10 wrong tokens within a minute from one address, or
-/// 100 from all addresses, further wrong ones have to wait. A valid token is always accepted, so use
-/// one that cannot be guessed: 128 random bits, as from `openssl rand -hex 16`.
+/// 100 from all addresses, further wrong ones have to wait. A valid token is always accepted, so
+/// use one that cannot be guessed: 128 random bits, as from `openssl rand -hex 16`.
 ///
 /// The address of a request is known if [`serve`](crate::serve) serves the dashboard, or
 /// `axum::serve` with `into_make_service_with_connect_info::<SocketAddr>()`. Behind a proxy, set
@@ -101,8 +101,8 @@ impl Auth {
         self
     }
 
-    /// Accepts the requests for which `check` returns a principal: by a session of the service, or a
-    /// header that a proxy sets.
+    /// Accepts the requests for which `check` returns a principal: by a session of the service, or
+    /// a header that a proxy sets.
     pub fn check(check: impl Fn(&Parts) -> Option<Principal> + Send + Sync + 'static) -> Self {
         Self::new(Method::Check(Arc::new(check)))
     }
@@ -140,8 +140,8 @@ impl Auth {
     /// Returns the principal of a request.
     ///
     /// # Errors
-    /// There are no credentials or they are wrong; after too many failures the error has the time to
-    /// wait.
+    /// There are no credentials or they are wrong; after too many failures the error has the time
+    /// to wait.
     pub fn admit(&self, request: &Parts, address: Option<IpAddr>) -> Result<Principal, AuthError> {
         let headers = &request.headers;
         match &self.method {

@@ -20,8 +20,8 @@ pub(super) fn read(headers: &HeaderMap) -> Option<String> {
         .map(|cookie| cookie.value().to_owned())
 }
 
-/// Returns the header that sets the cookie. It has no path, so browsers send it to the folder of the
-/// login page: the dashboard, wherever it is nested.
+/// Returns the header that sets the cookie. It has no path, so browsers send it to the folder of
+/// the login page: the dashboard, wherever it is nested.
 pub(super) fn set(token: &Token, secure: bool) -> HeaderValue {
     let seconds = i64::try_from(AT_MOST.as_secs()).unwrap_or(0);
     header(

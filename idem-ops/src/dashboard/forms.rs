@@ -10,8 +10,8 @@ use url::form_urlencoded;
 use super::error::PageError;
 use super::state::Dashboard;
 
-/// The maximum size of a form: a payload of 1 MiB is at most three times as long in it, and the rest
-/// is small.
+/// The maximum size of a form: a payload of 1 MiB is at most three times as long in it, and the
+/// rest is small.
 pub(super) const LARGEST: usize = 3 * 1024 * 1024 + 64 * 1024;
 /// The maximum number of fields: a selection has up to 1,000 letters.
 pub(super) const FIELDS: usize = 1_100;

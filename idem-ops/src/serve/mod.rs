@@ -75,8 +75,8 @@ pub struct Serve {
 }
 
 impl Serve {
-    /// Sets the maximum number of connections, at least two; 256 by default. Each one is an open file
-    /// of this process.
+    /// Sets the maximum number of connections, at least two; 256 by default. Each one is an open
+    /// file of this process.
     pub fn connections(mut self, most: usize) -> Self {
         self.connections = most.max(2);
         self

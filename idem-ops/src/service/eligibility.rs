@@ -28,13 +28,12 @@ impl Inner {
         let no_publisher = || {
             let Some(place) = letter.origin.as_ref().map(Origin::place) else {
                 return Some(
-                    "it did not come from a broker: run it, or redrive it and call its handler"
-                        .to_owned(),
+                    "no broker brought it: run it, or redrive it and call its handler".to_owned(),
                 );
             };
             (!self.idem.can_republish(&place)).then(|| {
                 format!(
-                    "no publisher is registered for `{place}` in this service: register one with \
+                    "this service has no publisher for `{place}`: register one with \
                      `idem.register_publisher(\"{place}\", …)`"
                 )
             })
@@ -77,8 +76,8 @@ fn key_reused(letter: &DeadLetter) -> Option<String> {
 fn truncated(letter: &DeadLetter) -> Option<String> {
     letter.cut_off().map(|size| {
         format!(
-            "only the beginning of its message is stored, which has {size} bytes: edit it so that it is \
-             complete, or publish the message again from its source"
+            "only the beginning of its message, which has {size} bytes, is stored: edit it so that it \
+             is complete, or publish the message again from its source"
         )
     })
 }

@@ -63,7 +63,8 @@ impl StateFilter {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct LetterPage {
-    /// The letters, at most `limit`. A page beyond the index may have fewer or none, and a next page.
+    /// The letters, at most `limit`. A page beyond the index may have fewer or none, and a next
+    /// page.
     pub letters: Vec<LetterLine>,
     /// The `after` of the next page; `None` on the last one.
     pub next: Option<DeadLetterId>,

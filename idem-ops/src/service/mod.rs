@@ -89,8 +89,8 @@ struct Inner {
 }
 
 impl Service {
-    /// Creates the service of an Idem. Its background tasks start here on a tokio runtime, elsewhere
-    /// with the first query.
+    /// Creates the service of an Idem. Its background tasks start here on a tokio runtime,
+    /// elsewhere with the first query.
     ///
     /// Bulk jobs that a stop interrupted continue here, so the Idem needs its handlers registered.
     pub fn new(idem: Idem) -> Self {
@@ -104,9 +104,9 @@ impl Service {
         Self::with(idem, false, index::MOST)
     }
 
-    /// Creates a [`new`](Self::new) service whose index holds at most `letters` letters, the newest:
-    /// about 200 bytes each, 1,000,000 by default. Older letters are read from the ledger, page by
-    /// page, and are not counted.
+    /// Creates a [`new`](Self::new) service whose index holds at most `letters` letters, the
+    /// newest: about 200 bytes each, 1,000,000 by default. Older letters are read from the ledger,
+    /// page by page, and are not counted.
     pub fn indexing(idem: Idem, letters: usize) -> Self {
         Self::with(idem, true, letters)
     }

@@ -16,8 +16,8 @@ pub struct Stats {
     pub at: Timestamp,
     /// When counting started.
     pub since: Timestamp,
-    /// Why there are no figures of calls, attempts and latencies, if the process has another metrics
-    /// recorder.
+    /// Why there are no figures of calls, attempts and latencies, if the process has another
+    /// metrics recorder.
     pub no_figures: Option<String>,
     /// Open dead letters.
     pub open: u64,

@@ -63,8 +63,8 @@ pub enum KeyState {
         attempts: u32,
         /// When the record expires.
         forgotten_at: Timestamp,
-        /// The result, unless it was too large to store or to show (64 KiB). It is deserialized only
-        /// as a part of a [`Timeline`].
+        /// The result, unless it was too large to store or to show (64 KiB). It is deserialized
+        /// only as a part of a [`Timeline`].
         #[serde(skip_deserializing)]
         result: Option<Json>,
         /// The result's size in bytes of JSON.

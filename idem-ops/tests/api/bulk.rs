@@ -1,4 +1,4 @@
-//! One thing done to many letters.
+//! Bulk jobs.
 
 #![expect(
     clippy::unwrap_used,
@@ -17,7 +17,7 @@ use serde_json::json;
 use crate::common::within;
 use crate::place::{Place, PlaceOrder, Shelf, place_order};
 
-/// Letters whose payload is mended, so that a run of them lands.
+/// Letters with a mended payload, so that a run succeeds.
 async fn mended(place: &Place, count: usize) {
     place.bad_orders(count).await;
     let letters = place.idem.dead_letters().by("bob");
@@ -140,7 +140,7 @@ async fn a_cancelled_run_stands_still() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_fails_or_is_closed_meanwhile_is_counted_and_named() {
+async fn letters_that_fail_or_are_closed_meanwhile_are_counted_and_named() {
     let folder = tempfile::tempdir().unwrap();
     let place = Place::open(folder.path()).await;
     place.bad_orders(4).await;
@@ -163,7 +163,7 @@ async fn what_fails_or_is_closed_meanwhile_is_counted_and_named() {
         (0, 3, 1, 3)
     );
     assert!(end.problems[0].error.contains("not in stock"));
-    // Each died again as a new letter, which this run does not take.
+    // Each became a new dead letter, which this job does not take.
     let page: LetterPage = place.get("/api/v1/letters").await.json();
     assert_eq!(page.letters.len(), 3);
 }
@@ -178,8 +178,7 @@ async fn the_rate_is_kept() {
     for turn in 1..=6 {
         place.bulk_until(bulk.id, |bulk| bulk.done == turn).await;
         for _ in 0..10 {
-            // The ticker and the worker: whoever a step wakes has done its work before the next
-            // one.
+            // The ticker and the worker finish what a step wakes before the next step.
             within(clock.asleep(2)).await;
             clock.advance(Duration::from_millis(10));
             place.bulk(bulk.id).await;
@@ -209,7 +208,7 @@ async fn the_rate_is_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_turn_that_a_kill_cut_off_is_settled_by_what_became_of_its_letters() {
+async fn an_interrupted_batch_is_settled_by_the_state_of_its_letters() {
     let folder = tempfile::tempdir().unwrap();
     let place = Place::open(folder.path()).await;
     mended(&place, 4).await;
@@ -218,8 +217,8 @@ async fn a_turn_that_a_kill_cut_off_is_settled_by_what_became_of_its_letters() {
     place.bulk_until(bulk.id, |bulk| bulk.done == 1).await;
     place.stop().await;
 
-    // As a kill leaves it: the turn of the other three is written down; one ran, one was re-armed
-    // and not run, and one was not reached.
+    // As a kill leaves it: the batch of the other three is stored; one ran, one was re-armed but
+    // not run, and one was not reached.
     let idem = idem_runtime::Idem::open(folder.path()).unwrap();
     let shelf = Shelf::default();
     let of = shelf.clone();
@@ -256,7 +255,7 @@ async fn a_turn_that_a_kill_cut_off_is_settled_by_what_became_of_its_letters() {
         (end.problems.len(), end.problems[0].letter),
         (1, open[1].id)
     );
-    assert!(end.problems[0].error.contains("cut off"));
+    assert!(end.problems[0].error.contains("stopped during its run"));
     assert_eq!(
         shelf.lock().unwrap().len() + place.shelf.lock().unwrap().len(),
         2

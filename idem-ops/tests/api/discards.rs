@@ -1,4 +1,4 @@
-//! Discards of many letters, and what a stop in the middle leaves.
+//! Bulk discards, and their interruption by a stop.
 
 #![expect(
     clippy::unwrap_used,
@@ -19,7 +19,7 @@ use serde_json::json;
 use crate::common::until;
 use crate::place::Place;
 
-/// The acts on letters that a bulk job has in the audit log.
+/// The actions of a bulk job on letters, from the audit log.
 fn acts(audit: &AuditPage, bulk: &BulkJob) -> Vec<AuditEntry> {
     let of_it = audit
         .entries
@@ -30,7 +30,7 @@ fn acts(audit: &AuditPage, bulk: &BulkJob) -> Vec<AuditEntry> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_group_is_discarded_through_a_restart_each_letter_once() {
-    // Time stands still but where the test moves it, so that the restart comes in the middle.
+    // Only the test advances the clock, so that the restart happens in the middle.
     let (folder, clock) = (tempfile::tempdir().unwrap(), ManualClock::default());
     let place = Place::open_at(folder.path(), &clock).await;
     place.bad_orders(40).await;
@@ -84,8 +84,8 @@ async fn a_group_is_discarded_through_a_restart_each_letter_once() {
         "one of them twice"
     );
     assert_eq!(done.len(), 40);
-    // Those whose turn the stop cut off, and who had another.
-    let again = |entry: &AuditEntry| matches!(&entry.outcome, Outcome::Refused(why) if why.contains("another turn"));
+    // Letters whose batch the stop interrupted, and that were taken again.
+    let again = |entry: &AuditEntry| matches!(&entry.outcome, Outcome::Refused(why) if why.contains("takes it again"));
     assert!(other.len() <= 2 && other.iter().all(again), "{other:?}");
     assert_eq!(
         audit.entries.last().unwrap().what,
@@ -93,8 +93,8 @@ async fn a_group_is_discarded_through_a_restart_each_letter_once() {
     );
 }
 
-/// A discard of four letters, as a kill leaves it after one turn, with the other three written down
-/// as having theirs: it had closed one of them, somebody else had closed another, and one is open.
+/// A discard of four letters, as a kill after the first batch leaves it. The batch of the other
+/// three is stored: the job closed one of them, another person closed one, and one is open.
 async fn cut_off(folder: &Path) -> (Service, BulkJob) {
     let place = Place::open(folder).await;
     place.bad_orders(4).await;
@@ -108,7 +108,7 @@ async fn cut_off(folder: &Path) -> (Service, BulkJob) {
     let open = letters.list(&Filter::default()).await.unwrap();
     let mut turn = Vec::new();
     for letter in &open {
-        // Entries of the audit log as a turn begins them.
+        // The entries of the audit log as a batch begins them.
         let entry = uuid::Uuid::from_bytes(*letter.id.as_bytes());
         let value = json!({ "id": entry, "at": letter.died_at, "who": "ann", "what": "discard", "why": "old",
             "letter": letter.id, "handler": letter.handler, "key": letter.key, "bulk": bulk.id, "outcome": "begun" });
@@ -144,13 +144,13 @@ async fn cut_off(folder: &Path) -> (Service, BulkJob) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_looks_goes_on_with_nothing_and_who_owns_the_handlers_does() {
+async fn a_read_only_service_continues_no_bulk_job_and_the_owner_of_the_handlers_does() {
     let folder = tempfile::tempdir().unwrap();
     let (looking, bulk) = cut_off(folder.path()).await;
     let shown = looking.bulk(bulk.id).await.unwrap();
     assert_eq!((shown.state, shown.done), (BulkState::Running, 1));
     let idem = looking.idem().clone();
-    // Whatever it begins itself, it works on.
+    // It works on the jobs that it starts.
     let open = idem.dead_letters().count_open().await.unwrap();
     let selection = Selection::Filter(LetterQuery {
         key: Some("none".to_owned()),
@@ -185,7 +185,7 @@ async fn who_looks_goes_on_with_nothing_and_who_owns_the_handlers_does() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_cut_off_can_be_stopped_where_it_is_only_looked_at() {
+async fn an_interrupted_job_can_be_cancelled_by_a_read_only_service() {
     let folder = tempfile::tempdir().unwrap();
     let (looking, bulk) = cut_off(folder.path()).await;
     let stopped = looking

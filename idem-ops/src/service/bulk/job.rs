@@ -33,7 +33,7 @@ pub(super) struct StoredJob {
 pub(super) enum Next {
     /// These letters, newest first, and the oldest of them.
     Letters(Vec<DeadLetterId>, DeadLetterId),
-    /// No letter matched in the part that was searched; the search goes on further back.
+    /// No letter matched in the part that was searched; the search continues further back.
     SearchOn,
     /// No letters are left.
     Nothing,

@@ -21,7 +21,7 @@ pub(super) use registry::Registry;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Selection {
-    /// These, at most 1,000.
+    /// These letters, at most 1,000.
     Ids(Vec<DeadLetterId>),
     /// All letters of one handler with one kind of error.
     Group {
@@ -185,7 +185,7 @@ pub enum BulkState {
 pub struct BulkProblem {
     /// The letter.
     pub letter: DeadLetterId,
-    /// What went wrong.
+    /// The problem.
     pub error: String,
 }
 

@@ -48,7 +48,7 @@ impl ByState {
     }
 
     /// Returns the letters of a state, unless the state is unknown here.
-    fn of(&mut self, state: LetterState) -> Option<&mut BTreeSet<DeadLetterId>> {
+    fn in_state(&mut self, state: LetterState) -> Option<&mut BTreeSet<DeadLetterId>> {
         let at = STATES.iter().position(|filter| filter.takes(state))?;
         self.0.get_mut(at)
     }
@@ -105,7 +105,7 @@ impl Letters {
             .kinds
             .entry(Arc::clone(&kind))
             .or_default()
-            .of(letter.state)
+            .in_state(letter.state)
         {
             ids.insert(letter.id);
         }
@@ -147,7 +147,7 @@ impl Letters {
         self.open -= u64::from(entry.state == LetterState::Open);
         self.keys.remove(&(entry.key, id));
         if let Some(ids) = self.kinds.get_mut(&entry.kind) {
-            ids.of(entry.state).map(|ids| ids.remove(&id));
+            ids.in_state(entry.state).map(|ids| ids.remove(&id));
             if ids.is_empty() {
                 self.kinds.remove(&entry.kind);
             }

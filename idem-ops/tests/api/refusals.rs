@@ -1,4 +1,4 @@
-//! Who may come in, and what is refused before anything is done.
+//! Authentication, and requests that are refused before they do anything.
 
 use idem_ops::service::{Redriven, RunOutcome};
 use idem_ops::{Auth, Principal};
@@ -50,7 +50,7 @@ const PATHS: [(&str, &str); 18] = [
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_a_token_there_is_nothing_to_see_but_health() {
+async fn without_a_token_only_the_health_is_visible() {
     let folder = tempfile::tempdir().unwrap();
     let place = Place::open(folder.path()).await;
     for (method, path) in PATHS {
@@ -65,7 +65,7 @@ async fn without_a_token_there_is_nothing_to_see_but_health() {
         );
     }
     for wrong in ["", "a token of the tesT", "a token of the test ", "a"] {
-        // Spaces around it are not part of a header's value.
+        // Spaces around a header's value are not a part of it.
         let status = place
             .request("GET", "/api/v1/letters", Some(wrong), None)
             .await
@@ -89,7 +89,7 @@ async fn without_a_token_there_is_nothing_to_see_but_health() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn wrong_tokens_have_to_wait_and_a_right_one_never_has() {
+async fn wrong_tokens_have_to_wait_and_a_valid_one_never_does() {
     let folder = tempfile::tempdir().unwrap();
     let place = Place::open(folder.path()).await;
     for guess in 0..10 {
@@ -122,7 +122,7 @@ async fn wrong_tokens_have_to_wait_and_a_right_one_never_has() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_check_of_the_service_s_own_decides() {
+async fn the_service_s_own_check_decides() {
     let folder = tempfile::tempdir().unwrap();
     let check = |request: &http::request::Parts| {
         let value = request.headers.get("authorization")?.to_str().ok()?;
@@ -147,7 +147,7 @@ async fn a_check_of_the_service_s_own_decides() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_unknown_is_named() {
+async fn unknown_fields_and_routes_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let place = Place::open(folder.path()).await;
     assert!(place.order("A-1", 11).await.is_err());
@@ -207,7 +207,7 @@ async fn what_is_unknown_is_named() {
             .post(&format!("/api/v1/{path}"), body)
             .await
             .problem(400, "invalid");
-        // In a body with payloads, the name that is not known may be anything.
+        // In a body with payloads, the unknown name may be anything.
         let detail = problem.detail;
         assert!(
             detail.contains("unknown ") && detail.contains(", expected "),
@@ -272,7 +272,7 @@ async fn what_is_unknown_is_named() {
         .delete("/api/v1/letters")
         .await
         .problem(405, "no_such_method");
-    // Nothing of it was done.
+    // No request had an effect.
     let audit: idem_ops::service::AuditPage = place.get("/api/v1/audit").await.json();
     assert!(audit.entries.is_empty(), "{audit:?}");
 }
@@ -307,7 +307,7 @@ async fn a_payload_over_the_service_s_own_limit_runs_nothing() {
         .payload_limit(1000)
         .open(folder.path())
         .unwrap();
-    let place = Place::of(
+    let place = Place::new(
         idem,
         Auth::token(TOKEN).with_token("ann", "ann's own token"),
     )

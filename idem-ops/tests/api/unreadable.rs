@@ -22,7 +22,7 @@ use tokio::sync::watch;
 use crate::common::within;
 use crate::place::{Place, TOKEN};
 
-/// A ledger in which one letter can be spoilt.
+/// A ledger in which one letter can be made unreadable.
 #[derive(Clone)]
 struct Spoilt {
     ledger: MemoryLedger,
@@ -90,7 +90,7 @@ impl Ledger for Spoilt {
     }
 }
 
-/// How many letters people were told of.
+/// The number of letters in notices.
 #[derive(Clone)]
 struct Pager(watch::Sender<u64>);
 
@@ -108,13 +108,13 @@ impl Alert for Pager {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_letter_that_cannot_be_read_keeps_no_other_from_people() {
+async fn an_unreadable_letter_does_not_hide_the_others() {
     let ledger = MemoryLedger::new(Arc::new(ManualClock::default()));
     let spoilt = Spoilt {
         ledger,
         letter: Arc::default(),
     };
-    let place = Place::of(
+    let place = Place::new(
         Idem::builder().open_with(Arc::new(spoilt.clone())).unwrap(),
         Auth::token(TOKEN).with_token("ann", "ann's own token"),
     )
@@ -150,7 +150,7 @@ async fn a_letter_that_cannot_be_read_keeps_no_other_from_people() {
         .unwrap();
     watch.stop().await;
     let state: AlertState = place.get("/api/v1/alerts").await.json();
-    assert_eq!(state.untold, 1, "whoever can read it tells of it");
+    assert_eq!(state.untold, 1, "it is still without a notification");
 
     let asked = json!({ "selection": { "ids": ids }, "deed": "discard", "rate": 1000.0, "why": "test orders" });
     let bulk: BulkJob = place.post("/api/v1/bulk", asked).await.json();

@@ -6,7 +6,7 @@ use idem_runtime::Origin;
 use crate::service::{Service, TOKEN};
 use idem_test_support::browser::Chromium;
 
-/// The smallest contrast (WCAG 2) of any text with the ground behind it, and where.
+/// The lowest contrast (WCAG 2) of any text with its background, and its place.
 const CONTRAST: &str = "(() => {
     const channel = (c) => { c /= 255; return c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4; };
     const light = ([r, g, b]) => 0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b);
@@ -46,8 +46,7 @@ pub(crate) async fn dark_and_light(chromium: Chromium) -> anyhow::Result<()> {
             Origin::new("kafka", "orders").header("trace", "00-4bf9"),
         )
         .await?;
-    let tab = chromium.open(&service.base).await?;
-    tab.sign_in(TOKEN).await?;
+    let tab = service.tab(&chromium).await?;
     let ground = "getComputedStyle(document.body).backgroundColor";
     let mut grounds = Vec::new();
     for scheme in ["light", "dark"] {

@@ -1,4 +1,4 @@
-//! What people do, and what the audit log says of it.
+//! Actions on single letters, and their entries in the audit log.
 
 use idem_ops::service::{
     AuditAction, AuditPage, LetterPage, LetterView, Outcome, Redriven, RunOutcome,
@@ -9,14 +9,14 @@ use serde_json::json;
 use crate::place::Place;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_letter_is_edited_and_run_and_lands() {
+async fn a_letter_is_edited_and_run_successfully() {
     let folder = tempfile::tempdir().unwrap();
     let place = Place::open(folder.path()).await;
     assert!(place.order("A-1", 11).await.is_err());
     let id = place.letter_of("A-1").await;
     let at = |act: &str| format!("/api/v1/letters/{id}/{act}");
 
-    // As it stands it fails again, and a new letter is open.
+    // Unchanged, it fails again, and a new letter is open.
     let failed: Redriven = place
         .post(&at("redrive"), json!({ "run": true, "why": "try" }))
         .await
@@ -36,7 +36,7 @@ async fn a_letter_is_edited_and_run_and_lands() {
         .problem(409, "letter_closed");
 
     let at = |act: &str| format!("/api/v1/letters/{next}/{act}");
-    // What does not fit the handler, or is another message, does not run.
+    // A payload that does not fit the handler or has another key does not run.
     let unfit = json!({ "payload": { "order": { "qty": "many" } }, "why": "x" });
     assert_eq!(place.post(&at("edit"), unfit).await.status, 200);
     place
@@ -55,7 +55,7 @@ async fn a_letter_is_edited_and_run_and_lands() {
         .json();
     assert_eq!(done.ran, Some(RunOutcome::Done(300.into())));
     assert_eq!(place.shelf.lock().unwrap()["A-1"], 1);
-    // The caller's own duplicate gets the result that the redrive came to.
+    // The caller's duplicate gets the result of the redrive.
     assert_eq!(place.order("A-1", 3).await.unwrap(), 300);
     assert_eq!(place.shelf.lock().unwrap()["A-1"], 1);
 }
@@ -145,7 +145,7 @@ async fn the_audit_log_has_every_change_in_its_order_and_survives() {
         ),
         ("ann", Some("twice"))
     );
-    // Oldest first: each act is in its letter's history, not before the act of the entry before.
+    // Oldest first: each action is in its letter's history, not before the previous entry's action.
     let mut before = None;
     for entry in audit.entries[1..].iter().rev() {
         assert_eq!(

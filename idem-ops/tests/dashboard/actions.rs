@@ -1,16 +1,15 @@
-//! What a person does with one letter.
+//! Actions on one letter.
 
 use anyhow::ensure;
 use idem_runtime::LetterState;
 
-use crate::service::{Service, TOKEN};
+use crate::service::Service;
 use idem_test_support::browser::{Chromium, Tab};
 
 async fn letter(chromium: &Chromium) -> anyhow::Result<(Service, Tab, String)> {
     let service = Service::start().await?;
     let id = service.letter("A-1001", "TEA-500").await?;
-    let tab = chromium.open(&service.base).await?;
-    tab.sign_in(TOKEN).await?;
+    let tab = service.tab(chromium).await?;
     tab.go(&format!("letters/{id}")).await?;
     Ok((service, tab, id))
 }
@@ -39,7 +38,9 @@ pub(crate) async fn edit_and_run(chromium: Chromium) -> anyhow::Result<()> {
     tab.read("tbody", "a slip of the finger").await
 }
 
-pub(crate) async fn no_json_is_refused_and_shown_again(chromium: Chromium) -> anyhow::Result<()> {
+pub(crate) async fn invalid_json_is_refused_and_shown_again(
+    chromium: Chromium,
+) -> anyhow::Result<()> {
     let (service, tab, id) = letter(&chromium).await?;
     tab.fill("#payload", "{ \"order\": <b> }").await?;
     tab.fill("#edit-why", "a try").await?;
@@ -48,7 +49,7 @@ pub(crate) async fn no_json_is_refused_and_shown_again(chromium: Chromium) -> an
             .await?,
         "the script says nothing"
     );
-    // The browser would not send it; without script it does.
+    // The script stops it; without script the browser sends it.
     let _: bool = tab
         .ask("{ document.querySelector('form[action$=edit]').noValidate = true; true }")
         .await?;
@@ -74,7 +75,7 @@ pub(crate) async fn no_json_is_refused_and_shown_again(chromium: Chromium) -> an
 
 pub(crate) async fn discard_and_undo(chromium: Chromium) -> anyhow::Result<()> {
     let (service, tab, id) = letter(&chromium).await?;
-    // The browser asks for the reason.
+    // The browser requires the reason.
     tab.click("form[action$=discard] button").await?;
     ensure!(
         tab.ask::<bool>("document.querySelector('#discard-why').matches(':invalid')")
@@ -93,7 +94,7 @@ pub(crate) async fn discard_and_undo(chromium: Chromium) -> anyhow::Result<()> {
     tab.read("#history-title ~ .timeline", "it was not").await
 }
 
-pub(crate) async fn the_story_of_a_key(chromium: Chromium) -> anyhow::Result<()> {
+pub(crate) async fn the_timeline_of_a_key(chromium: Chromium) -> anyhow::Result<()> {
     let (_service, tab, _) = letter(&chromium).await?;
     tab.fill("#discard-why", "ordered twice").await?;
     tab.click("form[action$=discard] button").await?;
@@ -111,6 +112,5 @@ pub(crate) async fn the_story_of_a_key(chromium: Chromium) -> anyhow::Result<()>
         tab.read(".story", told).await?;
     }
     tab.go("story?key=A-9999").await?;
-    tab.read("[role=status]", "Nothing is known of this key")
-        .await
+    tab.read("[role=status]", "This key is not known").await
 }

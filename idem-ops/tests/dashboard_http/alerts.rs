@@ -1,4 +1,4 @@
-//! How telling people goes, as pages show it.
+//! The state of the notifications on the pages.
 
 use idem_ops::alert::{Alert, AlertError, BoxFuture, Notice, Retry};
 use idem_ops::monitor::{AlertState, Monitor};
@@ -20,7 +20,7 @@ async fn place(order_no: String) -> Result<(), Oops> {
     Err(Oops::NoStock)
 }
 
-/// A channel that reaches people, or nobody.
+/// A channel that works or fails.
 struct Pager(&'static str, bool);
 
 impl Alert for Pager {
@@ -42,18 +42,18 @@ impl Alert for Pager {
 }
 
 #[tokio::test]
-async fn where_nobody_was_ever_told_it_says_what_to_do() {
+async fn without_a_monitor_the_page_says_how_to_start_one() {
     let dashboard = Dashboard::new();
     let cookie = dashboard.sign_in().await;
     let health = text(dashboard.get("/health", &cookie).await).await;
     assert!(
-        health.contains("No monitor has told anybody yet") && health.contains("every open letter"),
+        health.contains("No monitor has sent a notice yet") && health.contains("every open letter"),
         "{health}"
     );
     assert!(dashboard.idem.scope(place("A-1".into())).await.is_err());
     let health = text(dashboard.get("/health", &cookie).await).await;
     assert!(
-        health.contains("nobody has been told of yet: <strong>1</strong>"),
+        health.contains("without a notification yet: <strong>1</strong>"),
         "{health}"
     );
     assert!(
@@ -61,7 +61,7 @@ async fn where_nobody_was_ever_told_it_says_what_to_do() {
             .await
             .contains("not told through")
     );
-    // Nobody needs to be told of what somebody has closed.
+    // A closed letter needs no notification.
     let letters = dashboard.idem.dead_letters();
     letters
         .discard(
@@ -75,7 +75,7 @@ async fn where_nobody_was_ever_told_it_says_what_to_do() {
 }
 
 #[tokio::test]
-async fn a_channel_that_fails_is_shown_with_its_error() {
+async fn a_failing_channel_is_shown_with_its_error() {
     let dashboard = Dashboard::new();
     let cookie = dashboard.sign_in().await;
     assert!(dashboard.idem.scope(place("A-1".into())).await.is_err());
@@ -116,7 +116,7 @@ async fn a_channel_that_fails_is_shown_with_its_error() {
     );
     assert!(flat.contains("class=\"number\">1</td>"), "{flat}");
     assert!(
-        charged.contains(">ok</span>") && charged.contains("<td data-label=\"Told last\"><time"),
+        charged.contains(">ok</span>") && charged.contains("<td data-label=\"Last notice\"><time"),
         "{charged}"
     );
     assert!(

@@ -64,10 +64,10 @@ async fn guard(State(auth): State<Auth>, request: Request, next: Next) -> Respon
             match error {
                 // These would fill the log.
                 AuthError::TooMany { .. } => {
-                    tracing::debug!(?address, %error, "a request was refused")
+                    tracing::debug!(?address, %error, "a request was refused");
                 }
                 _ => {
-                    tracing::warn!(path = parts.uri.path(), ?address, %error, "a request was refused")
+                    tracing::warn!(path = parts.uri.path(), ?address, %error, "a request was refused");
                 }
             }
             error.into_response()

@@ -87,7 +87,7 @@ fn of_letter(letter: &DeadLetter, events: &mut Vec<Event>) {
             at,
             letter: Some(letter.id),
             what,
-        })
+        });
     };
     if letter.record_key.is_some() {
         let (reason, error) = (letter.reason, letter.error.clone());
@@ -147,7 +147,7 @@ fn of_record(record: &Record, now: Timestamp, events: &mut Vec<Event>) -> KeySta
             at,
             letter: None,
             what,
-        })
+        });
     };
     let settled = match record {
         Record::Settled(settled) => settled,

@@ -36,7 +36,7 @@ impl Service {
                 match letters.get(&id).await {
                     // The index may be stale; the letter is checked as the ledger has it.
                     Ok(Some(letter)) if query.takes(&letter, &earlier) => {
-                        lines.push(self.inner.line(&letter))
+                        lines.push(self.inner.line(&letter));
                     }
                     Ok(Some(letter)) => self.inner.index.put(&letter),
                     Ok(None) => self.inner.index.forget(id),

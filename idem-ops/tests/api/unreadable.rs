@@ -101,7 +101,7 @@ impl Alert for Pager {
 
     fn send<'a>(&'a self, notice: &'a Notice) -> BoxFuture<'a, Result<(), AlertError>> {
         self.0.send_modify(|told| {
-            *told += notice.groups.iter().map(|group| group.count).sum::<u64>()
+            *told += notice.groups.iter().map(|group| group.count).sum::<u64>();
         });
         Box::pin(std::future::ready(Ok(())))
     }

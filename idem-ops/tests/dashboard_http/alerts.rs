@@ -126,7 +126,7 @@ async fn a_failing_channel_is_shown_with_its_error() {
     assert!(health.contains("not every notice was sent"), "{health}");
     let overview = text(dashboard.get("/overview", &cookie).await).await;
     assert!(
-        overview.contains("People are not told through <code>flat</code>."),
+        overview.contains("Notices cannot be sent through <code>flat</code>."),
         "{overview}"
     );
     watch.stop().await;

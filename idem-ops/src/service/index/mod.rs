@@ -148,7 +148,7 @@ impl Index {
         let oldest = letters.all.first_key_value().map(|(id, _)| *id);
         match (oldest, page.last().map(|letter| letter.id)) {
             (Some(oldest), Some(down_to)) if full && down_to <= oldest => {
-                letters.reach = Reach::Down(oldest)
+                letters.reach = Reach::Down(oldest);
             }
             _ if last => letters.reach = Reach::Whole,
             (_, down_to) => {
@@ -371,7 +371,7 @@ mod tests {
         let index = Index::new(MOST);
         // In the order of the scan: newest first.
         let taken = allocation_counter::measure(|| {
-            letters.iter().rev().for_each(|letter| index.put(letter))
+            letters.iter().rev().for_each(|letter| index.put(letter));
         });
         let each = u128::try_from(taken.bytes_current).unwrap() / COUNT;
         assert!(each <= BYTES_A_LETTER, "{each} bytes a letter");

@@ -9,7 +9,7 @@ use super::format::{self, line};
 use super::out::Out;
 use super::problem::Problem;
 use super::target::Target;
-use idem_ops::service::{Event, EventKind, KeyState, Story};
+use idem_ops::service::{Event, EventKind, KeyState, Timeline};
 
 pub(crate) async fn run(what: &Explain, target: &Target, out: Out) -> Result<(), Problem> {
     let story = target.explain(&what.handler, &what.key).await?;
@@ -17,7 +17,7 @@ pub(crate) async fn run(what: &Explain, target: &Target, out: Out) -> Result<(),
     out.answer(&story, |_| text)
 }
 
-fn page(story: &Story, out: Out) -> Result<String, Problem> {
+fn page(story: &Timeline, out: Out) -> Result<String, Problem> {
     let mut text = format!(
         "Handler  {}\nKey      {}\nNow      {}\n",
         line(&story.handler),

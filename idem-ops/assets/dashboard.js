@@ -1,6 +1,6 @@
 "use strict";
-// Everything works without this file: it selects all letters of a page, says at once that a payload is no JSON, and
-// brings a progress page up to date without loading it again.
+// Everything works without this script. It selects all letters of a page, checks that a payload is JSON, and updates a
+// progress page without reloading it.
 const all = document.getElementById("all");
 if (all) {
   const boxes = Array.from(document.querySelectorAll('input[name="id"]'));

@@ -31,10 +31,10 @@ mod shown;
 mod tls;
 
 #[cfg(feature = "dashboard")]
-pub use api::dashboard;
-#[cfg(feature = "dashboard")]
-pub use auth::{Auth, Refusal, Who};
+pub use auth::{Auth, AuthError, Principal};
 pub use config::{Config, ConfigError};
+#[cfg(feature = "dashboard")]
+pub use dashboard::dashboard;
 pub use proxies::{Network, NotANetwork};
 pub use secret::{Secret, SecretError};
 #[cfg(feature = "dashboard")]

@@ -1,8 +1,8 @@
-//! Whether what is said to a host stays on this machine.
+//! Whether a host is this machine.
 
 use url::Host;
 
-/// Nobody else can hear what is sent there, so that it may go unprotected.
+/// Returns whether a connection to the host stays on this machine, so that it needs no TLS.
 pub fn is_loopback<S: AsRef<str>>(host: &Host<S>) -> bool {
     match host {
         Host::Domain(name) => name.as_ref() == "localhost",

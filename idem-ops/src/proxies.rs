@@ -1,4 +1,4 @@
-//! Which proxies are believed when they say who is behind them.
+//! Proxies whose `X-Forwarded-For` is trusted.
 
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -6,14 +6,15 @@ use std::str::FromStr;
 use ipnet::IpNet;
 use serde::Deserialize;
 
-/// A network as `10.0.0.0/8`, or one address as `192.0.2.7`.
+/// A network, written as `10.0.0.0/8`, or one address, written as `192.0.2.7`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Network(IpNet);
 
 /// A text that is neither a network nor an address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{}` is no network and no address: write `10.0.0.0/8` or `192.0.2.7`", text.escape_debug())]
+#[error("`{}` is neither a network nor an address: write `10.0.0.0/8` or `192.0.2.7`", text.escape_debug())]
+#[non_exhaustive]
 pub struct NotANetwork {
     /// As given.
     pub text: String,
@@ -40,9 +41,9 @@ impl TryFrom<String> for Network {
     }
 }
 
-/// Who is at the other end: who is connected, or who the nearest proxy names that is not trusted
-/// itself. Each proxy writes behind what it got, so the header is read from its end; what stands
-/// before the first that is not trusted, anybody can have written.
+/// Returns the address of the client: the connected one, or the last one in `X-Forwarded-For` that
+/// is not a trusted proxy. Each proxy appends, so the header is read from its end; a client can
+/// have written everything before that address.
 #[cfg(feature = "dashboard")]
 pub(crate) fn peer(
     connected: Option<IpAddr>,
@@ -61,7 +62,7 @@ pub(crate) fn peer(
     Some(peer)
 }
 
-/// Some proxies write the port too.
+/// Parses an address, which some proxies write with a port.
 #[cfg(feature = "dashboard")]
 fn address(text: &str) -> Option<IpAddr> {
     let bare = text
@@ -95,23 +96,23 @@ mod tests {
     }
 
     #[test]
-    fn only_trusted_proxies_say_who_is_behind_them_and_the_nearest_is_asked_first() {
+    fn only_trusted_proxies_are_believed_and_the_nearest_first() {
         let ours = ["10.0.0.0/8", "::1"];
         assert_eq!(
             seen("10.0.0.1", &["192.0.2.7"], &[]),
             "10.0.0.1",
-            "nobody is trusted"
+            "no proxy is trusted"
         );
         assert_eq!(
             seen("192.0.2.1", &["192.0.2.7"], &ours),
             "192.0.2.1",
-            "it is no proxy of ours"
+            "it is not a trusted proxy"
         );
         assert_eq!(seen("10.0.0.1", &["192.0.2.7"], &ours), "192.0.2.7");
         assert_eq!(
             seen("10.0.0.1", &["1.1.1.1, 192.0.2.7, 10.2.3.4"], &ours),
             "192.0.2.7",
-            "the rest anybody wrote"
+            "the client can have written the rest"
         );
         assert_eq!(
             seen("10.0.0.1", &["1.1.1.1", "192.0.2.7"], &ours),
@@ -121,12 +122,12 @@ mod tests {
         assert_eq!(
             seen("10.0.0.1", &["10.1.1.1"], &ours),
             "10.1.1.1",
-            "a proxy's own look at itself"
+            "a request of the proxy itself"
         );
         assert_eq!(
             seen("10.0.0.1", &["unknown, 10.2.3.4"], &ours),
             "10.2.3.4",
-            "what is no address ends it"
+            "text that is not an address ends it"
         );
         assert_eq!(seen("::1", &["192.0.2.7:4711"], &ours), "192.0.2.7");
         assert_eq!(
@@ -137,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_network_is_named() {
+    fn an_invalid_network_is_named() {
         let error = "10.0.0.0/99".parse::<Network>().unwrap_err();
         assert!(error.to_string().contains("10.0.0.0/99"), "{error}");
     }

@@ -13,7 +13,7 @@ use crate::out::{Out, unbroken};
 use crate::problem::{Exit, Problem};
 use crate::progress::bar;
 use crate::target::Target;
-use idem_ops::service::{Bulk, BulkDeed, BulkState, NewBulk, PageQuery};
+use idem_ops::service::{BulkJob, BulkAction, BulkState, NewBulkJob, PageQuery};
 
 /// The time between two looks at the progress.
 const POLL: Duration = Duration::from_millis(200);
@@ -36,7 +36,7 @@ pub(super) fn may_leave(no_wait: bool, target: &Target) -> Result<(), Problem> {
 /// # Errors
 /// Exit code 1 when it did not succeed for all letters.
 pub(super) async fn run(
-    asked: NewBulk,
+    asked: NewBulkJob,
     no_wait: bool,
     target: &Target,
     out: Out,
@@ -62,11 +62,11 @@ pub(super) async fn run(
 
 /// Waits for the end, and shows the progress.
 async fn watched(
-    mut bulk: Bulk,
+    mut bulk: BulkJob,
     interrupts: &mut Signal,
     target: &Target,
-) -> Result<Bulk, Problem> {
-    let discards = bulk.asked.deed == BulkDeed::Discard;
+) -> Result<BulkJob, Problem> {
+    let discards = bulk.asked.action == BulkAction::Discard;
     let progress = bar(
         bulk.total,
         if discards { "Discarding" } else { "Redriving" },
@@ -88,7 +88,7 @@ async fn watched(
 }
 
 /// Adds that the action may go on though the service cannot be reached.
-fn lost(problem: Problem, bulk: &Bulk) -> Problem {
+fn lost(problem: Problem, bulk: &BulkJob) -> Problem {
     match problem {
         Problem::Told(exit, text) => Problem::Told(
             exit,
@@ -102,12 +102,12 @@ fn lost(problem: Problem, bulk: &Bulk) -> Problem {
     }
 }
 
-fn noun(bulk: &Bulk) -> &'static str {
-    match bulk.asked.deed {
-        BulkDeed::Rearm => "re-arming",
-        BulkDeed::Run => "run",
-        BulkDeed::Publish => "publishing",
-        BulkDeed::Discard => "discard",
+fn noun(bulk: &BulkJob) -> &'static str {
+    match bulk.asked.action {
+        BulkAction::Rearm => "re-arming",
+        BulkAction::Run => "run",
+        BulkAction::Publish => "publishing",
+        BulkAction::Discard => "discard",
     }
 }
 
@@ -136,7 +136,7 @@ pub(super) async fn cancel(
 }
 
 /// Returns one of them, with its problems.
-fn one(bulk: &Bulk, runs: bool, out: Out) -> String {
+fn one(bulk: &BulkJob, runs: bool, out: Out) -> String {
     let mut text = table(std::slice::from_ref(bulk), runs, out);
     if bulk.problems.is_empty() {
         return text;
@@ -157,7 +157,7 @@ fn one(bulk: &Bulk, runs: bool, out: Out) -> String {
     text
 }
 
-fn table(bulks: &[Bulk], runs: bool, out: Out) -> String {
+fn table(bulks: &[BulkJob], runs: bool, out: Out) -> String {
     let mut table = out.table([
         ("Id", false),
         ("What", false),

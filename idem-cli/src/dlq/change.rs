@@ -11,7 +11,7 @@ use crate::problem::{Exit, Problem};
 use crate::progress::bar;
 use crate::target::Target;
 use crate::{editor, format, out, prompt};
-use idem_ops::service::{BulkDeed, NewBulk};
+use idem_ops::service::{BulkAction, NewBulkJob};
 
 /// The outcome of a restore of many letters.
 #[derive(Debug, Default, Serialize)]
@@ -86,9 +86,9 @@ pub(super) async fn discard(discard: Discard, target: &Target, out: Out) -> Resu
         choice => {
             let selection = choice.into_selection();
             bulk::run(
-                NewBulk {
+                NewBulkJob {
                     selection,
-                    deed: BulkDeed::Discard,
+                    action: BulkAction::Discard,
                     rate,
                     why,
                 },

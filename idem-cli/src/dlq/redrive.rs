@@ -9,7 +9,7 @@ use crate::out::Out;
 use crate::problem::{Exit, Problem};
 use crate::target::Target;
 use crate::{editor, format, prompt};
-use idem_ops::service::{BulkDeed, LetterView, NewBulk, Redriven, RunOutcome};
+use idem_ops::service::{BulkAction, LetterView, NewBulkJob, Redriven, RunOutcome};
 
 pub(super) async fn run(redrive: Redrive, target: &Target, out: Out) -> Result<(), Problem> {
     let Redrive {
@@ -32,19 +32,19 @@ pub(super) async fn run(redrive: Redrive, target: &Target, out: Out) -> Result<(
         ));
     }
     let deed = match (publish, rearm) {
-        (true, _) => BulkDeed::Publish,
-        (_, false) if target.runs() => BulkDeed::Run,
-        _ => BulkDeed::Rearm,
+        (true, _) => BulkAction::Publish,
+        (_, false) if target.runs() => BulkAction::Run,
+        _ => BulkAction::Rearm,
     };
     let choice = Choice::from(selection);
     let single = choice.single();
     let payload = match (payload, single) {
-        (None, Some(id)) if deed != BulkDeed::Rearm => {
+        (None, Some(id)) if deed != BulkAction::Rearm => {
             may(deed, &target.letter(id).await?)?;
             None
         }
         (None, _) => None,
-        (Some(_), _) if deed != BulkDeed::Run => {
+        (Some(_), _) if deed != BulkAction::Run => {
             return Err(Problem::usage(
                 "`--payload` is for a service (`--url`), which has handlers; a folder has none",
             ));
@@ -58,8 +58,8 @@ pub(super) async fn run(redrive: Redrive, target: &Target, out: Out) -> Result<(
     }
     let why = prompt::why(reason, "are they redriven")?;
     let consequence = match deed {
-        BulkDeed::Run => "They run at once.",
-        BulkDeed::Publish => "Their messages go back to the brokers that they came from.",
+        BulkAction::Run => "They run at once.",
+        BulkAction::Publish => "Their messages go back to the brokers that they came from.",
         _ => "The next call of each key runs it.",
     };
     prompt::confirm(
@@ -71,13 +71,13 @@ pub(super) async fn run(redrive: Redrive, target: &Target, out: Out) -> Result<(
             let redriven = match payload {
                 Some(payload) => target.run_with(id, payload, &why).await?,
                 None if publish => target.publish(id, &why).await?,
-                None => target.redrive(id, deed == BulkDeed::Run, &why).await?,
+                None => target.redrive(id, deed == BulkAction::Run, &why).await?,
             };
             one(&redriven, publish, out)
         }
         None => {
             bulk::run(
-                NewBulk {
+                NewBulkJob {
                     selection: choice.into_selection(),
                     deed,
                     rate,
@@ -93,11 +93,11 @@ pub(super) async fn run(redrive: Redrive, target: &Target, out: Out) -> Result<(
 }
 
 /// Checks, before the person is asked, that the letter can be run or published as it stands.
-fn may(deed: BulkDeed, view: &LetterView) -> Result<(), Problem> {
+fn may(deed: BulkAction, view: &LetterView) -> Result<(), Problem> {
     if view.letter.state != LetterState::Open {
         return Ok(());
     }
-    if deed == BulkDeed::Publish {
+    if deed == BulkAction::Publish {
         let refused = |why| {
             Problem::failed(format!(
                 "letter {} cannot be published: {}",

@@ -3,7 +3,7 @@
 use super::{Checkup, Kind};
 use crate::problem::Problem;
 use crate::target::Target;
-use idem_ops::service::{Bulk, BulkDeed, BulkState, LONGEST_PAGE, PageQuery};
+use idem_ops::service::{BulkJob, BulkAction, BulkState, LONGEST_PAGE, PageQuery};
 
 /// Looks for redrives and discards of many letters that are not at their end. They stay as they
 /// are.
@@ -28,7 +28,7 @@ pub(super) async fn look(target: &Target, checkup: &mut Checkup) -> Result<(), P
     if unfinished.is_empty() {
         checkup.well("no redrive or discard of many letters was cut off");
     }
-    for Bulk {
+    for BulkJob {
         id,
         who,
         asked,
@@ -39,7 +39,7 @@ pub(super) async fn look(target: &Target, checkup: &mut Checkup) -> Result<(), P
         ..
     } in unfinished
     {
-        let noun = if asked.deed == BulkDeed::Discard {
+        let noun = if asked.action == BulkAction::Discard {
             "discard"
         } else {
             "redrive"

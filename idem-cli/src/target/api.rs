@@ -2,8 +2,8 @@
 
 use idem_ops::monitor::AlertState;
 use idem_ops::service::{
-    Bulk, BulkPage, GroupPage, GroupQuery, LetterPage, LetterQuery, LetterView, NewBulk, PageQuery,
-    Redriven, Stats, StatsQuery, Story,
+    BulkJob, BulkPage, GroupPage, GroupQuery, LetterPage, LetterQuery, LetterView, NewBulkJob, PageQuery,
+    Redriven, Stats, StatsQuery, Timeline,
 };
 use idem_runtime::{DeadLetterId, Json};
 use reqwest::Method;
@@ -46,7 +46,7 @@ impl Target {
         self.get("api/v1/groups", query).await
     }
 
-    pub(crate) async fn explain(&self, handler: &str, key: &str) -> Result<Story, Problem> {
+    pub(crate) async fn explain(&self, handler: &str, key: &str) -> Result<Timeline, Problem> {
         self.get("api/v1/explain", &[("handler", handler), ("key", key)])
             .await
     }
@@ -121,7 +121,7 @@ impl Target {
         self.change(id, "restore", Change::new(why)).await
     }
 
-    pub(crate) async fn start_bulk(&self, asked: NewBulk) -> Result<Bulk, Problem> {
+    pub(crate) async fn start_bulk(&self, asked: NewBulkJob) -> Result<BulkJob, Problem> {
         self.post("api/v1/bulk", &asked).await
     }
 
@@ -129,11 +129,11 @@ impl Target {
         self.get("api/v1/bulk", query).await
     }
 
-    pub(crate) async fn bulk(&self, id: Uuid) -> Result<Bulk, Problem> {
+    pub(crate) async fn bulk(&self, id: Uuid) -> Result<BulkJob, Problem> {
         self.get(&format!("api/v1/bulk/{id}"), &()).await
     }
 
-    pub(crate) async fn cancel_bulk(&self, id: Uuid, why: Option<&str>) -> Result<Bulk, Problem> {
+    pub(crate) async fn cancel_bulk(&self, id: Uuid, why: Option<&str>) -> Result<BulkJob, Problem> {
         let why = why.map(|why| ("why", why));
         let request = self.request(Method::DELETE, &format!("api/v1/bulk/{id}"));
         self.answer(request.query(why.as_slice())).await

@@ -67,10 +67,10 @@ impl Target {
     /// # Errors
     /// Exit code 1 when the client cannot be made.
     pub(crate) fn in_process(idem: Idem, who: Option<String>) -> Result<Self, Problem> {
-        let who = Who::new(who.unwrap_or_else(|| "somebody".to_owned()));
+        let who = Principal::new(who.unwrap_or_else(|| "somebody".to_owned()));
         let auth = Auth::check(move |_| Some(who.clone()));
         // A bulk job that a service was stopped in may need handlers, and a folder has none.
-        let router = idem_ops::api::router(&Service::looking(idem.clone()), auth);
+        let router = idem_ops::api::router(&Service::read_only(idem.clone()), auth);
         // It only builds requests here, so it needs no authorities.
         let client = Client::builder().tls_certs_only([]).build();
         Ok(Self::new(

@@ -80,7 +80,7 @@ async fn every_letter_is_listed_and_exported_though_the_index_is_full() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bulk_act_takes_the_letters_that_the_index_does_not_hold() {
+async fn a_bulk_job_takes_the_letters_that_the_index_does_not_hold() {
     let served = Served::indexing(LETTERS, HELD).await;
     let at = served.at();
     let one_kind = [

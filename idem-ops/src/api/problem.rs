@@ -1,4 +1,4 @@
-//! What a request is refused with: problem details (RFC 9457).
+//! Errors of the API as problem details (RFC 9457).
 
 use axum::http::StatusCode;
 use axum::http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -6,17 +6,17 @@ use axum::response::{IntoResponse, Response};
 use idem_runtime::{Error, LedgerError};
 use serde::{Deserialize, Serialize};
 
-use crate::auth::Refusal;
+use crate::auth::AuthError;
 use crate::service::ServiceError;
 
-/// Why a request was refused, as `application/problem+json`.
+/// The error of a request, as `application/problem+json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Problem {
-    /// What kind of problem it is, for programs: `no_such_letter`, `invalid`, `unauthorized`, ….
+    /// The kind of problem, for programs: `no_such_letter`, `invalid`, `unauthorized`, ….
     #[serde(rename = "type")]
     pub kind: String,
-    /// The status in words.
+    /// The status's name.
     pub title: String,
     /// The HTTP status.
     pub status: u16,
@@ -53,13 +53,13 @@ impl IntoResponse for Problem {
 
 impl From<ServiceError> for Problem {
     fn from(error: ServiceError) -> Self {
-        let (status, kind) = of_service(&error);
+        let (status, kind) = classify(&error);
         Self::new(status, kind, error.to_string())
     }
 }
 
-/// The status and the word for programs; the pages have the same status.
-pub(crate) fn of_service(error: &ServiceError) -> (StatusCode, &'static str) {
+/// Returns the status, which the pages have too, and the kind.
+pub(crate) fn classify(error: &ServiceError) -> (StatusCode, &'static str) {
     match error {
         ServiceError::NoSuchLetter(_) => (StatusCode::NOT_FOUND, "no_such_letter"),
         ServiceError::NoSuchBulk(_) => (StatusCode::NOT_FOUND, "no_such_bulk"),
@@ -68,11 +68,11 @@ pub(crate) fn of_service(error: &ServiceError) -> (StatusCode, &'static str) {
         ServiceError::CannotPublish { .. } => (StatusCode::CONFLICT, "cannot_publish"),
         ServiceError::BulkEnded(_) => (StatusCode::CONFLICT, "bulk_ended"),
         ServiceError::Note { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "unreadable"),
-        ServiceError::Idem(error) => of_idem(error),
+        ServiceError::Idem(error) => classify_idem(error),
     }
 }
 
-fn of_idem(error: &Error) -> (StatusCode, &'static str) {
+fn classify_idem(error: &Error) -> (StatusCode, &'static str) {
     match error {
         Error::NoSuchLetter { .. } => (StatusCode::NOT_FOUND, "no_such_letter"),
         Error::LetterClosed { .. } => (StatusCode::CONFLICT, "letter_closed"),
@@ -94,7 +94,7 @@ fn of_idem(error: &Error) -> (StatusCode, &'static str) {
     }
 }
 
-impl IntoResponse for Refusal {
+impl IntoResponse for AuthError {
     fn into_response(self) -> Response {
         let (status, kind) = match self {
             Self::TooMany { .. } => (StatusCode::TOO_MANY_REQUESTS, "too_many_failures"),

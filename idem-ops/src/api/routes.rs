@@ -1,4 +1,4 @@
-//! Each route asks the service, and sends what it says.
+//! The routes: each one calls the service and sends its answer.
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -7,12 +7,12 @@ use axum::response::{IntoResponse, Response};
 use idem_runtime::DeadLetterId;
 use uuid::Uuid;
 
-use super::asked::{By, Edit, Id, Json, MaybeWhy, Nothing, OneKey, Query, RedriveOne, Why};
+use super::extract::{Actions, Edit, Id, Json, MaybeWhy, Nothing, OneKey, Query, RedriveOne, Why};
 use super::problem::Problem;
 use crate::monitor::AlertState;
 use crate::service::{
-    AuditPage, Bulk, BulkPage, GroupPage, GroupQuery, LetterPage, LetterQuery, LetterView, NewBulk,
-    PageQuery, Redriven, Service, ServiceError, Stats, StatsQuery, Story,
+    AuditPage, BulkJob, BulkPage, GroupPage, GroupQuery, LetterPage, LetterQuery, LetterView,
+    NewBulkJob, PageQuery, Redriven, Service, ServiceError, Stats, StatsQuery, Timeline,
 };
 
 type Answer<T> = Result<axum::Json<T>, Problem>;
@@ -37,17 +37,18 @@ pub(super) async fn letter(
 }
 
 pub(super) async fn redrive_one(
-    By(acting): By,
+    Actions(actions): Actions,
     Id(id): Id<DeadLetterId>,
     _: Query<Nothing>,
     Json(RedriveOne { run, payload, why }): Json<RedriveOne>,
 ) -> Answer<Redriven> {
     changed(async move {
         match payload {
-            None => acting.redrive(&id, run, &why).await,
-            Some(payload) if run => acting.run_with(&id, payload, &why).await,
+            None if run => actions.run(&id, &why).await,
+            None => actions.redrive(&id, &why).await,
+            Some(payload) if run => actions.run_with(&id, payload, &why).await,
             Some(_) => {
-                let why = "is for a run: say `\"run\": true`, or edit the letter".to_owned();
+                let why = "is only for a run: send `\"run\": true`, or edit the letter".to_owned();
                 Err(ServiceError::Invalid {
                     field: "payload",
                     why,
@@ -59,39 +60,39 @@ pub(super) async fn redrive_one(
 }
 
 pub(super) async fn publish(
-    By(acting): By,
+    Actions(actions): Actions,
     Id(id): Id<DeadLetterId>,
     _: Query<Nothing>,
     Json(Why { why }): Json<Why>,
 ) -> Answer<Redriven> {
-    changed(async move { acting.republish(&id, &why).await }).await
+    changed(async move { actions.republish(&id, &why).await }).await
 }
 
 pub(super) async fn edit(
-    By(acting): By,
+    Actions(actions): Actions,
     Id(id): Id<DeadLetterId>,
     _: Query<Nothing>,
     Json(Edit { payload, why }): Json<Edit>,
 ) -> Answer<LetterView> {
-    changed(async move { acting.edit(&id, payload, &why).await }).await
+    changed(async move { actions.edit(&id, payload, &why).await }).await
 }
 
 pub(super) async fn discard(
-    By(acting): By,
+    Actions(actions): Actions,
     Id(id): Id<DeadLetterId>,
     _: Query<Nothing>,
     Json(Why { why }): Json<Why>,
 ) -> Answer<LetterView> {
-    changed(async move { acting.discard(&id, &why).await }).await
+    changed(async move { actions.discard(&id, &why).await }).await
 }
 
 pub(super) async fn restore(
-    By(acting): By,
+    Actions(actions): Actions,
     Id(id): Id<DeadLetterId>,
     _: Query<Nothing>,
     Json(Why { why }): Json<Why>,
 ) -> Answer<LetterView> {
-    changed(async move { acting.restore(&id, &why).await }).await
+    changed(async move { actions.restore(&id, &why).await }).await
 }
 
 pub(super) async fn bulks(
@@ -105,27 +106,27 @@ pub(super) async fn bulk(
     service: State<Service>,
     Id(id): Id<Uuid>,
     _: Query<Nothing>,
-) -> Answer<Bulk> {
+) -> Answer<BulkJob> {
     answer(service.bulk(id).await?)
 }
 
 pub(super) async fn start_bulk(
-    By(acting): By,
+    Actions(actions): Actions,
     _: Query<Nothing>,
-    Json(asked): Json<NewBulk>,
-) -> Result<(StatusCode, axum::Json<Bulk>), Problem> {
+    Json(asked): Json<NewBulkJob>,
+) -> Result<(StatusCode, axum::Json<BulkJob>), Problem> {
     Ok((
         StatusCode::ACCEPTED,
-        changed(async move { acting.start_bulk(asked).await }).await?,
+        changed(async move { actions.start_bulk(asked).await }).await?,
     ))
 }
 
 pub(super) async fn cancel_bulk(
-    By(acting): By,
+    Actions(actions): Actions,
     Id(id): Id<Uuid>,
     Query(MaybeWhy { why }): Query<MaybeWhy>,
-) -> Answer<Bulk> {
-    changed(async move { acting.cancel_bulk(id, why.as_deref()).await }).await
+) -> Answer<BulkJob> {
+    changed(async move { actions.cancel_bulk(id, why.as_deref()).await }).await
 }
 
 pub(super) async fn groups(
@@ -138,7 +139,7 @@ pub(super) async fn groups(
 pub(super) async fn explain(
     service: State<Service>,
     Query(OneKey { handler, key }): Query<OneKey>,
-) -> Answer<Story> {
+) -> Answer<Timeline> {
     answer(service.explain(&handler, &key).await?)
 }
 
@@ -185,7 +186,7 @@ pub(super) async fn healthz(service: State<Service>) -> Response {
     (status, text).into_response()
 }
 
-/// A change that was begun is not dropped with its request, when its caller hangs up.
+/// Finishes a change that has begun, even if the caller closes the connection.
 async fn changed<T: Send + 'static>(
     change: impl Future<Output = Result<T, ServiceError>> + Send + 'static,
 ) -> Answer<T> {

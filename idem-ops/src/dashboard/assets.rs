@@ -1,4 +1,4 @@
-//! The style sheet, the script and the icon: in the binary, with nothing from elsewhere.
+//! The style sheet, the script and the icon, which are part of the binary.
 
 use std::sync::LazyLock;
 
@@ -15,7 +15,7 @@ const STYLE: &str = include_str!("../../assets/dashboard.css");
 const SCRIPT: &str = include_str!("../../assets/dashboard.js");
 const ICON: &str = include_str!("../../assets/dashboard.svg");
 
-/// Changes with the files, so that browsers may keep them.
+/// Returns a version that changes with the files, so that browsers can cache them.
 pub(super) fn version() -> &'static str {
     static VERSION: LazyLock<String> = LazyLock::new(|| {
         let hash = [STYLE, SCRIPT, ICON]

@@ -1,15 +1,15 @@
-//! Who did what, when and why.
+//! The page of the audit log.
 
 use askama::Template;
 use axum::extract::State;
 use axum::http::request::Parts;
 
-use super::Dashboard;
 use super::error::PageError;
 use super::forms::Fields;
-use super::page::{Answer, Page, Tab, show as draw};
-use super::visit::Visit;
-use crate::service::{AuditEntry, AuditPage, Deed, Outcome, PageQuery};
+use super::page::{Answer, Page, Tab, show as answer};
+use super::session_guard::Visit;
+use super::state::Dashboard;
+use crate::service::{AuditAction, AuditEntry, AuditPage, Outcome, PageQuery};
 
 #[derive(Template)]
 #[template(path = "dashboard/audit.html")]
@@ -19,10 +19,10 @@ struct Audit {
 }
 
 pub(super) async fn show(State(dashboard): State<Dashboard>, visit: Visit, parts: Parts) -> Answer {
-    let fields = Fields::of_query(&parts);
+    let fields = Fields::from_query(&parts);
     let after = fields.get("after").map(|id| {
         id.parse()
-            .map_err(|_| PageError::missing("there is no such page"))
+            .map_err(|_| PageError::missing("this page does not exist"))
     });
     let list = dashboard
         .service
@@ -31,25 +31,25 @@ pub(super) async fn show(State(dashboard): State<Dashboard>, visit: Visit, parts
             limit: None,
         })
         .await?;
-    draw(&Audit {
-        page: Page::of(&dashboard, &visit, Tab::Audit),
+    answer(&Audit {
+        page: Page::new(&dashboard, &visit, Tab::Audit),
         list,
     })
 }
 
 impl Audit {
-    fn deed(&self, entry: &AuditEntry) -> &'static str {
+    fn action(&self, entry: &AuditEntry) -> &'static str {
         match entry.what {
-            Deed::Redrive => "re-armed",
-            Deed::Run => "ran",
-            Deed::Publish => "published back",
-            Deed::Edit => "changed the payload",
-            Deed::Discard => "discarded",
-            Deed::Restore => "undid the discard",
-            Deed::StartRedrive => "began a bulk redrive",
-            Deed::CancelRedrive => "stopped a bulk redrive",
-            Deed::StartDiscard => "began a bulk discard",
-            Deed::CancelDiscard => "stopped a bulk discard",
+            AuditAction::Redrive => "re-armed",
+            AuditAction::Run => "ran",
+            AuditAction::Publish => "published back",
+            AuditAction::Edit => "changed the payload",
+            AuditAction::Discard => "discarded",
+            AuditAction::Restore => "undid the discard",
+            AuditAction::StartRedrive => "started a bulk redrive",
+            AuditAction::CancelRedrive => "cancelled a bulk redrive",
+            AuditAction::StartDiscard => "started a bulk discard",
+            AuditAction::CancelDiscard => "cancelled a bulk discard",
         }
     }
 

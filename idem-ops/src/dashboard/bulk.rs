@@ -1,72 +1,73 @@
-//! What a person does with many letters, those that are ticked or a whole group, and how far it is.
+//! The pages of bulk jobs: a job on selected letters or on a group is started, shown and cancelled.
 
 use askama::Template;
 use axum::extract::{Path, State};
 use axum::http::request::Parts;
 use uuid::Uuid;
 
-use super::Dashboard;
 use super::error::PageError;
-use super::forms::{Fields, Signed};
-use super::page::{Answer, Page, Tab, redirect, show as draw};
-use super::visit::Visit;
-use crate::service::{Bulk, BulkDeed, BulkPage, BulkState, NewBulk, PageQuery, Selection};
+use super::forms::Fields;
+use super::links::redirect;
+use super::page::{Answer, Page, Tab, show as answer};
+use super::session_guard::{SignedForm, Visit};
+use super::state::Dashboard;
+use crate::service::{BulkAction, BulkJob, BulkPage, BulkState, NewBulkJob, PageQuery, Selection};
 
 #[derive(Template)]
-#[template(path = "dashboard/bulk_acts.html")]
-struct Acts {
+#[template(path = "dashboard/bulk_jobs.html")]
+struct Jobs {
     page: Page,
     list: BulkPage,
 }
 
 #[derive(Template)]
-#[template(path = "dashboard/bulk_act.html")]
+#[template(path = "dashboard/bulk_job.html")]
 struct One {
     page: Page,
     verb: &'static str,
     state: &'static str,
-    /// How many letters had their turn.
-    gone: u64,
+    /// The number of letters that were handled.
+    handled: u64,
     which: String,
-    bulk: Bulk,
+    bulk: BulkJob,
 }
 
-pub(super) async fn selection(State(dashboard): State<Dashboard>, signed: Signed) -> Answer {
+pub(super) async fn selection(State(dashboard): State<Dashboard>, signed: SignedForm) -> Answer {
     let ids = signed.fields.ids()?;
     if ids.is_empty() {
         return Err(PageError::bad(
-            "no letter is selected: go back and tick some",
+            "no letter is selected: go back and select some",
         ));
     }
     begin(&dashboard, &signed, Selection::Ids(ids)).await
 }
 
-pub(super) async fn group(State(dashboard): State<Dashboard>, signed: Signed) -> Answer {
-    let handler = signed.fields.need("handler", "The handler")?.to_owned();
+pub(super) async fn group(State(dashboard): State<Dashboard>, signed: SignedForm) -> Answer {
+    let handler = signed.fields.require("handler", "The handler")?.to_owned();
     let error = signed.fields.raw("error").unwrap_or_default().to_owned();
     begin(&dashboard, &signed, Selection::Group { handler, error }).await
 }
 
-async fn begin(dashboard: &Dashboard, signed: &Signed, selection: Selection) -> Answer {
-    let Signed { visit, fields } = signed;
-    let deed = match fields.need("act", "What to do")? {
-        "redrive" => BulkDeed::Rearm,
-        "run" => BulkDeed::Run,
-        "publish" => BulkDeed::Publish,
-        "discard" => BulkDeed::Discard,
+async fn begin(dashboard: &Dashboard, signed: &SignedForm, selection: Selection) -> Answer {
+    let SignedForm { visit, fields } = signed;
+    let action = match fields.require("act", "The action")? {
+        "redrive" => BulkAction::Rearm,
+        "run" => BulkAction::Run,
+        "publish" => BulkAction::Publish,
+        "discard" => BulkAction::Discard,
         other => {
             return Err(PageError::bad(format!(
-                "“{other}” is nothing that can be done with letters"
+                "“{other}” is not an action on letters"
             )));
         }
     };
-    let (rate, why) = (rate(fields)?, fields.need("why", "A reason")?.to_owned());
+    let (rate, why) = (rate(fields)?, fields.require("why", "A reason")?.to_owned());
     let bulk = dashboard
         .service
         .by(&visit.session.who)
-        .start_bulk(NewBulk {
+        .start_bulk(NewBulkJob {
             selection,
-            deed,
+            action,
             rate,
             why,
         })
@@ -74,22 +75,22 @@ async fn begin(dashboard: &Dashboard, signed: &Signed, selection: Selection) -> 
     Ok(redirect(&visit.root, &format!("bulk/{}", bulk.id)))
 }
 
-/// How many letters a second; the service has the same limits.
+/// Reads the number of letters per second; the service has the same limits.
 fn rate(fields: &Fields) -> Result<f64, PageError> {
-    let given = fields.need("rate", "How many letters a second")?;
+    let given = fields.require("rate", "How many letters a second")?;
     let rate = given
         .parse()
         .ok()
         .filter(|rate| (0.01..=1000.0).contains(rate));
     rate.ok_or_else(|| {
         PageError::bad(format!(
-            "“{given}” is no number of letters a second from 0.01 to 1000"
+            "“{given}” is not a number of letters a second from 0.01 to 1000"
         ))
     })
 }
 
 pub(super) async fn show(State(dashboard): State<Dashboard>, visit: Visit, parts: Parts) -> Answer {
-    let after = Fields::of_query(&parts)
+    let after = Fields::from_query(&parts)
         .get("after")
         .map(bulk_id)
         .transpose()?;
@@ -100,8 +101,8 @@ pub(super) async fn show(State(dashboard): State<Dashboard>, visit: Visit, parts
             limit: Some(50),
         })
         .await?;
-    draw(&Acts {
-        page: Page::of(&dashboard, &visit, Tab::Bulk),
+    answer(&Jobs {
+        page: Page::new(&dashboard, &visit, Tab::Bulk),
         list,
     })
 }
@@ -112,13 +113,13 @@ pub(super) async fn one(
     Path(id): Path<String>,
 ) -> Answer {
     let bulk = dashboard.service.bulk(bulk_id(&id)?).await?;
-    let mut page = Page::of(&dashboard, &visit, Tab::Bulk);
-    page.goes_on = bulk.state == BulkState::Running;
-    draw(&One {
+    let mut page = Page::new(&dashboard, &visit, Tab::Bulk);
+    page.live = bulk.state == BulkState::Running;
+    answer(&One {
         page,
         verb: verb(&bulk),
         state: state(&bulk),
-        gone: bulk.done + bulk.failed + bulk.skipped,
+        handled: bulk.done + bulk.failed + bulk.skipped,
         which: which(&bulk.asked.selection),
         bulk,
     })
@@ -127,7 +128,7 @@ pub(super) async fn one(
 pub(super) async fn cancel(
     State(dashboard): State<Dashboard>,
     Path(id): Path<String>,
-    signed: Signed,
+    signed: SignedForm,
 ) -> Answer {
     let id = bulk_id(&id)?;
     dashboard
@@ -140,23 +141,23 @@ pub(super) async fn cancel(
 
 fn bulk_id(text: &str) -> Result<Uuid, PageError> {
     text.parse()
-        .map_err(|_| PageError::missing(format!("“{text}” is no bulk act's id")))
+        .map_err(|_| PageError::missing(format!("“{text}” is not the id of a bulk job")))
 }
 
-fn verb(bulk: &Bulk) -> &'static str {
-    match bulk.asked.deed {
-        BulkDeed::Rearm => "Re-arming",
-        BulkDeed::Run => "Run",
-        BulkDeed::Publish => "Sending back",
-        BulkDeed::Discard => "Discard",
+fn verb(bulk: &BulkJob) -> &'static str {
+    match bulk.asked.action {
+        BulkAction::Rearm => "Re-arming",
+        BulkAction::Run => "Run",
+        BulkAction::Publish => "Sending back",
+        BulkAction::Discard => "Discard",
     }
 }
 
-fn state(bulk: &Bulk) -> &'static str {
+fn state(bulk: &BulkJob) -> &'static str {
     match bulk.state {
         BulkState::Running => "running",
         BulkState::Finished => "finished",
-        BulkState::Cancelled => "stopped",
+        BulkState::Cancelled => "cancelled",
     }
 }
 
@@ -170,25 +171,25 @@ fn which(selection: &Selection) -> String {
                 ("key", &query.key),
                 ("error", &query.error),
             ];
-            let said: Vec<_> = parts
+            let conditions: Vec<_> = parts
                 .iter()
                 .filter_map(|(name, value)| Some(format!("{name} {}", value.as_ref()?)))
                 .collect();
-            if said.is_empty() {
+            if conditions.is_empty() {
                 "all open letters".into()
             } else {
-                said.join(", ")
+                conditions.join(", ")
             }
         }
     }
 }
 
-impl Acts {
-    fn verb(&self, bulk: &Bulk) -> &'static str {
+impl Jobs {
+    fn verb(&self, bulk: &BulkJob) -> &'static str {
         verb(bulk)
     }
 
-    fn state(&self, bulk: &Bulk) -> &'static str {
+    fn state(&self, bulk: &BulkJob) -> &'static str {
         state(bulk)
     }
 }

@@ -1,4 +1,4 @@
-//! What a page says when it cannot be shown.
+//! The errors of pages, and the page that shows them.
 
 use std::sync::Arc;
 
@@ -8,35 +8,36 @@ use axum::http::header::RETRY_AFTER;
 use axum::response::{Html, IntoResponse, Response};
 use idem_runtime::Error;
 
-use super::page::drawn;
-use crate::api::of_service;
-use crate::auth::Refusal;
+use super::assets;
+use super::render::render;
+use crate::api::classify;
+use crate::auth::AuthError;
 use crate::service::ServiceError;
 
-/// Why a page cannot be shown, or a change was not made.
+/// Why a page was not shown or a change was not made.
 #[derive(Debug, Clone, thiserror::Error)]
 pub(super) enum PageError {
     #[error("you are not signed in")]
     NotSignedIn,
     #[error("nothing was changed: {0}")]
     Forged(&'static str),
-    #[error("the form is too large: it may have {0} bytes")]
+    #[error("the form is too large: the limit is {0} bytes")]
     TooLarge(usize),
     #[error("the form has more than {0} fields: select less at once")]
     TooManyFields(usize),
-    #[error("the form did not come to its end in time: send it again")]
+    #[error("the form did not arrive in time: send it again")]
     Unfinished,
     #[error("{0}")]
     Bad(String),
     #[error("{0}")]
     Missing(String),
     #[error("{}", refused(*.0))]
-    Refused(Refusal),
+    Refused(AuthError),
     #[error("{0}")]
     Service(Arc<ServiceError>),
-    #[error("the system gives no random numbers: {0}")]
+    #[error("the system failed to provide random numbers: {0}")]
     Random(getrandom::Error),
-    #[error("the page cannot be drawn: {0}")]
+    #[error("the page cannot be rendered: {0}")]
     Template(Arc<askama::Error>),
 }
 
@@ -57,29 +58,29 @@ impl PageError {
             Self::Unfinished => StatusCode::REQUEST_TIMEOUT,
             Self::Bad(_) | Self::TooManyFields(_) => StatusCode::BAD_REQUEST,
             Self::Missing(_) => StatusCode::NOT_FOUND,
-            Self::Refused(Refusal::TooMany { .. }) => StatusCode::TOO_MANY_REQUESTS,
+            Self::Refused(AuthError::TooMany { .. }) => StatusCode::TOO_MANY_REQUESTS,
             Self::Refused(_) => StatusCode::UNAUTHORIZED,
-            Self::Service(error) => of_service(error).0,
+            Self::Service(error) => classify(error).0,
             Self::Random(_) | Self::Template(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 
-    /// The page that says so; `root` leads back to the dashboard.
+    /// Renders the page of the error; `root` is the link to the dashboard's root.
     pub(super) fn page(&self, root: &str) -> Response {
         let status = self.status();
         if status.is_server_error() {
-            tracing::error!(error = %self, "a page of the dashboard cannot be shown");
+            tracing::error!(error = %self, "a page of the dashboard failed");
         }
         let title = status.canonical_reason().unwrap_or("Error");
-        let html = drawn(&ErrorPage {
+        let html = render(&ErrorPage {
             root,
             title,
-            version: super::assets::version(),
+            version: assets::version(),
             text: self.to_string(),
         });
         let mut response =
             (status, html.unwrap_or_else(|_| Html(title.to_owned()))).into_response();
-        if let Self::Refused(Refusal::TooMany { wait }) = self {
+        if let Self::Refused(AuthError::TooMany { wait }) = self {
             response
                 .headers_mut()
                 .insert(RETRY_AFTER, wait.as_secs().max(1).into());
@@ -97,10 +98,10 @@ struct ErrorPage<'a> {
     text: String,
 }
 
-/// In words for a person with a browser.
-fn refused(refusal: Refusal) -> String {
-    match refusal {
-        Refusal::TooMany { wait } => {
+/// Describes the error to a person with a browser.
+fn refused(error: AuthError) -> String {
+    match error {
+        AuthError::TooMany { wait } => {
             format!(
                 "too many failed attempts to sign in: wait {} seconds",
                 wait.as_secs().max(1)
@@ -110,7 +111,7 @@ fn refused(refusal: Refusal) -> String {
     }
 }
 
-/// The page is drawn by the outermost layer, which knows where the dashboard's root is.
+/// The outermost layer renders the page, since it knows the link to the dashboard's root.
 impl IntoResponse for PageError {
     fn into_response(self) -> Response {
         let mut response = self.status().into_response();

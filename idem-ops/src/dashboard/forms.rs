@@ -1,32 +1,31 @@
-//! Forms and queries: names with values, a name more than once where boxes are ticked.
+//! Forms and queries: fields with values; a field with check boxes occurs more than once.
 
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, to_bytes};
-use axum::extract::{FromRequest, Request};
 use axum::http::request::Parts;
 use idem_runtime::DeadLetterId;
 use url::form_urlencoded;
 
-use super::Dashboard;
 use super::error::PageError;
-use super::visit::Visit;
+use super::state::Dashboard;
 
-/// A payload of 1 MiB is at most three times as long in a form; the rest of the form is small.
-const LARGEST: usize = 3 * 1024 * 1024 + 64 * 1024;
-/// A selection has 1,000 letters.
-const FIELDS: usize = 1_100;
-/// How long a form may take to arrive.
+/// The maximum size of a form: a payload of 1 MiB is at most three times as long in it, and the
+/// rest is small.
+pub(super) const LARGEST: usize = 3 * 1024 * 1024 + 64 * 1024;
+/// The maximum number of fields: a selection has up to 1,000 letters.
+pub(super) const FIELDS: usize = 1_100;
+/// The maximum time until a form has arrived.
 const ARRIVAL: Duration = Duration::from_secs(30);
-/// The name of the field that proves that a form came from this session's own page.
+/// The field with the session's CSRF token.
 pub(super) const CSRF: &str = "csrf";
 
-/// Names with values, as they were sent.
+/// Fields with values, as they were sent.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Fields(Vec<(String, String)>);
 
 impl Fields {
-    /// The first so many; the rest costs nothing.
+    /// Parses at most `most` fields; the rest is ignored.
     pub(super) fn parse(text: &[u8], most: usize) -> Self {
         Self(
             form_urlencoded::parse(text)
@@ -36,18 +35,19 @@ impl Fields {
         )
     }
 
-    pub(super) fn of_query(parts: &Parts) -> Self {
+    /// Parses the query of a request.
+    pub(super) fn from_query(parts: &Parts) -> Self {
         Self::parse(parts.uri.query().unwrap_or_default().as_bytes(), FIELDS)
     }
 
-    /// What stands in a field, without spaces around it; nothing where it is empty.
+    /// Returns a field's value without spaces around it, unless it is empty.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.raw(name)
             .map(str::trim)
             .filter(|value| !value.is_empty())
     }
 
-    /// What stands in a field, as it was typed: a key may begin with a space.
+    /// Returns a field's value as it was typed: a key may begin with a space.
     pub(super) fn raw(&self, name: &str) -> Option<&str> {
         self.0
             .iter()
@@ -55,13 +55,18 @@ impl Fields {
             .map(|(_, value)| value.as_str())
     }
 
-    /// What stands in a field that may not be empty.
-    pub(super) fn need(&self, name: &str, what: &str) -> Result<&str, PageError> {
+    /// Returns a field's value without spaces around it, or an error that names `what`.
+    pub(super) fn require(&self, name: &str, what: &str) -> Result<&str, PageError> {
         self.get(name)
             .ok_or_else(|| PageError::bad(format!("{what} is missing: go back and fill it in")))
     }
 
-    /// The letters whose boxes are ticked.
+    /// Returns the number of fields.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Returns the letters whose boxes are ticked.
     pub(super) fn ids(&self) -> Result<Vec<DeadLetterId>, PageError> {
         let ids = self
             .0
@@ -71,7 +76,7 @@ impl Fields {
         ids.collect()
     }
 
-    /// A query of these fields, without those that are empty.
+    /// Returns the query of these fields, without those that have no value.
     pub(super) fn query(fields: &[(&str, Option<&str>)]) -> String {
         let given = fields
             .iter()
@@ -84,10 +89,10 @@ impl Fields {
 
 pub(super) fn letter_id(text: &str) -> Result<DeadLetterId, PageError> {
     text.parse()
-        .map_err(|_| PageError::missing(format!("“{text}” is no letter's id")))
+        .map_err(|_| PageError::missing(format!("“{text}” is not the id of a letter")))
 }
 
-/// The body of a form of at most so many bytes, which have to come in time.
+/// Reads a form of at most `most` bytes, within 30 seconds.
 pub(super) async fn read(
     body: Body,
     most: usize,
@@ -95,39 +100,9 @@ pub(super) async fn read(
 ) -> Result<Bytes, PageError> {
     let clock = dashboard.service.idem().clock();
     tokio::select! {
-        // The client of a connection that broke off is gone.
+        // It also fails if the connection breaks off, but then nothing reads the answer.
         read = to_bytes(body, most) => read.map_err(|_| PageError::TooLarge(most)),
         () = clock.sleep(ARRIVAL) => Err(PageError::Unfinished),
-    }
-}
-
-/// A form whose CSRF token is this session's: no handler of a change gets its fields in another
-/// way.
-pub(super) struct Signed {
-    pub visit: Visit,
-    pub fields: Fields,
-}
-
-impl FromRequest<Dashboard> for Signed {
-    type Rejection = PageError;
-
-    async fn from_request(request: Request, dashboard: &Dashboard) -> Result<Self, PageError> {
-        let visit = request
-            .extensions()
-            .get::<Visit>()
-            .cloned()
-            .ok_or(PageError::NotSignedIn)?;
-        let bytes = read(request.into_body(), LARGEST, dashboard).await?;
-        let fields = Fields::parse(&bytes, FIELDS + 1);
-        if fields.0.len() > FIELDS {
-            return Err(PageError::TooManyFields(FIELDS));
-        }
-        if !visit.session.csrf.is(fields.raw(CSRF).unwrap_or_default()) {
-            return Err(PageError::Forged(
-                "the form is not from this session's own page",
-            ));
-        }
-        Ok(Self { visit, fields })
     }
 }
 
@@ -142,8 +117,8 @@ mod tests {
         assert_eq!(fields.raw("key"), Some(" A/1 "));
         assert_eq!(fields.get("why"), None);
         assert_eq!(fields.get("handler"), Some("a&b"));
-        assert!(fields.need("why", "A reason").is_err());
-        assert!(fields.ids().is_err(), "`x` is no id");
+        assert!(fields.require("why", "A reason").is_err());
+        assert!(fields.ids().is_err(), "`x` is not an id");
         assert_eq!(
             Fields::query(&[("key", Some("a&b=c")), ("after", None)]),
             "key=a%26b%3Dc"

@@ -1,17 +1,18 @@
-//! Open letters by kind of error.
+//! The groups of open letters, and the page of one group.
 
 use askama::Template;
 use axum::extract::State;
 use axum::http::request::Parts;
 use idem_runtime::LetterState;
 
-use super::Dashboard;
 use super::forms::Fields;
-use super::page::{Answer, Page, Tab, filters, show as draw};
-use super::visit::Visit;
+use super::page::{Answer, Page, Tab, show as answer};
+use super::render::filters;
+use super::session_guard::Visit;
+use super::state::Dashboard;
 use crate::service::{Group, GroupPage, GroupQuery, LetterPage, LetterQuery};
 
-/// How many of a group's letters are shown with it.
+/// The number of a group's letters that its page shows.
 const NEWEST: usize = 20;
 
 #[derive(Template)]
@@ -28,9 +29,9 @@ struct One<'a> {
     handler: &'a str,
     error: &'a str,
     list: LetterPage,
-    /// Why its letters cannot be run from here.
+    /// Why its letters cannot be run here.
     why_not: Option<String>,
-    /// Whether any of the newest can go back to its broker.
+    /// Whether the message of any of the newest letters can be published.
     can_publish: bool,
     all: String,
     closed: String,
@@ -38,21 +39,21 @@ struct One<'a> {
 
 pub(super) async fn show(State(dashboard): State<Dashboard>, visit: Visit) -> Answer {
     let list = dashboard.service.groups(&GroupQuery::default()).await?;
-    draw(&Groups {
-        page: Page::of(&dashboard, &visit, Tab::Groups),
+    answer(&Groups {
+        page: Page::new(&dashboard, &visit, Tab::Groups),
         list,
     })
 }
 
 pub(super) async fn one(State(dashboard): State<Dashboard>, visit: Visit, parts: Parts) -> Answer {
-    let fields = Fields::of_query(&parts);
+    let fields = Fields::from_query(&parts);
     let (handler, error) = (
-        fields.need("handler", "The handler")?,
+        fields.require("handler", "The handler")?,
         fields.raw("error").unwrap_or_default(),
     );
     let query = LetterQuery {
         limit: Some(NEWEST),
-        ..of_group(handler, error)
+        ..group_letters(handler, error)
     };
     let list = dashboard.service.letters(&query).await?;
     let can_run = dashboard.service.idem().has_handler(handler);
@@ -70,8 +71,8 @@ pub(super) async fn one(State(dashboard): State<Dashboard>, visit: Visit, parts:
             ("state", Some(state)),
         ])
     };
-    draw(&One {
-        page: Page::of(&dashboard, &visit, Tab::Groups),
+    answer(&One {
+        page: Page::new(&dashboard, &visit, Tab::Groups),
         can_publish: list.letters.iter().any(|letter| letter.can_publish),
         list,
         why_not,
@@ -82,8 +83,8 @@ pub(super) async fn one(State(dashboard): State<Dashboard>, visit: Visit, parts:
     })
 }
 
-/// The open letters of one group.
-fn of_group(handler: &str, error: &str) -> LetterQuery {
+/// Returns the query for the open letters of a group.
+fn group_letters(handler: &str, error: &str) -> LetterQuery {
     LetterQuery {
         handler: Some(handler.to_owned()),
         error: Some(error.to_owned()),
@@ -91,7 +92,7 @@ fn of_group(handler: &str, error: &str) -> LetterQuery {
     }
 }
 
-/// What leads to a group's page.
+/// Returns the query of the link to a group's page.
 pub(super) fn query(group: &Group) -> String {
     Fields::query(&[
         ("handler", Some(&group.handler)),

@@ -1,4 +1,4 @@
-//! What every answer tells the browser to forbid, and the pages of errors.
+//! The security headers of every answer, and the pages of errors.
 
 use axum::extract::Request;
 use axum::http::HeaderValue;
@@ -10,13 +10,14 @@ use axum::middleware::Next;
 use axum::response::Response;
 
 use super::error::PageError;
-use super::page::root;
+use super::links::root;
 
-/// Nothing but the dashboard's own files, and nothing inline.
+/// Allows only the dashboard's own files, and nothing inline.
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; \
     form-action 'self'; base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'";
 
-pub(super) async fn dress(request: Request, next: Next) -> Response {
+/// Renders an error's page, and sets the headers.
+pub(super) async fn finish(request: Request, next: Next) -> Response {
     let root = root(request.uri().path());
     let mut response = next.run(request).await;
     if let Some(error) = response.extensions_mut().remove::<PageError>() {
@@ -26,8 +27,7 @@ pub(super) async fn dress(request: Request, next: Next) -> Response {
     headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
-    // With `no-referrer` browsers send forms with the origin `null`; this tells other sites as
-    // little.
+    // With `no-referrer`, browsers would send forms with the origin `null`.
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));
     headers.insert(
         "cross-origin-opener-policy",

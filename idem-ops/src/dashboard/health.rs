@@ -1,12 +1,12 @@
-//! Whether the service can do its work, and whether people are told.
+//! The page of the service's health and its notifications.
 
 use askama::Template;
 use axum::extract::State;
 
-use super::Dashboard;
 use super::overview::size;
-use super::page::{Answer, Page, Tab, show as draw};
-use super::visit::Visit;
+use super::page::{Answer, Page, Tab, show as answer};
+use super::session_guard::Visit;
+use super::state::Dashboard;
 use crate::monitor::AlertState;
 use crate::service::{Health, Stats, StatsQuery};
 
@@ -18,7 +18,7 @@ struct HealthPage {
     stats: Stats,
     size: String,
     alerts: AlertState,
-    /// Whether a notice waits for some channel.
+    /// Whether any channel has a waiting notice.
     waiting: bool,
 }
 
@@ -29,9 +29,9 @@ pub(super) async fn show(State(dashboard): State<Dashboard>, visit: Visit) -> An
         .stats(&StatsQuery { minutes: Some(1) })
         .await?;
     let alerts = dashboard.service.alerts().await?;
-    let page = Page::of(&dashboard, &visit, Tab::Health);
+    let page = Page::new(&dashboard, &visit, Tab::Health);
     let waiting = alerts.channels.iter().any(|channel| channel.waiting > 0);
-    draw(&HealthPage {
+    answer(&HealthPage {
         page,
         size: size(stats.ledger_bytes),
         health,

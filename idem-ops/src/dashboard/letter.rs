@@ -1,4 +1,4 @@
-//! One letter: everything that is known of it, and what can be done.
+//! The page of one letter, with its actions.
 
 use askama::Template;
 use axum::extract::{Path, State};
@@ -6,12 +6,13 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use idem_runtime::{ActionKind, AttemptOutcome, DeadLetter, LetterState, PastAttempt, Timestamp};
 
-use super::Dashboard;
 use super::error::PageError;
 use super::forms::{Fields, letter_id};
-use super::page::{Answer, Page, Tab, filters, show as draw};
+use super::page::{Answer, Page, Tab, show as answer};
 use super::plot::Unit;
-use super::visit::Visit;
+use super::render::filters;
+use super::session_guard::Visit;
+use super::state::Dashboard;
 use crate::service::LetterView;
 
 #[derive(Template)]
@@ -22,14 +23,14 @@ struct Letter<'a> {
     letter: &'a DeadLetter,
     payload: String,
     rows: usize,
-    /// What is wrong with the payload that was typed.
+    /// The problem of the payload that was typed.
     bad_payload: Option<String>,
     edit_why: String,
-    /// Whether it can be run once what is missing is filled in.
-    can_be_run: bool,
+    /// Whether it can be run once the missing parts are filled in.
+    has_handler: bool,
     causes: Vec<&'a str>,
     attempts: Vec<Attempt<'a>>,
-    story: String,
+    timeline: String,
     group: String,
 }
 
@@ -43,7 +44,7 @@ struct Attempt<'a> {
     error: Option<&'a str>,
 }
 
-/// A payload that was typed and is not kept: it is shown again, with what is wrong.
+/// A payload that was typed and refused: it is shown again with the problem.
 pub(super) struct Typed {
     pub payload: String,
     pub why: String,
@@ -59,8 +60,8 @@ pub(super) async fn show(
     page(&dashboard, &visit, &view, None)
 }
 
-/// The page again, with what was typed.
-pub(super) fn again(
+/// Shows the page again with what was typed.
+pub(super) fn show_again(
     dashboard: &Dashboard,
     visit: &Visit,
     view: &LetterView,
@@ -83,16 +84,16 @@ fn page(dashboard: &Dashboard, visit: &Visit, view: &LetterView, typed: Option<T
         }) => (payload, why, Some(problem)),
         None => (format!("{:#}", letter.payload), String::new(), None),
     };
-    draw(&Letter {
-        page: Page::of(dashboard, visit, Tab::Letters),
+    answer(&Letter {
+        page: Page::new(dashboard, visit, Tab::Letters),
         rows: payload.lines().count().clamp(8, 30),
         payload,
         bad_payload,
         edit_why,
-        can_be_run: dashboard.service.idem().has_handler(&letter.handler),
+        has_handler: dashboard.service.idem().has_handler(&letter.handler),
         causes: letter.last_error().map(causes).unwrap_or_default(),
         attempts: attempts(letter),
-        story: Fields::query(&[
+        timeline: Fields::query(&[
             ("key", Some(&letter.key)),
             ("handler", Some(&letter.handler)),
         ]),
@@ -105,7 +106,7 @@ fn page(dashboard: &Dashboard, visit: &Visit, view: &LetterView, typed: Option<T
     })
 }
 
-/// An error and its causes, as `{:#}` prints them: one after the other with a colon between.
+/// Splits an error into its causes, as `{:#}` joins them.
 fn causes(error: &str) -> Vec<&str> {
     error.split(": ").collect()
 }
@@ -116,11 +117,11 @@ fn attempts(letter: &DeadLetter) -> Vec<Attempt<'_>> {
         .attempts
         .iter()
         .zip(before)
-        .map(|(attempt, before)| shown(attempt, before))
+        .map(|(attempt, before)| describe(attempt, before))
         .collect()
 }
 
-fn shown<'a>(attempt: &'a PastAttempt, before: Option<&PastAttempt>) -> Attempt<'a> {
+fn describe<'a>(attempt: &'a PastAttempt, before: Option<&PastAttempt>) -> Attempt<'a> {
     let pause = before
         .and_then(|before| before.end)
         .map(|end| between(end, attempt.start));
@@ -133,15 +134,17 @@ fn shown<'a>(attempt: &'a PastAttempt, before: Option<&PastAttempt>) -> Attempt<
         } else {
             "bad"
         },
-        took: attempt.end.map_or("nobody reported its end".into(), |end| {
-            format!("took {}", between(attempt.start, end))
-        }),
+        took: attempt
+            .end
+            .map_or("its end was not reported".into(), |end| {
+                format!("took {}", between(attempt.start, end))
+            }),
         pause,
         error: attempt.error.as_deref(),
     }
 }
 
-/// How an attempt ended, in words.
+/// Returns how an attempt ended, in words.
 pub(super) fn outcome(outcome: AttemptOutcome) -> &'static str {
     match outcome {
         AttemptOutcome::Failed => "failed",

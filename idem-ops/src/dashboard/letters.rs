@@ -1,4 +1,4 @@
-//! Letters by page: looked for, and ticked to do something with them.
+//! The list of letters, with filters and a selection.
 
 use std::collections::BTreeSet;
 
@@ -7,13 +7,14 @@ use axum::extract::State;
 use axum::http::request::Parts;
 use idem_runtime::LetterState;
 
-use super::Dashboard;
 use super::forms::{Fields, letter_id};
-use super::page::{Answer, Page, Tab, filters, show as draw};
-use super::visit::Visit;
+use super::page::{Answer, Page, Tab, show as answer};
+use super::render::filters;
+use super::session_guard::Visit;
+use super::state::Dashboard;
 use crate::service::{GroupQuery, LetterPage, LetterQuery, StateFilter};
 
-/// How many letters are on a page.
+/// The number of letters on a page.
 const ON_A_PAGE: usize = 50;
 
 const STATES: [(&str, &str); 4] = [
@@ -38,14 +39,14 @@ struct Letters {
     paged: bool,
     first: String,
     older: Option<String>,
-    /// Whether letters can be ticked: open ones can.
+    /// Whether letters can be selected, which only open ones can.
     tick: bool,
-    /// Whether any of them can go back to its broker.
+    /// Whether the message of any of them can be published.
     can_publish: bool,
 }
 
 pub(super) async fn show(State(dashboard): State<Dashboard>, visit: Visit, parts: Parts) -> Answer {
-    let fields = Fields::of_query(&parts);
+    let fields = Fields::from_query(&parts);
     let (state, filter) = state(fields.get("state"));
     let text = |name: &str| {
         fields
@@ -80,7 +81,7 @@ pub(super) async fn show(State(dashboard): State<Dashboard>, visit: Visit, parts
         ];
         Fields::query(&fields)
     };
-    draw(&Letters {
+    answer(&Letters {
         first: page_of(None),
         older: list.next.map(|id| page_of(Some(&id.to_string()))),
         tick: list
@@ -96,7 +97,7 @@ pub(super) async fn show(State(dashboard): State<Dashboard>, visit: Visit, parts
         states: STATES,
         handlers,
         paged: after.is_some(),
-        page: Page::of(&dashboard, &visit, Tab::Letters),
+        page: Page::new(&dashboard, &visit, Tab::Letters),
     })
 }
 

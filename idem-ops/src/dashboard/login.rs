@@ -1,4 +1,4 @@
-//! In with the token, and out again.
+//! Signs in with a token, and out.
 
 use std::net::IpAddr;
 use std::time::Instant;
@@ -11,21 +11,25 @@ use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 
 use super::error::PageError;
-use super::forms::{Fields, Signed, read};
-use super::page::{Answer, drawn, filters, redirect};
-use super::visit::{ELSEWHERE, cookie, is_loopback, is_same_origin, set_cookie, unset_cookie};
-use super::{Dashboard, assets};
+use super::forms::{Fields, read};
+use super::links::redirect;
+use super::origin::{is_loopback, is_same_origin};
+use super::page::Answer;
+use super::render::{filters, render};
+use super::session_guard::{FROM_ELSEWHERE, SignedForm};
+use super::state::Dashboard;
+use super::{assets, cookie};
 use crate::Secret;
-use crate::auth::Refusal;
+use crate::auth::AuthError;
 use crate::shown::steers;
 
-/// The login page is in the dashboard's root.
+/// The link to the root: the login page is in it.
 const ROOT: &str = "./";
-/// More of a name is no name.
+/// The maximum length of a name, in characters.
 const LONGEST_NAME: usize = 100;
-/// A token, a name, and where to go: all that anybody may send without being signed in.
+/// The maximum size of the form, in bytes: it is read without a session.
 const LARGEST: usize = 8 << 10;
-/// More than the form has.
+/// The maximum number of fields.
 const FIELDS: usize = 8;
 
 #[derive(Template)]
@@ -33,81 +37,81 @@ const FIELDS: usize = 8;
 struct Login<'a> {
     root: &'a str,
     version: &'a str,
-    /// Where the person wanted to go.
+    /// The page to show after the login.
     to: &'a str,
     who: &'a str,
     problem: Option<&'a str>,
 }
 
 pub(super) async fn show(State(dashboard): State<Dashboard>, parts: Parts) -> Answer {
-    let fields = Fields::of_query(&parts);
+    let fields = Fields::from_query(&parts);
     let to = fields.get("to").unwrap_or("overview");
-    if dashboard.auth.checks() {
+    if dashboard.auth.has_check() {
         return Ok(redirect(ROOT, to));
     }
-    // Somebody who has just signed in and comes back without a cookie would sign in for ever.
-    let lost = to.contains("signed-in=") && cookie(&parts.headers).is_none();
-    let problem = "You signed in, but the browser kept no session: over plain HTTP it does only on this machine itself. \
+    // Without this, a browser that keeps no cookie would come back here after each login.
+    let lost = to.contains("signed-in=") && cookie::read(&parts.headers).is_none();
+    let problem = "You signed in, but the browser did not keep the session: over plain HTTP it does so only on the same machine. \
         Use HTTPS, or a tunnel to this machine.";
     page(StatusCode::OK, to, "", lost.then_some(problem))
 }
 
-pub(super) async fn enter(State(dashboard): State<Dashboard>, request: Request) -> Answer {
+pub(super) async fn sign_in(State(dashboard): State<Dashboard>, request: Request) -> Answer {
     let (parts, form) = request.into_parts();
     if !is_same_origin(&parts) {
-        return Err(ELSEWHERE);
+        return Err(FROM_ELSEWHERE);
     }
     let address = dashboard.auth.peer(&parts);
-    may_be_read(&dashboard, &parts, address)?;
+    check_size(&dashboard, &parts, address)?;
     let fields = Fields::parse(&read(form, LARGEST, &dashboard).await?, FIELDS);
     let to = fields.get("to").unwrap_or("overview");
     let name = fields.get("who").unwrap_or_default();
     if name.chars().count() > LONGEST_NAME || name.chars().any(steers) {
-        let problem = "That is no name: it is too long, or has signs that nobody sees.";
+        let problem = "This name is too long, or has invisible characters.";
         return page(StatusCode::UNPROCESSABLE_ENTITY, to, "", Some(problem));
     }
     let token = Secret::new(fields.get("token").unwrap_or_default());
     let who = match dashboard.auth.sign_in(&token, address) {
-        // Beside the name that anybody can type stands whose token it was.
+        // Anyone can type any name, so the token's holder is shown beside it.
         Ok(holder) if name.is_empty() => holder.to_string(),
         Ok(holder) => format!("{name} ({holder})"),
-        Err(Refusal::TooMany { wait }) => {
-            return Err(PageError::Refused(Refusal::TooMany { wait }));
+        Err(AuthError::TooMany { wait }) => {
+            return Err(PageError::Refused(AuthError::TooMany { wait }));
         }
-        Err(refusal) => {
-            tracing::warn!(?address, %refusal, "somebody could not sign in to the dashboard");
+        Err(error) => {
+            tracing::warn!(?address, %error, "a login to the dashboard failed");
             return page(
                 StatusCode::UNAUTHORIZED,
                 to,
                 name,
-                Some("That is not the token."),
+                Some("This token is not valid."),
             );
         }
     };
-    if let Some(old) =
-        cookie(&parts.headers).and_then(|cookie| dashboard.sessions.find(&cookie, Instant::now()))
+    if let Some(old) = cookie::read(&parts.headers)
+        .and_then(|cookie| dashboard.sessions.find(&cookie, Instant::now()))
     {
         dashboard.sessions.end(&old);
     }
     let (token, session) = dashboard.sessions.begin(&who, Instant::now())?;
-    tracing::info!(who = session.who, "somebody signed in to the dashboard");
+    tracing::info!(who = session.who, "a person signed in to the dashboard");
     let mark = if to.contains('?') { "&" } else { "?" };
     let mut response = redirect(ROOT, &format!("{to}{mark}signed-in=1"));
     response
         .headers_mut()
-        .append(SET_COOKIE, set_cookie(&token, !is_loopback(&parts)));
+        .append(SET_COOKIE, cookie::set(&token, !is_loopback(&parts)));
     Ok(response)
 }
 
-/// Nothing of a form is read that cannot be a login. Of an address that has guessed too often only
-/// one that says how short it is: a right token comes in all the same.
-fn may_be_read(
+/// Refuses to read a form that is too large, or without a length from an address with too many
+/// failures. A form with a length is always read, so that a valid token is accepted.
+fn check_size(
     dashboard: &Dashboard,
     parts: &Parts,
     address: Option<IpAddr>,
 ) -> Result<(), PageError> {
-    if dashboard.auth.checks() {
-        return Err(PageError::Refused(Refusal::Wrong));
+    if dashboard.auth.has_check() {
+        return Err(PageError::Refused(AuthError::Wrong));
     }
     let length = parts
         .headers
@@ -118,18 +122,18 @@ fn may_be_read(
         Some(_) => Err(PageError::TooLarge(LARGEST)),
         None => dashboard
             .auth
-            .has_to_wait(address)
-            .map_or(Ok(()), |refusal| Err(PageError::Refused(refusal))),
+            .too_many_failures(address)
+            .map_or(Ok(()), |error| Err(PageError::Refused(error))),
     }
 }
 
-pub(super) async fn leave(State(dashboard): State<Dashboard>, signed: Signed) -> Response {
+pub(super) async fn sign_out(State(dashboard): State<Dashboard>, signed: SignedForm) -> Response {
     dashboard.sessions.end(&signed.visit.session);
     let mut response = redirect(&signed.visit.root, "login");
     response
         .headers_mut()
-        .append(SET_COOKIE, unset_cookie(false));
-    // A browser would go on showing pages that it still has.
+        .append(SET_COOKIE, cookie::unset(false));
+    // The browser would still show cached pages.
     response
         .headers_mut()
         .insert("clear-site-data", HeaderValue::from_static("\"cache\""));
@@ -139,7 +143,7 @@ pub(super) async fn leave(State(dashboard): State<Dashboard>, signed: Signed) ->
 fn page(status: StatusCode, to: &str, who: &str, problem: Option<&str>) -> Answer {
     Ok((
         status,
-        drawn(&Login {
+        render(&Login {
             root: ROOT,
             version: assets::version(),
             to,

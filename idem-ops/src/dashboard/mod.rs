@@ -1,9 +1,11 @@
-//! The dashboard's pages: drawn on the server, usable without script, nothing from elsewhere.
+//! The dashboard: pages that are rendered on the server, work without script and load nothing from
+//! elsewhere.
 
-mod acts;
+mod actions;
 mod assets;
 mod audit;
 mod bulk;
+mod cookie;
 mod error;
 mod forms;
 mod groups;
@@ -11,113 +13,95 @@ mod headers;
 mod health;
 mod letter;
 mod letters;
+mod links;
 mod login;
+mod origin;
 mod overview;
 mod page;
 mod plot;
+mod render;
 mod session;
-mod story;
-mod visit;
-
-use std::ops::Deref;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+mod session_guard;
+mod state;
+mod timeline;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, OriginalUri, Request};
-use axum::http::request::Parts;
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use idem_runtime::Idem;
 
+use crate::api;
 use crate::auth::Auth;
 use crate::service::Service;
 use error::PageError;
-use session::Sessions;
+use links::redirect;
+use state::Dashboard;
 
-/// What every page needs.
-#[derive(Clone)]
-struct Dashboard(Arc<Shared>);
-
-struct Shared {
-    service: Service,
-    auth: Auth,
-    sessions: Sessions,
-    /// Whether it was said where the dashboard is.
-    said: AtomicBool,
+/// Returns the dashboard of an Idem with its JSON API, to be nested in a service's own router or
+/// served alone.
+///
+/// If it is nested, give `Monitor::dashboard` the prefix too, so that the links in alerts work; the
+/// first request logs the prefix.
+///
+/// Everything but `/healthz` requires `auth`. Serve it with [`serve`](crate::serve), which limits
+/// what unfinished requests hold, and behind TLS if it leaves the machine.
+///
+/// ```no_run
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use idem_ops::{Auth, Secret};
+///
+/// let idem = idem_runtime::Idem::open("./data")?;
+/// let dashboard = idem_ops::dashboard(&idem, Auth::token(Secret::from_env("IDEM_TOKEN")?));
+/// let listener = tokio::net::TcpListener::bind("127.0.0.1:8080").await?;
+/// idem_ops::serve(listener, dashboard).await;
+/// # Ok(()) }
+/// ```
+pub fn dashboard(idem: &Idem, auth: Auth) -> Router {
+    let service = Service::new(idem.clone());
+    api::router(&service, auth.clone()).merge(pages(Dashboard::new(service, auth)))
 }
 
-impl Shared {
-    /// Says once under which prefix people reach it: what makes the links in alerts is elsewhere,
-    /// and has to know it.
-    fn say_where(&self, parts: &Parts) {
-        let asked = parts
-            .extensions
-            .get::<OriginalUri>()
-            .map(|uri| uri.path())
-            .unwrap_or_default();
-        let prefix = asked.strip_suffix(parts.uri.path()).unwrap_or_default();
-        if !prefix.is_empty() && !self.said.swap(true, Ordering::Relaxed) {
-            tracing::info!(
-                prefix,
-                "the dashboard is nested: the address given to `Monitor::dashboard` needs this prefix"
-            );
-        }
-    }
-}
-
-impl Deref for Dashboard {
-    type Target = Shared;
-
-    fn deref(&self) -> &Shared {
-        &self.0
-    }
-}
-
-/// The pages, wherever they are nested.
-pub(crate) fn pages(service: Service, auth: Auth) -> Router {
-    let dashboard = Dashboard(Arc::new(Shared {
-        service,
-        auth,
-        sessions: Sessions::default(),
-        said: AtomicBool::new(false),
-    }));
+/// Returns the pages, whose links work wherever they are nested.
+fn pages(dashboard: Dashboard) -> Router {
     let inside = Router::new()
         .route("/overview", get(overview::show))
         .route("/letters", get(letters::show))
         .route("/letters/{id}", get(letter::show))
-        .route("/letters/{id}/run", post(acts::run))
-        .route("/letters/{id}/publish", post(acts::publish))
-        .route("/letters/{id}/redrive", post(acts::redrive))
-        .route("/letters/{id}/edit", post(acts::edit))
-        .route("/letters/{id}/discard", post(acts::discard))
-        .route("/letters/{id}/restore", post(acts::restore))
+        .route("/letters/{id}/run", post(actions::run))
+        .route("/letters/{id}/publish", post(actions::publish))
+        .route("/letters/{id}/redrive", post(actions::redrive))
+        .route("/letters/{id}/edit", post(actions::edit))
+        .route("/letters/{id}/discard", post(actions::discard))
+        .route("/letters/{id}/restore", post(actions::restore))
         .route("/selection", post(bulk::selection))
         .route("/groups", get(groups::show))
         .route("/group", get(groups::one).post(bulk::group))
         .route("/bulk", get(bulk::show))
         .route("/bulk/{id}", get(bulk::one))
         .route("/bulk/{id}/cancel", post(bulk::cancel))
-        .route("/story", get(story::show))
+        .route("/story", get(timeline::show))
         .route("/health", get(health::show))
         .route("/audit", get(audit::show))
-        .route("/logout", post(login::leave))
-        .route_layer(from_fn(to_the_end))
-        .route_layer(from_fn_with_state(dashboard.clone(), visit::door));
+        .route("/logout", post(login::sign_out))
+        .route_layer(from_fn(finish_changes))
+        .route_layer(from_fn_with_state(dashboard.clone(), session_guard::guard));
     Router::new()
         .route("/", get(home))
-        .route("/login", get(login::show).post(login::enter))
+        .route("/login", get(login::show).post(login::sign_in))
         .merge(inside)
         .merge(assets::routes())
-        .fallback(nowhere)
-        // Forms are read with a limit of their own.
+        .fallback(not_found)
+        // Forms have their own limit.
         .layer(DefaultBodyLimit::disable())
-        .layer(from_fn(headers::dress))
+        .layer(from_fn(headers::finish))
         .with_state(dashboard)
 }
 
-/// A change that was begun is not dropped with the browser's request.
-async fn to_the_end(request: Request, next: Next) -> Response {
+/// Finishes a change that has begun, even if the browser closes the connection.
+async fn finish_changes(request: Request, next: Next) -> Response {
     if request.method().is_safe() {
         return next.run(request).await;
     }
@@ -126,7 +110,7 @@ async fn to_the_end(request: Request, next: Next) -> Response {
         .unwrap_or_else(|_| PageError::bad("the change panicked: look at the log").into_response())
 }
 
-/// The bare address, with or without a slash at its end.
+/// Redirects from the root, with or without a slash at its end.
 async fn home(request: Request) -> Response {
     let original = request
         .extensions()
@@ -137,12 +121,12 @@ async fn home(request: Request) -> Response {
         .and_then(|path| path.rsplit('/').next())
         .unwrap_or_default();
     if folder.is_empty() {
-        page::redirect("./", "overview")
+        redirect("./", "overview")
     } else {
-        page::redirect("./", &format!("{folder}/overview"))
+        redirect("./", &format!("{folder}/overview"))
     }
 }
 
-async fn nowhere() -> PageError {
-    PageError::missing("there is no such page")
+async fn not_found() -> PageError {
+    PageError::missing("this page does not exist")
 }

@@ -1,4 +1,4 @@
-//! How the service is doing, in plots.
+//! The overview: figures, plots and the largest groups.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,16 +6,16 @@ use askama::Template;
 use axum::extract::State;
 use axum::http::request::Parts;
 
-use super::Dashboard;
 use super::forms::Fields;
 use super::groups::query;
-use super::page::{Answer, Page, Tab, show as draw};
+use super::page::{Answer, Page, Tab, show as answer};
 use super::plot::{Fold, Plot, Series, Shape, Unit};
-use super::visit::Visit;
+use super::session_guard::Visit;
+use super::state::Dashboard;
 use crate::monitor;
 use crate::service::{Count, GroupQuery, Latency, Minute, Stats, StatsQuery};
 
-/// How many of the largest groups are shown.
+/// The number of groups that are shown, the largest first.
 const GROUPS: usize = 5;
 
 const SPANS: [(usize, &str); 3] = [(60, "an hour"), (360, "6 hours"), (1440, "a day")];
@@ -26,7 +26,7 @@ struct Overview<'a> {
     page: Page,
     stats: &'a Stats,
     open: u64,
-    /// The names of the channels that do not reach anybody.
+    /// The names of the failing channels.
     failing: Vec<String>,
     groups: Vec<GroupLine>,
     tiles: Vec<(&'static str, String)>,
@@ -45,7 +45,7 @@ struct GroupLine {
 }
 
 pub(super) async fn show(State(dashboard): State<Dashboard>, visit: Visit, parts: Parts) -> Answer {
-    let asked = Fields::of_query(&parts)
+    let asked = Fields::from_query(&parts)
         .get("minutes")
         .and_then(|minutes| minutes.parse().ok());
     let span = SPANS
@@ -81,8 +81,8 @@ pub(super) async fn show(State(dashboard): State<Dashboard>, visit: Visit, parts
         .into_iter()
         .map(Plot::figure)
         .collect::<Result<_, _>>()?;
-    draw(&Overview {
-        page: Page::of(&dashboard, &visit, Tab::Overview),
+    answer(&Overview {
+        page: Page::new(&dashboard, &visit, Tab::Overview),
         open: stats.open,
         failing: failing.map(|channel| channel.name).collect(),
         groups: groups.collect(),
@@ -112,7 +112,7 @@ fn tiles(stats: &Stats) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// Bytes as people read them.
+/// Formats a size in bytes.
 pub(super) fn size(bytes: Option<u64>) -> String {
     bytes.map_or("unknown".into(), |bytes| Unit::Bytes.show(bytes as f64))
 }
@@ -195,25 +195,24 @@ fn plots(stats: &Stats) -> Vec<Plot> {
     ]
 }
 
-/// Outcomes from the best to the worst, with colours that mean the same in every plot: nobody takes
-/// a red `done` for trouble at 3 a.m.
+/// Outcomes from the best to the worst, each with the same colour in every plot.
 const OUTCOMES: [(&str, usize); 4] = [
     ("done", 2),
     ("replayed", 5),
     ("failed", 3),
     ("dead_lettered", 1),
 ];
-/// The colours of all others.
+/// The colours of the other outcomes.
 const OTHERS: [usize; 4] = [4, 6, 7, 0];
 
 fn counted(minutes: &[Minute], counts: impl Fn(&Minute) -> &BTreeMap<String, u64>) -> Vec<Series> {
-    let mut there: BTreeSet<&str> = minutes
+    let mut present: BTreeSet<&str> = minutes
         .iter()
         .flat_map(|minute| counts(minute).keys().map(String::as_str))
         .collect();
     let known: Vec<_> = OUTCOMES
         .into_iter()
-        .filter(|(outcome, _)| there.remove(outcome))
+        .filter(|(outcome, _)| present.remove(outcome))
         .collect();
     let of = |(outcome, colour): (&str, usize)| {
         let values = minutes
@@ -228,7 +227,7 @@ fn counted(minutes: &[Minute], counts: impl Fn(&Minute) -> &BTreeMap<String, u64
     };
     known
         .into_iter()
-        .chain(there.into_iter().zip(OTHERS.into_iter().cycle()))
+        .chain(present.into_iter().zip(OTHERS.into_iter().cycle()))
         .map(of)
         .collect()
 }

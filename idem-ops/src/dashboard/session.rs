@@ -1,4 +1,4 @@
-//! Who is signed in: a session for each browser, in memory, so that a restart signs everybody out.
+//! Sessions of signed-in browsers, in memory: a restart signs everyone out.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -9,14 +9,14 @@ use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-/// A session that nobody uses ends.
+/// An unused session ends after this time.
 const IDLE: Duration = Duration::from_secs(60 * 60);
-/// A session ends, however much it is used.
+/// A session ends after this time, even if it is used.
 pub(super) const AT_MOST: Duration = Duration::from_secs(12 * 60 * 60);
-/// More than the people of one service; the one used longest ago makes room.
+/// The maximum number of sessions; the one that was used longest ago makes room for another.
 const MOST: usize = 1000;
 
-/// 256 bits that nobody can guess, as text.
+/// 256 random bits, as text.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Token(String);
 
@@ -31,7 +31,7 @@ impl Token {
         &self.0
     }
 
-    /// In a time that says nothing about where they differ.
+    /// Compares in constant time.
     pub(super) fn is(&self, given: &str) -> bool {
         self.0.as_bytes().ct_eq(given.as_bytes()).into()
     }
@@ -41,25 +41,44 @@ impl Token {
 #[derive(Clone)]
 pub(super) struct Session {
     pub who: String,
-    /// What every form of this session carries.
+    /// The CSRF token, which every form of this session has.
     pub csrf: Token,
     id: Id,
 }
 
-/// One thing to tell a person on the next page.
+/// A message that is shown once, on the next page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Flash {
     pub good: bool,
     pub text: String,
-    /// A letter to go on with.
+    /// A letter to link to.
     pub letter: Option<String>,
 }
 
-/// What a session's cookie hashes to: what stands in memory opens no session, and a look-up's time
-/// tells nothing.
+impl Flash {
+    /// A message of success.
+    pub(super) fn good(text: impl Into<String>) -> Self {
+        Self {
+            good: true,
+            text: text.into(),
+            letter: None,
+        }
+    }
+
+    /// A message of failure.
+    pub(super) fn bad(text: impl Into<String>) -> Self {
+        Self {
+            good: false,
+            ..Self::good(text)
+        }
+    }
+}
+
+/// The hash of a session's cookie: the memory has no cookie that opens a session, and the time of a
+/// look-up reveals nothing.
 type Id = [u8; 32];
 
-struct Kept {
+struct Entry {
     who: String,
     csrf: Token,
     begun: Instant,
@@ -69,10 +88,10 @@ struct Kept {
 
 /// All sessions.
 #[derive(Default)]
-pub(super) struct Sessions(Mutex<HashMap<Id, Kept>>);
+pub(super) struct Sessions(Mutex<HashMap<Id, Entry>>);
 
 impl Sessions {
-    /// Begins a session; the token is for the cookie.
+    /// Starts a session; the token is for the cookie.
     pub(super) fn begin(
         &self,
         who: &str,
@@ -85,7 +104,7 @@ impl Sessions {
             id: id(token.as_str()),
         };
         let mut kept = self.0.lock();
-        kept.retain(|_, session| session.lives(now));
+        kept.retain(|_, session| session.is_alive(now));
         if kept.len() >= MOST
             && let Some(oldest) = kept
                 .iter()
@@ -96,7 +115,7 @@ impl Sessions {
         }
         kept.insert(
             session.id,
-            Kept {
+            Entry {
                 who: who.to_owned(),
                 csrf,
                 begun: now,
@@ -107,12 +126,12 @@ impl Sessions {
         Ok((token, session))
     }
 
-    /// The session of a cookie, where it is known and has not ended.
+    /// Returns the session of a cookie, if it is known and has not ended.
     pub(super) fn find(&self, cookie: &str, now: Instant) -> Option<Session> {
         let id = id(cookie);
         let mut kept = self.0.lock();
         let session = kept.get_mut(&id)?;
-        if !session.lives(now) {
+        if !session.is_alive(now) {
             kept.remove(&id);
             return None;
         }
@@ -128,21 +147,21 @@ impl Sessions {
         self.0.lock().remove(&session.id);
     }
 
-    /// Keeps something to tell on the next page.
-    pub(super) fn tell(&self, session: &Session, flash: Flash) {
+    /// Stores a message for the next page.
+    pub(super) fn set_flash(&self, session: &Session, flash: Flash) {
         if let Some(kept) = self.0.lock().get_mut(&session.id) {
             kept.flash = Some(flash);
         }
     }
 
-    /// What is to be told, once.
-    pub(super) fn told(&self, session: &Session) -> Option<Flash> {
+    /// Takes the message for this page.
+    pub(super) fn take_flash(&self, session: &Session) -> Option<Flash> {
         self.0.lock().get_mut(&session.id)?.flash.take()
     }
 }
 
-impl Kept {
-    fn lives(&self, now: Instant) -> bool {
+impl Entry {
+    fn is_alive(&self, now: Instant) -> bool {
         now.duration_since(self.used) < IDLE && now.duration_since(self.begun) < AT_MOST
     }
 }
@@ -158,7 +177,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn a_session_ends_unused_and_at_last_even_when_used() {
+    fn a_session_ends_when_unused_and_after_twelve_hours() {
         let (sessions, start) = (Sessions::default(), Instant::now());
         let (cookie, _) = sessions.begin("ann", start).unwrap();
         assert!(
@@ -179,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn the_one_used_longest_ago_makes_room() {
+    fn the_session_that_was_used_longest_ago_makes_room() {
         let (sessions, start) = (Sessions::default(), Instant::now());
         let (first, _) = sessions.begin("first", start).unwrap();
         let (second, _) = sessions.begin("second", start).unwrap();
@@ -194,25 +213,21 @@ mod tests {
     }
 
     #[test]
-    fn something_is_told_once_and_to_nobody_else() {
+    fn a_flash_is_shown_once_and_only_in_its_session() {
         let (sessions, now) = (Sessions::default(), Instant::now());
         let (_, ann) = sessions.begin("ann", now).unwrap();
         let (cookie, bob) = sessions.begin("bob", now).unwrap();
-        let flash = Flash {
-            good: true,
-            text: "done".into(),
-            letter: None,
-        };
-        sessions.tell(&ann, flash.clone());
-        assert_eq!(sessions.told(&bob), None);
-        assert_eq!(sessions.told(&ann), Some(flash));
-        assert_eq!(sessions.told(&ann), None);
+        let flash = Flash::good("done");
+        sessions.set_flash(&ann, flash.clone());
+        assert_eq!(sessions.take_flash(&bob), None);
+        assert_eq!(sessions.take_flash(&ann), Some(flash));
+        assert_eq!(sessions.take_flash(&ann), None);
         sessions.end(&bob);
         assert!(sessions.find(cookie.as_str(), now).is_none());
     }
 
     #[test]
-    fn tokens_differ_and_only_the_same_one_is_it() {
+    fn tokens_differ_and_equal_only_themselves() {
         let (one, other) = (Token::new().unwrap(), Token::new().unwrap());
         assert_eq!(one.as_str().len(), 43, "256 bits");
         assert!(one.is(one.as_str()));

@@ -1,7 +1,7 @@
-//! A server that clients who do not finish what they begin cannot stop.
+//! An HTTP server that limits what unfinished requests hold.
 
-mod seats;
-mod stall;
+mod connections;
+mod write_timeout;
 
 use std::convert::Infallible;
 use std::future::{self, IntoFuture};
@@ -26,22 +26,22 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tower::ServiceExt;
 
-use seats::{Seat, Seats};
-use stall::Stalling;
+use connections::{Connection, Connections};
+use write_timeout::WriteTimeout;
 
-/// What a request's head may take in memory.
+/// The maximum size of a request's head, in bytes.
 const HEAD: usize = 64 << 10;
-/// How long a client may leave an answer unread.
+/// How long an answer may stay unread.
 const UNREAD: Duration = Duration::from_secs(30);
-/// After trouble that a moment may mend: no file is left for a connection.
+/// The pause after a failure that may pass: the process has no file left for a connection.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Serves the dashboard, or any router with it, over HTTP/1.1.
+/// Serves a router over HTTP/1.1, such as one with the dashboard.
 ///
-/// Unlike `axum::serve` it bounds what unfinished requests hold: a head has ten seconds to come, a
-/// connection that waits for the next request as long, and an answer that nobody reads thirty. Of
-/// 256 connections the one that has waited longest makes room for the next. A handler sees who is
-/// connected as `ConnectInfo<SocketAddr>`.
+/// Unlike `axum::serve` it limits what unfinished requests hold. A request's head has to arrive in
+/// ten seconds, an idle connection is closed after the same time, and an answer that is not read
+/// after thirty. Of 256 connections, the one that has been idle longest makes room for the next.
+/// Handlers can extract the client's address as `ConnectInfo<SocketAddr>`.
 ///
 /// ```no_run
 /// # #[tokio::main(flavor = "current_thread")]
@@ -63,7 +63,7 @@ pub fn serve(listener: TcpListener, app: Router) -> Serve {
     }
 }
 
-/// A server that begins when it is awaited.
+/// A server, which runs when it is awaited.
 #[must_use = "nothing is served before it is awaited"]
 pub struct Serve {
     listener: TcpListener,
@@ -75,27 +75,28 @@ pub struct Serve {
 }
 
 impl Serve {
-    /// How many connections there may be at once, at least two; 256 unless said. Each is an open
+    /// Sets the maximum number of connections, at least two; 256 by default. Each one is an open
     /// file of this process.
     pub fn connections(mut self, most: usize) -> Self {
         self.connections = most.max(2);
         self
     }
 
-    /// How long a request's head may take to come, and how long a connection may wait for the next
-    /// request; ten seconds unless said.
+    /// Sets the maximum time until a request's head has arrived, and the maximum time that a
+    /// connection is idle; ten seconds by default.
     pub fn head_deadline(mut self, deadline: Duration) -> Self {
         self.head = deadline;
         self
     }
 
-    /// Serves until this ends: then nothing new is taken, and what is under way is finished.
+    /// Serves until `end` completes: then it accepts no connections, and finishes the requests in
+    /// progress.
     pub fn until(mut self, end: impl Future<Output = ()> + Send + 'static) -> Self {
         self.end = Box::pin(end);
         self
     }
 
-    /// How long what is under way may take once the end has come; ten seconds unless said.
+    /// Sets the maximum time to finish the requests in progress at the end; ten seconds by default.
     pub fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
         self
@@ -114,43 +115,43 @@ impl Serve {
         http.timer(TokioTimer::new())
             .header_read_timeout(head)
             .max_buf_size(HEAD);
-        let (seats, ending, mut open) = (
-            Arc::<Seats>::default(),
+        let (idle, ending, mut open) = (
+            Arc::<Connections>::default(),
             watch::Sender::new(false),
             JoinSet::new(),
         );
         loop {
             let full = open.len() >= connections;
-            let room = !full || seats.any_waits();
+            let room = !full || idle.any_idle();
             let accepted = tokio::select! {
                 () = &mut end => break,
                 Some(_) = open.join_next() => continue,
-                () = seats.one_more_waits(), if !room => continue,
+                () = idle.one_more_idle(), if !room => continue,
                 accepted = listener.accept(), if room => accepted,
             };
             match accepted {
                 Ok((stream, peer)) => {
                     if full {
-                        seats.free_one();
+                        idle.evict_one();
                     }
-                    let seat = Seats::take(&seats);
-                    open.spawn(connection(
+                    let connection = Connections::add(&idle);
+                    open.spawn(serve_connection(
                         stream,
                         peer,
                         app.clone(),
-                        seat,
+                        connection,
                         http.clone(),
                         ending.subscribe(),
                     ));
                 }
-                // The client has gone already.
+                // The client has closed the connection already.
                 Err(error)
                     if matches!(
                         error.kind(),
                         ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset
                     ) => {}
                 Err(error) => {
-                    tracing::warn!(%error, "no connection can be taken; trying again");
+                    tracing::warn!(%error, "accepting a connection failed; trying again");
                     sleep(PAUSE).await;
                 }
             }
@@ -161,7 +162,7 @@ impl Serve {
         if timeout(patience, finished).await.is_err() {
             tracing::warn!(
                 connections = open.len(),
-                "requests that were under way are cut off: their time is over"
+                "requests in progress did not finish in time and are aborted"
             );
             open.shutdown().await;
         }
@@ -177,40 +178,40 @@ impl IntoFuture for Serve {
     }
 }
 
-async fn connection(
+async fn serve_connection(
     stream: TcpStream,
     peer: SocketAddr,
     app: Router,
-    seat: Arc<Seat>,
+    connection: Arc<Connection>,
     http: http1::Builder,
     mut ending: watch::Receiver<bool>,
 ) {
     let service = service_fn(|request: Request<Incoming>| {
-        let (app, working) = (app.clone(), seat.work());
+        let (app, active) = (app.clone(), connection.start_request());
         async move {
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(ConnectInfo(peer));
             let answer: Result<Response<Body>, Infallible> = app.oneshot(request).await;
-            answer.map(|answer| answer.map(|body| working.until_sent(body)))
+            answer.map(|answer| answer.map(|body| active.until_sent(body)))
         }
     });
-    // Small answers go out at once; that a system refuses this is no reason not to answer.
+    // Small answers are sent at once. Without it they are only slower, so an error is ignored.
     let _ = stream.set_nodelay(true);
-    let io = TokioIo::new(Stalling::new(stream, UNREAD));
+    let io = TokioIo::new(WriteTimeout::new(stream, UNREAD));
     let mut serving = pin!(http.serve_connection(io, service).with_upgrades());
     let mut ended = false;
     loop {
         tokio::select! {
             served = serving.as_mut() => {
                 if let Err(error) = served {
-                    tracing::debug!(%peer, %error, "a connection broke off");
+                    tracing::debug!(%peer, %error, "a connection failed");
                 }
                 return;
             }
-            // A request may have come meanwhile: then it is another's turn.
-            () = seat.is_wanted() => if seat.works() { seat.pass_on() } else { return },
+            // A request may have arrived meanwhile: then another connection has to make room.
+            () = connection.evicted() => if connection.is_busy() { connection.pass_on() } else { return },
             _ = ending.changed(), if !ended => {
-                if !seat.works() {
+                if !connection.is_busy() {
                     return;
                 }
                 ended = true;

@@ -1,17 +1,17 @@
-//! Who did what, when and why, in the order in which it happened. Entries are kept for 90 days.
+//! The audit log: who did what, when and why. Entries are kept for 90 days.
 
 use idem_runtime::{DeadLetterId, Timestamp};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// Which page of a list of the newest.
+/// A page of a list, newest first.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PageQuery {
-    /// The page after the one that ended with this one.
+    /// The last entry of the page before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<Uuid>,
-    /// How many at most, from 1 to 500; 100 unless said.
+    /// The maximum number of entries, from 1 to 500; 100 by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
 }
@@ -20,9 +20,9 @@ pub struct PageQuery {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct AuditPage {
-    /// At most as many as were asked for.
+    /// The entries, at most `limit`.
     pub entries: Vec<AuditEntry>,
-    /// What to ask for `after` to get the next page; nothing on the last one.
+    /// The `after` of the next page; `None` on the last one.
     pub next: Option<Uuid>,
 }
 
@@ -30,62 +30,62 @@ pub struct AuditPage {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct AuditEntry {
-    /// Its id; ids sort in the order in which things were done.
+    /// Its id; ids sort in the order of the actions.
     pub id: Uuid,
-    /// When.
+    /// When it was made.
     pub at: Timestamp,
-    /// Who.
+    /// The person.
     pub who: String,
-    /// What.
-    pub what: Deed,
-    /// Why, in their words.
+    /// The action.
+    pub what: AuditAction,
+    /// The person's reason.
     pub why: Option<String>,
-    /// The letter, where it was done to one.
+    /// The letter, for an action on one.
     pub letter: Option<DeadLetterId>,
-    /// Its handler.
+    /// The letter's handler.
     pub handler: Option<String>,
-    /// Its idempotency key.
+    /// The letter's idempotency key.
     pub key: Option<String>,
-    /// The bulk act that it belongs to.
+    /// The bulk job that it is a part of.
     pub bulk: Option<Uuid>,
-    /// What it came to.
+    /// Its outcome.
     pub outcome: Outcome,
 }
 
-/// What people do.
+/// An action of a person, as the audit log has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
-pub enum Deed {
+pub enum AuditAction {
     /// Re-armed a letter's key.
     Redrive,
     /// Re-armed a letter's key and ran it.
     Run,
     /// Re-armed a letter's key and published its message back to the broker that it came from.
     Publish,
-    /// Changed a payload; what it was before is in the letter's history.
+    /// Replaced a payload; the old one is in the letter's history.
     Edit,
     /// Closed a letter without another run.
     Discard,
     /// Undid a discard.
     Restore,
-    /// Began a redrive of many letters.
+    /// Started a redrive of many letters.
     StartRedrive,
-    /// Stopped one.
+    /// Cancelled one.
     CancelRedrive,
-    /// Began a discard of many letters.
+    /// Started a discard of many letters.
     StartDiscard,
-    /// Stopped one.
+    /// Cancelled one.
     CancelDiscard,
 }
 
-/// What a change came to.
+/// The outcome of an action.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Outcome {
-    /// It was begun. When this stays, the process ended in the middle: the letter's own history
-    /// knows.
+    /// It has begun. An entry that stays so is of a process that ended in the middle: the letter's
+    /// history says whether the change was made.
     Begun,
     /// It was done.
     Done,

@@ -1,44 +1,44 @@
-//! What is refused, and why.
+//! The errors of queries and actions.
 
 use idem_runtime::{DeadLetterId, Error};
 use uuid::Uuid;
 
-/// Why something could not be read or done.
+/// Why a query or an action failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServiceError {
-    /// There is no such letter.
-    #[error("there is no dead letter {0}: closed letters are kept for a limited time")]
+    /// The letter does not exist.
+    #[error("dead letter {0} does not exist: closed letters are kept for a limited time")]
     NoSuchLetter(DeadLetterId),
-    /// There is no such bulk act.
-    #[error("there is no bulk act {0}: list them")]
+    /// The bulk job does not exist.
+    #[error("bulk job {0} does not exist: only the last 200 that have ended are kept")]
     NoSuchBulk(Uuid),
-    /// What was asked for makes no sense.
+    /// A parameter is invalid.
     #[error("`{field}` {why}")]
     Invalid {
         /// The field or parameter.
         field: &'static str,
-        /// What is wrong with it, and what it may be.
+        /// The problem, and what is valid.
         why: String,
     },
-    /// The letter cannot be run from here as it stands.
+    /// The letter cannot be run here as it is.
     #[error("dead letter {id} cannot be run: {why}")]
     CannotRun {
         /// The letter.
         id: DeadLetterId,
-        /// Why, and what to do.
+        /// The cause, and what to do.
         why: String,
     },
-    /// The letter's message cannot be published from here as it stands.
+    /// The letter's message cannot be published from here as it is.
     #[error("dead letter {id} cannot be published: {why}")]
     CannotPublish {
         /// The letter.
         id: DeadLetterId,
-        /// Why, and what to do.
+        /// The cause, and what to do.
         why: String,
     },
-    /// The bulk act has ended already.
-    #[error("bulk act {0} has ended already")]
+    /// The bulk job has ended.
+    #[error("bulk job {0} has ended already")]
     BulkEnded(Uuid),
     /// A note of this service cannot be read.
     #[error(
@@ -47,10 +47,10 @@ pub enum ServiceError {
     Note {
         /// The note's key.
         key: String,
-        /// What is wrong with it.
+        /// The problem.
         problem: String,
     },
-    /// The runtime refused it.
+    /// The runtime's error.
     #[error(transparent)]
     Idem(#[from] Error),
 }

@@ -1,4 +1,4 @@
-//! Figures of the service: the process's metrics, and what the ledger says of itself.
+//! Figures of the service: the process's metrics, and the ledger's size and open letters.
 
 use std::collections::VecDeque;
 use std::sync::Weak;
@@ -12,21 +12,21 @@ use super::{Inner, Service};
 use crate::metrics::{Metrics, Past, minute};
 use crate::monitor::AlertState;
 
-/// How often minutes are looked at.
+/// How often the current minute is updated.
 const TICK: Duration = Duration::from_secs(5);
-/// Minutes shown unless said.
+/// The number of minutes that are shown by default.
 const SHOWN: usize = 60;
 
-/// What the ledger said at the end of a minute.
+/// The ledger's figures at the end of a minute.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Ends {
+pub(super) struct MinuteEnd {
     minute: i64,
     open: u64,
     bytes: Option<u64>,
 }
 
 impl Service {
-    /// How the service is doing.
+    /// Returns the service's figures.
     ///
     /// # Errors
     /// `minutes` is out of range, or the ledger cannot be asked.
@@ -41,7 +41,7 @@ impl Service {
         }
         self.inner.refresh().await?;
         let (at, now) = self.inner.tick().await?;
-        let ends: Vec<_> = self.inner.ends.lock().iter().copied().collect();
+        let ends: Vec<_> = self.inner.minutes.lock().iter().copied().collect();
         let metrics = self.inner.metrics.as_ref();
         let past = metrics.map(Metrics::minutes).unwrap_or_default();
         let first = ends.len().saturating_sub(shown);
@@ -66,7 +66,7 @@ impl Service {
         })
     }
 
-    /// Whether the ledger answers.
+    /// Returns whether the ledger answers.
     pub async fn health(&self) -> Health {
         let asked = self.inner.idem.notes().list("audit/", None, 1).await;
         Health {
@@ -75,7 +75,7 @@ impl Service {
         }
     }
 
-    /// How telling people of dead letters goes, whether or not a monitor runs in this process.
+    /// Returns the state of the notifications, whether or not a monitor runs in this process.
     ///
     /// # Errors
     /// The ledger cannot be read.
@@ -83,26 +83,27 @@ impl Service {
         Ok(AlertState::of(&self.inner.idem).await?)
     }
 
-    /// The process's metrics as Prometheus text; nothing where another recorder has them.
+    /// Returns the process's metrics as Prometheus text, or `None` if the process has another
+    /// recorder.
     pub fn prometheus(&self) -> Option<String> {
         self.inner.metrics.as_ref().ok().map(Metrics::render)
     }
 }
 
 impl Inner {
-    /// Ends the minutes that are over.
-    pub(super) async fn tick(&self) -> Result<(Timestamp, Ends), Error> {
+    /// Updates the current minute, and ends those that are over.
+    pub(super) async fn tick(&self) -> Result<(Timestamp, MinuteEnd), Error> {
         let at = self.idem.clock().now();
         if let Ok(metrics) = &self.metrics {
             metrics.roll(at);
         }
         let open = self.idem.dead_letters().count_open().await?;
-        let ends = Ends {
+        let ends = MinuteEnd {
             minute: minute(at),
             open,
             bytes: self.idem.ledger_size().await?,
         };
-        let mut all = self.ends.lock();
+        let mut all = self.minutes.lock();
         if all.back().is_some_and(|last| last.minute >= ends.minute) {
             all.pop_back();
         }
@@ -113,15 +114,15 @@ impl Inner {
         Ok((at, ends))
     }
 
-    /// The bookkeeper: minutes that are over, and entries of the audit log that are too old.
-    pub(super) async fn ticking(weak: Weak<Self>) {
+    /// Keeps the minutes, and removes old entries of the audit log.
+    pub(super) async fn keep_minutes(weak: Weak<Self>) {
         loop {
             let Some(inner) = weak.upgrade() else { return };
-            // Whoever asks next is told what is wrong.
+            // The next query returns the error.
             let _ = inner.tick().await;
-            // Who only looks removes nothing.
-            if inner.goes_on {
-                let _ = inner.journal.prune().await;
+            // A read-only service removes nothing.
+            if inner.continues {
+                let _ = inner.audit_log.prune().await;
             }
             let clock = inner.idem.clock();
             drop(inner);
@@ -130,9 +131,10 @@ impl Inner {
     }
 }
 
-pub(super) type AllEnds = parking_lot::Mutex<VecDeque<Ends>>;
+/// The last minutes, oldest first.
+pub(super) type Minutes = parking_lot::Mutex<VecDeque<MinuteEnd>>;
 
-fn one(ends: &Ends, past: &[Past]) -> Minute {
+fn one(ends: &MinuteEnd, past: &[Past]) -> Minute {
     let at = Timestamp::from_second(ends.minute.saturating_mul(60)).unwrap_or(Timestamp::MIN);
     let found = past.iter().find(|past| past.minute == ends.minute).cloned();
     let (calls, attempts, body, commit) = found

@@ -3,14 +3,14 @@
 use idem_runtime::{DeadLetterId, Timestamp};
 use serde::{Deserialize, Serialize};
 
-/// Which groups to show.
+/// A query for groups.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GroupQuery {
-    /// Only this handler's.
+    /// Only groups of this handler.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handler: Option<String>,
-    /// How many at most, the largest first, from 1 to 500; 100 unless said.
+    /// The maximum number of groups, from 1 to 500; 100 by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
 }
@@ -19,15 +19,15 @@ pub struct GroupQuery {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct GroupPage {
-    /// At most as many as were asked for.
+    /// The groups, at most `limit`.
     pub groups: Vec<Group>,
-    /// How many groups there are in all.
+    /// The number of all groups.
     pub total: u64,
-    /// How many open letters there are in all of them.
+    /// The number of open letters in all groups.
     pub open: u64,
-    /// Whether the letters have been read through since the start; until then counts are too small.
+    /// Whether all letters have been read since the start; until then counts are too small.
     pub complete: bool,
-    /// Whether there are older letters than the index holds, which are not counted here.
+    /// Whether there are letters older than the index, which are not counted.
     #[serde(default)]
     pub at_least: bool,
 }
@@ -38,16 +38,16 @@ pub struct GroupPage {
 pub struct Group {
     /// The handler's name in the ledger.
     pub handler: String,
-    /// The kind of error: the text with numbers, ids and quoted parts blanked.
+    /// The kind of error: the text without numbers, ids and quoted parts.
     pub error: String,
-    /// How many letters are open.
+    /// The number of open letters.
     pub count: u64,
-    /// When the first of them died.
+    /// When the oldest of them became a dead letter.
     pub since: Timestamp,
-    /// When the last of them died.
+    /// When the newest of them became a dead letter.
     pub latest: Timestamp,
-    /// The newest of them, newest first, at most 5.
+    /// The newest letters, newest first, at most 5.
     pub newest: Vec<DeadLetterId>,
-    /// Whether its handler can be run from here.
+    /// Whether its handler can be run here.
     pub can_run: bool,
 }

@@ -1,54 +1,54 @@
-//! Letters as people look for them: by page, one line each, and one in full.
+//! Letters as queries return them: a page with a line for each, or one in full.
 
-use idem_runtime::{DeadLetter, DeadLetterId, Json, LetterState, Reason, Timestamp};
+use idem_runtime::{DeadLetter, DeadLetterId, LetterState, Reason, RunOutcome, Timestamp};
 use serde::{Deserialize, Serialize};
 
-/// The most letters, groups, bulk acts or entries on one page.
+/// The maximum number of letters, groups, bulk jobs or entries on one page.
 pub const LONGEST_PAGE: usize = 500;
-/// How many there are on a page unless asked otherwise.
+/// The number of entries on a page by default.
 pub const PAGE: usize = 100;
 
-/// Which letters to show; by default the open ones, newest first.
+/// A query for letters, newest first; open ones by default.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LetterQuery {
-    /// Only this handler's.
+    /// Only letters of this handler.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handler: Option<String>,
-    /// Only this idempotency key's.
+    /// Only letters of this idempotency key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
-    /// Only this kind of error's, as [`Group::error`](super::Group::error) says it.
+    /// Only letters of this kind of error, as [`Group::error`](super::Group::error) has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// Which states.
+    /// Only letters in these states.
     #[serde(default)]
     pub state: StateFilter,
-    /// The page after the one that ended with this letter: [`LetterPage::next`].
+    /// The [`LetterPage::next`] of the page before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<DeadLetterId>,
-    /// How many at most, from 1 to [`LONGEST_PAGE`]; [`PAGE`] unless said.
+    /// The maximum number of letters, from 1 to [`LONGEST_PAGE`]; [`PAGE`] by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
 }
 
-/// Letters of which states.
+/// The states of letters that a query takes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StateFilter {
-    /// Those that wait for a person.
+    /// Letters that wait for a person.
     #[default]
     Open,
-    /// Those whose key a person re-armed.
+    /// Letters whose key was re-armed.
     Redriven,
-    /// Those that a person closed without another run.
+    /// Letters that were closed without another run.
     Discarded,
-    /// All of them.
+    /// All letters.
     Any,
 }
 
 impl StateFilter {
-    /// Whether letters of this state are among them.
+    /// Returns whether letters of this state are taken.
     pub fn takes(self, state: LetterState) -> bool {
         match self {
             Self::Open => state == LetterState::Open,
@@ -63,23 +63,23 @@ impl StateFilter {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct LetterPage {
-    /// At most as many as were asked for: fewer, or none, where older letters than the index holds
-    /// were looked through and few fit.
+    /// The letters, at most `limit`. A page beyond the index may have fewer or none, and a next
+    /// page.
     pub letters: Vec<LetterLine>,
-    /// What to ask for `after` to get the next page; nothing on the last one.
+    /// The `after` of the next page; `None` on the last one.
     pub next: Option<DeadLetterId>,
-    /// How many there are on all pages, as far as is known.
+    /// The number of letters on all pages, as far as it is known.
     pub total: u64,
-    /// Whether the letters have been read through since the start; until then there may be more,
-    /// and totals are too small.
+    /// Whether all letters have been read since the start; until then there may be more, and totals
+    /// are too small.
     pub complete: bool,
-    /// Whether there are older letters than the index holds, which `total` does not count. The
-    /// pages go on through them.
+    /// Whether there are letters older than the index, which `total` does not count. The pages
+    /// include them.
     #[serde(default)]
     pub at_least: bool,
 }
 
-/// A letter in one line of a list: no payload, so that a page stays small.
+/// A letter in one line of a list, without its payload.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct LetterLine {
@@ -89,27 +89,27 @@ pub struct LetterLine {
     pub handler: String,
     /// The idempotency key.
     pub key: String,
-    /// Whether a person still has to act.
+    /// Its state.
     pub state: LetterState,
-    /// Why it died.
+    /// Why it became a dead letter.
     pub reason: Reason,
-    /// The last attempt's error: whole, so up to 4 KiB.
+    /// The last attempt's error, up to 4 KiB.
     pub error: Option<String>,
     /// The kind of error, by which letters are grouped.
     pub kind: String,
-    /// How many attempts it had.
+    /// The number of attempts.
     pub attempts: u32,
     /// When the message came first.
     pub first_seen: Timestamp,
-    /// When it died.
+    /// When it became a dead letter.
     pub died_at: Timestamp,
     /// When it was redriven or discarded.
     pub closed_at: Option<Timestamp>,
-    /// Whether it can be run from here, now and as it stands.
+    /// Whether it can be run here as it is.
     pub can_run: bool,
-    /// Where it cannot: why, and what to do.
+    /// Why it cannot be run here, and what to do.
     pub why_not: Option<String>,
-    /// Whether its message can be published back to its broker from here, now and as it stands.
+    /// Whether its message can be published back to its broker from here as it is.
     #[serde(default)]
     pub can_publish: bool,
 }
@@ -118,47 +118,31 @@ pub struct LetterLine {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct LetterView {
-    /// The letter with its payload, its attempts and what people did with it.
+    /// The letter with its payload, its attempts and its history.
     pub letter: DeadLetter,
     /// The kind of error, by which letters are grouped.
     pub kind: String,
-    /// The paths in the payload that were redacted and are not filled in: the letter does not run
-    /// before they are.
+    /// The paths of the payload's redacted parts that are not filled in; the letter cannot run
+    /// without them.
     pub redacted: Vec<String>,
-    /// Whether it can be run from here, now and as it stands.
+    /// Whether it can be run here as it is.
     pub can_run: bool,
-    /// Where it cannot: why, and what to do.
+    /// Why it cannot be run here, and what to do.
     pub why_not: Option<String>,
-    /// Whether its message can be published back to its broker from here, now and as it stands.
+    /// Whether its message can be published back to its broker from here as it is.
     #[serde(default)]
     pub can_publish: bool,
-    /// Where it cannot: why, and what to do.
+    /// Why it cannot be published from here, and what to do.
     #[serde(default)]
     pub why_not_publish: Option<String>,
 }
 
-/// What a redrive came to.
+/// The result of a redrive.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Redriven {
-    /// The letter as it stands now.
+    /// The letter as it is now.
     pub letter: LetterView,
-    /// What the run came to; nothing where the key was only re-armed, or the message published.
+    /// The outcome of the run; `None` if the key was only re-armed or the message published.
     pub ran: Option<RunOutcome>,
-}
-
-/// What a run of a letter came to.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum RunOutcome {
-    /// The handler's result, as JSON.
-    Done(Json),
-    /// It did not succeed.
-    Failed {
-        /// The error's text.
-        error: String,
-        /// The letter that is open now, where there is one.
-        letter: Option<DeadLetterId>,
-    },
 }

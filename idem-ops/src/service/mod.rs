@@ -1,25 +1,24 @@
-//! Everything people can ask of an [`Idem`] and do with its dead letters, without HTTP.
+//! All queries on an [`Idem`] and all actions on its dead letters, without HTTP.
 //!
-//! The JSON API, the dashboard's pages and the command line use nothing else. What they are
-//! answered is `Serialize` and `Deserialize`: the JSON API sends it as it stands.
+//! The JSON API, the dashboard's pages and the command line use nothing else. The answers are
+//! `Serialize` and `Deserialize`: the JSON API sends them as they are.
 
-mod acting;
+mod actions;
 mod audit;
+mod audit_log;
 mod bulk;
+mod eligibility;
 mod error;
+mod explain;
 mod figures;
 mod groups;
 mod index;
-mod jobs;
-mod journal;
+mod letter_action;
+mod letter_locks;
 mod letters;
-mod locks;
-mod reading;
+mod queries;
 mod stats;
-mod story;
-mod telling;
-mod turns;
-mod walk;
+mod timeline;
 
 use std::fmt;
 use std::sync::Arc;
@@ -28,26 +27,26 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use idem_runtime::{Idem, Timestamp};
 use tokio::sync::{Notify, watch};
 
-pub use acting::Acting;
-pub use audit::{AuditEntry, AuditPage, Deed, Outcome, PageQuery};
-pub use bulk::{Bulk, BulkDeed, BulkPage, BulkProblem, BulkState, NewBulk, Selection};
+pub use actions::Actions;
+pub use audit::{AuditAction, AuditEntry, AuditPage, Outcome, PageQuery};
+pub use bulk::{BulkAction, BulkJob, BulkPage, BulkProblem, BulkState, NewBulkJob, Selection};
 pub use error::ServiceError;
 pub use groups::{Group, GroupPage, GroupQuery};
+pub use idem_runtime::RunOutcome;
 pub use letters::{
-    LONGEST_PAGE, LetterLine, LetterPage, LetterQuery, LetterView, PAGE, Redriven, RunOutcome,
-    StateFilter,
+    LONGEST_PAGE, LetterLine, LetterPage, LetterQuery, LetterView, PAGE, Redriven, StateFilter,
 };
 pub use stats::{Count, Health, Latency, MINUTES, Minute, Stats, StatsQuery};
-pub use story::{Event, EventKind, KeyState, Story};
+pub use timeline::{Event, EventKind, KeyState, Timeline};
 
 use crate::metrics::{Metrics, OtherRecorder};
 
-/// What people can ask of an [`Idem`] and do with its dead letters. A clone is another handle of
-/// the same; what works in its background ends with the last one, or when the Idem is closed.
+/// The queries on an [`Idem`] and the actions on its dead letters. A clone is another handle of the
+/// same service; its background tasks end with the last handle, or when the Idem is closed.
 ///
-/// Have one for each Idem: it keeps an index of the letters in memory, and goes on with the bulk
-/// acts that a stop cut off. Who only looks in from outside, and has no handlers to run a letter
-/// with, takes [`Service::looking`].
+/// Create one service for each Idem: it keeps an index of the letters in memory, and continues the
+/// bulk jobs that a stop interrupted. A tool that has no handlers registered uses
+/// [`Service::read_only`].
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -59,7 +58,7 @@ use crate::metrics::{Metrics, OtherRecorder};
 /// let service = Service::new(idem);
 /// for line in service.letters(&LetterQuery::default()).await?.letters {
 ///     if line.can_run {
-///         service.by("ann").redrive(&line.id, true, "the bank is back").await?;
+///         service.by("ann").run(&line.id, "the bank is back").await?;
 ///     }
 /// }
 /// # Ok(()) }
@@ -69,75 +68,76 @@ pub struct Service {
     inner: Arc<Inner>,
 }
 
-/// What all handles and the background share.
+/// The state that all handles and the background tasks share.
 struct Inner {
     idem: Idem,
     index: index::Index,
-    journal: journal::Journal,
-    locks: locks::Locks,
-    jobs: Arc<jobs::Jobs>,
+    audit_log: audit_log::AuditLog,
+    locks: letter_locks::LetterLocks,
+    bulk_jobs: Arc<bulk::Registry>,
     metrics: Result<Metrics, OtherRecorder>,
-    ends: figures::AllEnds,
+    minutes: figures::Minutes,
     since: Timestamp,
-    /// Whether the index has been walked through once.
-    walked: watch::Sender<bool>,
-    /// Rung when it should be again.
+    /// Whether the first scan of the index has ended.
+    scanned: watch::Sender<bool>,
+    /// Notified when the index needs another scan.
     stale: Arc<Notify>,
+    /// Whether the background tasks were started.
     awake: AtomicBool,
-    /// Whether bulk acts that a stop cut off are gone on with here.
-    goes_on: bool,
+    /// Whether interrupted bulk jobs continue here; otherwise the service is read-only.
+    continues: bool,
 }
 
 impl Service {
-    /// The service of an Idem. Its background begins here on a tokio runtime, elsewhere with the
-    /// first question.
+    /// Creates the service of an Idem. Its background tasks start here on a tokio runtime,
+    /// elsewhere with the first query.
     ///
-    /// It is the one that owns the Idem's handlers: bulk acts that a stop cut off go on here.
+    /// Bulk jobs that a stop interrupted continue here, so the Idem needs its handlers registered.
     pub fn new(idem: Idem) -> Self {
-        Self::of(idem, true, index::MOST)
+        Self::with(idem, true, index::MOST)
     }
 
-    /// A service for who only looks, such as a command on the folder of a service that is stopped:
-    /// nothing changes unless it is asked for here. Bulk acts that a stop cut off are shown as they
-    /// stand and left to [`Service::new`], whose handlers they may need; they can be cancelled, and
-    /// others begun.
-    pub fn looking(idem: Idem) -> Self {
-        Self::of(idem, false, index::MOST)
+    /// Creates a service that changes nothing on its own, such as for a command on the folder of a
+    /// stopped service. It shows interrupted bulk jobs and can cancel them, but leaves it to
+    /// [`Service::new`] to continue them, which may need handlers. It can start other bulk jobs.
+    pub fn read_only(idem: Idem) -> Self {
+        Self::with(idem, false, index::MOST)
     }
 
-    /// [`new`](Self::new) with an index of at most so many letters, the newest: about 200 bytes each. It is 1,000,000 unless
-    /// said. Older letters are read from the ledger, page by page, and are not counted.
+    /// Creates a [`new`](Self::new) service whose index holds at most `letters` letters, the
+    /// newest: about 200 bytes each, 1,000,000 by default. Older letters are read from the ledger,
+    /// page by page, and are not counted.
     pub fn indexing(idem: Idem, letters: usize) -> Self {
-        Self::of(idem, true, letters)
+        Self::with(idem, true, letters)
     }
 
-    fn of(idem: Idem, goes_on: bool, most: usize) -> Self {
+    fn with(idem: Idem, continues: bool, most: usize) -> Self {
         let inner = Arc::new(Inner {
-            index: index::Index::of(most),
-            journal: journal::Journal::new(idem.clone()),
-            locks: locks::Locks::default(),
-            jobs: Arc::default(),
+            index: index::Index::new(most),
+            audit_log: audit_log::AuditLog::new(idem.clone()),
+            locks: letter_locks::LetterLocks::default(),
+            bulk_jobs: Arc::default(),
             metrics: Metrics::install(),
-            ends: figures::AllEnds::default(),
+            minutes: figures::Minutes::default(),
             since: idem.clock().now(),
-            walked: watch::Sender::new(false),
+            scanned: watch::Sender::new(false),
             stale: Arc::new(Notify::new()),
             awake: AtomicBool::new(false),
-            goes_on,
+            continues,
             idem,
         });
         inner.wake();
         Self { inner }
     }
 
-    /// The Idem.
+    /// Returns the Idem.
     pub fn idem(&self) -> &Idem {
         &self.inner.idem
     }
 
-    /// The same in a person's name, for everything that changes something.
-    pub fn by(&self, who: impl Into<String>) -> Acting {
-        Acting {
+    /// Returns the actions of a person, whose name is in the audit log.
+    pub fn by(&self, who: impl Into<String>) -> Actions {
+        Actions {
             service: self.clone(),
             who: who.into(),
         }
@@ -145,7 +145,7 @@ impl Service {
 }
 
 impl Inner {
-    /// Begins what works in the background, once, where there is a runtime.
+    /// Starts the background tasks, once, if there is a runtime.
     fn wake(self: &Arc<Self>) {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
             return;
@@ -153,14 +153,14 @@ impl Inner {
         if self.awake.swap(true, Ordering::SeqCst) {
             return;
         }
-        runtime.spawn(Self::walk(Arc::downgrade(self)));
-        runtime.spawn(Self::ticking(Arc::downgrade(self)));
+        runtime.spawn(Self::sync_index(Arc::downgrade(self)));
+        runtime.spawn(Self::keep_minutes(Arc::downgrade(self)));
         let weak = Arc::downgrade(self);
         runtime.spawn(async move {
             if let Some(inner) = weak.upgrade()
-                && let Err(error) = inner.resume().await
+                && let Err(error) = inner.load_bulk_jobs().await
             {
-                tracing::warn!(%error, "bulk acts could not be read; they are read with the next look at them");
+                tracing::warn!(%error, "reading the bulk jobs failed; the next query reads them again");
             }
         });
     }

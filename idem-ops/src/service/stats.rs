@@ -1,4 +1,4 @@
-//! How the service is doing: now, and minute by minute.
+//! The service's figures: now, and minute by minute.
 
 use std::collections::BTreeMap;
 
@@ -8,32 +8,32 @@ use serde::{Deserialize, Serialize};
 /// How many minutes are remembered: a day.
 pub const MINUTES: usize = 1440;
 
-/// How the service is doing. Counts are of this process, since its start.
+/// The service's figures. Counts are of this process, since its start.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Stats {
     /// When this was read.
     pub at: Timestamp,
-    /// Since when is counted.
+    /// When counting started.
     pub since: Timestamp,
-    /// Why there are no figures of calls, attempts and latencies: the process has another metrics
-    /// recorder.
+    /// Why there are no figures of calls, attempts and latencies, if the process has another
+    /// metrics recorder.
     pub no_figures: Option<String>,
     /// Open dead letters.
     pub open: u64,
     /// Groups of open dead letters.
     pub groups: u64,
-    /// What the ledger takes on the disk, in bytes, where it can tell.
+    /// The ledger's size on disk in bytes, if it is known.
     pub ledger_bytes: Option<u64>,
-    /// Calls by handler and by what the caller got.
+    /// Calls by handler and outcome.
     pub calls: Vec<Count>,
     /// Ended attempts by handler and outcome.
     pub attempts: Vec<Count>,
-    /// Time in the bodies, one attempt each.
+    /// Time in the bodies, per attempt.
     pub body: Latency,
     /// Time of the ledger's group commits, sync included.
     pub commit: Latency,
-    /// The last minutes, the oldest first; the last one is not over.
+    /// The last minutes, oldest first; the last one is not over.
     pub minutes: Vec<Minute>,
 }
 
@@ -87,21 +87,21 @@ pub struct Minute {
     pub ledger_bytes: Option<u64>,
 }
 
-/// Which minutes.
+/// A query for figures.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StatsQuery {
-    /// How many of the last minutes, up to [`MINUTES`]; 60 unless said.
+    /// The number of minutes, up to [`MINUTES`]; 60 by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub minutes: Option<usize>,
 }
 
-/// Whether the service can do its work.
+/// Whether the service works.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Health {
     /// Whether the ledger answers.
     pub up: bool,
-    /// Where it does not: why, and what to do. Not shown without a login.
+    /// Why it does not answer, and what to do. It is shown only after a login.
     pub problem: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! How telling people goes, for programs.
+//! The state of the notifications.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -51,7 +51,7 @@ async fn alerts(place: &Place, wanted: impl Fn(&AlertState) -> bool) -> AlertSta
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_channel_that_fails_is_told_of_until_it_works_again() {
+async fn a_failing_channel_is_reported_until_it_works_again() {
     let (folder, clock, pager) = (
         tempfile::tempdir().unwrap(),
         ManualClock::default(),
@@ -61,7 +61,7 @@ async fn a_channel_that_fails_is_told_of_until_it_works_again() {
         .clock(Arc::new(clock.clone()))
         .open(folder.path())
         .unwrap();
-    let place = Place::of(idem, Auth::token(TOKEN)).await;
+    let place = Place::new(idem, Auth::token(TOKEN)).await;
     assert!(place.order("A-1", 11).await.is_err());
     let state = alerts(&place, |_| true).await;
     assert_eq!(
@@ -106,7 +106,7 @@ async fn a_channel_that_fails_is_told_of_until_it_works_again() {
                 if line(&text, name).as_deref() == Some(value) {
                     return text;
                 }
-                // The monitor looks every few seconds, and tries again after a pause.
+                // The monitor checks every few seconds, and retries after a pause.
                 clock.advance(Duration::from_secs(1));
             }
         })

@@ -1,8 +1,8 @@
-//! How long the audit log is kept.
+//! The retention of the audit log.
 
 use std::time::Duration;
 
-use idem_ops::service::{AuditPage, Bulk, BulkState, LetterPage, Outcome};
+use idem_ops::service::{AuditPage, BulkJob, BulkState, LetterPage, Outcome};
 use idem_runtime::testing::ManualClock;
 use serde_json::json;
 
@@ -17,14 +17,14 @@ fn days(days: u64) -> Duration {
 async fn entries_go_after_90_days_and_younger_ones_stay_ended_or_not() {
     let (folder, clock) = (tempfile::tempdir().unwrap(), ManualClock::default());
     let place = Place::open_at(folder.path(), &clock).await;
-    // More than are removed at once.
+    // More entries than are removed at once.
     place.bad_orders(251).await;
     let page: LetterPage = place.get("/api/v1/letters?limit=500").await.json();
     let (last, ids) = page.letters.split_last().unwrap();
     let ids: Vec<_> = ids.iter().map(|letter| letter.id).collect();
     let asked =
         json!({ "selection": { "ids": ids }, "deed": "discard", "rate": 1000, "why": "old" });
-    let bulk: Bulk = place.post("/api/v1/bulk", asked).await.json();
+    let bulk: BulkJob = place.post("/api/v1/bulk", asked).await.json();
     place
         .bulk_in_time(&clock, bulk.id, |bulk| bulk.state == BulkState::Finished)
         .await;
@@ -37,7 +37,7 @@ async fn entries_go_after_90_days_and_younger_ones_stay_ended_or_not() {
     );
     let audit: AuditPage = place.get("/api/v1/audit?limit=500").await.json();
     assert_eq!(audit.entries.len(), 252);
-    // As a kill in the middle of the act leaves it.
+    // As a kill in the middle of the action leaves it.
     let mut young = audit.entries[0].clone();
     young.outcome = Outcome::Begun;
     let note = (
@@ -79,7 +79,7 @@ async fn entries_go_after_90_days_and_younger_ones_stay_ended_or_not() {
             .len(),
         1
     );
-    // The log goes on where it is.
+    // The log continues.
     clock.advance(days(60));
     until(look, |audit| audit.entries.is_empty()).await;
     assert!(place.order("B-1", 11).await.is_err());

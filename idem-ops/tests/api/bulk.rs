@@ -1,4 +1,4 @@
-//! One thing done to many letters.
+//! Bulk jobs.
 
 #![expect(
     clippy::unwrap_used,
@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use idem_ops::service::{
-    AuditPage, Bulk, BulkPage, BulkState, Deed, GroupPage, LetterPage, Outcome,
+    AuditAction, AuditPage, BulkJob, BulkPage, BulkState, GroupPage, LetterPage, Outcome,
 };
 use idem_runtime::Filter;
 use idem_runtime::ledger::NoteChange;
@@ -18,7 +18,7 @@ use serde_json::json;
 use crate::common::within;
 use crate::place::{Place, PlaceOrder, Shelf, place_order};
 
-/// Letters whose payload is mended, so that a run of them lands.
+/// Letters with a mended payload, so that a run succeeds.
 async fn mended(place: &Place, count: usize) {
     place.bad_orders(count).await;
     let letters = place.idem.dead_letters().by("bob");
@@ -50,7 +50,7 @@ async fn a_group_of_500_is_run_at_a_rate_through_a_restart_and_each_lands_once()
     let asked = json!({ "selection": selection, "rate": 100.0, "deed": "run", "why": "typos" });
     let answer = place.post("/api/v1/bulk", asked).await;
     assert_eq!(answer.status, 202);
-    let bulk: Bulk = answer.json();
+    let bulk: BulkJob = answer.json();
     assert_eq!(
         (bulk.total, bulk.who.as_str(), bulk.state),
         (500, "ann", BulkState::Running)
@@ -105,12 +105,12 @@ async fn a_group_of_500_is_run_at_a_rate_through_a_restart_and_each_lands_once()
     }
     let runs = entries
         .iter()
-        .filter(|entry| entry.what == Deed::Run && entry.outcome == Outcome::Done);
+        .filter(|entry| entry.what == AuditAction::Run && entry.outcome == Outcome::Done);
     assert_eq!(
         runs.filter(|entry| entry.bulk == Some(bulk.id)).count(),
         500
     );
-    assert_eq!(entries.last().unwrap().what, Deed::StartRedrive);
+    assert_eq!(entries.last().unwrap().what, AuditAction::StartRedrive);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -119,10 +119,10 @@ async fn a_cancelled_run_stands_still() {
     let place = Place::open(folder.path()).await;
     mended(&place, 30).await;
     let asked = json!({ "selection": { "filter": { "handler": "orders.place" } }, "rate": 0.05, "deed": "run", "why": "x" });
-    let bulk: Bulk = place.post("/api/v1/bulk", asked).await.json();
+    let bulk: BulkJob = place.post("/api/v1/bulk", asked).await.json();
     place.bulk_until(bulk.id, |bulk| bulk.done == 1).await;
     let path = format!("/api/v1/bulk/{}", bulk.id);
-    let cancelled: Bulk = place.delete(&format!("{path}?why=enough")).await.json();
+    let cancelled: BulkJob = place.delete(&format!("{path}?why=enough")).await.json();
     assert_eq!((cancelled.state, cancelled.done), (BulkState::Cancelled, 1));
     place.delete(&path).await.problem(409, "bulk_ended");
     place
@@ -131,17 +131,17 @@ async fn a_cancelled_run_stands_still() {
         .problem(404, "no_such_bulk");
     place.stop().await;
     let place = Place::open(folder.path()).await;
-    let still: Bulk = place.get(&path).await.json();
+    let still: BulkJob = place.get(&path).await.json();
     assert_eq!(still, cancelled);
     let audit: AuditPage = place.get("/api/v1/audit").await.json();
     assert_eq!(
         (audit.entries[0].what, audit.entries[0].why.as_deref()),
-        (Deed::CancelRedrive, Some("enough"))
+        (AuditAction::CancelRedrive, Some("enough"))
     );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_fails_or_is_closed_meanwhile_is_counted_and_named() {
+async fn letters_that_fail_or_are_closed_meanwhile_are_counted_and_named() {
     let folder = tempfile::tempdir().unwrap();
     let place = Place::open(folder.path()).await;
     place.bad_orders(4).await;
@@ -154,7 +154,7 @@ async fn what_fails_or_is_closed_meanwhile_is_counted_and_named() {
         .await
         .unwrap();
     let asked = json!({ "selection": { "ids": ids }, "rate": 1000, "deed": "run", "why": "x" });
-    let bulk: Bulk = place.post("/api/v1/bulk", asked).await.json();
+    let bulk: BulkJob = place.post("/api/v1/bulk", asked).await.json();
     assert_eq!(bulk.total, 4);
     let end = place
         .bulk_until(bulk.id, |bulk| bulk.state == BulkState::Finished)
@@ -164,7 +164,7 @@ async fn what_fails_or_is_closed_meanwhile_is_counted_and_named() {
         (0, 3, 1, 3)
     );
     assert!(end.problems[0].error.contains("not in stock"));
-    // Each died again as a new letter, which this run does not take.
+    // Each became a new dead letter, which this job does not take.
     let page: LetterPage = place.get("/api/v1/letters").await.json();
     assert_eq!(page.letters.len(), 3);
 }
@@ -175,12 +175,11 @@ async fn the_rate_is_kept() {
     let place = Place::open_at(folder.path(), &clock).await;
     mended(&place, 6).await;
     let asked = json!({ "selection": { "filter": {} }, "rate": 10, "why": "x" });
-    let bulk: Bulk = place.post("/api/v1/bulk", asked).await.json();
+    let bulk: BulkJob = place.post("/api/v1/bulk", asked).await.json();
     for turn in 1..=6 {
         place.bulk_until(bulk.id, |bulk| bulk.done == turn).await;
         for _ in 0..10 {
-            // The ticker and the worker: whoever a step wakes has done its work before the next
-            // one.
+            // The ticker and the worker finish what a step wakes before the next step.
             within(clock.asleep(2)).await;
             clock.advance(Duration::from_millis(10));
             place.bulk(bulk.id).await;
@@ -210,17 +209,17 @@ async fn the_rate_is_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_turn_that_a_kill_cut_off_is_settled_by_what_became_of_its_letters() {
+async fn an_interrupted_batch_is_settled_by_the_state_of_its_letters() {
     let folder = tempfile::tempdir().unwrap();
     let place = Place::open(folder.path()).await;
     mended(&place, 4).await;
     let asked = json!({ "selection": { "filter": {} }, "rate": 0.01, "deed": "run", "why": "x" });
-    let bulk: Bulk = place.post("/api/v1/bulk", asked).await.json();
+    let bulk: BulkJob = place.post("/api/v1/bulk", asked).await.json();
     place.bulk_until(bulk.id, |bulk| bulk.done == 1).await;
     place.stop().await;
 
-    // As a kill leaves it: the turn of the other three is written down; one ran, one was re-armed
-    // and not run, and one was not reached.
+    // As a kill leaves it: the batch of the other three is stored; one ran, one was re-armed but
+    // not run, and one was not reached.
     let idem = idem_runtime::Idem::open(folder.path()).unwrap();
     let shelf = Shelf::default();
     let of = shelf.clone();
@@ -257,7 +256,7 @@ async fn a_turn_that_a_kill_cut_off_is_settled_by_what_became_of_its_letters() {
         (end.problems.len(), end.problems[0].letter),
         (1, open[1].id)
     );
-    assert!(end.problems[0].error.contains("cut off"));
+    assert!(end.problems[0].error.contains("stopped during its run"));
     assert_eq!(
         shelf.lock().unwrap().len() + place.shelf.lock().unwrap().len(),
         2

@@ -1,4 +1,4 @@
-//! Discards of many letters, and what a stop in the middle leaves.
+//! BulkJob discards, and their interruption by a stop.
 
 #![expect(
     clippy::unwrap_used,
@@ -9,8 +9,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use idem_ops::service::{
-    AuditEntry, AuditPage, Bulk, BulkDeed, BulkState, Deed, LetterQuery, NewBulk, Outcome,
-    PageQuery, Selection, Service, ServiceError,
+    AuditAction, AuditEntry, AuditPage, BulkAction, BulkJob, BulkState, LetterQuery, NewBulkJob,
+    Outcome, PageQuery, Selection, Service, ServiceError,
 };
 use idem_runtime::ledger::NoteChange;
 use idem_runtime::testing::ManualClock;
@@ -20,8 +20,8 @@ use serde_json::json;
 use crate::common::until;
 use crate::place::Place;
 
-/// The acts on letters that a bulk act has in the audit log.
-fn acts(audit: &AuditPage, bulk: &Bulk) -> Vec<AuditEntry> {
+/// The actions of a bulk job on letters, from the audit log.
+fn acts(audit: &AuditPage, bulk: &BulkJob) -> Vec<AuditEntry> {
     let of_it = audit
         .entries
         .iter()
@@ -31,15 +31,15 @@ fn acts(audit: &AuditPage, bulk: &Bulk) -> Vec<AuditEntry> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_group_is_discarded_through_a_restart_each_letter_once() {
-    // Time stands still but where the test moves it, so that the restart comes in the middle.
+    // Only the test advances the clock, so that the restart happens in the middle.
     let (folder, clock) = (tempfile::tempdir().unwrap(), ManualClock::default());
     let place = Place::open_at(folder.path(), &clock).await;
     place.bad_orders(40).await;
     let asked = json!({ "selection": { "filter": { "handler": "orders.place" } }, "deed": "discard", "rate": 20, "why": "old" });
-    let bulk: Bulk = place.post("/api/v1/bulk", asked).await.json();
+    let bulk: BulkJob = place.post("/api/v1/bulk", asked).await.json();
     assert_eq!(
-        (bulk.total, bulk.asked.deed, bulk.state),
-        (40, BulkDeed::Discard, BulkState::Running)
+        (bulk.total, bulk.asked.action, bulk.state),
+        (40, BulkAction::Discard, BulkState::Running)
     );
     let some = place
         .bulk_in_time(&clock, bulk.id, |bulk| bulk.done >= 5)
@@ -75,7 +75,7 @@ async fn a_group_is_discarded_through_a_restart_each_letter_once() {
     let (done, other): (Vec<_>, Vec<_>) = acts(&audit, &bulk)
         .into_iter()
         .partition(|entry| entry.outcome == Outcome::Done);
-    assert!(done.iter().all(|entry| entry.what == Deed::Discard));
+    assert!(done.iter().all(|entry| entry.what == AuditAction::Discard));
     assert_eq!(
         done.iter()
             .map(|entry| entry.letter)
@@ -85,20 +85,23 @@ async fn a_group_is_discarded_through_a_restart_each_letter_once() {
         "one of them twice"
     );
     assert_eq!(done.len(), 40);
-    // Those whose turn the stop cut off, and who had another.
-    let again = |entry: &AuditEntry| matches!(&entry.outcome, Outcome::Refused(why) if why.contains("another turn"));
+    // Letters whose batch the stop interrupted, and that were taken again.
+    let again = |entry: &AuditEntry| matches!(&entry.outcome, Outcome::Refused(why) if why.contains("takes it again"));
     assert!(other.len() <= 2 && other.iter().all(again), "{other:?}");
-    assert_eq!(audit.entries.last().unwrap().what, Deed::StartDiscard);
+    assert_eq!(
+        audit.entries.last().unwrap().what,
+        AuditAction::StartDiscard
+    );
 }
 
-/// A discard of four letters, as a kill leaves it after one turn, with the other three written down
-/// as having theirs: it had closed one of them, somebody else had closed another, and one is open.
-async fn cut_off(folder: &Path) -> (Service, Bulk) {
+/// A discard of four letters, as a kill after the first batch leaves it. The batch of the other
+/// three is stored: the job closed one of them, another person closed one, and one is open.
+async fn cut_off(folder: &Path) -> (Service, BulkJob) {
     let place = Place::open(folder).await;
     place.bad_orders(4).await;
     let asked =
         json!({ "selection": { "filter": {} }, "deed": "discard", "rate": 0.01, "why": "old" });
-    let bulk: Bulk = place.post("/api/v1/bulk", asked).await.json();
+    let bulk: BulkJob = place.post("/api/v1/bulk", asked).await.json();
     let bulk = place.bulk_until(bulk.id, |bulk| bulk.done == 1).await;
     place.stop().await;
     let idem = Idem::open(folder).unwrap();
@@ -106,7 +109,7 @@ async fn cut_off(folder: &Path) -> (Service, Bulk) {
     let open = letters.list(&Filter::default()).await.unwrap();
     let mut turn = Vec::new();
     for letter in &open {
-        // Entries of the audit log as a turn begins them.
+        // The entries of the audit log as a batch begins them.
         let entry = uuid::Uuid::from_bytes(*letter.id.as_bytes());
         let value = json!({ "id": entry, "at": letter.died_at, "who": "ann", "what": "discard", "why": "old",
             "letter": letter.id, "handler": letter.handler, "key": letter.key, "bulk": bulk.id, "outcome": "begun" });
@@ -138,25 +141,25 @@ async fn cut_off(folder: &Path) -> (Service, Bulk) {
         .write(vec![NoteChange::put(key, job.to_string())])
         .await
         .unwrap();
-    (Service::looking(idem), bulk)
+    (Service::read_only(idem), bulk)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_looks_goes_on_with_nothing_and_who_owns_the_handlers_does() {
+async fn a_read_only_service_continues_no_bulk_job_and_the_owner_of_the_handlers_does() {
     let folder = tempfile::tempdir().unwrap();
     let (looking, bulk) = cut_off(folder.path()).await;
     let shown = looking.bulk(bulk.id).await.unwrap();
     assert_eq!((shown.state, shown.done), (BulkState::Running, 1));
     let idem = looking.idem().clone();
-    // Whatever it begins itself, it works on.
+    // It works on the jobs that it starts.
     let open = idem.dead_letters().count_open().await.unwrap();
     let selection = Selection::Filter(LetterQuery {
         key: Some("none".to_owned()),
         ..Default::default()
     });
-    let asked = NewBulk {
+    let asked = NewBulkJob {
         selection,
-        deed: BulkDeed::Rearm,
+        action: BulkAction::Rearm,
         rate: 1000.0,
         why: "x".to_owned(),
     };
@@ -183,7 +186,7 @@ async fn who_looks_goes_on_with_nothing_and_who_owns_the_handlers_does() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_cut_off_can_be_stopped_where_it_is_only_looked_at() {
+async fn an_interrupted_job_can_be_cancelled_by_a_read_only_service() {
     let folder = tempfile::tempdir().unwrap();
     let (looking, bulk) = cut_off(folder.path()).await;
     let stopped = looking
@@ -198,7 +201,7 @@ async fn what_was_cut_off_can_be_stopped_where_it_is_only_looked_at() {
     let audit = looking.audit(&PageQuery::default()).await.unwrap();
     assert_eq!(
         (audit.entries[0].what, audit.entries[0].who.as_str()),
-        (Deed::CancelDiscard, "eve")
+        (AuditAction::CancelDiscard, "eve")
     );
     assert_eq!(looking.idem().dead_letters().count_open().await.unwrap(), 1);
     assert!(

@@ -5,14 +5,14 @@
 mod common;
 mod place;
 
-mod acts;
+mod actions;
 mod alerts;
 mod audit;
 mod bulk;
-mod closed_door;
 mod discards;
 mod many;
 mod publish;
 mod reads;
+mod refusals;
 mod served;
-mod spoilt;
+mod unreadable;

@@ -10,12 +10,12 @@ use crate::place::Place;
 const MANY: usize = 100_000;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hundred_thousand_letters_are_walked_once_and_paged_through() {
+async fn a_hundred_thousand_letters_are_scanned_once_and_paged_through() {
     let folder = tempfile::tempdir().unwrap();
     let place = Place::open(folder.path()).await;
     place.bad_orders(MANY).await;
-    // A new service has to walk; it answers meanwhile, with what it has, and says that it is not
-    // all.
+    // A new service has to scan. Meanwhile it answers from what it has read, and says that it is
+    // not complete.
     let look = async || place.get("/api/v1/groups").await.json::<GroupPage>();
     let groups = until(look, |page| page.complete && page.open == MANY as u64).await;
     assert_eq!((groups.total, groups.groups[0].count), (1, MANY as u64));
@@ -34,7 +34,7 @@ async fn a_hundred_thousand_letters_are_walked_once_and_paged_through() {
         );
         path = format!("/api/v1/letters?limit=500&after={}", page.next.unwrap());
     }
-    // The oldest by its key, without reading the others.
+    // The oldest letter is found by its key, without reading the others.
     let page: LetterPage = place.get("/api/v1/letters?key=A-000000").await.json();
     assert_eq!((page.letters.len(), page.total, page.next), (1, 1, None));
     let oldest = page.letters[0].id;

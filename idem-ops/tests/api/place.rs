@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use idem_ops::Auth;
 use idem_ops::api::Problem;
-use idem_ops::service::{Bulk, BulkState, LetterPage};
+use idem_ops::service::{BulkJob, BulkState, LetterPage};
 use idem_runtime::testing::ManualClock;
 use idem_runtime::{DeadLetterId, Error, Idem, idempotent};
 use serde::de::DeserializeOwned;
@@ -23,7 +23,7 @@ use crate::common::{DEADLINE, until};
 
 pub const TOKEN: &str = "a token of the test";
 
-/// Orders over this many pieces are refused.
+/// Orders of more pieces are refused.
 pub const IN_STOCK: u32 = 10;
 
 #[derive(Debug, thiserror::Error)]
@@ -42,7 +42,7 @@ pub struct PlaceOrder {
     pub phone: String,
 }
 
-/// What was placed, and how often, by the folder's own shelf.
+/// The placed orders and how often each was placed, by folder.
 pub type Shelf = Arc<Mutex<BTreeMap<String, u32>>>;
 
 #[idempotent(
@@ -76,7 +76,7 @@ pub struct Place {
     client: reqwest::Client,
 }
 
-/// What came back.
+/// An answer.
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
@@ -112,7 +112,7 @@ impl Answer {
 }
 
 fn tokens() -> Auth {
-    Auth::token(TOKEN).and("ann", "ann's own token")
+    Auth::token(TOKEN).with_token("ann", "ann's own token")
 }
 
 impl Place {
@@ -121,20 +121,20 @@ impl Place {
     }
 
     pub async fn open_with(folder: &Path, auth: Auth) -> Self {
-        Self::of(Idem::open(folder).unwrap(), auth).await
+        Self::new(Idem::open(folder).unwrap(), auth).await
     }
 
-    /// Whose time goes on when the test says so.
+    /// A place whose clock the test advances.
     pub async fn open_at(folder: &Path, clock: &ManualClock) -> Self {
         let idem = Idem::builder()
             .clock(Arc::new(clock.clone()))
             .open(folder)
             .unwrap();
-        Self::of(idem, tokens()).await
+        Self::new(idem, tokens()).await
     }
 
-    /// The place of an Idem that is open already.
-    pub async fn of(idem: Idem, auth: Auth) -> Self {
+    /// A place with an open Idem.
+    pub async fn new(idem: Idem, auth: Auth) -> Self {
         let shelf = Shelf::default();
         let of = Arc::clone(&shelf);
         idem.register_handler("orders.place", move |order: PlaceOrder| {
@@ -146,7 +146,7 @@ impl Place {
             .unwrap();
         let address = listener.local_addr().unwrap();
         let serving = tokio::spawn(idem_ops::serve(listener, router).into_future());
-        // Whoever else installed it installed the same.
+        // It fails if another test has installed it already, which is fine.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder()
             .no_proxy()
@@ -162,7 +162,7 @@ impl Place {
         }
     }
 
-    /// Stops, as a service that ends does.
+    /// Stops like a service that ends.
     pub async fn stop(self) {
         self.serving.abort();
         let _ = self.serving.await;
@@ -180,7 +180,7 @@ impl Place {
             .await
     }
 
-    /// Orders that all become dead letters.
+    /// Sends orders that all become dead letters.
     pub async fn bad_orders(&self, count: usize) {
         for first in (0..count).step_by(1000) {
             let orders = first..count.min(first + 1000);
@@ -238,7 +238,7 @@ impl Place {
         self.request("DELETE", path, Some(TOKEN), None).await
     }
 
-    /// The only letter of a key.
+    /// Returns the only letter of a key.
     pub async fn letter_of(&self, key: &str) -> DeadLetterId {
         let page: LetterPage = self
             .get(&format!("/api/v1/letters?key={key}&state=any"))
@@ -248,12 +248,12 @@ impl Place {
         page.letters[0].id
     }
 
-    pub async fn bulk(&self, id: uuid::Uuid) -> Bulk {
+    pub async fn bulk(&self, id: uuid::Uuid) -> BulkJob {
         self.get(&format!("/api/v1/bulk/{id}")).await.json()
     }
 
-    /// The bulk act, once it is as wanted.
-    pub async fn bulk_until(&self, id: uuid::Uuid, wanted: impl Fn(&Bulk) -> bool) -> Bulk {
+    /// Waits until the bulk job meets a condition.
+    pub async fn bulk_until(&self, id: uuid::Uuid, wanted: impl Fn(&BulkJob) -> bool) -> BulkJob {
         let bulk = until(
             async || self.bulk(id).await,
             |bulk| wanted(bulk) || bulk.state != BulkState::Running,
@@ -263,13 +263,13 @@ impl Place {
         bulk
     }
 
-    /// The same where time stands still: it goes on in steps of 10 ms.
+    /// Does the same on a manual clock, which it advances in steps of 10 ms.
     pub async fn bulk_in_time(
         &self,
         clock: &ManualClock,
         id: uuid::Uuid,
-        wanted: impl Fn(&Bulk) -> bool,
-    ) -> Bulk {
+        wanted: impl Fn(&BulkJob) -> bool,
+    ) -> BulkJob {
         let look = async || {
             clock.advance(Duration::from_millis(10));
             self.bulk(id).await

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use idem_ops::Auth;
 use idem_ops::service::{
-    AuditPage, Bulk, BulkState, Deed, LetterPage, LetterView, Outcome, Redriven,
+    AuditAction, AuditPage, BulkJob, BulkState, LetterPage, LetterView, Outcome, Redriven,
 };
 use idem_runtime::ledger::NoteChange;
 use idem_runtime::testing::ManualClock;
@@ -24,12 +24,12 @@ use serde_json::json;
 use crate::common::within;
 use crate::place::{OrderError, Place, PlaceOrder, place_order};
 
-/// What a broker has been given.
+/// The messages that a broker received.
 #[derive(Clone, Default)]
 struct Queue(Arc<Mutex<Vec<Vec<u8>>>>);
 
 impl Queue {
-    fn of(idem: &Idem) -> Self {
+    fn new(idem: &Idem) -> Self {
         let queue = Self::default();
         let to = queue.clone();
         idem.register_publisher("rabbitmq:orders", move |letter| {
@@ -58,7 +58,7 @@ fn origin(number: usize) -> Origin {
         .header("trace", "00-4bf9")
 }
 
-/// Has the broker bring an order.
+/// Delivers an order from the broker.
 async fn deliver(place: &Place, order: PlaceOrder) -> Result<u32, ()> {
     let delivered = place
         .idem
@@ -90,10 +90,10 @@ async fn state(place: &Place, id: DeadLetterId) -> LetterState {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_letter_goes_back_to_its_broker_once_and_runs_when_it_is_brought() {
+async fn a_letter_is_published_once_and_runs_when_it_is_delivered() {
     let folder = tempfile::tempdir().unwrap();
     let place = Place::open(folder.path()).await;
-    let queue = Queue::of(&place.idem);
+    let queue = Queue::new(&place.idem);
     let id = dead(&place, "A-1").await;
     let at = |act: &str| format!("/api/v1/letters/{id}{act}");
     let mended =
@@ -133,7 +133,7 @@ async fn a_letter_goes_back_to_its_broker_once_and_runs_when_it_is_brought() {
         .problem(409, "letter_closed");
     assert!(problem.detail.contains("redriven"), "{problem:?}");
     let view: LetterView = place.get(&at("")).await.json();
-    assert!(!view.can_publish && view.why_not_publish.unwrap().contains("redriven already"));
+    assert!(!view.can_publish && view.why_not_publish.unwrap().contains("has been redriven"));
 
     let [order] = &queue.orders()[..] else {
         panic!("it was published once: {:?}", queue.orders())
@@ -146,7 +146,7 @@ async fn a_letter_goes_back_to_its_broker_once_and_runs_when_it_is_brought() {
     };
     assert_eq!(
         (sent.what, sent.who.as_str(), sent.why.as_deref()),
-        (Deed::Publish, "ann", Some("mended"))
+        (AuditAction::Publish, "ann", Some("mended"))
     );
     assert_eq!((&sent.outcome, sent.letter), (&Outcome::Done, Some(id)));
     assert!(
@@ -157,7 +157,7 @@ async fn a_letter_goes_back_to_its_broker_once_and_runs_when_it_is_brought() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_publisher_that_fails_leaves_the_letter_open_and_is_quoted() {
+async fn a_failing_publisher_leaves_the_letter_open_and_is_quoted() {
     let folder = tempfile::tempdir().unwrap();
     let place = Place::open(folder.path()).await;
     let id = dead(&place, "A-1").await;
@@ -212,7 +212,7 @@ async fn a_publisher_that_fails_leaves_the_letter_open_and_is_quoted() {
         .iter()
         .map(|entry| (entry.what, entry.outcome.clone()))
         .collect();
-    let refusal = |problem: &str| (Deed::Publish, Outcome::Refused(problem.to_owned()));
+    let refusal = |problem: &str| (AuditAction::Publish, Outcome::Refused(problem.to_owned()));
     assert_eq!(told, [refusal(&panicked.detail), refusal(&refused.detail)]);
 }
 
@@ -222,15 +222,15 @@ async fn charge(order_no: String, card_no: String) -> Result<(), OrderError> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_cannot_go_back_says_why_and_stays() {
+async fn a_letter_that_cannot_be_published_says_why_and_stays_open() {
     let folder = tempfile::tempdir().unwrap();
     let idem = Idem::builder()
         .payload_limit(60)
         .open(folder.path())
         .unwrap();
-    let place = Place::of(
+    let place = Place::new(
         idem,
-        Auth::token("ann's own token").and("ann", crate::place::TOKEN),
+        Auth::token("ann's own token").with_token("ann", crate::place::TOKEN),
     )
     .await;
     let nowhere = dead(&place, "A-1").await;
@@ -291,7 +291,7 @@ async fn what_cannot_go_back_says_why_and_stays() {
             "{letter:?}"
         );
     }
-    // What no handler could take may be any text; what one took is its arguments.
+    // A buried message may be any text; one that a handler took is its arguments.
     let text = json!({ "payload": "all of it", "why": "the rest was in the log" });
     place
         .post(&format!("/api/v1/letters/{called}/edit"), text.clone())
@@ -316,25 +316,24 @@ async fn what_cannot_go_back_says_why_and_stays() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn twenty_go_back_at_a_rate_each_once_and_what_cannot_is_named() {
+async fn twenty_letters_are_published_once_each_at_a_rate_and_the_others_are_named() {
     let (folder, clock) = (tempfile::tempdir().unwrap(), ManualClock::default());
     let place = Place::open_at(folder.path(), &clock).await;
-    let queue = Queue::of(&place.idem);
+    let queue = Queue::new(&place.idem);
     for number in 0..20 {
         dead(&place, &format!("A-{number}")).await;
     }
     assert!(place.order("B-1", 11).await.is_err());
     let called = place.letter_of("B-1").await;
     let asked = json!({ "selection": { "filter": {} }, "deed": "publish", "rate": 10, "why": "the bank is back" });
-    let bulk: Bulk = place.post("/api/v1/bulk", asked).await.json();
+    let bulk: BulkJob = place.post("/api/v1/bulk", asked).await.json();
     assert_eq!((bulk.total, bulk.who.as_str()), (21, "ann"));
     for turn in 1..=21 {
         place
             .bulk_until(bulk.id, |bulk| bulk.done + bulk.failed == turn)
             .await;
         for _ in 0..10 {
-            // The ticker and the worker: whoever a step wakes has done its work before the next
-            // one.
+            // The ticker and the worker finish what a step wakes before the next step.
             within(clock.asleep(2)).await;
             clock.advance(Duration::from_millis(10));
             place.bulk(bulk.id).await;
@@ -379,7 +378,7 @@ async fn twenty_go_back_at_a_rate_each_once_and_what_cannot_is_named() {
                 .iter()
                 .all(|letter| letter.history.last().unwrap().by == by)
     );
-    // Newest first, and the first turn was of the one that no broker brought.
+    // Newest first; the first batch had the one that no broker brought.
     let after = closed.iter().map(|letter| {
         letter
             .closed_at
@@ -399,26 +398,29 @@ async fn twenty_go_back_at_a_rate_each_once_and_what_cannot_is_named() {
             .filter(|e| e.what == deed && e.outcome == Outcome::Done)
             .count()
     };
-    assert_eq!((done(Deed::Publish), done(Deed::StartRedrive)), (20, 1));
+    assert_eq!(
+        (done(AuditAction::Publish), done(AuditAction::StartRedrive)),
+        (20, 1)
+    );
 }
 
-/// Five letters that go back to their broker, as a kill leaves them after the first turn, with the
-/// other four written down as having theirs: one was published and has come, one was re-armed, one
-/// was not reached, and one could not be published, and somebody else has re-armed it since.
-async fn cut_off(folder: &Path) -> (Bulk, Vec<DeadLetterId>) {
+/// Publishing five letters, as a kill after the first batch leaves it. The batch of the other four
+/// is stored: one was published and delivered, one was re-armed, one was not reached, and one could
+/// not be published and has been re-armed by another person since.
+async fn cut_off(folder: &Path) -> (BulkJob, Vec<DeadLetterId>) {
     let place = Place::open(folder).await;
-    Queue::of(&place.idem);
+    Queue::new(&place.idem);
     for number in 1..=5 {
         dead(&place, &format!("A-{number}")).await;
     }
     let asked =
         json!({ "selection": { "filter": {} }, "deed": "publish", "rate": 0.01, "why": "x" });
-    let bulk: Bulk = place.post("/api/v1/bulk", asked).await.json();
+    let bulk: BulkJob = place.post("/api/v1/bulk", asked).await.json();
     place.bulk_until(bulk.id, |bulk| bulk.done == 1).await;
     place.stop().await;
 
     let idem = Idem::open(folder).unwrap();
-    Queue::of(&idem);
+    Queue::new(&idem);
     let letters = idem.dead_letters().by("ann").why("x");
     let open: Vec<_> = letters
         .list(&Filter::default())
@@ -464,15 +466,15 @@ async fn cut_off(folder: &Path) -> (Bulk, Vec<DeadLetterId>) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_kill_between_re_arming_and_publishing_is_told_and_what_is_open_has_another_turn() {
+async fn a_kill_between_re_arming_and_publishing_is_reported_and_open_letters_are_taken_again() {
     let folder = tempfile::tempdir().unwrap();
     let (bulk, open) = cut_off(folder.path()).await;
     let idem = Idem::open(folder.path()).unwrap();
-    // Before the dashboard is there, which goes on with it.
-    let queue = Queue::of(&idem);
-    let place = Place::of(
+    // Before the dashboard starts, which continues it.
+    let queue = Queue::new(&idem);
+    let place = Place::new(
         idem,
-        Auth::token("ann's own token").and("ann", crate::place::TOKEN),
+        Auth::token("ann's own token").with_token("ann", crate::place::TOKEN),
     )
     .await;
     let end = place

@@ -1,7 +1,7 @@
-//! What can be looked at.
+//! Queries.
 
 use idem_ops::service::{
-    EventKind, GroupPage, KeyState, LetterPage, LetterView, PageQuery, Service, Stats, Story,
+    EventKind, GroupPage, KeyState, LetterPage, LetterView, PageQuery, Service, Stats, Timeline,
 };
 use idem_runtime::{Idem, Origin, idempotent};
 use serde::Deserialize;
@@ -81,7 +81,7 @@ async fn deliver_mail(to: String) -> Result<(), OrderError> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn letters_of_a_name_that_a_handler_had_are_found_under_todays() {
+async fn letters_of_an_earlier_handler_name_are_found_under_the_current_one() {
     let folder = tempfile::tempdir().unwrap();
     let idem = Idem::open(folder.path()).unwrap();
     assert!(
@@ -109,7 +109,7 @@ async fn letters_of_a_name_that_a_handler_had_are_found_under_todays() {
             "{handler}"
         );
     }
-    let story: Story = place
+    let story: Timeline = place
         .get("/api/v1/explain?handler=mails.deliver&key=bob@example.org")
         .await
         .json();
@@ -129,7 +129,7 @@ async fn letters_of_a_name_that_a_handler_had_are_found_under_todays() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn groups_follow_what_people_do_here_and_elsewhere() {
+async fn groups_follow_actions_here_and_elsewhere() {
     let folder = tempfile::tempdir().unwrap();
     let place = Place::open(folder.path()).await;
     place.bad_orders(7).await;
@@ -161,7 +161,7 @@ async fn groups_follow_what_people_do_here_and_elsewhere() {
         .json();
     assert_eq!((page.total, page.open), (1, 6));
 
-    // Somebody acts without this service: the ledger's own count tells, and the index is walked
+    // An action without this service changes the ledger's own count, so the index is scanned
     // again.
     place
         .idem
@@ -191,10 +191,10 @@ async fn groups_follow_what_people_do_here_and_elsewhere() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_key_s_story_has_its_attempts_and_acts_in_order() {
+async fn a_timeline_has_the_attempts_and_actions_in_order() {
     let folder = tempfile::tempdir().unwrap();
     let place = Place::open(folder.path()).await;
-    let story: Story = place
+    let story: Timeline = place
         .get("/api/v1/explain?handler=orders.place&key=A-1")
         .await
         .json();
@@ -220,7 +220,7 @@ async fn a_key_s_story_has_its_attempts_and_acts_in_order() {
         200
     );
 
-    let story: Story = place
+    let story: Timeline = place
         .get("/api/v1/explain?handler=orders.place&key=A-1")
         .await
         .json();
@@ -272,7 +272,7 @@ async fn figures_come_from_the_recorder_that_the_service_installs() {
     let stats: Stats = place.get("/api/v1/stats?minutes=5").await.json();
     assert_eq!((stats.open, stats.groups, &stats.no_figures), (1, 1, &None));
     assert!(stats.ledger_bytes.unwrap() > 0);
-    // Other tests of this process count too.
+    // Other tests of this process count calls too.
     let count = |outcome: &str| {
         let of = stats
             .calls
@@ -295,7 +295,7 @@ async fn figures_come_from_the_recorder_that_the_service_installs() {
         "{text}"
     );
     assert!(text.contains("# HELP idem_commit_seconds"), "{text}");
-    // Buckets, which can be added up over processes.
+    // Buckets can be summed over processes.
     assert!(
         text.contains("idem_commit_seconds_bucket{le=\"0.001\"}"),
         "{text}"
@@ -385,7 +385,7 @@ async fn redacted_parts_have_to_be_filled_in_first() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_handler_redacts_is_in_no_answer_whatever_is_wrong_with_it() {
+async fn a_redacted_value_is_in_no_answer_whatever_is_wrong_with_it() {
     const CARD: &str = "4111-7777-8888-9999";
     let folder = tempfile::tempdir().unwrap();
     let place = Place::open(folder.path()).await;
@@ -419,7 +419,7 @@ async fn what_a_handler_redacts_is_in_no_answer_whatever_is_wrong_with_it() {
         .unwrap();
     let mut said = Vec::new();
     for id in [dead, buried] {
-        // Its type is wrong, so is its place, and so is the request's.
+        // Its type is wrong, or its place, or the request's.
         for payload in [
             json!({ "order_no": "A-1", "card_no": [CARD] }),
             json!({ "card_no": CARD, "order_no": 1 }),
@@ -480,7 +480,7 @@ async fn what_a_handler_redacts_is_in_no_answer_whatever_is_wrong_with_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_service_answers_without_http_and_lets_go_of_the_folder() {
+async fn the_service_answers_without_http_and_releases_the_folder() {
     let folder = tempfile::tempdir().unwrap();
     let service = Service::new(Idem::open(folder.path()).unwrap());
     assert!(

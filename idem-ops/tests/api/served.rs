@@ -1,4 +1,4 @@
-//! What clients cannot do to a served dashboard that do not finish what they begin.
+//! A served dashboard under clients that do not finish their requests.
 
 #![expect(
     clippy::unwrap_used,
@@ -20,7 +20,7 @@ use tokio::sync::{Semaphore, oneshot};
 
 use crate::common::{until, within};
 
-/// Longer than a test.
+/// Longer than any test.
 const LONG: Duration = Duration::from_secs(3600);
 
 async fn listener() -> (TcpListener, SocketAddr) {
@@ -36,7 +36,7 @@ fn app() -> Router {
     )
 }
 
-/// Sends this, and gives back the connection.
+/// Sends a text and returns the connection.
 async fn send(address: SocketAddr, what: &str) -> TcpStream {
     let mut stream = within(TcpStream::connect(address)).await.unwrap();
     stream.write_all(what.as_bytes()).await.unwrap();
@@ -46,16 +46,16 @@ async fn send(address: SocketAddr, what: &str) -> TcpStream {
 const HALF: &str = "GET / HTTP/1.1\r\nhost: a\r\nx-half:";
 const WHOLE: &str = "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
 
-/// All that comes until the other end closes.
+/// Reads until the other end closes.
 async fn answer(mut stream: TcpStream) -> String {
     let mut text = Vec::new();
-    // A connection that was cut off may be reset.
+    // An aborted connection may be reset.
     let _ = within(stream.read_to_end(&mut text)).await;
     String::from_utf8(text).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn three_hundred_unfinished_requests_stop_nobody() {
+async fn three_hundred_unfinished_requests_do_not_stop_others() {
     let (listener, address) = listener().await;
     let serving = tokio::spawn(
         serve(listener, app())
@@ -77,7 +77,7 @@ async fn three_hundred_unfinished_requests_stop_nobody() {
         told.starts_with("HTTP/1.1 200") && told.ends_with("127.0.0.1"),
         "{told}"
     );
-    // Those that waited longest made room: no more than 64 are open.
+    // The longest idle ones made room: at most 64 are open.
     until(
         async || closed.load(Ordering::SeqCst),
         |closed| *closed >= 300 - 64,
@@ -92,7 +92,7 @@ async fn three_hundred_unfinished_requests_stop_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_head_that_does_not_come_is_cut_off_and_so_is_a_connection_that_asks_no_more() {
+async fn a_late_head_and_an_idle_connection_are_closed() {
     let (listener, address) = listener().await;
     let serving = tokio::spawn(
         serve(listener, app())
@@ -115,7 +115,7 @@ async fn a_head_that_does_not_come_is_cut_off_and_so_is_a_connection_that_asks_n
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_worked_on_makes_no_room_and_is_finished_at_the_end() {
+async fn a_request_in_progress_is_not_evicted_and_is_finished_at_the_end() {
     let (listener, address) = listener().await;
     let (begun, allowed) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
     let (begin, wait) = (Arc::clone(&begun), Arc::clone(&allowed));
@@ -139,7 +139,7 @@ async fn what_is_worked_on_makes_no_room_and_is_finished_at_the_end() {
     );
     let working = send(address, &WHOLE.replace("GET / ", "GET /work ")).await;
     within(begun.acquire()).await.unwrap().forget();
-    // More than there is room for, one after the other.
+    // More than the maximum, one after the other.
     for _ in 0..10 {
         drop(send(address, HALF).await);
     }

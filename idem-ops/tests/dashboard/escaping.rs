@@ -1,8 +1,8 @@
-//! What others wrote is shown as text, and nothing of it runs.
+//! Text from others is shown as text, and none of it runs.
 
 use anyhow::ensure;
 
-use crate::service::{Service, TOKEN};
+use crate::service::Service;
 use idem_test_support::browser::Chromium;
 
 const KEY: &str = "<script>alert(1)</script>";
@@ -11,8 +11,7 @@ const SKU: &str = "\"><img src=x onerror=\"document.title='ran'\"><b>bold</b>";
 pub(crate) async fn a_key_and_an_error_of_html_are_text(chromium: Chromium) -> anyhow::Result<()> {
     let service = Service::start().await?;
     let id = service.letter(KEY, SKU).await?;
-    let tab = chromium.open(&service.base).await?;
-    tab.sign_in(TOKEN).await?;
+    let tab = service.tab(&chromium).await?;
     let query: String = url::form_urlencoded::Serializer::new(String::new())
         .append_pair("key", KEY)
         .finish();
@@ -63,9 +62,8 @@ pub(crate) async fn a_key_and_an_error_of_html_are_text(chromium: Chromium) -> a
 
 pub(crate) async fn the_policy_blocks_inline_script(chromium: Chromium) -> anyhow::Result<()> {
     let service = Service::start().await?;
-    let tab = chromium.open(&service.base).await?;
-    tab.sign_in(TOKEN).await?;
-    // As if something had slipped through the escaping.
+    let tab = service.tab(&chromium).await?;
+    // As if the escaping had missed something.
     let blocked: Vec<String> = tab
         .ask(
             "new Promise((done) => {

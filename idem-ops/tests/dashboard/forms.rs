@@ -1,16 +1,15 @@
-//! A form that is not the session's own changes nothing.
+//! A form that is not from the session's own page changes nothing.
 
 use anyhow::ensure;
 use idem_runtime::LetterState;
 
-use crate::service::{Service, TOKEN};
+use crate::service::Service;
 use idem_test_support::browser::Chromium;
 
 pub(crate) async fn a_forged_form_changes_nothing(chromium: Chromium) -> anyhow::Result<()> {
     let service = Service::start().await?;
     let id = service.letter("A-1001", "TEA-500").await?;
-    let tab = chromium.open(&service.base).await?;
-    tab.sign_in(TOKEN).await?;
+    let tab = service.tab(&chromium).await?;
     for forged in [
         "null",
         "''",
@@ -18,7 +17,7 @@ pub(crate) async fn a_forged_form_changes_nothing(chromium: Chromium) -> anyhow:
     ] {
         tab.go(&format!("letters/{id}")).await?;
         tab.fill("#discard-why", "forged").await?;
-        // The same page and the same cookie, with no token or another one.
+        // The same page and cookie, with no token or another one.
         let _: bool = tab
             .ask(&format!(
                 "{{ const token = document.querySelector('form[action$=discard] [name=csrf]');
@@ -29,8 +28,8 @@ pub(crate) async fn a_forged_form_changes_nothing(chromium: Chromium) -> anyhow:
         tab.read("[role=alert]", "nothing was changed").await?;
         ensure!(service.state(&id).await? == LetterState::Open, "{forged}");
     }
-    // Another site's page, with everything but the session's cookie: it is sent to none but the own
-    // site.
+    // Another site's page, with everything but the session's cookie, which browsers send only to
+    // its own site.
     tab.go(&format!("letters/{id}")).await?;
     let token: String = tab
         .ask("document.querySelector('form[action$=discard] [name=csrf]').value")

@@ -1,9 +1,9 @@
-//! What a person does with many letters.
+//! Actions on many letters.
 
 use anyhow::ensure;
 use idem_runtime::{Filter, LetterState};
 
-use crate::service::{Service, TOKEN};
+use crate::service::Service;
 use idem_test_support::browser::{Chromium, Tab};
 
 async fn letters(chromium: &Chromium, count: u32) -> anyhow::Result<(Service, Tab, Vec<String>)> {
@@ -12,8 +12,7 @@ async fn letters(chromium: &Chromium, count: u32) -> anyhow::Result<(Service, Ta
     for number in 0..count {
         ids.push(service.letter(&format!("A-{number}"), "TEA-500").await?);
     }
-    let tab = chromium.open(&service.base).await?;
-    tab.sign_in(TOKEN).await?;
+    let tab = service.tab(chromium).await?;
     Ok((service, tab, ids))
 }
 
@@ -26,6 +25,15 @@ async fn open(service: &Service) -> anyhow::Result<usize> {
         .len())
 }
 
+/// Starts a bulk job on the first group.
+pub(crate) async fn start(tab: &Tab, action: &str, why: &str) -> anyhow::Result<()> {
+    tab.go("groups").await?;
+    tab.click("tbody a").await?;
+    tab.fill("#group-why", why).await?;
+    tab.fill("#group-rate", "1000").await?;
+    tab.click(&format!("button[value={action}]")).await
+}
+
 pub(crate) async fn a_selection_without_script(chromium: Chromium) -> anyhow::Result<()> {
     let (service, tab, ids) = letters(&chromium, 3).await?;
     tab.without_script().await?;
@@ -36,7 +44,7 @@ pub(crate) async fn a_selection_without_script(chromium: Chromium) -> anyhow::Re
     tab.fill("#selection-why", "not wanted").await?;
     tab.click("button[value=discard]").await?;
     tab.read("h1", "Discard of 2 letters").await?;
-    // Without script the page loads itself again.
+    // Without script, the page reloads itself.
     tab.read("label[for=progress]", "finished: 2 of 2").await?;
     let states = [
         service.state(&ids[0]).await?,
@@ -72,19 +80,17 @@ pub(crate) async fn run_a_group_with_progress(chromium: Chromium) -> anyhow::Res
             .edit(&letter.id, payload, "mended")
             .await?;
     }
-    // Runs wait until the test lets them go on.
+    // Runs wait for the test.
     service
         .stock
         .forget_permits(service.stock.available_permits());
     tab.go("groups").await?;
     tab.click("tbody a").await?;
     tab.read("#count", "3").await?;
-    tab.fill("#group-why", "the stock is back").await?;
-    tab.fill("#group-rate", "1000").await?;
-    tab.click("button[value=run]").await?;
+    start(&tab, "run", "the stock is back").await?;
     tab.read("h1", "Run of 3 letters").await?;
     tab.read("label[for=progress]", "running: 0 of 3").await?;
-    // The page follows by itself.
+    // The page updates itself.
     service.stock.add_permits(3);
     tab.read("label[for=progress]", "finished: 3 of 3").await?;
     tab.read("#done", "3").await?;
@@ -101,14 +107,10 @@ pub(crate) async fn run_a_group_with_progress(chromium: Chromium) -> anyhow::Res
 
 pub(crate) async fn discard_a_group(chromium: Chromium) -> anyhow::Result<()> {
     let (service, tab, _) = letters(&chromium, 4).await?;
-    tab.go("groups").await?;
-    tab.click("tbody a").await?;
-    tab.fill("#group-why", "last year's").await?;
-    tab.fill("#group-rate", "1000").await?;
-    tab.click("button[value=discard]").await?;
+    start(&tab, "discard", "last year's").await?;
     tab.read("h1", "Discard of 4 letters").await?;
     tab.read("label[for=progress]", "finished: 4 of 4").await?;
     ensure!(open(&service).await? == 0);
     tab.go("audit").await?;
-    tab.read("tbody", "began a bulk discard").await
+    tab.read("tbody", "started a bulk discard").await
 }

@@ -1,4 +1,4 @@
-//! Without a mouse, and without seeing it.
+//! Use by keyboard, and by screen reader.
 
 use anyhow::{bail, ensure};
 use idem_runtime::{LetterState, Origin};
@@ -6,7 +6,7 @@ use idem_runtime::{LetterState, Origin};
 use crate::service::{Service, TOKEN};
 use idem_test_support::browser::{Chromium, Tab};
 
-/// Presses Tab until the focus is on an element; somebody without a mouse presses it that often.
+/// Presses Tab until the focus is on an element, as a person without a mouse does.
 pub(crate) async fn tab_to(tab: &Tab, selector: &str) -> anyhow::Result<()> {
     for _ in 0..60 {
         tab.key("Tab").await?;
@@ -18,7 +18,7 @@ pub(crate) async fn tab_to(tab: &Tab, selector: &str) -> anyhow::Result<()> {
             let seen = "getComputedStyle(document.activeElement).outlineStyle !== 'none' || document.activeElement.matches('main')";
             ensure!(
                 tab.ask::<bool>(seen).await?,
-                "nobody sees that the focus is on {selector}"
+                "the focus on {selector} is not visible"
             );
             return Ok(());
         }
@@ -37,7 +37,7 @@ pub(crate) async fn a_discard_by_keyboard_alone(chromium: Chromium) -> anyhow::R
     tab.type_in("Ann").await?;
     tab.key("Enter").await?;
     tab.read("h1", "Overview").await?;
-    // The first stop leads past the menu.
+    // The first stop skips the menu.
     tab.key("Tab").await?;
     tab.until("document.activeElement.matches('.skip')").await?;
     tab.key("Enter").await?;
@@ -63,8 +63,7 @@ pub(crate) async fn every_page_has_names_for_everything(chromium: Chromium) -> a
         .position("partition 3, offset 17")
         .header("trace", "00-4bf9");
     let id = service.brought("A-1001", origin).await?;
-    let tab = chromium.open(&service.base).await?;
-    tab.sign_in(TOKEN).await?;
+    let tab = service.tab(&chromium).await?;
     tab.go("letters").await?;
     tab.click("tbody input").await?;
     tab.fill("#selection-why", "a try").await?;

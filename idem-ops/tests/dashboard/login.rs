@@ -1,4 +1,4 @@
-//! Who gets in.
+//! The login.
 
 use anyhow::ensure;
 
@@ -13,7 +13,7 @@ pub(crate) async fn wrong_then_right(chromium: Chromium) -> anyhow::Result<()> {
     tab.fill("#token", "not the token").await?;
     tab.fill("#who", "Ann").await?;
     tab.click("form button").await?;
-    tab.read("[role=alert]", "not the token").await?;
+    tab.read("[role=alert]", "This token is not valid").await?;
     tab.fill("#token", TOKEN).await?;
     tab.click("form button").await?;
     tab.read("h1", "Overview").await?;
@@ -25,7 +25,7 @@ pub(crate) async fn wrong_then_right(chromium: Chromium) -> anyhow::Result<()> {
     Ok(())
 }
 
-pub(crate) async fn leads_where_one_wanted_to_go(chromium: Chromium) -> anyhow::Result<()> {
+pub(crate) async fn leads_to_the_requested_page(chromium: Chromium) -> anyhow::Result<()> {
     let service = Service::start().await?;
     let id = service.letter("A-1001", "TEA-500").await?;
     let tab = chromium.open(&service.base).await?;
@@ -38,8 +38,7 @@ pub(crate) async fn leads_where_one_wanted_to_go(chromium: Chromium) -> anyhow::
 
 pub(crate) async fn sign_out_ends_the_session(chromium: Chromium) -> anyhow::Result<()> {
     let service = Service::start().await?;
-    let tab = chromium.open(&service.base).await?;
-    tab.sign_in(TOKEN).await?;
+    let tab = service.tab(&chromium).await?;
     tab.click("form[action$=logout] button").await?;
     tab.read("h1", "Sign in").await?;
     tab.go("overview").await?;

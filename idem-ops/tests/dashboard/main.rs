@@ -1,16 +1,15 @@
 //! The dashboard in a real browser.
 //!
-//! Chromium is looked for in `IDEM_BROWSER`, then under its usual names. Where there is none the
-//! tests are listed as ignored, and with `CI=true` they fail: `cargo xtask test` installs it where
-//! it can.
+//! Chromium is searched in `IDEM_BROWSER`, then under its usual names. Without it the tests are
+//! listed as ignored, or fail with `CI=true`; `cargo xtask test` installs it if possible.
 
-mod acts;
+mod actions;
+mod appearance;
 mod escaping;
 mod forms;
 mod groups;
 mod keyboard;
 mod login;
-mod looks;
 mod publish;
 mod redacted;
 mod service;
@@ -24,8 +23,8 @@ fn main() -> ExitCode {
     let tests = vec![
         trial("login_wrong_then_right", login::wrong_then_right),
         trial(
-            "login_leads_where_one_wanted_to_go",
-            login::leads_where_one_wanted_to_go,
+            "login_leads_to_the_requested_page",
+            login::leads_to_the_requested_page,
         ),
         trial(
             "sign_out_ends_the_session",
@@ -44,13 +43,13 @@ fn main() -> ExitCode {
             "a_forged_form_changes_nothing",
             forms::a_forged_form_changes_nothing,
         ),
-        trial("edit_and_run", acts::edit_and_run),
+        trial("edit_and_run", actions::edit_and_run),
         trial(
-            "no_json_is_refused_and_shown_again",
-            acts::no_json_is_refused_and_shown_again,
+            "invalid_json_is_refused_and_shown_again",
+            actions::invalid_json_is_refused_and_shown_again,
         ),
         trial("fill_in_and_run", redacted::fill_in_and_run),
-        trial("discard_and_undo", acts::discard_and_undo),
+        trial("discard_and_undo", actions::discard_and_undo),
         trial(
             "a_selection_without_script",
             groups::a_selection_without_script,
@@ -74,9 +73,12 @@ fn main() -> ExitCode {
             publish::a_header_of_html_is_text,
         ),
         trial("send_a_group_back", publish::send_a_group_back),
-        trial("dark_and_light", looks::dark_and_light),
-        trial("a_phone_scrolls_one_way", looks::a_phone_scrolls_one_way),
-        trial("the_story_of_a_key", acts::the_story_of_a_key),
+        trial("dark_and_light", appearance::dark_and_light),
+        trial(
+            "a_phone_scrolls_one_way",
+            appearance::a_phone_scrolls_one_way,
+        ),
+        trial("the_timeline_of_a_key", actions::the_timeline_of_a_key),
     ];
     libtest_mimic::run(&Arguments::from_args(), tests).exit_code()
 }

@@ -4,8 +4,9 @@ use anyhow::ensure;
 use idem_runtime::{LetterState, Origin};
 use idem_test_support::browser::Chromium;
 
+use crate::groups;
 use crate::keyboard::tab_to;
-use crate::service::{Service, TOKEN};
+use crate::service::Service;
 
 const HOSTILE: &str = "\"><img src=x onerror=\"document.title='ran'\"><b>bold</b>";
 
@@ -19,14 +20,13 @@ pub(crate) async fn send_back_by_keyboard(chromium: Chromium) -> anyhow::Result<
         service.brought("A-1001", origin()).await?,
         service.letter("A-1002", "TEA-500").await?,
     );
-    let tab = chromium.open(&service.base).await?;
-    tab.sign_in(TOKEN).await?;
+    let tab = service.tab(&chromium).await?;
     tab.go(&format!("letters/{other}")).await?;
     tab.read("h1", "A-1002").await?;
     ensure!(
         !tab.ask::<bool>("Boolean(document.querySelector('form[action$=publish]'))")
             .await?,
-        "nobody brought it"
+        "no broker brought it"
     );
 
     tab.go(&format!("letters/{id}")).await?;
@@ -63,8 +63,7 @@ pub(crate) async fn a_header_of_html_is_text(chromium: Chromium) -> anyhow::Resu
         .position(HOSTILE)
         .header(HOSTILE, HOSTILE);
     let id = service.brought("A-1001", origin).await?;
-    let tab = chromium.open(&service.base).await?;
-    tab.sign_in(TOKEN).await?;
+    let tab = service.tab(&chromium).await?;
     tab.go(&format!("letters/{id}")).await?;
     tab_to(&tab, "#origin-title ~ details summary").await?;
     tab.key("Enter").await?;
@@ -91,13 +90,8 @@ pub(crate) async fn send_a_group_back(chromium: Chromium) -> anyhow::Result<()> 
     for order_no in ["A-1", "A-2", "A-3"] {
         service.brought(order_no, origin()).await?;
     }
-    let tab = chromium.open(&service.base).await?;
-    tab.sign_in(TOKEN).await?;
-    tab.go("groups").await?;
-    tab.click("tbody a").await?;
-    tab.fill("#group-why", "there is stock again").await?;
-    tab.fill("#group-rate", "1000").await?;
-    tab.click("button[value=publish]").await?;
+    let tab = service.tab(&chromium).await?;
+    groups::start(&tab, "publish", "there is stock again").await?;
     tab.read("h1", "Sending back of 3 letters").await?;
     tab.read("label[for=progress]", "finished: 3 of 3").await?;
     tab.read("#done", "3").await?;

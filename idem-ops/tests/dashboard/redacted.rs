@@ -1,11 +1,11 @@
-//! A letter that was not stored whole.
+//! A letter with redacted parts.
 
 use anyhow::ensure;
 use idem_runtime::{Filter, LetterState, REDACTED, idempotent};
 use idem_test_support::browser::Chromium;
 use serde::Deserialize;
 
-use crate::service::{OrderError, Service, TOKEN};
+use crate::service::{OrderError, Service};
 
 const CARD: &str = "4111111111111111";
 
@@ -40,8 +40,7 @@ pub(crate) async fn fill_in_and_run(chromium: Chromium) -> anyhow::Result<()> {
     );
     let letters = service.idem.dead_letters();
     let id = letters.list(&Filter::default()).await?[0].id;
-    let tab = chromium.open(&service.base).await?;
-    tab.sign_in(TOKEN).await?;
+    let tab = service.tab(&chromium).await?;
     tab.go(&format!("letters/{id}")).await?;
     tab.read(
         "#payload-title ~ form .hint",
@@ -54,7 +53,7 @@ pub(crate) async fn fill_in_and_run(chromium: Chromium) -> anyhow::Result<()> {
         "it cannot work"
     );
 
-    // As it stands it does not run; what was typed is there again.
+    // Unchanged, it does not run, and the typed text is shown again.
     tab.fill("#edit-why", "they told us").await?;
     tab.click("button[value=run-with]").await?;
     tab.read("#payload-problem", "card_no").await?;

@@ -6,6 +6,7 @@ use anyhow::ensure;
 use axum::Router;
 use idem_ops::{Auth, Secret};
 use idem_runtime::{Error, Filter, Idem, LetterState, Origin, idempotent};
+use idem_test_support::browser::{Chromium, Tab};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
@@ -56,15 +57,15 @@ pub(crate) struct Service {
     pub idem: Idem,
     /// Permits for runs of the handler.
     pub stock: Arc<Semaphore>,
-    /// The keys of what was published, in order.
+    /// The keys of the published messages, in order.
     pub published: Arc<Mutex<Vec<String>>>,
-    /// Where the dashboard is, with a slash at its end.
+    /// The address of the dashboard, with a slash at its end.
     pub base: String,
     _folder: TempDir,
 }
 
 impl Service {
-    /// A service whose dashboard is nested at `place`.
+    /// Starts a service whose dashboard is nested at `place`.
     pub(crate) async fn nested(place: &str) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let idem = Idem::open(folder.path())?;
@@ -111,13 +112,14 @@ impl Service {
             .await
     }
 
-    /// A dead letter; its id.
+    /// Makes a dead letter and returns its id.
     pub(crate) async fn letter(&self, order_no: &str, sku: &str) -> anyhow::Result<String> {
         ensure!(self.order(order_no, sku, 12).await.is_err());
         self.letter_of(order_no).await
     }
 
-    /// The dead letter of a message that a broker brought, and that can go back there; its id.
+    /// Makes a dead letter from a broker's message, which can be published back, and returns its
+    /// id.
     pub(crate) async fn brought(&self, order_no: &str, origin: Origin) -> anyhow::Result<String> {
         let published = Arc::clone(&self.published);
         self.idem.register_publisher(origin.place(), move |letter| {
@@ -147,6 +149,13 @@ impl Service {
             .await?;
         ensure!(letters.len() == 1, "{letters:?}");
         Ok(letters[0].id.to_string())
+    }
+
+    /// Opens the dashboard in a signed-in tab.
+    pub(crate) async fn tab(&self, chromium: &Chromium) -> anyhow::Result<Tab> {
+        let tab = chromium.open(&self.base).await?;
+        tab.sign_in(TOKEN).await?;
+        Ok(tab)
     }
 
     pub(crate) async fn state(&self, id: &str) -> anyhow::Result<LetterState> {

@@ -1,4 +1,4 @@
-//! What is read of a request, and from whom.
+//! How much of a request is read, and from whom.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use idem_runtime::testing::ManualClock;
 use super::common::until;
 use super::{Dashboard, csrf, text};
 
-/// A body of these pieces that never ends, and how many bytes of it were taken.
+/// A body of these pieces that never ends, and the number of bytes that were read.
 fn unfinished(pieces: usize, piece: &'static str) -> (Body, Arc<AtomicUsize>) {
     let taken = Arc::<AtomicUsize>::default();
     let count = Arc::clone(&taken);
@@ -38,7 +38,7 @@ fn of_own_page(path: &str) -> http::request::Builder {
 }
 
 #[tokio::test]
-async fn nothing_is_read_of_what_nobody_may_send() {
+async fn the_body_of_an_unauthenticated_request_is_not_read() {
     let dashboard = Dashboard::new();
     let id = "019363d8-94c0-7bd0-a3ed-6e5cd0f9b6a1";
     let mut asked = Vec::new();
@@ -63,7 +63,7 @@ async fn nothing_is_read_of_what_nobody_may_send() {
             Request::post(format!("/api/v1/{route}")).header("authorization", "Bearer wrong"),
         );
     }
-    // A login from elsewhere, and one that says itself that it is none.
+    // A login from another site, and one with a length over the limit.
     asked.push(
         Request::post("/login")
             .header("host", "ops.example")
@@ -94,7 +94,7 @@ async fn nothing_is_read_of_what_nobody_may_send() {
 }
 
 #[tokio::test]
-async fn of_a_login_some_kib_are_read_and_after_too_many_guesses_nothing_that_may_be_more() {
+async fn a_login_is_read_up_to_8_kib_and_after_too_many_failures_only_with_a_length() {
     let dashboard = Dashboard::new();
     let (body, taken) = unfinished(1_000_000, "a&a&a&a&a&a&a&a&");
     assert_eq!(
@@ -126,7 +126,7 @@ async fn of_a_login_some_kib_are_read_and_after_too_many_guesses_nothing_that_ma
 }
 
 #[tokio::test]
-async fn a_body_has_a_time_to_come() {
+async fn a_body_has_to_arrive_in_time() {
     let (folder, clock) = (tempfile::tempdir().unwrap(), ManualClock::default());
     let idem = Idem::builder()
         .clock(Arc::new(clock.clone()))
@@ -213,7 +213,7 @@ fn a_form_of_a_million_fields_costs_no_more_than_its_bytes() {
 }
 
 #[tokio::test]
-async fn a_proxy_that_is_trusted_says_who_guesses() {
+async fn a_trusted_proxy_names_the_address_that_guesses() {
     let dashboard =
         Dashboard::with(Auth::token("right").trusted_proxies(["10.0.0.0/8".parse().unwrap()]));
     let guess = async |connected: &str, forwarded: &str| {
@@ -246,6 +246,6 @@ async fn a_proxy_that_is_trusted_says_who_guesses() {
     assert_eq!(
         guess("203.0.113.1:1", "192.0.2.7").await,
         StatusCode::UNAUTHORIZED,
-        "who is no proxy names nobody"
+        "only a trusted proxy can name an address"
     );
 }

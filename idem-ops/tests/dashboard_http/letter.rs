@@ -1,4 +1,4 @@
-//! What is done on a letter's page, of one that was not stored whole.
+//! The actions on the page of a letter, with and without redacted parts.
 
 use axum::http::StatusCode;
 use futures_util::FutureExt;
@@ -40,7 +40,7 @@ struct Charge {
     amount: u32,
 }
 
-/// A dashboard with one letter, and the place of its page.
+/// A dashboard with one letter, and the path of its page.
 async fn letter(runs: bool) -> (Dashboard, String, String) {
     let dashboard = Dashboard::new();
     if runs {
@@ -58,17 +58,11 @@ async fn letter(runs: bool) -> (Dashboard, String, String) {
             .await
             .is_err()
     );
-    let letters = dashboard
-        .idem
-        .dead_letters()
-        .list(&Filter::default())
-        .await
-        .unwrap();
-    let cookie = dashboard.sign_in().await;
-    (dashboard, format!("/letters/{}", letters[0].id), cookie)
+    let (page, cookie) = dashboard.letter_page().await;
+    (dashboard, page, cookie)
 }
 
-/// A letter with this key, which is in its payload and its error too.
+/// Makes a letter with this key, which is in its payload and its error too.
 pub(crate) async fn with_key(idem: &idem_runtime::Idem, key: &str) -> idem_runtime::DeadLetterId {
     #[derive(Debug, thiserror::Error)]
     enum Echo {
@@ -97,7 +91,7 @@ fn form(page: &str, payload: &str, then: &str) -> String {
 }
 
 #[tokio::test]
-async fn what_is_filled_in_runs_and_stays_nowhere() {
+async fn a_filled_in_value_is_used_for_the_run_and_stored_nowhere() {
     let (dashboard, place, cookie) = letter(true).await;
     let page = text(dashboard.get(&place, &cookie).await).await;
     assert!(
@@ -111,7 +105,7 @@ async fn what_is_filled_in_runs_and_stays_nowhere() {
     let payload =
         serde_json::json!({ "order_no": "A-1", "card_no": CARD, "amount": 7 }).to_string();
 
-    // To save it keeps the rest, and the letter does not run as it stands.
+    // Saving keeps the rest, and the letter still cannot run.
     let edit = format!("{place}/edit");
     let saved = dashboard
         .post(&edit, &cookie, form(&page, &payload, ""))
@@ -130,12 +124,7 @@ async fn what_is_filled_in_runs_and_stays_nowhere() {
     assert_eq!(ran.status(), StatusCode::SEE_OTHER);
     let page = text(dashboard.get(&place, &cookie).await).await;
     assert!(page.contains("It ran and is done. Its result: 7"), "{page}");
-    let letters = dashboard
-        .idem
-        .dead_letters()
-        .list(&Filter::default().any_state())
-        .await
-        .unwrap();
+    let letters = dashboard.letters(Filter::default().any_state()).await;
     assert_eq!(
         (letters.len(), letters[0].state),
         (1, LetterState::Redriven)
@@ -157,7 +146,7 @@ async fn what_is_filled_in_runs_and_stays_nowhere() {
             "{path}"
         );
     }
-    // No note has it either, and a duplicate gets the result.
+    // No note has the value either, and a duplicate gets the result.
     let notes = dashboard.idem.notes().list("", None, 1000).await.unwrap();
     assert!(
         !notes.is_empty()
@@ -176,7 +165,7 @@ async fn what_is_filled_in_runs_and_stays_nowhere() {
 }
 
 #[tokio::test]
-async fn what_does_not_do_is_shown_again_and_nothing_ran() {
+async fn an_invalid_payload_is_shown_again_and_nothing_ran() {
     let (dashboard, place, cookie) = letter(true).await;
     let page = text(dashboard.get(&place, &cookie).await).await;
     let edit = format!("{place}/edit");
@@ -185,7 +174,7 @@ async fn what_does_not_do_is_shown_again_and_nothing_ran() {
             r#"{ "order_no": "A-1", "card_no": "4111" "#,
             "this is not JSON",
         ),
-        (r#"["4111"]"#, "is no object"),
+        (r#"["4111"]"#, "is not a JSON object"),
         (
             r#"{ "order_no": "A-1", "card_no": "[redacted]", "amount": 4111 }"#,
             "`card_no` is filled in",
@@ -220,14 +209,9 @@ async fn what_does_not_do_is_shown_again_and_nothing_ran() {
             "{payload}: {again}"
         );
     }
-    let letters = dashboard
-        .idem
-        .dead_letters()
-        .list(&Filter::default())
-        .await
-        .unwrap();
+    let letters = dashboard.letters(Filter::default()).await;
     assert_eq!((letters.len(), letters[0].attempts.len()), (1, 1));
-    // A refusal quotes nothing of a payload.
+    // An error quotes nothing of a payload.
     let audit = text(dashboard.get("/audit", &cookie).await).await;
     assert!(
         audit.contains("does not fit the handler") && !audit.contains("`4111`"),
@@ -236,7 +220,7 @@ async fn what_does_not_do_is_shown_again_and_nothing_ran() {
 }
 
 #[tokio::test]
-async fn where_no_handler_is_nothing_is_offered_that_cannot_work() {
+async fn without_a_handler_no_run_is_offered() {
     let (dashboard, place, cookie) = letter(false).await;
     let page = text(dashboard.get(&place, &cookie).await).await;
     assert!(
@@ -247,13 +231,16 @@ async fn where_no_handler_is_nothing_is_offered_that_cannot_work() {
 }
 
 #[tokio::test]
-async fn a_change_is_made_though_the_browser_goes_away() {
+async fn a_change_is_finished_if_the_browser_disconnects() {
     let (dashboard, place, cookie) = letter(true).await;
     let page = text(dashboard.get(&place, &cookie).await).await;
     let gone = dashboard
         .post(&format!("{place}/discard"), &cookie, form(&page, "", ""))
         .now_or_never();
-    assert!(gone.is_none(), "it was done before the browser could go");
+    assert!(
+        gone.is_none(),
+        "it was done before the browser disconnected"
+    );
     let ended = async || {
         let audit = text(dashboard.get("/audit", &cookie).await).await;
         audit.contains(">discarded</td>") && audit.contains(">done</td>")
@@ -264,12 +251,7 @@ async fn a_change_is_made_though_the_browser_goes_away() {
         }
     })
     .await;
-    let letters = dashboard
-        .idem
-        .dead_letters()
-        .list(&Filter::default().any_state())
-        .await
-        .unwrap();
+    let letters = dashboard.letters(Filter::default().any_state()).await;
     assert_eq!(letters[0].state, LetterState::Discarded);
 }
 
@@ -306,13 +288,7 @@ async fn numbers_of_128_bits_stay_as_written_on_the_page_through_an_edit_and_a_r
             .await
             .is_err()
     );
-    let letter = dashboard
-        .idem
-        .dead_letters()
-        .list(&Filter::default())
-        .await
-        .unwrap()
-        .remove(0);
+    let letter = dashboard.letters(Filter::default()).await.remove(0);
     let (cookie, place) = (dashboard.sign_in().await, format!("/letters/{}", letter.id));
     let page = text(dashboard.get(&place, &cookie).await).await;
     assert!(
@@ -349,7 +325,7 @@ async fn numbers_of_128_bits_stay_as_written_on_the_page_through_an_edit_and_a_r
         page.contains("It ran and is done. Its result: 20000000000000000001"),
         "{page}"
     );
-    // The payload now, and the one before.
+    // The payload now, and the previous one.
     assert_eq!(
         page.matches("&#34;wei&#34;: 20000000000000000001").count(),
         2,
@@ -360,7 +336,7 @@ async fn numbers_of_128_bits_stay_as_written_on_the_page_through_an_edit_and_a_r
 }
 
 #[tokio::test]
-async fn a_key_used_again_is_shown_under_the_key_with_what_differs_and_without_what_is_redacted() {
+async fn a_reused_key_is_shown_with_the_differences_and_without_redacted_values() {
     let (dashboard, first, cookie) = letter(true).await;
     let origin = Origin::new("rabbitmq", "orders");
     let other = dashboard
@@ -379,11 +355,11 @@ async fn a_key_used_again_is_shown_under_the_key_with_what_differs_and_without_w
     for part in [
         "<h1>Dead letter <span class=\"key\">A-1</span>",
         "<dd>key reused</dd>",
-        "When this one came it was dead letter",
+        "When this message came, the other was dead letter",
         "<code>amount</code>",
         "<code>12</code>",
         "<code>13</code>",
-        "edit the payload so that it has a key of its own",
+        "edit the payload so that it has its own key",
     ] {
         assert!(page.contains(part), "no {part:?} in {page}");
     }

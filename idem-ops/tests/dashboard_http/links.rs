@@ -1,4 +1,4 @@
-//! The links of a real mail, followed to a dashboard that is nested as the README nests it.
+//! The links of a real mail to a dashboard that is nested as in the README.
 
 use axum::Router;
 use axum::http::{HeaderMap, StatusCode};
@@ -19,8 +19,8 @@ async fn place(order_no: String) -> Result<(), Error> {
     })
 }
 
-/// The links of the mail that tells of so many letters, with a monitor that knows the dashboard by
-/// this address.
+/// Returns the links of a mail about `letters` letters, from a monitor that has this address of the
+/// dashboard.
 async fn links(dashboard: &str, idem: &Idem, letters: usize) -> Vec<Url> {
     let mut server = SmtpServer::start(Mode::Plain).await;
     for number in 0..letters {
@@ -45,7 +45,7 @@ async fn links(dashboard: &str, idem: &Idem, letters: usize) -> Vec<Url> {
         .collect()
 }
 
-/// Where an answer leads.
+/// Returns the target of a redirect.
 fn led(from: &Url, headers: &HeaderMap) -> Url {
     from.join(headers["location"].to_str().unwrap()).unwrap()
 }
@@ -55,7 +55,7 @@ fn local(url: &Url) -> String {
 }
 
 #[tokio::test]
-async fn each_link_in_a_mail_leads_to_its_page_where_the_dashboard_is_nested() {
+async fn each_link_in_a_mail_leads_to_its_page_of_a_nested_dashboard() {
     for (base, letters) in [("/ops", 1), ("/ops/", 1), ("/ops", 2), ("/ops/", 2)] {
         let mut dashboard = Dashboard::new();
         dashboard.app = Router::new().nest("/ops", dashboard.app);
@@ -65,10 +65,10 @@ async fn each_link_in_a_mail_leads_to_its_page_where_the_dashboard_is_nested() {
             letters,
         )
         .await;
-        // Each letter's, and at the end the dashboard's, which of one letter is its page too.
+        // A link for each letter, and one for the dashboard, which for one letter is its page too.
         assert_eq!(links.len(), letters + 1, "{links:?}");
         for (at, link) in links.iter().enumerate() {
-            // As a browser goes: to the login, and from there to the page that was asked for.
+            // Like a browser: to the login, and from there to the requested page.
             let mut here = link.clone();
             while !here.path().ends_with("/login") {
                 let asked = dashboard.get(&local(&here), "").await;

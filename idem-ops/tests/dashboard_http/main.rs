@@ -1,17 +1,17 @@
-//! What the dashboard answers to requests that no browser would send.
+//! The dashboard's answers to requests that no browser sends.
 
 #![expect(
     clippy::unwrap_used,
     reason = "a helper that cannot go on fails its test"
 )]
 
+mod alerts;
 mod bodies;
 #[path = "../common/mod.rs"]
 mod common;
 mod letter;
 mod links;
 mod publish;
-mod telling;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,8 +20,8 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
 use axum::response::Response;
-use idem_ops::{Auth, Who};
-use idem_runtime::Idem;
+use idem_ops::{Auth, Principal};
+use idem_runtime::{DeadLetter, Filter, Idem};
 use tower::ServiceExt;
 
 struct Dashboard {
@@ -64,7 +64,17 @@ impl Dashboard {
             .await
     }
 
-    /// The session's cookie.
+    /// Returns the path of the newest open letter's page, and a session's cookie.
+    async fn letter_page(&self) -> (String, String) {
+        let letters = self.letters(Filter::default()).await;
+        (format!("/letters/{}", letters[0].id), self.sign_in().await)
+    }
+
+    async fn letters(&self, filter: Filter) -> Vec<DeadLetter> {
+        self.idem.dead_letters().list(&filter).await.unwrap()
+    }
+
+    /// Signs in and returns the session's cookie.
     async fn sign_in(&self) -> String {
         let response = self.post("/login", "", "token=right&who=Ann").await;
         assert_eq!(response.status(), StatusCode::SEE_OTHER);
@@ -89,7 +99,7 @@ async fn text(response: Response) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
-/// The CSRF token of a page.
+/// Returns the CSRF token of a page.
 fn csrf(page: &str) -> String {
     page.split("name=\"csrf\" value=\"")
         .nth(1)
@@ -101,7 +111,7 @@ fn csrf(page: &str) -> String {
 }
 
 #[tokio::test]
-async fn nothing_is_seen_without_a_session() {
+async fn without_a_session_every_page_redirects_to_the_login() {
     let dashboard = Dashboard::new();
     let id = "019363d8-94c0-7bd0-a3ed-6e5cd0f9b6a1";
     for path in [
@@ -137,7 +147,7 @@ async fn nothing_is_seen_without_a_session() {
 }
 
 #[tokio::test]
-async fn every_answer_forbids_what_pages_do_not_need() {
+async fn every_answer_has_the_security_headers() {
     let dashboard = Dashboard::new();
     let cookie = dashboard.sign_in().await;
     for path in [
@@ -172,7 +182,7 @@ async fn every_answer_forbids_what_pages_do_not_need() {
 }
 
 #[tokio::test]
-async fn the_cookie_needs_tls_where_others_can_hear_it() {
+async fn the_cookie_needs_tls_except_on_the_loopback() {
     let dashboard = Dashboard::new();
     let response = dashboard.post("/login", "", "token=right").await;
     let cookie = response.headers()["set-cookie"].to_str().unwrap();
@@ -182,11 +192,11 @@ async fn the_cookie_needs_tls_where_others_can_hear_it() {
     let lost = dashboard
         .get("/login?to=overview%3Fsigned-in%3D1", "")
         .await;
-    assert!(text(lost).await.contains("kept no session"));
+    assert!(text(lost).await.contains("did not keep the session"));
 }
 
 #[tokio::test]
-async fn a_change_from_elsewhere_is_refused_whatever_it_carries() {
+async fn a_change_from_another_site_is_refused_whatever_it_carries() {
     let dashboard = Dashboard::new();
     let cookie = dashboard.sign_in().await;
     let token = csrf(&text(dashboard.get("/letters", &cookie).await).await);
@@ -223,7 +233,7 @@ async fn a_change_from_elsewhere_is_refused_whatever_it_carries() {
     assert!(
         text(dashboard.get("/audit", &cookie).await)
             .await
-            .contains("Nobody has changed anything yet")
+            .contains("No changes yet")
     );
     assert_eq!(
         dashboard.post("/group", &cookie, form).await.status(),
@@ -251,7 +261,7 @@ async fn an_oversized_form_is_refused() {
 }
 
 #[tokio::test]
-async fn who_guesses_has_to_wait_and_who_knows_never_has() {
+async fn a_wrong_token_has_to_wait_and_a_valid_one_never_does() {
     let dashboard = Dashboard::new();
     for _ in 0..10 {
         assert_eq!(
@@ -275,7 +285,7 @@ async fn who_guesses_has_to_wait_and_who_knows_never_has() {
     let response = guess().await;
     assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
     assert!(response.headers().contains_key("retry-after"));
-    // Somebody behind the same address, with a browser that says how long its form is.
+    // Another person behind the same address, whose browser sends the form's length.
     let request = Request::post("/login")
         .header("host", "ops.example")
         .header("origin", "https://ops.example");
@@ -295,7 +305,7 @@ async fn who_guesses_has_to_wait_and_who_knows_never_has() {
 }
 
 #[tokio::test]
-async fn a_name_has_no_signs_that_nobody_sees() {
+async fn a_name_has_no_invisible_characters() {
     let dashboard = Dashboard::new();
     for sign in [
         "%E2%80%AE",
@@ -316,12 +326,15 @@ async fn a_name_has_no_signs_that_nobody_sees() {
     }
 }
 
-/// Directions of the text, in each place that others fill: keys, errors, reasons, payloads, and
-/// names in the audit log, which a check of the service's own takes from anywhere.
+/// Characters that change the direction of text, in each place that others fill: keys, errors,
+/// reasons, payloads, and names in the audit log, which the service's own check takes from
+/// anywhere.
 #[tokio::test]
-async fn no_page_is_turned_around_and_forms_send_back_what_was_there() {
+async fn no_page_changes_the_direction_of_text_and_forms_keep_their_values() {
     const TURNED: &str = "A\u{202e}1\u{2066}\u{200f}\u{61c}";
-    let dashboard = Dashboard::with(Auth::check(|_| Some(Who::new(format!("ann{TURNED}")))));
+    let dashboard = Dashboard::with(Auth::check(|_| {
+        Some(Principal::new(format!("ann{TURNED}")))
+    }));
     let id = letter::with_key(&dashboard.idem, TURNED).await;
     let overview = dashboard.get("/overview", "").await;
     let cookie = cookie(overview.headers());
@@ -370,7 +383,7 @@ async fn no_page_is_turned_around_and_forms_send_back_what_was_there() {
 }
 
 #[tokio::test]
-async fn a_login_leads_to_no_other_site() {
+async fn a_login_never_redirects_to_another_site() {
     let dashboard = Dashboard::new();
     for to in [
         "https://evil.example/",
@@ -395,7 +408,7 @@ async fn the_user_s_own_check_signs_in_and_out() {
     let check = known.clone();
     let dashboard = Dashboard::with(Auth::check(move |request| {
         let name = request.headers.get("x-user")?.to_str().ok()?;
-        check.load(Ordering::SeqCst).then(|| Who::new(name))
+        check.load(Ordering::SeqCst).then(|| Principal::new(name))
     }));
     let as_user = async |name: &str, cookie: &str| {
         let request = Request::get("/overview")

@@ -26,7 +26,7 @@ async fn pay(order_no: String) -> Result<(), Oops> {
     }
 }
 
-/// A dashboard with one letter that a broker brought, and the place of its page.
+/// A dashboard with one letter that a broker brought, and the path of its page.
 async fn letter() -> (Dashboard, String, String) {
     let dashboard = Dashboard::new();
     let origin = Origin::new("kafka", "orders")
@@ -37,14 +37,8 @@ async fn letter() -> (Dashboard, String, String) {
         .deliver(origin.header(HOSTILE, HOSTILE), pay("A-1".to_owned()))
         .await;
     assert!(delivered.output.is_err());
-    let letters = dashboard
-        .idem
-        .dead_letters()
-        .list(&Filter::default())
-        .await
-        .unwrap();
-    let cookie = dashboard.sign_in().await;
-    (dashboard, format!("/letters/{}", letters[0].id), cookie)
+    let (page, cookie) = dashboard.letter_page().await;
+    (dashboard, page, cookie)
 }
 
 /// How often a letter was published to `kafka:orders`.
@@ -59,7 +53,7 @@ fn publisher(dashboard: &Dashboard) -> Arc<Mutex<u32>> {
 }
 
 #[tokio::test]
-async fn it_is_offered_where_it_can_and_done_once() {
+async fn publishing_is_offered_if_possible_and_done_once() {
     let (dashboard, place, cookie) = letter().await;
     let page = text(dashboard.get(&place, &cookie).await).await;
     assert!(
@@ -127,7 +121,7 @@ async fn it_is_offered_where_it_can_and_done_once() {
 }
 
 #[tokio::test]
-async fn a_publisher_that_fails_is_quoted_and_the_letter_stays_open() {
+async fn a_failing_publisher_is_quoted_and_the_letter_stays_open() {
     let (dashboard, place, cookie) = letter().await;
     dashboard
         .idem
@@ -145,17 +139,12 @@ async fn a_publisher_that_fails_is_quoted_and_the_letter_stays_open() {
         "{page}"
     );
     assert!(page.contains("Send back to kafka"), "{page}");
-    let letters = dashboard
-        .idem
-        .dead_letters()
-        .list(&Filter::default())
-        .await
-        .unwrap();
+    let letters = dashboard.letters(Filter::default()).await;
     assert_eq!((letters.len(), letters[0].state), (1, LetterState::Open));
 }
 
 #[tokio::test]
-async fn where_it_came_from_is_shown_as_text() {
+async fn the_origin_is_shown_as_text() {
     let (dashboard, place, cookie) = letter().await;
     let page = text(dashboard.get(&place, &cookie).await).await;
     assert!(page.contains("<dt>Broker</dt><dd>kafka</dd>"), "{page}");
@@ -173,7 +162,7 @@ async fn where_it_came_from_is_shown_as_text() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_go_back_by_one_form() {
+async fn many_letters_are_published_by_one_form() {
     let (dashboard, place, cookie) = letter().await;
     let published = publisher(&dashboard);
     let page = text(dashboard.get("/letters", &cookie).await).await;

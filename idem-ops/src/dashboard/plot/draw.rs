@@ -1,4 +1,4 @@
-//! Where everything stands in the picture.
+//! The places of all marks in a plot.
 
 use super::scale::ticks;
 use super::{Plot, Shape};
@@ -10,7 +10,7 @@ const RIGHT: f64 = 12.0;
 const TOP: f64 = 10.0;
 const BOTTOM: f64 = 24.0;
 
-/// Marks in the picture's own units, ready for the template.
+/// The marks in the picture's units, ready for the template.
 pub(super) struct Drawing {
     pub width: f64,
     pub height: f64,
@@ -40,7 +40,7 @@ pub(super) struct Line {
 }
 
 impl Drawing {
-    pub(super) fn of(plot: &Plot) -> Self {
+    pub(super) fn new(plot: &Plot) -> Self {
         let ticks = ticks(plot.unit, highest(plot));
         let top = ticks.last().copied().unwrap_or(1.0);
         let y = |value: f64| HEIGHT - BOTTOM - value / top * (HEIGHT - TOP - BOTTOM);

@@ -1,12 +1,12 @@
-//! Plots, drawn on the server as inline SVG: no script, colours from the style sheet so that they
-//! follow light and dark, and the same numbers as words and as a table beside each.
+//! Plots, drawn on the server as inline SVG without script: colours come from the style sheet, so
+//! that they follow light and dark, and each plot has its numbers in words and in a table.
 //!
 //! Crates that draw SVG write colours into style attributes, which the content security policy
 //! forbids.
 
+mod downsample;
 mod draw;
 mod scale;
-mod thin;
 
 use askama::Template;
 use jiff::Timestamp;
@@ -14,32 +14,32 @@ use jiff::Timestamp;
 use draw::Drawing;
 pub(super) use scale::Unit;
 
-/// More columns than this are not told apart on a phone.
+/// The maximum number of columns that a phone can show.
 const COLUMNS: usize = 60;
 
 /// Values over time.
 #[derive(Debug, Clone)]
 pub(super) struct Plot {
-    /// Names the plot in the page; the ids of its parts begin with it.
+    /// The id of the plot; the ids of its parts begin with it.
     pub id: &'static str,
     pub title: &'static str,
     pub unit: Unit,
     pub shape: Shape,
-    /// When each value was taken, the earliest first.
+    /// The time of each value, earliest first.
     pub times: Vec<Timestamp>,
     pub series: Vec<Series>,
 }
 
-/// How values become marks.
+/// The marks of a plot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Shape {
-    /// Columns, one series on the other: parts of a whole.
+    /// Stacked columns: parts of a whole.
     Columns,
     /// A line for each series.
     Lines,
 }
 
-/// One row of values, as many as there are times.
+/// One value for each time.
 #[derive(Debug, Clone)]
 pub(super) struct Series {
     pub name: String,
@@ -49,14 +49,14 @@ pub(super) struct Series {
     pub fold: Fold,
 }
 
-/// What several values become where there is room for one.
+/// How several values are joined into one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fold {
-    /// Things that were counted.
+    /// Their sum, for counts.
     Sum,
-    /// What stood there in the end.
+    /// The last one, for levels.
     Last,
-    /// The worst.
+    /// The highest one.
     Highest,
 }
 
@@ -76,10 +76,10 @@ impl Series {
 }
 
 impl Plot {
-    /// The figure as HTML, escaped.
+    /// Renders the figure as escaped HTML.
     pub(super) fn figure(mut self) -> Result<String, askama::Error> {
-        thin::thin(&mut self, COLUMNS);
-        let drawing = Drawing::of(&self);
+        downsample::downsample(&mut self, COLUMNS);
+        let drawing = Drawing::new(&self);
         let words = self
             .series
             .iter()
@@ -113,7 +113,7 @@ impl Plot {
     }
 }
 
-/// What a person who does not see the plot is told.
+/// Describes a series to a person who does not see the plot.
 fn in_words(series: &Series, unit: Unit) -> String {
     let known = || series.values.iter().copied().flatten();
     let Some(last) = known().next_back() else {
@@ -176,14 +176,14 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_said_in_words() {
+    fn an_empty_plot_says_so_in_words() {
         let html = plot(Shape::Lines, vec![None, None]).figure().unwrap();
         assert!(html.contains("Nothing yet"), "{html}");
         assert!(!html.contains("<svg"), "{html}");
     }
 
     #[test]
-    fn a_day_of_minutes_is_as_many_columns_as_can_be_seen() {
+    fn a_day_of_minutes_has_as_many_columns_as_can_be_seen() {
         let html = plot(Shape::Columns, vec![Some(1.0); 1440])
             .figure()
             .unwrap();

@@ -1,6 +1,6 @@
-//! Axes with round numbers, and numbers as people read them.
+//! Round numbers for axes, and the formatting of numbers.
 
-/// What a plot's values are.
+/// The unit of a plot's values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::dashboard) enum Unit {
     Count,
@@ -9,7 +9,7 @@ pub(in crate::dashboard) enum Unit {
 }
 
 impl Unit {
-    /// A value as people read it.
+    /// Formats a value for people.
     pub(in crate::dashboard) fn show(self, value: f64) -> String {
         match self {
             Unit::Count => grouped(value),
@@ -21,7 +21,7 @@ impl Unit {
         }
     }
 
-    /// What an axis steps by: whole things, and powers of two of bytes.
+    /// Returns an axis's step: whole numbers for counts, powers of two for bytes.
     fn step(self, rough: f64) -> f64 {
         match self {
             Unit::Count => round_up(rough).max(1.0),
@@ -31,14 +31,14 @@ impl Unit {
     }
 }
 
-/// Round numbers from 0 to at least `highest`, at most six of them.
+/// Returns at most six round numbers, from 0 to at least `highest`.
 pub(super) fn ticks(unit: Unit, highest: f64) -> Vec<f64> {
     let step = unit.step(if highest > 0.0 { highest / 4.0 } else { 1.0 });
     let steps = (highest / step).ceil().clamp(1.0, 5.0) as u32;
     (0..=steps).map(|tick| f64::from(tick) * step).collect()
 }
 
-/// The next of 1, 2, 2.5, 5, 10 in its power of ten.
+/// Rounds up to 1, 2, 2.5, 5 or 10 in its power of ten.
 fn round_up(rough: f64) -> f64 {
     let power = 10_f64.powf(rough.log10().floor());
     let of = [1.0, 2.0, 2.5, 5.0]
@@ -47,7 +47,7 @@ fn round_up(rough: f64) -> f64 {
     of.unwrap_or(10.0) * power
 }
 
-/// At most one digit behind the point, none where there are three before it.
+/// Formats with at most one decimal, or none after three digits.
 fn short(value: f64) -> String {
     if value >= 100.0 || (value - value.round()).abs() < 0.05 {
         format!("{value:.0}")
@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_as_people_read_them() {
+    fn numbers_are_formatted_for_people() {
         let cases = [
             (Unit::Count, 0.0, "0"),
             (Unit::Count, 999.0, "999"),
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn axes_are_round_and_hold_everything() {
+    fn axes_are_round_and_include_every_value() {
         assert_eq!(ticks(Unit::Count, 0.0), [0.0, 1.0]);
         assert_eq!(ticks(Unit::Count, 2.0), [0.0, 1.0, 2.0]);
         assert_eq!(ticks(Unit::Count, 37.0), [0.0, 10.0, 20.0, 30.0, 40.0]);

@@ -258,7 +258,7 @@ impl Idem {
             return delivery.verdict();
         }
         let name = name.map_or_else(|| Cow::Owned(delivery.origin.place()), Cow::Borrowed);
-        match self.inner().learn(&name, &reached).await {
+        match self.shared().learn(&name, &reached).await {
             Ok(()) => delivery.verdict(),
             Err(problem) => delivery.verdict().and(Verdict::Unavailable {
                 error: problem.to_string(),

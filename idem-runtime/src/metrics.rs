@@ -65,7 +65,7 @@ pub(crate) struct Meters {
 }
 
 impl Meters {
-    pub(crate) fn of(handler: Arc<str>) -> Self {
+    pub(crate) fn new(handler: Arc<str>) -> Self {
         let handler = SharedString::from_shared(handler);
         Self {
             done: counted(CALLS, &handler, "done"),

@@ -1,9 +1,9 @@
 //! What a person does with a letter.
 
-use std::fmt::Display;
 use std::sync::Arc;
 
 use super::DeadLetters;
+use super::payload::unfit;
 use crate::error::Error;
 use crate::json::problem::json_problem;
 use crate::json::{Json, TooDeep};
@@ -144,7 +144,7 @@ impl DeadLetters {
             return Err(unfit(letter, TooDeep(depth)));
         }
         if letter.is_buried() {
-            return super::hidden::mended(self.inner(), letter, payload).await;
+            return super::redaction::mended(self.shared(), letter, payload).await;
         }
         if letter.redacted.is_empty() {
             return Ok(payload);
@@ -171,7 +171,7 @@ impl DeadLetters {
         let id = letter.id;
         let record = letter.record_id();
         let reply = self
-            .inner()
+            .shared()
             .apply(&record, step)
             .await
             .map_err(|problem| Error::Ledger {
@@ -182,7 +182,7 @@ impl DeadLetters {
         let letter = self.known(&id).await?;
         match reply {
             Reply::Recorded => {
-                self.inner().count_letters().await;
+                self.shared().count_letters().await;
                 let act = letter.history.last().map(|act| act.kind.as_str());
                 tracing::info!(handler = letter.handler, key = letter.key, letter = %id, act, who = self.who,
                     "somebody acted on a dead letter");
@@ -193,18 +193,5 @@ impl DeadLetters {
                 state: letter.state,
             }),
         }
-    }
-}
-
-/// A payload that does not do.
-pub(super) fn unfit(letter: &DeadLetter, problem: impl Display) -> Error {
-    Error::Codec {
-        handler: letter.handler.clone(),
-        key: letter.key.clone(),
-        what: format!(
-            "the payload of dead letter {} does not fit the handler; edit it, and nothing ran:",
-            letter.id
-        ),
-        problem: problem.to_string(),
     }
 }

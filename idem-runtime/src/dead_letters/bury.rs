@@ -9,7 +9,8 @@ use base64::prelude::BASE64_STANDARD;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::hidden::{Hiding, summary};
+use super::hidden::Hiding;
+use super::redaction::summary;
 use super::reused;
 use crate::delivery::Refusal;
 use crate::error::Error;
@@ -163,9 +164,9 @@ impl Idem {
         mut cause: BuryCause,
         refusal: Option<&Refusal>,
     ) -> Result<DeadLetterId, Error> {
-        let inner = self.inner();
+        let shared = self.shared();
         let site = || (Some(handler.to_owned()), Some(key.to_owned()));
-        let Some(_entry) = inner.enter() else {
+        let Some(_entry) = shared.enter() else {
             let (handler, key) = site();
             return Err(Error::Closed { handler, key });
         };
@@ -187,7 +188,7 @@ impl Idem {
                 handler: handler.into(),
                 key: key.into(),
             };
-            let found = reused::find(inner, &holder, payload.as_deref()).await?;
+            let found = reused::find(shared, &holder, payload.as_deref()).await?;
             cause.error = format!(
                 "key `{key}` is another message's, which is {found}; send this one under a key of its own, edit it to one \
                  and run it, or discard it"
@@ -195,8 +196,11 @@ impl Idem {
             cause.reused = Some(Box::new(found));
         }
         let taken = cause.key.is_some();
-        let hiding = inner.hidden(handler, Some(&origin)).await.map_err(ledger)?;
-        let kept = Kept::of(bytes, inner.limits.payload, &hiding);
+        let hiding = shared
+            .hidden(handler, Some(&origin))
+            .await
+            .map_err(ledger)?;
+        let kept = Kept::of(bytes, shared.limits.payload, &hiding);
         if !kept.shown {
             cause.error = format!("{}; {UNSHOWN}", cause.error);
         }
@@ -239,7 +243,7 @@ impl Idem {
                 handler: handler.into(),
                 key: (*key).into(),
             };
-            match inner.apply(&id, Step::Bury(buried.clone())).await {
+            match shared.apply(&id, Step::Bury(buried.clone())).await {
                 Ok(Reply::DeadLettered(letter)) => return Ok(letter.id),
                 Ok(Reply::Dead { letter, .. }) => return Ok(letter),
                 Ok(_) => {}
@@ -311,7 +315,7 @@ impl DeadLetter {
             // Without them, somebody mended it.
             return bytes.unwrap_or_else(|| self.payload.as_str().into());
         }
-        super::rerun::argument(self, &self.payload).into()
+        super::payload::argument(self, &self.payload).into()
     }
 }
 

@@ -3,6 +3,9 @@
 mod actions;
 mod bury;
 mod hidden;
+mod payload;
+mod redaction;
+mod registered;
 mod republish;
 mod rerun;
 mod reused;
@@ -11,13 +14,13 @@ mod watch;
 use std::sync::Arc;
 
 pub(crate) use hidden::Hidden;
-pub(crate) use republish::Publishers;
+pub(crate) use registered::{Publishers, Runners};
 pub use rerun::RunOutcome;
-pub(crate) use rerun::{Redriving, Runners};
 pub use watch::Watch;
 
 use crate::error::Error;
-use crate::idem::{Idem, Inner};
+use crate::idem::Idem;
+use crate::idem::shared::Shared;
 use crate::ledger::Filter;
 use crate::protocol::{DeadLetter, DeadLetterId};
 
@@ -40,8 +43,15 @@ pub struct DeadLetters {
     why: Option<String>,
 }
 
+impl Idem {
+    /// Its dead letters.
+    pub fn dead_letters(&self) -> DeadLetters {
+        DeadLetters::new(self.clone())
+    }
+}
+
 impl DeadLetters {
-    pub(crate) fn of(idem: Idem) -> Self {
+    fn new(idem: Idem) -> Self {
         Self {
             idem,
             who: None,
@@ -71,8 +81,8 @@ impl DeadLetters {
         self
     }
 
-    fn inner(&self) -> &Arc<Inner> {
-        self.idem.inner()
+    fn shared(&self) -> &Arc<Shared> {
+        self.idem.shared()
     }
 
     /// The letters a filter asks for, newest first. Those of a handler are also those of the names
@@ -84,14 +94,14 @@ impl DeadLetters {
         let earlier = filter
             .handler
             .as_deref()
-            .map(|handler| self.inner().earlier.of(handler))
+            .map(|handler| self.shared().earlier.of(handler))
             .unwrap_or_default();
         let filter = if earlier.is_empty() {
             filter
         } else {
             &filter.clone().or_of(earlier)
         };
-        let mut letters = self.inner().ledger.letters(filter).await?;
+        let mut letters = self.shared().ledger.letters(filter).await?;
         letters
             .iter_mut()
             .for_each(|letter| self.with_paths(letter));
@@ -103,7 +113,7 @@ impl DeadLetters {
     /// # Errors
     /// [`Error::Ledger`] when it cannot be read.
     pub async fn get(&self, id: &DeadLetterId) -> Result<Option<DeadLetter>, Error> {
-        let mut letter = self.inner().ledger.letter(*id).await?;
+        let mut letter = self.shared().ledger.letter(*id).await?;
         letter.iter_mut().for_each(|letter| self.with_paths(letter));
         Ok(letter)
     }
@@ -111,9 +121,9 @@ impl DeadLetters {
     /// What the handler redacts today holds for a letter of an earlier version of it, too.
     fn with_paths(&self, letter: &mut DeadLetter) {
         let today = self
-            .inner()
+            .shared()
             .handlers
-            .of(&letter.handler)
+            .get(&letter.handler)
             .map_or(&[][..], |handler| handler.redact);
         for path in today {
             if letter.redacted.iter().all(|known| known != path) {
@@ -127,7 +137,7 @@ impl DeadLetters {
     /// # Errors
     /// [`Error::Ledger`] when it cannot be told.
     pub async fn count_open(&self) -> Result<u64, Error> {
-        Ok(self.inner().ledger.open_letters().await?)
+        Ok(self.shared().ledger.open_letters().await?)
     }
 
     /// Letters as this process writes them, from now on.
@@ -135,6 +145,6 @@ impl DeadLetters {
     /// It is a hint, not the truth: what is written before the first poll of a slow reader, or
     /// while nobody watches, is found by [`list`](Self::list).
     pub fn watch(&self) -> Watch {
-        Watch::of(self.inner().born.subscribe())
+        Watch::new(self.shared().new_letters.subscribe())
     }
 }

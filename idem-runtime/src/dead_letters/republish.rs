@@ -1,27 +1,20 @@
 //! Redrive to the broker: a service says how a message is published, and a letter's goes back to
 //! where it came from.
 
-use std::collections::HashMap;
 use std::fmt::Display;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
-use parking_lot::RwLock;
 
 use super::DeadLetters;
+use super::registered::Publisher;
 use crate::call::panic;
-use crate::clock::BoxFuture;
 use crate::error::Error;
-use crate::idem::{Idem, Inner};
+use crate::idem::Idem;
+use crate::idem::shared::Shared;
 use crate::protocol::{DeadLetter, DeadLetterId, LetterState, Origin, RecordId, Step};
-
-type Publisher = Arc<dyn Fn(DeadLetter) -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
-
-/// How messages are published, by [`Origin::place`](crate::Origin::place).
-#[derive(Default)]
-pub(crate) struct Publishers(RwLock<HashMap<String, Publisher>>);
 
 impl Idem {
     /// Says how the messages of a place are published again, so that [`DeadLetters::republish`]
@@ -62,16 +55,12 @@ impl Idem {
             let publishing = publish(letter);
             Box::pin(async move { publishing.await.map_err(|error| format!("{error:#}")) })
         });
-        self.inner()
-            .publishers
-            .0
-            .write()
-            .insert(place.into(), publisher);
+        self.shared().publishers.insert(place.into(), publisher);
     }
 
     /// Whether this service has said how the messages of a place are published again.
     pub fn can_republish(&self, place: &str) -> bool {
-        self.inner().publishers.0.read().contains_key(place)
+        self.shared().publishers.get(place).is_some()
     }
 }
 
@@ -106,7 +95,7 @@ impl DeadLetters {
         let place = letter.origin.as_ref().map(Origin::place);
         let publisher = place
             .as_ref()
-            .and_then(|place| self.inner().publishers.0.read().get(place).map(Arc::clone));
+            .and_then(|place| self.shared().publishers.get(place));
         let (Some(place), Some(publish)) = (&place, publisher) else {
             return Err(Error::NoPublisher { id, place });
         };
@@ -136,7 +125,7 @@ impl DeadLetters {
         if let Err(problem) = published {
             if let Some(Step::Restore { mut by, letter }) = restore {
                 by.why = Some(format!("it could not be published: {problem}"));
-                put_back(self.inner(), &record, Step::Restore { letter, by }).await;
+                put_back(self.shared(), &record, Step::Restore { letter, by }).await;
             }
             return Err(Error::NotPublished {
                 id,
@@ -146,7 +135,7 @@ impl DeadLetters {
         }
         if letter.is_buried() {
             // It is buried again, or runs under a key of its own: nobody has to wait for it.
-            if let Err(error) = self.inner().apply(&record, self.forgetting(&letter)).await {
+            if let Err(error) = self.shared().apply(&record, self.forgetting(&letter)).await {
                 tracing::warn!(letter = %id, %error, "it is published, and will be a letter again all the same");
             }
         }
@@ -165,18 +154,18 @@ struct Unpublished<'a> {
 impl Drop for Unpublished<'_> {
     fn drop(&mut self) {
         if let Some(restore) = self.restore.take() {
-            let (inner, record) = (Arc::clone(self.idem.inner()), self.record.clone());
-            self.idem.keeper().finish(Box::pin(
-                async move { put_back(&inner, &record, restore).await },
-            ));
+            let (shared, record) = (Arc::clone(self.idem.shared()), self.record.clone());
+            self.idem.background().finish(Box::pin(async move {
+                put_back(&shared, &record, restore).await
+            }));
         }
     }
 }
 
 /// Opens the letter again, unless the message has come meanwhile.
-async fn put_back(inner: &Inner, record: &RecordId, restore: Step) {
-    match inner.apply(record, restore).await {
-        Ok(_) => inner.count_letters().await,
+async fn put_back(shared: &Shared, record: &RecordId, restore: Step) {
+    match shared.apply(record, restore).await {
+        Ok(_) => shared.count_letters().await,
         Err(error) => tracing::warn!(handler = &*record.handler, key = &*record.key, %error,
             "the letter could not be opened again, and will be one after its time to live"),
     }

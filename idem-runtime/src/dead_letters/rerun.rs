@@ -2,59 +2,27 @@
 //! the protocol.
 
 use std::any::Any;
-use std::collections::HashMap;
-use std::fmt::{self, Display};
+use std::fmt::Display;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::FutureExt;
-use parking_lot::RwLock;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::value::RawValue;
 
 use super::DeadLetters;
-use super::actions::unfit;
+use super::payload::{argument, only_field, unfit};
+use super::registered::{Runner, Running};
+use crate::call::on_behalf::{self, Redriving};
 use crate::call::panic;
-use crate::clock::{BoxFuture, until};
+use crate::clock::until;
 use crate::error::Error;
+use crate::idem::Idem;
 use crate::idem::current;
-use crate::idem::{Idem, Inner};
+use crate::idem::shared::Shared;
 use crate::json::Json;
 use crate::json::problem::{from_json, json_problem};
-use crate::protocol::{
-    DeadLetter, DeadLetterId, LetterState, Phase, Record, RecordId, Settlement, Step,
-};
-
-/// One call of a handler with a letter's payload: its result as JSON, or its error's text.
-type Running = BoxFuture<'static, Result<Json, String>>;
-type Runner = Arc<dyn Fn(&str) -> Result<Running, String> + Send + Sync>;
-
-/// How handlers are called again, by their names in the ledger.
-#[derive(Default)]
-pub(crate) struct Runners(RwLock<HashMap<String, Runner>>);
-
-/// A run of a letter, as the call that it leads to sees it.
-pub(crate) struct Redriving {
-    pub(crate) id: RecordId,
-    /// The re-arming, which that call makes before its claim.
-    pub(crate) step: Step,
-    begun: AtomicBool,
-    /// No handler could take the message, so the key it is under need not be its own.
-    pub(crate) unread: bool,
-}
-
-impl Redriving {
-    /// Whether the call is the first one of the letter's key: that one re-arms it.
-    pub(crate) fn begins(&self) -> bool {
-        !self.begun.swap(true, Ordering::SeqCst)
-    }
-
-    fn begun(&self) -> bool {
-        self.begun.load(Ordering::SeqCst)
-    }
-}
+use crate::protocol::{DeadLetter, DeadLetterId, LetterState, Phase, Record, Settlement};
 
 /// What a run of a letter came to.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -138,33 +106,26 @@ impl Idem {
                     .map_err(|error| format!("its result is no JSON: {}", json_problem(&error)))
             }))
         });
-        self.inner()
-            .runners
-            .0
-            .write()
-            .insert(handler.into(), runner);
+        self.shared().runners.insert(handler.into(), runner);
     }
 
     /// Whether this service has said how the handler is called again.
     pub fn has_handler(&self, handler: &str) -> bool {
-        self.inner().runner(handler).is_some()
+        runner(self.shared(), handler).is_some()
     }
 }
 
-impl Inner {
-    /// How a handler is called again: under this name, else under another one that it has or had.
-    fn runner(&self, handler: &str) -> Option<Runner> {
-        let runners = self.runners.0.read();
-        runners
-            .get(handler)
-            .or_else(|| {
-                self.earlier
-                    .all(handler)
-                    .iter()
-                    .find_map(|name| runners.get(name))
-            })
-            .map(Arc::clone)
-    }
+/// Returns how a handler is called again: under this name, else under another one that it has or
+/// had.
+fn runner(shared: &Shared, handler: &str) -> Option<Runner> {
+    let earlier = || {
+        shared
+            .earlier
+            .all(handler)
+            .iter()
+            .find_map(|name| shared.runners.get(name))
+    };
+    shared.runners.get(handler).or_else(earlier)
 }
 
 impl DeadLetters {
@@ -220,24 +181,16 @@ impl DeadLetters {
         if let Some(size) = letter.cut_off() {
             return Err(Error::Incomplete { id, size });
         }
-        let runner = self
-            .inner()
-            .runner(&letter.handler)
-            .ok_or_else(|| Error::NoHandler {
-                handler: letter.handler.clone(),
-            })?;
+        let runner = runner(self.shared(), &letter.handler).ok_or_else(|| Error::NoHandler {
+            handler: letter.handler.clone(),
+        })?;
         let record = letter.record_id();
         let (step, unread) = (self.redriving(&letter), letter.is_buried());
-        let redriving = Arc::new(Redriving {
-            id: record.clone(),
-            step,
-            begun: AtomicBool::new(false),
-            unread,
-        });
+        let redriving = Arc::new(Redriving::new(record.clone(), step, unread));
         loop {
             let running =
                 begin(&runner, &letter, &payload).map_err(|problem| unfit(&letter, problem))?;
-            let error = match current::redrive(self.idem.clone(), Arc::clone(&redriving), running).await {
+            let error = match current::scope(self.idem.clone(), on_behalf::run(Arc::clone(&redriving), running)).await {
                 Ok(_) if !redriving.begun() => {
                     "the function given to `register_handler` did not call the handler with the letter's key".to_owned()
                 }
@@ -245,8 +198,8 @@ impl DeadLetters {
                     if unread {
                         // Its own key has the result; what the bytes were kept under is over. Where
                         // the two are one key, there is nothing left to forget.
-                        self.inner().apply(&record, self.forgetting(&letter)).await?;
-                        self.inner().count_letters().await;
+                        self.shared().apply(&record, self.forgetting(&letter)).await?;
+                        self.shared().count_letters().await;
                     }
                     return Ok(RunOutcome::Done(result));
                 }
@@ -255,7 +208,7 @@ impl DeadLetters {
             let letter = match self.idem.record(&record).await? {
                 Some(Record::Live(live)) => match live.phase {
                     Phase::Waiting { until: at, .. } if redriving.begun() => {
-                        let clock = &self.inner().clock;
+                        let clock = &self.shared().clock;
                         clock.sleep(until(at, clock.now())).await;
                         continue;
                     }
@@ -289,29 +242,5 @@ fn begin(runner: &Runner, letter: &DeadLetter, payload: &Json) -> Result<Running
             None => Err(problem),
         },
         begun => begun,
-    }
-}
-
-/// The payload as a handler takes it: of one argument, its value. A message that no handler could
-/// take is whole.
-pub(super) fn argument<'a>(letter: &DeadLetter, payload: &'a Json) -> &'a str {
-    let only = || only_field(payload).filter(|_| letter.arguments() == 1);
-    if letter.is_buried() { None } else { only() }.unwrap_or(payload.as_str())
-}
-
-fn only_field(payload: &Json) -> Option<&str> {
-    let fields: HashMap<String, &RawValue> = payload.parse().ok()?;
-    let mut values = fields.into_values();
-    values
-        .next()
-        .filter(|_| values.len() == 0)
-        .map(RawValue::get)
-}
-
-impl fmt::Debug for Redriving {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Redriving")
-            .field("id", &self.id)
-            .finish_non_exhaustive()
     }
 }

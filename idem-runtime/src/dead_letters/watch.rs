@@ -17,7 +17,7 @@ pub struct Watch {
 }
 
 impl Watch {
-    pub(super) fn of(letters: broadcast::Receiver<DeadLetter>) -> Self {
+    pub(super) fn new(letters: broadcast::Receiver<DeadLetter>) -> Self {
         Self {
             letters: BroadcastStream::new(letters),
         }

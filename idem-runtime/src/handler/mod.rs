@@ -203,13 +203,13 @@ impl Backoff {
 
 /// Which function has which name. A name has one function: two would mix their records.
 #[derive(Debug, Default)]
-pub(crate) struct Handlers {
-    named: RwLock<HashMap<Arc<str>, Arc<Named>, RandomState>>,
+pub(crate) struct Registry {
+    named: RwLock<HashMap<Arc<str>, Arc<RegisteredHandler>, RandomState>>,
 }
 
 /// A function under its name, which its calls share.
 #[derive(Debug)]
-pub(crate) struct Named {
+pub(crate) struct RegisteredHandler {
     pub(crate) name: Arc<str>,
     pub(crate) handler: &'static Handler,
     pub(crate) meters: Meters,
@@ -219,29 +219,37 @@ pub(crate) struct Named {
     pub(crate) redacted: Option<Arc<[String]>>,
 }
 
-impl Handlers {
+impl Registry {
     /// The function of this name, if this process has called it.
-    pub(crate) fn of(&self, name: &str) -> Option<&'static Handler> {
+    pub(crate) fn get(&self, name: &str) -> Option<&'static Handler> {
         self.named.read().get(name).map(|named| named.handler)
     }
 
     /// Lets a function's call in, unless another function has its name, or one that it had before.
-    pub(crate) fn admit(&self, name: &str, handler: &'static Handler) -> Result<Arc<Named>, Error> {
+    pub(crate) fn get_or_register(
+        &self,
+        name: &str,
+        handler: &'static Handler,
+    ) -> Result<Arc<RegisteredHandler>, Error> {
         let known = self.named.read().get(name).cloned();
         let named = match known {
             Some(named) => named,
-            None => self.first(name, handler)?,
+            None => self.register(name, handler)?,
         };
         is_free(name, named.handler, handler).map(|()| named)
     }
 
-    fn first(&self, name: &str, handler: &'static Handler) -> Result<Arc<Named>, Error> {
+    fn register(
+        &self,
+        name: &str,
+        handler: &'static Handler,
+    ) -> Result<Arc<RegisteredHandler>, Error> {
         let name: Arc<str> = name.into();
-        let meters = Meters::of(Arc::clone(&name));
+        let meters = Meters::new(Arc::clone(&name));
         let paths = || handler.redact.iter().map(ToString::to_string).collect();
         let redacted = (!handler.redact.is_empty()).then(paths);
         let reads_back = AtomicBool::new(false);
-        let new = Arc::new(Named {
+        let new = Arc::new(RegisteredHandler {
             name: Arc::clone(&name),
             handler,
             meters,

@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 
 use parking_lot::RwLock;
 
-use crate::handler::Named;
-use crate::idem::Inner;
-use crate::issuer;
+use crate::clock::Clock;
+use crate::handler::RegisteredHandler;
+use crate::issuer::record::was_issued;
 use crate::ledger::{Ledger, LedgerError};
 use crate::protocol::{NoteChange, Record, RecordId};
 
@@ -20,9 +20,9 @@ const PAGE: usize = 256;
 
 /// The earlier names of handlers, by today's.
 #[derive(Debug, Default)]
-pub(crate) struct Earlier(RwLock<BTreeMap<String, Vec<String>>>);
+pub(crate) struct EarlierNames(RwLock<BTreeMap<String, Vec<String>>>);
 
-impl Earlier {
+impl EarlierNames {
     /// Reads what the ledger knows.
     pub(crate) async fn read(&self, ledger: &dyn Ledger) -> Result<(), LedgerError> {
         let mut after = None;
@@ -97,23 +97,6 @@ impl Earlier {
     }
 }
 
-impl Inner {
-    /// What the ledger remembers of one message, under today's name or an earlier one.
-    pub(crate) async fn record(&self, id: &RecordId) -> Result<Option<Record>, LedgerError> {
-        let mut record = self.ledger.record(id).await?;
-        if record.is_none() {
-            for was in self.earlier.of(&id.handler) {
-                let earlier = RecordId {
-                    handler: was.into(),
-                    key: id.key.clone(),
-                };
-                record = record.or(self.ledger.record(&earlier).await?);
-            }
-        }
-        Ok(record)
-    }
-}
-
 /// What is found before a claim.
 pub(crate) enum Found {
     /// The handler may claim under its own name.
@@ -126,18 +109,19 @@ pub(crate) enum Found {
 
 /// Looks where a message's record stands, and if nowhere, whether its key was issued.
 pub(crate) async fn look_first(
-    inner: &Inner,
-    named: &Named,
+    ledger: &dyn Ledger,
+    clock: &dyn Clock,
+    earlier_names: &EarlierNames,
+    registered: &RegisteredHandler,
     id: &RecordId,
 ) -> Result<Found, LedgerError> {
-    let (ledger, handler) = (&*inner.ledger, named.handler);
+    let handler = registered.handler;
     if !handler.was.is_empty() {
-        inner
-            .earlier
-            .learn(ledger, &named.name, handler.was)
+        earlier_names
+            .learn(ledger, &registered.name, handler.was)
             .await?;
     }
-    if is_known(inner, id).await? {
+    if is_known(ledger, clock, id).await? {
         return Ok(Found::Here);
     }
     for was in handler.was {
@@ -145,12 +129,12 @@ pub(crate) async fn look_first(
             handler: (*was).into(),
             key: id.key.clone(),
         };
-        if is_known(inner, &earlier).await? {
+        if is_known(ledger, clock, &earlier).await? {
             return Ok(Found::Under(earlier));
         }
     }
     match handler.issued {
-        Some(issuer) if !issuer::was_issued(ledger, issuer, &id.key, inner.clock.now()).await? => {
+        Some(issuer) if !was_issued(ledger, issuer, &id.key, clock.now()).await? => {
             Ok(Found::NotIssued(issuer))
         }
         _ => Ok(Found::Here),
@@ -158,9 +142,13 @@ pub(crate) async fn look_first(
 }
 
 /// Whether a record stands there, and its time is not over.
-async fn is_known(inner: &Inner, id: &RecordId) -> Result<bool, LedgerError> {
-    let now = inner.clock.now();
-    let record = inner.ledger.record(id).await?;
+async fn is_known(
+    ledger: &dyn Ledger,
+    clock: &dyn Clock,
+    id: &RecordId,
+) -> Result<bool, LedgerError> {
+    let now = clock.now();
+    let record = ledger.record(id).await?;
     Ok(record
         .is_some_and(|record| !matches!(record, Record::Settled(settled) if settled.expired(now))))
 }

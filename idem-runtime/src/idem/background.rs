@@ -11,64 +11,64 @@ use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
 use crate::clock::BoxFuture;
-use crate::idem::Inner;
+use crate::idem::shared::Shared;
 
 /// How often it looks, and at how many settled records each time.
 const PERIOD: Duration = Duration::from_secs(1);
 const PIECE: usize = 1000;
 
-pub(crate) struct Keeper {
-    work: Mutex<Option<mpsc::UnboundedSender<Work>>>,
+pub(crate) struct Background {
+    tasks: Mutex<Option<mpsc::UnboundedSender<Task>>>,
     ended: watch::Receiver<bool>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
-/// What the keeper does for calls.
-enum Work {
+/// What the background does for calls.
+enum Task {
     /// To be done before it ends.
     Finish(BoxFuture<'static, ()>),
     /// To be done while it lasts.
-    Meanwhile(BoxFuture<'static, ()>),
+    Detached(BoxFuture<'static, ()>),
 }
 
-impl Keeper {
+impl Background {
     /// Starts the thread on a runtime of its own.
-    pub(crate) fn start(runtime: Runtime, inner: Arc<Inner>) -> std::io::Result<Self> {
-        let (work, to_do) = mpsc::unbounded_channel();
+    pub(crate) fn start(runtime: Runtime, shared: Arc<Shared>) -> std::io::Result<Self> {
+        let (tasks, received) = mpsc::unbounded_channel();
         let (end, ended) = watch::channel(false);
         let thread = std::thread::Builder::new()
-            .name("idem-keeper".to_owned())
+            .name("idem-background".to_owned())
             .spawn(move || {
-                runtime.block_on(keep(inner, to_do));
+                runtime.block_on(run(shared, received));
                 end.send_replace(true);
             })?;
         Ok(Self {
-            work: Mutex::new(Some(work)),
+            tasks: Mutex::new(Some(tasks)),
             ended,
             thread: Mutex::new(Some(thread)),
         })
     }
 
-    /// Takes work over from a call that is gone: it is done before the keeper ends.
+    /// Takes work over from a call that is gone: it is done before the background ends.
     pub(crate) fn finish(&self, work: BoxFuture<'static, ()>) {
-        self.give(Work::Finish(work));
+        self.give(Task::Finish(work));
     }
 
-    /// Does something beside a call, for as long as the keeper lasts.
-    pub(crate) fn meanwhile(&self, work: BoxFuture<'static, ()>) {
-        self.give(Work::Meanwhile(work));
+    /// Does something beside a call, for as long as the background lasts.
+    pub(crate) fn detach(&self, work: BoxFuture<'static, ()>) {
+        self.give(Task::Detached(work));
     }
 
-    fn give(&self, work: Work) {
-        if let Some(keeper) = &*self.work.lock() {
+    fn give(&self, task: Task) {
+        if let Some(tasks) = &*self.tasks.lock() {
             // It ends only after this sender is dropped.
-            let _ = keeper.send(work);
+            let _ = tasks.send(task);
         }
     }
 
     /// Ends it once what it took is done.
     pub(crate) async fn stop(&self) {
-        self.work.lock().take();
+        self.tasks.lock().take();
         let mut ended = self.ended.clone();
         // An error means that the thread is gone, which is what is waited for.
         let _ = ended.wait_for(|ended| *ended).await;
@@ -76,28 +76,28 @@ impl Keeper {
 
     /// [`stop`](Self::stop) where nothing can be awaited.
     pub(crate) fn stop_and_wait(&self) {
-        self.work.lock().take();
+        self.tasks.lock().take();
         if let Some(thread) = self.thread.lock().take() {
             let _ = thread.join();
         }
     }
 }
 
-async fn keep(inner: Arc<Inner>, mut to_do: mpsc::UnboundedReceiver<Work>) {
+async fn run(shared: Arc<Shared>, mut received: mpsc::UnboundedReceiver<Task>) {
     let mut period = tokio::time::interval(PERIOD);
     period.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut left_behind = JoinSet::new();
     loop {
         tokio::select! {
-            work = to_do.recv() => match work {
-                Some(Work::Finish(work)) => { left_behind.spawn(work); }
+            work = received.recv() => match work {
+                Some(Task::Finish(work)) => { left_behind.spawn(work); }
                 // It goes with the runtime.
-                Some(Work::Meanwhile(work)) => drop(tokio::spawn(work)),
+                Some(Task::Detached(work)) => drop(tokio::spawn(work)),
                 None => break,
             },
             _ = period.tick() => {
-                inner.report_all_again().await;
-                match inner.sweep(PIECE).await {
+                shared.report_all_again().await;
+                match shared.sweep(PIECE).await {
                     // Where much has expired there is more to find at once.
                     Ok(swept) if swept.expired > 0 && !swept.whole => period.reset_immediately(),
                     Ok(_) => {}
@@ -108,5 +108,5 @@ async fn keep(inner: Arc<Inner>, mut to_do: mpsc::UnboundedReceiver<Work>) {
         }
     }
     while left_behind.join_next().await.is_some() {}
-    inner.report_all_again().await;
+    shared.report_all_again().await;
 }

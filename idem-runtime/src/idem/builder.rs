@@ -7,8 +7,9 @@ use std::time::Duration;
 use crate::call::wait::wait;
 use crate::clock::{Clock, SystemClock};
 use crate::error::Error;
-use crate::idem::background::Keeper;
-use crate::idem::{Idem, Inner};
+use crate::idem::Idem;
+use crate::idem::background::Background;
+use crate::idem::shared::{Limits, Shared};
 use crate::ledger::{Ledger, LedgerError, SledLedger};
 use crate::metrics;
 
@@ -31,23 +32,22 @@ pub struct IdemBuilder {
     clock: Option<Arc<dyn Clock>>,
 }
 
-/// What may be stored, and for how long.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Limits {
-    pub(crate) payload: usize,
-    pub(crate) result: usize,
-    pub(crate) letter_retention: Duration,
-    pub(crate) close_deadline: Duration,
-}
+impl Idem {
+    /// Opens the embedded ledger in a folder, or makes one there.
+    ///
+    /// Messages of a process that died are settled first: those whose budget is spent are dead
+    /// letters when this returns.
+    ///
+    /// # Errors
+    /// [`Error::Ledger`], which says what is wrong with the folder: held by another process, not writable, full,
+    /// damaged, or with fewer records than were acknowledged.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
+        Self::builder().open(path)
+    }
 
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            payload: 1 << 20,
-            result: 16 << 20,
-            letter_retention: Duration::from_secs(30 * 24 * 60 * 60),
-            close_deadline: Duration::from_secs(30),
-        }
+    /// The limits and other choices, to be followed by `open`.
+    pub fn builder() -> IdemBuilder {
+        IdemBuilder::default()
     }
 }
 
@@ -126,14 +126,15 @@ impl IdemBuilder {
         let clock = self.clock.unwrap_or_else(|| Arc::new(SystemClock));
         let instance = instance();
         let opened = open(Arc::clone(&clock), instance.clone()).and_then(|ledger| {
-            let inner = Arc::new(Inner::new(ledger, clock, self.limits, instance.into()));
-            wait(inner.settle_the_dead())?;
-            Ok(inner)
+            let shared = Arc::new(Shared::new(ledger, clock, self.limits, instance.into()));
+            wait(shared.recover())?;
+            Ok(shared)
         });
         match opened {
-            Ok(inner) => {
-                let keeper = Keeper::start(runtime, Arc::clone(&inner)).map_err(no_thread)?;
-                Ok(Idem::start(inner, keeper))
+            Ok(shared) => {
+                let background =
+                    Background::start(runtime, Arc::clone(&shared)).map_err(no_thread)?;
+                Ok(Idem::start(shared, background))
             }
             Err(error) => {
                 // tokio panics when a runtime is dropped inside another one, which is where most

@@ -2,6 +2,7 @@
 //! order.
 
 mod format;
+pub(crate) mod record;
 mod sequence;
 
 use std::sync::Arc;
@@ -10,19 +11,19 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 pub use format::KeyFormat;
+use record::issued;
+use sequence::ISSUERS;
 pub(crate) use sequence::Sequences;
 
 use crate::clock::after;
 use crate::error::Error;
 use crate::idem::Idem;
-use crate::ledger::{Ledger, LedgerError};
+use crate::ledger::LedgerError;
 use crate::message::key::Key;
-use crate::protocol::{Record, RecordId, Reply, Settled, Settlement, Step};
+use crate::protocol::{Record, Reply, Settled, Settlement, Step};
 
 /// How long an issued key may wait to be used, unless said.
 const TTL: Duration = Duration::from_secs(24 * 3600);
-/// Where the names of issuers stand.
-const ISSUERS: &str = "issuers/";
 /// More are not looked through for one key.
 const MOST: usize = 100;
 /// A format that comes to keys which are all taken has run out of them.
@@ -96,13 +97,16 @@ impl KeyIssuer {
     /// # Errors
     /// [`Error::Ledger`] when it cannot be made durable, or when the format has no free key left.
     pub async fn issue(&self) -> Result<String, Error> {
-        let inner = self.idem.inner();
-        inner.sequences.name(inner, &self.name).await?;
+        let shared = self.idem.shared();
+        shared.sequences.name(&*shared.ledger, &self.name).await?;
         for _ in 0..TRIES {
-            let now = inner.clock.now();
+            let now = shared.clock.now();
             let key = match self.format.scope(now) {
                 Some(scope) => {
-                    let number = inner.sequences.next(inner, &self.name, &scope).await?;
+                    let number = shared
+                        .sequences
+                        .next(&*shared.ledger, &self.name, &scope)
+                        .await?;
                     self.format.key(now, number)
                 }
                 None => self.format.key(now, 0),
@@ -115,10 +119,10 @@ impl KeyIssuer {
                 handler: format!("issued/{}", self.name),
                 why: reason,
             })?;
-            match inner.apply(&id, Step::Issue { ttl: self.ttl }).await? {
+            match shared.apply(&id, Step::Issue { ttl: self.ttl }).await? {
                 Reply::Recorded => return Ok(key),
                 // Another replica was quicker, or chance came to the same digits.
-                _ => inner.sequences.taken(&self.name),
+                _ => shared.sequences.taken(&self.name),
             }
         }
         let text = format!(
@@ -148,7 +152,7 @@ impl Idem {
     /// # Errors
     /// [`Error::Ledger`] when it cannot be read.
     pub async fn issued(&self, key: &str) -> Result<Vec<IssuedKey>, Error> {
-        let ledger = &self.inner().ledger;
+        let ledger = &self.shared().ledger;
         let mut found = Vec::new();
         for name in ledger.notes(ISSUERS, None, MOST).await? {
             let issuer = name.key[ISSUERS.len()..].to_owned();
@@ -168,25 +172,4 @@ impl Idem {
         }
         Ok(found)
     }
-}
-
-/// Where the record that says a key was issued stands.
-fn issued(issuer: &str, key: &str) -> RecordId {
-    RecordId {
-        handler: format!("issued/{issuer}").into(),
-        key: key.into(),
-    }
-}
-
-/// Whether a key was issued, and has not lapsed.
-pub(crate) async fn was_issued(
-    ledger: &dyn Ledger,
-    issuer: &str,
-    key: &str,
-    now: Timestamp,
-) -> Result<bool, LedgerError> {
-    let issue = ledger.record(&issued(issuer, key)).await?;
-    Ok(
-        matches!(issue, Some(Record::Settled(issue)) if issue.end == Settlement::Issued && !issue.expired(now)),
-    )
 }

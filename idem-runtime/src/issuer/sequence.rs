@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::ISSUERS;
-use crate::idem::Inner;
-use crate::ledger::LedgerError;
+use crate::ledger::{Ledger, LedgerError};
 use crate::protocol::NoteChange;
 use crate::protocol::note::NUMBERED;
 
+/// Where the names of issuers stand.
+pub(super) const ISSUERS: &str = "issuers/";
 /// Numbers that are taken at once: what a process that ends leaves unused.
 const BLOCK: u64 = 100;
 
@@ -31,10 +31,13 @@ struct Block {
 
 impl Sequences {
     /// Writes down that there is such an issuer, once a process.
-    pub(crate) async fn name(&self, inner: &Inner, issuer: &Arc<str>) -> Result<(), LedgerError> {
+    pub(crate) async fn name(
+        &self,
+        ledger: &dyn Ledger,
+        issuer: &Arc<str>,
+    ) -> Result<(), LedgerError> {
         if !self.named.lock().contains(issuer) {
-            inner
-                .ledger
+            ledger
                 .write_notes(vec![NoteChange::put(format!("{ISSUERS}{issuer}"), [])])
                 .await?;
             self.named.lock().insert(Arc::clone(issuer));
@@ -46,7 +49,7 @@ impl Sequences {
     /// again; replicas on one ledger may be given the same, and find out when they record the key.
     pub(crate) async fn next(
         &self,
-        inner: &Inner,
+        ledger: &dyn Ledger,
         issuer: &Arc<str>,
         scope: &str,
     ) -> Result<u64, LedgerError> {
@@ -54,16 +57,14 @@ impl Sequences {
         let mut block = block.lock().await;
         if block.scope != scope || block.next >= block.end {
             let place = place(issuer, scope);
-            let last = inner
-                .ledger
+            let last = ledger
                 .notes(&place, None, 1)
                 .await?
                 .into_iter()
                 .find(|note| note.key == place);
             let last = last.map_or(Ok(0), |note| number(&note.value, &place))?;
             let end = last.saturating_add(BLOCK);
-            inner
-                .ledger
+            ledger
                 .write_notes(vec![NoteChange::put(place, end.to_string())])
                 .await?;
             *block = Block {

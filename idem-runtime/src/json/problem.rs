@@ -47,7 +47,7 @@ pub fn json_problem(error: &serde_json::Error) -> String {
 pub fn from_json<T: DeserializeOwned>(json: &[u8]) -> Result<T, String> {
     serde_json::from_slice(json).map_err(|error| {
         let what = what(&error);
-        let place = place::of_problem::<T>(json, &what)
+        let place = place::of_problem::<T>(json, |other| self::what(other) == what)
             .map(|place| format!(", in `{place}`"))
             .unwrap_or_default();
         format!("{what}{place}{}", at(&error))
@@ -62,7 +62,7 @@ fn at(error: &serde_json::Error) -> String {
     }
 }
 
-pub(super) fn what(error: &serde_json::Error) -> String {
+fn what(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let text = text.strip_suffix(&at(error)).unwrap_or(&text);
     match error.classify() {

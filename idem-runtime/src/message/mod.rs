@@ -12,7 +12,7 @@ use crate::call::panic;
 use crate::delivery::{Delivery, delivery};
 use crate::error::Error;
 use crate::handler::bounds::{KeyPart, Payload};
-use crate::handler::{Handler, Named};
+use crate::handler::{Handler, RegisteredHandler};
 use crate::idem::Idem;
 use crate::idem::current;
 use crate::json::problem::json_problem;
@@ -29,7 +29,7 @@ const USUAL: usize = 256;
 /// One call's key and payload, read from the arguments. What is wrong with them is said when the
 /// call begins.
 #[derive(Debug)]
-pub struct Message {
+pub struct CallBuilder {
     pub(crate) handler: &'static Handler,
     name: Cow<'static, str>,
     idem: Option<Idem>,
@@ -40,12 +40,12 @@ pub struct Message {
     buffer: Vec<u8>,
     chosen: Option<Hasher>,
     fingerprint_off: bool,
-    trouble: Option<Trouble>,
+    error: Option<ArgumentError>,
 }
 
 /// What is wrong with a message.
 #[derive(Debug)]
-enum Trouble {
+enum ArgumentError {
     /// The key, as `InvalidKey` says it.
     Key(String),
     /// The payload.
@@ -54,8 +54,8 @@ enum Trouble {
 
 /// A message that is in order.
 #[derive(Debug)]
-pub(crate) struct Ready {
-    pub(crate) named: Arc<Named>,
+pub(crate) struct CallRequest {
+    pub(crate) named: Arc<RegisteredHandler>,
     pub(crate) idem: Idem,
     pub(crate) id: RecordId,
     pub(crate) claim: Claim,
@@ -63,7 +63,7 @@ pub(crate) struct Ready {
     pub(crate) buffer: Vec<u8>,
 }
 
-impl Message {
+impl CallBuilder {
     /// For a function without a receiver, or with `name = "…"`.
     pub fn new(handler: &'static Handler) -> Self {
         Self::named(handler, Cow::Borrowed(handler.name))
@@ -88,7 +88,7 @@ impl Message {
             buffer: Vec::with_capacity(USUAL),
             chosen: None,
             fingerprint_off: false,
-            trouble: None,
+            error: None,
         }
     }
 
@@ -100,11 +100,13 @@ impl Message {
             return;
         };
         // The key comes before the payload.
-        self.trouble = Some(match self.buffer.is_empty() {
-            true => Trouble::Key(format!(
+        self.error = Some(match self.buffer.is_empty() {
+            true => ArgumentError::Key(format!(
                 "cannot be read, because `key` or `runtime` panicked: {panic}"
             )),
-            false => Trouble::Payload(Unwritten::Codec(format!("reading them panicked: {panic}"))),
+            false => {
+                ArgumentError::Payload(Unwritten::Codec(format!("reading them panicked: {panic}")))
+            }
         });
     }
 
@@ -162,17 +164,17 @@ impl Message {
         self.buffer.extend_from_slice(name.as_bytes());
         self.buffer.extend_from_slice(b"\":");
         let limit = self.limit();
-        if self.trouble.is_none()
+        if self.error.is_none()
             && let Err(unwritten) = writing::write(&mut self.buffer, limit, 1, write)
         {
-            self.trouble = Some(Trouble::Payload(unwritten));
+            self.error = Some(ArgumentError::Payload(unwritten));
         }
     }
 
     fn limit(&self) -> usize {
         self.idem
             .as_ref()
-            .map_or(usize::MAX, |idem| idem.inner().limits.payload)
+            .map_or(usize::MAX, |idem| idem.shared().limits.payload)
     }
 
     fn part(&mut self, write: Writes<'_>) {
@@ -183,30 +185,30 @@ impl Message {
             pushed.map_err(|problem| Unwritten::Codec(problem.to_string()))
         });
         if let Err(unwritten) = hashed {
-            self.trouble.get_or_insert(Trouble::Payload(unwritten));
+            self.error.get_or_insert(ArgumentError::Payload(unwritten));
         }
     }
 
     /// The message, or why it cannot be called with.
-    pub(crate) fn finish(mut self) -> Result<Ready, Error> {
+    pub(crate) fn finish(mut self) -> Result<CallRequest, Error> {
         self.check()
             .inspect_err(|error| metrics::refused(&self.name, error))
     }
 
-    fn check(&mut self) -> Result<Ready, Error> {
+    fn check(&mut self) -> Result<CallRequest, Error> {
         self.end();
         self.redact();
         let payload: Arc<[u8]> = self.buffer.as_slice().into();
         let fingerprint = self.hashed(&payload);
         let handler = || self.name.to_string();
-        let unwritten = match self.trouble.take() {
-            Some(Trouble::Key(why)) => {
+        let unwritten = match self.error.take() {
+            Some(ArgumentError::Key(why)) => {
                 return Err(Error::InvalidKey {
                     handler: handler(),
                     why,
                 });
             }
-            Some(Trouble::Payload(unwritten)) => Some(unwritten),
+            Some(ArgumentError::Payload(unwritten)) => Some(unwritten),
             None => None,
         };
         let Some(idem) = self.idem.take() else {
@@ -219,7 +221,7 @@ impl Message {
         match unwritten {
             None => {}
             Some(Unwritten::TooLarge) => {
-                let limit = idem.inner().limits.payload;
+                let limit = idem.shared().limits.payload;
                 return Err(Error::PayloadTooLarge {
                     handler: handler(),
                     key: key.to_string(),
@@ -236,7 +238,10 @@ impl Message {
                 });
             }
         }
-        let named = idem.inner().handlers.admit(&self.name, self.handler)?;
+        let named = idem
+            .shared()
+            .handlers
+            .get_or_register(&self.name, self.handler)?;
         let id = RecordId {
             handler: Arc::clone(&named.name),
             key,
@@ -249,7 +254,7 @@ impl Message {
             ..
         } = *self.handler;
         let claim = Claim {
-            owner: Arc::clone(&idem.inner().instance),
+            owner: Arc::clone(&idem.shared().instance),
             fingerprint,
             payload,
             redacted: named.redacted.clone(),
@@ -265,7 +270,7 @@ impl Message {
         buffer.clear();
         // A large one is not held for as long as the body runs.
         buffer.shrink_to(USUAL);
-        Ok(Ready {
+        Ok(CallRequest {
             named,
             idem,
             id,
@@ -284,18 +289,20 @@ impl Message {
 
     /// Takes out of the payload what the handler says.
     fn redact(&mut self) {
-        if self.handler.redact.is_empty() || self.trouble.is_some() {
+        if self.handler.redact.is_empty() || self.error.is_some() {
             return;
         }
         self.handler.spelling.called();
         match redact(&self.buffer, self.handler.redact) {
             // The placeholder may be longer than what it stands for.
             Ok(payload) if payload.len() > self.limit() && payload.len() > self.buffer.len() => {
-                self.trouble = Some(Trouble::Payload(Unwritten::TooLarge));
+                self.error = Some(ArgumentError::Payload(Unwritten::TooLarge));
             }
             Ok(payload) => self.buffer = payload,
             Err(error) => {
-                self.trouble = Some(Trouble::Payload(Unwritten::Codec(json_problem(&error))))
+                self.error = Some(ArgumentError::Payload(Unwritten::Codec(json_problem(
+                    &error,
+                ))))
             }
         }
     }
@@ -305,12 +312,12 @@ impl Message {
         if let Some(chosen) = self.chosen.take() {
             return Some(chosen.finish());
         }
-        if self.fingerprint_off || self.trouble.is_some() {
+        if self.fingerprint_off || self.error.is_some() {
             return None;
         }
         let mut all = Hasher::within(std::mem::take(&mut self.buffer));
         if let Err(error) = all.push(payload) {
-            self.trouble = Some(Trouble::Payload(Unwritten::Codec(error.to_string())));
+            self.error = Some(ArgumentError::Payload(Unwritten::Codec(error.to_string())));
             return None;
         }
         let fingerprint = all.finish();

@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use crate::outbox::OutboxMessage;
+use super::message::OutboxMessage;
 
 /// A message that knows its idempotency key, and what it has to stay in order with.
 ///

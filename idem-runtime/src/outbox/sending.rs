@@ -6,7 +6,8 @@ use std::collections::VecDeque;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::{OutboxMessage, new_id};
+use super::entry::new_id;
+use super::message::OutboxMessage;
 use crate::ledger::LedgerError;
 use crate::protocol::encoding;
 
@@ -17,7 +18,7 @@ const REMEMBERED: usize = 1000;
 /// What one process knows of the messages it sends.
 #[derive(Debug, Default)]
 pub(crate) struct Sending {
-    rung: Notify,
+    changed: Notify,
     /// The messages whose call failed or was dropped, by a hash of what they are, and their ids.
     unsure: Mutex<VecDeque<(blake3::Hash, String)>>,
 }
@@ -52,12 +53,12 @@ impl Sending {
     }
 
     /// There is something to send.
-    pub(crate) fn ring(&self) {
-        self.rung.notify_one();
+    pub(crate) fn notify(&self) {
+        self.changed.notify_one();
     }
 
-    pub(super) async fn rung(&self) {
-        self.rung.notified().await;
+    pub(super) async fn changed(&self) {
+        self.changed.notified().await;
     }
 }
 

@@ -18,7 +18,7 @@ pub(crate) struct Names {
 }
 
 impl Names {
-    pub(crate) fn of<'p>(paths: impl IntoIterator<Item = &'p str>) -> Self {
+    pub(crate) fn new<'p>(paths: impl IntoIterator<Item = &'p str>) -> Self {
         let mut names = Self::default();
         for path in paths {
             let (before, last) = path.rsplit_once('.').unwrap_or(("", path));
@@ -118,7 +118,7 @@ mod tests {
 
     #[track_caller]
     fn assert_hidden(json: &str, paths: &[&str], expected: &str) {
-        let hidden = Names::of(paths.iter().copied())
+        let hidden = Names::new(paths.iter().copied())
             .hide(json.as_bytes())
             .unwrap();
         assert_eq!(String::from_utf8(hidden).unwrap(), expected);

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use idem_runtime::{BoxFuture, Keyed, OutboxMessage};
+use idem_runtime::{
+    clock::BoxFuture,
+    outbox::{Keyed, OutboxMessage},
+};
 
 use crate::error::BrokerError;
 
@@ -46,7 +49,7 @@ impl Message {
     /// # Errors
     /// When it cannot be turned into JSON.
     pub fn of(to: impl Into<String>, message: &impl Keyed) -> serde_json::Result<Self> {
-        OutboxMessage::of(to, message).map(Self::from)
+        OutboxMessage::from_keyed(to, message).map(Self::from)
     }
 
     /// The same with an id.

@@ -6,7 +6,7 @@ use idem_runtime::{DeadLetter, Idem};
 
 use crate::publish::{Message, Publisher};
 
-/// Has [`DeadLetters::republish`](idem_runtime::DeadLetters::republish) send the messages that came
+/// Has [`DeadLetters::republish`](idem_runtime::dead_letters::DeadLetters::republish) send the messages that came
 /// from `source` back to `to`: the source's [name](crate::Source::name), and the queue, topic,
 /// stream or subject that leads to it.
 ///

@@ -3,7 +3,8 @@
 use std::pin::Pin;
 use std::time::Duration;
 
-use jiff::Timestamp;
+/// A point in time, in UTC.
+pub use jiff::Timestamp;
 
 /// A future that a trait object returns.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

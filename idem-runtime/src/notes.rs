@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::error::Error;
 use crate::idem::Idem;
 use crate::ledger::Ledger;
-use crate::protocol::{Note, NoteChange};
+pub use crate::protocol::{Note, NoteChange};
 
 /// The notes of one [`Idem`](crate::Idem): where a monitor keeps what it has notified of, and a
 /// dashboard its audit log.

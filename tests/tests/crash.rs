@@ -7,7 +7,10 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use idem_runtime::{AttemptOutcome, Error, Filter, Idem, Reason};
+use idem_runtime::{
+    Error, Filter, Idem,
+    dead_letters::{AttemptOutcome, Reason},
+};
 
 fn victim(what: &str, folder: &Path, rest: &[&str]) -> Child {
     Command::new(env!("CARGO_BIN_EXE_victim"))

@@ -1,6 +1,6 @@
 //! Publishing through an exchange.
 
-use idem_runtime::BoxFuture;
+use idem_runtime::clock::BoxFuture;
 use lapin::options::ConfirmSelectOptions;
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use idem_runtime::{BoxFuture, Idem, Keyed};
+use idem_runtime::{Idem, clock::BoxFuture, outbox::Keyed};
 use serde::de::DeserializeOwned;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
@@ -82,12 +82,14 @@ pub struct Consumer<S, T> {
 impl<S: Source, T: Send + 'static> Consumer<S, T> {
     /// A consumer of messages in JSON, 64 in flight. What is wrong with one that cannot be decoded
     /// is said
-    /// [without its values](idem_runtime::json_problem).
+    /// [without its values](idem_runtime::json::json_problem).
     pub fn new(idem: &Idem, source: S) -> Self
     where
         T: DeserializeOwned,
     {
-        Self::decoding(idem, source, |bytes: &[u8]| idem_runtime::from_json(bytes))
+        Self::decoding(idem, source, |bytes: &[u8]| {
+            idem_runtime::json::from_json(bytes)
+        })
     }
 
     /// A consumer of messages in another form. What cannot be decoded becomes a dead letter with

@@ -10,7 +10,10 @@ use std::time::Duration;
 
 use anyhow::{bail, ensure};
 use idem_brokers::Message;
-use idem_runtime::{Error, Idem, Keyed, OutboxMessage, idempotent};
+use idem_runtime::{
+    Error, Idem, idempotent,
+    outbox::{Keyed, OutboxMessage},
+};
 use serde::{Deserialize, Serialize};
 
 /// What the messages ask for.
@@ -234,7 +237,9 @@ pub(crate) fn orders_of(customer: &str) -> Vec<PlaceOrder> {
 /// The producer's end: the order goes out with the result.
 #[idempotent(name = "orders.accept", key = order.key(), skip(idem, queue))]
 pub(crate) async fn accept(idem: &Idem, queue: &str, order: PlaceOrder) -> anyhow::Result<()> {
-    Ok(idem.outbox().enqueue(OutboxMessage::of(queue, &order)?)?)
+    Ok(idem
+        .outbox()
+        .enqueue(OutboxMessage::from_keyed(queue, &order)?)?)
 }
 
 /// Several orders at once.
@@ -244,9 +249,11 @@ pub(crate) async fn accept_all(
     queue: &str,
     orders: Vec<PlaceOrder>,
 ) -> anyhow::Result<()> {
-    orders
-        .iter()
-        .try_for_each(|order| Ok(idem.outbox().enqueue(OutboxMessage::of(queue, order)?)?))
+    orders.iter().try_for_each(|order| {
+        Ok(idem
+            .outbox()
+            .enqueue(OutboxMessage::from_keyed(queue, order)?)?)
+    })
 }
 
 /// Each failed attempt gives the message back.

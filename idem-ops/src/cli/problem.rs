@@ -2,7 +2,7 @@
 
 use std::io;
 
-use idem_runtime::json_problem;
+use idem_runtime::json::json_problem;
 
 /// What the command's exit code says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

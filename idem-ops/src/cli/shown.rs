@@ -1,7 +1,7 @@
 //! Keys, error texts and payloads come from anywhere: nothing of them may steer the terminal they
 //! are shown on.
 
-use idem_runtime::Json;
+use idem_runtime::json::Json;
 use serde::Serialize;
 
 use crate::shown::steers;
@@ -48,7 +48,7 @@ pub(crate) fn paths(paths: &[String]) -> String {
 /// JSON for people or programs, whose strings hold nothing that steers a terminal: on lines, or on
 /// one. Numbers stay as they are written.
 pub(crate) fn json(value: &impl Serialize, pretty: bool) -> serde_json::Result<String> {
-    let json = Json::of(value)?;
+    let json = Json::from_serialize(value)?;
     let laid_out = if pretty {
         format!("{json:#}")
     } else {

@@ -1,7 +1,9 @@
 //! What people do: each act under its letter's lock, with an entry in the audit log before and
 //! after it.
 
-use idem_runtime::{DeadLetter, DeadLetterId, Error, Json, LetterState, RunOutcome as Ran};
+use idem_runtime::{
+    DeadLetter, DeadLetterId, Error, LetterState, dead_letters::RunOutcome as Ran, json::Json,
+};
 use uuid::Uuid;
 
 use super::audit::{AuditEntry, Deed, Outcome};

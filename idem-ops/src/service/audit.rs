@@ -1,6 +1,6 @@
 //! Who did what, when and why, in the order in which it happened. Entries are kept for 90 days.
 
-use idem_runtime::{DeadLetterId, Timestamp};
+use idem_runtime::{DeadLetterId, clock::Timestamp};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 

@@ -1,6 +1,6 @@
 //! One thing done to many letters: slowly enough, with its progress kept in the ledger.
 
-use idem_runtime::{DeadLetterId, Timestamp};
+use idem_runtime::{DeadLetterId, clock::Timestamp};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 

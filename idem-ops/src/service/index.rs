@@ -11,7 +11,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use idem_runtime::{DeadLetter, DeadLetterId, LetterState, Timestamp};
+use idem_runtime::{DeadLetter, DeadLetterId, LetterState, clock::Timestamp};
 use parking_lot::Mutex;
 
 use super::groups::{Group, GroupPage};

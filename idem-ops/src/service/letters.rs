@@ -1,6 +1,8 @@
 //! Letters as people look for them: by page, one line each, and one in full.
 
-use idem_runtime::{DeadLetter, DeadLetterId, Json, LetterState, Reason, Timestamp};
+use idem_runtime::{
+    DeadLetter, DeadLetterId, LetterState, clock::Timestamp, dead_letters::Reason, json::Json,
+};
 use serde::{Deserialize, Serialize};
 
 /// The most letters, groups, bulk acts or entries on one page.

@@ -25,7 +25,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use idem_runtime::{Idem, Timestamp};
+use idem_runtime::{Idem, clock::Timestamp};
 use tokio::sync::{Notify, watch};
 
 pub use acting::Acting;

@@ -1,7 +1,8 @@
 //! What people ask: pages of letters, one letter, groups.
 
 use idem_runtime::{
-    DeadLetter, DeadLetterId, Error, Filter, LedgerError, LetterState, Origin, Reason,
+    DeadLetter, DeadLetterId, Error, Filter, LetterState, Origin, dead_letters::Reason,
+    ledger::LedgerError,
 };
 
 use super::error::ServiceError;

@@ -7,7 +7,9 @@ use futures_util::future::join_all;
 use idem_runtime::ledger::NoteChange;
 use idem_runtime::protocol::{Record, Settlement};
 use idem_runtime::{
-    Action, ActionKind, Actor, DeadLetter, DeadLetterId, Error, LedgerError, LetterState,
+    DeadLetter, DeadLetterId, Error, LetterState,
+    dead_letters::{Action, ActionKind, Actor},
+    ledger::LedgerError,
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;

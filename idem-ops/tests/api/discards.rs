@@ -14,7 +14,7 @@ use idem_ops::service::{
 };
 use idem_runtime::ledger::NoteChange;
 use idem_runtime::testing::ManualClock;
-use idem_runtime::{Actor, Filter, Idem, LetterState};
+use idem_runtime::{Filter, Idem, LetterState, dead_letters::Actor};
 use serde_json::json;
 
 use crate::common::until;

@@ -21,7 +21,7 @@ impl DeadLetters {
     /// A letter of a message that no handler took ([`DeadLetter::is_buried`]) leaves no key to be
     /// waited for: its record is gone, and the message is published again, by its producer or with
     /// [`republish`](Self::republish). One whose
-    /// [key was reused](crate::Reason::KeyReused) is refused again: [`edit`](Self::edit) its key, and [`run`](Self::run) it.
+    /// [key was reused](crate::dead_letters::Reason::KeyReused) is refused again: [`edit`](Self::edit) its key, and [`run`](Self::run) it.
     ///
     /// # Errors
     /// [`Error::NoSuchLetter`], [`Error::LetterClosed`], or [`Error::Ledger`] when it cannot be recorded.

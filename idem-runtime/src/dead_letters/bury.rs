@@ -56,7 +56,7 @@ impl Idem {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let folder = tempfile::tempdir()?;
-    /// # use idem_runtime::{Idem, Origin, Reason};
+    /// # use idem_runtime::{Idem, Origin, dead_letters::Reason};
     /// # let idem = Idem::open(folder.path())?;
     /// let origin = Origin::new("rabbitmq", "orders");
     /// let id = idem.bury("orders.place", "m-17", b"{\"order_no", origin.clone(), "EOF while parsing a string").await?;
@@ -104,7 +104,7 @@ impl Idem {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let folder = tempfile::tempdir()?;
-    /// use idem_runtime::{Error, Filter, Idem, Origin, Reason, Verdict, idempotent};
+    /// use idem_runtime::{Error, Filter, Idem, Origin, Verdict, dead_letters::Reason, idempotent};
     ///
     /// #[idempotent(name = "orders.place", key = "order_no")]
     /// async fn place_order(order_no: String, qty: u32) -> Result<u32, Error> {
@@ -301,7 +301,7 @@ impl DeadLetter {
     /// bytes as they came or as a person mended them, else the payload as JSON, of a handler with
     /// one argument that argument alone. Numbers stay as they are written. They are the whole
     /// message where nothing is [`missing`](Self::missing) and it was not
-    /// [cut](Self::cut_from), which [`republish`](crate::DeadLetters::republish) sees to.
+    /// [cut](Self::cut_from), which [`republish`](crate::dead_letters::DeadLetters::republish) sees to.
     pub fn message(&self) -> Vec<u8> {
         if self.is_buried() {
             if let Ok(text) = self.payload.parse::<String>() {

@@ -18,6 +18,11 @@ pub(crate) use registered::{Publishers, Runners};
 pub use rerun::RunOutcome;
 pub use watch::Watch;
 
+pub use crate::message::REDACTED;
+pub use crate::protocol::{
+    Action, ActionKind, Actor, AttemptOutcome, Difference, Holder, PastAttempt, Reason, Reused,
+};
+
 use crate::error::Error;
 use crate::idem::Idem;
 use crate::idem::shared::Shared;

@@ -59,7 +59,7 @@ impl Idem {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let folder = tempfile::tempdir()?;
-    /// # use idem_runtime::{Error, Filter, Idem, RunOutcome, idempotent};
+    /// # use idem_runtime::{Error, Filter, Idem, dead_letters::RunOutcome, idempotent};
     /// # #[derive(Debug, thiserror::Error)]
     /// # enum OrderError { #[error("out of stock")] OutOfStock, #[error(transparent)] Idem(#[from] Error) }
     /// #[derive(Clone, serde::Serialize, serde::Deserialize)]
@@ -102,7 +102,7 @@ impl Idem {
                     .await
                     .map_err(|caught| panicked(&*caught))?
                     .map_err(|error| format!("{error:#}"))?;
-                Json::of(&result)
+                Json::from_serialize(&result)
                     .map_err(|error| format!("its result is no JSON: {}", json_problem(&error)))
             }))
         });

@@ -12,7 +12,7 @@ const ALPHABET: &[u8; 36] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ";
 /// What keys look like: parts one after the other.
 ///
 /// ```
-/// use idem_runtime::KeyFormat;
+/// use idem_runtime::issuer::KeyFormat;
 ///
 /// // A-20261122-000001, and a check digit behind it
 /// let order_no = KeyFormat::new().text("A-").date().text("-").sequence(6).check_digit();

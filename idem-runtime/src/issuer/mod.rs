@@ -35,7 +35,7 @@ const TRIES: usize = 1000;
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let folder = tempfile::tempdir()?;
-/// use idem_runtime::{Error, Idem, KeyFormat, idempotent};
+/// use idem_runtime::{Error, Idem, idempotent, issuer::KeyFormat};
 ///
 /// #[idempotent(name = "orders.place", key = "order_no", issued = "order_no")]
 /// async fn place_order(order_no: String) -> Result<usize, Error> {

@@ -23,11 +23,11 @@ use serde_json::value::RawValue;
 /// untagged or an internally tagged enum serde takes values apart first, and refuses it.
 ///
 /// ```
-/// use idem_runtime::Json;
+/// use idem_runtime::json::Json;
 ///
 /// let transfer: Json = r#"{ "wei": 20000000000000000001, "fee": 12345678901234567.89 }"#.parse()?;
 /// assert_eq!(transfer.compact().as_str(), r#"{"wei":20000000000000000001,"fee":12345678901234567.89}"#);
-/// assert_eq!(Json::from(serde_json::json!({ "qty": 2 })), Json::of(&std::collections::HashMap::from([("qty", 2)]))?);
+/// assert_eq!(Json::from(serde_json::json!({ "qty": 2 })), Json::from_serialize(&std::collections::HashMap::from([("qty", 2)]))?);
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Clone, Serialize, Deserialize)]
@@ -43,7 +43,7 @@ impl Json {
     ///
     /// # Errors
     /// When it cannot be turned into JSON.
-    pub fn of<T: Serialize + ?Sized>(value: &T) -> serde_json::Result<Self> {
+    pub fn from_serialize<T: Serialize + ?Sized>(value: &T) -> serde_json::Result<Self> {
         serde_json::value::to_raw_value(value).map(Self)
     }
 
@@ -129,7 +129,7 @@ impl fmt::Display for TooDeep {
 impl<T: Into<Value>> From<T> for Json {
     fn from(value: T) -> Self {
         // serde_json writes every `Value`: its keys are strings, its numbers finite.
-        Self::of(&value.into()).unwrap_or_else(|_| Self(RawValue::NULL.to_owned()))
+        Self::from_serialize(&value.into()).unwrap_or_else(|_| Self(RawValue::NULL.to_owned()))
     }
 }
 

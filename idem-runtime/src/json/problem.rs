@@ -20,7 +20,7 @@ const EXPECTING: [&str; 5] = [
 /// What a type's own `Serialize` or `Deserialize` says may quote the value too, so it is left out.
 ///
 /// ```
-/// use idem_runtime::json_problem;
+/// use idem_runtime::json::json_problem;
 ///
 /// let error = serde_json::from_str::<u64>(r#""4111 1111 1111 1111""#).unwrap_err();
 /// assert_eq!(json_problem(&error), "invalid type, expected u64 at line 1 column 21");
@@ -33,7 +33,7 @@ pub fn json_problem(error: &serde_json::Error) -> String {
 /// wrong in.
 ///
 /// ```
-/// use idem_runtime::from_json;
+/// use idem_runtime::json::from_json;
 ///
 /// #[derive(Debug, serde::Deserialize)]
 /// struct Payment { iban: u64 }

@@ -71,7 +71,7 @@ impl CallBuilder {
 
     /// For a method without `name = "…"`: the handler's name is `type_name::<Self>()` and the
     /// method's own.
-    pub fn of<S: ?Sized>(handler: &'static Handler, method: &'static str) -> Self {
+    pub fn method<S: ?Sized>(handler: &'static Handler, method: &'static str) -> Self {
         Self::named(
             handler,
             Cow::Owned(format!("{}::{method}", std::any::type_name::<S>())),

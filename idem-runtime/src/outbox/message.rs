@@ -6,7 +6,7 @@ use serde::Serialize;
 /// A message to be sent.
 ///
 /// ```
-/// use idem_runtime::OutboxMessage;
+/// use idem_runtime::outbox::OutboxMessage;
 ///
 /// let event = OutboxMessage::new("orders.placed", "A-1001", br#"{"order_no":"A-1001"}"#).ordering_key("customer 7");
 /// assert_eq!(event.key, "A-1001");

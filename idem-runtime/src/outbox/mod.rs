@@ -30,7 +30,7 @@ use crate::protocol::NoteChange;
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let folder = tempfile::tempdir()?;
-/// use idem_runtime::{Error, Idem, OutboxMessage, idempotent};
+/// use idem_runtime::{Error, Idem, idempotent, outbox::OutboxMessage};
 ///
 /// #[idempotent(name = "orders.place", key = "order_no", skip(idem))]
 /// async fn place_order(order_no: String, idem: &Idem) -> Result<u32, Error> {

@@ -8,11 +8,11 @@ use super::message::OutboxMessage;
 /// A message that knows its idempotency key, and what it has to stay in order with.
 ///
 /// Both ends share the type, so that the key, the order and the fingerprint (a hash of the message
-/// as serde writes it) cannot differ: the outbox takes them from here with [`OutboxMessage::of`], and so
+/// as serde writes it) cannot differ: the outbox takes them from here with [`OutboxMessage::from_keyed`], and so
 /// does the handler.
 ///
 /// ```
-/// use idem_runtime::{Error, Keyed, OutboxMessage, idempotent};
+/// use idem_runtime::{Error, idempotent, outbox::{Keyed, OutboxMessage}};
 /// use serde::{Deserialize, Serialize};
 ///
 /// #[derive(Clone, Serialize, Deserialize)]
@@ -37,7 +37,7 @@ use super::message::OutboxMessage;
 /// }
 ///
 /// let order = PlaceOrder { order_no: "A-1001".into(), customer: "Ann".into() };
-/// let outgoing = OutboxMessage::of("orders", &order)?;
+/// let outgoing = OutboxMessage::from_keyed("orders", &order)?;
 /// assert_eq!((outgoing.key.as_str(), outgoing.ordering_key.as_str()), ("A-1001", "Ann"));
 /// # Ok::<(), serde_json::Error>(())
 /// ```
@@ -56,7 +56,10 @@ impl OutboxMessage {
     ///
     /// # Errors
     /// When it cannot be turned into JSON.
-    pub fn of(destination: impl Into<String>, message: &impl Keyed) -> serde_json::Result<Self> {
+    pub fn from_keyed(
+        destination: impl Into<String>,
+        message: &impl Keyed,
+    ) -> serde_json::Result<Self> {
         Ok(Self::json(destination, message.key(), message)?.ordering_key(message.ordering_key()))
     }
 }

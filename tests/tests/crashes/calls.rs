@@ -1,7 +1,7 @@
 //! Calls whose process dies at every write.
 
+use idem_runtime::dead_letters::{AttemptOutcome, Reason};
 use idem_runtime::testing::crashes::{Life, Run, Walk, everywhere};
-use idem_runtime::{AttemptOutcome, Reason};
 
 use super::handlers::*;
 use super::invariants::{died_at, hold, ordinary};

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use idem_runtime::protocol::{Record, Settled, Settlement, StoredResult};
 use idem_runtime::testing::crashes::{Entry, Event, Run};
-use idem_runtime::{DeadLetter, LetterState, Reason};
+use idem_runtime::{DeadLetter, LetterState, dead_letters::Reason};
 
 use super::handlers::{Answer, Note};
 

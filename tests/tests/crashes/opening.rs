@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use idem_runtime::testing::ManualClock;
 use idem_runtime::testing::crashes::{Life, POINTS, Walk};
-use idem_runtime::{Error, Filter, Idem, Reason, idempotent};
+use idem_runtime::{Error, Filter, Idem, dead_letters::Reason, idempotent};
 
 use super::handlers::*;
 use super::invariants::{died_at, hold, ordinary};

@@ -1,7 +1,7 @@
 //! A result and what goes out with it, whatever dies between.
 
 use idem_runtime::testing::crashes::{Life, everywhere};
-use idem_runtime::{Idem, OutboxMessage, idempotent};
+use idem_runtime::{Idem, idempotent, outbox::OutboxMessage};
 
 use super::handlers::{Note, Oops, note, told};
 use super::invariants::hold;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use idem_runtime::LedgerError;
+use idem_runtime::ledger::LedgerError;
 
 use super::{Checkup, Kind, disk, letters, unfinished};
 use crate::cli::problem::Problem;

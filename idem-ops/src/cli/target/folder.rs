@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use idem_runtime::{DeadLetterId, Error, Idem, Json, LedgerError};
+use idem_runtime::{DeadLetterId, Error, Idem, json::Json, ledger::LedgerError};
 use uuid::Uuid;
 
 use super::{Answer, Target};

@@ -6,7 +6,7 @@ mod remote;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use idem_runtime::{BoxFuture, DeadLetterId, Json};
+use idem_runtime::{DeadLetterId, clock::BoxFuture, json::Json};
 use uuid::Uuid;
 
 pub(crate) use folder::{Folder, Refused};

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use idem_runtime::{DeadLetterId, Json, json_problem};
+use idem_runtime::{
+    DeadLetterId,
+    json::{Json, json_problem},
+};
 use reqwest::header::{ACCEPT, RETRY_AFTER};
 use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use serde::de::{DeserializeOwned, IgnoredAny};

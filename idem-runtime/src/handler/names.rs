@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use parking_lot::RwLock;
 
 use crate::clock::Clock;
-use crate::handler::RegisteredHandler;
+use crate::handler::registry::RegisteredHandler;
 use crate::issuer::record::was_issued;
 use crate::ledger::{Ledger, LedgerError};
 use crate::protocol::{NoteChange, Record, RecordId};

@@ -11,8 +11,9 @@ use std::sync::Arc;
 use crate::call::panic;
 use crate::delivery::{Delivery, delivery};
 use crate::error::Error;
+use crate::handler::Handler;
 use crate::handler::bounds::{KeyPart, Payload};
-use crate::handler::{Handler, RegisteredHandler};
+use crate::handler::registry::RegisteredHandler;
 use crate::idem::Idem;
 use crate::idem::current;
 use crate::json::problem::json_problem;
@@ -134,8 +135,8 @@ impl CallBuilder {
         let Handler {
             spelling, redact, ..
         } = self.handler;
-        if spelling.wants_a_look() {
-            spelling.look(&self.name, redact, name, value);
+        if spelling.is_due() {
+            spelling.warn_unmatched(&self.name, redact, name, value);
         }
         self
     }

@@ -5,6 +5,7 @@
 
 mod names;
 mod spelling;
+mod type_path;
 
 use std::collections::HashMap;
 use std::fmt;

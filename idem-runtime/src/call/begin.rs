@@ -1,4 +1,4 @@
-//! How an expansion begins a call and hears of `existing`, each through the bounds of its types.
+//! Begins the call of an expansion, and passes on what `existing` found.
 
 use std::marker::PhantomData;
 use std::pin::Pin;
@@ -7,13 +7,13 @@ use super::{Call, found_existing};
 use crate::handler::bounds::{Failure, Looks, LooksNow, Outcome, Replayable};
 use crate::message::CallBuilder;
 
-/// Begins calls that return `R`: through its own `begin` where the bounds are met, else through
-/// [`Unhandled`]'s, so that the compiler has said all when [`check`](crate::handler::bounds::check) has.
+/// Begins calls that return `R`: with its own `begin` where the bounds are met, else with that of
+/// [`Unhandled`], so that [`check`](crate::handler::bounds::check) alone reports the error.
 #[derive(Debug)]
 pub struct Begin<R>(PhantomData<fn() -> R>);
 
 impl<R> Begin<R> {
-    /// For this return type.
+    /// Returns the value that begins calls of this return type.
     #[expect(clippy::new_without_default, reason = "only the expansion makes it")]
     pub fn new() -> Self {
         Self(PhantomData)
@@ -27,18 +27,18 @@ impl<T: Replayable, E: Failure> Begin<Result<T, E>> {
     }
 }
 
-/// What stands in for a call whose return type does not do; it is never compiled to the end.
+/// Stands in for a call whose return type does not meet the bounds. It never runs.
 pub trait Unhandled<R> {
-    /// Begins nothing.
+    /// Fails to compile.
     fn begin(&self, _message: CallBuilder) -> Never<R> {
-        // Only compiled if the compiler takes this way with nothing to complain about; then it has
-        // to.
+        // Reached only if the compiler accepts the types here without an error; then this is the
+        // error.
         const { panic!("the return type of an idempotent handler was not understood") }
     }
 }
 impl<R> Unhandled<R> for &Begin<R> {}
 
-/// The call that never is.
+/// A call that is never made.
 #[derive(Debug)]
 pub struct Never<R>(PhantomData<fn() -> R>);
 
@@ -63,7 +63,7 @@ impl<R> Never<R> {
     }
 }
 
-/// The existing result or the error of looking for it; `None` lets the body run.
+/// Returns the existing result or the error of the lookup; `None` lets the body run.
 pub async fn look<R: Outcome, L: Looks<R::Ok, R::Error, M>, M>(looked: L) -> Option<R> {
     found(looked.look().await)
 }

@@ -1,4 +1,5 @@
-//! A letter that is run: its handler's function finds here that it is called on the letter's behalf.
+//! A letter that is run: the call of its handler finds here that it is made on behalf of the
+//! letter.
 
 use std::fmt;
 use std::future::Future;
@@ -11,13 +12,13 @@ tokio::task_local! {
     static REDRIVING: Arc<Redriving>;
 }
 
-/// A run of a letter, as the call that it leads to sees it.
+/// A run of a letter, as seen by the call that it leads to.
 pub(crate) struct Redriving {
     pub(crate) id: RecordId,
-    /// The re-arming, which that call makes before its claim.
+    /// The step that re-arms the key, which that call takes before its claim.
     pub(crate) step: Step,
     begun: AtomicBool,
-    /// No handler could take the message, so the key it is under need not be its own.
+    /// Whether no handler could take the message, so that its key may differ from the record's.
     pub(crate) unread: bool,
 }
 
@@ -32,12 +33,12 @@ impl Redriving {
         }
     }
 
-    /// Whether the call is the first one of the letter's key: that one re-arms it.
+    /// Returns whether this is the first call of the letter's key, which re-arms it.
     pub(crate) fn begins(&self) -> bool {
         !self.begun.swap(true, Ordering::SeqCst)
     }
 
-    /// Whether such a call has begun.
+    /// Returns whether such a call has begun.
     pub(crate) fn begun(&self) -> bool {
         self.begun.load(Ordering::SeqCst)
     }

@@ -1,5 +1,5 @@
-//! What is not stored of messages that no handler could take: their bytes may hold what the
-//! handlers redact that other messages of theirs reach.
+//! The redactions of messages that no handler could take: their bytes may hold what the handlers
+//! redact that other messages of theirs reach.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -10,28 +10,28 @@ use parking_lot::RwLock;
 use crate::handler::Handler;
 use crate::message::redact::Names;
 
-/// What this process knows, by the names that messages are buried under.
+/// The redactions that this process knows, by the names that messages are buried under.
 #[derive(Default)]
 pub(crate) struct Hidden(RwLock<HashMap<String, Known>>);
 
 #[derive(Default)]
 struct Known {
-    /// As it was told.
+    /// Given by the program.
     said: Hiding,
-    /// The handlers that messages reached, and that the ledger knows of.
+    /// Handlers that messages reached and that the ledger has a note of.
     noted: Vec<&'static Handler>,
 }
 
-/// What of a message is hidden.
+/// The redactions of a message.
 #[derive(Debug, Clone, Default, PartialEq, Encode, Decode)]
 pub(super) struct Hiding {
     /// The paths that are redacted.
     #[n(0)]
     pub(super) paths: Vec<String>,
-    /// All of it is redacted.
+    /// Whether all of it is redacted.
     #[n(1)]
     pub(super) whole: bool,
-    /// Bytes that are no JSON are kept all the same.
+    /// Whether bytes that are not JSON are kept.
     #[n(2)]
     pub(super) unreadable: bool,
 }
@@ -86,7 +86,7 @@ impl Hiding {
         self.unreadable |= more.unreadable;
     }
 
-    /// What may be stored of these bytes, if a part of them may.
+    /// Returns the part of these bytes that may be stored, if there is one.
     pub(super) fn shown<'b>(&self, bytes: &'b [u8]) -> Option<Cow<'b, [u8]>> {
         if self.whole {
             return None;

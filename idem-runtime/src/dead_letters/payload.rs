@@ -9,8 +9,8 @@ use crate::error::Error;
 use crate::json::Json;
 use crate::protocol::DeadLetter;
 
-/// The payload as a handler takes it: of one argument, its value. A message that no handler could
-/// take is whole.
+/// Returns the payload as a handler takes it: the value of an only argument. A message that no
+/// handler could take stays whole.
 pub(super) fn argument<'a>(letter: &DeadLetter, payload: &'a Json) -> &'a str {
     let only = || only_field(payload).filter(|_| letter.arguments() == 1);
     if letter.is_buried() { None } else { only() }.unwrap_or(payload.as_str())
@@ -25,7 +25,7 @@ pub(super) fn only_field(payload: &Json) -> Option<&str> {
         .map(RawValue::get)
 }
 
-/// A payload that does not do.
+/// Returns the error of a payload that does not fit the handler.
 pub(super) fn unfit(letter: &DeadLetter, problem: impl Display) -> Error {
     Error::Codec {
         handler: letter.handler.clone(),

@@ -1,5 +1,5 @@
-//! What of a message that no handler could take is stored: what the handlers redact that other
-//! messages of its name reach is learned, kept in the ledger, and hidden in it.
+//! Redacts messages that no handler could take. What the handlers redact that other messages of the
+//! same name reach is learned and kept in the ledger.
 
 use serde_json::json;
 
@@ -15,14 +15,14 @@ use crate::ledger::LedgerError;
 use crate::message::redact::REDACTED;
 use crate::protocol::{DeadLetter, Note, NoteChange, Origin, encoding};
 
-/// How many handlers are looked at that one name's messages reached.
+/// How many handlers are considered for one name.
 const MOST_HANDLERS: usize = 1000;
 
 impl Idem {
-    /// Says what is not stored of messages that are [buried](Self::bury) under this name: fields in
-    /// their JSON, by the names and paths of `redact(…)`. What the handlers redact that the name's
-    /// [deliveries](Self::deliver_as) reach need not be said, for it is learned from them, and kept
-    /// in the ledger.
+    /// Adds paths to redact in messages that are [buried](Self::bury) under this name: fields in
+    /// their JSON, by the names and paths of `redact(…)`. The redactions of handlers that
+    /// [deliveries](Self::deliver_as) of the name reach need not be given: they are learned, and
+    /// kept in the ledger.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -52,9 +52,9 @@ impl Idem {
         );
     }
 
-    /// Says that of messages that are [buried](Self::bury) under this name, bytes that are no JSON
-    /// are kept, although a handler redacts: nothing can be redacted in them, so without this only
-    /// their length and hash are.
+    /// Keeps bytes that are not JSON in messages that are [buried](Self::bury) under this name,
+    /// although a handler redacts. Nothing can be redacted in such bytes, so without this only
+    /// their length and hash are kept.
     pub fn keep_unreadable(&self, name: impl Into<String>) {
         self.shared().hidden.say(
             name.into(),
@@ -67,8 +67,7 @@ impl Idem {
 }
 
 impl Shared {
-    /// Sees to it that the ledger knows what these handlers redact, which messages of this name
-    /// have reached.
+    /// Records in the ledger what these handlers redact, which messages of this name have reached.
     pub(crate) async fn learn(
         &self,
         name: &str,
@@ -79,7 +78,7 @@ impl Shared {
                 continue;
             }
             let Note { key, value } = note(name, handler)?;
-            // Another process, or this one before it was started again, may have written it.
+            // Another process may have written it, or this one before a restart.
             if self.ledger.notes(&key, None, 1).await?.is_empty() {
                 self.ledger
                     .write_notes(vec![NoteChange::put(key, value)])
@@ -90,7 +89,7 @@ impl Shared {
         Ok(())
     }
 
-    /// What is hidden of a message that is buried under this name.
+    /// Returns the redactions of a message that is buried under this name.
     pub(super) async fn hidden(
         &self,
         name: &str,
@@ -115,8 +114,8 @@ impl Shared {
     }
 }
 
-/// Each list of paths is a note of its own, so that another is added without reading those that are
-/// there.
+/// Returns the note of a handler's redactions. Each list of paths is a note of its own, so that one
+/// is added without reading the others.
 fn note(name: &str, handler: &Handler) -> Result<Note, LedgerError> {
     let value = encoding::encode(&Hiding::from_handler(handler))?;
     Ok(Note {
@@ -129,18 +128,18 @@ fn prefix(name: &str) -> String {
     format!("redact/{}/", short(name.as_bytes()))
 }
 
-/// A hash, for a note's key is short.
+/// Returns a short hash, because the key of a note is short.
 fn short(of: &[u8]) -> String {
     blake3::hash(of).to_hex()[..32].to_owned()
 }
 
-/// What is stored in place of bytes of which no part may be.
+/// Returns what is stored in place of bytes that must not be kept.
 pub(super) fn summary(bytes: &[u8]) -> Json {
     json!({ "content": REDACTED, "bytes": bytes.len(), "blake3": &*blake3::hash(bytes).to_hex() })
         .into()
 }
 
-/// What is stored of a payload that somebody gives to the letter of such a message.
+/// Redacts a payload that a person gives to the letter of such a message.
 pub(super) async fn mended(
     shared: &Shared,
     letter: &DeadLetter,
@@ -153,7 +152,7 @@ pub(super) async fn mended(
         paths: letter.redacted.clone(),
         ..Hiding::default()
     });
-    // The message's own text, or the arguments.
+    // The payload is the message's own text, or the arguments.
     let text = payload.parse::<String>().ok();
     let bytes = text.as_deref().unwrap_or(payload.as_str()).as_bytes();
     Ok(match hiding.shown(bytes) {

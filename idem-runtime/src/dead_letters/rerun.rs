@@ -1,5 +1,5 @@
-//! Redrive that runs: a service says how its handlers are called again, and a letter is run inside
-//! the protocol.
+//! Redrive that runs: a service registers how its handlers are called again, and a letter is run as
+//! a call of its handler.
 
 use std::any::Any;
 use std::fmt::Display;
@@ -24,36 +24,35 @@ use crate::json::Json;
 use crate::json::problem::{from_json, json_problem};
 use crate::protocol::{DeadLetter, DeadLetterId, LetterState, Phase, Record, Settlement};
 
-/// What a run of a letter came to.
+/// The outcome of a run of a letter.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum RunOutcome {
     /// The handler's result, as JSON.
     Done(Json),
-    /// It did not succeed.
+    /// The run failed.
     Failed {
         /// The error's text.
         error: String,
-        /// The letter that is open now: the same one where nothing ran, a new one where the message
-        /// died again.
+        /// The letter that is open now: the same one if nothing ran, a new one if the message died
+        /// again.
         letter: Option<DeadLetterId>,
     },
 }
 
 impl Idem {
-    /// Says how a handler is called again, so that [`DeadLetters::run`] can: `run` gets the
-    /// letter's payload with its types. Of a handler with one argument that is the argument; of one
-    /// with several, a struct with fields of their names. How many there are is what the message
-    /// was first written with, so an edit may leave out one that can be absent. A later function
-    /// takes the place of an earlier one.
+    /// Registers how a handler is called again, for [`DeadLetters::run`]. `run` gets the letter's
+    /// payload: the argument of a handler with one, and a struct with a field for each argument of
+    /// a handler with several. The number of arguments is that of the recorded message, so an edit
+    /// may leave out an optional one. A later registration replaces an earlier one.
     ///
-    /// Of a message that no handler could take, the payload is the message itself, as a broker
-    /// would bring it; where that does not fit and is an object with one field, `run` gets what is
-    /// in the field, as in `{"order": {…}}`.
+    /// The payload of a message that no handler could take is the message itself, as the broker
+    /// would deliver it. If that does not fit and is an object with one field, `run` gets the value
+    /// of the field, as in `{"order": {…}}`.
     ///
-    /// It also runs the letters of names that the handler had before (`was = "…"`), from the first
-    /// call that said so on this ledger; until then give the earlier name a function too.
+    /// It also runs the letters of earlier names of the handler (`was = "…"`), once a call on this
+    /// ledger has given them; until then register the earlier name, too.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -93,7 +92,7 @@ impl Idem {
     {
         let runner: Runner = Arc::new(move |argument| {
             let argument = from_json(argument.as_bytes())?;
-            // What its call recorded is known, and the caller of `run` goes on.
+            // A panic is an error of the run: the call has recorded its own outcome.
             let running = catch_unwind(AssertUnwindSafe(|| run(argument)));
             Ok(Box::pin(async move {
                 let running =
@@ -109,7 +108,7 @@ impl Idem {
         self.shared().runners.insert(handler.into(), runner);
     }
 
-    /// Whether this service has said how the handler is called again.
+    /// Returns whether the handler is registered.
     pub fn has_handler(&self, handler: &str) -> bool {
         runner(self.shared(), handler).is_some()
     }
@@ -129,15 +128,15 @@ fn runner(shared: &Shared, handler: &str) -> Option<Runner> {
 }
 
 impl DeadLetters {
-    /// Redrives the letter and runs its handler at once, in this process, with the letter's payload
-    /// as it stands. The key is re-armed by the call itself: when the payload does not fit, or
-    /// belongs to another key, the letter stays open. When the process dies in the middle, the
-    /// message goes on as any other would: it is never lost.
+    /// Redrives the letter and runs its handler at once, in this process, with the letter's
+    /// payload. The call itself re-arms the key: if the payload does not fit, or has another key,
+    /// the letter stays open. If the process dies in the middle, the message continues as any
+    /// other: it is not lost.
     ///
-    /// A letter of a message that no handler could take is edited first, and runs under the key
-    /// that it has then; it is closed once the handler has succeeded.
+    /// Edit a letter of a message that no handler could take first. It runs under the key that it
+    /// has then, and is closed once the handler has succeeded.
     ///
-    /// With `retry = "redeliver"` the handler is called again after each pause, as a broker would.
+    /// With `retry = "redeliver"` the handler is called again after each pause, as by a broker.
     ///
     /// # Errors
     /// [`Error::NoSuchLetter`], [`Error::LetterClosed`], [`Error::Redacted`], [`Error::Incomplete`], [`Error::NoHandler`],
@@ -149,9 +148,9 @@ impl DeadLetters {
         self.run_letter(letter, payload).await
     }
 
-    /// [`run`](Self::run) with another payload, of which what the handler redacts is not stored: the way to run a letter
-    /// whose [`missing`](DeadLetter::missing) parts somebody knows. The rest is an
-    /// [`edit`](Self::edit).
+    /// [`run`](Self::run) with another payload, whose redacted parts are not stored: use it for a
+    /// letter with [`missing`](DeadLetter::missing) parts. The rest of the payload is recorded as
+    /// an [`edit`](Self::edit).
     ///
     /// # Errors
     /// As [`run`](Self::run) and [`edit`](Self::edit).
@@ -196,8 +195,8 @@ impl DeadLetters {
                 }
                 Ok(result) => {
                     if unread {
-                        // Its own key has the result; what the bytes were kept under is over. Where
-                        // the two are one key, there is nothing left to forget.
+                        // The result is under the message's own key, so the record under the buried
+                        // key ends. If the two are one key, nothing is left to remove.
                         self.shared().apply(&record, self.forgetting(&letter)).await?;
                         self.shared().count_letters().await;
                     }
@@ -235,8 +234,8 @@ fn panicked(caught: &(dyn Any + Send)) -> String {
 /// Calls the handler with the payload.
 fn begin(runner: &Runner, letter: &DeadLetter, payload: &Json) -> Result<Running, String> {
     match runner(argument(letter, payload)) {
-        // People correct such a message as they would any other letter's, too: the argument by its
-        // name.
+        // A person may edit such a message as any other letter's payload, with the argument under
+        // its name.
         Err(problem) if letter.is_buried() => match only_field(payload) {
             Some(field) => runner(field).map_err(|_| problem),
             None => Err(problem),

@@ -1,7 +1,7 @@
-//! What a handler's types have to be, said so that the compiler's message tells what to do.
+//! The bounds of a handler's types, with compiler messages that say what to do.
 //!
-//! The expansion reaches them through the functions here, each with one bound, so that a type that
-//! does not meet it makes one error.
+//! The expansion uses them through functions with one bound each, so that a type that does not meet
+//! it makes one error.
 
 use std::fmt::Display;
 use std::future::{Future, Ready, ready};
@@ -100,11 +100,11 @@ pub fn again<T: Repeatable>(argument: &T) -> T {
 pub trait Handled {}
 impl<T: Replayable, E: Failure> Handled for Result<T, E> {}
 
-/// The one place that says what is wrong with a return type.
+/// Checks a return type. Its errors are the only ones about return types.
 pub fn check<R: Handled>() {}
 
-/// What an `existing` function may return: a result, or a future of one. `M` only keeps the two
-/// apart.
+/// What an `existing` function may return: a result, or a future of one. `M` only distinguishes the
+/// two.
 #[diagnostic::on_unimplemented(
     message = "the `existing` function returns `{Self}`, which says nothing about an existing result",
     label = "has to return `Result<Option<{T}>, {E}>`, or a future of it",
@@ -113,7 +113,7 @@ pub fn check<R: Handled>() {}
 pub trait Looks<T, E, M> {
     /// The future of the result.
     type Look: Future<Output = Result<Option<T>, E>>;
-    /// Makes it.
+    /// Returns the future.
     fn look(self) -> Self::Look;
 }
 

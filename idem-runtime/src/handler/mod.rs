@@ -1,4 +1,4 @@
-//! What one annotated function asked for: a `static` in its expansion.
+//! The options of one annotated function, a `static` in its expansion.
 
 pub(crate) mod bounds;
 pub(crate) mod names;
@@ -24,14 +24,14 @@ pub struct Handler {
     pub(crate) lease: Duration,
     pub(crate) ttl: Duration,
     pub(crate) redact: &'static [&'static str],
-    /// Its only argument is redacted as it is.
+    /// Whether its only argument is redacted as a whole.
     pub(crate) whole: bool,
-    /// Whether the paths of `redact(…)` lead to something, as far as messages have shown.
+    /// Which paths of `redact(…)` its calls have found in its types.
     pub(crate) spelling: Spelling,
     pub(crate) issued: Option<&'static str>,
     pub(crate) was: &'static [&'static str],
-    /// Whether something has to be looked at before a claim: whether the key was issued, what
-    /// stands under an earlier name.
+    /// Whether a claim needs a lookup first: was the key issued, is there a record under an earlier
+    /// name.
     pub(crate) looks_first: bool,
 }
 
@@ -63,7 +63,8 @@ pub(crate) struct Backoff {
 }
 
 impl Handler {
-    /// A handler with the defaults. `file` and `line` say where it stands, for `NameTaken`.
+    /// Returns a handler with the defaults. `file` and `line` say where it is defined, for
+    /// `NameTaken`.
     pub const fn new(name: &'static str, file: &'static str, line: u32) -> Self {
         Self {
             name,
@@ -151,7 +152,7 @@ impl Handler {
         self
     }
 
-    /// `was("place_order", …)`: the names that it had before.
+    /// `was("place_order", …)`: its earlier names.
     pub const fn was(mut self, names: &'static [&'static str]) -> Self {
         self.was = names;
         self.looks_first = true;
@@ -173,16 +174,16 @@ impl Handler {
 }
 
 impl Backoff {
-    /// The pause after a failed attempt: exponential, and with jitter anything between half of it
-    /// and all of it.
+    /// Returns the pause after a failed attempt. It grows exponentially; with jitter it is random
+    /// between half of that and all of it.
     pub(crate) fn pause(&self, attempt: u32) -> Duration {
-        // Nothing grows to nothing, however large the factor: infinity times zero is no number.
+        // Zero stays zero, however large the factor: infinity times zero is not a number.
         if self.initial.is_zero() {
             return Duration::ZERO;
         }
         let exponent = i32::try_from(attempt.saturating_sub(1)).unwrap_or(i32::MAX);
         let grown = self.initial.as_secs_f64() * self.factor.powi(exponent);
-        // What is too long for a duration, or no number, is the longest pause.
+        // A pause that no duration can hold is the longest pause.
         let pause = Duration::try_from_secs_f64(grown)
             .unwrap_or(self.max)
             .min(self.max);

@@ -1,7 +1,7 @@
-//! Handlers that had another name before: what stands under it serves today's.
+//! Handlers that were renamed: records under an earlier name serve the handler of today.
 //!
-//! Which name a handler had is known from its calls, and between them from a note in the ledger: a
-//! letter of an earlier name is found and run also before the first call of a process.
+//! Calls say which names their handler had. A note in the ledger keeps them, so that a letter of an
+//! earlier name is found and run before the first call of a process, too.
 
 use std::collections::BTreeMap;
 
@@ -13,24 +13,24 @@ use crate::issuer::record::was_issued;
 use crate::ledger::{Ledger, LedgerError};
 use crate::protocol::{NoteChange, Record, RecordId};
 
-/// Where the notes are.
+/// The prefix of the notes.
 const NOTES: &str = "was/";
-/// More are read at a time, not more in all.
+/// How many notes are read at a time.
 const PAGE: usize = 256;
 
-/// The earlier names of handlers, by today's.
+/// The earlier names of handlers, by today's name.
 #[derive(Debug, Default)]
 pub(crate) struct EarlierNames(RwLock<BTreeMap<String, Vec<String>>>);
 
 impl EarlierNames {
-    /// Reads what the ledger knows.
+    /// Reads the names that the ledger knows.
     pub(crate) async fn read(&self, ledger: &dyn Ledger) -> Result<(), LedgerError> {
         let mut after = None;
         loop {
             let notes = ledger.notes(NOTES, after.as_deref(), PAGE).await?;
             let mut known = self.0.write();
             for note in &notes {
-                // One that does not parse is of a version to come.
+                // A note that does not parse was written by a later version.
                 if let Ok((name, was)) = serde_json::from_slice(&note.value) {
                     known.insert(name, was);
                 }
@@ -42,7 +42,7 @@ impl EarlierNames {
         }
     }
 
-    /// Keeps what a handler says of itself, if it is new.
+    /// Records the earlier names of a handler, if they are new.
     async fn learn(
         &self,
         ledger: &dyn Ledger,
@@ -66,7 +66,7 @@ impl EarlierNames {
         Ok(())
     }
 
-    /// Whether a handler had a name before.
+    /// Returns whether a handler had this name before.
     pub(crate) fn had(&self, name: &str, earlier: &str) -> bool {
         self.0
             .read()
@@ -74,12 +74,12 @@ impl EarlierNames {
             .is_some_and(|was| was.iter().any(|was| was == earlier))
     }
 
-    /// The names that a handler had before.
-    pub(crate) fn of(&self, name: &str) -> Vec<String> {
+    /// Returns the earlier names of a handler.
+    pub(crate) fn get(&self, name: &str) -> Vec<String> {
         self.0.read().get(name).cloned().unwrap_or_default()
     }
 
-    /// All names of the handler that has this one, or had it: this one first, then today's.
+    /// Returns all names of the handler that has or had this one: this one first, then today's.
     pub(crate) fn all(&self, name: &str) -> Vec<String> {
         let mut all = vec![name.to_owned()];
         for (today, was) in &*self.0.read() {
@@ -97,7 +97,7 @@ impl EarlierNames {
     }
 }
 
-/// What is found before a claim.
+/// The outcome of a lookup before a claim.
 pub(crate) enum Found {
     /// The handler may claim under its own name.
     Here,
@@ -107,7 +107,8 @@ pub(crate) enum Found {
     NotIssued(&'static str),
 }
 
-/// Looks where a message's record stands, and if nowhere, whether its key was issued.
+/// Finds the name that a message's record is under. Where there is no record, checks that its key
+/// was issued.
 pub(crate) async fn look_first(
     ledger: &dyn Ledger,
     clock: &dyn Clock,
@@ -141,7 +142,7 @@ pub(crate) async fn look_first(
     }
 }
 
-/// Whether a record stands there, and its time is not over.
+/// Returns whether there is a record that has not expired.
 async fn is_known(
     ledger: &dyn Ledger,
     clock: &dyn Clock,

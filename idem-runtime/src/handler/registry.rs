@@ -18,25 +18,26 @@ pub(crate) struct Registry {
     named: RwLock<HashMap<Arc<str>, Arc<RegisteredHandler>, RandomState>>,
 }
 
-/// A function under its name, which its calls share.
+/// A function and its name, shared by its calls.
 #[derive(Debug)]
 pub(crate) struct RegisteredHandler {
     pub(crate) name: Arc<str>,
     pub(crate) handler: &'static Handler,
     pub(crate) meters: Meters,
-    /// Whether one of its results was read back from what was recorded.
+    /// Whether one of its results was read back from its JSON.
     pub(crate) reads_back: AtomicBool,
-    /// The paths of `redact(…)`, which every record of it has.
+    /// The paths of `redact(…)`, which are in each of its records.
     pub(crate) redacted: Option<Arc<[String]>>,
 }
 
 impl Registry {
-    /// The function of this name, if this process has called it.
+    /// Returns the function of this name, if this process has called it.
     pub(crate) fn get(&self, name: &str) -> Option<&'static Handler> {
         self.named.read().get(name).map(|named| named.handler)
     }
 
-    /// Lets a function's call in, unless another function has its name, or one that it had before.
+    /// Returns the function of this name, and registers it at its first call. Fails if another
+    /// function has the name, now or as an earlier one.
     pub(crate) fn get_or_register(
         &self,
         name: &str,
@@ -82,7 +83,7 @@ impl Registry {
     }
 }
 
-/// Whether a name that the first function has is the second one's too, because they are one.
+/// Checks that both functions of a name are the same one.
 fn is_free(name: &str, first: &'static Handler, second: &'static Handler) -> Result<(), Error> {
     if std::ptr::eq(first, second) {
         return Ok(());

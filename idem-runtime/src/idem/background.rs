@@ -1,4 +1,4 @@
-//! The background thread: sweeps in small pieces, and finishes what dropped calls left behind.
+//! The background thread: sweeps in small pieces, and finishes what dropped calls left.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -13,7 +13,7 @@ use tokio::time::MissedTickBehavior;
 use crate::clock::BoxFuture;
 use crate::idem::shared::Shared;
 
-/// How often it looks, and at how many settled records each time.
+/// How often it sweeps, and how many settled records each sweep visits.
 const PERIOD: Duration = Duration::from_secs(1);
 const PIECE: usize = 1000;
 
@@ -23,11 +23,11 @@ pub(crate) struct Background {
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
-/// What the background does for calls.
+/// A task that a call hands over.
 enum Task {
-    /// To be done before it ends.
+    /// Completed before the thread ends.
     Finish(BoxFuture<'static, ()>),
-    /// To be done while it lasts.
+    /// Dropped when the thread ends.
     Detached(BoxFuture<'static, ()>),
 }
 
@@ -49,32 +49,32 @@ impl Background {
         })
     }
 
-    /// Takes work over from a call that is gone: it is done before the background ends.
+    /// Runs a task to its end, also when the background is stopped.
     pub(crate) fn finish(&self, work: BoxFuture<'static, ()>) {
         self.give(Task::Finish(work));
     }
 
-    /// Does something beside a call, for as long as the background lasts.
+    /// Runs a task until the background is stopped.
     pub(crate) fn detach(&self, work: BoxFuture<'static, ()>) {
         self.give(Task::Detached(work));
     }
 
     fn give(&self, task: Task) {
         if let Some(tasks) = &*self.tasks.lock() {
-            // It ends only after this sender is dropped.
+            // The receiver lives until this sender is dropped.
             let _ = tasks.send(task);
         }
     }
 
-    /// Ends it once what it took is done.
+    /// Waits until the tasks to finish are done, and ends the thread.
     pub(crate) async fn stop(&self) {
         self.tasks.lock().take();
         let mut ended = self.ended.clone();
-        // An error means that the thread is gone, which is what is waited for.
+        // An error means that the thread has ended.
         let _ = ended.wait_for(|ended| *ended).await;
     }
 
-    /// [`stop`](Self::stop) where nothing can be awaited.
+    /// [`stop`](Self::stop) for code that cannot await.
     pub(crate) fn stop_and_wait(&self) {
         self.tasks.lock().take();
         if let Some(thread) = self.thread.lock().take() {
@@ -91,14 +91,14 @@ async fn run(shared: Arc<Shared>, mut received: mpsc::UnboundedReceiver<Task>) {
         tokio::select! {
             work = received.recv() => match work {
                 Some(Task::Finish(work)) => { left_behind.spawn(work); }
-                // It goes with the runtime.
+                // The runtime drops it.
                 Some(Task::Detached(work)) => drop(tokio::spawn(work)),
                 None => break,
             },
             _ = period.tick() => {
                 shared.report_all_again().await;
                 match shared.sweep(PIECE).await {
-                    // Where much has expired there is more to find at once.
+                    // More records have expired than one sweep visits.
                     Ok(swept) if swept.expired > 0 && !swept.whole => period.reset_immediately(),
                     Ok(_) => {}
                     Err(error) => tracing::warn!(%error, "the sweep will be tried again"),

@@ -1,4 +1,4 @@
-//! The choices an Idem is opened with.
+//! The options an Idem is opened with.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::idem::shared::{Limits, Shared};
 use crate::ledger::{Ledger, LedgerError, SledLedger};
 use crate::metrics;
 
-/// The limits and other choices of an [`Idem`]; every one has a default.
+/// The options of an [`Idem`]; each has a default.
 ///
 /// ```no_run
 /// # fn main() -> Result<(), idem_runtime::Error> {
@@ -33,66 +33,66 @@ pub struct IdemBuilder {
 }
 
 impl Idem {
-    /// Opens the embedded ledger in a folder, or makes one there.
+    /// Opens the embedded ledger in a folder, and creates it if there is none.
     ///
-    /// Messages of a process that died are settled first: those whose budget is spent are dead
+    /// Messages that a dead process left are recovered first: those whose budget is spent are dead
     /// letters when this returns.
     ///
     /// # Errors
-    /// [`Error::Ledger`], which says what is wrong with the folder: held by another process, not writable, full,
-    /// damaged, or with fewer records than were acknowledged.
+    /// [`Error::Ledger`], which says what is wrong with the folder: it is open in another process,
+    /// not writable, full, damaged, or has fewer records than were acknowledged.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         Self::builder().open(path)
     }
 
-    /// The limits and other choices, to be followed by `open`.
+    /// Returns a builder with the default options; its `open` makes the Idem.
     pub fn builder() -> IdemBuilder {
         IdemBuilder::default()
     }
 }
 
 impl IdemBuilder {
-    /// The largest payload, in bytes of JSON; 1 MiB unless said. A larger one is
+    /// Sets the largest payload, in bytes of JSON (default: 1 MiB). A larger one is
     /// [`Error::PayloadTooLarge`].
     pub fn payload_limit(mut self, bytes: usize) -> Self {
         self.limits.payload = bytes;
         self
     }
 
-    /// The largest result to keep, in bytes of JSON; 16 MiB unless said. A larger one goes to its
-    /// own caller only, and duplicates get [`Error::ResultTooLarge`].
+    /// Sets the largest result to keep, in bytes of JSON (default: 16 MiB). A larger one goes only
+    /// to its own caller, and duplicates get [`Error::ResultTooLarge`].
     pub fn result_limit(mut self, bytes: usize) -> Self {
         self.limits.result = bytes;
         self
     }
 
-    /// How long redriven and discarded letters are kept as history; 30 days unless said.
+    /// Sets how long redriven and discarded letters are kept as history (default: 30 days).
     pub fn letter_retention(mut self, retention: Duration) -> Self {
         self.limits.letter_retention = retention;
         self
     }
 
-    /// How long [`Idem::close`] waits for running calls; 30 seconds unless said.
+    /// Sets how long [`Idem::close`] waits for running calls (default: 30 seconds).
     pub fn close_deadline(mut self, deadline: Duration) -> Self {
         self.limits.close_deadline = deadline;
         self
     }
 
-    /// How much memory the embedded ledger may use for its cache, in bytes; 128 MiB unless said:
-    /// with five million results the process then takes about 310 MiB (`cargo xtask bench --bench
+    /// Sets the size of the embedded ledger's cache, in bytes (default: 128 MiB). With the default
+    /// and five million results, the process takes about 310 MiB (`cargo xtask bench --bench
     /// growth`).
     pub fn cache(mut self, bytes: u64) -> Self {
         self.cache_bytes = Some(bytes);
         self
     }
 
-    /// A clock in place of the system's, for tests.
+    /// Sets the clock, for tests (default: the system's).
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = Some(clock);
         self
     }
 
-    /// Opens the embedded ledger in a folder, or makes one there.
+    /// Opens the embedded ledger in a folder, and creates it if there is none.
     ///
     /// # Errors
     /// As [`Idem::open`].
@@ -104,10 +104,10 @@ impl IdemBuilder {
         })
     }
 
-    /// Uses a ledger of another kind. It is closed with the Idem.
+    /// Opens an Idem on another kind of ledger, which is closed with it.
     ///
     /// # Errors
-    /// [`Error::Ledger`] when it cannot be swept.
+    /// [`Error::Ledger`] when the ledger cannot be swept.
     pub fn open_with(self, ledger: Arc<dyn Ledger>) -> Result<Idem, Error> {
         self.start(|_, _| Ok(ledger))
     }
@@ -137,8 +137,8 @@ impl IdemBuilder {
                 Ok(Idem::start(shared, background))
             }
             Err(error) => {
-                // tokio panics when a runtime is dropped inside another one, which is where most
-                // people call `open`.
+                // tokio panics when a runtime is dropped inside another one, and `open` is mostly
+                // called inside one.
                 runtime.shutdown_background();
                 Err(error.into())
             }
@@ -146,7 +146,8 @@ impl IdemBuilder {
     }
 }
 
-/// A name for this running instance: host, process, and a random part, for ids are used again.
+/// Returns a name for this instance: host, process id, and a random part, because process ids are
+/// reused.
 fn instance() -> String {
     let host = rustix::system::uname()
         .nodename()

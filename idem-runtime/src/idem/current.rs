@@ -1,4 +1,4 @@
-//! Which Idem a call belongs to: the task's, else the process's.
+//! Which Idem a call belongs to: the task's scope, else the process's default.
 
 use std::future::Future;
 
@@ -14,17 +14,17 @@ tokio::task_local! {
 static INSTALLED: RwLock<Option<Idem>> = RwLock::new(None);
 
 impl Idem {
-    /// Makes it the process's default.
+    /// Makes this Idem the process's default.
     ///
     /// # Errors
-    /// [`Error::AlreadyInstalled`] when there is one.
+    /// [`Error::AlreadyInstalled`] when the process has a default.
     pub fn install(&self) -> Result<(), Error> {
         install(self)
     }
 
-    /// Runs a future in which handlers belong to this Idem, whatever is installed. A task spawned
-    /// inside is outside: give it a scope of its own, or the handler `runtime = …`. The future has
-    /// a handle of its own, so that it can be spawned.
+    /// Runs a future whose handlers belong to this Idem, whatever is installed. A task that is
+    /// spawned inside does not inherit the scope: give it a scope of its own, or the handler
+    /// `runtime = …`. The returned future owns a handle, so it can be spawned.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -51,7 +51,7 @@ impl Idem {
     }
 }
 
-/// The scope's, else the installed one.
+/// Returns the scope's Idem, else the installed one.
 pub(crate) fn idem() -> Option<Idem> {
     SCOPED
         .try_with(Idem::clone)

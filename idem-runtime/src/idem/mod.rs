@@ -20,8 +20,8 @@ use crate::idem::shared::Shared;
 use crate::ledger::Swept;
 use crate::protocol::{Record, RecordId};
 
-/// An open ledger with its dead letters, and what runs handlers on it. A clone is another handle of
-/// the same.
+/// An open ledger, its dead letters, and the handlers that run on it. A clone is another handle to
+/// the same ledger.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -50,7 +50,7 @@ pub struct Idem {
     owner: Arc<Owner>,
 }
 
-/// What ends when the last handle does.
+/// Closed when the last handle is dropped.
 struct Owner {
     shared: Arc<Shared>,
     background: Background,
@@ -63,22 +63,23 @@ impl Idem {
         }
     }
 
-    /// What the ledger takes on the disk, in bytes, where it can tell.
+    /// Returns the size of the ledger on disk, in bytes, or `None` where the ledger does not know
+    /// it.
     ///
     /// # Errors
-    /// [`Error::Ledger`] when it cannot be asked.
+    /// [`Error::Ledger`] when the ledger cannot be read.
     pub async fn ledger_size(&self) -> Result<Option<u64>, Error> {
         Ok(self.shared().ledger.size().await?)
     }
 
-    /// Copies the ledger while it works, into a folder that is empty or not there yet. The copy
-    /// holds everything that was answered before, has been opened once as a proof, and is durable
-    /// when this returns.
+    /// Copies the ledger while it is in use, into a folder that is empty or does not exist. The
+    /// copy holds everything that was durable before the call. It has been opened once as a check,
+    /// and is durable when this returns.
     ///
-    /// Copying the folder by other means while it is open does not do: files change while they are
-    /// read, and the copy is refused when it is opened. Duplicates are answered meanwhile, and
-    /// other calls wait; on a file system with reflinks (Btrfs, XFS) that is a moment, elsewhere as
-    /// long as the copy takes. Once begun, it is made even when the future is dropped.
+    /// Do not copy the folder of an open ledger by other means: its files change while they are
+    /// read, and such a copy is refused when it is opened. During the copy, duplicates are answered
+    /// and other calls wait: for a moment on a file system with reflinks (Btrfs, XFS), elsewhere as
+    /// long as the copy takes. Once begun, the copy is made even if the future is dropped.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -94,22 +95,22 @@ impl Idem {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Ledger`] when the folder is not empty, is inside the ledger's own, cannot be written, or when there is no
-    /// room; what there was of the copy is removed.
+    /// [`Error::Ledger`] when the folder is not empty, is inside the ledger's own, cannot be
+    /// written, or when the disk is full. An incomplete copy is removed.
     pub async fn copy_to(&self, folder: impl AsRef<Path>) -> Result<(), Error> {
         Ok(self.shared().ledger.copy_to(folder.as_ref()).await?)
     }
 
-    /// The clock it runs on, for the programs around it.
+    /// Returns the clock of this Idem, for the programs around it.
     pub fn clock(&self) -> Arc<dyn Clock> {
         Arc::clone(&self.shared().clock)
     }
 
-    /// Does now what the background does in small pieces: buries what nobody came back for, forgets
-    /// results and closed letters whose time is over.
+    /// Does at once what the background does in small pieces: writes dead letters for abandoned
+    /// messages, and removes expired results and closed letters.
     ///
     /// # Errors
-    /// [`Error::Ledger`] when it cannot be done.
+    /// [`Error::Ledger`] when the ledger fails.
     pub async fn sweep(&self) -> Result<Swept, Error> {
         let mut all = Swept::default();
         while !all.whole {
@@ -121,8 +122,8 @@ impl Idem {
         Ok(all)
     }
 
-    /// What the ledger remembers of one message: under its handler's name, else under one that the
-    /// handler had before (`was = "…"`).
+    /// Returns the record of one message: under its handler's name, else under an earlier name of
+    /// the handler (`was = "…"`).
     ///
     /// # Errors
     /// [`Error::Ledger`] when it cannot be read.
@@ -130,19 +131,19 @@ impl Idem {
         Ok(self.shared().record(id).await?)
     }
 
-    /// The names that a handler had before (`was = "…"`), as far as its calls said them on this
-    /// ledger.
+    /// Returns the earlier names of a handler (`was = "…"`), as far as calls on this ledger have
+    /// given them.
     pub fn earlier_names(&self, handler: &str) -> Vec<String> {
-        self.shared().earlier.of(handler)
+        self.shared().earlier.get(handler)
     }
 
-    /// Takes no more calls, waits for the running ones up to the builder's deadline, and lets go of
-    /// the ledger.
+    /// Refuses new calls, waits for the running ones up to the builder's deadline, and closes the
+    /// ledger.
     ///
     /// # Errors
-    /// [`Error::Unrecorded`] when ends of attempts could not be recorded to the last, as on a full disk;
-    /// [`Error::StillRunning`] when the deadline came first; [`Error::Ledger`] when the ledger could not be closed, or
-    /// in a process that was forked from the one that opened it.
+    /// [`Error::Unrecorded`] when the end of an attempt could not be recorded, as on a full disk;
+    /// [`Error::StillRunning`] when the deadline came first; [`Error::Ledger`] when the ledger
+    /// could not be closed, or in a process that was forked from the one that opened it.
     pub async fn close(&self) -> Result<(), Error> {
         let shared = self.shared();
         shared.is_here()?;
@@ -173,7 +174,7 @@ impl Idem {
         &self.owner.shared
     }
 
-    /// Where calls leave work to the background.
+    /// Returns the background, which finishes what calls leave behind.
     pub(crate) fn background(&self) -> &Background {
         &self.owner.background
     }
@@ -192,8 +193,8 @@ impl Drop for Owner {
         if self.shared.is_here().is_err() {
             return;
         }
-        // Dropped calls are given back before the ledger closes; a new owner of the folder finds it
-        // free.
+        // What dropped calls left is recorded before the ledger closes, so that the next process
+        // that opens the folder finds it complete.
         self.background.stop_and_wait();
         if let Err(error) = wait(self.shared.ledger.close()) {
             tracing::error!(%error, "the ledger could not be closed");

@@ -21,7 +21,7 @@ use crate::outbox::Sending;
 use crate::protocol::{DeadLetter, Record, RecordId, Reply, Step};
 use crate::{fault, metrics};
 
-/// What may be stored, and for how long.
+/// Limits on what is stored, and for how long.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
     pub(crate) payload: usize,
@@ -43,7 +43,7 @@ impl Default for Limits {
 
 /// What handles, calls and the background share.
 pub(crate) struct Shared {
-    /// The process that opened it: a fork has none of its threads.
+    /// The process that opened it. A fork of it has none of its threads.
     process: u32,
     pub(crate) ledger: Arc<dyn Ledger>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -59,7 +59,7 @@ pub(crate) struct Shared {
     pub(crate) publishers: Publishers,
     pub(crate) hidden: Hidden,
     pub(crate) new_letters: broadcast::Sender<DeadLetter>,
-    /// Reports of ended attempts that the ledger could not take: the next call of the key, or the
+    /// Reports of ended attempts that the ledger could not take. The next call of the key, or the
     /// background, brings them again, so that a full disk makes no body run twice.
     unreported: Mutex<HashMap<RecordId, Step>>,
     /// How many calls are running.
@@ -99,12 +99,12 @@ impl Shared {
         }
     }
 
-    /// One step, and if it wrote a letter, people are told.
+    /// Applies one step. If it wrote a letter, watchers are notified.
     pub(crate) async fn apply(&self, id: &RecordId, step: Step) -> Result<Reply, LedgerError> {
         self.heard(self.ledger.apply(id, step).await).await
     }
 
-    /// If that step wrote a letter, people are told.
+    /// Notifies watchers if the step wrote a letter.
     pub(crate) async fn heard(
         &self,
         reply: Result<Reply, LedgerError>,
@@ -116,7 +116,7 @@ impl Shared {
         reply
     }
 
-    /// Keeps a report that the ledger could not take now, to be brought again.
+    /// Keeps a report that the ledger could not take, to bring it again.
     pub(crate) fn keep_unreported(
         &self,
         id: &RecordId,
@@ -129,7 +129,7 @@ impl Shared {
         }
     }
 
-    /// Whether there is a report of this key that the ledger could not take.
+    /// Returns whether the ledger has not taken a report of this key.
     pub(crate) fn has_unreported(&self, id: &RecordId) -> bool {
         self.unreported.lock().contains_key(id)
     }
@@ -139,14 +139,13 @@ impl Shared {
         self.unreported.lock().keys().cloned().collect()
     }
 
-    /// Brings the report that the ledger could not take, if there is one for this key.
+    /// Brings the report of this key that the ledger could not take, if there is one.
     pub(crate) async fn report_again(&self, id: &RecordId) -> Result<(), LedgerError> {
         let Some(step) = self.unreported.lock().get(id).cloned() else {
             return Ok(());
         };
         self.apply(id, step.clone()).await?;
-        // Somebody else may have brought it too, and a later attempt's report may stand in its
-        // place.
+        // Another task may have brought it too, and a later attempt's report may be in its place.
         let mut unreported = self.unreported.lock();
         if unreported.get(id) == Some(&step) {
             unreported.remove(id);
@@ -159,18 +158,19 @@ impl Shared {
         Ok(())
     }
 
-    /// Brings all such reports.
+    /// Brings all reports that the ledger could not take.
     pub(crate) async fn report_all_again(&self) {
         for id in self.unreported() {
             match self.report_again(&id).await {
-                // One record that cannot be read must not keep the others from theirs.
+                // One unreadable record must not hold up the reports of the others.
                 Ok(()) | Err(LedgerError::Record { .. }) => {}
                 Err(_) => return,
             }
         }
     }
 
-    /// Buries what a dead process left with its budget spent, and reads what else it left.
+    /// Recovers what a dead process left: writes dead letters for spent budgets, and reads the
+    /// earlier names of handlers.
     pub(crate) async fn recover(&self) -> Result<(), LedgerError> {
         self.sweep(0).await?;
         self.count_letters().await;
@@ -191,7 +191,7 @@ impl Shared {
 
     pub(crate) fn tell(&self, letter: &DeadLetter) {
         metrics::died(letter);
-        // Nobody needs to be watching.
+        // There may be no watcher.
         let _ = self.new_letters.send(letter.clone());
     }
 
@@ -201,7 +201,7 @@ impl Shared {
         }
     }
 
-    /// Whether this is the process that opened it.
+    /// Returns an error in a process that was forked from the one that opened it.
     pub(crate) fn is_here(&self) -> Result<(), LedgerError> {
         if fault::process() == self.process {
             Ok(())
@@ -212,14 +212,15 @@ impl Shared {
         }
     }
 
-    /// Lets a call in, unless this was closed. The call is running until what this returns is dropped.
+    /// Admits a call, or returns `None` after the closing. The call counts as running until the
+    /// return value is dropped.
     pub(crate) fn enter(self: &Arc<Self>) -> Option<RunningCall> {
         self.running.fetch_add(1, Ordering::SeqCst);
         let call = RunningCall(Arc::clone(self));
         (!self.closed.load(Ordering::SeqCst)).then_some(call)
     }
 
-    /// Lets no more calls in.
+    /// Admits no more calls.
     pub(crate) fn refuse_calls(&self) {
         self.closed.store(true, Ordering::SeqCst);
     }
@@ -245,7 +246,7 @@ impl Shared {
     pub(crate) async fn record(&self, id: &RecordId) -> Result<Option<Record>, LedgerError> {
         let mut record = self.ledger.record(id).await?;
         if record.is_none() {
-            for was in self.earlier.of(&id.handler) {
+            for was in self.earlier.get(&id.handler) {
                 let earlier = RecordId {
                     handler: was.into(),
                     key: id.key.clone(),

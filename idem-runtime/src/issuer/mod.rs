@@ -1,5 +1,4 @@
-//! Keys that the server issues before the message is sent: an order number that is there before the
-//! order.
+//! Issues idempotency keys, such as an order number, before the message is sent.
 
 mod format;
 pub(crate) mod record;
@@ -22,11 +21,11 @@ use crate::ledger::LedgerError;
 use crate::message::key::Key;
 use crate::protocol::{Record, Reply, Settled, Settlement, Step};
 
-/// How long an issued key may wait to be used, unless said.
+/// The default time within which an issued key must be used first.
 const TTL: Duration = Duration::from_secs(24 * 3600);
-/// More are not looked through for one key.
+/// How many issuers are searched for one key.
 const MOST: usize = 100;
-/// A format that comes to keys which are all taken has run out of them.
+/// How many taken keys in a row mean that a format has run out of keys.
 const TRIES: usize = 1000;
 
 /// Issues keys. A clone is another handle of the same.
@@ -64,8 +63,8 @@ pub struct KeyIssuer {
 }
 
 impl Idem {
-    /// What issues keys under this name, for handlers with `issued = "…"`: UUIDs that wait for a
-    /// day, unless said.
+    /// Returns the issuer of this name, for handlers with `issued = "…"`. By default its keys are
+    /// UUIDs that must be used within a day.
     pub fn issuer(&self, name: impl AsRef<str>) -> KeyIssuer {
         KeyIssuer {
             idem: self.clone(),
@@ -77,22 +76,22 @@ impl Idem {
 }
 
 impl KeyIssuer {
-    /// What the keys look like. Have one format for a name: two that come to the same keys take them
-    /// from each other.
+    /// Sets the format of the keys. Use one format for a name: two formats that produce the same
+    /// keys take them from each other.
     pub fn format(mut self, format: KeyFormat) -> Self {
         self.format = format;
         self
     }
 
-    /// How long an issued key may wait to be used; a day unless said. A key that was used is
+    /// Sets how long an issued key may wait for its first use (default: a day). A used key is
     /// remembered for as long as its handler's `ttl` says.
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.ttl = ttl;
         self
     }
 
-    /// A new key, unlike all others of this name, in whichever process they were issued. It is
-    /// recorded as issued when this returns.
+    /// Issues a key that differs from all others of this name, in every process on this ledger. It
+    /// is recorded as issued when this returns.
     ///
     /// # Errors
     /// [`Error::Ledger`] when it cannot be made durable, or when the format has no free key left.
@@ -111,7 +110,7 @@ impl KeyIssuer {
                 }
                 None => self.format.key(now, 0),
             };
-            // As the handlers' keys are written, with a backslash before a comma.
+            // Encoded as the handlers encode keys, with a backslash before a comma.
             let mut encoded = Key::default();
             encoded.push(&key);
             let id = encoded.finish().map(|encoded| issued(&self.name, &encoded));
@@ -121,32 +120,32 @@ impl KeyIssuer {
             })?;
             match shared.apply(&id, Step::Issue { ttl: self.ttl }).await? {
                 Reply::Recorded => return Ok(key),
-                // Another replica was quicker, or chance came to the same digits.
+                // Another replica was faster, or a random part repeated.
                 _ => shared.sequences.taken(&self.name),
             }
         }
         let text = format!(
-            "issuer `{}`: {TRIES} keys of its format are all taken: give it a longer random part",
+            "issuer `{}`: {TRIES} keys of its format are taken; give it a longer random part",
             self.name
         );
         Err(LedgerError::Other(text).into())
     }
 }
 
-/// That a key was issued.
+/// The issue of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct IssuedKey {
-    /// By whom.
+    /// The issuer's name.
     pub issuer: String,
-    /// When.
+    /// When it was issued.
     pub at: Timestamp,
-    /// Until when it could be used for the first time.
+    /// Until when it could be used first.
     pub until: Timestamp,
 }
 
 impl Idem {
-    /// Who issued a key, as letters show it, and when: nothing where nobody did, or where it is
+    /// Returns the issues of a key, as letters show it: empty where the key was not issued, or is
     /// forgotten.
     ///
     /// # Errors

@@ -1,11 +1,11 @@
-//! The record that says that a key was issued.
+//! The record of an issued key.
 
 use jiff::Timestamp;
 
 use crate::ledger::{Ledger, LedgerError};
 use crate::protocol::{Record, RecordId, Settlement};
 
-/// Where the record that says a key was issued stands.
+/// Returns the id of the record of an issued key.
 pub(super) fn issued(issuer: &str, key: &str) -> RecordId {
     RecordId {
         handler: format!("issued/{issuer}").into(),
@@ -13,7 +13,7 @@ pub(super) fn issued(issuer: &str, key: &str) -> RecordId {
     }
 }
 
-/// Whether a key was issued, and has not lapsed.
+/// Returns whether a key was issued and has not lapsed.
 pub(crate) async fn was_issued(
     ledger: &dyn Ledger,
     issuer: &str,

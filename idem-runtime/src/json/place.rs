@@ -1,5 +1,5 @@
-//! Where reading a type stops: the names of the type's fields on the way there. A map's key is
-//! data, and stands as `*`.
+//! Finds where reading a type stops: the names of the type's fields on the way there. A map's key
+//! is data, and is shown as `*`.
 
 use std::cell::RefCell;
 use std::iter::Enumerate;
@@ -12,8 +12,7 @@ use serde::de::{
 use serde::forward_to_deserialize_any;
 use serde_json::{Error, Value};
 
-/// The place of a problem, which was found by reading the same text: it is read again, and
-/// followed.
+/// Returns the place of an error by reading the same text again as a value.
 pub(super) fn of_problem<T: DeserializeOwned>(
     json: &[u8],
     is_same: impl FnOnce(&Error) -> bool,

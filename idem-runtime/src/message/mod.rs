@@ -1,4 +1,4 @@
-//! One call's key and payload, as they are read from the arguments.
+//! One call's key and payload, read from its arguments.
 
 pub(crate) mod fingerprint;
 pub(crate) mod key;
@@ -27,40 +27,40 @@ use crate::protocol::{Budget, Claim, Fingerprint, RecordId};
 /// Room for most payloads.
 const USUAL: usize = 256;
 
-/// One call's key and payload, read from the arguments. What is wrong with them is said when the
-/// call begins.
+/// One call's key and payload, read from the arguments. An error in them is returned when the call
+/// begins.
 #[derive(Debug)]
 pub struct CallBuilder {
     pub(crate) handler: &'static Handler,
     name: Cow<'static, str>,
     idem: Option<Idem>,
-    /// The delivery it came in.
+    /// The broker delivery that made the call.
     pub(crate) delivery: Option<Arc<Delivery>>,
     key: Key,
-    /// The payload; later the canonical text of it, and last the result.
+    /// Holds the payload, later its canonical text, at last the result.
     buffer: Vec<u8>,
     chosen: Option<Hasher>,
     fingerprint_off: bool,
     error: Option<ArgumentError>,
 }
 
-/// What is wrong with a message.
+/// An error in the arguments.
 #[derive(Debug)]
 enum ArgumentError {
-    /// The key, as `InvalidKey` says it.
+    /// In the key: the reason that `InvalidKey` gives.
     Key(String),
-    /// The payload.
+    /// In the payload.
     Payload(Unwritten),
 }
 
-/// A message that is in order.
+/// A checked message.
 #[derive(Debug)]
 pub(crate) struct CallRequest {
     pub(crate) named: Arc<RegisteredHandler>,
     pub(crate) idem: Idem,
     pub(crate) id: RecordId,
     pub(crate) claim: Claim,
-    /// An empty one, which the result may use.
+    /// An empty buffer, which the result may use.
     pub(crate) buffer: Vec<u8>,
 }
 
@@ -93,14 +93,13 @@ impl CallBuilder {
         }
     }
 
-    /// Reads the arguments, with what the expansion tells of them. What is read is the user's code:
-    /// its `Display`, its `Serialize`, its expressions; where it panics, that is what is wrong with
-    /// the message.
+    /// Reads the arguments as the expansion says. This runs user code (`Display`, `Serialize`,
+    /// expressions); a panic of it becomes an error of the message.
     pub fn read(&mut self, read: &mut dyn FnMut(&mut Self)) {
         let Err(panic) = panic::caught(&mut || read(self)) else {
             return;
         };
-        // The key comes before the payload.
+        // The key is read before the payload.
         self.error = Some(match self.buffer.is_empty() {
             true => ArgumentError::Key(format!(
                 "cannot be read, because `key` or `runtime` panicked: {panic}"
@@ -117,20 +116,20 @@ impl CallBuilder {
         self
     }
 
-    /// One part of the key, in order.
+    /// Adds one part of the key.
     pub fn key<K: KeyPart + ?Sized>(&mut self, part: &K) -> &mut Self {
         // A reference to the reference is a trait object, whatever the part is.
         self.key.push(&part);
         self
     }
 
-    /// One stored argument, in order.
+    /// Adds one stored argument.
     pub fn arg<P: Payload + ?Sized>(&mut self, name: &'static str, value: &P) -> &mut Self {
         self.argument(name, &mut |json| value.serialize(json));
         self
     }
 
-    /// Looks whether the paths of `redact(…)` into an argument lead somewhere.
+    /// Warns of paths of `redact(…)` into an argument that its type does not have.
     pub fn spelled<P: Payload + ?Sized>(&mut self, name: &'static str, value: &P) -> &mut Self {
         let Handler {
             spelling, redact, ..
@@ -141,7 +140,7 @@ impl CallBuilder {
         self
     }
 
-    /// One part of `fingerprint(…)`; where there is none, all arguments count.
+    /// Adds one part of `fingerprint(…)`. Without any, all arguments count.
     pub fn fingerprint<P: Payload + ?Sized>(&mut self, value: &P) -> &mut Self {
         self.part(&mut |json| value.serialize(json));
         self
@@ -153,8 +152,8 @@ impl CallBuilder {
         self
     }
 
-    /// Writes an argument, if it still matters. The name is an identifier, so nothing in it is
-    /// escaped.
+    /// Writes an argument, unless there was an error. The name is an identifier, so it needs no
+    /// escaping.
     fn argument(&mut self, name: &'static str, write: Writes<'_>) {
         let open: &[u8] = if self.buffer.is_empty() {
             b"{\""
@@ -190,7 +189,7 @@ impl CallBuilder {
         }
     }
 
-    /// The message, or why it cannot be called with.
+    /// Returns the checked message.
     pub(crate) fn finish(mut self) -> Result<CallRequest, Error> {
         self.check()
             .inspect_err(|error| metrics::refused(&self.name, error))
@@ -269,7 +268,7 @@ impl CallBuilder {
         };
         let mut buffer = std::mem::take(&mut self.buffer);
         buffer.clear();
-        // A large one is not held for as long as the body runs.
+        // A large buffer is not held while the body runs.
         buffer.shrink_to(USUAL);
         Ok(CallRequest {
             named,
@@ -288,7 +287,7 @@ impl CallBuilder {
         self.buffer.push(b'}');
     }
 
-    /// Takes out of the payload what the handler says.
+    /// Redacts the payload.
     fn redact(&mut self) {
         if self.handler.redact.is_empty() || self.error.is_some() {
             return;
@@ -308,7 +307,7 @@ impl CallBuilder {
         }
     }
 
-    /// Hashes what was chosen, else all of the payload.
+    /// Hashes the chosen parts, else the whole payload.
     fn hashed(&mut self, payload: &[u8]) -> Option<Fingerprint> {
         if let Some(chosen) = self.chosen.take() {
             return Some(chosen.finish());

@@ -9,26 +9,27 @@ use crate::ledger::LedgerError;
 use crate::protocol::encoding::{self, cbor::millis};
 use crate::protocol::{Note, NoteChange};
 
-/// Where its notes stand in the ledger, in the order in which they go out. Those of older versions
-/// have a place that begins with a time in hexadecimal digits, and go out first.
+/// The prefix of its notes, whose keys are in sending order. Keys of older versions begin with a
+/// time in hexadecimal digits, and come first.
 pub(super) const PLACES: &str = "outbox/";
-/// Where the next one is to stand: behind all that are there when it is recorded.
+/// The key under which the next message is recorded, after all others.
 const NEXT: &str = "outbox/~";
 
 /// A message in the outbox.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[non_exhaustive]
 pub struct OutboxEntry {
-    /// Stays the same however often it is sent: what brokers and consumers find a second copy by.
+    /// The message's id. It stays the same however often the message is sent, so that brokers and
+    /// consumers recognise a second copy.
     #[n(0)]
     pub id: String,
-    /// When it was given to the outbox.
+    /// When it was added.
     #[cbor(n(1), with = "millis")]
     pub at: Timestamp,
     /// The message.
     #[n(2)]
     pub message: OutboxMessage,
-    /// Its note's key, which the order goes by.
+    /// The key of its note, which is its place in the order.
     #[cbor(skip)]
     pub(super) place: String,
 }
@@ -48,12 +49,12 @@ impl OutboxEntry {
     }
 }
 
-/// A message's id, which brokers and consumers of all services can tell from others.
+/// Returns a new id, unique among the messages of all services.
 pub(crate) fn new_id() -> String {
     Uuid::new_v4().simple().to_string()
 }
 
-/// A message as a note.
+/// Returns the note that records a message.
 pub(crate) fn note(
     id: String,
     message: OutboxMessage,

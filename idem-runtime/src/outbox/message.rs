@@ -17,24 +17,24 @@ pub struct OutboxMessage {
     /// The queue, topic, subject or stream.
     #[n(0)]
     pub destination: String,
-    /// The idempotency key that its consumers see.
+    /// The idempotency key for its consumers.
     #[n(1)]
     pub key: String,
     /// The body.
     #[cbor(n(2), with = "minicbor::bytes")]
     pub payload: Vec<u8>,
-    /// Messages of one lane go out one after the other, in the order in which they were recorded:
-    /// those of one handler as it enqueued them, and those of several as their results came. Its
-    /// key, unless said.
+    /// Messages with the same ordering key are sent one after the other, in the order in which they
+    /// were recorded: messages of one handler as it enqueued them, those of several as their
+    /// results came. The default is the message's key.
     #[n(3)]
     pub ordering_key: String,
-    /// Sent along.
+    /// The headers.
     #[n(4)]
     pub headers: Vec<(String, String)>,
 }
 
 impl OutboxMessage {
-    /// A message, in order with others of its key.
+    /// Returns a message that is ordered by its key.
     pub fn new(
         destination: impl Into<String>,
         key: impl Into<String>,
@@ -50,7 +50,7 @@ impl OutboxMessage {
         }
     }
 
-    /// A message whose body is JSON.
+    /// Returns a message with a JSON body.
     ///
     /// # Errors
     /// When the value cannot be turned into JSON.
@@ -62,21 +62,21 @@ impl OutboxMessage {
         Ok(Self::new(destination, key, serde_json::to_vec(body)?))
     }
 
-    /// What it is to stay in order with: a customer, an account.
+    /// Sets the ordering key, such as a customer or an account.
     #[must_use]
-    pub fn ordering_key(mut self, lane: impl Into<String>) -> Self {
-        self.ordering_key = lane.into();
+    pub fn ordering_key(mut self, ordering_key: impl Into<String>) -> Self {
+        self.ordering_key = ordering_key.into();
         self
     }
 
-    /// One more header.
+    /// Adds a header.
     #[must_use]
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into()));
         self
     }
 
-    /// Returns the bytes of all its parts.
+    /// Returns the size of all its parts in bytes.
     pub(super) fn size(&self) -> usize {
         let headers: usize = self
             .headers

@@ -1,6 +1,5 @@
-//! Messages that go out with a handler's result: written in the same atomic write as the result,
-//! sent afterwards by a relay. So there is no order without its event, and no event of an order
-//! that failed ([transactional outbox]).
+//! The [transactional outbox]: messages that are written in the same atomic write as a handler's
+//! result, and sent afterwards by a relay. An order has its event, and a failed order has none.
 //!
 //! [transactional outbox]: https://microservices.io/patterns/data/transactional-outbox.html
 
@@ -24,7 +23,7 @@ use crate::error::Error;
 use crate::idem::Idem;
 use crate::protocol::NoteChange;
 
-/// The outbox of one [`Idem`]. A clone is another handle of the same.
+/// The outbox of one [`Idem`]. A clone is another handle to it.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -56,20 +55,21 @@ pub struct Outbox {
 }
 
 impl Idem {
-    /// Its outbox.
+    /// Returns the outbox of this Idem.
     pub fn outbox(&self) -> Outbox {
         Outbox { idem: self.clone() }
     }
 }
 
 impl Outbox {
-    /// Inside a handler's body: the message goes out when the body's result is recorded, and in the
-    /// same write. When the attempt fails, it does not. A function for `existing` may enqueue too:
-    /// what it finds is recorded as the result, and the body that would have enqueued does not run.
+    /// Adds a message inside a handler's body. It is recorded in the same write as the body's
+    /// result, and only then sent; if the attempt fails, it is not. A function for `existing` may
+    /// enqueue too: the result that it finds is recorded with the message, and the body does not
+    /// run.
     ///
     /// # Errors
-    /// [`Error::OutsideHandler`] where no attempt of this Idem is running, as in a task that the body spawned;
-    /// [`Error::OutgoingTooLarge`].
+    /// [`Error::OutsideHandler`] where no attempt of this Idem is running, as in a task that the
+    /// body spawned; [`Error::OutgoingTooLarge`].
     pub fn enqueue(&self, message: OutboxMessage) -> Result<(), Error> {
         self.fits(&message)?;
         if enqueue(self.idem.shared(), message) {
@@ -79,15 +79,17 @@ impl Outbox {
         }
     }
 
-    /// Outside a handler: it is in the outbox, durably, when this returns. Gives its id.
+    /// Adds a message outside a handler, and returns its id. The message is durable when this
+    /// returns.
     ///
-    /// After an error, call it again with the same message: whether or not the first call wrote it,
-    /// it goes out as one, with one id. This `Idem` remembers that of the last 1,000 messages whose
-    /// call failed or was dropped. After a restart it does not; where that matters,
+    /// After an error, call it again with the same message: it is sent once and with one id,
+    /// whether or not the first call wrote it. This `Idem` remembers the last 1,000 messages whose
+    /// call failed or was dropped, and forgets them at a restart. Where that matters, use
     /// [`enqueue`](Self::enqueue) in a handler, whose key says whether it was done.
     ///
     /// # Errors
-    /// [`Error::OutgoingTooLarge`]; [`Error::Ledger`] when it cannot be made durable, though it may have been written.
+    /// [`Error::OutgoingTooLarge`]; [`Error::Ledger`] when the message cannot be made durable. It
+    /// may have been written all the same.
     pub async fn send(&self, message: OutboxMessage) -> Result<String, Error> {
         self.fits(&message)?;
         let shared = self.idem.shared();
@@ -100,11 +102,11 @@ impl Outbox {
         Ok(sent.finish())
     }
 
-    /// Whether a message is in the outbox that an earlier call may have put there.
+    /// Returns whether an earlier call put the message into the outbox.
     async fn holds(&self, id: &str) -> Result<bool, Error> {
         const PAGE: usize = 1000;
         let (ledger, mut after) = (&self.idem.shared().ledger, None::<String>);
-        // Answered after the earlier call's write, which nobody may have waited for.
+        // This write is answered after the earlier call's, whose answer may have been lost.
         ledger.write_notes(Vec::new()).await?;
         loop {
             let page = ledger.notes(PLACES, after.as_deref(), PAGE).await?;
@@ -121,9 +123,9 @@ impl Outbox {
         }
     }
 
-    /// Messages that are not sent yet, in the order in which they go out, after one of them (or
-    /// from the first). That is the order in which they were recorded: what is recorded later is
-    /// never found before what could be read already.
+    /// Returns messages that are not sent yet, in the order in which they were recorded, from the
+    /// first or after a given one. A message that is recorded later always comes after those that
+    /// could be read before.
     ///
     /// # Errors
     /// [`Error::Ledger`] when they cannot be read.
@@ -143,10 +145,10 @@ impl Outbox {
             .collect::<Result<_, _>>()?)
     }
 
-    /// Takes messages out that were sent.
+    /// Removes sent messages.
     ///
     /// # Errors
-    /// [`Error::Ledger`] when it cannot be made durable: they are sent again.
+    /// [`Error::Ledger`] when the removal cannot be made durable: the messages are sent again.
     pub async fn acknowledge(&self, messages: &[OutboxEntry]) -> Result<(), Error> {
         self.idem
             .notes()
@@ -159,7 +161,7 @@ impl Outbox {
             .await
     }
 
-    /// Waits until something was put into it by this process: a hint, beside looking now and then.
+    /// Waits until this process adds a message. It is a hint: poll now and then, too.
     pub fn changed(&self) -> impl Future<Output = ()> + use<> {
         let shared = Arc::clone(self.idem.shared());
         async move { shared.outbox.changed().await }

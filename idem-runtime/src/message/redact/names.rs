@@ -1,5 +1,4 @@
-//! What is hidden of a message that no handler could take: its fields need be neither where nor
-//! spelled as they should.
+//! Redacts a message that no handler could take: its fields may be misplaced or misspelt.
 
 use super::{Place, rewritten};
 
@@ -33,10 +32,10 @@ impl Names {
         names
     }
 
-    /// The message without what the names hide.
+    /// Returns the message with the named fields replaced.
     ///
     /// # Errors
-    /// When the message is no JSON.
+    /// When the message is not JSON.
     pub(crate) fn hide(&self, message: &[u8]) -> serde_json::Result<Vec<u8>> {
         rewritten(
             message,

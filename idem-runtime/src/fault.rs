@@ -8,6 +8,7 @@ macro_rules! point {
         fail::fail_point!(crate::fault::$name $(, $failure)?);
     };
 }
+#[cfg(feature = "sled")]
 pub(crate) use point;
 
 #[cfg(feature = "failpoints")]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use metrics::{
     Key, Label, Level, Metadata, SharedString, Unit, describe_counter, describe_gauge,
-    describe_histogram, gauge, histogram, with_recorder,
+    describe_histogram, gauge, with_recorder,
 };
 
 use crate::error::Error;
@@ -121,13 +121,6 @@ pub(crate) fn refused(handler: &str, error: &Error) {
         outcome = error.kind(),
         "call ended"
     );
-}
-
-/// A group was committed.
-pub(crate) fn commit(took: Duration, steps: usize) {
-    histogram!("idem_commit_seconds").record(took);
-    // A group holds at most a thousand.
-    histogram!("idem_commit_group_size").record(u32::try_from(steps).unwrap_or(u32::MAX));
 }
 
 /// Sets the number of open letters.

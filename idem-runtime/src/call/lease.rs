@@ -80,7 +80,7 @@ async fn renew_one(shared: &Shared, id: RecordId, token: u64, lease: Duration) {
             }
         }
         Err(error) => {
-            tracing::warn!(%error, "the lease could not be renewed and will be tried again")
+            tracing::warn!(%error, "the lease could not be renewed and will be tried again");
         }
     }
 }

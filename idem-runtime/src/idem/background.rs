@@ -99,7 +99,7 @@ async fn run(shared: Arc<Shared>, mut received: mpsc::UnboundedReceiver<Task>) {
                 shared.report_all_again().await;
                 match shared.sweep(PIECE).await {
                     // More records have expired than one sweep visits.
-                    Ok(swept) if swept.expired > 0 && !swept.whole => period.reset_immediately(),
+                    Ok(swept) if swept.removed > 0 && !swept.finished => period.reset_immediately(),
                     Ok(_) => {}
                     Err(error) => tracing::warn!(%error, "the sweep will be tried again"),
                 }

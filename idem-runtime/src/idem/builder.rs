@@ -1,5 +1,6 @@
 //! The options an Idem is opened with.
 
+#[cfg(feature = "sled")]
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +11,9 @@ use crate::error::Error;
 use crate::idem::Idem;
 use crate::idem::background::Background;
 use crate::idem::shared::{Limits, Shared};
-use crate::ledger::{Ledger, LedgerError, SledLedger};
+#[cfg(feature = "sled")]
+use crate::ledger::SledLedger;
+use crate::ledger::{Ledger, LedgerError};
 use crate::metrics;
 
 /// The options of an [`Idem`]; each has a default.
@@ -28,6 +31,7 @@ use crate::metrics;
 #[derive(Default)]
 pub struct IdemBuilder {
     limits: Limits,
+    #[cfg(feature = "sled")]
     cache_bytes: Option<u64>,
     clock: Option<Arc<dyn Clock>>,
 }
@@ -41,6 +45,7 @@ impl Idem {
     /// # Errors
     /// [`Error::Ledger`], which says what is wrong with the folder: it is open in another process,
     /// not writable, full, damaged, or has fewer records than were acknowledged.
+    #[cfg(feature = "sled")]
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         Self::builder().open(path)
     }
@@ -81,6 +86,7 @@ impl IdemBuilder {
     /// Sets the size of the embedded ledger's cache, in bytes (default: 128 MiB). With the default
     /// and five million results, the process takes about 310 MiB (`cargo xtask bench --bench
     /// growth`).
+    #[cfg(feature = "sled")]
     pub fn cache(mut self, bytes: u64) -> Self {
         self.cache_bytes = Some(bytes);
         self
@@ -96,6 +102,7 @@ impl IdemBuilder {
     ///
     /// # Errors
     /// As [`Idem::open`].
+    #[cfg(feature = "sled")]
     pub fn open(self, path: impl AsRef<Path>) -> Result<Idem, Error> {
         let cache_bytes = self.cache_bytes.unwrap_or(128 << 20);
         self.start(|clock, instance| {

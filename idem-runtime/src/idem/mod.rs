@@ -113,11 +113,11 @@ impl Idem {
     /// [`Error::Ledger`] when the ledger fails.
     pub async fn sweep(&self) -> Result<Swept, Error> {
         let mut all = Swept::default();
-        while !all.whole {
+        while !all.finished {
             let swept = self.shared().sweep(1000).await?;
-            all.died.extend(swept.died);
-            all.expired += swept.expired;
-            all.whole = swept.whole;
+            all.dead_lettered.extend(swept.dead_lettered);
+            all.removed += swept.removed;
+            all.finished = swept.finished;
         }
         Ok(all)
     }

@@ -182,8 +182,11 @@ impl Shared {
             .ledger
             .sweep(settled, self.limits.letter_retention)
             .await?;
-        swept.died.iter().for_each(|letter| self.tell(letter));
-        if !swept.died.is_empty() {
+        swept
+            .dead_lettered
+            .iter()
+            .for_each(|letter| self.tell(letter));
+        if !swept.dead_lettered.is_empty() {
             self.count_letters().await;
         }
         Ok(swept)

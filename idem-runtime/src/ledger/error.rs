@@ -1,7 +1,10 @@
 //! What can be wrong with a ledger.
 
+#[cfg(feature = "sled")]
 use std::io;
-use std::path::{Path, PathBuf};
+#[cfg(feature = "sled")]
+use std::path::Path;
+use std::path::PathBuf;
 
 /// The name of the embedded ledger's high-water mark in its folder.
 pub(crate) const WITNESS: &str = "witness";
@@ -179,12 +182,14 @@ pub enum LedgerError {
 }
 
 impl LedgerError {
-    /// Whether only a new start of the process helps.
+    /// Whether only a restart of the process helps.
+    #[cfg(feature = "sled")]
     pub(crate) fn is_final(&self) -> bool {
         matches!(self, Self::Poisoned { .. } | Self::Moved { .. })
     }
 
     /// Sorts an error of the system by what a person can do about it.
+    #[cfg(feature = "sled")]
     pub(crate) fn of_io(path: &Path, error: &io::Error) -> Self {
         if let Some(told) = error
             .get_ref()
@@ -223,6 +228,7 @@ impl LedgerError {
 
 /// The system's error in one that sled has cloned: a clone keeps the kind and the debug text, and
 /// loses the number.
+#[cfg(feature = "sled")]
 fn in_debug_text(error: &io::Error) -> Option<io::Error> {
     if error.raw_os_error().is_some() {
         return None;
@@ -233,7 +239,7 @@ fn in_debug_text(error: &io::Error) -> Option<io::Error> {
     code.parse().ok().map(io::Error::from_raw_os_error)
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "sled"))]
 mod tests {
     use super::*;
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod error;
 mod filter;
+#[cfg(feature = "sled")]
 pub(crate) mod sled;
 
 use std::path::Path;
@@ -11,6 +12,7 @@ pub use crate::notes::Notes;
 pub use crate::protocol::note::{Note, NoteChange, check_keys, unnotified_key};
 pub use error::LedgerError;
 pub use filter::Filter;
+#[cfg(feature = "sled")]
 pub use sled::SledLedger;
 
 use crate::clock::BoxFuture;
@@ -135,10 +137,10 @@ pub trait Ledger: Send + Sync + 'static {
 /// What a sweep did.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub struct Swept {
-    /// The letters it wrote: of messages that nobody came back for.
-    pub died: Vec<DeadLetter>,
+    /// The dead letters it wrote, of messages that never came again.
+    pub dead_lettered: Vec<DeadLetter>,
     /// How many records and closed letters it removed.
-    pub expired: u64,
-    /// Whether it reached the end of the settled records, and the next sweep starts over.
-    pub whole: bool,
+    pub removed: u64,
+    /// Whether it reached the end of the settled records, so that the next sweep starts over.
+    pub finished: bool,
 }

@@ -302,7 +302,7 @@ impl CallBuilder {
             Err(error) => {
                 self.error = Some(ArgumentError::Payload(Unwritten::Codec(json_problem(
                     &error,
-                ))))
+                ))));
             }
         }
     }

@@ -252,7 +252,7 @@ impl DeadLetter {
             ActionKind::Redriven => self.close(LetterState::Redriven, &act),
             ActionKind::Discarded => self.close(LetterState::Discarded, &act),
             ActionKind::Restored => {
-                (self.state, self.closed_at, self.closed_why) = (LetterState::Open, None, None)
+                (self.state, self.closed_at, self.closed_why) = (LetterState::Open, None, None);
             }
         }
         self.history.push(act);

@@ -4,10 +4,13 @@ use jiff::Timestamp;
 
 use super::decision::Facts;
 use super::letter::{AttemptOutcome, DeadLetterId, PastAttempt, Reason};
-use super::record::{Live, OnCrash, Phase, RecordId, Settled, Settlement};
+#[cfg(feature = "sled")]
+use super::record::RecordId;
+use super::record::{Live, OnCrash, Phase, Settled, Settlement};
 
 impl Live {
-    /// What it is addressed by.
+    /// The id of its record.
+    #[cfg(feature = "sled")]
     pub(crate) fn id(&self) -> RecordId {
         RecordId {
             handler: self.handler.clone(),

@@ -332,6 +332,7 @@ impl Settled {
 
 impl Record {
     /// The record as a live one.
+    #[cfg(feature = "sled")]
     pub(crate) fn live(self) -> Option<Live> {
         match self {
             Record::Live(live) => Some(live),

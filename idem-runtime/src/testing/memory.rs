@@ -174,7 +174,7 @@ impl Ledger for MemoryLedger {
     ) -> BoxFuture<'static, Result<Swept, LedgerError>> {
         let (mut kept, now) = (self.kept.lock(), self.clock.now());
         let mut swept = Swept {
-            whole: settled > 0,
+            finished: settled > 0,
             ..Swept::default()
         };
         let ids: Vec<_> = kept
@@ -185,8 +185,8 @@ impl Ledger for MemoryLedger {
             .collect();
         for id in ids {
             match kept.step(&id, &Step::Sweep, now) {
-                Reply::DeadLettered(letter) => swept.died.push(*letter),
-                Reply::Recorded => swept.expired += 1,
+                Reply::DeadLettered(letter) => swept.dead_lettered.push(*letter),
+                Reply::Recorded => swept.removed += 1,
                 _ => {}
             }
         }
@@ -201,7 +201,7 @@ impl Ledger for MemoryLedger {
             }
             kept
         });
-        swept.expired += (before - kept.letters.len()) as u64;
+        swept.removed += (before - kept.letters.len()) as u64;
         at_once(swept)
     }
 

@@ -1,67 +1,19 @@
-//! What tests of handlers and of ledgers need: a temporary [`Idem`], a clock that stands still,
-//! crashes at every write, a ledger in memory, and the laws every ledger keeps. Turned on by the
-//! feature `testing`, the crashes by `failpoints` besides.
+//! Helpers for tests of handlers and of ledgers: a temporary [`Idem`](crate::Idem), a clock that
+//! stands still, a ledger in memory, and the laws that every ledger keeps. The feature `testing`
+//! turns them on.
 
 mod clock;
 #[cfg(feature = "failpoints")]
 pub mod crashes;
+#[cfg(feature = "sled")]
 #[doc(hidden)]
-pub mod inside;
+pub mod internals;
 pub mod laws;
 mod memory;
-
-use std::ops::Deref;
+#[cfg(feature = "sled")]
+mod temporary;
 
 pub use clock::ManualClock;
 pub use memory::MemoryLedger;
-
-use crate::{Error, Idem, IdemBuilder, ledger::LedgerError};
-
-/// An [`Idem`] on the embedded ledger in a folder of its own, which goes when this does.
-#[derive(Debug)]
-pub struct Temporary {
-    // Fields drop in order: the ledger lets go of the folder before it is removed.
-    idem: Idem,
-    folder: tempfile::TempDir,
-}
-
-/// Opens a temporary [`Idem`].
-///
-/// ```
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let idem = idem_runtime::testing::temporary()?;
-/// idem.scope(async { /* call handlers here */ }).await;
-/// # Ok(()) }
-/// ```
-///
-/// # Errors
-/// [`Error::Ledger`] when there is no room for one.
-pub fn temporary() -> Result<Temporary, Error> {
-    temporary_with(Idem::builder())
-}
-
-/// Opens a temporary [`Idem`] with choices: a clock, limits.
-///
-/// # Errors
-/// [`Error::Ledger`] when there is no room for one.
-pub fn temporary_with(builder: IdemBuilder) -> Result<Temporary, Error> {
-    let folder = tempfile::tempdir()
-        .map_err(|error| LedgerError::Other(format!("no temporary folder: {error}")))?;
-    let idem = builder.open(folder.path())?;
-    Ok(Temporary { idem, folder })
-}
-
-impl Temporary {
-    /// Where its files are.
-    pub fn path(&self) -> &std::path::Path {
-        self.folder.path()
-    }
-}
-
-impl Deref for Temporary {
-    type Target = Idem;
-    fn deref(&self) -> &Idem {
-        &self.idem
-    }
-}
+#[cfg(feature = "sled")]
+pub use temporary::{Temporary, temporary, temporary_with};

@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 
 use idem_runtime::protocol::{DeadLetter, Live, Settled};
-use idem_runtime::testing::inside::{again, decode, encode};
+use idem_runtime::testing::internals::{again, decode, encode};
 use minicbor::{Decode, Encode};
 
 use crate::fields::{DEAD_LETTER, Fields, LIVE, SETTLED, grown};

@@ -1,7 +1,7 @@
 //! Any bytes in place of a payload.
 
 use idem_runtime::protocol::Fingerprint;
-use idem_runtime::testing::inside::fingerprint as of;
+use idem_runtime::testing::internals::fingerprint as of;
 use serde_json::Value;
 
 /// The bytes are JSON texts, one a line, or anything.

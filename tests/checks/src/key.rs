@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display, Write};
 
-use idem_runtime::testing::inside::key as encoded;
+use idem_runtime::testing::internals::key as encoded;
 
 const LONGEST: usize = 1024;
 

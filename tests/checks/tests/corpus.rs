@@ -46,7 +46,7 @@ fn any_handler_stays_a_function_or_gets_errors() {
 #[test]
 fn what_an_older_version_wrote_is_read_and_written_the_same() {
     use idem_runtime::protocol::{DeadLetter, Live};
-    use idem_runtime::testing::inside::{decode, encode};
+    use idem_runtime::testing::internals::{decode, encode};
     let older = |name: &str| {
         corpus("envelope")
             .into_iter()
@@ -75,7 +75,7 @@ fn what_an_older_version_wrote_is_read_and_written_the_same() {
 fn any_envelope_takes_memory_in_proportion() {
     hold("envelope", |bytes| {
         use idem_runtime::protocol::{DeadLetter, Live, Settled};
-        use idem_runtime::testing::inside::{again, decode};
+        use idem_runtime::testing::internals::{again, decode};
         let taken = allocation_counter::measure(|| {
             let _ = (
                 decode::<Live>(bytes),

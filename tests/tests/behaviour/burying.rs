@@ -211,7 +211,7 @@ async fn redriven_it_is_buried_again_or_runs_with_a_mended_consumer_and_nobody_w
         LetterState::Redriven
     );
     clock.advance(30 * DAY);
-    assert_eq!(idem.sweep().await.unwrap().died, []);
+    assert_eq!(idem.sweep().await.unwrap().dead_lettered, []);
     let second = bury(&idem, "A-1", b"junk").await;
     assert_ne!(first, second);
     letters.redrive(&second).await.unwrap();

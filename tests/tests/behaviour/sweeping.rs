@@ -153,7 +153,7 @@ async fn a_year_of_orders_leaves_open_letters_and_little_else() {
             assert!(sweeps.iter().all(|swept| {
                 swept
                     .as_ref()
-                    .is_ok_and(|swept| swept.whole && swept.died.is_empty())
+                    .is_ok_and(|swept| swept.finished && swept.dead_lettered.is_empty())
             }));
         }
         let size = idem.ledger_size().await.unwrap().unwrap();

@@ -7,18 +7,20 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::batch::Batch;
+use super::counts::counts;
 use super::engine::Engine;
 use super::group::{Finished, Group, State};
 use super::job::{Answer, Job};
 use super::layout::Slot;
-use super::opening::{Opened, counts};
+use super::opening::Opened;
+use super::shared::Shared;
 use super::store::Store;
 use super::undo::TakenBack;
 use super::witness::Witness;
-use super::{Shared, recovery};
+use super::{metrics, recovery};
+use crate::fault;
 use crate::ledger::LedgerError;
 use crate::protocol::{DeadLetterId, Facts};
-use crate::{fault, metrics};
 
 /// The thread's own state.
 pub(super) struct Committer {

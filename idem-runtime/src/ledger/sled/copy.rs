@@ -14,8 +14,9 @@ use std::time::{Duration, Instant};
 use super::files;
 use super::folder::Folder;
 use super::opening::Opened;
+use super::shared::Shared;
 use super::witness::Witness;
-use super::{Shared, recovery, verify};
+use super::{recovery, verify};
 use crate::fault;
 use crate::ledger::LedgerError;
 

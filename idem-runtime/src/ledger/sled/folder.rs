@@ -198,7 +198,7 @@ impl Folder {
                     Err(_) if !above.starts_with(&self.made_in) => {}
                     // A folder that is closed to reading cannot be synced alone.
                     Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                        rustix::fs::sync()
+                        rustix::fs::sync();
                     }
                     synced => synced?,
                 }

@@ -343,7 +343,7 @@ impl<'a, 's> Group<'a, 's> {
                 self.batch.remove(&slot.key(kind), &mut self.state.meta)?;
             }
             Stands::Bucket(bucket) if !matches!(stands, Stands::Bucket(_)) => {
-                self.lapse(&slot, bucket)?
+                self.lapse(&slot, bucket)?;
             }
             _ => {}
         }

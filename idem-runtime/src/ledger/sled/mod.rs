@@ -7,6 +7,7 @@ mod batch;
 mod buckets;
 mod committer;
 mod copy;
+mod counts;
 mod engine;
 mod files;
 mod filters;
@@ -18,18 +19,19 @@ mod layout;
 mod limit;
 mod list;
 mod lock;
+mod metrics;
 mod nudge;
 mod opening;
 mod queue;
 mod recovery;
 mod salvage;
+mod shared;
 mod store;
 mod sweep;
 mod undo;
 mod verify;
 mod witness;
 
-use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -39,17 +41,16 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::{oneshot, watch};
 
 use committer::Committer;
-use engine::{Engine, unshown};
+use engine::Engine;
 use filters::Index;
 use folder::Folder;
 use job::{Done, Job};
 #[cfg(feature = "testing")]
 pub(crate) use journal::Entry;
-use journal::Running;
-use layout::{CLOSED_LETTER, Counts, DEAD, LIVE, OPEN_LETTER, Slot, letter_key};
+use layout::{CLOSED_LETTER, OPEN_LETTER, Slot, letter_key};
 use opening::Opened;
 use queue::Queue;
-use store::Store;
+use shared::{Shared, Waiting};
 use witness::Witness;
 
 use super::{Ledger, LedgerError, Note, NoteChange, Swept};
@@ -57,8 +58,7 @@ use crate::clock::{BoxFuture, Clock};
 use crate::fault;
 use crate::ledger::{Filter, check_keys};
 use crate::protocol::{
-    Change, Claim, DeadLetter, DeadLetterId, Facts, Record, RecordId, Reply, Settled, Step,
-    decide_claim,
+    Change, Claim, DeadLetter, DeadLetterId, Record, RecordId, Reply, Step, decide_claim,
 };
 
 /// The embedded ledger.
@@ -69,34 +69,6 @@ pub struct SledLedger {
     committer: Mutex<Option<JoinHandle<()>>>,
     /// Its sender goes when the committer ends.
     ended: watch::Receiver<()>,
-}
-
-/// What callers and the committer share.
-struct Shared {
-    /// The process that opened it: a fork has none of its threads.
-    process: u32,
-    folder: Folder,
-    cache_bytes: u64,
-    clock: Arc<dyn Clock>,
-    instance: Arc<str>,
-    session: u64,
-    engine: RwLock<Engine>,
-    queue: Queue,
-    /// Where settled records are.
-    index: Index,
-    /// The claims in the journal, as the last durable group left them.
-    running: RwLock<Running>,
-    /// What there is, as the last durable group left it.
-    counts: Mutex<Counts>,
-    /// The records that the group that is being written settles: nobody may be told of them before
-    /// they are durable.
-    unsynced: Mutex<HashSet<Slot>>,
-    /// Held while a group can be read and is not durable; and why the last one may never be.
-    writing: Mutex<Option<LedgerError>>,
-    /// Held by the committer while it writes a group, and by a copy while it is made.
-    writer: Mutex<()>,
-    /// How far the sweep of closed letters has come.
-    cursor: Mutex<Vec<u8>>,
 }
 
 impl SledLedger {
@@ -178,162 +150,6 @@ impl SledLedger {
         verify::in_background(Arc::downgrade(&opened.shared), unverified)
             .map_err(|error| opened.shared.folder.refused(&error))?;
         Ok(opened)
-    }
-}
-
-impl Shared {
-    /// Whether this is the process that opened it. Nothing of it is touched in a fork: its locks
-    /// may be held for ever.
-    fn is_here(&self) -> Result<(), LedgerError> {
-        if fault::process() == self.process {
-            Ok(())
-        } else {
-            Err(LedgerError::Forked {
-                opened_by: self.process,
-            })
-        }
-    }
-
-    /// Not to be asked in a fork: a call looked whether it is in one, and asking the system twice
-    /// is a tenth of a duplicate.
-    fn with_store<T>(
-        &self,
-        read: impl FnOnce(&Store) -> Result<T, LedgerError>,
-    ) -> Result<T, LedgerError> {
-        let result = self.engine.read().readable().and_then(read);
-        self.checked(result)
-    }
-
-    /// Reads for people: what they are shown must still be there after a kill, so a group that may
-    /// be among it is waited for. When that one is refused, so are they.
-    fn durably<T>(
-        &self,
-        read: impl FnOnce(&Store) -> Result<T, LedgerError>,
-    ) -> Result<T, LedgerError> {
-        self.is_here()?;
-        // It is held until the group has its end: what is opened again meanwhile says nothing of
-        // what was read.
-        let engine = self.engine.read();
-        let result = engine
-            .open()
-            .and_then(read)
-            .and_then(|found| match &*self.writing.lock() {
-                None => Ok(found),
-                Some(error) => Err(unshown(error)),
-            });
-        drop(engine);
-        self.checked(result)
-    }
-
-    fn checked<T>(&self, result: Result<T, LedgerError>) -> Result<T, LedgerError> {
-        if let Err(error @ LedgerError::Poisoned { .. }) = &result {
-            self.engine.write().fail(error.clone());
-        }
-        result
-    }
-
-    /// Something that was acknowledged is gone: nothing is answered any more.
-    fn condemn(&self, why: impl FnOnce(&Store) -> LedgerError) {
-        let mut engine = self.engine.write();
-        if let Ok(store) = engine.readable() {
-            let error = why(store);
-            tracing::error!(%error, "the ledger answers nothing more");
-            *engine = Engine::Poisoned(error);
-        }
-    }
-
-    /// Facts for a decision that counts only where it writes nothing, and so uses up no number.
-    fn facts_for_reading(&self) -> Facts {
-        Facts {
-            now: self.clock.now(),
-            token: 0,
-            letter: DeadLetterId::from_bytes([0; 16]),
-            session: self.session,
-            leases: false,
-            instance: self.instance.clone(),
-        }
-    }
-
-    /// A settled record.
-    fn settled(&self, store: &Store, slot: &Slot) -> Result<Option<Settled>, LedgerError> {
-        let found = self.index.find(store, slot)?.map(|found| found.settled);
-        if found.is_some() || self.counts.lock().dead == 0 {
-            return Ok(found);
-        }
-        store.get(&slot.key(DEAD))
-    }
-
-    /// A record, looked for in the order in which records move, so that one that moves meanwhile is
-    /// found all the same.
-    fn record(&self, store: &Store, slot: &Slot) -> Result<Option<Record>, LedgerError> {
-        if let Some(held) = self.running.read().get(slot) {
-            return Ok(Some(Record::Live(held.live.clone())));
-        }
-        if let Some(live) = store.get(&slot.key(LIVE))? {
-            return Ok(Some(Record::Live(live)));
-        }
-        if let Some(dead) = store.get(&slot.key(DEAD))? {
-            return Ok(Some(Record::Settled(dead)));
-        }
-        Ok(self
-            .index
-            .find(store, slot)?
-            .map(|found| Record::Settled(found.settled)))
-    }
-
-    fn enqueue<T>(
-        self: &Arc<Self>,
-        job: Job,
-        answer: oneshot::Receiver<Result<T, LedgerError>>,
-    ) -> Waiting<T> {
-        match self.is_here() {
-            Ok(()) => self.queue.push(job),
-            Err(error) => job.refuse(&error),
-        }
-        Waiting {
-            answer,
-            shared: Arc::clone(self),
-        }
-    }
-
-    /// Has the committer open it again when it was refused a write: it does so before any job.
-    async fn open_again(self: &Arc<Self>) -> Result<(), LedgerError> {
-        self.is_here()?;
-        if !matches!(&*self.engine.read(), Engine::Refused(..)) {
-            return Ok(());
-        }
-        let (done, answer): (Done<()>, _) = oneshot::channel();
-        self.enqueue(
-            Job::Notes {
-                changes: Vec::new(),
-                done,
-            },
-            answer,
-        )
-        .answer()
-        .await
-    }
-
-    fn committer_died(&self) -> LedgerError {
-        LedgerError::Poisoned {
-            path: self.folder.path().to_owned(),
-            detail: "its committer died".to_owned(),
-        }
-    }
-}
-
-/// A job's answer to come.
-struct Waiting<T> {
-    answer: oneshot::Receiver<Result<T, LedgerError>>,
-    shared: Arc<Shared>,
-}
-
-impl<T> Waiting<T> {
-    async fn answer(self) -> Result<T, LedgerError> {
-        // A living committer answers every job.
-        self.answer
-            .await
-            .unwrap_or_else(|_| Err(self.shared.committer_died()))
     }
 }
 

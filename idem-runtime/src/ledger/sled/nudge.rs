@@ -80,7 +80,7 @@ impl Shared {
             if state.is_flushing && state.begun == seen {
                 // Its error is the other flush's too.
                 MutexGuard::unlocked(&mut state, || {
-                    drop(catch_unwind(AssertUnwindSafe(|| db.flush())))
+                    drop(catch_unwind(AssertUnwindSafe(|| db.flush())));
                 });
             }
             seen = state.begun;

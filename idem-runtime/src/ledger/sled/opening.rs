@@ -3,19 +3,15 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use minicbor::bytes::ByteVec;
-
 use super::batch::Batch;
 use super::buckets::Shelf;
-use super::filters::{Bucket, hash};
+use super::counts::{counts, held, listed};
+use super::filters::Bucket;
 use super::group::State;
 use super::journal::{Draft, Entry, Journal, Moves, RING, Running};
-use super::layout::{
-    BUCKET, COUNTED, ClosedBucket, Counts, HASHES, Holds, JOURNAL, Meta, SETTLED, bucket_in,
-    bucket_key,
-};
+use super::layout::{BUCKET, ClosedBucket, Counts, Holds, JOURNAL, Meta, bucket_in};
 use super::salvage;
-use super::store::{Store, hashes};
+use super::store::Store;
 use crate::ledger::LedgerError;
 
 /// What was read.
@@ -188,45 +184,11 @@ fn entries(store: &Store) -> Result<Vec<Entry>, LedgerError> {
     Ok(entries)
 }
 
-/// How much there is of each kind.
-pub(super) fn counts(store: &Store) -> Result<Counts, LedgerError> {
-    let mut counts = Counts::default();
-    for kind in COUNTED {
-        if let Some(count) = counts.of(kind) {
-            *count = store.count(&[kind], &[], u64::MAX)?.0;
-        }
-    }
-    Ok(counts)
-}
-
-/// The hashes that are listed for a closed bucket.
-pub(super) fn listed(store: &Store, bucket: u32) -> Result<Vec<u64>, LedgerError> {
-    let mut all = Vec::new();
-    store.each(&bucket_key(HASHES, bucket), |_, list| {
-        let list: ByteVec = list?;
-        all.extend(hashes(&list));
-        Ok(())
-    })?;
-    Ok(all)
-}
-
-/// The hashes of the records that are in a bucket.
-pub(super) fn held(store: &Store, bucket: u32, seed: (u64, u64)) -> Result<Vec<u64>, LedgerError> {
-    let prefix = bucket_key(SETTLED, bucket);
-    let mut all = Vec::new();
-    store.keys(&prefix, |key| {
-        all.push(hash(
-            seed,
-            key.strip_prefix(prefix.as_slice()).unwrap_or_default(),
-        ))
-    })?;
-    Ok(all)
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
+    use super::super::layout::COUNTED;
     use super::*;
     use crate::clock::SystemClock;
     use crate::ledger::sled::folder::Folder;

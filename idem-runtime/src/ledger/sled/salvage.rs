@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 
 use super::batch::Batch;
 use super::buckets::close_bucket;
+use super::counts::counts;
 use super::filters::hash;
 use super::journal::{Draft, Entry, Journal, Running};
 use super::layout::{
     BUCKET, CHUNK, ClosedBucket, DEAD, HASHES, Holds, JOURNAL, LIVE, Meta, NOTE, SETTLED,
     bucket_in, bucket_key, number_in,
 };
-use super::opening::counts;
 use super::store::Store;
 use crate::clock;
 use crate::fault;

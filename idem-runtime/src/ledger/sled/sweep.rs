@@ -6,9 +6,9 @@ use std::time::Duration;
 use ::sled::IVec;
 use tokio::sync::oneshot;
 
-use super::Shared;
 use super::job::Job;
 use super::layout::{CLOSED_LETTER, LIVE, Slot};
+use super::shared::Shared;
 use super::store::PAGE;
 use crate::ledger::{LedgerError, Swept};
 use crate::protocol::{Change, Live, Record, RecordId, Reply, Step, decide};
@@ -88,7 +88,7 @@ async fn bury(
         .collect();
     for answer in waiting {
         if let Reply::DeadLettered(letter) = answer.answer().await? {
-            swept.died.push(*letter);
+            swept.dead_lettered.push(*letter);
         }
     }
     Ok(())
@@ -123,7 +123,7 @@ async fn expire(
         )
         .answer()
         .await?;
-    (swept.expired, swept.whole) = (expired, all && swept_clean);
+    (swept.removed, swept.finished) = (expired, all && swept_clean);
     Ok(())
 }
 

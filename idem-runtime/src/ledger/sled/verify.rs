@@ -5,8 +5,8 @@
 use std::sync::Weak;
 use std::time::{Duration, Instant};
 
-use super::Shared;
 use super::layout::{Holds, SETTLED, bucket_key};
+use super::shared::Shared;
 use super::store::Store;
 use crate::ledger::LedgerError;
 

@@ -317,7 +317,7 @@ pub async fn a_claim_given_back_was_no_attempt(on: Arc<Subject>) {
         }
         // Nobody has to pause, and the time to come back in begins again.
         on.clock.advance(TTL - PAUSE);
-        assert_eq!(on.ledger.sweep(0, TTL).await.unwrap().died, []);
+        assert_eq!(on.ledger.sweep(0, TTL).await.unwrap().dead_lettered, []);
     }
     let last = on.start_as("A", other).await;
     assert_eq!(

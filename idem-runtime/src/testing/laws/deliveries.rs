@@ -192,7 +192,10 @@ pub async fn a_redriven_unreadable_message_is_forgotten(on: Arc<Subject>) {
         LetterState::Redriven
     );
     on.clock.advance(TTL * 2);
-    assert_eq!(on.ledger.sweep(100, TTL * 9).await.unwrap().died, []);
+    assert_eq!(
+        on.ledger.sweep(100, TTL * 9).await.unwrap().dead_lettered,
+        []
+    );
     assert_eq!(on.step("A", restore(first)).await, Reply::LetterNotOpen);
     let second = on.buried("A", 1).await.id;
     assert_ne!(first, second);

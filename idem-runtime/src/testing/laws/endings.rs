@@ -122,7 +122,7 @@ pub async fn a_lowered_budget_takes_effect_with_the_next_attempt(on: Arc<Subject
             );
             on.clock.advance(PAUSE);
         }
-        assert_eq!(on.ledger.sweep(0, TTL).await.unwrap().died, []);
+        assert_eq!(on.ledger.sweep(0, TTL).await.unwrap().dead_lettered, []);
         let started = on.start_as(key, lower.clone()).await;
         // Given back, it has the same attempt before it.
         assert_eq!(
@@ -135,7 +135,7 @@ pub async fn a_lowered_budget_takes_effect_with_the_next_attempt(on: Arc<Subject
             .await,
             Reply::Recorded
         );
-        assert_eq!(on.ledger.sweep(0, TTL).await.unwrap().died, []);
+        assert_eq!(on.ledger.sweep(0, TTL).await.unwrap().dead_lettered, []);
         let started = on.start_as(key, lower.clone()).await;
         assert_eq!(started.number, 3);
         let Reply::DeadLettered(letter) = on.fail(key, started.token, AttemptOutcome::Failed).await
@@ -202,14 +202,14 @@ pub async fn a_result_is_forgotten_after_its_time(on: Arc<Subject>) {
         on.step("A", Step::Claim(claim())).await,
         Reply::Replay(_)
     ));
-    assert_eq!(on.ledger.sweep(100, TTL).await.unwrap().expired, 0);
+    assert_eq!(on.ledger.sweep(100, TTL).await.unwrap().removed, 0);
     on.clock.advance(PAUSE);
     assert_eq!(on.start("A").await.number, 1);
     let started = on.start("B").await;
     on.step("B", complete(started.token, "1")).await;
     on.clock.advance(TTL);
     // The first result of A may go only now.
-    assert_ne!(on.ledger.sweep(100, TTL).await.unwrap().expired, 0);
+    assert_ne!(on.ledger.sweep(100, TTL).await.unwrap().removed, 0);
     assert_eq!(on.ledger.record(&id("B")).await.unwrap(), None);
 }
 

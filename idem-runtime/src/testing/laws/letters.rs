@@ -291,7 +291,7 @@ pub async fn an_abandoned_message_becomes_a_letter(on: Arc<Subject>) {
     ));
     on.clock.advance(TTL);
     // The sweep is due at the same moment as the retry.
-    assert_eq!(on.ledger.sweep(0, TTL).await.unwrap().died, []);
+    assert_eq!(on.ledger.sweep(0, TTL).await.unwrap().dead_lettered, []);
     let retried = on.start("B").await;
     assert_eq!(
         (
@@ -303,9 +303,9 @@ pub async fn an_abandoned_message_becomes_a_letter(on: Arc<Subject>) {
     let started = on.start("A").await;
     on.fail("A", started.token, AttemptOutcome::Failed).await;
     on.clock.advance(TTL);
-    assert_eq!(on.ledger.sweep(0, TTL).await.unwrap().died, []);
+    assert_eq!(on.ledger.sweep(0, TTL).await.unwrap().dead_lettered, []);
     on.clock.advance(PAUSE);
-    let died = on.ledger.sweep(0, TTL).await.unwrap().died;
+    let died = on.ledger.sweep(0, TTL).await.unwrap().dead_lettered;
     assert_eq!(
         died.iter()
             .map(|letter| (&*letter.key, letter.reason))
@@ -313,7 +313,7 @@ pub async fn an_abandoned_message_becomes_a_letter(on: Arc<Subject>) {
         [("A", Reason::Abandoned)]
     );
     assert_eq!(open_letters(&on).await, 1);
-    assert_eq!(on.ledger.sweep(0, TTL).await.unwrap().died, []);
+    assert_eq!(on.ledger.sweep(0, TTL).await.unwrap().dead_lettered, []);
 }
 
 /// Closed letters go after their retention, open ones never.
@@ -335,9 +335,9 @@ pub async fn a_redriven_message_that_never_comes_is_a_letter_again(on: Arc<Subje
     let first = on.kill("A").await.id;
     on.step("A", redrive(first)).await;
     on.clock.advance(TTL - PAUSE);
-    assert_eq!(on.ledger.sweep(0, TTL * 2).await.unwrap().died, []);
+    assert_eq!(on.ledger.sweep(0, TTL * 2).await.unwrap().dead_lettered, []);
     on.clock.advance(PAUSE);
-    let died = on.ledger.sweep(0, TTL * 2).await.unwrap().died;
+    let died = on.ledger.sweep(0, TTL * 2).await.unwrap().dead_lettered;
     let [letter] = &died[..] else {
         panic!("expected one letter, got {died:?}")
     };

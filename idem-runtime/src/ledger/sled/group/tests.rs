@@ -11,9 +11,10 @@ use minicbor::bytes::ByteVec;
 use proptest::prelude::*;
 use tokio::sync::oneshot;
 
+use super::super::counts::{counts, held, listed};
 use super::super::folder::Folder;
 use super::super::layout::{BUCKET, CHUNK, ClosedBucket, HASHES, NOTE, SETTLED, bucket_in};
-use super::super::opening::{Opened, counts, held, listed};
+use super::super::opening::Opened;
 use super::super::recovery;
 use super::super::store::Spill;
 use super::super::verify;

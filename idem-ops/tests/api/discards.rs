@@ -13,7 +13,6 @@ use idem_ops::service::{
     PageQuery, Selection, Service, ServiceError,
 };
 use idem_runtime::ledger::NoteChange;
-use idem_runtime::ledger::NoteChange;
 use idem_runtime::testing::ManualClock;
 use idem_runtime::{Filter, Idem, LetterState, dead_letters::Actor};
 use serde_json::json;

@@ -140,8 +140,8 @@ impl DeadLetters {
     ///
     /// # Errors
     /// [`Error::NoSuchLetter`], [`Error::LetterClosed`], [`Error::Redacted`], [`Error::Incomplete`], [`Error::NoHandler`],
-    /// [`Error::Codec`] when the payload does not fit the handler's arguments, or [`Error::Ledger`]. That the handler itself
-    /// fails is no error here, but [`RunOutcome::Failed`].
+    /// [`Error::Codec`] when the payload does not fit the handler's arguments, or [`Error::Ledger`]. A failure of the
+    /// handler itself is [`RunOutcome::Failed`].
     pub async fn run(&self, id: &DeadLetterId) -> Result<RunOutcome, Error> {
         let letter = self.known(id).await?;
         let payload = letter.payload.clone();

@@ -37,7 +37,7 @@ pub struct IdemBuilder {
 }
 
 impl Idem {
-    /// Opens the embedded ledger in a folder, and creates it if there is none.
+    /// Opens the embedded ledger in a folder, which is created if needed.
     ///
     /// Messages that a dead process left are recovered first: those whose budget is spent are dead
     /// letters when this returns.
@@ -98,7 +98,7 @@ impl IdemBuilder {
         self
     }
 
-    /// Opens the embedded ledger in a folder, and creates it if there is none.
+    /// Opens the embedded ledger in a folder, which is created if needed.
     ///
     /// # Errors
     /// As [`Idem::open`].

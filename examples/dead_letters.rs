@@ -13,7 +13,8 @@
 //! ```
 
 use anyhow::{bail, ensure};
-use idem_runtime::{Filter, Idem, RunOutcome, idempotent};
+use idem_runtime::{Filter, Idem, idempotent};
+use idem_runtime::dead_letters::RunOutcome;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 

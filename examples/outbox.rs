@@ -11,7 +11,8 @@
 //! ```
 
 use anyhow::ensure;
-use idem_runtime::{Idem, OutboxMessage, idempotent};
+use idem_runtime::{Idem, idempotent};
+use idem_runtime::outbox::OutboxMessage;
 use serde_json::json;
 
 /// The event goes out when the order is placed, and only then: a failed attempt sends nothing, and a

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use idem_runtime::{BoxFuture, Keyed, OutboxMessage};
+use idem_runtime::clock::BoxFuture;
+use idem_runtime::outbox::{Keyed, OutboxMessage};
 
 use crate::error::BrokerError;
 

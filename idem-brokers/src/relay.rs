@@ -6,7 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt, stream};
-use idem_runtime::{Error, Idem, Outbox, OutboxEntry};
+use idem_runtime::{
+    Error, Idem,
+    outbox::{Outbox, OutboxEntry},
+};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -48,7 +51,7 @@ const MAX_PAUSED: usize = 1024;
 /// use std::time::Duration;
 ///
 /// use idem_brokers::{Relay, testing};
-/// use idem_runtime::OutboxMessage;
+/// use idem_runtime::outbox::OutboxMessage;
 ///
 /// let idem = idem_runtime::testing::temporary()?;
 /// let placed = testing::Queue::new("orders.placed");

@@ -6,7 +6,7 @@ use idem_runtime::{DeadLetter, Idem};
 
 use crate::publish::{Message, Publisher};
 
-/// Registers `publisher` with [`DeadLetters::republish`](idem_runtime::DeadLetters::republish) for
+/// Registers `publisher` with [`DeadLetters::republish`](idem_runtime::dead_letters::DeadLetters::republish) for
 /// messages of one source.
 ///
 /// `source` is the source's [name](crate::Source::name), and `to` the queue, topic, stream or

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use idem_runtime::{BoxFuture, Origin};
+use idem_runtime::{Origin, clock::BoxFuture};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use dialoguer::Confirm;
-use idem_runtime::Json;
+use idem_runtime::json::Json;
 use tempfile::NamedTempFile;
 
 use super::problem::Problem;

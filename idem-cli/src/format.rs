@@ -1,6 +1,6 @@
 //! Text for a terminal: no key, error text or payload may steer it.
 
-use idem_runtime::Json;
+use idem_runtime::json::Json;
 use serde::Serialize;
 
 use idem_ops::internals::steers;
@@ -47,7 +47,7 @@ pub(crate) fn paths(paths: &[String]) -> String {
 /// Returns JSON that does not steer a terminal, indented or on one line. Numbers stay as they are
 /// written.
 pub(crate) fn json(value: &impl Serialize, pretty: bool) -> serde_json::Result<String> {
-    let json = Json::of(value)?;
+    let json = Json::from_serialize(value)?;
     let laid_out = if pretty {
         format!("{json:#}")
     } else {

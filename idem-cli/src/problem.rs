@@ -2,7 +2,7 @@
 
 use std::io;
 
-use idem_runtime::json_problem;
+use idem_runtime::json::json_problem;
 
 /// The command's exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

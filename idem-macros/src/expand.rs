@@ -3,7 +3,7 @@
 //! ```text
 //! let mut call = {
 //!     static HANDLER: Handler = Handler::new("shop::place_order", file!(), line!()).retries(5);
-//!     let mut message = Message::new(&HANDLER);
+//!     let mut message = CallBuilder::new(&HANDLER);
 //!     message.read(&mut |message| message.key(&order.order_no).arg("order", &order));
 //!     begin::<R>(message)
 //! };
@@ -223,9 +223,9 @@ impl Expansion<'_> {
         match (&self.params.receiver, &self.options.name) {
             (Some(_), None) => {
                 let method = self.ident.unraw().to_string();
-                quote_spanned!(ours()=> #rt::Message::of::<Self>(&__IDEM, #method))
+                quote_spanned!(ours()=> #rt::CallBuilder::method::<Self>(&__IDEM, #method))
             }
-            _ => quote_spanned!(ours()=> #rt::Message::new(&__IDEM)),
+            _ => quote_spanned!(ours()=> #rt::CallBuilder::new(&__IDEM)),
         }
     }
 

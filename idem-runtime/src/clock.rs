@@ -1,28 +1,29 @@
-//! Time comes through a trait; this is the only file that asks the system for it.
+//! The clock: the only place that asks the system for the time.
 
 use std::pin::Pin;
 use std::time::Duration;
 
-use jiff::Timestamp;
+/// A point in time, in UTC.
+pub use jiff::Timestamp;
 
 /// A future that a trait object returns.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// Where idem takes the time from, and what it sleeps on.
+/// The source of the time, and of timers.
 ///
-/// The system's clock unless a test gives another: see `testing::ManualClock`.
+/// The default is the system's clock; tests use `testing::ManualClock`.
 pub trait Clock: Send + Sync + 'static {
-    /// The time of day.
+    /// Returns the current time.
     fn now(&self) -> Timestamp;
-    /// Ends when `duration` has passed on this clock.
+    /// Waits until `duration` has passed on this clock.
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()>;
 }
 
-/// The system's clock. Its timers belong to no executor, so that a handler may be awaited on any,
-/// and outlives all.
+/// The system's clock. Its timers belong to no executor, so a handler may be awaited on any of
+/// them.
 pub(crate) struct SystemClock;
 
-/// The longest sleep; whoever waits longer asks again.
+/// The longest single sleep; a longer one is several.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl Clock for SystemClock {
@@ -42,12 +43,12 @@ impl Clock for SystemClock {
     }
 }
 
-/// `start` and then `duration`, or the end of time where that cannot be told.
+/// Returns `start` plus `duration`, or the latest timestamp if that is out of range.
 pub(crate) fn after(start: Timestamp, duration: Duration) -> Timestamp {
     start.checked_add(duration).unwrap_or(Timestamp::MAX)
 }
 
-/// How long from `now` to `then`; nothing when it has passed.
+/// Returns the time from `now` to `then`, or zero when `then` has passed.
 pub(crate) fn until(then: Timestamp, now: Timestamp) -> Duration {
     Duration::try_from(then.duration_since(now)).unwrap_or(Duration::ZERO)
 }

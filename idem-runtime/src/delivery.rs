@@ -1,5 +1,5 @@
-//! One delivery of a broker: what its handler's calls came to, and so what the broker may do with
-//! the message.
+//! One delivery of a broker: the outcome of the calls that its handler makes, and so what the
+//! broker may do with the message.
 
 use std::borrow::Cow;
 use std::future::Future;
@@ -17,21 +17,21 @@ use crate::idem::Idem;
 use crate::idem::current;
 use crate::protocol::{Origin, Reason};
 
-/// After how long a message comes again that is held up by something which has no end of its own to
-/// tell: the same message in work elsewhere, a ledger that cannot be asked.
+/// The pause before a message comes again whose obstacle has no known end: the same message is in
+/// flight elsewhere, or the ledger cannot be reached.
 const SOON: Duration = Duration::from_secs(1);
 
 tokio::task_local! {
     static DELIVERY: Arc<Delivery>;
 }
 
-/// What a handler returned for one delivery, and what the broker may do with the message.
+/// The output of a handler for one delivery, and what the broker may do with the message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Delivered<T> {
     /// What the handler returned.
     pub output: T,
-    /// What the broker may do.
+    /// What the broker may do with the message.
     pub verdict: Verdict,
 }
 
@@ -41,27 +41,27 @@ pub struct Delivered<T> {
 pub enum Verdict {
     /// The result, or the dead letter, is durable: the broker may forget the message.
     Settled,
-    /// It is not done: the broker brings it again.
+    /// The message is not done: the broker brings it again.
     Again {
-        /// Not before this much time has passed; zero is at once.
+        /// After at least this much time; zero is at once.
         after: Duration,
     },
-    /// It will never be right: its key is empty or too long, or belongs to another content, or it
-    /// is too large. Nothing ran, and nothing is recorded: [bury](Idem::bury_refused) it, and the
-    /// broker may forget it.
+    /// The message can never be handled: its key is empty, too long or belongs to another content,
+    /// or it is too large. Nothing ran, and nothing is recorded: [bury](Idem::bury_refused) it, and
+    /// the broker may forget it.
     Refused(Box<Refusal>),
-    /// Nothing can be recorded now: the ledger cannot do its work, or this Idem was closed. The
-    /// broker brings it again, and no more messages are to be taken for a while.
+    /// Nothing can be recorded now: the ledger fails, or this Idem was closed. The broker brings
+    /// the message again; stop taking messages for a while.
     Unavailable {
         /// What is wrong with the ledger.
         error: String,
     },
-    /// No handler with `#[idempotent]` was called: nothing is known.
+    /// No handler with `#[idempotent]` was called: the outcome is unknown.
     Unknown,
 }
 
-/// Why a message will never be right, and whose it is: what [`Idem::bury_refused`] makes its letter
-/// of.
+/// Why a message can never be handled, and which one it is. [`Idem::bury_refused`] makes its letter
+/// from this.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Refusal {
@@ -69,17 +69,18 @@ pub struct Refusal {
     pub handler: String,
     /// The message's idempotency key, where it has one.
     pub key: Option<String>,
-    /// What the letter gives as the reason.
+    /// The reason that the letter gives.
     pub reason: Reason,
     /// What is wrong with the message.
     pub error: String,
-    /// The arguments as the ledger would have stored them, to be compared with those of the message
-    /// that has the key.
+    /// The arguments as the ledger would have stored them, for a comparison with the message that
+    /// has the key.
     pub(crate) payload: Option<Arc<[u8]>>,
 }
 
 impl Refusal {
-    /// A message of this handler that is [refused](Reason::Refused), and what is wrong with it.
+    /// Returns the refusal of a message of this handler, with the reason
+    /// [`Refused`](Reason::Refused).
     pub fn new(handler: impl Into<String>, error: impl Into<String>) -> Self {
         let (handler, error) = (handler.into(), error.into());
         Self {
@@ -91,7 +92,7 @@ impl Refusal {
         }
     }
 
-    /// Its idempotency key.
+    /// Sets the idempotency key.
     #[must_use]
     pub fn key(mut self, key: impl Into<String>) -> Self {
         self.key = Some(key.into());
@@ -158,21 +159,22 @@ impl Verdict {
         }
     }
 
-    /// What a report means that the ledger did not take: it is kept, and the message's next call
-    /// brings it.
+    /// The verdict of an attempt whose report the ledger did not take. The report is kept, and the
+    /// message's next call brings it.
     pub(crate) fn unrecorded() -> Self {
         Self::Unavailable {
             error: "the ledger did not take how the attempt ended".to_owned(),
         }
     }
 
-    /// What a report means that came too late: the claim is somebody else's, and so is the
-    /// message's fate.
+    /// The verdict of an attempt that lost its lease: another attempt owns the message, so it must
+    /// be redelivered.
     pub(crate) fn passed_on() -> Self {
         Self::Again { after: SOON }
     }
 
-    /// The worse of two: what must come again comes again, whatever else was settled or refused.
+    /// Returns the worse of two verdicts: a message that must come again does, whatever else was
+    /// settled or refused.
     fn and(self, other: Self) -> Self {
         match (self, other) {
             (Self::Unknown, known) | (known, Self::Unknown) => known,
@@ -188,18 +190,18 @@ impl Verdict {
 }
 
 impl Idem {
-    /// Runs a consumer's handler for one delivery, in this Idem's [scope](Self::scope), and says
-    /// what the broker may do with the message. Where it came from is kept with the claim, and a
-    /// dead letter shows it.
+    /// Runs a consumer's handler for one delivery, in this Idem's [scope](Self::scope), and returns
+    /// what the broker may do with the message. The origin is kept with the claim, and a dead
+    /// letter shows it.
     ///
     /// Each call of a handler with `#[idempotent]` counts, one after the other or at once, and the
-    /// worst decides. A call inside such a handler's body does not: what it came to is that body's
-    /// business. Neither does one in a task or thread that was spawned; use
-    /// [`sync_deliver`](Self::sync_deliver) inside `spawn_blocking`.
+    /// worst outcome decides. A call inside such a handler's body does not count: its outcome is
+    /// handled by that body. Neither does a call in a spawned task or thread; inside
+    /// `spawn_blocking` use [`sync_deliver`](Self::sync_deliver).
     ///
-    /// A panic of the handler, outside of any attempt, passes through and takes the verdict with
-    /// it. Who goes on after panics catches them inside the delivery
-    /// (`AssertUnwindSafe(handler).catch_unwind()`): then what the calls before it came to decides.
+    /// A panic of the handler outside of any attempt passes through, and its verdict is lost. To
+    /// continue after panics, catch them inside the delivery
+    /// (`AssertUnwindSafe(handler).catch_unwind()`): then the calls before the panic decide.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -223,10 +225,10 @@ impl Idem {
         self.delivered(None, origin, handler).await
     }
 
-    /// [`deliver`](Self::deliver) for a consumer that [buries](Self::bury) under a name of its own: what the handlers redact
-    /// that it reaches is hidden in what is buried under this name. `deliver` does so under the
-    /// origin's
-    /// [place](Origin::place), where each burial looks too.
+    /// [`deliver`](Self::deliver) for a consumer that [buries](Self::bury) under its own name: what
+    /// the handlers redact that it reaches is hidden in messages that are buried under this name.
+    /// `deliver` does the same under the origin's [place](Origin::place), which each burial
+    /// considers, too.
     pub async fn deliver_as<F: Future>(
         &self,
         name: &str,
@@ -251,14 +253,15 @@ impl Idem {
         }
     }
 
-    /// The verdict, once it is durable what the handlers redact: before the message is acked.
+    /// Returns the verdict once the redactions of the handlers are durable, which must be before
+    /// the message is acknowledged.
     async fn learned(&self, name: Option<&str>, delivery: &Delivery) -> Verdict {
         let reached = delivery.redacting();
         if reached.is_empty() {
             return delivery.verdict();
         }
         let name = name.map_or_else(|| Cow::Owned(delivery.origin.place()), Cow::Borrowed);
-        match self.inner().learn(&name, &reached).await {
+        match self.shared().learn(&name, &reached).await {
             Ok(()) => delivery.verdict(),
             Err(problem) => delivery.verdict().and(Verdict::Unavailable {
                 error: problem.to_string(),
@@ -266,7 +269,7 @@ impl Idem {
         }
     }
 
-    /// [`deliver`](Self::deliver) for a handler that is not async. Here too, catch panics inside.
+    /// [`deliver`](Self::deliver) for a handler that is not async. Catch panics inside it, too.
     pub fn sync_deliver<T>(&self, origin: Origin, handler: impl FnOnce() -> T) -> Delivered<T> {
         let delivery = Delivery::new(origin);
         let output = current::sync_scope(self.clone(), || {
@@ -279,27 +282,27 @@ impl Idem {
     }
 }
 
-/// One delivery that is in work.
+/// A delivery in flight.
 #[derive(Debug)]
 pub(crate) struct Delivery {
     origin: Arc<Origin>,
-    /// The body it was begun in, if any: calls of bodies further in do not count.
+    /// The body that began it, if any. Calls of bodies inside it do not count.
     within: Option<Arc<Frame>>,
     calls: Mutex<Calls>,
 }
 
-/// What the calls came to so far.
+/// The outcome of the calls so far.
 #[derive(Debug)]
 struct Calls {
     under_way: usize,
     verdict: Verdict,
-    /// Those of the handlers that redact.
+    /// The called handlers that redact.
     redacting: Redacting,
 }
 
 type Redacting = SmallVec<[&'static Handler; 2]>;
 
-/// The delivery this code runs in.
+/// Returns the delivery that this code runs in.
 pub(crate) fn delivery() -> Option<Arc<Delivery>> {
     DELIVERY.try_with(Arc::clone).ok()
 }
@@ -322,7 +325,7 @@ impl Delivery {
         Arc::clone(&self.origin)
     }
 
-    /// Counts a call that begins here, unless it is a body's.
+    /// Counts a call that begins here, unless a body makes it.
     pub(crate) fn count(self: &Arc<Self>, handler: &'static Handler) -> Option<Counted> {
         let within = Frame::current();
         if within.as_ref().map(Arc::as_ptr) != self.within.as_ref().map(Arc::as_ptr) {
@@ -353,7 +356,7 @@ impl Delivery {
         let calls = self.calls.lock();
         match calls.under_way {
             0 => calls.verdict.clone(),
-            // A call that the handler took elsewhere.
+            // The handler moved a call elsewhere.
             _ => Verdict::Again {
                 after: Duration::ZERO,
             },
@@ -361,7 +364,7 @@ impl Delivery {
     }
 }
 
-/// A call that counts for a delivery; one that is dropped before its end gives the message back.
+/// A call that counts for a delivery. If it is dropped before its end, the message comes again.
 #[derive(Debug)]
 pub(crate) struct Counted {
     delivery: Arc<Delivery>,

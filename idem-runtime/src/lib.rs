@@ -1,6 +1,6 @@
 //! [attribute]: macro@idempotent
-//! [letters]: DeadLetters
-//! [outbox]: Outbox
+//! [letters]: dead_letters::DeadLetters
+//! [outbox]: outbox::Outbox
 //! [broker-guide]: Idem::deliver
 //! [zh]: #the-repository
 //! [duplicates]: #the-repository
@@ -36,47 +36,32 @@ extern crate self as idem_runtime;
 #[doc(hidden)]
 pub mod __v0_1;
 mod call;
-mod clock;
-mod dead_letters;
-mod delivery;
+pub mod clock;
+pub mod dead_letters;
+pub mod delivery;
 mod error;
 mod failpoint;
 mod handler;
 mod idem;
-mod issuer;
-mod json;
+pub mod issuer;
+pub mod json;
 pub mod ledger;
 mod message;
-mod metrics;
-mod notes;
-mod outbox;
+pub mod metrics;
+pub mod notes;
+pub mod outbox;
 pub mod protocol;
 
 pub use call::{Attempt, attempt};
-pub use clock::{BoxFuture, Clock};
-pub use dead_letters::{DeadLetters, RunOutcome, Watch};
-pub use delivery::{Delivered, Refusal, Verdict};
+pub use delivery::{Delivered, Verdict};
 pub use error::Error;
 #[cfg(feature = "__failpoints")]
 #[doc(hidden)]
 pub use failpoint::points as __failpoints;
-pub use idem::Idem;
-pub use idem::IdemBuilder;
+pub use idem::{Idem, IdemBuilder};
 #[cfg(feature = "macros")]
 pub use idem_macros::idempotent;
-pub use issuer::{IssuedKey, KeyFormat, KeyIssuer};
-/// A point in time.
-pub use jiff::Timestamp;
-pub use json::{Json, from_json, json_problem};
-pub use ledger::{Filter, Ledger, LedgerError};
-pub use message::REDACTED;
-pub use metrics::describe_metrics;
-pub use notes::Notes;
-pub use outbox::{Keyed, Outbox, OutboxEntry, OutboxMessage};
-pub use protocol::Note;
-pub use protocol::{
-    Action, ActionKind, Actor, AttemptOutcome, DeadLetter, DeadLetterId, Difference, Holder,
-    LetterState, Origin, PastAttempt, Reason, Reused,
-};
+pub use ledger::{Filter, Ledger};
+pub use protocol::{DeadLetter, DeadLetterId, LetterState, Origin};
 #[cfg(feature = "testing")]
 pub mod testing;

@@ -1,5 +1,4 @@
-//! What operators see: metrics through the `metrics` facade, events through `tracing`. Never a
-//! payload.
+//! Metrics through the `metrics` facade and events through `tracing`. None holds a payload.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,8 +11,8 @@ use metrics::{
 use crate::error::Error;
 use crate::protocol::DeadLetter;
 
-/// Tells the process's metrics recorder what idem's names mean; harmless when repeated. Each Idem
-/// does so when it opens: call it where the recorder comes later.
+/// Describes idem's metrics to the process's recorder. Each Idem does this when it opens; call it
+/// again after installing a recorder later.
 pub fn describe_metrics() {
     describe_counter!(
         "idem_calls_total",
@@ -54,7 +53,7 @@ const BODY: &str = "idem_body_seconds";
 static METADATA: Metadata<'static> =
     Metadata::new(module_path!(), Level::INFO, Some(module_path!()));
 
-/// One handler's metrics. What nearly every call counts is put together once, and not once a call.
+/// One handler's metrics. The keys that nearly every call uses are built once.
 #[derive(Debug)]
 pub(crate) struct Meters {
     handler: SharedString,
@@ -65,7 +64,7 @@ pub(crate) struct Meters {
 }
 
 impl Meters {
-    pub(crate) fn of(handler: Arc<str>) -> Self {
+    pub(crate) fn new(handler: Arc<str>) -> Self {
         let handler = SharedString::from_shared(handler);
         Self {
             done: counted(CALLS, &handler, "done"),
@@ -76,7 +75,7 @@ impl Meters {
         }
     }
 
-    /// A call ended, and its caller got this.
+    /// Counts an ended call by what its caller got.
     pub(crate) fn call(&self, outcome: &'static str) {
         match outcome {
             "done" => count(&self.done),
@@ -85,7 +84,7 @@ impl Meters {
         }
     }
 
-    /// An attempt ended.
+    /// Counts an ended attempt, and records how long it took.
     pub(crate) fn attempt(&self, outcome: &'static str, took: Duration) {
         match outcome {
             "done" => count(&self.attempt_done),
@@ -109,7 +108,7 @@ fn count(key: &Key) {
     with_recorder(|recorder| recorder.register_counter(key, &METADATA)).increment(1);
 }
 
-/// A call was refused before it had anything to do with the ledger.
+/// Counts a call that was refused before it reached the ledger.
 pub(crate) fn refused(handler: &str, error: &Error) {
     count(&counted(
         CALLS,
@@ -124,7 +123,7 @@ pub(crate) fn refused(handler: &str, error: &Error) {
     );
 }
 
-/// So many letters are open.
+/// Sets the number of open letters.
 pub(crate) fn open_letters(count: u64) {
     #[expect(
         clippy::cast_precision_loss,
@@ -133,7 +132,7 @@ pub(crate) fn open_letters(count: u64) {
     gauge!("idem_dead_letters_open").set(count as f64);
 }
 
-/// A letter was written.
+/// Logs a new letter.
 pub(crate) fn died(letter: &DeadLetter) {
     tracing::error!(
         handler = letter.handler,

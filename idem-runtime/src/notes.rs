@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use crate::error::Error;
+use crate::idem::Idem;
 use crate::ledger::Ledger;
-use crate::protocol::{Note, NoteChange};
+pub use crate::protocol::{Note, NoteChange};
 
 /// The notes of one [`Idem`](crate::Idem): where a monitor keeps what it has notified of, and a
 /// dashboard its audit log.
@@ -25,8 +26,15 @@ pub struct Notes {
     ledger: Arc<dyn Ledger>,
 }
 
+impl Idem {
+    /// Its notes: small durable values for the programs around idem.
+    pub fn notes(&self) -> Notes {
+        Notes::new(Arc::clone(&self.shared().ledger))
+    }
+}
+
 impl Notes {
-    pub(crate) fn of(ledger: Arc<dyn Ledger>) -> Self {
+    fn new(ledger: Arc<dyn Ledger>) -> Self {
         Self { ledger }
     }
 

@@ -10,7 +10,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use idem_runtime::{Error, Idem, LedgerError, idempotent};
+use idem_runtime::{Error, Idem, idempotent, ledger::LedgerError};
 
 type Damage<'a> = &'a dyn Fn(&File);
 

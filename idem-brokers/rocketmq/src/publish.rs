@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use idem_brokers::{BrokerError, Message, Publisher};
-use idem_runtime::BoxFuture;
+use idem_runtime::clock::BoxFuture;
 use rocketmq_client_rust::{
     ClientRuntime, DefaultMQProducer, MessageQueueSelector, SelectMessageQueueByHash, SendStatus,
 };

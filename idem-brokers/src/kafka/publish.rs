@@ -1,6 +1,6 @@
 //! Publishing to topics.
 
-use idem_runtime::BoxFuture;
+use idem_runtime::clock::BoxFuture;
 use parking_lot::Mutex;
 use rdkafka::ClientConfig;
 use rdkafka::message::{Header, OwnedHeaders};

@@ -2,7 +2,7 @@
 
 use async_nats::jetstream::{self, Context, message::PublishMessage};
 use async_nats::{ConnectOptions, HeaderMap};
-use idem_runtime::BoxFuture;
+use idem_runtime::clock::BoxFuture;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 

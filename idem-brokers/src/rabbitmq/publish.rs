@@ -1,6 +1,6 @@
 //! Publishing to an exchange.
 
-use idem_runtime::BoxFuture;
+use idem_runtime::clock::BoxFuture;
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 use tokio::sync::Mutex;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use ::redis::aio::MultiplexedConnection;
 use ::redis::streams::{StreamAutoClaimReply, StreamId, StreamReadReply};
 use ::redis::{RedisResult, cmd, from_redis_value};
-use idem_runtime::{BoxFuture, Origin};
+use idem_runtime::{Origin, clock::BoxFuture};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 use uuid::Uuid;

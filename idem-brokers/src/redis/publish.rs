@@ -1,7 +1,7 @@
 //! Publishing to streams.
 
 use ::redis::aio::MultiplexedConnection;
-use idem_runtime::BoxFuture;
+use idem_runtime::clock::BoxFuture;
 use tokio::sync::Mutex;
 
 use super::connection::{ID, PATIENCE, PAYLOAD, connect, failed};

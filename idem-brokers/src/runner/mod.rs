@@ -13,7 +13,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use idem_runtime::{Idem, Keyed};
+use idem_runtime::Idem;
+use idem_runtime::outbox::Keyed;
 use serde::de::DeserializeOwned;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
@@ -86,12 +87,12 @@ pub struct Consumer<S, T> {
 impl<S: Source, T: Send + 'static> Consumer<S, T> {
     /// Creates a consumer of JSON messages with 64 calls in flight. The dead letter of a message
     /// that cannot be decoded describes the problem
-    /// [without the message's values](idem_runtime::json_problem).
+    /// [without the message's values](idem_runtime::json::json_problem).
     pub fn new(idem: &Idem, source: S) -> Self
     where
         T: DeserializeOwned,
     {
-        Self::with_decoder(idem, source, |bytes: &[u8]| idem_runtime::from_json(bytes))
+        Self::with_decoder(idem, source, |bytes: &[u8]| idem_runtime::json::from_json(bytes))
     }
 
     /// Creates a consumer of messages in another format. A message that cannot be decoded becomes

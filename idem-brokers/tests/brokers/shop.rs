@@ -9,7 +9,10 @@ use std::time::Duration;
 
 use anyhow::{bail, ensure};
 use idem_brokers::Message;
-use idem_runtime::{Error, Idem, Keyed, OutboxMessage, idempotent};
+use idem_runtime::{
+    Error, Idem, idempotent,
+    outbox::{Keyed, OutboxMessage},
+};
 use serde::{Deserialize, Serialize};
 
 /// The message: an order to place.
@@ -233,7 +236,9 @@ pub(crate) fn orders_of(customer: &str) -> Vec<PlaceOrder> {
 /// Accepts an order, and enqueues it with the result.
 #[idempotent(name = "orders.accept", key = order.key(), skip(idem, queue))]
 pub(crate) async fn accept(idem: &Idem, queue: &str, order: PlaceOrder) -> anyhow::Result<()> {
-    Ok(idem.outbox().enqueue(OutboxMessage::of(queue, &order)?)?)
+    Ok(idem
+        .outbox()
+        .enqueue(OutboxMessage::from_keyed(queue, &order)?)?)
 }
 
 /// Accepts several orders in one call.
@@ -243,9 +248,11 @@ pub(crate) async fn accept_all(
     queue: &str,
     orders: Vec<PlaceOrder>,
 ) -> anyhow::Result<()> {
-    orders
-        .iter()
-        .try_for_each(|order| Ok(idem.outbox().enqueue(OutboxMessage::of(queue, order)?)?))
+    orders.iter().try_for_each(|order| {
+        Ok(idem
+            .outbox()
+            .enqueue(OutboxMessage::from_keyed(queue, order)?)?)
+    })
 }
 
 /// Gives the message back after each failed attempt.

@@ -13,7 +13,11 @@ use idem_brokers::testing::Queue;
 use idem_brokers::{BrokerError, Consumer, KEY_HEADER, Message, Publisher, Relay};
 use idem_runtime::testing::Temporary;
 use idem_runtime::{
-    BoxFuture, Error, Filter, Idem, Keyed, OutboxEntry, OutboxMessage, Reason, idempotent,
+    Error, Filter, Idem,
+    clock::BoxFuture,
+    dead_letters::Reason,
+    idempotent,
+    outbox::{Keyed, OutboxEntry, OutboxMessage},
 };
 use idem_test_support::{DEADLINE, within};
 use parking_lot::Mutex;
@@ -246,7 +250,7 @@ fn order(number: usize) -> PlaceOrder {
 async fn accept(idem: Idem, order: PlaceOrder) -> anyhow::Result<()> {
     Ok(idem
         .outbox()
-        .enqueue(OutboxMessage::of("orders", &order)?)?)
+        .enqueue(OutboxMessage::from_keyed("orders", &order)?)?)
 }
 
 #[idempotent(name = "orders.place", key = order.key(), skip(placed))]

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use idem_brokers::testing::Queue;
 use idem_brokers::{Consumer, KEY_HEADER, Message, State};
-use idem_runtime::{Error, Filter, Keyed, Reason, idempotent};
+use idem_runtime::{Error, Filter, dead_letters::Reason, idempotent, outbox::Keyed};
 use idem_test_support::{DEADLINE, within};
 use tokio::sync::Semaphore;
 
@@ -444,7 +444,7 @@ async fn a_refused_message_is_a_letter_with_its_key_handler_and_reason() {
             && found[0]
                 .reused
                 .as_ref()
-                .is_some_and(idem_runtime::Reused::is_done),
+                .is_some_and(idem_runtime::dead_letters::Reused::is_done),
         "{found:?}"
     );
 }

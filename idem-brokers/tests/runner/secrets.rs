@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex};
 
 use idem_brokers::testing::Queue;
 use idem_brokers::{Consumer, KEY_HEADER, Message};
-use idem_runtime::{DeadLetter, Error, Filter, Idem, Keyed, REDACTED, idempotent};
+use idem_runtime::{
+    DeadLetter, Error, Filter, Idem, dead_letters::REDACTED, idempotent, outbox::Keyed,
+};
 use idem_test_support::{DEADLINE, within};
 use serde::{Deserialize, Serialize};
 

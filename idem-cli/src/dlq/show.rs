@@ -3,7 +3,10 @@
 use std::fmt::Write as _;
 
 use comfy_table::{Cell, Color};
-use idem_runtime::{ActionKind, DeadLetter, DeadLetterId, Difference, LetterState, Origin, Reused};
+use idem_runtime::{
+    DeadLetter, DeadLetterId, LetterState, Origin,
+    dead_letters::{ActionKind, Difference, Reused},
+};
 
 use super::list::state_name;
 use crate::format::{self, line, lines};

@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use idem_runtime::{Idem, LedgerError};
+use idem_runtime::Idem;
+use idem_runtime::ledger::LedgerError;
 
 use super::{Checkup, Kind, disk, letters, unfinished};
 use crate::problem::Problem;

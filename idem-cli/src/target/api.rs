@@ -5,7 +5,8 @@ use idem_ops::service::{
     BulkJob, BulkPage, GroupPage, GroupQuery, LetterPage, LetterQuery, LetterView, NewBulkJob, PageQuery,
     Redriven, Stats, StatsQuery, Timeline,
 };
-use idem_runtime::{DeadLetterId, Json};
+use idem_runtime::DeadLetterId;
+use idem_runtime::json::Json;
 use reqwest::Method;
 use serde::Serialize;
 use serde::de::DeserializeOwned;

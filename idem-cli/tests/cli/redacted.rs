@@ -1,6 +1,6 @@
 //! Letters that were not stored whole: a service runs them with what is filled in.
 
-use idem_runtime::{DeadLetterId, Filter, Idem, REDACTED, idempotent};
+use idem_runtime::{DeadLetterId, Filter, Idem, dead_letters::REDACTED, idempotent};
 use serde::Deserialize;
 use serde_json::json;
 

@@ -9,7 +9,7 @@ mod text;
 #[cfg(feature = "webhook")]
 pub mod webhook;
 
-pub use idem_runtime::BoxFuture;
+pub use idem_runtime::clock::BoxFuture;
 
 #[cfg(feature = "email")]
 pub use email::{Email, EmailBuilder, EmailConfigError, Protection};

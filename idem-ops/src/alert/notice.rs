@@ -1,6 +1,6 @@
 //! What people are told at one time.
 
-use idem_runtime::{DeadLetter, DeadLetterId, Reason, Timestamp};
+use idem_runtime::{DeadLetter, DeadLetterId, clock::Timestamp, dead_letters::Reason};
 use serde::{Deserialize, Serialize};
 use url::Url;
 use uuid::Uuid;

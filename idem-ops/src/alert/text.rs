@@ -1,6 +1,6 @@
 //! A notice in words. Every channel takes them from here and only adds its own markup.
 
-use idem_runtime::Timestamp;
+use idem_runtime::clock::Timestamp;
 use url::Url;
 
 use super::notice::{Brief, Group, Notice, NoticeKind};

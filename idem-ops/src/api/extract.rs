@@ -8,7 +8,7 @@ use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
-use idem_runtime::{Json as Text, from_json};
+use idem_runtime::json::{Json as Text, from_json};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 

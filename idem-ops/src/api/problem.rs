@@ -3,7 +3,7 @@
 use axum::http::StatusCode;
 use axum::http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::response::{IntoResponse, Response};
-use idem_runtime::{Error, LedgerError};
+use idem_runtime::{Error, ledger::LedgerError};
 use serde::{Deserialize, Serialize};
 
 use crate::auth::AuthError;

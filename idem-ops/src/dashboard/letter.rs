@@ -4,7 +4,11 @@ use askama::Template;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use idem_runtime::{ActionKind, AttemptOutcome, DeadLetter, LetterState, PastAttempt, Timestamp};
+use idem_runtime::{
+    DeadLetter, LetterState,
+    clock::Timestamp,
+    dead_letters::{ActionKind, AttemptOutcome, PastAttempt},
+};
 
 use super::error::PageError;
 use super::forms::{Fields, letter_id};

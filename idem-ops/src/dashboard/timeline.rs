@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use askama::Template;
 use axum::extract::State;
 use axum::http::request::Parts;
-use idem_runtime::{DeadLetterId, LetterState, Timestamp};
+use idem_runtime::{DeadLetterId, LetterState, clock::Timestamp};
 
 use super::error::PageError;
 use super::forms::Fields;

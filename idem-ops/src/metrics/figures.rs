@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use idem_runtime::Timestamp;
+use idem_runtime::clock::Timestamp;
 use metrics::Key;
 use metrics_util::storage::Summary;
 use parking_lot::Mutex;

@@ -8,7 +8,7 @@ mod recorder;
 
 use std::sync::{Arc, OnceLock};
 
-use idem_runtime::Timestamp;
+use idem_runtime::clock::Timestamp;
 use metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
@@ -115,7 +115,7 @@ impl Metrics {
                 metrics::set_global_recorder(tee).map_err(|_| OtherRecorder)?;
                 // The Idem is open by now, and a monitor may run: they have told their names to
                 // nobody.
-                idem_runtime::describe_metrics();
+                idem_runtime::metrics::describe_metrics();
                 describe_metrics();
                 Ok(metrics)
             })

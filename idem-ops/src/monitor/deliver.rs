@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use idem_runtime::ledger::NoteChange;
-use idem_runtime::{Error, Timestamp};
+use idem_runtime::{Error, clock::Timestamp};
 use tokio::sync::watch;
 
 use super::Watching;

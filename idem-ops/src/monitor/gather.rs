@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use idem_runtime::ledger::{NoteChange, unnotified_key};
 use idem_runtime::protocol::{Record, RecordId, Settled, Settlement};
-use idem_runtime::{DeadLetter, DeadLetterId, Error, LedgerError, Timestamp};
+use idem_runtime::{DeadLetter, DeadLetterId, Error, clock::Timestamp, ledger::LedgerError};
 use serde::{Deserialize, Serialize};
 
 use super::outbox::{Waiting, get, hashed, key, put};

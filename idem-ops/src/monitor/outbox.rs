@@ -1,7 +1,13 @@
 //! The outbox: notices that are on their way, kept in the ledger.
 
 use idem_runtime::ledger::NoteChange;
-use idem_runtime::{Error, LedgerError, Note, Notes, Timestamp, from_json, json_problem};
+use idem_runtime::{
+    Error,
+    clock::Timestamp,
+    json::{from_json, json_problem},
+    ledger::LedgerError,
+    notes::{Note, Notes},
+};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};

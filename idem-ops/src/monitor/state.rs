@@ -1,6 +1,8 @@
 //! How telling people goes, for dashboards and health checks.
 
-use idem_runtime::{DeadLetterId, Error, Idem, LedgerError, LetterState, Notes, Timestamp};
+use idem_runtime::{
+    DeadLetterId, Error, Idem, LetterState, clock::Timestamp, ledger::LedgerError, notes::Notes,
+};
 use serde::{Deserialize, Serialize};
 
 use super::outbox::{self, get, read};

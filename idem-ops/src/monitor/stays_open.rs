@@ -1,7 +1,9 @@
 //! Letters that stay open for too long.
 
 use idem_runtime::ledger::NoteChange;
-use idem_runtime::{DeadLetter, DeadLetterId, Error, LedgerError, LetterState, Timestamp};
+use idem_runtime::{
+    DeadLetter, DeadLetterId, Error, LetterState, clock::Timestamp, ledger::LedgerError,
+};
 use serde::{Deserialize, Serialize};
 
 use super::Watching;

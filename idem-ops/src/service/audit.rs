@@ -1,6 +1,6 @@
 //! The audit log: who did what, when and why. Entries are kept for 90 days.
 
-use idem_runtime::{DeadLetterId, Timestamp};
+use idem_runtime::{DeadLetterId, clock::Timestamp};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 

@@ -4,7 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use idem_runtime::ledger::NoteChange;
-use idem_runtime::{DeadLetter, DeadLetterId, Idem, Timestamp, from_json, json_problem};
+use idem_runtime::{
+    DeadLetter, DeadLetterId, Idem,
+    clock::Timestamp,
+    json::{from_json, json_problem},
+};
 use parking_lot::Mutex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;

@@ -1,7 +1,12 @@
 //! The timeline of a key, built from its record and its letters.
 
 use idem_runtime::protocol::{Phase, Record, RecordId, Settled, Settlement, StoredResult};
-use idem_runtime::{Action, ActionKind, Actor, DeadLetter, IssuedKey, PastAttempt, Timestamp};
+use idem_runtime::{
+    DeadLetter,
+    clock::Timestamp,
+    dead_letters::{Action, ActionKind, Actor, PastAttempt},
+    issuer::IssuedKey,
+};
 
 use super::Service;
 use super::error::ServiceError;

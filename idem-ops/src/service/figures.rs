@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Weak;
 use std::time::Duration;
 
-use idem_runtime::{Error, Timestamp};
+use idem_runtime::{Error, clock::Timestamp};
 
 use super::error::ServiceError;
 use super::stats::{Health, MINUTES, Minute, Stats, StatsQuery};

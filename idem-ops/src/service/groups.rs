@@ -1,6 +1,6 @@
 //! Open letters by handler and kind of error.
 
-use idem_runtime::{DeadLetterId, Timestamp};
+use idem_runtime::{DeadLetterId, clock::Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// A query for groups.

@@ -24,7 +24,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use idem_runtime::{Idem, Timestamp};
+use idem_runtime::{Idem, clock::Timestamp};
 use tokio::sync::{Notify, watch};
 
 pub use actions::Actions;
@@ -32,7 +32,7 @@ pub use audit::{AuditAction, AuditEntry, AuditPage, Outcome, PageQuery};
 pub use bulk::{BulkAction, BulkJob, BulkPage, BulkProblem, BulkState, NewBulkJob, Selection};
 pub use error::ServiceError;
 pub use groups::{Group, GroupPage, GroupQuery};
-pub use idem_runtime::RunOutcome;
+pub use idem_runtime::dead_letters::RunOutcome;
 pub use letters::{
     LONGEST_PAGE, LetterLine, LetterPage, LetterQuery, LetterView, PAGE, Redriven, StateFilter,
 };

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use idem_runtime::Timestamp;
+use idem_runtime::clock::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// How many minutes are remembered: a day.

@@ -1,7 +1,12 @@
 //! The timeline of one key: its record, its letters, and every attempt and action in the order of
 //! time.
 
-use idem_runtime::{AttemptOutcome, DeadLetterId, Json, Reason, Timestamp};
+use idem_runtime::{
+    DeadLetterId,
+    clock::Timestamp,
+    dead_letters::{AttemptOutcome, Reason},
+    json::Json,
+};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 

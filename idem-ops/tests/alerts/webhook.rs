@@ -5,7 +5,7 @@ use std::time::Duration;
 use idem_ops::Secret;
 use idem_ops::alert::webhook::verify;
 use idem_ops::alert::{Alert, AlertError, Retry, Webhook, WebhookBuilder};
-use idem_runtime::Timestamp;
+use idem_runtime::clock::Timestamp;
 
 use crate::common::http::{Answer, HttpServer, nonsense};
 use crate::common::notices::card_declined;

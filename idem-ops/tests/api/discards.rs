@@ -14,7 +14,7 @@ use idem_ops::service::{
 };
 use idem_runtime::ledger::NoteChange;
 use idem_runtime::testing::ManualClock;
-use idem_runtime::{Actor, Filter, Idem, LetterState};
+use idem_runtime::{Filter, Idem, LetterState, dead_letters::Actor};
 use serde_json::json;
 
 use crate::common::until;
@@ -113,10 +113,7 @@ async fn cut_off(folder: &Path) -> (Service, BulkJob) {
         let entry = uuid::Uuid::from_bytes(*letter.id.as_bytes());
         let value = json!({ "id": entry, "at": letter.died_at, "who": "ann", "what": "discard", "why": "old",
             "letter": letter.id, "handler": letter.handler, "key": letter.key, "bulk": bulk.id, "outcome": "begun" });
-        let note = (
-            format!("audit/{entry}"),
-            Some(value.to_string().into_bytes()),
-        );
+        let note = NoteChange::put(format!("audit/{entry}"), value.to_string());
         idem.notes().write(vec![note]).await.unwrap();
         turn.push(json!([letter.id, entry]));
     }

@@ -17,7 +17,9 @@ use idem_ops::service::{
 use idem_runtime::ledger::NoteChange;
 use idem_runtime::testing::ManualClock;
 use idem_runtime::{
-    Actor, DeadLetterId, Filter, Idem, LetterState, Origin, Reason, Verdict, idempotent,
+    DeadLetterId, Filter, Idem, LetterState, Origin, Verdict,
+    dead_letters::{Actor, Reason},
+    idempotent,
 };
 use serde_json::json;
 

@@ -351,7 +351,7 @@ async fn redacted_parts_have_to_be_filled_in_first() {
     assert!(view.why_not.unwrap().contains("`card_no`"));
     assert_eq!(
         view.letter.payload.to_value().unwrap()["card_no"],
-        idem_runtime::REDACTED
+        idem_runtime::dead_letters::REDACTED
     );
     let redrive = format!("/api/v1/letters/{id}/redrive");
     place

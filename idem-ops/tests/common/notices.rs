@@ -1,7 +1,7 @@
 //! Notices to send.
 
 use idem_ops::alert::{Brief, Group, Notice, NoticeKind};
-use idem_runtime::{DeadLetterId, Reason, Timestamp};
+use idem_runtime::{DeadLetterId, clock::Timestamp, dead_letters::Reason};
 use uuid::ContextV7;
 
 pub(crate) fn time() -> Timestamp {

@@ -1,7 +1,7 @@
 //! A letter with redacted parts.
 
 use anyhow::ensure;
-use idem_runtime::{Filter, LetterState, REDACTED, idempotent};
+use idem_runtime::{Filter, LetterState, dead_letters::REDACTED, idempotent};
 use idem_test_support::browser::Chromium;
 use serde::Deserialize;
 

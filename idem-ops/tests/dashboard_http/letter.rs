@@ -2,7 +2,9 @@
 
 use axum::http::StatusCode;
 use futures_util::FutureExt;
-use idem_runtime::{Error, Filter, LetterState, Origin, REDACTED, Verdict, idempotent};
+use idem_runtime::{
+    Error, Filter, LetterState, Origin, Verdict, dead_letters::REDACTED, idempotent,
+};
 use serde::Deserialize;
 use url::form_urlencoded::Serializer;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use idem_ops::alert::NoticeKind;
 use idem_ops::monitor::{AlertState, Monitor, Policy};
 use idem_runtime::testing::ManualClock;
-use idem_runtime::{Filter, Origin, Reason, Verdict};
+use idem_runtime::{Filter, Origin, Verdict, dead_letters::Reason};
 
 use crate::common::within;
 use crate::{counts, die, idem, pager, place};

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use super::machine::{Drive, Wait, Waited};
+use super::on_behalf;
 use crate::delivery::Verdict;
 use crate::error::Error;
-use crate::idem::current;
-use crate::message::{Message, Ready};
+use crate::message::{CallBuilder, CallRequest};
 use crate::metrics;
 
 impl Drive {
     /// Begins a call.
-    pub(super) fn begin(message: Message) -> Result<Box<Self>, Error> {
+    pub(super) fn begin(message: CallBuilder) -> Result<Box<Self>, Error> {
         let counted = message
             .delivery
             .as_ref()
@@ -30,12 +30,13 @@ impl Drive {
         }
     }
 
-    fn admit(message: Message) -> Result<Box<Self>, Error> {
+    fn admit(message: CallBuilder) -> Result<Box<Self>, Error> {
         let request = message.finish()?;
-        let site =
-            |Ready { id, .. }: Ready| (Some(id.handler.to_string()), Some(id.key.to_string()));
-        let inner = request.idem.inner();
-        if let Err(problem) = inner.is_here() {
+        let site = |CallRequest { id, .. }: CallRequest| {
+            (Some(id.handler.to_string()), Some(id.key.to_string()))
+        };
+        let shared = request.idem.shared();
+        if let Err(problem) = shared.is_here() {
             let (handler, key) = site(request);
             return Err(Error::Ledger {
                 handler,
@@ -43,7 +44,7 @@ impl Drive {
                 problem,
             });
         }
-        let Some(entry) = inner.enter() else {
+        let Some(entry) = shared.enter() else {
             let id = request.id.clone();
             let (handler, key) = site(request);
             let error = Error::Closed { handler, key };
@@ -57,16 +58,16 @@ impl Drive {
 
 /// The first call of a letter's key, on the letter's behalf, re-arms it before the claim.
 fn rearms(
-    Ready {
+    CallRequest {
         id, idem, named, ..
-    }: &Ready,
+    }: &CallRequest,
 ) -> Result<Option<Wait>, Error> {
-    let Some(redriving) = current::redriving() else {
+    let Some(redriving) = on_behalf::redriving() else {
         return Ok(None);
     };
     let letter_of = &*redriving.id.handler;
     let had_its_name = || {
-        named.handler.was.contains(&letter_of) || idem.inner().earlier.had(&id.handler, letter_of)
+        named.handler.was.contains(&letter_of) || idem.shared().earlier.had(&id.handler, letter_of)
     };
     let earlier = letter_of != &*id.handler;
     if earlier && !had_its_name() {
@@ -83,12 +84,12 @@ fn rearms(
             letter_key: redriving.id.key.to_string(),
         });
     }
-    let (inner, begins) = (Arc::clone(idem.inner()), redriving.begins());
+    let (shared, begins) = (Arc::clone(idem.shared()), redriving.begins());
     Ok((begins || earlier).then(|| -> Wait {
         Box::pin(async move {
             if begins {
-                inner.apply(&redriving.id, redriving.step.clone()).await?;
-                inner.count_letters().await;
+                shared.apply(&redriving.id, redriving.step.clone()).await?;
+                shared.count_letters().await;
             }
             Ok(if earlier {
                 Waited::Under(redriving.id.clone())

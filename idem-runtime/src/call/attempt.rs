@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 
-use crate::idem::Inner;
+use crate::idem::shared::Shared;
 use crate::outbox::OutboxMessage;
 use crate::protocol::RecordId;
 
@@ -46,7 +46,7 @@ tokio::task_local! {
 #[derive(Debug)]
 pub(crate) struct Frame {
     pub(super) attempt: Attempt,
-    pub(super) inner: Arc<Inner>,
+    pub(super) shared: Arc<Shared>,
     /// The body is a sync one, so waiting in it holds its thread.
     pub(super) blocking: bool,
     pub(super) found_existing: AtomicBool,
@@ -62,9 +62,9 @@ impl Frame {
 }
 
 /// Whether this code runs in the body of that very message, at any depth.
-pub(super) fn runs_inside(inner: &Arc<Inner>, id: &RecordId) -> bool {
+pub(super) fn runs_inside(shared: &Arc<Shared>, id: &RecordId) -> bool {
     any_frame(|at| {
-        Arc::ptr_eq(&at.inner, inner)
+        Arc::ptr_eq(&at.shared, shared)
             && at.attempt.handler == id.handler
             && at.attempt.key == id.key
     })
@@ -88,9 +88,9 @@ fn any_frame(is: impl Fn(&Frame) -> bool) -> bool {
 
 /// Hands the running attempt a message to record with its result. Returns whether an attempt of this
 /// Idem is running.
-pub(crate) fn enqueue(inner: &Arc<Inner>, message: OutboxMessage) -> bool {
+pub(crate) fn enqueue(shared: &Arc<Shared>, message: OutboxMessage) -> bool {
     let push = |frame: &Arc<Frame>| {
-        let ours = Arc::ptr_eq(&frame.inner, inner);
+        let ours = Arc::ptr_eq(&frame.shared, shared);
         if ours {
             frame.outgoing.lock().push(message);
         }

@@ -66,7 +66,7 @@ impl Run {
             number = attempt.number,
             of = attempt.of
         );
-        let limit = timeout.map(|limit| (limit, frame.inner.clock.sleep(limit)));
+        let limit = timeout.map(|limit| (limit, frame.shared.clock.sleep(limit)));
         Self {
             frame,
             span,

@@ -14,16 +14,16 @@ impl Drop for Drive {
         }
         let state = mem::replace(&mut self.state, State::Ended);
         self.count_call(AttemptOutcome::Dropped.as_str());
-        let (inner, id) = (Arc::clone(self.idem().inner()), self.id().clone());
+        let (shared, id) = (Arc::clone(self.idem().shared()), self.id().clone());
         let leader = self.leader.take();
-        let background = self.idem().keeper();
+        let background = self.idem().background();
         match state {
             State::Asking | State::Waiting(_) | State::Ended => {}
             // A grant that comes now was no attempt: the body never started.
             State::Claiming(answer) => background.finish(Box::pin(async move {
-                if let Ok(Reply::Run(Grant { token, .. })) = inner.heard(answer.await).await {
-                    PendingReport::dropped(&inner, &id, Step::GiveBack { token })
-                        .arrive(&inner, &id)
+                if let Ok(Reply::Run(Grant { token, .. })) = shared.heard(answer.await).await {
+                    PendingReport::dropped(&shared, &id, Step::GiveBack { token })
+                        .arrive(&shared, &id)
                         .await;
                 }
                 drop(leader);
@@ -44,14 +44,14 @@ impl Drop for Drive {
                         attempt = number,
                         "the call was dropped"
                     );
-                    PendingReport::dropped(&inner, &id, Step::Fail(failed))
-                        .arrive(&inner, &id)
+                    PendingReport::dropped(&shared, &id, Step::Fail(failed))
+                        .arrive(&shared, &id)
                         .await;
                     drop(leader);
                 }));
             }
             State::Reporting(report) => background.finish(Box::pin(async move {
-                report.arrive(&inner, &id).await;
+                report.arrive(&shared, &id).await;
                 drop(leader);
             })),
         }

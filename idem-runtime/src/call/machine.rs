@@ -35,9 +35,10 @@ use crate::delivery::{Counted, Verdict};
 use crate::error::Error;
 use crate::handler::names::{self, Found};
 use crate::handler::{Handler, InFlight, RetryMode};
-use crate::idem::{Entry, Idem};
+use crate::idem::Idem;
+use crate::idem::shared::RunningCall;
 use crate::ledger::LedgerError;
-use crate::message::Ready;
+use crate::message::CallRequest;
 use crate::protocol::{DeadLetter, Grant, RecordId, Reply, Step, StoredResult};
 
 /// How often a call asks whether another process is done with the message.
@@ -79,7 +80,7 @@ pub(super) enum State {
 
 /// One call, without its types.
 pub(super) struct Drive {
-    pub(super) request: Ready,
+    pub(super) request: CallRequest,
     pub(super) state: State,
     /// From before the claim to the end: the other calls of the message wait for this one.
     pub(super) leader: Option<Leader>,
@@ -88,7 +89,7 @@ pub(super) struct Drive {
     looks_first: bool,
     /// Where this call counts for a delivery.
     pub(super) counted: Option<Counted>,
-    _entry: Entry,
+    _entry: RunningCall,
 }
 
 /// What a call does next.
@@ -101,7 +102,7 @@ pub(super) enum Next {
 
 impl Drive {
     /// A call that an instance has let in.
-    pub(super) fn new(request: Ready, entry: Entry, first: Option<Wait>) -> Self {
+    pub(super) fn new(request: CallRequest, entry: RunningCall, first: Option<Wait>) -> Self {
         Self {
             looks_first: request.named.handler.looks_first,
             request,
@@ -212,7 +213,7 @@ impl Drive {
         };
         let frame = Frame {
             attempt,
-            inner: Arc::clone(self.idem().inner()),
+            shared: Arc::clone(self.idem().shared()),
             blocking: self.blocking,
             found_existing: AtomicBool::new(false),
             outgoing: Mutex::default(),
@@ -227,42 +228,52 @@ impl Drive {
 
     /// Takes the lead, finds out what has to be waited for, and claims.
     fn ask(&mut self) -> Option<Next> {
-        let inner = self.request.idem.inner();
+        let shared = self.request.idem.shared();
         if self.leader.is_none() {
             // A duplicate of a settled message need not lead: no call can be in flight.
-            if let Some(reply) = inner.ledger.look(self.id(), &self.request.claim) {
+            if let Some(reply) = shared.ledger.look(self.id(), &self.request.claim) {
                 return self.answered(Ok(reply));
             }
             if let Some(follower) = self.lead() {
                 return self.follow(follower);
             }
         }
-        let (inner, id) = (self.request.idem.inner(), &self.request.id);
-        self.state = if inner.has_unreported(id) {
-            let (inner, id) = (Arc::clone(inner), id.clone());
+        let (shared, id) = (self.request.idem.shared(), &self.request.id);
+        self.state = if shared.has_unreported(id) {
+            let (shared, id) = (Arc::clone(shared), id.clone());
             State::Waiting(Box::pin(async move {
-                inner.report_again(&id).await.map(|()| Waited::Elapsed)
+                shared.report_again(&id).await.map(|()| Waited::Elapsed)
             }))
         } else if std::mem::take(&mut self.looks_first) {
-            let (inner, id) = (Arc::clone(inner), id.clone());
+            let (shared, id) = (Arc::clone(shared), id.clone());
             let handler = Arc::clone(&self.request.named);
             State::Waiting(Box::pin(async move {
-                Ok(match names::look_first(&inner, &handler, &id).await? {
-                    Found::Here => Waited::Elapsed,
-                    Found::Under(id) => Waited::Under(id),
-                    Found::NotIssued(issuer) => Waited::NotIssued(issuer),
-                })
+                Ok(
+                    match names::look_first(
+                        &*shared.ledger,
+                        &*shared.clock,
+                        &shared.earlier,
+                        &handler,
+                        &id,
+                    )
+                    .await?
+                    {
+                        Found::Here => Waited::Elapsed,
+                        Found::Under(id) => Waited::Under(id),
+                        Found::NotIssued(issuer) => Waited::NotIssued(issuer),
+                    },
+                )
             }))
         } else {
             let claim = Step::Claim(self.request.claim.clone());
-            State::Claiming(inner.ledger.apply(id, claim))
+            State::Claiming(shared.ledger.apply(id, claim))
         };
         None
     }
 
     /// Leads from here on, or returns what to follow.
     fn lead(&mut self) -> Option<Follower> {
-        let flights = &self.request.idem.inner().flights;
+        let flights = &self.request.idem.shared().flights;
         let fingerprint = self.request.claim.fingerprint;
         match flights.enter(self.id(), fingerprint, self.blocking) {
             Ok(leader) => self.leader = Some(leader),
@@ -311,7 +322,7 @@ impl Drive {
             }
             // Another process runs it. Asking finds out whether it is done.
             Ok(Reply::Busy { until: lapse }) if self.handler().in_flight == InFlight::Wait => {
-                let lapse = until(lapse, self.idem().inner().clock.now());
+                let lapse = until(lapse, self.idem().shared().clock.now());
                 self.sleep(lapse.clamp(Duration::from_millis(1), POLL_INTERVAL));
                 return None;
             }
@@ -321,7 +332,7 @@ impl Drive {
             }
             Ok(Reply::Replay(StoredResult::TooLarge(size))) => self.too_large(size),
             Ok(Reply::Busy { .. }) => self.in_progress(),
-            Ok(Reply::NotYet { at }) => self.not_yet(until(at, self.idem().inner().clock.now())),
+            Ok(Reply::NotYet { at }) => self.not_yet(until(at, self.idem().shared().clock.now())),
             Ok(Reply::KeyReused) => self.reused(),
             Ok(Reply::Dead { letter, discarded }) => self.dead(letter, discarded),
             Ok(Reply::DeadLettered(letter)) => {
@@ -344,7 +355,7 @@ impl Drive {
             return Some(Next::Refuse(self.reused()));
         }
         if self.handler().in_flight == InFlight::Reject
-            || runs_inside(self.idem().inner(), self.id())
+            || runs_inside(self.idem().shared(), self.id())
             || self.would_block(&follower)
         {
             return Some(Next::Refuse(self.in_progress()));
@@ -372,11 +383,11 @@ impl Drive {
 
     /// Waits until the next attempt may start.
     pub(super) fn sleep_until(&mut self, at: Timestamp) {
-        self.sleep(until(at, self.idem().inner().clock.now()));
+        self.sleep(until(at, self.idem().shared().clock.now()));
     }
 
     fn sleep(&mut self, duration: Duration) {
-        let asleep = self.idem().inner().clock.sleep(duration);
+        let asleep = self.idem().shared().clock.sleep(duration);
         self.state = State::Waiting(Box::pin(async move {
             asleep.await;
             Ok(Waited::Elapsed)
@@ -385,10 +396,10 @@ impl Drive {
 
     /// Notifies people of the letter now, and counts the open letters in the background.
     pub(super) fn died(&self, letter: &DeadLetter) {
-        let inner = Arc::clone(self.idem().inner());
-        inner.tell(letter);
+        let shared = Arc::clone(self.idem().shared());
+        shared.tell(letter);
         self.idem()
-            .keeper()
-            .finish(Box::pin(async move { inner.count_letters().await }));
+            .background()
+            .finish(Box::pin(async move { shared.count_letters().await }));
     }
 }

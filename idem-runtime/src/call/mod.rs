@@ -2,12 +2,15 @@
 
 mod admission;
 mod attempt;
+pub(crate) mod begin;
 mod blocking;
 mod body;
 mod dropped;
 mod errors;
 mod lease;
+mod leases;
 mod machine;
+pub(crate) mod on_behalf;
 mod own;
 pub(crate) mod panic;
 mod report;
@@ -21,7 +24,7 @@ use std::task::Poll;
 pub use attempt::{Attempt, attempt, found_existing};
 pub(crate) use attempt::{Frame, enqueue};
 use body::{Artifacts, BodyEnd};
-pub(crate) use lease::Leases;
+pub(crate) use leases::Leases;
 use machine::{Drive, Next};
 use own::{read_with, text_of};
 use report::{AttemptResult, CallerResult};
@@ -31,7 +34,7 @@ pub(crate) use single_flight::SingleFlight;
 use crate::delivery::Verdict;
 use crate::error::Error;
 use crate::handler::bounds::{Failure, Outcome, Replayable};
-use crate::message::Message;
+use crate::message::CallBuilder;
 
 /// The longest error text that is stored, in bytes.
 const LONGEST_TEXT: usize = 4096;
@@ -53,7 +56,7 @@ where
     R::Error: Failure,
 {
     /// Starts a call.
-    pub fn begin(message: Message) -> Self {
+    pub fn begin(message: CallBuilder) -> Self {
         match Drive::begin(message) {
             Ok(drive) => Self {
                 drive: Some(drive),

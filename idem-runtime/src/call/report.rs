@@ -14,7 +14,7 @@ use crate::clock::until;
 use crate::delivery::Verdict;
 use crate::error::Error;
 use crate::handler::RetryMode;
-use crate::idem::Inner;
+use crate::idem::shared::Shared;
 use crate::ledger::LedgerError;
 use crate::outbox;
 use crate::protocol::{AttemptOutcome, Failed, Grant, RecordId, Reply, Step, StoredResult};
@@ -67,23 +67,23 @@ enum AfterReport {
 }
 
 impl PendingReport {
-    fn new(inner: &Inner, id: &RecordId, step: Step, after: AfterReport) -> Self {
+    fn new(shared: &Shared, id: &RecordId, step: Step, after: AfterReport) -> Self {
         Self {
-            answer: inner.ledger.apply(id, step.clone()),
+            answer: shared.ledger.apply(id, step.clone()),
             step,
             after,
         }
     }
 
     /// The report of a call that was dropped.
-    pub(super) fn dropped(inner: &Inner, id: &RecordId, step: Step) -> Self {
-        Self::new(inner, id, step, AfterReport::Dropped)
+    pub(super) fn dropped(shared: &Shared, id: &RecordId, step: Step) -> Self {
+        Self::new(shared, id, step, AfterReport::Dropped)
     }
 
     /// Waits for the answer, and keeps the report for later where there was none.
-    pub(super) async fn arrive(self, inner: &Inner, id: &RecordId) {
-        let reply = inner.heard(self.answer.await).await;
-        inner.keep_unreported(id, self.step, &reply);
+    pub(super) async fn arrive(self, shared: &Shared, id: &RecordId) {
+        let reply = shared.heard(self.answer.await).await;
+        shared.keep_unreported(id, self.step, &reply);
     }
 }
 
@@ -164,9 +164,9 @@ impl Drive {
             "done"
         };
         self.count_attempt(since, outcome);
-        let inner = self.idem().inner();
-        let (size, now) = (json.len(), inner.clock.now());
-        let json: Option<Arc<[u8]>> = (size <= inner.limits.result).then(|| json.into());
+        let shared = self.idem().shared();
+        let (size, now) = (json.len(), shared.clock.now());
+        let json: Option<Arc<[u8]>> = (size <= shared.limits.result).then(|| json.into());
         let result = json
             .clone()
             .map_or(StoredResult::TooLarge(size as u64), StoredResult::Json);
@@ -197,7 +197,7 @@ impl Drive {
     }
 
     fn send(&mut self, step: Step, after: AfterReport) {
-        let report = PendingReport::new(self.idem().inner(), self.id(), step, after);
+        let report = PendingReport::new(self.idem().shared(), self.id(), step, after);
         self.state = State::Reporting(report);
     }
 
@@ -215,11 +215,11 @@ impl Drive {
         if let Ok(Reply::DeadLettered(letter)) = &reply {
             self.died(letter);
         }
-        let inner = self.idem().inner();
+        let shared = self.idem().shared();
         if matches!(&step, Step::Complete { notes, .. } if !notes.is_empty()) {
-            inner.outbox.ring();
+            shared.outbox.notify();
         }
-        inner.keep_unreported(self.id(), step, &reply);
+        shared.keep_unreported(self.id(), step, &reply);
         let verdict = self.counted.is_some().then(|| self.verdict(&reply));
         let (result, outcome) = self.caller_result(reply, after);
         match &result {
@@ -238,7 +238,7 @@ impl Drive {
         match reply {
             Ok(Reply::Recorded | Reply::DeadLettered(_) | Reply::Dead { .. }) => Verdict::Settled,
             Ok(Reply::Waiting { at }) => Verdict::Again {
-                after: until(*at, self.idem().inner().clock.now()),
+                after: until(*at, self.idem().shared().clock.now()),
             },
             Ok(_) => Verdict::passed_on(),
             Err(_) => Verdict::unrecorded(),

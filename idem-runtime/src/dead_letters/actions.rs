@@ -1,9 +1,9 @@
-//! What a person does with a letter.
+//! The actions of a person on a letter.
 
-use std::fmt::Display;
 use std::sync::Arc;
 
 use super::DeadLetters;
+use super::payload::unfit;
 use crate::error::Error;
 use crate::json::problem::json_problem;
 use crate::json::{Json, TooDeep};
@@ -11,23 +11,23 @@ use crate::message::redact::redact;
 use crate::protocol::{Actor, BuryCause, DeadLetter, DeadLetterId, RedrivePayload, Reply, Step};
 
 impl DeadLetters {
-    /// Re-arms the letter's key: the next call of it runs the body, with a fresh budget, and with
-    /// whatever content it brings. Somebody has to make that call: where the consumer has acked the
-    /// message, publish it again, from the letter's payload if need be, or use [`run`](Self::run).
-    /// When nobody does within the handler's `ttl`, it is a dead letter again
-    /// ([`Reason::Abandoned`](crate::protocol::Reason::Abandoned)). The letter stays as history,
-    /// and is given back as it stands then.
+    /// Re-arms the letter's key: the next call of it runs the body with a fresh budget, whatever
+    /// its content. This does not make that call: if the consumer has acknowledged the message,
+    /// publish it again, or use [`run`](Self::run). If no call comes within the handler's `ttl`, it
+    /// is a dead letter again ([`Reason::Abandoned`](crate::dead_letters::Reason::Abandoned)). The
+    /// letter stays as history, and is returned as it is then.
     ///
-    /// A letter of a message that no handler took ([`DeadLetter::is_buried`]) leaves no key to be
-    /// waited for: its record is gone, and the message is published again, by its producer or with
-    /// [`republish`](Self::republish). One whose
-    /// [key was reused](crate::Reason::KeyReused) is refused again: [`edit`](Self::edit) its key, and [`run`](Self::run) it.
+    /// A letter of a message that no handler took ([`DeadLetter::is_buried`]) leaves no key to
+    /// re-arm: its record is removed, and the producer or [`republish`](Self::republish) publishes
+    /// the message again. A letter whose [key was reused](crate::dead_letters::Reason::KeyReused)
+    /// would be refused again: [`edit`](Self::edit) its key, and [`run`](Self::run) it.
     ///
     /// # Errors
     /// [`Error::NoSuchLetter`], [`Error::LetterClosed`], or [`Error::Ledger`] when it cannot be recorded.
     pub async fn redrive(&self, id: &DeadLetterId) -> Result<DeadLetter, Error> {
         let letter = self.known(id).await?;
-        // The next message of a buried one's kind has a key of its own, once it can be read.
+        // The key of a buried message is not its own: once the message can be decoded, it has
+        // another.
         let step = if letter.is_buried() {
             self.forgetting(&letter)
         } else {
@@ -36,9 +36,8 @@ impl DeadLetters {
         self.act(letter, step).await
     }
 
-    /// Closes the letter without another run: duplicates of its key still do not run, until the
-    /// handler's `ttl` has passed since the discard, as with a result. `why` is for whoever asks
-    /// later.
+    /// Closes the letter without another run. Duplicates of its key do not run until the handler's
+    /// `ttl` has passed since the discard, as with a result. `why` is kept in the history.
     ///
     /// # Errors
     /// [`Error::NoSuchLetter`], [`Error::LetterClosed`], or [`Error::Ledger`] when it cannot be recorded.
@@ -58,12 +57,12 @@ impl DeadLetters {
         .await
     }
 
-    /// Undoes a discard, or a redrive that no call has followed: the letter is open again. It can
-    /// be done until the handler's `ttl` has passed.
+    /// Undoes a discard, or a redrive that no call has followed: the letter is open again. This
+    /// works until the handler's `ttl` has passed.
     ///
     /// # Errors
-    /// [`Error::NoSuchLetter`], [`Error::LetterClosed`] when it is not closed, a call has come, or the key is forgotten by
-    /// now, or [`Error::Ledger`] when it cannot be recorded.
+    /// [`Error::NoSuchLetter`]; [`Error::LetterClosed`] when the letter is not closed, a call has
+    /// come, or the key has expired; [`Error::Ledger`] when it cannot be recorded.
     pub async fn restore(
         &self,
         id: &DeadLetterId,
@@ -80,8 +79,8 @@ impl DeadLetters {
         .await
     }
 
-    /// Changes the payload that [`run`](Self::run) uses. What it was before stays in the letter's
-    /// history. What the handler redacts is not stored now either: give it to
+    /// Changes the payload that [`run`](Self::run) uses. The earlier one stays in the letter's
+    /// history. Parts that the handler redacts are not stored: pass them to
     /// [`run_with`](Self::run_with).
     ///
     /// # Errors
@@ -107,12 +106,12 @@ impl DeadLetters {
         .await
     }
 
-    /// A letter that is there.
+    /// Returns the letter, or [`Error::NoSuchLetter`].
     pub(super) async fn known(&self, id: &DeadLetterId) -> Result<DeadLetter, Error> {
         self.get(id).await?.ok_or(Error::NoSuchLetter { id: *id })
     }
 
-    /// The re-arming of a letter's key.
+    /// Returns the step that re-arms a letter's key.
     pub(super) fn redriving(&self, letter: &DeadLetter) -> Step {
         let awaited = RedrivePayload {
             payload: letter.payload.as_str().as_bytes().into(),
@@ -128,7 +127,7 @@ impl DeadLetters {
         }
     }
 
-    /// The re-arming of a letter's key that nobody has to follow, or its end.
+    /// Returns the step that closes a letter without waiting for a call.
     pub(super) fn forgetting(&self, letter: &DeadLetter) -> Step {
         Step::Redrive {
             letter: letter.id,
@@ -137,20 +136,20 @@ impl DeadLetters {
         }
     }
 
-    /// A payload without what the letter's handler redacts.
+    /// Returns a payload without what the letter's handler redacts.
     async fn without(&self, letter: &DeadLetter, payload: Json) -> Result<Json, Error> {
         let depth = payload.depth();
         if depth > Json::DEEPEST {
             return Err(unfit(letter, TooDeep(depth)));
         }
         if letter.is_buried() {
-            return super::hidden::mended(self.inner(), letter, payload).await;
+            return super::redaction::mended(self.shared(), letter, payload).await;
         }
         if letter.redacted.is_empty() {
             return Ok(payload);
         }
         let paths = letter.redacted.iter().map(String::as_str);
-        // A handler with one argument takes its value alone, too.
+        // The payload may also be the value of an only argument.
         let alone = paths
             .clone()
             .filter_map(|path| Some(path.split_once('.')?.1));
@@ -171,7 +170,7 @@ impl DeadLetters {
         let id = letter.id;
         let record = letter.record_id();
         let reply = self
-            .inner()
+            .shared()
             .apply(&record, step)
             .await
             .map_err(|problem| Error::Ledger {
@@ -182,10 +181,10 @@ impl DeadLetters {
         let letter = self.known(&id).await?;
         match reply {
             Reply::Recorded => {
-                self.inner().count_letters().await;
+                self.shared().count_letters().await;
                 let act = letter.history.last().map(|act| act.kind.as_str());
                 tracing::info!(handler = letter.handler, key = letter.key, letter = %id, act, who = self.who,
-                    "somebody acted on a dead letter");
+                    "a dead letter was changed");
                 Ok(letter)
             }
             _ => Err(Error::LetterClosed {
@@ -193,18 +192,5 @@ impl DeadLetters {
                 state: letter.state,
             }),
         }
-    }
-}
-
-/// A payload that does not do.
-pub(super) fn unfit(letter: &DeadLetter, problem: impl Display) -> Error {
-    Error::Codec {
-        handler: letter.handler.clone(),
-        key: letter.key.clone(),
-        what: format!(
-            "the payload of dead letter {} does not fit the handler; edit it, and nothing ran:",
-            letter.id
-        ),
-        problem: problem.to_string(),
     }
 }

@@ -1,4 +1,4 @@
-//! Letters of messages that no handler could take.
+//! Dead letters of messages that no handler could take.
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -9,7 +9,8 @@ use base64::prelude::BASE64_STANDARD;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::hidden::{Hiding, summary};
+use super::hidden::Hiding;
+use super::redaction::summary;
 use super::reused;
 use crate::delivery::Refusal;
 use crate::error::Error;
@@ -20,42 +21,41 @@ use crate::protocol::{
     Bury, BuryCause, DeadLetter, DeadLetterId, Fingerprint, Origin, Reason, RecordId, Reply, Step,
 };
 
-/// Why a letter shows nothing of its message.
+/// Why a letter shows no part of its message.
 const UNSHOWN: &str = "its handler redacts, and no part of these bytes can be told from another, so only their length and \
                        hash are kept";
 
-/// How long a discard keeps such a message out: as long as a handler's default time to live.
+/// How long a discard keeps out such a message: the default `ttl` of a handler.
 const TTL: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 impl Idem {
-    /// Makes a dead letter of a message that no handler can take, because it cannot be decoded.
-    /// When this returns, the letter is durable, and the broker may forget the message. Of one that
-    /// was decoded and is refused make one with
-    /// [`bury_refused`](Self::bury_refused).
+    /// Writes a dead letter for a message that no handler can take because it cannot be decoded.
+    /// The letter is durable when this returns, and the broker may forget the message. Use
+    /// [`bury_refused`](Self::bury_refused) for a message that was decoded and refused.
     ///
-    /// `handler` is the handler's or the consumer's name, `key` the message's own id or a hash of
-    /// its bytes. The same message is one letter, however often it comes. Whatever the key, the
-    /// message is not refused: where the key is empty, too long or another message's, a hash of the
-    /// bytes is used, or added.
+    /// `handler` is the name of the handler or the consumer, `key` the message's own id or a hash
+    /// of its bytes. The same message makes one letter, however often it comes. Every key is
+    /// accepted: where it is empty, too long or belongs to another message, a hash of the bytes
+    /// replaces it or is added.
     ///
-    /// The letter's payload is the text, where the bytes are text, else `{"base64": "…"}`, and no
-    /// more of it than
-    /// [`payload_limit`](crate::IdemBuilder::payload_limit): [`DeadLetter::cut_from`] says so.
+    /// The letter's payload is the text if the bytes are text, else `{"base64": "…"}`, up to
+    /// [`payload_limit`](crate::IdemBuilder::payload_limit) bytes: [`DeadLetter::cut_from`] says
+    /// whether it was cut.
     ///
-    /// What handlers redact is hidden: the handler of that name, where this process has called it,
-    /// those that
-    /// [deliveries](Self::deliver) of the origin's place and [of that name](Self::deliver_as) have reached, also before this
-    /// process was started, and what [`redact_buried`](Self::redact_buried) says. Such a message
-    /// may be malformed, so a field is hidden by the last name of a path, wherever it stands and
-    /// however it is spelled. Of bytes that are no JSON only `{"content": "[redacted]", "bytes":
-    /// 213, "blake3": "…"}` is kept then, unless [`keep_unreadable`](Self::keep_unreadable) was
-    /// said. `error` and the origin's headers are stored as they are.
+    /// What handlers redact is hidden: the handler of that name, if this process has called it;
+    /// those that [deliveries](Self::deliver) of the origin's place and [of that
+    /// name](Self::deliver_as) have reached, also before this process started; and the paths of
+    /// [`redact_buried`](Self::redact_buried). Such a message may be malformed, so each field with
+    /// the last name of a path is hidden, wherever it is and however it is spelled. Of bytes that
+    /// are not JSON only `{"content": "[redacted]", "bytes": 213, "blake3": "…"}` is kept then,
+    /// unless [`keep_unreadable`](Self::keep_unreadable) was called. `error` and the origin's
+    /// headers are stored as they are.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let folder = tempfile::tempdir()?;
-    /// # use idem_runtime::{Idem, Origin, Reason};
+    /// # use idem_runtime::{Idem, Origin, dead_letters::Reason};
     /// # let idem = Idem::open(folder.path())?;
     /// let origin = Origin::new("rabbitmq", "orders");
     /// let id = idem.bury("orders.place", "m-17", b"{\"order_no", origin.clone(), "EOF while parsing a string").await?;
@@ -67,8 +67,8 @@ impl Idem {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Ledger`] when it cannot be recorded, [`Error::Closed`] when this Idem was closed: the broker keeps the
-    /// message.
+    /// [`Error::Ledger`] when it cannot be recorded, and [`Error::Closed`] when this Idem was
+    /// closed. The broker keeps the message.
     pub async fn bury(
         &self,
         handler: &str,
@@ -88,22 +88,21 @@ impl Idem {
         .await
     }
 
-    /// Makes a dead letter of a message that its handler refuses: its key is another message's, it
-    /// has none, is too large, or its key was not issued.
-    /// [`Verdict::Refused`](crate::Verdict::Refused) brings the refusal. When this returns, the
-    /// letter is durable, and the broker may forget the message.
+    /// Writes a dead letter for a message that its handler refuses: it has no key, its key belongs
+    /// to another message or was not issued, or it is too large.
+    /// [`Verdict::Refused`](crate::Verdict::Refused) holds the refusal. The letter is durable when
+    /// this returns, and the broker may forget the message.
     ///
-    /// The letter is found under the message's own key, which stays as free as it was: its record
-    /// has a hash of the bytes added to the key, [`DeadLetter::record_key`]. Where the message has
-    /// no key, `id` stands for it, as with
-    /// [`bury`](Self::bury). Of a [key that is another message's](Reason::KeyReused) it tells what became of that one, and
-    /// where the two differ: [`DeadLetter::reused`].
+    /// The letter is listed under the message's own key, which stays free: the record has a hash of
+    /// the bytes added to the key ([`DeadLetter::record_key`]). `id` replaces a missing key, as
+    /// with [`bury`](Self::bury). If the key [belongs to another message](Reason::KeyReused),
+    /// [`DeadLetter::reused`] says what became of that one, and where the two differ.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let folder = tempfile::tempdir()?;
-    /// use idem_runtime::{Error, Filter, Idem, Origin, Reason, Verdict, idempotent};
+    /// use idem_runtime::{Error, Filter, Idem, Origin, Verdict, dead_letters::Reason, idempotent};
     ///
     /// #[idempotent(name = "orders.place", key = "order_no")]
     /// async fn place_order(order_no: String, qty: u32) -> Result<u32, Error> {
@@ -163,9 +162,9 @@ impl Idem {
         mut cause: BuryCause,
         refusal: Option<&Refusal>,
     ) -> Result<DeadLetterId, Error> {
-        let inner = self.inner();
+        let shared = self.shared();
         let site = || (Some(handler.to_owned()), Some(key.to_owned()));
-        let Some(_entry) = inner.enter() else {
+        let Some(_entry) = shared.enter() else {
             let (handler, key) = site();
             return Err(Error::Closed { handler, key });
         };
@@ -187,7 +186,7 @@ impl Idem {
                 handler: handler.into(),
                 key: key.into(),
             };
-            let found = reused::find(inner, &holder, payload.as_deref()).await?;
+            let found = reused::find(shared, &holder, payload.as_deref()).await?;
             cause.error = format!(
                 "key `{key}` is another message's, which is {found}; send this one under a key of its own, edit it to one \
                  and run it, or discard it"
@@ -195,8 +194,11 @@ impl Idem {
             cause.reused = Some(Box::new(found));
         }
         let taken = cause.key.is_some();
-        let hiding = inner.hidden(handler, Some(&origin)).await.map_err(ledger)?;
-        let kept = Kept::of(bytes, inner.limits.payload, &hiding);
+        let hiding = shared
+            .hidden(handler, Some(&origin))
+            .await
+            .map_err(ledger)?;
+        let kept = Kept::of(bytes, shared.limits.payload, &hiding);
         if !kept.shown {
             cause.error = format!("{}; {UNSHOWN}", cause.error);
         }
@@ -227,19 +229,19 @@ impl Idem {
         } else {
             Cow::Borrowed(&*of_bytes)
         };
-        // Of a key so long that nothing can be added, the hash alone will do.
+        // Where a key is too long to add to, the hash replaces it.
         let second = if usable && key.len() + 1 + of_bytes.len() <= key::LONGEST {
             Cow::Owned(format!("{key} {of_bytes}"))
         } else {
             Cow::Borrowed(&*of_bytes)
         };
-        // The key of a message that is refused is left to those that are not.
+        // A refused message leaves its key to the messages that are not.
         for key in [first, second].into_iter().skip(usize::from(taken)) {
             let id = RecordId {
                 handler: handler.into(),
                 key: (*key).into(),
             };
-            match inner.apply(&id, Step::Bury(buried.clone())).await {
+            match shared.apply(&id, Step::Bury(buried.clone())).await {
                 Ok(Reply::DeadLettered(letter)) => return Ok(letter.id),
                 Ok(Reply::Dead { letter, .. }) => return Ok(letter),
                 Ok(_) => {}
@@ -254,7 +256,7 @@ impl Idem {
     }
 }
 
-/// What a letter keeps of a message's bytes.
+/// The part of a message's bytes that a letter keeps.
 struct Kept {
     fingerprint: Fingerprint,
     payload: Json,
@@ -293,11 +295,11 @@ impl Kept {
 }
 
 impl DeadLetter {
-    /// The message's bytes, for those who publish it again: of a [buried](Self::is_buried) one the
-    /// bytes as they came or as a person mended them, else the payload as JSON, of a handler with
-    /// one argument that argument alone. Numbers stay as they are written. They are the whole
-    /// message where nothing is [`missing`](Self::missing) and it was not
-    /// [cut](Self::cut_from), which [`republish`](crate::DeadLetters::republish) sees to.
+    /// Returns the message's bytes, for publishing it again: of a [buried](Self::is_buried) one the
+    /// bytes as they came or as a person edited them, else the payload as JSON, and only the
+    /// argument of a handler with one. Numbers keep every digit. The message is whole if nothing is
+    /// [`missing`](Self::missing) and it was not [cut](Self::cut_from);
+    /// [`republish`](crate::dead_letters::DeadLetters::republish) checks both.
     pub fn message(&self) -> Vec<u8> {
         if self.is_buried() {
             if let Ok(text) = self.payload.parse::<String>() {
@@ -308,14 +310,14 @@ impl DeadLetter {
                 .parse()
                 .ok()
                 .and_then(|Encoded { base64 }| BASE64_STANDARD.decode(base64).ok());
-            // Without them, somebody mended it.
+            // A person has edited it.
             return bytes.unwrap_or_else(|| self.payload.as_str().into());
         }
-        super::rerun::argument(self, &self.payload).into()
+        super::payload::argument(self, &self.payload).into()
     }
 }
 
-/// Bytes that are no text, as a payload has them.
+/// Returns the bytes of a payload that was not text.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Encoded {

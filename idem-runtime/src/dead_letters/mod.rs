@@ -1,8 +1,11 @@
-//! Dead letters: messages that wait for a person.
+//! Dead letters: messages that wait for a decision by a person.
 
 mod actions;
 mod bury;
 mod hidden;
+mod payload;
+mod redaction;
+mod registered;
 mod republish;
 mod rerun;
 mod reused;
@@ -11,17 +14,23 @@ mod watch;
 use std::sync::Arc;
 
 pub(crate) use hidden::Hidden;
-pub(crate) use republish::Publishers;
+pub(crate) use registered::{Publishers, Runners};
 pub use rerun::RunOutcome;
-pub(crate) use rerun::{Redriving, Runners};
 pub use watch::Watch;
 
+pub use crate::message::REDACTED;
+pub use crate::protocol::{
+    Action, ActionKind, Actor, AttemptOutcome, Difference, Holder, PastAttempt, Reason, Reused,
+};
+
 use crate::error::Error;
-use crate::idem::{Idem, Inner};
+use crate::idem::Idem;
+use crate::idem::shared::Shared;
 use crate::ledger::Filter;
 use crate::protocol::{DeadLetter, DeadLetterId};
 
-/// The dead letters of one [`Idem`]: look, edit, redrive, run, discard, restore, watch.
+/// The dead letters of one [`Idem`]: lists, edits, redrives, runs, discards, restores and watches
+/// them.
 ///
 /// ```
 /// # use idem_runtime::{Filter, Idem};
@@ -40,8 +49,15 @@ pub struct DeadLetters {
     why: Option<String>,
 }
 
+impl Idem {
+    /// Returns the dead letters of this Idem.
+    pub fn dead_letters(&self) -> DeadLetters {
+        DeadLetters::new(self.clone())
+    }
+}
+
 impl DeadLetters {
-    pub(crate) fn of(idem: Idem) -> Self {
+    fn new(idem: Idem) -> Self {
         Self {
             idem,
             who: None,
@@ -49,15 +65,15 @@ impl DeadLetters {
         }
     }
 
-    /// The same, in a person's name: their acts are kept in the letters' history.
+    /// Returns a handle that acts in a person's name, which is kept in each letter's history.
     #[must_use]
     pub fn by(mut self, who: impl Into<String>) -> Self {
         self.who = Some(who.into());
         self
     }
 
-    /// The same, for a reason: it stands in the letters' history beside every act that is given
-    /// none of its own.
+    /// Returns a handle that acts for a reason. It is kept in the history with every action that is
+    /// not given its own.
     ///
     /// ```
     /// # use idem_runtime::{DeadLetterId, Error, Idem};
@@ -71,12 +87,12 @@ impl DeadLetters {
         self
     }
 
-    fn inner(&self) -> &Arc<Inner> {
-        self.idem.inner()
+    fn shared(&self) -> &Arc<Shared> {
+        self.idem.shared()
     }
 
-    /// The letters a filter asks for, newest first. Those of a handler are also those of the names
-    /// that it had before.
+    /// Returns the letters that a filter selects, newest first. The letters of a handler include
+    /// those of its earlier names.
     ///
     /// # Errors
     /// [`Error::Ledger`] when they cannot be read.
@@ -84,36 +100,36 @@ impl DeadLetters {
         let earlier = filter
             .handler
             .as_deref()
-            .map(|handler| self.inner().earlier.of(handler))
+            .map(|handler| self.shared().earlier.get(handler))
             .unwrap_or_default();
         let filter = if earlier.is_empty() {
             filter
         } else {
             &filter.clone().or_of(earlier)
         };
-        let mut letters = self.inner().ledger.letters(filter).await?;
+        let mut letters = self.shared().ledger.letters(filter).await?;
         letters
             .iter_mut()
             .for_each(|letter| self.with_paths(letter));
         Ok(letters)
     }
 
-    /// One letter, open or closed.
+    /// Returns one letter, open or closed.
     ///
     /// # Errors
     /// [`Error::Ledger`] when it cannot be read.
     pub async fn get(&self, id: &DeadLetterId) -> Result<Option<DeadLetter>, Error> {
-        let mut letter = self.inner().ledger.letter(*id).await?;
+        let mut letter = self.shared().ledger.letter(*id).await?;
         letter.iter_mut().for_each(|letter| self.with_paths(letter));
         Ok(letter)
     }
 
-    /// What the handler redacts today holds for a letter of an earlier version of it, too.
+    /// Adds the paths that the handler redacts today to a letter of an earlier version of it.
     fn with_paths(&self, letter: &mut DeadLetter) {
         let today = self
-            .inner()
+            .shared()
             .handlers
-            .of(&letter.handler)
+            .get(&letter.handler)
             .map_or(&[][..], |handler| handler.redact);
         for path in today {
             if letter.redacted.iter().all(|known| known != path) {
@@ -122,19 +138,19 @@ impl DeadLetters {
         }
     }
 
-    /// How many letters are open. The ledger keeps the number, so that it costs no listing.
+    /// Returns the number of open letters. The ledger keeps the number, so this lists none.
     ///
     /// # Errors
-    /// [`Error::Ledger`] when it cannot be told.
+    /// [`Error::Ledger`] when it cannot be read.
     pub async fn count_open(&self) -> Result<u64, Error> {
-        Ok(self.inner().ledger.open_letters().await?)
+        Ok(self.shared().ledger.open_letters().await?)
     }
 
-    /// Letters as this process writes them, from now on.
+    /// Returns a stream of the letters that this process writes from now on.
     ///
-    /// It is a hint, not the truth: what is written before the first poll of a slow reader, or
-    /// while nobody watches, is found by [`list`](Self::list).
+    /// The stream is a hint. [`list`](Self::list) also finds letters that a slow reader missed, or
+    /// that were written while there was no reader.
     pub fn watch(&self) -> Watch {
-        Watch::of(self.inner().born.subscribe())
+        Watch::new(self.shared().new_letters.subscribe())
     }
 }

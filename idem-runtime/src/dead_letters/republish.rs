@@ -1,33 +1,26 @@
-//! Redrive to the broker: a service says how a message is published, and a letter's goes back to
-//! where it came from.
+//! Redrive to the broker: a service registers how messages are published, and a letter's message
+//! goes back to its source.
 
-use std::collections::HashMap;
 use std::fmt::Display;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
-use parking_lot::RwLock;
 
 use super::DeadLetters;
+use super::registered::Publisher;
 use crate::call::panic;
-use crate::clock::BoxFuture;
 use crate::error::Error;
-use crate::idem::{Idem, Inner};
+use crate::idem::Idem;
+use crate::idem::shared::Shared;
 use crate::protocol::{DeadLetter, DeadLetterId, LetterState, Origin, RecordId, Step};
 
-type Publisher = Arc<dyn Fn(DeadLetter) -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
-
-/// How messages are published, by [`Origin::place`](crate::Origin::place).
-#[derive(Default)]
-pub(crate) struct Publishers(RwLock<HashMap<String, Publisher>>);
-
 impl Idem {
-    /// Says how the messages of a place are published again, so that [`DeadLetters::republish`]
-    /// can: `publish` gets the letter, of which [`message`](DeadLetter::message) are the bytes, and
-    /// returns once the broker has them. `place` is
-    /// [`Origin::place`](crate::Origin::place), `rabbitmq:orders`. A later function takes the place of an earlier one.
+    /// Registers how the messages of a place are published, for [`DeadLetters::republish`].
+    /// `publish` gets the letter, whose bytes are [`message`](DeadLetter::message), and returns
+    /// once the broker has them. `place` is [`Origin::place`](crate::Origin::place), such as
+    /// `rabbitmq:orders`. A later registration replaces an earlier one.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -62,27 +55,23 @@ impl Idem {
             let publishing = publish(letter);
             Box::pin(async move { publishing.await.map_err(|error| format!("{error:#}")) })
         });
-        self.inner()
-            .publishers
-            .0
-            .write()
-            .insert(place.into(), publisher);
+        self.shared().publishers.insert(place.into(), publisher);
     }
 
-    /// Whether this service has said how the messages of a place are published again.
+    /// Returns whether a publisher is registered for the place.
     pub fn can_republish(&self, place: &str) -> bool {
-        self.inner().publishers.0.read().contains_key(place)
+        self.shared().publishers.get(place).is_some()
     }
 }
 
 impl DeadLetters {
-    /// Redrives the letter and publishes its message to where it came from.
+    /// Redrives the letter and publishes its message to its source.
     ///
-    /// The key is re-armed first, lest the broker bring the message while it is still dead. When
-    /// publishing fails, or this future is dropped, the letter is open again; when the process dies
-    /// in the middle, it is a letter again after the handler's `ttl`, unless the message has come.
-    /// A broker that took the message and did not say so brings it to an open letter: it does not
-    /// run, and the letter stays.
+    /// The key is re-armed first, so that the broker cannot deliver the message while it is still
+    /// dead. If publishing fails, or this future is dropped, the letter is open again. If the
+    /// process dies in the middle, it is a letter again after the handler's `ttl`, unless the
+    /// message has come. If the broker took the message without confirming it, the message finds an
+    /// open letter: it does not run, and the letter stays.
     ///
     /// # Errors
     /// [`Error::NoSuchLetter`], [`Error::LetterClosed`], [`Error::Redacted`], [`Error::Incomplete`],
@@ -106,14 +95,13 @@ impl DeadLetters {
         let place = letter.origin.as_ref().map(Origin::place);
         let publisher = place
             .as_ref()
-            .and_then(|place| self.inner().publishers.0.read().get(place).map(Arc::clone));
+            .and_then(|place| self.shared().publishers.get(place));
         let (Some(place), Some(publish)) = (&place, publisher) else {
             return Err(Error::NoPublisher { id, place });
         };
         let record = letter.record_id();
         let by = self.by_because(Some("it could not be published".to_owned()));
-        // From the re-arming on, so that whoever drops this future, or a ledger that does not
-        // answer, leaves it open.
+        // Reopens the letter if this future is dropped or the ledger does not answer from here on.
         let mut unpublished = Unpublished {
             idem: &self.idem,
             record: &record,
@@ -124,7 +112,7 @@ impl DeadLetters {
             .await
             .inspect_err(|error| {
                 if matches!(error, Error::LetterClosed { .. }) {
-                    // Somebody else has acted on it.
+                    // Another person has acted on it.
                     unpublished.restore = None;
                 }
             })?;
@@ -136,7 +124,7 @@ impl DeadLetters {
         if let Err(problem) = published {
             if let Some(Step::Restore { mut by, letter }) = restore {
                 by.why = Some(format!("it could not be published: {problem}"));
-                put_back(self.inner(), &record, Step::Restore { letter, by }).await;
+                put_back(self.shared(), &record, Step::Restore { letter, by }).await;
             }
             return Err(Error::NotPublished {
                 id,
@@ -145,8 +133,8 @@ impl DeadLetters {
             });
         }
         if letter.is_buried() {
-            // It is buried again, or runs under a key of its own: nobody has to wait for it.
-            if let Err(error) = self.inner().apply(&record, self.forgetting(&letter)).await {
+            // It is buried again, or runs under a key of its own: no call of this key will follow.
+            if let Err(error) = self.shared().apply(&record, self.forgetting(&letter)).await {
                 tracing::warn!(letter = %id, %error, "it is published, and will be a letter again all the same");
             }
         }
@@ -154,8 +142,7 @@ impl DeadLetters {
     }
 }
 
-/// A letter that is re-armed and not yet published: opened again when the one who publishes is
-/// gone.
+/// A letter that is re-armed and not yet published. It is reopened on drop.
 struct Unpublished<'a> {
     idem: &'a Idem,
     record: &'a RecordId,
@@ -165,18 +152,18 @@ struct Unpublished<'a> {
 impl Drop for Unpublished<'_> {
     fn drop(&mut self) {
         if let Some(restore) = self.restore.take() {
-            let (inner, record) = (Arc::clone(self.idem.inner()), self.record.clone());
-            self.idem.keeper().finish(Box::pin(
-                async move { put_back(&inner, &record, restore).await },
-            ));
+            let (shared, record) = (Arc::clone(self.idem.shared()), self.record.clone());
+            self.idem.background().finish(Box::pin(async move {
+                put_back(&shared, &record, restore).await
+            }));
         }
     }
 }
 
-/// Opens the letter again, unless the message has come meanwhile.
-async fn put_back(inner: &Inner, record: &RecordId, restore: Step) {
-    match inner.apply(record, restore).await {
-        Ok(_) => inner.count_letters().await,
+/// Reopens the letter, unless the message has come.
+async fn put_back(shared: &Shared, record: &RecordId, restore: Step) {
+    match shared.apply(record, restore).await {
+        Ok(_) => shared.count_letters().await,
         Err(error) => tracing::warn!(handler = &*record.handler, key = &*record.key, %error,
             "the letter could not be opened again, and will be one after its time to live"),
     }

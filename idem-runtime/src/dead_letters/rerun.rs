@@ -1,97 +1,64 @@
-//! Redrive that runs: a service says how its handlers are called again, and a letter is run inside
-//! the protocol.
+//! Redrive that runs: a service registers how its handlers are called again, and a letter is run as
+//! a call of its handler.
 
 use std::any::Any;
-use std::collections::HashMap;
-use std::fmt::{self, Display};
+use std::fmt::Display;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::FutureExt;
-use parking_lot::RwLock;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 
 use super::DeadLetters;
-use super::actions::unfit;
+use super::payload::{argument, only_field, unfit};
+use super::registered::{Runner, Running};
+use crate::call::on_behalf::{self, Redriving};
 use crate::call::panic;
-use crate::clock::{BoxFuture, until};
+use crate::clock::until;
 use crate::error::Error;
+use crate::idem::Idem;
 use crate::idem::current;
-use crate::idem::{Idem, Inner};
+use crate::idem::shared::Shared;
 use crate::json::Json;
 use crate::json::problem::{from_json, json_problem};
-use crate::protocol::{
-    DeadLetter, DeadLetterId, LetterState, Phase, Record, RecordId, Settlement, Step,
-};
+use crate::protocol::{DeadLetter, DeadLetterId, LetterState, Phase, Record, Settlement};
 
-/// One call of a handler with a letter's payload: its result as JSON, or its error's text.
-type Running = BoxFuture<'static, Result<Json, String>>;
-type Runner = Arc<dyn Fn(&str) -> Result<Running, String> + Send + Sync>;
-
-/// How handlers are called again, by their names in the ledger.
-#[derive(Default)]
-pub(crate) struct Runners(RwLock<HashMap<String, Runner>>);
-
-/// A run of a letter, as the call that it leads to sees it.
-pub(crate) struct Redriving {
-    pub(crate) id: RecordId,
-    /// The re-arming, which that call makes before its claim.
-    pub(crate) step: Step,
-    begun: AtomicBool,
-    /// No handler could take the message, so the key it is under need not be its own.
-    pub(crate) unread: bool,
-}
-
-impl Redriving {
-    /// Whether the call is the first one of the letter's key: that one re-arms it.
-    pub(crate) fn begins(&self) -> bool {
-        !self.begun.swap(true, Ordering::SeqCst)
-    }
-
-    fn begun(&self) -> bool {
-        self.begun.load(Ordering::SeqCst)
-    }
-}
-
-/// What a run of a letter came to.
+/// The outcome of a run of a letter.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum RunOutcome {
     /// The handler's result, as JSON.
     Done(Json),
-    /// It did not succeed.
+    /// The run failed.
     Failed {
         /// The error's text.
         error: String,
-        /// The letter that is open now: the same one where nothing ran, a new one where the message
-        /// died again.
+        /// The letter that is open now: the same one if nothing ran, a new one if the message died
+        /// again.
         letter: Option<DeadLetterId>,
     },
 }
 
 impl Idem {
-    /// Says how a handler is called again, so that [`DeadLetters::run`] can: `run` gets the
-    /// letter's payload with its types. Of a handler with one argument that is the argument; of one
-    /// with several, a struct with fields of their names. How many there are is what the message
-    /// was first written with, so an edit may leave out one that can be absent. A later function
-    /// takes the place of an earlier one.
+    /// Registers how a handler is called again, for [`DeadLetters::run`]. `run` gets the letter's
+    /// payload: the argument of a handler with one, and a struct with a field for each argument of
+    /// a handler with several. The number of arguments is that of the recorded message, so an edit
+    /// may leave out an optional one. A later registration replaces an earlier one.
     ///
-    /// Of a message that no handler could take, the payload is the message itself, as a broker
-    /// would bring it; where that does not fit and is an object with one field, `run` gets what is
-    /// in the field, as in `{"order": {…}}`.
+    /// The payload of a message that no handler could take is the message itself, as the broker
+    /// would deliver it. If that does not fit and is an object with one field, `run` gets the value
+    /// of the field, as in `{"order": {…}}`.
     ///
-    /// It also runs the letters of names that the handler had before (`was = "…"`), from the first
-    /// call that said so on this ledger; until then give the earlier name a function too.
+    /// It also runs the letters of earlier names of the handler (`was = "…"`), once a call on this
+    /// ledger has given them; until then register the earlier name, too.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let folder = tempfile::tempdir()?;
-    /// # use idem_runtime::{Error, Filter, Idem, RunOutcome, idempotent};
+    /// # use idem_runtime::{Error, Filter, Idem, dead_letters::RunOutcome, idempotent};
     /// # #[derive(Debug, thiserror::Error)]
     /// # enum OrderError { #[error("out of stock")] OutOfStock, #[error(transparent)] Idem(#[from] Error) }
     /// #[derive(Clone, serde::Serialize, serde::Deserialize)]
@@ -125,7 +92,7 @@ impl Idem {
     {
         let runner: Runner = Arc::new(move |argument| {
             let argument = from_json(argument.as_bytes())?;
-            // What its call recorded is known, and the caller of `run` goes on.
+            // A panic is an error of the run: the call has recorded its own outcome.
             let running = catch_unwind(AssertUnwindSafe(|| run(argument)));
             Ok(Box::pin(async move {
                 let running =
@@ -134,63 +101,56 @@ impl Idem {
                     .await
                     .map_err(|caught| panicked(&*caught))?
                     .map_err(|error| format!("{error:#}"))?;
-                Json::of(&result)
+                Json::from_serialize(&result)
                     .map_err(|error| format!("its result is no JSON: {}", json_problem(&error)))
             }))
         });
-        self.inner()
-            .runners
-            .0
-            .write()
-            .insert(handler.into(), runner);
+        self.shared().runners.insert(handler.into(), runner);
     }
 
-    /// Whether this service has said how the handler is called again.
+    /// Returns whether the handler is registered.
     pub fn has_handler(&self, handler: &str) -> bool {
-        self.inner().runner(handler).is_some()
+        runner(self.shared(), handler).is_some()
     }
 }
 
-impl Inner {
-    /// How a handler is called again: under this name, else under another one that it has or had.
-    fn runner(&self, handler: &str) -> Option<Runner> {
-        let runners = self.runners.0.read();
-        runners
-            .get(handler)
-            .or_else(|| {
-                self.earlier
-                    .all(handler)
-                    .iter()
-                    .find_map(|name| runners.get(name))
-            })
-            .map(Arc::clone)
-    }
+/// Returns how a handler is called again: under this name, else under another one that it has or
+/// had.
+fn runner(shared: &Shared, handler: &str) -> Option<Runner> {
+    let earlier = || {
+        shared
+            .earlier
+            .all(handler)
+            .iter()
+            .find_map(|name| shared.runners.get(name))
+    };
+    shared.runners.get(handler).or_else(earlier)
 }
 
 impl DeadLetters {
-    /// Redrives the letter and runs its handler at once, in this process, with the letter's payload
-    /// as it stands. The key is re-armed by the call itself: when the payload does not fit, or
-    /// belongs to another key, the letter stays open. When the process dies in the middle, the
-    /// message goes on as any other would: it is never lost.
+    /// Redrives the letter and runs its handler at once, in this process, with the letter's
+    /// payload. The call itself re-arms the key: if the payload does not fit, or has another key,
+    /// the letter stays open. If the process dies in the middle, the message continues as any
+    /// other: it is not lost.
     ///
-    /// A letter of a message that no handler could take is edited first, and runs under the key
-    /// that it has then; it is closed once the handler has succeeded.
+    /// Edit a letter of a message that no handler could take first. It runs under the key that it
+    /// has then, and is closed once the handler has succeeded.
     ///
-    /// With `retry = "redeliver"` the handler is called again after each pause, as a broker would.
+    /// With `retry = "redeliver"` the handler is called again after each pause, as by a broker.
     ///
     /// # Errors
     /// [`Error::NoSuchLetter`], [`Error::LetterClosed`], [`Error::Redacted`], [`Error::Incomplete`], [`Error::NoHandler`],
-    /// [`Error::Codec`] when the payload does not fit the handler's arguments, or [`Error::Ledger`]. That the handler itself
-    /// fails is no error here, but [`RunOutcome::Failed`].
+    /// [`Error::Codec`] when the payload does not fit the handler's arguments, or [`Error::Ledger`]. A failure of the
+    /// handler itself is [`RunOutcome::Failed`].
     pub async fn run(&self, id: &DeadLetterId) -> Result<RunOutcome, Error> {
         let letter = self.known(id).await?;
         let payload = letter.payload.clone();
         self.run_letter(letter, payload).await
     }
 
-    /// [`run`](Self::run) with another payload, of which what the handler redacts is not stored: the way to run a letter
-    /// whose [`missing`](DeadLetter::missing) parts somebody knows. The rest is an
-    /// [`edit`](Self::edit).
+    /// [`run`](Self::run) with another payload, whose redacted parts are not stored: use it for a
+    /// letter with [`missing`](DeadLetter::missing) parts. The rest of the payload is recorded as
+    /// an [`edit`](Self::edit).
     ///
     /// # Errors
     /// As [`run`](Self::run) and [`edit`](Self::edit).
@@ -220,33 +180,25 @@ impl DeadLetters {
         if let Some(size) = letter.cut_off() {
             return Err(Error::Incomplete { id, size });
         }
-        let runner = self
-            .inner()
-            .runner(&letter.handler)
-            .ok_or_else(|| Error::NoHandler {
-                handler: letter.handler.clone(),
-            })?;
+        let runner = runner(self.shared(), &letter.handler).ok_or_else(|| Error::NoHandler {
+            handler: letter.handler.clone(),
+        })?;
         let record = letter.record_id();
         let (step, unread) = (self.redriving(&letter), letter.is_buried());
-        let redriving = Arc::new(Redriving {
-            id: record.clone(),
-            step,
-            begun: AtomicBool::new(false),
-            unread,
-        });
+        let redriving = Arc::new(Redriving::new(record.clone(), step, unread));
         loop {
             let running =
                 begin(&runner, &letter, &payload).map_err(|problem| unfit(&letter, problem))?;
-            let error = match current::redrive(self.idem.clone(), Arc::clone(&redriving), running).await {
+            let error = match current::scope(self.idem.clone(), on_behalf::run(Arc::clone(&redriving), running)).await {
                 Ok(_) if !redriving.begun() => {
                     "the function given to `register_handler` did not call the handler with the letter's key".to_owned()
                 }
                 Ok(result) => {
                     if unread {
-                        // Its own key has the result; what the bytes were kept under is over. Where
-                        // the two are one key, there is nothing left to forget.
-                        self.inner().apply(&record, self.forgetting(&letter)).await?;
-                        self.inner().count_letters().await;
+                        // The result is under the message's own key, so the record under the buried
+                        // key ends. If the two are one key, nothing is left to remove.
+                        self.shared().apply(&record, self.forgetting(&letter)).await?;
+                        self.shared().count_letters().await;
                     }
                     return Ok(RunOutcome::Done(result));
                 }
@@ -255,7 +207,7 @@ impl DeadLetters {
             let letter = match self.idem.record(&record).await? {
                 Some(Record::Live(live)) => match live.phase {
                     Phase::Waiting { until: at, .. } if redriving.begun() => {
-                        let clock = &self.inner().clock;
+                        let clock = &self.shared().clock;
                         clock.sleep(until(at, clock.now())).await;
                         continue;
                     }
@@ -282,36 +234,12 @@ fn panicked(caught: &(dyn Any + Send)) -> String {
 /// Calls the handler with the payload.
 fn begin(runner: &Runner, letter: &DeadLetter, payload: &Json) -> Result<Running, String> {
     match runner(argument(letter, payload)) {
-        // People correct such a message as they would any other letter's, too: the argument by its
-        // name.
+        // A person may edit such a message as any other letter's payload, with the argument under
+        // its name.
         Err(problem) if letter.is_buried() => match only_field(payload) {
             Some(field) => runner(field).map_err(|_| problem),
             None => Err(problem),
         },
         begun => begun,
-    }
-}
-
-/// The payload as a handler takes it: of one argument, its value. A message that no handler could
-/// take is whole.
-pub(super) fn argument<'a>(letter: &DeadLetter, payload: &'a Json) -> &'a str {
-    let only = || only_field(payload).filter(|_| letter.arguments() == 1);
-    if letter.is_buried() { None } else { only() }.unwrap_or(payload.as_str())
-}
-
-fn only_field(payload: &Json) -> Option<&str> {
-    let fields: HashMap<String, &RawValue> = payload.parse().ok()?;
-    let mut values = fields.into_values();
-    values
-        .next()
-        .filter(|_| values.len() == 0)
-        .map(RawValue::get)
-}
-
-impl fmt::Debug for Redriving {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Redriving")
-            .field("id", &self.id)
-            .finish_non_exhaustive()
     }
 }

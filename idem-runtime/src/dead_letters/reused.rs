@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::value::RawValue;
 
 use crate::error::Error;
-use crate::idem::Inner;
+use crate::idem::shared::Shared;
 use crate::message::redact::REDACTED;
 use crate::protocol::{Difference, Holder, Phase, Record, RecordId, Reused, Settlement};
 
@@ -17,11 +17,11 @@ const DEEPEST: usize = 16;
 /// # Errors
 /// The ledger cannot be read.
 pub(super) async fn find(
-    inner: &Inner,
+    shared: &Shared,
     id: &RecordId,
     ours: Option<&[u8]>,
 ) -> Result<Reused, Error> {
-    let (by, theirs) = match inner.record(id).await? {
+    let (by, theirs) = match shared.record(id).await? {
         None => (Holder::Gone, None),
         Some(Record::Live(live)) => {
             let by = match live.phase {
@@ -33,9 +33,9 @@ pub(super) async fn find(
         Some(Record::Settled(settled)) => match settled.end {
             Settlement::Done(_) => (Holder::Done { at: settled.at }, None),
             Settlement::Issued => (Holder::Gone, None),
-            Settlement::Dead(letter) => (Holder::Dead { letter }, content(inner, letter).await?),
+            Settlement::Dead(letter) => (Holder::Dead { letter }, content(shared, letter).await?),
             Settlement::Discarded(letter) => {
-                (Holder::Discarded { letter }, content(inner, letter).await?)
+                (Holder::Discarded { letter }, content(shared, letter).await?)
             }
         },
     };
@@ -48,10 +48,10 @@ pub(super) async fn find(
 
 /// What a letter keeps of its message.
 async fn content(
-    inner: &Inner,
+    shared: &Shared,
     letter: crate::protocol::DeadLetterId,
 ) -> Result<Option<Vec<u8>>, Error> {
-    let letter = inner.ledger.letter(letter).await?;
+    let letter = shared.ledger.letter(letter).await?;
     // The bytes of a buried one are in a form that is its broker's, and not its arguments.
     Ok(letter
         .filter(|letter| !letter.is_buried())

@@ -1,4 +1,4 @@
-//! Letters as they are written.
+//! A stream of new letters.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -10,14 +10,15 @@ use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
 
 use crate::protocol::DeadLetter;
 
-/// A stream of letters as this process writes them; it ends when the [`Idem`](crate::Idem) is gone.
+/// A stream of letters as this process writes them. It ends when the [`Idem`](crate::Idem) is
+/// dropped.
 #[derive(Debug)]
 pub struct Watch {
     letters: BroadcastStream<DeadLetter>,
 }
 
 impl Watch {
-    pub(super) fn of(letters: broadcast::Receiver<DeadLetter>) -> Self {
+    pub(super) fn new(letters: broadcast::Receiver<DeadLetter>) -> Self {
         Self {
             letters: BroadcastStream::new(letters),
         }
@@ -35,7 +36,7 @@ impl Stream for Watch {
                 Some(Err(BroadcastStreamRecvError::Lagged(missed))) => {
                     tracing::warn!(
                         missed,
-                        "a slow reader of dead letters missed some: list them"
+                        "a slow reader of dead letters missed some; list them"
                     );
                 }
             }

@@ -1,17 +1,12 @@
-//! What a handler's types have to be, said so that the compiler's message tells what to do.
+//! The bounds of a handler's types, with compiler messages that say what to do.
 //!
-//! The expansion reaches them through the functions here, each with one bound, so that a type that
-//! does not meet it makes one error.
+//! The expansion uses them through functions with one bound each, so that a type that does not meet
+//! it makes one error.
 
 use std::fmt::Display;
 use std::future::{Future, Ready, ready};
-use std::marker::PhantomData;
-use std::pin::Pin;
 
 use serde::{Serialize, de::DeserializeOwned};
-
-use crate::call::{Call, found_existing};
-use crate::message::Message;
 
 /// What an idempotent handler returns: a `Result`, under any alias.
 pub trait Outcome {
@@ -105,67 +100,11 @@ pub fn again<T: Repeatable>(argument: &T) -> T {
 pub trait Handled {}
 impl<T: Replayable, E: Failure> Handled for Result<T, E> {}
 
-/// The one place that says what is wrong with a return type.
+/// Checks a return type. Its errors are the only ones about return types.
 pub fn check<R: Handled>() {}
 
-/// Begins calls that return `R`: through its own `begin` where the bounds are met, else through
-/// [`Unhandled`]'s, so that the compiler has said all when [`check`] has.
-#[derive(Debug)]
-pub struct Begin<R>(PhantomData<fn() -> R>);
-
-impl<R> Begin<R> {
-    /// For this return type.
-    #[expect(clippy::new_without_default, reason = "only the expansion makes it")]
-    pub fn new() -> Self {
-        Self(PhantomData)
-    }
-}
-
-impl<T: Replayable, E: Failure> Begin<Result<T, E>> {
-    /// Begins a call.
-    pub fn begin(&self, message: Message) -> Call<Result<T, E>> {
-        Call::begin(message)
-    }
-}
-
-/// What stands in for a call whose return type does not do; it is never compiled to the end.
-pub trait Unhandled<R> {
-    /// Begins nothing.
-    fn begin(&self, _message: Message) -> Never<R> {
-        // Only compiled if the compiler takes this way with nothing to complain about; then it has
-        // to.
-        const { panic!("the return type of an idempotent handler was not understood") }
-    }
-}
-impl<R> Unhandled<R> for &Begin<R> {}
-
-/// The call that never is.
-#[derive(Debug)]
-pub struct Never<R>(PhantomData<fn() -> R>);
-
-#[expect(clippy::unused_async, reason = "so are the shapes")]
-impl<R> Never<R> {
-    pub fn retry_if<F>(self, _: F) -> Self {
-        self
-    }
-    pub async fn next(&mut self) -> bool {
-        false
-    }
-    pub fn copies<T>(&mut self, _: impl FnOnce() -> T) -> Option<T> {
-        None
-    }
-    pub async fn run<F>(&mut self, _: Pin<&mut F>) {}
-    pub fn next_blocking(&mut self) -> bool {
-        false
-    }
-    pub fn run_blocking(&mut self, _: impl FnOnce() -> R) {}
-    pub fn finish(self) -> R {
-        unreachable!("the types did not do")
-    }
-}
-
-/// What an `existing` function may return: a result, or a future of one. `M` only keeps the two
-/// apart.
+/// What an `existing` function may return: a result, or a future of one. `M` only distinguishes the
+/// two.
 #[diagnostic::on_unimplemented(
     message = "the `existing` function returns `{Self}`, which says nothing about an existing result",
     label = "has to return `Result<Option<{T}>, {E}>`, or a future of it",
@@ -174,7 +113,7 @@ impl<R> Never<R> {
 pub trait Looks<T, E, M> {
     /// The future of the result.
     type Look: Future<Output = Result<Option<T>, E>>;
-    /// Makes it.
+    /// Returns the future.
     fn look(self) -> Self::Look;
 }
 
@@ -217,22 +156,4 @@ impl<T, E> LooksNow<T, E> for Result<Option<T>, E> {
     fn look(self) -> Self {
         self
     }
-}
-
-/// The existing result or the error of looking for it; `None` lets the body run.
-pub async fn look<R: Outcome, L: Looks<R::Ok, R::Error, M>, M>(looked: L) -> Option<R> {
-    found(looked.look().await)
-}
-
-/// [`look`] for a sync handler.
-pub fn look_now<R: Outcome, L: LooksNow<R::Ok, R::Error>>(looked: L) -> Option<R> {
-    found(looked.look())
-}
-
-fn found<R: Outcome>(looked: Result<Option<R::Ok>, R::Error>) -> Option<R> {
-    let found = looked.transpose()?;
-    if found.is_ok() {
-        found_existing();
-    }
-    Some(R::from_result(found))
 }

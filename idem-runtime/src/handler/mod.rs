@@ -1,19 +1,12 @@
-//! What one annotated function asked for: a `static` in its expansion.
+//! The options of one annotated function, a `static` in its expansion.
 
 pub(crate) mod bounds;
 pub(crate) mod names;
+pub(crate) mod registry;
 
-use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use foldhash::fast::RandomState;
-use parking_lot::RwLock;
-
-use crate::error::Error;
 use crate::message::redact::Spelling;
-use crate::metrics::Meters;
 use crate::protocol::OnCrash;
 
 /// One annotated function and its options.
@@ -31,14 +24,14 @@ pub struct Handler {
     pub(crate) lease: Duration,
     pub(crate) ttl: Duration,
     pub(crate) redact: &'static [&'static str],
-    /// Its only argument is redacted as it is.
+    /// Whether its only argument is redacted as a whole.
     pub(crate) whole: bool,
-    /// Whether the paths of `redact(…)` lead to something, as far as messages have shown.
+    /// Which paths of `redact(…)` its calls have found in its types.
     pub(crate) spelling: Spelling,
     pub(crate) issued: Option<&'static str>,
     pub(crate) was: &'static [&'static str],
-    /// Whether something has to be looked at before a claim: whether the key was issued, what
-    /// stands under an earlier name.
+    /// Whether a claim needs a lookup first: was the key issued, is there a record under an earlier
+    /// name.
     pub(crate) looks_first: bool,
 }
 
@@ -70,7 +63,8 @@ pub(crate) struct Backoff {
 }
 
 impl Handler {
-    /// A handler with the defaults. `file` and `line` say where it stands, for `NameTaken`.
+    /// Returns a handler with the defaults. `file` and `line` say where it is defined, for
+    /// `NameTaken`.
     pub const fn new(name: &'static str, file: &'static str, line: u32) -> Self {
         Self {
             name,
@@ -158,7 +152,7 @@ impl Handler {
         self
     }
 
-    /// `was("place_order", …)`: the names that it had before.
+    /// `was("place_order", …)`: its earlier names.
     pub const fn was(mut self, names: &'static [&'static str]) -> Self {
         self.was = names;
         self.looks_first = true;
@@ -180,16 +174,16 @@ impl Handler {
 }
 
 impl Backoff {
-    /// The pause after a failed attempt: exponential, and with jitter anything between half of it
-    /// and all of it.
+    /// Returns the pause after a failed attempt. It grows exponentially; with jitter it is random
+    /// between half of that and all of it.
     pub(crate) fn pause(&self, attempt: u32) -> Duration {
-        // Nothing grows to nothing, however large the factor: infinity times zero is no number.
+        // Zero stays zero, however large the factor: infinity times zero is not a number.
         if self.initial.is_zero() {
             return Duration::ZERO;
         }
         let exponent = i32::try_from(attempt.saturating_sub(1)).unwrap_or(i32::MAX);
         let grown = self.initial.as_secs_f64() * self.factor.powi(exponent);
-        // What is too long for a duration, or no number, is the longest pause.
+        // A pause that no duration can hold is the longest pause.
         let pause = Duration::try_from_secs_f64(grown)
             .unwrap_or(self.max)
             .min(self.max);
@@ -199,80 +193,6 @@ impl Backoff {
             pause
         }
     }
-}
-
-/// Which function has which name. A name has one function: two would mix their records.
-#[derive(Debug, Default)]
-pub(crate) struct Handlers {
-    named: RwLock<HashMap<Arc<str>, Arc<Named>, RandomState>>,
-}
-
-/// A function under its name, which its calls share.
-#[derive(Debug)]
-pub(crate) struct Named {
-    pub(crate) name: Arc<str>,
-    pub(crate) handler: &'static Handler,
-    pub(crate) meters: Meters,
-    /// Whether one of its results was read back from what was recorded.
-    pub(crate) reads_back: AtomicBool,
-    /// The paths of `redact(…)`, which every record of it has.
-    pub(crate) redacted: Option<Arc<[String]>>,
-}
-
-impl Handlers {
-    /// The function of this name, if this process has called it.
-    pub(crate) fn of(&self, name: &str) -> Option<&'static Handler> {
-        self.named.read().get(name).map(|named| named.handler)
-    }
-
-    /// Lets a function's call in, unless another function has its name, or one that it had before.
-    pub(crate) fn admit(&self, name: &str, handler: &'static Handler) -> Result<Arc<Named>, Error> {
-        let known = self.named.read().get(name).cloned();
-        let named = match known {
-            Some(named) => named,
-            None => self.first(name, handler)?,
-        };
-        is_free(name, named.handler, handler).map(|()| named)
-    }
-
-    fn first(&self, name: &str, handler: &'static Handler) -> Result<Arc<Named>, Error> {
-        let name: Arc<str> = name.into();
-        let meters = Meters::of(Arc::clone(&name));
-        let paths = || handler.redact.iter().map(ToString::to_string).collect();
-        let redacted = (!handler.redact.is_empty()).then(paths);
-        let reads_back = AtomicBool::new(false);
-        let new = Arc::new(Named {
-            name: Arc::clone(&name),
-            handler,
-            meters,
-            reads_back,
-            redacted,
-        });
-        let mut named = self.named.write();
-        for was in handler.was {
-            named
-                .get(*was)
-                .map_or(Ok(()), |first| is_free(was, first.handler, handler))?;
-        }
-        for was in handler.was {
-            named
-                .entry((*was).into())
-                .or_insert_with(|| Arc::clone(&new));
-        }
-        Ok(Arc::clone(named.entry(name).or_insert(new)))
-    }
-}
-
-/// Whether a name that the first function has is the second one's too, because they are one.
-fn is_free(name: &str, first: &'static Handler, second: &'static Handler) -> Result<(), Error> {
-    if std::ptr::eq(first, second) {
-        return Ok(());
-    }
-    Err(Error::NameTaken {
-        handler: name.to_owned(),
-        first: format!("{}:{}", first.file, first.line),
-        second: format!("{}:{}", second.file, second.line),
-    })
 }
 
 #[cfg(test)]

@@ -1,36 +1,36 @@
-//! Handlers that had another name before: what stands under it serves today's.
+//! Handlers that were renamed: records under an earlier name serve the handler of today.
 //!
-//! Which name a handler had is known from its calls, and between them from a note in the ledger: a
-//! letter of an earlier name is found and run also before the first call of a process.
+//! Calls say which names their handler had. A note in the ledger keeps them, so that a letter of an
+//! earlier name is found and run before the first call of a process, too.
 
 use std::collections::BTreeMap;
 
 use parking_lot::RwLock;
 
-use crate::handler::Named;
-use crate::idem::Inner;
-use crate::issuer;
+use crate::clock::Clock;
+use crate::handler::registry::RegisteredHandler;
+use crate::issuer::record::was_issued;
 use crate::ledger::{Ledger, LedgerError};
 use crate::protocol::{NoteChange, Record, RecordId};
 
-/// Where the notes are.
+/// The prefix of the notes.
 const NOTES: &str = "was/";
-/// More are read at a time, not more in all.
+/// How many notes are read at a time.
 const PAGE: usize = 256;
 
-/// The earlier names of handlers, by today's.
+/// The earlier names of handlers, by today's name.
 #[derive(Debug, Default)]
-pub(crate) struct Earlier(RwLock<BTreeMap<String, Vec<String>>>);
+pub(crate) struct EarlierNames(RwLock<BTreeMap<String, Vec<String>>>);
 
-impl Earlier {
-    /// Reads what the ledger knows.
+impl EarlierNames {
+    /// Reads the names that the ledger knows.
     pub(crate) async fn read(&self, ledger: &dyn Ledger) -> Result<(), LedgerError> {
         let mut after = None;
         loop {
             let notes = ledger.notes(NOTES, after.as_deref(), PAGE).await?;
             let mut known = self.0.write();
             for note in &notes {
-                // One that does not parse is of a version to come.
+                // A note that does not parse was written by a later version.
                 if let Ok((name, was)) = serde_json::from_slice(&note.value) {
                     known.insert(name, was);
                 }
@@ -42,7 +42,7 @@ impl Earlier {
         }
     }
 
-    /// Keeps what a handler says of itself, if it is new.
+    /// Records the earlier names of a handler, if they are new.
     async fn learn(
         &self,
         ledger: &dyn Ledger,
@@ -66,7 +66,7 @@ impl Earlier {
         Ok(())
     }
 
-    /// Whether a handler had a name before.
+    /// Returns whether a handler had this name before.
     pub(crate) fn had(&self, name: &str, earlier: &str) -> bool {
         self.0
             .read()
@@ -74,12 +74,12 @@ impl Earlier {
             .is_some_and(|was| was.iter().any(|was| was == earlier))
     }
 
-    /// The names that a handler had before.
-    pub(crate) fn of(&self, name: &str) -> Vec<String> {
+    /// Returns the earlier names of a handler.
+    pub(crate) fn get(&self, name: &str) -> Vec<String> {
         self.0.read().get(name).cloned().unwrap_or_default()
     }
 
-    /// All names of the handler that has this one, or had it: this one first, then today's.
+    /// Returns all names of the handler that has or had this one: this one first, then today's.
     pub(crate) fn all(&self, name: &str) -> Vec<String> {
         let mut all = vec![name.to_owned()];
         for (today, was) in &*self.0.read() {
@@ -97,24 +97,7 @@ impl Earlier {
     }
 }
 
-impl Inner {
-    /// What the ledger remembers of one message, under today's name or an earlier one.
-    pub(crate) async fn record(&self, id: &RecordId) -> Result<Option<Record>, LedgerError> {
-        let mut record = self.ledger.record(id).await?;
-        if record.is_none() {
-            for was in self.earlier.of(&id.handler) {
-                let earlier = RecordId {
-                    handler: was.into(),
-                    key: id.key.clone(),
-                };
-                record = record.or(self.ledger.record(&earlier).await?);
-            }
-        }
-        Ok(record)
-    }
-}
-
-/// What is found before a claim.
+/// The outcome of a lookup before a claim.
 pub(crate) enum Found {
     /// The handler may claim under its own name.
     Here,
@@ -124,20 +107,22 @@ pub(crate) enum Found {
     NotIssued(&'static str),
 }
 
-/// Looks where a message's record stands, and if nowhere, whether its key was issued.
+/// Finds the name that a message's record is under. Where there is no record, checks that its key
+/// was issued.
 pub(crate) async fn look_first(
-    inner: &Inner,
-    named: &Named,
+    ledger: &dyn Ledger,
+    clock: &dyn Clock,
+    earlier_names: &EarlierNames,
+    registered: &RegisteredHandler,
     id: &RecordId,
 ) -> Result<Found, LedgerError> {
-    let (ledger, handler) = (&*inner.ledger, named.handler);
+    let handler = registered.handler;
     if !handler.was.is_empty() {
-        inner
-            .earlier
-            .learn(ledger, &named.name, handler.was)
+        earlier_names
+            .learn(ledger, &registered.name, handler.was)
             .await?;
     }
-    if is_known(inner, id).await? {
+    if is_known(ledger, clock, id).await? {
         return Ok(Found::Here);
     }
     for was in handler.was {
@@ -145,22 +130,26 @@ pub(crate) async fn look_first(
             handler: (*was).into(),
             key: id.key.clone(),
         };
-        if is_known(inner, &earlier).await? {
+        if is_known(ledger, clock, &earlier).await? {
             return Ok(Found::Under(earlier));
         }
     }
     match handler.issued {
-        Some(issuer) if !issuer::was_issued(ledger, issuer, &id.key, inner.clock.now()).await? => {
+        Some(issuer) if !was_issued(ledger, issuer, &id.key, clock.now()).await? => {
             Ok(Found::NotIssued(issuer))
         }
         _ => Ok(Found::Here),
     }
 }
 
-/// Whether a record stands there, and its time is not over.
-async fn is_known(inner: &Inner, id: &RecordId) -> Result<bool, LedgerError> {
-    let now = inner.clock.now();
-    let record = inner.ledger.record(id).await?;
+/// Returns whether there is a record that has not expired.
+async fn is_known(
+    ledger: &dyn Ledger,
+    clock: &dyn Clock,
+    id: &RecordId,
+) -> Result<bool, LedgerError> {
+    let now = clock.now();
+    let record = ledger.record(id).await?;
     Ok(record
         .is_some_and(|record| !matches!(record, Record::Settled(settled) if settled.expired(now))))
 }

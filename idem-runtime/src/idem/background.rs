@@ -1,4 +1,4 @@
-//! The background thread: sweeps in small pieces, and finishes what dropped calls left behind.
+//! The background thread: sweeps in small pieces, and finishes what dropped calls left.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -11,94 +11,94 @@ use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
 use crate::clock::BoxFuture;
-use crate::idem::Inner;
+use crate::idem::shared::Shared;
 
-/// How often it looks, and at how many settled records each time.
+/// How often it sweeps, and how many settled records each sweep visits.
 const PERIOD: Duration = Duration::from_secs(1);
 const PIECE: usize = 1000;
 
-pub(crate) struct Keeper {
-    work: Mutex<Option<mpsc::UnboundedSender<Work>>>,
+pub(crate) struct Background {
+    tasks: Mutex<Option<mpsc::UnboundedSender<Task>>>,
     ended: watch::Receiver<bool>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
-/// What the keeper does for calls.
-enum Work {
-    /// To be done before it ends.
+/// A task that a call hands over.
+enum Task {
+    /// Completed before the thread ends.
     Finish(BoxFuture<'static, ()>),
-    /// To be done while it lasts.
-    Meanwhile(BoxFuture<'static, ()>),
+    /// Dropped when the thread ends.
+    Detached(BoxFuture<'static, ()>),
 }
 
-impl Keeper {
+impl Background {
     /// Starts the thread on a runtime of its own.
-    pub(crate) fn start(runtime: Runtime, inner: Arc<Inner>) -> std::io::Result<Self> {
-        let (work, to_do) = mpsc::unbounded_channel();
+    pub(crate) fn start(runtime: Runtime, shared: Arc<Shared>) -> std::io::Result<Self> {
+        let (tasks, received) = mpsc::unbounded_channel();
         let (end, ended) = watch::channel(false);
         let thread = std::thread::Builder::new()
-            .name("idem-keeper".to_owned())
+            .name("idem-background".to_owned())
             .spawn(move || {
-                runtime.block_on(keep(inner, to_do));
+                runtime.block_on(run(shared, received));
                 end.send_replace(true);
             })?;
         Ok(Self {
-            work: Mutex::new(Some(work)),
+            tasks: Mutex::new(Some(tasks)),
             ended,
             thread: Mutex::new(Some(thread)),
         })
     }
 
-    /// Takes work over from a call that is gone: it is done before the keeper ends.
+    /// Runs a task to its end, also when the background is stopped.
     pub(crate) fn finish(&self, work: BoxFuture<'static, ()>) {
-        self.give(Work::Finish(work));
+        self.give(Task::Finish(work));
     }
 
-    /// Does something beside a call, for as long as the keeper lasts.
-    pub(crate) fn meanwhile(&self, work: BoxFuture<'static, ()>) {
-        self.give(Work::Meanwhile(work));
+    /// Runs a task until the background is stopped.
+    pub(crate) fn detach(&self, work: BoxFuture<'static, ()>) {
+        self.give(Task::Detached(work));
     }
 
-    fn give(&self, work: Work) {
-        if let Some(keeper) = &*self.work.lock() {
-            // It ends only after this sender is dropped.
-            let _ = keeper.send(work);
+    fn give(&self, task: Task) {
+        if let Some(tasks) = &*self.tasks.lock() {
+            // The receiver lives until this sender is dropped.
+            let _ = tasks.send(task);
         }
     }
 
-    /// Ends it once what it took is done.
+    /// Waits until the tasks to finish are done, and ends the thread.
     pub(crate) async fn stop(&self) {
-        self.work.lock().take();
+        self.tasks.lock().take();
         let mut ended = self.ended.clone();
-        // An error means that the thread is gone, which is what is waited for.
+        // An error means that the thread has ended.
         let _ = ended.wait_for(|ended| *ended).await;
     }
 
-    /// [`stop`](Self::stop) where nothing can be awaited.
+    /// [`stop`](Self::stop) for code that cannot await.
     pub(crate) fn stop_and_wait(&self) {
-        self.work.lock().take();
+        self.tasks.lock().take();
         if let Some(thread) = self.thread.lock().take() {
             let _ = thread.join();
         }
     }
 }
 
-async fn keep(inner: Arc<Inner>, mut to_do: mpsc::UnboundedReceiver<Work>) {
+async fn run(shared: Arc<Shared>, mut received: mpsc::UnboundedReceiver<Task>) {
     let mut period = tokio::time::interval(PERIOD);
     period.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut left_behind = JoinSet::new();
     loop {
         tokio::select! {
-            work = to_do.recv() => match work {
-                Some(Work::Finish(work)) => { left_behind.spawn(work); }
-                // It goes with the runtime.
-                Some(Work::Meanwhile(work)) => drop(tokio::spawn(work)),
+            work = received.recv() => match work {
+                Some(Task::Finish(work)) => { left_behind.spawn(work); }
+                // The runtime drops it.
+                Some(Task::Detached(work)) => drop(tokio::spawn(work)),
                 None => break,
             },
             _ = period.tick() => {
-                inner.report_all_again().await;
-                match inner.sweep(PIECE).await {
-                    // Where much has expired there is more to find at once.
+                shared.report_all_again().await;
+                match shared.sweep(PIECE).await {
+                    // More records have expired than one sweep visits.
                     Ok(swept) if swept.removed > 0 && !swept.finished => period.reset_immediately(),
                     Ok(_) => {}
                     Err(error) => tracing::warn!(%error, "the sweep will be tried again"),
@@ -108,5 +108,5 @@ async fn keep(inner: Arc<Inner>, mut to_do: mpsc::UnboundedReceiver<Work>) {
         }
     }
     while left_behind.join_next().await.is_some() {}
-    inner.report_all_again().await;
+    shared.report_all_again().await;
 }

@@ -1,4 +1,4 @@
-//! The choices an Idem is opened with.
+//! The options an Idem is opened with.
 
 #[cfg(feature = "sled")]
 use std::path::Path;
@@ -8,14 +8,15 @@ use std::time::Duration;
 use crate::call::wait::wait;
 use crate::clock::{Clock, SystemClock};
 use crate::error::Error;
-use crate::idem::background::Keeper;
-use crate::idem::{Idem, Inner};
+use crate::idem::Idem;
+use crate::idem::background::Background;
+use crate::idem::shared::{Limits, Shared};
 #[cfg(feature = "sled")]
 use crate::ledger::SledLedger;
 use crate::ledger::{Ledger, LedgerError};
 use crate::metrics;
 
-/// The limits and other choices of an [`Idem`]; every one has a default.
+/// The options of an [`Idem`]; each has a default.
 ///
 /// ```no_run
 /// # fn main() -> Result<(), idem_runtime::Error> {
@@ -35,55 +36,55 @@ pub struct IdemBuilder {
     clock: Option<Arc<dyn Clock>>,
 }
 
-/// What may be stored, and for how long.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Limits {
-    pub(crate) payload: usize,
-    pub(crate) result: usize,
-    pub(crate) letter_retention: Duration,
-    pub(crate) close_deadline: Duration,
-}
+impl Idem {
+    /// Opens the embedded ledger in a folder, which is created if needed.
+    ///
+    /// Messages that a dead process left are recovered first: those whose budget is spent are dead
+    /// letters when this returns.
+    ///
+    /// # Errors
+    /// [`Error::Ledger`], which says what is wrong with the folder: it is open in another process,
+    /// not writable, full, damaged, or has fewer records than were acknowledged.
+    #[cfg(feature = "sled")]
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
+        Self::builder().open(path)
+    }
 
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            payload: 1 << 20,
-            result: 16 << 20,
-            letter_retention: Duration::from_secs(30 * 24 * 60 * 60),
-            close_deadline: Duration::from_secs(30),
-        }
+    /// Returns a builder with the default options; its `open` makes the Idem.
+    pub fn builder() -> IdemBuilder {
+        IdemBuilder::default()
     }
 }
 
 impl IdemBuilder {
-    /// The largest payload, in bytes of JSON; 1 MiB unless said. A larger one is
+    /// Sets the largest payload, in bytes of JSON (default: 1 MiB). A larger one is
     /// [`Error::PayloadTooLarge`].
     pub fn payload_limit(mut self, bytes: usize) -> Self {
         self.limits.payload = bytes;
         self
     }
 
-    /// The largest result to keep, in bytes of JSON; 16 MiB unless said. A larger one goes to its
-    /// own caller only, and duplicates get [`Error::ResultTooLarge`].
+    /// Sets the largest result to keep, in bytes of JSON (default: 16 MiB). A larger one goes only
+    /// to its own caller, and duplicates get [`Error::ResultTooLarge`].
     pub fn result_limit(mut self, bytes: usize) -> Self {
         self.limits.result = bytes;
         self
     }
 
-    /// How long redriven and discarded letters are kept as history; 30 days unless said.
+    /// Sets how long redriven and discarded letters are kept as history (default: 30 days).
     pub fn letter_retention(mut self, retention: Duration) -> Self {
         self.limits.letter_retention = retention;
         self
     }
 
-    /// How long [`Idem::close`] waits for running calls; 30 seconds unless said.
+    /// Sets how long [`Idem::close`] waits for running calls (default: 30 seconds).
     pub fn close_deadline(mut self, deadline: Duration) -> Self {
         self.limits.close_deadline = deadline;
         self
     }
 
-    /// How much memory the embedded ledger may use for its cache, in bytes; 128 MiB unless said:
-    /// with five million results the process then takes about 310 MiB (`cargo xtask bench --bench
+    /// Sets the size of the embedded ledger's cache, in bytes (default: 128 MiB). With the default
+    /// and five million results, the process takes about 310 MiB (`cargo xtask bench --bench
     /// growth`).
     #[cfg(feature = "sled")]
     pub fn cache(mut self, bytes: u64) -> Self {
@@ -91,13 +92,13 @@ impl IdemBuilder {
         self
     }
 
-    /// A clock in place of the system's, for tests.
+    /// Sets the clock, for tests (default: the system's).
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = Some(clock);
         self
     }
 
-    /// Opens the embedded ledger in a folder, or makes one there.
+    /// Opens the embedded ledger in a folder, which is created if needed.
     ///
     /// # Errors
     /// As [`Idem::open`].
@@ -110,10 +111,10 @@ impl IdemBuilder {
         })
     }
 
-    /// Uses a ledger of another kind. It is closed with the Idem.
+    /// Opens an Idem on another kind of ledger, which is closed with it.
     ///
     /// # Errors
-    /// [`Error::Ledger`] when it cannot be swept.
+    /// [`Error::Ledger`] when the ledger cannot be swept.
     pub fn open_with(self, ledger: Arc<dyn Ledger>) -> Result<Idem, Error> {
         self.start(|_, _| Ok(ledger))
     }
@@ -132,18 +133,19 @@ impl IdemBuilder {
         let clock = self.clock.unwrap_or_else(|| Arc::new(SystemClock));
         let instance = instance();
         let opened = open(Arc::clone(&clock), instance.clone()).and_then(|ledger| {
-            let inner = Arc::new(Inner::new(ledger, clock, self.limits, instance.into()));
-            wait(inner.settle_the_dead())?;
-            Ok(inner)
+            let shared = Arc::new(Shared::new(ledger, clock, self.limits, instance.into()));
+            wait(shared.recover())?;
+            Ok(shared)
         });
         match opened {
-            Ok(inner) => {
-                let keeper = Keeper::start(runtime, Arc::clone(&inner)).map_err(no_thread)?;
-                Ok(Idem::start(inner, keeper))
+            Ok(shared) => {
+                let background =
+                    Background::start(runtime, Arc::clone(&shared)).map_err(no_thread)?;
+                Ok(Idem::start(shared, background))
             }
             Err(error) => {
-                // tokio panics when a runtime is dropped inside another one, which is where most
-                // people call `open`.
+                // tokio panics when a runtime is dropped inside another one, and `open` is mostly
+                // called inside one.
                 runtime.shutdown_background();
                 Err(error.into())
             }
@@ -151,7 +153,8 @@ impl IdemBuilder {
     }
 }
 
-/// A name for this running instance: host, process, and a random part, for ids are used again.
+/// Returns a name for this instance: host, process id, and a random part, because process ids are
+/// reused.
 fn instance() -> String {
     let host = rustix::system::uname()
         .nodename()

@@ -1,18 +1,17 @@
-//! What keys look like.
+//! The format of issued keys.
 
 use jiff::Timestamp;
 use uuid::Uuid;
 
-/// Digits and letters that are not taken for each other when read aloud or from paper: Crockford's
-/// base 32.
+/// Digits and letters that are hard to confuse when read aloud or from paper: Crockford's base 32.
 const LETTERS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
-/// What check digits are made of, as ISO 7064 MOD 37,36 has them.
+/// The alphabet of check digits, from ISO 7064 MOD 37,36.
 const ALPHABET: &[u8; 36] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ";
 
-/// What keys look like: parts one after the other.
+/// The format of issued keys: a list of parts.
 ///
 /// ```
-/// use idem_runtime::KeyFormat;
+/// use idem_runtime::issuer::KeyFormat;
 ///
 /// // A-20261122-000001, and a check digit behind it
 /// let order_no = KeyFormat::new().text("A-").date().text("-").sequence(6).check_digit();
@@ -37,12 +36,13 @@ enum Part {
 }
 
 impl KeyFormat {
-    /// No part yet. A rule needs a sequence, a UUID, or enough random digits, or its keys run out.
+    /// Returns a format without parts. It needs a sequence, a UUID, or enough random digits;
+    /// otherwise its keys run out.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// UUIDs of version 7 ([RFC 9562]): unique without asking anybody, and in the order of time.
+    /// A UUID of version 7 ([RFC 9562]): unique without coordination, and ordered by time.
     ///
     /// [RFC 9562]: https://www.rfc-editor.org/rfc/rfc9562#name-uuid-version-7
     pub fn uuid_v7() -> Self {
@@ -51,32 +51,30 @@ impl KeyFormat {
         }
     }
 
-    /// This text.
+    /// Adds a fixed text.
     pub fn text(self, text: impl Into<String>) -> Self {
         self.and(Part::Text(text.into()))
     }
 
-    /// The day in UTC, as `20261122`.
+    /// Adds the day in UTC, as `20261122`.
     pub fn date(self) -> Self {
         self.and(Part::Date)
     }
 
-    /// A number that counts up, with at least so many digits. It begins again at 1 where what
-    /// stands before it is new: with
-    /// [`date`](Self::date) before it, each day. Numbers may be left out (a process that ends leaves up to 99), never used
-    /// twice.
+    /// Adds a number that counts up, with at least this many digits. It restarts at 1 whenever the
+    /// text before it is new: with [`date`](Self::date) before it, each day. Numbers may be skipped
+    /// (a process that ends skips up to 99), and are never reused.
     pub fn sequence(self, digits: usize) -> Self {
         self.and(Part::Sequence(digits))
     }
 
-    /// So many digits and letters by chance, none of which is taken for another: nobody guesses the
-    /// next one.
+    /// Adds this many random digits and letters that are hard to confuse. They cannot be guessed.
     pub fn random(self, digits: usize) -> Self {
         self.and(Part::Random(digits))
     }
 
-    /// One digit or letter over all digits and letters before it, by which mistyped keys are found:
-    /// ISO 7064 MOD 37,36.
+    /// Adds a check digit or letter over all digits and letters before it, which detects mistyped
+    /// keys: ISO 7064 MOD 37,36.
     pub fn check_digit(self) -> Self {
         self.and(Part::CheckDigit)
     }
@@ -86,7 +84,7 @@ impl KeyFormat {
         self
     }
 
-    /// What stands before the sequence, where there is one: numbers are counted for each.
+    /// Returns the text before the sequence, if there is one: each has its own numbers.
     pub(super) fn scope(&self, now: Timestamp) -> Option<String> {
         let at = self
             .parts
@@ -98,7 +96,7 @@ impl KeyFormat {
         Some(fixed.fold(String::new(), |key, part| part.add(key, now, 0)))
     }
 
-    /// The key with this number.
+    /// Returns the key with this number.
     pub(super) fn key(&self, now: Timestamp, number: u64) -> String {
         self.parts
             .iter()
@@ -120,12 +118,13 @@ impl Part {
     }
 }
 
-/// From the system's own source: keys that can be guessed are keys for strangers.
+/// Random bytes of the operating system: a key that can be guessed can be used by others.
 fn chance() -> char {
     char::from(LETTERS[usize::from(Uuid::new_v4().as_bytes()[0] & 31)])
 }
 
-/// ISO 7064 MOD 37,36; what is no digit and no letter does not count.
+/// Returns the check digit of ISO 7064 MOD 37,36. Other characters than digits and letters do not
+/// count.
 fn check_digit(key: &str) -> char {
     let values = key.bytes().filter_map(|byte| {
         let byte = byte.to_ascii_uppercase();

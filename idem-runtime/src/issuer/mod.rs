@@ -1,7 +1,7 @@
-//! Keys that the server issues before the message is sent: an order number that is there before the
-//! order.
+//! Issues idempotency keys, such as an order number, before the message is sent.
 
 mod format;
+pub(crate) mod record;
 mod sequence;
 
 use std::sync::Arc;
@@ -10,22 +10,22 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 pub use format::KeyFormat;
+use record::issued;
+use sequence::ISSUERS;
 pub(crate) use sequence::Sequences;
 
 use crate::clock::after;
 use crate::error::Error;
 use crate::idem::Idem;
-use crate::ledger::{Ledger, LedgerError};
+use crate::ledger::LedgerError;
 use crate::message::key::Key;
-use crate::protocol::{Record, RecordId, Reply, Settled, Settlement, Step};
+use crate::protocol::{Record, Reply, Settled, Settlement, Step};
 
-/// How long an issued key may wait to be used, unless said.
+/// The default time within which an issued key must be used first.
 const TTL: Duration = Duration::from_secs(24 * 3600);
-/// Where the names of issuers stand.
-const ISSUERS: &str = "issuers/";
-/// More are not looked through for one key.
+/// How many issuers are searched for one key.
 const MOST: usize = 100;
-/// A format that comes to keys which are all taken has run out of them.
+/// How many taken keys in a row mean that a format has run out of keys.
 const TRIES: usize = 1000;
 
 /// Issues keys. A clone is another handle of the same.
@@ -34,7 +34,7 @@ const TRIES: usize = 1000;
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let folder = tempfile::tempdir()?;
-/// use idem_runtime::{Error, Idem, KeyFormat, idempotent};
+/// use idem_runtime::{Error, Idem, idempotent, issuer::KeyFormat};
 ///
 /// #[idempotent(name = "orders.place", key = "order_no", issued = "order_no")]
 /// async fn place_order(order_no: String) -> Result<usize, Error> {
@@ -63,8 +63,8 @@ pub struct KeyIssuer {
 }
 
 impl Idem {
-    /// What issues keys under this name, for handlers with `issued = "…"`: UUIDs that wait for a
-    /// day, unless said.
+    /// Returns the issuer of this name, for handlers with `issued = "…"`. By default its keys are
+    /// UUIDs that must be used within a day.
     pub fn issuer(&self, name: impl AsRef<str>) -> KeyIssuer {
         KeyIssuer {
             idem: self.clone(),
@@ -76,38 +76,41 @@ impl Idem {
 }
 
 impl KeyIssuer {
-    /// What the keys look like. Have one format for a name: two that come to the same keys take them
-    /// from each other.
+    /// Sets the format of the keys. Use one format for a name: two formats that produce the same
+    /// keys take them from each other.
     pub fn format(mut self, format: KeyFormat) -> Self {
         self.format = format;
         self
     }
 
-    /// How long an issued key may wait to be used; a day unless said. A key that was used is
+    /// Sets how long an issued key may wait for its first use (default: a day). A used key is
     /// remembered for as long as its handler's `ttl` says.
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.ttl = ttl;
         self
     }
 
-    /// A new key, unlike all others of this name, in whichever process they were issued. It is
-    /// recorded as issued when this returns.
+    /// Issues a key that differs from all others of this name, in every process on this ledger. It
+    /// is recorded as issued when this returns.
     ///
     /// # Errors
     /// [`Error::Ledger`] when it cannot be made durable, or when the format has no free key left.
     pub async fn issue(&self) -> Result<String, Error> {
-        let inner = self.idem.inner();
-        inner.sequences.name(inner, &self.name).await?;
+        let shared = self.idem.shared();
+        shared.sequences.name(&*shared.ledger, &self.name).await?;
         for _ in 0..TRIES {
-            let now = inner.clock.now();
+            let now = shared.clock.now();
             let key = match self.format.scope(now) {
                 Some(scope) => {
-                    let number = inner.sequences.next(inner, &self.name, &scope).await?;
+                    let number = shared
+                        .sequences
+                        .next(&*shared.ledger, &self.name, &scope)
+                        .await?;
                     self.format.key(now, number)
                 }
                 None => self.format.key(now, 0),
             };
-            // As the handlers' keys are written, with a backslash before a comma.
+            // Encoded as the handlers encode keys, with a backslash before a comma.
             let mut encoded = Key::default();
             encoded.push(&key);
             let id = encoded.finish().map(|encoded| issued(&self.name, &encoded));
@@ -115,40 +118,40 @@ impl KeyIssuer {
                 handler: format!("issued/{}", self.name),
                 why: reason,
             })?;
-            match inner.apply(&id, Step::Issue { ttl: self.ttl }).await? {
+            match shared.apply(&id, Step::Issue { ttl: self.ttl }).await? {
                 Reply::Recorded => return Ok(key),
-                // Another replica was quicker, or chance came to the same digits.
-                _ => inner.sequences.taken(&self.name),
+                // Another replica was faster, or a random part repeated.
+                _ => shared.sequences.taken(&self.name),
             }
         }
         let text = format!(
-            "issuer `{}`: {TRIES} keys of its format are all taken: give it a longer random part",
+            "issuer `{}`: {TRIES} keys of its format are taken; give it a longer random part",
             self.name
         );
         Err(LedgerError::Other(text).into())
     }
 }
 
-/// That a key was issued.
+/// The issue of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct IssuedKey {
-    /// By whom.
+    /// The issuer's name.
     pub issuer: String,
-    /// When.
+    /// When it was issued.
     pub at: Timestamp,
-    /// Until when it could be used for the first time.
+    /// Until when it could be used first.
     pub until: Timestamp,
 }
 
 impl Idem {
-    /// Who issued a key, as letters show it, and when: nothing where nobody did, or where it is
+    /// Returns the issues of a key, as letters show it: empty where the key was not issued, or is
     /// forgotten.
     ///
     /// # Errors
     /// [`Error::Ledger`] when it cannot be read.
     pub async fn issued(&self, key: &str) -> Result<Vec<IssuedKey>, Error> {
-        let ledger = &self.inner().ledger;
+        let ledger = &self.shared().ledger;
         let mut found = Vec::new();
         for name in ledger.notes(ISSUERS, None, MOST).await? {
             let issuer = name.key[ISSUERS.len()..].to_owned();
@@ -168,25 +171,4 @@ impl Idem {
         }
         Ok(found)
     }
-}
-
-/// Where the record that says a key was issued stands.
-fn issued(issuer: &str, key: &str) -> RecordId {
-    RecordId {
-        handler: format!("issued/{issuer}").into(),
-        key: key.into(),
-    }
-}
-
-/// Whether a key was issued, and has not lapsed.
-pub(crate) async fn was_issued(
-    ledger: &dyn Ledger,
-    issuer: &str,
-    key: &str,
-    now: Timestamp,
-) -> Result<bool, LedgerError> {
-    let issue = ledger.record(&issued(issuer, key)).await?;
-    Ok(
-        matches!(issue, Some(Record::Settled(issue)) if issue.end == Settlement::Issued && !issue.expired(now)),
-    )
 }

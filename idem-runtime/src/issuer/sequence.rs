@@ -1,24 +1,24 @@
-//! Numbers that count up, taken from the ledger a block at a time.
+//! Sequence numbers, taken from the ledger in blocks.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::ISSUERS;
-use crate::idem::Inner;
-use crate::ledger::LedgerError;
+use crate::ledger::{Ledger, LedgerError};
 use crate::protocol::NoteChange;
 use crate::protocol::note::NUMBERED;
 
-/// Numbers that are taken at once: what a process that ends leaves unused.
+/// The prefix of the notes with the names of issuers.
+pub(super) const ISSUERS: &str = "issuers/";
+/// The size of a block. A process that ends leaves the rest of its block unused.
 const BLOCK: u64 = 100;
 
 /// The blocks of this process, by issuer.
 #[derive(Debug, Default)]
 pub(crate) struct Sequences {
     blocks: Mutex<HashMap<Arc<str>, Arc<tokio::sync::Mutex<Block>>>>,
-    /// Issuers whose names are in the ledger.
+    /// Issuers whose names are recorded.
     named: Mutex<HashSet<Arc<str>>>,
 }
 
@@ -30,11 +30,14 @@ struct Block {
 }
 
 impl Sequences {
-    /// Writes down that there is such an issuer, once a process.
-    pub(crate) async fn name(&self, inner: &Inner, issuer: &Arc<str>) -> Result<(), LedgerError> {
+    /// Records the name of an issuer, once a process.
+    pub(crate) async fn name(
+        &self,
+        ledger: &dyn Ledger,
+        issuer: &Arc<str>,
+    ) -> Result<(), LedgerError> {
         if !self.named.lock().contains(issuer) {
-            inner
-                .ledger
+            ledger
                 .write_notes(vec![NoteChange::put(format!("{ISSUERS}{issuer}"), [])])
                 .await?;
             self.named.lock().insert(Arc::clone(issuer));
@@ -42,11 +45,12 @@ impl Sequences {
         Ok(())
     }
 
-    /// The next number. The ledger has its block before it is given out, so no restart gives it out
-    /// again; replicas on one ledger may be given the same, and find out when they record the key.
+    /// Returns the next number. Its block is recorded before it is used, so no restart returns it
+    /// again. Replicas on one ledger may return the same number, and find out when they record the
+    /// key.
     pub(crate) async fn next(
         &self,
-        inner: &Inner,
+        ledger: &dyn Ledger,
         issuer: &Arc<str>,
         scope: &str,
     ) -> Result<u64, LedgerError> {
@@ -54,16 +58,14 @@ impl Sequences {
         let mut block = block.lock().await;
         if block.scope != scope || block.next >= block.end {
             let place = place(issuer, scope);
-            let last = inner
-                .ledger
+            let last = ledger
                 .notes(&place, None, 1)
                 .await?
                 .into_iter()
                 .find(|note| note.key == place);
             let last = last.map_or(Ok(0), |note| number(&note.value, &place))?;
             let end = last.saturating_add(BLOCK);
-            inner
-                .ledger
+            ledger
                 .write_notes(vec![NoteChange::put(place, end.to_string())])
                 .await?;
             *block = Block {
@@ -77,7 +79,7 @@ impl Sequences {
         Ok(next)
     }
 
-    /// A key was taken: what is left of the block is too.
+    /// Gives up the rest of a block after one of its keys was taken.
     pub(crate) fn taken(&self, issuer: &str) {
         if let Some(block) = self.blocks.lock().get(issuer)
             && let Ok(mut block) = block.try_lock()
@@ -87,8 +89,8 @@ impl Sequences {
     }
 }
 
-/// Where the last number of a scope stands. A note's key is short and has no number: a scope that
-/// does not fit is hashed.
+/// Returns the key of the note with the last number of a scope. A note's key is short and cannot
+/// end like a numbered one; a scope that does not fit is hashed.
 fn place(issuer: &str, scope: &str) -> String {
     let place = format!("sequences/{issuer}/{scope}");
     if place.len() <= 150 && !place.ends_with(NUMBERED) {
@@ -101,6 +103,6 @@ fn place(issuer: &str, scope: &str) -> String {
 fn number(value: &[u8], place: &str) -> Result<u64, LedgerError> {
     let text = String::from_utf8_lossy(value);
     text.parse().map_err(|_| LedgerError::Record {
-        detail: format!("the note {place} is no number: {text}"),
+        detail: format!("the note {place} is not a number: {text}"),
     })
 }

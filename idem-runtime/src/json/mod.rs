@@ -1,4 +1,4 @@
-//! JSON as it is written.
+//! JSON text that stays as it is written.
 
 mod place;
 pub(crate) mod problem;
@@ -13,21 +13,20 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-/// A JSON text that stays as it is written: a number of 128 bits and a long decimal keep every
-/// digit, which a
-/// [`serde_json::Value`] rounds.
+/// A JSON text that stays as it is written: integers of 128 bits and long decimals keep every
+/// digit, which a [`serde_json::Value`] rounds.
 ///
-/// `{}` prints it as it is, `{:#}` on indented lines. Two are equal when their texts are.
+/// `{}` prints it as it is, and `{:#}` on indented lines. Two are equal when their texts are.
 ///
-/// serde_json reads it where it stands as a field or an element. In a `flatten`ed struct, an
-/// untagged or an internally tagged enum serde takes values apart first, and refuses it.
+/// serde_json reads it as a field or an element. In a `flatten`ed struct, an untagged or an
+/// internally tagged enum, serde takes values apart first, and refuses it.
 ///
 /// ```
-/// use idem_runtime::Json;
+/// use idem_runtime::json::Json;
 ///
 /// let transfer: Json = r#"{ "wei": 20000000000000000001, "fee": 12345678901234567.89 }"#.parse()?;
 /// assert_eq!(transfer.compact().as_str(), r#"{"wei":20000000000000000001,"fee":12345678901234567.89}"#);
-/// assert_eq!(Json::from(serde_json::json!({ "qty": 2 })), Json::of(&std::collections::HashMap::from([("qty", 2)]))?);
+/// assert_eq!(Json::from(serde_json::json!({ "qty": 2 })), Json::from_serialize(&std::collections::HashMap::from([("qty", 2)]))?);
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Clone, Serialize, Deserialize)]
@@ -36,31 +35,31 @@ pub struct Json(Box<RawValue>);
 
 impl Json {
     /// How deep objects and arrays may be nested in a message, an edit or a result. serde_json
-    /// reads 127, and what lists or exports a payload puts it into objects of its own.
+    /// reads 127 levels, and lists and exports put a payload into objects of their own.
     pub const DEEPEST: usize = 100;
 
-    /// A value as serde_json writes it.
+    /// Returns a value as serde_json writes it.
     ///
     /// # Errors
     /// When it cannot be turned into JSON.
-    pub fn of<T: Serialize + ?Sized>(value: &T) -> serde_json::Result<Self> {
+    pub fn from_serialize<T: Serialize + ?Sized>(value: &T) -> serde_json::Result<Self> {
         serde_json::value::to_raw_value(value).map(Self)
     }
 
-    /// The text, without space before and behind it.
+    /// Returns the text without space around it.
     pub fn as_str(&self) -> &str {
         self.0.get()
     }
 
-    /// The text read as any type.
+    /// Reads the text as any type.
     ///
     /// # Errors
-    /// When it does not fit the type.
+    /// When the text does not fit the type.
     pub fn parse<'a, T: Deserialize<'a>>(&'a self) -> serde_json::Result<T> {
         serde_json::from_str(self.as_str())
     }
 
-    /// The text as a tree, in which numbers beyond 64 bits and long decimals are rounded.
+    /// Returns the text as a tree, which rounds integers beyond 64 bits and long decimals.
     ///
     /// # Errors
     /// When it is nested too deeply for serde_json (127), or holds a number that no `f64` can.
@@ -68,7 +67,7 @@ impl Json {
         self.parse()
     }
 
-    /// The same without spaces between values.
+    /// Returns the text without spaces between values.
     #[must_use]
     pub fn compact(&self) -> Self {
         let mut text = String::with_capacity(self.as_str().len());
@@ -77,29 +76,29 @@ impl Json {
         RawValue::from_string(text).map_or_else(|_| self.clone(), Self)
     }
 
-    /// How many objects and arrays are in each other.
+    /// Returns how deep objects and arrays are nested.
     pub fn depth(&self) -> usize {
         depth(self.as_str())
     }
 
-    /// Whether it is an object.
+    /// Returns whether it is an object.
     pub fn is_object(&self) -> bool {
         self.as_str().starts_with('{')
     }
 
-    /// Whether it is a string.
+    /// Returns whether it is a string.
     pub fn is_string(&self) -> bool {
         self.as_str().starts_with('"')
     }
 
-    /// Bytes that were stored as JSON; what is none all the same becomes a string.
+    /// Reads bytes that were stored as JSON; bytes that are not JSON become a string.
     pub(crate) fn stored(bytes: &[u8]) -> Self {
         serde_json::from_slice(bytes)
             .unwrap_or_else(|_| String::from_utf8_lossy(bytes).into_owned().into())
     }
 }
 
-/// Checked: it is JSON, and not nested deeper than [`Json::DEEPEST`].
+/// Checks that the text is JSON, and not nested deeper than [`Json::DEEPEST`].
 impl FromStr for Json {
     type Err = serde_json::Error;
 
@@ -112,7 +111,7 @@ impl FromStr for Json {
     }
 }
 
-/// What is said of JSON that is nested deeper than [`Json::DEEPEST`].
+/// The error of JSON that is nested deeper than [`Json::DEEPEST`].
 pub(crate) struct TooDeep(pub(crate) usize);
 
 impl fmt::Display for TooDeep {
@@ -129,7 +128,7 @@ impl fmt::Display for TooDeep {
 impl<T: Into<Value>> From<T> for Json {
     fn from(value: T) -> Self {
         // serde_json writes every `Value`: its keys are strings, its numbers finite.
-        Self::of(&value.into()).unwrap_or_else(|_| Self(RawValue::NULL.to_owned()))
+        Self::from_serialize(&value.into()).unwrap_or_else(|_| Self(RawValue::NULL.to_owned()))
     }
 }
 
@@ -157,8 +156,8 @@ impl fmt::Debug for Json {
     }
 }
 
-/// Writes a JSON text with the spaces between its tokens laid out anew: on lines, as
-/// `serde_json::to_string_pretty` does, or none. A serializer would have to read the numbers.
+/// Writes a JSON text with new spaces between its tokens: on lines, as
+/// `serde_json::to_string_pretty`, or without any. A serializer would have to parse the numbers.
 fn lay_out(text: &str, on_lines: bool, into: &mut impl Write) -> fmt::Result {
     let (mut depth, mut last) = (0_usize, "");
     for token in tokens(text) {
@@ -167,8 +166,7 @@ fn lay_out(text: &str, on_lines: bool, into: &mut impl Write) -> fmt::Result {
             depth = depth.saturating_sub(1);
         }
         if on_lines && (last == "," || opened != closes) {
-            // What is nested deeper was stored before there was a limit: it would be all
-            // indentation.
+            // Deeper text was stored before there was a limit, and would be mostly indentation.
             write!(into, "\n{:1$}", "", 2 * depth.min(Json::DEEPEST))?;
         }
         into.write_str(token)?;
@@ -183,7 +181,7 @@ fn lay_out(text: &str, on_lines: bool, into: &mut impl Write) -> fmt::Result {
     Ok(())
 }
 
-/// How many objects and arrays are in each other in a JSON text.
+/// Returns how deep objects and arrays are nested in a JSON text.
 pub(crate) fn depth(text: &str) -> usize {
     let (mut depth, mut deepest) = (0_usize, 0);
     for token in tokens(text) {
@@ -197,7 +195,7 @@ pub(crate) fn depth(text: &str) -> usize {
     deepest
 }
 
-/// The strings with their quotes, the other scalars, and each of `{}[],:` by itself.
+/// Returns the tokens: strings with their quotes, other scalars, and each of `{}[],:`.
 fn tokens(text: &str) -> impl Iterator<Item = &str> {
     let mut rest = text;
     std::iter::from_fn(move || {
@@ -215,7 +213,7 @@ fn tokens(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// The length of the string that begins here, its quotes included.
+/// Returns the length of the string that begins here, with its quotes.
 fn string(text: &[u8]) -> usize {
     let mut at = 1;
     while let Some(found) = text

@@ -1,5 +1,5 @@
-//! Where reading a type stops: the names of the type's fields on the way there. A map's key is
-//! data, and stands as `*`.
+//! Finds where reading a type stops: the names of the type's fields on the way there. A map's key
+//! is data, and is shown as `*`.
 
 use std::cell::RefCell;
 use std::iter::Enumerate;
@@ -12,9 +12,11 @@ use serde::de::{
 use serde::forward_to_deserialize_any;
 use serde_json::{Error, Value};
 
-/// The place of a problem, which was found by reading the same text: it is read again, and
-/// followed.
-pub(super) fn of_problem<T: DeserializeOwned>(json: &[u8], what: &str) -> Option<String> {
+/// Returns the place of an error by reading the same text again as a value.
+pub(super) fn of_problem<T: DeserializeOwned>(
+    json: &[u8],
+    is_same: impl FnOnce(&Error) -> bool,
+) -> Option<String> {
     let value = serde_json::from_slice(json).ok()?;
     let stopped = RefCell::new(None);
     let error = T::deserialize(At {
@@ -24,7 +26,7 @@ pub(super) fn of_problem<T: DeserializeOwned>(json: &[u8], what: &str) -> Option
     })
     .err()?;
     // A value is not all that the text was: what stops elsewhere has another place.
-    let same = super::problem::what(&error) == what;
+    let same = is_same(&error);
     stopped
         .into_inner()
         .filter(|place| same && !place.is_empty())

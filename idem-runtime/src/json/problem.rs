@@ -1,4 +1,4 @@
-//! What is wrong with JSON, in words that hold none of its values: serde's own quote them.
+//! Describes errors in JSON without any of its values, which serde's own texts quote.
 
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
@@ -14,13 +14,13 @@ const EXPECTING: [&str; 5] = [
     "unknown field",
 ];
 
-/// serde_json's error without the values that its own text quotes, for where a secret may not go:
-/// what is wrong, what was expected, and the line and column.
+/// Describes a serde_json error without the values that its own text quotes, for places where a
+/// secret must not go: what is wrong, what was expected, and the line and column.
 ///
-/// What a type's own `Serialize` or `Deserialize` says may quote the value too, so it is left out.
+/// The text of a type's own `Serialize` or `Deserialize` may quote the value, too, and is left out.
 ///
 /// ```
-/// use idem_runtime::json_problem;
+/// use idem_runtime::json::json_problem;
 ///
 /// let error = serde_json::from_str::<u64>(r#""4111 1111 1111 1111""#).unwrap_err();
 /// assert_eq!(json_problem(&error), "invalid type, expected u64 at line 1 column 21");
@@ -29,11 +29,10 @@ pub fn json_problem(error: &serde_json::Error) -> String {
     what(error) + &at(error)
 }
 
-/// Reads JSON; what is wrong with it is said as [`json_problem`] says it, with the field that it is
-/// wrong in.
+/// Reads JSON. An error is described as by [`json_problem`], with the field that it is in.
 ///
 /// ```
-/// use idem_runtime::from_json;
+/// use idem_runtime::json::from_json;
 ///
 /// #[derive(Debug, serde::Deserialize)]
 /// struct Payment { iban: u64 }
@@ -43,18 +42,18 @@ pub fn json_problem(error: &serde_json::Error) -> String {
 /// ```
 ///
 /// # Errors
-/// What is wrong with it.
+/// The description of the error.
 pub fn from_json<T: DeserializeOwned>(json: &[u8]) -> Result<T, String> {
     serde_json::from_slice(json).map_err(|error| {
         let what = what(&error);
-        let place = place::of_problem::<T>(json, &what)
+        let place = place::of_problem::<T>(json, |other| self::what(other) == what)
             .map(|place| format!(", in `{place}`"))
             .unwrap_or_default();
         format!("{what}{place}{}", at(&error))
     })
 }
 
-/// Where it is, as far as the error says.
+/// Returns where the error is, if it says so.
 fn at(error: &serde_json::Error) -> String {
     match error.line() {
         0 => String::new(),
@@ -62,7 +61,7 @@ fn at(error: &serde_json::Error) -> String {
     }
 }
 
-pub(super) fn what(error: &serde_json::Error) -> String {
+fn what(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let text = text.strip_suffix(&at(error)).unwrap_or(&text);
     match error.classify() {

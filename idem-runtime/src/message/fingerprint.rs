@@ -193,7 +193,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// The next byte that is no space.
+    /// Returns the next byte that is not a space.
     #[inline]
     fn peek(&mut self) -> Option<u8> {
         match self.json.get(self.at) {

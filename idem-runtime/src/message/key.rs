@@ -52,7 +52,7 @@ impl Key {
         self.text.push_str(&text[..text.floor_char_boundary(room)]);
     }
 
-    /// The whole key, or why it is none.
+    /// Returns the whole key, or what is wrong with it.
     pub(crate) fn finish(&self) -> Result<Arc<str>, String> {
         match self.bytes {
             _ if self.unreadable => {

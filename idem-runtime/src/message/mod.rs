@@ -1,4 +1,4 @@
-//! One call's key and payload, as they are read from the arguments.
+//! One call's key and payload, read from its arguments.
 
 pub(crate) mod fingerprint;
 pub(crate) mod key;
@@ -11,8 +11,9 @@ use std::sync::Arc;
 use crate::call::panic;
 use crate::delivery::{Delivery, delivery};
 use crate::error::Error;
+use crate::handler::Handler;
 use crate::handler::bounds::{KeyPart, Payload};
-use crate::handler::{Handler, Named};
+use crate::handler::registry::RegisteredHandler;
 use crate::idem::Idem;
 use crate::idem::current;
 use crate::json::problem::json_problem;
@@ -26,44 +27,44 @@ use crate::protocol::{Budget, Claim, Fingerprint, RecordId};
 /// Room for most payloads.
 const USUAL: usize = 256;
 
-/// One call's key and payload, read from the arguments. What is wrong with them is said when the
-/// call begins.
+/// One call's key and payload, read from the arguments. An error in them is returned when the call
+/// begins.
 #[derive(Debug)]
-pub struct Message {
+pub struct CallBuilder {
     pub(crate) handler: &'static Handler,
     name: Cow<'static, str>,
     idem: Option<Idem>,
-    /// The delivery it came in.
+    /// The broker delivery that made the call.
     pub(crate) delivery: Option<Arc<Delivery>>,
     key: Key,
-    /// The payload; later the canonical text of it, and last the result.
+    /// Holds the payload, later its canonical text, at last the result.
     buffer: Vec<u8>,
     chosen: Option<Hasher>,
     fingerprint_off: bool,
-    trouble: Option<Trouble>,
+    error: Option<ArgumentError>,
 }
 
-/// What is wrong with a message.
+/// An error in the arguments.
 #[derive(Debug)]
-enum Trouble {
-    /// The key, as `InvalidKey` says it.
+enum ArgumentError {
+    /// In the key: the reason that `InvalidKey` gives.
     Key(String),
-    /// The payload.
+    /// In the payload.
     Payload(Unwritten),
 }
 
-/// A message that is in order.
+/// A checked message.
 #[derive(Debug)]
-pub(crate) struct Ready {
-    pub(crate) named: Arc<Named>,
+pub(crate) struct CallRequest {
+    pub(crate) named: Arc<RegisteredHandler>,
     pub(crate) idem: Idem,
     pub(crate) id: RecordId,
     pub(crate) claim: Claim,
-    /// An empty one, which the result may use.
+    /// An empty buffer, which the result may use.
     pub(crate) buffer: Vec<u8>,
 }
 
-impl Message {
+impl CallBuilder {
     /// For a function without a receiver, or with `name = "…"`.
     pub fn new(handler: &'static Handler) -> Self {
         Self::named(handler, Cow::Borrowed(handler.name))
@@ -71,7 +72,7 @@ impl Message {
 
     /// For a method without `name = "…"`: the handler's name is `type_name::<Self>()` and the
     /// method's own.
-    pub fn of<S: ?Sized>(handler: &'static Handler, method: &'static str) -> Self {
+    pub fn method<S: ?Sized>(handler: &'static Handler, method: &'static str) -> Self {
         Self::named(
             handler,
             Cow::Owned(format!("{}::{method}", std::any::type_name::<S>())),
@@ -88,23 +89,24 @@ impl Message {
             buffer: Vec::with_capacity(USUAL),
             chosen: None,
             fingerprint_off: false,
-            trouble: None,
+            error: None,
         }
     }
 
-    /// Reads the arguments, with what the expansion tells of them. What is read is the user's code:
-    /// its `Display`, its `Serialize`, its expressions; where it panics, that is what is wrong with
-    /// the message.
+    /// Reads the arguments as the expansion says. This runs user code (`Display`, `Serialize`,
+    /// expressions); a panic of it becomes an error of the message.
     pub fn read(&mut self, read: &mut dyn FnMut(&mut Self)) {
         let Err(panic) = panic::caught(&mut || read(self)) else {
             return;
         };
-        // The key comes before the payload.
-        self.trouble = Some(match self.buffer.is_empty() {
-            true => Trouble::Key(format!(
+        // The key is read before the payload.
+        self.error = Some(match self.buffer.is_empty() {
+            true => ArgumentError::Key(format!(
                 "cannot be read, because `key` or `runtime` panicked: {panic}"
             )),
-            false => Trouble::Payload(Unwritten::Codec(format!("reading them panicked: {panic}"))),
+            false => {
+                ArgumentError::Payload(Unwritten::Codec(format!("reading them panicked: {panic}")))
+            }
         });
     }
 
@@ -114,31 +116,31 @@ impl Message {
         self
     }
 
-    /// One part of the key, in order.
+    /// Adds one part of the key.
     pub fn key<K: KeyPart + ?Sized>(&mut self, part: &K) -> &mut Self {
         // A reference to the reference is a trait object, whatever the part is.
         self.key.push(&part);
         self
     }
 
-    /// One stored argument, in order.
+    /// Adds one stored argument.
     pub fn arg<P: Payload + ?Sized>(&mut self, name: &'static str, value: &P) -> &mut Self {
         self.argument(name, &mut |json| value.serialize(json));
         self
     }
 
-    /// Looks whether the paths of `redact(…)` into an argument lead somewhere.
+    /// Warns of paths of `redact(…)` into an argument that its type does not have.
     pub fn spelled<P: Payload + ?Sized>(&mut self, name: &'static str, value: &P) -> &mut Self {
         let Handler {
             spelling, redact, ..
         } = self.handler;
-        if spelling.wants_a_look() {
-            spelling.look(&self.name, redact, name, value);
+        if spelling.is_due() {
+            spelling.warn_unmatched(&self.name, redact, name, value);
         }
         self
     }
 
-    /// One part of `fingerprint(…)`; where there is none, all arguments count.
+    /// Adds one part of `fingerprint(…)`. Without any, all arguments count.
     pub fn fingerprint<P: Payload + ?Sized>(&mut self, value: &P) -> &mut Self {
         self.part(&mut |json| value.serialize(json));
         self
@@ -150,8 +152,8 @@ impl Message {
         self
     }
 
-    /// Writes an argument, if it still matters. The name is an identifier, so nothing in it is
-    /// escaped.
+    /// Writes an argument, unless there was an error. The name is an identifier, so it needs no
+    /// escaping.
     fn argument(&mut self, name: &'static str, write: Writes<'_>) {
         let open: &[u8] = if self.buffer.is_empty() {
             b"{\""
@@ -162,17 +164,17 @@ impl Message {
         self.buffer.extend_from_slice(name.as_bytes());
         self.buffer.extend_from_slice(b"\":");
         let limit = self.limit();
-        if self.trouble.is_none()
+        if self.error.is_none()
             && let Err(unwritten) = writing::write(&mut self.buffer, limit, 1, write)
         {
-            self.trouble = Some(Trouble::Payload(unwritten));
+            self.error = Some(ArgumentError::Payload(unwritten));
         }
     }
 
     fn limit(&self) -> usize {
         self.idem
             .as_ref()
-            .map_or(usize::MAX, |idem| idem.inner().limits.payload)
+            .map_or(usize::MAX, |idem| idem.shared().limits.payload)
     }
 
     fn part(&mut self, write: Writes<'_>) {
@@ -183,30 +185,30 @@ impl Message {
             pushed.map_err(|problem| Unwritten::Codec(problem.to_string()))
         });
         if let Err(unwritten) = hashed {
-            self.trouble.get_or_insert(Trouble::Payload(unwritten));
+            self.error.get_or_insert(ArgumentError::Payload(unwritten));
         }
     }
 
-    /// The message, or why it cannot be called with.
-    pub(crate) fn finish(mut self) -> Result<Ready, Error> {
+    /// Returns the checked message.
+    pub(crate) fn finish(mut self) -> Result<CallRequest, Error> {
         self.check()
             .inspect_err(|error| metrics::refused(&self.name, error))
     }
 
-    fn check(&mut self) -> Result<Ready, Error> {
+    fn check(&mut self) -> Result<CallRequest, Error> {
         self.end();
         self.redact();
         let payload: Arc<[u8]> = self.buffer.as_slice().into();
         let fingerprint = self.hashed(&payload);
         let handler = || self.name.to_string();
-        let unwritten = match self.trouble.take() {
-            Some(Trouble::Key(why)) => {
+        let unwritten = match self.error.take() {
+            Some(ArgumentError::Key(why)) => {
                 return Err(Error::InvalidKey {
                     handler: handler(),
                     why,
                 });
             }
-            Some(Trouble::Payload(unwritten)) => Some(unwritten),
+            Some(ArgumentError::Payload(unwritten)) => Some(unwritten),
             None => None,
         };
         let Some(idem) = self.idem.take() else {
@@ -219,7 +221,7 @@ impl Message {
         match unwritten {
             None => {}
             Some(Unwritten::TooLarge) => {
-                let limit = idem.inner().limits.payload;
+                let limit = idem.shared().limits.payload;
                 return Err(Error::PayloadTooLarge {
                     handler: handler(),
                     key: key.to_string(),
@@ -236,7 +238,10 @@ impl Message {
                 });
             }
         }
-        let named = idem.inner().handlers.admit(&self.name, self.handler)?;
+        let named = idem
+            .shared()
+            .handlers
+            .get_or_register(&self.name, self.handler)?;
         let id = RecordId {
             handler: Arc::clone(&named.name),
             key,
@@ -249,7 +254,7 @@ impl Message {
             ..
         } = *self.handler;
         let claim = Claim {
-            owner: Arc::clone(&idem.inner().instance),
+            owner: Arc::clone(&idem.shared().instance),
             fingerprint,
             payload,
             redacted: named.redacted.clone(),
@@ -263,9 +268,9 @@ impl Message {
         };
         let mut buffer = std::mem::take(&mut self.buffer);
         buffer.clear();
-        // A large one is not held for as long as the body runs.
+        // A large buffer is not held while the body runs.
         buffer.shrink_to(USUAL);
-        Ok(Ready {
+        Ok(CallRequest {
             named,
             idem,
             id,
@@ -282,35 +287,37 @@ impl Message {
         self.buffer.push(b'}');
     }
 
-    /// Takes out of the payload what the handler says.
+    /// Redacts the payload.
     fn redact(&mut self) {
-        if self.handler.redact.is_empty() || self.trouble.is_some() {
+        if self.handler.redact.is_empty() || self.error.is_some() {
             return;
         }
         self.handler.spelling.called();
         match redact(&self.buffer, self.handler.redact) {
             // The placeholder may be longer than what it stands for.
             Ok(payload) if payload.len() > self.limit() && payload.len() > self.buffer.len() => {
-                self.trouble = Some(Trouble::Payload(Unwritten::TooLarge));
+                self.error = Some(ArgumentError::Payload(Unwritten::TooLarge));
             }
             Ok(payload) => self.buffer = payload,
             Err(error) => {
-                self.trouble = Some(Trouble::Payload(Unwritten::Codec(json_problem(&error))));
+                self.error = Some(ArgumentError::Payload(Unwritten::Codec(json_problem(
+                    &error,
+                ))));
             }
         }
     }
 
-    /// Hashes what was chosen, else all of the payload.
+    /// Hashes the chosen parts, else the whole payload.
     fn hashed(&mut self, payload: &[u8]) -> Option<Fingerprint> {
         if let Some(chosen) = self.chosen.take() {
             return Some(chosen.finish());
         }
-        if self.fingerprint_off || self.trouble.is_some() {
+        if self.fingerprint_off || self.error.is_some() {
             return None;
         }
         let mut all = Hasher::within(std::mem::take(&mut self.buffer));
         if let Err(error) = all.push(payload) {
-            self.trouble = Some(Trouble::Payload(Unwritten::Codec(error.to_string())));
+            self.error = Some(ArgumentError::Payload(Unwritten::Codec(error.to_string())));
             return None;
         }
         let fingerprint = all.finish();

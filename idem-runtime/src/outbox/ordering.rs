@@ -1,18 +1,17 @@
-//! One definition of a message's key and order, for the end that sends it and the end that takes
-//! it.
+//! One definition of a message's key and order, for its sender and its consumer.
 
 use serde::Serialize;
 
-use crate::outbox::OutboxMessage;
+use super::message::OutboxMessage;
 
-/// A message that knows its idempotency key, and what it has to stay in order with.
+/// A message that knows its idempotency key and its ordering key.
 ///
-/// Both ends share the type, so that the key, the order and the fingerprint (a hash of the message
-/// as serde writes it) cannot differ: the outbox takes them from here with [`OutboxMessage::of`], and so
-/// does the handler.
+/// The sender and the consumer share the type, so that the key, the order and the fingerprint (a
+/// hash of the message as serde writes it) cannot differ: the outbox takes them with
+/// [`OutboxMessage::from_keyed`], and the handler takes them from the message.
 ///
 /// ```
-/// use idem_runtime::{Error, Keyed, OutboxMessage, idempotent};
+/// use idem_runtime::{Error, idempotent, outbox::{Keyed, OutboxMessage}};
 /// use serde::{Deserialize, Serialize};
 ///
 /// #[derive(Clone, Serialize, Deserialize)]
@@ -37,26 +36,30 @@ use crate::outbox::OutboxMessage;
 /// }
 ///
 /// let order = PlaceOrder { order_no: "A-1001".into(), customer: "Ann".into() };
-/// let outgoing = OutboxMessage::of("orders", &order)?;
+/// let outgoing = OutboxMessage::from_keyed("orders", &order)?;
 /// assert_eq!((outgoing.key.as_str(), outgoing.ordering_key.as_str()), ("A-1001", "Ann"));
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 pub trait Keyed: Serialize {
-    /// The idempotency key: the number of the order, never the id of a message.
+    /// Returns the idempotency key: the number of the order, not the id of a message.
     fn key(&self) -> String;
 
-    /// Messages of one lane are sent and taken one after the other; its key, unless said.
+    /// Returns the ordering key: messages with the same one are sent and handled one after the
+    /// other. The default is the idempotency key.
     fn ordering_key(&self) -> String {
         self.key()
     }
 }
 
 impl OutboxMessage {
-    /// A message in JSON, with its own key and lane.
+    /// Returns a message in JSON with its own key and ordering key.
     ///
     /// # Errors
     /// When it cannot be turned into JSON.
-    pub fn of(destination: impl Into<String>, message: &impl Keyed) -> serde_json::Result<Self> {
+    pub fn from_keyed(
+        destination: impl Into<String>,
+        message: &impl Keyed,
+    ) -> serde_json::Result<Self> {
         Ok(Self::json(destination, message.key(), message)?.ordering_key(message.ordering_key()))
     }
 }

@@ -1,39 +1,38 @@
-//! Messages that are sent from outside a handler: each keeps its id until it is known to be in the
-//! outbox.
+//! Messages that are sent from outside a handler. Each keeps its id until it is recorded.
 
 use std::collections::VecDeque;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::{OutboxMessage, new_id};
+use super::entry::new_id;
+use super::message::OutboxMessage;
 use crate::ledger::LedgerError;
 use crate::protocol::encoding;
 
-/// Calls that failed are remembered up to this many: those who never call again are to cost no
-/// more.
+/// How many failed calls are remembered, so that calls that are never repeated cost no more memory.
 const REMEMBERED: usize = 1000;
 
-/// What one process knows of the messages it sends.
+/// The state of one process's sending.
 #[derive(Debug, Default)]
 pub(crate) struct Sending {
-    rung: Notify,
-    /// The messages whose call failed or was dropped, by a hash of what they are, and their ids.
+    changed: Notify,
+    /// Messages whose call failed or was dropped: a hash of each, and its id.
     unsure: Mutex<VecDeque<(blake3::Hash, String)>>,
 }
 
-/// One call. Dropped unfinished, it leaves the id to the next call with the same message.
+/// One call. If it is dropped unfinished, the next call with the same message takes its id.
 pub(super) struct Call<'a> {
     sending: &'a Sending,
     message: blake3::Hash,
     pub(super) id: String,
-    /// An earlier call may have written it.
+    /// Whether an earlier call may have written the message.
     pub(super) again: bool,
     finished: bool,
 }
 
 impl Sending {
-    /// Begins a call with a new id, or with that of an earlier call that came to no end.
+    /// Begins a call with a new id, or with the id of an unfinished call with the same message.
     pub(super) fn begin(&self, message: &OutboxMessage) -> Result<Call<'_>, LedgerError> {
         let message = blake3::hash(&encoding::encode(message)?);
         let mut unsure = self.unsure.lock();
@@ -51,18 +50,18 @@ impl Sending {
         })
     }
 
-    /// There is something to send.
-    pub(crate) fn ring(&self) {
-        self.rung.notify_one();
+    /// Wakes the relay.
+    pub(crate) fn notify(&self) {
+        self.changed.notify_one();
     }
 
-    pub(super) async fn rung(&self) {
-        self.rung.notified().await;
+    pub(super) async fn changed(&self) {
+        self.changed.notified().await;
     }
 }
 
 impl Call<'_> {
-    /// It is in the outbox. Gives its id.
+    /// Ends the call after the message was recorded, and returns its id.
     pub(super) fn finish(mut self) -> String {
         self.finished = true;
         std::mem::take(&mut self.id)

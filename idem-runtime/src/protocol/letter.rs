@@ -119,7 +119,7 @@ pub struct DeadLetter {
     pub instance: String,
     /// The parts that the handler keeps out of every payload with `redact(…)`, whether this message
     /// had them or not: dotted paths, an argument's name first, such as `order.buyer.phone`.
-    /// [`REDACTED`](crate::REDACTED) stands in the payload for each that it had, and for each
+    /// [`REDACTED`](crate::dead_letters::REDACTED) stands in the payload for each that it had, and for each
     /// element's where a path leads through an array; [`missing`](Self::missing) says which.
     #[n(12)]
     #[cbor(with = "cbor::list", has_nil)]
@@ -205,7 +205,7 @@ impl DeadLetter {
         attempted.or(self.error.as_deref())
     }
 
-    /// The redacted paths that still have no value: [`REDACTED`](crate::REDACTED) stands at them in
+    /// The redacted paths that still have no value: [`REDACTED`](crate::dead_letters::REDACTED) stands at them in
     /// `payload`. When there are none, the payload is whole and can be published again.
     ///
     /// Of a message that no handler could take, fields are hidden wherever they stand, so it is all

@@ -12,7 +12,7 @@ use crate::clock::{BoxFuture, Clock, after};
 ///
 /// ```
 /// # use std::time::Duration;
-/// use idem_runtime::{Clock, testing::ManualClock};
+/// use idem_runtime::{clock::Clock, testing::ManualClock};
 /// let clock = ManualClock::default();
 /// let before = clock.now();
 /// clock.advance(Duration::from_secs(60));

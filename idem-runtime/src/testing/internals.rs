@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 use minicbor::{Decode, Encode};
 
-use crate::LedgerError;
+use crate::ledger::LedgerError;
 use crate::ledger::sled::Entry;
 use crate::message::fingerprint;
 use crate::message::key;

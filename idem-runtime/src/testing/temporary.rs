@@ -2,7 +2,7 @@
 
 use std::ops::Deref;
 
-use crate::{Error, Idem, IdemBuilder, LedgerError};
+use crate::{Error, Idem, IdemBuilder, ledger::LedgerError};
 
 /// An [`Idem`] on the embedded ledger in a folder of its own, which goes when this does.
 #[derive(Debug)]

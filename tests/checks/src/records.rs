@@ -8,7 +8,11 @@ use idem_runtime::protocol::{
     Budget, BuryCause, DeadLetter, DeadLetterId, Fingerprint, Holder, Live, OnCrash, Origin,
     PastAttempt, Phase, RedrivenFrom, Reused, Settled, Settlement, StoredResult,
 };
-use idem_runtime::{AttemptOutcome, LetterState, Reason, Timestamp};
+use idem_runtime::{
+    LetterState,
+    clock::Timestamp,
+    dead_letters::{AttemptOutcome, Reason},
+};
 use serde_json::{Value, json};
 
 use crate::envelope::same_again;

@@ -13,7 +13,7 @@ use std::sync::OnceLock;
 
 use futures_util::StreamExt;
 use idem_runtime::ledger::SledLedger;
-use idem_runtime::{Error, Filter, Idem, LedgerError, idempotent};
+use idem_runtime::{Error, Filter, Idem, idempotent, ledger::LedgerError};
 
 static EFFECTS: OnceLock<PathBuf> = OnceLock::new();
 

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use idem_runtime::testing::{ManualClock, temporary, temporary_with};
 use idem_runtime::{
-    DeadLetterId, Error, Filter, Idem, LetterState, Origin, Reason, RunOutcome, Verdict, idempotent,
+    DeadLetterId, Error, Filter, Idem, LetterState, Origin, Verdict,
+    dead_letters::{Reason, RunOutcome},
+    idempotent,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use idem_runtime::testing::{ManualClock, temporary, temporary_with};
-use idem_runtime::{AttemptOutcome, Error, Idem, idempotent};
+use idem_runtime::{Error, Idem, dead_letters::AttemptOutcome, idempotent};
 
 use crate::common::{Body, Oops, on, only_letter, poll_once, soon};
 

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use idem_runtime::testing::{ManualClock, Temporary, temporary, temporary_with};
-use idem_runtime::{DeadLetterId, Error, Filter, Idem, LetterState, Reason, attempt, idempotent};
+use idem_runtime::{
+    DeadLetterId, Error, Filter, Idem, LetterState, attempt, dead_letters::Reason, idempotent,
+};
 use serde_json::json;
 
 use crate::common::{Body, Log, Oops, on, only_letter, soon};

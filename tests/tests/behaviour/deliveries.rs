@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use idem_runtime::testing::{ManualClock, MemoryLedger, temporary, temporary_with};
-use idem_runtime::{Delivered, Error, Idem, Origin, Reason, Verdict, idempotent};
+use idem_runtime::{Delivered, Error, Idem, Origin, Verdict, dead_letters::Reason, idempotent};
 use serde::{Deserialize, Serialize};
 
 use crate::common::{Body, Oops, on, only_letter, poll_once, soon};

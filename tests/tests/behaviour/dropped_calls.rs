@@ -5,7 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use idem_runtime::testing::{ManualClock, temporary};
-use idem_runtime::{AttemptOutcome, Error, Filter, Idem, Reason, attempt, idempotent};
+use idem_runtime::{
+    Error, Filter, Idem, attempt,
+    dead_letters::{AttemptOutcome, Reason},
+    idempotent,
+};
 
 use crate::common::{Body, Log, Oops, on, only_letter, poll_once, soon};
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::future::{join_all, try_join_all};
 use idem_runtime::testing::{ManualClock, MemoryLedger, temporary};
-use idem_runtime::{Error, Idem, KeyFormat, idempotent};
+use idem_runtime::{Error, Idem, idempotent, issuer::KeyFormat};
 
 use crate::common::{Body, Oops, on, only_letter};
 

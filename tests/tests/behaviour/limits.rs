@@ -6,7 +6,11 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use futures_util::future::join;
 use idem_runtime::testing::{temporary, temporary_with};
-use idem_runtime::{AttemptOutcome, Error, Filter, Idem, Reason, idempotent};
+use idem_runtime::{
+    Error, Filter, Idem,
+    dead_letters::{AttemptOutcome, Reason},
+    idempotent,
+};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};

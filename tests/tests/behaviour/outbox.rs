@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use idem_runtime::ledger::NoteChange;
 use idem_runtime::testing::{ManualClock, temporary};
-use idem_runtime::{Error, Idem, LedgerError, OutboxMessage, attempt, idempotent};
+use idem_runtime::{Error, Idem, attempt, idempotent, ledger::LedgerError, outbox::OutboxMessage};
 
 use crate::common::{Oops, on, soon};
 

@@ -3,7 +3,11 @@
 use std::time::Duration;
 
 use idem_runtime::testing::{ManualClock, temporary};
-use idem_runtime::{AttemptOutcome, Error, Reason, idempotent};
+use idem_runtime::{
+    Error,
+    dead_letters::{AttemptOutcome, Reason},
+    idempotent,
+};
 
 use crate::common::{Body, Oops, on, only_letter, soon};
 

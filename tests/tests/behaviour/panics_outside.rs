@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 
 use idem_runtime::testing::temporary;
 use idem_runtime::{
-    AttemptOutcome, Delivered, Error, Filter, Idem, Origin, Reason, Verdict, idempotent,
+    Delivered, Error, Filter, Idem, Origin, Verdict,
+    dead_letters::{AttemptOutcome, Reason},
+    idempotent,
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 

@@ -9,7 +9,11 @@ use futures_util::future::join;
 use idem_runtime::ledger::SledLedger;
 use idem_runtime::protocol::{Budget, Claim, OnCrash, RecordId, Reply, Step};
 use idem_runtime::testing::{ManualClock, temporary, temporary_with};
-use idem_runtime::{DeadLetter, Error, Idem, Ledger, REDACTED, Reason, RunOutcome, idempotent};
+use idem_runtime::{
+    DeadLetter, Error, Idem, Ledger,
+    dead_letters::{REDACTED, Reason, RunOutcome},
+    idempotent,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 

@@ -3,7 +3,11 @@
 use std::time::Duration;
 
 use idem_runtime::testing::ManualClock;
-use idem_runtime::{AttemptOutcome, Error, Reason, idempotent};
+use idem_runtime::{
+    Error,
+    dead_letters::{AttemptOutcome, Reason},
+    idempotent,
+};
 
 use crate::common::{Body, Oops, on, only_letter, poll_once, soon};
 
@@ -277,7 +281,7 @@ async fn a_clock_that_steps_back_makes_no_pause_longer() {
     let (clock, body) = (ManualClock::default(), Body::open());
     let idem = on(&clock);
     idem.scope(async {
-        let start = idem_runtime::Clock::now(&clock);
+        let start = idem_runtime::clock::Clock::now(&clock);
         clock.advance(Duration::from_secs(10));
         never("waits", &body).await.unwrap_err().into_own();
         clock.set(start - Duration::from_secs(3600));

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use idem_runtime::testing::{ManualClock, temporary, temporary_with};
 use idem_runtime::{
-    DeadLetter, DeadLetterId, Error, Filter, Holder, Idem, KeyFormat, LetterState, Origin, Reason,
-    RunOutcome, Verdict, idempotent,
+    DeadLetter, DeadLetterId, Error, Filter, Idem, LetterState, Origin, Verdict,
+    dead_letters::{Holder, Reason, RunOutcome},
+    idempotent,
+    issuer::KeyFormat,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;

@@ -4,7 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use idem_runtime::protocol::{Phase, Record, RecordId};
-use idem_runtime::{Error, Filter, LetterState, Reason, RunOutcome, attempt, idempotent};
+use idem_runtime::{
+    Error, Filter, LetterState, attempt,
+    dead_letters::{Reason, RunOutcome},
+    idempotent,
+};
 
 use crate::common::{Body, Folder, Oops, only_letter, poll_once, soon};
 

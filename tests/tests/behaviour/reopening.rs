@@ -7,7 +7,9 @@ use std::time::Duration;
 use idem_runtime::ledger::SledLedger;
 use idem_runtime::protocol::{Budget, Claim, OnCrash, RecordId, Reply, Step};
 use idem_runtime::{
-    AttemptOutcome, Error, Filter, Idem, Ledger, LetterState, Reason, attempt, idempotent,
+    Error, Filter, Idem, Ledger, LetterState, attempt,
+    dead_letters::{AttemptOutcome, Reason},
+    idempotent,
 };
 
 use crate::common::{Body, Folder, Log, Oops, only_letter, soon};

@@ -3,7 +3,12 @@
 use std::time::Duration;
 
 use idem_runtime::testing::{ManualClock, temporary};
-use idem_runtime::{AttemptOutcome, Error, Reason, Timestamp, attempt, idempotent};
+use idem_runtime::{
+    Error, attempt,
+    clock::Timestamp,
+    dead_letters::{AttemptOutcome, Reason},
+    idempotent,
+};
 
 use crate::common::{Body, Log, Oops, on, only_letter, poll_once, soon};
 
@@ -197,7 +202,7 @@ async fn pauses(
     body: &Body,
     starts: &Log<Timestamp>,
 ) -> Result<(), Oops> {
-    starts.push(idem_runtime::Clock::now(clock));
+    starts.push(idem_runtime::clock::Clock::now(clock));
     body.start();
     Err(Oops::own("no"))
 }

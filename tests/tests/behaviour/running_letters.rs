@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use idem_runtime::testing::{ManualClock, Temporary, temporary};
 use idem_runtime::{
-    ActionKind, Actor, Error, Filter, Idem, Json, LetterState, Reason, RunOutcome, idempotent,
+    Error, Filter, Idem, LetterState,
+    dead_letters::{ActionKind, Actor, Reason, RunOutcome},
+    idempotent,
+    json::Json,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -395,7 +398,7 @@ async fn what_is_redacted_is_filled_in_for_a_run_and_never_stored() {
         .unwrap();
     assert_eq!(
         edited.payload.to_value().unwrap()["card_no"],
-        idem_runtime::REDACTED
+        idem_runtime::dead_letters::REDACTED
     );
     assert!(matches!(
         letters.run(&letter.id).await,

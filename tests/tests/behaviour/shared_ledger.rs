@@ -8,8 +8,11 @@ use idem_runtime::ledger::{Ledger, Note, NoteChange, Swept};
 use idem_runtime::protocol::{Phase, Record, RecordId, Reply, Step};
 use idem_runtime::testing::{ManualClock, MemoryLedger};
 use idem_runtime::{
-    AttemptOutcome, BoxFuture, DeadLetter, DeadLetterId, Error, Filter, Idem, LedgerError, Reason,
-    Timestamp, attempt, idempotent,
+    DeadLetter, DeadLetterId, Error, Filter, Idem, attempt,
+    clock::{BoxFuture, Timestamp},
+    dead_letters::{AttemptOutcome, Reason},
+    idempotent,
+    ledger::LedgerError,
 };
 use tokio::task::JoinHandle;
 
@@ -133,7 +136,7 @@ async fn a_duplicate_in_another_process_waits_and_gets_the_result() {
 #[tokio::test]
 async fn a_lease_is_renewed_while_the_body_runs_and_nobody_else_gets_in() {
     let (two, body, numbers) = (two(), Body::shut(), Arc::new(Log::default()));
-    let start = idem_runtime::Clock::now(&two.clock);
+    let start = idem_runtime::clock::Clock::now(&two.clock);
     let first = started(&two.one, &body, &numbers);
     body.started(1).await;
     let mut lease = two.lease_of("shared.run", "1").await.unwrap();

@@ -8,8 +8,8 @@ use idem_runtime::ledger::{Ledger, LedgerError, Note, NoteChange, Swept};
 use idem_runtime::protocol::{Record, RecordId, Reply, Step};
 use idem_runtime::testing::{ManualClock, MemoryLedger};
 use idem_runtime::{
-    BoxFuture, DeadLetter, DeadLetterId, Error, Filter, Idem, Origin, OutboxMessage, Verdict,
-    idempotent,
+    DeadLetter, DeadLetterId, Error, Filter, Idem, Origin, Verdict, clock::BoxFuture, idempotent,
+    outbox::OutboxMessage,
 };
 use tokio::sync::watch;
 

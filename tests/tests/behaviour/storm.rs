@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use futures_util::future::join_all;
 use idem_runtime::testing::temporary;
-use idem_runtime::{Error, Filter, Idem, LetterState, Reason, attempt, idempotent};
+use idem_runtime::{Error, Filter, Idem, LetterState, attempt, dead_letters::Reason, idempotent};
 
 use crate::common::{Oops, soon};
 

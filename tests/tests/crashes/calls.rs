@@ -2,7 +2,7 @@
 
 use idem_crashtest::{Process, Run, Walk, everywhere};
 use idem_runtime::protocol::{Record, RecordId};
-use idem_runtime::{AttemptOutcome, Reason};
+use idem_runtime::dead_letters::{AttemptOutcome, Reason};
 
 use super::handlers::*;
 use super::invariants::{crashed_at, hold, ordinary};

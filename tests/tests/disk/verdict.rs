@@ -9,7 +9,9 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use idem_runtime::protocol::{Phase, Record, Settlement};
 use idem_runtime::testing::ManualClock;
-use idem_runtime::{DeadLetter, DeadLetterId, Error, Filter, Idem, LedgerError, LetterState};
+use idem_runtime::{
+    DeadLetter, DeadLetterId, Error, Filter, Idem, LetterState, ledger::LedgerError,
+};
 
 use crate::image::Image;
 use crate::known::{Asked, Knowledge, Known, Said, World};

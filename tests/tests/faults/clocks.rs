@@ -7,7 +7,7 @@ use std::time::Duration;
 use fail::FailScenario;
 use futures_util::future::join_all;
 use idem_runtime::testing::{ManualClock, MemoryLedger};
-use idem_runtime::{Clock, Error, Filter, Idem, LetterState, idempotent};
+use idem_runtime::{Error, Filter, Idem, LetterState, clock::Clock, idempotent};
 use tokio::sync::Notify;
 
 use crate::{Oops, Starts, soon};

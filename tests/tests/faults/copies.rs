@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use fail::FailScenario;
 use futures_util::future::join_all;
 use idem_runtime::protocol::RecordId;
-use idem_runtime::{Error, Idem, LedgerError, idempotent};
+use idem_runtime::{Error, Idem, idempotent, ledger::LedgerError};
 
 use crate::{Oops, Starts, soon};
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use fail::FailScenario;
-use idem_runtime::{Error, Idem, LedgerError};
+use idem_runtime::{Error, Idem, ledger::LedgerError};
 
 /// The user id of `nobody`.
 const NOBODY: u32 = 65_534;

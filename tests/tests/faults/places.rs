@@ -8,7 +8,7 @@ use std::time::Duration;
 use std::{fs, io};
 
 use fail::FailScenario;
-use idem_runtime::{Error, Filter, Idem, LedgerError, idempotent};
+use idem_runtime::{Error, Filter, Idem, idempotent, ledger::LedgerError};
 use rustix::process::{Pid, Signal, kill_process_group};
 use wait_timeout::ChildExt;
 

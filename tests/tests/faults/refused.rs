@@ -13,7 +13,8 @@ use idem_runtime::ledger::SledLedger;
 use idem_runtime::protocol::{RecordId, Reply, Step};
 use idem_runtime::testing::ManualClock;
 use idem_runtime::{
-    Error, Filter, Idem, Ledger, LedgerError, LetterState, OutboxMessage, attempt, idempotent,
+    Error, Filter, Idem, Ledger, LetterState, attempt, idempotent, ledger::LedgerError,
+    outbox::OutboxMessage,
 };
 
 use crate::{Oops, Starts, soon};

@@ -2,7 +2,7 @@
 
 use fail::FailScenario;
 use futures_util::FutureExt;
-use idem_runtime::{Idem, OutboxMessage};
+use idem_runtime::{Idem, outbox::OutboxMessage};
 
 use crate::soon;
 

@@ -9,7 +9,7 @@ use futures_util::future::{join_all, poll_immediate};
 use idem_runtime::ledger::SledLedger;
 use idem_runtime::protocol::{RecordId, Reply, Step};
 use idem_runtime::testing::ManualClock;
-use idem_runtime::{Error, Filter, Idem, Ledger, LedgerError, idempotent};
+use idem_runtime::{Error, Filter, Idem, Ledger, idempotent, ledger::LedgerError};
 
 use crate::{Oops, Starts, copy, soon};
 

@@ -1,6 +1,6 @@
 //! What can happen next, and what comes of it.
 
-use idem_runtime::Reason;
+use idem_runtime::dead_letters::Reason;
 use idem_runtime::protocol::{Actor, Change, Grant, Record, RedrivePayload, Reply, Step};
 use stateright::{Model, Property};
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use idem_runtime::AttemptOutcome;
+use idem_runtime::dead_letters::AttemptOutcome;
 use idem_runtime::protocol::{
     Budget, Change, Claim, Decision, Facts, Failed, LetterChange, Live, OnCrash, Phase, Record,
     RecordId, Reply, Settled, Settlement, Step, decide,

@@ -21,7 +21,7 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io::Write;
 
-use idem_runtime::AttemptOutcome::{Dropped, Failed, Permanent};
+use idem_runtime::dead_letters::AttemptOutcome::{Dropped, Failed, Permanent};
 use idem_runtime::protocol::decide;
 use stateright::{Checker, HasDiscoveries, Model};
 use world::{Limits, Protocol, Scene, State};

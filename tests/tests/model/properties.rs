@@ -1,6 +1,6 @@
 //! What must be true of every state, and which states must be reached.
 
-use idem_runtime::Reason;
+use idem_runtime::dead_letters::Reason;
 use idem_runtime::protocol::{
     Change, LetterState, Live, Phase, Record, Reply, Settled, Settlement, Step,
 };

@@ -5,7 +5,7 @@
 
 use std::hash::{Hash, Hasher};
 
-use idem_runtime::Timestamp;
+use idem_runtime::clock::Timestamp;
 use idem_runtime::protocol::{
     Budget, DeadLetterId, Live, OnCrash, Phase, Record, RedrivenFrom, Settled, Settlement,
 };

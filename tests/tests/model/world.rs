@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use idem_runtime::Timestamp;
+use idem_runtime::clock::Timestamp;
 use idem_runtime::protocol::{
     ActionKind, AttemptOutcome, Budget, Bury, BuryCause, Change, Claim, DeadLetterId, Decision,
     Facts, Failed, Fingerprint, LetterChange, LetterState, OnCrash, Origin, Reason, Record,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::ensure;
 use idem_brokers::{Consumer, Message};
-use idem_runtime::{Filter, Json, Reason};
+use idem_runtime::{Filter, dead_letters::Reason, json::Json};
 use idem_test_support::servers::Server;
 
 use crate::broker::{Broker, Stage, until};

@@ -11,7 +11,7 @@ use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use idem_runtime::BoxFuture;
+use idem_runtime::clock::BoxFuture;
 use lettre::Address;
 use lettre::message::Mailbox;
 use uuid::Uuid;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use idem_runtime::Timestamp;
+use idem_runtime::clock::Timestamp;
 use jiff::fmt::rfc2822;
 use reqwest::StatusCode;
 use serde_json::Value;

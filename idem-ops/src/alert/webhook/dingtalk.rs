@@ -1,6 +1,6 @@
 //! DingTalk's custom robots.
 
-use idem_runtime::Timestamp;
+use idem_runtime::clock::Timestamp;
 use serde_json::{Value, json};
 use url::Url;
 

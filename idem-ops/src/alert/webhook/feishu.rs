@@ -1,6 +1,6 @@
 //! The custom bots of Feishu and Lark.
 
-use idem_runtime::Timestamp;
+use idem_runtime::clock::Timestamp;
 use serde_json::{Value, json};
 
 use super::markup::{self, Markup};

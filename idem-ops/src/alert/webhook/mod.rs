@@ -13,7 +13,7 @@ mod wecom;
 use std::fmt;
 use std::time::Duration;
 
-use idem_runtime::{BoxFuture, Timestamp};
+use idem_runtime::clock::{BoxFuture, Timestamp};
 use reqwest::Client;
 use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
 use url::Url;

@@ -3,7 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
-use idem_runtime::Timestamp;
+use idem_runtime::clock::Timestamp;
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
@@ -72,7 +72,7 @@ pub fn sign(secret: &Secret, id: &str, timestamp: i64, body: &[u8]) -> String {
 /// ```
 /// use idem_ops::Secret;
 /// use idem_ops::alert::webhook::{VerifyError, sign, verify};
-/// use idem_runtime::Timestamp;
+/// use idem_runtime::clock::Timestamp;
 ///
 /// let secret = Secret::new("correct horse");
 /// let now = Timestamp::now();

@@ -58,7 +58,7 @@ impl StoredJob {
     pub(super) fn note(&self) -> Result<NoteChange, ServiceError> {
         let key = note_key(self.bulk.id);
         let value = encoded(&key, self)?;
-        Ok((key, Some(value)))
+        Ok(NoteChange::put(key, value))
     }
 
     /// Finds the next letters, newest first. The cursor moves on where none matched and older ones

@@ -6,7 +6,8 @@ mod recovery;
 mod registry;
 mod worker;
 
-use idem_runtime::{DeadLetterId, Timestamp};
+use idem_runtime::DeadLetterId;
+use idem_runtime::clock::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use idem_runtime::{DeadLetter, DeadLetterId, LetterState, Timestamp};
+use idem_runtime::{DeadLetter, DeadLetterId, LetterState};
+use idem_runtime::clock::Timestamp;
 
 use super::Reach;
 use crate::alert::kind_of_error;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use idem_runtime::{Error, Filter, LedgerError};
+use idem_runtime::{Error, Filter, ledger::LedgerError};
 
 use super::Reach;
 use crate::service::Inner;

@@ -1,10 +1,11 @@
-//! `redact(…)`: what is secret in a payload goes before anybody stores it.
+//! `redact(…)`: removes secrets from a payload before it is stored.
 //!
-//! The text is rewritten, not read as a value: numbers of 128 bits would lose their last digits,
-//! and of a key that is there twice only one would be seen.
+//! The text is rewritten rather than parsed to a value: numbers of 128 bits would lose their last
+//! digits, and of a repeated key only one would be seen.
 
 mod names;
 mod spelling;
+mod type_path;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -16,13 +17,13 @@ use serde_json::value::RawValue;
 use smallvec::SmallVec;
 pub(crate) use spelling::Spelling;
 
-/// What stands in a stored payload in place of each part that `redact(…)` names.
+/// Replaces each part of a stored payload that `redact(…)` names.
 pub const REDACTED: &str = "[redacted]";
 
-/// The payload without what is at the paths. A `null` is nothing to hide.
+/// Returns the payload with the parts at the paths replaced. A `null` stays.
 ///
 /// # Errors
-/// When the payload is no JSON.
+/// When the payload is not JSON.
 pub(crate) fn redact(payload: &[u8], paths: &[&str]) -> serde_json::Result<Vec<u8>> {
     rewritten(
         payload,

@@ -1,5 +1,4 @@
-//! What is hidden of a message that no handler could take: its fields need be neither where nor
-//! spelled as they should.
+//! Redacts a message that no handler could take: its fields may be misplaced or misspelt.
 
 use super::{Place, rewritten};
 
@@ -18,7 +17,7 @@ pub(crate) struct Names {
 }
 
 impl Names {
-    pub(crate) fn of<'p>(paths: impl IntoIterator<Item = &'p str>) -> Self {
+    pub(crate) fn new<'p>(paths: impl IntoIterator<Item = &'p str>) -> Self {
         let mut names = Self::default();
         for path in paths {
             let (before, last) = path.rsplit_once('.').unwrap_or(("", path));
@@ -33,10 +32,10 @@ impl Names {
         names
     }
 
-    /// The message without what the names hide.
+    /// Returns the message with the named fields replaced.
     ///
     /// # Errors
-    /// When the message is no JSON.
+    /// When the message is not JSON.
     pub(crate) fn hide(&self, message: &[u8]) -> serde_json::Result<Vec<u8>> {
         rewritten(
             message,
@@ -118,7 +117,7 @@ mod tests {
 
     #[track_caller]
     fn assert_hidden(json: &str, paths: &[&str], expected: &str) {
-        let hidden = Names::of(paths.iter().copied())
+        let hidden = Names::new(paths.iter().copied())
             .hide(json.as_bytes())
             .unwrap();
         assert_eq!(String::from_utf8(hidden).unwrap(), expected);

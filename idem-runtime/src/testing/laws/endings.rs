@@ -97,7 +97,7 @@ pub async fn a_failure_waits_for_its_pause(on: Arc<Subject>) {
 pub async fn a_clock_that_steps_back_does_not_lengthen_a_pause(on: Arc<Subject>) {
     let started = on.start("A").await;
     on.fail("A", started.token, AttemptOutcome::Failed).await;
-    let earlier = crate::Clock::now(&on.clock) - jiff::SignedDuration::from_hours(1);
+    let earlier = crate::clock::Clock::now(&on.clock) - jiff::SignedDuration::from_hours(1);
     on.clock.set(earlier);
     assert_eq!(on.start("A").await.number, 2);
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use futures_util::StreamExt;
 use idem_runtime::protocol::{Record as Remembered, RecordId, Settlement};
-use idem_runtime::{DeadLetter, Filter, Idem, LetterState, Watch};
+use idem_runtime::{DeadLetter, Filter, Idem, LetterState, dead_letters::Watch};
 use tokio::sync::Mutex;
 
 use crate::body::Message;

@@ -1,0 +1,96 @@
+//! Which function has which handler name.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use foldhash::fast::RandomState;
+use parking_lot::RwLock;
+
+use super::Handler;
+use crate::error::Error;
+use crate::metrics::Meters;
+
+/// The functions that this process has called, by name. A name has one function: two would mix
+/// their records.
+#[derive(Debug, Default)]
+pub(crate) struct Registry {
+    named: RwLock<HashMap<Arc<str>, Arc<RegisteredHandler>, RandomState>>,
+}
+
+/// A function and its name, shared by its calls.
+#[derive(Debug)]
+pub(crate) struct RegisteredHandler {
+    pub(crate) name: Arc<str>,
+    pub(crate) handler: &'static Handler,
+    pub(crate) meters: Meters,
+    /// Whether one of its results was read back from its JSON.
+    pub(crate) reads_back: AtomicBool,
+    /// The paths of `redact(…)`, which are in each of its records.
+    pub(crate) redacted: Option<Arc<[String]>>,
+}
+
+impl Registry {
+    /// Returns the function of this name, if this process has called it.
+    pub(crate) fn get(&self, name: &str) -> Option<&'static Handler> {
+        self.named.read().get(name).map(|named| named.handler)
+    }
+
+    /// Returns the function of this name, and registers it at its first call. Fails if another
+    /// function has the name, now or as an earlier one.
+    pub(crate) fn get_or_register(
+        &self,
+        name: &str,
+        handler: &'static Handler,
+    ) -> Result<Arc<RegisteredHandler>, Error> {
+        let known = self.named.read().get(name).cloned();
+        let named = match known {
+            Some(named) => named,
+            None => self.register(name, handler)?,
+        };
+        is_free(name, named.handler, handler).map(|()| named)
+    }
+
+    fn register(
+        &self,
+        name: &str,
+        handler: &'static Handler,
+    ) -> Result<Arc<RegisteredHandler>, Error> {
+        let name: Arc<str> = name.into();
+        let meters = Meters::new(Arc::clone(&name));
+        let paths = || handler.redact.iter().map(ToString::to_string).collect();
+        let redacted = (!handler.redact.is_empty()).then(paths);
+        let reads_back = AtomicBool::new(false);
+        let new = Arc::new(RegisteredHandler {
+            name: Arc::clone(&name),
+            handler,
+            meters,
+            reads_back,
+            redacted,
+        });
+        let mut named = self.named.write();
+        for was in handler.was {
+            named
+                .get(*was)
+                .map_or(Ok(()), |first| is_free(was, first.handler, handler))?;
+        }
+        for was in handler.was {
+            named
+                .entry((*was).into())
+                .or_insert_with(|| Arc::clone(&new));
+        }
+        Ok(Arc::clone(named.entry(name).or_insert(new)))
+    }
+}
+
+/// Checks that both functions of a name are the same one.
+fn is_free(name: &str, first: &'static Handler, second: &'static Handler) -> Result<(), Error> {
+    if std::ptr::eq(first, second) {
+        return Ok(());
+    }
+    Err(Error::NameTaken {
+        handler: name.to_owned(),
+        first: format!("{}:{}", first.file, first.line),
+        second: format!("{}:{}", second.file, second.line),
+    })
+}

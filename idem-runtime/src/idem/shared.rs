@@ -1,0 +1,283 @@
+//! What handles, calls and the background share: the ledger, the limits, and the state of each
+//! feature.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::{Notify, broadcast};
+
+use crate::call::{Leases, SingleFlight};
+use crate::clock::Clock;
+use crate::dead_letters::{Hidden, Publishers, Runners};
+use crate::handler::names::EarlierNames;
+use crate::handler::registry::Registry;
+use crate::issuer::Sequences;
+use crate::ledger::{Ledger, LedgerError, Swept};
+use crate::outbox::Sending;
+use crate::protocol::{DeadLetter, Record, RecordId, Reply, Step};
+use crate::{failpoint, metrics};
+
+/// Limits on what is stored, and for how long.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    pub(crate) payload: usize,
+    pub(crate) result: usize,
+    pub(crate) letter_retention: Duration,
+    pub(crate) close_deadline: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            payload: 1 << 20,
+            result: 16 << 20,
+            letter_retention: Duration::from_secs(30 * 24 * 60 * 60),
+            close_deadline: Duration::from_secs(30),
+        }
+    }
+}
+
+/// What handles, calls and the background share.
+pub(crate) struct Shared {
+    /// The process that opened it. A fork of it has none of its threads.
+    process: u32,
+    pub(crate) ledger: Arc<dyn Ledger>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) limits: Limits,
+    pub(crate) instance: Arc<str>,
+    pub(crate) handlers: Registry,
+    pub(crate) earlier: EarlierNames,
+    pub(crate) flights: SingleFlight,
+    pub(crate) leases: Leases,
+    pub(crate) runners: Runners,
+    pub(crate) outbox: Sending,
+    pub(crate) sequences: Sequences,
+    pub(crate) publishers: Publishers,
+    pub(crate) hidden: Hidden,
+    pub(crate) new_letters: broadcast::Sender<DeadLetter>,
+    /// Reports of ended attempts that the ledger could not take. The next call of the key, or the
+    /// background, brings them again, so that a full disk makes no body run twice.
+    unreported: Mutex<HashMap<RecordId, Step>>,
+    /// How many calls are running.
+    running: AtomicUsize,
+    closed: AtomicBool,
+    /// Notified when the last call ends after the closing.
+    idle: Notify,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        ledger: Arc<dyn Ledger>,
+        clock: Arc<dyn Clock>,
+        limits: Limits,
+        instance: Arc<str>,
+    ) -> Self {
+        Self {
+            process: failpoint::process(),
+            ledger,
+            clock,
+            limits,
+            instance,
+            handlers: Registry::default(),
+            earlier: EarlierNames::default(),
+            flights: SingleFlight::default(),
+            leases: Leases::default(),
+            runners: Runners::default(),
+            outbox: Sending::default(),
+            sequences: Sequences::default(),
+            publishers: Publishers::default(),
+            hidden: Hidden::default(),
+            new_letters: broadcast::Sender::new(1024),
+            unreported: Mutex::default(),
+            running: AtomicUsize::new(0),
+            closed: AtomicBool::new(false),
+            idle: Notify::new(),
+        }
+    }
+
+    /// Applies one step. If it wrote a letter, watchers are notified.
+    pub(crate) async fn apply(&self, id: &RecordId, step: Step) -> Result<Reply, LedgerError> {
+        self.heard(self.ledger.apply(id, step).await).await
+    }
+
+    /// Notifies watchers if the step wrote a letter.
+    pub(crate) async fn heard(
+        &self,
+        reply: Result<Reply, LedgerError>,
+    ) -> Result<Reply, LedgerError> {
+        if let Ok(Reply::DeadLettered(letter)) = &reply {
+            self.tell(letter);
+            self.count_letters().await;
+        }
+        reply
+    }
+
+    /// Keeps a report that the ledger could not take, to bring it again.
+    pub(crate) fn keep_unreported(
+        &self,
+        id: &RecordId,
+        step: Step,
+        reply: &Result<Reply, LedgerError>,
+    ) {
+        if let Err(error) = reply {
+            tracing::error!(handler = &*id.handler, key = &*id.key, %error, "an attempt's end could not be recorded");
+            self.unreported.lock().insert(id.clone(), step);
+        }
+    }
+
+    /// Returns whether the ledger has not taken a report of this key.
+    pub(crate) fn has_unreported(&self, id: &RecordId) -> bool {
+        self.unreported.lock().contains_key(id)
+    }
+
+    /// Returns the messages of the reports that the ledger could not take.
+    pub(crate) fn unreported(&self) -> Vec<RecordId> {
+        self.unreported.lock().keys().cloned().collect()
+    }
+
+    /// Brings the report of this key that the ledger could not take, if there is one.
+    pub(crate) async fn report_again(&self, id: &RecordId) -> Result<(), LedgerError> {
+        let Some(step) = self.unreported.lock().get(id).cloned() else {
+            return Ok(());
+        };
+        self.apply(id, step.clone()).await?;
+        // Another task may have brought it too, and a later attempt's report may be in its place.
+        let mut unreported = self.unreported.lock();
+        if unreported.get(id) == Some(&step) {
+            unreported.remove(id);
+        }
+        tracing::info!(
+            handler = &*id.handler,
+            key = &*id.key,
+            "the end of an earlier attempt is recorded now"
+        );
+        Ok(())
+    }
+
+    /// Brings all reports that the ledger could not take.
+    pub(crate) async fn report_all_again(&self) {
+        for id in self.unreported() {
+            match self.report_again(&id).await {
+                // One unreadable record must not hold up the reports of the others.
+                Ok(()) | Err(LedgerError::Record { .. }) => {}
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Recovers what a dead process left: writes dead letters for spent budgets, and reads the
+    /// earlier names of handlers.
+    pub(crate) async fn recover(&self) -> Result<(), LedgerError> {
+        self.sweep(0).await?;
+        self.count_letters().await;
+        self.earlier.read(&*self.ledger).await
+    }
+
+    pub(crate) async fn sweep(&self, settled: usize) -> Result<Swept, LedgerError> {
+        let swept = self
+            .ledger
+            .sweep(settled, self.limits.letter_retention)
+            .await?;
+        swept
+            .dead_lettered
+            .iter()
+            .for_each(|letter| self.tell(letter));
+        if !swept.dead_lettered.is_empty() {
+            self.count_letters().await;
+        }
+        Ok(swept)
+    }
+
+    pub(crate) fn tell(&self, letter: &DeadLetter) {
+        metrics::died(letter);
+        // There may be no watcher.
+        let _ = self.new_letters.send(letter.clone());
+    }
+
+    pub(crate) async fn count_letters(&self) {
+        if let Ok(count) = self.ledger.open_letters().await {
+            metrics::open_letters(count);
+        }
+    }
+
+    /// Returns an error in a process that was forked from the one that opened it.
+    pub(crate) fn is_here(&self) -> Result<(), LedgerError> {
+        if failpoint::process() == self.process {
+            Ok(())
+        } else {
+            Err(LedgerError::Forked {
+                opened_by: self.process,
+            })
+        }
+    }
+
+    /// Admits a call, or returns `None` after the closing. The call counts as running until the
+    /// return value is dropped.
+    pub(crate) fn enter(self: &Arc<Self>) -> Option<RunningCall> {
+        self.running.fetch_add(1, Ordering::SeqCst);
+        let call = RunningCall(Arc::clone(self));
+        (!self.closed.load(Ordering::SeqCst)).then_some(call)
+    }
+
+    /// Admits no more calls.
+    pub(crate) fn refuse_calls(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+    }
+
+    /// Returns how many calls are running.
+    pub(crate) fn running(&self) -> usize {
+        self.running.load(Ordering::SeqCst)
+    }
+
+    /// Waits, once this is closed, until no call is running.
+    pub(crate) async fn idle(&self) {
+        loop {
+            // Created before the check, so that no notification is missed.
+            let idle = self.idle.notified();
+            if self.running() == 0 {
+                return;
+            }
+            idle.await;
+        }
+    }
+
+    /// Returns what the ledger knows of one message, under today's name or an earlier one.
+    pub(crate) async fn record(&self, id: &RecordId) -> Result<Option<Record>, LedgerError> {
+        let mut record = self.ledger.record(id).await?;
+        if record.is_none() {
+            for was in self.earlier.get(&id.handler) {
+                let earlier = RecordId {
+                    handler: was.into(),
+                    key: id.key.clone(),
+                };
+                record = record.or(self.ledger.record(&earlier).await?);
+            }
+        }
+        Ok(record)
+    }
+}
+
+/// A running call. `close` waits until it is dropped.
+#[derive(Debug)]
+pub(crate) struct RunningCall(Arc<Shared>);
+
+impl Drop for RunningCall {
+    fn drop(&mut self) {
+        let last = self.0.running.fetch_sub(1, Ordering::SeqCst) == 1;
+        if last && self.0.closed.load(Ordering::SeqCst) {
+            self.0.idle.notify_waiters();
+        }
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared")
+            .field("instance", &self.instance)
+            .finish_non_exhaustive()
+    }
+}

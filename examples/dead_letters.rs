@@ -13,8 +13,8 @@
 //! ```
 
 use anyhow::{bail, ensure};
-use idem_runtime::{Filter, Idem, idempotent};
 use idem_runtime::dead_letters::RunOutcome;
+use idem_runtime::{Filter, Idem, idempotent};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 

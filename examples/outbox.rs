@@ -11,8 +11,8 @@
 //! ```
 
 use anyhow::ensure;
-use idem_runtime::{Idem, idempotent};
 use idem_runtime::outbox::OutboxMessage;
+use idem_runtime::{Idem, idempotent};
 use serde_json::json;
 
 /// The event goes out when the order is placed, and only then: a failed attempt sends nothing, and a

@@ -92,7 +92,9 @@ impl<S: Source, T: Send + 'static> Consumer<S, T> {
     where
         T: DeserializeOwned,
     {
-        Self::with_decoder(idem, source, |bytes: &[u8]| idem_runtime::json::from_json(bytes))
+        Self::with_decoder(idem, source, |bytes: &[u8]| {
+            idem_runtime::json::from_json(bytes)
+        })
     }
 
     /// Creates a consumer of messages in another format. A message that cannot be decoded becomes

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use idem_runtime::{Delivered, Idem, Verdict};
 use idem_runtime::clock::BoxFuture;
 use idem_runtime::delivery::Refusal;
+use idem_runtime::{Delivered, Idem, Verdict};
 use tokio::time::{Instant, interval_at, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 

@@ -13,7 +13,7 @@ use crate::out::{Out, unbroken};
 use crate::problem::{Exit, Problem};
 use crate::progress::bar;
 use crate::target::Target;
-use idem_ops::service::{BulkJob, BulkAction, BulkState, NewBulkJob, PageQuery};
+use idem_ops::service::{BulkAction, BulkJob, BulkState, NewBulkJob, PageQuery};
 
 /// The time between two looks at the progress.
 const POLL: Duration = Duration::from_millis(200);

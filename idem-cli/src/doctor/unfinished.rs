@@ -3,7 +3,7 @@
 use super::{Checkup, Kind};
 use crate::problem::Problem;
 use crate::target::Target;
-use idem_ops::service::{BulkJob, BulkAction, BulkState, LONGEST_PAGE, PageQuery};
+use idem_ops::service::{BulkAction, BulkJob, BulkState, LONGEST_PAGE, PageQuery};
 
 /// Looks for redrives and discards of many letters that are not at their end. They stay as they
 /// are.

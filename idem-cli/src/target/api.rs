@@ -2,8 +2,8 @@
 
 use idem_ops::monitor::AlertState;
 use idem_ops::service::{
-    BulkJob, BulkPage, GroupPage, GroupQuery, LetterPage, LetterQuery, LetterView, NewBulkJob, PageQuery,
-    Redriven, Stats, StatsQuery, Timeline,
+    BulkJob, BulkPage, GroupPage, GroupQuery, LetterPage, LetterQuery, LetterView, NewBulkJob,
+    PageQuery, Redriven, Stats, StatsQuery, Timeline,
 };
 use idem_runtime::DeadLetterId;
 use idem_runtime::json::Json;
@@ -134,7 +134,11 @@ impl Target {
         self.get(&format!("api/v1/bulk/{id}"), &()).await
     }
 
-    pub(crate) async fn cancel_bulk(&self, id: Uuid, why: Option<&str>) -> Result<BulkJob, Problem> {
+    pub(crate) async fn cancel_bulk(
+        &self,
+        id: Uuid,
+        why: Option<&str>,
+    ) -> Result<BulkJob, Problem> {
         let why = why.map(|why| ("why", why));
         let request = self.request(Method::DELETE, &format!("api/v1/bulk/{id}"));
         self.answer(request.query(why.as_slice())).await

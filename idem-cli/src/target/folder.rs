@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use idem_runtime::{Error, Idem};
 use idem_runtime::ledger::LedgerError;
+use idem_runtime::{Error, Idem};
 
 use crate::problem::Problem;
 

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use axum::extract::{Path, State};
 use axum::response::Response;
-use idem_runtime::{DeadLetterId, Error, Origin};
 use idem_runtime::json::{Json, json_problem};
+use idem_runtime::{DeadLetterId, Error, Origin};
 use tokio::time::timeout;
 
 use super::error::PageError;

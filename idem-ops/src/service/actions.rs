@@ -1,8 +1,8 @@
 //! What a person can do with dead letters: each action holds its letter's lock and has an entry in
 //! the audit log before and after it.
 
-use idem_runtime::{DeadLetter, DeadLetterId, Error};
 use idem_runtime::json::Json;
+use idem_runtime::{DeadLetter, DeadLetterId, Error};
 use uuid::Uuid;
 
 use super::Service;

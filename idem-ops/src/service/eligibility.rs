@@ -1,7 +1,7 @@
 //! Whether a letter can be run here, or its message published; if not, why, and what to do.
 
-use idem_runtime::{DeadLetter, LetterState, Origin};
 use idem_runtime::dead_letters::Reason;
+use idem_runtime::{DeadLetter, LetterState, Origin};
 
 use super::Inner;
 

@@ -1,8 +1,8 @@
 //! One action on one letter, as a person's own action and as a part of a bulk job.
 
-use idem_runtime::{DeadLetter, DeadLetterId, LetterState};
-use idem_runtime::json::Json;
 use idem_runtime::dead_letters::RunOutcome;
+use idem_runtime::json::Json;
+use idem_runtime::{DeadLetter, DeadLetterId, LetterState};
 
 use super::Inner;
 use super::audit::{AuditAction, Outcome};

@@ -1,8 +1,8 @@
 //! Letters as queries return them: a page with a line for each, or one in full.
 
-use idem_runtime::{DeadLetter, DeadLetterId, LetterState};
-use idem_runtime::dead_letters::{Reason, RunOutcome};
 use idem_runtime::clock::Timestamp;
+use idem_runtime::dead_letters::{Reason, RunOutcome};
+use idem_runtime::{DeadLetter, DeadLetterId, LetterState};
 use serde::{Deserialize, Serialize};
 
 /// The maximum number of letters, groups, bulk jobs or entries on one page.

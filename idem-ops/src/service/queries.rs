@@ -1,7 +1,7 @@
 //! Queries for letters: a page of them, one of them, and their groups.
 
-use idem_runtime::{DeadLetter, DeadLetterId, Error, Filter};
 use idem_runtime::ledger::LedgerError;
+use idem_runtime::{DeadLetter, DeadLetterId, Error, Filter};
 
 use super::audit_log::page_limit;
 use super::eligibility::redacted;

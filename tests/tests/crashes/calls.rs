@@ -1,8 +1,8 @@
 //! Calls whose process crashes at every write.
 
 use idem_crashtest::{Process, Run, Walk, everywhere};
-use idem_runtime::protocol::{Record, RecordId};
 use idem_runtime::dead_letters::{AttemptOutcome, Reason};
+use idem_runtime::protocol::{Record, RecordId};
 
 use super::handlers::*;
 use super::invariants::{crashed_at, hold, ordinary};

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use idem_crashtest::{CrashKind, Entry, Event, Run};
+use idem_runtime::dead_letters::Reason;
 use idem_runtime::protocol::{Record, Settled, Settlement, StoredResult};
 use idem_runtime::{DeadLetter, LetterState};
-use idem_runtime::dead_letters::Reason;
 
 use super::handlers::{Answer, Note};
 

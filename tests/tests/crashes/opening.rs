@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use idem_crashtest::{FAILPOINTS, Process, Walk};
+use idem_runtime::dead_letters::Reason;
 use idem_runtime::testing::ManualClock;
 use idem_runtime::{Error, Filter, Idem, idempotent};
-use idem_runtime::dead_letters::Reason;
 
 use super::handlers::*;
 use super::invariants::{crashed_at, hold, ordinary};

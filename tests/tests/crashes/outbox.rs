@@ -1,8 +1,8 @@
 //! A result and its outbox messages, with a crash at every write.
 
 use idem_crashtest::{Process, everywhere};
-use idem_runtime::{Idem, idempotent};
 use idem_runtime::outbox::OutboxMessage;
+use idem_runtime::{Idem, idempotent};
 
 use super::handlers::{Note, Oops, note, told};
 use super::invariants::hold;

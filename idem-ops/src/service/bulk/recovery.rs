@@ -1,8 +1,8 @@
 //! Settles a batch that a stop of the service or an error interrupted.
 
+use idem_runtime::dead_letters::{Action, ActionKind, Actor};
 use idem_runtime::protocol::{Record, Settlement};
 use idem_runtime::{DeadLetter, LetterState};
-use idem_runtime::dead_letters::{Action, ActionKind, Actor};
 
 use super::BulkAction;
 use super::job::{StoredJob, successor};

@@ -5,8 +5,8 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use idem_runtime::{DeadLetter, DeadLetterId, Error, LetterState};
 use idem_runtime::ledger::LedgerError;
+use idem_runtime::{DeadLetter, DeadLetterId, Error, LetterState};
 use uuid::Uuid;
 
 use super::BulkState;

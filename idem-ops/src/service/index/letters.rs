@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use idem_runtime::{DeadLetter, DeadLetterId, LetterState};
 use idem_runtime::clock::Timestamp;
+use idem_runtime::{DeadLetter, DeadLetterId, LetterState};
 
 use super::Reach;
 use crate::alert::kind_of_error;

@@ -13,8 +13,8 @@ use std::collections::{BTreeSet, BinaryHeap};
 use std::hash::{BuildHasher, RandomState};
 use std::ops::Bound;
 
-use idem_runtime::{DeadLetter, DeadLetterId};
 use idem_runtime::clock::Timestamp;
+use idem_runtime::{DeadLetter, DeadLetterId};
 use parking_lot::Mutex;
 
 use super::groups::{Group, GroupPage};

@@ -84,9 +84,9 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
 }
 
 /// The actions of the request's principal.
-pub(super) struct Actions(pub(super) Actions);
+pub(super) struct Acting(pub(super) Actions);
 
-impl FromRequestParts<Service> for Actions {
+impl FromRequestParts<Service> for Acting {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, service: &Service) -> Result<Self, Problem> {

@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use idem_runtime::DeadLetterId;
 use uuid::Uuid;
 
-use super::extract::{Actions, Edit, Id, Json, MaybeWhy, Nothing, OneKey, Query, RedriveOne, Why};
+use super::extract::{Acting, Edit, Id, Json, MaybeWhy, Nothing, OneKey, Query, RedriveOne, Why};
 use super::problem::Problem;
 use crate::monitor::AlertState;
 use crate::service::{
@@ -37,7 +37,7 @@ pub(super) async fn letter(
 }
 
 pub(super) async fn redrive_one(
-    Actions(actions): Actions,
+    Acting(actions): Acting,
     Id(id): Id<DeadLetterId>,
     _: Query<Nothing>,
     Json(RedriveOne { run, payload, why }): Json<RedriveOne>,
@@ -60,7 +60,7 @@ pub(super) async fn redrive_one(
 }
 
 pub(super) async fn publish(
-    Actions(actions): Actions,
+    Acting(actions): Acting,
     Id(id): Id<DeadLetterId>,
     _: Query<Nothing>,
     Json(Why { why }): Json<Why>,
@@ -69,7 +69,7 @@ pub(super) async fn publish(
 }
 
 pub(super) async fn edit(
-    Actions(actions): Actions,
+    Acting(actions): Acting,
     Id(id): Id<DeadLetterId>,
     _: Query<Nothing>,
     Json(Edit { payload, why }): Json<Edit>,
@@ -78,7 +78,7 @@ pub(super) async fn edit(
 }
 
 pub(super) async fn discard(
-    Actions(actions): Actions,
+    Acting(actions): Acting,
     Id(id): Id<DeadLetterId>,
     _: Query<Nothing>,
     Json(Why { why }): Json<Why>,
@@ -87,7 +87,7 @@ pub(super) async fn discard(
 }
 
 pub(super) async fn restore(
-    Actions(actions): Actions,
+    Acting(actions): Acting,
     Id(id): Id<DeadLetterId>,
     _: Query<Nothing>,
     Json(Why { why }): Json<Why>,
@@ -111,7 +111,7 @@ pub(super) async fn bulk(
 }
 
 pub(super) async fn start_bulk(
-    Actions(actions): Actions,
+    Acting(actions): Acting,
     _: Query<Nothing>,
     Json(asked): Json<NewBulkJob>,
 ) -> Result<(StatusCode, axum::Json<BulkJob>), Problem> {
@@ -122,7 +122,7 @@ pub(super) async fn start_bulk(
 }
 
 pub(super) async fn cancel_bulk(
-    Actions(actions): Actions,
+    Acting(actions): Acting,
     Id(id): Id<Uuid>,
     Query(MaybeWhy { why }): Query<MaybeWhy>,
 ) -> Answer<BulkJob> {

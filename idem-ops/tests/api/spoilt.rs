@@ -141,8 +141,8 @@ async fn a_letter_that_cannot_be_read_keeps_no_other_from_people() {
     );
 
     let told = watch::Sender::new(0);
-    let watch = Monitor::of(&place.idem, "orders")
-        .tell(Pager(told.clone()))
+    let watch = Monitor::new(&place.idem, "orders")
+        .channel(Pager(told.clone()))
         .start()
         .unwrap();
     within(told.subscribe().wait_for(|told| *told == 2))

@@ -20,9 +20,9 @@ fn policy() -> Policy {
 async fn the_first_letter_and_new_groups_are_told_at_once_and_the_rest_in_digests() {
     let clock = ManualClock::default();
     let (idem, (pager, mut told)) = (idem(&clock), pager("pager"));
-    let watch = Monitor::of(&idem, "orders")
+    let watch = Monitor::new(&idem, "orders")
         .policy(policy())
-        .tell(pager)
+        .channel(pager)
         .start()
         .unwrap();
 
@@ -73,9 +73,9 @@ async fn a_flood_of_different_errors_is_as_many_notices_as_the_policy_says() {
     let policy = Policy::default()
         .digest_every(PERIOD)
         .new_groups_at_once(AT_ONCE);
-    let watch = Monitor::of(&idem, "orders")
+    let watch = Monitor::new(&idem, "orders")
         .policy(policy)
-        .tell(pager)
+        .channel(pager)
         .start()
         .unwrap();
     // Words, for numbers are blanked.
@@ -122,9 +122,9 @@ async fn what_died_while_nobody_watched_is_told_and_never_again() {
     letters.discard(&closed.id, "a test").await.unwrap();
     for expected in [Some(3), None] {
         let (pager, mut told) = pager("pager");
-        let watch = Monitor::of(&idem, "orders")
+        let watch = Monitor::new(&idem, "orders")
             .policy(policy())
-            .tell(pager)
+            .channel(pager)
             .start()
             .unwrap();
         if let Some(count) = expected {
@@ -148,10 +148,10 @@ async fn a_letter_that_stays_open_is_told_to_others_once() {
     let (idem, (pager, mut told), (boss, mut escalated)) =
         (idem(&clock), pager("pager"), pager("boss"));
     let policy = policy().escalate_after(PERIOD * 6);
-    let monitor = Monitor::of(&idem, "orders")
+    let monitor = Monitor::new(&idem, "orders")
         .policy(policy)
-        .tell(pager)
-        .escalate_to(boss);
+        .channel(pager)
+        .escalation_channel(boss);
     let watch = monitor.start().unwrap();
     die(&idem, 0..3, "no stock").await;
     within(told.recv()).await.unwrap().unwrap();
@@ -177,9 +177,9 @@ async fn a_letter_that_stays_open_is_told_to_others_once() {
 #[tokio::test]
 async fn two_channels_of_one_name_are_refused() {
     let idem = idem(&ManualClock::default());
-    let monitor = Monitor::of(&idem, "orders")
-        .tell(pager("pager").0)
-        .escalate_to(pager("pager").0);
+    let monitor = Monitor::new(&idem, "orders")
+        .channel(pager("pager").0)
+        .escalation_channel(pager("pager").0);
     let error = monitor.start().err().unwrap();
     assert_eq!(
         error.to_string(),
@@ -208,10 +208,10 @@ async fn a_key_used_again_pages_nobody_about_an_order_that_is_done() {
     let (idem, (pager, mut told), (boss, mut escalated)) =
         (idem(&clock), pager("pager"), pager("boss"));
     let policy = policy().escalate_after(PERIOD * 6);
-    let monitor = Monitor::of(&idem, "orders")
+    let monitor = Monitor::new(&idem, "orders")
         .policy(policy)
-        .tell(pager)
-        .escalate_to(boss);
+        .channel(pager)
+        .escalation_channel(boss);
     let watch = monitor.start().unwrap();
     // Done, and somebody sends its number with another content, after a long silence.
     idem.scope(place("A-0".into(), String::new()))

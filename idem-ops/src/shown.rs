@@ -30,9 +30,9 @@ pub(crate) fn json(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
         if steers_a_page(character) {
-            escape(character, &mut escaped)
+            escape(character, &mut escaped);
         } else {
-            escaped.push(character)
+            escaped.push(character);
         }
     }
     escaped

@@ -17,7 +17,7 @@ fn policy() -> Policy {
 }
 
 #[tokio::test]
-async fn the_first_letter_and_new_groups_are_told_at_once_and_the_rest_in_digests() {
+async fn the_first_letter_and_new_groups_are_sent_at_once_and_the_rest_in_digests() {
     let clock = ManualClock::default();
     let (idem, (pager, mut told)) = (idem(&clock), pager("pager"));
     let watch = Monitor::new(&idem, "orders")
@@ -66,7 +66,7 @@ async fn the_first_letter_and_new_groups_are_told_at_once_and_the_rest_in_digest
 
 /// Errors that are all different would each be a reason to tell people at once.
 #[tokio::test]
-async fn a_flood_of_different_errors_is_as_many_notices_as_the_policy_says() {
+async fn a_flood_of_different_errors_makes_as_many_notices_as_the_policy_allows() {
     const AT_ONCE: u32 = 3;
     let clock = ManualClock::default();
     let (idem, (pager, mut told)) = (idem(&clock), pager("pager"));
@@ -113,7 +113,7 @@ async fn a_flood_of_different_errors_is_as_many_notices_as_the_policy_says() {
 }
 
 #[tokio::test]
-async fn what_died_while_nobody_watched_is_told_and_never_again() {
+async fn letters_written_without_a_monitor_are_sent_once() {
     let clock = ManualClock::default();
     let idem = idem(&clock);
     die(&idem, 0..3, "no stock").await;
@@ -143,7 +143,7 @@ async fn what_died_while_nobody_watched_is_told_and_never_again() {
 }
 
 #[tokio::test]
-async fn a_letter_that_stays_open_is_told_to_others_once() {
+async fn a_letter_that_stays_open_is_escalated_once() {
     let clock = ManualClock::default();
     let (idem, (pager, mut told), (boss, mut escalated)) =
         (idem(&clock), pager("pager"), pager("boss"));
@@ -203,7 +203,7 @@ async fn reuse(idem: &idem_runtime::Idem, order_no: &str, content: &str) {
 }
 
 #[tokio::test]
-async fn a_key_used_again_pages_nobody_about_an_order_that_is_done() {
+async fn a_reused_key_of_a_finished_order_makes_no_notice_at_once() {
     let clock = ManualClock::default();
     let (idem, (pager, mut told), (boss, mut escalated)) =
         (idem(&clock), pager("pager"), pager("boss"));

@@ -17,7 +17,7 @@ use crate::{die, idem, pager};
 const MINUTE: Duration = Duration::from_secs(60);
 
 #[tokio::test]
-async fn a_notice_that_fails_is_kept_and_tried_again_and_holds_up_nobody_else() {
+async fn a_notice_that_fails_is_kept_and_tried_again_and_delays_no_other_channel() {
     let clock = ManualClock::default();
     let (idem, (broken, mut tried), (fine, mut told)) =
         (idem(&clock), pager("broken"), pager("fine"));

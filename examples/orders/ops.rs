@@ -50,10 +50,10 @@ impl Ops {
         let watch = match &args.smtp {
             Some(smtp) => {
                 let policy = Policy::default().digest_every(DIGEST_EVERY);
-                let monitor = Monitor::of(idem, "orders")
+                let monitor = Monitor::new(idem, "orders")
                     .policy(policy)
                     .dashboard(url.clone());
-                Some(monitor.tell(email(smtp, args)?).start()?)
+                Some(monitor.channel(email(smtp, args)?).start()?)
             }
             None => None,
         };
@@ -96,7 +96,7 @@ fn email(smtp: &str, args: &Args) -> anyhow::Result<Email> {
         email = email.to(to);
     }
     if env::var_os("SMTP_PASSWORD").is_some() {
-        email = email.password_env("SMTP_PASSWORD");
+        email = email.password(Secret::from_env("SMTP_PASSWORD")?);
     }
     Ok(email.build()?)
 }

@@ -1,4 +1,4 @@
-//! The monitor's choices as a TOML file.
+//! The monitor's configuration as a TOML file.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::fmt::serde::unsigned_duration::friendly::compact::optional as duration;
 use serde::Deserialize;
 use toml::Spanned;
+use toml::de::{DeTable, DeValue};
 use url::Url;
 
 use idem_runtime::Idem;
@@ -18,7 +19,7 @@ use crate::proxies::Network;
 #[cfg(any(feature = "email", feature = "webhook"))]
 use crate::secret::Secret;
 
-/// The monitor's choices, as a file has them. Durations are written as `15m` or `4h`.
+/// The monitor's configuration, as a TOML file. Durations are written as `15m` or `4h`.
 ///
 /// ```
 /// let config: idem_ops::Config = r#"
@@ -53,7 +54,7 @@ pub struct Config {
     #[serde(default)]
     policy: PolicyConfig,
     channel: Vec<Spanned<ChannelConfig>>,
-    /// In which line each channel begins.
+    /// The line where each channel begins.
     #[serde(skip)]
     lines: Vec<usize>,
 }
@@ -70,64 +71,81 @@ struct PolicyConfig {
     escalate_after: Option<Duration>,
 }
 
+/// A channel; each kind has its own fields. [`tag_channels`] does what serde's `tag = "kind"` would.
+#[derive(Clone, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[cfg_attr(
+    not(all(feature = "email", feature = "webhook")),
+    allow(dead_code, reason = "a build without a channel reads it to refuse it")
+)]
+enum ChannelConfig {
+    Email(EmailConfig),
+    Webhook(WebhookConfig),
+    Slack(WebhookConfig),
+    Feishu(WebhookConfig),
+    Dingtalk(WebhookConfig),
+    Wecom(WebhookConfig),
+}
+
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[cfg_attr(
-    not(any(feature = "email", feature = "webhook")),
-    allow(
-        dead_code,
-        reason = "a build without channels reads them to refuse them"
-    )
+    not(feature = "email"),
+    allow(dead_code, reason = "a build without mail reads it to refuse it")
 )]
-struct ChannelConfig {
-    kind: Kind,
+struct EmailConfig {
     name: Option<String>,
-    /// It gets what has stayed open for too long, and nothing else.
+    /// It gets letters that stay open for too long, and nothing else.
     #[serde(default)]
     escalation: bool,
     #[serde(default, deserialize_with = "duration::deserialize")]
     timeout: Option<Duration>,
     root_certificate: Option<PathBuf>,
-    smtp: Option<String>,
+    smtp: String,
     password_file: Option<PathBuf>,
     password_env: Option<String>,
     from: Option<String>,
     #[serde(default)]
     to: Vec<String>,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(
+    not(feature = "webhook"),
+    allow(dead_code, reason = "a build without webhooks reads it to refuse it")
+)]
+struct WebhookConfig {
+    name: Option<String>,
+    /// It gets letters that stay open for too long, and nothing else.
+    #[serde(default)]
+    escalation: bool,
+    #[serde(default, deserialize_with = "duration::deserialize")]
+    timeout: Option<Duration>,
+    root_certificate: Option<PathBuf>,
     url_file: Option<PathBuf>,
     url_env: Option<String>,
     secret_file: Option<PathBuf>,
     secret_env: Option<String>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Kind {
-    Email,
-    Webhook,
-    Slack,
-    Feishu,
-    Dingtalk,
-    Wecom,
-}
-
-/// What is wrong with a configuration, and in which line.
+/// An error of a configuration, and its line.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
     /// The file cannot be read.
     #[error("the configuration {} cannot be read: {problem}", path.display())]
     File {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// Why it cannot be read.
         problem: std::io::Error,
     },
-    /// Its text is no configuration: bad TOML, an unknown or missing field, a value of another
-    /// type. No value is in the message, for somebody may have written a password there.
+    /// The text is not a configuration: bad TOML, an unknown or missing field, a value of another
+    /// type. The message contains no value of it, which may be a misplaced password.
     #[error("the configuration is wrong: line {line}: {what}")]
     Text {
-        /// Where it is wrong, from 1.
+        /// The line, from 1.
         line: usize,
         /// What is wrong.
         what: String,
@@ -135,7 +153,7 @@ pub enum ConfigError {
     /// A channel cannot be used.
     #[error("the configuration is wrong: line {line}: {what}")]
     Channel {
-        /// Where the channel begins, from 1.
+        /// The line where the channel begins, from 1.
         line: usize,
         /// What is wrong, and what to do.
         what: String,
@@ -153,12 +171,19 @@ impl std::str::FromStr for Config {
                 what,
             })
         };
-        let document = match toml::Deserializer::parse(text) {
-            // What the grammar wanted; nothing of the text is in it.
+        let mut document = match DeTable::parse(text) {
+            // The message says what the grammar expected, and contains nothing of the text.
             Err(error) => return wrong(&error, error.message().to_owned()),
             Ok(document) => document,
         };
-        match Self::deserialize(document) {
+        if let Err(at) = tag_channels(document.get_mut()) {
+            return Err(ConfigError::Text {
+                line: line(at),
+                what: "a channel needs `kind`: `email`, `webhook`, `slack`, `feishu`, `dingtalk` or `wecom`"
+                    .to_owned(),
+            });
+        }
+        match Self::deserialize(toml::Deserializer::from(document)) {
             Err(error) => wrong(&error, without_value(error.message())),
             Ok(config) => {
                 let lines = config
@@ -172,7 +197,33 @@ impl std::str::FromStr for Config {
     }
 }
 
-/// What serde says of a value, without the value.
+/// Turns each channel's `kind = "email"` and fields into `email = { fields }`, serde's usual form of
+/// an enum. With serde's own `tag`, errors would lose the lines of the fields.
+///
+/// # Errors
+/// The position of a channel without a kind.
+fn tag_channels(document: &mut DeTable<'_>) -> Result<(), usize> {
+    let Some(DeValue::Array(channels)) = document.get_mut("channel").map(Spanned::get_mut) else {
+        return Ok(());
+    };
+    for channel in channels.iter_mut() {
+        let span = channel.span();
+        let DeValue::Table(fields) = channel.get_mut() else {
+            continue;
+        };
+        let kind = fields.remove("kind").ok_or(span.start)?;
+        let kind_span = kind.span();
+        let DeValue::String(kind) = kind.into_inner() else {
+            return Err(kind_span.start);
+        };
+        let fields = DeValue::Table(std::mem::take(fields));
+        let tagged = [(Spanned::new(kind_span, kind), Spanned::new(span, fields))];
+        *channel.get_mut() = DeValue::Table(tagged.into_iter().collect());
+    }
+    Ok(())
+}
+
+/// Returns serde's message without the value it quotes.
 fn without_value(said: &str) -> String {
     let first = said.lines().next().unwrap_or_default();
     let names = ["unknown field ", "missing field ", "duplicate field "];
@@ -186,7 +237,7 @@ fn without_value(said: &str) -> String {
 }
 
 impl fmt::Debug for Config {
-    /// An address may hold a password that does not belong there.
+    /// Shows no address, which may contain a misplaced password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (service, channels) = (&self.service, self.channel.len());
         f.debug_struct("Config")
@@ -211,18 +262,18 @@ impl Config {
         .parse()
     }
 
-    /// The proxies that `trusted_proxies` names, for `Auth::trusted_proxies` of the dashboard's
-    /// `Auth`.
+    /// Returns the proxies that `trusted_proxies` names, for the dashboard's
+    /// `Auth::trusted_proxies`.
     pub fn trusted_proxies(&self) -> &[Network] {
         &self.trusted_proxies
     }
 
-    /// A monitor of this Idem's letters, as the file says. Secrets are read now.
+    /// Builds a monitor of this Idem's letters as configured, and reads the secrets.
     ///
     /// # Errors
     /// [`ConfigError::Channel`], which names the line where the channel begins.
     pub fn monitor(&self, idem: &Idem) -> Result<Monitor, ConfigError> {
-        let mut monitor = Monitor::of(idem, &self.service).policy(self.policy.policy());
+        let mut monitor = Monitor::new(idem, &self.service).policy(self.policy.policy());
         if let Some(dashboard) = &self.dashboard {
             monitor = monitor.dashboard(dashboard.clone());
         }
@@ -230,7 +281,7 @@ impl Config {
             let alert = channel
                 .alert()
                 .map_err(|what| ConfigError::Channel { line: *line, what })?;
-            monitor = monitor.channel(alert, channel.escalation);
+            monitor = monitor.add(alert, channel.escalation());
         }
         Ok(monitor)
     }
@@ -256,84 +307,85 @@ impl PolicyConfig {
 }
 
 impl ChannelConfig {
-    fn alert(&self) -> Result<Box<dyn Alert>, String> {
-        match self.kind {
-            #[cfg(feature = "email")]
-            Kind::Email => {
-                self.only(
-                    "email",
-                    &["smtp", "password_file", "password_env", "from", "to"],
-                )?;
-                let smtp = self
-                    .smtp
-                    .as_ref()
-                    .ok_or("an e-mail channel needs `smtp = \"smtp://user@host:587\"`")?;
-                let mut email = crate::alert::Email::smtp(smtp);
-                if let Some(name) = &self.name {
-                    email = email.name(name);
-                }
-                if let Some(from) = &self.from {
-                    email = email.from(from);
-                }
-                for to in &self.to {
-                    email = email.to(to);
-                }
-                if let Some(password) = secret(
-                    self.password_file.as_deref(),
-                    self.password_env.as_deref(),
-                    "password",
-                )? {
-                    email = email.password(password);
-                }
-                if let Some(root) = &self.root_certificate {
-                    email = email.root_certificate_file(root);
-                }
-                if let Some(timeout) = self.timeout {
-                    email = email.timeout(timeout);
-                }
-                Ok(Box::new(email.build().map_err(|error| error.to_string())?))
-            }
-            #[cfg(feature = "webhook")]
-            Kind::Webhook | Kind::Slack | Kind::Feishu | Kind::Dingtalk | Kind::Wecom => {
-                self.webhook()
-            }
-            #[cfg(not(all(feature = "email", feature = "webhook")))]
-            _ => Err(
-                "this build of idem-ops has no such channel: build it with its feature".to_owned(),
-            ),
+    fn escalation(&self) -> bool {
+        match self {
+            Self::Email(email) => email.escalation,
+            Self::Webhook(webhook)
+            | Self::Slack(webhook)
+            | Self::Feishu(webhook)
+            | Self::Dingtalk(webhook)
+            | Self::Wecom(webhook) => webhook.escalation,
         }
     }
 
-    #[cfg(feature = "webhook")]
-    fn webhook(&self) -> Result<Box<dyn Alert>, String> {
+    fn alert(&self) -> Result<Box<dyn Alert>, String> {
+        #[cfg(feature = "webhook")]
         use crate::alert::Webhook;
-        self.only(
-            "webhook",
-            &["url_file", "url_env", "secret_file", "secret_env"],
-        )?;
-        let url = secret(self.url_file.as_deref(), self.url_env.as_deref(), "url")?;
-        let url = url.ok_or("a webhook's address is a secret: it needs `url_file` or `url_env`")?;
-        let mut webhook = match self.kind {
-            Kind::Slack => Webhook::slack(url),
-            Kind::Feishu => Webhook::feishu(url),
-            Kind::Dingtalk => Webhook::dingtalk(url),
-            Kind::Wecom => Webhook::wecom(url),
-            Kind::Webhook | Kind::Email => Webhook::json(url),
-        };
+        match self {
+            #[cfg(feature = "email")]
+            Self::Email(email) => email.alert(),
+            #[cfg(feature = "webhook")]
+            Self::Webhook(webhook) => webhook.alert(Webhook::json),
+            #[cfg(feature = "webhook")]
+            Self::Slack(webhook) => webhook.alert(Webhook::slack),
+            #[cfg(feature = "webhook")]
+            Self::Feishu(webhook) => webhook.alert(Webhook::feishu),
+            #[cfg(feature = "webhook")]
+            Self::Dingtalk(webhook) => webhook.alert(Webhook::dingtalk),
+            #[cfg(feature = "webhook")]
+            Self::Wecom(webhook) => webhook.alert(Webhook::wecom),
+            #[cfg(not(all(feature = "email", feature = "webhook")))]
+            _ => Err(
+                "this build of idem-ops has no such channel: enable the feature `email` or `webhook`"
+                    .to_owned(),
+            ),
+        }
+    }
+}
+
+#[cfg(feature = "email")]
+impl EmailConfig {
+    fn alert(&self) -> Result<Box<dyn Alert>, String> {
+        let mut email = crate::alert::Email::smtp(&self.smtp);
+        if let Some(name) = &self.name {
+            email = email.name(name);
+        }
+        if let Some(from) = &self.from {
+            email = email.from(from);
+        }
+        for to in &self.to {
+            email = email.to(to);
+        }
+        if let Some(password) = secret(&self.password_file, &self.password_env, "password")? {
+            email = email.password(password);
+        }
+        if let Some(root) = &self.root_certificate {
+            email = email.root_certificate(certificates(root)?);
+        }
+        if let Some(timeout) = self.timeout {
+            email = email.timeout(timeout);
+        }
+        Ok(Box::new(email.build().map_err(|error| error.to_string())?))
+    }
+}
+
+#[cfg(feature = "webhook")]
+impl WebhookConfig {
+    fn alert(
+        &self,
+        builder: fn(Secret) -> crate::alert::WebhookBuilder,
+    ) -> Result<Box<dyn Alert>, String> {
+        let url = secret(&self.url_file, &self.url_env, "url")?
+            .ok_or("a webhook's address is a secret: it needs `url_file` or `url_env`")?;
+        let mut webhook = builder(url);
         if let Some(name) = &self.name {
             webhook = webhook.name(name);
         }
-        if let Some(secret) = secret(
-            self.secret_file.as_deref(),
-            self.secret_env.as_deref(),
-            "secret",
-        )? {
+        if let Some(secret) = secret(&self.secret_file, &self.secret_env, "secret")? {
             webhook = webhook.secret(secret);
         }
         if let Some(root) = &self.root_certificate {
-            let pem = files::read(root, files::CERTIFICATES);
-            let pem = pem.map_err(|error| format!("{} cannot be read: {error}", root.display()))?;
-            webhook = webhook.root_certificate(pem);
+            webhook = webhook.root_certificate(certificates(root)?);
         }
         if let Some(timeout) = self.timeout {
             webhook = webhook.timeout(timeout);
@@ -342,35 +394,14 @@ impl ChannelConfig {
             webhook.build().map_err(|error| error.to_string())?,
         ))
     }
-
-    /// A field of another kind of channel is a mistake that would otherwise go unnoticed.
-    #[cfg(any(feature = "email", feature = "webhook"))]
-    fn only(&self, kind: &str, fields: &[&str]) -> Result<(), String> {
-        let given = [
-            ("smtp", self.smtp.is_some()),
-            ("password_file", self.password_file.is_some()),
-            ("password_env", self.password_env.is_some()),
-            ("from", self.from.is_some()),
-            ("to", !self.to.is_empty()),
-            ("url_file", self.url_file.is_some()),
-            ("url_env", self.url_env.is_some()),
-            ("secret_file", self.secret_file.is_some()),
-            ("secret_env", self.secret_env.is_some()),
-        ];
-        match given
-            .iter()
-            .find(|(field, given)| *given && !fields.contains(field))
-        {
-            Some((field, _)) => Err(format!(
-                "`{field}` is nothing a channel of the kind {kind} has"
-            )),
-            None => Ok(()),
-        }
-    }
 }
 
 #[cfg(any(feature = "email", feature = "webhook"))]
-fn secret(file: Option<&Path>, env: Option<&str>, what: &str) -> Result<Option<Secret>, String> {
+fn secret(
+    file: &Option<PathBuf>,
+    env: &Option<String>,
+    what: &str,
+) -> Result<Option<Secret>, String> {
     let secret = match (file, env) {
         (Some(_), Some(_)) => {
             return Err(format!(
@@ -382,4 +413,10 @@ fn secret(file: Option<&Path>, env: Option<&str>, what: &str) -> Result<Option<S
         (None, None) => return Ok(None),
     };
     secret.map(Some).map_err(|error| error.to_string())
+}
+
+#[cfg(any(feature = "email", feature = "webhook"))]
+fn certificates(path: &Path) -> Result<Vec<u8>, String> {
+    files::read(path, files::CERTIFICATES)
+        .map_err(|error| format!("{} cannot be read: {error}", path.display()))
 }

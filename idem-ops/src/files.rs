@@ -1,35 +1,35 @@
-//! Files that people name: read to their end, which has to come.
+//! Reads whole files up to a limit.
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-/// A secret in a file.
+/// The limit of a file with a secret, in bytes.
 pub(crate) const SECRET: u64 = 64 << 10;
-/// A configuration.
+/// The limit of a configuration, in bytes.
 pub(crate) const CONFIG: u64 = 1 << 20;
-/// Certificate authorities: a system's own take some hundred KiB.
+/// The limit of a file with certificates, in bytes; a system's own have some hundred KiB.
 #[cfg(any(feature = "email", feature = "webhook"))]
 pub(crate) const CERTIFICATES: u64 = 16 << 20;
 
-/// Reads a file of at most so many bytes. A pipe will do, and a device without an end is an error.
+/// Reads a file of at most `most` bytes, which may be a pipe. A device without an end is an error.
 pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     whole(File::open(path)?, most)
 }
 
-/// The same as text.
+/// Reads a file of at most `most` bytes as text.
 pub fn read_text(path: &Path, most: u64) -> io::Result<String> {
     text(read(path, most)?)
 }
 
-/// Reads what is open.
+/// Reads an open source of at most `most` bytes.
 pub fn whole(source: impl Read, most: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     source.take(most + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > most {
         return Err(io::Error::new(
             io::ErrorKind::FileTooLarge,
-            format!("it has more than the {most} bytes that are read"),
+            format!("it has more than the allowed {most} bytes"),
         ));
     }
     Ok(bytes)

@@ -18,17 +18,16 @@ use crate::files;
 pub struct Secret(SecretString);
 
 impl Secret {
-    /// The secret itself. Better from a file or the environment: what stands in code is in every
-    /// copy of it.
+    /// Wraps a secret. Prefer a file or the environment: every copy of the code contains a literal.
     pub fn new(text: impl Into<String>) -> Self {
         Self(SecretString::from(text.into()))
     }
 
-    /// The content of a file, without the line's end that editors leave.
+    /// Reads a file, without the end of line that editors append.
     ///
     /// # Errors
     ///
-    /// The file cannot be read, is not UTF-8, has more than 64 KiB, or is empty.
+    /// [`SecretError`], when the file cannot be read, is not UTF-8, has more than 64 KiB, or is empty.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self, SecretError> {
         let path = path.as_ref();
         let text = files::read_text(path, files::SECRET)
@@ -45,11 +44,11 @@ impl Secret {
         }
     }
 
-    /// The value of an environment variable.
+    /// Reads an environment variable.
     ///
     /// # Errors
     ///
-    /// The variable is not set, is not UTF-8, or is empty.
+    /// [`SecretError`], when the variable is not set, is not UTF-8, or is empty.
     pub fn from_env(name: &str) -> Result<Self, SecretError> {
         match env::var(name) {
             Ok(value) if value.is_empty() => Err(SecretError::Empty {
@@ -86,12 +85,12 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// The text without these: a server that got a secret may repeat it in an answer. Of a text that
-/// holds one in another spelling nothing is left.
+/// Removes secrets from a text, because a server may repeat a secret that it got. A text with a
+/// secret in another spelling is replaced as a whole.
 #[cfg(any(feature = "email", feature = "webhook"))]
 pub(crate) fn scrubbed<'a>(text: &str, hidden: impl IntoIterator<Item = &'a str>) -> String {
-    // Short ones, such as `send` or `v2` in an address, are no secrets and would only garble the
-    // text.
+    // Short parts of an address, such as `send` or `v2`, are not secrets: removing them would only
+    // garble the text.
     let hidden: Vec<_> = hidden
         .into_iter()
         .filter(|secret| secret.len() >= 6)
@@ -109,25 +108,25 @@ pub(crate) fn scrubbed<'a>(text: &str, hidden: impl IntoIterator<Item = &'a str>
     text
 }
 
-/// Why there is no secret.
+/// Why a secret cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SecretError {
     /// The file cannot be read.
-    #[error("cannot read the secret in `{}` ({kind}): check the path and who may read it", path.display())]
+    #[error("cannot read the secret in `{}` ({kind}): check the path and its permissions", path.display())]
     File {
         /// As given.
         path: PathBuf,
         /// What the system said.
         kind: io::ErrorKind,
     },
-    /// The variable is not there.
+    /// The variable is not set, or is not UTF-8.
     #[error("the environment variable `{name}` is not set, or is not UTF-8")]
     Variable {
         /// As given.
         name: String,
     },
-    /// There is nothing in it.
+    /// The file or the variable is empty.
     #[error("{place} is empty: a secret was expected there")]
     Empty {
         /// The file or the variable.
@@ -142,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_of_it_is_printed() {
+    fn a_secret_is_not_printed() {
         let secret = Secret::new("hunter2");
         assert_eq!(format!("{secret:?} {secret:#?}"), "Secret(…) Secret(…)");
         assert_eq!(secret.expose(), "hunter2");
@@ -172,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_without_an_end_has_one_here() {
+    fn a_file_without_an_end_is_an_error() {
         let error = Secret::from_file("/dev/zero").unwrap_err();
         assert!(
             matches!(

@@ -1,21 +1,20 @@
-//! Keys, error texts and names come from anywhere: characters that are not shown as they are.
+//! Characters of foreign texts, such as keys and errors, that must not be shown as they are.
 
-/// Whether a character acts on where it is shown, or changes how its neighbours look, without being
-/// seen itself: controls, directions of the text, signs without a width. Joiners are none: scripts
-/// need them.
+/// Returns whether an invisible character changes how other text is shown: controls, directions of the
+/// text, characters without a width. Joiners do not count: scripts need them.
 pub fn steers(character: char) -> bool {
     character.is_control()
         || matches!(character, '\u{ad}' | '\u{61c}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}'
             | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
-/// The same where lines are broken and indented.
+/// The same for a page, in which lines are broken and indented.
 #[cfg(feature = "dashboard")]
 fn steers_a_page(character: char) -> bool {
     steers(character) && !matches!(character, '\n' | '\r' | '\t')
 }
 
-/// A page without them: each is the replacement character, as in mails.
+/// Replaces such characters of a page by the replacement character, as in mails.
 #[cfg(feature = "dashboard")]
 pub(crate) fn page(html: String) -> String {
     if html.contains(steers_a_page) {
@@ -25,21 +24,21 @@ pub(crate) fn page(html: String) -> String {
     }
 }
 
-/// JSON that says the same without them: they stand in strings only, and a string can name them.
+/// Escapes such characters of JSON, where they are in strings only.
 #[cfg(feature = "dashboard")]
 pub fn json(text: &str) -> String {
-    let mut said = String::with_capacity(text.len());
+    let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
         if steers_a_page(character) {
-            escape(character, &mut said)
+            escape(character, &mut escaped);
         } else {
-            said.push(character)
+            escaped.push(character);
         }
     }
-    said
+    escaped
 }
 
-/// A character as a JSON string names it.
+/// Escapes a character for a JSON string.
 #[cfg(feature = "dashboard")]
 fn escape(character: char, into: &mut String) {
     use std::fmt::Write as _;

@@ -1,4 +1,4 @@
-//! TLS for what this crate asks over HTTP: rustls with ring, and the system's authorities.
+//! TLS of this crate's HTTP clients: rustls with ring, and the system's authorities.
 
 use std::sync::Arc;
 
@@ -7,11 +7,11 @@ use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_platform_verifier::Verifier;
 
-/// Trusts the system's authorities and these. The process may have no default for rustls, or one of
-/// its own; what is used here is always said here.
+/// Returns a configuration that trusts the system's authorities and `roots`. It names its provider,
+/// because the process may have none, or another one.
 ///
 /// # Errors
-/// In words, why no authority can be trusted.
+/// The reason why no authority can be trusted, as text.
 pub(crate) fn client(
     needed: bool,
     roots: Vec<CertificateDer<'static>>,
@@ -34,10 +34,10 @@ pub(crate) fn client(
         .with_no_client_auth())
 }
 
-/// The certificates in a text, of which there is one at least.
+/// Reads the certificates in a text, at least one.
 ///
 /// # Errors
-/// In words, what is wrong with it.
+/// The reason why there is none, as text.
 pub(crate) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
     match CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>() {
         Ok(found) if found.is_empty() => Err("no `BEGIN CERTIFICATE`".to_owned()),

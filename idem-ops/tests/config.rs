@@ -77,7 +77,7 @@ fn a_mistake_is_named_with_its_line() {
         (
             "smtp = \"smtp://127.0.0.1:2525?tls=none\"",
             "",
-            "line 10: an e-mail channel needs `smtp",
+            "line 10: missing field `smtp`",
         ),
         (
             "127.0.0.1:2525?tls=none",
@@ -92,7 +92,7 @@ fn a_mistake_is_named_with_its_line() {
         (
             "from = \"idem",
             "url_env = \"PATH\"\nfrom = \"idem",
-            "line 10: `url_env` is nothing a channel of the kind email has",
+            "line 13: unknown field `url_env`, expected one of `name`",
         ),
         (
             "url_env = \"PATH\"",
@@ -103,6 +103,17 @@ fn a_mistake_is_named_with_its_line() {
             "url_env = \"PATH\"",
             "url_env = \"NOT_SET_ANYWHERE\"",
             "NOT_SET_ANYWHERE",
+        ),
+        (
+            "from = \"idem",
+            "root_certificate = \"/no/such/file\"\nfrom = \"idem",
+            "line 10: /no/such/file cannot be read",
+        ),
+        ("kind = \"email\"\n", "", "line 10: a channel needs `kind`"),
+        (
+            "kind = \"email\"",
+            "kind = 4",
+            "line 11: a channel needs `kind`",
         ),
         ("https://ops", "ops", "line 3"),
         ("[[channel]]", "[channel]", "line 16: duplicate key"),
@@ -123,8 +134,7 @@ fn a_secret_is_in_no_error() {
     assert!(!said.contains(&std::env::var("PATH").unwrap()), "{said}");
 }
 
-/// Whatever somebody writes where it does not belong, the message names its place and shows none of
-/// it.
+/// A message names the line of a misplaced value and does not show it.
 #[test]
 fn no_value_is_in_an_error_or_in_debug() {
     const WRITTEN: &str = "hunter2-4711";

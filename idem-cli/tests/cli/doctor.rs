@@ -165,8 +165,8 @@ async fn a_channel_that_fails_is_found_in_a_service_and_in_a_folder() {
             .contains("no channel was ever used; open letters in no notice: 3")
     );
 
-    let watch = Monitor::of(&served.idem, "orders")
-        .tell(Flat)
+    let watch = Monitor::new(&served.idem, "orders")
+        .channel(Flat)
         .start()
         .unwrap();
     within(async {

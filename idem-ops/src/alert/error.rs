@@ -4,13 +4,12 @@ use std::time::Duration;
 
 use super::text;
 
-/// The longest text of a server's answer that is shown, in characters.
+/// The most characters of a text from a server.
 const SHOWN: usize = 300;
 
-/// An alert that was not delivered, or of which nobody can tell.
+/// An alert that was not delivered, or may not have been.
 ///
-/// It says what happened, to which channel, whether trying again may help, and what to do. No
-/// secret is in it: no password, no token, no address that holds one.
+/// It contains no secret: no password, no token, no address with one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{channel}: {what}; {advice}")]
 #[non_exhaustive]
@@ -21,12 +20,12 @@ pub struct AlertError {
     pub what: String,
     /// Whether trying again may help.
     pub retry: Retry,
-    /// What a person can do.
+    /// What to do.
     pub advice: String,
 }
 
 impl AlertError {
-    /// An error of `channel`. Texts that come from a server are made one line and cut.
+    /// Creates an error of `channel`. Both texts are made one line and cut.
     pub fn new(
         channel: &str,
         what: impl AsRef<str>,
@@ -41,7 +40,7 @@ impl AlertError {
         }
     }
 
-    /// Whether the same alert may go through later without anybody doing anything.
+    /// Returns whether the same alert may succeed later by itself.
     pub fn is_retryable(&self) -> bool {
         self.retry != Retry::Never
     }
@@ -51,10 +50,10 @@ impl AlertError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Retry {
-    /// Not before somebody changed something.
+    /// Only after a person changed something.
     Never,
-    /// After a pause of the sender's choice.
+    /// After a pause that the sender chooses.
     Later,
-    /// Not before this time has passed: the receiver said so.
+    /// After this pause at least, which the receiver asked for.
     After(Duration),
 }

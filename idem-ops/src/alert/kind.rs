@@ -1,18 +1,18 @@
-//! The kind of an error: what is left of its text without what differs from message to message.
+//! The kind of an error: its text without the parts that differ from message to message.
 
 use idem_runtime::DeadLetter;
 
-/// The longest kind, in characters.
+/// The most characters of a kind.
 const LONGEST: usize = 120;
 
-/// The kind of a letter's last error, or why it died where there is no text.
+/// Returns the kind of a letter's last error, or the letter's reason if there is no error text.
 pub fn kind_of_error(letter: &DeadLetter) -> String {
     letter
         .last_error()
         .map_or_else(|| letter.reason.to_string(), kind_of)
 }
 
-/// The text with numbers, ids and quoted parts blanked: `card 4711 declined for "A-1"` is `card …
+/// Blanks numbers, ids and quoted parts: `card 4711 declined for "A-1"` is `card …
 /// declined for …`.
 fn kind_of(text: &str) -> String {
     let mut kind = String::new();
@@ -25,7 +25,7 @@ fn kind_of(text: &str) -> String {
             Some(end) => end + 2,
             None => {
                 let word = &rest[..rest.find(|c| !is_of_a_word(c)).unwrap_or(rest.len())];
-                // What ends a clause is not part of an id.
+                // Punctuation at a word's end is not part of an id.
                 word.trim_end_matches(['.', ':']).len()
             }
         };
@@ -48,7 +48,7 @@ fn kind_of(text: &str) -> String {
         .to_owned()
 }
 
-/// Ids are one word with their dashes.
+/// Returns whether the character can be part of an id.
 fn is_of_a_word(c: char) -> bool {
     c.is_alphanumeric() || matches!(c, '-' | '_' | '.' | ':' | '/' | '@')
 }

@@ -1,4 +1,4 @@
-//! What people are told, and the channels it goes through.
+//! Notices of dead letters, and the channels that send them.
 
 #[cfg(feature = "email")]
 mod email;
@@ -19,7 +19,7 @@ pub use notice::{Brief, Group, Notice, NoticeKind};
 #[cfg(feature = "webhook")]
 pub use webhook::{Webhook, WebhookBuilder, WebhookConfigError};
 
-/// A way to tell people.
+/// A channel that sends notices to people.
 ///
 /// # Example
 ///
@@ -42,17 +42,17 @@ pub use webhook::{Webhook, WebhookBuilder, WebhookConfigError};
 /// }
 /// ```
 pub trait Alert: Send + Sync {
-    /// Names the channel in errors, metrics, logs and the dashboard; two channels of one service
-    /// have two names.
+    /// Returns the channel's name in errors, metrics, logs and the dashboard. It must be unique in a
+    /// monitor.
     fn name(&self) -> &str;
 
-    /// Tells people once. It ends within the channel's own timeout.
+    /// Sends the notice once, within the channel's own timeout.
     ///
     /// It may be called again with the same notice: after an error, or after a crash between
-    /// sending and recording. The notice's id is how a receiver knows a second copy.
+    /// sending and recording. A receiver knows a second copy by the notice's id.
     ///
     /// # Errors
     ///
-    /// It could not be delivered, or nobody can tell whether it was.
+    /// [`AlertError`], when it was not delivered, or may not have been.
     fn send<'a>(&'a self, notice: &'a Notice) -> BoxFuture<'a, Result<(), AlertError>>;
 }

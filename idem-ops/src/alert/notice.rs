@@ -1,38 +1,36 @@
-//! What people are told at one time.
+//! A notice: the dead letters that people are notified of at one time.
 
 use idem_runtime::{DeadLetter, DeadLetterId, clock::Timestamp, dead_letters::Reason};
 use serde::{Deserialize, Serialize};
 use url::Url;
 use uuid::Uuid;
 
-use super::text;
-
-/// What people are told at one time.
+/// The dead letters that people are notified of at one time.
 ///
 /// It is kept in the ledger until it is sent, so every retry and every copy after a crash has the
 /// same id and text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Notice {
-    /// Another copy of the same notice has the same one.
+    /// The same in every copy of the notice.
     pub id: Uuid,
-    /// Why people are told now.
+    /// Why the notice was made.
     pub kind: NoticeKind,
-    /// The service whose letters these are.
+    /// The service that the letters belong to.
     pub service: String,
     /// When the notice was made.
     pub at: Timestamp,
-    /// What is told, the most urgent group first.
+    /// The groups of letters, the largest first.
     pub groups: Vec<Group>,
-    /// Open dead letters in all, told of here or not.
+    /// The number of all open dead letters, in this notice or not.
     pub open: u64,
-    /// Where people look and act, the prefix of a nested dashboard included; letters are below it
-    /// at `letters/<id>`. Only `http` and `https` are linked.
+    /// The dashboard's address, including the prefix of a nested one; letters are below it at
+    /// `letters/<id>`. Only `http` and `https` are linked.
     pub dashboard: Option<Url>,
 }
 
 impl Notice {
-    /// A notice with a new id and nothing in it yet.
+    /// Creates a notice with a new id and no letters.
     pub fn new(kind: NoticeKind, service: impl Into<String>, at: Timestamp) -> Self {
         let service = service.into();
         Self {
@@ -45,32 +43,20 @@ impl Notice {
             dashboard: None,
         }
     }
-
-    /// One line to filter by: `[idem] orders: 3 dead letters in orders.place — card declined`.
-    ///
-    /// It has no control characters and at most 240 characters, whatever the keys and errors hold.
-    pub fn subject(&self) -> String {
-        text::subject(self)
-    }
-
-    /// The whole notice as plain text.
-    pub fn text(&self) -> String {
-        text::body(&text::Story::of(self))
-    }
 }
 
-/// Why people are told now.
+/// Why a notice was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum NoticeKind {
-    /// The first letter, or the first of a new group.
+    /// The first letter of a new group.
     NewGroup,
-    /// What came since the last notice.
+    /// Letters since the last notice.
     Digest,
     /// Letters that stay open for too long.
     Escalation,
-    /// A person tries whether alerts arrive; there are no letters in it.
+    /// A test of the channels, without letters.
     Test,
 }
 
@@ -82,7 +68,7 @@ pub struct Group {
     pub handler: String,
     /// The kind of error: the text with numbers, ids and quoted parts blanked.
     pub error: String,
-    /// How many letters of the group this notice tells of.
+    /// The number of its letters in this notice.
     pub count: u64,
     /// When the first of them died.
     pub since: Timestamp,
@@ -91,7 +77,7 @@ pub struct Group {
 }
 
 impl Group {
-    /// A group of `count` letters without any of them shown.
+    /// Creates a group of `count` letters that shows none of them.
     pub fn new(
         handler: impl Into<String>,
         error: impl Into<String>,
@@ -108,7 +94,7 @@ impl Group {
     }
 }
 
-/// One dead letter in a few lines. Never its payload.
+/// A dead letter in a few lines, without its payload.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Brief {
@@ -120,14 +106,14 @@ pub struct Brief {
     pub reason: Reason,
     /// The last attempt's error.
     pub error: Option<String>,
-    /// How many attempts it had.
+    /// The number of its attempts.
     pub attempts: u32,
     /// When it died.
     pub died_at: Timestamp,
 }
 
 impl Brief {
-    /// A letter without an error text.
+    /// Creates a brief without an error text.
     pub fn new(
         id: DeadLetterId,
         key: impl Into<String>,

@@ -1,4 +1,4 @@
-//! A notice in words. Every channel takes them from here and only adds its own markup.
+//! A notice in words, to which every channel adds its own markup.
 
 use idem_runtime::clock::Timestamp;
 use url::Url;
@@ -6,23 +6,23 @@ use url::Url;
 use super::notice::{Brief, Group, Notice, NoticeKind};
 use crate::shown::steers;
 
-/// Groups that are told of one by one.
+/// The most groups that are described one by one.
 const GROUPS: usize = 20;
-/// Letters of a group that are shown.
+/// The most letters of a group that are shown.
 const LETTERS: usize = 5;
-/// The kind of error of letters that have none.
+/// The kind of error of letters without an error.
 const NO_ERROR: &str = "no error text";
 
 /// The notice's words, each a clean single line without any markup.
 #[derive(Debug)]
 pub(crate) struct Story {
     pub(crate) subject: String,
-    /// What it is about, and what to do.
+    /// The situation, and what to do.
     pub(crate) intro: String,
     pub(crate) groups: Vec<GroupStory>,
-    /// What is not told of one by one.
+    /// The groups that are not described one by one.
     pub(crate) more: Option<String>,
-    /// How many letters wait in all.
+    /// The number of all open letters.
     pub(crate) open: String,
     /// The dashboard's overview, or the letter's page when there is one letter.
     pub(crate) link: Option<Url>,
@@ -68,8 +68,7 @@ impl Story {
             [group] if told == 1 && group.newest.len() == 1 => {
                 dashboard.map(|url| page(url, &group.newest[0]))
             }
-            // Not its root: where it is nested, that has no slash at its end, and an address that
-            // is given often has.
+            // A page below the root: a nested root has no slash at its end, and addresses often do.
             _ => dashboard.map(|url| below(url, &["overview"])),
         };
         Self {
@@ -89,6 +88,20 @@ impl Story {
             link,
             id: notice.id.to_string(),
         }
+    }
+}
+
+impl Notice {
+    /// Returns one line to filter by: `[idem] orders: 3 dead letters in orders.place — card declined`.
+    ///
+    /// It has no control characters and at most 240 characters, whatever keys and errors contain.
+    pub fn subject(&self) -> String {
+        subject(self)
+    }
+
+    /// Returns the whole notice as plain text.
+    pub fn text(&self) -> String {
+        body(&Story::of(self))
     }
 }
 
@@ -118,7 +131,7 @@ impl GroupStory {
 impl LetterStory {
     fn of(brief: &Brief, dashboard: Option<&Url>) -> Self {
         let attempts = match brief.attempts {
-            // It was buried before any.
+            // The message was buried without an attempt.
             0 => String::new(),
             1 => " after 1 attempt".to_owned(),
             attempts => format!(" after {attempts} attempts"),
@@ -140,7 +153,7 @@ impl LetterStory {
     }
 }
 
-pub(crate) fn subject(notice: &Notice) -> String {
+fn subject(notice: &Notice) -> String {
     let service = subject_part(&notice.service, 40);
     let count = notice.groups.iter().map(|group| group.count).sum();
     let count = match notice.kind {
@@ -190,10 +203,10 @@ pub(crate) fn body(story: &Story) -> String {
     lines.join("\n")
 }
 
-/// The text as one line of at most `most` characters.
+/// Returns the text as one line of at most `most` characters.
 ///
-/// White space becomes one space, and what could break a line, start a header or turn the direction
-/// of the text around becomes the replacement character.
+/// White space becomes one space. Characters that could break a line, start a header or change the
+/// direction of the text become the replacement character.
 pub(crate) fn one_line(text: &str, most: usize) -> String {
     let mut line = String::with_capacity(text.len().min(4 * most));
     let mut length = 0;
@@ -209,7 +222,7 @@ pub(crate) fn one_line(text: &str, most: usize) -> String {
             character
         };
         if length + usize::from(gap) + 1 > most {
-            // Room for the sign that something is missing.
+            // Room for the ellipsis.
             while length >= most {
                 line.pop();
                 length -= 1;
@@ -228,7 +241,7 @@ pub(crate) fn one_line(text: &str, most: usize) -> String {
     line
 }
 
-/// The group's kind of error, or that there is none.
+/// Returns the group's kind of error, or [`NO_ERROR`].
 fn kind(group: &Group, most: usize) -> String {
     let kind = one_line(&group.error, most);
     if kind.is_empty() {
@@ -238,7 +251,7 @@ fn kind(group: &Group, most: usize) -> String {
     }
 }
 
-/// A mail program reads `=?…?=` as a text in another encoding, which could say anything.
+/// Returns a part of the subject. Mail programs decode `=?…?=`, which could hide any text.
 fn subject_part(text: &str, most: usize) -> String {
     one_line(&text.replace("=?", "= ?"), most)
 }
@@ -254,7 +267,7 @@ fn seconds(time: Timestamp) -> String {
     time.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
 }
 
-/// The letter's page below the dashboard's address.
+/// Returns the address of the letter's page.
 fn page(dashboard: &Url, brief: &Brief) -> Url {
     below(dashboard, &["letters", &brief.id.to_string()])
 }

@@ -1,9 +1,11 @@
 //! The process's metrics: as Prometheus text, and idem's own as figures for plots.
 //!
-//! A process has one recorder. [`Metrics::install`] puts this one there unless another is; then
-//! there are no figures here, and the other one has them all.
+//! A process has one recorder. [`Metrics::install`] installs this one unless another is installed;
+//! then the other one has all metrics, and there are no figures here.
 
+mod counts;
 mod figures;
+mod latency;
 mod recorder;
 
 use std::sync::{Arc, OnceLock};
@@ -11,19 +13,22 @@ use std::sync::{Arc, OnceLock};
 use idem_runtime::clock::Timestamp;
 use metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use metrics_util::layers::FanoutBuilder;
 
-use crate::service::{Count, Latency};
+pub use counts::Count;
 use figures::Figures;
+pub use figures::MINUTES;
 pub(crate) use figures::{Past, minute};
-use recorder::Tee;
+pub use latency::Latency;
+use recorder::FiguresRecorder;
 
-/// The upper ends of the buckets that Prometheus gets: they can be added up over processes, which
-/// quantiles cannot, and no time is told as longer than it was because a much longer one came.
+/// The upper bounds of the buckets for Prometheus, in seconds. Buckets can be summed over processes;
+/// quantiles cannot.
 const SECONDS: [f64; 18] = [
     0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
     5.0, 10.0, 60.0, 600.0,
 ];
-/// The same of the calls that share a commit.
+/// The upper bounds of the buckets for the calls that share a commit.
 const GROUP: [f64; 10] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
 
 const CALLS: &str = "idem_calls_total";
@@ -33,8 +38,10 @@ const COMMIT: &str = "idem_commit_seconds";
 const ALERTS: &str = "idem_alerts_total";
 const WAITING: &str = "idem_alerts_waiting";
 
-/// Tells the process's metrics recorder what the monitor's names mean; harmless when repeated. Each
-/// [`Monitor`](crate::monitor::Monitor) does so when it starts: call it where the recorder comes later.
+/// Describes the monitor's metrics to the process's recorder; harmless when repeated.
+///
+/// Each [`Monitor`](crate::monitor::Monitor) calls it when it starts: call it yourself if the
+/// recorder is installed later.
 pub fn describe_metrics() {
     describe_counter!(
         ALERTS,
@@ -48,13 +55,13 @@ pub fn describe_metrics() {
     );
 }
 
-/// A notice was sent to a channel, or could not be.
+/// Counts a try to send a notice to a channel.
 pub(crate) fn alerted(channel: &str, sent: bool) {
     let outcome = if sent { "sent" } else { "failed" };
     counter!(ALERTS, "channel" => channel.to_owned(), "outcome" => outcome).increment(1);
 }
 
-/// So many notices wait for a channel.
+/// Sets the number of notices that wait for a channel.
 pub(crate) fn waiting(channel: &str, count: u64) {
     #[expect(
         clippy::cast_precision_loss,
@@ -63,14 +70,14 @@ pub(crate) fn waiting(channel: &str, count: u64) {
     gauge!(WAITING, "channel" => channel.to_owned()).set(count as f64);
 }
 
-/// The process's metrics. A clone is another handle of the same.
+/// A handle of the process's metrics. Clones share them.
 #[derive(Clone)]
 pub struct Metrics {
     figures: Arc<Figures>,
     prometheus: PrometheusHandle,
 }
 
-/// With buckets for idem's own times; what else the process measures stays as it is.
+/// Sets the buckets of idem's own histograms.
 #[expect(
     clippy::expect_used,
     reason = "only an empty list of buckets is refused"
@@ -88,7 +95,7 @@ fn with_buckets(builder: PrometheusBuilder) -> PrometheusBuilder {
     })
 }
 
-/// The process has another recorder, so there are no figures here.
+/// The process has another metrics recorder, so there are no figures here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "this process has another metrics recorder, which has idem's figures: look there, or install none and idem_ops \
@@ -99,10 +106,10 @@ pub struct OtherRecorder;
 static INSTALLED: OnceLock<Result<Metrics, OtherRecorder>> = OnceLock::new();
 
 impl Metrics {
-    /// Puts the recorder there, or finds it there.
+    /// Installs the recorder of the process, or returns the one that was installed before.
     ///
     /// # Errors
-    /// The process has another one.
+    /// The process has another recorder.
     pub fn install() -> Result<Self, OtherRecorder> {
         INSTALLED
             .get_or_init(|| {
@@ -111,10 +118,12 @@ impl Metrics {
                     figures: Arc::default(),
                     prometheus: recorder.handle(),
                 };
-                let tee = Tee::of(Arc::clone(&metrics.figures), recorder);
-                metrics::set_global_recorder(tee).map_err(|_| OtherRecorder)?;
-                // The Idem is open by now, and a monitor may run: they have told their names to
-                // nobody.
+                let both = FanoutBuilder::default()
+                    .add_recorder(FiguresRecorder(Arc::clone(&metrics.figures)))
+                    .add_recorder(recorder)
+                    .build();
+                metrics::set_global_recorder(both).map_err(|_| OtherRecorder)?;
+                // An Idem or a monitor that started before described its metrics to no recorder.
                 idem_runtime::metrics::describe_metrics();
                 describe_metrics();
                 Ok(metrics)
@@ -122,13 +131,12 @@ impl Metrics {
             .clone()
     }
 
-    /// Everything as Prometheus text.
+    /// Returns all metrics as Prometheus text.
     pub fn render(&self) -> String {
         self.prometheus.render()
     }
 
-    /// Ends the minutes that are over, and the work that histograms left; to be called every few
-    /// seconds.
+    /// Ends the minutes that are over and runs the upkeep of histograms. Call it every few seconds.
     pub(crate) fn roll(&self, now: Timestamp) {
         self.prometheus.run_upkeep();
         self.figures.roll(minute(now));
@@ -150,7 +158,7 @@ impl Metrics {
         self.figures.commit.all()
     }
 
-    /// The minutes that are over, the oldest first, and the one that is not.
+    /// Returns the minutes that are over, oldest first, then the current one.
     pub(crate) fn minutes(&self) -> Vec<Past> {
         self.figures.minutes()
     }

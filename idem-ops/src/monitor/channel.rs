@@ -1,10 +1,10 @@
-//! A way to tell people, and what it is for.
+//! A channel of the monitor.
 
 use crate::alert::Alert;
 
 pub(super) struct Channel {
     pub(super) alert: Box<dyn Alert>,
-    /// It gets what has stayed open for too long, and nothing else.
+    /// It gets only letters that stay open for too long.
     pub(super) escalation: bool,
 }
 

@@ -1,18 +1,21 @@
-//! When people are told, and that they are.
+//! Watches dead letters and notifies people of them.
 //!
-//! The ledger writes a note with each letter: nobody was told of it. The monitor turns those notes
-//! into notices, puts each notice into an outbox in the ledger in the same write that removes the
-//! notes, and sends what is in the outbox. So a letter is untold or in a notice, whenever the
-//! process dies; only a notice that was sent, and whose sending was not yet recorded, is sent
-//! again, with the same id.
+//! The ledger writes a note with each letter, which says that no notice has it yet. The monitor
+//! turns those notes into notices, stores each notice for its channels in the same write that
+//! removes the notes, and sends the stored notices. So a letter has its note or is in a notice,
+//! whenever the process dies; only a notice that was sent, and whose sending was not yet recorded,
+//! is sent again, with the same id.
 
 mod channel;
-mod deliver;
-mod gather;
-mod outbox;
+mod digest;
+mod escalation;
+mod group;
+mod notice;
 mod policy;
+mod sender;
 mod state;
-mod stays_open;
+mod store;
+mod time;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -33,10 +36,12 @@ pub use policy::Policy;
 pub(crate) use state::all as channels;
 pub use state::{AlertState, ChannelState};
 
-/// How often the ledger is looked through, whatever the hints say.
+/// The longest time between two looks at the ledger.
 const LOOK: Duration = Duration::from_secs(5);
 
-/// Watches the dead letters of an [`Idem`], and tells people by a [`Policy`].
+/// Watches the dead letters of an [`Idem`] and sends notices of them by a [`Policy`].
+///
+/// # Example
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -53,12 +58,12 @@ const LOOK: Duration = Duration::from_secs(5);
 /// use idem_ops::monitor::{Monitor, Policy};
 ///
 /// let policy = Policy::default().digest_every(Duration::from_secs(15 * 60)).escalate_after(Duration::from_secs(4 * 3600));
-/// let monitor = Monitor::of(&idem, "orders").policy(policy).tell(Terminal).start()?;
+/// let monitor = Monitor::new(&idem, "orders").policy(policy).channel(Terminal).start()?;
 /// // … the service runs …
 /// monitor.stop().await;
 /// # Ok(()) }
 /// ```
-#[must_use]
+#[must_use = "nothing is watched before `start`"]
 pub struct Monitor {
     idem: Idem,
     service: String,
@@ -67,20 +72,20 @@ pub struct Monitor {
     channels: Vec<Channel>,
 }
 
-/// What the monitor's tasks share.
+/// The state that the monitor's tasks share.
 struct Watching {
     idem: Idem,
     service: String,
     dashboard: Option<Url>,
     policy: Policy,
     channels: Vec<Channel>,
-    /// Rung when the outbox has something new.
-    mail: Notify,
+    /// Notified when a new notice is stored.
+    stored: Notify,
 }
 
 impl Monitor {
-    /// A monitor that tells nobody yet. `service` is what people know the service by.
-    pub fn of(idem: &Idem, service: impl Into<String>) -> Self {
+    /// Creates a monitor without channels. `service` is the service's name in notices.
+    pub fn new(idem: &Idem, service: impl Into<String>) -> Self {
         let (idem, service) = (idem.clone(), service.into());
         Self {
             idem,
@@ -91,41 +96,42 @@ impl Monitor {
         }
     }
 
-    /// When people are told.
+    /// Sets when notices are sent.
     pub fn policy(mut self, policy: Policy) -> Self {
         self.policy = policy;
         self
     }
 
-    /// Where people look and act, for the links: the dashboard's whole address, with the prefix
-    /// that it is nested at, as in `https://orders.example.com/ops`.
+    /// Sets the dashboard's address for links, including the prefix that it is nested at, as in
+    /// `https://orders.example.com/ops`.
     pub fn dashboard(mut self, url: Url) -> Self {
         self.dashboard = Some(url);
         self
     }
 
-    /// Tells these people of new letters.
-    pub fn tell(self, alert: impl Alert + 'static) -> Self {
-        self.channel(Box::new(alert), false)
+    /// Adds a channel for new letters.
+    pub fn channel(self, alert: impl Alert + 'static) -> Self {
+        self.add(Box::new(alert), false)
     }
 
-    /// Tells these people, and nobody else, of letters that stay open for too long.
-    pub fn escalate_to(self, alert: impl Alert + 'static) -> Self {
-        self.channel(Box::new(alert), true)
+    /// Adds a channel for letters that stay open for too long. With one, the others no longer get
+    /// those.
+    pub fn escalation_channel(self, alert: impl Alert + 'static) -> Self {
+        self.add(Box::new(alert), true)
     }
 
-    pub(crate) fn channel(mut self, alert: Box<dyn Alert>, escalation: bool) -> Self {
+    pub(crate) fn add(mut self, alert: Box<dyn Alert>, escalation: bool) -> Self {
         self.channels.push(Channel::new(alert, escalation));
         self
     }
 
-    /// Starts watching, in tasks of the current tokio runtime. They end with [`Watch::stop`], or
-    /// when it is dropped.
+    /// Starts watching in tasks of the current tokio runtime. They end with [`Watch::stop`], or
+    /// when the `Watch` is dropped.
     ///
-    /// Letters that were written while nobody watched are told of as if they had come now.
+    /// Letters that were written while no monitor ran are treated as new.
     ///
     /// # Errors
-    /// [`SameName`] when two channels have one name: what waits for them could not be told apart.
+    /// [`SameName`], when two channels have one name: their stored notices could not be told apart.
     ///
     /// # Panics
     /// Outside a tokio runtime.
@@ -153,7 +159,7 @@ impl Monitor {
             dashboard,
             policy,
             channels,
-            mail: Notify::new(),
+            stored: Notify::new(),
         });
         let (end, ended) = watch::channel(());
         Ok(Watch {
@@ -162,10 +168,7 @@ impl Monitor {
         })
     }
 
-    /// Sends a test to every channel now, beside the outbox: whether alerts would arrive.
-    ///
-    /// # Errors
-    /// Those of the channels, each for itself.
+    /// Sends a test to every channel now and returns each channel's name and result.
     pub async fn test(&self) -> Vec<(String, Result<(), crate::alert::AlertError>)> {
         let mut notice = Notice::new(NoticeKind::Test, &self.service, self.idem.clock().now());
         notice.dashboard = self.dashboard.clone();
@@ -177,7 +180,7 @@ impl Monitor {
     }
 }
 
-/// Two channels have one name.
+/// An error: two channels have one name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("two alert channels are named `{name}`: give each a name of its own")]
 #[non_exhaustive]
@@ -193,11 +196,11 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Stops it. What is being sent is let finish; what waits is sent by the next monitor on this
-    /// ledger.
+    /// Stops the monitor after the notices that are being sent now. The next monitor on this ledger
+    /// sends the others.
     pub async fn stop(self) {
         drop(self.end);
-        // A task that panicked has said so.
+        // tokio reported a panic of the task.
         let _ = self.task.await;
     }
 }
@@ -206,19 +209,19 @@ impl Watching {
     async fn run(self: Arc<Self>, mut ended: watch::Receiver<()>) {
         let senders = (0..self.channels.len()).map(|channel| {
             let (watching, ended) = (Arc::clone(&self), ended.clone());
-            tokio::spawn(async move { watching.deliver(channel, ended).await })
+            tokio::spawn(async move { watching.send_all(channel, ended).await })
         });
         let senders: Vec<_> = senders.collect();
-        let (clock, mut born) = (self.idem.clock(), self.idem.dead_letters().watch());
+        let (clock, mut new_letters) = (self.idem.clock(), self.idem.dead_letters().watch());
         loop {
             if let Err(error) = self.look().await {
-                tracing::warn!(%error, "dead letters could not be looked through; it will be tried again");
+                tracing::warn!(%error, "dead letters could not be read; the monitor tries again");
             }
             tokio::select! {
                 // The sender is never used: an error is the end.
                 _ = ended.changed() => break,
-                // A hint. What comes with it is in the ledger, which is the truth.
-                Some(_) = born.next() => while born.next().now_or_never().flatten().is_some() {},
+                // A hint only: the ledger has the letters.
+                Some(_) = new_letters.next() => while new_letters.next().now_or_never().flatten().is_some() {},
                 () = clock.sleep(LOOK) => {}
             }
         }
@@ -227,16 +230,16 @@ impl Watching {
         }
     }
 
-    /// One look at the ledger: what is new, what has stayed open for too long, and how much waits.
+    /// Stores the notices that are due, and counts the notices that wait.
     async fn look(&self) -> Result<(), Error> {
-        let told = self.gather().await?;
-        let escalated = self.escalate().await?;
-        if told || escalated {
-            self.mail.notify_waiters();
+        let digest = self.digest().await?;
+        let escalation = self.escalate().await?;
+        if digest || escalation {
+            self.stored.notify_waiters();
         }
         let notes = self.idem.notes();
         for channel in &self.channels {
-            metrics::waiting(channel.name(), outbox::count(&notes, channel.name()).await?);
+            metrics::waiting(channel.name(), store::count(&notes, channel.name()).await?);
         }
         Ok(())
     }

@@ -1,14 +1,14 @@
-//! When people are told.
+//! When notices are sent.
 
 use std::time::Duration;
 
-/// When people are told of dead letters.
+/// When notices of dead letters are sent.
 ///
-/// The first letter at once; then at most one digest each period, grouped by handler and kind of
-/// error; at once again when a group appears that was not there before.
+/// The first letter makes a notice at once. Then there is at most one digest per period, grouped by
+/// handler and kind of error, and a notice at once when a new group appears.
 ///
-/// A message whose key is that of one which is done can wait: it goes with a digest, and is not
-/// told again when it stays open.
+/// A letter of a message that reused a finished message's key is not urgent: it goes with a digest,
+/// and is not escalated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub struct Policy {
@@ -30,27 +30,27 @@ impl Default for Policy {
 }
 
 impl Policy {
-    /// The time between two digests; 15 minutes unless said.
+    /// Sets the time between two digests; 15 minutes by default.
     pub fn digest_every(mut self, period: Duration) -> Self {
         self.digest_every = period;
         self
     }
 
-    /// How often in one period a new group is told of at once; 5 unless said. After that it waits
-    /// for the digest, so that errors that are all different make no flood.
+    /// Sets how many notices of new groups are sent at once in one period; 5 by default. Later groups
+    /// wait for the digest, so that many different errors do not flood the channels.
     pub fn new_groups_at_once(mut self, times: u32) -> Self {
         self.new_groups_at_once = times;
         self
     }
 
-    /// After how long without a letter a group counts as new again; 7 days unless said.
+    /// Sets the time without a letter after which a group counts as new again; 7 days by default.
     pub fn group_forgotten_after(mut self, silence: Duration) -> Self {
         self.group_forgotten_after = silence;
         self
     }
 
-    /// After how long a letter that is still open is told to the channels of
-    /// [`escalate_to`](super::Monitor::escalate_to); never unless said.
+    /// Sets the time after which an open letter is escalated to the channels of
+    /// [`escalation_channel`](super::Monitor::escalation_channel); never by default.
     pub fn escalate_after(mut self, open: Duration) -> Self {
         self.escalate_after = Some(open);
         self

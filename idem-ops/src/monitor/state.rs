@@ -1,43 +1,42 @@
-//! How telling people goes, for dashboards and health checks.
+//! The state of notifications, for dashboards and health checks.
 
 use idem_runtime::{
     DeadLetterId, Error, Idem, LetterState, clock::Timestamp, ledger::LedgerError, notes::Notes,
 };
 use serde::{Deserialize, Serialize};
 
-use super::outbox::{self, get, read};
+use super::store::{self, get, read};
 
 /// The most channels that are shown.
 const CHANNELS: usize = 1000;
-/// So many letters are looked at one by one; more would only say the same louder.
+/// The most letters that are checked one by one.
 const LETTERS: usize = 500;
 
-/// How telling people goes.
+/// The state of notifications.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct AlertState {
-    /// Open letters that are in no notice yet, of the oldest 500 that are in none: nobody needs to
-    /// be told of what somebody has closed.
+    /// The number of open letters among the oldest 500 that are in no notice yet.
     pub untold: u64,
-    /// Whether more than those 500 are in no notice.
+    /// Whether more than 500 letters are in no notice.
     pub more_untold: bool,
-    /// The channels that were ever used. One that no monitor has any more stays as it was.
+    /// The channels that were ever used, including those that no monitor has any more.
     pub channels: Vec<ChannelState>,
 }
 
-/// How one channel does.
+/// The state of one channel.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ChannelState {
     /// Its name.
     pub name: String,
-    /// When people were told last.
+    /// When a notice was sent last.
     pub last_sent: Option<Timestamp>,
-    /// Since when it has failed without a success.
+    /// Since when every try has failed.
     pub failing_since: Option<Timestamp>,
     /// Why the last try failed, while it fails.
     pub last_error: Option<String>,
-    /// Notices that wait to be sent; at most 1,000 are counted.
+    /// The number of notices that wait to be sent, up to 1,000.
     #[serde(default)]
     pub waiting: u64,
 }
@@ -45,7 +44,7 @@ pub struct ChannelState {
 const PLACE: &str = "alerts/channels/";
 
 pub(super) fn key(channel: &str) -> String {
-    format!("{PLACE}{}", outbox::name(channel))
+    format!("{PLACE}{}", store::name(channel))
 }
 
 pub(super) async fn of(notes: &Notes, channel: &str) -> Result<ChannelState, Error> {
@@ -57,17 +56,17 @@ pub(super) async fn of(notes: &Notes, channel: &str) -> Result<ChannelState, Err
 }
 
 impl AlertState {
-    /// How telling people of these letters goes, whether or not a monitor runs in this process.
+    /// Reads the state from the ledger, whether or not a monitor runs in this process.
     ///
     /// # Errors
-    /// When the ledger cannot be read.
+    /// [`Error::Ledger`], when the ledger cannot be read.
     pub async fn of(idem: &Idem) -> Result<Self, Error> {
         let notes = idem.notes();
         let mut channels = all(&notes).await?;
         for channel in &mut channels {
-            channel.waiting = outbox::count(&notes, &channel.name).await?;
+            channel.waiting = store::count(&notes, &channel.name).await?;
         }
-        let (untold, more_untold) = nobody_knows(idem).await?;
+        let (untold, more_untold) = unnotified(idem).await?;
         Ok(Self {
             untold,
             more_untold,
@@ -75,7 +74,7 @@ impl AlertState {
         })
     }
 
-    /// The channels that fail now.
+    /// Returns the channels that fail now.
     pub fn failing(&self) -> impl Iterator<Item = &ChannelState> {
         self.channels
             .iter()
@@ -83,7 +82,7 @@ impl AlertState {
     }
 }
 
-/// The channels that were ever used, without how much waits for them.
+/// Returns the channels that were ever used, without counting their notices.
 pub(crate) async fn all(notes: &Notes) -> Result<Vec<ChannelState>, Error> {
     notes
         .list(PLACE, None, CHANNELS)
@@ -93,8 +92,9 @@ pub(crate) async fn all(notes: &Notes) -> Result<Vec<ChannelState>, Error> {
         .collect()
 }
 
-/// How many open letters nobody was told of, and whether there are letters that were not looked at.
-async fn nobody_knows(idem: &Idem) -> Result<(u64, bool), Error> {
+/// Counts the open letters that are in no notice. Returns whether there are letters beyond those that
+/// were checked.
+async fn unnotified(idem: &Idem) -> Result<(u64, bool), Error> {
     let (letters, prefix) = (idem.dead_letters(), "untold/");
     let mut notes = idem.notes().list(prefix, None, LETTERS + 1).await?;
     let more = notes.len() > LETTERS;
@@ -109,7 +109,7 @@ async fn nobody_knows(idem: &Idem) -> Result<(u64, bool), Error> {
             continue;
         };
         let is_open = match letters.get(&id).await {
-            // It has to be told of by a version that can read it.
+            // A version that can read it makes its notice.
             Err(Error::Ledger {
                 problem: LedgerError::Record { .. },
                 ..

@@ -1,11 +1,11 @@
-//! One spelling for all that mean the same: of addresses, of JSON and of HTML.
+//! Decodes the spellings of a text in addresses, JSON and HTML.
 
-/// How often a text may have been encoded.
+/// The most times that a text is decoded.
 const DEPTH: usize = 4;
-/// The longest name of a character in HTML that is looked for.
+/// The longest name of a character in HTML that is decoded.
 const LONGEST: usize = 10;
 
-/// The text decoded until nothing is left to decode.
+/// Decodes the text until nothing is left to decode.
 pub(super) fn plain(text: &str) -> String {
     let mut plain = text.to_owned();
     for _ in 0..DEPTH {
@@ -22,7 +22,7 @@ fn decode(text: &str) -> String {
     let (mut bytes, mut rest) = (Vec::with_capacity(text.len()), text);
     while let Some(first) = rest.chars().next() {
         let (character, length) = escaped(rest).unwrap_or_else(|| {
-            // A form writes a space so.
+            // Forms encode a space as `+`.
             (
                 Decoded::Char(if first == '+' { ' ' } else { first }),
                 first.len_utf8(),
@@ -38,12 +38,12 @@ fn decode(text: &str) -> String {
 }
 
 enum Decoded {
-    /// Of UTF-8.
+    /// A byte of UTF-8.
     Byte(u8),
     Char(char),
 }
 
-/// What the text begins with, where that stands for something else, and how long it is.
+/// Decodes the escape that the text begins with, if any. Returns the escape's length too.
 fn escaped(text: &str) -> Option<(Decoded, usize)> {
     let hex = |digits: &str| u32::from_str_radix(digits, 16).ok();
     if let Some(rest) = text.strip_prefix('%') {

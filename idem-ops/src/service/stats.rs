@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use idem_runtime::clock::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// How many minutes are remembered: a day.
-pub const MINUTES: usize = 1440;
+pub use crate::metrics::{Count, Latency, MINUTES};
 
 /// The service's figures. Counts are of this process, since its start.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -35,36 +34,6 @@ pub struct Stats {
     pub commit: Latency,
     /// The last minutes, oldest first; the last one is not over.
     pub minutes: Vec<Minute>,
-}
-
-/// So often.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct Count {
-    /// The handler's name in the ledger.
-    pub handler: String,
-    /// `done`, `replayed`, `failed`, `dead_lettered`, … as in the metrics.
-    pub outcome: String,
-    /// How often.
-    pub count: u64,
-}
-
-/// How long something took, in seconds. Quantiles come from a sketch
-/// ([DDSketch](https://arxiv.org/abs/1908.10693)): each is off by at most 1 % of itself, between a
-/// nanosecond and years.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct Latency {
-    /// How many were measured.
-    pub count: u64,
-    /// Half of them took at most this.
-    pub p50: f64,
-    /// 90 % of them.
-    pub p90: f64,
-    /// 99 % of them.
-    pub p99: f64,
-    /// All of them.
-    pub max: f64,
 }
 
 /// One minute.

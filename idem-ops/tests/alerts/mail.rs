@@ -123,11 +123,6 @@ async fn a_second_copy_is_the_same_mail() {
     let mails = [server.mail().await, server.mail().await].map(|mail| parsed(&mail.data));
     assert_eq!(mails[0].message_id(), mails[1].message_id());
     assert_eq!(mails[0].body_text(0), mails[1].body_text(0));
-    assert_eq!(
-        server.connections(),
-        1,
-        "the connection is kept for the next mail"
-    );
 }
 
 #[tokio::test]
@@ -235,9 +230,11 @@ async fn the_login_is_sent_over_tls_only() {
             .build()
             .unwrap();
         email.send(&card_declined()).await.unwrap();
-        let mail = server.mail().await;
-        assert_eq!((mail.tls, mail.user.as_deref()), (true, Some(USER)));
-        assert_eq!(mail.from, "alerts@shop.example.com");
-        assert_eq!(mail.to, ["on-call@example.com", "shop@example.com"]);
+        for address in ["on-call@example.com", "shop@example.com"] {
+            let mail = server.mail().await;
+            assert_eq!((mail.tls, mail.user.as_deref()), (true, Some(USER)));
+            assert_eq!(mail.from, "alerts@shop.example.com");
+            assert_eq!(mail.to, [address]);
+        }
     }
 }

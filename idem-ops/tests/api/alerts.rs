@@ -69,8 +69,8 @@ async fn a_failing_channel_is_reported_until_it_works_again() {
         (1, false, 0)
     );
 
-    let watch = Monitor::of(&place.idem, "orders")
-        .tell(pager.clone())
+    let watch = Monitor::new(&place.idem, "orders")
+        .channel(pager.clone())
         .start()
         .unwrap();
     let state = alerts(&place, |state| state.failing().next().is_some()).await;

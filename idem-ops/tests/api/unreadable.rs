@@ -141,8 +141,8 @@ async fn an_unreadable_letter_does_not_hide_the_others() {
     );
 
     let told = watch::Sender::new(0);
-    let watch = Monitor::of(&place.idem, "orders")
-        .tell(Pager(told.clone()))
+    let watch = Monitor::new(&place.idem, "orders")
+        .channel(Pager(told.clone()))
         .start()
         .unwrap();
     within(told.subscribe().wait_for(|told| *told == 2))

@@ -79,9 +79,9 @@ async fn a_failing_channel_is_shown_with_its_error() {
     let dashboard = Dashboard::new();
     let cookie = dashboard.sign_in().await;
     assert!(dashboard.idem.scope(place("A-1".into())).await.is_err());
-    let monitor = Monitor::of(&dashboard.idem, "orders")
-        .tell(Pager("flat", false))
-        .tell(Pager("charged", true));
+    let monitor = Monitor::new(&dashboard.idem, "orders")
+        .channel(Pager("flat", false))
+        .channel(Pager("charged", true));
     let watch = monitor.start().unwrap();
     let state = within(async {
         loop {

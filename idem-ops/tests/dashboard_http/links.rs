@@ -27,9 +27,9 @@ async fn links(dashboard: &str, idem: &Idem, letters: usize) -> Vec<Url> {
         idem.scope(place(format!("A-{number}"))).await.unwrap_err();
     }
     let email = server.email().to("on-call@example.com").build().unwrap();
-    let watch = Monitor::of(idem, "orders")
+    let watch = Monitor::new(idem, "orders")
         .dashboard(dashboard.parse().unwrap())
-        .tell(email)
+        .channel(email)
         .start()
         .unwrap();
     let mail = server.mail().await;

@@ -54,13 +54,16 @@ async fn monitor_of_the_parent() {
     };
     let idem = Idem::open(folder).unwrap();
     let email = idem_ops::alert::Email::smtp(std::env::var("IDEM_TEST_SMTP").unwrap())
-        .root_certificate_file(std::env::var("IDEM_TEST_ROOT").unwrap())
+        .root_certificate(std::fs::read(std::env::var("IDEM_TEST_ROOT").unwrap()).unwrap())
         .password(idem_ops::Secret::new(PASSWORD))
         .from("idem@example.com")
         .to("oncall@example.com")
         .build()
         .unwrap();
-    let _watch = Monitor::of(&idem, "orders").tell(email).start().unwrap();
+    let _watch = Monitor::new(&idem, "orders")
+        .channel(email)
+        .start()
+        .unwrap();
     std::future::pending::<()>().await;
 }
 

@@ -17,12 +17,12 @@ fn policy() -> Policy {
 }
 
 #[tokio::test]
-async fn the_first_letter_and_new_groups_are_told_at_once_and_the_rest_in_digests() {
+async fn the_first_letter_and_new_groups_are_sent_at_once_and_the_rest_in_digests() {
     let clock = ManualClock::default();
     let (idem, (pager, mut told)) = (idem(&clock), pager("pager"));
-    let watch = Monitor::of(&idem, "orders")
+    let watch = Monitor::new(&idem, "orders")
         .policy(policy())
-        .tell(pager)
+        .channel(pager)
         .start()
         .unwrap();
 
@@ -66,16 +66,16 @@ async fn the_first_letter_and_new_groups_are_told_at_once_and_the_rest_in_digest
 
 /// Errors that are all different would each be a reason to tell people at once.
 #[tokio::test]
-async fn a_flood_of_different_errors_is_as_many_notices_as_the_policy_says() {
+async fn a_flood_of_different_errors_makes_as_many_notices_as_the_policy_allows() {
     const AT_ONCE: u32 = 3;
     let clock = ManualClock::default();
     let (idem, (pager, mut told)) = (idem(&clock), pager("pager"));
     let policy = Policy::default()
         .digest_every(PERIOD)
         .new_groups_at_once(AT_ONCE);
-    let watch = Monitor::of(&idem, "orders")
+    let watch = Monitor::new(&idem, "orders")
         .policy(policy)
-        .tell(pager)
+        .channel(pager)
         .start()
         .unwrap();
     // Words, for numbers are blanked.
@@ -113,7 +113,7 @@ async fn a_flood_of_different_errors_is_as_many_notices_as_the_policy_says() {
 }
 
 #[tokio::test]
-async fn what_died_while_nobody_watched_is_told_and_never_again() {
+async fn letters_written_without_a_monitor_are_sent_once() {
     let clock = ManualClock::default();
     let idem = idem(&clock);
     die(&idem, 0..3, "no stock").await;
@@ -122,9 +122,9 @@ async fn what_died_while_nobody_watched_is_told_and_never_again() {
     letters.discard(&closed.id, "a test").await.unwrap();
     for expected in [Some(3), None] {
         let (pager, mut told) = pager("pager");
-        let watch = Monitor::of(&idem, "orders")
+        let watch = Monitor::new(&idem, "orders")
             .policy(policy())
-            .tell(pager)
+            .channel(pager)
             .start()
             .unwrap();
         if let Some(count) = expected {
@@ -143,15 +143,15 @@ async fn what_died_while_nobody_watched_is_told_and_never_again() {
 }
 
 #[tokio::test]
-async fn a_letter_that_stays_open_is_told_to_others_once() {
+async fn a_letter_that_stays_open_is_escalated_once() {
     let clock = ManualClock::default();
     let (idem, (pager, mut told), (boss, mut escalated)) =
         (idem(&clock), pager("pager"), pager("boss"));
     let policy = policy().escalate_after(PERIOD * 6);
-    let monitor = Monitor::of(&idem, "orders")
+    let monitor = Monitor::new(&idem, "orders")
         .policy(policy)
-        .tell(pager)
-        .escalate_to(boss);
+        .channel(pager)
+        .escalation_channel(boss);
     let watch = monitor.start().unwrap();
     die(&idem, 0..3, "no stock").await;
     within(told.recv()).await.unwrap().unwrap();
@@ -177,9 +177,9 @@ async fn a_letter_that_stays_open_is_told_to_others_once() {
 #[tokio::test]
 async fn two_channels_of_one_name_are_refused() {
     let idem = idem(&ManualClock::default());
-    let monitor = Monitor::of(&idem, "orders")
-        .tell(pager("pager").0)
-        .escalate_to(pager("pager").0);
+    let monitor = Monitor::new(&idem, "orders")
+        .channel(pager("pager").0)
+        .escalation_channel(pager("pager").0);
     let error = monitor.start().err().unwrap();
     assert_eq!(
         error.to_string(),
@@ -203,15 +203,15 @@ async fn reuse(idem: &idem_runtime::Idem, order_no: &str, content: &str) {
 }
 
 #[tokio::test]
-async fn a_key_used_again_pages_nobody_about_an_order_that_is_done() {
+async fn a_reused_key_of_a_finished_order_makes_no_notice_at_once() {
     let clock = ManualClock::default();
     let (idem, (pager, mut told), (boss, mut escalated)) =
         (idem(&clock), pager("pager"), pager("boss"));
     let policy = policy().escalate_after(PERIOD * 6);
-    let monitor = Monitor::of(&idem, "orders")
+    let monitor = Monitor::new(&idem, "orders")
         .policy(policy)
-        .tell(pager)
-        .escalate_to(boss);
+        .channel(pager)
+        .escalation_channel(boss);
     let watch = monitor.start().unwrap();
     // Done, and somebody sends its number with another content, after a long silence.
     idem.scope(place("A-0".into(), String::new()))

@@ -17,7 +17,7 @@ use crate::{die, idem, pager};
 const MINUTE: Duration = Duration::from_secs(60);
 
 #[tokio::test]
-async fn a_notice_that_fails_is_kept_and_tried_again_and_holds_up_nobody_else() {
+async fn a_notice_that_fails_is_kept_and_tried_again_and_delays_no_other_channel() {
     let clock = ManualClock::default();
     let (idem, (broken, mut tried), (fine, mut told)) =
         (idem(&clock), pager("broken"), pager("fine"));
@@ -30,10 +30,10 @@ async fn a_notice_that_fails_is_kept_and_tried_again_and_holds_up_nobody_else() 
     for (first, (retry, longest)) in (0..).step_by(10).zip(troubles) {
         *trouble.lock() = Some(retry);
         let policy = Policy::default().digest_every(MINUTE);
-        let watch = Monitor::of(&idem, "orders")
+        let watch = Monitor::new(&idem, "orders")
             .policy(policy)
-            .tell(broken.clone())
-            .tell(fine.clone())
+            .channel(broken.clone())
+            .channel(fine.clone())
             .start()
             .unwrap();
         die(&idem, first..first + 1, &format!("kind {retry:?}")).await;
@@ -59,9 +59,9 @@ async fn a_notice_that_fails_is_kept_and_tried_again_and_holds_up_nobody_else() 
         );
         assert!(of("broken").failing_since.is_some() && of("fine").last_sent.is_some());
         *trouble.lock() = None;
-        let watch = Monitor::of(&idem, "orders")
-            .tell(broken.clone())
-            .tell(fine.clone())
+        let watch = Monitor::new(&idem, "orders")
+            .channel(broken.clone())
+            .channel(fine.clone())
             .start()
             .unwrap();
         clock.asleep(3).await;
@@ -83,7 +83,10 @@ async fn a_webhook_that_answers_500_and_then_never_has_the_notice_in_the_end() {
     let (idem, mut server) = (idem(&clock), HttpServer::start(Answer::status(500)).await);
     let webhook = Webhook::json(server.url("/hooks")).secret(Secret::new("correct horse"));
     let webhook = webhook.timeout(Duration::from_millis(200)).build().unwrap();
-    let watch = Monitor::of(&idem, "orders").tell(webhook).start().unwrap();
+    let watch = Monitor::new(&idem, "orders")
+        .channel(webhook)
+        .start()
+        .unwrap();
     die(&idem, 0..1, "no stock").await;
     let mut ids = HashSet::new();
     for (says, answers_next) in [
@@ -123,9 +126,9 @@ async fn every_letter_is_in_some_mail_though_the_server_was_down() {
     let clock = ManualClock::default();
     let (idem, mut server) = (idem(&clock), SmtpServer::start(Mode::StartTls).await);
     let policy = Policy::default().digest_every(MINUTE / 4);
-    let monitor = Monitor::of(&idem, "orders")
+    let monitor = Monitor::new(&idem, "orders")
         .policy(policy)
-        .tell(server.email().to("oncall@example.com").build().unwrap());
+        .channel(server.email().to("oncall@example.com").build().unwrap());
     let watch = monitor.start().unwrap();
     for second in 0..60 {
         match second {

@@ -279,6 +279,11 @@ where
             }
             _ => {}
         }
+        // The session would take it for more of a mail that it refused.
+        if !in_mail && line == b"QUIT\r\n" {
+            stream.write_all(b"221 bye\r\n").await?;
+            return Ok(None);
+        }
         let answer = session.process(&line);
         let mut bytes = answer.buffer()?;
         in_mail = answer.code == 354 || (in_mail && answer.action == Action::NoReply);

@@ -1,7 +1,6 @@
-//! How to reach a mail server, checked when it is built.
+//! Builds a mail channel and checks it.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use base64::Engine;
@@ -10,43 +9,31 @@ use lettre::message::Mailbox;
 use lettre::transport::smtp::authentication::Credentials;
 use lettre::transport::smtp::client::{Certificate, TlsParameters};
 use lettre::transport::smtp::extension::ClientId;
+use parking_lot::Mutex;
+use percent_encoding::percent_decode_str;
 use url::{Host, Url};
 
+use super::Email;
 use super::config_error::EmailConfigError;
-use super::connection::Server;
-use super::{Email, Protection};
-use crate::files;
+use super::server::{Protection, Server};
 use crate::loopback;
 use crate::secret::Secret;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How alerts go out by mail; from [`Email::smtp`].
+/// A builder of [`Email`], from [`Email::smtp`].
 #[derive(Debug, Clone)]
 #[must_use = "nothing is sent before `build`"]
 pub struct EmailBuilder {
-    /// It may hold a password, which is refused, and should not be shown before.
+    /// Secret, because an address with a password is refused but must not be shown.
     url: Secret,
     name: String,
     from: Option<String>,
     to: Vec<String>,
-    password: Option<Password>,
-    roots: Vec<Root>,
+    password: Option<Secret>,
+    roots: Vec<Vec<u8>>,
     timeout: Duration,
     hello: Option<String>,
-}
-
-#[derive(Debug, Clone)]
-enum Password {
-    Here(Secret),
-    File(PathBuf),
-    Variable(String),
-}
-
-#[derive(Debug, Clone)]
-enum Root {
-    Pem(Vec<u8>),
-    File(PathBuf),
 }
 
 impl EmailBuilder {
@@ -63,74 +50,56 @@ impl EmailBuilder {
         }
     }
 
-    /// The sender: `alerts@example.com` or `idem <alerts@example.com>`. Its domain is that of the
-    /// mails' ids.
+    /// Sets the sender: `alerts@example.com` or `idem <alerts@example.com>`. The mails' ids have its
+    /// domain.
     pub fn from(mut self, address: impl Into<String>) -> Self {
         self.from = Some(address.into());
         self
     }
 
-    /// One more address that gets every mail.
+    /// Adds an address that gets every mail.
     pub fn to(mut self, address: impl Into<String>) -> Self {
         self.to.push(address.into());
         self
     }
 
-    /// The password of the user in the server's address.
+    /// Sets the password of the user in the server's address.
     pub fn password(mut self, password: Secret) -> Self {
-        self.password = Some(Password::Here(password));
+        self.password = Some(password);
         self
     }
 
-    /// The file with the password; read in [`build`](Self::build).
-    pub fn password_file(mut self, path: impl Into<PathBuf>) -> Self {
-        self.password = Some(Password::File(path.into()));
-        self
-    }
-
-    /// The environment variable with the password; read in [`build`](Self::build).
-    pub fn password_env(mut self, name: impl Into<String>) -> Self {
-        self.password = Some(Password::Variable(name.into()));
-        self
-    }
-
-    /// One more root certificate to trust, PEM, beside the system's: for a certificate authority of
-    /// your own.
+    /// Adds root certificates to trust beside the system's, PEM: for a certificate authority of your
+    /// own.
     pub fn root_certificate(mut self, pem: impl Into<Vec<u8>>) -> Self {
-        self.roots.push(Root::Pem(pem.into()));
+        self.roots.push(pem.into());
         self
     }
 
-    /// The file with one more root certificate to trust, PEM; read in [`build`](Self::build).
-    pub fn root_certificate_file(mut self, path: impl Into<PathBuf>) -> Self {
-        self.roots.push(Root::File(path.into()));
-        self
-    }
-
-    /// How long one alert may take from the first packet to the server's last answer; 30 s unless
-    /// given.
+    /// Limits the time from the first packet to the server's last answer, over all addresses; 30 s by
+    /// default.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// The channel's name in errors, logs and the dashboard; `email` unless given.
+    /// Sets the channel's name in errors, logs and the dashboard; `email` by default.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
     }
 
-    /// How this machine introduces itself to the server (`EHLO`); its host name unless given.
+    /// Sets the name that this machine gives in `EHLO`; its host name by default.
     pub fn hello_name(mut self, domain: impl Into<String>) -> Self {
         self.hello = Some(domain.into());
         self
     }
 
-    /// Checks all of it. Nothing is sent, and the server need not be there.
+    /// Checks the configuration and builds the channel. It does not connect to the server.
     ///
     /// # Errors
     ///
-    /// What is wrong or missing, and how it should be.
+    /// [`EmailConfigError`], when something is missing or wrong.
     pub fn build(self) -> Result<Email, EmailConfigError> {
         let address = Address::parse(self.url.expose())?;
         let from = mailbox(self.from.as_deref().ok_or(EmailConfigError::NoFrom)?)?;
@@ -145,14 +114,8 @@ impl EmailBuilder {
         if self.timeout.is_zero() {
             return Err(EmailConfigError::NoTime);
         }
-        let password = match self.password {
-            Some(Password::Here(password)) => Some(password),
-            Some(Password::File(path)) => Some(Secret::from_file(path)?),
-            Some(Password::Variable(name)) => Some(Secret::from_env(&name)?),
-            None => None,
-        };
         let mut hidden = Vec::new();
-        let credentials = match (address.user, password) {
+        let credentials = match (address.user, self.password) {
             (Some(user), Some(password)) => {
                 hidden = spellings(&user, &password);
                 Some(Credentials::new(user, password.expose().to_owned()))
@@ -183,12 +146,19 @@ impl EmailBuilder {
             hidden,
             hello,
         };
-        Ok(Email::new(self.name, server, from, to, self.timeout))
+        Ok(Email {
+            name: self.name,
+            server,
+            from,
+            to,
+            timeout: self.timeout,
+            delivered: Mutex::default(),
+        })
     }
 }
 
-/// How the password goes over the wire, so that a server that repeats what it got does not have it
-/// shown.
+/// Returns the password as it goes over the wire, so that no error shows it when the server repeats
+/// it.
 fn spellings(user: &str, password: &Secret) -> Vec<Secret> {
     let password = password.expose();
     let login = STANDARD.encode(password);
@@ -200,7 +170,7 @@ fn spellings(user: &str, password: &Secret) -> Vec<Secret> {
     ]
 }
 
-/// What the server's address says.
+/// The parsed address of the server.
 struct Address {
     host: String,
     port: u16,
@@ -229,14 +199,14 @@ impl Address {
             .host_str()
             .filter(|host| !host.is_empty())
             .ok_or(EmailConfigError::NoHost)?;
-        // Schemes that the URL standard does not know leave an address as text.
+        // The URL standard leaves the host of an unknown scheme as text.
         let bare = host
             .trim_start_matches('[')
             .trim_end_matches(']')
             .to_owned();
         if !matches!(url.path(), "" | "/") || url.fragment().is_some() {
             return Err(EmailConfigError::Url {
-                reason: "only host, port, user and `tls` may be in it".to_owned(),
+                reason: "it can contain only host, port, user and `tls`".to_owned(),
             });
         }
         let mut protection = if implicit {
@@ -273,7 +243,7 @@ impl Address {
         });
         let user = match url.username() {
             "" => None,
-            user => Some(percent_decoded(user)?),
+            user => Some(decoded(user)?),
         };
         Ok(Self {
             host: bare,
@@ -284,15 +254,15 @@ impl Address {
     }
 }
 
-/// `%40` in a user's name is an `@`.
-fn percent_decoded(user: &str) -> Result<String, EmailConfigError> {
-    let decoded = url::form_urlencoded::parse(user.replace('+', "%2B").as_bytes())
-        .map(|(name, _)| name.into_owned())
-        .next()
-        .filter(|name| !name.contains(char::is_control));
-    decoded.ok_or_else(|| EmailConfigError::Url {
-        reason: "the user's name cannot be read".to_owned(),
-    })
+/// Decodes a user's name, in which `%40` is an `@`.
+fn decoded(user: &str) -> Result<String, EmailConfigError> {
+    let user = percent_decode_str(user).decode_utf8_lossy().into_owned();
+    if user.contains(char::is_control) {
+        return Err(EmailConfigError::Url {
+            reason: "the user's name contains a control character".to_owned(),
+        });
+    }
+    Ok(user)
 }
 
 fn is_loopback(host: &str) -> bool {
@@ -318,31 +288,18 @@ fn mailbox(text: &str) -> Result<Mailbox, EmailConfigError> {
         .map_err(|error: lettre::address::AddressError| bad(&error.to_string()))
 }
 
-fn tls(host: &str, roots: &[Root]) -> Result<TlsParameters, EmailConfigError> {
+fn tls(host: &str, roots: &[Vec<u8>]) -> Result<TlsParameters, EmailConfigError> {
     let bad = |reason: String| EmailConfigError::Certificate { reason };
     let mut builder = TlsParameters::builder(host.to_owned());
-    for root in roots {
-        let certificate = match root {
-            Root::Pem(pem) => certificate(pem).map_err(bad)?,
-            Root::File(path) => {
-                let pem = files::read(path, files::CERTIFICATES).map_err(|error| {
-                    EmailConfigError::CertificateFile {
-                        path: path.clone(),
-                        kind: error.kind(),
-                    }
-                })?;
-                certificate(&pem)
-                    .map_err(|reason| bad(format!("{reason} in `{}`", path.display())))?
-            }
-        };
-        builder = builder.add_root_certificate(certificate);
+    for pem in roots {
+        builder = builder.add_root_certificate(certificate(pem).map_err(bad)?);
     }
     builder
         .build_rustls()
         .map_err(|error| bad(error.to_string()))
 }
 
-/// lettre takes a text without any certificate in it for no certificate at all.
+/// Reads a certificate. lettre takes a text without any for an empty list.
 fn certificate(pem: &[u8]) -> Result<Certificate, String> {
     let begins = b"-----BEGIN CERTIFICATE-----";
     if !pem.windows(begins.len()).any(|window| window == begins) {

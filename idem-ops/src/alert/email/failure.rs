@@ -1,83 +1,83 @@
-//! What goes wrong with a mail, and what a person can do about it.
+//! Why a mail was not sent, and what a person can do about it.
 
 use std::error::Error as _;
 use std::fmt;
 
 use lettre::transport::smtp::Error as SmtpError;
+use lettre::transport::smtp::response::Response;
 
 use crate::alert::Retry;
 
-/// Where in the conversation.
+/// A part of the conversation with the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stage {
     Connect,
     StartTls,
-    Auth,
-    From,
-    To,
-    Data,
-    Content,
+    Login,
+    Mail,
 }
 
-/// What went wrong.
-#[derive(Debug, Clone)]
+/// Why a mail was not sent.
+#[derive(Debug)]
 pub(super) enum Failure {
-    /// The server said no, for now or for good, in these words.
+    /// The server refused, for now or permanently, with this answer.
     Refused {
         stage: Stage,
         permanent: bool,
         answer: String,
     },
-    /// No connection, or it broke.
-    Broken {
-        stage: Stage,
-        detail: String,
-    },
-    /// The server's certificate, or the handshake.
-    Tls {
-        detail: String,
-    },
-    /// The server does not speak SMTP.
-    Nonsense {
-        stage: Stage,
-        detail: String,
-    },
-    /// The server answered something else than what was asked.
-    OutOfStep {
-        stage: Stage,
-        code: String,
-    },
+    /// The connection could not be made, or broke.
+    Broken { stage: Stage, detail: String },
+    /// The server's certificate or the handshake was refused.
+    Tls { detail: String },
+    /// The server does not speak SMTP, or answered another command.
+    Protocol { stage: Stage, detail: String },
+    /// The server lacks something that the mail needs.
+    Unsupported { detail: String },
+    /// The server does not offer STARTTLS.
     NoStartTls,
-    NoAuth,
-    NoUtf8,
-    /// The server was too slow.
-    TimedOut {
-        seconds: f64,
-    },
-    /// The mail could not be made.
+    /// The alert's timeout passed.
+    TimedOut { seconds: f64 },
+    /// The mail could not be composed.
     Local(String),
+}
+
+/// Checks that the answer has the code that belongs to the command. With another one, client and
+/// server no longer talk about the same command.
+pub(super) fn expect(
+    stage: Stage,
+    code: u16,
+    answer: Result<Response, SmtpError>,
+) -> Result<(), Failure> {
+    match answer {
+        Ok(response) if response.has_code(code) => Ok(()),
+        Ok(response) => Err(Failure::Protocol {
+            stage,
+            detail: format!("{} instead of {code}", response.code()),
+        }),
+        Err(error) => Err(Failure::smtp(stage, &error)),
+    }
 }
 
 impl Failure {
     pub(super) fn smtp(stage: Stage, error: &SmtpError) -> Self {
         let detail = causes(error);
-        if error.is_transient() || error.is_permanent() {
+        if let Some(code) = error.status() {
             let text = error.source().map(ToString::to_string).unwrap_or_default();
-            let code = error
-                .status()
-                .map(|code| code.to_string())
-                .unwrap_or_default();
             return Self::Refused {
                 stage,
                 permanent: error.is_permanent(),
                 answer: format!("{code} {text}"),
             };
         }
-        // What lettre says when the server closed before its answer was whole.
-        if error.is_response() && !detail.contains("incomplete response") {
-            return Self::Nonsense { stage, detail };
+        if error.is_client() {
+            return Self::Unsupported { detail };
         }
-        // The handshake's errors come as plain I/O errors.
+        // lettre reports an answer that was cut off by a closed connection as a wrong answer.
+        if error.is_response() && !detail.contains("incomplete response") {
+            return Self::Protocol { stage, detail };
+        }
+        // Errors of the handshake come as plain I/O errors.
         if error.is_tls() || detail.contains("certificate") {
             return Self::Tls { detail };
         }
@@ -89,8 +89,7 @@ impl Failure {
             Self::Refused {
                 permanent: true, ..
             }
-            | Self::NoAuth
-            | Self::NoUtf8
+            | Self::Unsupported { .. }
             | Self::Local(_) => Retry::Never,
             _ => Retry::Later,
         }
@@ -99,47 +98,34 @@ impl Failure {
     pub(super) fn advice(&self) -> &'static str {
         match self {
             Self::Refused {
-                stage: Stage::Auth,
-                permanent: true,
+                permanent: false, ..
+            } => "the server asks to come back later",
+            Self::Refused {
+                stage: Stage::Login,
                 ..
             } => "check the user and the password",
             Self::Refused {
-                stage: Stage::From,
-                permanent: true,
-                ..
-            } => "check that this sender may send here",
-            Self::Refused {
-                stage: Stage::To,
-                permanent: true,
-                ..
-            } => "check the address",
-            Self::Refused {
-                permanent: true, ..
-            } => "ask who runs the server why",
-            Self::Refused {
-                permanent: false, ..
-            } => "the server asks to come back later",
+                stage: Stage::Mail, ..
+            } => "check the sender and the address, or ask the server's operator why",
+            Self::Refused { .. } => "ask the server's operator why",
             Self::Broken {
                 stage: Stage::Connect,
                 ..
             } => "check host, port and network, and that the server runs",
             Self::Broken {
-                stage: Stage::Content,
-                ..
+                stage: Stage::Mail, ..
             } => "the mail may or may not have arrived; it is sent again",
             Self::Broken { .. } => "it is sent again",
             Self::Tls { .. } => {
                 "check the host's name and certificate; a certificate authority of your own has to be given"
             }
-            Self::Nonsense { .. } => {
+            Self::Protocol { .. } => {
                 "check that host and port are a mail server's; `smtps` and `smtp` have two ports"
             }
-            Self::OutOfStep { .. } => {
-                "something between here and the server meddles, or it is no mail server"
+            Self::Unsupported { .. } => {
+                "use the server's port for submission, addresses in ASCII, or another server"
             }
             Self::NoStartTls => "use `smtps://`, or `tls=none` for a relay on the loopback",
-            Self::NoAuth => "leave user and password out, or use the server's port for submission",
-            Self::NoUtf8 => "use addresses in ASCII, or another server",
             Self::TimedOut { .. } => {
                 "the mail may or may not have arrived; check the network, or allow more time"
             }
@@ -158,17 +144,18 @@ impl fmt::Display for Failure {
             } => write!(f, "cannot be reached: {detail}"),
             Self::Broken { stage, detail } => write!(f, "broke off at {stage}: {detail}"),
             Self::Tls { detail } => write!(f, "is not trusted: {detail}"),
-            Self::Nonsense { stage, detail } => {
-                write!(f, "does not speak SMTP at {stage}: {detail}")
+            Self::Protocol { stage, detail } => {
+                write!(
+                    f,
+                    "answered {stage} with something that is not SMTP's answer: {detail}"
+                )
             }
-            Self::OutOfStep { stage, code } => {
-                write!(f, "answered {code} to {stage}, which is no answer to that")
-            }
+            Self::Unsupported { detail } => write!(f, "cannot be used: {detail}"),
             Self::NoStartTls => f.write_str("offers no STARTTLS, and mail must not go unprotected"),
-            Self::NoAuth => f.write_str("offers no login that is known here (PLAIN, LOGIN)"),
-            Self::NoUtf8 => f.write_str("takes no addresses beyond ASCII"),
             Self::TimedOut { seconds } => write!(f, "did not finish within {seconds} s"),
-            Self::Local(reason) => write!(f, "was not asked: the mail cannot be made ({reason})"),
+            Self::Local(reason) => {
+                write!(f, "was not asked: the mail cannot be composed ({reason})")
+            }
         }
     }
 }
@@ -176,18 +163,15 @@ impl fmt::Display for Failure {
 impl fmt::Display for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Connect => "the greeting",
+            Self::Connect => "the connection",
             Self::StartTls => "STARTTLS",
-            Self::Auth => "the login",
-            Self::From => "the sender",
-            Self::To => "the address",
-            Self::Data => "the mail",
-            Self::Content => "the mail's end",
+            Self::Login => "the login",
+            Self::Mail => "the mail",
         })
     }
 }
 
-/// The error and its causes, outermost first.
+/// Returns the error and its causes, outermost first.
 fn causes(error: &SmtpError) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

@@ -2,52 +2,39 @@
 
 mod builder;
 mod config_error;
-mod connection;
 mod failure;
 mod message;
+mod server;
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use idem_runtime::clock::BoxFuture;
-use lettre::Address;
 use lettre::message::Mailbox;
+use parking_lot::Mutex;
 use uuid::Uuid;
 
 pub use builder::EmailBuilder;
 pub use config_error::EmailConfigError;
-use connection::{Idle, Server, deliver};
 use failure::Failure;
+pub use server::Protection;
+use server::{Server, deliver};
 
-use super::{Alert, AlertError, Notice};
+use super::{Alert, AlertError, Notice, Retry};
 use crate::secret::{Secret, scrubbed};
 
-/// Notices that were taken for some addresses and not yet for others.
-const HALF_SENT: usize = 64;
-
-/// How mail is protected on its way to the server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Protection {
-    /// `smtp://`: the connection starts plain and becomes TLS before anything is said; without that
-    /// nothing is sent.
-    StartTls,
-    /// `smtps://`: TLS from the first byte.
-    Implicit,
-    /// `smtp://…?tls=none`: no protection, to a relay on the loopback.
-    Plain,
-}
+/// The most deliveries remembered of notices that some addresses still lack.
+const DELIVERIES: usize = 1024;
 
 /// Alerts by mail: plain text and HTML in one message.
 ///
 /// The mails of one group (service, handler, kind of error) form one thread, their subjects start
-/// with `[idem]` and the service, and a second copy has the same Message-ID. One connection is kept
-/// for the next mail.
+/// with `[idem]` and the service, and a second copy has the same Message-ID.
 ///
-/// An address that the server refuses does not keep the alert from the others: with one of them
-/// taken, a refusal for good is logged as a warning; a refusal for now is an error, and the next
-/// try goes to the rest only.
+/// Each address gets a mail of its own, so one that the server refuses does not keep the alert from
+/// the others. If another address took the mail, a permanent refusal is logged as a warning; a
+/// temporary refusal is an error, and the next try goes only to the addresses that lack the mail.
 ///
 /// # Example
 ///
@@ -70,123 +57,70 @@ pub struct Email {
     from: Mailbox,
     to: Vec<Mailbox>,
     timeout: Duration,
-    idle: Mutex<Option<Idle>>,
-    half_sent: Mutex<VecDeque<(Uuid, Vec<Address>)>>,
+    /// Notices that were delivered to some of `to` and not yet to the others.
+    delivered: Mutex<VecDeque<(Uuid, usize)>>,
 }
 
 impl Email {
-    /// Mail through the server at `url`.
+    /// Builds a channel that sends mail through the server at `url`.
     ///
-    /// `smtp://user@host:587` needs STARTTLS, `smtps://user@host:465` is TLS from the start, and
+    /// `smtp://user@host:587` requires STARTTLS, `smtps://user@host:465` is TLS from the start, and
     /// `smtp://127.0.0.1:25?tls=none` is plain, for a relay on the loopback only. The ports shown
-    /// are the defaults. The password never stands in the address.
+    /// are the defaults. The address never contains the password.
     pub fn smtp(url: impl Into<String>) -> EmailBuilder {
         EmailBuilder::new(Secret::new(url))
     }
 
-    /// How mail is protected on its way to the server.
+    /// Returns how mail is protected on its way to the server.
     pub fn protection(&self) -> Protection {
         self.server.protection
-    }
-
-    fn new(
-        name: String,
-        server: Server,
-        from: Mailbox,
-        to: Vec<Mailbox>,
-        timeout: Duration,
-    ) -> Self {
-        Self {
-            name,
-            server,
-            from,
-            to,
-            timeout,
-            idle: Mutex::default(),
-            half_sent: Mutex::default(),
-        }
     }
 
     async fn try_send(&self, notice: &Notice) -> Result<(), Failure> {
         let mail = message::compose(notice, &self.from, &self.to)
             .map_err(Failure::Local)?
             .formatted();
-        let had = self.had(notice.id);
-        let left: Vec<_> = self
-            .to
-            .iter()
-            .map(|to| to.email.clone())
-            .filter(|to| !had.contains(to))
-            .collect();
-        if left.is_empty() {
-            return Ok(());
+        let (mut later, mut refused) = (None, Vec::new());
+        for (index, to) in self.to.iter().enumerate() {
+            if self.delivered.lock().contains(&(notice.id, index)) {
+                continue;
+            }
+            let connection = self.server.connect().await?;
+            match deliver(connection, &self.from.email, &to.email, &mail).await {
+                Ok(()) => self.remember(notice.id, index),
+                Err(failure @ Failure::Refused { .. }) if failure.retry() == Retry::Never => {
+                    refused.push((to, failure));
+                }
+                Err(failure @ Failure::Refused { .. }) => later = later.or(Some(failure)),
+                Err(failure) => return Err(failure),
+            }
         }
-        // Taken out, so that a send that is dropped halfway takes its connection along.
-        let idle = lock(&self.idle).take();
-        let mut connection = self.server.connect(idle).await?;
-        let accepted = deliver(&mut connection, &self.from.email, &left, &mail).await?;
-        if accepted.refused.is_empty() {
-            *lock(&self.idle) = Some(Idle::new(connection));
+        if let Some(failure) = later {
+            return Err(failure);
         }
-        self.settle(notice.id, accepted, !had.is_empty())
+        let delivered = self.delivered_to_any(notice.id);
+        for (to, failure) in refused {
+            if !delivered {
+                return Err(failure);
+            }
+            tracing::warn!(channel = self.name, address = %to.email, "the server refused an address for good: {failure}");
+        }
+        self.delivered.lock().retain(|(id, _)| *id != notice.id);
+        Ok(())
     }
 
-    /// What a mail that some addresses took and others did not means for its caller.
-    fn settle(
-        &self,
-        id: Uuid,
-        accepted: connection::Accepted,
-        some_before: bool,
-    ) -> Result<(), Failure> {
-        let (refused, later): (Vec<_>, Vec<_>) =
-            accepted.refused.into_iter().partition(|(_, failure)| {
-                matches!(
-                    failure,
-                    Failure::Refused {
-                        permanent: true,
-                        ..
-                    }
-                )
-            });
-        let some_have_it = some_before || !accepted.taken.is_empty();
-        if let Some((_, failure)) = refused
-            .first()
-            .filter(|_| later.is_empty() && !some_have_it)
-        {
-            return Err(failure.clone());
+    /// Remembers at once that an address took the mail, so that a send that fails or is dropped
+    /// later does not send it there again.
+    fn remember(&self, id: Uuid, index: usize) {
+        let mut delivered = self.delivered.lock();
+        if delivered.len() >= DELIVERIES {
+            delivered.pop_front();
         }
-        for (address, failure) in &refused {
-            tracing::warn!(channel = self.name, %address, "an alert's address was refused for good: {failure}");
-        }
-        let done = accepted
-            .taken
-            .into_iter()
-            .chain(refused.into_iter().map(|(address, _)| address));
-        let mut half_sent = lock(&self.half_sent);
-        let before = half_sent
-            .iter()
-            .position(|(other, _)| *other == id)
-            .and_then(|at| half_sent.remove(at));
-        let Some((_, failure)) = later.into_iter().next() else {
-            return Ok(());
-        };
-        let mut addresses = before.map(|(_, addresses)| addresses).unwrap_or_default();
-        addresses.extend(done);
-        if half_sent.len() >= HALF_SENT {
-            half_sent.pop_front();
-        }
-        half_sent.push_back((id, addresses));
-        Err(failure)
+        delivered.push_back((id, index));
     }
 
-    /// The addresses that need no further copy of this notice.
-    fn had(&self, id: Uuid) -> Vec<Address> {
-        let half_sent = lock(&self.half_sent);
-        half_sent
-            .iter()
-            .find(|(other, _)| *other == id)
-            .map(|(_, addresses)| addresses.clone())
-            .unwrap_or_default()
+    fn delivered_to_any(&self, id: Uuid) -> bool {
+        self.delivered.lock().iter().any(|(other, _)| *other == id)
     }
 }
 
@@ -222,10 +156,4 @@ impl fmt::Debug for Email {
             .field("protection", &self.server.protection)
             .finish_non_exhaustive()
     }
-}
-
-/// What the lock holds is whole after each statement, so a panic elsewhere leaves nothing half
-/// done.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! What a receiver's answer means.
+//! Decides what a receiver's answer means.
 
 use std::time::Duration;
 
@@ -7,69 +7,29 @@ use jiff::fmt::rfc2822;
 use reqwest::StatusCode;
 use serde_json::Value;
 
-use super::Service;
 use crate::alert::Retry;
 
-/// Nobody is kept waiting longer than this because a receiver said so.
+/// The longest pause that a receiver can ask for.
 const LONGEST: Duration = Duration::from_secs(60 * 60);
-/// Robots count per minute.
-const MINUTE: Duration = Duration::from_secs(60);
-/// DingTalk silences a robot that was too fast for this long.
-const SILENCED: Duration = Duration::from_secs(10 * 60);
+/// The period over which robots limit messages.
+pub(super) const MINUTE: Duration = Duration::from_secs(60);
+/// The advice for a robot that got too many messages.
+pub(super) const TOO_MANY: &str = "too many messages; it is sent again later";
 
-/// Why an answer is no success.
-pub(super) struct Verdict {
+/// Why an answer is not a success.
+pub(super) struct Refusal {
     pub(super) what: String,
     pub(super) retry: Retry,
     pub(super) advice: &'static str,
 }
 
-/// What robots say in a 200.
-struct Robot {
-    code: i64,
-    text: String,
-}
-
-impl Robot {
-    fn read(service: Service, answer: &str) -> Option<Self> {
-        let (code, text) = if service == Service::Feishu {
-            ("code", "msg")
-        } else {
-            ("errcode", "errmsg")
-        };
-        let answer: Value = serde_json::from_str(answer).ok()?;
-        Some(Self {
-            code: answer[code].as_i64()?,
-            text: answer[text].as_str().unwrap_or_default().to_owned(),
-        })
-    }
-}
-
-pub(super) fn judge(
-    service: Service,
+/// Decides what an answer with an error status means.
+pub(super) fn refused(
     status: StatusCode,
     retry_after: Option<&str>,
     answer: &str,
     now: Timestamp,
-) -> Result<(), Verdict> {
-    if !status.is_success() {
-        return Err(refused(status, retry_after, answer, now));
-    }
-    match service {
-        Service::Json => Ok(()),
-        Service::Slack if answer.trim() == "ok" => Ok(()),
-        Service::Slack => Err(nonsense(status, answer)),
-        Service::Feishu | Service::DingTalk | Service::WeCom => {
-            match Robot::read(service, answer) {
-                Some(Robot { code: 0, .. }) => Ok(()),
-                Some(robot) => Err(robot_error(service, &robot)),
-                None => Err(nonsense(status, answer)),
-            }
-        }
-    }
-}
-
-fn refused(status: StatusCode, retry_after: Option<&str>, answer: &str, now: Timestamp) -> Verdict {
+) -> Refusal {
     let what = format!("answered {status}: {answer}");
     let pause = retry_after
         .and_then(|text| pause(text, now))
@@ -101,59 +61,51 @@ fn refused(status: StatusCode, retry_after: Option<&str>, answer: &str, now: Tim
             "check the address, and that it is this service's",
         ),
     };
-    Verdict {
+    Refusal {
         what,
         retry,
         advice,
     }
 }
 
-fn robot_error(service: Service, robot: &Robot) -> Verdict {
-    let what = format!("refused with code {}: {}", robot.code, robot.text);
-    let (retry, advice) = match (service, robot.code) {
-        (Service::Feishu, 11232 | 99_991_400) => (
-            Retry::After(MINUTE),
-            "too many messages; it is sent again later",
-        ),
-        (Service::Feishu, 19021) => (Retry::Never, "check the secret, and this machine's clock"),
-        (Service::Feishu, 19022) => (Retry::Never, "put this machine's address on the bot's list"),
-        (Service::Feishu, 19024) => (Retry::Never, "make `idem` the bot's keyword"),
-        (Service::DingTalk, 130_101 | 410_100 | 660_026 | 90_030) => (
-            Retry::After(SILENCED),
-            "too many messages; it is sent again later",
-        ),
-        (Service::DingTalk, 310_000) => (
-            Retry::Never,
-            "check the secret, the clock, the keyword `idem` and the address list",
-        ),
-        (Service::WeCom, 45009) => (
-            Retry::After(MINUTE),
-            "too many messages; it is sent again later",
-        ),
-        (Service::WeCom, 93000) => (
-            Retry::Never,
-            "the robot is gone: make a new one and give its address",
-        ),
-        (_, -1) => (Retry::Later, "the service is busy; it is sent again later"),
-        _ => (Retry::Never, "look the code up in the service's document"),
+/// Decides what a robot's code in a successful answer means. `names` are the fields of the code and
+/// its text; `known` are the service's own codes.
+pub(super) fn robot(
+    status: StatusCode,
+    answer: &str,
+    names: (&str, &str),
+    known: impl Fn(i64) -> Option<(Retry, &'static str)>,
+) -> Result<(), Refusal> {
+    let parsed: Value = serde_json::from_str(answer).unwrap_or_default();
+    let Some(code) = parsed[names.0].as_i64() else {
+        return Err(unexpected(status, answer));
     };
-    Verdict {
-        what,
+    if code == 0 {
+        return Ok(());
+    }
+    let (retry, advice) = known(code).unwrap_or(match code {
+        -1 => (Retry::Later, "the service is busy; it is sent again later"),
+        _ => (Retry::Never, "look the code up in the service's document"),
+    });
+    let text = parsed[names.1].as_str().unwrap_or_default();
+    Err(Refusal {
+        what: format!("refused with code {code}: {text}"),
         retry,
         advice,
-    }
+    })
 }
 
-/// A proxy's page or another service behind the address; the one or the other passes.
-fn nonsense(status: StatusCode, answer: &str) -> Verdict {
-    Verdict {
+/// Refuses an answer that is not this service's: a proxy's page, or another service behind the
+/// address. It may pass.
+pub(super) fn unexpected(status: StatusCode, answer: &str) -> Refusal {
+    Refusal {
         what: format!("answered {status} with something else than this service does: {answer}"),
         retry: Retry::Later,
         advice: "check that the address is this service's, and what stands between",
     }
 }
 
-/// `Retry-After`: seconds, or a date ([RFC
+/// Parses `Retry-After`: seconds, or a date ([RFC
 /// 9110](https://www.rfc-editor.org/rfc/rfc9110#name-retry-after)).
 fn pause(text: &str, now: Timestamp) -> Option<Duration> {
     let pause = match text.trim().parse() {

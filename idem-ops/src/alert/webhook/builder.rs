@@ -1,4 +1,4 @@
-//! Where a webhook goes, checked when it is built.
+//! Builds a webhook channel and checks it.
 
 use std::time::Duration;
 
@@ -6,18 +6,20 @@ use reqwest::Client;
 use reqwest::redirect::Policy;
 use url::Url;
 
-use super::{Service, Webhook, sign};
+use super::Webhook;
+use super::config_error::WebhookConfigError;
+use super::service::Service;
 use crate::loopback::is_loopback;
 use crate::secret::Secret;
 use crate::tls;
 
 const TIMEOUT: Duration = Duration::from_secs(15);
 
-/// How alerts go out over HTTP; from [`Webhook::json`], [`Webhook::slack`] and their like.
+/// A builder of [`Webhook`], from [`Webhook::json`], [`Webhook::slack`] and the other constructors.
 #[derive(Debug, Clone)]
 #[must_use = "nothing is sent before `build`"]
 pub struct WebhookBuilder {
-    service: Service,
+    service: &'static dyn Service,
     url: Secret,
     secret: Option<Secret>,
     name: Option<String>,
@@ -26,7 +28,7 @@ pub struct WebhookBuilder {
 }
 
 impl WebhookBuilder {
-    pub(super) fn new(service: Service, url: Secret) -> Self {
+    pub(super) fn new(service: &'static dyn Service, url: Secret) -> Self {
         Self {
             service,
             url,
@@ -37,38 +39,38 @@ impl WebhookBuilder {
         }
     }
 
-    /// What messages are signed with: required by [`Webhook::json`], for a Feishu bot or a DingTalk
-    /// robot what its settings show, unknown to Slack and WeCom.
+    /// Sets the secret that signs messages: required by [`Webhook::json`], optional for a Feishu bot
+    /// or a DingTalk robot, refused by Slack and WeCom.
     pub fn secret(mut self, secret: Secret) -> Self {
         self.secret = Some(secret);
         self
     }
 
-    /// The channel's name in errors, logs and the dashboard; `webhook`, `slack`, `feishu`,
-    /// `dingtalk` or `wecom` unless given.
+    /// Sets the channel's name in errors, logs and the dashboard; `webhook`, `slack`, `feishu`,
+    /// `dingtalk` or `wecom` by default.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
     }
 
-    /// How long one alert may take to the end of the answer; 15 s unless given.
+    /// Limits the time from the first packet to the end of the answer; 15 s by default.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// Root certificates to trust beside the system's, PEM: for a certificate authority of your
+    /// Adds root certificates to trust beside the system's, PEM: for a certificate authority of your
     /// own.
     pub fn root_certificate(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.roots.push(pem.into());
         self
     }
 
-    /// Checks all of it. Nothing is sent.
+    /// Checks the configuration and builds the channel. It does not connect to the receiver.
     ///
     /// # Errors
     ///
-    /// What is wrong or missing. The address is not in it, for it may hold a token.
+    /// [`WebhookConfigError`], when something is missing or wrong.
     pub fn build(self) -> Result<Webhook, WebhookConfigError> {
         let url: Url = self
             .url
@@ -78,7 +80,7 @@ impl WebhookBuilder {
                 reason: error.to_string(),
             })?;
         let host = url.host().ok_or_else(|| WebhookConfigError::Url {
-            reason: "no host in it".to_owned(),
+            reason: "it has no host".to_owned(),
         })?;
         let loopback = is_loopback(&host);
         match url.scheme() {
@@ -88,21 +90,10 @@ impl WebhookBuilder {
         }
         if !url.username().is_empty() || url.password().is_some() {
             return Err(WebhookConfigError::Url {
-                reason: "user and password in it are not supported".to_owned(),
+                reason: "it contains a user or a password".to_owned(),
             });
         }
-        match (self.service, &self.secret) {
-            (Service::Json, None) => return Err(WebhookConfigError::NoSecret),
-            (Service::Json, Some(secret)) if sign::key(secret).is_none() => {
-                return Err(WebhookConfigError::BadSecret);
-            }
-            (Service::Slack | Service::WeCom, Some(_)) => {
-                return Err(WebhookConfigError::NeedlessSecret {
-                    service: self.service.name(),
-                });
-            }
-            _ => {}
-        }
+        self.service.check(self.secret.as_ref())?;
         if self.timeout.is_zero() {
             return Err(WebhookConfigError::NoTime);
         }
@@ -135,48 +126,4 @@ impl WebhookBuilder {
             timeout: self.timeout,
         })
     }
-}
-
-/// What is wrong with how a webhook is to be sent. Neither address nor secret is in it.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum WebhookConfigError {
-    /// It is no address.
-    #[error("the webhook's address cannot be used ({reason}): write `https://host/path`")]
-    Url {
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// Unprotected beyond this machine.
-    #[error("the webhook's address is not `https`: `http` is for the loopback only")]
-    NotHttps,
-    /// Without a signature anybody could send alerts.
-    #[error("a JSON webhook is signed: give `secret`, and the same one to the receiver")]
-    NoSecret,
-    /// It begins as a key of Standard Webhooks does and is none.
-    #[error("the webhook's secret is empty, or begins with `whsec_` and is not base64 after it")]
-    BadSecret,
-    /// Nothing would be signed with it.
-    #[error("{service} signs nothing: leave `secret` out, its token is in the address")]
-    NeedlessSecret {
-        /// Whose webhook.
-        service: &'static str,
-    },
-    /// A timeout of zero.
-    #[error("a timeout of zero would fail every alert: 15 s is usual")]
-    NoTime,
-    /// It is no certificate, or none can be trusted.
-    #[error(
-        "the root certificates cannot be used ({reason}): PEM with `BEGIN CERTIFICATE` is expected"
-    )]
-    Certificate {
-        /// What is wrong.
-        reason: String,
-    },
-    /// The HTTP client cannot be made.
-    #[error("the HTTP client cannot be made ({reason})")]
-    Client {
-        /// What is wrong.
-        reason: String,
-    },
 }

@@ -1,17 +1,23 @@
 //! DingTalk's custom robots.
 
-use idem_runtime::clock::Timestamp;
-use serde_json::{Value, json};
-use url::Url;
+use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+
+use super::answer::{Refusal, TOO_MANY, robot};
 use super::markup::{self, Markup, link_target, wide};
-use super::sign as signature;
-use crate::alert::text::Story;
+use super::service::{Message, Request, Service};
+use super::sign::hmac;
+use crate::alert::Retry;
 use crate::secret::Secret;
 
-/// Bytes of the message, as JSON writes them: below the 20,000 above which the robot refuses a
-/// body.
+/// The most bytes of the message, as JSON writes them: the robot refuses a body above 20,000.
 const TEXT: usize = 18_000;
+/// DingTalk silences a robot that was too fast for this long.
+const SILENCED: Duration = Duration::from_secs(10 * 60);
 
 pub(super) struct Markdown;
 
@@ -29,19 +35,61 @@ impl Markup for Markdown {
     }
 }
 
-pub(super) fn body(story: &Story) -> Value {
-    let lines = markup::story(&Markdown, story);
-    let text = markup::fit(&lines, "\n\n", TEXT, |text| json!(text).to_string().len());
-    // Said outright: whatever the text holds, nobody is pinged.
-    let at = json!({ "isAtAll": false, "atMobiles": [], "atUserIds": [] });
-    json!({ "msgtype": "markdown", "markdown": { "title": wide(&story.subject), "text": text }, "at": at })
+#[derive(Debug)]
+pub(super) struct DingTalk;
+
+impl Service for DingTalk {
+    fn name(&self) -> &'static str {
+        "dingtalk"
+    }
+
+    fn body(&self, message: &Message<'_>) -> Value {
+        let story = &message.story;
+        let lines = markup::story(&Markdown, story);
+        let text = markup::fit(&lines, "\n\n", TEXT, |text| json!(text).to_string().len());
+        // Explicit, so that the text pings no person.
+        let at = json!({ "isAtAll": false, "atMobiles": [], "atUserIds": [] });
+        json!({ "msgtype": "markdown", "markdown": { "title": wide(&story.subject), "text": text }, "at": at })
+    }
+
+    /// Adds `timestamp` and `sign` to the robot's address.
+    fn sign(&self, secret: &Secret, message: &Message<'_>, request: &mut Request) {
+        let milliseconds = message.now.as_millisecond();
+        request
+            .url
+            .query_pairs_mut()
+            .append_pair("timestamp", &milliseconds.to_string())
+            .append_pair("sign", &signature(secret, milliseconds));
+    }
+
+    fn judge(&self, status: StatusCode, answer: &str) -> Result<(), Refusal> {
+        robot(status, answer, ("errcode", "errmsg"), |code| match code {
+            130_101 | 410_100 | 660_026 | 90_030 => Some((Retry::After(SILENCED), TOO_MANY)),
+            310_000 => Some((
+                Retry::Never,
+                "check the secret, the clock, the keyword `idem` and the address list",
+            )),
+            _ => None,
+        })
+    }
 }
 
-/// Adds `timestamp` and `sign` to the robot's address.
-pub(super) fn sign(url: &mut Url, secret: &Secret, now: Timestamp) {
-    let milliseconds = now.as_millisecond();
-    let sign = signature::dingtalk(secret, milliseconds);
-    url.query_pairs_mut()
-        .append_pair("timestamp", &milliseconds.to_string())
-        .append_pair("sign", &sign);
+/// Returns DingTalk's `sign`: timestamp and secret are signed with the secret.
+fn signature(secret: &Secret, milliseconds: i64) -> String {
+    let text = format!("{milliseconds}\n{}", secret.expose());
+    STANDARD.encode(hmac(secret.expose().as_bytes(), &[text.as_bytes()]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Python's `hmac` of "1599360473123\nSECdemo" under "SECdemo", as in DingTalk's document.
+    #[test]
+    fn the_signature_is_that_of_the_document() {
+        assert_eq!(
+            signature(&Secret::new("SECdemo"), 1_599_360_473_123),
+            "1HQs9f3cSAHzovKqY78he1KVa4lpHx38oe3kOWE08vc="
+        );
+    }
 }

@@ -2,10 +2,12 @@
 
 mod answer;
 mod builder;
+mod config_error;
 mod dingtalk;
 mod feishu;
 mod json;
 mod markup;
+mod service;
 mod sign;
 mod slack;
 mod wecom;
@@ -18,14 +20,21 @@ use reqwest::Client;
 use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
 use url::Url;
 
-pub use builder::{WebhookBuilder, WebhookConfigError};
+pub use builder::WebhookBuilder;
+pub use config_error::WebhookConfigError;
+use dingtalk::DingTalk;
+use feishu::Feishu;
+use json::Json;
+use service::{Message, Request, Service};
 pub use sign::{VerifyError, sign, verify};
+use slack::Slack;
+use wecom::WeCom;
 
 use super::text::Story;
 use super::{Alert, AlertError, Notice, Retry};
 use crate::secret::{Secret, scrubbed};
 
-/// What is read of an answer, in bytes; more would be no answer to this.
+/// The most bytes that are read of an answer.
 const ANSWER: usize = 64 * 1024;
 
 /// Alerts as an HTTP POST.
@@ -46,84 +55,62 @@ const ANSWER: usize = 64 * 1024;
 /// ```
 pub struct Webhook {
     name: String,
-    service: Service,
+    service: &'static dyn Service,
     url: Url,
     secret: Option<Secret>,
     client: Client,
     timeout: Duration,
 }
 
-/// Whose body and whose answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Service {
-    Json,
-    Slack,
-    Feishu,
-    DingTalk,
-    WeCom,
-}
-
-impl Service {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Json => "webhook",
-            Self::Slack => "slack",
-            Self::Feishu => "feishu",
-            Self::DingTalk => "dingtalk",
-            Self::WeCom => "wecom",
-        }
-    }
-}
-
 impl Webhook {
-    /// JSON to a receiver of your own, signed; [`secret`](WebhookBuilder::secret) is required.
+    /// Builds a channel to a receiver of your own that takes signed JSON. [`secret`](WebhookBuilder::secret) is required.
     ///
     /// The body is `{"version": 1, "subject": "…", "text": "…", "notice": {…}}`, where `notice` is
     /// the [`Notice`]. The headers are those of [Standard
     /// Webhooks](https://www.standardwebhooks.com): `webhook-id` is the notice's id, which a second
     /// copy has too, `webhook-timestamp` the time of this try in seconds since 1970, and
-    /// `webhook-signature` what [`sign`] makes of them; [`verify`] looks at it. Any answer of 200
-    /// to 299 means taken.
+    /// `webhook-signature` what [`sign`] makes of them; [`verify`] checks it. Any answer of 200
+    /// to 299 means success.
     pub fn json(url: impl Into<Secret>) -> WebhookBuilder {
-        WebhookBuilder::new(Service::Json, url.into())
+        WebhookBuilder::new(&Json, url.into())
     }
 
-    /// A Slack [incoming
+    /// Builds a channel to a Slack [incoming
     /// webhook](https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks/).
     ///
     /// Texts are [escaped](https://docs.slack.dev/messaging/formatting-message-text/#escaping) and
     /// marked as verbatim, so that no key pings anybody, and cut to 3,000 characters [a
     /// block](https://docs.slack.dev/reference/block-kit/composition-objects/text-object/).
     pub fn slack(url: impl Into<Secret>) -> WebhookBuilder {
-        WebhookBuilder::new(Service::Slack, url.into())
+        WebhookBuilder::new(&Slack, url.into())
     }
 
-    /// A [custom bot](https://open.feishu.cn/document/client-docs/bot-v3/add-custom-bot) of Feishu
+    /// Builds a channel to a [custom bot](https://open.feishu.cn/document/client-docs/bot-v3/add-custom-bot) of Feishu
     /// or Lark.
     ///
     /// With [`secret`](WebhookBuilder::secret) for a bot with signature verification. Where the bot
     /// asks for a keyword, `idem` is in every message. The message is a card of plain text, in
     /// which nothing can ping, within the 20 KB that the document allows.
     pub fn feishu(url: impl Into<Secret>) -> WebhookBuilder {
-        WebhookBuilder::new(Service::Feishu, url.into())
+        WebhookBuilder::new(&Feishu, url.into())
     }
 
-    /// A [custom robot](https://open.dingtalk.com/document/robots/custom-robot-access) of DingTalk.
+    /// Builds a channel to a [custom robot](https://open.dingtalk.com/document/robots/custom-robot-access) of DingTalk.
     ///
     /// With [`secret`](WebhookBuilder::secret) for a robot with a
     /// [signature](https://open.dingtalk.com/document/robots/customize-robot-security-settings). Where the robot asks for
     /// a keyword, `idem` is in every message. A robot that gets more than 20 messages a minute is
     /// silent for ten.
     pub fn dingtalk(url: impl Into<Secret>) -> WebhookBuilder {
-        WebhookBuilder::new(Service::DingTalk, url.into())
+        WebhookBuilder::new(&DingTalk, url.into())
     }
 
-    /// A [group robot](https://developer.work.weixin.qq.com/document/path/91770) of WeCom (WeChat
+    /// Builds a channel to a [group robot](https://developer.work.weixin.qq.com/document/path/91770) of WeCom (WeChat
     /// Work).
     ///
     /// The message is Markdown of at most 4,096 bytes, as the document asks, cut between lines.
     pub fn wecom(url: impl Into<Secret>) -> WebhookBuilder {
-        WebhookBuilder::new(Service::WeCom, url.into())
+        WebhookBuilder::new(&WeCom, url.into())
     }
 
     fn error(&self, what: impl AsRef<str>, retry: Retry, advice: &str) -> AlertError {
@@ -131,38 +118,29 @@ impl Webhook {
     }
 
     async fn try_send(&self, notice: &Notice, now: Timestamp) -> Result<(), AlertError> {
-        let story = Story::of(notice);
-        let mut url = self.url.clone();
-        let body = match self.service {
-            Service::Json => json::body(notice),
-            Service::Slack => slack::body(&story),
-            Service::Feishu => feishu::body(&story, self.secret.as_ref(), now),
-            Service::DingTalk => {
-                if let Some(secret) = &self.secret {
-                    dingtalk::sign(&mut url, secret, now);
-                }
-                dingtalk::body(&story)
-            }
-            Service::WeCom => wecom::body(&story),
+        let message = Message {
+            notice,
+            story: Story::of(notice),
+            secret: self.secret.as_ref(),
+            now,
         };
-        let body = body.to_string();
-        let mut request = self
-            .client
-            .post(url)
-            .header(CONTENT_TYPE, "application/json; charset=utf-8");
-        if let (Service::Json, Some(secret)) = (self.service, &self.secret) {
-            let id = notice.id.to_string();
-            let seconds = now.as_second();
-            request = request
-                .header("webhook-id", &id)
-                .header("webhook-timestamp", seconds)
-                .header(
-                    "webhook-signature",
-                    sign(secret, &id, seconds, body.as_bytes()),
-                );
+        let mut request = Request {
+            url: self.url.clone(),
+            headers: Vec::new(),
+            body: self.service.body(&message).to_string(),
+        };
+        if let Some(secret) = &self.secret {
+            self.service.sign(secret, &message, &mut request);
         }
-        let mut response = request
-            .body(body)
+        let mut post = self
+            .client
+            .post(request.url)
+            .header(CONTENT_TYPE, "application/json; charset=utf-8");
+        for (name, value) in request.headers {
+            post = post.header(name, value);
+        }
+        let mut response = post
+            .body(request.body)
             .send()
             .await
             .map_err(|error| self.broken(error))?;
@@ -181,12 +159,21 @@ impl Webhook {
             }
         }
         let answer = self.shown(&String::from_utf8_lossy(&answer));
-        answer::judge(self.service, status, retry_after.as_deref(), &answer, now)
-            .map_err(|verdict| self.error(verdict.what, verdict.retry, verdict.advice))
+        let judged = if status.is_success() {
+            self.service.judge(status, &answer)
+        } else {
+            Err(answer::refused(
+                status,
+                retry_after.as_deref(),
+                &answer,
+                now,
+            ))
+        };
+        judged.map_err(|refusal| self.error(refusal.what, refusal.retry, refusal.advice))
     }
 
     fn broken(&self, error: reqwest::Error) -> AlertError {
-        // The address is a secret, and reqwest likes to show it.
+        // The address is a secret, and reqwest's error shows it.
         let error = error.without_url();
         let mut what = error.to_string();
         let mut cause = std::error::Error::source(&error);
@@ -202,8 +189,8 @@ impl Webhook {
         self.error(self.shown(&what), Retry::Later, advice)
     }
 
-    /// A receiver may echo what it was asked; the address's path, its query and the secret stay out
-    /// of what is shown.
+    /// Removes the address's path, its query and the secret from a text, which the receiver may have
+    /// repeated.
     fn shown(&self, text: &str) -> String {
         let values: Vec<_> = self
             .url

@@ -1,4 +1,4 @@
-//! Signatures: ours, and those that robots ask for.
+//! Signatures of JSON webhooks.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -9,12 +9,12 @@ use subtle::ConstantTimeEq;
 
 use crate::secret::Secret;
 
-/// How far the sender's clock and the receiver's may be apart, in seconds.
+/// The most that the clocks of sender and receiver may differ, in seconds.
 const TOLERANCE: i64 = 5 * 60;
 
-/// The header `webhook-signature` of a body: `v1,` and the base64 of an HMAC-SHA256.
+/// Returns the header `webhook-signature` of a body: `v1,` and the base64 of an HMAC-SHA256.
 ///
-/// What is signed is `{id}.{timestamp}.{body}`: the header `webhook-id`, a full stop, the header
+/// The signed text is `{id}.{timestamp}.{body}`: the header `webhook-id`, a full stop, the header
 /// `webhook-timestamp`, a full stop, and the body's bytes as they are. The key is the secret's
 /// bytes, or, when it begins with `whsec_`, what the base64 after that stands for. This is the
 /// scheme of [Standard Webhooks], for which many languages have a library.
@@ -55,17 +55,17 @@ pub fn sign(secret: &Secret, id: &str, timestamp: i64, body: &[u8]) -> String {
     )
 }
 
-/// For receivers: whether a request comes from somebody who has the secret, lately.
+/// Verifies, in a receiver, that a request was signed with the secret in the last five minutes.
 ///
 /// `id`, `timestamp` and `signature` are the headers `webhook-id`, `webhook-timestamp` and
 /// `webhook-signature`; `body` is the body before anything parses it. The comparison takes the same
-/// time wherever the difference is. A receiver that remembers ids for ten minutes has also ruled
-/// out copies.
+/// time wherever the difference is. A receiver that remembers ids for ten minutes also detects
+/// copies.
 ///
 /// # Errors
 ///
-/// The signature is none or another one, or the timestamp is none or more than five minutes from
-/// `now`.
+/// [`VerifyError::Signature`], when no signature fits; [`VerifyError::Timestamp`], when the timestamp
+/// is not a number or more than five minutes from `now`.
 ///
 /// # Example
 ///
@@ -92,7 +92,7 @@ pub fn verify(
 ) -> Result<(), VerifyError> {
     let seconds: i64 = timestamp.parse().map_err(|_| VerifyError::Timestamp)?;
     let expected = sign(secret, id, seconds, body);
-    // Several, parted by spaces, while a secret is changed.
+    // There are several, separated by spaces, while a secret is being replaced.
     let fits = signature
         .split(' ')
         .any(|one| one.as_bytes().ct_eq(expected.as_bytes()).into());
@@ -105,19 +105,19 @@ pub fn verify(
     Ok(())
 }
 
-/// Why a request is not to be trusted.
+/// Why a request must not be trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum VerifyError {
-    /// No signature of this body with this secret.
+    /// No signature fits the body and the secret.
     #[error("the signature does not fit the body and the secret")]
     Signature,
-    /// Not a time, or one too far from now.
-    #[error("the timestamp is no number of seconds, or more than five minutes from now")]
+    /// The timestamp is not a time, or too far from now.
+    #[error("the timestamp is not a number of seconds, or more than five minutes from now")]
     Timestamp,
 }
 
-/// The key that a secret stands for, if it stands for one.
+/// Returns the key that a secret stands for, if it stands for one.
 pub(super) fn key(secret: &Secret) -> Option<Vec<u8>> {
     let text = secret.expose();
     let key = match text.strip_prefix("whsec_") {
@@ -127,21 +127,8 @@ pub(super) fn key(secret: &Secret) -> Option<Vec<u8>> {
     (!key.is_empty()).then_some(key)
 }
 
-/// Feishu's `sign`: the key is timestamp and secret, and nothing is signed with it.
-pub(super) fn feishu(secret: &Secret, seconds: i64) -> String {
-    STANDARD.encode(hmac(
-        format!("{seconds}\n{}", secret.expose()).as_bytes(),
-        &[],
-    ))
-}
-
-/// DingTalk's `sign`: timestamp and secret are signed with the secret.
-pub(super) fn dingtalk(secret: &Secret, milliseconds: i64) -> String {
-    let text = format!("{milliseconds}\n{}", secret.expose());
-    STANDARD.encode(hmac(secret.expose().as_bytes(), &[text.as_bytes()]))
-}
-
-fn hmac(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
+/// Returns the HMAC-SHA256 of the parts.
+pub(super) fn hmac(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
     #[expect(clippy::expect_used, reason = "HMAC takes a key of any length")]
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("any length");
     for part in parts {
@@ -154,23 +141,8 @@ fn hmac(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
 mod tests {
     use super::*;
 
-    // What Python's `hmac` makes of the same: an empty text under "1599360473\nSECdemo", and
-    // "1599360473123\nSECdemo" under "SECdemo", as the examples of the two documents have it.
     #[test]
-    fn robots_get_the_signatures_of_their_documents() {
-        let secret = Secret::new("SECdemo");
-        assert_eq!(
-            feishu(&secret, 1_599_360_473),
-            "UNvK0aHeWrPUMl0ySOUpIoYdvBDU1mnjgkbX5JtMxkk="
-        );
-        assert_eq!(
-            dingtalk(&secret, 1_599_360_473_123),
-            "1HQs9f3cSAHzovKqY78he1KVa4lpHx38oe3kOWE08vc="
-        );
-    }
-
-    #[test]
-    fn another_libraries_receiver_believes_us() {
+    fn another_librarys_receiver_accepts_the_signature() {
         let encoded = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
         let now = Timestamp::now().as_second();
         let signature = sign(&Secret::new(encoded), "msg_1", now, b"{}");

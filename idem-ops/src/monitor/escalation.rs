@@ -7,21 +7,23 @@ use idem_runtime::{
 use serde::{Deserialize, Serialize};
 
 use super::Watching;
-use super::gather::{grouped, over};
-use super::outbox::{get, put, read};
+use super::group::group_letters;
+use super::store::{get, put, read};
+use super::time::over;
 use crate::alert::NoticeKind;
 
 const PLACE: &str = "alerts/stays/";
 const LAST: &str = "alerts/escalated";
 const PAGE: usize = 1000;
 
-/// A letter that people were told of.
+/// A letter that was in a notice.
 #[derive(Debug, Serialize, Deserialize)]
 struct Since {
     died_at: Timestamp,
 }
 
-/// From now on it is looked at whether somebody closes it. Keys sort by the time of death.
+/// Returns the note that makes the monitor watch whether the letter is closed. The notes' keys sort
+/// by the time of death.
 pub(super) fn watch(letter: &DeadLetter) -> Result<NoteChange, Error> {
     put(
         format!("{PLACE}{}", letter.id),
@@ -32,7 +34,7 @@ pub(super) fn watch(letter: &DeadLetter) -> Result<NoteChange, Error> {
 }
 
 impl Watching {
-    /// Tells other people of letters that nobody closed; says whether there was something.
+    /// Stores a notice of letters that are still open, if one is due. Returns whether there was one.
     pub(super) async fn escalate(&self) -> Result<bool, Error> {
         let Some(limit) = self.policy.escalate_after else {
             return Ok(false);
@@ -54,7 +56,7 @@ impl Watching {
                 .and_then(|id| id.parse::<DeadLetterId>().ok())
             {
                 let letter = match self.idem.dead_letters().get(&id).await {
-                    // The others are told of, and this one by a version that can read it.
+                    // A version that can read it makes its notice.
                     Err(Error::Ledger {
                         problem: LedgerError::Record { .. },
                         ..
@@ -70,14 +72,14 @@ impl Watching {
             changes.push(NoteChange::delete(note.key));
         }
         if !late.is_empty() {
-            let groups = grouped(&late)
+            let groups = group_letters(&late)
                 .into_values()
-                .map(|group| group.told)
+                .map(|group| group.shown)
                 .collect();
             let notice = self.notice(NoticeKind::Escalation, now, groups).await?;
             changes.extend(self.addressed(&notice, true)?);
             changes.push(put(LAST.to_owned(), &now)?);
-            tracing::warn!(notice = %notice.id, letters = late.len(), "dead letters stay open: more people are told");
+            tracing::warn!(notice = %notice.id, letters = late.len(), "dead letters stay open: an escalation is being sent");
         }
         if changes.is_empty() {
             return Ok(false);

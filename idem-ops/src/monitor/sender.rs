@@ -1,4 +1,4 @@
-//! From the outbox to people: one task a channel, so that one that is down holds up no other.
+//! Sends stored notices, in one task per channel, so that a broken channel delays no other.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,66 +9,66 @@ use tokio::sync::watch;
 
 use super::Watching;
 use super::channel::Channel;
-use super::gather::passed;
-use super::outbox::{Waiting, place, put, read};
 use super::state::{self, ChannelState};
+use super::store::{Pending, place, put, read};
+use super::time::passed;
 use crate::alert::{AlertError, Retry};
 use crate::metrics;
 
-/// A channel has its own timeouts; this one is for a channel that has none.
+/// The limit for a channel without a timeout of its own.
 const LONGEST: Duration = Duration::from_secs(120);
-/// Pauses between tries: from the first to the longest.
+/// The first and the longest pause between tries.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(15 * 60));
-/// How often the outbox is looked at without a reason.
+/// The longest time between two looks at the stored notices.
 const LOOK: Duration = Duration::from_secs(60);
 
 impl Watching {
-    /// Sends what waits for a channel, oldest first, until the end.
-    pub(super) async fn deliver(self: Arc<Self>, channel: usize, mut ended: watch::Receiver<()>) {
+    /// Sends the notices of a channel, oldest first, until the monitor ends.
+    pub(super) async fn send_all(self: Arc<Self>, channel: usize, mut ended: watch::Receiver<()>) {
         let (channel, clock) = (&self.channels[channel], self.idem.clock());
         loop {
-            // Made before the look, so that no ring is missed.
-            let mail = self.mail.notified();
+            // Created before the look, so that no notification is missed.
+            let stored = self.stored.notified();
             let pause = match self.send_next(channel).await {
                 Ok(Next::Now) => Duration::ZERO,
                 Ok(Next::In(pause)) => pause.min(LOOK),
                 Err(error) => {
-                    tracing::warn!(channel = channel.name(), %error, "the outbox cannot be read or written");
+                    tracing::warn!(channel = channel.name(), %error, "the notices cannot be read or written");
                     PAUSES.0
                 }
             };
             tokio::select! {
                 _ = ended.changed() => return,
-                () = mail, if !pause.is_zero() => {}
+                () = stored, if !pause.is_zero() => {}
                 () = clock.sleep(pause) => {}
             }
         }
     }
 
-    /// Sends the oldest notice, if it is due, and records how that went.
+    /// Sends the oldest notice, if it is due, and records the result.
     async fn send_next(&self, channel: &Channel) -> Result<Next, Error> {
         let (notes, clock) = (self.idem.notes(), self.idem.clock());
         let Some(note) = notes.list(&place(channel.name()), None, 1).await?.pop() else {
             metrics::waiting(channel.name(), 0);
             return Ok(Next::In(LOOK));
         };
-        let mut waiting: Waiting = read(&note)?;
-        let due = passed(clock.now(), waiting.next);
-        // One that is further away is from before the clock stepped back.
+        let mut pending: Pending = read(&note)?;
+        let due = passed(clock.now(), pending.next);
+        // A time that is further away is from before the clock stepped back.
         if !due.is_zero() && due <= PAUSES.1 * 4 {
             return Ok(Next::In(due));
         }
         let sent = tokio::select! {
-            sent = channel.alert.send(&waiting.notice) => sent,
+            sent = channel.alert.send(&pending.notice) => sent,
             () = clock.sleep(LONGEST) => Err(AlertError::new(
-                channel.name(), "it did not end within two minutes", Retry::Later, "look at the channel's own timeouts",
+                channel.name(), "it did not end within two minutes", Retry::Later, "check the channel's own timeouts",
             )),
         };
         let now = clock.now();
         let mut state = state::of(&notes, channel.name()).await?;
         let change = match &sent {
             Ok(()) => {
-                tracing::info!(channel = channel.name(), notice = %waiting.notice.id, "people were told");
+                tracing::info!(channel = channel.name(), notice = %pending.notice.id, "a notice was sent");
                 state = ChannelState {
                     last_sent: Some(now),
                     failing_since: None,
@@ -78,16 +78,16 @@ impl Watching {
                 NoteChange::delete(note.key)
             }
             Err(error) => {
-                tracing::error!(channel = channel.name(), notice = %waiting.notice.id, tries = waiting.tries + 1, %error,
-                    "people could not be told; it will be tried again");
+                tracing::error!(channel = channel.name(), notice = %pending.notice.id, tries = pending.tries + 1, %error,
+                    "a notice could not be sent; the monitor tries again");
                 state.failing_since.get_or_insert(now);
                 state.last_error = Some(error.to_string());
-                waiting.tries += 1;
-                waiting.next = now
-                    .checked_add(pause(waiting.tries, error))
+                pending.tries += 1;
+                pending.next = now
+                    .checked_add(pause(pending.tries, error))
                     .unwrap_or(Timestamp::MAX);
-                waiting.error = Some(error.to_string());
-                put(note.key, &waiting)?
+                pending.error = Some(error.to_string());
+                put(note.key, &pending)?
             }
         };
         metrics::alerted(channel.name(), sent.is_ok());
@@ -104,8 +104,8 @@ enum Next {
     In(Duration),
 }
 
-/// The pause before the next try. An error that trying does not mend is tried too, seldom: somebody
-/// may mend it.
+/// Returns the pause before the next try. An error that needs a person is tried again too, after the
+/// longest pause: the cause may have been removed.
 fn pause(tries: u32, error: &AlertError) -> Duration {
     let (first, longest) = PAUSES;
     match error.retry {

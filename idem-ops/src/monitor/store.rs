@@ -1,4 +1,4 @@
-//! The outbox: notices that are on their way, kept in the ledger.
+//! The monitor's data in the ledger's notes: pending notices, and values as JSON.
 
 use idem_runtime::ledger::NoteChange;
 use idem_runtime::{
@@ -14,24 +14,24 @@ use sha2::{Digest, Sha256};
 
 use crate::alert::Notice;
 
-/// More waiting notices are not counted one by one.
+/// The most notices that are counted.
 const MOST: u64 = 1000;
-/// Notices are large, and only some are in memory at a time.
+/// Notices are large, so only some are in memory at a time.
 const PAGE: usize = 100;
 
-/// A notice on its way through one channel.
+/// A notice that a channel has to send.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Waiting {
+pub(super) struct Pending {
     pub(super) notice: Notice,
-    /// How often it was tried.
+    /// The number of failed tries.
     pub(super) tries: u32,
-    /// Not to be tried before.
+    /// The time of the next try.
     pub(super) next: Timestamp,
     /// Why the last try failed.
     pub(super) error: Option<String>,
 }
 
-/// The notes of a channel's outbox, oldest notice first.
+/// Returns the prefix of a channel's notices. Their keys sort by age, oldest first.
 pub(super) fn place(channel: &str) -> String {
     format!("alerts/out/{}/", name(channel))
 }
@@ -40,7 +40,7 @@ pub(super) fn key(channel: &str, notice: &Notice) -> String {
     format!("{}{}", place(channel), notice.id)
 }
 
-/// How many notices wait for a channel, at most [`MOST`].
+/// Counts the notices that wait for a channel, up to [`MOST`].
 pub(super) async fn count(notes: &Notes, channel: &str) -> Result<u64, Error> {
     let (place, mut count, mut after) = (place(channel), 0, None::<String>);
     while count < MOST {
@@ -54,7 +54,7 @@ pub(super) async fn count(notes: &Notes, channel: &str) -> Result<u64, Error> {
     Ok(count)
 }
 
-/// A channel's name as a part of a key, which is short and has its slashes elsewhere.
+/// Returns a channel's name as a part of a key: short and without slashes.
 pub(super) fn name(channel: &str) -> String {
     let fits = channel.len() <= 32
         && channel
@@ -67,7 +67,7 @@ pub(super) fn name(channel: &str) -> String {
     }
 }
 
-/// Texts as a short name.
+/// Returns a short name of texts.
 pub(super) fn hashed(texts: &[&str]) -> u128 {
     let hash = texts
         .iter()

@@ -47,7 +47,7 @@ impl Message {
     /// # Errors
     /// Returns an error if the message cannot be serialized.
     pub fn from_keyed(to: impl Into<String>, message: &impl Keyed) -> serde_json::Result<Self> {
-        OutboxMessage::of(to, message).map(Self::from)
+        OutboxMessage::from_keyed(to, message).map(Self::from)
     }
 
     /// Sets the id.

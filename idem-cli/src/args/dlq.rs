@@ -22,7 +22,7 @@ pub(crate) enum Dlq {
     /// and always on a folder, their keys are only re-armed: the next call of a key runs it.
     Redrive(Redrive),
     /// List the redrives and discards of many letters, and their progress
-    BulkJob,
+    Bulk,
     /// Stop a redrive or a discard of many letters; what was done by then stays done
     Cancel(Cancel),
     /// Change a letter's payload; the edit is kept in its history

@@ -31,7 +31,7 @@ pub(super) async fn run(redrive: Redrive, target: &Target, out: Out) -> Result<(
             "`--publish` is for a service (`--url`), which has publishers for its brokers; a folder has none",
         ));
     }
-    let deed = match (publish, rearm) {
+    let action = match (publish, rearm) {
         (true, _) => BulkAction::Publish,
         (_, false) if target.runs() => BulkAction::Run,
         _ => BulkAction::Rearm,
@@ -39,12 +39,12 @@ pub(super) async fn run(redrive: Redrive, target: &Target, out: Out) -> Result<(
     let choice = Choice::from(selection);
     let single = choice.single();
     let payload = match (payload, single) {
-        (None, Some(id)) if deed != BulkAction::Rearm => {
-            may(deed, &target.letter(id).await?)?;
+        (None, Some(id)) if action != BulkAction::Rearm => {
+            may(action, &target.letter(id).await?)?;
             None
         }
         (None, _) => None,
-        (Some(_), _) if deed != BulkAction::Run => {
+        (Some(_), _) if action != BulkAction::Run => {
             return Err(Problem::usage(
                 "`--payload` is for a service (`--url`), which has handlers; a folder has none",
             ));
@@ -57,7 +57,7 @@ pub(super) async fn run(redrive: Redrive, target: &Target, out: Out) -> Result<(
         return out.answer(&serde_json::Value::Null, |_| what);
     }
     let why = prompt::why(reason, "are they redriven")?;
-    let consequence = match deed {
+    let consequence = match action {
         BulkAction::Run => "They run at once.",
         BulkAction::Publish => "Their messages go back to the brokers that they came from.",
         _ => "The next call of each key runs it.",
@@ -71,7 +71,7 @@ pub(super) async fn run(redrive: Redrive, target: &Target, out: Out) -> Result<(
             let redriven = match payload {
                 Some(payload) => target.run_with(id, payload, &why).await?,
                 None if publish => target.publish(id, &why).await?,
-                None => target.redrive(id, deed == BulkAction::Run, &why).await?,
+                None => target.redrive(id, action == BulkAction::Run, &why).await?,
             };
             one(&redriven, publish, out)
         }
@@ -79,7 +79,7 @@ pub(super) async fn run(redrive: Redrive, target: &Target, out: Out) -> Result<(
             bulk::run(
                 NewBulkJob {
                     selection: choice.into_selection(),
-                    deed,
+                    action,
                     rate,
                     why,
                 },
@@ -93,11 +93,11 @@ pub(super) async fn run(redrive: Redrive, target: &Target, out: Out) -> Result<(
 }
 
 /// Checks, before the person is asked, that the letter can be run or published as it stands.
-fn may(deed: BulkAction, view: &LetterView) -> Result<(), Problem> {
+fn may(action: BulkAction, view: &LetterView) -> Result<(), Problem> {
     if view.letter.state != LetterState::Open {
         return Ok(());
     }
-    if deed == BulkAction::Publish {
+    if action == BulkAction::Publish {
         let refused = |why| {
             Problem::failed(format!(
                 "letter {} cannot be published: {}",

@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use idem_ops::service::Service;
-use idem_ops::{Auth, Secret, Who};
+use idem_ops::{Auth, Principal, Secret};
 use idem_runtime::Idem;
 use idem_runtime::json::json_problem;
 use reqwest::header::{ACCEPT, HeaderMap, RETRY_AFTER};

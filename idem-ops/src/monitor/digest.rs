@@ -2,11 +2,11 @@
 
 use std::collections::HashSet;
 
-use idem_runtime::ledger::unnotified_key;
+use idem_runtime::clock::Timestamp;
+use idem_runtime::ledger::LedgerError;
+use idem_runtime::ledger::{NoteChange, unnotified_key};
 use idem_runtime::protocol::{Record, RecordId, Settled, Settlement};
 use idem_runtime::{DeadLetter, DeadLetterId, Error};
-use idem_runtime::ledger::LedgerError;
-use idem_runtime::clock::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::group::group_letters;
@@ -112,7 +112,7 @@ impl Watching {
             .await?;
         changes.extend(self.addressed(&notice, false)?);
         for (id, letter) in &letters {
-            changes.push((unnotified_key(*id), None));
+            changes.push(NoteChange::delete(unnotified_key(*id)));
             if let Some(letter) = letter
                 && self.policy.escalate_after.is_some()
                 && urgent(id)

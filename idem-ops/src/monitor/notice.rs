@@ -1,8 +1,8 @@
 //! Makes notices and addresses them to channels.
 
-use idem_runtime::ledger::NoteChange;
 use idem_runtime::Error;
 use idem_runtime::clock::Timestamp;
+use idem_runtime::ledger::NoteChange;
 
 use super::Watching;
 use super::store::{Pending, key, put};

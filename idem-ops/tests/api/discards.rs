@@ -12,9 +12,10 @@ use idem_ops::service::{
     AuditAction, AuditEntry, AuditPage, BulkAction, BulkJob, BulkState, LetterQuery, NewBulkJob,
     Outcome, PageQuery, Selection, Service, ServiceError,
 };
+use idem_runtime::dead_letters::Actor;
+use idem_runtime::notes::NoteChange;
 use idem_runtime::testing::ManualClock;
 use idem_runtime::{Filter, Idem, LetterState};
-use idem_runtime::dead_letters::Actor;
 use serde_json::json;
 
 use crate::common::until;
@@ -113,10 +114,7 @@ async fn cut_off(folder: &Path) -> (Service, BulkJob) {
         let entry = uuid::Uuid::from_bytes(*letter.id.as_bytes());
         let value = json!({ "id": entry, "at": letter.died_at, "who": "ann", "what": "discard", "why": "old",
             "letter": letter.id, "handler": letter.handler, "key": letter.key, "bulk": bulk.id, "outcome": "begun" });
-        let note = (
-            format!("audit/{entry}"),
-            Some(value.to_string().into_bytes()),
-        );
+        let note = NoteChange::put(format!("audit/{entry}"), value.to_string());
         idem.notes().write(vec![note]).await.unwrap();
         turn.push(json!([letter.id, entry]));
     }
@@ -138,7 +136,7 @@ async fn cut_off(folder: &Path) -> (Service, BulkJob) {
     job["cursor"] = json!(open[2].id);
     job["bulk"]["asked"]["rate"] = json!(1000.0);
     idem.notes()
-        .write(vec![(key, Some(job.to_string().into_bytes()))])
+        .write(vec![NoteChange::put(key, job.to_string())])
         .await
         .unwrap();
     (Service::read_only(idem), bulk)

@@ -1,5 +1,5 @@
 use idem_runtime::Error;
 
 fn main() {
-    let _ = idem_runtime::bounds::check::<Result<u64, Error>>;
+    let _ = idem_runtime::handler::bounds::check::<Result<u64, Error>>;
 }

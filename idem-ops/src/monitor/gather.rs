@@ -172,10 +172,7 @@ impl Watching {
                 continue;
             };
             // It may have been at work when the other one came.
-            let holder = RecordId {
-                handler: letter.handler.as_str().into(),
-                key: letter.key.as_str().into(),
-            };
+            let holder = RecordId::new(letter.handler.as_str(), letter.key.as_str());
             let is_done = |record| {
                 matches!(
                     record,

@@ -19,10 +19,7 @@ impl Service {
     /// The ledger cannot be read.
     pub async fn explain(&self, handler: &str, key: &str) -> Result<Story, ServiceError> {
         self.inner.refresh().await?;
-        let id = RecordId {
-            handler: handler.into(),
-            key: key.into(),
-        };
+        let id = RecordId::new(handler, key);
         let record = self.inner.idem.record(&id).await?;
         let query = LetterQuery {
             handler: Some(handler.to_owned()),
@@ -198,7 +195,6 @@ fn of_record(record: &Record, now: Timestamp, events: &mut Vec<Event>) -> KeySta
             letter: *letter,
             forgotten_at,
         },
-        Settlement::Issued => KeyState::Absent,
         Settlement::Done(result) => {
             tell(
                 settled.at,
@@ -214,6 +210,7 @@ fn of_record(record: &Record, now: Timestamp, events: &mut Vec<Event>) -> KeySta
                     (shown, json.len() as u64)
                 }
                 StoredResult::TooLarge(bytes) => (None, *bytes),
+                _ => (None, 0),
             };
             KeyState::Done {
                 at: settled.at,
@@ -223,6 +220,8 @@ fn of_record(record: &Record, now: Timestamp, events: &mut Vec<Event>) -> KeySta
                 result_bytes,
             }
         }
+        // The key was issued, and no call has used it.
+        _ => KeyState::Absent,
     }
 }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use idem_ops::service::{AuditPage, Bulk, BulkState, LetterPage, Outcome};
+use idem_runtime::ledger::NoteChange;
 use idem_runtime::testing::ManualClock;
 use serde_json::json;
 
@@ -40,9 +41,9 @@ async fn entries_go_after_90_days_and_younger_ones_stay_ended_or_not() {
     // As a kill in the middle of the act leaves it.
     let mut young = audit.entries[0].clone();
     young.outcome = Outcome::Begun;
-    let note = (
+    let note = NoteChange::put(
         format!("audit/{}", young.id),
-        Some(serde_json::to_vec(&young).unwrap()),
+        serde_json::to_vec(&young).unwrap(),
     );
     place.idem.notes().write(vec![note]).await.unwrap();
 

@@ -110,10 +110,7 @@ async fn cut_off(folder: &Path) -> (Service, Bulk) {
         let entry = uuid::Uuid::from_bytes(*letter.id.as_bytes());
         let value = json!({ "id": entry, "at": letter.died_at, "who": "ann", "what": "discard", "why": "old",
             "letter": letter.id, "handler": letter.handler, "key": letter.key, "bulk": bulk.id, "outcome": "begun" });
-        let note = (
-            format!("audit/{entry}"),
-            Some(value.to_string().into_bytes()),
-        );
+        let note = NoteChange::put(format!("audit/{entry}"), value.to_string());
         idem.notes().write(vec![note]).await.unwrap();
         turn.push(json!([letter.id, entry]));
     }

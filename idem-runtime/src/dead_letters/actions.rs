@@ -114,7 +114,7 @@ impl DeadLetters {
 
     /// The re-arming of a letter's key.
     pub(super) fn redriving(&self, letter: &DeadLetter) -> Step {
-        let awaited = RedrivePayload {
+        let payload = RedrivePayload {
             payload: letter.payload.as_str().as_bytes().into(),
             redacted: letter.redacted.clone(),
             origin: letter.origin.clone().map(Arc::new),
@@ -123,7 +123,7 @@ impl DeadLetters {
         };
         Step::Redrive {
             letter: letter.id,
-            awaited: Some(Box::new(awaited)),
+            payload: Some(Box::new(payload)),
             by: self.by_because(self.why.clone()),
         }
     }
@@ -132,7 +132,7 @@ impl DeadLetters {
     pub(super) fn forgetting(&self, letter: &DeadLetter) -> Step {
         Step::Redrive {
             letter: letter.id,
-            awaited: None,
+            payload: None,
             by: self.by_because(self.why.clone()),
         }
     }

@@ -136,6 +136,7 @@ pub trait Ledger: Send + Sync + 'static {
 
 /// What a sweep did.
 #[derive(Debug, Default, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Swept {
     /// The dead letters it wrote, of messages that never came again.
     pub dead_lettered: Vec<DeadLetter>,

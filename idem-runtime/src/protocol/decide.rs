@@ -5,9 +5,7 @@ use std::sync::Arc;
 use super::death::{bury, bury_unread};
 use super::decision::{Change, Decision, Facts, LetterChange, acted, keep, put};
 use super::letter::{ActionKind, DeadLetterId, PastAttempt, Reason};
-use super::record::{
-    Budget, Live, OnCrash, Phase, Record, RecordId, RedrivenFrom, Settled, Settlement,
-};
+use super::record::{Budget, Live, Phase, Record, RecordId, RedrivenFrom, Settled, Settlement};
 use super::step::{Claim, Failed, Grant, RedrivePayload, Reply, Step};
 use crate::clock::after;
 
@@ -48,13 +46,13 @@ pub fn decide(id: &RecordId, record: Option<Record>, step: &Step, facts: &Facts)
         Step::Bury(buried) => bury_unread(id, record, buried, facts),
         Step::Redrive {
             letter,
-            awaited,
+            payload,
             by,
-        } => match (record, awaited) {
+        } => match (record, payload) {
             (Some(Record::Settled(settled)), _) if settled.end == Settlement::Dead(*letter) => {
-                let rearmed = awaited
+                let rearmed = payload
                     .as_ref()
-                    .map(|awaited| rearmed(id, &settled, *letter, awaited, facts));
+                    .map(|payload| rearmed(id, &settled, *letter, payload, facts));
                 let change = rearmed.map_or(Change::Remove, |live| Change::Put(Record::Live(live)));
                 acted(change, *letter, ActionKind::Redriven, by, facts)
             }
@@ -160,23 +158,7 @@ pub fn claim(id: &RecordId, record: Option<Record>, wanted: &Claim, facts: &Fact
         return keep(Reply::KeyReused);
     }
     let mut live = match record {
-        None => Live {
-            handler: Arc::clone(&id.handler),
-            key: Arc::clone(&id.key),
-            token: 0,
-            fingerprint: None,
-            budget: wanted.budget,
-            payload: Arc::clone(&wanted.payload),
-            past: Vec::new(),
-            first_seen: facts.now,
-            phase: Phase::Waiting {
-                since: facts.now,
-                until: facts.now,
-            },
-            redacted: wanted.redacted.clone(),
-            origin: None,
-            redriven: None,
-        },
+        None => Live::new(id, Arc::clone(&wanted.payload), wanted.budget, facts.now),
         Some(Record::Live(live)) => live,
         Some(Record::Settled(settled)) => {
             return keep(match settled.end {
@@ -336,7 +318,7 @@ fn rearmed(
     id: &RecordId,
     dead: &Settled,
     letter: DeadLetterId,
-    awaited: &RedrivePayload,
+    payload: &RedrivePayload,
     facts: &Facts,
 ) -> Live {
     let RedrivePayload {
@@ -345,21 +327,10 @@ fn rearmed(
         origin,
         cause,
         arguments,
-    } = awaited;
+    } = payload;
     Live {
-        handler: Arc::clone(&id.handler),
-        key: Arc::clone(&id.key),
-        // Whoever held the key before holds nothing any more.
+        // The token of the attempt before is no longer valid.
         token: facts.token,
-        // Corrected content is welcome.
-        fingerprint: None,
-        // The next claim brings its own.
-        budget: Budget {
-            retries: 0,
-            on_crash: OnCrash::Rerun,
-            ttl: dead.ttl,
-        },
-        payload: Arc::clone(payload),
         redacted: (!redacted.is_empty()).then(|| redacted.as_slice().into()),
         origin: origin.clone(),
         redriven: Some(Box::new(RedrivenFrom {
@@ -369,11 +340,8 @@ fn rearmed(
             cause: cause.clone(),
             arguments: *arguments,
         })),
-        past: Vec::new(),
-        first_seen: facts.now,
-        phase: Phase::Waiting {
-            since: facts.now,
-            until: facts.now,
-        },
+        // Corrected content is welcome, so there is no fingerprint; the next claim brings its own
+        // budget.
+        ..Live::new(id, Arc::clone(payload), Budget::new(0, dead.ttl), facts.now)
     }
 }

@@ -11,6 +11,7 @@ use super::step::{Reply, Step};
 
 /// What the ledger knows at the moment of deciding.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Facts {
     /// The time of day.
     pub now: Timestamp,
@@ -27,8 +28,42 @@ pub struct Facts {
     pub instance: Arc<str>,
 }
 
+impl Facts {
+    /// Returns the facts of a ledger that many processes share and whose leases do not count.
+    pub fn new(
+        now: Timestamp,
+        token: u64,
+        letter: DeadLetterId,
+        instance: impl Into<Arc<str>>,
+    ) -> Self {
+        Self {
+            now,
+            token,
+            letter,
+            session: 0,
+            leases: false,
+            instance: instance.into(),
+        }
+    }
+
+    /// Sets the number of the ledger's opening.
+    #[must_use]
+    pub fn session(mut self, session: u64) -> Self {
+        self.session = session;
+        self
+    }
+
+    /// Sets whether a lease that has passed means a dead owner.
+    #[must_use]
+    pub fn leases(mut self, leases: bool) -> Self {
+        self.leases = leases;
+        self
+    }
+}
+
 /// What to write, all of it or nothing, and what to answer once it is durable.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Decision {
     /// What becomes of the record.
     pub record: Change,
@@ -39,6 +74,15 @@ pub struct Decision {
 }
 
 impl Decision {
+    /// Returns a decision of these parts.
+    pub fn new(record: Change, letter: LetterChange, reply: Reply) -> Self {
+        Self {
+            record,
+            letter,
+            reply,
+        }
+    }
+
     /// The notes to write with it: those of a result that is recorded now.
     pub fn notes<'a>(&self, step: &'a Step) -> &'a [NoteChange] {
         match (step, &self.record) {

@@ -164,10 +164,7 @@ impl DeadLetter {
     /// What the letter's record is addressed by.
     pub fn record_id(&self) -> RecordId {
         let key = self.record_key.as_deref().unwrap_or(&self.key);
-        RecordId {
-            handler: self.handler.as_str().into(),
-            key: key.into(),
-        }
+        RecordId::new(self.handler.as_str(), key)
     }
 
     /// Whether no handler took the message: there was no attempt, and the payload is its bytes.

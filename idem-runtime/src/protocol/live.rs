@@ -12,10 +12,7 @@ impl Live {
     /// The id of its record.
     #[cfg(feature = "sled")]
     pub(crate) fn id(&self) -> RecordId {
-        RecordId {
-            handler: self.handler.clone(),
-            key: self.key.clone(),
-        }
+        RecordId::new(self.handler.clone(), self.key.clone())
     }
 
     /// The number of the running attempt, or of the last one.

@@ -15,11 +15,22 @@ use crate::protocol::encoding::cbor;
 
 /// What a record is addressed by: the handler's name and the idempotency key.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
 pub struct RecordId {
     /// The handler's name in the ledger.
     pub handler: Arc<str>,
     /// The idempotency key, its parts encoded.
     pub key: Arc<str>,
+}
+
+impl RecordId {
+    /// Returns the id of a handler's record of a key.
+    pub fn new(handler: impl Into<Arc<str>>, key: impl Into<Arc<str>>) -> Self {
+        Self {
+            handler: handler.into(),
+            key: key.into(),
+        }
+    }
 }
 
 impl fmt::Display for RecordId {
@@ -49,6 +60,7 @@ pub enum Record {
 /// A message that is being worked on. It holds its own payload, so that a letter can be written for
 /// a process that died.
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
+#[non_exhaustive]
 pub struct Live {
     /// The handler's name.
     #[n(0)]
@@ -95,8 +107,33 @@ pub struct Live {
     pub redriven: Option<Box<RedrivenFrom>>,
 }
 
+impl Live {
+    /// Returns a record without an attempt, whose first one may start at once. Its token is 0; the
+    /// fields that are not given are empty.
+    pub fn new(id: &RecordId, payload: Arc<[u8]>, budget: Budget, first_seen: Timestamp) -> Self {
+        Self {
+            handler: Arc::clone(&id.handler),
+            key: Arc::clone(&id.key),
+            token: 0,
+            fingerprint: None,
+            budget,
+            payload,
+            past: Vec::new(),
+            first_seen,
+            phase: Phase::Waiting {
+                since: first_seen,
+                until: first_seen,
+            },
+            redacted: None,
+            origin: None,
+            redriven: None,
+        }
+    }
+}
+
 /// A dead record that was re-armed, with what it needs to be dead again as it was.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[non_exhaustive]
 pub struct RedrivenFrom {
     /// Its letter.
     #[n(0)]
@@ -115,8 +152,22 @@ pub struct RedrivenFrom {
     pub arguments: Option<u32>,
 }
 
+impl RedrivenFrom {
+    /// Returns the dead record of a letter, without a fingerprint.
+    pub fn new(letter: DeadLetterId, attempts: u32) -> Self {
+        Self {
+            letter,
+            fingerprint: None,
+            attempts,
+            cause: None,
+            arguments: None,
+        }
+    }
+}
+
 /// Of a message that no handler took.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[non_exhaustive]
 pub struct BuryCause {
     /// What is wrong with it.
     #[n(0)]
@@ -218,6 +269,7 @@ pub enum Phase {
 
 /// How often a message may run, and how long it is remembered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[non_exhaustive]
 pub struct Budget {
     /// Retries after the first attempt.
     #[n(0)]
@@ -234,6 +286,7 @@ pub struct Budget {
 /// What an attempt with an unknown outcome leads to: its process died, its lease was lost, or its
 /// call was dropped.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum OnCrash {
     /// Another attempt, within the budget.
     #[default]
@@ -260,6 +313,23 @@ impl<'b, C> Decode<'b, C> for OnCrash {
 }
 
 impl Budget {
+    /// Returns a budget of one attempt and `retries` more, which counts an attempt with an unknown
+    /// outcome as a failed one.
+    pub fn new(retries: u32, ttl: Duration) -> Self {
+        Self {
+            retries,
+            on_crash: OnCrash::default(),
+            ttl,
+        }
+    }
+
+    /// Sets what an attempt with an unknown outcome leads to.
+    #[must_use]
+    pub fn on_crash(mut self, on_crash: OnCrash) -> Self {
+        self.on_crash = on_crash;
+        self
+    }
+
     /// How many attempts there are in all.
     pub fn attempts(&self) -> u32 {
         self.retries.saturating_add(1)
@@ -268,6 +338,7 @@ impl Budget {
 
 /// A message that came to its end.
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
+#[non_exhaustive]
 pub struct Settled {
     /// The fencing token of the claim that settled it.
     #[n(0)]
@@ -293,6 +364,7 @@ pub struct Settled {
 
 /// The end a message came to.
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
+#[non_exhaustive]
 pub enum Settlement {
     /// The body's result is recorded.
     #[n(0)]
@@ -310,6 +382,7 @@ pub enum Settlement {
 
 /// A recorded result.
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
+#[non_exhaustive]
 pub enum StoredResult {
     /// The result as JSON.
     #[n(0)]
@@ -324,6 +397,18 @@ pub enum StoredResult {
 }
 
 impl Settled {
+    /// Returns a record that a claim's holder settled, without a fingerprint.
+    pub fn new(token: u64, at: Timestamp, ttl: Duration, attempts: u32, end: Settlement) -> Self {
+        Self {
+            token,
+            fingerprint: None,
+            at,
+            ttl,
+            attempts,
+            end,
+        }
+    }
+
     /// Whether its time to live has passed. A dead letter's never does.
     pub fn expired(&self, now: Timestamp) -> bool {
         !matches!(self.end, Settlement::Dead(_)) && now >= crate::clock::after(self.at, self.ttl)

@@ -13,6 +13,7 @@ use crate::json::Json;
 
 /// One move of a record. A ledger makes it atomic and, before it answers, durable.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub enum Step {
     /// Asks for the right to run the body.
     Claim(Claim),
@@ -49,7 +50,7 @@ pub enum Step {
         letter: DeadLetterId,
         /// What the next letter is written from when nobody comes. Where nobody is to be waited
         /// for, or no longer, there is nothing, and the key becomes absent.
-        awaited: Option<Box<RedrivePayload>>,
+        payload: Option<Box<RedrivePayload>>,
         /// Who, and why.
         by: Actor,
     },
@@ -88,6 +89,7 @@ pub enum Step {
 
 /// A claim of the right to run the body.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Claim {
     /// The running instance that claims. It never claims a key that it is still running itself: an
     /// older claim of its own is one whose end could not be recorded.
@@ -106,8 +108,44 @@ pub struct Claim {
     pub origin: Option<Arc<Origin>>,
 }
 
+impl Claim {
+    /// Returns a claim without a fingerprint, of a message that names no broker, with nothing
+    /// redacted.
+    pub fn new(
+        owner: impl Into<Arc<str>>,
+        payload: impl Into<Arc<[u8]>>,
+        budget: Budget,
+        lease: Duration,
+    ) -> Self {
+        Self {
+            owner: owner.into(),
+            fingerprint: None,
+            payload: payload.into(),
+            redacted: None,
+            budget,
+            lease,
+            origin: None,
+        }
+    }
+
+    /// Sets what must match where there is a record.
+    #[must_use]
+    pub fn fingerprint(mut self, fingerprint: Fingerprint) -> Self {
+        self.fingerprint = Some(fingerprint);
+        self
+    }
+
+    /// Sets the dotted paths into the payload that the handler redacts.
+    #[must_use]
+    pub fn redacted(mut self, paths: impl Into<Arc<[String]>>) -> Self {
+        self.redacted = Some(paths.into());
+        self
+    }
+}
+
 /// A message that no handler can take.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Bury {
     /// Of its bytes: the same message is one letter, however often it comes.
     pub fingerprint: Fingerprint,
@@ -123,8 +161,29 @@ pub struct Bury {
     pub ttl: Duration,
 }
 
+impl Bury {
+    /// Returns a message of which nothing is redacted.
+    pub fn new(
+        fingerprint: Fingerprint,
+        payload: impl Into<Json>,
+        cause: BuryCause,
+        origin: Origin,
+        ttl: Duration,
+    ) -> Self {
+        Self {
+            fingerprint,
+            payload: payload.into(),
+            redacted: Vec::new(),
+            cause,
+            origin,
+            ttl,
+        }
+    }
+}
+
 /// A redriven message, as the letter shows it that is written when nobody comes.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct RedrivePayload {
     /// The closed letter's payload.
     pub payload: Arc<[u8]>,
@@ -138,8 +197,22 @@ pub struct RedrivePayload {
     pub arguments: Option<u32>,
 }
 
+impl RedrivePayload {
+    /// Returns a message with this payload; the fields that are not given are empty.
+    pub fn new(payload: impl Into<Arc<[u8]>>) -> Self {
+        Self {
+            payload: payload.into(),
+            redacted: Vec::new(),
+            origin: None,
+            cause: None,
+            arguments: None,
+        }
+    }
+}
+
 /// A failed attempt.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Failed {
     /// The claim's fencing token.
     pub token: u64,
@@ -151,8 +224,28 @@ pub struct Failed {
     pub pause: Duration,
 }
 
+impl Failed {
+    /// Returns an attempt that failed without an error's text.
+    pub fn new(token: u64, outcome: AttemptOutcome, pause: Duration) -> Self {
+        Self {
+            token,
+            outcome,
+            error: None,
+            pause,
+        }
+    }
+
+    /// Sets the error's text.
+    #[must_use]
+    pub fn error(mut self, error: impl Into<String>) -> Self {
+        self.error = Some(error.into());
+        self
+    }
+}
+
 /// What a ledger answers.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub enum Reply {
     /// To a claim: run the body.
     Run(Grant),
@@ -200,6 +293,7 @@ pub enum Reply {
 
 /// A claim that was granted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Grant {
     /// The fencing token.
     pub token: u64,

@@ -140,8 +140,7 @@ fn ended(run: &Run, handler: &str, key: &str, told: Option<&Answer>) {
                 "{run}"
             );
         }
-        Settlement::Done(StoredResult::TooLarge(_)) => panic!("no result is too large: {run}"),
-        Settlement::Issued => panic!("a handler's key is none that was issued: {run}"),
+        other => panic!("a handler's record ends as {other:?}: {run}"),
     }
 }
 

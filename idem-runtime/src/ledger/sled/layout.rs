@@ -260,10 +260,7 @@ mod tests {
     use super::*;
 
     fn id(handler: &str, key: &str) -> RecordId {
-        RecordId {
-            handler: handler.into(),
-            key: key.into(),
-        }
+        RecordId::new(handler, key)
     }
 
     #[test]

@@ -210,10 +210,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let ledger = open(folder.path()).unwrap();
         for key in ["A", "B", "C"] {
-            let id = RecordId {
-                handler: "h".into(),
-                key: key.into(),
-            };
+            let id = RecordId::new("h", key);
             let buried = Bury {
                 fingerprint: Fingerprint([0; 16]),
                 payload: "{".into(),

@@ -106,10 +106,7 @@ mod tests {
             until: jiff::Timestamp::MAX,
         };
         in_background(Arc::downgrade(&ledger.shared), vec![(7, holds)]).unwrap();
-        let id = RecordId {
-            handler: "handler".into(),
-            key: "key".into(),
-        };
+        let id = RecordId::new("handler", "key");
         let deadline = Instant::now() + Duration::from_secs(60);
         let error = loop {
             match ledger.record(&id).await {

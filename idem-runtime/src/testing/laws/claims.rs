@@ -208,10 +208,7 @@ pub async fn odd_keys_do_not_meet(on: Arc<Subject>) {
         (long.as_str(), "k"),
     ];
     for (handler, key) in pairs {
-        let id = RecordId {
-            handler: handler.into(),
-            key: key.into(),
-        };
+        let id = RecordId::new(handler, key);
         let reply = on.ledger.apply(&id, Step::Claim(claim())).await.unwrap();
         assert!(
             matches!(reply, Reply::Run(Grant { number: 1, .. })),

@@ -36,7 +36,7 @@ fn bury(message: u8) -> Step {
 
 fn rearm(letter: DeadLetterId) -> Step {
     let cause = BuryCause::undecodable("EOF while parsing", Some(7));
-    let awaited = RedrivePayload {
+    let payload = RedrivePayload {
         payload: br#""{\"sku""#.as_slice().into(),
         redacted: vec!["sku".to_owned()],
         origin: Some(Arc::new(origin())),
@@ -45,7 +45,7 @@ fn rearm(letter: DeadLetterId) -> Step {
     };
     Step::Redrive {
         letter,
-        awaited: Some(Box::new(awaited)),
+        payload: Some(Box::new(payload)),
         by: Actor::default(),
     }
 }
@@ -54,7 +54,7 @@ fn rearm(letter: DeadLetterId) -> Step {
 fn forget(letter: DeadLetterId) -> Step {
     Step::Redrive {
         letter,
-        awaited: None,
+        payload: None,
         by: Actor::default(),
     }
 }
@@ -148,10 +148,7 @@ pub async fn an_unreadable_message_is_one_letter(on: Arc<Subject>) {
 }
 
 fn claim_of(message: u8) -> Claim {
-    Claim {
-        fingerprint: Some(Fingerprint([message; 16])),
-        ..claim()
-    }
+    claim().fingerprint(Fingerprint([message; 16]))
 }
 
 /// A key that another message has stays as it is, whatever state that one is in.

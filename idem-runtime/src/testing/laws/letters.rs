@@ -6,8 +6,8 @@ use super::{PAUSE, Subject, TTL, claim, complete, discard, failed, id, redrive};
 use crate::json::Json;
 use crate::ledger::Filter;
 use crate::protocol::{
-    ActionKind, Actor, AttemptOutcome, Claim, Failed, Fingerprint, Grant, LetterState, OnCrash,
-    Reason, Record, Reply, Settlement, Step,
+    ActionKind, Actor, AttemptOutcome, Failed, Fingerprint, Grant, LetterState, OnCrash, Reason,
+    Record, Reply, Settlement, Step,
 };
 
 async fn open_letters(on: &Subject) -> usize {
@@ -353,10 +353,7 @@ pub async fn a_redriven_message_that_never_comes_is_a_letter_again(on: Arc<Subje
     );
     assert_eq!(on.step("A", redrive(letter.id)).await, Reply::Recorded);
     // Other content is welcome after a redrive, and is what counts from then on.
-    let corrected = Claim {
-        fingerprint: Some(Fingerprint([2; 16])),
-        ..claim()
-    };
+    let corrected = claim().fingerprint(Fingerprint([2; 16]));
     assert_eq!(on.start_as("A", corrected).await.number, 1);
     assert_eq!(on.step("A", Step::Claim(claim())).await, Reply::KeyReused);
 }
@@ -437,7 +434,7 @@ pub async fn an_undone_discard_answers_nobody(on: Arc<Subject>) {
         } else {
             Step::Redrive {
                 letter,
-                awaited: None,
+                payload: None,
                 by: Actor::default(),
             }
         };

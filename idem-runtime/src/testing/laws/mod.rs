@@ -40,7 +40,7 @@ use super::ManualClock;
 use crate::ledger::Ledger;
 use crate::protocol::{
     Actor, AttemptOutcome, Budget, Claim, DeadLetter, DeadLetterId, Failed, Fingerprint, Grant,
-    OnCrash, RecordId, RedrivePayload, Reply, Step, StoredResult,
+    RecordId, RedrivePayload, Reply, Step, StoredResult,
 };
 
 /// One named test for each law. `$open` is a path to a `fn() -> Subject` that opens an empty
@@ -192,36 +192,17 @@ const LEASE: Duration = Duration::from_secs(30);
 const TTL: Duration = Duration::from_secs(3600);
 
 fn id(key: &str) -> RecordId {
-    RecordId {
-        handler: "laws".into(),
-        key: key.into(),
-    }
+    RecordId::new("laws", key)
 }
 
 /// A claim with two retries.
 fn claim() -> Claim {
-    Claim {
-        owner: "one".into(),
-        fingerprint: Some(Fingerprint([1; 16])),
-        payload: br#"{"sku":"TEA-500"}"#.as_slice().into(),
-        redacted: None,
-        budget: Budget {
-            retries: 2,
-            on_crash: OnCrash::Rerun,
-            ttl: TTL,
-        },
-        lease: LEASE,
-        origin: None,
-    }
+    let payload = br#"{"sku":"TEA-500"}"#.as_slice();
+    Claim::new("one", payload, Budget::new(2, TTL), LEASE).fingerprint(Fingerprint([1; 16]))
 }
 
 fn failed(token: u64, outcome: AttemptOutcome) -> Failed {
-    Failed {
-        token,
-        outcome,
-        error: Some("no stock".to_owned()),
-        pause: PAUSE,
-    }
+    Failed::new(token, outcome, PAUSE).error("no stock")
 }
 
 fn complete(token: u64, json: &str) -> Step {
@@ -233,17 +214,11 @@ fn complete(token: u64, json: &str) -> Step {
 }
 
 fn redrive(letter: DeadLetterId) -> Step {
-    let payload = claim().payload;
-    let awaited = RedrivePayload {
-        payload,
-        redacted: Vec::new(),
-        origin: None,
-        cause: None,
-        arguments: Some(2),
-    };
+    let mut payload = RedrivePayload::new(claim().payload);
+    payload.arguments = Some(2);
     Step::Redrive {
         letter,
-        awaited: Some(Box::new(awaited)),
+        payload: Some(Box::new(payload)),
         by: Actor::default(),
     }
 }

@@ -20,7 +20,7 @@ use super::super::store::Spill;
 use super::super::verify;
 use super::*;
 use crate::protocol::{
-    Actor, AttemptOutcome, Budget, Bury, BuryCause, Claim, Failed, Fingerprint, OnCrash, Origin,
+    Actor, AttemptOutcome, Budget, Bury, BuryCause, Claim, Failed, Fingerprint, Origin,
     RedrivePayload, StoredResult,
 };
 
@@ -49,7 +49,7 @@ enum Op {
     },
     Redrive {
         letter: prop::sample::Index,
-        awaited: bool,
+        waits: bool,
     },
     Discard {
         letter: prop::sample::Index,
@@ -99,7 +99,7 @@ fn op() -> impl Strategy<Value = Op> {
         2 => (key(), size(), prop::option::of(0..2u8)).prop_map(|(key, size, note)| Op::Complete { key, size, note }),
         3 => (key(), outcome).prop_map(|(key, outcome)| Op::Fail { key, outcome }),
         1 => key().prop_map(|key| Op::GiveBack { key }),
-        2 => (letter(), any::<bool>()).prop_map(|(letter, awaited)| Op::Redrive { letter, awaited }),
+        2 => (letter(), any::<bool>()).prop_map(|(letter, waits)| Op::Redrive { letter, waits }),
         3 => letter().prop_map(|letter| Op::Discard { letter }),
         3 => letter().prop_map(|letter| Op::Restore { letter }),
         1 => (letter(), size()).prop_map(|(letter, size)| Op::Edit { letter, size }),
@@ -482,10 +482,7 @@ impl World {
 }
 
 fn id(key: u8) -> RecordId {
-    RecordId {
-        handler: "h".into(),
-        key: key.to_string().into(),
-    }
+    RecordId::new("h", key.to_string())
 }
 
 fn number_of(id: &RecordId) -> u8 {
@@ -514,22 +511,13 @@ fn step(
             ttl,
             size,
         } => {
-            let claim = Claim {
-                owner: format!("owner {owner}").into(),
-                fingerprint: None,
-                payload: serde_json::json!({ "text": text(*size) })
-                    .to_string()
-                    .into_bytes()
-                    .into(),
-                redacted: None,
-                budget: Budget {
-                    retries: *retries,
-                    on_crash: OnCrash::Rerun,
-                    ttl: Duration::from_secs(*ttl),
-                },
-                lease: Duration::from_secs(30),
-                origin: None,
-            };
+            let payload = serde_json::json!({ "text": text(*size) }).to_string();
+            let claim = Claim::new(
+                format!("owner {owner}"),
+                payload.into_bytes(),
+                Budget::new(*retries, Duration::from_secs(*ttl)),
+                Duration::from_secs(30),
+            );
             (id(*key), Step::Claim(claim))
         }
         Op::Complete { key, size, note } => {
@@ -548,34 +536,18 @@ fn step(
             )
         }
         Op::Fail { key, outcome } => {
-            let failed = Failed {
-                token: token(key),
-                outcome: *outcome,
-                error: Some("no".to_owned()),
-                pause: Duration::from_secs(1),
-            };
-            (id(*key), Step::Fail(failed))
+            let failed = Failed::new(token(key), *outcome, Duration::from_secs(1));
+            (id(*key), Step::Fail(failed.error("no")))
         }
         Op::GiveBack { key } => (id(*key), Step::GiveBack { token: token(key) }),
-        Op::Redrive {
-            letter,
-            awaited: awaits,
-        } => {
+        Op::Redrive { letter, waits } => {
             let (letter, id) = chosen(letter)?;
-            let payload = b"{}".as_slice().into();
-            let awaited = RedrivePayload {
-                payload,
-                redacted: Vec::new(),
-                origin: None,
-                cause: None,
-                arguments: None,
-            };
-            let awaited = awaits.then(|| Box::new(awaited));
+            let payload = waits.then(|| Box::new(RedrivePayload::new(b"{}".as_slice())));
             (
                 id,
                 Step::Redrive {
                     letter,
-                    awaited,
+                    payload,
                     by,
                 },
             )
@@ -665,10 +637,7 @@ impl Ledger {
             leases: false,
             instance: "test".into(),
         };
-        let id = RecordId {
-            handler: "h".into(),
-            key: key.to_string().into(),
-        };
+        let id = RecordId::new("h", key.to_string());
         let job = Job::Step {
             slot: Slot::of(&id),
             id,
@@ -732,12 +701,7 @@ fn a_bucket_that_closes_with_few_results_takes_little_memory() {
         "{} bits, and {one} for one open bucket",
         ledger.index.bits()
     );
-    let slots = (0..5).map(|key: u64| {
-        Slot::of(&RecordId {
-            handler: "h".into(),
-            key: key.to_string().into(),
-        })
-    });
+    let slots = (0..5).map(|key: u64| Slot::of(&RecordId::new("h", key.to_string())));
     slots.for_each(|slot| {
         assert!(
             ledger

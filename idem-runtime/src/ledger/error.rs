@@ -190,7 +190,7 @@ impl LedgerError {
 
     /// Sorts an error of the system by what a person can do about it.
     #[cfg(feature = "sled")]
-    pub(crate) fn of_io(path: &Path, error: &io::Error) -> Self {
+    pub(crate) fn from_io(path: &Path, error: &io::Error) -> Self {
         if let Some(told) = error
             .get_ref()
             .and_then(|cause| cause.downcast_ref::<Self>())
@@ -262,14 +262,14 @@ mod tests {
         ] {
             let error = io::Error::from_raw_os_error(number);
             for error in [cloned(&error), cloned(&cloned(&error)), error] {
-                let text = LedgerError::of_io(Path::new("data"), &error).to_string();
+                let text = LedgerError::from_io(Path::new("data"), &error).to_string();
                 assert!(
                     text.contains(words) && text.contains(&format!("(os error {number})")),
                     "{text}"
                 );
             }
         }
-        let full = LedgerError::of_io(
+        let full = LedgerError::from_io(
             Path::new("data"),
             &cloned(&io::Error::from_raw_os_error(28)),
         );

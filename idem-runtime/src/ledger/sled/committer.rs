@@ -11,7 +11,7 @@ use super::counts::counts;
 use super::engine::Engine;
 use super::group::{Finished, Group, State};
 use super::job::{Answer, Job};
-use super::layout::Slot;
+use super::layout::RecordKey;
 use super::opening::Opened;
 use super::shared::Shared;
 use super::store::Store;
@@ -148,12 +148,12 @@ impl Committer {
         let Opened {
             state,
             running,
-            buckets,
+            filters,
             ..
         } = Opened::read(store, shared.folder.path(), acknowledged)?;
         self.state = state;
         self.state.meta.session = shared.session;
-        shared.index.replace(buckets);
+        shared.index.replace(filters);
         *shared.running.write() = running;
         self.log = shared.folder.log()?;
         // From now on callers are told of what was found.
@@ -295,7 +295,7 @@ impl Committer {
         &self,
         store: &Store,
         batch: Batch<'_>,
-        settles: Vec<Slot>,
+        settles: Vec<RecordKey>,
     ) -> Result<(), LedgerError> {
         fault::point!(DECIDED, |said| Err(self
             .shared

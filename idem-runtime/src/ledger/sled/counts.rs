@@ -19,7 +19,7 @@ pub(super) fn counts(store: &Store) -> Result<Counts, LedgerError> {
 }
 
 /// The hashes that are listed for a closed bucket.
-pub(super) fn listed(store: &Store, bucket: u32) -> Result<Vec<u64>, LedgerError> {
+pub(super) fn listed_hashes(store: &Store, bucket: u32) -> Result<Vec<u64>, LedgerError> {
     let mut all = Vec::new();
     store.each(&bucket_key(HASHES, bucket), |_, list| {
         let list: ByteVec = list?;
@@ -30,7 +30,11 @@ pub(super) fn listed(store: &Store, bucket: u32) -> Result<Vec<u64>, LedgerError
 }
 
 /// The hashes of the records that are in a bucket.
-pub(super) fn held(store: &Store, bucket: u32, seed: (u64, u64)) -> Result<Vec<u64>, LedgerError> {
+pub(super) fn stored_hashes(
+    store: &Store,
+    bucket: u32,
+    seed: (u64, u64),
+) -> Result<Vec<u64>, LedgerError> {
     let prefix = bucket_key(SETTLED, bucket);
     let mut all = Vec::new();
     store.keys(&prefix, |key| {

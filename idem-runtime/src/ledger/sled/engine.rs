@@ -21,7 +21,7 @@ impl Engine {
     pub(super) fn open(&self) -> Result<&Store, LedgerError> {
         match self {
             Engine::Open(store) => Ok(store),
-            Engine::Refused(error, _) => Err(unshown(error)),
+            Engine::Refused(error, _) => Err(not_durable(error)),
             Engine::Poisoned(error) => Err(error.clone()),
             Engine::Closed => Err(LedgerError::Closed),
         }
@@ -59,7 +59,7 @@ impl Engine {
 }
 
 /// What who reads is told while a write is refused: what is in memory may not be on the disk.
-pub(super) fn unshown(error: &LedgerError) -> LedgerError {
+pub(super) fn not_durable(error: &LedgerError) -> LedgerError {
     let until =
         |reason: &str| format!("{reason}; what is new cannot be shown until it can be written");
     match error {

@@ -33,7 +33,7 @@ impl Folder {
     /// Makes the folder where there is none, closed to other users, and takes its lock. One that is
     /// there keeps its mode.
     pub(super) fn hold(path: &Path) -> Result<Self, LedgerError> {
-        let refused = |error: io::Error| LedgerError::of_io(path, &error);
+        let refused = |error: io::Error| LedgerError::from_io(path, &error);
         // The process may go to another directory.
         let path = &std::path::absolute(path).map_err(refused)?;
         let made_in = first_there(path).map_err(refused)?;
@@ -43,7 +43,7 @@ impl Folder {
         let mut options = File::options();
         options.create(true).truncate(false).read(true).write(true);
         let lock = files::open(&mut options, &path.join("lock")).map_err(refused)?;
-        let lock = Lock::of(lock).map_err(refused)?.map_err(|held| {
+        let lock = Lock::try_acquire(lock).map_err(refused)?.map_err(|held| {
             let mut holder = String::new();
             // Who holds it is a hint; without it the error still says what to do.
             let _ = held.take(LONGEST_HOLDER).read_to_string(&mut holder);
@@ -138,7 +138,7 @@ impl Folder {
         };
         let deadline = Instant::now() + LETTING_GO;
         loop {
-            log = match Lock::of(log).map_err(refused)? {
+            log = match Lock::try_acquire(log).map_err(refused)? {
                 Ok(lock) => return Ok(Some(lock)),
                 Err(held) => held,
             };
@@ -225,7 +225,7 @@ impl Folder {
     }
 
     pub(super) fn refused(&self, error: &io::Error) -> LedgerError {
-        LedgerError::of_io(&self.path, error)
+        LedgerError::from_io(&self.path, error)
     }
 
     /// Removes a new ledger's files, and the folders that were made for it.

@@ -10,11 +10,13 @@ use minicbor::bytes::ByteSlice;
 use parking_lot::RwLock;
 
 use super::batch::Batch;
-use super::buckets::{Shelf, Shelving};
+use super::buckets::{BucketWriter, Buckets};
 use super::filters::{Bucket, Found, Index};
 use super::job::{Answer, Job};
 use super::journal::{Draft, Journal, Moves, Running};
-use super::layout::{CLOSED_LETTER, DEAD, LIVE, Meta, OPEN_LETTER, Slot, letter_key, note_key};
+use super::layout::{
+    CLOSED_LETTER, DEAD, LIVE, Meta, OPEN_LETTER, RecordKey, letter_key, note_key,
+};
 use super::store::Store;
 use super::undo::{Undo, may_take_back};
 use crate::clock;
@@ -29,12 +31,12 @@ use crate::protocol::{
 pub(super) struct State {
     pub(super) meta: Meta,
     pub(super) journal: Journal,
-    pub(super) shelf: Shelf,
+    pub(super) buckets: Buckets,
 }
 
 /// Where a record stands.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Stands {
+pub(super) enum Location {
     Nowhere,
     /// In the journal, under its token.
     Journal(u64),
@@ -47,7 +49,7 @@ pub(super) enum Stands {
 pub(super) struct Finished<'s> {
     pub(super) batch: Batch<'s>,
     /// The settled records that it changes.
-    pub(super) settles: Vec<Slot>,
+    pub(super) settles: Vec<RecordKey>,
     /// What follows once it is durable.
     pub(super) moves: Moves,
     pub(super) closed: Vec<Arc<Bucket>>,
@@ -63,7 +65,7 @@ pub(super) struct Group<'a, 's> {
     pub(super) state: &'a mut State,
     pub(super) batch: Batch<'s>,
     draft: Draft,
-    changed: HashMap<Slot, (Option<Record>, Stands), foldhash::fast::RandomState>,
+    changed: HashMap<RecordKey, (Option<Record>, Location), foldhash::fast::RandomState>,
     pub(super) now: Timestamp,
     undo: Undo,
 }
@@ -97,10 +99,10 @@ impl<'a, 's> Group<'a, 's> {
         match job {
             Job::Step {
                 id,
-                slot,
+                record_key,
                 step,
                 done,
-            } => match self.step(&id, slot, &step, facts) {
+            } => match self.step(&id, record_key, &step, facts) {
                 Err(error) if !matches!(error, LedgerError::Record { .. }) => {
                     drop(done.send(Err(error.clone())));
                     Err(error)
@@ -136,15 +138,18 @@ impl<'a, 's> Group<'a, 's> {
             return Ok(None);
         }
         self.state.meta.group += 1;
-        let closed = self.shelving().close()?;
+        let closed = self.bucket_writer().close()?;
         let State {
             meta,
             journal,
-            shelf,
+            buckets,
         } = self.state;
-        shelf.note(meta);
-        let still = |slot: &Slot, token: u64| match self.changed.entry(slot.clone()) {
-            Entry::Occupied(known) if matches!(known.get().1, Stands::Journal(now) if now == token) => {
+        buckets.note(meta);
+        let still = |record_key: &RecordKey, token: u64| match self
+            .changed
+            .entry(record_key.clone())
+        {
+            Entry::Occupied(known) if matches!(known.get().1, Location::Journal(now) if now == token) => {
                 known.remove().0.and_then(Record::live)
             }
             _ => None,
@@ -166,10 +171,10 @@ impl<'a, 's> Group<'a, 's> {
         }))
     }
 
-    fn shelving(&mut self) -> Shelving<'_, 's> {
-        let State { meta, shelf, .. } = self.state;
-        Shelving {
-            shelf,
+    fn bucket_writer(&mut self) -> BucketWriter<'_, 's> {
+        let State { meta, buckets, .. } = self.state;
+        BucketWriter {
+            buckets,
             index: self.index,
             batch: &mut self.batch,
             meta,
@@ -180,13 +185,13 @@ impl<'a, 's> Group<'a, 's> {
     fn step(
         &mut self,
         id: &RecordId,
-        slot: Slot,
+        record_key: RecordKey,
         step: &Step,
         facts: &Facts,
     ) -> Result<Reply, LedgerError> {
-        let (record, stands) = match self.changed.get(&slot) {
+        let (record, location) = match self.changed.get(&record_key) {
             Some(known) => known.clone(),
-            None => self.load(&slot)?,
+            None => self.load(&record_key)?,
         };
         let before = may_take_back(step).then(|| record.clone());
         let decision = decide(id, record, step, facts);
@@ -205,12 +210,12 @@ impl<'a, 's> Group<'a, 's> {
         };
         if letter.is_some() || !matches!(decision.record, Change::Keep) {
             self.undo
-                .step(slot.clone(), before, letter, &decision.reply);
+                .step(record_key.clone(), before, letter, &decision.reply);
         }
         match decision.record {
             Change::Keep => {}
-            Change::Remove => self.replace(slot, stands, None)?,
-            Change::Put(record) => self.replace(slot, stands, Some(record))?,
+            Change::Remove => self.replace(record_key, location, None)?,
+            Change::Put(record) => self.replace(record_key, location, Some(record))?,
         }
         Ok(decision.reply)
     }
@@ -275,36 +280,39 @@ impl<'a, 's> Group<'a, 's> {
     }
 
     /// Reads a record that this group has not changed.
-    pub(super) fn load(&self, slot: &Slot) -> Result<(Option<Record>, Stands), LedgerError> {
-        if let Some(held) = self.running.read().get(slot) {
-            let live = held.live.clone();
+    pub(super) fn load(
+        &self,
+        record_key: &RecordKey,
+    ) -> Result<(Option<Record>, Location), LedgerError> {
+        if let Some(claim) = self.running.read().get(record_key) {
+            let live = claim.live.clone();
             let token = live.token;
-            return Ok((Some(Record::Live(live)), Stands::Journal(token)));
+            return Ok((Some(Record::Live(live)), Location::Journal(token)));
         }
         let counts = self.state.meta.counts;
         if counts.live > 0
-            && let Some(live) = self.store.get::<Live>(&slot.key(LIVE))?
+            && let Some(live) = self.store.get::<Live>(&record_key.in_kind(LIVE))?
         {
-            return Ok((Some(Record::Live(live)), Stands::Own(LIVE)));
+            return Ok((Some(Record::Live(live)), Location::Own(LIVE)));
         }
         if counts.dead > 0
-            && let Some(dead) = self.store.get::<Settled>(&slot.key(DEAD))?
+            && let Some(dead) = self.store.get::<Settled>(&record_key.in_kind(DEAD))?
         {
-            return Ok((Some(Record::Settled(dead)), Stands::Own(DEAD)));
+            return Ok((Some(Record::Settled(dead)), Location::Own(DEAD)));
         }
-        Ok(match self.index.find_surely(self.store, slot)? {
+        Ok(match self.index.find_surely(self.store, record_key)? {
             Some(Found { settled, bucket }) => {
-                (Some(Record::Settled(settled)), Stands::Bucket(bucket))
+                (Some(Record::Settled(settled)), Location::Bucket(bucket))
             }
-            None => (None, Stands::Nowhere),
+            None => (None, Location::Nowhere),
         })
     }
 
     /// Moves a record to where it belongs now.
     pub(super) fn replace(
         &mut self,
-        slot: Slot,
-        stood: Stands,
+        record_key: RecordKey,
+        from: Location,
         record: Option<Record>,
     ) -> Result<(), LedgerError> {
         let meta = &mut self.state.meta;
@@ -316,45 +324,45 @@ impl<'a, 's> Group<'a, 's> {
             Some(Record::Settled(settled)) => settled.token,
         };
         meta.number = meta.number.max(token);
-        let stands = match &record {
-            None => Stands::Nowhere,
+        let to = match &record {
+            None => Location::Nowhere,
             Some(Record::Live(live)) => {
                 // One that has a place of its own keeps it.
-                if !matches!(stood, Stands::Own(LIVE)) && self.draft.takes(&slot, live)? {
-                    Stands::Journal(live.token)
+                if !matches!(from, Location::Own(LIVE)) && self.draft.takes(&record_key, live)? {
+                    Location::Journal(live.token)
                 } else {
-                    self.batch.put(slot.key(LIVE), live, meta)?;
-                    Stands::Own(LIVE)
+                    self.batch.put(record_key.in_kind(LIVE), live, meta)?;
+                    Location::Own(LIVE)
                 }
             }
             Some(Record::Settled(dead)) if matches!(dead.end, Settlement::Dead(_)) => {
-                self.batch.put(slot.key(DEAD), dead, meta)?;
-                Stands::Own(DEAD)
+                self.batch.put(record_key.in_kind(DEAD), dead, meta)?;
+                Location::Own(DEAD)
             }
             Some(Record::Settled(settled)) => {
-                Stands::Bucket(self.shelving().settle(&slot, settled)?)
+                Location::Bucket(self.bucket_writer().settle(&record_key, settled)?)
             }
         };
-        match stood {
-            Stands::Journal(token) if !matches!(stands, Stands::Journal(now) if now == token) => {
-                self.draft.end(slot.clone(), token);
+        match from {
+            Location::Journal(token) if !matches!(to, Location::Journal(now) if now == token) => {
+                self.draft.end(record_key.clone(), token);
             }
-            Stands::Own(kind) if !matches!(stands, Stands::Own(now) if now == kind) => {
-                self.batch.remove(&slot.key(kind), &mut self.state.meta)?;
+            Location::Own(kind) if !matches!(to, Location::Own(now) if now == kind) => {
+                self.batch
+                    .remove(&record_key.in_kind(kind), &mut self.state.meta)?;
             }
-            Stands::Bucket(bucket) if !matches!(stands, Stands::Bucket(_)) => {
-                self.lapse(&slot, bucket)?;
+            Location::Bucket(bucket) if !matches!(to, Location::Bucket(_)) => {
+                self.lapse(&record_key, bucket)?;
             }
             _ => {}
         }
-        self.changed.insert(slot, (record, stands));
+        self.changed.insert(record_key, (record, to));
         Ok(())
     }
 
-    /// What stood in a bucket stays, for the bucket goes as a whole. Where its time was not over,
-    /// it is now.
-    fn lapse(&mut self, slot: &Slot, bucket: u32) -> Result<(), LedgerError> {
-        let key = slot.in_bucket(bucket);
+    /// Lets a record in a bucket expire at once. It is not removed: a bucket is removed as a whole.
+    fn lapse(&mut self, record_key: &RecordKey, bucket: u32) -> Result<(), LedgerError> {
+        let key = record_key.in_bucket(bucket);
         if let Some(settled) = self
             .batch
             .get::<Settled>(&key)?
@@ -376,7 +384,7 @@ impl<'a, 's> Group<'a, 's> {
         letters: &[Vec<u8>],
         retention: Duration,
     ) -> Result<(u64, bool), LedgerError> {
-        let mut expired = self.shelving().expire(limit)? as u64;
+        let mut expired = self.bucket_writer().expire(limit)? as u64;
         for key in letters {
             let closed = match self.batch.get::<DeadLetter>(key) {
                 Ok(closed) => closed,
@@ -390,7 +398,7 @@ impl<'a, 's> Group<'a, 's> {
                 expired += 1;
             }
         }
-        Ok((expired, self.shelving().is_swept()))
+        Ok((expired, self.bucket_writer().is_swept()))
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::layout::Slot;
+use super::layout::RecordKey;
 use crate::ledger::{LedgerError, NoteChange};
 use crate::protocol::{RecordId, Reply, Step, StoredResult};
 
@@ -13,7 +13,7 @@ pub(super) enum Job {
     /// A step of a record.
     Step {
         id: RecordId,
-        slot: Slot,
+        record_key: RecordKey,
         step: Step,
         done: Done<Reply>,
     },

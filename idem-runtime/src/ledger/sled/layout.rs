@@ -144,12 +144,12 @@ pub(crate) struct OpenBucket {
     #[cbor(with = "cbor::millis")]
     pub(super) since: Timestamp,
     #[n(3)]
-    pub(super) holds: Holds,
+    pub(super) stats: BucketStats,
 }
 
 /// What is in a bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
-pub(crate) struct Holds {
+pub(crate) struct BucketStats {
     /// How many records.
     #[n(0)]
     pub(super) count: u64,
@@ -163,7 +163,7 @@ pub(crate) struct Holds {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub(super) struct ClosedBucket {
     #[n(0)]
-    pub(super) holds: Holds,
+    pub(super) stats: BucketStats,
     /// All of it has expired, and it is being removed in pieces.
     #[n(1)]
     pub(super) dropped: bool,
@@ -171,26 +171,26 @@ pub(super) struct ClosedBucket {
 
 /// A record's address within its kind.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Slot(Arc<[u8]>);
+pub(super) struct RecordKey(Arc<[u8]>);
 
-impl Slot {
-    pub(super) fn of(id: &RecordId) -> Self {
+impl RecordKey {
+    pub(super) fn new(id: &RecordId) -> Self {
         let (handler, key) = (id.handler.as_bytes(), id.key.as_bytes());
         match u8::try_from(handler.len()) {
             Ok(length) if length > 0 && handler.len() + key.len() <= LONGEST_PLAIN => {
-                let (mut slot, key_at) = ([length; 1 + LONGEST_PLAIN], 1 + handler.len());
-                slot[1..key_at].copy_from_slice(handler);
-                slot[key_at..key_at + key.len()].copy_from_slice(key);
-                Self(slot[..key_at + key.len()].into())
+                let (mut record_key, key_at) = ([length; 1 + LONGEST_PLAIN], 1 + handler.len());
+                record_key[1..key_at].copy_from_slice(handler);
+                record_key[key_at..key_at + key.len()].copy_from_slice(key);
+                Self(record_key[..key_at + key.len()].into())
             }
             _ => {
                 let mut hash = Sha256::new();
                 hash.update((handler.len() as u64).to_be_bytes());
                 hash.update(handler);
                 hash.update(key);
-                let mut slot = vec![0];
-                slot.extend_from_slice(&hash.finalize());
-                Self(slot.into())
+                let mut record_key = vec![0];
+                record_key.extend_from_slice(&hash.finalize());
+                Self(record_key.into())
             }
         }
     }
@@ -199,7 +199,7 @@ impl Slot {
         &self.0
     }
 
-    pub(super) fn key(&self, kind: u8) -> Vec<u8> {
+    pub(super) fn in_kind(&self, kind: u8) -> Vec<u8> {
         joined(&[&[kind], &self.0])
     }
 
@@ -265,9 +265,15 @@ mod tests {
 
     #[test]
     fn handler_and_key_cannot_run_into_each_other() {
-        assert_ne!(Slot::of(&id("ab", "c")), Slot::of(&id("a", "bc")));
+        assert_ne!(
+            RecordKey::new(&id("ab", "c")),
+            RecordKey::new(&id("a", "bc"))
+        );
         let (long, longer) = ("x".repeat(300), "x".repeat(301));
-        assert_ne!(Slot::of(&id(&long, &longer)), Slot::of(&id(&longer, &long)));
-        assert_eq!(Slot::of(&id(&long, &longer)).bytes().len(), 33);
+        assert_ne!(
+            RecordKey::new(&id(&long, &longer)),
+            RecordKey::new(&id(&longer, &long))
+        );
+        assert_eq!(RecordKey::new(&id(&long, &longer)).bytes().len(), 33);
     }
 }

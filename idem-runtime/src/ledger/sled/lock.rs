@@ -9,7 +9,7 @@ pub(super) struct Lock(File);
 
 impl Lock {
     /// Takes the lock, or gives the file back where another has it.
-    pub(super) fn of(file: File) -> io::Result<Result<Self, File>> {
+    pub(super) fn try_acquire(file: File) -> io::Result<Result<Self, File>> {
         match file.try_lock() {
             Ok(()) => Ok(Ok(Self(file))),
             Err(TryLockError::WouldBlock) => Ok(Err(file)),

@@ -47,7 +47,7 @@ use folder::Folder;
 use job::{Done, Job};
 #[cfg(feature = "testing")]
 pub(crate) use journal::Entry;
-use layout::{CLOSED_LETTER, OPEN_LETTER, Slot, letter_key};
+use layout::{CLOSED_LETTER, OPEN_LETTER, RecordKey, letter_key};
 use opening::Opened;
 use queue::Queue;
 use shared::{Shared, Waiting};
@@ -95,7 +95,7 @@ impl SledLedger {
         let Opened {
             mut state,
             mut running,
-            buckets,
+            filters,
             closed,
         } = opened;
         // Earlier versions left a blank witness when the very first opening was cut short. Each
@@ -124,7 +124,7 @@ impl SledLedger {
             session: state.meta.session,
             engine: RwLock::new(Engine::Open(store)),
             queue: Queue::default(),
-            index: Index::new(state.meta.seed, buckets),
+            index: Index::new(state.meta.seed, filters),
             running: RwLock::new(running),
             counts: Mutex::new(state.meta.counts),
             unsynced: Mutex::default(),
@@ -164,7 +164,7 @@ impl Ledger for SledLedger {
             shared
                 .enqueue(
                     Job::Step {
-                        slot: Slot::of(&id),
+                        record_key: RecordKey::new(&id),
                         id,
                         step,
                         done,
@@ -177,11 +177,11 @@ impl Ledger for SledLedger {
     }
 
     fn look(&self, id: &RecordId, claim: &Claim) -> Option<Reply> {
-        let slot = Slot::of(id);
+        let record_key = RecordKey::new(id);
         let settled = self.shared.with_store(|store| {
-            let settled = self.shared.settled(store, &slot)?;
+            let settled = self.shared.settled(store, &record_key)?;
             // A record of the group that is being written may still come to nothing.
-            Ok(settled.filter(|_| !self.shared.unsynced.lock().contains(&slot)))
+            Ok(settled.filter(|_| !self.shared.unsynced.lock().contains(&record_key)))
         });
         let decision = decide_claim(
             id,
@@ -193,10 +193,10 @@ impl Ledger for SledLedger {
     }
 
     fn record(&self, id: &RecordId) -> BoxFuture<'static, Result<Option<Record>, LedgerError>> {
-        let (shared, slot) = (Arc::clone(&self.shared), Slot::of(id));
+        let (shared, record_key) = (Arc::clone(&self.shared), RecordKey::new(id));
         Box::pin(async move {
             shared.open_again().await?;
-            shared.durably(|store| shared.record(store, &slot))
+            shared.read_durable(|store| shared.record(store, &record_key))
         })
     }
 
@@ -207,7 +207,7 @@ impl Ledger for SledLedger {
         let shared = Arc::clone(&self.shared);
         Box::pin(async move {
             shared.open_again().await?;
-            shared.durably(|store| match store.get(&letter_key(OPEN_LETTER, id))? {
+            shared.read_durable(|store| match store.get(&letter_key(OPEN_LETTER, id))? {
                 Some(open) => Ok(Some(open)),
                 None => store.get(&letter_key(CLOSED_LETTER, id)),
             })
@@ -223,12 +223,12 @@ impl Ledger for SledLedger {
             // A listing may read many letters: on a thread of its own it holds up no handler.
             let started = list::on_its_own(move || {
                 // Nobody may be waiting for it any more.
-                let _ = done.send(reader.durably(|store| list::letters(store, &wanted)));
+                let _ = done.send(reader.read_durable(|store| list::letters(store, &wanted)));
             });
             match started {
                 Ok(()) => Waiting { answer, shared }.answer().await,
                 // Where no thread can be started, it takes the caller's.
-                Err(_) => shared.durably(|store| list::letters(store, &filter)),
+                Err(_) => shared.read_durable(|store| list::letters(store, &filter)),
             }
         })
     }
@@ -263,7 +263,7 @@ impl Ledger for SledLedger {
         );
         Box::pin(async move {
             shared.open_again().await?;
-            shared.durably(|store| list::notes(store, &prefix, after.as_deref(), limit))
+            shared.read_durable(|store| list::notes(store, &prefix, after.as_deref(), limit))
         })
     }
 

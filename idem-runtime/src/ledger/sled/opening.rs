@@ -4,12 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::batch::Batch;
-use super::buckets::Shelf;
-use super::counts::{counts, held, listed};
+use super::buckets::Buckets;
+use super::counts::{counts, listed_hashes, stored_hashes};
 use super::filters::Bucket;
 use super::group::State;
 use super::journal::{Draft, Entry, Journal, Moves, RING, Running};
-use super::layout::{BUCKET, ClosedBucket, Counts, Holds, JOURNAL, Meta, bucket_in};
+use super::layout::{BUCKET, BucketStats, ClosedBucket, Counts, JOURNAL, Meta, bucket_in};
 use super::salvage;
 use super::store::Store;
 use crate::ledger::LedgerError;
@@ -18,9 +18,9 @@ use crate::ledger::LedgerError;
 pub(super) struct Opened {
     pub(super) state: State,
     pub(super) running: Running,
-    pub(super) buckets: Vec<Arc<Bucket>>,
+    pub(super) filters: Vec<Arc<Bucket>>,
     /// Closed buckets, and how much they should hold.
-    pub(super) closed: Vec<(u32, Holds)>,
+    pub(super) closed: Vec<(u32, BucketStats)>,
 }
 
 impl Opened {
@@ -96,50 +96,50 @@ impl Opened {
             tracing::error!(holds = %counts, counted = %meta.counts, "more closed letters than were counted: nothing is missing");
             meta.counts = counts;
         }
-        let (mut buckets, mut closed, mut dropped) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut filters, mut closed, mut dropped) = (Vec::new(), Vec::new(), Vec::new());
         store.each(&[BUCKET], |key, bucket| {
             let bucket: ClosedBucket = bucket?;
             match bucket_in(key) {
                 id if bucket.dropped => dropped.push(id),
-                id => closed.push((id, bucket.holds)),
+                id => closed.push((id, bucket.stats)),
             }
             Ok(())
         })?;
-        for (id, holds) in &closed {
-            let listed = listed(store, *id)?;
-            if listed.len() as u64 != holds.count {
+        for (id, stats) in &closed {
+            let listed = listed_hashes(store, *id)?;
+            if listed.len() as u64 != stats.count {
                 return Err(damaged(format!(
                     "bucket {id} lists {} results of {}",
                     listed.len(),
-                    holds.count
+                    stats.count
                 )));
             }
-            let bucket = Bucket::of(*id, holds.count, &listed);
+            let bucket = Bucket::new(*id, stats.count, &listed);
             bucket.close();
-            buckets.push(Arc::new(bucket));
+            filters.push(Arc::new(bucket));
         }
-        let mut shelf = Shelf::new(meta.bucket, closed.clone(), dropped);
+        let mut buckets = Buckets::new(meta.bucket, closed.clone(), dropped);
         for open in &meta.open {
-            let held = held(store, open.id, meta.seed)?;
-            if held.len() as u64 != open.holds.count {
+            let stored = stored_hashes(store, open.id, meta.seed)?;
+            if stored.len() as u64 != open.stats.count {
                 return Err(damaged(format!(
                     "bucket {} holds {} results of {}",
                     open.id,
-                    held.len(),
-                    open.holds.count
+                    stored.len(),
+                    open.stats.count
                 )));
             }
-            buckets.push(shelf.resume(*open, held));
+            filters.push(buckets.resume(*open, stored));
         }
-        let (journal, running) = Journal::of(entries)?;
+        let (journal, running) = Journal::from_entries(entries)?;
         Ok(Self {
             state: State {
                 meta,
                 journal,
-                shelf,
+                buckets,
             },
             running,
-            buckets,
+            filters,
             closed,
         })
     }
@@ -244,8 +244,7 @@ mod tests {
             .len()
     }
 
-    /// Changes a closed ledger's counts, or what it holds, as damage or a program would that counts
-    /// wrongly.
+    /// Changes a closed ledger's counts or rows, as damage or a miscounting program would.
     fn tamper(path: &Path, change: impl FnOnce(&mut Batch<'_>, &mut Counts)) {
         let folder = Folder::hold(path).unwrap();
         let store = recovery::begin(&folder, CACHE, None).unwrap();

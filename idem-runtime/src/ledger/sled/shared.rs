@@ -6,12 +6,12 @@ use std::sync::Arc;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::oneshot;
 
-use super::engine::{Engine, unshown};
+use super::engine::{Engine, not_durable};
 use super::filters::Index;
 use super::folder::Folder;
 use super::job::{Done, Job};
 use super::journal::Running;
-use super::layout::{Counts, DEAD, LIVE, Slot};
+use super::layout::{Counts, DEAD, LIVE, RecordKey};
 use super::queue::Queue;
 use super::store::Store;
 use crate::clock::Clock;
@@ -38,7 +38,7 @@ pub(super) struct Shared {
     pub(super) counts: Mutex<Counts>,
     /// The records that the group that is being written settles: nobody may be told of them before
     /// they are durable.
-    pub(super) unsynced: Mutex<HashSet<Slot>>,
+    pub(super) unsynced: Mutex<HashSet<RecordKey>>,
     /// Held while a group can be read and is not durable; and why the last one may never be.
     pub(super) writing: Mutex<Option<LedgerError>>,
     /// Held by the committer while it writes a group, and by a copy while it is made.
@@ -72,7 +72,7 @@ impl Shared {
 
     /// Reads for people: what they are shown must still be there after a kill, so a group that may
     /// be among it is waited for. When that one is refused, so are they.
-    pub(super) fn durably<T>(
+    pub(super) fn read_durable<T>(
         &self,
         read: impl FnOnce(&Store) -> Result<T, LedgerError>,
     ) -> Result<T, LedgerError> {
@@ -85,7 +85,7 @@ impl Shared {
             .and_then(read)
             .and_then(|found| match &*self.writing.lock() {
                 None => Ok(found),
-                Some(error) => Err(unshown(error)),
+                Some(error) => Err(not_durable(error)),
             });
         drop(engine);
         self.checked(result)
@@ -99,7 +99,7 @@ impl Shared {
     }
 
     /// Something that was acknowledged is gone: nothing is answered any more.
-    pub(super) fn condemn(&self, why: impl FnOnce(&Store) -> LedgerError) {
+    pub(super) fn poison(&self, why: impl FnOnce(&Store) -> LedgerError) {
         let mut engine = self.engine.write();
         if let Ok(store) = engine.readable() {
             let error = why(store);
@@ -124,30 +124,37 @@ impl Shared {
     pub(super) fn settled(
         &self,
         store: &Store,
-        slot: &Slot,
+        record_key: &RecordKey,
     ) -> Result<Option<Settled>, LedgerError> {
-        let found = self.index.find(store, slot)?.map(|found| found.settled);
+        let found = self
+            .index
+            .find(store, record_key)?
+            .map(|found| found.settled);
         if found.is_some() || self.counts.lock().dead == 0 {
             return Ok(found);
         }
-        store.get(&slot.key(DEAD))
+        store.get(&record_key.in_kind(DEAD))
     }
 
     /// A record, looked for in the order in which records move, so that one that moves meanwhile is
     /// found all the same.
-    pub(super) fn record(&self, store: &Store, slot: &Slot) -> Result<Option<Record>, LedgerError> {
-        if let Some(held) = self.running.read().get(slot) {
-            return Ok(Some(Record::Live(held.live.clone())));
+    pub(super) fn record(
+        &self,
+        store: &Store,
+        record_key: &RecordKey,
+    ) -> Result<Option<Record>, LedgerError> {
+        if let Some(claim) = self.running.read().get(record_key) {
+            return Ok(Some(Record::Live(claim.live.clone())));
         }
-        if let Some(live) = store.get(&slot.key(LIVE))? {
+        if let Some(live) = store.get(&record_key.in_kind(LIVE))? {
             return Ok(Some(Record::Live(live)));
         }
-        if let Some(dead) = store.get(&slot.key(DEAD))? {
+        if let Some(dead) = store.get(&record_key.in_kind(DEAD))? {
             return Ok(Some(Record::Settled(dead)));
         }
         Ok(self
             .index
-            .find(store, slot)?
+            .find(store, record_key)?
             .map(|found| Record::Settled(found.settled)))
     }
 

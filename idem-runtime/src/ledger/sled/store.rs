@@ -64,7 +64,7 @@ impl Store {
             .map_err(|error| sorted(path, error))
             .and_then(|db| {
                 let nudge =
-                    Nudge::start(db.clone()).map_err(|error| LedgerError::of_io(path, &error))?;
+                    Nudge::start(db.clone()).map_err(|error| LedgerError::from_io(path, &error))?;
                 Ok(Self {
                     db: Some(db),
                     nudge,
@@ -382,7 +382,7 @@ fn starts(row: &::sled::Result<(IVec, IVec)>, prefix: &[u8]) -> bool {
 
 fn sorted(path: &Path, error: ::sled::Error) -> LedgerError {
     match error {
-        ::sled::Error::Io(error) => LedgerError::of_io(path, &error),
+        ::sled::Error::Io(error) => LedgerError::from_io(path, &error),
         other => LedgerError::Damaged {
             path: path.to_owned(),
             detail: other.to_string(),

@@ -7,7 +7,7 @@ use ::sled::IVec;
 use tokio::sync::oneshot;
 
 use super::job::Job;
-use super::layout::{CLOSED_LETTER, LIVE, Slot};
+use super::layout::{CLOSED_LETTER, LIVE, RecordKey};
 use super::shared::Shared;
 use super::store::PAGE;
 use crate::ledger::{LedgerError, Swept};
@@ -34,8 +34,8 @@ async fn sweep_live(shared: &Arc<Shared>, swept: &mut Swept) -> Result<(), Ledge
         .running
         .read()
         .values()
-        .filter(|held| !held.is_of(shared.session))
-        .map(|held| held.live.id())
+        .filter(|claim| !claim.is_of(shared.session))
+        .map(|claim| claim.live.id())
         .collect();
     bury(shared, orphans, swept).await?;
     let mut after = IVec::default();
@@ -77,7 +77,7 @@ async fn bury(
             let (done, answer) = oneshot::channel();
             shared.enqueue(
                 Job::Step {
-                    slot: Slot::of(&id),
+                    record_key: RecordKey::new(&id),
                     id,
                     step: Step::Sweep,
                     done,

@@ -11,7 +11,7 @@ use minicbor::bytes::ByteVec;
 use proptest::prelude::*;
 use tokio::sync::oneshot;
 
-use super::super::counts::{counts, held, listed};
+use super::super::counts::{counts, listed_hashes, stored_hashes};
 use super::super::folder::Folder;
 use super::super::layout::{BUCKET, CHUNK, ClosedBucket, HASHES, NOTE, SETTLED, bucket_in};
 use super::super::opening::Opened;
@@ -196,12 +196,12 @@ impl Ledger {
         let Opened {
             mut state,
             mut running,
-            buckets,
+            filters,
             closed,
         } = Opened::read(&store, path, acknowledged).unwrap();
         assert_eq!(verify::at_open(&store, closed).unwrap(), []);
         state.begin(&store, &mut running).unwrap();
-        let index = Index::new(state.meta.seed, buckets);
+        let index = Index::new(state.meta.seed, filters);
         Self {
             folder,
             store,
@@ -220,26 +220,27 @@ impl Ledger {
     }
 
     fn record(&self, id: &RecordId) -> Option<Record> {
-        let slot = Slot::of(id);
-        let held = self
+        let record_key = RecordKey::new(id);
+        let claimed = self
             .running
             .read()
-            .get(&slot)
-            .map(|held| Record::Live(held.live.clone()));
+            .get(&record_key)
+            .map(|claim| Record::Live(claim.live.clone()));
         let own = |kind| {
             self.store
-                .get::<Live>(&slot.key(kind))
+                .get::<Live>(&record_key.in_kind(kind))
                 .unwrap()
                 .map(Record::Live)
         };
         let dead = || {
             self.store
-                .get::<Settled>(&slot.key(DEAD))
+                .get::<Settled>(&record_key.in_kind(DEAD))
                 .unwrap()
                 .map(Record::Settled)
         };
-        let settled = || self.index.find_surely(&self.store, &slot).unwrap();
-        held.or_else(|| own(LIVE))
+        let settled = || self.index.find_surely(&self.store, &record_key).unwrap();
+        claimed
+            .or_else(|| own(LIVE))
             .or_else(dead)
             .or_else(|| settled().map(|found| Record::Settled(found.settled)))
     }
@@ -332,10 +333,10 @@ impl World {
                     if matches!(op, Op::Sweep { .. }) && !matches!(before, Some(Record::Live(_))) {
                         continue;
                     }
-                    let slot = Slot::of(&id);
+                    let record_key = RecordKey::new(&id);
                     let job = Job::Step {
                         id: id.clone(),
-                        slot,
+                        record_key,
                         step: step.clone(),
                         done: oneshot::channel().0,
                     };
@@ -444,10 +445,10 @@ impl World {
         let mut known = HashSet::new();
         for open in &state.meta.open {
             known.insert(open.id);
-            let held = held(store, open.id, state.meta.seed).unwrap();
+            let stored = stored_hashes(store, open.id, state.meta.seed).unwrap();
             assert_eq!(
-                held.len() as u64,
-                open.holds.count,
+                stored.len() as u64,
+                open.stats.count,
                 "open bucket {}",
                 open.id
             );
@@ -457,15 +458,15 @@ impl World {
             let id = bucket_in(&key);
             assert!(known.insert(id), "bucket {id} is open and closed");
             if !bucket.dropped {
-                let (mut held, mut listed) = (
-                    held(store, id, state.meta.seed).unwrap(),
-                    listed(store, id).unwrap(),
+                let (mut stored, mut listed) = (
+                    stored_hashes(store, id, state.meta.seed).unwrap(),
+                    listed_hashes(store, id).unwrap(),
                 );
-                held.sort_unstable();
+                stored.sort_unstable();
                 listed.sort_unstable();
                 assert_eq!(
-                    (held.len() as u64, &held),
-                    (bucket.holds.count, &listed),
+                    (stored.len() as u64, &stored),
+                    (bucket.stats.count, &listed),
                     "closed bucket {id}"
                 );
             }
@@ -639,7 +640,7 @@ impl Ledger {
         };
         let id = RecordId::new("h", key.to_string());
         let job = Job::Step {
-            slot: Slot::of(&id),
+            record_key: RecordKey::new(&id),
             id,
             step: Step::Issue { ttl },
             done: oneshot::channel().0,
@@ -673,14 +674,14 @@ fn times_to_live_of_all_lengths_in_turns_close_no_bucket() {
         (16, 0)
     );
     let ledger = ledger.reopen(true);
-    let held: u64 = ledger
+    let stored: u64 = ledger
         .state
         .meta
         .open
         .iter()
-        .map(|open| open.holds.count)
+        .map(|open| open.stats.count)
         .sum();
-    assert_eq!((held, ledger.keys(BUCKET).len()), (150, 0));
+    assert_eq!((stored, ledger.keys(BUCKET).len()), (150, 0));
 }
 
 #[test]
@@ -701,12 +702,12 @@ fn a_bucket_that_closes_with_few_results_takes_little_memory() {
         "{} bits, and {one} for one open bucket",
         ledger.index.bits()
     );
-    let slots = (0..5).map(|key: u64| Slot::of(&RecordId::new("h", key.to_string())));
-    slots.for_each(|slot| {
+    let record_keys = (0..5).map(|key: u64| RecordKey::new(&RecordId::new("h", key.to_string())));
+    record_keys.for_each(|record_key| {
         assert!(
             ledger
                 .index
-                .find_surely(&ledger.store, &slot)
+                .find_surely(&ledger.store, &record_key)
                 .unwrap()
                 .is_some()
         )

@@ -28,7 +28,7 @@ pub(super) struct Header {
 }
 
 impl Head {
-    pub(super) fn of(bytes: &[u8; HEADER]) -> Self {
+    pub(super) fn read(bytes: &[u8; HEADER]) -> Self {
         if bytes == &[0; HEADER] {
             return Self::Empty;
         }
@@ -246,9 +246,9 @@ mod tests {
             stable: 6 * SEGMENT + 5,
         };
         let mut bytes = header.bytes();
-        assert_eq!(Head::of(&bytes), Head::Begins(header));
+        assert_eq!(Head::read(&bytes), Head::Begins(header));
         bytes[15] ^= 1;
-        assert_eq!(Head::of(&bytes), Head::Unreadable);
+        assert_eq!(Head::read(&bytes), Head::Unreadable);
     }
 
     #[test]

@@ -88,7 +88,7 @@ impl Log {
         {
             let mut bytes = [0; HEADER];
             self.file.read_exact_at(&mut bytes, at)?;
-            match Head::of(&bytes) {
+            match Head::read(&bytes) {
                 Head::Begins(Header { lsn, stable: claim }) if lsn >= from => {
                     if self.segments.insert(lsn, at).is_some() {
                         let twice = format!("two segments of its log begin at {lsn}");
@@ -252,7 +252,7 @@ impl Log {
         let (segment, used) = (self.segment(at)?, (until % SEGMENT) as usize);
         let lsn = until / SEGMENT * SEGMENT;
         let header = match segment.first_chunk() {
-            Some(header) if matches!(Head::of(header), Head::Begins(header) if header.lsn == lsn) => {
+            Some(header) if matches!(Head::read(header), Head::Begins(header) if header.lsn == lsn) => {
                 *header
             }
             _ => Header { lsn, stable: lsn }.bytes(),

@@ -115,7 +115,7 @@ fn told(path: &Path, error: &io::Error) -> LedgerError {
             path: path.to_owned(),
             detail: error.to_string(),
         },
-        _ => LedgerError::of_io(path, error),
+        _ => LedgerError::from_io(path, error),
     }
 }
 

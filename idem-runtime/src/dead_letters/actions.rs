@@ -118,7 +118,7 @@ impl DeadLetters {
             payload: letter.payload.as_str().as_bytes().into(),
             redacted: letter.redacted.clone(),
             origin: letter.origin.clone().map(Arc::new),
-            cause: BuryCause::of(letter),
+            cause: BuryCause::from_letter(letter),
             arguments: Some(letter.arguments()),
         };
         Step::Redrive {

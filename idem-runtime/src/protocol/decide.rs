@@ -1,4 +1,4 @@
-//! The protocol: every move of a record, as one pure function.
+//! The protocol: every step of a record, as one pure function.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use super::record::{Budget, Live, Phase, Record, RecordId, RedrivenFrom, Settled
 use super::step::{Claim, Failed, Grant, RedrivePayload, Reply, Step};
 use crate::clock::after;
 
-/// Decides one step of the record of `id`.
+/// Decides one step of the record of `id`. `record` is `None` if the key is absent.
 pub fn decide(id: &RecordId, record: Option<Record>, step: &Step, facts: &Facts) -> Decision {
     match step {
         Step::Claim(wanted) => claim(id, record, wanted, facts),
@@ -28,7 +28,7 @@ pub fn decide(id: &RecordId, record: Option<Record>, step: &Step, facts: &Facts)
                 let settled = live.settle(facts.now, attempts, Settlement::Done(result.clone()));
                 put(Record::Settled(settled), Reply::Recorded)
             }
-            // The report was recorded, and its answer lost: say it again.
+            // The report was recorded, and its answer was lost.
             Some(Record::Settled(Settled {
                 token: last,
                 end: Settlement::Done(_),
@@ -39,7 +39,7 @@ pub fn decide(id: &RecordId, record: Option<Record>, step: &Step, facts: &Facts)
         Step::Fail(failed) => fail(record, failed, facts),
         Step::GiveBack { token } => match record {
             Some(Record::Live(live)) if live.holds(*token) => give_back(live, facts),
-            // It was given back, and the answer lost: say it again.
+            // It was given back, and the answer was lost.
             Some(Record::Live(live)) if live.token == *token => keep(Reply::Recorded),
             _ => keep(Reply::LeaseLost),
         },
@@ -56,7 +56,7 @@ pub fn decide(id: &RecordId, record: Option<Record>, step: &Step, facts: &Facts)
                 let change = rearmed.map_or(Change::Remove, |live| Change::Put(Record::Live(live)));
                 acted(change, *letter, ActionKind::Redriven, by, facts)
             }
-            // It was re-armed, and the message is on its way to where nobody has to wait for it.
+            // It was redriven, and its message was published: no claim has to be waited for.
             (Some(Record::Live(live)), None) if live.was_dead_as(*letter) => Decision {
                 record: Change::Remove,
                 letter: LetterChange::Keep,
@@ -171,7 +171,7 @@ pub fn claim(id: &RecordId, record: Option<Record>, wanted: &Claim, facts: &Fact
                     letter,
                     discarded: true,
                 },
-                // A handler has taken the name that issued keys stand under.
+                // A handler has the name that issued keys are recorded under.
                 Settlement::Issued => Reply::KeyReused,
             });
         }
@@ -224,7 +224,7 @@ pub fn claim(id: &RecordId, record: Option<Record>, wanted: &Claim, facts: &Fact
 fn fail(record: Option<Record>, failed: &Failed, facts: &Facts) -> Decision {
     let mut live = match record {
         Some(Record::Live(live)) if live.token == failed.token => live,
-        // The report was recorded, and its answer lost: say it again.
+        // The report was recorded, and its answer was lost.
         Some(Record::Settled(Settled {
             token,
             end: Settlement::Dead(letter),
@@ -259,8 +259,8 @@ fn fail(record: Option<Record>, failed: &Failed, facts: &Facts) -> Decision {
     }
 }
 
-/// Back to where it was before the claim. A new key is absent again: nothing of it happened, and
-/// whoever sent the message was told nothing. A redriven one is waited for, as before.
+/// Makes the record what it was before the claim. A new key becomes absent: its body did not run,
+/// and its caller got no answer. A redriven message waits again.
 fn give_back(mut live: Live, facts: &Facts) -> Decision {
     if live.past.is_empty() && live.redriven.is_none() {
         return Decision {
@@ -298,10 +298,10 @@ fn sweep(record: Option<Record>, facts: &Facts) -> Decision {
             return bury(live, reason, facts);
         }
         if !facts.leases {
-            // Its owner is gone for good, nobody knows since when: it is waited for from now on.
+            // Its owner is dead, it is not known since when: the time to live begins now.
             return put(Record::Live(live), Reply::Waiting { at: facts.now });
         }
-        // Where only a lease lapsed, a late report is still welcome, so the claim stays.
+        // If only a lease lapsed, the claim stays, so that a late report can be recorded.
     } else if matches!(live.phase, Phase::Running { .. }) {
         return keep(Reply::Unchanged);
     }
@@ -312,8 +312,8 @@ fn sweep(record: Option<Record>, facts: &Facts) -> Decision {
     }
 }
 
-/// A dead message that may run again. It waits as after a failed attempt, so that people are told
-/// if nobody comes.
+/// Returns the live record of a redriven message. It waits as after a failed attempt, so that a
+/// letter is written if no claim follows.
 fn rearmed(
     id: &RecordId,
     dead: &Settled,

@@ -1,6 +1,8 @@
-//! What a ledger remembers of a key, what can be asked of it, and the one function that decides.
+//! The protocol between the runtime and a ledger: the record of a key, the steps and replies, and
+//! the one function that decides, [`decide`].
 //!
-//! A ledger of any kind is a place where [`decide`] happens atomically and durably.
+//! A ledger runs [`decide`] atomically and makes its decision durable. See
+//! [`Ledger`](crate::ledger::Ledger).
 
 mod death;
 mod decide;

@@ -479,7 +479,7 @@ proptest! {
         ops.iter().for_each(|op| life.go(op));
     }
 
-    /// However a message's life went, enough restarts and sweeps bring it to an end that somebody
+    /// However a message's life went, enough restarts and sweeps bring it to an end that a person
     /// knows of.
     #[test]
     fn nothing_is_lost(ops in prop::collection::vec(op(), 1..40)) {

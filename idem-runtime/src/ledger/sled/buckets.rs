@@ -1,5 +1,5 @@
-//! The committer's side of the buckets: which one takes a result, when one is closed, when one is
-//! dropped.
+//! The committer's side of the buckets: it chooses one for each result, closes them, and drops
+//! them.
 
 use std::collections::VecDeque;
 use std::ops::RangeInclusive;
@@ -20,7 +20,7 @@ use crate::ledger::LedgerError;
 use crate::protocol::Settled;
 
 /// A bucket takes at least so many records, and at most a share of all, so that there are few
-/// filters to ask.
+/// filters to read.
 const SMALLEST: u64 = 100_000;
 const SHARE: u64 = 32;
 /// The shortest and the longest class of times to live, in bits of milliseconds. With two bits to a
@@ -38,7 +38,7 @@ pub(super) struct Buckets {
     last: u32,
     open: Vec<Open>,
     closed: Vec<(u32, BucketStats)>,
-    /// What is being removed, and after which key to go on.
+    /// The buckets that are being removed, and the last key that was removed of each.
     dropped: VecDeque<(u32, Vec<u8>)>,
 }
 
@@ -74,7 +74,7 @@ impl Buckets {
         bucket
     }
 
-    /// What the ledger's numbers say of the buckets.
+    /// Writes the buckets into the ledger's numbers.
     pub(super) fn note(&self, meta: &mut Meta) {
         meta.bucket = self.last;
         meta.open = self.open.iter().map(|open| open.info).collect();
@@ -86,7 +86,7 @@ impl Buckets {
     }
 }
 
-/// What a group does to the buckets.
+/// The buckets, for one group to write to.
 pub(super) struct BucketWriter<'a, 's> {
     pub(super) buckets: &'a mut Buckets,
     pub(super) index: &'a Index,
@@ -96,7 +96,7 @@ pub(super) struct BucketWriter<'a, 's> {
 }
 
 impl BucketWriter<'_, '_> {
-    /// Puts a settled record into the bucket of its time to live, and says which that is.
+    /// Puts a settled record into the bucket of its time to live, and returns the bucket's id.
     pub(super) fn settle(
         &mut self,
         record_key: &RecordKey,
@@ -154,8 +154,8 @@ impl BucketWriter<'_, '_> {
         self.buckets.open.len() - 1
     }
 
-    /// Closes the buckets that are full or old enough. The index is to be told once the group is
-    /// durable.
+    /// Closes the buckets that are full or old enough, and returns their filters for the index,
+    /// which takes them once the group is durable.
     pub(super) fn close(&mut self) -> Result<Vec<Arc<Bucket>>, LedgerError> {
         let mut closed = Vec::new();
         while let Some(at) = self.to_close() {
@@ -186,8 +186,8 @@ impl BucketWriter<'_, '_> {
         open.iter().position(ripe)
     }
 
-    /// Drops the buckets whose last record has expired, and removes up to `limit` of what was in
-    /// dropped ones. Says how many it removed.
+    /// Drops the buckets whose last record has expired, and removes up to `limit` records of
+    /// dropped ones. Returns the number of removed records.
     pub(super) fn expire(&mut self, limit: usize) -> Result<usize, LedgerError> {
         let now = self.now;
         let open = self
@@ -234,13 +234,13 @@ impl BucketWriter<'_, '_> {
         Ok(removed)
     }
 
-    /// Whether nothing that was dropped is left.
+    /// Returns whether no dropped bucket is left.
     pub(super) fn is_swept(&self) -> bool {
         self.buckets.dropped.is_empty()
     }
 }
 
-/// Writes down that a bucket takes no more, and what is in it.
+/// Writes a bucket as closed, with the hashes of its records.
 pub(super) fn close_bucket(
     batch: &mut Batch<'_>,
     meta: &mut Meta,

@@ -28,7 +28,7 @@ const AT_REST: Duration = Duration::from_millis(50);
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How much is compared at once.
 const PIECE: usize = 1 << 20;
-/// A copy is opened with a cache that is no burden beside the ledger's own.
+/// The cache of a copy's store: small beside the ledger's own.
 const CACHE: u64 = 16 << 20;
 
 /// Copies an open ledger into a folder that is empty or not there.

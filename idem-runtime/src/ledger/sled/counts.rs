@@ -1,4 +1,4 @@
-//! Counts what sled holds, and reads the hashes of a bucket.
+//! Counts the rows in sled, and reads the hashes of a bucket.
 
 use minicbor::bytes::ByteVec;
 
@@ -7,7 +7,7 @@ use super::layout::{COUNTED, Counts, HASHES, SETTLED, bucket_key};
 use super::store::{Store, hashes};
 use crate::ledger::LedgerError;
 
-/// How much there is of each kind.
+/// Counts the rows of each kind.
 pub(super) fn counts(store: &Store) -> Result<Counts, LedgerError> {
     let mut counts = Counts::default();
     for kind in COUNTED {
@@ -18,7 +18,7 @@ pub(super) fn counts(store: &Store) -> Result<Counts, LedgerError> {
     Ok(counts)
 }
 
-/// The hashes that are listed for a closed bucket.
+/// Returns the hashes that are listed for a closed bucket.
 pub(super) fn listed_hashes(store: &Store, bucket: u32) -> Result<Vec<u64>, LedgerError> {
     let mut all = Vec::new();
     store.each(&bucket_key(HASHES, bucket), |_, list| {
@@ -29,7 +29,7 @@ pub(super) fn listed_hashes(store: &Store, bucket: u32) -> Result<Vec<u64>, Ledg
     Ok(all)
 }
 
-/// The hashes of the records that are in a bucket.
+/// Returns the hashes of the records that are in a bucket.
 pub(super) fn stored_hashes(
     store: &Store,
     bucket: u32,

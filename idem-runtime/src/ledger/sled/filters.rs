@@ -1,4 +1,4 @@
-//! The index of what is settled: which buckets may hold a key, without asking sled.
+//! The index of settled records: it tells which buckets may hold a key, without a read.
 //!
 //! Results come to stand in buckets in the order of time, so sled writes where it wrote a moment
 //! ago however many results there are; a filter for each bucket makes up for not knowing in which
@@ -31,7 +31,7 @@ pub(super) struct Index {
 pub(super) struct Bucket {
     pub(super) id: u32,
     filter: AtomicBloomFilter,
-    /// Its hashes are written, and what is missing from it is lost.
+    /// Whether the bucket is closed: its hashes are written, and a missing record is lost.
     closed: AtomicBool,
 }
 
@@ -42,7 +42,7 @@ pub(super) struct Found {
 }
 
 impl Bucket {
-    /// A bucket for so many records, with these in it.
+    /// Returns the filter of a bucket for so many records, with these in it.
     pub(super) fn new(id: u32, capacity: u64, hashes: &[u64]) -> Self {
         let capacity = usize::try_from(capacity).unwrap_or(usize::MAX).max(1);
         let filter = AtomicBloomFilter::with_false_pos(FALSE_POSITIVES).expected_items(capacity);
@@ -122,7 +122,7 @@ impl Index {
         self.filters.write().retain(|known| known.id != bucket);
     }
 
-    /// Whether a bucket is still one of these.
+    /// Returns whether a bucket is still one of these.
     pub(super) fn has(&self, bucket: u32) -> bool {
         self.filters.read().iter().any(|known| known.id == bucket)
     }

@@ -1,4 +1,4 @@
-//! One group: jobs that are decided one after the other and written together.
+//! A group: jobs that are decided one after the other and written together.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -26,21 +26,21 @@ use crate::protocol::{
     Record, RecordId, Reply, Settled, Settlement, Step, decide,
 };
 
-/// What the committer knows of the ledger. A group changes it in place: when one cannot be written,
-/// all of it is read again.
+/// The committer's state of the ledger. A group changes it in place: if the group cannot be
+/// written, all of it is read again.
 pub(super) struct State {
     pub(super) meta: Meta,
     pub(super) journal: Journal,
     pub(super) buckets: Buckets,
 }
 
-/// Where a record stands.
+/// The location of a record.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Location {
     Nowhere,
     /// In the journal, under its token.
     Journal(u64),
-    /// In a place of its own of this kind.
+    /// Under a key of its own, of this kind.
     Own(u8),
     Bucket(u32),
 }
@@ -50,10 +50,10 @@ pub(super) struct Finished<'s> {
     pub(super) batch: Batch<'s>,
     /// The settled records that it changes.
     pub(super) settles: Vec<RecordKey>,
-    /// What follows once it is durable.
+    /// The changes to make once it is durable.
     pub(super) moves: Moves,
     pub(super) closed: Vec<Arc<Bucket>>,
-    /// What follows when its callers are told that it was not written.
+    /// The changes to take back if its callers are told that it was not written.
     pub(super) undo: Undo,
 }
 
@@ -91,7 +91,7 @@ impl<'a, 's> Group<'a, 's> {
         }
     }
 
-    /// Decides a job. An error is the store's; one record that cannot be read is no trouble for the
+    /// Decides a job. An error is the store's; one record that cannot be read does not stop the
     /// others.
     pub(super) fn take(&mut self, job: Job, facts: &mut Facts) -> Result<Answer, LedgerError> {
         facts.token = self.state.meta.number + 1;
@@ -131,8 +131,7 @@ impl<'a, 's> Group<'a, 's> {
         }
     }
 
-    /// The batch with the journal's entries in it, and what it changes; nothing where nothing
-    /// changes.
+    /// Returns the batch with the journal's entries, and its effects. `None` if nothing changes.
     pub(super) fn finish(mut self) -> Result<Option<Finished<'s>>, LedgerError> {
         if self.batch.is_empty() && self.draft.is_empty() {
             return Ok(None);
@@ -220,8 +219,9 @@ impl<'a, 's> Group<'a, 's> {
         Ok(decision.reply)
     }
 
-    /// Does something to a letter, and moves it to where it belongs then. Gives it as it was, or
-    /// nothing where a closed one is forgotten, which may be before its record is.
+    /// Applies an action to a letter, and moves it among the open or closed ones. Returns the
+    /// letter as it was, or `None` if it was closed and has expired, which may be before its record
+    /// does.
     fn act(&mut self, id: DeadLetterId, act: Action) -> Result<Option<DeadLetter>, LedgerError> {
         let was = if act.kind == ActionKind::Restored {
             CLOSED_LETTER
@@ -268,7 +268,7 @@ impl<'a, 's> Group<'a, 's> {
         Ok(())
     }
 
-    /// Puts a note in place, or removes it.
+    /// Writes a note, or removes it.
     pub(super) fn note(&mut self, key: &str, value: Option<&[u8]>) -> Result<(), LedgerError> {
         let (place, meta) = (note_key(key), &mut self.state.meta);
         let is_new = match value {
@@ -308,7 +308,7 @@ impl<'a, 's> Group<'a, 's> {
         })
     }
 
-    /// Moves a record to where it belongs now.
+    /// Moves a record to its new location.
     pub(super) fn replace(
         &mut self,
         record_key: RecordKey,
@@ -327,7 +327,7 @@ impl<'a, 's> Group<'a, 's> {
         let to = match &record {
             None => Location::Nowhere,
             Some(Record::Live(live)) => {
-                // One that has a place of its own keeps it.
+                // A record under a key of its own stays there.
                 if !matches!(from, Location::Own(LIVE)) && self.draft.takes(&record_key, live)? {
                     Location::Journal(live.token)
                 } else {
@@ -402,7 +402,7 @@ impl<'a, 's> Group<'a, 's> {
     }
 }
 
-/// Where a letter stands.
+/// Returns the kind of a letter's key.
 pub(super) fn kind_of(letter: &DeadLetter) -> u8 {
     if letter.state == LetterState::Open {
         OPEN_LETTER

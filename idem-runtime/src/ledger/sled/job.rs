@@ -1,4 +1,4 @@
-//! What is asked of the committer, and how it is answered.
+//! The jobs of the committer, and their answers.
 
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ pub(super) enum Job {
 /// How much was removed, and whether that was all.
 pub(super) type Expired = (u64, bool);
 
-/// Where a job's answer goes; a caller that has gone away is no trouble.
+/// The receiver of a job's answer. A caller that has gone away is ignored.
 pub(super) type Done<T> = oneshot::Sender<Result<T, LedgerError>>;
 
 /// What a job is answered once its group is durable.

@@ -1,4 +1,5 @@
-//! The journal: what each group did, in a ring of small entries that overwrite each other.
+//! The journal: the claims and ends of each group, in a ring of small entries that overwrite each
+//! other.
 //!
 //! Most messages are claimed, run and done within moments. Their claims stand only here, many to an
 //! entry, so that a message costs sled one write of its own, its result's. A claim whose entry's
@@ -54,7 +55,7 @@ pub(super) struct JournalClaim {
 }
 
 impl JournalClaim {
-    /// Whether it was claimed in this opening of the ledger.
+    /// Returns whether it was claimed in this opening of the ledger.
     pub(super) fn is_of(&self, opening: u64) -> bool {
         matches!(self.live.phase, Phase::Running { session, .. } if session == opening)
     }
@@ -63,12 +64,12 @@ impl JournalClaim {
 /// The running claims that stand in the journal.
 pub(super) type Running = HashMap<RecordKey, JournalClaim, foldhash::fast::RandomState>;
 
-/// Where the ring stands.
+/// The ring's state.
 #[derive(Default)]
 pub(super) struct Journal {
     /// The last entry's number.
     last: u64,
-    /// Whose claims are in each entry, oldest first.
+    /// The records with a claim in each entry, oldest first.
     ring: VecDeque<Vec<RecordKey>>,
 }
 
@@ -87,7 +88,7 @@ struct Written<'a> {
     ended: Vec<u64>,
 }
 
-/// What a group does to the journal.
+/// The changes of one group to the journal.
 #[derive(Default)]
 pub(super) struct Draft {
     claims: Vec<Claimed>,
@@ -101,7 +102,7 @@ struct Claimed {
     envelope: Vec<u8>,
 }
 
-/// What becomes of [`Running`] once the group is durable.
+/// The changes of [`Running`] once the group is durable.
 #[derive(Default)]
 pub(super) struct Moves {
     claims: Vec<(RecordKey, JournalClaim)>,
@@ -109,7 +110,7 @@ pub(super) struct Moves {
 }
 
 impl Draft {
-    /// Takes a claim that is to stand in the journal, or says that it cannot.
+    /// Takes a claim into the journal. Returns whether it fits there.
     pub(super) fn takes(
         &mut self,
         record_key: &RecordKey,
@@ -134,7 +135,7 @@ impl Draft {
         self.claims.is_empty() && self.ended.is_empty()
     }
 
-    /// A claim in the journal is one no more.
+    /// Ends a claim in the journal.
     pub(super) fn end(&mut self, record_key: RecordKey, token: u64) {
         self.ended.push((record_key, token));
     }
@@ -164,7 +165,7 @@ impl Draft {
 }
 
 impl Journal {
-    /// The journal that these entries make, in their order, and the claims that run in it.
+    /// Returns the journal of these entries, in their order, and the claims that run in it.
     pub(super) fn from_entries(entries: Vec<Entry>) -> Result<(Self, Running), LedgerError> {
         let (mut journal, mut running) = (Self::default(), Running::default());
         let mut record_keys = HashMap::new();
@@ -194,7 +195,8 @@ impl Journal {
         Ok((journal, running))
     }
 
-    /// The claims whose entries so many new ones will overwrite: they need places of their own.
+    /// Returns the claims whose entries so many new ones will overwrite: they move to keys of their
+    /// own.
     fn evicted(
         &self,
         entries: usize,

@@ -1,11 +1,11 @@
-//! Where things are in the one tree: a byte for the kind, then what it is addressed by.
+//! The layout of sled's one tree: each key is a byte for the kind, then an address.
 //!
 //! - `j` the journal: what each group did, and the claims that run
 //! - `l` live records that are not in the journal: waiting for their next attempt, or running for
 //!   long
 //! - `d` dead records
 //! - `s` settled records, by bucket; `b` the closed buckets, `h` the hashes of what is in each
-//! - `o` open letters, `z` closed ones, so that listing them costs what there is to see
+//! - `o` open letters, `z` closed ones, so that a listing reads only the ones it shows
 //! - `n` notes
 //! - `c` the chunks of large values
 
@@ -45,7 +45,7 @@ pub(crate) struct Meta {
     /// The ledger's opening.
     #[n(2)]
     pub(super) session: u64,
-    /// How much there is of each kind.
+    /// The count of each kind.
     #[n(3)]
     pub(super) counts: Counts,
     /// The last bucket that was opened.
@@ -54,7 +54,8 @@ pub(crate) struct Meta {
     /// The buckets that take what settles.
     #[n(5)]
     pub(super) open: Vec<OpenBucket>,
-    /// Seeds the hashes of settled records, so that nobody can choose keys that collide.
+    /// The seed of the hashes of settled records. It is random, so keys cannot be chosen to
+    /// collide.
     #[n(6)]
     pub(super) seed: (u64, u64),
 }
@@ -69,7 +70,7 @@ impl Meta {
     }
 }
 
-/// How much there is. sled can lose single values to damage without a word: the count tells.
+/// The number of rows of each kind. It reveals single values that sled lost to damage silently.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Encode, Decode)]
 pub(crate) struct Counts {
     /// Live records outside the journal.
@@ -93,7 +94,7 @@ pub(crate) struct Counts {
 pub(super) const COUNTED: [u8; 6] = [LIVE, DEAD, OPEN_LETTER, CLOSED_LETTER, BUCKET, NOTE];
 
 impl Counts {
-    /// The count of a kind.
+    /// Returns the count of a kind.
     pub(super) fn of(&mut self, kind: u8) -> Option<&mut u64> {
         match kind {
             LIVE => Some(&mut self.live),
@@ -106,7 +107,7 @@ impl Counts {
         }
     }
 
-    /// Whether there is less of a kind than in others.
+    /// Returns whether a count is smaller than in `others`.
     pub(super) fn lack(mut self, mut others: Self) -> bool {
         COUNTED
             .into_iter()
@@ -132,7 +133,7 @@ impl std::fmt::Display for Counts {
     }
 }
 
-/// A bucket that takes what settles with a time to live of about the same length.
+/// A bucket that takes records with times to live of about the same length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub(crate) struct OpenBucket {
     #[n(0)]
@@ -147,29 +148,29 @@ pub(crate) struct OpenBucket {
     pub(super) stats: BucketStats,
 }
 
-/// What is in a bucket.
+/// The size of a bucket, and its expiry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub(crate) struct BucketStats {
-    /// How many records.
+    /// The number of records.
     #[n(0)]
     pub(super) count: u64,
-    /// When the last of them has expired.
+    /// When the last of them expires.
     #[n(1)]
     #[cbor(with = "cbor::millis")]
     pub(super) until: Timestamp,
 }
 
-/// A bucket that takes no more. It does not change until all of it has expired.
+/// A bucket that takes no more records. It does not change until all of them have expired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub(super) struct ClosedBucket {
     #[n(0)]
     pub(super) stats: BucketStats,
-    /// All of it has expired, and it is being removed in pieces.
+    /// Whether all of it has expired, and it is being removed in pieces.
     #[n(1)]
     pub(super) dropped: bool,
 }
 
-/// A record's address within its kind.
+/// The address of a record within its kind.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct RecordKey(Arc<[u8]>);
 

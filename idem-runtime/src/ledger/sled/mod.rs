@@ -72,11 +72,11 @@ pub struct SledLedger {
 }
 
 impl SledLedger {
-    /// Opens a data folder, or makes one.
+    /// Opens a data folder, or creates one. `cache_bytes` is the size of sled's cache.
     ///
     /// # Errors
-    /// When another process holds it, when it cannot be written, when it is full, and when its
-    /// files hold less than was acknowledged.
+    /// When another process holds it, when it cannot be written, when the disk is full, and when
+    /// its files lack acknowledged writes.
     pub fn open(
         path: &Path,
         cache_bytes: u64,
@@ -220,9 +220,9 @@ impl Ledger for SledLedger {
             shared.open_again().await?;
             let (done, answer) = oneshot::channel();
             let (reader, wanted) = (Arc::clone(&shared), filter.clone());
-            // A listing may read many letters: on a thread of its own it holds up no handler.
+            // A listing may read many letters: a thread of its own does not block the executor.
             let started = list::on_its_own(move || {
-                // Nobody may be waiting for it any more.
+                // The caller may have gone away.
                 let _ = done.send(reader.read_durable(|store| list::letters(store, &wanted)));
             });
             match started {
@@ -294,7 +294,7 @@ impl Ledger for SledLedger {
             let (done, answer) = oneshot::channel();
             let copier = Arc::clone(&shared);
             let copy = move || {
-                // Nobody may be waiting for it any more.
+                // The caller may have gone away.
                 let _ = done.send(copy::copy(&copier, &folder));
             };
             let copying = std::thread::Builder::new()
@@ -316,8 +316,8 @@ impl Ledger for SledLedger {
         self.shared.queue.close();
         let mut ended = self.ended.clone();
         Box::pin(async move {
-            // An error means that the committer has ended, which is what is waited for; its own
-            // panics are caught where sled is called.
+            // An error means that the committer has ended, as it should; its panics are caught
+            // where sled is called.
             let _ = ended.changed().await;
             Ok(())
         })
@@ -333,7 +333,7 @@ impl Drop for SledLedger {
         }
         self.shared.queue.close();
         if let Some(thread) = self.committer.lock().take() {
-            // What is waiting is written before the folder's lock is let go.
+            // Waiting jobs are written before the folder's lock is released.
             let _ = thread.join();
         }
     }

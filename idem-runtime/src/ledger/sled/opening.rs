@@ -1,4 +1,4 @@
-//! Opening: reads what there is, and refuses it where something is missing.
+//! Opening: reads the ledger, and refuses it if something is missing.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,18 +14,17 @@ use super::salvage;
 use super::store::Store;
 use crate::ledger::LedgerError;
 
-/// What was read.
+/// A ledger that was read.
 pub(super) struct Opened {
     pub(super) state: State,
     pub(super) running: Running,
     pub(super) filters: Vec<Arc<Bucket>>,
-    /// Closed buckets, and how much they should hold.
+    /// The closed buckets, with the stats they should have.
     pub(super) closed: Vec<(u32, BucketStats)>,
 }
 
 impl Opened {
-    /// Reads a ledger of which this group was acknowledged. Where nothing says so, goes on with
-    /// what is there.
+    /// Reads a ledger of which this group was acknowledged. Without a group, salvages what is left.
     pub(super) fn read(
         store: &Store,
         path: &Path,
@@ -35,7 +34,7 @@ impl Opened {
             salvage::salvage(store)?;
         }
         Self::whole(store, path, acknowledged.unwrap_or(0)).map_err(|error| match error {
-            // What is always there cannot be read.
+            // A row that is always there cannot be read.
             LedgerError::Record { detail } => LedgerError::Damaged {
                 path: path.to_owned(),
                 detail,
@@ -146,7 +145,7 @@ impl Opened {
 }
 
 impl State {
-    /// Takes the ledger over: from now on groups are of the next opening.
+    /// Begins the next opening: later groups belong to it.
     pub(super) fn begin(
         &mut self,
         store: &Store,
@@ -159,7 +158,7 @@ impl State {
         Ok(())
     }
 
-    /// A group that writes the ledger's numbers and nothing besides.
+    /// Returns a group that writes only the ledger's numbers.
     pub(super) fn numbers<'a>(
         &mut self,
         store: &'a Store,

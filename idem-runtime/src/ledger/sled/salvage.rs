@@ -1,5 +1,5 @@
-//! Going on with what is left: a person has removed the witness, so the ledger's own numbers are
-//! made true of what is there, in place of refusing it.
+//! Salvage: a person has removed the witness, so the ledger's own numbers are corrected to the rows
+//! that are left, instead of refusing the folder.
 
 use std::collections::BTreeSet;
 
@@ -83,7 +83,7 @@ fn highest_numbers(store: &Store, meta: &mut Meta) -> Result<(), LedgerError> {
     })
 }
 
-/// Every bucket that is not dropped is closed, with what is in it.
+/// Closes every bucket that is not dropped, with the records in it.
 fn buckets(store: &Store, meta: &mut Meta) -> Result<(), LedgerError> {
     let mut dropped = BTreeSet::new();
     store.each(&[BUCKET], |key, bucket: Result<ClosedBucket, _>| {

@@ -27,7 +27,7 @@ pub(super) async fn sweep(
     Ok(swept)
 }
 
-/// Every live record that is no claim of this opening: there are as many as messages in work.
+/// Returns every live record that is not a claim of this opening.
 /// Claims of this opening are nothing that time touches.
 async fn sweep_live(shared: &Arc<Shared>, swept: &mut Swept) -> Result<(), LedgerError> {
     let orphans = shared

@@ -18,7 +18,7 @@ pub(super) struct Undo {
     steps: Vec<(RecordKey, Option<Before>)>,
     /// Notes that were not there before.
     created: HashSet<String>,
-    /// Whether notes are taken back with what is being decided.
+    /// Whether notes are taken back with the current job.
     pub(super) takes_notes: bool,
 }
 

@@ -1,6 +1,6 @@
 //! Counting what closed buckets hold: some when the ledger opens, the rest in the background. A
 //! result that is missing is also noticed when its message comes again; the count is there so that
-//! nobody has to wait for that.
+//! no caller has to wait for that.
 
 use std::sync::Weak;
 use std::time::{Duration, Instant};
@@ -51,7 +51,7 @@ pub(super) fn in_background(
                 };
                 let read = shared
                     .read_durable(|store| store.count(&bucket_key(SETTLED, id), &after, PIECE));
-                // Trouble with the store is told to whoever calls; here it ends the count.
+                // The next call reports an error of the store; here it ends the count.
                 let Ok((count, last)) = read else { return };
                 found += count;
                 after = last;

@@ -217,7 +217,7 @@ pub async fn odd_keys_do_not_meet(on: Arc<Subject>) {
     }
 }
 
-/// A step that was begun is made, whether or not anybody waits for its answer.
+/// A step that was begun is made, even if its answer is dropped.
 pub async fn a_step_happens_even_when_its_future_is_dropped(on: Arc<Subject>) {
     let mut claiming = on.ledger.apply(&id("A"), Step::Claim(claim()));
     // Polled once, with whatever it says.
@@ -312,7 +312,7 @@ pub async fn a_claim_given_back_was_no_attempt(on: Arc<Subject>) {
                 Reply::Recorded
             );
         }
-        // Nobody has to pause, and the time to come back in begins again.
+        // There is no pause, and the time to live begins again.
         on.clock.advance(TTL - PAUSE);
         assert_eq!(on.ledger.sweep(0, TTL).await.unwrap().dead_lettered, []);
     }

@@ -1,4 +1,4 @@
-//! The laws that every ledger keeps, one function each. Whoever writes a ledger runs them all, by
+//! The laws that every ledger keeps, one function each. The author of a ledger runs them all, by
 //! name:
 //!
 //! ```

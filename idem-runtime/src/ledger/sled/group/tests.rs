@@ -494,7 +494,7 @@ fn text(size: usize) -> serde_json::Value {
     "x".repeat(size).into()
 }
 
-/// What an operation asks of which record; none where there is no letter yet.
+/// Returns an operation's step and its record; `None` if there is no letter yet.
 fn step(
     op: &Op,
     tokens: &HashMap<u8, u64>,

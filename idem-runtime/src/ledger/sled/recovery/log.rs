@@ -51,7 +51,7 @@ impl Hidden {
 }
 
 impl Log {
-    /// Opens the log in sled's folder; nothing where there is none.
+    /// Opens the log in sled's folder. `None` if there is no log.
     pub(super) fn open(tree: &Path) -> io::Result<Option<Self>> {
         let file = match files::read(&tree.join("db")) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -133,16 +133,14 @@ impl Log {
             .map(|(lsn, at)| (*lsn, *at))
     }
 
-    /// Makes the system forget what it holds in memory of everything behind the last acknowledged
-    /// group.
+    /// Makes the system drop its cached pages behind the last acknowledged group.
     ///
     /// After a sync that failed, Linux calls pages clean that never came to the disk ([fsyncgate]):
-    /// a reader would see them until the power is cut. What is read afterwards is what the disk
-    /// has.
+    /// a reader would see them until the power is cut. Later reads come from the disk.
     ///
     /// [fsyncgate]: https://wiki.postgresql.org/wiki/Fsync_Errors
     pub(super) fn forget_unsynced(&self, acknowledged: Option<u64>) -> io::Result<()> {
-        // What is dirty only because the process was killed is not to be lost.
+        // Pages that are dirty only because the process was killed must not be lost.
         self.file.sync_data()?;
         let mut before = None;
         for (lsn, at) in self.segments.iter().rev() {
@@ -293,7 +291,7 @@ impl Log {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(Some(false)),
             read => read?,
         }
-        // Piece by piece: how large it is, nobody has looked at.
+        // It is read in pieces, because its size is not known.
         let (mut hasher, mut piece) = (crc32fast::Hasher::new(), vec![0; 1 << 16]);
         loop {
             match blob.read(&mut piece) {

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use super::action::ActionKind;
+use super::attempt::PastAttempt;
 use super::death::{bury, bury_unread};
 use super::decision::{Change, Decision, Facts, LetterChange, acted, keep, put};
-use super::letter::{ActionKind, DeadLetterId, PastAttempt, Reason};
+use super::letter::{DeadLetterId, Reason};
 use super::record::{Budget, Live, Phase, Record, RecordId, RedrivenFrom, Settled, Settlement};
 use super::step::{Claim, Failed, Grant, RedrivePayload, Reply, Step};
 use crate::clock::after;

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::letter::{Action, ActionKind, Actor, DeadLetter, DeadLetterId};
+use super::action::{Action, ActionKind, Actor};
+use super::letter::{DeadLetter, DeadLetterId};
 use super::note::NoteChange;
 use super::record::Record;
 use super::step::{Reply, Step};

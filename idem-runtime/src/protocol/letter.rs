@@ -10,6 +10,8 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::action::{Action, ActionKind};
+use super::attempt::PastAttempt;
 use super::origin::Origin;
 use super::record::RecordId;
 use super::reused::Reused;
@@ -260,56 +262,6 @@ impl DeadLetter {
     }
 }
 
-/// A person's action on a letter.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Encode, Decode)]
-#[non_exhaustive]
-pub struct Action {
-    /// When it was done.
-    #[n(0)]
-    #[cbor(with = "cbor::millis")]
-    pub at: Timestamp,
-    /// The person, and their reason.
-    #[n(1)]
-    pub by: Actor,
-    /// What was done.
-    #[n(2)]
-    pub kind: ActionKind,
-}
-
-/// The person who did something, and their reason, as far as they gave them.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
-pub struct Actor {
-    /// A person's name.
-    #[n(0)]
-    pub who: Option<String>,
-    /// Their reason.
-    #[n(1)]
-    pub why: Option<String>,
-}
-
-/// The kind of an action on a letter.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Encode, Decode)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum ActionKind {
-    /// The letter was redriven: the next call runs.
-    #[n(0)]
-    Redriven,
-    /// The letter was closed without another run.
-    #[n(1)]
-    Discarded,
-    /// A discard was undone.
-    #[n(2)]
-    Restored,
-    /// The payload was changed. This is the payload before it.
-    #[n(3)]
-    Edited(
-        #[n(0)]
-        #[cbor(with = "cbor::json")]
-        Json,
-    ),
-}
-
 /// The reason of a message's death.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Encode, Decode)]
 #[serde(rename_all = "snake_case")]
@@ -355,100 +307,6 @@ impl fmt::Display for Reason {
             Reason::KeyReused => "key reused",
             Reason::Refused => "refused",
         })
-    }
-}
-
-/// One attempt that ended.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Encode, Decode)]
-#[non_exhaustive]
-pub struct PastAttempt {
-    /// The attempt's number, from 1.
-    #[n(0)]
-    pub number: u32,
-    /// When it was claimed.
-    #[n(1)]
-    #[cbor(with = "cbor::millis")]
-    pub start: Timestamp,
-    /// When its end was reported; `None` if it was not.
-    #[n(2)]
-    #[cbor(with = "cbor::maybe_millis")]
-    pub end: Option<Timestamp>,
-    /// How it ended.
-    #[n(3)]
-    pub outcome: AttemptOutcome,
-    /// The error and its causes as `{:#}` prints them, or the panic's message; at most 4 KiB.
-    #[n(4)]
-    pub error: Option<String>,
-}
-
-/// How an attempt ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Encode, Decode)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum AttemptOutcome {
-    /// The body returned an error.
-    #[n(0)]
-    Failed,
-    /// The body returned an error that `retry_if` calls permanent.
-    #[n(1)]
-    Permanent,
-    /// The body panicked.
-    #[n(2)]
-    Panicked,
-    /// The body did not return within `timeout`.
-    #[n(3)]
-    TimedOut,
-    /// The call was dropped before the body returned.
-    #[n(4)]
-    Dropped,
-    /// The process died, or could not record how the attempt ended.
-    #[n(5)]
-    Crashed,
-    /// The lease lapsed without a report.
-    #[n(6)]
-    LeaseLapsed,
-    /// The body returned a result that cannot be recorded.
-    #[n(7)]
-    ResultNotStorable,
-}
-
-impl AttemptOutcome {
-    /// Returns whether it is unknown if the body did its work.
-    pub fn is_unknown(self) -> bool {
-        use AttemptOutcome::{Crashed, Dropped, LeaseLapsed, TimedOut};
-        matches!(self, TimedOut | Dropped | Crashed | LeaseLapsed)
-    }
-
-    /// Returns the name used in metrics, logs and JSON.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            AttemptOutcome::Failed => "failed",
-            AttemptOutcome::Permanent => "permanent",
-            AttemptOutcome::Panicked => "panicked",
-            AttemptOutcome::TimedOut => "timed_out",
-            AttemptOutcome::Dropped => "dropped",
-            AttemptOutcome::Crashed => "crashed",
-            AttemptOutcome::LeaseLapsed => "lease_lapsed",
-            AttemptOutcome::ResultNotStorable => "result_not_storable",
-        }
-    }
-}
-
-impl fmt::Display for AttemptOutcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl ActionKind {
-    /// Returns the name used in logs and JSON.
-    pub fn as_str(&self) -> &'static str {
-        match self {
-            ActionKind::Redriven => "redriven",
-            ActionKind::Discarded => "discarded",
-            ActionKind::Restored => "restored",
-            ActionKind::Edited(_) => "edited",
-        }
     }
 }
 

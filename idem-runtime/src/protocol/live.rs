@@ -2,8 +2,9 @@
 
 use jiff::Timestamp;
 
+use super::attempt::{AttemptOutcome, PastAttempt};
 use super::decision::Facts;
-use super::letter::{AttemptOutcome, DeadLetterId, PastAttempt, Reason};
+use super::letter::{DeadLetterId, Reason};
 #[cfg(feature = "sled")]
 use super::record::RecordId;
 use super::record::{Live, OnCrash, Phase, Settled, Settlement};

@@ -8,7 +8,8 @@ use jiff::Timestamp;
 use minicbor::encode::Write;
 use minicbor::{Decode, Decoder, Encode, Encoder, decode, encode};
 
-use super::letter::{DeadLetter, DeadLetterId, PastAttempt, Reason};
+use super::attempt::PastAttempt;
+use super::letter::{DeadLetter, DeadLetterId, Reason};
 use super::origin::Origin;
 use super::reused::Reused;
 use crate::protocol::encoding::cbor;

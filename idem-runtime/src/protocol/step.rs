@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::letter::{Actor, AttemptOutcome, DeadLetter, DeadLetterId};
+use super::action::Actor;
+use super::attempt::AttemptOutcome;
+use super::letter::{DeadLetter, DeadLetterId};
 use super::note::NoteChange;
 use super::origin::Origin;
 use super::record::{Budget, BuryCause, Fingerprint, StoredResult};

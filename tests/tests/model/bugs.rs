@@ -53,7 +53,7 @@ bugs! {
     a_late_completion_that_overwrites_the_result breaks FENCED STAYS ONE_ANSWER;
     a_claim_that_does_not_wait_for_the_lease breaks ONE_CLAIM;
     a_result_that_runs_again breaks ENDED KEPT;
-    a_pause_that_nobody_keeps breaks PAUSED;
+    a_pause_that_is_not_kept breaks PAUSED;
     a_sweep_that_forgets_the_living breaks KEPT;
     a_sweep_that_leaves_the_abandoned breaks COMES_UP;
     a_letter_that_expires breaks ENDED;
@@ -260,7 +260,7 @@ fn a_result_that_runs_again(
     decide(id, kept, step, facts)
 }
 
-fn a_pause_that_nobody_keeps(
+fn a_pause_that_is_not_kept(
     id: &RecordId,
     mut record: Option<Record>,
     step: &Step,

@@ -26,6 +26,7 @@ mod queue;
 mod recovery;
 mod salvage;
 mod shared;
+mod spill;
 mod store;
 mod sweep;
 mod undo;

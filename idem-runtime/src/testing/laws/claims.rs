@@ -182,7 +182,7 @@ pub async fn another_fingerprint_is_refused_in_every_state(on: Arc<Subject>) {
 }
 
 /// Where either side has no fingerprint, none is compared.
-pub async fn a_claim_without_a_fingerprint_looks_at_none(on: Arc<Subject>) {
+pub async fn a_claim_without_a_fingerprint_compares_none(on: Arc<Subject>) {
     let done = on.start("A").await;
     on.step("A", complete(done.token, "1")).await;
     let mut other = claim();

@@ -237,7 +237,7 @@ pub async fn a_discarded_unreadable_message_stays_out_for_its_time(on: Arc<Subje
 
 /// A redrive that no call has followed can be undone, and everything is as it was; one that a call
 /// followed cannot.
-pub async fn a_redrive_that_nobody_followed_can_be_undone(on: Arc<Subject>) {
+pub async fn a_redrive_without_a_claim_can_be_undone(on: Arc<Subject>) {
     let letter = on.kill("A").await.id;
     let before = on.ledger.letter(letter).await.unwrap().unwrap();
     on.step("A", redrive(letter)).await;
@@ -277,7 +277,7 @@ pub async fn a_redrive_that_nobody_followed_can_be_undone(on: Arc<Subject>) {
 
 /// A redrive whose first claim was given back is waited for as before: it can be undone, other
 /// content is welcome, and it is a letter again if no claim follows.
-pub async fn a_redrive_given_back_is_one_that_nobody_followed(on: Arc<Subject>) {
+pub async fn a_redrive_whose_claim_is_given_back_waits_again(on: Arc<Subject>) {
     let letter = on.kill("A").await.id;
     let follow = async |message| {
         let started = on.start_as("A", claim_of(message)).await;

@@ -405,7 +405,7 @@ pub async fn a_discard_can_be_undone(on: Arc<Subject>) {
 
 /// A discard that was undone leaves nothing behind that answers a claim, however the letter is
 /// closed then.
-pub async fn an_undone_discard_answers_nobody(on: Arc<Subject>) {
+pub async fn an_undone_discard_does_not_answer(on: Arc<Subject>) {
     for (key, awaited) in [("A", true), ("B", false)] {
         let letter = on.kill(key).await.id;
         on.step(key, discard(letter, "a test order")).await;

@@ -13,15 +13,17 @@ use tokio::sync::oneshot;
 
 use super::super::counts::{counts, listed_hashes, stored_hashes};
 use super::super::folder::Folder;
-use super::super::layout::{BUCKET, CHUNK, ClosedBucket, HASHES, NOTE, SETTLED, bucket_in};
+use super::super::layout::{
+    BUCKET, CHUNK, ClosedBucket, DEAD, HASHES, LIVE, NOTE, SETTLED, bucket_in,
+};
 use super::super::opening::Opened;
 use super::super::recovery;
-use super::super::store::Spill;
+use super::super::spill::Spill;
 use super::super::verify;
 use super::*;
 use crate::protocol::{
-    Actor, AttemptOutcome, Budget, Bury, BuryCause, Claim, Failed, Fingerprint, Origin,
-    RedrivePayload, StoredResult,
+    Actor, AttemptOutcome, Budget, Bury, BuryCause, Claim, Failed, Fingerprint, Live, Origin,
+    RedrivePayload, Settled, Settlement, StoredResult,
 };
 
 const RETENTION: Duration = Duration::from_secs(2000);

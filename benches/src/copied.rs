@@ -44,10 +44,7 @@ impl Copied {
     pub fn copy(&self, idem: &Idem, numbers: Range<u64>) {
         for number in numbers {
             let order = delivery(number);
-            let id = RecordId {
-                handler: HANDLER.into(),
-                key: order.order_no.as_str().into(),
-            };
+            let id = RecordId::new(HANDLER, order.order_no.as_str());
             let Some(Record::Settled(settled)) =
                 pollster::block_on(idem.record(&id)).expect("idem reads")
             else {

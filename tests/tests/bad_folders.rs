@@ -44,10 +44,8 @@ async fn refused_or_whole(folder: &Path, count: u32) {
         Err(other) => panic!("not an error of damage: {other}"),
         Ok(idem) => {
             for number in 0..count {
-                let id = idem_runtime::protocol::RecordId {
-                    handler: "folders.double".into(),
-                    key: number.to_string().into(),
-                };
+                let id =
+                    idem_runtime::protocol::RecordId::new("folders.double", number.to_string());
                 match idem.record(&id).await {
                     Ok(Some(_)) => {}
                     // Found while reading: refused then.

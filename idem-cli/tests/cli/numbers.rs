@@ -7,9 +7,7 @@ use axum::extract::Request;
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use idem_runtime::ledger::{Ledger, SledLedger};
-use idem_runtime::protocol::{
-    AttemptOutcome, Budget, Claim, Failed, OnCrash, RecordId, Reply, Step,
-};
+use idem_runtime::protocol::{AttemptOutcome, Budget, Claim, Failed, RecordId, Reply, Step};
 use idem_runtime::testing::ManualClock;
 use idem_runtime::{Filter, Idem, Origin, idempotent};
 use serde::{Deserialize, Serialize};
@@ -183,38 +181,23 @@ async fn nested(data: &std::path::Path, depth: usize) {
         "before".to_owned(),
     )
     .unwrap();
-    let id = RecordId {
-        handler: "orders.place".into(),
-        key: format!("deep {depth}").into(),
-    };
-    let claim = Claim {
-        owner: "before".into(),
-        fingerprint: None,
-        payload: format!(
+    let id = RecordId::new("orders.place", format!("deep {depth}"));
+    let claim = Claim::new(
+        "before",
+        format!(
             r#"{{"order":{}{}}}"#,
             "[".repeat(depth - 1),
             "]".repeat(depth - 1)
         )
-        .into_bytes()
-        .into(),
-        redacted: None,
-        budget: Budget {
-            retries: 0,
-            on_crash: OnCrash::Rerun,
-            ttl: Duration::from_secs(60),
-        },
-        lease: Duration::from_secs(30),
-        origin: None,
-    };
+        .into_bytes(),
+        Budget::new(0, Duration::from_secs(60)),
+        Duration::from_secs(30),
+    );
     let Reply::Run(started) = ledger.apply(&id, Step::Claim(claim)).await.unwrap() else {
         panic!("it was claimed")
     };
-    let failed = Failed {
-        token: started.token,
-        outcome: AttemptOutcome::Failed,
-        error: Some("out of stock".to_owned()),
-        pause: Duration::ZERO,
-    };
+    let failed =
+        Failed::new(started.token, AttemptOutcome::Failed, Duration::ZERO).error("out of stock");
     assert!(matches!(
         ledger.apply(&id, Step::Fail(failed)).await.unwrap(),
         Reply::DeadLettered(_)

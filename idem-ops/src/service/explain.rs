@@ -24,10 +24,7 @@ impl Service {
     /// The ledger cannot be read.
     pub async fn explain(&self, handler: &str, key: &str) -> Result<Timeline, ServiceError> {
         self.inner.refresh().await?;
-        let id = RecordId {
-            handler: handler.into(),
-            key: key.into(),
-        };
+        let id = RecordId::new(handler, key);
         let record = self.inner.idem.record(&id).await?;
         let query = LetterQuery {
             handler: Some(handler.to_owned()),
@@ -203,7 +200,6 @@ fn of_record(record: &Record, now: Timestamp, events: &mut Vec<Event>) -> KeySta
             letter: *letter,
             forgotten_at,
         },
-        Settlement::Issued => KeyState::Absent,
         Settlement::Done(result) => {
             push(
                 settled.at,
@@ -219,6 +215,7 @@ fn of_record(record: &Record, now: Timestamp, events: &mut Vec<Event>) -> KeySta
                     (shown, json.len() as u64)
                 }
                 StoredResult::TooLarge(bytes) => (None, *bytes),
+                _ => (None, 0),
             };
             KeyState::Done {
                 at: settled.at,
@@ -228,6 +225,8 @@ fn of_record(record: &Record, now: Timestamp, events: &mut Vec<Event>) -> KeySta
                 result_bytes,
             }
         }
+        // The key was issued, and no call has used it.
+        _ => KeyState::Absent,
     }
 }
 

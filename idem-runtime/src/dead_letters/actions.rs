@@ -113,16 +113,16 @@ impl DeadLetters {
 
     /// Returns the step that re-arms a letter's key.
     pub(super) fn redriving(&self, letter: &DeadLetter) -> Step {
-        let awaited = RedrivePayload {
+        let payload = RedrivePayload {
             payload: letter.payload.as_str().as_bytes().into(),
             redacted: letter.redacted.clone(),
             origin: letter.origin.clone().map(Arc::new),
-            cause: BuryCause::of(letter),
+            cause: BuryCause::from_letter(letter),
             arguments: Some(letter.arguments()),
         };
         Step::Redrive {
             letter: letter.id,
-            awaited: Some(Box::new(awaited)),
+            payload: Some(Box::new(payload)),
             by: self.by_because(self.why.clone()),
         }
     }
@@ -131,7 +131,7 @@ impl DeadLetters {
     pub(super) fn forgetting(&self, letter: &DeadLetter) -> Step {
         Step::Redrive {
             letter: letter.id,
-            awaited: None,
+            payload: None,
             by: self.by_because(self.why.clone()),
         }
     }

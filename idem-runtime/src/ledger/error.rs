@@ -1,4 +1,4 @@
-//! What can be wrong with a ledger.
+//! The errors of a ledger.
 
 #[cfg(feature = "sled")]
 use std::io;
@@ -9,10 +9,10 @@ use std::path::PathBuf;
 /// The name of the embedded ledger's high-water mark in its folder.
 pub(crate) const WITNESS: &str = "witness";
 
-const ONE_PROCESS: &str =
-    "an embedded ledger belongs to one process; stop the other one, or give each its own folder";
+const ONE_PROCESS: &str = "An embedded ledger belongs to one process: stop the other one, or give \
+                           each its own folder";
 
-/// What is wrong with a ledger, and what to do.
+/// An error of a ledger. Its text says what happened, then what to do.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum LedgerError {
@@ -22,47 +22,53 @@ pub enum LedgerError {
             let though = if *lock_removed { ", though the file `lock` in it was removed" } else { "" };
             match by {
                 Some(by) if *by == std::process::id() => {
-                    format!("this process already{though}: clone that `Idem`, or close it first")
+                    format!("this process{though}. Clone that `Idem`, or close it first")
                 }
-                Some(by) => format!("process {by}{though}: {ONE_PROCESS}"),
-                None => format!("another process{though}: {ONE_PROCESS}"),
+                Some(by) => format!("process {by}{though}. {ONE_PROCESS}"),
+                None => format!("another process{though}. {ONE_PROCESS}"),
             }
         }
     )]
     Held {
         /// The data folder.
         path: PathBuf,
-        /// The holder's process id, where it is known.
+        /// The holder's process id, if it is known.
         by: Option<u32>,
-        /// Whether its lock file was removed while it was open; sled's own lock showed that it
-        /// still is.
+        /// Whether the lock file was removed while the ledger was open. Sled's own lock showed that
+        /// it still is.
         lock_removed: bool,
     },
 
     /// The folder cannot be created or written.
-    #[error("`{}` cannot be written ({reason}): check the path, its owner and its mode", path.display())]
+    #[error(
+        "`{}` cannot be written: {reason}. Check the path, its owner and its mode",
+        path.display()
+    )]
     NotWritable {
         /// The data folder.
         path: PathBuf,
-        /// The system's own words.
+        /// The system's message.
         reason: String,
     },
 
-    /// The disk, or the quota, is full. Calls work again once there is room.
-    #[error("no room left for `{}` ({reason}): nothing was recorded; free some space and call again", path.display())]
+    /// The disk, or the quota, is full. Calls succeed again once space is free.
+    #[error(
+        "no room left for `{}`: {reason}. Nothing was recorded; free some space and call again",
+        path.display()
+    )]
     Full {
         /// The data folder.
         path: PathBuf,
-        /// The system's own words.
+        /// The system's message.
         reason: String,
     },
 
-    /// The files do not hold what was acknowledged.
+    /// The files lack writes that were acknowledged.
     #[error(
-        "`{}` has lost acknowledged writes: it ends at group {found}, but group {acknowledged} was answered, so {} groups \
-         are missing and their messages would run again; restore the folder from a copy, or, to go on with what is \
-         left, remove the file `{}`",
-        path.display(), acknowledged - found, WITNESS
+        "`{}` has lost acknowledged writes: it ends at group {found}, but group {acknowledged} was \
+         answered. Restore the folder from a copy, or remove the file `{WITNESS}` to continue \
+         without the {} missing groups, whose messages would run again",
+        path.display(), acknowledged - found
     )]
     Behind {
         /// The data folder.
@@ -74,45 +80,48 @@ pub enum LedgerError {
     },
 
     /// The files are damaged.
-    #[error("`{}` is damaged ({detail}): restore the folder from a copy, or, to go on with what is left, remove the file \
-         `{}`; what is missing would run again", path.display(), WITNESS)]
+    #[error(
+        "`{}` is damaged: {detail}. Restore the folder from a copy, or remove the file `{WITNESS}` \
+         to continue with the rest; messages whose records are missing would run again",
+        path.display()
+    )]
     Damaged {
         /// The data folder.
         path: PathBuf,
-        /// What was found.
+        /// The damage that was found.
         detail: String,
     },
 
-    /// In place of one of the ledger's files stands something else: nothing of it was read or
-    /// written.
+    /// One of the ledger's files is not a regular file. It was neither read nor written.
     #[error(
-        "`{}` is {found}, and a ledger has its own files there: nothing was read or written; put the file itself there, or \
-         restore the folder from a copy",
+        "`{}` is {found}, not a file of the ledger: nothing was read or written. Put the file \
+         itself there, or restore the folder from a copy",
         file.display()
     )]
     OddFile {
-        /// Where it stands.
+        /// The path of the file.
         file: PathBuf,
-        /// What it is: a symbolic link, a FIFO, ….
+        /// The kind of what stands there: a symbolic link, a FIFO, ….
         found: &'static str,
     },
 
     /// The storage engine panicked, or the system refused it a write or a sync for another reason
-    /// than a full disk: what is read back proves nothing, and nothing is answered until the
-    /// process starts again.
-    #[error("the storage engine under `{}` failed ({detail}): start the process again", path.display())]
+    /// than a full disk. Reading the data back no longer proves that it is stored, so the ledger
+    /// answers nothing until the process restarts.
+    #[error("the storage engine under `{}` failed: {detail}. Restart the process", path.display())]
     Poisoned {
         /// The data folder.
         path: PathBuf,
-        /// The panic's message, or the system's own words.
+        /// The panic's message, or the system's.
         detail: String,
     },
 
-    /// The folder was moved or deleted while it was open; nothing is answered until the process
-    /// starts again.
+    /// The folder was moved or deleted while it was open. The ledger answers nothing until the
+    /// process restarts.
     #[error(
-        "`{}` was moved or deleted while it was open, and another process may have opened one in its place: nothing more \
-         is acknowledged; stop this process, put the folder back where it was, and start again",
+        "`{}` was moved or deleted while it was open, and another process may have opened a ledger \
+         in its place: nothing more is acknowledged. Stop this process, put the folder back, and \
+         start again",
         path.display()
     )]
     Moved {
@@ -120,63 +129,65 @@ pub enum LedgerError {
         path: PathBuf,
     },
 
-    /// The process is a fork of the one that opened the ledger, whose threads it does not have.
+    /// The process is a fork of the one that opened the ledger, and does not have its threads.
     #[error(
-        "this process was forked from process {opened_by}, which opened the ledger: nothing was recorded; open an Idem \
-         with a folder of its own after the fork"
+        "this process was forked from process {opened_by}, which opened the ledger: nothing was \
+         recorded. After the fork, open an Idem with a folder of its own"
     )]
     Forked {
         /// The process that opened it.
         opened_by: u32,
     },
 
-    /// The system refused a read, or a write outside of the log. The ledger is opened again with
-    /// the next call.
-    #[error("reading or writing `{}` failed ({reason}): nothing was recorded; call again, and look at the disk if it stays", path.display())]
+    /// The system refused a read, or a write outside of the log. The next call opens the ledger
+    /// again.
+    #[error(
+        "reading or writing `{}` failed: {reason}. Nothing was recorded; call again, and check the \
+         disk if it fails again",
+        path.display()
+    )]
     Io {
         /// The data folder.
         path: PathBuf,
-        /// The system's own words.
+        /// The system's message.
         reason: String,
     },
 
-    /// A copy was not made; the ledger itself works on, and what there was of the copy is removed.
+    /// A copy was not made, and its files were removed. The ledger itself works on.
     #[error("no copy was made in `{}`: {reason}", path.display())]
     NotCopied {
         /// The copy's folder.
         path: PathBuf,
-        /// Why, and what to do.
+        /// The cause, and what to do.
         reason: String,
     },
 
-    /// One stored record cannot be read; the others can.
-    #[error(
-        "a stored record cannot be read ({detail}): was it written by a newer version of idem?"
-    )]
+    /// One stored record cannot be read. The others can.
+    #[error("a stored record cannot be read: {detail}. Was it written by a newer version of idem?")]
     Record {
-        /// What was found.
+        /// The cause.
         detail: String,
     },
 
-    /// A note's key is too long; nothing was recorded.
+    /// A note's key is too long. Nothing was recorded.
     #[error(
-        "the note's key that begins with `{key}` takes {length} bytes, and the limit is {limit}: nothing was recorded; \
-         write it under a shorter key"
+        "the note's key that begins with `{key}` takes {length} bytes, and the limit is {limit}: \
+         nothing was recorded. Write it under a shorter key"
     )]
     KeyTooLong {
-        /// How the key begins.
+        /// The beginning of the key.
         key: String,
-        /// How many bytes it takes, with its number if it gets one.
+        /// The key's length in bytes, including its number if it gets one.
         length: usize,
-        /// How many it may take.
+        /// The longest allowed key, in bytes.
         limit: usize,
     },
 
     /// The ledger was closed.
-    #[error("the ledger was closed, and nothing was recorded: open it again and call again")]
+    #[error("the ledger was closed, and nothing was recorded. Open it again and call again")]
     Closed,
 
-    /// Another kind of ledger has another kind of trouble.
+    /// Any other error, in the ledger's own words.
     #[error("{0}")]
     Other(String),
 }
@@ -188,9 +199,9 @@ impl LedgerError {
         matches!(self, Self::Poisoned { .. } | Self::Moved { .. })
     }
 
-    /// Sorts an error of the system by what a person can do about it.
+    /// Converts an error of the system, by what a person can do about it.
     #[cfg(feature = "sled")]
-    pub(crate) fn of_io(path: &Path, error: &io::Error) -> Self {
+    pub(crate) fn from_io(path: &Path, error: &io::Error) -> Self {
         if let Some(told) = error
             .get_ref()
             .and_then(|cause| cause.downcast_ref::<Self>())
@@ -226,8 +237,8 @@ impl LedgerError {
     }
 }
 
-/// The system's error in one that sled has cloned: a clone keeps the kind and the debug text, and
-/// loses the number.
+/// Returns the system's error in one that sled has cloned: a clone keeps the kind and the debug
+/// text, and loses the number.
 #[cfg(feature = "sled")]
 fn in_debug_text(error: &io::Error) -> Option<io::Error> {
     if error.raw_os_error().is_some() {
@@ -243,7 +254,7 @@ fn in_debug_text(error: &io::Error) -> Option<io::Error> {
 mod tests {
     use super::*;
 
-    /// What sled makes of an error that it tells more than once.
+    /// An error as sled clones it.
     fn cloned(error: &io::Error) -> io::Error {
         let ::sled::Error::Io(clone) =
             ::sled::Error::Io(io::Error::new(error.kind(), format!("{error:?}"))).clone()
@@ -262,14 +273,14 @@ mod tests {
         ] {
             let error = io::Error::from_raw_os_error(number);
             for error in [cloned(&error), cloned(&cloned(&error)), error] {
-                let text = LedgerError::of_io(Path::new("data"), &error).to_string();
+                let text = LedgerError::from_io(Path::new("data"), &error).to_string();
                 assert!(
                     text.contains(words) && text.contains(&format!("(os error {number})")),
                     "{text}"
                 );
             }
         }
-        let full = LedgerError::of_io(
+        let full = LedgerError::from_io(
             Path::new("data"),
             &cloned(&io::Error::from_raw_os_error(28)),
         );

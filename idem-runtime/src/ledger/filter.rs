@@ -1,8 +1,8 @@
-//! Which letters to list.
+//! The choice of letters to list.
 
 use crate::protocol::{DeadLetter, DeadLetterId, LetterState};
 
-/// Which letters to list: by default the open ones, newest first, 100 a page.
+/// A choice of letters: by default the open ones, newest first, 100 a page.
 ///
 /// ```
 /// use idem_runtime::{Filter, LetterState};
@@ -41,49 +41,50 @@ impl Default for Filter {
 }
 
 impl Filter {
-    /// Only this handler's, by its name in the ledger.
+    /// Lists only this handler's letters, by its name in the ledger.
     #[must_use]
     pub fn handler(mut self, name: impl Into<String>) -> Self {
         self.handler = Some(name.into());
         self
     }
 
-    /// Only this key's, written as letters show it.
+    /// Lists only this key's letters. The key is written as letters show it.
     #[must_use]
     pub fn key(mut self, key: impl Into<String>) -> Self {
         self.key = Some(key.into());
         self
     }
 
-    /// Letters of this state in place of the open ones.
+    /// Lists letters in this state instead of the open ones.
     #[must_use]
     pub fn state(mut self, state: LetterState) -> Self {
         self.state = Some(state);
         self
     }
 
-    /// Letters of every state.
+    /// Lists letters in every state.
     #[must_use]
     pub fn any_state(mut self) -> Self {
         self.state = None;
         self
     }
 
-    /// The next page: letters older than this one, which was the last of the page before.
+    /// Lists the next page: letters older than this one, the last of the page before.
     #[must_use]
     pub fn after(mut self, id: DeadLetterId) -> Self {
         self.after = Some(id);
         self
     }
 
-    /// At most so many.
+    /// Lists at most so many letters.
     #[must_use]
     pub fn limit(mut self, letters: usize) -> Self {
         self.limit = letters;
         self
     }
 
-    /// Whether a letter belongs to the answer; for those who write a ledger.
+    /// Returns whether a letter is among the chosen ones, apart from [`limit`](Self::limit). For
+    /// ledgers.
     pub fn matches(&self, letter: &DeadLetter) -> bool {
         let is_of =
             |handler: &String| *handler == letter.handler || self.earlier.contains(&letter.handler);
@@ -93,7 +94,7 @@ impl Filter {
             && self.after.is_none_or(|after| letter.id < after)
     }
 
-    /// The same, and letters of these handlers too.
+    /// Lists letters of these handlers too.
     pub(crate) fn or_of(mut self, earlier: Vec<String>) -> Self {
         self.earlier = earlier;
         self

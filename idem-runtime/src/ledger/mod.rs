@@ -1,4 +1,4 @@
-//! Where records and dead letters are kept.
+//! The ledger: the store of records, dead letters and notes.
 
 pub(crate) mod error;
 mod filter;
@@ -18,36 +18,51 @@ pub use sled::SledLedger;
 use crate::clock::BoxFuture;
 use crate::protocol::{Claim, DeadLetter, DeadLetterId, Record, RecordId, Reply, Step};
 
-/// A store of records and dead letters, in which every step is atomic and, once answered, durable.
+/// A store of records, dead letters and notes, whose every step is atomic and, once answered,
+/// durable.
 ///
-/// A ledger decides nothing: it hands the record, the step and its
-/// [`Facts`](crate::protocol::Facts) to
-/// [`decide`](crate::protocol::decide) inside its own critical section, and writes what comes back, all of it or
-/// nothing. Whoever writes one runs the laws of `idem_runtime::testing` against it.
+/// A ledger decides nothing. For each [`Step`] it enters a critical section of the record, reads
+/// the record, calls [`decide`](crate::protocol::decide) with the record, the step and its
+/// [`Facts`](crate::protocol::Facts), and writes the [`Decision`](crate::protocol::Decision): the
+/// record, the letter and the notes, all of them or nothing. It answers once that is durable.
+///
+/// The runtime relies on these rules:
+///
+/// - Steps of one record happen one after the other, whichever process asks for them.
+/// - [`Facts::token`](crate::protocol::Facts::token) is larger than every token that the ledger
+///   has given out.
+/// - A step whose answer was an error, or was never awaited, may have been written. The runtime
+///   asks again, which is safe.
+/// - Durations and times count in milliseconds; finer parts may be lost.
+///
+/// Test an implementation with the laws of `idem_runtime::testing`, one function each;
+/// `MemoryLedger` there is a small one to read.
 pub trait Ledger: Send + Sync + 'static {
-    /// Makes one step of a record. Once polled, the step happens even when the future is dropped.
+    /// Makes one step of a record.
+    ///
+    /// Once the future was polled, the step happens even if the future is dropped.
     ///
     /// # Errors
-    /// Whatever keeps the step from being durable. It may have been written all the same; asking
-    /// again is safe.
+    /// When the step may not be durable. It may have been written all the same.
     fn apply(&self, id: &RecordId, step: Step) -> BoxFuture<'static, Result<Reply, LedgerError>>;
 
-    /// What a claim is answered where the ledger knows it at once and durably: that the message is
-    /// settled, or the key another one's. A duplicate then costs one read. A ledger that would have
-    /// to ask elsewhere leaves it to
-    /// [`apply`](Self::apply).
+    /// Returns the answer to a claim, if the ledger knows it without waiting and the answer is
+    /// durable: the message is settled, or the key belongs to another message.
+    ///
+    /// A duplicate then costs one read. The default leaves each claim to [`apply`](Self::apply).
     fn look(&self, id: &RecordId, claim: &Claim) -> Option<Reply> {
         let _ = (id, claim);
         None
     }
 
-    /// A key's record, settled ones past their time to live included.
+    /// Returns a key's record, or `None` if there is none. A settled record whose time to live has
+    /// passed may still be returned.
     ///
     /// # Errors
     /// When it cannot be read.
     fn record(&self, id: &RecordId) -> BoxFuture<'static, Result<Option<Record>, LedgerError>>;
 
-    /// One dead letter.
+    /// Returns a dead letter, open or closed.
     ///
     /// # Errors
     /// When it cannot be read.
@@ -56,31 +71,36 @@ pub trait Ledger: Send + Sync + 'static {
         id: DeadLetterId,
     ) -> BoxFuture<'static, Result<Option<DeadLetter>, LedgerError>>;
 
-    /// The letters a filter asks for, newest first.
+    /// Returns the letters that [match](Filter::matches) a filter, newest first, at most
+    /// [`Filter::limit`] of them.
     ///
     /// # Errors
     /// When they cannot be read.
     fn letters(&self, filter: &Filter) -> BoxFuture<'static, Result<Vec<DeadLetter>, LedgerError>>;
 
-    /// How many letters are open.
+    /// Returns the number of open letters.
     ///
     /// # Errors
-    /// When it cannot be told.
+    /// When they cannot be counted.
     fn open_letters(&self) -> BoxFuture<'static, Result<u64, LedgerError>>;
 
-    /// A bounded piece of what time alone does: every live record, and the next `settled` of the
-    /// settled records and closed letters. Closed letters go after `retention`.
+    /// Applies [`Step::Sweep`] to every live record, and removes expired records and closed
+    /// letters.
+    ///
+    /// It visits at most `settled` of the settled records and closed letters; the next call goes on
+    /// behind them. Closed letters are removed `retention` after they were closed. The runtime
+    /// calls this every second, and once with `settled` 0 when it opens the ledger.
     ///
     /// # Errors
-    /// When it cannot be done; what was done stays.
+    /// When it cannot finish. What it has written stays.
     fn sweep(
         &self,
         settled: usize,
         retention: Duration,
     ) -> BoxFuture<'static, Result<Swept, LedgerError>>;
 
-    /// Notes whose keys begin with `prefix`, after one (or from the first), in the order of their
-    /// keys' bytes.
+    /// Returns at most `limit` notes whose keys begin with `prefix` and are greater than `after`,
+    /// in the order of their keys' bytes.
     ///
     /// # Errors
     /// When they cannot be read.
@@ -91,55 +111,59 @@ pub trait Ledger: Send + Sync + 'static {
         limit: usize,
     ) -> BoxFuture<'static, Result<Vec<Note>, LedgerError>>;
 
-    /// Writes and removes notes, all of it or nothing, after all that this process asked for
-    /// earlier: an empty list is answered once that is recorded or has failed.
+    /// Writes and removes notes, all of them or none, after everything that this process asked for
+    /// earlier. The answer to an empty list comes once that is recorded or has failed.
     ///
-    /// Where a key asks for a number ([`place_of`]), and likewise in [`Step::Complete`], it gets
-    /// one that is larger than that of every such note that could be read before, from whichever
-    /// process: numbers are given in the order in which notes become readable.
+    /// A [key that asks for a number](Note), here and in [`Step::Complete`], gets one that is
+    /// larger than that of every such note that any process could read before: numbers are given in
+    /// the order in which notes become readable.
     ///
     /// # Errors
-    /// [`LedgerError::KeyTooLong`], of which nothing is written ([`check_keys`]); whatever keeps it from being durable. Then
-    /// it may have been written all the same.
+    /// [`LedgerError::KeyTooLong`] when [`check_keys`] refuses a key; then nothing is written. Any
+    /// other error when the notes may not be durable; they may have been written all the same.
     fn write_notes(&self, changes: Vec<NoteChange>) -> BoxFuture<'static, Result<(), LedgerError>>;
 
-    /// What the ledger takes on the disk, in bytes, where it can tell.
+    /// Returns the ledger's size on disk in bytes, or `None` if it is not known.
     ///
     /// # Errors
-    /// When it cannot be asked.
+    /// When it cannot be read.
     fn size(&self) -> BoxFuture<'static, Result<Option<u64>, LedgerError>> {
         Box::pin(std::future::ready(Ok(None)))
     }
 
-    /// Copies the ledger, as it is at one moment, into a folder that is empty or not there yet.
-    /// Once polled, it is made even when the future is dropped.
+    /// Copies the ledger, as it is at one moment, into a folder that is empty or does not exist.
+    ///
+    /// Once the future was polled, the copy is made even if the future is dropped. The default
+    /// refuses.
     ///
     /// # Errors
-    /// When it cannot be copied so; what there was of the copy is removed.
+    /// When the copy cannot be made; an incomplete one is removed.
     fn copy_to(&self, folder: &Path) -> BoxFuture<'static, Result<(), LedgerError>> {
-        let reason = "this ledger is no folder; copy it with its own server's tools".to_owned();
+        let reason = "this ledger is not a folder. Copy it with its own server's tools".to_owned();
         Box::pin(std::future::ready(Err(LedgerError::NotCopied {
             path: folder.to_owned(),
             reason,
         })))
     }
 
-    /// Whether claims of other processes can be met here, so that leases count and are renewed.
+    /// Returns whether several processes share the ledger. Then leases count, and the runtime
+    /// renews them.
     fn leases(&self) -> bool;
 
-    /// Writes what is waiting and lets go of the files or connections.
+    /// Writes everything that was asked for, and releases the files or connections.
     ///
     /// # Errors
     /// When something that was asked for could not be written.
     fn close(&self) -> BoxFuture<'static, Result<(), LedgerError>>;
 }
 
-/// What a sweep did.
+/// The outcome of a sweep.
 #[derive(Debug, Default, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Swept {
     /// The dead letters it wrote, of messages that never came again.
     pub dead_lettered: Vec<DeadLetter>,
-    /// How many records and closed letters it removed.
+    /// The number of records and closed letters it removed.
     pub removed: u64,
     /// Whether it reached the end of the settled records, so that the next sweep starts over.
     pub finished: bool,

@@ -1,4 +1,4 @@
-//! How a message dies: its record and its letter are one write.
+//! Death of a message: its record and its letter are one write.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use super::record::{Live, Record, RecordId, RedrivenFrom, Settled, Settlement};
 use super::step::{Bury, Reply};
 use crate::json::Json;
 
-/// To Dead, for this reason.
+/// Buries a live message.
 pub(super) fn bury(live: Live, reason: Reason, facts: &Facts) -> Decision {
     let arguments = live.redriven.as_ref().and_then(|before| before.arguments);
     let mut settled = live.settle(facts.now, live.number(), Settlement::Dead(facts.letter));
@@ -37,7 +37,7 @@ pub(super) fn bury(live: Live, reason: Reason, facts: &Facts) -> Decision {
         record_key: None,
         reused: None,
     };
-    // A message that no handler took stays what it was when no call came.
+    // A buried message that was redriven without a claim is buried again with its old cause.
     if let Some(RedrivenFrom {
         fingerprint,
         cause: Some(cause),
@@ -45,12 +45,12 @@ pub(super) fn bury(live: Live, reason: Reason, facts: &Facts) -> Decision {
     }) = live.redriven.map(|before| *before)
     {
         settled.fingerprint = fingerprint;
-        cause.tell(&mut letter);
+        cause.write_to(&mut letter);
     }
     died(settled, letter)
 }
 
-/// To Dead without an attempt, unless the key is another message's.
+/// Buries a message without an attempt, unless its key belongs to another message.
 pub(super) fn bury_unread(
     id: &RecordId,
     record: Option<Record>,
@@ -60,7 +60,7 @@ pub(super) fn bury_unread(
     match record {
         None => {}
         Some(Record::Settled(settled)) if settled.expired(facts.now) => {}
-        // It was buried before, and a person redrove it: it comes again, and is as it was.
+        // It was buried before and redriven; now it is delivered again, and buried again.
         Some(Record::Live(live)) if live.is_rearmed() => {}
         Some(Record::Settled(Settled {
             fingerprint, end, ..
@@ -80,7 +80,7 @@ pub(super) fn bury_unread(
         Some(_) => return keep(Reply::KeyReused),
     }
     let settled = Settled {
-        // Larger than that of what it takes the place of.
+        // It is larger than the token of the record that it replaces.
         token: facts.token,
         fingerprint: Some(buried.fingerprint),
         at: facts.now,
@@ -110,7 +110,7 @@ pub(super) fn bury_unread(
         record_key: None,
         reused: None,
     };
-    buried.cause.clone().tell(&mut letter);
+    buried.cause.clone().write_to(&mut letter);
     died(settled, letter)
 }
 

@@ -1,17 +1,17 @@
-//! The protocol: every move of a record, as one pure function.
+//! The protocol: every step of a record, as one pure function.
 
 use std::sync::Arc;
 
+use super::action::ActionKind;
+use super::attempt::PastAttempt;
 use super::death::{bury, bury_unread};
 use super::decision::{Change, Decision, Facts, LetterChange, acted, keep, put};
-use super::letter::{ActionKind, DeadLetterId, PastAttempt, Reason};
-use super::record::{
-    Budget, Live, OnCrash, Phase, Record, RecordId, RedrivenFrom, Settled, Settlement,
-};
+use super::letter::{DeadLetterId, Reason};
+use super::record::{Budget, Live, Phase, Record, RecordId, RedrivenFrom, Settled, Settlement};
 use super::step::{Claim, Failed, Grant, RedrivePayload, Reply, Step};
 use crate::clock::after;
 
-/// Decides one step of the record of `id`.
+/// Decides one step of the record of `id`. `record` is `None` if the key is absent.
 pub fn decide(id: &RecordId, record: Option<Record>, step: &Step, facts: &Facts) -> Decision {
     match step {
         Step::Claim(wanted) => claim(id, record, wanted, facts),
@@ -30,7 +30,7 @@ pub fn decide(id: &RecordId, record: Option<Record>, step: &Step, facts: &Facts)
                 let settled = live.settle(facts.now, attempts, Settlement::Done(result.clone()));
                 put(Record::Settled(settled), Reply::Recorded)
             }
-            // The report was recorded, and its answer lost: say it again.
+            // The report was recorded, and its answer was lost.
             Some(Record::Settled(Settled {
                 token: last,
                 end: Settlement::Done(_),
@@ -41,24 +41,24 @@ pub fn decide(id: &RecordId, record: Option<Record>, step: &Step, facts: &Facts)
         Step::Fail(failed) => fail(record, failed, facts),
         Step::GiveBack { token } => match record {
             Some(Record::Live(live)) if live.holds(*token) => give_back(live, facts),
-            // It was given back, and the answer lost: say it again.
+            // It was given back, and the answer was lost.
             Some(Record::Live(live)) if live.token == *token => keep(Reply::Recorded),
             _ => keep(Reply::LeaseLost),
         },
         Step::Bury(buried) => bury_unread(id, record, buried, facts),
         Step::Redrive {
             letter,
-            awaited,
+            payload,
             by,
-        } => match (record, awaited) {
+        } => match (record, payload) {
             (Some(Record::Settled(settled)), _) if settled.end == Settlement::Dead(*letter) => {
-                let rearmed = awaited
+                let rearmed = payload
                     .as_ref()
-                    .map(|awaited| rearmed(id, &settled, *letter, awaited, facts));
+                    .map(|payload| rearmed(id, &settled, *letter, payload, facts));
                 let change = rearmed.map_or(Change::Remove, |live| Change::Put(Record::Live(live)));
                 acted(change, *letter, ActionKind::Redriven, by, facts)
             }
-            // It was re-armed, and the message is on its way to where nobody has to wait for it.
+            // It was redriven, and its message was published: no claim has to be waited for.
             (Some(Record::Live(live)), None) if live.was_dead_as(*letter) => Decision {
                 record: Change::Remove,
                 letter: LetterChange::Keep,
@@ -160,23 +160,7 @@ pub fn claim(id: &RecordId, record: Option<Record>, wanted: &Claim, facts: &Fact
         return keep(Reply::KeyReused);
     }
     let mut live = match record {
-        None => Live {
-            handler: Arc::clone(&id.handler),
-            key: Arc::clone(&id.key),
-            token: 0,
-            fingerprint: None,
-            budget: wanted.budget,
-            payload: Arc::clone(&wanted.payload),
-            past: Vec::new(),
-            first_seen: facts.now,
-            phase: Phase::Waiting {
-                since: facts.now,
-                until: facts.now,
-            },
-            redacted: wanted.redacted.clone(),
-            origin: None,
-            redriven: None,
-        },
+        None => Live::new(id, Arc::clone(&wanted.payload), wanted.budget, facts.now),
         Some(Record::Live(live)) => live,
         Some(Record::Settled(settled)) => {
             return keep(match settled.end {
@@ -189,7 +173,7 @@ pub fn claim(id: &RecordId, record: Option<Record>, wanted: &Claim, facts: &Fact
                     letter,
                     discarded: true,
                 },
-                // A handler has taken the name that issued keys stand under.
+                // A handler has the name that issued keys are recorded under.
                 Settlement::Issued => Reply::KeyReused,
             });
         }
@@ -242,7 +226,7 @@ pub fn claim(id: &RecordId, record: Option<Record>, wanted: &Claim, facts: &Fact
 fn fail(record: Option<Record>, failed: &Failed, facts: &Facts) -> Decision {
     let mut live = match record {
         Some(Record::Live(live)) if live.token == failed.token => live,
-        // The report was recorded, and its answer lost: say it again.
+        // The report was recorded, and its answer was lost.
         Some(Record::Settled(Settled {
             token,
             end: Settlement::Dead(letter),
@@ -277,8 +261,8 @@ fn fail(record: Option<Record>, failed: &Failed, facts: &Facts) -> Decision {
     }
 }
 
-/// Back to where it was before the claim. A new key is absent again: nothing of it happened, and
-/// whoever sent the message was told nothing. A redriven one is waited for, as before.
+/// Makes the record what it was before the claim. A new key becomes absent: its body did not run,
+/// and its caller got no answer. A redriven message waits again.
 fn give_back(mut live: Live, facts: &Facts) -> Decision {
     if live.past.is_empty() && live.redriven.is_none() {
         return Decision {
@@ -316,10 +300,10 @@ fn sweep(record: Option<Record>, facts: &Facts) -> Decision {
             return bury(live, reason, facts);
         }
         if !facts.leases {
-            // Its owner is gone for good, nobody knows since when: it is waited for from now on.
+            // Its owner is dead, it is not known since when: the time to live begins now.
             return put(Record::Live(live), Reply::Waiting { at: facts.now });
         }
-        // Where only a lease lapsed, a late report is still welcome, so the claim stays.
+        // If only a lease lapsed, the claim stays, so that a late report can be recorded.
     } else if matches!(live.phase, Phase::Running { .. }) {
         return keep(Reply::Unchanged);
     }
@@ -330,13 +314,13 @@ fn sweep(record: Option<Record>, facts: &Facts) -> Decision {
     }
 }
 
-/// A dead message that may run again. It waits as after a failed attempt, so that people are told
-/// if nobody comes.
+/// Returns the live record of a redriven message. It waits as after a failed attempt, so that a
+/// letter is written if no claim follows.
 fn rearmed(
     id: &RecordId,
     dead: &Settled,
     letter: DeadLetterId,
-    awaited: &RedrivePayload,
+    payload: &RedrivePayload,
     facts: &Facts,
 ) -> Live {
     let RedrivePayload {
@@ -345,21 +329,10 @@ fn rearmed(
         origin,
         cause,
         arguments,
-    } = awaited;
+    } = payload;
     Live {
-        handler: Arc::clone(&id.handler),
-        key: Arc::clone(&id.key),
-        // Whoever held the key before holds nothing any more.
+        // The token of the attempt before is no longer valid.
         token: facts.token,
-        // Corrected content is welcome.
-        fingerprint: None,
-        // The next claim brings its own.
-        budget: Budget {
-            retries: 0,
-            on_crash: OnCrash::Rerun,
-            ttl: dead.ttl,
-        },
-        payload: Arc::clone(payload),
         redacted: (!redacted.is_empty()).then(|| redacted.as_slice().into()),
         origin: origin.clone(),
         redriven: Some(Box::new(RedrivenFrom {
@@ -369,11 +342,8 @@ fn rearmed(
             cause: cause.clone(),
             arguments: *arguments,
         })),
-        past: Vec::new(),
-        first_seen: facts.now,
-        phase: Phase::Waiting {
-            since: facts.now,
-            until: facts.now,
-        },
+        // Corrected content is welcome, so there is no fingerprint; the next claim brings its own
+        // budget.
+        ..Live::new(id, Arc::clone(payload), Budget::new(0, dead.ttl), facts.now)
     }
 }

@@ -1,45 +1,90 @@
-//! A decision: what to write and what to answer.
+//! A decision: the changes to write, and the reply.
 
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::letter::{Action, ActionKind, Actor, DeadLetter, DeadLetterId};
+use super::action::{Action, ActionKind, Actor};
+use super::letter::{DeadLetter, DeadLetterId};
 use super::note::NoteChange;
 use super::record::Record;
 use super::step::{Reply, Step};
 
-/// What the ledger knows at the moment of deciding.
+/// The facts that a ledger gives to a decision.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Facts {
     /// The time of day.
     pub now: Timestamp,
     /// A fencing token larger than every one given out before.
     pub token: u64,
-    /// A letter id that is not in use.
+    /// An unused letter id.
     pub letter: DeadLetterId,
-    /// The number of the ledger's opening, which a ledger of one process counts: a claim of another
-    /// opening has a dead owner. 0 in a ledger that many processes share.
+    /// The number of the ledger's opening, counted by a ledger of one process: a claim of another
+    /// opening has a dead owner. 0 in a ledger that several processes share.
     pub session: u64,
-    /// Whether a lease that has passed means a dead owner.
+    /// Whether a lease that has ended means a dead owner.
     pub leases: bool,
-    /// The running instance that decides, for the letter.
+    /// The instance that decides. A letter names it.
     pub instance: Arc<str>,
 }
 
-/// What to write, all of it or nothing, and what to answer once it is durable.
+impl Facts {
+    /// Returns facts with session 0 and without leases.
+    pub fn new(
+        now: Timestamp,
+        token: u64,
+        letter: DeadLetterId,
+        instance: impl Into<Arc<str>>,
+    ) -> Self {
+        Self {
+            now,
+            token,
+            letter,
+            session: 0,
+            leases: false,
+            instance: instance.into(),
+        }
+    }
+
+    /// Sets the number of the ledger's opening.
+    #[must_use]
+    pub fn session(mut self, session: u64) -> Self {
+        self.session = session;
+        self
+    }
+
+    /// Sets whether a lease that has ended means a dead owner.
+    #[must_use]
+    pub fn leases(mut self, leases: bool) -> Self {
+        self.leases = leases;
+        self
+    }
+}
+
+/// The changes to write, all of them or nothing, and the reply once they are durable.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Decision {
-    /// What becomes of the record.
+    /// The change of the record.
     pub record: Change,
-    /// What becomes of the dead letters.
+    /// The change of the dead letters.
     pub letter: LetterChange,
-    /// The answer.
+    /// The reply.
     pub reply: Reply,
 }
 
 impl Decision {
-    /// The notes to write with it: those of a result that is recorded now.
+    /// Returns a decision of these parts.
+    pub fn new(record: Change, letter: LetterChange, reply: Reply) -> Self {
+        Self {
+            record,
+            letter,
+            reply,
+        }
+    }
+
+    /// Returns the notes to write with the changes: those of a result that is recorded now.
     pub fn notes<'a>(&self, step: &'a Step) -> &'a [NoteChange] {
         match (step, &self.record) {
             (Step::Complete { notes, .. }, Change::Put(_)) => notes,
@@ -48,34 +93,34 @@ impl Decision {
     }
 }
 
-/// What becomes of a record.
+/// A change of a record. A ledger carries out each kind, so the enum is exhaustive.
 #[derive(Debug, Clone, PartialEq)]
 #[expect(
     clippy::large_enum_variant,
     reason = "it is taken apart at once, and most decisions put a record"
 )]
 pub enum Change {
-    /// It stays.
+    /// The record stays.
     Keep,
-    /// It becomes this.
+    /// The record is replaced.
     Put(Record),
-    /// It goes.
+    /// The record is removed.
     Remove,
 }
 
-/// What becomes of the dead letters.
+/// A change of the dead letters. A ledger carries out each kind, so the enum is exhaustive.
 #[derive(Debug, Clone, PartialEq)]
 pub enum LetterChange {
-    /// Nothing.
+    /// The letters stay.
     Keep,
-    /// This one is opened.
+    /// A letter is written, together with its [marker](super::unnotified_key).
     Open(Box<DeadLetter>),
-    /// This is [done](DeadLetter::act) to one. Where it is closed and has been forgotten since,
-    /// nothing of the decision is written, and the answer is [`Reply::LetterNotOpen`].
+    /// An action is [applied](DeadLetter::act) to a letter. If the letter no longer exists, nothing
+    /// of the decision is written, and the reply is [`Reply::LetterNotOpen`].
     Action {
-        /// Which.
+        /// The letter.
         letter: DeadLetterId,
-        /// What.
+        /// The action.
         act: Box<Action>,
     },
 }

@@ -1,4 +1,4 @@
-//! One dead letter: everything a person needs to judge and mend a message.
+//! A dead letter: everything that a person needs to judge and repair a message.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -10,6 +10,8 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::action::{Action, ActionKind};
+use super::attempt::PastAttempt;
 use super::origin::Origin;
 use super::record::RecordId;
 use super::reused::Reused;
@@ -32,7 +34,7 @@ pub struct DeadLetterId(
 );
 
 impl DeadLetterId {
-    /// The id of a letter that is written at `now`.
+    /// Returns an id for a letter that is written at `now`.
     pub fn new(now: Timestamp, context: &uuid::ContextV7) -> Self {
         let seconds = u64::try_from(now.as_second()).unwrap_or(0);
         let nanoseconds = u32::try_from(now.subsec_nanosecond()).unwrap_or(0);
@@ -43,12 +45,12 @@ impl DeadLetterId {
         )))
     }
 
-    /// The 16 bytes of the UUID; they sort as the ids do.
+    /// Returns the 16 bytes of the UUID, which sort as the ids do.
     pub fn as_bytes(&self) -> &[u8; 16] {
         self.0.as_bytes()
     }
 
-    /// An id from its 16 bytes.
+    /// Returns the id of these 16 bytes.
     pub fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(Uuid::from_bytes(bytes))
     }
@@ -67,16 +69,16 @@ impl FromStr for DeadLetterId {
     }
 }
 
-/// A message that will not run again by itself.
+/// A message that does not run again by itself.
 ///
-/// With its record's move to Dead it is written in one atomic write. Open letters never expire.
+/// It is written in one atomic write with its record. Open letters never expire.
 ///
-/// Where the handler has `redact(…)`, the letter cannot be run again from its payload unless the
-/// redacted parts are filled in from elsewhere: [`missing`](Self::missing) says which they are.
+/// If the handler has `redact(…)`, the letter cannot be run from its payload until the redacted
+/// parts are filled in: [`missing`](Self::missing) lists them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Encode, Decode)]
 #[non_exhaustive]
 pub struct DeadLetter {
-    /// Sorts by the time of death.
+    /// The id, which sorts by the time of death.
     #[n(0)]
     pub id: DeadLetterId,
     /// The handler's name in the ledger.
@@ -85,21 +87,21 @@ pub struct DeadLetter {
     /// The idempotency key, its parts encoded.
     #[n(2)]
     pub key: String,
-    /// The arguments: a JSON object, name to value. Of a message that no handler could take, the
+    /// The arguments: a JSON object, name to value. For a message that no handler could take, the
     /// message itself.
     #[n(3)]
     #[cbor(with = "cbor::json")]
     pub payload: Json,
-    /// Why it died.
+    /// The reason of its death.
     #[n(4)]
     pub reason: Reason,
-    /// Every attempt of this budget, the first one first.
+    /// Every attempt of its budget, oldest first.
     #[n(5)]
     pub attempts: Vec<PastAttempt>,
     /// Whether a person still has to act.
     #[n(6)]
     pub state: LetterState,
-    /// When the message came first.
+    /// When the message was first claimed.
     #[n(7)]
     #[cbor(with = "cbor::millis")]
     pub first_seen: Timestamp,
@@ -111,49 +113,48 @@ pub struct DeadLetter {
     #[n(9)]
     #[cbor(with = "cbor::maybe_millis")]
     pub closed_at: Option<Timestamp>,
-    /// Why it was redriven or discarded, in a person's words, as far as they said.
+    /// The person's reason to redrive or discard it, if they gave one.
     #[n(10)]
     pub closed_why: Option<String>,
-    /// The running instance that wrote the letter: host, process, and a random part.
+    /// The instance that wrote the letter: host, process, and a random part.
     #[n(11)]
     pub instance: String,
-    /// The parts that the handler keeps out of every payload with `redact(…)`, whether this message
-    /// had them or not: dotted paths, an argument's name first, such as `order.buyer.phone`.
-    /// [`REDACTED`](crate::dead_letters::REDACTED) stands in the payload for each that it had, and for each
-    /// element's where a path leads through an array; [`missing`](Self::missing) says which.
+    /// The paths that the handler redacts with `redact(…)`, whether this message had them or not:
+    /// dotted, an argument's name first, such as `order.buyer.phone`. [`REDACTED`](crate::dead_letters::REDACTED)
+    /// stands in the payload for each part that it had, and for each element's where a path leads
+    /// through an array; [`missing`](Self::missing) lists them.
     #[n(12)]
     #[cbor(with = "cbor::list", has_nil)]
     #[serde(default)]
     pub redacted: Vec<String>,
-    /// What people did with it, the first act first.
+    /// What people did with it, oldest action first.
     #[n(13)]
     #[cbor(with = "cbor::list", has_nil)]
     #[serde(default)]
     pub history: Vec<Action>,
-    /// Where the message came from, where a broker brought it.
+    /// Where the message came from, if a broker delivered it.
     #[n(14)]
     #[serde(default)]
     pub origin: Option<Origin>,
-    /// Why no handler could take it, where it was [buried](crate::Idem::bury) before any attempt.
+    /// Why no handler could take it, if it was [buried](crate::Idem::bury) before any attempt.
     #[n(15)]
     #[serde(default)]
     pub error: Option<String>,
-    /// The message's size in bytes, where it was too large and the payload holds only its
-    /// beginning.
+    /// The message's size in bytes, if it was too large and the payload is only its beginning.
     #[n(16)]
     #[serde(default)]
     pub cut_from: Option<u64>,
-    /// How many arguments the handler takes, where the payload does not tell: it was edited before
-    /// the message was redriven, and nobody came.
+    /// The number of the handler's arguments, if the payload does not tell: it was edited and
+    /// redriven, and no call followed.
     #[n(17)]
     #[serde(default)]
     pub arguments: Option<u32>,
-    /// The key of its record, where it is not the message's own: a
-    /// [refused](crate::Idem::bury_refused) message's key stays free, or is another message's.
+    /// The key of its record, if it is not the message's own: the key of a
+    /// [refused](crate::Idem::bury_refused) message stays free, or belongs to another message.
     #[n(18)]
     #[serde(default)]
     pub record_key: Option<String>,
-    /// The message that has the key, and where the two differ, where the [key was
+    /// The message that has the key, and the differences, if the [key was
     /// reused](Reason::KeyReused).
     #[n(19)]
     #[serde(default)]
@@ -161,16 +162,14 @@ pub struct DeadLetter {
 }
 
 impl DeadLetter {
-    /// What the letter's record is addressed by.
+    /// Returns the id of the letter's record.
     pub fn record_id(&self) -> RecordId {
         let key = self.record_key.as_deref().unwrap_or(&self.key);
-        RecordId {
-            handler: self.handler.as_str().into(),
-            key: key.into(),
-        }
+        RecordId::new(self.handler.as_str(), key)
     }
 
-    /// Whether no handler took the message: there was no attempt, and the payload is its bytes.
+    /// Returns whether no handler took the message: there was no attempt, and the payload is the
+    /// message itself.
     pub fn is_buried(&self) -> bool {
         matches!(
             self.reason,
@@ -178,8 +177,8 @@ impl DeadLetter {
         )
     }
 
-    /// How many arguments the handler takes: each is a field of the payload as it was first
-    /// written. An edit may leave out those that can be absent.
+    /// Returns the number of the handler's arguments: each is a field of the payload as it was
+    /// first written. An edit may leave out optional ones.
     pub(crate) fn arguments(&self) -> u32 {
         let before = self.history.iter().find_map(|act| match &act.kind {
             ActionKind::Edited(before) => Some(before),
@@ -195,7 +194,7 @@ impl DeadLetter {
         self.arguments.unwrap_or_else(count)
     }
 
-    /// The text of the last attempt's error, else why no handler could take the message.
+    /// Returns the text of the last attempt's error, or why no handler could take the message.
     pub fn last_error(&self) -> Option<&str> {
         let attempted = self
             .attempts
@@ -205,22 +204,22 @@ impl DeadLetter {
         attempted.or(self.error.as_deref())
     }
 
-    /// The redacted paths that still have no value: [`REDACTED`](crate::dead_letters::REDACTED) stands at them in
-    /// `payload`. When there are none, the payload is whole and can be published again.
+    /// Returns the redacted paths without a value: [`REDACTED`](crate::dead_letters::REDACTED) stands at them in
+    /// `payload`. If there are none, the payload is complete and can be published again.
     ///
-    /// Of a message that no handler could take, fields are hidden wherever they stand, so it is all
-    /// paths or none.
+    /// In a message that no handler could take, fields are redacted wherever they stand, so all
+    /// paths are returned or none.
     pub fn missing(&self) -> impl Iterator<Item = &str> {
         self.missing_in(&self.payload)
     }
 
-    /// The redacted paths that have no value in this payload.
+    /// Returns the redacted paths without a value in this payload.
     pub(crate) fn missing_in(&self, payload: &Json) -> impl Iterator<Item = &str> {
         let text = payload.as_str();
         // Its fields need not be where the paths lead.
         let cause = self.is_buried().then(|| text.contains(REDACTED));
         let lacks = move |path: &str| {
-            // A handler with one argument takes its value alone, too.
+            // A handler with one argument takes that argument's value alone, too.
             let alone = path
                 .split_once('.')
                 .is_some_and(|(_, rest)| is_redacted(text, rest));
@@ -232,20 +231,20 @@ impl DeadLetter {
             .filter(move |path| lacks(path))
     }
 
-    /// Whether a person has changed the payload.
+    /// Returns whether a person has changed the payload.
     pub fn is_edited(&self) -> bool {
         self.history
             .iter()
             .any(|act| matches!(act.kind, ActionKind::Edited(_)))
     }
 
-    /// The message's size in bytes, where the payload is its beginning and no person has made it
-    /// whole.
+    /// Returns the message's size in bytes, if the payload is only its beginning and was not
+    /// edited.
     pub fn cut_off(&self) -> Option<u64> {
         self.cut_from.filter(|_| !self.is_edited())
     }
 
-    /// Does to the letter what a person did, and notes it; for those who write a ledger.
+    /// Applies a person's action to the letter, and adds it to the history. For ledgers.
     pub fn act(&mut self, mut act: Action) {
         match &mut act.kind {
             ActionKind::Edited(payload) => std::mem::swap(&mut self.payload, payload),
@@ -263,57 +262,7 @@ impl DeadLetter {
     }
 }
 
-/// What a person did with a letter.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Encode, Decode)]
-#[non_exhaustive]
-pub struct Action {
-    /// When.
-    #[n(0)]
-    #[cbor(with = "cbor::millis")]
-    pub at: Timestamp,
-    /// Who, and why.
-    #[n(1)]
-    pub by: Actor,
-    /// What.
-    #[n(2)]
-    pub kind: ActionKind,
-}
-
-/// Who did something, and why, as far as they said.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
-pub struct Actor {
-    /// A person's name.
-    #[n(0)]
-    pub who: Option<String>,
-    /// Their reason.
-    #[n(1)]
-    pub why: Option<String>,
-}
-
-/// What can be done with a letter.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Encode, Decode)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum ActionKind {
-    /// The key was re-armed.
-    #[n(0)]
-    Redriven,
-    /// The letter was closed without another run.
-    #[n(1)]
-    Discarded,
-    /// A discard was undone.
-    #[n(2)]
-    Restored,
-    /// The payload was changed; this is what it was before.
-    #[n(3)]
-    Edited(
-        #[n(0)]
-        #[cbor(with = "cbor::json")]
-        Json,
-    ),
-}
-
-/// Why a message died.
+/// The reason of a message's death.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Encode, Decode)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -324,24 +273,24 @@ pub enum Reason {
     /// `retry_if` said that the error is permanent.
     #[n(1)]
     PermanentError,
-    /// An attempt ended with nobody to report it, and the handler has `on_crash = "bury"`.
+    /// The outcome of an attempt is unknown, and the handler has `on_crash = "bury"`.
     #[n(2)]
     UnknownOutcome,
-    /// Nobody came back for it within the time to live.
+    /// No call came again within the time to live.
     #[n(3)]
     Abandoned,
-    /// It happened, but its result cannot be recorded: it is no JSON, or does not read back as its
+    /// The body ran, but its result cannot be recorded: it is not JSON, or cannot be decoded as its
     /// type.
     #[n(4)]
     ResultNotStorable,
     /// No handler could take it: it cannot be decoded.
     #[n(5)]
     Undecodable,
-    /// Its key is another message's.
+    /// Its key belongs to another message.
     #[n(6)]
     KeyReused,
-    /// Its handler refused it before any attempt: it has no key, is too large, or its key was not
-    /// issued.
+    /// Its handler refused it before any attempt: it does not have a key, is too large, or its key
+    /// was not issued.
     #[n(7)]
     Refused,
 }
@@ -361,112 +310,18 @@ impl fmt::Display for Reason {
     }
 }
 
-/// One attempt that ended.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Encode, Decode)]
-#[non_exhaustive]
-pub struct PastAttempt {
-    /// From 1.
-    #[n(0)]
-    pub number: u32,
-    /// When it was claimed.
-    #[n(1)]
-    #[cbor(with = "cbor::millis")]
-    pub start: Timestamp,
-    /// When its end was reported; nothing where nobody did.
-    #[n(2)]
-    #[cbor(with = "cbor::maybe_millis")]
-    pub end: Option<Timestamp>,
-    /// How it ended.
-    #[n(3)]
-    pub outcome: AttemptOutcome,
-    /// The error and its causes as `{:#}` prints them, or the panic's message; at most 4 KiB.
-    #[n(4)]
-    pub error: Option<String>,
-}
-
-/// How an attempt ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Encode, Decode)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum AttemptOutcome {
-    /// The body returned an error.
-    #[n(0)]
-    Failed,
-    /// The body returned an error that `retry_if` calls permanent.
-    #[n(1)]
-    Permanent,
-    /// The body panicked.
-    #[n(2)]
-    Panicked,
-    /// The body did not return within `timeout`.
-    #[n(3)]
-    TimedOut,
-    /// The call was dropped before the body returned.
-    #[n(4)]
-    Dropped,
-    /// The process died, or could not record how the attempt ended.
-    #[n(5)]
-    Crashed,
-    /// The lease lapsed, and nobody had reported.
-    #[n(6)]
-    LeaseLapsed,
-    /// The body returned a result that cannot be recorded.
-    #[n(7)]
-    ResultNotStorable,
-}
-
-impl AttemptOutcome {
-    /// Whether nobody can tell if the body did its work.
-    pub fn is_unknown(self) -> bool {
-        use AttemptOutcome::{Crashed, Dropped, LeaseLapsed, TimedOut};
-        matches!(self, TimedOut | Dropped | Crashed | LeaseLapsed)
-    }
-
-    /// The name used in metrics, logs and JSON.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            AttemptOutcome::Failed => "failed",
-            AttemptOutcome::Permanent => "permanent",
-            AttemptOutcome::Panicked => "panicked",
-            AttemptOutcome::TimedOut => "timed_out",
-            AttemptOutcome::Dropped => "dropped",
-            AttemptOutcome::Crashed => "crashed",
-            AttemptOutcome::LeaseLapsed => "lease_lapsed",
-            AttemptOutcome::ResultNotStorable => "result_not_storable",
-        }
-    }
-}
-
-impl fmt::Display for AttemptOutcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl ActionKind {
-    /// The name used in logs and JSON.
-    pub fn as_str(&self) -> &'static str {
-        match self {
-            ActionKind::Redriven => "redriven",
-            ActionKind::Discarded => "discarded",
-            ActionKind::Restored => "restored",
-            ActionKind::Edited(_) => "edited",
-        }
-    }
-}
-
 /// Whether a person still has to act on a letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Encode, Decode)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum LetterState {
-    /// The message is dead, and nobody has acted.
+    /// The message is dead, and a person has to act.
     #[n(0)]
     Open,
-    /// A person re-armed the key; this letter is history.
+    /// A person redrove it. The letter is history.
     #[n(1)]
     Redriven,
-    /// A person closed it without another run; this letter is history.
+    /// A person closed it without another run. The letter is history.
     #[n(2)]
     Discarded,
 }

@@ -1,24 +1,22 @@
-//! What a live record says of itself: who holds it, what its last attempt came to, what is left.
+//! Questions to a live record: its holder, its last attempt, its budget.
 
 use jiff::Timestamp;
 
+use super::attempt::{AttemptOutcome, PastAttempt};
 use super::decision::Facts;
-use super::letter::{AttemptOutcome, DeadLetterId, PastAttempt, Reason};
+use super::letter::{DeadLetterId, Reason};
 #[cfg(feature = "sled")]
 use super::record::RecordId;
 use super::record::{Live, OnCrash, Phase, Settled, Settlement};
 
 impl Live {
-    /// The id of its record.
+    /// Returns the id of its record.
     #[cfg(feature = "sled")]
     pub(crate) fn id(&self) -> RecordId {
-        RecordId {
-            handler: self.handler.clone(),
-            key: self.key.clone(),
-        }
+        RecordId::new(self.handler.clone(), self.key.clone())
     }
 
-    /// The number of the running attempt, or of the last one.
+    /// Returns the number of the running attempt, or of the last one.
     pub(super) fn number(&self) -> u32 {
         match self.phase {
             Phase::Running { number, .. } => number,
@@ -26,7 +24,7 @@ impl Live {
         }
     }
 
-    /// Whether it was re-armed from this letter, and nobody has run it since.
+    /// Returns whether this letter was redriven, and no attempt has followed.
     pub(super) fn was_dead_as(&self, letter: DeadLetterId) -> bool {
         self.is_rearmed()
             && self
@@ -35,12 +33,12 @@ impl Live {
                 .is_some_and(|redriven| redriven.letter == letter)
     }
 
-    /// Whether a person re-armed it, and nobody has run it since.
+    /// Returns whether its letter was redriven, and no attempt has followed.
     pub(super) fn is_rearmed(&self) -> bool {
         self.redriven.is_some() && matches!(self.phase, Phase::Waiting { .. })
     }
 
-    /// Dead as before it was re-armed.
+    /// Returns the dead record that it was before the redrive.
     pub(super) fn as_it_was(&self, at: Timestamp, letter: DeadLetterId) -> Settled {
         let before = self.redriven.as_ref();
         let settled = self.settle(
@@ -58,7 +56,7 @@ impl Live {
         self.token == token && matches!(self.phase, Phase::Running { .. })
     }
 
-    /// Whether it is running for an owner that is gone.
+    /// Returns whether it runs for a dead owner.
     pub(super) fn orphaned(&self, facts: &Facts) -> bool {
         match self.phase {
             Phase::Running { session, until, .. } => {
@@ -68,8 +66,7 @@ impl Live {
         }
     }
 
-    /// Counts the attempt that nobody reported, by the budget that it was started with; it may go
-    /// on at once, for its pause was its silence.
+    /// Counts the attempt of a dead owner. The next one needs no pause.
     pub(super) fn end_orphan(&mut self, facts: &Facts) {
         let Phase::Running {
             number,
@@ -99,7 +96,8 @@ impl Live {
         self.redriven = None;
     }
 
-    /// Why there is no further attempt after the one that just ended, if there is none.
+    /// Returns the reason to bury the message after the attempt that just ended, or `None` if
+    /// another attempt may follow.
     pub(super) fn spent(&self) -> Option<Reason> {
         let last = self.past.last()?;
         match last.outcome {

@@ -1,7 +1,11 @@
-//! What a ledger remembers of a key, what can be asked of it, and the one function that decides.
+//! The protocol between the runtime and a ledger: the record of a key, the steps and replies, and
+//! the one function that decides, [`decide`].
 //!
-//! A ledger of any kind is a place where [`decide`] happens atomically and durably.
+//! A ledger runs [`decide`] atomically and makes its decision durable. See
+//! [`Ledger`](crate::ledger::Ledger).
 
+mod action;
+mod attempt;
 mod death;
 mod decide;
 mod decision;
@@ -14,12 +18,11 @@ mod record;
 mod reused;
 mod step;
 
+pub use action::{Action, ActionKind, Actor};
+pub use attempt::{AttemptOutcome, PastAttempt};
 pub use decide::{claim as decide_claim, decide};
 pub use decision::{Change, Decision, Facts, LetterChange};
-pub use letter::{
-    Action, ActionKind, Actor, AttemptOutcome, DeadLetter, DeadLetterId, LetterState, PastAttempt,
-    Reason,
-};
+pub use letter::{DeadLetter, DeadLetterId, LetterState, Reason};
 pub use note::{Note, NoteChange, check_keys, unnotified_key};
 pub use origin::Origin;
 pub use record::{

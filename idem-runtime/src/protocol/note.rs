@@ -1,4 +1,4 @@
-//! Notes: small durable values beside the records, as a ledger writes them.
+//! Notes: small durable values that a ledger keeps beside the records.
 
 use std::borrow::Cow;
 
@@ -12,7 +12,7 @@ pub(crate) const NUMBERED: &str = "/~";
 /// The length of a number, in hexadecimal digits.
 const DIGITS: usize = 16;
 
-/// A value under a key. Each key begins with its owner's word and a slash.
+/// A value under a key. Each key begins with its owner's name and a slash.
 ///
 /// A note written under a key that ends in `/~` gets a number behind it, in 16 hexadecimal digits,
 /// when it is recorded: `jobs/~` becomes `jobs/~00000000000004d2`. The number is larger than that
@@ -45,7 +45,7 @@ pub enum NoteChange {
 }
 
 impl NoteChange {
-    /// Writes a value under a key.
+    /// Returns a change that writes a value under a key.
     pub fn put(key: impl Into<String>, value: impl Into<Vec<u8>>) -> Self {
         Self::Put {
             key: key.into(),
@@ -53,12 +53,12 @@ impl NoteChange {
         }
     }
 
-    /// Removes the note under a key.
+    /// Returns a change that removes the note under a key.
     pub fn delete(key: impl Into<String>) -> Self {
         Self::Delete { key: key.into() }
     }
 
-    /// The value to write, if it writes one.
+    /// Returns the value to write, if it writes one.
     pub fn value(&self) -> Option<&[u8]> {
         match self {
             Self::Put { value, .. } => Some(value),
@@ -66,8 +66,8 @@ impl NoteChange {
         }
     }
 
-    /// The key that a ledger makes the change under: with the next number where it asks for one. The
-    /// number is taken inside the critical section that the change is recorded in.
+    /// Returns the key to write or remove: with the `next` number appended if it asks for one. A
+    /// ledger takes the number inside the critical section in which it records the change.
     pub fn key(&self, next: impl FnOnce() -> u64) -> Cow<'_, str> {
         match self {
             Self::Put { key, .. } if key.ends_with(NUMBERED) => {
@@ -78,7 +78,8 @@ impl NoteChange {
     }
 }
 
-/// Refuses keys that are too long, for a ledger. A note under such a key can still be removed.
+/// Checks the length of the keys to write. A ledger calls it before it writes. A note under a
+/// longer key can still be removed.
 ///
 /// # Errors
 /// [`LedgerError::KeyTooLong`] for the first of them.
@@ -99,15 +100,16 @@ pub fn check_keys(changes: &[NoteChange]) -> Result<(), LedgerError> {
     Ok(())
 }
 
-/// The number in a key, if it has one.
+/// Returns the number in a key, if it has one.
 #[cfg(feature = "sled")]
 pub(crate) fn number_of(key: &str) -> Option<u64> {
     let (_, digits) = key.rsplit_once(NUMBERED)?;
     (digits.len() == DIGITS).then(|| u64::from_str_radix(digits, 16).ok())?
 }
 
-/// The key of the marker that a ledger writes together with each new dead letter. A notifier deletes
-/// it in the same write that records the notification; it goes with the letter at the latest.
+/// Returns the key of the marker that a ledger writes together with each new dead letter. A
+/// notifier deletes it in the same write that records the notification; it goes with the letter at
+/// the latest.
 pub fn unnotified_key(letter: DeadLetterId) -> String {
     format!("untold/{letter}")
 }

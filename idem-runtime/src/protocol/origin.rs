@@ -1,4 +1,4 @@
-//! Where a message came from, as far as its broker says.
+//! The origin of a message, as its broker describes it.
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -7,15 +7,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::protocol::encoding::cbor;
 
-/// How many headers are kept of a message.
+/// The number of headers that are kept of a message.
 const MOST_HEADERS: usize = 64;
 /// The longest text that is kept, in bytes: a header's value, a name, an id.
 const LONGEST_TEXT: usize = 1024;
 
-/// Where a message came from: a broker, and what in it. It is kept with the claim, and a dead
+/// Where a message came from: a broker, and a source in it. It is kept with the claim, and a dead
 /// letter shows it.
 ///
-/// It is bounded, for anybody may have written the message: texts are cut at 1 KiB, and headers
+/// It is bounded, because a message may come from anywhere: texts are cut at 1 KiB, and headers
 /// past the 64th are left out.
 ///
 /// ```
@@ -33,10 +33,10 @@ pub struct Origin {
     /// The queue, topic or stream.
     #[n(1)]
     pub source: String,
-    /// The message's own id, where its publisher gave it one.
+    /// The message's own id, if its publisher gave it one.
     #[n(2)]
     pub message_id: Option<String>,
-    /// Where it stands in its source, where it can be found there again: `partition 3, offset 17`.
+    /// Its position in its source, if it can be found there again: `partition 3, offset 17`.
     #[n(3)]
     pub position: Option<String>,
     /// Its headers, name and value, in the message's order; binary values as base64.
@@ -47,7 +47,7 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// From a source of a broker.
+    /// Returns the origin of a message from a source of a broker.
     pub fn new(broker: impl Into<String>, source: impl Into<String>) -> Self {
         Self {
             broker: cut(broker.into()),
@@ -58,21 +58,21 @@ impl Origin {
         }
     }
 
-    /// With the message's own id.
+    /// Sets the message's own id.
     #[must_use]
     pub fn message_id(mut self, id: impl Into<String>) -> Self {
         self.message_id = Some(cut(id.into()));
         self
     }
 
-    /// With its place in the source.
+    /// Sets the message's position in its source.
     #[must_use]
     pub fn position(mut self, position: impl Into<String>) -> Self {
         self.position = Some(cut(position.into()));
         self
     }
 
-    /// With one more header.
+    /// Adds a header.
     #[must_use]
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         if self.headers.len() < MOST_HEADERS {
@@ -81,19 +81,19 @@ impl Origin {
         self
     }
 
-    /// With one more header, whose value is kept as text where it is text, else as base64.
+    /// Adds a header. Its value is kept as text if it is UTF-8, else as base64.
     #[must_use]
     pub fn header_bytes(self, name: impl Into<String>, value: &[u8]) -> Self {
         if let Ok(text) = std::str::from_utf8(value) {
             return self.header(name, text);
         }
-        // Three bytes are four characters, and what is cut there still decodes.
+        // Three bytes are four characters, so the base64 that is cut there still decodes.
         let kept = &value[..value.len().min(LONGEST_TEXT / 4 * 3)];
         self.header(name, BASE64_STANDARD.encode(kept))
     }
 
-    /// The broker and the source in one text, `rabbitmq:orders`: what [`Idem::register_publisher`] is
-    /// told.
+    /// Returns the broker and the source in one text, `rabbitmq:orders`, as
+    /// [`Idem::register_publisher`] takes it.
     ///
     /// [`Idem::register_publisher`]: crate::Idem::register_publisher
     pub fn place(&self) -> String {

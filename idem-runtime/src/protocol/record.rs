@@ -1,4 +1,4 @@
-//! What a ledger remembers of one key.
+//! The record of one key.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,18 +8,30 @@ use jiff::Timestamp;
 use minicbor::encode::Write;
 use minicbor::{Decode, Decoder, Encode, Encoder, decode, encode};
 
-use super::letter::{DeadLetter, DeadLetterId, PastAttempt, Reason};
+use super::attempt::PastAttempt;
+use super::letter::{DeadLetter, DeadLetterId, Reason};
 use super::origin::Origin;
 use super::reused::Reused;
 use crate::protocol::encoding::cbor;
 
-/// What a record is addressed by: the handler's name and the idempotency key.
+/// The address of a record: the handler's name and the idempotency key.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
 pub struct RecordId {
     /// The handler's name in the ledger.
     pub handler: Arc<str>,
     /// The idempotency key, its parts encoded.
     pub key: Arc<str>,
+}
+
+impl RecordId {
+    /// Returns the id of a handler's record of a key.
+    pub fn new(handler: impl Into<Arc<str>>, key: impl Into<Arc<str>>) -> Self {
+        Self {
+            handler: handler.into(),
+            key: key.into(),
+        }
+    }
 }
 
 impl fmt::Display for RecordId {
@@ -28,7 +40,8 @@ impl fmt::Display for RecordId {
     }
 }
 
-/// The hash of what must match for a key to be used again: 128 bits of BLAKE3 over canonical JSON.
+/// The hash of the arguments that must be equal in every message with one key: 128 bits of BLAKE3
+/// over canonical JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
 #[cbor(transparent)]
 pub struct Fingerprint(
@@ -37,18 +50,19 @@ pub struct Fingerprint(
     pub [u8; 16],
 );
 
-/// A key's record: worked on, or settled. A key without one is absent.
+/// A key's record. A key without a record is absent.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Record {
     /// Running or waiting for its next attempt.
     Live(Live),
-    /// Done, dead or discarded.
+    /// Done, dead, discarded or issued.
     Settled(Settled),
 }
 
-/// A message that is being worked on. It holds its own payload, so that a letter can be written for
-/// a process that died.
+/// A message that is running or waiting. It has its own payload, so that a letter can be written
+/// after its process died.
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
+#[non_exhaustive]
 pub struct Live {
     /// The handler's name.
     #[n(0)]
@@ -61,10 +75,10 @@ pub struct Live {
     /// The fencing token of the last claim.
     #[n(2)]
     pub token: u64,
-    /// What a duplicate must match.
+    /// The fingerprint that a duplicate must have, if one is compared.
     #[n(3)]
     pub fingerprint: Option<Fingerprint>,
-    /// What the last claim allows; the next one brings its own.
+    /// The budget of the last claim. The next claim replaces it.
     #[n(4)]
     pub budget: Budget,
     /// The arguments: a JSON object, name to value.
@@ -74,69 +88,110 @@ pub struct Live {
     /// The attempts that ended.
     #[n(6)]
     pub past: Vec<PastAttempt>,
-    /// When the message came first.
+    /// When the message was first claimed.
     #[n(7)]
     #[cbor(with = "cbor::millis")]
     pub first_seen: Timestamp,
-    /// What it is doing now.
+    /// Whether it runs or waits.
     #[n(8)]
     pub phase: Phase,
-    /// The dotted paths into the payload that the handler redacts, whether something was there or
-    /// not; nothing where it redacts none.
+    /// The dotted paths into the payload that the handler redacts, whether the payload had them or
+    /// not. `None` if it redacts nothing.
     #[n(9)]
     #[cbor(with = "cbor::shared_list", has_nil)]
     pub redacted: Option<Arc<[String]>>,
-    /// Where it came from, as far as the last claim that knew said.
+    /// Where it came from, as the last claim with an origin said.
     #[n(10)]
     #[cbor(with = "cbor::shared", has_nil)]
     pub origin: Option<Arc<Origin>>,
-    /// What a person re-armed, until an attempt of it has ended.
+    /// The dead record that was redriven, until an attempt of it has ended.
     #[n(11)]
     pub redriven: Option<Box<RedrivenFrom>>,
 }
 
-/// A dead record that was re-armed, with what it needs to be dead again as it was.
+impl Live {
+    /// Returns a record without an attempt, whose first one may start at once. Its token is 0; the
+    /// fields that are not given are empty.
+    pub fn new(id: &RecordId, payload: Arc<[u8]>, budget: Budget, first_seen: Timestamp) -> Self {
+        Self {
+            handler: Arc::clone(&id.handler),
+            key: Arc::clone(&id.key),
+            token: 0,
+            fingerprint: None,
+            budget,
+            payload,
+            past: Vec::new(),
+            first_seen,
+            phase: Phase::Waiting {
+                since: first_seen,
+                until: first_seen,
+            },
+            redacted: None,
+            origin: None,
+            redriven: None,
+        }
+    }
+}
+
+/// A dead record that was redriven, with the fields to restore it.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[non_exhaustive]
 pub struct RedrivenFrom {
     /// Its letter.
     #[n(0)]
     pub letter: DeadLetterId,
-    /// What a duplicate had to match.
+    /// The fingerprint that a duplicate had to have.
     #[n(1)]
     pub fingerprint: Option<Fingerprint>,
-    /// How many attempts there were.
+    /// The number of attempts.
     #[n(2)]
     pub attempts: u32,
-    /// What the letter says of a message that no handler could take.
+    /// The cause of a message that was buried.
     #[n(3)]
     pub cause: Option<BuryCause>,
-    /// How many arguments the handler takes: the letter's payload may have been edited.
+    /// The number of the handler's arguments. The letter's payload, which may have been edited,
+    /// does not tell.
     #[n(4)]
     pub arguments: Option<u32>,
 }
 
-/// Of a message that no handler took.
+impl RedrivenFrom {
+    /// Returns the dead record of a letter, without a fingerprint.
+    pub fn new(letter: DeadLetterId, attempts: u32) -> Self {
+        Self {
+            letter,
+            fingerprint: None,
+            attempts,
+            cause: None,
+            arguments: None,
+        }
+    }
+}
+
+/// Why a message was buried before any attempt.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[non_exhaustive]
 pub struct BuryCause {
-    /// What is wrong with it.
+    /// The error's text.
     #[n(0)]
     pub error: String,
-    /// The message's size in bytes, where the payload holds only its beginning.
+    /// The message's size in bytes, if the payload is only its beginning.
     #[n(1)]
     pub cut_from: Option<u64>,
-    /// What the letter gives as the reason; nothing where it cannot be decoded.
+    /// The letter's reason; `None` for [`Reason::Undecodable`].
     #[n(2)]
     pub reason: Option<Reason>,
-    /// The key that the message came with, where its record has another one.
+    /// The message's own key, if its record has another one.
     #[n(3)]
     pub key: Option<String>,
-    /// What is known of the message that has that key.
+    /// The other message with that key, if the key was reused.
     #[n(4)]
     pub reused: Option<Box<Reused>>,
 }
 
 impl BuryCause {
-    /// Of a message that cannot be decoded.
+    /// Returns the cause of a message that cannot be decoded. `cut_from` is its size in bytes, if
+    /// the payload is only its beginning.
     pub fn undecodable(error: impl Into<String>, cut_from: Option<u64>) -> Self {
         Self {
             error: error.into(),
@@ -147,8 +202,8 @@ impl BuryCause {
         }
     }
 
-    /// Of a letter, where no handler took its message.
-    pub(crate) fn of(letter: &DeadLetter) -> Option<Self> {
+    /// Returns the cause that a letter shows, if its message was buried.
+    pub(crate) fn from_letter(letter: &DeadLetter) -> Option<Self> {
         Some(Self {
             error: letter.error.clone()?,
             cut_from: letter.cut_from,
@@ -158,8 +213,8 @@ impl BuryCause {
         })
     }
 
-    /// Says of its letter what is kept of it here.
-    pub(super) fn tell(self, letter: &mut DeadLetter) {
+    /// Writes the cause into its letter.
+    pub(super) fn write_to(self, letter: &mut DeadLetter) {
         let Self {
             error,
             cut_from,
@@ -176,7 +231,7 @@ impl BuryCause {
     }
 }
 
-/// What a live message is doing.
+/// The phase of a live message.
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
 pub enum Phase {
     /// An attempt is running.
@@ -189,11 +244,11 @@ pub enum Phase {
         #[n(1)]
         #[cbor(with = "cbor::millis")]
         since: Timestamp,
-        /// The running instance that holds it.
+        /// The instance that holds the claim.
         #[n(2)]
         #[cbor(with = "cbor::text")]
         owner: Arc<str>,
-        /// The opening of the ledger in which it was claimed; 0 in a ledger that many processes
+        /// The opening of the ledger in which it was claimed; 0 in a ledger that several processes
         /// share.
         #[n(3)]
         session: u64,
@@ -202,10 +257,10 @@ pub enum Phase {
         #[cbor(with = "cbor::millis")]
         until: Timestamp,
     },
-    /// An attempt failed, and the next one is not to come before a pause has passed.
+    /// The next attempt may start once a pause has passed.
     #[n(1)]
     Waiting {
-        /// When the last attempt ended, or was found to have.
+        /// When the last attempt ended, or was found dead.
         #[n(0)]
         #[cbor(with = "cbor::millis")]
         since: Timestamp,
@@ -216,24 +271,27 @@ pub enum Phase {
     },
 }
 
-/// How often a message may run, and how long it is remembered.
+/// How often a message may run, and how long its record is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[non_exhaustive]
 pub struct Budget {
     /// Retries after the first attempt.
     #[n(0)]
     pub retries: u32,
-    /// What an attempt with an unknown outcome leads to.
+    /// What follows an attempt with an unknown outcome.
     #[n(1)]
     pub on_crash: OnCrash,
-    /// How long a result is remembered, and an abandoned message waited for.
+    /// How long a result is kept, and how long an abandoned message may wait, in whole
+    /// milliseconds.
     #[n(2)]
     #[cbor(with = "cbor::duration")]
     pub ttl: Duration,
 }
 
-/// What an attempt with an unknown outcome leads to: its process died, its lease was lost, or its
+/// What follows an attempt with an unknown outcome: its process died, its lease was lost, or its
 /// call was dropped.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum OnCrash {
     /// Another attempt, within the budget.
     #[default]
@@ -242,7 +300,7 @@ pub enum OnCrash {
     Bury,
 }
 
-// Stored as a `bool`: whether it is buried.
+// It is stored as a `bool`: whether it is buried.
 impl<C> Encode<C> for OnCrash {
     fn encode<W: Write>(
         &self,
@@ -260,39 +318,58 @@ impl<'b, C> Decode<'b, C> for OnCrash {
 }
 
 impl Budget {
-    /// How many attempts there are in all.
+    /// Returns a budget of one attempt and `retries` more, which counts an attempt with an unknown
+    /// outcome as a failed one.
+    pub fn new(retries: u32, ttl: Duration) -> Self {
+        Self {
+            retries,
+            on_crash: OnCrash::default(),
+            ttl,
+        }
+    }
+
+    /// Sets what follows an attempt with an unknown outcome.
+    #[must_use]
+    pub fn on_crash(mut self, on_crash: OnCrash) -> Self {
+        self.on_crash = on_crash;
+        self
+    }
+
+    /// Returns the number of attempts in all.
     pub fn attempts(&self) -> u32 {
         self.retries.saturating_add(1)
     }
 }
 
-/// A message that came to its end.
+/// A message that was settled.
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
+#[non_exhaustive]
 pub struct Settled {
     /// The fencing token of the claim that settled it.
     #[n(0)]
     pub token: u64,
-    /// What a duplicate must match.
+    /// The fingerprint that a duplicate must have, if one is compared.
     #[n(1)]
     pub fingerprint: Option<Fingerprint>,
     /// When it settled.
     #[n(2)]
     #[cbor(with = "cbor::millis")]
     pub at: Timestamp,
-    /// How long a result is remembered.
+    /// How long a result is kept, in whole milliseconds.
     #[n(3)]
     #[cbor(with = "cbor::duration")]
     pub ttl: Duration,
-    /// How many attempts there were.
+    /// The number of attempts.
     #[n(4)]
     pub attempts: u32,
-    /// Its end.
+    /// How it was settled.
     #[n(5)]
     pub end: Settlement,
 }
 
-/// The end a message came to.
+/// How a message was settled.
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
+#[non_exhaustive]
 pub enum Settlement {
     /// The body's result is recorded.
     #[n(0)]
@@ -300,16 +377,17 @@ pub enum Settlement {
     /// A dead letter is open.
     #[n(1)]
     Dead(#[n(0)] DeadLetterId),
-    /// A person closed the dead letter without another run.
+    /// The dead letter was discarded.
     #[n(2)]
     Discarded(#[n(0)] DeadLetterId),
-    /// The key was issued, and no message with it is this record's: handlers have their own.
+    /// The key was issued. The record is the issuer's; the handler that takes the key has its own.
     #[n(3)]
     Issued,
 }
 
 /// A recorded result.
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
+#[non_exhaustive]
 pub enum StoredResult {
     /// The result as JSON.
     #[n(0)]
@@ -318,20 +396,32 @@ pub enum StoredResult {
         #[cbor(with = "cbor::bytes")]
         Arc<[u8]>,
     ),
-    /// It happened, but it was larger than the limit: how large, in bytes.
+    /// The result was larger than the limit, and only its size is kept, in bytes.
     #[n(1)]
     TooLarge(#[n(0)] u64),
 }
 
 impl Settled {
-    /// Whether its time to live has passed. A dead letter's never does.
+    /// Returns a record that a claim's holder settled, without a fingerprint.
+    pub fn new(token: u64, at: Timestamp, ttl: Duration, attempts: u32, end: Settlement) -> Self {
+        Self {
+            token,
+            fingerprint: None,
+            at,
+            ttl,
+            attempts,
+            end,
+        }
+    }
+
+    /// Returns whether its time to live has passed. Dead records never expire.
     pub fn expired(&self, now: Timestamp) -> bool {
         !matches!(self.end, Settlement::Dead(_)) && now >= crate::clock::after(self.at, self.ttl)
     }
 }
 
 impl Record {
-    /// The record as a live one.
+    /// Returns the live record, if it is one.
     #[cfg(feature = "sled")]
     pub(crate) fn live(self) -> Option<Live> {
         match self {

@@ -1,4 +1,4 @@
-//! What a letter tells of a key that two messages came with.
+//! A key that two messages have, as a letter shows it.
 
 use std::fmt;
 
@@ -9,25 +9,25 @@ use serde::{Deserialize, Serialize};
 use super::letter::DeadLetterId;
 use crate::protocol::encoding::cbor;
 
-/// The message that has the key, as it stood when another one with that key was buried, and where
-/// the two differ.
+/// The message that has the key, as it was when another one with that key was buried, and the
+/// differences of the two.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
 #[non_exhaustive]
 pub struct Reused {
-    /// What became of the message that has the key.
+    /// The state of the message that has the key.
     #[n(0)]
     pub by: Holder,
-    /// Where the two differ, at most [`Reused::MOST`] places; nothing where the other's content is
-    /// no longer kept.
+    /// The places in which the two differ, at most [`Reused::MOST`] of them. `None` if the content
+    /// of the other one is no longer kept.
     #[n(1)]
     pub differences: Option<Vec<Difference>>,
-    /// In how many more places they differ.
+    /// The number of further places in which they differ.
     #[n(2)]
     pub more: u64,
 }
 
 impl Reused {
-    /// The most differences that a letter lists.
+    /// The largest number of differences that a letter lists.
     pub const MOST: usize = 20;
 
     pub(crate) fn new(by: Holder, mut differences: Option<Vec<Difference>>) -> Self {
@@ -42,7 +42,7 @@ impl Reused {
         }
     }
 
-    /// Whether the message that has the key had come to a result.
+    /// Returns whether the message that has the key had a result.
     pub fn is_done(&self) -> bool {
         matches!(self.by, Holder::Done { .. })
     }
@@ -75,7 +75,7 @@ impl fmt::Display for Reused {
     }
 }
 
-/// What became of the message that has a key.
+/// The state of the message that has a key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
 #[serde(tag = "state", rename_all = "snake_case")]
 #[non_exhaustive]
@@ -83,12 +83,12 @@ pub enum Holder {
     /// An attempt is running.
     #[n(0)]
     Running {
-        /// Since when.
+        /// When it was claimed.
         #[n(0)]
         #[cbor(with = "cbor::millis")]
         since: Timestamp,
     },
-    /// An attempt failed, and another one is to come.
+    /// An attempt failed, and another one may follow.
     #[n(1)]
     Waiting {
         /// When the next one may start.
@@ -99,26 +99,26 @@ pub enum Holder {
     /// It has a result.
     #[n(2)]
     Done {
-        /// Since when.
+        /// When it was recorded.
         #[n(0)]
         #[cbor(with = "cbor::millis")]
         at: Timestamp,
     },
-    /// It waits for a person.
+    /// Its dead letter is open.
     #[n(3)]
     Dead {
         /// Its letter.
         #[n(0)]
         letter: DeadLetterId,
     },
-    /// A person closed its letter without another run.
+    /// Its dead letter was discarded.
     #[n(4)]
     Discarded {
         /// Its letter.
         #[n(0)]
         letter: DeadLetterId,
     },
-    /// Nothing is remembered of it any more.
+    /// It is no longer recorded.
     #[n(5)]
     Gone,
 }
@@ -143,11 +143,11 @@ pub struct Difference {
     /// A dotted path, an argument's name first; elements of arrays by their number.
     #[n(0)]
     pub path: String,
-    /// What stands there in the message that has the key, as JSON of at most
-    /// [`Difference::LONGEST`] bytes; nothing where it has no such place.
+    /// The value in the message that has the key, as JSON of at most [`Difference::LONGEST`] bytes.
+    /// `None` if it does not have this place.
     #[n(1)]
     pub theirs: Option<String>,
-    /// What stands there in this message.
+    /// The value in this message.
     #[n(2)]
     pub ours: Option<String>,
 }

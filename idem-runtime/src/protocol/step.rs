@@ -1,18 +1,21 @@
-//! What can be asked of a record, and what is answered.
+//! The steps of a record, and the replies to them.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::letter::{Actor, AttemptOutcome, DeadLetter, DeadLetterId};
+use super::action::Actor;
+use super::attempt::AttemptOutcome;
+use super::letter::{DeadLetter, DeadLetterId};
 use super::note::NoteChange;
 use super::origin::Origin;
 use super::record::{Budget, BuryCause, Fingerprint, StoredResult};
 use crate::json::Json;
 
-/// One move of a record. A ledger makes it atomic and, before it answers, durable.
+/// One step of a record. A ledger makes it atomically, and durably before it answers.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub enum Step {
     /// Asks for the right to run the body.
     Claim(Claim),
@@ -20,186 +23,278 @@ pub enum Step {
     Renew {
         /// The claim's fencing token.
         token: u64,
-        /// How long from now.
+        /// The length of the lease, from now on.
         lease: Duration,
     },
-    /// The body returned a result.
+    /// Records the body's result.
     Complete {
         /// The claim's fencing token.
         token: u64,
         /// The result.
         result: StoredResult,
-        /// What is written with it, in the same atomic write.
+        /// The notes to write in the same atomic write.
         notes: Vec<NoteChange>,
     },
-    /// The attempt failed.
+    /// Records that the attempt failed.
     Fail(Failed),
-    /// The claim is not wanted any more, and its body never started: it was no attempt, and the
-    /// record is as before it.
+    /// Gives a claim back whose body never started. It does not count as an attempt, and the record
+    /// becomes what it was before.
     GiveBack {
         /// The claim's fencing token.
         token: u64,
     },
-    /// Makes a dead letter of a message that no handler can take. A key that another message has is
-    /// left alone.
+    /// Writes a dead letter for a message that no handler can take, without an attempt. The key of
+    /// another message is left alone.
     Bury(Box<Bury>),
-    /// A person re-arms a dead key: the next claim runs, whatever content it brings.
+    /// Redrives a dead letter: the next claim runs, whatever content it brings.
     Redrive {
         /// The open letter.
         letter: DeadLetterId,
-        /// What the next letter is written from when nobody comes. Where nobody is to be waited
-        /// for, or no longer, there is nothing, and the key becomes absent.
-        awaited: Option<Box<RedrivePayload>>,
-        /// Who, and why.
+        /// The message to write the next letter from if no claim follows. With `None` no claim is
+        /// waited for, and the key becomes absent.
+        payload: Option<Box<RedrivePayload>>,
+        /// The person, and their reason.
         by: Actor,
     },
-    /// A person closes a dead letter without another run.
+    /// Closes a dead letter without another run.
     Discard {
         /// The open letter.
         letter: DeadLetterId,
-        /// Who, and why.
+        /// The person, and their reason.
         by: Actor,
     },
-    /// A person undoes a discard, or a redrive that nobody has followed.
+    /// Undoes a discard, or a redrive that no claim has followed.
     Restore {
         /// The closed letter.
         letter: DeadLetterId,
-        /// Who, and why.
+        /// The person, and their reason.
         by: Actor,
     },
-    /// A person changes a dead letter's payload.
+    /// Changes a dead letter's payload.
     Edit {
         /// The open letter.
         letter: DeadLetterId,
-        /// What it is to be.
+        /// The new payload.
         payload: Json,
-        /// Who, and why.
+        /// The person, and their reason.
         by: Actor,
     },
-    /// A key is issued: until it lapses, handlers that want issued keys take it.
+    /// Issues a key: until it expires, handlers that require issued keys take it.
     Issue {
-        /// How long it may wait to be used.
+        /// How long the key may wait for its first use.
         ttl: Duration,
     },
-    /// What time alone does to a record: expiry, abandonment, the end of an attempt whose owner is
-    /// dead.
+    /// Does what is due: expiry, abandonment, or the end of an attempt whose owner is dead.
     Sweep,
 }
 
 /// A claim of the right to run the body.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Claim {
-    /// The running instance that claims. It never claims a key that it is still running itself: an
-    /// older claim of its own is one whose end could not be recorded.
+    /// The instance that claims. It never claims a key that it is still running: an older claim of
+    /// its own is an attempt whose end could not be recorded.
     pub owner: Arc<str>,
-    /// What must match where there is a record; `None` does not look.
+    /// The fingerprint that a record must have, if it has one. `None` compares nothing.
     pub fingerprint: Option<Fingerprint>,
     /// The arguments: a JSON object, name to value.
     pub payload: Arc<[u8]>,
-    /// The dotted paths into the payload that the handler redacts; nothing where it redacts none.
+    /// The dotted paths into the payload that the handler redacts. `None` if it redacts nothing.
     pub redacted: Option<Arc<[String]>>,
-    /// What the handler allows.
+    /// The handler's budget.
     pub budget: Budget,
-    /// How long the claim lives unless renewed.
+    /// How long the claim lasts unless it is renewed.
     pub lease: Duration,
-    /// Where the message came from, where a broker brought it.
+    /// Where the message came from, if a broker delivered it.
     pub origin: Option<Arc<Origin>>,
+}
+
+impl Claim {
+    /// Returns a claim without a fingerprint, redacted paths and an origin.
+    pub fn new(
+        owner: impl Into<Arc<str>>,
+        payload: impl Into<Arc<[u8]>>,
+        budget: Budget,
+        lease: Duration,
+    ) -> Self {
+        Self {
+            owner: owner.into(),
+            fingerprint: None,
+            payload: payload.into(),
+            redacted: None,
+            budget,
+            lease,
+            origin: None,
+        }
+    }
+
+    /// Sets the fingerprint that a record must have.
+    #[must_use]
+    pub fn fingerprint(mut self, fingerprint: Fingerprint) -> Self {
+        self.fingerprint = Some(fingerprint);
+        self
+    }
+
+    /// Sets the dotted paths into the payload that the handler redacts.
+    #[must_use]
+    pub fn redacted(mut self, paths: impl Into<Arc<[String]>>) -> Self {
+        self.redacted = Some(paths.into());
+        self
+    }
 }
 
 /// A message that no handler can take.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Bury {
-    /// Of its bytes: the same message is one letter, however often it comes.
+    /// The fingerprint of its bytes: the same message gets one letter, however often it is
+    /// delivered.
     pub fingerprint: Fingerprint,
-    /// What people are shown of it.
+    /// The payload to show to people.
     pub payload: Json,
-    /// The paths that are redacted of it.
+    /// The redacted paths.
     pub redacted: Vec<String>,
-    /// What is wrong with it.
+    /// Why no handler can take it.
     pub cause: BuryCause,
     /// Where it came from.
     pub origin: Origin,
-    /// How long a discard keeps duplicates out.
+    /// How long a discard is kept, which keeps duplicates out.
     pub ttl: Duration,
 }
 
-/// A redriven message, as the letter shows it that is written when nobody comes.
+impl Bury {
+    /// Returns a message of which nothing is redacted.
+    pub fn new(
+        fingerprint: Fingerprint,
+        payload: impl Into<Json>,
+        cause: BuryCause,
+        origin: Origin,
+        ttl: Duration,
+    ) -> Self {
+        Self {
+            fingerprint,
+            payload: payload.into(),
+            redacted: Vec::new(),
+            cause,
+            origin,
+            ttl,
+        }
+    }
+}
+
+/// A redriven message: the next letter is written from it if no claim follows.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct RedrivePayload {
     /// The closed letter's payload.
     pub payload: Arc<[u8]>,
-    /// What is redacted of it.
+    /// The redacted paths.
     pub redacted: Vec<String>,
     /// Where it came from.
     pub origin: Option<Arc<Origin>>,
-    /// What the closed letter says of a message that no handler could take.
+    /// The cause of a message that was buried.
     pub cause: Option<BuryCause>,
-    /// How many arguments the handler takes.
+    /// The number of the handler's arguments.
     pub arguments: Option<u32>,
+}
+
+impl RedrivePayload {
+    /// Returns a message with this payload; the fields that are not given are empty.
+    pub fn new(payload: impl Into<Arc<[u8]>>) -> Self {
+        Self {
+            payload: payload.into(),
+            redacted: Vec::new(),
+            origin: None,
+            cause: None,
+            arguments: None,
+        }
+    }
 }
 
 /// A failed attempt.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Failed {
     /// The claim's fencing token.
     pub token: u64,
     /// How it ended.
     pub outcome: AttemptOutcome,
-    /// The error's text.
+    /// The error's text, if there is one.
     pub error: Option<String>,
-    /// The pause before the next attempt, should there be one.
+    /// The pause before the next attempt, if another one follows.
     pub pause: Duration,
 }
 
-/// What a ledger answers.
+impl Failed {
+    /// Returns a failed attempt without an error's text.
+    pub fn new(token: u64, outcome: AttemptOutcome, pause: Duration) -> Self {
+        Self {
+            token,
+            outcome,
+            error: None,
+            pause,
+        }
+    }
+
+    /// Sets the error's text.
+    #[must_use]
+    pub fn error(mut self, error: impl Into<String>) -> Self {
+        self.error = Some(error.into());
+        self
+    }
+}
+
+/// A ledger's answer to a step.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub enum Reply {
     /// To a claim: run the body.
     Run(Grant),
-    /// To a claim: it is done, and this is its result.
+    /// To a claim: the message is done, with this result.
     Replay(StoredResult),
-    /// To a claim: somebody else is running it, with a lease until then.
+    /// To a claim: another instance runs the message.
     Busy {
-        /// When the lease lapses unless renewed.
+        /// When its lease ends unless it is renewed.
         until: Timestamp,
     },
-    /// To a claim: its back-off has not passed.
+    /// To a claim: the pause after the last attempt has not passed.
     NotYet {
         /// When it may run.
         at: Timestamp,
     },
     /// To a claim or a burial: the key belongs to another message.
     KeyReused,
-    /// To a claim or a burial, or to a report that was recorded before: it is dead.
+    /// To a claim or a burial, or to a report that was recorded before: the message is dead.
     Dead {
         /// Its letter.
         letter: DeadLetterId,
-        /// A person closed the letter without another run.
+        /// Whether the letter was discarded.
         discarded: bool,
     },
-    /// This step wrote a dead letter.
+    /// The step wrote a dead letter.
     DeadLettered(Box<DeadLetter>),
-    /// To a failure, or to the sweep of a dead owner's claim: recorded, the next attempt may start
-    /// then.
+    /// To a failure, or to the sweep of a dead owner's claim: it is recorded, and another attempt
+    /// may follow.
     Waiting {
         /// When it may run.
         at: Timestamp,
     },
-    /// Recorded.
+    /// The step is recorded.
     Recorded,
-    /// To a report or a renewal: the claim has passed to somebody else, and nothing was written.
+    /// To a report or a renewal: the claim has passed to another attempt, and nothing was written.
     LeaseLost,
-    /// To what a person wanted: the letter is not open, or to a restore, not closed, followed by a
-    /// call, or forgotten.
+    /// To a person's action: the letter is not open. To a restore: it is not closed, a claim has
+    /// followed, or its record has expired.
     LetterNotOpen,
     /// To an issue: the key was issued before.
     AlreadyIssued,
-    /// To a sweep: nothing to do.
+    /// To a sweep: nothing was due.
     Unchanged,
 }
 
 /// A claim that was granted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Grant {
     /// The fencing token.
     pub token: u64,

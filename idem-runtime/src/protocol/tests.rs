@@ -118,10 +118,7 @@ impl Life {
     }
 
     fn step(&mut self, step: &Step) -> Reply {
-        let id = RecordId {
-            handler: "h".into(),
-            key: "k".into(),
-        };
+        let id = RecordId::new("h", "k");
         self.letter_ids += 1;
         let facts = Facts {
             now: self.now,
@@ -405,19 +402,12 @@ impl Life {
             }
             Op::Redrive { letter: index } => {
                 if let Some(letter) = letter(index, &self.letters) {
-                    let payload = b"{}".as_slice().into();
                     let cause = self.letters[&letter].error.clone();
-                    let cause = cause.map(|error| BuryCause::undecodable(error, None));
-                    let awaited = RedrivePayload {
-                        payload,
-                        redacted: Vec::new(),
-                        origin: None,
-                        cause,
-                        arguments: None,
-                    };
+                    let mut payload = RedrivePayload::new(b"{}".as_slice());
+                    payload.cause = cause.map(|error| BuryCause::undecodable(error, None));
                     self.step(&Step::Redrive {
                         letter,
-                        awaited: Some(Box::new(awaited)),
+                        payload: Some(Box::new(payload)),
                         by: Actor::default(),
                     });
                 }
@@ -461,7 +451,7 @@ impl Life {
                 if let Some(letter) = letter(index, &self.letters) {
                     self.step(&Step::Redrive {
                         letter,
-                        awaited: None,
+                        payload: None,
                         by: Actor::default(),
                     });
                 }
@@ -489,7 +479,7 @@ proptest! {
         ops.iter().for_each(|op| life.go(op));
     }
 
-    /// However a message's life went, enough restarts and sweeps bring it to an end that somebody
+    /// However a message's life went, enough restarts and sweeps bring it to an end that a person
     /// knows of.
     #[test]
     fn nothing_is_lost(ops in prop::collection::vec(op(), 1..40)) {

@@ -35,7 +35,7 @@ impl Default for ManualClock {
 }
 
 impl ManualClock {
-    /// Moves time forward, and wakes who has slept long enough.
+    /// Moves time forward, and wakes the sleepers whose time has come.
     pub fn advance(&self, duration: Duration) {
         self.now.send_modify(|now| *now = after(*now, duration));
     }

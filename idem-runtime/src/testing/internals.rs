@@ -11,10 +11,10 @@ use crate::message::key;
 use crate::protocol::Fingerprint;
 use crate::protocol::encoding;
 
-/// The idempotency key of these parts, or why it is none.
+/// Returns the idempotency key of these parts.
 ///
 /// # Errors
-/// What is wrong with it, in the words of `Error::InvalidKey`.
+/// When they do not make a key, in the words of `Error::InvalidKey`.
 pub fn key(parts: &[&dyn Display]) -> Result<String, String> {
     let mut key = key::Key::default();
     for part in parts {
@@ -26,7 +26,7 @@ pub fn key(parts: &[&dyn Display]) -> Result<String, String> {
 /// The fingerprint of these JSON texts.
 ///
 /// # Errors
-/// When one of them is no JSON, in words.
+/// When one of them is not JSON, in words.
 pub fn fingerprint(texts: &[&[u8]]) -> Result<Fingerprint, String> {
     let mut hasher = fingerprint::Hasher::default();
     texts

@@ -53,14 +53,14 @@ impl MemoryLedger {
 
 impl Kept {
     fn step(&mut self, id: &RecordId, step: &Step, now: jiff::Timestamp) -> Reply {
-        let facts = Facts {
+        let token = self.token + 1;
+        let facts = Facts::new(
             now,
-            token: self.token + 1,
-            letter: letter_id(now, self.token + 1),
-            session: 0,
-            leases: true,
-            instance: Arc::clone(&self.instance),
-        };
+            token,
+            letter_id(now, token),
+            Arc::clone(&self.instance),
+        )
+        .leases(true);
         let place = self.records.entry(id.clone());
         let known = match &place {
             Entry::Occupied(taken) => Some(taken.get().clone()),

@@ -23,7 +23,7 @@ pub struct Temporary {
 /// ```
 ///
 /// # Errors
-/// [`Error::Ledger`] when there is no room for one.
+/// [`Error::Ledger`] when the folder cannot be created.
 pub fn temporary() -> Result<Temporary, Error> {
     temporary_with(Idem::builder())
 }
@@ -31,7 +31,7 @@ pub fn temporary() -> Result<Temporary, Error> {
 /// Opens a temporary [`Idem`] with choices: a clock, limits.
 ///
 /// # Errors
-/// [`Error::Ledger`] when there is no room for one.
+/// [`Error::Ledger`] when the folder cannot be created.
 pub fn temporary_with(builder: IdemBuilder) -> Result<Temporary, Error> {
     let folder = tempfile::tempdir()
         .map_err(|error| LedgerError::Other(format!("no temporary folder: {error}")))?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use arbitrary::{Arbitrary, Result, Unstructured};
 use idem_runtime::protocol::{
     Budget, BuryCause, DeadLetter, DeadLetterId, Fingerprint, Holder, Live, OnCrash, Origin,
-    PastAttempt, Phase, RedrivenFrom, Reused, Settled, Settlement, StoredResult,
+    PastAttempt, Phase, RecordId, RedrivenFrom, Reused, Settled, Settlement, StoredResult,
 };
 use idem_runtime::{
     LetterState,
@@ -46,38 +46,34 @@ pub fn records(bytes: &[u8]) {
 }
 
 fn live(from: &mut Unstructured<'_>) -> Result<Live> {
-    Ok(Live {
-        handler: from.arbitrary()?,
-        key: from.arbitrary()?,
-        token: from.arbitrary()?,
-        fingerprint: fingerprint(from)?,
-        budget: Budget {
-            retries: from.arbitrary()?,
-            on_crash: *from.choose(&[OnCrash::Rerun, OnCrash::Bury])?,
-            ttl: millis(from)?,
+    // The order of the fields is the meaning of the inputs that are kept.
+    let id = RecordId::new(from.arbitrary::<Arc<str>>()?, from.arbitrary::<Arc<str>>()?);
+    let (token, fingerprint) = (from.arbitrary()?, fingerprint(from)?);
+    let retries = from.arbitrary()?;
+    let on_crash = *from.choose(&[OnCrash::Rerun, OnCrash::Bury])?;
+    let budget = Budget::new(retries, millis(from)?).on_crash(on_crash);
+    let (payload, past) = (from.arbitrary()?, several(from, past)?);
+    let mut live = Live::new(&id, payload, budget, time(from)?);
+    (live.token, live.fingerprint, live.past) = (token, fingerprint, past);
+    live.phase = match from.arbitrary()? {
+        true => Phase::Running {
+            number: from.arbitrary()?,
+            since: time(from)?,
+            owner: from.arbitrary()?,
+            session: from.arbitrary()?,
+            until: time(from)?,
         },
-        payload: from.arbitrary()?,
-        past: several(from, past)?,
-        first_seen: time(from)?,
-        phase: match from.arbitrary()? {
-            true => Phase::Running {
-                number: from.arbitrary()?,
-                since: time(from)?,
-                owner: from.arbitrary()?,
-                session: from.arbitrary()?,
-                until: time(from)?,
-            },
-            false => Phase::Waiting {
-                since: time(from)?,
-                until: time(from)?,
-            },
+        false => Phase::Waiting {
+            since: time(from)?,
+            until: time(from)?,
         },
-        redacted: Some(several(from, text)?)
-            .filter(|paths| !paths.is_empty())
-            .map(Into::into),
-        origin: maybe(from, origin)?.map(Arc::new),
-        redriven: maybe(from, redriven)?.map(Box::new),
-    })
+    };
+    live.redacted = Some(several(from, text)?)
+        .filter(|paths| !paths.is_empty())
+        .map(Into::into);
+    live.origin = maybe(from, origin)?.map(Arc::new);
+    live.redriven = maybe(from, redriven)?.map(Box::new);
+    Ok(live)
 }
 
 fn origin(from: &mut Unstructured<'_>) -> Result<Origin> {
@@ -88,22 +84,21 @@ fn origin(from: &mut Unstructured<'_>) -> Result<Origin> {
 }
 
 fn redriven(from: &mut Unstructured<'_>) -> Result<RedrivenFrom> {
-    Ok(RedrivenFrom {
-        letter: id(from)?,
-        fingerprint: fingerprint(from)?,
-        attempts: from.arbitrary()?,
-        cause: maybe(from, unread)?,
-        arguments: from.arbitrary()?,
-    })
+    let (letter, fingerprint) = (id(from)?, fingerprint(from)?);
+    let mut redriven = RedrivenFrom::new(letter, from.arbitrary()?);
+    redriven.fingerprint = fingerprint;
+    redriven.cause = maybe(from, unread)?;
+    redriven.arguments = from.arbitrary()?;
+    Ok(redriven)
 }
 
 fn unread(from: &mut Unstructured<'_>) -> Result<BuryCause> {
-    Ok(BuryCause {
-        reason: maybe(from, |from| Ok(*from.choose(&REASONS)?))?,
-        key: from.arbitrary()?,
-        reused: maybe(from, reused)?.map(Box::new),
-        ..BuryCause::undecodable(text(from)?, from.arbitrary()?)
-    })
+    let reason = maybe(from, |from| Ok(*from.choose(&REASONS)?))?;
+    let key = from.arbitrary()?;
+    let reused = maybe(from, reused)?.map(Box::new);
+    let mut cause = BuryCause::undecodable(text(from)?, from.arbitrary()?);
+    (cause.reason, cause.key, cause.reused) = (reason, key, reused);
+    Ok(cause)
 }
 
 fn reused(from: &mut Unstructured<'_>) -> Result<Reused> {
@@ -126,20 +121,18 @@ fn reused(from: &mut Unstructured<'_>) -> Result<Reused> {
 }
 
 fn settled(from: &mut Unstructured<'_>) -> Result<Settled> {
-    Ok(Settled {
-        token: from.arbitrary()?,
-        fingerprint: fingerprint(from)?,
-        at: time(from)?,
-        ttl: millis(from)?,
-        attempts: from.arbitrary()?,
-        end: match from.int_in_range(0..=4)? {
-            0 => Settlement::Done(StoredResult::Json(from.arbitrary()?)),
-            1 => Settlement::Done(StoredResult::TooLarge(from.arbitrary()?)),
-            2 => Settlement::Dead(id(from)?),
-            3 => Settlement::Discarded(id(from)?),
-            _ => Settlement::Issued,
-        },
-    })
+    let (token, fingerprint) = (from.arbitrary()?, fingerprint(from)?);
+    let (at, ttl, attempts) = (time(from)?, millis(from)?, from.arbitrary()?);
+    let end = match from.int_in_range(0..=4)? {
+        0 => Settlement::Done(StoredResult::Json(from.arbitrary()?)),
+        1 => Settlement::Done(StoredResult::TooLarge(from.arbitrary()?)),
+        2 => Settlement::Dead(id(from)?),
+        3 => Settlement::Discarded(id(from)?),
+        _ => Settlement::Issued,
+    };
+    let mut settled = Settled::new(token, at, ttl, attempts, end);
+    settled.fingerprint = fingerprint;
+    Ok(settled)
 }
 
 fn letter(from: &mut Unstructured<'_>) -> Result<DeadLetter> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::future::join;
 use idem_runtime::ledger::SledLedger;
-use idem_runtime::protocol::{Budget, Claim, OnCrash, RecordId, Reply, Step};
+use idem_runtime::protocol::{Budget, Claim, RecordId, Reply, Step};
 use idem_runtime::testing::{ManualClock, temporary, temporary_with};
 use idem_runtime::{
     DeadLetter, Error, Idem, Ledger,
@@ -498,23 +498,14 @@ async fn the_letter_of_a_process_that_died_knows_what_was_redacted() {
     let shop = Shop::new();
     let clock = Arc::new(shop.clock.clone());
     let ledger = SledLedger::open(shop.folder.path(), 64 << 20, clock, "dead".to_owned()).unwrap();
-    let claim = Claim {
-        owner: "dead".into(),
-        fingerprint: None,
-        payload: br#"{"card_no":"[redacted]"}"#.as_slice().into(),
-        redacted: Some(["card_no".to_owned()].into()),
-        budget: Budget {
-            retries: 0,
-            on_crash: OnCrash::Rerun,
-            ttl: Duration::from_secs(60),
-        },
-        lease: Duration::from_secs(30),
-        origin: None,
-    };
-    let id = RecordId {
-        handler: "redaction.dead".into(),
-        key: "A-1".into(),
-    };
+    let claim = Claim::new(
+        "dead",
+        br#"{"card_no":"[redacted]"}"#.as_slice(),
+        Budget::new(0, Duration::from_secs(60)),
+        Duration::from_secs(30),
+    )
+    .redacted(["card_no".to_owned()]);
+    let id = RecordId::new("redaction.dead", "A-1");
     assert!(matches!(
         ledger.apply(&id, Step::Claim(claim)).await.unwrap(),
         Reply::Run(_)
@@ -721,23 +712,14 @@ async fn a_letter_that_knows_only_what_was_found_has_the_handlers_paths_too() {
     let old = json!({ "order": without, "card_no": REDACTED })
         .to_string()
         .replace(VOUCHER, REDACTED);
-    let claim = Claim {
-        owner: "dead".into(),
-        fingerprint: None,
-        payload: old.into_bytes().into(),
-        redacted: Some(["card_no".to_owned(), "order.lines.voucher".to_owned()].into()),
-        budget: Budget {
-            retries: 0,
-            on_crash: OnCrash::Rerun,
-            ttl: Duration::from_secs(60),
-        },
-        lease: Duration::from_secs(30),
-        origin: None,
-    };
-    let id = RecordId {
-        handler: "redaction.take".into(),
-        key: "A-1".into(),
-    };
+    let claim = Claim::new(
+        "dead",
+        old.into_bytes(),
+        Budget::new(0, Duration::from_secs(60)),
+        Duration::from_secs(30),
+    )
+    .redacted(["card_no".to_owned(), "order.lines.voucher".to_owned()]);
+    let id = RecordId::new("redaction.take", "A-1");
     assert!(matches!(
         ledger.apply(&id, Step::Claim(claim)).await.unwrap(),
         Reply::Run(_)

@@ -210,10 +210,7 @@ async fn it_tells_what_became_of_the_message_that_has_the_key() {
 }
 
 fn id() -> idem_runtime::protocol::RecordId {
-    idem_runtime::protocol::RecordId {
-        handler: "refused.place".into(),
-        key: "A-1".into(),
-    }
+    idem_runtime::protocol::RecordId::new("refused.place", "A-1")
 }
 
 #[tokio::test]

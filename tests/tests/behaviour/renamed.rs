@@ -50,10 +50,7 @@ program!(today: "orders.place", was("put_order", "place_order"));
 program!(tomorrow: "orders.place");
 
 fn id(handler: &str, key: &str) -> RecordId {
-    RecordId {
-        handler: handler.into(),
-        key: key.into(),
-    }
+    RecordId::new(handler, key)
 }
 
 #[tokio::test]

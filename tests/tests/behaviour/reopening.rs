@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use idem_runtime::ledger::SledLedger;
-use idem_runtime::protocol::{Budget, Claim, OnCrash, RecordId, Reply, Step};
+use idem_runtime::protocol::{Budget, Claim, RecordId, Reply, Step};
 use idem_runtime::{
     Error, Filter, Idem, Ledger, LetterState, attempt,
     dead_letters::{AttemptOutcome, Reason},
@@ -425,29 +425,19 @@ fn a_ledger_with_many_claims_of_a_dead_process_opens_inside_a_runtime() {
     let clock = Arc::new(folder.clock.clone());
     let ledger =
         SledLedger::open(folder.folder.path(), 64 << 20, clock, "dead".to_owned()).unwrap();
-    let claim = Claim {
-        owner: "dead".into(),
-        fingerprint: None,
-        payload: b"{}".as_slice().into(),
-        redacted: None,
-        budget: Budget {
-            retries: 0,
-            on_crash: OnCrash::Rerun,
-            ttl: Duration::from_secs(60),
-        },
-        lease: Duration::from_secs(30),
-        origin: None,
-    };
+    let claim = Claim::new(
+        "dead",
+        b"{}".as_slice(),
+        Budget::new(0, Duration::from_secs(60)),
+        Duration::from_secs(30),
+    );
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .unwrap();
     runtime.block_on(async {
         let claims = (0..1000).map(|number| {
-            let id = RecordId {
-                handler: "reopening.dead".into(),
-                key: number.to_string().into(),
-            };
+            let id = RecordId::new("reopening.dead", number.to_string());
             ledger.apply(&id, Step::Claim(claim.clone()))
         });
         for claimed in futures_util::future::join_all(claims).await {

@@ -68,10 +68,7 @@ impl Two {
 
     /// When the lease of a running message lapses.
     async fn lease_of(&self, handler: &str, key: &str) -> Option<Timestamp> {
-        let id = RecordId {
-            handler: handler.into(),
-            key: key.into(),
-        };
+        let id = RecordId::new(handler, key);
         match self.ledger.record(&id).await.unwrap() {
             Some(Record::Live(live)) => match live.phase {
                 Phase::Running { until, .. } => Some(until),

@@ -141,8 +141,7 @@ fn ended(run: &Run, handler: &str, key: &str, told: Option<&Answer>) {
                 "{run}"
             );
         }
-        Settlement::Done(StoredResult::TooLarge(_)) => panic!("no result is too large: {run}"),
-        Settlement::Issued => panic!("a handler's key was not issued: {run}"),
+        other => panic!("a handler's record ends as {other:?}: {run}"),
     }
 }
 

@@ -63,10 +63,7 @@ pub(crate) async fn bring(idem: &Idem, world: &World, order: Order) -> Result<St
 }
 
 pub(crate) fn record_id(number: u32) -> RecordId {
-    RecordId {
-        handler: HANDLER.into(),
-        key: number.to_string().into(),
-    }
+    RecordId::new(HANDLER, number.to_string())
 }
 
 /// What a load is made of.

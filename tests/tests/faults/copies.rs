@@ -136,10 +136,7 @@ async fn duplicates_are_answered_while_a_copy_is_made_and_first_calls_after_it()
     soon(copying).await.unwrap().unwrap();
     assert_eq!(soon(first).await.unwrap().unwrap(), result(20));
     soon(closing).await.unwrap().unwrap();
-    let id = RecordId {
-        handler: "copies.work".into(),
-        key: "20".into(),
-    };
+    let id = RecordId::new("copies.work", "20");
     let copied = Idem::open(&copy).unwrap();
     assert!(
         copied.record(&id).await.unwrap().is_none(),

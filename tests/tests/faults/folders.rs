@@ -111,7 +111,7 @@ fn a_read_only_folder_is_refused_with_what_to_look_at_and_works_again_afterwards
             panic!("{lines:?}")
         };
         assert!(
-            line.starts_with("closed:") && line.contains("check the path, its owner and its mode"),
+            line.starts_with("closed:") && line.contains("Check the path, its owner and its mode"),
             "{line}"
         );
         assert!(line.contains(folder.to_str().unwrap()), "{line}");

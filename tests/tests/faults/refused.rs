@@ -303,10 +303,7 @@ async fn a_key_whose_issue_was_refused_is_free() {
     for place in PLACES {
         let folder = tempfile::tempdir().unwrap();
         let ledger = embedded(folder.path());
-        let id = RecordId {
-            handler: "issued/orders".into(),
-            key: "A-1".into(),
-        };
+        let id = RecordId::new("issued/orders", "A-1");
         let issue = || {
             ledger.apply(
                 &id,
@@ -379,12 +376,9 @@ async fn nothing_that_may_be_lost_is_shown_while_the_disk_is_full() {
         assert!(refused.is_err(), "{place}: {refused:?}");
         for error in [
             soon(idem.outbox().pending(None, 9)).await.unwrap_err(),
-            soon(idem.record(&RecordId {
-                handler: "refused.sends".into(),
-                key: "2".into(),
-            }))
-            .await
-            .unwrap_err(),
+            soon(idem.record(&RecordId::new("refused.sends", "2")))
+                .await
+                .unwrap_err(),
             soon(idem.dead_letters().list(&Filter::default()))
                 .await
                 .unwrap_err(),
@@ -524,13 +518,7 @@ async fn closing_names_what_could_not_be_recorded() {
         let Error::Unrecorded { messages } = error else {
             panic!("{error:?}")
         };
-        assert_eq!(
-            messages,
-            [RecordId {
-                handler: "refused.twice".into(),
-                key: "7".into()
-            }]
-        );
+        assert_eq!(messages, [RecordId::new("refused.twice", "7")]);
         assert!(
             text.contains("handler `refused.twice`, key `7`") && text.contains("existing"),
             "{text}"

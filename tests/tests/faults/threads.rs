@@ -166,10 +166,7 @@ async fn closing_again_waits_for_the_same_end() {
     let folder = tempfile::tempdir().unwrap();
     let clock = Arc::new(ManualClock::default());
     let ledger = SledLedger::open(folder.path(), 1 << 20, clock, "test".to_owned()).unwrap();
-    let id = RecordId {
-        handler: "faults".into(),
-        key: "1".into(),
-    };
+    let id = RecordId::new("faults", "1");
     fail::cfg("idem::synced", "pause").unwrap();
     let mut step = ledger.apply(
         &id,

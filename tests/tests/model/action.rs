@@ -312,23 +312,12 @@ impl Model for Protocol {
                 let History {
                     message, redriven, ..
                 } = &last.keys[key].history;
-                let payload = message
-                    .or(*redriven)
-                    .unwrap_or(0)
-                    .to_string()
-                    .into_bytes()
-                    .into();
-                let unread = (reason == Reason::Undecodable).then(unread);
-                let awaited = RedrivePayload {
-                    payload,
-                    redacted: Vec::new(),
-                    origin: None,
-                    cause: unread,
-                    arguments: None,
-                };
+                let payload = message.or(*redriven).unwrap_or(0).to_string().into_bytes();
+                let mut payload = RedrivePayload::new(payload);
+                payload.cause = (reason == Reason::Undecodable).then(unread);
                 let step = Step::Redrive {
                     letter,
-                    awaited: Some(Box::new(awaited)),
+                    payload: Some(Box::new(payload)),
                     by: Actor::default(),
                 };
                 self.apply(&mut state, key, &step, true);
@@ -367,7 +356,7 @@ impl Model for Protocol {
                     key,
                     &Step::Redrive {
                         letter,
-                        awaited: None,
+                        payload: None,
                         by: Actor::default(),
                     },
                     true,

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use idem_runtime::dead_letters::AttemptOutcome;
 use idem_runtime::protocol::{
-    Budget, Change, Claim, Decision, Facts, Failed, LetterChange, Live, OnCrash, Phase, Record,
-    RecordId, Reply, Settled, Settlement, Step, decide,
+    Budget, Change, Decision, Facts, Failed, LetterChange, Live, Phase, Record, RecordId, Reply,
+    Settled, Settlement, Step, decide,
 };
 use stateright::{Checker, Expectation, HasDiscoveries, Model, Property};
 
@@ -167,30 +167,16 @@ fn a_redrive_that_keeps_the_old_token_valid(
         })),
     ) = (step, &decision.reply, was)
     {
-        decision.record = Change::Put(Record::Live(Live {
-            handler: id.handler.clone(),
-            key: id.key.clone(),
-            token,
-            fingerprint,
-            budget: Budget {
-                retries: 1,
-                on_crash: OnCrash::Rerun,
-                ttl,
-            },
-            payload: [].into(),
-            redacted: None,
-            past: Vec::new(),
-            origin: None,
-            redriven: None,
-            first_seen: facts.now,
-            phase: Phase::Running {
-                number: 0,
-                since: facts.now,
-                owner: "".into(),
-                session: 0,
-                until: facts.now,
-            },
-        }));
+        let mut live = Live::new(id, [].into(), Budget::new(1, ttl), facts.now);
+        (live.token, live.fingerprint) = (token, fingerprint);
+        live.phase = Phase::Running {
+            number: 0,
+            since: facts.now,
+            owner: "".into(),
+            session: 0,
+            until: facts.now,
+        };
+        decision.record = Change::Put(Record::Live(live));
     }
     decision
 }
@@ -222,10 +208,8 @@ fn a_replay_without_a_look_at_the_fingerprint(
             })),
             Step::Claim(claim),
         ) => {
-            let claim = Claim {
-                fingerprint: None,
-                ..claim.clone()
-            };
+            let mut claim = claim.clone();
+            claim.fingerprint = None;
             decide(id, record, &Step::Claim(claim), facts)
         }
         _ => decide(id, record, step, facts),
@@ -239,19 +223,12 @@ fn a_late_completion_that_overwrites_the_result(
     facts: &Facts,
 ) -> Decision {
     match (record, step) {
-        (Some(Record::Settled(settled)), Step::Complete { result, .. })
+        (Some(Record::Settled(mut settled)), Step::Complete { result, .. })
             if matches!(settled.end, Settlement::Done(_)) =>
         {
-            let settled = Settled {
-                end: Settlement::Done(result.clone()),
-                ..settled
-            };
+            settled.end = Settlement::Done(result.clone());
             let record = Change::Put(Record::Settled(settled));
-            Decision {
-                record,
-                letter: LetterChange::Keep,
-                reply: Reply::Recorded,
-            }
+            Decision::new(record, LetterChange::Keep, Reply::Recorded)
         }
         (record, step) => decide(id, record, step, facts),
     }
@@ -307,11 +284,7 @@ fn a_sweep_that_forgets_the_living(
 ) -> Decision {
     match (&record, step) {
         (Some(Record::Live(live)), Step::Sweep) if facts.now >= live.first_seen + ticks(TTL) => {
-            Decision {
-                record: Change::Remove,
-                letter: LetterChange::Keep,
-                reply: Reply::Recorded,
-            }
+            Decision::new(Change::Remove, LetterChange::Keep, Reply::Recorded)
         }
         _ => decide(id, record, step, facts),
     }
@@ -364,10 +337,8 @@ fn a_claim_that_waits_for_itself(
             })),
             Step::Claim(claim),
         ) if *owner == claim.owner => {
-            let claim = Claim {
-                owner: "".into(),
-                ..claim.clone()
-            };
+            let mut claim = claim.clone();
+            claim.owner = "".into();
             decide(id, record, &Step::Claim(claim), facts)
         }
         _ => decide(id, record, step, facts),
@@ -426,12 +397,7 @@ fn a_claim_given_back_that_is_counted(
     let Step::GiveBack { token } = *step else {
         return decide(id, record, step, facts);
     };
-    let failed = Failed {
-        token,
-        outcome: AttemptOutcome::Dropped,
-        error: None,
-        pause: Duration::ZERO,
-    };
+    let failed = Failed::new(token, AttemptOutcome::Dropped, Duration::ZERO);
     let mut decision = decide(id, record, &Step::Fail(failed), facts);
     if matches!(decision.reply, Reply::Waiting { .. }) {
         decision.reply = Reply::Recorded;

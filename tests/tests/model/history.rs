@@ -200,7 +200,7 @@ impl History {
             Step::Bury(bury) => self.buried(bury, seen),
             Step::Redrive {
                 letter,
-                awaited: None,
+                payload: None,
                 ..
             } => {
                 let open = self.end == Some(End::Dead { letter: *letter });
@@ -255,8 +255,6 @@ impl History {
                     self.ends(End::Dead { letter: *letter });
                 }
             }
-            // No handler's key is ever issued under the handler's own name.
-            Step::Issue { .. } => self.breaks(Law::Sense),
             Step::Sweep => match reply {
                 Reply::DeadLettered(letter) => self.died(letter, seen),
                 // A dead owner's attempt, which may be followed by another one.
@@ -270,6 +268,8 @@ impl History {
                 Reply::Recorded | Reply::Unchanged => {}
                 _ => self.breaks(Law::Sense),
             },
+            // No handler's key is ever issued under the handler's own name.
+            _ => self.breaks(Law::Sense),
         }
     }
 

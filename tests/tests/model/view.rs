@@ -88,7 +88,7 @@ impl<'a> View<'a> {
         view.seen
     }
 
-    // Every part is taken apart field by field, so that a new field has to be thought of here.
+    // Every part is taken apart field by field: a new field of the protocol belongs here too.
     fn live(&mut self, live: &Live) {
         // The payload and the first time it was seen only go into a letter; handler and key are the
         // record's address.
@@ -105,6 +105,7 @@ impl<'a> View<'a> {
             redacted: _,
             origin: _,
             redriven,
+            ..
         } = live;
         self.push(1);
         self.token(*token);
@@ -113,6 +114,7 @@ impl<'a> View<'a> {
             retries,
             on_crash,
             ttl: _,
+            ..
         } = *budget;
         self.push(retries as usize);
         self.push(usize::from(on_crash == OnCrash::Bury));
@@ -127,6 +129,7 @@ impl<'a> View<'a> {
             attempts,
             cause: unread,
             arguments: _,
+            ..
         }) = redriven.as_deref()
         {
             self.letter_id(*letter);
@@ -174,6 +177,7 @@ impl<'a> View<'a> {
             ttl: _,
             attempts,
             end,
+            ..
         } = settled;
         self.push(2);
         self.token(*token);
@@ -194,6 +198,7 @@ impl<'a> View<'a> {
                 self.letter_id(*letter);
             }
             Settlement::Issued => self.push(3),
+            other => panic!("the view does not know {other:?}"),
         }
     }
 

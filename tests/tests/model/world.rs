@@ -121,10 +121,7 @@ pub(crate) enum Ending {
 
 impl Protocol {
     pub(crate) fn new(decide: Decide, scene: Scene) -> Self {
-        let ids = (0..scene.keys.len()).map(|key| RecordId {
-            handler: "h".into(),
-            key: key.to_string().into(),
-        });
+        let ids = (0..scene.keys.len()).map(|key| RecordId::new("h", key.to_string()));
         Self {
             decide,
             ids: ids.collect(),
@@ -151,14 +148,10 @@ impl Protocol {
     }
 
     pub(crate) fn facts(&self, state: &State) -> Facts {
-        Facts {
-            now: time(state.now),
-            token: state.token + 1,
-            letter: letter_id(state.letter + 1),
-            session: state.session,
-            leases: self.scene.leases,
-            instance: "".into(),
-        }
+        let letter = letter_id(state.letter + 1);
+        Facts::new(time(state.now), state.token + 1, letter, "")
+            .session(state.session)
+            .leases(self.scene.leases)
     }
 
     /// What the ledger would answer.
@@ -233,32 +226,28 @@ impl Protocol {
         version: usize,
     ) -> Step {
         let (retries, bury) = self.scene.versions[version];
-        Step::Claim(Claim {
-            owner: owner(process, state.starts[process]),
-            fingerprint: Some(Fingerprint([fingerprint; 16])),
-            payload: fingerprint.to_string().into_bytes().into(),
-            redacted: None,
-            budget: Budget {
-                retries,
-                on_crash: if bury { OnCrash::Bury } else { OnCrash::Rerun },
-                ttl: ticks(TTL),
-            },
-            lease: ticks(LEASE),
-            origin: None,
-        })
+        let on_crash = if bury { OnCrash::Bury } else { OnCrash::Rerun };
+        let claim = Claim::new(
+            owner(process, state.starts[process]),
+            fingerprint.to_string().into_bytes(),
+            Budget::new(retries, ticks(TTL)).on_crash(on_crash),
+            ticks(LEASE),
+        );
+        Step::Claim(claim.fingerprint(Fingerprint([fingerprint; 16])))
     }
 }
 
 /// A message that no handler can take.
 pub(crate) fn bury(message: u8) -> Step {
-    Step::Bury(Box::new(Bury {
-        fingerprint: Fingerprint([message; 16]),
-        payload: message.into(),
-        redacted: Vec::new(),
-        cause: unread(),
-        origin: Origin::new("", ""),
-        ttl: ticks(TTL),
-    }))
+    let origin = Origin::new("", "");
+    let fingerprint = Fingerprint([message; 16]);
+    Step::Bury(Box::new(Bury::new(
+        fingerprint,
+        message,
+        unread(),
+        origin,
+        ticks(TTL),
+    )))
 }
 
 pub(crate) fn unread() -> BuryCause {
@@ -274,12 +263,7 @@ pub(crate) fn report(token: u64, ending: Ending) -> Step {
             notes: Vec::new(),
         },
         Ending::GivenBack => Step::GiveBack { token },
-        Ending::Failed(outcome) => Step::Fail(Failed {
-            token,
-            outcome,
-            error: None,
-            pause: ticks(PAUSE),
-        }),
+        Ending::Failed(outcome) => Step::Fail(Failed::new(token, outcome, ticks(PAUSE))),
     }
 }
 
@@ -287,7 +271,7 @@ pub(crate) fn report(token: u64, ending: Ending) -> Step {
 pub(crate) fn start_of(result: &StoredResult) -> u64 {
     match result {
         StoredResult::Json(json) => std::str::from_utf8(json).unwrap().parse().unwrap(),
-        StoredResult::TooLarge(_) => unreachable!("no result is too large here"),
+        other => unreachable!("a result of the model is its JSON: {other:?}"),
     }
 }
 

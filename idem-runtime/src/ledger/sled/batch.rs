@@ -7,7 +7,8 @@ use ::sled::IVec;
 use minicbor::{Decode, Encode};
 
 use super::layout::{Meta, chunk_key, kind_in};
-use super::store::{LARGEST_INLINE, Spill, Store};
+use super::spill::Spill;
+use super::store::{LARGEST_INLINE, Store};
 use crate::ledger::LedgerError;
 use crate::protocol::encoding::encode_into;
 

@@ -1,5 +1,5 @@
-//! The committer's side of the buckets: which one takes a result, when one is closed, when one is
-//! dropped.
+//! The committer's side of the buckets: it chooses one for each result, closes them, and drops
+//! them.
 
 use std::collections::VecDeque;
 use std::ops::RangeInclusive;
@@ -12,14 +12,15 @@ use minicbor::bytes::ByteVec;
 use super::batch::Batch;
 use super::filters::{Bucket, Index};
 use super::layout::{
-    BUCKET, ClosedBucket, HASHES, Holds, Meta, OpenBucket, SETTLED, Slot, bucket_key, hashes_key,
+    BUCKET, BucketStats, ClosedBucket, HASHES, Meta, OpenBucket, RecordKey, SETTLED, bucket_key,
+    hashes_key,
 };
 use crate::clock;
 use crate::ledger::LedgerError;
 use crate::protocol::Settled;
 
 /// A bucket takes at least so many records, and at most a share of all, so that there are few
-/// filters to ask.
+/// filters to read.
 const SMALLEST: u64 = 100_000;
 const SHARE: u64 = 32;
 /// The shortest and the longest class of times to live, in bits of milliseconds. With two bits to a
@@ -31,13 +32,13 @@ const YOUNGEST: Duration = Duration::from_secs(60);
 /// How many hashes a value holds, so that sled keeps it inline.
 const HASHES_A_VALUE: usize = 500;
 
-/// What the committer knows of the buckets.
+/// The committer's state of the buckets.
 #[derive(Default)]
-pub(super) struct Shelf {
+pub(super) struct Buckets {
     last: u32,
     open: Vec<Open>,
-    closed: Vec<(u32, Holds)>,
-    /// What is being removed, and after which key to go on.
+    closed: Vec<(u32, BucketStats)>,
+    /// The buckets that are being removed, and the last key that was removed of each.
     dropped: VecDeque<(u32, Vec<u8>)>,
 }
 
@@ -48,8 +49,8 @@ struct Open {
     bucket: Arc<Bucket>,
 }
 
-impl Shelf {
-    pub(super) fn new(last: u32, closed: Vec<(u32, Holds)>, dropped: Vec<u32>) -> Self {
+impl Buckets {
+    pub(super) fn new(last: u32, closed: Vec<(u32, BucketStats)>, dropped: Vec<u32>) -> Self {
         Self {
             last,
             open: Vec::new(),
@@ -62,8 +63,8 @@ impl Shelf {
     pub(super) fn resume(&mut self, mut info: OpenBucket, hashes: Vec<u64>) -> Arc<Bucket> {
         // Earlier versions had a class for each bit.
         info.class = class_of_bits(info.class);
-        let capacity = self.capacity().max(info.holds.count);
-        let bucket = Arc::new(Bucket::of(info.id, capacity, &hashes));
+        let capacity = self.capacity().max(info.stats.count);
+        let bucket = Arc::new(Bucket::new(info.id, capacity, &hashes));
         self.open.push(Open {
             info,
             capacity,
@@ -73,33 +74,37 @@ impl Shelf {
         bucket
     }
 
-    /// What the ledger's numbers say of the buckets.
+    /// Writes the buckets into the ledger's numbers.
     pub(super) fn note(&self, meta: &mut Meta) {
         meta.bucket = self.last;
         meta.open = self.open.iter().map(|open| open.info).collect();
     }
 
     fn capacity(&self) -> u64 {
-        let settled: u64 = self.closed.iter().map(|(_, holds)| holds.count).sum();
+        let settled: u64 = self.closed.iter().map(|(_, stats)| stats.count).sum();
         SMALLEST.max(settled / SHARE)
     }
 }
 
-/// What a group does to the buckets.
-pub(super) struct Shelving<'a, 's> {
-    pub(super) shelf: &'a mut Shelf,
+/// The buckets, for one group to write to.
+pub(super) struct BucketWriter<'a, 's> {
+    pub(super) buckets: &'a mut Buckets,
     pub(super) index: &'a Index,
     pub(super) batch: &'a mut Batch<'s>,
     pub(super) meta: &'a mut Meta,
     pub(super) now: Timestamp,
 }
 
-impl Shelving<'_, '_> {
-    /// Puts a settled record into the bucket of its time to live, and says which that is.
-    pub(super) fn settle(&mut self, slot: &Slot, settled: &Settled) -> Result<u32, LedgerError> {
+impl BucketWriter<'_, '_> {
+    /// Puts a settled record into the bucket of its time to live, and returns the bucket's id.
+    pub(super) fn settle(
+        &mut self,
+        record_key: &RecordKey,
+        settled: &Settled,
+    ) -> Result<u32, LedgerError> {
         let class = class_of(settled.ttl);
         let at = match self
-            .shelf
+            .buckets
             .open
             .iter()
             .position(|open| open.info.class == class)
@@ -107,8 +112,11 @@ impl Shelving<'_, '_> {
             Some(at) => at,
             None => self.open(class),
         };
-        let open = &mut self.shelf.open[at];
-        let (key, hash) = (slot.in_bucket(open.info.id), self.index.hash(slot));
+        let open = &mut self.buckets.open[at];
+        let (key, hash) = (
+            record_key.in_bucket(open.info.id),
+            self.index.hash(record_key),
+        );
         // Most are new here, and cost sled no read.
         let replaced = if open.bucket.may_hold(hash) {
             self.batch.put(key, settled, self.meta)?
@@ -117,37 +125,37 @@ impl Shelving<'_, '_> {
             false
         };
         if !replaced {
-            open.info.holds.count += 1;
+            open.info.stats.count += 1;
             open.hashes.push(hash);
             open.bucket.insert(hash);
         }
-        open.info.holds.until = open
+        open.info.stats.until = open
             .info
-            .holds
+            .stats
             .until
             .max(clock::after(settled.at, settled.ttl));
         Ok(open.info.id)
     }
 
     fn open(&mut self, class: u8) -> usize {
-        self.shelf.last += 1;
-        let holds = Holds {
+        self.buckets.last += 1;
+        let stats = BucketStats {
             count: 0,
             until: self.now,
         };
         let info = OpenBucket {
-            id: self.shelf.last,
+            id: self.buckets.last,
             class,
             since: self.now,
-            holds,
+            stats,
         };
-        let bucket = self.shelf.resume(info, Vec::new());
+        let bucket = self.buckets.resume(info, Vec::new());
         self.index.add(bucket);
-        self.shelf.open.len() - 1
+        self.buckets.open.len() - 1
     }
 
-    /// Closes the buckets that are full or old enough. The index is to be told once the group is
-    /// durable.
+    /// Closes the buckets that are full or old enough, and returns their filters for the index,
+    /// which takes them once the group is durable.
     pub(super) fn close(&mut self) -> Result<Vec<Arc<Bucket>>, LedgerError> {
         let mut closed = Vec::new();
         while let Some(at) = self.to_close() {
@@ -156,56 +164,56 @@ impl Shelving<'_, '_> {
                 capacity,
                 hashes,
                 mut bucket,
-            } = self.shelf.open.swap_remove(at);
+            } = self.buckets.open.swap_remove(at);
             // A filter for a hundred thousand takes 180 kB, and most buckets that close by their
             // age hold few.
-            if info.holds.count < capacity / 2 {
-                bucket = Arc::new(Bucket::of(info.id, info.holds.count, &hashes));
+            if info.stats.count < capacity / 2 {
+                bucket = Arc::new(Bucket::new(info.id, info.stats.count, &hashes));
             }
-            close_bucket(self.batch, self.meta, info.id, info.holds, hashes)?;
-            self.shelf.closed.push((info.id, info.holds));
+            close_bucket(self.batch, self.meta, info.id, info.stats, hashes)?;
+            self.buckets.closed.push((info.id, info.stats));
             closed.push(bucket);
         }
         Ok(closed)
     }
 
     fn to_close(&self) -> Option<usize> {
-        let open = &self.shelf.open;
+        let open = &self.buckets.open;
         let ripe = |open: &Open| {
-            open.info.holds.count >= open.capacity
+            open.info.stats.count >= open.capacity
                 || self.now >= clock::after(open.info.since, age_of(open.info.class))
         };
         open.iter().position(ripe)
     }
 
-    /// Drops the buckets whose last record has expired, and removes up to `limit` of what was in
-    /// dropped ones. Says how many it removed.
+    /// Drops the buckets whose last record has expired, and removes up to `limit` records of
+    /// dropped ones. Returns the number of removed records.
     pub(super) fn expire(&mut self, limit: usize) -> Result<usize, LedgerError> {
         let now = self.now;
         let open = self
-            .shelf
+            .buckets
             .open
-            .extract_if(.., |open| open.info.holds.until <= now);
-        let mut over: Vec<_> = open.map(|open| (open.info.id, open.info.holds)).collect();
+            .extract_if(.., |open| open.info.stats.until <= now);
+        let mut over: Vec<_> = open.map(|open| (open.info.id, open.info.stats)).collect();
         over.extend(
-            self.shelf
+            self.buckets
                 .closed
-                .extract_if(.., |(_, holds)| holds.until <= now),
+                .extract_if(.., |(_, stats)| stats.until <= now),
         );
-        for (id, holds) in over {
+        for (id, stats) in over {
             self.batch.put(
                 bucket_key(BUCKET, id),
                 &ClosedBucket {
-                    holds,
+                    stats,
                     dropped: true,
                 },
                 self.meta,
             )?;
             self.index.remove(id);
-            self.shelf.dropped.push_back((id, Vec::new()));
+            self.buckets.dropped.push_back((id, Vec::new()));
         }
         let mut removed = 0;
-        while let Some((id, after)) = self.shelf.dropped.front_mut().filter(|_| removed < limit) {
+        while let Some((id, after)) = self.buckets.dropped.front_mut().filter(|_| removed < limit) {
             let (some, last) = self.batch.remove_some(
                 &bucket_key(SETTLED, *id),
                 after,
@@ -219,25 +227,25 @@ impl Shelving<'_, '_> {
                     self.batch
                         .remove_some(&bucket_key(HASHES, *id), &[], usize::MAX, self.meta)?;
                     self.batch.remove(&bucket_key(BUCKET, *id), self.meta)?;
-                    self.shelf.dropped.pop_front();
+                    self.buckets.dropped.pop_front();
                 }
             }
         }
         Ok(removed)
     }
 
-    /// Whether nothing that was dropped is left.
+    /// Returns whether no dropped bucket is left.
     pub(super) fn is_swept(&self) -> bool {
-        self.shelf.dropped.is_empty()
+        self.buckets.dropped.is_empty()
     }
 }
 
-/// Writes down that a bucket takes no more, and what is in it.
+/// Writes a bucket as closed, with the hashes of its records.
 pub(super) fn close_bucket(
     batch: &mut Batch<'_>,
     meta: &mut Meta,
     id: u32,
-    holds: Holds,
+    stats: BucketStats,
     mut hashes: Vec<u64>,
 ) -> Result<(), LedgerError> {
     hashes.sort_unstable();
@@ -249,7 +257,7 @@ pub(super) fn close_bucket(
     batch.put(
         bucket_key(BUCKET, id),
         &ClosedBucket {
-            holds,
+            stats,
             dropped: false,
         },
         meta,

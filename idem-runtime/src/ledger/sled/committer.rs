@@ -1,5 +1,5 @@
-//! Group commit: one thread takes what is waiting, decides it, writes it as one batch, syncs once,
-//! and wakes everybody.
+//! Group commit: one thread takes the waiting jobs, decides them, writes them as one batch, syncs
+//! once, and answers all of them.
 
 use std::fs::File;
 use std::io;
@@ -11,7 +11,7 @@ use super::counts::counts;
 use super::engine::Engine;
 use super::group::{Finished, Group, State};
 use super::job::{Answer, Job};
-use super::layout::Slot;
+use super::layout::RecordKey;
 use super::opening::Opened;
 use super::shared::Shared;
 use super::store::Store;
@@ -29,7 +29,7 @@ pub(super) struct Committer {
     witness: Witness,
     log: File,
     letter_ids: uuid::ContextV7,
-    /// What is to be taken back should this group, which was refused, be in the log.
+    /// The number of a refused group, and the steps to take back if it is in the log all the same.
     refused: Option<(u64, TakenBack)>,
 }
 
@@ -45,13 +45,13 @@ impl Committer {
         }
     }
 
-    /// Works until the ledger is closed and nothing is waiting.
+    /// Works until the ledger is closed and no job waits.
     pub(super) fn run(mut self) {
         let _guard = Guard(Arc::clone(&self.shared));
         while let Some(jobs) = self.shared.queue.wait() {
             self.serve(jobs);
         }
-        // A copy that is being made is waited for: until then nobody else may have the files.
+        // A copy that is being made must end before another process may have the files.
         let shared = Arc::clone(&self.shared);
         let _writer = shared.writer.lock();
         if self.refused.is_some()
@@ -74,8 +74,8 @@ impl Committer {
         }
         let (started, size) = (Instant::now(), jobs.len());
         let mut answers = Vec::with_capacity(size);
-        // Another process may have opened a ledger in this one's place: then not even what is
-        // durable is acknowledged.
+        // If another process may have opened a ledger in this one's place, not even durable steps
+        // are acknowledged.
         match self
             .commit(jobs, &mut answers)
             .and_then(|()| self.shared.folder.is_in_place())
@@ -112,7 +112,7 @@ impl Committer {
     fn open_again(&mut self) -> Result<(), LedgerError> {
         let shared = Arc::clone(&self.shared);
         shared.folder.is_in_place()?;
-        // What is open still answers duplicates: it is let go of only when there is room for sled
+        // The open store still answers duplicates, so it is closed only when there is room for sled
         // to start.
         shared.folder.has_room()?;
         shared.engine.write().let_go();
@@ -148,12 +148,12 @@ impl Committer {
         let Opened {
             state,
             running,
-            buckets,
+            filters,
             ..
         } = Opened::read(store, shared.folder.path(), acknowledged)?;
         self.state = state;
         self.state.meta.session = shared.session;
-        shared.index.replace(buckets);
+        shared.index.replace(filters);
         *shared.running.write() = running;
         self.log = shared.folder.log()?;
         // From now on callers are told of what was found.
@@ -233,7 +233,7 @@ impl Committer {
             .inspect_err(|_| self.refused = Some((self.state.meta.group, undo.fold())))
     }
 
-    /// Writes a group, and lets everybody know of what follows from it.
+    /// Writes a group, and then publishes its changes to readers.
     fn write(&mut self, store: &Store, finished: Finished<'_>) -> Result<(), LedgerError> {
         let shared = Arc::clone(&self.shared);
         let Finished {
@@ -243,7 +243,7 @@ impl Committer {
             closed,
             ..
         } = finished;
-        // Whoever reads for people waits until all that follows from the group can be read.
+        // A durable read waits until all changes of the group can be read.
         let mut writing = shared.writing.lock();
         if let Err(error) = self.write_durably(store, batch, settles) {
             let error = self.after_a_write(error);
@@ -264,7 +264,7 @@ impl Committer {
         Ok(())
     }
 
-    /// Counts what there is: numbers that came to be wrong would close the folder for good.
+    /// Counts the rows: with wrong counts, no later opening would accept the folder.
     fn check_counts(&mut self) -> Result<(), LedgerError> {
         let shared = Arc::clone(&self.shared);
         let engine = shared.engine.read();
@@ -295,7 +295,7 @@ impl Committer {
         &self,
         store: &Store,
         batch: Batch<'_>,
-        settles: Vec<Slot>,
+        settles: Vec<RecordKey>,
     ) -> Result<(), LedgerError> {
         failpoint::point!(DECIDED, |said| Err(self
             .shared
@@ -318,8 +318,8 @@ impl Committer {
         sync(&self.log).map_err(|error| self.poisoned(&format!("syncing the log failed: {error}")))
     }
 
-    /// What a refused write comes to: only after a full disk can the log be opened again, and only
-    /// when it can still be synced. After all else what is read back proves nothing.
+    /// Returns the error of a refused write. The log can be opened again only after a full disk,
+    /// and only if it can still be synced. After any other error, reading back proves nothing.
     fn after_a_write(&self, error: LedgerError) -> LedgerError {
         match error {
             LedgerError::Full { .. } => self.sync().err().unwrap_or(error),
@@ -332,8 +332,8 @@ impl Committer {
         }
     }
 
-    /// What a refused read comes to. sled tells of its background's refused writes with whatever it
-    /// is asked next; its flush tells the two apart.
+    /// Returns the error of a refused read. sled reports a refused write of its background with the
+    /// next call of any kind; its flush tells the two apart.
     fn after_a_read(&self, store: &Store, error: LedgerError) -> LedgerError {
         match store.flush() {
             Err(error) => self.after_a_write(error),
@@ -361,7 +361,7 @@ fn sync(log: &File) -> io::Result<()> {
     log.sync_data()
 }
 
-/// Poisons the ledger when the committer dies, so that nobody waits for it.
+/// Poisons the ledger when the committer dies, so that no caller waits for it.
 struct Guard(Arc<Shared>);
 
 impl Drop for Guard {

@@ -28,7 +28,7 @@ const AT_REST: Duration = Duration::from_millis(50);
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How much is compared at once.
 const PIECE: usize = 1 << 20;
-/// A copy is opened with a cache that is no burden beside the ledger's own.
+/// The cache of a copy's store: small beside the ledger's own.
 const CACHE: u64 = 16 << 20;
 
 /// Copies an open ledger into a folder that is empty or not there.
@@ -45,7 +45,7 @@ pub(super) fn copy(shared: &Shared, to: &Path) -> Result<(), LedgerError> {
             ));
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(LedgerError::of_io(to, &error)),
+        Err(error) => return Err(LedgerError::from_io(to, &error)),
     }
     let copy = Folder::hold(to).inspect_err(|error| {
         // One that another copy is being made in is not this one's.
@@ -174,7 +174,7 @@ type Stamp = (i64, i64, u64);
 
 impl Log<'_> {
     fn failed(&self, error: &io::Error) -> LedgerError {
-        LedgerError::of_io(self.folder, error)
+        LedgerError::from_io(self.folder, error)
     }
 
     fn stamp(&self) -> Result<Stamp, LedgerError> {

@@ -1,4 +1,4 @@
-//! Counts what sled holds, and reads the hashes of a bucket.
+//! Counts the rows in sled, and reads the hashes of a bucket.
 
 use minicbor::bytes::ByteVec;
 
@@ -7,7 +7,7 @@ use super::layout::{COUNTED, Counts, HASHES, SETTLED, bucket_key};
 use super::store::{Store, hashes};
 use crate::ledger::LedgerError;
 
-/// How much there is of each kind.
+/// Counts the rows of each kind.
 pub(super) fn counts(store: &Store) -> Result<Counts, LedgerError> {
     let mut counts = Counts::default();
     for kind in COUNTED {
@@ -18,8 +18,8 @@ pub(super) fn counts(store: &Store) -> Result<Counts, LedgerError> {
     Ok(counts)
 }
 
-/// The hashes that are listed for a closed bucket.
-pub(super) fn listed(store: &Store, bucket: u32) -> Result<Vec<u64>, LedgerError> {
+/// Returns the hashes that are listed for a closed bucket.
+pub(super) fn listed_hashes(store: &Store, bucket: u32) -> Result<Vec<u64>, LedgerError> {
     let mut all = Vec::new();
     store.each(&bucket_key(HASHES, bucket), |_, list| {
         let list: ByteVec = list?;
@@ -29,8 +29,12 @@ pub(super) fn listed(store: &Store, bucket: u32) -> Result<Vec<u64>, LedgerError
     Ok(all)
 }
 
-/// The hashes of the records that are in a bucket.
-pub(super) fn held(store: &Store, bucket: u32, seed: (u64, u64)) -> Result<Vec<u64>, LedgerError> {
+/// Returns the hashes of the records that are in a bucket.
+pub(super) fn stored_hashes(
+    store: &Store,
+    bucket: u32,
+    seed: (u64, u64),
+) -> Result<Vec<u64>, LedgerError> {
     let prefix = bucket_key(SETTLED, bucket);
     let mut all = Vec::new();
     store.keys(&prefix, |key| {

@@ -1,33 +1,32 @@
-//! What may be asked of sled: all, only what was durable before a refused write, or nothing any
-//! more.
+//! The state of sled: open, readable after a refused write, or unusable.
 
 use super::store::Store;
 use crate::ledger::LedgerError;
 
-/// Whether sled can be asked.
+/// The state of sled.
 pub(super) enum Engine {
     Open(Store),
-    /// A write was refused, and why. Settled records that were durable can still be read; the next
-    /// write opens it again.
+    /// A write was refused with this error. Settled records that were durable can still be read;
+    /// the next write opens sled again.
     Refused(LedgerError, Option<Store>),
-    /// It panicked, a write or a sync failed, or the folder is gone: nothing is answered until the
-    /// process starts again.
+    /// It panicked, a write or a sync failed, or the folder is gone. The ledger answers nothing
+    /// until the process restarts.
     Poisoned(LedgerError),
     Closed,
 }
 
 impl Engine {
-    /// sled, where all that it shows is durable or about to be.
+    /// Returns sled, if everything in it is durable or about to be.
     pub(super) fn open(&self) -> Result<&Store, LedgerError> {
         match self {
             Engine::Open(store) => Ok(store),
-            Engine::Refused(error, _) => Err(unshown(error)),
+            Engine::Refused(error, _) => Err(not_durable(error)),
             Engine::Poisoned(error) => Err(error.clone()),
             Engine::Closed => Err(LedgerError::Closed),
         }
     }
 
-    /// sled, where what was durable can be read.
+    /// Returns sled, if durable records can be read from it.
     pub(super) fn readable(&self) -> Result<&Store, LedgerError> {
         match self {
             Engine::Refused(_, Some(store)) => Ok(store),
@@ -50,7 +49,7 @@ impl Engine {
         };
     }
 
-    /// Closes what was refused a write, to be opened again.
+    /// Closes a store that was refused a write, so that it can be opened again.
     pub(super) fn let_go(&mut self) {
         if let Engine::Refused(_, store) = self {
             *store = None;
@@ -58,10 +57,10 @@ impl Engine {
     }
 }
 
-/// What who reads is told while a write is refused: what is in memory may not be on the disk.
-pub(super) fn unshown(error: &LedgerError) -> LedgerError {
+/// Returns the error of a read while a write is refused: what is in memory may not be on the disk.
+pub(super) fn not_durable(error: &LedgerError) -> LedgerError {
     let until =
-        |reason: &str| format!("{reason}; what is new cannot be shown until it can be written");
+        |reason: &str| format!("{reason}; new records cannot be shown until they can be written");
     match error {
         LedgerError::Full { path, reason } => LedgerError::Full {
             path: path.clone(),

@@ -1,6 +1,6 @@
 //! The ledger's files: regular ones, reached by no link, and closed to other users.
 //!
-//! Somebody else may have prepared the folder, and everything below it is opened by names that are
+//! Another user may have prepared the folder, so everything below it is opened by names that are
 //! known beforehand: a link would lead to a file of theirs or ours, and a FIFO would keep the
 //! caller waiting.
 
@@ -40,7 +40,7 @@ pub(super) fn read(path: &Path) -> io::Result<File> {
     open(File::options().read(true), path)
 }
 
-/// Refuses what is no regular file; that there is nothing is no error.
+/// Refuses anything but a regular file. A missing one is not an error.
 fn is_file(path: &Path) -> io::Result<()> {
     match found(path)? {
         Some(there) if !there.is_file() => Err(odd(path, name(there))),
@@ -48,7 +48,7 @@ fn is_file(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Refuses what is no folder; says whether there is one.
+/// Refuses anything but a folder. Returns whether there is one.
 fn is_folder(path: &Path) -> io::Result<bool> {
     match found(path)? {
         Some(there) if !there.is_dir() => Err(odd(path, name(there))),

@@ -1,4 +1,4 @@
-//! The index of what is settled: which buckets may hold a key, without asking sled.
+//! The index of settled records: it tells which buckets may hold a key, without a read.
 //!
 //! Results come to stand in buckets in the order of time, so sled writes where it wrote a moment
 //! ago however many results there are; a filter for each bucket makes up for not knowing in which
@@ -12,7 +12,7 @@ use fastbloom::AtomicBloomFilter;
 use parking_lot::RwLock;
 use siphasher::sip::SipHasher13;
 
-use super::layout::Slot;
+use super::layout::RecordKey;
 use super::store::Store;
 use crate::ledger::LedgerError;
 use crate::protocol::Settled;
@@ -24,14 +24,14 @@ const FALSE_POSITIVES: f64 = 0.001;
 /// The buckets that are not dropped.
 pub(super) struct Index {
     seed: (u64, u64),
-    buckets: RwLock<Vec<Arc<Bucket>>>,
+    filters: RwLock<Vec<Arc<Bucket>>>,
 }
 
 /// One bucket's filter.
 pub(super) struct Bucket {
     pub(super) id: u32,
     filter: AtomicBloomFilter,
-    /// Its hashes are written, and what is missing from it is lost.
+    /// Whether the bucket is closed: its hashes are written, and a missing record is lost.
     closed: AtomicBool,
 }
 
@@ -42,8 +42,8 @@ pub(super) struct Found {
 }
 
 impl Bucket {
-    /// A bucket for so many records, with these in it.
-    pub(super) fn of(id: u32, capacity: u64, hashes: &[u64]) -> Self {
+    /// Returns the filter of a bucket for so many records, with these in it.
+    pub(super) fn new(id: u32, capacity: u64, hashes: &[u64]) -> Self {
         let capacity = usize::try_from(capacity).unwrap_or(usize::MAX).max(1);
         let filter = AtomicBloomFilter::with_false_pos(FALSE_POSITIVES).expected_items(capacity);
         for hash in hashes {
@@ -74,32 +74,32 @@ impl Bucket {
 }
 
 impl Index {
-    pub(super) fn new(seed: (u64, u64), buckets: Vec<Arc<Bucket>>) -> Self {
+    pub(super) fn new(seed: (u64, u64), filters: Vec<Arc<Bucket>>) -> Self {
         Self {
             seed,
-            buckets: RwLock::new(buckets),
+            filters: RwLock::new(filters),
         }
     }
 
     /// The hash that filters and lists of hashes know a record by. It is written down, so it stays
     /// as it is.
-    pub(super) fn hash(&self, slot: &Slot) -> u64 {
-        hash(self.seed, slot.bytes())
+    pub(super) fn hash(&self, record_key: &RecordKey) -> u64 {
+        hash(self.seed, record_key.bytes())
     }
 
-    pub(super) fn replace(&self, buckets: Vec<Arc<Bucket>>) {
-        *self.buckets.write() = buckets;
+    pub(super) fn replace(&self, filters: Vec<Arc<Bucket>>) {
+        *self.filters.write() = filters;
     }
 
     pub(super) fn add(&self, bucket: Arc<Bucket>) {
-        self.buckets.write().push(bucket);
+        self.filters.write().push(bucket);
     }
 
     /// A bucket takes no more, and this one, which holds the same, stands for it.
     pub(super) fn close(&self, bucket: Arc<Bucket>) {
         bucket.close();
         if let Some(known) = self
-            .buckets
+            .filters
             .write()
             .iter_mut()
             .find(|known| known.id == bucket.id)
@@ -111,7 +111,7 @@ impl Index {
     /// The bits of all filters.
     #[cfg(test)]
     pub(super) fn bits(&self) -> usize {
-        self.buckets
+        self.filters
             .read()
             .iter()
             .map(|bucket| bucket.filter.num_bits())
@@ -119,27 +119,31 @@ impl Index {
     }
 
     pub(super) fn remove(&self, bucket: u32) {
-        self.buckets.write().retain(|known| known.id != bucket);
+        self.filters.write().retain(|known| known.id != bucket);
     }
 
-    /// Whether a bucket is still one of these.
+    /// Returns whether a bucket is still one of these.
     pub(super) fn has(&self, bucket: u32) -> bool {
-        self.buckets.read().iter().any(|known| known.id == bucket)
+        self.filters.read().iter().any(|known| known.id == bucket)
     }
 
     /// Reads a settled record. A key can have older, expired ones in other buckets: the last one
     /// counts.
-    pub(super) fn find(&self, store: &Store, slot: &Slot) -> Result<Option<Found>, LedgerError> {
-        self.search(store, slot, |_, _| Ok(()))
+    pub(super) fn find(
+        &self,
+        store: &Store,
+        record_key: &RecordKey,
+    ) -> Result<Option<Found>, LedgerError> {
+        self.search(store, record_key, |_, _| Ok(()))
     }
 
     /// [`find`](Self::find), and an error where a bucket once had the record and has it no more.
     pub(super) fn find_surely(
         &self,
         store: &Store,
-        slot: &Slot,
+        record_key: &RecordKey,
     ) -> Result<Option<Found>, LedgerError> {
-        self.search(store, slot, |bucket, hash| {
+        self.search(store, record_key, |bucket, hash| {
             match bucket.is_closed() && store.lists(bucket.id, hash)? {
                 true => Err(store.damaged(format!(
                     "a settled record of bucket {} is missing",
@@ -153,19 +157,19 @@ impl Index {
     fn search(
         &self,
         store: &Store,
-        slot: &Slot,
+        record_key: &RecordKey,
         missing: impl Fn(&Bucket, u64) -> Result<(), LedgerError>,
     ) -> Result<Option<Found>, LedgerError> {
-        let hash = self.hash(slot);
+        let hash = self.hash(record_key);
         let mut last: Option<Found> = None;
         for bucket in self
-            .buckets
+            .filters
             .read()
             .iter()
             .rev()
             .filter(|bucket| bucket.may_hold(hash))
         {
-            match store.get::<Settled>(&slot.in_bucket(bucket.id))? {
+            match store.get::<Settled>(&record_key.in_bucket(bucket.id))? {
                 None => missing(bucket, hash)?,
                 Some(settled) => {
                     // One that was taken back has the token of the one that took its place.
@@ -185,8 +189,8 @@ impl Index {
     }
 }
 
-pub(super) fn hash(seed: (u64, u64), slot: &[u8]) -> u64 {
+pub(super) fn hash(seed: (u64, u64), record_key: &[u8]) -> u64 {
     let mut hasher = SipHasher13::new_with_keys(seed.0, seed.1);
-    hasher.write(slot);
+    hasher.write(record_key);
     hasher.finish()
 }

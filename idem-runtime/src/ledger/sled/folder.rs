@@ -13,11 +13,11 @@ use super::lock::{self, Lock};
 use crate::failpoint;
 use crate::ledger::LedgerError;
 
-/// How long an earlier sled of this process may take to let go of its files.
+/// How long an earlier sled of this process may take to release its files.
 const LETTING_GO: Duration = Duration::from_secs(10);
-/// What shows whether there is room.
+/// The file that is written to see whether there is room.
 pub(super) const PROBE: &str = "probe";
-/// A process's number is shorter.
+/// Longer than the number of any process.
 const LONGEST_HOLDER: u64 = 32;
 
 /// A data folder that this process holds.
@@ -30,10 +30,10 @@ pub(super) struct Folder {
 }
 
 impl Folder {
-    /// Makes the folder where there is none, closed to other users, and takes its lock. One that is
-    /// there keeps its mode.
+    /// Takes the folder's lock. Creates the folder if it does not exist, closed to other users; an
+    /// existing one keeps its mode.
     pub(super) fn hold(path: &Path) -> Result<Self, LedgerError> {
-        let refused = |error: io::Error| LedgerError::of_io(path, &error);
+        let refused = |error: io::Error| LedgerError::from_io(path, &error);
         // The process may go to another directory.
         let path = &std::path::absolute(path).map_err(refused)?;
         let made_in = first_there(path).map_err(refused)?;
@@ -43,9 +43,9 @@ impl Folder {
         let mut options = File::options();
         options.create(true).truncate(false).read(true).write(true);
         let lock = files::open(&mut options, &path.join("lock")).map_err(refused)?;
-        let lock = Lock::of(lock).map_err(refused)?.map_err(|held| {
+        let lock = Lock::try_acquire(lock).map_err(refused)?.map_err(|held| {
             let mut holder = String::new();
-            // Who holds it is a hint; without it the error still says what to do.
+            // The holder's number is only a hint in the error.
             let _ = held.take(LONGEST_HOLDER).read_to_string(&mut holder);
             LedgerError::Held {
                 path: path.to_owned(),
@@ -92,11 +92,10 @@ impl Folder {
         }
     }
 
-    /// Lets another process have the folder.
+    /// Releases the folder.
     pub(super) fn release(&self) {
         if let Some(lock) = self.lock.lock().take() {
-            // Nobody is to be told of a holder that is gone; the next one writes its own name in
-            // any case.
+            // The number of a holder that is gone misleads. The next holder writes its own.
             let _ = lock.file().set_len(0);
         }
     }
@@ -120,13 +119,13 @@ impl Folder {
         files::read(&self.tree().join("db")).map_err(|error| self.refused(&error))
     }
 
-    /// Takes the lock that sled takes on its log, where there is one: nobody else reads or writes
-    /// it until this is dropped, and then sled can have it. An earlier sled of this process is
-    /// waited for.
+    /// Takes the lock that sled takes on its log, if there is a log. No other process reads or
+    /// writes it until the lock is dropped, and then sled can take it. Waits for an earlier sled of
+    /// this process.
     ///
     /// # Errors
     /// When another process has it: it holds the folder, and its lock file was removed. When this
-    /// process has it for good: after a panic in sled nothing lets go of it.
+    /// process keeps it: after a panic, sled never releases it.
     pub(super) fn lock_log(&self) -> Result<Option<Lock>, LedgerError> {
         let refused = |error: io::Error| self.refused(&error);
         let mut log = match files::open(
@@ -138,7 +137,7 @@ impl Folder {
         };
         let deadline = Instant::now() + LETTING_GO;
         loop {
-            log = match Lock::of(log).map_err(refused)? {
+            log = match Lock::try_acquire(log).map_err(refused)? {
                 Ok(lock) => return Ok(Some(lock)),
                 Err(held) => held,
             };
@@ -183,7 +182,7 @@ impl Folder {
 
     /// Makes the names in the folder durable, and its own. Those of the folders above it too when
     /// the ledger is `new`: this process has made them, or one that died before it could sync them,
-    /// or the caller, who did not sync them.
+    /// or the caller, without a sync.
     pub(super) fn sync_names(&self, new: bool) -> Result<(), LedgerError> {
         let sync_all = || {
             self.sync()?;
@@ -208,7 +207,7 @@ impl Folder {
         sync_all().map_err(|error: io::Error| self.refused(&error))
     }
 
-    /// Whether the disk takes as much as sled writes when it opens.
+    /// Returns whether the disk has room for the bytes that sled writes when it opens.
     pub(super) fn has_room(&self) -> Result<(), LedgerError> {
         let probe = self.path.join(PROBE);
         let write = |mut file: File| {
@@ -225,7 +224,7 @@ impl Folder {
     }
 
     pub(super) fn refused(&self, error: &io::Error) -> LedgerError {
-        LedgerError::of_io(&self.path, error)
+        LedgerError::from_io(&self.path, error)
     }
 
     /// Removes a new ledger's files, and the folders that were made for it.

@@ -1,4 +1,6 @@
-//! One group: jobs that are decided one after the other and written together.
+//! A group: jobs that are decided one after the other and written together.
+
+mod location;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -10,48 +12,38 @@ use minicbor::bytes::ByteSlice;
 use parking_lot::RwLock;
 
 use super::batch::Batch;
-use super::buckets::{Shelf, Shelving};
-use super::filters::{Bucket, Found, Index};
+use super::buckets::{BucketWriter, Buckets};
+use super::filters::{Bucket, Index};
 use super::job::{Answer, Job};
 use super::journal::{Draft, Journal, Moves, Running};
-use super::layout::{CLOSED_LETTER, DEAD, LIVE, Meta, OPEN_LETTER, Slot, letter_key, note_key};
+use super::layout::{CLOSED_LETTER, Meta, OPEN_LETTER, RecordKey, letter_key, note_key};
 use super::store::Store;
 use super::undo::{Undo, may_take_back};
 use crate::clock;
 use crate::ledger::{LedgerError, NoteChange, unnotified_key};
 use crate::protocol::{
-    Action, ActionKind, Change, DeadLetter, DeadLetterId, Facts, LetterChange, LetterState, Live,
-    Record, RecordId, Reply, Settled, Settlement, Step, decide,
+    Action, ActionKind, Change, DeadLetter, DeadLetterId, Facts, LetterChange, LetterState, Record,
+    RecordId, Reply, Step, decide,
 };
+use location::Location;
 
-/// What the committer knows of the ledger. A group changes it in place: when one cannot be written,
-/// all of it is read again.
+/// The committer's state of the ledger. A group changes it in place: if the group cannot be
+/// written, all of it is read again.
 pub(super) struct State {
     pub(super) meta: Meta,
     pub(super) journal: Journal,
-    pub(super) shelf: Shelf,
-}
-
-/// Where a record stands.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Stands {
-    Nowhere,
-    /// In the journal, under its token.
-    Journal(u64),
-    /// In a place of its own of this kind.
-    Own(u8),
-    Bucket(u32),
+    pub(super) buckets: Buckets,
 }
 
 /// A group that is ready to be written.
 pub(super) struct Finished<'s> {
     pub(super) batch: Batch<'s>,
     /// The settled records that it changes.
-    pub(super) settles: Vec<Slot>,
-    /// What follows once it is durable.
+    pub(super) settles: Vec<RecordKey>,
+    /// The changes to make once it is durable.
     pub(super) moves: Moves,
     pub(super) closed: Vec<Arc<Bucket>>,
-    /// What follows when its callers are told that it was not written.
+    /// The changes to take back if its callers are told that it was not written.
     pub(super) undo: Undo,
 }
 
@@ -63,7 +55,7 @@ pub(super) struct Group<'a, 's> {
     pub(super) state: &'a mut State,
     pub(super) batch: Batch<'s>,
     draft: Draft,
-    changed: HashMap<Slot, (Option<Record>, Stands), foldhash::fast::RandomState>,
+    changed: HashMap<RecordKey, (Option<Record>, Location), foldhash::fast::RandomState>,
     pub(super) now: Timestamp,
     undo: Undo,
 }
@@ -89,7 +81,7 @@ impl<'a, 's> Group<'a, 's> {
         }
     }
 
-    /// Decides a job. An error is the store's; one record that cannot be read is no trouble for the
+    /// Decides a job. An error is the store's; one record that cannot be read does not stop the
     /// others.
     pub(super) fn take(&mut self, job: Job, facts: &mut Facts) -> Result<Answer, LedgerError> {
         facts.token = self.state.meta.number + 1;
@@ -97,10 +89,10 @@ impl<'a, 's> Group<'a, 's> {
         match job {
             Job::Step {
                 id,
-                slot,
+                record_key,
                 step,
                 done,
-            } => match self.step(&id, slot, &step, facts) {
+            } => match self.step(&id, record_key, &step, facts) {
                 Err(error) if !matches!(error, LedgerError::Record { .. }) => {
                     drop(done.send(Err(error.clone())));
                     Err(error)
@@ -129,22 +121,24 @@ impl<'a, 's> Group<'a, 's> {
         }
     }
 
-    /// The batch with the journal's entries in it, and what it changes; nothing where nothing
-    /// changes.
+    /// Returns the batch with the journal's entries, and its effects. `None` if nothing changes.
     pub(super) fn finish(mut self) -> Result<Option<Finished<'s>>, LedgerError> {
         if self.batch.is_empty() && self.draft.is_empty() {
             return Ok(None);
         }
         self.state.meta.group += 1;
-        let closed = self.shelving().close()?;
+        let closed = self.bucket_writer().close()?;
         let State {
             meta,
             journal,
-            shelf,
+            buckets,
         } = self.state;
-        shelf.note(meta);
-        let still = |slot: &Slot, token: u64| match self.changed.entry(slot.clone()) {
-            Entry::Occupied(known) if matches!(known.get().1, Stands::Journal(now) if now == token) => {
+        buckets.note(meta);
+        let still = |record_key: &RecordKey, token: u64| match self
+            .changed
+            .entry(record_key.clone())
+        {
+            Entry::Occupied(known) if matches!(known.get().1, Location::Journal(now) if now == token) => {
                 known.remove().0.and_then(Record::live)
             }
             _ => None,
@@ -166,10 +160,10 @@ impl<'a, 's> Group<'a, 's> {
         }))
     }
 
-    fn shelving(&mut self) -> Shelving<'_, 's> {
-        let State { meta, shelf, .. } = self.state;
-        Shelving {
-            shelf,
+    fn bucket_writer(&mut self) -> BucketWriter<'_, 's> {
+        let State { meta, buckets, .. } = self.state;
+        BucketWriter {
+            buckets,
             index: self.index,
             batch: &mut self.batch,
             meta,
@@ -180,13 +174,13 @@ impl<'a, 's> Group<'a, 's> {
     fn step(
         &mut self,
         id: &RecordId,
-        slot: Slot,
+        record_key: RecordKey,
         step: &Step,
         facts: &Facts,
     ) -> Result<Reply, LedgerError> {
-        let (record, stands) = match self.changed.get(&slot) {
+        let (record, location) = match self.changed.get(&record_key) {
             Some(known) => known.clone(),
-            None => self.load(&slot)?,
+            None => self.load(&record_key)?,
         };
         let before = may_take_back(step).then(|| record.clone());
         let decision = decide(id, record, step, facts);
@@ -205,18 +199,19 @@ impl<'a, 's> Group<'a, 's> {
         };
         if letter.is_some() || !matches!(decision.record, Change::Keep) {
             self.undo
-                .step(slot.clone(), before, letter, &decision.reply);
+                .step(record_key.clone(), before, letter, &decision.reply);
         }
         match decision.record {
             Change::Keep => {}
-            Change::Remove => self.replace(slot, stands, None)?,
-            Change::Put(record) => self.replace(slot, stands, Some(record))?,
+            Change::Remove => self.replace(record_key, location, None)?,
+            Change::Put(record) => self.replace(record_key, location, Some(record))?,
         }
         Ok(decision.reply)
     }
 
-    /// Does something to a letter, and moves it to where it belongs then. Gives it as it was, or
-    /// nothing where a closed one is forgotten, which may be before its record is.
+    /// Applies an action to a letter, and moves it among the open or closed ones. Returns the
+    /// letter as it was, or `None` if it was closed and has expired, which may be before its record
+    /// does.
     fn act(&mut self, id: DeadLetterId, act: Action) -> Result<Option<DeadLetter>, LedgerError> {
         let was = if act.kind == ActionKind::Restored {
             CLOSED_LETTER
@@ -263,7 +258,7 @@ impl<'a, 's> Group<'a, 's> {
         Ok(())
     }
 
-    /// Puts a note in place, or removes it.
+    /// Writes a note, or removes it.
     pub(super) fn note(&mut self, key: &str, value: Option<&[u8]>) -> Result<(), LedgerError> {
         let (place, meta) = (note_key(key), &mut self.state.meta);
         let is_new = match value {
@@ -274,109 +269,13 @@ impl<'a, 's> Group<'a, 's> {
         Ok(())
     }
 
-    /// Reads a record that this group has not changed.
-    pub(super) fn load(&self, slot: &Slot) -> Result<(Option<Record>, Stands), LedgerError> {
-        if let Some(held) = self.running.read().get(slot) {
-            let live = held.live.clone();
-            let token = live.token;
-            return Ok((Some(Record::Live(live)), Stands::Journal(token)));
-        }
-        let counts = self.state.meta.counts;
-        if counts.live > 0
-            && let Some(live) = self.store.get::<Live>(&slot.key(LIVE))?
-        {
-            return Ok((Some(Record::Live(live)), Stands::Own(LIVE)));
-        }
-        if counts.dead > 0
-            && let Some(dead) = self.store.get::<Settled>(&slot.key(DEAD))?
-        {
-            return Ok((Some(Record::Settled(dead)), Stands::Own(DEAD)));
-        }
-        Ok(match self.index.find_surely(self.store, slot)? {
-            Some(Found { settled, bucket }) => {
-                (Some(Record::Settled(settled)), Stands::Bucket(bucket))
-            }
-            None => (None, Stands::Nowhere),
-        })
-    }
-
-    /// Moves a record to where it belongs now.
-    pub(super) fn replace(
-        &mut self,
-        slot: Slot,
-        stood: Stands,
-        record: Option<Record>,
-    ) -> Result<(), LedgerError> {
-        let meta = &mut self.state.meta;
-        // No token is given out twice: the larger one tells which of two results of a key is the
-        // later one.
-        let token = match &record {
-            None => 0,
-            Some(Record::Live(live)) => live.token,
-            Some(Record::Settled(settled)) => settled.token,
-        };
-        meta.number = meta.number.max(token);
-        let stands = match &record {
-            None => Stands::Nowhere,
-            Some(Record::Live(live)) => {
-                // One that has a place of its own keeps it.
-                if !matches!(stood, Stands::Own(LIVE)) && self.draft.takes(&slot, live)? {
-                    Stands::Journal(live.token)
-                } else {
-                    self.batch.put(slot.key(LIVE), live, meta)?;
-                    Stands::Own(LIVE)
-                }
-            }
-            Some(Record::Settled(dead)) if matches!(dead.end, Settlement::Dead(_)) => {
-                self.batch.put(slot.key(DEAD), dead, meta)?;
-                Stands::Own(DEAD)
-            }
-            Some(Record::Settled(settled)) => {
-                Stands::Bucket(self.shelving().settle(&slot, settled)?)
-            }
-        };
-        match stood {
-            Stands::Journal(token) if !matches!(stands, Stands::Journal(now) if now == token) => {
-                self.draft.end(slot.clone(), token);
-            }
-            Stands::Own(kind) if !matches!(stands, Stands::Own(now) if now == kind) => {
-                self.batch.remove(&slot.key(kind), &mut self.state.meta)?;
-            }
-            Stands::Bucket(bucket) if !matches!(stands, Stands::Bucket(_)) => {
-                self.lapse(&slot, bucket)?;
-            }
-            _ => {}
-        }
-        self.changed.insert(slot, (record, stands));
-        Ok(())
-    }
-
-    /// What stood in a bucket stays, for the bucket goes as a whole. Where its time was not over,
-    /// it is now.
-    fn lapse(&mut self, slot: &Slot, bucket: u32) -> Result<(), LedgerError> {
-        let key = slot.in_bucket(bucket);
-        if let Some(settled) = self
-            .batch
-            .get::<Settled>(&key)?
-            .filter(|settled| !settled.expired(self.now))
-        {
-            let over = Settled {
-                at: Timestamp::UNIX_EPOCH,
-                ttl: Duration::ZERO,
-                ..settled
-            };
-            self.batch.put(key, &over, &mut self.state.meta)?;
-        }
-        Ok(())
-    }
-
     fn expire(
         &mut self,
         limit: usize,
         letters: &[Vec<u8>],
         retention: Duration,
     ) -> Result<(u64, bool), LedgerError> {
-        let mut expired = self.shelving().expire(limit)? as u64;
+        let mut expired = self.bucket_writer().expire(limit)? as u64;
         for key in letters {
             let closed = match self.batch.get::<DeadLetter>(key) {
                 Ok(closed) => closed,
@@ -390,11 +289,11 @@ impl<'a, 's> Group<'a, 's> {
                 expired += 1;
             }
         }
-        Ok((expired, self.shelving().is_swept()))
+        Ok((expired, self.bucket_writer().is_swept()))
     }
 }
 
-/// Where a letter stands.
+/// Returns the kind of a letter's key.
 pub(super) fn kind_of(letter: &DeadLetter) -> u8 {
     if letter.state == LetterState::Open {
         OPEN_LETTER

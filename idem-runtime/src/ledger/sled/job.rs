@@ -1,10 +1,10 @@
-//! What is asked of the committer, and how it is answered.
+//! The jobs of the committer, and their answers.
 
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::layout::Slot;
+use super::layout::RecordKey;
 use crate::ledger::{LedgerError, NoteChange};
 use crate::protocol::{RecordId, Reply, Step, StoredResult};
 
@@ -13,7 +13,7 @@ pub(super) enum Job {
     /// A step of a record.
     Step {
         id: RecordId,
-        slot: Slot,
+        record_key: RecordKey,
         step: Step,
         done: Done<Reply>,
     },
@@ -35,7 +35,7 @@ pub(super) enum Job {
 /// How much was removed, and whether that was all.
 pub(super) type Expired = (u64, bool);
 
-/// Where a job's answer goes; a caller that has gone away is no trouble.
+/// The receiver of a job's answer. A caller that has gone away is ignored.
 pub(super) type Done<T> = oneshot::Sender<Result<T, LedgerError>>;
 
 /// What a job is answered once its group is durable.

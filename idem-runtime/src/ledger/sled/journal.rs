@@ -1,4 +1,5 @@
-//! The journal: what each group did, in a ring of small entries that overwrite each other.
+//! The journal: the claims and ends of each group, in a ring of small entries that overwrite each
+//! other.
 //!
 //! Most messages are claimed, run and done within moments. Their claims stand only here, many to an
 //! entry, so that a message costs sled one write of its own, its result's. A claim whose entry's
@@ -12,7 +13,7 @@ use minicbor::bytes::{ByteSlice, ByteVec};
 use minicbor::{Decode, Encode};
 
 use super::batch::Batch;
-use super::layout::{LIVE, Meta, Slot, journal_key};
+use super::layout::{LIVE, Meta, RecordKey, journal_key};
 use super::store::LARGEST_INLINE;
 use crate::ledger::LedgerError;
 use crate::protocol::encoding::{decode, encode};
@@ -47,29 +48,29 @@ pub(crate) struct Entry {
 
 /// A running claim that stands in the journal.
 #[derive(Debug, Clone)]
-pub(super) struct Held {
+pub(super) struct JournalClaim {
     pub(super) live: Live,
     /// The entry that has it.
     entry: u64,
 }
 
-impl Held {
-    /// Whether it was claimed in this opening of the ledger.
+impl JournalClaim {
+    /// Returns whether it was claimed in this opening of the ledger.
     pub(super) fn is_of(&self, opening: u64) -> bool {
         matches!(self.live.phase, Phase::Running { session, .. } if session == opening)
     }
 }
 
 /// The running claims that stand in the journal.
-pub(super) type Running = HashMap<Slot, Held, foldhash::fast::RandomState>;
+pub(super) type Running = HashMap<RecordKey, JournalClaim, foldhash::fast::RandomState>;
 
-/// Where the ring stands.
+/// The ring's state.
 #[derive(Default)]
 pub(super) struct Journal {
     /// The last entry's number.
     last: u64,
-    /// Whose claims are in each entry, oldest first.
-    ring: VecDeque<Vec<Slot>>,
+    /// The records with a claim in each entry, oldest first.
+    ring: VecDeque<Vec<RecordKey>>,
 }
 
 /// An entry as it is written.
@@ -87,30 +88,34 @@ struct Written<'a> {
     ended: Vec<u64>,
 }
 
-/// What a group does to the journal.
+/// The changes of one group to the journal.
 #[derive(Default)]
 pub(super) struct Draft {
     claims: Vec<Claimed>,
-    ended: Vec<(Slot, u64)>,
+    ended: Vec<(RecordKey, u64)>,
 }
 
 /// A claim that is to be written.
 struct Claimed {
-    slot: Slot,
+    record_key: RecordKey,
     token: u64,
     envelope: Vec<u8>,
 }
 
-/// What becomes of [`Running`] once the group is durable.
+/// The changes of [`Running`] once the group is durable.
 #[derive(Default)]
 pub(super) struct Moves {
-    claims: Vec<(Slot, Held)>,
-    gone: Vec<(Slot, u64)>,
+    claims: Vec<(RecordKey, JournalClaim)>,
+    gone: Vec<(RecordKey, u64)>,
 }
 
 impl Draft {
-    /// Takes a claim that is to stand in the journal, or says that it cannot.
-    pub(super) fn takes(&mut self, slot: &Slot, live: &Live) -> Result<bool, LedgerError> {
+    /// Takes a claim into the journal. Returns whether it fits there.
+    pub(super) fn takes(
+        &mut self,
+        record_key: &RecordKey,
+        live: &Live,
+    ) -> Result<bool, LedgerError> {
         if !matches!(live.phase, Phase::Running { .. }) || live.payload.len() > LARGEST_CLAIM {
             return Ok(false);
         }
@@ -118,7 +123,7 @@ impl Draft {
         let small = envelope.len() <= LARGEST_CLAIM;
         if small {
             self.claims.push(Claimed {
-                slot: slot.clone(),
+                record_key: record_key.clone(),
                 token: live.token,
                 envelope,
             });
@@ -130,9 +135,9 @@ impl Draft {
         self.claims.is_empty() && self.ended.is_empty()
     }
 
-    /// A claim in the journal is one no more.
-    pub(super) fn end(&mut self, slot: Slot, token: u64) {
-        self.ended.push((slot, token));
+    /// Ends a claim in the journal.
+    pub(super) fn end(&mut self, record_key: RecordKey, token: u64) {
+        self.ended.push((record_key, token));
     }
 
     /// Fills entries with the claims, then with the ends: which of them are in each.
@@ -160,28 +165,28 @@ impl Draft {
 }
 
 impl Journal {
-    /// The journal that these entries make, in their order, and the claims that run in it.
-    pub(super) fn of(entries: Vec<Entry>) -> Result<(Self, Running), LedgerError> {
+    /// Returns the journal of these entries, in their order, and the claims that run in it.
+    pub(super) fn from_entries(entries: Vec<Entry>) -> Result<(Self, Running), LedgerError> {
         let (mut journal, mut running) = (Self::default(), Running::default());
-        let mut slots = HashMap::new();
+        let mut record_keys = HashMap::new();
         for entry in entries {
             let mut claimed = Vec::with_capacity(entry.claims.len());
             for claim in &entry.claims {
                 let live: Live = decode(claim)?;
-                let slot = Slot::of(&live.id());
-                slots.insert(live.token, slot.clone());
-                claimed.push(slot.clone());
+                let record_key = RecordKey::new(&live.id());
+                record_keys.insert(live.token, record_key.clone());
+                claimed.push(record_key.clone());
                 running.insert(
-                    slot,
-                    Held {
+                    record_key,
+                    JournalClaim {
                         live,
                         entry: entry.number,
                     },
                 );
             }
             for token in entry.ended {
-                if let Some(slot) = slots.get(&token) {
-                    end(&mut running, slot, token);
+                if let Some(record_key) = record_keys.get(&token) {
+                    end(&mut running, record_key, token);
                 }
             }
             journal.last = entry.number;
@@ -190,30 +195,35 @@ impl Journal {
         Ok((journal, running))
     }
 
-    /// The claims whose entries so many new ones will overwrite: they need places of their own.
+    /// Returns the claims whose entries so many new ones will overwrite: they move to keys of their
+    /// own.
     fn evicted(
         &self,
         entries: usize,
-        ended: &[(Slot, u64)],
+        ended: &[(RecordKey, u64)],
         running: &Running,
-    ) -> Vec<(Slot, Live)> {
+    ) -> Vec<(RecordKey, Live)> {
         let overwritten = (self.ring.len() + entries).saturating_sub(RING as usize);
         let first = self.last + 1 - self.ring.len() as u64;
         let claimed = self.ring.iter().take(overwritten).zip(first..);
         claimed
-            .flat_map(|(slots, entry)| slots.iter().map(move |slot| (slot, entry)))
-            .filter_map(|(slot, entry)| {
-                running
-                    .get(slot)
-                    .filter(|held| held.entry == entry)
-                    .map(|held| (slot, held))
+            .flat_map(|(record_keys, entry)| {
+                record_keys
+                    .iter()
+                    .map(move |record_key| (record_key, entry))
             })
-            .filter(|(slot, held)| {
+            .filter_map(|(record_key, entry)| {
+                running
+                    .get(record_key)
+                    .filter(|claim| claim.entry == entry)
+                    .map(|claim| (record_key, claim))
+            })
+            .filter(|(record_key, claim)| {
                 !ended
                     .iter()
-                    .any(|(ended, token)| (*token, ended) == (held.live.token, *slot))
+                    .any(|(ended, token)| (*token, ended) == (claim.live.token, *record_key))
             })
-            .map(|(slot, held)| (slot.clone(), held.live.clone()))
+            .map(|(record_key, claim)| (record_key.clone(), claim.live.clone()))
             .collect()
     }
 
@@ -225,12 +235,12 @@ impl Journal {
         running: &Running,
         meta: &mut Meta,
         batch: &mut Batch<'_>,
-        mut record: impl FnMut(&Slot, u64) -> Option<Live>,
+        mut record: impl FnMut(&RecordKey, u64) -> Option<Live>,
     ) -> Result<Moves, LedgerError> {
         let entries = draft.pack();
         let evicted = self.evicted(entries.len(), &draft.ended, running);
-        for (slot, live) in &evicted {
-            batch.put(slot.key(LIVE), live, meta)?;
+        for (record_key, live) in &evicted {
+            batch.put(record_key.in_kind(LIVE), live, meta)?;
         }
         let mut claims = Vec::with_capacity(draft.claims.len());
         for (index, (claimed, ended)) in entries.iter().enumerate() {
@@ -250,17 +260,24 @@ impl Journal {
             };
             batch.insert(journal_key(self.last % RING), &written)?;
             let claimed = &draft.claims[claimed.clone()];
-            self.ring
-                .push_back(claimed.iter().map(|claim| claim.slot.clone()).collect());
+            self.ring.push_back(
+                claimed
+                    .iter()
+                    .map(|claim| claim.record_key.clone())
+                    .collect(),
+            );
             if self.ring.len() as u64 > RING {
                 self.ring.pop_front();
             }
-            for Claimed { slot, token, .. } in claimed {
+            for Claimed {
+                record_key, token, ..
+            } in claimed
+            {
                 // A claim that was replaced within the group ended within it too.
-                if let Some(live) = record(slot, *token) {
+                if let Some(live) = record(record_key, *token) {
                     claims.push((
-                        slot.clone(),
-                        Held {
+                        record_key.clone(),
+                        JournalClaim {
                             live,
                             entry: self.last,
                         },
@@ -269,27 +286,31 @@ impl Journal {
             }
         }
         let mut gone = draft.ended;
-        gone.extend(evicted.into_iter().map(|(slot, live)| (slot, live.token)));
+        gone.extend(
+            evicted
+                .into_iter()
+                .map(|(record_key, live)| (record_key, live.token)),
+        );
         Ok(Moves { claims, gone })
     }
 }
 
 impl Moves {
     pub(super) fn apply(self, running: &mut Running) {
-        for (slot, held) in self.claims {
-            running.insert(slot, held);
+        for (record_key, claim) in self.claims {
+            running.insert(record_key, claim);
         }
-        for (slot, token) in self.gone {
-            end(running, &slot, token);
+        for (record_key, token) in self.gone {
+            end(running, &record_key, token);
         }
     }
 }
 
-fn end(running: &mut Running, slot: &Slot, token: u64) {
+fn end(running: &mut Running, record_key: &RecordKey, token: u64) {
     if running
-        .get(slot)
-        .is_some_and(|held| held.live.token == token)
+        .get(record_key)
+        .is_some_and(|claim| claim.live.token == token)
     {
-        running.remove(slot);
+        running.remove(record_key);
     }
 }

@@ -1,11 +1,11 @@
-//! Where things are in the one tree: a byte for the kind, then what it is addressed by.
+//! The layout of sled's one tree: each key is a byte for the kind, then an address.
 //!
 //! - `j` the journal: what each group did, and the claims that run
 //! - `l` live records that are not in the journal: waiting for their next attempt, or running for
 //!   long
 //! - `d` dead records
 //! - `s` settled records, by bucket; `b` the closed buckets, `h` the hashes of what is in each
-//! - `o` open letters, `z` closed ones, so that listing them costs what there is to see
+//! - `o` open letters, `z` closed ones, so that a listing reads only the ones it shows
 //! - `n` notes
 //! - `c` the chunks of large values
 
@@ -45,7 +45,7 @@ pub(crate) struct Meta {
     /// The ledger's opening.
     #[n(2)]
     pub(super) session: u64,
-    /// How much there is of each kind.
+    /// The count of each kind.
     #[n(3)]
     pub(super) counts: Counts,
     /// The last bucket that was opened.
@@ -54,7 +54,8 @@ pub(crate) struct Meta {
     /// The buckets that take what settles.
     #[n(5)]
     pub(super) open: Vec<OpenBucket>,
-    /// Seeds the hashes of settled records, so that nobody can choose keys that collide.
+    /// The seed of the hashes of settled records. It is random, so keys cannot be chosen to
+    /// collide.
     #[n(6)]
     pub(super) seed: (u64, u64),
 }
@@ -69,7 +70,7 @@ impl Meta {
     }
 }
 
-/// How much there is. sled can lose single values to damage without a word: the count tells.
+/// The number of rows of each kind. It reveals single values that sled lost to damage silently.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Encode, Decode)]
 pub(crate) struct Counts {
     /// Live records outside the journal.
@@ -93,7 +94,7 @@ pub(crate) struct Counts {
 pub(super) const COUNTED: [u8; 6] = [LIVE, DEAD, OPEN_LETTER, CLOSED_LETTER, BUCKET, NOTE];
 
 impl Counts {
-    /// The count of a kind.
+    /// Returns the count of a kind.
     pub(super) fn of(&mut self, kind: u8) -> Option<&mut u64> {
         match kind {
             LIVE => Some(&mut self.live),
@@ -106,7 +107,7 @@ impl Counts {
         }
     }
 
-    /// Whether there is less of a kind than in others.
+    /// Returns whether a count is smaller than in `others`.
     pub(super) fn lack(mut self, mut others: Self) -> bool {
         COUNTED
             .into_iter()
@@ -132,7 +133,7 @@ impl std::fmt::Display for Counts {
     }
 }
 
-/// A bucket that takes what settles with a time to live of about the same length.
+/// A bucket that takes records with times to live of about the same length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub(crate) struct OpenBucket {
     #[n(0)]
@@ -144,53 +145,53 @@ pub(crate) struct OpenBucket {
     #[cbor(with = "cbor::millis")]
     pub(super) since: Timestamp,
     #[n(3)]
-    pub(super) holds: Holds,
+    pub(super) stats: BucketStats,
 }
 
-/// What is in a bucket.
+/// The size of a bucket, and its expiry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
-pub(crate) struct Holds {
-    /// How many records.
+pub(crate) struct BucketStats {
+    /// The number of records.
     #[n(0)]
     pub(super) count: u64,
-    /// When the last of them has expired.
+    /// When the last of them expires.
     #[n(1)]
     #[cbor(with = "cbor::millis")]
     pub(super) until: Timestamp,
 }
 
-/// A bucket that takes no more. It does not change until all of it has expired.
+/// A bucket that takes no more records. It does not change until all of them have expired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub(super) struct ClosedBucket {
     #[n(0)]
-    pub(super) holds: Holds,
-    /// All of it has expired, and it is being removed in pieces.
+    pub(super) stats: BucketStats,
+    /// Whether all of it has expired, and it is being removed in pieces.
     #[n(1)]
     pub(super) dropped: bool,
 }
 
-/// A record's address within its kind.
+/// The address of a record within its kind.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Slot(Arc<[u8]>);
+pub(super) struct RecordKey(Arc<[u8]>);
 
-impl Slot {
-    pub(super) fn of(id: &RecordId) -> Self {
+impl RecordKey {
+    pub(super) fn new(id: &RecordId) -> Self {
         let (handler, key) = (id.handler.as_bytes(), id.key.as_bytes());
         match u8::try_from(handler.len()) {
             Ok(length) if length > 0 && handler.len() + key.len() <= LONGEST_PLAIN => {
-                let (mut slot, key_at) = ([length; 1 + LONGEST_PLAIN], 1 + handler.len());
-                slot[1..key_at].copy_from_slice(handler);
-                slot[key_at..key_at + key.len()].copy_from_slice(key);
-                Self(slot[..key_at + key.len()].into())
+                let (mut record_key, key_at) = ([length; 1 + LONGEST_PLAIN], 1 + handler.len());
+                record_key[1..key_at].copy_from_slice(handler);
+                record_key[key_at..key_at + key.len()].copy_from_slice(key);
+                Self(record_key[..key_at + key.len()].into())
             }
             _ => {
                 let mut hash = Sha256::new();
                 hash.update((handler.len() as u64).to_be_bytes());
                 hash.update(handler);
                 hash.update(key);
-                let mut slot = vec![0];
-                slot.extend_from_slice(&hash.finalize());
-                Self(slot.into())
+                let mut record_key = vec![0];
+                record_key.extend_from_slice(&hash.finalize());
+                Self(record_key.into())
             }
         }
     }
@@ -199,7 +200,7 @@ impl Slot {
         &self.0
     }
 
-    pub(super) fn key(&self, kind: u8) -> Vec<u8> {
+    pub(super) fn in_kind(&self, kind: u8) -> Vec<u8> {
         joined(&[&[kind], &self.0])
     }
 
@@ -260,17 +261,20 @@ mod tests {
     use super::*;
 
     fn id(handler: &str, key: &str) -> RecordId {
-        RecordId {
-            handler: handler.into(),
-            key: key.into(),
-        }
+        RecordId::new(handler, key)
     }
 
     #[test]
     fn handler_and_key_cannot_run_into_each_other() {
-        assert_ne!(Slot::of(&id("ab", "c")), Slot::of(&id("a", "bc")));
+        assert_ne!(
+            RecordKey::new(&id("ab", "c")),
+            RecordKey::new(&id("a", "bc"))
+        );
         let (long, longer) = ("x".repeat(300), "x".repeat(301));
-        assert_ne!(Slot::of(&id(&long, &longer)), Slot::of(&id(&longer, &long)));
-        assert_eq!(Slot::of(&id(&long, &longer)).bytes().len(), 33);
+        assert_ne!(
+            RecordKey::new(&id(&long, &longer)),
+            RecordKey::new(&id(&longer, &long))
+        );
+        assert_eq!(RecordKey::new(&id(&long, &longer)).bytes().len(), 33);
     }
 }

@@ -16,7 +16,7 @@ pub(super) fn survive() {
         if !ends_the_process(signal) {
             return;
         }
-        // That it came is of no use to anybody: the write says the same.
+        // The signal is ignored: the refused write says the same.
         if let Err(error) = signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false))) {
             tracing::warn!(%error, "a write past the limit on file sizes will end the process");
         }

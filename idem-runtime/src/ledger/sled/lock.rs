@@ -4,12 +4,12 @@ use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 
-/// An exclusive lock, until it is dropped. The system lets go of it when the process dies.
+/// An exclusive lock, until it is dropped. The system releases it when the process dies.
 pub(super) struct Lock(File);
 
 impl Lock {
-    /// Takes the lock, or gives the file back where another has it.
-    pub(super) fn of(file: File) -> io::Result<Result<Self, File>> {
+    /// Takes the lock, or returns the file if another process has it.
+    pub(super) fn try_acquire(file: File) -> io::Result<Result<Self, File>> {
         match file.try_lock() {
             Ok(()) => Ok(Ok(Self(file))),
             Err(TryLockError::WouldBlock) => Ok(Err(file)),
@@ -27,12 +27,12 @@ impl Drop for Lock {
     /// until it runs its own program, and the lock is as long as the last copy.
     fn drop(&mut self) {
         if let Err(error) = self.0.unlock() {
-            tracing::warn!(%error, "a lock is let go of by closing its file");
+            tracing::warn!(%error, "a lock is released by closing its file");
         }
     }
 }
 
-/// The process that has the lock on a file, where the system says so (Linux does, in
+/// Returns the process that has the lock on a file, if the system tells (Linux does, in
 /// `/proc/locks`).
 pub(super) fn holder(file: &File) -> Option<u32> {
     let file = file.metadata().ok()?;

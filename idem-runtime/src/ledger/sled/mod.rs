@@ -26,6 +26,7 @@ mod queue;
 mod recovery;
 mod salvage;
 mod shared;
+mod spill;
 mod store;
 mod sweep;
 mod undo;
@@ -47,7 +48,7 @@ use folder::Folder;
 use job::{Done, Job};
 #[cfg(feature = "testing")]
 pub(crate) use journal::Entry;
-use layout::{CLOSED_LETTER, OPEN_LETTER, Slot, letter_key};
+use layout::{CLOSED_LETTER, OPEN_LETTER, RecordKey, letter_key};
 use opening::Opened;
 use queue::Queue;
 use shared::{Shared, Waiting};
@@ -72,11 +73,11 @@ pub struct SledLedger {
 }
 
 impl SledLedger {
-    /// Opens a data folder, or makes one.
+    /// Opens a data folder, or creates one. `cache_bytes` is the size of sled's cache.
     ///
     /// # Errors
-    /// When another process holds it, when it cannot be written, when it is full, and when its
-    /// files hold less than was acknowledged.
+    /// When another process holds it, when it cannot be written, when the disk is full, and when
+    /// its files lack acknowledged writes.
     pub fn open(
         path: &Path,
         cache_bytes: u64,
@@ -95,7 +96,7 @@ impl SledLedger {
         let Opened {
             mut state,
             mut running,
-            buckets,
+            filters,
             closed,
         } = opened;
         // Earlier versions left a blank witness when the very first opening was cut short. Each
@@ -124,7 +125,7 @@ impl SledLedger {
             session: state.meta.session,
             engine: RwLock::new(Engine::Open(store)),
             queue: Queue::default(),
-            index: Index::new(state.meta.seed, buckets),
+            index: Index::new(state.meta.seed, filters),
             running: RwLock::new(running),
             counts: Mutex::new(state.meta.counts),
             unsynced: Mutex::default(),
@@ -164,7 +165,7 @@ impl Ledger for SledLedger {
             shared
                 .enqueue(
                     Job::Step {
-                        slot: Slot::of(&id),
+                        record_key: RecordKey::new(&id),
                         id,
                         step,
                         done,
@@ -177,11 +178,11 @@ impl Ledger for SledLedger {
     }
 
     fn look(&self, id: &RecordId, claim: &Claim) -> Option<Reply> {
-        let slot = Slot::of(id);
+        let record_key = RecordKey::new(id);
         let settled = self.shared.with_store(|store| {
-            let settled = self.shared.settled(store, &slot)?;
+            let settled = self.shared.settled(store, &record_key)?;
             // A record of the group that is being written may still come to nothing.
-            Ok(settled.filter(|_| !self.shared.unsynced.lock().contains(&slot)))
+            Ok(settled.filter(|_| !self.shared.unsynced.lock().contains(&record_key)))
         });
         let decision = decide_claim(
             id,
@@ -193,10 +194,10 @@ impl Ledger for SledLedger {
     }
 
     fn record(&self, id: &RecordId) -> BoxFuture<'static, Result<Option<Record>, LedgerError>> {
-        let (shared, slot) = (Arc::clone(&self.shared), Slot::of(id));
+        let (shared, record_key) = (Arc::clone(&self.shared), RecordKey::new(id));
         Box::pin(async move {
             shared.open_again().await?;
-            shared.durably(|store| shared.record(store, &slot))
+            shared.read_durable(|store| shared.record(store, &record_key))
         })
     }
 
@@ -207,7 +208,7 @@ impl Ledger for SledLedger {
         let shared = Arc::clone(&self.shared);
         Box::pin(async move {
             shared.open_again().await?;
-            shared.durably(|store| match store.get(&letter_key(OPEN_LETTER, id))? {
+            shared.read_durable(|store| match store.get(&letter_key(OPEN_LETTER, id))? {
                 Some(open) => Ok(Some(open)),
                 None => store.get(&letter_key(CLOSED_LETTER, id)),
             })
@@ -220,15 +221,15 @@ impl Ledger for SledLedger {
             shared.open_again().await?;
             let (done, answer) = oneshot::channel();
             let (reader, wanted) = (Arc::clone(&shared), filter.clone());
-            // A listing may read many letters: on a thread of its own it holds up no handler.
+            // A listing may read many letters: a thread of its own does not block the executor.
             let started = list::on_its_own(move || {
-                // Nobody may be waiting for it any more.
-                let _ = done.send(reader.durably(|store| list::letters(store, &wanted)));
+                // The caller may have gone away.
+                let _ = done.send(reader.read_durable(|store| list::letters(store, &wanted)));
             });
             match started {
                 Ok(()) => Waiting { answer, shared }.answer().await,
                 // Where no thread can be started, it takes the caller's.
-                Err(_) => shared.durably(|store| list::letters(store, &filter)),
+                Err(_) => shared.read_durable(|store| list::letters(store, &filter)),
             }
         })
     }
@@ -263,7 +264,7 @@ impl Ledger for SledLedger {
         );
         Box::pin(async move {
             shared.open_again().await?;
-            shared.durably(|store| list::notes(store, &prefix, after.as_deref(), limit))
+            shared.read_durable(|store| list::notes(store, &prefix, after.as_deref(), limit))
         })
     }
 
@@ -294,7 +295,7 @@ impl Ledger for SledLedger {
             let (done, answer) = oneshot::channel();
             let copier = Arc::clone(&shared);
             let copy = move || {
-                // Nobody may be waiting for it any more.
+                // The caller may have gone away.
                 let _ = done.send(copy::copy(&copier, &folder));
             };
             let copying = std::thread::Builder::new()
@@ -316,8 +317,8 @@ impl Ledger for SledLedger {
         self.shared.queue.close();
         let mut ended = self.ended.clone();
         Box::pin(async move {
-            // An error means that the committer has ended, which is what is waited for; its own
-            // panics are caught where sled is called.
+            // An error means that the committer has ended, as it should; its panics are caught
+            // where sled is called.
             let _ = ended.changed().await;
             Ok(())
         })
@@ -333,7 +334,7 @@ impl Drop for SledLedger {
         }
         self.shared.queue.close();
         if let Some(thread) = self.committer.lock().take() {
-            // What is waiting is written before the folder's lock is let go.
+            // Waiting jobs are written before the folder's lock is released.
             let _ = thread.join();
         }
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
-/// A flush that takes longer is nudged, and a slow disk is none the worse for it.
+/// A flush that takes longer is nudged, which does no harm on a slow disk.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A thread that flushes, too, when a flush takes long.

@@ -31,7 +31,7 @@ struct Waiting {
     wanted: usize,
     /// How many were in the last group, and when it was taken.
     last: Option<(usize, Instant)>,
-    /// What whoever comes now is told.
+    /// The error for jobs that come now.
     closed: Option<LedgerError>,
 }
 
@@ -98,7 +98,7 @@ impl Queue {
         self.bell.notify_one();
     }
 
-    /// No more jobs, and nobody to serve those that wait.
+    /// Refuses all jobs, those that wait included.
     pub(super) fn fail(&self, error: &LedgerError) {
         let mut waiting = self.waiting.lock();
         waiting.closed = Some(error.clone());

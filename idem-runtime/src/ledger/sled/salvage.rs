@@ -1,5 +1,5 @@
-//! Going on with what is left: a person has removed the witness, so the ledger's own numbers are
-//! made true of what is there, in place of refusing it.
+//! Salvage: a person has removed the witness, so the ledger's own numbers are corrected to the rows
+//! that are left, instead of refusing the folder.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use super::counts::counts;
 use super::filters::hash;
 use super::journal::{Draft, Entry, Journal, Running};
 use super::layout::{
-    BUCKET, CHUNK, ClosedBucket, DEAD, HASHES, Holds, JOURNAL, LIVE, Meta, NOTE, SETTLED,
+    BUCKET, BucketStats, CHUNK, ClosedBucket, DEAD, HASHES, JOURNAL, LIVE, Meta, NOTE, SETTLED,
     bucket_in, bucket_key, number_in,
 };
 use super::store::Store;
@@ -37,10 +37,10 @@ pub(super) fn salvage(store: &Store) -> Result<(), LedgerError> {
     let mut meta = newest.unwrap_or_else(Meta::fresh);
     meta.open.clear();
     // The journal begins anew, so what runs in it moves to places of its own.
-    let (_, running) = Journal::of(entries)?;
+    let (_, running) = Journal::from_entries(entries)?;
     let mut batch = Batch::on(store);
-    for (slot, held) in running {
-        batch.put(slot.key(LIVE), &held.live, &mut meta)?;
+    for (record_key, claim) in running {
+        batch.put(record_key.in_kind(LIVE), &claim.live, &mut meta)?;
     }
     store.write(batch)?;
     failpoint::point!(SALVAGE_MOVED);
@@ -83,7 +83,7 @@ fn highest_numbers(store: &Store, meta: &mut Meta) -> Result<(), LedgerError> {
     })
 }
 
-/// Every bucket that is not dropped is closed, with what is in it.
+/// Closes every bucket that is not dropped, with the records in it.
 fn buckets(store: &Store, meta: &mut Meta) -> Result<(), LedgerError> {
     let mut dropped = BTreeSet::new();
     store.each(&[BUCKET], |key, bucket: Result<ClosedBucket, _>| {
@@ -106,13 +106,13 @@ fn buckets(store: &Store, meta: &mut Meta) -> Result<(), LedgerError> {
 
 fn close_again(store: &Store, id: u32, meta: &mut Meta) -> Result<(), LedgerError> {
     let prefix = bucket_key(SETTLED, id);
-    let mut held = Vec::new();
+    let mut stored = Vec::new();
     // It may be sooner than it was, for a row whose time was ended counts no more. No row brings
     // back what it hides by going first: the time of what it hides was over, or was ended, when it
     // was written.
     let mut until = jiff::Timestamp::UNIX_EPOCH;
     store.each(&prefix, |key, settled: Result<Settled, _>| {
-        held.push(hash(
+        stored.push(hash(
             meta.seed,
             key.strip_prefix(prefix.as_slice()).unwrap_or_default(),
         ));
@@ -128,11 +128,11 @@ fn close_again(store: &Store, id: u32, meta: &mut Meta) -> Result<(), LedgerErro
         &mut batch,
         meta,
         id,
-        Holds {
-            count: held.len() as u64,
+        BucketStats {
+            count: stored.len() as u64,
             until,
         },
-        held,
+        stored,
     )?;
     store.write(batch)
 }

@@ -1,4 +1,4 @@
-//! What callers and the committer share, and how each of them reads.
+//! The state that callers and the committer share, and its reads.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -6,12 +6,12 @@ use std::sync::Arc;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::oneshot;
 
-use super::engine::{Engine, unshown};
+use super::engine::{Engine, not_durable};
 use super::filters::Index;
 use super::folder::Folder;
 use super::job::{Done, Job};
 use super::journal::Running;
-use super::layout::{Counts, DEAD, LIVE, Slot};
+use super::layout::{Counts, DEAD, LIVE, RecordKey};
 use super::queue::Queue;
 use super::store::Store;
 use crate::clock::Clock;
@@ -19,7 +19,7 @@ use crate::failpoint;
 use crate::ledger::LedgerError;
 use crate::protocol::{DeadLetterId, Facts, Record, Settled};
 
-/// What callers and the committer share.
+/// The state that callers and the committer share.
 pub(super) struct Shared {
     /// The process that opened it: a fork has none of its threads.
     pub(super) process: u32,
@@ -34,22 +34,22 @@ pub(super) struct Shared {
     pub(super) index: Index,
     /// The claims in the journal, as the last durable group left them.
     pub(super) running: RwLock<Running>,
-    /// What there is, as the last durable group left it.
+    /// The number of rows, as the last durable group left it.
     pub(super) counts: Mutex<Counts>,
-    /// The records that the group that is being written settles: nobody may be told of them before
-    /// they are durable.
-    pub(super) unsynced: Mutex<HashSet<Slot>>,
-    /// Held while a group can be read and is not durable; and why the last one may never be.
+    /// The records that the current group settles. They are not replayed before they are durable.
+    pub(super) unsynced: Mutex<HashSet<RecordKey>>,
+    /// Held while a group can be read but is not durable. The error of the last group, if it may
+    /// never be durable.
     pub(super) writing: Mutex<Option<LedgerError>>,
     /// Held by the committer while it writes a group, and by a copy while it is made.
     pub(super) writer: Mutex<()>,
-    /// How far the sweep of closed letters has come.
+    /// The last closed letter that the sweep has visited.
     pub(super) cursor: Mutex<Vec<u8>>,
 }
 
 impl Shared {
-    /// Whether this is the process that opened it. Nothing of it is touched in a fork: its locks
-    /// may be held for ever.
+    /// Checks that this is the process that opened it. A fork must not touch it: its locks may be
+    /// held for ever.
     pub(super) fn is_here(&self) -> Result<(), LedgerError> {
         if failpoint::process() == self.process {
             Ok(())
@@ -60,8 +60,8 @@ impl Shared {
         }
     }
 
-    /// Not to be asked in a fork: a call looked whether it is in one, and asking the system twice
-    /// is a tenth of a duplicate.
+    /// Reads from sled. It does not check for a fork: each call does so before, and a second check
+    /// would take a tenth of a duplicate's time.
     pub(super) fn with_store<T>(
         &self,
         read: impl FnOnce(&Store) -> Result<T, LedgerError>,
@@ -70,22 +70,22 @@ impl Shared {
         self.checked(result)
     }
 
-    /// Reads for people: what they are shown must still be there after a kill, so a group that may
-    /// be among it is waited for. When that one is refused, so are they.
-    pub(super) fn durably<T>(
+    /// Reads durable rows only: what people see must still be there after a kill. Waits for the
+    /// group that is being written, and fails if that one was refused.
+    pub(super) fn read_durable<T>(
         &self,
         read: impl FnOnce(&Store) -> Result<T, LedgerError>,
     ) -> Result<T, LedgerError> {
         self.is_here()?;
-        // It is held until the group has its end: what is opened again meanwhile says nothing of
-        // what was read.
+        // It is held until the group has ended: a store that is opened again meanwhile would prove
+        // nothing about this read.
         let engine = self.engine.read();
         let result = engine
             .open()
             .and_then(read)
             .and_then(|found| match &*self.writing.lock() {
                 None => Ok(found),
-                Some(error) => Err(unshown(error)),
+                Some(error) => Err(not_durable(error)),
             });
         drop(engine);
         self.checked(result)
@@ -98,8 +98,8 @@ impl Shared {
         result
     }
 
-    /// Something that was acknowledged is gone: nothing is answered any more.
-    pub(super) fn condemn(&self, why: impl FnOnce(&Store) -> LedgerError) {
+    /// Stops all answers, because an acknowledged record is gone.
+    pub(super) fn poison(&self, why: impl FnOnce(&Store) -> LedgerError) {
         let mut engine = self.engine.write();
         if let Ok(store) = engine.readable() {
             let error = why(store);
@@ -108,7 +108,7 @@ impl Shared {
         }
     }
 
-    /// Facts for a decision that counts only where it writes nothing, and so uses up no number.
+    /// Returns facts for a decision that counts only if it writes nothing. They use up no number.
     pub(super) fn facts_for_reading(&self) -> Facts {
         Facts {
             now: self.clock.now(),
@@ -120,34 +120,41 @@ impl Shared {
         }
     }
 
-    /// A settled record.
+    /// Returns a settled record.
     pub(super) fn settled(
         &self,
         store: &Store,
-        slot: &Slot,
+        record_key: &RecordKey,
     ) -> Result<Option<Settled>, LedgerError> {
-        let found = self.index.find(store, slot)?.map(|found| found.settled);
+        let found = self
+            .index
+            .find(store, record_key)?
+            .map(|found| found.settled);
         if found.is_some() || self.counts.lock().dead == 0 {
             return Ok(found);
         }
-        store.get(&slot.key(DEAD))
+        store.get(&record_key.in_kind(DEAD))
     }
 
-    /// A record, looked for in the order in which records move, so that one that moves meanwhile is
-    /// found all the same.
-    pub(super) fn record(&self, store: &Store, slot: &Slot) -> Result<Option<Record>, LedgerError> {
-        if let Some(held) = self.running.read().get(slot) {
-            return Ok(Some(Record::Live(held.live.clone())));
+    /// Returns a record. The locations are read in the order in which records move, so a record
+    /// that moves meanwhile is found.
+    pub(super) fn record(
+        &self,
+        store: &Store,
+        record_key: &RecordKey,
+    ) -> Result<Option<Record>, LedgerError> {
+        if let Some(claim) = self.running.read().get(record_key) {
+            return Ok(Some(Record::Live(claim.live.clone())));
         }
-        if let Some(live) = store.get(&slot.key(LIVE))? {
+        if let Some(live) = store.get(&record_key.in_kind(LIVE))? {
             return Ok(Some(Record::Live(live)));
         }
-        if let Some(dead) = store.get(&slot.key(DEAD))? {
+        if let Some(dead) = store.get(&record_key.in_kind(DEAD))? {
             return Ok(Some(Record::Settled(dead)));
         }
         Ok(self
             .index
-            .find(store, slot)?
+            .find(store, record_key)?
             .map(|found| Record::Settled(found.settled)))
     }
 
@@ -166,7 +173,7 @@ impl Shared {
         }
     }
 
-    /// Has the committer open it again when it was refused a write: it does so before any job.
+    /// Lets the committer open sled again if it was refused a write.
     pub(super) async fn open_again(self: &Arc<Self>) -> Result<(), LedgerError> {
         self.is_here()?;
         if !matches!(&*self.engine.read(), Engine::Refused(..)) {

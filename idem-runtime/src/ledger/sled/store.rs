@@ -1,4 +1,4 @@
-//! Typed values in sled's one tree: a versioned envelope each, cut into chunks where it is large.
+//! Typed values in sled's one tree, each in a versioned envelope.
 
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -9,16 +9,14 @@ use minicbor::Decode;
 use minicbor::bytes::ByteVec;
 
 use super::batch::Batch;
-use super::layout::{HASHES, bucket_key, chunk_key, hashes_key};
+use super::layout::{HASHES, bucket_key, hashes_key};
 use super::nudge::Nudge;
+use super::spill::Spill;
 use crate::call::panic;
 use crate::failpoint;
 use crate::ledger::LedgerError;
 use crate::protocol::encoding::decode;
 
-/// In place of an envelope's version: the value stands elsewhere, under its chunks' name and
-/// number.
-const SPILLED: u8 = 0;
 /// A leaf of the tree holds up to 17 values and must stay under 128 KiB: past that, sled moves it
 /// to a file that it never syncs.
 pub(super) const LARGEST_INLINE: usize = 4096;
@@ -40,13 +38,6 @@ pub(super) struct Store {
     path: PathBuf,
 }
 
-/// The chunks a value was spilled into.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Spill {
-    pub(super) name: u64,
-    pub(super) chunks: u32,
-}
-
 impl Store {
     /// Opens the files in sled's folder; errors name the data folder. A panic here is damage: sled
     /// unwraps what it reads.
@@ -64,7 +55,7 @@ impl Store {
             .map_err(|error| sorted(path, error))
             .and_then(|db| {
                 let nudge =
-                    Nudge::start(db.clone()).map_err(|error| LedgerError::of_io(path, &error))?;
+                    Nudge::start(db.clone()).map_err(|error| LedgerError::from_io(path, &error))?;
                 Ok(Self {
                     db: Some(db),
                     nudge,
@@ -334,41 +325,6 @@ impl Drop for Store {
     }
 }
 
-impl Spill {
-    pub(super) fn read(head: &[u8]) -> Option<Self> {
-        let (&SPILLED, rest) = head.split_first()? else {
-            return None;
-        };
-        let (name, chunks) = rest.split_first_chunk::<8>()?;
-        Some(Self {
-            name: u64::from_be_bytes(*name),
-            chunks: u32::from_be_bytes(chunks.try_into().ok()?),
-        })
-    }
-
-    /// The chunks' bytes, one after the other; nothing where one of them is missing.
-    fn gather(
-        self,
-        raw: impl Fn(&[u8]) -> Result<Option<IVec>, LedgerError>,
-    ) -> Result<Option<Vec<u8>>, LedgerError> {
-        let mut envelope = Vec::new();
-        for index in 0..self.chunks {
-            let Some(chunk) = raw(&chunk_key(self.name, index))? else {
-                return Ok(None);
-            };
-            envelope.extend_from_slice(&chunk);
-        }
-        Ok(Some(envelope))
-    }
-
-    pub(super) fn write(self) -> Vec<u8> {
-        let mut head = vec![SPILLED];
-        head.extend_from_slice(&self.name.to_be_bytes());
-        head.extend_from_slice(&self.chunks.to_be_bytes());
-        head
-    }
-}
-
 /// A list of hashes.
 pub(super) fn hashes(list: &[u8]) -> impl Iterator<Item = u64> {
     list.as_chunks()
@@ -384,7 +340,7 @@ fn starts(row: &::sled::Result<(IVec, IVec)>, prefix: &[u8]) -> bool {
 
 fn sorted(path: &Path, error: ::sled::Error) -> LedgerError {
     match error {
-        ::sled::Error::Io(error) => LedgerError::of_io(path, &error),
+        ::sled::Error::Io(error) => LedgerError::from_io(path, &error),
         other => LedgerError::Damaged {
             path: path.to_owned(),
             detail: other.to_string(),

@@ -7,7 +7,7 @@ use ::sled::IVec;
 use tokio::sync::oneshot;
 
 use super::job::Job;
-use super::layout::{CLOSED_LETTER, LIVE, Slot};
+use super::layout::{CLOSED_LETTER, LIVE, RecordKey};
 use super::shared::Shared;
 use super::store::PAGE;
 use crate::ledger::{LedgerError, Swept};
@@ -27,15 +27,15 @@ pub(super) async fn sweep(
     Ok(swept)
 }
 
-/// Every live record that is no claim of this opening: there are as many as messages in work.
+/// Returns every live record that is not a claim of this opening.
 /// Claims of this opening are nothing that time touches.
 async fn sweep_live(shared: &Arc<Shared>, swept: &mut Swept) -> Result<(), LedgerError> {
     let orphans = shared
         .running
         .read()
         .values()
-        .filter(|held| !held.is_of(shared.session))
-        .map(|held| held.live.id())
+        .filter(|claim| !claim.is_of(shared.session))
+        .map(|claim| claim.live.id())
         .collect();
     bury(shared, orphans, swept).await?;
     let mut after = IVec::default();
@@ -77,7 +77,7 @@ async fn bury(
             let (done, answer) = oneshot::channel();
             shared.enqueue(
                 Job::Step {
-                    slot: Slot::of(&id),
+                    record_key: RecordKey::new(&id),
                     id,
                     step: Step::Sweep,
                     done,

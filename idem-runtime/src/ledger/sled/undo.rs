@@ -8,17 +8,17 @@
 use std::collections::{HashMap, HashSet};
 
 use super::group::{Group, kind_of};
-use super::layout::{CLOSED_LETTER, OPEN_LETTER, Slot, letter_key};
+use super::layout::{CLOSED_LETTER, OPEN_LETTER, RecordKey, letter_key};
 use crate::ledger::LedgerError;
 use crate::protocol::{DeadLetter, DeadLetterId, Record, Reply, Step};
 
 /// What a group did, in its order.
 #[derive(Default)]
 pub(super) struct Undo {
-    steps: Vec<(Slot, Option<Before>)>,
+    steps: Vec<(RecordKey, Option<Before>)>,
     /// Notes that were not there before.
     created: HashSet<String>,
-    /// Whether notes are taken back with what is being decided.
+    /// Whether notes are taken back with the current job.
     pub(super) takes_notes: bool,
 }
 
@@ -31,7 +31,7 @@ struct Before {
 /// What taking a group back comes to.
 #[derive(Default)]
 pub(super) struct TakenBack {
-    records: HashMap<Slot, Option<Record>>,
+    records: HashMap<RecordKey, Option<Record>>,
     letters: HashMap<DeadLetterId, DeadLetter>,
     notes: HashSet<String>,
 }
@@ -54,7 +54,7 @@ impl Undo {
     /// taken back.
     pub(super) fn step(
         &mut self,
-        slot: Slot,
+        record_key: RecordKey,
         before: Option<Option<Record>>,
         letter: Option<DeadLetter>,
         reply: &Reply,
@@ -62,7 +62,7 @@ impl Undo {
         // A claim that wrote a letter is answered with it when it comes again.
         let before = before.filter(|_| !matches!(reply, Reply::DeadLettered(_)));
         self.steps
-            .push((slot, before.map(|record| Before { record, letter })));
+            .push((record_key, before.map(|record| Before { record, letter })));
     }
 
     /// A note that was written or removed.
@@ -81,13 +81,13 @@ impl Undo {
             notes: self.created,
             ..TakenBack::default()
         };
-        // Backwards, so that what the group found first is what stands.
-        for (slot, before) in self.steps.into_iter().rev() {
+        // Backwards, so that what the group found first is what location.
+        for (record_key, before) in self.steps.into_iter().rev() {
             match before {
-                None => drop(kept.insert(slot)),
-                Some(_) if kept.contains(&slot) => {}
+                None => drop(kept.insert(record_key)),
+                Some(_) if kept.contains(&record_key) => {}
                 Some(Before { record, letter }) => {
-                    back.records.insert(slot, record);
+                    back.records.insert(record_key, record);
                     back.letters
                         .extend(letter.map(|letter| (letter.id, letter)));
                 }
@@ -106,12 +106,12 @@ impl TakenBack {
 impl Group<'_, '_> {
     /// Puts everything in place as it was before a group that is in the log.
     pub(super) fn take_back(&mut self, back: &TakenBack) -> Result<(), LedgerError> {
-        for (slot, record) in &back.records {
-            let (_, stands) = self.load(slot)?;
+        for (record_key, record) in &back.records {
+            let (_, location) = self.load(record_key)?;
             let record = record
                 .clone()
                 .filter(|record| !matches!(record, Record::Settled(old) if old.expired(self.now)));
-            self.replace(slot.clone(), stands, record)?;
+            self.replace(record_key.clone(), location, record)?;
         }
         for letter in back.letters.values() {
             for kind in [OPEN_LETTER, CLOSED_LETTER]

@@ -1,11 +1,11 @@
 //! Counting what closed buckets hold: some when the ledger opens, the rest in the background. A
 //! result that is missing is also noticed when its message comes again; the count is there so that
-//! nobody has to wait for that.
+//! no caller has to wait for that.
 
 use std::sync::Weak;
 use std::time::{Duration, Instant};
 
-use super::layout::{Holds, SETTLED, bucket_key};
+use super::layout::{BucketStats, SETTLED, bucket_key};
 use super::shared::Shared;
 use super::store::Store;
 use crate::ledger::LedgerError;
@@ -18,15 +18,15 @@ const PIECE: u64 = 1000;
 /// Counts the newest buckets, and gives back those that are left.
 pub(super) fn at_open(
     store: &Store,
-    mut closed: Vec<(u32, Holds)>,
-) -> Result<Vec<(u32, Holds)>, LedgerError> {
+    mut closed: Vec<(u32, BucketStats)>,
+) -> Result<Vec<(u32, BucketStats)>, LedgerError> {
     let mut budget = AT_OPEN;
     closed.sort_by_key(|(id, _)| *id);
-    while let Some((id, holds)) = closed.pop_if(|(_, holds)| holds.count <= budget) {
-        budget -= holds.count;
+    while let Some((id, stats)) = closed.pop_if(|(_, stats)| stats.count <= budget) {
+        budget -= stats.count;
         let (found, _) = store.count(&bucket_key(SETTLED, id), &[], u64::MAX)?;
-        if found != holds.count {
-            return Err(short(store, id, found, holds));
+        if found != stats.count {
+            return Err(short(store, id, found, stats));
         }
     }
     Ok(closed)
@@ -36,28 +36,28 @@ pub(super) fn at_open(
 /// is missing, the ledger answers nothing more.
 pub(super) fn in_background(
     shared: Weak<Shared>,
-    mut closed: Vec<(u32, Holds)>,
+    mut closed: Vec<(u32, BucketStats)>,
 ) -> std::io::Result<()> {
     if closed.is_empty() {
         return Ok(());
     }
     let count = move || {
-        while let Some((id, holds)) = closed.pop() {
+        while let Some((id, stats)) = closed.pop() {
             let (mut found, mut after) = (0, Vec::new());
             loop {
                 let started = Instant::now();
                 let Some(shared) = shared.upgrade() else {
                     return;
                 };
-                let read =
-                    shared.durably(|store| store.count(&bucket_key(SETTLED, id), &after, PIECE));
-                // Trouble with the store is told to whoever calls; here it ends the count.
+                let read = shared
+                    .read_durable(|store| store.count(&bucket_key(SETTLED, id), &after, PIECE));
+                // The next call reports an error of the store; here it ends the count.
                 let Ok((count, last)) = read else { return };
                 found += count;
                 after = last;
                 if count < PIECE {
-                    if found != holds.count && shared.index.has(id) {
-                        shared.condemn(|store| short(store, id, found, holds));
+                    if found != stats.count && shared.index.has(id) {
+                        shared.poison(|store| short(store, id, found, stats));
                         return;
                     }
                     break;
@@ -75,7 +75,12 @@ pub(super) fn in_background(
         .map(drop)
 }
 
-fn short(store: &Store, id: u32, found: u64, Holds { count, .. }: Holds) -> LedgerError {
+fn short(
+    store: &Store,
+    id: u32,
+    found: u64,
+    BucketStats { count, .. }: BucketStats,
+) -> LedgerError {
     store.damaged(format!("bucket {id} holds {found} results of {count}"))
 }
 
@@ -100,16 +105,13 @@ mod tests {
             "test".to_owned(),
         )
         .unwrap();
-        ledger.shared.index.add(Arc::new(Bucket::of(7, 1, &[])));
-        let holds = Holds {
+        ledger.shared.index.add(Arc::new(Bucket::new(7, 1, &[])));
+        let stats = BucketStats {
             count: 1,
             until: jiff::Timestamp::MAX,
         };
-        in_background(Arc::downgrade(&ledger.shared), vec![(7, holds)]).unwrap();
-        let id = RecordId {
-            handler: "handler".into(),
-            key: "key".into(),
-        };
+        in_background(Arc::downgrade(&ledger.shared), vec![(7, stats)]).unwrap();
+        let id = RecordId::new("handler", "key");
         let deadline = Instant::now() + Duration::from_secs(60);
         let error = loop {
             match ledger.record(&id).await {

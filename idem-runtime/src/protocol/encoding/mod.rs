@@ -1,5 +1,5 @@
-//! The envelope around whatever a ledger stores: a byte for the version, then CBOR with numbered
-//! fields, of which newer writers add some and older readers skip them.
+//! The envelope of each stored value: a byte for the version, then CBOR with numbered fields. Newer
+//! versions add fields, and older ones skip them.
 
 pub(crate) mod cbor;
 
@@ -7,10 +7,10 @@ use minicbor::{Decode, Decoder, Encode};
 
 use crate::ledger::LedgerError;
 
-/// Anything but 0, which a ledger may use for what is no envelope.
+/// The version. It is never 0, which a ledger may use for values without an envelope.
 const VERSION: u8 = 1;
 
-/// A value in its envelope.
+/// Encodes a value into an envelope.
 ///
 /// # Errors
 /// [`LedgerError::Other`] when the value cannot be written.
@@ -20,7 +20,7 @@ pub(crate) fn encode<T: Encode<()>>(value: &T) -> Result<Vec<u8>, LedgerError> {
     Ok(envelope)
 }
 
-/// Appends a value in its envelope.
+/// Encodes a value into an envelope at the end of `into`.
 ///
 /// # Errors
 /// As [`encode`].
@@ -30,7 +30,7 @@ pub(crate) fn encode_into<T: Encode<()>>(value: &T, into: &mut Vec<u8>) -> Resul
         .map_err(|error| LedgerError::Other(format!("a record cannot be encoded: {error}")))
 }
 
-/// The value in an envelope, and nothing behind it.
+/// Decodes the value in an envelope, and refuses bytes behind it.
 ///
 /// # Errors
 /// [`LedgerError::Record`] when it is damaged, or of a version that this one does not know.

@@ -182,7 +182,7 @@ pub async fn another_fingerprint_is_refused_in_every_state(on: Arc<Subject>) {
 }
 
 /// Where either side has no fingerprint, none is compared.
-pub async fn a_claim_without_a_fingerprint_looks_at_none(on: Arc<Subject>) {
+pub async fn a_claim_without_a_fingerprint_compares_none(on: Arc<Subject>) {
     let done = on.start("A").await;
     on.step("A", complete(done.token, "1")).await;
     let mut other = claim();
@@ -208,10 +208,7 @@ pub async fn odd_keys_do_not_meet(on: Arc<Subject>) {
         (long.as_str(), "k"),
     ];
     for (handler, key) in pairs {
-        let id = RecordId {
-            handler: handler.into(),
-            key: key.into(),
-        };
+        let id = RecordId::new(handler, key);
         let reply = on.ledger.apply(&id, Step::Claim(claim())).await.unwrap();
         assert!(
             matches!(reply, Reply::Run(Grant { number: 1, .. })),
@@ -220,7 +217,7 @@ pub async fn odd_keys_do_not_meet(on: Arc<Subject>) {
     }
 }
 
-/// A step that was begun is made, whether or not anybody waits for its answer.
+/// A step that was begun is made, even if its answer is dropped.
 pub async fn a_step_happens_even_when_its_future_is_dropped(on: Arc<Subject>) {
     let mut claiming = on.ledger.apply(&id("A"), Step::Claim(claim()));
     // Polled once, with whatever it says.
@@ -315,7 +312,7 @@ pub async fn a_claim_given_back_was_no_attempt(on: Arc<Subject>) {
                 Reply::Recorded
             );
         }
-        // Nobody has to pause, and the time to come back in begins again.
+        // There is no pause, and the time to live begins again.
         on.clock.advance(TTL - PAUSE);
         assert_eq!(on.ledger.sweep(0, TTL).await.unwrap().dead_lettered, []);
     }

@@ -36,7 +36,7 @@ fn bury(message: u8) -> Step {
 
 fn rearm(letter: DeadLetterId) -> Step {
     let cause = BuryCause::undecodable("EOF while parsing", Some(7));
-    let awaited = RedrivePayload {
+    let payload = RedrivePayload {
         payload: br#""{\"sku""#.as_slice().into(),
         redacted: vec!["sku".to_owned()],
         origin: Some(Arc::new(origin())),
@@ -45,16 +45,16 @@ fn rearm(letter: DeadLetterId) -> Step {
     };
     Step::Redrive {
         letter,
-        awaited: Some(Box::new(awaited)),
+        payload: Some(Box::new(payload)),
         by: Actor::default(),
     }
 }
 
-/// The re-arming that nobody has to follow.
+/// A redrive that waits for no claim.
 fn forget(letter: DeadLetterId) -> Step {
     Step::Redrive {
         letter,
-        awaited: None,
+        payload: None,
         by: Actor::default(),
     }
 }
@@ -85,9 +85,9 @@ impl Subject {
     }
 }
 
-/// Where a message came from is kept through its attempts, those that nobody reported and those of
-/// a caller who does not know it included, and its letter says it; so does the letter that is
-/// written when nobody follows a redrive.
+/// The origin of a message is kept through its attempts, unreported ones and ones claimed without
+/// an origin included. Its letter has the origin, and so has the letter of a redrive that no claim
+/// followed.
 pub async fn a_letter_says_where_its_message_came_from(on: Arc<Subject>) {
     let started = on.start_as("A", brought()).await;
     on.fail("A", started.token, AttemptOutcome::Failed).await;
@@ -107,10 +107,10 @@ pub async fn a_letter_says_where_its_message_came_from(on: Arc<Subject>) {
     else {
         panic!("expected a letter")
     };
-    assert_eq!(letter.origin, None, "nobody said where it came from");
+    assert_eq!(letter.origin, None, "no claim had an origin");
 }
 
-/// What no handler can take is a letter with what is wrong with it, and the same one however often
+/// A message that no handler can take gets a letter with its error, and the same one however often
 /// it comes.
 pub async fn an_unreadable_message_is_one_letter(on: Arc<Subject>) {
     let letter = on.buried("A", 1).await;
@@ -148,10 +148,7 @@ pub async fn an_unreadable_message_is_one_letter(on: Arc<Subject>) {
 }
 
 fn claim_of(message: u8) -> Claim {
-    Claim {
-        fingerprint: Some(Fingerprint([message; 16])),
-        ..claim()
-    }
+    claim().fingerprint(Fingerprint([message; 16]))
 }
 
 /// A key that another message has stays as it is, whatever state that one is in.
@@ -171,7 +168,7 @@ pub async fn a_burial_leaves_another_message_alone(on: Arc<Subject>) {
         assert_eq!(on.step(key, bury(2)).await, Reply::KeyReused, "{key}");
         assert_eq!(on.ledger.record(&id(key)).await.unwrap(), before, "{key}");
     }
-    // A result is no letter, also where the two messages look the same.
+    // A result is not a letter, even if the two messages look the same.
     assert_eq!(on.step("done", bury(1)).await, Reply::KeyReused);
     assert_eq!(
         on.step("running", complete(running.token, "1")).await,
@@ -182,7 +179,8 @@ pub async fn a_burial_leaves_another_message_alone(on: Arc<Subject>) {
     on.buried("done", 2).await;
 }
 
-/// A redrive that nobody has to follow leaves the key absent: what comes runs, or is buried again.
+/// A redrive that waits for no claim leaves the key absent: the next message runs, or is buried
+/// again.
 pub async fn a_redriven_unreadable_message_is_forgotten(on: Arc<Subject>) {
     let first = on.buried("A", 1).await.id;
     assert_eq!(on.step("A", forget(first)).await, Reply::Recorded);
@@ -239,7 +237,7 @@ pub async fn a_discarded_unreadable_message_stays_out_for_its_time(on: Arc<Subje
 
 /// A redrive that no call has followed can be undone, and everything is as it was; one that a call
 /// followed cannot.
-pub async fn a_redrive_that_nobody_followed_can_be_undone(on: Arc<Subject>) {
+pub async fn a_redrive_without_a_claim_can_be_undone(on: Arc<Subject>) {
     let letter = on.kill("A").await.id;
     let before = on.ledger.letter(letter).await.unwrap().unwrap();
     on.step("A", redrive(letter)).await;
@@ -278,8 +276,8 @@ pub async fn a_redrive_that_nobody_followed_can_be_undone(on: Arc<Subject>) {
 }
 
 /// A redrive whose first claim was given back is waited for as before: it can be undone, other
-/// content is welcome, and it is a letter again when nobody comes.
-pub async fn a_redrive_given_back_is_one_that_nobody_followed(on: Arc<Subject>) {
+/// content is welcome, and it is a letter again if no claim follows.
+pub async fn a_redrive_whose_claim_is_given_back_waits_again(on: Arc<Subject>) {
     let letter = on.kill("A").await.id;
     let follow = async |message| {
         let started = on.start_as("A", claim_of(message)).await;
@@ -327,8 +325,8 @@ pub async fn a_redrive_given_back_is_one_that_nobody_followed(on: Arc<Subject>) 
     assert_eq!(on.step("A", restore(again.id)).await, Reply::LetterNotOpen);
 }
 
-/// What could not be read stays that when it is re-armed: nobody came, it was restored, it came
-/// again, or nobody has to wait any longer.
+/// A buried message keeps its cause through a redrive, whether no claim followed, it was restored,
+/// it was delivered again, or no claim is waited for any longer.
 pub async fn a_rearmed_unreadable_message_is_what_it_was(on: Arc<Subject>) {
     let first = on.buried("A", 1).await;
     on.step("A", rearm(first.id)).await;

@@ -6,8 +6,8 @@ use super::{PAUSE, Subject, TTL, claim, complete, discard, failed, id, redrive};
 use crate::json::Json;
 use crate::ledger::Filter;
 use crate::protocol::{
-    ActionKind, Actor, AttemptOutcome, Claim, Failed, Fingerprint, Grant, LetterState, OnCrash,
-    Reason, Record, Reply, Settlement, Step,
+    ActionKind, Actor, AttemptOutcome, Failed, Fingerprint, Grant, LetterState, OnCrash, Reason,
+    Record, Reply, Settlement, Step,
 };
 
 async fn open_letters(on: &Subject) -> usize {
@@ -79,7 +79,7 @@ pub async fn a_permanent_error_dies_at_once(on: Arc<Subject>) {
     }
 }
 
-/// With `bury`, an attempt that nobody can vouch for is the last; a returned error is not.
+/// With `bury`, an attempt with an unknown outcome is the last; one with a returned error is not.
 pub async fn an_unknown_outcome_is_buried_where_asked(on: Arc<Subject>) {
     let mut careful = claim();
     careful.budget.on_crash = OnCrash::Bury;
@@ -152,7 +152,7 @@ pub async fn a_redrive_gives_a_fresh_budget(on: Arc<Subject>) {
     );
 }
 
-/// Whoever held the key before a redrive holds nothing after it.
+/// A claim from before a redrive is not valid after it.
 pub async fn a_token_of_before_a_redrive_is_stale(on: Arc<Subject>) {
     let old = on.start("A").await;
     let Reply::DeadLettered(letter) = on.fail("A", old.token, AttemptOutcome::Permanent).await
@@ -277,8 +277,8 @@ pub async fn letters_are_listed_newest_first_by_the_page(on: Arc<Subject>) {
     );
 }
 
-/// A message that failed and never came again is somebody's business when its pause has been over
-/// for its time to live, however long the pause was.
+/// A message that failed and never came again becomes a letter when its pause has been over for its
+/// time to live, however long the pause was.
 pub async fn an_abandoned_message_becomes_a_letter(on: Arc<Subject>) {
     let paused = on.start("B").await;
     let failed = Failed {
@@ -329,7 +329,7 @@ pub async fn closed_letters_are_history_for_a_while(on: Arc<Subject>) {
     assert!(on.ledger.letter(open).await.unwrap().is_some());
 }
 
-/// A redrive that nobody follows with a call is not forgotten: after the time to live it is a
+/// A redrive that no claim follows is not forgotten: after the time to live it is a
 /// letter again.
 pub async fn a_redriven_message_that_never_comes_is_a_letter_again(on: Arc<Subject>) {
     let first = on.kill("A").await.id;
@@ -353,10 +353,7 @@ pub async fn a_redriven_message_that_never_comes_is_a_letter_again(on: Arc<Subje
     );
     assert_eq!(on.step("A", redrive(letter.id)).await, Reply::Recorded);
     // Other content is welcome after a redrive, and is what counts from then on.
-    let corrected = Claim {
-        fingerprint: Some(Fingerprint([2; 16])),
-        ..claim()
-    };
+    let corrected = claim().fingerprint(Fingerprint([2; 16]));
     assert_eq!(on.start_as("A", corrected).await.number, 1);
     assert_eq!(on.step("A", Step::Claim(claim())).await, Reply::KeyReused);
 }
@@ -408,7 +405,7 @@ pub async fn a_discard_can_be_undone(on: Arc<Subject>) {
 
 /// A discard that was undone leaves nothing behind that answers a claim, however the letter is
 /// closed then.
-pub async fn an_undone_discard_answers_nobody(on: Arc<Subject>) {
+pub async fn an_undone_discard_does_not_answer(on: Arc<Subject>) {
     for (key, awaited) in [("A", true), ("B", false)] {
         let letter = on.kill(key).await.id;
         on.step(key, discard(letter, "a test order")).await;
@@ -437,7 +434,7 @@ pub async fn an_undone_discard_answers_nobody(on: Arc<Subject>) {
         } else {
             Step::Redrive {
                 letter,
-                awaited: None,
+                payload: None,
                 by: Actor::default(),
             }
         };
@@ -447,7 +444,7 @@ pub async fn an_undone_discard_answers_nobody(on: Arc<Subject>) {
     }
 }
 
-/// An edit changes the letter's payload and nothing else; what it was is kept, with who did it and
+/// An edit changes the letter's payload and nothing else; the old one is kept, with the person and
 /// why. Numbers stay as they are written.
 pub async fn an_edit_is_kept_with_what_was_before(on: Arc<Subject>) {
     let letter = on.kill("A").await.id;

@@ -1,4 +1,4 @@
-//! The laws that every ledger keeps, one function each. Whoever writes a ledger runs them all, by
+//! The laws that every ledger keeps, one function each. The author of a ledger runs them all, by
 //! name:
 //!
 //! ```
@@ -40,7 +40,7 @@ use super::ManualClock;
 use crate::ledger::Ledger;
 use crate::protocol::{
     Actor, AttemptOutcome, Budget, Claim, DeadLetter, DeadLetterId, Failed, Fingerprint, Grant,
-    OnCrash, RecordId, RedrivePayload, Reply, Step, StoredResult,
+    RecordId, RedrivePayload, Reply, Step, StoredResult,
 };
 
 /// One named test for each law. `$open` is a path to a `fn() -> Subject` that opens an empty
@@ -58,7 +58,7 @@ macro_rules! ledger_laws {
             an_old_token_changes_nothing
             tokens_only_grow
             another_fingerprint_is_refused_in_every_state
-            a_claim_without_a_fingerprint_looks_at_none
+            a_claim_without_a_fingerprint_compares_none
             odd_keys_do_not_meet
             a_step_happens_even_when_its_future_is_dropped
             a_claim_given_back_was_no_attempt
@@ -84,22 +84,22 @@ macro_rules! ledger_laws {
             closed_letters_are_history_for_a_while
             a_redriven_message_that_never_comes_is_a_letter_again
             a_discard_can_be_undone
-            an_undone_discard_answers_nobody
+            an_undone_discard_does_not_answer
             an_edit_is_kept_with_what_was_before
             a_letter_says_where_its_message_came_from
             an_unreadable_message_is_one_letter
             a_burial_leaves_another_message_alone
             a_redriven_unreadable_message_is_forgotten
             a_discarded_unreadable_message_stays_out_for_its_time
-            a_redrive_that_nobody_followed_can_be_undone
-            a_redrive_given_back_is_one_that_nobody_followed
+            a_redrive_without_a_claim_can_be_undone
+            a_redrive_whose_claim_is_given_back_waits_again
             a_forgotten_letter_is_not_restored
             a_rearmed_unreadable_message_is_what_it_was
             notes_are_written_together_and_read_in_order
             a_result_and_its_notes_are_one_write
-            a_new_letter_is_untold_until_somebody_says_so
+            a_new_letter_has_a_marker_until_it_is_deleted
             numbers_of_notes_grow_as_they_are_recorded
-            a_reader_of_numbered_notes_finds_none_behind
+            a_reader_of_numbered_notes_misses_none
             a_note_whose_key_is_too_long_is_refused
         );
     };
@@ -192,36 +192,17 @@ const LEASE: Duration = Duration::from_secs(30);
 const TTL: Duration = Duration::from_secs(3600);
 
 fn id(key: &str) -> RecordId {
-    RecordId {
-        handler: "laws".into(),
-        key: key.into(),
-    }
+    RecordId::new("laws", key)
 }
 
 /// A claim with two retries.
 fn claim() -> Claim {
-    Claim {
-        owner: "one".into(),
-        fingerprint: Some(Fingerprint([1; 16])),
-        payload: br#"{"sku":"TEA-500"}"#.as_slice().into(),
-        redacted: None,
-        budget: Budget {
-            retries: 2,
-            on_crash: OnCrash::Rerun,
-            ttl: TTL,
-        },
-        lease: LEASE,
-        origin: None,
-    }
+    let payload = br#"{"sku":"TEA-500"}"#.as_slice();
+    Claim::new("one", payload, Budget::new(2, TTL), LEASE).fingerprint(Fingerprint([1; 16]))
 }
 
 fn failed(token: u64, outcome: AttemptOutcome) -> Failed {
-    Failed {
-        token,
-        outcome,
-        error: Some("no stock".to_owned()),
-        pause: PAUSE,
-    }
+    Failed::new(token, outcome, PAUSE).error("no stock")
 }
 
 fn complete(token: u64, json: &str) -> Step {
@@ -233,17 +214,11 @@ fn complete(token: u64, json: &str) -> Step {
 }
 
 fn redrive(letter: DeadLetterId) -> Step {
-    let payload = claim().payload;
-    let awaited = RedrivePayload {
-        payload,
-        redacted: Vec::new(),
-        origin: None,
-        cause: None,
-        arguments: Some(2),
-    };
+    let mut payload = RedrivePayload::new(claim().payload);
+    payload.arguments = Some(2);
     Step::Redrive {
         letter,
-        awaited: Some(Box::new(awaited)),
+        payload: Some(Box::new(payload)),
         by: Actor::default(),
     }
 }

@@ -70,9 +70,9 @@ pub async fn notes_are_written_together_and_read_in_order(on: Arc<Subject>) {
     );
 }
 
-/// A letter is written together with the note that nobody was told of it; the note goes when
-/// somebody says so, and with the letter at the latest.
-pub async fn a_new_letter_is_untold_until_somebody_says_so(on: Arc<Subject>) {
+/// A letter is written together with its pending-notification marker. The marker can be deleted,
+/// and is removed with the letter at the latest.
+pub async fn a_new_letter_has_a_marker_until_it_is_deleted(on: Arc<Subject>) {
     let told = on.kill("A").await.id;
     let forgotten = on.kill("B").await.id;
     let mut both = [unnotified_key(told), unnotified_key(forgotten)];
@@ -210,9 +210,9 @@ pub async fn numbers_of_notes_grow_as_they_are_recorded(on: Arc<Subject>) {
     assert_eq!(keys(&on, "out/~", None, 10).await.len(), 4);
 }
 
-/// Who reads numbered notes while others write them, and goes on after the last one each time,
+/// A reader of numbered notes that goes on after the last one each time, while others write them,
 /// reads all of them.
-pub async fn a_reader_of_numbered_notes_finds_none_behind(on: Arc<Subject>) {
+pub async fn a_reader_of_numbered_notes_misses_none(on: Arc<Subject>) {
     const WRITERS: usize = 8;
     const WRITES: usize = 30;
     let writers = (0..WRITERS).map(|writer| {
@@ -286,7 +286,7 @@ pub async fn a_note_whose_key_is_too_long_is_refused(on: Arc<Subject>) {
             matches!(refused, Err(LedgerError::KeyTooLong { .. })),
             "{refused:?}"
         );
-        // Removing what is not there is no trouble.
+        // Removing a missing note is not an error.
         on.ledger
             .write_notes(vec![NoteChange::delete(key)])
             .await

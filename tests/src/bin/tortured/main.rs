@@ -57,15 +57,7 @@ async fn main() {
             }
             Command::Letters => operator::emit_letters(&idem).await,
             Command::Record { n, handler } => {
-                operator::emit_record(
-                    &idem,
-                    n,
-                    &RecordId {
-                        handler: handler.name().into(),
-                        key: n.to_string().into(),
-                    },
-                )
-                .await;
+                operator::emit_record(&idem, n, &RecordId::new(handler.name(), n.to_string())).await;
             }
             Command::Close => {
                 while calls.join_next().await.is_some() {}

@@ -141,9 +141,9 @@ async fn remembered(idem: &Idem, id: &RecordId) -> Record {
             token,
             letter: letter.to_string(),
         },
-        Settlement::Issued => {
+        other => {
             emit_trouble(format!(
-                "{id} is a handler's, but its record is an issued key"
+                "{id} is a handler's, and stands there as {other:?}"
             ));
             Record::Absent
         }

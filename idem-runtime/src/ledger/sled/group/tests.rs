@@ -11,17 +11,19 @@ use minicbor::bytes::ByteVec;
 use proptest::prelude::*;
 use tokio::sync::oneshot;
 
-use super::super::counts::{counts, held, listed};
+use super::super::counts::{counts, listed_hashes, stored_hashes};
 use super::super::folder::Folder;
-use super::super::layout::{BUCKET, CHUNK, ClosedBucket, HASHES, NOTE, SETTLED, bucket_in};
+use super::super::layout::{
+    BUCKET, CHUNK, ClosedBucket, DEAD, HASHES, LIVE, NOTE, SETTLED, bucket_in,
+};
 use super::super::opening::Opened;
 use super::super::recovery;
-use super::super::store::Spill;
+use super::super::spill::Spill;
 use super::super::verify;
 use super::*;
 use crate::protocol::{
-    Actor, AttemptOutcome, Budget, Bury, BuryCause, Claim, Failed, Fingerprint, OnCrash, Origin,
-    RedrivePayload, StoredResult,
+    Actor, AttemptOutcome, Budget, Bury, BuryCause, Claim, Failed, Fingerprint, Live, Origin,
+    RedrivePayload, Settled, Settlement, StoredResult,
 };
 
 const RETENTION: Duration = Duration::from_secs(2000);
@@ -49,7 +51,7 @@ enum Op {
     },
     Redrive {
         letter: prop::sample::Index,
-        awaited: bool,
+        waits: bool,
     },
     Discard {
         letter: prop::sample::Index,
@@ -99,7 +101,7 @@ fn op() -> impl Strategy<Value = Op> {
         2 => (key(), size(), prop::option::of(0..2u8)).prop_map(|(key, size, note)| Op::Complete { key, size, note }),
         3 => (key(), outcome).prop_map(|(key, outcome)| Op::Fail { key, outcome }),
         1 => key().prop_map(|key| Op::GiveBack { key }),
-        2 => (letter(), any::<bool>()).prop_map(|(letter, awaited)| Op::Redrive { letter, awaited }),
+        2 => (letter(), any::<bool>()).prop_map(|(letter, waits)| Op::Redrive { letter, waits }),
         3 => letter().prop_map(|letter| Op::Discard { letter }),
         3 => letter().prop_map(|letter| Op::Restore { letter }),
         1 => (letter(), size()).prop_map(|(letter, size)| Op::Edit { letter, size }),
@@ -196,12 +198,12 @@ impl Ledger {
         let Opened {
             mut state,
             mut running,
-            buckets,
+            filters,
             closed,
         } = Opened::read(&store, path, acknowledged).unwrap();
         assert_eq!(verify::at_open(&store, closed).unwrap(), []);
         state.begin(&store, &mut running).unwrap();
-        let index = Index::new(state.meta.seed, buckets);
+        let index = Index::new(state.meta.seed, filters);
         Self {
             folder,
             store,
@@ -220,26 +222,27 @@ impl Ledger {
     }
 
     fn record(&self, id: &RecordId) -> Option<Record> {
-        let slot = Slot::of(id);
-        let held = self
+        let record_key = RecordKey::new(id);
+        let claimed = self
             .running
             .read()
-            .get(&slot)
-            .map(|held| Record::Live(held.live.clone()));
+            .get(&record_key)
+            .map(|claim| Record::Live(claim.live.clone()));
         let own = |kind| {
             self.store
-                .get::<Live>(&slot.key(kind))
+                .get::<Live>(&record_key.in_kind(kind))
                 .unwrap()
                 .map(Record::Live)
         };
         let dead = || {
             self.store
-                .get::<Settled>(&slot.key(DEAD))
+                .get::<Settled>(&record_key.in_kind(DEAD))
                 .unwrap()
                 .map(Record::Settled)
         };
-        let settled = || self.index.find_surely(&self.store, &slot).unwrap();
-        held.or_else(|| own(LIVE))
+        let settled = || self.index.find_surely(&self.store, &record_key).unwrap();
+        claimed
+            .or_else(|| own(LIVE))
             .or_else(dead)
             .or_else(|| settled().map(|found| Record::Settled(found.settled)))
     }
@@ -332,10 +335,10 @@ impl World {
                     if matches!(op, Op::Sweep { .. }) && !matches!(before, Some(Record::Live(_))) {
                         continue;
                     }
-                    let slot = Slot::of(&id);
+                    let record_key = RecordKey::new(&id);
                     let job = Job::Step {
                         id: id.clone(),
-                        slot,
+                        record_key,
                         step: step.clone(),
                         done: oneshot::channel().0,
                     };
@@ -444,10 +447,10 @@ impl World {
         let mut known = HashSet::new();
         for open in &state.meta.open {
             known.insert(open.id);
-            let held = held(store, open.id, state.meta.seed).unwrap();
+            let stored = stored_hashes(store, open.id, state.meta.seed).unwrap();
             assert_eq!(
-                held.len() as u64,
-                open.holds.count,
+                stored.len() as u64,
+                open.stats.count,
                 "open bucket {}",
                 open.id
             );
@@ -457,15 +460,15 @@ impl World {
             let id = bucket_in(&key);
             assert!(known.insert(id), "bucket {id} is open and closed");
             if !bucket.dropped {
-                let (mut held, mut listed) = (
-                    held(store, id, state.meta.seed).unwrap(),
-                    listed(store, id).unwrap(),
+                let (mut stored, mut listed) = (
+                    stored_hashes(store, id, state.meta.seed).unwrap(),
+                    listed_hashes(store, id).unwrap(),
                 );
-                held.sort_unstable();
+                stored.sort_unstable();
                 listed.sort_unstable();
                 assert_eq!(
-                    (held.len() as u64, &held),
-                    (bucket.holds.count, &listed),
+                    (stored.len() as u64, &stored),
+                    (bucket.stats.count, &listed),
                     "closed bucket {id}"
                 );
             }
@@ -482,10 +485,7 @@ impl World {
 }
 
 fn id(key: u8) -> RecordId {
-    RecordId {
-        handler: "h".into(),
-        key: key.to_string().into(),
-    }
+    RecordId::new("h", key.to_string())
 }
 
 fn number_of(id: &RecordId) -> u8 {
@@ -496,7 +496,7 @@ fn text(size: usize) -> serde_json::Value {
     "x".repeat(size).into()
 }
 
-/// What an operation asks of which record; none where there is no letter yet.
+/// Returns an operation's step and its record; `None` if there is no letter yet.
 fn step(
     op: &Op,
     tokens: &HashMap<u8, u64>,
@@ -514,22 +514,13 @@ fn step(
             ttl,
             size,
         } => {
-            let claim = Claim {
-                owner: format!("owner {owner}").into(),
-                fingerprint: None,
-                payload: serde_json::json!({ "text": text(*size) })
-                    .to_string()
-                    .into_bytes()
-                    .into(),
-                redacted: None,
-                budget: Budget {
-                    retries: *retries,
-                    on_crash: OnCrash::Rerun,
-                    ttl: Duration::from_secs(*ttl),
-                },
-                lease: Duration::from_secs(30),
-                origin: None,
-            };
+            let payload = serde_json::json!({ "text": text(*size) }).to_string();
+            let claim = Claim::new(
+                format!("owner {owner}"),
+                payload.into_bytes(),
+                Budget::new(*retries, Duration::from_secs(*ttl)),
+                Duration::from_secs(30),
+            );
             (id(*key), Step::Claim(claim))
         }
         Op::Complete { key, size, note } => {
@@ -548,34 +539,18 @@ fn step(
             )
         }
         Op::Fail { key, outcome } => {
-            let failed = Failed {
-                token: token(key),
-                outcome: *outcome,
-                error: Some("no".to_owned()),
-                pause: Duration::from_secs(1),
-            };
-            (id(*key), Step::Fail(failed))
+            let failed = Failed::new(token(key), *outcome, Duration::from_secs(1));
+            (id(*key), Step::Fail(failed.error("no")))
         }
         Op::GiveBack { key } => (id(*key), Step::GiveBack { token: token(key) }),
-        Op::Redrive {
-            letter,
-            awaited: awaits,
-        } => {
+        Op::Redrive { letter, waits } => {
             let (letter, id) = chosen(letter)?;
-            let payload = b"{}".as_slice().into();
-            let awaited = RedrivePayload {
-                payload,
-                redacted: Vec::new(),
-                origin: None,
-                cause: None,
-                arguments: None,
-            };
-            let awaited = awaits.then(|| Box::new(awaited));
+            let payload = waits.then(|| Box::new(RedrivePayload::new(b"{}".as_slice())));
             (
                 id,
                 Step::Redrive {
                     letter,
-                    awaited,
+                    payload,
                     by,
                 },
             )
@@ -665,12 +640,9 @@ impl Ledger {
             leases: false,
             instance: "test".into(),
         };
-        let id = RecordId {
-            handler: "h".into(),
-            key: key.to_string().into(),
-        };
+        let id = RecordId::new("h", key.to_string());
         let job = Job::Step {
-            slot: Slot::of(&id),
+            record_key: RecordKey::new(&id),
             id,
             step: Step::Issue { ttl },
             done: oneshot::channel().0,
@@ -704,14 +676,14 @@ fn times_to_live_of_all_lengths_in_turns_close_no_bucket() {
         (16, 0)
     );
     let ledger = ledger.reopen(true);
-    let held: u64 = ledger
+    let stored: u64 = ledger
         .state
         .meta
         .open
         .iter()
-        .map(|open| open.holds.count)
+        .map(|open| open.stats.count)
         .sum();
-    assert_eq!((held, ledger.keys(BUCKET).len()), (150, 0));
+    assert_eq!((stored, ledger.keys(BUCKET).len()), (150, 0));
 }
 
 #[test]
@@ -732,17 +704,12 @@ fn a_bucket_that_closes_with_few_results_takes_little_memory() {
         "{} bits, and {one} for one open bucket",
         ledger.index.bits()
     );
-    let slots = (0..5).map(|key: u64| {
-        Slot::of(&RecordId {
-            handler: "h".into(),
-            key: key.to_string().into(),
-        })
-    });
-    slots.for_each(|slot| {
+    let record_keys = (0..5).map(|key: u64| RecordKey::new(&RecordId::new("h", key.to_string())));
+    record_keys.for_each(|record_key| {
         assert!(
             ledger
                 .index
-                .find_surely(&ledger.store, &slot)
+                .find_surely(&ledger.store, &record_key)
                 .unwrap()
                 .is_some()
         )

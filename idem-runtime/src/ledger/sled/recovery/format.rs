@@ -28,7 +28,7 @@ pub(super) struct Header {
 }
 
 impl Head {
-    pub(super) fn of(bytes: &[u8; HEADER]) -> Self {
+    pub(super) fn read(bytes: &[u8; HEADER]) -> Self {
         if bytes == &[0; HEADER] {
             return Self::Empty;
         }
@@ -60,7 +60,7 @@ impl Header {
     }
 }
 
-/// What a message is.
+/// The kind of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     /// All of a page.
@@ -95,7 +95,7 @@ pub(super) fn has_room(at: u64) -> bool {
     at + RED_ZONE <= SEGMENT
 }
 
-/// The message at a place of a segment, and its length; nothing where there is none that is whole.
+/// Returns the message at a place of a segment, and its length. `None` if there is no whole one.
 pub(super) fn message(segment: &[u8], at: usize, number: u64) -> Option<(Message<'_>, u64)> {
     let rest = segment.get(at..)?;
     let mut header = Bytes(rest);
@@ -132,7 +132,7 @@ pub(super) fn message(segment: &[u8], at: usize, number: u64) -> Option<(Message
     Some((message, header_length as u64 + length))
 }
 
-/// What is left to be read.
+/// The bytes that are left to read.
 pub(super) struct Bytes<'a>(pub(super) &'a [u8]);
 
 impl<'a> Bytes<'a> {
@@ -246,9 +246,9 @@ mod tests {
             stable: 6 * SEGMENT + 5,
         };
         let mut bytes = header.bytes();
-        assert_eq!(Head::of(&bytes), Head::Begins(header));
+        assert_eq!(Head::read(&bytes), Head::Begins(header));
         bytes[15] ^= 1;
-        assert_eq!(Head::of(&bytes), Head::Unreadable);
+        assert_eq!(Head::read(&bytes), Head::Unreadable);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Reading the log: every read that fails is an error, where sled would take it for the log's end.
 
+mod walk;
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
@@ -10,9 +12,10 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Advice, fadvise};
 
 use super::super::files;
-use super::format::{HEADER, Head, Header, Kind, Message, SEGMENT, has_room, message};
+use super::format::{HEADER, Head, Header, Message, SEGMENT, has_room, message};
 use super::groups;
-use super::snapshot::{Part, Pointer, Snapshot};
+use super::snapshot::Snapshot;
+use walk::Walk;
 
 /// So many segments before the one with the last acknowledged group are forgotten too: sled's
 /// background writes beside the groups.
@@ -51,7 +54,7 @@ impl Hidden {
 }
 
 impl Log {
-    /// Opens the log in sled's folder; nothing where there is none.
+    /// Opens the log in sled's folder. `None` if there is no log.
     pub(super) fn open(tree: &Path) -> io::Result<Option<Self>> {
         let file = match files::read(&tree.join("db")) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -88,7 +91,7 @@ impl Log {
         {
             let mut bytes = [0; HEADER];
             self.file.read_exact_at(&mut bytes, at)?;
-            match Head::of(&bytes) {
+            match Head::read(&bytes) {
                 Head::Begins(Header { lsn, stable: claim }) if lsn >= from => {
                     if self.segments.insert(lsn, at).is_some() {
                         let twice = format!("two segments of its log begin at {lsn}");
@@ -133,16 +136,14 @@ impl Log {
             .map(|(lsn, at)| (*lsn, *at))
     }
 
-    /// Makes the system forget what it holds in memory of everything behind the last acknowledged
-    /// group.
+    /// Makes the system drop its cached pages behind the last acknowledged group.
     ///
     /// After a sync that failed, Linux calls pages clean that never came to the disk ([fsyncgate]):
-    /// a reader would see them until the power is cut. What is read afterwards is what the disk
-    /// has.
+    /// a reader would see them until the power is cut. Later reads come from the disk.
     ///
     /// [fsyncgate]: https://wiki.postgresql.org/wiki/Fsync_Errors
     pub(super) fn forget_unsynced(&self, acknowledged: Option<u64>) -> io::Result<()> {
-        // What is dirty only because the process was killed is not to be lost.
+        // Pages that are dirty only because the process was killed must not be lost.
         self.file.sync_data()?;
         let mut before = None;
         for (lsn, at) in self.segments.iter().rev() {
@@ -252,7 +253,7 @@ impl Log {
         let (segment, used) = (self.segment(at)?, (until % SEGMENT) as usize);
         let lsn = until / SEGMENT * SEGMENT;
         let header = match segment.first_chunk() {
-            Some(header) if matches!(Head::of(header), Head::Begins(header) if header.lsn == lsn) => {
+            Some(header) if matches!(Head::read(header), Head::Begins(header) if header.lsn == lsn) => {
                 *header
             }
             _ => Header { lsn, stable: lsn }.bytes(),
@@ -293,7 +294,7 @@ impl Log {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(Some(false)),
             read => read?,
         }
-        // Piece by piece: how large it is, nobody has looked at.
+        // It is read in pieces, because its size is not known.
         let (mut hasher, mut piece) = (crc32fast::Hasher::new(), vec![0; 1 << 16]);
         loop {
             match blob.read(&mut piece) {
@@ -304,106 +305,4 @@ impl Log {
             }
         }
     }
-}
-
-/// Going through messages in their order.
-struct Walk<'a> {
-    log: &'a Log,
-    /// Nothing behind this place counts.
-    until: Option<u64>,
-    /// Whether a message that cannot be read ends its segment only: one that was written again
-    /// since.
-    past_tears: bool,
-    /// Whether there was one.
-    torn: bool,
-}
-
-impl Walk<'_> {
-    /// Goes through these segments, and says where it came to.
-    fn all(
-        &mut self,
-        segments: &BTreeMap<u64, u64>,
-        mut take: impl FnMut(Kind, u64, Part) -> Option<()>,
-    ) -> io::Result<Option<u64>> {
-        let is_over = |place: u64| self.until.is_some_and(|until| place > until);
-        let mut end = None;
-        for (&lsn, &at) in segments {
-            if is_over(lsn) {
-                break;
-            }
-            let segment = self.log.segment(at)?;
-            let mut place = HEADER as u64;
-            end = Some(lsn + place);
-            while has_room(place) {
-                if is_over(lsn + place) {
-                    return Ok(end);
-                }
-                let Some((message, length)) = message(&segment, place as usize, lsn / SEGMENT)
-                else {
-                    if self.past_tears {
-                        self.torn = true;
-                        break;
-                    }
-                    return Ok(end);
-                };
-                match message {
-                    Message::Cap => break,
-                    Message::Batch { last } if u64::try_from(last).is_ok_and(is_over) => {
-                        return Ok(end);
-                    }
-                    Message::Batch { .. } | Message::Canceled => {}
-                    Message::Page {
-                        kind,
-                        page,
-                        blob,
-                        body,
-                    } => {
-                        let blob = if blob { Some(number(body)?) } else { None };
-                        let there = blob.map_or(Ok(Some(true)), |blob| self.log.has_blob(blob))?;
-                        let Some(whole) = there else {
-                            // Its page was removed since, and the file with it.
-                            place += length;
-                            end = Some(lsn + place);
-                            continue;
-                        };
-                        if !whole {
-                            self.torn |= self.past_tears;
-                            return Ok(end);
-                        }
-                        let at = Pointer {
-                            at: at + place,
-                            blob: blob.and_then(|blob| u64::try_from(blob).ok()),
-                        };
-                        let part = Part {
-                            lsn: lsn + place,
-                            at,
-                            size: length,
-                        };
-                        take(kind, page, part).ok_or_else(|| damaged(page))?;
-                    }
-                }
-                place += length;
-                end = Some(lsn + place);
-            }
-        }
-        Ok(end)
-    }
-}
-
-/// The number of the file that a large value stands in.
-fn number(body: &[u8]) -> io::Result<i64> {
-    let number = body.first_chunk().map(|number| i64::from_le_bytes(*number));
-    number.ok_or_else(|| {
-        io::Error::new(
-            io::ErrorKind::InvalidData,
-            "its log names a file without a number",
-        )
-    })
-}
-
-fn damaged(page: u64) -> io::Error {
-    io::Error::new(
-        io::ErrorKind::InvalidData,
-        format!("its log has a page {page}"),
-    )
 }

@@ -86,7 +86,7 @@ fn begin_once(
     Ok(store)
 }
 
-/// Opens a copy of sled's files: what is wrong with them shows, and they stay as they are.
+/// Opens a copy of sled's files. Damage is an error, and the files stay as they are.
 fn try_on_a_copy(
     copy: &Path,
     path: &Path,
@@ -107,7 +107,7 @@ fn try_on_a_copy(
     store.unless_poisoned(read).map(drop)
 }
 
-/// What is wrong with the files: what was found in them in its own words, and the rest in the
+/// Returns the error of the files: damage in its own words, and the rest in the
 /// system's.
 fn told(path: &Path, error: &io::Error) -> LedgerError {
     match error.kind() {
@@ -115,7 +115,7 @@ fn told(path: &Path, error: &io::Error) -> LedgerError {
             path: path.to_owned(),
             detail: error.to_string(),
         },
-        _ => LedgerError::of_io(path, error),
+        _ => LedgerError::from_io(path, error),
     }
 }
 

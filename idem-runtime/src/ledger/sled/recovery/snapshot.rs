@@ -19,7 +19,7 @@ const SMALL: u64 = 1 << 16;
 /// sled counts the parts of a page in a byte.
 const MOST_PARTS: usize = 254;
 
-/// What is known of the pages.
+/// The known state of the pages.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub(super) struct Snapshot {
     /// All of the log before this place is in it.
@@ -60,7 +60,7 @@ pub(super) struct Pointer {
 }
 
 impl Snapshot {
-    /// Reads the newest snapshot in sled's folder; nothing where there is none.
+    /// Reads the newest snapshot in sled's folder. `None` if there is no snapshot.
     ///
     /// # Errors
     /// Of the kind `InvalidData` where it is damaged.

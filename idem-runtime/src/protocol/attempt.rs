@@ -1,0 +1,91 @@
+//! The attempts of a message that ended.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use minicbor::{Decode, Encode};
+use serde::{Deserialize, Serialize};
+
+use crate::protocol::encoding::cbor;
+
+/// One attempt that ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Encode, Decode)]
+#[non_exhaustive]
+pub struct PastAttempt {
+    /// The attempt's number, from 1.
+    #[n(0)]
+    pub number: u32,
+    /// When it was claimed.
+    #[n(1)]
+    #[cbor(with = "cbor::millis")]
+    pub start: Timestamp,
+    /// When its end was reported; `None` if it was not.
+    #[n(2)]
+    #[cbor(with = "cbor::maybe_millis")]
+    pub end: Option<Timestamp>,
+    /// How it ended.
+    #[n(3)]
+    pub outcome: AttemptOutcome,
+    /// The error and its causes as `{:#}` prints them, or the panic's message; at most 4 KiB.
+    #[n(4)]
+    pub error: Option<String>,
+}
+
+/// How an attempt ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Encode, Decode)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum AttemptOutcome {
+    /// The body returned an error.
+    #[n(0)]
+    Failed,
+    /// The body returned an error that `retry_if` calls permanent.
+    #[n(1)]
+    Permanent,
+    /// The body panicked.
+    #[n(2)]
+    Panicked,
+    /// The body did not return within `timeout`.
+    #[n(3)]
+    TimedOut,
+    /// The call was dropped before the body returned.
+    #[n(4)]
+    Dropped,
+    /// The process died, or could not record how the attempt ended.
+    #[n(5)]
+    Crashed,
+    /// The lease lapsed without a report.
+    #[n(6)]
+    LeaseLapsed,
+    /// The body returned a result that cannot be recorded.
+    #[n(7)]
+    ResultNotStorable,
+}
+
+impl AttemptOutcome {
+    /// Returns whether it is unknown if the body did its work.
+    pub fn is_unknown(self) -> bool {
+        use AttemptOutcome::{Crashed, Dropped, LeaseLapsed, TimedOut};
+        matches!(self, TimedOut | Dropped | Crashed | LeaseLapsed)
+    }
+
+    /// Returns the name used in metrics, logs and JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            AttemptOutcome::Failed => "failed",
+            AttemptOutcome::Permanent => "permanent",
+            AttemptOutcome::Panicked => "panicked",
+            AttemptOutcome::TimedOut => "timed_out",
+            AttemptOutcome::Dropped => "dropped",
+            AttemptOutcome::Crashed => "crashed",
+            AttemptOutcome::LeaseLapsed => "lease_lapsed",
+            AttemptOutcome::ResultNotStorable => "result_not_storable",
+        }
+    }
+}
+
+impl fmt::Display for AttemptOutcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

@@ -56,10 +56,7 @@ impl Run {
 
     /// Returns the record of a message.
     pub fn record(&self, handler: &str, key: &str) -> Option<&Record> {
-        self.records.get(&RecordId {
-            handler: handler.into(),
-            key: key.into(),
-        })
+        self.records.get(&RecordId::new(handler, key))
     }
 
     /// Returns a message's recorded result; `None` if there is none, or it has another type.
@@ -111,16 +108,12 @@ impl Run {
 
     /// Returns the messages that a body started for or that have a dead letter.
     fn ids(&self) -> BTreeSet<RecordId> {
-        let started = self.attempts().map(|at| RecordId {
-            handler: at.handler.as_str().into(),
-            key: at.key.as_str().into(),
-        });
+        let started = self
+            .attempts()
+            .map(|at| RecordId::new(at.handler.as_str(), at.key.as_str()));
         let died = self.letters.iter();
         started
-            .chain(died.map(|at| RecordId {
-                handler: at.handler.as_str().into(),
-                key: at.key.as_str().into(),
-            }))
+            .chain(died.map(|at| RecordId::new(at.handler.as_str(), at.key.as_str())))
             .collect()
     }
 }
@@ -170,6 +163,7 @@ fn describe(f: &mut fmt::Formatter<'_>, record: Option<&Record>) -> fmt::Result 
             Settlement::Dead(letter) => write!(f, "dead letter {letter}"),
             Settlement::Discarded(letter) => write!(f, "discarded dead letter {letter}"),
             Settlement::Issued => write!(f, "issued"),
+            other => write!(f, "settled: {other:?}"),
         },
     }
 }

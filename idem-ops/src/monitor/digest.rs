@@ -170,10 +170,7 @@ impl Watching {
                 continue;
             };
             // The other one may have finished since.
-            let holder = RecordId {
-                handler: letter.handler.as_str().into(),
-                key: letter.key.as_str().into(),
-            };
+            let holder = RecordId::new(letter.handler.as_str(), letter.key.as_str());
             let is_done = |record| {
                 matches!(
                     record,

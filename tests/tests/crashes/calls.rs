@@ -112,10 +112,7 @@ fn bodies_that_end_their_process_have_a_budget_too() {
 fn an_opening_is_enough_to_write_the_letter_of_a_dead_owner() {
     let runs = everywhere(async |process: Process| {
         let is_settled = async |handler: &str| {
-            let id = RecordId {
-                handler: handler.into(),
-                key: "A".into(),
-            };
+            let id = RecordId::new(handler, "A");
             let record = process.record(&id).await.unwrap();
             matches!(record, Some(Record::Settled(_)))
         };

@@ -57,7 +57,8 @@ async fn main() {
             }
             Command::Letters => operator::emit_letters(&idem).await,
             Command::Record { n, handler } => {
-                operator::emit_record(&idem, n, &RecordId::new(handler.name(), n.to_string())).await;
+                operator::emit_record(&idem, n, &RecordId::new(handler.name(), n.to_string()))
+                    .await;
             }
             Command::Close => {
                 while calls.join_next().await.is_some() {}

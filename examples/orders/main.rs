@@ -47,10 +47,10 @@
 //! │ dead letters              ┆  22 ┆ deliveries of the orders listed below                       │
 //! │ refused                   ┆   3 ┆                                                             │
 //! │   no usable order number  ┆   1 ┆ line 172: handler `orders.place`: the idempotency key is    │
-//! │                           ┆     ┆ empty; nothing ran: give every message a key of its own     │
+//! │                           ┆     ┆ empty; nothing ran. Give every message a key of its own     │
 //! │   not JSON                ┆   1 ┆ line 58: expected value at column 1                         │
 //! │   order number used again ┆   1 ┆ line 141: handler `orders.place`, key `A-1005`: the key was │
-//! │                           ┆     ┆ used before with another content, and nothing ran; send new │
+//! │                           ┆     ┆ used before with another content, and nothing ran. Send new │
 //! │                           ┆     ┆ content under a new key, or leave what may differ out of    │
 //! │                           ┆     ┆ `fingerprint(…)`                                            │
 //! │ retried                   ┆  18 ┆ made more than one attempt                                  │

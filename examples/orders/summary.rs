@@ -35,7 +35,7 @@ impl Answer {
             Ok(_) => return Self::Replayed,
             Err(error) => error,
         };
-        let text = error.to_string();
+        let text = format!("{error:#}");
         let reason = match error {
             // The call that spends the budget returns the body's own error.
             OrderError::StockDown { .. }

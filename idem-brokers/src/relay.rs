@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt, stream};
 use idem_runtime::{
-    Error, Idem,
+    Idem,
+    ledger::LedgerError,
     outbox::{Outbox, OutboxEntry},
 };
 use tokio::task::JoinHandle;
@@ -159,7 +160,7 @@ impl<P: Publisher> Worker<P> {
             let changed = self.outbox.changed();
             let retry_at = match self.round().await {
                 Ok(retry_at) => retry_at,
-                Err(Error::Closed { .. }) => return,
+                Err(LedgerError::Closed) => return,
                 Err(error) => {
                     tracing::warn!(%error, "the outbox cannot be read or written; trying again");
                     None
@@ -175,7 +176,7 @@ impl<P: Publisher> Worker<P> {
     }
 
     /// Goes through the outbox once. Returns when the first paused ordering key is due.
-    async fn round(&mut self) -> Result<Option<Instant>, Error> {
+    async fn round(&mut self) -> Result<Option<Instant>, LedgerError> {
         let mut blocked = HashSet::new();
         let mut after: Option<OutboxEntry> = None;
         loop {

@@ -17,9 +17,8 @@ pub(super) async fn run(place: Location, to: &Path, out: Out) -> Result<(), Prob
     let idem = open(&path).map_err(OpenError::into_problem)?;
     let copied = idem.copy_to(to).await;
     let closed = idem.close().await;
-    copied
-        .and(closed)
-        .map_err(|error| Problem::failed(error.to_string()))?;
+    copied.map_err(|error| Problem::failed(error.to_string()))?;
+    closed.map_err(|error| Problem::failed(format!("{error:#}")))?;
     out.answer(&json!({ "copy": to }), |_| {
         format!("`{}` is a whole copy of `{}`", to.display(), path.display())
     })

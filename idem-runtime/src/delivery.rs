@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 
 use crate::call::Frame;
 use crate::call::wait::wait;
-use crate::error::Error;
+use crate::error::{CodecStage, Error};
 use crate::handler::Handler;
 use crate::idem::Idem;
 use crate::idem::current;
@@ -121,42 +121,55 @@ impl Refusal {
     }
 }
 
-impl Verdict {
-    /// What an error of idem's own means, from a call that got as far as asking the ledger.
-    pub(crate) fn of(error: &Error) -> Self {
-        match error {
+impl Error {
+    /// Returns what a broker may do with the message whose call returned this error.
+    ///
+    /// [`Idem::deliver`] gives the verdict of a whole delivery, successful calls included.
+    pub fn verdict(&self) -> Verdict {
+        match self {
             // A recorded result that no longer decodes, or one that could not be recorded and is a
             // letter: it happened.
-            Error::DeadLettered { .. } | Error::ResultTooLarge { .. } | Error::Codec { .. } => {
-                Self::Settled
+            Self::Codec {
+                stage: CodecStage::Result | CodecStage::Replay,
+                ..
             }
-            Error::NotYet { after, .. } => Self::Again { after: *after },
-            Error::Closed { .. } | Error::Ledger { .. } => Self::Unavailable {
-                error: error.to_string(),
+            | Self::DeadLettered { .. }
+            | Self::ResultTooLarge { .. } => Verdict::Settled,
+            Self::NotYet { after, .. } => Verdict::Again { after: *after },
+            Self::Closed { .. } | Self::Ledger { .. } => Verdict::Unavailable {
+                error: format!("{self:#}"),
             },
-            Error::InvalidKey { .. }
-            | Error::KeyReused { .. }
-            | Error::NotIssued { .. }
-            | Error::PayloadTooLarge { .. } => Self::Refused(Refusal::of(error)),
-            _ => Self::Again { after: SOON },
+            Self::Codec {
+                stage: CodecStage::Arguments,
+                ..
+            }
+            | Self::InvalidKey { .. }
+            | Self::KeyReused { .. }
+            | Self::NotIssued { .. }
+            | Self::PayloadTooLarge { .. } => Verdict::Refused(Refusal::of(self)),
+            Self::NotInstalled { .. }
+            | Self::AlreadyInstalled
+            | Self::NameTaken { .. }
+            | Self::InProgress { .. }
+            | Self::Panicked { .. }
+            | Self::TimedOut { .. }
+            | Self::KeyMismatch { .. }
+            | Self::LeaseLost { .. }
+            | Self::KeysExhausted { .. }
+            | Self::OutsideHandler
+            | Self::OutboxMessageTooLarge { .. } => Verdict::Again { after: SOON },
         }
     }
+}
 
+impl Verdict {
     /// What it means that a call with these arguments is refused.
     pub(crate) fn of_call(error: &Error, payload: &Arc<[u8]>) -> Self {
-        let mut verdict = Self::of(error);
+        let mut verdict = error.verdict();
         if let Self::Refused(refusal) = &mut verdict {
             refusal.payload = Some(Arc::clone(payload));
         }
         verdict
-    }
-
-    /// What an error of idem's own means, from a call that got no further than its arguments.
-    pub(crate) fn of_arguments(error: &Error) -> Self {
-        match error {
-            Error::Codec { .. } => Self::Refused(Refusal::of(error)),
-            error => Self::of(error),
-        }
     }
 
     /// The verdict of an attempt whose report the ledger did not take. The report is kept, and the

@@ -39,7 +39,7 @@ mod call;
 pub mod clock;
 pub mod dead_letters;
 pub mod delivery;
-mod error;
+pub mod error;
 mod failpoint;
 mod handler;
 mod idem;

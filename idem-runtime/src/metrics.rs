@@ -113,12 +113,12 @@ pub(crate) fn refused(handler: &str, error: &Error) {
     count(&counted(
         CALLS,
         &SharedString::from_owned(handler.to_owned()),
-        error.kind(),
+        error.kind().as_str(),
     ));
     tracing::debug!(
         handler,
         key = error.key(),
-        outcome = error.kind(),
+        outcome = error.kind().as_str(),
         "call ended"
     );
 }

@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::error::Error;
 use crate::idem::Idem;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, LedgerError};
 pub use crate::protocol::{Note, NoteChange};
 
 /// The notes of one [`Idem`](crate::Idem): where a monitor keeps what it has notified of, and a
@@ -42,21 +41,21 @@ impl Notes {
     /// the order of their keys' bytes.
     ///
     /// # Errors
-    /// [`Error::Ledger`] when they cannot be read.
+    /// Returns an error when they cannot be read.
     pub async fn list(
         &self,
         prefix: &str,
         after: Option<&str>,
         limit: usize,
-    ) -> Result<Vec<Note>, Error> {
-        Ok(self.ledger.notes(prefix, after, limit).await?)
+    ) -> Result<Vec<Note>, LedgerError> {
+        self.ledger.notes(prefix, after, limit).await
     }
 
     /// Returns one note's value.
     ///
     /// # Errors
-    /// [`Error::Ledger`] when it cannot be read.
-    pub async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, Error> {
+    /// Returns an error when it cannot be read.
+    pub async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, LedgerError> {
         let first = self.list(key, None, 1).await?.pop();
         Ok(first.filter(|note| note.key == key).map(|note| note.value))
     }
@@ -64,9 +63,9 @@ impl Notes {
     /// Makes all changes or none. They are durable when this returns.
     ///
     /// # Errors
-    /// [`Error::Ledger`] when a key is too long, or when it cannot be made durable: then it may have been written all the
-    /// same.
-    pub async fn write(&self, changes: Vec<NoteChange>) -> Result<(), Error> {
-        Ok(self.ledger.write_notes(changes).await?)
+    /// Returns an error when a key is too long, or when they cannot be made durable: then they may
+    /// have been written all the same.
+    pub async fn write(&self, changes: Vec<NoteChange>) -> Result<(), LedgerError> {
+        self.ledger.write_notes(changes).await
     }
 }

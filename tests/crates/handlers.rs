@@ -60,7 +60,7 @@ impl Shop {
     /// A method that changes its own.
     #[idempotent(key = "id", runtime = self.idem.clone(), retries = 0)]
     pub async fn mutable(&mut self, id: u64) -> Result<u64, Error> {
-        self.idem.clone().close().await?;
+        self.idem.clone().sweep().await?;
         Ok(id)
     }
 }

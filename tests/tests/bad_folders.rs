@@ -29,7 +29,9 @@ async fn filled(folder: &Path, count: u32) {
 
 fn trouble(folder: &Path) -> LedgerError {
     match Idem::open(folder) {
-        Err(Error::Ledger { problem, .. }) => problem,
+        Err(Error::Ledger {
+            source: problem, ..
+        }) => problem,
         other => panic!("expected trouble with the ledger, got {other:?}"),
     }
 }
@@ -38,7 +40,7 @@ fn trouble(folder: &Path) -> LedgerError {
 async fn refused_or_whole(folder: &Path, count: u32) {
     match Idem::open(folder) {
         Err(Error::Ledger {
-            problem: LedgerError::Behind { .. } | LedgerError::Damaged { .. },
+            source: LedgerError::Behind { .. } | LedgerError::Damaged { .. },
             ..
         }) => {}
         Err(other) => panic!("not an error of damage: {other}"),
@@ -49,8 +51,8 @@ async fn refused_or_whole(folder: &Path, count: u32) {
                 match idem.record(&id).await {
                     Ok(Some(_)) => {}
                     // Found while reading: refused then.
-                    Err(Error::Ledger { .. }) => return,
-                    other => panic!("number {number} was lost without a word: {other:?}"),
+                    Err(_) => return,
+                    Ok(None) => panic!("number {number} was lost without a word"),
                 }
             }
         }

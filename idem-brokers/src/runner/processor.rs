@@ -305,7 +305,11 @@ impl<T: Send + 'static> Processor<T> {
                 Settlement::Ack(outcome)
             }
             Err(error) => {
-                tracing::error!(source = self.source, %error, "a dead letter cannot be written; its message will be redelivered");
+                tracing::error!(
+                    source = self.source,
+                    error = format_args!("{error:#}"),
+                    "a dead letter cannot be written; its message will be redelivered"
+                );
                 Settlement::Retry(self.circuit_breaker.trip())
             }
         }

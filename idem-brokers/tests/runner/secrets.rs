@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use idem_brokers::testing::Queue;
 use idem_brokers::{Consumer, KEY_HEADER, Message};
+use idem_runtime::dead_letters::LetterError;
 use idem_runtime::{
     DeadLetter, Error, Filter, Idem, dead_letters::REDACTED, idempotent, outbox::Keyed,
 };
@@ -179,7 +180,7 @@ async fn redacted_values_of_malformed_messages_are_not_stored() {
         assert_eq!(letter.redacted, ["order.card_no", "order.buyer.phone"]);
         assert_eq!(letter.missing().count(), 2, "it is not whole: {letter:?}");
         let error = idem.dead_letters().republish(&letter.id).await.unwrap_err();
-        assert!(matches!(error, Error::Redacted { .. }), "{error}");
+        assert!(matches!(error, LetterError::Redacted { .. }), "{error}");
     }
     let shown = |part: &str| {
         letters

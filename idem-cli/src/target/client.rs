@@ -96,7 +96,7 @@ impl Target {
             Transport::Network { .. } => Ok(()),
             Transport::InProcess { idem, .. } => {
                 let closed = idem.close().await;
-                closed.map_err(|error| Problem::failed(error.to_string()))
+                closed.map_err(|error| Problem::failed(format!("{error:#}")))
             }
         }
     }

@@ -33,7 +33,7 @@ pub(crate) fn open(path: &Path) -> Result<Idem, OpenError> {
 impl From<Error> for OpenError {
     fn from(error: Error) -> Self {
         match error {
-            Error::Ledger { problem, .. } => Self::Ledger(problem),
+            Error::Ledger { source, .. } => Self::Ledger(source),
             other => Self::Other(other),
         }
     }
@@ -137,7 +137,7 @@ impl OpenError {
                 error.to_string(),
                 "try again, and look at the disk if it stays",
             ),
-            Self::Other(error) => say(error.to_string(), "try again"),
+            Self::Other(error) => say(format!("{error:#}"), "try again"),
         }
     }
 

@@ -112,7 +112,7 @@ async fn numbers_of_128_bits_and_long_decimals_stay_as_written_from_the_call_to_
         "{export}"
     );
     assert!(
-        export.contains(&format!(r#""kind":{{"edited":{exact}}}"#)),
+        export.contains(&format!(r#""deed":{{"edited":{exact}}}"#)),
         "what it was: {export}"
     );
     let said = at

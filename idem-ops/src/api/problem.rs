@@ -3,7 +3,8 @@
 use axum::http::StatusCode;
 use axum::http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::response::{IntoResponse, Response};
-use idem_runtime::{Error, ledger::LedgerError};
+use idem_runtime::dead_letters::LetterError;
+use idem_runtime::ledger::LedgerError;
 use serde::{Deserialize, Serialize};
 
 use crate::auth::AuthError;
@@ -54,7 +55,7 @@ impl IntoResponse for Problem {
 impl From<ServiceError> for Problem {
     fn from(error: ServiceError) -> Self {
         let (status, kind) = classify(&error);
-        Self::new(status, kind, error.to_string())
+        Self::new(status, kind, format!("{error:#}"))
     }
 }
 
@@ -68,30 +69,36 @@ pub(crate) fn classify(error: &ServiceError) -> (StatusCode, &'static str) {
         ServiceError::CannotPublish { .. } => (StatusCode::CONFLICT, "cannot_publish"),
         ServiceError::BulkEnded(_) => (StatusCode::CONFLICT, "bulk_ended"),
         ServiceError::Note { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "unreadable"),
-        ServiceError::Idem(error) => classify_idem(error),
+        ServiceError::Letter(error) => classify_letter(error),
+        ServiceError::Ledger(error) => classify_ledger(error),
     }
 }
 
-fn classify_idem(error: &Error) -> (StatusCode, &'static str) {
+fn classify_letter(error: &LetterError) -> (StatusCode, &'static str) {
     match error {
-        Error::NoSuchLetter { .. } => (StatusCode::NOT_FOUND, "no_such_letter"),
-        Error::LetterClosed { .. } => (StatusCode::CONFLICT, "letter_closed"),
-        Error::NoHandler { .. } | Error::Redacted { .. } => (StatusCode::CONFLICT, "cannot_run"),
-        Error::NoPublisher { .. } | Error::Incomplete { .. } => {
+        LetterError::NoSuchLetter { .. } => (StatusCode::NOT_FOUND, "no_such_letter"),
+        LetterError::LetterClosed { .. } | LetterError::NotRestorable { .. } => {
+            (StatusCode::CONFLICT, "letter_closed")
+        }
+        LetterError::NoHandler { .. } | LetterError::Redacted { .. } => {
+            (StatusCode::CONFLICT, "cannot_run")
+        }
+        LetterError::NoPublisher { .. } | LetterError::Incomplete { .. } => {
             (StatusCode::CONFLICT, "cannot_publish")
         }
-        Error::NotPublished { .. } => (StatusCode::SERVICE_UNAVAILABLE, "not_published"),
-        Error::KeyMismatch { .. } => (StatusCode::CONFLICT, "other_key"),
-        Error::PayloadTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large"),
-        Error::Codec { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "payload_unfit"),
-        Error::Ledger {
-            problem: LedgerError::Closed,
-            ..
-        }
-        | Error::Closed { .. } => (StatusCode::SERVICE_UNAVAILABLE, "closed"),
-        Error::Ledger { .. } => (StatusCode::SERVICE_UNAVAILABLE, "ledger"),
+        LetterError::NotPublished { .. } => (StatusCode::SERVICE_UNAVAILABLE, "not_published"),
+        LetterError::PayloadUnfit { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "payload_unfit"),
+        LetterError::Ledger { source } => classify_ledger(source),
         _ => (StatusCode::INTERNAL_SERVER_ERROR, "refused"),
     }
+}
+
+fn classify_ledger(error: &LedgerError) -> (StatusCode, &'static str) {
+    let kind = match error {
+        LedgerError::Closed => "closed",
+        _ => "ledger",
+    };
+    (StatusCode::SERVICE_UNAVAILABLE, kind)
 }
 
 impl IntoResponse for AuthError {

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use axum::extract::{Path, State};
 use axum::response::Response;
+use idem_runtime::dead_letters::LetterError;
 use idem_runtime::json::{Json, json_problem};
-use idem_runtime::{DeadLetterId, Error, Origin};
+use idem_runtime::{DeadLetterId, Origin};
 use tokio::time::timeout;
 
 use super::error::PageError;
@@ -51,9 +52,12 @@ pub(super) async fn publish(
     let publish = async move { actions.republish(&id, &why).await };
     let flash = match wait_for(publish, published).await {
         Err(PageError::Service(error))
-            if matches!(*error, ServiceError::Idem(Error::NotPublished { .. })) =>
+            if matches!(
+                *error,
+                ServiceError::Letter(LetterError::NotPublished { .. })
+            ) =>
         {
-            Flash::bad(cut(&format!("Nothing was sent back: {error}")))
+            Flash::bad(cut(&format!("Nothing was sent back: {error:#}")))
         }
         done => done?,
     };
@@ -130,7 +134,7 @@ pub(super) async fn edit(
             let (payload, why, then) = (payload.compact(), why.to_owned(), fields.get("then"));
             match use_payload(actions, id, payload, why, then).await {
                 Err(PageError::Service(error)) if is_of_the_payload(&error) => {
-                    format!("Nothing ran: {error}.")
+                    format!("Nothing ran: {error:#}.")
                 }
                 done => return Ok(back(&dashboard, &visit, id, done?)),
             }
@@ -178,9 +182,7 @@ fn is_of_the_payload(error: &ServiceError) -> bool {
         error,
         ServiceError::Invalid { .. }
             | ServiceError::CannotRun { .. }
-            | ServiceError::Idem(
-                Error::Codec { .. } | Error::Redacted { .. } | Error::PayloadTooLarge { .. }
-            )
+            | ServiceError::Letter(LetterError::PayloadUnfit { .. } | LetterError::Redacted { .. })
     )
 }
 

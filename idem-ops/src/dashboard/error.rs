@@ -6,7 +6,7 @@ use askama::Template;
 use axum::http::StatusCode;
 use axum::http::header::RETRY_AFTER;
 use axum::response::{Html, IntoResponse, Response};
-use idem_runtime::Error;
+use idem_runtime::ledger::LedgerError;
 
 use super::assets;
 use super::render::render;
@@ -33,7 +33,7 @@ pub(super) enum PageError {
     Missing(String),
     #[error("{}", refused(*.0))]
     Refused(AuthError),
-    #[error("{0}")]
+    #[error("{0:#}")]
     Service(Arc<ServiceError>),
     #[error("the system failed to provide random numbers: {0}")]
     Random(getrandom::Error),
@@ -126,8 +126,8 @@ impl From<ServiceError> for PageError {
     }
 }
 
-impl From<Error> for PageError {
-    fn from(error: Error) -> Self {
+impl From<LedgerError> for PageError {
+    fn from(error: LedgerError) -> Self {
         ServiceError::from(error).into()
     }
 }

@@ -6,7 +6,7 @@ use idem_runtime::clock::Timestamp;
 use idem_runtime::ledger::LedgerError;
 use idem_runtime::ledger::{NoteChange, unnotified_key};
 use idem_runtime::protocol::{Record, RecordId, Settled, Settlement};
-use idem_runtime::{DeadLetter, DeadLetterId, Error};
+use idem_runtime::{DeadLetter, DeadLetterId};
 use serde::{Deserialize, Serialize};
 
 use super::group::group_letters;
@@ -38,7 +38,7 @@ struct Known {
 
 impl Watching {
     /// Stores the notice that is due. Returns whether there was one.
-    pub(super) async fn digest(&self) -> Result<bool, Error> {
+    pub(super) async fn digest(&self) -> Result<bool, LedgerError> {
         let notes = self.idem.notes();
         let first = notes.list("untold/", None, 1).await?;
         if first.is_empty() || !self.channels.iter().any(|channel| !channel.escalation) {
@@ -126,7 +126,7 @@ impl Watching {
     }
 
     /// Returns the letters that are in no notice; `None` for a letter that was removed.
-    async fn unnotified(&self) -> Result<Vec<(DeadLetterId, Option<DeadLetter>)>, Error> {
+    async fn unnotified(&self) -> Result<Vec<(DeadLetterId, Option<DeadLetter>)>, LedgerError> {
         let (notes, letters) = (self.idem.notes(), self.idem.dead_letters());
         let (mut found, mut after) = (Vec::new(), None::<String>);
         while found.len() < MOST {
@@ -139,12 +139,7 @@ impl Watching {
                 if let Some(id) = id {
                     match letters.get(&id).await {
                         // A version that can read it makes its notice.
-                        Err(
-                            error @ Error::Ledger {
-                                problem: LedgerError::Record { .. },
-                                ..
-                            },
-                        ) => {
+                        Err(error @ LedgerError::Record { .. }) => {
                             tracing::warn!(letter = %id, %error, "a dead letter cannot be read; it was skipped");
                         }
                         letter => found.push((id, letter?)),
@@ -163,7 +158,7 @@ impl Watching {
     async fn not_urgent(
         &self,
         letters: &[(DeadLetterId, Option<DeadLetter>)],
-    ) -> Result<HashSet<DeadLetterId>, Error> {
+    ) -> Result<HashSet<DeadLetterId>, LedgerError> {
         let mut waits = HashSet::new();
         for letter in letters.iter().filter_map(|(_, letter)| letter.as_ref()) {
             let Some(reused) = &letter.reused else {

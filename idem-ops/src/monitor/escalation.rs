@@ -1,9 +1,7 @@
 //! Letters that stay open for too long.
 
 use idem_runtime::ledger::NoteChange;
-use idem_runtime::{
-    DeadLetter, DeadLetterId, Error, LetterState, clock::Timestamp, ledger::LedgerError,
-};
+use idem_runtime::{DeadLetter, DeadLetterId, LetterState, clock::Timestamp, ledger::LedgerError};
 use serde::{Deserialize, Serialize};
 
 use super::Watching;
@@ -24,7 +22,7 @@ struct Since {
 
 /// Returns the note that makes the monitor watch whether the letter is closed. The notes' keys sort
 /// by the time of death.
-pub(super) fn watch(letter: &DeadLetter) -> Result<NoteChange, Error> {
+pub(super) fn watch(letter: &DeadLetter) -> Result<NoteChange, LedgerError> {
     put(
         format!("{PLACE}{}", letter.id),
         &Since {
@@ -35,7 +33,7 @@ pub(super) fn watch(letter: &DeadLetter) -> Result<NoteChange, Error> {
 
 impl Watching {
     /// Stores a notice of letters that are still open, if one is due. Returns whether there was one.
-    pub(super) async fn escalate(&self) -> Result<bool, Error> {
+    pub(super) async fn escalate(&self) -> Result<bool, LedgerError> {
         let Some(limit) = self.policy.escalate_after else {
             return Ok(false);
         };
@@ -57,10 +55,7 @@ impl Watching {
             {
                 let letter = match self.idem.dead_letters().get(&id).await {
                     // A version that can read it makes its notice.
-                    Err(Error::Ledger {
-                        problem: LedgerError::Record { .. },
-                        ..
-                    }) => continue,
+                    Err(LedgerError::Record { .. }) => continue,
                     letter => letter?,
                 };
                 late.extend(

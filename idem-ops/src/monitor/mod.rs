@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use futures_util::{FutureExt, StreamExt};
-use idem_runtime::{Error, Idem};
+use idem_runtime::{Idem, ledger::LedgerError};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use url::Url;
@@ -231,7 +231,7 @@ impl Watching {
     }
 
     /// Stores the notices that are due, and counts the notices that wait.
-    async fn look(&self) -> Result<(), Error> {
+    async fn look(&self) -> Result<(), LedgerError> {
         let digest = self.digest().await?;
         let escalation = self.escalate().await?;
         if digest || escalation {

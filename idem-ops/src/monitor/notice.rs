@@ -1,7 +1,7 @@
 //! Makes notices and addresses them to channels.
 
-use idem_runtime::Error;
 use idem_runtime::clock::Timestamp;
+use idem_runtime::ledger::LedgerError;
 use idem_runtime::ledger::NoteChange;
 
 use super::Watching;
@@ -14,7 +14,7 @@ impl Watching {
         kind: NoticeKind,
         now: Timestamp,
         groups: Vec<Group>,
-    ) -> Result<Notice, Error> {
+    ) -> Result<Notice, LedgerError> {
         let mut notice = Notice::new(kind, &self.service, now);
         notice.groups = groups;
         // The largest group first.
@@ -31,7 +31,7 @@ impl Watching {
         &self,
         notice: &Notice,
         escalation: bool,
-    ) -> Result<Vec<NoteChange>, Error> {
+    ) -> Result<Vec<NoteChange>, LedgerError> {
         let pending = Pending {
             notice: notice.clone(),
             tries: 0,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use idem_runtime::ledger::NoteChange;
-use idem_runtime::{Error, clock::Timestamp};
+use idem_runtime::{clock::Timestamp, ledger::LedgerError};
 use tokio::sync::watch;
 
 use super::Watching;
@@ -46,7 +46,7 @@ impl Watching {
     }
 
     /// Sends the oldest notice, if it is due, and records the result.
-    async fn send_next(&self, channel: &Channel) -> Result<Next, Error> {
+    async fn send_next(&self, channel: &Channel) -> Result<Next, LedgerError> {
         let (notes, clock) = (self.idem.notes(), self.idem.clock());
         let Some(note) = notes.list(&place(channel.name()), None, 1).await?.pop() else {
             metrics::waiting(channel.name(), 0);

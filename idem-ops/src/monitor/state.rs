@@ -1,7 +1,7 @@
 //! The state of notifications, for dashboards and health checks.
 
 use idem_runtime::{
-    DeadLetterId, Error, Idem, LetterState, clock::Timestamp, ledger::LedgerError, notes::Notes,
+    DeadLetterId, Idem, LetterState, clock::Timestamp, ledger::LedgerError, notes::Notes,
 };
 use serde::{Deserialize, Serialize};
 
@@ -47,7 +47,7 @@ pub(super) fn key(channel: &str) -> String {
     format!("{PLACE}{}", store::name(channel))
 }
 
-pub(super) async fn of(notes: &Notes, channel: &str) -> Result<ChannelState, Error> {
+pub(super) async fn of(notes: &Notes, channel: &str) -> Result<ChannelState, LedgerError> {
     let known = get(notes, &key(channel)).await?;
     Ok(known.unwrap_or_else(|| ChannelState {
         name: channel.to_owned(),
@@ -59,8 +59,8 @@ impl AlertState {
     /// Reads the state from the ledger, whether or not a monitor runs in this process.
     ///
     /// # Errors
-    /// [`Error::Ledger`], when the ledger cannot be read.
-    pub async fn of(idem: &Idem) -> Result<Self, Error> {
+    /// [`LedgerError`] when the ledger cannot be read.
+    pub async fn of(idem: &Idem) -> Result<Self, LedgerError> {
         let notes = idem.notes();
         let mut channels = all(&notes).await?;
         for channel in &mut channels {
@@ -83,7 +83,7 @@ impl AlertState {
 }
 
 /// Returns the channels that were ever used, without counting their notices.
-pub(crate) async fn all(notes: &Notes) -> Result<Vec<ChannelState>, Error> {
+pub(crate) async fn all(notes: &Notes) -> Result<Vec<ChannelState>, LedgerError> {
     notes
         .list(PLACE, None, CHANNELS)
         .await?
@@ -94,7 +94,7 @@ pub(crate) async fn all(notes: &Notes) -> Result<Vec<ChannelState>, Error> {
 
 /// Counts the open letters that are in no notice. Returns whether there are letters beyond those that
 /// were checked.
-async fn unnotified(idem: &Idem) -> Result<(u64, bool), Error> {
+async fn unnotified(idem: &Idem) -> Result<(u64, bool), LedgerError> {
     let (letters, prefix) = (idem.dead_letters(), "untold/");
     let mut notes = idem.notes().list(prefix, None, LETTERS + 1).await?;
     let more = notes.len() > LETTERS;
@@ -110,10 +110,7 @@ async fn unnotified(idem: &Idem) -> Result<(u64, bool), Error> {
         };
         let is_open = match letters.get(&id).await {
             // A version that can read it makes its notice.
-            Err(Error::Ledger {
-                problem: LedgerError::Record { .. },
-                ..
-            }) => true,
+            Err(LedgerError::Record { .. }) => true,
             letter => letter?.is_some_and(|letter| letter.state == LetterState::Open),
         };
         open += u64::from(is_open);

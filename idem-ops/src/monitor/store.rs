@@ -2,7 +2,6 @@
 
 use idem_runtime::ledger::NoteChange;
 use idem_runtime::{
-    Error,
     clock::Timestamp,
     json::{from_json, json_problem},
     ledger::LedgerError,
@@ -41,7 +40,7 @@ pub(super) fn key(channel: &str, notice: &Notice) -> String {
 }
 
 /// Counts the notices that wait for a channel, up to [`MOST`].
-pub(super) async fn count(notes: &Notes, channel: &str) -> Result<u64, Error> {
+pub(super) async fn count(notes: &Notes, channel: &str) -> Result<u64, LedgerError> {
     let (place, mut count, mut after) = (place(channel), 0, None::<String>);
     while count < MOST {
         let page = notes.list(&place, after.as_deref(), PAGE).await?;
@@ -79,24 +78,27 @@ pub(super) fn hashed(texts: &[&str]) -> u128 {
         .map_or(0, |bytes| u128::from_be_bytes(*bytes))
 }
 
-pub(super) fn put<T: Serialize>(key: String, value: &T) -> Result<NoteChange, Error> {
+pub(super) fn put<T: Serialize>(key: String, value: &T) -> Result<NoteChange, LedgerError> {
     let json =
         serde_json::to_vec(value).map_err(|error| unreadable(&key, &json_problem(&error)))?;
     Ok(NoteChange::put(key, json))
 }
 
-pub(super) fn read<T: DeserializeOwned>(note: &Note) -> Result<T, Error> {
+pub(super) fn read<T: DeserializeOwned>(note: &Note) -> Result<T, LedgerError> {
     from_json(&note.value).map_err(|problem| unreadable(&note.key, &problem))
 }
 
-pub(super) async fn get<T: DeserializeOwned>(notes: &Notes, key: &str) -> Result<Option<T>, Error> {
+pub(super) async fn get<T: DeserializeOwned>(
+    notes: &Notes,
+    key: &str,
+) -> Result<Option<T>, LedgerError> {
     let value = notes.get(key).await?;
     value
         .map(|value| from_json(&value).map_err(|problem| unreadable(key, &problem)))
         .transpose()
 }
 
-fn unreadable(key: &str, problem: &str) -> Error {
+fn unreadable(key: &str, problem: &str) -> LedgerError {
     LedgerError::Record {
         detail: format!("the note {key}: {problem}"),
     }

@@ -1,8 +1,9 @@
 //! What a person can do with dead letters: each action holds its letter's lock and has an entry in
 //! the audit log before and after it.
 
+use idem_runtime::dead_letters::LetterError;
 use idem_runtime::json::Json;
-use idem_runtime::{DeadLetter, DeadLetterId, Error};
+use idem_runtime::{DeadLetter, DeadLetterId};
 use uuid::Uuid;
 
 use super::Service;
@@ -65,7 +66,7 @@ impl Actions {
     ///
     /// # Errors
     /// Those of [`redrive`](Self::redrive), [`ServiceError::CannotPublish`], and
-    /// [`Error::NotPublished`] if the publisher failed.
+    /// [`LetterError::NotPublished`] if the publisher failed.
     pub async fn republish(&self, id: &DeadLetterId, why: &str) -> Result<Redriven, ServiceError> {
         self.redrive_by(id, LetterAction::Publish, why).await
     }
@@ -176,7 +177,7 @@ impl Actions {
         id: &DeadLetterId,
         audited: AuditAction,
         why: &str,
-        change: impl Future<Output = Result<DeadLetter, Error>>,
+        change: impl Future<Output = Result<DeadLetter, LetterError>>,
     ) -> Result<LetterView, ServiceError> {
         require_reason(why)?;
         let inner = &self.service.inner;
@@ -192,7 +193,7 @@ impl Actions {
         for entry in &mut entries {
             entry.outcome = match &result {
                 Ok(_) => Outcome::Done,
-                Err(error) => Outcome::Refused(error.to_string()),
+                Err(error) => Outcome::Refused(format!("{error:#}")),
             };
         }
         inner.audit_log.end(&entries, Vec::new()).await?;

@@ -1,6 +1,8 @@
 //! The errors of queries and actions.
 
-use idem_runtime::{DeadLetterId, Error};
+use idem_runtime::DeadLetterId;
+use idem_runtime::dead_letters::LetterError;
+use idem_runtime::ledger::LedgerError;
 use uuid::Uuid;
 
 /// Why a query or an action failed.
@@ -50,7 +52,23 @@ pub enum ServiceError {
         /// The problem.
         problem: String,
     },
-    /// The runtime's error.
+    /// The action on the letter failed.
     #[error(transparent)]
-    Idem(#[from] Error),
+    Letter(#[from] LetterError),
+    /// The ledger cannot do its work.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
+impl ServiceError {
+    /// Whether the ledger was closed: the service stops.
+    pub(super) fn is_closed(&self) -> bool {
+        matches!(
+            self,
+            Self::Ledger(LedgerError::Closed)
+                | Self::Letter(LetterError::Ledger {
+                    source: LedgerError::Closed
+                })
+        )
+    }
 }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Weak;
 use std::time::Duration;
 
-use idem_runtime::{Error, clock::Timestamp};
+use idem_runtime::{clock::Timestamp, ledger::LedgerError};
 
 use super::error::ServiceError;
 use super::stats::{Health, MINUTES, Minute, Stats, StatsQuery};
@@ -92,7 +92,7 @@ impl Service {
 
 impl Inner {
     /// Updates the current minute, and ends those that are over.
-    pub(super) async fn tick(&self) -> Result<(Timestamp, MinuteEnd), Error> {
+    pub(super) async fn tick(&self) -> Result<(Timestamp, MinuteEnd), LedgerError> {
         let at = self.idem.clock().now();
         if let Ok(metrics) = &self.metrics {
             metrics.roll(at);

@@ -99,6 +99,6 @@ pub(super) fn outcome(result: &Result<Option<RunOutcome>, ServiceError>) -> Outc
     match result {
         Ok(Some(RunOutcome::Failed { error, .. })) => Outcome::Failed(error.clone()),
         Ok(_) => Outcome::Done,
-        Err(error) => Outcome::Refused(error.to_string()),
+        Err(error) => Outcome::Refused(format!("{error:#}")),
     }
 }

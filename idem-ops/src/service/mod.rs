@@ -160,7 +160,10 @@ impl Inner {
             if let Some(inner) = weak.upgrade()
                 && let Err(error) = inner.load_bulk_jobs().await
             {
-                tracing::warn!(%error, "reading the bulk jobs failed; the next query reads them again");
+                tracing::warn!(
+                    error = format_args!("{error:#}"),
+                    "reading the bulk jobs failed; the next query reads them again"
+                );
             }
         });
     }

@@ -1,7 +1,7 @@
 //! Queries for letters: a page of them, one of them, and their groups.
 
 use idem_runtime::ledger::LedgerError;
-use idem_runtime::{DeadLetter, DeadLetterId, Error, Filter};
+use idem_runtime::{DeadLetter, DeadLetterId, Filter};
 
 use super::audit_log::page_limit;
 use super::eligibility::redacted;
@@ -42,12 +42,7 @@ impl Service {
                     Ok(Some(letter)) => self.inner.index.put(&letter),
                     Ok(None) => self.inner.index.forget(id),
                     // One unreadable letter does not hide the others.
-                    Err(
-                        error @ Error::Ledger {
-                            problem: LedgerError::Record { .. },
-                            ..
-                        },
-                    ) => {
+                    Err(error @ LedgerError::Record { .. }) => {
                         tracing::error!(letter = %id, %error, "skipped an unreadable dead letter");
                     }
                     Err(error) => return Err(error.into()),
@@ -159,7 +154,7 @@ impl Inner {
         earlier: &[String],
         below: DeadLetterId,
         most: usize,
-    ) -> Result<Older, Error> {
+    ) -> Result<Older, LedgerError> {
         let letters = self.idem.dead_letters();
         let (mut found, mut after, mut seen) = (Vec::new(), below, 0);
         loop {
@@ -199,7 +194,7 @@ impl Inner {
         query: &LetterQuery,
         known: u64,
         older: bool,
-    ) -> Result<(u64, bool), Error> {
+    ) -> Result<(u64, bool), LedgerError> {
         let all_open = LetterQuery {
             after: None,
             limit: None,

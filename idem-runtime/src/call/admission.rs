@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use super::machine::{Drive, Wait, Waited};
 use super::on_behalf;
-use crate::delivery::Verdict;
 use crate::error::Error;
 use crate::message::{CallBuilder, CallRequest};
 use crate::metrics;
@@ -23,7 +22,7 @@ impl Drive {
             }
             Err(error) => {
                 if let Some(counted) = counted {
-                    counted.comes_to(Verdict::of_arguments(&error));
+                    counted.comes_to(error.verdict());
                 }
                 Err(error)
             }
@@ -36,12 +35,12 @@ impl Drive {
             (Some(id.handler.to_string()), Some(id.key.to_string()))
         };
         let shared = request.idem.shared();
-        if let Err(problem) = shared.is_here() {
+        if let Err(source) = shared.is_here() {
             let (handler, key) = site(request);
             return Err(Error::Ledger {
                 handler,
                 key,
-                problem,
+                source,
             });
         }
         let Some(entry) = shared.enter() else {

@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use super::machine::Drive;
-use crate::delivery::Verdict;
-use crate::error::Error;
+use crate::error::{CodecStage, Error};
 use crate::ledger::LedgerError;
 use crate::protocol::DeadLetterId;
 
@@ -18,17 +17,9 @@ impl Drive {
 
     /// The recorded result is not of the type that the handler returns today.
     pub(super) fn unreadable(&mut self, problem: String) -> Error {
-        let (handler, key) = self.site();
-        let what = "done before, but the recorded result no longer decodes as the handler's result type, and nothing ran; \
-                    make the type read what it wrote:";
-        let error = Error::Codec {
-            handler,
-            key,
-            what: what.to_owned(),
-            problem,
-        };
-        self.count_call(error.kind());
-        self.set_verdict(|| Verdict::of(&error));
+        let error = self.codec(CodecStage::Replay, problem);
+        self.count_call(error.kind().as_str());
+        self.set_verdict(|| error.verdict());
         error
     }
 
@@ -67,12 +58,12 @@ impl Drive {
     }
 
     /// The body ran, and the ledger did not record how it ended.
-    pub(super) fn unrecorded(&self, problem: LedgerError) -> Error {
+    pub(super) fn unrecorded(&self, source: LedgerError) -> Error {
         let (handler, key) = self.site();
         Error::Ledger {
             handler: Some(handler),
             key: Some(key),
-            problem,
+            source,
         }
     }
 
@@ -84,10 +75,10 @@ impl Drive {
         }
     }
 
-    pub(super) fn no_ledger(&self, problem: LedgerError) -> Error {
-        match problem {
+    pub(super) fn no_ledger(&self, source: LedgerError) -> Error {
+        match source {
             LedgerError::Closed => self.closed(),
-            problem => self.unrecorded(problem),
+            source => self.unrecorded(source),
         }
     }
 
@@ -127,13 +118,15 @@ impl Drive {
 
     /// The result cannot be recorded.
     pub(super) fn unwritable(&self, problem: String) -> Error {
+        self.codec(CodecStage::Result, problem)
+    }
+
+    fn codec(&self, stage: CodecStage, problem: String) -> Error {
         let (handler, key) = self.site();
-        let what = "the body returned, but its result cannot be recorded for duplicates, so the message is a dead letter and \
-                    will not run again:";
         Error::Codec {
             handler,
             key,
-            what: what.to_owned(),
+            stage,
             problem,
         }
     }

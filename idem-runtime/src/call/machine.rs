@@ -176,7 +176,7 @@ impl Drive {
             };
             if let Some(next) = next {
                 if let Next::Refuse(error) = &next {
-                    self.count_call(error.kind());
+                    self.count_call(error.kind().as_str());
                     let payload = Arc::clone(&self.request.claim.payload);
                     self.set_verdict(|| Verdict::of_call(error, &payload));
                 }

@@ -225,7 +225,7 @@ impl Drive {
         match &result {
             CallerResult::Retry => return Poll::Ready(result),
             CallerResult::Own => self.count_call(outcome),
-            CallerResult::Refuse(error) => self.count_call(error.kind()),
+            CallerResult::Refuse(error) => self.count_call(error.kind().as_str()),
         }
         if let Some(verdict) = verdict {
             self.set_verdict(|| verdict);

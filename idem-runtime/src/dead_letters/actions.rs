@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use super::DeadLetters;
 use super::payload::unfit;
-use crate::error::Error;
+use super::{DeadLetters, LetterError};
 use crate::json::problem::json_problem;
 use crate::json::{Json, TooDeep};
 use crate::message::redact::redact;
@@ -23,8 +22,9 @@ impl DeadLetters {
     /// would be refused again: [`edit`](Self::edit) its key, and [`run`](Self::run) it.
     ///
     /// # Errors
-    /// [`Error::NoSuchLetter`], [`Error::LetterClosed`], or [`Error::Ledger`] when it cannot be recorded.
-    pub async fn redrive(&self, id: &DeadLetterId) -> Result<DeadLetter, Error> {
+    /// [`LetterError::NoSuchLetter`], [`LetterError::LetterClosed`], or [`LetterError::Ledger`]
+    /// when it cannot be recorded.
+    pub async fn redrive(&self, id: &DeadLetterId) -> Result<DeadLetter, LetterError> {
         let letter = self.known(id).await?;
         // The key of a buried message is not its own: once the message can be decoded, it has
         // another.
@@ -40,12 +40,13 @@ impl DeadLetters {
     /// `ttl` has passed since the discard, as with a result. `why` is kept in the history.
     ///
     /// # Errors
-    /// [`Error::NoSuchLetter`], [`Error::LetterClosed`], or [`Error::Ledger`] when it cannot be recorded.
+    /// [`LetterError::NoSuchLetter`], [`LetterError::LetterClosed`], or [`LetterError::Ledger`]
+    /// when it cannot be recorded.
     pub async fn discard(
         &self,
         id: &DeadLetterId,
         why: impl Into<String>,
-    ) -> Result<DeadLetter, Error> {
+    ) -> Result<DeadLetter, LetterError> {
         let letter = self.known(id).await?;
         self.act(
             letter,
@@ -61,14 +62,14 @@ impl DeadLetters {
     /// works until the handler's `ttl` has passed.
     ///
     /// # Errors
-    /// [`Error::NoSuchLetter`]; [`Error::LetterClosed`] when the letter is not closed, a call has
-    /// come, or the key has expired; [`Error::Ledger`] when it cannot be recorded.
+    /// [`LetterError::NoSuchLetter`]; [`LetterError::NotRestorable`] when the letter is not closed,
+    /// a call has come, or the key has expired; [`LetterError::Ledger`] when it cannot be recorded.
     pub async fn restore(
         &self,
         id: &DeadLetterId,
         why: impl Into<String>,
-    ) -> Result<DeadLetter, Error> {
-        let letter = self.get(id).await?.ok_or(Error::NoSuchLetter { id: *id })?;
+    ) -> Result<DeadLetter, LetterError> {
+        let letter = self.known(id).await?;
         self.act(
             letter,
             Step::Restore {
@@ -84,14 +85,15 @@ impl DeadLetters {
     /// [`run_with`](Self::run_with).
     ///
     /// # Errors
-    /// [`Error::NoSuchLetter`], [`Error::LetterClosed`], [`Error::Codec`] when the payload is nested deeper than
-    /// [`Json::DEEPEST`], or [`Error::Ledger`] when it cannot be recorded.
+    /// [`LetterError::NoSuchLetter`], [`LetterError::LetterClosed`], [`LetterError::PayloadUnfit`]
+    /// when the payload is nested deeper than [`Json::DEEPEST`], or [`LetterError::Ledger`] when it
+    /// cannot be recorded.
     pub async fn edit(
         &self,
         id: &DeadLetterId,
         payload: impl Into<Json>,
         why: impl Into<String>,
-    ) -> Result<DeadLetter, Error> {
+    ) -> Result<DeadLetter, LetterError> {
         let (payload, why) = (payload.into(), why.into());
         let letter = self.known(id).await?;
         let payload = self.without(&letter, payload).await?;
@@ -106,9 +108,11 @@ impl DeadLetters {
         .await
     }
 
-    /// Returns the letter, or [`Error::NoSuchLetter`].
-    pub(super) async fn known(&self, id: &DeadLetterId) -> Result<DeadLetter, Error> {
-        self.get(id).await?.ok_or(Error::NoSuchLetter { id: *id })
+    /// Returns the letter, or [`LetterError::NoSuchLetter`].
+    pub(super) async fn known(&self, id: &DeadLetterId) -> Result<DeadLetter, LetterError> {
+        self.get(id)
+            .await?
+            .ok_or(LetterError::NoSuchLetter { id: *id })
     }
 
     /// Returns the step that re-arms a letter's key.
@@ -137,7 +141,7 @@ impl DeadLetters {
     }
 
     /// Returns a payload without what the letter's handler redacts.
-    async fn without(&self, letter: &DeadLetter, payload: Json) -> Result<Json, Error> {
+    async fn without(&self, letter: &DeadLetter, payload: Json) -> Result<Json, LetterError> {
         let depth = payload.depth();
         if depth > Json::DEEPEST {
             return Err(unfit(letter, TooDeep(depth)));
@@ -166,18 +170,14 @@ impl DeadLetters {
         }
     }
 
-    pub(super) async fn act(&self, letter: DeadLetter, step: Step) -> Result<DeadLetter, Error> {
-        let id = letter.id;
-        let record = letter.record_id();
-        let reply = self
-            .shared()
-            .apply(&record, step)
-            .await
-            .map_err(|problem| Error::Ledger {
-                handler: Some(letter.handler),
-                key: Some(letter.key),
-                problem,
-            })?;
+    pub(super) async fn act(
+        &self,
+        letter: DeadLetter,
+        step: Step,
+    ) -> Result<DeadLetter, LetterError> {
+        let (id, record) = (letter.id, letter.record_id());
+        let restores = matches!(step, Step::Restore { .. });
+        let reply = self.shared().apply(&record, step).await?;
         let letter = self.known(&id).await?;
         match reply {
             Reply::Recorded => {
@@ -187,10 +187,14 @@ impl DeadLetters {
                     "a dead letter was changed");
                 Ok(letter)
             }
-            _ => Err(Error::LetterClosed {
-                id,
-                state: letter.state,
-            }),
+            _ => {
+                let state = letter.state;
+                Err(if restores {
+                    LetterError::NotRestorable { id, state }
+                } else {
+                    LetterError::LetterClosed { id, state }
+                })
+            }
         }
     }
 }

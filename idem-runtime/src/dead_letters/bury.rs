@@ -168,12 +168,12 @@ impl Idem {
             let (handler, key) = site();
             return Err(Error::Closed { handler, key });
         };
-        let ledger = |problem| {
+        let ledger = |source| {
             let (handler, key) = site();
             Error::Ledger {
                 handler,
                 key,
-                problem,
+                source,
             }
         };
         if let Some(Refusal {
@@ -245,7 +245,7 @@ impl Idem {
                 Ok(Reply::DeadLettered(letter)) => return Ok(letter.id),
                 Ok(Reply::Dead { letter, .. }) => return Ok(letter),
                 Ok(_) => {}
-                Err(problem) => return Err(ledger(problem)),
+                Err(source) => return Err(ledger(source)),
             }
         }
         // A handler of that name would have to have a key that is a hash of these very bytes.

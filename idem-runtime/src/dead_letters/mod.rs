@@ -2,6 +2,7 @@
 
 mod actions;
 mod bury;
+mod error;
 mod hidden;
 mod payload;
 mod redaction;
@@ -13,6 +14,7 @@ mod watch;
 
 use std::sync::Arc;
 
+pub use error::LetterError;
 pub(crate) use hidden::Hidden;
 pub(crate) use registered::{Publishers, Runners};
 pub use rerun::RunOutcome;
@@ -23,10 +25,9 @@ pub use crate::protocol::{
     Action, ActionKind, Actor, AttemptOutcome, Difference, Holder, PastAttempt, Reason, Reused,
 };
 
-use crate::error::Error;
 use crate::idem::Idem;
 use crate::idem::shared::Shared;
-use crate::ledger::Filter;
+use crate::ledger::{Filter, LedgerError};
 use crate::protocol::{DeadLetter, DeadLetterId};
 
 /// The dead letters of one [`Idem`]: lists, edits, redrives, runs, discards, restores and watches
@@ -34,7 +35,7 @@ use crate::protocol::{DeadLetter, DeadLetterId};
 ///
 /// ```
 /// # use idem_runtime::{Filter, Idem};
-/// # async fn at_3_am(idem: Idem) -> Result<(), idem_runtime::Error> {
+/// # async fn at_3_am(idem: Idem) -> Result<(), idem_runtime::dead_letters::LetterError> {
 /// let letters = idem.dead_letters();
 /// for letter in letters.list(&Filter::default().handler("orders.place")).await? {
 ///     println!("{} {} {:?}", letter.key, letter.reason, letter.last_error());
@@ -76,8 +77,8 @@ impl DeadLetters {
     /// not given its own.
     ///
     /// ```
-    /// # use idem_runtime::{DeadLetterId, Error, Idem};
-    /// # async fn again(idem: Idem, id: DeadLetterId) -> Result<(), Error> {
+    /// # use idem_runtime::{DeadLetterId, Idem, dead_letters::LetterError};
+    /// # async fn again(idem: Idem, id: DeadLetterId) -> Result<(), LetterError> {
     /// idem.dead_letters().by("ann").why("the bank is back").redrive(&id).await?;
     /// # Ok(()) }
     /// ```
@@ -95,8 +96,8 @@ impl DeadLetters {
     /// those of its earlier names.
     ///
     /// # Errors
-    /// [`Error::Ledger`] when they cannot be read.
-    pub async fn list(&self, filter: &Filter) -> Result<Vec<DeadLetter>, Error> {
+    /// Returns an error when they cannot be read.
+    pub async fn list(&self, filter: &Filter) -> Result<Vec<DeadLetter>, LedgerError> {
         let earlier = filter
             .handler
             .as_deref()
@@ -117,8 +118,8 @@ impl DeadLetters {
     /// Returns one letter, open or closed.
     ///
     /// # Errors
-    /// [`Error::Ledger`] when it cannot be read.
-    pub async fn get(&self, id: &DeadLetterId) -> Result<Option<DeadLetter>, Error> {
+    /// Returns an error when it cannot be read.
+    pub async fn get(&self, id: &DeadLetterId) -> Result<Option<DeadLetter>, LedgerError> {
         let mut letter = self.shared().ledger.letter(*id).await?;
         letter.iter_mut().for_each(|letter| self.with_paths(letter));
         Ok(letter)
@@ -141,8 +142,8 @@ impl DeadLetters {
     /// Returns the number of open letters. The ledger keeps the number, so this lists none.
     ///
     /// # Errors
-    /// [`Error::Ledger`] when it cannot be read.
-    pub async fn count_open(&self) -> Result<u64, Error> {
+    /// Returns an error when it cannot be read.
+    pub async fn count_open(&self) -> Result<u64, LedgerError> {
         Ok(self.shared().ledger.open_letters().await?)
     }
 

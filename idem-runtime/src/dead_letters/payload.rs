@@ -5,7 +5,7 @@ use std::fmt::Display;
 
 use serde_json::value::RawValue;
 
-use crate::error::Error;
+use super::LetterError;
 use crate::json::Json;
 use crate::protocol::DeadLetter;
 
@@ -26,14 +26,10 @@ pub(super) fn only_field(payload: &Json) -> Option<&str> {
 }
 
 /// Returns the error of a payload that does not fit the handler.
-pub(super) fn unfit(letter: &DeadLetter, problem: impl Display) -> Error {
-    Error::Codec {
+pub(super) fn unfit(letter: &DeadLetter, problem: impl Display) -> LetterError {
+    LetterError::PayloadUnfit {
+        id: letter.id,
         handler: letter.handler.clone(),
-        key: letter.key.clone(),
-        what: format!(
-            "the payload of dead letter {} does not fit the handler; edit it, and nothing ran:",
-            letter.id
-        ),
         problem: problem.to_string(),
     }
 }

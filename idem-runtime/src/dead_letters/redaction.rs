@@ -3,9 +3,9 @@
 
 use serde_json::json;
 
+use super::LetterError;
 use super::hidden::Hiding;
 use super::payload::unfit;
-use crate::error::Error;
 use crate::handler::Handler;
 use crate::idem::Idem;
 use crate::idem::shared::Shared;
@@ -144,7 +144,7 @@ pub(super) async fn mended(
     shared: &Shared,
     letter: &DeadLetter,
     payload: Json,
-) -> Result<Json, Error> {
+) -> Result<Json, LetterError> {
     let mut hiding = shared
         .hidden(&letter.handler, letter.origin.as_ref())
         .await?;

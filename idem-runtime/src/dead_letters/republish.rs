@@ -8,10 +8,9 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 
-use super::DeadLetters;
 use super::registered::Publisher;
+use super::{DeadLetters, LetterError};
 use crate::call::panic;
-use crate::error::Error;
 use crate::idem::Idem;
 use crate::idem::shared::Shared;
 use crate::protocol::{DeadLetter, DeadLetterId, LetterState, Origin, RecordId, Step};
@@ -74,30 +73,31 @@ impl DeadLetters {
     /// open letter: it does not run, and the letter stays.
     ///
     /// # Errors
-    /// [`Error::NoSuchLetter`], [`Error::LetterClosed`], [`Error::Redacted`], [`Error::Incomplete`],
-    /// [`Error::NoPublisher`], [`Error::NotPublished`], or [`Error::Ledger`].
-    pub async fn republish(&self, id: &DeadLetterId) -> Result<DeadLetter, Error> {
+    /// [`LetterError::NoSuchLetter`], [`LetterError::LetterClosed`], [`LetterError::Redacted`],
+    /// [`LetterError::Incomplete`], [`LetterError::NoPublisher`], [`LetterError::NotPublished`], or
+    /// [`LetterError::Ledger`].
+    pub async fn republish(&self, id: &DeadLetterId) -> Result<DeadLetter, LetterError> {
         let letter = self.known(id).await?;
         let id = letter.id;
         if letter.state != LetterState::Open {
-            return Err(Error::LetterClosed {
+            return Err(LetterError::LetterClosed {
                 id,
                 state: letter.state,
             });
         }
         let missing: Vec<_> = letter.missing().map(str::to_owned).collect();
         if !missing.is_empty() {
-            return Err(Error::Redacted { id, missing });
+            return Err(LetterError::Redacted { id, missing });
         }
         if let Some(size) = letter.cut_off() {
-            return Err(Error::Incomplete { id, size });
+            return Err(LetterError::Incomplete { id, size });
         }
         let place = letter.origin.as_ref().map(Origin::place);
         let publisher = place
             .as_ref()
             .and_then(|place| self.shared().publishers.get(place));
         let (Some(place), Some(publish)) = (&place, publisher) else {
-            return Err(Error::NoPublisher { id, place });
+            return Err(LetterError::NoPublisher { id, place });
         };
         let record = letter.record_id();
         let by = self.by_because(Some("it could not be published".to_owned()));
@@ -111,7 +111,7 @@ impl DeadLetters {
             .act(letter.clone(), self.redriving(&letter))
             .await
             .inspect_err(|error| {
-                if matches!(error, Error::LetterClosed { .. }) {
+                if matches!(error, LetterError::LetterClosed { .. }) {
                     // Another person has acted on it.
                     unpublished.restore = None;
                 }
@@ -126,7 +126,7 @@ impl DeadLetters {
                 by.why = Some(format!("it could not be published: {problem}"));
                 put_back(self.shared(), &record, Step::Restore { letter, by }).await;
             }
-            return Err(Error::NotPublished {
+            return Err(LetterError::NotPublished {
                 id,
                 place: place.clone(),
                 problem,

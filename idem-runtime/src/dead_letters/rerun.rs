@@ -10,13 +10,12 @@ use futures_util::FutureExt;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::DeadLetters;
 use super::payload::{argument, only_field, unfit};
 use super::registered::{Runner, Running};
+use super::{DeadLetters, LetterError};
 use crate::call::on_behalf::{self, Redriving};
 use crate::call::panic;
 use crate::clock::until;
-use crate::error::Error;
 use crate::idem::Idem;
 use crate::idem::current;
 use crate::idem::shared::Shared;
@@ -139,10 +138,10 @@ impl DeadLetters {
     /// With `retry = "redeliver"` the handler is called again after each pause, as by a broker.
     ///
     /// # Errors
-    /// [`Error::NoSuchLetter`], [`Error::LetterClosed`], [`Error::Redacted`], [`Error::Incomplete`], [`Error::NoHandler`],
-    /// [`Error::Codec`] when the payload does not fit the handler's arguments, or [`Error::Ledger`]. A failure of the
-    /// handler itself is [`RunOutcome::Failed`].
-    pub async fn run(&self, id: &DeadLetterId) -> Result<RunOutcome, Error> {
+    /// [`LetterError::NoSuchLetter`], [`LetterError::LetterClosed`], [`LetterError::Redacted`],
+    /// [`LetterError::Incomplete`], [`LetterError::NoHandler`], [`LetterError::PayloadUnfit`], or
+    /// [`LetterError::Ledger`]. A failure of the handler itself is [`RunOutcome::Failed`].
+    pub async fn run(&self, id: &DeadLetterId) -> Result<RunOutcome, LetterError> {
         let letter = self.known(id).await?;
         let payload = letter.payload.clone();
         self.run_letter(letter, payload).await
@@ -159,30 +158,35 @@ impl DeadLetters {
         id: &DeadLetterId,
         payload: impl Into<Json>,
         why: impl Into<String>,
-    ) -> Result<RunOutcome, Error> {
+    ) -> Result<RunOutcome, LetterError> {
         let (payload, why) = (payload.into(), why.into());
         let letter = self.edit(id, payload.clone(), why.as_str()).await?;
         self.clone().why(why).run_letter(letter, payload).await
     }
 
-    async fn run_letter(&self, letter: DeadLetter, payload: Json) -> Result<RunOutcome, Error> {
+    async fn run_letter(
+        &self,
+        letter: DeadLetter,
+        payload: Json,
+    ) -> Result<RunOutcome, LetterError> {
         let id = letter.id;
         if letter.state != LetterState::Open {
-            return Err(Error::LetterClosed {
+            return Err(LetterError::LetterClosed {
                 id,
                 state: letter.state,
             });
         }
         let missing: Vec<_> = letter.missing_in(&payload).map(str::to_owned).collect();
         if !missing.is_empty() {
-            return Err(Error::Redacted { id, missing });
+            return Err(LetterError::Redacted { id, missing });
         }
         if let Some(size) = letter.cut_off() {
-            return Err(Error::Incomplete { id, size });
+            return Err(LetterError::Incomplete { id, size });
         }
-        let runner = runner(self.shared(), &letter.handler).ok_or_else(|| Error::NoHandler {
-            handler: letter.handler.clone(),
-        })?;
+        let runner =
+            runner(self.shared(), &letter.handler).ok_or_else(|| LetterError::NoHandler {
+                handler: letter.handler.clone(),
+            })?;
         let record = letter.record_id();
         let (step, unread) = (self.redriving(&letter), letter.is_buried());
         let redriving = Arc::new(Redriving::new(record.clone(), step, unread));

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
 
-use crate::error::Error;
 use crate::idem::shared::Shared;
+use crate::ledger::LedgerError;
 use crate::message::redact::REDACTED;
 use crate::protocol::{Difference, Holder, Phase, Record, RecordId, Reused, Settlement};
 
@@ -20,7 +20,7 @@ pub(super) async fn find(
     shared: &Shared,
     id: &RecordId,
     ours: Option<&[u8]>,
-) -> Result<Reused, Error> {
+) -> Result<Reused, LedgerError> {
     let (by, theirs) = match shared.record(id).await? {
         None => (Holder::Gone, None),
         Some(Record::Live(live)) => {
@@ -50,7 +50,7 @@ pub(super) async fn find(
 async fn content(
     shared: &Shared,
     letter: crate::protocol::DeadLetterId,
-) -> Result<Option<Vec<u8>>, Error> {
+) -> Result<Option<Vec<u8>>, LedgerError> {
     let letter = shared.ledger.letter(letter).await?;
     // The bytes of a buried one are in a form that is its broker's, and not its arguments.
     Ok(letter

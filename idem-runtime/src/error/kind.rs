@@ -1,40 +1,64 @@
-//! Short names of errors.
+//! Kinds of errors, and their names in metrics and logs.
+
+use std::fmt;
 
 use super::Error;
 
-impl Error {
-    /// The name used in metrics and logs.
-    pub(crate) fn kind(&self) -> &'static str {
-        match self {
-            Error::NotInstalled { .. } => "not_installed",
-            Error::AlreadyInstalled => "already_installed",
-            Error::NameTaken { .. } => "name_taken",
-            Error::InProgress { .. } => "in_progress",
-            Error::NotYet { .. } => "not_yet",
-            Error::Panicked { .. } => "panicked",
-            Error::TimedOut { .. } => "timed_out",
-            Error::KeyReused { .. } => "key_reused",
-            Error::DeadLettered { .. } => "dead_lettered",
-            Error::LeaseLost { .. } => "lease_lost",
-            Error::InvalidKey { .. } => "invalid_key",
-            Error::PayloadTooLarge { .. } => "payload_too_large",
-            Error::ResultTooLarge { .. } => "result_too_large",
-            Error::Codec { .. } => "codec",
-            Error::Ledger { .. } => "ledger",
-            Error::Closed { .. } => "closed",
-            Error::StillRunning { .. } => "still_running",
-            Error::Unrecorded { .. } => "unrecorded",
-            Error::NoSuchLetter { .. } => "no_such_letter",
-            Error::LetterClosed { .. } => "letter_closed",
-            Error::NoHandler { .. } => "no_runner",
-            Error::NoPublisher { .. } => "no_publisher",
-            Error::NotPublished { .. } => "not_published",
-            Error::Incomplete { .. } => "incomplete",
-            Error::KeyMismatch { .. } => "other_key",
-            Error::Redacted { .. } => "redacted",
-            Error::OutsideHandler => "outside_body",
-            Error::NotIssued { .. } => "not_issued",
-            Error::OutgoingTooLarge { .. } => "outgoing_too_large",
+macro_rules! kinds {
+    ($($kind:ident => $name:literal,)*) => {
+        /// The kind of an [`Error`]: its variant, without what it holds.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum ErrorKind {
+            $(#[doc = concat!("[`Error::", stringify!($kind), "`].")] $kind,)*
         }
+
+        impl ErrorKind {
+            /// Returns its name in metrics and logs.
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$kind => $name,)*
+                }
+            }
+        }
+
+        impl Error {
+            /// Returns the kind of the error.
+            pub fn kind(&self) -> ErrorKind {
+                match self {
+                    $(Self::$kind { .. } => ErrorKind::$kind,)*
+                }
+            }
+        }
+    };
+}
+
+kinds! {
+    NotInstalled => "not_installed",
+    AlreadyInstalled => "already_installed",
+    NameTaken => "name_taken",
+    InProgress => "in_progress",
+    NotYet => "not_yet",
+    Panicked => "panicked",
+    TimedOut => "timed_out",
+    KeyReused => "key_reused",
+    KeyMismatch => "key_mismatch",
+    NotIssued => "not_issued",
+    DeadLettered => "dead_lettered",
+    LeaseLost => "lease_lost",
+    InvalidKey => "invalid_key",
+    PayloadTooLarge => "payload_too_large",
+    ResultTooLarge => "result_too_large",
+    Codec => "codec",
+    Ledger => "ledger",
+    Closed => "closed",
+    KeysExhausted => "keys_exhausted",
+    OutsideHandler => "outside_handler",
+    OutboxMessageTooLarge => "outbox_message_too_large",
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }

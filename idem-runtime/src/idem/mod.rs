@@ -14,10 +14,10 @@ use futures_util::future::{Either, select};
 
 use crate::call::wait::wait;
 use crate::clock::Clock;
-use crate::error::Error;
+use crate::error::CloseError;
 use crate::idem::background::Background;
 use crate::idem::shared::Shared;
-use crate::ledger::Swept;
+use crate::ledger::{LedgerError, Swept};
 use crate::protocol::{Record, RecordId};
 
 /// An open ledger, its dead letters, and the handlers that run on it. A clone is another handle to
@@ -67,9 +67,9 @@ impl Idem {
     /// it.
     ///
     /// # Errors
-    /// [`Error::Ledger`] when the ledger cannot be read.
-    pub async fn ledger_size(&self) -> Result<Option<u64>, Error> {
-        Ok(self.shared().ledger.size().await?)
+    /// Returns an error when the ledger cannot be read.
+    pub async fn ledger_size(&self) -> Result<Option<u64>, LedgerError> {
+        self.shared().ledger.size().await
     }
 
     /// Copies the ledger while it is in use, into a folder that is empty or does not exist. The
@@ -95,10 +95,10 @@ impl Idem {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Ledger`] when the folder is not empty, is inside the ledger's own, cannot be
+    /// Returns an error when the folder is not empty, is inside the ledger's own, cannot be
     /// written, or when the disk is full. An incomplete copy is removed.
-    pub async fn copy_to(&self, folder: impl AsRef<Path>) -> Result<(), Error> {
-        Ok(self.shared().ledger.copy_to(folder.as_ref()).await?)
+    pub async fn copy_to(&self, folder: impl AsRef<Path>) -> Result<(), LedgerError> {
+        self.shared().ledger.copy_to(folder.as_ref()).await
     }
 
     /// Returns the clock of this Idem, for the programs around it.
@@ -110,8 +110,8 @@ impl Idem {
     /// messages, and removes expired results and closed letters.
     ///
     /// # Errors
-    /// [`Error::Ledger`] when the ledger fails.
-    pub async fn sweep(&self) -> Result<Swept, Error> {
+    /// Returns an error when the ledger fails.
+    pub async fn sweep(&self) -> Result<Swept, LedgerError> {
         let mut all = Swept::default();
         while !all.finished {
             let swept = self.shared().sweep(1000).await?;
@@ -126,9 +126,9 @@ impl Idem {
     /// the handler (`was = "…"`).
     ///
     /// # Errors
-    /// [`Error::Ledger`] when it cannot be read.
-    pub async fn record(&self, id: &RecordId) -> Result<Option<Record>, Error> {
-        Ok(self.shared().record(id).await?)
+    /// Returns an error when it cannot be read.
+    pub async fn record(&self, id: &RecordId) -> Result<Option<Record>, LedgerError> {
+        self.shared().record(id).await
     }
 
     /// Returns the earlier names of a handler (`was = "…"`), as far as calls on this ledger have
@@ -141,10 +141,10 @@ impl Idem {
     /// ledger.
     ///
     /// # Errors
-    /// [`Error::Unrecorded`] when the end of an attempt could not be recorded, as on a full disk;
-    /// [`Error::StillRunning`] when the deadline came first; [`Error::Ledger`] when the ledger
-    /// could not be closed, or in a process that was forked from the one that opened it.
-    pub async fn close(&self) -> Result<(), Error> {
+    /// [`CloseError::Unrecorded`] when the end of an attempt could not be recorded, as on a full
+    /// disk; [`CloseError::StillRunning`] when the deadline came first; [`CloseError::Ledger`] when
+    /// the ledger could not be closed, or in a process that was forked from the one that opened it.
+    pub async fn close(&self) -> Result<(), CloseError> {
         let shared = self.shared();
         shared.is_here()?;
         shared.refuse_calls();
@@ -156,7 +156,7 @@ impl Idem {
         let closed = shared.ledger.close().await;
         let unrecorded = shared.unreported();
         if !unrecorded.is_empty() {
-            return Err(Error::Unrecorded {
+            return Err(CloseError::Unrecorded {
                 messages: unrecorded,
             });
         }
@@ -164,7 +164,7 @@ impl Idem {
         if in_time {
             return Ok(());
         }
-        Err(Error::StillRunning {
+        Err(CloseError::StillRunning {
             running: shared.running(),
             waited,
         })

@@ -94,7 +94,7 @@ impl KeyIssuer {
     /// is recorded as issued when this returns.
     ///
     /// # Errors
-    /// [`Error::Ledger`] when it cannot be made durable, or when the format has no free key left.
+    /// [`Error::Ledger`] when it cannot be made durable; [`Error::KeysExhausted`].
     pub async fn issue(&self) -> Result<String, Error> {
         let shared = self.idem.shared();
         shared.sequences.name(&*shared.ledger, &self.name).await?;
@@ -124,11 +124,9 @@ impl KeyIssuer {
                 _ => shared.sequences.taken(&self.name),
             }
         }
-        let text = format!(
-            "issuer `{}`: {TRIES} keys of its format are taken; give it a longer random part",
-            self.name
-        );
-        Err(LedgerError::Other(text).into())
+        Err(Error::KeysExhausted {
+            issuer: self.name.to_string(),
+        })
     }
 }
 
@@ -149,8 +147,8 @@ impl Idem {
     /// forgotten.
     ///
     /// # Errors
-    /// [`Error::Ledger`] when it cannot be read.
-    pub async fn issued(&self, key: &str) -> Result<Vec<IssuedKey>, Error> {
+    /// Returns an error when it cannot be read.
+    pub async fn issued(&self, key: &str) -> Result<Vec<IssuedKey>, LedgerError> {
         let ledger = &self.shared().ledger;
         let mut found = Vec::new();
         for name in ledger.notes(ISSUERS, None, MOST).await? {

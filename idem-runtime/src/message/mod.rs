@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::call::panic;
 use crate::delivery::{Delivery, delivery};
-use crate::error::Error;
+use crate::error::{CodecStage, Error};
 use crate::handler::Handler;
 use crate::handler::bounds::{KeyPart, Payload};
 use crate::handler::registry::RegisteredHandler;
@@ -229,11 +229,10 @@ impl CallBuilder {
                 });
             }
             Some(Unwritten::Codec(problem)) => {
-                let what = "the arguments cannot be turned into JSON, and nothing ran:".to_owned();
                 return Err(Error::Codec {
                     handler: handler(),
                     key: key.to_string(),
-                    what,
+                    stage: CodecStage::Arguments,
                     problem,
                 });
             }

@@ -21,6 +21,7 @@ pub(crate) use sending::Sending;
 use crate::call::enqueue;
 use crate::error::Error;
 use crate::idem::Idem;
+use crate::ledger::LedgerError;
 use crate::protocol::NoteChange;
 
 /// The outbox of one [`Idem`]. A clone is another handle to it.
@@ -69,7 +70,8 @@ impl Outbox {
     ///
     /// # Errors
     /// [`Error::OutsideHandler`] where no attempt of this Idem is running, as in a task that the
-    /// body spawned; [`Error::OutgoingTooLarge`].
+    /// body spawned; [`Error::OutboxMessageTooLarge`]. This is the error of calls, so that `?`
+    /// takes it into the error of the handler.
     pub fn enqueue(&self, message: OutboxMessage) -> Result<(), Error> {
         self.fits(&message)?;
         if enqueue(self.idem.shared(), message) {
@@ -88,8 +90,8 @@ impl Outbox {
     /// [`enqueue`](Self::enqueue) in a handler, whose key says whether it was done.
     ///
     /// # Errors
-    /// [`Error::OutgoingTooLarge`]; [`Error::Ledger`] when the message cannot be made durable. It
-    /// may have been written all the same.
+    /// [`Error::OutboxMessageTooLarge`]; [`Error::Ledger`] when the message cannot be made durable.
+    /// It may have been written all the same.
     pub async fn send(&self, message: OutboxMessage) -> Result<String, Error> {
         self.fits(&message)?;
         let shared = self.idem.shared();
@@ -103,7 +105,7 @@ impl Outbox {
     }
 
     /// Returns whether an earlier call put the message into the outbox.
-    async fn holds(&self, id: &str) -> Result<bool, Error> {
+    async fn holds(&self, id: &str) -> Result<bool, LedgerError> {
         const PAGE: usize = 1000;
         let (ledger, mut after) = (&self.idem.shared().ledger, None::<String>);
         // This write is answered after the earlier call's, whose answer may have been lost.
@@ -128,28 +130,25 @@ impl Outbox {
     /// could be read before.
     ///
     /// # Errors
-    /// [`Error::Ledger`] when they cannot be read.
+    /// Returns an error when they cannot be read.
     pub async fn pending(
         &self,
         after: Option<&OutboxEntry>,
         limit: usize,
-    ) -> Result<Vec<OutboxEntry>, Error> {
+    ) -> Result<Vec<OutboxEntry>, LedgerError> {
         let notes = self
             .idem
             .notes()
             .list(PLACES, after.map(|queued| &*queued.place), limit)
             .await?;
-        Ok(notes
-            .into_iter()
-            .map(OutboxEntry::from_note)
-            .collect::<Result<_, _>>()?)
+        notes.into_iter().map(OutboxEntry::from_note).collect()
     }
 
     /// Removes sent messages.
     ///
     /// # Errors
-    /// [`Error::Ledger`] when the removal cannot be made durable: the messages are sent again.
-    pub async fn acknowledge(&self, messages: &[OutboxEntry]) -> Result<(), Error> {
+    /// Returns an error when the removal cannot be made durable: the messages are sent again.
+    pub async fn acknowledge(&self, messages: &[OutboxEntry]) -> Result<(), LedgerError> {
         self.idem
             .notes()
             .write(
@@ -172,7 +171,7 @@ impl Outbox {
         if size <= limit {
             return Ok(());
         }
-        Err(Error::OutgoingTooLarge {
+        Err(Error::OutboxMessageTooLarge {
             destination: message.destination.clone(),
             size,
             limit,

@@ -20,6 +20,7 @@ pub struct Action {
     pub by: Actor,
     /// What was done.
     #[n(2)]
+    #[serde(rename = "deed")]
     pub kind: ActionKind,
 }
 

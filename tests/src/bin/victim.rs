@@ -95,7 +95,7 @@ async fn large(number: u32) -> Result<String, Trouble> {
 fn tell<T>(number: u32, answer: Result<T, Trouble>) {
     match answer {
         Ok(_) => say(&format!("answered {number}")),
-        Err(error) => say(&format!("refused {number} {error}")),
+        Err(error) => say(&format!("refused {number} {error:#}")),
     }
 }
 
@@ -128,7 +128,7 @@ async fn work_through(count: u32) {
         };
         match answer {
             Ok(answer) => say(&format!("answered {number} {answer}")),
-            Err(error) => say(&format!("refused {number} {error}")),
+            Err(error) => say(&format!("refused {number} {error:#}")),
         }
     });
     calls.buffer_unordered(16).collect::<()>().await;
@@ -142,7 +142,7 @@ async fn fill() {
         match work(number).await {
             Ok(_) => say(&format!("answered {number}")),
             Err(Trouble::Idem(Error::Ledger {
-                problem: LedgerError::Full { .. },
+                source: LedgerError::Full { .. },
                 handler,
                 key,
             })) => {
@@ -156,7 +156,7 @@ async fn fill() {
                     break;
                 }
             }
-            Err(error) => say(&format!("unexpected {error}")),
+            Err(error) => say(&format!("unexpected {error:#}")),
         }
     }
     say(&format!("replayed {:?}", work(0).await.ok()));
@@ -166,7 +166,7 @@ async fn fill() {
     for number in refused {
         match work(number).await {
             Ok(answer) => say(&format!("answered {number} {answer}")),
-            Err(error) => say(&format!("unexpected {error}")),
+            Err(error) => say(&format!("unexpected {error:#}")),
         }
     }
     say("finished");
@@ -185,9 +185,10 @@ fn let_files_grow_to(current: Option<u64>) {
 /// Copies the ledger without enough room for it, and again with enough.
 async fn copy(idem: &Idem, to: &Path) {
     let copied = async || {
-        idem.copy_to(to)
-            .await
-            .map_or_else(|error| format!("copied: {error}"), |()| "copied".to_owned())
+        idem.copy_to(to).await.map_or_else(
+            |error| format!("copied: {error:#}"),
+            |()| "copied".to_owned(),
+        )
     };
     work_through(300).await;
     let_files_grow_to(Some(64 << 10));
@@ -221,16 +222,16 @@ async fn forked(idem: Idem, folder: &str) {
             };
             for number in [2, 3] {
                 let call = pollster::block_on(idem.scope(work(number)));
-                told(call.map(drop).map_err(|error| error.to_string()));
+                told(call.map(drop).map_err(|error| format!("{error:#}")));
             }
             let listed = pollster::block_on(idem.dead_letters().list(&Filter::default()));
-            told(listed.map(drop).map_err(|error| error.to_string()));
+            told(listed.map(drop).map_err(|error| format!("{error:#}")));
             told(
                 pollster::block_on(idem.sweep())
                     .map(drop)
-                    .map_err(|error| error.to_string()),
+                    .map_err(|error| format!("{error:#}")),
             );
-            told(pollster::block_on(idem.close()).map_err(|error| error.to_string()));
+            told(pollster::block_on(idem.close()).map_err(|error| format!("{error:#}")));
             drop(idem);
             drop(ledger);
             say("child: dropped");
@@ -286,7 +287,7 @@ async fn main() {
         .expect("set once");
     let idem = match Idem::open(folder) {
         Ok(idem) => idem,
-        Err(error) => return say(&format!("closed: {error}")),
+        Err(error) => return say(&format!("closed: {error:#}")),
     };
     say("open");
     if what == "forked" {

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use idem_runtime::dead_letters::LetterError;
 use idem_runtime::testing::{ManualClock, temporary, temporary_with};
 use idem_runtime::{
     DeadLetterId, Error, Filter, Idem, LetterState, Origin, Verdict,
@@ -253,7 +254,10 @@ async fn mended_it_runs_under_the_key_that_it_has_then() {
     for key in ["m-1", "A-1"] {
         let id = bury(&idem, key, b"{\"order_no\": \"A-1\"}").await;
         assert!(
-            matches!(letters.run(&id).await, Err(Error::Codec { .. })),
+            matches!(
+                letters.run(&id).await,
+                Err(LetterError::PayloadUnfit { .. })
+            ),
             "it does not fit the handler"
         );
         assert_eq!(only_letter(&idem).await.id, id);
@@ -422,7 +426,7 @@ async fn a_letter_goes_back_to_its_queue_and_its_message_runs_again() {
     );
     assert!(matches!(
         letters.republish(&id).await,
-        Err(Error::LetterClosed { .. })
+        Err(LetterError::LetterClosed { .. })
     ));
 }
 
@@ -539,7 +543,7 @@ async fn a_message_that_comes_before_its_publisher_fails_is_in_work_and_no_lette
         }
     });
     let error = idem.dead_letters().republish(&id).await.unwrap_err();
-    assert!(matches!(error, Error::NotPublished { .. }), "{error}");
+    assert!(matches!(error, LetterError::NotPublished { .. }), "{error}");
     assert_eq!(idem.dead_letters().count_open().await.unwrap(), 0);
     assert_eq!(
         idem.scope(place(Order {
@@ -559,14 +563,14 @@ async fn what_is_not_whole_or_has_no_way_back_is_not_published() {
     let cut = bury(&idem, "m-1", &[b'x'; 100]).await;
     let error = letters.republish(&cut).await.unwrap_err();
     assert!(
-        matches!(error, Error::Incomplete { size: 100, .. }),
+        matches!(error, LetterError::Incomplete { size: 100, .. }),
         "{error}"
     );
     // Its beginning may fit a handler all the same.
     idem.register_handler("burying.place", |_: String| async { Ok::<_, Oops>(1) });
     let error = letters.run(&cut).await.unwrap_err();
     assert!(
-        matches!(error, Error::Incomplete { size: 100, .. }),
+        matches!(error, LetterError::Incomplete { size: 100, .. }),
         "{error}"
     );
     letters
@@ -594,7 +598,7 @@ async fn what_is_not_whole_or_has_no_way_back_is_not_published() {
     let letter = only_letter(&idem).await;
     let error = letters.republish(&letter.id).await.unwrap_err();
     assert!(
-        matches!(error, Error::NoPublisher { place: None, .. }),
+        matches!(error, LetterError::NoPublisher { place: None, .. }),
         "{error}"
     );
     assert_eq!(letters.list(&Filter::default()).await.unwrap(), [letter]);
@@ -723,7 +727,7 @@ async fn a_buried_letter_is_mended_and_run_with_what_is_stored_nowhere() {
             .unwrap();
         assert!(matches!(
             letters.run(&id).await,
-            Err(Error::Redacted { .. })
+            Err(LetterError::Redacted { .. })
         ));
         let mended = payment(&format!("A-{number}"));
         let whole = [
@@ -734,12 +738,12 @@ async fn a_buried_letter_is_mended_and_run_with_what_is_stored_nowhere() {
         for payload in whole {
             letters.edit(&id, payload, "the number").await.unwrap();
             assert!(
-                matches!(letters.run(&id).await, Err(Error::Redacted { .. })),
+                matches!(letters.run(&id).await, Err(LetterError::Redacted { .. })),
                 "its card is not stored"
             );
             assert!(matches!(
                 letters.republish(&id).await,
-                Err(Error::Redacted { .. })
+                Err(LetterError::Redacted { .. })
             ));
         }
         assert_eq!(
@@ -769,7 +773,7 @@ async fn a_letter_with_redacted_parts_is_not_published() {
     let letter = only_letter(&idem).await;
     let error = idem.dead_letters().republish(&letter.id).await.unwrap_err();
     assert!(
-        matches!(&error, Error::Redacted { missing, .. } if *missing == ["card_no"]),
+        matches!(&error, LetterError::Redacted { missing, .. } if *missing == ["card_no"]),
         "{error}"
     );
     assert_eq!((queue.take().len(), only_letter(&idem).await), (0, letter));

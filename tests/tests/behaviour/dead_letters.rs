@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use idem_runtime::dead_letters::LetterError;
 use idem_runtime::testing::{ManualClock, Temporary, temporary, temporary_with};
 use idem_runtime::{
     DeadLetterId, Error, Filter, Idem, LetterState, attempt, dead_letters::Reason, idempotent,
@@ -166,7 +167,7 @@ async fn a_letter_is_closed_once() {
         ];
         for error in again {
             assert!(
-                matches!(error, Error::LetterClosed { id: of, state } if of == id && state == was),
+                matches!(error, LetterError::LetterClosed { id: of, state } if of == id && state == was),
                 "{error:?}"
             );
         }
@@ -194,7 +195,7 @@ async fn an_unknown_letter_is_said_to_be_none() {
         letters.discard(&unknown, "").await.unwrap_err(),
     ] {
         assert!(
-            matches!(error, Error::NoSuchLetter { id } if id == unknown),
+            matches!(error, LetterError::NoSuchLetter { id } if id == unknown),
             "{error:?}"
         );
     }
@@ -424,7 +425,10 @@ async fn redrives_between_hammering_duplicates_never_start_it_more_often_than_th
         // The stream may still hold letters that a list has shown before.
         match idem.dead_letters().redrive(&letter.id).await {
             Ok(_) => assert_eq!(letter.attempts.len(), 2, "redrive {done}"),
-            Err(error) => assert!(matches!(error, Error::LetterClosed { .. }), "{error:?}"),
+            Err(error) => assert!(
+                matches!(error, LetterError::LetterClosed { .. }),
+                "{error:?}"
+            ),
         }
     }
     stop.store(true, std::sync::atomic::Ordering::Relaxed);

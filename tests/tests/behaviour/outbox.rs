@@ -162,7 +162,7 @@ async fn a_message_over_the_limit_is_refused_before_anything_is_recorded() {
     let huge = OutboxMessage::new("orders.placed", "A", vec![b'x'; 2 << 20]);
     let refused = idem.outbox().send(huge).await.unwrap_err();
     assert!(
-        matches!(refused, Error::OutgoingTooLarge { size, .. } if size > 2 << 20),
+        matches!(refused, Error::OutboxMessageTooLarge { size, .. } if size > 2 << 20),
         "{refused:?}"
     );
     assert!(refused.to_string().contains("`orders.placed`"), "{refused}");
@@ -280,10 +280,7 @@ async fn a_note_with_a_key_that_is_too_long_is_refused_and_makes_no_file_beside_
             .unwrap_err();
         assert!(matches!(
             &refused,
-            Error::Ledger {
-                problem: LedgerError::KeyTooLong { limit: 200, .. },
-                ..
-            }
+            LedgerError::KeyTooLong { limit: 200, .. }
         ));
         let text = refused.to_string();
         assert!(
@@ -296,7 +293,7 @@ async fn a_note_with_a_key_that_is_too_long_is_refused_and_makes_no_file_beside_
             matches!(
                 refused,
                 Error::Ledger {
-                    problem: LedgerError::KeyTooLong { .. },
+                    source: LedgerError::KeyTooLong { .. },
                     ..
                 }
             ),

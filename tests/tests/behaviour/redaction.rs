@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join;
+use idem_runtime::dead_letters::LetterError;
 use idem_runtime::ledger::SledLedger;
 use idem_runtime::protocol::{Budget, Claim, RecordId, Reply, Step};
 use idem_runtime::testing::{ManualClock, temporary, temporary_with};
@@ -628,7 +629,7 @@ async fn what_was_absent_and_is_filled_in_by_an_edit_a_run_or_both_is_stored_now
                 "what was filled in would be missing to a run"
             );
             assert!(
-                matches!(letters.run(&letter.id).await, Err(Error::Redacted { missing, .. }) if missing.len() == 5)
+                matches!(letters.run(&letter.id).await, Err(LetterError::Redacted { missing, .. }) if missing.len() == 5)
             );
         }
         if runs {
@@ -694,7 +695,7 @@ async fn a_handlers_only_argument_given_without_its_name_is_stored_as_little() {
     assert_stored_nowhere(&shop, &edited);
     assert!(matches!(
         letters.run(&id).await,
-        Err(Error::Redacted { .. })
+        Err(LetterError::Redacted { .. })
     ));
     assert_eq!(
         letters.run_with(&id, alone, "again").await.unwrap(),

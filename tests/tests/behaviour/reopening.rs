@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use idem_runtime::error::CloseError;
 use idem_runtime::ledger::SledLedger;
 use idem_runtime::protocol::{Budget, Claim, RecordId, Reply, Step};
 use idem_runtime::{
@@ -345,7 +346,7 @@ async fn left_running<T>(folder: &Folder, body: &Body, call: impl Future<Output 
         }
         assert!(matches!(
             soon(idem.close()).await,
-            Err(Error::StillRunning { .. })
+            Err(CloseError::StillRunning { .. })
         ));
     })
     .await;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use idem_runtime::dead_letters::LetterError;
 use idem_runtime::testing::{ManualClock, Temporary, temporary};
 use idem_runtime::{
     Error, Filter, Idem, LetterState,
@@ -169,7 +170,7 @@ async fn what_does_not_fit_leaves_the_letter_open() {
         .await
         .unwrap();
     let error = letters.run(&letter.id).await.unwrap_err();
-    assert!(matches!(error, Error::Codec { .. }), "{error}");
+    assert!(matches!(error, LetterError::PayloadUnfit { .. }), "{error}");
     assert!(error.to_string().contains("missing field `qty`"), "{error}");
 
     letters
@@ -189,7 +190,7 @@ async fn what_does_not_fit_leaves_the_letter_open() {
     };
     assert_eq!(open, letter.id);
     assert!(
-        error.contains("has the key `A-2`, and the dead letter is of `A-1`; nothing ran"),
+        error.contains("has the key `A-2`, but its dead letter has `A-1`, and nothing ran"),
         "{error}"
     );
     assert!(
@@ -209,7 +210,7 @@ async fn a_letter_is_run_once_and_only_by_who_can() {
     let letters = idem.dead_letters();
     let letter = dead(&idem, order("A-1", 12)).await;
     let error = letters.run(&letter.id).await.unwrap_err();
-    assert!(matches!(error, Error::NoHandler { .. }), "{error}");
+    assert!(matches!(error, LetterError::NoHandler { .. }), "{error}");
     assert!(
         error
             .to_string()
@@ -236,12 +237,12 @@ async fn a_letter_is_run_once_and_only_by_who_can() {
     for ran in [both.0, both.1] {
         assert!(
             matches!(ran, Ok(RunOutcome::Done(ref result)) if result.as_str() == "100")
-                || matches!(ran, Err(Error::LetterClosed { .. }))
+                || matches!(ran, Err(LetterError::LetterClosed { .. }))
         );
     }
     assert!(matches!(
         letters.run(&letter.id).await,
-        Err(Error::LetterClosed {
+        Err(LetterError::LetterClosed {
             state: LetterState::Redriven,
             ..
         })
@@ -387,7 +388,7 @@ async fn what_is_redacted_is_filled_in_for_a_run_and_never_stored() {
     let letter = letters.list(&Filter::default()).await.unwrap().remove(0);
     let error = letters.run(&letter.id).await.unwrap_err();
     assert!(
-        matches!(&error, Error::Redacted { missing, .. } if *missing == ["card_no"]),
+        matches!(&error, LetterError::Redacted { missing, .. } if *missing == ["card_no"]),
         "{error}"
     );
 
@@ -402,7 +403,7 @@ async fn what_is_redacted_is_filled_in_for_a_run_and_never_stored() {
     );
     assert!(matches!(
         letters.run(&letter.id).await,
-        Err(Error::Redacted { .. })
+        Err(LetterError::Redacted { .. })
     ));
 
     assert_eq!(
@@ -623,7 +624,7 @@ async fn a_payload_that_is_nested_too_deeply_is_refused_where_it_is_given() {
                 .unwrap_err(),
         ] {
             let text = error.to_string();
-            assert!(matches!(error, Error::Codec { .. }), "{text}");
+            assert!(matches!(error, LetterError::PayloadUnfit { .. }), "{text}");
             assert!(
                 text.contains(&format!("it is nested {depth} deep, and 100 is the limit")),
                 "{text}"

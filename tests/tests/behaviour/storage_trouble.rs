@@ -4,6 +4,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use idem_runtime::dead_letters::LetterError;
 use idem_runtime::ledger::{Ledger, LedgerError, Note, NoteChange, Swept};
 use idem_runtime::protocol::{Record, RecordId, Reply, Step};
 use idem_runtime::testing::{ManualClock, MemoryLedger};
@@ -191,8 +192,8 @@ fn assert_trouble<T: std::fmt::Debug>(result: Result<T, Oops>) {
         panic!("{error:?}")
     };
     assert!(
-        handler.is_some() && key.is_some() && error.to_string().contains("no room left"),
-        "{error}"
+        handler.is_some() && key.is_some() && format!("{error:#}").contains("no room left"),
+        "{error:#}"
     );
 }
 
@@ -447,8 +448,8 @@ async fn a_message_that_could_not_be_buried_is_an_error_and_is_buried_once() {
         ledger.set(trouble);
         let error = bury().await.unwrap_err();
         assert!(
-            matches!(&error, Error::Ledger { .. }) && error.to_string().contains("no room left"),
-            "{error}"
+            matches!(&error, Error::Ledger { .. }) && format!("{error:#}").contains("no room left"),
+            "{error:#}"
         );
     }
     ledger.set(Trouble::None);
@@ -473,7 +474,7 @@ async fn what_cannot_be_re_armed_is_not_published() {
         .unwrap();
     ledger.set(Trouble::Refused("redrive"));
     let error = idem.dead_letters().republish(&id).await.unwrap_err();
-    assert!(matches!(error, Error::Ledger { .. }), "{error}");
+    assert!(matches!(error, LetterError::Ledger { .. }), "{error}");
     assert_eq!(idem.dead_letters().count_open().await.unwrap(), 1);
 }
 

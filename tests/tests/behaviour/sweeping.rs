@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use idem_runtime::dead_letters::LetterError;
 use idem_runtime::testing::ManualClock;
 use idem_runtime::{DeadLetterId, Error, Filter, Idem, LetterState, idempotent};
 
@@ -75,7 +76,7 @@ async fn sweeps_beside_each_other_and_beside_people_leave_a_folder_that_opens() 
         let restore = async {
             match idem.dead_letters().restore(&old[0], "not that one").await {
                 Ok(_) => 1,
-                Err(Error::NoSuchLetter { .. } | Error::Ledger { .. }) => 0,
+                Err(LetterError::NoSuchLetter { .. } | LetterError::Ledger { .. }) => 0,
                 Err(other) => panic!("{other:?}"),
             }
         };

@@ -130,7 +130,7 @@ impl Shop<'_> {
         Ok(())
     }
 
-    async fn open(&self) -> Result<(), Oops> {
+    async fn open(&self) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let (queue, letters) = (self.file("queue"), self.process.dead_letters());
         self.process
             .register_publisher("file:queue", move |letter| {

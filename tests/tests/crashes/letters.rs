@@ -1,13 +1,14 @@
 //! A person's actions on a dead letter, with a crash at every write.
 
 use idem_crashtest::{Process, everywhere};
-use idem_runtime::{Error, Filter, LetterState};
+use idem_runtime::dead_letters::LetterError;
+use idem_runtime::{Filter, LetterState};
 
 use super::handlers::*;
 use super::invariants::hold;
 
 /// Goes on where the process before stopped: a letter, its redrive, another letter, its discard.
-async fn clear(process: &Process) -> Result<(), Error> {
+async fn clear(process: &Process) -> Result<(), LetterError> {
     let letters = process.dead_letters();
     loop {
         told(

@@ -72,8 +72,10 @@ pub(crate) fn judged(
 async fn judge(folder: &Path, clock: &ManualClock, known: &Knowledge) -> Result<Verdict, String> {
     let idem = match open(folder, clock) {
         Ok(idem) => idem,
-        Err(Error::Ledger { problem, .. }) => return Ok(Verdict::Refused(kind(&problem))),
-        Err(other) => return Err(format!("opening said {other}")),
+        Err(Error::Ledger {
+            source: problem, ..
+        }) => return Ok(Verdict::Refused(kind(&problem))),
+        Err(other) => return Err(format!("opening said {other:#}")),
     };
     let mut noticed = None;
     let judged = examine(&idem, known, &mut noticed).await;
@@ -86,17 +88,13 @@ async fn examine(
     known: &Knowledge,
     noticed: &mut Option<String>,
 ) -> Result<(), String> {
-    let mut notice = |error: Error| match error {
-        Error::Ledger { problem, .. } => {
-            noticed.get_or_insert_with(|| kind(&problem));
-            Ok(())
-        }
-        other => Err(format!("not the ledger's trouble: {other}")),
+    let mut notice = |problem: &LedgerError| {
+        noticed.get_or_insert_with(|| kind(problem));
     };
     let letters = match letters(idem).await {
         Ok(letters) => Some(letters),
-        Err(error) => {
-            notice(error)?;
+        Err(problem) => {
+            notice(&problem);
             None
         }
     };
@@ -108,7 +106,7 @@ async fn examine(
                 let verdict = expect(known, record.as_ref(), letters.as_ref());
                 calls.push((known, verdict));
             }
-            Err(error) => notice(error)?,
+            Err(problem) => notice(&problem),
         }
     }
     let world = World::of(known.clone());
@@ -116,8 +114,8 @@ async fn examine(
     let answers = join_all(calls.iter().map(|(known, _)| bring_again(known))).await;
     for ((known, verdict), answer) in calls.into_iter().zip(answers) {
         match (answer, known.said) {
-            (Err(Trouble::Idem(error @ Error::Ledger { .. })), _) => {
-                notice(error)?;
+            (Err(Trouble::Idem(Error::Ledger { source, .. })), _) => {
+                notice(&source);
                 continue;
             }
             (Ok(result), _) if result != known.order.result() => {
@@ -126,7 +124,7 @@ async fn examine(
             (Ok(_), Said::Done) => {}
             (answer, Said::Done) => return Err(format!("a result is gone: {answer:?}, {known:?}")),
             (Err(Trouble::Idem(Error::DeadLettered { .. })), _) => {}
-            (Err(Trouble::Idem(error)), _) => return Err(format!("{error}: {known:?}")),
+            (Err(Trouble::Idem(error)), _) => return Err(format!("{error:#}: {known:?}")),
             (_, Said::Dead(_)) if known.asked == Some(Asked::Redrive) => {}
             (answer, Said::Dead(_) | Said::Discarded(_)) => {
                 return Err(format!("it is dead no more: {answer:?}, {known:?}"));
@@ -208,7 +206,7 @@ fn expect(
 }
 
 /// Every letter, page by page, as the list has it and as it is read alone.
-async fn letters(idem: &Idem) -> Result<HashMap<DeadLetterId, DeadLetter>, Error> {
+async fn letters(idem: &Idem) -> Result<HashMap<DeadLetterId, DeadLetter>, LedgerError> {
     let (letters, mut all) = (idem.dead_letters(), HashMap::new());
     let mut filter = Filter::default().any_state();
     loop {

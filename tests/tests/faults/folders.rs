@@ -190,7 +190,10 @@ async fn a_disk_that_is_full_at_the_first_write_of_the_witness_costs_no_more_tha
     let folder = tempfile::tempdir().unwrap();
     fail::cfg("idem::witness-made", "return").unwrap();
     for _ in 0..2 {
-        let Err(Error::Ledger { problem, .. }) = Idem::open(folder.path()) else {
+        let Err(Error::Ledger {
+            source: problem, ..
+        }) = Idem::open(folder.path())
+        else {
             panic!("there was no room")
         };
         assert!(matches!(problem, LedgerError::Full { .. }), "{problem:?}");

@@ -20,13 +20,6 @@ async fn double(number: u32, starts: &Starts) -> Result<u32, Oops> {
     Ok(number * 2)
 }
 
-fn problem<T: std::fmt::Debug>(answer: Result<T, Error>) -> LedgerError {
-    match answer.unwrap_err() {
-        Error::Ledger { problem, .. } => problem,
-        other => panic!("{other:?}"),
-    }
-}
-
 /// Takes a ledger's folder away, and opens another in its place.
 async fn taken_away(take: impl Fn(&Path)) {
     let scenario = FailScenario::setup();
@@ -40,7 +33,7 @@ async fn taken_away(take: impl Fn(&Path)) {
         let error = idem.scope(double(number, &starts)).await.unwrap_err();
         let Oops::Idem(
             error @ Error::Ledger {
-                problem: LedgerError::Moved { .. },
+                source: LedgerError::Moved { .. },
                 ..
             },
         ) = error
@@ -48,15 +41,15 @@ async fn taken_away(take: impl Fn(&Path)) {
             panic!("message {number}: {error:?}")
         };
         assert!(
-            error.to_string().contains(folder.to_str().unwrap()),
+            format!("{error:#}").contains(folder.to_str().unwrap()),
             "{error}"
         );
     }
     let listed = soon(idem.dead_letters().list(&Filter::default())).await;
-    assert!(matches!(problem(listed), LedgerError::Moved { .. }));
+    assert!(matches!(listed, Err(LedgerError::Moved { .. })));
     assert!(matches!(
-        problem(soon(idem.sweep()).await),
-        LedgerError::Moved { .. }
+        soon(idem.sweep()).await,
+        Err(LedgerError::Moved { .. })
     ));
     let started = starts.count();
     soon(idem.close()).await.unwrap();
@@ -64,8 +57,11 @@ async fn taken_away(take: impl Fn(&Path)) {
     // It took nothing from the other one.
     assert_eq!(other.scope(double(4, &starts)).await.unwrap(), 8);
     assert!(matches!(
-        problem(Idem::open(&folder).map(drop)),
-        LedgerError::Held { .. }
+        Idem::open(&folder),
+        Err(Error::Ledger {
+            source: LedgerError::Held { .. },
+            ..
+        })
     ));
     soon(other.close()).await.unwrap();
     let other = Idem::open(&folder).unwrap();

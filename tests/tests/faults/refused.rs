@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use fail::FailScenario;
 use futures_util::future::join_all;
+use idem_runtime::error::CloseError;
 use idem_runtime::ledger::SledLedger;
 use idem_runtime::protocol::{RecordId, Reply, Step};
 use idem_runtime::testing::ManualClock;
@@ -51,7 +52,7 @@ fn is_full_error(error: &Error) -> bool {
     matches!(
         error,
         Error::Ledger {
-            problem: LedgerError::Full { .. },
+            source: LedgerError::Full { .. },
             ..
         }
     )
@@ -287,13 +288,17 @@ async fn what_a_person_did_to_a_letter_is_not_done_when_it_was_refused() {
 }
 
 /// Is refused, and then works.
-async fn again<T: std::fmt::Debug, F: Future<Output = Result<T, Error>>>(
+async fn again<T: std::fmt::Debug, E: std::error::Error, F: Future<Output = Result<T, E>>>(
     place: &str,
     act: impl Fn() -> F,
 ) {
     fail::cfg(place, "1*return(full)").unwrap();
     let refused = soon(act()).await.unwrap_err();
-    assert!(is_full_error(&refused), "{place}: {refused}");
+    let cause = refused.source().and_then(|cause| cause.downcast_ref());
+    assert!(
+        matches!(cause, Some(LedgerError::Full { .. })),
+        "{place}: {refused:#}"
+    );
     soon(act()).await.unwrap();
 }
 
@@ -384,13 +389,7 @@ async fn nothing_that_may_be_lost_is_shown_while_the_disk_is_full() {
                 .unwrap_err(),
         ] {
             assert!(
-                matches!(
-                    &error,
-                    Error::Ledger {
-                        problem: LedgerError::OddFile { .. },
-                        ..
-                    }
-                ),
+                matches!(&error, LedgerError::OddFile { .. }),
                 "{place}: {error}"
             );
         }
@@ -455,7 +454,7 @@ async fn poisons(faults: &[(&str, &str)], at_once: bool) {
         matches!(
             answer,
             Err(Oops::Idem(Error::Ledger {
-                problem: LedgerError::Poisoned { .. },
+                source: LedgerError::Poisoned { .. },
                 ..
             }))
         )
@@ -515,7 +514,7 @@ async fn closing_names_what_could_not_be_recorded() {
     for _ in 0..2 {
         let error = soon(idem.close()).await.unwrap_err();
         let text = error.to_string();
-        let Error::Unrecorded { messages } = error else {
+        let CloseError::Unrecorded { messages } = error else {
             panic!("{error:?}")
         };
         assert_eq!(messages, [RecordId::new("refused.twice", "7")]);

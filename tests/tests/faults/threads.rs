@@ -96,7 +96,7 @@ fn is_trouble(answer: &Result<u32, Oops>) -> bool {
     matches!(
         answer,
         Err(Oops::Idem(Error::Ledger {
-            problem: LedgerError::Poisoned { .. } | LedgerError::Closed,
+            source: LedgerError::Poisoned { .. } | LedgerError::Closed,
             ..
         }))
     )

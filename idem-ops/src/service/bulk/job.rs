@@ -1,7 +1,8 @@
 //! A bulk job as the ledger stores it, and the letters that it takes next.
 
+use idem_runtime::DeadLetterId;
+use idem_runtime::ledger::LedgerError;
 use idem_runtime::ledger::NoteChange;
-use idem_runtime::{DeadLetterId, Error};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -63,7 +64,7 @@ impl StoredJob {
 
     /// Finds the next letters, newest first. The cursor moves on where none matched and older ones
     /// are left to search.
-    pub(super) async fn next(&mut self, inner: &Inner, most: usize) -> Result<Next, Error> {
+    pub(super) async fn next(&mut self, inner: &Inner, most: usize) -> Result<Next, LedgerError> {
         let is_left = |id: &DeadLetterId| self.cursor.is_none_or(|cursor| *id < cursor);
         let Some(query) = self.bulk.asked.selection.query() else {
             let ids = self.bulk.asked.selection.ids().iter().copied();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use idem_runtime::ledger::LedgerError;
-use idem_runtime::{DeadLetter, DeadLetterId, Error, LetterState};
+use idem_runtime::{DeadLetter, DeadLetterId, LetterState};
 use uuid::Uuid;
 
 use super::BulkState;
@@ -29,9 +29,9 @@ impl Inner {
             let pause = match inner.handle_batch(id).await {
                 Ok(Some(pause)) => pause,
                 Ok(None) => return,
-                Err(error) if is_closed(&error) => return,
+                Err(error) if error.is_closed() => return,
                 Err(error) => {
-                    tracing::warn!(bulk = %id, %error, "a bulk job is paused by an error; trying again");
+                    tracing::warn!(bulk = %id, error = format_args!("{error:#}"), "a bulk job is paused by an error; trying again");
                     PAUSE
                 }
             };
@@ -135,7 +135,8 @@ impl Inner {
             .iter()
             .map(|letter| self.act(&who, &why, letter, action.letter_action()));
         let results = join_all(acts).await;
-        let closed = |result: &Result<_, ServiceError>| result.as_ref().is_err_and(is_closed);
+        let closed =
+            |result: &Result<_, ServiceError>| result.as_ref().is_err_and(ServiceError::is_closed);
         if let Some(place) = results.iter().position(closed) {
             // The service is stopping: the batch is settled after the restart.
             return results
@@ -169,28 +170,11 @@ impl Inner {
                 job.bulk.skipped += 1;
             }
             // One unreadable letter does not stop the others.
-            Err(
-                error @ Error::Ledger {
-                    problem: LedgerError::Record { .. },
-                    ..
-                },
-            ) => job.count(id, &Outcome::Refused(error.to_string())),
+            Err(error @ LedgerError::Record { .. }) => {
+                job.count(id, &Outcome::Refused(format!("{error:#}")))
+            }
             Err(error) => return Err(error.into()),
         }
         Ok(None)
     }
-}
-
-/// Whether the service is being closed.
-fn is_closed(error: &ServiceError) -> bool {
-    matches!(
-        error,
-        ServiceError::Idem(
-            Error::Closed { .. }
-                | Error::Ledger {
-                    problem: LedgerError::Closed,
-                    ..
-                }
-        )
-    )
 }

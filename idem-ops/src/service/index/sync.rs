@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use idem_runtime::{Error, Filter, ledger::LedgerError};
+use idem_runtime::{Filter, ledger::LedgerError};
 
 use super::Reach;
 use crate::service::Inner;
@@ -19,7 +19,7 @@ const PAUSE: Duration = Duration::from_secs(5);
 
 impl Inner {
     /// Adds the newest letters, and starts another scan if letters were changed elsewhere.
-    pub(in crate::service) async fn refresh(self: &Arc<Self>) -> Result<(), Error> {
+    pub(in crate::service) async fn refresh(self: &Arc<Self>) -> Result<(), LedgerError> {
         self.wake();
         let mut scanned = self.scanned.subscribe();
         // After that the answer says that it is not complete.
@@ -33,7 +33,7 @@ impl Inner {
     }
 
     /// Waits for the first scan.
-    pub(in crate::service) async fn wait_for_index(self: &Arc<Self>) -> Result<(), Error> {
+    pub(in crate::service) async fn wait_for_index(self: &Arc<Self>) -> Result<(), LedgerError> {
         self.wake();
         let mut scanned = self.scanned.subscribe();
         // The sender lives as long as `self`, so this cannot fail.
@@ -42,7 +42,7 @@ impl Inner {
     }
 
     /// Adds the letters that were written since the last read.
-    async fn catch_up(&self) -> Result<(), Error> {
+    async fn catch_up(&self) -> Result<(), LedgerError> {
         let letters = self.idem.dead_letters();
         let known = self.index.newest();
         let (mut after, mut limit) = (None, 1);
@@ -76,10 +76,7 @@ impl Inner {
             let Some(inner) = weak.upgrade() else { return };
             let pause = match inner.scan().await {
                 Ok(()) => RESCAN,
-                Err(Error::Ledger {
-                    problem: LedgerError::Closed,
-                    ..
-                }) => return,
+                Err(LedgerError::Closed) => return,
                 Err(error) => {
                     tracing::warn!(%error, "scanning the dead letters failed; trying again");
                     PAUSE
@@ -92,7 +89,7 @@ impl Inner {
         }
     }
 
-    async fn scan(&self) -> Result<(), Error> {
+    async fn scan(&self) -> Result<(), LedgerError> {
         let letters = self.idem.dead_letters();
         let mut after = None;
         loop {

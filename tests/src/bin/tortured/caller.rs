@@ -60,7 +60,7 @@ fn answer(result: Result<Done, Failure>) -> Answer {
         Error::Panicked { .. } => Answer::Panicked,
         Error::TimedOut { .. } => Answer::TimedOut,
         error => {
-            let mut text = error.to_string();
+            let mut text = format!("{error:#}");
             text.truncate(text.floor_char_boundary(400));
             Answer::Refused(text)
         }

@@ -41,7 +41,7 @@ async fn main() {
         .open(folder.join("ledger"))
     {
         Ok(idem) => idem,
-        Err(error) => return emit_trouble(format!("the ledger cannot be opened: {error}")),
+        Err(error) => return emit_trouble(format!("the ledger cannot be opened: {error:#}")),
     };
     idem.install().expect("the only one");
     emit(&Event::Opened);
@@ -64,7 +64,7 @@ async fn main() {
                 while calls.join_next().await.is_some() {}
                 match idem.close().await {
                     Ok(()) => emit(&Event::Closed),
-                    Err(error) => emit_trouble(format!("the ledger cannot be closed: {error}")),
+                    Err(error) => emit_trouble(format!("the ledger cannot be closed: {error:#}")),
                 }
                 return;
             }

@@ -25,7 +25,7 @@ pub(crate) async fn operate(idem: Idem, seed: u64, kills: bool) {
         .await
     {
         Ok(open) => open,
-        Err(error) => return emit_trouble(format!("the open letters cannot be listed: {error}")),
+        Err(error) => return emit_trouble(format!("the open letters cannot be listed: {error:#}")),
     };
     let dies_of_seeing = kills && random.bool();
     for letter in open {
@@ -78,7 +78,7 @@ pub(crate) async fn operate(idem: Idem, seed: u64, kills: bool) {
                 redrive,
             }),
             Err(error) => emit_trouble(format!(
-                "message {n}: the open letter {id} cannot be closed: {error}"
+                "message {n}: the open letter {id} cannot be closed: {error:#}"
             )),
         }
     }
@@ -100,7 +100,7 @@ pub(crate) async fn emit_letters(idem: &Idem) {
     loop {
         let letters = match idem.dead_letters().list(&page).await {
             Ok(letters) => letters,
-            Err(error) => return emit_trouble(format!("the letters cannot be listed: {error}")),
+            Err(error) => return emit_trouble(format!("the letters cannot be listed: {error:#}")),
         };
         letters
             .iter()
@@ -126,7 +126,7 @@ async fn remembered(idem: &Idem, id: &RecordId) -> Record {
         Ok(Some(Remembered::Live(_))) => return Record::Live,
         Ok(None) => return Record::Absent,
         Err(error) => {
-            emit_trouble(format!("the record of {id} cannot be read: {error}"));
+            emit_trouble(format!("the record of {id} cannot be read: {error:#}"));
             return Record::Absent;
         }
     };

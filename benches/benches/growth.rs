@@ -47,9 +47,9 @@ fn main() {
         [what @ ("turnover" | "bare"), folder, sku] => {
             let (folder, sku) = (Path::new(folder), "T".repeat(sku.parse().unwrap()));
             if *what == "bare" {
-                bare(folder, &sku)
+                bare(folder, &sku);
             } else {
-                turnover(folder, &sku)
+                turnover(folder, &sku);
             }
         }
         _ => parent(),
@@ -248,7 +248,7 @@ fn turnover(folder: &Path, sku: &str) {
                         idem.scope(brief(delivery(number).order_no, sku))
                             .await
                             .is_ok()
-                    )
+                    );
                 }
             },
         ));

@@ -267,9 +267,9 @@ fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
         let (entry, to) = (entry?, to);
         let to = to.join(entry.file_name());
         if entry.file_type()?.is_dir() {
-            copy(&entry.path(), &to)?
+            copy(&entry.path(), &to)?;
         } else {
-            fs::copy(entry.path(), to).map(drop)?
+            fs::copy(entry.path(), to).map(drop)?;
         }
     }
     Ok(())

@@ -217,7 +217,7 @@ fn collect(tokens: TokenStream, found: &mut Vec<Vec<String>>) {
                             .take_while(|char| char.is_alphanumeric() || *char == '_')
                             .collect(),
                     ]
-                }))
+                }));
             }
         }
     }

@@ -191,13 +191,13 @@ async fn a_log_that_is_gone_cut_or_overwritten_is_never_a_smaller_ledger() {
         ("100 bytes cut off", &|db| db.set_len(size - 100).unwrap()),
         ("emptied", &|db| db.set_len(0).unwrap()),
         ("two bytes flipped near the end", &|db| {
-            db.write_all_at(&[0xff, 0xff], size - 5000).unwrap()
+            db.write_all_at(&[0xff, 0xff], size - 5000).unwrap();
         }),
         ("four bytes flipped in the middle", &|db| {
-            db.write_all_at(&[0xff; 4], size / 2).unwrap()
+            db.write_all_at(&[0xff; 4], size / 2).unwrap();
         }),
         ("a zeroed page", &|db| {
-            db.write_all_at(&[0; 4096], size / 3 / 4096 * 4096).unwrap()
+            db.write_all_at(&[0; 4096], size / 3 / 4096 * 4096).unwrap();
         }),
     ];
     for (what, damage) in damage {
@@ -461,9 +461,9 @@ async fn what_a_ledger_makes_is_closed_to_other_users_whatever_the_umask() {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
-                modes(&path, of)
+                modes(&path, of);
             } else {
-                of.push((path.clone(), mode(&path)))
+                of.push((path.clone(), mode(&path)));
             }
         }
     }

@@ -102,5 +102,4 @@ fn unreadable(key: &str, problem: &str) -> LedgerError {
     LedgerError::Record {
         detail: format!("the note {key}: {problem}"),
     }
-    .into()
 }

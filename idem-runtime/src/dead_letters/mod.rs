@@ -144,7 +144,7 @@ impl DeadLetters {
     /// # Errors
     /// Returns an error when it cannot be read.
     pub async fn count_open(&self) -> Result<u64, LedgerError> {
-        Ok(self.shared().ledger.open_letters().await?)
+        self.shared().ledger.open_letters().await
     }
 
     /// Returns a stream of the letters that this process writes from now on.

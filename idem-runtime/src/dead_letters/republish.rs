@@ -154,7 +154,7 @@ impl Drop for Unpublished<'_> {
         if let Some(restore) = self.restore.take() {
             let (shared, record) = (Arc::clone(self.idem.shared()), self.record.clone());
             self.idem.background().finish(Box::pin(async move {
-                put_back(&shared, &record, restore).await
+                put_back(&shared, &record, restore).await;
             }));
         }
     }

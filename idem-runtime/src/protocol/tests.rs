@@ -287,7 +287,7 @@ impl Life {
                 );
             }
             (Reply::DeadLettered(_), Step::Bury(_)) => {
-                self.issued.push(self.issued.last().unwrap() + 1)
+                self.issued.push(self.issued.last().unwrap() + 1);
             }
             (Reply::Recorded, Step::Restore { .. }) => {
                 // As many starts as the letter tells of.
@@ -306,7 +306,7 @@ impl Life {
                 self.issued.push(self.issued.last().unwrap() + 1);
             }
             (Reply::Replay(result), _) => {
-                assert_eq!(Some(result), self.result.as_ref(), "I6: another result")
+                assert_eq!(Some(result), self.result.as_ref(), "I6: another result");
             }
             (
                 Reply::LeaseLost | Reply::LetterNotOpen | Reply::KeyReused | Reply::Busy { .. },

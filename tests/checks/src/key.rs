@@ -34,7 +34,7 @@ fn check(parts: &[&str]) {
             assert_eq!(taken_apart(key), parts);
         }
         Err(why) if parts.iter().any(|part| part.is_empty()) => {
-            assert!(why.contains("empty"), "{parts:?} {why}")
+            assert!(why.contains("empty"), "{parts:?} {why}");
         }
         Err(why) => {
             assert!(length > LONGEST, "{parts:?} {why}");

@@ -107,7 +107,7 @@ async fn rounds(from: u32, to: u32) {
                 // The dead letter is the expected end.
                 Err(Trouble::Own) => tell(number, Ok(())),
                 Err(Trouble::Idem(Error::DeadLettered { .. })) if number % 10 == 9 => {
-                    tell(number, Ok(()))
+                    tell(number, Ok(()));
                 }
                 answer => tell(number, answer),
             }

@@ -287,7 +287,7 @@ async fn a_clock_that_steps_back_makes_no_pause_longer() {
         clock.set(start - Duration::from_secs(3600));
         match never("waits", &body).await.unwrap_err() {
             Oops::Idem(Error::NotYet { after, .. }) => {
-                assert!(after <= Duration::from_secs(1), "{after:?}")
+                assert!(after <= Duration::from_secs(1), "{after:?}");
             }
             Oops::Own(text) => assert_eq!(text, "failure 2"),
             Oops::Idem(error) => panic!("{error:?}"),

@@ -79,7 +79,7 @@ async fn no_attempt_overlaps_none_is_over_budget_and_every_message_ends_in_one_w
                 }
                 Err(Oops::Own(_)) => assert_eq!(id % 5, 4),
                 Err(Oops::Idem(error)) => {
-                    assert!(matches!(error, Error::DeadLettered { .. }), "{error:?}")
+                    assert!(matches!(error, Error::DeadLettered { .. }), "{error:?}");
                 }
             }
         });

@@ -76,7 +76,7 @@ fn a_spent_budget_is_a_letter_with_all_its_attempts() {
 #[test]
 fn a_permanent_error_is_a_letter() {
     let runs = everywhere(async |process: Process| {
-        told(&process, "refused", "A", refused("A".into())).await
+        told(&process, "refused", "A", refused("A".into())).await;
     });
     hold(&runs);
     for run in &runs {
@@ -134,7 +134,7 @@ fn an_opening_is_enough_to_write_the_letter_of_a_dead_owner() {
 #[test]
 fn a_body_that_ends_its_process_once_still_comes_to_its_result() {
     let runs = everywhere(async |process: Process| {
-        told(&process, "aborting", "A", aborting("A".into())).await
+        told(&process, "aborting", "A", aborting("A".into())).await;
     });
     hold(&runs);
     assert_eq!(runs[0].processes, 2);
@@ -146,7 +146,7 @@ fn a_body_that_ends_its_process_once_still_comes_to_its_result() {
 #[test]
 fn what_must_not_run_on_a_guess_starts_once() {
     let runs = everywhere(async |process: Process| {
-        told(&process, "buried", "A", buried("A".into())).await
+        told(&process, "buried", "A", buried("A".into())).await;
     });
     hold(&runs);
     let mut letters = 0;
@@ -166,7 +166,7 @@ fn what_must_not_run_on_a_guess_starts_once() {
 #[test]
 fn the_burial_of_an_unknown_outcome_is_one_write() {
     let runs = everywhere(async |process: Process| {
-        told(&process, "deadly_buried", "A", deadly_buried("A".into())).await
+        told(&process, "deadly_buried", "A", deadly_buried("A".into())).await;
     });
     hold(&runs);
     for run in &runs {
@@ -180,7 +180,7 @@ fn large_payloads_and_results_stay_whole() {
     let payload = "0123456789abcdef".repeat(1024);
     let expected = payload.repeat(2);
     let runs = everywhere(async move |process: Process| {
-        told(&process, "large", "A", large("A".into(), payload)).await
+        told(&process, "large", "A", large("A".into(), payload)).await;
     });
     hold(&runs);
     for run in &runs {

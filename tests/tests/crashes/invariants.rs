@@ -94,7 +94,7 @@ fn replayed(run: &Run) -> HashMap<(String, String), Seen> {
                     let seen = all.entry((handler, key)).or_default();
                     match (&seen.told, &answer) {
                         (None, _) | (Some(Answer::Own), Answer::Dead(_)) => {
-                            seen.told = Some(answer)
+                            seen.told = Some(answer);
                         }
                         (Some(before), now) => assert_eq!(before, now, "{run}"),
                     }

@@ -32,7 +32,7 @@ fn a_scenario_that_returns_an_error_fails() {
                 handler: None,
                 key: None,
             })
-        }))
+        }));
     });
     assert!(
         said.contains("the scenario returned an error") && said.contains("Closed"),
@@ -44,7 +44,7 @@ fn a_scenario_that_returns_an_error_fails() {
 fn a_scenario_that_fails_after_a_crash_says_which() {
     let walk = Walk::new().crash_kinds(&[CrashKind::Kill]);
     let said = complaint(|| {
-        drop(walk.everywhere(async |process: Process| assert_eq!(process.number(), 1)))
+        drop(walk.everywhere(async |process: Process| assert_eq!(process.number(), 1)));
     });
     // Runs are made side by side, so the machine decides which of them fails first.
     assert!(

@@ -84,11 +84,11 @@ pub(crate) async fn round(idem: &Idem, world: &World, mix: Mix, random: &mut Rng
     for (number, Known { order, said, .. }) in &known {
         match said {
             Said::Failed(_) | Said::Redriven(_) if random.u8(..10) < 7 => {
-                orders.push(order.clone())
+                orders.push(order.clone());
             }
             Said::Dead(None) => orders.push(order.clone()),
             Said::Dead(Some(id)) if random.u8(..10) < 2 => {
-                letters.push((*number, *id, random.u8(..3) > 0))
+                letters.push((*number, *id, random.u8(..3) > 0));
             }
             Said::Done | Said::Discarded(_) if random.u8(..100) < 3 => orders.push(order.clone()),
             _ => {}

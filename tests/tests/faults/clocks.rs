@@ -106,9 +106,9 @@ async fn a_pause_ends_when_the_clock_steps() {
                 );
             }
             if forward {
-                clock.advance(DAY)
+                clock.advance(DAY);
             } else {
-                back(&clock, HOUR)
+                back(&clock, HOUR);
             }
         }
         assert!(matches!(

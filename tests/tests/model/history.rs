@@ -317,7 +317,7 @@ impl History {
                 self.end.is_none() && self.attempt == Attempt::Open,
             ),
             Reply::NotYet { .. } => {
-                self.holds(Law::Sense, self.end.is_none() && seen.now < self.until)
+                self.holds(Law::Sense, self.end.is_none() && seen.now < self.until);
             }
             Reply::KeyReused => {}
             _ => self.breaks(Law::Sense),

@@ -171,7 +171,7 @@ impl Inner {
             }
             // One unreadable letter does not stop the others.
             Err(error @ LedgerError::Record { .. }) => {
-                job.count(id, &Outcome::Refused(format!("{error:#}")))
+                job.count(id, &Outcome::Refused(format!("{error:#}")));
             }
             Err(error) => return Err(error.into()),
         }

@@ -98,9 +98,9 @@ pub(crate) struct Running<'a> {
 /// Emits an event, and kills the process if the call plans that for this moment.
 pub(crate) fn emit_at(call: &Call, moment: Moment, event: &Event) {
     if call.kills == Some(moment) {
-        emit_and_die(event)
+        emit_and_die(event);
     } else {
-        emit(event)
+        emit(event);
     }
 }
 

@@ -53,7 +53,7 @@ async fn main() {
             Command::Call(call) => drop(calls.spawn(caller::make(call))),
             // Beside the calls, as an operator would.
             Command::Operate { seed, kills } => {
-                drop(calls.spawn(operator::operate(idem.clone(), seed, kills)))
+                drop(calls.spawn(operator::operate(idem.clone(), seed, kills)));
             }
             Command::Letters => operator::emit_letters(&idem).await,
             Command::Record { n, handler } => {

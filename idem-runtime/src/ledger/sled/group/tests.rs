@@ -712,6 +712,6 @@ fn a_bucket_that_closes_with_few_results_takes_little_memory() {
                 .find_surely(&ledger.store, &record_key)
                 .unwrap()
                 .is_some()
-        )
+        );
     });
 }

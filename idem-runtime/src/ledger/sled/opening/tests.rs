@@ -81,7 +81,7 @@ async fn closed_letters_that_were_not_counted_close_no_folder() {
         ledger.close().await.unwrap();
     }
     tamper(folder.path(), |_, counts| {
-        assert_eq!(counts.closed_letters, 3)
+        assert_eq!(counts.closed_letters, 3);
     });
 }
 
@@ -102,7 +102,7 @@ async fn what_is_missing_or_may_have_come_back_is_damage() {
     for kind in COUNTED.into_iter().filter(|kind| *kind != CLOSED_LETTER) {
         let key = [kind, 1, b'h', b'k'];
         tamper(folder.path(), |batch, _| {
-            batch.insert(key.to_vec(), &0_u8).unwrap()
+            batch.insert(key.to_vec(), &0_u8).unwrap();
         });
         refused(kind);
         tamper(folder.path(), |batch, counts| {
@@ -145,7 +145,7 @@ async fn a_letter_that_cannot_be_read_keeps_no_other_from_a_listing() {
     behind_its_back(&ledger, |batch, _| {
         batch
             .insert(letter_key(CLOSED_LETTER, all[1].id), &0_u8)
-            .unwrap()
+            .unwrap();
     });
     assert!(matches!(
         ledger.letter(all[1].id).await,

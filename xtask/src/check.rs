@@ -36,6 +36,21 @@ pub(crate) fn run() -> anyhow::Result<()> {
     )
     .run()?;
     Stage::cargo(
+        "Lints of a service on a ledger of its own",
+        &[
+            "clippy",
+            "-p",
+            "idem-runtime",
+            "--no-default-features",
+            "--features",
+            "macros,testing",
+            "--",
+            "-D",
+            "warnings",
+        ],
+    )
+    .run()?;
+    Stage::cargo(
         "Docs",
         &["doc", "--workspace", "--no-deps", "--all-features"],
     )

@@ -55,7 +55,7 @@ pub(super) enum Waited {
     /// The claim may be made.
     Elapsed,
     /// The call that led came to this result.
-    Result(Arc<[u8]>),
+    Done(Arc<[u8]>),
     /// The message's record stands under a name that its handler had before.
     Under(RecordId),
     /// The key was not issued by this issuer.
@@ -289,7 +289,7 @@ impl Drive {
     fn waited(&mut self, waited: Result<Waited, LedgerError>) -> Option<Next> {
         match waited {
             Ok(Waited::Elapsed) => None,
-            Ok(Waited::Result(json)) => Some(Next::Replay(json)),
+            Ok(Waited::Done(json)) => Some(Next::Replay(json)),
             Ok(Waited::Under(id)) => self.go_on_under(id),
             Ok(Waited::NotIssued(issuer)) => Some(Next::Refuse(self.not_issued(issuer))),
             Err(problem) => Some(Next::Refuse(self.no_ledger(problem))),
@@ -371,7 +371,7 @@ impl Drive {
         );
         self.state = State::Waiting(Box::pin(async move {
             Ok(match follower.ended().await {
-                LeaderEnd::Result(json) => Waited::Result(json),
+                LeaderEnd::Done(json) => Waited::Done(json),
                 LeaderEnd::Other => Waited::Elapsed,
             })
         }));

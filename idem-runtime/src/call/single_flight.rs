@@ -41,7 +41,7 @@ pub(crate) struct Follower {
 #[derive(Clone)]
 pub(crate) enum LeaderEnd {
     /// With this result.
-    Result(Arc<[u8]>),
+    Done(Arc<[u8]>),
     /// Without a result: ask the ledger.
     Other,
 }
@@ -108,7 +108,7 @@ impl Leader {
     /// Gives the followers the result.
     pub(crate) fn done(mut self, json: &Arc<[u8]>) {
         if let Some(ended) = self.leave() {
-            ended.send_replace(Some(LeaderEnd::Result(Arc::clone(json))));
+            ended.send_replace(Some(LeaderEnd::Done(Arc::clone(json))));
         }
     }
 

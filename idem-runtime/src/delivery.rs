@@ -130,7 +130,7 @@ impl Error {
             // A recorded result that no longer decodes, or one that could not be recorded and is a
             // letter: it happened.
             Self::Codec {
-                stage: CodecStage::Result | CodecStage::Replay,
+                stage: CodecStage::BodyResult | CodecStage::RecordedResult,
                 ..
             }
             | Self::DeadLettered { .. }

@@ -17,7 +17,7 @@ impl Drive {
 
     /// The recorded result is not of the type that the handler returns today.
     pub(super) fn unreadable(&mut self, problem: String) -> Error {
-        let error = self.codec(CodecStage::Replay, problem);
+        let error = self.codec(CodecStage::RecordedResult, problem);
         self.count_call(error.kind().as_str());
         self.set_verdict(|| error.verdict());
         error
@@ -118,7 +118,7 @@ impl Drive {
 
     /// The result cannot be recorded.
     pub(super) fn unwritable(&self, problem: String) -> Error {
-        self.codec(CodecStage::Result, problem)
+        self.codec(CodecStage::BodyResult, problem)
     }
 
     fn codec(&self, stage: CodecStage, problem: String) -> Error {

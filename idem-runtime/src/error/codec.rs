@@ -7,9 +7,9 @@ pub enum CodecStage {
     /// The call's arguments; nothing ran.
     Arguments,
     /// The result that the body returned; the message is a dead letter.
-    Result,
+    BodyResult,
     /// The recorded result of an earlier call; nothing ran, and the message stays done.
-    Replay,
+    RecordedResult,
 }
 
 impl CodecStage {
@@ -17,8 +17,10 @@ impl CodecStage {
     pub(super) fn failed(self) -> &'static str {
         match self {
             Self::Arguments => "the arguments cannot be turned into JSON",
-            Self::Result => "the body returned, but its result cannot be recorded for duplicates",
-            Self::Replay => {
+            Self::BodyResult => {
+                "the body returned, but its result cannot be recorded for duplicates"
+            }
+            Self::RecordedResult => {
                 "done before, but the recorded result no longer decodes as the handler's result type"
             }
         }
@@ -28,8 +30,8 @@ impl CodecStage {
     pub(super) fn outcome(self) -> &'static str {
         match self {
             Self::Arguments => "Nothing ran",
-            Self::Result => "The message is a dead letter and will not run again",
-            Self::Replay => "Nothing ran: make the type read what it wrote",
+            Self::BodyResult => "The message is a dead letter and will not run again",
+            Self::RecordedResult => "Nothing ran: make the type read what it wrote",
         }
     }
 }

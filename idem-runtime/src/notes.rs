@@ -6,7 +6,7 @@ use crate::idem::Idem;
 use crate::ledger::{Ledger, LedgerError};
 pub use crate::protocol::{Note, NoteChange};
 
-/// The notes of one [`Idem`](crate::Idem): where a monitor keeps what it has notified of, and a
+/// The notes of one [`Idem`]: where a monitor keeps what it has notified of, and a
 /// dashboard its audit log.
 ///
 /// ```

@@ -1,6 +1,8 @@
 //! The example `orders` as a process: with `--serve` it sends mails about its dead letters and one is
-//! edited in the browser; with `--broker` it consumes from a real queue.
+//! edited in the browser; with `--broker` it consumes from a real queue. Killed and run again, it
+//! places each order once.
 
+mod killed;
 mod mail;
 mod program;
 mod queue;
@@ -15,6 +17,11 @@ fn main() -> ExitCode {
     let mut tests = vec![
         Trial::test("every_letter_is_in_a_mail", || {
             Ok(program::block_on(mail::every_letter_is_in_a_mail())?)
+        }),
+        Trial::test("each_order_is_placed_once_through_kills", || {
+            Ok(program::block_on(
+                killed::each_order_is_placed_once_through_kills(),
+            )?)
         }),
         Trial::test("bad_arguments_say_what_is_missing", || {
             Ok(program::block_on(mail::bad_arguments_say_what_is_missing())?)

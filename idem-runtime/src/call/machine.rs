@@ -1,15 +1,17 @@
 //! The life of a call, whatever its types: who leads, the claim, the pauses, the report.
 //!
 //! ```text
-//!              ┌──────────────────────────────────────────────┐
-//!              ▼                                              │
-//!   begin ─► Asking ─► Claiming ─► Running ─► Reporting ─► Waiting
-//!              │ ▲         │                      │           ▲
-//!              │ │         └───── busy, not yet ──┼───────────┤
-//!              │ └── elapsed ──────────────────── │ ── ── ── ─┤
-//!              └── another call leads ────────────┼───────────┘
-//!                                                 ▼
-//!     (a result, a refusal: from each state) ─► Ended
+//!            ┌──────────── the wait ended ────────────┐
+//!            ▼                                        │
+//! begin ─► Asking ── another call leads, a look ──► Waiting
+//!            │                                       ▲ ▲
+//!            ▼                                       │ │
+//!        Claiming ── it runs elsewhere, not yet ─────┘ │
+//!            │                                         │
+//!            ▼                                         │
+//!         Running ─► Reporting ── another attempt ─────┘
+//!
+//! each of them ─► Ended: a result, a refusal, or the call was dropped (`dropped.rs`)
 //! ```
 //!
 //! It is polled by hand. An `async fn` would be compiled again in each crate that awaits it, and

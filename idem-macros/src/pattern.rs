@@ -175,7 +175,7 @@ mod tests {
             )
         ));
         let wanted = HashSet::from([Ident::new("line", proc_macro2::Span::call_site())]);
-        let expected = quote!((Order { id: _, line, .. }, (_, _)));
+        let expected = quote!((Order { id: _, line, .. }, (_, _),));
         assert_eq!(
             read_only(&pat, &wanted).to_token_stream().to_string(),
             expected.to_string()

@@ -51,7 +51,7 @@ impl Drive {
             return Err(error);
         };
         let first = rearms(&request)?;
-        Ok(Box::new(Self::new(request, entry, first)))
+        Ok(Self::boxed(request, entry, first))
     }
 }
 

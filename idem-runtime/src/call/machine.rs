@@ -107,17 +107,28 @@ pub(super) enum Next {
 }
 
 impl Drive {
-    /// A call that an instance has let in.
-    pub(super) fn new(request: CallRequest, entry: RunningCall, first: Option<Wait>) -> Self {
-        Self {
-            looks_first: request.named.handler.looks_first,
+    /// A call that an instance has let in. It is made in its box: it is large, and a move costs as
+    /// much as a lookup.
+    #[inline]
+    pub(super) fn boxed(
+        request: CallRequest,
+        entry: RunningCall,
+        first: Option<Wait>,
+    ) -> Box<Self> {
+        let looks_first = request.named.handler.looks_first;
+        let state = match first {
+            None => State::Asking,
+            Some(wait) => State::Waiting(wait),
+        };
+        Box::new(Self {
             request,
-            state: first.map_or(State::Asking, State::Waiting),
+            state,
             leader: None,
             blocking: false,
+            looks_first,
             counted: None,
             _entry: entry,
-        }
+        })
     }
 
     /// Ends the call, and counts how.

@@ -67,6 +67,7 @@ enum AfterReport {
 }
 
 impl PendingReport {
+    #[inline]
     fn new(shared: &Shared, id: &RecordId, step: Step, after: AfterReport) -> Self {
         Self {
             answer: shared.ledger.apply(id, step.clone()),
@@ -196,6 +197,7 @@ impl Drive {
         }
     }
 
+    #[inline]
     fn send(&mut self, step: Step, after: AfterReport) {
         let report = PendingReport::new(self.idem().shared(), self.id(), step, after);
         self.state = State::Reporting(report);

@@ -117,6 +117,7 @@ impl Shared {
     }
 
     /// Keeps a report that the ledger could not take, to bring it again.
+    #[inline]
     pub(crate) fn keep_unreported(
         &self,
         id: &RecordId,

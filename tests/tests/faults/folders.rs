@@ -157,7 +157,7 @@ fn a_disk_that_is_full_when_the_ledger_opens_is_an_error_and_costs_nothing() {
             let lines = limited("letters", *blocks);
             match &lines[..] {
                 [line] if line == "open" => opened += 1,
-                [line] if line.starts_with("closed: no room left") => full += 1,
+                [line] if line.starts_with("closed: the ledger failed: no room left") => full += 1,
                 lines => panic!("with {blocks} blocks: {lines:?}"),
             }
         }

@@ -101,7 +101,7 @@ pub(super) struct Drive {
 /// What a call does next.
 pub(super) enum Next {
     Run,
-    /// Return the recorded result. Whoever decodes it counts the call.
+    /// Return the recorded result. The call is counted once it is decoded.
     Replay(Arc<[u8]>),
     Refuse(Error),
 }

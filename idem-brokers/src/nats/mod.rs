@@ -4,7 +4,7 @@
 //!   and has no delivery limit, because idem counts the attempts. The stream has to exist, unless
 //!   [`Nats::or_make`] creates it.
 //! - The pause before the next attempt is the server's (`Nak` with a delay).
-//! - While a message is held here, the server is told so every third of `ack_wait`.
+//! - The source sends an in-progress ack for each message it holds, every third of `ack_wait`.
 
 mod connection;
 mod consume;

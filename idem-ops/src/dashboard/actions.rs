@@ -24,10 +24,15 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The number of characters of a result or an error that are shown in one line.
 const SHOWN: usize = 300;
 
-/// Returns the letter and the reason of a form.
-fn letter_and_reason(id: &str, form: &SignedForm) -> Result<(DeadLetterId, String), PageError> {
+/// Returns the letter and the reason of a form, and the actions of the person who sent it.
+fn signed_action(
+    dashboard: &Dashboard,
+    id: &str,
+    form: &SignedForm,
+) -> Result<(DeadLetterId, String, Actions), PageError> {
     let why = form.fields.require("why", "A reason")?;
-    Ok((letter_id(id)?, why.to_owned()))
+    let actions = dashboard.service.by(&form.visit.session.who);
+    Ok((letter_id(id)?, why.to_owned(), actions))
 }
 
 pub(super) async fn run(
@@ -35,8 +40,7 @@ pub(super) async fn run(
     Path(id): Path<String>,
     form: SignedForm,
 ) -> Answer {
-    let (id, why) = letter_and_reason(&id, &form)?;
-    let actions = dashboard.service.by(&form.visit.session.who);
+    let (id, why, actions) = signed_action(&dashboard, &id, &form)?;
     let run = async move { actions.run(&id, &why).await };
     let flash = wait_for(run, redriven).await?;
     Ok(back(&dashboard, &form.visit, id, flash))
@@ -47,8 +51,7 @@ pub(super) async fn publish(
     Path(id): Path<String>,
     form: SignedForm,
 ) -> Answer {
-    let (id, why) = letter_and_reason(&id, &form)?;
-    let actions = dashboard.service.by(&form.visit.session.who);
+    let (id, why, actions) = signed_action(&dashboard, &id, &form)?;
     let publish = async move { actions.republish(&id, &why).await };
     let flash = match wait_for(publish, published).await {
         Err(PageError::Service(error))
@@ -113,8 +116,7 @@ pub(super) async fn redrive(
     Path(id): Path<String>,
     form: SignedForm,
 ) -> Answer {
-    let (id, why) = letter_and_reason(&id, &form)?;
-    let actions = dashboard.service.by(&form.visit.session.who);
+    let (id, why, actions) = signed_action(&dashboard, &id, &form)?;
     let flash = redriven(&actions.redrive(&id, &why).await?);
     Ok(back(&dashboard, &form.visit, id, flash))
 }
@@ -191,8 +193,7 @@ pub(super) async fn discard(
     Path(id): Path<String>,
     form: SignedForm,
 ) -> Answer {
-    let (id, why) = letter_and_reason(&id, &form)?;
-    let actions = dashboard.service.by(&form.visit.session.who);
+    let (id, why, actions) = signed_action(&dashboard, &id, &form)?;
     actions.discard(&id, &why).await?;
     let flash = Flash::good("Discarded. You can undo it below.");
     Ok(back(&dashboard, &form.visit, id, flash))
@@ -203,8 +204,7 @@ pub(super) async fn restore(
     Path(id): Path<String>,
     form: SignedForm,
 ) -> Answer {
-    let (id, why) = letter_and_reason(&id, &form)?;
-    let actions = dashboard.service.by(&form.visit.session.who);
+    let (id, why, actions) = signed_action(&dashboard, &id, &form)?;
     actions.restore(&id, &why).await?;
     let flash = Flash::good("The discard is undone: the letter is open again.");
     Ok(back(&dashboard, &form.visit, id, flash))

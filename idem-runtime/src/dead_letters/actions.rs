@@ -52,7 +52,7 @@ impl DeadLetters {
             letter,
             Step::Discard {
                 letter: *id,
-                by: self.by_because(Some(why.into())),
+                by: self.actor(Some(why.into())),
             },
         )
         .await
@@ -74,7 +74,7 @@ impl DeadLetters {
             letter,
             Step::Restore {
                 letter: *id,
-                by: self.by_because(Some(why.into())),
+                by: self.actor(Some(why.into())),
             },
         )
         .await
@@ -102,7 +102,7 @@ impl DeadLetters {
             Step::Edit {
                 letter: *id,
                 payload,
-                by: self.by_because(Some(why)),
+                by: self.actor(Some(why)),
             },
         )
         .await
@@ -127,7 +127,7 @@ impl DeadLetters {
         Step::Redrive {
             letter: letter.id,
             payload: Some(Box::new(payload)),
-            by: self.by_because(self.why.clone()),
+            by: self.actor(self.why.clone()),
         }
     }
 
@@ -136,7 +136,7 @@ impl DeadLetters {
         Step::Redrive {
             letter: letter.id,
             payload: None,
-            by: self.by_because(self.why.clone()),
+            by: self.actor(self.why.clone()),
         }
     }
 
@@ -163,7 +163,7 @@ impl DeadLetters {
             .map_err(|problem| unfit(letter, json_problem(&problem)))
     }
 
-    pub(super) fn by_because(&self, why: Option<String>) -> Actor {
+    pub(super) fn actor(&self, why: Option<String>) -> Actor {
         Actor {
             who: self.who.clone(),
             why,

@@ -100,7 +100,7 @@ impl DeadLetters {
             return Err(LetterError::NoPublisher { id, place });
         };
         let record = letter.record_id();
-        let by = self.by_because(Some("it could not be published".to_owned()));
+        let by = self.actor(Some("it could not be published".to_owned()));
         // Reopens the letter if this future is dropped or the ledger does not answer from here on.
         let mut unpublished = Unpublished {
             idem: &self.idem,

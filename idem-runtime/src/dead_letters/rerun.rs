@@ -101,7 +101,7 @@ impl Idem {
                     .map_err(|caught| panicked(&*caught))?
                     .map_err(|error| format!("{error:#}"))?;
                 Json::from_serialize(&result)
-                    .map_err(|error| format!("its result is no JSON: {}", json_problem(&error)))
+                    .map_err(|error| format!("its result is not JSON: {}", json_problem(&error)))
             }))
         });
         self.shared().runners.insert(handler.into(), runner);

@@ -271,7 +271,7 @@ pub enum Error {
     /// A message was put into the outbox from outside a handler's body.
     #[error(
         "`outbox().enqueue(…)` was called where no handler's body runs (a task that the body \
-         spawned is outside), so there is no result to go with. Call `outbox().send(…).await` there"
+         spawned is outside), so it has no result to go with. Call `outbox().send(…).await` there"
     )]
     OutsideHandler,
 

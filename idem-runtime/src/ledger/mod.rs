@@ -8,7 +8,6 @@ pub(crate) mod sled;
 use std::path::Path;
 use std::time::Duration;
 
-pub use crate::notes::Notes;
 pub use crate::protocol::note::{Note, NoteChange, check_keys, unnotified_key};
 pub use error::LedgerError;
 pub use filter::Filter;

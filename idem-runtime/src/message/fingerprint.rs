@@ -22,7 +22,7 @@ pub(crate) struct Hasher {
 pub(crate) enum Unprintable {
     #[error("it is nested too deeply")]
     TooDeep,
-    #[error("it is no JSON")]
+    #[error("it is not JSON")]
     NoJson,
 }
 
@@ -197,7 +197,7 @@ impl Reader<'_> {
     #[inline]
     fn peek(&mut self) -> Option<u8> {
         match self.json.get(self.at) {
-            // All spaces, and what is no JSON outside of a string.
+            // All spaces, and characters that are not JSON outside of a string.
             Some(..=b' ') => self.skip_spaces(),
             next => next.copied(),
         }

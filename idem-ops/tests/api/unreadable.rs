@@ -12,7 +12,7 @@ use idem_ops::Auth;
 use idem_ops::alert::{Alert, AlertError, BoxFuture, Notice};
 use idem_ops::monitor::{AlertState, Monitor};
 use idem_ops::service::{BulkJob, BulkState, LetterPage};
-use idem_runtime::ledger::{Ledger, LedgerError, Note, NoteChange, Swept};
+use idem_runtime::ledger::{ExpectedNote, Ledger, LedgerError, Note, NoteChange, Swept};
 use idem_runtime::protocol::{Record, RecordId, Reply, Step};
 use idem_runtime::testing::{ManualClock, MemoryLedger};
 use idem_runtime::{DeadLetter, DeadLetterId, Filter, Idem};
@@ -77,8 +77,12 @@ impl Ledger for Spoilt {
         self.ledger.notes(prefix, after, limit)
     }
 
-    fn write_notes(&self, changes: Vec<NoteChange>) -> BoxFuture<'static, Result<(), LedgerError>> {
-        self.ledger.write_notes(changes)
+    fn write_notes(
+        &self,
+        changes: Vec<NoteChange>,
+        expected: Vec<ExpectedNote>,
+    ) -> BoxFuture<'static, Result<bool, LedgerError>> {
+        self.ledger.write_notes(changes, expected)
     }
 
     fn leases(&self) -> bool {

@@ -81,7 +81,7 @@ impl Shared {
             // Another process may have written it, or this one before a restart.
             if self.ledger.notes(&key, None, 1).await?.is_empty() {
                 self.ledger
-                    .write_notes(vec![NoteChange::put(key, value)])
+                    .write_notes(vec![NoteChange::put(key, value)], Vec::new())
                     .await?;
             }
             self.hidden.noted(name, handler);

@@ -57,7 +57,7 @@ impl EarlierNames {
         let value = serde_json::to_vec(&(name, was))
             .map_err(|error| LedgerError::Other(error.to_string()))?;
         ledger
-            .write_notes(vec![NoteChange::put(key, value)])
+            .write_notes(vec![NoteChange::put(key, value)], Vec::new())
             .await?;
         self.0.write().insert(
             name.to_owned(),

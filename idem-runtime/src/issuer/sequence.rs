@@ -6,8 +6,8 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::ledger::{Ledger, LedgerError};
-use crate::protocol::NoteChange;
 use crate::protocol::note::NUMBERED;
+use crate::protocol::{ExpectedNote, NoteChange};
 
 /// The prefix of the notes with the names of issuers.
 pub(super) const ISSUERS: &str = "issuers/";
@@ -38,7 +38,10 @@ impl Sequences {
     ) -> Result<(), LedgerError> {
         if !self.named.lock().contains(issuer) {
             ledger
-                .write_notes(vec![NoteChange::put(format!("{ISSUERS}{issuer}"), [])])
+                .write_notes(
+                    vec![NoteChange::put(format!("{ISSUERS}{issuer}"), [])],
+                    Vec::new(),
+                )
                 .await?;
             self.named.lock().insert(Arc::clone(issuer));
         }
@@ -46,8 +49,7 @@ impl Sequences {
     }
 
     /// Returns the next number. Its block is recorded before it is used, so no restart returns it
-    /// again. Replicas on one ledger may return the same number, and find out when they record the
-    /// key.
+    /// again.
     pub(crate) async fn next(
         &self,
         ledger: &dyn Ledger,
@@ -57,17 +59,7 @@ impl Sequences {
         let block = Arc::clone(self.blocks.lock().entry(Arc::clone(issuer)).or_default());
         let mut block = block.lock().await;
         if block.scope != scope || block.next >= block.end {
-            let place = place(issuer, scope);
-            let last = ledger
-                .notes(&place, None, 1)
-                .await?
-                .into_iter()
-                .find(|note| note.key == place);
-            let last = last.map_or(Ok(0), |note| number(&note.value, &place))?;
-            let end = last.saturating_add(BLOCK);
-            ledger
-                .write_notes(vec![NoteChange::put(place, end.to_string())])
-                .await?;
+            let (last, end) = reserve(ledger, &place(issuer, scope)).await?;
             *block = Block {
                 scope: scope.to_owned(),
                 next: last + 1,
@@ -85,6 +77,28 @@ impl Sequences {
             && let Ok(mut block) = block.try_lock()
         {
             block.end = block.next;
+        }
+    }
+}
+
+/// Takes the next block of a sequence: the numbers after the first that is returned, up to the
+/// second.
+async fn reserve(ledger: &dyn Ledger, place: &str) -> Result<(u64, u64), LedgerError> {
+    loop {
+        let found = ledger.notes(place, None, 1).await?.pop();
+        let found = found.filter(|note| note.key == place);
+        let (last, expected) = match found {
+            None => (0, ExpectedNote::absent(place)),
+            Some(note) => (
+                number(&note.value, place)?,
+                ExpectedNote::value(place, note.value),
+            ),
+        };
+        let end = last.saturating_add(BLOCK);
+        let block = NoteChange::put(place, end.to_string());
+        // Else another replica took this block.
+        if ledger.write_notes(vec![block], vec![expected]).await? {
+            return Ok((last, end));
         }
     }
 }

@@ -8,7 +8,7 @@ pub(crate) mod sled;
 use std::path::Path;
 use std::time::Duration;
 
-pub use crate::protocol::note::{Note, NoteChange, check_keys, unnotified_key};
+pub use crate::protocol::note::{ExpectedNote, Note, NoteChange, check_keys, unnotified_key};
 pub use error::LedgerError;
 pub use filter::Filter;
 #[cfg(feature = "sled")]
@@ -113,6 +113,9 @@ pub trait Ledger: Send + Sync + 'static {
     /// Writes and removes notes, all of them or none, after everything that this process asked for
     /// earlier. The answer to an empty list comes once that is recorded or has failed.
     ///
+    /// Returns whether they were written: nothing is, if one of the `expected` notes is not as
+    /// expected. The comparison and the write are one atomic step among those of all processes.
+    ///
     /// A [key that asks for a number](Note), here and in [`Step::Complete`], gets one that is
     /// larger than that of every such note that any process could read before: numbers are given in
     /// the order in which notes become readable.
@@ -120,7 +123,11 @@ pub trait Ledger: Send + Sync + 'static {
     /// # Errors
     /// [`LedgerError::KeyTooLong`] when [`check_keys`] refuses a key; then nothing is written. Any
     /// other error when the notes may not be durable; they may have been written all the same.
-    fn write_notes(&self, changes: Vec<NoteChange>) -> BoxFuture<'static, Result<(), LedgerError>>;
+    fn write_notes(
+        &self,
+        changes: Vec<NoteChange>,
+        expected: Vec<ExpectedNote>,
+    ) -> BoxFuture<'static, Result<bool, LedgerError>>;
 
     /// Returns the ledger's size on disk in bytes, or `None` if it is not known.
     ///

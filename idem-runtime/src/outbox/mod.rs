@@ -98,7 +98,7 @@ impl Outbox {
         let sent = shared.outbox.begin(&message)?;
         if !(sent.again && self.holds(&sent.id).await?) {
             let note = note(sent.id.clone(), message, shared.clock.now())?;
-            shared.ledger.write_notes(vec![note]).await?;
+            shared.ledger.write_notes(vec![note], Vec::new()).await?;
         }
         shared.outbox.notify();
         Ok(sent.finish())
@@ -109,7 +109,7 @@ impl Outbox {
         const PAGE: usize = 1000;
         let (ledger, mut after) = (&self.idem.shared().ledger, None::<String>);
         // This write is answered after the earlier call's, whose answer may have been lost.
-        ledger.write_notes(Vec::new()).await?;
+        ledger.write_notes(Vec::new(), Vec::new()).await?;
         loop {
             let page = ledger.notes(PLACES, after.as_deref(), PAGE).await?;
             let Some(last) = page.last() else {

@@ -23,7 +23,7 @@ pub use attempt::{AttemptOutcome, PastAttempt};
 pub use decide::{claim as decide_claim, decide};
 pub use decision::{Change, Decision, Facts, LetterChange};
 pub use letter::{DeadLetter, DeadLetterId, LetterState, Reason};
-pub use note::{Note, NoteChange, check_keys, unnotified_key};
+pub use note::{ExpectedNote, Note, NoteChange, check_keys, unnotified_key};
 pub use origin::Origin;
 pub use record::{
     Budget, BuryCause, Fingerprint, Live, OnCrash, Phase, Record, RecordId, RedrivenFrom, Settled,

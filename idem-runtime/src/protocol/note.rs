@@ -78,6 +78,34 @@ impl NoteChange {
     }
 }
 
+/// What a guarded write expects of one note.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ExpectedNote {
+    /// The note's key.
+    pub key: String,
+    /// Its value, or `None` if there is no such note.
+    pub value: Option<Vec<u8>>,
+}
+
+impl ExpectedNote {
+    /// Expects this value under a key.
+    pub fn value(key: impl Into<String>, value: impl Into<Vec<u8>>) -> Self {
+        Self {
+            key: key.into(),
+            value: Some(value.into()),
+        }
+    }
+
+    /// Expects no note under a key.
+    pub fn absent(key: impl Into<String>) -> Self {
+        Self {
+            key: key.into(),
+            value: None,
+        }
+    }
+}
+
 /// Checks the length of the keys to write. A ledger calls it before it writes. A note under a
 /// longer key can still be removed.
 ///

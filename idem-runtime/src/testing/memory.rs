@@ -13,7 +13,9 @@ use parking_lot::Mutex;
 
 use crate::clock::{BoxFuture, Clock, after};
 use crate::ledger::Filter;
-use crate::ledger::{Ledger, LedgerError, Note, NoteChange, Swept, check_keys, unnotified_key};
+use crate::ledger::{
+    ExpectedNote, Ledger, LedgerError, Note, NoteChange, Swept, check_keys, unnotified_key,
+};
 use crate::protocol::{
     Change, DeadLetter, DeadLetterId, Facts, LetterChange, LetterState, Record, RecordId, Reply,
     Step, decide,
@@ -227,13 +229,22 @@ impl Ledger for MemoryLedger {
         )
     }
 
-    fn write_notes(&self, changes: Vec<NoteChange>) -> BoxFuture<'static, Result<(), LedgerError>> {
-        let checked = check_keys(&changes);
-        if checked.is_ok() {
+    fn write_notes(
+        &self,
+        changes: Vec<NoteChange>,
+        expected: Vec<ExpectedNote>,
+    ) -> BoxFuture<'static, Result<bool, LedgerError>> {
+        let written = check_keys(&changes).map(|()| {
             let Kept { notes, token, .. } = &mut *self.kept.lock();
-            write(notes, token, &changes);
-        }
-        Box::pin(ready(checked))
+            let as_expected = expected
+                .iter()
+                .all(|note| notes.get(&note.key) == note.value.as_ref());
+            if as_expected {
+                write(notes, token, &changes);
+            }
+            as_expected
+        });
+        Box::pin(ready(written))
     }
 
     fn leases(&self) -> bool {

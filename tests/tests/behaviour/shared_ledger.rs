@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use idem_runtime::ledger::{Ledger, Note, NoteChange, Swept};
+use idem_runtime::ledger::{ExpectedNote, Ledger, Note, NoteChange, Swept};
 use idem_runtime::protocol::{Phase, Record, RecordId, Reply, Step};
 use idem_runtime::testing::{ManualClock, MemoryLedger};
 use idem_runtime::{
@@ -205,8 +205,12 @@ impl Ledger for Unrenewed {
         self.0.notes(prefix, after, limit)
     }
 
-    fn write_notes(&self, changes: Vec<NoteChange>) -> BoxFuture<'static, Result<(), LedgerError>> {
-        self.0.write_notes(changes)
+    fn write_notes(
+        &self,
+        changes: Vec<NoteChange>,
+        expected: Vec<ExpectedNote>,
+    ) -> BoxFuture<'static, Result<bool, LedgerError>> {
+        self.0.write_notes(changes, expected)
     }
 
     fn leases(&self) -> bool {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use idem_runtime::dead_letters::LetterError;
-use idem_runtime::ledger::{Ledger, LedgerError, Note, NoteChange, Swept};
+use idem_runtime::ledger::{ExpectedNote, Ledger, LedgerError, Note, NoteChange, Swept};
 use idem_runtime::protocol::{Record, RecordId, Reply, Step};
 use idem_runtime::testing::{ManualClock, MemoryLedger};
 use idem_runtime::{
@@ -142,18 +142,22 @@ impl Ledger for Shaky {
         self.ledger.notes(prefix, after, limit)
     }
 
-    fn write_notes(&self, changes: Vec<NoteChange>) -> BoxFuture<'static, Result<(), LedgerError>> {
+    fn write_notes(
+        &self,
+        changes: Vec<NoteChange>,
+        expected: Vec<ExpectedNote>,
+    ) -> BoxFuture<'static, Result<bool, LedgerError>> {
         let error = LedgerError::Other("no room left".to_owned());
         match *self.trouble.borrow() {
             Trouble::Refused("notes") => Box::pin(async { Err(error) }),
             Trouble::Unheard("notes") => {
-                let written = self.ledger.write_notes(changes);
+                let written = self.ledger.write_notes(changes, expected);
                 Box::pin(async {
                     written.await?;
                     Err(error)
                 })
             }
-            _ => self.ledger.write_notes(changes),
+            _ => self.ledger.write_notes(changes, expected),
         }
     }
 

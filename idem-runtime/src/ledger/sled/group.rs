@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use minicbor::bytes::ByteSlice;
+use minicbor::bytes::{ByteSlice, ByteVec};
 use parking_lot::RwLock;
 
 use super::batch::Batch;
@@ -20,7 +20,7 @@ use super::layout::{CLOSED_LETTER, Meta, OPEN_LETTER, RecordKey, letter_key, not
 use super::store::Store;
 use super::undo::{Undo, may_take_back};
 use crate::clock;
-use crate::ledger::{LedgerError, NoteChange, unnotified_key};
+use crate::ledger::{ExpectedNote, LedgerError, NoteChange, unnotified_key};
 use crate::protocol::{
     Action, ActionKind, Change, DeadLetter, DeadLetterId, Facts, LetterChange, LetterState, Record,
     RecordId, Reply, Step, decide,
@@ -111,12 +111,16 @@ impl<'a, 's> Group<'a, 's> {
                 }
                 expired => Ok(Answer::Expire(done, expired)),
             },
-            Job::Notes { changes, done } => match self.write_notes(&changes) {
+            Job::Notes {
+                changes,
+                expected,
+                done,
+            } => match self.write_guarded(&changes, &expected) {
                 Err(error) => {
                     drop(done.send(Err(error.clone())));
                     Err(error)
                 }
-                Ok(()) => Ok(Answer::Notes(done)),
+                Ok(written) => Ok(Answer::Notes(done, written)),
             },
         }
     }
@@ -244,6 +248,21 @@ impl<'a, 's> Group<'a, 's> {
                 &mut self.state.meta,
             )
             .map(drop)
+    }
+
+    /// Writes notes if others are as expected, and returns whether they are.
+    fn write_guarded(
+        &mut self,
+        changes: &[NoteChange],
+        expected: &[ExpectedNote],
+    ) -> Result<bool, LedgerError> {
+        for ExpectedNote { key, value } in expected {
+            let found = self.batch.get::<ByteVec>(&note_key(key))?;
+            if found.as_deref().map(Vec::as_slice) != value.as_deref() {
+                return Ok(false);
+            }
+        }
+        self.write_notes(changes).map(|()| true)
     }
 
     fn write_notes(&mut self, changes: &[NoteChange]) -> Result<(), LedgerError> {

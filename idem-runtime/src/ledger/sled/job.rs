@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::layout::RecordKey;
-use crate::ledger::{LedgerError, NoteChange};
+use crate::ledger::{ExpectedNote, LedgerError, NoteChange};
 use crate::protocol::{RecordId, Reply, Step, StoredResult};
 
 /// One request for a write.
@@ -25,10 +25,11 @@ pub(super) enum Job {
         retention: Duration,
         done: Done<Expired>,
     },
-    /// Writes and removes notes.
+    /// Writes and removes notes, if others are as expected.
     Notes {
         changes: Vec<NoteChange>,
-        done: Done<()>,
+        expected: Vec<ExpectedNote>,
+        done: Done<bool>,
     },
 }
 
@@ -42,7 +43,7 @@ pub(super) type Done<T> = oneshot::Sender<Result<T, LedgerError>>;
 pub(super) enum Answer {
     Step(Done<Reply>, Result<Reply, LedgerError>),
     Expire(Done<Expired>, Result<Expired, LedgerError>),
-    Notes(Done<()>),
+    Notes(Done<bool>, bool),
 }
 
 impl Job {
@@ -89,7 +90,7 @@ impl Answer {
         match self {
             Answer::Step(done, reply) => drop(done.send(reply)),
             Answer::Expire(done, expired) => drop(done.send(expired)),
-            Answer::Notes(done) => drop(done.send(Ok(()))),
+            Answer::Notes(done, written) => drop(done.send(Ok(written))),
         }
     }
 
@@ -98,7 +99,7 @@ impl Answer {
         match self {
             Answer::Step(done, _) => drop(done.send(Err(error.clone()))),
             Answer::Expire(done, _) => drop(done.send(Err(error.clone()))),
-            Answer::Notes(done) => drop(done.send(Err(error.clone()))),
+            Answer::Notes(done, _) => drop(done.send(Err(error.clone()))),
         }
     }
 }

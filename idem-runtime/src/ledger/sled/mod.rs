@@ -54,7 +54,7 @@ use queue::Queue;
 use shared::{Shared, Waiting};
 use witness::Witness;
 
-use super::{Ledger, LedgerError, Note, NoteChange, Swept};
+use super::{ExpectedNote, Ledger, LedgerError, Note, NoteChange, Swept};
 use crate::clock::{BoxFuture, Clock};
 use crate::failpoint;
 use crate::ledger::{Filter, check_keys};
@@ -268,15 +268,21 @@ impl Ledger for SledLedger {
         })
     }
 
-    fn write_notes(&self, changes: Vec<NoteChange>) -> BoxFuture<'static, Result<(), LedgerError>> {
+    fn write_notes(
+        &self,
+        changes: Vec<NoteChange>,
+        expected: Vec<ExpectedNote>,
+    ) -> BoxFuture<'static, Result<bool, LedgerError>> {
         let shared = Arc::clone(&self.shared);
         Box::pin(async move {
             check_keys(&changes)?;
-            let (done, answer): (Done<()>, _) = oneshot::channel();
-            shared
-                .enqueue(Job::Notes { changes, done }, answer)
-                .answer()
-                .await
+            let (done, answer): (Done<bool>, _) = oneshot::channel();
+            let job = Job::Notes {
+                changes,
+                expected,
+                done,
+            };
+            shared.enqueue(job, answer).answer().await
         })
     }
 

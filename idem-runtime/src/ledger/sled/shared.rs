@@ -179,16 +179,18 @@ impl Shared {
         if !matches!(&*self.engine.read(), Engine::Refused(..)) {
             return Ok(());
         }
-        let (done, answer): (Done<()>, _) = oneshot::channel();
+        let (done, answer): (Done<bool>, _) = oneshot::channel();
         self.enqueue(
             Job::Notes {
                 changes: Vec::new(),
+                expected: Vec::new(),
                 done,
             },
             answer,
         )
         .answer()
         .await
+        .map(drop)
     }
 
     pub(super) fn committer_died(&self) -> LedgerError {

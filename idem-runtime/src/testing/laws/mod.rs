@@ -101,6 +101,8 @@ macro_rules! ledger_laws {
             numbers_of_notes_grow_as_they_are_recorded
             a_reader_of_numbered_notes_misses_none
             a_note_whose_key_is_too_long_is_refused
+            a_guarded_write_needs_what_it_expects
+            of_many_guarded_writes_one_happens
         );
     };
     ($open:path; $($law:ident)+) => {

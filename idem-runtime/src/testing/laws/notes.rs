@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{PAUSE, Subject, TTL, redrive};
 use crate::ledger::{LedgerError, Note, unnotified_key};
-use crate::protocol::{AttemptOutcome, NoteChange, Reply, Step, StoredResult};
+use crate::protocol::{AttemptOutcome, ExpectedNote, NoteChange, Reply, Step, StoredResult};
 
 async fn keys(on: &Subject, prefix: &str, after: Option<&str>, limit: usize) -> Vec<String> {
     on.ledger
@@ -13,6 +13,14 @@ async fn keys(on: &Subject, prefix: &str, after: Option<&str>, limit: usize) -> 
         .unwrap()
         .into_iter()
         .map(|note| note.key)
+        .collect()
+}
+
+async fn values(on: &Subject, prefix: &str) -> Vec<(String, Vec<u8>)> {
+    let notes = on.ledger.notes(prefix, None, 10).await.unwrap();
+    notes
+        .into_iter()
+        .map(|note| (note.key, note.value))
         .collect()
 }
 
@@ -25,20 +33,26 @@ fn put(key: &str, value: &[u8]) -> NoteChange {
 pub async fn notes_are_written_together_and_read_in_order(on: Arc<Subject>) {
     let large = vec![7; 100_000];
     on.ledger
-        .write_notes(vec![
-            put("a/2", b"two"),
-            put("a/1", b""),
-            put("b/1", &large),
-            put("a", b"short"),
-        ])
+        .write_notes(
+            vec![
+                put("a/2", b"two"),
+                put("a/1", b""),
+                put("b/1", &large),
+                put("a", b"short"),
+            ],
+            Vec::new(),
+        )
         .await
         .unwrap();
     on.ledger
-        .write_notes(vec![
-            put("a/3", b"x"),
-            put("a/3", b"three"),
-            NoteChange::delete("never"),
-        ])
+        .write_notes(
+            vec![
+                put("a/3", b"x"),
+                put("a/3", b"three"),
+                NoteChange::delete("never"),
+            ],
+            Vec::new(),
+        )
         .await
         .unwrap();
     assert_eq!(keys(&on, "a/", None, 10).await, ["a/1", "a/2", "a/3"]);
@@ -62,7 +76,7 @@ pub async fn notes_are_written_together_and_read_in_order(on: Arc<Subject>) {
         put("a/2", b"again"),
         put("a/1", &large),
     ];
-    on.ledger.write_notes(changes).await.unwrap();
+    on.ledger.write_notes(changes, Vec::new()).await.unwrap();
     assert_eq!(keys(&on, "", None, 10).await, ["a", "a/1", "a/2", "a/3"]);
     assert_eq!(
         on.ledger.notes("a/2", None, 1).await.unwrap()[0].value,
@@ -79,10 +93,13 @@ pub async fn a_new_letter_has_a_marker_until_it_is_deleted(on: Arc<Subject>) {
     both.sort();
     assert_eq!(keys(&on, "untold/", None, 10).await, both);
     on.ledger
-        .write_notes(vec![
-            NoteChange::delete(unnotified_key(told)),
-            put("told/last", told.as_bytes()),
-        ])
+        .write_notes(
+            vec![
+                NoteChange::delete(unnotified_key(told)),
+                put("told/last", told.as_bytes()),
+            ],
+            Vec::new(),
+        )
         .await
         .unwrap();
     assert_eq!(
@@ -125,7 +142,7 @@ pub async fn a_result_and_its_notes_are_one_write(on: Arc<Subject>) {
     );
     assert_eq!(keys(&on, "out/", None, 10).await, ["out/1"]);
     on.ledger
-        .write_notes(vec![NoteChange::delete("out/1")])
+        .write_notes(vec![NoteChange::delete("out/1")], Vec::new())
         .await
         .unwrap();
     assert_eq!(
@@ -144,11 +161,10 @@ pub async fn a_result_and_its_notes_are_one_write(on: Arc<Subject>) {
 pub async fn numbers_of_notes_grow_as_they_are_recorded(on: Arc<Subject>) {
     let running = on.start("A").await;
     on.ledger
-        .write_notes(vec![
-            put("out/~", b"1"),
-            put("other/~", b"2"),
-            put("out/~", b"3"),
-        ])
+        .write_notes(
+            vec![put("out/~", b"1"), put("other/~", b"2"), put("out/~", b"3")],
+            Vec::new(),
+        )
         .await
         .unwrap();
     let result = StoredResult::Json(b"7".as_slice().into());
@@ -170,7 +186,7 @@ pub async fn numbers_of_notes_grow_as_they_are_recorded(on: Arc<Subject>) {
     );
     on.kill("B").await;
     on.ledger
-        .write_notes(vec![put("out/~", b"6")])
+        .write_notes(vec![put("out/~", b"6")], Vec::new())
         .await
         .unwrap();
     let numbered = on.ledger.notes("out/~", None, 10).await.unwrap();
@@ -196,7 +212,10 @@ pub async fn numbers_of_notes_grow_as_they_are_recorded(on: Arc<Subject>) {
     // Under its whole key it is a note like others.
     let first = numbered[0].key.clone();
     on.ledger
-        .write_notes(vec![put(&first, b"again"), NoteChange::delete("out/~")])
+        .write_notes(
+            vec![put(&first, b"again"), NoteChange::delete("out/~")],
+            Vec::new(),
+        )
         .await
         .unwrap();
     assert_eq!(
@@ -204,7 +223,7 @@ pub async fn numbers_of_notes_grow_as_they_are_recorded(on: Arc<Subject>) {
         b"again"
     );
     on.ledger
-        .write_notes(vec![NoteChange::delete(&*first)])
+        .write_notes(vec![NoteChange::delete(&*first)], Vec::new())
         .await
         .unwrap();
     assert_eq!(keys(&on, "out/~", None, 10).await.len(), 4);
@@ -220,7 +239,7 @@ pub async fn a_reader_of_numbered_notes_misses_none(on: Arc<Subject>) {
         tokio::spawn(async move {
             for write in 0..WRITES {
                 on.ledger
-                    .write_notes(vec![put("out/~", &[writer as u8, write as u8])])
+                    .write_notes(vec![put("out/~", &[writer as u8, write as u8])], Vec::new())
                     .await
                     .unwrap();
             }
@@ -259,7 +278,10 @@ pub async fn a_reader_of_numbered_notes_misses_none(on: Arc<Subject>) {
 pub async fn a_note_whose_key_is_too_long_is_refused(on: Arc<Subject>) {
     let of = |length: usize, end: &str| format!("{}{end}", "k".repeat(length - end.len()));
     on.ledger
-        .write_notes(vec![put(&of(200, ""), b""), put(&of(184, "/~"), b"")])
+        .write_notes(
+            vec![put(&of(200, ""), b""), put(&of(184, "/~"), b"")],
+            Vec::new(),
+        )
         .await
         .unwrap();
     let there = keys(&on, "", None, 10).await;
@@ -270,7 +292,7 @@ pub async fn a_note_whose_key_is_too_long_is_refused(on: Arc<Subject>) {
     let running = on.start("A").await;
     for key in [of(201, ""), of(185, "/~"), of(100_000, "")] {
         let changes = vec![put("short", b""), put(&key, b"")];
-        let refused = on.ledger.write_notes(changes.clone()).await;
+        let refused = on.ledger.write_notes(changes.clone(), Vec::new()).await;
         assert!(
             matches!(refused, Err(LedgerError::KeyTooLong { limit: 200, .. })),
             "{refused:?}"
@@ -288,7 +310,7 @@ pub async fn a_note_whose_key_is_too_long_is_refused(on: Arc<Subject>) {
         );
         // Removing a missing note is not an error.
         on.ledger
-            .write_notes(vec![NoteChange::delete(key)])
+            .write_notes(vec![NoteChange::delete(key)], Vec::new())
             .await
             .unwrap();
     }
@@ -298,4 +320,57 @@ pub async fn a_note_whose_key_is_too_long_is_refused(on: Arc<Subject>) {
         Reply::Recorded,
         "it was still running"
     );
+}
+
+/// A guarded write happens if all that it expects is so, and else none of it.
+pub async fn a_guarded_write_needs_what_it_expects(on: Arc<Subject>) {
+    let write = |changes, expected| on.ledger.write_notes(changes, expected);
+    let first = vec![put("guard/a", b"1"), put("guard/b", b"1")];
+    let absent = vec![ExpectedNote::absent("guard/a")];
+    assert!(write(first.clone(), absent.clone()).await.unwrap());
+    assert!(!write(first, absent).await.unwrap());
+    let second = vec![put("guard/a", b"2"), NoteChange::delete("guard/b")];
+    for unmet in [
+        ExpectedNote::value("guard/b", *b"2"),
+        ExpectedNote::value("guard/b", Vec::new()),
+        ExpectedNote::absent("guard/b"),
+        ExpectedNote::value("guard/c", Vec::new()),
+    ] {
+        let expected = vec![ExpectedNote::value("guard/a", *b"1"), unmet];
+        assert!(!write(second.clone(), expected).await.unwrap());
+    }
+    let unchanged = ["guard/a", "guard/b"].map(|key| (key.to_owned(), b"1".to_vec()));
+    assert_eq!(values(&on, "guard/").await, unchanged);
+    let met = vec![
+        ExpectedNote::value("guard/a", *b"1"),
+        ExpectedNote::value("guard/b", *b"1"),
+        ExpectedNote::absent("guard/c"),
+    ];
+    assert!(write(second, met).await.unwrap());
+    assert_eq!(
+        values(&on, "guard/").await,
+        [("guard/a".to_owned(), b"2".to_vec())]
+    );
+}
+
+/// Of many guarded writes at once that expect the same, one happens.
+pub async fn of_many_guarded_writes_one_happens(on: Arc<Subject>) {
+    const WRITERS: u8 = 32;
+    for round in 0..8_u8 {
+        let expected = match round {
+            0 => ExpectedNote::absent("guard/next"),
+            _ => ExpectedNote::value("guard/next", [round - 1]),
+        };
+        let writes: Vec<_> = (0..WRITERS)
+            .map(|_| {
+                let changes = vec![put("guard/next", &[round])];
+                tokio::spawn(on.ledger.write_notes(changes, vec![expected.clone()]))
+            })
+            .collect();
+        let mut written = 0;
+        for write in writes {
+            written += u8::from(write.await.unwrap().unwrap());
+        }
+        assert_eq!(written, 1, "in round {round}");
+    }
 }

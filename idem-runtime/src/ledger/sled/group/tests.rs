@@ -320,6 +320,7 @@ impl World {
                         .take(
                             Job::Notes {
                                 changes,
+                                expected: Vec::new(),
                                 done: oneshot::channel().0,
                             },
                             &mut facts,

@@ -1,10 +1,14 @@
 //! The handle of a ledger's notes: what the programs around idem remember as durably as records.
 
+mod lease;
+
 use std::sync::Arc;
+
+pub use lease::NoteLease;
 
 use crate::idem::Idem;
 use crate::ledger::{Ledger, LedgerError};
-pub use crate::protocol::{Note, NoteChange};
+pub use crate::protocol::{ExpectedNote, Note, NoteChange};
 
 /// The notes of one [`Idem`]: where a monitor keeps what it has notified of, and a
 /// dashboard its audit log.
@@ -66,6 +70,32 @@ impl Notes {
     /// Returns an error when a key is too long, or when they cannot be made durable: then they may
     /// have been written all the same.
     pub async fn write(&self, changes: Vec<NoteChange>) -> Result<(), LedgerError> {
-        self.ledger.write_notes(changes).await
+        self.ledger.write_notes(changes, Vec::new()).await.map(drop)
+    }
+
+    /// Makes all changes if every `expected` note is as expected, and returns whether it did. No
+    /// other write, of any process, comes between the comparison and the changes.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let idem = idem_runtime::testing::temporary()?;
+    /// use idem_runtime::notes::{ExpectedNote, NoteChange};
+    /// let notes = idem.notes();
+    /// let first = vec![NoteChange::put("reports/next", "1")];
+    /// let unwritten = vec![ExpectedNote::absent("reports/next")];
+    /// assert!(notes.write_if(first.clone(), unwritten.clone()).await?);
+    /// assert!(!notes.write_if(first, unwritten).await?); // another was first
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`write`](Self::write): after an error, read the notes to see which it was.
+    pub async fn write_if(
+        &self,
+        changes: Vec<NoteChange>,
+        expected: Vec<ExpectedNote>,
+    ) -> Result<bool, LedgerError> {
+        self.ledger.write_notes(changes, expected).await
     }
 }

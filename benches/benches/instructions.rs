@@ -17,7 +17,7 @@ use idem_benches::callgrind;
 use idem_benches::copied::Copied;
 use idem_benches::orders::{PlaceOrder, delivery, first_calls, place_order};
 use idem_benches::report::Row;
-use idem_runtime::testing::{ManualClock, MemoryLedger};
+use idem_runtime::testing::{ManualClock, MemoryLedger, open_on};
 use idem_runtime::{Error, Idem, idempotent};
 use tempfile::TempDir;
 
@@ -38,10 +38,11 @@ async fn without(order_no: String) -> Result<(), Error> {
 /// Makes the counted calls, all of one kind, on one thread.
 fn calls(kind: &str, count: u64) {
     let clock = Arc::new(ManualClock::default());
-    let idem = Idem::builder()
-        .clock(clock.clone())
-        .open_with(Arc::new(MemoryLedger::new(clock)))
-        .unwrap();
+    let idem = open_on(
+        Idem::builder().clock(clock.clone()),
+        MemoryLedger::new(clock),
+    )
+    .unwrap();
     idem.sync_scope(|| {
         pollster::block_on(async {
             for number in 0..count {

@@ -12,9 +12,11 @@ use idem_ops::Auth;
 use idem_ops::alert::{Alert, AlertError, BoxFuture, Notice};
 use idem_ops::monitor::{AlertState, Monitor};
 use idem_ops::service::{BulkJob, BulkState, LetterPage};
-use idem_runtime::ledger::{ExpectedNote, Ledger, LedgerError, Note, NoteChange, Swept};
+use idem_runtime::ledger::{
+    Capabilities, ExpectedNote, Ledger, LedgerError, Note, NoteChange, Swept,
+};
 use idem_runtime::protocol::{Record, RecordId, Reply, Step};
-use idem_runtime::testing::{ManualClock, MemoryLedger};
+use idem_runtime::testing::{ManualClock, MemoryLedger, open_on};
 use idem_runtime::{DeadLetter, DeadLetterId, Filter, Idem};
 use serde_json::json;
 use tokio::sync::watch;
@@ -85,8 +87,8 @@ impl Ledger for Spoilt {
         self.ledger.write_notes(changes, expected)
     }
 
-    fn leases(&self) -> bool {
-        self.ledger.leases()
+    fn capabilities(&self) -> Capabilities {
+        self.ledger.capabilities()
     }
 
     fn close(&self) -> BoxFuture<'static, Result<(), LedgerError>> {
@@ -119,7 +121,7 @@ async fn an_unreadable_letter_does_not_hide_the_others() {
         letter: Arc::default(),
     };
     let place = Place::new(
-        Idem::builder().open_with(Arc::new(spoilt.clone())).unwrap(),
+        open_on(Idem::builder(), spoilt.clone()).unwrap(),
         Auth::token(TOKEN).with_token("ann", "ann's own token"),
     )
     .await;

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 
+use super::claims::Lost;
 use crate::idem::shared::Shared;
 use crate::outbox::OutboxMessage;
 use crate::protocol::RecordId;
@@ -21,11 +22,36 @@ pub struct Attempt {
     pub handler: Arc<str>,
     /// The idempotency key, its parts encoded.
     pub key: Arc<str>,
-    /// The fencing token: a later attempt of any key has a larger one. Hand it to a store that
+    /// The fencing token: a later attempt of the key has a larger one. Hand it to a store that
     /// refuses older ones ([how to do distributed locking], "Making the lock safe with fencing").
     ///
     /// [how to do distributed locking]: https://martin.kleppmann.com/2016/02/08/how-to-do-distributed-locking.html
     pub token: u64,
+    /// `None` where there are no leases to lose.
+    pub(super) lost: Option<Lost>,
+}
+
+impl Attempt {
+    /// Returns whether the claim has passed to another process, as far as this one knows: the body
+    /// took longer than the lease could be renewed, or the ledger was out of reach for as long.
+    /// What the body still does is done twice, and its result will not count.
+    ///
+    /// An async body is cancelled at its next `.await`; a sync one asks, and returns.
+    ///
+    /// ```
+    /// # fn next_page() -> Option<u32> { None }
+    /// # fn import() -> Result<(), idem_runtime::Error> {
+    /// while let Some(page) = next_page() {
+    ///     if idem_runtime::attempt().is_some_and(|attempt| attempt.lost()) {
+    ///         break; // another process does it now
+    ///     }
+    ///     // …
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn lost(&self) -> bool {
+        self.lost.as_ref().is_some_and(Lost::is_lost)
+    }
 }
 
 /// Returns the attempt that this code runs in, or `None` outside of a handler's body and in tasks

@@ -21,6 +21,8 @@ pub(super) enum BodyEnd {
     Returned,
     Panicked(String),
     TimedOut(Duration),
+    /// Another process has its claim.
+    LostLease,
 }
 
 /// What a body produces beside its result.
@@ -48,7 +50,7 @@ pub(super) struct Run {
     frame: Arc<Frame>,
     span: tracing::Span,
     limit: Option<(Duration, BoxFuture<'static, ()>)>,
-    _renewed: Option<Renewed>,
+    renewed: Option<Renewed>,
 }
 
 impl Run {
@@ -71,7 +73,7 @@ impl Run {
             frame,
             span,
             limit,
-            _renewed: renewed,
+            renewed,
         }
     }
 
@@ -85,6 +87,14 @@ impl Run {
             Ok(true) => return Poll::Ready(BodyEnd::Returned),
             Ok(false) => {}
             Err(caught) => return Poll::Ready(BodyEnd::Panicked(panic::text(&*caught))),
+        }
+        // What it still does would not count.
+        if self
+            .renewed
+            .as_ref()
+            .is_some_and(|claim| claim.lost.poll(context))
+        {
+            return Poll::Ready(BodyEnd::LostLease);
         }
         match &mut self.limit {
             Some((limit, passed)) => passed

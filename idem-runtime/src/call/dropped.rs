@@ -20,14 +20,21 @@ impl Drop for Drive {
         match state {
             State::Asking | State::Waiting(_) | State::Ended => {}
             // A grant that comes now was no attempt: the body never started.
-            State::Claiming(answer) => background.finish(Box::pin(async move {
-                if let Ok(Reply::Run(Grant { token, .. })) = shared.heard(answer.await).await {
-                    PendingReport::dropped(&shared, &id, Step::GiveBack { token })
-                        .arrive(&shared, &id)
-                        .await;
-                }
-                drop(leader);
-            })),
+            State::Claiming(answer) => {
+                let claim = self.request.claim.clone();
+                background.finish(Box::pin(async move {
+                    match shared.heard(answer.await).await {
+                        Ok(Reply::Run(Grant { token, .. })) => {
+                            PendingReport::dropped(&shared, &id, Step::GiveBack { token })
+                                .arrive(&shared, &id)
+                                .await;
+                        }
+                        Ok(_) => {}
+                        Err(error) => shared.keep_unanswered(&id, claim, &error),
+                    }
+                    drop(leader);
+                }));
+            }
             State::Running { grant, since } => {
                 self.count_attempt(since, AttemptOutcome::Dropped.as_str());
                 let Grant { token, number } = grant;

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use futures_util::future::{Either, join_all, ready, select};
 
-use crate::clock::BoxFuture;
+use super::claims::{Lost, Renewal, Terms};
+use crate::clock::{BoxFuture, after};
 use crate::idem::Idem;
 use crate::idem::shared::Shared;
+use crate::ledger::Leases;
 use crate::protocol::{RecordId, Reply, Step};
 
 /// Keeps a claim alive until it is dropped.
@@ -16,30 +18,33 @@ pub(super) struct Renewed {
     shared: Arc<Shared>,
     token: u64,
     lease: Duration,
+    pub(super) lost: Lost,
 }
 
 impl Renewed {
     /// Keeps a claim alive where the ledger has leases.
-    pub(super) fn start(idem: &Idem, id: &RecordId, token: u64, lease: Duration) -> Option<Self> {
+    pub(super) fn start(idem: &Idem, id: &RecordId, token: u64, terms: Terms) -> Option<Self> {
         let shared = idem.shared();
-        if !shared.ledger.leases() {
+        if shared.leases == Leases::None {
             return None;
         }
-        if shared.leases.hold(token, lease, id.clone()) {
+        let (lost, first) = shared.claims.hold(token, id.clone(), terms);
+        if first {
             idem.background()
-                .detach(Box::pin(renew(Arc::clone(shared), lease)));
+                .spawn(renew(Arc::clone(shared), terms.lease));
         }
         Some(Self {
             shared: Arc::clone(shared),
             token,
-            lease,
+            lease: terms.lease,
+            lost,
         })
     }
 }
 
 impl Drop for Renewed {
     fn drop(&mut self) {
-        self.shared.leases.forget(self.token, self.lease);
+        self.shared.claims.forget(self.token, self.lease);
     }
 }
 
@@ -48,14 +53,14 @@ async fn renew(shared: Arc<Shared>, lease: Duration) {
     let mut pause: BoxFuture<'static, ()> = shared.clock.sleep(lease / 3);
     loop {
         pause.await;
-        let held = shared.leases.held(lease);
-        if held.is_empty() {
+        let now = shared.clock.now();
+        let Some((due, next)) = shared.claims.due(lease, now, shared.leases) else {
             return;
-        }
-        let next = shared.clock.sleep(lease / 3);
+        };
+        let next = shared.clock.sleep(next);
         let renewals = join_all(
-            held.into_iter()
-                .map(|(token, id)| renew_one(&shared, id, token, lease)),
+            due.into_iter()
+                .map(|renewal| renew_one(&shared, renewal, lease)),
         );
         pause = match select(Box::pin(renewals), next).await {
             Either::Left((_, next)) => next,
@@ -65,20 +70,14 @@ async fn renew(shared: Arc<Shared>, lease: Duration) {
     }
 }
 
-async fn renew_one(shared: &Shared, id: RecordId, token: u64, lease: Duration) {
+async fn renew_one(shared: &Shared, renewal: Renewal, length: Duration) {
+    let Renewal { token, id, lease } = renewal;
+    // The ledger counts from a later moment.
+    let until = after(shared.clock.now(), lease);
     match shared.apply(&id, Step::Renew { token, lease }).await {
-        Ok(Reply::Recorded) => {}
-        // A running body cannot be stopped; its report will be refused. One that ended meanwhile
-        // has lost nothing.
-        Ok(_) => {
-            if shared.leases.forget(token, lease) {
-                tracing::warn!(
-                    handler = &*id.handler,
-                    key = &*id.key,
-                    "the lease was lost while the body ran"
-                );
-            }
-        }
+        Ok(Reply::Recorded) => shared.claims.renewed(token, length, until),
+        // A body that ended meanwhile has lost nothing, and is not among the claims any more.
+        Ok(_) => shared.claims.lose(token),
         Err(error) => {
             tracing::warn!(%error, "the lease could not be renewed and will be tried again");
         }

@@ -23,12 +23,14 @@ use std::sync::atomic::AtomicBool;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
+use futures_util::future::select;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 
 use super::attempt::{Attempt, Frame, inside_a_sync_body, runs_inside};
 use super::blocking::{block_on, on_multi_thread_runtime};
 use super::body::Run;
+use super::claims::Terms;
 use super::lease::Renewed;
 use super::report::{CallerResult, PendingReport};
 use super::single_flight::{Follower, Leader, LeaderEnd};
@@ -39,12 +41,15 @@ use crate::handler::names::{self, Found};
 use crate::handler::{Handler, InFlight, RetryMode};
 use crate::idem::Idem;
 use crate::idem::shared::RunningCall;
-use crate::ledger::LedgerError;
+use crate::ledger::{Leases, LedgerError};
 use crate::message::CallRequest;
 use crate::protocol::{DeadLetter, Grant, RecordId, Reply, Step, StoredResult};
 
 /// How often a call asks whether another process is done with the message.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
+
+/// And how often where the ledger says that the record changed, should it have missed it.
+const HINTED_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The ledger's answer to a step.
 pub(super) type Answer = BoxFuture<'static, Result<Reply, LedgerError>>;
@@ -93,6 +98,8 @@ pub(super) struct Drive {
     blocking: bool,
     /// Whether an earlier name or an issuer is looked up before the claim.
     looks_first: bool,
+    /// When the claim was asked for; known where there are leases.
+    asked: Timestamp,
     /// Where this call counts for a delivery.
     pub(super) counted: Option<Counted>,
     _entry: RunningCall,
@@ -126,6 +133,7 @@ impl Drive {
             leader: None,
             blocking: false,
             looks_first,
+            asked: Timestamp::UNIX_EPOCH,
             counted: None,
             _entry: entry,
         })
@@ -217,9 +225,16 @@ impl Drive {
             retries,
             timeout,
             lease,
+            lease_max,
             ..
         } = *self.handler();
         let id = self.id();
+        let terms = Terms {
+            since: self.asked,
+            lease,
+            longest: lease_max,
+        };
+        let renewed = Renewed::start(self.idem(), id, grant.token, terms);
         let attempt = Attempt {
             number: grant.number,
             // A message that waited through a deploy that lowered the budget has one attempt more.
@@ -227,6 +242,7 @@ impl Drive {
             handler: Arc::clone(&self.request.named.name),
             key: Arc::clone(&id.key),
             token: grant.token,
+            lost: renewed.as_ref().map(|renewed| renewed.lost.clone()),
         };
         let frame = Frame {
             attempt,
@@ -236,11 +252,7 @@ impl Drive {
             outgoing: Mutex::default(),
             outer: Frame::current(),
         };
-        Some(Run::new(
-            Arc::new(frame),
-            timeout,
-            Renewed::start(self.idem(), id, grant.token, lease),
-        ))
+        Some(Run::new(Arc::new(frame), timeout, renewed))
     }
 
     /// Takes the lead, finds out what has to be waited for, and claims.
@@ -282,6 +294,10 @@ impl Drive {
                 )
             }))
         } else {
+            if shared.leases != Leases::None {
+                self.asked = shared.clock.now();
+            }
+            self.request.claim.nonce = shared.next_nonce();
             let claim = Step::Claim(self.request.claim.clone());
             State::Claiming(shared.ledger.apply(id, claim))
         };
@@ -339,8 +355,7 @@ impl Drive {
             }
             // Another process runs it. Asking finds out whether it is done.
             Ok(Reply::Busy { until: lapse }) if self.handler().in_flight == InFlight::Wait => {
-                let lapse = until(lapse, self.idem().shared().clock.now());
-                self.sleep(lapse.clamp(Duration::from_millis(1), POLL_INTERVAL));
+                self.wait_elsewhere(lapse);
                 return None;
             }
             Ok(Reply::NotYet { at }) if self.handler().retry == RetryMode::Inline => {
@@ -359,7 +374,12 @@ impl Drive {
             Ok(_) => self.no_ledger(LedgerError::Other(
                 "the ledger gave a reply that is not one to a claim".into(),
             )),
-            Err(problem) => self.no_ledger(problem),
+            Err(problem) => {
+                let claim = self.request.claim.clone();
+                let shared = self.idem().shared();
+                shared.keep_unanswered(self.id(), claim, &problem);
+                self.no_ledger(problem)
+            }
         };
         Some(Next::Refuse(refusal))
     }
@@ -396,6 +416,21 @@ impl Drive {
         (self.blocking || inside_a_sync_body())
             && follower.polled_on == Some(std::thread::current().id())
             && !on_multi_thread_runtime()
+    }
+
+    /// Waits until another process may be done with the message, which asking will tell: its lease
+    /// lapses, the ledger says that the record changed, or some time has passed.
+    fn wait_elsewhere(&mut self, lapse: Timestamp) {
+        let shared = self.idem().shared();
+        let lapse = until(lapse, shared.clock.now()).max(Duration::from_millis(1));
+        let Some(changed) = shared.ledger.changed(self.id()) else {
+            return self.sleep(lapse.min(POLL_INTERVAL));
+        };
+        let asleep = shared.clock.sleep(lapse.min(HINTED_INTERVAL));
+        self.state = State::Waiting(Box::pin(async move {
+            select(changed, asleep).await;
+            Ok(Waited::Elapsed)
+        }));
     }
 
     /// Waits until the next attempt may start.

@@ -5,10 +5,10 @@ mod attempt;
 pub(crate) mod begin;
 mod blocking;
 mod body;
+mod claims;
 mod dropped;
 mod errors;
 mod lease;
-mod leases;
 mod machine;
 pub(crate) mod on_behalf;
 mod own;
@@ -24,7 +24,7 @@ use std::task::Poll;
 pub use attempt::{Attempt, attempt, found_existing};
 pub(crate) use attempt::{Frame, enqueue};
 use body::{Artifacts, BodyEnd};
-pub(crate) use leases::Leases;
+pub use claims::Claims;
 use machine::{Drive, Next};
 use own::{read_with, text_of};
 use report::{AttemptResult, CallerResult};
@@ -203,6 +203,7 @@ where
         match (ended, returned.map(R::into_result), &mut self.drive) {
             (BodyEnd::Panicked(message), _, _) => (AttemptResult::Panicked(message), None),
             (BodyEnd::TimedOut(limit), _, _) => (AttemptResult::TimedOut(limit), None),
+            (BodyEnd::LostLease, _, _) => (AttemptResult::LostLease, None),
             (BodyEnd::Returned, Some(Ok(value)), Some(drive)) => {
                 let json = drive.written(&mut |json| value.serialize(json), &mut |json| {
                     serde_json::from_slice::<R::Ok>(json).map(drop)

@@ -32,6 +32,7 @@ pub(super) enum AttemptResult {
     },
     Panicked(String),
     TimedOut(Duration),
+    LostLease,
 }
 
 /// What the caller gets.
@@ -129,6 +130,15 @@ impl Drive {
                 let text = format!("the body did not return within {limit:?}");
                 (
                     AttemptOutcome::TimedOut,
+                    text,
+                    AfterReport::Failed(Some(error)),
+                )
+            }
+            AttemptResult::LostLease => {
+                let error = self.lease_lost();
+                let text = "the lease was lost, and the body was cancelled".to_owned();
+                (
+                    AttemptOutcome::LeaseLapsed,
                     text,
                     AfterReport::Failed(Some(error)),
                 )

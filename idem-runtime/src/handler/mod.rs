@@ -22,6 +22,7 @@ pub struct Handler {
     pub(crate) in_flight: InFlight,
     pub(crate) timeout: Option<Duration>,
     pub(crate) lease: Duration,
+    pub(crate) lease_max: Option<Duration>,
     pub(crate) ttl: Duration,
     pub(crate) redact: &'static [&'static str],
     /// Whether its only argument is redacted as a whole.
@@ -82,6 +83,7 @@ impl Handler {
             in_flight: InFlight::Wait,
             timeout: None,
             lease: Duration::from_secs(30),
+            lease_max: None,
             ttl: Duration::from_secs(7 * 24 * 60 * 60),
             redact: &[],
             whole: false,
@@ -136,6 +138,12 @@ impl Handler {
     /// `lease = "30s"`, in milliseconds.
     pub const fn lease(mut self, millis: u64) -> Self {
         self.lease = Duration::from_millis(millis);
+        self
+    }
+
+    /// `lease_max = "1h"`, in milliseconds.
+    pub const fn lease_max(mut self, millis: u64) -> Self {
+        self.lease_max = Some(Duration::from_millis(millis));
         self
     }
 

@@ -1,112 +1,147 @@
-//! The background thread: sweeps in small pieces, and finishes what dropped calls left.
+//! Idem's own thread: it finishes what dropped calls leave, and does the I/O of a ledger over a
+//! network, whatever the threads of the callers are doing.
 
-use std::sync::Arc;
+use std::fmt;
+use std::future::Future;
+use std::io;
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::runtime::Runtime;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
-use tokio::time::MissedTickBehavior;
 
 use crate::clock::BoxFuture;
-use crate::idem::shared::Shared;
+use crate::ledger::LedgerError;
 
-/// How often it sweeps, and how many settled records each sweep visits.
-const PERIOD: Duration = Duration::from_secs(1);
-const PIECE: usize = 1000;
-
-pub(crate) struct Background {
-    tasks: Mutex<Option<mpsc::UnboundedSender<Task>>>,
-    ended: watch::Receiver<bool>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+/// A handle to idem's own thread, on which a tokio runtime with I/O and timers runs. A clone is
+/// another handle to it.
+///
+/// A call may come from any executor, or from a thread that blocks in a sync handler: what a ledger
+/// polls here goes on all the same.
+#[derive(Clone)]
+pub struct Background {
+    tasks: mpsc::UnboundedSender<Task>,
 }
 
-/// A task that a call hands over.
+/// A task that is handed over.
 enum Task {
     /// Completed before the thread ends.
     Finish(BoxFuture<'static, ()>),
     /// Dropped when the thread ends.
     Detached(BoxFuture<'static, ()>),
+    /// Completed after those to finish; then the thread ends.
+    Last(BoxFuture<'static, ()>),
 }
 
 impl Background {
-    /// Starts the thread on a runtime of its own.
-    pub(crate) fn start(runtime: Runtime, shared: Arc<Shared>) -> std::io::Result<Self> {
-        let (tasks, received) = mpsc::unbounded_channel();
-        let (end, ended) = watch::channel(false);
-        let thread = std::thread::Builder::new()
-            .name("idem-background".to_owned())
-            .spawn(move || {
-                runtime.block_on(run(shared, received));
-                end.send_replace(true);
-            })?;
-        Ok(Self {
-            tasks: Mutex::new(Some(tasks)),
-            ended,
-            thread: Mutex::new(Some(thread)),
-        })
+    /// Runs a future on the background, until the [`Idem`](crate::Idem) is closed. What awaits its
+    /// output may stop waiting: the future runs on.
+    ///
+    /// # Errors
+    /// [`LedgerError::Closed`] when the Idem was closed before its end, or when it panicked.
+    pub fn run<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> BoxFuture<'static, Result<T, LedgerError>> {
+        let (done, output) = oneshot::channel();
+        self.spawn(async move {
+            // The caller may have gone away.
+            let _ = done.send(work.await);
+        });
+        Box::pin(async move { output.await.map_err(|_| LedgerError::Closed) })
     }
 
-    /// Runs a task to its end, also when the background is stopped.
+    /// Runs a future on the background, until the [`Idem`](crate::Idem) is closed.
+    pub fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.give(Task::Detached(Box::pin(work)));
+    }
+
+    /// Runs a task to its end, also when the Idem is closed.
     pub(crate) fn finish(&self, work: BoxFuture<'static, ()>) {
         self.give(Task::Finish(work));
     }
 
-    /// Runs a task until the background is stopped.
-    pub(crate) fn detach(&self, work: BoxFuture<'static, ()>) {
-        self.give(Task::Detached(work));
-    }
-
     fn give(&self, task: Task) {
-        if let Some(tasks) = &*self.tasks.lock() {
-            // The receiver lives until this sender is dropped.
-            let _ = tasks.send(task);
-        }
+        // After the thread's end there is no receiver, and the task is dropped.
+        let _ = self.tasks.send(task);
+    }
+}
+
+impl fmt::Debug for Background {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Background").finish_non_exhaustive()
+    }
+}
+
+/// The thread of a [`Background`]. It ends when this is dropped.
+pub(crate) struct BackgroundThread {
+    handle: Background,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl BackgroundThread {
+    /// Starts the thread on a runtime of its own.
+    pub(crate) fn start(runtime: Runtime) -> io::Result<Self> {
+        let (tasks, received) = mpsc::unbounded_channel();
+        let thread = std::thread::Builder::new()
+            .name("idem-background".to_owned())
+            .spawn(move || runtime.block_on(run(received)))?;
+        Ok(Self {
+            handle: Background { tasks },
+            thread: Mutex::new(Some(thread)),
+        })
     }
 
-    /// Waits until the tasks to finish are done, and ends the thread.
-    pub(crate) async fn stop(&self) {
-        self.tasks.lock().take();
-        let mut ended = self.ended.clone();
-        // An error means that the thread has ended.
-        let _ = ended.wait_for(|ended| *ended).await;
+    pub(crate) fn handle(&self) -> &Background {
+        &self.handle
+    }
+
+    /// Waits until the tasks to finish are done and then `last` is, and ends the thread. Returns
+    /// what `last` came to, or `None` if the thread had ended before.
+    pub(crate) async fn stop<T: Send + 'static>(
+        &self,
+        last: impl Future<Output = T> + Send + 'static,
+    ) -> Option<T> {
+        let (done, output) = oneshot::channel();
+        self.handle.give(Task::Last(Box::pin(async move {
+            let _ = done.send(last.await);
+        })));
+        output.await.ok()
     }
 
     /// [`stop`](Self::stop) for code that cannot await.
-    pub(crate) fn stop_and_wait(&self) {
-        self.tasks.lock().take();
+    pub(crate) fn stop_and_wait(&self, last: BoxFuture<'static, ()>) {
+        self.handle.give(Task::Last(last));
         if let Some(thread) = self.thread.lock().take() {
+            // A panic of the thread was printed.
             let _ = thread.join();
         }
     }
 }
 
-async fn run(shared: Arc<Shared>, mut received: mpsc::UnboundedReceiver<Task>) {
-    let mut period = tokio::time::interval(PERIOD);
-    period.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut left_behind = JoinSet::new();
+impl Drop for BackgroundThread {
+    fn drop(&mut self) {
+        // A ledger's own tasks hold handles, so the channel alone would not end it.
+        self.handle.give(Task::Last(Box::pin(async {})));
+    }
+}
+
+async fn run(mut received: mpsc::UnboundedReceiver<Task>) {
+    let mut to_finish = JoinSet::new();
     loop {
         tokio::select! {
-            work = received.recv() => match work {
-                Some(Task::Finish(work)) => { left_behind.spawn(work); }
+            task = received.recv() => match task {
+                Some(Task::Finish(work)) => drop(to_finish.spawn(work)),
                 // The runtime drops it.
                 Some(Task::Detached(work)) => drop(tokio::spawn(work)),
-                None => break,
-            },
-            _ = period.tick() => {
-                shared.report_all_again().await;
-                match shared.sweep(PIECE).await {
-                    // More records have expired than one sweep visits.
-                    Ok(swept) if swept.removed > 0 && !swept.finished => period.reset_immediately(),
-                    Ok(_) => {}
-                    Err(error) => tracing::warn!(%error, "the sweep will be tried again"),
+                Some(Task::Last(last)) => {
+                    while to_finish.join_next().await.is_some() {}
+                    return last.await;
                 }
-            }
-            Some(_) = left_behind.join_next() => {}
+                None => return,
+            },
+            Some(_) = to_finish.join_next() => {}
         }
     }
-    while left_behind.join_next().await.is_some() {}
-    shared.report_all_again().await;
 }

@@ -1,19 +1,24 @@
 //! The options an Idem is opened with.
 
+use std::future::Future;
 #[cfg(feature = "sled")]
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::runtime::Runtime;
+
+use crate::call::Claims;
+#[cfg(feature = "sled")]
 use crate::call::wait::wait;
 use crate::clock::{Clock, SystemClock};
 use crate::error::Error;
 use crate::idem::Idem;
-use crate::idem::background::Background;
+use crate::idem::background::BackgroundThread;
 use crate::idem::shared::{Limits, Shared};
 #[cfg(feature = "sled")]
 use crate::ledger::SledLedger;
-use crate::ledger::{Ledger, LedgerError};
+use crate::ledger::{Context, Ledger, LedgerError};
 use crate::metrics;
 
 /// The options of an [`Idem`]; each has a default.
@@ -104,45 +109,29 @@ impl IdemBuilder {
     /// As [`Idem::open`].
     #[cfg(feature = "sled")]
     pub fn open(self, path: impl AsRef<Path>) -> Result<Idem, Error> {
-        let cache_bytes = self.cache_bytes.unwrap_or(128 << 20);
-        self.start(|clock, instance| {
-            let ledger = SledLedger::open(path.as_ref(), cache_bytes, clock, instance)?;
-            Ok(Arc::new(ledger))
-        })
-    }
-
-    /// Opens an Idem on another kind of ledger, which is closed with it.
-    ///
-    /// # Errors
-    /// [`Error::Ledger`] when the ledger cannot be swept.
-    pub fn open_with(self, ledger: Arc<dyn Ledger>) -> Result<Idem, Error> {
-        self.start(|_, _| Ok(ledger))
-    }
-
-    fn start(
-        self,
-        open: impl FnOnce(Arc<dyn Clock>, String) -> Result<Arc<dyn Ledger>, LedgerError>,
-    ) -> Result<Idem, Error> {
         metrics::describe_metrics();
-        let no_thread =
-            |error: std::io::Error| LedgerError::Other(format!("no background thread: {error}"));
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .build()
-            .map_err(no_thread)?;
+        let runtime = runtime(tokio::runtime::Builder::enable_time)?;
         let clock = self.clock.unwrap_or_else(|| Arc::new(SystemClock));
-        let instance = instance();
-        let opened = open(Arc::clone(&clock), instance.clone()).and_then(|ledger| {
-            let shared = Arc::new(Shared::new(ledger, clock, self.limits, instance.into()));
+        let (cache_bytes, instance) = (self.cache_bytes.unwrap_or(128 << 20), instance());
+        let ledger = SledLedger::open(
+            path.as_ref(),
+            cache_bytes,
+            Arc::clone(&clock),
+            instance.clone(),
+        );
+        let opened = ledger.and_then(|ledger| {
+            let shared = Shared::new(
+                Arc::new(ledger),
+                clock,
+                self.limits,
+                instance.into(),
+                Claims::default(),
+            );
             wait(shared.recover())?;
-            Ok(shared)
+            Ok(Arc::new(shared))
         });
         match opened {
-            Ok(shared) => {
-                let background =
-                    Background::start(runtime, Arc::clone(&shared)).map_err(no_thread)?;
-                Ok(Idem::start(shared, background))
-            }
+            Ok(shared) => Ok(Idem::start(shared, thread(runtime)?)),
             Err(error) => {
                 // tokio panics when a runtime is dropped inside another one, and `open` is mostly
                 // called inside one.
@@ -151,6 +140,75 @@ impl IdemBuilder {
             }
         }
     }
+
+    /// Opens an Idem on another kind of ledger, which is closed with it.
+    ///
+    /// `connect` opens the ledger. Its future runs on idem's own thread, which goes on polling
+    /// whatever connections it makes; `Context` has a handle to that thread, the clock, and the
+    /// instance's name.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use idem_runtime::{Idem, testing::MemoryLedger};
+    /// let idem = Idem::builder()
+    ///     .open_with(|context| async move { Ok(MemoryLedger::new(context.clock)) })
+    ///     .await?;
+    /// # idem.close().await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Ledger`] when the ledger cannot be opened or swept.
+    pub async fn open_with<L, F>(self, connect: impl FnOnce(Context) -> F) -> Result<Idem, Error>
+    where
+        L: Ledger,
+        F: Future<Output = Result<L, LedgerError>> + Send + 'static,
+    {
+        metrics::describe_metrics();
+        let thread = thread(runtime(tokio::runtime::Builder::enable_all)?)?;
+        let context = Context {
+            background: thread.handle().clone(),
+            clock: self.clock.unwrap_or_else(|| Arc::new(SystemClock)),
+            instance: instance().into(),
+            claims: Claims::default(),
+        };
+        let connecting = connect(context.clone());
+        let opening = async move {
+            let Context {
+                clock,
+                instance,
+                claims,
+                ..
+            } = context;
+            let ledger = Arc::new(connecting.await?);
+            let shared = Shared::new(ledger, clock, self.limits, instance, claims);
+            shared.recover().await?;
+            Ok(Arc::new(shared))
+        };
+        let shared = thread
+            .handle()
+            .run(opening)
+            .await
+            .and_then(|opened| opened)?;
+        Ok(Idem::start(shared, thread))
+    }
+}
+
+/// Makes the runtime of the background thread.
+fn runtime(
+    enable: fn(&mut tokio::runtime::Builder) -> &mut tokio::runtime::Builder,
+) -> Result<Runtime, LedgerError> {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    enable(&mut builder).build().map_err(no_thread)
+}
+
+fn thread(runtime: Runtime) -> Result<BackgroundThread, LedgerError> {
+    BackgroundThread::start(runtime).map_err(no_thread)
+}
+
+fn no_thread(error: std::io::Error) -> LedgerError {
+    LedgerError::Other(format!("no background thread: {error}"))
 }
 
 /// Returns a name for this instance: host, process id, and a random part, because process ids are

@@ -3,6 +3,7 @@
 pub(crate) mod background;
 pub(crate) mod builder;
 pub(crate) mod current;
+mod housekeeping;
 pub(crate) mod shared;
 
 pub use builder::IdemBuilder;
@@ -12,10 +13,9 @@ use std::sync::Arc;
 
 use futures_util::future::{Either, select};
 
-use crate::call::wait::wait;
 use crate::clock::Clock;
 use crate::error::CloseError;
-use crate::idem::background::Background;
+use crate::idem::background::{Background, BackgroundThread};
 use crate::idem::shared::Shared;
 use crate::ledger::{LedgerError, Swept};
 use crate::protocol::{Record, RecordId};
@@ -53,11 +53,13 @@ pub struct Idem {
 /// Closed when the last handle is dropped.
 struct Owner {
     shared: Arc<Shared>,
-    background: Background,
+    background: BackgroundThread,
 }
 
 impl Idem {
-    pub(crate) fn start(shared: Arc<Shared>, background: Background) -> Self {
+    pub(crate) fn start(shared: Arc<Shared>, background: BackgroundThread) -> Self {
+        let house = housekeeping::keep_house(Arc::clone(&shared));
+        background.handle().spawn(house);
         Self {
             owner: Arc::new(Owner { shared, background }),
         }
@@ -152,8 +154,16 @@ impl Idem {
         let deadline = shared.clock.sleep(waited);
         let idle = std::pin::pin!(shared.idle());
         let in_time = matches!(select(idle, deadline).await, Either::Left(_));
-        self.owner.background.stop().await;
-        let closed = shared.ledger.close().await;
+        let finishing = Arc::clone(shared);
+        let finished = self
+            .owner
+            .background
+            .stop(async move { finishing.finish().await });
+        let closed = match finished.await {
+            Some(closed) => closed,
+            // It was closed before.
+            None => shared.ledger.close().await,
+        };
         let unrecorded = shared.unreported();
         if !unrecorded.is_empty() {
             return Err(CloseError::Unrecorded {
@@ -176,7 +186,7 @@ impl Idem {
 
     /// Returns the background, which finishes what calls leave behind.
     pub(crate) fn background(&self) -> &Background {
-        &self.owner.background
+        self.owner.background.handle()
     }
 }
 
@@ -195,9 +205,11 @@ impl Drop for Owner {
         }
         // What dropped calls left is recorded before the ledger closes, so that the next process
         // that opens the folder finds it complete.
-        self.background.stop_and_wait();
-        if let Err(error) = wait(self.shared.ledger.close()) {
-            tracing::error!(%error, "the ledger could not be closed");
-        }
+        let shared = Arc::clone(&self.shared);
+        self.background.stop_and_wait(Box::pin(async move {
+            if let Err(error) = shared.finish().await {
+                tracing::error!(%error, "the ledger could not be closed");
+            }
+        }));
     }
 }

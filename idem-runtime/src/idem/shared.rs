@@ -4,22 +4,25 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, broadcast};
 
-use crate::call::{Leases, SingleFlight};
+use crate::call::{Claims, SingleFlight};
 use crate::clock::Clock;
 use crate::dead_letters::{Hidden, Publishers, Runners};
 use crate::handler::names::EarlierNames;
 use crate::handler::registry::Registry;
 use crate::issuer::Sequences;
-use crate::ledger::{Ledger, LedgerError, Swept};
+use crate::ledger::{Leases, Ledger, LedgerError, Swept};
 use crate::outbox::Sending;
-use crate::protocol::{DeadLetter, Record, RecordId, Reply, Step};
+use crate::protocol::{Claim, DeadLetter, Grant, Record, RecordId, Reply, Step};
 use crate::{failpoint, metrics};
+
+/// The most claims without an answer that are remembered.
+const MOST_UNANSWERED: usize = 10_000;
 
 /// Limits on what is stored, and for how long.
 #[derive(Debug, Clone, Copy)]
@@ -52,16 +55,25 @@ pub(crate) struct Shared {
     pub(crate) handlers: Registry,
     pub(crate) earlier: EarlierNames,
     pub(crate) flights: SingleFlight,
+    /// How the ledger finds claims of dead processes.
     pub(crate) leases: Leases,
+    pub(crate) claims: Claims,
     pub(crate) runners: Runners,
     pub(crate) outbox: Sending,
     pub(crate) sequences: Sequences,
     pub(crate) publishers: Publishers,
     pub(crate) hidden: Hidden,
     pub(crate) new_letters: broadcast::Sender<DeadLetter>,
-    /// Reports of ended attempts that the ledger could not take. The next call of the key, or the
-    /// background, brings them again, so that a full disk makes no body run twice.
+    /// Reports of ended attempts that the ledger could not take, and claims that it did not answer.
+    /// The next call of the key, or the background, brings them again, so that a full disk makes no
+    /// body run twice.
     unreported: Mutex<HashMap<RecordId, Step>>,
+    /// Held for each round of the housekeeping, and from the closing on.
+    pub(crate) housekeeping: tokio::sync::Mutex<()>,
+    /// The number of the last claim.
+    nonces: AtomicU64,
+    /// Held while a claim without an answer is asked for again.
+    unanswered: tokio::sync::Mutex<()>,
     /// How many calls are running.
     running: AtomicUsize,
     closed: AtomicBool,
@@ -75,9 +87,11 @@ impl Shared {
         clock: Arc<dyn Clock>,
         limits: Limits,
         instance: Arc<str>,
+        claims: Claims,
     ) -> Self {
         Self {
             process: failpoint::process(),
+            leases: ledger.capabilities().leases,
             ledger,
             clock,
             limits,
@@ -85,7 +99,7 @@ impl Shared {
             handlers: Registry::default(),
             earlier: EarlierNames::default(),
             flights: SingleFlight::default(),
-            leases: Leases::default(),
+            claims,
             runners: Runners::default(),
             outbox: Sending::default(),
             sequences: Sequences::default(),
@@ -93,6 +107,9 @@ impl Shared {
             hidden: Hidden::default(),
             new_letters: broadcast::Sender::new(1024),
             unreported: Mutex::default(),
+            housekeeping: tokio::sync::Mutex::default(),
+            nonces: AtomicU64::new(0),
+            unanswered: tokio::sync::Mutex::default(),
             running: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
             idle: Notify::new(),
@@ -137,7 +154,22 @@ impl Shared {
 
     /// Returns the messages of the reports that the ledger could not take.
     pub(crate) fn unreported(&self) -> Vec<RecordId> {
-        self.unreported.lock().keys().cloned().collect()
+        let unreported = self.unreported.lock();
+        let reports = unreported.iter().filter(|(_, step)| !is_claim(step));
+        reports.map(|(id, _)| id.clone()).collect()
+    }
+
+    /// Keeps a claim of a shared ledger that may have been granted without an answer: it is given
+    /// back before the key is claimed again, because no body was started.
+    pub(crate) fn keep_unanswered(&self, id: &RecordId, claim: Claim, error: &LedgerError) {
+        if self.leases == Leases::None || !error.maybe_written() {
+            return;
+        }
+        let mut unreported = self.unreported.lock();
+        // One that is not kept lapses with its lease, and is counted.
+        if unreported.len() < MOST_UNANSWERED {
+            unreported.insert(id.clone(), Step::Claim(claim));
+        }
     }
 
     /// Brings the report of this key that the ledger could not take, if there is one.
@@ -145,18 +177,41 @@ impl Shared {
         let Some(step) = self.unreported.lock().get(id).cloned() else {
             return Ok(());
         };
-        self.apply(id, step.clone()).await?;
-        // Another task may have brought it too, and a later attempt's report may be in its place.
-        let mut unreported = self.unreported.lock();
-        if unreported.get(id) == Some(&step) {
-            unreported.remove(id);
+        if is_claim(&step) {
+            return self.give_back_unanswered(id, step).await;
         }
+        self.apply(id, step.clone()).await?;
+        self.reported(id, &step);
         tracing::info!(
             handler = &*id.handler,
             key = &*id.key,
             "the end of an earlier attempt is recorded now"
         );
         Ok(())
+    }
+
+    /// Asks for a claim again whose answer did not come, and gives it back if it was granted. It is
+    /// brought by one task at a time: asked again once a later claim was granted, it would count
+    /// that one as crashed.
+    async fn give_back_unanswered(&self, id: &RecordId, claim: Step) -> Result<(), LedgerError> {
+        let _one = self.unanswered.lock().await;
+        if self.unreported.lock().get(id) != Some(&claim) {
+            return Ok(());
+        }
+        if let Reply::Run(Grant { token, .. }) = self.apply(id, claim.clone()).await? {
+            self.apply(id, Step::GiveBack { token }).await?;
+        }
+        self.reported(id, &claim);
+        Ok(())
+    }
+
+    /// Forgets a report that was brought.
+    fn reported(&self, id: &RecordId, step: &Step) {
+        // Another task may have brought it too, and a later attempt's report may be in its place.
+        let mut unreported = self.unreported.lock();
+        if unreported.get(id) == Some(step) {
+            unreported.remove(id);
+        }
     }
 
     /// Brings all reports that the ledger could not take.
@@ -205,6 +260,14 @@ impl Shared {
         }
     }
 
+    /// Brings what the ledger still has to hear, and closes it. After this there is no
+    /// housekeeping.
+    pub(crate) async fn finish(&self) -> Result<(), LedgerError> {
+        let _for_ever = self.housekeeping.lock().await;
+        self.report_all_again().await;
+        self.ledger.close().await
+    }
+
     /// Returns an error in a process that was forked from the one that opened it.
     pub(crate) fn is_here(&self) -> Result<(), LedgerError> {
         if failpoint::process() == self.process {
@@ -227,6 +290,12 @@ impl Shared {
     /// Admits no more calls.
     pub(crate) fn refuse_calls(&self) {
         self.closed.store(true, Ordering::SeqCst);
+    }
+
+    /// Returns a number for a claim that no earlier one of this instance had.
+    #[inline]
+    pub(crate) fn next_nonce(&self) -> u64 {
+        self.nonces.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// Returns how many calls are running.
@@ -260,6 +329,10 @@ impl Shared {
         }
         Ok(record)
     }
+}
+
+fn is_claim(step: &Step) -> bool {
+    matches!(step, Step::Claim(_))
 }
 
 /// A running call. `close` waits until it is dropped.

@@ -1,10 +1,12 @@
 //! The errors of a ledger.
 
+use std::error::Error as StdError;
 #[cfg(feature = "sled")]
 use std::io;
 #[cfg(feature = "sled")]
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// The name of the embedded ledger's high-water mark in its folder.
 pub(crate) const WITNESS: &str = "witness";
@@ -183,6 +185,32 @@ pub enum LedgerError {
         limit: usize,
     },
 
+    /// The store could not be reached, or did not answer in time.
+    #[error(
+        "the ledger cannot be reached: {message}. No body runs without it; calls succeed again once it answers"
+    )]
+    Unavailable {
+        /// What happened, in the store's words.
+        message: String,
+        /// Whether what was asked for may have been written all the same.
+        maybe_written: bool,
+        /// The store's error.
+        source: Option<Arc<dyn StdError + Send + Sync>>,
+    },
+
+    /// The store refused what it was asked for, and would refuse it again. Nothing was recorded.
+    #[error("the ledger's store refused a request: {message}. Nothing was recorded")]
+    Refused {
+        /// What was refused and why, in the store's words, without a value of a payload.
+        message: String,
+        /// The store's error.
+        source: Option<Arc<dyn StdError + Send + Sync>>,
+    },
+
+    /// The ledger cannot do this: its [capabilities](super::Ledger::capabilities) say so.
+    #[error("this ledger has no {0}")]
+    Unsupported(&'static str),
+
     /// The ledger was closed.
     #[error("the ledger was closed, and nothing was recorded. Open it again and call again")]
     Closed,
@@ -192,7 +220,67 @@ pub enum LedgerError {
     Other(String),
 }
 
+/// What an error of a ledger means for its caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum LedgerErrorKind {
+    /// The ledger cannot be reached, read or written at the moment: the disk is full, the server is
+    /// away.
+    Unavailable,
+    /// It answers nothing more before a person, or a restart, has mended it.
+    Broken,
+    /// One stored record cannot be read.
+    Record,
+    /// The request is wrong: the same request fails again.
+    Request,
+    /// It was closed.
+    Closed,
+    /// Not known.
+    Other,
+}
+
 impl LedgerError {
+    /// Returns what the error means for its caller.
+    pub fn kind(&self) -> LedgerErrorKind {
+        match self {
+            Self::Full { .. } | Self::Io { .. } | Self::Unavailable { .. } => {
+                LedgerErrorKind::Unavailable
+            }
+            Self::Held { .. }
+            | Self::NotWritable { .. }
+            | Self::Behind { .. }
+            | Self::Damaged { .. }
+            | Self::OddFile { .. }
+            | Self::Poisoned { .. }
+            | Self::Moved { .. }
+            | Self::Forked { .. } => LedgerErrorKind::Broken,
+            Self::Record { .. } => LedgerErrorKind::Record,
+            Self::KeyTooLong { .. }
+            | Self::NotCopied { .. }
+            | Self::Refused { .. }
+            | Self::Unsupported(_) => LedgerErrorKind::Request,
+            Self::Closed => LedgerErrorKind::Closed,
+            Self::Other(_) => LedgerErrorKind::Other,
+        }
+    }
+
+    /// Returns whether the same request may succeed later, without anything being mended.
+    pub fn may_retry(&self) -> bool {
+        matches!(
+            self.kind(),
+            LedgerErrorKind::Unavailable | LedgerErrorKind::Other
+        )
+    }
+
+    /// Returns whether what was asked for may have been written all the same.
+    pub fn maybe_written(&self) -> bool {
+        match self {
+            Self::Unavailable { maybe_written, .. } => *maybe_written,
+            Self::Other(_) => true,
+            _ => false,
+        }
+    }
+
     /// Whether only a restart of the process helps.
     #[cfg(feature = "sled")]
     pub(crate) fn is_final(&self) -> bool {

@@ -83,6 +83,13 @@ impl Filter {
         self
     }
 
+    /// Returns the names of the handlers whose letters are chosen; `None` chooses those of every
+    /// handler. For ledgers.
+    pub fn handlers(&self) -> Option<impl Iterator<Item = &str>> {
+        let handler = self.handler.as_deref()?;
+        Some(std::iter::once(handler).chain(self.earlier.iter().map(String::as_str)))
+    }
+
     /// Returns whether a letter is among the chosen ones, apart from [`limit`](Self::limit). For
     /// ledgers.
     pub fn matches(&self, letter: &DeadLetter) -> bool {

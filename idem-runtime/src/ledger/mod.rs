@@ -1,20 +1,30 @@
 //! The ledger: the store of records, dead letters and notes.
 
+mod capabilities;
+mod context;
 pub(crate) mod error;
 mod filter;
+pub mod shared;
 #[cfg(feature = "sled")]
 pub(crate) mod sled;
+mod transaction;
 
+use std::any::Any;
 use std::path::Path;
 use std::time::Duration;
 
 pub use crate::protocol::note::{ExpectedNote, Note, NoteChange, check_keys, unnotified_key};
-pub use error::LedgerError;
+pub use capabilities::{Capabilities, Leases};
+pub use context::Context;
+pub use error::{LedgerError, LedgerErrorKind};
 pub use filter::Filter;
 #[cfg(feature = "sled")]
 pub use sled::SledLedger;
+pub use transaction::{CommitError, Transaction};
 
+pub use crate::call::Claims;
 use crate::clock::BoxFuture;
+pub use crate::idem::background::Background;
 use crate::protocol::{Claim, DeadLetter, DeadLetterId, Record, RecordId, Reply, Step};
 
 /// A store of records, dead letters and notes, whose every step is atomic and, once answered,
@@ -29,14 +39,23 @@ use crate::protocol::{Claim, DeadLetter, DeadLetterId, Record, RecordId, Reply, 
 ///
 /// - Steps of one record happen one after the other, whichever process asks for them.
 /// - [`Facts::token`](crate::protocol::Facts::token) is larger than every token that the ledger
-///   has given out.
+///   has given out for the key, also before the key was absent.
 /// - A step whose answer was an error, or was never awaited, may have been written. The runtime
-///   asks again, which is safe.
+///   asks again, which is safe: once the second answer has come, the first asking has no effect
+///   any more.
+/// - Steps may be asked for from any thread, with or without a tokio runtime, and also by a thread
+///   that blocks until the answer comes. A ledger over a network does its I/O on the
+///   [background](Context::background) that it was opened with.
+/// - A step whose store does not answer fails within a bounded time.
 /// - Durations and times count in milliseconds; finer parts may be lost.
 ///
 /// Test an implementation with the laws of `idem_runtime::testing`, one function each;
-/// `MemoryLedger` there is a small one to read.
-pub trait Ledger: Send + Sync + 'static {
+/// `MemoryLedger` there is a small one to read. A ledger over a network is best a [`Store`] under
+/// the [`SharedLedger`]: `docs/ledgers.md` says how to write either.
+pub trait Ledger: Any + Send + Sync + 'static {
+    /// Returns what the ledger can do. The answer never changes.
+    fn capabilities(&self) -> Capabilities;
+
     /// Makes one step of a record.
     ///
     /// Once the future was polled, the step happens even if the future is dropped.
@@ -52,6 +71,25 @@ pub trait Ledger: Send + Sync + 'static {
     fn look(&self, id: &RecordId, claim: &Claim) -> Option<Reply> {
         let _ = (id, claim);
         None
+    }
+
+    /// Resolves when a key's record may have changed: a hint, so that a waiting call need not ask.
+    ///
+    /// With `None`, the default, the runtime asks ten times a second. A hint may be missed or come
+    /// without a change: the runtime still asks now and then.
+    fn changed(&self, id: &RecordId) -> Option<BoxFuture<'static, ()>> {
+        let _ = id;
+        None
+    }
+
+    /// Begins a transaction of the ledger's own store, in which an attempt can write its business
+    /// data and record its result. The default refuses.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unsupported`] where the ledger has none; any other when it cannot be begun.
+    fn begin(&self) -> BoxFuture<'static, Result<Box<dyn Transaction>, LedgerError>> {
+        let unsupported = LedgerError::Unsupported("transactions");
+        Box::pin(std::future::ready(Err(unsupported)))
     }
 
     /// Returns a key's record, or `None` if there is none. A settled record whose time to live has
@@ -151,10 +189,6 @@ pub trait Ledger: Send + Sync + 'static {
             reason,
         })))
     }
-
-    /// Returns whether several processes share the ledger. Then leases count, and the runtime
-    /// renews them.
-    fn leases(&self) -> bool;
 
     /// Writes everything that was asked for, and releases the files or connections.
     ///

@@ -254,6 +254,8 @@ impl CallBuilder {
         } = *self.handler;
         let claim = Claim {
             owner: Arc::clone(&idem.shared().instance),
+            // Each claim of the call gets its own.
+            nonce: 0,
             fingerprint,
             payload,
             redacted: named.redacted.clone(),

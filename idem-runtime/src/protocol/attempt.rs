@@ -60,6 +60,9 @@ pub enum AttemptOutcome {
     /// The body returned a result that cannot be recorded.
     #[n(7)]
     ResultNotStorable,
+    /// The attempt's transaction was not committed, so nothing that it wrote happened.
+    #[n(8)]
+    NotCommitted,
 }
 
 impl AttemptOutcome {
@@ -80,6 +83,7 @@ impl AttemptOutcome {
             AttemptOutcome::Crashed => "crashed",
             AttemptOutcome::LeaseLapsed => "lease_lapsed",
             AttemptOutcome::ResultNotStorable => "result_not_storable",
+            AttemptOutcome::NotCommitted => "not_committed",
         }
     }
 }

@@ -16,7 +16,7 @@ pub fn decide(id: &RecordId, record: Option<Record>, step: &Step, facts: &Facts)
     match step {
         Step::Claim(wanted) => claim(id, record, wanted, facts),
         Step::Renew { token, lease } => match record {
-            Some(Record::Live(mut live)) if live.holds(*token) => {
+            Some(Record::Live(mut live)) if live.holds(*token, facts) => {
                 if let Phase::Running { until, .. } = &mut live.phase {
                     *until = after(facts.now, *lease);
                 }
@@ -25,7 +25,7 @@ pub fn decide(id: &RecordId, record: Option<Record>, step: &Step, facts: &Facts)
             _ => keep(Reply::LeaseLost),
         },
         Step::Complete { token, result, .. } => match record {
-            Some(Record::Live(live)) if live.holds(*token) => {
+            Some(Record::Live(live)) if live.holds(*token, facts) => {
                 let attempts = live.number();
                 let settled = live.settle(facts.now, attempts, Settlement::Done(result.clone()));
                 put(Record::Settled(settled), Reply::Recorded)
@@ -40,7 +40,7 @@ pub fn decide(id: &RecordId, record: Option<Record>, step: &Step, facts: &Facts)
         },
         Step::Fail(failed) => fail(record, failed, facts),
         Step::GiveBack { token } => match record {
-            Some(Record::Live(live)) if live.holds(*token) => give_back(live, facts),
+            Some(Record::Live(live)) if live.holds(*token, facts) => give_back(live, facts),
             // It was given back, and the answer was lost.
             Some(Record::Live(live)) if live.token == *token => keep(Reply::Recorded),
             _ => keep(Reply::LeaseLost),
@@ -186,6 +186,18 @@ pub fn claim(id: &RecordId, record: Option<Record>, wanted: &Claim, facts: &Fact
         // It waits because it had an attempt left when its last one was reported: a deploy that
         // lowered the budget since counts from the next attempt on.
         Phase::Waiting { .. } => {}
+        // The claim was granted, and the answer was lost.
+        Phase::Running {
+            ref owner,
+            number,
+            ref mut until,
+            nonce,
+            ..
+        } if nonce != 0 && nonce == wanted.nonce && owner == &wanted.owner => {
+            *until = after(facts.now, wanted.lease);
+            let token = live.token;
+            return put(Record::Live(live), Reply::Run(Grant { token, number }));
+        }
         Phase::Running {
             ref owner, until, ..
         } => {
@@ -213,6 +225,7 @@ pub fn claim(id: &RecordId, record: Option<Record>, wanted: &Claim, facts: &Fact
         owner: Arc::clone(&wanted.owner),
         session: facts.session,
         until: after(facts.now, wanted.lease),
+        nonce: wanted.nonce,
     };
     put(
         Record::Live(live),
@@ -241,6 +254,7 @@ fn fail(record: Option<Record>, failed: &Failed, facts: &Facts) -> Decision {
     };
     match live.phase {
         Phase::Waiting { until, .. } => return keep(Reply::Waiting { at: until }),
+        Phase::Running { .. } if facts.dead_owner => return keep(Reply::LeaseLost),
         Phase::Running { number, since, .. } => live.past.push(PastAttempt {
             number,
             start: since,

@@ -25,6 +25,9 @@ pub struct Facts {
     pub session: u64,
     /// Whether a lease that has ended means a dead owner.
     pub leases: bool,
+    /// Whether the owner of the record's running claim is known to be dead, whatever its lease
+    /// says.
+    pub dead_owner: bool,
     /// The instance that decides. A letter names it.
     pub instance: Arc<str>,
 }
@@ -43,6 +46,7 @@ impl Facts {
             letter,
             session: 0,
             leases: false,
+            dead_owner: false,
             instance: instance.into(),
         }
     }
@@ -51,6 +55,13 @@ impl Facts {
     #[must_use]
     pub fn session(mut self, session: u64) -> Self {
         self.session = session;
+        self
+    }
+
+    /// Sets whether the owner of the record's running claim is known to be dead.
+    #[must_use]
+    pub fn dead_owner(mut self, dead_owner: bool) -> Self {
+        self.dead_owner = dead_owner;
         self
     }
 

@@ -16,8 +16,9 @@ use super::origin::Origin;
 use super::record::RecordId;
 use super::reused::Reused;
 use crate::json::Json;
+use crate::ledger::LedgerError;
 use crate::message::redact::{REDACTED, is_redacted};
-use crate::protocol::encoding::cbor;
+use crate::protocol::encoding::{self, cbor};
 
 /// The id of a dead letter: a UUID of version 7 ([RFC 9562]), so ids sort by the time of death.
 ///
@@ -162,6 +163,23 @@ pub struct DeadLetter {
 }
 
 impl DeadLetter {
+    /// Encodes the letter, with the version of its format, for a ledger to store.
+    ///
+    /// # Errors
+    /// [`LedgerError::Other`] when it cannot be encoded.
+    pub fn encode(&self) -> Result<Vec<u8>, LedgerError> {
+        encoding::encode(self)
+    }
+
+    /// Decodes what [`encode`](Self::encode) returned.
+    ///
+    /// # Errors
+    /// [`LedgerError::Record`] when the bytes are damaged, or of a version that this one does not
+    /// know.
+    pub fn decode(bytes: &[u8]) -> Result<Self, LedgerError> {
+        encoding::decode(bytes)
+    }
+
     /// Returns the id of the letter's record.
     pub fn record_id(&self) -> RecordId {
         let key = self.record_key.as_deref().unwrap_or(&self.key);

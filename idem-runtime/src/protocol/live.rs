@@ -8,6 +8,7 @@ use super::letter::{DeadLetterId, Reason};
 #[cfg(feature = "sled")]
 use super::record::RecordId;
 use super::record::{Live, OnCrash, Phase, Settled, Settlement};
+use crate::clock::after;
 
 impl Live {
     /// Returns the id of its record.
@@ -52,17 +53,33 @@ impl Live {
         }
     }
 
-    pub(super) fn holds(&self, token: u64) -> bool {
-        self.token == token && matches!(self.phase, Phase::Running { .. })
+    /// Returns whether it runs with this token, and the attempt may still report.
+    pub(super) fn holds(&self, token: u64, facts: &Facts) -> bool {
+        self.token == token && matches!(self.phase, Phase::Running { .. }) && !facts.dead_owner
     }
 
     /// Returns whether it runs for a dead owner.
     pub(super) fn orphaned(&self, facts: &Facts) -> bool {
         match self.phase {
             Phase::Running { session, until, .. } => {
-                session != facts.session || (facts.leases && facts.now >= until)
+                session != facts.session || facts.dead_owner || (facts.leases && facts.now >= until)
             }
             Phase::Waiting { .. } => false,
+        }
+    }
+
+    /// Returns when time alone may change it in a ledger with leases: a lease that lapses buries
+    /// the last attempt, and the time to live all the others.
+    pub(super) fn due(&self) -> Timestamp {
+        match self.phase {
+            Phase::Running { number, until, .. }
+                if number >= self.budget.attempts() || self.budget.on_crash == OnCrash::Bury =>
+            {
+                until
+            }
+            Phase::Running { until, .. } | Phase::Waiting { until, .. } => {
+                after(until, self.budget.ttl)
+            }
         }
     }
 

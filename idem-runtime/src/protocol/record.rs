@@ -12,7 +12,9 @@ use super::attempt::PastAttempt;
 use super::letter::{DeadLetter, DeadLetterId, Reason};
 use super::origin::Origin;
 use super::reused::Reused;
-use crate::protocol::encoding::cbor;
+use crate::clock::after;
+use crate::ledger::LedgerError;
+use crate::protocol::encoding::{self, cbor};
 
 /// The address of a record: the handler's name and the idempotency key.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -51,12 +53,14 @@ pub struct Fingerprint(
 );
 
 /// A key's record. A key without a record is absent.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Encode, Decode)]
 pub enum Record {
     /// Running or waiting for its next attempt.
-    Live(Live),
+    #[n(0)]
+    Live(#[n(0)] Live),
     /// Done, dead, discarded or issued.
-    Settled(Settled),
+    #[n(1)]
+    Settled(#[n(0)] Settled),
 }
 
 /// A message that is running or waiting. It has its own payload, so that a letter can be written
@@ -256,6 +260,10 @@ pub enum Phase {
         #[n(4)]
         #[cbor(with = "cbor::millis")]
         until: Timestamp,
+        /// The number of the claim among those of its owner; 0 if it had none.
+        #[n(5)]
+        #[cbor(default)]
+        nonce: u64,
     },
     /// The next attempt may start once a pause has passed.
     #[n(1)]
@@ -416,11 +424,63 @@ impl Settled {
 
     /// Returns whether its time to live has passed. Dead records never expire.
     pub fn expired(&self, now: Timestamp) -> bool {
-        !matches!(self.end, Settlement::Dead(_)) && now >= crate::clock::after(self.at, self.ttl)
+        !matches!(self.end, Settlement::Dead(_)) && now >= after(self.at, self.ttl)
     }
 }
 
 impl Record {
+    /// Encodes the record, with the version of its format, for a ledger to store. Later versions
+    /// of idem read what earlier ones wrote.
+    ///
+    /// # Errors
+    /// [`LedgerError::Other`] when it cannot be encoded.
+    pub fn encode(&self) -> Result<Vec<u8>, LedgerError> {
+        encoding::encode(self)
+    }
+
+    /// Decodes what [`encode`](Self::encode) returned.
+    ///
+    /// # Errors
+    /// [`LedgerError::Record`] when the bytes are damaged, or of a version that this one does not
+    /// know.
+    pub fn decode(bytes: &[u8]) -> Result<Self, LedgerError> {
+        encoding::decode(bytes)
+    }
+
+    /// Returns when time alone may change the record in a ledger with leases: before, a
+    /// [`Step::Sweep`](super::Step::Sweep) leaves it as it is, unless the owner of a running claim
+    /// is dead. `None` if time never does.
+    pub fn due(&self) -> Option<Timestamp> {
+        match self {
+            Self::Settled(settled) => {
+                let dead = matches!(settled.end, Settlement::Dead(_));
+                (!dead).then(|| after(settled.at, settled.ttl))
+            }
+            Self::Live(live) => Some(live.due()),
+        }
+    }
+
+    /// Returns the fencing token of its last claim, or of the write that made it. Each write of a
+    /// key has a token at least as large as that of the write before, also after the key was
+    /// absent.
+    pub fn token(&self) -> u64 {
+        match self {
+            Self::Live(live) => live.token,
+            Self::Settled(settled) => settled.token,
+        }
+    }
+
+    /// Returns the owner of its running claim, if there is one.
+    pub fn owner(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::Live(Live {
+                phase: Phase::Running { owner, .. },
+                ..
+            }) => Some(owner),
+            _ => None,
+        }
+    }
+
     /// Returns the live record, if it is one.
     #[cfg(feature = "sled")]
     pub(crate) fn live(self) -> Option<Live> {

@@ -93,8 +93,11 @@ pub enum Step {
 #[non_exhaustive]
 pub struct Claim {
     /// The instance that claims. It never claims a key that it is still running: an older claim of
-    /// its own is an attempt whose end could not be recorded.
+    /// its own, with another nonce, is an attempt whose end could not be recorded.
     pub owner: Arc<str>,
+    /// The number of this claim among those of its owner. A claim that is asked again with it,
+    /// because the answer was lost, gets the answer of the first time. 0 is no number.
+    pub nonce: u64,
     /// The fingerprint that a record must have, if it has one. `None` compares nothing.
     pub fingerprint: Option<Fingerprint>,
     /// The arguments: a JSON object, name to value.
@@ -110,7 +113,7 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// Returns a claim without a fingerprint, redacted paths and an origin.
+    /// Returns a claim without a nonce, a fingerprint, redacted paths and an origin.
     pub fn new(
         owner: impl Into<Arc<str>>,
         payload: impl Into<Arc<[u8]>>,
@@ -119,6 +122,7 @@ impl Claim {
     ) -> Self {
         Self {
             owner: owner.into(),
+            nonce: 0,
             fingerprint: None,
             payload: payload.into(),
             redacted: None,
@@ -126,6 +130,13 @@ impl Claim {
             lease,
             origin: None,
         }
+    }
+
+    /// Sets the number of this claim among those of its owner.
+    #[must_use]
+    pub fn nonce(mut self, nonce: u64) -> Self {
+        self.nonce = nonce;
+        self
     }
 
     /// Sets the fingerprint that a record must have.

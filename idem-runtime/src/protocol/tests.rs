@@ -126,6 +126,7 @@ impl Life {
             letter: DeadLetterId::from_bytes(self.letter_ids.to_be_bytes()),
             session: self.session,
             leases: self.leases,
+            dead_owner: false,
             instance: "i".into(),
         };
         let before = self.record.clone();
@@ -359,6 +360,7 @@ impl Life {
             } => {
                 self.step(&Step::Claim(Claim {
                     owner: format!("{owner}").into(),
+                    nonce: 0,
                     fingerprint: fingerprint.map(|byte| Fingerprint([byte; 16])),
                     payload: b"{}".as_slice().into(),
                     redacted: None,

@@ -11,15 +11,18 @@ use std::time::Duration;
 use foldhash::fast::RandomState;
 use parking_lot::Mutex;
 
+use crate::call::wait::wait;
 use crate::clock::{BoxFuture, Clock, after};
 use crate::ledger::Filter;
 use crate::ledger::{
-    ExpectedNote, Ledger, LedgerError, Note, NoteChange, Swept, check_keys, unnotified_key,
+    Capabilities, ExpectedNote, Leases, Ledger, LedgerError, Note, NoteChange, Swept, check_keys,
+    unnotified_key,
 };
 use crate::protocol::{
     Change, DeadLetter, DeadLetterId, Facts, LetterChange, LetterState, Record, RecordId, Reply,
     Step, decide,
 };
+use crate::{Error, Idem, IdemBuilder};
 
 /// A ledger in memory with leases, as one for more than one machine has them.
 #[derive(Clone)]
@@ -51,6 +54,14 @@ impl MemoryLedger {
             kept: Arc::new(Mutex::new(kept)),
         }
     }
+}
+
+/// Opens an [`Idem`] on a ledger that needs no connection, without awaiting.
+///
+/// # Errors
+/// [`Error::Ledger`] when the ledger cannot be swept.
+pub fn open_on(builder: IdemBuilder, ledger: impl Ledger) -> Result<Idem, Error> {
+    wait(builder.open_with(|_| ready(Ok(ledger))))
 }
 
 impl Kept {
@@ -128,6 +139,10 @@ fn at_once<T: Send + 'static>(answer: T) -> BoxFuture<'static, Result<T, LedgerE
 }
 
 impl Ledger for MemoryLedger {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::new().leases(Leases::PerClaim)
+    }
+
     fn apply(&self, id: &RecordId, step: Step) -> BoxFuture<'static, Result<Reply, LedgerError>> {
         if let Step::Complete { notes, .. } = &step
             && let Err(error) = check_keys(notes)
@@ -245,10 +260,6 @@ impl Ledger for MemoryLedger {
             as_expected
         });
         Box::pin(ready(written))
-    }
-
-    fn leases(&self) -> bool {
-        true
     }
 
     fn close(&self) -> BoxFuture<'static, Result<(), LedgerError>> {

@@ -12,6 +12,6 @@ mod memory;
 mod temporary;
 
 pub use clock::ManualClock;
-pub use memory::MemoryLedger;
+pub use memory::{MemoryLedger, open_on};
 #[cfg(feature = "sled")]
 pub use temporary::{Temporary, temporary, temporary_with};

@@ -62,6 +62,7 @@ fn live(from: &mut Unstructured<'_>) -> Result<Live> {
             owner: from.arbitrary()?,
             session: from.arbitrary()?,
             until: time(from)?,
+            nonce: from.arbitrary()?,
         },
         false => Phase::Waiting {
             since: time(from)?,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use idem_runtime::testing::{ManualClock, MemoryLedger, temporary, temporary_with};
+use idem_runtime::testing::{ManualClock, MemoryLedger, open_on, temporary, temporary_with};
 use idem_runtime::{Delivered, Error, Idem, Origin, Verdict, dead_letters::Reason, idempotent};
 use serde::{Deserialize, Serialize};
 
@@ -234,10 +234,11 @@ async fn a_claim_that_passed_on_is_somebody_elses_to_settle() {
     let clock = ManualClock::default();
     let ledger = MemoryLedger::new(Arc::new(clock.clone()));
     let process = || {
-        Idem::builder()
-            .clock(Arc::new(clock.clone()))
-            .open_with(Arc::new(ledger.clone()))
-            .unwrap()
+        open_on(
+            Idem::builder().clock(Arc::new(clock.clone())),
+            ledger.clone(),
+        )
+        .unwrap()
     };
     let (one, other, body) = (process(), process(), Body::shut());
     let mut first = Box::pin(one.deliver(origin(), leased("A-1", &body)));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{join_all, try_join_all};
-use idem_runtime::testing::{ManualClock, MemoryLedger, temporary};
+use idem_runtime::testing::{ManualClock, MemoryLedger, open_on, temporary};
 use idem_runtime::{Error, Idem, idempotent, issuer::KeyFormat};
 
 use crate::common::{Body, Oops, on, only_letter};
@@ -193,10 +193,11 @@ async fn replicas_never_issue_the_same_key() {
     let clock = ManualClock::default();
     let ledger = MemoryLedger::new(Arc::new(clock.clone()));
     let open = || {
-        Idem::builder()
-            .clock(Arc::new(clock.clone()))
-            .open_with(Arc::new(ledger.clone()))
-            .unwrap()
+        open_on(
+            Idem::builder().clock(Arc::new(clock.clone())),
+            ledger.clone(),
+        )
+        .unwrap()
     };
     let replicas: Vec<_> = (0..3).map(|_| open()).collect();
     let issuers: Vec<_> = replicas

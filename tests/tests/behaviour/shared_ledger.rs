@@ -4,9 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use idem_runtime::ledger::{ExpectedNote, Ledger, Note, NoteChange, Swept};
+use idem_runtime::ledger::{Capabilities, ExpectedNote, Ledger, Note, NoteChange, Swept};
 use idem_runtime::protocol::{Phase, Record, RecordId, Reply, Step};
-use idem_runtime::testing::{ManualClock, MemoryLedger};
+use idem_runtime::testing::{ManualClock, MemoryLedger, open_on};
 use idem_runtime::{
     DeadLetter, DeadLetterId, Error, Filter, Idem, attempt,
     clock::{BoxFuture, Timestamp},
@@ -29,10 +29,11 @@ fn two() -> Two {
     let clock = ManualClock::default();
     let ledger = MemoryLedger::new(Arc::new(clock.clone()));
     let process = || {
-        Idem::builder()
-            .clock(Arc::new(clock.clone()))
-            .open_with(Arc::new(ledger.clone()))
-            .unwrap()
+        open_on(
+            Idem::builder().clock(Arc::new(clock.clone())),
+            ledger.clone(),
+        )
+        .unwrap()
     };
     Two {
         one: process(),
@@ -46,9 +47,7 @@ impl Two {
     /// A process that stalls.
     fn stalling(&self) -> Idem {
         let builder = Idem::builder().clock(Arc::new(self.clock.clone()));
-        builder
-            .open_with(Arc::new(Unrenewed(self.ledger.clone())))
-            .unwrap()
+        open_on(builder, Unrenewed(self.ledger.clone())).unwrap()
     }
 
     /// Moves time in small steps, as long as something is asleep, until the future ends.
@@ -213,8 +212,8 @@ impl Ledger for Unrenewed {
         self.0.write_notes(changes, expected)
     }
 
-    fn leases(&self) -> bool {
-        true
+    fn capabilities(&self) -> Capabilities {
+        self.0.capabilities()
     }
 
     fn close(&self) -> BoxFuture<'static, Result<(), LedgerError>> {

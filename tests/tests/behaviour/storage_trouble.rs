@@ -5,9 +5,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use idem_runtime::dead_letters::LetterError;
-use idem_runtime::ledger::{ExpectedNote, Ledger, LedgerError, Note, NoteChange, Swept};
+use idem_runtime::ledger::{
+    Capabilities, ExpectedNote, Ledger, LedgerError, Note, NoteChange, Swept,
+};
 use idem_runtime::protocol::{Record, RecordId, Reply, Step};
-use idem_runtime::testing::{ManualClock, MemoryLedger};
+use idem_runtime::testing::{ManualClock, MemoryLedger, open_on};
 use idem_runtime::{
     DeadLetter, DeadLetterId, Error, Filter, Idem, Origin, Verdict, clock::BoxFuture, idempotent,
     outbox::OutboxMessage,
@@ -161,8 +163,8 @@ impl Ledger for Shaky {
         }
     }
 
-    fn leases(&self) -> bool {
-        self.ledger.leases()
+    fn capabilities(&self) -> Capabilities {
+        self.ledger.capabilities()
     }
 
     fn close(&self) -> BoxFuture<'static, Result<(), LedgerError>> {
@@ -181,10 +183,7 @@ fn shaky() -> (Idem, Shaky) {
         sweeps: watch::Sender::new(0),
     };
     (
-        Idem::builder()
-            .clock(clock)
-            .open_with(Arc::new(ledger.clone()))
-            .unwrap(),
+        open_on(Idem::builder().clock(clock), ledger.clone()).unwrap(),
         ledger,
     )
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use fail::FailScenario;
 use futures_util::future::join_all;
-use idem_runtime::testing::{ManualClock, MemoryLedger};
+use idem_runtime::testing::{ManualClock, MemoryLedger, open_on};
 use idem_runtime::{Error, Filter, Idem, LetterState, clock::Clock, idempotent};
 use tokio::sync::Notify;
 
@@ -185,10 +185,11 @@ async fn a_lease_is_kept_when_the_clock_steps_back_and_given_up_when_it_steps_fa
     let clock = ManualClock::default();
     let ledger = MemoryLedger::new(Arc::new(clock.clone()));
     let process = || {
-        Idem::builder()
-            .clock(Arc::new(clock.clone()))
-            .open_with(Arc::new(ledger.clone()))
-            .unwrap()
+        open_on(
+            Idem::builder().clock(Arc::new(clock.clone())),
+            ledger.clone(),
+        )
+        .unwrap()
     };
     let (one, other, starts, door) = (process(), process(), Starts::default(), Notify::new());
     let mut first = Box::pin(one.scope(holds(1, &starts, &door)));

@@ -175,6 +175,7 @@ fn a_redrive_that_keeps_the_old_token_valid(
             owner: "".into(),
             session: 0,
             until: facts.now,
+            nonce: 0,
         };
         decision.record = Change::Put(Record::Live(live));
     }
@@ -437,6 +438,7 @@ fn a_deploy_that_kills_what_waits(
             owner,
             session: facts.session,
             until: facts.now,
+            nonce: 0,
         };
     }
     decide(id, record, step, facts)

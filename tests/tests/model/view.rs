@@ -152,6 +152,7 @@ impl<'a> View<'a> {
                 owner: by,
                 session,
                 until,
+                nonce: _,
             } => {
                 self.push(1);
                 self.push(*number as usize);

@@ -200,6 +200,7 @@ impl Committer {
             letter: DeadLetterId::from_bytes([0; 16]),
             session: shared.session,
             leases: false,
+            dead_owner: false,
             instance: shared.instance.clone(),
         };
         let mut group = Group::new(

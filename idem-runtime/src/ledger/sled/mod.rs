@@ -54,7 +54,7 @@ use queue::Queue;
 use shared::{Shared, Waiting};
 use witness::Witness;
 
-use super::{ExpectedNote, Ledger, LedgerError, Note, NoteChange, Swept};
+use super::{Capabilities, ExpectedNote, Ledger, LedgerError, Note, NoteChange, Swept};
 use crate::clock::{BoxFuture, Clock};
 use crate::failpoint;
 use crate::ledger::{Filter, check_keys};
@@ -155,6 +155,10 @@ impl SledLedger {
 }
 
 impl Ledger for SledLedger {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::new()
+    }
+
     fn apply(&self, id: &RecordId, step: Step) -> BoxFuture<'static, Result<Reply, LedgerError>> {
         let (shared, id) = (Arc::clone(&self.shared), id.clone());
         Box::pin(async move {
@@ -310,10 +314,6 @@ impl Ledger for SledLedger {
             copying.map_err(|error| shared.folder.refused(&error))?;
             Waiting { answer, shared }.answer().await
         })
-    }
-
-    fn leases(&self) -> bool {
-        false
     }
 
     fn close(&self) -> BoxFuture<'static, Result<(), LedgerError>> {

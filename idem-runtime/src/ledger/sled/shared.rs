@@ -116,6 +116,7 @@ impl Shared {
             letter: DeadLetterId::from_bytes([0; 16]),
             session: self.session,
             leases: false,
+            dead_owner: false,
             instance: self.instance.clone(),
         }
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{LEASE, PAUSE, Subject, TTL, claim, complete, discard, id};
+use crate::ledger::Leases;
 use crate::protocol::{AttemptOutcome, Claim, Fingerprint, Grant, OnCrash, RecordId, Reply, Step};
 
 /// A key never seen before runs, as attempt 1.
@@ -61,7 +62,7 @@ pub async fn a_claim_of_its_own_that_was_never_reported_counts_as_crashed(on: Ar
 
 /// Where leases count, one that has lapsed is a counted attempt, and the next owner runs.
 pub async fn a_lapsed_lease_passes_the_claim_on(on: Arc<Subject>) {
-    if !on.ledger.leases() {
+    if on.ledger.capabilities().leases == Leases::None {
         return;
     }
     let first = on.start("A").await;

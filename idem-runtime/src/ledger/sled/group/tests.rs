@@ -290,6 +290,7 @@ impl World {
                 letter,
                 session,
                 leases: false,
+                dead_owner: false,
                 instance: "test".into(),
             };
             match op {
@@ -639,6 +640,7 @@ impl Ledger {
             letter,
             session: 1,
             leases: false,
+            dead_owner: false,
             instance: "test".into(),
         };
         let id = RecordId::new("h", key.to_string());

@@ -1,0 +1,30 @@
+//! Housekeeping: once a second, the background brings reports that the ledger could not take, and
+//! sweeps in small pieces.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::MissedTickBehavior;
+
+use crate::idem::shared::Shared;
+
+/// How often it sweeps, and how many settled records each sweep visits.
+const PERIOD: Duration = Duration::from_secs(1);
+const PIECE: usize = 1000;
+
+/// Keeps house until the runtime drops it. It does nothing while `shared.housekeeping` is held.
+pub(crate) async fn keep_house(shared: Arc<Shared>) {
+    let mut period = tokio::time::interval(PERIOD);
+    period.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        period.tick().await;
+        let _round = shared.housekeeping.lock().await;
+        shared.report_all_again().await;
+        match shared.sweep(PIECE).await {
+            // More records have expired than one sweep visits.
+            Ok(swept) if swept.removed > 0 && !swept.finished => period.reset_immediately(),
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "the sweep will be tried again"),
+        }
+    }
+}

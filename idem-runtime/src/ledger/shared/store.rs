@@ -1,0 +1,325 @@
+//! What a shared ledger needs of a store.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::ledger::{ExpectedNote, Filter, LedgerError, Note, NoteChange};
+use crate::protocol::{DeadLetter, DeadLetterId, Record, RecordId};
+
+/// The store of a [`SharedLedger`](super::SharedLedger): rows with versions that are written if
+/// they are as expected, on a server that several processes share.
+///
+/// A store decides nothing and waits for nothing but its server. The shared ledger batches, retries
+/// lost races, settles lost answers and keeps leases. It calls the store on the
+/// [background](crate::ledger::Context::background), one write at a time; reads may run beside it.
+///
+/// The shared ledger relies on these rules:
+///
+/// - **A write takes place if and only if its row has the expected version**, together with its
+///   letter and notes, or not at all. Each write of a batch on its own, except that nothing of a
+///   batch takes place once its runner is dead.
+/// - **What was answered is durable**, and every later read of any process sees it.
+/// - **Time is the store's**, and does not go back. Each answer carries it.
+/// - **An error says what is known**: see [`StoreErrorKind`]. A request whose future is dropped may
+///   still take place, like one whose answer was lost, but not later than
+///   [`LATEST`](super::LATEST).
+pub trait Store: Send + Sync + 'static {
+    /// The transactions of [`begin`](Self::begin).
+    type Transaction: StoreTransaction;
+
+    /// Reads rows, in the order of the ids, and the store's time.
+    ///
+    /// # Errors
+    /// When the rows cannot be read. A row that cannot be decoded is an error of its own.
+    fn read(&self, ids: Vec<RecordId>) -> impl Future<Output = Result<Rows, StoreError>> + Send;
+
+    /// Makes the writes of one batch in the name of a runner, in one trip and one commit. No two are
+    /// of one row.
+    ///
+    /// # Errors
+    /// [`StoreErrorKind::RunnerDead`] when the runner was marked dead: nothing took place.
+    fn write(
+        &self,
+        runner: &Runner,
+        writes: Vec<Write>,
+    ) -> impl Future<Output = Result<Written, StoreError>> + Send;
+
+    /// Reserves `count` numbers, and returns the first. They are larger than all that were reserved
+    /// before, by any process, also after a restart of the store.
+    ///
+    /// # Errors
+    /// When none were reserved, or the answer was lost.
+    fn reserve(&self, count: u64) -> impl Future<Output = Result<u64, StoreError>> + Send;
+
+    /// Says that a runner lives for another `lease` from now on, by the store's clock. The first
+    /// beat adds it. Returns the store's time.
+    ///
+    /// # Errors
+    /// [`StoreErrorKind::RunnerDead`] when it was marked dead: it stays dead.
+    fn beat(
+        &self,
+        runner: &Runner,
+        lease: Duration,
+    ) -> impl Future<Output = Result<Timestamp, StoreError>> + Send;
+
+    /// Marks a runner dead whose lease ended at `until` and has not been renewed since; it is dead
+    /// too if it is not known. Returns whether it is dead now.
+    ///
+    /// # Errors
+    /// When the answer was lost.
+    fn retire(
+        &self,
+        runner: &Runner,
+        until: Option<Timestamp>,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
+    /// Returns up to `limit` rows that may have something due: [`Write::due`] has passed, or their
+    /// [owner](Write::owner) is dead or its lease has ended. With `live` alone, only those of live
+    /// records. Rows that it returned last time and that are still due may be returned again.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    fn due(
+        &self,
+        limit: usize,
+        live: bool,
+    ) -> impl Future<Output = Result<Vec<RecordId>, StoreError>> + Send;
+
+    /// Returns a letter, open or closed.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    fn letter(
+        &self,
+        id: DeadLetterId,
+    ) -> impl Future<Output = Result<Option<DeadLetter>, StoreError>> + Send;
+
+    /// Returns the letters that a filter [chooses](Filter), newest first.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    fn letters(
+        &self,
+        filter: Filter,
+    ) -> impl Future<Output = Result<Vec<DeadLetter>, StoreError>> + Send;
+
+    /// Returns the number of open letters.
+    ///
+    /// # Errors
+    /// When they cannot be counted.
+    fn open_letters(&self) -> impl Future<Output = Result<u64, StoreError>> + Send;
+
+    /// Removes up to `limit` letters that were closed before `before`, each with its
+    /// [marker](crate::protocol::unnotified_key). Returns how many.
+    ///
+    /// # Errors
+    /// When they cannot be removed.
+    fn remove_letters(
+        &self,
+        before: Timestamp,
+        limit: usize,
+    ) -> impl Future<Output = Result<u64, StoreError>> + Send;
+
+    /// Returns notes as [`Ledger::notes`](crate::ledger::Ledger::notes) does.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    fn notes(
+        &self,
+        prefix: String,
+        after: Option<String>,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<Note>, StoreError>> + Send;
+
+    /// Writes notes as [`Ledger::write_notes`](crate::ledger::Ledger::write_notes) does: all of them
+    /// if all is as expected, and returns whether it was.
+    ///
+    /// # Errors
+    /// When they may not be durable.
+    fn write_notes(
+        &self,
+        changes: Vec<NoteChange>,
+        expected: Vec<ExpectedNote>,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
+    /// Waits until rows were changed by other processes, and returns which: a hint, of which some
+    /// may be missed. The default never resolves.
+    fn changed(&self) -> impl Future<Output = Vec<RecordId>> + Send {
+        std::future::pending()
+    }
+
+    /// Returns whether attempts can [begin](Self::begin) a transaction (default: no).
+    fn has_transactions(&self) -> bool {
+        false
+    }
+
+    /// Begins a transaction. The default refuses.
+    ///
+    /// # Errors
+    /// When it cannot be begun.
+    fn begin(&self) -> impl Future<Output = Result<Self::Transaction, StoreError>> + Send {
+        let unsupported = StoreError::new(StoreErrorKind::Refused, "it has no transactions");
+        std::future::ready(Err(unsupported))
+    }
+
+    /// Releases the connections.
+    fn close(&self) -> impl Future<Output = ()> + Send;
+}
+
+/// A transaction of a store. Dropped, it is rolled back.
+pub trait StoreTransaction: Send + 'static {
+    /// Makes one write within the transaction, in the name of a runner. Returns whether its row was
+    /// as expected. If another process writes the row or marks the runner dead before the commit,
+    /// the transaction is not committed.
+    ///
+    /// # Errors
+    /// When it cannot be written. The transaction can then only be rolled back.
+    fn write(
+        &mut self,
+        runner: &Runner,
+        write: Write,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
+    /// Commits.
+    ///
+    /// # Errors
+    /// [`StoreErrorKind::Lost`] when it may have been committed all the same; with any other kind,
+    /// nothing of it happened.
+    fn commit(self) -> impl Future<Output = Result<(), StoreError>> + Send;
+}
+
+/// A process that holds claims: its name, which no other process and no earlier life of this one
+/// has had.
+pub type Runner = Arc<str>;
+
+/// Rows, in the order in which they were asked for.
+#[derive(Debug)]
+pub struct Rows {
+    /// One for each id; `None` where there is no row.
+    pub rows: Vec<Result<Option<Row>, LedgerError>>,
+    /// The store's time when they were read.
+    pub now: Timestamp,
+}
+
+/// A row of a record.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Row {
+    /// The number of the write that made it.
+    pub version: u64,
+    /// The record. A row without one is kept for a while after its record was removed, so that no
+    /// late write takes it for one that never was.
+    pub record: Option<Record>,
+    /// The runner that holds the record's running claim.
+    pub owner: Owner,
+}
+
+/// What the store knows of the runner that holds a claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owner {
+    /// The record has no running claim.
+    None,
+    /// It lives until then, unless it beats again.
+    Until(Timestamp),
+    /// It was marked dead, or it is not known.
+    Dead,
+}
+
+/// One write of a row, if it is as expected.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Write {
+    /// The row.
+    pub id: RecordId,
+    /// The version that it must have; `None` if it must not exist.
+    pub expected: Option<u64>,
+    /// The version that it gets, which no other write has.
+    pub version: u64,
+    /// What becomes of it.
+    pub change: RowChange,
+    /// The letter to write with it.
+    pub letter: Option<LetterWrite>,
+    /// The notes to write with it. [Numbered ones](Note) get their numbers when they are recorded.
+    pub notes: Vec<NoteChange>,
+}
+
+/// What becomes of a row.
+#[derive(Debug, Clone, PartialEq)]
+pub enum RowChange {
+    /// It is written: the record, [encoded](Record::encode), or `None` for a row without one.
+    Put {
+        /// The encoded record.
+        record: Option<Vec<u8>>,
+        /// When time alone may change it.
+        due: Option<Timestamp>,
+        /// The runner that holds its running claim.
+        owner: Option<Runner>,
+    },
+    /// It is removed.
+    Remove,
+}
+
+/// A letter that is written with a row.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LetterWrite {
+    /// The letter as it is from now on.
+    pub letter: DeadLetter,
+    /// Whether it is new. Else it must exist, or the write does not take place.
+    pub is_new: bool,
+}
+
+/// What came of a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    /// The [versions](Write::version) of the writes that took place, in any order.
+    pub versions: Vec<u64>,
+    /// The store's time.
+    pub now: Timestamp,
+}
+
+/// Why a store did not do what it was asked for.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{message}")]
+pub struct StoreError {
+    /// What is known of the request.
+    pub kind: StoreErrorKind,
+    /// What happened, in the store's words, without a value of a payload.
+    pub message: String,
+    /// The client's or the server's error.
+    #[source]
+    pub source: Option<Arc<dyn std::error::Error + Send + Sync>>,
+}
+
+/// What is known of a request that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum StoreErrorKind {
+    /// Nothing took place, and the same request may succeed in a moment: no connection, a
+    /// deadlock, a server that starts.
+    Away,
+    /// The answer was lost: it may have taken place, or may yet.
+    Lost,
+    /// Nothing took place, and one of the writes is bad: it would be refused again.
+    Refused,
+    /// Nothing took place, because the runner was marked dead.
+    RunnerDead,
+}
+
+impl StoreError {
+    /// Returns an error without a source.
+    pub fn new(kind: StoreErrorKind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+            source: None,
+        }
+    }
+
+    /// Sets the client's or the server's error.
+    #[must_use]
+    pub fn source(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
+        self.source = Some(Arc::new(source));
+        self
+    }
+}

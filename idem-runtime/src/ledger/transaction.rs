@@ -1,0 +1,46 @@
+//! A transaction that an attempt carries: its business data and its result are one write.
+
+use std::any::Any;
+
+use super::LedgerError;
+use crate::clock::BoxFuture;
+use crate::protocol::{RecordId, Reply, Step};
+
+/// An open transaction of a ledger's store. Dropped without [`commit`](Self::commit), it is rolled
+/// back.
+pub trait Transaction: Any + Send {
+    /// Makes one step of a record within the transaction. The reply counts once it is committed.
+    ///
+    /// The record's row is not locked before this, so that other processes can read it and renewals
+    /// do not wait while the body runs.
+    ///
+    /// # Errors
+    /// When the step cannot be made. The transaction can then only be rolled back.
+    fn apply<'t>(
+        &'t mut self,
+        id: &'t RecordId,
+        step: Step,
+    ) -> BoxFuture<'t, Result<Reply, LedgerError>>;
+
+    /// Commits everything that was written in the transaction.
+    ///
+    /// # Errors
+    /// [`CommitError::NotCommitted`] when nothing of it happened; [`CommitError::Unknown`] when the
+    /// answer was lost, so that all of it may have happened, or happen a moment later.
+    fn commit(self: Box<Self>) -> BoxFuture<'static, Result<(), CommitError>>;
+
+    /// Returns the transaction as its own type, through which a body writes its business data.
+    fn as_any_mut(&mut self) -> &mut (dyn Any + Send);
+}
+
+/// Why a transaction is not known to be committed.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum CommitError {
+    /// It was rolled back: another write came first, or the store refused it.
+    #[error("the transaction was not committed: {0}")]
+    NotCommitted(LedgerError),
+    /// The answer to the commit was lost.
+    #[error("the answer to the commit was lost: {0}")]
+    Unknown(LedgerError),
+}

@@ -18,6 +18,8 @@ mod fingerprints;
 mod issuing;
 mod keys;
 mod limits;
+mod lost_leases;
+mod opening_with;
 mod outbox;
 mod panics_and_timeouts;
 mod panics_outside;

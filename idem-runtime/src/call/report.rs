@@ -98,14 +98,10 @@ impl Drive {
     /// Begins to report how the attempt ended. From here on the report arrives, even when the call
     /// is dropped.
     pub(super) fn report(&mut self, result: AttemptResult) {
-        let State::Running {
-            grant: Grant { token, number },
-            since,
-            ..
-        } = self.state
-        else {
+        let State::Running { grant, since, .. } = self.state else {
             return;
         };
+        let Grant { token, number } = grant;
         let (outcome, text, after) = match result {
             AttemptResult::Returned {
                 json: Ok(json),

@@ -65,8 +65,9 @@ pub trait Store: Send + Sync + 'static {
         lease: Duration,
     ) -> impl Future<Output = Result<Timestamp, StoreError>> + Send;
 
-    /// Marks a runner dead whose lease ended at `until` and has not been renewed since; it is dead
-    /// too if it is not known. Returns whether it is dead now.
+    /// Marks a runner dead whose lease ended at `until` and has not been renewed since, by the
+    /// store's clock; without `until`, whatever its lease. One that is not known is marked dead too.
+    /// Returns whether it is dead now.
     ///
     /// # Errors
     /// When the answer was lost.
@@ -251,6 +252,8 @@ pub enum RowChange {
     Put {
         /// The encoded record.
         record: Option<Vec<u8>>,
+        /// Whether the record is [live](Record::Live).
+        live: bool,
         /// When time alone may change it.
         due: Option<Timestamp>,
         /// The runner that holds its running claim.

@@ -8,10 +8,12 @@ mod clock;
 pub mod internals;
 pub mod laws;
 mod memory;
+mod store;
 #[cfg(feature = "sled")]
 mod temporary;
 
 pub use clock::ManualClock;
 pub use memory::{MemoryLedger, open_on};
+pub use store::{Calls, MemoryStore, MemoryTransaction};
 #[cfg(feature = "sled")]
 pub use temporary::{Temporary, temporary, temporary_with};

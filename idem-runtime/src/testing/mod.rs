@@ -8,12 +8,14 @@ mod clock;
 pub mod internals;
 pub mod laws;
 mod memory;
+mod process;
 mod store;
 #[cfg(feature = "sled")]
 mod temporary;
 
 pub use clock::ManualClock;
 pub use memory::{MemoryLedger, open_on};
+pub use process::Process;
 pub use store::{Calls, MemoryStore, MemoryTransaction};
 #[cfg(feature = "sled")]
 pub use temporary::{Temporary, temporary, temporary_with};

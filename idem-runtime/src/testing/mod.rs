@@ -16,6 +16,9 @@ mod temporary;
 pub use clock::ManualClock;
 pub use memory::{MemoryLedger, open_on};
 pub use process::Process;
-pub use store::{Calls, MemoryStore, MemoryTransaction};
+pub use store::{
+    Calls, MemoryStore, MemoryTransaction, StoreCall, StoreFault, UnreliableStore,
+    UnreliableTransaction,
+};
 #[cfg(feature = "sled")]
 pub use temporary::{Temporary, temporary, temporary_with};

@@ -2,6 +2,7 @@
 
 mod kept;
 mod transaction;
+mod unreliable;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use tokio::sync::broadcast;
 pub use kept::Calls;
 use kept::Kept;
 pub use transaction::MemoryTransaction;
+pub use unreliable::{StoreCall, StoreFault, UnreliableStore, UnreliableTransaction};
 
 use crate::clock::Clock;
 use crate::ledger::shared::{Rows, Runner, Store, StoreError, StoreErrorKind, Write, Written};

@@ -6,23 +6,27 @@ use std::sync::Arc;
 
 use idem_runtime::ledger::SledLedger;
 use idem_runtime::testing::{ManualClock, MemoryLedger, laws::Subject};
+use tempfile::TempDir;
 
 fn sled() -> Subject {
-    let folder = tempfile::tempdir().unwrap();
-    let clock = ManualClock::default();
-    let ledger = SledLedger::open(
-        folder.path(),
-        64 << 20,
-        Arc::new(clock.clone()),
-        "laws".to_owned(),
-    )
-    .unwrap();
-    Subject::new(Arc::new(ledger), clock).keeping(folder)
+    let folder = Arc::new(tempfile::tempdir().unwrap());
+    let (again, clock) = (Arc::clone(&folder), ManualClock::default());
+    opened(&folder, clock)
+        .keeping(folder)
+        .opened_again(move |clock| opened(&again, clock))
+}
+
+fn opened(folder: &TempDir, clock: ManualClock) -> Subject {
+    let (ours, owner) = (Arc::new(clock.clone()), "laws".to_owned());
+    let ledger = SledLedger::open(folder.path(), 64 << 20, ours, owner).unwrap();
+    Subject::new(Arc::new(ledger), clock)
 }
 
 fn memory() -> Subject {
     let clock = ManualClock::default();
-    Subject::new(Arc::new(MemoryLedger::new(Arc::new(clock.clone()))), clock)
+    let ledger = Arc::new(MemoryLedger::new(Arc::new(clock.clone())));
+    let shared = Arc::clone(&ledger);
+    Subject::new(ledger, clock).opened_again(move |clock| Subject::new(shared.clone(), clock))
 }
 
 mod sled_ledger {

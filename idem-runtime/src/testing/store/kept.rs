@@ -5,7 +5,7 @@ use std::ops::Bound;
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::refused;
 use crate::clock::after;
@@ -48,6 +48,8 @@ pub(super) struct Kept {
     connections: u64,
     /// The latest time that was told.
     told: Timestamp,
+    /// How far its time is ahead of the clock, which has stepped back.
+    ahead: SignedDuration,
 }
 
 pub(super) struct StoredRow {
@@ -71,9 +73,12 @@ impl Kept {
         self.connections
     }
 
-    /// Returns the time, which does not go back when the clock does.
+    /// Returns the time. When the clock steps back, it goes on from where it was.
     pub(super) fn time(&mut self, clock: Timestamp) -> Timestamp {
-        self.told = self.told.max(clock);
+        if clock + self.ahead < self.told {
+            self.ahead = self.told.duration_since(clock);
+        }
+        self.told = clock + self.ahead;
         self.told
     }
 

@@ -38,4 +38,5 @@ mod storage_trouble;
 mod storm;
 mod sweeping;
 mod sync_handlers;
+mod transactions;
 mod which_idem;

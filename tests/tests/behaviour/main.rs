@@ -19,6 +19,7 @@ mod issuing;
 mod keys;
 mod limits;
 mod lost_leases;
+mod note_lease;
 mod opening_with;
 mod outbox;
 mod panics_and_timeouts;

@@ -392,7 +392,10 @@ async fn without_an_attempt_or_a_ledger_that_can_there_is_no_transaction() {
     async fn of_another_type(order_no: String) -> Result<(), Oops> {
         let _ = order_no;
         let refused = transaction::<String>().await.unwrap_err();
-        assert!(format!("{refused:#}").contains("of this type"), "{refused:#}");
+        assert!(
+            format!("{refused:#}").contains("of this type"),
+            "{refused:#}"
+        );
         Ok(())
     }
     let clock = ManualClock::default();

@@ -40,7 +40,7 @@ fn calls(kind: &str, count: u64) {
     let clock = Arc::new(ManualClock::default());
     let idem = open_on(
         Idem::builder().clock(clock.clone()),
-        MemoryLedger::new(clock),
+        MemoryLedger::new(clock).of_one_process(),
     )
     .unwrap();
     idem.sync_scope(|| {

@@ -26,6 +26,7 @@ use crate::{Error, Idem, IdemBuilder};
 #[derive(Clone)]
 pub struct MemoryLedger {
     clock: Arc<dyn Clock>,
+    leases: Leases,
     kept: Arc<Mutex<Kept>>,
 }
 
@@ -49,8 +50,16 @@ impl MemoryLedger {
         };
         Self {
             clock,
+            leases: Leases::PerClaim,
             kept: Arc::new(Mutex::new(kept)),
         }
+    }
+
+    /// Returns it without leases, as the ledger of one process.
+    #[must_use]
+    pub fn of_one_process(mut self) -> Self {
+        self.leases = Leases::None;
+        self
     }
 }
 
@@ -63,10 +72,11 @@ pub fn open_on(builder: IdemBuilder, ledger: impl Ledger) -> Result<Idem, Error>
 }
 
 impl Kept {
-    fn step(&mut self, id: &RecordId, step: &Step, now: jiff::Timestamp) -> Reply {
+    fn step(&mut self, id: &RecordId, step: &Step, now: jiff::Timestamp, leases: Leases) -> Reply {
         self.token += 1;
         let letter = DeadLetterId::from_token(now, self.token);
-        let facts = Facts::new(now, self.token, letter, Arc::clone(&self.instance)).leases(true);
+        let facts = Facts::new(now, self.token, letter, Arc::clone(&self.instance))
+            .leases(leases != Leases::None);
         let decision = decide(id, self.records.get(id).cloned(), step, &facts);
         let letter = decision.acts_on();
         let letter = letter.and_then(|letter| self.letters.get(&letter).cloned().map(Box::new));
@@ -100,7 +110,7 @@ fn at_once<T: Send + 'static>(answer: T) -> BoxFuture<'static, Result<T, LedgerE
 
 impl Ledger for MemoryLedger {
     fn capabilities(&self) -> Capabilities {
-        Capabilities::new().leases(Leases::PerClaim)
+        Capabilities::new().leases(self.leases)
     }
 
     fn apply(&self, id: &RecordId, step: Step) -> BoxFuture<'static, Result<Reply, LedgerError>> {
@@ -109,7 +119,11 @@ impl Ledger for MemoryLedger {
         {
             return Box::pin(ready(Err(error)));
         }
-        at_once(self.kept.lock().step(id, &step, self.clock.now()))
+        at_once(
+            self.kept
+                .lock()
+                .step(id, &step, self.clock.now(), self.leases),
+        )
     }
 
     fn record(&self, id: &RecordId) -> BoxFuture<'static, Result<Option<Record>, LedgerError>> {
@@ -150,7 +164,7 @@ impl Ledger for MemoryLedger {
             .map(|(id, _)| id.clone())
             .collect();
         for id in ids {
-            match kept.step(&id, &Step::Sweep, now) {
+            match kept.step(&id, &Step::Sweep, now, self.leases) {
                 Reply::DeadLettered(letter) => swept.dead_lettered.push(*letter),
                 Reply::Recorded => swept.removed += 1,
                 _ => {}

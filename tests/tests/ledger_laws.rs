@@ -5,7 +5,9 @@
 use std::sync::Arc;
 
 use idem_runtime::ledger::SledLedger;
-use idem_runtime::testing::{ManualClock, MemoryLedger, laws::Subject};
+use idem_runtime::testing::{
+    LedgerFault, ManualClock, MemoryLedger, UnreliableLedger, laws::Subject,
+};
 use tempfile::TempDir;
 
 fn sled() -> Subject {
@@ -29,10 +31,22 @@ fn memory() -> Subject {
     Subject::new(ledger, clock).opened_again(move |clock| Subject::new(shared.clone(), clock))
 }
 
+/// Every claim and every report is made twice, as if the first answer was lost.
+fn asked_twice() -> Subject {
+    let clock = ManualClock::default();
+    let ledger = MemoryLedger::new(Arc::new(clock.clone()));
+    let ledger = UnreliableLedger::new(ledger, |_| Some(LedgerFault::Twice));
+    Subject::new(Arc::new(ledger), clock)
+}
+
 mod sled_ledger {
     idem_runtime::ledger_laws!(super::sled);
 }
 
 mod memory_ledger {
     idem_runtime::ledger_laws!(super::memory);
+}
+
+mod memory_ledger_asked_twice {
+    idem_runtime::ledger_laws!(super::asked_twice);
 }

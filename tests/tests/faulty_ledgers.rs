@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::future::ready;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -15,7 +15,6 @@ use idem_runtime::protocol::{Record, RecordId, Reply, Step};
 use idem_runtime::testing::laws::{self, Subject, hold};
 use idem_runtime::testing::{ManualClock, MemoryLedger};
 use idem_runtime::{DeadLetter, DeadLetterId, Filter};
-use jiff::SignedDuration;
 use tokio::sync::{mpsc, oneshot};
 
 type Answer<T> = BoxFuture<'static, Result<T, LedgerError>>;
@@ -320,38 +319,30 @@ fn its_tokens_fall_when_it_is_opened_again() {
     caught(open, laws::tokens_of_a_key_only_grow);
 }
 
-/// A clock that shows what the process has that asks.
-struct Asking {
-    clock: ManualClock,
-    ahead: AtomicI64,
-}
+/// The clock of the process that asks.
+struct Asking(Mutex<ManualClock>);
 
 impl Clock for Asking {
     fn now(&self) -> Timestamp {
-        self.clock.now() + SignedDuration::from_secs(self.ahead.load(Ordering::Relaxed))
+        self.0.lock().unwrap().now()
     }
 
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
-        self.clock.sleep(duration)
+        self.0.lock().unwrap().sleep(duration)
     }
 }
 
 /// Leases are judged by the clock of the process that asks.
 fn of_its_own_clock() -> Subject {
     let clock = ManualClock::default();
-    let asking = Arc::new(Asking {
-        clock: clock.clone(),
-        ahead: AtomicI64::new(0),
-    });
+    let asking = Arc::new(Asking(Mutex::new(clock.clone())));
     let ledger = MemoryLedger::new(asking.clone());
     let turn = Arc::new(Mutex::new(()));
-    let start = clock.clone();
     let process = move |clock: ManualClock| {
-        let ahead = clock.now().duration_since(start.now()).as_secs();
-        let (asking, turn) = (Arc::clone(&asking), Arc::clone(&turn));
+        let (asking, turn, own) = (Arc::clone(&asking), Arc::clone(&turn), clock.clone());
         let wrong = Wrong::over(ledger.clone()).applying(move |ledger, id, step| {
             let _turn = turn.lock().unwrap();
-            asking.ahead.store(ahead, Ordering::Relaxed);
+            *asking.0.lock().unwrap() = own.clone();
             ledger.apply(id, step)
         });
         Subject::new(Arc::new(wrong), clock)

@@ -31,6 +31,8 @@ pub(crate) const LIVE: Fields = Struct(
     ],
 );
 pub(crate) const SETTLED: Fields = Struct(6, &[(5, Enum(&[(0, Enum(&[]))]))]);
+pub(crate) const LIVE_RECORD: Fields = Enum(&[(0, LIVE)]);
+pub(crate) const SETTLED_RECORD: Fields = Enum(&[(0, SETTLED)]);
 pub(crate) const DEAD_LETTER: Fields = Struct(
     20,
     &[

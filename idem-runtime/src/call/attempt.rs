@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 
 use super::claims::Lost;
+use super::transaction::Carried;
 use crate::idem::shared::Shared;
 use crate::outbox::OutboxMessage;
 use crate::protocol::RecordId;
@@ -78,6 +79,7 @@ pub(crate) struct Frame {
     pub(super) found_existing: AtomicBool,
     /// The messages recorded together with the result.
     pub(super) outgoing: Mutex<Vec<OutboxMessage>>,
+    pub(super) carried: Carried,
     pub(super) outer: Option<Arc<Frame>>,
 }
 

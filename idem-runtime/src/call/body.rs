@@ -12,6 +12,7 @@ use std::time::Duration;
 use super::attempt::{FRAME, Frame};
 use super::blocking;
 use super::lease::Renewed;
+use super::transaction::CarriedEnd;
 use crate::call::panic;
 use crate::clock::BoxFuture;
 use crate::outbox::OutboxMessage;
@@ -31,6 +32,8 @@ pub(super) struct Artifacts {
     pub(super) found_existing: bool,
     /// The messages to record with the result.
     pub(super) outgoing: Vec<OutboxMessage>,
+    /// Its transaction, to commit with the result. Dropped, it is rolled back.
+    pub(super) carried: CarriedEnd,
 }
 
 /// Passes the failpoint inside the attempt, so that a test can ask which attempt it is.
@@ -130,6 +133,7 @@ impl Run {
         Artifacts {
             found_existing: self.frame.found_existing.load(Ordering::Relaxed),
             outgoing: std::mem::take(&mut *self.frame.outgoing.lock()),
+            carried: self.frame.carried.end(),
         }
     }
 }

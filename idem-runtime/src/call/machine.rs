@@ -34,6 +34,7 @@ use super::claims::Terms;
 use super::lease::Renewed;
 use super::report::{CallerResult, PendingReport};
 use super::single_flight::{Follower, Leader, LeaderEnd};
+use super::transaction::Carried;
 use crate::clock::{BoxFuture, until};
 use crate::delivery::{Counted, Verdict};
 use crate::error::Error;
@@ -250,6 +251,7 @@ impl Drive {
             blocking: self.blocking,
             found_existing: AtomicBool::new(false),
             outgoing: Mutex::default(),
+            carried: Carried::default(),
             outer: Frame::current(),
         };
         Some(Run::new(Arc::new(frame), timeout, renewed))

@@ -22,7 +22,7 @@ pub use filter::Filter;
 pub use sled::SledLedger;
 pub use transaction::{CommitError, Transaction};
 
-pub use crate::call::Claims;
+pub use crate::call::{AttemptTransaction, Claims, transaction};
 use crate::clock::BoxFuture;
 pub use crate::idem::background::Background;
 use crate::protocol::{Claim, DeadLetter, DeadLetterId, Record, RecordId, Reply, Step};

@@ -213,17 +213,19 @@ pub struct Row {
     /// The record. A row without one is kept for a while after its record was removed, so that no
     /// late write takes it for one that never was.
     pub record: Option<Record>,
+    /// When time alone may change it, as it was written.
+    pub due: Option<Timestamp>,
     /// The runner that holds the record's running claim.
     pub owner: Owner,
 }
 
 /// What the store knows of the runner that holds a claim.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Owner {
     /// The record has no running claim.
     None,
-    /// It lives until then, unless it beats again.
-    Until(Timestamp),
+    /// This runner, which lives until then unless it beats again.
+    Until(Runner, Timestamp),
     /// It was marked dead, or it is not known.
     Dead,
 }

@@ -95,6 +95,7 @@ impl Kept {
         };
         Ok(Some(Row {
             version: row.version,
+            due: row.due,
             record: row.record.as_deref().map(Record::decode).transpose()?,
             owner: match &row.owner {
                 None => Owner::None,
@@ -105,7 +106,7 @@ impl Kept {
 
     fn owner(&self, runner: &Runner) -> Owner {
         match self.runners.get(runner) {
-            Some(Beat::Until(until)) => Owner::Until(*until),
+            Some(Beat::Until(until)) => Owner::Until(Runner::clone(runner), *until),
             Some(Beat::Dead) | None => Owner::Dead,
         }
     }
@@ -148,7 +149,7 @@ impl Kept {
                 StoreErrorKind::RunnerDead,
                 format!("the runner `{runner}` was marked dead"),
             )),
-            Owner::None | Owner::Until(_) => Ok(()),
+            Owner::None | Owner::Until(..) => Ok(()),
         }
     }
 
@@ -235,7 +236,7 @@ impl Kept {
         now: Timestamp,
     ) -> bool {
         let is_late = match self.owner(runner) {
-            Owner::Until(lease) => until.is_none_or(|until| lease == until && lease <= now),
+            Owner::Until(_, lease) => until.is_none_or(|until| lease == until && lease <= now),
             Owner::Dead | Owner::None => true,
         };
         if is_late {
@@ -258,7 +259,7 @@ impl Kept {
                         .owner
                         .as_ref()
                         .is_some_and(|runner| match self.owner(runner) {
-                            Owner::Until(until) => until <= now,
+                            Owner::Until(_, until) => until <= now,
                             Owner::Dead => true,
                             Owner::None => false,
                         }))

@@ -114,8 +114,8 @@ impl<S: Store> UnreliableStore<S> {
     }
 
     /// Returns a store of whose calls a quarter fail, never more than three of one kind in a row.
-    /// After each fault time passes until the next call. A [write of notes](Store::write_notes)
-    /// only ever finds it away, because its callers hear of a lost answer.
+    /// After each fault time passes until the next call. What a ledger cannot ask again by itself
+    /// goes well: transactions; a [write of notes](Store::write_notes) at most finds it away.
     pub fn at_random(store: S, clock: ManualClock, seed: u64) -> Self {
         let random = Random {
             numbers: fastrand::Rng::with_seed(seed),
@@ -257,6 +257,11 @@ impl Network {
 
 impl Random {
     fn fault(&mut self, call: StoreCall) -> Option<StoreFault> {
+        let kinds = match call {
+            StoreCall::Begin | StoreCall::TransactionWrite | StoreCall::Commit => return None,
+            StoreCall::WriteNotes => 1,
+            _ => 5,
+        };
         let in_a_row = self.in_a_row.entry(call).or_default();
         if *in_a_row == MOST || self.numbers.u32(..4) > 0 {
             *in_a_row = 0;
@@ -264,7 +269,6 @@ impl Random {
         }
         *in_a_row += 1;
         let later = Duration::from_millis(self.numbers.u64(1..2_000));
-        let kinds = if call == StoreCall::WriteNotes { 1 } else { 5 };
         Some(match self.numbers.u32(..kinds) {
             0 => StoreFault::Away,
             1 => StoreFault::Lost,

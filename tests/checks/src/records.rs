@@ -50,13 +50,13 @@ pub fn records(bytes: &[u8]) {
     for record in records {
         record_again(&record, bytes);
         if let Ok(now) = time(&mut from) {
-            nothing_happens_before_it_is_due(record, now);
+            nothing_happens_before_it_is_due(&record, now);
         }
     }
 }
 
 /// At this time, or at the last moment before the record is due, a sweep leaves it as it is.
-fn nothing_happens_before_it_is_due(record: Record, now: Timestamp) {
+fn nothing_happens_before_it_is_due(record: &Record, now: Timestamp) {
     let before = record
         .due()
         .map(|due| due.checked_sub(Duration::from_millis(1)));
@@ -65,7 +65,7 @@ fn nothing_happens_before_it_is_due(record: Record, now: Timestamp) {
         Some(Ok(before)) => now.min(before),
         Some(Err(_)) => return,
     };
-    let session = match &record {
+    let session = match record {
         Record::Live(Live {
             phase: Phase::Running { session, .. },
             ..

@@ -216,9 +216,9 @@ impl Store for MemoryStore {
 }
 
 fn decoded(letter: &[u8]) -> Result<DeadLetter, StoreError> {
-    DeadLetter::decode(letter).map_err(refused)
+    DeadLetter::decode(letter).map_err(|error| refused(&error))
 }
 
-fn refused(error: LedgerError) -> StoreError {
+fn refused(error: &LedgerError) -> StoreError {
     StoreError::new(StoreErrorKind::Refused, error.to_string())
 }

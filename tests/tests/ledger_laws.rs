@@ -3,10 +3,14 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use idem_runtime::ledger::SledLedger;
+use idem_runtime::ledger::shared::{SharedLedger, Store};
 use idem_runtime::testing::{
-    LedgerFault, ManualClock, MemoryLedger, UnreliableLedger, laws::Subject,
+    LedgerFault, ManualClock, MemoryLedger, MemoryStore, Process, UnreliableLedger,
+    UnreliableStore, laws::Subject,
 };
 use tempfile::TempDir;
 
@@ -39,6 +43,43 @@ fn asked_twice() -> Subject {
     Subject::new(Arc::new(ledger), clock)
 }
 
+fn shared() -> Subject {
+    let clock = ManualClock::default();
+    let store = MemoryStore::new(Arc::new(clock.clone()));
+    connected(move || store.clone(), clock)
+}
+
+/// A quarter of what each process asks of the store goes wrong.
+fn shared_over_a_bad_network() -> Subject {
+    let clock = ManualClock::default();
+    let (store, time) = (MemoryStore::new(Arc::new(clock.clone())), clock.clone());
+    let connect = move || {
+        let seed = fastrand::u64(..);
+        eprintln!("the network's seed is {seed}");
+        UnreliableStore::at_random(store.clone(), time.clone(), seed)
+    };
+    connected(connect, clock)
+}
+
+/// Opens a shared ledger in a process of its own, over a connection of its own.
+fn connected<S: Store>(
+    connect: impl Fn() -> S + Clone + Send + Sync + 'static,
+    clock: ManualClock,
+) -> Subject {
+    static PROCESSES: AtomicU64 = AtomicU64::new(0);
+    let number = PROCESSES.fetch_add(1, Ordering::Relaxed);
+    let process = Process::start(format!("process {number}"), Arc::new(clock.clone())).unwrap();
+    let connection = connect();
+    let ledger = process
+        .open(|context| SharedLedger::open(connection, context, LEASE))
+        .unwrap();
+    Subject::new(Arc::new(ledger), clock)
+        .keeping(process)
+        .opened_again(move |clock| connected(connect.clone(), clock))
+}
+
+const LEASE: Duration = Duration::from_secs(30);
+
 mod sled_ledger {
     idem_runtime::ledger_laws!(super::sled);
 }
@@ -49,4 +90,12 @@ mod memory_ledger {
 
 mod memory_ledger_asked_twice {
     idem_runtime::ledger_laws!(super::asked_twice);
+}
+
+mod shared_ledger {
+    idem_runtime::ledger_laws!(super::shared);
+}
+
+mod shared_ledger_over_a_bad_network {
+    idem_runtime::ledger_laws!(super::shared_over_a_bad_network);
 }

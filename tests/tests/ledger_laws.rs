@@ -46,7 +46,7 @@ fn asked_twice() -> Subject {
 fn shared() -> Subject {
     let clock = ManualClock::default();
     let store = MemoryStore::new(Arc::new(clock.clone()));
-    connected(move || store.clone(), clock)
+    connected(move || store.clone(), LEASE, clock)
 }
 
 /// A quarter of what each process asks of the store goes wrong.
@@ -58,12 +58,14 @@ fn shared_over_a_bad_network() -> Subject {
         eprintln!("the network's seed is {seed}");
         UnreliableStore::at_random(store.clone(), time.clone(), seed)
     };
-    connected(connect, clock)
+    // A process whose heartbeat is late loses its claims, and the laws are of claims that last.
+    connected(connect, LEASE * 4, clock)
 }
 
 /// Opens a shared ledger in a process of its own, over a connection of its own.
 fn connected<S: Store>(
     connect: impl Fn() -> S + Clone + Send + Sync + 'static,
+    lease: Duration,
     clock: ManualClock,
 ) -> Subject {
     static PROCESSES: AtomicU64 = AtomicU64::new(0);
@@ -71,11 +73,11 @@ fn connected<S: Store>(
     let process = Process::start(format!("process {number}"), Arc::new(clock.clone())).unwrap();
     let connection = connect();
     let ledger = process
-        .open(|context| SharedLedger::open(connection, context, LEASE))
+        .open(|context| SharedLedger::open(connection, context, lease))
         .unwrap();
     Subject::new(Arc::new(ledger), clock)
         .keeping(process)
-        .opened_again(move |clock| connected(connect.clone(), clock))
+        .opened_again(move |clock| connected(connect.clone(), lease, clock))
 }
 
 const LEASE: Duration = Duration::from_secs(30);

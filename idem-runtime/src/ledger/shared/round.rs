@@ -123,6 +123,9 @@ impl<'c, S: Store> Round<'c, S> {
     async fn decide(&mut self, ready: Vec<Ready>, now: Timestamp) -> Vec<Pending> {
         let core = self.core;
         let mut pending = Vec::new();
+        if ready.is_empty() {
+            return pending;
+        }
         let mut late = HashSet::<_, RandomState>::default();
         let versions = ready.iter().filter_map(|(_, row)| row.as_ref());
         let above = versions.map(|row| row.version).max().unwrap_or(0);

@@ -92,8 +92,8 @@ struct State {
     /// The rows whose writes are refused.
     bad: Vec<RecordId>,
     random: Option<Random>,
-    /// The calls so far.
-    calls: u64,
+    /// The steps in which time still passes.
+    steps: u32,
 }
 
 struct Random {
@@ -104,8 +104,10 @@ struct Random {
 
 /// The most faults of one call in a row.
 const MOST: u32 = 3;
-/// The steps in which time passes while a caller waits to try again.
+/// A step in which time passes while a caller waits to try again.
 const STEP: Duration = Duration::from_millis(5);
+/// So many steps follow a fault, which is longer than a caller waits.
+const STEPS: u32 = 400;
 
 impl<S: Store> UnreliableStore<S> {
     /// Returns a store that fails when it is told to.
@@ -114,8 +116,8 @@ impl<S: Store> UnreliableStore<S> {
     }
 
     /// Returns a store of whose calls a quarter fail, never more than three of one kind in a row.
-    /// After each fault time passes until the next call. What a ledger cannot ask again by itself
-    /// goes well: transactions; a [write of notes](Store::write_notes) at most finds it away.
+    /// Time passes for a while after each fault. What a ledger cannot ask again by itself goes well:
+    /// transactions; a [write of notes](Store::write_notes) at most finds it away.
     pub fn at_random(store: S, clock: ManualClock, seed: u64) -> Self {
         let random = Random {
             numbers: fastrand::Rng::with_seed(seed),
@@ -164,7 +166,7 @@ impl<S: Store> UnreliableStore<S> {
     pub fn mend(&self) {
         let mut state = self.network.state.lock();
         *state = State {
-            calls: state.calls,
+            steps: state.steps,
             ..State::default()
         };
     }
@@ -232,7 +234,6 @@ impl Network {
     /// Returns what goes wrong with this call.
     fn fault(self: &Arc<Self>, call: StoreCall) -> Option<StoreFault> {
         let mut state = self.state.lock();
-        state.calls += 1;
         if let Some(next) = state.next.get_mut(&call).and_then(VecDeque::pop_front) {
             return next;
         }
@@ -240,17 +241,22 @@ impl Network {
             return Some(*always);
         }
         let fault = state.random.as_mut()?.fault(call)?;
-        let made = state.calls;
-        drop(state);
-        tokio::spawn(Arc::clone(self).until_asked_again(made));
+        if std::mem::replace(&mut state.steps, STEPS) == 0 {
+            tokio::spawn(Arc::clone(self).let_time_pass());
+        }
         Some(fault)
     }
 
-    /// Lets time pass until the next call: its caller may wait for it.
-    async fn until_asked_again(self: Arc<Self>, made: u64) {
-        while self.state.lock().calls == made && Arc::strong_count(&self) > 1 {
+    /// Lets time pass for a while after a fault: its caller may wait before it asks again.
+    async fn let_time_pass(self: Arc<Self>) {
+        loop {
             tokio::time::sleep(Duration::from_millis(1)).await;
             self.clock.advance(STEP);
+            let steps = &mut self.state.lock().steps;
+            *steps = steps.saturating_sub(1);
+            if *steps == 0 {
+                break;
+            }
         }
     }
 }

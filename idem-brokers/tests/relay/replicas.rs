@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use idem_brokers::testing::Queue;
 use idem_brokers::{BrokerError, Message, Publisher, Relay, Relaying};
-use idem_runtime::testing::{ManualClock, MemoryLedger};
+use idem_runtime::testing::{ManualClock, MemoryLedger, open_on};
 use idem_runtime::{Idem, clock::BoxFuture, notes::Note, outbox::OutboxMessage};
 use idem_test_support::{DEADLINE, within};
 use parking_lot::Mutex;
@@ -48,7 +48,7 @@ impl Service {
         if let Some(clock) = &self.stands_still {
             builder = builder.clock(Arc::new(clock.clone()));
         }
-        builder.open_with(Arc::new(self.ledger.clone())).unwrap()
+        open_on(builder, self.ledger.clone()).unwrap()
     }
 }
 

@@ -37,7 +37,8 @@ impl Attempt {
     /// took longer than the lease could be renewed, or the ledger was out of reach for as long.
     /// What the body still does is done twice, and its result will not count.
     ///
-    /// An async body is cancelled at its next `.await`; a sync one asks, and returns.
+    /// An async body is cancelled at its `.await`; a sync one asks, and returns. Once it was told
+    /// so, its result is not recorded.
     ///
     /// ```
     /// # fn next_page() -> Option<u32> { None }
@@ -51,7 +52,7 @@ impl Attempt {
     /// # Ok(()) }
     /// ```
     pub fn lost(&self) -> bool {
-        self.lost.as_ref().is_some_and(Lost::is_lost)
+        self.lost.as_ref().is_some_and(Lost::tell)
     }
 }
 

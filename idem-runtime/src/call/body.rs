@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::attempt::{FRAME, Frame};
 use super::blocking;
+use super::claims::Lost;
 use super::lease::Renewed;
 use super::transaction::CarriedEnd;
 use crate::call::panic;
@@ -86,18 +87,14 @@ impl Run {
         context: &mut Context<'_>,
         body: &mut dyn FnMut(&mut Context<'_>) -> bool,
     ) -> Poll<BodyEnd> {
+        // What it still does would be done twice.
+        if self.lost().is_some_and(|lost| lost.poll(context)) {
+            return Poll::Ready(BodyEnd::LostLease);
+        }
         match self.inside(&mut || body(context)) {
-            Ok(true) => return Poll::Ready(BodyEnd::Returned),
+            Ok(true) => return Poll::Ready(self.returned()),
             Ok(false) => {}
             Err(caught) => return Poll::Ready(BodyEnd::Panicked(panic::text(&*caught))),
-        }
-        // What it still does would not count.
-        if self
-            .renewed
-            .as_ref()
-            .is_some_and(|claim| claim.lost.poll(context))
-        {
-            return Poll::Ready(BodyEnd::LostLease);
         }
         match &mut self.limit {
             Some((limit, passed)) => passed
@@ -115,9 +112,21 @@ impl Run {
             true
         };
         match blocking::hold(|| self.inside(&mut body)) {
-            Ok(_) => BodyEnd::Returned,
+            Ok(_) => self.returned(),
             Err(caught) => BodyEnd::Panicked(panic::text(&*caught)),
         }
+    }
+
+    /// How a body ended that returned. One that knows that it lost its claim may have broken off.
+    fn returned(&self) -> BodyEnd {
+        match self.lost() {
+            Some(lost) if lost.was_told() => BodyEnd::LostLease,
+            _ => BodyEnd::Returned,
+        }
+    }
+
+    fn lost(&self) -> Option<&Lost> {
+        self.renewed.as_ref().map(Renewed::lost)
     }
 
     /// Runs the body with its frame set.

@@ -98,7 +98,7 @@ impl Drive {
     /// Begins to report how the attempt ended. From here on the report arrives, even when the call
     /// is dropped.
     pub(super) fn report(&mut self, result: AttemptResult) {
-        let State::Running { grant, since } = self.state else {
+        let State::Running { grant, since, .. } = self.state else {
             return;
         };
         let Grant { token, number } = grant;
@@ -141,7 +141,7 @@ impl Drive {
             }
             AttemptResult::LostLease => {
                 let error = self.lease_lost();
-                let text = "the lease was lost, and the body was cancelled".to_owned();
+                let text = "the lease was lost while the body ran".to_owned();
                 (
                     AttemptOutcome::LeaseLapsed,
                     text,

@@ -115,11 +115,14 @@ pub trait Ledger: Any + Send + Sync + 'static {
     /// When they cannot be read.
     fn letters(&self, filter: &Filter) -> BoxFuture<'static, Result<Vec<DeadLetter>, LedgerError>>;
 
-    /// Returns the number of open letters.
+    /// Returns the number of open letters. The default reads and counts them.
     ///
     /// # Errors
     /// When they cannot be counted.
-    fn open_letters(&self) -> BoxFuture<'static, Result<u64, LedgerError>>;
+    fn open_letters(&self) -> BoxFuture<'static, Result<u64, LedgerError>> {
+        let open = self.letters(&Filter::default().limit(usize::MAX));
+        Box::pin(async move { Ok(open.await?.len() as u64) })
+    }
 
     /// Applies [`Step::Sweep`] to every live record, and removes expired records and closed
     /// letters.

@@ -76,7 +76,8 @@ impl FileLedger {
         let letter = decision
             .acts_on()
             .map(|id| kept.get(letter_key(id), DeadLetter::decode));
-        let (writes, reply) = decision.writes(step, letter.transpose()?.flatten(), || kept.next());
+        let letter = letter.transpose()?.flatten().map(Box::new);
+        let (writes, reply) = decision.writes(step, letter, || kept.next());
         let mut entries = Vec::new();
         match writes.record {
             Change::Keep => {}

@@ -111,7 +111,7 @@ impl Decision {
     pub fn writes(
         self,
         step: &Step,
-        letter: Option<DeadLetter>,
+        letter: Option<Box<DeadLetter>>,
         mut next: impl FnMut() -> u64,
     ) -> (Writes, Reply) {
         let notes = self.notes(step).iter();
@@ -120,7 +120,7 @@ impl Decision {
             (LetterChange::Keep, _) => None,
             (LetterChange::Open(letter), _) => {
                 notes.push((unnotified_key(letter.id), Some(Vec::new())));
-                Some(*letter)
+                Some(letter)
             }
             (LetterChange::Action { act, .. }, Some(mut letter)) => {
                 letter.act(*act);
@@ -155,7 +155,7 @@ pub struct Writes {
     /// The change of the record.
     pub record: Change,
     /// The letter to write, new or changed.
-    pub letter: Option<DeadLetter>,
+    pub letter: Option<Box<DeadLetter>>,
     /// The notes' keys, and the values to write; without a value the note is removed.
     pub notes: Vec<(String, Option<Vec<u8>>)>,
 }

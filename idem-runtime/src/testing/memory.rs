@@ -69,7 +69,7 @@ impl Kept {
         let facts = Facts::new(now, self.token, letter, Arc::clone(&self.instance)).leases(true);
         let decision = decide(id, self.records.get(id).cloned(), step, &facts);
         let letter = decision.acts_on();
-        let letter = letter.and_then(|letter| self.letters.get(&letter).cloned());
+        let letter = letter.and_then(|letter| self.letters.get(&letter).cloned().map(Box::new));
         let (writes, reply) = decision.writes(step, letter, || {
             self.token += 1;
             self.token
@@ -80,7 +80,7 @@ impl Kept {
             Change::Remove => drop(self.records.remove(id)),
         }
         if let Some(letter) = writes.letter {
-            self.letters.insert(letter.id, letter);
+            self.letters.insert(letter.id, *letter);
         }
         writes.notes.into_iter().for_each(|note| self.note(note));
         reply

@@ -17,7 +17,10 @@ use ledger::FileLedger;
 
 fn subject() -> Subject {
     let folder = tempfile::tempdir().unwrap();
-    opened(&folder.path().join("ledger"), ManualClock::default()).keeping(folder)
+    let path = folder.path().join("ledger");
+    opened(&path, ManualClock::default())
+        .keeping(folder)
+        .opened_again(move |clock| opened(&path, clock))
 }
 
 fn opened(path: &Path, clock: ManualClock) -> Subject {

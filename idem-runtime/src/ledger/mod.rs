@@ -50,8 +50,8 @@ use crate::protocol::{Claim, DeadLetter, DeadLetterId, Record, RecordId, Reply, 
 /// - Durations and times count in milliseconds; finer parts may be lost.
 ///
 /// Test an implementation with the laws of `idem_runtime::testing`, one function each;
-/// `MemoryLedger` there is a small one to read. A ledger over a network is best a [`Store`] under
-/// the [`SharedLedger`]: `docs/ledgers.md` says how to write either.
+/// `MemoryLedger` there is a small one to read. A ledger over a network is best a [`Store`](shared::Store) under
+/// the [`SharedLedger`](shared::SharedLedger): `docs/ledgers.md` says how to write either.
 pub trait Ledger: Any + Send + Sync + 'static {
     /// Returns what the ledger can do. The answer never changes.
     fn capabilities(&self) -> Capabilities;

@@ -21,7 +21,8 @@ impl Process {
     /// # Errors
     /// [`LedgerError::Other`] when the system refuses a thread.
     pub fn start(name: impl Into<Arc<str>>, clock: Arc<dyn Clock>) -> Result<Self, LedgerError> {
-        let no_thread = |error| LedgerError::Other(format!("no background thread: {error}"));
+        let no_thread =
+            |error: std::io::Error| LedgerError::Other(format!("no background thread: {error}"));
         let thread =
             BackgroundThread::start(tokio::runtime::Builder::enable_all).map_err(no_thread)?;
         let context = Context {

@@ -72,14 +72,14 @@ impl FileLedger {
         let (now, token) = (self.clock.now(), kept.next());
         let letter = DeadLetterId::from_token(now, token);
         let facts = Facts::new(now, token, letter, self.instance.clone()).session(kept.session);
-        let decision = decide(id, record, step, &facts);
+        let mut decision = decide(id, record, step, &facts);
         let letter = decision
             .acts_on()
             .map(|id| kept.get(letter_key(id), DeadLetter::decode));
         let letter = letter.transpose()?.flatten().map(Box::new);
-        let (writes, reply) = decision.writes(step, letter, || kept.next());
+        let writes = decision.writes(step, letter, || kept.next());
         let mut entries = Vec::new();
-        match writes.record {
+        match decision.record {
             Change::Keep => {}
             Change::Put(record) => entries.push((record_key(id), Some(record.encode()?))),
             Change::Remove => entries.push((record_key(id), None)),
@@ -88,7 +88,7 @@ impl FileLedger {
             entries.push((letter_key(letter.id), Some(letter.encode()?)));
         }
         entries.extend(writes.notes.into_iter().map(note_entry));
-        Ok((reply, entries))
+        Ok((decision.reply, entries))
     }
 
     fn sweep_all(&self, settled: bool, retention: Duration) -> Answer<Swept> {

@@ -1,5 +1,6 @@
 //! A decision: the changes to write, and the reply.
 
+use std::mem;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -104,19 +105,20 @@ impl Decision {
         }
     }
 
-    /// Returns what a store has to write for the decision, and the reply once that is durable.
+    /// Returns what a store has to write beside the record, which [`record`](Self::record) says.
     ///
-    /// `letter` is the letter that it [acts on](Self::acts_on), if the ledger has it, and `next`
-    /// returns the next number for a [note](super::Note).
+    /// `letter` is the letter that the decision [acts on](Self::acts_on), if the ledger has it: if
+    /// not, the decision becomes one that writes nothing. `next` returns the next number for a
+    /// [note](super::Note).
     pub fn writes(
-        self,
+        &mut self,
         step: &Step,
         letter: Option<Box<DeadLetter>>,
         mut next: impl FnMut() -> u64,
-    ) -> (Writes, Reply) {
+    ) -> Writes {
         let notes = self.notes(step).iter();
         let mut notes: Vec<_> = notes.map(|note| note.numbered(&mut next)).collect();
-        let letter = match (self.letter, letter) {
+        let letter = match (mem::replace(&mut self.letter, LetterChange::Keep), letter) {
             (LetterChange::Keep, _) => None,
             (LetterChange::Open(letter), _) => {
                 notes.push((unnotified_key(letter.id), Some(Vec::new())));
@@ -127,16 +129,11 @@ impl Decision {
                 Some(letter)
             }
             (LetterChange::Action { .. }, None) => {
-                return (Writes::default(), Reply::LetterNotOpen);
+                *self = keep(Reply::LetterNotOpen);
+                return Writes::default();
             }
         };
-        let record = self.record;
-        let writes = Writes {
-            record,
-            letter,
-            notes,
-        };
-        (writes, self.reply)
+        Writes { letter, notes }
     }
 
     /// Returns the notes to write with the changes: those of a result that is recorded now.
@@ -148,12 +145,10 @@ impl Decision {
     }
 }
 
-/// What a store writes for one decision, all of it or nothing.
+/// What a store writes beside the record, all of it or nothing.
 #[derive(Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Writes {
-    /// The change of the record.
-    pub record: Change,
     /// The letter to write, new or changed.
     pub letter: Option<Box<DeadLetter>>,
     /// The notes' keys, and the values to write; without a value the note is removed.
@@ -161,14 +156,13 @@ pub struct Writes {
 }
 
 /// A change of a record. A ledger carries out each kind, so the enum is exhaustive.
-#[derive(Debug, Default, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 #[expect(
     clippy::large_enum_variant,
     reason = "it is taken apart at once, and most decisions put a record"
 )]
 pub enum Change {
     /// The record stays.
-    #[default]
     Keep,
     /// The record is replaced.
     Put(Record),

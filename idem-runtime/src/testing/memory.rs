@@ -77,14 +77,14 @@ impl Kept {
         let letter = DeadLetterId::from_token(now, self.token);
         let facts = Facts::new(now, self.token, letter, Arc::clone(&self.instance))
             .leases(leases != Leases::None);
-        let decision = decide(id, self.records.get(id).cloned(), step, &facts);
+        let mut decision = decide(id, self.records.get(id).cloned(), step, &facts);
         let letter = decision.acts_on();
         let letter = letter.and_then(|letter| self.letters.get(&letter).cloned().map(Box::new));
-        let (writes, reply) = decision.writes(step, letter, || {
+        let writes = decision.writes(step, letter, || {
             self.token += 1;
             self.token
         });
-        match writes.record {
+        match decision.record {
             Change::Keep => {}
             Change::Put(record) => drop(self.records.insert(id.clone(), record)),
             Change::Remove => drop(self.records.remove(id)),
@@ -93,7 +93,7 @@ impl Kept {
             self.letters.insert(letter.id, *letter);
         }
         writes.notes.into_iter().for_each(|note| self.note(note));
-        reply
+        decision.reply
     }
 
     fn note(&mut self, (key, value): (String, Option<Vec<u8>>)) {

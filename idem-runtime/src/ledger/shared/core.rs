@@ -176,14 +176,24 @@ impl StoreError {
         }
     }
 
-    /// Returns the error of a request that was not repeated.
-    pub(super) fn into_ledger_error(self) -> LedgerError {
+    /// Returns the error of a write that was not repeated.
+    pub(super) fn of_a_write(self) -> LedgerError {
+        let maybe_written = self.kind == StoreErrorKind::Lost;
+        self.with(maybe_written)
+    }
+
+    /// Returns the error of a request that writes nothing.
+    pub(super) fn of_a_read(self) -> LedgerError {
+        self.with(false)
+    }
+
+    fn with(self, maybe_written: bool) -> LedgerError {
         match self.kind {
             StoreErrorKind::Refused => LedgerError::Refused {
                 message: self.message,
                 source: self.source,
             },
-            kind => self.unavailable(kind == StoreErrorKind::Lost),
+            _ => self.unavailable(maybe_written),
         }
     }
 }

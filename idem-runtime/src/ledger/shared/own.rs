@@ -50,14 +50,22 @@ impl Own {
         }
     }
 
-    /// Forgets what is known of all records.
-    pub(super) fn doubt_all(&self) {
-        self.0.lock().values_mut().for_each(|known| *known = None);
-    }
-
     /// Forgets a claim that has ended.
     pub(super) fn forget(&self, id: &RecordId) {
         self.0.lock().remove(id);
+    }
+
+    /// Forgets a claim with this token: it has passed on, or was reported before.
+    pub(super) fn lost(&self, id: &RecordId, token: u64) {
+        let mut own = self.0.lock();
+        let is_it = |known: &Option<Known>| {
+            known
+                .as_ref()
+                .is_none_or(|known| known.record.token() == token)
+        };
+        if own.get(id).is_some_and(is_it) {
+            own.remove(id);
+        }
     }
 
     /// Forgets all claims: they have passed on.

@@ -32,7 +32,7 @@ impl<S: Store> SharedTransaction<S> {
     pub(super) async fn begin(core: Arc<Core<S>>) -> Result<Self, LedgerError> {
         let begun = core.ask_again(|| core.store.begin()).await;
         let open = Open {
-            transaction: begun.map_err(StoreError::into_ledger_error)?,
+            transaction: begun.map_err(StoreError::of_a_read)?,
             written: Vec::new(),
         };
         Ok(Self {
@@ -51,7 +51,7 @@ impl<S: Store> Open<S> {
         step: &Step,
     ) -> Result<Reply, StoreError> {
         for overtaken in 0..MOST_OVERTAKEN {
-            let (runner, _) = core.living().await?;
+            let runner = core.living().await?;
             let known = token(step)
                 .filter(|_| overtaken == 0)
                 .and_then(|token| core.own.known(id, token));
@@ -135,10 +135,7 @@ impl<S: Store> Transaction for SharedTransaction<S> {
             let (open, reply) = applied.await?;
             self.open = Some(open);
             // Nothing takes place before the commit.
-            reply.map_err(|error| match error.kind {
-                StoreErrorKind::Refused => error.into_ledger_error(),
-                _ => error.unavailable(false),
-            })
+            reply.map_err(StoreError::of_a_read)
         })
     }
 
@@ -165,7 +162,7 @@ impl<S: Store> Transaction for SharedTransaction<S> {
                 Ok(Err(error)) if error.kind == StoreErrorKind::Lost => {
                     Err(CommitError::Unknown(error.unavailable(true)))
                 }
-                Ok(Err(error)) => Err(CommitError::NotCommitted(error.into_ledger_error())),
+                Ok(Err(error)) => Err(CommitError::NotCommitted(error.of_a_write())),
                 Err(closed) => Err(CommitError::Unknown(closed)),
             }
         })

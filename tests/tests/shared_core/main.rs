@@ -6,6 +6,7 @@
 mod answers;
 mod batches;
 mod common;
+mod idems;
 mod numbers;
 mod processes;
 mod transactions;

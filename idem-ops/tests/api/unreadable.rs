@@ -5,96 +5,22 @@
     reason = "a helper that cannot go on fails its test"
 )]
 
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
 
 use idem_ops::Auth;
 use idem_ops::alert::{Alert, AlertError, BoxFuture, Notice};
 use idem_ops::monitor::{AlertState, Monitor};
 use idem_ops::service::{BulkJob, BulkState, LetterPage};
-use idem_runtime::ledger::{
-    Capabilities, ExpectedNote, Ledger, LedgerError, Note, NoteChange, Swept,
+use idem_runtime::Idem;
+use idem_runtime::ledger::LedgerError;
+use idem_runtime::testing::{
+    LedgerCall, LedgerFault, ManualClock, MemoryLedger, UnreliableLedger, open_on,
 };
-use idem_runtime::protocol::{Record, RecordId, Reply, Step};
-use idem_runtime::testing::{ManualClock, MemoryLedger, open_on};
-use idem_runtime::{DeadLetter, DeadLetterId, Filter, Idem};
 use serde_json::json;
 use tokio::sync::watch;
 
 use crate::common::within;
 use crate::place::{Place, TOKEN};
-
-/// A ledger in which one letter can be made unreadable.
-#[derive(Clone)]
-struct Spoilt {
-    ledger: MemoryLedger,
-    letter: Arc<Mutex<Option<DeadLetterId>>>,
-}
-
-impl Ledger for Spoilt {
-    fn letter(
-        &self,
-        id: DeadLetterId,
-    ) -> BoxFuture<'static, Result<Option<DeadLetter>, LedgerError>> {
-        if *self.letter.lock().unwrap() == Some(id) {
-            return Box::pin(async {
-                Err(LedgerError::Record {
-                    detail: "its envelope has version 2".to_owned(),
-                })
-            });
-        }
-        self.ledger.letter(id)
-    }
-
-    fn letters(&self, filter: &Filter) -> BoxFuture<'static, Result<Vec<DeadLetter>, LedgerError>> {
-        self.ledger.letters(filter)
-    }
-
-    fn apply(&self, id: &RecordId, step: Step) -> BoxFuture<'static, Result<Reply, LedgerError>> {
-        self.ledger.apply(id, step)
-    }
-
-    fn record(&self, id: &RecordId) -> BoxFuture<'static, Result<Option<Record>, LedgerError>> {
-        self.ledger.record(id)
-    }
-
-    fn open_letters(&self) -> BoxFuture<'static, Result<u64, LedgerError>> {
-        self.ledger.open_letters()
-    }
-
-    fn sweep(
-        &self,
-        settled: usize,
-        retention: Duration,
-    ) -> BoxFuture<'static, Result<Swept, LedgerError>> {
-        self.ledger.sweep(settled, retention)
-    }
-
-    fn notes(
-        &self,
-        prefix: &str,
-        after: Option<&str>,
-        limit: usize,
-    ) -> BoxFuture<'static, Result<Vec<Note>, LedgerError>> {
-        self.ledger.notes(prefix, after, limit)
-    }
-
-    fn write_notes(
-        &self,
-        changes: Vec<NoteChange>,
-        expected: Vec<ExpectedNote>,
-    ) -> BoxFuture<'static, Result<bool, LedgerError>> {
-        self.ledger.write_notes(changes, expected)
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        self.ledger.capabilities()
-    }
-
-    fn close(&self) -> BoxFuture<'static, Result<(), LedgerError>> {
-        self.ledger.close()
-    }
-}
 
 /// The number of letters in notices.
 #[derive(Clone)]
@@ -115,13 +41,19 @@ impl Alert for Pager {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_unreadable_letter_does_not_hide_the_others() {
+    let spoilt = Arc::new(OnceLock::new());
+    let unreadable = Arc::clone(&spoilt);
     let ledger = MemoryLedger::new(Arc::new(ManualClock::default()));
-    let spoilt = Spoilt {
-        ledger,
-        letter: Arc::default(),
-    };
+    let ledger = UnreliableLedger::new(ledger, move |call| match call {
+        LedgerCall::Letter(id) if unreadable.get() == Some(id) => {
+            Some(LedgerFault::Refused(LedgerError::Record {
+                detail: "its envelope has version 2".to_owned(),
+            }))
+        }
+        _ => None,
+    });
     let place = Place::new(
-        open_on(Idem::builder(), spoilt.clone()).unwrap(),
+        open_on(Idem::builder(), ledger).unwrap(),
         Auth::token(TOKEN).with_token("ann", "ann's own token"),
     )
     .await;
@@ -130,7 +62,7 @@ async fn an_unreadable_letter_does_not_hide_the_others() {
         assert!(place.order(order_no, 11).await.is_err());
         ids.push(place.letter_of(order_no).await);
     }
-    *spoilt.letter.lock().unwrap() = Some(ids[1]);
+    spoilt.set(ids[1]).unwrap();
 
     let page: LetterPage = place.get("/api/v1/letters").await.json();
     assert_eq!(

@@ -262,7 +262,7 @@ pub enum Phase {
         until: Timestamp,
         /// The number of the claim among those of its owner; 0 if it had none.
         #[n(5)]
-        #[cbor(default)]
+        #[cbor(with = "cbor::number", has_nil)]
         nonce: u64,
     },
     /// The next attempt may start once a pause has passed.

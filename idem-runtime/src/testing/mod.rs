@@ -12,6 +12,7 @@ mod process;
 mod store;
 #[cfg(feature = "sled")]
 mod temporary;
+mod unreliable;
 
 pub use clock::ManualClock;
 pub use memory::{MemoryLedger, open_on};
@@ -22,3 +23,4 @@ pub use store::{
 };
 #[cfg(feature = "sled")]
 pub use temporary::{Temporary, temporary, temporary_with};
+pub use unreliable::{LedgerCall, LedgerFault, UnreliableLedger};

@@ -21,12 +21,10 @@ impl Process {
     /// # Errors
     /// [`LedgerError::Other`] when the system refuses a thread.
     pub fn start(name: impl Into<Arc<str>>, clock: Arc<dyn Clock>) -> Result<Self, LedgerError> {
-        let no_thread = |error| LedgerError::Other(format!("no background thread: {error}"));
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(no_thread)?;
-        let thread = BackgroundThread::start(runtime).map_err(no_thread)?;
+        let no_thread =
+            |error: std::io::Error| LedgerError::Other(format!("no background thread: {error}"));
+        let thread =
+            BackgroundThread::start(tokio::runtime::Builder::enable_all).map_err(no_thread)?;
         let context = Context {
             background: Background::clone(thread.handle()),
             clock,

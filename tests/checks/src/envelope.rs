@@ -2,11 +2,11 @@
 
 use std::fmt::Debug;
 
-use idem_runtime::protocol::{DeadLetter, Live, Settled};
+use idem_runtime::protocol::{DeadLetter, Live, Record, Settled};
 use idem_runtime::testing::internals::{again, decode, encode};
 use minicbor::{Decode, Encode};
 
-use crate::fields::{DEAD_LETTER, Fields, LIVE, SETTLED, grown};
+use crate::fields::{DEAD_LETTER, Fields, LIVE, LIVE_RECORD, SETTLED, SETTLED_RECORD, grown};
 
 /// Any bytes are a value or an error; a value that was read is the same when it is written and read
 /// again, and when a newer version added fields to it.
@@ -16,6 +16,9 @@ pub fn envelope(bytes: &[u8]) {
     }
     if let Ok(settled) = decode::<Settled>(bytes) {
         same_again(&settled, &SETTLED, bytes);
+    }
+    if let Ok(record) = Record::decode(bytes) {
+        record_again(&record, bytes);
     }
     if let Ok(letter) = decode::<DeadLetter>(bytes) {
         same_again(&letter, &DEAD_LETTER, bytes);
@@ -27,6 +30,15 @@ pub fn envelope(bytes: &[u8]) {
             "the ledger's numbers are others when read again"
         );
     }
+}
+
+/// [`same_again`] for a whole record, as a ledger of another crate stores it.
+pub(crate) fn record_again(record: &Record, seed: &[u8]) {
+    let fields = match record {
+        Record::Live(_) => &LIVE_RECORD,
+        Record::Settled(_) => &SETTLED_RECORD,
+    };
+    same_again(record, fields, seed);
 }
 
 /// Written and read the value is the same, also with fields of a newer version; `seed` says which.

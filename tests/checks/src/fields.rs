@@ -8,35 +8,38 @@ use minicbor::data::Type;
 pub(crate) enum Fields {
     /// A struct: how many fields this version knows, and those that have fields of their own.
     Struct(usize, &'static [(usize, Fields)]),
-    /// An enum: the number of its variant, then the variant's fields.
-    Enum(&'static [(usize, Fields)]),
+    /// An enum: the number of its variant, then the variant's fields; the most fields of a variant
+    /// whose last ones are left out where they hold nothing.
+    Enum(usize, &'static [(usize, Fields)]),
     /// A list.
     Each(&'static Fields),
 }
 
 use Fields::{Each, Enum, Struct};
 
-const PAST: Fields = Each(&Struct(5, &[(3, Enum(&[]))]));
+const PAST: Fields = Each(&Struct(5, &[(3, Enum(0, &[]))]));
 const ORIGIN: Fields = Struct(5, &[]);
-const REUSED: Fields = Struct(3, &[(0, Enum(&[])), (1, Each(&Struct(3, &[])))]);
-const REDRIVEN: Fields = Struct(5, &[(3, Struct(5, &[(2, Enum(&[])), (4, REUSED)]))]);
+const REUSED: Fields = Struct(3, &[(0, Enum(0, &[])), (1, Each(&Struct(3, &[])))]);
+const REDRIVEN: Fields = Struct(5, &[(3, Struct(5, &[(2, Enum(0, &[])), (4, REUSED)]))]);
 pub(crate) const LIVE: Fields = Struct(
     12,
     &[
         (4, Struct(3, &[])),
         (6, PAST),
-        (8, Enum(&[])),
+        (8, Enum(6, &[])),
         (10, ORIGIN),
         (11, REDRIVEN),
     ],
 );
-pub(crate) const SETTLED: Fields = Struct(6, &[(5, Enum(&[(0, Enum(&[]))]))]);
+pub(crate) const SETTLED: Fields = Struct(6, &[(5, Enum(0, &[(0, Enum(0, &[]))]))]);
+pub(crate) const LIVE_RECORD: Fields = Enum(0, &[(0, LIVE)]);
+pub(crate) const SETTLED_RECORD: Fields = Enum(0, &[(0, SETTLED)]);
 pub(crate) const DEAD_LETTER: Fields = Struct(
     20,
     &[
-        (4, Enum(&[])),
+        (4, Enum(0, &[])),
         (5, PAST),
-        (6, Enum(&[])),
+        (6, Enum(0, &[])),
         (14, ORIGIN),
         (19, REUSED),
     ],
@@ -85,11 +88,11 @@ fn grow(
     let length = usize::try_from(from.array().ok()??).ok()?;
     match fields {
         Struct(known, inner) => more_fields(from, length, *known, inner, seed, into)?,
-        Enum(inner) => {
+        Enum(known, inner) => {
             array(length, into);
             grow(from, None, seed, into)?;
             let length = usize::try_from(from.array().ok()??).ok()?;
-            more_fields(from, length, length, inner, seed, into)?;
+            more_fields(from, length, length.max(*known), inner, seed, into)?;
         }
         Each(inner) => {
             array(length, into);

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use arbitrary::{Arbitrary, Result, Unstructured};
 use idem_runtime::protocol::{
-    Budget, BuryCause, DeadLetter, DeadLetterId, Fingerprint, Holder, Live, OnCrash, Origin,
-    PastAttempt, Phase, RecordId, RedrivenFrom, Reused, Settled, Settlement, StoredResult,
+    Budget, BuryCause, Change, DeadLetter, DeadLetterId, Decision, Facts, Fingerprint, Holder,
+    LetterChange, Live, OnCrash, Origin, PastAttempt, Phase, Record, RecordId, RedrivenFrom, Reply,
+    Reused, Settled, Settlement, Step, StoredResult, decide,
 };
 use idem_runtime::{
     LetterState,
@@ -15,7 +16,7 @@ use idem_runtime::{
 };
 use serde_json::{Value, json};
 
-use crate::envelope::same_again;
+use crate::envelope::{record_again, same_again};
 use crate::fields::{DEAD_LETTER, LIVE, SETTLED};
 
 const REASONS: [Reason; 8] = [
@@ -30,19 +31,57 @@ const REASONS: [Reason; 8] = [
 ];
 
 /// The bytes choose a record and a letter: written and read they are the same, also with fields of
-/// a newer version.
+/// a newer version. The sweep leaves the record alone until it is due.
 pub fn records(bytes: &[u8]) {
     let mut from = Unstructured::new(bytes);
     // Where the bytes run out, zeros and empty lists stand for more of them.
+    let mut records = Vec::new();
     if let Ok(live) = live(&mut from) {
         same_again(&live, &LIVE, bytes);
+        records.push(Record::Live(live));
     }
     if let Ok(settled) = settled(&mut from) {
         same_again(&settled, &SETTLED, bytes);
+        records.push(Record::Settled(settled));
     }
     if let Ok(letter) = letter(&mut from) {
         same_again(&letter, &DEAD_LETTER, bytes);
     }
+    for record in records {
+        record_again(&record, bytes);
+        if let Ok(now) = time(&mut from) {
+            nothing_happens_before_it_is_due(&record, now);
+        }
+    }
+}
+
+/// At this time, or at the last moment before the record is due, a sweep leaves it as it is.
+fn nothing_happens_before_it_is_due(record: &Record, now: Timestamp) {
+    let before = record
+        .due()
+        .map(|due| due.checked_sub(Duration::from_millis(1)));
+    let now = match before {
+        None => now,
+        Some(Ok(before)) => now.min(before),
+        Some(Err(_)) => return,
+    };
+    let session = match record {
+        Record::Live(Live {
+            phase: Phase::Running { session, .. },
+            ..
+        }) => *session,
+        _ => 0,
+    };
+    let facts = Facts::new(now, u64::MAX, DeadLetterId::from_bytes([0; 16]), "checks")
+        .session(session)
+        .leases(true);
+    let id = RecordId::new("handler", "key");
+    let swept = decide(&id, Some(record.clone()), &Step::Sweep, &facts);
+    assert_eq!(
+        swept,
+        Decision::new(Change::Keep, LetterChange::Keep, Reply::Unchanged),
+        "{record:?} was not due at {now}"
+    );
 }
 
 fn live(from: &mut Unstructured<'_>) -> Result<Live> {

@@ -4,15 +4,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use idem_runtime::ledger::{Capabilities, ExpectedNote, Ledger, Note, NoteChange, Swept};
-use idem_runtime::protocol::{Phase, Record, RecordId, Reply, Step};
-use idem_runtime::testing::{ManualClock, MemoryLedger, open_on};
+use idem_runtime::ledger::Ledger;
+use idem_runtime::protocol::{Phase, Record, RecordId, Step};
+use idem_runtime::testing::{
+    LedgerCall, LedgerFault, ManualClock, MemoryLedger, UnreliableLedger, open_on,
+};
 use idem_runtime::{
-    DeadLetter, DeadLetterId, Error, Filter, Idem, attempt,
-    clock::{BoxFuture, Timestamp},
+    Error, Filter, Idem, attempt,
+    clock::Timestamp,
     dead_letters::{AttemptOutcome, Reason},
     idempotent,
-    ledger::LedgerError,
 };
 use tokio::task::JoinHandle;
 
@@ -44,10 +45,14 @@ fn two() -> Two {
 }
 
 impl Two {
-    /// A process that stalls.
+    /// A process that stalls: its renewals never arrive.
     fn stalling(&self) -> Idem {
         let builder = Idem::builder().clock(Arc::new(self.clock.clone()));
-        open_on(builder, Unrenewed(self.ledger.clone())).unwrap()
+        let unrenewed = UnreliableLedger::new(self.ledger.clone(), |call| match call {
+            LedgerCall::Step(_, Step::Renew { .. }) => Some(LedgerFault::Silent),
+            _ => None,
+        });
+        open_on(builder, unrenewed).unwrap()
     }
 
     /// Moves time in small steps, as long as something is asleep, until the future ends.
@@ -155,70 +160,6 @@ async fn a_lease_is_renewed_while_the_body_runs_and_nobody_else_gets_in() {
     assert_eq!(soon(first).await.unwrap().unwrap(), 1);
     assert_eq!(two.other.scope(run(1, &body, &numbers)).await.unwrap(), 1);
     assert_eq!(numbers.take().len(), 1);
-}
-
-/// What a process that stalls sees of the ledger: its renewals never arrive.
-struct Unrenewed(MemoryLedger);
-
-impl Ledger for Unrenewed {
-    fn apply(&self, id: &RecordId, step: Step) -> BoxFuture<'static, Result<Reply, LedgerError>> {
-        match step {
-            Step::Renew { .. } => Box::pin(std::future::pending()),
-            step => self.0.apply(id, step),
-        }
-    }
-
-    fn record(&self, id: &RecordId) -> BoxFuture<'static, Result<Option<Record>, LedgerError>> {
-        self.0.record(id)
-    }
-
-    fn letter(
-        &self,
-        id: DeadLetterId,
-    ) -> BoxFuture<'static, Result<Option<DeadLetter>, LedgerError>> {
-        self.0.letter(id)
-    }
-
-    fn letters(&self, filter: &Filter) -> BoxFuture<'static, Result<Vec<DeadLetter>, LedgerError>> {
-        self.0.letters(filter)
-    }
-
-    fn open_letters(&self) -> BoxFuture<'static, Result<u64, LedgerError>> {
-        self.0.open_letters()
-    }
-
-    fn sweep(
-        &self,
-        settled: usize,
-        retention: Duration,
-    ) -> BoxFuture<'static, Result<Swept, LedgerError>> {
-        self.0.sweep(settled, retention)
-    }
-
-    fn notes(
-        &self,
-        prefix: &str,
-        after: Option<&str>,
-        limit: usize,
-    ) -> BoxFuture<'static, Result<Vec<Note>, LedgerError>> {
-        self.0.notes(prefix, after, limit)
-    }
-
-    fn write_notes(
-        &self,
-        changes: Vec<NoteChange>,
-        expected: Vec<ExpectedNote>,
-    ) -> BoxFuture<'static, Result<bool, LedgerError>> {
-        self.0.write_notes(changes, expected)
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        self.0.capabilities()
-    }
-
-    fn close(&self) -> BoxFuture<'static, Result<(), LedgerError>> {
-        self.0.close()
-    }
 }
 
 /// The runtime of a process that stalls: it runs when it is told to.

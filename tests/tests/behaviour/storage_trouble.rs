@@ -2,26 +2,21 @@
 //! caller is told Ok.
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use idem_runtime::dead_letters::LetterError;
-use idem_runtime::ledger::{
-    Capabilities, ExpectedNote, Ledger, LedgerError, Note, NoteChange, Swept,
+use idem_runtime::ledger::LedgerError;
+use idem_runtime::protocol::Step;
+use idem_runtime::testing::{
+    LedgerCall, LedgerFault, ManualClock, MemoryLedger, UnreliableLedger, open_on,
 };
-use idem_runtime::protocol::{Record, RecordId, Reply, Step};
-use idem_runtime::testing::{ManualClock, MemoryLedger, open_on};
-use idem_runtime::{
-    DeadLetter, DeadLetterId, Error, Filter, Idem, Origin, Verdict, clock::BoxFuture, idempotent,
-    outbox::OutboxMessage,
-};
+use idem_runtime::{Error, Filter, Idem, Origin, Verdict, idempotent, outbox::OutboxMessage};
 use tokio::sync::watch;
 
 use crate::common::{Body, Oops, poll_once, soon};
 
-/// A ledger whose disk is full at times.
+/// The trouble of a ledger whose disk is full at times.
 #[derive(Clone)]
 struct Shaky {
-    ledger: MemoryLedger,
     trouble: watch::Sender<Trouble>,
     /// The next of these steps is held up until it is let go.
     hold: Arc<Mutex<Option<&'static str>>>,
@@ -62,129 +57,60 @@ impl Shaky {
             .await
             .unwrap();
     }
-}
 
-fn kind(step: &Step) -> &'static str {
-    match step {
-        Step::Claim(_) => "claim",
-        Step::Complete { .. } => "complete",
-        Step::Fail(_) => "fail",
-        Step::GiveBack { .. } => "give back",
-        Step::Bury(_) => "bury",
-        Step::Redrive { .. } => "redrive",
-        _ => "other",
-    }
-}
-
-impl Ledger for Shaky {
-    fn apply(&self, id: &RecordId, step: Step) -> BoxFuture<'static, Result<Reply, LedgerError>> {
-        let (kind, trouble) = (kind(&step), *self.trouble.borrow());
-        if self
-            .hold
-            .lock()
-            .unwrap()
-            .take_if(|wanted| *wanted == kind)
-            .is_some()
-        {
-            let (ledger, id) = (self.clone(), id.clone());
-            return Box::pin(async move {
-                ledger.held.send_replace(true);
-                let _ = ledger.let_go.subscribe().wait_for(|let_go| *let_go).await;
-                ledger.ledger.apply(&id, step).await
-            });
+    /// What goes wrong with a call.
+    fn fault(&self, call: &LedgerCall<'_>) -> Option<LedgerFault> {
+        let kind = kind(call);
+        if kind == "sweep" {
+            self.sweeps.send_modify(|sweeps| *sweeps += 1);
         }
-        let error = LedgerError::Other("no room left".to_owned());
-        if trouble == Trouble::Refused(kind) {
-            return Box::pin(async { Err(error) });
+        let mut hold = self.hold.lock().unwrap();
+        if hold.take_if(|wanted| *wanted == kind).is_some() {
+            let shaky = self.clone();
+            return Some(LedgerFault::Held(Box::pin(async move {
+                shaky.held.send_replace(true);
+                let _ = shaky.let_go.subscribe().wait_for(|let_go| *let_go).await;
+            })));
         }
-        let applied = self.ledger.apply(id, step);
-        if trouble == Trouble::Unheard(kind) {
-            return Box::pin(async {
-                applied.await?;
-                Err(error)
-            });
-        }
-        applied
-    }
-
-    fn record(&self, id: &RecordId) -> BoxFuture<'static, Result<Option<Record>, LedgerError>> {
-        self.ledger.record(id)
-    }
-
-    fn letter(
-        &self,
-        id: DeadLetterId,
-    ) -> BoxFuture<'static, Result<Option<DeadLetter>, LedgerError>> {
-        self.ledger.letter(id)
-    }
-
-    fn letters(&self, filter: &Filter) -> BoxFuture<'static, Result<Vec<DeadLetter>, LedgerError>> {
-        self.ledger.letters(filter)
-    }
-
-    fn open_letters(&self) -> BoxFuture<'static, Result<u64, LedgerError>> {
-        self.ledger.open_letters()
-    }
-
-    fn sweep(
-        &self,
-        settled: usize,
-        retention: Duration,
-    ) -> BoxFuture<'static, Result<Swept, LedgerError>> {
-        self.sweeps.send_modify(|sweeps| *sweeps += 1);
-        self.ledger.sweep(settled, retention)
-    }
-
-    fn notes(
-        &self,
-        prefix: &str,
-        after: Option<&str>,
-        limit: usize,
-    ) -> BoxFuture<'static, Result<Vec<Note>, LedgerError>> {
-        self.ledger.notes(prefix, after, limit)
-    }
-
-    fn write_notes(
-        &self,
-        changes: Vec<NoteChange>,
-        expected: Vec<ExpectedNote>,
-    ) -> BoxFuture<'static, Result<bool, LedgerError>> {
         let error = LedgerError::Other("no room left".to_owned());
         match *self.trouble.borrow() {
-            Trouble::Refused("notes") => Box::pin(async { Err(error) }),
-            Trouble::Unheard("notes") => {
-                let written = self.ledger.write_notes(changes, expected);
-                Box::pin(async {
-                    written.await?;
-                    Err(error)
-                })
-            }
-            _ => self.ledger.write_notes(changes, expected),
+            Trouble::Refused(refused) if refused == kind => Some(LedgerFault::Refused(error)),
+            Trouble::Unheard(unheard) if unheard == kind => Some(LedgerFault::Lost(error)),
+            _ => None,
         }
     }
+}
 
-    fn capabilities(&self) -> Capabilities {
-        self.ledger.capabilities()
-    }
-
-    fn close(&self) -> BoxFuture<'static, Result<(), LedgerError>> {
-        self.ledger.close()
+fn kind(call: &LedgerCall<'_>) -> &'static str {
+    match call {
+        LedgerCall::Step(_, Step::Claim(_)) => "claim",
+        LedgerCall::Step(_, Step::Complete { .. }) => "complete",
+        LedgerCall::Step(_, Step::Fail(_)) => "fail",
+        LedgerCall::Step(_, Step::GiveBack { .. }) => "give back",
+        LedgerCall::Step(_, Step::Bury(_)) => "bury",
+        LedgerCall::Step(_, Step::Redrive { .. }) => "redrive",
+        LedgerCall::WriteNotes(_) => "notes",
+        LedgerCall::Sweep => "sweep",
+        _ => "other",
     }
 }
 
 fn shaky() -> (Idem, Shaky) {
     let clock: Arc<ManualClock> = Arc::default();
-    let ledger = Shaky {
-        ledger: MemoryLedger::new(clock.clone()),
+    let shaky = Shaky {
         trouble: watch::Sender::new(Trouble::None),
         hold: Arc::default(),
         held: watch::Sender::new(false),
         let_go: watch::Sender::new(false),
         sweeps: watch::Sender::new(0),
     };
+    let trouble = shaky.clone();
+    let ledger = UnreliableLedger::new(MemoryLedger::new(clock.clone()), move |call| {
+        trouble.fault(call)
+    });
     (
-        open_on(Idem::builder().clock(clock), ledger.clone()).unwrap(),
-        ledger,
+        open_on(Idem::builder().clock(clock), ledger).unwrap(),
+        shaky,
     )
 }
 

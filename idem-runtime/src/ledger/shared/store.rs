@@ -77,8 +77,8 @@ pub trait Store: Send + Sync + 'static {
         until: Option<Timestamp>,
     ) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
-    /// Returns up to `limit` rows that may have something due: [`Write::due`] has passed, or their
-    /// [owner](Write::owner) is dead or its lease has ended. With `live` alone, only those of live
+    /// Returns up to `limit` rows that may have something due: [`due`](RowChange::Put) has passed, or their
+    /// [owner](RowChange::Put) is dead or its lease has ended. With `live` alone, only those of live
     /// records. Rows that it returned last time and that are still due may be returned again.
     ///
     /// # Errors

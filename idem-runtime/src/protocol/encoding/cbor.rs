@@ -106,6 +106,32 @@ pub(crate) mod maybe_millis {
     }
 }
 
+/// A number. 0 is not written, as in versions before the number.
+pub(crate) mod number {
+    use super::*;
+
+    pub(crate) fn encode<C, W: Write>(
+        number: &u64,
+        e: &mut Encoder<W>,
+        _: &mut C,
+    ) -> Result<(), Unwritable<W::Error>> {
+        e.encode((*number != 0).then_some(*number))?.ok()
+    }
+
+    pub(crate) fn decode<C>(d: &mut Decoder<'_>, _: &mut C) -> Result<u64, Unreadable> {
+        Ok(d.decode::<Option<u64>>()?.unwrap_or(0))
+    }
+
+    #[expect(clippy::unnecessary_wraps, reason = "so the derive asks for it")]
+    pub(crate) fn nil() -> Option<u64> {
+        Some(0)
+    }
+
+    pub(crate) fn is_nil(number: &u64) -> bool {
+        *number == 0
+    }
+}
+
 /// A list. An empty one is not written, as in versions before the list.
 pub(crate) mod list {
     use super::*;

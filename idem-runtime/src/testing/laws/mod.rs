@@ -29,6 +29,7 @@ mod notes;
 mod processes;
 mod threads;
 mod tokens;
+mod transactions;
 
 use std::any::Any;
 use std::sync::{Arc, mpsc};
@@ -44,6 +45,7 @@ pub use notes::*;
 pub use processes::*;
 pub use threads::*;
 pub use tokens::*;
+pub use transactions::*;
 
 use jiff::SignedDuration;
 
@@ -82,6 +84,9 @@ macro_rules! ledger_laws {
             a_process_sees_what_another_one_was_answered
             a_killed_process_leaves_its_claims_to_the_others
             of_the_guarded_writes_of_two_processes_one_happens
+            a_committed_transaction_recorded_its_result
+            a_dropped_transaction_does_nothing
+            a_transaction_of_a_lost_claim_is_not_committed
             another_fingerprint_is_refused_in_every_state
             a_claim_without_a_fingerprint_compares_none
             odd_keys_do_not_meet

@@ -323,5 +323,5 @@ impl Kept {
 
 pub(super) fn encoded_letter(write: &Write) -> Result<Option<Vec<u8>>, StoreError> {
     let letter = write.letter.as_ref().map(|write| write.letter.encode());
-    letter.transpose().map_err(refused)
+    letter.transpose().map_err(|error| refused(&error))
 }

@@ -1,6 +1,7 @@
 //! A store in memory, which many shared ledgers can share as if they were processes.
 
 mod kept;
+mod network;
 mod transaction;
 mod unreliable;
 
@@ -13,8 +14,9 @@ use tokio::sync::broadcast;
 
 pub use kept::Calls;
 use kept::Kept;
+pub use network::{StoreCall, StoreFault};
 pub use transaction::MemoryTransaction;
-pub use unreliable::{StoreCall, StoreFault, UnreliableStore, UnreliableTransaction};
+pub use unreliable::{UnreliableStore, UnreliableTransaction};
 
 use crate::clock::Clock;
 use crate::ledger::shared::{Rows, Runner, Store, StoreError, StoreErrorKind, Write, Written};
@@ -216,9 +218,9 @@ impl Store for MemoryStore {
 }
 
 fn decoded(letter: &[u8]) -> Result<DeadLetter, StoreError> {
-    DeadLetter::decode(letter).map_err(refused)
+    DeadLetter::decode(letter).map_err(|error| refused(&error))
 }
 
-fn refused(error: LedgerError) -> StoreError {
+fn refused(error: &LedgerError) -> StoreError {
     StoreError::new(StoreErrorKind::Refused, error.to_string())
 }

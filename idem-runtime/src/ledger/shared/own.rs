@@ -3,8 +3,10 @@
 use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
+use jiff::Timestamp;
 use parking_lot::Mutex;
 
+use super::store::{Owner, Row, Runner};
 use crate::protocol::{Live, Phase, Record, RecordId};
 
 /// The running claims of this process, by their records.
@@ -16,6 +18,18 @@ pub(super) struct Own(Mutex<HashMap<RecordId, Option<Known>, RandomState>>);
 pub(super) struct Known {
     pub(super) record: Record,
     pub(super) version: u64,
+}
+
+impl Known {
+    /// Returns the row, as the runner that holds its claim would read it.
+    pub(super) fn row(self, runner: &Runner) -> Row {
+        Row {
+            version: self.version,
+            record: Some(self.record),
+            due: None,
+            owner: Owner::Until(Runner::clone(runner), Timestamp::MAX),
+        }
+    }
 }
 
 impl Own {

@@ -89,12 +89,7 @@ impl<'c, S: Store> Round<'c, S> {
         }
         if let Some(token) = job.token() {
             let known = self.core.own.known(&job.id, token)?;
-            return Some(Some(Row {
-                version: known.version,
-                record: Some(known.record),
-                due: None,
-                owner: Owner::Until(Runner::clone(&self.runner), Timestamp::MAX),
-            }));
+            return Some(Some(known.row(&self.runner)));
         }
         // Most keys are new. If this one is not, the write does not take place.
         let is_first = matches!(job.step, Step::Claim(_)) && !self.core.own.may_hold(&job.id);

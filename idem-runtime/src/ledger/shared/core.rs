@@ -21,6 +21,8 @@ use crate::ledger::{Context, LedgerError};
 const DEADLINE: Duration = Duration::from_secs(5);
 /// How long a caller waits for a store that is in trouble.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+/// How often a step may be overtaken by other processes.
+pub(super) const MOST_OVERTAKEN: u32 = 20;
 /// The first pause before a store that is away is asked again.
 const PAUSE: Duration = Duration::from_millis(50);
 /// The longest one.

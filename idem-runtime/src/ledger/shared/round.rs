@@ -6,15 +6,12 @@ use std::collections::HashSet;
 use foldhash::fast::RandomState;
 use jiff::Timestamp;
 
-use super::core::Core;
+use super::core::{Core, MOST_OVERTAKEN};
 use super::job::{InDoubt, StepJob};
 use super::numbers::Numbers;
 use super::plan::{Basis, Plan, Planned};
 use super::store::{Owner, Row, RowChange, Runner, Store, StoreError, StoreErrorKind};
 use crate::protocol::{Record, Reply, Step};
-
-/// How often a step may be overtaken by other processes.
-const MOST_OVERTAKEN: u32 = 20;
 
 pub(super) struct Round<'c, S> {
     core: &'c Core<S>,

@@ -3,16 +3,13 @@
 use std::any::Any;
 use std::sync::Arc;
 
-use super::core::Core;
+use super::core::{Core, MOST_OVERTAKEN};
 use super::job::token;
 use super::plan::{Basis, Plan};
 use super::store::{Runner, Store, StoreError, StoreErrorKind, StoreTransaction};
 use crate::clock::BoxFuture;
 use crate::ledger::{CommitError, LedgerError, Transaction};
 use crate::protocol::{RecordId, Reply, Step};
-
-/// How often a step may be overtaken by other processes.
-const MOST_OVERTAKEN: u32 = 20;
 
 pub(super) struct SharedTransaction<S: Store> {
     core: Arc<Core<S>>,

@@ -7,7 +7,7 @@ use super::core::Core;
 use super::job::{Job, NotesJob};
 use super::queue::Batch;
 use super::round::Round;
-use super::store::{Store, StoreErrorKind};
+use super::store::{Store, StoreError, StoreErrorKind};
 
 /// Works until the ledger is closed and no job waits.
 pub(super) async fn run<S: Store>(core: Arc<Core<S>>) {
@@ -53,10 +53,7 @@ async fn notes<S: Store>(core: &Core<S>, job: NotesJob) {
             core.queue.put_back([Job::Notes(job)].into_iter());
             core.pause().await;
         }
-        answer => drop(
-            job.done
-                .send(answer.map_err(super::store::StoreError::into_ledger_error)),
-        ),
+        answer => drop(job.done.send(answer.map_err(StoreError::of_a_write))),
     }
 }
 

@@ -21,6 +21,8 @@ use crate::ledger::{Context, LedgerError};
 const DEADLINE: Duration = Duration::from_secs(5);
 /// How long a caller waits for a store that is in trouble.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+/// How often a step may be overtaken by other processes.
+pub(super) const MOST_OVERTAKEN: u32 = 20;
 /// The first pause before a store that is away is asked again.
 const PAUSE: Duration = Duration::from_millis(50);
 /// The longest one.
@@ -176,14 +178,24 @@ impl StoreError {
         }
     }
 
-    /// Returns the error of a request that was not repeated.
-    pub(super) fn into_ledger_error(self) -> LedgerError {
+    /// Returns the error of a write that was not repeated.
+    pub(super) fn of_a_write(self) -> LedgerError {
+        let maybe_written = self.kind == StoreErrorKind::Lost;
+        self.with(maybe_written)
+    }
+
+    /// Returns the error of a request that writes nothing.
+    pub(super) fn of_a_read(self) -> LedgerError {
+        self.with(false)
+    }
+
+    fn with(self, maybe_written: bool) -> LedgerError {
         match self.kind {
             StoreErrorKind::Refused => LedgerError::Refused {
                 message: self.message,
                 source: self.source,
             },
-            kind => self.unavailable(kind == StoreErrorKind::Lost),
+            _ => self.unavailable(maybe_written),
         }
     }
 }

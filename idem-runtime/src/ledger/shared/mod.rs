@@ -60,7 +60,7 @@ impl<S: Store> SharedLedger<S> {
         };
         core.ask_again(|| core.beat())
             .await
-            .map_err(StoreError::into_ledger_error)?;
+            .map_err(StoreError::of_a_read)?;
         core.spawn(Arc::clone(&core).heartbeats());
         core.spawn(Arc::clone(&core).poll_for_waiters());
         core.spawn(Arc::clone(&core).pass_hints_on());
@@ -90,7 +90,7 @@ impl<S: Store> SharedLedger<S> {
     {
         self.run(async move |core| {
             let answer = core.ask_again(|| read(Arc::clone(&core))).await;
-            answer.map_err(StoreError::into_ledger_error)
+            answer.map_err(StoreError::of_a_read)
         })
     }
 }

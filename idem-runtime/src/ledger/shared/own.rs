@@ -3,8 +3,10 @@
 use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
+use jiff::Timestamp;
 use parking_lot::Mutex;
 
+use super::store::{Owner, Row, Runner};
 use crate::protocol::{Live, Phase, Record, RecordId};
 
 /// The running claims of this process, by their records.
@@ -16,6 +18,18 @@ pub(super) struct Own(Mutex<HashMap<RecordId, Option<Known>, RandomState>>);
 pub(super) struct Known {
     pub(super) record: Record,
     pub(super) version: u64,
+}
+
+impl Known {
+    /// Returns the row, as the runner that holds its claim would read it.
+    pub(super) fn row(self, runner: &Runner) -> Row {
+        Row {
+            version: self.version,
+            record: Some(self.record),
+            due: None,
+            owner: Owner::Until(Runner::clone(runner), Timestamp::MAX),
+        }
+    }
 }
 
 impl Own {
@@ -50,14 +64,22 @@ impl Own {
         }
     }
 
-    /// Forgets what is known of all records.
-    pub(super) fn doubt_all(&self) {
-        self.0.lock().values_mut().for_each(|known| *known = None);
-    }
-
     /// Forgets a claim that has ended.
     pub(super) fn forget(&self, id: &RecordId) {
         self.0.lock().remove(id);
+    }
+
+    /// Forgets a claim with this token: it has passed on, or was reported before.
+    pub(super) fn lost(&self, id: &RecordId, token: u64) {
+        let mut own = self.0.lock();
+        let is_it = |known: &Option<Known>| {
+            known
+                .as_ref()
+                .is_none_or(|known| known.record.token() == token)
+        };
+        if own.get(id).is_some_and(is_it) {
+            own.remove(id);
+        }
     }
 
     /// Forgets all claims: they have passed on.

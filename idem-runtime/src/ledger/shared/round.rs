@@ -6,19 +6,16 @@ use std::collections::HashSet;
 use foldhash::fast::RandomState;
 use jiff::Timestamp;
 
-use super::core::Core;
+use super::core::{Core, MOST_OVERTAKEN};
 use super::job::{InDoubt, StepJob};
+use super::numbers::Numbers;
 use super::plan::{Basis, Plan, Planned};
 use super::store::{Owner, Row, RowChange, Runner, Store, StoreError, StoreErrorKind};
-use crate::protocol::{Reply, Step};
-
-/// How often a step may be overtaken by other processes.
-const MOST_OVERTAKEN: u32 = 20;
+use crate::protocol::{Record, Reply, Step};
 
 pub(super) struct Round<'c, S> {
     core: &'c Core<S>,
     runner: Runner,
-    era: u64,
     /// The jobs that were not answered.
     again: Vec<StepJob>,
     /// What is wrong with the store.
@@ -34,14 +31,13 @@ pub(super) type Left = (Vec<StepJob>, Option<StoreError>);
 
 impl<'c, S: Store> Round<'c, S> {
     pub(super) async fn run(core: &'c Core<S>, jobs: Vec<StepJob>) -> Left {
-        let (runner, era) = match core.living().await {
-            Ok(living) => living,
+        let runner = match core.living().await {
+            Ok(runner) => runner,
             Err(error) => return (jobs, Some(error)),
         };
         let mut round = Self {
             core,
             runner,
-            era,
             again: Vec::new(),
             trouble: None,
         };
@@ -90,12 +86,7 @@ impl<'c, S: Store> Round<'c, S> {
         }
         if let Some(token) = job.token() {
             let known = self.core.own.known(&job.id, token)?;
-            return Some(Some(Row {
-                version: known.version,
-                record: Some(known.record),
-                due: None,
-                owner: Owner::Until(Runner::clone(&self.runner), Timestamp::MAX),
-            }));
+            return Some(Some(known.row(&self.runner)));
         }
         // Most keys are new. If this one is not, the write does not take place.
         let is_first = matches!(job.step, Step::Claim(_)) && !self.core.own.may_hold(&job.id);
@@ -127,36 +118,35 @@ impl<'c, S: Store> Round<'c, S> {
             return pending;
         }
         let mut late = HashSet::<_, RandomState>::default();
-        let versions = ready.iter().filter_map(|(_, row)| row.as_ref());
-        let above = versions.map(|row| row.version).max().unwrap_or(0);
         let mut numbers = core.numbers.lock().await;
-        if let Err(error) = numbers.ensure(core, ready.len(), above).await {
+        if let Err(error) = numbers.ensure(core, ready.len(), 0).await {
             self.trouble = Some(error);
             self.again.extend(ready.into_iter().map(|(job, _)| job));
             return pending;
         }
         for (mut job, row) in ready {
-            let basis = Basis {
-                runner: &self.runner,
-                now,
-                number: numbers.peek(),
-            };
-            match core.plan(&job.id, &job.step, row, &basis).await {
-                Ok(Plan::Keep(reply)) => job.answer(Ok(reply)),
+            let plan = plan(core, &job, row, &self.runner, now, &mut numbers).await;
+            match plan {
+                Ok(Plan::Keep(reply)) => {
+                    if let Some(token) = job.token() {
+                        core.own.lost(&job.id, token);
+                    }
+                    job.answer(Ok(reply));
+                }
                 Ok(Plan::Write(planned)) => {
                     numbers.take();
                     pending.push((job, *planned));
                 }
                 Ok(Plan::Retire(runner, until)) => {
                     late.insert((runner, until));
-                    job.reads = true;
-                    self.again.push(job);
+                    self.overtaken(job);
                 }
                 Err(error) if error.is_trouble() => {
+                    job.reads = true;
                     self.trouble = Some(error);
                     self.again.push(job);
                 }
-                Err(error) => job.answer(Err(error.into_ledger_error())),
+                Err(error) => job.answer(Err(error.of_a_write())),
             }
         }
         drop(numbers);
@@ -235,11 +225,11 @@ impl<'c, S: Store> Round<'c, S> {
         &mut self,
         mut job: StepJob,
         reply: Reply,
-        running: Option<crate::protocol::Record>,
+        running: Option<Record>,
         version: u64,
     ) {
         let life = self.core.life.lock();
-        let is_current = life.era == self.era;
+        let is_current = life.runner == self.runner;
         if is_current {
             self.core.own.wrote(&job.id, running, version);
         }
@@ -270,9 +260,36 @@ impl<'c, S: Store> Round<'c, S> {
 
     fn refused(&mut self, job: StepJob, error: StoreError) {
         if job.in_doubt.is_empty() {
-            job.answer(Err(error.into_ledger_error()));
+            job.answer(Err(error.of_a_write()));
         } else {
             job.give_up(&error);
         }
     }
+}
+
+/// Decides a job with the next number, which must be larger than the row's version if it is written.
+async fn plan<S: Store>(
+    core: &Core<S>,
+    job: &StepJob,
+    row: Option<Row>,
+    runner: &Runner,
+    now: Timestamp,
+    numbers: &mut Numbers,
+) -> Result<Plan, StoreError> {
+    let (id, step) = (&job.id, &job.step);
+    let basis = |number| Basis {
+        runner,
+        now,
+        number,
+    };
+    let above = row.as_ref().map_or(0, |row| row.version);
+    if numbers.peek() <= above {
+        // Most rows that another process wrote just now are only looked at.
+        let basis = basis(numbers.peek());
+        match core.plan(id, step, row.clone(), &basis).await? {
+            Plan::Write(_) => numbers.ensure(core, 1, above).await?,
+            plan => return Ok(plan),
+        }
+    }
+    core.plan(id, step, row, &basis(numbers.peek())).await
 }

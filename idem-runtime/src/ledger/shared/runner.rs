@@ -9,39 +9,41 @@ use super::core::Core;
 use super::store::{Runner, Store, StoreError, StoreErrorKind};
 use crate::clock::until;
 
-/// A life of this process. Another process that takes over its claims marks the runner dead, and
-/// then a new life begins.
+/// A life of this process. It ends when another process marks the runner dead, or when no heartbeat
+/// has reached the store for a lease, after which any other process may do so. A new one begins at
+/// once.
 pub(super) struct Life {
     pub(super) runner: Runner,
     instance: Arc<str>,
     number: u64,
     /// When the last beat that was answered was asked for, by the clock.
     beat: Option<Timestamp>,
-    /// Grows with each loss of all claims.
-    pub(super) era: u64,
 }
 
 impl Life {
     pub(super) fn first(instance: &Arc<str>) -> Self {
+        Self::numbered(instance, 1)
+    }
+
+    fn numbered(instance: &Arc<str>, number: u64) -> Self {
         Self {
-            runner: format!("{instance}/1").into(),
+            runner: format!("{instance}/{number}").into(),
             instance: Arc::clone(instance),
-            number: 1,
+            number,
             beat: None,
-            era: 0,
         }
     }
 }
 
 impl<S: Store> Core<S> {
-    /// Returns the runner and its era once it is known to live.
-    pub(super) async fn living(&self) -> Result<(Runner, u64), StoreError> {
+    /// Returns the runner once it is known to live.
+    pub(super) async fn living(&self) -> Result<Runner, StoreError> {
         loop {
             self.lapse();
             {
                 let life = self.life.lock();
                 if life.beat.is_some() {
-                    return Ok((Runner::clone(&life.runner), life.era));
+                    return Ok(Runner::clone(&life.runner));
                 }
             }
             match self.beat().await {
@@ -55,58 +57,51 @@ impl<S: Store> Core<S> {
     pub(super) async fn beat(&self) -> Result<(), StoreError> {
         let _one = self.beating.lock().await;
         self.lapse();
-        let (asked, runner) = (self.clock().now(), Runner::clone(&self.life.lock().runner));
-        match self.ask(self.store.beat(&runner, self.lease)).await {
+        let asked = self.clock().now();
+        let runner = Runner::clone(&self.life.lock().runner);
+        let beaten = self.ask(self.store.beat(&runner, self.lease)).await;
+        match &beaten {
             Ok(now) => {
-                self.told(now);
+                self.told(*now);
                 let mut life = self.life.lock();
                 if life.runner == runner {
                     life.beat = Some(asked);
                 }
-                Ok(())
             }
-            Err(error) => {
-                if error.kind == StoreErrorKind::RunnerDead {
-                    self.died(&runner);
-                }
-                Err(error)
-            }
+            Err(error) if error.kind == StoreErrorKind::RunnerDead => self.died(&runner),
+            Err(_) => {}
         }
+        beaten.map(drop)
     }
 
-    /// Begins a new life if this one was marked dead: its claims have passed on.
+    /// Begins a new life if this one was marked dead.
     pub(super) fn died(&self, runner: &Runner) {
         let mut life = self.life.lock();
-        if life.runner != *runner {
-            return;
+        if life.runner == *runner {
+            self.begin_life(&mut life, "it was taken for dead");
         }
-        life.number += 1;
-        life.era += 1;
-        life.runner = format!("{}/{}", life.instance, life.number).into();
-        life.beat = None;
-        self.own.clear();
-        self.context.claims.lose_all();
-        tracing::warn!(
-            runner = &**runner,
-            next = &*life.runner,
-            "this process was taken for dead, and its claims have passed on"
-        );
     }
 
-    /// Loses all claims once no beat has succeeded for a lease: others may have taken them.
+    /// Begins a new life if no beat has succeeded for a lease.
     fn lapse(&self) {
         let mut life = self.life.lock();
         let now = self.clock().now();
         if life.beat.is_some_and(|beat| until(now, beat) >= self.lease) {
-            life.beat = None;
-            life.era += 1;
-            self.own.doubt_all();
-            self.context.claims.lose_all();
-            tracing::warn!(
-                runner = &*life.runner,
-                "no heartbeat reached the ledger's store for a whole lease"
-            );
+            self.begin_life(&mut life, "no heartbeat was answered for a whole lease");
         }
+    }
+
+    /// All claims of the life before have passed on, or may at any moment.
+    fn begin_life(&self, life: &mut Life, why: &str) {
+        let next = Life::numbered(&life.instance, life.number + 1);
+        tracing::warn!(
+            runner = &*life.runner,
+            next = &*next.runner,
+            "all claims of this process are lost: {why}"
+        );
+        *life = next;
+        self.own.clear();
+        self.context.claims.lose_all();
     }
 
     /// Beats until the ledger has ended.

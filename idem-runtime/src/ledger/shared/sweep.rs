@@ -50,7 +50,7 @@ impl<S: Store> Core<S> {
     async fn due(&self, limit: usize, live: bool) -> Result<Vec<RecordId>, LedgerError> {
         self.ask_again(|| self.store.due(limit, live))
             .await
-            .map_err(StoreError::into_ledger_error)
+            .map_err(StoreError::of_a_read)
     }
 
     async fn sweep_rows(&self, ids: Vec<RecordId>, swept: &mut Swept) -> Result<(), LedgerError> {
@@ -76,6 +76,6 @@ impl<S: Store> Core<S> {
         };
         self.ask_again(|| self.store.remove_letters(before, limit))
             .await
-            .map_err(StoreError::into_ledger_error)
+            .map_err(StoreError::of_a_write)
     }
 }

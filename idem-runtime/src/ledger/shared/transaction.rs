@@ -3,16 +3,13 @@
 use std::any::Any;
 use std::sync::Arc;
 
-use super::core::Core;
+use super::core::{Core, MOST_OVERTAKEN};
 use super::job::token;
 use super::plan::{Basis, Plan};
-use super::store::{Owner, Row, Runner, Store, StoreError, StoreErrorKind, StoreTransaction};
+use super::store::{Runner, Store, StoreError, StoreErrorKind, StoreTransaction};
 use crate::clock::BoxFuture;
 use crate::ledger::{CommitError, LedgerError, Transaction};
 use crate::protocol::{RecordId, Reply, Step};
-
-/// How often a step may be overtaken by other processes.
-const MOST_OVERTAKEN: u32 = 20;
 
 pub(super) struct SharedTransaction<S: Store> {
     core: Arc<Core<S>>,
@@ -32,7 +29,7 @@ impl<S: Store> SharedTransaction<S> {
     pub(super) async fn begin(core: Arc<Core<S>>) -> Result<Self, LedgerError> {
         let begun = core.ask_again(|| core.store.begin()).await;
         let open = Open {
-            transaction: begun.map_err(StoreError::into_ledger_error)?,
+            transaction: begun.map_err(StoreError::of_a_read)?,
             written: Vec::new(),
         };
         Ok(Self {
@@ -51,69 +48,73 @@ impl<S: Store> Open<S> {
         step: &Step,
     ) -> Result<Reply, StoreError> {
         for overtaken in 0..MOST_OVERTAKEN {
-            let (runner, _) = core.living().await?;
-            let known = token(step)
-                .filter(|_| overtaken == 0)
-                .and_then(|token| core.own.known(id, token));
-            let (row, now) = match known {
-                Some(known) => {
-                    let row = Row {
-                        version: known.version,
-                        record: Some(known.record),
-                        due: None,
-                        owner: Owner::Until(Runner::clone(&runner), jiff::Timestamp::MAX),
-                    };
-                    (Some(row), core.now())
-                }
-                None => {
-                    let mut rows = core.ask(core.store.read(vec![id.clone()])).await?;
-                    core.told(rows.now);
-                    let row = rows.rows.pop().unwrap_or(Ok(None));
-                    let row = row.map_err(|unreadable| {
-                        StoreError::new(StoreErrorKind::Refused, unreadable.to_string())
-                    })?;
-                    (row, rows.now)
+            let reads = overtaken > 0;
+            // Until the write, nothing of the transaction is touched, and can be tried again.
+            let planned = core.ask_again(|| plan(core, id, step, reads)).await?;
+            let (runner, planned) = match planned {
+                (_, Plan::Keep(reply)) => return Ok(reply),
+                (runner, Plan::Write(planned)) => (runner, planned),
+                // Whether it is dead now, the next read tells.
+                (_, Plan::Retire(late, until)) => {
+                    core.ask_again(|| core.store.retire(&late, Some(until)))
+                        .await?;
+                    continue;
                 }
             };
-            let mut numbers = core.numbers.lock().await;
-            let above = row.as_ref().map_or(0, |row| row.version);
-            numbers.ensure(core, 1, above).await?;
-            let basis = Basis {
-                runner: &runner,
-                now,
-                number: numbers.peek(),
-            };
-            let plan = core.plan(id, step, row, &basis).await?;
-            numbers.take();
-            drop(numbers);
-            match plan {
-                Plan::Keep(reply) => return Ok(reply),
-                Plan::Retire(runner, until) => {
-                    core.ask(core.store.retire(&runner, Some(until))).await?;
+            let write = self.transaction.write(&runner, planned.write);
+            match core.ask(write).await {
+                Ok(true) => {
+                    self.written.push(id.clone());
+                    return Ok(planned.reply);
                 }
-                Plan::Write(planned) => {
-                    let write = self.transaction.write(&runner, planned.write);
-                    match core.ask(write).await {
-                        Ok(true) => {
-                            self.written.push(id.clone());
-                            return Ok(planned.reply);
-                        }
-                        Ok(false) => core.own.doubt(id),
-                        Err(error) => {
-                            if error.kind == StoreErrorKind::RunnerDead {
-                                core.died(&runner);
-                            }
-                            return Err(error);
-                        }
+                Ok(false) => core.own.doubt(id),
+                Err(error) => {
+                    if error.kind == StoreErrorKind::RunnerDead {
+                        core.died(&runner);
                     }
+                    return Err(error);
                 }
             }
         }
-        Err(StoreError::new(
-            StoreErrorKind::Away,
-            "other processes changed the record each time",
-        ))
+        let message = "other processes changed the record each time";
+        Err(StoreError::new(StoreErrorKind::Away, message))
     }
+}
+
+/// Decides a step by what this process knows of its own claim, or else by its row.
+async fn plan<S: Store>(
+    core: &Core<S>,
+    id: &RecordId,
+    step: &Step,
+    reads: bool,
+) -> Result<(Runner, Plan), StoreError> {
+    let runner = core.living().await?;
+    let known = token(step)
+        .filter(|_| !reads)
+        .and_then(|token| core.own.known(id, token));
+    let (row, now) = match known {
+        Some(known) => (Some(known.row(&runner)), core.now()),
+        None => {
+            let mut rows = core.ask(core.store.read(vec![id.clone()])).await?;
+            core.told(rows.now);
+            let row = rows.rows.pop().unwrap_or(Ok(None));
+            let row = row.map_err(|unreadable| {
+                StoreError::new(StoreErrorKind::Refused, unreadable.to_string())
+            })?;
+            (row, rows.now)
+        }
+    };
+    let mut numbers = core.numbers.lock().await;
+    let above = row.as_ref().map_or(0, |row| row.version);
+    numbers.ensure(core, 1, above).await?;
+    let basis = Basis {
+        runner: &runner,
+        now,
+        number: numbers.peek(),
+    };
+    let plan = core.plan(id, step, row, &basis).await?;
+    numbers.take();
+    Ok((runner, plan))
 }
 
 impl<S: Store> Transaction for SharedTransaction<S> {
@@ -135,10 +136,7 @@ impl<S: Store> Transaction for SharedTransaction<S> {
             let (open, reply) = applied.await?;
             self.open = Some(open);
             // Nothing takes place before the commit.
-            reply.map_err(|error| match error.kind {
-                StoreErrorKind::Refused => error.into_ledger_error(),
-                _ => error.unavailable(false),
-            })
+            reply.map_err(StoreError::of_a_read)
         })
     }
 
@@ -165,7 +163,7 @@ impl<S: Store> Transaction for SharedTransaction<S> {
                 Ok(Err(error)) if error.kind == StoreErrorKind::Lost => {
                     Err(CommitError::Unknown(error.unavailable(true)))
                 }
-                Ok(Err(error)) => Err(CommitError::NotCommitted(error.into_ledger_error())),
+                Ok(Err(error)) => Err(CommitError::NotCommitted(error.of_a_write())),
                 Err(closed) => Err(CommitError::Unknown(closed)),
             }
         })

@@ -1,0 +1,105 @@
+//! What is asked for while a batch is written goes out together.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use idem_runtime::ledger::{Ledger, LedgerError};
+use idem_runtime::protocol::Reply;
+use idem_runtime::testing::{StoreCall, StoreFault};
+
+use crate::common::{Member, Server, complete, id};
+
+const LATE: StoreFault = StoreFault::LateAnswer(Duration::from_secs(1));
+
+/// Claims while the answer to an earlier write is on its way.
+async fn claim_together(
+    server: &Server,
+    member: &Member,
+    keys: &[String],
+) -> Vec<Result<Reply, LedgerError>> {
+    member.network.next(StoreCall::Write, LATE);
+    let ledger = &member.ledger;
+    let first = tokio::spawn(ledger.apply(&id("first"), member.claim(u64::MAX)));
+    while server.store.calls().writes == 0 {
+        tokio::task::yield_now().await;
+    }
+    let claims = keys.iter().zip(1..);
+    let claims =
+        claims.map(|(key, nonce)| tokio::spawn(ledger.apply(&id(key), member.claim(nonce))));
+    let claims: Vec<_> = claims.collect();
+    // The last one is asked for by now, and it is behind the others in no queue.
+    tokio::task::yield_now().await;
+    let answers = server.until(join_all(claims)).await;
+    first.await.unwrap().unwrap();
+    answers.into_iter().map(Result::unwrap).collect()
+}
+
+#[tokio::test]
+async fn the_steps_of_64_callers_share_their_trips() {
+    let server = Server::start();
+    let member = server.member("P");
+    let keys: Vec<_> = (0..64).map(|key| key.to_string()).collect();
+    let claims = claim_together(&server, &member, &keys).await;
+    let writes = server.store.calls().writes;
+    assert!(writes <= 8, "64 claims took {writes} writes");
+    // A report of its own claim is decided without a read.
+    let reads = server.store.calls().reads;
+    for (key, claim) in keys.iter().zip(claims) {
+        let Ok(Reply::Run(grant)) = claim else {
+            panic!("{claim:?}")
+        };
+        assert_eq!(grant.number, 1);
+        assert_eq!(
+            member.step(key, complete(grant.token)).await,
+            Reply::Recorded
+        );
+    }
+    assert_eq!(server.store.calls().reads, reads);
+}
+
+#[tokio::test]
+async fn one_bad_write_of_a_batch_fails_alone() {
+    let server = Server::start();
+    let member = server.member("P");
+    let keys: Vec<_> = (0..9).map(|key| key.to_string()).collect();
+    member.network.refuse(id("4"));
+    let claims = claim_together(&server, &member, &keys).await;
+    for (key, claim) in keys.iter().zip(claims) {
+        match claim {
+            Err(LedgerError::Refused { .. }) => assert_eq!(key, "4"),
+            Ok(Reply::Run(_)) => assert_ne!(key, "4"),
+            other => panic!("{key}: {other:?}"),
+        }
+    }
+    member.network.mend();
+    assert_eq!(member.start("4", 100).await.number, 1);
+}
+
+#[tokio::test]
+async fn a_record_has_its_steps_in_the_order_they_were_asked_for() {
+    let server = Server::start();
+    let member = server.member("P");
+    let keys = vec!["same".to_owned(); 20];
+    let claims = claim_together(&server, &member, &keys).await;
+    let numbers = claims.into_iter().map(|claim| match claim {
+        Ok(Reply::Run(grant)) => grant.number,
+        // The budget is spent.
+        Ok(Reply::DeadLettered(_) | Reply::Dead { .. }) => 0,
+        other => panic!("{other:?}"),
+    });
+    let numbers: Vec<_> = numbers.collect();
+    assert_eq!(numbers[..4], [1, 2, 3, 0]);
+}
+
+#[tokio::test]
+async fn notes_are_written_after_what_was_asked_for_before() {
+    let server = Server::start();
+    let member = server.member("P");
+    member.network.next(StoreCall::Write, StoreFault::Away);
+    let claim = tokio::spawn(member.ledger.apply(&id("A"), member.claim(1)));
+    tokio::task::yield_now().await;
+    let all = member.ledger.write_notes(Vec::new(), Vec::new());
+    assert!(server.until(all).await.unwrap());
+    assert!(member.ledger.record(&id("A")).await.unwrap().is_some());
+    claim.await.unwrap().unwrap();
+}

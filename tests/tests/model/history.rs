@@ -135,6 +135,25 @@ impl History {
         }
     }
 
+    /// The answer to a step that took place earlier arrives.
+    pub(crate) fn answered(&mut self, step: &Step, reply: &Reply) {
+        match (step, reply) {
+            (_, Reply::Run(started)) if self.last == Some(started.token) => {
+                self.holds(Law::Charged, !self.begun);
+                self.begun = true;
+            }
+            (_, Reply::Replay(result)) => self.tell(Told::Result(start_of(result)), true),
+            // What it tells of may have expired since.
+            (Step::Complete { token, .. }, Reply::Recorded) if matches!(self.end, Some(End::Done { result, .. }) if result == *token) =>
+            {
+                self.tell(Told::Result(*token), true);
+            }
+            (_, Reply::DeadLettered(letter)) => self.tell(Told::Dead(letter.id), true),
+            (_, Reply::Dead { letter, .. }) => self.tell(Told::Dead(*letter), true),
+            _ => {}
+        }
+    }
+
     fn begin_anew(&mut self) {
         *self = Self {
             broken: std::mem::take(&mut self.broken),

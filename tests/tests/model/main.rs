@@ -14,6 +14,7 @@ mod action;
 mod bugs;
 mod history;
 mod properties;
+mod shared;
 mod view;
 mod world;
 

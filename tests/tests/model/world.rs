@@ -415,6 +415,6 @@ pub(crate) fn ticks(ticks: i64) -> Duration {
     Duration::from_secs(ticks.unsigned_abs())
 }
 
-fn letter_id(number: u64) -> DeadLetterId {
+pub(crate) fn letter_id(number: u64) -> DeadLetterId {
     DeadLetterId::from_bytes(u128::from(number).to_be_bytes())
 }

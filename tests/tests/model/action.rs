@@ -132,11 +132,10 @@ impl Model for Protocol {
             }
         };
         let leases = self.scene.leases;
-        // Without leases no claim is asked again: its process is dead.
         let claims = || {
-            let again = leases != Leases::None;
-            answers(if again {
-                &[Arrives, Lost, Refused]
+            let kept: &[_] = &[Arrives, Lost, Refused];
+            answers(if self.scene.again {
+                kept
             } else {
                 &[Arrives, Lost]
             })
@@ -276,7 +275,7 @@ impl Model for Protocol {
                 state.wake(process);
                 let asked = Asked::new(&state, fingerprint, version);
                 state.nonce = asked.nonce;
-                if self.scene.leases == Leases::None && answer == Lost {
+                if !self.scene.again && answer == Lost {
                     let step = self.claim(last, process, asked);
                     let facts = self.facts(last, key, Some(process));
                     if self.ask(last, key, &step, &facts).record == Change::Keep {
@@ -493,8 +492,7 @@ impl Model for Protocol {
 }
 
 impl Protocol {
-    /// Brings a claim to the ledger, for its body or to give it back. On a ledger with leases, one
-    /// that is not answered is kept, to ask again.
+    /// Brings a claim to the ledger, for its body or to give it back.
     fn bring_claim(
         &self,
         state: &mut State,
@@ -519,7 +517,7 @@ impl Protocol {
                 claim,
                 granted: Some(token),
             },
-            _ if heard || self.scene.leases == Leases::None => Hand::Empty,
+            _ if heard || !self.scene.again => Hand::Empty,
             _ => Hand::Asked {
                 claim,
                 granted: None,

@@ -17,6 +17,7 @@ use crate::{BY_PROCESS_TWO_KEYS, SHARED, say};
 
 /// Two messages with one key, and a deploy, so that every bug has its chance.
 const SCENE: Scene = Scene {
+    again: true,
     keys: &[&[1, 2]],
     unread: &[2],
     versions: &[(1, false), (0, false)],

@@ -32,6 +32,7 @@ use world::{Limits, Protocol, Scene, State};
 /// of times.
 const SHARED: Scene = Scene {
     leases: Leases::PerClaim,
+    again: false,
     processes: 2,
     keys: &[&[1]],
     versions: &[(1, false)],
@@ -49,6 +50,7 @@ const SHARED: Scene = Scene {
 /// back after it was marked dead.
 const BY_PROCESS: Scene = Scene {
     leases: Leases::PerProcess,
+    again: true,
     failures: &[Failed],
     left: Limits {
         operator: Some(0),
@@ -60,6 +62,7 @@ const BY_PROCESS: Scene = Scene {
 /// What is taken from a process in one key tells it that it is dead in all.
 const BY_PROCESS_TWO_KEYS: Scene = Scene {
     keys: &[&[1], &[1]],
+    failures: &[],
     left: Limits {
         crashes: Some(0),
         lost: Some(0),
@@ -101,6 +104,15 @@ fn say(text: &str) {
 #[test]
 fn a_shared_ledger() {
     check(SHARED);
+}
+
+#[test]
+fn a_shared_ledger_whose_lost_claims_are_asked_again() {
+    check(Scene {
+        again: true,
+        failures: &[Failed],
+        ..SHARED
+    });
 }
 
 #[test]
@@ -217,6 +229,7 @@ fn states_that_look_the_same_go_on_the_same() {
     };
     for scene in [
         Scene {
+            again: true,
             versions: &[(0, false)],
             failures: &[Failed],
             ..SHARED

@@ -75,8 +75,12 @@ pub(crate) fn of(scene: &Scene) -> Vec<Property<Protocol>> {
                 "taken over from a dead process before the claim's own end",
                 |_, state: &State| {
                     state.keys.iter().any(|key| {
-                        let late = |hand: &Hand| matches!(*hand, Hand::Body { token, until, .. } if until > state.now && key.history.last != Some(token));
-                        key.hands.iter().any(late)
+                        key.hands.iter().any(|hand| match *hand {
+                            Hand::Body { token, until, .. } => {
+                                until > state.now && key.history.last != Some(token)
+                            }
+                            _ => false,
+                        })
                     })
                 },
             ),
@@ -145,17 +149,20 @@ fn reached(scene: &Scene) -> Vec<Property<Protocol>> {
             },
         ),
     ];
-    if scene.leases != Leases::None {
+    if scene.again {
         all.push(Property::sometimes(
             "a claim whose answer was lost is there still",
             |_, state: &State| {
                 state.keys.iter().any(|key| {
                     key.hands.iter().any(|hand| {
-                        matches!(hand, Hand::Asked { claim, .. } if claim.nonce == key.history.nonce)
+                        let last = key.history.nonce;
+                        matches!(hand, Hand::Asked { claim, .. } if claim.nonce == last)
                     })
                 })
             },
         ));
+    }
+    if scene.leases != Leases::None {
         all.push(Property::sometimes(
             "`LeaseLost`: a late body's result is refused",
             |model, state| {

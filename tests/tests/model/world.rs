@@ -32,6 +32,9 @@ pub(crate) const TTL: i64 = 3;
 pub(crate) struct Scene {
     /// A ledger that processes share, with leases; or the embedded one, with sessions.
     pub(crate) leases: Leases,
+    /// Whether a claim that was not answered is kept, to be asked again. Else it is forgotten, as if
+    /// too many were kept.
+    pub(crate) again: bool,
     pub(crate) processes: usize,
     /// The keys, and the fingerprints of the messages that come with each.
     pub(crate) keys: &'static [&'static [u8]],

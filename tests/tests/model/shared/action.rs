@@ -3,6 +3,7 @@
 use stateright::{Model, Property};
 
 use super::answers::NOT_COMMITTED;
+use super::bugs::Bug;
 use super::properties;
 use super::world::{Ask, Core, Hand, Job, LATEST, State};
 use crate::world::{BEAT, Ending};
@@ -273,6 +274,11 @@ impl Model for Core {
             Action::CommitLost { process, key } => {
                 state.left.lost = state.left.lost.saturating_sub(1);
                 let batch = state.local(process, key).commit.take()?;
+                if self.has(Bug::CommitNotLookedUp) {
+                    self.took_place(state, process, &batch.writes[0]);
+                    state.is_late(batch);
+                    return Some(next);
+                }
                 self.not_committed(state, process, &batch.writes[0]);
                 state.is_late(batch);
             }

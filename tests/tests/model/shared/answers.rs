@@ -30,8 +30,8 @@ impl Core {
         }
     }
 
-    /// The answer to a batch was lost, or is not waited for any more. If it has not landed, it still
-    /// may.
+    /// The answer to a batch was lost, or is not waited for any more. If it has not landed, it may
+    /// do so later.
     pub(super) fn unanswered(&self, state: &mut State, process: usize, batch: Batch) {
         for write in &batch.writes {
             let at = state.local(process, write.key);

@@ -14,6 +14,7 @@ use crate::world::Ending;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Bug {
     KeptAfterRollBack,
+    CommitNotLookedUp,
     DeadRunnerWrites,
     ChargedTwice,
     OtherKey,
@@ -63,6 +64,11 @@ bugs! {
         left: with(1, 0, 0, 0),
         ..LITTLE
     } => TOGETHER;
+    a_commit_whose_answer_is_lost_and_is_not_looked_up: CommitNotLookedUp in Scene {
+        transactions: true,
+        left: with(1, 0, 0, 0),
+        ..LITTLE
+    } => SENSE;
     a_runner_that_writes_after_it_was_taken_over: DeadRunnerWrites in Scene {
         keys: 2,
         left: Limits { calls: 3, ..with(0, 1, 0, 0) },
@@ -78,6 +84,7 @@ bugs! {
         ..LITTLE
     } => KNOWN;
     an_old_record_that_is_removed_at_once: OldRemovedAtOnce in Scene {
+        retries: 0,
         endings: &[Ending::Done],
         left: with(1, 4, 1, 0),
         ..LITTLE
@@ -119,7 +126,7 @@ bugs! {
     } => FENCED;
 }
 
-/// Looks until these are broken, and shows how; without the bug they are not.
+/// Looks until these are broken, and shows how.
 fn found(bug: Bug, scene: Scene, broken: &[&'static str]) {
     let wanted = HasDiscoveries::AllOf(BTreeSet::from_iter(broken.iter().copied()));
     let core = Core {

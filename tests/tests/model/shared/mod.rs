@@ -85,6 +85,7 @@ fn processes_that_are_late() {
 #[test]
 fn processes_that_die() {
     check(Scene {
+        endings: &[Ending::Done],
         left: Limits {
             crashes: 1,
             ..with(0, 2, 1, 0)

@@ -98,7 +98,12 @@ pub(crate) fn of(scene: &Scene) -> Vec<Property<Core>> {
     if scene.transactions {
         all.push(Property::sometimes(
             "a commit whose answer was lost is found",
-            |_, state| unsure(state, |record, token| matches!(record, Record::Settled(settled) if settled.token == token)),
+            |_, state| {
+                let settled = |record: &Record, token| {
+                    matches!(record, Record::Settled(settled) if settled.token == token)
+                };
+                unsure(state, settled)
+            },
         ));
         all.push(Property::sometimes(
             "a commit whose answer was lost may still land",

@@ -260,8 +260,8 @@ impl Core {
         }
     }
 
-    /// Marks the late runners dead whose claims a batch takes over; those that have beaten meanwhile
-    /// are read again.
+    /// Marks the late runners dead whose claims a batch takes over. If one has beaten meanwhile,
+    /// its job is read again.
     pub(super) fn retire(&self, state: &mut State, process: usize) {
         let Some(mut batch) = state.processes[process].batch.take() else {
             return;

@@ -168,7 +168,7 @@ pub(crate) struct Batch {
     pub(crate) runner: usize,
     pub(crate) sent: i64,
     pub(crate) writes: Vec<Write>,
-    /// It was answered: with the versions of the writes that took place, or that the runner is dead.
+    /// What came of it, once it has reached the store.
     pub(crate) outcome: Option<Outcome>,
     /// It is a transaction that commits.
     pub(crate) commits: bool,
@@ -176,6 +176,7 @@ pub(crate) struct Batch {
 
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Outcome {
+    /// The versions of the writes that took place.
     Took(Vec<u64>),
     RunnerDead,
 }

@@ -11,14 +11,16 @@ fn each_example_prints_what_its_header_says() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
     let readme = fs::read_to_string(folder.join("README.md")).unwrap();
     let mut examples = 0;
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
+    let entries = fs::read_dir(folder).unwrap();
+    let files = entries.map(|entry| entry.unwrap().path());
+    for path in files.chain([folder.join("own_ledger/main.rs")]) {
         if path.extension().is_none_or(|extension| extension != "rs") {
             continue;
         }
-        let name = path.file_stem().unwrap().to_str().unwrap();
+        let file = path.strip_prefix(folder).unwrap().to_str().unwrap();
+        let name = file.trim_end_matches("/main.rs").trim_end_matches(".rs");
         assert!(
-            readme.contains(&format!("({name}.rs)")),
+            readme.contains(&format!("({file})")),
             "{name} is missing in README.md"
         );
         let source = fs::read_to_string(&path).unwrap();
@@ -36,7 +38,7 @@ fn each_example_prints_what_its_header_says() {
         assert_eq!(printed(&command, folder), expected, "{name}");
         examples += 1;
     }
-    assert_eq!(examples, 7);
+    assert_eq!(examples, 8);
 }
 
 /// Returns the command and the output of the header's first block of text.

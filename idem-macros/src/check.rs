@@ -165,7 +165,39 @@ pub(crate) fn combinations(
             ),
         );
     }
+    renewed_long_enough(options, errors);
     remembered_long_enough(options, errors);
+}
+
+/// A claim is renewed at least once, and for as long as its body may take.
+fn renewed_long_enough(options: &Options, errors: &mut Errors) {
+    let Some(longest) = &options.lease_max else {
+        return;
+    };
+    let lease = options.lease.as_ref();
+    let lease = lease.map_or(defaults::LEASE, |lease| lease.value);
+    let shown = show(longest.value);
+    if longest.value < lease {
+        let lease = show(lease);
+        errors.add(
+            &longest.arg,
+            format!(
+                "a `lease_max` of `{shown}` is shorter than the `lease` of `{lease}`: say \
+                 `lease_max = \"{lease}\"` or more, or a shorter `lease`"
+            ),
+        );
+    } else if let Some(timeout) = &options.timeout
+        && timeout.value > longest.value
+    {
+        let timeout = show(timeout.value);
+        errors.add(
+            &longest.arg,
+            format!(
+                "a `lease_max` of `{shown}` is shorter than the `timeout` of `{timeout}`, so a body \
+                 could lose its claim before its time is up; say `lease_max = \"{timeout}\"` or more"
+            ),
+        );
+    }
 }
 
 /// A result has to outlive the attempts that lead to it.
@@ -180,25 +212,30 @@ fn remembered_long_enough(options: &Options, errors: &mut Errors) {
         .map_or(&default, |given| &given.value);
     let retries = options.retries();
     let pauses = backoff.total(retries);
-    let timeouts = options.timeout.as_ref().map_or(0, |timeout| timeout.value);
-    let timeouts = timeouts.saturating_mul(u64::from(retries) + 1);
-    let all = pauses.saturating_add(timeouts);
+    let limit = options.timeout.as_ref().or(options.lease_max.as_ref());
+    let limits = limit.map_or(0, |limit| limit.value);
+    let limits = limits.saturating_mul(u64::from(retries) + 1);
+    let all = pauses.saturating_add(limits);
     let ttl = options.ttl.as_ref().map_or(defaults::TTL, |ttl| ttl.value);
     if ttl >= all {
         return;
     }
     let message = format!(
-        "a `ttl` of `{}` is shorter than all attempts may take: `{}` of pauses and `{}` of timeouts, so \
+        "a `ttl` of `{}` is shorter than all attempts may take: `{}` of pauses and `{}` of {}, so \
          a duplicate could come when the result is forgotten; say `ttl = \"{}\"` or more",
         show(ttl),
         show(pauses),
-        show(timeouts),
+        show(limits),
+        match options.timeout {
+            Some(_) => "timeouts",
+            None => "leases",
+        },
         show(all)
     );
     let given = [
         options.ttl.as_ref().map(|given| &given.arg),
         options.backoff.as_ref().map(|given| &given.arg),
-        options.timeout.as_ref().map(|given| &given.arg),
+        limit.map(|given| &given.arg),
         options.retries.as_ref().map(|given| &given.arg),
     ];
     if let Some(arg) = given.into_iter().flatten().next() {

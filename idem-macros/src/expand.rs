@@ -162,7 +162,11 @@ impl Expansion<'_> {
                 "timeout",
                 options.timeout.as_ref().map(|timeout| timeout.value),
             ),
-            ("lease", options.lease),
+            ("lease", options.lease.as_ref().map(|lease| lease.value)),
+            (
+                "lease_max",
+                options.lease_max.as_ref().map(|longest| longest.value),
+            ),
             ("ttl", options.ttl.as_ref().map(|ttl| ttl.value)),
         ] {
             if let Some(millis) = given {

@@ -16,6 +16,7 @@ mod auth;
 mod config;
 #[cfg(feature = "dashboard")]
 mod dashboard;
+mod duty;
 mod files;
 #[cfg(any(feature = "email", feature = "webhook", feature = "dashboard"))]
 mod loopback;

@@ -155,6 +155,7 @@ impl Error {
             | Self::TimedOut { .. }
             | Self::KeyMismatch { .. }
             | Self::LeaseLost { .. }
+            | Self::NotCommitted { .. }
             | Self::KeysExhausted { .. }
             | Self::OutsideHandler
             | Self::OutboxMessageTooLarge { .. } => Verdict::Again { after: SOON },

@@ -19,6 +19,7 @@ fn the_attribute_and_the_runtime_have_the_same_defaults() {
     let given = Handler::new("name", "file", 1)
         .retries(defaults::RETRIES)
         .backoff(defaults::INITIAL, defaults::FACTOR, defaults::MAX, true)
+        .lease(defaults::LEASE)
         .ttl(defaults::TTL);
     assert_eq!(format!("{omitted:?}"), format!("{given:?}"));
 }

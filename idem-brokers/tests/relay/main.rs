@@ -5,6 +5,8 @@
     reason = "a helper that cannot go on fails its test"
 )]
 
+mod replicas;
+
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -314,67 +316,6 @@ async fn messages_with_one_ordering_key_are_published_as_recorded() {
         sent.iter().map(key).eq(read),
         "messages were published in the recorded order"
     );
-}
-
-/// A publisher that blocks before one message until it is released.
-struct Stalling {
-    queue: Queue,
-    before: &'static str,
-    stands: Arc<Semaphore>,
-    go: Arc<Semaphore>,
-}
-
-impl Publisher for Stalling {
-    fn publish(&self, message: Message) -> BoxFuture<'_, Result<(), BrokerError>> {
-        Box::pin(async move {
-            if key(&message) == self.before {
-                self.stands.add_permits(1);
-                self.go.acquire().await.unwrap().forget();
-            }
-            Publisher::publish(&self.queue, message).await
-        })
-    }
-}
-
-#[tokio::test]
-async fn with_two_relays_first_copies_arrive_in_order() {
-    let (idem, queue) = (idem(), Queue::new("orders.placed"));
-    for number in 0..4 {
-        idem.outbox()
-            .send(OutboxMessage::new("orders.placed", format!("{number}"), "").ordering_key("Ann"))
-            .await
-            .unwrap();
-    }
-    let (stands, go) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
-    let stalling = Stalling {
-        queue: queue.clone(),
-        before: "2",
-        stands: Arc::clone(&stands),
-        go: Arc::clone(&go),
-    };
-    let slow = Relay::new(&idem, stalling).start();
-    within(stands.acquire()).await.unwrap().forget();
-    let quick = Relay::new(&idem, queue.clone()).start();
-    within(queue.until_published(6)).await;
-    until_empty(&idem).await;
-    go.add_permits(1);
-    let sent = within(queue.until_published(8)).await;
-    for relay in [slow, quick] {
-        within(relay.stop(DEADLINE)).await;
-    }
-    assert_eq!(
-        sent.iter().map(key).collect::<Vec<_>>(),
-        ["0", "1", "0", "1", "2", "3", "2", "3"]
-    );
-    // Each late copy is recognised by its id.
-    let ids = |messages: &[Message]| {
-        messages
-            .iter()
-            .map(|message| message.id.clone().unwrap())
-            .collect::<Vec<_>>()
-    };
-    assert_eq!(ids(&sent[..2]), ids(&sent[2..4]));
-    assert_eq!(ids(&sent[4..6]), ids(&sent[6..]));
 }
 
 /// A whole service: handlers fill the outbox, two replicas relay it, and a consumer takes the

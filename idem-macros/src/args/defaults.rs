@@ -8,4 +8,6 @@ pub(crate) const FACTOR: f64 = 2.0;
 /// In milliseconds.
 pub(crate) const MAX: u64 = 30_000;
 /// In milliseconds.
+pub(crate) const LEASE: u64 = 30_000;
+/// In milliseconds.
 pub(crate) const TTL: u64 = 7 * 24 * 60 * 60 * 1000;

@@ -21,7 +21,7 @@ pub(crate) use self::value::Given;
 use crate::errors::Errors;
 
 /// The names, in the order of the documentation.
-const NAMES: [&str; 19] = [
+const NAMES: [&str; 20] = [
     "key",
     "retries",
     "backoff",
@@ -31,6 +31,7 @@ const NAMES: [&str; 19] = [
     "on_crash",
     "timeout",
     "lease",
+    "lease_max",
     "ttl",
     "in_flight",
     "fingerprint",
@@ -62,7 +63,8 @@ pub(crate) struct Options {
     pub(crate) existing: Option<Path>,
     pub(crate) on_crash: OnCrash,
     pub(crate) timeout: Option<Given<u64>>,
-    pub(crate) lease: Option<u64>,
+    pub(crate) lease: Option<Given<u64>>,
+    pub(crate) lease_max: Option<Given<u64>>,
     pub(crate) ttl: Option<Given<u64>>,
     pub(crate) in_flight: InFlight,
     pub(crate) fingerprint: Option<Fingerprint>,
@@ -163,7 +165,14 @@ impl Options {
                 let value = arg.duration("timeout = \"10s\"", 1)?;
                 self.timeout = Some(Given { arg, value });
             }
-            "lease" => self.lease = Some(arg.duration("lease = \"30s\"", MIN_LEASE)?),
+            "lease" => {
+                let value = arg.duration("lease = \"30s\"", MIN_LEASE)?;
+                self.lease = Some(Given { arg, value });
+            }
+            "lease_max" => {
+                let value = arg.duration("lease_max = \"1h\"", MIN_LEASE)?;
+                self.lease_max = Some(Given { arg, value });
+            }
             "ttl" => {
                 let value = arg.duration("ttl = \"7d\"", 1)?;
                 self.ttl = Some(Given { arg, value });
@@ -309,7 +318,7 @@ mod tests {
             quote! {
                 key = "a, b.c", retries = 5, backoff(initial = "1s", jitter), retry = "redeliver",
                 retry_if = is_transient, existing = Self::find, on_crash = "bury", timeout = "10s",
-                lease = "1m", ttl = "2h", in_flight = "reject", fingerprint(a, b.c), skip(db),
+                lease = "1m", lease_max = "30m", ttl = "4h", in_flight = "reject", fingerprint(a, b.c), skip(db),
                 redact(d, "e.f-g"), issued = "order_no",
                 name = "x.y", was("x.z", "w"), runtime = self.idem, crate = ::other,
             },
@@ -321,8 +330,9 @@ mod tests {
         assert!(options.retry == RetryMode::Redeliver && options.on_crash == OnCrash::Bury);
         assert!(options.in_flight == InFlight::Reject);
         assert_eq!(options.timeout.unwrap().value, 10_000);
-        assert_eq!(options.lease, Some(60_000));
-        assert_eq!(options.ttl.unwrap().value, 7_200_000);
+        assert_eq!(options.lease.unwrap().value, 60_000);
+        assert_eq!(options.lease_max.unwrap().value, 1_800_000);
+        assert_eq!(options.ttl.unwrap().value, 14_400_000);
         assert!(matches!(options.fingerprint, Some(Fingerprint::Of(of)) if of.len() == 2));
         assert_eq!(options.skip, ["db"]);
         let redact: Vec<_> = options
@@ -347,6 +357,7 @@ mod tests {
             ("keys", "key"),
             ("timout", "timeout"),
             ("leases", "lease"),
+            ("leasemax", "lease_max"),
             ("oncrash", "on_crash"),
             ("inflight", "in_flight"),
             ("fingerprints", "fingerprint"),

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use idem_runtime::clock::Timestamp;
 use idem_runtime::ledger::LedgerError;
 use idem_runtime::ledger::{NoteChange, unnotified_key};
+use idem_runtime::notes::ExpectedNote;
 use idem_runtime::protocol::{Record, RecordId, Settled, Settlement};
 use idem_runtime::{DeadLetter, DeadLetterId};
 use serde::{Deserialize, Serialize};
@@ -38,7 +39,7 @@ struct Known {
 
 impl Watching {
     /// Stores the notice that is due. Returns whether there was one.
-    pub(super) async fn digest(&self) -> Result<bool, LedgerError> {
+    pub(super) async fn digest(&self, guard: &ExpectedNote) -> Result<bool, LedgerError> {
         let notes = self.idem.notes();
         let first = notes.list("untold/", None, 1).await?;
         if first.is_empty() || !self.channels.iter().any(|channel| !channel.escalation) {
@@ -120,7 +121,9 @@ impl Watching {
                 changes.push(escalation::watch(letter)?);
             }
         }
-        notes.write(changes).await?;
+        if !notes.write_if(changes, vec![guard.clone()]).await? {
+            return Ok(false);
+        }
         tracing::info!(notice = %notice.id, letters = letters.len(), "a notice of dead letters is being sent");
         Ok(true)
     }

@@ -1,6 +1,7 @@
 //! Letters that stay open for too long.
 
 use idem_runtime::ledger::NoteChange;
+use idem_runtime::notes::ExpectedNote;
 use idem_runtime::{DeadLetter, DeadLetterId, LetterState, clock::Timestamp, ledger::LedgerError};
 use serde::{Deserialize, Serialize};
 
@@ -33,7 +34,7 @@ pub(super) fn watch(letter: &DeadLetter) -> Result<NoteChange, LedgerError> {
 
 impl Watching {
     /// Stores a notice of letters that are still open, if one is due. Returns whether there was one.
-    pub(super) async fn escalate(&self) -> Result<bool, LedgerError> {
+    pub(super) async fn escalate(&self, guard: &ExpectedNote) -> Result<bool, LedgerError> {
         let Some(limit) = self.policy.escalate_after else {
             return Ok(false);
         };
@@ -42,7 +43,7 @@ impl Watching {
         if last.is_some_and(|last| !over(last, now, self.policy.digest_every)) {
             return Ok(false);
         }
-        let (mut late, mut changes) = (Vec::new(), Vec::new());
+        let (mut late, mut changes, mut escalated) = (Vec::new(), Vec::new(), None);
         for note in notes.list(PLACE, None, PAGE).await? {
             let Since { died_at } = read(&note)?;
             if !over(died_at, now, limit) {
@@ -74,12 +75,14 @@ impl Watching {
             let notice = self.notice(NoticeKind::Escalation, now, groups).await?;
             changes.extend(self.addressed(&notice, true)?);
             changes.push(put(LAST.to_owned(), &now)?);
-            tracing::warn!(notice = %notice.id, letters = late.len(), "dead letters stay open: an escalation is being sent");
+            escalated = Some(notice.id);
         }
-        if changes.is_empty() {
+        if changes.is_empty() || !notes.write_if(changes, vec![guard.clone()]).await? {
             return Ok(false);
         }
-        notes.write(changes).await?;
-        Ok(!late.is_empty())
+        if let Some(notice) = &escalated {
+            tracing::warn!(%notice, letters = late.len(), "dead letters stay open: an escalation is being sent");
+        }
+        Ok(escalated.is_some())
     }
 }

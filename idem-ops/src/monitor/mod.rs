@@ -5,6 +5,9 @@
 //! removes the notes, and sends the stored notices. So a letter has its note or is in a notice,
 //! whenever the process dies; only a notice that was sent, and whose sending was not yet recorded,
 //! is sent again, with the same id.
+//!
+//! Of the monitors on one ledger, the one that holds a lease in the notes does all of this, and
+//! each of its writes is made only while it holds the lease. The others stand by.
 
 mod channel;
 mod digest;
@@ -29,6 +32,7 @@ use tokio::task::JoinHandle;
 use url::Url;
 
 use crate::alert::{Alert, Notice, NoticeKind};
+use crate::duty::Duty;
 use crate::metrics;
 use channel::Channel;
 pub use policy::Policy;
@@ -40,6 +44,9 @@ pub use state::{AlertState, ChannelState};
 const LOOK: Duration = Duration::from_secs(5);
 
 /// Watches the dead letters of an [`Idem`] and sends notices of them by a [`Policy`].
+///
+/// Each replica on a shared ledger may start one: one of them works, and another takes over when it
+/// stops, or half a minute after it died.
 ///
 /// # Example
 ///
@@ -79,7 +86,9 @@ struct Watching {
     dashboard: Option<Url>,
     policy: Policy,
     channels: Vec<Channel>,
-    /// Notified when a new notice is stored.
+    /// Held by the one monitor on this ledger that works.
+    duty: Duty,
+    /// Notified when there may be something to send: a new notice, or the duty.
     stored: Notify,
 }
 
@@ -154,6 +163,7 @@ impl Monitor {
         }
         metrics::describe_metrics();
         let watching = Arc::new(Watching {
+            duty: Duty::new(&idem, "alerts"),
             idem,
             service,
             dashboard,
@@ -196,7 +206,7 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Stops the monitor after the notices that are being sent now. The next monitor on this ledger
+    /// Stops the monitor after the notices that are being sent now. Another monitor on this ledger
     /// sends the others.
     pub async fn stop(self) {
         drop(self.end);
@@ -213,27 +223,49 @@ impl Watching {
         });
         let senders: Vec<_> = senders.collect();
         let (clock, mut new_letters) = (self.idem.clock(), self.idem.dead_letters().watch());
-        loop {
-            if let Err(error) = self.look().await {
-                tracing::warn!(%error, "dead letters could not be read; the monitor tries again");
+        let watching = async {
+            let mut on_duty = None;
+            loop {
+                if let Err(error) = self.look(&mut on_duty).await {
+                    tracing::warn!(%error, "dead letters could not be read; the monitor tries again");
+                }
+                tokio::select! {
+                    // The sender is never used: an error is the end.
+                    _ = ended.changed() => break,
+                    // A hint only: the ledger has the letters.
+                    Some(_) = new_letters.next() => while new_letters.next().now_or_never().flatten().is_some() {},
+                    () = clock.sleep(LOOK) => {}
+                }
             }
-            tokio::select! {
-                // The sender is never used: an error is the end.
-                _ = ended.changed() => break,
-                // A hint only: the ledger has the letters.
-                Some(_) = new_letters.next() => while new_letters.next().now_or_never().flatten().is_some() {},
-                () = clock.sleep(LOOK) => {}
+            for sender in senders {
+                let _ = sender.await;
             }
-        }
-        for sender in senders {
-            let _ = sender.await;
-        }
+        };
+        self.duty.during(watching).await;
+        self.duty.release().await;
     }
 
-    /// Stores the notices that are due, and counts the notices that wait.
-    async fn look(&self) -> Result<(), LedgerError> {
-        let digest = self.digest().await?;
-        let escalation = self.escalate().await?;
+    /// Stores the notices that are due and counts the notices that wait, if this monitor is on duty.
+    async fn look(&self, on_duty: &mut Option<bool>) -> Result<(), LedgerError> {
+        let guard = self.duty.hold().await?;
+        let before = on_duty.replace(guard.is_some());
+        let Some(guard) = guard else {
+            if before != Some(false) {
+                tracing::debug!(
+                    "a monitor of another replica sends the alerts; this one stands by"
+                );
+                self.channels
+                    .iter()
+                    .for_each(|channel| metrics::waiting(channel.name(), 0));
+            }
+            return Ok(());
+        };
+        if before != Some(true) {
+            // What the last one on duty left.
+            self.stored.notify_waiters();
+        }
+        let digest = self.digest(&guard).await?;
+        let escalation = self.escalate(&guard).await?;
         if digest || escalation {
             self.stored.notify_waiters();
         }

@@ -23,13 +23,14 @@ const PAUSES: (Duration, Duration) = (Duration::from_secs(5), Duration::from_sec
 const LOOK: Duration = Duration::from_secs(60);
 
 impl Watching {
-    /// Sends the notices of a channel, oldest first, until the monitor ends.
+    /// Sends the notices of a channel, oldest first, while this monitor is on duty and until it
+    /// ends.
     pub(super) async fn send_all(self: Arc<Self>, channel: usize, mut ended: watch::Receiver<()>) {
         let (channel, clock) = (&self.channels[channel], self.idem.clock());
         loop {
             // Created before the look, so that no notification is missed.
             let stored = self.stored.notified();
-            let pause = match self.send_next(channel).await {
+            let pause = match self.send_next(channel, &mut ended).await {
                 Ok(Next::Now) => Duration::ZERO,
                 Ok(Next::In(pause)) => pause.min(LOOK),
                 Err(error) => {
@@ -46,8 +47,15 @@ impl Watching {
     }
 
     /// Sends the oldest notice, if it is due, and records the result.
-    async fn send_next(&self, channel: &Channel) -> Result<Next, LedgerError> {
+    async fn send_next(
+        &self,
+        channel: &Channel,
+        ended: &mut watch::Receiver<()>,
+    ) -> Result<Next, LedgerError> {
         let (notes, clock) = (self.idem.notes(), self.idem.clock());
+        let Some(guard) = self.duty.hold().await? else {
+            return Ok(Next::In(LOOK));
+        };
         let Some(note) = notes.list(&place(channel.name()), None, 1).await?.pop() else {
             metrics::waiting(channel.name(), 0);
             return Ok(Next::In(LOOK));
@@ -58,6 +66,7 @@ impl Watching {
         if !due.is_zero() && due <= PAUSES.1 * 4 {
             return Ok(Next::In(due));
         }
+        let mut state = state::of(&notes, channel.name()).await?;
         let sent = tokio::select! {
             sent = channel.alert.send(&pending.notice) => sent,
             () = clock.sleep(LONGEST) => Err(AlertError::new(
@@ -65,7 +74,6 @@ impl Watching {
             )),
         };
         let now = clock.now();
-        let mut state = state::of(&notes, channel.name()).await?;
         let change = match &sent {
             Ok(()) => {
                 tracing::info!(channel = channel.name(), notice = %pending.notice.id, "a notice was sent");
@@ -91,9 +99,15 @@ impl Watching {
             }
         };
         metrics::alerted(channel.name(), sent.is_ok());
-        notes
-            .write(vec![change, put(state::key(channel.name()), &state)?])
-            .await?;
+        let changes = vec![change, put(state::key(channel.name()), &state)?];
+        // What was sent is not sent again because its record failed.
+        while let Err(error) = notes.write_if(changes.clone(), vec![guard.clone()]).await {
+            tracing::warn!(channel = channel.name(), %error, "the result of a notice cannot be recorded; the monitor tries again");
+            tokio::select! {
+                _ = ended.changed() => return Err(error),
+                () = clock.sleep(PAUSES.0) => {}
+            }
+        }
         Ok(Next::Now)
     }
 }

@@ -18,8 +18,8 @@ use super::letters::{LetterView, Redriven};
 /// a bulk job.
 const LONGEST_REASON: usize = 1024;
 
-/// The actions of one person. Two changes of one letter never overlap, and each change is in the
-/// audit log before it happens.
+/// The actions of one person. Two changes of one letter never overlap in a process, the ledger takes
+/// one of two that replicas make, and each change is in the audit log before it happens.
 #[derive(Clone)]
 pub struct Actions {
     pub(super) service: Service,
@@ -84,10 +84,7 @@ impl Actions {
         let letter = inner.known(id).await?;
         let draft = Draft::new(&self.who, Some(why), &letter);
         let order = inner.audit_log.lock_order().await;
-        let mut entries = inner
-            .audit_log
-            .begin(audited, vec![draft], |_| Ok(Vec::new()))
-            .await?;
+        let mut entries = inner.audit_log.begin(audited, draft).await?;
         // A run or a broker may be slow: its entry keeps the place where it began.
         let order = matches!(audited, AuditAction::Redrive).then_some(order);
         let result = inner.act(&self.who, why, &letter, action).await;
@@ -95,7 +92,7 @@ impl Actions {
         entries
             .iter_mut()
             .for_each(|entry| entry.outcome = outcome.clone());
-        let written = inner.audit_log.end(&entries, Vec::new()).await;
+        let written = inner.audit_log.end(&entries, Vec::new(), Vec::new()).await;
         drop(order);
         let ran = result?;
         written?;
@@ -185,10 +182,7 @@ impl Actions {
         let letter = inner.known(id).await?;
         let _order = inner.audit_log.lock_order().await;
         let draft = Draft::new(&self.who, Some(why), &letter);
-        let mut entries = inner
-            .audit_log
-            .begin(audited, vec![draft], |_| Ok(Vec::new()))
-            .await?;
+        let mut entries = inner.audit_log.begin(audited, draft).await?;
         let result = change.await;
         for entry in &mut entries {
             entry.outcome = match &result {
@@ -196,7 +190,10 @@ impl Actions {
                 Err(error) => Outcome::Refused(format!("{error:#}")),
             };
         }
-        inner.audit_log.end(&entries, Vec::new()).await?;
+        inner
+            .audit_log
+            .end(&entries, Vec::new(), Vec::new())
+            .await?;
         let letter = result?;
         inner.index.put(&letter);
         Ok(self.service.view(letter))

@@ -114,15 +114,15 @@ impl Inner {
         Ok((at, ends))
     }
 
-    /// Keeps the minutes, and removes old entries of the audit log.
+    /// Keeps the minutes, removes old entries of the audit log, and takes part in bulk jobs.
     pub(super) async fn keep_minutes(weak: Weak<Self>) {
         loop {
             let Some(inner) = weak.upgrade() else { return };
             // The next query returns the error.
             let _ = inner.tick().await;
-            // A read-only service removes nothing.
+            let _ = inner.audit_log.prune(inner.continues).await;
             if inner.continues {
-                let _ = inner.audit_log.prune().await;
+                let _ = inner.take_part_in_bulk_jobs().await;
             }
             let clock = inner.idem.clock();
             drop(inner);

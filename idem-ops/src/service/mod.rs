@@ -44,9 +44,9 @@ use crate::metrics::{Metrics, OtherRecorder};
 /// The queries on an [`Idem`] and the actions on its dead letters. A clone is another handle of the
 /// same service; its background tasks end with the last handle, or when the Idem is closed.
 ///
-/// Create one service for each Idem: it keeps an index of the letters in memory, and continues the
-/// bulk jobs that a stop interrupted. A tool that has no handlers registered uses
-/// [`Service::read_only`].
+/// Create one service for each Idem: it keeps an index of the letters in memory, and takes over the
+/// bulk jobs that a stop interrupted, of this process or of another replica on the ledger. A tool
+/// that has no handlers registered uses [`Service::read_only`].
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -74,7 +74,7 @@ struct Inner {
     index: index::Index,
     audit_log: audit_log::AuditLog,
     locks: letter_locks::LetterLocks,
-    bulk_jobs: Arc<bulk::Registry>,
+    seats: bulk::Seats,
     metrics: Result<Metrics, OtherRecorder>,
     minutes: figures::Minutes,
     since: Timestamp,
@@ -116,7 +116,7 @@ impl Service {
             index: index::Index::new(most),
             audit_log: audit_log::AuditLog::new(idem.clone()),
             locks: letter_locks::LetterLocks::default(),
-            bulk_jobs: Arc::default(),
+            seats: bulk::Seats::default(),
             metrics: Metrics::install(),
             minutes: figures::Minutes::default(),
             since: idem.clock().now(),
@@ -155,17 +155,6 @@ impl Inner {
         }
         runtime.spawn(Self::sync_index(Arc::downgrade(self)));
         runtime.spawn(Self::keep_minutes(Arc::downgrade(self)));
-        let weak = Arc::downgrade(self);
-        runtime.spawn(async move {
-            if let Some(inner) = weak.upgrade()
-                && let Err(error) = inner.load_bulk_jobs().await
-            {
-                tracing::warn!(
-                    error = format_args!("{error:#}"),
-                    "reading the bulk jobs failed; the next query reads them again"
-                );
-            }
-        });
     }
 }
 

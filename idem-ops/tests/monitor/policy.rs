@@ -45,7 +45,7 @@ async fn the_first_letter_and_new_groups_are_sent_at_once_and_the_rest_in_digest
     // One more new group in this period is one too many: it waits for the digest.
     die(&idem, 5..6, "another").await;
     die(&idem, 6..26, "no stock").await;
-    clock.asleep(2).await;
+    clock.asleep(3).await;
     clock.advance(PERIOD);
     let digest = within(told.recv()).await.unwrap().unwrap();
     assert_eq!(counts(&digest), [("another", 1), ("no stock", 20)]);
@@ -87,7 +87,7 @@ async fn a_flood_of_different_errors_makes_as_many_notices_as_the_policy_allows(
     for number in 0..60 {
         die(&idem, number..number + 1, &word(number)).await;
         // Time enough for another notice, were one allowed.
-        clock.asleep(2).await;
+        clock.asleep(3).await;
         clock.advance(PERIOD / 100);
     }
     // The first, and as many new groups as one period has; the rest waits.
@@ -101,7 +101,7 @@ async fn a_flood_of_different_errors_makes_as_many_notices_as_the_policy_allows(
         notices += 1;
     }
     assert_eq!(notices, 1 + AT_ONCE, "{letters} letters");
-    clock.asleep(2).await;
+    clock.asleep(3).await;
     clock.advance(PERIOD);
     let digest = within(told.recv()).await.unwrap().unwrap();
     assert_eq!(
@@ -135,7 +135,7 @@ async fn letters_written_without_a_monitor_are_sent_once() {
             );
         } else {
             clock.advance(PERIOD);
-            clock.asleep(2).await;
+            clock.asleep(3).await;
         }
         watch.stop().await;
         assert!(told.try_recv().is_err());
@@ -169,7 +169,7 @@ async fn a_letter_that_stays_open_is_escalated_once() {
         (NoticeKind::Escalation, vec![("no stock", 2)])
     );
     clock.advance(PERIOD * 7);
-    clock.asleep(3).await;
+    clock.asleep(4).await;
     watch.stop().await;
     assert!(escalated.try_recv().is_err() && told.try_recv().is_err());
 }
@@ -219,10 +219,10 @@ async fn a_reused_key_of_a_finished_order_makes_no_notice_at_once() {
         .unwrap();
     reuse(&idem, "A-0", "another order").await;
     for _ in 0..3 {
-        clock.asleep(3).await;
+        clock.asleep(4).await;
         clock.advance(PERIOD / 10);
     }
-    clock.asleep(3).await;
+    clock.asleep(4).await;
     assert!(told.try_recv().is_err(), "it is not urgent");
     clock.advance(PERIOD);
     let digest = within(told.recv()).await.unwrap().unwrap();
@@ -243,7 +243,7 @@ async fn a_reused_key_of_a_finished_order_makes_no_notice_at_once() {
         [("no stock", 1)]
     );
     clock.advance(PERIOD * 2);
-    clock.asleep(3).await;
+    clock.asleep(4).await;
     reuse(&idem, "A-1", "another order").await;
     let notice = within(told.recv()).await.unwrap().unwrap();
     assert_eq!(

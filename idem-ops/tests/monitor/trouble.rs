@@ -64,7 +64,7 @@ async fn a_notice_that_fails_is_kept_and_tried_again_and_delays_no_other_channel
             .channel(fine.clone())
             .start()
             .unwrap();
-        clock.asleep(3).await;
+        clock.asleep(4).await;
         clock.advance(longest);
         assert_eq!(within(tried.recv()).await.unwrap().unwrap(), notice);
         watch.stop().await;
@@ -104,7 +104,7 @@ async fn a_webhook_that_answers_500_and_then_never_has_the_notice_in_the_end() {
         let state = until(async || AlertState::of(&idem).await.unwrap(), fails).await;
         assert_eq!((state.untold, state.channels[0].waiting), (0, 1));
         server.answer(answers_next);
-        clock.asleep(2).await;
+        clock.asleep(3).await;
         clock.advance(MINUTE);
     }
     ids.insert(server.request().await.header("webhook-id").to_owned());

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 
 use super::claims::Lost;
+use super::transaction::Carried;
 use crate::idem::shared::Shared;
 use crate::outbox::OutboxMessage;
 use crate::protocol::RecordId;
@@ -36,7 +37,8 @@ impl Attempt {
     /// took longer than the lease could be renewed, or the ledger was out of reach for as long.
     /// What the body still does is done twice, and its result will not count.
     ///
-    /// An async body is cancelled at its next `.await`; a sync one asks, and returns.
+    /// An async body is cancelled at its `.await`; a sync one asks, and returns. Once it was told
+    /// so, its result is not recorded.
     ///
     /// ```
     /// # fn next_page() -> Option<u32> { None }
@@ -50,7 +52,7 @@ impl Attempt {
     /// # Ok(()) }
     /// ```
     pub fn lost(&self) -> bool {
-        self.lost.as_ref().is_some_and(Lost::is_lost)
+        self.lost.as_ref().is_some_and(Lost::tell)
     }
 }
 
@@ -78,6 +80,7 @@ pub(crate) struct Frame {
     pub(super) found_existing: AtomicBool,
     /// The messages recorded together with the result.
     pub(super) outgoing: Mutex<Vec<OutboxMessage>>,
+    pub(super) carried: Carried,
     pub(super) outer: Option<Arc<Frame>>,
 }
 

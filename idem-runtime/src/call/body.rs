@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use super::attempt::{FRAME, Frame};
 use super::blocking;
+use super::claims::Lost;
 use super::lease::Renewed;
+use super::transaction::CarriedEnd;
 use crate::call::panic;
 use crate::clock::BoxFuture;
 use crate::outbox::OutboxMessage;
@@ -31,6 +33,8 @@ pub(super) struct Artifacts {
     pub(super) found_existing: bool,
     /// The messages to record with the result.
     pub(super) outgoing: Vec<OutboxMessage>,
+    /// Its transaction, to commit with the result. Dropped, it is rolled back.
+    pub(super) carried: CarriedEnd,
 }
 
 /// Passes the failpoint inside the attempt, so that a test can ask which attempt it is.
@@ -83,18 +87,14 @@ impl Run {
         context: &mut Context<'_>,
         body: &mut dyn FnMut(&mut Context<'_>) -> bool,
     ) -> Poll<BodyEnd> {
+        // What it still does would be done twice.
+        if self.lost().is_some_and(|lost| lost.poll(context)) {
+            return Poll::Ready(BodyEnd::LostLease);
+        }
         match self.inside(&mut || body(context)) {
-            Ok(true) => return Poll::Ready(BodyEnd::Returned),
+            Ok(true) => return Poll::Ready(self.returned()),
             Ok(false) => {}
             Err(caught) => return Poll::Ready(BodyEnd::Panicked(panic::text(&*caught))),
-        }
-        // What it still does would not count.
-        if self
-            .renewed
-            .as_ref()
-            .is_some_and(|claim| claim.lost.poll(context))
-        {
-            return Poll::Ready(BodyEnd::LostLease);
         }
         match &mut self.limit {
             Some((limit, passed)) => passed
@@ -112,9 +112,21 @@ impl Run {
             true
         };
         match blocking::hold(|| self.inside(&mut body)) {
-            Ok(_) => BodyEnd::Returned,
+            Ok(_) => self.returned(),
             Err(caught) => BodyEnd::Panicked(panic::text(&*caught)),
         }
+    }
+
+    /// How a body ended that returned. One that knows that it lost its claim may have broken off.
+    fn returned(&self) -> BodyEnd {
+        match self.lost() {
+            Some(lost) if lost.was_told() => BodyEnd::LostLease,
+            _ => BodyEnd::Returned,
+        }
+    }
+
+    fn lost(&self) -> Option<&Lost> {
+        self.renewed.as_ref().map(Renewed::lost)
     }
 
     /// Runs the body with its frame set.
@@ -130,6 +142,7 @@ impl Run {
         Artifacts {
             found_existing: self.frame.found_existing.load(Ordering::Relaxed),
             outgoing: std::mem::take(&mut *self.frame.outgoing.lock()),
+            carried: self.frame.carried.end(),
         }
     }
 }

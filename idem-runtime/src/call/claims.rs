@@ -22,33 +22,61 @@ use crate::protocol::RecordId;
 /// A ledger that learns that a claim has passed to another process says so here. The body is then
 /// cancelled if it is async, and its [`attempt`](crate::attempt()) says that it lost.
 #[derive(Clone, Default)]
-pub struct Claims(Arc<Mutex<Vec<(Duration, Held)>>>);
+pub struct Claims(Arc<Mutex<Table>>);
 
-/// Claims of one length of lease, by fencing token. They are renewed together; there are few
-/// lengths.
+#[derive(Default)]
+struct Table {
+    /// The claims, by the length of their lease: those of one length are renewed together, and
+    /// there are few lengths.
+    leases: Vec<(Duration, Held)>,
+    /// The last place that a claim was given.
+    place: u64,
+    /// How many losses were told that may be of a claim whose answer is on its way.
+    unheard: u64,
+}
+
+/// Claims by their places: tokens are unique only for each key.
 type Held = HashMap<u64, Claim, RandomState>;
 
 /// One claim whose body runs.
 struct Claim {
     id: RecordId,
+    token: u64,
     terms: Terms,
     /// When it lapses unless it is renewed, at the earliest.
     until: Timestamp,
     lost: Lost,
 }
 
+/// When a claim was asked for. The default is for a ledger without leases.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Asked {
+    at: Timestamp,
+    /// The losses that were told before.
+    unheard: u64,
+}
+
 /// How long a claim lives.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Terms {
-    /// When it was asked for.
-    pub(super) since: Timestamp,
+    pub(super) asked: Asked,
     pub(super) lease: Duration,
-    /// The longest that it is renewed for, since then.
+    /// The longest that it is renewed for, since it was asked for.
     pub(super) longest: Option<Duration>,
+}
+
+/// A claim that is held.
+pub(super) struct Place {
+    pub(super) lease: Duration,
+    pub(super) place: u64,
+    pub(super) lost: Lost,
+    /// Whether it is the only one of its length, so that the renewals are to be started.
+    pub(super) first: bool,
 }
 
 /// A renewal that is due.
 pub(super) struct Renewal {
+    pub(super) place: u64,
     pub(super) token: u64,
     pub(super) id: RecordId,
     /// How long the claim is to live from now on.
@@ -62,49 +90,78 @@ pub(crate) struct Lost(Arc<Flag>);
 #[derive(Default)]
 struct Flag {
     lost: AtomicBool,
+    /// The body has asked, and knows.
+    told: AtomicBool,
     body: AtomicWaker,
 }
 
 impl Claims {
-    /// Says that the claim with this fencing token has passed on.
-    pub fn lose(&self, token: u64) {
-        let mut leases = self.0.lock();
-        leases.iter_mut().for_each(|(_, held)| {
-            if let Some(claim) = held.remove(&token) {
-                claim.lose(token);
-            }
-        });
+    /// Says that the claim of this key with this fencing token has passed on.
+    pub fn lose(&self, id: &RecordId, token: u64) {
+        let mut table = self.0.lock();
+        let lost = table.remove(|claim| claim.token == token && claim.id == *id);
+        if lost.is_empty() {
+            table.unheard += 1;
+        }
+        drop(table);
+        lose(lost);
     }
 
     /// Says that all claims of this process have passed on.
     pub fn lose_all(&self) {
-        for (_, held) in &mut *self.0.lock() {
-            held.drain().for_each(|(token, claim)| claim.lose(token));
+        let mut table = self.0.lock();
+        let lost = table.remove(|_| true);
+        table.unheard += 1;
+        drop(table);
+        lose(lost);
+    }
+
+    /// Notes that a claim is asked for now.
+    pub(super) fn asking(&self, now: Timestamp) -> Asked {
+        Asked {
+            at: now,
+            unheard: self.0.lock().unheard,
         }
     }
 
-    /// Adds a claim. Returns how to find out that it is lost, and whether it is the first of its
-    /// length.
-    pub(super) fn hold(&self, token: u64, id: RecordId, terms: Terms) -> (Lost, bool) {
-        let lost = Lost::default();
+    /// Adds a claim that was granted, or returns `None` if it may be lost already: the answer took
+    /// half of the lease, or a loss was told while it was on its way.
+    pub(super) fn hold(
+        &self,
+        id: &RecordId,
+        token: u64,
+        terms: Terms,
+        now: Timestamp,
+    ) -> Option<Place> {
+        let Terms { asked, lease, .. } = terms;
+        let mut table = self.0.lock();
+        if now >= after(asked.at, lease / 2) || table.unheard != asked.unheard {
+            return None;
+        }
+        table.place += 1;
+        let (place, lost) = (table.place, Lost::default());
         let claim = Claim {
-            id,
+            id: id.clone(),
+            token,
             terms,
-            until: after(terms.since, terms.lease),
+            until: after(asked.at, lease),
             lost: lost.clone(),
         };
-        let mut leases = self.0.lock();
-        let first = match leases.iter_mut().find(|(lease, _)| *lease == terms.lease) {
-            Some((_, held)) => {
-                held.insert(token, claim);
-                false
-            }
+        let held = table.held(lease);
+        let first = held.is_none();
+        match held {
+            Some(held) => drop(held.insert(place, claim)),
             None => {
-                leases.push((terms.lease, Held::from_iter([(token, claim)])));
-                true
+                let held = Held::from_iter([(place, claim)]);
+                table.leases.push((lease, held));
             }
-        };
-        (lost, first)
+        }
+        Some(Place {
+            lease,
+            place,
+            lost,
+            first,
+        })
     }
 
     /// Returns the renewals that are due among the claims of one length, and how long to wait for
@@ -118,46 +175,68 @@ impl Claims {
         now: Timestamp,
         leases: Leases,
     ) -> Option<(Vec<Renewal>, Duration)> {
-        let mut all = self.0.lock();
-        let place = all.iter().position(|(length, _)| *length == lease)?;
-        let held = &mut all[place].1;
-        let lapsed = held.extract_if(|_, claim| now >= claim.until);
-        lapsed.for_each(|(token, claim)| claim.lose(token));
-        if held.is_empty() {
-            all.swap_remove(place);
-            return None;
-        }
+        let mut table = self.0.lock();
+        let held = table.held(lease)?;
+        let lapsed: Vec<_> = held.extract_if(|_, claim| now >= claim.until).collect();
         let mut next = lease / 3;
         let mut renewals = Vec::new();
-        for (token, claim) in held {
+        for (place, claim) in &*held {
             next = next.min(until(claim.until, now));
             if let Some(lease) = claim.renewal(now, leases) {
                 renewals.push(Renewal {
-                    token: *token,
+                    place: *place,
+                    token: claim.token,
                     id: claim.id.clone(),
                     lease,
                 });
             }
         }
-        Some((renewals, next))
+        let none = held.is_empty();
+        if none {
+            table.leases.retain(|(length, _)| *length != lease);
+        }
+        drop(table);
+        lose(lapsed.into_iter().map(|(_, claim)| claim));
+        (!none).then_some((renewals, next))
     }
 
     /// Notes that a claim was renewed.
-    pub(super) fn renewed(&self, token: u64, length: Duration, until: Timestamp) {
-        let mut leases = self.0.lock();
-        let held = leases.iter_mut().find(|(lease, _)| *lease == length);
-        if let Some(claim) = held.and_then(|(_, held)| held.get_mut(&token)) {
+    pub(super) fn renewed(&self, lease: Duration, place: u64, until: Timestamp) {
+        let mut table = self.0.lock();
+        if let Some(claim) = table.held(lease).and_then(|held| held.get_mut(&place)) {
             claim.until = claim.until.max(until);
         }
     }
 
+    /// Notes that a renewal was refused. A claim whose body has ended meanwhile has lost nothing,
+    /// and is not here any more.
+    pub(super) fn refused(&self, lease: Duration, place: u64) {
+        let claim = self.take(lease, place);
+        lose(claim);
+    }
+
     /// Removes a claim whose body has ended.
-    pub(super) fn forget(&self, token: u64, length: Duration) {
-        let mut leases = self.0.lock();
-        let held = leases.iter_mut().find(|(lease, _)| *lease == length);
-        if let Some((_, held)) = held {
-            held.remove(&token);
-        }
+    pub(super) fn forget(&self, lease: Duration, place: u64) {
+        self.take(lease, place);
+    }
+
+    fn take(&self, lease: Duration, place: u64) -> Option<Claim> {
+        self.0.lock().held(lease)?.remove(&place)
+    }
+}
+
+impl Table {
+    fn held(&mut self, lease: Duration) -> Option<&mut Held> {
+        let mut leases = self.leases.iter_mut();
+        let (_, held) = leases.find(|(length, _)| *length == lease)?;
+        Some(held)
+    }
+
+    fn remove(&mut self, is: impl Fn(&Claim) -> bool) -> Vec<Claim> {
+        let held = self.leases.iter_mut().map(|(_, held)| held);
+        held.flat_map(|held| held.extract_if(|_, claim| is(claim)))
+            .map(|(_, claim)| claim)
+            .collect()
     }
 }
 
@@ -165,11 +244,11 @@ impl Claim {
     /// Returns how long the claim is to live from now on, if it is to be renewed now.
     fn renewal(&self, now: Timestamp, leases: Leases) -> Option<Duration> {
         let Terms {
-            since,
+            asked,
             lease,
             longest,
         } = self.terms;
-        let ran = until(now, since);
+        let ran = until(now, asked.at);
         let wanted = match leases {
             Leases::PerProcess if until(self.until, now) > lease * 2 / 3 => return None,
             Leases::PerProcess => lease.max(ran),
@@ -178,23 +257,44 @@ impl Claim {
         let allowed = longest.map_or(wanted, |longest| wanted.min(longest.saturating_sub(ran)));
         (after(now, allowed) > self.until).then_some(allowed)
     }
+}
 
-    fn lose(self, token: u64) {
+/// Tells bodies that their claims are lost. The table is not locked: a waker may drop the call that
+/// it wakes, and with it its place in the table.
+fn lose(lost: impl IntoIterator<Item = Claim>) {
+    for Claim {
+        id, token, lost, ..
+    } in lost
+    {
         tracing::warn!(
-            handler = &*self.id.handler,
-            key = &*self.id.key,
+            handler = &*id.handler,
+            key = &*id.key,
             token,
             "the lease was lost while the body ran"
         );
-        self.lost.0.lost.store(true, Ordering::Release);
-        self.lost.0.body.wake();
+        lost.0.lost.store(true, Ordering::Release);
+        lost.0.body.wake();
     }
 }
 
 impl Lost {
     /// Returns whether it was lost.
-    pub(super) fn is_lost(&self) -> bool {
+    fn is_lost(&self) -> bool {
         self.0.lost.load(Ordering::Acquire)
+    }
+
+    /// [`is_lost`](Self::is_lost) for the body, which may do less once it knows.
+    pub(super) fn tell(&self) -> bool {
+        let lost = self.is_lost();
+        if lost {
+            self.0.told.store(true, Ordering::Relaxed);
+        }
+        lost
+    }
+
+    /// Returns whether the body knows that it was lost.
+    pub(super) fn was_told(&self) -> bool {
+        self.0.told.load(Ordering::Relaxed)
     }
 
     /// Returns whether it was lost, and else wakes the body once it is.

@@ -35,7 +35,7 @@ impl Drop for Drive {
                     drop(leader);
                 }));
             }
-            State::Running { grant, since } => {
+            State::Running { grant, since, .. } => {
                 self.count_attempt(since, AttemptOutcome::Dropped.as_str());
                 let Grant { token, number } = grant;
                 let failed = Failed {

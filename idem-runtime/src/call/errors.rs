@@ -47,6 +47,11 @@ impl Drive {
         Error::LeaseLost { handler, key }
     }
 
+    pub(super) fn not_committed(&self) -> Error {
+        let (handler, key) = self.site();
+        Error::NotCommitted { handler, key }
+    }
+
     pub(super) fn dead(&self, id: DeadLetterId, discarded: bool) -> Error {
         let (handler, key) = self.site();
         Error::DeadLettered {

@@ -1,12 +1,15 @@
 //! Keeps the claims of running bodies alive on a ledger that other processes share. The background
 //! does it, because a sync body holds its own thread.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use futures_util::future::{Either, join_all, ready, select};
 
-use super::claims::{Lost, Renewal, Terms};
+use super::claims::{Lost, Place, Renewal, Terms};
+use super::panic;
 use crate::clock::{BoxFuture, after};
 use crate::idem::Idem;
 use crate::idem::shared::Shared;
@@ -16,35 +19,44 @@ use crate::protocol::{RecordId, Reply, Step};
 /// Keeps a claim alive until it is dropped.
 pub(super) struct Renewed {
     shared: Arc<Shared>,
-    token: u64,
-    lease: Duration,
-    pub(super) lost: Lost,
+    place: Place,
 }
+
+/// A claim may be lost already.
+pub(super) struct Outdated;
 
 impl Renewed {
     /// Keeps a claim alive where the ledger has leases.
-    pub(super) fn start(idem: &Idem, id: &RecordId, token: u64, terms: Terms) -> Option<Self> {
+    pub(super) fn start(
+        idem: &Idem,
+        id: &RecordId,
+        token: u64,
+        terms: Terms,
+    ) -> Result<Option<Self>, Outdated> {
         let shared = idem.shared();
         if shared.leases == Leases::None {
-            return None;
+            return Ok(None);
         }
-        let (lost, first) = shared.claims.hold(token, id.clone(), terms);
-        if first {
+        let held = shared.claims.hold(id, token, terms, shared.clock.now());
+        let place = held.ok_or(Outdated)?;
+        if place.first {
             idem.background()
-                .spawn(renew(Arc::clone(shared), terms.lease));
+                .spawn(renew(Arc::clone(shared), place.lease));
         }
-        Some(Self {
-            shared: Arc::clone(shared),
-            token,
-            lease: terms.lease,
-            lost,
-        })
+        let shared = Arc::clone(shared);
+        Ok(Some(Self { shared, place }))
+    }
+
+    pub(super) fn lost(&self) -> &Lost {
+        &self.place.lost
     }
 }
 
 impl Drop for Renewed {
     fn drop(&mut self) {
-        self.shared.claims.forget(self.token, self.lease);
+        self.shared
+            .claims
+            .forget(self.place.lease, self.place.place);
     }
 }
 
@@ -71,15 +83,25 @@ async fn renew(shared: Arc<Shared>, lease: Duration) {
 }
 
 async fn renew_one(shared: &Shared, renewal: Renewal, length: Duration) {
-    let Renewal { token, id, lease } = renewal;
+    let Renewal {
+        place,
+        token,
+        id,
+        lease,
+    } = renewal;
     // The ledger counts from a later moment.
     let until = after(shared.clock.now(), lease);
-    match shared.apply(&id, Step::Renew { token, lease }).await {
-        Ok(Reply::Recorded) => shared.claims.renewed(token, length, until),
-        // A body that ended meanwhile has lost nothing, and is not among the claims any more.
-        Ok(_) => shared.claims.lose(token),
-        Err(error) => {
+    let renewing = AssertUnwindSafe(shared.apply(&id, Step::Renew { token, lease }));
+    match renewing.catch_unwind().await {
+        Ok(Ok(Reply::Recorded)) => shared.claims.renewed(length, place, until),
+        Ok(Ok(_)) => shared.claims.refused(length, place),
+        Ok(Err(error)) => {
             tracing::warn!(%error, "the lease could not be renewed and will be tried again");
+        }
+        // The other leases are renewed all the same.
+        Err(caught) => {
+            let panic = panic::text(&*caught);
+            tracing::error!(panic, "the ledger panicked as it renewed a lease");
         }
     }
 }

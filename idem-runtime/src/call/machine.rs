@@ -30,10 +30,11 @@ use parking_lot::Mutex;
 use super::attempt::{Attempt, Frame, inside_a_sync_body, runs_inside};
 use super::blocking::{block_on, on_multi_thread_runtime};
 use super::body::Run;
-use super::claims::Terms;
-use super::lease::Renewed;
+use super::claims::{Asked, Terms};
+use super::lease::{Outdated, Renewed};
 use super::report::{CallerResult, PendingReport};
 use super::single_flight::{Follower, Leader, LeaderEnd};
+use super::transaction::Carried;
 use crate::clock::{BoxFuture, until};
 use crate::delivery::{Counted, Verdict};
 use crate::error::Error;
@@ -82,7 +83,12 @@ pub(super) enum State {
     /// The ledger decides on the claim.
     Claiming(Answer),
     /// The body runs, or is about to.
-    Running { grant: Grant, since: Instant },
+    Running {
+        grant: Grant,
+        since: Instant,
+        /// Until the body is started.
+        renewed: Option<Renewed>,
+    },
     /// The ledger records how the attempt ended.
     Reporting(PendingReport),
     /// The caller has its answer.
@@ -98,8 +104,7 @@ pub(super) struct Drive {
     blocking: bool,
     /// Whether an earlier name or an issuer is looked up before the claim.
     looks_first: bool,
-    /// When the claim was asked for; known where there are leases.
-    asked: Timestamp,
+    asked: Asked,
     /// Where this call counts for a delivery.
     pub(super) counted: Option<Counted>,
     _entry: RunningCall,
@@ -133,7 +138,7 @@ impl Drive {
             leader: None,
             blocking: false,
             looks_first,
-            asked: Timestamp::UNIX_EPOCH,
+            asked: Asked::default(),
             counted: None,
             _entry: entry,
         })
@@ -217,24 +222,15 @@ impl Drive {
     }
 
     /// What the body runs in, if it is to run.
-    pub(super) fn start(&self) -> Option<Run> {
-        let State::Running { grant, .. } = self.state else {
+    pub(super) fn start(&mut self) -> Option<Run> {
+        let State::Running { grant, renewed, .. } = &mut self.state else {
             return None;
         };
+        let (grant, renewed) = (*grant, renewed.take());
         let Handler {
-            retries,
-            timeout,
-            lease,
-            lease_max,
-            ..
+            retries, timeout, ..
         } = *self.handler();
         let id = self.id();
-        let terms = Terms {
-            since: self.asked,
-            lease,
-            longest: lease_max,
-        };
-        let renewed = Renewed::start(self.idem(), id, grant.token, terms);
         let attempt = Attempt {
             number: grant.number,
             // A message that waited through a deploy that lowered the budget has one attempt more.
@@ -242,7 +238,7 @@ impl Drive {
             handler: Arc::clone(&self.request.named.name),
             key: Arc::clone(&id.key),
             token: grant.token,
-            lost: renewed.as_ref().map(|renewed| renewed.lost.clone()),
+            lost: renewed.as_ref().map(|renewed| renewed.lost().clone()),
         };
         let frame = Frame {
             attempt,
@@ -250,6 +246,7 @@ impl Drive {
             blocking: self.blocking,
             found_existing: AtomicBool::new(false),
             outgoing: Mutex::default(),
+            carried: Carried::default(),
             outer: Frame::current(),
         };
         Some(Run::new(Arc::new(frame), timeout, renewed))
@@ -294,14 +291,32 @@ impl Drive {
                 )
             }))
         } else {
-            if shared.leases != Leases::None {
-                self.asked = shared.clock.now();
-            }
             self.request.claim.nonce = shared.next_nonce();
-            let claim = Step::Claim(self.request.claim.clone());
-            State::Claiming(shared.ledger.apply(id, claim))
+            self.claim()
         };
         None
+    }
+
+    fn claim(&mut self) -> State {
+        let shared = self.request.idem.shared();
+        if shared.leases != Leases::None {
+            self.asked = shared.claims.asking(shared.clock.now());
+        }
+        let claim = Step::Claim(self.request.claim.clone());
+        State::Claiming(shared.ledger.apply(&self.request.id, claim))
+    }
+
+    /// Keeps a claim that was granted alive.
+    fn keep_alive(&self, token: u64) -> Result<Option<Renewed>, Outdated> {
+        let Handler {
+            lease, lease_max, ..
+        } = *self.handler();
+        let terms = Terms {
+            asked: self.asked,
+            lease,
+            longest: lease_max,
+        };
+        Renewed::start(self.idem(), self.id(), token, terms)
     }
 
     /// Leads from here on, or returns what to follow.
@@ -341,10 +356,19 @@ impl Drive {
     fn answered(&mut self, reply: Result<Reply, LedgerError>) -> Option<Next> {
         let refusal = match reply {
             Ok(Reply::Run(grant)) => {
+                let Ok(renewed) = self.keep_alive(grant.token) else {
+                    // The same claim gets the same grant once more, with a lease from now on.
+                    self.state = self.claim();
+                    return None;
+                };
                 let (id, attempt) = (self.id(), grant.number);
                 tracing::debug!(handler = &*id.handler, key = &*id.key, attempt, "claimed");
                 let since = Instant::now();
-                self.state = State::Running { grant, since };
+                self.state = State::Running {
+                    grant,
+                    since,
+                    renewed,
+                };
                 return Some(Next::Run);
             }
             Ok(Reply::Replay(StoredResult::Json(json))) => {

@@ -15,6 +15,7 @@ mod own;
 pub(crate) mod panic;
 mod report;
 mod single_flight;
+mod transaction;
 pub(crate) mod wait;
 
 use std::future::{Future, poll_fn};
@@ -30,6 +31,7 @@ use own::{read_with, text_of};
 use report::{AttemptResult, CallerResult};
 use serde::Serialize;
 pub(crate) use single_flight::SingleFlight;
+pub use transaction::{AttemptTransaction, transaction};
 
 use crate::delivery::Verdict;
 use crate::error::Error;

@@ -10,6 +10,7 @@ use super::blocking::block_on;
 use super::body::Artifacts;
 use super::cut;
 use super::machine::{Answer, Drive, State};
+use super::transaction::{CarriedEnd, commit};
 use crate::clock::until;
 use crate::delivery::Verdict;
 use crate::error::Error;
@@ -17,7 +18,9 @@ use crate::handler::RetryMode;
 use crate::idem::shared::Shared;
 use crate::ledger::LedgerError;
 use crate::outbox;
-use crate::protocol::{AttemptOutcome, Failed, Grant, RecordId, Reply, Step, StoredResult};
+use crate::protocol::{
+    AttemptOutcome, Failed, Grant, NoteChange, RecordId, Reply, Step, StoredResult,
+};
 
 /// How an attempt ended, without its types.
 pub(super) enum AttemptResult {
@@ -57,6 +60,8 @@ enum AfterReport {
     Done {
         json: Option<Arc<[u8]>>,
         outcome: &'static str,
+        /// Whether messages go into the outbox with it.
+        sends: bool,
     },
     /// The caller gets why the result cannot be recorded.
     Unwritable(String),
@@ -93,7 +98,7 @@ impl Drive {
     /// Begins to report how the attempt ended. From here on the report arrives, even when the call
     /// is dropped.
     pub(super) fn report(&mut self, result: AttemptResult) {
-        let State::Running { grant, since } = self.state else {
+        let State::Running { grant, since, .. } = self.state else {
             return;
         };
         let Grant { token, number } = grant;
@@ -101,7 +106,7 @@ impl Drive {
             AttemptResult::Returned {
                 json: Ok(json),
                 artifacts,
-            } => return self.complete(token, since, json, artifacts),
+            } => return self.complete(grant, since, json, artifacts),
             AttemptResult::Returned {
                 json: Err(problem), ..
             } => (
@@ -136,7 +141,7 @@ impl Drive {
             }
             AttemptResult::LostLease => {
                 let error = self.lease_lost();
-                let text = "the lease was lost, and the body was cancelled".to_owned();
+                let text = "the lease was lost while the body ran".to_owned();
                 (
                     AttemptOutcome::LeaseLapsed,
                     text,
@@ -168,7 +173,8 @@ impl Drive {
         self.send(Step::Fail(failed), after);
     }
 
-    fn complete(&mut self, token: u64, since: Instant, json: Vec<u8>, artifacts: Artifacts) {
+    fn complete(&mut self, grant: Grant, since: Instant, json: Vec<u8>, artifacts: Artifacts) {
+        let Grant { token, number } = grant;
         let outcome = if artifacts.found_existing {
             "existing"
         } else {
@@ -185,24 +191,48 @@ impl Drive {
             .outgoing
             .into_iter()
             .map(|message| outbox::note(outbox::new_id(), message, now));
-        match notes.collect() {
-            Ok(notes) => {
-                let step = Step::Complete {
-                    token,
-                    result,
-                    notes,
-                };
-                self.send(step, AfterReport::Done { json, outcome });
-            }
+        let failed = |outcome, error: &str, pause| Failed {
+            token,
+            outcome,
+            error: Some(error.to_owned()),
+            pause,
+        };
+        let notes: Vec<NoteChange> = match notes.collect() {
+            Ok(notes) => notes,
             Err(problem) => {
                 let text = problem.to_string();
-                let failed = Failed {
-                    token,
-                    outcome: AttemptOutcome::ResultNotStorable,
-                    error: Some(text.clone()),
-                    pause: Duration::ZERO,
-                };
-                self.send(Step::Fail(failed), AfterReport::Unwritable(text));
+                let failed = failed(AttemptOutcome::ResultNotStorable, &text, Duration::ZERO);
+                return self.send(Step::Fail(failed), AfterReport::Unwritable(text));
+            }
+        };
+        let after = AfterReport::Done {
+            json,
+            outcome,
+            sends: !notes.is_empty(),
+        };
+        let step = Step::Complete {
+            token,
+            result,
+            notes,
+        };
+        let backoff = self.handler().backoff;
+        let not_committed =
+            |why: &str| failed(AttemptOutcome::NotCommitted, why, backoff.pause(number));
+        match artifacts.carried {
+            CarriedEnd::Nothing => self.send(step, after),
+            CarriedEnd::Open(transaction) => {
+                let failed = not_committed("it is not known whether the transaction was committed");
+                let (shared, id) = (Arc::clone(self.idem().shared()), self.id().clone());
+                self.state = State::Reporting(PendingReport {
+                    step: Step::Fail(failed.clone()),
+                    answer: Box::pin(commit(shared, id, transaction, step, failed)),
+                    after,
+                });
+            }
+            CarriedEnd::StillUsed => {
+                let failed = not_committed("a task of the body still used the transaction");
+                let error = self.not_committed();
+                self.send(Step::Fail(failed), AfterReport::Failed(Some(error)));
             }
         }
     }
@@ -228,7 +258,7 @@ impl Drive {
             self.died(letter);
         }
         let shared = self.idem().shared();
-        if matches!(&step, Step::Complete { notes, .. } if !notes.is_empty()) {
+        if matches!(&after, AfterReport::Done { sends: true, .. }) {
             shared.outbox.notify();
         }
         shared.keep_unreported(self.id(), step, &reply);
@@ -273,9 +303,16 @@ impl Drive {
         use AfterReport::{Done, Failed, Unwritable};
         use Reply::{Dead, DeadLettered, Recorded, Waiting};
         let inline = self.handler().retry == RetryMode::Inline;
+        let after = match (after, &reply) {
+            // Its transaction was not committed, and that is what was recorded.
+            (Done { .. }, Ok(Waiting { .. } | DeadLettered(_) | Dead { .. })) => {
+                Failed(Some(self.not_committed()))
+            }
+            (after, _) => after,
+        };
         let result = match (after, reply) {
             (_, Err(problem)) => CallerResult::Refuse(self.unrecorded(problem)),
-            (Done { json, outcome }, Ok(Recorded)) => {
+            (Done { json, outcome, .. }, Ok(Recorded)) => {
                 if let (Some(leader), Some(json)) = (self.leader.take(), json) {
                     leader.done(&json);
                 }

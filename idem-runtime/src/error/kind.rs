@@ -46,6 +46,7 @@ kinds! {
     NotIssued => "not_issued",
     DeadLettered => "dead_lettered",
     LeaseLost => "lease_lost",
+    NotCommitted => "not_committed",
     InvalidKey => "invalid_key",
     PayloadTooLarge => "payload_too_large",
     ResultTooLarge => "result_too_large",

@@ -178,6 +178,19 @@ pub enum Error {
         key: String,
     },
 
+    /// The attempt's transaction was not committed: neither its business data nor its result was
+    /// written, and the message may run again.
+    #[error(
+        "handler `{handler}`, key `{key}`: the attempt's transaction was not committed, so nothing \
+         that it wrote happened. Bring the message again"
+    )]
+    NotCommitted {
+        /// The handler's name.
+        handler: String,
+        /// The idempotency key.
+        key: String,
+    },
+
     /// The key is empty, has an empty part, is longer than 1 KiB, or its expression panicked;
     /// nothing ran.
     #[error(
@@ -305,6 +318,7 @@ impl Error {
             | Self::NotIssued { handler, .. }
             | Self::DeadLettered { handler, .. }
             | Self::LeaseLost { handler, .. }
+            | Self::NotCommitted { handler, .. }
             | Self::InvalidKey { handler, .. }
             | Self::PayloadTooLarge { handler, .. }
             | Self::ResultTooLarge { handler, .. }
@@ -329,6 +343,7 @@ impl Error {
             | Self::NotIssued { key, .. }
             | Self::DeadLettered { key, .. }
             | Self::LeaseLost { key, .. }
+            | Self::NotCommitted { key, .. }
             | Self::PayloadTooLarge { key, .. }
             | Self::ResultTooLarge { key, .. }
             | Self::Codec { key, .. } => Some(key),

@@ -7,7 +7,7 @@ use std::io;
 use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
-use tokio::runtime::Runtime;
+use tokio::runtime::Builder;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
@@ -81,12 +81,25 @@ pub(crate) struct BackgroundThread {
 }
 
 impl BackgroundThread {
-    /// Starts the thread on a runtime of its own.
-    pub(crate) fn start(runtime: Runtime) -> io::Result<Self> {
+    /// Starts the thread with a runtime of its own, which is made there: tokio panics when one is
+    /// dropped inside of another.
+    pub(crate) fn start(enable: fn(&mut Builder) -> &mut Builder) -> io::Result<Self> {
         let (tasks, received) = mpsc::unbounded_channel();
+        let (started, starting) = std::sync::mpsc::sync_channel(1);
+        let work = move || match enable(&mut Builder::new_current_thread()).build() {
+            Ok(runtime) => {
+                // `start` waits for it.
+                let _ = started.send(Ok(()));
+                runtime.block_on(run(received));
+                // A blocking task that hangs, such as a look-up of a name, holds nothing up.
+                runtime.shutdown_background();
+            }
+            Err(error) => drop(started.send(Err(error))),
+        };
         let thread = std::thread::Builder::new()
             .name("idem-background".to_owned())
-            .spawn(move || runtime.block_on(run(received)))?;
+            .spawn(work)?;
+        starting.recv().map_err(io::Error::other)??;
         Ok(Self {
             handle: Background { tasks },
             thread: Mutex::new(Some(thread)),
@@ -113,7 +126,11 @@ impl BackgroundThread {
     /// [`stop`](Self::stop) for code that cannot await.
     pub(crate) fn stop_and_wait(&self, last: BoxFuture<'static, ()>) {
         self.handle.give(Task::Last(last));
-        if let Some(thread) = self.thread.lock().take() {
+        let Some(thread) = self.thread.lock().take() else {
+            return;
+        };
+        // A task of the thread itself may drop the last handle, and does not wait for its own end.
+        if thread.thread().id() != std::thread::current().id() {
             // A panic of the thread was printed.
             let _ = thread.join();
         }

@@ -1,16 +1,17 @@
 //! The options an Idem is opened with.
 
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 #[cfg(feature = "sled")]
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::runtime::Runtime;
+use futures_util::FutureExt;
 
-use crate::call::Claims;
 #[cfg(feature = "sled")]
 use crate::call::wait::wait;
+use crate::call::{Claims, panic};
 use crate::clock::{Clock, SystemClock};
 use crate::error::Error;
 use crate::idem::Idem;
@@ -110,7 +111,7 @@ impl IdemBuilder {
     #[cfg(feature = "sled")]
     pub fn open(self, path: impl AsRef<Path>) -> Result<Idem, Error> {
         metrics::describe_metrics();
-        let runtime = runtime(tokio::runtime::Builder::enable_time)?;
+        let thread = thread(tokio::runtime::Builder::enable_time)?;
         let clock = self.clock.unwrap_or_else(|| Arc::new(SystemClock));
         let (cache_bytes, instance) = (self.cache_bytes.unwrap_or(128 << 20), instance());
         let ledger = SledLedger::open(
@@ -119,26 +120,15 @@ impl IdemBuilder {
             Arc::clone(&clock),
             instance.clone(),
         );
-        let opened = ledger.and_then(|ledger| {
-            let shared = Shared::new(
-                Arc::new(ledger),
-                clock,
-                self.limits,
-                instance.into(),
-                Claims::default(),
-            );
-            wait(shared.recover())?;
-            Ok(Arc::new(shared))
-        });
-        match opened {
-            Ok(shared) => Ok(Idem::start(shared, thread(runtime)?)),
-            Err(error) => {
-                // tokio panics when a runtime is dropped inside another one, and `open` is mostly
-                // called inside one.
-                runtime.shutdown_background();
-                Err(error.into())
-            }
-        }
+        let shared = Shared::new(
+            Arc::new(ledger?),
+            clock,
+            self.limits,
+            instance.into(),
+            Claims::default(),
+        );
+        wait(shared.recover())?;
+        Ok(Idem::start(Arc::new(shared), thread))
     }
 
     /// Opens an Idem on another kind of ledger, which is closed with it.
@@ -166,7 +156,7 @@ impl IdemBuilder {
         F: Future<Output = Result<L, LedgerError>> + Send + 'static,
     {
         metrics::describe_metrics();
-        let thread = thread(runtime(tokio::runtime::Builder::enable_all)?)?;
+        let thread = thread(tokio::runtime::Builder::enable_all)?;
         let context = Context {
             background: thread.handle().clone(),
             clock: self.clock.unwrap_or_else(|| Arc::new(SystemClock)),
@@ -184,31 +174,24 @@ impl IdemBuilder {
             let ledger = Arc::new(connecting.await?);
             let shared = Shared::new(ledger, clock, self.limits, instance, claims);
             shared.recover().await?;
-            Ok(Arc::new(shared))
+            Ok::<_, LedgerError>(Arc::new(shared))
         };
-        let shared = thread
-            .handle()
-            .run(opening)
-            .await
-            .and_then(|opened| opened)?;
-        Ok(Idem::start(shared, thread))
+        let opening = AssertUnwindSafe(opening).catch_unwind();
+        match thread.handle().run(opening).await? {
+            Ok(opened) => Ok(Idem::start(opened?, thread)),
+            Err(caught) => {
+                let panic = panic::text(&*caught);
+                Err(LedgerError::Other(format!("opening the ledger panicked: {panic}")).into())
+            }
+        }
     }
 }
 
-/// Makes the runtime of the background thread.
-fn runtime(
+fn thread(
     enable: fn(&mut tokio::runtime::Builder) -> &mut tokio::runtime::Builder,
-) -> Result<Runtime, LedgerError> {
-    let mut builder = tokio::runtime::Builder::new_current_thread();
-    enable(&mut builder).build().map_err(no_thread)
-}
-
-fn thread(runtime: Runtime) -> Result<BackgroundThread, LedgerError> {
-    BackgroundThread::start(runtime).map_err(no_thread)
-}
-
-fn no_thread(error: std::io::Error) -> LedgerError {
-    LedgerError::Other(format!("no background thread: {error}"))
+) -> Result<BackgroundThread, LedgerError> {
+    BackgroundThread::start(enable)
+        .map_err(|error| LedgerError::Other(format!("no background thread: {error}")))
 }
 
 /// Returns a name for this instance: host, process id, and a random part, because process ids are

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, broadcast};
 
@@ -23,6 +24,9 @@ use crate::{failpoint, metrics};
 
 /// The most claims without an answer that are remembered.
 const MOST_UNANSWERED: usize = 10_000;
+
+/// How many reports are brought again at once.
+const AT_ONCE: usize = 64;
 
 /// Limits on what is stored, and for how long.
 #[derive(Debug, Clone, Copy)]
@@ -42,6 +46,14 @@ impl Default for Limits {
             close_deadline: Duration::from_secs(30),
         }
     }
+}
+
+/// A report that the ledger could not take, or a claim that it did not answer.
+struct Unreported {
+    step: Step,
+    /// Held by the task that brings a claim again: one that is asked for again once a later one of
+    /// its key was granted would count that one as crashed.
+    bringing: tokio::sync::Mutex<()>,
 }
 
 /// What handles, calls and the background share.
@@ -67,13 +79,11 @@ pub(crate) struct Shared {
     /// Reports of ended attempts that the ledger could not take, and claims that it did not answer.
     /// The next call of the key, or the background, brings them again, so that a full disk makes no
     /// body run twice.
-    unreported: Mutex<HashMap<RecordId, Step>>,
+    unreported: Mutex<HashMap<RecordId, Arc<Unreported>>>,
     /// Held for each round of the housekeeping, and from the closing on.
     pub(crate) housekeeping: tokio::sync::Mutex<()>,
     /// The number of the last claim.
     nonces: AtomicU64,
-    /// Held while a claim without an answer is asked for again.
-    unanswered: tokio::sync::Mutex<()>,
     /// How many calls are running.
     running: AtomicUsize,
     closed: AtomicBool,
@@ -109,7 +119,6 @@ impl Shared {
             unreported: Mutex::default(),
             housekeeping: tokio::sync::Mutex::default(),
             nonces: AtomicU64::new(0),
-            unanswered: tokio::sync::Mutex::default(),
             running: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
             idle: Notify::new(),
@@ -143,20 +152,9 @@ impl Shared {
     ) {
         if let Err(error) = reply {
             tracing::error!(handler = &*id.handler, key = &*id.key, %error, "an attempt's end could not be recorded");
-            self.unreported.lock().insert(id.clone(), step);
+            let report = Unreported::new(step);
+            self.unreported.lock().insert(id.clone(), report);
         }
-    }
-
-    /// Returns whether the ledger has not taken a report of this key.
-    pub(crate) fn has_unreported(&self, id: &RecordId) -> bool {
-        self.unreported.lock().contains_key(id)
-    }
-
-    /// Returns the messages of the reports that the ledger could not take.
-    pub(crate) fn unreported(&self) -> Vec<RecordId> {
-        let unreported = self.unreported.lock();
-        let reports = unreported.iter().filter(|(_, step)| !is_claim(step));
-        reports.map(|(id, _)| id.clone()).collect()
     }
 
     /// Keeps a claim of a shared ledger that may have been granted without an answer: it is given
@@ -168,59 +166,66 @@ impl Shared {
         let mut unreported = self.unreported.lock();
         // One that is not kept lapses with its lease, and is counted.
         if unreported.len() < MOST_UNANSWERED {
-            unreported.insert(id.clone(), Step::Claim(claim));
+            unreported.insert(id.clone(), Unreported::new(Step::Claim(claim)));
         }
     }
 
-    /// Brings the report of this key that the ledger could not take, if there is one.
+    /// Returns whether the ledger has not taken a report of this key, or not answered a claim.
+    pub(crate) fn has_unreported(&self, id: &RecordId) -> bool {
+        self.unreported.lock().contains_key(id)
+    }
+
+    /// Returns the messages of the reports that the ledger could not take.
+    pub(crate) fn unreported(&self) -> Vec<RecordId> {
+        let unreported = self.unreported.lock();
+        let reports = unreported.iter().filter(|(_, report)| !report.is_claim());
+        reports.map(|(id, _)| id.clone()).collect()
+    }
+
+    /// Brings what the ledger still has to hear of this key.
     pub(crate) async fn report_again(&self, id: &RecordId) -> Result<(), LedgerError> {
-        let Some(step) = self.unreported.lock().get(id).cloned() else {
+        let Some(report) = self.unreported.lock().get(id).cloned() else {
             return Ok(());
         };
-        if is_claim(&step) {
-            return self.give_back_unanswered(id, step).await;
-        }
-        self.apply(id, step.clone()).await?;
-        self.reported(id, &step);
-        tracing::info!(
-            handler = &*id.handler,
-            key = &*id.key,
-            "the end of an earlier attempt is recorded now"
-        );
-        Ok(())
-    }
-
-    /// Asks for a claim again whose answer did not come, and gives it back if it was granted. It is
-    /// brought by one task at a time: asked again once a later claim was granted, it would count
-    /// that one as crashed.
-    async fn give_back_unanswered(&self, id: &RecordId, claim: Step) -> Result<(), LedgerError> {
-        let _one = self.unanswered.lock().await;
-        if self.unreported.lock().get(id) != Some(&claim) {
+        // A report is one however often it is brought; two tasks need not wait for one another.
+        let _bringing = match report.is_claim() {
+            true => Some(report.bringing.lock().await),
+            false => None,
+        };
+        let is_it =
+            |kept: Option<&Arc<Unreported>>| kept.is_some_and(|it| Arc::ptr_eq(it, &report));
+        if !is_it(self.unreported.lock().get(id)) {
             return Ok(());
         }
-        if let Reply::Run(Grant { token, .. }) = self.apply(id, claim.clone()).await? {
+        let reply = self.apply(id, report.step.clone()).await?;
+        if !report.is_claim() {
+            tracing::info!(
+                handler = &*id.handler,
+                key = &*id.key,
+                "the end of an earlier attempt is recorded now"
+            );
+        } else if let Reply::Run(Grant { token, .. }) = reply {
             self.apply(id, Step::GiveBack { token }).await?;
         }
-        self.reported(id, &claim);
+        let mut unreported = self.unreported.lock();
+        // A later attempt's report may be in its place.
+        if is_it(unreported.get(id)) {
+            unreported.remove(id);
+        }
         Ok(())
     }
 
-    /// Forgets a report that was brought.
-    fn reported(&self, id: &RecordId, step: &Step) {
-        // Another task may have brought it too, and a later attempt's report may be in its place.
-        let mut unreported = self.unreported.lock();
-        if unreported.get(id) == Some(step) {
-            unreported.remove(id);
-        }
-    }
-
-    /// Brings all reports that the ledger could not take.
+    /// Brings all that the ledger still has to hear.
     pub(crate) async fn report_all_again(&self) {
-        for id in self.unreported() {
-            match self.report_again(&id).await {
+        let ids: Vec<_> = self.unreported.lock().keys().cloned().collect();
+        for some in ids.chunks(AT_ONCE) {
+            let brought = join_all(some.iter().map(|id| self.report_again(id))).await;
+            let away = brought.iter().any(|brought| {
                 // One unreadable record must not hold up the reports of the others.
-                Ok(()) | Err(LedgerError::Record { .. }) => {}
-                Err(_) => return,
+                !matches!(brought, Ok(()) | Err(LedgerError::Record { .. }))
+            });
+            if away {
+                return;
             }
         }
     }
@@ -331,8 +336,17 @@ impl Shared {
     }
 }
 
-fn is_claim(step: &Step) -> bool {
-    matches!(step, Step::Claim(_))
+impl Unreported {
+    fn new(step: Step) -> Arc<Self> {
+        Arc::new(Self {
+            step,
+            bringing: tokio::sync::Mutex::default(),
+        })
+    }
+
+    fn is_claim(&self) -> bool {
+        matches!(self.step, Step::Claim(_))
+    }
 }
 
 /// A running call. `close` waits until it is dropped.

@@ -22,7 +22,7 @@ pub use filter::Filter;
 pub use sled::SledLedger;
 pub use transaction::{CommitError, Transaction};
 
-pub use crate::call::Claims;
+pub use crate::call::{AttemptTransaction, Claims, transaction};
 use crate::clock::BoxFuture;
 pub use crate::idem::background::Background;
 use crate::protocol::{Claim, DeadLetter, DeadLetterId, Record, RecordId, Reply, Step};
@@ -115,11 +115,14 @@ pub trait Ledger: Any + Send + Sync + 'static {
     /// When they cannot be read.
     fn letters(&self, filter: &Filter) -> BoxFuture<'static, Result<Vec<DeadLetter>, LedgerError>>;
 
-    /// Returns the number of open letters.
+    /// Returns the number of open letters. The default reads and counts them.
     ///
     /// # Errors
     /// When they cannot be counted.
-    fn open_letters(&self) -> BoxFuture<'static, Result<u64, LedgerError>>;
+    fn open_letters(&self) -> BoxFuture<'static, Result<u64, LedgerError>> {
+        let open = self.letters(&Filter::default().limit(usize::MAX));
+        Box::pin(async move { Ok(open.await?.len() as u64) })
+    }
 
     /// Applies [`Step::Sweep`] to every live record, and removes expired records and closed
     /// letters.

@@ -1,5 +1,6 @@
 //! A lease in the notes: of all the replicas on one ledger, one holds it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -7,17 +8,20 @@ use jiff::Timestamp;
 use super::{ExpectedNote, NoteChange, Notes};
 use crate::clock::{Clock, after};
 use crate::idem::Idem;
-use crate::ledger::LedgerError;
-use std::sync::Arc;
+use crate::ledger::{Leases, LedgerError};
 
 /// A lease that one process at a time holds, of all that share a ledger: for work that one replica
 /// does for all of them.
 ///
-/// Clocks are not compared. The holder renews the lease by writing it again; a contender takes it
-/// once it has not seen it renewed for `ttl` on its own clock, so a clock that runs a little faster
-/// costs nothing, and one that is wrong does no harm. A holder that stalls may believe that it
-/// holds a lease that has passed on: write what depends on it with [`write_if`](Notes::write_if) and
-/// [`guard`](Self::guard).
+/// Clocks are not compared. The holder renews the lease by writing a note again; a contender takes
+/// it once it has not seen it renewed for `ttl` on its own clock, so a clock that runs a little
+/// faster costs nothing, and one that is wrong does no harm. On a ledger that one process owns, a
+/// lease of an earlier process is free at once.
+///
+/// A holder that stalls may believe that it holds a lease that has passed on. Take a
+/// [`guard`](Self::guard) before reading what the work depends on, and write with
+/// [`write_if`](Notes::write_if): the write is made only if the lease has been held ever since. A
+/// renewal changes no guard.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -28,24 +32,30 @@ use std::sync::Arc;
 ///
 /// let mut lease = idem.note_lease("reports", Duration::from_secs(30));
 /// if lease.hold().await? {
+///     let guard = lease.guard();
 ///     // Make the report, and record it if the lease has not passed on meanwhile.
 ///     let report = vec![NoteChange::put("reports/last", "2026-11-22")];
-///     assert!(idem.notes().write_if(report, vec![lease.guard()]).await?);
+///     assert!(idem.notes().write_if(report, vec![guard]).await?);
 /// }
 /// # Ok(()) }
 /// ```
-#[derive(Clone)]
 pub struct NoteLease {
     notes: Notes,
     clock: Arc<dyn Clock>,
-    key: String,
+    /// The note of the term, which says who holds the lease, and stays the same until it passes on.
+    term_key: String,
+    /// The note that each renewal changes.
+    beat_key: String,
+    instance: Arc<str>,
     holder: String,
+    /// Whether no other process can be alive on this ledger.
+    alone: bool,
     ttl: Duration,
-    /// What was last read under the key, and when it was first read.
-    seen: Option<(Vec<u8>, Timestamp)>,
-    /// The value it was last held with, and when that was written.
+    /// The term of another holder and its beat as last read, and when they were first read.
+    seen: Option<(Vec<u8>, Option<Vec<u8>>, Timestamp)>,
+    /// The term in which it is held, and when it was taken or renewed last.
     held: Option<(Vec<u8>, Timestamp)>,
-    renewals: u64,
+    writes: u64,
 }
 
 impl Idem {
@@ -56,13 +66,16 @@ impl Idem {
         NoteLease {
             notes: self.notes(),
             clock: Arc::clone(&shared.clock),
-            key: format!("leases/{name}"),
+            term_key: format!("leases/{name}"),
+            beat_key: format!("beats/{name}"),
+            instance: Arc::clone(&shared.instance),
             // Two contenders of one process are two holders.
-            holder: format!("{}/{:08x}", shared.instance, fastrand::u32(..)),
+            holder: format!("{}/{:016x}", shared.instance, fastrand::u64(..)),
+            alone: shared.leases == Leases::None,
             ttl,
             seen: None,
             held: None,
-            renewals: 0,
+            writes: 0,
         }
     }
 }
@@ -70,73 +83,117 @@ impl Idem {
 impl NoteLease {
     /// Takes the lease or renews it, and returns whether this contender holds it now. Call it at
     /// least every third of `ttl`: the holder to keep it, a contender to see when it lapses. It
-    /// writes only when a third of `ttl` has passed since the last write.
+    /// reads a note each time, and writes only when a third of `ttl` has passed since the last
+    /// write.
     ///
     /// # Errors
     /// When the ledger cannot be read or written. The lease may have been taken all the same; the
     /// next call says.
     pub async fn hold(&mut self) -> Result<bool, LedgerError> {
         let now = self.clock.now();
-        if let Some((_, since)) = &self.held
-            && *since <= now
-            && now < after(*since, self.ttl / 3)
-        {
-            return Ok(true);
-        }
-        let found = self.notes.get(&self.key).await?;
-        let expected = match found {
-            None => ExpectedNote::absent(&*self.key),
-            Some(value) => {
-                if !self.may_take(&value, now) {
-                    self.held = None;
+        match self.notes.get(&self.term_key).await? {
+            // One that was taken by a write whose answer was lost is this contender's too.
+            Some(term) if self.is_own(&term) => self.renew(term, now).await,
+            Some(term) => {
+                self.held = None;
+                let beat = self.notes.get(&self.beat_key).await?;
+                if !self.has_lapsed(&term, beat.as_deref(), now) {
                     return Ok(false);
                 }
-                ExpectedNote::value(&*self.key, value)
+                let term = ExpectedNote::value(&*self.term_key, term);
+                let beat = match beat {
+                    Some(beat) => ExpectedNote::value(&*self.beat_key, beat),
+                    None => ExpectedNote::absent(&*self.beat_key),
+                };
+                self.take(vec![term, beat], now).await
             }
-        };
-        self.renewals += 1;
-        let value = format!("{} {}", self.holder, self.renewals).into_bytes();
-        let change = NoteChange::put(&*self.key, value.clone());
-        let taken = self.notes.write_if(vec![change], vec![expected]).await?;
-        self.held = taken.then_some((value, now));
-        Ok(taken)
+            None => {
+                self.held = None;
+                let absent = ExpectedNote::absent(&*self.term_key);
+                self.take(vec![absent], now).await
+            }
+        }
     }
 
     /// Gives the lease up, so that another contender need not wait for it to lapse.
     ///
     /// # Errors
-    /// When the ledger cannot be written. The lease lapses by itself.
+    /// When the ledger cannot be read or written. The lease lapses by itself.
     pub async fn release(&mut self) -> Result<(), LedgerError> {
-        let Some((value, _)) = self.held.take() else {
+        self.held = None;
+        let term = self.notes.get(&self.term_key).await?;
+        let Some(term) = term.filter(|term| self.is_own(term)) else {
             return Ok(());
         };
-        let expected = ExpectedNote::value(&*self.key, value);
-        let removal = NoteChange::delete(&*self.key);
-        self.notes
-            .write_if(vec![removal], vec![expected])
-            .await
-            .map(drop)
+        let removals = vec![
+            NoteChange::delete(&*self.term_key),
+            NoteChange::delete(&*self.beat_key),
+        ];
+        let own = ExpectedNote::value(&*self.term_key, term);
+        self.notes.write_if(removals, vec![own]).await.map(drop)
     }
 
-    /// Returns what the lease's note is while this contender holds it. A [write that expects
-    /// it](Notes::write_if) is not made once the lease has passed on.
+    /// Returns what the lease's note is as long as this contender holds it without a break. A
+    /// [write that expects it](Notes::write_if) is not made once the lease has passed on, even if
+    /// it has come back since.
     pub fn guard(&self) -> ExpectedNote {
-        let held = self.held.as_ref().map(|(value, _)| value.clone());
-        // No holder writes an empty value.
-        ExpectedNote::value(&*self.key, held.unwrap_or_default())
+        let held = self.held.as_ref().map(|(term, _)| term.clone());
+        // No term is empty, so no write that expects that is made.
+        ExpectedNote::value(&*self.term_key, held.unwrap_or_default())
     }
 
-    /// Returns whether the lease is this contender's, or was not renewed for as long as it lasts.
-    fn may_take(&mut self, value: &[u8], now: Timestamp) -> bool {
-        // A write whose answer was lost is this contender's all the same.
-        let holder = value.strip_prefix(self.holder.as_bytes());
-        if holder.is_some_and(|rest| rest.starts_with(b" ")) {
+    async fn take(
+        &mut self,
+        expected: Vec<ExpectedNote>,
+        now: Timestamp,
+    ) -> Result<bool, LedgerError> {
+        self.writes += 1;
+        let term = format!("{} {}", self.holder, self.writes).into_bytes();
+        let changes = vec![
+            NoteChange::put(&*self.term_key, term.clone()),
+            // A beat of an earlier term could be the same as the next one.
+            NoteChange::delete(&*self.beat_key),
+        ];
+        let taken = self.notes.write_if(changes, expected).await?;
+        self.held = taken.then_some((term, now));
+        Ok(taken)
+    }
+
+    async fn renew(&mut self, term: Vec<u8>, now: Timestamp) -> Result<bool, LedgerError> {
+        if let Some((held, since)) = &self.held
+            && *held == term
+            && *since <= now
+            && now < after(*since, self.ttl / 3)
+        {
+            return Ok(true);
+        }
+        self.writes += 1;
+        let beat = NoteChange::put(&*self.beat_key, self.writes.to_string());
+        let own = ExpectedNote::value(&*self.term_key, term.clone());
+        let renewed = self.notes.write_if(vec![beat], vec![own]).await?;
+        self.held = renewed.then_some((term, now));
+        Ok(renewed)
+    }
+
+    fn is_own(&self, term: &[u8]) -> bool {
+        let rest = term.strip_prefix(self.holder.as_bytes());
+        rest.is_some_and(|rest| rest.starts_with(b" "))
+    }
+
+    /// Returns whether another's lease was not renewed for as long as it lasts, or cannot be.
+    fn has_lapsed(&mut self, term: &[u8], beat: Option<&[u8]>, now: Timestamp) -> bool {
+        let here = term.strip_prefix(self.instance.as_bytes());
+        if self.alone && !here.is_some_and(|rest| rest.starts_with(b"/")) {
             return true;
         }
         match &self.seen {
-            Some((seen, since)) if seen == value && *since <= now => now >= after(*since, self.ttl),
+            Some((seen, seen_beat, since))
+                if seen == term && seen_beat.as_deref() == beat && *since <= now =>
+            {
+                now >= after(*since, self.ttl)
+            }
             _ => {
-                self.seen = Some((value.to_vec(), now));
+                self.seen = Some((term.to_vec(), beat.map(<[u8]>::to_vec), now));
                 false
             }
         }
@@ -146,7 +203,7 @@ impl NoteLease {
 impl std::fmt::Debug for NoteLease {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("NoteLease")
-            .field("key", &self.key)
+            .field("key", &self.term_key)
             .field("holder", &self.holder)
             .field("held", &self.held.is_some())
             .finish_non_exhaustive()

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::action::{Action, ActionKind, Actor};
 use super::letter::{DeadLetter, DeadLetterId};
-use super::note::NoteChange;
+use super::note::{NoteChange, unnotified_key};
 use super::record::Record;
 use super::step::{Reply, Step};
 
@@ -95,6 +95,50 @@ impl Decision {
         }
     }
 
+    /// Returns the letter that an action changes, if there is one: [`writes`](Self::writes) needs
+    /// it, read in the same critical section.
+    pub fn acts_on(&self) -> Option<DeadLetterId> {
+        match &self.letter {
+            LetterChange::Action { letter, .. } => Some(*letter),
+            LetterChange::Keep | LetterChange::Open(_) => None,
+        }
+    }
+
+    /// Returns what a store has to write for the decision, and the reply once that is durable.
+    ///
+    /// `letter` is the letter that it [acts on](Self::acts_on), if the ledger has it, and `next`
+    /// returns the next number for a [note](super::Note).
+    pub fn writes(
+        self,
+        step: &Step,
+        letter: Option<Box<DeadLetter>>,
+        mut next: impl FnMut() -> u64,
+    ) -> (Writes, Reply) {
+        let notes = self.notes(step).iter();
+        let mut notes: Vec<_> = notes.map(|note| note.numbered(&mut next)).collect();
+        let letter = match (self.letter, letter) {
+            (LetterChange::Keep, _) => None,
+            (LetterChange::Open(letter), _) => {
+                notes.push((unnotified_key(letter.id), Some(Vec::new())));
+                Some(letter)
+            }
+            (LetterChange::Action { act, .. }, Some(mut letter)) => {
+                letter.act(*act);
+                Some(letter)
+            }
+            (LetterChange::Action { .. }, None) => {
+                return (Writes::default(), Reply::LetterNotOpen);
+            }
+        };
+        let record = self.record;
+        let writes = Writes {
+            record,
+            letter,
+            notes,
+        };
+        (writes, self.reply)
+    }
+
     /// Returns the notes to write with the changes: those of a result that is recorded now.
     pub fn notes<'a>(&self, step: &'a Step) -> &'a [NoteChange] {
         match (step, &self.record) {
@@ -104,14 +148,27 @@ impl Decision {
     }
 }
 
+/// What a store writes for one decision, all of it or nothing.
+#[derive(Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Writes {
+    /// The change of the record.
+    pub record: Change,
+    /// The letter to write, new or changed.
+    pub letter: Option<Box<DeadLetter>>,
+    /// The notes' keys, and the values to write; without a value the note is removed.
+    pub notes: Vec<(String, Option<Vec<u8>>)>,
+}
+
 /// A change of a record. A ledger carries out each kind, so the enum is exhaustive.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Default, Clone, PartialEq)]
 #[expect(
     clippy::large_enum_variant,
     reason = "it is taken apart at once, and most decisions put a record"
 )]
 pub enum Change {
     /// The record stays.
+    #[default]
     Keep,
     /// The record is replaced.
     Put(Record),

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use minicbor::{Decode, Encode};
@@ -15,6 +16,7 @@ use super::attempt::PastAttempt;
 use super::origin::Origin;
 use super::record::RecordId;
 use super::reused::Reused;
+use crate::clock::after;
 use crate::json::Json;
 use crate::ledger::LedgerError;
 use crate::message::redact::{REDACTED, is_redacted};
@@ -44,6 +46,15 @@ impl DeadLetterId {
             seconds,
             nanoseconds,
         )))
+    }
+
+    /// Returns an id for a letter that is written at `now`, in a ledger that gives each fencing
+    /// token once: no two letters are of one token.
+    pub fn from_token(now: Timestamp, token: u64) -> Self {
+        let (mut rest, millis) = ([0; 10], u64::try_from(now.as_millisecond()).unwrap_or(0));
+        rest[2..].copy_from_slice(&token.to_be_bytes());
+        let id = uuid::Builder::from_unix_timestamp_millis(millis, &rest);
+        Self(id.into_uuid())
     }
 
     /// Returns the 16 bytes of the UUID, which sort as the ids do.
@@ -163,6 +174,13 @@ pub struct DeadLetter {
 }
 
 impl DeadLetter {
+    /// Returns whether it was closed `retention` ago, so that a ledger removes it. Open letters
+    /// never expire.
+    pub fn expired(&self, now: Timestamp, retention: Duration) -> bool {
+        self.closed_at
+            .is_some_and(|closed| now >= after(closed, retention))
+    }
+
     /// Encodes the letter, with the version of its format, for a ledger to store.
     ///
     /// # Errors

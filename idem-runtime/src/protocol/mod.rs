@@ -21,7 +21,7 @@ mod step;
 pub use action::{Action, ActionKind, Actor};
 pub use attempt::{AttemptOutcome, PastAttempt};
 pub use decide::{claim as decide_claim, decide};
-pub use decision::{Change, Decision, Facts, LetterChange};
+pub use decision::{Change, Decision, Facts, LetterChange, Writes};
 pub use letter::{DeadLetter, DeadLetterId, LetterState, Reason};
 pub use note::{ExpectedNote, Note, NoteChange, check_keys, unnotified_key};
 pub use origin::Origin;

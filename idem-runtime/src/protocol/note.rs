@@ -76,6 +76,13 @@ impl NoteChange {
             Self::Put { key, .. } | Self::Delete { key } => key.into(),
         }
     }
+
+    /// Returns the [key](Self::key) and the value to write under it; without a value the note is
+    /// removed.
+    pub fn numbered(&self, next: impl FnOnce() -> u64) -> (String, Option<Vec<u8>>) {
+        let key = self.key(next).into_owned();
+        (key, self.value().map(<[u8]>::to_vec))
+    }
 }
 
 /// What a guarded write expects of one note.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 
 use crate::clock::{BoxFuture, Clock, after};
@@ -21,6 +21,8 @@ use crate::clock::{BoxFuture, Clock, after};
 #[derive(Debug, Clone)]
 pub struct ManualClock {
     now: Arc<watch::Sender<Timestamp>>,
+    /// How far it is ahead of `now`.
+    ahead: SignedDuration,
     sleepers: Arc<watch::Sender<usize>>,
 }
 
@@ -29,6 +31,7 @@ impl Default for ManualClock {
         let start = Timestamp::from_second(1_800_000_000).unwrap_or(Timestamp::UNIX_EPOCH);
         Self {
             now: Arc::new(watch::Sender::new(start)),
+            ahead: SignedDuration::ZERO,
             sleepers: Arc::default(),
         }
     }
@@ -42,7 +45,15 @@ impl ManualClock {
 
     /// Sets the time, also to an earlier one, as an operator or a time server might.
     pub fn set(&self, time: Timestamp) {
-        self.now.send_replace(time);
+        self.now.send_replace(time - self.ahead);
+    }
+
+    /// Returns the clock of another machine: it moves with this one, and is ahead of it, or behind.
+    #[must_use]
+    pub fn ahead(&self, by: SignedDuration) -> Self {
+        let mut clock = self.clone();
+        clock.ahead += by;
+        clock
     }
 
     /// Waits until at least so many are asleep on this clock, so that moving it wakes them.
@@ -58,11 +69,11 @@ impl ManualClock {
 
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
-        *self.now.borrow()
+        *self.now.borrow() + self.ahead
     }
 
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
-        let (clock, wake) = (self.clone(), after(self.now(), duration));
+        let (clock, wake) = (self.clone(), after(*self.now.borrow(), duration));
         Box::pin(async move {
             let mut now = clock.now.subscribe();
             let _asleep = Asleep::count(&clock.sleepers);

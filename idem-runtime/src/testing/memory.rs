@@ -1,7 +1,6 @@
 //! A ledger in memory, which many Idems can share as if they were processes: it forgets everything
 //! when it is dropped.
 
-use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::future::ready;
 use std::ops::Bound;
@@ -12,15 +11,14 @@ use foldhash::fast::RandomState;
 use parking_lot::Mutex;
 
 use crate::call::wait::wait;
-use crate::clock::{BoxFuture, Clock, after};
+use crate::clock::{BoxFuture, Clock};
 use crate::ledger::Filter;
 use crate::ledger::{
     Capabilities, ExpectedNote, Leases, Ledger, LedgerError, Note, NoteChange, Swept, check_keys,
     unnotified_key,
 };
 use crate::protocol::{
-    Change, DeadLetter, DeadLetterId, Facts, LetterChange, LetterState, Record, RecordId, Reply,
-    Step, decide,
+    Change, DeadLetter, DeadLetterId, Facts, Record, RecordId, Reply, Step, decide,
 };
 use crate::{Error, Idem, IdemBuilder};
 
@@ -66,72 +64,34 @@ pub fn open_on(builder: IdemBuilder, ledger: impl Ledger) -> Result<Idem, Error>
 
 impl Kept {
     fn step(&mut self, id: &RecordId, step: &Step, now: jiff::Timestamp) -> Reply {
-        let token = self.token + 1;
-        let facts = Facts::new(
-            now,
-            token,
-            letter_id(now, token),
-            Arc::clone(&self.instance),
-        )
-        .leases(true);
-        let place = self.records.entry(id.clone());
-        let known = match &place {
-            Entry::Occupied(taken) => Some(taken.get().clone()),
-            Entry::Vacant(_) => None,
-        };
-        let decision = decide(id, known, step, &facts);
-        if let LetterChange::Action { letter, .. } = &decision.letter
-            && !self.letters.contains_key(letter)
-        {
-            return Reply::LetterNotOpen;
-        }
-        write(&mut self.notes, &mut self.token, decision.notes(step));
-        match (decision.record, place) {
-            (Change::Put(record), place) => {
-                self.token += 1;
-                place.insert_entry(record);
-            }
-            (Change::Remove, Entry::Occupied(taken)) => drop(taken.remove()),
-            (Change::Keep | Change::Remove, _) => {}
-        }
-        match decision.letter {
-            LetterChange::Keep => {}
-            LetterChange::Open(letter) => {
-                self.notes.insert(unnotified_key(letter.id), Vec::new());
-                self.letters.insert(letter.id, *letter);
-            }
-            LetterChange::Action { letter, act } => {
-                if let Some(letter) = self.letters.get_mut(&letter) {
-                    letter.act(*act);
-                }
-            }
-        }
-        decision.reply
-    }
-}
-
-fn write(notes: &mut BTreeMap<String, Vec<u8>>, number: &mut u64, changes: &[NoteChange]) {
-    for change in changes {
-        let key = change.key(|| {
-            *number += 1;
-            *number
+        self.token += 1;
+        let letter = DeadLetterId::from_token(now, self.token);
+        let facts = Facts::new(now, self.token, letter, Arc::clone(&self.instance)).leases(true);
+        let decision = decide(id, self.records.get(id).cloned(), step, &facts);
+        let letter = decision.acts_on();
+        let letter = letter.and_then(|letter| self.letters.get(&letter).cloned().map(Box::new));
+        let (writes, reply) = decision.writes(step, letter, || {
+            self.token += 1;
+            self.token
         });
-        match change.value() {
-            Some(value) => drop(notes.insert(key.into_owned(), value.to_vec())),
-            None => drop(notes.remove(&*key)),
+        match writes.record {
+            Change::Keep => {}
+            Change::Put(record) => drop(self.records.insert(id.clone(), record)),
+            Change::Remove => drop(self.records.remove(id)),
+        }
+        if let Some(letter) = writes.letter {
+            self.letters.insert(letter.id, *letter);
+        }
+        writes.notes.into_iter().for_each(|note| self.note(note));
+        reply
+    }
+
+    fn note(&mut self, (key, value): (String, Option<Vec<u8>>)) {
+        match value {
+            Some(value) => drop(self.notes.insert(key, value)),
+            None => drop(self.notes.remove(&key)),
         }
     }
-}
-
-/// No two letters are of one token.
-fn letter_id(now: jiff::Timestamp, token: u64) -> DeadLetterId {
-    let (mut rest, millis) = ([0; 10], u64::try_from(now.as_millisecond()).unwrap_or(0));
-    rest[2..].copy_from_slice(&token.to_be_bytes());
-    DeadLetterId::from_bytes(
-        uuid::Builder::from_unix_timestamp_millis(millis, &rest)
-            .into_uuid()
-            .into_bytes(),
-    )
 }
 
 fn at_once<T: Send + 'static>(answer: T) -> BoxFuture<'static, Result<T, LedgerError>> {
@@ -173,17 +133,6 @@ impl Ledger for MemoryLedger {
         at_once(newest_first.take(filter.limit).cloned().collect())
     }
 
-    fn open_letters(&self) -> BoxFuture<'static, Result<u64, LedgerError>> {
-        let open = self
-            .kept
-            .lock()
-            .letters
-            .values()
-            .filter(|letter| letter.state == LetterState::Open)
-            .count();
-        at_once(open as u64)
-    }
-
     fn sweep(
         &self,
         settled: usize,
@@ -210,9 +159,7 @@ impl Ledger for MemoryLedger {
         let before = kept.letters.len();
         let Kept { letters, notes, .. } = &mut *kept;
         letters.retain(|id, letter| {
-            let kept = letter
-                .closed_at
-                .is_none_or(|closed| now < after(closed, retention));
+            let kept = !letter.expired(now, retention);
             if !kept {
                 notes.remove(&unnotified_key(*id));
             }
@@ -250,12 +197,16 @@ impl Ledger for MemoryLedger {
         expected: Vec<ExpectedNote>,
     ) -> BoxFuture<'static, Result<bool, LedgerError>> {
         let written = check_keys(&changes).map(|()| {
-            let Kept { notes, token, .. } = &mut *self.kept.lock();
+            let kept = &mut *self.kept.lock();
             let as_expected = expected
                 .iter()
-                .all(|note| notes.get(&note.key) == note.value.as_ref());
+                .all(|note| kept.notes.get(&note.key) == note.value.as_ref());
             if as_expected {
-                write(notes, token, &changes);
+                for change in changes {
+                    kept.token += 1;
+                    let note = change.numbered(|| kept.token);
+                    kept.note(note);
+                }
             }
             as_expected
         });

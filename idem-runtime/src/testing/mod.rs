@@ -8,10 +8,17 @@ mod clock;
 pub mod internals;
 pub mod laws;
 mod memory;
+mod process;
+mod store;
 #[cfg(feature = "sled")]
 mod temporary;
 
 pub use clock::ManualClock;
 pub use memory::{MemoryLedger, open_on};
+pub use process::Process;
+pub use store::{
+    Calls, MemoryStore, MemoryTransaction, StoreCall, StoreFault, UnreliableStore,
+    UnreliableTransaction,
+};
 #[cfg(feature = "sled")]
 pub use temporary::{Temporary, temporary, temporary_with};

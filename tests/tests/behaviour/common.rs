@@ -56,7 +56,7 @@ pub(crate) fn on(clock: &ManualClock) -> Temporary {
 }
 
 /// Polls once; whoever is still pending has gone as far as it can without others.
-pub(crate) async fn poll_once<F: Future>(mut future: Pin<&mut F>) -> Option<F::Output> {
+pub(crate) async fn poll_once<F: Future + ?Sized>(mut future: Pin<&mut F>) -> Option<F::Output> {
     poll_fn(|context| match future.as_mut().poll(context) {
         Poll::Ready(output) => Poll::Ready(Some(output)),
         Poll::Pending => Poll::Ready(None),

@@ -103,6 +103,7 @@ pub async fn r#raw(r#type: usize, r#match: &str) -> Result<usize, Error> {
     on_crash = "bury",
     timeout = "10s",
     lease = "1m30s",
+    lease_max = "2h",
     ttl = "1d",
     in_flight = "reject",
     fingerprint(order.order_no, "order.lines"),

@@ -3,6 +3,7 @@
 use idem_runtime::DeadLetterId;
 use idem_runtime::ledger::LedgerError;
 use idem_runtime::ledger::NoteChange;
+use idem_runtime::notes::ExpectedNote;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -28,31 +29,52 @@ pub(super) struct StoredJob {
     /// The letters of the batch in progress, and their entries in the audit log.
     #[serde(rename = "turn")]
     pub(super) batch: Vec<(DeadLetterId, Uuid)>,
+    /// Letters of an interrupted batch, which are taken again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) again: Vec<DeadLetterId>,
+    /// A cancellation that waits for the end of the batch in progress.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) cancel: Option<Cancellation>,
+    /// Its note as it was read or written last.
+    #[serde(skip)]
+    stored: Option<Vec<u8>>,
+}
+
+/// A person's cancellation of a job that another replica works on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Cancellation {
+    pub(super) who: String,
+    pub(super) why: Option<String>,
 }
 
 /// What a bulk job takes next.
 pub(super) enum Next {
-    /// These letters, newest first, and the oldest of them.
-    Letters(Vec<DeadLetterId>, DeadLetterId),
+    /// These letters, newest first.
+    Letters(Vec<DeadLetterId>),
     /// No letter matched in the part that was searched; the search continues further back.
     SearchOn,
     /// No letters are left.
     Nothing,
 }
 
-impl Next {
-    fn from_ids(ids: Vec<DeadLetterId>) -> Self {
-        match ids.last().copied() {
-            Some(oldest) => Self::Letters(ids, oldest),
-            None => Self::Nothing,
+impl StoredJob {
+    pub(super) fn new(bulk: BulkJob, newest: Option<DeadLetterId>) -> Self {
+        Self {
+            bulk,
+            newest,
+            cursor: None,
+            batch: Vec::new(),
+            again: Vec::new(),
+            cancel: None,
+            stored: None,
         }
     }
-}
 
-impl StoredJob {
     /// Reads a job from its note.
     pub(super) fn decode(key: &str, value: &[u8]) -> Result<Self, ServiceError> {
-        decoded(key, value)
+        let mut job: Self = decoded(key, value)?;
+        job.stored = Some(value.to_vec());
+        Ok(job)
     }
 
     /// Returns the change that stores the job in its note.
@@ -62,13 +84,41 @@ impl StoredJob {
         Ok(NoteChange::put(key, value))
     }
 
-    /// Finds the next letters, newest first. The cursor moves on where none matched and older ones
-    /// are left to search.
+    /// Returns the job's note as it was read: a write that expects it undoes no other replica's.
+    pub(super) fn unchanged(&self) -> ExpectedNote {
+        let key = note_key(self.bulk.id);
+        match &self.stored {
+            Some(value) => ExpectedNote::value(key, value.clone()),
+            None => ExpectedNote::absent(key),
+        }
+    }
+
+    /// Remembers that the job's note is as the job now.
+    pub(super) fn was_stored(&mut self) -> Result<(), ServiceError> {
+        self.stored = Some(encoded(&note_key(self.bulk.id), self)?);
+        Ok(())
+    }
+
+    fn take(&mut self, ids: Vec<DeadLetterId>) -> Next {
+        let Some(oldest) = ids.last() else {
+            return Next::Nothing;
+        };
+        self.cursor = Some(*oldest);
+        Next::Letters(ids)
+    }
+
+    /// Takes the next letters, newest first. The cursor moves on, also where none matched and older
+    /// ones are left to search.
     pub(super) async fn next(&mut self, inner: &Inner, most: usize) -> Result<Next, LedgerError> {
+        if !self.again.is_empty() {
+            let most = most.min(self.again.len());
+            return Ok(Next::Letters(self.again.drain(..most).collect()));
+        }
         let is_left = |id: &DeadLetterId| self.cursor.is_none_or(|cursor| *id < cursor);
         let Some(query) = self.bulk.asked.selection.query() else {
             let ids = self.bulk.asked.selection.ids().iter().copied();
-            return Ok(Next::from_ids(ids.filter(is_left).take(most).collect()));
+            let ids = ids.filter(is_left).take(most).collect();
+            return Ok(self.take(ids));
         };
         let Some(newest) = self.newest else {
             return Ok(Next::Nothing);
@@ -77,15 +127,13 @@ impl StoredJob {
         let earlier = inner.earlier_names_of(&self.bulk.asked.selection, &query);
         let found = inner.index.find(&query, &earlier, Some(below), most);
         let Some(floor) = found.reach.floor().filter(|_| found.ids.is_empty()) else {
-            return Ok(Next::from_ids(found.ids));
+            return Ok(self.take(found.ids));
         };
         let older = inner
             .older(&query, &earlier, below.min(floor), most)
             .await?;
         match older.looked_at.filter(|_| older.letters.is_empty()) {
-            None => Ok(Next::from_ids(
-                older.letters.iter().map(|letter| letter.id).collect(),
-            )),
+            None => Ok(self.take(older.letters.iter().map(|letter| letter.id).collect())),
             looked_at => {
                 self.cursor = looked_at;
                 Ok(Next::SearchOn)
@@ -132,7 +180,7 @@ pub(super) fn note_key(id: Uuid) -> String {
 }
 
 /// Returns the id right after this one.
-pub(super) fn successor(id: DeadLetterId) -> DeadLetterId {
+fn successor(id: DeadLetterId) -> DeadLetterId {
     DeadLetterId::from_bytes(
         u128::from_be_bytes(*id.as_bytes())
             .saturating_add(1)

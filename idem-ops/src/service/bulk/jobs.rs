@@ -1,13 +1,14 @@
-//! Bulk jobs are started, listed and cancelled, and taken up again after a restart.
+//! Bulk jobs are started and listed, and taken over from a replica that stopped.
 
 use std::sync::Arc;
 
-use idem_runtime::ledger::NoteChange;
+use idem_runtime::ledger::{LedgerError, NoteChange};
+use idem_runtime::notes::{ExpectedNote, Note};
 use uuid::{ContextV7, Uuid};
 
 use super::job::{PREFIX, StoredJob, note_key};
 use super::{BulkJob, BulkPage, BulkState, NewBulkJob, Selection};
-use crate::service::audit::{AuditAction, Outcome, PageQuery};
+use crate::service::audit::{AuditAction, PageQuery};
 use crate::service::audit_log::{Draft, page_limit, time_ordered};
 use crate::service::{Inner, Service, ServiceError};
 
@@ -27,8 +28,8 @@ impl Service {
     /// `limit` is out of range, or the ledger cannot be read.
     pub async fn bulks(&self, query: &PageQuery) -> Result<BulkPage, ServiceError> {
         let limit = page_limit(query.limit)?;
-        self.inner.load_bulk_jobs().await?;
-        let mut bulks = self.inner.bulk_jobs.all();
+        self.inner.wake();
+        let mut bulks = self.inner.bulk_jobs().await?;
         bulks.retain(|bulk| query.after.is_none_or(|after| bulk.id < after));
         let more = bulks.len() > limit;
         bulks.truncate(limit);
@@ -36,50 +37,82 @@ impl Service {
         Ok(BulkPage { bulks, next })
     }
 
-    /// Returns one bulk job and its progress.
+    /// Returns one bulk job and its progress, whichever replica works on it.
     ///
     /// # Errors
     /// The bulk job does not exist, or the ledger cannot be read.
     pub async fn bulk(&self, id: Uuid) -> Result<BulkJob, ServiceError> {
-        self.inner.load_bulk_jobs().await?;
-        let bulk = self.inner.bulk_jobs.get(id);
-        bulk.ok_or(ServiceError::NoSuchBulk(id))
+        self.inner.wake();
+        let job = self.inner.stored_job(id).await?;
+        Ok(job.ok_or(ServiceError::NoSuchBulk(id))?.bulk)
     }
 }
 
 impl Inner {
-    /// Reads the bulk jobs in the ledger, once. A service that is not read-only continues those
-    /// that have not ended.
-    pub(in crate::service) async fn load_bulk_jobs(self: &Arc<Self>) -> Result<(), ServiceError> {
-        self.wake();
-        let load = async {
-            let mut after: Option<String> = None;
-            loop {
-                let notes = self
-                    .idem
-                    .notes()
-                    .list(PREFIX, after.as_deref(), NOTES)
-                    .await?;
-                for note in &notes {
-                    let job = StoredJob::decode(&note.key, &note.value)?;
-                    let (id, state) = (job.bulk.id, job.bulk.state);
-                    self.bulk_jobs.put(job);
-                    if state == BulkState::Running && self.continues {
-                        tracing::info!(bulk = %id, "continuing a bulk job");
-                        tokio::spawn(Self::work(Arc::downgrade(self), id));
-                    }
-                }
-                match notes.into_iter().last() {
-                    Some(last) => after = Some(last.key),
-                    None => return Ok(()),
-                }
+    /// Reads one job from its note.
+    pub(super) async fn stored_job(&self, id: Uuid) -> Result<Option<StoredJob>, ServiceError> {
+        let key = note_key(id);
+        let value = self.idem.notes().get(&key).await?;
+        value
+            .map(|value| StoredJob::decode(&key, &value))
+            .transpose()
+    }
+
+    /// Writes a job if its note is as it was read. Returns whether it did.
+    pub(super) async fn store_job(
+        &self,
+        job: &mut StoredJob,
+        guard: Option<&ExpectedNote>,
+    ) -> Result<bool, ServiceError> {
+        let mut expected = vec![job.unchanged()];
+        expected.extend(guard.cloned());
+        let change = vec![job.note()?];
+        let stored = self.idem.notes().write_if(change, expected).await?;
+        if stored {
+            job.was_stored()?;
+        }
+        Ok(stored)
+    }
+
+    /// Reads the notes of all jobs, newest first.
+    async fn job_notes(&self) -> Result<Vec<Note>, LedgerError> {
+        let (notes, mut found) = (self.idem.notes(), Vec::<Note>::new());
+        loop {
+            let after = found.last().map(|note| note.key.as_str());
+            let page = notes.list(PREFIX, after, NOTES).await?;
+            if page.is_empty() {
+                found.reverse();
+                return Ok(found);
             }
-        };
-        self.bulk_jobs
-            .loaded
-            .get_or_try_init(|| load)
-            .await
-            .copied()
+            found.extend(page);
+        }
+    }
+
+    /// Reads all jobs, newest first.
+    async fn bulk_jobs(&self) -> Result<Vec<BulkJob>, ServiceError> {
+        let notes = self.job_notes().await?;
+        let jobs = notes
+            .iter()
+            .map(|note| Ok(StoredJob::decode(&note.key, &note.value)?.bulk));
+        jobs.collect()
+    }
+
+    /// Works on the jobs that have not ended, or stands by while another replica does.
+    pub(in crate::service) async fn take_part_in_bulk_jobs(
+        self: &Arc<Self>,
+    ) -> Result<(), LedgerError> {
+        for note in self.job_notes().await? {
+            // One that cannot be read does not stop the others; queries return its error.
+            let Ok(job) = StoredJob::decode(&note.key, &note.value) else {
+                continue;
+            };
+            let id = job.bulk.id;
+            if job.bulk.state == BulkState::Running && self.seats.get(id).is_none() {
+                let seat = self.seats.add(&self.idem, id);
+                tokio::spawn(Self::work(Arc::downgrade(self), id, seat));
+            }
+        }
+        Ok(())
     }
 
     pub(in crate::service) async fn start_bulk(
@@ -88,9 +121,9 @@ impl Inner {
         mut asked: NewBulkJob,
     ) -> Result<BulkJob, ServiceError> {
         check(&mut asked)?;
-        self.load_bulk_jobs().await?;
         self.wait_for_index().await?;
-        self.check_room()?;
+        let known = self.bulk_jobs().await?;
+        check_room(&known)?;
         let (total, at_least) = self.count_letters(&asked.selection).await?;
         let at = self.idem.clock().now();
         let bulk = BulkJob {
@@ -108,62 +141,22 @@ impl Inner {
             updated_at: at,
             ended_at: None,
         };
-        let job = StoredJob {
-            bulk: bulk.clone(),
-            newest: self.index.newest(),
-            cursor: None,
-            batch: Vec::new(),
-        };
+        let job = StoredJob::new(bulk.clone(), self.index.newest());
         let mut changes = vec![job.note()?];
-        let old = self.old_bulk_jobs();
-        changes.extend(old.iter().map(|id| NoteChange::delete(note_key(*id))));
+        changes.extend(old(&known).map(|id| NoteChange::delete(note_key(id))));
         let audited = bulk.asked.action.audited_start();
-        self.write_audited(audited, who, Some(&bulk.asked.why), bulk.id, changes)
-            .await?;
-        old.iter().for_each(|id| self.bulk_jobs.remove(*id));
-        self.bulk_jobs.put(job);
-        tokio::spawn(Self::work(Arc::downgrade(self), bulk.id));
-        Ok(bulk)
-    }
-
-    pub(in crate::service) async fn cancel_bulk(
-        self: &Arc<Self>,
-        who: &str,
-        id: Uuid,
-        why: Option<&str>,
-    ) -> Result<BulkJob, ServiceError> {
-        self.load_bulk_jobs().await?;
-        // The batch in progress is finished first.
-        let mut guard = self.bulk_jobs.lock(id).await?;
-        if guard.bulk.state != BulkState::Running {
-            return Err(ServiceError::BulkEnded(id));
-        }
-        let mut job = guard.clone();
-        if !job.batch.is_empty() {
-            // A stop or an error interrupted it, and nothing would settle it later.
-            self.settle(&mut job).await?;
-        }
-        job.bulk.end(BulkState::Cancelled, self.idem.clock().now());
-        let (audited, changes) = (job.bulk.asked.action.audited_cancel(), vec![job.note()?]);
-        self.write_audited(audited, who, why, id, changes).await?;
-        let bulk = job.bulk.clone();
-        *guard = job;
-        Ok(bulk)
-    }
-
-    fn check_room(&self) -> Result<(), ServiceError> {
-        let bulks = self.bulk_jobs.all();
-        let running = bulks.iter().filter(|bulk| bulk.state == BulkState::Running);
-        let running = running.count();
-        if running < MOST_RUNNING {
-            return Ok(());
-        }
-        Err(ServiceError::Invalid {
-            field: "selection",
-            why: format!(
-                "cannot be started: {running} bulk jobs are running; wait for one, or cancel one"
-            ),
-        })
+        let why = Some(bulk.asked.why.clone());
+        let seat = self.seats.add(&self.idem, bulk.id);
+        let written = async {
+            // Held before the others see the job: it is worked on here.
+            seat.duty.hold().await?;
+            self.write_audited(audited, who, why, bulk.id, changes, &[])
+                .await
+        };
+        let written = written.await;
+        // After an error it may have been written all the same; the worker finds out.
+        tokio::spawn(Self::work(Arc::downgrade(self), bulk.id, seat));
+        written.map(|_| bulk)
     }
 
     /// Counts the letters of a selection, and says whether older ones than the index has are left
@@ -178,18 +171,20 @@ impl Inner {
         Ok(self.total(&query, found.total, has_older).await?)
     }
 
-    /// Writes notes and their entry in the audit log, in one write.
-    async fn write_audited(
+    /// Writes notes and their entry in the audit log, in one write, if the `expected` notes are so.
+    /// Returns whether it did.
+    pub(super) async fn write_audited(
         &self,
         action: AuditAction,
         who: &str,
-        why: Option<&str>,
+        why: Option<String>,
         bulk: Uuid,
         changes: Vec<NoteChange>,
-    ) -> Result<(), ServiceError> {
+        expected: &[ExpectedNote],
+    ) -> Result<bool, ServiceError> {
         let draft = Draft {
             who: who.to_owned(),
-            why: why.map(str::to_owned),
+            why,
             bulk: Some(bulk),
             done: true,
             ..Draft::default()
@@ -197,21 +192,30 @@ impl Inner {
         let _order = self.audit_log.lock_order().await;
         let entries = self
             .audit_log
-            .begin(action, vec![draft], |_| Ok(changes))
+            .begin_if(action, &[draft], expected, |_| Ok(changes.clone()))
             .await?;
-        debug_assert!(entries.iter().all(|entry| entry.outcome == Outcome::Done));
-        Ok(())
+        Ok(entries.is_some())
     }
+}
 
-    /// Returns the ended bulk jobs that are no longer remembered.
-    fn old_bulk_jobs(&self) -> Vec<Uuid> {
-        let bulks = self.bulk_jobs.all().into_iter();
-        bulks
-            .filter(|bulk| bulk.state != BulkState::Running)
-            .skip(REMEMBERED)
-            .map(|bulk| bulk.id)
-            .collect()
+fn check_room(known: &[BulkJob]) -> Result<(), ServiceError> {
+    let running = known.iter().filter(|bulk| bulk.state == BulkState::Running);
+    let running = running.count();
+    if running < MOST_RUNNING {
+        return Ok(());
     }
+    Err(ServiceError::Invalid {
+        field: "selection",
+        why: format!(
+            "cannot be started: {running} bulk jobs are running; wait for one, or cancel one"
+        ),
+    })
+}
+
+/// Returns the ended bulk jobs that are no longer remembered.
+fn old(known: &[BulkJob]) -> impl Iterator<Item = Uuid> {
+    let ended = known.iter().filter(|bulk| bulk.state != BulkState::Running);
+    ended.skip(REMEMBERED).map(|bulk| bulk.id)
 }
 
 fn check(asked: &mut NewBulkJob) -> Result<(), ServiceError> {

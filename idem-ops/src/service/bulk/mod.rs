@@ -1,9 +1,13 @@
 //! Bulk jobs: one action on many letters, at a limited rate, with its progress in the ledger.
+//!
+//! A job's note is the job: each replica reads it before it uses it, and writes it only if it is
+//! still as it was read. A lease in the notes says which replica works on it; the others stand by.
 
+mod cancel;
 mod job;
 mod jobs;
 mod recovery;
-mod registry;
+mod seats;
 mod worker;
 
 use idem_runtime::DeadLetterId;
@@ -15,7 +19,7 @@ use super::audit::AuditAction;
 use super::letter_action::LetterAction;
 use super::letters::{LetterQuery, StateFilter};
 
-pub(super) use registry::Registry;
+pub(super) use seats::Seats;
 
 /// The letters that a bulk job takes: of these, the ones that are open and had died when it was
 /// requested.

@@ -1,18 +1,24 @@
 //! Settles a batch that a stop of the service or an error interrupted.
 
 use idem_runtime::dead_letters::{Action, ActionKind, Actor};
+use idem_runtime::notes::ExpectedNote;
 use idem_runtime::protocol::{Record, Settlement};
 use idem_runtime::{DeadLetter, LetterState};
 
 use super::BulkAction;
-use super::job::{StoredJob, successor};
+use super::job::StoredJob;
 use crate::service::audit::Outcome;
 use crate::service::{Inner, ServiceError};
 
 impl Inner {
     /// Finds out what became of an interrupted batch. Its letters that are still open are taken
-    /// again.
-    pub(super) async fn settle(&self, job: &mut StoredJob) -> Result<(), ServiceError> {
+    /// again. Returns whether that was stored: not if the job's note has changed.
+    pub(super) async fn settle(
+        &self,
+        job: &mut StoredJob,
+        guard: &ExpectedNote,
+    ) -> Result<bool, ServiceError> {
+        let expected = vec![job.unchanged(), guard.clone()];
         let action = job.bulk.asked.action;
         let by = Actor {
             who: Some(job.bulk.who.clone()),
@@ -27,11 +33,10 @@ impl Inner {
             same && act.by == by
         };
         let mut entries = Vec::new();
-        let mut again = None;
         for (id, entry) in std::mem::take(&mut job.batch) {
             let outcome = match self.idem.dead_letters().get(&id).await? {
                 Some(letter) if letter.state == LetterState::Open => {
-                    again = again.max(Some(id));
+                    job.again.push(id);
                     Outcome::Refused(
                         "the service stopped before it was done: the bulk job takes it again"
                             .to_owned(),
@@ -63,12 +68,12 @@ impl Inner {
                 entries.push(entry);
             }
         }
-        if let Some(again) = again {
-            // Closed letters at or after it are passed over: the index has them as closed, and ids
-            // are checked again.
-            job.cursor = Some(successor(again));
+        let note = vec![job.note()?];
+        let settled = self.audit_log.end(&entries, note, expected).await?;
+        if settled {
+            job.was_stored()?;
         }
-        self.audit_log.end(&entries, vec![job.note()?]).await
+        Ok(settled)
     }
 
     /// Returns what the stop interrupted of a letter that was redriven, if anything.

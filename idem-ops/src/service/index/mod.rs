@@ -1,9 +1,9 @@
 //! An index of the letters in memory, which finds pages, groups and keys without reading the whole
 //! ledger.
 //!
-//! One scan of the ledger fills it, newest first, page by page. The changes of this service and a
-//! read of the newest letters keep it current; a difference to the ledger's own count of open
-//! letters starts another scan. All letters that are shown are read from the ledger, so a stale
+//! One scan of the ledger fills it, newest first, page by page. The changes of this service, those
+//! that other replicas' entries in the audit log name, and a read of the newest letters keep it
+//! current; a difference to the ledger's own count of open letters starts another scan. All letters that are shown are read from the ledger, so a stale
 //! entry is never shown.
 
 mod letters;

@@ -1,4 +1,5 @@
-//! Keeps the index current: a scan of the ledger, and reads of its newest letters.
+//! Keeps the index current: a scan of the ledger, and reads of its newest letters and of those that
+//! other replicas have changed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +25,7 @@ impl Inner {
         let mut scanned = self.scanned.subscribe();
         // After that the answer says that it is not complete.
         let _ = tokio::time::timeout(PATIENCE, scanned.wait_for(|done| *done)).await;
-        self.catch_up().await?;
+        self.catch_up_with_all().await?;
         let (open, reach) = self.index.open();
         if reach == Reach::Whole && open != self.idem.dead_letters().count_open().await? {
             self.stale.notify_one();
@@ -38,7 +39,31 @@ impl Inner {
         let mut scanned = self.scanned.subscribe();
         // The sender lives as long as `self`, so this cannot fail.
         let _ = scanned.wait_for(|done| *done).await;
-        self.catch_up().await
+        self.catch_up_with_all().await
+    }
+
+    /// Adds the letters that were written since the last read, and reads those again that other
+    /// replicas have changed by an action in the audit log.
+    async fn catch_up_with_all(&self) -> Result<(), LedgerError> {
+        let changed = self.audit_log.changed_elsewhere().await?;
+        let read = async {
+            let letters = self.idem.dead_letters();
+            for id in changed {
+                match letters.get(&id).await {
+                    Ok(Some(letter)) => self.index.put(&letter),
+                    Ok(None) => self.index.forget(id),
+                    Err(LedgerError::Record { .. }) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            self.catch_up().await
+        };
+        let read = read.await;
+        if read.is_err() {
+            // What was not read is found by another scan.
+            self.stale.notify_one();
+        }
+        read
     }
 
     /// Adds the letters that were written since the last read.
@@ -90,6 +115,8 @@ impl Inner {
     }
 
     async fn scan(&self) -> Result<(), LedgerError> {
+        // From here on, other replicas' actions are known from the audit log.
+        self.audit_log.follow().await?;
         let letters = self.idem.dead_letters();
         let mut after = None;
         loop {

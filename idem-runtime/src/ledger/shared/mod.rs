@@ -1,8 +1,33 @@
 //! The core that the ledgers of several machines share: what they have in common, over a [`Store`].
 
+mod committer;
+mod core;
+mod job;
+mod numbers;
+mod own;
+mod plan;
+mod queue;
+mod round;
+mod runner;
 mod store;
+mod sweep;
+mod transaction;
+mod waiters;
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use self::core::Core;
+use self::job::{Job, NotesJob, StepJob};
+use self::transaction::SharedTransaction;
+use super::{
+    Capabilities, Context, ExpectedNote, Filter, Leases, Ledger, LedgerError, Note, NoteChange,
+    Swept, Transaction, check_keys,
+};
+use crate::clock::BoxFuture;
+use crate::protocol::{DeadLetter, DeadLetterId, Record, RecordId, Reply, Step};
 
 pub use store::{
     LetterWrite, Owner, Row, RowChange, Rows, Runner, Store, StoreError, StoreErrorKind,
@@ -12,3 +37,194 @@ pub use store::{
 /// How long after it was asked for a write may still take place, whatever became of its answer. A
 /// store sees to it, with the timeouts of its server and its connections.
 pub const LATEST: Duration = Duration::from_secs(30);
+
+/// A ledger over a [`Store`] that several processes share.
+///
+/// Steps that are asked for while others are written go to the store together, in one trip. This
+/// process is one runner of the store, whose heartbeat keeps all its claims alive; when it stops for
+/// longer than the lease, other processes take them.
+pub struct SharedLedger<S: Store> {
+    core: Arc<Core<S>>,
+}
+
+impl<S: Store> SharedLedger<S> {
+    /// Opens the ledger over a store: this process begins to beat. Its claims pass on `lease` after
+    /// its last heartbeat.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unavailable`] when the store does not answer.
+    pub async fn open(store: S, context: Context, lease: Duration) -> Result<Self, LedgerError> {
+        let core = Arc::new(Core::new(store, context, lease));
+        let ledger = Self {
+            core: Arc::clone(&core),
+        };
+        core.ask_again(|| core.beat())
+            .await
+            .map_err(StoreError::into_ledger_error)?;
+        core.spawn(Arc::clone(&core).heartbeats());
+        core.spawn(Arc::clone(&core).poll_for_waiters());
+        core.spawn(Arc::clone(&core).pass_hints_on());
+        core.context.background.spawn(committer::run(core.clone()));
+        Ok(ledger)
+    }
+
+    /// Does something with the store on the background.
+    fn run<T: Send + 'static, F>(
+        &self,
+        work: impl FnOnce(Arc<Core<S>>) -> F,
+    ) -> BoxFuture<'static, Result<T, LedgerError>>
+    where
+        F: Future<Output = Result<T, LedgerError>> + Send + 'static,
+    {
+        let done = self.core.context.background.run(work(self.core.clone()));
+        Box::pin(async move { done.await? })
+    }
+
+    /// Reads from the store on the background.
+    fn read<T: Send + 'static, F>(
+        &self,
+        read: impl Fn(Arc<Core<S>>) -> F + Send + Sync + 'static,
+    ) -> BoxFuture<'static, Result<T, LedgerError>>
+    where
+        F: Future<Output = Result<T, StoreError>> + Send + 'static,
+    {
+        self.run(async move |core| {
+            let answer = core.ask_again(|| read(Arc::clone(&core))).await;
+            answer.map_err(StoreError::into_ledger_error)
+        })
+    }
+}
+
+impl<S: Store> Core<S> {
+    /// Makes a step.
+    async fn step(&self, id: RecordId, step: Step) -> Result<Reply, LedgerError> {
+        if let Step::Complete { notes, .. } = &step {
+            check_keys(notes)?;
+        }
+        let (done, answer) = oneshot::channel();
+        let since = self.clock().now();
+        self.queue
+            .push(Job::Step(StepJob::new(id, step, since, done)));
+        answer.await.unwrap_or_else(|_| Err(killed()))
+    }
+}
+
+/// Returns the error of a step whose committer was ended in the middle.
+fn killed() -> LedgerError {
+    StoreError::lost("its background was ended").unavailable(true)
+}
+
+impl<S: Store> Ledger for SharedLedger<S> {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::new()
+            .leases(Leases::PerProcess)
+            .transactions(self.core.store.has_transactions())
+    }
+
+    fn apply(&self, id: &RecordId, step: Step) -> BoxFuture<'static, Result<Reply, LedgerError>> {
+        let (core, id) = (Arc::clone(&self.core), id.clone());
+        Box::pin(async move { core.step(id, step).await })
+    }
+
+    fn changed(&self, id: &RecordId) -> Option<BoxFuture<'static, ()>> {
+        Some(self.core.waiters.wait(id))
+    }
+
+    fn begin(&self) -> BoxFuture<'static, Result<Box<dyn Transaction>, LedgerError>> {
+        if !self.core.store.has_transactions() {
+            let unsupported = LedgerError::Unsupported("transactions");
+            return Box::pin(std::future::ready(Err(unsupported)));
+        }
+        self.run(async move |core| {
+            let begun = SharedTransaction::begin(core).await?;
+            Ok(Box::new(begun) as Box<dyn Transaction>)
+        })
+    }
+
+    fn record(&self, id: &RecordId) -> BoxFuture<'static, Result<Option<Record>, LedgerError>> {
+        let id = id.clone();
+        let read = self.read(move |core| {
+            let id = id.clone();
+            async move { core.store.read(vec![id]).await }
+        });
+        Box::pin(async move {
+            let row = read.await?.rows.pop().unwrap_or(Ok(None))?;
+            Ok(row.and_then(|row| row.record))
+        })
+    }
+
+    fn letter(
+        &self,
+        id: DeadLetterId,
+    ) -> BoxFuture<'static, Result<Option<DeadLetter>, LedgerError>> {
+        self.read(move |core| async move { core.store.letter(id).await })
+    }
+
+    fn letters(&self, filter: &Filter) -> BoxFuture<'static, Result<Vec<DeadLetter>, LedgerError>> {
+        let filter = filter.clone();
+        self.read(move |core| {
+            let filter = filter.clone();
+            async move { core.store.letters(filter).await }
+        })
+    }
+
+    fn open_letters(&self) -> BoxFuture<'static, Result<u64, LedgerError>> {
+        self.read(|core| async move { core.store.open_letters().await })
+    }
+
+    fn sweep(
+        &self,
+        settled: usize,
+        retention: Duration,
+    ) -> BoxFuture<'static, Result<Swept, LedgerError>> {
+        self.run(move |core| core.sweep(settled, retention))
+    }
+
+    fn notes(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> BoxFuture<'static, Result<Vec<Note>, LedgerError>> {
+        let (prefix, after) = (prefix.to_owned(), after.map(str::to_owned));
+        self.read(move |core| {
+            let (prefix, after) = (prefix.clone(), after.clone());
+            async move { core.store.notes(prefix, after, limit).await }
+        })
+    }
+
+    fn write_notes(
+        &self,
+        changes: Vec<NoteChange>,
+        expected: Vec<ExpectedNote>,
+    ) -> BoxFuture<'static, Result<bool, LedgerError>> {
+        let core = Arc::clone(&self.core);
+        Box::pin(async move {
+            check_keys(&changes)?;
+            let (done, answer) = oneshot::channel();
+            core.queue.push(Job::Notes(NotesJob {
+                changes,
+                expected,
+                since: core.clock().now(),
+                done,
+            }));
+            answer.await.unwrap_or_else(|_| Err(killed()))
+        })
+    }
+
+    fn close(&self) -> BoxFuture<'static, Result<(), LedgerError>> {
+        self.core.queue.close();
+        let mut ended = self.core.ended.subscribe();
+        Box::pin(async move {
+            // What could not be written was answered with an error.
+            let _ = ended.wait_for(|ended| *ended).await;
+            Ok(())
+        })
+    }
+}
+
+impl<S: Store> Drop for SharedLedger<S> {
+    fn drop(&mut self) {
+        self.core.queue.close();
+    }
+}

@@ -65,8 +65,9 @@ pub trait Store: Send + Sync + 'static {
         lease: Duration,
     ) -> impl Future<Output = Result<Timestamp, StoreError>> + Send;
 
-    /// Marks a runner dead whose lease ended at `until` and has not been renewed since; it is dead
-    /// too if it is not known. Returns whether it is dead now.
+    /// Marks a runner dead whose lease ended at `until` and has not been renewed since, by the
+    /// store's clock; without `until`, whatever its lease. One that is not known is marked dead too.
+    /// Returns whether it is dead now.
     ///
     /// # Errors
     /// When the answer was lost.
@@ -212,17 +213,19 @@ pub struct Row {
     /// The record. A row without one is kept for a while after its record was removed, so that no
     /// late write takes it for one that never was.
     pub record: Option<Record>,
+    /// When time alone may change it, as it was written.
+    pub due: Option<Timestamp>,
     /// The runner that holds the record's running claim.
     pub owner: Owner,
 }
 
 /// What the store knows of the runner that holds a claim.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Owner {
     /// The record has no running claim.
     None,
-    /// It lives until then, unless it beats again.
-    Until(Timestamp),
+    /// This runner, which lives until then unless it beats again.
+    Until(Runner, Timestamp),
     /// It was marked dead, or it is not known.
     Dead,
 }
@@ -251,6 +254,8 @@ pub enum RowChange {
     Put {
         /// The encoded record.
         record: Option<Vec<u8>>,
+        /// Whether the record is [live](Record::Live).
+        live: bool,
         /// When time alone may change it.
         due: Option<Timestamp>,
         /// The runner that holds its running claim.

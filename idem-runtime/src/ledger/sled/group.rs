@@ -19,7 +19,6 @@ use super::journal::{Draft, Journal, Moves, Running};
 use super::layout::{CLOSED_LETTER, Meta, OPEN_LETTER, RecordKey, letter_key, note_key};
 use super::store::Store;
 use super::undo::{Undo, may_take_back};
-use crate::clock;
 use crate::ledger::{ExpectedNote, LedgerError, NoteChange, unnotified_key};
 use crate::protocol::{
     Action, ActionKind, Change, DeadLetter, DeadLetterId, Facts, LetterChange, LetterState, Record,
@@ -301,8 +300,7 @@ impl<'a, 's> Group<'a, 's> {
                 Err(LedgerError::Record { .. }) => continue,
                 Err(error) => return Err(error),
             };
-            let over = |closed: Timestamp| self.now >= clock::after(closed, retention);
-            if let Some(letter) = closed.filter(|letter| letter.closed_at.is_some_and(over)) {
+            if let Some(letter) = closed.filter(|letter| letter.expired(self.now, retention)) {
                 self.note(&unnotified_key(letter.id), None)?;
                 self.batch.remove(key, &mut self.state.meta)?;
                 expired += 1;

@@ -143,18 +143,6 @@ pub async fn an_old_token_changes_nothing(on: Arc<Subject>) {
     );
 }
 
-/// Every claim's token is larger than all before it, of any key.
-pub async fn tokens_only_grow(on: Arc<Subject>) {
-    let mut last = 0;
-    for round in 0..5 {
-        for key in ["A", "B", "C"] {
-            let Grant { token, .. } = on.start(&format!("{key}{round}")).await;
-            assert!(token > last, "token {token} after {last}");
-            last = token;
-        }
-    }
-}
-
 /// A key that belongs to another message is refused, whatever became of that one.
 pub async fn another_fingerprint_is_refused_in_every_state(on: Arc<Subject>) {
     let running = on.start("running").await;

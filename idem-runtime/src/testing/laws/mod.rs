@@ -20,24 +20,35 @@
     reason = "a law is a test: trouble with the ledger fails it"
 )]
 
+mod again;
 mod claims;
 mod deliveries;
 mod endings;
 mod letters;
 mod notes;
+mod processes;
+mod threads;
+mod tokens;
 
 use std::any::Any;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
+use std::thread;
 use std::time::Duration;
 
+pub use again::*;
 pub use claims::*;
 pub use deliveries::*;
 pub use endings::*;
 pub use letters::*;
 pub use notes::*;
+pub use processes::*;
+pub use threads::*;
+pub use tokens::*;
+
+use jiff::SignedDuration;
 
 use super::ManualClock;
-use crate::ledger::Ledger;
+use crate::ledger::{Leases, Ledger};
 use crate::protocol::{
     Actor, AttemptOutcome, Budget, Claim, DeadLetter, DeadLetterId, Failed, Fingerprint, Grant,
     RecordId, RedrivePayload, Reply, Step, StoredResult,
@@ -56,7 +67,21 @@ macro_rules! ledger_laws {
             a_lapsed_lease_passes_the_claim_on
             a_renewed_lease_does_not_lapse
             an_old_token_changes_nothing
-            tokens_only_grow
+            tokens_of_a_key_only_grow
+            a_claim_asked_again_is_one_attempt
+            a_claim_with_another_number_counts_the_one_before
+            a_claim_asked_again_after_its_report_runs_nothing
+            a_claim_asked_again_after_another_owner_took_the_key_waits
+            a_step_asked_twice_at_once_is_made_once
+            a_dropped_step_has_no_effect_after_the_second_answer
+            a_thread_that_blocks_gets_its_answer
+            an_answer_needs_no_runtime
+            a_ledger_outlives_the_runtime_that_asked_it
+            of_the_claims_of_two_processes_one_runs
+            a_lease_is_as_long_for_a_process_with_another_clock
+            a_process_sees_what_another_one_was_answered
+            a_killed_process_leaves_its_claims_to_the_others
+            of_the_guarded_writes_of_two_processes_one_happens
             another_fingerprint_is_refused_in_every_state
             a_claim_without_a_fingerprint_compares_none
             odd_keys_do_not_meet
@@ -108,7 +133,7 @@ macro_rules! ledger_laws {
     ($open:path; $($law:ident)+) => {
         $(#[test]
         fn $law() {
-            $crate::testing::laws::hold($open(), $crate::testing::laws::$law);
+            $crate::testing::laws::hold($open, $crate::testing::laws::$law);
         })+
     };
 }
@@ -119,8 +144,13 @@ pub struct Subject {
     pub ledger: Arc<dyn Ledger>,
     /// Its clock.
     pub clock: ManualClock,
-    _kept: Option<Box<dyn Any + Send + Sync>>,
+    again: Option<Arc<Open>>,
+    patience: Duration,
+    // Fields drop in order: the ledger lets go of what it stands on before that goes.
+    _kept: Vec<Box<dyn Any + Send + Sync>>,
 }
+
+type Open = dyn Fn(ManualClock) -> Subject + Send + Sync;
 
 impl Subject {
     /// A ledger and the clock that was given to it.
@@ -128,15 +158,54 @@ impl Subject {
         Self {
             ledger,
             clock,
-            _kept: None,
+            again: None,
+            patience: Duration::from_secs(60),
+            _kept: Vec::new(),
         }
     }
 
     /// Keeps something until the law is judged: a folder, a server.
     #[must_use]
     pub fn keeping(mut self, kept: impl Any + Send + Sync) -> Self {
-        self._kept = Some(Box::new(kept));
+        self._kept.push(Box::new(kept));
         self
+    }
+
+    /// Says how the same data is opened by another process, which has this clock. If the ledger has
+    /// no leases, it was closed before. When the other subject is dropped, its process is killed.
+    #[must_use]
+    pub fn opened_again(
+        mut self,
+        open: impl Fn(ManualClock) -> Self + Send + Sync + 'static,
+    ) -> Self {
+        self.again = Some(Arc::new(open));
+        self
+    }
+
+    /// Sets how long a law may take (default: a minute).
+    #[must_use]
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// Opens the same data as another process, whose clock is ahead of this one's, or behind.
+    fn another(&self, ahead: SignedDuration) -> Option<Self> {
+        if self.ledger.capabilities().leases == Leases::None {
+            return None;
+        }
+        self.again
+            .as_ref()
+            .map(|open| open(self.clock.ahead(ahead)))
+    }
+
+    /// Opens the same data once more, as after a restart.
+    async fn reopened(&self) -> Option<Self> {
+        let open = self.again.as_ref()?;
+        if self.ledger.capabilities().leases == Leases::None {
+            self.ledger.close().await.unwrap();
+        }
+        Some(open(self.clock.clone()))
     }
 
     async fn step(&self, key: &str, step: Step) -> Reply {
@@ -175,17 +244,33 @@ impl Subject {
     }
 }
 
-/// Judges one law.
-pub fn hold<F: Future<Output = ()>>(subject: Subject, law: impl FnOnce(Arc<Subject>) -> F) {
-    let subject = Arc::new(subject);
-    // A ledger over a network brings its own runtime's needs: give it one.
-    match tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-    {
-        Ok(runtime) => runtime.block_on(law(subject)),
-        Err(error) => panic!("no runtime to judge a law in: {error}"),
+/// Judges one law twice: on a runtime with several threads, and on one of a single thread.
+///
+/// # Panics
+/// When the ledger breaks the law, or does not answer.
+pub fn hold<F: Future<Output = ()>>(
+    open: impl Fn() -> Subject,
+    law: impl Fn(Arc<Subject>) -> F + Copy + Send + 'static,
+) {
+    let mut threads = tokio::runtime::Builder::new_multi_thread();
+    threads.worker_threads(2);
+    for mut runtime in [threads, tokio::runtime::Builder::new_current_thread()] {
+        let subject = open();
+        let patience = subject.patience;
+        let (ended, end) = mpsc::channel();
+        // A thread of its own, so that even a deadlock of the whole runtime ends.
+        let judging = thread::spawn(move || {
+            // A ledger over a network may need timers and I/O of the runtime.
+            let runtime = runtime.enable_all().build().unwrap();
+            runtime.block_on(law(Arc::new(subject)));
+            let _ = ended.send(());
+        });
+        if end.recv_timeout(patience) == Err(mpsc::RecvTimeoutError::Timeout) {
+            panic!("the ledger did not answer within {patience:?}");
+        }
+        if let Err(broken) = judging.join() {
+            std::panic::resume_unwind(broken);
+        }
     }
 }
 
@@ -195,6 +280,14 @@ const TTL: Duration = Duration::from_secs(3600);
 
 fn id(key: &str) -> RecordId {
     RecordId::new("laws", key)
+}
+
+/// A claim of another owner.
+fn of_another() -> Claim {
+    Claim {
+        owner: "two".into(),
+        ..claim()
+    }
 }
 
 /// A claim with two retries.

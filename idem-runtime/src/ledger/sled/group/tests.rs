@@ -21,6 +21,7 @@ use super::super::recovery;
 use super::super::spill::Spill;
 use super::super::verify;
 use super::*;
+use crate::clock;
 use crate::protocol::{
     Actor, AttemptOutcome, Budget, Bury, BuryCause, Claim, Failed, Fingerprint, Live, Origin,
     RedrivePayload, Settled, Settlement, StoredResult,

@@ -1,9 +1,12 @@
 //! Reads and writes the audit log: notes whose keys sort in the order of the actions.
 
+mod known;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use idem_runtime::ledger::NoteChange;
+use idem_runtime::notes::ExpectedNote;
 use idem_runtime::{
     DeadLetter, DeadLetterId, Idem,
     clock::Timestamp,
@@ -14,24 +17,23 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use uuid::{ContextV7, Uuid};
 
+use known::{HEAD, Known, id_of, read_head};
+
 use super::audit::{AuditAction, AuditEntry, AuditPage, Outcome, PageQuery};
 use super::error::ServiceError;
 use super::letters::{LONGEST_PAGE, PAGE};
 
 const PREFIX: &str = "audit/";
-/// The number of notes that are read at once.
-const READ: usize = 500;
 /// How long an entry is kept: for a quarter's review, and longer than closed letters.
 const KEPT: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 /// The number of entries that are removed at once.
 const PRUNED: usize = 200;
 
-/// The audit log of one ledger.
+/// The audit log of one ledger, which all its replicas write.
 pub(super) struct AuditLog {
     idem: Idem,
     context: Mutex<ContextV7>,
-    /// The ids of all entries, in order, once they have been read; 16 bytes each.
-    ids: tokio::sync::Mutex<Option<Vec<Uuid>>>,
+    known: tokio::sync::Mutex<Known>,
     /// Held while an action and its entry are written, so that the log has the actions' order.
     order: Arc<tokio::sync::Mutex<()>>,
 }
@@ -62,6 +64,31 @@ impl Draft {
             done: false,
         }
     }
+
+    fn entry(self, id: Uuid, at: Timestamp, what: AuditAction) -> AuditEntry {
+        let Self {
+            who,
+            why,
+            letter,
+            handler,
+            key,
+            bulk,
+            done,
+        } = self;
+        let outcome = if done { Outcome::Done } else { Outcome::Begun };
+        AuditEntry {
+            id,
+            at,
+            who,
+            what,
+            why,
+            letter,
+            handler,
+            key,
+            bulk,
+            outcome,
+        }
+    }
 }
 
 impl AuditLog {
@@ -69,7 +96,7 @@ impl AuditLog {
         Self {
             idem,
             context: Mutex::new(ContextV7::new()),
-            ids: tokio::sync::Mutex::default(),
+            known: tokio::sync::Mutex::default(),
             order: Arc::default(),
         }
     }
@@ -79,73 +106,83 @@ impl AuditLog {
         Arc::clone(&self.order).lock_owned().await
     }
 
-    /// Writes the entries of an action that begins, with other notes in the same write.
+    /// Writes the entry of an action that begins.
     pub(super) async fn begin(
         &self,
         action: AuditAction,
-        drafts: Vec<Draft>,
-        also: impl FnOnce(&[AuditEntry]) -> Result<Vec<NoteChange>, ServiceError>,
+        draft: Draft,
     ) -> Result<Vec<AuditEntry>, ServiceError> {
-        let mut held = self.ids.lock().await;
-        let ids = self.read(&mut held).await?;
-        let at = self.idem.clock().now();
-        let mut last = ids.last().copied();
-        let entries: Vec<_> = drafts
-            .into_iter()
-            .map(|draft| {
-                let id = self.next(at, last);
-                last = Some(id);
-                let Draft {
-                    who,
-                    why,
-                    letter,
-                    handler,
-                    key,
-                    bulk,
-                    done,
-                } = draft;
-                let outcome = if done { Outcome::Done } else { Outcome::Begun };
-                AuditEntry {
-                    id,
-                    at,
-                    who,
-                    what: action,
-                    why,
-                    letter,
-                    handler,
-                    key,
-                    bulk,
-                    outcome,
-                }
-            })
-            .collect();
-        let mut changes = also(&entries)?;
-        for entry in &entries {
-            changes.push(note(entry)?);
-        }
-        self.idem.notes().write(changes).await?;
-        ids.extend(entries.iter().map(|entry| entry.id));
-        Ok(entries)
+        let begun = self
+            .begin_if(action, &[draft], &[], |_| Ok(Vec::new()))
+            .await?;
+        // Nothing was expected, so nothing was refused.
+        Ok(begun.unwrap_or_default())
     }
 
-    /// Writes the entries with their outcomes, with other notes in the same write.
+    /// Writes the entries of an action that begins, with other notes in the same write, if the
+    /// `expected` notes are so. Returns `None` otherwise.
+    pub(super) async fn begin_if(
+        &self,
+        action: AuditAction,
+        drafts: &[Draft],
+        expected: &[ExpectedNote],
+        mut also: impl FnMut(&[AuditEntry]) -> Result<Vec<NoteChange>, ServiceError>,
+    ) -> Result<Option<Vec<AuditEntry>>, ServiceError> {
+        let notes = self.idem.notes();
+        let mut known = self.known.lock().await;
+        loop {
+            let head = known.catch_up(&self.idem).await?;
+            let at = self.idem.clock().now();
+            let mut last = known.ids.last().copied();
+            let entries: Vec<_> = drafts
+                .iter()
+                .map(|draft| {
+                    let id = self.next(at, last);
+                    last = Some(id);
+                    draft.clone().entry(id, at, action)
+                })
+                .collect();
+            let mut changes = also(&entries)?;
+            for entry in &entries {
+                changes.push(note(entry)?);
+            }
+            let new_head = last.map(|id| id.to_string().into_bytes());
+            changes.extend(new_head.clone().map(|id| NoteChange::put(HEAD, id)));
+            let mut all_expected = expected.to_vec();
+            all_expected.push(head.clone());
+            if notes.write_if(changes, all_expected).await? {
+                known.ids.extend(entries.iter().map(|entry| entry.id));
+                known.head = new_head.map(|id| ExpectedNote::value(HEAD, id));
+                return Ok(Some(entries));
+            }
+            // Else another replica's entries came first.
+            if read_head(&notes).await? == head {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Writes the entries with their outcomes, with other notes in the same write, if the
+    /// `expected` notes are so. Returns whether it did.
     pub(super) async fn end(
         &self,
         entries: &[AuditEntry],
         mut also: Vec<NoteChange>,
-    ) -> Result<(), ServiceError> {
+        expected: Vec<ExpectedNote>,
+    ) -> Result<bool, ServiceError> {
         for entry in entries {
             also.push(note(entry)?);
         }
-        Ok(self.idem.notes().write(also).await?)
+        Ok(self.idem.notes().write_if(also, expected).await?)
     }
 
     /// Returns one page, newest first.
     pub(super) async fn page(&self, query: &PageQuery) -> Result<AuditPage, ServiceError> {
         let limit = page_limit(query.limit)?;
         let ids = {
-            let mut held = self.ids.lock().await;
-            let ids = self.read(&mut held).await?;
+            let mut known = self.known.lock().await;
+            known.catch_up(&self.idem).await?;
+            let ids = &known.ids;
             let end = query
                 .after
                 .map_or(ids.len(), |after| ids.partition_point(|id| *id < after));
@@ -161,8 +198,9 @@ impl AuditLog {
         Ok(AuditPage { entries, next })
     }
 
-    /// Removes some of the entries that are too old.
-    pub(super) async fn prune(&self) -> Result<(), ServiceError> {
+    /// Forgets the entries that are gone, and removes some of those that are too old, unless the
+    /// service is read-only.
+    pub(super) async fn prune(&self, removes: bool) -> Result<(), ServiceError> {
         let kept = self
             .idem
             .clock()
@@ -171,26 +209,34 @@ impl AuditLog {
             .unwrap_or(Timestamp::MIN);
         let oldest = async |most| -> Result<Vec<Uuid>, ServiceError> {
             let notes = self.idem.notes().list(PREFIX, None, most).await?;
-            let ids = notes
-                .iter()
-                .filter_map(|note| note.key.strip_prefix(PREFIX)?.parse::<Uuid>().ok());
-            Ok(ids
-                .take_while(|id| created_at(id).is_some_and(|at| at < kept))
-                .collect())
+            Ok(notes.iter().filter_map(id_of).collect())
         };
+        let is_old = |id: &Uuid| created_at(id).is_some_and(|at| at < kept);
+        let mut known = self.known.lock().await;
+        let Some(first) = oldest(1).await?.pop() else {
+            known.ids.clear();
+            return Ok(());
+        };
+        // Another replica may have removed some.
+        let gone = known.ids.partition_point(|id| *id < first);
+        known.ids.drain(..gone);
         // Usually the first entry is recent.
-        if oldest(1).await?.is_empty() {
+        if !removes || !is_old(&first) {
             return Ok(());
         }
-        let mut held = self.ids.lock().await;
-        let old = oldest(PRUNED).await?;
+        let old: Vec<_> = oldest(PRUNED)
+            .await?
+            .into_iter()
+            .take_while(is_old)
+            .collect();
         let changes = old
             .iter()
             .map(|id| NoteChange::delete(format!("{PREFIX}{id}")))
             .collect();
         self.idem.notes().write(changes).await?;
-        if let (Some(ids), Some(last)) = (held.as_mut(), old.last()) {
-            ids.drain(..ids.partition_point(|id| id <= last));
+        if let Some(last) = old.last() {
+            let gone = known.ids.partition_point(|id| id <= last);
+            known.ids.drain(..gone);
         }
         Ok(())
     }
@@ -202,34 +248,6 @@ impl AuditLog {
             return Ok(None);
         };
         decoded(&key, &value).map(Some)
-    }
-
-    /// Reads the ids of all entries, once.
-    async fn read<'a>(
-        &self,
-        held: &'a mut Option<Vec<Uuid>>,
-    ) -> Result<&'a mut Vec<Uuid>, ServiceError> {
-        if held.is_none() {
-            let (mut ids, mut after) = (Vec::new(), None);
-            loop {
-                let notes = self
-                    .idem
-                    .notes()
-                    .list(PREFIX, after.as_deref(), READ)
-                    .await?;
-                ids.extend(
-                    notes
-                        .iter()
-                        .filter_map(|note| note.key.strip_prefix(PREFIX)?.parse::<Uuid>().ok()),
-                );
-                match notes.into_iter().last() {
-                    Some(last) => after = Some(last.key),
-                    None => break,
-                }
-            }
-            *held = Some(ids);
-        }
-        Ok(held.get_or_insert_default())
     }
 
     /// Returns an id after the last one, even if the clock has stepped back.

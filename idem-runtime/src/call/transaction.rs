@@ -1,0 +1,168 @@
+//! The transaction that an attempt carries: what the body writes in it and the result are one
+//! commit, or neither happens.
+
+use std::fmt;
+use std::mem;
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::sync::{OwnedMappedMutexGuard, OwnedMutexGuard};
+
+use super::attempt::Frame;
+use super::cut;
+use crate::error::Error;
+use crate::idem::shared::Shared;
+use crate::ledger::{CommitError, LedgerError, Transaction};
+use crate::protocol::{Failed, Record, RecordId, Reply, Settled, Settlement, Step};
+
+/// The transaction of the attempt that this code runs in, held until it is dropped.
+///
+/// It is of the type of the ledger's own transactions, through which the body writes.
+pub struct AttemptTransaction<T: 'static>(OwnedMappedMutexGuard<Slot, T>);
+
+/// Returns the transaction of the running attempt, which is begun with the first call. For ledgers,
+/// whose own functions give it to handlers as the type `T`.
+///
+/// It is committed with the attempt's result once the body returns `Ok`. An error, a panic, a
+/// timeout and a lost lease roll it back. The body must have dropped the returned value by then.
+///
+/// # Errors
+/// [`Error::OutsideHandler`] where no attempt is running, as in a task that the body spawned;
+/// [`Error::Ledger`] when the ledger has no transactions, none of this type, or cannot begin one.
+pub async fn transaction<T: Send + 'static>() -> Result<AttemptTransaction<T>, Error> {
+    let frame = Frame::current().ok_or(Error::OutsideHandler)?;
+    let slot = Arc::clone(frame.carried.0.lock().get_or_insert_default());
+    let mut slot = slot.lock_owned().await;
+    let ledger_error = |source| Error::Ledger {
+        handler: Some(frame.attempt.handler.to_string()),
+        key: Some(frame.attempt.key.to_string()),
+        source,
+    };
+    if let Slot::NotBegun = *slot {
+        let begun = frame.shared.ledger.begin().await.map_err(ledger_error)?;
+        *slot = Slot::Open(begun);
+    }
+    OwnedMutexGuard::try_map(slot, |slot| match slot {
+        Slot::Open(transaction) => transaction.as_any_mut().downcast_mut(),
+        Slot::NotBegun | Slot::Ended => None,
+    })
+    .map(AttemptTransaction)
+    .map_err(|_| ledger_error(LedgerError::Unsupported("transactions of this type")))
+}
+
+/// What an attempt carries.
+#[derive(Default)]
+pub(super) struct Carried(Mutex<Option<Arc<tokio::sync::Mutex<Slot>>>>);
+
+#[derive(Default)]
+enum Slot {
+    #[default]
+    NotBegun,
+    Open(Box<dyn Transaction>),
+    Ended,
+}
+
+/// What the attempt carried when its body ended.
+pub(super) enum CarriedEnd {
+    /// There is no transaction.
+    Nothing,
+    Open(Box<dyn Transaction>),
+    /// A task of the body still uses it, so that it cannot be committed.
+    StillUsed,
+}
+
+impl Carried {
+    /// Ends the body's use of the transaction.
+    pub(super) fn end(&self) -> CarriedEnd {
+        let Some(slot) = self.0.lock().take() else {
+            return CarriedEnd::Nothing;
+        };
+        let Ok(mut slot) = slot.try_lock() else {
+            return CarriedEnd::StillUsed;
+        };
+        match mem::replace(&mut *slot, Slot::Ended) {
+            Slot::Open(transaction) => CarriedEnd::Open(transaction),
+            Slot::NotBegun | Slot::Ended => CarriedEnd::Nothing,
+        }
+    }
+}
+
+/// Commits an attempt's transaction with its result, or records the attempt as failed if it is not
+/// committed.
+///
+/// If its answer is an error, it is not known what became of the commit. Only the failure may then
+/// be brought again, never the result: if the commit took place, the ledger refuses the failure.
+pub(super) async fn commit(
+    shared: Arc<Shared>,
+    id: RecordId,
+    mut transaction: Box<dyn Transaction>,
+    complete: Step,
+    mut failed: Failed,
+) -> Result<Reply, LedgerError> {
+    let error = match transaction.apply(&id, complete).await {
+        Ok(Reply::Recorded) => match transaction.commit().await {
+            Ok(()) => return Ok(Reply::Recorded),
+            Err(CommitError::NotCommitted(error)) => error,
+            Err(CommitError::Unknown(error)) => {
+                if is_done(&shared, &id, failed.token).await? {
+                    return Ok(Reply::Recorded);
+                }
+                error
+            }
+        },
+        Ok(other) => return Ok(other),
+        // Dropped, the transaction is rolled back.
+        Err(error) => error,
+    };
+    tracing::warn!(
+        handler = &*id.handler,
+        key = &*id.key,
+        %error,
+        "the attempt's transaction was not committed"
+    );
+    let token = failed.token;
+    failed.error = Some(cut(format!("{error:#}")));
+    match shared.ledger.apply(&id, Step::Fail(failed)).await? {
+        // The commit may have taken place a moment ago.
+        Reply::LeaseLost if is_done(&shared, &id, token).await? => Ok(Reply::Recorded),
+        reply => Ok(reply),
+    }
+}
+
+/// Returns whether the record has the result of the claim with this token.
+async fn is_done(shared: &Shared, id: &RecordId, token: u64) -> Result<bool, LedgerError> {
+    Ok(matches!(
+        shared.ledger.record(id).await?,
+        Some(Record::Settled(Settled {
+            token: by,
+            end: Settlement::Done(_),
+            ..
+        })) if by == token
+    ))
+}
+
+impl<T> Deref for AttemptTransaction<T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T> DerefMut for AttemptTransaction<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.0
+    }
+}
+
+impl<T> fmt::Debug for AttemptTransaction<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AttemptTransaction").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Carried {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Carried").finish_non_exhaustive()
+    }
+}

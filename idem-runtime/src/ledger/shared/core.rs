@@ -1,0 +1,189 @@
+//! What the tasks of a shared ledger have in common.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use super::numbers::Numbers;
+use super::own::Own;
+use super::queue::Queue;
+use super::runner::Life;
+use super::store::{Store, StoreError, StoreErrorKind};
+use super::waiters::Waiters;
+use crate::clock::{Clock, after, until};
+use crate::ledger::{Context, LedgerError};
+
+/// How long a store may take to answer one call.
+const DEADLINE: Duration = Duration::from_secs(5);
+/// How long a caller waits for a store that is in trouble.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+/// The first pause before a store that is away is asked again.
+const PAUSE: Duration = Duration::from_millis(50);
+/// The longest one.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+pub(super) struct Core<S> {
+    pub(super) store: S,
+    pub(super) context: Context,
+    pub(super) lease: Duration,
+    pub(super) queue: Queue,
+    pub(super) own: Own,
+    pub(super) numbers: tokio::sync::Mutex<Numbers>,
+    pub(super) life: Mutex<Life>,
+    /// One beat at a time.
+    pub(super) beating: tokio::sync::Mutex<()>,
+    pub(super) waiters: Waiters,
+    pub(super) letter_ids: Mutex<uuid::ContextV7>,
+    /// Whether the committer has ended.
+    pub(super) ended: watch::Sender<bool>,
+    time: Mutex<Told>,
+    /// The calls that failed since the last one that did not.
+    failures: AtomicU32,
+}
+
+/// The store's time, when it was told last.
+#[derive(Clone, Copy)]
+struct Told {
+    time: Timestamp,
+    /// When, by the clock.
+    at: Timestamp,
+}
+
+impl<S: Store> Core<S> {
+    pub(super) fn new(store: S, context: Context, lease: Duration) -> Self {
+        let now = context.clock.now();
+        Self {
+            store,
+            lease,
+            queue: Queue::default(),
+            own: Own::default(),
+            numbers: tokio::sync::Mutex::default(),
+            life: Mutex::new(Life::first(&context.instance)),
+            beating: tokio::sync::Mutex::default(),
+            waiters: Waiters::default(),
+            letter_ids: Mutex::new(uuid::ContextV7::new()),
+            ended: watch::Sender::new(false),
+            time: Mutex::new(Told {
+                time: Timestamp::MIN,
+                at: now,
+            }),
+            failures: AtomicU32::new(0),
+            context,
+        }
+    }
+
+    pub(super) fn clock(&self) -> &dyn Clock {
+        &*self.context.clock
+    }
+
+    /// Notes the store's time of an answer.
+    pub(super) fn told(&self, time: Timestamp) {
+        let mut told = self.time.lock();
+        // Answers may overtake one another.
+        if time >= told.time {
+            *told = Told {
+                time,
+                at: self.clock().now(),
+            };
+        }
+    }
+
+    /// Returns the store's time, as far as it is known without asking.
+    pub(super) fn now(&self) -> Timestamp {
+        let Told { time, at } = *self.time.lock();
+        after(time, until(self.clock().now(), at))
+    }
+
+    /// Waits for the store's answer, for a while.
+    pub(super) async fn ask<T>(
+        &self,
+        call: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let answer = tokio::select! {
+            answer = call => answer,
+            () = self.clock().sleep(DEADLINE) => Err(StoreError::lost("it did not answer in time")),
+        };
+        match &answer {
+            Err(StoreError {
+                kind: StoreErrorKind::Away | StoreErrorKind::Lost,
+                ..
+            }) => drop(self.failures.fetch_add(1, Ordering::Relaxed)),
+            _ => self.failures.store(0, Ordering::Relaxed),
+        }
+        answer
+    }
+
+    /// Asks the store again and again, until it answers or its caller's patience ends.
+    pub(super) async fn ask_again<T, F>(&self, mut call: impl FnMut() -> F) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        let since = self.clock().now();
+        loop {
+            match self.ask(call()).await {
+                Err(error) if error.is_trouble() && !self.is_late(since) => self.pause().await,
+                answer => return answer,
+            }
+        }
+    }
+
+    /// Returns whether the patience of a caller has ended.
+    pub(super) fn is_late(&self, since: Timestamp) -> bool {
+        until(self.clock().now(), since) >= PATIENCE
+    }
+
+    /// Waits before a store in trouble is asked again.
+    pub(super) async fn pause(&self) {
+        let failures = self.failures.load(Ordering::Relaxed).clamp(1, 8);
+        let pause = (PAUSE * 2_u32.pow(failures - 1)).min(LONGEST_PAUSE);
+        // Processes that lost the same server do not come back as one.
+        self.clock()
+            .sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0))
+            .await;
+    }
+
+    /// Runs a task until the ledger has ended.
+    pub(super) fn spawn(self: &Arc<Self>, task: impl Future<Output = ()> + Send + 'static) {
+        let mut ended = self.ended.subscribe();
+        self.context.background.spawn(async move {
+            tokio::select! {
+                () = task => {}
+                _ = ended.wait_for(|ended| *ended) => {}
+            }
+        });
+    }
+}
+
+impl StoreError {
+    pub(super) fn lost(message: &str) -> Self {
+        Self::new(StoreErrorKind::Lost, message)
+    }
+
+    /// Returns whether the same request may succeed in a moment.
+    pub(super) fn is_trouble(&self) -> bool {
+        matches!(self.kind, StoreErrorKind::Away | StoreErrorKind::Lost)
+    }
+
+    pub(super) fn unavailable(&self, maybe_written: bool) -> LedgerError {
+        LedgerError::Unavailable {
+            message: self.message.clone(),
+            maybe_written,
+            source: self.source.clone(),
+        }
+    }
+
+    /// Returns the error of a request that was not repeated.
+    pub(super) fn into_ledger_error(self) -> LedgerError {
+        match self.kind {
+            StoreErrorKind::Refused => LedgerError::Refused {
+                message: self.message,
+                source: self.source,
+            },
+            kind => self.unavailable(kind == StoreErrorKind::Lost),
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! A step or a write of notes that was asked for.
+
+use jiff::Timestamp;
+use tokio::sync::oneshot;
+
+use super::store::{Row, StoreError};
+use crate::ledger::{ExpectedNote, LedgerError, NoteChange};
+use crate::protocol::{Claim, RecordId, Reply, Step, StoredResult};
+
+/// Where an answer goes. Its caller may have gone away.
+pub(super) type Done<T> = oneshot::Sender<Result<T, LedgerError>>;
+
+pub(super) enum Job {
+    Step(StepJob),
+    Notes(NotesJob),
+}
+
+/// One step of a record.
+pub(super) struct StepJob {
+    pub(super) id: RecordId,
+    pub(super) step: Step,
+    /// When it was asked for, by the clock.
+    pub(super) since: Timestamp,
+    /// Whether the row is read, whatever this process knows of it.
+    pub(super) reads: bool,
+    /// How often it was overtaken.
+    pub(super) overtaken: u32,
+    pub(super) in_doubt: Vec<InDoubt>,
+    done: Done<Reply>,
+}
+
+/// A write of a job whose answer was lost.
+pub(super) struct InDoubt {
+    pub(super) version: u64,
+    /// Whether the row was to be removed.
+    pub(super) removes: bool,
+    /// The answer if it took place.
+    pub(super) reply: Reply,
+}
+
+/// A write of notes.
+pub(super) struct NotesJob {
+    pub(super) changes: Vec<NoteChange>,
+    pub(super) expected: Vec<ExpectedNote>,
+    /// When it was asked for, by the clock.
+    pub(super) since: Timestamp,
+    pub(super) done: Done<bool>,
+}
+
+impl Job {
+    pub(super) fn refuse(self, error: LedgerError) {
+        match self {
+            Self::Step(job) => job.answer(Err(error)),
+            Self::Notes(job) => drop(job.done.send(Err(error))),
+        }
+    }
+}
+
+impl StepJob {
+    pub(super) fn new(id: RecordId, step: Step, since: Timestamp, done: Done<Reply>) -> Self {
+        Self {
+            id,
+            step,
+            since,
+            reads: false,
+            overtaken: 0,
+            in_doubt: Vec::new(),
+            done,
+        }
+    }
+
+    pub(super) fn answer(self, answer: Result<Reply, LedgerError>) {
+        let _ = self.done.send(answer);
+    }
+
+    /// Answers that the store is in trouble.
+    pub(super) fn give_up(self, error: &StoreError) {
+        let maybe_written = !self.in_doubt.is_empty();
+        self.answer(Err(error.unavailable(maybe_written)));
+    }
+
+    /// Returns the answer of the write whose outcome was not known, if the row shows that it took
+    /// place.
+    pub(super) fn took_place(&self, row: Option<&Row>) -> Option<&Reply> {
+        let is_it = |write: &&InDoubt| match row {
+            Some(row) => row.version == write.version,
+            None => write.removes,
+        };
+        self.in_doubt.iter().find(is_it).map(|write| &write.reply)
+    }
+
+    /// Returns about how many bytes it will write, and at least one.
+    pub(super) fn weight(&self) -> usize {
+        let notes = |notes: &[NoteChange]| {
+            let values = notes.iter().filter_map(NoteChange::value);
+            values.map(<[u8]>::len).sum::<usize>()
+        };
+        1 + match &self.step {
+            Step::Claim(Claim { payload, .. }) => payload.len(),
+            Step::Complete {
+                result: StoredResult::Json(json),
+                notes: with_it,
+                ..
+            } => json.len() + notes(with_it),
+            _ => 0,
+        }
+    }
+
+    /// Returns the fencing token of a report, a renewal or a claim given back.
+    pub(super) fn token(&self) -> Option<u64> {
+        token(&self.step)
+    }
+}
+
+/// Returns the fencing token of a step of a claim's holder.
+pub(super) fn token(step: &Step) -> Option<u64> {
+    match step {
+        Step::Renew { token, .. } | Step::Complete { token, .. } | Step::GiveBack { token } => {
+            Some(*token)
+        }
+        Step::Fail(failed) => Some(failed.token),
+        _ => None,
+    }
+}

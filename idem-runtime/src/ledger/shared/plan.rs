@@ -1,0 +1,194 @@
+//! What one step comes to: its decision, as a write of its row.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::LATEST;
+use super::core::Core;
+use super::own::is_running;
+use super::store::{
+    LetterWrite, Owner, Row, RowChange, Runner, Store, StoreError, StoreErrorKind, Write,
+};
+use crate::clock::after;
+use crate::protocol::{
+    Change, DeadLetterId, Decision, Facts, LetterChange, NoteChange, Record, RecordId, Reply, Step,
+    decide, unnotified_key,
+};
+
+/// How long a row outlives its record. A write that assumed that there is no row cannot take place
+/// any more then.
+const ROW_OUTLIVES: Duration = LATEST.saturating_mul(2);
+
+/// What a step comes to.
+pub(super) enum Plan {
+    /// Nothing changes.
+    Keep(Reply),
+    /// The row is written.
+    Write(Box<Planned>),
+    /// A runner whose lease ended then is in the way.
+    Retire(Runner, Timestamp),
+}
+
+/// A write, and what follows once it took place.
+pub(super) struct Planned {
+    pub(super) write: Write,
+    pub(super) reply: Reply,
+    /// The record, if it runs now.
+    pub(super) running: Option<Record>,
+}
+
+/// What a decision goes by.
+pub(super) struct Basis<'a> {
+    pub(super) runner: &'a Runner,
+    pub(super) now: Timestamp,
+    /// The version of the write, if there is one.
+    pub(super) number: u64,
+}
+
+impl<S: Store> Core<S> {
+    /// Decides a step of a row. Reads the letter that it changes.
+    pub(super) async fn plan(
+        &self,
+        id: &RecordId,
+        step: &Step,
+        row: Option<Row>,
+        basis: &Basis<'_>,
+    ) -> Result<Plan, StoreError> {
+        let Some(row) = row else {
+            let decision = decide(id, None, step, &self.facts(basis, false));
+            return self.carry_out(id, step, None, None, decision, basis).await;
+        };
+        if matches!(step, Step::Sweep) && row.record.is_none() {
+            return Ok(removal(id, &row, basis));
+        }
+        let is_dead = row.owner == Owner::Dead;
+        let decision = decide(id, row.record.clone(), step, &self.facts(basis, is_dead));
+        // A late runner is marked dead only where that makes the difference: it may wake up yet.
+        if matches!(decision.record, Change::Keep)
+            && let Owner::Until(runner, until) = row.owner
+            && until <= basis.now
+            && runner != *basis.runner
+        {
+            let without = decide(id, row.record.clone(), step, &self.facts(basis, true));
+            if !matches!(without.record, Change::Keep) {
+                return Ok(Plan::Retire(runner, until));
+            }
+        }
+        let expected = Some(row.version);
+        self.carry_out(id, step, expected, row.record, decision, basis)
+            .await
+    }
+
+    fn facts(&self, basis: &Basis<'_>, dead_owner: bool) -> Facts {
+        let letter = DeadLetterId::new(basis.now, &self.letter_ids.lock());
+        let instance = self.context.instance.clone();
+        Facts::new(basis.now, basis.number, letter, instance)
+            .leases(true)
+            .dead_owner(dead_owner)
+    }
+
+    async fn carry_out(
+        &self,
+        id: &RecordId,
+        step: &Step,
+        expected: Option<u64>,
+        before: Option<Record>,
+        decision: Decision,
+        basis: &Basis<'_>,
+    ) -> Result<Plan, StoreError> {
+        let mut notes = decision.notes(step).to_vec();
+        let letter = match decision.letter {
+            LetterChange::Keep => None,
+            LetterChange::Open(letter) => {
+                notes.push(NoteChange::put(unnotified_key(letter.id), []));
+                let (letter, is_new) = (*letter, true);
+                Some(LetterWrite { letter, is_new })
+            }
+            LetterChange::Action { letter, act } => {
+                let Some(mut letter) = self.ask(self.store.letter(letter)).await? else {
+                    return Ok(Plan::Keep(Reply::LetterNotOpen));
+                };
+                letter.act(*act);
+                let is_new = false;
+                Some(LetterWrite { letter, is_new })
+            }
+        };
+        let mut running = None;
+        let change = match decision.record {
+            // The row's version guards its letter.
+            Change::Keep if letter.is_some() => match before {
+                Some(record) => put(&record, basis)?,
+                None => return Ok(Plan::Keep(decision.reply)),
+            },
+            Change::Keep => return Ok(Plan::Keep(decision.reply)),
+            Change::Put(record) => {
+                let change = put(&record, basis)?;
+                running = is_running(&record).then_some(record);
+                change
+            }
+            Change::Remove if has_long_expired(step, before.as_ref(), basis.now) => {
+                RowChange::Remove
+            }
+            Change::Remove => RowChange::Put {
+                record: None,
+                live: false,
+                due: Some(after(basis.now, ROW_OUTLIVES)),
+                owner: None,
+            },
+        };
+        let write = Write {
+            id: id.clone(),
+            expected,
+            version: basis.number,
+            change,
+            letter,
+            notes,
+        };
+        Ok(Plan::Write(Box::new(Planned {
+            write,
+            reply: decision.reply,
+            running,
+        })))
+    }
+}
+
+/// Removes a row that has outlived its record long enough.
+fn removal(id: &RecordId, row: &Row, basis: &Basis<'_>) -> Plan {
+    if row.due.is_none_or(|due| basis.now < due) {
+        return Plan::Keep(Reply::Unchanged);
+    }
+    let write = Write {
+        id: id.clone(),
+        expected: Some(row.version),
+        version: basis.number,
+        change: RowChange::Remove,
+        letter: None,
+        notes: Vec::new(),
+    };
+    Plan::Write(Box::new(Planned {
+        write,
+        reply: Reply::Unchanged,
+        running: None,
+    }))
+}
+
+/// Returns whether a record had expired before the earliest write that may still take place was
+/// asked for. Such a write was decided by the expired record, so it expects its row.
+fn has_long_expired(step: &Step, before: Option<&Record>, now: Timestamp) -> bool {
+    let due = before.and_then(Record::due);
+    matches!((step, before), (Step::Sweep, Some(Record::Settled(_))))
+        && due.is_some_and(|due| after(due, ROW_OUTLIVES) <= now)
+}
+
+fn put(record: &Record, basis: &Basis<'_>) -> Result<RowChange, StoreError> {
+    let encoded = record
+        .encode()
+        .map_err(|error| StoreError::new(StoreErrorKind::Refused, error.to_string()))?;
+    Ok(RowChange::Put {
+        record: Some(encoded),
+        live: matches!(record, Record::Live(_)),
+        due: record.due(),
+        owner: is_running(record).then(|| Runner::clone(basis.runner)),
+    })
+}

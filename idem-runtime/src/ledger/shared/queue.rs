@@ -1,0 +1,119 @@
+//! What waits for the committer.
+
+use std::collections::{HashSet, VecDeque};
+
+use foldhash::fast::RandomState;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::job::{Job, NotesJob, StepJob};
+use crate::ledger::LedgerError;
+
+const JOBS_A_BATCH: usize = 256;
+const BYTES_A_BATCH: usize = 4 << 20;
+
+/// Jobs in the order in which they were asked for.
+#[derive(Default)]
+pub(super) struct Queue {
+    waiting: Mutex<Waiting>,
+    bell: Notify,
+}
+
+#[derive(Default)]
+struct Waiting {
+    jobs: VecDeque<Job>,
+    closed: bool,
+}
+
+/// What the committer does next.
+pub(super) enum Batch {
+    /// Steps of different records.
+    Steps(Vec<StepJob>),
+    /// Notes, before which nothing waits.
+    Notes(NotesJob),
+}
+
+impl Queue {
+    /// Adds a job, or refuses it when the ledger was closed.
+    pub(super) fn push(&self, job: Job) {
+        let mut waiting = self.waiting.lock();
+        if waiting.closed {
+            return job.refuse(LedgerError::Closed);
+        }
+        waiting.jobs.push_back(job);
+        drop(waiting);
+        self.bell.notify_one();
+    }
+
+    /// Puts jobs back to where they came from: before all that wait.
+    pub(super) fn put_back(&self, jobs: impl DoubleEndedIterator<Item = Job>) {
+        let mut waiting = self.waiting.lock();
+        jobs.rev().for_each(|job| waiting.jobs.push_front(job));
+    }
+
+    /// Waits for jobs and takes a batch of them; nothing once the queue is closed and empty.
+    pub(super) async fn take(&self) -> Option<Batch> {
+        loop {
+            let bell = self.bell.notified();
+            {
+                let mut waiting = self.waiting.lock();
+                if let Some(batch) = waiting.take() {
+                    return Some(batch);
+                }
+                if waiting.closed {
+                    return None;
+                }
+            }
+            bell.await;
+        }
+    }
+
+    /// No more jobs; those that wait are still served.
+    pub(super) fn close(&self) {
+        self.waiting.lock().closed = true;
+        self.bell.notify_one();
+    }
+
+    /// Refuses all jobs, those that wait included.
+    pub(super) fn end(&self) {
+        let mut waiting = self.waiting.lock();
+        waiting.closed = true;
+        waiting
+            .jobs
+            .drain(..)
+            .for_each(|job| job.refuse(LedgerError::Closed));
+    }
+}
+
+impl Waiting {
+    /// A second job of a record stays for the next batch, and so does all behind notes.
+    fn take(&mut self) -> Option<Batch> {
+        let mut ids = HashSet::<_, RandomState>::default();
+        let (mut batch, mut stay, mut bytes) = (Vec::new(), VecDeque::new(), 0);
+        while let Some(job) = self.jobs.pop_front() {
+            match job {
+                Job::Notes(notes) if batch.is_empty() => return Some(Batch::Notes(notes)),
+                Job::Step(step) if bytes == 0 || bytes + step.weight() <= BYTES_A_BATCH => {
+                    if ids.insert(step.id.clone()) {
+                        bytes += step.weight();
+                        batch.push(step);
+                    } else {
+                        stay.push_back(Job::Step(step));
+                    }
+                }
+                other => {
+                    stay.push_back(other);
+                    break;
+                }
+            }
+            // What is looked at in vain is looked at again: not all of a long queue each time.
+            if batch.len() == JOBS_A_BATCH || stay.len() == JOBS_A_BATCH {
+                break;
+            }
+        }
+        while let Some(job) = stay.pop_back() {
+            self.jobs.push_front(job);
+        }
+        (!batch.is_empty()).then_some(Batch::Steps(batch))
+    }
+}

@@ -1,0 +1,81 @@
+//! Sweeping: the rows that have something due go through the committer.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use foldhash::fast::RandomState;
+use futures_util::future::join_all;
+use jiff::SignedDuration;
+
+use super::core::Core;
+use super::store::{Store, StoreError};
+use crate::ledger::{LedgerError, LedgerErrorKind, Swept};
+use crate::protocol::{RecordId, Reply, Step};
+
+const LIVE_A_PAGE: usize = 1_000;
+
+impl<S: Store> Core<S> {
+    pub(super) async fn sweep(
+        self: Arc<Self>,
+        limit: usize,
+        retention: Duration,
+    ) -> Result<Swept, LedgerError> {
+        let mut swept = Swept::default();
+        let mut seen = HashSet::<_, RandomState>::default();
+        loop {
+            let due = self.due(LIVE_A_PAGE, true).await?;
+            let is_last = due.len() < LIVE_A_PAGE;
+            let before = seen.len();
+            let new = due.into_iter().filter(|id| seen.insert(id.clone()));
+            self.sweep_rows(new.collect(), &mut swept).await?;
+            // A page of rows that were all seen says that the store began again.
+            if is_last || seen.len() == before {
+                break;
+            }
+        }
+        swept.finished = true;
+        if limit > 0 {
+            let due = self.due(limit, false).await?;
+            swept.finished = due.len() < limit;
+            let new = due.into_iter().filter(|id| !seen.contains(id));
+            self.sweep_rows(new.collect(), &mut swept).await?;
+            let letters = self.remove_letters(limit, retention).await?;
+            swept.removed += letters;
+            swept.finished &= letters < limit as u64;
+        }
+        Ok(swept)
+    }
+
+    async fn due(&self, limit: usize, live: bool) -> Result<Vec<RecordId>, LedgerError> {
+        self.ask_again(|| self.store.due(limit, live))
+            .await
+            .map_err(StoreError::into_ledger_error)
+    }
+
+    async fn sweep_rows(&self, ids: Vec<RecordId>, swept: &mut Swept) -> Result<(), LedgerError> {
+        let steps = ids.into_iter().map(|id| self.step(id, Step::Sweep));
+        for reply in join_all(steps).await {
+            match reply {
+                Ok(Reply::DeadLettered(letter)) => swept.dead_lettered.push(*letter),
+                Ok(Reply::Recorded) => swept.removed += 1,
+                // One record that cannot be read does not keep the others from being swept.
+                Err(error) if error.kind() != LedgerErrorKind::Record => return Err(error),
+                Ok(_) | Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes letters that were closed a retention ago.
+    async fn remove_letters(&self, limit: usize, retention: Duration) -> Result<u64, LedgerError> {
+        let retention = SignedDuration::try_from(retention).unwrap_or(SignedDuration::MAX);
+        let behind = SignedDuration::from_nanos(1).saturating_sub(retention);
+        let Ok(before) = self.now().checked_add(behind) else {
+            return Ok(0);
+        };
+        self.ask_again(|| self.store.remove_letters(before, limit))
+            .await
+            .map_err(StoreError::into_ledger_error)
+    }
+}

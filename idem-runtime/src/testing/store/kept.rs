@@ -1,0 +1,327 @@
+//! What the store in memory keeps.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Bound;
+use std::time::Duration;
+
+use foldhash::fast::RandomState;
+use jiff::{SignedDuration, Timestamp};
+
+use super::refused;
+use crate::clock::after;
+use crate::ledger::shared::{
+    Owner, Row, RowChange, Rows, Runner, StoreError, StoreErrorKind, Write, Written,
+};
+use crate::ledger::{ExpectedNote, LedgerError, Note, NoteChange, unnotified_key};
+use crate::protocol::{DeadLetter, DeadLetterId, Record, RecordId};
+
+/// How often a [`MemoryStore`](super::MemoryStore) was called.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Calls {
+    /// The reads of rows.
+    pub reads: u64,
+    /// The rows that were asked for in them.
+    pub rows_read: u64,
+    /// The batches.
+    pub writes: u64,
+    /// The writes in them.
+    pub rows_written: u64,
+    /// The writes in the largest batch.
+    pub largest: usize,
+}
+
+/// Records and letters are kept encoded, as by a server.
+#[derive(Default)]
+pub(super) struct Kept {
+    pub(super) rows: BTreeMap<RecordId, StoredRow>,
+    pub(super) letters: BTreeMap<DeadLetterId, Vec<u8>>,
+    pub(super) notes: BTreeMap<String, Vec<u8>>,
+    /// The rows of the test's own.
+    pub(super) own: BTreeMap<String, Vec<u8>>,
+    pub(super) calls: Calls,
+    runners: HashMap<Runner, Beat, RandomState>,
+    /// The last number that was reserved.
+    reserved: u64,
+    /// The last number of a note.
+    noted: u64,
+    connections: u64,
+    /// The latest time that was told.
+    told: Timestamp,
+    /// How far its time is ahead of the clock, which has stepped back.
+    ahead: SignedDuration,
+}
+
+pub(super) struct StoredRow {
+    pub(super) version: u64,
+    record: Option<Vec<u8>>,
+    live: bool,
+    due: Option<Timestamp>,
+    owner: Option<Runner>,
+}
+
+/// The state of a runner.
+enum Beat {
+    /// Its lease lasts until then.
+    Until(Timestamp),
+    Dead,
+}
+
+impl Kept {
+    pub(super) fn connect(&mut self) -> u64 {
+        self.connections += 1;
+        self.connections
+    }
+
+    /// Returns the time. When the clock steps back, it goes on from where it was.
+    pub(super) fn time(&mut self, clock: Timestamp) -> Timestamp {
+        if clock + self.ahead < self.told {
+            self.ahead = self.told.duration_since(clock);
+        }
+        self.told = clock + self.ahead;
+        self.told
+    }
+
+    pub(super) fn read(&mut self, ids: &[RecordId], now: Timestamp) -> Rows {
+        self.calls.reads += 1;
+        self.calls.rows_read += ids.len() as u64;
+        let rows = ids.iter().map(|id| self.row(id)).collect();
+        Rows { rows, now }
+    }
+
+    fn row(&self, id: &RecordId) -> Result<Option<Row>, LedgerError> {
+        let Some(row) = self.rows.get(id) else {
+            return Ok(None);
+        };
+        Ok(Some(Row {
+            version: row.version,
+            due: row.due,
+            record: row.record.as_deref().map(Record::decode).transpose()?,
+            owner: match &row.owner {
+                None => Owner::None,
+                Some(runner) => self.owner(runner),
+            },
+        }))
+    }
+
+    fn owner(&self, runner: &Runner) -> Owner {
+        match self.runners.get(runner) {
+            Some(Beat::Until(until)) => Owner::Until(Runner::clone(runner), *until),
+            Some(Beat::Dead) | None => Owner::Dead,
+        }
+    }
+
+    /// Makes those writes of a batch whose rows are as expected. Returns their rows too.
+    ///
+    /// # Panics
+    /// When a batch writes a row twice: the caller is wrong.
+    pub(super) fn write(
+        &mut self,
+        runner: &Runner,
+        writes: Vec<Write>,
+        now: Timestamp,
+    ) -> Result<(Written, Vec<RecordId>), StoreError> {
+        self.calls.writes += 1;
+        self.calls.rows_written += writes.len() as u64;
+        self.calls.largest = self.calls.largest.max(writes.len());
+        self.must_live(runner)?;
+        let ids: HashSet<_> = writes.iter().map(|write| &write.id).collect();
+        assert_eq!(ids.len(), writes.len(), "a batch writes one row twice");
+        let (mut versions, mut rows) = (Vec::new(), Vec::new());
+        // Nothing takes place if one of them is bad.
+        let letters = writes
+            .iter()
+            .map(encoded_letter)
+            .collect::<Result<Vec<_>, _>>()?;
+        for (write, letter) in writes.into_iter().zip(letters) {
+            if self.is_as_expected(&write) {
+                versions.push(write.version);
+                rows.push(write.id.clone());
+                self.put(write, letter);
+            }
+        }
+        Ok((Written { versions, now }, rows))
+    }
+
+    pub(super) fn must_live(&self, runner: &Runner) -> Result<(), StoreError> {
+        match self.owner(runner) {
+            Owner::Dead => Err(StoreError::new(
+                StoreErrorKind::RunnerDead,
+                format!("the runner `{runner}` was marked dead"),
+            )),
+            Owner::None | Owner::Until(..) => Ok(()),
+        }
+    }
+
+    pub(super) fn version(&self, id: &RecordId) -> Option<u64> {
+        self.rows.get(id).map(|row| row.version)
+    }
+
+    pub(super) fn is_as_expected(&self, write: &Write) -> bool {
+        self.version(&write.id) == write.expected && self.has_letter(write)
+    }
+
+    pub(super) fn has_letter(&self, write: &Write) -> bool {
+        write
+            .letter
+            .as_ref()
+            .is_none_or(|write| write.is_new || self.letters.contains_key(&write.letter.id))
+    }
+
+    /// Makes a write whose row is as expected.
+    ///
+    /// # Panics
+    /// When its version is not larger than the row's: the caller is wrong.
+    pub(super) fn put(&mut self, write: Write, letter: Option<Vec<u8>>) {
+        assert!(
+            write.expected.is_none_or(|before| before < write.version),
+            "versions grow"
+        );
+        if let (Some(written), Some(letter)) = (&write.letter, letter) {
+            self.letters.insert(written.letter.id, letter);
+        }
+        self.write_notes(&write.notes);
+        match write.change {
+            RowChange::Put {
+                record,
+                live,
+                due,
+                owner,
+            } => {
+                let row = StoredRow {
+                    version: write.version,
+                    record,
+                    live,
+                    due,
+                    owner,
+                };
+                self.rows.insert(write.id, row);
+            }
+            RowChange::Remove => drop(self.rows.remove(&write.id)),
+        }
+    }
+
+    pub(super) fn spoil(&mut self, id: &RecordId) -> bool {
+        let record = self.rows.get_mut(id).and_then(|row| row.record.as_mut());
+        record.is_some_and(|record| {
+            *record = b"\xffspoilt".to_vec();
+            true
+        })
+    }
+
+    pub(super) fn reserve(&mut self, count: u64) -> u64 {
+        let first = self.reserved + 1;
+        self.reserved += count;
+        first
+    }
+
+    pub(super) fn beat(
+        &mut self,
+        runner: &Runner,
+        lease: Duration,
+        now: Timestamp,
+    ) -> Result<Timestamp, StoreError> {
+        if self.runners.contains_key(runner) {
+            self.must_live(runner)?;
+        }
+        let until = Beat::Until(after(now, lease));
+        self.runners.insert(Runner::clone(runner), until);
+        Ok(now)
+    }
+
+    pub(super) fn retire(
+        &mut self,
+        runner: &Runner,
+        until: Option<Timestamp>,
+        now: Timestamp,
+    ) -> bool {
+        let is_late = match self.owner(runner) {
+            Owner::Until(_, lease) => until.is_none_or(|until| lease == until && lease <= now),
+            Owner::Dead | Owner::None => true,
+        };
+        if is_late {
+            self.runners.insert(Runner::clone(runner), Beat::Dead);
+        }
+        is_late
+    }
+
+    pub(super) fn due(
+        &self,
+        behind: Option<&RecordId>,
+        limit: usize,
+        live: bool,
+        now: Timestamp,
+    ) -> Vec<RecordId> {
+        let is_due = |row: &StoredRow| {
+            (row.live || !live)
+                && (row.due.is_some_and(|due| due <= now)
+                    || row
+                        .owner
+                        .as_ref()
+                        .is_some_and(|runner| match self.owner(runner) {
+                            Owner::Until(_, until) => until <= now,
+                            Owner::Dead => true,
+                            Owner::None => false,
+                        }))
+        };
+        let start = behind.map_or(Bound::Unbounded, Bound::Excluded);
+        let rows = self.rows.range((start, Bound::Unbounded));
+        let due = rows
+            .filter(|(_, row)| is_due(row))
+            .map(|(id, _)| id.clone());
+        due.take(limit).collect()
+    }
+
+    pub(super) fn remove_letters(&mut self, letters: &[DeadLetter]) {
+        for letter in letters {
+            self.letters.remove(&letter.id);
+            self.notes.remove(&unnotified_key(letter.id));
+        }
+    }
+
+    pub(super) fn notes(&self, prefix: &str, after: Option<&str>, limit: usize) -> Vec<Note> {
+        let start = after.map_or(Bound::Included(prefix), Bound::Excluded);
+        self.notes
+            .range::<str, _>((start, Bound::Unbounded))
+            .skip_while(|(key, _)| key.as_str() < prefix)
+            .take_while(|(key, _)| key.starts_with(prefix))
+            .take(limit)
+            .map(|(key, value)| Note {
+                key: key.clone(),
+                value: value.clone(),
+            })
+            .collect()
+    }
+
+    pub(super) fn write_notes_if(
+        &mut self,
+        changes: &[NoteChange],
+        expected: &[ExpectedNote],
+    ) -> bool {
+        let as_expected = expected
+            .iter()
+            .all(|note| self.notes.get(&note.key) == note.value.as_ref());
+        if as_expected {
+            self.write_notes(changes);
+        }
+        as_expected
+    }
+
+    fn write_notes(&mut self, changes: &[NoteChange]) {
+        for change in changes {
+            let key = change.key(|| {
+                self.noted += 1;
+                self.noted
+            });
+            match change.value() {
+                Some(value) => drop(self.notes.insert(key.into_owned(), value.to_vec())),
+                None => drop(self.notes.remove(&*key)),
+            }
+        }
+    }
+}
+
+pub(super) fn encoded_letter(write: &Write) -> Result<Option<Vec<u8>>, StoreError> {
+    let letter = write.letter.as_ref().map(|write| write.letter.encode());
+    letter.transpose().map_err(refused)
+}

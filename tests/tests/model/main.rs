@@ -110,7 +110,7 @@ fn a_shared_ledger() {
 fn a_shared_ledger_whose_lost_claims_are_asked_again() {
     check(Scene {
         again: true,
-        failures: &[Failed],
+        failures: &[Failed, Permanent],
         ..SHARED
     });
 }

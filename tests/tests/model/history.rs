@@ -325,7 +325,6 @@ impl History {
                 );
                 self.holds(Law::Budget, self.starts == 0 || self.starts < self.allowed);
                 self.starts += 1;
-                self.holds(Law::Charged, started.number == self.starts);
                 (self.message, self.last) = (Some(given), Some(started.token));
                 (self.nonce, self.begun) = (claim.nonce, seen.heard);
                 (self.allowed, self.bury) = (

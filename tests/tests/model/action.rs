@@ -1,12 +1,15 @@
 //! What can happen next, and what comes of it.
 
 use idem_runtime::dead_letters::Reason;
+use idem_runtime::ledger::Leases;
 use idem_runtime::protocol::{Actor, Change, Grant, Record, RedrivePayload, Reply, Step};
 use stateright::{Model, Property};
 
 use crate::history::History;
 use crate::properties;
-use crate::world::{Ending, Hand, LEASE, Letter, Protocol, State, bury, report, ticks, unread};
+use crate::world::{
+    Asked, BEAT, Ending, Hand, LEASE, Letter, Protocol, Runner, State, bury, report, ticks, unread,
+};
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Action {
@@ -16,6 +19,24 @@ pub(crate) enum Action {
         key: usize,
         fingerprint: u8,
         version: usize,
+        answer: Answer,
+    },
+    /// A claim that was not answered is asked again: for its body, or to give it back.
+    AskAgain {
+        process: usize,
+        key: usize,
+        run: bool,
+        answer: Answer,
+    },
+    /// A claim that was asked again for this is given back.
+    GiveBack {
+        process: usize,
+        key: usize,
+        answer: Answer,
+    },
+    /// A process says that it lives.
+    Beat {
+        process: usize,
         answer: Answer,
     },
     /// A duplicate of a settled message is answered from a read, whatever its process has in hand.
@@ -110,6 +131,22 @@ impl Model for Protocol {
                 all
             }
         };
+        let leases = self.scene.leases;
+        let claims = || {
+            let kept: &[_] = &[Arrives, Lost, Refused];
+            answers(if self.scene.again {
+                kept
+            } else {
+                &[Arrives, Lost]
+            })
+            .iter()
+        };
+        if leases == Leases::PerProcess {
+            for process in 0..self.scene.processes {
+                let beats = answers(&[Arrives, Lost]).iter();
+                actions.extend(beats.map(|&answer| Action::Beat { process, answer }));
+            }
+        }
         for (key, at) in state.keys.iter().enumerate() {
             if matches!(at.record, Some(Record::Settled(_))) {
                 actions.extend(
@@ -129,14 +166,12 @@ impl Model for Protocol {
                     Hand::Empty => {
                         for &fingerprint in self.scene.keys[key] {
                             for version in 0..self.scene.versions.len() {
-                                actions.extend(answers(&[Arrives, Lost]).iter().map(|&answer| {
-                                    Action::Claim {
-                                        process,
-                                        key,
-                                        fingerprint,
-                                        version,
-                                        answer,
-                                    }
+                                actions.extend(claims().map(|&answer| Action::Claim {
+                                    process,
+                                    key,
+                                    fingerprint,
+                                    version,
+                                    answer,
                                 }));
                             }
                         }
@@ -145,7 +180,7 @@ impl Model for Protocol {
                         if !acted {
                             actions.push(Action::Act { process, key });
                         }
-                        if self.scene.leases {
+                        if leases != Leases::None {
                             let renewals = answers(&[Arrives, Lost]).iter();
                             actions.extend(renewals.map(|&answer| Action::Renew {
                                 process,
@@ -172,6 +207,26 @@ impl Model for Protocol {
                                 answer,
                             }));
                         }
+                    }
+                    Hand::Asked { granted: None, .. } => {
+                        for run in [false, true] {
+                            actions.extend(answers(&[Arrives, Lost]).iter().map(|&answer| {
+                                Action::AskAgain {
+                                    process,
+                                    key,
+                                    run,
+                                    answer,
+                                }
+                            }));
+                        }
+                    }
+                    Hand::Asked { .. } => {
+                        let ends = answers(&[Arrives, Lost, Refused]).iter();
+                        actions.extend(ends.map(|&answer| Action::GiveBack {
+                            process,
+                            key,
+                            answer,
+                        }));
                     }
                     Hand::Owing { .. } => {
                         let reports = answers(&[Arrives, Lost]).iter();
@@ -217,29 +272,76 @@ impl Model for Protocol {
                 version,
                 answer,
             } => {
-                let step = self.claim(last, process, fingerprint, version);
-                if answer == Lost
-                    && self.ask(last, key, &step, &self.facts(last)).record == Change::Keep
-                {
-                    return None; // As if it had never been asked.
+                state.wake(process);
+                let asked = Asked::new(&state, fingerprint, version);
+                state.nonce = asked.nonce;
+                if !self.scene.again && answer == Lost {
+                    let step = self.claim(last, process, asked);
+                    let facts = self.facts(last, key, Some(process));
+                    if self.ask(last, key, &step, &facts).record == Change::Keep {
+                        return None; // As if it had never been asked.
+                    }
                 }
+                self.bring_claim(&mut state, process, key, asked, true, answer);
+            }
+            Action::AskAgain {
+                process,
+                key,
+                run,
+                answer,
+            } => {
+                let Hand::Asked { claim, .. } = last.keys[key].hands[process] else {
+                    return None;
+                };
+                state.wake(process);
+                self.bring_claim(&mut state, process, key, claim, run, answer);
+            }
+            Action::GiveBack {
+                process,
+                key,
+                answer,
+            } => {
+                let Hand::Asked {
+                    claim,
+                    granted: Some(token),
+                } = last.keys[key].hands[process]
+                else {
+                    return None;
+                };
+                state.wake(process);
+                let arrives = lose(&mut state, answer);
+                if answer != Refused {
+                    let step = report(token, Ending::GivenBack);
+                    self.apply(&mut state, key, Some(process), &step, false);
+                }
+                state.keys[key].hands[process] = if arrives {
+                    Hand::Empty
+                } else {
+                    Hand::Asked {
+                        claim,
+                        granted: None,
+                    }
+                };
+            }
+            Action::Beat { process, answer } => {
+                state.wake(process);
                 let heard = lose(&mut state, answer);
-                if let Reply::Run(Grant { token, .. }) = self.apply(&mut state, key, &step, heard)
-                    && heard
-                {
-                    state.keys[key].hands[process] = Hand::Body {
-                        token,
-                        until: last.now + LEASE,
-                        acted: false,
-                    };
+                let runner = state.runners[process].last_mut().unwrap();
+                runner.until = last.now + BEAT;
+                if heard {
+                    runner.believes = runner.until;
                 }
             }
             Action::Look { key, fingerprint } => {
-                let step = self.claim(last, 0, fingerprint, 0);
-                if self.ask(last, key, &step, &self.facts(last)).record != Change::Keep {
+                let step = self.claim(last, 0, Asked::new(last, fingerprint, 0));
+                if self
+                    .ask(last, key, &step, &self.facts(last, key, None))
+                    .record
+                    != Change::Keep
+                {
                     return None; // It has expired, which is for a claim to say.
                 }
-                self.apply(&mut state, key, &step, true);
+                self.apply(&mut state, key, None, &step, true);
             }
             Action::Act { process, key } => {
                 let Hand::Body { acted, .. } = &mut state.keys[key].hands[process] else {
@@ -256,10 +358,12 @@ impl Model for Protocol {
                 let Hand::Body { token, .. } = last.keys[key].hands[process] else {
                     return None;
                 };
+                state.wake(process);
                 let heard = lose(&mut state, answer);
                 let reply = self.apply(
                     &mut state,
                     key,
+                    Some(process),
                     &Step::Renew {
                         token,
                         lease: ticks(LEASE),
@@ -296,8 +400,8 @@ impl Model for Protocol {
             }
             Action::Crash { process } => {
                 state.left.crashes = state.left.crashes.map(|left| left - 1);
-                state.starts[process] += 1;
-                if !self.scene.leases {
+                state.runners[process].push(Runner::born(last.now));
+                if self.scene.leases == Leases::None {
                     state.session += 1;
                 }
                 for key in &mut state.keys {
@@ -320,7 +424,7 @@ impl Model for Protocol {
                     payload: Some(Box::new(payload)),
                     by: Actor::default(),
                 };
-                self.apply(&mut state, key, &step, true);
+                self.apply(&mut state, key, None, &step, true);
             }
             Action::Discard { key, letter } => {
                 state.left.operator = state.left.operator.map(|left| left - 1);
@@ -328,6 +432,7 @@ impl Model for Protocol {
                 self.apply(
                     &mut state,
                     key,
+                    None,
                     &Step::Discard {
                         letter,
                         by: Actor::default(),
@@ -341,6 +446,7 @@ impl Model for Protocol {
                 self.apply(
                     &mut state,
                     key,
+                    None,
                     &Step::Restore {
                         letter,
                         by: Actor::default(),
@@ -354,6 +460,7 @@ impl Model for Protocol {
                 self.apply(
                     &mut state,
                     key,
+                    None,
                     &Step::Redrive {
                         letter,
                         payload: None,
@@ -363,10 +470,10 @@ impl Model for Protocol {
                 );
             }
             Action::Bury { key, message } => {
-                self.apply(&mut state, key, &bury(message), true);
+                self.apply(&mut state, key, None, &bury(message), true);
             }
             Action::Sweep { key } => {
-                self.apply(&mut state, key, &Step::Sweep, true);
+                self.apply(&mut state, key, None, &Step::Sweep, true);
             }
             Action::Tick => {
                 state.left.ticks = state.left.ticks.map(|left| left - 1);
@@ -385,6 +492,39 @@ impl Model for Protocol {
 }
 
 impl Protocol {
+    /// Brings a claim to the ledger, for its body or to give it back.
+    fn bring_claim(
+        &self,
+        state: &mut State,
+        process: usize,
+        key: usize,
+        claim: Asked,
+        run: bool,
+        answer: Answer,
+    ) {
+        let heard = lose(state, answer);
+        let reply = (answer != Refused).then(|| {
+            let step = self.claim(state, process, claim);
+            self.apply(state, key, Some(process), &step, heard && run)
+        });
+        state.keys[key].hands[process] = match reply {
+            Some(Reply::Run(Grant { token, .. })) if heard && run => Hand::Body {
+                token,
+                until: state.now + LEASE,
+                acted: false,
+            },
+            Some(Reply::Run(Grant { token, .. })) if heard => Hand::Asked {
+                claim,
+                granted: Some(token),
+            },
+            _ if heard || !self.scene.again => Hand::Empty,
+            _ => Hand::Asked {
+                claim,
+                granted: None,
+            },
+        };
+    }
+
     /// Brings a report to the ledger; what is not answered is kept. Its caller is there the first
     /// time only.
     fn bring(
@@ -397,9 +537,11 @@ impl Protocol {
         caller: bool,
     ) {
         let (token, ending) = step;
+        state.wake(process);
         let arrives = lose(state, answer);
         if answer != Refused {
-            self.apply(state, key, &report(token, ending), arrives && caller);
+            let step = report(token, ending);
+            self.apply(state, key, Some(process), &step, arrives && caller);
         }
         state.keys[key].hands[process] = if arrives {
             Hand::Empty

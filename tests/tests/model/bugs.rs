@@ -13,10 +13,11 @@ use stateright::{Checker, Expectation, HasDiscoveries, Model, Property};
 
 use crate::properties::*;
 use crate::world::{Decide, LEASE, Protocol, Scene, TTL, ticks};
-use crate::{SHARED, say};
+use crate::{BY_PROCESS_TWO_KEYS, SHARED, say};
 
 /// Two messages with one key, and a deploy, so that every bug has its chance.
 const SCENE: Scene = Scene {
+    again: true,
     keys: &[&[1, 2]],
     unread: &[2],
     versions: &[(1, false), (0, false)],
@@ -24,10 +25,13 @@ const SCENE: Scene = Scene {
 };
 
 macro_rules! bugs {
-    ($($bug:ident breaks $($law:ident)+;)+) => {
+    ($($bug:ident $(in $scene:ident)? breaks $($law:ident)+;)+) => {
         mod finds {
             use super::*;
-            $(#[test] fn $bug() { found(stringify!($bug), super::$bug, &[$($law),+]); })+
+            $(#[test] fn $bug() {
+                let scene = [$($scene,)? SCENE].into_iter().next().unwrap();
+                found(stringify!($bug), super::$bug, scene, &[$($law),+]);
+            })+
         }
 
         #[test]
@@ -65,13 +69,15 @@ bugs! {
     a_redrive_given_back_that_is_forgotten breaks KEPT;
     a_deploy_that_kills_what_waits breaks BUDGET;
     a_message_that_is_abandoned_in_its_pause breaks WHOLE_LETTER;
+    a_claim_that_is_charged_twice_for_one_nonce breaks CHARGED;
+    a_report_of_a_dead_process_that_is_taken in BY_PROCESS_TWO_KEYS breaks FENCED;
 }
 
 /// Looks until these are broken, and shows how.
-fn found(bug: &str, decide: Decide, broken: &[&'static str]) {
+fn found(bug: &str, decide: Decide, scene: Scene, broken: &[&'static str]) {
     // One thread looks at short lives first.
     let wanted = HasDiscoveries::AllOf(BTreeSet::from_iter(broken.iter().copied()));
-    let checker = Protocol::new(decide, SCENE)
+    let checker = Protocol::new(decide, scene)
         .checker()
         .threads(1)
         .finish_when(wanted)
@@ -461,4 +467,31 @@ fn a_message_that_is_abandoned_in_its_pause(
         *until = *since;
     }
     decide(id, record, step, facts)
+}
+
+fn a_claim_that_is_charged_twice_for_one_nonce(
+    id: &RecordId,
+    mut record: Option<Record>,
+    step: &Step,
+    facts: &Facts,
+) -> Decision {
+    if let Some(Record::Live(Live {
+        phase: Phase::Running { nonce, .. },
+        ..
+    })) = &mut record
+    {
+        *nonce = 0;
+    }
+    decide(id, record, step, facts)
+}
+
+fn a_report_of_a_dead_process_that_is_taken(
+    id: &RecordId,
+    record: Option<Record>,
+    step: &Step,
+    facts: &Facts,
+) -> Decision {
+    let claims = matches!(step, Step::Claim(_) | Step::Sweep);
+    let facts = facts.clone().dead_owner(facts.dead_owner && claims);
+    decide(id, record, step, &facts)
 }

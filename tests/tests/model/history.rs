@@ -25,6 +25,8 @@ pub(crate) enum Law {
     OneAnswer,
     /// A key belongs to one message.
     OneMessage,
+    /// A lost answer costs no attempt, and starts no body twice.
+    Charged,
     /// An answer fits what happened.
     Sense,
 }
@@ -46,8 +48,11 @@ pub(crate) struct History {
     /// What the last claim allowed, and whether it forbade another attempt on a guess.
     pub(crate) allowed: u32,
     pub(crate) bury: bool,
-    /// The token of the last claim.
+    /// The token of the last claim, and its number among all claims.
     pub(crate) last: Option<u64>,
+    pub(crate) nonce: u64,
+    /// The last claim's caller was told to start the body.
+    pub(crate) begun: bool,
     /// How the last attempt stands, and when its lease or its pause is over.
     pub(crate) attempt: Attempt,
     pub(crate) until: i64,
@@ -104,6 +109,8 @@ pub(crate) struct Seen<'a> {
     pub(crate) now: i64,
     /// The largest fencing token that was given out before.
     pub(crate) token: u64,
+    /// The owner of the running claim is marked dead: nothing that it writes counts.
+    pub(crate) dead_owner: bool,
 }
 
 impl History {
@@ -128,6 +135,25 @@ impl History {
         }
     }
 
+    /// The answer to a step that took place earlier arrives.
+    pub(crate) fn answered(&mut self, step: &Step, reply: &Reply) {
+        match (step, reply) {
+            (_, Reply::Run(started)) if self.last == Some(started.token) => {
+                self.holds(Law::Charged, !self.begun);
+                self.begun = true;
+            }
+            (_, Reply::Replay(result)) => self.tell(Told::Result(start_of(result)), true),
+            // What it tells of may have expired since.
+            (Step::Complete { token, .. }, Reply::Recorded) if matches!(self.end, Some(End::Done { result, .. }) if result == *token) =>
+            {
+                self.tell(Told::Result(*token), true);
+            }
+            (_, Reply::DeadLettered(letter)) => self.tell(Told::Dead(letter.id), true),
+            (_, Reply::Dead { letter, .. }) => self.tell(Told::Dead(*letter), true),
+            _ => {}
+        }
+    }
+
     fn begin_anew(&mut self) {
         *self = Self {
             broken: std::mem::take(&mut self.broken),
@@ -147,13 +173,13 @@ impl History {
         match step {
             Step::Claim(claim) => self.claimed(claim, seen),
             Step::Renew { token, .. } => {
-                self.reported(*token, wrote, *reply == Reply::LeaseLost);
+                self.reported(*token, seen);
                 if wrote {
                     self.until = now + LEASE;
                 }
             }
             Step::Complete { token, result, .. } => {
-                self.reported(*token, wrote, *reply == Reply::LeaseLost);
+                self.reported(*token, seen);
                 let result = start_of(result);
                 match reply {
                     Reply::Recorded if wrote => {
@@ -170,7 +196,7 @@ impl History {
                 }
             }
             Step::Fail(failed) => {
-                self.reported(failed.token, wrote, *reply == Reply::LeaseLost);
+                self.reported(failed.token, seen);
                 if wrote {
                     (self.until, self.followed) = (now + PAUSE, None);
                     self.attempt = match failed.outcome {
@@ -188,7 +214,7 @@ impl History {
                 }
             }
             Step::GiveBack { token } => {
-                self.reported(*token, wrote, *reply == Reply::LeaseLost);
+                self.reported(*token, seen);
                 self.holds(
                     Law::Sense,
                     matches!(reply, Reply::Recorded | Reply::LeaseLost),
@@ -277,7 +303,14 @@ impl History {
         let given = claim.fingerprint.unwrap().0[0];
         let mine = self.message.is_none_or(|message| message == given);
         self.holds(Law::OneMessage, mine == (*seen.reply != Reply::KeyReused));
+        let again = claim.nonce == self.nonce && self.attempt == Attempt::Open;
         match seen.reply {
+            Reply::Run(started) if again => {
+                let same = Some(started.token) == self.last && started.number == self.starts;
+                self.holds(Law::Charged, same && !(self.begun && seen.heard));
+                self.begun |= seen.heard;
+                self.until = seen.now + LEASE;
+            }
             Reply::Run(started) => {
                 self.holds(Law::Ended, self.end.is_none());
                 self.holds(Law::Fenced, started.token > seen.token);
@@ -293,6 +326,7 @@ impl History {
                 self.holds(Law::Budget, self.starts == 0 || self.starts < self.allowed);
                 self.starts += 1;
                 (self.message, self.last) = (Some(given), Some(started.token));
+                (self.nonce, self.begun) = (claim.nonce, seen.heard);
                 (self.allowed, self.bury) = (
                     claim.budget.attempts(),
                     claim.budget.on_crash == OnCrash::Bury,
@@ -340,9 +374,10 @@ impl History {
     }
 
     /// A report or a renewal with this token.
-    fn reported(&mut self, token: u64, wrote: bool, refused: bool) {
+    fn reported(&mut self, token: u64, seen: &Seen) {
         let last = self.last == Some(token);
-        self.holds(Law::Fenced, !wrote || last);
+        self.holds(Law::Fenced, !seen.wrote || (last && !seen.dead_owner));
+        let refused = *seen.reply == Reply::LeaseLost && !seen.dead_owner;
         self.holds(Law::Fenced, !refused || !last || self.end.is_some());
     }
 

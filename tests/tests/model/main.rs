@@ -14,6 +14,7 @@ mod action;
 mod bugs;
 mod history;
 mod properties;
+mod shared;
 mod view;
 mod world;
 
@@ -22,6 +23,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io::Write;
 
 use idem_runtime::dead_letters::AttemptOutcome::{Dropped, Failed, Permanent};
+use idem_runtime::ledger::Leases;
 use idem_runtime::protocol::decide;
 use stateright::{Checker, HasDiscoveries, Model};
 use world::{Limits, Protocol, Scene, State};
@@ -29,7 +31,8 @@ use world::{Limits, Protocol, Scene, State};
 /// Two processes on one ledger with leases, one key, one retry: everything may happen, any number
 /// of times.
 const SHARED: Scene = Scene {
-    leases: true,
+    leases: Leases::PerClaim,
+    again: false,
     processes: 2,
     keys: &[&[1]],
     versions: &[(1, false)],
@@ -43,9 +46,35 @@ const SHARED: Scene = Scene {
     },
 };
 
+/// The same, where the ledger keeps a lease for each process. Its heartbeat stops, and it may come
+/// back after it was marked dead.
+const BY_PROCESS: Scene = Scene {
+    leases: Leases::PerProcess,
+    again: true,
+    failures: &[Failed],
+    left: Limits {
+        operator: Some(0),
+        ..SHARED.left
+    },
+    ..SHARED
+};
+
+/// What is taken from a process in one key tells it that it is dead in all.
+const BY_PROCESS_TWO_KEYS: Scene = Scene {
+    keys: &[&[1], &[1]],
+    failures: &[],
+    left: Limits {
+        crashes: Some(0),
+        lost: Some(0),
+        ticks: Some(2),
+        operator: Some(0),
+    },
+    ..BY_PROCESS
+};
+
 /// One process on a ledger of its own, which dies and opens it again.
 const EMBEDDED: Scene = Scene {
-    leases: false,
+    leases: Leases::None,
     processes: 1,
     ..SHARED
 };
@@ -75,6 +104,15 @@ fn say(text: &str) {
 #[test]
 fn a_shared_ledger() {
     check(SHARED);
+}
+
+#[test]
+fn a_shared_ledger_whose_lost_claims_are_asked_again() {
+    check(Scene {
+        again: true,
+        failures: &[Failed, Permanent],
+        ..SHARED
+    });
 }
 
 #[test]
@@ -124,6 +162,16 @@ fn a_shared_ledger_with_two_keys() {
         left,
         ..SHARED
     });
+}
+
+#[test]
+fn a_shared_ledger_with_leases_by_process() {
+    check(BY_PROCESS);
+}
+
+#[test]
+fn a_shared_ledger_with_leases_by_process_and_two_keys() {
+    check(BY_PROCESS_TWO_KEYS);
 }
 
 #[test]
@@ -181,9 +229,14 @@ fn states_that_look_the_same_go_on_the_same() {
     };
     for scene in [
         Scene {
+            again: true,
             versions: &[(0, false)],
             failures: &[Failed],
             ..SHARED
+        },
+        Scene {
+            versions: &[(0, false)],
+            ..BY_PROCESS
         },
         EMBEDDED,
         unread,

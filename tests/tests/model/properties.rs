@@ -1,6 +1,7 @@
 //! What must be true of every state, and which states must be reached.
 
 use idem_runtime::dead_letters::Reason;
+use idem_runtime::ledger::Leases;
 use idem_runtime::protocol::{
     Change, LetterState, Live, Phase, Record, Reply, Settled, Settlement, Step,
 };
@@ -8,7 +9,7 @@ use stateright::Property;
 
 use crate::history::{Attempt, End, Law, Told};
 use crate::world::{
-    Ending, Hand, Key, LEASE, Limits, Protocol, Scene, State, TTL, owner, report, start_of, time,
+    Asked, Ending, Hand, Key, LEASE, Limits, Protocol, Scene, State, TTL, owner, report, start_of,
 };
 
 pub(crate) const ONE_CLAIM: &str = "I1: at most one live claim per key";
@@ -24,6 +25,7 @@ pub(crate) const KEPT: &str = "I7: what was claimed is live, settled or lettered
 pub(crate) const COMES_UP: &str = "I7: a message that is not redelivered becomes a letter";
 pub(crate) const NOT_HELD_UP: &str = "no process waits for its own claim whose answer was lost";
 pub(crate) const ONE_MESSAGE: &str = "a key belongs to one message";
+pub(crate) const CHARGED: &str = "a lost answer costs no attempt, and starts no body twice";
 pub(crate) const SENSE: &str = "an answer fits what happened";
 
 /// Returns the properties of a scene.
@@ -49,12 +51,41 @@ pub(crate) fn of(scene: &Scene) -> Vec<Property<Protocol>> {
         Property::always(COMES_UP, comes_up),
         Property::always(NOT_HELD_UP, not_held_up),
         Property::always(ONE_MESSAGE, |_, state| holds(state, Law::OneMessage)),
+        Property::always(CHARGED, |_, state| holds(state, Law::Charged)),
         Property::always(SENSE, |_, state| holds(state, Law::Sense)),
         Property::sometimes("done", |_, state: &State| state.keys.iter().any(is_done)),
         Property::sometimes("dead: its budget was spent", |_, state| {
             died_of(state, Reason::BudgetSpent)
         }),
     ];
+    if scene.leases == Leases::PerProcess {
+        all.extend([
+            Property::sometimes(
+                "a process that was marked dead has a body that runs on",
+                |_, state: &State| {
+                    state.keys.iter().any(|key| {
+                        let mut hands = key.hands.iter().zip(&state.runners);
+                        hands.any(|(hand, lives)| {
+                            matches!(hand, Hand::Body { .. }) && lives.last().unwrap().dead
+                        })
+                    })
+                },
+            ),
+            Property::sometimes(
+                "taken over from a dead process before the claim's own end",
+                |_, state: &State| {
+                    state.keys.iter().any(|key| {
+                        key.hands.iter().any(|hand| match *hand {
+                            Hand::Body { token, until, .. } => {
+                                until > state.now && key.history.last != Some(token)
+                            }
+                            _ => false,
+                        })
+                    })
+                },
+            ),
+        ]);
+    }
     if scene.left == Limits::default() {
         all.extend(reached(scene));
     }
@@ -99,7 +130,8 @@ fn reached(scene: &Scene) -> Vec<Property<Protocol>> {
             "a report that was recorded is brought again",
             |model, state| {
                 owed(state).any(|(key, step)| {
-                    answer(model, state, key, &step) == Reply::Recorded && is_done(&state.keys[key])
+                    answer(model, state, key, None, &step) == Reply::Recorded
+                        && is_done(&state.keys[key])
                 })
             },
         ),
@@ -117,12 +149,26 @@ fn reached(scene: &Scene) -> Vec<Property<Protocol>> {
             },
         ),
     ];
-    if scene.leases {
+    if scene.again {
+        all.push(Property::sometimes(
+            "a claim whose answer was lost is there still",
+            |_, state: &State| {
+                state.keys.iter().any(|key| {
+                    key.hands.iter().any(|hand| {
+                        let last = key.history.nonce;
+                        matches!(hand, Hand::Asked { claim, .. } if claim.nonce == last)
+                    })
+                })
+            },
+        ));
+    }
+    if scene.leases != Leases::None {
         all.push(Property::sometimes(
             "`LeaseLost`: a late body's result is refused",
             |model, state| {
                 bodies(state).any(|(key, token)| {
-                    answer(model, state, key, &report(token, Ending::Done)) == Reply::LeaseLost
+                    answer(model, state, key, None, &report(token, Ending::Done))
+                        == Reply::LeaseLost
                 })
             },
         ));
@@ -181,8 +227,8 @@ fn reached(scene: &Scene) -> Vec<Property<Protocol>> {
                     .any(|key| {
                         let mut messages = model.scene.keys[key].iter();
                         messages.any(|given| {
-                            answer(model, state, key, &model.claim(state, 0, *given, 0))
-                                == Reply::KeyReused
+                            let claim = model.claim(state, 0, Asked::new(state, *given, 0));
+                            answer(model, state, key, None, &claim) == Reply::KeyReused
                         })
                     })
             },
@@ -200,10 +246,15 @@ fn holds(state: &State, law: Law) -> bool {
 
 /// A body that believes in its claim is alone in that, and the ledger believes the same.
 fn one_live_claim(model: &Protocol, state: &State, key: &Key) -> bool {
-    let mut believers = key.hands.iter().filter_map(|hand| match hand {
-        Hand::Body { token, until, .. } if !model.scene.leases || state.now < *until => {
-            Some(*token)
-        }
+    let leases = model.scene.leases;
+    let believes = |process: usize, until: i64| {
+        let runner = state.runners[process].last().unwrap();
+        (leases == Leases::None || state.now < until)
+            && (leases != Leases::PerProcess || state.now < runner.believes)
+    };
+    let hands = key.hands.iter().enumerate();
+    let mut believers = hands.filter_map(|(process, hand)| match hand {
+        Hand::Body { token, until, .. } if believes(process, *until) => Some(*token),
         _ => None,
     });
     let Some(believer) = believers.next() else {
@@ -260,9 +311,8 @@ fn kept(key: &Key) -> bool {
 /// another one much later whatever is live.
 fn comes_up(model: &Protocol, state: &State) -> bool {
     let sweep = |state: &State, key: usize, later: i64| {
-        let mut facts = model.facts(state);
-        facts.now = time(state.now + later);
-        facts.session += u64::from(!model.scene.leases);
+        let mut facts = model.facts_at(state, key, None, state.now + later);
+        facts.session += u64::from(model.scene.leases == Leases::None);
         model.ask(state, key, &Step::Sweep, &facts)
     };
     (0..state.keys.len())
@@ -301,13 +351,14 @@ fn not_held_up(model: &Protocol, state: &State) -> bool {
             })) => {
                 let mut free =
                     (0..key.hands.len()).filter(|process| key.hands[*process] == Hand::Empty);
-                let itself = free.find(|process| *by == owner(*process, state.starts[*process]));
+                let itself = free.find(|process| *by == owner(*process, state.life(*process)));
                 itself.is_none_or(|process| {
                     let given = model.scene.keys[number]
                         .iter()
-                        .map(|given| model.claim(state, process, *given, 0));
+                        .map(|given| model.claim(state, process, Asked::new(state, *given, 0)));
                     given.into_iter().all(|claim| {
-                        !matches!(answer(model, state, number, &claim), Reply::Busy { .. })
+                        let reply = answer(model, state, number, Some(process), &claim);
+                        !matches!(reply, Reply::Busy { .. })
                     })
                 })
             }
@@ -331,8 +382,15 @@ fn died_of(state: &State, reason: Reason) -> bool {
     letters.any(|letter| letter.state == LetterState::Open && letter.reason == reason)
 }
 
-fn answer(model: &Protocol, state: &State, key: usize, step: &Step) -> Reply {
-    model.ask(state, key, step, &model.facts(state)).reply
+fn answer(
+    model: &Protocol,
+    state: &State,
+    key: usize,
+    process: Option<usize>,
+    step: &Step,
+) -> Reply {
+    let facts = model.facts(state, key, process);
+    model.ask(state, key, step, &facts).reply
 }
 
 /// The bodies that run: key and token.

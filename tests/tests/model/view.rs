@@ -10,8 +10,8 @@ use idem_runtime::protocol::{
     Budget, DeadLetterId, Live, OnCrash, Phase, Record, RedrivenFrom, Settled, Settlement,
 };
 
-use crate::history::{End, History, Rearmed, Told};
-use crate::world::{Ending, Hand, Key, LEASE, Letter, State, TTL, owner, start_of};
+use crate::history::{Attempt, End, History, Rearmed, Told};
+use crate::world::{Asked, Ending, Hand, Key, LEASE, Letter, Runner, State, TTL, start_of};
 
 /// Every order of up to three processes.
 const ORDERS: [&[&[usize]]; 3] = [
@@ -36,17 +36,34 @@ impl Hash for State {
 
 impl State {
     pub(crate) fn view(&self) -> Vec<Vec<u8>> {
-        let orders = ORDERS[self.starts.len() - 1].iter();
+        let orders = ORDERS[self.runners.len() - 1].iter();
         let views = orders.map(|processes| {
-            let mut keys: Vec<_> = self
-                .keys
+            let keys = 0..self.keys.len();
+            let mut views: Vec<_> = keys.map(|key| View::of(self, processes, key)).collect();
+            views.sort_unstable();
+            let lives = processes
                 .iter()
-                .map(|key| View::of(self, processes, key))
-                .collect();
-            keys.sort_unstable();
-            keys
+                .flat_map(|process| self.runner(*self.runners[*process].last().unwrap()));
+            views.push(lives.collect());
+            views
         });
         views.min().unwrap()
+    }
+}
+
+impl State {
+    /// What matters of a process's life, where leases are by process.
+    fn runner(&self, runner: Runner) -> [u8; 3] {
+        let Runner {
+            until,
+            believes,
+            dead,
+        } = runner;
+        if !self.by_process {
+            return [0; 3];
+        }
+        let left = |until: i64| u8::try_from((until - self.now).max(0)).unwrap();
+        [left(until), left(believes), u8::from(dead)]
     }
 }
 
@@ -57,23 +74,28 @@ struct View<'a> {
     seen: Vec<u8>,
     tokens: Vec<u64>,
     letters: Vec<DeadLetterId>,
+    nonces: Vec<u64>,
+    /// The life that holds the running claim.
+    owner: Option<((usize, usize), Runner)>,
 }
 
 impl<'a> View<'a> {
-    fn of(state: &'a State, processes: &'a [usize], key: &Key) -> Vec<u8> {
+    fn of(state: &'a State, processes: &'a [usize], key: usize) -> Vec<u8> {
         let mut view = Self {
             state,
             processes,
             seen: Vec::with_capacity(48),
             tokens: Vec::new(),
             letters: Vec::new(),
+            nonces: vec![0],
+            owner: state.runner_of(key),
         };
         let Key {
             record,
             letters,
             hands,
             history,
-        } = key;
+        } = &state.keys[key];
         match record {
             None => view.push(0),
             Some(Record::Live(live)) => view.live(live),
@@ -149,23 +171,27 @@ impl<'a> View<'a> {
             Phase::Running {
                 number,
                 since,
-                owner: by,
+                owner: _,
                 session,
                 until,
-                nonce: _,
+                nonce,
             } => {
                 self.push(1);
                 self.push(*number as usize);
                 self.age(*since);
                 self.age(*until);
                 self.left(*until);
-                let starts = &self.state.starts;
-                let alive = self
-                    .processes
-                    .iter()
-                    .position(|process| *by == owner(*process, starts[*process]));
+                let today = self.owner.filter(|(owner, _)| self.state.is_today(*owner));
+                let alive = today.and_then(|((owner, _), _)| {
+                    self.processes.iter().position(|process| *process == owner)
+                });
                 self.push(alive.map_or(9, |place| place));
+                // What the ledger knows of a process that died; the others are seen with theirs.
+                let gone = self.owner.filter(|_| today.is_none());
+                let [left, _, dead] = gone.map_or([0; 3], |(_, runner)| self.state.runner(runner));
+                self.push(if dead == 1 { 0 } else { left });
                 self.push(usize::from(*session == self.state.session));
+                self.nonce(*nonce);
             }
         }
     }
@@ -224,6 +250,22 @@ impl<'a> View<'a> {
                 self.push((until - self.state.now).max(0) as usize);
                 self.push(usize::from(acted));
             }
+            Hand::Asked {
+                claim:
+                    Asked {
+                        nonce,
+                        fingerprint,
+                        version,
+                    },
+                granted,
+            } => {
+                self.push(3);
+                self.nonce(nonce);
+                self.push(fingerprint);
+                self.push(version);
+                self.push(usize::from(granted.is_some()));
+                self.token(granted.unwrap_or(0));
+            }
             Hand::Owing { token, ending } => {
                 self.push(2);
                 self.token(token);
@@ -247,6 +289,8 @@ impl<'a> View<'a> {
             allowed,
             bury,
             last,
+            nonce,
+            begun,
             attempt,
             until,
             end,
@@ -259,6 +303,10 @@ impl<'a> View<'a> {
         self.push(*allowed as usize);
         self.push(usize::from(*bury));
         self.token(last.unwrap_or(0));
+        if *attempt == Attempt::Open {
+            self.nonce(*nonce);
+            self.push(usize::from(*begun));
+        }
         self.push(*attempt as usize);
         self.push(redriven.unwrap_or(0));
         self.push(usize::from(*unread));
@@ -320,6 +368,11 @@ impl<'a> View<'a> {
 
     fn token(&mut self, token: u64) {
         let name = name(&mut self.tokens, token);
+        self.push(name);
+    }
+
+    fn nonce(&mut self, nonce: u64) {
+        let name = name(&mut self.nonces, nonce);
         self.push(name);
     }
 

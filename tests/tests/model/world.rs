@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use idem_runtime::clock::Timestamp;
+use idem_runtime::ledger::Leases;
 use idem_runtime::protocol::{
     ActionKind, AttemptOutcome, Budget, Bury, BuryCause, Change, Claim, DeadLetterId, Decision,
     Facts, Failed, Fingerprint, LetterChange, LetterState, OnCrash, Origin, Reason, Record,
@@ -22,13 +23,18 @@ pub(crate) type Decide = fn(&RecordId, Option<Record>, &Step, &Facts) -> Decisio
 /// means something, and a result outlives a lease and a pause.
 pub(crate) const PAUSE: i64 = 1;
 pub(crate) const LEASE: i64 = 2;
+/// How long a process lives after its last heartbeat, where leases are by process.
+pub(crate) const BEAT: i64 = 1;
 pub(crate) const TTL: i64 = 3;
 
 /// What one check is about.
 #[derive(Debug, Clone)]
 pub(crate) struct Scene {
     /// A ledger that processes share, with leases; or the embedded one, with sessions.
-    pub(crate) leases: bool,
+    pub(crate) leases: Leases,
+    /// Whether a claim that was not answered is kept, to be asked again. Else it is forgotten, as if
+    /// too many were kept.
+    pub(crate) again: bool,
     pub(crate) processes: usize,
     /// The keys, and the fingerprints of the messages that come with each.
     pub(crate) keys: &'static [&'static [u8]],
@@ -67,10 +73,25 @@ pub(crate) struct State {
     pub(crate) token: u64,
     pub(crate) letter: u64,
     pub(crate) session: u64,
-    /// How often each process has started: its instances have different names.
-    pub(crate) starts: Vec<u64>,
+    /// The number of the last claim.
+    pub(crate) nonce: u64,
+    /// Whether leases are by process.
+    pub(crate) by_process: bool,
+    /// The lives of each process, the last of which is today's: its instances have different names.
+    pub(crate) runners: Vec<Vec<Runner>>,
     pub(crate) keys: Vec<Key>,
     pub(crate) left: Limits,
+}
+
+/// One life of a process, where leases are by process.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Runner {
+    /// Until when it lives, as the ledger knows.
+    pub(crate) until: i64,
+    /// Until when it lives, as it believes: it counts from when it asked for the beat.
+    pub(crate) believes: i64,
+    /// It was marked dead, and stays so.
+    pub(crate) dead: bool,
 }
 
 /// One key: in the ledger, in the processes, and as an observer saw it.
@@ -102,12 +123,26 @@ pub(crate) enum Hand {
         until: i64,
         acted: bool,
     },
+    /// A claim was not answered: it will be asked again, for its body or to give it back. `granted`
+    /// is its token once it was asked again to be given back.
+    Asked {
+        claim: Asked,
+        granted: Option<u64>,
+    },
     /// A body ended, and the ledger's answer to its report did not come: the report will be brought
     /// again.
     Owing {
         token: u64,
         ending: Ending,
     },
+}
+
+/// A claim: its number, the message, and the handler's version.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Asked {
+    pub(crate) nonce: u64,
+    pub(crate) fingerprint: u8,
+    pub(crate) version: usize,
 }
 
 /// How a body ended.
@@ -140,18 +175,38 @@ impl Protocol {
             now: 0,
             token: 0,
             letter: 0,
-            session: u64::from(!self.scene.leases),
-            starts: vec![0; self.scene.processes],
+            session: u64::from(self.scene.leases == Leases::None),
+            nonce: 0,
+            by_process: self.scene.leases == Leases::PerProcess,
+            runners: vec![vec![Runner::born(0)]; self.scene.processes],
             keys: vec![key; self.scene.keys.len()],
             left: self.scene.left,
         }
     }
 
-    pub(crate) fn facts(&self, state: &State) -> Facts {
+    /// The facts of a step of a key, for `process` if one asks.
+    pub(crate) fn facts(&self, state: &State, key: usize, process: Option<usize>) -> Facts {
+        self.facts_at(state, key, process, state.now)
+    }
+
+    /// Those of a later time.
+    pub(crate) fn facts_at(
+        &self,
+        state: &State,
+        key: usize,
+        process: Option<usize>,
+        now: i64,
+    ) -> Facts {
         let letter = letter_id(state.letter + 1);
-        Facts::new(time(state.now), state.token + 1, letter, "")
+        // A late process is dead to the others only: it can still be the first to write.
+        let dead = state.runner_of(key).is_some_and(|(owner, runner)| {
+            let itself = process == Some(owner.0) && state.is_today(owner);
+            runner.dead || (runner.until <= now && !itself)
+        });
+        Facts::new(time(now), state.token + 1, letter, "")
             .session(state.session)
-            .leases(self.scene.leases)
+            .leases(self.scene.leases != Leases::None)
+            .dead_owner(self.scene.leases == Leases::PerProcess && dead)
     }
 
     /// What the ledger would answer.
@@ -161,8 +216,21 @@ impl Protocol {
 
     /// One step of the ledger, all of it or nothing. `heard` is whether a caller is told of the
     /// answer.
-    pub(crate) fn apply(&self, state: &mut State, key: usize, step: &Step, heard: bool) -> Reply {
-        let decision = self.ask(state, key, step, &self.facts(state));
+    pub(crate) fn apply(
+        &self,
+        state: &mut State,
+        key: usize,
+        process: Option<usize>,
+        step: &Step,
+        heard: bool,
+    ) -> Reply {
+        let facts = self.facts(state, key, process);
+        let decision = self.ask(state, key, step, &facts);
+        // No owner is taken for dead without being marked so first.
+        if facts.dead_owner && decision.record != Change::Keep {
+            state.retire(key);
+        }
+        let marked = state.runner_of(key).is_some_and(|(_, runner)| runner.dead);
         let at = &mut state.keys[key];
         at.history.observe(&Seen {
             step,
@@ -171,6 +239,7 @@ impl Protocol {
             heard,
             now: state.now,
             token: state.token,
+            dead_owner: marked,
         });
         // People are told of every letter, and of none that was not written.
         let told = match (&decision.letter, &decision.reply) {
@@ -218,22 +287,84 @@ impl Protocol {
         decision.reply
     }
 
-    pub(crate) fn claim(
-        &self,
-        state: &State,
-        process: usize,
-        fingerprint: u8,
-        version: usize,
-    ) -> Step {
+    pub(crate) fn claim(&self, state: &State, process: usize, asked: Asked) -> Step {
+        let Asked {
+            nonce,
+            fingerprint,
+            version,
+        } = asked;
         let (retries, bury) = self.scene.versions[version];
         let on_crash = if bury { OnCrash::Bury } else { OnCrash::Rerun };
         let claim = Claim::new(
-            owner(process, state.starts[process]),
+            owner(process, state.life(process)),
             fingerprint.to_string().into_bytes(),
             Budget::new(retries, ticks(TTL)).on_crash(on_crash),
             ticks(LEASE),
         );
-        Step::Claim(claim.fingerprint(Fingerprint([fingerprint; 16])))
+        let fingerprint = Fingerprint([fingerprint; 16]);
+        Step::Claim(claim.nonce(nonce).fingerprint(fingerprint))
+    }
+}
+
+impl Asked {
+    /// A claim that was not asked before.
+    pub(crate) fn new(state: &State, fingerprint: u8, version: usize) -> Self {
+        Self {
+            nonce: state.nonce + 1,
+            fingerprint,
+            version,
+        }
+    }
+}
+
+impl Runner {
+    pub(crate) fn born(now: i64) -> Self {
+        Self {
+            until: now + BEAT,
+            believes: now + BEAT,
+            dead: false,
+        }
+    }
+}
+
+impl State {
+    /// The number of a process's life.
+    pub(crate) fn life(&self, process: usize) -> usize {
+        self.runners[process].len() - 1
+    }
+
+    pub(crate) fn is_today(&self, (process, life): (usize, usize)) -> bool {
+        self.life(process) == life
+    }
+
+    /// The life that holds the running claim of a key.
+    pub(crate) fn runner_of(&self, key: usize) -> Option<((usize, usize), Runner)> {
+        let owner = self.keys[key].record.as_ref()?.owner()?;
+        let (process, life) = owner.split_once('.')?;
+        let (process, life) = (process.parse().ok()?, life.parse().ok()?);
+        Some(((process, life), *self.runners.get(process)?.get(life)?))
+    }
+
+    /// Marks the owner of a key's running claim dead.
+    fn retire(&mut self, key: usize) {
+        if let Some(((process, life), _)) = self.runner_of(key) {
+            self.runners[process][life].dead = true;
+        }
+    }
+
+    /// A process that was marked dead finds out, and goes on under another name. Its bodies run on,
+    /// and believe in nothing.
+    pub(crate) fn wake(&mut self, process: usize) {
+        let lives = &mut self.runners[process];
+        if !lives.last().unwrap().dead {
+            return;
+        }
+        lives.push(Runner::born(self.now));
+        for key in &mut self.keys {
+            if let Hand::Body { until, .. } = &mut key.hands[process] {
+                *until = self.now;
+            }
+        }
     }
 }
 
@@ -275,8 +406,8 @@ pub(crate) fn start_of(result: &StoredResult) -> u64 {
     }
 }
 
-pub(crate) fn owner(process: usize, start: u64) -> std::sync::Arc<str> {
-    format!("{process}.{start}").into()
+pub(crate) fn owner(process: usize, life: usize) -> std::sync::Arc<str> {
+    format!("{process}.{life}").into()
 }
 
 pub(crate) fn time(tick: i64) -> Timestamp {
@@ -287,6 +418,6 @@ pub(crate) fn ticks(ticks: i64) -> Duration {
     Duration::from_secs(ticks.unsigned_abs())
 }
 
-fn letter_id(number: u64) -> DeadLetterId {
+pub(crate) fn letter_id(number: u64) -> DeadLetterId {
     DeadLetterId::from_bytes(u128::from(number).to_be_bytes())
 }

@@ -1,0 +1,335 @@
+//! What can happen next to processes with the shared core.
+
+use stateright::{Model, Property};
+
+use super::answers::NOT_COMMITTED;
+use super::bugs::Bug;
+use super::properties;
+use super::world::{Ask, Core, Hand, Job, LATEST, State};
+use crate::world::{BEAT, Ending};
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Action {
+    /// A message is delivered, or its call tries again.
+    Call {
+        process: usize,
+        key: usize,
+    },
+    /// The body ends, or its call is dropped.
+    End {
+        process: usize,
+        key: usize,
+        ending: Ending,
+    },
+    /// What the ledger did not take or answer is brought again.
+    Again {
+        process: usize,
+        key: usize,
+    },
+    /// A call waits no longer for its job.
+    GiveUp {
+        process: usize,
+        key: usize,
+    },
+    Sweep {
+        process: usize,
+        key: usize,
+    },
+    /// All waiting jobs are decided, and written as one batch.
+    Round {
+        process: usize,
+    },
+    Retire {
+        process: usize,
+    },
+    Land {
+        process: usize,
+    },
+    Answer {
+        process: usize,
+    },
+    Lose {
+        process: usize,
+    },
+    /// A batch that is not waited for any more lands.
+    LandLate {
+        batch: usize,
+    },
+    CommitLands {
+        process: usize,
+        key: usize,
+    },
+    CommitAnswered {
+        process: usize,
+        key: usize,
+    },
+    CommitLost {
+        process: usize,
+        key: usize,
+    },
+    /// The store rolls back for a reason of its own.
+    RolledBack {
+        process: usize,
+        key: usize,
+    },
+    Beat {
+        process: usize,
+    },
+    Crash {
+        process: usize,
+    },
+    Tick,
+}
+
+impl Model for Core {
+    type State = State;
+    type Action = Action;
+
+    fn init_states(&self) -> Vec<State> {
+        vec![self.start()]
+    }
+
+    fn actions(&self, state: &State, actions: &mut Vec<Action>) {
+        if state.keys.iter().any(|key| !key.history.broken.is_empty()) {
+            return; // What follows a broken promise tells nothing more.
+        }
+        let left = state.left;
+        let lands = |sent: i64| state.now <= sent.saturating_add(LATEST);
+        for process in 0..state.processes.len() {
+            let of = &state.processes[process];
+            for (key, at) in of.locals.iter().enumerate() {
+                match (&at.job, at.hand) {
+                    (Some(job), _) => {
+                        let in_batch = of
+                            .batch
+                            .as_ref()
+                            .is_some_and(|batch| batch.writes.iter().any(|write| write.key == key));
+                        if !job.tried.is_empty() && !in_batch {
+                            actions.push(Action::GiveUp { process, key });
+                        }
+                        continue;
+                    }
+                    (None, Hand::Empty) if left.calls > 0 => {
+                        actions.push(Action::Call { process, key });
+                    }
+                    (None, Hand::Body { .. }) => {
+                        let endings = self.scene.endings.iter();
+                        actions.extend(endings.map(|&ending| Action::End {
+                            process,
+                            key,
+                            ending,
+                        }));
+                    }
+                    (None, Hand::Owing { .. } | Hand::Asked { .. } | Hand::Unsure { .. }) => {
+                        actions.push(Action::Again { process, key });
+                    }
+                    (None, Hand::Empty | Hand::Committing { .. }) => {}
+                }
+                if let Some(commit) = &at.commit {
+                    if commit.outcome.is_some() {
+                        actions.push(Action::CommitAnswered { process, key });
+                    } else if lands(commit.sent) {
+                        actions.push(Action::CommitLands { process, key });
+                    }
+                    if left.lost > 0 || !lands(commit.sent) {
+                        actions.push(Action::CommitLost { process, key });
+                    }
+                    if left.lost > 0 && commit.outcome.is_none() {
+                        actions.push(Action::RolledBack { process, key });
+                    }
+                }
+                if left.sweeps > 0 && state.keys[key].row.is_some() {
+                    actions.push(Action::Sweep { process, key });
+                }
+            }
+            match &of.batch {
+                None if of.locals.iter().any(|at| at.job.is_some()) => {
+                    actions.push(Action::Round { process });
+                }
+                None => {}
+                Some(batch) if batch.sent == i64::MAX => actions.push(Action::Retire { process }),
+                Some(batch) => {
+                    if batch.outcome.is_some() {
+                        actions.push(Action::Answer { process });
+                    } else if lands(batch.sent) {
+                        actions.push(Action::Land { process });
+                    }
+                    if left.lost > 0 || (batch.outcome.is_none() && !lands(batch.sent)) {
+                        actions.push(Action::Lose { process });
+                    }
+                }
+            }
+            if left.beats > 0 {
+                actions.push(Action::Beat { process });
+            }
+            if left.crashes > 0 {
+                actions.push(Action::Crash { process });
+            }
+        }
+        actions.extend((0..state.late.len()).map(|batch| Action::LandLate { batch }));
+        if left.ticks > 0 {
+            actions.push(Action::Tick);
+        }
+    }
+
+    fn next_state(&self, last: &State, action: Action) -> Option<State> {
+        let mut next = last.clone();
+        let state = &mut next;
+        match action {
+            Action::Call { process, key } => {
+                state.left.calls -= 1;
+                state.nonce += 1;
+                let nonce = state.nonce;
+                let job = Job::new(Ask::Claim {
+                    nonce,
+                    to_give_back: false,
+                });
+                state.local(process, key).job = Some(job);
+            }
+            Action::End {
+                process,
+                key,
+                ending,
+            } => {
+                let Hand::Body { token, until } = last.processes[process].locals[key].hand else {
+                    return None;
+                };
+                if self.scene.transactions && ending == Ending::Done {
+                    state.local(process, key).hand = Hand::Committing { token, until };
+                    if !self.commit(state, process, key, token) {
+                        state.local(process, key).hand = Hand::Unsure { token };
+                    }
+                } else {
+                    let at = state.local(process, key);
+                    at.hand = Hand::Empty;
+                    at.job = Some(Job::new(Ask::Report { token, ending }));
+                }
+            }
+            Action::Again { process, key } => {
+                let at = state.local(process, key);
+                let ask = match at.hand {
+                    Hand::Owing { token, ending } => Ask::Report { token, ending },
+                    Hand::Unsure { token } => Ask::Report {
+                        token,
+                        ending: NOT_COMMITTED,
+                    },
+                    Hand::Asked { nonce } => Ask::Claim {
+                        nonce,
+                        to_give_back: true,
+                    },
+                    _ => return None,
+                };
+                at.job = Some(Job {
+                    read: true,
+                    ..Job::new(ask)
+                });
+            }
+            Action::GiveUp { process, key } => {
+                let at = state.local(process, key);
+                at.doubt = true;
+                match (at.job.take()?.ask, at.hand) {
+                    (_, Hand::Asked { .. } | Hand::Unsure { .. }) | (Ask::Sweep, _) => {}
+                    (Ask::Claim { nonce, .. }, _) => at.hand = Hand::Asked { nonce },
+                    (Ask::Report { token, ending }, _) => at.hand = Hand::Owing { token, ending },
+                }
+            }
+            Action::Sweep { process, key } => {
+                state.left.sweeps -= 1;
+                state.local(process, key).job = Some(Job {
+                    read: true,
+                    ..Job::new(Ask::Sweep)
+                });
+            }
+            Action::Round { process } => {
+                self.round(state, process);
+            }
+            Action::Retire { process } => self.retire(state, process),
+            Action::Land { process } => {
+                let batch = last.processes[process].batch.as_ref()?;
+                let outcome = self.land(state, batch);
+                state.processes[process].batch.as_mut()?.outcome = Some(outcome);
+            }
+            Action::Answer { process } => {
+                let batch = state.processes[process].batch.take()?;
+                self.answered(state, process, batch);
+            }
+            Action::Lose { process } => {
+                state.left.lost = state.left.lost.saturating_sub(1);
+                let batch = state.processes[process].batch.take()?;
+                self.unanswered(state, process, batch);
+            }
+            Action::LandLate { batch } => {
+                let batch = state.late.remove(batch);
+                self.land(state, &batch);
+            }
+            Action::CommitLands { process, key } => {
+                let batch = last.processes[process].locals[key].commit.as_ref()?;
+                let outcome = self.land(state, batch);
+                state.local(process, key).commit.as_mut()?.outcome = Some(outcome);
+            }
+            Action::CommitAnswered { process, key } => {
+                let batch = state.local(process, key).commit.take()?;
+                self.committed(state, process, &batch);
+            }
+            Action::CommitLost { process, key } => {
+                state.left.lost = state.left.lost.saturating_sub(1);
+                let batch = state.local(process, key).commit.take()?;
+                if self.has(Bug::CommitNotLookedUp) {
+                    self.took_place(state, process, &batch.writes[0]);
+                    state.is_late(batch);
+                    return Some(next);
+                }
+                self.not_committed(state, process, &batch.writes[0]);
+                state.is_late(batch);
+            }
+            Action::RolledBack { process, key } => {
+                state.left.lost -= 1;
+                let batch = state.local(process, key).commit.take()?;
+                self.not_committed(state, process, &batch.writes[0]);
+            }
+            Action::Beat { process } => {
+                state.left.beats -= 1;
+                let runner = state.processes[process].runner;
+                if state.runners[runner].dead {
+                    self.wake(state, process);
+                } else {
+                    state.runners[runner].until = state.now + BEAT;
+                    state.processes[process].believes = self.local(state, process) + BEAT;
+                }
+            }
+            Action::Crash { process } => {
+                state.left.crashes -= 1;
+                let of = &mut state.processes[process];
+                let commits = of.locals.iter_mut().filter_map(|at| at.commit.take());
+                let on_their_way: Vec<_> = commits.chain(of.batch.take()).collect();
+                of.locals.iter_mut().for_each(|at| *at = Default::default());
+                on_their_way
+                    .into_iter()
+                    .for_each(|batch| state.is_late(batch));
+                state.is_born(process, self.scene.clocks[process]);
+            }
+            Action::Tick => {
+                state.left.ticks -= 1;
+                state.now += 1;
+                let now = state.now;
+                state.late.retain(|batch| now <= batch.sent + LATEST);
+                state.keys.iter_mut().for_each(|key| key.history.pass(now));
+            }
+        }
+        // With one key, a job that comes later is the same as one that waits.
+        if let Action::Call { process, .. }
+        | Action::End { process, .. }
+        | Action::Again { process, .. }
+        | Action::Sweep { process, .. } = action
+            && self.scene.keys == 1
+            && next.processes[process].batch.is_none()
+        {
+            self.round(&mut next, process);
+        }
+        Some(next)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        properties::of(&self.scene)
+    }
+}

@@ -1,0 +1,333 @@
+//! The rules of the shared core: how a job is decided, and what is written for it.
+
+use idem_runtime::protocol::{
+    Budget, Change, Claim, Decision, Facts, Fingerprint, Live, Phase, Record, RecordId, Reply,
+    Settled, Step, decide,
+};
+
+use super::bugs::Bug;
+use super::store::observe;
+use super::world::{Ask, Batch, Core, Job, LATEST, Row, State, Write};
+use crate::world::{Ending, LEASE, TTL, letter_id, owner, report, ticks, time};
+
+/// What a job is decided on.
+struct Known {
+    version: Option<u64>,
+    record: Option<Record>,
+    /// When a row without a record may be removed.
+    due: i64,
+    read: bool,
+}
+
+/// What was decided.
+enum Decided {
+    /// It is answered without a write.
+    Answer(Reply),
+    Write(Box<Write>),
+}
+
+/// What becomes of a row whose record is removed.
+enum Removal {
+    /// It stays without a record until then.
+    Leaves {
+        due: i64,
+    },
+    AtOnce,
+    NotYet,
+}
+
+impl Core {
+    /// Takes all waiting jobs of a process, answers what needs no write, and puts the others into a
+    /// batch.
+    pub(super) fn round(&self, state: &mut State, process: usize) {
+        let mut writes = Vec::new();
+        for key in 0..self.scene.keys {
+            let Some(job) = state.processes[process].locals[key].job.clone() else {
+                continue;
+            };
+            let known = self.know(state, process, key, &job);
+            let mut tried = job.tried.iter();
+            if known.read
+                && let Some(write) = tried.find(|write| {
+                    Some(write.version) == known.version && self.counts(state, process, write)
+                })
+            {
+                self.took_place(state, process, write);
+                continue;
+            }
+            match self.decide_job(state, process, key, &job, &known) {
+                Decided::Answer(reply) => {
+                    let local = self.local(state, process);
+                    self.finish(state, process, key, job.ask, Some(&reply), local + LEASE);
+                }
+                Decided::Write(write) => writes.push(*write),
+            }
+        }
+        if !writes.is_empty() {
+            let retires = writes.iter().any(|write| write.retires.is_some());
+            state.processes[process].batch = Some(Batch {
+                runner: state.processes[process].runner,
+                // One that has to retire a runner first is sent afterwards.
+                sent: if retires { i64::MAX } else { state.now },
+                writes,
+                outcome: None,
+                commits: false,
+            });
+        }
+    }
+
+    /// A first claim assumes that there is nothing, and a report knows its own claim; all else is
+    /// read, and so is what may be wrong.
+    fn know(&self, state: &State, process: usize, key: usize, job: &Job) -> Known {
+        let at = &state.processes[process].locals[key];
+        let trusts = self.has(Bug::TrustsMemory);
+        match (&at.own, job.ask) {
+            (Some((record, version)), Ask::Report { .. }) if !job.read || trusts => Known {
+                version: Some(*version),
+                record: Some(record.clone()),
+                due: 0,
+                read: false,
+            },
+            (None, Ask::Claim { .. }) if !job.read && !at.doubt => Known {
+                version: None,
+                record: None,
+                due: 0,
+                read: false,
+            },
+            _ => {
+                let row = state.keys[key].row.as_ref();
+                Known {
+                    version: row.map(|row| row.version),
+                    record: row.and_then(|row| row.record.clone()),
+                    due: row.map_or(0, |row| row.due),
+                    read: true,
+                }
+            }
+        }
+    }
+
+    fn decide_job(
+        &self,
+        state: &mut State,
+        process: usize,
+        key: usize,
+        job: &Job,
+        known: &Known,
+    ) -> Decided {
+        let runner = state.processes[process].runner;
+        let local = self.local(state, process);
+        let version = self.number(state, process, known.version.unwrap_or(0));
+        let now = match known.read {
+            _ if self.has(Bug::OwnClock) => local,
+            false if self.has(Bug::ClockThatLags) => state.now - 1,
+            _ => state.now,
+        };
+        let write = Write {
+            key,
+            ask: job.ask,
+            expected: known.version,
+            version,
+            row: None,
+            reply: None,
+            now,
+            local,
+            runner,
+            gives_back: None,
+            retires: None,
+        };
+        if job.ask == Ask::Sweep && known.record.is_none() {
+            return if known.version.is_some() && known.due <= state.now {
+                Decided::Write(Box::new(write))
+            } else {
+                Decided::Answer(Reply::Unchanged)
+            };
+        }
+        let holder = known
+            .read
+            .then(|| state.owner(known.record.as_ref()))
+            .flatten();
+        // The own runner is not late to itself: it can still be the first to write.
+        let late = holder.filter(|holder| {
+            let itself = *holder == runner && !self.has(Bug::OwnBeatIsLate);
+            let holder = state.runners[*holder];
+            !itself && !holder.dead && holder.until <= state.now
+        });
+        let dead = holder.is_some_and(|holder| state.runners[holder].dead);
+        let facts = Facts::new(time(now), version, letter_id(state.letter + 1), "")
+            .leases(true)
+            .dead_owner(dead || late.is_some());
+        let step = self.step(process, runner, job.ask);
+        let mut record = known.record.clone();
+        if self.has(Bug::ChargedTwice)
+            && let Some(Record::Live(Live {
+                phase: Phase::Running { nonce, .. },
+                ..
+            })) = &mut record
+        {
+            *nonce = 0;
+        }
+        let gives_back = self.of_an_earlier_life(state, runner, record.as_ref(), job.ask);
+        if let Some(token) = gives_back {
+            let facts = facts.clone().dead_owner(false);
+            let step = Step::GiveBack { token };
+            record = match decide(&id(key), record, &step, &facts).record {
+                Change::Put(record) => Some(record),
+                _ => None,
+            };
+        }
+        let Decision {
+            record: change,
+            reply,
+            ..
+        } = decide(&id(key), record, &step, &facts);
+        let row = |record, due| Row {
+            version,
+            record,
+            due,
+        };
+        let row = match change {
+            Change::Keep => {
+                if known.read {
+                    observe(state, key, &step, &reply, now, false);
+                }
+                return Decided::Answer(reply);
+            }
+            Change::Put(record) => Some(row(Some(record), 0)),
+            Change::Remove => match self.removal(known.record.as_ref(), job.ask, state.now) {
+                Removal::Leaves { due } => Some(row(None, due)),
+                Removal::AtOnce => None,
+                Removal::NotYet => return Decided::Answer(Reply::Unchanged),
+            },
+        };
+        if matches!(reply, Reply::DeadLettered(_)) {
+            state.letter += 1;
+        }
+        let retires = late.filter(|_| !self.has(Bug::NotRetired));
+        Decided::Write(Box::new(Write {
+            row,
+            reply: Some(reply),
+            gives_back,
+            retires: retires.map(|late| (late, state.runners[late].until)),
+            ..write
+        }))
+    }
+
+    /// The token of this claim in the name of an earlier life of its process. It is only asked for
+    /// again because its body never started.
+    fn of_an_earlier_life(
+        &self,
+        state: &State,
+        runner: usize,
+        record: Option<&Record>,
+        ask: Ask,
+    ) -> Option<u64> {
+        let owner = state.owner(record)?;
+        let process = |runner: usize| state.runners[runner].process;
+        match (record?, ask) {
+            (
+                Record::Live(Live {
+                    token,
+                    phase: Phase::Running { nonce, .. },
+                    ..
+                }),
+                Ask::Claim { nonce: asked, .. },
+            ) if *nonce == asked && owner != runner && process(owner) == process(runner) => {
+                (!self.has(Bug::EarlierLifeIsCharged)).then_some(*token)
+            }
+            _ => None,
+        }
+    }
+
+    /// What a removal leaves behind. A result is removed by a sweep once no late claim can assume
+    /// that it never was; everything else leaves a row without a record for a while.
+    fn removal(&self, record: Option<&Record>, ask: Ask, now: i64) -> Removal {
+        let old = match record {
+            Some(Record::Settled(Settled { at, .. })) => now - at.as_second(),
+            _ => 0,
+        };
+        let expires = if self.has(Bug::OldRemovedAtOnce) {
+            0
+        } else {
+            TTL + LATEST
+        };
+        match ask {
+            _ if self.has(Bug::NothingLeftBehind) => Removal::AtOnce,
+            Ask::Sweep if old >= expires.max(2 * LATEST) => Removal::AtOnce,
+            Ask::Sweep => Removal::NotYet,
+            _ => Removal::Leaves {
+                due: now + 2 * LATEST,
+            },
+        }
+    }
+
+    /// Marks the late runners dead whose claims a batch takes over. If one has beaten meanwhile,
+    /// its job is read again.
+    pub(super) fn retire(&self, state: &mut State, process: usize) {
+        let Some(mut batch) = state.processes[process].batch.take() else {
+            return;
+        };
+        batch.writes.retain(|write| {
+            let Some((late, until)) = write.retires else {
+                return true;
+            };
+            let runner = &mut state.runners[late];
+            runner.dead |= runner.until == until && until <= state.now;
+            let dead = runner.dead;
+            if !dead && let Some(job) = &mut state.local(process, write.key).job {
+                job.read = true;
+            }
+            dead
+        });
+        batch.sent = state.now;
+        if !batch.writes.is_empty() {
+            state.processes[process].batch = Some(batch);
+        }
+    }
+
+    /// The step that a job stands for.
+    pub(super) fn step(&self, process: usize, runner: usize, ask: Ask) -> Step {
+        match ask {
+            Ask::Claim { nonce, .. } => {
+                let budget = Budget::new(self.scene.retries, ticks(TTL));
+                let claim = Claim::new(owner(process, runner), *b"1", budget, ticks(LEASE));
+                Step::Claim(claim.nonce(nonce).fingerprint(Fingerprint([1; 16])))
+            }
+            Ask::Report { token, ending } => report(token, ending),
+            Ask::Sweep => Step::Sweep,
+        }
+    }
+
+    /// The batch of a transaction that commits a body's result: it is decided from memory.
+    pub(super) fn commit(&self, state: &mut State, process: usize, key: usize, token: u64) -> bool {
+        let job = Job::new(Ask::Report {
+            token,
+            ending: Ending::Done,
+        });
+        let known = self.know(state, process, key, &job);
+        let Decided::Write(write) = self.decide_job(state, process, key, &job, &known) else {
+            return false;
+        };
+        state.processes[process].locals[key].commit = Some(Batch {
+            runner: state.processes[process].runner,
+            sent: state.now,
+            writes: vec![*write],
+            outcome: None,
+            commits: true,
+        });
+        true
+    }
+}
+
+impl Job {
+    pub(super) fn new(ask: Ask) -> Self {
+        Self {
+            ask,
+            read: false,
+            tried: Vec::new(),
+        }
+    }
+}
+
+fn id(key: usize) -> RecordId {
+    RecordId::new("h", key.to_string())
+}

@@ -1,0 +1,344 @@
+//! The world of the shared core's model: the store's rows, runners and numbers, and in each process
+//! the jobs, the batch on its way, and its own running claims.
+
+use idem_runtime::protocol::{Record, Reply};
+
+use super::bugs::Bug;
+use crate::history::History;
+use crate::world::{BEAT, Ending, LEASE};
+
+/// How long after it was asked for a write may still take place. A block of numbers serves for half
+/// of it, and a row without a record stays for twice as long.
+pub(crate) const LATEST: i64 = 2;
+/// How many numbers are reserved at once.
+const BLOCK: u64 = 4;
+
+/// What one check is about.
+#[derive(Debug, Clone)]
+pub(crate) struct Scene {
+    pub(crate) keys: usize,
+    pub(crate) retries: u32,
+    /// Each process's clock: how far it is ahead of the store's.
+    pub(crate) clocks: &'static [i64],
+    /// Whether a body's result is recorded in its own transaction, beside its business data.
+    pub(crate) transactions: bool,
+    /// How a body may end.
+    pub(crate) endings: &'static [Ending],
+    pub(crate) left: Limits,
+}
+
+/// How often something may still happen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Limits {
+    pub(crate) calls: u8,
+    pub(crate) crashes: u8,
+    /// Answers that are lost, and transactions that are rolled back.
+    pub(crate) lost: u8,
+    pub(crate) ticks: u8,
+    pub(crate) sweeps: u8,
+    pub(crate) beats: u8,
+}
+
+/// Processes with the shared core over one store, by its rules or with one of them broken.
+pub(crate) struct Core {
+    pub(crate) scene: Scene,
+    pub(crate) bug: Option<Bug>,
+}
+
+/// Everything at one moment.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct State {
+    /// The store's time.
+    pub(crate) now: i64,
+    /// The last number that was reserved, the last letter's, and the last claim's.
+    pub(crate) numbers: u64,
+    pub(crate) letter: u64,
+    pub(crate) nonce: u64,
+    pub(crate) keys: Vec<Key>,
+    pub(crate) runners: Vec<Runner>,
+    pub(crate) processes: Vec<Process>,
+    /// Batches whose answers are not waited for any more. They can land until they are too old.
+    pub(crate) late: Vec<Batch>,
+    pub(crate) left: Limits,
+    /// The processes' clocks, and whether they agree.
+    pub(crate) clocks: &'static [i64],
+    pub(crate) interchangeable: bool,
+}
+
+/// One key: in the store, and as an observer saw it.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct Key {
+    pub(crate) row: Option<Row>,
+    pub(crate) history: History,
+    /// The largest token that it ever had.
+    pub(crate) token: u64,
+    /// The claims whose results were recorded, and those whose business data was committed.
+    pub(crate) recorded: Vec<u64>,
+    pub(crate) business: Vec<u64>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Row {
+    pub(crate) version: u64,
+    /// A row without one was left by a removal.
+    pub(crate) record: Option<Record>,
+    /// When a row without a record may be removed.
+    pub(crate) due: i64,
+}
+
+/// One life of a process.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Runner {
+    pub(crate) process: usize,
+    /// Until when it lives, by the store's clock.
+    pub(crate) until: i64,
+    pub(crate) dead: bool,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Process {
+    pub(crate) runner: usize,
+    /// Until when it believes that it lives, by its own clock.
+    pub(crate) believes: i64,
+    pub(crate) block: Block,
+    pub(crate) locals: Vec<Local>,
+    /// The batch on its way.
+    pub(crate) batch: Option<Batch>,
+}
+
+/// Reserved numbers.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Block {
+    next: u64,
+    end: u64,
+    /// Until when it serves, by the process's clock.
+    until: i64,
+}
+
+/// What a process has of a key.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct Local {
+    /// Its own running claim, and the version of the row.
+    pub(crate) own: Option<(Record, u64)>,
+    /// What is known of the row may be wrong: the next job reads it.
+    pub(crate) doubt: bool,
+    pub(crate) job: Option<Job>,
+    pub(crate) hand: Hand,
+    /// The transaction that commits.
+    pub(crate) commit: Option<Batch>,
+}
+
+/// What a call is doing with the key, beside its job.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub(crate) enum Hand {
+    #[default]
+    Empty,
+    /// A body is running, and believes in its claim until then, by its process's clock.
+    Body { token: u64, until: i64 },
+    /// Its transaction is committing.
+    Committing { token: u64, until: i64 },
+    /// Its transaction was not committed, or may not have been: that is being reported.
+    Unsure { token: u64 },
+    /// A report that the ledger did not take is kept.
+    Owing { token: u64, ending: Ending },
+    /// A claim that was not answered is kept: it will be given back.
+    Asked { nonce: u64 },
+}
+
+/// One step that the committer was asked for.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Job {
+    pub(crate) ask: Ask,
+    /// It is decided from a read.
+    pub(crate) read: bool,
+    /// The writes of it whose answers were lost.
+    pub(crate) tried: Vec<Write>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Ask {
+    Claim { nonce: u64, to_give_back: bool },
+    Report { token: u64, ending: Ending },
+    Sweep,
+}
+
+/// Writes in the name of one runner, in one trip.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Batch {
+    pub(crate) runner: usize,
+    pub(crate) sent: i64,
+    pub(crate) writes: Vec<Write>,
+    /// What came of it, once it has reached the store.
+    pub(crate) outcome: Option<Outcome>,
+    /// It is a transaction that commits.
+    pub(crate) commits: bool,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Outcome {
+    /// The versions of the writes that took place.
+    Took(Vec<u64>),
+    RunnerDead,
+}
+
+/// One write of a row, and what its caller is answered if it takes place.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Write {
+    pub(crate) key: usize,
+    pub(crate) ask: Ask,
+    pub(crate) expected: Option<u64>,
+    pub(crate) version: u64,
+    /// What it leaves: nothing, if it removes the row.
+    pub(crate) row: Option<Row>,
+    pub(crate) reply: Option<Reply>,
+    /// When it was decided, and by the process's clock.
+    pub(crate) now: i64,
+    pub(crate) local: i64,
+    pub(crate) runner: usize,
+    /// The own claim of an earlier life that is given back first: its body never started.
+    pub(crate) gives_back: Option<u64>,
+    /// The late runner whose claim it takes over: it is marked dead first, if it did not beat.
+    pub(crate) retires: Option<(usize, i64)>,
+}
+
+impl Write {
+    /// The record that it leaves.
+    pub(crate) fn record(&self) -> Option<&Record> {
+        self.row.as_ref()?.record.as_ref()
+    }
+}
+
+impl Core {
+    pub(crate) fn new(scene: Scene) -> Self {
+        Self { scene, bug: None }
+    }
+
+    pub(crate) fn has(&self, bug: Bug) -> bool {
+        self.bug == Some(bug)
+    }
+
+    pub(crate) fn start(&self) -> State {
+        let clocks = self.scene.clocks;
+        let mut state = State {
+            now: 0,
+            numbers: 0,
+            letter: 0,
+            nonce: 0,
+            keys: vec![Key::default(); self.scene.keys],
+            runners: Vec::new(),
+            processes: Vec::new(),
+            late: Vec::new(),
+            left: self.scene.left,
+            clocks,
+            interchangeable: clocks[0] == clocks[1],
+        };
+        for (process, clock) in clocks.iter().enumerate() {
+            state.processes.push(Process {
+                runner: 0,
+                believes: 0,
+                block: Block {
+                    next: 0,
+                    end: 0,
+                    until: 0,
+                },
+                locals: vec![Local::default(); self.scene.keys],
+                batch: None,
+            });
+            self.reserve(&mut state, process);
+            state.is_born(process, *clock);
+            for at in &mut state.processes[process].locals {
+                at.doubt = false;
+            }
+        }
+        state
+    }
+
+    /// A process's own clock.
+    pub(crate) fn local(&self, state: &State, process: usize) -> i64 {
+        state.now + self.scene.clocks[process]
+    }
+
+    /// A number that is larger than that of the row, from a block that is not old.
+    pub(crate) fn number(&self, state: &mut State, process: usize, floor: u64) -> u64 {
+        let now = self.local(state, process);
+        let Block { next, end, until } = state.processes[process].block;
+        let is_old = now > until && !self.has(Bug::StaleBlock);
+        if is_old || next <= floor || next > end {
+            self.reserve(state, process);
+        }
+        let block = &mut state.processes[process].block;
+        block.next += 1;
+        block.next - 1
+    }
+
+    fn reserve(&self, state: &mut State, process: usize) {
+        let next = state.numbers + 1;
+        state.numbers += BLOCK;
+        state.processes[process].block = Block {
+            next,
+            end: state.numbers,
+            until: self.local(state, process) + LATEST / 2,
+        };
+    }
+
+    /// Whether a body believes in its claim.
+    pub(crate) fn believes(&self, state: &State, process: usize, until: i64) -> bool {
+        let local = self.local(state, process);
+        local < until && local < state.processes[process].believes
+    }
+
+    /// Until when a claim is believed in that was decided then.
+    pub(crate) fn belief(write: &Write) -> i64 {
+        write.local + LEASE
+    }
+}
+
+impl Block {
+    /// How many numbers are left, the first of them, and until when they serve.
+    pub(crate) fn parts(&self) -> (u64, u64, i64) {
+        (self.end + 1 - self.next, self.next, self.until)
+    }
+}
+
+impl State {
+    /// A process begins a new life: under a new name, and with nothing in memory that it believes.
+    pub(crate) fn is_born(&mut self, process: usize, clock: i64) {
+        self.runners.push(Runner {
+            process,
+            until: self.now + BEAT,
+            dead: false,
+        });
+        let runner = self.runners.len() - 1;
+        let local = self.now + clock;
+        let process = &mut self.processes[process];
+        (process.runner, process.believes) = (runner, local + BEAT);
+        for at in &mut process.locals {
+            (at.own, at.doubt) = (None, true);
+            if let Hand::Body { until, .. } | Hand::Committing { until, .. } = &mut at.hand {
+                *until = local;
+            }
+        }
+    }
+
+    /// A batch is not waited for any more. If it was sent and has not landed, it still may.
+    pub(crate) fn is_late(&mut self, batch: Batch) {
+        let sent = batch.sent <= self.now && self.now <= batch.sent + LATEST;
+        if sent && batch.outcome.is_none() {
+            self.late.push(batch);
+        }
+    }
+
+    /// The runner that holds the running claim of a record.
+    pub(crate) fn owner(&self, record: Option<&Record>) -> Option<usize> {
+        let (_, runner) = record?.owner()?.split_once('.')?;
+        runner.parse().ok()
+    }
+
+    pub(crate) fn record(&self, key: usize) -> Option<&Record> {
+        self.keys[key].row.as_ref()?.record.as_ref()
+    }
+
+    pub(crate) fn local(&mut self, process: usize, key: usize) -> &mut Local {
+        &mut self.processes[process].locals[key]
+    }
+}

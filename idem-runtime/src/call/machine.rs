@@ -71,10 +71,6 @@ pub(super) enum Waited {
 }
 
 /// Where a call is.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "each call is boxed as a whole, and a box for its report would be one more allocation"
-)]
 pub(super) enum State {
     /// It finds out what comes next: another call to wait for, a look, the claim.
     Asking,

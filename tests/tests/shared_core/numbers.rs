@@ -20,8 +20,8 @@ async fn a_key_whose_row_was_removed_gets_a_larger_token_from_any_process() {
         second.step("A", complete(grant.token)).await,
         Reply::Recorded
     );
-    server.clock.advance(TTL + Duration::from_secs(1));
-    // The record goes first, and its row a minute later.
+    // A settled record goes with its row, a minute after it expired.
+    server.clock.advance(TTL + Duration::from_secs(61));
     assert_eq!(second.ledger.sweep(100, TTL).await.unwrap().removed, 1);
     let next = first.start("A", 2).await;
     assert!(next.token > grant.token, "{next:?} after {grant:?}");

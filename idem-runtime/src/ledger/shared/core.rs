@@ -51,7 +51,7 @@ pub(super) struct Core<S> {
 #[derive(Clone, Copy)]
 struct Told {
     time: Timestamp,
-    /// When, by the clock.
+    /// When it was asked for, by the clock.
     at: Timestamp,
 }
 
@@ -82,15 +82,14 @@ impl<S: Store> Core<S> {
         &*self.context.clock
     }
 
-    /// Notes the store's time of an answer.
-    pub(super) fn told(&self, time: Timestamp) {
+    /// Notes the store's time of an answer to a call that was made at `asked`, by the clock.
+    pub(super) fn told(&self, time: Timestamp, asked: Timestamp) {
         let mut told = self.time.lock();
         // Answers may overtake one another.
         if time >= told.time {
-            *told = Told {
-                time,
-                at: self.clock().now(),
-            };
+            // Time counts from the call, so that it is never behind the store's: a claim must not
+            // lapse before its holder believes that it does.
+            *told = Told { time, at: asked };
         }
     }
 

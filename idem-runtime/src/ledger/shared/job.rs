@@ -32,6 +32,8 @@ pub(super) struct StepJob {
 /// A write of a job whose answer was lost.
 pub(super) struct InDoubt {
     pub(super) version: u64,
+    /// The version that it expects.
+    pub(super) expected: Option<u64>,
     /// Whether the row was to be removed.
     pub(super) removes: bool,
     /// The answer if it took place.
@@ -87,6 +89,11 @@ impl StepJob {
             None => write.removes,
         };
         self.in_doubt.iter().find(is_it).map(|write| &write.reply)
+    }
+
+    /// Returns whether a write whose answer was lost may take place yet, on a row of this version.
+    pub(super) fn may_take_place(&self, version: Option<u64>) -> bool {
+        self.in_doubt.iter().any(|write| write.expected == version)
     }
 
     /// Returns about how many bytes it will write, and at least one.

@@ -30,8 +30,7 @@ impl Numbers {
         above: u64,
     ) -> Result<(), StoreError> {
         let (now, count) = (core.clock().now(), count as u64);
-        let is_old = now < self.since || until(now, self.since) >= LATEST / 2;
-        if is_old || self.next <= above || self.end.saturating_sub(self.next) < count {
+        if self.are_old(now) || self.next <= above || self.end.saturating_sub(self.next) < count {
             let wanted = count.max(A_BLOCK);
             let first = core.ask(core.store.reserve(wanted)).await?;
             *self = Self {
@@ -47,6 +46,11 @@ impl Numbers {
             }
         }
         Ok(())
+    }
+
+    /// Returns whether the block is too old for a first claim.
+    pub(super) fn are_old(&self, now: Timestamp) -> bool {
+        now < self.since || until(now, self.since) >= LATEST / 2
     }
 
     pub(super) fn peek(&self) -> u64 {

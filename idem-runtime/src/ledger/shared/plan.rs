@@ -181,6 +181,15 @@ fn has_long_expired(step: &Step, before: Option<&Record>, now: Timestamp) -> boo
         && due.is_some_and(|due| after(due, ROW_OUTLIVES) <= now)
 }
 
+/// Returns when the sweep is to look at a record. A settled one is removed at once then.
+fn due(record: &Record) -> Option<Timestamp> {
+    let outlives = match record {
+        Record::Settled(_) => ROW_OUTLIVES,
+        Record::Live(_) => Duration::ZERO,
+    };
+    record.due().map(|due| after(due, outlives))
+}
+
 fn put(record: &Record, basis: &Basis<'_>) -> Result<RowChange, StoreError> {
     let encoded = record
         .encode()
@@ -188,7 +197,7 @@ fn put(record: &Record, basis: &Basis<'_>) -> Result<RowChange, StoreError> {
     Ok(RowChange::Put {
         record: Some(encoded),
         live: matches!(record, Record::Live(_)),
-        due: record.due(),
+        due: due(record),
         owner: is_running(record).then(|| Runner::clone(basis.runner)),
     })
 }

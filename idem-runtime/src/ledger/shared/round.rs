@@ -60,6 +60,7 @@ impl<'c, S: Store> Round<'c, S> {
             return (ready, self.core.now());
         }
         let ids: Vec<_> = unknown.iter().map(|job| job.id.clone()).collect();
+        let asked = self.core.clock().now();
         let rows = match self.core.ask(self.core.store.read(ids)).await {
             Ok(rows) if rows.rows.len() == unknown.len() => rows,
             answer => {
@@ -69,7 +70,7 @@ impl<'c, S: Store> Round<'c, S> {
                 return (ready, self.core.now());
             }
         };
-        self.core.told(rows.now);
+        self.core.told(rows.now, asked);
         for (job, row) in unknown.into_iter().zip(rows.rows) {
             match row {
                 Ok(row) => ready.extend(self.settle_doubt(job, row)),
@@ -125,8 +126,14 @@ impl<'c, S: Store> Round<'c, S> {
             return pending;
         }
         for (mut job, row) in ready {
+            let version = row.as_ref().map(|row| row.version);
             let plan = plan(core, &job, row, &self.runner, now, &mut numbers).await;
             match plan {
+                Ok(Plan::Keep(_)) if job.may_take_place(version) => {
+                    job.give_up(&StoreError::lost(
+                        "an earlier write of it may take place yet",
+                    ));
+                }
                 Ok(Plan::Keep(reply)) => {
                     if let Some(token) = job.token() {
                         core.own.lost(&job.id, token);
@@ -161,12 +168,19 @@ impl<'c, S: Store> Round<'c, S> {
 
     /// Writes a batch. If one of its writes is bad, it is halved until that one is alone.
     async fn write(&mut self, pending: Vec<Pending>) {
+        // A process that stood still meanwhile must not claim with an old number.
+        let now = self.core.clock().now();
+        if self.core.numbers.lock().await.are_old(now) {
+            self.again.extend(pending.into_iter().map(|(job, _)| job));
+            return;
+        }
         let mut batches = vec![pending];
         while let Some(mut batch) = batches.pop() {
             if batch.is_empty() {
                 continue;
             }
             let writes = batch.iter().map(|(_, planned)| planned.write.clone());
+            let asked = self.core.clock().now();
             let writes = self.core.store.write(&self.runner, writes.collect());
             let answer = self.core.ask(writes).await.and_then(|written| {
                 let ours = |version: &u64| {
@@ -180,7 +194,7 @@ impl<'c, S: Store> Round<'c, S> {
             });
             match answer {
                 Ok(written) => {
-                    self.core.told(written.now);
+                    self.core.told(written.now, asked);
                     for (job, planned) in batch {
                         let version = planned.write.version;
                         if written.versions.contains(&version) {
@@ -204,6 +218,7 @@ impl<'c, S: Store> Round<'c, S> {
                             self.core.own.doubt(&job.id);
                             job.in_doubt.push(InDoubt {
                                 version: planned.write.version,
+                                expected: planned.write.expected,
                                 removes: planned.write.change == RowChange::Remove,
                                 reply: planned.reply,
                             });

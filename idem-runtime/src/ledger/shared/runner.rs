@@ -62,7 +62,7 @@ impl<S: Store> Core<S> {
         let beaten = self.ask(self.store.beat(&runner, self.lease)).await;
         match &beaten {
             Ok(now) => {
-                self.told(*now);
+                self.told(*now, asked);
                 let mut life = self.life.lock();
                 if life.runner == runner {
                     life.beat = Some(asked);

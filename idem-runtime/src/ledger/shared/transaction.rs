@@ -95,8 +95,9 @@ async fn plan<S: Store>(
     let (row, now) = match known {
         Some(known) => (Some(known.row(&runner)), core.now()),
         None => {
+            let asked = core.clock().now();
             let mut rows = core.ask(core.store.read(vec![id.clone()])).await?;
-            core.told(rows.now);
+            core.told(rows.now, asked);
             let row = rows.rows.pop().unwrap_or(Ok(None));
             let row = row.map_err(|unreadable| {
                 StoreError::new(StoreErrorKind::Refused, unreadable.to_string())

@@ -95,10 +95,11 @@ impl<S: Store> Core<S> {
             }
             self.clock().sleep(POLL).await;
             for ids in ids.chunks(ROWS_A_READ) {
+                let asked = self.clock().now();
                 let Ok(rows) = self.ask(self.store.read(ids.to_vec())).await else {
                     break;
                 };
-                self.told(rows.now);
+                self.told(rows.now, asked);
                 for (id, row) in ids.iter().zip(&rows.rows) {
                     let row = row.as_ref().ok().and_then(Option::as_ref);
                     self.waiters.saw(id, row, rows.now);

@@ -46,13 +46,14 @@ const NOTES: u8 = b'n';
 
 impl FileLedger {
     pub(crate) fn open(path: &Path, clock: Arc<dyn Clock>, instance: Arc<str>) -> Answer<Self> {
-        let mut map = Map::open(path).map_err(failed)?;
+        let mut map = Map::open(path).map_err(|error| failed(&error))?;
         let number = map
             .values
             .get(NUMBER)
             .and_then(|number| number.as_slice().try_into().ok());
         let session = number.map_or(1, |number| u64::from_be_bytes(number) + 1);
-        map.write(vec![number_entry(session)]).map_err(failed)?;
+        map.write(vec![number_entry(session)])
+            .map_err(|error| failed(&error))?;
         let number = session;
         let kept = Mutex::new(Kept {
             map,
@@ -68,14 +69,14 @@ impl FileLedger {
 
     /// Decides a step, and returns what is to be written before the reply is given.
     fn decide(&self, kept: &mut Kept, id: &RecordId, step: &Step) -> Answer<(Reply, Vec<Entry>)> {
-        let record = kept.get(record_key(id), Record::decode)?;
+        let record = kept.get(&record_key(id), Record::decode)?;
         let (now, token) = (self.clock.now(), kept.next());
         let letter = DeadLetterId::from_token(now, token);
         let facts = Facts::new(now, token, letter, self.instance.clone()).session(kept.session);
         let mut decision = decide(id, record, step, &facts);
         let letter = decision
             .acts_on()
-            .map(|id| kept.get(letter_key(id), DeadLetter::decode));
+            .map(|id| kept.get(&letter_key(id), DeadLetter::decode));
         let letter = letter.transpose()?.flatten().map(Box::new);
         let writes = decision.writes(step, letter, || kept.next());
         let mut entries = Vec::new();
@@ -95,7 +96,7 @@ impl FileLedger {
         let (kept, now) = (&mut *self.kept.lock(), self.clock.now());
         let (mut swept, mut entries) = (Swept::default(), Vec::new());
         for id in kept.all(RECORDS, |key, _| record_id(key))? {
-            let record = kept.get(record_key(&id), Record::decode)?;
+            let record = kept.get(&record_key(&id), Record::decode)?;
             if !settled && !matches!(record, Some(Record::Live(_))) {
                 continue;
             }
@@ -126,10 +127,10 @@ impl Kept {
         self.number
     }
 
-    fn get<T>(&self, key: Vec<u8>, decode: fn(&[u8]) -> Answer<T>) -> Answer<Option<T>> {
+    fn get<T>(&self, key: &[u8], decode: fn(&[u8]) -> Answer<T>) -> Answer<Option<T>> {
         self.map
             .values
-            .get(&key)
+            .get(key)
             .map(|value| decode(value))
             .transpose()
     }
@@ -149,7 +150,7 @@ impl Kept {
             return Ok(());
         }
         entries.push(number_entry(self.number));
-        self.map.write(entries).map_err(failed)
+        self.map.write(entries).map_err(|error| failed(&error))
     }
 }
 
@@ -172,12 +173,12 @@ impl Ledger for FileLedger {
     }
 
     fn record(&self, id: &RecordId) -> BoxFuture<'static, Answer<Option<Record>>> {
-        Box::pin(ready(self.kept.lock().get(record_key(id), Record::decode)))
+        Box::pin(ready(self.kept.lock().get(&record_key(id), Record::decode)))
     }
 
     fn letter(&self, id: DeadLetterId) -> BoxFuture<'static, Answer<Option<DeadLetter>>> {
         Box::pin(ready(
-            self.kept.lock().get(letter_key(id), DeadLetter::decode),
+            self.kept.lock().get(&letter_key(id), DeadLetter::decode),
         ))
     }
 
@@ -283,6 +284,6 @@ fn note_entry((key, value): (String, Option<Vec<u8>>)) -> Entry {
     (note_key(&key), value)
 }
 
-fn failed(error: std::io::Error) -> LedgerError {
+fn failed(error: &std::io::Error) -> LedgerError {
     LedgerError::Other(format!("the file of the ledger: {error}"))
 }

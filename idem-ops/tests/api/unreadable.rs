@@ -1,10 +1,5 @@
 //! One letter that cannot be read: of a newer version, or damaged.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a helper that cannot go on fails its test"
-)]
-
 use std::sync::{Arc, OnceLock};
 
 use idem_ops::Auth;

@@ -10,6 +10,7 @@
 //! [tour]: #the-repository
 //! [testing]: #the-repository
 //! [benchmarks]: #the-repository
+//! [ledgers]: #the-repository
 //! [architecture]: #the-repository
 //! [decisions]: #the-repository
 //! [changelog]: #the-repository

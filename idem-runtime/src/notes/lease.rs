@@ -14,9 +14,10 @@ use crate::ledger::{Leases, LedgerError};
 /// does for all of them.
 ///
 /// Clocks are not compared. The holder renews the lease by writing a note again; a contender takes
-/// it once it has not seen it renewed for `ttl` on its own clock, so a clock that runs a little
-/// faster costs nothing, and one that is wrong does no harm. On a ledger that one process owns, a
-/// lease of an earlier process is free at once.
+/// it once it has not seen it renewed for `ttl` on its own clock, so clocks may differ. A contender
+/// whose clock jumps forward takes a lease that is still held; the earlier holder's guarded writes
+/// are refused from then on. On a ledger that one process owns, a lease of an earlier process is free
+/// at once.
 ///
 /// A holder that stalls may believe that it holds a lease that has passed on. Take a
 /// [`guard`](Self::guard) before reading what the work depends on, and write with

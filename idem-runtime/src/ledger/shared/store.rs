@@ -40,7 +40,8 @@ pub trait Store: Send + Sync + 'static {
     /// of one row.
     ///
     /// # Errors
-    /// [`StoreErrorKind::RunnerDead`] when the runner was marked dead: nothing took place.
+    /// [`StoreErrorKind::RunnerDead`] when the runner was marked dead or is not known: nothing took
+    /// place.
     fn write(
         &self,
         runner: &Runner,
@@ -48,7 +49,7 @@ pub trait Store: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Written, StoreError>> + Send;
 
     /// Reserves `count` numbers, and returns the first. They are larger than all that were reserved
-    /// before, by any process, also after a restart of the store.
+    /// before, by any process, also after a restart of the store. The first of all is 1.
     ///
     /// # Errors
     /// When none were reserved, or the answer was lost.
@@ -65,9 +66,9 @@ pub trait Store: Send + Sync + 'static {
         lease: Duration,
     ) -> impl Future<Output = Result<Timestamp, StoreError>> + Send;
 
-    /// Marks a runner dead whose lease ended at `until` and has not been renewed since, by the
-    /// store's clock; without `until`, whatever its lease. One that is not known is marked dead too.
-    /// Returns whether it is dead now.
+    /// Marks a runner dead if its lease ends at exactly `until`, as it was [read](Owner::Until), and
+    /// that is not after the store's time; without `until`, whatever its lease. One that is not known
+    /// is marked dead too, with or without `until`. Returns whether it is dead now.
     ///
     /// # Errors
     /// When the answer was lost.
@@ -77,9 +78,10 @@ pub trait Store: Send + Sync + 'static {
         until: Option<Timestamp>,
     ) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
-    /// Returns up to `limit` rows that may have something due: [`due`](RowChange::Put) has passed, or their
-    /// [owner](RowChange::Put) is dead or its lease has ended. With `live` alone, only those of live
-    /// records. Rows that it returned last time and that are still due may be returned again.
+    /// Returns up to `limit` rows that may have something due: [`due`](RowChange::Put) has passed, or
+    /// their [owner](RowChange::Put) is dead, not known, or its lease has ended. With `live`, only
+    /// those of live records. Rows that it returned last time and that are still due may be returned
+    /// again; if they always come first, rows that cannot be decoded keep others from their turn.
     ///
     /// # Errors
     /// When they cannot be read.
@@ -98,7 +100,8 @@ pub trait Store: Send + Sync + 'static {
         id: DeadLetterId,
     ) -> impl Future<Output = Result<Option<DeadLetter>, StoreError>> + Send;
 
-    /// Returns the letters that a filter [chooses](Filter), newest first.
+    /// Returns the letters that a filter [matches](Filter::matches), newest first, at most
+    /// [`Filter::limit`] of them.
     ///
     /// # Errors
     /// When they cannot be read.
@@ -115,6 +118,8 @@ pub trait Store: Send + Sync + 'static {
 
     /// Removes up to `limit` letters that were closed before `before`, each with its
     /// [marker](crate::protocol::unnotified_key). Returns how many.
+    ///
+    /// `before` is in nanoseconds. A store of coarser times rounds it up.
     ///
     /// # Errors
     /// When they cannot be removed.
@@ -136,7 +141,7 @@ pub trait Store: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Vec<Note>, StoreError>> + Send;
 
     /// Writes notes as [`Ledger::write_notes`](crate::ledger::Ledger::write_notes) does: all of them
-    /// if all is as expected, and returns whether it was.
+    /// if all is as expected, and returns whether it was. Their keys were checked before.
     ///
     /// # Errors
     /// When they may not be durable.
@@ -188,7 +193,8 @@ pub trait StoreTransaction: Send + 'static {
     ///
     /// # Errors
     /// [`StoreErrorKind::Lost`] when it may have been committed all the same; with any other kind,
-    /// nothing of it happened.
+    /// nothing of it happened: [`StoreErrorKind::Away`] when another process wrote the row first,
+    /// [`StoreErrorKind::RunnerDead`] when the runner was marked dead.
     fn commit(self) -> impl Future<Output = Result<(), StoreError>> + Send;
 }
 
@@ -199,7 +205,7 @@ pub type Runner = Arc<str>;
 /// Rows, in the order in which they were asked for.
 #[derive(Debug)]
 pub struct Rows {
-    /// One for each id; `None` where there is no row.
+    /// One for each id; `None` where there is no row, an error where a record cannot be decoded.
     pub rows: Vec<Result<Option<Row>, LedgerError>>,
     /// The store's time when they were read.
     pub now: Timestamp,
@@ -241,7 +247,7 @@ pub struct Write {
     pub version: u64,
     /// What becomes of it.
     pub change: RowChange,
-    /// The letter to write with it.
+    /// The letter to write with it. Its marker is among the notes.
     pub letter: Option<LetterWrite>,
     /// The notes to write with it. [Numbered ones](Note) get their numbers when they are recorded.
     pub notes: Vec<NoteChange>,
@@ -305,9 +311,10 @@ pub enum StoreErrorKind {
     Away,
     /// The answer was lost: it may have taken place, or may yet.
     Lost,
-    /// Nothing took place, and one of the writes is bad: it would be refused again.
+    /// Nothing took place, and the same request would be refused again: one of the writes is bad, or
+    /// what was read cannot be decoded.
     Refused,
-    /// Nothing took place, because the runner was marked dead.
+    /// Nothing took place, because the runner was marked dead or is not known.
     RunnerDead,
 }
 

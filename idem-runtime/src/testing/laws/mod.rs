@@ -176,7 +176,8 @@ impl Subject {
         self
     }
 
-    /// Says how the same data is opened by another process, which has this clock. If the ledger has
+    /// Says how the same data is opened by another process, which has this clock: it may be ahead of
+    /// the first one, or behind. A store on a server keeps its own clock. If the ledger has
     /// no leases, it was closed before. When the other subject is dropped, its process is killed.
     #[must_use]
     pub fn opened_again(

@@ -198,3 +198,10 @@ impl StoreError {
         }
     }
 }
+
+impl From<StoreError> for LedgerError {
+    /// Converts the error of a store that is opened.
+    fn from(error: StoreError) -> Self {
+        error.of_a_read()
+    }
+}

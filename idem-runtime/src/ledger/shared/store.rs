@@ -1,5 +1,6 @@
 //! What a shared ledger needs of a store.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +28,7 @@ use crate::protocol::{DeadLetter, DeadLetterId, Record, RecordId};
 ///   still take place, like one whose answer was lost, but not later than
 ///   [`LATEST`](super::LATEST).
 pub trait Store: Send + Sync + 'static {
-    /// The transactions of [`begin`](Self::begin).
+    /// The transactions of [`begin`](Self::begin); [`Infallible`] where there are none.
     type Transaction: StoreTransaction;
 
     /// Reads rows, in the order of the ids, and the store's time.
@@ -116,16 +117,14 @@ pub trait Store: Send + Sync + 'static {
     /// When they cannot be counted.
     fn open_letters(&self) -> impl Future<Output = Result<u64, StoreError>> + Send;
 
-    /// Removes up to `limit` letters that were closed before `before`, each with its
+    /// Removes up to `limit` letters that were closed at `until` or earlier, each with its
     /// [marker](crate::protocol::unnotified_key). Returns how many.
-    ///
-    /// `before` is in nanoseconds. A store of coarser times rounds it up.
     ///
     /// # Errors
     /// When they cannot be removed.
     fn remove_letters(
         &self,
-        before: Timestamp,
+        until: Timestamp,
         limit: usize,
     ) -> impl Future<Output = Result<u64, StoreError>> + Send;
 
@@ -196,6 +195,17 @@ pub trait StoreTransaction: Send + 'static {
     /// nothing of it happened: [`StoreErrorKind::Away`] when another process wrote the row first,
     /// [`StoreErrorKind::RunnerDead`] when the runner was marked dead.
     fn commit(self) -> impl Future<Output = Result<(), StoreError>> + Send;
+}
+
+/// The transaction of a store that has none.
+impl StoreTransaction for Infallible {
+    async fn write(&mut self, _: &Runner, _: Write) -> Result<bool, StoreError> {
+        match *self {}
+    }
+
+    async fn commit(self) -> Result<(), StoreError> {
+        match self {}
+    }
 }
 
 /// A process that holds claims: its name, which no other process and no earlier life of this one

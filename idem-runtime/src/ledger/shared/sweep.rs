@@ -70,11 +70,10 @@ impl<S: Store> Core<S> {
     /// Removes letters that were closed a retention ago.
     async fn remove_letters(&self, limit: usize, retention: Duration) -> Result<u64, LedgerError> {
         let retention = SignedDuration::try_from(retention).unwrap_or(SignedDuration::MAX);
-        let behind = SignedDuration::from_nanos(1).saturating_sub(retention);
-        let Ok(before) = self.now().checked_add(behind) else {
+        let Ok(until) = self.now().checked_sub(retention) else {
             return Ok(0);
         };
-        self.ask_again(|| self.store.remove_letters(before, limit))
+        self.ask_again(|| self.store.remove_letters(until, limit))
             .await
             .map_err(StoreError::of_a_write)
     }

@@ -8,7 +8,7 @@ use super::job::token;
 use super::plan::{Basis, Plan};
 use super::store::{Runner, Store, StoreError, StoreErrorKind, StoreTransaction};
 use crate::clock::BoxFuture;
-use crate::ledger::{CommitError, LedgerError, Transaction};
+use crate::ledger::{CommitError, LedgerError, Transaction, check_keys};
 use crate::protocol::{RecordId, Reply, Step};
 
 pub(super) struct SharedTransaction<S: Store> {
@@ -126,6 +126,9 @@ impl<S: Store> Transaction for SharedTransaction<S> {
     ) -> BoxFuture<'t, Result<Reply, LedgerError>> {
         let (core, id) = (Arc::clone(&self.core), id.clone());
         Box::pin(async move {
+            if let Step::Complete { notes, .. } = &step {
+                check_keys(notes)?;
+            }
             let Some(mut open) = self.open.take() else {
                 return Err(broken());
             };

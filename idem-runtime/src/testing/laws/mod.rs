@@ -86,6 +86,7 @@ macro_rules! ledger_laws {
             of_the_guarded_writes_of_two_processes_one_happens
             a_committed_transaction_recorded_its_result
             a_dropped_transaction_does_nothing
+            a_transaction_refuses_a_note_whose_key_is_too_long
             a_transaction_of_a_lost_claim_is_not_committed
             another_fingerprint_is_refused_in_every_state
             a_claim_without_a_fingerprint_compares_none

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{LEASE, Subject, complete, id, of_another};
-use crate::ledger::{CommitError, Transaction};
+use crate::ledger::{CommitError, LedgerError, Transaction};
 use crate::protocol::{Grant, NoteChange, Record, Reply, Step, StoredResult};
 
 async fn begin(on: &Subject) -> Option<Box<dyn Transaction>> {
@@ -64,6 +64,26 @@ pub async fn a_dropped_transaction_does_nothing(on: Arc<Subject>) {
         .await;
     assert_eq!(renewed, Reply::Recorded);
     assert_eq!(on.step("A", with_note(token)).await, Reply::Recorded);
+}
+
+/// A note whose key is too long is refused in a transaction too.
+pub async fn a_transaction_refuses_a_note_whose_key_is_too_long(on: Arc<Subject>) {
+    let Grant { token, .. } = on.start("A").await;
+    let Some(mut transaction) = begin(&on).await else {
+        return;
+    };
+    let report = Step::Complete {
+        token,
+        result: StoredResult::Json(b"7".as_slice().into()),
+        notes: vec![NoteChange::put("x".repeat(300), *b"1")],
+    };
+    let refused = transaction.apply(&id("A"), report).await;
+    assert!(
+        matches!(refused, Err(LedgerError::KeyTooLong { .. })),
+        "{refused:?}"
+    );
+    drop(transaction);
+    assert!(runs(&on).await);
 }
 
 /// A transaction whose claim has passed on before the commit is not committed.

@@ -168,10 +168,10 @@ impl Store for MemoryStore {
         Ok(open.len() as u64)
     }
 
-    async fn remove_letters(&self, before: Timestamp, limit: usize) -> Result<u64, StoreError> {
+    async fn remove_letters(&self, until: Timestamp, limit: usize) -> Result<u64, StoreError> {
         let closed = self.letters(Filter::default().any_state().limit(usize::MAX));
         let mut closed = closed.await?;
-        closed.retain(|letter| letter.closed_at.is_some_and(|closed| closed < before));
+        closed.retain(|letter| letter.closed_at.is_some_and(|closed| closed <= until));
         closed.truncate(limit);
         self.at_now(|kept, _| kept.remove_letters(&closed));
         Ok(closed.len() as u64)

@@ -148,9 +148,9 @@ impl<S: Store> Store for UnreliableStore<S> {
             .await
     }
 
-    async fn remove_letters(&self, before: Timestamp, limit: usize) -> Result<u64, StoreError> {
+    async fn remove_letters(&self, until: Timestamp, limit: usize) -> Result<u64, StoreError> {
         let store = self.store();
-        let request = async move { store.remove_letters(before, limit).await };
+        let request = async move { store.remove_letters(until, limit).await };
         self.call(StoreCall::RemoveLetters, request).await
     }
 

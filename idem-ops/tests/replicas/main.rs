@@ -62,8 +62,7 @@ impl Shared {
 
     /// Another process, whose ledger answers a turn later.
     fn slow_process(&self) -> Idem {
-        let ledger = self.ledger.clone();
-        process(&self.clock, slow::Slow { ledger })
+        process(&self.clock, slow::slow(self.ledger.clone()))
     }
 
     /// Looks again and again while time passes, until it is as wanted.

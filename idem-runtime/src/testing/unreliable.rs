@@ -74,6 +74,8 @@ pub enum LedgerFault {
     Held(BoxFuture<'static, ()>),
     /// It is made at once, and the answer comes once this resolves.
     LateAnswer(BoxFuture<'static, ()>),
+    /// It is made at once, and the answer is lost once this resolves.
+    LostLater(BoxFuture<'static, ()>, LedgerError),
     /// A claim or a report is made twice, as if the first answer was lost; a claim gets a number for
     /// it. The answers must agree. Other calls go well.
     Twice,
@@ -134,6 +136,14 @@ impl UnreliableLedger {
                     answer
                 })
             }
+            LedgerFault::LostLater(late, error) => {
+                let answer = make(&*self.ledger);
+                Box::pin(async {
+                    answer.await?;
+                    late.await;
+                    Err(error)
+                })
+            }
             LedgerFault::Twice => make(&*self.ledger),
         }
     }
@@ -180,6 +190,7 @@ impl fmt::Debug for LedgerFault {
             Self::Silent => "Silent",
             Self::Held(_) => "Held",
             Self::LateAnswer(_) => "LateAnswer",
+            Self::LostLater(..) => "LostLater",
             Self::Twice => "Twice",
         })
     }

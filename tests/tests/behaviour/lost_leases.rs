@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 
 use idem_runtime::clock::{BoxFuture, Clock};
 use idem_runtime::dead_letters::AttemptOutcome;
-use idem_runtime::ledger::{
-    Capabilities, Claims, ExpectedNote, Ledger, LedgerError, Note, NoteChange, Swept,
+use idem_runtime::ledger::{Claims, LedgerError};
+use idem_runtime::protocol::{Phase, Record, RecordId, Step};
+use idem_runtime::testing::{
+    LedgerCall, LedgerFault, ManualClock, MemoryLedger, UnreliableLedger, open_on,
 };
-use idem_runtime::protocol::{Phase, Record, RecordId, Reply, Step};
-use idem_runtime::testing::{ManualClock, MemoryLedger, open_on};
-use idem_runtime::{Attempt, DeadLetter, DeadLetterId, Error, Filter, Idem, attempt, idempotent};
+use idem_runtime::{Attempt, Error, Idem, attempt, idempotent};
 use tokio::sync::watch;
 
 use crate::common::{Body, Log, Oops, on_a_thread, only_letter, poll_once, soon};
@@ -36,105 +36,32 @@ enum Fate {
 
 type Fates = Arc<Mutex<dyn FnMut(&Step) -> Fate + Send>>;
 
-/// A connection to a ledger in memory, with faults.
-#[derive(Clone)]
-struct Faulty {
-    ledger: MemoryLedger,
-    fates: Fates,
-    steps: Arc<Log<Step>>,
-}
-
-impl Ledger for Faulty {
-    fn capabilities(&self) -> Capabilities {
-        self.ledger.capabilities()
-    }
-
-    fn apply(&self, id: &RecordId, step: Step) -> BoxFuture<'static, Result<Reply, LedgerError>> {
-        self.steps.push(step.clone());
-        let fate = (self.fates.lock().unwrap())(&step);
+/// A connection to a ledger in memory, with faults. It notes its steps.
+fn faulty(ledger: MemoryLedger, fates: Fates, steps: Arc<Log<Step>>) -> UnreliableLedger {
+    let opened = |mut gate: watch::Receiver<bool>| -> BoxFuture<'static, ()> {
+        Box::pin(async move { drop(gate.wait_for(|open| *open).await.unwrap()) })
+    };
+    UnreliableLedger::new(ledger, move |call| {
+        let LedgerCall::Step(_, step) = call else {
+            return None;
+        };
+        steps.push((*step).clone());
+        let fate = (fates.lock().unwrap())(step);
         match fate {
-            Fate::Made => self.ledger.apply(id, step),
-            Fate::Lost(error) => {
-                let made = self.ledger.apply(id, step);
-                Box::pin(async move {
-                    made.await?;
-                    Err(error)
-                })
-            }
-            Fate::Refused(error) => Box::pin(ready(Err(error))),
-            Fate::Late(mut gate) => {
-                let made = self.ledger.apply(id, step);
-                Box::pin(async move {
-                    let reply = made.await;
-                    gate.wait_for(|open| *open).await.unwrap();
-                    reply
-                })
-            }
-            Fate::LostLate(mut gate, error) => {
-                let made = self.ledger.apply(id, step);
-                Box::pin(async move {
-                    made.await?;
-                    gate.wait_for(|open| *open).await.unwrap();
-                    Err(error)
-                })
-            }
+            Fate::Made => None,
+            Fate::Lost(error) => Some(LedgerFault::Lost(error)),
+            Fate::Refused(error) => Some(LedgerFault::Refused(error)),
+            Fate::Late(gate) => Some(LedgerFault::LateAnswer(opened(gate))),
+            Fate::LostLate(gate, error) => Some(LedgerFault::LostLater(opened(gate), error)),
             Fate::Panics => panic!("the ledger panics"),
         }
-    }
-
-    fn record(&self, id: &RecordId) -> BoxFuture<'static, Result<Option<Record>, LedgerError>> {
-        self.ledger.record(id)
-    }
-
-    fn letter(
-        &self,
-        id: DeadLetterId,
-    ) -> BoxFuture<'static, Result<Option<DeadLetter>, LedgerError>> {
-        self.ledger.letter(id)
-    }
-
-    fn letters(&self, filter: &Filter) -> BoxFuture<'static, Result<Vec<DeadLetter>, LedgerError>> {
-        self.ledger.letters(filter)
-    }
-
-    fn open_letters(&self) -> BoxFuture<'static, Result<u64, LedgerError>> {
-        self.ledger.open_letters()
-    }
-
-    fn sweep(
-        &self,
-        settled: usize,
-        retention: Duration,
-    ) -> BoxFuture<'static, Result<Swept, LedgerError>> {
-        self.ledger.sweep(settled, retention)
-    }
-
-    fn notes(
-        &self,
-        prefix: &str,
-        after: Option<&str>,
-        limit: usize,
-    ) -> BoxFuture<'static, Result<Vec<Note>, LedgerError>> {
-        self.ledger.notes(prefix, after, limit)
-    }
-
-    fn write_notes(
-        &self,
-        changes: Vec<NoteChange>,
-        expected: Vec<ExpectedNote>,
-    ) -> BoxFuture<'static, Result<bool, LedgerError>> {
-        self.ledger.write_notes(changes, expected)
-    }
-
-    fn close(&self) -> BoxFuture<'static, Result<(), LedgerError>> {
-        self.ledger.close()
-    }
+    })
 }
 
 /// Two processes on one ledger; the connection of the first has faults.
 struct Two {
     clock: ManualClock,
-    faulty: Faulty,
+    steps: Arc<Log<Step>>,
     one: Idem,
     claims: Claims,
     other: Idem,
@@ -145,16 +72,14 @@ impl Two {
         let clock = ManualClock::default();
         let ledger = MemoryLedger::new(Arc::new(clock.clone()));
         let builder = || Idem::builder().clock(Arc::new(clock.clone()));
-        let faulty = Faulty {
-            ledger: ledger.clone(),
-            fates: Arc::new(Mutex::new(fates)),
-            steps: Arc::default(),
-        };
+        let steps = Arc::<Log<Step>>::default();
+        let fates = Arc::new(Mutex::new(fates));
+        let faulty = faulty(ledger.clone(), fates, Arc::clone(&steps));
         let claims = OnceLock::new();
         let one = builder()
             .open_with(|context| {
                 claims.get_or_init(|| context.claims);
-                ready(Ok(faulty.clone()))
+                ready(Ok(faulty))
             })
             .await
             .unwrap();
@@ -162,7 +87,7 @@ impl Two {
             other: open_on(builder(), ledger).unwrap(),
             claims: claims.into_inner().unwrap(),
             clock,
-            faulty,
+            steps,
             one,
         }
     }
@@ -180,7 +105,7 @@ impl Two {
 
     async fn record(&self) -> Option<Record> {
         let id = RecordId::new("lost.run", "1");
-        self.faulty.ledger.record(&id).await.unwrap()
+        self.other.record(&id).await.unwrap()
     }
 
     async fn is_given_back(&self) {
@@ -196,13 +121,7 @@ impl Two {
     async fn asked(&self, times: usize, is: fn(&Step) -> bool) {
         let mut asked = 0;
         eventually(|| {
-            asked += self
-                .faulty
-                .steps
-                .take()
-                .iter()
-                .filter(|step| is(step))
-                .count();
+            asked += self.steps.take().iter().filter(|step| is(step)).count();
             asked >= times
         })
         .await;

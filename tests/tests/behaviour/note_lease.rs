@@ -5,14 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use idem_runtime::ledger::{Capabilities, ExpectedNote, Leases, Ledger, Note, NoteChange, Swept};
+use idem_runtime::Idem;
+use idem_runtime::clock::Clock;
+use idem_runtime::ledger::{ExpectedNote, Ledger, LedgerError, NoteChange};
 use idem_runtime::notes::NoteLease;
-use idem_runtime::protocol::{Record, RecordId, Reply, Step};
-use idem_runtime::testing::{ManualClock, MemoryLedger, open_on};
-use idem_runtime::{
-    DeadLetter, DeadLetterId, Filter, Idem,
-    clock::{BoxFuture, Clock},
-    ledger::LedgerError,
+use idem_runtime::testing::{
+    LedgerCall, LedgerFault, ManualClock, MemoryLedger, UnreliableLedger, open_on,
 };
 
 use crate::common::Folder;
@@ -229,14 +227,21 @@ async fn an_answer_that_is_lost_neither_loses_the_lease_nor_its_guard() {
     let clock = ManualClock::default();
     let ledger = MemoryLedger::new(Arc::new(clock.clone()));
     let (lost, unwritten) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
-    let idem = process(
-        &clock,
-        Forgetful {
-            ledger: ledger.clone(),
-            lost: lost.clone(),
-            unwritten: unwritten.clone(),
-        },
-    );
+    // It is told to fail once: after a write of notes, or before it.
+    let forgetful = UnreliableLedger::new(ledger.clone(), {
+        let (lost, unwritten) = (lost.clone(), unwritten.clone());
+        move |call| {
+            if !matches!(call, LedgerCall::WriteNotes(_)) {
+                return None;
+            }
+            let lost = lost.swap(false, Ordering::SeqCst);
+            if unwritten.swap(false, Ordering::SeqCst) {
+                return Some(LedgerFault::Refused(LedgerError::Closed));
+            }
+            lost.then_some(LedgerFault::Lost(LedgerError::Closed))
+        }
+    });
+    let idem = process(&clock, forgetful);
     let mut one = idem.note_lease("work", TTL);
     let mut other = process(&clock, ledger).note_lease("work", TTL);
 
@@ -288,81 +293,4 @@ async fn a_process_that_owns_its_folder_does_not_wait_for_one_that_died() {
     drop(idem);
     let idem = folder.open();
     assert!(idem.note_lease("work", TTL).hold().await.unwrap());
-}
-
-/// A ledger that is told to fail once: after a write of notes, or before it.
-struct Forgetful {
-    ledger: MemoryLedger,
-    lost: Arc<AtomicBool>,
-    unwritten: Arc<AtomicBool>,
-}
-
-impl Ledger for Forgetful {
-    fn write_notes(
-        &self,
-        changes: Vec<NoteChange>,
-        expected: Vec<ExpectedNote>,
-    ) -> BoxFuture<'static, Result<bool, LedgerError>> {
-        let lost = self.lost.swap(false, Ordering::SeqCst);
-        if self.unwritten.swap(false, Ordering::SeqCst) {
-            return Box::pin(async { Err(LedgerError::Closed) });
-        }
-        let written = self.ledger.write_notes(changes, expected);
-        Box::pin(async move {
-            let answer = written.await;
-            if lost {
-                Err(LedgerError::Closed)
-            } else {
-                answer
-            }
-        })
-    }
-
-    fn apply(&self, id: &RecordId, step: Step) -> BoxFuture<'static, Result<Reply, LedgerError>> {
-        self.ledger.apply(id, step)
-    }
-
-    fn record(&self, id: &RecordId) -> BoxFuture<'static, Result<Option<Record>, LedgerError>> {
-        self.ledger.record(id)
-    }
-
-    fn letter(
-        &self,
-        id: DeadLetterId,
-    ) -> BoxFuture<'static, Result<Option<DeadLetter>, LedgerError>> {
-        self.ledger.letter(id)
-    }
-
-    fn letters(&self, filter: &Filter) -> BoxFuture<'static, Result<Vec<DeadLetter>, LedgerError>> {
-        self.ledger.letters(filter)
-    }
-
-    fn open_letters(&self) -> BoxFuture<'static, Result<u64, LedgerError>> {
-        self.ledger.open_letters()
-    }
-
-    fn sweep(
-        &self,
-        settled: usize,
-        retention: Duration,
-    ) -> BoxFuture<'static, Result<Swept, LedgerError>> {
-        self.ledger.sweep(settled, retention)
-    }
-
-    fn notes(
-        &self,
-        prefix: &str,
-        after: Option<&str>,
-        limit: usize,
-    ) -> BoxFuture<'static, Result<Vec<Note>, LedgerError>> {
-        self.ledger.notes(prefix, after, limit)
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        Capabilities::new().leases(Leases::PerClaim)
-    }
-
-    fn close(&self) -> BoxFuture<'static, Result<(), LedgerError>> {
-        self.ledger.close()
-    }
 }

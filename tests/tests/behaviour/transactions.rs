@@ -2,7 +2,6 @@
 //! is there, whatever becomes of the commit and its answer.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use idem_runtime::ledger::shared::SharedLedger;
@@ -104,13 +103,8 @@ enum Then {
     timeout = "20s",
     skip(starts, then, idem)
 )]
-async fn book(
-    order_no: String,
-    starts: &AtomicU32,
-    then: &[Then],
-    idem: &Idem,
-) -> Result<u32, Oops> {
-    let start = starts.fetch_add(1, Ordering::Relaxed) + 1;
+async fn book(order_no: String, starts: &Body, then: &[Then], idem: &Idem) -> Result<u32, Oops> {
+    let start = starts.start();
     let mut carried = transaction::<Carried>().await?;
     assert_eq!(carried.transaction.get(&order_no), None, "booked before");
     carried
@@ -134,12 +128,12 @@ async fn book(
 }
 
 async fn booked(shop: &Shop, order_no: &str, then: &[Then]) -> (Result<u32, Oops>, u32) {
-    let starts = AtomicU32::new(0);
+    let starts = Body::open();
     let call = shop
         .idem
         .scope(book(order_no.to_owned(), &starts, then, &shop.idem));
     let result = shop.while_time_passes(call).await;
-    (result, starts.into_inner())
+    (result, starts.starts())
 }
 
 async fn sent(shop: &Shop) -> usize {
@@ -167,7 +161,7 @@ async fn an_attempt_that_fails_leaves_nothing() {
         (Then::Lend, AttemptOutcome::NotCommitted),
     ] {
         let shop = Shop::open().await;
-        let (starts, twice) = (AtomicU32::new(0), [then, then]);
+        let (starts, twice) = (Body::open(), [then, then]);
         let call = book("A-1".to_owned(), &starts, &twice, &shop.idem);
         let call = shop.idem.scope(call);
         let result = shop.while_time_passes(call).await;
@@ -187,21 +181,13 @@ async fn an_attempt_that_fails_leaves_nothing() {
 #[tokio::test]
 async fn a_dropped_call_leaves_nothing() {
     let shop = Shop::open().await;
-    let starts = AtomicU32::new(0);
+    let starts = Body::open();
     let mut call =
         Box::pin(
             shop.idem
                 .scope(book("A-1".to_owned(), &starts, &[Then::Hang], &shop.idem)),
         );
-    soon(async {
-        while starts.load(Ordering::Relaxed) == 0 {
-            tokio::select! {
-                _ = &mut call => unreachable!("it hangs"),
-                () = tokio::time::sleep(Duration::from_millis(1)) => {}
-            }
-        }
-    })
-    .await;
+    starts.holds(&mut call, 1).await;
     drop(call);
     let (result, starts) = booked(&shop, "A-1", &[]).await;
     assert_eq!((result.unwrap(), starts), (1, 1));
@@ -248,19 +234,15 @@ async fn a_result_is_not_brought_later() {
     for fault in [StoreFault::Lost, StoreFault::LostRequest] {
         let shop = Shop::open().await;
         shop.store.next(StoreCall::Commit, fault);
-        let starts = AtomicU32::new(0);
+        let starts = Body::open();
         let call = book("A-1".to_owned(), &starts, &[], &shop.idem);
         let away = async {
             // From the commit on.
-            loop {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-                if starts.load(Ordering::Relaxed) > 0 {
-                    for call in [StoreCall::Read, StoreCall::Write, StoreCall::Beat] {
-                        shop.store.always(call, StoreFault::Away);
-                    }
-                    std::future::pending::<()>().await;
-                }
+            starts.started(1).await;
+            for call in [StoreCall::Read, StoreCall::Write, StoreCall::Beat] {
+                shop.store.always(call, StoreFault::Away);
             }
+            std::future::pending::<()>().await;
         };
         let result = shop
             .while_time_passes(async {

@@ -2,6 +2,8 @@
 //! change the input or the output of `decide`, as a mistake in it would.
 
 use std::collections::BTreeSet;
+use std::fmt::Debug;
+use std::hash::Hash;
 use std::time::Duration;
 
 use idem_runtime::dead_letters::AttemptOutcome;
@@ -12,7 +14,7 @@ use idem_runtime::protocol::{
 use stateright::{Checker, Expectation, HasDiscoveries, Model, Property};
 
 use crate::properties::*;
-use crate::world::{Decide, LEASE, Protocol, Scene, TTL, ticks};
+use crate::world::{LEASE, Protocol, Scene, TTL, ticks};
 use crate::{BY_PROCESS_TWO_KEYS, SHARED, say};
 
 /// Two messages with one key, and a deploy, so that every bug has its chance.
@@ -30,7 +32,8 @@ macro_rules! bugs {
             use super::*;
             $(#[test] fn $bug() {
                 let scene = [$($scene,)? SCENE].into_iter().next().unwrap();
-                found(stringify!($bug), super::$bug, scene, &[$($law),+]);
+                let model = Protocol::new(super::$bug, scene);
+                found(stringify!($bug), model, &[$($law),+]);
             })+
         }
 
@@ -74,10 +77,15 @@ bugs! {
 }
 
 /// Looks until these are broken, and shows how.
-fn found(bug: &str, decide: Decide, scene: Scene, broken: &[&'static str]) {
+pub(crate) fn found<M>(bug: &str, model: M, broken: &[&'static str])
+where
+    M: Model + Send + Sync + 'static,
+    M::State: Clone + Debug + Hash + PartialEq + Send + Sync,
+    M::Action: Clone + Debug + PartialEq,
+{
     // One thread looks at short lives first.
     let wanted = HasDiscoveries::AllOf(BTreeSet::from_iter(broken.iter().copied()));
-    let checker = Protocol::new(decide, scene)
+    let checker = model
         .checker()
         .threads(1)
         .finish_when(wanted)

@@ -1,14 +1,12 @@
 //! Mistakes in the shared core's rules, one at a time: the check must find each of them.
 
-use std::collections::BTreeSet;
-
-use stateright::{Checker, Expectation, HasDiscoveries, Model, Property};
+use stateright::{Expectation, Model};
 
 use super::properties::*;
 use super::world::{Core, Limits, Scene};
 use super::{SCENE, with};
+use crate::bugs::found;
 use crate::properties::{CHARGED, FENCED, ONE_CLAIM, SENSE};
-use crate::say;
 use crate::world::Ending;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +38,7 @@ macro_rules! bugs {
     ($($name:ident: $bug:ident in $scene:expr => $($law:ident)+;)+) => {
         mod finds {
             use super::*;
-            $(#[test] fn $name() { found(Bug::$bug, $scene, &[$($law),+]); })+
+            $(#[test] fn $name() { found(stringify!($name), with_bug(Bug::$bug, $scene), &[$($law),+]); })+
         }
 
         #[test]
@@ -126,38 +124,10 @@ bugs! {
     } => FENCED;
 }
 
-/// Looks until these are broken, and shows how.
-fn found(bug: Bug, scene: Scene, broken: &[&'static str]) {
-    let wanted = HasDiscoveries::AllOf(BTreeSet::from_iter(broken.iter().copied()));
-    let core = Core {
+/// A core with a bug in it.
+fn with_bug(bug: Bug, scene: Scene) -> Core {
+    Core {
         bug: Some(bug),
         ..Core::new(scene)
-    };
-    let checker = core
-        .checker()
-        .threads(1)
-        .finish_when(wanted)
-        .spawn_bfs()
-        .join();
-    for law in broken {
-        let Some(path) = checker.discovery(law) else {
-            panic!("`{bug:?}` was not found by \"{law}\"")
-        };
-        let model = checker.model();
-        let Property {
-            condition: holds, ..
-        } = model.property(law);
-        let unbroken = path
-            .into_vec()
-            .into_iter()
-            .take_while(|(state, _)| holds(model, state));
-        let steps: Vec<_> = unbroken.filter_map(|(_, action)| action).collect();
-        say(&format!(
-            "{bug:?} breaks \"{law}\" in {} steps:\n",
-            steps.len()
-        ));
-        steps
-            .iter()
-            .for_each(|step| say(&format!("    {step:?}\n")));
     }
 }

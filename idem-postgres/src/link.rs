@@ -20,7 +20,7 @@ const SETTINGS: [(&str, &str); 8] = [
     ("statement_timeout", "4500"),
     ("lock_timeout", "3000"),
     ("idle_in_transaction_session_timeout", "10000"),
-    ("default_transaction_isolation", "read\\ committed"),
+    ("default_transaction_isolation", "read committed"),
     ("default_transaction_read_only", "off"),
     ("plan_cache_mode", "force_generic_plan"),
     ("enable_seqscan", "off"),

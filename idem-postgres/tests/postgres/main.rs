@@ -1,0 +1,7 @@
+//! The ledger on a real server.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod clocked;
+mod database;
+mod laws;

@@ -10,6 +10,10 @@ use idem_runtime::testing::{ManualClock, Process, UnreliableStore};
 
 use crate::clocked::ClockedDatabase;
 
+/// The test's clock may move by half a minute while a heartbeat is under way, and the laws are of claims
+/// that last.
+const LEASE: Duration = Duration::from_secs(120);
+
 fn on_postgres() -> Subject {
     let clock = ManualClock::default();
     process(empty(clock.clone()), clock)
@@ -44,7 +48,7 @@ fn process(database: ClockedDatabase, clock: ManualClock) -> Subject {
     let process = Process::start(name(), Arc::new(clock.clone())).unwrap();
     let data = database.clone();
     let ledger = process.open(|context| async move {
-        SharedLedger::open(data.store().await?, context, Duration::from_secs(30)).await
+        SharedLedger::open(data.store().await?, context, LEASE).await
     });
     Subject::new(Arc::new(ledger.unwrap()), clock)
         .keeping(process)
@@ -61,7 +65,7 @@ fn badly_connected(
     let (data, servers) = (database.clone(), time.clone());
     let ledger = process.open(move |context| async move {
         let store = UnreliableStore::at_random(data.store().await?, servers, seed);
-        SharedLedger::open(store, context, Duration::from_secs(120)).await
+        SharedLedger::open(store, context, LEASE).await
     });
     Subject::new(Arc::new(ledger.unwrap()), clock)
         .keeping(process)

@@ -10,7 +10,7 @@ use futures_util::future::poll_immediate;
 use idem_runtime::clock::Clock;
 use idem_runtime::ledger::NoteChange;
 use idem_runtime::ledger::shared::{
-    Owner, RowChange, Runner, Store, StoreError, StoreErrorKind, StoreTransaction, Write,
+    Owner, Runner, Store, StoreError, StoreErrorKind, StoreTransaction, Write,
 };
 use idem_runtime::protocol::{DeadLetterId, Record, RecordId, Settled, Settlement};
 use idem_runtime::testing::{ManualClock, MemoryStore, StoreCall, StoreFault, UnreliableStore};
@@ -24,7 +24,7 @@ async fn store() -> (MemoryStore, ManualClock, Runner) {
         MemoryStore::new(Arc::new(clock.clone())),
         Runner::from("one"),
     );
-    store.beat(&runner, LEASE).await.unwrap();
+    store.beat(&runner, LEASE, 0).await.unwrap();
     (store, clock, runner)
 }
 
@@ -42,25 +42,22 @@ fn write(key: &str, expected: Option<u64>, version: u64) -> Write {
         id: id(key),
         expected,
         version,
-        change: RowChange::Put {
-            record: Some(record(&ManualClock::default()).encode().unwrap()),
-            live: false,
-            due: None,
-            owner: None,
-        },
+        record: Some(record(&ManualClock::default()).encode().unwrap()),
+        live: false,
+        due: None,
+        owner: None,
         letter: None,
         notes: vec![NoteChange::put("n/~", key)],
     }
 }
 
 fn held(write: Write, by: &Runner) -> Write {
-    let change = RowChange::Put {
+    Write {
         record: None,
         live: true,
-        due: None,
         owner: Some(by.clone()),
-    };
-    Write { change, ..write }
+        ..write
+    }
 }
 
 async fn version(store: &impl Store, key: &str) -> Option<u64> {
@@ -123,17 +120,17 @@ async fn nothing_takes_place_in_the_name_of_a_dead_runner() {
     let Owner::Until(_, until) = owner().await else {
         panic!("it lives")
     };
-    assert!(store.due(10, true).await.unwrap().is_empty());
+    assert!(store.due(10).await.unwrap().is_empty());
     assert!(!store.retire(&runner, Some(until)).await.unwrap());
     clock.advance(LEASE);
-    assert_eq!(store.due(10, true).await.unwrap(), [id("A")]);
-    store.beat(&runner, LEASE).await.unwrap();
+    assert_eq!(store.due(10).await.unwrap(), [id("A")]);
+    store.beat(&runner, LEASE, 0).await.unwrap();
     assert!(!store.retire(&runner, Some(until)).await.unwrap());
     clock.advance(LEASE);
     assert!(store.retire(&runner, Some(until + LEASE)).await.unwrap());
     assert_eq!(owner().await, Owner::Dead);
     let dead = Some(StoreErrorKind::RunnerDead);
-    assert_eq!(kind(store.beat(&runner, LEASE).await), dead);
+    assert_eq!(kind(store.beat(&runner, LEASE, 0).await), dead);
     let writes = vec![write("A", Some(1), 2), write("B", None, 3)];
     assert_eq!(kind(store.write(&runner, writes).await), dead);
     assert_eq!(
@@ -146,7 +143,7 @@ async fn nothing_takes_place_in_the_name_of_a_dead_runner() {
         dead
     );
     assert!(store.retire(&unknown, None).await.unwrap());
-    assert_eq!(kind(store.beat(&unknown, LEASE).await), dead);
+    assert_eq!(kind(store.beat(&unknown, LEASE, 0).await), dead);
 }
 
 #[tokio::test]
@@ -258,12 +255,12 @@ async fn each_fault_is_what_it_says() {
     store.always(StoreCall::Beat, StoreFault::Away);
     for _ in 0..3 {
         assert_eq!(
-            kind(store.beat(&runner, LEASE).await),
+            kind(store.beat(&runner, LEASE, 0).await),
             Some(StoreErrorKind::Away)
         );
     }
     store.mend();
-    store.beat(&runner, LEASE).await.unwrap();
+    store.beat(&runner, LEASE, 0).await.unwrap();
     store
         .write(&runner, vec![write("B", None, 6)])
         .await

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::numbers::Numbers;
+use super::numbers::{Blocks, Numbers};
 use super::own::Own;
 use super::queue::Queue;
 use super::runner::Life;
@@ -35,6 +35,7 @@ pub(super) struct Core<S> {
     pub(super) queue: Queue,
     pub(super) own: Own,
     pub(super) numbers: tokio::sync::Mutex<Numbers>,
+    pub(super) blocks: Blocks,
     pub(super) life: Mutex<Life>,
     /// One beat at a time.
     pub(super) beating: tokio::sync::Mutex<()>,
@@ -64,6 +65,7 @@ impl<S: Store> Core<S> {
             queue: Queue::default(),
             own: Own::default(),
             numbers: tokio::sync::Mutex::default(),
+            blocks: Blocks::default(),
             life: Mutex::new(Life::first(&context.instance)),
             beating: tokio::sync::Mutex::default(),
             waiters: Waiters::default(),

@@ -34,8 +34,6 @@ pub(super) struct InDoubt {
     pub(super) version: u64,
     /// The version that it expects.
     pub(super) expected: Option<u64>,
-    /// Whether the row was to be removed.
-    pub(super) removes: bool,
     /// The answer if it took place.
     pub(super) reply: Reply,
 }
@@ -84,11 +82,10 @@ impl StepJob {
     /// Returns the answer of the write whose outcome was not known, if the row shows that it took
     /// place.
     pub(super) fn took_place(&self, row: Option<&Row>) -> Option<&Reply> {
-        let is_it = |write: &&InDoubt| match row {
-            Some(row) => row.version == write.version,
-            None => write.removes,
-        };
-        self.in_doubt.iter().find(is_it).map(|write| &write.reply)
+        let version = row?.version;
+        let mut in_doubt = self.in_doubt.iter();
+        let it = in_doubt.find(|write| write.version == version);
+        it.map(|write| &write.reply)
     }
 
     /// Returns whether a write whose answer was lost may take place yet, on a row of this version.

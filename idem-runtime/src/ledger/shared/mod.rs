@@ -30,8 +30,8 @@ use crate::clock::BoxFuture;
 use crate::protocol::{DeadLetter, DeadLetterId, Record, RecordId, Reply, Step};
 
 pub use store::{
-    LetterWrite, Owner, Row, RowChange, Rows, Runner, Store, StoreError, StoreErrorKind,
-    StoreTransaction, Write, Written,
+    LetterWrite, Owner, Row, Rows, Runner, Store, StoreError, StoreErrorKind, StoreTransaction,
+    Write, Written,
 };
 
 /// How long after it was asked for a write may still take place, whatever became of its answer. A

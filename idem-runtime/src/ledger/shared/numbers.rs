@@ -1,6 +1,9 @@
 //! The numbers of writes, which are versions of rows and fencing tokens.
 
+use std::collections::VecDeque;
+
 use jiff::Timestamp;
+use parking_lot::Mutex;
 
 use super::LATEST;
 use super::core::Core;
@@ -21,6 +24,19 @@ pub(super) struct Numbers {
     since: Timestamp,
 }
 
+/// The blocks whose numbers may still be written: not those that were reserved two
+/// [`LATEST`](super::LATEST) ago.
+#[derive(Default)]
+pub(super) struct Blocks(Mutex<Recent>);
+
+#[derive(Default)]
+struct Recent {
+    /// When each was asked for, by the clock, and its first number.
+    blocks: VecDeque<(Timestamp, u64)>,
+    /// The end of the last one.
+    end: u64,
+}
+
 impl Numbers {
     /// Sees to it that the next `count` numbers are there and larger than `above`.
     pub(super) async fn ensure<S: Store>(
@@ -30,7 +46,10 @@ impl Numbers {
         above: u64,
     ) -> Result<(), StoreError> {
         let (now, count) = (core.clock().now(), count as u64);
-        if self.are_old(now) || self.next <= above || self.end.saturating_sub(self.next) < count {
+        if is_old(self.since, now)
+            || self.next <= above
+            || self.end.saturating_sub(self.next) < count
+        {
             let wanted = count.max(A_BLOCK);
             let first = core.ask(core.store.reserve(wanted)).await?;
             *self = Self {
@@ -38,6 +57,7 @@ impl Numbers {
                 end: first + wanted,
                 since: now,
             };
+            core.blocks.add(self);
             if first <= above {
                 // It would be a defect of the store.
                 return Err(StoreError::lost(
@@ -48,9 +68,9 @@ impl Numbers {
         Ok(())
     }
 
-    /// Returns whether the block is too old for a first claim.
-    pub(super) fn are_old(&self, now: Timestamp) -> bool {
-        now < self.since || until(now, self.since) >= LATEST / 2
+    /// Returns when the block was asked for.
+    pub(super) fn since(&self) -> Timestamp {
+        self.since
     }
 
     pub(super) fn peek(&self) -> u64 {
@@ -60,4 +80,28 @@ impl Numbers {
     pub(super) fn take(&mut self) {
         self.next += 1;
     }
+}
+
+impl Blocks {
+    fn add(&self, block: &Numbers) {
+        let mut recent = self.0.lock();
+        recent.blocks.push_back((block.since, block.next));
+        recent.end = block.end;
+    }
+
+    /// Returns the smallest number that may still be written, by this clock.
+    pub(super) fn oldest(&self, now: Timestamp) -> u64 {
+        let mut recent = self.0.lock();
+        let is_past = |(since, _): &mut (Timestamp, u64)| until(now, *since) >= LATEST * 2;
+        while recent.blocks.pop_front_if(is_past).is_some() {}
+        recent
+            .blocks
+            .front()
+            .map_or(recent.end, |(_, first)| *first)
+    }
+}
+
+/// Returns whether a block that was asked for then is too old for a first claim.
+pub(super) fn is_old(since: Timestamp, now: Timestamp) -> bool {
+    now < since || until(now, since) >= LATEST / 2
 }

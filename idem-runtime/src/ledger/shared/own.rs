@@ -11,7 +11,14 @@ use crate::protocol::{Live, Phase, Record, RecordId};
 
 /// The running claims of this process, by their records.
 #[derive(Default)]
-pub(super) struct Own(Mutex<HashMap<RecordId, Option<Known>, RandomState>>);
+pub(super) struct Own(Mutex<HashMap<RecordId, Held, RandomState>>);
+
+/// A claim that this process may hold.
+struct Held {
+    token: u64,
+    /// Its row, if that is known.
+    row: Option<Known>,
+}
 
 /// A row as this process wrote it, and was answered.
 #[derive(Clone)]
@@ -36,8 +43,8 @@ impl Own {
     /// Returns the row of a record if it runs with this token, and is known.
     pub(super) fn known(&self, id: &RecordId, token: u64) -> Option<Known> {
         let own = self.0.lock();
-        let known = own.get(id)?.as_ref()?;
-        (known.record.token() == token).then(|| known.clone())
+        let held = own.get(id).filter(|held| held.token == token);
+        held?.row.clone()
     }
 
     /// Returns whether this process may hold a record's claim.
@@ -49,8 +56,11 @@ impl Own {
     pub(super) fn wrote(&self, id: &RecordId, record: Option<Record>, version: u64) {
         match record {
             Some(record) if is_running(&record) => {
-                let known = Some(Known { record, version });
-                self.0.lock().insert(id.clone(), known);
+                let held = Held {
+                    token: record.token(),
+                    row: Some(Known { record, version }),
+                };
+                self.0.lock().insert(id.clone(), held);
             }
             _ => drop(self.0.lock().remove(id)),
         }
@@ -59,8 +69,8 @@ impl Own {
     /// Forgets what is known of a record: the answer to a write of it was lost, or another process
     /// wrote it.
     pub(super) fn doubt(&self, id: &RecordId) {
-        if let Some(known) = self.0.lock().get_mut(id) {
-            *known = None;
+        if let Some(held) = self.0.lock().get_mut(id) {
+            held.row = None;
         }
     }
 
@@ -72,11 +82,7 @@ impl Own {
     /// Forgets a claim with this token: it has passed on, or was reported before.
     pub(super) fn lost(&self, id: &RecordId, token: u64) {
         let mut own = self.0.lock();
-        let is_it = |known: &Option<Known>| {
-            known
-                .as_ref()
-                .is_none_or(|known| known.record.token() == token)
-        };
+        let is_it = |held: &Held| held.row.is_none() || held.token == token;
         if own.get(id).is_some_and(is_it) {
             own.remove(id);
         }
@@ -85,6 +91,12 @@ impl Own {
     /// Forgets all claims: they have passed on.
     pub(super) fn clear(&self) {
         self.0.lock().clear();
+    }
+
+    /// Returns the smallest token.
+    pub(super) fn oldest(&self) -> Option<u64> {
+        let own = self.0.lock();
+        own.values().map(|held| held.token).min()
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -7,9 +7,7 @@ use jiff::Timestamp;
 use super::LATEST;
 use super::core::Core;
 use super::own::is_running;
-use super::store::{
-    LetterWrite, Owner, Row, RowChange, Runner, Store, StoreError, StoreErrorKind, Write,
-};
+use super::store::{LetterWrite, Owner, Row, Runner, Store, StoreError, StoreErrorKind, Write};
 use crate::clock::after;
 use crate::protocol::{
     Change, DeadLetterId, Decision, Facts, LetterChange, NoteChange, Record, RecordId, Reply, Step,
@@ -59,9 +57,6 @@ impl<S: Store> Core<S> {
             let decision = decide(id, None, step, &self.facts(basis, false));
             return self.carry_out(id, step, None, None, decision, basis).await;
         };
-        if matches!(step, Step::Sweep) && row.record.is_none() {
-            return Ok(removal(id, &row, basis));
-        }
         let is_dead = row.owner == Owner::Dead;
         let decision = decide(id, row.record.clone(), step, &self.facts(basis, is_dead));
         // A late runner is marked dead only where that makes the difference: it may wake up yet.
@@ -114,34 +109,30 @@ impl<S: Store> Core<S> {
                 Some(LetterWrite { letter, is_new })
             }
         };
-        let mut running = None;
-        let change = match decision.record {
+        let record = match decision.record {
             // The row's version guards its letter.
-            Change::Keep if letter.is_some() => match before {
-                Some(record) => put(&record, basis)?,
-                None => return Ok(Plan::Keep(decision.reply)),
-            },
+            Change::Keep if letter.is_some() && before.is_some() => before,
             Change::Keep => return Ok(Plan::Keep(decision.reply)),
-            Change::Put(record) => {
-                let change = put(&record, basis)?;
-                running = is_running(&record).then_some(record);
-                change
-            }
-            Change::Remove if has_long_expired(step, before.as_ref(), basis.now) => {
-                RowChange::Remove
-            }
-            Change::Remove => RowChange::Put {
-                record: None,
-                live: false,
-                due: Some(after(basis.now, ROW_OUTLIVES)),
-                owner: None,
-            },
+            Change::Put(record) => Some(record),
+            Change::Remove => None,
         };
+        let encoded = record.as_ref().map(Record::encode).transpose();
+        let encoded =
+            encoded.map_err(|error| StoreError::new(StoreErrorKind::Refused, error.to_string()))?;
+        let due = match &record {
+            Some(record) => due(record),
+            None => Some(after(basis.now, ROW_OUTLIVES)),
+        };
+        let live = matches!(record, Some(Record::Live(_)));
+        let running = record.filter(is_running);
         let write = Write {
             id: id.clone(),
             expected,
             version: basis.number,
-            change,
+            record: encoded,
+            live,
+            due,
+            owner: running.is_some().then(|| Runner::clone(basis.runner)),
             letter,
             notes,
         };
@@ -153,51 +144,13 @@ impl<S: Store> Core<S> {
     }
 }
 
-/// Removes a row that has outlived its record long enough.
-fn removal(id: &RecordId, row: &Row, basis: &Basis<'_>) -> Plan {
-    if row.due.is_none_or(|due| basis.now < due) {
-        return Plan::Keep(Reply::Unchanged);
-    }
-    let write = Write {
-        id: id.clone(),
-        expected: Some(row.version),
-        version: basis.number,
-        change: RowChange::Remove,
-        letter: None,
-        notes: Vec::new(),
-    };
-    Plan::Write(Box::new(Planned {
-        write,
-        reply: Reply::Unchanged,
-        running: None,
-    }))
-}
-
-/// Returns whether a record had expired before the earliest write that may still take place was
-/// asked for. Such a write was decided by the expired record, so it expects its row.
-fn has_long_expired(step: &Step, before: Option<&Record>, now: Timestamp) -> bool {
-    let due = before.and_then(Record::due);
-    matches!((step, before), (Step::Sweep, Some(Record::Settled(_))))
-        && due.is_some_and(|due| after(due, ROW_OUTLIVES) <= now)
-}
-
-/// Returns when the sweep is to look at a record. A settled one is removed at once then.
+/// Returns when the sweep is to look at a record, or to remove it: not before the earliest write that
+/// may still take place was asked for. Such a write was decided by the expired record, so it expects
+/// its row.
 fn due(record: &Record) -> Option<Timestamp> {
     let outlives = match record {
         Record::Settled(_) => ROW_OUTLIVES,
         Record::Live(_) => Duration::ZERO,
     };
     record.due().map(|due| after(due, outlives))
-}
-
-fn put(record: &Record, basis: &Basis<'_>) -> Result<RowChange, StoreError> {
-    let encoded = record
-        .encode()
-        .map_err(|error| StoreError::new(StoreErrorKind::Refused, error.to_string()))?;
-    Ok(RowChange::Put {
-        record: Some(encoded),
-        live: matches!(record, Record::Live(_)),
-        due: due(record),
-        owner: is_running(record).then(|| Runner::clone(basis.runner)),
-    })
 }

@@ -8,14 +8,16 @@ use jiff::Timestamp;
 
 use super::core::{Core, MOST_OVERTAKEN};
 use super::job::{InDoubt, StepJob};
-use super::numbers::Numbers;
+use super::numbers::{Numbers, is_old};
 use super::plan::{Basis, Plan, Planned};
-use super::store::{Owner, Row, RowChange, Runner, Store, StoreError, StoreErrorKind};
+use super::store::{Owner, Row, Runner, Store, StoreError, StoreErrorKind};
 use crate::protocol::{Record, Reply, Step};
 
 pub(super) struct Round<'c, S> {
     core: &'c Core<S>,
     runner: Runner,
+    /// When the numbers of its writes were asked for, by the clock.
+    numbered: Timestamp,
     /// The jobs that were not answered.
     again: Vec<StepJob>,
     /// What is wrong with the store.
@@ -38,6 +40,7 @@ impl<'c, S: Store> Round<'c, S> {
         let mut round = Self {
             core,
             runner,
+            numbered: Timestamp::MIN,
             again: Vec::new(),
             trouble: None,
         };
@@ -125,6 +128,7 @@ impl<'c, S: Store> Round<'c, S> {
             self.again.extend(ready.into_iter().map(|(job, _)| job));
             return pending;
         }
+        self.numbered = numbers.since();
         for (mut job, row) in ready {
             let version = row.as_ref().map(|row| row.version);
             let plan = plan(core, &job, row, &self.runner, now, &mut numbers).await;
@@ -169,8 +173,7 @@ impl<'c, S: Store> Round<'c, S> {
     /// Writes a batch. If one of its writes is bad, it is halved until that one is alone.
     async fn write(&mut self, pending: Vec<Pending>) {
         // A process that stood still meanwhile must not claim with an old number.
-        let now = self.core.clock().now();
-        if self.core.numbers.lock().await.are_old(now) {
+        if is_old(self.numbered, self.core.clock().now()) {
             self.again.extend(pending.into_iter().map(|(job, _)| job));
             return;
         }
@@ -219,7 +222,6 @@ impl<'c, S: Store> Round<'c, S> {
                             job.in_doubt.push(InDoubt {
                                 version: planned.write.version,
                                 expected: planned.write.expected,
-                                removes: planned.write.change == RowChange::Remove,
                                 reply: planned.reply,
                             });
                         }

@@ -59,7 +59,10 @@ impl<S: Store> Core<S> {
         self.lapse();
         let asked = self.clock().now();
         let runner = Runner::clone(&self.life.lock().runner);
-        let beaten = self.ask(self.store.beat(&runner, self.lease)).await;
+        // What is not in the hand of this process may be on its way to the store.
+        let oldest = self.blocks.oldest(asked);
+        let oldest = self.own.oldest().map_or(oldest, |own| own.min(oldest));
+        let beaten = self.ask(self.store.beat(&runner, self.lease, oldest)).await;
         match &beaten {
             Ok(now) => {
                 self.told(*now, asked);

@@ -59,12 +59,20 @@ pub trait Store: Send + Sync + 'static {
     /// Says that a runner lives for another `lease` from now on, by the store's clock. The first
     /// beat adds it. Returns the store's time.
     ///
+    /// No row that the runner [owns](Write::owner) has a version below `oldest`, nor will one have:
+    /// a store may find the rows of a dead runner by it. A row whose write was answered with an error
+    /// may be missed so; it has a [`due`](Write::due) as well.
+    ///
+    /// A runner that owns no row may be forgotten a day after its lease ended. Its process begins a
+    /// new life before it beats again, however long it stood still.
+    ///
     /// # Errors
     /// [`StoreErrorKind::RunnerDead`] when it was marked dead: it stays dead.
     fn beat(
         &self,
         runner: &Runner,
         lease: Duration,
+        oldest: u64,
     ) -> impl Future<Output = Result<Timestamp, StoreError>> + Send;
 
     /// Marks a runner dead if its lease ends at exactly `until`, as it was [read](Owner::Until), and
@@ -79,18 +87,21 @@ pub trait Store: Send + Sync + 'static {
         until: Option<Timestamp>,
     ) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
-    /// Returns up to `limit` rows that may have something due: [`due`](RowChange::Put) has passed, or
-    /// their [owner](RowChange::Put) is dead, not known, or its lease has ended. With `live`, only
-    /// those of live records. Rows that it returned last time and that are still due may be returned
-    /// again; if they always come first, rows that cannot be decoded keep others from their turn.
+    /// Returns up to `limit` rows of [live](Write::live) records that may have something due:
+    /// [`due`](Write::due) has passed, or their [owner](Write::owner) is dead, not known, or its lease
+    /// has ended. Rows that it returned last time and that are still due may be returned again; if
+    /// they always come first, rows that cannot be decoded keep others from their turn.
     ///
     /// # Errors
     /// When they cannot be read.
-    fn due(
-        &self,
-        limit: usize,
-        live: bool,
-    ) -> impl Future<Output = Result<Vec<RecordId>, StoreError>> + Send;
+    fn due(&self, limit: usize) -> impl Future<Output = Result<Vec<RecordId>, StoreError>> + Send;
+
+    /// Removes up to `limit` rows whose records are not [live](Write::live) and whose
+    /// [`due`](Write::due) has passed. Returns how many.
+    ///
+    /// # Errors
+    /// When they cannot be removed.
+    fn remove_due(&self, limit: usize) -> impl Future<Output = Result<u64, StoreError>> + Send;
 
     /// Returns a letter, open or closed.
     ///
@@ -226,10 +237,10 @@ pub struct Rows {
 pub struct Row {
     /// The number of the write that made it.
     pub version: u64,
-    /// The record. A row without one is kept for a while after its record was removed, so that no
-    /// late write takes it for one that never was.
+    /// The record. A row without one stays for a while after its record was removed, so that no late
+    /// write takes it for one that never was.
     pub record: Option<Record>,
-    /// When time alone may change it, as it was written.
+    /// As it was [written](Write::due).
     pub due: Option<Timestamp>,
     /// The runner that holds the record's running claim.
     pub owner: Owner,
@@ -255,30 +266,18 @@ pub struct Write {
     pub expected: Option<u64>,
     /// The version that it gets, which no other write has.
     pub version: u64,
-    /// What becomes of it.
-    pub change: RowChange,
+    /// The [encoded](Record::encode) record, or `None` for a row without one.
+    pub record: Option<Vec<u8>>,
+    /// Whether the record is [live](Record::Live).
+    pub live: bool,
+    /// When time alone may change a live record, or the row is to be [removed](Store::remove_due).
+    pub due: Option<Timestamp>,
+    /// The runner that holds the record's running claim: the one in whose name it is written.
+    pub owner: Option<Runner>,
     /// The letter to write with it. Its marker is among the notes.
     pub letter: Option<LetterWrite>,
     /// The notes to write with it. [Numbered ones](Note) get their numbers when they are recorded.
     pub notes: Vec<NoteChange>,
-}
-
-/// What becomes of a row.
-#[derive(Debug, Clone, PartialEq)]
-pub enum RowChange {
-    /// It is written: the record, [encoded](Record::encode), or `None` for a row without one.
-    Put {
-        /// The encoded record.
-        record: Option<Vec<u8>>,
-        /// Whether the record is [live](Record::Live).
-        live: bool,
-        /// When time alone may change it.
-        due: Option<Timestamp>,
-        /// The runner that holds its running claim.
-        owner: Option<Runner>,
-    },
-    /// It is removed.
-    Remove,
 }
 
 /// A letter that is written with a row.

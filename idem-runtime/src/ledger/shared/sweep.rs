@@ -1,4 +1,5 @@
-//! Sweeping: the rows that have something due go through the committer.
+//! Sweeping: the live records that have something due go through the committer, and the store removes
+//! the others.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use super::store::{Store, StoreError};
 use crate::ledger::{LedgerError, LedgerErrorKind, Swept};
 use crate::protocol::{RecordId, Reply, Step};
 
-const LIVE_A_PAGE: usize = 1_000;
+const ROWS_A_PAGE: usize = 1_000;
 
 impl<S: Store> Core<S> {
     pub(super) async fn sweep(
@@ -24,8 +25,8 @@ impl<S: Store> Core<S> {
         let mut swept = Swept::default();
         let mut seen = HashSet::<_, RandomState>::default();
         loop {
-            let due = self.due(LIVE_A_PAGE, true).await?;
-            let is_last = due.len() < LIVE_A_PAGE;
+            let due = self.due(ROWS_A_PAGE).await?;
+            let is_last = due.len() < ROWS_A_PAGE;
             let before = seen.len();
             let new = due.into_iter().filter(|id| seen.insert(id.clone()));
             self.sweep_rows(new.collect(), &mut swept).await?;
@@ -36,21 +37,24 @@ impl<S: Store> Core<S> {
         }
         swept.finished = true;
         if limit > 0 {
-            let due = self.due(limit, false).await?;
-            swept.finished = due.len() < limit;
-            let new = due.into_iter().filter(|id| !seen.contains(id));
-            self.sweep_rows(new.collect(), &mut swept).await?;
+            let rows = self.remove_due(limit).await?;
             let letters = self.remove_letters(limit, retention).await?;
-            swept.removed += letters;
-            swept.finished &= letters < limit as u64;
+            swept.removed += rows + letters;
+            swept.finished = rows.max(letters) < limit as u64;
         }
         Ok(swept)
     }
 
-    async fn due(&self, limit: usize, live: bool) -> Result<Vec<RecordId>, LedgerError> {
-        self.ask_again(|| self.store.due(limit, live))
+    async fn due(&self, limit: usize) -> Result<Vec<RecordId>, LedgerError> {
+        self.ask_again(|| self.store.due(limit))
             .await
             .map_err(StoreError::of_a_read)
+    }
+
+    async fn remove_due(&self, limit: usize) -> Result<u64, LedgerError> {
+        self.ask_again(|| self.store.remove_due(limit))
+            .await
+            .map_err(StoreError::of_a_write)
     }
 
     async fn sweep_rows(&self, ids: Vec<RecordId>, swept: &mut Swept) -> Result<(), LedgerError> {

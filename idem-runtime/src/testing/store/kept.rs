@@ -9,9 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::refused;
 use crate::clock::after;
-use crate::ledger::shared::{
-    Owner, Row, RowChange, Rows, Runner, StoreError, StoreErrorKind, Write, Written,
-};
+use crate::ledger::shared::{Owner, Row, Rows, Runner, StoreError, StoreErrorKind, Write, Written};
 use crate::ledger::{ExpectedNote, LedgerError, Note, NoteChange, unnotified_key};
 use crate::protocol::{DeadLetter, DeadLetterId, Record, RecordId};
 
@@ -40,7 +38,7 @@ pub(super) struct Kept {
     /// The rows of the test's own.
     pub(super) own: BTreeMap<String, Vec<u8>>,
     pub(super) calls: Calls,
-    runners: HashMap<Runner, Beat, RandomState>,
+    runners: HashMap<Runner, Life, RandomState>,
     /// The last number that was reserved.
     reserved: u64,
     /// The last number of a note.
@@ -60,11 +58,18 @@ pub(super) struct StoredRow {
     owner: Option<Runner>,
 }
 
-/// The state of a runner.
-enum Beat {
-    /// Its lease lasts until then.
-    Until(Timestamp),
-    Dead,
+/// What is known of a runner.
+struct Life {
+    /// The end of its lease; `None` when it is dead.
+    until: Option<Timestamp>,
+    /// None of its rows has a smaller version.
+    oldest: u64,
+}
+
+impl Life {
+    fn is_over(&self, now: Timestamp) -> bool {
+        self.until.is_none_or(|until| until <= now)
+    }
 }
 
 impl Kept {
@@ -105,10 +110,10 @@ impl Kept {
     }
 
     fn owner(&self, runner: &Runner) -> Owner {
-        match self.runners.get(runner) {
-            Some(Beat::Until(until)) => Owner::Until(Runner::clone(runner), *until),
-            Some(Beat::Dead) | None => Owner::Dead,
-        }
+        let until = self.runners.get(runner).and_then(|life| life.until);
+        until.map_or(Owner::Dead, |until| {
+            Owner::Until(Runner::clone(runner), until)
+        })
     }
 
     /// Makes those writes of a batch whose rows are as expected. Returns their rows too.
@@ -171,34 +176,30 @@ impl Kept {
     /// Makes a write whose row is as expected.
     ///
     /// # Panics
-    /// When its version is not larger than the row's: the caller is wrong.
+    /// When its version is not larger than the row's, or smaller than the
+    /// [oldest](crate::ledger::shared::Store::beat) of its owner: the caller is wrong.
     pub(super) fn put(&mut self, write: Write, letter: Option<Vec<u8>>) {
         assert!(
             write.expected.is_none_or(|before| before < write.version),
             "versions grow"
         );
+        let owner = write.owner.as_ref().and_then(|by| self.runners.get(by));
+        assert!(
+            owner.is_none_or(|by| by.oldest <= write.version),
+            "a claim is older than its runner's oldest"
+        );
         if let (Some(written), Some(letter)) = (&write.letter, letter) {
             self.letters.insert(written.letter.id, letter);
         }
         self.write_notes(&write.notes);
-        match write.change {
-            RowChange::Put {
-                record,
-                live,
-                due,
-                owner,
-            } => {
-                let row = StoredRow {
-                    version: write.version,
-                    record,
-                    live,
-                    due,
-                    owner,
-                };
-                self.rows.insert(write.id, row);
-            }
-            RowChange::Remove => drop(self.rows.remove(&write.id)),
-        }
+        let row = StoredRow {
+            version: write.version,
+            record: write.record,
+            live: write.live,
+            due: write.due,
+            owner: write.owner,
+        };
+        self.rows.insert(write.id, row);
     }
 
     pub(super) fn spoil(&mut self, id: &RecordId) -> bool {
@@ -219,13 +220,15 @@ impl Kept {
         &mut self,
         runner: &Runner,
         lease: Duration,
+        oldest: u64,
         now: Timestamp,
     ) -> Result<Timestamp, StoreError> {
         if self.runners.contains_key(runner) {
             self.must_live(runner)?;
         }
-        let until = Beat::Until(after(now, lease));
-        self.runners.insert(Runner::clone(runner), until);
+        let until = Some(after(now, lease));
+        let life = Life { until, oldest };
+        self.runners.insert(Runner::clone(runner), life);
         Ok(now)
     }
 
@@ -240,7 +243,12 @@ impl Kept {
             Owner::Dead | Owner::None => true,
         };
         if is_late {
-            self.runners.insert(Runner::clone(runner), Beat::Dead);
+            let life = self.runners.entry(Runner::clone(runner));
+            let life = life.or_insert(Life {
+                until: None,
+                oldest: 0,
+            });
+            life.until = None;
         }
         is_late
     }
@@ -249,27 +257,29 @@ impl Kept {
         &self,
         behind: Option<&RecordId>,
         limit: usize,
-        live: bool,
         now: Timestamp,
     ) -> Vec<RecordId> {
-        let is_due = |row: &StoredRow| {
-            (row.live || !live)
-                && (row.due.is_some_and(|due| due <= now)
-                    || row
-                        .owner
-                        .as_ref()
-                        .is_some_and(|runner| match self.owner(runner) {
-                            Owner::Until(_, until) => until <= now,
-                            Owner::Dead => true,
-                            Owner::None => false,
-                        }))
+        let is_left = |row: &StoredRow| {
+            row.owner.as_ref().is_some_and(|owner| {
+                self.runners
+                    .get(owner)
+                    .is_none_or(|life| life.is_over(now) && life.oldest <= row.version)
+            })
         };
+        let is_due =
+            |row: &StoredRow| row.live && (row.due.is_some_and(|due| due <= now) || is_left(row));
         let start = behind.map_or(Bound::Unbounded, Bound::Excluded);
         let rows = self.rows.range((start, Bound::Unbounded));
         let due = rows
             .filter(|(_, row)| is_due(row))
             .map(|(id, _)| id.clone());
         due.take(limit).collect()
+    }
+
+    pub(super) fn remove_due(&mut self, limit: usize, now: Timestamp) -> u64 {
+        let is_due = |row: &StoredRow| !row.live && row.due.is_some_and(|due| due <= now);
+        let due = self.rows.extract_if(.., |_, row| is_due(row));
+        due.take(limit).count() as u64
     }
 
     pub(super) fn remove_letters(&mut self, letters: &[DeadLetter]) {

@@ -35,8 +35,8 @@ pub struct MemoryStore {
     /// The number of this connection.
     number: u64,
     hints: tokio::sync::Mutex<broadcast::Receiver<Changed>>,
-    /// Where the next page of rows that are due begins: of live ones, and of all.
-    pages: Mutex<[Option<RecordId>; 2]>,
+    /// Where the next page of rows that are due begins.
+    page: Mutex<Option<RecordId>>,
 }
 
 struct Server {
@@ -67,7 +67,7 @@ impl MemoryStore {
         Self {
             number,
             hints: tokio::sync::Mutex::new(server.changes.subscribe()),
-            pages: Mutex::default(),
+            page: Mutex::default(),
             server,
         }
     }
@@ -129,19 +129,28 @@ impl Store for MemoryStore {
         self.at_now(|kept, _| Ok(kept.reserve(count)))
     }
 
-    async fn beat(&self, runner: &Runner, lease: Duration) -> Result<Timestamp, StoreError> {
-        self.at_now(|kept, now| kept.beat(runner, lease, now))
+    async fn beat(
+        &self,
+        runner: &Runner,
+        lease: Duration,
+        oldest: u64,
+    ) -> Result<Timestamp, StoreError> {
+        self.at_now(|kept, now| kept.beat(runner, lease, oldest, now))
     }
 
     async fn retire(&self, runner: &Runner, until: Option<Timestamp>) -> Result<bool, StoreError> {
         self.at_now(|kept, now| Ok(kept.retire(runner, until, now)))
     }
 
-    async fn due(&self, limit: usize, live: bool) -> Result<Vec<RecordId>, StoreError> {
-        let page = &mut self.pages.lock()[usize::from(live)];
-        let due = self.at_now(|kept, now| kept.due(page.as_ref(), limit, live, now));
+    async fn due(&self, limit: usize) -> Result<Vec<RecordId>, StoreError> {
+        let mut page = self.page.lock();
+        let due = self.at_now(|kept, now| kept.due(page.as_ref(), limit, now));
         *page = (due.len() == limit).then(|| due.last().cloned()).flatten();
         Ok(due)
+    }
+
+    async fn remove_due(&self, limit: usize) -> Result<u64, StoreError> {
+        self.at_now(|kept, now| Ok(kept.remove_due(limit, now)))
     }
 
     async fn letter(&self, id: DeadLetterId) -> Result<Option<DeadLetter>, StoreError> {

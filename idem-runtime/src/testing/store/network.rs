@@ -29,6 +29,8 @@ pub enum StoreCall {
     Retire,
     /// [`Store::due`](crate::ledger::shared::Store::due).
     Due,
+    /// [`Store::remove_due`](crate::ledger::shared::Store::remove_due).
+    RemoveDue,
     /// The reads of letters and notes.
     List,
     /// [`Store::remove_letters`](crate::ledger::shared::Store::remove_letters).

@@ -112,9 +112,14 @@ impl<S: Store> Store for UnreliableStore<S> {
         self.call(StoreCall::Reserve, request).await
     }
 
-    async fn beat(&self, runner: &Runner, lease: Duration) -> Result<Timestamp, StoreError> {
+    async fn beat(
+        &self,
+        runner: &Runner,
+        lease: Duration,
+        oldest: u64,
+    ) -> Result<Timestamp, StoreError> {
         let (store, runner) = (self.store(), Runner::clone(runner));
-        let request = async move { store.beat(&runner, lease).await };
+        let request = async move { store.beat(&runner, lease, oldest).await };
         self.call(StoreCall::Beat, request).await
     }
 
@@ -124,10 +129,16 @@ impl<S: Store> Store for UnreliableStore<S> {
         self.call(StoreCall::Retire, request).await
     }
 
-    async fn due(&self, limit: usize, live: bool) -> Result<Vec<RecordId>, StoreError> {
+    async fn due(&self, limit: usize) -> Result<Vec<RecordId>, StoreError> {
         let store = self.store();
-        let request = async move { store.due(limit, live).await };
+        let request = async move { store.due(limit).await };
         self.call(StoreCall::Due, request).await
+    }
+
+    async fn remove_due(&self, limit: usize) -> Result<u64, StoreError> {
+        let store = self.store();
+        let request = async move { store.remove_due(limit).await };
+        self.call(StoreCall::RemoveDue, request).await
     }
 
     async fn letter(&self, id: DeadLetterId) -> Result<Option<DeadLetter>, StoreError> {

@@ -88,7 +88,11 @@ struct SqlState(String);
 /// Returns whether the database said this.
 pub(crate) fn said(error: &StoreError, code: &str) -> bool {
     let source = error.source.as_deref();
-    source.is_some_and(|source| source.downcast_ref::<SqlState>().is_some_and(|state| state.0 == code))
+    source.is_some_and(|source| {
+        source
+            .downcast_ref::<SqlState>()
+            .is_some_and(|state| state.0 == code)
+    })
 }
 
 /// Returns what happened, without a value of a payload.

@@ -48,7 +48,16 @@ mod tests {
 
     #[test]
     fn every_text_comes_back() {
-        for given in ["", "A-1", "\0", "\\", "\\0", "\\\0\\\\0", "a\\b\0c", "\u{1F4A9}\\"] {
+        for given in [
+            "",
+            "A-1",
+            "\0",
+            "\\",
+            "\\0",
+            "\\\0\\\\0",
+            "a\\b\0c",
+            "\u{1F4A9}\\",
+        ] {
             let kept = text(given);
             assert!(!kept.contains('\0'));
             assert_eq!(from_text(&kept), given);

@@ -43,9 +43,7 @@ pub struct Postgres {
 impl Postgres {
     /// Opens the ledger in the database of this URL, for
     /// [`open_with`](idem_runtime::IdemBuilder::open_with). The same as `Postgres::new(url).ledger()`.
-    pub fn connect(
-        url: &str,
-    ) -> impl FnOnce(Context) -> OpeningLedger + use<> {
+    pub fn connect(url: &str) -> impl FnOnce(Context) -> OpeningLedger + use<> {
         Self::new(url).ledger()
     }
 
@@ -54,8 +52,9 @@ impl Postgres {
     /// from the file `.pgpass`.
     pub fn new(url: &str) -> Self {
         // The error would quote the URL, in which a password may be.
-        let options = PgConnectOptions::from_str(url)
-            .map_err(|_| "the URL of the database cannot be read: write postgres://USER@HOST/DATABASE");
+        let options = PgConnectOptions::from_str(url).map_err(
+            |_| "the URL of the database cannot be read: write postgres://USER@HOST/DATABASE",
+        );
         Self::of(options.map_err(str::to_owned))
     }
 
@@ -162,7 +161,13 @@ impl Postgres {
             Some(pool) => (pool.clone(), pool),
             None => (link.pool(4), link.transactions(self.connections)),
         };
-        Ok(PostgresStore::new(schema, &link, reads, transactions, shares_pools))
+        Ok(PostgresStore::new(
+            schema,
+            &link,
+            reads,
+            transactions,
+            shares_pools,
+        ))
     }
 }
 

@@ -6,9 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use idem_runtime::ledger::AttemptTransaction;
-use idem_runtime::ledger::shared::{
-    Runner, StoreError, StoreErrorKind, StoreTransaction, Write,
-};
+use idem_runtime::ledger::shared::{Runner, StoreError, StoreErrorKind, StoreTransaction, Write};
 use sqlx::Postgres;
 use sqlx::postgres::{PgConnection, PgPool};
 
@@ -18,8 +16,7 @@ use crate::store::ToldTime;
 use crate::store::write::{Answer, statement};
 
 /// The setting says whose transaction it is, as long as it is open.
-const BEGIN: &str =
-    "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL idem.attempt = '1'";
+const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL idem.attempt = '1'";
 
 /// The transaction of the attempt that this code runs in, held until it is dropped. See
 /// [`transaction`].
@@ -86,7 +83,8 @@ pub struct PostgresTransaction {
 
 impl fmt::Debug for PostgresTransaction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PostgresTransaction").finish_non_exhaustive()
+        f.debug_struct("PostgresTransaction")
+            .finish_non_exhaustive()
     }
 }
 

@@ -22,9 +22,14 @@ impl Schema {
     /// # Errors
     /// [`StoreErrorKind::Refused`] when the name would have to be quoted.
     pub(crate) fn named(name: &str) -> Result<Self, StoreError> {
-        let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
-        let starts_well = name.bytes().next().is_some_and(|byte| !byte.is_ascii_digit());
-        if !starts_well || name.len() > 50 || !name.bytes().all(is_plain) || name.starts_with("pg_") {
+        let is_plain =
+            |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+        let starts_well = name
+            .bytes()
+            .next()
+            .is_some_and(|byte| !byte.is_ascii_digit());
+        if !starts_well || name.len() > 50 || !name.bytes().all(is_plain) || name.starts_with("pg_")
+        {
             return Err(StoreError::new(
                 StoreErrorKind::Refused,
                 format!(
@@ -45,8 +50,9 @@ impl Schema {
         match &self.0 {
             None => statement.into_sql_str(),
             // The name was checked.
-            Some(name) => AssertSqlSafe(statement.replace("idem.", &format!("{name}.")))
-                .into_sql_str(),
+            Some(name) => {
+                AssertSqlSafe(statement.replace("idem.", &format!("{name}."))).into_sql_str()
+            }
         }
     }
 
@@ -82,7 +88,10 @@ impl Schema {
         .await
         .map_err(of_connecting)?;
         let why = if version < OLDEST {
-            format!("PostgreSQL {} is too old: idem needs 13 or newer", version / 10_000)
+            format!(
+                "PostgreSQL {} is too old: idem needs 13 or newer",
+                version / 10_000
+            )
         } else if encoding != "UTF8" {
             format!("the database has the encoding {encoding}: create one with UTF8")
         } else {
@@ -152,7 +161,10 @@ impl Schema {
     ///
     /// # Errors
     /// [`StoreErrorKind::Refused`] when it has a newer one.
-    pub(crate) async fn is_current(&self, connection: &mut PgConnection) -> Result<bool, StoreError> {
+    pub(crate) async fn is_current(
+        &self,
+        connection: &mut PgConnection,
+    ) -> Result<bool, StoreError> {
         let version = self.version(connection).await?;
         if version > VERSIONS.len() {
             return Err(self.refused(&format!(
@@ -175,7 +187,10 @@ impl Schema {
 /// # Errors
 /// When the name would have to be quoted.
 pub fn schema_sql(name: &str) -> Result<String, StoreError> {
-    Ok(format!("BEGIN;\n{}COMMIT;\n", Schema::named(name)?.migration(0)))
+    Ok(format!(
+        "BEGIN;\n{}COMMIT;\n",
+        Schema::named(name)?.migration(0)
+    ))
 }
 
 async fn run(connection: &mut PgConnection, script: String) -> Result<(), StoreError> {

@@ -42,16 +42,25 @@ impl PostgresStore {
             .await?;
         let letter = rows.first().map(|row| row.try_get::<&[u8], _>(0));
         let letter = letter.transpose().map_err(of_statement)?;
-        letter.map(DeadLetter::decode).transpose().map_err(unreadable)
+        letter
+            .map(DeadLetter::decode)
+            .transpose()
+            .map_err(unreadable)
     }
 
     /// A letter that cannot be decoded keeps no other one from a listing.
-    pub(super) async fn read_letters(&self, filter: &Filter) -> Result<Vec<DeadLetter>, StoreError> {
+    pub(super) async fn read_letters(
+        &self,
+        filter: &Filter,
+    ) -> Result<Vec<DeadLetter>, StoreError> {
         let select = self.schema.sql("SELECT letter FROM idem.letter WHERE true");
         let mut query = QueryBuilder::<Postgres>::new(select.as_str());
         if let Some(handlers) = filter.handlers() {
             let handlers: Vec<_> = handlers.map(|name| text(name).into_owned()).collect();
-            query.push(" AND handler = ANY (").push_bind(handlers).push(")");
+            query
+                .push(" AND handler = ANY (")
+                .push_bind(handlers)
+                .push(")");
         }
         if let Some(key) = &filter.key {
             query.push(" AND key = ").push_bind(text(key).into_owned());
@@ -65,7 +74,9 @@ impl PostgresStore {
             let after = Uuid::from_bytes(*after.as_bytes());
             query.push(" AND id < ").push_bind(after);
         }
-        query.push(" ORDER BY id DESC LIMIT ").push_bind(limit(filter.limit));
+        query
+            .push(" ORDER BY id DESC LIMIT ")
+            .push_bind(limit(filter.limit));
         let rows = self.reads.rows(query.build()).await?;
         let mut letters = Vec::with_capacity(rows.len());
         for row in &rows {

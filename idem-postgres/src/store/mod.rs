@@ -63,7 +63,10 @@ impl PostgresStore {
             },
             transactions,
             shares_pools,
-            time: Arc::new(ToldTime(Mutex::new((Timestamp::UNIX_EPOCH, Instant::now())))),
+            time: Arc::new(ToldTime(Mutex::new((
+                Timestamp::UNIX_EPOCH,
+                Instant::now(),
+            )))),
         }
     }
 
@@ -93,7 +96,8 @@ impl ToldTime {
     pub(crate) fn latest(&self) -> Timestamp {
         let (now, at) = *self.0.lock();
         let left = LATEST.saturating_sub(MARGIN);
-        now.checked_add(at.elapsed() + left).unwrap_or(Timestamp::MAX)
+        now.checked_add(at.elapsed() + left)
+            .unwrap_or(Timestamp::MAX)
     }
 }
 
@@ -133,20 +137,21 @@ impl Store for PostgresStore {
         &self,
         runner: &Runner,
         lease: Duration,
+        oldest: u64,
     ) -> Result<Timestamp, StoreError> {
-        self.beat_runner(runner, lease, 0).await
+        self.beat_runner(runner, lease, oldest).await
     }
 
     async fn retire(&self, runner: &Runner, until: Option<Timestamp>) -> Result<bool, StoreError> {
         self.retire_runner(runner, until).await
     }
 
-    async fn due(&self, limit: usize, live: bool) -> Result<Vec<RecordId>, StoreError> {
-        if !live {
-            self.remove_due_rows(limit).await?;
-            return Ok(Vec::new());
-        }
+    async fn due(&self, limit: usize) -> Result<Vec<RecordId>, StoreError> {
         self.due_rows(limit).await
+    }
+
+    async fn remove_due(&self, limit: usize) -> Result<u64, StoreError> {
+        self.remove_due_rows(limit).await
     }
 
     async fn letter(&self, id: DeadLetterId) -> Result<Option<DeadLetter>, StoreError> {

@@ -89,7 +89,10 @@ impl PostgresStore {
         let mut rows = read(i64::MAX).await?;
         let is_numbered = |row: &PgRow| row.try_get::<Option<i64>, _>(2).is_ok_and(|n| n.is_some());
         if rows.iter().any(is_numbered) {
-            let settled = self.reads.rows(sqlx::query(self.schema.sql(SETTLED))).await?;
+            let settled = self
+                .reads
+                .rows(sqlx::query(self.schema.sql(SETTLED)))
+                .await?;
             let settled = settled.first().ok_or(sqlx::Error::RowNotFound);
             let settled = settled.and_then(|row| row.try_get(0));
             rows = read(settled.map_err(of_statement)?).await?;

@@ -20,8 +20,7 @@ const READ: &str = "WITH now AS MATERIALIZED (SELECT idem.time() AS now)
     LEFT JOIN idem.record r ON r.id = ANY ($1)
     LEFT JOIN idem.runner o ON o.id = r.owner";
 
-const RESERVE: &str =
-    "UPDATE idem.number SET last = last + $1 RETURNING last - $1 + 1 AS first";
+const RESERVE: &str = "UPDATE idem.number SET last = last + $1 RETURNING last - $1 + 1 AS first";
 
 /// The rows whose time has come, the latest first: a backlog does not hide what is urgent. Then those
 /// of runners that are dead or late, which may be there since their oldest claim.
@@ -144,7 +143,10 @@ fn decode(row: &PgRow) -> sqlx::Result<Result<Row, LedgerError>> {
     let version: i64 = row.try_get("version")?;
     let record: Option<&[u8]> = row.try_get("record")?;
     let due: Option<Time> = row.try_get("due")?;
-    let owner = match (row.try_get::<Option<i64>, _>("owner")?, row.try_get("name")?) {
+    let owner = match (
+        row.try_get::<Option<i64>, _>("owner")?,
+        row.try_get("name")?,
+    ) {
         (None, _) => Owner::None,
         (Some(_), Some(name)) if !row.try_get::<bool, _>("dead")? => {
             let (name, until): (&str, Time) = (name, row.try_get("until")?);

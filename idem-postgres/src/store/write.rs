@@ -2,7 +2,7 @@
 
 use idem_runtime::ledger::NoteChange;
 use idem_runtime::ledger::shared::{
-    LetterWrite, RowChange, Runner, StoreError, StoreErrorKind, Write, Written,
+    LetterWrite, Runner, StoreError, StoreErrorKind, Write, Written,
 };
 use idem_runtime::protocol::{DeadLetter, LetterState};
 use jiff::Timestamp;
@@ -32,9 +32,9 @@ macro_rules! statement {
                 SELECT w.*, CASE WHEN w.owned THEN runner.id END AS owner,
                     CASE WHEN w.owned THEN w.version END AS claimed,
                     date_trunc('minute', w.due) AS bucket
-                FROM unnest($3::bytea[], $4::bigint[], $5::bigint[], $6::boolean[], $7::boolean[],
-                        $8::timestamptz[], $9::boolean[], $10::text[], $11::text[], $12::bytea[])
-                    AS w (id, expected, version, removes, live, due, owned, handler, key, record),
+                FROM unnest($3::bytea[], $4::bigint[], $5::bigint[], $6::boolean[],
+                        $7::timestamptz[], $8::boolean[], $9::text[], $10::text[], $11::bytea[])
+                    AS w (id, expected, version, live, due, owned, handler, key, record),
                     runner",
             $where,
             "),
@@ -42,7 +42,7 @@ macro_rules! statement {
                 INSERT INTO idem.record
                     (id, version, owner, claimed, bucket, due, live, handler, key, record)
                 SELECT id, version, owner, claimed, bucket, due, live, handler, key, record
-                FROM w WHERE expected IS NULL AND NOT removes ORDER BY id
+                FROM w WHERE expected IS NULL ORDER BY id
                 ON CONFLICT (id) DO NOTHING RETURNING version
             ),
             changed AS (
@@ -56,18 +56,10 @@ macro_rules! statement {
                     END,
                     due = w.due, live = w.live, record = w.record
                 FROM w WHERE r.id = ANY ($3) AND r.id = w.id AND r.version = w.expected
-                    AND NOT w.removes
                 RETURNING r.version
-            ),
-            removed AS (
-                DELETE FROM idem.record AS r
-                USING w WHERE r.id = ANY ($3) AND r.id = w.id AND r.version = w.expected
-                    AND w.removes
-                RETURNING w.version
             ),
             done AS MATERIALIZED (
                 SELECT version FROM added UNION ALL SELECT version FROM changed
-                UNION ALL SELECT version FROM removed
             )",
             $beside,
             "SELECT now.now, now.now <= $2 AS in_time, EXISTS (SELECT FROM runner) AS lives,
@@ -96,12 +88,12 @@ const ROWS_IN_ATTEMPT: &str = statement!(
 macro_rules! with_letters_and_notes {
     ($attempt:literal) => {
         statement!($attempt, "letter_there AS MATERIALIZED (
-        SELECT letter.id FROM idem.letter WHERE letter.id = ANY ($14) FOR UPDATE
+        SELECT letter.id FROM idem.letter WHERE letter.id = ANY ($13) FOR UPDATE
     ),
     letter AS MATERIALIZED (
-        SELECT * FROM unnest($13::bigint[], $14::uuid[], $15::boolean[], $16::text[], $17::text[],
-                $18::text[], $19::text[], $20::integer[], $21::text[], $22::timestamptz[],
-                $23::timestamptz[], $24::timestamptz[], $25::text[], $26::text[], $27::bytea[])
+        SELECT * FROM unnest($12::bigint[], $13::uuid[], $14::boolean[], $15::text[], $16::text[],
+                $17::text[], $18::text[], $19::integer[], $20::text[], $21::timestamptz[],
+                $22::timestamptz[], $23::timestamptz[], $24::text[], $25::text[], $26::bytea[])
             AS letter (version, id, is_new, handler, key, state, reason, attempts, error,
                 first_seen, died_at, closed_at, closed_why, payload, letter)
     ),",
@@ -121,7 +113,7 @@ macro_rules! with_letters_and_notes {
     -- The last change of a key counts.
     last_note AS MATERIALIZED (
         SELECT DISTINCT ON (key, CASE WHEN numbered THEN place END) key, value, numbered, place
-        FROM unnest($28::bigint[], $29::bytea[], $30::bytea[], $31::boolean[])
+        FROM unnest($27::bigint[], $28::bytea[], $29::bytea[], $30::boolean[])
             WITH ORDINALITY AS note (version, key, value, numbered, place)
         WHERE version IN (SELECT version FROM done)
         ORDER BY key, CASE WHEN numbered THEN place END, place DESC
@@ -141,7 +133,7 @@ macro_rules! with_letters_and_notes {
     ),
     note_deleted AS (
         DELETE FROM idem.note USING last_note
-        WHERE note.key = ANY ($29) AND note.key = last_note.key AND last_note.value IS NULL
+        WHERE note.key = ANY ($28) AND note.key = last_note.key AND last_note.value IS NULL
     ) ")
     };
 }
@@ -161,7 +153,10 @@ pub(crate) fn statement<'q>(
 ) -> Result<Query<'q, Postgres, PgArguments>, StoreError> {
     let mut rows = Rows::default();
     let mut beside = Beside::default();
-    let mut sorted: Vec<_> = writes.iter().map(|write| (row_id(&write.id), write)).collect();
+    let mut sorted: Vec<_> = writes
+        .iter()
+        .map(|write| (row_id(&write.id), write))
+        .collect();
     // Two processes that write the same rows wait for each other in one order.
     sorted.sort_unstable_by_key(|(id, _)| *id);
     for (id, write) in sorted {
@@ -180,9 +175,15 @@ pub(crate) fn statement<'q>(
         (true, false) => ALL,
         (true, true) => ALL_IN_ATTEMPT,
     };
-    let query = sqlx::query(schema.sql(sql)).bind(&**runner).bind(Time(latest));
+    let query = sqlx::query(schema.sql(sql))
+        .bind(&**runner)
+        .bind(Time(latest));
     let query = rows.bind(query);
-    Ok(if has_beside { beside.bind(query) } else { query })
+    Ok(if has_beside {
+        beside.bind(query)
+    } else {
+        query
+    })
 }
 
 /// What came of a statement.
@@ -239,7 +240,6 @@ struct Rows<'q> {
     ids: Vec<[u8; 20]>,
     expected: Vec<Option<i64>>,
     versions: Vec<i64>,
-    removes: Vec<bool>,
     live: Vec<bool>,
     due: Vec<Option<Time>>,
     owned: Vec<bool>,
@@ -250,29 +250,19 @@ struct Rows<'q> {
 
 impl<'q> Rows<'q> {
     fn add(&mut self, id: [u8; 20], write: &'q Write, runner: &Runner) -> Result<(), StoreError> {
-        let (record, live, due, owner) = match &write.change {
-            RowChange::Put {
-                record,
-                live,
-                due,
-                owner,
-            } => (record.as_deref(), *live, *due, owner.as_ref()),
-            RowChange::Remove => (None, false, None, None),
-        };
-        if owner.is_some_and(|owner| owner != runner) {
+        if write.owner.as_ref().is_some_and(|owner| owner != runner) {
             let message = format!("the runner `{runner}` cannot claim for another one");
             return Err(StoreError::new(StoreErrorKind::Refused, message));
         }
         self.ids.push(id);
         self.expected.push(write.expected.map(u64::cast_signed));
         self.versions.push(write.version.cast_signed());
-        self.removes.push(matches!(write.change, RowChange::Remove));
-        self.live.push(live);
-        self.due.push(due.map(Time));
-        self.owned.push(owner.is_some());
+        self.live.push(write.live);
+        self.due.push(write.due.map(Time));
+        self.owned.push(write.owner.is_some());
         self.handlers.push(text(&write.id.handler).into_owned());
         self.keys.push(text(&write.id.key).into_owned());
-        self.records.push(record);
+        self.records.push(write.record.as_deref());
         Ok(())
     }
 
@@ -281,7 +271,6 @@ impl<'q> Rows<'q> {
             .bind(self.ids)
             .bind(self.expected)
             .bind(self.versions)
-            .bind(self.removes)
             .bind(self.live)
             .bind(self.due)
             .bind(self.owned)
@@ -327,9 +316,11 @@ impl<'q> Beside<'q> {
         self.states.push(state_name(letter.state));
         self.reasons.push(letter.reason.to_string());
         let attempts = last.map_or(0, |attempt| attempt.number);
-        self.attempts.push(i32::try_from(attempts).unwrap_or(i32::MAX));
+        self.attempts
+            .push(i32::try_from(attempts).unwrap_or(i32::MAX));
         let error = last.and_then(|attempt| attempt.error.as_deref());
-        self.errors.push(error.map(|error| text(error).into_owned()));
+        self.errors
+            .push(error.map(|error| text(error).into_owned()));
         self.first_seen.push(Time(letter.first_seen));
         self.died_at.push(Time(letter.died_at));
         self.closed_at.push(letter.closed_at.map(Time));

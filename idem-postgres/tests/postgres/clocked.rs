@@ -105,9 +105,14 @@ impl Store for ClockedStore {
         self.store.reserve(count).await
     }
 
-    async fn beat(&self, runner: &Runner, lease: Duration) -> Result<Timestamp, StoreError> {
+    async fn beat(
+        &self,
+        runner: &Runner,
+        lease: Duration,
+        oldest: u64,
+    ) -> Result<Timestamp, StoreError> {
         self.time.set().await?;
-        self.store.beat(runner, lease).await
+        self.store.beat(runner, lease, oldest).await
     }
 
     async fn retire(&self, runner: &Runner, until: Option<Timestamp>) -> Result<bool, StoreError> {
@@ -115,9 +120,14 @@ impl Store for ClockedStore {
         self.store.retire(runner, until).await
     }
 
-    async fn due(&self, limit: usize, live: bool) -> Result<Vec<RecordId>, StoreError> {
+    async fn due(&self, limit: usize) -> Result<Vec<RecordId>, StoreError> {
         self.time.set().await?;
-        self.store.due(limit, live).await
+        self.store.due(limit).await
+    }
+
+    async fn remove_due(&self, limit: usize) -> Result<u64, StoreError> {
+        self.time.set().await?;
+        self.store.remove_due(limit).await
     }
 
     async fn letter(&self, id: DeadLetterId) -> Result<Option<DeadLetter>, StoreError> {

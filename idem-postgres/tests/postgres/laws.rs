@@ -34,8 +34,13 @@ fn empty(clock: ManualClock) -> ClockedDatabase {
 /// Laws open their subjects on runtimes, which must not be blocked by another.
 fn on_a_thread<T: Send>(future: impl Future<Output = T> + Send) -> T {
     std::thread::scope(|scope| {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        scope.spawn(|| runtime.unwrap().block_on(future)).join().unwrap()
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        scope
+            .spawn(|| runtime.unwrap().block_on(future))
+            .join()
+            .unwrap()
     })
 }
 

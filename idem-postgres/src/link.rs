@@ -88,12 +88,12 @@ impl Link {
     }
 
     /// Returns a pool of idem's own sessions, which makes its connections when they are needed.
-    pub(crate) fn pool(&self, connections: u32) -> PgPool {
+    pub(crate) fn pool(&self, connections: u32, more: &[(&str, &str)]) -> PgPool {
         PgPoolOptions::new()
             .max_connections(connections)
             .acquire_timeout(CONNECTING)
             .test_before_acquire(false)
-            .connect_lazy_with(self.session(&[]))
+            .connect_lazy_with(self.session(more))
     }
 
     /// Returns a pool of sessions for transactions of the service.

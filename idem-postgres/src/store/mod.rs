@@ -4,6 +4,7 @@ mod letters;
 mod notes;
 mod rows;
 mod runners;
+mod timeline;
 pub(crate) mod write;
 
 use std::sync::Arc;
@@ -150,7 +151,9 @@ impl Store for PostgresStore {
         lease: Duration,
         oldest: u64,
     ) -> Result<Timestamp, StoreError> {
-        self.beat_runner(runner, lease, oldest).await
+        let now = self.beat_runner(runner, lease, oldest).await?;
+        self.look_at_timeline().await;
+        Ok(now)
     }
 
     async fn retire(&self, runner: &Runner, until: Option<Timestamp>) -> Result<bool, StoreError> {

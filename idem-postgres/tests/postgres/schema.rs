@@ -135,3 +135,29 @@ async fn a_service_needs_no_more_than_its_grants_and_a_viewer_may_only_look() {
         .await
         .unwrap();
 }
+
+#[tokio::test]
+async fn another_timeline_is_seen_by_the_first_process_that_beats() {
+    let database = Database::empty().await.unwrap();
+    let runner = Runner::from("service");
+    let beat = async || {
+        let store = database.store().await.unwrap();
+        store
+            .beat(&runner, Duration::from_secs(30), 0)
+            .await
+            .unwrap();
+    };
+    let mut admin = database.connect().await.unwrap();
+    beat().await;
+    let here = "SELECT timeline FROM idem.server";
+    let here: String = sqlx::query_scalar(here)
+        .fetch_one(&mut admin)
+        .await
+        .unwrap();
+    let older = "UPDATE idem.server SET timeline = '00000000', since = 'epoch'";
+    admin.execute(older).await.unwrap();
+    beat().await;
+    let seen = "SELECT timeline, since > 'epoch' FROM idem.server";
+    let seen: (String, bool) = sqlx::query_as(seen).fetch_one(&mut admin).await.unwrap();
+    assert_eq!(seen, (here, true));
+}

@@ -87,7 +87,8 @@ macro_rules! ledger_laws {
             a_committed_transaction_recorded_its_result
             a_dropped_transaction_does_nothing
             a_transaction_refuses_a_note_whose_key_is_too_long
-            a_transaction_of_a_lost_claim_is_not_committed
+            a_transaction_of_a_lost_claim_records_nothing
+            a_commit_and_another_claim_exclude_each_other
             another_fingerprint_is_refused_in_every_state
             a_claim_without_a_fingerprint_compares_none
             odd_keys_do_not_meet

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use futures_util::future::join;
+
 use super::{LEASE, Subject, complete, id, of_another};
 use crate::ledger::{CommitError, LedgerError, Transaction};
 use crate::protocol::{Grant, NoteChange, Record, Reply, Step, StoredResult};
@@ -86,28 +88,40 @@ pub async fn a_transaction_refuses_a_note_whose_key_is_too_long(on: Arc<Subject>
     assert!(runs(&on).await);
 }
 
-/// A transaction whose claim has passed on before the commit is not committed.
-pub async fn a_transaction_of_a_lost_claim_is_not_committed(on: Arc<Subject>) {
+/// A transaction whose claim has passed on records nothing.
+pub async fn a_transaction_of_a_lost_claim_records_nothing(on: Arc<Subject>) {
     let first = on.start("A").await;
     let Some(mut transaction) = begin(&on).await else {
         return;
     };
-    let report = with_note(first.token);
-    let reply = transaction.apply(&id("A"), report.clone()).await.unwrap();
-    assert_eq!(reply, Reply::Recorded);
     on.clock.advance(LEASE);
     let second = on.start_as("A", of_another()).await;
     assert_eq!(second.number, 2);
-    let committed = transaction.commit().await;
-    assert!(
-        matches!(committed, Err(CommitError::NotCommitted(_))),
-        "{committed:?}"
-    );
+    let reply = transaction.apply(&id("A"), with_note(first.token)).await;
+    assert_eq!(reply.unwrap(), Reply::LeaseLost);
+    drop(transaction);
     assert!(runs(&on).await);
-    if let Some(mut late) = begin(&on).await {
-        let reply = late.apply(&id("A"), report).await.unwrap();
-        assert_eq!(reply, Reply::LeaseLost);
-    }
     let recorded = on.step("A", complete(second.token, "2")).await;
     assert_eq!(recorded, Reply::Recorded);
+}
+
+/// When a claim passes on while its transaction is committed, one of them comes first: the other
+/// sees it, or waits for it.
+pub async fn a_commit_and_another_claim_exclude_each_other(on: Arc<Subject>) {
+    let first = on.start("A").await;
+    let Some(mut transaction) = begin(&on).await else {
+        return;
+    };
+    let reply = transaction.apply(&id("A"), with_note(first.token)).await;
+    assert_eq!(reply.unwrap(), Reply::Recorded);
+    on.clock.advance(LEASE);
+    let claim = on.step("A", Step::Claim(of_another()));
+    match join(claim, transaction.commit()).await {
+        (Reply::Replay(_), Ok(())) => {}
+        (Reply::Run(second), Err(CommitError::NotCommitted(_))) => {
+            assert_eq!(second.number, 2);
+            assert!(runs(&on).await);
+        }
+        both => panic!("{both:?}"),
+    }
 }

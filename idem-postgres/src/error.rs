@@ -1,0 +1,110 @@
+//! What an error of the database says about a request, by its code and never by its words.
+
+use idem_runtime::ledger::shared::{StoreError, StoreErrorKind};
+use sqlx::postgres::{PgDatabaseError, PgSeverity};
+
+/// Classifies the error of a statement that is its own transaction.
+pub(crate) fn of_statement(error: sqlx::Error) -> StoreError {
+    let kind = match &error {
+        sqlx::Error::Database(_) => of_code(database(&error)),
+        sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => StoreErrorKind::Away,
+        sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) => StoreErrorKind::Lost,
+        sqlx::Error::WorkerCrashed => StoreErrorKind::Lost,
+        // It was not sent, or its answer cannot be read.
+        _ => StoreErrorKind::Refused,
+    };
+    told(kind, error)
+}
+
+/// Classifies the error of a connection that could not be made.
+pub(crate) fn of_connecting(error: sqlx::Error) -> StoreError {
+    told(StoreErrorKind::Away, error)
+}
+
+/// Returns whether a connection can be used after an error.
+pub(crate) fn leaves_connection(error: &sqlx::Error) -> bool {
+    // A primary that was demoted answers, but takes no write any more.
+    database(error).is_some_and(|error| is_error(error) && error.code() != READ_ONLY)
+}
+
+/// Returns the code of an error of the database.
+pub(crate) fn code(error: &sqlx::Error) -> Option<&str> {
+    database(error).map(PgDatabaseError::code)
+}
+
+pub(crate) const READ_ONLY: &str = "25006";
+const ABORTED: &str = "25P02";
+pub(crate) const UNIQUE_VIOLATION: &str = "23505";
+
+fn database(error: &sqlx::Error) -> Option<&PgDatabaseError> {
+    let error = error.as_database_error()?;
+    error.try_downcast_ref::<PgDatabaseError>()
+}
+
+/// Returns whether the statement was rolled back, and the session goes on.
+fn is_error(error: &PgDatabaseError) -> bool {
+    error.severity() == PgSeverity::Error
+}
+
+/// The codes are in [appendix A](https://www.postgresql.org/docs/current/errcodes-appendix.html) of
+/// PostgreSQL's manual.
+fn of_code(error: Option<&PgDatabaseError>) -> StoreErrorKind {
+    let Some(error) = error.filter(|error| is_error(error)) else {
+        // The session ended, with the answer to a commit perhaps.
+        return StoreErrorKind::Lost;
+    };
+    match error.code() {
+        READ_ONLY => StoreErrorKind::Away,
+        code => match code.get(..2) {
+            // Connections; rolled back for others; resources; object in use; operator; system.
+            Some("08" | "40" | "53" | "55" | "57" | "58") => StoreErrorKind::Away,
+            _ => StoreErrorKind::Refused,
+        },
+    }
+}
+
+fn told(kind: StoreErrorKind, error: sqlx::Error) -> StoreError {
+    let message = match database(&error) {
+        Some(error) => in_words(error),
+        None => match &error {
+            sqlx::Error::PoolTimedOut => "all connections are in use".to_owned(),
+            error => error.to_string(),
+        },
+    };
+    let state = code(&error).map(|code| SqlState(code.to_owned()));
+    let told = StoreError::new(kind, message);
+    match state {
+        // The error itself may name values in its detail, so its code alone is the source.
+        Some(state) => told.source(state),
+        None => told.source(error),
+    }
+}
+
+/// The code of an error of the database.
+#[derive(Debug, thiserror::Error)]
+#[error("SQLSTATE {0}")]
+struct SqlState(String);
+
+/// Returns whether the database said this.
+pub(crate) fn said(error: &StoreError, code: &str) -> bool {
+    let source = error.source.as_deref();
+    source.is_some_and(|source| {
+        source
+            .downcast_ref::<SqlState>()
+            .is_some_and(|state| state.0 == code)
+    })
+}
+
+/// Returns what happened, without a value of a payload.
+fn in_words(error: &PgDatabaseError) -> String {
+    let code = error.code();
+    match code.get(..2) {
+        // Their words quote values.
+        Some("22" | "23" | "P0") | None => format!("PostgreSQL refused a value (SQLSTATE {code})"),
+        Some("25") if code == ABORTED => "a statement of the body failed, and PostgreSQL takes no \
+            more in this transaction: return its error from the body, or run what may fail in a \
+            savepoint"
+            .to_owned(),
+        _ => format!("{} (SQLSTATE {code})", error.message()),
+    }
+}

@@ -1,0 +1,16 @@
+#![doc = include_str!("../README.md")]
+
+mod error;
+mod feed;
+mod link;
+mod names;
+mod postgres;
+mod schema;
+mod store;
+mod time;
+mod transaction;
+
+pub use postgres::{OpeningLedger, Postgres};
+pub use schema::schema_sql;
+pub use store::PostgresStore;
+pub use transaction::{PostgresTransaction, Transaction, transaction};

@@ -1,0 +1,202 @@
+//! Connections to the server.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use idem_runtime::ledger::shared::{StoreError, StoreErrorKind};
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgRow};
+use sqlx::query::Query;
+use sqlx::{ConnectOptions, Connection, Postgres};
+use tokio::sync::Mutex;
+use tokio::time::timeout;
+
+use crate::error::{leaves_connection, of_connecting, of_statement};
+
+/// How long a connection may take to be made.
+const CONNECTING: Duration = Duration::from_secs(4);
+
+/// The settings of idem's own sessions. Statements end before the shared ledger gives them up, so
+/// that what it hears of them is certain; plans do not depend on how full a table is.
+const SETTINGS: [(&str, &str); 8] = [
+    ("statement_timeout", "4500"),
+    ("lock_timeout", "3000"),
+    ("idle_in_transaction_session_timeout", "10000"),
+    ("default_transaction_isolation", "read committed"),
+    ("default_transaction_read_only", "off"),
+    ("plan_cache_mode", "force_generic_plan"),
+    ("enable_seqscan", "off"),
+    ("jit", "off"),
+];
+
+/// The same for one transaction, where a pool of the server's forgets what a session has set.
+const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; \
+    SET LOCAL statement_timeout = 4500; SET LOCAL lock_timeout = 3000; \
+    SET LOCAL idle_in_transaction_session_timeout = 10000; SET LOCAL enable_seqscan = off; \
+    SET LOCAL jit = off";
+
+/// Where the server is, and how it is spoken to.
+#[derive(Debug, Clone)]
+pub(crate) struct Link {
+    options: PgConnectOptions,
+    /// Whether PgBouncer stands between, which gives each transaction another session.
+    pub(crate) bounced: bool,
+}
+
+impl Link {
+    pub(crate) fn new(options: PgConnectOptions, bounced: bool) -> Self {
+        let options = options.disable_statement_logging();
+        let options = match options.get_application_name() {
+            None => options.application_name("idem"),
+            Some(_) => options,
+        };
+        let options = if bounced {
+            options.extra_float_digits(None).statement_cache_capacity(0)
+        } else {
+            options
+        };
+        Self { options, bounced }
+    }
+
+    /// Returns the options of a session of idem's own.
+    fn session(&self, more: &[(&str, &str)]) -> PgConnectOptions {
+        if self.bounced {
+            return self.options.clone();
+        }
+        let settings = SETTINGS.iter().chain(more).copied();
+        self.options.clone().options(settings)
+    }
+
+    /// Connects to the primary.
+    pub(crate) async fn connect(&self, more: &[(&str, &str)]) -> Result<PgConnection, StoreError> {
+        let connecting = async {
+            let mut connection = self.session(more).connect().await.map_err(of_connecting)?;
+            let read_only = sqlx::query_scalar::<_, bool>("SELECT pg_is_in_recovery()")
+                .fetch_one(&mut connection)
+                .await
+                .map_err(of_connecting)?;
+            if read_only {
+                return Err(StoreError::new(
+                    StoreErrorKind::Away,
+                    "the server is a standby, on which nothing can be written",
+                ));
+            }
+            Ok(connection)
+        };
+        timeout(CONNECTING, connecting).await.unwrap_or_else(|_| {
+            let message = "no connection was made in time";
+            Err(StoreError::new(StoreErrorKind::Away, message))
+        })
+    }
+
+    /// Returns a pool of idem's own sessions, which makes its connections when they are needed.
+    pub(crate) fn pool(&self, connections: u32, more: &[(&str, &str)]) -> PgPool {
+        PgPoolOptions::new()
+            .max_connections(connections)
+            .acquire_timeout(CONNECTING)
+            .test_before_acquire(false)
+            .connect_lazy_with(self.session(more))
+    }
+
+    /// Returns a pool of sessions for transactions of the service.
+    pub(crate) fn transactions(&self, connections: u32) -> PgPool {
+        PgPoolOptions::new()
+            .max_connections(connections)
+            .acquire_timeout(CONNECTING)
+            .connect_lazy_with(self.options.clone())
+    }
+}
+
+/// One connection, which is made again after it failed.
+#[derive(Debug)]
+pub(crate) struct Line {
+    link: Link,
+    more: &'static [(&'static str, &'static str)],
+    connection: Mutex<Option<PgConnection>>,
+    /// Whether the connection was made since [`is_new`](Self::is_new) was asked last.
+    is_new: AtomicBool,
+}
+
+impl Line {
+    pub(crate) fn new(link: Link, more: &'static [(&'static str, &'static str)]) -> Self {
+        Self {
+            link,
+            more,
+            connection: Mutex::default(),
+            is_new: AtomicBool::default(),
+        }
+    }
+
+    /// Returns whether the connection was made since this was asked last.
+    pub(crate) fn is_new(&self) -> bool {
+        self.is_new.swap(false, Ordering::Relaxed)
+    }
+
+    /// Runs one statement as a transaction of its own, and returns its rows once it is committed.
+    pub(crate) async fn rows(
+        &self,
+        query: Query<'_, Postgres, PgArguments>,
+    ) -> Result<Vec<PgRow>, StoreError> {
+        let mut held = self.connection.lock().await;
+        // Taken out: a call that is dropped in the middle takes the connection with it.
+        let mut connection = match held.take() {
+            Some(connection) => connection,
+            None => {
+                let connection = self.link.connect(self.more).await?;
+                self.is_new.store(true, Ordering::Relaxed);
+                connection
+            }
+        };
+        let answer = run(&mut connection, query, self.link.bounced).await;
+        if answer.as_ref().err().is_none_or(leaves_connection) {
+            *held = Some(connection);
+        }
+        answer.map_err(of_statement)
+    }
+
+    pub(crate) async fn close(&self) {
+        if let Some(connection) = self.connection.lock().await.take() {
+            // Closed it is in any case.
+            let _ = connection.close().await;
+        }
+    }
+}
+
+/// The connections of reads.
+#[derive(Debug)]
+pub(crate) struct Reads {
+    pub(crate) pool: PgPool,
+    pub(crate) bounced: bool,
+}
+
+impl Reads {
+    /// Runs one statement as a transaction of its own.
+    pub(crate) async fn rows(
+        &self,
+        query: Query<'_, Postgres, PgArguments>,
+    ) -> Result<Vec<PgRow>, StoreError> {
+        let mut connection = self.pool.acquire().await.map_err(of_connecting)?;
+        let answer = run(&mut connection, query, self.bounced).await;
+        if !answer.as_ref().err().is_none_or(leaves_connection) {
+            connection.close_on_drop();
+        }
+        answer.map_err(of_statement)
+    }
+}
+
+/// All rows are fetched: the answer to the commit comes behind the last of them.
+async fn run(
+    connection: &mut PgConnection,
+    query: Query<'_, Postgres, PgArguments>,
+    bounced: bool,
+) -> sqlx::Result<Vec<PgRow>> {
+    if !bounced {
+        return query.fetch_all(connection).await;
+    }
+    sqlx::raw_sql(BEGIN).execute(&mut *connection).await?;
+    let rows = query.fetch_all(&mut *connection).await;
+    let end = if rows.is_ok() { "COMMIT" } else { "ROLLBACK" };
+    let ended = sqlx::raw_sql(end).execute(connection).await;
+    let rows = rows?;
+    ended?;
+    Ok(rows)
+}

@@ -1,0 +1,245 @@
+//! The rows, letters and notes in the database.
+
+mod letters;
+mod notes;
+mod rows;
+mod runners;
+mod timeline;
+pub(crate) mod write;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use idem_runtime::ledger::shared::{
+    LATEST, Rows, Runner, Store, StoreError, StoreErrorKind, Write, Written,
+};
+use idem_runtime::ledger::{ExpectedNote, Filter, Note, NoteChange};
+use idem_runtime::protocol::{DeadLetter, DeadLetterId, RecordId};
+use jiff::{SignedDuration, Timestamp};
+use parking_lot::Mutex;
+use sqlx::postgres::PgPool;
+
+use crate::feed::Feed;
+use crate::link::{Line, Link, Reads};
+use crate::schema::Schema;
+use crate::transaction::PostgresTransaction;
+
+/// A store on PostgreSQL, for a [`SharedLedger`](idem_runtime::ledger::shared::SharedLedger).
+///
+/// [`Postgres::connect`](crate::Postgres::connect) makes one with its ledger. On its own it serves
+/// tests, and tools that copy rows.
+#[derive(Debug)]
+pub struct PostgresStore {
+    schema: Schema,
+    /// The committer's connection.
+    writer: Line,
+    /// The connection of heartbeats, which must not wait behind a batch.
+    keeper: Line,
+    reads: Reads,
+    transactions: PgPool,
+    /// Whether the pools are the service's own, which closes them itself.
+    shares_pools: bool,
+    time: Arc<ToldTime>,
+    feed: Arc<Feed>,
+}
+
+/// The latest of the server's times, and when it was told.
+#[derive(Debug)]
+pub(crate) struct ToldTime(Mutex<(Timestamp, Instant)>);
+
+impl PostgresStore {
+    pub(crate) fn new(
+        schema: Schema,
+        link: &Link,
+        reads: PgPool,
+        transactions: PgPool,
+        shares_pools: bool,
+    ) -> Self {
+        // Through a pooler no message arrives.
+        let listener = (!link.bounced).then(|| link.pool(1, &UNSYNCED));
+        let feed = Feed::new(listener, schema.name());
+        Self {
+            schema,
+            feed: Arc::new(feed),
+            writer: Line::new(link.clone(), &[]),
+            keeper: Line::new(link.clone(), &UNSYNCED),
+            reads: Reads {
+                pool: reads,
+                bounced: link.bounced,
+            },
+            transactions,
+            shares_pools,
+            time: Arc::new(ToldTime(Mutex::new((
+                Timestamp::UNIX_EPOCH,
+                Instant::now(),
+            )))),
+        }
+    }
+
+    /// Notes the server's time, and returns the latest that it told. If its clock was set back,
+    /// time goes on from there.
+    async fn told(&self, now: Timestamp) -> Result<Timestamp, StoreError> {
+        let latest = self.time.tell(now);
+        if now < latest && latest.duration_since(now) > BEHIND {
+            self.set_clock(latest).await?;
+        }
+        Ok(latest)
+    }
+}
+
+impl ToldTime {
+    /// Notes the server's time, and returns the latest that it told.
+    pub(crate) fn tell(&self, now: Timestamp) -> Timestamp {
+        let mut told = self.0.lock();
+        if now >= told.0 {
+            *told = (now, Instant::now());
+        }
+        told.0
+    }
+
+    /// Returns the latest of the server's times at which a write may take place that is asked for
+    /// now. What the server has not told since counts from when it did.
+    pub(crate) fn latest(&self) -> Timestamp {
+        let (now, at) = *self.0.lock();
+        let left = LATEST.saturating_sub(MARGIN);
+        now.checked_add(at.elapsed() + left)
+            .unwrap_or(Timestamp::MAX)
+    }
+}
+
+/// What a crash of the server undoes of heartbeats and hints is made up for by the next.
+const UNSYNCED: [(&str, &str); 1] = [("synchronous_commit", "off")];
+
+/// How much an answer may be behind another that was asked for later.
+const BEHIND: SignedDuration = SignedDuration::from_secs(6);
+
+/// How much earlier than [`LATEST`] a write has to arrive: a statement may run that long.
+const MARGIN: Duration = Duration::from_secs(10);
+
+impl Store for PostgresStore {
+    type Transaction = PostgresTransaction;
+
+    async fn read(&self, ids: Vec<RecordId>) -> Result<Rows, StoreError> {
+        self.read_rows(&ids).await
+    }
+
+    async fn write(&self, runner: &Runner, writes: Vec<Write>) -> Result<Written, StoreError> {
+        let asked = Instant::now();
+        loop {
+            let latest = self.time.latest();
+            let statement = write::statement(&self.schema, runner, latest, &writes, false)?;
+            let answer = write::Answer::of(&self.writer.rows(statement).await?)?;
+            let now = self.told(answer.now).await?;
+            // If the server's clock was set, it was not late.
+            if !answer.in_time && asked.elapsed() < Duration::from_secs(2) {
+                continue;
+            }
+            let written = answer.written(runner, now)?;
+            let done = |write: &&Write| written.versions.contains(&write.version);
+            self.feed.wrote(writes.iter().filter(done));
+            return Ok(written);
+        }
+    }
+
+    async fn reserve(&self, count: u64) -> Result<u64, StoreError> {
+        self.reserve_numbers(count).await
+    }
+
+    async fn beat(
+        &self,
+        runner: &Runner,
+        lease: Duration,
+        oldest: u64,
+    ) -> Result<Timestamp, StoreError> {
+        let now = self.beat_runner(runner, lease, oldest).await?;
+        self.look_at_timeline().await;
+        Ok(now)
+    }
+
+    async fn retire(&self, runner: &Runner, until: Option<Timestamp>) -> Result<bool, StoreError> {
+        self.retire_runner(runner, until).await
+    }
+
+    async fn due(&self, limit: usize) -> Result<Vec<RecordId>, StoreError> {
+        self.due_rows(limit).await
+    }
+
+    async fn remove_due(&self, limit: usize) -> Result<u64, StoreError> {
+        self.remove_due_rows(limit).await
+    }
+
+    async fn letter(&self, id: DeadLetterId) -> Result<Option<DeadLetter>, StoreError> {
+        self.read_letter(id).await
+    }
+
+    async fn letters(&self, filter: Filter) -> Result<Vec<DeadLetter>, StoreError> {
+        self.read_letters(&filter).await
+    }
+
+    async fn open_letters(&self) -> Result<u64, StoreError> {
+        self.count_open_letters().await
+    }
+
+    async fn remove_letters(&self, until: Timestamp, limit: usize) -> Result<u64, StoreError> {
+        self.remove_closed_letters(until, limit).await
+    }
+
+    async fn notes(
+        &self,
+        prefix: String,
+        after: Option<String>,
+        limit: usize,
+    ) -> Result<Vec<Note>, StoreError> {
+        self.read_notes(&prefix, after.as_deref(), limit).await
+    }
+
+    async fn write_notes(
+        &self,
+        changes: Vec<NoteChange>,
+        expected: Vec<ExpectedNote>,
+    ) -> Result<bool, StoreError> {
+        self.change_notes(&changes, &expected).await
+    }
+
+    fn watch(&self, id: &RecordId) {
+        self.feed.watch(id);
+    }
+
+    async fn changed(&self) -> Vec<RecordId> {
+        self.feed.changed().await
+    }
+
+    fn has_transactions(&self) -> bool {
+        true
+    }
+
+    async fn begin(&self) -> Result<PostgresTransaction, StoreError> {
+        let (schema, time, feed) = (&self.schema, &self.time, &self.feed);
+        PostgresTransaction::begin(&self.transactions, schema, time, feed).await
+    }
+
+    async fn close(&self) {
+        self.writer.close().await;
+        self.keeper.close().await;
+        self.feed.close().await;
+        if !self.shares_pools {
+            self.reads.pool.close().await;
+            self.transactions.close().await;
+        }
+    }
+}
+
+/// Returns a number of rows as PostgreSQL's `LIMIT` takes it.
+fn limit(rows: usize) -> i64 {
+    i64::try_from(rows).unwrap_or(i64::MAX)
+}
+
+/// Returns a count of PostgreSQL's, which is never negative.
+fn count(rows: i64) -> u64 {
+    u64::try_from(rows).unwrap_or(0)
+}
+
+/// Returns the error of an answer that cannot be read.
+fn unreadable(error: impl std::fmt::Display) -> StoreError {
+    StoreError::new(StoreErrorKind::Refused, error.to_string())
+}

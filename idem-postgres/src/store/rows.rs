@@ -1,0 +1,163 @@
+//! Rows of records: reading, numbers, and what is due.
+
+use std::collections::HashMap;
+
+use foldhash::fast::RandomState;
+use idem_runtime::ledger::LedgerError;
+use idem_runtime::ledger::shared::{Owner, Row, Rows, StoreError};
+use idem_runtime::protocol::{Record, RecordId};
+use sqlx::Row as _;
+use sqlx::postgres::PgRow;
+
+use super::{PostgresStore, count, limit};
+use crate::error::of_statement;
+use crate::names::{from_text, row_id};
+use crate::time::Time;
+
+const READ: &str = "WITH now AS MATERIALIZED (SELECT idem.time() AS now)
+    SELECT now.now, r.id, r.version, r.record, r.due, r.owner, o.name, o.until, o.dead
+    FROM now
+    LEFT JOIN idem.record r ON r.id = ANY ($1)
+    LEFT JOIN idem.runner o ON o.id = r.owner";
+
+const RESERVE: &str = "UPDATE idem.number SET last = last + $1 RETURNING last - $1 + 1 AS first";
+
+/// The rows whose time has come, the latest first: a backlog does not hide what is urgent. Then those
+/// of runners that are dead or late, which may be there since their oldest claim.
+const DUE: &str = "WITH now AS MATERIALIZED (SELECT idem.time() AS now)
+    SELECT handler, key FROM (
+        (SELECT r.handler, r.key FROM now, LATERAL (
+            SELECT * FROM idem.record WHERE bucket <= now.now ORDER BY bucket DESC LIMIT 10000
+        ) AS r WHERE r.live AND r.due <= now.now)
+        UNION
+        (SELECT r.handler, r.key FROM now, idem.runner o
+            JOIN idem.record r ON r.claimed >= o.oldest AND r.owner = o.id AND r.live
+            WHERE (o.dead OR o.until <= now.now) AND NOT o.swept)
+    ) AS r LIMIT $1";
+
+/// Runners that cannot write any more and have no row left need not be looked at again.
+const SWEEP_RUNNERS: &str = "WITH now AS MATERIALIZED (SELECT idem.time() AS now),
+    late AS (
+        UPDATE idem.runner AS o SET dead = true, died_at = now.now
+        FROM now WHERE NOT o.dead AND o.until < now.now - interval '10 minutes'
+    ),
+    gone AS (
+        DELETE FROM idem.runner AS o
+        USING now WHERE o.swept AND o.died_at < now.now - interval '7 days'
+    )
+    UPDATE idem.runner AS o SET swept = true
+    FROM now WHERE o.dead AND NOT o.swept AND o.died_at < now.now - interval '1 minute'
+        AND NOT EXISTS (
+            SELECT FROM idem.record r WHERE r.claimed >= o.oldest AND r.owner = o.id AND r.live
+        )";
+
+/// A row may be due up to ten minutes before its bucket, so that completing it was a heap-only update.
+const REMOVE_DUE: &str = "WITH now AS MATERIALIZED (SELECT idem.time() AS now),
+    near AS MATERIALIZED (
+        SELECT r.id, r.live, r.due, r.bucket FROM now, LATERAL (
+            SELECT * FROM idem.record WHERE bucket <= now.now + interval '10 minutes'
+            ORDER BY bucket LIMIT least($1, 100000) * 10
+        ) AS r
+    ),
+    removed AS (
+        DELETE FROM idem.record USING now WHERE id = ANY (ARRAY (
+            SELECT id FROM idem.record WHERE id = ANY (ARRAY (
+                SELECT near.id FROM near, now WHERE NOT near.live AND near.due <= now.now LIMIT $1
+            )) FOR UPDATE SKIP LOCKED
+        )) AND NOT record.live AND record.due <= now.now
+        RETURNING 1
+    ),
+    moved AS (
+        UPDATE idem.record SET bucket = date_trunc('minute', record.due) FROM now
+        WHERE id = ANY (ARRAY (
+            SELECT id FROM idem.record WHERE id = ANY (ARRAY (
+                SELECT near.id FROM near, now WHERE near.bucket <= now.now
+                    AND (near.due IS NULL OR near.due > now.now + interval '10 minutes')
+            )) FOR UPDATE SKIP LOCKED
+        )) AND (record.due IS NULL OR record.due > now.now + interval '10 minutes')
+    )
+    SELECT count(*) FROM removed";
+
+impl PostgresStore {
+    pub(super) async fn read_rows(&self, ids: &[RecordId]) -> Result<Rows, StoreError> {
+        let hashes: Vec<_> = ids.iter().map(row_id).collect();
+        let query = sqlx::query(self.schema.sql(READ)).bind(&hashes);
+        let found = self.reads.rows(query).await?;
+        let now = found.first().ok_or(sqlx::Error::RowNotFound);
+        let now = now.and_then(|row| row.try_get::<Time, _>("now"));
+        let now = self.told(now.map_err(of_statement)?.0).await?;
+        let mut rows = HashMap::<_, _, RandomState>::default();
+        for row in &found {
+            let id: Option<&[u8]> = row.try_get("id").map_err(of_statement)?;
+            if let Some(id) = id {
+                rows.insert(id.to_vec(), decode(row).map_err(of_statement)?);
+            }
+        }
+        let in_order = hashes.iter().map(|hash| match rows.remove(&hash[..]) {
+            Some(row) => row.map(Some),
+            None => Ok(None),
+        });
+        let rows = in_order.collect();
+        Ok(Rows { rows, now })
+    }
+
+    pub(super) async fn reserve_numbers(&self, count: u64) -> Result<u64, StoreError> {
+        let query = sqlx::query(self.schema.sql(RESERVE)).bind(count.cast_signed());
+        self.number(query).await.map(i64::cast_unsigned)
+    }
+
+    pub(super) async fn due_rows(&self, most: usize) -> Result<Vec<RecordId>, StoreError> {
+        let query = sqlx::query(self.schema.sql(DUE)).bind(limit(most));
+        let rows = self.reads.rows(query).await?;
+        let ids = rows.iter().map(|row| {
+            let (handler, key): (&str, &str) = (row.try_get(0)?, row.try_get(1)?);
+            Ok(RecordId::new(&*from_text(handler), &*from_text(key)))
+        });
+        ids.collect::<sqlx::Result<_>>().map_err(of_statement)
+    }
+
+    pub(super) async fn remove_due_rows(&self, most: usize) -> Result<u64, StoreError> {
+        self.reads
+            .rows(sqlx::query(self.schema.sql(SWEEP_RUNNERS)))
+            .await?;
+        let query = sqlx::query(self.schema.sql(REMOVE_DUE)).bind(limit(most));
+        let rows = self.reads.rows(query).await?;
+        let removed = rows.first().ok_or(sqlx::Error::RowNotFound);
+        let removed = removed.and_then(|row| row.try_get(0));
+        removed.map(count).map_err(of_statement)
+    }
+
+    /// Runs a statement of the writer that returns one number.
+    pub(super) async fn number(
+        &self,
+        query: sqlx::query::Query<'_, sqlx::Postgres, sqlx::postgres::PgArguments>,
+    ) -> Result<i64, StoreError> {
+        let rows = self.writer.rows(query).await?;
+        let number = rows.first().ok_or(sqlx::Error::RowNotFound);
+        let number = number.and_then(|row| row.try_get(0));
+        number.map_err(of_statement)
+    }
+}
+
+fn decode(row: &PgRow) -> sqlx::Result<Result<Row, LedgerError>> {
+    let version: i64 = row.try_get("version")?;
+    let record: Option<&[u8]> = row.try_get("record")?;
+    let due: Option<Time> = row.try_get("due")?;
+    let owner = match (
+        row.try_get::<Option<i64>, _>("owner")?,
+        row.try_get("name")?,
+    ) {
+        (None, _) => Owner::None,
+        (Some(_), Some(name)) if !row.try_get::<bool, _>("dead")? => {
+            let (name, until): (&str, Time) = (name, row.try_get("until")?);
+            Owner::Until(from_text(name).into(), until.0)
+        }
+        (Some(_), _) => Owner::Dead,
+    };
+    Ok(record.map(Record::decode).transpose().map(|record| Row {
+        version: version.cast_unsigned(),
+        record,
+        due: due.map(|due| due.0),
+        owner,
+    }))
+}

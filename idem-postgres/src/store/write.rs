@@ -1,0 +1,400 @@
+//! The writes of a batch: one statement, whose arrays are matched by the numbers of the writes.
+
+use idem_runtime::ledger::NoteChange;
+use idem_runtime::ledger::shared::{
+    LetterWrite, Runner, StoreError, StoreErrorKind, Write, Written,
+};
+use idem_runtime::protocol::{DeadLetter, LetterState};
+use jiff::Timestamp;
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::query::Query;
+use sqlx::types::Uuid;
+use sqlx::{Postgres, Row};
+
+use crate::error::of_statement;
+use crate::names::{row_id, text};
+use crate::schema::Schema;
+use crate::time::Time;
+
+/// What comes before the rows: the time, the runner unless it is dead or the statement came late, and
+/// the writes. Where letters have to exist, `$where` asks for them.
+macro_rules! statement {
+    ($attempt:literal, $locked:literal, $where:literal, $beside:literal) => {
+        concat!(
+            "WITH now AS MATERIALIZED (SELECT idem.time() AS now),
+            runner AS MATERIALIZED (
+                SELECT runner.id FROM idem.runner, now
+                WHERE runner.name = $1 AND NOT runner.dead AND now.now <= $2",
+            $attempt,
+            "),",
+            $locked,
+            "w AS MATERIALIZED (
+                SELECT w.*, CASE WHEN w.owned THEN runner.id END AS owner,
+                    CASE WHEN w.owned THEN w.version END AS claimed,
+                    date_trunc('minute', w.due) AS bucket
+                FROM unnest($3::bytea[], $4::bigint[], $5::bigint[], $6::boolean[],
+                        $7::timestamptz[], $8::boolean[], $9::text[], $10::text[], $11::bytea[])
+                    AS w (id, expected, version, live, due, owned, handler, key, record),
+                    runner",
+            $where,
+            "),
+            added AS (
+                INSERT INTO idem.record
+                    (id, version, owner, claimed, bucket, due, live, handler, key, record)
+                SELECT id, version, owner, claimed, bucket, due, live, handler, key, record
+                FROM w WHERE expected IS NULL ORDER BY id
+                ON CONFLICT (id) DO NOTHING RETURNING version
+            ),
+            changed AS (
+                UPDATE idem.record AS r SET version = w.version, owner = w.owner,
+                    claimed = coalesce(w.claimed, r.claimed),
+                    -- Unchanged as often as it may be, so that the update is heap-only.
+                    bucket = CASE
+                        WHEN w.due IS NULL OR r.bucket <=
+                            w.due + CASE WHEN w.live THEN '0' ELSE '10 minutes' END::interval
+                        THEN r.bucket ELSE w.bucket
+                    END,
+                    due = w.due, live = w.live, record = w.record
+                FROM w WHERE r.id = ANY ($3) AND r.id = w.id AND r.version = w.expected
+                RETURNING r.version
+            ),
+            done AS MATERIALIZED (
+                SELECT version FROM added UNION ALL SELECT version FROM changed
+            )",
+            $beside,
+            "SELECT now.now, now.now <= $2 AS in_time, EXISTS (SELECT FROM runner) AS lives,
+                ARRAY (SELECT version FROM done) AS versions,
+                current_setting('idem.attempt', true) IS NOT DISTINCT FROM '1' AS in_attempt,
+                -- What was answered is durable, and a commit does not come late.
+                CASE current_setting('synchronous_commit') WHEN 'off'
+                    THEN set_config('synchronous_commit', 'on', true) END,
+                set_config('idle_in_transaction_session_timeout', '10000', true)
+            FROM now"
+        )
+    };
+}
+
+/// Most batches have neither letters nor notes.
+const ROWS: &str = statement!("", "", "", "");
+
+/// The same in the transaction of an attempt, which the body must not have ended.
+const ROWS_IN_ATTEMPT: &str = statement!(
+    " AND current_setting('idem.attempt', true) = '1'",
+    "",
+    "",
+    ""
+);
+
+macro_rules! with_letters_and_notes {
+    ($attempt:literal) => {
+        statement!($attempt, "letter_there AS MATERIALIZED (
+        SELECT letter.id FROM idem.letter WHERE letter.id = ANY ($13) FOR UPDATE
+    ),
+    letter AS MATERIALIZED (
+        SELECT * FROM unnest($12::bigint[], $13::uuid[], $14::boolean[], $15::text[], $16::text[],
+                $17::text[], $18::text[], $19::integer[], $20::text[], $21::timestamptz[],
+                $22::timestamptz[], $23::timestamptz[], $24::text[], $25::text[], $26::bytea[])
+            AS letter (version, id, is_new, handler, key, state, reason, attempts, error,
+                first_seen, died_at, closed_at, closed_why, payload, letter)
+    ),",
+    " WHERE NOT EXISTS (
+        SELECT FROM letter WHERE letter.version = w.version AND NOT letter.is_new
+            AND letter.id NOT IN (SELECT letter_there.id FROM letter_there)
+    )",
+    ", letters AS (
+        INSERT INTO idem.letter AS l (id, handler, key, state, reason, attempts, error, first_seen,
+            died_at, closed_at, closed_why, payload, letter)
+        SELECT id, handler, key, state, reason, attempts, error, first_seen, died_at, closed_at,
+            closed_why, payload, letter
+        FROM letter WHERE version IN (SELECT version FROM done) ORDER BY id
+        ON CONFLICT (id) DO UPDATE SET state = excluded.state, closed_at = excluded.closed_at,
+            closed_why = excluded.closed_why, payload = excluded.payload, letter = excluded.letter
+    ),
+    -- The last change of a key counts.
+    last_note AS MATERIALIZED (
+        SELECT DISTINCT ON (key, CASE WHEN numbered THEN place END) key, value, numbered, place
+        FROM unnest($27::bigint[], $28::bytea[], $29::bytea[], $30::boolean[])
+            WITH ORDINALITY AS note (version, key, value, numbered, place)
+        WHERE version IN (SELECT version FROM done)
+        ORDER BY key, CASE WHEN numbered THEN place END, place DESC
+    ),
+    note_numbered AS MATERIALIZED (
+        SELECT key, value, idem.next_note_number() AS number
+        FROM (SELECT key, value FROM last_note WHERE numbered ORDER BY place OFFSET 0) AS note
+    ),
+    note_put AS (
+        INSERT INTO idem.note (key, value, number)
+        SELECT key, value, NULL FROM last_note WHERE NOT numbered AND value IS NOT NULL
+        UNION ALL
+        SELECT key || convert_to(lpad(to_hex(number), 16, '0'), 'UTF8'), value, number
+        FROM note_numbered
+        ORDER BY 1
+        ON CONFLICT (key) DO UPDATE SET value = excluded.value
+    ),
+    note_deleted AS (
+        DELETE FROM idem.note USING last_note
+        WHERE note.key = ANY ($28) AND note.key = last_note.key AND last_note.value IS NULL
+    ) ")
+    };
+}
+
+const ALL: &str = with_letters_and_notes!("");
+
+const ALL_IN_ATTEMPT: &str =
+    with_letters_and_notes!(" AND current_setting('idem.attempt', true) = '1'");
+
+/// Makes the statement of a batch in a runner's name, which takes place by `latest` or never.
+pub(crate) fn statement<'q>(
+    schema: &Schema,
+    runner: &'q Runner,
+    latest: Timestamp,
+    writes: &'q [Write],
+    in_attempt: bool,
+) -> Result<Query<'q, Postgres, PgArguments>, StoreError> {
+    let mut rows = Rows::default();
+    let mut beside = Beside::default();
+    let mut sorted: Vec<_> = writes
+        .iter()
+        .map(|write| (row_id(&write.id), write))
+        .collect();
+    // Two processes that write the same rows wait for each other in one order.
+    sorted.sort_unstable_by_key(|(id, _)| *id);
+    for (id, write) in sorted {
+        rows.add(id, write, runner)?;
+        if let Some(letter) = &write.letter {
+            beside.add_letter(write.version, letter)?;
+        }
+        for note in &write.notes {
+            beside.notes.add(write.version, note);
+        }
+    }
+    let has_beside = !beside.letter_versions.is_empty() || !beside.notes.versions.is_empty();
+    let sql = match (has_beside, in_attempt) {
+        (false, false) => ROWS,
+        (false, true) => ROWS_IN_ATTEMPT,
+        (true, false) => ALL,
+        (true, true) => ALL_IN_ATTEMPT,
+    };
+    let query = sqlx::query(schema.sql(sql))
+        .bind(&**runner)
+        .bind(Time(latest));
+    let query = rows.bind(query);
+    Ok(if has_beside {
+        beside.bind(query)
+    } else {
+        query
+    })
+}
+
+/// What came of a statement.
+pub(crate) struct Answer {
+    pub(crate) now: Timestamp,
+    /// Whether it came by its latest time. Else nothing took place.
+    pub(crate) in_time: bool,
+    /// Whether the transaction is still the attempt's.
+    pub(crate) in_attempt: bool,
+    lives: bool,
+    versions: Vec<u64>,
+}
+
+impl Answer {
+    pub(crate) fn of(rows: &[PgRow]) -> Result<Self, StoreError> {
+        let read = || {
+            let row = rows.first().ok_or(sqlx::Error::RowNotFound)?;
+            let versions: Vec<i64> = row.try_get("versions")?;
+            Ok(Self {
+                now: row.try_get::<Time, _>("now")?.0,
+                in_time: row.try_get("in_time")?,
+                in_attempt: row.try_get("in_attempt")?,
+                lives: row.try_get("lives")?,
+                versions: versions.into_iter().map(i64::cast_unsigned).collect(),
+            })
+        };
+        read().map_err(of_statement)
+    }
+
+    /// Returns what was written.
+    pub(crate) fn written(self, runner: &Runner, now: Timestamp) -> Result<Written, StoreError> {
+        if !self.in_time {
+            let message = "the write came too late";
+            return Err(StoreError::new(StoreErrorKind::Away, message));
+        }
+        if !self.lives {
+            return Err(runner_dead(runner));
+        }
+        let versions = self.versions;
+        Ok(Written { versions, now })
+    }
+}
+
+pub(crate) fn runner_dead(runner: &Runner) -> StoreError {
+    StoreError::new(
+        StoreErrorKind::RunnerDead,
+        format!("the runner `{runner}` was marked dead"),
+    )
+}
+
+/// The columns of the rows.
+#[derive(Default)]
+struct Rows<'q> {
+    ids: Vec<[u8; 20]>,
+    expected: Vec<Option<i64>>,
+    versions: Vec<i64>,
+    live: Vec<bool>,
+    due: Vec<Option<Time>>,
+    owned: Vec<bool>,
+    handlers: Vec<String>,
+    keys: Vec<String>,
+    records: Vec<Option<&'q [u8]>>,
+}
+
+impl<'q> Rows<'q> {
+    fn add(&mut self, id: [u8; 20], write: &'q Write, runner: &Runner) -> Result<(), StoreError> {
+        if write.owner.as_ref().is_some_and(|owner| owner != runner) {
+            let message = format!("the runner `{runner}` cannot claim for another one");
+            return Err(StoreError::new(StoreErrorKind::Refused, message));
+        }
+        self.ids.push(id);
+        self.expected.push(write.expected.map(u64::cast_signed));
+        self.versions.push(write.version.cast_signed());
+        self.live.push(write.live);
+        self.due.push(write.due.map(Time));
+        self.owned.push(write.owner.is_some());
+        self.handlers.push(text(&write.id.handler).into_owned());
+        self.keys.push(text(&write.id.key).into_owned());
+        self.records.push(write.record.as_deref());
+        Ok(())
+    }
+
+    fn bind(self, query: Query<'q, Postgres, PgArguments>) -> Query<'q, Postgres, PgArguments> {
+        query
+            .bind(self.ids)
+            .bind(self.expected)
+            .bind(self.versions)
+            .bind(self.live)
+            .bind(self.due)
+            .bind(self.owned)
+            .bind(self.handlers)
+            .bind(self.keys)
+            .bind(self.records)
+    }
+}
+
+/// The columns of the letters and notes.
+#[derive(Default)]
+struct Beside<'q> {
+    letter_versions: Vec<i64>,
+    ids: Vec<Uuid>,
+    is_new: Vec<bool>,
+    handlers: Vec<String>,
+    keys: Vec<String>,
+    states: Vec<&'static str>,
+    reasons: Vec<String>,
+    attempts: Vec<i32>,
+    errors: Vec<Option<String>>,
+    first_seen: Vec<Time>,
+    died_at: Vec<Time>,
+    closed_at: Vec<Option<Time>>,
+    closed_why: Vec<Option<String>>,
+    payloads: Vec<String>,
+    letters: Vec<Vec<u8>>,
+    notes: Notes<'q>,
+}
+
+impl<'q> Beside<'q> {
+    fn add_letter(&mut self, version: u64, write: &LetterWrite) -> Result<(), StoreError> {
+        let letter = &write.letter;
+        let encoded = letter
+            .encode()
+            .map_err(|error| StoreError::new(StoreErrorKind::Refused, error.to_string()))?;
+        let last = letter.attempts.last();
+        self.letter_versions.push(version.cast_signed());
+        self.ids.push(letter_id(letter));
+        self.is_new.push(write.is_new);
+        self.handlers.push(text(&letter.handler).into_owned());
+        self.keys.push(text(&letter.key).into_owned());
+        self.states.push(state_name(letter.state));
+        self.reasons.push(letter.reason.to_string());
+        let attempts = last.map_or(0, |attempt| attempt.number);
+        self.attempts
+            .push(i32::try_from(attempts).unwrap_or(i32::MAX));
+        let error = last.and_then(|attempt| attempt.error.as_deref());
+        self.errors
+            .push(error.map(|error| text(error).into_owned()));
+        self.first_seen.push(Time(letter.first_seen));
+        self.died_at.push(Time(letter.died_at));
+        self.closed_at.push(letter.closed_at.map(Time));
+        let why = letter.closed_why.as_deref();
+        self.closed_why.push(why.map(|why| text(why).into_owned()));
+        // JSON has no NUL.
+        self.payloads.push(letter.payload.as_str().to_owned());
+        self.letters.push(encoded);
+        Ok(())
+    }
+
+    fn bind(self, query: Query<'q, Postgres, PgArguments>) -> Query<'q, Postgres, PgArguments> {
+        let query = query
+            .bind(self.letter_versions)
+            .bind(self.ids)
+            .bind(self.is_new)
+            .bind(self.handlers)
+            .bind(self.keys)
+            .bind(self.states)
+            .bind(self.reasons)
+            .bind(self.attempts)
+            .bind(self.errors)
+            .bind(self.first_seen)
+            .bind(self.died_at)
+            .bind(self.closed_at)
+            .bind(self.closed_why)
+            .bind(self.payloads)
+            .bind(self.letters);
+        query
+            .bind(self.notes.versions)
+            .bind(self.notes.keys)
+            .bind(self.notes.values)
+            .bind(self.notes.numbered)
+    }
+}
+
+/// The columns of notes.
+#[derive(Default)]
+struct Notes<'q> {
+    versions: Vec<i64>,
+    keys: Vec<&'q [u8]>,
+    values: Vec<Option<&'q [u8]>>,
+    numbered: Vec<bool>,
+}
+
+impl<'q> Notes<'q> {
+    fn add(&mut self, version: u64, change: &'q NoteChange) {
+        let (key, numbered) = key_of(change);
+        self.versions.push(version.cast_signed());
+        self.keys.push(key.as_bytes());
+        self.values.push(change.value());
+        self.numbered.push(numbered);
+    }
+}
+
+/// Returns the key of a change as it was given, and whether a number is appended to it.
+pub(crate) fn key_of(change: &NoteChange) -> (&str, bool) {
+    match change {
+        NoteChange::Put { key, .. } => (key, key.ends_with("/~")),
+        NoteChange::Delete { key } => (key, false),
+        _ => ("", false),
+    }
+}
+
+pub(crate) fn letter_id(letter: &DeadLetter) -> Uuid {
+    Uuid::from_bytes(*letter.id.as_bytes())
+}
+
+pub(crate) fn state_name(state: LetterState) -> &'static str {
+    match state {
+        LetterState::Open => "open",
+        LetterState::Redriven => "redriven",
+        LetterState::Discarded => "discarded",
+        // The table knows the others.
+        _ => "unknown",
+    }
+}

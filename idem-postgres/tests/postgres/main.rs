@@ -1,0 +1,9 @@
+//! The ledger on a real server.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod clocked;
+mod database;
+mod hints;
+mod laws;
+mod schema;

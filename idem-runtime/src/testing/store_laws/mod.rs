@@ -92,7 +92,7 @@ macro_rules! store_laws {
             a_transaction_sees_its_own_writes
             a_transaction_compares_what_it_writes
             of_two_transactions_of_a_row_one_is_committed
-            a_transaction_of_a_dead_runner_is_not_committed
+            a_dead_runner_writes_nothing_in_a_transaction
         );
     };
     ($open:path; $($law:ident)+) => {

@@ -8,7 +8,7 @@ use super::job::token;
 use super::plan::{Basis, Plan};
 use super::store::{Runner, Store, StoreError, StoreErrorKind, StoreTransaction};
 use crate::clock::BoxFuture;
-use crate::ledger::{CommitError, LedgerError, Transaction, check_keys};
+use crate::ledger::{CommitError, LedgerError, Transaction, check_keys, metrics};
 use crate::protocol::{RecordId, Reply, Step};
 
 pub(super) struct SharedTransaction<S: Store> {
@@ -67,7 +67,10 @@ impl<S: Store> Open<S> {
                     self.written.push(id.clone());
                     return Ok(planned.reply);
                 }
-                Ok(false) => core.own.doubt(id),
+                Ok(false) => {
+                    metrics::overtaken();
+                    core.own.doubt(id);
+                }
                 Err(error) => {
                     if error.kind == StoreErrorKind::RunnerDead {
                         core.died(&runner);

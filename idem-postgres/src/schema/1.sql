@@ -110,7 +110,9 @@ BEGIN
     RETURN nextval('idem.note_number');
 END $$;
 
-CREATE FUNCTION idem.settled_note_number() RETURNS bigint LANGUAGE plpgsql VOLATILE AS $$
+-- While it waits, no writer gets the lock: not for long, if one of them stands still.
+CREATE FUNCTION idem.settled_note_number() RETURNS bigint LANGUAGE plpgsql VOLATILE
+    SET lock_timeout = '1s' AS $$
 BEGIN
     PERFORM pg_advisory_xact_lock(idem.note_lock());
     RETURN (SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM idem.note_number);

@@ -1,5 +1,6 @@
 //! Connections to the server.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use idem_runtime::ledger::shared::{StoreError, StoreErrorKind};
@@ -88,12 +89,12 @@ impl Link {
     }
 
     /// Returns a pool of idem's own sessions, which makes its connections when they are needed.
-    pub(crate) fn pool(&self, connections: u32) -> PgPool {
+    pub(crate) fn pool(&self, connections: u32, more: &[(&str, &str)]) -> PgPool {
         PgPoolOptions::new()
             .max_connections(connections)
             .acquire_timeout(CONNECTING)
             .test_before_acquire(false)
-            .connect_lazy_with(self.session(&[]))
+            .connect_lazy_with(self.session(more))
     }
 
     /// Returns a pool of sessions for transactions of the service.
@@ -111,6 +112,8 @@ pub(crate) struct Line {
     link: Link,
     more: &'static [(&'static str, &'static str)],
     connection: Mutex<Option<PgConnection>>,
+    /// Whether the connection was made since [`is_new`](Self::is_new) was asked last.
+    is_new: AtomicBool,
 }
 
 impl Line {
@@ -119,7 +122,13 @@ impl Line {
             link,
             more,
             connection: Mutex::default(),
+            is_new: AtomicBool::default(),
         }
+    }
+
+    /// Returns whether the connection was made since this was asked last.
+    pub(crate) fn is_new(&self) -> bool {
+        self.is_new.swap(false, Ordering::Relaxed)
     }
 
     /// Runs one statement as a transaction of its own, and returns its rows once it is committed.
@@ -131,7 +140,11 @@ impl Line {
         // Taken out: a call that is dropped in the middle takes the connection with it.
         let mut connection = match held.take() {
             Some(connection) => connection,
-            None => self.link.connect(self.more).await?,
+            None => {
+                let connection = self.link.connect(self.more).await?;
+                self.is_new.store(true, Ordering::Relaxed);
+                connection
+            }
         };
         let answer = run(&mut connection, query, self.link.bounced).await;
         if answer.as_ref().err().is_none_or(leaves_connection) {

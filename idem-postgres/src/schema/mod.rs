@@ -102,11 +102,16 @@ impl Schema {
 
     /// Returns the version of the schema in the database, 0 if there is none.
     pub(crate) async fn version(&self, connection: &mut PgConnection) -> Result<usize, StoreError> {
-        let there = sqlx::query_scalar::<_, bool>("SELECT to_regclass($1) IS NOT NULL")
-            .bind(format!("{}.schema_version", self.name()))
-            .fetch_one(&mut *connection)
-            .await
-            .map_err(of_connecting)?;
+        // `to_regclass` would look into a cache of the session, from before a lock was waited for.
+        let there = sqlx::query_scalar::<_, bool>(
+            "SELECT EXISTS (SELECT FROM pg_catalog.pg_class AS c
+                JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+                WHERE n.nspname = $1 AND c.relname = 'schema_version')",
+        )
+        .bind(self.name())
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(of_connecting)?;
         if !there {
             return Ok(0);
         }

@@ -65,10 +65,9 @@ impl PostgresStore {
         if let Some(key) = &filter.key {
             query.push(" AND key = ").push_bind(text(key).into_owned());
         }
-        match filter.state {
-            // The index of open letters is asked for by their state itself.
-            Some(state) => drop(query.push(format!(" AND state = '{}'", state_name(state)))),
-            None => {}
+        if let Some(state) = filter.state {
+            // Written out, so that the index of open letters is found.
+            query.push(format!(" AND state = '{}'", state_name(state)));
         }
         if let Some(after) = filter.after {
             let after = Uuid::from_bytes(*after.as_bytes());

@@ -4,4 +4,6 @@
 
 mod clocked;
 mod database;
+mod hints;
 mod laws;
+mod schema;

@@ -161,6 +161,10 @@ pub trait Store: Send + Sync + 'static {
         expected: Vec<ExpectedNote>,
     ) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
+    /// Says that calls of this process wait for a change of a row. It is said again while they do. The
+    /// default does nothing.
+    fn watch(&self, _id: &RecordId) {}
+
     /// Waits until rows were changed by other processes, and returns which: a hint, of which some
     /// may be missed. The default never resolves.
     fn changed(&self) -> impl Future<Output = Vec<RecordId>> + Send {

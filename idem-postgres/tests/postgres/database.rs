@@ -14,13 +14,6 @@ impl Database {
         Ok(Self(servers::Database::empty().await?))
     }
 
-    /// Returns the address for another role.
-    pub(crate) fn url_of(&self, role: &str) -> String {
-        let (scheme, rest) = self.0.split_once("://").unwrap();
-        let (_, place) = rest.split_once('@').unwrap();
-        format!("{scheme}://{role}@{place}")
-    }
-
     pub(crate) async fn store(&self) -> Result<PostgresStore, StoreError> {
         Postgres::new(self.url()).store().await
     }

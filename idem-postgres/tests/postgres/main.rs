@@ -8,3 +8,4 @@ mod hints;
 mod laws;
 mod schema;
 mod store_laws;
+mod transactions;

@@ -13,6 +13,9 @@ use crate::link::Link;
 use crate::schema::Schema;
 use crate::store::PostgresStore;
 
+/// How many reads may be under way beside each other.
+const READS: u32 = 4;
+
 /// A ledger on PostgreSQL, about to be opened.
 ///
 /// ```no_run
@@ -159,7 +162,7 @@ impl Postgres {
         let shares_pools = self.pool.is_some();
         let (reads, transactions) = match self.pool {
             Some(pool) => (pool.clone(), pool),
-            None => (link.pool(4), link.transactions(self.connections)),
+            None => (link.pool(READS, &[]), link.transactions(self.connections)),
         };
         Ok(PostgresStore::new(
             schema,

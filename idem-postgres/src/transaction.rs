@@ -11,6 +11,7 @@ use sqlx::Postgres;
 use sqlx::postgres::{PgConnection, PgPool};
 
 use crate::error::{of_connecting, of_statement};
+use crate::feed::Feed;
 use crate::schema::Schema;
 use crate::store::ToldTime;
 use crate::store::write::{Answer, statement};
@@ -79,6 +80,9 @@ pub struct PostgresTransaction {
     transaction: sqlx::Transaction<'static, Postgres>,
     schema: Schema,
     time: Arc<ToldTime>,
+    feed: Arc<Feed>,
+    /// What it writes.
+    written: Vec<Write>,
 }
 
 impl fmt::Debug for PostgresTransaction {
@@ -93,11 +97,14 @@ impl PostgresTransaction {
         pool: &PgPool,
         schema: &Schema,
         time: &Arc<ToldTime>,
+        feed: &Arc<Feed>,
     ) -> Result<Self, StoreError> {
         Ok(Self {
             transaction: pool.begin_with(BEGIN).await.map_err(of_connecting)?,
             schema: schema.clone(),
             time: Arc::clone(time),
+            feed: Arc::clone(feed),
+            written: Vec::new(),
         })
     }
 }
@@ -136,13 +143,18 @@ impl StoreTransaction for PostgresTransaction {
                     attempt's result: leave COMMIT and ROLLBACK to idem";
                 return Err(StoreError::new(StoreErrorKind::Refused, message));
             }
-            let written = answer.written(runner, now)?;
-            return Ok(!written.versions.is_empty());
+            let took_place = !answer.written(runner, now)?.versions.is_empty();
+            if took_place {
+                self.written.extend(writes);
+            }
+            return Ok(took_place);
         }
     }
 
     async fn commit(self) -> Result<(), StoreError> {
-        self.transaction.commit().await.map_err(of_statement)
+        self.transaction.commit().await.map_err(of_statement)?;
+        self.feed.wrote(self.written.iter());
+        Ok(())
     }
 }
 

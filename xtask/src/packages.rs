@@ -1,10 +1,11 @@
 //! What the tests need from the system: finds it, or installs it from the system's packages.
 
 use std::env;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::bail;
+use idem_test_support::servers::find;
 
 /// A package of Debian, and what the tests need of it.
 pub(crate) struct Package {
@@ -39,8 +40,16 @@ pub(crate) const MAKE: Package = Package {
     tests: "everything that is built with Kafka",
 };
 
+/// The server for the ledger that several processes share.
+pub(crate) const POSTGRES: Package = Package {
+    name: "postgresql",
+    programs: &["initdb"],
+    variable: Some("IDEM_TEST_POSTGRES"),
+    tests: "the tests on PostgreSQL",
+};
+
 /// All packages for `cargo xtask test`.
-pub(crate) const ALL: [Package; 5] = [
+pub(crate) const ALL: [Package; 7] = [
     CHROMIUM,
     MAKE,
     Package {
@@ -60,6 +69,13 @@ pub(crate) const ALL: [Package; 5] = [
         programs: &["redis-server"],
         variable: Some("IDEM_TEST_REDIS"),
         tests: "the tests on Redis",
+    },
+    POSTGRES,
+    Package {
+        name: "pgbouncer",
+        programs: &["pgbouncer"],
+        variable: None,
+        tests: "the tests on PostgreSQL through PgBouncer",
     },
 ];
 
@@ -86,18 +102,12 @@ pub(crate) fn provide(packages: &[Package]) -> anyhow::Result<Vec<String>> {
 }
 
 impl Package {
-    fn is_there(&self) -> bool {
+    pub(crate) fn is_there(&self) -> bool {
         if let Some(there) = self.variable.and_then(env::var_os) {
             // The tests themselves check an address.
             return there.to_string_lossy().contains("://") || Path::new(&there).is_file();
         }
-        let path = env::var_os("PATH").unwrap_or_default();
-        // Debian puts servers there, which may not be in the path.
-        let folders = env::split_paths(&path)
-            .chain(["/usr/sbin", "/usr/lib/rabbitmq/bin"].map(PathBuf::from));
-        folders
-            .into_iter()
-            .any(|folder| self.programs.iter().any(|name| folder.join(name).is_file()))
+        self.programs.iter().any(|name| find(name).is_some())
     }
 
     fn missed(&self) -> String {

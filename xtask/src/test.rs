@@ -2,7 +2,7 @@
 
 use std::env;
 
-use idem_test_support::servers::{Needs, RABBITMQ, Server};
+use idem_test_support::servers::{Kind, Needs, POSTGRES, RABBITMQ, Server};
 
 use crate::built;
 use crate::packages;
@@ -42,14 +42,25 @@ pub(crate) fn run(Args { with, only }: &Args) -> anyhow::Result<()> {
     } else {
         &["test", "--no-fail-fast"]
     };
+    // Its laws are plain tests, which cannot say that they are not run.
+    let without: &[&str] = if packages::POSTGRES.is_there() {
+        &[]
+    } else {
+        &["--exclude", "idem-postgres"]
+    };
     let tests = Stage::cargo(
         "Unit, integration and ui tests",
-        &[runner, TARGETS.as_slice()].concat(),
+        &[runner, TARGETS.as_slice(), without].concat(),
     );
-    match shared_rabbitmq() {
-        Some(server) => tests.address(RABBITMQ.variable, server.address()).run()?,
-        None => tests.run()?,
-    }
+    let shared = [&RABBITMQ, &POSTGRES].map(|kind| (kind, shared(kind)));
+    let started = shared
+        .iter()
+        .filter_map(|(kind, server)| Some((kind, server.as_ref()?)));
+    started
+        .fold(tests, |tests, (kind, server)| {
+            tests.address(kind.variable, server.address())
+        })
+        .run()?;
     // `--doc` overrides `doctest = false`: idem-tests has the attribute's examples, which need the
     // runtime.
     Stage::cargo(
@@ -75,15 +86,15 @@ pub(crate) fn run(Args { with, only }: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Starts a RabbitMQ for all tests that do not kill it, because a start takes seconds. If it does
-/// not start, the tests themselves fail.
-fn shared_rabbitmq() -> Option<Server> {
-    if env::var_os(RABBITMQ.variable).is_some() {
+/// Starts a server for all tests that do not kill it, because nextest runs each test as a process.
+/// If it does not start, the tests themselves fail.
+fn shared(kind: &'static Kind) -> Option<Server> {
+    if env::var_os(kind.variable).is_some() {
         return None;
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .ok()?;
-    runtime.block_on(Server::start(&RABBITMQ, Needs::Any)).ok()
+    runtime.block_on(Server::start(kind, Needs::Any)).ok()
 }

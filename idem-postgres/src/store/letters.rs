@@ -63,12 +63,13 @@ impl PostgresStore {
                 .push(")");
         }
         if let Some(key) = &filter.key {
-            query.push(" AND key = ").push_bind(text(key).into_owned());
+            let key = text(key).into_owned();
+            query.push(" AND left(key, 200) = ").push_bind(start(&key));
+            query.push(" AND key = ").push_bind(key);
         }
-        match filter.state {
-            // The index of open letters is asked for by their state itself.
-            Some(state) => drop(query.push(format!(" AND state = '{}'", state_name(state)))),
-            None => {}
+        if let Some(state) = filter.state {
+            // Written out, so that the index of open letters is found.
+            query.push(format!(" AND state = '{}'", state_name(state)));
         }
         if let Some(after) = filter.after {
             let after = Uuid::from_bytes(*after.as_bytes());
@@ -106,4 +107,9 @@ impl PostgresStore {
             .bind(limit(most));
         self.number(query).await.map(count)
     }
+}
+
+/// Returns what is indexed of a text.
+fn start(text: &str) -> String {
+    text.chars().take(200).collect()
 }

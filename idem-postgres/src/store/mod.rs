@@ -4,6 +4,7 @@ mod letters;
 mod notes;
 mod rows;
 mod runners;
+mod timeline;
 pub(crate) mod write;
 
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
 use sqlx::postgres::PgPool;
 
+use crate::feed::Feed;
 use crate::link::{Line, Link, Reads};
 use crate::schema::Schema;
 use crate::transaction::PostgresTransaction;
@@ -38,6 +40,7 @@ pub struct PostgresStore {
     /// Whether the pools are the service's own, which closes them itself.
     shares_pools: bool,
     time: Arc<ToldTime>,
+    feed: Arc<Feed>,
 }
 
 /// The latest of the server's times, and when it was told.
@@ -52,15 +55,15 @@ impl PostgresStore {
         transactions: PgPool,
         shares_pools: bool,
     ) -> Self {
+        // Through a pooler no message arrives.
+        let listener = (!link.bounced).then(|| link.pool(1, &UNSYNCED));
+        let feed = Feed::new(listener, schema.name());
         Self {
             schema,
+            feed: Arc::new(feed),
             writer: Line::new(link.clone(), &[]),
-            // A heartbeat that a crash of the server undoes is made up for by the next.
-            keeper: Line::new(link.clone(), &[("synchronous_commit", "off")]),
-            reads: Reads {
-                pool: reads,
-                bounced: link.bounced,
-            },
+            keeper: Line::new(link.clone(), &UNSYNCED),
+            reads: Reads::new(reads, link, shares_pools),
             transactions,
             shares_pools,
             time: Arc::new(ToldTime(Mutex::new((
@@ -101,6 +104,9 @@ impl ToldTime {
     }
 }
 
+/// What a crash of the server undoes of heartbeats and hints is made up for by the next.
+const UNSYNCED: [(&str, &str); 1] = [("synchronous_commit", "off")];
+
 /// How much an answer may be behind another that was asked for later.
 const BEHIND: SignedDuration = SignedDuration::from_secs(6);
 
@@ -125,7 +131,10 @@ impl Store for PostgresStore {
             if !answer.in_time && asked.elapsed() < Duration::from_secs(2) {
                 continue;
             }
-            return answer.written(runner, now);
+            let written = answer.written(runner, now)?;
+            let done = |write: &&Write| written.versions.contains(&write.version);
+            self.feed.wrote(writes.iter().filter(done));
+            return Ok(written);
         }
     }
 
@@ -139,7 +148,9 @@ impl Store for PostgresStore {
         lease: Duration,
         oldest: u64,
     ) -> Result<Timestamp, StoreError> {
-        self.beat_runner(runner, lease, oldest).await
+        let now = self.beat_runner(runner, lease, oldest).await?;
+        self.look_at_timeline().await;
+        Ok(now)
     }
 
     async fn retire(&self, runner: &Runner, until: Option<Timestamp>) -> Result<bool, StoreError> {
@@ -187,19 +198,29 @@ impl Store for PostgresStore {
         self.change_notes(&changes, &expected).await
     }
 
+    fn watch(&self, id: &RecordId) {
+        self.feed.watch(id);
+    }
+
+    async fn changed(&self) -> Vec<RecordId> {
+        self.feed.changed().await
+    }
+
     fn has_transactions(&self) -> bool {
         true
     }
 
     async fn begin(&self) -> Result<PostgresTransaction, StoreError> {
-        PostgresTransaction::begin(&self.transactions, &self.schema, &self.time).await
+        let (schema, time, feed) = (&self.schema, &self.time, &self.feed);
+        PostgresTransaction::begin(&self.transactions, schema, time, feed).await
     }
 
     async fn close(&self) {
         self.writer.close().await;
         self.keeper.close().await;
+        self.feed.close().await;
+        self.reads.close().await;
         if !self.shares_pools {
-            self.reads.pool.close().await;
             self.transactions.close().await;
         }
     }

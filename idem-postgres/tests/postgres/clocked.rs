@@ -164,6 +164,10 @@ impl Store for ClockedStore {
         self.store.write_notes(changes, expected).await
     }
 
+    fn watch(&self, id: &RecordId) {
+        self.store.watch(id);
+    }
+
     async fn changed(&self) -> Vec<RecordId> {
         self.store.changed().await
     }

@@ -1,34 +1,28 @@
-//! A database of a test's own.
+//! A database of a test's own, and the store in it.
 
-use std::sync::Arc;
+use std::ops::Deref;
 
 use idem_postgres::{Postgres, PostgresStore};
 use idem_runtime::ledger::shared::StoreError;
-use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
+use idem_test_support::servers;
 
-/// An empty database. Its server drops it with all others.
 #[derive(Debug, Clone)]
-pub(crate) struct Database(Arc<str>);
+pub(crate) struct Database(servers::Database);
 
 impl Database {
     pub(crate) async fn empty() -> anyhow::Result<Self> {
-        let server = std::env::var("IDEM_TEST_POSTGRES")?;
-        let name = format!("t{:016x}", fastrand::u64(..));
-        let mut admin = PgConnection::connect(&format!("{server}/postgres")).await?;
-        let create = format!("CREATE DATABASE {name}");
-        admin.execute(AssertSqlSafe(create)).await?;
-        Ok(Self(format!("{server}/{name}").into()))
-    }
-
-    pub(crate) fn url(&self) -> &str {
-        &self.0
+        Ok(Self(servers::Database::empty().await?))
     }
 
     pub(crate) async fn store(&self) -> Result<PostgresStore, StoreError> {
         Postgres::new(self.url()).store().await
     }
+}
 
-    pub(crate) async fn connect(&self) -> sqlx::Result<PgConnection> {
-        PgConnection::connect(self.url()).await
+impl Deref for Database {
+    type Target = servers::Database;
+
+    fn deref(&self) -> &servers::Database {
+        &self.0
     }
 }

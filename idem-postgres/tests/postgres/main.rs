@@ -4,4 +4,7 @@
 
 mod clocked;
 mod database;
+mod hints;
 mod laws;
+mod schema;
+mod store_laws;

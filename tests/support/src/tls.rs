@@ -15,6 +15,8 @@ pub struct Identity {
     pub acceptor: TlsAcceptor,
     /// The authority's certificate.
     pub root: String,
+    /// The server's certificate and its key, for a server that reads files.
+    pub files: (String, String),
 }
 
 /// Returns an identity for these names and addresses.
@@ -43,5 +45,6 @@ pub fn identity(names: &[&str]) -> Identity {
     Identity {
         acceptor: TlsAcceptor::from(Arc::new(config)),
         root: root_pem,
+        files: (certificate.pem(), key.serialize_pem()),
     }
 }

@@ -125,7 +125,9 @@ impl<S: Store> Ledger for SharedLedger<S> {
     }
 
     fn changed(&self, id: &RecordId) -> Option<BoxFuture<'static, ()>> {
-        Some(self.core.waiters.wait(id))
+        let changed = self.core.waiters.wait(id);
+        self.core.store.watch(id);
+        Some(changed)
     }
 
     fn begin(&self) -> BoxFuture<'static, Result<Box<dyn Transaction>, LedgerError>> {

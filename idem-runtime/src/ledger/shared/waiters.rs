@@ -93,6 +93,7 @@ impl<S: Store> Core<S> {
                 self.waiters.bell.notified().await;
                 continue;
             }
+            ids.iter().for_each(|id| self.store.watch(id));
             self.clock().sleep(POLL).await;
             for ids in ids.chunks(ROWS_A_READ) {
                 let asked = self.clock().now();

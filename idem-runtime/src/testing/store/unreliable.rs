@@ -186,6 +186,10 @@ impl<S: Store> Store for UnreliableStore<S> {
         self.call(StoreCall::WriteNotes, request).await
     }
 
+    fn watch(&self, id: &RecordId) {
+        self.store.watch(id);
+    }
+
     async fn changed(&self) -> Vec<RecordId> {
         self.store.changed().await
     }

@@ -1,7 +1,6 @@
 //! A child process that ends with this process, however that ends.
 
-use std::fs::File;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -10,14 +9,40 @@ use std::sync::Arc;
 use anyhow::Context;
 use tempfile::TempDir;
 
-/// A shell stands between: it reads a pipe that only this process holds, and when the pipe ends,
-/// the server's whole session dies. A line in the pipe says that the folder is still wanted.
+/// A shell stands between: it reads a pipe that only this process holds, and does to the server what
+/// it reads. When the pipe ends, the server's whole session dies, and its folder with it. The
+/// server's own children count too, because PostgreSQL's have sessions of their own.
 const SCRIPT: &str = r#"
-setsid "$@" </dev/null &
+setsid "$@" </dev/null >>"$FOLDER/said.log" 2>&1 &
 server=$!
-read -r kill && keep=yes
-kill -9 "-$server" 2>/dev/null || kill -9 "$server" 2>/dev/null
+tell() {
+    children=$(cat "/proc/$server/task/$server/children" 2>/dev/null)
+    kill "-$1" "-$server" $children 2>/dev/null || kill "-$1" "$server" $children 2>/dev/null
+}
+is_gone() {
+    state=$(cat "/proc/$1/stat" 2>/dev/null)
+    case $state in '' | *') Z '*) return 0 ;; esac
+    return 1
+}
+keep=
+while read -r signal; do
+    case $signal in
+    STOP | CONT) tell "$signal"; echo ;;
+    *) keep=yes; break ;;
+    esac
+done
+case $signal in
+INT | QUIT) kill "-$signal" "$server" ;;
+*)
+    # A stopped server has no more children.
+    kill -STOP "$server" 2>/dev/null
+    tell KILL
+    ;;
+esac
 wait "$server" 2>/dev/null
+for child in $children; do
+    until is_gone "$child"; do sleep 0.01; done
+done
 [ "$keep" ] || rm -rf "$FOLDER"
 "#;
 
@@ -39,10 +64,6 @@ pub(super) struct Keeper {
 
 impl Keeper {
     pub(super) fn start(line: &Line, folder: Arc<TempDir>) -> anyhow::Result<Self> {
-        let log = File::options()
-            .create(true)
-            .append(true)
-            .open(folder.path().join("said.log"))?;
         let mut command = Command::new("sh");
         command
             .args(["-c", SCRIPT, "sh", &line.program])
@@ -50,10 +71,7 @@ impl Keeper {
         command
             .envs(line.variables.iter().map(|(name, value)| (*name, value)))
             .env("FOLDER", folder.path());
-        command
-            .stdin(Stdio::piped())
-            .stdout(log.try_clone()?)
-            .stderr(log);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
         // A Ctrl-C at the terminal is for the tests; their end is what ends this.
         command.process_group(0);
         let shell = command
@@ -65,16 +83,24 @@ impl Keeper {
         })
     }
 
-    /// Kills the server, and returns when it is gone.
-    pub(super) fn kill(mut self) -> anyhow::Result<()> {
-        let mut pipe = self
-            .shell
-            .stdin
-            .take()
-            .context("its pipe is held until here")?;
-        pipe.write_all(b"kill\n")?;
+    /// Ends the server, and returns when it is gone.
+    pub(super) fn end(mut self, signal: &str) -> anyhow::Result<()> {
+        self.say(signal)?;
         self.shell.wait()?;
         Ok(())
+    }
+
+    /// Sends a signal to the server and its children, and returns when they have it.
+    pub(super) fn signal(&mut self, signal: &str) -> anyhow::Result<()> {
+        self.say(signal)?;
+        let answers = self.shell.stdout.as_mut().context("it is a pipe")?;
+        answers.read_exact(&mut [0])?;
+        Ok(())
+    }
+
+    fn say(&mut self, signal: &str) -> anyhow::Result<()> {
+        let pipe = self.shell.stdin.as_mut().context("it is a pipe")?;
+        Ok(writeln!(pipe, "{signal}")?)
     }
 }
 

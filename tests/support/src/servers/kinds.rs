@@ -7,8 +7,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Duration, timeout};
 
-use super::free_port;
 use super::keeper::Line;
+use super::{Needs, free_port};
 
 /// One kind of server.
 #[derive(Debug)]
@@ -38,13 +38,13 @@ pub(super) enum Runs {
 }
 
 /// A client's first bytes, and whether the answer so far is that of a server that is ready.
-type Hello = (&'static [u8], fn(&[u8]) -> bool);
+pub(super) type Hello = (&'static [u8], fn(&[u8]) -> bool);
 
 #[derive(Debug)]
 pub(super) struct Processes {
     pub(super) programs: &'static [&'static str],
     /// Returns the processes to start, in order, for a port of the loopback.
-    pub(super) start: fn(&Path, Ports) -> anyhow::Result<Vec<Line>>,
+    pub(super) start: fn(&Path, Ports, Needs) -> anyhow::Result<Vec<Line>>,
     pub(super) hello: Hello,
     pub(super) tells: Tells,
 }
@@ -154,7 +154,7 @@ pub static KAFKA: Kind = Kind {
 };
 
 /// How many kinds there are.
-pub(super) const KINDS: usize = 6;
+pub(super) const KINDS: usize = 8;
 
 impl Processes {
     /// Whether it answers.
@@ -186,21 +186,46 @@ impl Kind {
         }
     }
 
+    /// The address of a server that runs outside of the tests.
+    pub(super) fn outside(&self) -> Option<String> {
+        env::var(self.variable).ok()
+    }
+
+    /// What to do where there is none.
+    pub(super) fn missed(&self, needs: Needs) -> String {
+        let elsewhere = match needs {
+            Needs::Any => format!(", or say where one runs in {}", self.variable),
+            Needs::Own => " (it is killed, so it has to be the test's own)".to_owned(),
+        };
+        format!("no {}: {}{elsewhere}", self.name, self.hint)
+    }
+
     pub(super) fn address(&self, port: u16) -> String {
         format!("{}127.0.0.1:{port}", self.scheme)
     }
 }
 
-/// In the path, where Debian puts servers, and where its RabbitMQ has the script that keeps the
-/// environment.
-fn find(name: &str) -> Option<PathBuf> {
+/// Finds a program in the path, where Debian puts servers, and where its RabbitMQ has the script that
+/// keeps the environment.
+pub fn find(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let known = ["/usr/lib/rabbitmq/bin", "/usr/sbin", "/usr/local/sbin"].map(PathBuf::from);
     known
         .into_iter()
+        .chain(newest_postgres())
         .chain(env::split_paths(&path))
         .map(|folder| folder.join(name))
         .find(|path| path.is_file())
+}
+
+/// Debian keeps PostgreSQL's versions side by side, outside of the path.
+fn newest_postgres() -> Option<PathBuf> {
+    let versions = std::fs::read_dir("/usr/lib/postgresql").ok()?.flatten();
+    let numbered = versions.filter_map(|version| {
+        let number: u32 = version.file_name().to_str()?.parse().ok()?;
+        Some((number, version.path().join("bin")))
+    });
+    Some(numbered.max()?.1)
 }
 
 pub(super) fn line(name: &str, arguments: &[&str]) -> Line {
@@ -214,7 +239,7 @@ pub(super) fn line(name: &str, arguments: &[&str]) -> Line {
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "as the other kinds")]
-fn redis(folder: &Path, ports: Ports) -> anyhow::Result<Vec<Line>> {
+fn redis(folder: &Path, ports: Ports, _: Needs) -> anyhow::Result<Vec<Line>> {
     let (folder, port) = (folder.display().to_string(), ports.own.to_string());
     let file = [
         "--save",
@@ -235,7 +260,7 @@ fn redis(folder: &Path, ports: Ports) -> anyhow::Result<Vec<Line>> {
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "as the other kinds")]
-fn nats(folder: &Path, ports: Ports) -> anyhow::Result<Vec<Line>> {
+fn nats(folder: &Path, ports: Ports, _: Needs) -> anyhow::Result<Vec<Line>> {
     let (folder, port) = (
         folder.join("js").display().to_string(),
         ports.own.to_string(),
@@ -246,7 +271,7 @@ fn nats(folder: &Path, ports: Ports) -> anyhow::Result<Vec<Line>> {
     )])
 }
 
-fn rabbitmq(folder: &Path, ports: Ports) -> anyhow::Result<Vec<Line>> {
+fn rabbitmq(folder: &Path, ports: Ports, _: Needs) -> anyhow::Result<Vec<Line>> {
     let port = ports.own;
     let (config, plugins) = (folder.join("rabbitmq.conf"), folder.join("enabled_plugins"));
     std::fs::write(&config, format!("listeners.tcp.1 = 127.0.0.1:{port}\n"))?;
@@ -285,7 +310,7 @@ fn rabbitmq(folder: &Path, ports: Ports) -> anyhow::Result<Vec<Line>> {
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "as the other kinds")]
-fn kafka(_: &Path, ports: Ports) -> anyhow::Result<Vec<Line>> {
+fn kafka(_: &Path, ports: Ports, _: Needs) -> anyhow::Result<Vec<Line>> {
     let (own, told) = (
         format!("tcp://127.0.0.1:{}", ports.own),
         format!("tcp://127.0.0.1:{}", ports.told),

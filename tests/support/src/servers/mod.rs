@@ -1,13 +1,14 @@
 //! Real servers in temporary folders on free ports of the loopback.
 //!
 //! A server ends with the process that started it, however that ends, and so does its folder.
-//! `IDEM_TEST_REDIS`, `IDEM_TEST_NATS`, `IDEM_TEST_AMQP`, `IDEM_TEST_KAFKA` and
-//! `IDEM_TEST_ROCKETMQ` are the addresses of running servers.
+//! `IDEM_TEST_POSTGRES`, `IDEM_TEST_REDIS`, `IDEM_TEST_NATS`, `IDEM_TEST_AMQP`, `IDEM_TEST_KAFKA`
+//! and `IDEM_TEST_ROCKETMQ` are the addresses of running servers.
 
 mod keeper;
 mod kinds;
 #[cfg(feature = "kafka")]
 mod mock;
+mod postgres;
 mod proxy;
 mod rocketmq;
 mod wire;
@@ -21,11 +22,14 @@ use anyhow::{Context, bail, ensure};
 use keeper::Keeper;
 #[cfg(feature = "kafka")]
 pub use kinds::MOCK_KAFKA;
-pub use kinds::{KAFKA, Kind, NATS, RABBITMQ, REDIS};
+pub use kinds::{KAFKA, Kind, NATS, RABBITMQ, REDIS, find};
 use kinds::{KINDS, Ports, Processes, Runs, Tells};
 use libtest_mimic::{Completion, Failed, Trial};
 #[cfg(feature = "kafka")]
 use mock::Mock;
+#[cfg(feature = "postgres")]
+pub use postgres::{Database, Standby};
+pub use postgres::{PGBOUNCER, POSTGRES};
 use proxy::Proxy;
 pub use rocketmq::ROCKETMQ;
 use tempfile::TempDir;
@@ -53,13 +57,9 @@ where
     T: Future<Output = anyhow::Result<()>> + Send + 'static,
 {
     Trial::ignorable_test(name, move || {
-        let outside = env::var(kind.variable).ok().filter(|_| needs == Needs::Any);
+        let outside = kind.outside().filter(|_| needs == Needs::Any);
         if outside.is_none() && !kind.is_there() {
-            let elsewhere = match needs {
-                Needs::Any => format!(", or say where one runs in {}", kind.variable),
-                Needs::Own => " (it is killed, so it has to be the test's own)".to_owned(),
-            };
-            let text = format!("no {}: {}{elsewhere}", kind.name, kind.hint);
+            let text = kind.missed(needs);
             let must = !kind.asked_for && env::var("CI").is_ok_and(|ci| ci == "true");
             return if must {
                 Err(Failed::from(text))
@@ -112,6 +112,7 @@ enum Own {
 struct Running {
     processes: &'static Processes,
     port: u16,
+    needs: Needs,
     /// The proxy that clients are told to go to, if there is one.
     front: Option<Proxy>,
     folder: Arc<TempDir>,
@@ -129,7 +130,9 @@ impl Server {
     /// If it does not start.
     pub async fn start(kind: &'static Kind, needs: Needs) -> anyhow::Result<Self> {
         match &kind.runs {
-            Runs::Processes(processes) => Self::launch(kind, processes, needs).await,
+            Runs::Processes(processes) => {
+                Self::launch(kind, processes, needs, tempfile::tempdir()?).await
+            }
             #[cfg(feature = "kafka")]
             Runs::Inside => {
                 let mock = Mock::start()?;
@@ -146,8 +149,9 @@ impl Server {
         kind: &'static Kind,
         processes: &'static Processes,
         needs: Needs,
+        folder: TempDir,
     ) -> anyhow::Result<Self> {
-        let (port, folder) = (free_port()?, Arc::new(tempfile::tempdir()?));
+        let port = free_port()?;
         // A proxy ends with the test that starts it.
         let (front, address) = match processes.tells {
             _ if needs != Needs::Own => (None, kind.address(port)),
@@ -165,8 +169,9 @@ impl Server {
         let running = Running {
             processes,
             port,
+            needs,
             front,
-            folder,
+            folder: Arc::new(folder),
             keepers: parking_lot::Mutex::default(),
         };
         let server = Self {
@@ -225,6 +230,21 @@ impl Server {
         }
     }
 
+    /// Shuts it down with a signal: `INT` is fast for PostgreSQL, and `QUIT` is immediate.
+    pub fn shut_down(&self, signal: &str) -> anyhow::Result<()> {
+        self.running()?.end(signal)
+    }
+
+    /// Stops its processes with SIGSTOP: connections stand, and no answer comes.
+    pub fn freeze(&self) -> anyhow::Result<()> {
+        self.running()?.signal("STOP")
+    }
+
+    /// Lets its processes go on.
+    pub fn thaw(&self) -> anyhow::Result<()> {
+        self.running()?.signal("CONT")
+    }
+
     /// Starts it again on its files and its port.
     pub async fn restart(&self) -> anyhow::Result<()> {
         match self.own()? {
@@ -281,7 +301,19 @@ impl Server {
 
 impl Running {
     fn kill(&self) -> anyhow::Result<()> {
-        self.keepers.lock().drain(..).try_for_each(Keeper::kill)
+        self.end("KILL")
+    }
+
+    fn end(&self, signal: &str) -> anyhow::Result<()> {
+        let mut keepers = self.keepers.lock();
+        keepers.drain(..).try_for_each(|keeper| keeper.end(signal))
+    }
+
+    fn signal(&self, signal: &str) -> anyhow::Result<()> {
+        let mut keepers = self.keepers.lock();
+        keepers
+            .iter_mut()
+            .try_for_each(|keeper| keeper.signal(signal))
     }
 
     async fn start(&self, kind: &Kind) -> anyhow::Result<()> {
@@ -289,7 +321,7 @@ impl Running {
             own: self.port,
             told: self.front.as_ref().map_or(self.port, Proxy::port),
         };
-        for command in (self.processes.start)(self.folder.path(), ports)? {
+        for command in (self.processes.start)(self.folder.path(), ports, self.needs)? {
             self.keepers
                 .lock()
                 .push(Keeper::start(&command, Arc::clone(&self.folder))?);

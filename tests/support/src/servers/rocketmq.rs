@@ -7,7 +7,7 @@ use anyhow::Context;
 use super::keeper::Line;
 use super::kinds::{Kind, Ports, Processes, Runs, Tells, line};
 use super::proxy::BEHIND;
-use super::{free_port, is_free};
+use super::{Needs, free_port, is_free};
 
 /// A name server and a broker, whose pauses are all one second.
 pub static ROCKETMQ: Kind = Kind {
@@ -34,7 +34,7 @@ const ASK: &[u8] = b"\x00\x00\x00\x63\x00\x00\x00\x5f\
     {\"code\":106,\"language\":\"JAVA\",\"version\":0,\"opaque\":1,\"flag\":0,\"serializeTypeCurrentRPC\":\"JSON\"}";
 const BROKER: &[u8] = b"brokerAddrs";
 
-fn start(folder: &Path, ports: Ports) -> anyhow::Result<Vec<Line>> {
+fn start(folder: &Path, ports: Ports, _: Needs) -> anyhow::Result<Vec<Line>> {
     let port = ports.own.to_string();
     let config = folder.join("broker.toml");
     if !config.is_file() {

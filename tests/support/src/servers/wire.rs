@@ -1,10 +1,13 @@
-//! A connection to any server that can be cut.
+//! A connection to any server that can be cut or stalled.
+
+#[cfg(feature = "kafka")]
+use anyhow::bail;
 
 #[cfg(feature = "kafka")]
 use super::mock::Mock;
 use super::proxy::Proxy;
 
-/// A connection to a server that can be cut and mended.
+/// A connection to a server that can be cut, stalled and mended.
 #[derive(Debug)]
 pub struct Wire<'a> {
     address: String,
@@ -63,7 +66,21 @@ impl<'a> Wire<'a> {
         Ok(())
     }
 
-    /// Lets connections through again.
+    /// Holds every byte back in both directions, also of new connections.
+    ///
+    /// # Errors
+    /// If the server runs inside the test's process.
+    pub fn stall(&self) -> anyhow::Result<()> {
+        match &self.way {
+            Way::Aside(proxy) => proxy.stall(),
+            Way::Front(proxy) => proxy.stall(),
+            #[cfg(feature = "kafka")]
+            Way::Inside(_) => bail!("no bytes pass to a server of this process"),
+        }
+        Ok(())
+    }
+
+    /// Lets connections through again, and the bytes that were held back.
     ///
     /// # Errors
     /// If the server does not do it.

@@ -151,7 +151,8 @@ pub trait Store: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Vec<Note>, StoreError>> + Send;
 
     /// Writes notes as [`Ledger::write_notes`](crate::ledger::Ledger::write_notes) does: all of them
-    /// if all is as expected, and returns whether it was. Their keys were checked before.
+    /// if all is as expected, and returns whether it was. Their keys were checked before. A note that
+    /// is put under a key with a number, which another ledger gave it, makes later numbers larger.
     ///
     /// # Errors
     /// When they may not be durable.

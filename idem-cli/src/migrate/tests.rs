@@ -92,6 +92,8 @@ async fn folder() -> TempDir {
         NoteChange::put("seen/x", "~1"),
     ];
     idem.notes().write(notes).await.unwrap();
+    let many = (0..1200).map(|number: u32| NoteChange::put("jobs/~", number.to_string()));
+    idem.notes().write(many.collect()).await.unwrap();
     idem.close().await.unwrap();
     unfinished(&place).await;
     place

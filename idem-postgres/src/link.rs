@@ -66,6 +66,14 @@ impl Link {
         self.options.clone().options(settings)
     }
 
+    /// Connects to whatever server answers, with the session settings of a stranger.
+    pub(crate) async fn connect_plainly(&self) -> Result<PgConnection, StoreError> {
+        let connecting = timeout(CONNECTING, self.options.connect()).await;
+        let late = || sqlx::Error::Io(std::io::ErrorKind::TimedOut.into());
+        let connection = connecting.unwrap_or_else(|_| Err(late()));
+        connection.map_err(of_connecting)
+    }
+
     /// Connects to the primary.
     pub(crate) async fn connect(&self, more: &[(&str, &str)]) -> Result<PgConnection, StoreError> {
         let connecting = async {

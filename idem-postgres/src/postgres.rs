@@ -9,6 +9,7 @@ use idem_runtime::ledger::{Context, LedgerError};
 use sqlx::Connection;
 use sqlx::postgres::{PgConnectOptions, PgPool};
 
+use crate::health::Health;
 use crate::link::Link;
 use crate::schema::Schema;
 use crate::store::PostgresStore;
@@ -137,6 +138,18 @@ impl Postgres {
                 SharedLedger::open(self.store().await?, context, lease).await
             })
         }
+    }
+
+    /// Asks the server for what the ledger's promises rest on. It makes no tables, and a standby
+    /// answers too.
+    ///
+    /// # Errors
+    /// When the settings are wrong, or no server answers.
+    pub async fn health(self) -> Result<Health, StoreError> {
+        let refused = |message: String| StoreError::new(StoreErrorKind::Refused, message);
+        let schema = Schema::named(&self.schema)?;
+        let link = Link::new(self.options.map_err(refused)?, self.bounced);
+        Health::ask(&schema, link.connect_plainly().await?).await
     }
 
     /// Connects, and sees to the schema.

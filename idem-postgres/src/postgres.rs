@@ -56,10 +56,14 @@ impl Postgres {
     /// from the file `.pgpass`.
     pub fn new(url: &str) -> Self {
         // The error would quote the URL, in which a password may be.
-        let options = PgConnectOptions::from_str(url).map_err(
-            |_| "the URL of the database cannot be read: write postgres://USER@HOST/DATABASE",
-        );
-        Self::of(options.map_err(str::to_owned))
+        let unreadable =
+            "the URL of the database cannot be read: write postgres://USER@HOST/DATABASE";
+        let options = match url.split_once("://") {
+            // sqlx takes any scheme.
+            Some(("postgres" | "postgresql", _)) => PgConnectOptions::from_str(url).ok(),
+            _ => None,
+        };
+        Self::of(options.ok_or_else(|| unreadable.to_owned()))
     }
 
     /// Returns the settings of a ledger in the database of these options.

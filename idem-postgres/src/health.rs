@@ -209,7 +209,9 @@ impl Health {
 
     async fn of(schema: &Schema, on: &mut PgConnection) -> Result<Self, StoreError> {
         let row = sqlx::query(SERVER).fetch_one(&mut *on).await;
-        let mut health = row.and_then(|row| Self::of_server(&row)).map_err(of_statement)?;
+        let mut health = row
+            .and_then(|row| Self::of_server(&row))
+            .map_err(of_statement)?;
         let rows = sqlx::query(STANDBYS).fetch_all(&mut *on).await;
         health.standbys = each(rows, |row| {
             Ok(Standby {
@@ -227,12 +229,22 @@ impl Health {
             })
         });
         health.horizon = horizon?.pop();
-        let rows = sqlx::query(LACKS).bind(schema.name()).fetch_all(&mut *on).await;
+        let rows = sqlx::query(LACKS)
+            .bind(schema.name())
+            .fetch_all(&mut *on)
+            .await;
         health.lacks = each(rows, |row| row.try_get(0))?;
-        let rows = sqlx::query(TABLES).bind(schema.name()).fetch_all(&mut *on).await;
+        let rows = sqlx::query(TABLES)
+            .bind(schema.name())
+            .fetch_all(&mut *on)
+            .await;
         health.tables = each(rows, table)?;
         health.known_version = Schema::known();
-        if health.lacks.iter().any(|lacks| lacks.starts_with("USAGE") || lacks.starts_with("SELECT")) {
+        if health
+            .lacks
+            .iter()
+            .any(|lacks| lacks.starts_with("USAGE") || lacks.starts_with("SELECT"))
+        {
             return Ok(health);
         }
         health.schema_version = schema.version(on).await?;
@@ -252,7 +264,8 @@ impl Health {
     }
 
     fn of_server(row: &PgRow) -> sqlx::Result<Self> {
-        let small = |at| Ok::<_, sqlx::Error>(u32::try_from(row.try_get::<i64, _>(at)?).unwrap_or(0));
+        let small =
+            |at| Ok::<_, sqlx::Error>(u32::try_from(row.try_get::<i64, _>(at)?).unwrap_or(0));
         Ok(Self {
             version: row.try_get(0)?,
             database: row.try_get(1)?,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use idem_runtime::ledger::shared::{StoreError, StoreErrorKind};
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgRow};
 use sqlx::query::Query;
-use sqlx::{ConnectOptions, Connection, Postgres};
+use sqlx::{ConnectOptions, Connection, Postgres, Row};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
@@ -20,7 +20,7 @@ const CONNECTING: Duration = Duration::from_secs(4);
 const SETTINGS: [(&str, &str); 8] = [
     ("statement_timeout", "4500"),
     ("lock_timeout", "3000"),
-    ("idle_in_transaction_session_timeout", "10000"),
+    ("idle_in_transaction_session_timeout", "5000"),
     ("default_transaction_isolation", "read committed"),
     ("default_transaction_read_only", "off"),
     ("plan_cache_mode", "force_generic_plan"),
@@ -31,7 +31,7 @@ const SETTINGS: [(&str, &str); 8] = [
 /// The same for one transaction, where a pool of the server's forgets what a session has set.
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; \
     SET LOCAL statement_timeout = 4500; SET LOCAL lock_timeout = 3000; \
-    SET LOCAL idle_in_transaction_session_timeout = 10000; SET LOCAL enable_seqscan = off; \
+    SET LOCAL idle_in_transaction_session_timeout = 5000; SET LOCAL enable_seqscan = off; \
     SET LOCAL jit = off";
 
 /// Where the server is, and how it is spoken to.
@@ -70,11 +70,13 @@ impl Link {
     pub(crate) async fn connect(&self, more: &[(&str, &str)]) -> Result<PgConnection, StoreError> {
         let connecting = async {
             let mut connection = self.session(more).connect().await.map_err(of_connecting)?;
-            let read_only = sqlx::query_scalar::<_, bool>("SELECT pg_is_in_recovery()")
+            // Not prepared: a pooler may send the next message to another session.
+            let standby = sqlx::raw_sql("SELECT pg_is_in_recovery()")
                 .fetch_one(&mut connection)
                 .await
+                .and_then(|row| row.try_get(0))
                 .map_err(of_connecting)?;
-            if read_only {
+            if standby {
                 return Err(StoreError::new(
                     StoreErrorKind::Away,
                     "the server is a standby, on which nothing can be written",
@@ -161,25 +163,59 @@ impl Line {
     }
 }
 
-/// The connections of reads.
+/// The connections of reads and sweeps.
 #[derive(Debug)]
 pub(crate) struct Reads {
-    pub(crate) pool: PgPool,
-    pub(crate) bounced: bool,
+    pool: PgPool,
+    bounced: bool,
+    /// Whether the pool is the service's own, whose sessions have its settings.
+    shared: bool,
 }
 
 impl Reads {
-    /// Runs one statement as a transaction of its own.
+    pub(crate) fn new(pool: PgPool, link: &Link, shared: bool) -> Self {
+        let bounced = link.bounced;
+        Self {
+            pool,
+            bounced,
+            shared,
+        }
+    }
+
+    /// Runs one statement that changes nothing.
     pub(crate) async fn rows(
         &self,
         query: Query<'_, Postgres, PgArguments>,
     ) -> Result<Vec<PgRow>, StoreError> {
+        self.run(query, self.bounced).await
+    }
+
+    /// Runs one statement as a transaction of its own, at the isolation that idem's own sessions have.
+    pub(crate) async fn change(
+        &self,
+        query: Query<'_, Postgres, PgArguments>,
+    ) -> Result<Vec<PgRow>, StoreError> {
+        self.run(query, self.bounced || self.shared).await
+    }
+
+    async fn run(
+        &self,
+        query: Query<'_, Postgres, PgArguments>,
+        begins: bool,
+    ) -> Result<Vec<PgRow>, StoreError> {
         let mut connection = self.pool.acquire().await.map_err(of_connecting)?;
-        let answer = run(&mut connection, query, self.bounced).await;
+        let answer = run(&mut connection, query, begins).await;
         if !answer.as_ref().err().is_none_or(leaves_connection) {
             connection.close_on_drop();
         }
         answer.map_err(of_statement)
+    }
+
+    /// Closes the connections, unless they are the service's.
+    pub(crate) async fn close(&self) {
+        if !self.shared {
+            self.pool.close().await;
+        }
     }
 }
 
@@ -187,9 +223,9 @@ impl Reads {
 async fn run(
     connection: &mut PgConnection,
     query: Query<'_, Postgres, PgArguments>,
-    bounced: bool,
+    begins: bool,
 ) -> sqlx::Result<Vec<PgRow>> {
-    if !bounced {
+    if !begins {
         return query.fetch_all(connection).await;
     }
     sqlx::raw_sql(BEGIN).execute(&mut *connection).await?;

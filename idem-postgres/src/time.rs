@@ -38,9 +38,13 @@ impl Encode<'_, Postgres> for Time {
 
 impl Decode<'_, Postgres> for Time {
     fn decode(value: PgValueRef<'_>) -> Result<Self, BoxDynError> {
-        let micros = i64::from_be_bytes(value.as_bytes()?.try_into()?);
-        Ok(Self(Timestamp::from_microsecond(
-            micros.saturating_add(EPOCH),
-        )?))
+        let micros = i64::from_be_bytes(value.as_bytes()?.try_into()?).saturating_add(EPOCH);
+        // The ends are none that this function knows.
+        let end = if micros > 0 {
+            Timestamp::MAX
+        } else {
+            Timestamp::MIN
+        };
+        Ok(Self(Timestamp::from_microsecond(micros).unwrap_or(end)))
     }
 }

@@ -83,8 +83,9 @@ CREATE TABLE idem.letter (
     letter bytea NOT NULL
 ) WITH (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 1000);
 CREATE INDEX letter_open ON idem.letter (id) WHERE state = 'open';
-CREATE INDEX letter_handler ON idem.letter (handler, state, id);
-CREATE INDEX letter_key ON idem.letter (key, id);
+-- An entry of an index has 2,700 bytes at most, and keys may be longer.
+CREATE INDEX letter_handler ON idem.letter (left(handler, 200), state, id);
+CREATE INDEX letter_key ON idem.letter (left(key, 200), id);
 CREATE INDEX letter_closed ON idem.letter (closed_at) WHERE closed_at IS NOT NULL;
 
 -- Notes: the outbox, issued keys' lists, alerts, jobs and whatever else idem's crates keep.
@@ -110,7 +111,9 @@ BEGIN
     RETURN nextval('idem.note_number');
 END $$;
 
-CREATE FUNCTION idem.settled_note_number() RETURNS bigint LANGUAGE plpgsql VOLATILE AS $$
+-- While it waits, no writer gets the lock: not for long, if one of them stands still.
+CREATE FUNCTION idem.settled_note_number() RETURNS bigint LANGUAGE plpgsql VOLATILE
+    SET lock_timeout = '1s' AS $$
 BEGIN
     PERFORM pg_advisory_xact_lock(idem.note_lock());
     RETURN (SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM idem.note_number);
@@ -122,6 +125,19 @@ BEGIN
     PERFORM pg_advisory_xact_lock(idem.note_lock());
     RETURN (SELECT setval('idem.note_number', greatest(last_value, above)) FROM idem.note_number);
 END $$;
+
+-- What people look at.
+CREATE VIEW idem.records AS
+    SELECT r.handler, r.key,
+        CASE
+            WHEN r.record IS NULL THEN 'removed'
+            WHEN r.live AND r.owner IS NOT NULL THEN 'running'
+            WHEN r.live THEN 'waiting'
+            WHEN r.due IS NULL THEN 'dead'
+            ELSE 'settled'
+        END AS state,
+        o.name AS runner, r.due, r.version
+    FROM idem.record AS r LEFT JOIN idem.runner AS o ON o.id = r.owner;
 
 CREATE VIEW idem.notes AS
     SELECT convert_from(key, 'UTF8') AS key, value, number FROM idem.note;

@@ -1,7 +1,7 @@
 //! The tables, and how they come into being.
 
 use sqlx::postgres::PgConnection;
-use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
+use sqlx::{AssertSqlSafe, Row, SqlSafeStr, SqlStr};
 
 use crate::error::{of_connecting, of_statement};
 use idem_runtime::ledger::shared::{StoreError, StoreErrorKind};
@@ -81,12 +81,14 @@ impl Schema {
         &self,
         connection: &mut PgConnection,
     ) -> Result<(), StoreError> {
-        let (version, encoding) = sqlx::query_as::<_, (i32, String)>(
+        let row = sqlx::raw_sql(
             "SELECT current_setting('server_version_num')::integer, current_setting('server_encoding')",
         )
         .fetch_one(connection)
         .await
         .map_err(of_connecting)?;
+        let version: i32 = row.try_get(0).map_err(of_connecting)?;
+        let encoding: String = row.try_get(1).map_err(of_connecting)?;
         let why = if version < OLDEST {
             format!(
                 "PostgreSQL {} is too old: idem needs 13 or newer",
@@ -103,24 +105,26 @@ impl Schema {
     /// Returns the version of the schema in the database, 0 if there is none.
     pub(crate) async fn version(&self, connection: &mut PgConnection) -> Result<usize, StoreError> {
         // `to_regclass` would look into a cache of the session, from before a lock was waited for.
-        let there = sqlx::query_scalar::<_, bool>(
+        let there = format!(
             "SELECT EXISTS (SELECT FROM pg_catalog.pg_class AS c
                 JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-                WHERE n.nspname = $1 AND c.relname = 'schema_version')",
-        )
-        .bind(self.name())
-        .fetch_one(&mut *connection)
-        .await
-        .map_err(of_connecting)?;
-        if !there {
+                WHERE n.nspname = '{}' AND c.relname = 'schema_version')",
+            self.name()
+        );
+        let there = sqlx::raw_sql(AssertSqlSafe(there))
+            .fetch_one(&mut *connection)
+            .await;
+        if !there
+            .and_then(|row| row.try_get(0))
+            .map_err(of_connecting)?
+        {
             return Ok(0);
         }
-        let version = sqlx::query_scalar::<_, Option<i32>>(
-            self.sql("SELECT max(version) FROM idem.schema_version"),
-        )
-        .fetch_one(connection)
-        .await
-        .map_err(of_statement)?;
+        let version = self.sql("SELECT max(version) FROM idem.schema_version");
+        let version = sqlx::raw_sql(version).fetch_one(connection).await;
+        let version: Option<i32> = version
+            .and_then(|row| row.try_get(0))
+            .map_err(of_statement)?;
         Ok(usize::try_from(version.unwrap_or(0)).unwrap_or(0))
     }
 

@@ -63,7 +63,9 @@ impl PostgresStore {
                 .push(")");
         }
         if let Some(key) = &filter.key {
-            query.push(" AND key = ").push_bind(text(key).into_owned());
+            let key = text(key).into_owned();
+            query.push(" AND left(key, 200) = ").push_bind(start(&key));
+            query.push(" AND key = ").push_bind(key);
         }
         if let Some(state) = filter.state {
             // Written out, so that the index of open letters is found.
@@ -105,4 +107,9 @@ impl PostgresStore {
             .bind(limit(most));
         self.number(query).await.map(count)
     }
+}
+
+/// Returns what is indexed of a text.
+fn start(text: &str) -> String {
+    text.chars().take(200).collect()
 }

@@ -63,10 +63,7 @@ impl PostgresStore {
             feed: Arc::new(feed),
             writer: Line::new(link.clone(), &[]),
             keeper: Line::new(link.clone(), &UNSYNCED),
-            reads: Reads {
-                pool: reads,
-                bounced: link.bounced,
-            },
+            reads: Reads::new(reads, link, shares_pools),
             transactions,
             shares_pools,
             time: Arc::new(ToldTime(Mutex::new((
@@ -222,8 +219,8 @@ impl Store for PostgresStore {
         self.writer.close().await;
         self.keeper.close().await;
         self.feed.close().await;
+        self.reads.close().await;
         if !self.shares_pools {
-            self.reads.pool.close().await;
             self.transactions.close().await;
         }
     }

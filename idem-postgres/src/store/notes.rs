@@ -91,7 +91,7 @@ impl PostgresStore {
         if rows.iter().any(is_numbered) {
             let settled = self
                 .reads
-                .rows(sqlx::query(self.schema.sql(SETTLED)))
+                .change(sqlx::query(self.schema.sql(SETTLED)))
                 .await?;
             let settled = settled.first().ok_or(sqlx::Error::RowNotFound);
             let settled = settled.and_then(|row| row.try_get(0));

@@ -118,10 +118,10 @@ impl PostgresStore {
 
     pub(super) async fn remove_due_rows(&self, most: usize) -> Result<u64, StoreError> {
         self.reads
-            .rows(sqlx::query(self.schema.sql(SWEEP_RUNNERS)))
+            .change(sqlx::query(self.schema.sql(SWEEP_RUNNERS)))
             .await?;
         let query = sqlx::query(self.schema.sql(REMOVE_DUE)).bind(limit(most));
-        let rows = self.reads.rows(query).await?;
+        let rows = self.reads.change(query).await?;
         let removed = rows.first().ok_or(sqlx::Error::RowNotFound);
         let removed = removed.and_then(|row| row.try_get(0));
         removed.map(count).map_err(of_statement)

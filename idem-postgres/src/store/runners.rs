@@ -9,6 +9,7 @@ use sqlx::Row;
 use super::PostgresStore;
 use super::write::runner_dead;
 use crate::error::of_statement;
+use crate::names::text;
 use crate::time::Time;
 
 /// Time goes on from the latest that was told, if the clock was set back.
@@ -54,7 +55,7 @@ impl PostgresStore {
     ) -> Result<Timestamp, StoreError> {
         let lease = i64::try_from(lease.as_micros()).unwrap_or(i64::MAX);
         let query = sqlx::query(self.schema.sql(BEAT))
-            .bind(&**runner)
+            .bind(text(runner))
             .bind(lease)
             .bind(oldest.cast_signed());
         let rows = self.keeper.rows(query).await?;
@@ -69,7 +70,7 @@ impl PostgresStore {
         until: Option<Timestamp>,
     ) -> Result<bool, StoreError> {
         let query = sqlx::query(self.schema.sql(RETIRE))
-            .bind(&**runner)
+            .bind(text(runner))
             .bind(until.map(Time));
         Ok(!self.writer.rows(query).await?.is_empty())
     }

@@ -68,7 +68,7 @@ macro_rules! statement {
                 -- What was answered is durable, and a commit does not come late.
                 CASE current_setting('synchronous_commit') WHEN 'off'
                     THEN set_config('synchronous_commit', 'on', true) END,
-                set_config('idle_in_transaction_session_timeout', '10000', true)
+                set_config('idle_in_transaction_session_timeout', '5000', true)
             FROM now"
         )
     };
@@ -176,7 +176,7 @@ pub(crate) fn statement<'q>(
         (true, true) => ALL_IN_ATTEMPT,
     };
     let query = sqlx::query(schema.sql(sql))
-        .bind(&**runner)
+        .bind(text(runner))
         .bind(Time(latest));
     let query = rows.bind(query);
     Ok(if has_beside {

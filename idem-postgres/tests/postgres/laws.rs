@@ -27,7 +27,7 @@ fn over_a_bad_network() -> Subject {
     badly_connected(empty(clock.clone()), clock.clone(), clock, seed)
 }
 
-fn empty(clock: ManualClock) -> ClockedDatabase {
+pub(crate) fn empty(clock: ManualClock) -> ClockedDatabase {
     on_a_thread(ClockedDatabase::empty(clock)).unwrap()
 }
 

@@ -7,3 +7,4 @@ mod database;
 mod hints;
 mod laws;
 mod schema;
+mod store_laws;

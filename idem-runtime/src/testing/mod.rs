@@ -1,15 +1,17 @@
 //! Helpers for tests of handlers and of ledgers: a temporary [`Idem`](crate::Idem), a clock that
-//! stands still, a ledger in memory, and the laws that every ledger keeps. The feature `testing`
+//! stands still, a ledger in memory, and the laws that every ledger and every store keeps. The feature `testing`
 //! turns them on. The crate `idem-crashtest` adds crashes at every write.
 
 mod clock;
 #[cfg(feature = "sled")]
 #[doc(hidden)]
 pub mod internals;
+mod judge;
 pub mod laws;
 mod memory;
 mod process;
 mod store;
+pub mod store_laws;
 #[cfg(feature = "sled")]
 mod temporary;
 mod unreliable;

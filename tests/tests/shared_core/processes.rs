@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use idem_runtime::clock::Clock;
 use idem_runtime::ledger::Ledger;
+use idem_runtime::ledger::shared::LATEST;
 use idem_runtime::protocol::{AttemptOutcome, Reply, Step};
 use idem_runtime::testing::{StoreCall, StoreFault};
 use jiff::SignedDuration;
@@ -74,9 +76,9 @@ async fn a_beating_process_keeps_its_claims_whatever_their_number() {
     let Reply::Run(grant) = member.step("A", long(member.claim(1))).await else {
         panic!("it did not run")
     };
-    let end = idem_runtime::clock::Clock::now(&server.clock) + LEASE * 2;
+    let end = server.clock.now() + LEASE * 2;
     let beaten = async {
-        while idem_runtime::clock::Clock::now(&server.clock) < end {
+        while server.clock.now() < end {
             let busy = other.step("A", other.claim(1)).await;
             assert!(matches!(busy, Reply::Busy { .. }), "{busy:?}");
             tokio::task::yield_now().await;
@@ -144,6 +146,52 @@ async fn a_process_that_closes_leaves_nothing_to_wait_for() {
     let other = server.member("Q");
     server.clock.advance(Duration::from_secs(10));
     assert_eq!(other.start("A", 1).await.number, 2);
+}
+
+/// The store looks for a dead process's claims from the oldest that its beats named.
+#[tokio::test]
+async fn a_sweep_finds_the_oldest_claim_of_a_dead_process() {
+    let server = Server::start();
+    let (dead, other) = (server.member("P"), server.member("Q"));
+    let mut claims = ["A", "B"].map(|key| {
+        let Step::Claim(mut last) = long(dead.claim(1)) else {
+            unreachable!()
+        };
+        last.budget.retries = 0;
+        (key, Step::Claim(last))
+    });
+    // Of the second, it does not know whether it was reported.
+    for (key, claim) in &mut claims {
+        dead.step(key, claim.clone()).await;
+    }
+    let record = other.ledger.record(&id("B")).await.unwrap().unwrap();
+    dead.network
+        .always(StoreCall::Write, StoreFault::LostRequest);
+    let lost = server.until(dead.ask("B", complete(record.token()))).await;
+    assert!(lost.unwrap_err().maybe_written());
+    dead.network.mend();
+    // Long enough for every write to be over that may be on its way.
+    let start = server.clock.now();
+    server
+        .until(async {
+            while server.clock.now() < start + 3 * LATEST {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    dead.start("C", 3).await;
+    drop(dead);
+    let mut buried = Vec::new();
+    let swept = async {
+        while buried.len() < 2 {
+            let swept = other.ledger.sweep(0, TTL).await.unwrap();
+            buried.extend(swept.dead_lettered.into_iter().map(|letter| letter.key));
+            tokio::task::yield_now().await;
+        }
+        buried.sort();
+        buried
+    };
+    assert_eq!(server.until(swept).await, ["A", "B"]);
 }
 
 #[tokio::test]

@@ -192,11 +192,12 @@ pub trait Store: Send + Sync + 'static {
 /// A transaction of a store. Dropped, it is rolled back.
 pub trait StoreTransaction: Send + 'static {
     /// Makes one write within the transaction, in the name of a runner. Returns whether its row was
-    /// as expected. If another process writes the row or marks the runner dead before the commit,
-    /// the transaction is not committed.
+    /// as expected. Of the transaction and another write of the row, the one that comes second does
+    /// not take place.
     ///
     /// # Errors
-    /// When it cannot be written. The transaction can then only be rolled back.
+    /// When it cannot be written: [`StoreErrorKind::RunnerDead`] when the runner was marked dead or is
+    /// not known. The transaction can then only be rolled back.
     fn write(
         &mut self,
         runner: &Runner,
@@ -208,7 +209,8 @@ pub trait StoreTransaction: Send + 'static {
     /// # Errors
     /// [`StoreErrorKind::Lost`] when it may have been committed all the same; with any other kind,
     /// nothing of it happened: [`StoreErrorKind::Away`] when another process wrote the row first,
-    /// [`StoreErrorKind::RunnerDead`] when the runner was marked dead.
+    /// [`StoreErrorKind::RunnerDead`] when the runner was marked dead since it wrote. A store that locks
+    /// the row may commit then: no other process has the claim.
     fn commit(self) -> impl Future<Output = Result<(), StoreError>> + Send;
 }
 

@@ -32,8 +32,7 @@ mod tokens;
 mod transactions;
 
 use std::any::Any;
-use std::sync::{Arc, mpsc};
-use std::thread;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use again::*;
@@ -50,6 +49,7 @@ pub use transactions::*;
 use jiff::SignedDuration;
 
 use super::ManualClock;
+use super::judge::judge;
 use crate::ledger::{Leases, Ledger};
 use crate::protocol::{
     Actor, AttemptOutcome, Budget, Claim, DeadLetter, DeadLetterId, Failed, Fingerprint, Grant,
@@ -262,23 +262,10 @@ pub fn hold<F: Future<Output = ()>>(
 ) {
     let mut threads = tokio::runtime::Builder::new_multi_thread();
     threads.worker_threads(2);
-    for mut runtime in [threads, tokio::runtime::Builder::new_current_thread()] {
+    for runtime in [threads, tokio::runtime::Builder::new_current_thread()] {
         let subject = open();
         let patience = subject.patience;
-        let (ended, end) = mpsc::channel();
-        // A thread of its own, so that even a deadlock of the whole runtime ends.
-        let judging = thread::spawn(move || {
-            // A ledger over a network may need timers and I/O of the runtime.
-            let runtime = runtime.enable_all().build().unwrap();
-            runtime.block_on(law(Arc::new(subject)));
-            let _ = ended.send(());
-        });
-        if end.recv_timeout(patience) == Err(mpsc::RecvTimeoutError::Timeout) {
-            panic!("the ledger did not answer within {patience:?}");
-        }
-        if let Err(broken) = judging.join() {
-            std::panic::resume_unwind(broken);
-        }
+        judge("ledger", runtime, patience, move || law(Arc::new(subject)));
     }
 }
 

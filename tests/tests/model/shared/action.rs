@@ -1,10 +1,12 @@
 //! What can happen next to processes with the shared core.
 
+use idem_runtime::protocol::Record;
 use stateright::{Model, Property};
 
 use super::answers::NOT_COMMITTED;
 use super::bugs::Bug;
 use super::properties;
+use super::store::remove_due;
 use super::world::{Ask, Core, Hand, Job, LATEST, State};
 use crate::world::{BEAT, Ending};
 
@@ -33,6 +35,10 @@ pub(crate) enum Action {
     },
     Sweep {
         process: usize,
+        key: usize,
+    },
+    /// The store removes a row that is not live.
+    RemoveDue {
         key: usize,
     },
     /// All waiting jobs are decided, and written as one batch.
@@ -138,7 +144,7 @@ impl Model for Core {
                         actions.push(Action::RolledBack { process, key });
                     }
                 }
-                if left.sweeps > 0 && state.keys[key].row.is_some() {
+                if left.sweeps > 0 && matches!(state.record(key), Some(Record::Live(_))) {
                     actions.push(Action::Sweep { process, key });
                 }
             }
@@ -165,6 +171,16 @@ impl Model for Core {
             if left.crashes > 0 {
                 actions.push(Action::Crash { process });
             }
+        }
+        if left.sweeps > 0 {
+            let keys = 0..state.keys.len();
+            let due = keys.filter(|key| {
+                let row = state.keys[*key].row.as_ref();
+                row.is_some_and(|row| {
+                    !matches!(row.record, Some(Record::Live(_))) && row.due <= state.now
+                })
+            });
+            actions.extend(due.map(|key| Action::RemoveDue { key }));
         }
         actions.extend((0..state.late.len()).map(|batch| Action::LandLate { batch }));
         if left.ticks > 0 {
@@ -239,6 +255,10 @@ impl Model for Core {
                     read: true,
                     ..Job::new(Ask::Sweep)
                 });
+            }
+            Action::RemoveDue { key } => {
+                state.left.sweeps -= 1;
+                remove_due(state, key);
             }
             Action::Round { process } => {
                 self.round(state, process);

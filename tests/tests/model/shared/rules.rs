@@ -14,8 +14,6 @@ use crate::world::{Ending, LEASE, TTL, letter_id, owner, report, ticks, time};
 struct Known {
     version: Option<u64>,
     record: Option<Record>,
-    /// When a row without a record may be removed.
-    due: i64,
     read: bool,
 }
 
@@ -24,16 +22,6 @@ enum Decided {
     /// It is answered without a write.
     Answer(Reply),
     Write(Box<Write>),
-}
-
-/// What becomes of a row whose record is removed.
-enum Removal {
-    /// It stays without a record until then.
-    Leaves {
-        due: i64,
-    },
-    AtOnce,
-    NotYet,
 }
 
 impl Core {
@@ -85,13 +73,11 @@ impl Core {
             (Some((record, version)), Ask::Report { .. }) if !job.read || trusts => Known {
                 version: Some(*version),
                 record: Some(record.clone()),
-                due: 0,
                 read: false,
             },
             (None, Ask::Claim { .. }) if !job.read && !at.doubt => Known {
                 version: None,
                 record: None,
-                due: 0,
                 read: false,
             },
             _ => {
@@ -99,7 +85,6 @@ impl Core {
                 Known {
                     version: row.map(|row| row.version),
                     record: row.and_then(|row| row.record.clone()),
-                    due: row.map_or(0, |row| row.due),
                     read: true,
                 }
             }
@@ -135,13 +120,6 @@ impl Core {
             gives_back: None,
             retires: None,
         };
-        if job.ask == Ask::Sweep && known.record.is_none() {
-            return if known.version.is_some() && known.due <= state.now {
-                Decided::Write(Box::new(write))
-            } else {
-                Decided::Answer(Reply::Unchanged)
-            };
-        }
         let holder = known
             .read
             .then(|| state.owner(known.record.as_ref()))
@@ -180,25 +158,23 @@ impl Core {
             reply,
             ..
         } = decide(&id(key), record, &step, &facts);
-        let row = |record, due| Row {
-            version,
-            record,
-            due,
-        };
-        let row = match change {
+        let record = match change {
             Change::Keep => {
                 if known.read {
                     observe(state, key, &step, &reply, now, false);
                 }
                 return Decided::Answer(reply);
             }
-            Change::Put(record) => Some(row(Some(record), 0)),
-            Change::Remove => match self.removal(known.record.as_ref(), job.ask, state.now) {
-                Removal::Leaves { due } => Some(row(None, due)),
-                Removal::AtOnce => None,
-                Removal::NotYet => return Decided::Answer(Reply::Unchanged),
-            },
+            Change::Put(record) => Some(record),
+            Change::Remove => None,
         };
+        let row = Row {
+            version,
+            due: self.due(record.as_ref(), state.now),
+            record,
+        };
+        let leaves_nothing = row.record.is_none() && self.has(Bug::NothingLeftBehind);
+        let row = (!leaves_nothing).then_some(row);
         if matches!(reply, Reply::DeadLettered(_)) {
             state.letter += 1;
         }
@@ -238,25 +214,18 @@ impl Core {
         }
     }
 
-    /// What a removal leaves behind. A result is removed by a sweep once no late claim can assume
-    /// that it never was; everything else leaves a row without a record for a while.
-    fn removal(&self, record: Option<&Record>, ask: Ask, now: i64) -> Removal {
-        let old = match record {
-            Some(Record::Settled(Settled { at, .. })) => now - at.as_second(),
-            _ => 0,
-        };
-        let expires = if self.has(Bug::OldRemovedAtOnce) {
+    /// When the store removes the row: not before every late write is over that assumes that it never
+    /// was.
+    fn due(&self, record: Option<&Record>, now: i64) -> i64 {
+        let late = if self.has(Bug::OldRemovedAtOnce) {
             0
         } else {
-            TTL + LATEST
+            2 * LATEST
         };
-        match ask {
-            _ if self.has(Bug::NothingLeftBehind) => Removal::AtOnce,
-            Ask::Sweep if old >= expires.max(2 * LATEST) => Removal::AtOnce,
-            Ask::Sweep => Removal::NotYet,
-            _ => Removal::Leaves {
-                due: now + 2 * LATEST,
-            },
+        match record {
+            Some(Record::Live(_)) => 0,
+            Some(Record::Settled(Settled { at, .. })) => at.as_second() + TTL + late,
+            None => now + 2 * LATEST,
         }
     }
 

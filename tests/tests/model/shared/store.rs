@@ -55,6 +55,15 @@ impl Core {
     }
 }
 
+/// A row whose record is not live is removed when its time has come.
+pub(super) fn remove_due(state: &mut State, key: usize) {
+    if state.record(key).is_some() {
+        let now = state.now;
+        observe(state, key, &Step::Sweep, &Reply::Recorded, now, true);
+    }
+    state.keys[key].row = None;
+}
+
 /// An observer sees a step at the moment at which it takes place.
 pub(super) fn observe(
     state: &mut State,

@@ -82,7 +82,7 @@ pub(crate) struct Row {
     pub(crate) version: u64,
     /// A row without one was left by a removal.
     pub(crate) record: Option<Record>,
-    /// When a row without a record may be removed.
+    /// When it may be removed, if its record is not live.
     pub(crate) due: i64,
 }
 
@@ -188,7 +188,7 @@ pub(crate) struct Write {
     pub(crate) ask: Ask,
     pub(crate) expected: Option<u64>,
     pub(crate) version: u64,
-    /// What it leaves: nothing, if it removes the row.
+    /// What it leaves.
     pub(crate) row: Option<Row>,
     pub(crate) reply: Option<Reply>,
     /// When it was decided, and by the process's clock.

@@ -9,7 +9,7 @@ use syn::{
     TypeReference,
 };
 
-use crate::args::{Backoff, Options, defaults, show};
+use crate::args::{Backoff, OnCrash, Options, Transaction, defaults, show};
 use crate::errors::Errors;
 use crate::item::{Function, is_ours};
 use crate::params::Params;
@@ -132,6 +132,7 @@ pub(crate) fn combinations(
              timeouts of their own",
         );
     }
+    claimed_early_enough(options, is_async, errors);
     if let Some(retries) = &options.retries
         && retries.value == 0
     {
@@ -167,6 +168,30 @@ pub(crate) fn combinations(
     }
     renewed_long_enough(options, errors);
     remembered_long_enough(options, errors);
+}
+
+/// A claim that is written with the result has its transaction, and sees no crash.
+fn claimed_early_enough(options: &Options, is_async: bool, errors: &mut Errors) {
+    let Some(transaction) = &options.transaction else {
+        return;
+    };
+    if transaction.value == Transaction::Counted {
+        return;
+    }
+    if !is_async {
+        errors.add(
+            &transaction.arg,
+            "a `transaction` other than `\"counted\"` needs an `async fn`: the body has to call \
+             `transaction().await`",
+        );
+    } else if options.on_crash == OnCrash::Bury {
+        errors.add(
+            &transaction.arg,
+            "`on_crash = \"bury\"` needs to know that a process died in the body, and nothing is \
+             written before it here: say `transaction = \"counted\"`, or leave `on_crash` out, as the \
+             transaction is rolled back then",
+        );
+    }
 }
 
 /// A claim is renewed at least once, and for as long as its body may take.

@@ -46,12 +46,21 @@ impl Errors {
 
 /// "`a`, `b` and `c`".
 pub(crate) fn list<S: AsRef<str>>(names: &[S]) -> String {
+    joined(names, "and")
+}
+
+/// "`a`, `b` or `c`".
+pub(crate) fn any_of<S: AsRef<str>>(names: &[S]) -> String {
+    joined(names, "or")
+}
+
+fn joined<S: AsRef<str>>(names: &[S], with: &str) -> String {
     let quoted: Vec<_> = names
         .iter()
         .map(|name| format!("`{}`", name.as_ref()))
         .collect();
     match quoted.split_last() {
-        Some((last, rest)) if !rest.is_empty() => format!("{} and {last}", rest.join(", ")),
+        Some((last, rest)) if !rest.is_empty() => format!("{} {with} {last}", rest.join(", ")),
         _ => quoted.concat(),
     }
 }

@@ -21,7 +21,7 @@ use quote::{ToTokens, quote_spanned};
 use syn::Type;
 use syn::ext::IdentExt;
 
-use crate::args::{Fingerprint, InFlight, OnCrash, Options, RetryMode};
+use crate::args::{Fingerprint, InFlight, OnCrash, Options, RetryMode, Transaction};
 use crate::params::{Param, Params, Passing};
 use crate::pattern;
 use crate::resolve::{Resolved, borrowed};
@@ -148,10 +148,13 @@ impl Expansion<'_> {
                 quote_spanned!(ours()=> #initial, #factor, #max, #jitter),
             );
         }
+        let transaction = options.transaction.as_ref().map(|given| &given.value);
         for (option, given) in [
             ("redeliver", options.retry == RetryMode::Redeliver),
             ("bury", options.on_crash == OnCrash::Bury),
             ("reject", options.in_flight == InFlight::Reject),
+            ("single", transaction == Some(&Transaction::Single)),
+            ("fresh", transaction == Some(&Transaction::Fresh)),
         ] {
             if given {
                 set(option, TokenStream::new());

@@ -11,10 +11,12 @@
 //! [testing]: #the-repository
 //! [benchmarks]: #the-repository
 //! [ledgers]: #the-repository
+//! [postgres]: #the-repository
 //! [architecture]: #the-repository
 //! [decisions]: #the-repository
 //! [changelog]: #the-repository
 //! [brokers]: #the-repository
+//! [postgres-crate]: #the-repository
 //! [rocketmq]: #the-repository
 //! [ops]: #the-repository
 //! [cli]: #the-repository

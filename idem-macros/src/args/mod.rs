@@ -21,7 +21,7 @@ pub(crate) use self::value::Given;
 use crate::errors::Errors;
 
 /// The names, in the order of the documentation.
-const NAMES: [&str; 20] = [
+const NAMES: [&str; 21] = [
     "key",
     "retries",
     "backoff",
@@ -34,6 +34,7 @@ const NAMES: [&str; 20] = [
     "lease_max",
     "ttl",
     "in_flight",
+    "transaction",
     "fingerprint",
     "skip",
     "redact",
@@ -67,6 +68,7 @@ pub(crate) struct Options {
     pub(crate) lease_max: Option<Given<u64>>,
     pub(crate) ttl: Option<Given<u64>>,
     pub(crate) in_flight: InFlight,
+    pub(crate) transaction: Option<Given<Transaction>>,
     pub(crate) fingerprint: Option<Fingerprint>,
     pub(crate) skip: Vec<Ident>,
     pub(crate) redact: Vec<Secret>,
@@ -99,6 +101,14 @@ pub(crate) enum InFlight {
     #[default]
     Wait,
     Reject,
+}
+
+/// `transaction`: when the claim of an attempt is written.
+#[derive(PartialEq)]
+pub(crate) enum Transaction {
+    Counted,
+    Single,
+    Fresh,
 }
 
 /// `fingerprint = "off"` or `fingerprint(…)`.
@@ -180,6 +190,14 @@ impl Options {
             "in_flight" => {
                 self.in_flight =
                     arg.choice([("wait", InFlight::Wait), ("reject", InFlight::Reject)])?;
+            }
+            "transaction" => {
+                let value = arg.choice([
+                    ("counted", Transaction::Counted),
+                    ("single", Transaction::Single),
+                    ("fresh", Transaction::Fresh),
+                ])?;
+                self.transaction = Some(Given { arg, value });
             }
             "fingerprint" => self.fingerprint = Some(fingerprint(&arg)?),
             "skip" => self.skip = skip(&arg)?,
@@ -318,7 +336,8 @@ mod tests {
             quote! {
                 key = "a, b.c", retries = 5, backoff(initial = "1s", jitter), retry = "redeliver",
                 retry_if = is_transient, existing = Self::find, on_crash = "bury", timeout = "10s",
-                lease = "1m", lease_max = "30m", ttl = "4h", in_flight = "reject", fingerprint(a, b.c), skip(db),
+                lease = "1m", lease_max = "30m", ttl = "4h", in_flight = "reject", transaction = "single",
+                fingerprint(a, b.c), skip(db),
                 redact(d, "e.f-g"), issued = "order_no",
                 name = "x.y", was("x.z", "w"), runtime = self.idem, crate = ::other,
             },
@@ -329,6 +348,7 @@ mod tests {
         assert_eq!(options.retries.unwrap().value, 5);
         assert!(options.retry == RetryMode::Redeliver && options.on_crash == OnCrash::Bury);
         assert!(options.in_flight == InFlight::Reject);
+        assert!(options.transaction.unwrap().value == Transaction::Single);
         assert_eq!(options.timeout.unwrap().value, 10_000);
         assert_eq!(options.lease.unwrap().value, 60_000);
         assert_eq!(options.lease_max.unwrap().value, 1_800_000);
@@ -364,6 +384,7 @@ mod tests {
             ("back_off", "backoff"),
             ("runtimes", "runtime"),
             ("issuer", "issued"),
+            ("transactional", "transaction"),
             ("redacted", "redact"),
         ] {
             assert_eq!(

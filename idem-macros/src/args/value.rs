@@ -8,7 +8,7 @@ use syn::{Expr, Lit, LitStr, Path, Token, UnOp};
 
 use super::duration;
 use super::list::{Arg, Value};
-use crate::errors::did_you_mean;
+use crate::errors::{any_of, did_you_mean};
 
 /// An argument's value together with the argument, for errors that come later.
 pub(crate) struct Given<T> {
@@ -100,17 +100,16 @@ impl Arg {
     }
 
     /// One of two words: what it stands for.
-    pub(crate) fn choice<T>(&self, choices: [(&str, T); 2]) -> syn::Result<T> {
+    pub(crate) fn choice<T, const N: usize>(&self, choices: [(&str, T); N]) -> syn::Result<T> {
         let name = &self.name;
-        let words = [choices[0].0, choices[1].0];
-        let [one, other] = words;
-        let text = self
-            .string(&format!("{name} = \"{one}\"` or `{name} = \"{other}\""))?
-            .value();
+        let words = choices.each_ref().map(|(word, _)| *word);
+        // The caller puts the outer quotes.
+        let examples = any_of(&words.map(|word| format!("{name} = \"{word}\"")));
+        let text = self.string(examples.trim_matches('`'))?.value();
         let chosen = choices.into_iter().find(|(word, _)| *word == text);
         chosen.map(|(_, choice)| choice).ok_or_else(|| {
             let nearest = did_you_mean(&text, &words);
-            let all = format!("`\"{one}\"` or `\"{other}\"`");
+            let all = any_of(&words.map(|word| format!("\"{word}\"")));
             self.error(format!(
                 "`{name}` cannot be `\"{text}\"`{nearest}; it is {all}"
             ))

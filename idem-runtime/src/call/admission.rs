@@ -5,8 +5,14 @@ use std::sync::Arc;
 use super::machine::{Drive, Wait, Waited};
 use super::on_behalf;
 use crate::error::Error;
+use crate::handler::ClaimMode;
+use crate::ledger::LedgerError;
 use crate::message::{CallBuilder, CallRequest};
 use crate::metrics;
+
+/// What a ledger lacks for a handler that asks for more than the default mode.
+const NO_TRANSACTIONS: &str = "transactions, which `transaction = \"single\"` and `\"fresh\"` need. Open one that \
+                               has them, such as PostgreSQL's, or write `transaction = \"counted\"`";
 
 impl Drive {
     /// Begins a call.
@@ -42,6 +48,17 @@ impl Drive {
                 key,
                 source,
             });
+        }
+        if request.named.handler.claims != ClaimMode::First && !shared.transactions {
+            let id = request.id.clone();
+            let (handler, key) = site(request);
+            let error = Error::Ledger {
+                handler,
+                key,
+                source: LedgerError::Unsupported(NO_TRANSACTIONS),
+            };
+            metrics::refused(&id.handler, &error);
+            return Err(error);
         }
         let Some(entry) = shared.enter() else {
             let id = request.id.clone();

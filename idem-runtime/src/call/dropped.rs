@@ -16,9 +16,10 @@ impl Drop for Drive {
         self.count_call(AttemptOutcome::Dropped.as_str());
         let (shared, id) = (Arc::clone(self.idem().shared()), self.id().clone());
         let leader = self.leader.take();
-        let background = self.idem().background();
+        let idem = self.idem().clone();
+        let background = idem.background();
         match state {
-            State::Asking | State::Waiting(_) | State::Ended => {}
+            State::Asking | State::Waiting(_) | State::Foreseeing(_) | State::Ended => {}
             // A grant that comes now was no attempt: the body never started.
             State::Claiming(answer) => {
                 let claim = self.request.claim.clone();
@@ -44,6 +45,7 @@ impl Drop for Drive {
                     error: Some("the call was dropped before the body returned".to_owned()),
                     pause: self.handler().backoff.pause(number),
                 };
+                let step = self.whole(Step::Fail(failed));
                 background.finish(Box::pin(async move {
                     tracing::warn!(
                         handler = &*id.handler,
@@ -51,7 +53,7 @@ impl Drop for Drive {
                         attempt = number,
                         "the call was dropped"
                     );
-                    PendingReport::dropped(&shared, &id, Step::Fail(failed))
+                    PendingReport::dropped(&shared, &id, step)
                         .arrive(&shared, &id)
                         .await;
                     drop(leader);

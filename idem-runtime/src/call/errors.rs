@@ -52,6 +52,11 @@ impl Drive {
         Error::NotCommitted { handler, key }
     }
 
+    pub(super) fn no_transaction(&self) -> Error {
+        let (handler, key) = self.site();
+        Error::NoTransaction { handler, key }
+    }
+
     pub(super) fn dead(&self, id: DeadLetterId, discarded: bool) -> Error {
         let (handler, key) = self.site();
         Error::DeadLettered {

@@ -6,7 +6,7 @@
 //! begin ─► Asking ── another call leads, a look ──► Waiting
 //!            │                                       ▲ ▲
 //!            ▼                                       │ │
-//!        Claiming ── it runs elsewhere, not yet ─────┘ │
+//! Foreseeing, Claiming ── elsewhere, not yet ────────┘ │
 //!            │                                         │
 //!            ▼                                         │
 //!         Running ─► Reporting ── another attempt ─────┘
@@ -35,6 +35,7 @@ use super::lease::{Outdated, Renewed};
 use super::report::{CallerResult, PendingReport};
 use super::single_flight::{Follower, Leader, LeaderEnd};
 use super::transaction::Carried;
+use super::unclaimed::Unclaimed;
 use crate::clock::{BoxFuture, until};
 use crate::delivery::{Counted, Verdict};
 use crate::error::Error;
@@ -44,7 +45,9 @@ use crate::idem::Idem;
 use crate::idem::shared::RunningCall;
 use crate::ledger::{Leases, LedgerError};
 use crate::message::CallRequest;
-use crate::protocol::{DeadLetter, Grant, RecordId, Reply, Step, StoredResult};
+use crate::protocol::{
+    DeadLetter, Foreseen, Grant, RecordId, Reply, Step, StoredResult,
+};
 
 /// How often a call asks whether another process is done with the message.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
@@ -78,6 +81,8 @@ pub(super) enum State {
     Waiting(Wait),
     /// The ledger decides on the claim.
     Claiming(Answer),
+    /// The ledger reads the record, to decide a claim that is written with the attempt's end.
+    Foreseeing(BoxFuture<'static, Result<Foreseen, LedgerError>>),
     /// The body runs, or is about to.
     Running {
         grant: Grant,
@@ -101,6 +106,10 @@ pub(super) struct Drive {
     /// Whether an earlier name or an issuer is looked up before the claim.
     looks_first: bool,
     asked: Asked,
+    /// Whether the claim is written before the body, whatever the handler's mode.
+    pub(super) claims_first: bool,
+    /// What its attempt runs by, if that is not a claim.
+    pub(super) unclaimed: Option<Box<Unclaimed>>,
     /// Where this call counts for a delivery.
     pub(super) counted: Option<Counted>,
     _entry: RunningCall,
@@ -135,6 +144,8 @@ impl Drive {
             blocking: false,
             looks_first,
             asked: Asked::default(),
+            claims_first: false,
+            unclaimed: None,
             counted: None,
             _entry: entry,
         })
@@ -151,6 +162,13 @@ impl Drive {
             outcome,
             "call ended"
         );
+    }
+
+    /// Ends the call with a refusal.
+    pub(super) fn refused(&mut self, error: &Error) {
+        self.count_call(error.kind().as_str());
+        let payload = Arc::clone(&self.request.claim.payload);
+        self.set_verdict(|| Verdict::of_call(error, &payload));
     }
 
     /// Says what the call's end means for the delivery it came in.
@@ -192,19 +210,23 @@ impl Drive {
                     self.state = State::Asking;
                     self.answered(reply)
                 }
+                State::Foreseeing(foreseen) => {
+                    let foreseen = ready!(foreseen.as_mut().poll(context));
+                    self.state = State::Asking;
+                    self.foresaw(foreseen)
+                }
                 State::Running { .. } => return Poll::Ready(Next::Run),
                 // The attempt ended before its body started.
                 State::Reporting(_) => match ready!(self.poll_caller_result(context)) {
                     CallerResult::Refuse(error) => return Poll::Ready(Next::Refuse(error)),
+                    CallerResult::Replay(json) => return Poll::Ready(Next::Replay(json)),
                     CallerResult::Retry | CallerResult::Own => None,
                 },
                 State::Ended => return Poll::Ready(Next::Refuse(self.closed())),
             };
             if let Some(next) = next {
                 if let Next::Refuse(error) = &next {
-                    self.count_call(error.kind().as_str());
-                    let payload = Arc::clone(&self.request.claim.payload);
-                    self.set_verdict(|| Verdict::of_call(error, &payload));
+                    self.refused(error);
                 }
                 return Poll::Ready(next);
             }
@@ -286,11 +308,24 @@ impl Drive {
                     },
                 )
             }))
-        } else {
+        } else if !self.may_claim_later() {
             self.request.claim.nonce = shared.next_nonce();
             self.claim()
+        } else {
+            State::Foreseeing(shared.ledger.foresee(id, self.request.claim.clone()))
         };
         None
+    }
+
+    pub(super) fn run(&mut self, grant: Grant, renewed: Option<Renewed>) -> Next {
+        let (id, attempt) = (self.id(), grant.number);
+        tracing::debug!(handler = &*id.handler, key = &*id.key, attempt, "claimed");
+        self.state = State::Running {
+            grant,
+            since: Instant::now(),
+            renewed,
+        };
+        Next::Run
     }
 
     fn claim(&mut self) -> State {
@@ -349,7 +384,7 @@ impl Drive {
         None
     }
 
-    fn answered(&mut self, reply: Result<Reply, LedgerError>) -> Option<Next> {
+    pub(super) fn answered(&mut self, reply: Result<Reply, LedgerError>) -> Option<Next> {
         let refusal = match reply {
             Ok(Reply::Run(grant)) => {
                 let Ok(renewed) = self.keep_alive(grant.token) else {
@@ -357,15 +392,7 @@ impl Drive {
                     self.state = self.claim();
                     return None;
                 };
-                let (id, attempt) = (self.id(), grant.number);
-                tracing::debug!(handler = &*id.handler, key = &*id.key, attempt, "claimed");
-                let since = Instant::now();
-                self.state = State::Running {
-                    grant,
-                    since,
-                    renewed,
-                };
-                return Some(Next::Run);
+                return Some(self.run(grant, renewed));
             }
             Ok(Reply::Replay(StoredResult::Json(json))) => {
                 if let Some(leader) = self.leader.take() {

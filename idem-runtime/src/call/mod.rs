@@ -16,6 +16,7 @@ pub(crate) mod panic;
 mod report;
 mod single_flight;
 mod transaction;
+mod unclaimed;
 pub(crate) mod wait;
 
 use std::future::{Future, poll_fn};
@@ -238,6 +239,7 @@ where
         match caller {
             CallerResult::Retry => {}
             CallerResult::Own => self.result = own,
+            CallerResult::Replay(json) => self.result = self.replayed(&json),
             CallerResult::Refuse(error) => self.result = Some(refused(error)),
         }
     }

@@ -11,6 +11,7 @@ use super::body::Artifacts;
 use super::cut;
 use super::machine::{Answer, Drive, State};
 use super::transaction::{CarriedEnd, commit};
+use super::unclaimed::Unclaimed;
 use crate::clock::until;
 use crate::delivery::Verdict;
 use crate::error::Error;
@@ -44,6 +45,8 @@ pub(super) enum CallerResult {
     Retry,
     /// The body's own result or error.
     Own,
+    /// The result that another process recorded first.
+    Replay(Arc<[u8]>),
     Refuse(Error),
 }
 
@@ -64,7 +67,7 @@ enum AfterReport {
         sends: bool,
     },
     /// The caller gets why the result cannot be recorded.
-    Unwritable(String),
+    Unwritable(Error),
     /// There is another attempt, or the caller gets the body's error, or this one where the body
     /// returned none.
     Failed(Option<Error>),
@@ -112,7 +115,7 @@ impl Drive {
             } => (
                 AttemptOutcome::ResultNotStorable,
                 problem.clone(),
-                AfterReport::Unwritable(problem),
+                AfterReport::Unwritable(self.unwritable(problem)),
             ),
             AttemptResult::Failed {
                 permanent: true,
@@ -202,7 +205,8 @@ impl Drive {
             Err(problem) => {
                 let text = problem.to_string();
                 let failed = failed(AttemptOutcome::ResultNotStorable, &text, Duration::ZERO);
-                return self.send(Step::Fail(failed), AfterReport::Unwritable(text));
+                let error = self.unwritable(text);
+                return self.send(Step::Fail(failed), AfterReport::Unwritable(error));
             }
         };
         let after = AfterReport::Done {
@@ -219,13 +223,26 @@ impl Drive {
         let not_committed =
             |why: &str| failed(AttemptOutcome::NotCommitted, why, backoff.pause(number));
         match artifacts.carried {
+            // What the body did is not undone if it runs again.
+            CarriedEnd::Nothing if self.unclaimed.is_some() && !artifacts.found_existing => {
+                let error = self.no_transaction();
+                let text = "the body returned without having called `transaction()`";
+                let failed = failed(AttemptOutcome::ResultNotStorable, text, Duration::ZERO);
+                self.send(Step::Fail(failed), AfterReport::Unwritable(error));
+            }
             CarriedEnd::Nothing => self.send(step, after),
             CarriedEnd::Open(transaction) => {
                 let failed = not_committed("it is not known whether the transaction was committed");
                 let (shared, id) = (Arc::clone(self.idem().shared()), self.id().clone());
+                let unclaimed = self.unclaimed.take();
+                let whole = move |report| match &unclaimed {
+                    Some(unclaimed) => Unclaimed::clone(unclaimed).whole(report),
+                    None => report,
+                };
+                let step = whole(step);
                 self.state = State::Reporting(PendingReport {
-                    step: Step::Fail(failed.clone()),
-                    answer: Box::pin(commit(shared, id, transaction, step, failed)),
+                    step: whole(Step::Fail(failed.clone())),
+                    answer: Box::pin(commit(shared, id, transaction, step, failed, whole)),
                     after,
                 });
             }
@@ -239,6 +256,7 @@ impl Drive {
 
     #[inline]
     fn send(&mut self, step: Step, after: AfterReport) {
+        let step = self.whole(step);
         let report = PendingReport::new(self.idem().shared(), self.id(), step, after);
         self.state = State::Reporting(report);
     }
@@ -261,11 +279,22 @@ impl Drive {
         if matches!(&after, AfterReport::Done { sends: true, .. }) {
             shared.outbox.notify();
         }
+        let is_whole = matches!(step, Step::Attempt(_));
         shared.keep_unreported(self.id(), step, &reply);
+        let reply = match reply {
+            Ok(reply) if is_whole && was_overtaken(&reply, &after) => {
+                let result = self.overtaken(reply);
+                if let CallerResult::Refuse(error) = &result {
+                    self.refused(error);
+                }
+                return Poll::Ready(result);
+            }
+            reply => reply,
+        };
         let verdict = self.counted.is_some().then(|| self.verdict(&reply));
         let (result, outcome) = self.caller_result(reply, after);
         match &result {
-            CallerResult::Retry => return Poll::Ready(result),
+            CallerResult::Retry | CallerResult::Replay(_) => return Poll::Ready(result),
             CallerResult::Own => self.count_call(outcome),
             CallerResult::Refuse(error) => self.count_call(error.kind().as_str()),
         }
@@ -332,8 +361,8 @@ impl Drive {
             (Failed(Some(error)), Ok(Waiting { .. } | DeadLettered(_) | Dead { .. })) => {
                 CallerResult::Refuse(error)
             }
-            (Unwritable(problem), Ok(Waiting { .. } | DeadLettered(_) | Dead { .. })) => {
-                CallerResult::Refuse(self.unwritable(problem))
+            (Unwritable(error), Ok(Waiting { .. } | DeadLettered(_) | Dead { .. })) => {
+                CallerResult::Refuse(error)
             }
             (_, Ok(_)) => CallerResult::Refuse(self.lease_lost()),
         };
@@ -342,5 +371,16 @@ impl Drive {
 
     pub(super) fn count_attempt(&self, since: Instant, outcome: &'static str) {
         self.request.named.meters.attempt(outcome, since.elapsed());
+    }
+}
+
+/// Whether the report of an attempt without a claim was answered as its claim, because another
+/// process was first.
+fn was_overtaken(reply: &Reply, after: &AfterReport) -> bool {
+    use Reply::{Busy, Dead, KeyReused, LeaseLost, NotYet, Replay};
+    match reply {
+        Replay(_) | Busy { .. } | NotYet { .. } | KeyReused | LeaseLost => true,
+        Dead { .. } => matches!(after, AfterReport::Done { .. }),
+        _ => false,
     }
 }

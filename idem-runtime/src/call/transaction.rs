@@ -91,7 +91,7 @@ impl Carried {
 /// Commits an attempt's transaction with its result, or records the attempt as failed if it is not
 /// committed.
 ///
-/// If its answer is an error, it is not known what became of the commit. Only the failure may then
+/// `whole` makes the failure's report what it has to be. If the answer is an error, it is not known what became of the commit. Only the failure may then
 /// be brought again, never the result: if the commit took place, the ledger refuses the failure.
 pub(super) async fn commit(
     shared: Arc<Shared>,
@@ -99,6 +99,7 @@ pub(super) async fn commit(
     mut transaction: Box<dyn Transaction>,
     complete: Step,
     mut failed: Failed,
+    whole: impl Fn(Step) -> Step,
 ) -> Result<Reply, LedgerError> {
     let error = match transaction.apply(&id, complete).await {
         Ok(Reply::Recorded) => match transaction.commit().await {
@@ -123,7 +124,7 @@ pub(super) async fn commit(
     );
     let token = failed.token;
     failed.error = Some(cut(format!("{error:#}")));
-    match shared.ledger.apply(&id, Step::Fail(failed)).await? {
+    match shared.ledger.apply(&id, whole(Step::Fail(failed))).await? {
         // The commit may have taken place a moment ago.
         Reply::LeaseLost if is_done(&shared, &id, token).await? => Ok(Reply::Recorded),
         reply => Ok(reply),

@@ -47,6 +47,7 @@ kinds! {
     DeadLettered => "dead_lettered",
     LeaseLost => "lease_lost",
     NotCommitted => "not_committed",
+    NoTransaction => "no_transaction",
     InvalidKey => "invalid_key",
     PayloadTooLarge => "payload_too_large",
     ResultTooLarge => "result_too_large",

@@ -191,6 +191,21 @@ pub enum Error {
         key: String,
     },
 
+    /// The body of a handler with `transaction = "single"` or `"fresh"` returned `Ok` and never
+    /// called `transaction()`, in whose commit its result would have been recorded.
+    #[error(
+        "handler `{handler}`, key `{key}`: the body returned without having called `transaction()`, \
+         so its result has no transaction to be recorded in. The message is a dead letter and will \
+         not run again. Call `transaction()` before anything else in the body, or write \
+         `transaction = \"counted\"`"
+    )]
+    NoTransaction {
+        /// The handler's name.
+        handler: String,
+        /// The idempotency key.
+        key: String,
+    },
+
     /// The key is empty, has an empty part, is longer than 1 KiB, or its expression panicked;
     /// nothing ran.
     #[error(
@@ -319,6 +334,7 @@ impl Error {
             | Self::DeadLettered { handler, .. }
             | Self::LeaseLost { handler, .. }
             | Self::NotCommitted { handler, .. }
+            | Self::NoTransaction { handler, .. }
             | Self::InvalidKey { handler, .. }
             | Self::PayloadTooLarge { handler, .. }
             | Self::ResultTooLarge { handler, .. }
@@ -344,6 +360,7 @@ impl Error {
             | Self::DeadLettered { key, .. }
             | Self::LeaseLost { key, .. }
             | Self::NotCommitted { key, .. }
+            | Self::NoTransaction { key, .. }
             | Self::PayloadTooLarge { key, .. }
             | Self::ResultTooLarge { key, .. }
             | Self::Codec { key, .. } => Some(key),

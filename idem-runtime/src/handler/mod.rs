@@ -20,6 +20,7 @@ pub struct Handler {
     pub(crate) retry: RetryMode,
     pub(crate) on_crash: OnCrash,
     pub(crate) in_flight: InFlight,
+    pub(crate) claims: ClaimMode,
     pub(crate) timeout: Option<Duration>,
     pub(crate) lease: Duration,
     pub(crate) lease_max: Option<Duration>,
@@ -54,6 +55,18 @@ pub(crate) enum InFlight {
     Reject,
 }
 
+/// When an attempt's claim is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ClaimMode {
+    /// Before the body: a process that dies in it is counted.
+    First,
+    /// With the result, in the body's transaction.
+    WithResult,
+    /// With the result if the broker says that it delivers the message for the first time, and
+    /// there is no record.
+    WithResultIfFresh,
+}
+
 /// The pause before each retry.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Backoff {
@@ -81,6 +94,7 @@ impl Handler {
             retry: RetryMode::Inline,
             on_crash: OnCrash::Rerun,
             in_flight: InFlight::Wait,
+            claims: ClaimMode::First,
             timeout: None,
             lease: Duration::from_secs(30),
             lease_max: None,
@@ -126,6 +140,18 @@ impl Handler {
     /// `in_flight = "reject"`.
     pub const fn reject(mut self) -> Self {
         self.in_flight = InFlight::Reject;
+        self
+    }
+
+    /// `transaction = "single"`.
+    pub const fn single(mut self) -> Self {
+        self.claims = ClaimMode::WithResult;
+        self
+    }
+
+    /// `transaction = "fresh"`.
+    pub const fn fresh(mut self) -> Self {
+        self.claims = ClaimMode::WithResultIfFresh;
         self
     }
 

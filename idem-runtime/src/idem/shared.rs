@@ -69,6 +69,8 @@ pub(crate) struct Shared {
     pub(crate) flights: SingleFlight,
     /// How the ledger finds claims of dead processes.
     pub(crate) leases: Leases,
+    /// Whether attempts can carry a transaction.
+    pub(crate) transactions: bool,
     pub(crate) claims: Claims,
     pub(crate) runners: Runners,
     pub(crate) outbox: Sending,
@@ -99,9 +101,11 @@ impl Shared {
         instance: Arc<str>,
         claims: Claims,
     ) -> Self {
+        let capabilities = ledger.capabilities();
         Self {
             process: failpoint::process(),
-            leases: ledger.capabilities().leases,
+            leases: capabilities.leases,
+            transactions: capabilities.transactions,
             ledger,
             clock,
             limits,

@@ -25,7 +25,9 @@ pub use transaction::{CommitError, Transaction};
 pub use crate::call::{AttemptTransaction, Claims, transaction};
 use crate::clock::BoxFuture;
 pub use crate::idem::background::Background;
-use crate::protocol::{Claim, DeadLetter, DeadLetterId, Record, RecordId, Reply, Step};
+use crate::protocol::{
+    Claim, DeadLetter, DeadLetterId, Foreseen, Record, RecordId, Reply, Step,
+};
 
 /// A store of records, dead letters and notes, whose every step is atomic and, once answered,
 /// durable.
@@ -88,6 +90,22 @@ pub trait Ledger: Any + Send + Sync + 'static {
     /// # Errors
     /// [`LedgerError::Unsupported`] where the ledger has none; any other when it cannot be begun.
     fn begin(&self) -> BoxFuture<'static, Result<Box<dyn Transaction>, LedgerError>> {
+        let unsupported = LedgerError::Unsupported("transactions");
+        Box::pin(std::future::ready(Err(unsupported)))
+    }
+
+    /// Decides a claim without making it, for an attempt that [`Step::Attempt`] records as a whole.
+    /// The default refuses, as only a ledger with [transactions](Self::begin) is asked.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unsupported`] where the ledger has none; any other when the record cannot be
+    /// read.
+    fn foresee(
+        &self,
+        id: &RecordId,
+        claim: Claim,
+    ) -> BoxFuture<'static, Result<Foreseen, LedgerError>> {
+        let _ = (id, claim);
         let unsupported = LedgerError::Unsupported("transactions");
         Box::pin(std::future::ready(Err(unsupported)))
     }

@@ -9,6 +9,7 @@ use super::decision::{Change, Decision, Facts, LetterChange, acted, keep, put};
 use super::letter::{DeadLetterId, Reason};
 use super::record::{Budget, Live, Phase, Record, RecordId, RedrivenFrom, Settled, Settlement};
 use super::step::{Claim, Failed, Grant, RedrivePayload, Reply, Step};
+use super::whole::whole;
 use crate::clock::after;
 
 /// Decides one step of the record of `id`. `record` is `None` if the key is absent.
@@ -39,6 +40,7 @@ pub fn decide(id: &RecordId, record: Option<Record>, step: &Step, facts: &Facts)
             _ => keep(Reply::LeaseLost),
         },
         Step::Fail(failed) => fail(record, failed, facts),
+        Step::Attempt(attempt) => whole(id, record, attempt, facts),
         Step::GiveBack { token } => match record {
             Some(Record::Live(live)) if live.holds(*token, facts) => give_back(live, facts),
             // It was given back, and the answer was lost.

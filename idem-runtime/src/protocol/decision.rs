@@ -138,8 +138,8 @@ impl Decision {
 
     /// Returns the notes to write with the changes: those of a result that is recorded now.
     pub fn notes<'a>(&self, step: &'a Step) -> &'a [NoteChange] {
-        match (step, &self.record) {
-            (Step::Complete { notes, .. }, Change::Put(_)) => notes,
+        match &self.record {
+            Change::Put(_) => step.notes(),
             _ => &[],
         }
     }

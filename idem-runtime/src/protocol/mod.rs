@@ -17,6 +17,7 @@ mod origin;
 mod record;
 mod reused;
 mod step;
+mod whole;
 
 pub use action::{Action, ActionKind, Actor};
 pub use attempt::{AttemptOutcome, PastAttempt};
@@ -30,7 +31,9 @@ pub use record::{
     Settlement, StoredResult,
 };
 pub use reused::{Difference, Holder, Reused};
-pub use step::{Bury, Claim, Failed, Grant, RedrivePayload, Reply, Step};
+pub use step::{
+    Bury, Claim, Failed, Foreseen, Grant, RedrivePayload, Reply, Seen, Step, WholeAttempt,
+};
 
 #[cfg(test)]
 mod tests;

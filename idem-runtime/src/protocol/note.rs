@@ -66,6 +66,12 @@ impl NoteChange {
         }
     }
 
+    /// Returns about how many bytes changes write.
+    pub(crate) fn weight(changes: &[Self]) -> usize {
+        let values = changes.iter().filter_map(Self::value);
+        values.map(<[u8]>::len).sum()
+    }
+
     /// Returns the key to write or remove: with the `next` number appended if it asks for one. A
     /// ledger takes the number inside the critical section in which it records the change.
     pub fn key(&self, next: impl FnOnce() -> u64) -> Cow<'_, str> {

@@ -44,6 +44,10 @@ pub struct Origin {
     #[cbor(with = "cbor::list", has_nil)]
     #[serde(default)]
     pub headers: Vec<(String, String)>,
+    /// Whether the broker delivered the message before, where it says so.
+    #[n(5)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redelivered: Option<bool>,
 }
 
 impl Origin {
@@ -55,6 +59,7 @@ impl Origin {
             message_id: None,
             position: None,
             headers: Vec::new(),
+            redelivered: None,
         }
     }
 
@@ -69,6 +74,14 @@ impl Origin {
     #[must_use]
     pub fn position(mut self, position: impl Into<String>) -> Self {
         self.position = Some(cut(position.into()));
+        self
+    }
+
+    /// Sets whether the broker delivered the message before. Say `false` only where the broker
+    /// counts a delivery to a process that died: `transaction = "fresh"` relies on it.
+    #[must_use]
+    pub fn redelivered(mut self, redelivered: bool) -> Self {
+        self.redelivered = Some(redelivered);
         self
     }
 
@@ -127,6 +140,7 @@ mod tests {
             message_id,
             position,
             headers,
+            ..
         } = origin;
         assert_eq!(headers.len(), 64);
         assert_eq!(BASE64_STANDARD.decode(&headers[1].1).unwrap(), [255; 768]);

@@ -10,7 +10,7 @@ use super::attempt::AttemptOutcome;
 use super::letter::{DeadLetter, DeadLetterId};
 use super::note::NoteChange;
 use super::origin::Origin;
-use super::record::{Budget, BuryCause, Fingerprint, StoredResult};
+use super::record::{Budget, BuryCause, Fingerprint, Record, StoredResult};
 use crate::json::Json;
 
 /// One step of a record. A ledger makes it atomically, and durably before it answers.
@@ -37,6 +37,8 @@ pub enum Step {
     },
     /// Records that the attempt failed.
     Fail(Failed),
+    /// Makes a claim and its report at once: records an attempt that ran without a claim.
+    Attempt(Box<WholeAttempt>),
     /// Gives a claim back whose body never started. It does not count as an attempt, and the record
     /// becomes what it was before.
     GiveBack {
@@ -86,6 +88,101 @@ pub enum Step {
     },
     /// Does what is due: expiry, abandonment, or the end of an attempt whose owner is dead.
     Sweep,
+}
+
+impl Step {
+    /// Returns the notes to write if the step records a result.
+    pub fn notes(&self) -> &[NoteChange] {
+        match self {
+            Self::Complete { notes, .. } => notes,
+            Self::Attempt(whole) => whole.report.notes(),
+            _ => &[],
+        }
+    }
+
+    /// Returns about how many bytes a ledger writes for it.
+    pub(crate) fn weight(&self) -> usize {
+        match self {
+            Self::Claim(claim) => claim.payload.len(),
+            Self::Complete {
+                result: StoredResult::Json(json),
+                notes,
+                ..
+            } => json.len() + NoteChange::weight(notes),
+            Self::Attempt(whole) => whole.claim.payload.len() + whole.report.weight(),
+            _ => 0,
+        }
+    }
+}
+
+/// An attempt that ran without a claim in the ledger. Its claim was
+/// [foreseen](crate::ledger::Ledger::foresee).
+///
+/// A result is recorded only if the claim, made now, would start the same attempt. A failure is
+/// counted as the next attempt, also in the pause after another one. Else the reply is that of the
+/// claim, or [`Reply::LeaseLost`] where another attempt came between.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct WholeAttempt {
+    /// The claim.
+    pub claim: Claim,
+    /// The grant that was foreseen.
+    pub grant: Grant,
+    /// What it was foreseen by.
+    pub seen: Seen,
+    /// How the attempt ended: [`Step::Complete`] or [`Step::Fail`], with the grant's token.
+    pub report: Step,
+}
+
+impl WholeAttempt {
+    /// Returns an attempt of these parts.
+    pub fn new(claim: Claim, grant: Grant, seen: Seen, report: Step) -> Self {
+        Self {
+            claim,
+            grant,
+            seen,
+            report,
+        }
+    }
+}
+
+/// A record as a ledger read it, to decide a claim.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Seen {
+    /// When it was read, by the ledger's time.
+    pub at: Timestamp,
+    /// The record; `None` if the key was absent.
+    pub record: Option<Record>,
+    /// The version of its row, in a ledger that has such.
+    pub version: Option<u64>,
+}
+
+impl Seen {
+    /// Returns a record without a version.
+    pub fn new(at: Timestamp, record: Option<Record>) -> Self {
+        Self {
+            at,
+            record,
+            version: None,
+        }
+    }
+}
+
+/// What a claim would come to.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is taken apart at once, and most are of the large kind"
+)]
+pub enum Foreseen {
+    /// The body may run: [`Step::Attempt`] records the attempt.
+    Run(Grant, Seen),
+    /// Nothing runs, and the claim would change nothing: its answer.
+    Answer(Reply),
+    /// A claim runs, or ran as its process died: make the claim.
+    Claim,
 }
 
 /// A claim of the right to run the body.

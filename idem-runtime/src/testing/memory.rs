@@ -114,9 +114,7 @@ impl Ledger for MemoryLedger {
     }
 
     fn apply(&self, id: &RecordId, step: Step) -> BoxFuture<'static, Result<Reply, LedgerError>> {
-        if let Step::Complete { notes, .. } = &step
-            && let Err(error) = check_keys(notes)
-        {
+        if let Err(error) = check_keys(step.notes()) {
             return Box::pin(ready(Err(error)));
         }
         at_once(

@@ -158,6 +158,7 @@ impl UnreliableLedger {
             | Step::Renew { .. }
             | Step::Complete { .. }
             | Step::Fail(_)
+            | Step::Attempt(_)
             | Step::GiveBack { .. }
             | Step::Bury(_) => {}
             _ => return self.ledger.apply(id, step),

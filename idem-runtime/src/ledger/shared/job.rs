@@ -5,7 +5,7 @@ use tokio::sync::oneshot;
 
 use super::store::{Row, StoreError};
 use crate::ledger::{ExpectedNote, LedgerError, NoteChange};
-use crate::protocol::{Claim, RecordId, Reply, Step, StoredResult};
+use crate::protocol::{RecordId, Reply, Step};
 
 /// Where an answer goes. Its caller may have gone away.
 pub(super) type Done<T> = oneshot::Sender<Result<T, LedgerError>>;
@@ -95,19 +95,7 @@ impl StepJob {
 
     /// Returns about how many bytes it will write, and at least one.
     pub(super) fn weight(&self) -> usize {
-        let notes = |notes: &[NoteChange]| {
-            let values = notes.iter().filter_map(NoteChange::value);
-            values.map(<[u8]>::len).sum::<usize>()
-        };
-        1 + match &self.step {
-            Step::Claim(Claim { payload, .. }) => payload.len(),
-            Step::Complete {
-                result: StoredResult::Json(json),
-                notes: with_it,
-                ..
-            } => json.len() + notes(with_it),
-            _ => 0,
-        }
+        1 + self.step.weight()
     }
 
     /// Returns the fencing token of a report, a renewal or a claim given back.

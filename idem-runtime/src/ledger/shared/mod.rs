@@ -27,7 +27,7 @@ use super::{
     Swept, Transaction, check_keys,
 };
 use crate::clock::BoxFuture;
-use crate::protocol::{DeadLetter, DeadLetterId, Record, RecordId, Reply, Step};
+use crate::protocol::{Claim, DeadLetter, DeadLetterId, Foreseen, Record, RecordId, Reply, Step};
 
 pub use store::{
     LetterWrite, Owner, Row, Rows, Runner, Store, StoreError, StoreErrorKind, StoreTransaction,
@@ -98,9 +98,7 @@ impl<S: Store> SharedLedger<S> {
 impl<S: Store> Core<S> {
     /// Makes a step.
     async fn step(&self, id: RecordId, step: Step) -> Result<Reply, LedgerError> {
-        if let Step::Complete { notes, .. } = &step {
-            check_keys(notes)?;
-        }
+        check_keys(step.notes())?;
         let (done, answer) = oneshot::channel();
         let since = self.clock().now();
         self.queue
@@ -140,6 +138,22 @@ impl<S: Store> Ledger for SharedLedger<S> {
         self.run(async move |core| {
             let begun = SharedTransaction::begin(core).await?;
             Ok(Box::new(begun) as Box<dyn Transaction>)
+        })
+    }
+
+    fn foresee(
+        &self,
+        id: &RecordId,
+        claim: Claim,
+    ) -> BoxFuture<'static, Result<Foreseen, LedgerError>> {
+        if !self.core.store.has_transactions() {
+            let unsupported = LedgerError::Unsupported("transactions");
+            return Box::pin(std::future::ready(Err(unsupported)));
+        }
+        let id = id.clone();
+        self.read(move |core| {
+            let (id, claim) = (id.clone(), claim.clone());
+            async move { transaction::foresee(&core, &id, claim).await }
         })
     }
 

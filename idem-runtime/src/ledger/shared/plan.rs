@@ -10,8 +10,8 @@ use super::own::is_running;
 use super::store::{LetterWrite, Owner, Row, Runner, Store, StoreError, StoreErrorKind, Write};
 use crate::clock::after;
 use crate::protocol::{
-    Change, DeadLetterId, Decision, Facts, LetterChange, NoteChange, Record, RecordId, Reply, Step,
-    decide, unnotified_key,
+    Change, Claim, DeadLetterId, Decision, Facts, Foreseen, LetterChange, NoteChange, Record,
+    RecordId, Reply, Seen, Step, decide, unnotified_key,
 };
 
 /// How long a row outlives its record. A write that assumed that there is no row cannot take place
@@ -73,6 +73,28 @@ impl<S: Store> Core<S> {
         let expected = Some(row.version);
         self.carry_out(id, step, expected, row.record, decision, basis)
             .await
+    }
+
+    /// Decides a claim of a row that no runner owns, without a write.
+    pub(super) fn foresee(
+        &self,
+        id: &RecordId,
+        claim: Claim,
+        row: Option<Row>,
+        basis: &Basis<'_>,
+    ) -> Foreseen {
+        let (version, record) = row.map_or((None, None), |row| (Some(row.version), row.record));
+        let facts = self.facts(basis, false);
+        let decision = decide(id, record.clone(), &Step::Claim(claim), &facts);
+        match (decision.record, decision.reply) {
+            (Change::Put(_), Reply::Run(grant)) => {
+                let mut seen = Seen::new(basis.now, record);
+                seen.version = version;
+                Foreseen::Run(grant, seen)
+            }
+            (Change::Keep, reply) => Foreseen::Answer(reply),
+            _ => Foreseen::Claim,
+        }
     }
 
     fn facts(&self, basis: &Basis<'_>, dead_owner: bool) -> Facts {

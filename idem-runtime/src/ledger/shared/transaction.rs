@@ -3,13 +3,15 @@
 use std::any::Any;
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use super::core::{Core, MOST_OVERTAKEN};
 use super::job::token;
 use super::plan::{Basis, Plan};
-use super::store::{Runner, Store, StoreError, StoreErrorKind, StoreTransaction};
+use super::store::{Owner, Row, Runner, Store, StoreError, StoreErrorKind, StoreTransaction};
 use crate::clock::BoxFuture;
 use crate::ledger::{CommitError, LedgerError, Transaction, check_keys};
-use crate::protocol::{RecordId, Reply, Step};
+use crate::protocol::{Claim, Foreseen, RecordId, Reply, Seen, Step};
 
 pub(super) struct SharedTransaction<S: Store> {
     core: Arc<Core<S>>,
@@ -89,21 +91,10 @@ async fn plan<S: Store>(
     reads: bool,
 ) -> Result<(Runner, Plan), StoreError> {
     let runner = core.living().await?;
-    let known = token(step)
-        .filter(|_| !reads)
-        .and_then(|token| core.own.known(id, token));
+    let known = (!reads).then(|| known(core, id, step, &runner)).flatten();
     let (row, now) = match known {
-        Some(known) => (Some(known.row(&runner)), core.now()),
-        None => {
-            let asked = core.clock().now();
-            let mut rows = core.ask(core.store.read(vec![id.clone()])).await?;
-            core.told(rows.now, asked);
-            let row = rows.rows.pop().unwrap_or(Ok(None));
-            let row = row.map_err(|unreadable| {
-                StoreError::new(StoreErrorKind::Refused, unreadable.to_string())
-            })?;
-            (row, rows.now)
-        }
+        Some(row) => (row, core.now()),
+        None => read(core, id).await?,
     };
     let mut numbers = core.numbers.lock().await;
     let above = row.as_ref().map_or(0, |row| row.version);
@@ -118,6 +109,67 @@ async fn plan<S: Store>(
     Ok((runner, plan))
 }
 
+/// Returns the row that a step is decided by if it need not be read.
+fn known<S: Store>(
+    core: &Core<S>,
+    id: &RecordId,
+    step: &Step,
+    runner: &Runner,
+) -> Option<Option<Row>> {
+    if let Step::Attempt(attempt) = step {
+        let Seen {
+            record, version, ..
+        } = &attempt.seen;
+        return Some(version.map(|version| Row {
+            version,
+            record: record.clone(),
+            due: None,
+            owner: Owner::None,
+        }));
+    }
+    let known = core.own.known(id, token(step)?)?;
+    Some(Some(known.row(runner)))
+}
+
+/// Reads a row, and the store's time.
+async fn read<S: Store>(
+    core: &Core<S>,
+    id: &RecordId,
+) -> Result<(Option<Row>, Timestamp), StoreError> {
+    let asked = core.clock().now();
+    let mut rows = core.ask(core.store.read(vec![id.clone()])).await?;
+    core.told(rows.now, asked);
+    let row = rows.rows.pop().unwrap_or(Ok(None));
+    let row = row.map_err(|unreadable| {
+        StoreError::new(StoreErrorKind::Refused, unreadable.to_string())
+    })?;
+    Ok((row, rows.now))
+}
+
+/// Decides a claim without a write.
+pub(super) async fn foresee<S: Store>(
+    core: &Core<S>,
+    id: &RecordId,
+    claim: Claim,
+) -> Result<Foreseen, StoreError> {
+    let runner = core.living().await?;
+    let (row, now) = read(core, id).await?;
+    if row.as_ref().is_some_and(|row| row.owner != Owner::None) {
+        return Ok(Foreseen::Claim);
+    }
+    let mut numbers = core.numbers.lock().await;
+    let above = row.as_ref().map_or(0, |row| row.version);
+    numbers.ensure(core, 1, above).await?;
+    let basis = Basis {
+        runner: &runner,
+        now,
+        number: numbers.peek(),
+    };
+    let foreseen = core.foresee(id, claim, row, &basis);
+    numbers.take();
+    Ok(foreseen)
+}
+
 impl<S: Store> Transaction for SharedTransaction<S> {
     fn apply<'t>(
         &'t mut self,
@@ -126,9 +178,7 @@ impl<S: Store> Transaction for SharedTransaction<S> {
     ) -> BoxFuture<'t, Result<Reply, LedgerError>> {
         let (core, id) = (Arc::clone(&self.core), id.clone());
         Box::pin(async move {
-            if let Step::Complete { notes, .. } = &step {
-                check_keys(notes)?;
-            }
+            check_keys(step.notes())?;
             let Some(mut open) = self.open.take() else {
                 return Err(broken());
             };

@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 
 use super::layout::RecordKey;
 use crate::ledger::{ExpectedNote, LedgerError, NoteChange};
-use crate::protocol::{RecordId, Reply, Step, StoredResult};
+use crate::protocol::{RecordId, Reply, Step};
 
 /// One request for a write.
 pub(super) enum Job {
@@ -58,31 +58,11 @@ impl Job {
     /// About how many bytes it will write.
     pub(super) fn weight(&self) -> usize {
         match self {
-            Job::Step {
-                step: Step::Claim(claim),
-                ..
-            } => claim.payload.len(),
-            Job::Step {
-                step:
-                    Step::Complete {
-                        result: StoredResult::Json(json),
-                        notes,
-                        ..
-                    },
-                ..
-            } => json.len() + size(notes),
-            Job::Notes { changes, .. } => size(changes),
-            _ => 0,
+            Job::Step { step, .. } => step.weight(),
+            Job::Notes { changes, .. } => NoteChange::weight(changes),
+            Job::Expire { .. } => 0,
         }
     }
-}
-
-fn size(notes: &[NoteChange]) -> usize {
-    notes
-        .iter()
-        .filter_map(NoteChange::value)
-        .map(<[u8]>::len)
-        .sum()
 }
 
 impl Answer {

@@ -162,9 +162,7 @@ impl Ledger for SledLedger {
     fn apply(&self, id: &RecordId, step: Step) -> BoxFuture<'static, Result<Reply, LedgerError>> {
         let (shared, id) = (Arc::clone(&self.shared), id.clone());
         Box::pin(async move {
-            if let Step::Complete { notes, .. } = &step {
-                check_keys(notes)?;
-            }
+            check_keys(step.notes())?;
             let (done, answer): (Done<Reply>, _) = oneshot::channel();
             shared
                 .enqueue(

@@ -130,7 +130,8 @@ impl Shop {
             let before = attempts.entry(order_no.to_owned()).or_default();
             before.push(attempt.number);
         }
-        if self.answers.borrow().contains_key(order_no) {
+        // A body that claims nothing may have been on its way; what it writes is refused.
+        if !order_no.starts_with("Single") && self.answers.borrow().contains_key(order_no) {
             self.wrong(format!("{order_no} ran though it was answered"));
         }
         fastrand::i64(..)

@@ -32,12 +32,32 @@ pub fn describe_metrics() {
     describe_histogram!(
         "idem_commit_seconds",
         Unit::Seconds,
-        "Time of one group commit, sync included"
+        "Time of one group commit: a sync of the folder, or a batch of a store"
     );
     describe_histogram!(
         "idem_commit_group_size",
         Unit::Count,
         "Steps in one group commit"
+    );
+    describe_counter!(
+        "idem_store_errors_total",
+        Unit::Count,
+        "Calls of the store that failed, by what is known of them"
+    );
+    describe_counter!(
+        "idem_steps_overtaken_total",
+        Unit::Count,
+        "Steps that were decided again, because another process wrote the record first"
+    );
+    describe_counter!(
+        "idem_runner_lives_total",
+        Unit::Count,
+        "Lives of the process on a ledger of several machines: another one each time it was taken for dead"
+    );
+    describe_gauge!(
+        "idem_calls_waiting",
+        Unit::Count,
+        "Calls that wait for a record that runs, on a ledger of several machines"
     );
     describe_gauge!(
         "idem_dead_letters_open",

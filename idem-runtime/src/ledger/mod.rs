@@ -4,6 +4,7 @@ mod capabilities;
 mod context;
 pub(crate) mod error;
 mod filter;
+mod metrics;
 pub mod shared;
 #[cfg(feature = "sled")]
 pub(crate) mod sled;

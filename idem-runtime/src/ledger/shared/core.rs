@@ -15,7 +15,7 @@ use super::runner::Life;
 use super::store::{Store, StoreError, StoreErrorKind};
 use super::waiters::Waiters;
 use crate::clock::{Clock, after, until};
-use crate::ledger::{Context, LedgerError};
+use crate::ledger::{Context, LedgerError, metrics};
 
 /// How long a store may take to answer one call.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -110,11 +110,13 @@ impl<S: Store> Core<S> {
             answer = call => answer,
             () = self.clock().sleep(DEADLINE) => Err(StoreError::lost("it did not answer in time")),
         };
+        if let Err(error) = &answer {
+            metrics::store_failed(error.kind.as_str());
+        }
         match &answer {
-            Err(StoreError {
-                kind: StoreErrorKind::Away | StoreErrorKind::Lost,
-                ..
-            }) => drop(self.failures.fetch_add(1, Ordering::Relaxed)),
+            Err(error) if error.is_trouble() => {
+                self.failures.fetch_add(1, Ordering::Relaxed);
+            }
             _ => self.failures.store(0, Ordering::Relaxed),
         }
         answer

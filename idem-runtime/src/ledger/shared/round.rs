@@ -2,6 +2,7 @@
 //! decided, what changes is written at once, and all are answered.
 
 use std::collections::HashSet;
+use std::time::Instant;
 
 use foldhash::fast::RandomState;
 use jiff::Timestamp;
@@ -11,6 +12,7 @@ use super::job::{InDoubt, StepJob};
 use super::numbers::{Numbers, is_old};
 use super::plan::{Basis, Plan, Planned};
 use super::store::{Owner, Row, Runner, Store, StoreError, StoreErrorKind};
+use crate::ledger::metrics;
 use crate::protocol::{Record, Reply, Step};
 
 pub(super) struct Round<'c, S> {
@@ -183,7 +185,7 @@ impl<'c, S: Store> Round<'c, S> {
                 continue;
             }
             let writes = batch.iter().map(|(_, planned)| planned.write.clone());
-            let asked = self.core.clock().now();
+            let (asked, started) = (self.core.clock().now(), Instant::now());
             let writes = self.core.store.write(&self.runner, writes.collect());
             let answer = self.core.ask(writes).await.and_then(|written| {
                 let ours = |version: &u64| {
@@ -197,6 +199,7 @@ impl<'c, S: Store> Round<'c, S> {
             });
             match answer {
                 Ok(written) => {
+                    metrics::commit(started.elapsed(), batch.len());
                     self.core.told(written.now, asked);
                     for (job, planned) in batch {
                         let version = planned.write.version;
@@ -263,6 +266,7 @@ impl<'c, S: Store> Round<'c, S> {
     }
 
     fn overtaken(&mut self, mut job: StepJob) {
+        metrics::overtaken();
         self.core.own.doubt(&job.id);
         job.reads = true;
         job.overtaken += 1;

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use super::core::Core;
 use super::store::{Runner, Store, StoreError, StoreErrorKind};
 use crate::clock::until;
+use crate::ledger::metrics;
 
 /// A life of this process. It ends when another process marks the runner dead, or when no heartbeat
 /// has reached the store for a lease, after which any other process may do so. A new one begins at
@@ -26,6 +27,7 @@ impl Life {
     }
 
     fn numbered(instance: &Arc<str>, number: u64) -> Self {
+        metrics::life_begun();
         Self {
             runner: format!("{instance}/{number}").into(),
             instance: Arc::clone(instance),

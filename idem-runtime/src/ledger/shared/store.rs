@@ -333,6 +333,17 @@ pub enum StoreErrorKind {
     RunnerDead,
 }
 
+impl StoreErrorKind {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Away => "away",
+            Self::Lost => "lost",
+            Self::Refused => "refused",
+            Self::RunnerDead => "runner_dead",
+        }
+    }
+}
+
 impl StoreError {
     /// Returns an error without a source.
     pub fn new(kind: StoreErrorKind, message: impl Into<String>) -> Self {

@@ -10,7 +10,7 @@ use super::job::token;
 use super::plan::{Basis, Plan};
 use super::store::{Owner, Row, Runner, Store, StoreError, StoreErrorKind, StoreTransaction};
 use crate::clock::BoxFuture;
-use crate::ledger::{CommitError, LedgerError, Transaction, check_keys};
+use crate::ledger::{CommitError, LedgerError, Transaction, check_keys, metrics};
 use crate::protocol::{Claim, Foreseen, RecordId, Reply, Seen, Step};
 
 pub(super) struct SharedTransaction<S: Store> {
@@ -69,7 +69,10 @@ impl<S: Store> Open<S> {
                     self.written.push(id.clone());
                     return Ok(planned.reply);
                 }
-                Ok(false) => core.own.doubt(id),
+                Ok(false) => {
+                    metrics::overtaken();
+                    core.own.doubt(id);
+                }
                 Err(error) => {
                     if error.kind == StoreErrorKind::RunnerDead {
                         core.died(&runner);

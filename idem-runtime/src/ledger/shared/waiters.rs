@@ -12,6 +12,7 @@ use tokio::sync::{Notify, oneshot};
 use super::core::Core;
 use super::store::{Owner, Row, Store};
 use crate::clock::BoxFuture;
+use crate::ledger::metrics;
 use crate::protocol::{Live, Phase, Record, RecordId};
 
 /// How often the store is asked about the records that are waited for.
@@ -50,13 +51,16 @@ impl Waiters {
         }
     }
 
-    /// Returns the records that are waited for. Those whose calls have gone away are forgotten.
+    /// Returns the records that are waited for, and counts the calls. Those that have gone away are
+    /// forgotten.
     fn ids(&self) -> Vec<RecordId> {
         let mut waiting = self.waiting.lock();
         waiting.retain(|_, waiting| {
             waiting.callers.retain(|caller| !caller.is_closed());
             !waiting.callers.is_empty()
         });
+        let calls = waiting.values().map(|waiting| waiting.callers.len());
+        metrics::calls_waiting(calls.sum());
         waiting.keys().cloned().collect()
     }
 

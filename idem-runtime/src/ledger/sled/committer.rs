@@ -13,13 +13,13 @@ use super::group::{Finished, Group, State};
 use super::job::{Answer, Job};
 use super::layout::RecordKey;
 use super::opening::Opened;
+use super::recovery;
 use super::shared::Shared;
 use super::store::Store;
 use super::undo::TakenBack;
 use super::witness::Witness;
-use super::{metrics, recovery};
 use crate::failpoint;
-use crate::ledger::LedgerError;
+use crate::ledger::{LedgerError, metrics};
 use crate::protocol::{DeadLetterId, Facts};
 
 /// The thread's own state.

@@ -19,7 +19,6 @@ mod layout;
 mod limit;
 mod list;
 mod lock;
-mod metrics;
 mod nudge;
 mod opening;
 mod queue;

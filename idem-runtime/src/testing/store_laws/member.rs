@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::ledger::shared::{
-    Owner, Row, Runner, Store, StoreError, StoreErrorKind, StoreTransaction, Write,
+    LetterWrite, Owner, Row, Runner, Store, StoreError, StoreErrorKind, StoreTransaction, Write,
 };
 use crate::ledger::{NoteChange, unnotified_key};
 use crate::protocol::{
@@ -161,17 +161,19 @@ impl Write {
         self
     }
 
+    /// A new letter, with its marker.
     pub(super) fn opens(mut self, letter: DeadLetter) -> Self {
         let marker = NoteChange::put(unnotified_key(letter.id), []);
         self.notes.push(marker);
         let is_new = true;
-        self.letter = Some(crate::ledger::shared::LetterWrite { letter, is_new });
+        self.letter = Some(LetterWrite { letter, is_new });
         self
     }
 
+    /// A letter that must exist.
     pub(super) fn changes(mut self, letter: DeadLetter) -> Self {
         let is_new = false;
-        self.letter = Some(crate::ledger::shared::LetterWrite { letter, is_new });
+        self.letter = Some(LetterWrite { letter, is_new });
         self
     }
 }

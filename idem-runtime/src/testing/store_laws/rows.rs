@@ -1,18 +1,18 @@
 //! Laws of rows and of the batches that write them.
 
 use super::Subject;
-use super::member::{id, letter, live, put, without_record};
+use super::member::{LEASE, id, letter, live, put, without_record};
 use crate::clock::{Clock, after};
-use crate::ledger::shared::{Owner, Row, Store};
+use crate::ledger::shared::{Owner, Row, Store, Write};
 use crate::protocol::Record;
 
 /// Rows come in the order of the ids, with what was written and the store's time.
 pub async fn a_row_is_read_as_it_was_written<S: Store>(on: Subject<S>) {
     let (one, other) = (on.member("one").await, on.member("two").await);
-    let due = after(on.clock.now(), super::member::LEASE);
+    let due = after(on.clock.now(), LEASE);
     let claim = live("A", None, 1).owned_by(&one.runner).due(due);
     let (settled, empty) = (put("B", None, 2), without_record("C", None, 3).due(due));
-    let row = |write: &crate::ledger::shared::Write, owner| {
+    let row = |write: &Write, owner| {
         let record = write.record.as_deref().map(Record::decode);
         Some(Row {
             version: write.version,
@@ -21,7 +21,7 @@ pub async fn a_row_is_read_as_it_was_written<S: Store>(on: Subject<S>) {
             owner,
         })
     };
-    let lease = after(on.clock.now(), super::member::LEASE);
+    let lease = after(on.clock.now(), LEASE);
     let expected = [
         row(&empty, Owner::None),
         None,

@@ -11,7 +11,6 @@ use idem_runtime::ledger::LedgerError;
 use idem_runtime::{Error, Idem, attempt, idempotent};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use sqlx::postgres::{PgPool, PgPoolOptions};
 use sqlx::{Connection, PgConnection};
 use tokio::sync::watch;
 
@@ -95,11 +94,6 @@ impl Shop {
     /// Moves to another server.
     pub(crate) fn move_to(&self, address: &str) {
         address.clone_into(&mut self.address.lock());
-    }
-
-    /// Returns a pool of connections that no test cuts.
-    pub(crate) fn pool(&self) -> anyhow::Result<PgPool> {
-        Ok(PgPoolOptions::new().connect_lazy(&self.address.lock())?)
     }
 
     /// Places an order in one of the three ways, and returns its answer.
@@ -217,10 +211,48 @@ impl Shop {
 
     /// Ends all sessions of the ledger's processes.
     pub(crate) async fn end_sessions(&self) -> anyhow::Result<()> {
+        self.end_sessions_by(&mut self.connect().await?).await
+    }
+
+    pub(crate) async fn end_sessions_by(&self, by: &mut PgConnection) -> anyhow::Result<()> {
         let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-            WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()";
-        sqlx::query(end).execute(&mut self.connect().await?).await?;
+            WHERE application_name = 'idem'";
+        sqlx::query(end).execute(by).await?;
         Ok(())
+    }
+
+    /// Waits until a replica has all that was committed.
+    pub(crate) async fn wait_for_the_replica(&self) -> anyhow::Result<()> {
+        let behind = "SELECT count(*) FROM pg_stat_replication
+            WHERE replay_lsn IS DISTINCT FROM pg_current_wal_lsn()";
+        let mut connection = self.connect().await?;
+        idem_test_support::within(async {
+            // The server does not tell when a replica has caught up.
+            while sqlx::query_scalar::<_, i64>(behind)
+                .fetch_one(&mut connection)
+                .await?
+                > 0
+            {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Returns the server's timeline as the ledger has noted it.
+    pub(crate) async fn timeline(&self) -> anyhow::Result<i64> {
+        let noted = sqlx::query_scalar("SELECT timeline::bigint FROM idem.server");
+        Ok(noted.fetch_one(&mut self.connect().await?).await?)
+    }
+
+    /// Forgets the answers to these orders, as the server has.
+    pub(crate) fn forgets(&self, end: &str) {
+        self.answers
+            .send_modify(|answers| answers.retain(|order_no, _| !order_no.ends_with(end)));
+        self.attempts
+            .lock()
+            .retain(|order_no, _| !order_no.ends_with(end));
     }
 
     /// Returns the rows of an order in the business table.

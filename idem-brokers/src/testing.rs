@@ -275,7 +275,8 @@ impl delivery::Delivery for Delivery {
     fn origin(&self) -> Origin {
         let message = &self.entry.message;
         let mut origin = Origin::new("memory", &*self.queue.name)
-            .position(format!("offset {}", self.entry.offset));
+            .position(format!("offset {}", self.entry.offset))
+            .redelivered(self.entry.redelivered > 0);
         if let Some(id) = &message.id {
             origin = origin.message_id(id);
         }

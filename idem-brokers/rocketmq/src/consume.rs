@@ -191,6 +191,10 @@ impl idem_brokers::Delivery for Delivery {
         );
         let position = format!("broker {broker}, queue {queue}, offset {offset}, message {first}");
         let mut origin = Origin::new("rocketmq", message.topic().as_str()).position(position);
+        // Else it is not known: a delivery to a consumer that died is not counted.
+        if message.reconsume_times() > 0 {
+            origin = origin.redelivered(true);
+        }
         if let Some(keys) = self.property(MessageConst::PROPERTY_KEYS) {
             origin = origin.message_id(keys);
         }

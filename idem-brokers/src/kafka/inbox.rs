@@ -157,7 +157,11 @@ impl crate::Delivery for Delivery {
             "partition {}, offset {}",
             self.partition.number, self.offset
         );
-        let origin = Origin::new("kafka", &*self.partition.topic).position(position);
+        let mut origin = Origin::new("kafka", &*self.partition.topic).position(position);
+        // Else it is not known: Kafka does not count deliveries to a consumer that died.
+        if self.redelivered > 0 {
+            origin = origin.redelivered(true);
+        }
         let origin = self
             .key
             .iter()

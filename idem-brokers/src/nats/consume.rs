@@ -146,7 +146,9 @@ impl crate::Delivery for Delivery {
                     "subject {}, sequence {}",
                     self.message.subject, info.stream_sequence
                 );
-                Origin::new("nats", info.stream).position(position)
+                Origin::new("nats", info.stream)
+                    .position(position)
+                    .redelivered(info.delivered > 1)
             }
             Err(_) => Origin::new("nats", self.message.subject.as_str()),
         };

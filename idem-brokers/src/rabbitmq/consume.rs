@@ -124,7 +124,8 @@ impl crate::Delivery for Delivery {
 
     fn origin(&self) -> Origin {
         let properties = &self.message.properties;
-        let mut origin = Origin::new("rabbitmq", &*self.queue);
+        let redelivered = self.message.redelivered || self.redelivered() != Some(0);
+        let mut origin = Origin::new("rabbitmq", &*self.queue).redelivered(redelivered);
         if let Some(id) = properties.message_id() {
             origin = origin.message_id(id.as_str());
         }

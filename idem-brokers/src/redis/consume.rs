@@ -249,7 +249,9 @@ impl crate::Delivery for Delivery {
     }
 
     fn origin(&self) -> Origin {
-        let origin = Origin::new("redis", &*self.member.redis.stream).position(&*self.id);
+        let origin = Origin::new("redis", &*self.member.redis.stream)
+            .position(&*self.id)
+            .redelivered(self.redelivered > 0);
         self.fields.iter().fold(origin, |origin, (name, value)| {
             match (name.as_str(), std::str::from_utf8(value)) {
                 (ID, Ok(id)) => origin.message_id(id),

@@ -45,9 +45,7 @@ use crate::idem::Idem;
 use crate::idem::shared::RunningCall;
 use crate::ledger::{Leases, LedgerError};
 use crate::message::CallRequest;
-use crate::protocol::{
-    DeadLetter, Foreseen, Grant, RecordId, Reply, Step, StoredResult,
-};
+use crate::protocol::{DeadLetter, Foreseen, Grant, RecordId, Reply, Step, StoredResult};
 
 /// How often a call asks whether another process is done with the message.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);

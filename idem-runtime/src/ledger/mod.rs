@@ -26,9 +26,7 @@ pub use transaction::{CommitError, Transaction};
 pub use crate::call::{AttemptTransaction, Claims, transaction};
 use crate::clock::BoxFuture;
 pub use crate::idem::background::Background;
-use crate::protocol::{
-    Claim, DeadLetter, DeadLetterId, Foreseen, Record, RecordId, Reply, Step,
-};
+use crate::protocol::{Claim, DeadLetter, DeadLetterId, Foreseen, Record, RecordId, Reply, Step};
 
 /// A store of records, dead letters and notes, whose every step is atomic and, once answered,
 /// durable.

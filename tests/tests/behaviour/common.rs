@@ -139,8 +139,13 @@ impl Body {
     /// Counts a start and waits for the door.
     pub(crate) async fn run(&self) -> u32 {
         let number = self.start();
-        let _ = self.open.subscribe().wait_for(|open| *open).await;
+        self.passes().await;
         number
+    }
+
+    /// Waits for the door.
+    pub(crate) async fn passes(&self) {
+        let _ = self.open.subscribe().wait_for(|open| *open).await;
     }
 
     /// [`run`](Self::run) for a sync handler.

@@ -39,5 +39,6 @@ mod storage_trouble;
 mod storm;
 mod sweeping;
 mod sync_handlers;
+mod transaction_modes;
 mod transactions;
 mod which_idem;

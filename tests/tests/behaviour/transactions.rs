@@ -15,18 +15,18 @@ use idem_runtime::{Error, Idem, dead_letters::AttemptOutcome, idempotent, outbox
 
 use crate::common::{Body, Oops, only_letter, soon};
 
-type Carried = UnreliableTransaction<MemoryTransaction>;
+pub(crate) type Carried = UnreliableTransaction<MemoryTransaction>;
 
 /// A service on a shared store whose network can fail.
-struct Shop {
-    clock: ManualClock,
-    kept: MemoryStore,
-    store: UnreliableStore<MemoryStore>,
-    idem: Idem,
+pub(crate) struct Shop {
+    pub(crate) clock: ManualClock,
+    pub(crate) kept: MemoryStore,
+    pub(crate) store: UnreliableStore<MemoryStore>,
+    pub(crate) idem: Idem,
 }
 
 impl Shop {
-    async fn open() -> Self {
+    pub(crate) async fn open() -> Self {
         let clock = ManualClock::default();
         let kept = MemoryStore::new(Arc::new(clock.clone()));
         let store = UnreliableStore::new(kept.clone(), clock.clone());
@@ -40,13 +40,13 @@ impl Shop {
     }
 
     /// Another process on the same store, with a network of its own.
-    async fn replica(&self) -> Idem {
+    pub(crate) async fn replica(&self) -> Idem {
         let store = UnreliableStore::new(self.kept.clone(), self.clock.clone());
         service(&self.clock, store).await
     }
 
     /// The business table's row of an order.
-    fn row(&self, order_no: &str) -> Option<String> {
+    pub(crate) fn row(&self, order_no: &str) -> Option<String> {
         let row = self.kept.row(order_no)?;
         Some(String::from_utf8(row).unwrap())
     }
@@ -59,7 +59,7 @@ impl Shop {
     }
 
     /// Waits for what needs the clock to move, which it does a little at a time.
-    async fn while_time_passes<F: Future>(&self, work: F) -> F::Output {
+    pub(crate) async fn while_time_passes<F: Future>(&self, work: F) -> F::Output {
         let mut work = std::pin::pin!(work);
         soon(async {
             loop {
@@ -75,7 +75,7 @@ impl Shop {
     }
 }
 
-async fn service(clock: &ManualClock, store: UnreliableStore<MemoryStore>) -> Idem {
+pub(crate) async fn service(clock: &ManualClock, store: UnreliableStore<MemoryStore>) -> Idem {
     Idem::builder()
         .clock(Arc::new(clock.clone()))
         .open_with(|context| SharedLedger::open(store, context, Duration::from_secs(30)))

@@ -143,9 +143,8 @@ async fn read<S: Store>(
     let mut rows = core.ask(core.store.read(vec![id.clone()])).await?;
     core.told(rows.now, asked);
     let row = rows.rows.pop().unwrap_or(Ok(None));
-    let row = row.map_err(|unreadable| {
-        StoreError::new(StoreErrorKind::Refused, unreadable.to_string())
-    })?;
+    let row =
+        row.map_err(|unreadable| StoreError::new(StoreErrorKind::Refused, unreadable.to_string()))?;
     Ok((row, rows.now))
 }
 

@@ -89,6 +89,11 @@ macro_rules! ledger_laws {
             a_transaction_refuses_a_note_whose_key_is_too_long
             a_transaction_of_a_lost_claim_records_nothing
             a_commit_and_another_claim_exclude_each_other
+            an_attempt_without_a_claim_is_recorded_as_a_whole
+            of_two_attempts_without_a_claim_one_is_recorded
+            a_failed_attempt_without_a_claim_counts
+            an_attempt_is_not_recorded_after_another_one_failed
+            a_record_that_runs_is_not_foreseen
             another_fingerprint_is_refused_in_every_state
             a_claim_without_a_fingerprint_compares_none
             odd_keys_do_not_meet

@@ -4,9 +4,12 @@ use std::sync::Arc;
 
 use futures_util::future::join;
 
-use super::{LEASE, Subject, complete, id, of_another};
+use super::{LEASE, Subject, claim, complete, failed, id, of_another};
 use crate::ledger::{CommitError, LedgerError, Transaction};
-use crate::protocol::{Grant, NoteChange, Record, Reply, Step, StoredResult};
+use crate::protocol::{
+    AttemptOutcome, Claim, Foreseen, Grant, NoteChange, Record, Reply, Seen, Step, StoredResult,
+    WholeAttempt,
+};
 
 async fn begin(on: &Subject) -> Option<Box<dyn Transaction>> {
     if !on.ledger.capabilities().transactions {
@@ -123,5 +126,126 @@ pub async fn a_commit_and_another_claim_exclude_each_other(on: Arc<Subject>) {
             assert!(runs(&on).await);
         }
         both => panic!("{both:?}"),
+    }
+}
+
+/// An attempt that has no claim.
+struct Unclaimed(Claim, Grant, Seen);
+
+impl Unclaimed {
+    async fn foreseen(on: &Subject, claim: Claim) -> Self {
+        match on.ledger.foresee(&id("A"), claim.clone()).await.unwrap() {
+            Foreseen::Run(grant, seen) => Self(claim, grant, seen),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn whole(&self, report: Step) -> Step {
+        let Self(claim, grant, seen) = self;
+        let whole = WholeAttempt::new(claim.clone(), *grant, seen.clone(), report);
+        Step::Attempt(Box::new(whole))
+    }
+
+    fn done(&self) -> Step {
+        self.whole(with_note(self.1.token))
+    }
+
+    fn failed(&self) -> Step {
+        self.whole(Step::Fail(failed(self.1.token, AttemptOutcome::Failed)))
+    }
+}
+
+/// An attempt whose claim is foreseen leaves nothing until its transaction is committed.
+pub async fn an_attempt_without_a_claim_is_recorded_as_a_whole(on: Arc<Subject>) {
+    let Some(mut transaction) = begin(&on).await else {
+        return;
+    };
+    let attempt = Unclaimed::foreseen(&on, claim()).await;
+    assert_eq!(attempt.1.number, 1);
+    let recorded = transaction.apply(&id("A"), attempt.done()).await.unwrap();
+    assert_eq!(recorded, Reply::Recorded);
+    assert_eq!(on.ledger.record(&id("A")).await.unwrap(), None);
+    transaction.commit().await.unwrap();
+    let reply = on.step("A", Step::Claim(of_another())).await;
+    assert!(matches!(reply, Reply::Replay(_)), "{reply:?}");
+    assert_eq!(on.ledger.notes("out/", None, 10).await.unwrap().len(), 1);
+    // The answer was lost: the result is there, and the failure comes too late.
+    assert_eq!(on.step("A", attempt.done()).await, Reply::Recorded);
+    assert_eq!(on.step("A", attempt.failed()).await, Reply::LeaseLost);
+    let foreseen = on.ledger.foresee(&id("A"), claim()).await.unwrap();
+    assert!(
+        matches!(foreseen, Foreseen::Answer(Reply::Replay(_))),
+        "{foreseen:?}"
+    );
+}
+
+/// Of two attempts that ran at once without a claim, the first commit counts.
+pub async fn of_two_attempts_without_a_claim_one_is_recorded(on: Arc<Subject>) {
+    let (Some(mut one), Some(mut two)) = (begin(&on).await, begin(&on).await) else {
+        return;
+    };
+    let first = Unclaimed::foreseen(&on, claim()).await;
+    let second = Unclaimed::foreseen(&on, of_another()).await;
+    let recorded = one.apply(&id("A"), first.done()).await.unwrap();
+    assert_eq!(recorded, Reply::Recorded);
+    one.commit().await.unwrap();
+    let reply = two.apply(&id("A"), second.done()).await.unwrap();
+    assert!(matches!(reply, Reply::Replay(_)), "{reply:?}");
+    drop(two);
+    let reply = on.step("A", second.failed()).await;
+    assert!(matches!(reply, Reply::Replay(_)), "{reply:?}");
+    assert_eq!(on.ledger.notes("out/", None, 10).await.unwrap().len(), 1);
+}
+
+/// Failures of attempts without a claim count, also of two that ran at once.
+pub async fn a_failed_attempt_without_a_claim_counts(on: Arc<Subject>) {
+    if !on.ledger.capabilities().transactions {
+        return;
+    }
+    let first = Unclaimed::foreseen(&on, claim()).await;
+    let second = Unclaimed::foreseen(&on, of_another()).await;
+    for attempt in [&first, &first, &second] {
+        let reply = on.step("A", attempt.failed()).await;
+        assert!(matches!(reply, Reply::Waiting { .. }), "{reply:?}");
+    }
+    let Some(Record::Live(live)) = on.ledger.record(&id("A")).await.unwrap() else {
+        panic!("it waits");
+    };
+    let numbers: Vec<_> = live.past.iter().map(|past| past.number).collect();
+    assert_eq!(numbers, [1, 2]);
+}
+
+/// A result of an attempt without a claim does not count once another attempt has failed.
+pub async fn an_attempt_is_not_recorded_after_another_one_failed(on: Arc<Subject>) {
+    let Some(mut transaction) = begin(&on).await else {
+        return;
+    };
+    let slow = Unclaimed::foreseen(&on, claim()).await;
+    let quick = Unclaimed::foreseen(&on, of_another()).await;
+    let Reply::Waiting { at } = on.step("A", quick.failed()).await else {
+        panic!("it waits");
+    };
+    let reply = transaction.apply(&id("A"), slow.done()).await.unwrap();
+    assert_eq!(reply, Reply::NotYet { at });
+    let foreseen = on.ledger.foresee(&id("A"), claim()).await.unwrap();
+    assert_eq!(foreseen, Foreseen::Answer(Reply::NotYet { at }));
+    on.clock.set(at);
+    let reply = transaction.apply(&id("A"), slow.done()).await.unwrap();
+    assert_eq!(reply, Reply::LeaseLost, "it would be the second attempt");
+    drop(transaction);
+    assert_eq!(Unclaimed::foreseen(&on, claim()).await.1.number, 2);
+    assert!(runs(&on).await, "it is live, and nothing was sent");
+}
+
+/// Where a claim runs, or ran as its process died, the claim has to be made.
+pub async fn a_record_that_runs_is_not_foreseen(on: Arc<Subject>) {
+    if !on.ledger.capabilities().transactions {
+        return;
+    }
+    on.start("A").await;
+    for _ in 0..2 {
+        let foreseen = on.ledger.foresee(&id("A"), of_another()).await.unwrap();
+        assert_eq!(foreseen, Foreseen::Claim);
+        on.clock.advance(LEASE);
     }
 }

@@ -8,7 +8,7 @@ use futures_util::future::join;
 use idem_runtime::Idem;
 use tokio::task::JoinSet;
 
-use crate::shop::{MODES, Mode, Shop};
+use crate::shop::{MODES, Mode, Receipt, Shop};
 
 /// How many order at a time.
 const CUSTOMERS: usize = 12;
@@ -70,9 +70,12 @@ impl Load {
 }
 
 /// Brings a message again until it is answered, as a broker does.
-pub(crate) async fn deliver(shop: &Arc<Shop>, idem: &Idem, mode: Mode, order_no: &str) {
-    while let Err(error) = shop.place(idem, mode, order_no).await {
-        tracing::debug!("{order_no} comes again: {error:#}");
+pub(crate) async fn deliver(shop: &Arc<Shop>, idem: &Idem, mode: Mode, order_no: &str) -> Receipt {
+    loop {
+        match shop.place(idem, mode, order_no).await {
+            Ok(receipt) => return receipt,
+            Err(error) => tracing::debug!("{order_no} comes again: {error:#}"),
+        }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }

@@ -260,6 +260,8 @@ async fn run(
     if !begins {
         return query.fetch_all(connection).await;
     }
+    // sqlx names a statement even where it keeps none, and another session may have the name.
+    let query = query.persistent(false);
     sqlx::raw_sql(BEGIN).execute(&mut *connection).await?;
     let rows = query.fetch_all(&mut *connection).await;
     let end = if rows.is_ok() { "COMMIT" } else { "ROLLBACK" };

@@ -170,6 +170,7 @@ impl Postgres {
             reads,
             transactions,
             shares_pools,
+            self.lease,
         ))
     }
 }

@@ -187,6 +187,7 @@ impl Postgres {
             reads,
             transactions,
             shares_pools,
+            self.lease,
         ))
     }
 }

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use idem_runtime::ledger::AttemptTransaction;
 use idem_runtime::ledger::shared::{Runner, StoreError, StoreErrorKind, StoreTransaction, Write};
-use sqlx::Postgres;
 use sqlx::postgres::{PgConnection, PgPool};
+use sqlx::{AssertSqlSafe, Postgres};
 
 use crate::error::{of_connecting, of_statement};
 use crate::feed::Feed;
@@ -16,8 +16,25 @@ use crate::schema::Schema;
 use crate::store::ToldTime;
 use crate::store::write::{Answer, statement};
 
-/// The setting says whose transaction it is, as long as it is open.
-const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL idem.attempt = '1'";
+/// Returns the statement that begins an attempt's transaction. A setting says whose it is, as long as it
+/// is open.
+///
+/// A process that stands still is ended in it when its claims have passed on: others may wait for
+/// the rows that it has locked.
+pub(crate) fn begin(lease: Duration, bounced: bool) -> String {
+    let begin = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL idem.attempt = '1'";
+    let idle = lease.as_millis().clamp(1, i32::MAX as u128);
+    let forget = if bounced { FORGET } else { "" };
+    format!("{begin}; SET LOCAL idle_in_transaction_session_timeout = {idle}{forget}")
+}
+
+/// What the bodies of others have prepared in the session of a pooler has the names that sqlx gives
+/// here, too.
+const FORGET: &str = r"; DO $$ DECLARE prepared text; BEGIN
+    FOR prepared IN SELECT name FROM pg_prepared_statements WHERE name LIKE 'sqlx\_%' LOOP
+        EXECUTE format('DEALLOCATE %I', prepared);
+    END LOOP;
+END $$";
 
 /// The transaction of the attempt that this code runs in, held until it is dropped. See
 /// [`transaction`].
@@ -95,12 +112,16 @@ impl fmt::Debug for PostgresTransaction {
 impl PostgresTransaction {
     pub(crate) async fn begin(
         pool: &PgPool,
+        begin: &str,
         schema: &Schema,
         time: &Arc<ToldTime>,
         feed: &Arc<Feed>,
     ) -> Result<Self, StoreError> {
         Ok(Self {
-            transaction: pool.begin_with(BEGIN).await.map_err(of_connecting)?,
+            transaction: pool
+                .begin_with(AssertSqlSafe(begin.to_owned()))
+                .await
+                .map_err(of_connecting)?,
             schema: schema.clone(),
             time: Arc::clone(time),
             feed: Arc::clone(feed),

@@ -57,7 +57,9 @@ async fn booking(order_no: &str, idem: &Idem, then: Then) -> Result<u32, BookErr
             insert(&mut savepoint, order_no).await.unwrap_err();
             savepoint.rollback().await?;
         }
-        Then::Commit => drop(sqlx::raw_sql("COMMIT").execute(&mut *tx).await?),
+        Then::Commit => {
+            sqlx::raw_sql("COMMIT").execute(&mut *tx).await?;
+        }
     }
     Ok(1)
 }

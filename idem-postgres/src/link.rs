@@ -15,6 +15,9 @@ use crate::error::{leaves_connection, of_connecting, of_statement};
 /// How long a connection may take to be made.
 const CONNECTING: Duration = Duration::from_secs(4);
 
+/// After which time a connection is asked whether it still works.
+const IDLE: Duration = Duration::from_secs(1);
+
 /// The settings of idem's own sessions. Statements end before the shared ledger gives them up, so
 /// that what it hears of them is certain; plans do not depend on how full a table is.
 const SETTINGS: [(&str, &str); 8] = [
@@ -104,6 +107,16 @@ impl Link {
         PgPoolOptions::new()
             .max_connections(connections)
             .acquire_timeout(CONNECTING)
+            // One that was used just now need not be asked whether it still works.
+            .test_before_acquire(false)
+            .before_acquire(|connection, used| {
+                Box::pin(async move {
+                    if used.idle_for >= IDLE {
+                        connection.ping().await?;
+                    }
+                    Ok(true)
+                })
+            })
             .connect_lazy_with(self.options.clone())
     }
 }
@@ -153,6 +166,11 @@ impl Line {
             *held = Some(connection);
         }
         answer.map_err(of_statement)
+    }
+
+    /// Returns whether no other call has it just now.
+    pub(crate) fn is_free(&self) -> bool {
+        self.connection.try_lock().is_ok()
     }
 
     pub(crate) async fn close(&self) {

@@ -6,5 +6,6 @@ mod clocked;
 mod database;
 mod hints;
 mod laws;
+mod plans;
 mod schema;
 mod store_laws;

@@ -25,7 +25,7 @@ const ROUNDS: usize = 5;
 /// What a sweep removes at a time.
 const SWEPT: usize = 1_000;
 
-/// Copies a settled record, to rows that expire over the next month; every hundredth has expired.
+/// Copies a settled record, to rows that expire over the next month.
 fn fill(first: u64, last: u64) -> String {
     format!(
         "INSERT INTO idem.record
@@ -35,12 +35,18 @@ fn fill(first: u64, last: u64) -> String {
             record
         FROM generate_series({first}, {last}) AS n,
             (SELECT handler, record FROM idem.record WHERE NOT live LIMIT 1) AS settled,
-            LATERAL (SELECT clock_timestamp() + CASE WHEN n % 100 = 0 THEN interval '-1 hour'
-                ELSE interval '1 hour' + random() * interval '30 days' END AS due) AS f
+            LATERAL (SELECT clock_timestamp() + interval '1 day' + random() * interval '30 days'
+                AS due) AS f
         ORDER BY 1;
         UPDATE idem.number SET last = greatest(last, {last})"
     )
 }
+
+/// A hundredth of them has expired.
+const EXPIRE: &str = "UPDATE idem.record
+    SET due = clock_timestamp() - interval '1 hour',
+        bucket = date_trunc('minute', clock_timestamp() - interval '1 hour')
+    WHERE version % 100 = 0 AND key LIKE 'F-%'";
 
 fn median(mut figures: Vec<f64>) -> f64 {
     figures.sort_unstable_by(f64::total_cmp);
@@ -86,6 +92,7 @@ fn main() {
     let what = format!("PostgreSQL: first calls, {CALLERS} callers, {records} records");
     row(what, "calls/s", large, ("itself at 10000", small), "≥ 0.6");
 
+    run(EXPIRE);
     // What has expired is removed beside the calls, as fast as it goes.
     let store = runtime
         .block_on(Postgres::new(&database.url()).store())
@@ -114,6 +121,10 @@ fn main() {
         took.len()
     );
     row(what, "calls/s", beside, ("without them", large), "");
+    if took.is_empty() {
+        // Idem's own sweep was faster.
+        return;
+    }
     let millis: Vec<_> = took.iter().map(|took| took.as_secs_f64() * 1e3).collect();
     let longest = millis.iter().copied().fold(0.0, f64::max);
     let what = format!("PostgreSQL: a removal of {SWEPT} records");

@@ -189,9 +189,18 @@ impl DerefMut for Open {
     }
 }
 
+/// How the write is planned, whatever the service has set: once for a session, since planning it takes
+/// longer than carrying it out. The body has made its statements by then.
+const PLAN_ONCE: &str = "SET LOCAL plan_cache_mode = force_generic_plan; \
+    SET LOCAL enable_seqscan = off; SET LOCAL jit = off";
+
 impl StoreTransaction for PostgresTransaction {
     async fn write(&mut self, runner: &Runner, write: Write) -> Result<bool, StoreError> {
         let (asked, writes) = (Instant::now(), [write]);
+        sqlx::raw_sql(PLAN_ONCE)
+            .execute(&mut *self.open)
+            .await
+            .map_err(|error| of_statement(error).or_away())?;
         loop {
             let latest = self.time.latest();
             let statement = statement(&self.schema, runner, latest, &writes, true)?;

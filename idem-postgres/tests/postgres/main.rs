@@ -6,6 +6,7 @@ mod clocked;
 mod database;
 mod hints;
 mod laws;
+mod plans;
 mod schema;
 mod store_laws;
 mod transactions;

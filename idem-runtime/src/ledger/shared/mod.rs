@@ -2,6 +2,7 @@
 
 mod committer;
 mod core;
+mod guess;
 mod job;
 mod numbers;
 mod own;

@@ -66,7 +66,8 @@ macro_rules! statement {
             $beside,
             "SELECT now.now, now.now <= $2 AS in_time, EXISTS (SELECT FROM runner) AS lives,
                 ARRAY (SELECT version FROM done) AS versions,
-                current_setting('idem.attempt', true) IS NOT DISTINCT FROM '1' AS in_attempt,
+                -- In two parts, because the schema's name takes the place of the prefix.
+                current_setting('idem' || '.attempt', true) IS NOT DISTINCT FROM '1' AS in_attempt,
                 -- What was answered is durable.
                 CASE current_setting('synchronous_commit') WHEN 'off'
                     THEN set_config('synchronous_commit', 'on', true) END",
@@ -82,7 +83,7 @@ const ROWS: &str = statement!("", "", "", "", "");
 /// The same in the transaction of an attempt, which the body must not have ended, and whose commit
 /// must not come late.
 const ROWS_IN_ATTEMPT: &str = statement!(
-    " AND current_setting('idem.attempt', true) = '1'",
+    " AND current_setting('idem' || '.attempt', true) = '1'",
     ", set_config('idle_in_transaction_session_timeout', '5000', true)",
     "",
     "",
@@ -145,7 +146,7 @@ macro_rules! with_letters_and_notes {
 const ALL: &str = with_letters_and_notes!("", "");
 
 const ALL_IN_ATTEMPT: &str = with_letters_and_notes!(
-    " AND current_setting('idem.attempt', true) = '1'",
+    " AND current_setting('idem' || '.attempt', true) = '1'",
     ", set_config('idle_in_transaction_session_timeout', '5000', true)"
 );
 

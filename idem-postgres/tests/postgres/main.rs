@@ -4,6 +4,7 @@
 
 mod clocked;
 mod database;
+mod example;
 mod hints;
 mod laws;
 mod plans;

@@ -4,9 +4,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use idem_runtime::ledger::shared::{StoreError, StoreErrorKind};
+use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgRow};
 use sqlx::query::Query;
 use sqlx::{ConnectOptions, Connection, Postgres, Row};
+use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
@@ -14,6 +16,9 @@ use crate::error::{leaves_connection, of_connecting, of_statement};
 
 /// How long a connection may take to be made.
 const CONNECTING: Duration = Duration::from_secs(4);
+
+/// How long a connection may take to say that it still works.
+const COMING_BACK: Duration = Duration::from_secs(4);
 
 /// The settings of idem's own sessions. Statements end before the shared ledger gives them up, so
 /// that what it hears of them is certain; plans do not depend on how full a table is.
@@ -66,6 +71,14 @@ impl Link {
         self.options.clone().options(settings)
     }
 
+    /// Connects to whatever server answers, with the session settings of a stranger.
+    pub(crate) async fn connect_plainly(&self) -> Result<PgConnection, StoreError> {
+        let connecting = timeout(CONNECTING, self.options.connect()).await;
+        let late = || sqlx::Error::Io(std::io::ErrorKind::TimedOut.into());
+        let connection = connecting.unwrap_or_else(|_| Err(late()));
+        connection.map_err(of_connecting)
+    }
+
     /// Connects to the primary.
     pub(crate) async fn connect(&self, more: &[(&str, &str)]) -> Result<PgConnection, StoreError> {
         let connecting = async {
@@ -104,6 +117,14 @@ impl Link {
         PgPoolOptions::new()
             .max_connections(connections)
             .acquire_timeout(CONNECTING)
+            // The pool itself would wait for ever where the network has lost the connection.
+            .after_release(|connection, _| {
+                Box::pin(async {
+                    let works = timeout(COMING_BACK, connection.ping()).await;
+                    works.unwrap_or_else(|late| Err(sqlx::Error::Io(late.into())))?;
+                    Ok(true)
+                })
+            })
             .connect_lazy_with(self.options.clone())
     }
 }
@@ -203,11 +224,13 @@ impl Reads {
         query: Query<'_, Postgres, PgArguments>,
         begins: bool,
     ) -> Result<Vec<PgRow>, StoreError> {
-        let mut connection = self.pool.acquire().await.map_err(of_connecting)?;
-        let answer = run(&mut connection, query, begins).await;
-        if !answer.as_ref().err().is_none_or(leaves_connection) {
-            connection.close_on_drop();
-        }
+        let connection = self.pool.acquire().await.map_err(of_connecting)?;
+        let mut lent = Lent {
+            connection,
+            works: true,
+        };
+        let answer = run(&mut lent.connection, query, begins).await;
+        lent.works = answer.as_ref().err().is_none_or(leaves_connection);
         answer.map_err(of_statement)
     }
 
@@ -215,6 +238,23 @@ impl Reads {
     pub(crate) async fn close(&self) {
         if !self.shared {
             self.pool.close().await;
+        }
+    }
+}
+
+/// A connection of a pool, which goes back when it is dropped. The pool asks whether it still works,
+/// and would wait for ever where the network has lost it.
+struct Lent {
+    connection: PoolConnection<Postgres>,
+    works: bool,
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if !self.works {
+            self.connection.close_on_drop();
+        } else if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(timeout(COMING_BACK, self.connection.return_to_pool()));
         }
     }
 }
@@ -228,6 +268,8 @@ async fn run(
     if !begins {
         return query.fetch_all(connection).await;
     }
+    // sqlx names a statement even where it keeps none, and another session may have the name.
+    let query = query.persistent(false);
     sqlx::raw_sql(BEGIN).execute(&mut *connection).await?;
     let rows = query.fetch_all(&mut *connection).await;
     let end = if rows.is_ok() { "COMMIT" } else { "ROLLBACK" };

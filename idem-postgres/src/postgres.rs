@@ -9,6 +9,7 @@ use idem_runtime::ledger::{Context, LedgerError};
 use sqlx::Connection;
 use sqlx::postgres::{PgConnectOptions, PgPool};
 
+use crate::health::Health;
 use crate::link::Link;
 use crate::schema::Schema;
 use crate::store::PostgresStore;
@@ -143,6 +144,18 @@ impl Postgres {
         }
     }
 
+    /// Asks the server for what the ledger's promises rest on. It makes no tables, and a standby
+    /// answers too.
+    ///
+    /// # Errors
+    /// When the settings are wrong, or no server answers.
+    pub async fn health(self) -> Result<Health, StoreError> {
+        let refused = |message: String| StoreError::new(StoreErrorKind::Refused, message);
+        let schema = Schema::named(&self.schema)?;
+        let link = Link::new(self.options.map_err(refused)?, self.bounced);
+        Health::ask(&schema, link.connect_plainly().await?).await
+    }
+
     /// Connects, and sees to the schema.
     ///
     /// # Errors
@@ -174,6 +187,7 @@ impl Postgres {
             reads,
             transactions,
             shares_pools,
+            self.lease,
         ))
     }
 }

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use idem_runtime::ledger::AttemptTransaction;
 use idem_runtime::ledger::shared::{Runner, StoreError, StoreErrorKind, StoreTransaction, Write};
-use sqlx::Postgres;
 use sqlx::postgres::{PgConnection, PgPool};
+use sqlx::{AssertSqlSafe, Postgres};
+use tokio::runtime::Handle;
 
 use crate::error::{of_connecting, of_statement};
 use crate::feed::Feed;
@@ -16,8 +17,25 @@ use crate::schema::Schema;
 use crate::store::ToldTime;
 use crate::store::write::{Answer, statement};
 
-/// The setting says whose transaction it is, as long as it is open.
-const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL idem.attempt = '1'";
+/// Returns the statement that begins an attempt's transaction. A setting says whose it is, as long as it
+/// is open.
+///
+/// A process that stands still is ended in it when its claims have passed on: others may wait for
+/// the rows that it has locked.
+pub(crate) fn begin(lease: Duration, bounced: bool) -> String {
+    let begin = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL idem.attempt = '1'";
+    let idle = lease.as_millis().clamp(1, i32::MAX as u128);
+    let forget = if bounced { FORGET } else { "" };
+    format!("{begin}; SET LOCAL idle_in_transaction_session_timeout = {idle}{forget}")
+}
+
+/// What the bodies of others have prepared in the session of a pooler has the names that sqlx gives
+/// here, too.
+const FORGET: &str = r"; DO $$ DECLARE prepared text; BEGIN
+    FOR prepared IN SELECT name FROM pg_prepared_statements WHERE name LIKE 'sqlx\_%' LOOP
+        EXECUTE format('DEALLOCATE %I', prepared);
+    END LOOP;
+END $$";
 
 /// The transaction of the attempt that this code runs in, held until it is dropped. See
 /// [`transaction`].
@@ -59,13 +77,13 @@ impl Deref for Transaction {
     type Target = PgConnection;
 
     fn deref(&self) -> &PgConnection {
-        &self.0.transaction
+        &self.0.open
     }
 }
 
 impl DerefMut for Transaction {
     fn deref_mut(&mut self) -> &mut PgConnection {
-        &mut self.0.transaction
+        &mut self.0.open
     }
 }
 
@@ -77,7 +95,7 @@ impl fmt::Debug for Transaction {
 
 /// A transaction of a [`PostgresStore`](crate::PostgresStore).
 pub struct PostgresTransaction {
-    transaction: sqlx::Transaction<'static, Postgres>,
+    open: Open,
     schema: Schema,
     time: Arc<ToldTime>,
     feed: Arc<Feed>,
@@ -95,12 +113,13 @@ impl fmt::Debug for PostgresTransaction {
 impl PostgresTransaction {
     pub(crate) async fn begin(
         pool: &PgPool,
+        begin: &str,
         schema: &Schema,
         time: &Arc<ToldTime>,
         feed: &Arc<Feed>,
     ) -> Result<Self, StoreError> {
         Ok(Self {
-            transaction: pool.begin_with(BEGIN).await.map_err(of_connecting)?,
+            open: Open::begin(pool, begin).await.map_err(of_connecting)?,
             schema: schema.clone(),
             time: Arc::clone(time),
             feed: Arc::clone(feed),
@@ -113,13 +132,60 @@ impl Deref for PostgresTransaction {
     type Target = PgConnection;
 
     fn deref(&self) -> &PgConnection {
-        &self.transaction
+        &self.open
     }
 }
 
 impl DerefMut for PostgresTransaction {
     fn deref_mut(&mut self) -> &mut PgConnection {
-        &mut self.transaction
+        &mut self.open
+    }
+}
+
+/// A transaction of sqlx that rolls back on the runtime that it was begun on, wherever it is dropped:
+/// idem's own. The caller's may stand still, as it waits for idem to close.
+struct Open {
+    transaction: Option<sqlx::Transaction<'static, Postgres>>,
+    runtime: Handle,
+}
+
+impl Open {
+    async fn begin(pool: &PgPool, begin: &str) -> sqlx::Result<Self> {
+        let begin = AssertSqlSafe(begin.to_owned());
+        Ok(Self {
+            transaction: Some(pool.begin_with(begin).await?),
+            runtime: Handle::current(),
+        })
+    }
+
+    async fn commit(mut self) -> sqlx::Result<()> {
+        match self.transaction.take() {
+            Some(transaction) => transaction.commit().await,
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let _here = self.runtime.enter();
+        self.transaction = None;
+    }
+}
+
+#[expect(clippy::expect_used, reason = "it is taken only with `self` itself")]
+impl Deref for Open {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        self.transaction.as_ref().expect("it is open")
+    }
+}
+
+#[expect(clippy::expect_used, reason = "it is taken only with `self` itself")]
+impl DerefMut for Open {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        self.transaction.as_mut().expect("it is open")
     }
 }
 
@@ -129,7 +195,7 @@ impl StoreTransaction for PostgresTransaction {
         loop {
             let latest = self.time.latest();
             let statement = statement(&self.schema, runner, latest, &writes, true)?;
-            let rows = statement.fetch_all(&mut *self.transaction).await;
+            let rows = statement.fetch_all(&mut *self.open).await;
             // Nothing of it takes place before the commit.
             let rows = rows.map_err(|error| of_statement(error).or_away())?;
             let answer = Answer::of(&rows)?;
@@ -152,7 +218,7 @@ impl StoreTransaction for PostgresTransaction {
     }
 
     async fn commit(self) -> Result<(), StoreError> {
-        self.transaction.commit().await.map_err(of_statement)?;
+        self.open.commit().await.map_err(of_statement)?;
         self.feed.wrote(self.written.iter());
         Ok(())
     }

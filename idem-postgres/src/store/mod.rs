@@ -22,7 +22,7 @@ use sqlx::postgres::PgPool;
 use crate::feed::Feed;
 use crate::link::{Line, Link, Reads};
 use crate::schema::Schema;
-use crate::transaction::PostgresTransaction;
+use crate::transaction::{PostgresTransaction, begin};
 
 /// A store on PostgreSQL, for a [`SharedLedger`](idem_runtime::ledger::shared::SharedLedger).
 ///
@@ -37,6 +37,8 @@ pub struct PostgresStore {
     keeper: Line,
     reads: Reads,
     transactions: PgPool,
+    /// The statement that begins one.
+    begin: String,
     /// Whether the pools are the service's own, which closes them itself.
     shares_pools: bool,
     time: Arc<ToldTime>,
@@ -54,6 +56,7 @@ impl PostgresStore {
         reads: PgPool,
         transactions: PgPool,
         shares_pools: bool,
+        lease: Duration,
     ) -> Self {
         // Through a pooler no message arrives.
         let listener = (!link.bounced).then(|| link.pool(1, &UNSYNCED));
@@ -65,6 +68,7 @@ impl PostgresStore {
             keeper: Line::new(link.clone(), &UNSYNCED),
             reads: Reads::new(reads, link, shares_pools),
             transactions,
+            begin: begin(lease, link.bounced),
             shares_pools,
             time: Arc::new(ToldTime(Mutex::new((
                 Timestamp::UNIX_EPOCH,
@@ -212,7 +216,7 @@ impl Store for PostgresStore {
 
     async fn begin(&self) -> Result<PostgresTransaction, StoreError> {
         let (schema, time, feed) = (&self.schema, &self.time, &self.feed);
-        PostgresTransaction::begin(&self.transactions, schema, time, feed).await
+        PostgresTransaction::begin(&self.transactions, &self.begin, schema, time, feed).await
     }
 
     async fn close(&self) {

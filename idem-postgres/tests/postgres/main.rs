@@ -9,3 +9,4 @@ mod hints;
 mod laws;
 mod schema;
 mod store_laws;
+mod transactions;

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Context;
@@ -29,6 +30,8 @@ struct Table {
     /// The claims, by the length of their lease: those of one length are renewed together, and
     /// there are few lengths.
     leases: Vec<(Duration, Held)>,
+    /// The bodies that claim with their end, by their places.
+    unclaimed: HashMap<u64, Lost, RandomState>,
     /// The last place that a claim was given.
     place: u64,
     /// How many losses were told that may be of a claim whose answer is on its way.
@@ -111,9 +114,11 @@ impl Claims {
     pub fn lose_all(&self) {
         let mut table = self.0.lock();
         let lost = table.remove(|_| true);
+        let unclaimed = mem::take(&mut table.unclaimed);
         table.unheard += 1;
         drop(table);
         lose(lost);
+        unclaimed.values().for_each(Lost::set);
     }
 
     /// Notes that a claim is asked for now.
@@ -162,6 +167,21 @@ impl Claims {
             lost,
             first,
         })
+    }
+
+    /// Adds a body that claims with its end. It has nothing to lose but the ledger: where that was out
+    /// of reach for a whole lease, the body's own statements may stand still for ever.
+    pub(super) fn hold_unclaimed(&self) -> Place {
+        let mut table = self.0.lock();
+        table.place += 1;
+        let (place, lost) = (table.place, Lost::default());
+        table.unclaimed.insert(place, lost.clone());
+        Place {
+            lease: Duration::ZERO,
+            place,
+            lost,
+            first: false,
+        }
     }
 
     /// Returns the renewals that are due among the claims of one length, and how long to wait for
@@ -217,7 +237,9 @@ impl Claims {
 
     /// Removes a claim whose body has ended.
     pub(super) fn forget(&self, lease: Duration, place: u64) {
-        self.take(lease, place);
+        if self.0.lock().unclaimed.remove(&place).is_none() {
+            self.take(lease, place);
+        }
     }
 
     fn take(&self, lease: Duration, place: u64) -> Option<Claim> {
@@ -272,12 +294,16 @@ fn lose(lost: impl IntoIterator<Item = Claim>) {
             token,
             "the lease was lost while the body ran"
         );
-        lost.0.lost.store(true, Ordering::Release);
-        lost.0.body.wake();
+        lost.set();
     }
 }
 
 impl Lost {
+    fn set(&self) {
+        self.0.lost.store(true, Ordering::Release);
+        self.0.body.wake();
+    }
+
     /// Returns whether it was lost.
     fn is_lost(&self) -> bool {
         self.0.lost.load(Ordering::Acquire)

@@ -47,6 +47,15 @@ impl Renewed {
         Ok(Some(Self { shared, place }))
     }
 
+    /// Watches over a body that claims with its end, where the ledger has leases.
+    pub(super) fn unclaimed(idem: &Idem) -> Option<Self> {
+        let shared = idem.shared();
+        (shared.leases != Leases::None).then(|| Self {
+            place: shared.claims.hold_unclaimed(),
+            shared: Arc::clone(shared),
+        })
+    }
+
     pub(super) fn lost(&self) -> &Lost {
         &self.place.lost
     }

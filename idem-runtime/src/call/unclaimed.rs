@@ -1,6 +1,7 @@
 //! An attempt whose claim is not written before its body: it is decided by what is read, and recorded
 //! with the attempt's end.
 
+use super::lease::Renewed;
 use super::machine::{Drive, Next, State};
 use super::report::CallerResult;
 use crate::clock::until;
@@ -47,7 +48,8 @@ impl Drive {
             Ok(Foreseen::Run(grant, seen)) if !(fresh_only && came_before(&seen)) => {
                 let claim = self.request.claim.clone();
                 self.unclaimed = Some(Box::new(Unclaimed { claim, grant, seen }));
-                Some(self.run(grant, None))
+                let renewed = Renewed::unclaimed(self.idem());
+                Some(self.run(grant, renewed))
             }
             Ok(Foreseen::Run(..) | Foreseen::Claim) => {
                 self.claims_first = true;

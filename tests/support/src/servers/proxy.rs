@@ -18,8 +18,16 @@ pub(super) struct Proxy {
     task: JoinHandle<()>,
 }
 
+#[derive(Debug, Clone, Copy)]
+struct State {
+    way: Way,
+    server: (&'static str, u16),
+    /// How often connections were lost. No byte passes through those of before.
+    losses: u64,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum Way {
     Whole,
     /// Connections stand, and no byte passes.
     Stalled,
@@ -46,7 +54,11 @@ impl Proxy {
 
     async fn between(port: u16, server: (&'static str, u16)) -> anyhow::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", port)).await?;
-        let state = Arc::new(watch::Sender::new(State::Whole));
+        let state = Arc::new(watch::Sender::new(State {
+            way: Way::Whole,
+            server,
+            losses: 0,
+        }));
         let sender = Arc::clone(&state);
         let task = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
@@ -56,8 +68,8 @@ impl Proxy {
                     tokio::select! {
                         biased;
                         // Bytes on their way in both directions are lost with the sockets.
-                        _ = state.wait_for(|state| *state == State::Cut) => {}
-                        _ = pass(client, server, passed) => {}
+                        _ = state.wait_for(|state| state.way == Way::Cut) => {}
+                        _ = pass(client, passed) => {}
                     }
                 });
             }
@@ -72,17 +84,34 @@ impl Proxy {
 
     /// Ends all connections and accepts no others.
     pub(super) fn cut(&self) {
-        self.state.send_replace(State::Cut);
+        self.change(|state| state.way = Way::Cut);
     }
 
     /// Holds every byte back in both directions.
     pub(super) fn stall(&self) {
-        self.state.send_replace(State::Stalled);
+        self.change(|state| state.way = Way::Stalled);
     }
 
     /// Lets bytes through again, those that it held back first.
     pub(super) fn mend(&self) {
-        self.state.send_replace(State::Whole);
+        self.change(|state| state.way = Way::Whole);
+    }
+
+    /// Lets new connections through, and nothing through those that are there.
+    pub(super) fn lose(&self) {
+        self.change(|state| {
+            state.way = Way::Whole;
+            state.losses += 1;
+        });
+    }
+
+    /// Leads new connections to another port of 127.0.0.1.
+    pub(super) fn lead_to(&self, port: u16) {
+        self.change(|state| state.server = ("127.0.0.1", port));
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        self.state.send_modify(change);
     }
 }
 
@@ -93,17 +122,13 @@ impl Drop for Proxy {
     }
 }
 
-async fn pass(
-    mut client: TcpStream,
-    server: (&str, u16),
-    mut state: watch::Receiver<State>,
-) -> anyhow::Result<()> {
-    whole(&mut state).await?;
+async fn pass(mut client: TcpStream, mut state: watch::Receiver<State>) -> anyhow::Result<()> {
+    let State { losses, server, .. } = *state.wait_for(|state| state.way == Way::Whole).await?;
     let mut server = TcpStream::connect(server).await?;
     let (client, server) = (client.split(), server.split());
     tokio::try_join!(
-        flow(client.0, server.1, state.clone()),
-        flow(server.0, client.1, state)
+        flow(client.0, server.1, state.clone(), losses),
+        flow(server.0, client.1, state, losses)
     )?;
     Ok(())
 }
@@ -112,20 +137,17 @@ async fn flow(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
     mut state: watch::Receiver<State>,
+    losses: u64,
 ) -> anyhow::Result<()> {
     let mut bytes = Vec::with_capacity(16 * 1024);
     loop {
         let read = from.read_buf(&mut bytes).await?;
-        whole(&mut state).await?;
+        let is_whole = |state: &State| state.way == Way::Whole && state.losses == losses;
+        state.wait_for(is_whole).await?;
         if read == 0 {
             return Ok(to.shutdown().await?);
         }
         to.write_all(&bytes).await?;
         bytes.clear();
     }
-}
-
-async fn whole(state: &mut watch::Receiver<State>) -> anyhow::Result<()> {
-    state.wait_for(|state| *state == State::Whole).await?;
-    Ok(())
 }

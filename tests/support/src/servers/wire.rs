@@ -3,6 +3,7 @@
 #[cfg(feature = "kafka")]
 use anyhow::bail;
 
+use super::Server;
 #[cfg(feature = "kafka")]
 use super::mock::Mock;
 use super::proxy::Proxy;
@@ -66,20 +67,6 @@ impl<'a> Wire<'a> {
         Ok(())
     }
 
-    /// Holds every byte back in both directions, also of new connections.
-    ///
-    /// # Errors
-    /// If the server runs inside the test's process.
-    pub fn stall(&self) -> anyhow::Result<()> {
-        match &self.way {
-            Way::Aside(proxy) => proxy.stall(),
-            Way::Front(proxy) => proxy.stall(),
-            #[cfg(feature = "kafka")]
-            Way::Inside(_) => bail!("no bytes pass to a server of this process"),
-        }
-        Ok(())
-    }
-
     /// Lets connections through again, and the bytes that were held back.
     ///
     /// # Errors
@@ -92,5 +79,33 @@ impl<'a> Wire<'a> {
             Way::Inside(mock) => mock.come_up()?,
         }
         Ok(())
+    }
+
+    /// Holds every byte back in both directions, also of new connections.
+    ///
+    /// # Errors
+    /// If the server runs inside the test's process; so do the methods below.
+    pub fn stall(&self) -> anyhow::Result<()> {
+        self.proxy().map(Proxy::stall)
+    }
+
+    /// Lets new connections through, and never again a byte through those that are there.
+    pub fn lose(&self) -> anyhow::Result<()> {
+        self.proxy().map(Proxy::lose)
+    }
+
+    /// Leads new connections to another server of the test's own.
+    pub fn lead_to(&self, server: &Server) -> anyhow::Result<()> {
+        let port = server.running()?.port;
+        self.proxy().map(|proxy| proxy.lead_to(port))
+    }
+
+    fn proxy(&self) -> anyhow::Result<&Proxy> {
+        match &self.way {
+            Way::Aside(proxy) => Ok(proxy),
+            Way::Front(proxy) => Ok(proxy),
+            #[cfg(feature = "kafka")]
+            Way::Inside(_) => bail!("no bytes pass to a server of this process"),
+        }
     }
 }

@@ -66,7 +66,7 @@ fn postgres(folder: &Path, ports: Ports, needs: Needs) -> anyhow::Result<Vec<Lin
         "listen_addresses=127.0.0.1".to_owned(),
         "unix_socket_directories=".to_owned(),
         // A process of a service has a committer, a pool and a listener.
-        "max_connections=400".to_owned(),
+        "max_connections=200".to_owned(),
         "shared_buffers=32MB".to_owned(),
         "max_wal_size=256MB".to_owned(),
         // What a replica has missed while it was away is still there.

@@ -23,6 +23,10 @@ pub(crate) fn all() -> Vec<Trial> {
             "killed::a_server_that_is_shut_down_at_once_under_load_comes_back",
             |server| ends_under_load(server, "QUIT"),
         ),
+        test(
+            "killed::a_server_whose_commits_do_not_wait_for_the_disk",
+            without_waiting,
+        ),
         test("killed::in_the_middle_of_a_transaction", in_a_transaction),
         test("killed::in_the_middle_of_a_commit", in_a_commit),
     ]
@@ -42,6 +46,14 @@ async fn ends_under_load(server: Arc<Server>, signal: &'static str) -> anyhow::R
     }
     shop.goes_on(30).await;
     load.end().await
+}
+
+/// What idem answers waits all the same.
+async fn without_waiting(server: Arc<Server>) -> anyhow::Result<()> {
+    server.set("synchronous_commit", "off").await?;
+    // As long as the server may keep a commit that does not wait.
+    server.set("wal_writer_delay", "10s").await?;
+    ends_under_load(server, "KILL").await
 }
 
 async fn in_a_transaction(server: Arc<Server>) -> anyhow::Result<()> {

@@ -105,8 +105,7 @@ async fn an_order_that_the_table_refuses_is_found() -> anyhow::Result<()> {
 
     let summary = summary(process).await?;
     ensure!(
-        (&summary["found"], &summary["placed"], &summary["retried"])
-            == (&json!(1), &json!(0), &json!(1)),
+        summary["found"] == 1 && summary["placed"] == 0,
         "{summary:#}"
     );
     ensure!(

@@ -17,6 +17,7 @@ use sqlx::postgres::{PgListener, PgPool};
 use tokio::sync::Notify;
 use tokio::time::{sleep, sleep_until, timeout};
 
+use crate::link::close;
 use crate::names::row_id;
 
 type Hash = [u8; 20];
@@ -127,7 +128,7 @@ impl Feed {
 
     pub(crate) async fn close(&self) {
         if let Some(pool) = &self.pool {
-            pool.close().await;
+            close(pool).await;
         }
     }
 

@@ -229,9 +229,14 @@ impl Reads {
     /// Closes the connections, unless they are the service's.
     pub(crate) async fn close(&self) {
         if !self.shared {
-            self.pool.close().await;
+            close(&self.pool).await;
         }
     }
+}
+
+/// Closes a pool, and does not wait for connections that the network has lost.
+pub(crate) async fn close(pool: &PgPool) {
+    let _ = timeout(COMING_BACK, pool.close()).await;
 }
 
 /// A connection of a pool, which goes back when it is dropped. The pool asks whether it still works,

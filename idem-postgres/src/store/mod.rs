@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 use sqlx::postgres::PgPool;
 
 use crate::feed::Feed;
-use crate::link::{Line, Link, Reads};
+use crate::link::{Line, Link, Reads, close};
 use crate::schema::Schema;
 use crate::transaction::{PostgresTransaction, begin};
 
@@ -225,7 +225,7 @@ impl Store for PostgresStore {
         self.feed.close().await;
         self.reads.close().await;
         if !self.shares_pools {
-            self.transactions.close().await;
+            close(&self.transactions).await;
         }
     }
 }

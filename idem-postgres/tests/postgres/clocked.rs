@@ -26,7 +26,11 @@ pub(crate) struct ClockedDatabase {
 
 impl ClockedDatabase {
     pub(crate) async fn empty(clock: ManualClock) -> anyhow::Result<Self> {
-        let database = Database::empty().await?;
+        Self::of(Database::empty().await?, clock).await
+    }
+
+    /// Gives the test's clock to this database.
+    pub(crate) async fn of(database: Database, clock: ManualClock) -> anyhow::Result<Self> {
         database.store().await?.close().await;
         sqlx::raw_sql(
             "CREATE TABLE idem.test_clock (at timestamptz);

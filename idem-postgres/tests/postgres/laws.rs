@@ -9,6 +9,7 @@ use idem_runtime::testing::laws::Subject;
 use idem_runtime::testing::{ManualClock, Process, UnreliableStore};
 
 use crate::clocked::ClockedDatabase;
+use crate::database::Database;
 
 /// The test's clock may move by half a minute while a heartbeat is under way, and the laws are of claims
 /// that last.
@@ -25,6 +26,12 @@ fn over_a_bad_network() -> Subject {
     let seed = fastrand::u64(..);
     eprintln!("the network's seed is {seed}");
     badly_connected(empty(clock.clone()), clock.clone(), clock, seed)
+}
+
+fn through_pgbouncer() -> Subject {
+    let clock = ManualClock::default();
+    let empty = async { ClockedDatabase::of(Database::bounced().await?, clock.clone()).await };
+    process(on_a_thread(empty).unwrap(), clock)
 }
 
 pub(crate) fn empty(clock: ManualClock) -> ClockedDatabase {
@@ -85,4 +92,8 @@ mod postgres {
 
 mod postgres_over_a_bad_network {
     idem_runtime::ledger_laws!(super::over_a_bad_network);
+}
+
+mod postgres_through_pgbouncer {
+    idem_runtime::ledger_laws!(super::through_pgbouncer);
 }

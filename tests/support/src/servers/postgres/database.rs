@@ -47,6 +47,16 @@ impl Database {
         &self.0.url
     }
 
+    /// Returns its server's address.
+    pub fn server(&self) -> &str {
+        &self.0.server
+    }
+
+    /// Returns its name.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
     /// Returns its address for another role.
     pub fn url_of(&self, role: &str) -> String {
         let place = self.0.url.split_once('@').map_or("", |(_, place)| place);

@@ -5,6 +5,8 @@ pub mod callgrind;
 pub mod copied;
 pub mod crates;
 pub mod orders;
+pub mod postgres;
 pub mod queues;
 pub mod report;
 pub mod rounds;
+pub mod trips;

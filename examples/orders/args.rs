@@ -16,6 +16,12 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
 
+    /// Database for the ledger and the table `orders`, in place of a folder: `postgres://host/name`.
+    /// Give the password in PGPASSWORD or ~/.pgpass, because command lines are visible to every user
+    /// of the machine
+    #[arg(long, value_name = "URL", conflicts_with = "data")]
+    pub(crate) ledger: Option<String>,
+
     /// File of JSON Lines, one delivery per line; `-` reads standard input [default: the file that
     /// comes with the example]
     #[arg(long, value_name = "FILE")]

@@ -135,12 +135,13 @@ impl Opening {
         // A broker that is not reachable is an error here; later the consumer reconnects by itself.
         source.connect(1).await?.close().await;
         let (summary, book) = (Arc::<Mutex<Summary>>::default(), self.book);
+        let idem = self.idem.clone();
         let counted = Arc::clone(&summary);
         let consumer = Consumer::new(&self.idem, source)
             .in_flight(IN_FLIGHT)
             .name("orders.place");
         let consumer = consumer.start(move |order: PlaceOrder| {
-            let (shop, counted) = (Shop::new(book.clone()), Arc::clone(&counted));
+            let (shop, counted) = (Shop::new(&idem, &book), Arc::clone(&counted));
             async move {
                 let placed = place_order(order, &shop).await;
                 counted

@@ -3,6 +3,7 @@
 //! ```text
 //! cargo run --example orders
 //! cargo run --example orders -- --data DIR --deliveries FILE
+//! cargo run --example orders -- --ledger postgres://USER@HOST/NAME --deliveries FILE
 //! cargo run --example orders -- --broker amqp://127.0.0.1
 //! cargo run --example orders -- --data DIR --serve 127.0.0.1:8080 --smtp 'smtp://127.0.0.1:1025?tls=none' --mail-to you@example.com
 //! ```
@@ -12,6 +13,14 @@
 //! (`kill -9`) and run it again: every order that can be placed is in `DIR/orders.jsonl` exactly
 //! once, and every other order is an open dead letter. A kill counts as an attempt of each order
 //! that was running. `RUST_LOG=idem_runtime=debug` shows each attempt.
+//!
+//! With `--ledger`, the ledger and the order book, the table `orders`, are in that database, and an
+//! order, its event and its result are one commit. Run as many processes on it as you like, all at
+//! once and on the same file. When one is killed, the others take its orders over after some
+//! seconds.
+//!
+//! Each placed order has an event in the outbox. The example leaves the events there, and `--json`
+//! counts them; a service sends them with a relay of `idem_brokers`.
 //!
 //! With `--broker`, the example sends the deliveries to a queue and consumes them from there. It
 //! knows RabbitMQ, NATS JetStream and Redis Streams, Kafka with `cargo run --example orders
@@ -89,23 +98,28 @@ use std::fs;
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 use futures_util::{StreamExt, stream};
+use idem_postgres::Postgres;
 use idem_runtime::Idem;
 use indicatif::{ProgressBar, ProgressStyle};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 use args::Args;
-use book::Book;
+use book::{Book, FileBook, TableBook};
 use broker::Queue;
 use delivery::Delivery;
 use ops::Ops;
 use shop::{Shop, place_order};
-use summary::{Answer, Summary, open_letters};
+use summary::{Answer, Summary, open_letters, waiting_events};
 
 const IN_FLIGHT: usize = 16;
+
+/// How long the orders of a killed process wait. Short for a demonstration.
+const LEASE: Duration = Duration::from_secs(5);
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -140,30 +154,55 @@ async fn main() -> ExitCode {
 async fn run() -> anyhow::Result<Summary> {
     let args = Args::from_command_line()?;
     let deliveries = delivery::read(args.deliveries.as_deref())?;
-    match &args.data {
-        Some(folder) => work(folder, deliveries, &args).await,
-        None => {
+    match (&args.ledger, &args.data) {
+        (Some(url), _) => {
+            let (idem, book) = open_shared(url).await?;
+            work(idem, book, deliveries, &args).await
+        }
+        (None, Some(folder)) => {
+            let (idem, book) = open_embedded(folder)?;
+            work(idem, book, deliveries, &args).await
+        }
+        (None, None) => {
             let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
-            work(folder.path(), deliveries, &args).await
+            let (idem, book) = open_embedded(folder.path())?;
+            work(idem, book, deliveries, &args).await
         }
     }
 }
 
-/// Processes all deliveries, with the ledger and the order book in `folder`. With `--serve`, returns
-/// when the process is told to end.
-async fn work(folder: &Path, deliveries: Vec<Delivery>, args: &Args) -> anyhow::Result<Summary> {
+/// Opens the ledger and the order book in a folder, for this process only.
+fn open_embedded(folder: &Path) -> anyhow::Result<(Idem, Book)> {
     fs::create_dir_all(folder)
         .with_context(|| format!("cannot make the data folder {}", folder.display()))?;
     // The ledger comes first: its lock keeps a second process away from the order book.
     let idem = Idem::open(folder)?;
+    let book = FileBook::open(&folder.join("orders.jsonl"))?;
+    Ok((idem, Book::File(book)))
+}
+
+/// Opens the ledger and the order book in a database, which other processes may use too.
+async fn open_shared(url: &str) -> anyhow::Result<(Idem, Book)> {
+    let ledger = Postgres::new(url).lease(LEASE).ledger();
+    let idem = Idem::builder().open_with(ledger).await?;
+    let book = TableBook::open(url).await?;
+    Ok((idem, Book::Table(book)))
+}
+
+/// Processes all deliveries. With `--serve`, returns when the process is told to end.
+async fn work(
+    idem: Idem,
+    book: Book,
+    deliveries: Vec<Delivery>,
+    args: &Args,
+) -> anyhow::Result<Summary> {
     idem.install()?;
-    let book = Book::open(&folder.join("orders.jsonl"))?;
     let ops = match args.serve {
         Some(address) => {
             // Runs the dead letters that people run from the dashboard.
-            let shelf = book.clone();
+            let (runtime, shelf) = (idem.clone(), book.clone());
             idem.register_handler("orders.place", move |order| {
-                let shop = Shop::new(shelf.clone());
+                let shop = Shop::new(&runtime, &shelf);
                 async move { place_order(order, &shop).await }
             });
             Some(Ops::start(&idem, address, args).await?)
@@ -177,9 +216,11 @@ async fn work(folder: &Path, deliveries: Vec<Delivery>, args: &Args) -> anyhow::
     };
     let mut summary = match &queue {
         Some(queue) => queue.deliver(deliveries).await?,
-        None => place_all(deliveries, &book).await?,
+        None => place_all(deliveries, &idem, &book).await?,
     };
-    summary.orders = book.len();
+    summary.book = book.name();
+    summary.orders = book.len().await?;
+    summary.events = waiting_events(&idem).await?;
     summary.dead_letters = open_letters(&idem).await?;
     print(&summary, args.json)?;
     if let Some(ops) = ops {
@@ -192,11 +233,11 @@ async fn work(folder: &Path, deliveries: Vec<Delivery>, args: &Args) -> anyhow::
     Ok(summary)
 }
 
-async fn place_all(deliveries: Vec<Delivery>, book: &Book) -> anyhow::Result<Summary> {
+async fn place_all(deliveries: Vec<Delivery>, idem: &Idem, book: &Book) -> anyhow::Result<Summary> {
     let progress = progress_bar(deliveries.len());
     let mut summary = Summary::default();
     let mut answers = stream::iter(deliveries)
-        .map(|delivery| tokio::spawn(deliver(delivery, Shop::new(book.clone()))))
+        .map(|delivery| tokio::spawn(deliver(delivery, Shop::new(idem, book))))
         .buffer_unordered(IN_FLIGHT);
     while let Some(answer) = answers.next().await {
         let (line, answer, retried) = answer.context("a delivery's task panicked")?;

@@ -22,28 +22,30 @@ impl PlaceOrder {
         if self.qty == 0 {
             return Err(OrderError::NothingOrdered);
         }
-        let total_cents = self.unit_price_cents.checked_mul(self.qty.into()).ok_or(
-            OrderError::TotalTooLarge {
+        let total_cents = self.unit_price_cents.checked_mul(self.qty.into());
+        let Some(Ok(total_cents)) = total_cents.map(i64::try_from) else {
+            return Err(OrderError::TotalTooLarge {
                 qty: self.qty,
                 unit_price_cents: self.unit_price_cents,
-            },
-        )?;
+            });
+        };
         Ok(Order {
             order_no: self.order_no.clone(),
             sku: self.sku.clone(),
-            qty: self.qty,
+            qty: self.qty.into(),
             total_cents,
         })
     }
 }
 
-/// A placed order: a line of `orders.jsonl`, and the result that every duplicate gets.
+/// A placed order: a line or a row of the order book, and the result that every duplicate gets. Its
+/// numbers are what the table's columns hold.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Order {
     pub(crate) order_no: String,
     pub(crate) sku: String,
-    pub(crate) qty: u32,
-    pub(crate) total_cents: u64,
+    pub(crate) qty: i64,
+    pub(crate) total_cents: i64,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -55,7 +57,11 @@ pub(crate) enum OrderError {
     #[error("the total overflows: {qty} times {unit_price_cents} cents")]
     TotalTooLarge { qty: u32, unit_price_cents: u64 },
     #[error("cannot write the order book: {0}")]
-    Book(#[from] io::Error),
+    File(#[from] io::Error),
+    #[error("the order book does not answer: {0}")]
+    Table(#[from] sqlx::Error),
+    #[error("cannot write the event: {0}")]
+    Event(#[from] serde_json::Error),
     #[error(transparent)]
     Idem(#[from] idem_runtime::Error),
 }

@@ -2,17 +2,22 @@
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use idem_runtime::{attempt, idempotent};
+use idem_runtime::outbox::OutboxMessage;
+use idem_runtime::{Idem, attempt, idempotent};
 
 use crate::book::Book;
 use crate::order::{Order, OrderError, PlaceOrder};
 
-/// The context of one call: the shared order book, and marks of what the call did.
+/// Where the events about placed orders go.
+pub(crate) const EVENT: &str = "orders.placed";
+
+/// The context of one call: the ledger, the shared order book, and marks of what the call did.
 ///
 /// Callers cannot tell a replay from a first run. The summary can: a call whose body did not run
 /// leaves no mark.
 #[derive(Debug)]
 pub(crate) struct Shop {
+    idem: Idem,
     book: Book,
     placed: AtomicBool,
     found: AtomicBool,
@@ -20,9 +25,10 @@ pub(crate) struct Shop {
 }
 
 impl Shop {
-    pub(crate) fn new(book: Book) -> Self {
+    pub(crate) fn new(idem: &Idem, book: &Book) -> Self {
         Self {
-            book,
+            idem: idem.clone(),
+            book: book.clone(),
             placed: AtomicBool::new(false),
             found: AtomicBool::new(false),
             retried: AtomicBool::new(false),
@@ -42,6 +48,12 @@ impl Shop {
     /// Returns whether this call made an attempt after the first.
     pub(crate) fn retried(&self) -> bool {
         self.retried.load(Relaxed)
+    }
+
+    /// Adds the order's event to the outbox. It is recorded with the attempt's result, or not at all.
+    fn announce(&self, order: &Order) -> Result<(), OrderError> {
+        let event = OutboxMessage::json(EVENT, &order.order_no, order)?;
+        Ok(self.idem.outbox().enqueue(event)?)
     }
 }
 
@@ -64,16 +76,19 @@ pub(crate) async fn place_order(order: PlaceOrder, shop: &Shop) -> Result<Order,
     }
     let placed = order.to_order()?;
     reserve_stock(&order, attempt)?;
-    shop.book.append(placed.clone()).await?;
+    shop.announce(&placed)?;
+    shop.book.add(placed.clone()).await?;
     shop.placed.store(true, Relaxed);
     Ok(placed)
 }
 
-/// Looks for the order in the book: a killed process may have written it there without recording
-/// its result in the ledger.
-fn find_order(order: &PlaceOrder, shop: &Shop) -> Result<Option<Order>, OrderError> {
-    let found = shop.book.find(&order.order_no);
-    if found.is_some() {
+/// Looks for the order in the book. A killed process may have written it to the file without
+/// recording its result in the ledger; in the table it is only if something else than this handler
+/// has written it.
+async fn find_order(order: &PlaceOrder, shop: &Shop) -> Result<Option<Order>, OrderError> {
+    let found = shop.book.find(&order.order_no).await?;
+    if let Some(order) = &found {
+        shop.announce(order)?;
         shop.found.store(true, Relaxed);
     }
     Ok(found)

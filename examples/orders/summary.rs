@@ -6,15 +6,15 @@ use idem_runtime::{DeadLetter, Error, Filter, Idem};
 use serde::Serialize;
 
 use crate::order::{Order, OrderError};
-use crate::shop::Shop;
+use crate::shop::{EVENT, Shop};
 
 /// The outcome of one delivery.
 #[derive(Debug)]
 pub(crate) enum Answer {
     /// The call ran the body, which placed the order.
     Placed,
-    /// The call found the order in the book: an earlier process was killed after the write to the
-    /// book and before the record in the ledger.
+    /// The call found the order in the book: a process was killed after the write to the file and
+    /// before the record in the ledger, or something else wrote it into the table.
     Found,
     /// The call got the recorded result.
     Replayed,
@@ -41,7 +41,9 @@ impl Answer {
             OrderError::StockDown { .. }
             | OrderError::NothingOrdered
             | OrderError::TotalTooLarge { .. }
-            | OrderError::Book(_)
+            | OrderError::File(_)
+            | OrderError::Table(_)
+            | OrderError::Event(_)
             | OrderError::Idem(Error::DeadLettered { .. }) => return Self::DeadLettered,
             OrderError::Idem(Error::KeyReused { .. }) => "order number used again",
             OrderError::Idem(Error::InvalidKey { .. }) => "no usable order number",
@@ -78,8 +80,13 @@ pub(crate) struct Summary {
     pub(crate) first_error: Option<String>,
     /// Calls that made an attempt after the first, whatever their outcome.
     pub(crate) retried: usize,
-    /// All orders in the book, including those of earlier runs.
+    /// The order book's name.
+    #[serde(skip)]
+    pub(crate) book: &'static str,
+    /// All orders in the book, including those of earlier runs and of other processes.
     pub(crate) orders: usize,
+    /// All events in the outbox.
+    pub(crate) events: usize,
     pub(crate) dead_letters: Vec<Letter>,
 }
 
@@ -155,6 +162,24 @@ impl From<DeadLetter> for Letter {
                 .collect(),
             last_error: letter.last_error().map(str::to_owned),
             key: letter.key,
+        }
+    }
+}
+
+/// Returns how many events about placed orders are in the outbox.
+pub(crate) async fn waiting_events(idem: &Idem) -> anyhow::Result<usize> {
+    const PAGE: usize = 1000;
+    let outbox = idem.outbox();
+    let (mut events, mut last) = (0, None);
+    loop {
+        let page = outbox.pending(last.as_ref(), PAGE).await?;
+        events += page
+            .iter()
+            .filter(|entry| entry.message.destination == EVENT)
+            .count();
+        last = page.into_iter().last();
+        if last.is_none() {
+            return Ok(events);
         }
     }
 }

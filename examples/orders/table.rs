@@ -23,16 +23,13 @@ fn counts(summary: &Summary) -> Table {
         Unit::Messages => "messages of the queue",
     };
     row("delivered", summary.delivered, unit);
-    row(
-        "placed",
-        summary.placed,
-        "written to orders.jsonl by this run",
-    );
+    let written = format!("written to {} by this run", summary.book);
+    row("placed", summary.placed, &written);
     if summary.found > 0 {
         row(
             "found",
             summary.found,
-            "written by an earlier run that was killed before it recorded the result",
+            "were in the order book, without a recorded result",
         );
     }
     row(

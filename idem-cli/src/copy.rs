@@ -9,10 +9,18 @@ use super::problem::Problem;
 use super::target::{Location, OpenError, open};
 
 pub(super) async fn run(place: Location, to: &Path, out: Out) -> Result<(), Problem> {
-    let Location::Folder(path) = place else {
-        return Err(Problem::usage(
-            "a running service copies its folder itself (`Idem::copy_to`); `idem copy` is for `--data`",
-        ));
+    let path = match place {
+        Location::Folder(path) => path,
+        Location::Service(_) => {
+            return Err(Problem::usage(
+                "a running service copies its folder itself (`Idem::copy_to`); `idem copy` is for `--data`",
+            ));
+        }
+        Location::Database(_) => {
+            return Err(Problem::usage(
+                "a database is copied by its own tools, such as pg_basebackup; `idem copy` is for `--data`",
+            ));
+        }
     };
     let idem = open(&path).map_err(OpenError::into_problem)?;
     let copied = idem.copy_to(to).await;

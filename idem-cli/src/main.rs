@@ -1,11 +1,12 @@
 //! The command `idem`, for people and scripts that work with dead letters from a terminal.
 //!
-//! It asks the JSON API: of a running service over the network, or of a folder that no process
-//! holds, whose router it calls itself. Commands see one `target::Target` for both. Each command is
-//! a file. Each answers through `out`, so that no key and no error text can steer a terminal.
+//! It asks the JSON API: of a running service over the network, or of a ledger that it opens itself,
+//! a folder or a database, whose router it calls. Commands see one `target::Target` for all. Each
+//! command is a file. Each answers through `out`, so that no key and no error text can steer a
+//! terminal.
 //!
-//! A question to the API is a variant of `args::Ledger`. A command that opens a folder itself, as
-//! `copy`, `doctor` and `watch` do, is a variant of `args::Command`.
+//! A question to the API is a variant of `args::Ledger`. A command that opens its place itself, as
+//! `copy`, `doctor`, `migrate` and `watch` do, is a variant of `args::Command`.
 
 mod args;
 mod copy;
@@ -15,6 +16,7 @@ mod editor;
 mod explain;
 mod format;
 mod generate;
+mod migrate;
 mod out;
 mod problem;
 mod progress;
@@ -77,9 +79,10 @@ async fn run(cli: Cli) -> Result<(), Problem> {
     match command {
         Command::Completions { shell } => generate::completions(shell, out),
         Command::Man { dir } => generate::man(dir.as_deref(), out),
-        // It opens the folder itself, to say why one cannot be opened.
+        // It opens the place itself, to say why one cannot be opened.
         Command::Doctor => doctor::run(Location::new(&place)?, &place, out).await,
         Command::Copy { to } => copy::run(Location::new(&place)?, &to, out).await,
+        Command::Migrate(how) => migrate::run(how, &place, out).await,
         Command::Watch(how) => watch::run(how, &place, out).await,
         Command::Ledger(command) => {
             let target = Location::new(&place)?.target(&place).await?;
@@ -88,7 +91,7 @@ async fn run(cli: Cli) -> Result<(), Problem> {
                 Ledger::Explain(what) => explain::run(&what, &target, out).await,
                 Ledger::Stats => stats::run(&target, out).await,
             };
-            // A folder is closed after a failure too; the first problem is reported.
+            // The ledger is closed after a failure too; the first problem is reported.
             let closed = target.close().await;
             done.and(closed)
         }

@@ -13,7 +13,7 @@ pub(crate) enum Exit {
     Failed = 1,
     /// It was called in a way that cannot work.
     Usage = 2,
-    /// The service is not reachable, or another process holds the folder.
+    /// The service or the database is not reachable, or another process holds the folder.
     Unreachable = 3,
 }
 
@@ -30,7 +30,7 @@ pub(crate) const EXITS: [(Exit, &str); 4] = [
     ),
     (
         Exit::Unreachable,
-        "the service cannot be reached, or another process holds the folder",
+        "the service or the database cannot be reached, or another process holds the folder",
     ),
 ];
 

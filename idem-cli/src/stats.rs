@@ -41,7 +41,7 @@ fn page(Report { stats, alerts }: &Report, runs: bool, out: Out) -> String {
         stats.open, stats.groups
     );
     let _ = writeln!(text, "Alerts        {}", alert_state(alerts));
-    // A folder without its service has no figures.
+    // A ledger without its service has no figures.
     if !runs {
         return text;
     }

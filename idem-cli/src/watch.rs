@@ -1,9 +1,9 @@
-//! `idem watch`: the monitor as a program, on a folder that no service holds.
+//! `idem watch`: the monitor as a program, on a folder that no service holds, or on a database.
 
 use super::args::{Place, Watch};
 use super::out::{Out, note};
 use super::problem::{Exit, Problem};
-use super::target::{Location, OpenError, open};
+use super::target::Location;
 use idem_ops::Config;
 
 pub(super) async fn run(
@@ -12,12 +12,15 @@ pub(super) async fn run(
     out: Out,
 ) -> Result<(), Problem> {
     let config = Config::read(&config).map_err(|error| Problem::usage(error.to_string()))?;
-    let Location::Folder(path) = Location::new(place)? else {
-        return Err(Problem::usage(
-            "a running service has its monitor in its own process (`idem_ops::monitor`); `idem watch` is for `--data`",
-        ));
+    let idem = match Location::new(place)? {
+        Location::Service(_) => {
+            return Err(Problem::usage(
+                "a running service has its monitor in its own process (`idem_ops::monitor`); `idem watch` is for \
+                 `--data` and `--ledger`",
+            ));
+        }
+        here => here.open(place).await?,
     };
-    let idem = open(&path).map_err(OpenError::into_problem)?;
     let monitor = config
         .monitor(&idem)
         .map_err(|error| Problem::usage(error.to_string()))?;

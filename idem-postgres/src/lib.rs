@@ -2,6 +2,7 @@
 
 mod error;
 mod feed;
+pub mod health;
 mod link;
 mod names;
 mod postgres;

@@ -20,6 +20,9 @@ const CONNECTING: Duration = Duration::from_secs(4);
 /// How long a connection may take to say that it still works.
 const COMING_BACK: Duration = Duration::from_secs(4);
 
+/// After which time a connection is asked whether it still works.
+const IDLE: Duration = Duration::from_secs(1);
+
 /// The settings of idem's own sessions. Statements end before the shared ledger gives them up, so
 /// that what it hears of them is certain; plans do not depend on how full a table is.
 const SETTINGS: [(&str, &str); 8] = [
@@ -71,6 +74,14 @@ impl Link {
         self.options.clone().options(settings)
     }
 
+    /// Connects to whatever server answers, with the session settings of a stranger.
+    pub(crate) async fn connect_plainly(&self) -> Result<PgConnection, StoreError> {
+        let connecting = timeout(CONNECTING, self.options.connect()).await;
+        let late = || sqlx::Error::Io(std::io::ErrorKind::TimedOut.into());
+        let connection = connecting.unwrap_or_else(|_| Err(late()));
+        connection.map_err(of_connecting)
+    }
+
     /// Connects to the primary.
     pub(crate) async fn connect(&self, more: &[(&str, &str)]) -> Result<PgConnection, StoreError> {
         let connecting = async {
@@ -109,16 +120,31 @@ impl Link {
         PgPoolOptions::new()
             .max_connections(connections)
             .acquire_timeout(CONNECTING)
+            // One that was used just now need not be asked whether it still works.
+            .test_before_acquire(false)
+            .before_acquire(|connection, used| {
+                Box::pin(async move {
+                    if used.idle_for >= IDLE {
+                        still_works(connection).await?;
+                    }
+                    Ok(true)
+                })
+            })
             // The pool itself would wait for ever where the network has lost the connection.
             .after_release(|connection, _| {
                 Box::pin(async {
-                    let works = timeout(COMING_BACK, connection.ping()).await;
-                    works.unwrap_or_else(|late| Err(sqlx::Error::Io(late.into())))?;
+                    still_works(connection).await?;
                     Ok(true)
                 })
             })
             .connect_lazy_with(self.options.clone())
     }
+}
+
+/// Asks a connection whether it still works, for a while.
+async fn still_works(connection: &mut PgConnection) -> sqlx::Result<()> {
+    let works = timeout(COMING_BACK, connection.ping()).await;
+    works.unwrap_or_else(|late| Err(sqlx::Error::Io(late.into())))
 }
 
 /// One connection, which is made again after it failed.
@@ -166,6 +192,11 @@ impl Line {
             *held = Some(connection);
         }
         answer.map_err(of_statement)
+    }
+
+    /// Returns whether no other call has it just now.
+    pub(crate) fn is_free(&self) -> bool {
+        self.connection.try_lock().is_ok()
     }
 
     pub(crate) async fn close(&self) {

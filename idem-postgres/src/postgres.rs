@@ -9,6 +9,7 @@ use idem_runtime::ledger::{Context, LedgerError};
 use sqlx::Connection;
 use sqlx::postgres::{PgConnectOptions, PgPool};
 
+use crate::health::Health;
 use crate::link::Link;
 use crate::schema::Schema;
 use crate::store::PostgresStore;
@@ -55,10 +56,14 @@ impl Postgres {
     /// from the file `.pgpass`.
     pub fn new(url: &str) -> Self {
         // The error would quote the URL, in which a password may be.
-        let options = PgConnectOptions::from_str(url).map_err(
-            |_| "the URL of the database cannot be read: write postgres://USER@HOST/DATABASE",
-        );
-        Self::of(options.map_err(str::to_owned))
+        let unreadable =
+            "the URL of the database cannot be read: write postgres://USER@HOST/DATABASE";
+        let options = match url.split_once("://") {
+            // sqlx takes any scheme.
+            Some(("postgres" | "postgresql", _)) => PgConnectOptions::from_str(url).ok(),
+            _ => None,
+        };
+        Self::of(options.ok_or_else(|| unreadable.to_owned()))
     }
 
     /// Returns the settings of a ledger in the database of these options.
@@ -137,6 +142,18 @@ impl Postgres {
                 SharedLedger::open(self.store().await?, context, lease).await
             })
         }
+    }
+
+    /// Asks the server for what the ledger's promises rest on. It makes no tables, and a standby
+    /// answers too.
+    ///
+    /// # Errors
+    /// When the settings are wrong, or no server answers.
+    pub async fn health(self) -> Result<Health, StoreError> {
+        let refused = |message: String| StoreError::new(StoreErrorKind::Refused, message);
+        let schema = Schema::named(&self.schema)?;
+        let link = Link::new(self.options.map_err(refused)?, self.bounced);
+        Health::ask(&schema, link.connect_plainly().await?).await
     }
 
     /// Connects, and sees to the schema.

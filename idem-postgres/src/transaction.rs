@@ -9,6 +9,7 @@ use idem_runtime::ledger::AttemptTransaction;
 use idem_runtime::ledger::shared::{Runner, StoreError, StoreErrorKind, StoreTransaction, Write};
 use sqlx::postgres::{PgConnection, PgPool};
 use sqlx::{AssertSqlSafe, Postgres};
+use tokio::runtime::Handle;
 
 use crate::error::{of_connecting, of_statement};
 use crate::feed::Feed;
@@ -76,13 +77,13 @@ impl Deref for Transaction {
     type Target = PgConnection;
 
     fn deref(&self) -> &PgConnection {
-        &self.0.transaction
+        &self.0.open
     }
 }
 
 impl DerefMut for Transaction {
     fn deref_mut(&mut self) -> &mut PgConnection {
-        &mut self.0.transaction
+        &mut self.0.open
     }
 }
 
@@ -94,7 +95,7 @@ impl fmt::Debug for Transaction {
 
 /// A transaction of a [`PostgresStore`](crate::PostgresStore).
 pub struct PostgresTransaction {
-    transaction: sqlx::Transaction<'static, Postgres>,
+    open: Open,
     schema: Schema,
     time: Arc<ToldTime>,
     feed: Arc<Feed>,
@@ -118,10 +119,7 @@ impl PostgresTransaction {
         feed: &Arc<Feed>,
     ) -> Result<Self, StoreError> {
         Ok(Self {
-            transaction: pool
-                .begin_with(AssertSqlSafe(begin.to_owned()))
-                .await
-                .map_err(of_connecting)?,
+            open: Open::begin(pool, begin).await.map_err(of_connecting)?,
             schema: schema.clone(),
             time: Arc::clone(time),
             feed: Arc::clone(feed),
@@ -134,23 +132,79 @@ impl Deref for PostgresTransaction {
     type Target = PgConnection;
 
     fn deref(&self) -> &PgConnection {
-        &self.transaction
+        &self.open
     }
 }
 
 impl DerefMut for PostgresTransaction {
     fn deref_mut(&mut self) -> &mut PgConnection {
-        &mut self.transaction
+        &mut self.open
     }
 }
+
+/// A transaction of sqlx that rolls back on the runtime that it was begun on, wherever it is dropped:
+/// idem's own. The caller's may stand still, as it waits for idem to close.
+struct Open {
+    transaction: Option<sqlx::Transaction<'static, Postgres>>,
+    runtime: Handle,
+}
+
+impl Open {
+    async fn begin(pool: &PgPool, begin: &str) -> sqlx::Result<Self> {
+        let begin = AssertSqlSafe(begin.to_owned());
+        Ok(Self {
+            transaction: Some(pool.begin_with(begin).await?),
+            runtime: Handle::current(),
+        })
+    }
+
+    async fn commit(mut self) -> sqlx::Result<()> {
+        match self.transaction.take() {
+            Some(transaction) => transaction.commit().await,
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let _here = self.runtime.enter();
+        self.transaction = None;
+    }
+}
+
+#[expect(clippy::expect_used, reason = "it is taken only with `self` itself")]
+impl Deref for Open {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        self.transaction.as_ref().expect("it is open")
+    }
+}
+
+#[expect(clippy::expect_used, reason = "it is taken only with `self` itself")]
+impl DerefMut for Open {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        self.transaction.as_mut().expect("it is open")
+    }
+}
+
+/// How the write is planned, whatever the service has set: once for a session, since planning it takes
+/// longer than carrying it out. The body has made its statements by then.
+const PLAN_ONCE: &str = "SET LOCAL plan_cache_mode = force_generic_plan; \
+    SET LOCAL enable_seqscan = off; SET LOCAL jit = off";
 
 impl StoreTransaction for PostgresTransaction {
     async fn write(&mut self, runner: &Runner, write: Write) -> Result<bool, StoreError> {
         let (asked, writes) = (Instant::now(), [write]);
+        sqlx::raw_sql(PLAN_ONCE)
+            .execute(&mut *self.open)
+            .await
+            .map_err(|error| of_statement(error).or_away())?;
         loop {
             let latest = self.time.latest();
             let statement = statement(&self.schema, runner, latest, &writes, true)?;
-            let rows = statement.fetch_all(&mut *self.transaction).await;
+            let rows = statement.fetch_all(&mut *self.open).await;
             // Nothing of it takes place before the commit.
             let rows = rows.map_err(|error| of_statement(error).or_away())?;
             let answer = Answer::of(&rows)?;
@@ -173,7 +227,7 @@ impl StoreTransaction for PostgresTransaction {
     }
 
     async fn commit(self) -> Result<(), StoreError> {
-        self.transaction.commit().await.map_err(of_statement)?;
+        self.open.commit().await.map_err(of_statement)?;
         self.feed.wrote(self.written.iter());
         Ok(())
     }

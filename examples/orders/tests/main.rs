@@ -1,12 +1,13 @@
 //! The example `orders` as a process: with `--serve` it sends mails about its dead letters and one is
 //! edited in the browser; with `--broker` it consumes from a real queue. Killed and run again, it
-//! places each order once.
+//! places each order once; so do several processes on one database, which is killed too.
 
 mod killed;
 mod mail;
 mod program;
 mod queue;
 mod repair;
+mod shared;
 
 use std::process::ExitCode;
 
@@ -32,5 +33,6 @@ fn main() -> ExitCode {
         ),
     ];
     tests.extend(queue::all());
+    tests.extend(shared::all());
     libtest_mimic::run(&Arguments::from_args(), tests).exit_code()
 }

@@ -50,8 +50,14 @@ pub(crate) fn orders<I: AsRef<OsStr>>(
     data: &Path,
     arguments: impl IntoIterator<Item = I>,
 ) -> anyhow::Result<Command> {
-    let mut command = Command::from(built()?.command());
+    let mut command = example()?;
     command.arg("--data").arg(data).args(arguments);
+    Ok(command)
+}
+
+/// Returns a command that runs the example without arguments.
+pub(crate) fn example() -> anyhow::Result<Command> {
+    let mut command = Command::from(built()?.command());
     command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

@@ -148,6 +148,12 @@ async fn a_spent_budget_is_a_letter_with_the_origin() {
         ("memory:orders", Some("m-17"))
     );
     assert_eq!(origin.headers, [("trace".to_owned(), "00-4bf9".to_owned())]);
+    assert_eq!(origin.redelivered, Some(true), "it came three times");
+    assert_eq!(
+        origin.redelivered,
+        Some(true),
+        "the last delivery was not the first"
+    );
     within(consumer.stop(DEADLINE)).await;
 }
 

@@ -19,7 +19,7 @@ pub(crate) enum Dlq {
     ///
     /// A service whose handlers are registered runs the letters at once, and the outcome is shown.
     /// With `--publish` their messages go back to the brokers that they came from. With `--rearm`,
-    /// and always on a folder, their keys are only re-armed: the next call of a key runs it.
+    /// and always with `--data` or `--ledger`, their keys are only re-armed: the next call of a key runs it.
     Redrive(Redrive),
     /// List the redrives and discards of many letters, and their progress
     Bulk,

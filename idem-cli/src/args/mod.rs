@@ -13,11 +13,12 @@ pub(crate) use dlq::{
 };
 
 use crate::problem::EXITS;
+use crate::target::LedgerUrl;
 
 /// Look at the dead letters of a service that uses idem, and act on them
 ///
-/// It asks a running service (`--url`, with the token in IDEM_TOKEN or in `--token-file`), or opens
-/// a folder that no service holds (`--data`).
+/// It asks a running service (`--url`, with the token in IDEM_TOKEN or in `--token-file`), opens a
+/// folder that no service holds (`--data`), or a database beside its services (`--ledger`).
 #[derive(Debug, Parser)]
 #[command(name = "idem", version, propagate_version = true, after_help = exits(), arg_required_else_help = true)]
 pub(crate) struct Cli {
@@ -44,6 +45,17 @@ pub(crate) struct Place {
     #[arg(long, global = true, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) data: Option<PathBuf>,
 
+    /// A database that services share, as `postgres://user@host/database` [env: IDEM_LEDGER]
+    ///
+    /// Leave the password out: it is taken from the variable PGPASSWORD or from ~/.pgpass, or from
+    /// the URL in IDEM_LEDGER.
+    #[arg(long, global = true, value_name = "URL", value_hint = ValueHint::Url)]
+    pub(crate) ledger: Option<LedgerUrl>,
+
+    /// With `--ledger`: the schema that idem's tables are in
+    #[arg(long, global = true, value_name = "NAME", default_value = "idem")]
+    pub(crate) schema: String,
+
     /// With `--url`: a file that holds the token, in place of the variable IDEM_TOKEN
     #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) token_file: Option<PathBuf>,
@@ -60,7 +72,7 @@ pub(crate) struct Place {
     #[arg(long, global = true, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) timeout: u64,
 
-    /// With `--data`: in whose name letters are changed [default: USER]
+    /// With `--data` or `--ledger`: in whose name letters are changed [default: USER]
     #[arg(long, global = true, value_name = "NAME")]
     pub(crate) by: Option<String>,
 }
@@ -71,7 +83,8 @@ pub(crate) enum Command {
     Ledger(Ledger),
     /// Check the ledger, and say what is wrong and what to do
     Doctor,
-    /// Alert people to a folder's dead letters until it is stopped: the monitor as a program
+    /// Alert people to the dead letters of a folder or a database until it is stopped: the monitor as
+    /// a program
     Watch(Watch),
     /// Copy a folder that no service holds, and check that the copy opens
     ///
@@ -81,6 +94,11 @@ pub(crate) enum Command {
         #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
         to: PathBuf,
     },
+    /// Copy what is in a folder that no service holds into a database that services will share
+    ///
+    /// Results, budgets, letters, the outbox, issued keys and other notes go over; the folder stays as
+    /// it is. A copy that was cut off goes on when it is run again.
+    Migrate(Migrate),
     /// Print a shell's completions
     Completions {
         /// The shell
@@ -113,6 +131,25 @@ pub(crate) struct Explain {
     pub(crate) handler: String,
     /// The idempotency key, as letters show it
     pub(crate) key: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Migrate {
+    /// The folder
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) from: PathBuf,
+
+    /// The database, as `--ledger` [env: IDEM_LEDGER]
+    #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
+    pub(crate) to: Option<LedgerUrl>,
+
+    /// Say what would go over, and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+
+    /// Leave out what cannot go over, which is named: its messages would run again
+    #[arg(long)]
+    pub(crate) partial: bool,
 }
 
 #[derive(Debug, Args)]

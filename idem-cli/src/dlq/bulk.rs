@@ -21,11 +21,11 @@ const POLL: Duration = Duration::from_millis(200);
 /// Checks that the place goes on without this command.
 ///
 /// # Errors
-/// Exit code 2 where that is a folder.
+/// Exit code 2 where that is no service.
 pub(super) fn may_leave(no_wait: bool, target: &Target) -> Result<(), Problem> {
     if no_wait && !target.runs() {
         return Err(Problem::usage(
-            "`--no-wait` is for a service, which goes on by itself; a folder does not",
+            "`--no-wait` is for a service (`--url`), which goes on by itself; this program ends",
         ));
     }
     Ok(())
@@ -173,7 +173,7 @@ fn table(bulks: &[BulkJob], runs: bool, out: Out) -> String {
     for bulk in bulks {
         let (state, colour) = match bulk.state {
             BulkState::Running if runs => ("running", Color::Yellow),
-            // A folder goes on with nothing by itself.
+            // Without a service nothing goes on by itself.
             BulkState::Running => ("unfinished", Color::Yellow),
             BulkState::Finished => ("finished", Color::Green),
             BulkState::Cancelled => ("cancelled", Color::Red),

@@ -28,7 +28,7 @@ pub(super) async fn run(redrive: Redrive, target: &Target, out: Out) -> Result<(
     bulk::may_leave(no_wait, target)?;
     if publish && !target.runs() {
         return Err(Problem::usage(
-            "`--publish` is for a service (`--url`), which has publishers for its brokers; a folder has none",
+            "`--publish` is for a service (`--url`), which has publishers for its brokers; this program has none",
         ));
     }
     let action = match (publish, rearm) {
@@ -46,7 +46,7 @@ pub(super) async fn run(redrive: Redrive, target: &Target, out: Out) -> Result<(
         (None, _) => None,
         (Some(_), _) if action != BulkAction::Run => {
             return Err(Problem::usage(
-                "`--payload` is for a service (`--url`), which has handlers; a folder has none",
+                "`--payload` is for a service (`--url`), which has handlers; this program has none",
             ));
         }
         (Some(_), None) => return Err(Problem::usage("`--payload` is one letter's: give one id")),

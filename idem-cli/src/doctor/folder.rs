@@ -61,6 +61,7 @@ fn closed(error: &OpenError, checkup: &mut Checkup) {
     let kind = match error {
         OpenError::NoLedger { .. } => Kind::NotALedger,
         OpenError::NotOurs { .. } => Kind::NotOurs,
+        OpenError::NoWitness { .. } => Kind::NoWitness,
         OpenError::Ledger(LedgerError::Held { .. }) => {
             return checkup.closed(Kind::Held, what, fix);
         }

@@ -1,8 +1,10 @@
 //! `idem doctor`: whether the ledger is healthy, the findings, and their remedies.
 
+mod database;
 mod disk;
 mod folder;
 mod letters;
+mod promises;
 mod service;
 mod unfinished;
 
@@ -20,12 +22,15 @@ use super::target::Location;
 /// The result of an examination.
 #[derive(Debug, Serialize)]
 struct Checkup {
-    /// The address or the folder.
+    /// The address, the folder or the database.
     place: String,
     /// Whether nothing is wrong.
     healthy: bool,
     /// The checks that passed.
     well: Vec<String>,
+    /// What holds with these settings, whatever crashes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    promised: Vec<String>,
     /// The findings, the worst first.
     findings: Vec<Finding>,
     /// The exit code; 3 where the place could not be examined.
@@ -67,6 +72,22 @@ enum Kind {
     FailingChannel,
     UnsettledRedrives,
     UnfinishedRedrives,
+    Standby,
+    NotDurable,
+    TornPages,
+    NoStandby,
+    OldSchema,
+    NewerSchema,
+    MissingGrants,
+    FewConnections,
+    NoAutovacuum,
+    OldTransaction,
+    DeadRows,
+    Bloated,
+    ColdUpdates,
+    SweepBehind,
+    ClockApart,
+    ClockSetBack,
 }
 
 impl Checkup {
@@ -75,6 +96,7 @@ impl Checkup {
             place,
             healthy: true,
             well: Vec::new(),
+            promised: Vec::new(),
             findings: Vec::new(),
             exit: Exit::Done,
         }
@@ -82,6 +104,10 @@ impl Checkup {
 
     fn well(&mut self, what: impl Into<String>) {
         self.well.push(what.into());
+    }
+
+    fn promised(&mut self, what: impl Into<String>) {
+        self.promised.push(what.into());
     }
 
     fn wrong(&mut self, kind: Kind, what: impl Into<String>, fix: impl Into<String>) {
@@ -107,6 +133,7 @@ pub(crate) async fn run(at: Location, place: &Place, out: Out) -> Result<(), Pro
     let checkup = match at {
         Location::Service(url) => service::examine(url, place).await?,
         Location::Folder(path) => folder::examine(&path).await,
+        Location::Database(url) => database::examine(url, place).await?,
     };
     out.answer(&checkup, |out| page(&checkup, out))?;
     match checkup.exit {
@@ -129,6 +156,9 @@ fn page(checkup: &Checkup, out: Out) -> String {
     }
     for well in &checkup.well {
         let _ = writeln!(text, "ok: {}", line(well));
+    }
+    for promised in &checkup.promised {
+        let _ = writeln!(text, "promised: {}", line(promised));
     }
     let place = line(&checkup.place);
     let _ = match checkup.findings.len() {

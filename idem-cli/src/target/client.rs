@@ -20,7 +20,7 @@ use crate::problem::Problem;
 /// payload for each edit.
 const LARGEST: usize = 64 << 20;
 
-/// A service, or a folder whose service runs in this process.
+/// A service, or a ledger whose service runs in this process.
 pub(crate) struct Target {
     client: Client,
     base: String,
@@ -70,13 +70,13 @@ impl Target {
     pub(crate) fn in_process(idem: Idem, who: Option<String>) -> Result<Self, Problem> {
         let who = Principal::new(who.unwrap_or_else(|| "somebody".to_owned()));
         let auth = Auth::check(move |_| Some(who.clone()));
-        // A bulk job that a service was stopped in may need handlers, and a folder has none.
+        // A bulk job that a service was stopped in may need handlers, and here are none.
         let router = idem_ops::api::router(&Service::read_only(idem.clone()), auth);
         // It only builds requests here, so it needs no authorities.
         let client = Client::builder().tls_certs_only([]).build();
         Ok(Self::new(
             client.map_err(|error| no_client(&error))?,
-            "http://folder/".to_owned(),
+            "http://ledger/".to_owned(),
             Transport::InProcess { router, idem },
         ))
     }
@@ -85,12 +85,12 @@ impl Target {
         &self.base
     }
 
-    /// Returns whether letters can be run here: a folder has no handlers.
+    /// Returns whether letters can be run here: this process has no handlers.
     pub(crate) fn runs(&self) -> bool {
         matches!(self.transport, Transport::Network { .. })
     }
 
-    /// Closes the folder, after everything is written.
+    /// Closes the ledger, after everything is written.
     pub(crate) async fn close(&self) -> Result<(), Problem> {
         match &self.transport {
             Transport::Network { .. } => Ok(()),
@@ -169,7 +169,7 @@ impl Target {
             }
             Transport::InProcess { router, .. } => {
                 let failed = |error: &dyn std::error::Error| {
-                    Problem::failed(format!("the folder cannot be asked: {}", innermost(error)))
+                    Problem::failed(format!("the ledger cannot be asked: {}", innermost(error)))
                 };
                 let request = request.build().and_then(http::Request::try_from);
                 let request = request

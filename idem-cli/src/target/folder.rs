@@ -3,13 +3,16 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use idem_runtime::ledger::LedgerError;
+use idem_runtime::ledger::{LedgerError, StoppedLedger};
 use idem_runtime::{Error, Idem};
 
 use crate::problem::Problem;
 
 const ON_LOSS: &str = "restore the folder from a copy; or, to go on with what is left, remove the file `witness`: what is \
                        missing would run again";
+
+/// The cache for reading all of a folder once.
+const CACHE: u64 = 64 << 20;
 
 /// The reason why a folder is not opened.
 #[derive(Debug)]
@@ -18,6 +21,8 @@ pub(crate) enum OpenError {
     NoLedger { path: PathBuf, why: String },
     /// Root runs the command, and the folder belongs to another user.
     NotOurs { path: PathBuf, owner: u32 },
+    /// There is no witness of what was acknowledged.
+    NoWitness { path: PathBuf },
     /// The ledger refused.
     Ledger(LedgerError),
     /// The runtime refused.
@@ -28,6 +33,16 @@ pub(crate) enum OpenError {
 pub(crate) fn open(path: &Path) -> Result<Idem, OpenError> {
     is_ledger(path)?;
     Ok(Idem::open(path)?)
+}
+
+/// Holds a ledger that exists, to read what is in it as it is.
+pub(crate) fn stopped(path: &Path) -> Result<StoppedLedger, OpenError> {
+    is_ledger(path)?;
+    if !path.join("witness").exists() {
+        let path = path.to_owned();
+        return Err(OpenError::NoWitness { path });
+    }
+    StoppedLedger::open(path, CACHE).map_err(OpenError::Ledger)
 }
 
 impl From<Error> for OpenError {
@@ -83,6 +98,13 @@ impl OpenError {
                     path.display()
                 ),
                 format!("run this as that user: `sudo -u '#{owner}' idem …`"),
+            ),
+            Self::NoWitness { path } => say(
+                format!(
+                    "the file `witness` of `{}` is missing, so it is not known whether the ledger is whole",
+                    path.display()
+                ),
+                "restore the folder from a copy; or, when it was removed on purpose, start the service on it once",
             ),
             Self::Ledger(LedgerError::Held {
                 path,
@@ -151,7 +173,7 @@ impl OpenError {
         match self {
             _ if self.held() => Problem::unreachable(text),
             Self::NoLedger { .. } | Self::NotOurs { .. } => Problem::usage(text),
-            Self::Ledger(_) | Self::Other(_) => Problem::failed(text),
+            Self::NoWitness { .. } | Self::Ledger(_) | Self::Other(_) => Problem::failed(text),
         }
     }
 }

@@ -1,7 +1,8 @@
-//! The API that a command asks: of a running service, or of a folder in this process.
+//! The API that a command asks: of a running service, or in this process, of a folder or a database.
 
 mod api;
 mod client;
+pub(crate) mod database;
 mod folder;
 mod network;
 
@@ -9,10 +10,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use idem_ops::service::{GroupPage, GroupQuery, LetterPage, LetterQuery};
+use idem_runtime::Idem;
 use url::Url;
 
 pub(crate) use client::Target;
-pub(crate) use folder::{OpenError, open};
+pub(crate) use database::LedgerUrl;
+pub(crate) use folder::{OpenError, open, stopped};
 
 use crate::args::Place;
 use crate::problem::Problem;
@@ -23,6 +26,7 @@ use crate::prompt;
 pub(crate) enum Location {
     Service(Url),
     Folder(PathBuf),
+    Database(LedgerUrl),
 }
 
 impl Location {
@@ -32,35 +36,56 @@ impl Location {
     /// Exit code 2 where there are two, or none.
     pub(crate) fn new(place: &Place) -> Result<Self, Problem> {
         let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
-        match (&place.url, &place.data) {
-            (Some(_), Some(_)) => Err(Problem::usage(
-                "`--url` and `--data` are two places: give one of them",
-            )),
-            (Some(url), None) => Ok(Self::Service(url.clone())),
-            (None, Some(data)) => Ok(Self::Folder(data.clone())),
-            (None, None) => match (variable("IDEM_URL"), variable("IDEM_DATA")) {
-                (Some(url), _) => match url.to_str().map(str::parse) {
-                    Some(Ok(url)) => Ok(Self::Service(url)),
-                    Some(Err(error)) => Err(Problem::usage(format!(
-                        "IDEM_URL is not an address: {error}"
-                    ))),
-                    None => Err(Problem::usage("IDEM_URL is not an address")),
-                },
-                (None, Some(data)) => Ok(Self::Folder(data.into())),
-                (None, None) => Err(Problem::usage(
-                    "which ledger? Give `--url` of a running service, or `--data` of a folder that no process holds",
-                )),
-            },
+        match (&place.url, &place.data, &place.ledger) {
+            (Some(url), None, None) => return Ok(Self::Service(url.clone())),
+            (None, Some(data), None) => return Ok(Self::Folder(data.clone())),
+            (None, None, Some(url)) => return Ok(Self::Database(url.clone())),
+            (None, None, None) => {}
+            _ => {
+                return Err(Problem::usage(
+                    "`--url`, `--data` and `--ledger` are different places: give one of them",
+                ));
+            }
+        }
+        if let Some(url) = variable("IDEM_URL") {
+            match url.to_str().map(str::parse) {
+                Some(Ok(url)) => Ok(Self::Service(url)),
+                Some(Err(error)) => Err(Problem::usage(format!(
+                    "IDEM_URL is not an address: {error}"
+                ))),
+                None => Err(Problem::usage("IDEM_URL is not an address")),
+            }
+        } else if let Some(data) = variable("IDEM_DATA") {
+            Ok(Self::Folder(data.into()))
+        } else if let Some(url) = LedgerUrl::from_env()? {
+            Ok(Self::Database(url))
+        } else {
+            Err(Problem::usage(
+                "which ledger? Give `--url` of a running service, `--data` of a folder that no process holds, or \
+                 `--ledger` of a database",
+            ))
         }
     }
 
     pub(crate) async fn target(self, place: &Place) -> Result<Target, Problem> {
+        let idem = match self {
+            Self::Service(url) => return network::target(url, place),
+            here => here.open(place).await?,
+        };
+        Target::in_process(idem, prompt::whoami(place.by.clone()))
+    }
+
+    /// Opens the ledger in this process.
+    ///
+    /// # Errors
+    /// Exit code 2 for a service, which has opened its own.
+    pub(crate) async fn open(self, place: &Place) -> Result<Idem, Problem> {
         match self {
-            Self::Service(url) => network::target(url, place),
-            Self::Folder(path) => {
-                let idem = open(&path).map_err(OpenError::into_problem)?;
-                Target::in_process(idem, prompt::whoami(place.by.clone()))
-            }
+            Self::Folder(path) => open(&path).map_err(OpenError::into_problem),
+            Self::Database(url) => url.open(&place.schema).await,
+            Self::Service(_) => Err(Problem::usage(
+                "a service has its ledger open itself; give `--data` or `--ledger`",
+            )),
         }
     }
 }

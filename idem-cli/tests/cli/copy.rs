@@ -26,4 +26,7 @@ async fn a_copy_of_a_folder_has_its_letters_and_goes_where_nothing_is() {
         .await
         .ended(2);
     assert!(service.err.contains("`Idem::copy_to`"), "{service:?}");
+    let database = At::Database("postgres://127.0.0.1:1/none".to_owned());
+    let database = database.idem(&["copy", to]).await.ended(2);
+    assert!(database.err.contains("its own tools"), "{database:?}");
 }

@@ -116,7 +116,7 @@ async fn a_payload_is_for_one_letter_of_a_service() {
         (
             At::folder(data.path()),
             &[there.as_str()][..],
-            "a folder has none",
+            "this program has none",
         ),
         (served.at(), &[one.as_str(), two.as_str()], "give one id"),
         (served.at(), &["--all"], "cannot be used with"),

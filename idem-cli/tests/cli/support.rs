@@ -163,10 +163,11 @@ pub(crate) async fn idem(words: &[&str]) -> Said {
     ended(command().args(words)).await
 }
 
-/// Where the command looks: both places answer alike.
+/// Where the command looks: all places answer alike.
 #[derive(Debug, Clone)]
 pub(crate) enum At {
     Folder(std::path::PathBuf),
+    Database(String),
     Service(String),
 }
 
@@ -179,6 +180,7 @@ impl At {
         let mut command = command();
         match self {
             Self::Folder(path) => command.arg("--data").arg(path),
+            Self::Database(url) => command.arg("--ledger").arg(url),
             Self::Service(url) => command.arg("--url").arg(url).env("IDEM_TOKEN", TOKEN),
         };
         command.args(words);

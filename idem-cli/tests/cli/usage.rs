@@ -8,7 +8,7 @@ async fn help_and_man_page_say_the_exit_codes() {
     for line in [
         "  0  done",
         "  2  the arguments cannot be used",
-        "  3  the service cannot be reached",
+        "  3  the service or the database cannot be reached",
     ] {
         assert!(help.contains(line), "{help}");
     }
@@ -87,7 +87,7 @@ async fn what_cannot_be_used_ends_with_two_and_says_why() {
         (&["dlq", "list"], "which ledger?"),
         (
             &["dlq", "list", "--data", data, "--url", "http://127.0.0.1:1"],
-            "are two places",
+            "are different places",
         ),
         (&["--data", data, "dlq", "redrive"], "required"),
         (

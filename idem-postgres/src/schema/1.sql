@@ -11,6 +11,7 @@ INSERT INTO idem.clock DEFAULT VALUES;
 CREATE FUNCTION idem.server_clock() RETURNS timestamptz LANGUAGE sql VOLATILE
     AS $$ SELECT clock_timestamp() $$;
 
+-- Frequent statements have its expression: PostgreSQL plans a function with a subquery each time.
 CREATE FUNCTION idem.time() RETURNS timestamptz LANGUAGE sql VOLATILE
     AS $$ SELECT idem.server_clock() + (SELECT ahead FROM idem.clock) $$;
 

@@ -41,6 +41,11 @@ impl Schema {
         Ok(Self((name != "idem").then(|| name.into())))
     }
 
+    /// Returns the newest version that this crate knows.
+    pub(crate) fn known() -> usize {
+        VERSIONS.len()
+    }
+
     pub(crate) fn name(&self) -> &str {
         self.0.as_deref().unwrap_or("idem")
     }

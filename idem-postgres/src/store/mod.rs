@@ -33,6 +33,9 @@ pub struct PostgresStore {
     schema: Schema,
     /// The committer's connection.
     writer: Line,
+    /// The connection of the committer's reads: a pool would ask a connection whether it still works
+    /// after each of them.
+    reader: Line,
     /// The connection of heartbeats, which must not wait behind a batch.
     keeper: Line,
     reads: Reads,
@@ -65,6 +68,7 @@ impl PostgresStore {
             schema,
             feed: Arc::new(feed),
             writer: Line::new(link.clone(), &[]),
+            reader: Line::new(link.clone(), &[]),
             keeper: Line::new(link.clone(), &UNSYNCED),
             reads: Reads::new(reads, link, shares_pools),
             transactions,
@@ -221,6 +225,7 @@ impl Store for PostgresStore {
 
     async fn close(&self) {
         self.writer.close().await;
+        self.reader.close().await;
         self.keeper.close().await;
         self.feed.close().await;
         self.reads.close().await;

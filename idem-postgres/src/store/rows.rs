@@ -14,7 +14,9 @@ use crate::error::of_statement;
 use crate::names::{from_text, row_id};
 use crate::time::Time;
 
-const READ: &str = "WITH now AS MATERIALIZED (SELECT idem.time() AS now)
+const READ: &str = "WITH now AS MATERIALIZED (
+        SELECT idem.server_clock() + ahead AS now FROM idem.clock WHERE one
+    )
     SELECT now.now, r.id, r.version, r.record, r.due, r.owner, o.name, o.until, o.dead
     FROM now
     LEFT JOIN idem.record r ON r.id = ANY ($1)
@@ -24,7 +26,9 @@ const RESERVE: &str = "UPDATE idem.number SET last = last + $1 RETURNING last - 
 
 /// The rows whose time has come, the latest first: a backlog does not hide what is urgent. Then those
 /// of runners that are dead or late, which may be there since their oldest claim.
-const DUE: &str = "WITH now AS MATERIALIZED (SELECT idem.time() AS now)
+const DUE: &str = "WITH now AS MATERIALIZED (
+        SELECT idem.server_clock() + ahead AS now FROM idem.clock WHERE one
+    )
     SELECT handler, key FROM (
         (SELECT r.handler, r.key FROM now, LATERAL (
             SELECT * FROM idem.record WHERE bucket <= now.now ORDER BY bucket DESC LIMIT 10000
@@ -36,7 +40,9 @@ const DUE: &str = "WITH now AS MATERIALIZED (SELECT idem.time() AS now)
     ) AS r LIMIT $1";
 
 /// Runners that cannot write any more and have no row left need not be looked at again.
-const SWEEP_RUNNERS: &str = "WITH now AS MATERIALIZED (SELECT idem.time() AS now),
+const SWEEP_RUNNERS: &str = "WITH now AS MATERIALIZED (
+        SELECT idem.server_clock() + ahead AS now FROM idem.clock WHERE one
+    ),
     late AS (
         UPDATE idem.runner AS o SET dead = true, died_at = now.now
         FROM now WHERE NOT o.dead AND o.until < now.now - interval '10 minutes'
@@ -52,7 +58,9 @@ const SWEEP_RUNNERS: &str = "WITH now AS MATERIALIZED (SELECT idem.time() AS now
         )";
 
 /// A row may be due up to ten minutes before its bucket, so that completing it was a heap-only update.
-const REMOVE_DUE: &str = "WITH now AS MATERIALIZED (SELECT idem.time() AS now),
+const REMOVE_DUE: &str = "WITH now AS MATERIALIZED (
+        SELECT idem.server_clock() + ahead AS now FROM idem.clock WHERE one
+    ),
     near AS MATERIALIZED (
         SELECT r.id, r.live, r.due, r.bucket FROM now, LATERAL (
             SELECT * FROM idem.record WHERE bucket <= now.now + interval '10 minutes'
@@ -82,7 +90,11 @@ impl PostgresStore {
     pub(super) async fn read_rows(&self, ids: &[RecordId]) -> Result<Rows, StoreError> {
         let hashes: Vec<_> = ids.iter().map(row_id).collect();
         let query = sqlx::query(self.schema.sql(READ)).bind(&hashes);
-        let found = self.reads.rows(query).await?;
+        let found = if self.reader.is_free() {
+            self.reader.rows(query).await?
+        } else {
+            self.reads.rows(query).await?
+        };
         let now = found.first().ok_or(sqlx::Error::RowNotFound);
         let now = now.and_then(|row| row.try_get::<Time, _>("now"));
         let now = self.told(now.map_err(of_statement)?.0).await?;

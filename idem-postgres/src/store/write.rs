@@ -19,9 +19,11 @@ use crate::time::Time;
 /// What comes before the rows: the time, the runner unless it is dead or the statement came late, and
 /// the writes. Where letters have to exist, `$where` asks for them.
 macro_rules! statement {
-    ($attempt:literal, $locked:literal, $where:literal, $beside:literal) => {
+    ($attempt:literal, $settings:literal, $locked:literal, $where:literal, $beside:literal) => {
         concat!(
-            "WITH now AS MATERIALIZED (SELECT idem.time() AS now),
+            "WITH now AS MATERIALIZED (
+                SELECT idem.server_clock() + ahead AS now FROM idem.clock WHERE one
+            ),
             runner AS MATERIALIZED (
                 SELECT runner.id FROM idem.runner, now
                 WHERE runner.name = $1 AND NOT runner.dead AND now.now <= $2",
@@ -64,30 +66,33 @@ macro_rules! statement {
             $beside,
             "SELECT now.now, now.now <= $2 AS in_time, EXISTS (SELECT FROM runner) AS lives,
                 ARRAY (SELECT version FROM done) AS versions,
-                current_setting('idem.attempt', true) IS NOT DISTINCT FROM '1' AS in_attempt,
-                -- What was answered is durable, and a commit does not come late.
+                -- In two parts, because the schema's name takes the place of the prefix.
+                current_setting('idem' || '.attempt', true) IS NOT DISTINCT FROM '1' AS in_attempt,
+                -- What was answered is durable.
                 CASE current_setting('synchronous_commit') WHEN 'off'
-                    THEN set_config('synchronous_commit', 'on', true) END,
-                set_config('idle_in_transaction_session_timeout', '5000', true)
-            FROM now"
+                    THEN set_config('synchronous_commit', 'on', true) END",
+            $settings,
+            " FROM now"
         )
     };
 }
 
 /// Most batches have neither letters nor notes.
-const ROWS: &str = statement!("", "", "", "");
+const ROWS: &str = statement!("", "", "", "", "");
 
-/// The same in the transaction of an attempt, which the body must not have ended.
+/// The same in the transaction of an attempt, which the body must not have ended, and whose commit
+/// must not come late.
 const ROWS_IN_ATTEMPT: &str = statement!(
-    " AND current_setting('idem.attempt', true) = '1'",
+    " AND current_setting('idem' || '.attempt', true) = '1'",
+    ", set_config('idle_in_transaction_session_timeout', '5000', true)",
     "",
     "",
     ""
 );
 
 macro_rules! with_letters_and_notes {
-    ($attempt:literal) => {
-        statement!($attempt, "letter_there AS MATERIALIZED (
+    ($attempt:literal, $settings:literal) => {
+        statement!($attempt, $settings, "letter_there AS MATERIALIZED (
         SELECT letter.id FROM idem.letter WHERE letter.id = ANY ($13) FOR UPDATE
     ),
     letter AS MATERIALIZED (
@@ -138,10 +143,12 @@ macro_rules! with_letters_and_notes {
     };
 }
 
-const ALL: &str = with_letters_and_notes!("");
+const ALL: &str = with_letters_and_notes!("", "");
 
-const ALL_IN_ATTEMPT: &str =
-    with_letters_and_notes!(" AND current_setting('idem.attempt', true) = '1'");
+const ALL_IN_ATTEMPT: &str = with_letters_and_notes!(
+    " AND current_setting('idem' || '.attempt', true) = '1'",
+    ", set_config('idle_in_transaction_session_timeout', '5000', true)"
+);
 
 /// Makes the statement of a batch in a runner's name, which takes place by `latest` or never.
 pub(crate) fn statement<'q>(

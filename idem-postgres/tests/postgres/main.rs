@@ -4,7 +4,10 @@
 
 mod clocked;
 mod database;
+mod example;
 mod hints;
 mod laws;
+mod plans;
 mod schema;
 mod store_laws;
+mod transactions;

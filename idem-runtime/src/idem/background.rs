@@ -6,6 +6,7 @@ use std::future::Future;
 use std::io;
 use std::thread::JoinHandle;
 
+use futures_util::future::OptionFuture;
 use parking_lot::Mutex;
 use tokio::runtime::Builder;
 use tokio::sync::{mpsc, oneshot};
@@ -146,19 +147,42 @@ impl Drop for BackgroundThread {
 
 async fn run(mut received: mpsc::UnboundedReceiver<Task>) {
     let mut to_finish = JoinSet::new();
+    let mut last = None;
     loop {
+        let ends = last.is_some() && to_finish.is_empty();
         tokio::select! {
             task = received.recv() => match task {
                 Some(Task::Finish(work)) => drop(to_finish.spawn(work)),
-                // The runtime drops it.
+                // The runtime drops it. Until then, what is to be finished may wait for it.
                 Some(Task::Detached(work)) => drop(tokio::spawn(work)),
-                Some(Task::Last(last)) => {
-                    while to_finish.join_next().await.is_some() {}
-                    return last.await;
-                }
+                Some(Task::Last(work)) => _ = last.get_or_insert(work),
                 None => return,
             },
             Some(_) = to_finish.join_next() => {}
+            Some(()) = OptionFuture::from(last.as_mut()), if ends => return,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures_util::future::join;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_task_to_finish_may_need_the_background_after_the_stop() {
+        let thread = BackgroundThread::start(Builder::enable_all).unwrap();
+        let (background, (stopped, seen)) = (thread.handle().clone(), oneshot::channel());
+        thread.handle().finish(Box::pin(async move {
+            seen.await.unwrap();
+            background.run(async {}).await.unwrap();
+        }));
+        let stop = thread.stop(async { 7 });
+        let ended = join(stop, async { stopped.send(()) });
+        let ended = tokio::time::timeout(Duration::from_secs(60), ended).await;
+        assert_eq!(ended.expect("it hangs").0, Some(7));
     }
 }

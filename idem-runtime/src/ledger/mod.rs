@@ -21,6 +21,9 @@ pub use error::{LedgerError, LedgerErrorKind};
 pub use filter::Filter;
 #[cfg(feature = "sled")]
 pub use sled::SledLedger;
+#[cfg(feature = "sled")]
+#[doc(hidden)]
+pub use sled::{StoppedLedger, StoppedRecord};
 pub use transaction::{CommitError, Transaction};
 
 pub use crate::call::{AttemptTransaction, Claims, transaction};

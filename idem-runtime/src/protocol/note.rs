@@ -142,7 +142,7 @@ pub fn check_keys(changes: &[NoteChange]) -> Result<(), LedgerError> {
 }
 
 /// Returns the number in a key, if it has one.
-#[cfg(feature = "sled")]
+#[cfg(any(feature = "sled", feature = "testing"))]
 pub(crate) fn number_of(key: &str) -> Option<u64> {
     let (_, digits) = key.rsplit_once(NUMBERED)?;
     (digits.len() == DIGITS).then(|| u64::from_str_radix(digits, 16).ok())?

@@ -57,6 +57,37 @@ async fn the_steps_of_64_callers_share_their_trips() {
     assert_eq!(server.store.calls().reads, reads);
 }
 
+/// Claims a key, and returns how many writes and reads that took.
+async fn trips_of_a_claim(server: &Server, member: &Member, key: u64) -> (u64, u64) {
+    let before = server.store.calls();
+    let reply = member.step(&key.to_string(), member.claim(key)).await;
+    let after = server.store.calls();
+    if let Reply::Run(grant) = reply {
+        let reported = member.step(&key.to_string(), complete(grant.token)).await;
+        assert_eq!(reported, Reply::Recorded);
+    }
+    (after.writes - before.writes, after.reads - before.reads)
+}
+
+#[tokio::test]
+async fn a_claim_takes_one_trip_where_the_last_ones_met_the_same() {
+    let server = Server::start();
+    let (first, second) = (server.member("P"), server.member("Q"));
+    for key in 0..40 {
+        let trips = trips_of_a_claim(&server, &first, key).await;
+        assert_eq!(trips, (1, 0), "the new key {key}");
+    }
+    for (keys, expected) in [(0..40, (0, 1)), (40..80, (1, 0))] {
+        let settled = keys.start + 16;
+        for key in keys {
+            let trips = trips_of_a_claim(&server, &second, key).await;
+            if key >= settled {
+                assert_eq!(trips, expected, "the key {key}");
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn one_bad_write_of_a_batch_fails_alone() {
     let server = Server::start();

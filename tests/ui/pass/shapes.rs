@@ -116,6 +116,23 @@ pub async fn everything(order: Order, times: &mut u32) -> Result<u64, Error> {
     Ok(order.lines.len() as u64)
 }
 
+/// Claims with its result.
+#[idempotent(key = "order_no", transaction = "single")]
+pub async fn claimed_with_its_result(order_no: String) -> Result<String, Error> {
+    step().await?;
+    Ok(order_no)
+}
+
+/// The default, and the mode that a broker's word decides.
+#[idempotent(key = "order_no", transaction = "fresh", retry = "redeliver")]
+pub async fn claimed_when_it_came_before(order_no: String) -> Result<String, Error> {
+    #[idempotent(key = "order_no", transaction = "counted", on_crash = "bury")]
+    async fn counted(order_no: String) -> Result<String, Error> {
+        Ok(order_no)
+    }
+    counted(order_no).await
+}
+
 fn is_transient(error: &Error) -> bool {
     !matches!(error, Error::Closed { .. })
 }

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use super::guess::Guess;
 use super::numbers::{Blocks, Numbers};
 use super::own::Own;
 use super::queue::Queue;
@@ -34,6 +35,7 @@ pub(super) struct Core<S> {
     pub(super) lease: Duration,
     pub(super) queue: Queue,
     pub(super) own: Own,
+    pub(super) guess: Guess,
     pub(super) numbers: tokio::sync::Mutex<Numbers>,
     pub(super) blocks: Blocks,
     pub(super) life: Mutex<Life>,
@@ -64,6 +66,7 @@ impl<S: Store> Core<S> {
             lease,
             queue: Queue::default(),
             own: Own::default(),
+            guess: Guess::default(),
             numbers: tokio::sync::Mutex::default(),
             blocks: Blocks::default(),
             life: Mutex::new(Life::first(&context.instance)),

@@ -98,6 +98,11 @@ impl StepJob {
         1 + self.step.weight()
     }
 
+    /// Returns whether it is a claim of which nothing is known yet.
+    pub(super) fn is_guessed(&self) -> bool {
+        !self.reads && matches!(self.step, Step::Claim(_))
+    }
+
     /// Returns the fencing token of a report, a renewal or a claim given back.
     pub(super) fn token(&self) -> Option<u64> {
         token(&self.step)

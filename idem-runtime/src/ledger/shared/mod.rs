@@ -2,6 +2,7 @@
 
 mod committer;
 mod core;
+mod guess;
 mod job;
 mod numbers;
 mod own;
@@ -29,6 +30,8 @@ use super::{
 use crate::clock::BoxFuture;
 use crate::protocol::{Claim, DeadLetter, DeadLetterId, Foreseen, Record, RecordId, Reply, Step};
 
+#[doc(hidden)]
+pub use plan::first_write;
 pub use store::{
     LetterWrite, Owner, Row, Rows, Runner, Store, StoreError, StoreErrorKind, StoreTransaction,
     Write, Written,

@@ -10,7 +10,8 @@ use super::core::Core;
 use super::store::{Store, StoreError};
 use crate::clock::until;
 
-const A_BLOCK: u64 = 1_000;
+/// To reserve one takes a commit, which a busy process would notice every few batches.
+const A_BLOCK: u64 = 10_000;
 
 /// A block of numbers that this process reserved.
 ///

@@ -9,6 +9,7 @@ use super::core::Core;
 use super::own::is_running;
 use super::store::{LetterWrite, Owner, Row, Runner, Store, StoreError, StoreErrorKind, Write};
 use crate::clock::after;
+use crate::ledger::LedgerError;
 use crate::protocol::{
     Change, Claim, DeadLetterId, Decision, Facts, Foreseen, LetterChange, NoteChange, Record,
     RecordId, Reply, Seen, Step, decide, unnotified_key,
@@ -175,4 +176,23 @@ fn due(record: &Record) -> Option<Timestamp> {
         Record::Live(_) => Duration::ZERO,
     };
     record.due().map(|due| after(due, outlives))
+}
+
+/// Returns the first write of a record that another ledger has kept, without a claim.
+///
+/// # Errors
+/// [`LedgerError::Other`] when it cannot be encoded.
+#[doc(hidden)]
+pub fn first_write(id: RecordId, version: u64, record: &Record) -> Result<Write, LedgerError> {
+    Ok(Write {
+        id,
+        expected: None,
+        version,
+        record: Some(record.encode()?),
+        live: matches!(record, Record::Live(_)),
+        due: due(record),
+        owner: None,
+        letter: None,
+        notes: Vec::new(),
+    })
 }

@@ -1,6 +1,7 @@
 //! What waits for the committer.
 
 use std::collections::{HashSet, VecDeque};
+use std::time::{Duration, Instant};
 
 use foldhash::fast::RandomState;
 use parking_lot::Mutex;
@@ -66,6 +67,24 @@ impl Queue {
             }
             bell.await;
         }
+    }
+
+    /// Waits until as many more jobs wait as were answered just now, but not longer than `most`:
+    /// their callers tend to have a next step. Without it, callers fall into two groups, of which one
+    /// waits while the other is written.
+    pub(super) async fn gather(&self, answered: usize, most: Duration) {
+        let (start, all) = (Instant::now(), self.len() + answered);
+        loop {
+            tokio::task::yield_now().await;
+            let is_whole = answered < 2 || self.len() >= all.min(JOBS_A_BATCH);
+            if is_whole || start.elapsed() >= most {
+                return;
+            }
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.waiting.lock().jobs.len()
     }
 
     /// No more jobs; those that wait are still served.

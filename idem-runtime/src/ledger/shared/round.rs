@@ -13,7 +13,7 @@ use super::numbers::{Numbers, is_old};
 use super::plan::{Basis, Plan, Planned};
 use super::store::{Owner, Row, Runner, Store, StoreError, StoreErrorKind};
 use crate::ledger::metrics;
-use crate::protocol::{Record, Reply, Step};
+use crate::protocol::{Record, Reply};
 
 pub(super) struct Round<'c, S> {
     core: &'c Core<S>,
@@ -24,20 +24,35 @@ pub(super) struct Round<'c, S> {
     again: Vec<StepJob>,
     /// What is wrong with the store.
     trouble: Option<StoreError>,
+    /// How many writes took place.
+    wrote: usize,
 }
 
 /// A job whose row is known: what is there, or assumed.
 type Ready = (StepJob, Option<Row>);
 type Pending = (StepJob, Planned);
 
-/// The jobs to decide again, and what was wrong with the store.
-pub(super) type Left = (Vec<StepJob>, Option<StoreError>);
+/// What a round leaves.
+pub(super) struct Left {
+    /// The jobs to decide again.
+    pub(super) again: Vec<StepJob>,
+    /// What was wrong with the store.
+    pub(super) trouble: Option<StoreError>,
+    /// How many writes took place.
+    pub(super) wrote: usize,
+}
 
 impl<'c, S: Store> Round<'c, S> {
     pub(super) async fn run(core: &'c Core<S>, jobs: Vec<StepJob>) -> Left {
         let runner = match core.living().await {
             Ok(runner) => runner,
-            Err(error) => return (jobs, Some(error)),
+            Err(error) => {
+                return Left {
+                    again: jobs,
+                    trouble: Some(error),
+                    wrote: 0,
+                };
+            }
         };
         let mut round = Self {
             core,
@@ -45,11 +60,16 @@ impl<'c, S: Store> Round<'c, S> {
             numbered: Timestamp::MIN,
             again: Vec::new(),
             trouble: None,
+            wrote: 0,
         };
         let (ready, now) = round.read(jobs).await;
         let pending = round.decide(ready, now).await;
         round.write(pending).await;
-        (round.again, round.trouble)
+        Left {
+            again: round.again,
+            trouble: round.trouble,
+            wrote: round.wrote,
+        }
     }
 
     /// Reads the rows that are not known.
@@ -76,7 +96,11 @@ impl<'c, S: Store> Round<'c, S> {
             }
         };
         self.core.told(rows.now, asked);
-        for (job, row) in unknown.into_iter().zip(rows.rows) {
+        for (mut job, row) in unknown.into_iter().zip(rows.rows) {
+            if job.is_guessed() {
+                self.core.guess.met(!matches!(row, Ok(None)));
+                job.reads = true;
+            }
             match row {
                 Ok(row) => ready.extend(self.settle_doubt(job, row)),
                 Err(unreadable) => job.answer(Err(unreadable)),
@@ -94,9 +118,9 @@ impl<'c, S: Store> Round<'c, S> {
             let known = self.core.own.known(&job.id, token)?;
             return Some(Some(known.row(&self.runner)));
         }
-        // Most keys are new. If this one is not, the write does not take place.
-        let is_first = matches!(job.step, Step::Claim(_)) && !self.core.own.may_hold(&job.id);
-        is_first.then_some(None)
+        // If there is a row after all, the write does not take place.
+        let is_new = job.is_guessed() && !self.core.guess.row() && !self.core.own.may_hold(&job.id);
+        is_new.then_some(None)
     }
 
     /// Answers a job if its row shows that a write of it took place whose answer was lost.
@@ -201,9 +225,14 @@ impl<'c, S: Store> Round<'c, S> {
                 Ok(written) => {
                     metrics::commit(started.elapsed(), batch.len());
                     self.core.told(written.now, asked);
+                    self.wrote += written.versions.len();
                     for (job, planned) in batch {
                         let version = planned.write.version;
-                        if written.versions.contains(&version) {
+                        let took_place = written.versions.contains(&version);
+                        if job.is_guessed() {
+                            self.core.guess.met(!took_place);
+                        }
+                        if took_place {
                             self.took_place(job, planned.reply, planned.running, version);
                         } else {
                             self.overtaken(job);

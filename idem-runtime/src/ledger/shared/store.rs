@@ -61,7 +61,7 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// No row that the runner [owns](Write::owner) has a version below `oldest`, nor will one have:
     /// a store may find the rows of a dead runner by it. A row whose write was answered with an error
-    /// may be missed so; it has a [`due`](Write::due) as well.
+    /// may be missed so; it has a [`due`](field@Write::due) as well.
     ///
     /// A runner that owns no row may be forgotten a day after its lease ended. Its process begins a
     /// new life before it beats again, however long it stood still.
@@ -88,7 +88,7 @@ pub trait Store: Send + Sync + 'static {
     ) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
     /// Returns up to `limit` rows of [live](Write::live) records that may have something due:
-    /// [`due`](Write::due) has passed, or their [owner](Write::owner) is dead, not known, or its lease
+    /// [`due`](field@Write::due) has passed, or their [owner](Write::owner) is dead, not known, or its lease
     /// has ended. Rows that it returned last time and that are still due may be returned again; if
     /// they always come first, rows that cannot be decoded keep others from their turn.
     ///
@@ -97,7 +97,7 @@ pub trait Store: Send + Sync + 'static {
     fn due(&self, limit: usize) -> impl Future<Output = Result<Vec<RecordId>, StoreError>> + Send;
 
     /// Removes up to `limit` rows whose records are not [live](Write::live) and whose
-    /// [`due`](Write::due) has passed. Returns how many.
+    /// [`due`](field@Write::due) has passed. Returns how many.
     ///
     /// # Errors
     /// When they cannot be removed.
@@ -151,7 +151,8 @@ pub trait Store: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Vec<Note>, StoreError>> + Send;
 
     /// Writes notes as [`Ledger::write_notes`](crate::ledger::Ledger::write_notes) does: all of them
-    /// if all is as expected, and returns whether it was. Their keys were checked before.
+    /// if all is as expected, and returns whether it was. Their keys were checked before. A note that
+    /// is put under a key with a number, which another ledger gave it, makes later numbers larger.
     ///
     /// # Errors
     /// When they may not be durable.
@@ -246,7 +247,7 @@ pub struct Row {
     /// The record. A row without one stays for a while after its record was removed, so that no late
     /// write takes it for one that never was.
     pub record: Option<Record>,
-    /// As it was [written](Write::due).
+    /// As it was [written](field@Write::due).
     pub due: Option<Timestamp>,
     /// The runner that holds the record's running claim.
     pub owner: Owner,

@@ -196,6 +196,19 @@ impl RecordKey {
         }
     }
 
+    /// Returns the address that stands in a key.
+    pub(super) fn from_bytes(bytes: &[u8]) -> Self {
+        Self(bytes.into())
+    }
+
+    /// Returns the id, unless it was too long to stand here.
+    pub(super) fn id(&self) -> Option<RecordId> {
+        let (length, names) = self.0.split_first().filter(|(length, _)| **length > 0)?;
+        let (handler, key) = names.split_at_checked(usize::from(*length))?;
+        let text = |bytes| std::str::from_utf8(bytes).ok();
+        Some(RecordId::new(text(handler)?, text(key)?))
+    }
+
     pub(super) fn bytes(&self) -> &[u8] {
         &self.0
     }
@@ -276,5 +289,17 @@ mod tests {
             RecordKey::new(&id(&longer, &long))
         );
         assert_eq!(RecordKey::new(&id(&long, &longer)).bytes().len(), 33);
+    }
+
+    #[test]
+    fn an_id_is_read_back_unless_it_was_hashed() {
+        for (handler, key) in [("orders.place", "A-1"), ("a", ""), ("größe", "\0\u{1F4A9}")] {
+            assert_eq!(
+                RecordKey::new(&id(handler, key)).id(),
+                Some(id(handler, key))
+            );
+        }
+        assert_eq!(RecordKey::new(&id("a", &"x".repeat(200))).id(), None);
+        assert_eq!(RecordKey::new(&id("", "key")).id(), None);
     }
 }

@@ -26,6 +26,7 @@ mod recovery;
 mod salvage;
 mod shared;
 mod spill;
+mod stopped;
 mod store;
 mod sweep;
 mod undo;
@@ -52,6 +53,8 @@ use opening::Opened;
 use queue::Queue;
 use shared::{Shared, Waiting};
 use witness::Witness;
+
+pub use stopped::{StoppedLedger, StoppedRecord};
 
 use super::{Capabilities, ExpectedNote, Ledger, LedgerError, Note, NoteChange, Swept};
 use crate::clock::{BoxFuture, Clock};

@@ -11,6 +11,7 @@ use super::refused;
 use crate::clock::after;
 use crate::ledger::shared::{Owner, Row, Rows, Runner, StoreError, StoreErrorKind, Write, Written};
 use crate::ledger::{ExpectedNote, LedgerError, Note, NoteChange, unnotified_key};
+use crate::protocol::note::number_of;
 use crate::protocol::{DeadLetter, DeadLetterId, Record, RecordId};
 
 /// How often a [`MemoryStore`](super::MemoryStore) was called.
@@ -324,7 +325,10 @@ impl Kept {
                 self.noted
             });
             match change.value() {
-                Some(value) => drop(self.notes.insert(key.into_owned(), value.to_vec())),
+                Some(value) => {
+                    self.noted = self.noted.max(number_of(&key).unwrap_or(0));
+                    self.notes.insert(key.into_owned(), value.to_vec());
+                }
                 None => drop(self.notes.remove(&*key)),
             }
         }

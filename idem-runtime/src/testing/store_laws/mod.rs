@@ -81,6 +81,7 @@ macro_rules! store_laws {
             a_guarded_write_of_notes_is_whole
             numbers_of_notes_grow_as_they_become_readable
             numbers_of_notes_grow_within_a_write
+            a_number_from_elsewhere_makes_later_ones_larger
             record_keys_come_back_exactly
             letter_keys_come_back_exactly
             note_keys_come_back_exactly

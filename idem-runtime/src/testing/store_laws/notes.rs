@@ -216,3 +216,23 @@ pub async fn numbers_of_notes_grow_within_a_write<S: Store>(on: Subject<S>) {
         assert!(u64::from_str_radix(digits, 16).unwrap() > 0, "{key}");
     }
 }
+
+/// Notes that were numbered by another ledger keep their numbers, and later ones come behind them,
+/// also once they are removed.
+pub async fn a_number_from_elsewhere_makes_later_ones_larger<S: Store>(on: Subject<S>) {
+    let (one, other) = (on.member("one").await, on.member("two").await);
+    let elsewhere = "q/~00000000000f4240";
+    assert!(write(&one, [NoteChange::put(elsewhere, "copied")], []).await);
+    assert!(write(&other, [NoteChange::put("q/~", "new")], []).await);
+    let notes = other.notes("q/").await;
+    let values: Vec<_> = notes.iter().map(|(_, value)| &value[..]).collect();
+    assert_eq!(values, [&b"copied"[..], b"new"]);
+    assert_eq!(notes[0].0, elsewhere);
+    let both = "q/~00000000001e8480";
+    let raised = [NoteChange::put(both, "gone"), NoteChange::delete(both)];
+    assert!(write(&one, raised, []).await);
+    assert!(write(&other, [NoteChange::put("q/~", "last")], []).await);
+    let notes = one.notes("q/").await;
+    assert_eq!(notes.len(), 3);
+    assert!(&*notes[2].0 > both, "{}", notes[2].0);
+}

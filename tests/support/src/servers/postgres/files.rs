@@ -11,14 +11,15 @@ use anyhow::{Context, ensure};
 use super::super::keeper::Line;
 use super::super::kinds::{find, line};
 
-/// Returns the folder of its data; where there is none, it is copied from one that is made once.
-pub(super) fn data(folder: &Path) -> anyhow::Result<PathBuf> {
+/// Returns the folder of its data, and whether it is new: copied from one that is made once.
+pub(super) fn data(folder: &Path) -> anyhow::Result<(PathBuf, bool)> {
     let data = folder.join("data");
-    if !data.is_dir() {
+    let is_new = !data.is_dir();
+    if is_new {
         copy(&template()?, &data)?;
         give(folder, &data)?;
     }
-    Ok(data)
+    Ok((data, is_new))
 }
 
 /// Gives files to the user who runs the server, and lets that user reach them.

@@ -6,6 +6,8 @@ mod cluster;
 mod database;
 mod files;
 
+use std::fs::OpenOptions;
+use std::io::Write;
 use std::path::Path;
 
 #[cfg(feature = "postgres")]
@@ -60,26 +62,30 @@ const LOGIN: Hello = (
 );
 
 fn postgres(folder: &Path, ports: Ports, needs: Needs) -> anyhow::Result<Vec<Line>> {
-    let data = files::data(folder)?;
-    let mut settings = vec![
-        format!("port={}", ports.own),
-        "listen_addresses=127.0.0.1".to_owned(),
-        "unix_socket_directories=".to_owned(),
-        // A process of a service has a committer, a pool and a listener.
-        "max_connections=200".to_owned(),
-        "shared_buffers=32MB".to_owned(),
-        "max_wal_size=256MB".to_owned(),
-        // What a replica has missed while it was away is still there.
-        "wal_keep_size=256MB".to_owned(),
-        "wal_retrieve_retry_interval=100ms".to_owned(),
-    ];
-    if needs == Needs::Any {
-        settings.extend(["fsync=off".to_owned(), "full_page_writes=off".to_owned()]);
+    let (data, is_new) = files::data(folder)?;
+    if is_new {
+        let mut settings = vec![
+            "listen_addresses = '127.0.0.1'",
+            "unix_socket_directories = ''",
+            // A process of a service has a committer, a pool and a listener.
+            "max_connections = 400",
+            "shared_buffers = '32MB'",
+            "max_wal_size = '256MB'",
+            // What a replica has missed while it was away is still there.
+            "wal_keep_size = '256MB'",
+            "wal_retrieve_retry_interval = '100ms'\n",
+        ];
+        if needs == Needs::Any {
+            settings.extend(["fsync = off", "full_page_writes = off\n"]);
+        }
+        // In the file, so that `Server::set` can change them.
+        let mut file = OpenOptions::new()
+            .append(true)
+            .open(data.join("postgresql.conf"))?;
+        file.write_all(settings.join("\n").as_bytes())?;
     }
-    let mut arguments = vec!["-D".to_owned(), data.display().to_string()];
-    for setting in settings {
-        arguments.extend(["-c".to_owned(), setting]);
-    }
+    let (data, port) = (data.display().to_string(), format!("port={}", ports.own));
+    let arguments = ["-D", &data, "-c", &port].map(ToOwned::to_owned).into();
     Ok(vec![not_as_root(folder, "postgres", arguments)?])
 }
 

@@ -1,4 +1,4 @@
-//! The order book: `orders.jsonl`, which stands for the business's own database.
+//! The order book beside an embedded ledger: the file `orders.jsonl`.
 //!
 //! One thread writes all waiting orders, syncs the file once, and answers all their callers.
 
@@ -22,7 +22,7 @@ const GROUP: usize = 64;
 
 /// The placed orders, in memory and on disk. A clone is another handle of the same book.
 #[derive(Debug, Clone)]
-pub(crate) struct Book {
+pub(crate) struct FileBook {
     orders: Index,
     waiting: mpsc::Sender<Entry>,
 }
@@ -34,7 +34,7 @@ struct Entry {
     written: oneshot::Sender<io::Result<()>>,
 }
 
-impl Book {
+impl FileBook {
     /// Reads the book, truncates an incomplete last line, and starts the writer, which ends when the
     /// last clone of the book is dropped.
     pub(crate) fn open(path: &Path) -> anyhow::Result<Self> {
@@ -195,7 +195,7 @@ mod tests {
             order_no: order_no.into(),
             sku: "TEA-500".into(),
             qty: 2,
-            total_cents: 2500,
+            total_cents: 2_500,
         }
     }
 
@@ -213,7 +213,7 @@ mod tests {
             b"\0\0\n{\"order_no\"",
         ] {
             std::fs::write(&path, [line("A").as_bytes(), torn].concat()).unwrap();
-            let book = Book::open(&path).unwrap();
+            let book = FileBook::open(&path).unwrap();
             assert_eq!(book.find("A"), Some(order("A")));
             assert_eq!(book.find("B"), None);
             book.append(order("B")).await.unwrap();
@@ -230,7 +230,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("orders.jsonl");
         std::fs::write(&path, line("A") + "tea\n" + &line("B")).unwrap();
-        let error = format!("{:#}", Book::open(&path).unwrap_err());
+        let error = format!("{:#}", FileBook::open(&path).unwrap_err());
         assert!(error.contains("line 2 is not an order"), "{error}");
     }
 

@@ -1,0 +1,164 @@
+//! The mark that a migration leaves in its target: which folder it is of, and how far it has come.
+
+use idem_runtime::ledger::shared::Store;
+use idem_runtime::ledger::{ExpectedNote, NoteChange, StoppedLedger};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::target::Target;
+use crate::problem::Problem;
+
+const KEY: &str = "migration/from-folder";
+
+/// The mark.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Mark {
+    /// The folder's name for itself.
+    pub(super) folder: String,
+    /// The folder's last write when the migration began. A service that opens it makes another.
+    pub(super) write: u64,
+    /// When the migration began, by which its records are judged.
+    pub(super) since: Timestamp,
+    /// How many numbers each run reserves.
+    numbers: u64,
+    /// The first number that the next run gets, unless others use the target.
+    next: u64,
+    /// The runs that have begun since `next` was written down: their reservations may have been made.
+    runs: u64,
+    /// When it was all there.
+    pub(super) done: Option<Timestamp>,
+}
+
+impl Mark {
+    /// Returns a mark of a migration that begins. `numbers` is what each run reserves.
+    pub(super) fn new(folder: &StoppedLedger, since: Timestamp, numbers: u64) -> Self {
+        Self {
+            folder: folder.name(),
+            write: folder.last_write(),
+            since,
+            numbers,
+            next: 1,
+            runs: 0,
+            done: None,
+        }
+    }
+
+    pub(super) async fn read<S: Store>(target: &Target<'_, S>) -> Result<Option<Self>, Problem> {
+        let Some(value) = target.note(KEY).await? else {
+            return Ok(None);
+        };
+        let mark = serde_json::from_slice(&value);
+        mark.map(Some).map_err(|_| {
+            Problem::failed("a newer `idem` has migrated into this database: use that one")
+        })
+    }
+
+    /// Checks that it is of this folder as it is.
+    ///
+    /// # Errors
+    /// When the target has another folder's contents, or the folder was used since.
+    pub(super) fn check(&self, folder: &StoppedLedger) -> Result<(), Problem> {
+        let text = if self.folder != folder.name() {
+            "another folder was migrated into this database: migrate each into a schema of its own \
+             (`--schema`)"
+                .to_owned()
+        } else if self.write != folder.last_write() {
+            match self.done {
+                Some(done) => format!(
+                    "a service has used the folder since it was migrated at {done:.0}, and what it did \
+                     is not in the database: let services use the database only, or migrate into an \
+                     empty schema"
+                ),
+                None => format!(
+                    "a service has used the folder since its migration began at {:.0}: drop the schema \
+                     that the migration has begun to fill, and begin again",
+                    self.since
+                ),
+            }
+        } else {
+            return Ok(());
+        };
+        Err(Problem::failed(text))
+    }
+
+    /// Reserves the run's numbers, and returns the first.
+    ///
+    /// # Errors
+    /// When others have reserved numbers: a service uses the target. Nothing was changed, if this is
+    /// the first run.
+    pub(super) async fn begin_run<S: Store>(
+        &mut self,
+        target: &Target<'_, S>,
+    ) -> Result<u64, Problem> {
+        let is_first = self.runs == 0 && self.next == 1;
+        let before = self.clone();
+        self.runs += 1;
+        // First the intent: a run that is killed next leaves no reservation that cannot be told from
+        // a service's.
+        self.write(target, (!is_first).then_some(&before)).await?;
+        let first = target.reserve(self.numbers).await?;
+        let ours = (0..self.runs).any(|run| first == self.next + run * self.numbers);
+        if !ours {
+            if is_first {
+                self.remove(target).await?;
+            }
+            return Err(Problem::failed(if is_first {
+                "a service has used this database: migrate into an empty schema (`--schema`), before \
+                 services use it"
+            } else {
+                "a service has used this database before the migration was done: stop the services, \
+                 drop the schema, and begin again"
+            }));
+        }
+        let before = self.clone();
+        (self.next, self.runs) = (first + self.numbers, 0);
+        self.write(target, Some(&before)).await?;
+        Ok(first)
+    }
+
+    /// Notes that all is there.
+    pub(super) async fn finish<S: Store>(
+        &mut self,
+        target: &Target<'_, S>,
+        now: Timestamp,
+    ) -> Result<(), Problem> {
+        let before = self.clone();
+        self.done = Some(now);
+        self.write(target, Some(&before)).await
+    }
+
+    async fn write<S: Store>(
+        &self,
+        target: &Target<'_, S>,
+        before: Option<&Self>,
+    ) -> Result<(), Problem> {
+        let expected = match before {
+            Some(before) => ExpectedNote::value(KEY, before.bytes()?),
+            None => ExpectedNote::absent(KEY),
+        };
+        let put = NoteChange::put(KEY, self.bytes()?);
+        if target.write_notes(vec![put], vec![expected]).await? {
+            return Ok(());
+        }
+        // The answer to the first asking may have been lost.
+        if Self::read(target).await?.as_ref() == Some(self) {
+            return Ok(());
+        }
+        Err(Problem::failed(
+            "another `idem migrate` works on this database: let it end, then run this one again",
+        ))
+    }
+
+    async fn remove<S: Store>(&self, target: &Target<'_, S>) -> Result<(), Problem> {
+        let expected = ExpectedNote::value(KEY, self.bytes()?);
+        let delete = NoteChange::delete(KEY);
+        target
+            .write_notes(vec![delete], vec![expected])
+            .await
+            .map(drop)
+    }
+
+    fn bytes(&self) -> Result<Vec<u8>, Problem> {
+        Ok(serde_json::to_vec(self)?)
+    }
+}

@@ -1,0 +1,244 @@
+//! `idem migrate`: what is in a folder that no service holds, copied into a database.
+//!
+//! The folder is read as it is, and judged as a service would find it after a restart. Each thing is
+//! written where there is none, so a copy that was cut off goes on.
+
+mod copy;
+mod mark;
+mod source;
+mod tally;
+mod target;
+#[cfg(test)]
+mod tests;
+
+use std::fmt::Write as _;
+
+use comfy_table::Cell;
+use idem_postgres::health::Health;
+use idem_runtime::ledger::StoppedLedger;
+use idem_runtime::ledger::shared::Store;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::args::{Migrate, Place};
+use super::format::line;
+use super::out::Out;
+use super::problem::Problem;
+use super::progress;
+use super::target::{LedgerUrl, OpenError, stopped};
+use copy::Copier;
+use mark::Mark;
+use source::Source;
+use tally::{Kind, Skip, Tally};
+use target::Target;
+
+/// What became of a migration.
+#[derive(Debug, Serialize)]
+struct Report {
+    from: String,
+    to: String,
+    /// Whether nothing was to be written.
+    dry_run: bool,
+    /// When an earlier run had done it; nothing was written then.
+    done_before: Option<Timestamp>,
+    #[serde(flatten)]
+    tally: Tally,
+}
+
+pub(crate) async fn run(how: Migrate, place: &Place, out: Out) -> Result<(), Problem> {
+    let Migrate {
+        from,
+        to,
+        dry_run,
+        partial,
+    } = how;
+    if place.url.is_some() || place.data.is_some() || place.ledger.is_some() {
+        return Err(Problem::usage(
+            "`idem migrate` goes `--from` a folder `--to` a database: leave the other place out",
+        ));
+    }
+    let to = match to {
+        Some(to) => to,
+        None => LedgerUrl::from_env()?.ok_or_else(|| {
+            Problem::usage(
+                "where to? Give `--to postgres://user@host/database`, or set IDEM_LEDGER",
+            )
+        })?,
+    };
+    let postgres = to.postgres(&place.schema)?;
+    let folder = stopped(&from).map_err(OpenError::into_problem)?;
+    let health = postgres.clone().health().await;
+    let health = health.map_err(|error| to.problem(&error))?;
+    in_use(&health, &to)?;
+    let how = How {
+        now: Timestamp::now(),
+        dry_run,
+        partial,
+    };
+    let done = if dry_run && health.schema_version < health.known_version {
+        // Its tables would be made.
+        migrate_to_nothing(&folder, &how)?
+    } else {
+        let store = postgres.migrate(!dry_run).store().await;
+        let store = store.map_err(|error| to.problem(&error))?;
+        let done = migrate(&folder, &store, &how).await;
+        store.close().await;
+        done?
+    };
+    let report = Report {
+        from: from.display().to_string(),
+        to: to.to_string(),
+        dry_run,
+        done_before: done.before,
+        tally: done.tally,
+    };
+    out.answer(&report, |out| page(&report, out))
+}
+
+/// Checks that no service beats. A run of this program that was killed seems to live for a moment.
+fn in_use(health: &Health, to: &LedgerUrl) -> Result<(), Problem> {
+    let living = health.ledger.iter().flat_map(|ledger| &ledger.living);
+    let services: Vec<_> = living
+        .filter(|name| !name.starts_with(target::NAME))
+        .collect();
+    match &services[..] {
+        [] => Ok(()),
+        [first, ..] => Err(Problem::failed(format!(
+            "`{to}` is used by {}, such as `{first}`: stop what uses it, and start it when the migration is done",
+            if services.len() == 1 {
+                "1 process".to_owned()
+            } else {
+                format!("{} processes", services.len())
+            }
+        ))),
+    }
+}
+
+/// How to migrate.
+struct How {
+    now: Timestamp,
+    dry_run: bool,
+    partial: bool,
+}
+
+/// What was done.
+#[derive(Debug)]
+struct Done {
+    /// When an earlier run had done it.
+    before: Option<Timestamp>,
+    tally: Tally,
+}
+
+/// Looks at what would go over into tables that are yet to be made.
+fn migrate_to_nothing(folder: &StoppedLedger, how: &How) -> Result<Done, Problem> {
+    let tally = Source::new(folder, how.now).look()?;
+    let before = None;
+    Ok(Done { before, tally })
+}
+
+/// Copies a folder into a store, or goes on with it.
+async fn migrate<S: Store>(folder: &StoppedLedger, store: &S, how: &How) -> Result<Done, Problem> {
+    let target = Target::new(store);
+    let done = migrate_into(folder, &target, how).await;
+    target.close().await;
+    done
+}
+
+async fn migrate_into<S: Store>(
+    folder: &StoppedLedger,
+    target: &Target<'_, S>,
+    how: &How,
+) -> Result<Done, Problem> {
+    let mark = Mark::read(target).await?;
+    if let Some(mark) = &mark {
+        mark.check(folder)?;
+        if let Some(done) = mark.done {
+            let (before, tally) = (Some(done), Tally::default());
+            return Ok(Done { before, tally });
+        }
+    }
+    let since = mark.as_ref().map_or(how.now, |mark| mark.since);
+    let source = Source::new(folder, since);
+    let expected = source.look()?;
+    if how.dry_run {
+        let (before, tally) = (None, expected);
+        return Ok(Done { before, tally });
+    }
+    complete(&expected, how.partial)?;
+    let numbers = folder.last_number() + expected.total() + 1;
+    let mut mark = mark.unwrap_or_else(|| Mark::new(folder, since, numbers));
+    let first = mark.begin_run(target).await? + folder.last_number();
+    let bar = progress::bar(expected.total(), "copied");
+    let mut copier = Copier::new(source, target, first, bar);
+    copier.run().await?;
+    copier.bar.finish_and_clear();
+    mark.finish(target, how.now).await?;
+    let (before, tally) = (None, copier.tally);
+    Ok(Done { before, tally })
+}
+
+/// Checks that all goes over, or need not.
+fn complete(expected: &Tally, partial: bool) -> Result<(), Problem> {
+    let left: Vec<_> = [Skip::LongKeys, Skip::Unreadable]
+        .into_iter()
+        .filter(|skip| expected.left_out(*skip) > 0)
+        .map(|skip| format!("{} {}", expected.left_out(skip), skip.why()))
+        .collect();
+    if left.is_empty() || partial {
+        return Ok(());
+    }
+    Err(Problem::failed(format!(
+        "not all can go over, and nothing was changed: {}. Leave them out with `--partial`, or wait until they have \
+         expired",
+        left.join("; ")
+    )))
+}
+
+fn page(report: &Report, out: Out) -> String {
+    let (from, to) = (line(&report.from), line(&report.to));
+    if let Some(done) = report.done_before {
+        return format!("`{from}` was migrated to `{to}` at {done:.0}: nothing was left to do");
+    }
+    let tally = &report.tally;
+    let copied = if report.dry_run { "To copy" } else { "Copied" };
+    let mut table = out.table([("What", false), (copied, true), ("There before", true)]);
+    for kind in Kind::ALL.into_iter().filter(|kind| tally.of(*kind) > 0) {
+        let copied = tally.copied.get(&kind).copied().unwrap_or(0);
+        let there = tally.of(kind) - copied;
+        table.add_row(vec![
+            Cell::new(kind.name()),
+            Cell::new(copied),
+            Cell::new(there),
+        ]);
+    }
+    let mut text = format!("{table}\n");
+    for (skip, count) in &tally.skipped {
+        let _ = writeln!(text, "left out: {count} {}", skip.why());
+    }
+    if tally.crashed > 0 {
+        let _ = writeln!(
+            text,
+            "attempts that ran when the service ended, and count as crashed: {}",
+            tally.crashed
+        );
+    }
+    if tally.buried > 0 {
+        let _ = writeln!(
+            text,
+            "dead letters written, as after a restart, where no attempt or no time was left: {}",
+            tally.buried
+        );
+    }
+    let _ = if report.dry_run {
+        writeln!(
+            text,
+            "nothing was changed: this is what `{from}` would bring to `{to}`"
+        )
+    } else {
+        writeln!(
+            text,
+            "`{to}` has all of it, and `{from}` is as it was: start the services on the database, and none on the folder"
+        )
+    };
+    text
+}

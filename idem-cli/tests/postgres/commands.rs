@@ -1,0 +1,113 @@
+//! Commands on a database.
+
+use std::sync::Arc;
+
+use idem_runtime::{Filter, LetterState};
+use idem_test_support::servers::{Database, Server};
+
+use crate::served::Served;
+use crate::support::{At, bury, command, ended, folder, idem, order};
+use crate::{at, service};
+
+pub(crate) async fn letters_are_looked_at_and_changed_beside_a_service(
+    _: Arc<Server>,
+) -> anyhow::Result<()> {
+    let database = Database::empty().await?;
+    let idem = service(database.url()).await?;
+    let ids = bury(&idem, ["A-1", "A-2"].map(|key| order(key, "out of stock"))).await;
+    let served = Served::of(tempfile::tempdir()?, idem.clone(), ids.clone(), |router| {
+        router
+    })
+    .await;
+    let at = at(&database);
+    for at in [&at, &served.at()] {
+        let listed = at.json(&["dlq", "list"]).await;
+        assert_eq!(listed["total"], 2, "{listed:#}");
+    }
+    let story = at.json(&["explain", "orders.place", "A-1"]).await;
+    assert_eq!(story["now"]["state"], "dead", "{story:#}");
+    let stats = at.json(&["stats"]).await;
+    assert_eq!(stats["open"], 2, "{stats:#}");
+
+    let id = ids[0].to_string();
+    at.idem(&["dlq", "discard", &id, "--why", "a test order", "--yes"])
+        .await
+        .ended(0);
+    // The service sees it at once, and who did it.
+    let discarded = Filter::default().state(LetterState::Discarded);
+    let letters = idem.dead_letters().list(&discarded).await?;
+    assert_eq!(letters.len(), 1);
+    assert_eq!(letters[0].id, ids[0]);
+    assert!(
+        format!("{:?}", letters[0].history).contains("ann"),
+        "{:?}",
+        letters[0].history
+    );
+    let listed = served.at().json(&["dlq", "list"]).await;
+    assert_eq!(listed["total"], 1, "its dashboard too: {listed:#}");
+    drop(served);
+    idem.close().await?;
+    // Without a service too.
+    let id = ids[1].to_string();
+    at.idem(&["dlq", "redrive", &id, "--why", "mended", "--yes"])
+        .await
+        .ended(0);
+    let listed = at.json(&["dlq", "list"]).await;
+    assert_eq!(listed["total"], 0, "{listed:#}");
+    Ok(())
+}
+
+pub(crate) async fn the_environment_has_the_url_and_no_password_is_shown(
+    _: Arc<Server>,
+) -> anyhow::Result<()> {
+    let database = Database::empty().await?;
+    service(database.url()).await?.close().await?;
+    // A server that trusts its clients does not look at it.
+    let url = database.url().replacen('@', ":s3cret@", 1);
+    assert!(url.contains("s3cret"), "{url}");
+    for words in [
+        &["stats"][..],
+        &["doctor"],
+        &["dlq", "list", "--json"],
+        &["doctor", "--json"],
+    ] {
+        let said = ended(command().env("IDEM_LEDGER", &url).args(words)).await;
+        assert!(said.code <= 1, "{said:?}");
+        assert!(!format!("{said:?}").contains("s3cret"), "{said:?}");
+    }
+    let elsewhere = "postgres://ann:s3cret@127.0.0.1:1/none?password=s3cret";
+    for words in [
+        &["stats"][..],
+        &["doctor", "--json"],
+        &["migrate", "--from", "/nowhere"],
+    ] {
+        let said = ended(command().env("IDEM_LEDGER", elsewhere).args(words)).await;
+        assert!(!format!("{said:?}").contains("s3cret"), "{said:?}");
+        assert!(said.code >= 2, "{said:?}");
+    }
+    let said = idem(&["--ledger", "ann:s3cret@db", "stats"]).await.ended(2);
+    assert!(
+        said.err.contains("cannot be read") && !said.err.contains("s3cret"),
+        "{said:?}"
+    );
+    Ok(())
+}
+
+pub(crate) async fn what_does_not_fit_a_database_says_so(_: Arc<Server>) -> anyhow::Result<()> {
+    let database = Database::empty().await?;
+    let at = at(&database);
+    let said = at.idem(&["stats"]).await.ended(1);
+    assert!(said.err.contains("tables are missing"), "{said:?}");
+    let tables = "SELECT count(*) FROM pg_namespace WHERE nspname = 'idem'";
+    let made: i64 = sqlx::query_scalar(tables)
+        .fetch_one(&mut database.connect().await?)
+        .await?;
+    assert_eq!(made, 0, "it makes no tables");
+    let (data, _) = folder(1).await;
+    let said = At::folder(data.path())
+        .idem(&["stats", "--ledger", database.url()])
+        .await
+        .ended(2);
+    assert!(said.err.contains("give one of them"), "{said:?}");
+    Ok(())
+}

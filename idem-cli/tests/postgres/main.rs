@@ -1,0 +1,66 @@
+//! The command `idem` on a real PostgreSQL.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a helper that cannot go on fails its test"
+)]
+
+mod commands;
+mod doctor;
+mod migrate;
+#[path = "../cli/served.rs"]
+#[allow(
+    dead_code,
+    reason = "the other tests of the command use the rest of it"
+)]
+mod served;
+#[path = "../cli/support.rs"]
+#[allow(
+    dead_code,
+    reason = "the other tests of the command use the rest of it"
+)]
+mod support;
+
+use std::process::ExitCode;
+
+use idem_runtime::Idem;
+use idem_test_support::servers::{Database, Needs, POSTGRES, trial};
+use libtest_mimic::{Arguments, Trial};
+
+macro_rules! tests {
+    ($($needs:ident $module:ident::$name:ident,)*) => {
+        vec![$(trial(
+            concat!(stringify!($module), "::", stringify!($name)),
+            &POSTGRES,
+            Needs::$needs,
+            $module::$name,
+        )),*]
+    };
+}
+
+fn main() -> ExitCode {
+    let tests: Vec<Trial> = tests![
+        Any commands::letters_are_looked_at_and_changed_beside_a_service,
+        Any commands::the_environment_has_the_url_and_no_password_is_shown,
+        Any commands::what_does_not_fit_a_database_says_so,
+        Own doctor::says_what_is_promised,
+        Own doctor::finds_what_breaks_a_promise,
+        Own doctor::finds_a_standby,
+        Any doctor::finds_missing_tables_and_privileges,
+        Any migrate::a_folder_goes_over,
+        Any migrate::one_that_is_killed_goes_on,
+        Any migrate::what_is_in_use_is_refused,
+    ];
+    libtest_mimic::run(&Arguments::from_args(), tests).exit_code()
+}
+
+/// Opens a database as a service does.
+async fn service(url: &str) -> anyhow::Result<Idem> {
+    let ledger = idem_postgres::Postgres::connect(url);
+    Ok(Idem::builder().open_with(ledger).await?)
+}
+
+/// A place for the command.
+fn at(database: &Database) -> support::At {
+    support::At::Database(database.url().to_owned())
+}

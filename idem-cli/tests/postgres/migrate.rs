@@ -1,0 +1,152 @@
+//! A folder that moves into a database.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use idem_runtime::notes::NoteChange;
+use idem_runtime::{Filter, Idem};
+use idem_test_support::servers::{Database, Server};
+use idem_test_support::within;
+use tokio::time::sleep;
+
+use crate::service;
+use crate::support::{PlaceOrder, Said, bury, command, ended, folder, order, place_order};
+
+async fn migrate(data: &tempfile::TempDir, database: &Database, more: &[&str]) -> Said {
+    let mut command = command();
+    command.arg("migrate").arg("--from").arg(data.path());
+    ended(command.args(["--to", database.url()]).args(more)).await
+}
+
+fn small(order_no: String) -> PlaceOrder {
+    let note = String::new();
+    PlaceOrder {
+        order_no,
+        qty: 2,
+        note,
+    }
+}
+
+pub(crate) async fn a_folder_goes_over(_: Arc<Server>) -> anyhow::Result<()> {
+    let (data, ids) = folder(3).await;
+    let idem = Idem::open(data.path())?;
+    assert_eq!(idem.scope(place_order(small("S-1".into()))).await?, 200);
+    idem.notes()
+        .write(vec![
+            NoteChange::put("jobs/~", "1"),
+            NoteChange::put("jobs/~", "2"),
+        ])
+        .await?;
+    let jobs = idem.notes().list("jobs/", None, 9).await?;
+    idem.close().await?;
+    let database = Database::empty().await?;
+
+    let dry = migrate(&data, &database, &["--dry-run", "--json"])
+        .await
+        .well()
+        .json();
+    assert_eq!(dry["copied"]["open_letters"], 3, "{dry:#}");
+    let people = migrate(&data, &database, &["--dry-run"]).await.well();
+    assert!(
+        people.out.contains("open letters") && people.out.contains("nothing was changed"),
+        "{people:?}"
+    );
+    let schemas = "SELECT count(*) FROM pg_namespace WHERE nspname = 'idem'";
+    let made: i64 = sqlx::query_scalar(schemas)
+        .fetch_one(&mut database.connect().await?)
+        .await?;
+    assert_eq!(made, 0, "a dry run makes no tables");
+
+    let done = migrate(&data, &database, &["--json"]).await.well().json();
+    assert_eq!(done["copied"], dry["copied"]);
+    assert_eq!(done["copied"]["results"], 1, "{done:#}");
+    let again = migrate(&data, &database, &[]).await.well();
+    assert!(again.out.contains("nothing was left to do"), "{again:?}");
+
+    let idem = service(database.url()).await?;
+    let mut open: Vec<_> = idem.dead_letters().list(&Filter::default()).await?;
+    open.sort_by_key(|letter| letter.id);
+    assert_eq!(open.iter().map(|letter| letter.id).collect::<Vec<_>>(), ids);
+    let reused = PlaceOrder {
+        qty: 3,
+        ..small("S-1".into())
+    };
+    assert!(
+        idem.scope(place_order(reused)).await.is_err(),
+        "its fingerprint went over"
+    );
+    assert_eq!(idem.scope(place_order(small("S-1".into()))).await?, 200);
+    idem.notes()
+        .write(vec![NoteChange::put("jobs/~", "3")])
+        .await?;
+    let all = idem.notes().list("jobs/", None, 9).await?;
+    assert_eq!(all[..2], jobs[..]);
+    assert_eq!(all[2].value, b"3");
+    idem.close().await?;
+    // The service that uses it now keeps the folder from being migrated again in another state.
+    Idem::open(data.path())?.close().await?;
+    let since = migrate(&data, &database, &[]).await.ended(1);
+    assert!(since.err.contains("used the folder since"), "{since:?}");
+    Ok(())
+}
+
+pub(crate) async fn one_that_is_killed_goes_on(_: Arc<Server>) -> anyhow::Result<()> {
+    const RESULTS: i64 = 3000;
+    let data = tempfile::tempdir()?;
+    let idem = Idem::open(data.path())?;
+    let calls = (0..RESULTS).map(|n| idem.scope(place_order(small(format!("S-{n}")))));
+    for call in futures_util::future::join_all(calls).await {
+        call?;
+    }
+    bury(&idem, [order("A-1", "out of stock")]).await;
+    idem.close().await?;
+    let database = Database::empty().await?;
+    let mut killed = 0;
+    for _ in 0..10 {
+        let mut command = command();
+        command.arg("migrate").arg("--from").arg(data.path());
+        let mut child = command.args(["--to", database.url()]).spawn()?;
+        // At any moment: at first before there are tables, later in the middle.
+        sleep(Duration::from_millis(fastrand::u64(10..400))).await;
+        if child.try_wait()?.is_none() {
+            child.start_kill()?;
+            killed += 1;
+        }
+        within(child.wait()).await?;
+    }
+    eprintln!("killed {killed} times");
+    migrate(&data, &database, &[]).await.well();
+    let rows = "SELECT count(*) FROM idem.record WHERE handler = 'orders.place'";
+    let rows: i64 = sqlx::query_scalar(rows)
+        .fetch_one(&mut database.connect().await?)
+        .await?;
+    assert_eq!(rows, RESULTS + 1);
+    let idem = service(database.url()).await?;
+    assert_eq!(idem.scope(place_order(small("S-7".into()))).await?, 200);
+    assert_eq!(idem.dead_letters().list(&Filter::default()).await?.len(), 1);
+    idem.close().await?;
+    Ok(())
+}
+
+pub(crate) async fn what_is_in_use_is_refused(_: Arc<Server>) -> anyhow::Result<()> {
+    let (data, _) = folder(1).await;
+    let database = Database::empty().await?;
+    let source = Idem::open(data.path())?;
+    let held = migrate(&data, &database, &[]).await.ended(3);
+    assert!(held.err.contains("is held by process"), "{held:?}");
+    source.close().await?;
+    let idem = service(database.url()).await?;
+    let living = migrate(&data, &database, &[]).await.ended(1);
+    assert!(living.err.contains("is used by 1 process"), "{living:?}");
+    assert_eq!(idem.scope(place_order(small("S-1".into()))).await?, 200);
+    idem.close().await?;
+    let used = migrate(&data, &database, &[]).await.ended(1);
+    assert!(
+        used.err.contains("a service has used this database"),
+        "{used:?}"
+    );
+    std::fs::remove_file(data.path().join("witness"))?;
+    let doubtful = migrate(&data, &database, &[]).await.ended(1);
+    assert!(doubtful.err.contains("`witness`"), "{doubtful:?}");
+    Ok(())
+}

@@ -23,6 +23,7 @@ pub(crate) fn all() -> Vec<Trial> {
             "killed::a_server_that_is_shut_down_at_once_under_load_comes_back",
             |server| ends_under_load(server, "QUIT"),
         ),
+        test("killed::a_server_that_need_not_flush", unsynced),
         test("killed::in_the_middle_of_a_transaction", in_a_transaction),
         test("killed::in_the_middle_of_a_commit", in_a_commit),
     ]
@@ -42,6 +43,13 @@ async fn ends_under_load(server: Arc<Server>, signal: &'static str) -> anyhow::R
     }
     shop.goes_on(30).await;
     load.end().await
+}
+
+/// What the role or the database says does not count for what the ledger writes.
+async fn unsynced(server: Arc<Server>) -> anyhow::Result<()> {
+    server.set("synchronous_commit", "off").await?;
+    server.set("wal_writer_delay", "10000").await?;
+    ends_under_load(server, "KILL").await
 }
 
 async fn in_a_transaction(server: Arc<Server>) -> anyhow::Result<()> {

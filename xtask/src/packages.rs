@@ -48,6 +48,14 @@ pub(crate) const POSTGRES: Package = Package {
     tests: "the tests on PostgreSQL",
 };
 
+/// Stands before it in some of its tests.
+pub(crate) const PGBOUNCER: Package = Package {
+    name: "pgbouncer",
+    programs: &["pgbouncer"],
+    variable: None,
+    tests: "the tests on PostgreSQL through PgBouncer",
+};
+
 /// All packages for `cargo xtask test`.
 pub(crate) const ALL: [Package; 7] = [
     CHROMIUM,
@@ -71,12 +79,7 @@ pub(crate) const ALL: [Package; 7] = [
         tests: "the tests on Redis",
     },
     POSTGRES,
-    Package {
-        name: "pgbouncer",
-        programs: &["pgbouncer"],
-        variable: None,
-        tests: "the tests on PostgreSQL through PgBouncer",
-    },
+    PGBOUNCER,
 ];
 
 /// Installs missing packages if it may. Returns the tests that are not run without the rest.

@@ -43,7 +43,7 @@ pub(crate) fn run(Args { with, only }: &Args) -> anyhow::Result<()> {
         &["test", "--no-fail-fast"]
     };
     // Its laws are plain tests, which cannot say that they are not run.
-    let without: &[&str] = if packages::POSTGRES.is_there() {
+    let without: &[&str] = if packages::POSTGRES.is_there() && packages::PGBOUNCER.is_there() {
         &[]
     } else {
         &["--exclude", "idem-postgres"]

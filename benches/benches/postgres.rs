@@ -35,6 +35,9 @@ struct Bench {
     next: Cell<u64>,
 }
 
+/// Measures one part, and prints it.
+type Part = fn(&Bench);
+
 fn main() {
     let given: Vec<String> = std::env::args()
         .skip(1)
@@ -51,7 +54,7 @@ fn main() {
         runtime,
         next: Cell::new(0),
     };
-    let parts: [(&str, fn(&Bench)); 6] = [
+    let parts: [(&str, Part); 6] = [
         ("first calls", first),
         ("duplicates", duplicates),
         ("transactions", transactions),

@@ -120,6 +120,7 @@ fn origin(from: &mut Unstructured<'_>) -> Result<Origin> {
     let mut origin = Origin::new(text(from)?, text(from)?);
     (origin.message_id, origin.position) = (maybe(from, text)?, maybe(from, text)?);
     origin.headers = several(from, |from| Ok((text(from)?, text(from)?)))?;
+    origin.redelivered = from.arbitrary()?;
     Ok(origin)
 }
 

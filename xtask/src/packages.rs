@@ -1,6 +1,8 @@
 //! What the tests need from the system: finds it, or installs it from the system's packages.
 
 use std::env;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -93,6 +95,7 @@ pub(crate) fn provide(packages: &[Package]) -> anyhow::Result<Vec<String>> {
     if !missing().is_empty() {
         install(&missing());
     }
+    open_null_device();
     let missing = missing();
     if !missing.is_empty() && env::var("CI").is_ok_and(|ci| ci == "true") {
         let names: Vec<_> = missing.iter().map(|package| package.name).collect();
@@ -102,6 +105,19 @@ pub(crate) fn provide(packages: &[Package]) -> anyhow::Result<Vec<String>> {
         );
     }
     Ok(missing.iter().map(|package| package.missed()).collect())
+}
+
+/// Lets every user write to the null device, as everywhere: PostgreSQL, which refuses to run as root,
+/// needs it. Some containers leave it to root.
+fn open_null_device() {
+    let null = Path::new("/dev/null");
+    let Ok(mode) = fs::metadata(null).map(|null| null.permissions().mode()) else {
+        return;
+    };
+    if mode & 0o666 != 0o666 && rustix::process::geteuid().is_root() {
+        // If it does not work, `initdb` says so.
+        let _ = fs::set_permissions(null, Permissions::from_mode(mode | 0o666));
+    }
 }
 
 impl Package {

@@ -200,13 +200,13 @@ impl StoreTransaction for PostgresTransaction {
         sqlx::raw_sql(PLAN_ONCE)
             .execute(&mut *self.open)
             .await
-            .map_err(|error| of_statement(error).or_away())?;
+            .map_err(before_commit)?;
         loop {
             let latest = self.time.latest();
             let statement = statement(&self.schema, runner, latest, &writes, true)?;
             let rows = statement.fetch_all(&mut *self.open).await;
             // Nothing of it takes place before the commit.
-            let rows = rows.map_err(|error| of_statement(error).or_away())?;
+            let rows = rows.map_err(before_commit)?;
             let answer = Answer::of(&rows)?;
             let now = self.time.tell(answer.now);
             // If the server's clock was set, it was not late.
@@ -233,16 +233,11 @@ impl StoreTransaction for PostgresTransaction {
     }
 }
 
-/// An error of a statement whose effects need a commit.
-trait OrAway {
-    fn or_away(self) -> Self;
-}
-
-impl OrAway for StoreError {
-    fn or_away(mut self) -> Self {
-        if self.kind == StoreErrorKind::Lost {
-            self.kind = StoreErrorKind::Away;
-        }
-        self
+/// Classifies the error of a statement whose effects need a commit.
+fn before_commit(error: sqlx::Error) -> StoreError {
+    let mut error = of_statement(error);
+    if error.kind == StoreErrorKind::Lost {
+        error.kind = StoreErrorKind::Away;
     }
+    error
 }

@@ -9,8 +9,10 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{Checkup, Kind, letters, promises, unfinished};
 use crate::args::Place;
-use crate::problem::{Exit, Problem};
+use crate::problem::Problem;
 use crate::target::{LedgerUrl, Location};
+
+const LOOK: &str = "look at the server's log, and try again";
 
 /// What keeps dead rows for longer than this is too old: a table of ten thousand updates a second has
 /// six million of them by then.
@@ -55,7 +57,7 @@ pub(super) async fn examine(url: LedgerUrl, place: &Place) -> Result<Checkup, Pr
             if schema(&health, &place.schema, &mut checkup)
                 && let Err(problem) = look(url, place, &health, &mut checkup).await
             {
-                failed(problem, &mut checkup);
+                checkup.failed(problem, LOOK, (Kind::Unreadable, LOOK));
             }
         }
     }
@@ -83,26 +85,6 @@ async fn look(
     };
     let closed = target.close().await;
     looked.and(unfinished).and(closed)
-}
-
-fn failed(problem: Problem, checkup: &mut Checkup) {
-    match problem {
-        Problem::Told(Exit::Unreachable, text) => {
-            checkup.closed(
-                Kind::Unreachable,
-                text,
-                "look at the server's log, and try again",
-            );
-        }
-        Problem::Told(_, text) => {
-            checkup.wrong(
-                Kind::Unreadable,
-                text,
-                "look at the server's log, and try again",
-            );
-        }
-        Problem::Said(_) | Problem::ReaderGone => {}
-    }
 }
 
 /// Looks at the server itself.

@@ -127,6 +127,17 @@ impl Checkup {
         self.wrong(kind, what, fix);
         self.exit = Exit::Unreachable;
     }
+
+    /// Adds a question that was not answered: what to do if nothing answers, and what else.
+    fn failed(&mut self, problem: Problem, unreachable: &str, otherwise: (Kind, &str)) {
+        match problem {
+            Problem::Told(Exit::Unreachable, text) => {
+                self.closed(Kind::Unreachable, text, unreachable);
+            }
+            Problem::Told(_, text) => self.wrong(otherwise.0, text, otherwise.1),
+            Problem::Said(_) | Problem::ReaderGone => {}
+        }
+    }
 }
 
 pub(crate) async fn run(at: Location, place: &Place, out: Out) -> Result<(), Problem> {

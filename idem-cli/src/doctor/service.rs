@@ -4,8 +4,11 @@ use url::Url;
 
 use super::{Checkup, Kind, letters};
 use crate::args::Place;
-use crate::problem::{Exit, Problem};
+use crate::problem::Problem;
 use crate::target::Location;
+
+const START: &str = "start the service, or give the address that it listens on";
+const CHECK: &str = "check the token, the address and the service's log";
 
 /// Examines a service.
 ///
@@ -18,7 +21,7 @@ pub(super) async fn examine(url: Url, place: &Place) -> Result<Checkup, Problem>
         Ok(true) => {
             checkup.well("the service answers, and so does its ledger");
             if let Err(problem) = letters::look(&target, &mut checkup).await {
-                failed(problem, &mut checkup);
+                checkup.failed(problem, START, (Kind::Refused, CHECK));
             }
         }
         Ok(false) => {
@@ -33,27 +36,7 @@ pub(super) async fn examine(url: Url, place: &Place) -> Result<Checkup, Problem>
                 "look at the service's log and its disk, and start it again if it stays",
             );
         }
-        Err(problem) => failed(problem, &mut checkup),
+        Err(problem) => checkup.failed(problem, START, (Kind::Refused, CHECK)),
     }
     Ok(checkup)
-}
-
-fn failed(problem: Problem, checkup: &mut Checkup) {
-    match problem {
-        Problem::Told(Exit::Unreachable, text) => {
-            checkup.closed(
-                Kind::Unreachable,
-                text,
-                "start the service, or give the address that it listens on",
-            );
-        }
-        Problem::Told(_, text) => {
-            checkup.wrong(
-                Kind::Refused,
-                text,
-                "check the token, the address and the service's log",
-            );
-        }
-        Problem::Said(_) | Problem::ReaderGone => {}
-    }
 }

@@ -8,7 +8,7 @@ use sqlx::types::Uuid;
 use sqlx::{Postgres, QueryBuilder, Row};
 
 use super::write::state_name;
-use super::{PostgresStore, count, limit, unreadable};
+use super::{PostgresStore, count, limit, only, unreadable};
 use crate::error::of_statement;
 use crate::names::text;
 use crate::time::Time;
@@ -92,9 +92,7 @@ impl PostgresStore {
 
     pub(super) async fn count_open_letters(&self) -> Result<u64, StoreError> {
         let rows = self.reads.rows(sqlx::query(self.schema.sql(OPEN))).await?;
-        let open = rows.first().ok_or(sqlx::Error::RowNotFound);
-        let open = open.and_then(|row| row.try_get(0));
-        open.map(count).map_err(of_statement)
+        only(&rows).map(count)
     }
 
     pub(super) async fn remove_closed_letters(

@@ -4,6 +4,7 @@ mod letters;
 mod notes;
 mod rows;
 mod runners;
+mod statement;
 mod timeline;
 pub(crate) mod write;
 
@@ -17,8 +18,10 @@ use idem_runtime::ledger::{ExpectedNote, Filter, Note, NoteChange};
 use idem_runtime::protocol::{DeadLetter, DeadLetterId, RecordId};
 use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
-use sqlx::postgres::PgPool;
+use sqlx::postgres::{PgPool, PgRow};
+use sqlx::{Decode, Postgres, Row as _, Type};
 
+use crate::error::of_statement;
 use crate::feed::Feed;
 use crate::link::{Line, Link, Reads, close};
 use crate::schema::Schema;
@@ -243,6 +246,15 @@ fn limit(rows: usize) -> i64 {
 /// Returns a count of PostgreSQL's, which is never negative.
 fn count(rows: i64) -> u64 {
     u64::try_from(rows).unwrap_or(0)
+}
+
+/// Returns the first column of the first row, where a statement has at least one.
+fn only<'r, T>(rows: &'r [PgRow]) -> Result<T, StoreError>
+where
+    T: Decode<'r, Postgres> + Type<Postgres>,
+{
+    let row = rows.first().ok_or(sqlx::Error::RowNotFound);
+    row.and_then(|row| row.try_get(0)).map_err(of_statement)
 }
 
 /// Returns the error of an answer that cannot be read.

@@ -5,8 +5,7 @@ use idem_runtime::ledger::{ExpectedNote, Note, NoteChange};
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 
-use super::write::key_of;
-use super::{PostgresStore, limit, unreadable};
+use super::{PostgresStore, limit, only, unreadable};
 use crate::error::{UNIQUE_VIOLATION, of_statement, said};
 
 /// Notes from one key on, behind another, of which those with a number are settled.
@@ -93,9 +92,7 @@ impl PostgresStore {
                 .reads
                 .change(sqlx::query(self.schema.sql(SETTLED)))
                 .await?;
-            let settled = settled.first().ok_or(sqlx::Error::RowNotFound);
-            let settled = settled.and_then(|row| row.try_get(0));
-            rows = read(settled.map_err(of_statement)?).await?;
+            rows = read(only(&settled)?).await?;
         }
         let notes = rows.iter().map(|row| {
             let key = row.try_get::<&[u8], _>(0).map_err(of_statement)?;
@@ -114,17 +111,18 @@ impl PostgresStore {
         expected: &[ExpectedNote],
     ) -> Result<bool, StoreError> {
         // What is copied here with its number comes before all that is written later.
-        if let Some(above) = changes.iter().filter_map(own_number).max() {
+        if let Some(above) = changes.iter().filter_map(NoteChange::given_number).max() {
+            // Beyond that there would be no number left to give.
+            let above = above.min(1 << 62).cast_signed();
             self.writer
                 .rows(sqlx::query(self.schema.sql(RAISE)).bind(above))
                 .await?;
         }
         let (mut keys, mut values, mut numbered) = (Vec::new(), Vec::new(), Vec::new());
         for change in changes {
-            let (key, is_numbered) = key_of(change);
-            keys.push(key.as_bytes());
+            keys.push(change.given_key().as_bytes());
             values.push(change.value());
-            numbered.push(is_numbered);
+            numbered.push(change.asks_for_number());
         }
         let expected_keys: Vec<_> = expected.iter().map(|note| note.key.as_bytes()).collect();
         let expected_values: Vec<_> = expected.iter().map(|note| note.value.as_deref()).collect();
@@ -135,10 +133,7 @@ impl PostgresStore {
             .bind(expected_keys)
             .bind(expected_values);
         match self.writer.rows(query).await {
-            Ok(rows) => {
-                let row = rows.first().ok_or(sqlx::Error::RowNotFound);
-                row.and_then(|row| row.try_get(0)).map_err(of_statement)
-            }
+            Ok(rows) => only(&rows),
             // One that was not to exist was written meanwhile.
             Err(error) if said(&error, UNIQUE_VIOLATION) => Ok(false),
             Err(error) => Err(error),
@@ -152,14 +147,4 @@ fn end_of(prefix: &[u8]) -> Option<Vec<u8>> {
     let mut end = prefix[..=last].to_vec();
     end[last] += 1;
     Some(end)
-}
-
-/// Returns the number in a key that was given with one.
-fn own_number(change: &NoteChange) -> Option<i64> {
-    let NoteChange::Put { key, .. } = change else {
-        return None;
-    };
-    let (_, digits) = key.rsplit_once("/~")?;
-    let number = u64::from_str_radix(digits, 16).ok()?;
-    (digits.len() == 16).then_some(number.min(1 << 62).cast_signed())
 }

@@ -9,26 +9,28 @@ use idem_runtime::protocol::{Record, RecordId};
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 
-use super::{PostgresStore, count, limit};
+use super::statement::now;
+use super::{PostgresStore, count, limit, only};
 use crate::error::of_statement;
 use crate::names::{from_text, row_id};
 use crate::time::Time;
 
-const READ: &str = "WITH now AS MATERIALIZED (
-        SELECT idem.server_clock() + ahead AS now FROM idem.clock WHERE one
-    )
+const READ: &str = concat!(
+    now!(),
+    "
     SELECT now.now, r.id, r.version, r.record, r.due, r.owner, o.name, o.until, o.dead
     FROM now
     LEFT JOIN idem.record r ON r.id = ANY ($1)
-    LEFT JOIN idem.runner o ON o.id = r.owner";
+    LEFT JOIN idem.runner o ON o.id = r.owner"
+);
 
 const RESERVE: &str = "UPDATE idem.number SET last = last + $1 RETURNING last - $1 + 1 AS first";
 
 /// The rows whose time has come, the latest first: a backlog does not hide what is urgent. Then those
 /// of runners that are dead or late, which may be there since their oldest claim.
-const DUE: &str = "WITH now AS MATERIALIZED (
-        SELECT idem.server_clock() + ahead AS now FROM idem.clock WHERE one
-    )
+const DUE: &str = concat!(
+    now!(),
+    "
     SELECT handler, key FROM (
         (SELECT r.handler, r.key FROM now, LATERAL (
             SELECT * FROM idem.record WHERE bucket <= now.now ORDER BY bucket DESC LIMIT 10000
@@ -37,12 +39,13 @@ const DUE: &str = "WITH now AS MATERIALIZED (
         (SELECT r.handler, r.key FROM now, idem.runner o
             JOIN idem.record r ON r.claimed >= o.oldest AND r.owner = o.id AND r.live
             WHERE (o.dead OR o.until <= now.now) AND NOT o.swept)
-    ) AS r LIMIT $1";
+    ) AS r LIMIT $1"
+);
 
 /// Runners that cannot write any more and have no row left need not be looked at again.
-const SWEEP_RUNNERS: &str = "WITH now AS MATERIALIZED (
-        SELECT idem.server_clock() + ahead AS now FROM idem.clock WHERE one
-    ),
+const SWEEP_RUNNERS: &str = concat!(
+    now!(),
+    ",
     late AS (
         UPDATE idem.runner AS o SET dead = true, died_at = now.now
         FROM now WHERE NOT o.dead AND o.until < now.now - interval '10 minutes'
@@ -55,12 +58,13 @@ const SWEEP_RUNNERS: &str = "WITH now AS MATERIALIZED (
     FROM now WHERE o.dead AND NOT o.swept AND o.died_at < now.now - interval '1 minute'
         AND NOT EXISTS (
             SELECT FROM idem.record r WHERE r.claimed >= o.oldest AND r.owner = o.id AND r.live
-        )";
+        )"
+);
 
 /// A row may be due up to ten minutes before its bucket, so that completing it was a heap-only update.
-const REMOVE_DUE: &str = "WITH now AS MATERIALIZED (
-        SELECT idem.server_clock() + ahead AS now FROM idem.clock WHERE one
-    ),
+const REMOVE_DUE: &str = concat!(
+    now!(),
+    ",
     near AS MATERIALIZED (
         SELECT r.id, r.live, r.due, r.bucket FROM now, LATERAL (
             SELECT * FROM idem.record WHERE bucket <= now.now + interval '10 minutes'
@@ -84,7 +88,8 @@ const REMOVE_DUE: &str = "WITH now AS MATERIALIZED (
             )) FOR UPDATE SKIP LOCKED
         )) AND (record.due IS NULL OR record.due > now.now + interval '10 minutes')
     )
-    SELECT count(*) FROM removed";
+    SELECT count(*) FROM removed"
+);
 
 impl PostgresStore {
     pub(super) async fn read_rows(&self, ids: &[RecordId]) -> Result<Rows, StoreError> {
@@ -95,9 +100,8 @@ impl PostgresStore {
         } else {
             self.reads.rows(query).await?
         };
-        let now = found.first().ok_or(sqlx::Error::RowNotFound);
-        let now = now.and_then(|row| row.try_get::<Time, _>("now"));
-        let now = self.told(now.map_err(of_statement)?.0).await?;
+        let now: Time = only(&found)?;
+        let now = self.told(now.0).await?;
         let mut rows = HashMap::<_, _, RandomState>::default();
         for row in &found {
             let id: Option<&[u8]> = row.try_get("id").map_err(of_statement)?;
@@ -134,9 +138,7 @@ impl PostgresStore {
             .await?;
         let query = sqlx::query(self.schema.sql(REMOVE_DUE)).bind(limit(most));
         let rows = self.reads.change(query).await?;
-        let removed = rows.first().ok_or(sqlx::Error::RowNotFound);
-        let removed = removed.and_then(|row| row.try_get(0));
-        removed.map(count).map_err(of_statement)
+        only(&rows).map(count)
     }
 
     /// Runs a statement of the writer that returns one number.
@@ -144,10 +146,7 @@ impl PostgresStore {
         &self,
         query: sqlx::query::Query<'_, sqlx::Postgres, sqlx::postgres::PgArguments>,
     ) -> Result<i64, StoreError> {
-        let rows = self.writer.rows(query).await?;
-        let number = rows.first().ok_or(sqlx::Error::RowNotFound);
-        let number = number.and_then(|row| row.try_get(0));
-        number.map_err(of_statement)
+        only(&self.writer.rows(query).await?)
     }
 }
 

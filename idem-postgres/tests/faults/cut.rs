@@ -5,8 +5,8 @@ use std::sync::Arc;
 use idem_test_support::servers::{Server, Standby};
 use libtest_mimic::Trial;
 
-use crate::load::{Load, deliver};
-use crate::shop::{Mode, Shop, process};
+use crate::load::{Load, commits_unheard};
+use crate::shop::{Shop, process};
 use crate::test;
 
 pub(crate) fn all() -> Vec<Trial> {
@@ -58,24 +58,13 @@ async fn in_a_commit(server: Arc<Server>) -> anyhow::Result<()> {
     let wire = server.wire().await?;
     let idem = process(wire.address()).await?;
     let replica = server.replica(server.address(), Standby::Sync).await?;
-    for (mode, order_no) in [(Mode::Counted, "Counted-1"), (Mode::Single, "Single-1")] {
-        shop.hold(1);
-        let work = async {
-            shop.holds(1).await;
-            replica.freeze()?;
-            shop.let_go();
-            shop.waits_for("SyncRep").await?;
-            wire.cut()?;
-            wire.mend()?;
-            replica.thaw()
-        };
-        tokio::join!(deliver(&shop, &idem, mode, order_no), work).1?;
-        assert_eq!(
-            shop.runs(order_no),
-            1,
-            "the commit of {order_no} took place"
-        );
-    }
+    let (wire, standby) = (&wire, &replica);
+    commits_unheard(&shop, &idem, standby, || async move {
+        wire.cut()?;
+        wire.mend()?;
+        standby.thaw()
+    })
+    .await?;
     idem.close().await?;
     shop.judge().await
 }

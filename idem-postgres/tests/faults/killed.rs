@@ -5,7 +5,7 @@ use std::sync::Arc;
 use idem_test_support::servers::{Server, Standby};
 use libtest_mimic::Trial;
 
-use crate::load::{Load, deliver};
+use crate::load::{Load, commits_unheard, deliver};
 use crate::shop::{Mode, Shop, process};
 use crate::test;
 
@@ -79,25 +79,13 @@ async fn in_a_commit(server: Arc<Server>) -> anyhow::Result<()> {
     let shop = Shop::open(server.address()).await?;
     let idem = process(server.address()).await?;
     let replica = server.replica(server.address(), Standby::Sync).await?;
-    for (mode, order_no) in [(Mode::Counted, "Counted-1"), (Mode::Single, "Single-1")] {
-        shop.hold(1);
-        let work = async {
-            shop.holds(1).await;
-            replica.freeze()?;
-            shop.let_go();
-            shop.waits_for("SyncRep").await?;
-            server.kill()?;
-            replica.thaw()?;
-            server.restart().await?;
-            anyhow::Ok(())
-        };
-        tokio::join!(deliver(&shop, &idem, mode, order_no), work).1?;
-        assert_eq!(
-            shop.runs(order_no),
-            1,
-            "the commit of {order_no} took place"
-        );
-    }
+    let (server, standby) = (&*server, &replica);
+    commits_unheard(&shop, &idem, standby, || async move {
+        server.kill()?;
+        standby.thaw()?;
+        server.restart().await
+    })
+    .await?;
     idem.close().await?;
     shop.judge().await
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures_util::future::join;
 use idem_runtime::Idem;
+use idem_test_support::servers::Server;
 use tokio::task::JoinSet;
 
 use crate::shop::{MODES, Mode, Receipt, Shop};
@@ -78,4 +79,34 @@ pub(crate) async fn deliver(shop: &Arc<Shop>, idem: &Idem, mode: Mode, order_no:
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+}
+
+/// Places an order in each transactional mode, whose commit waits for a replica that stands still
+/// while the fault is made. Each commit takes place, and its answer does not come.
+pub(crate) async fn commits_unheard<F>(
+    shop: &Arc<Shop>,
+    idem: &Idem,
+    replica: &Server,
+    fault: impl Fn() -> F,
+) -> anyhow::Result<()>
+where
+    F: Future<Output = anyhow::Result<()>>,
+{
+    for (mode, order_no) in [(Mode::Counted, "Counted-1"), (Mode::Single, "Single-1")] {
+        shop.hold(1);
+        let work = async {
+            shop.holds(1).await;
+            replica.freeze()?;
+            shop.let_go();
+            shop.waits_for("SyncRep").await?;
+            fault().await
+        };
+        tokio::join!(deliver(shop, idem, mode, order_no), work).1?;
+        assert_eq!(
+            shop.runs(order_no),
+            1,
+            "the commit of {order_no} took place"
+        );
+    }
+    Ok(())
 }

@@ -72,15 +72,34 @@ impl NoteChange {
         values.map(<[u8]>::len).sum()
     }
 
+    /// Returns the key as it was given, without a number that it asks for.
+    pub fn given_key(&self) -> &str {
+        match self {
+            Self::Put { key, .. } | Self::Delete { key } => key,
+        }
+    }
+
+    /// Returns whether its key asks for a number.
+    pub fn asks_for_number(&self) -> bool {
+        matches!(self, Self::Put { key, .. } if key.ends_with(NUMBERED))
+    }
+
+    /// Returns the number that a key to write was given with, as when notes are copied.
+    pub fn given_number(&self) -> Option<u64> {
+        match self {
+            Self::Put { key, .. } => number_of(key),
+            Self::Delete { .. } => None,
+        }
+    }
+
     /// Returns the key to write or remove: with the `next` number appended if it asks for one. A
     /// ledger takes the number inside the critical section in which it records the change.
     pub fn key(&self, next: impl FnOnce() -> u64) -> Cow<'_, str> {
-        match self {
-            Self::Put { key, .. } if key.ends_with(NUMBERED) => {
-                format!("{key}{:0DIGITS$x}", next()).into()
-            }
-            Self::Put { key, .. } | Self::Delete { key } => key.into(),
+        let key = self.given_key();
+        if self.asks_for_number() {
+            return format!("{key}{:0DIGITS$x}", next()).into();
         }
+        key.into()
     }
 
     /// Returns the [key](Self::key) and the value to write under it; without a value the note is
@@ -142,7 +161,6 @@ pub fn check_keys(changes: &[NoteChange]) -> Result<(), LedgerError> {
 }
 
 /// Returns the number in a key, if it has one.
-#[cfg(any(feature = "sled", feature = "testing"))]
 pub(crate) fn number_of(key: &str) -> Option<u64> {
     let (_, digits) = key.rsplit_once(NUMBERED)?;
     (digits.len() == DIGITS).then(|| u64::from_str_radix(digits, 16).ok())?

@@ -7,6 +7,7 @@ mod link;
 mod names;
 mod postgres;
 mod schema;
+mod sessions;
 mod store;
 mod time;
 mod transaction;

@@ -4,24 +4,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use idem_runtime::ledger::shared::{StoreError, StoreErrorKind};
-use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgRow};
 use sqlx::query::Query;
 use sqlx::{ConnectOptions, Connection, Postgres, Row};
-use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use crate::error::{leaves_connection, of_connecting, of_statement};
 
 /// How long a connection may take to be made.
-const CONNECTING: Duration = Duration::from_secs(4);
+pub(crate) const CONNECTING: Duration = Duration::from_secs(4);
 
-/// How long a connection may take to say that it still works.
-const COMING_BACK: Duration = Duration::from_secs(4);
-
-/// After which time a connection is asked whether it still works.
-const IDLE: Duration = Duration::from_secs(1);
+/// How long connections may take to be closed.
+const CLOSING: Duration = Duration::from_secs(4);
 
 /// The settings of idem's own sessions. Statements end before the shared ledger gives them up, so
 /// that what it hears of them is certain; plans do not depend on how full a table is.
@@ -114,37 +109,6 @@ impl Link {
             .test_before_acquire(false)
             .connect_lazy_with(self.session(more))
     }
-
-    /// Returns a pool of sessions for transactions of the service.
-    pub(crate) fn transactions(&self, connections: u32) -> PgPool {
-        PgPoolOptions::new()
-            .max_connections(connections)
-            .acquire_timeout(CONNECTING)
-            // One that was used just now need not be asked whether it still works.
-            .test_before_acquire(false)
-            .before_acquire(|connection, used| {
-                Box::pin(async move {
-                    if used.idle_for >= IDLE {
-                        still_works(connection).await?;
-                    }
-                    Ok(true)
-                })
-            })
-            // The pool itself would wait for ever where the network has lost the connection.
-            .after_release(|connection, _| {
-                Box::pin(async {
-                    still_works(connection).await?;
-                    Ok(true)
-                })
-            })
-            .connect_lazy_with(self.options.clone())
-    }
-}
-
-/// Asks a connection whether it still works, for a while.
-async fn still_works(connection: &mut PgConnection) -> sqlx::Result<()> {
-    let works = timeout(COMING_BACK, connection.ping()).await;
-    works.unwrap_or_else(|late| Err(sqlx::Error::Io(late.into())))
 }
 
 /// One connection, which is made again after it failed.
@@ -194,11 +158,6 @@ impl Line {
         answer.map_err(of_statement)
     }
 
-    /// Returns whether no other call has it just now.
-    pub(crate) fn is_free(&self) -> bool {
-        self.connection.try_lock().is_ok()
-    }
-
     pub(crate) async fn close(&self) {
         if let Some(connection) = self.connection.lock().await.take() {
             // Closed it is in any case.
@@ -207,88 +166,13 @@ impl Line {
     }
 }
 
-/// The connections of reads and sweeps.
-#[derive(Debug)]
-pub(crate) struct Reads {
-    pool: PgPool,
-    bounced: bool,
-    /// Whether the pool is the service's own, whose sessions have its settings.
-    shared: bool,
-}
-
-impl Reads {
-    pub(crate) fn new(pool: PgPool, link: &Link, shared: bool) -> Self {
-        let bounced = link.bounced;
-        Self {
-            pool,
-            bounced,
-            shared,
-        }
-    }
-
-    /// Runs one statement that changes nothing.
-    pub(crate) async fn rows(
-        &self,
-        query: Query<'_, Postgres, PgArguments>,
-    ) -> Result<Vec<PgRow>, StoreError> {
-        self.run(query, self.bounced).await
-    }
-
-    /// Runs one statement as a transaction of its own, at the isolation that idem's own sessions have.
-    pub(crate) async fn change(
-        &self,
-        query: Query<'_, Postgres, PgArguments>,
-    ) -> Result<Vec<PgRow>, StoreError> {
-        self.run(query, self.bounced || self.shared).await
-    }
-
-    async fn run(
-        &self,
-        query: Query<'_, Postgres, PgArguments>,
-        begins: bool,
-    ) -> Result<Vec<PgRow>, StoreError> {
-        let connection = self.pool.acquire().await.map_err(of_connecting)?;
-        let mut lent = Lent {
-            connection,
-            works: true,
-        };
-        let answer = run(&mut lent.connection, query, begins).await;
-        lent.works = answer.as_ref().err().is_none_or(leaves_connection);
-        answer.map_err(of_statement)
-    }
-
-    /// Closes the connections, unless they are the service's.
-    pub(crate) async fn close(&self) {
-        if !self.shared {
-            close(&self.pool).await;
-        }
-    }
-}
-
 /// Closes a pool, and does not wait for connections that the network has lost.
 pub(crate) async fn close(pool: &PgPool) {
-    let _ = timeout(COMING_BACK, pool.close()).await;
-}
-
-/// A connection of a pool, which goes back when it is dropped. The pool asks whether it still works,
-/// and would wait for ever where the network has lost it.
-struct Lent {
-    connection: PoolConnection<Postgres>,
-    works: bool,
-}
-
-impl Drop for Lent {
-    fn drop(&mut self) {
-        if !self.works {
-            self.connection.close_on_drop();
-        } else if let Ok(runtime) = Handle::try_current() {
-            runtime.spawn(timeout(COMING_BACK, self.connection.return_to_pool()));
-        }
-    }
+    let _ = timeout(CLOSING, pool.close()).await;
 }
 
 /// All rows are fetched: the answer to the commit comes behind the last of them.
-async fn run(
+pub(crate) async fn run(
     connection: &mut PgConnection,
     query: Query<'_, Postgres, PgArguments>,
     begins: bool,

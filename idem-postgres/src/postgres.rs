@@ -12,6 +12,7 @@ use sqlx::postgres::{PgConnectOptions, PgPool};
 use crate::health::Health;
 use crate::link::Link;
 use crate::schema::Schema;
+use crate::sessions::Sessions;
 use crate::store::PostgresStore;
 
 /// How many reads may be under way beside each other.
@@ -72,8 +73,8 @@ impl Postgres {
     }
 
     /// Returns the settings of a ledger in the database of the service's own pool, which it then
-    /// uses for reads and for the transactions of attempts. It has to lead to the primary. Batches
-    /// and heartbeats have connections of their own.
+    /// uses for reads. It has to lead to the primary. Batches, heartbeats and the transactions of
+    /// attempts have connections of their own, with the options of the pool's.
     pub fn with_pool(pool: PgPool) -> Self {
         let options = PgConnectOptions::clone(&pool.connect_options());
         Self {
@@ -176,17 +177,16 @@ impl Postgres {
         }
         // Closed it is in any case.
         let _ = connection.close().await;
-        let shares_pools = self.pool.is_some();
-        let (reads, transactions) = match self.pool {
-            Some(pool) => (pool.clone(), pool),
-            None => (link.pool(READS, &[]), link.transactions(self.connections)),
+        let reads = match self.pool {
+            Some(pool) => Sessions::of_service(link.clone(), pool),
+            None => Sessions::with_settings(link.clone(), READS),
         };
+        let transactions = Sessions::of_transactions(link.clone(), self.connections);
         Ok(PostgresStore::new(
             schema,
             &link,
             reads,
             transactions,
-            shares_pools,
             self.lease,
         ))
     }

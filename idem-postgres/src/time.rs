@@ -14,6 +14,15 @@ const EPOCH: i64 = 946_684_800_000_000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Time(pub(crate) Timestamp);
 
+impl Time {
+    /// Returns it up to the microsecond that it is rounded up to.
+    pub(crate) fn rounded(self) -> Timestamp {
+        let just_below = SignedDuration::from_nanos(999);
+        let above = self.0.checked_add(just_below).unwrap_or(self.0);
+        Timestamp::from_microsecond(above.as_microsecond()).unwrap_or(self.0)
+    }
+}
+
 impl Type<Postgres> for Time {
     fn type_info() -> PgTypeInfo {
         PgTypeInfo::with_oid(Oid(1184))
@@ -28,9 +37,7 @@ impl PgHasArrayType for Time {
 
 impl Encode<'_, Postgres> for Time {
     fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
-        let just_below = SignedDuration::from_nanos(999);
-        let rounded = self.0.checked_add(just_below).unwrap_or(self.0);
-        let micros = rounded.as_microsecond() - EPOCH;
+        let micros = self.rounded().as_microsecond() - EPOCH;
         buffer.extend_from_slice(&micros.to_be_bytes());
         Ok(IsNull::No)
     }

@@ -7,15 +7,19 @@ use std::time::{Duration, Instant};
 
 use idem_runtime::ledger::AttemptTransaction;
 use idem_runtime::ledger::shared::{Runner, StoreError, StoreErrorKind, StoreTransaction, Write};
-use sqlx::postgres::{PgConnection, PgPool};
-use sqlx::{AssertSqlSafe, Postgres};
+use futures_util::StreamExt;
+use jiff::Timestamp;
+use sqlx::{AssertSqlSafe, Row};
+use sqlx::postgres::PgConnection;
 use tokio::runtime::Handle;
+use tokio::time::timeout;
 
-use crate::error::{of_connecting, of_statement};
+use crate::error::{leaves_connection, of_connecting, of_statement};
 use crate::feed::Feed;
 use crate::schema::Schema;
+use crate::sessions::{Session, Sessions};
 use crate::store::ToldTime;
-use crate::store::write::{Answer, statement};
+use crate::store::write::{Answer, last_statements, statement};
 
 /// Returns the statement that begins an attempt's transaction. A setting says whose it is, as long as it
 /// is open.
@@ -112,14 +116,14 @@ impl fmt::Debug for PostgresTransaction {
 
 impl PostgresTransaction {
     pub(crate) async fn begin(
-        pool: &PgPool,
+        sessions: &Sessions,
         begin: &str,
         schema: &Schema,
         time: &Arc<ToldTime>,
         feed: &Arc<Feed>,
     ) -> Result<Self, StoreError> {
         Ok(Self {
-            open: Open::begin(pool, begin).await.map_err(of_connecting)?,
+            open: Open::begin(sessions, begin).await?,
             schema: schema.clone(),
             time: Arc::clone(time),
             feed: Arc::clone(feed),
@@ -142,65 +146,76 @@ impl DerefMut for PostgresTransaction {
     }
 }
 
-/// A transaction of sqlx that rolls back on the runtime that it was begun on, wherever it is dropped:
-/// idem's own. The caller's may stand still, as it waits for idem to close.
-struct Open {
-    transaction: Option<sqlx::Transaction<'static, Postgres>>,
-    runtime: Handle,
-}
+/// A session in a transaction. Dropped, it rolls back where it is used.
+struct Open(Option<Session>);
 
 impl Open {
-    async fn begin(pool: &PgPool, begin: &str) -> sqlx::Result<Self> {
-        let begin = AssertSqlSafe(begin.to_owned());
-        Ok(Self {
-            transaction: Some(pool.begin_with(begin).await?),
-            runtime: Handle::current(),
-        })
+    async fn begin(sessions: &Sessions, begin: &str) -> Result<Self, StoreError> {
+        let mut session = sessions.lend().await?;
+        let begin = sqlx::raw_sql(AssertSqlSafe(begin.to_owned()));
+        begin.execute(&mut *session).await.map_err(of_connecting)?;
+        Ok(Self(Some(session)))
     }
 
-    async fn commit(mut self) -> sqlx::Result<()> {
-        match self.transaction.take() {
-            Some(transaction) => transaction.commit().await,
-            None => Ok(()),
+    /// Notes that the transaction was committed.
+    fn end(&mut self) {
+        if let Some(session) = self.0.take() {
+            session.give_back();
         }
+    }
+
+    async fn commit(mut self) -> Result<(), StoreError> {
+        let Some(mut session) = self.0.take() else {
+            return Ok(());
+        };
+        let committed = sqlx::raw_sql("COMMIT").execute(&mut *session).await;
+        if committed.is_ok() {
+            session.give_back();
+        }
+        committed.map(drop).map_err(of_statement)
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        let _here = self.runtime.enter();
-        self.transaction = None;
+        let Some(mut session) = self.0.take() else {
+            return;
+        };
+        // Elsewhere that runtime may stand still: the server rolls back when the connection is closed.
+        let here = Handle::try_current();
+        if here.is_ok_and(|here| here.id() == session.runtime()) {
+            tokio::spawn(async move {
+                let rollback = sqlx::raw_sql("ROLLBACK").execute(&mut *session);
+                if matches!(timeout(ROLLING_BACK, rollback).await, Ok(Ok(_))) {
+                    session.give_back();
+                }
+            });
+        }
     }
 }
+
+/// How long a rollback may take before the connection is closed.
+const ROLLING_BACK: Duration = Duration::from_secs(4);
 
 #[expect(clippy::expect_used, reason = "it is taken only with `self` itself")]
 impl Deref for Open {
     type Target = PgConnection;
 
     fn deref(&self) -> &PgConnection {
-        self.transaction.as_ref().expect("it is open")
+        self.0.as_ref().expect("it is open")
     }
 }
 
 #[expect(clippy::expect_used, reason = "it is taken only with `self` itself")]
 impl DerefMut for Open {
     fn deref_mut(&mut self) -> &mut PgConnection {
-        self.transaction.as_mut().expect("it is open")
+        self.0.as_mut().expect("it is open")
     }
 }
-
-/// How the write is planned, whatever the service has set: once for a session, since planning it takes
-/// longer than carrying it out. The body has made its statements by then.
-const PLAN_ONCE: &str = "SET LOCAL plan_cache_mode = force_generic_plan; \
-    SET LOCAL enable_seqscan = off; SET LOCAL jit = off";
 
 impl StoreTransaction for PostgresTransaction {
     async fn write(&mut self, runner: &Runner, write: Write) -> Result<bool, StoreError> {
         let (asked, writes) = (Instant::now(), [write]);
-        sqlx::raw_sql(PLAN_ONCE)
-            .execute(&mut *self.open)
-            .await
-            .map_err(before_commit)?;
         loop {
             let latest = self.time.latest();
             let statement = statement(&self.schema, runner, latest, &writes, true)?;
@@ -227,9 +242,45 @@ impl StoreTransaction for PostgresTransaction {
     }
 
     async fn commit(self) -> Result<(), StoreError> {
-        self.open.commit().await.map_err(of_statement)?;
+        self.open.commit().await?;
         self.feed.wrote(self.written.iter());
         Ok(())
+    }
+
+    async fn finish(mut self, runner: &Runner, write: Write) -> Result<bool, StoreError> {
+        let last = last_statements(&self.schema, runner, self.time.latest(), &write)?;
+        let (mut now, mut failed) = (None, None);
+        {
+            let mut answers = sqlx::raw_sql(AssertSqlSafe(last)).fetch(&mut *self.open);
+            while let Some(answer) = answers.next().await {
+                match answer {
+                    Ok(row) => now = Some(row.try_get(0).map_err(of_statement)?),
+                    Err(error) => failed = Some(error),
+                }
+            }
+        }
+        match (now, failed) {
+            (Some(now), None) => {
+                let now = Timestamp::from_microsecond(now).unwrap_or(Timestamp::UNIX_EPOCH);
+                self.time.tell(now);
+                self.written.push(write);
+                self.feed.wrote(self.written.iter());
+                self.open.end();
+                Ok(true)
+            }
+            // The write failed, and it is made again to hear why: the transaction may go on.
+            (None, Some(error)) if leaves_connection(&error) => {
+                let back = sqlx::raw_sql("ROLLBACK TO SAVEPOINT idem_end");
+                // Without a savepoint it fails, as what comes next will.
+                let _ = back.execute(&mut *self.open).await;
+                let as_expected = self.write(runner, write).await?;
+                if as_expected {
+                    self.commit().await?;
+                }
+                Ok(as_expected)
+            }
+            (_, error) => Err(of_statement(error.unwrap_or(sqlx::Error::RowNotFound))),
+        }
     }
 }
 

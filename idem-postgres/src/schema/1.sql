@@ -127,6 +127,153 @@ BEGIN
     RETURN (SELECT setval('idem.note_number', greatest(last_value, above)) FROM idem.note_number);
 END $$;
 
+-- Writes a batch in a runner's name: arrays are matched by the versions of their writes. Nothing takes
+-- place if the runner is dead, if it comes later than `latest`, or if the body ended the attempt's
+-- transaction that it is called in. How it is planned depends neither on the session that calls it nor
+-- on how full a table is, and it is planned once for a session.
+CREATE FUNCTION idem.write(
+    runner_name text, latest timestamptz, in_attempt boolean,
+    row_ids bytea[], row_expected bigint[], row_versions bigint[], row_live boolean[],
+    row_due timestamptz[], row_owned boolean[], row_handlers text[], row_keys text[],
+    row_records bytea[],
+    letter_versions bigint[] DEFAULT NULL, letter_ids uuid[] DEFAULT NULL,
+    letter_new boolean[] DEFAULT NULL, letter_handlers text[] DEFAULT NULL,
+    letter_keys text[] DEFAULT NULL, letter_states text[] DEFAULT NULL,
+    letter_reasons text[] DEFAULT NULL, letter_attempts integer[] DEFAULT NULL,
+    letter_errors text[] DEFAULT NULL, letter_first_seen timestamptz[] DEFAULT NULL,
+    letter_died_at timestamptz[] DEFAULT NULL, letter_closed_at timestamptz[] DEFAULT NULL,
+    letter_closed_why text[] DEFAULT NULL, letter_payloads text[] DEFAULT NULL,
+    letters bytea[] DEFAULT NULL,
+    note_versions bigint[] DEFAULT NULL, note_keys bytea[] DEFAULT NULL,
+    note_values bytea[] DEFAULT NULL, note_numbered boolean[] DEFAULT NULL,
+    OUT now timestamptz, OUT in_time boolean, OUT is_attempt boolean, OUT lives boolean,
+    -- The writes that took place.
+    OUT versions bigint[]
+) LANGUAGE plpgsql VOLATILE
+    SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET jit = off AS $$
+#variable_conflict use_column
+DECLARE
+    runner_id bigint;
+    without_letter bigint[] := '{}';
+    changed bigint[];
+BEGIN
+    SELECT idem.server_clock() + ahead,
+        (SELECT id FROM idem.runner WHERE name = runner_name AND NOT dead)
+        INTO now, runner_id FROM idem.clock WHERE one;
+    in_time := now <= latest;
+    -- In two parts, because the schema's name takes the place of the prefix.
+    is_attempt := current_setting('idem' || '.attempt', true) IS NOT DISTINCT FROM '1';
+    lives := runner_id IS NOT NULL;
+    versions := '{}';
+    IF NOT lives OR NOT in_time OR (in_attempt AND NOT is_attempt) THEN
+        RETURN;
+    END IF;
+    IF in_attempt THEN
+        -- The commit must not come late.
+        PERFORM set_config('idle_in_transaction_session_timeout', '5000', true);
+    END IF;
+    IF current_setting('synchronous_commit') = 'off' THEN
+        -- What was answered is durable.
+        PERFORM set_config('synchronous_commit', 'on', true);
+    END IF;
+
+    IF cardinality(letter_ids) > 0 THEN
+        PERFORM FROM idem.letter WHERE id = ANY (letter_ids) ORDER BY id FOR UPDATE;
+        without_letter := ARRAY (
+            SELECT given.version
+            FROM unnest(letter_versions, letter_ids, letter_new) AS given (version, id, is_new)
+            WHERE NOT given.is_new
+                AND NOT EXISTS (SELECT FROM idem.letter AS l WHERE l.id = given.id)
+        );
+    END IF;
+
+    IF array_position(row_expected, NULL) IS NOT NULL THEN
+        WITH added AS (
+            INSERT INTO idem.record
+                (id, version, owner, claimed, bucket, due, live, handler, key, record)
+            SELECT w.id, w.version, CASE WHEN w.owned THEN runner_id END,
+                CASE WHEN w.owned THEN w.version END, date_trunc('minute', w.due), w.due, w.live,
+                w.handler, w.key, w.record
+            FROM unnest(row_ids, row_expected, row_versions, row_live, row_due, row_owned,
+                    row_handlers, row_keys, row_records)
+                AS w (id, expected, version, live, due, owned, handler, key, record)
+            WHERE w.expected IS NULL AND w.version <> ALL (without_letter)
+            ORDER BY w.id
+            ON CONFLICT (id) DO NOTHING RETURNING version
+        )
+        SELECT coalesce(array_agg(version), '{}') INTO versions FROM added;
+    END IF;
+    IF cardinality(array_remove(row_expected, NULL)) > 0 THEN
+        WITH changed AS (
+            UPDATE idem.record AS r SET version = w.version,
+                owner = CASE WHEN w.owned THEN runner_id END,
+                claimed = CASE WHEN w.owned THEN w.version ELSE r.claimed END,
+                -- Unchanged as often as it may be, so that the update is heap-only.
+                bucket = CASE
+                    WHEN w.due IS NULL OR r.bucket <=
+                        w.due + CASE WHEN w.live THEN '0' ELSE '10 minutes' END::interval
+                    THEN r.bucket ELSE date_trunc('minute', w.due)
+                END,
+                due = w.due, live = w.live, record = w.record
+            FROM unnest(row_ids, row_expected, row_versions, row_live, row_due, row_owned,
+                    row_records)
+                AS w (id, expected, version, live, due, owned, record)
+            WHERE r.id = ANY (row_ids) AND r.id = w.id AND r.version = w.expected
+                AND w.version <> ALL (without_letter)
+            RETURNING r.version
+        )
+        SELECT array_agg(version) INTO changed FROM changed;
+        versions := versions || changed;
+    END IF;
+
+    IF cardinality(letter_ids) > 0 THEN
+        INSERT INTO idem.letter (id, handler, key, state, reason, attempts, error, first_seen,
+            died_at, closed_at, closed_why, payload, letter)
+        SELECT id, handler, key, state, reason, attempts, error, first_seen, died_at, closed_at,
+            closed_why, payload, letter
+        FROM unnest(letter_versions, letter_ids, letter_handlers, letter_keys, letter_states,
+                letter_reasons, letter_attempts, letter_errors, letter_first_seen, letter_died_at,
+                letter_closed_at, letter_closed_why, letter_payloads, letters)
+            AS given (version, id, handler, key, state, reason, attempts, error, first_seen,
+                died_at, closed_at, closed_why, payload, letter)
+        WHERE given.version = ANY (versions) ORDER BY id
+        ON CONFLICT (id) DO UPDATE SET state = excluded.state, closed_at = excluded.closed_at,
+            closed_why = excluded.closed_why, payload = excluded.payload, letter = excluded.letter;
+    END IF;
+    IF cardinality(note_keys) > 0 THEN
+        WITH last_note AS MATERIALIZED (
+            -- The last change of a key counts.
+            SELECT DISTINCT ON (key, CASE WHEN numbered THEN place END) key, value, numbered, place
+            FROM unnest(note_versions, note_keys, note_values, note_numbered)
+                WITH ORDINALITY AS given (version, key, value, numbered, place)
+            WHERE given.version = ANY (versions)
+            ORDER BY key, CASE WHEN numbered THEN place END, place DESC
+        ),
+        note_numbered AS MATERIALIZED (
+            SELECT key, value, idem.next_note_number() AS number
+            FROM (SELECT key, value FROM last_note WHERE numbered ORDER BY place OFFSET 0) AS note
+        ),
+        note_deleted AS (
+            DELETE FROM idem.note USING last_note
+            WHERE note.key = ANY (note_keys) AND note.key = last_note.key
+                AND last_note.value IS NULL
+        )
+        INSERT INTO idem.note (key, value, number)
+        SELECT key, value, NULL FROM last_note WHERE NOT numbered AND value IS NOT NULL
+        UNION ALL
+        SELECT key || convert_to(lpad(to_hex(number), 16, '0'), 'UTF8'), value, number
+        FROM note_numbered
+        ORDER BY 1
+        ON CONFLICT (key) DO UPDATE SET value = excluded.value;
+    END IF;
+END $$;
+
+-- Breaks a transaction off whose last write was not made.
+CREATE FUNCTION idem.overtaken() RETURNS integer LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+    RAISE EXCEPTION 'idem: the attempt may not be recorded, so its transaction is not committed';
+END $$;
+
 -- What people look at.
 CREATE VIEW idem.records AS
     SELECT r.handler, r.key,

@@ -1,6 +1,7 @@
 //! The rows, letters and notes in the database.
 
 mod letters;
+mod literal;
 mod notes;
 mod rows;
 mod runners;
@@ -18,13 +19,14 @@ use idem_runtime::ledger::{ExpectedNote, Filter, Note, NoteChange};
 use idem_runtime::protocol::{DeadLetter, DeadLetterId, RecordId};
 use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
-use sqlx::postgres::{PgPool, PgRow};
+use sqlx::postgres::PgRow;
 use sqlx::{Decode, Postgres, Row as _, Type};
 
 use crate::error::of_statement;
 use crate::feed::Feed;
-use crate::link::{Line, Link, Reads, close};
+use crate::link::{Line, Link};
 use crate::schema::Schema;
+use crate::sessions::Sessions;
 use crate::transaction::{PostgresTransaction, begin};
 
 /// A store on PostgreSQL, for a [`SharedLedger`](idem_runtime::ledger::shared::SharedLedger).
@@ -36,17 +38,12 @@ pub struct PostgresStore {
     schema: Schema,
     /// The committer's connection.
     writer: Line,
-    /// The connection of the committer's reads: a pool would ask a connection whether it still works
-    /// after each of them.
-    reader: Line,
     /// The connection of heartbeats, which must not wait behind a batch.
     keeper: Line,
-    reads: Reads,
-    transactions: PgPool,
+    reads: Sessions,
+    transactions: Sessions,
     /// The statement that begins one.
     begin: String,
-    /// Whether the pools are the service's own, which closes them itself.
-    shares_pools: bool,
     time: Arc<ToldTime>,
     feed: Arc<Feed>,
 }
@@ -59,9 +56,8 @@ impl PostgresStore {
     pub(crate) fn new(
         schema: Schema,
         link: &Link,
-        reads: PgPool,
-        transactions: PgPool,
-        shares_pools: bool,
+        reads: Sessions,
+        transactions: Sessions,
         lease: Duration,
     ) -> Self {
         // Through a pooler no message arrives.
@@ -71,12 +67,10 @@ impl PostgresStore {
             schema,
             feed: Arc::new(feed),
             writer: Line::new(link.clone(), &[]),
-            reader: Line::new(link.clone(), &[]),
             keeper: Line::new(link.clone(), &UNSYNCED),
-            reads: Reads::new(reads, link, shares_pools),
+            reads,
             transactions,
             begin: begin(lease, link.bounced),
-            shares_pools,
             time: Arc::new(ToldTime(Mutex::new((
                 Timestamp::UNIX_EPOCH,
                 Instant::now(),
@@ -228,13 +222,10 @@ impl Store for PostgresStore {
 
     async fn close(&self) {
         self.writer.close().await;
-        self.reader.close().await;
         self.keeper.close().await;
         self.feed.close().await;
         self.reads.close().await;
-        if !self.shares_pools {
-            close(&self.transactions).await;
-        }
+        self.transactions.close().await;
     }
 }
 

@@ -95,11 +95,7 @@ impl PostgresStore {
     pub(super) async fn read_rows(&self, ids: &[RecordId]) -> Result<Rows, StoreError> {
         let hashes: Vec<_> = ids.iter().map(row_id).collect();
         let query = sqlx::query(self.schema.sql(READ)).bind(&hashes);
-        let found = if self.reader.is_free() {
-            self.reader.rows(query).await?
-        } else {
-            self.reads.rows(query).await?
-        };
+        let found = self.reads.rows(query).await?;
         let now: Time = only(&found)?;
         let now = self.told(now.0).await?;
         let mut rows = HashMap::<_, _, RandomState>::default();

@@ -1,4 +1,5 @@
-//! The writes of a batch: one statement, whose arrays are matched by the numbers of the writes.
+//! The writes of a batch: one call of a function of the schema's, whose arrays are matched by the
+//! numbers of the writes.
 
 use idem_runtime::ledger::NoteChange;
 use idem_runtime::ledger::shared::{
@@ -11,11 +12,17 @@ use sqlx::query::Query;
 use sqlx::types::Uuid;
 use sqlx::{Postgres, Row};
 
-use super::statement::batch;
+use super::literal::{Call, Literal, Literals};
 use crate::error::of_statement;
 use crate::names::{row_id, text};
 use crate::schema::Schema;
 use crate::time::Time;
+
+/// Most batches have neither letters nor notes.
+const ROWS: &str = "SELECT * FROM idem.write($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
+
+const ALL: &str = "SELECT * FROM idem.write($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, \
+    $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31)";
 
 /// Makes the statement of a batch in a runner's name, which takes place by `latest` or never.
 pub(crate) fn statement<'q>(
@@ -25,33 +32,80 @@ pub(crate) fn statement<'q>(
     writes: &'q [Write],
     in_attempt: bool,
 ) -> Result<Query<'q, Postgres, PgArguments>, StoreError> {
-    let mut rows = Rows::default();
-    let mut beside = Beside::default();
-    let mut sorted: Vec<_> = writes
-        .iter()
-        .map(|write| (row_id(&write.id), write))
-        .collect();
-    // Two processes that write the same rows wait for each other in one order.
-    sorted.sort_unstable_by_key(|(id, _)| *id);
-    for (id, write) in sorted {
-        rows.add(id, write, runner)?;
-        if let Some(letter) = &write.letter {
-            beside.add_letter(write.version, letter)?;
+    let columns = Columns::of(runner, writes)?;
+    let sql = if columns.has_beside() { ALL } else { ROWS };
+    let query = sqlx::query(schema.sql(sql))
+        .bind(text(runner))
+        .bind(Time(latest))
+        .bind(in_attempt);
+    Ok(columns.give(query))
+}
+
+/// Makes the statements of an attempt's last write and its commit, for one round trip: the first fails
+/// if it is not made. Its row has the server's time.
+pub(crate) fn last_statements(
+    schema: &Schema,
+    runner: &Runner,
+    latest: Timestamp,
+    write: &Write,
+) -> Result<String, StoreError> {
+    let columns = Columns::of(runner, std::slice::from_ref(write))?;
+    let mut call = Literals(String::new());
+    text(runner).literal(&mut call.0);
+    call.0 += ", ";
+    Time(latest).literal(&mut call.0);
+    call.0 += ", true";
+    let Literals(arguments) = columns.give(call);
+    let idem = schema.name();
+    Ok(format!(
+        "SAVEPOINT idem_end; SELECT (extract(epoch FROM now) * 1000000)::bigint, \
+            CASE cardinality(versions) WHEN 0 THEN {idem}.overtaken() END \
+            FROM {idem}.write({arguments}); COMMIT"
+    ))
+}
+
+/// What a batch writes.
+#[derive(Default)]
+struct Columns<'q> {
+    rows: Rows<'q>,
+    beside: Beside<'q>,
+}
+
+impl<'q> Columns<'q> {
+    fn of(runner: &Runner, writes: &'q [Write]) -> Result<Self, StoreError> {
+        let mut columns = Self::default();
+        let mut sorted: Vec<_> = writes
+            .iter()
+            .map(|write| (row_id(&write.id), write))
+            .collect();
+        // Two processes that write the same rows wait for each other in one order.
+        sorted.sort_unstable_by_key(|(id, _)| *id);
+        for (id, write) in sorted {
+            columns.rows.add(id, write, runner)?;
+            if let Some(letter) = &write.letter {
+                columns.beside.add_letter(write.version, letter)?;
+            }
+            for note in &write.notes {
+                columns.beside.notes.add(write.version, note);
+            }
         }
-        for note in &write.notes {
-            beside.notes.add(write.version, note);
+        Ok(columns)
+    }
+
+    fn has_beside(&self) -> bool {
+        !self.beside.letter_versions.is_empty() || !self.beside.notes.versions.is_empty()
+    }
+
+    /// Gives the columns to the function in the order of its parameters.
+    fn give<C: Call<'q>>(self, call: C) -> C {
+        let has_beside = self.has_beside();
+        let call = self.rows.give(call);
+        if has_beside {
+            self.beside.give(call)
+        } else {
+            call
         }
     }
-    let has_beside = !beside.letter_versions.is_empty() || !beside.notes.versions.is_empty();
-    let query = sqlx::query(schema.sql(batch(has_beside, in_attempt)))
-        .bind(text(runner))
-        .bind(Time(latest));
-    let query = rows.bind(query);
-    Ok(if has_beside {
-        beside.bind(query)
-    } else {
-        query
-    })
 }
 
 /// What came of a statement.
@@ -73,7 +127,7 @@ impl Answer {
             Ok(Self {
                 now: row.try_get::<Time, _>("now")?.0,
                 in_time: row.try_get("in_time")?,
-                in_attempt: row.try_get("in_attempt")?,
+                in_attempt: row.try_get("is_attempt")?,
                 lives: row.try_get("lives")?,
                 versions: versions.into_iter().map(i64::cast_unsigned).collect(),
             })
@@ -134,17 +188,17 @@ impl<'q> Rows<'q> {
         Ok(())
     }
 
-    fn bind(self, query: Query<'q, Postgres, PgArguments>) -> Query<'q, Postgres, PgArguments> {
-        query
-            .bind(self.ids)
-            .bind(self.expected)
-            .bind(self.versions)
-            .bind(self.live)
-            .bind(self.due)
-            .bind(self.owned)
-            .bind(self.handlers)
-            .bind(self.keys)
-            .bind(self.records)
+    fn give<C: Call<'q>>(self, call: C) -> C {
+        call
+            .column(self.ids)
+            .column(self.expected)
+            .column(self.versions)
+            .column(self.live)
+            .column(self.due)
+            .column(self.owned)
+            .column(self.handlers)
+            .column(self.keys)
+            .column(self.records)
     }
 }
 
@@ -200,28 +254,28 @@ impl<'q> Beside<'q> {
         Ok(())
     }
 
-    fn bind(self, query: Query<'q, Postgres, PgArguments>) -> Query<'q, Postgres, PgArguments> {
-        let query = query
-            .bind(self.letter_versions)
-            .bind(self.ids)
-            .bind(self.is_new)
-            .bind(self.handlers)
-            .bind(self.keys)
-            .bind(self.states)
-            .bind(self.reasons)
-            .bind(self.attempts)
-            .bind(self.errors)
-            .bind(self.first_seen)
-            .bind(self.died_at)
-            .bind(self.closed_at)
-            .bind(self.closed_why)
-            .bind(self.payloads)
-            .bind(self.letters);
-        query
-            .bind(self.notes.versions)
-            .bind(self.notes.keys)
-            .bind(self.notes.values)
-            .bind(self.notes.numbered)
+    fn give<C: Call<'q>>(self, call: C) -> C {
+        let call = call
+            .column(self.letter_versions)
+            .column(self.ids)
+            .column(self.is_new)
+            .column(self.handlers)
+            .column(self.keys)
+            .column(self.states)
+            .column(self.reasons)
+            .column(self.attempts)
+            .column(self.errors)
+            .column(self.first_seen)
+            .column(self.died_at)
+            .column(self.closed_at)
+            .column(self.closed_why)
+            .column(self.payloads)
+            .column(self.letters);
+        call
+            .column(self.notes.versions)
+            .column(self.notes.keys)
+            .column(self.notes.values)
+            .column(self.notes.numbered)
     }
 }
 

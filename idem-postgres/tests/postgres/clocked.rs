@@ -22,6 +22,8 @@ use crate::database::Database;
 pub(crate) struct ClockedDatabase {
     database: Database,
     clock: ManualClock,
+    /// What it was set to: of all stores, so that none sets it to an earlier time that it has seen.
+    set: Arc<Mutex<Option<Timestamp>>>,
 }
 
 impl ClockedDatabase {
@@ -40,7 +42,11 @@ impl ClockedDatabase {
         )
         .execute(&mut database.connect().await?)
         .await?;
-        Ok(Self { database, clock })
+        Ok(Self {
+            database,
+            clock,
+            set: Arc::default(),
+        })
     }
 
     pub(crate) async fn store(&self) -> Result<ClockedStore, StoreError> {
@@ -48,7 +54,7 @@ impl ClockedDatabase {
         let setter = pool.connect_lazy(self.database.url()).map_err(of_clock)?;
         let time = Time {
             clock: self.clock.clone(),
-            set: Arc::new(Mutex::new(None)),
+            set: Arc::clone(&self.set),
             setter,
         };
         time.set().await?;
@@ -71,10 +77,10 @@ impl Time {
         let (mut set, now) = (self.set.lock().await, self.clock.now());
         if *set != Some(now) {
             sqlx::query("UPDATE idem.test_clock SET at = 'epoch'::timestamptz + $1 * interval '1 microsecond'")
-                .bind(now.as_microsecond())
-                .execute(&self.setter)
-                .await
-                .map_err(of_clock)?;
+            .bind(now.as_microsecond())
+            .execute(&self.setter)
+            .await
+            .map_err(of_clock)?;
             *set = Some(now);
         }
         Ok(())
@@ -208,5 +214,10 @@ impl StoreTransaction for ClockedTransaction {
     async fn commit(self) -> Result<(), StoreError> {
         self.time.set().await?;
         self.transaction.commit().await
+    }
+
+    async fn finish(self, runner: &Runner, write: Write) -> Result<bool, StoreError> {
+        self.time.set().await?;
+        self.transaction.finish(runner, write).await
     }
 }

@@ -96,25 +96,20 @@ impl Carried {
 pub(super) async fn commit(
     shared: Arc<Shared>,
     id: RecordId,
-    mut transaction: Box<dyn Transaction>,
+    transaction: Box<dyn Transaction>,
     complete: Step,
     mut failed: Failed,
     whole: impl Fn(Step) -> Step,
 ) -> Result<Reply, LedgerError> {
-    let error = match transaction.apply(&id, complete).await {
-        Ok(Reply::Recorded) => match transaction.commit().await {
-            Ok(()) => return Ok(Reply::Recorded),
-            Err(CommitError::NotCommitted(error)) => error,
-            Err(CommitError::Unknown(error)) => {
-                if is_done(&shared, &id, failed.token).await? {
-                    return Ok(Reply::Recorded);
-                }
-                error
+    let error = match transaction.finish(&id, complete).await {
+        Ok(reply) => return Ok(reply),
+        Err(CommitError::NotCommitted(error)) => error,
+        Err(CommitError::Unknown(error)) => {
+            if is_done(&shared, &id, failed.token).await? {
+                return Ok(Reply::Recorded);
             }
-        },
-        Ok(other) => return Ok(other),
-        // Dropped, the transaction is rolled back.
-        Err(error) => error,
+            error
+        }
     };
     tracing::warn!(
         handler = &*id.handler,

@@ -6,28 +6,23 @@ use super::LedgerError;
 use crate::clock::BoxFuture;
 use crate::protocol::{RecordId, Reply, Step};
 
-/// An open transaction of a ledger's store. Dropped without [`commit`](Self::commit), it is rolled
+/// An open transaction of a ledger's store. Dropped without [`finish`](Self::finish), it is rolled
 /// back.
 pub trait Transaction: Any + Send {
-    /// Makes one step of a record within the transaction. The reply counts once it is committed.
+    /// Makes one step of a record within the transaction and commits it, if the step is recorded.
+    /// Any other reply says that nothing of the transaction happened.
     ///
     /// The record's row is not locked before this, so that other processes can read it and renewals
     /// do not wait while the body runs.
     ///
     /// # Errors
-    /// When the step cannot be made. The transaction can then only be rolled back.
-    fn apply<'t>(
-        &'t mut self,
-        id: &'t RecordId,
-        step: Step,
-    ) -> BoxFuture<'t, Result<Reply, LedgerError>>;
-
-    /// Commits everything that was written in the transaction.
-    ///
-    /// # Errors
     /// [`CommitError::NotCommitted`] when nothing of it happened; [`CommitError::Unknown`] when the
     /// answer was lost, so that all of it may have happened, or happen a moment later.
-    fn commit(self: Box<Self>) -> BoxFuture<'static, Result<(), CommitError>>;
+    fn finish(
+        self: Box<Self>,
+        id: &RecordId,
+        step: Step,
+    ) -> BoxFuture<'static, Result<Reply, CommitError>>;
 
     /// Returns the transaction as its own type, through which a body writes its business data.
     fn as_any_mut(&mut self) -> &mut (dyn Any + Send);

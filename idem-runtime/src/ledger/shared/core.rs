@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use parking_lot::Mutex;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use super::guess::Guess;
@@ -15,7 +16,7 @@ use super::queue::Queue;
 use super::runner::Life;
 use super::store::{Store, StoreError, StoreErrorKind};
 use super::waiters::Waiters;
-use crate::clock::{Clock, after, until};
+use crate::clock::{BoxFuture, Clock, after, until};
 use crate::ledger::{Context, LedgerError, metrics};
 
 /// How long a store may take to answer one call.
@@ -85,6 +86,21 @@ impl<S: Store> Core<S> {
 
     pub(super) fn clock(&self) -> &dyn Clock {
         &*self.context.clock
+    }
+
+    /// Does something where it is called, so that the store's answers wake the caller and no other
+    /// thread; on the background if no runtime is there.
+    pub(super) fn here<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> BoxFuture<'static, Result<T, LedgerError>> {
+        if *self.ended.borrow() {
+            return Box::pin(std::future::ready(Err(LedgerError::Closed)));
+        }
+        match Handle::try_current() {
+            Ok(_) => Box::pin(async move { Ok(work.await) }),
+            Err(_) => self.context.background.run(work),
+        }
     }
 
     /// Notes the store's time of an answer to a call that was made at `asked`, by the clock.

@@ -138,10 +138,9 @@ impl<S: Store> Ledger for SharedLedger<S> {
             let unsupported = LedgerError::Unsupported("transactions");
             return Box::pin(std::future::ready(Err(unsupported)));
         }
-        self.run(async move |core| {
-            let begun = SharedTransaction::begin(core).await?;
-            Ok(Box::new(begun) as Box<dyn Transaction>)
-        })
+        let core = Arc::clone(&self.core);
+        let begun = self.core.here(SharedTransaction::begin(core));
+        Box::pin(async move { Ok(Box::new(begun.await??) as Box<dyn Transaction>) })
     }
 
     fn foresee(
@@ -153,11 +152,12 @@ impl<S: Store> Ledger for SharedLedger<S> {
             let unsupported = LedgerError::Unsupported("transactions");
             return Box::pin(std::future::ready(Err(unsupported)));
         }
-        let id = id.clone();
-        self.read(move |core| {
-            let (id, claim) = (id.clone(), claim.clone());
-            async move { transaction::foresee(&core, &id, claim).await }
-        })
+        let (core, id) = (Arc::clone(&self.core), id.clone());
+        let foreseen = self.core.here(async move {
+            let foresee = || transaction::foresee(&core, &id, claim.clone());
+            core.ask_again(foresee).await.map_err(StoreError::of_a_read)
+        });
+        Box::pin(async move { foreseen.await? })
     }
 
     fn record(&self, id: &RecordId) -> BoxFuture<'static, Result<Option<Record>, LedgerError>> {

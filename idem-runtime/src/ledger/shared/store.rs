@@ -213,6 +213,29 @@ pub trait StoreTransaction: Send + 'static {
     /// [`StoreErrorKind::RunnerDead`] when the runner was marked dead since it wrote. A store that locks
     /// the row may commit then: no other process has the claim.
     fn commit(self) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Makes a last write and commits, in as few round trips as may be. Returns whether its row was as
+    /// expected: else nothing of the transaction takes place. The default
+    /// [writes](Self::write) and [commits](Self::commit).
+    ///
+    /// # Errors
+    /// As [`commit`](Self::commit).
+    fn finish(
+        mut self,
+        runner: &Runner,
+        write: Write,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send
+    where
+        Self: Sized,
+    {
+        async move {
+            let as_expected = self.write(runner, write).await?;
+            if as_expected {
+                self.commit().await?;
+            }
+            Ok(as_expected)
+        }
+    }
 }
 
 /// The transaction of a store that has none.

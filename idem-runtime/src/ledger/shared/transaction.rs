@@ -15,64 +15,48 @@ use crate::protocol::{Claim, Foreseen, RecordId, Reply, Seen, Step};
 
 pub(super) struct SharedTransaction<S: Store> {
     core: Arc<Core<S>>,
-    /// `None` once a step was dropped in the middle: it can only be rolled back.
-    open: Option<Open<S>>,
-    /// What stands for it then.
-    gone: (),
-}
-
-struct Open<S: Store> {
     transaction: S::Transaction,
-    /// The records that it writes.
-    written: Vec<RecordId>,
 }
 
 impl<S: Store> SharedTransaction<S> {
     pub(super) async fn begin(core: Arc<Core<S>>) -> Result<Self, LedgerError> {
         let begun = core.ask_again(|| core.store.begin()).await;
-        let open = Open {
-            transaction: begun.map_err(StoreError::of_a_read)?,
-            written: Vec::new(),
-        };
-        Ok(Self {
-            core,
-            open: Some(open),
-            gone: (),
-        })
+        let transaction = begun.map_err(StoreError::of_a_read)?;
+        Ok(Self { core, transaction })
     }
-}
 
-impl<S: Store> Open<S> {
-    async fn apply(
-        &mut self,
-        core: &Core<S>,
-        id: &RecordId,
-        step: &Step,
-    ) -> Result<Reply, StoreError> {
+    async fn finish(self, id: RecordId, step: Step) -> Result<Reply, StoreError> {
+        let Self { core, transaction } = self;
+        let mut open = Some(transaction);
         for overtaken in 0..MOST_OVERTAKEN {
             let reads = overtaken > 0;
             // Until the write, nothing of the transaction is touched, and can be tried again.
-            let planned = core.ask_again(|| plan(core, id, step, reads)).await?;
-            let (runner, planned) = match planned {
+            let planned = core.ask_again(|| plan(&core, &id, &step, reads)).await;
+            let (runner, planned) = match planned.map_err(before_commit)? {
                 (_, Plan::Keep(reply)) => return Ok(reply),
                 (runner, Plan::Write(planned)) => (runner, planned),
                 // Whether it is dead now, the next read tells.
                 (_, Plan::Retire(late, until)) => {
                     core.ask_again(|| core.store.retire(&late, Some(until)))
-                        .await?;
+                        .await
+                        .map_err(before_commit)?;
                     continue;
                 }
             };
-            let write = self.transaction.write(&runner, planned.write);
-            match core.ask(write).await {
-                Ok(true) => {
-                    self.written.push(id.clone());
-                    return Ok(planned.reply);
-                }
-                Ok(false) => {
-                    metrics::overtaken();
-                    core.own.doubt(id);
-                }
+            let Some(transaction) = open.take() else {
+                let message = "another write of the record came first";
+                return Err(StoreError::new(StoreErrorKind::Away, message));
+            };
+            let finished = core.ask(transaction.finish(&runner, planned.write)).await;
+            match &finished {
+                Ok(true) => core.own.forget(&id),
+                _ => core.own.doubt(&id),
+            }
+            core.waiters.wake(&id);
+            match finished {
+                Ok(true) => return Ok(planned.reply),
+                // It was rolled back, and the reply says why.
+                Ok(false) => metrics::overtaken(),
                 Err(error) => {
                     if error.kind == StoreErrorKind::RunnerDead {
                         core.died(&runner);
@@ -84,6 +68,14 @@ impl<S: Store> Open<S> {
         let message = "other processes changed the record each time";
         Err(StoreError::new(StoreErrorKind::Away, message))
     }
+}
+
+/// Classifies the error of a call that was made before the commit.
+fn before_commit(mut error: StoreError) -> StoreError {
+    if error.kind == StoreErrorKind::Lost {
+        error.kind = StoreErrorKind::Away;
+    }
+    error
 }
 
 /// Decides a step by what this process knows of its own claim, or else by its row.
@@ -173,49 +165,19 @@ pub(super) async fn foresee<S: Store>(
 }
 
 impl<S: Store> Transaction for SharedTransaction<S> {
-    fn apply<'t>(
-        &'t mut self,
-        id: &'t RecordId,
+    fn finish(
+        self: Box<Self>,
+        id: &RecordId,
         step: Step,
-    ) -> BoxFuture<'t, Result<Reply, LedgerError>> {
-        let (core, id) = (Arc::clone(&self.core), id.clone());
+    ) -> BoxFuture<'static, Result<Reply, CommitError>> {
+        if let Err(error) = check_keys(step.notes()) {
+            return Box::pin(std::future::ready(Err(CommitError::NotCommitted(error))));
+        }
+        let core = Arc::clone(&self.core);
+        let finished = core.here(Self::finish(*self, id.clone(), step));
         Box::pin(async move {
-            check_keys(step.notes())?;
-            let Some(mut open) = self.open.take() else {
-                return Err(broken());
-            };
-            let background = core.context.background.clone();
-            let applied = background.run(async move {
-                let reply = open.apply(&core, &id, &step).await;
-                (open, reply)
-            });
-            let (open, reply) = applied.await?;
-            self.open = Some(open);
-            // Nothing takes place before the commit.
-            reply.map_err(StoreError::of_a_read)
-        })
-    }
-
-    fn commit(self: Box<Self>) -> BoxFuture<'static, Result<(), CommitError>> {
-        let Self { core, open, .. } = *self;
-        Box::pin(async move {
-            let Some(open) = open else {
-                return Err(CommitError::NotCommitted(broken()));
-            };
-            let background = core.context.background.clone();
-            let committed = background.run(async move {
-                let answer = core.ask(open.transaction.commit()).await;
-                for id in &open.written {
-                    match &answer {
-                        Ok(()) => core.own.forget(id),
-                        Err(_) => core.own.doubt(id),
-                    }
-                    core.waiters.wake(id);
-                }
-                answer
-            });
-            match committed.await {
-                Ok(Ok(())) => Ok(()),
+            match finished.await {
+                Ok(Ok(reply)) => Ok(reply),
                 Ok(Err(error)) if error.kind == StoreErrorKind::Lost => {
                     Err(CommitError::Unknown(error.unavailable(true)))
                 }
@@ -226,16 +188,6 @@ impl<S: Store> Transaction for SharedTransaction<S> {
     }
 
     fn as_any_mut(&mut self) -> &mut (dyn Any + Send) {
-        match &mut self.open {
-            Some(open) => &mut open.transaction,
-            None => &mut self.gone,
-        }
-    }
-}
-
-fn broken() -> LedgerError {
-    LedgerError::Refused {
-        message: "a step of the transaction was dropped before its answer came".to_owned(),
-        source: None,
+        &mut self.transaction
     }
 }

@@ -1,0 +1,281 @@
+//! Connections that are lent for a while. Each is used on the runtime that it was made on, so that its
+//! answers wake the task that waits for them, and no other thread.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use idem_runtime::ledger::shared::StoreError;
+use parking_lot::Mutex;
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::{PgArguments, PgConnection, PgPool, PgRow};
+use sqlx::query::Query;
+use sqlx::{Connection, Postgres};
+use tokio::runtime::{Handle, Id};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+use crate::error::{leaves_connection, of_connecting, of_statement};
+use crate::link::{CONNECTING, Link, run};
+
+/// How long a connection may take to say that it still works, or to be given back.
+const COMING_BACK: Duration = Duration::from_secs(4);
+
+/// After which time a connection is asked whether it still works.
+const IDLE: Duration = Duration::from_secs(1);
+
+/// The connections of one purpose.
+#[derive(Debug)]
+pub(crate) struct Sessions {
+    link: Link,
+    source: Source,
+}
+
+#[derive(Debug)]
+enum Source {
+    Own(Arc<Own>),
+    /// The service's own pool, whose sessions have its settings, and which it closes itself.
+    Service(PgPool),
+}
+
+/// Connections of idem's own.
+#[derive(Debug)]
+struct Own {
+    purpose: Purpose,
+    free: Arc<Semaphore>,
+    /// Those that were used longest ago first.
+    idle: Mutex<Vec<Idle>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Purpose {
+    /// The sessions have idem's settings.
+    Reads,
+    Transactions,
+}
+
+#[derive(Debug)]
+struct Idle {
+    connection: PgConnection,
+    runtime: Id,
+    since: Instant,
+}
+
+impl Sessions {
+    /// Returns up to so many sessions with idem's settings.
+    pub(crate) fn with_settings(link: Link, most: u32) -> Self {
+        Self::own(link, most, Purpose::Reads)
+    }
+
+    /// Returns up to so many sessions for transactions, which are as the server gives them to the
+    /// service. In their [`Connection::begin`] a transaction is open always, so that it makes a
+    /// savepoint: who is lent one begins the transaction in SQL.
+    pub(crate) fn of_transactions(link: Link, most: u32) -> Self {
+        Self::own(link, most, Purpose::Transactions)
+    }
+
+    fn own(link: Link, most: u32, purpose: Purpose) -> Self {
+        let source = Source::Own(Arc::new(Own {
+            purpose,
+            free: Arc::new(Semaphore::new(most as usize)),
+            idle: Mutex::default(),
+        }));
+        Self { link, source }
+    }
+
+    /// Returns the sessions of the service's pool.
+    pub(crate) fn of_service(link: Link, pool: PgPool) -> Self {
+        Self {
+            link,
+            source: Source::Service(pool),
+        }
+    }
+
+    /// Waits for a session. Dropped without [`give_back`](Session::give_back), it is closed.
+    pub(crate) async fn lend(&self) -> Result<Session, StoreError> {
+        let held = match &self.source {
+            Source::Own(own) => own.lend(&self.link).await?,
+            Source::Service(pool) => Held::Service(pool.acquire().await.map_err(of_connecting)?),
+        };
+        Ok(Session {
+            held: Some(held),
+            runtime: Handle::current(),
+        })
+    }
+
+    /// Runs one statement that changes nothing.
+    pub(crate) async fn rows(
+        &self,
+        query: Query<'_, Postgres, PgArguments>,
+    ) -> Result<Vec<PgRow>, StoreError> {
+        self.run(query, self.link.bounced).await
+    }
+
+    /// Runs one statement as a transaction of its own, at the isolation that idem's own sessions have.
+    pub(crate) async fn change(
+        &self,
+        query: Query<'_, Postgres, PgArguments>,
+    ) -> Result<Vec<PgRow>, StoreError> {
+        let is_service = matches!(self.source, Source::Service(_));
+        self.run(query, self.link.bounced || is_service).await
+    }
+
+    async fn run(
+        &self,
+        query: Query<'_, Postgres, PgArguments>,
+        begins: bool,
+    ) -> Result<Vec<PgRow>, StoreError> {
+        let mut session = self.lend().await?;
+        let answer = run(&mut session, query, begins).await;
+        if answer.as_ref().err().is_none_or(leaves_connection) {
+            session.give_back();
+        }
+        answer.map_err(of_statement)
+    }
+
+    /// Closes those that are idle, and the others when they are given back; not the service's.
+    pub(crate) async fn close(&self) {
+        let Source::Own(own) = &self.source else {
+            return;
+        };
+        own.free.close();
+        let idle = std::mem::take(&mut *own.idle.lock());
+        // Closed they are in any case.
+        let closing = async {
+            for idle in idle {
+                let _ = idle.connection.close().await;
+            }
+        };
+        let _ = timeout(COMING_BACK, closing).await;
+    }
+}
+
+impl Own {
+    async fn lend(self: &Arc<Self>, link: &Link) -> Result<Held, StoreError> {
+        let waited = timeout(CONNECTING, Arc::clone(&self.free).acquire_owned()).await;
+        let permit = match waited {
+            Ok(Ok(permit)) => permit,
+            Ok(Err(_)) => return Err(of_connecting(sqlx::Error::PoolClosed)),
+            Err(_) => return Err(of_connecting(sqlx::Error::PoolTimedOut)),
+        };
+        let connection = match self.idle().await {
+            Some(connection) => connection,
+            None => self.connect(link).await?,
+        };
+        Ok(Held::Own(connection, Arc::clone(self), permit))
+    }
+
+    async fn connect(&self, link: &Link) -> Result<PgConnection, StoreError> {
+        if let Purpose::Reads = self.purpose {
+            return link.connect(&[]).await;
+        }
+        let mut connection = link.connect_plainly().await?;
+        let begun = connection.begin().await.map_err(of_connecting)?;
+        // sqlx goes on to count it.
+        std::mem::forget(begun);
+        let ended = sqlx::raw_sql("ROLLBACK").execute(&mut connection).await;
+        ended.map_err(of_connecting)?;
+        Ok(connection)
+    }
+
+    /// Returns the connection of this runtime that was used last, if it still works.
+    async fn idle(&self) -> Option<PgConnection> {
+        let here = Handle::current().id();
+        let mut idle = {
+            let mut idle = self.idle.lock();
+            let Some(last) = idle.iter().rposition(|idle| idle.runtime == here) else {
+                // Those of other runtimes make room.
+                idle.clear();
+                return None;
+            };
+            idle.remove(last)
+        };
+        if idle.since.elapsed() < IDLE || still_works(&mut idle.connection).await {
+            return Some(idle.connection);
+        }
+        // What broke it broke the others.
+        self.idle.lock().retain(|other| other.since > idle.since);
+        None
+    }
+}
+
+async fn still_works(connection: &mut PgConnection) -> bool {
+    matches!(timeout(COMING_BACK, connection.ping()).await, Ok(Ok(())))
+}
+
+/// A connection that is lent.
+#[derive(Debug)]
+pub(crate) struct Session {
+    /// `None` once it was given back.
+    held: Option<Held>,
+    /// Where it is used.
+    runtime: Handle,
+}
+
+#[derive(Debug)]
+enum Held {
+    Own(PgConnection, Arc<Own>, OwnedSemaphorePermit),
+    Service(PoolConnection<Postgres>),
+}
+
+impl Session {
+    /// Returns the runtime that it is used on.
+    pub(crate) fn runtime(&self) -> Id {
+        self.runtime.id()
+    }
+
+    /// Gives it back for others to use. No transaction must be open on it.
+    pub(crate) fn give_back(mut self) {
+        match self.held.take() {
+            Some(Held::Own(connection, own, permit)) => {
+                if !own.free.is_closed() {
+                    own.idle.lock().push(Idle {
+                        connection,
+                        runtime: self.runtime.id(),
+                        since: Instant::now(),
+                    });
+                }
+                drop(permit);
+            }
+            // The pool asks whether it still works, and would wait for ever where the network has
+            // lost it.
+            Some(Held::Service(mut connection)) => {
+                self.runtime
+                    .spawn(timeout(COMING_BACK, connection.return_to_pool()));
+            }
+            None => {}
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if let Some(Held::Service(mut connection)) = self.held.take() {
+            let _here = self.runtime.enter();
+            connection.close_on_drop();
+            drop(connection);
+        }
+    }
+}
+
+#[expect(clippy::expect_used, reason = "it is taken only with `self` itself")]
+impl Deref for Session {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        match self.held.as_ref().expect("it is held") {
+            Held::Own(connection, ..) => connection,
+            Held::Service(connection) => connection,
+        }
+    }
+}
+
+#[expect(clippy::expect_used, reason = "it is taken only with `self` itself")]
+impl DerefMut for Session {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        match self.held.as_mut().expect("it is held") {
+            Held::Own(connection, ..) => connection,
+            Held::Service(connection) => connection,
+        }
+    }
+}

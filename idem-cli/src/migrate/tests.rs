@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use idem_runtime::ledger::shared::{
-    Rows, Runner, SharedLedger, Store, StoreError, StoreErrorKind, Write, Written,
+    Rows, Runner, SharedLedger, Store, StoreError, StoreErrorKind, UNFINISHED_MIGRATION, Write,
+    Written,
 };
 use idem_runtime::ledger::{
     ExpectedNote, Filter, Ledger, Note, NoteChange, SledLedger, StoppedLedger,
@@ -124,8 +125,7 @@ async fn migrate(folder: &StoppedLedger, store: &impl Store, how: &How) -> Resul
 }
 
 /// Opens a store as a service does.
-async fn open(store: &MemoryStore) -> Result<Idem, Error> {
-    let store = store.clone();
+async fn open(store: impl Store) -> Result<Idem, Error> {
     let opening = move |context| SharedLedger::open(store, context, Duration::from_secs(30));
     Idem::builder().open_with(opening).await
 }
@@ -244,7 +244,7 @@ async fn services_go_on_with_what_was_migrated() {
         .iter()
         .rfind(|note| note.key.starts_with("outbox/"))
         .unwrap();
-    let idem = open(&store).await.unwrap();
+    let idem = open(store.clone()).await.unwrap();
     // A duplicate gets the result, a dead one its letter, and a discarded one does not run.
     assert_eq!(
         idem.scope(place_order("A-7".to_owned(), 2)).await.unwrap(),
@@ -312,7 +312,7 @@ async fn one_that_was_cut_off_at_any_call_goes_on() {
             // No service runs what is not copied yet.
             let is_done = marks(&store).await == ["migration/from-folder"];
             if marked && !is_done {
-                let Error::Ledger { source, .. } = open(&store).await.unwrap_err() else {
+                let Error::Ledger { source, .. } = open(store.clone()).await.unwrap_err() else {
                     panic!("it is refused")
                 };
                 let refused = source.to_string();
@@ -395,20 +395,27 @@ async fn a_service_that_opens_as_it_begins_is_refused_or_found() {
     let (source, store) = (held(&place), empty());
     let service = store.clone();
     let finds_it = async || {
-        open(&service).await.unwrap_err();
+        open(service.clone()).await.unwrap_err();
         Ok(())
     };
     super::migrate(&source, &store, &how(), finds_it)
         .await
         .unwrap();
-    open(&store).await.unwrap().close().await.unwrap();
+    open(store.clone()).await.unwrap().close().await.unwrap();
+
+    let store = empty();
+    let begins = Cut {
+        begins: true,
+        ..Cut::after(usize::MAX, true, store.clone())
+    };
+    open(begins).await.unwrap_err();
 
     let store = empty();
     let at_work = async || Err(Problem::failed("a service is at work"));
     let text = refused(super::migrate(&source, &store, &how(), at_work).await);
     assert!(text.contains("at work"), "{text}");
     assert!(marks(&store).await.is_empty());
-    open(&store).await.unwrap().close().await.unwrap();
+    open(store.clone()).await.unwrap().close().await.unwrap();
 }
 
 /// A run that is killed before it has looked leaves its mark. The next one takes it away.
@@ -426,7 +433,7 @@ async fn a_mark_in_a_store_that_a_service_has_used_is_taken_away() {
         "{text}"
     );
     assert!(marks(&store).await.is_empty());
-    open(&store).await.unwrap().close().await.unwrap();
+    open(store.clone()).await.unwrap().close().await.unwrap();
 }
 
 #[tokio::test]
@@ -499,6 +506,8 @@ struct Cut {
     store: MemoryStore,
     left: AtomicUsize,
     takes_place: bool,
+    /// Whether a migration begins just before a heartbeat.
+    begins: bool,
 }
 
 impl Cut {
@@ -508,6 +517,7 @@ impl Cut {
             store,
             left,
             takes_place,
+            begins: false,
         }
     }
 
@@ -552,6 +562,10 @@ impl Store for Cut {
         lease: Duration,
         oldest: u64,
     ) -> Result<Timestamp, StoreError> {
+        if self.begins {
+            let mark = vec![NoteChange::put(UNFINISHED_MIGRATION, [])];
+            self.store.write_notes(mark, Vec::new()).await?;
+        }
         self.call(self.store.beat(runner, lease, oldest)).await
     }
 

@@ -220,6 +220,7 @@ fn states_that_look_the_same_go_on_the_same() {
     };
     let fresh = Scene {
         mode: Mode::Fresh,
+        endings: &[Ending::Failed(Failed)],
         left: with(1, 1, 0, 0),
         ..SCENE
     };

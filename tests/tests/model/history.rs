@@ -396,10 +396,13 @@ impl History {
             if letter.attempts.len() == self.starts as usize);
         match seen.reply {
             _ if self.last == Some(grant.token) => {}
-            Reply::LeaseLost => {
-                // Another attempt came between.
-                return self.holds(Law::Sense, self.starts >= grant.number);
+            // A failure counts, unless it is no news.
+            Reply::LeaseLost if failed => {
+                return self.holds(Law::Sense, self.counted.contains(&grant.token));
             }
+            Reply::NotYet { .. } if failed => return self.breaks(Law::Sense),
+            // Another attempt came between.
+            Reply::LeaseLost => return self.holds(Law::Sense, self.starts >= grant.number),
             _ if !seen.wrote || buried => return self.claimed(claim, seen),
             _ => {
                 self.may_count();

@@ -224,7 +224,7 @@ impl Model for Core {
                     at.hand = Hand::Committing { token, until };
                     self.commit(state, process, key, token);
                 } else if at.alone.is_some() && ending == Ending::GivenBack {
-                    // Nobody knows of it.
+                    // It leaves nothing.
                     (at.hand, at.alone) = (Hand::Empty, None);
                 } else {
                     at.hand = Hand::Empty;

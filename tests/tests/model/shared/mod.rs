@@ -283,9 +283,10 @@ mod large {
         check(Scene {
             mode: Mode::Fresh,
             retries: 2,
+            endings: &[Ending::Done, Ending::Failed(Failed)],
             left: Limits {
                 calls: 3,
-                ..with(1, 1, 0, 1)
+                ..with(1, 1, 0, 0)
             },
             ..SCENE
         });
